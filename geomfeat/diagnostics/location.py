@@ -1,0 +1,114 @@
+"""A model's place between lazy and rich: the value that `locate` returns, and the rules that name a regime."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+# Regime boundaries in decades, for demand R and movement M (formulas of the location; see docs of `regime_of`).
+LAZY_BELOW = -0.5
+RICH_DEMAND = 0.5
+RICH_MOVEMENT = 0.3
+BEYOND_DEMAND = 0.5
+
+REGIMES = ("lazy", "transition", "rich", "moved beyond demand", "at most lazy", "undetermined")
+LAYER_COLUMNS = ("layer", "richness", "low", "high", "movement", "excess", "regime")
+
+
+def regime_of(richness: float, movement: float) -> str:
+    """The regime of a (demand R, movement M) pair, both in decades of the features' own size.
+
+    'moved beyond demand' (E = M - R > .5 although R < 0) comes first: such a network moved for other reasons than
+    learning its function. Then 'lazy': R < -.5 and M < -.5. 'rich': R > .5 or M > .3. Else 'transition'.
+
+    >>> regime_of(-1.5, -1.4), regime_of(0.8, 0.4), regime_of(-1.2, 0.5)
+    ('lazy', 'rich', 'moved beyond demand')
+    """
+    if math.isnan(richness) or math.isnan(movement):
+        return "undetermined"
+    if movement - richness > BEYOND_DEMAND and richness < 0:
+        return "moved beyond demand"
+    if richness < LAZY_BELOW and movement < LAZY_BELOW:
+        return "lazy"
+    return "rich" if richness > RICH_DEMAND or movement > RICH_MOVEMENT else "transition"
+
+
+@dataclass(frozen=True, eq=False)
+class Location:
+    """Where a model sits between lazy and rich, with what the number rests on.
+
+    Attributes:
+        richness: demand R, decades: log10 of how far the hidden features would have had to move, relative to their
+            size, had the network stayed linear in its parameters while learning what it learned. Mean over layers.
+        low, high: 90 % interval of R. movement: M, how far they did move. excess: E = M - R.
+        tier: "initial" (the true initial weights were given) or "reinitialised" (fresh draws from the factory).
+        floor: R between two re-initialisations, the smallest R that tier can tell from zero; None for tier "initial".
+        at_most: R lies below floor + .3, so it is only an upper bound.
+        regime: see `regime_of`; "mixed by layer" is a flag, since it says something about `layers`.
+        layers: one row per hidden layer, columns LAYER_COLUMNS (and more).
+        flags: sentences for the reader: what limits or qualifies the number.
+        by_probes: R against the number of probes (columns n_probes, richness).
+        details: n_probes, n_outputs, epsilon, method, seed, ...
+        equivalent_gamma: output scale whose rung on the user's own ladder has this R (None without a ladder);
+            with gamma_low, gamma_high; ladder: the rungs (gamma, richness, train_loss, ...).
+    """
+
+    richness: float
+    low: float
+    high: float
+    movement: float
+    excess: float
+    tier: str
+    floor: float | None
+    at_most: bool
+    regime: str
+    layers: pd.DataFrame
+    flags: tuple[str, ...] = ()
+    by_probes: pd.DataFrame = field(default_factory=lambda: pd.DataFrame({"n_probes": [], "richness": []}))
+    details: Mapping[str, Any] = field(default_factory=dict)
+    equivalent_gamma: float | None = None
+    gamma_low: float | None = None
+    gamma_high: float | None = None
+    ladder: pd.DataFrame | None = None
+
+    def __str__(self) -> str:
+        bound = "at most " if self.at_most else ""
+        return (
+            f"{self.regime}: R = {bound}{self.richness:+.2f} [{self.low:+.2f}, {self.high:+.2f}] decades, "
+            f"M = {self.movement:+.2f}, E = {self.excess:+.2f} ({self.tier})"
+        )
+
+    def to_json(self) -> str:
+        """JSON text; NaN becomes null."""
+        fields = {k: v for k, v in self.__dict__.items() if not isinstance(v, pd.DataFrame)}
+        frames = {k: v.to_dict("records") for k, v in self.__dict__.items() if isinstance(v, pd.DataFrame)}
+        return json.dumps(_plain({**fields, **frames}), indent=2, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Location:
+        """The inverse of `to_json`."""
+        raw = json.loads(text)
+        for name in ("richness", "low", "high", "movement", "excess"):
+            raw[name] = math.nan if raw[name] is None else raw[name]
+        raw["layers"] = pd.DataFrame(raw["layers"]).astype({c: float for c in LAYER_COLUMNS[1:-1] if raw["layers"]})
+        raw["by_probes"] = pd.DataFrame(raw["by_probes"], columns=["n_probes", "richness"])
+        raw["ladder"] = None if raw.get("ladder") is None else pd.DataFrame(raw["ladder"])
+        raw["flags"] = tuple(raw["flags"])
+        return cls(**raw)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if hasattr(value, "item") and not isinstance(value, str):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

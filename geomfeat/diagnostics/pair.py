@@ -1,0 +1,68 @@
+"""What every network diagnostic takes: the same network at two moments, with inputs to look at it through."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from torch import Tensor, nn
+
+from geomfeat.activations import extract
+from geomfeat.models.functional import Functional, Readout, functional
+from geomfeat.types import Representation, Snapshot
+
+
+@dataclass(frozen=True, eq=False)
+class SnapshotPair:
+    """The same network before and after training, and the probe inputs.
+
+    Args:
+        initial, trained: snapshots with equal parameter names and shapes.
+        inputs: probes (tensor, tuple or mapping; samples along the first dimension).
+        labels: (n,) classes of the probes, or None.
+        layers: names of the hidden layers to report, in forward order.
+        initial_reps, trained_reps: features of these layers, if they were extracted already.
+    """
+
+    initial: Snapshot
+    trained: Snapshot
+    inputs: Any
+    labels: Tensor | None = None
+    layers: tuple[str, ...] = ()
+    seed: int = 0
+    device: str | None = None
+    readout: Readout | None = None
+    initial_reps: Mapping[str, Representation] | None = None
+    trained_reps: Mapping[str, Representation] | None = None
+
+    @cached_property
+    def before(self) -> Mapping[str, Representation]:
+        """Flattened features of every layer at the initial snapshot."""
+        return self.initial_reps if self.initial_reps is not None else self._features(self.initial.model)
+
+    @cached_property
+    def after(self) -> Mapping[str, Representation]:
+        """Flattened features of every layer at the trained snapshot."""
+        return self.trained_reps if self.trained_reps is not None else self._features(self.trained.model)
+
+    @cached_property
+    def f_initial(self) -> Functional:
+        """The initial network as a function of its parameters, in float64."""
+        return functional(self.initial.model, device=self.device, readout=self.readout)
+
+    @cached_property
+    def f_trained(self) -> Functional:
+        """The trained network as a function of its parameters, in float64."""
+        return functional(self.trained.model, device=self.device, readout=self.readout)
+
+    def _features(self, model: nn.Module) -> Mapping[str, Representation]:
+        return extract(
+            model,
+            self.inputs,
+            layers=list(self.layers),
+            labels=self.labels,
+            device=self.device,
+            progress=False,
+        )

@@ -1,0 +1,49 @@
+"""Errors that name the argument, its value and the remedy.
+
+Every error of the library derives from `GeomfeatError`, so a caller can tell "bad input, told clearly" from a bug.
+They are `ValueError`s too, where the cause is a bad value.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class GeomfeatError(Exception):
+    """Base of every error that geomfeat raises on purpose."""
+
+
+class BadInput(GeomfeatError, ValueError):
+    """An argument cannot be used as it is; the message says which, why and what to do."""
+
+
+class LayerNotFound(BadInput):
+    """No module of the model matches a layer pattern."""
+
+
+class LayerDidNotFire(BadInput):
+    """A selected module was never called in a forward pass, so it has no activations."""
+
+
+class CheckpointMismatch(BadInput):
+    """A checkpoint does not fit the model."""
+
+
+class OutputExists(GeomfeatError):
+    """The output folder holds results of other settings."""
+
+
+class OutOfMemory(GeomfeatError):
+    """A computation does not fit, also in the smallest chunks; the message says what would."""
+
+
+def near(name: str, known: Iterable[str], most: int = 5) -> str:
+    """The known names that look like `name`, for "did you mean" in error messages.
+
+    >>> near("layr1", ["layer1", "layer2", "head"])
+    'layer1, layer2'
+    """
+    known = list(known)
+    found = difflib.get_close_matches(name, known, n=most, cutoff=0.4) or known[:most]
+    return ", ".join(found)

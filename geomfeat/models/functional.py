@@ -1,0 +1,232 @@
+"""Any torch module as a pure function of its parameters: f(theta, inputs) -> (n, C).
+
+The one place that knows how to call a model: inputs may be a tensor, a tuple (positional) or a mapping (keyword,
+as transformers take them), with samples along the first dimension of every tensor; outputs may be a tensor, a tuple,
+or an object with `logits` or `last_hidden_state`. Everything that differentiates a network goes through `Functional`.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import fnmatch
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from geomfeat.errors import BadInput, near
+from geomfeat.numerics import WORKING, as_tensor, resolve_device
+
+Inputs = Any  # Tensor | ndarray | tuple | list | Mapping[str, ...]
+Readout = Callable[[Any, Any], Tensor]
+
+
+def as_inputs(inputs: Inputs) -> Any:
+    """Tensors in the shape the model takes them: arrays become tensors, lists become tuples, mappings dicts."""
+    if isinstance(inputs, Mapping):
+        return {k: as_inputs(v) if v is not None else None for k, v in inputs.items()}
+    if isinstance(inputs, tuple | list) and inputs and not isinstance(inputs[0], int | float):
+        return tuple(as_inputs(v) if v is not None else None for v in inputs)
+    return as_tensor(inputs, "inputs")
+
+
+def _leaves(inputs: Any) -> list[Tensor]:
+    if isinstance(inputs, Mapping):
+        return [t for v in inputs.values() for t in _leaves(v)]
+    if isinstance(inputs, tuple | list):
+        return [t for v in inputs for t in _leaves(v)]
+    return [inputs] if isinstance(inputs, Tensor) else []
+
+
+def map_inputs(inputs: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """`function` applied to every tensor of nested inputs."""
+    if isinstance(inputs, Mapping):
+        return {k: map_inputs(v, function) for k, v in inputs.items()}
+    if isinstance(inputs, tuple | list):
+        return tuple(map_inputs(v, function) for v in inputs)
+    return function(inputs) if isinstance(inputs, Tensor) else inputs
+
+
+def n_samples(inputs: Inputs) -> int:
+    """Number of samples; BadInput when the tensors of the inputs disagree or hold none."""
+    sizes = {t.shape[0] if t.ndim else 0 for t in _leaves(as_inputs(inputs))}
+    if len(sizes) != 1 or 0 in sizes:
+        raise BadInput(
+            f"inputs must hold the same positive number of samples along the first dimension of every tensor, "
+            f"got {sorted(sizes)}"
+        )
+    return sizes.pop()
+
+
+def take(inputs: Any, rows: Tensor | slice) -> Any:
+    """The samples `rows` of nested inputs."""
+    return map_inputs(inputs, lambda t: t[rows])
+
+
+def moved(inputs: Any, device: torch.device, dtype: torch.dtype | None = None) -> Any:
+    """Inputs on `device`; floating tensors also in `dtype`, integer ones (token ids, masks) as they are."""
+    return map_inputs(inputs, lambda t: t.to(device, dtype if dtype is not None and t.is_floating_point() else t.dtype))
+
+
+def batches(inputs: Any, size: int) -> Iterator[tuple[slice, Any]]:
+    """(rows, inputs of these rows) in order, `size` at a time."""
+    n = n_samples(inputs)
+    for start in range(0, n, max(1, size)):
+        rows = slice(start, min(n, start + max(1, size)))
+        yield rows, take(inputs, rows)
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The eager module: a compiled one without its wrapper; BadInput for TorchScript, which hooks cannot see into."""
+    model = getattr(model, "_orig_mod", model)
+    if isinstance(model, torch.jit.ScriptModule) or type(model).__name__ == "RecursiveScriptModule":
+        raise BadInput("model is a TorchScript module, whose layers cannot be hooked: load the eager nn.Module instead")
+    if not isinstance(model, nn.Module):
+        raise BadInput(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    return model
+
+
+def call(model: Callable[..., Any], inputs: Any) -> Any:
+    """model(x), model(*tuple) or model(**mapping)."""
+    if isinstance(inputs, Mapping):
+        return model(**inputs)
+    return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
+
+
+def output_matrix(output: Any, inputs: Any = None, readout: Readout | None = None) -> Tensor:
+    """A model's output as (n, C).
+
+    `readout(output, inputs)` decides if given. Else: a tensor is flattened per sample; `logits` is taken where there
+    is one; `last_hidden_state` is averaged over the tokens of the attention mask; of a tuple or mapping the first tensor.
+    """
+    if readout is not None:
+        output = readout(output, inputs)
+    elif not isinstance(output, Tensor):
+        output = _main_tensor(output, inputs)
+    if not isinstance(output, Tensor):
+        raise BadInput(f"the model returns {type(output).__name__}, not a tensor: pass readout= to pick one")
+    if not output.is_floating_point():
+        raise BadInput(f"the model's output is {output.dtype}, not floating point: pass readout= to pick logits")
+    return output.reshape(output.shape[0], -1)
+
+
+def _main_tensor(output: Any, inputs: Any) -> Any:
+    get = output.get if isinstance(output, Mapping) else lambda key: getattr(output, key, None)
+    if isinstance(get("logits"), Tensor):
+        return get("logits")
+    hidden = get("last_hidden_state")
+    if isinstance(hidden, Tensor):
+        mask = inputs.get("attention_mask") if isinstance(inputs, Mapping) else None
+        weight = torch.ones(hidden.shape[:2], device=hidden.device) if mask is None else mask
+        weight = weight.to(hidden.dtype)[..., None]
+        return (hidden * weight).sum(1) / weight.sum(1).clamp_min(1.0)
+    if dataclasses.is_dataclass(output) and not isinstance(output, Mapping):
+        output = [getattr(output, f.name) for f in dataclasses.fields(output)]
+    values = output.values() if isinstance(output, Mapping) else output if isinstance(output, Sequence) else []
+    for value in values:
+        found = value if isinstance(value, Tensor) else _main_tensor(value, inputs)
+        if isinstance(found, Tensor):
+            return found
+    return None
+
+
+@contextmanager
+def differentiable_attention() -> Iterator[None]:
+    """Attention by plain matrix products: the fused kernels have no forward-mode or second derivative."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+@dataclass(frozen=True, eq=False)
+class Functional:
+    """A model as f(theta, inputs), in evaluation mode, on a copy that nothing else touches.
+
+    Attributes:
+        model: the copy. theta: trainable parameters by name (a shared parameter once). fixed: frozen ones and buffers.
+        dtype, device: of theta. readout: see `output_matrix`.
+    """
+
+    model: nn.Module
+    theta: dict[str, Tensor]
+    fixed: dict[str, Tensor]
+    dtype: torch.dtype
+    device: torch.device
+    readout: Readout | None = None
+
+    def __call__(self, theta: Mapping[str, Tensor], inputs: Any) -> Tensor:
+        """(n, C) outputs at parameters `theta`."""
+        with differentiable_attention():
+            out = functional_call(self.model, {**self.fixed, **theta}, *_as_call(inputs))
+        return output_matrix(out, inputs, self.readout)
+
+    def inputs(self, inputs: Inputs) -> Any:
+        """Inputs on this function's device and in its precision."""
+        return moved(as_inputs(inputs), self.device, self.dtype)
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of trainable parameters."""
+        return sum(t.numel() for t in self.theta.values())
+
+
+def _as_call(inputs: Any) -> tuple[Any, dict[str, Any]]:
+    if isinstance(inputs, Mapping):
+        return (), dict(inputs)
+    return (inputs if isinstance(inputs, tuple) else (inputs,)), {}
+
+
+def functional(
+    model: nn.Module,
+    *,
+    params: str | Sequence[str] | Callable[[str], bool] | None = None,
+    dtype: torch.dtype = WORKING,
+    device: str | torch.device | None = None,
+    readout: Readout | None = None,
+) -> Functional:
+    """A `Functional` of a model: deep copy, evaluation mode, `dtype`.
+
+    Args:
+        params: which parameters count as theta: name patterns (globs) or a predicate; default all that require grad.
+
+    Raises BadInput for a model without (such) parameters, with NaN in them, or for TorchScript.
+    """
+    model = unwrapped(model)
+    first = next(model.parameters(), None)
+    device = resolve_device(device, first)
+    clone = copy.deepcopy(model).to(device=device, dtype=dtype).eval()
+    chosen = _chosen(params, [n for n, p in clone.named_parameters() if p.requires_grad])
+    theta = {n: p.detach() for n, p in clone.named_parameters() if n in chosen}
+    fixed = {n: p.detach() for n, p in clone.named_parameters() if n not in chosen}
+    for name, value in {**theta, **fixed}.items():
+        if not torch.isfinite(value).all():
+            raise BadInput(
+                f"parameter {name!r} holds NaN or infinite values: the checkpoint is damaged or training diverged"
+            )
+    fixed |= {n: b.detach() for n, b in clone.named_buffers()}
+    return Functional(clone, theta, fixed, dtype, device, readout)
+
+
+def _chosen(params: Any, trainable: list[str]) -> set[str]:
+    if not trainable:
+        raise BadInput("the model has no trainable parameters (requires_grad is False for all, or there are none)")
+    if params is None:
+        return set(trainable)
+    if callable(params):
+        chosen = {n for n in trainable if params(n)}
+    else:
+        patterns = [params] if isinstance(params, str) else list(params)
+        chosen = {n for n in trainable if any(fnmatch.fnmatchcase(n, p) for p in patterns)}
+    if not chosen:
+        raise BadInput(f"params={params!r} matches no trainable parameter; near: {near(str(params), trainable)}")
+    return chosen

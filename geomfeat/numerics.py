@@ -1,0 +1,126 @@
+"""One numerical policy: precision, tolerances, random streams, centring, safe decompositions.
+
+Spectra, cones and kernels are computed in float64 (`WORKING`) unless a function says otherwise. Library and tests
+share `tolerance`, so that a test never has a threshold of its own invention.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from geomfeat.errors import BadInput
+
+WORKING = torch.float64
+
+
+def tolerance(dtype: torch.dtype = WORKING, scale: float = 1.0) -> dict[str, float]:
+    """Relative and absolute tolerance for comparing two computations of one number.
+
+    `scale` is the size of the largest intermediate relative to the result (its condition number): cancellation costs
+    that many digits. Fits `torch.testing.assert_close(a, b, **tolerance(dtype))`.
+
+    >>> tolerance(torch.float64)["rtol"] < 1e-10 < tolerance(torch.float32)["rtol"]
+    True
+    """
+    unit = torch.finfo(dtype).eps
+    return {"rtol": 1e4 * unit * scale, "atol": 1e4 * unit * scale}
+
+
+def stream(seed: int, *names: object) -> torch.Generator:
+    """A CPU generator for one purpose, named by what it is for: `stream(seed, "capacity", layer)`.
+
+    The state depends on the seed and the names alone, so a result never depends on order, subset, batch size or
+    device. Draw on the CPU, then move.
+    """
+    text = "\x1f".join([str(int(seed)), *map(str, names)])
+    digest = hashlib.sha256(text.encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+
+def numpy_stream(seed: int, *names: object) -> np.random.Generator:
+    """The numpy twin of `stream`, for libraries that take a numpy generator."""
+    return np.random.default_rng(stream(seed, *names).initial_seed())
+
+
+def as_tensor(x: object, name: str = "x", dtype: torch.dtype | None = None) -> Tensor:
+    """A detached tensor from a tensor, array or nested sequence; half precisions are widened to float32.
+
+    Raises BadInput for what is not numeric.
+    """
+    try:
+        out = x.detach() if isinstance(x, Tensor) else torch.as_tensor(np.asarray(x))
+    except (TypeError, ValueError, RuntimeError) as cause:
+        raise BadInput(f"{name} must be a numeric array or tensor, got {type(x).__name__}: {cause}") from cause
+    if dtype is not None:
+        return out.to(dtype)
+    return out.float() if out.dtype in (torch.bfloat16, torch.float16) else out
+
+
+def require_finite(x: Tensor, what: str) -> Tensor:
+    """`x` unchanged, or BadInput that counts the NaN and inf in it. `what` names the thing, e.g. "layer 'fc1'"."""
+    if not torch.isfinite(x).all():
+        nan, inf = int(torch.isnan(x).sum()), int(torch.isinf(x).sum())
+        raise BadInput(
+            f"{what} holds {nan} NaN and {inf} infinite of {x.numel()} values: "
+            "check the checkpoint and the scaling of the inputs, or leave this layer out"
+        )
+    return x
+
+
+def centred(x: Tensor) -> Tensor:
+    """Rows of `x` (n, d) minus their mean, in float64."""
+    x = x.to(WORKING)
+    return x - x.mean(0, keepdim=True)
+
+
+def double_centred(gram: Tensor) -> Tensor:
+    """H K H with H = I - 11'/n: the Gram matrix of the centred features."""
+    gram = gram.to(WORKING)
+    return gram - gram.mean(0, keepdim=True) - gram.mean(1, keepdim=True) + gram.mean()
+
+
+def safe_eigh(a: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues (ascending) and eigenvectors of a symmetric matrix, in float64, symmetrised first."""
+    a = a.to(WORKING)
+    return torch.linalg.eigh(0.5 * (a + a.mT))
+
+
+def spectrum_of_rows(x: Tensor) -> Tensor:
+    """Eigenvalues (descending, >= 0) of the sample covariance X'X/(n-1) of centred rows X (n, d); min(n, d) of them."""
+    values = torch.linalg.svdvals(centred(x))
+    return values.square() / max(x.shape[0] - 1, 1)
+
+
+def span_basis(rows: Tensor, relative_cut: float | None = None) -> Tensor:
+    """Orthonormal basis (r, d) of the span of the rows of `rows` (n, d).
+
+    Directions with singular value below `relative_cut` times the largest are left out (default: max(n, d) eps).
+    Rows should be of similar norm: a tiny row is otherwise cut away.
+    """
+    rows = rows.to(WORKING)
+    _, s, vh = torch.linalg.svd(rows, full_matrices=False)
+    cut = max(rows.shape) * torch.finfo(WORKING).eps if relative_cut is None else relative_cut
+    rank = int((s > cut * s[0]).sum()) if s.numel() else 0
+    return vh[:rank]
+
+
+def jackknife_stderr(leave_one_out: Sequence[float] | Tensor) -> float:
+    """Standard error from the n leave-one-out values: sqrt((n-1)/n sum (v_i - mean)^2) (Efron 1982, eq. 3.1)."""
+    v = torch.as_tensor(leave_one_out, dtype=WORKING)
+    n = v.numel()
+    return float(torch.sqrt((n - 1) / n * (v - v.mean()).square().sum())) if n > 1 else float("nan")
+
+
+def resolve_device(device: str | torch.device | None, like: Tensor | None = None) -> torch.device:
+    """The device to work on: the given one, else that of `like`, else the CPU. BadInput when it is not there."""
+    if device is None:
+        return like.device if like is not None else torch.device("cpu")
+    out = torch.device(device)
+    if out.type == "cuda" and not torch.cuda.is_available():
+        raise BadInput(f"device={str(device)!r}, but torch sees no CUDA device: use device='cpu'")
+    return out

@@ -1,0 +1,168 @@
+"""The registry of measures: a plain function plus declared facts.
+
+Adding a measure is one new file in `geomfeat/measures` or `geomfeat/diagnostics` with a function under `@measure(...)`
+and one known-answer test. The CLI, README's table, the report and the contract tests find it by themselves.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from math import inf
+from typing import Any
+
+from geomfeat.errors import BadInput, near
+from geomfeat.types import Estimate, Kernel, Representation
+
+# Transformations of a representation that the contract tests apply to every measure.
+TRANSFORMS = frozenset({"rotation", "scale", "shift", "sample order", "unit order", "duplication"})
+NEEDS = frozenset({"labels", "outputs", "init", "gradients"})
+PACKAGES = ("geomfeat.measures", "geomfeat.diagnostics")
+
+Result = Estimate | dict[str, Estimate]
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One number of a measure: its bounds (inclusive), unit and what a higher value means."""
+
+    bounds: tuple[float, float] = (-inf, inf)
+    unit: str = ""
+    direction: str = ""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A plain function plus declared facts. Call it like the function.
+
+    Attributes:
+        scope: what it takes, read from the annotations: "layer" (one Representation), "pair" (two Representations),
+            "kernels" (two Kernels) or "network" (a diagnostic on initial and trained snapshots).
+        quantities: name -> Quantity. A measure with one quantity returns an Estimate (its name is the measure's own),
+            one with several a dict of Estimates with exactly these keys. Network diagnostics return
+            {layer: {quantity: Estimate}}, with layer "" for the whole network.
+    """
+
+    function: Callable[..., Any]
+    name: str
+    scope: str
+    source: str
+    quantities: Mapping[str, Quantity]
+    invariant_to: frozenset[str]
+    needs: frozenset[str]
+    stochastic: bool
+    min_samples: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(*args, **kwargs)
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def summary(self) -> str:
+        """First line of the docstring."""
+        return (inspect.getdoc(self.function) or "").split("\n")[0]
+
+    def run(self, *args: Any, **kwargs: Any) -> dict[str, Estimate]:
+        """The result always as {quantity: Estimate}; a measure with one quantity is keyed by its own name."""
+        out = self.function(*args, **kwargs)
+        return out if isinstance(out, dict) else {self.name: out}
+
+
+_REGISTERED: dict[str, Measure] = {}
+
+
+def _scope(function: Callable[..., Any]) -> str:
+    hints = typing.get_type_hints(function)
+    required = [
+        hints.get(p.name)
+        for p in inspect.signature(function).parameters.values()
+        if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
+    if required == [Representation]:
+        return "layer"
+    if required == [Representation, Representation]:
+        return "pair"
+    if required == [Kernel, Kernel]:
+        return "kernels"
+    if len(required) == 1 and getattr(required[0], "__name__", "") == "SnapshotPair":
+        return "network"
+    raise BadInput(
+        f"measure {function.__name__!r} takes {required}: annotate it as (Representation), "
+        "(Representation, Representation), (Kernel, Kernel) or (SnapshotPair)"
+    )
+
+
+def measure(
+    *,
+    source: str,
+    quantities: Mapping[str, Quantity] | None = None,
+    bounds: tuple[float, float] = (-inf, inf),
+    unit: str = "",
+    direction: str = "",
+    invariant_to: set[str] | frozenset[str] = frozenset(),
+    needs: set[str] | frozenset[str] = frozenset(),
+    stochastic: bool = False,
+    min_samples: int = 2,
+) -> Callable[[Callable[..., Any]], Measure]:
+    """Register a function as a measure. See `Measure` for the facts; the contract tests check each of them both ways.
+
+    Give either `quantities`, or `bounds`, `unit` and `direction` of the single quantity.
+    """
+    unknown = (set(invariant_to) - TRANSFORMS) | (set(needs) - NEEDS)
+    if unknown:
+        raise BadInput(
+            f"unknown facts {sorted(unknown)}: invariant_to from {sorted(TRANSFORMS)}, needs from {sorted(NEEDS)}"
+        )
+
+    def register(function: Callable[..., Any]) -> Measure:
+        name = function.__name__
+        if name in _REGISTERED and _REGISTERED[name].function.__module__ != function.__module__:
+            raise BadInput(f"measure {name!r} is registered twice, in {_REGISTERED[name].function.__module__} too")
+        options = {
+            p.name: p.default
+            for p in inspect.signature(function).parameters.values()
+            if p.default is not p.empty and p.name != "seed"
+        }
+        made = Measure(
+            function, name, _scope(function), source,
+            dict(quantities) if quantities else {name: Quantity(bounds, unit, direction)},
+            frozenset(invariant_to), frozenset(needs), stochastic, min_samples, options,
+        )  # fmt: skip
+        made.__dict__["__doc__"] = function.__doc__
+        _REGISTERED[name] = made
+        return made
+
+    return register
+
+
+def _load() -> None:
+    for package_name in PACKAGES:
+        package = importlib.import_module(package_name)
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{package_name}.{module.name}")
+
+
+def available(scope: str | None = None, needs: frozenset[str] | set[str] | None = None) -> list[Measure]:
+    """All registered measures, by name; those of one scope, or those that need no more than `needs`.
+
+    >>> "participation_ratio" in [m.name for m in available(scope="layer")]
+    True
+    """
+    _load()
+    found = sorted(_REGISTERED.values(), key=lambda m: m.name)
+    return [m for m in found if (scope is None or m.scope == scope) and (needs is None or m.needs <= frozenset(needs))]
+
+
+def get(name: str) -> Measure:
+    """The measure of that name; BadInput with near names otherwise."""
+    _load()
+    if name not in _REGISTERED:
+        raise BadInput(f"no measure {name!r}; near: {near(name, _REGISTERED)}. All of them: geomfeat measures")
+    return _REGISTERED[name]

@@ -1,0 +1,157 @@
+"""The four values that travel between layers: Representation, Kernel, Snapshot, Estimate. All frozen and validated."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from geomfeat.errors import BadInput
+from geomfeat.numerics import as_tensor, require_finite
+
+
+@dataclass(frozen=True, eq=False)
+class Representation:
+    """Features of one layer. Rows are ALWAYS samples.
+
+    Args:
+        x: (n, d) features.
+        labels: (n,) integer classes, or None.
+        layer: the module's name, with a path where an output is nested ("rnn[1][0]").
+        meta: how it was made; `meta["reduce"]` says how a map or a token sequence became (n, d).
+        outputs: (n, C) the network's own outputs for the same samples, where known (D_LR needs them).
+
+    >>> Representation(torch.zeros(5, 3), layer="fc1").n
+    5
+    """
+
+    x: Tensor
+    labels: Tensor | None = None
+    layer: str = ""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    outputs: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        where = f"layer {self.layer!r}" if self.layer else "the representation"
+        x = as_tensor(self.x, where)
+        if x.ndim != 2 or 0 in x.shape:
+            raise BadInput(
+                f"{where} must be (samples, features) with at least one of each, got shape {tuple(x.shape)}: "
+                "reduce it (reduce='flatten', 'mean', 'last', ...)"
+            )
+        if not x.is_floating_point():
+            x = x.to(torch.get_default_dtype())
+        object.__setattr__(self, "x", require_finite(x, where))
+        for name in ("labels", "outputs"):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            value = as_tensor(value, name)
+            if value.shape[0] != x.shape[0]:
+                raise BadInput(f"{name} has {value.shape[0]} entries, but {where} has {x.shape[0]} samples")
+            object.__setattr__(self, name, value)
+        if self.labels is not None and self.labels.ndim != 1:
+            raise BadInput(f"labels must be one integer per sample, got shape {tuple(self.labels.shape)}")
+
+    @property
+    def n(self) -> int:
+        """Number of samples."""
+        return self.x.shape[0]
+
+    @property
+    def d(self) -> int:
+        """Number of features."""
+        return self.x.shape[1]
+
+    def with_(self, **changes: Any) -> Representation:
+        """A copy with some fields replaced."""
+        return replace(self, **changes)
+
+    def take(self, rows: Tensor) -> Representation:
+        """The same layer on a subset (or reordering) of the samples."""
+        pick = lambda v: None if v is None else v[rows]  # noqa: E731
+        return replace(self, x=self.x[rows], labels=pick(self.labels), outputs=pick(self.outputs))
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """A symmetric kernel between samples: NTK, feature Gram and label kernel alike.
+
+    Args:
+        gram: (n, n); for a full NTK (n C, n C), sample-major: row i * C + c is output c of sample i.
+        name: "ntk", "linear", "labels", ...
+        meta: `meta["outputs"]` for an NTK ("trace", "full", ...), `meta["n_outputs"]` C.
+    """
+
+    gram: Tensor
+    name: str = "kernel"
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        gram = as_tensor(self.gram, f"kernel {self.name!r}")
+        if gram.ndim != 2 or 0 in gram.shape:
+            raise BadInput(f"kernel {self.name!r} must be a matrix, got shape {tuple(gram.shape)}")
+        object.__setattr__(self, "gram", require_finite(gram, f"kernel {self.name!r}"))
+
+    @property
+    def n(self) -> int:
+        """Number of rows."""
+        return self.gram.shape[0]
+
+    @property
+    def blocks(self) -> Tensor:
+        """A full NTK as (n1, n2, C, C): entry [i, j] is the C x C block of samples i and j."""
+        c = self.meta.get("n_outputs")
+        if self.meta.get("outputs") != "full" or not c:
+            raise BadInput(f"kernel {self.name!r} has no output blocks: compute it with outputs='full'")
+        n1, n2 = self.gram.shape[0] // c, self.gram.shape[1] // c
+        return self.gram.reshape(n1, c, n2, c).permute(0, 2, 1, 3)
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """A model at one moment of training.
+
+    Args:
+        model: the module, with the weights of that moment.
+        at: "init", "trained", or the training step.
+        conditions: what set the run up (init_scale, lr, width, gamma, seed, ...); becomes columns of the table.
+    """
+
+    model: nn.Module
+    at: str | int = "trained"
+    conditions: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its error, or a failure that says what to do.
+
+    >>> Estimate(0.41, 0.02).ok
+    True
+    >>> Estimate.failed("needs labels: pass labels=").ok
+    False
+    """
+
+    value: float
+    stderr: float | None = None
+    ok: bool = True
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "value", float(self.value))
+        if self.stderr is not None:
+            object.__setattr__(self, "stderr", float(self.stderr))
+        if self.ok and not math.isfinite(self.value):
+            raise BadInput(f"an estimate of {self.value} cannot be ok=True: mark it failed and say why")
+        if not self.ok and not self.note:
+            raise BadInput("a failed estimate must say in note= what happened and what to do")
+
+    @classmethod
+    def failed(cls, note: str, value: float = math.nan) -> Estimate:
+        """A failure: ok=False with the reason and the next step."""
+        return cls(value, None, False, note)
