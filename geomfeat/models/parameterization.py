@@ -57,7 +57,9 @@ class ScaledConv2d(nn.Module):
         return F.conv2d(x, self.multiplier * self.weight, self.bias, self.stride, self.padding)
 
 
-def linear_layer(fan_in: int, fan_out: int, parameterization: str, *, bias: bool = True, gain: float = 1.0) -> nn.Module:
+def linear_layer(
+    fan_in: int, fan_out: int, parameterization: str, *, bias: bool = True, gain: float = 1.0
+) -> nn.Module:
     """A linear layer in the given parameterization (`gain` matters for "ntk" only)."""
     if parameterization == "ntk":
         return ScaledLinear(fan_in, fan_out, bias=bias, gain=gain)
@@ -65,7 +67,14 @@ def linear_layer(fan_in: int, fan_out: int, parameterization: str, *, bias: bool
 
 
 def conv_layer(
-    fan_in: int, fan_out: int, kernel: int, parameterization: str, *, stride: int = 1, bias: bool = True, gain: float = 1
+    fan_in: int,
+    fan_out: int,
+    kernel: int,
+    parameterization: str,
+    *,
+    stride: int = 1,
+    bias: bool = True,
+    gain: float = 1,
 ) -> nn.Module:
     """A convolution with padding kernel // 2 in the given parameterization."""
     if parameterization == "ntk":

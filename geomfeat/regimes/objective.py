@@ -1,0 +1,222 @@
+"""The loss of f = (net(w0 + gamma u) - net(w0)) / gamma as a function of the displacement u = (w - w0) / gamma.
+
+Gradient descent on u with rate eta0 is gradient descent on w with rate eta0 gamma^2, the scaling that keeps the time
+to learn independent of gamma (Chizat et al. 2019, section 2, with alpha = 1/gamma). It also keeps the digits: u is
+O(1) at every gamma, so small weight changes are accumulated at full precision and never lost under the size of w0.
+"""
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from geomfeat.errors import BadInput
+from geomfeat.models.functional import Readout, call, differentiable_attention, output_matrix, take
+
+Loss = str | Callable[[Tensor, Tensor], Tensor]
+LOSSES = ("mse", "cross-entropy")
+CURVATURE_SAMPLES = 512  # the curvature is estimated on at most so many samples, evenly spaced
+EVALUATE_AT_ONCE = 2048  # samples per pass where no gradient is needed
+
+
+def centred_one_hot(
+    classes: Tensor, n_classes: int, dtype: torch.dtype = torch.float32
+) -> Float[Tensor, "n n_classes"]:
+    """One-hot rows minus 1/C: 1 - 1/C at the class, -1/C elsewhere.
+
+    >>> centred_one_hot(torch.tensor([1]), 2).tolist()
+    [[-0.5, 0.5]]
+    """
+    return F.one_hot(classes.long(), n_classes).to(dtype) - 1.0 / n_classes
+
+
+def loss_of(f: Tensor, targets: Tensor, loss: Loss) -> Tensor:
+    """The unscaled loss, a scalar: for "mse" the mean over samples of the SUM of squares over outputs."""
+    if loss == "mse":
+        return (f - targets).square().sum(1).mean()
+    if loss == "cross-entropy":
+        return F.cross_entropy(f, targets)
+    assert callable(loss)
+    return loss(f, targets)
+
+
+def prepared_targets(targets: Tensor, loss: Loss, n_outputs: int, dtype: torch.dtype) -> Tensor:
+    """Targets as the loss takes them: for "mse" (n, C), integer classes as centred one-hot rows; else as they are."""
+    if isinstance(loss, str) and loss not in LOSSES:
+        raise BadInput(f"loss={loss!r} must be one of {', '.join(LOSSES)} or a callable (f, targets) -> scalar")
+    classes = targets.ndim == 1 and not targets.is_floating_point()
+    if classes and isinstance(loss, str) and targets.numel():
+        low, high = int(targets.min()), int(targets.max())
+        if low < 0 or high >= n_outputs:
+            raise BadInput(
+                f"integer targets must be classes 0..{n_outputs - 1} (the model has {n_outputs} outputs), "
+                f"got {low}..{high}: renumber the classes or give the model more outputs"
+            )
+    if callable(loss):
+        return targets if not targets.is_floating_point() else targets.to(dtype)
+    if loss == "cross-entropy":
+        if not classes:
+            raise BadInput(f"loss='cross-entropy' needs integer classes, got {targets.dtype} {tuple(targets.shape)}")
+        return targets.long()
+    if classes:
+        return centred_one_hot(targets, n_outputs, dtype)
+    values = targets.to(dtype).reshape(targets.shape[0], -1)
+    if values.shape[1] != n_outputs:
+        raise BadInput(f"targets have {values.shape[1]} values per sample, but the model has {n_outputs} outputs")
+    return values
+
+
+@dataclass(eq=False)
+class Objective:
+    """Relative loss and its gradient as functions of the flat displacement u (p,).
+
+    Attributes:
+        model: a private copy in its training or evaluation mode; its parameters stay w0, its buffers may move.
+        start: trainable parameters w0 by name. reference: net(w0) on all inputs (n, C), None where it depends on the
+            batch (BatchNorm in training mode) and is computed afresh. unit: the loss at f = 0.
+    """
+
+    model: nn.Module
+    inputs: Any
+    targets: Tensor
+    gamma: float
+    loss: Loss
+    readout: Readout | None
+    start: dict[str, Tensor]
+    reference: Tensor | None = None
+    frozen: nn.Module | None = None
+    unit: float = 1.0
+
+    def raw(self, u: Tensor, inputs: Any) -> Tensor:
+        """(n, C) outputs of the network at w0 + gamma u."""
+        return output_matrix(_called(self.model, self.weights_at(u), inputs), inputs, self.readout)
+
+    def outputs(self, u: Tensor, rows: Tensor | None = None) -> Tensor:
+        """f (n, C) on all samples, or those in `rows`."""
+        inputs = self.inputs if rows is None else take(self.inputs, rows)
+        if self.frozen is not None:
+            with torch.no_grad(), differentiable_attention():
+                before = output_matrix(call(self.frozen, inputs), inputs, self.readout)
+        else:
+            assert self.reference is not None
+            before = self.reference if rows is None else self.reference[rows]
+        return (self.raw(u, inputs) - before) / self.gamma
+
+    def relative_loss(self, f: Tensor, rows: Tensor | None = None) -> Tensor:
+        """The loss of outputs f over its value at f = 0."""
+        return loss_of(f, self.targets if rows is None else self.targets[rows], self.loss) / self.unit
+
+    def value(self, u: Tensor) -> float:
+        """Relative loss on all samples."""
+        return float(self.relative_loss(self.all_outputs(u)))
+
+    def all_outputs(self, u: Tensor) -> Tensor:
+        """f (n, C) on all samples without a gradient, in parts where there are many."""
+        n = self.targets.shape[0]
+        with torch.no_grad():
+            if n <= EVALUATE_AT_ONCE or self.frozen is not None:
+                return self.outputs(u)
+            return torch.cat(
+                [self.outputs(u, rows) for rows in torch.arange(n, device=u.device).split(EVALUATE_AT_ONCE)]
+            )
+
+    def gradient(self, u: Tensor, rows: Tensor | None = None) -> tuple[float, Tensor]:
+        """Relative loss and its gradient (p,) with respect to u."""
+        u = u.detach().requires_grad_()
+        value = self.relative_loss(self.outputs(u, rows), rows)
+        (slope,) = torch.autograd.grad(value, u, allow_unused=True, materialize_grads=True)
+        return float(value.detach()), slope
+
+    def weights_at(self, u: Tensor) -> dict[str, Tensor]:
+        """The trainable parameters w0 + gamma u by name."""
+        pieces = u.split([t.numel() for t in self.start.values()])
+        return {
+            name: w + self.gamma * piece.view_as(w) for (name, w), piece in zip(self.start.items(), pieces, strict=True)
+        }
+
+    def zero(self) -> Tensor:
+        """The displacement 0 (p,)."""
+        return torch.cat([torch.zeros_like(w).flatten() for w in self.start.values()])
+
+
+def _called(model: nn.Module, parameters: dict[str, Tensor], inputs: Any) -> Any:
+    # The fused attention of evaluation mode is left out: it rounds differently with and without gradients.
+    with differentiable_attention():
+        if isinstance(inputs, dict):
+            return functional_call(model, parameters, (), inputs)
+        return functional_call(model, parameters, inputs)
+
+
+def _set_mode(model: nn.Module, mode: str) -> None:
+    """Evaluation or training mode with dropout off either way: f must be a function of w, and exactly 0 at w0."""
+    for module in model.modules():
+        if isinstance(module, nn.RNNBase):
+            # cuDNN differentiates recurrent layers in training mode only, where all that differs is dropout.
+            module.dropout = 0.0
+            module.training = True
+        elif isinstance(module, nn.MultiheadAttention):
+            module.dropout = 0.0
+            module.training = mode == "train"
+        else:
+            module.training = mode == "train" and not isinstance(module, nn.modules.dropout._DropoutNd)
+
+
+def objective(
+    model: nn.Module, inputs: Any, targets: Tensor, *, gamma: float, loss: Loss, readout: Readout | None, mode: str
+) -> Objective:
+    """An `Objective` of a model that nobody else holds (it is switched to `mode`: "eval" or "train")."""
+    start = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
+    if not start:
+        raise BadInput("the model has no trainable parameters (requires_grad is False for all, or there are none)")
+    _set_mode(model, mode)
+    frozen = copy.deepcopy(model) if mode == "train" else None
+    made = Objective(model, inputs, targets, gamma, loss, readout, start, None, frozen)
+    made.reference = made.raw(made.zero(), inputs).detach()
+    if not torch.isfinite(made.reference).all():
+        raise BadInput("the untrained model's outputs hold NaN or infinite values: check its weights and the inputs")
+    made.targets = prepared_targets(targets, loss, made.reference.shape[1], made.reference.dtype)
+    made.unit = float(loss_of(torch.zeros_like(made.reference), made.targets, loss))
+    if not made.unit > 0 or not math.isfinite(made.unit):
+        raise BadInput(
+            f"the loss at f = 0 is {made.unit}, so a loss relative to it has no meaning: the targets are all zero, "
+            "or the loss is not positive"
+        )
+    return made
+
+
+def top_curvature(problem: Objective, u: Tensor, start: Tensor | None, rounds: int) -> tuple[float, Tensor]:
+    """Largest eigenvalue of the Gauss-Newton Hessian J' H J at u by power iteration, and its vector (p,).
+
+    J = df/du, H = the loss's Hessian in f; for the mean square J' H J has the NTK's eigenvalues up to a factor.
+    J v is a central difference, since forward-mode derivatives do not exist for every module (fused LSTM, attention).
+    """
+    u = u.detach()
+    leaf = u.clone().requires_grad_()
+    n = problem.targets.shape[0]
+    rows = None if n <= CURVATURE_SAMPLES else torch.linspace(0, n - 1, CURVATURE_SAMPLES, device=u.device).long()
+    f = problem.outputs(leaf, rows)
+    at = f.detach().requires_grad_()
+    (slope,) = torch.autograd.grad(problem.relative_loss(at, rows), at, create_graph=True)
+    v = start if start is not None else torch.autograd.grad(f, leaf, slope.detach(), retain_graph=True)[0]
+    size = float(torch.stack([w.square().sum() for w in problem.start.values()]).sum().sqrt())
+    precision = torch.finfo(u.dtype).eps ** (1 / 3)
+    value = 0.0
+    for _ in range(rounds):
+        length = float(v.norm())
+        if not length > 0 or not math.isfinite(length):
+            break
+        v = v / length
+        step = precision * max(size / problem.gamma, float(u.norm()), 1e-12)
+        with torch.no_grad():
+            tangent = (problem.outputs(u + step * v, rows) - problem.outputs(u - step * v, rows)) / (2 * step)
+        (bent,) = torch.autograd.grad(slope, at, tangent, retain_graph=True, allow_unused=True, materialize_grads=True)
+        v = torch.autograd.grad(f, leaf, bent, retain_graph=True)[0]
+        value = float(v.norm())
+    return value, v
