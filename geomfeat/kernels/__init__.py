@@ -1,17 +1,31 @@
 """Kernels between samples: tangent kernels, Gram matrices, and how two of them compare."""
 
+from geomfeat.kernels.alignment import cka, cka_estimate, hsic, kernel_alignment
+from geomfeat.kernels.gram import label_gram, linear_gram, one_hot, rbf_gram
 from geomfeat.kernels.jacobians import jacobian, jacobian_rows, parameter_slices
+from geomfeat.kernels.movement import kernel_distance, kernel_distance_centred, kernel_relative_change
 from geomfeat.kernels.ntk import ntk, ntk_by_parameter_group, parameter_group
 from geomfeat.kernels.tangent import feature_jvp, jvp, vjp
 
 __all__ = [
+    "cka",
+    "cka_estimate",
     "feature_jvp",
+    "hsic",
     "jacobian",
     "jacobian_rows",
     "jvp",
+    "kernel_alignment",
+    "kernel_distance",
+    "kernel_distance_centred",
+    "kernel_relative_change",
+    "label_gram",
+    "linear_gram",
     "ntk",
     "ntk_by_parameter_group",
+    "one_hot",
     "parameter_group",
     "parameter_slices",
+    "rbf_gram",
     "vjp",
 ]

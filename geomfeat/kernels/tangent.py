@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geomfeat.activations import recording
+from geomfeat.activations import module_name, recording
 from geomfeat.errors import BadInput
 from geomfeat.kernels._memory import BUDGET, is_out_of_memory, saved_bytes
 from geomfeat.kernels.jacobians import (
@@ -93,10 +93,9 @@ def feature_jvp(
     [[12.0]]
     """
     layers = list(layers)
-    modules = list(dict.fromkeys(name.split("[")[0] for name in layers))
 
     def features(theta: Direction, part: Any) -> Outputs:
-        with recording(f.model, modules, detach=False) as recorded:
+        with recording(f.model, layers, detach=False) as recorded:
             f(theta, part)
         return _asked_for(recorded, layers, n_samples(part))
 
@@ -107,7 +106,7 @@ def feature_jvp(
 def _asked_for(recorded: Mapping[str, Tensor], layers: list[str], n: int) -> Outputs:
     out = {}
     for name in layers:
-        whole = [name] if name in recorded else [key for key in recorded if key.split("[")[0] == name]
+        whole = [name] if name in recorded else [key for key in recorded if module_name(key) == name]
         found = [key for key in whole if recorded[key].shape[:1] == (n,) and recorded[key].is_floating_point()]
         if not found:
             shapes = {key: tuple(recorded[key].shape) for key in whole}

@@ -1,0 +1,132 @@
+"""How alike two kernels are: HSIC, centred kernel alignment, uncentred alignment.
+
+One set of functions for layers, tangent kernels and label kernels alike.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from geomfeat.errors import BadInput
+from geomfeat.kernels.gram import rbf_gram
+from geomfeat.kernels.hsic import Centred, Moments, check_estimator
+from geomfeat.numerics import WORKING, as_tensor, jackknife_stderr, require_finite
+from geomfeat.types import Estimate, Kernel, Representation
+
+KERNELS = ("linear", "rbf")
+
+
+def hsic(a: Any, b: Any, *, kernel: str = "linear", estimator: str = "unbiased", bandwidth: float = 0.5) -> float:
+    """Hilbert-Schmidt independence criterion of two representations or kernels; never clamped, so it may be negative.
+
+    Arguments as in `cka`. "biased": tr(KHLH)/(n-1)^2 (Gretton et al. 2005, eq. 9). "unbiased": Song et al. 2012, eq. 5.
+
+    >>> x = torch.tensor([[0.0], [1.0], [2.0]])
+    >>> hsic(x, x, estimator="biased")
+    1.0
+    """
+    left, right = _pair(a, b, kernel, estimator, bandwidth)
+    return Moments.between(left, right).hsic(estimator)
+
+
+def cka(a: Any, b: Any, *, kernel: str = "linear", estimator: str = "unbiased", bandwidth: float = 0.5) -> float:
+    """Centred kernel alignment HSIC(K, L) / sqrt(HSIC(K, K) HSIC(L, L)) (Kornblith et al. 2019, eq. 4).
+
+    Args:
+        a, b: Representations, or arrays (n, d) of features: `kernel` is taken of their rows. Kernels: their Gram
+            matrices are used as they are. The same n samples in the same order.
+        kernel: "linear", or "rbf" with `bandwidth` times the median distance (see `rbf_gram`).
+        estimator: "unbiased" (Song et al. 2012; n >= 4; about 0 for independent features, also when they are many
+            more than samples; may be negative) or "biased" (Kornblith et al. 2019; in [0, 1] for positive kernels;
+            near 1 for any two wide layers).
+
+    Returns 1 for equal geometry up to rotation, scale and shift. Raises BadInput for different numbers of samples,
+    too few of them, and constant features (which have no geometry to compare).
+
+    >>> x = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [2.0, 2.0], [1.0, 3.0]])
+    >>> round(cka(x, 3 * x.flip(1) + 1), 12)
+    1.0
+    """
+    return cka_estimate(a, b, kernel=kernel, estimator=estimator, bandwidth=bandwidth).value
+
+
+def cka_estimate(
+    a: Any, b: Any, *, kernel: str = "linear", estimator: str = "unbiased", bandwidth: float = 0.5
+) -> Estimate:
+    """`cka` with its jackknife standard error over samples (None below 6 samples, where it means nothing).
+
+    The error is exact for the leave-one-out values of fixed Gram matrices: the bandwidth of "rbf" is not refitted.
+    """
+    left, right = _pair(a, b, kernel, estimator, bandwidth)
+    cross, own_a, own_b = Moments.between(left, right), Moments.between(left, left), Moments.between(right, right)
+    for name, moments, side in (("a", own_a, left), ("b", own_b, right)):
+        _require_geometry(name, moments, side, estimator)
+    value = cross.hsic(estimator) / (own_a.hsic(estimator) * own_b.hsic(estimator)) ** 0.5
+    if left.n < 6:
+        return Estimate(value)
+    scale = own_a.leave_one_out(estimator) * own_b.leave_one_out(estimator)
+    if not (scale > 0).all():  # one sample carries the whole geometry: no spread can be told
+        return Estimate(value)
+    return Estimate(value, jackknife_stderr(cross.leave_one_out(estimator) / scale.sqrt()))
+
+
+def kernel_alignment(a: Kernel | Tensor, b: Kernel | Tensor) -> float:
+    """Uncentred alignment <K, L> / (|K| |L|) of two kernels (n, n) (Cristianini et al. 2001, eq. 1).
+
+    Not a measure of learning by itself: a CONSTANT kernel has alignment 1/sqrt(C) with C balanced classes. See `cka`.
+
+    >>> round(kernel_alignment(torch.eye(2), torch.ones(2, 2)), 4)
+    0.7071
+    """
+    k, l = as_gram(a, "a"), as_gram(b, "b")
+    if k.shape != l.shape:
+        raise BadInput(f"kernels of shape {tuple(k.shape)} and {tuple(l.shape)}: compare them on the same samples")
+    norms = k.norm() * l.norm()
+    if not norms > 0:
+        raise BadInput("a kernel is zero everywhere, so its alignment is undefined")
+    return float((k * l).sum() / norms)
+
+
+def as_gram(kernel: Kernel | Tensor, name: str = "kernel") -> Float[Tensor, "n n"]:
+    """The symmetric Gram matrix of a Kernel or tensor in float64; BadInput when it is not one."""
+    gram = as_tensor(kernel.gram if isinstance(kernel, Kernel) else kernel, name, WORKING)
+    if gram.ndim != 2 or gram.shape[0] != gram.shape[1]:
+        raise BadInput(f"{name} must be a square kernel (n, n) between one set of samples, got {tuple(gram.shape)}")
+    require_finite(gram, f"kernel {name!r}")
+    if (gram - gram.T).abs().max() > 1e-6 * gram.abs().max():
+        raise BadInput(f"{name} is not symmetric, so it is no kernel: pass a Gram matrix, or features (n, d) to cka()")
+    return gram
+
+
+def _pair(a: Any, b: Any, kernel: str, estimator: str, bandwidth: float) -> tuple[Centred, Centred]:
+    if kernel not in KERNELS:
+        raise BadInput(f"kernel must be one of {KERNELS}, got {kernel!r}")
+    left, right = _centred(a, "a", kernel, bandwidth), _centred(b, "b", kernel, bandwidth)
+    if left.n != right.n:
+        raise BadInput(f"a has {left.n} samples, b has {right.n}: compare them on the same inputs in the same order")
+    check_estimator(estimator, left.n)
+    return left, right
+
+
+def _centred(value: Any, name: str, kernel: str, bandwidth: float) -> Centred:
+    if isinstance(value, Kernel):
+        return Centred.of_gram(as_gram(value, name))
+    x = as_tensor(value.x if isinstance(value, Representation) else value, name, WORKING)
+    if x.ndim != 2 or 0 in x.shape:
+        raise BadInput(f"{name} must be features (samples, features), got shape {tuple(x.shape)}")
+    require_finite(x, name)
+    return Centred.of_features(x) if kernel == "linear" else Centred.of_gram(rbf_gram(x, bandwidth))
+
+
+def _require_geometry(name: str, moments: Moments, side: Centred, estimator: str) -> None:
+    """BadInput where the centred kernel is zero up to rounding: HSIC(K, K) is a squared norm, or nearly."""
+    n = moments.n
+    rounding = (n * 100 * torch.finfo(WORKING).eps * side.size) ** 2
+    norm = moments.hsic(estimator) * ((n - 1) ** 2 if estimator == "biased" else n * (n - 3))
+    if norm > rounding:
+        return
+    if estimator == "unbiased" and moments.hsic("biased") * (n - 1) ** 2 > rounding:
+        raise BadInput(f"all pairs of samples of {name} are equally alike: no geometry to compare")
+    raise BadInput(f"{name} is constant over the samples (a dead or saturated layer): CKA with it is undefined")

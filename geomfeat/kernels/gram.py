@@ -1,0 +1,59 @@
+"""Gram matrices between samples, in float64: linear, Gaussian, and the label kernel."""
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from geomfeat.errors import BadInput
+from geomfeat.numerics import WORKING
+
+
+def linear_gram(x: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
+    """X X'.
+
+    >>> linear_gram(torch.tensor([[1.0, 0.0], [1.0, 1.0]])).tolist()
+    [[1.0, 1.0], [1.0, 2.0]]
+    """
+    x = x.to(WORKING)
+    return x @ x.T
+
+
+def rbf_gram(x: Float[Tensor, "n d"], bandwidth: float = 0.5) -> Float[Tensor, "n n"]:
+    """Gaussian kernel exp(-|x_i - x_j|^2 / (2 s^2)) with s = `bandwidth` times the median distance.
+
+    The median is the lower one of all n^2 squared distances, the n zero ones of a sample to itself included: the
+    rule of Kornblith et al. 2019 (section 3 and their code), with which their numbers can be compared.
+
+    Raises BadInput when the median distance is zero (most samples coincide), or for a bandwidth that is not positive.
+
+    >>> round(float(rbf_gram(torch.tensor([[0.0], [1.0], [2.0]]))[0, 1]), 4)  # median distance 1, s = .5
+    0.1353
+    """
+    if not bandwidth > 0:
+        raise BadInput(f"bandwidth must be a positive fraction of the median distance, got {bandwidth}")
+    x = x.to(WORKING)
+    x = x - x.mean(0)
+    # Direct differences: |x|^2 + |y|^2 - 2xy would lose the small distances to rounding.
+    squared = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist").square()
+    median = squared.flatten().median()
+    if not median > 0:
+        raise BadInput(
+            "the median distance between samples is 0, so the Gaussian kernel has no width: "
+            "drop duplicated samples or use kernel='linear'"
+        )
+    return torch.exp(-squared / (2 * bandwidth**2 * median))
+
+
+def label_gram(labels: Shaped[Tensor, "n"]) -> Float[Tensor, "n n"]:
+    """Y Y' of one-hot labels: 1 where two samples share their class, 0 elsewhere.
+
+    >>> label_gram(torch.tensor([3, 3, 7])).tolist()
+    [[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    """
+    return (labels[:, None] == labels[None, :]).to(WORKING)
+
+
+def one_hot(labels: Shaped[Tensor, "n"]) -> Float[Tensor, "n C"]:
+    """One-hot labels over the classes that occur, in float64: features whose linear Gram is the label kernel."""
+    classes, index = labels.unique(return_inverse=True)
+    return torch.nn.functional.one_hot(index, len(classes)).to(WORKING)

@@ -1,0 +1,125 @@
+"""The Hilbert-Schmidt independence criterion, biased and unbiased, with every leave-one-out value at no extra cost.
+
+Both estimators do not change when a constant is added to all entries of a row and column of the Gram matrix off the
+diagonal, so everything starts from centred Gram matrices K, L (row sums zero), which also keeps digits where features
+have a large mean. Five vectors then say it all, with p = diag K, q = diag L:
+    dots_i = sum_j K_ij L_ij,    L p,    K q.
+Biased (Gretton et al. 2005, eq. 9; Kornblith et al. 2019, eq. 3):   (n-1)^2 HSIC_0 = sum_i dots_i.
+Unbiased (Song et al. 2012, eq. 5): with zeroed diagonals, row sums k = -p, l = -q,
+    n (n-3) HSIC_1 = sum(K*L) + sum(K) sum(L)/((n-1)(n-2)) - 2/(n-2) k.l.
+Leaving out sample i changes each of the sums by terms of these vectors. For linear kernels the vectors come from
+features alone, (n d1 d2) instead of n^2 (d1 + d2): K_i . L_i = x_i' (X'Y) y_i.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from geomfeat.errors import BadInput
+from geomfeat.numerics import WORKING, double_centred
+
+ESTIMATORS = ("unbiased", "biased")
+
+
+@dataclass(frozen=True, eq=False)
+class Centred:
+    """A centred kernel between n samples, as a Gram matrix or as features whose inner products it is.
+
+    Attributes:
+        gram: (n, n), row and column sums zero; or None when `features` (n, d), of mean zero, say the same.
+        size: Frobenius norm before centring, against which "zero after centring" is judged.
+    """
+
+    n: int
+    size: float
+    gram: Tensor | None = None
+    features: Tensor | None = None
+
+    @classmethod
+    def of_gram(cls, gram: Float[Tensor, "n n"]) -> "Centred":
+        """From a symmetric Gram matrix."""
+        gram = gram.to(WORKING)
+        return cls(gram.shape[0], float(gram.norm()), gram=double_centred(gram))
+
+    @classmethod
+    def of_features(cls, x: Float[Tensor, "n d"]) -> "Centred":
+        """From features, for the linear kernel."""
+        x = x.to(WORKING)
+        return cls(x.shape[0], float(x.square().sum()), features=x - x.mean(0))
+
+    @cached_property
+    def matrix(self) -> Tensor:
+        """The centred Gram matrix (n, n)."""
+        if self.gram is not None:
+            return self.gram
+        assert self.features is not None
+        return self.features @ self.features.T
+
+    @cached_property
+    def diagonal(self) -> Tensor:
+        """Its diagonal (n,)."""
+        return self.features.square().sum(1) if self.features is not None else self.matrix.diagonal()
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """What both HSIC estimators and their leave-one-out values are made of (see the module's text)."""
+
+    n: int
+    dots: Tensor
+    p: Tensor
+    q: Tensor
+    lp: Tensor
+    kq: Tensor
+
+    @classmethod
+    def between(cls, a: Centred, b: Centred) -> "Moments":
+        """Moments of a pair, through features where that is cheaper than Gram matrices."""
+        if a.n != b.n:
+            raise BadInput(f"the two kernels are between {a.n} and {b.n} samples: compare them on the same samples")
+        p, q = a.diagonal, b.diagonal
+        x, y = a.features, b.features
+        if x is not None and y is not None and max(x.shape[1], y.shape[1]) < a.n:
+            cross = x.T @ y
+            return cls(a.n, ((x @ cross) * y).sum(1), p, q, y @ (y.T @ p), x @ (x.T @ q))
+        k, l = a.matrix, b.matrix
+        return cls(a.n, (k * l).sum(1), p, q, l @ p, k @ q)
+
+    def hsic(self, estimator: str) -> float:
+        """HSIC of all n samples."""
+        total, pq = self.dots.sum(), (self.p * self.q).sum()
+        if estimator == "biased":
+            return float(_biased(self.n, total, torch.zeros_like(total), torch.zeros_like(total)))
+        return float(_unbiased(self.n, total - pq, self.p.sum() * self.q.sum(), pq))
+
+    def leave_one_out(self, estimator: str) -> Float[Tensor, "n"]:
+        """HSIC of the n - 1 other samples, for every sample left out."""
+        p, q, dots = self.p, self.q, self.dots
+        pq = p * q
+        if estimator == "biased":
+            return _biased(self.n - 1, dots.sum() - 2 * dots + pq, pq, dots - pq)
+        total = (dots - pq).sum() - 2 * (dots - pq)
+        sums = (2 * p - p.sum()) * (2 * q - q.sum())
+        return _unbiased(self.n - 1, total, sums, pq.sum() - 4 * pq + self.lp + self.kq + dots)
+
+
+def _biased(n: int, product: Tensor, sums: Tensor, rows: Tensor) -> Tensor:
+    """tr(KHLH)/(n-1)^2 from sum(K*L), sum(K) sum(L) and the inner product of the row sums."""
+    return (product + sums / n**2 - 2 / n * rows) / (n - 1) ** 2
+
+
+def _unbiased(n: int, product: Tensor, sums: Tensor, rows: Tensor) -> Tensor:
+    """Song et al. 2012, eq. 5, from the same three sums of the kernels with zeroed diagonals."""
+    return (product + sums / ((n - 1) * (n - 2)) - 2 / (n - 2) * rows) / (n * (n - 3))
+
+
+def check_estimator(estimator: str, n: int) -> None:
+    """BadInput for an unknown estimator, or too few samples for it."""
+    if estimator not in ESTIMATORS:
+        raise BadInput(f"estimator must be 'unbiased' (Song et al.) or 'biased' (Kornblith et al.), got {estimator!r}")
+    least = 4 if estimator == "unbiased" else 2
+    if n < least:
+        raise BadInput(f"the {estimator} estimator needs at least {least} samples, got {n}: pass more inputs")

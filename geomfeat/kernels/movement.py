@@ -1,0 +1,83 @@
+"""How far a kernel moved: relative change, distance, centred distance, each with a jackknife standard error."""
+
+import torch
+from torch import Tensor
+
+from geomfeat.errors import BadInput
+from geomfeat.kernels.alignment import as_gram, cka_estimate
+from geomfeat.numerics import double_centred, jackknife_stderr
+from geomfeat.types import Estimate, Kernel
+
+
+def kernel_relative_change(k: Kernel | Tensor, k0: Kernel | Tensor) -> Estimate:
+    """|K - K0| / |K0| (Frobenius): 0 for an unmoved kernel, unbounded; resolves the lazy end.
+
+    The standard error is a jackknife over samples. Raises BadInput for different shapes or a zero K0.
+
+    >>> kernel_relative_change(3 * torch.eye(4), torch.eye(4)).value
+    2.0
+    """
+    new, old = _two(k, k0)
+    moved, moved_without = _products(new - old, new - old)
+    size, size_without = _products(old, old)
+    return Estimate(float((moved / size).sqrt()), _stderr((moved_without.clamp_min(0) / size_without).sqrt()))
+
+
+def kernel_distance(k: Kernel | Tensor, k0: Kernel | Tensor) -> Estimate:
+    """1 - <K, K0> / (|K| |K0|) (Fort et al. 2020, eq. 3): 0 for a rescaled kernel, at most 1 for positive ones.
+
+    Computed as |K/|K| - K0/|K0||^2 / 2, which is the same number without the cancellation near 0.
+
+    >>> kernel_distance(3 * torch.eye(4), torch.eye(4)).value
+    0.0
+    """
+    new, old = _two(k, k0)
+    unit_new, unit_old = _unit(new, "k"), _unit(old, "k0")
+    _, both = _products(unit_new, unit_old)
+    _, first = _products(unit_new, unit_new)
+    _, second = _products(unit_old, unit_old)
+    value = 0.5 * float((unit_new - unit_old).square().sum())
+    return Estimate(value, _stderr(1 - both / (first * second).sqrt()))
+
+
+def kernel_distance_centred(k: Kernel | Tensor, k0: Kernel | Tensor) -> Estimate:
+    """1 - CKA(K, K0) with the BIASED estimator (Kornblith et al. 2019), in [0, 1]; blind to shifts and scale.
+
+    Computed as |c(K)/|c(K)| - c(K0)/|c(K0)||^2 / 2, c the double centring. Raises BadInput for a kernel that is
+    constant, as of a network whose outputs do not depend on its inputs.
+
+    >>> kernel_distance_centred(torch.eye(4) + 5, torch.eye(4)).value < 1e-12
+    True
+    """
+    new, old = _two(k, k0)
+    estimate = cka_estimate(Kernel(new), Kernel(old), estimator="biased")
+    units = _unit(double_centred(new), "k"), _unit(double_centred(old), "k0")
+    return Estimate(0.5 * float((units[0] - units[1]).square().sum()), estimate.stderr)
+
+
+def _two(k: Kernel | Tensor, k0: Kernel | Tensor) -> tuple[Tensor, Tensor]:
+    new, old = as_gram(k, "k"), as_gram(k0, "k0")
+    if new.shape != old.shape:
+        raise BadInput(f"k is {tuple(new.shape)} and k0 {tuple(old.shape)}: compute both on the same samples")
+    if not old.norm() > 0:
+        raise BadInput("k0 is zero everywhere (no parameter acts on the output): its movement is undefined")
+    return new, old
+
+
+def _unit(gram: Tensor, name: str) -> Tensor:
+    norm = gram.norm()
+    if not norm > 0:
+        raise BadInput(f"{name} is zero everywhere (no parameter acts on the output): it has no direction")
+    return gram / norm
+
+
+def _products(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """<A, B> over all samples, and over the others for each sample left out."""
+    product = a * b
+    total = product.sum()
+    return total, total - product.sum(0) - product.sum(1) + product.diagonal()
+
+
+def _stderr(without: Tensor) -> float | None:
+    """Jackknife error; None where it means nothing (few samples, or one that carries everything)."""
+    return jackknife_stderr(without) if len(without) >= 6 and bool(torch.isfinite(without).all()) else None
