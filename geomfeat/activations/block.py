@@ -1,0 +1,88 @@
+"""Features of a range of samples, gathered batch by batch from inside the hooks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from geomfeat.activations.sites import Site, did_not_fire
+from geomfeat.errors import BadInput, LayerDidNotFire
+
+
+@dataclass(eq=False)
+class Block:
+    """Features of a range of samples, as they come in.
+
+    Attributes:
+        features: key -> (samples, d); for rows that are tokens (tokens, d).
+        tokens: key -> (samples,) number of rows of each sample, where rows are tokens.
+        outputs: (samples, C) of the network, or None.
+    """
+
+    n: int
+    sites: dict[str, Site]
+    features: dict[str, Tensor] = field(default_factory=dict)
+    tokens: dict[str, Tensor] = field(default_factory=dict)
+    outputs: Tensor | None = None
+    _rows: slice = field(default_factory=lambda: slice(0, 0))
+    _mask: Tensor | None = None
+    _parts: dict[str, list[Tensor]] = field(default_factory=dict)
+    _counts: dict[str, list[Tensor]] = field(default_factory=dict)
+
+    def begin(self, rows: slice, mask: Tensor | None) -> None:
+        """The batch that comes next."""
+        self._rows, self._mask = rows, mask
+
+    def look(self, key: str, tensor: Tensor) -> Any:
+        """The hook's transform: reduces at once, and on the CPU writes at once, so that nothing is copied twice."""
+        site = self.sites.get(key)
+        if site is None:
+            return None
+        features, mask = site.features(tensor, self._mask)
+        if site.wish.reduce == "token_all":
+            ones = torch.ones(tensor.shape[site.axis], dtype=torch.long)
+            return features.clone(), ones * site.tokens if mask is None else mask.sum(1).cpu()
+        if features.device.type != "cpu":
+            shares = features.untyped_storage().data_ptr() == tensor.untyped_storage().data_ptr()
+            return features.clone() if shares else features
+        self._write(key, features)
+        return ()
+
+    def end(self, seen: dict[str, Any], where: str) -> None:
+        """Takes in what was seen of a batch; LayerDidNotFire where a layer is missing."""
+        for key in self.sites:
+            if key not in seen:
+                raise LayerDidNotFire(did_not_fire(key, where))
+            if isinstance(seen[key], Tensor):
+                self._write(key, seen[key])
+            elif seen[key]:
+                self._parts.setdefault(key, []).append(seen[key][0].cpu())
+                self._counts.setdefault(key, []).append(seen[key][1])
+
+    def close(self) -> None:
+        """Joins what came in parts."""
+        self.features.update({key: torch.cat(parts) for key, parts in self._parts.items()})
+        self.tokens.update({key: torch.cat(counts) for key, counts in self._counts.items()})
+        self.features = {key: self.features[key] for key in self.sites}
+
+    def add_outputs(self, outputs: Tensor) -> None:
+        """The network's outputs for the batch."""
+        if self.outputs is None:
+            dtype = outputs.dtype if torch.finfo(outputs.dtype).bits >= 32 else torch.float32
+            self.outputs = torch.empty(self.n, outputs.shape[1], dtype=dtype)
+        self.outputs[self._rows] = outputs.to(self.outputs)
+
+    def _write(self, key: str, features: Tensor) -> None:
+        site = self.sites[key]
+        if features.shape != (self._rows.stop - self._rows.start, site.width):
+            raise BadInput(
+                f"layer {key!r} gives {tuple(features.shape)} features for samples {self._rows.start} to "
+                f"{self._rows.stop}, expected width {site.width}: its size depends on the batch (padding to the "
+                "longest?), so reduce it to a fixed one ('token_mean', 'mean', 'last', ...)"
+            )
+        if key not in self.features:
+            self.features[key] = torch.empty(self.n, site.width, dtype=site.dtype)
+        self.features[key][self._rows] = features

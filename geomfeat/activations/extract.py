@@ -1,0 +1,162 @@
+"""Hook a network, run the inputs through it in batches, and hand back one Representation per layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from geomfeat.activations.firing import fired_layers, hidden_weight_layers, home, placed
+from geomfeat.activations.hooks import Calls
+from geomfeat.activations.job import Job
+from geomfeat.activations.reduce import Reduction
+from geomfeat.activations.select import Patterns, is_kind, select_layers
+from geomfeat.activations.sites import Site, Wish, find_sites
+from geomfeat.activations.untouched import evaluating
+from geomfeat.errors import BadInput, LayerDidNotFire
+from geomfeat.models.functional import Inputs, Readout, as_inputs, n_samples
+from geomfeat.numerics import as_tensor
+from geomfeat.types import Representation
+
+
+def extract(
+    model: nn.Module,
+    inputs: Inputs,
+    layers: Patterns = "*",
+    labels: Any = None,
+    *,
+    reduce: Reduction = "flatten",
+    project: int | None = None,
+    batch_size: int = 256,
+    device: str | torch.device | None = None,
+    store: Any = None,
+    progress: bool = True,
+    seed: int = 0,
+    io: Literal["output", "input"] = "output",
+    calls: Calls = "last",
+    mask: Any = None,
+    with_outputs: bool = False,
+    readout: Readout | None = None,
+) -> Mapping[str, Representation]:
+    """Features of the layers of a model, for all samples: layer -> Representation.
+
+    The model runs in evaluation mode, without gradients, in its own precision and where it is (on a copy, if `device`
+    is given and elsewhere). Afterwards, also after an error, it is as before: no hook, flags, buffers, random state.
+
+    Args:
+        inputs: a tensor, a tuple (positional) or a mapping (keyword arguments); samples first in every tensor.
+        layers: see `select_layers`. The kinds "*", "leaf", "block" and "weights" ("weights": `hidden_weight_layers`)
+            keep what is called and has samples; every other pattern must be called in every batch.
+        labels: (n,) integer classes.
+        reduce: how a map or sequence becomes (n, d); see `reduce`. project: then sparse-randomly to so many features,
+            where there are more; the same matrix for a layer of that name at every checkpoint, given `seed`.
+        batch_size: samples per forward pass; no effect on the numbers.
+        store: a folder, or an ActivationStore: stream to disk, resume what is there, and read a layer when it is
+            looked up. Without it all features are held in memory.
+        io, calls: see `recording`.
+        mask: (n, tokens), true for valid tokens. Default: the inputs' "attention_mask", or the complement of their
+            boolean "src_key_padding_mask".
+        with_outputs: also the network's outputs (n, C), as `output_matrix` reads them, in every Representation.
+
+    Names are those of `recording`: "rnn[1][0]" for nested outputs, "cell@2" for call 2 of `calls="all"`. Whatever axis
+    a layer gives to the samples, rows of the result are samples. `meta` records "reduce", "shape" (of one sample, not
+    reduced), "project", "seed", "io" and, for "token_all", "tokens_per_sample".
+
+    Raises LayerNotFound, LayerDidNotFire, BadInput (labels of the wrong length; NaN in a layer), and OutputExists for
+    a store that holds other weights, inputs or settings.
+
+    >>> net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
+    >>> reps = extract(net, torch.ones(5, 2), layers=["type:Linear"], progress=False)
+    >>> {name: (rep.n, rep.d) for name, rep in reps.items()}
+    {'0': (5, 3), '2': (5, 1)}
+    """
+    if batch_size < 1:
+        raise BadInput(f"batch_size={batch_size} must be at least 1")
+    inputs = as_inputs(inputs)
+    labels = _checked_labels(labels, n_samples(inputs))
+    model = placed(model, device)
+    mask = _checked_mask(mask, inputs)
+    wish = Wish(reduce, project, seed, io, calls)
+    names, named = _chosen(model, inputs, layers, readout)
+    with evaluating(model, home(model)[0], seed), torch.no_grad():
+        sites = find_sites(model, inputs, names, named, mask, wish)
+    if not sites:
+        raise LayerDidNotFire(f"none of the layers {layers!r} is called, with samples of its own, in a forward pass")
+    with tqdm(total=n_samples(inputs), desc="extract", unit="sample", disable=not progress) as bar:
+        job = Job(model, inputs, names, sites, wish, mask, batch_size, with_outputs, readout, bar)
+        if store is not None:
+            from geomfeat.activations.stored import stream  # brings zarr, which only stores need
+
+            return stream(job, store, labels)
+        block = job.run(0, job.n, list(sites))
+    return {
+        key: representation(sites[key], x, block.tokens.get(key), labels, block.outputs)
+        for key, x in block.features.items()
+    }
+
+
+def representation(
+    site: Site, x: Tensor, tokens: Tensor | None, labels: Tensor | None, outputs: Tensor | None
+) -> Representation:
+    """A layer's features with what belongs to them; labels and outputs are repeated for rows that are tokens."""
+    wish = site.wish
+    meta = {
+        "reduce": wish.reduce if isinstance(wish.reduce, str) else getattr(wish.reduce, "__name__", "function"),
+        "shape": site.shape,
+        "project": None if site.matrix is None else site.width,
+        "seed": wish.seed,
+        "io": wish.io,
+    }
+    if tokens is not None:
+        meta["tokens_per_sample"] = tokens.tolist()
+        labels = None if labels is None else labels.repeat_interleave(tokens)
+        outputs = None if outputs is None else outputs.repeat_interleave(tokens, 0)
+    return Representation(x, labels, site.key, meta, outputs)
+
+
+def _chosen(model: nn.Module, inputs: Any, layers: Patterns, readout: Readout | None) -> tuple[list[str], set[str]]:
+    """Names of the layers to record, and those among them that were asked for by more than a kind."""
+    patterns = [layers] if isinstance(layers, str) or callable(layers) else list(layers)
+    if not patterns:
+        raise BadInput("layers is empty: name some, or '*' for all")
+    kinds, named = [p for p in patterns if is_kind(p)], [p for p in patterns if not is_kind(p)]
+    by_name = select_layers(model, named) if named else []
+    by_kind: list[str] = []
+    if kinds:
+        fired = fired_layers(model, inputs)
+        rest = [k for k in kinds if k != "weights"]
+        by_kind = select_layers(model, rest, fired=fired) if rest else []
+        if "weights" in kinds:
+            by_kind += hidden_weight_layers(model, inputs, readout=readout)
+    names = select_layers(model, [*by_name, *by_kind]) if by_name or by_kind else []
+    return names, set(by_name)
+
+
+def _checked_labels(labels: Any, n: int) -> Tensor | None:
+    if labels is None:
+        return None
+    labels = as_tensor(labels, "labels")
+    if labels.ndim != 1 or labels.shape[0] != n:
+        raise BadInput(
+            f"labels has shape {tuple(labels.shape)}, but there are {n} samples: pass one integer class per sample "
+            "(labels.argmax(1) of one-hot rows)"
+        )
+    if labels.is_floating_point() and not torch.equal(labels, labels.round()):
+        raise BadInput("labels holds fractions: pass integer classes")
+    return labels.long()
+
+
+def _checked_mask(mask: Any, inputs: Any) -> Tensor | None:
+    if mask is None and isinstance(inputs, Mapping):
+        padding = inputs.get("src_key_padding_mask")
+        mask = inputs.get("attention_mask") if padding is None or padding.dtype != torch.bool else ~padding
+        mask = mask if mask is None or mask.ndim == 2 else None
+    if mask is None:
+        return None
+    mask = as_tensor(mask, "mask") != 0
+    if mask.ndim != 2 or mask.shape[0] != n_samples(inputs):
+        raise BadInput(f"mask must be ({n_samples(inputs)}, tokens), got shape {tuple(mask.shape)}")
+    return mask

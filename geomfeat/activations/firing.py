@@ -1,0 +1,148 @@
+"""Which modules a forward pass calls, and which of them are the hidden layers with weights."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from geomfeat.activations.hooks import recording, tensors_by_path
+from geomfeat.activations.select import has_weight_matrix, modules_by_name, split_key
+from geomfeat.activations.untouched import evaluating
+from geomfeat.models.functional import (
+    Inputs,
+    Readout,
+    as_inputs,
+    call,
+    moved,
+    n_samples,
+    output_matrix,
+    take,
+    unwrapped,
+)
+from geomfeat.numerics import resolve_device
+
+
+def home(model: nn.Module) -> tuple[torch.device, torch.dtype | None]:
+    """Device and floating precision of a model's first floating parameter or buffer."""
+    for tensor in [*model.parameters(), *model.buffers()]:
+        if tensor.is_floating_point():
+            return tensor.device, tensor.dtype
+    return torch.device("cpu"), None
+
+
+def few(inputs: Any, k: int) -> Any:
+    """`k` samples of the inputs, repeated where there are fewer."""
+    return take(inputs, torch.arange(k) % n_samples(inputs))
+
+
+def placed(model: nn.Module, device: str | torch.device | None) -> nn.Module:
+    """The eager model: itself where it is, or a copy on `device` if that is given and elsewhere."""
+    model = unwrapped(model)
+    here = home(model)[0]
+    wanted = here if device is None else resolve_device(device)
+    same = wanted.type == here.type and wanted.index in (None, here.index)
+    return model if same else copy.deepcopy(model).to(wanted)
+
+
+def fired_layers(model: nn.Module, inputs: Inputs, *, device: str | torch.device | None = None) -> list[str]:
+    """Names of the modules that one forward pass calls, in the order of their (first) calls, the root left out.
+
+    Two samples are passed in evaluation mode without gradients; no trace is left.
+
+    >>> fired_layers(nn.Sequential(nn.Linear(2, 3), nn.ReLU()), torch.ones(4, 2))
+    ['0', '1']
+    """
+    model = placed(model, device)
+    where, dtype = home(model)
+    fired: dict[str, None] = {}
+    with evaluating(model, where), torch.no_grad(), ExitStack() as stack:
+        for name, module in modules_by_name(model).items():
+            note = partial(_note, fired, name)
+            stack.callback(module.register_forward_pre_hook(note).remove)
+        call(model, moved(few(as_inputs(inputs), 2), where, dtype))
+    return list(fired)
+
+
+def _note(fired: dict[str, None], name: str, *_: Any) -> None:
+    fired.setdefault(name)
+
+
+def hidden_weight_layers(
+    model: nn.Module,
+    inputs: Inputs,
+    *,
+    readout: Readout | None = None,
+    device: str | torch.device | None = None,
+) -> list[str]:
+    """The hidden layers of a network: modules with a weight matrix that fire, in call order, without the read-out.
+
+    Weight matrices are parameters of two or more dimensions of a module's own (linear, convolution, recurrent cells,
+    attention projections), embedding tables aside. A module is read-out, not hidden, where
+
+    - its output is the network's output: equal values for equal shapes; or
+    - it has as many outputs per sample as the network, and nothing with weights lies between it and the output: the
+      network's output is then its output rescaled, shifted, normalised or centred.
+
+    Names are as `recording` gives them: of nested outputs the first tensor ("rnn[0]", the states of an LSTM). An empty
+    list says that no layer is hidden, as in a single linear layer.
+
+    >>> net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
+    >>> hidden_weight_layers(net, torch.ones(4, 2))
+    ['0']
+    """
+    model = placed(model, device)
+    where, dtype = home(model)
+    probe = moved(few(as_inputs(inputs), 2), where, dtype)
+    names = [n for n in fired_layers(model, probe) if has_weight_matrix(modules_by_name(model)[n])]
+    if not names:
+        return []
+    weights = {n: p.detach().requires_grad_(p.is_floating_point()) for n, p in model.named_parameters()}
+    # cuDNN's recurrent layers have no backward pass in evaluation mode.
+    with evaluating(model, where), torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
+        with _attached(model, names, "input") as given, _attached(model, names, "output") as made:
+            output = _with_weights(model, weights, probe)
+        matrix = output_matrix(output, probe, readout)
+        raw = [*tensors_by_path(output).values(), matrix]
+        first = _first_of_each(names, made)
+        later = {name: [t for key, t in given.items() if split_key(key)[0] == name] for name in names}
+        return [key for name, key in first.items() if not _is_readout(made[key], name, raw, matrix, later)]
+
+
+def _attached(model: nn.Module, names: list[str], io: Literal["input", "output"]) -> Any:
+    # The tensors themselves, not copies: a copy is no part of the graph between a layer and the output.
+    return recording(model, names, io=io, detach=False, transform=lambda _key, tensor: tensor)
+
+
+def _with_weights(model: nn.Module, weights: dict[str, Tensor], inputs: Any) -> Any:
+    if isinstance(inputs, Mapping):
+        return functional_call(model, weights, (), dict(inputs))
+    return functional_call(model, weights, inputs if isinstance(inputs, tuple) else (inputs,))
+
+
+def _first_of_each(names: Iterable[str], made: dict[str, Tensor]) -> dict[str, str]:
+    """Module name -> key of the first tensor that it returned."""
+    first: dict[str, str] = {}
+    for name in names:
+        keys = [key for key in made if split_key(key)[0] == name]
+        if keys:
+            first[name] = keys[0]
+    return first
+
+
+def _is_readout(made: Tensor, name: str, raw: list[Tensor], matrix: Tensor, given: dict[str, list[Tensor]]) -> bool:
+    if any(made.shape == out.shape and torch.equal(made, out) for out in raw):
+        return True
+    if made.numel() != matrix.numel():
+        return False
+    inputs = [t for other, ts in given.items() if other != name for t in ts if t.requires_grad]
+    if not inputs or not made.requires_grad:
+        return True
+    total = sum(t.sum() for t in inputs)
+    return torch.autograd.grad(total, made, retain_graph=True, allow_unused=True)[0] is None

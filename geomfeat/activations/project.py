@@ -1,0 +1,34 @@
+"""Sparse random projection: the same matrix for a layer at every checkpoint."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from sklearn.random_projection import SparseRandomProjection
+from torch import Tensor
+
+from geomfeat.errors import BadInput
+from geomfeat.numerics import numpy_stream
+
+
+def projection_matrix(d: int, k: int, layer: str, seed: int = 0) -> Tensor:
+    """scikit-learn's sparse random projection from d to k dimensions, as a sparse (k, d) matrix in float64.
+
+    Entries are 0 or +-sqrt(1 / (s k)) with density s = 1 / sqrt(d) (Li, Hastie and Church 2006), so squared distances
+    are kept in expectation. It depends on the seed, the layer's name, d and k alone, hence is the same for a layer at
+    every checkpoint, on every device and for every batch size.
+
+    >>> projection_matrix(100, 10, "fc1").shape
+    torch.Size([10, 100])
+    """
+    if not 1 <= k < d:
+        raise BadInput(f"project={k} must be at least 1 and below the number of features, {d}")
+    state = int(numpy_stream(seed, "projection", layer).integers(2**32))
+    matrix = SparseRandomProjection(n_components=k, random_state=state).fit(np.zeros((1, d))).components_.tocoo()
+    indices = torch.from_numpy(np.stack([matrix.row, matrix.col]).astype(np.int64))
+    return torch.sparse_coo_tensor(indices, torch.from_numpy(matrix.data), (k, d), check_invariants=True)
+
+
+def project(x: Tensor, matrix: Tensor) -> Tensor:
+    """Rows of `x` (n, d) projected to (n, k), in the precision of `x`."""
+    return torch.sparse.mm(matrix.to(x.device, x.dtype), x.mT).mT.contiguous()

@@ -1,0 +1,171 @@
+"""From what a layer returns to (samples, features): pure functions on tensors whose first dimension is the sample."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from geomfeat.errors import BadInput, near
+from geomfeat.types import Representation
+
+Reduction = str | Callable[[Tensor], Tensor]
+
+REDUCTIONS = ("flatten", "mean", "max", "adaptive(k)", "cls", "last", "token_mean", "token_all", "token(i)")
+_NUMBERED = re.compile(r"(adaptive|token)\((-?\d+)\)")
+_POOLS = {3: functional.adaptive_avg_pool1d, 4: functional.adaptive_avg_pool2d, 5: functional.adaptive_avg_pool3d}
+
+
+def reduce(tensor: Tensor, how: Reduction = "flatten", *, mask: Tensor | None = None) -> Tensor:
+    """A layer's output as (n, d) features; of "token_all" (tokens, d).
+
+    Args:
+        tensor: (n, ...) with the samples first, in any memory format; half precisions are widened to float32 and
+            integers become floating. A nested tensor is padded with zeros, and its own lengths are the mask.
+        how: "flatten" all of it;
+            for maps (n, channels, space...): "mean", "max" over space, "adaptive(k)" average-pooled to k per spatial
+            dimension and flattened;
+            for sequences (n, tokens, features...): "cls" the first token, "last" the last, "token_mean" their mean,
+            "token(i)" the i-th (negative from the end), "token_all" every token as a row of its own, sample by sample;
+            or a function (n, ...) -> (n, d).
+            What is (n, d) already stays as it is.
+        mask: (n, tokens), true or 1 for valid tokens. "cls", "last", "token_mean" and "token_all" see valid tokens
+            only; "token(i)" counts all, and refuses a position that is padding.
+
+    Raises BadInput for an unknown reduction, one that does not fit the shape, or a mask that does not.
+
+    >>> tokens = torch.arange(12.0).reshape(2, 3, 2)
+    >>> reduce(tokens, "last", mask=torch.tensor([[1, 1, 0], [1, 1, 1]])).tolist()
+    [[2.0, 3.0], [10.0, 11.0]]
+    """
+    tensor, mask = dense(tensor, mask)
+    if callable(how):
+        return _checked(how(tensor), tensor)
+    name, number = _parsed(how)
+    if tensor.ndim == 0:
+        raise BadInput("a layer returned a scalar, which has no samples: leave it out")
+    if tensor.ndim <= 2:
+        return tensor.reshape(tensor.shape[0], -1)
+    if name == "flatten":
+        return tensor.reshape(tensor.shape[0], -1)
+    if name in ("mean", "max", "adaptive"):
+        return _over_space(tensor, name, number, mask)
+    tokens = tensor.reshape(*tensor.shape[:2], -1)
+    return _over_tokens(tokens, name, number, _valid(tokens, mask))
+
+
+def rows_per_sample(how: Reduction) -> bool:
+    """Whether a reduction gives one row per sample, as all do but "token_all"."""
+    return how != "token_all"
+
+
+def dense(tensor: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    """A plain floating tensor, float32 or wider, and the mask: that of a nested tensor is its own."""
+    if tensor.is_nested:
+        parts = tensor.unbind()
+        if mask is None and all(p.ndim >= 1 for p in parts):
+            lengths = torch.tensor([p.shape[0] for p in parts], device=tensor.device)
+            mask = torch.arange(int(lengths.max()), device=tensor.device) < lengths[:, None]
+        tensor = torch.nested.to_padded_tensor(tensor, 0.0)
+    if tensor.is_sparse or tensor.layout != torch.strided:
+        tensor = tensor.to_dense()
+    if tensor.is_quantized:
+        tensor = tensor.dequantize()
+    if tensor.is_complex():
+        raise BadInput(
+            f"a layer returned complex numbers ({tensor.dtype}), whose geometry is not defined here: "
+            "pass reduce=lambda t: torch.view_as_real(t).flatten(1) to take real and imaginary parts as features"
+        )
+    if not tensor.is_floating_point():
+        tensor = tensor.to(torch.get_default_dtype())
+    elif torch.finfo(tensor.dtype).bits < 32:
+        tensor = tensor.float()
+    return tensor, mask
+
+
+def _parsed(how: object) -> tuple[str, int]:
+    if isinstance(how, str):
+        numbered = _NUMBERED.fullmatch(how)
+        if numbered and (numbered[1] == "token" or int(numbered[2]) > 0):
+            return numbered[1], int(numbered[2])
+        if how in REDUCTIONS and "(" not in how:
+            return how, 0
+    raise BadInput(f"reduce={how!r} is not known; near: {near(str(how), REDUCTIONS)}. All: {', '.join(REDUCTIONS)}")
+
+
+def _over_space(tensor: Tensor, name: str, k: int, mask: Tensor | None) -> Tensor:
+    if mask is not None and tensor.ndim == 3 and tuple(mask.shape) == tuple(tensor.shape[:2]):
+        raise BadInput(
+            f"reduce={name!r} pools (samples, channels, space), but the mask says that {tuple(tensor.shape)} is "
+            "(samples, tokens, features): use 'token_mean', 'cls' or 'last'"
+        )
+    if name == "mean":
+        return tensor.flatten(2).mean(2)
+    if name == "max":
+        return tensor.flatten(2).amax(2)
+    if tensor.ndim not in _POOLS:
+        raise BadInput(f"reduce='adaptive({k})' takes 1 to 3 spatial dimensions, got shape {tuple(tensor.shape)}")
+    return _POOLS[tensor.ndim](tensor, k).reshape(tensor.shape[0], -1)
+
+
+def _valid(tokens: Tensor, mask: Tensor | None) -> Tensor:
+    if mask is None:
+        return torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+    mask = mask.to(tokens.device) != 0
+    if mask.shape != tokens.shape[:2]:
+        raise BadInput(
+            f"mask has shape {tuple(mask.shape)}, but the layer has {tuple(tokens.shape[:2])} (samples, tokens): "
+            "pass the mask of these tokens, or reduce='flatten'"
+        )
+    empty = (~mask.any(1)).nonzero().flatten().tolist()
+    if empty:
+        raise BadInput(f"mask leaves no valid token in sample(s) {empty[:5]}: drop these samples")
+    return mask
+
+
+def _over_tokens(tokens: Tensor, name: str, i: int, valid: Tensor) -> Tensor:
+    n, length = valid.shape
+    rows = torch.arange(n, device=tokens.device)
+    if name == "token_all":
+        return tokens[valid]
+    if name == "token_mean":
+        weight = valid.to(tokens.dtype)[..., None]
+        # where, not a product: padding may hold NaN, and 0 * NaN is NaN.
+        return torch.where(valid[..., None], tokens, tokens.new_zeros(())).sum(1) / weight.sum(1)
+    if name == "cls":
+        return tokens[rows, valid.int().argmax(1)]
+    if name == "last":
+        return tokens[rows, length - 1 - valid.flip(1).int().argmax(1)]
+    if not -length <= i < length:
+        raise BadInput(f"reduce='token({i})', but the layer has {length} tokens")
+    padded = (~valid[:, i]).nonzero().flatten().tolist()
+    if padded:
+        raise BadInput(f"reduce='token({i})' is padding in sample(s) {padded[:5]}: use 'last', 'cls' or 'token_mean'")
+    return tokens[:, i]
+
+
+def _checked(out: Tensor, tensor: Tensor) -> Tensor:
+    if not isinstance(out, Tensor) or out.ndim != 2 or out.shape[0] != tensor.shape[0]:
+        got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        raise BadInput(f"the reduce function must return ({tensor.shape[0]}, features), got {got}")
+    return dense(out)[0]
+
+
+def span_coordinates(rep: Representation) -> Representation:
+    """The same points in coordinates of the span of the rows: (n, r) with r = n where n < d, else unchanged.
+
+    Exact: with X' = Q R (Q orthonormal), the rows of R' = X Q have the inner products of the rows of X, so distances,
+    Gram matrices and cones are the same while d shrinks to n. The origin stays (nothing is centred). In float64;
+    `meta["span"]` records the original d.
+
+    >>> wide = Representation(torch.eye(3, 50))
+    >>> span_coordinates(wide).d
+    3
+    """
+    if rep.n >= rep.d:
+        return rep
+    factor = torch.linalg.qr(rep.x.double().mT, mode="r")[1]
+    return rep.with_(x=factor.mT.contiguous(), meta={**rep.meta, "span": rep.d})

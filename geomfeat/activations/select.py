@@ -1,0 +1,174 @@
+"""Which modules of a model: by name, glob, regular expression, type, predicate or kind.
+
+Names are those of `named_modules()`, a shared module under its first name; where a part of the model is compiled, the
+wrapper's `_orig_mod` is left out of them.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from torch import nn
+
+from geomfeat.errors import BadInput, LayerNotFound, near
+from geomfeat.models.functional import unwrapped
+
+Pattern = str | Callable[[str, nn.Module], bool]
+Patterns = Pattern | Sequence[Pattern]
+
+KINDS = ("*", "leaf", "block", "weights")
+# Never called themselves: what they hold is.
+_CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
+_SUFFIX = re.compile(r"(?P<name>.*?)(?P<call>@\d+)?(?P<path>(\[[^\[\]]+\])*)")
+
+
+def modules_by_name(model: nn.Module) -> dict[str, nn.Module]:
+    """Every module but the root, by name, in module order."""
+    found: dict[str, nn.Module] = {}
+    for name, module in unwrapped(model).named_modules():
+        clean = ".".join(part for part in name.split(".") if part != "_orig_mod")
+        if clean:
+            found[clean] = module  # the eager module replaces its compiled wrapper, which has the same clean name
+    return found
+
+
+def split_key(key: str) -> tuple[str, int | None, str]:
+    """Module name, call index and path of a recorded tensor's name.
+
+    >>> split_key("rnn.cell@3[1][0]")
+    ('rnn.cell', 3, '[1][0]')
+    """
+    match = _SUFFIX.fullmatch(key)
+    if match is None:
+        return key, None, ""
+    call = match["call"]
+    return match["name"], int(call[1:]) if call else None, match["path"] or ""
+
+
+def module_name(key: str) -> str:
+    """The module that a recorded tensor comes from, for looking up its parameters.
+
+    >>> module_name("rnn[1][0]")
+    'rnn'
+    """
+    return split_key(key)[0]
+
+
+def select_layers(model: nn.Module, patterns: Patterns, *, fired: Sequence[str] | None = None) -> list[str]:
+    """Names of the modules that match, in module order, each once.
+
+    Args:
+        patterns: one or a list of
+            a name ("layer3.0.conv1"), also with a call index and a path into a nested output ("rnn[0]", "cell@3");
+            a glob ("layer3.*"; `*` also matches dots), "re:..." (searched anywhere in the name), "type:Conv2d"
+            (a class name, also of a base class), a predicate (name, module) -> bool, or a kind:
+            "*" everything but the root; "leaf" modules without children; "weights" modules with a weight matrix of
+            their own, embedding tables aside (`hidden_weight_layers` also leaves out the read-out);
+            "block" the repeated units: members of a Sequential or ModuleList that have children themselves, such as
+            residual blocks and transformer layers. The outermost ones, but not stages: a Sequential of units is
+            looked into, and so is a member that is alone of its class and holds units itself.
+        fired: names of the modules that a forward pass calls (`fired_layers`); kinds keep only these.
+
+    Raises LayerNotFound, with near names, for a pattern that matches nothing.
+
+    >>> net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
+    >>> select_layers(net, ["type:Linear", "1"])
+    ['0', '1', '2']
+    """
+    modules = modules_by_name(model)
+    listed = [patterns] if isinstance(patterns, str) or callable(patterns) else list(patterns)
+    chosen: set[str] = set()
+    for pattern in listed:
+        found = _matching(pattern, modules, model)
+        if fired is not None and is_kind(pattern):
+            found = [name for name in found if name in set(fired)]
+        if not found:
+            raise LayerNotFound(_nothing_matches(pattern, modules))
+        chosen.update(found)
+    order = {name: i for i, name in enumerate(["", *modules])}
+    return sorted(chosen, key=lambda key: (order[module_name(key)], split_key(key)[1] or 0, split_key(key)[2]))
+
+
+def is_kind(pattern: Pattern) -> bool:
+    """Whether a pattern names a kind of module rather than particular ones."""
+    return isinstance(pattern, str) and pattern in KINDS
+
+
+def _matching(pattern: Pattern, modules: Mapping[str, nn.Module], model: nn.Module) -> list[str]:
+    if not isinstance(pattern, str):
+        if not callable(pattern):
+            raise BadInput(f"a layer pattern is a string or a predicate (name, module) -> bool, got {pattern!r}")
+        return [name for name, module in modules.items() if pattern(name, module)]
+    if pattern in KINDS:
+        return _of_kind(pattern, modules, model)
+    if pattern in modules or pattern == "":
+        return [pattern]
+    if module_name(pattern) in modules:
+        return [pattern]
+    callable_ones = {name: m for name, m in modules.items() if not isinstance(m, _CONTAINERS)}
+    if pattern.startswith("re:"):
+        try:
+            expression = re.compile(pattern[3:])
+        except re.error as cause:
+            raise BadInput(f"layer pattern {pattern!r} is not a regular expression: {cause}") from cause
+        return [name for name in callable_ones if expression.search(name)]
+    if pattern.startswith("type:"):
+        wanted = pattern[5:]
+        return [n for n, m in callable_ones.items() if any(wanted == base.__name__ for base in type(m).__mro__)]
+    return [name for name in callable_ones if fnmatch.fnmatchcase(name, pattern)]
+
+
+def _of_kind(kind: str, modules: Mapping[str, nn.Module], model: nn.Module) -> list[str]:
+    modules = {name: m for name, m in modules.items() if not isinstance(m, _CONTAINERS)}
+    if kind == "leaf":
+        return [name for name, module in modules.items() if not _has_children(module)]
+    if kind == "weights":
+        return [name for name, module in modules.items() if has_weight_matrix(module)]
+    if kind == "block":
+        units = set(_units(unwrapped(model)))
+        return [name for name in modules if name in units]
+    return list(modules)
+
+
+def has_weight_matrix(module: nn.Module) -> bool:
+    """Whether a module has a parameter with two or more dimensions of its own, other than an embedding table."""
+    if isinstance(module, nn.Embedding | nn.EmbeddingBag):
+        return False
+    # The reparametrised weight of torch.nn.utils.parametrize lives in a child; the module is still the layer.
+    own = [*module.parameters(recurse=False), *getattr(module, "parametrizations", nn.Module()).parameters()]
+    return any(parameter.ndim >= 2 for parameter in own)
+
+
+def _has_children(module: nn.Module) -> bool:
+    return next(module.children(), None) is not None
+
+
+def _eager(module: nn.Module) -> nn.Module:
+    return getattr(module, "_orig_mod", module)
+
+
+def _units(parent: nn.Module, prefix: str = "") -> Iterator[str]:
+    """Names of the repeated units below a module; see `select_layers`."""
+    children = [(f"{prefix}{name}", _eager(child)) for name, child in parent.named_children()]
+    classes = [type(child) for _, child in children if _has_children(child)]
+    for name, child in children:
+        member = isinstance(parent, nn.Sequential | nn.ModuleList) and not isinstance(child, _CONTAINERS)
+        inner = list(_units(child, f"{name}."))
+        alone = classes.count(type(child)) == 1
+        if member and _has_children(child) and not (inner and (alone or _is_stage(child))):
+            yield name
+        else:
+            yield from inner
+
+
+def _is_stage(module: nn.Module) -> bool:
+    held = list(module.children())
+    return type(module) is nn.Sequential and 2 * sum(map(_has_children, held)) > len(held)
+
+
+def _nothing_matches(pattern: Pattern, modules: Mapping[str, nn.Module]) -> str:
+    shown = repr(pattern) if isinstance(pattern, str) else f"the predicate {getattr(pattern, '__name__', pattern)!r}"
+    hint = near(pattern, modules) if isinstance(pattern, str) else ", ".join(list(modules)[:5])
+    return f"no layer matches {shown}; near: {hint}. All {len(modules)} layers: geomfeat extract --list"

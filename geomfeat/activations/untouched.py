@@ -1,0 +1,80 @@
+"""Run a model without leaving a trace: its mode, buffers and the global random state come back as they were."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+@contextmanager
+def same_mode(model: nn.Module) -> Iterator[None]:
+    """Puts back every submodule's own `.training` flag, also after an error."""
+    flags = [(module, module.training) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, flag in flags:
+            module.training = flag
+
+
+@contextmanager
+def same_buffers(model: nn.Module) -> Iterator[None]:
+    """Puts back every buffer: the same tensor with the same values, also where a forward pass in eval mode counts."""
+    held = [
+        (module, name, b, b.clone())
+        for module in model.modules()
+        for name, b in module._buffers.items()
+        if b is not None
+    ]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for module, name, buffer, value in held:
+                module._buffers[name] = buffer
+                if buffer.shape != value.shape or not _same(buffer, value):
+                    buffer.data = value
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return bool(((a == b) | ((a != a) & (b != b))).all())
+
+
+@contextmanager
+def eager(model: nn.Module) -> Iterator[None]:
+    """Compiled parts run their eager code, which hooks can see; nothing is done (or imported) where there are none."""
+    with ExitStack() as stack:
+        if any(hasattr(module, "_orig_mod") for module in model.modules()):
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        yield
+
+
+@contextmanager
+def unfused_attention() -> Iterator[None]:
+    """torch's fast path for transformer layers skips the submodules and so their hooks; off here, then as before."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+@contextmanager
+def evaluating(model: nn.Module, device: torch.device, seed: int = 0) -> Iterator[None]:
+    """Evaluation mode without trace: flags, buffers, the fast-path switch and global random states are put back.
+
+    Flags are set on each module rather than by `.eval()`, which some modules use to merge or change weights. A model
+    that draws random numbers even in evaluation mode draws those of `seed`.
+    """
+    gpus = [device] if device.type == "cuda" else []
+    with same_mode(model), same_buffers(model), eager(model), unfused_attention(), torch.random.fork_rng(devices=gpus):
+        torch.set_rng_state(torch.Generator().manual_seed(seed).get_state())
+        if gpus:
+            torch.cuda.manual_seed(seed)
+        for module in model.modules():
+            module.training = False
+        yield
