@@ -1,1 +1,47 @@
+"""Geometry of point clouds: cones and capacity, spectra, intrinsic dimension, collapse, probes. Pure functions."""
 
+from geomfeat.geometry.capacity import Capacity, capacity
+from geomfeat.geometry.cone import ConeProjections, project_on_cones
+from geomfeat.geometry.dichotomies import draw_dichotomies
+from geomfeat.geometry.intrinsic_dimension import IntrinsicDimension, two_nn
+from geomfeat.geometry.manifolds import Manifolds, as_manifolds
+from geomfeat.geometry.neural_collapse import nc1
+from geomfeat.geometry.probe import ProbeAccuracy, linear_probe
+from geomfeat.geometry.separability import Separability, separability
+from geomfeat.geometry.spectrum import (
+    PowerLaw,
+    effective_rank,
+    participation_ratio,
+    participation_ratio_unbiased,
+    participation_ratio_wishart,
+    power_law,
+    rankme,
+    spectrum,
+    stable_rank,
+)
+
+__all__ = [
+    "Capacity",
+    "ConeProjections",
+    "IntrinsicDimension",
+    "Manifolds",
+    "PowerLaw",
+    "ProbeAccuracy",
+    "Separability",
+    "as_manifolds",
+    "capacity",
+    "draw_dichotomies",
+    "effective_rank",
+    "linear_probe",
+    "nc1",
+    "participation_ratio",
+    "participation_ratio_unbiased",
+    "participation_ratio_wishart",
+    "power_law",
+    "project_on_cones",
+    "rankme",
+    "separability",
+    "spectrum",
+    "stable_rank",
+    "two_nn",
+]

@@ -1,0 +1,161 @@
+"""Block active-set solution of many non-negative least squares problems at once, over the same points.
+
+Lawson & Hanson 1974 (Solving Least Squares Problems, ch. 23), for all targets together, with blocks of points entering
+at a time. Each round solves the equality problem on the held points of every draw (batched Cholesky with one step of
+refinement). A non-positive multiplier shortens the step and leaves; else all points are priced with one matrix product
+and the most violated of each manifold enter. Entering in blocks keeps the proof of convergence: before the first step
+some entering point has a positive multiplier, because the gradient is positive along the block, so each round of
+entering lowers the distance strictly.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from geomfeat.numerics import WORKING
+
+# A point nearer than this to the span of the held ones (both of unit length) spoils the Cholesky factor.
+DEPENDENT = 1e-7
+# Points that enter per round where there are fewer manifolds than that.
+BLOCK = 8
+# After that many rounds a draw whose held points fill more than CROWDED of the rank goes to the second method.
+PATIENCE, CROWDED = 15, 0.6
+
+
+@dataclass(frozen=True, eq=False)
+class ConeProblem:
+    """Unit points (k, r) in reduced coordinates; members (P, M): indices of each manifold's points, -1 where unused."""
+
+    unit: Tensor
+    owner: Tensor
+    members: Tensor
+    t: Tensor
+    y: Tensor
+    tol: float
+
+    @property
+    def rank(self) -> int:
+        """Most points that can be linearly independent (1 at least, so that no array is empty)."""
+        return max(1, min(self.unit.shape))
+
+    def take(self, rows: slice | Tensor) -> "ConeProblem":
+        """The same points, some of the draws."""
+        return replace(self, t=self.t[rows], y=self.y[rows])
+
+    def signed(self, index: Tensor) -> Tensor:
+        """(draws, s, r) the points y x of an index (draws, s)."""
+        return self.unit[index] * torch.gather(self.y, 1, self.owner[index])[:, :, None]
+
+    def prices(self, v: Tensor) -> Tensor:
+        """(draws, k) how far y x . v is above zero."""
+        return (v @ self.unit.T) * self.y[:, self.owner]
+
+
+def members_of(owner: Tensor, n_owners: int, usable: Tensor) -> Tensor:
+    """(P, M) indices of the usable points of every manifold, -1 where it has fewer than the largest."""
+    rows = [torch.nonzero((owner == i) & usable)[:, 0] for i in range(n_owners)]
+    width = max(1, max(len(row) for row in rows))
+    out = torch.full((n_owners, width), -1, dtype=torch.long, device=owner.device)
+    for i, row in enumerate(rows):
+        out[i, : len(row)] = row
+    return out
+
+
+def active_set(problem: ConeProblem, patience: int | None = None) -> tuple[Tensor, Tensor]:
+    """Support (draws, rank) and multipliers of every draw; those of a draw that gets stuck will not be certified."""
+    n, width, device = problem.t.shape[0], problem.rank, problem.unit.device
+    support = torch.full((n, width), -1, dtype=torch.long, device=device)
+    multipliers = torch.zeros(n, width, dtype=WORKING, device=device)
+    live = torch.arange(n, device=device)
+    index = torch.empty(n, 0, dtype=torch.long, device=device)
+    weight, held = torch.empty(n, 0, dtype=WORKING, device=device), torch.empty(n, 0, dtype=torch.bool, device=device)
+    for turn in range(20 * width + 100):
+        here = problem.take(live)
+        index, weight, held = _compact(index, weight, held)
+        rows = here.signed(index)
+        z, singular = _equality(rows, held, here.t)
+        stuck, held = _thin(singular, held, weight)
+        if patience is not None and turn >= patience:
+            stuck = stuck | (held.sum(1) > CROWDED * width)
+        blocked = (held & (z <= 0)).any(1) & ~singular
+        weight, held = _step(blocked, z, weight, held)
+        weight = torch.where((~blocked & ~singular)[:, None], z * held, weight)
+        at_optimum = ~blocked & ~singular
+        v = here.t - torch.bmm((weight * held)[:, None, :], rows)[:, 0]
+        new, violated = _entering(here, v, at_optimum, index, held)
+        done = (at_optimum & ~violated.any(1)) | stuck
+        if done.any():
+            kept = index[done], weight[done], held[done] & (weight[done] > 0)
+            size = min(width, index.shape[1])
+            support[live[done], :size] = torch.where(kept[2], kept[0], -1)[:, :size]
+            multipliers[live[done], :size] = (kept[1] * kept[2])[:, :size]
+        go = ~done
+        live = live[go]
+        if not len(live):
+            break
+        index, held = torch.cat([index, new], 1)[go], torch.cat([held, violated], 1)[go]
+        weight = torch.cat([weight, torch.zeros_like(new, dtype=WORKING)], 1)[go]
+    return support, multipliers
+
+
+def _compact(index: Tensor, weight: Tensor, held: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Held points first (in order of entry), unused columns cut off."""
+    width = int(held.sum(1).max()) if held.numel() else 0
+    order = torch.argsort(held.to(torch.int8), dim=1, descending=True, stable=True)[:, :width]
+    index, weight, held = (torch.gather(a, 1, order) for a in (index, weight, held))
+    return torch.where(held, index, 0), weight * held, held
+
+
+def _equality(rows: Tensor, held: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """Least squares multipliers on the held points, and which draws hold (nearly) dependent points."""
+    if rows.shape[1] == 0:
+        return rows.new_zeros(rows.shape[:2]), torch.zeros(rows.shape[0], dtype=torch.bool, device=rows.device)
+    rows = rows * held[:, :, None]
+    gram = torch.bmm(rows, rows.mT)
+    gram.diagonal(dim1=1, dim2=2).copy_(torch.where(held, gram.diagonal(dim1=1, dim2=2), 1.0))
+    factor, info = torch.linalg.cholesky_ex(gram)
+    singular = (info > 0) | ~(factor.diagonal(dim1=1, dim2=2) > DEPENDENT).all(1)
+    factor = torch.where(singular[:, None, None], torch.eye(factor.shape[1], dtype=WORKING, device=t.device), factor)
+    z = torch.cholesky_solve(torch.bmm(rows, t[:, :, None]), factor)
+    left = t[:, :, None] - torch.bmm(rows.mT, z)
+    z = z + torch.cholesky_solve(torch.bmm(rows, left), factor)
+    return z[:, :, 0], singular
+
+
+def _thin(singular: Tensor, held: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Where held points are dependent, the worse half of those that just entered leaves; stuck if one is left."""
+    fresh = held & (weight == 0)
+    rank = torch.cumsum(fresh, 1)
+    keep = rank <= fresh.sum(1, keepdim=True) // 2
+    stuck = singular & (fresh.sum(1) <= 1)
+    return stuck, torch.where(singular[:, None] & fresh & ~stuck[:, None], held & keep, held)
+
+
+def _step(blocked: Tensor, z: Tensor, weight: Tensor, held: Tensor) -> tuple[Tensor, Tensor]:
+    """Move towards z until the first multiplier reaches zero; that one leaves."""
+    if not blocked.any():
+        return weight, held
+    negative = held & (z <= 0)
+    ratio = torch.where(negative, weight / (weight - z).clamp_min(torch.finfo(WORKING).tiny), torch.inf)
+    length = ratio.amin(1, keepdim=True).clamp_max(1.0)
+    leaves = negative & (ratio <= length) & blocked[:, None]
+    moved = (weight + length * (z - weight)).clamp_min(0.0) * ~leaves
+    return torch.where(blocked[:, None], moved, weight), held & ~leaves
+
+
+def _entering(here: ConeProblem, v: Tensor, at_optimum: Tensor, index: Tensor, held: Tensor) -> tuple[Tensor, Tensor]:
+    """The most violated points of every manifold, worst first, and which of them really enter."""
+    n_owners, width = here.members.shape
+    per_manifold = min(width, max(1, -(-BLOCK // n_owners)))
+    price = here.prices(v)
+    # A held point is at zero up to rounding; it must not enter twice (its error is for the certificate to judge).
+    price.scatter_reduce_(1, index, torch.where(held, -torch.inf, torch.inf).to(WORKING), "amin")
+    price = torch.where(here.members >= 0, price[:, here.members.clamp_min(0)], -torch.inf)
+    worst, which = price.topk(per_manifold, dim=2)
+    chosen = torch.gather(here.members.expand(len(v), -1, -1), 2, which).flatten(1).clamp_min(0)
+    worst, order = worst.flatten(1).sort(1, descending=True)
+    limit = 0.1 * here.tol * torch.linalg.vector_norm(here.t, dim=1, keepdim=True)
+    room = here.rank - held.sum(1, keepdim=True)
+    place = torch.arange(worst.shape[1], device=v.device)
+    return torch.gather(chosen, 1, order), (worst > limit) & (place < room) & at_optimum[:, None]

@@ -1,0 +1,227 @@
+"""How the variance of a point cloud is spread over directions.
+
+`lambda` are the eigenvalues of the centred sample covariance (n samples, d features). Points are first divided by
+their largest entry, so that squares neither overflow nor vanish; every number here ignores scale.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from geomfeat.errors import BadInput
+from geomfeat.numerics import WORKING, centred, jackknife_stderr
+
+# An eigenvalue (squared singular value) below this share of the largest may be rounding of the features.
+EIGENVALUE_CUT = 1e-13
+# Parts of the data that the jackknife leaves out in turn.
+GROUPS = 20
+
+
+class NoVariance(BadInput):
+    """All points coincide (up to rounding), so there is no spectrum."""
+
+
+def spectrum(x: Float[Tensor, "n d"]) -> Float[Tensor, "m"]:
+    """Eigenvalues of the covariance of x over the largest one: descending, 1 first, those at rounding level left out.
+
+    Raises NoVariance (a BadInput) if all points coincide.
+
+    >>> spectrum(torch.tensor([[1.0, 0.0], [-1.0, 0.0]])).tolist()
+    [1.0]
+    """
+    values = torch.linalg.svdvals(scaled(x)).square()
+    values = values / values[0]
+    return values[values > EIGENVALUE_CUT]
+
+
+def scaled(x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    """Centred x over its largest entry, in float64; NoVariance if what is left is rounding."""
+    work = x.to(WORKING)
+    largest = work.abs().amax()
+    rounding = 8 * torch.finfo(x.dtype if x.is_floating_point() else WORKING).eps
+    out = centred(work / largest) if bool(largest > 0) else work
+    size = out.abs().amax()
+    if not bool(size > rounding):
+        raise NoVariance(
+            f"all {x.shape[0]} points coincide (spread {float(size):.1e} of their size): "
+            "the layer is constant on these inputs; look at its inputs, or leave it out"
+        )
+    return out / size
+
+
+def participation_ratio(x: Float[Tensor, "n d"]) -> float:
+    """(sum lambda)^2 / sum lambda^2 of the sample covariance, in 1..min(n - 1, d) (Gao et al. 2017, eq. 5).
+
+    Biased low: n samples of a true 50 read 16 at n = 25. See `participation_ratio_wishart`.
+
+    >>> round(participation_ratio(torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])), 12)
+    2.0
+    """
+    trace, trace_of_square = _moments(x)
+    return trace**2 / trace_of_square
+
+
+def participation_ratio_wishart(x: Float[Tensor, "n d"]) -> float:
+    """Participation ratio of the population, for Gaussian rows; at least 1, infinite where n is far too small.
+
+    With nu = n - 1 the sample covariance S of Gaussian rows has (Wishart moments)
+        E tr S^2   = (1 + 1/nu) tr C^2 + (tr C)^2 / nu
+        E (tr S)^2 = (tr C)^2 + (2/nu) tr C^2
+    Solving the pair gives both population moments without bias; their ratio has a bias of higher order only.
+
+    >>> x = torch.randn(50, 50, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    >>> participation_ratio(x) < 30 < 40 < participation_ratio_wishart(x) < 60
+    True
+    """
+    trace, trace_of_square = _moments(x)
+    nu = x.shape[0] - 1
+    square_of_trace = (nu + 1) / nu * trace**2 - 2 / nu * trace_of_square
+    square = trace_of_square - trace**2 / nu
+    return square_of_trace / square if square > 1e-12 * trace_of_square else float("inf")
+
+
+def participation_ratio_unbiased(x: Float[Tensor, "n d"]) -> float:
+    """The same ratio from U-statistics over distinct samples; no Gaussian assumption, needs n >= 4.
+
+    tr C^2 = E <(x1-x2), (x3-x4)>^2 / 4 is the unbiased HSIC of the linear kernel with itself (Song et al. 2012, eq. 5);
+    (tr C)^2 = E |x1-x2|^2 |x3-x4|^2 / 4 over distinct samples, from the row sums r of squared distances D:
+    the ordered pairs of disjoint pairs sum to (sum D)^2 - 4 sum r^2 + 2 sum D^2. For few samples
+    both can be far off, even negative; the ratio is returned as it is.
+
+    >>> x = torch.randn(60, 50, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    >>> 40 < participation_ratio_unbiased(x) < 60
+    True
+    """
+    n = x.shape[0]
+    if n < 4:
+        raise BadInput(f"the unbiased participation ratio needs at least 4 samples, got {n}")
+    work = scaled(x)
+    gram = work @ work.T
+    norms = gram.diagonal().clone()
+    distance = (norms[:, None] + norms[None, :] - 2 * gram).fill_diagonal_(0.0)
+    rows, total = distance.sum(1), distance.sum()
+    quadruples = n * (n - 1) * (n - 2) * (n - 3)
+    square_of_trace = (total.square() - 4 * rows.square().sum() + 2 * distance.square().sum()) / (4 * quadruples)
+    k = gram.fill_diagonal_(0.0)
+    sums = k.sum(1)
+    hsic = k.square().sum() + sums.sum().square() / ((n - 1) * (n - 2)) - 2 / (n - 2) * sums.square().sum()
+    return float(square_of_trace / (hsic / (n * (n - 3))))
+
+
+def effective_rank(x: Float[Tensor, "n d"]) -> float:
+    """exp of the entropy of lambda / sum lambda, in 1..min(n - 1, d) (Roy & Vetterli 2007, on covariance eigenvalues).
+
+    >>> round(effective_rank(torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])), 12)
+    2.0
+    """
+    return _exp_entropy(spectrum(x))
+
+
+def stable_rank(x: Float[Tensor, "n d"]) -> float:
+    """sum lambda / max lambda = |X|_F^2 / |X|_2^2 of the centred points, in 1..min(n - 1, d).
+
+    Rudelson & Vershynin 2007, sec. 1.
+
+    >>> round(stable_rank(torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])), 12)
+    2.0
+    """
+    values = spectrum(x)
+    return float(values.sum() / values[0])
+
+
+def rankme(x: Float[Tensor, "n d"], *, centre: bool = False) -> float:
+    """exp of the entropy of the SINGULAR values over their sum, in 1..min(n, d) (Garrido et al. 2023, eq. 1).
+
+    Not centred by default, as published; `effective_rank` uses squared singular values of centred points.
+
+    >>> round(rankme(torch.eye(3)), 12)
+    3.0
+    """
+    work = scaled(x) if centre else x.to(WORKING) / x.abs().amax().to(WORKING).clamp_min(torch.finfo(WORKING).tiny)
+    values = torch.linalg.svdvals(work)
+    if not bool(values[0] > 0):
+        raise NoVariance("every entry is zero: RankMe is not defined")
+    return _exp_entropy(values[values > EIGENVALUE_CUT * values[0]])
+
+
+@dataclass(frozen=True)
+class PowerLaw:
+    """lambda_k ~ k^-exponent over ranks first..last (1 is the largest), by least squares on logarithms.
+
+    stderr: of the slope if the residuals were independent; neighbouring eigenvalues are not, so it is a lower bound.
+    r2: share of the variance of log lambda that the line explains.
+    """
+
+    exponent: float
+    stderr: float
+    r2: float
+    first: int
+    last: int
+
+
+def power_law(x: Float[Tensor, "n d"], *, first: int | None = None, last: int | None = None) -> PowerLaw:
+    """Exponent of the eigenvalue decay (Stringer et al. 2019), with its fit range and quality.
+
+    Args:
+        first, last: ranks to fit. By default 5 % to 50 % of the eigenvalues above rounding level: the first ones are
+            single directions of the task, and sampling bends the tail down.
+
+    Raises BadInput if fewer than 5 ranks are left, NoVariance if all points coincide.
+
+    >>> k = torch.arange(1, 101, dtype=torch.float64)
+    >>> x = torch.diag(k ** -0.6)
+    >>> 1.1 < power_law(torch.cat([x, -x])).exponent < 1.3
+    True
+    """
+    values = spectrum(x).cpu().numpy()
+    first = max(1, round(0.05 * len(values))) if first is None else first
+    last = max(first + 4, len(values) // 2) if last is None else last
+    if first < 1 or last - first < 4 or last > len(values):
+        raise BadInput(
+            f"a power law over ranks {first}..{last} of {len(values)} eigenvalues: need at least 5 ranks among them "
+            "(more samples or units, or other first= and last=)"
+        )
+    ranks = np.log(np.arange(first, last + 1))
+    logs = np.log(values[first - 1 : last])
+    spread = np.square(ranks - ranks.mean()).sum()
+    slope = float((ranks - ranks.mean()) @ logs / spread)
+    residual = float(np.square(logs - logs.mean() - slope * (ranks - ranks.mean())).sum())
+    total = float(np.square(logs - logs.mean()).sum())
+    stderr = float(np.sqrt(residual / (len(ranks) - 2) / spread))
+    return PowerLaw(-slope, stderr, 1 - residual / total if total > 0 else 1.0, first, last)
+
+
+def group_jackknife(
+    statistic: Callable[[Tensor], float], x: Float[Tensor, "n d"], groups: int = GROUPS
+) -> float | None:
+    """Standard error of a statistic of the rows, leaving out every groups-th row in turn; None where that fails.
+
+    >>> x = torch.arange(40, dtype=torch.float64)[:, None]
+    >>> abs(group_jackknife(lambda v: float(v.mean()), x, 40) - float(x.std()) / 40**0.5) < 1e-12
+    True
+    """
+    n = x.shape[0]
+    groups = min(groups, n)
+    which = torch.arange(n, device=x.device) % groups
+    try:
+        values = [statistic(x[which != g]) for g in range(groups)]
+    except BadInput:  # a part of the data is degenerate although the whole is not
+        return None
+    out = jackknife_stderr(values)
+    return out if np.isfinite(out) else None
+
+
+def _moments(x: Tensor) -> tuple[float, float]:
+    """tr S and tr S^2 (S up to a factor), from the smaller Gram matrix."""
+    work = scaled(x)
+    gram = work @ work.T if work.shape[0] <= work.shape[1] else work.T @ work
+    return float(gram.diagonal().sum()), float(gram.square().sum())
+
+
+def _exp_entropy(values: Tensor) -> float:
+    share = values / values.sum()
+    return float(torch.exp(-(share * share.log()).sum()))
