@@ -3,16 +3,24 @@
 from geomfeat.activations.extract import extract
 from geomfeat.activations.firing import fired_layers, hidden_weight_layers
 from geomfeat.activations.hooks import recording, tensors_by_path
+from geomfeat.activations.npz import load_npz, save_npz
+from geomfeat.activations.project import project, projection_matrix
 from geomfeat.activations.reduce import reduce, span_coordinates
 from geomfeat.activations.select import module_name, select_layers, split_key
+from geomfeat.activations.store import ActivationStore
 
 __all__ = [
+    "ActivationStore",
     "extract",
     "fired_layers",
     "hidden_weight_layers",
+    "load_npz",
     "module_name",
+    "project",
+    "projection_matrix",
     "recording",
     "reduce",
+    "save_npz",
     "select_layers",
     "span_coordinates",
     "split_key",

@@ -12,18 +12,25 @@ from geomfeat.activations.sites import Site, did_not_fire
 from geomfeat.errors import BadInput, LayerDidNotFire
 
 
+def columns(site: Site, padded: bool) -> int:
+    """Width of the array of a layer."""
+    return site.width * site.tokens if padded and site.tokens is not None else site.width
+
+
 @dataclass(eq=False)
 class Block:
     """Features of a range of samples, as they come in.
 
     Attributes:
-        features: key -> (samples, d); for rows that are tokens (tokens, d).
+        padded: tokens are laid side by side, padding as zeros, instead of one below the other.
+        features: key -> (samples, d); where rows are tokens (tokens, d), or padded (samples, length * d).
         tokens: key -> (samples,) number of rows of each sample, where rows are tokens.
         outputs: (samples, C) of the network, or None.
     """
 
     n: int
     sites: dict[str, Site]
+    padded: bool = False
     features: dict[str, Tensor] = field(default_factory=dict)
     tokens: dict[str, Tensor] = field(default_factory=dict)
     outputs: Tensor | None = None
@@ -41,15 +48,27 @@ class Block:
         site = self.sites.get(key)
         if site is None:
             return None
-        features, mask = site.features(tensor, self._mask)
-        if site.wish.reduce == "token_all":
-            ones = torch.ones(tensor.shape[site.axis], dtype=torch.long)
-            return features.clone(), ones * site.tokens if mask is None else mask.sum(1).cpu()
+        features = site.features(tensor, self._mask)
+        if site.tokens is not None:
+            valid = site.valid(tensor, self._mask)
+            if not self.padded:
+                return features.clone(), valid.sum(1)
+            features = (
+                features.new_zeros(*valid.shape, site.width).masked_scatter(valid[..., None], features).flatten(1)
+            )
         if features.device.type != "cpu":
             shares = features.untyped_storage().data_ptr() == tensor.untyped_storage().data_ptr()
             return features.clone() if shares else features
         self._write(key, features)
         return ()
+
+    def _side_by_side(self, site: Site, tensor: Tensor, features: Tensor, valid: Tensor) -> Tensor:
+        if tensor.is_nested and self._mask is None:
+            raise BadInput(
+                "a layer returns nested tensors, whose lengths a store does not keep: pass mask= to extract()"
+            )
+        padded = features.new_zeros(*valid.shape, site.width)
+        return padded.masked_scatter(valid[..., None].to(features.device), features).flatten(1)
 
     def end(self, seen: dict[str, Any], where: str) -> None:
         """Takes in what was seen of a batch; LayerDidNotFire where a layer is missing."""
@@ -77,12 +96,13 @@ class Block:
 
     def _write(self, key: str, features: Tensor) -> None:
         site = self.sites[key]
-        if features.shape != (self._rows.stop - self._rows.start, site.width):
+        expected = (self._rows.stop - self._rows.start, columns(site, self.padded))
+        if features.shape != expected:
             raise BadInput(
-                f"layer {key!r} gives {tuple(features.shape)} features for samples {self._rows.start} to "
-                f"{self._rows.stop}, expected width {site.width}: its size depends on the batch (padding to the "
-                "longest?), so reduce it to a fixed one ('token_mean', 'mean', 'last', ...)"
+                f"layer {key!r} gives features of shape {tuple(features.shape)} for a batch, expected {expected}: its "
+                "size depends on the batch (padding to the longest?), so reduce it to a fixed one ('token_mean', "
+                "'mean', 'last', ...)"
             )
         if key not in self.features:
-            self.features[key] = torch.empty(self.n, site.width, dtype=site.dtype)
+            self.features[key] = torch.empty(self.n, features.shape[1], dtype=site.dtype)
         self.features[key][self._rows] = features

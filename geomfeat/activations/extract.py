@@ -12,9 +12,10 @@ from tqdm import tqdm
 from geomfeat.activations.firing import fired_layers, hidden_weight_layers, home, placed
 from geomfeat.activations.hooks import Calls
 from geomfeat.activations.job import Job
+from geomfeat.activations.meta import representation
 from geomfeat.activations.reduce import Reduction
 from geomfeat.activations.select import Patterns, is_kind, select_layers
-from geomfeat.activations.sites import Site, Wish, find_sites
+from geomfeat.activations.sites import Wish, find_sites
 from geomfeat.activations.untouched import evaluating
 from geomfeat.errors import BadInput, LayerDidNotFire
 from geomfeat.models.functional import Inputs, Readout, as_inputs, n_samples
@@ -63,7 +64,7 @@ def extract(
 
     Names are those of `recording`: "rnn[1][0]" for nested outputs, "cell@2" for call 2 of `calls="all"`. Whatever axis
     a layer gives to the samples, rows of the result are samples. `meta` records "reduce", "shape" (of one sample, not
-    reduced), "project", "seed", "io" and, for "token_all", "tokens_per_sample".
+    reduced), "project" and its "seed", "io", "calls" and, for "token_all", "tokens_per_sample".
 
     Raises LayerNotFound, LayerDidNotFire, BadInput (labels of the wrong length; NaN in a layer), and OutputExists for
     a store that holds other weights, inputs or settings.
@@ -96,25 +97,6 @@ def extract(
         key: representation(sites[key], x, block.tokens.get(key), labels, block.outputs)
         for key, x in block.features.items()
     }
-
-
-def representation(
-    site: Site, x: Tensor, tokens: Tensor | None, labels: Tensor | None, outputs: Tensor | None
-) -> Representation:
-    """A layer's features with what belongs to them; labels and outputs are repeated for rows that are tokens."""
-    wish = site.wish
-    meta = {
-        "reduce": wish.reduce if isinstance(wish.reduce, str) else getattr(wish.reduce, "__name__", "function"),
-        "shape": site.shape,
-        "project": None if site.matrix is None else site.width,
-        "seed": wish.seed,
-        "io": wish.io,
-    }
-    if tokens is not None:
-        meta["tokens_per_sample"] = tokens.tolist()
-        labels = None if labels is None else labels.repeat_interleave(tokens)
-        outputs = None if outputs is None else outputs.repeat_interleave(tokens, 0)
-    return Representation(x, labels, site.key, meta, outputs)
 
 
 def _chosen(model: nn.Module, inputs: Any, layers: Patterns, readout: Readout | None) -> tuple[list[str], set[str]]:

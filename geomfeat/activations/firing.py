@@ -144,5 +144,5 @@ def _is_readout(made: Tensor, name: str, raw: list[Tensor], matrix: Tensor, give
     inputs = [t for other, ts in given.items() if other != name for t in ts if t.requires_grad]
     if not inputs or not made.requires_grad:
         return True
-    total = sum(t.sum() for t in inputs)
+    total = torch.stack([t.sum() for t in inputs]).sum()
     return torch.autograd.grad(total, made, retain_graph=True, allow_unused=True)[0] is None

@@ -45,9 +45,9 @@ class Job:
         """Number of samples."""
         return n_samples(self.inputs)
 
-    def run(self, start: int, stop: int, keys: Sequence[str]) -> Block:
-        """The features of `keys` for samples start to stop."""
-        block = Block(stop - start, {key: self.sites[key] for key in keys})
+    def run(self, start: int, stop: int, keys: Sequence[str], padded: bool = False) -> Block:
+        """The features of `keys` for samples start to stop; `padded`: see `Block`."""
+        block = Block(stop - start, {key: self.sites[key] for key in keys}, padded)
         where, dtype = home(self.model)
         part = take(self.inputs, slice(start, stop))
         wanted = {module_name(key) for key in keys}

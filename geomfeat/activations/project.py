@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from sklearn.random_projection import SparseRandomProjection
@@ -24,7 +26,8 @@ def projection_matrix(d: int, k: int, layer: str, seed: int = 0) -> Tensor:
     if not 1 <= k < d:
         raise BadInput(f"project={k} must be at least 1 and below the number of features, {d}")
     state = int(numpy_stream(seed, "projection", layer).integers(2**32))
-    matrix = SparseRandomProjection(n_components=k, random_state=state).fit(np.zeros((1, d))).components_.tocoo()
+    options: dict[str, Any] = {"n_components": k, "random_state": state}
+    matrix = SparseRandomProjection(**options).fit(np.zeros((1, d))).components_.tocoo()
     indices = torch.from_numpy(np.stack([matrix.row, matrix.col]).astype(np.int64))
     return torch.sparse_coo_tensor(indices, torch.from_numpy(matrix.data), (k, d), check_invariants=True)
 

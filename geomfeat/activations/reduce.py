@@ -57,11 +57,6 @@ def reduce(tensor: Tensor, how: Reduction = "flatten", *, mask: Tensor | None = 
     return _over_tokens(tokens, name, number, _valid(tokens, mask))
 
 
-def rows_per_sample(how: Reduction) -> bool:
-    """Whether a reduction gives one row per sample, as all do but "token_all"."""
-    return how != "token_all"
-
-
 def dense(tensor: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
     """A plain floating tensor, float32 or wider, and the mask: that of a nested tensor is its own."""
     if tensor.is_nested:

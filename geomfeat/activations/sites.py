@@ -39,7 +39,7 @@ class Site:
 
     Attributes:
         key: its name. axis: the dimension that counts samples. shape: of one sample. width: number of features d.
-        tokens: number of tokens (padding included) where the tensor is (n, tokens, ...), else 1.
+        tokens: number of tokens, padding included, where "token_all" makes rows of them; None where rows are samples.
         matrix: the sparse projection, if there is one.
     """
 
@@ -47,16 +47,21 @@ class Site:
     axis: int
     shape: tuple[int, ...]
     width: int
-    tokens: int
+    tokens: int | None
     dtype: torch.dtype
     wish: Wish
     matrix: Tensor | None = None
 
-    def features(self, tensor: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """(rows, d) features of a batch, and the mask of its tokens (its own, for a nested tensor)."""
+    def features(self, tensor: Tensor, mask: Tensor | None) -> Tensor:
+        """(n, d) features of a batch; (tokens, d) where rows are tokens."""
         tensor, mask = _sample_first(tensor, self.axis, mask)
         out = reduce(tensor, self.wish.reduce, mask=mask)
-        return (out if self.matrix is None else project(out, self.matrix)), (mask if tensor.ndim > 2 else None)
+        return out if self.matrix is None else project(out, self.matrix)
+
+    def valid(self, tensor: Tensor, mask: Tensor | None) -> Tensor:
+        """(n, tokens) of a batch, true for those that "token_all" makes rows of."""
+        tensor, mask = _sample_first(tensor, self.axis, mask)
+        return torch.ones(tensor.shape[:2], dtype=torch.bool) if mask is None else mask.cpu() != 0
 
 
 def _sample_first(tensor: Tensor, axis: int, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -112,7 +117,7 @@ def _probe(model: nn.Module, inputs: Any, names: Sequence[str], wish: Wish, k: i
 def _site(key: str, two: Tensor | None, three: Tensor, mask: Tensor | None, wish: Wish) -> Site:
     axis = _sample_axis(two, three)
     tensor, mask = _sample_first(three, axis, mask)
-    tokens = tensor.shape[1] if tensor.ndim > 2 else 1
+    tokens = tensor.shape[1] if tensor.ndim > 2 and wish.reduce == "token_all" else None
     reduced = require_finite(reduce(tensor, wish.reduce, mask=mask), "its features")
     k = wish.project if wish.project is not None and wish.project < reduced.shape[1] else None
     matrix = None if k is None else projection_matrix(reduced.shape[1], k, key, wish.seed)

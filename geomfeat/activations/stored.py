@@ -1,0 +1,115 @@
+"""Stream an extraction to a store, block by block, and read its layers back as Representations, one at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from geomfeat.activations.block import columns
+from geomfeat.activations.hooks import tensors_by_path
+from geomfeat.activations.job import Job
+from geomfeat.activations.meta import representation, settings_of
+from geomfeat.activations.store import ActivationStore, LayerWriter
+from geomfeat.errors import BadInput
+from geomfeat.numerics import require_finite
+from geomfeat.types import Representation
+
+# All layers of a block are in memory at once; a block is at least one batch.
+BLOCK_BYTES = 2**26
+OUTPUTS = "@outputs"
+
+
+class StoredRepresentations(Mapping[str, Representation]):
+    """The layers of an extraction that lie in a store; a layer is loaded when it is looked up, and not kept."""
+
+    def __init__(self, store: ActivationStore, job: Job, labels: Tensor | None) -> None:
+        self.store = store
+        self._sites, self._mask, self._labels = dict(job.sites), job.mask, labels
+        self._with_outputs = job.with_outputs
+
+    def __getitem__(self, layer: str) -> Representation:
+        site = self._sites[layer]
+        x = torch.from_numpy(self.store.read(layer))
+        outputs = torch.from_numpy(self.store.read(OUTPUTS)) if self._with_outputs else None
+        tokens = None
+        if site.tokens is not None:
+            x, tokens = x.reshape(-1, site.width), torch.full((len(x),), site.tokens)
+            if self._mask is not None:
+                x, tokens = x[self._mask.flatten()], self._mask.sum(1)
+        return representation(site, x, tokens, self._labels, outputs)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sites)
+
+    def __len__(self) -> int:
+        return len(self._sites)
+
+    def __repr__(self) -> str:
+        return f"StoredRepresentations({self.store!r}, layers={list(self)})"
+
+
+def stream(job: Job, store: Any, labels: Tensor | None) -> StoredRepresentations:
+    """Run the job block by block into `store` (a folder or an ActivationStore), leaving out what is there already.
+
+    Raises OutputExists if the store's checkpoint holds other weights, inputs or settings.
+    """
+    store = store if isinstance(store, ActivationStore) else ActivationStore(os.fspath(store))
+    weights = {name: value for name, value in job.model.state_dict().items() if isinstance(value, Tensor)}
+    store.claim({"inputs": fingerprint(job.inputs), "weights": fingerprint(weights), "n": job.n})
+    writers = _writers(job, store)
+    for size in sorted({w.rows_per_block for w in writers.values()}):
+        group = {key: w for key, w in writers.items() if w.rows_per_block == size}
+        for k in sorted({k for w in group.values() for k in w.missing()}):
+            _write_block(job, k, {key: w for key, w in group.items() if k in w.missing()})
+        for writer in group.values():
+            writer.finish()
+    job.bar.update(job.bar.total - job.bar.n if job.bar.total else 0)
+    return StoredRepresentations(store, job, labels)
+
+
+def _writers(job: Job, store: ActivationStore) -> dict[str, LayerWriter]:
+    widths = {key: columns(site, padded=True) for key, site in job.sites.items()}
+    row_bytes = sum(widths[key] * site.dtype.itemsize for key, site in job.sites.items())
+    rows = max(1, BLOCK_BYTES // (row_bytes * job.batch_size)) * job.batch_size
+    writers = {}
+    for key, site in job.sites.items():
+        settings = settings_of(site) | {"mask": None if job.mask is None else fingerprint(job.mask)}
+        dtype = str(site.dtype).removeprefix("torch.")
+        writers[key] = store.writer(key, (job.n, widths[key]), dtype, rows, settings)
+    if job.with_outputs:
+        outputs = job.run(0, 1, []).outputs
+        if outputs is not None:
+            dtype = str(outputs.dtype).removeprefix("torch.")
+            writers[OUTPUTS] = store.writer(OUTPUTS, (job.n, outputs.shape[1]), dtype, rows, {})
+    return writers
+
+
+def _write_block(job: Job, k: int, writers: Mapping[str, LayerWriter]) -> None:
+    rows = next(iter(writers.values())).rows(k)
+    block = job.run(rows.start, rows.stop, [key for key in writers if key != OUTPUTS], padded=True)
+    for key, writer in writers.items():
+        found = block.outputs if key == OUTPUTS else block.features[key]
+        if found is None:
+            raise BadInput(f"the model gave no outputs for samples {rows.start} to {rows.stop}")
+        what = "the network's output" if key == OUTPUTS else f"layer {key!r}"
+        writer.put(k, require_finite(found, what).numpy())
+
+
+def fingerprint(value: Any) -> str:
+    """sha256 of nested tensors: names, shapes, precisions and bytes.
+
+    >>> fingerprint(torch.zeros(2)) == fingerprint({"x": torch.zeros(2)})
+    False
+    """
+    digest = hashlib.sha256()
+    for name, tensor in tensors_by_path(value).items():
+        digest.update(f"{type(value).__name__}{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        rows = tensor.detach().reshape(max(1, len(tensor) if tensor.ndim else 1), -1)
+        for part in rows.split(max(1, BLOCK_BYTES // max(1, rows[:1].nbytes))):
+            digest.update(part.cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
