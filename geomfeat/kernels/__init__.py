@@ -2,12 +2,14 @@
 
 from geomfeat.kernels.alignment import cka, cka_estimate, hsic, kernel_alignment
 from geomfeat.kernels.gram import label_gram, linear_gram, one_hot, rbf_gram
-from geomfeat.kernels.jacobians import jacobian, jacobian_rows, parameter_slices
-from geomfeat.kernels.movement import kernel_distance, kernel_distance_centred, kernel_relative_change
+from geomfeat.kernels.jacobians import JacobianRows, jacobian, jacobian_rows, parameter_slices
+from geomfeat.kernels.low_rank import low_rank_distance
+from geomfeat.kernels.movement import kernel_distance, kernel_distance_centred, kernel_relative_change, relative_change
 from geomfeat.kernels.ntk import ntk, ntk_by_parameter_group, parameter_group
 from geomfeat.kernels.tangent import feature_jvp, jvp, vjp
 
 __all__ = [
+    "JacobianRows",
     "cka",
     "cka_estimate",
     "feature_jvp",
@@ -21,11 +23,13 @@ __all__ = [
     "kernel_relative_change",
     "label_gram",
     "linear_gram",
+    "low_rank_distance",
     "ntk",
     "ntk_by_parameter_group",
     "one_hot",
     "parameter_group",
     "parameter_slices",
     "rbf_gram",
+    "relative_change",
     "vjp",
 ]

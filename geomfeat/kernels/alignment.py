@@ -64,6 +64,8 @@ def cka_estimate(
     for name, moments, side in (("a", own_a, left), ("b", own_b, right)):
         _require_geometry(name, moments, side, estimator)
     value = cross.hsic(estimator) / (own_a.hsic(estimator) * own_b.hsic(estimator)) ** 0.5
+    # Both are inner products of (U-)centred matrices, so only rounding can lead beyond -1 and 1.
+    value = max(-1.0, min(1.0, value))
     if left.n < 6:
         return Estimate(value)
     scale = own_a.leave_one_out(estimator) * own_b.leave_one_out(estimator)

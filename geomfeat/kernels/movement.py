@@ -1,12 +1,33 @@
-"""How far a kernel moved: relative change, distance, centred distance, each with a jackknife standard error."""
+"""How far a kernel or the features of a layer moved, each number with a jackknife standard error over samples."""
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.errors import BadInput
 from geomfeat.kernels.alignment import as_gram, cka_estimate
-from geomfeat.numerics import double_centred, jackknife_stderr
+from geomfeat.numerics import WORKING, double_centred, jackknife_stderr
 from geomfeat.types import Estimate, Kernel
+
+
+def relative_change(new: Float[Tensor, "n d"], old: Float[Tensor, "n d"]) -> Estimate:
+    """|new - old| / |old| (Frobenius) of features or outputs on the same samples.
+
+    Raises BadInput for different shapes, or where `old` is zero everywhere.
+
+    >>> relative_change(3 * torch.ones(8, 2), torch.ones(8, 2)).value
+    2.0
+    """
+    if new.shape != old.shape:
+        raise BadInput(
+            f"shapes {tuple(new.shape)} and {tuple(old.shape)} differ: the change of features needs one basis"
+        )
+    old = old.to(WORKING)
+    moved, size = (new.to(WORKING) - old).square().sum(1), old.square().sum(1)
+    if not size.sum() > 0:
+        raise BadInput("the old features are zero everywhere (a dead layer): their relative change is undefined")
+    without = ((moved.sum() - moved).clamp_min(0) / (size.sum() - size)).sqrt()
+    return Estimate(float((moved.sum() / size.sum()).sqrt()), _stderr(without))
 
 
 def kernel_relative_change(k: Kernel | Tensor, k0: Kernel | Tensor) -> Estimate:

@@ -61,6 +61,7 @@ def ntk_by_parameter_group(
     x2: Any = None,
     *,
     outputs: Outputs = "trace",
+    projection: Tensor | None = None,
     params: Params = None,
     batch_size: int | None = None,
     device: str | torch.device | None = None,
@@ -68,7 +69,9 @@ def ntk_by_parameter_group(
     """The tangent kernel of each module's own parameters: module name -> Kernel; they sum to `ntk`.
 
     Parameters of the model itself (no module name) are groups under their own names; a shared parameter counts, with
-    all its uses, in the module where it is met first. Arguments and errors as in `ntk`.
+    all its uses, in the module where it is met first. Arguments and errors as in `ntk`, and
+        projection: (C, k), first replaces the outputs f by P' f; with outputs="trace" and E[P P'] = I the trace over
+            the k projected outputs is an unbiased estimate of that over all C.
 
     >>> net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 1))
     >>> list(ntk_by_parameter_group(net, torch.eye(3)))
@@ -81,7 +84,7 @@ def ntk_by_parameter_group(
         columns.setdefault(parameter_group(name), []).append(slice(start, start + value.numel()))
         start += value.numel()
     pieces = {f"{group}\0{i}": c for group, slices in columns.items() for i, c in enumerate(_joined(slices))}
-    grams, meta = _grams(f, x, x2, outputs, pieces, batch_size)
+    grams, meta = _grams(f, x, x2, outputs, pieces, batch_size, projection)
     out: dict[str, Tensor] = {}
     for key, gram in grams.items():
         group = key.split("\0")[0]
@@ -92,10 +95,13 @@ def ntk_by_parameter_group(
 def parameter_group(name: str) -> str:
     """The module that owns a parameter; the parameter's own name where that is the model itself.
 
+    A parameter under torch.nn.utils.parametrize belongs to the module that it parametrises.
+
     >>> parameter_group("encoder.fc1.weight"), parameter_group("class_token")
     ('encoder.fc1', 'class_token')
     """
-    return name.rpartition(".")[0] or name
+    owner, _, _ = name.partition(".parametrizations.") if ".parametrizations." in name else name.rpartition(".")
+    return owner or name
 
 
 def _joined(slices: list[slice]) -> list[slice]:
@@ -117,16 +123,17 @@ def _as_functional(model: nn.Module | Functional, params: Params, device: Any) -
     return model
 
 
-def _cotangents(engine: JacobianRows, outputs: Outputs) -> tuple[Tensor, dict[str, Any]]:
+def _cotangents(engine: JacobianRows, outputs: Outputs, projection: Tensor | None) -> tuple[Tensor, dict[str, Any]]:
     """(C, k) cotangents, and what goes into the kernel's meta."""
-    c = engine.n_outputs
     if isinstance(outputs, Tensor):
-        columns = engine.projection(outputs)
-        return columns, {"outputs": "full", "n_outputs": columns.shape[1], "projected_from": c}
+        outputs, projection = "full", outputs
+    columns = engine.projection(projection)
+    c = columns.shape[1]
+    meta = {} if projection is None else {"projected_from": engine.n_outputs}
     if outputs in ("trace", "full"):
-        return engine.projection(None), {"outputs": outputs, "n_outputs": c}
+        return columns, {"outputs": outputs, "n_outputs": c, **meta}
     if isinstance(outputs, int) and -c <= outputs < c:
-        return engine.projection(None)[:, [outputs]], {"outputs": int(outputs), "n_outputs": c}
+        return columns[:, [outputs]], {"outputs": int(outputs), "n_outputs": c, **meta}
     raise BadInput(f"outputs must be 'trace', 'full', an output from 0 to {c - 1} or a (C, k) tensor, got {outputs!r}")
 
 
@@ -142,13 +149,19 @@ class _Tile:
 
 
 def _grams(
-    f: Functional, x: Any, x2: Any, outputs: Outputs, pieces: dict[str, slice], batch_size: int | None
+    f: Functional,
+    x: Any,
+    x2: Any,
+    outputs: Outputs,
+    pieces: dict[str, slice],
+    batch_size: int | None,
+    projection: Tensor | None = None,
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The kernel of each range of Jacobian columns, in one pass over the tiles."""
     x = f.inputs(x)
     x2 = None if x2 is None else f.inputs(x2)
     engine = JacobianRows(f, x)
-    cotangents, meta = _cotangents(engine, outputs)
+    cotangents, meta = _cotangents(engine, outputs, projection)
     k = cotangents.shape[1]
     row, summed = engine.row_bytes, meta["outputs"] != "full"
     budget = BUDGET if batch_size is None else max(1, 2 * batch_size) * k * row

@@ -1,0 +1,89 @@
+"""How far a layer's feature kernel is from the least that the network's function needs: D_LR of Nam et al. 2024.
+
+With c(.) the centring, K the linear Gram of the features Phi, and P the projector on the span of the centred outputs,
+    D_LR = 1 - CKA(K, P) = 1 - |Q' Phi_c|_F^2 / (|Phi_c' Phi_c|_F sqrt(r)),     P = Q Q', r = rank P.
+Both forms are one number: P c(.) = P since Q is centred, so <c(K), P> = |Q' Phi_c|^2, and |P|_F = sqrt(r). The CKA is
+the biased one; with the unbiased estimator the identity does not hold.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from geomfeat.errors import BadInput
+from geomfeat.kernels.hsic import Centred, Moments
+from geomfeat.numerics import WORKING, jackknife_stderr
+from geomfeat.types import Estimate
+
+
+def low_rank_distance(features: Float[Tensor, "n d"], outputs: Float[Tensor, "n C"]) -> Estimate:
+    """D_LR in [0, 1]: 0 when the features vary only, and evenly, along the functions that the network computes.
+
+    The standard error is the exact jackknife over samples. Directions of the outputs below the rounding of their own
+    precision do not count as functions.
+
+    Raises BadInput for constant features or outputs, and for outputs that span all samples, where every kernel is
+    "along" them: more samples than outputs are needed.
+
+    >>> h = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
+    >>> round(low_rank_distance(h, h).value, 12), round(low_rank_distance(h, h[:, :1]).value, 4)
+    (0.0, 0.2929)
+    """
+    if features.shape[0] != outputs.shape[0]:
+        raise BadInput(f"features of {features.shape[0]} and outputs of {outputs.shape[0]} samples")
+    q = span_of_outputs(outputs)
+    n, rank = q.shape
+    centred = Centred.of_features(features)
+    phi = centred.features
+    assert phi is not None
+    own = Moments.between(centred, centred)
+    size = own.hsic("biased") ** 0.5 * (n - 1)
+    if not size > n * 100 * torch.finfo(WORKING).eps * centred.size:
+        raise BadInput("the features are constant over the samples (a dead or saturated layer): D_LR is undefined")
+    along = q.T @ phi
+    value = 1 - float(along.square().sum()) / (size * rank**0.5)
+    return Estimate(
+        max(0.0, value),  # below 0 by rounding only: CKA is at most 1
+        _stderr(q, phi, along, own),
+    )
+
+
+def span_of_outputs(outputs: Float[Tensor, "n C"]) -> Float[Tensor, "n r"]:
+    """Orthonormal basis of the span of the centred outputs (n, C); BadInput where it is nothing or everything."""
+    single = outputs.dtype if outputs.is_floating_point() else torch.float32
+    y = outputs.to(WORKING)
+    u, s, _ = torch.linalg.svd(y - y.mean(0), full_matrices=False)
+    floor = 10 * max(y.shape) * torch.finfo(single).eps * max(float(s[0]), float(y.mean(0).norm()) * len(y) ** 0.5)
+    rank = int((s > floor).sum())
+    if rank == 0:
+        raise BadInput("the network's outputs are the same for all samples: D_LR is undefined")
+    if rank >= y.shape[0] - 1:
+        raise BadInput(
+            f"the outputs span all {y.shape[0]} samples, so every feature lies along them: "
+            f"pass more samples than outputs ({y.shape[1]})"
+        )
+    return u[:, :rank]
+
+
+def _stderr(q: Tensor, phi: Tensor, along: Tensor, own: Moments) -> float | None:
+    """Jackknife error, in closed form.
+
+    Without sample i (and centred anew) the scatter matrices lose c q_i q_i' and c q_i phi_i', c = n/(n-1); with
+    h = |q_i|^2 and g = Q'Phi' q_i, the inverse of I - c q_i q_i' (Sherman-Morrison) gives the numerator
+    T - 2c phi_i.g + c^2 h |phi_i|^2 + c |g - c h phi_i|^2 / (1 - c h).
+    """
+    n, rank = q.shape
+    c = n / (n - 1)
+    h = q.square().sum(1)
+    left = 1 - c * h
+    if n < 6 or not (left > 1e-6).all():  # a sample that spans a function of its own: its loss changes the rank
+        return None
+    g = q @ along
+    numerator = (
+        along.square().sum()
+        - 2 * c * (phi * g).sum(1)
+        + c**2 * h * phi.square().sum(1)
+        + c * (g - c * h[:, None] * phi).square().sum(1) / left
+    )
+    size = own.leave_one_out("biased").clamp_min(0).sqrt() * (n - 2)
+    return jackknife_stderr(1 - numerator / (size * rank**0.5)) if bool((size > 0).all()) else None
