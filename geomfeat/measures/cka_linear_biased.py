@@ -1,0 +1,22 @@
+"""Similarity of two layers, as most papers report it."""
+
+from __future__ import annotations
+
+from geomfeat.errors import BadInput
+from geomfeat.kernels import cka_estimate
+from geomfeat.registry import measure
+from geomfeat.types import Estimate, Representation
+
+
+@measure(
+    source="Kornblith et al. 2019, eq. 4",
+    bounds=(0, 1),
+    direction="higher = more alike; near 1 for any two layers with more units than samples",
+    invariant_to={"rotation", "scale", "shift", "sample order", "unit order", "duplication"},
+)
+def cka_linear_biased(a: Representation, b: Representation) -> Estimate:
+    """Linear centred kernel alignment of two layers, with the biased HSIC of the original paper."""
+    try:
+        return cka_estimate(a, b, estimator="biased")
+    except BadInput as error:
+        return Estimate.failed(str(error))

@@ -1,0 +1,23 @@
+"""Similarity of two layers, unbiased."""
+
+from __future__ import annotations
+
+from geomfeat.errors import BadInput
+from geomfeat.kernels import cka_estimate
+from geomfeat.registry import measure
+from geomfeat.types import Estimate, Representation
+
+
+@measure(
+    source="Kornblith et al. 2019, eq. 4, with the HSIC of Song et al. 2012, eq. 5",
+    bounds=(-1, 1),
+    direction="higher = more alike; 0 for independent features",
+    invariant_to={"rotation", "scale", "shift", "sample order", "unit order"},
+    min_samples=4,
+)
+def cka_linear_unbiased(a: Representation, b: Representation) -> Estimate:
+    """Linear centred kernel alignment of two layers, with unbiased HSIC: independent wide layers read 0, not 1."""
+    try:
+        return cka_estimate(a, b, estimator="unbiased")
+    except BadInput as error:
+        return Estimate.failed(str(error))

@@ -1,0 +1,30 @@
+"""How far a layer is from holding nothing but the learned function."""
+
+from __future__ import annotations
+
+from geomfeat.errors import BadInput
+from geomfeat.kernels import low_rank_distance
+from geomfeat.registry import measure
+from geomfeat.types import Estimate, Representation
+
+
+@measure(
+    source="Nam et al. 2024 (arXiv 2410.04264), dynamical richness: 1 - CKA of the feature kernel and the projector "
+    "on the learned functions",
+    bounds=(0, 1),
+    direction="lower = richer: features vary only along what the network computes",
+    invariant_to={"rotation", "scale", "shift", "sample order", "unit order", "duplication"},
+    needs={"outputs"},
+    min_samples=4,
+)
+def d_lr(rep: Representation) -> Estimate:
+    """Distance of a layer's kernel from the projector on the network's outputs: high when lazy, 0 when fully rich.
+
+    Needs the final model only. Meant for the last hidden layer; earlier layers are comparable across checkpoints.
+    """
+    if rep.outputs is None:
+        return Estimate.failed(f"layer {rep.layer!r} was captured without the network's outputs: extract() adds them")
+    try:
+        return low_rank_distance(rep.x, rep.outputs)
+    except BadInput as error:
+        return Estimate.failed(str(error))

@@ -1,0 +1,31 @@
+"""How much of a layer's geometry is the labels'."""
+
+from __future__ import annotations
+
+from geomfeat.errors import BadInput
+from geomfeat.kernels import cka_estimate, one_hot
+from geomfeat.registry import measure
+from geomfeat.types import Estimate, Representation
+
+
+@measure(
+    source="Baratin et al. 2021, section 3, centred; Cortes et al. 2012, eq. 4; HSIC of Song et al. 2012, eq. 5",
+    bounds=(-1, 1),
+    direction="higher = more of the geometry separates the classes; 0 for features independent of the labels",
+    invariant_to={"rotation", "scale", "shift", "sample order", "unit order"},
+    needs={"labels"},
+    min_samples=4,
+)
+def label_alignment_unbiased(rep: Representation) -> Estimate:
+    """Centred alignment of a layer's linear kernel with the label kernel, by unbiased HSIC.
+
+    Centred, because uncentred alignment of a kernel that does not see its inputs at all is already 1/sqrt(C).
+    """
+    if rep.labels is None:
+        return Estimate.failed(f"layer {rep.layer!r} was captured without labels: pass labels=")
+    if len(rep.labels.unique()) < 2:
+        return Estimate.failed("all samples have the same label: pass samples of at least two classes")
+    try:
+        return cka_estimate(rep.x, one_hot(rep.labels), estimator="unbiased")
+    except BadInput as error:
+        return Estimate.failed(str(error))
