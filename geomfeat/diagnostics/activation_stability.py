@@ -1,0 +1,81 @@
+"""The share of ReLU gates that training left as they were."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from geomfeat.diagnostics._gates import open_gates
+from geomfeat.diagnostics._probes import noted, strided, trained_parameters
+from geomfeat.diagnostics.pair import SnapshotPair
+from geomfeat.errors import BadInput
+from geomfeat.models.functional import batches, n_samples
+from geomfeat.numerics import WORKING
+from geomfeat.registry import Quantity, measure
+from geomfeat.types import Estimate
+
+Agreement = dict[str, tuple[Tensor, bool]]
+
+
+@measure(
+    source="Chou et al. 2025, supplement (activation stability); Chizat, Oyallon and Bach 2019, section 3",
+    quantities={"stability": Quantity((0, 1), "", "1 = no gate flipped (lazy), .5 = as good as redrawn")},
+    needs={"init"},
+)
+def activation_stability(pair: SnapshotPair, probes: int = 512) -> dict[str, dict[str, Estimate]]:
+    """mean[1(h > 0) = 1(h_0 > 0)] over the inputs h of ReLU-like gates, for each layer and (layer "") their mean.
+
+    The rule: every call of a ReLU-like function (ReLU, ReLU6, leaky, P-, R-ReLU, ELU, GELU, SiLU, hard-swish, Mish; as
+    a module or as a plain call) is a gate, and belongs to the layer of `pair.layers` that fired last before it. So h
+    is the true pre-activation, after normalisation and residual sums. A layer without a gate after it (a read-out, or
+    the layers of a tanh network) is a failed row. The standard error is over samples.
+    """
+    inputs, note = strided(pair.inputs, probes)
+    try:
+        agreement = _agreement(pair, inputs)
+    except BadInput as error:
+        return {"": {"stability": Estimate.failed(str(error))}}
+    if not agreement:
+        none = "the network calls no ReLU-like function after these layers, so it has no gates: use feature_movement"
+        return {layer: {"stability": Estimate.failed(none)} for layer in ("", *pair.layers)}
+    rows = {layer: {"stability": _row(agreement.get(layer), note)} for layer in pair.layers}
+    return {"": {"stability": noted(_mean(list(agreement.values())), note)}, **rows}
+
+
+def _agreement(pair: SnapshotPair, inputs: object) -> Agreement:
+    """Layer -> (agreement per sample (n,), True), or per batch where a gate's first dimension is not the sample."""
+    trained_parameters(pair)
+    parts: dict[str, list[Tensor]] = {}
+    by_sample: dict[str, bool] = {}
+    for _, x in batches(pair.f_initial.inputs(inputs), 64):
+        gates = zip(
+            open_gates(pair.f_initial, x, pair.layers), open_gates(pair.f_trained, x, pair.layers), strict=False
+        )
+        same: dict[str, list[tuple[Tensor, int]]] = {}
+        for (layer, old), (other, new) in gates:
+            if layer != other or old.shape != new.shape:
+                raise BadInput("the two snapshots call different gates for the same inputs: stability is undefined")
+            n = n_samples(x)
+            equal = (old == new).to(WORKING)
+            aligned = old.ndim > 0 and old.shape[0] == n
+            by_sample[layer] = by_sample.get(layer, True) and aligned
+            each = equal.reshape(n, -1).mean(1) if aligned else equal.mean().expand(n)
+            same.setdefault(layer, []).append((each, old.numel()))
+        for layer, found in same.items():
+            units = sum(count for _, count in found)
+            total = torch.stack([each * (count / units) for each, count in found]).sum(0)
+            parts.setdefault(layer, []).append(total)
+    return {layer: (torch.cat(values), by_sample[layer]) for layer, values in parts.items() if layer}
+
+
+def _row(agreement: tuple[Tensor, bool] | None, note: str) -> Estimate:
+    if agreement is None:
+        return Estimate.failed("no ReLU-like gate follows this layer before the next: it has no activation pattern")
+    return noted(_mean([agreement]), note)
+
+
+def _mean(agreements: list[tuple[Tensor, bool]]) -> Estimate:
+    """Mean over layers and samples, with the standard error over samples."""
+    values = torch.stack([each for each, _ in agreements]).mean(0)
+    told = all(aligned for _, aligned in agreements) and len(values) > 1
+    return Estimate(float(values.mean()), float(values.std() / len(values) ** 0.5) if told else None)

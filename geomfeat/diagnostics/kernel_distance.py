@@ -1,0 +1,23 @@
+"""How far the tangent kernel turned."""
+
+from __future__ import annotations
+
+from geomfeat.diagnostics._ntk_pair import compared
+from geomfeat.diagnostics.pair import SnapshotPair
+from geomfeat.kernels import kernel_distance as distance
+from geomfeat.registry import Quantity, measure
+from geomfeat.types import Estimate
+
+
+@measure(
+    source="Fort et al. 2020, eq. 3",
+    quantities={"distance": Quantity((0, 1), "", "higher = the kernel turned more; 0 = lazy")},
+    needs={"init", "gradients"},
+)
+def kernel_distance(pair: SnapshotPair, probes: int = 64) -> dict[str, dict[str, Estimate]]:
+    """Kernel distance 1 - <K, K0> / (|K| |K0|) of the tangent kernel, traced over outputs; blind to its scale.
+
+    For the whole network (layer "") and for every module by its own parameters, on at most `probes` samples. The
+    standard error is a jackknife over samples.
+    """
+    return compared(pair, probes, "distance", distance)

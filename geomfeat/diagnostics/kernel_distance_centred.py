@@ -1,0 +1,24 @@
+"""How far the centred tangent kernel turned."""
+
+from __future__ import annotations
+
+from geomfeat.diagnostics._ntk_pair import compared
+from geomfeat.diagnostics.pair import SnapshotPair
+from geomfeat.kernels import kernel_distance_centred as distance
+from geomfeat.registry import Quantity, measure
+from geomfeat.types import Estimate
+
+
+@measure(
+    source="Fort et al. 2020, eq. 3, on kernels centred as by Kornblith et al. 2019, eq. 3 (biased CKA)",
+    quantities={"distance_centred": Quantity((0, 1), "", "higher = the kernel turned more; 0 = lazy")},
+    needs={"init", "gradients"},
+    min_samples=3,
+)
+def kernel_distance_centred(pair: SnapshotPair, probes: int = 64) -> dict[str, dict[str, Estimate]]:
+    """Centred kernel distance 1 - CKA(K, K0) of the tangent kernel, traced over outputs, with the BIASED CKA.
+
+    For the whole network (layer "") and for every module by its own parameters, on at most `probes` samples. The
+    standard error is a jackknife over samples.
+    """
+    return compared(pair, probes, "distance_centred", distance)

@@ -1,0 +1,25 @@
+"""How far the tangent kernel moved, relative to its initial size."""
+
+from __future__ import annotations
+
+from math import inf
+
+from geomfeat.diagnostics._ntk_pair import compared
+from geomfeat.diagnostics.pair import SnapshotPair
+from geomfeat.kernels import kernel_relative_change as change
+from geomfeat.registry import Quantity, measure
+from geomfeat.types import Estimate
+
+
+@measure(
+    source="Geiger et al. 2020, section 3; Chizat, Oyallon and Bach 2019",
+    quantities={"relative_change": Quantity((0, inf), "", "higher = the kernel moved more; 0 = lazy")},
+    needs={"init", "gradients"},
+)
+def kernel_relative_change(pair: SnapshotPair, probes: int = 64) -> dict[str, dict[str, Estimate]]:
+    """Relative change |K - K0| / |K0| of the tangent kernel, traced over outputs; resolves the lazy end.
+
+    For the whole network (layer "") and for every module by its own parameters, on at most `probes` samples. The
+    standard error is a jackknife over samples.
+    """
+    return compared(pair, probes, "relative_change", change)

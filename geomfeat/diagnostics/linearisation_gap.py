@@ -1,0 +1,50 @@
+"""How much of the change of function the initial tangent space does not explain."""
+
+from __future__ import annotations
+
+from math import inf
+
+import torch
+
+from geomfeat.diagnostics._probes import attempted, noted, strided, trained_parameters
+from geomfeat.diagnostics.pair import SnapshotPair
+from geomfeat.errors import BadInput
+from geomfeat.kernels import jvp
+from geomfeat.models.functional import batches
+from geomfeat.numerics import jackknife_stderr
+from geomfeat.registry import Quantity, measure
+from geomfeat.types import Estimate
+
+
+@measure(
+    source="Chizat, Oyallon and Bach 2019, eq. 3 (the linearised model); Lee et al. 2019, eq. 4",
+    quantities={"gap": Quantity((0, inf), "", "0 = linear in the parameters (lazy); near 1 and beyond = rich")},
+    needs={"init", "gradients"},
+)
+def linearisation_gap(pair: SnapshotPair, probes: int = 512) -> dict[str, dict[str, Estimate]]:
+    """|f_T - f_lin| / |f_T - f_0| with f_lin = f_0 + J_0 (theta_T - theta_0), of the whole network (layer "").
+
+    One Jacobian-vector product on at most `probes` samples. The standard error is a jackknife over samples. Buffers
+    (running statistics) count as part of f_T and f_0, not of theta: where they changed, the note says so.
+    """
+    return {"": {"gap": attempted(lambda: _gap(pair, probes))}}
+
+
+def _gap(pair: SnapshotPair, probes: int) -> Estimate:
+    f, new = pair.f_initial, trained_parameters(pair)
+    inputs, note = strided(pair.inputs, probes)
+    inputs = f.inputs(inputs)
+    step = {name: new[name] - value for name, value in f.theta.items()}
+    moved_besides = [k for k, v in f.fixed.items() if not torch.equal(v, new[k])]
+    besides = f"{len(moved_besides)} buffers or frozen parameters changed too" if moved_besides else ""
+    with torch.no_grad():
+        change = torch.cat([pair.f_trained(pair.f_trained.theta, x) - f(f.theta, x) for _, x in batches(inputs, 64)])
+    residual = change - jvp(f, inputs, step)
+    size, left = change.square().sum(1), residual.square().sum(1)
+    if not size.sum() > 0:
+        if all(not v.any() for v in step.values()):
+            return noted(Estimate(0.0), "the parameters did not change", note)
+        raise BadInput("the outputs did not change although the parameters did: the linearisation gap is 0/0")
+    without = (left.sum() - left).clamp_min(0).div(size.sum() - size).sqrt()
+    stderr = jackknife_stderr(without) if len(size) >= 6 and bool(torch.isfinite(without).all()) else None
+    return noted(Estimate(float((left.sum() / size.sum()).sqrt()), stderr), note, besides)

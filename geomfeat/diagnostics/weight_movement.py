@@ -1,0 +1,115 @@
+"""How far the weights of every layer moved, relative to their initial size."""
+
+from __future__ import annotations
+
+from math import inf
+
+import torch
+from torch import Tensor, nn
+
+from geomfeat.diagnostics._probes import attempted
+from geomfeat.diagnostics.pair import SnapshotPair
+from geomfeat.errors import BadInput
+from geomfeat.models.functional import unwrapped
+from geomfeat.numerics import WORKING
+from geomfeat.registry import Quantity, measure
+from geomfeat.types import Estimate
+
+
+@measure(
+    source="Karkada 2024, section 3 (spectral norms of weight updates); Chizat, Oyallon and Bach 2019 (Frobenius)",
+    quantities={
+        "spectral": Quantity((0, inf), "", "higher = weights moved more; lazy < .2, rich >= .8"),
+        "frobenius": Quantity((0, inf), "", "higher = weights moved more; 0 = lazy"),
+    },
+    needs={"init"},
+    min_samples=1,
+)
+def weight_movement(pair: SnapshotPair) -> dict[str, dict[str, Estimate]]:
+    """Spectral |DW|_2 / |W0|_2 and Frobenius |Dw| / |w0| of every module with parameters of its own.
+
+    Spectral: a convolution kernel as the matrix (out, in k k), a gain vector without a matrix beside it as a diagonal
+    matrix; of several matrices (LSTM, attention) the one that moved most, named in the note. Frobenius: all of the
+    module's own parameters together. Layer "" is the whole network: Frobenius over all its parameters, and spectral
+    the geometric mean over the modules with weight matrices.
+    """
+    old, new = own_weights(pair.initial.model), own_weights(pair.trained.model)
+    wrong = [name for name in {**old, **new} if _shapes(old.get(name)) != _shapes(new.get(name))]
+    if wrong or not old:
+        what = f"the snapshots differ in the parameters of {wrong[:5]}" if wrong else "the model has no parameters"
+        failed = Estimate.failed(f"{what}: give two checkpoints of one model with weights")
+        return {"": {"spectral": failed, "frobenius": failed}}
+    rows = {
+        layer: {
+            "spectral": attempted(lambda l=layer: _spectral(old[l], new[l])),
+            "frobenius": attempted(lambda l=layer: _frobenius(old[l], new[l])),
+        }
+        for layer in old
+    }
+    return {"": {"spectral": _mean(rows, old), "frobenius": attempted(lambda: _whole(pair))}, **rows}
+
+
+def own_weights(model: nn.Module) -> dict[str, dict[str, Tensor]]:
+    """Module name -> its own parameters by name; a parametrised one as the weight that results.
+
+    Parameters of the model itself are listed under their own name, as in `geomfeat.kernels.parameter_group`.
+    """
+    out: dict[str, dict[str, Tensor]] = {}
+    for name, module in unwrapped(model).named_modules():
+        if ".parametrizations" in f".{name}":
+            continue
+        own = {k: p for k, p in module.named_parameters(recurse=False) if p.is_floating_point()}
+        own |= {k: getattr(module, k) for k in getattr(module, "parametrizations", {})}
+        for key, value in own.items():
+            out.setdefault(name or key, {})[key] = value.detach().to(WORKING)
+    return out
+
+
+def spectral_norm(weight: Tensor) -> float:
+    """Largest singular value of a weight as a matrix (out, everything else); of a vector as a diagonal matrix."""
+    if weight.ndim < 2:
+        return float(weight.abs().max()) if weight.numel() else 0.0
+    matrix = weight.flatten(1)
+    gram = matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
+    # The largest eigenvalue of the smaller Gram matrix is exact to rounding, and far cheaper than all singular values.
+    return float(torch.linalg.eigvalsh(gram)[-1].clamp_min(0).sqrt())
+
+
+def _shapes(weights: dict[str, Tensor] | None) -> dict[str, tuple[int, ...]]:
+    return {k: tuple(v.shape) for k, v in (weights or {}).items()}
+
+
+def _spectral(old: dict[str, Tensor], new: dict[str, Tensor]) -> Estimate:
+    matrices = [k for k, v in old.items() if v.ndim >= 2] or [k for k in old if "bias" not in k] or list(old)
+    ratios = {}
+    for key in matrices:
+        size = spectral_norm(old[key])
+        if size > 0:
+            ratios[key] = spectral_norm(new[key] - old[key]) / size
+    if not ratios:
+        raise BadInput(f"{', '.join(matrices)} start at zero: relative movement is undefined")
+    most = max(ratios, key=lambda key: ratios[key])
+    return Estimate(ratios[most], note=f"{most}, of {len(matrices)} matrices the most moved" if matrices[1:] else "")
+
+
+def _frobenius(old: dict[str, Tensor], new: dict[str, Tensor]) -> Estimate:
+    moved = sum(float((new[k] - old[k]).square().sum()) for k in old)
+    size = sum(float(v.square().sum()) for v in old.values())
+    if not size > 0:
+        raise BadInput(f"{', '.join(old)} start at zero: relative movement is undefined")
+    return Estimate((moved / size) ** 0.5)
+
+
+def _whole(pair: SnapshotPair) -> Estimate:
+    """Frobenius over all parameters, a shared one once."""
+    parameters = [dict(unwrapped(s.model).named_parameters()) for s in (pair.initial, pair.trained)]
+    old, new = ({k: v.detach().to(WORKING) for k, v in p.items() if v.is_floating_point()} for p in parameters)
+    return _frobenius(old, new)
+
+
+def _mean(rows: dict[str, dict[str, Estimate]], old: dict[str, dict[str, Tensor]]) -> Estimate:
+    layers = [layer for layer, own in old.items() if any(v.ndim >= 2 for v in own.values())]
+    values = torch.tensor([rows[layer]["spectral"].value for layer in layers if rows[layer]["spectral"].ok])
+    if not len(values):
+        return Estimate.failed("no module has a weight matrix that starts away from zero")
+    return Estimate(float(values.to(WORKING).log().mean().exp()))
