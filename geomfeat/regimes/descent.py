@@ -15,6 +15,7 @@ from geomfeat.regimes.objective import Objective, top_curvature
 
 CURVATURE_EVERY = 25  # steps between two estimates of the curvature: 3 extra gradients each
 CURVATURE_ROUNDS = (20, 3)  # power iterations at the start, and later from the last vector
+LONGEST_STEP = 0.03  # of the weights' norm in one step: the curvature is known only nearby
 MOST_BACKOFFS = 60  # halvings of the step before giving up: 18 orders of magnitude
 NOISE_ALLOWED = 1.2  # rise of the loss over an epoch of minibatches, or of Adam, that is not yet divergence
 STOP_WITHIN = 0.01  # relative distance to the target loss at which the last step is cut
@@ -68,6 +69,7 @@ class StepSize:
         self.problem, self.given, self.trust = problem, lr, 1.0 if lr is not None else share
         self.share, self.value = share, lr if lr is not None else 0.0
         self.vector: Tensor | None = None
+        self.size = math.sqrt(sum(float(w.square().sum()) for w in problem.start.values()))
 
     def refresh(self, u: Tensor) -> None:
         """Estimate the curvature at u; regain half of the trust that earlier halvings took."""
@@ -80,6 +82,14 @@ class StepSize:
             self.value = self.trust / curvature
         elif self.value == 0:
             self.value = self.share
+
+    def limited(self, direction: Tensor, u: Tensor) -> Tensor:
+        """The step, cut where it would move the weights by more than their own size times LONGEST_STEP."""
+        step = self.value * direction
+        if self.given is not None:
+            return step
+        longest = LONGEST_STEP * (self.size / self.problem.gamma + float(u.norm()))
+        return step * min(1.0, longest / max(float(step.norm()), 1e-300))
 
     def halve(self) -> None:
         """After a step that raised the loss."""
@@ -129,13 +139,13 @@ def _descend_full(problem: Objective, settings: Settings, path: Path) -> None:
     """
     step_size = StepSize(problem, settings.lr, 1.0)
     loss, slope = problem.gradient(path.u)
-    velocity, refreshed = torch.zeros_like(path.u), -1
+    velocity, refresh_at = torch.zeros_like(path.u), 0
     while path.steps < settings.max_steps and not path.converged:
-        if path.steps % CURVATURE_EVERY == 0 and refreshed != path.steps:
+        if path.steps >= refresh_at:
             step_size.refresh(path.u)
-            refreshed = path.steps
+            refresh_at = path.steps + min(CURVATURE_EVERY, max(1, path.steps // 2))
         moving = settings.momentum * velocity + slope
-        u = path.u - step_size.value * (slope + settings.momentum * moving)
+        u = path.u - step_size.limited(slope + settings.momentum * moving, path.u)
         new_loss, new_slope = problem.gradient(u)
         if not new_loss <= loss and settings.back_off:
             if bool(velocity.any()):
