@@ -1,0 +1,92 @@
+"""CKA between all pairs of layers: the numbers of the registered measures, with each Gram matrix computed once.
+
+A study of L layers before and after training has about 2 L^2 pairs; calling a measure on each would form the same Gram
+matrices L times over.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+
+from geomfeat.errors import BadInput
+from geomfeat.kernels.gram import linear_gram
+from geomfeat.kernels.hsic import Centred, Moments
+from geomfeat.numerics import centred, jackknife_stderr
+from geomfeat.types import Representation
+
+# The measures that are read off the shared Gram matrices, and their estimators.
+ESTIMATORS = {"cka_linear_unbiased": "unbiased", "cka_linear_biased": "biased"}
+BUDGET = 2**30
+# Below these the measure itself is asked: samples, and rounding errors that the features must exceed by far.
+FEWEST, DOUBT = 6, 1e4
+
+Place = tuple[str, str]  # (moment, layer)
+Cell = tuple[float, float | None]
+
+
+class _Grams:
+    """Centred Gram matrices and their norms, the last few kept, as many as fit the budget."""
+
+    def __init__(self, reps: Mapping[Place, Representation]) -> None:
+        n = next(iter(reps.values())).n
+        self.reps = reps
+        self.room = max(4, BUDGET // (8 * n * n))
+        self._kept: OrderedDict[Place, tuple[Centred, Moments]] = OrderedDict()
+
+    def __getitem__(self, place: Place) -> tuple[Centred, Moments]:
+        if place not in self._kept:
+            x = self.reps[place].x
+            gram = Centred(x.shape[0], float(x.double().square().sum()), gram=linear_gram(centred(x)))
+            self._kept[place] = gram, Moments.between(gram, gram)
+            if len(self._kept) > self.room:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(place)
+        return self._kept[place]
+
+
+def cka_cells(
+    reps: Mapping[Place, Representation], pairs: Sequence[tuple[Place, Place]], estimators: Sequence[str]
+) -> Iterator[tuple[tuple[Place, Place], dict[str, Cell | None]]]:
+    """For every pair of places, {estimator: (CKA, jackknife standard error)}, or None where it may be undefined.
+
+    That is for (nearly) constant features and for very few samples: the measure itself decides there, and says why.
+
+    >>> a, b = torch.randn(9, 3), torch.randn(9, 4)
+    >>> reps = {("trained", "a"): Representation(a), ("trained", "b"): Representation(b)}
+    >>> [(pair, cells)] = cka_cells(reps, [tuple(reps)], ["unbiased"])
+    >>> from geomfeat.kernels.alignment import cka
+    >>> abs(cells["unbiased"][0] - cka(a, b)) < 1e-12
+    True
+    """
+    if not pairs:
+        return
+    grams = _Grams(reps)
+    # In square tiles of places, so that each Gram matrix is used many times before it is forgotten.
+    order = {place: i // max(1, grams.room // 2) for i, place in enumerate(reps)}
+    for pair in sorted(pairs, key=lambda p: (order[p[0]], order[p[1]])):
+        (left, own_left), (right, own_right) = grams[pair[0]], grams[pair[1]]
+        if left.n != right.n:
+            raise BadInput(f"{pair[0]} has {left.n} samples, {pair[1]} has {right.n}: compare the same inputs")
+        cross = Moments.between(left, right)
+        sound = left.n >= FEWEST and _varies(left, own_left) and _varies(right, own_right)
+        yield pair, {e: _cell(cross, own_left, own_right, e) if sound else None for e in estimators}
+
+
+def _varies(gram: Centred, own: Moments) -> bool:
+    """Whether the features vary by far more than rounding, so that CKA with them is defined beyond doubt."""
+    rounding = DOUBT * gram.n * torch.finfo(torch.float64).eps * gram.size
+    return own.hsic("biased") * (gram.n - 1) ** 2 > rounding**2
+
+
+def _cell(cross: Moments, left: Moments, right: Moments, estimator: str) -> Cell | None:
+    own = [m.hsic(estimator) for m in (left, right)]
+    if not min(own) > DOUBT * torch.finfo(torch.float64).eps * max(left.hsic("biased"), right.hsic("biased")):
+        return None
+    value = cross.hsic(estimator) / (own[0] * own[1]) ** 0.5
+    scale = left.leave_one_out(estimator) * right.leave_one_out(estimator)
+    if not bool((scale > 0).all()):
+        return value, None
+    return value, jackknife_stderr(cross.leave_one_out(estimator) / scale.sqrt())

@@ -1,0 +1,108 @@
+"""One call of a measure as rows of the table: guarded, timed, and with what it was called on."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from geomfeat.errors import GeomfeatError
+from geomfeat.registry import Measure
+from geomfeat.study.plan import REMEDY
+from geomfeat.study.table import Row, failed_rows, options_text, row
+from geomfeat.types import Estimate, Representation
+
+logger = logging.getLogger("geomfeat.study")
+
+
+def facts_of(*reps: Representation) -> Row:
+    """The columns that say what a number was computed from: layers, sizes, precision, device."""
+    first = reps[0]
+    return {
+        "layer": first.layer,
+        "layer_b": reps[1].layer if len(reps) > 1 else "",
+        "n": first.n,
+        "d": first.d,
+        "dtype": str(first.x.dtype).removeprefix("torch."),
+        "device": first.x.device.type,
+    }
+
+
+def options_of(m: Measure, *reps: Representation) -> str:
+    """A measure's options and, where features were reduced or projected, how: as JSON text."""
+    how = {k: v for k, v in (reps[0].meta.items() if reps else ()) if k in ("reduce", "project") and v is not None}
+    return options_text({**m.options, **how})
+
+
+def measure_layers(m: Measure, *reps: Representation, seed: int, at: str) -> list[Row]:
+    """Rows of a layer or pair measure on one or two representations."""
+    facts = {"at": at, "measure": m.name, "options": options_of(m, *reps), **facts_of(*reps)}
+    problem = _unfit(m, *reps)
+    if problem:
+        return failed_rows(m.quantities, problem, **facts)
+
+    def work() -> dict[str, Estimate]:
+        result = m.run(*reps, **_seeded(m, seed))
+        return {name: result[name] for name in m.quantities}
+
+    result, facts["seconds"], note = guarded(work, f"{m.name} of {at} {reps[0].layer}")
+    if note:
+        return failed_rows(m.quantities, note, **facts)
+    return [row(name, estimate, **facts) for name, estimate in result.items()]
+
+
+def measure_network(m: Measure, pair: Any, *, seed: int, facts: Mapping[str, Any]) -> list[Row]:
+    """Rows of a network diagnostic: one for every quantity of every layer it tells of ("" is the whole network)."""
+    facts = {"measure": m.name, "options": options_of(m), **facts}
+    result, facts["seconds"], note = guarded(lambda: m.function(pair, **_seeded(m, seed)), f"{m.name} ({facts['at']})")
+    if note:
+        return failed_rows(m.quantities, note, **facts)
+    return [
+        row(quantity, estimate, **{**facts, "layer": layer})
+        for layer, numbers in _by_layer(result, m.name).items()
+        for quantity, estimate in numbers.items()
+    ]
+
+
+def guarded(work: Callable[[], Any], what: str) -> tuple[Any, float, str]:
+    """(result, seconds, ""), or (None, seconds, note) when `work` raised. An interruption passes through."""
+    start = time.perf_counter()
+    try:
+        result, note = work(), ""
+    except GeomfeatError as error:
+        result, note = None, str(error)
+    except torch.OutOfMemoryError as error:
+        first = str(error).splitlines()[0]
+        result, note = None, f"out of memory ({first}): use fewer samples, or device='cpu'"
+    except Exception as error:
+        # One measure's bug must not cost the rows of all others: it is logged, and told in the row.
+        logger.warning("%s failed", what, exc_info=True)
+        result, note = None, f"unexpected {type(error).__name__}: {error}. Its traceback is in the log (--debug)"
+    return result, time.perf_counter() - start, note
+
+
+def _unfit(m: Measure, *reps: Representation) -> str:
+    least = min(rep.n for rep in reps)
+    if least < m.min_samples:
+        return f"{m.name} needs at least {m.min_samples} samples, there are {least}: give more samples"
+    for need in ("labels", "outputs"):
+        if need in m.needs and any(getattr(rep, need) is None for rep in reps):
+            return REMEDY[need]
+    return ""
+
+
+def _seeded(m: Measure, seed: int) -> dict[str, int]:
+    return {"seed": seed} if "seed" in inspect.signature(m.function).parameters else {}
+
+
+def _by_layer(result: Any, name: str) -> dict[str, dict[str, Estimate]]:
+    """A diagnostic's result as {layer: {quantity: estimate}}; the short forms are of the whole network."""
+    if isinstance(result, Estimate):
+        return {"": {name: result}}
+    if all(isinstance(v, Estimate) for v in result.values()):
+        return {"": dict(result)}
+    return {layer: {name: v} if isinstance(v, Estimate) else dict(v) for layer, v in result.items()}

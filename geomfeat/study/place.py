@@ -1,0 +1,98 @@
+"""The location of a study's network, as rows of the table too; and how often the network is right."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from geomfeat.activations import hidden_weight_layers
+from geomfeat.activations.firing import home, placed
+from geomfeat.activations.untouched import evaluating
+from geomfeat.diagnostics.locate import locate
+from geomfeat.diagnostics.location import Location
+from geomfeat.errors import BadInput
+from geomfeat.models.functional import as_inputs, batches, call, moved, output_matrix
+from geomfeat.numerics import as_tensor
+from geomfeat.study.measuring import guarded
+from geomfeat.study.subject import INITIAL, TRAINED, Subject
+from geomfeat.study.table import Row, failed_rows, options_text, row
+from geomfeat.types import Estimate
+
+QUANTITIES = ("richness", "low", "high", "movement", "excess")
+
+
+def locate_subject(
+    subject: Subject, *, factory: Any, ladder: Any, seed: int, progress: bool, further: Mapping[str, Any]
+) -> tuple[Location | None, str]:
+    """(location, "") or (None, why not).
+
+    R is a mean over hidden layers, so the layers are those of the study that are hidden ones with weights; where the
+    study looks at none of these (at blocks, say), all of them.
+    """
+    look, model = subject.look, subject.snapshots[TRAINED].model
+
+    def work() -> Location:
+        hidden = hidden_weight_layers(model, subject.inputs, readout=look.readout, device=look.device)
+        chosen = [name for name in hidden if name in subject.layers]
+        start = subject.snapshots.get(INITIAL)
+        return locate(
+            model, subject.inputs, subject.labels, initial=None if start is None else start.model, factory=factory,
+            ladder=ladder, seed=seed, layers=chosen or "*", device=look.device, readout=look.readout,
+            progress=progress, **further,
+        )  # fmt: skip
+
+    where, _, note = guarded(work, "location")
+    return where, note
+
+
+def location_rows(where: Location | None, subject: Subject, note: str) -> list[Row]:
+    """The location as rows of measure "location": the network (layer "") and every layer; or one failure."""
+    at = f"{INITIAL}->{TRAINED}" if INITIAL in subject.snapshots else TRAINED
+    facts = {"at": at, "measure": "location"}
+    if where is None:
+        return failed_rows(QUANTITIES, note, **facts, n=subject.n)
+    facts |= {"n": where.details.get("n_probes"), "options": options_text({"tier": where.tier})}
+    places = [("", {q: getattr(where, q) for q in QUANTITIES})]
+    places += [(str(r["layer"]), {q: r[q] for q in QUANTITIES if q in r}) for r in where.layers.to_dict("records")]
+    return [row(q, _estimate(v, q), layer=layer, **facts) for layer, values in places for q, v in values.items()]
+
+
+def _estimate(value: Any, quantity: str) -> Estimate:
+    number = math.nan if value is None else float(value)
+    if math.isfinite(number):
+        return Estimate(number)
+    return Estimate.failed(f"{quantity} could not be told: see the flags of the location")
+
+
+def accuracy_of(subject: Subject, evaluate: Mapping[str, tuple[Any, Any]] | None) -> dict[str, float]:
+    """Share of right answers of the trained network by part of the data; empty where outputs and classes do not fit.
+
+    They fit when there are as many outputs as classes (largest label + 1): the outputs of an ImageNet network say
+    nothing about the labels of other pictures.
+    """
+    parts = {"data": (subject.inputs, subject.labels)} if evaluate is None else dict(evaluate)
+    parts = {name: (x, as_tensor(y, f"labels of {name!r}")) for name, (x, y) in parts.items() if y is not None}
+    if not parts or not subject.has_outputs or any(y.ndim != 1 or y.is_floating_point() for _, y in parts.values()):
+        return {}
+    classes = 1 + max(int(y.max()) for _, y in parts.values())
+    found = {}
+    for name, (x, y) in parts.items():
+        outputs = _outputs(subject, x)
+        if outputs.shape[0] != y.shape[0]:
+            raise BadInput(f"evaluate[{name!r}] has {outputs.shape[0]} inputs and {y.shape[0]} labels")
+        if outputs.shape[1] != classes or classes < 2:
+            return {}
+        found[name] = float((outputs.argmax(1) == y.to(outputs.device)).double().mean())
+    return found
+
+
+def _outputs(subject: Subject, inputs: Any) -> torch.Tensor:
+    look = subject.look
+    model = placed(subject.snapshots[TRAINED].model, look.device)
+    device, dtype = home(model)
+    with evaluating(model, device, look.seed), torch.no_grad():
+        parts = (moved(part, device, dtype) for _, part in batches(as_inputs(inputs), look.batch_size))
+        return torch.cat([output_matrix(call(model, part), part, look.readout) for part in parts])

@@ -1,0 +1,70 @@
+"""Which measures a study runs, decided before any work: unknown names are errors, unmet needs are told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from geomfeat.errors import BadInput
+from geomfeat.registry import Measure, available, get
+
+# What to do about a need that is not met.
+REMEDY = {
+    "labels": "it needs labels: pass labels= (one class per sample)",
+    "outputs": "it needs the network's outputs: extract with the model, or set outputs= of the Representation",
+    "init": "it needs the initial weights: pass initial= (--initial FILE)",
+    "gradients": "it needs the network's gradients: pass models, not recordings",
+}
+# A study has layers of one network before and after training; bare kernels are compared with `geomfeat.cka`.
+SCOPES = ("layer", "pair", "network")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The measures to run, by scope; those asked for by name that cannot run; and those left out, with the reason."""
+
+    layer: tuple[Measure, ...]
+    pairs: tuple[Measure, ...]
+    changes: tuple[Measure, ...]
+    network: tuple[Measure, ...]
+    refused: tuple[tuple[Measure, str], ...]
+    left_out: dict[str, str]
+
+    @property
+    def names(self) -> list[str]:
+        """Names of all measures that run or were asked for."""
+        found = [*self.layer, *self.pairs, *self.changes, *self.network, *(m for m, _ in self.refused)]
+        return sorted({m.name for m in found})
+
+
+def unmet(m: Measure, have: Iterable[str]) -> str:
+    """What a measure needs and does not have, as a sentence; empty when nothing is missing."""
+    needs = set(m.needs) | ({"init"} if m.scope == "network" else set())
+    return "; ".join(REMEDY[need] for need in sorted(needs - set(have)))
+
+
+def make_plan(measures: Sequence[str] | str | None, have: Iterable[str]) -> Plan:
+    """The plan for these names (None: all that can run), given what there is of {labels, outputs, init, gradients}.
+
+    Raises BadInput for an unknown name (with near ones), or for a measure of bare kernels.
+    """
+    have = set(have)
+    asked = None if measures is None else [measures] if isinstance(measures, str) else list(dict.fromkeys(measures))
+    if asked is not None and not asked:
+        raise BadInput("measures=[] asks for nothing: leave it out for all of them. Their names: geomfeat measures")
+    chosen = [m for m in available() if m.scope in SCOPES] if asked is None else [get(name) for name in asked]
+    odd = [m.name for m in chosen if m.scope not in SCOPES]
+    if odd:
+        raise BadInput(f"measures={odd} compare two kernels, not layers of a network: call them on Kernels instead")
+    missing = {m.name: unmet(m, have) for m in chosen}
+    able = [m for m in chosen if not missing[m.name]]
+    refused = [(m, missing[m.name]) for m in chosen if missing[m.name]]
+    pairs = [m for m in able if m.scope == "pair"]
+    return Plan(
+        layer=tuple(m for m in able if m.scope == "layer"),
+        pairs=tuple(m for m in pairs if "init" not in m.needs),
+        changes=tuple(m for m in pairs if "init" in m.needs),
+        network=tuple(m for m in able if m.scope == "network"),
+        refused=() if asked is None else tuple(refused),
+        left_out={m.name: why for m, why in refused} if asked is None else {},
+    )

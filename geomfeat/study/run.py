@@ -1,0 +1,262 @@
+"""Run a study: snapshots x layers x measures to a tidy table, with the location and the arrays behind the pictures."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from geomfeat._version import __version__
+from geomfeat.activations.select import Patterns
+from geomfeat.diagnostics.location import Location
+from geomfeat.models.functional import Inputs, Readout
+from geomfeat.study.measuring import guarded
+from geomfeat.study.parts import Parts, fingerprint
+from geomfeat.study.pictures import spectrum, umap_plane, umap_rows
+from geomfeat.study.place import accuracy_of, locate_subject, location_rows
+from geomfeat.study.plan import Plan, make_plan
+from geomfeat.study.result import Study
+from geomfeat.study.subject import INITIAL, TRAINED, Look, Subject, make_subject
+from geomfeat.study.table import Row, checked_conditions, failed_rows, table_of
+from geomfeat.study.tasks import Features, Task, at_of, tasks_of
+from geomfeat.types import Representation, Snapshot
+
+# Arrays speak of "initial" and "trained".
+WORDS = {INITIAL: "initial", TRAINED: "trained"}
+
+
+def run_study(
+    trained: nn.Module | Snapshot,
+    inputs: Inputs,
+    labels: Any = None,
+    *,
+    initial: nn.Module | Snapshot | None = None,
+    layers: Patterns = "*",
+    measures: Sequence[str] | str | None = None,
+    seed: int = 0,
+    device: str | torch.device | None = None,
+    name: str = "model",
+    conditions: Mapping[str, Any] | None = None,
+    reduce: str | Callable[[Tensor], Tensor] = "flatten",
+    project: str | int | None = "auto",
+    batch_size: int = 256,
+    factory: Callable[[], nn.Module] | None = None,
+    ladder: Any = None,
+    checkpoints: Mapping[Any, Any] | None = None,
+    readout: Readout | None = None,
+    location: bool | Mapping[str, Any] = True,
+    umap: bool | str = True,
+    evaluate: Mapping[str, tuple[Any, Any]] | None = None,
+    progress: bool = True,
+    resume: str | Path | None = None,
+) -> Study:
+    """Measure one network on some inputs: every measure on every layer, before and after training, and its location.
+
+    Args:
+        trained, initial: the network after and before training, or Snapshots of it (their conditions become columns).
+        inputs: n samples: a tensor, a tuple or a mapping, samples first. labels: (n,) classes, or None.
+        layers: "*" the hidden layers with weights; else patterns, see `select_layers`.
+        measures: names; None for all that can run on what is given (`settings["left_out"]` says what could not).
+        name: of the model; the table's `run`. conditions: plain values that become columns.
+        reduce, batch_size: see `extract`. project: "auto" projects layers of more than 4096 features to 2048 for
+            geometry; a number projects layers wider than it to it; None never projects.
+        factory, ladder, readout: see `locate`.
+        checkpoints: step -> Snapshot, module or state; adds rows with `at` the step, and "init-><step>" for changes.
+        location: False leaves it out; a mapping gives further options of `locate`.
+        umap: the layer to draw in the plane; True the last, False none.
+        evaluate: part -> (inputs, labels), whose accuracy is told; default the inputs themselves, as "data".
+        resume: a folder for finished parts: after an interruption the same call goes on where it was.
+
+    Table: `at` is "init", "trained" or a step; for comparisons "init->trained" or "init-><step>".
+    A measure that fails gives rows with ok False and a note. Results depend on neither the order nor the choice of
+    layers and measures.
+
+    Raises BadInput and its kin before any work and before anything is written.
+
+    >>> from geomfeat.models import build
+    >>> study = run_study(build("mlp", seed=1), torch.randn(30, 64), initial=build("mlp", seed=0), umap=False,
+    ...                   measures=["participation_ratio"], location=False, progress=False)
+    >>> sorted(set(study.table["at"]))
+    ['init', 'trained']
+    """
+    own = dict(getattr(trained, "conditions", {}))
+    columns = checked_conditions({**own, **(conditions or {})})
+    have = {"gradients"} | ({"labels"} if labels is not None else set()) | ({"init"} if initial is not None else set())
+    make_plan(measures, have | {"outputs"})
+    look = Look(reduce, project, batch_size, seed, device, readout)
+    subject = make_subject(trained, inputs, labels, initial=initial, checkpoints=checkpoints, layers=layers, look=look)
+    plan = make_plan(measures, have | ({"outputs"} if subject.has_outputs else set()))
+    run = _Run(subject, plan, seed, Parts(resume), Features(subject, progress), progress)
+    rows = run.measured()
+    where: Location | None = None
+    if location is not False:
+        further = {} if location is True else dict(location)
+        where, located = run.located(factory, ladder, further)
+        rows += located
+    arrays, failures = run.pictures(rows, umap)
+    settings = {
+        "version": __version__, **_software(), "layers": list(subject.layers), "measures": plan.names,
+        "left_out": plan.left_out, "n": subject.n, "labels": labels is not None, "initial": initial is not None,
+        "checkpoints": [at for at in subject.snapshots if at not in WORDS], "seed": seed,
+        "device": str(device or "as the model"), "reduce": reduce if isinstance(reduce, str) else reduce.__name__,
+        "projected": {layer: subject.width for layer in subject.layers if layer in subject.projected},
+        "conditions": columns, "weights": run.hashes, "data": run.data,
+        "accuracy": accuracy_of(subject, evaluate),
+    }  # fmt: skip
+    table = table_of([*rows, *failures], run=name, seed=seed, conditions=columns, version=__version__)
+    return Study(name, table, where, arrays, settings)
+
+
+class _Run:
+    """The work of one study, with what is finished kept in `parts`."""
+
+    def __init__(
+        self, subject: Subject, plan: Plan, seed: int, parts: Parts, features: Features, progress: bool
+    ) -> None:
+        self.subject, self.plan, self.seed, self.parts = subject, plan, seed, parts
+        self.features, self.progress = features, progress
+        look = subject.look
+        self.hashes = {at: fingerprint(s.model) for at, s in subject.snapshots.items()}
+        self.data = fingerprint(subject.inputs, subject.labels)
+        device = torch.device(look.device).type if look.device is not None else "own"
+        self._common = (__version__, seed, self.data, _named(look.reduce), look.project, _named(look.readout), device)
+
+    def key(self, *address: Any, moments: Sequence[str]) -> str:
+        """The address of a finished part: all that decides its content."""
+        return fingerprint(self._common, address, [(at, self.hashes[at]) for at in moments])
+
+    def measured(self) -> list[Row]:
+        """Rows of all measures, finished ones from the parts."""
+        tasks = list(tasks_of(self.subject, self.plan, self.features, self.seed))
+        keys = [self.key(*task.address, moments=task.moments) for task in tasks]
+        if any(self.parts.get(key) is None for key in keys):
+            self.extract()
+        rows: list[Row] = []
+        for key, task in zip(keys, _bar(tasks, self.progress), strict=True):
+            found = self.parts.get(key)
+            if found is None:
+                found = task.rows()
+                self.parts.put(key, found)
+            rows += found
+        refused = [
+            r for m, why in self.plan.refused for r in failed_rows(m.quantities, why, at=TRAINED, measure=m.name)
+        ]
+        return [*rows, *refused]
+
+    def extract(self) -> None:
+        """Features of the two ends, first of all: what is wrong with them is told before anything is written."""
+        for at in WORDS:
+            if at in self.subject.snapshots:
+                self.features.at(at)
+
+    def located(self, factory: Any, ladder: Any, further: Mapping[str, Any]) -> tuple[Location | None, list[Row]]:
+        """The location and its rows; None with a failed row where it cannot be told."""
+        ends = [at for at in WORDS if at in self.subject.snapshots]
+        rungs = _named(ladder) if not isinstance(ladder, int | None) else ladder
+        key = self.key("location", self.subject.layers, _named(factory), rungs, dict(further), moments=ends)
+        text = self.parts.get(key)
+        if text is None:
+            where, note = locate_subject(
+                self.subject, factory=factory, ladder=ladder, seed=self.seed, progress=self.progress, further=further
+            )
+            if where is None:
+                return None, location_rows(None, self.subject, note)
+            text = where.to_json()
+            self.parts.put(key, text)
+        where = Location.from_json(text)
+        return where, location_rows(where, self.subject, "")
+
+    def pictures(self, rows: list[Row], umap: bool | str) -> tuple[dict[str, np.ndarray], list[Row]]:
+        """CKA matrices (from the rows), spectra, and the plane of one layer; with rows for what could not be drawn."""
+        arrays, failures = cka_matrices(rows, self.subject), []
+        drawn = self.subject.layers[-1] if umap is True else umap or None
+        for at, word in WORDS.items():
+            if at not in self.subject.snapshots:
+                continue
+            for layer in self.subject.layers:
+                found = self._drawn("spectrum", at, layer, spectrum_arrays, failures)
+                arrays |= {f"spectrum/{word}/{layer}": a for a in found.values()}
+            if drawn is not None:
+                found = self._drawn("umap", at, drawn, self._plane, failures)
+                arrays |= {"umap/labels" if k == "labels" else f"umap/{word}/{drawn}": a for k, a in found.items()}
+        return arrays, failures
+
+    def _drawn(
+        self,
+        what: str,
+        at: str,
+        layer: str,
+        make: Callable[[Representation], dict[str, np.ndarray]],
+        failures: list[Row],
+    ) -> dict[str, np.ndarray]:
+        key = self.key(what, layer, moments=[at])
+        kept = self.parts.get_arrays(key)
+        if kept is not None:
+            return kept
+        made, _, note = guarded(lambda: make(self.features.at(at)[layer]), f"{what} of {at} {layer}")
+        if note:
+            failures += failed_rows([what], note, at=at, measure=what, layer=layer, n=self.subject.n)
+            return {}
+        self.parts.put_arrays(key, made)
+        return made
+
+    def _plane(self, rep: Representation) -> dict[str, np.ndarray]:
+        rep = rep.take(umap_rows(rep.n, self.seed).to(rep.x.device))
+        labels = {} if rep.labels is None else {"labels": rep.labels.cpu().numpy()}
+        return {"plane": umap_plane(rep, self.seed), **labels}
+
+
+def spectrum_arrays(rep: Representation) -> dict[str, np.ndarray]:
+    """The spectrum of one layer, by name."""
+    return {"spectrum": spectrum(rep)}
+
+
+def cka_matrices(rows: list[Row], subject: Subject) -> dict[str, np.ndarray]:
+    """Unbiased linear CKA of all pairs of layers as (L, L) matrices, read off the rows; NaN where it is undefined.
+
+    Within a moment the diagonal is 1 where any other cell of the layer is defined (or it is the only layer).
+    """
+    layers = {name: i for i, name in enumerate(subject.layers)}
+    arrays = {}
+    for a, b in ((INITIAL, INITIAL), (TRAINED, TRAINED), (INITIAL, TRAINED)):
+        cells = [r for r in rows if r["measure"] == "cka_linear_unbiased" and r["at"] == at_of(a, b)]
+        if not cells:
+            continue
+        matrix = np.full((len(layers), len(layers)), np.nan)
+        for r in cells:
+            i, j = layers[r["layer"]], layers[r["layer_b"]]
+            matrix[i, j] = r["value"] if r["ok"] else np.nan
+            if a == b:
+                matrix[j, i] = matrix[i, j]
+        if a == b:
+            np.fill_diagonal(matrix, np.where(np.isfinite(matrix).any(0), 1.0, np.nan))
+        arrays[f"cka/{WORDS[a]}/{WORDS[b]}"] = matrix
+    return arrays
+
+
+def _bar(tasks: Sequence[Task], progress: bool) -> Iterator[Task]:
+    with tqdm(total=len(tasks), desc="measure", disable=not progress) as bar:
+        for task in tasks:
+            bar.set_postfix_str(task.label, refresh=False)
+            yield task
+            bar.update()
+
+
+def _named(function: Any) -> str | None:
+    """A name that tells functions apart across processes: where it was defined, and its code."""
+    if function is None or isinstance(function, str):
+        return function
+    code = getattr(function, "__code__", None)
+    body = "" if code is None else f"{code.co_code.hex()} {code.co_consts!r}"
+    return f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', repr(function))} {body}"
+
+
+def _software() -> dict[str, str]:
+    return {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__,
+            "platform": platform.platform()}  # fmt: skip

@@ -1,0 +1,204 @@
+"""What a study looks at: one network at several moments, on the same inputs, through the same layers; checked."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from geomfeat.activations import extract, hidden_weight_layers
+from geomfeat.activations.select import Patterns
+from geomfeat.errors import BadInput, CheckpointMismatch
+from geomfeat.models.functional import Inputs, Readout, as_inputs, n_samples, take, unwrapped
+from geomfeat.numerics import resolve_device
+from geomfeat.types import Representation, Snapshot
+
+INITIAL, TRAINED = "init", "trained"
+# Wider layers are projected for geometry: at 4096 features a covariance costs 0.1 GB, and distances between samples are
+# kept by 2048 random directions to about sqrt(2 / 2048) = 3 %.
+WIDE, PROJECTED = 4096, 2048
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """How features are taken: the options of `extract` that a study shares between its moments."""
+
+    reduce: str | Callable[[Tensor], Tensor] = "flatten"
+    project: str | int | None = "auto"
+    batch_size: int = 256
+    seed: int = 0
+    device: str | torch.device | None = None
+    readout: Readout | None = None
+
+    def __post_init__(self) -> None:
+        odd = self.project not in ("auto", None) and not (isinstance(self.project, int) and self.project >= 1)
+        if odd:
+            raise BadInput(f"project={self.project!r}: use 'auto', None, or a number of features of at least 1")
+        resolve_device(self.device)
+
+    def features(
+        self,
+        model: nn.Module,
+        inputs: Any,
+        layers: Patterns,
+        labels: Any = None,
+        *,
+        outputs: bool,
+        progress: bool = False,
+        project: int | None = None,
+    ) -> dict[str, Representation]:
+        """`extract` with these options, held in memory."""
+        return dict(
+            extract(
+                model, inputs, layers, labels, reduce=self.reduce, project=project, batch_size=self.batch_size,
+                device=self.device, progress=progress, seed=self.seed, with_outputs=outputs, readout=self.readout,
+            )
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """One network at its moments, by name: "init", the steps of checkpoints, "trained".
+
+    Attributes:
+        layers: names of the features that are measured, in forward order. projected: those that are projected.
+        has_outputs: whether the network's outputs can be read as (n, C).
+    """
+
+    snapshots: dict[str, Snapshot]
+    inputs: Any
+    labels: Any
+    look: Look
+    layers: tuple[str, ...]
+    projected: frozenset[str]
+    has_outputs: bool
+
+    @property
+    def n(self) -> int:
+        """Number of samples."""
+        return n_samples(self.inputs)
+
+    @property
+    def width(self) -> int | None:
+        """Number of features that projected layers have."""
+        return self.look.project if isinstance(self.look.project, int) else PROJECTED if self.projected else None
+
+    def features(self, at: str, progress: bool = False) -> dict[str, Representation]:
+        """Features of every layer at one moment, wide ones projected, on the device of the study."""
+        model, found = self.snapshots[at].model, {}
+        for names, width in (
+            ([name for name in self.layers if name not in self.projected], None),
+            ([name for name in self.layers if name in self.projected], self.width),
+        ):
+            if names:
+                found |= self.look.features(
+                    model, self.inputs, names, self.labels, outputs=self.has_outputs, progress=progress, project=width
+                )
+        return {name: _moved(found[name], self.look.device) for name in self.layers}
+
+
+def make_subject(
+    trained: nn.Module | Snapshot,
+    inputs: Inputs,
+    labels: Any,
+    *,
+    initial: nn.Module | Snapshot | None,
+    checkpoints: Mapping[Any, Any] | None,
+    layers: Patterns,
+    look: Look,
+) -> Subject:
+    """A checked Subject; a cheap pass of two samples finds the layers and their widths.
+
+    Raises BadInput for weights that are not finite, inputs without samples, or a model without such layers;
+    CheckpointMismatch where the moments are not of one architecture.
+    """
+    snapshots = _snapshots(trained, initial, checkpoints)
+    inputs = as_inputs(inputs)
+    n_samples(inputs)
+    model = snapshots[TRAINED].model
+    patterns: Patterns = layers
+    if isinstance(layers, str) and layers == "*":
+        patterns = hidden_weight_layers(model, inputs, readout=look.readout, device=look.device)
+        if not patterns:
+            raise BadInput(
+                "layers='*' stands for hidden layers with weights, and this model has none: name layers, e.g. 'leaf'. "
+                "All of them: geomfeat extract --list"
+            )
+    pair = take(inputs, torch.arange(2) % n_samples(inputs))
+    has_outputs = True
+    try:
+        probe = look.features(model, pair, patterns, outputs=True)
+    except BadInput:
+        # Either the outputs cannot be read as (n, C), which a study can do without, or this raises again.
+        probe, has_outputs = look.features(model, pair, patterns, outputs=False), False
+    limit = WIDE if look.project == "auto" else look.project
+    projected = frozenset(name for name, rep in probe.items() if isinstance(limit, int) and rep.d > limit)
+    return Subject(snapshots, inputs, labels, look, tuple(probe), projected, has_outputs)
+
+
+def _snapshots(trained: Any, initial: Any, checkpoints: Mapping[Any, Any] | None) -> dict[str, Snapshot]:
+    last = _snapshot(trained, TRAINED, None)
+    found = {} if initial is None else {INITIAL: _snapshot(initial, INITIAL, last.model)}
+    steps = dict(checkpoints or {})
+    for step in sorted(steps, key=lambda s: (not str(s).isdigit(), int(s) if str(s).isdigit() else 0, str(s))):
+        if str(step) in (INITIAL, TRAINED, ""):
+            raise BadInput(f"checkpoints: {step!r} is no step; pass initial= and trained= by their own names")
+        found[str(step)] = _snapshot(steps[step], str(step), last.model)
+    found[TRAINED] = last
+    for at, snapshot in found.items():
+        _require_finite_weights(snapshot.model, at)
+    return found
+
+
+def _snapshot(value: Any, at: str, like: nn.Module | None) -> Snapshot:
+    if isinstance(value, Snapshot):
+        made = replace(value, at=at, model=unwrapped(value.model))
+    elif isinstance(value, Mapping) and like is not None:
+        model = copy.deepcopy(like)
+        try:
+            model.load_state_dict(dict(value))
+        except RuntimeError as cause:
+            raise CheckpointMismatch(f"checkpoint {at!r} does not fit the trained model: {cause}") from cause
+        return Snapshot(model, at)
+    else:
+        made = Snapshot(unwrapped(cast(nn.Module, value)), at)
+    if like is not None:
+        _require_same_architecture(made.model, like, at)
+    return made
+
+
+def _require_same_architecture(model: nn.Module, trained: nn.Module, at: str) -> None:
+    shapes = [{name: tuple(p.shape) for name, p in m.named_parameters()} for m in (model, trained)]
+    if shapes[0] == shapes[1]:
+        return
+    missing, unexpected = sorted(shapes[1].keys() - shapes[0].keys()), sorted(shapes[0].keys() - shapes[1].keys())
+    other = [
+        f"{k}: {shapes[0][k]} and {shapes[1][k]}" for k in shapes[0] if shapes[1].get(k, shapes[0][k]) != shapes[0][k]
+    ]
+    told = [f"{what} {', '.join(names[:8])}" for what, names in
+            (("missing", missing), ("unexpected", unexpected), ("shapes differ", other)) if names]  # fmt: skip
+    raise CheckpointMismatch(
+        f"the weights of {at!r} are not of the trained model's architecture ({'; '.join(told)}): "
+        "pass snapshots of one network"
+    )
+
+
+def _require_finite_weights(model: nn.Module, at: str) -> None:
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            bad = int((~torch.isfinite(tensor)).sum())
+            raise BadInput(
+                f"the weights of {at!r} hold {bad} NaN or infinite values in {name!r}: "
+                "the checkpoint is damaged or training diverged; use an earlier one"
+            )
+
+
+def _moved(rep: Representation, device: str | torch.device | None) -> Representation:
+    if device is None:
+        return rep
+    place = lambda t: None if t is None else t.to(device)  # noqa: E731
+    return rep.with_(x=rep.x.to(device), labels=place(rep.labels), outputs=place(rep.outputs))

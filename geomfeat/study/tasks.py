@@ -1,0 +1,186 @@
+"""The pieces of work of a study: each gives rows, is cheap to name, and can be finished, kept and skipped by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from geomfeat.diagnostics.pair import SnapshotPair
+from geomfeat.numerics import as_tensor
+from geomfeat.registry import Measure
+from geomfeat.study.alignment import ESTIMATORS, cka_cells
+from geomfeat.study.measuring import facts_of, guarded, measure_layers, measure_network, options_of
+from geomfeat.study.plan import Plan
+from geomfeat.study.subject import INITIAL, TRAINED, Subject
+from geomfeat.study.table import Row, failed_rows, row
+from geomfeat.types import Estimate, Representation
+
+CHANGE = "init->{}"
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A piece of work.
+
+    Attributes:
+        label: for the progress bar. address: what, besides the study's common settings, decides its rows.
+        moments: snapshots whose features it needs, or whose weights it depends on.
+    """
+
+    label: str
+    address: tuple[Any, ...]
+    moments: tuple[str, ...]
+    rows: Callable[[], list[Row]]
+
+
+@dataclass
+class Features:
+    """Features by moment, extracted when they are first asked for. Those of a checkpoint give way to the next one's."""
+
+    subject: Subject
+    progress: bool = False
+    _kept: dict[str, dict[str, Representation]] = field(default_factory=dict)
+
+    def at(self, at: str) -> dict[str, Representation]:
+        """{layer: Representation} of one moment."""
+        if at not in self._kept:
+            for old in [k for k in self._kept if k not in (INITIAL, TRAINED)]:
+                del self._kept[old]
+            self._kept[at] = self.subject.features(at, self.progress)
+        return self._kept[at]
+
+
+def tasks_of(subject: Subject, plan: Plan, features: Features, seed: int) -> Iterator[Task]:
+    """All work on measures: by moment, layers and then changes from the initial network; last, pairs of layers."""
+    for at in subject.snapshots:
+        for layer in subject.layers:
+            for m in plan.layer:
+                yield _layer_task(subject, features, m, at, layer, seed)
+        if at != INITIAL and INITIAL in subject.snapshots:
+            yield from _change_tasks(subject, plan, features, at, seed)
+    moments = [at for at in (INITIAL, TRAINED) if at in subject.snapshots]
+    for a, b in [(at, at) for at in moments] + ([(INITIAL, TRAINED)] if len(moments) == 2 else []):
+        cka = [m for m in plan.pairs if m.name in ESTIMATORS]
+        if cka:
+            yield _cka_task(subject, features, cka, a, b, seed)
+        for m in plan.pairs:
+            if m.name not in ESTIMATORS:
+                yield _pairs_task(subject, features, m, a, b, seed)
+
+
+def at_of(a: str, b: str) -> str:
+    """The `at` of a pair of moments: one name where they are the same.
+
+    >>> at_of("trained", "trained"), at_of("init", "trained")
+    ('trained', 'init->trained')
+    """
+    return a if a == b else f"{a}->{b}"
+
+
+def _layer_task(subject: Subject, features: Features, m: Measure, at: str, layer: str, seed: int) -> Task:
+    def rows() -> list[Row]:
+        reps, problem = _features(features, at)
+        if problem:
+            return failed_rows(m.quantities, problem, at=at, measure=m.name, layer=layer, n=subject.n)
+        return measure_layers(m, reps[layer], seed=seed, at=at)
+
+    return Task(f"{at} {layer} {m.name}", ("layer", m.name, m.options, layer), (at,), rows)
+
+
+def _change_tasks(subject: Subject, plan: Plan, features: Features, at: str, seed: int) -> Iterator[Task]:
+    for m in plan.changes:
+        for layer in subject.layers:
+
+            def rows(m: Measure = m, layer: str = layer) -> list[Row]:
+                reps, problem = _features(features, at)
+                facts = {"at": CHANGE.format(at), "measure": m.name, "layer": layer, "layer_b": layer}
+                if problem:
+                    return failed_rows(m.quantities, problem, **facts, n=subject.n)
+                return measure_layers(m, features.at(INITIAL)[layer], reps[layer], seed=seed, at=facts["at"])
+
+            yield Task(f"{at} {layer} {m.name}", ("change", m.name, m.options, layer), (INITIAL, at), rows)
+    pair = _snapshot_pair(subject, features, at, seed)
+    for m in plan.network:
+
+        def network_rows(m: Measure = m) -> list[Row]:
+            first = next(subject.snapshots[at].model.parameters())
+            facts = {"at": CHANGE.format(at), "n": subject.n, "device": str(subject.look.device or first.device.type)}
+            made, seconds, problem = guarded(pair, f"features of {at}")
+            if problem:
+                return failed_rows(m.quantities, problem, measure=m.name, seconds=seconds, **facts)
+            return measure_network(
+                m, made, seed=seed, facts={**facts, "dtype": str(first.dtype).removeprefix("torch.")}
+            )
+
+        yield Task(f"{at} {m.name}", ("network", m.name, m.options, subject.layers), (INITIAL, at), network_rows)
+
+
+def _snapshot_pair(subject: Subject, features: Features, at: str, seed: int) -> Callable[[], SnapshotPair]:
+    made: list[SnapshotPair] = []
+
+    def pair() -> SnapshotPair:
+        if not made:
+            whole = subject.look.reduce == "flatten" and not subject.projected
+            device = subject.look.device
+            made.append(
+                SnapshotPair(
+                    subject.snapshots[INITIAL], subject.snapshots[at], subject.inputs,
+                    None if subject.labels is None else as_tensor(subject.labels, "labels").long(),
+                    subject.layers, seed, None if device is None else str(device), subject.look.readout,
+                    # The diagnostics want features as they are: reduced or projected ones are left to them to extract.
+                    features.at(INITIAL) if whole else None, features.at(at) if whole else None,
+                )
+            )  # fmt: skip
+        return made[0]
+
+    return pair
+
+
+def _cka_task(subject: Subject, features: Features, cka: list[Measure], a: str, b: str, seed: int) -> Task:
+    by_estimator = {ESTIMATORS[m.name]: m for m in cka}
+
+    def rows() -> list[Row]:
+        reps = {(at, layer): rep for at in dict.fromkeys((a, b)) for layer, rep in features.at(at).items()}
+        pairs = [((a, i), (b, j)) for i, j in _layer_pairs(subject, a, b)]
+        found: list[Row] = []
+        cells, seconds, problem = guarded(lambda: dict(cka_cells(reps, pairs, list(by_estimator))), "CKA")
+        for left, right in pairs:
+            both = reps[left], reps[right]
+            for estimator, m in by_estimator.items():
+                cell = None if problem else cells[left, right][estimator]
+                if cell is None:  # the measure itself decides, and says why where it is undefined
+                    found += measure_layers(m, *both, seed=seed, at=at_of(a, b))
+                    continue
+                facts = {**facts_of(*both), "at": at_of(a, b), "measure": m.name, "options": options_of(m, *both)}
+                found.append(row(m.name, Estimate(*cell), seconds=seconds / (len(pairs) * len(cka)), **facts))
+        return found
+
+    address = ("cka", [(m.name, m.options) for m in cka], subject.layers, at_of(a, b))
+    return Task(f"{at_of(a, b)} cka", address, (a, b), rows)
+
+
+def _pairs_task(subject: Subject, features: Features, m: Measure, a: str, b: str, seed: int) -> Task:
+    def rows() -> list[Row]:
+        left, right = features.at(a), features.at(b)
+        pairs = _layer_pairs(subject, a, b)
+        return [r for i, j in pairs for r in measure_layers(m, left[i], right[j], seed=seed, at=at_of(a, b))]
+
+    address = ("pairs", m.name, m.options, subject.layers, at_of(a, b))
+    return Task(f"{at_of(a, b)} {m.name}", address, (a, b), rows)
+
+
+def _layer_pairs(subject: Subject, a: str, b: str) -> list[tuple[str, str]]:
+    """All pairs between two moments; within one, each pair of different layers once (a layer is like itself)."""
+    layers = subject.layers
+    if a != b:
+        return [(i, j) for i in layers for j in layers]
+    return [(i, j) for k, i in enumerate(layers) for j in layers[k + 1 :]]
+
+
+def _features(features: Features, at: str) -> tuple[Mapping[str, Representation], str]:
+    """Features of a moment, or why there are none: a checkpoint that diverged costs its own rows only."""
+    if at in (INITIAL, TRAINED):
+        return features.at(at), ""
+    made, _, problem = guarded(lambda: features.at(at), f"features of {at}")
+    return made or {}, problem
