@@ -15,6 +15,7 @@ from geomfeat.types import Estimate, Representation
     bounds=(0, inf),
     direction="higher = features moved more",
     invariant_to={"rotation", "scale", "sample order", "unit order", "duplication"},
+    needs={"init"},
 )
 def representation_change(a: Representation, b: Representation) -> Estimate:
     """|b - a| / |a| (Frobenius) of the same layer before (a) and after (b): 0 for unmoved features."""
