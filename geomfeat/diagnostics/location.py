@@ -16,7 +16,9 @@ RICH_DEMAND = 0.5
 RICH_MOVEMENT = 0.3
 BEYOND_DEMAND = 0.5
 
-REGIMES = ("lazy", "transition", "rich", "moved beyond demand", "at most lazy", "undetermined")
+REGIMES = (
+    "frozen", "lazy", "transition", "rich", "moved beyond demand", "at most lazy", "at most transition", "undetermined",
+)  # fmt: skip
 LAYER_COLUMNS = ("layer", "richness", "low", "high", "movement", "excess", "regime")
 
 
@@ -31,11 +33,30 @@ def regime_of(richness: float, movement: float) -> str:
     """
     if math.isnan(richness) or math.isnan(movement):
         return "undetermined"
+    if richness == movement == -math.inf:
+        return "frozen"
     if movement - richness > BEYOND_DEMAND and richness < 0:
         return "moved beyond demand"
     if richness < LAZY_BELOW and movement < LAZY_BELOW:
         return "lazy"
     return "rich" if richness > RICH_DEMAND or movement > RICH_MOVEMENT else "transition"
+
+
+def regime_without_start(richness: float, at_most: bool, floor: float) -> str:
+    """The regime from demand alone, where the initial weights are unknown: movement from a fresh draw means nothing.
+
+    `at_most`: R cannot be told from the floor, so only an upper bound of floor + .3 is known.
+
+    >>> regime_without_start(-0.9, True, -1.0), regime_without_start(0.8, False, -1.0)
+    ('at most lazy', 'rich')
+    """
+    if math.isnan(richness):
+        return "undetermined"
+    if at_most:
+        return "at most lazy" if floor + 0.3 < LAZY_BELOW else "at most transition"
+    if richness < LAZY_BELOW:
+        return "lazy"
+    return "rich" if richness > RICH_DEMAND else "transition"
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +66,9 @@ class Location:
     Attributes:
         richness: demand R, decades: log10 of how far the hidden features would have had to move, relative to their
             size, had the network stayed linear in its parameters while learning what it learned. Mean over layers.
-        low, high: 90 % interval of R. movement: M, how far they did move. excess: E = M - R.
+        low, high: 90 % interval of R, from resampled probes and, where they are used, fresh initialisations; the upper
+            end also covers what the last doubling of the number of probes added.
+        movement: M, how far they did move. excess: E = M - R.
         tier: "initial" (the true initial weights were given) or "reinitialised" (fresh draws from the factory).
         floor: R between two re-initialisations, the smallest R that tier can tell from zero; None for tier "initial".
         at_most: R lies below floor + .3, so it is only an upper bound.
@@ -84,7 +107,7 @@ class Location:
         )
 
     def to_json(self) -> str:
-        """JSON text; NaN becomes null."""
+        """JSON text; NaN becomes null, infinities "inf" and "-inf"."""
         fields = {k: v for k, v in self.__dict__.items() if not isinstance(v, pd.DataFrame)}
         frames = {k: v.to_dict("records") for k, v in self.__dict__.items() if isinstance(v, pd.DataFrame)}
         return json.dumps(_plain({**fields, **frames}), indent=2, allow_nan=False)
@@ -94,7 +117,7 @@ class Location:
         """The inverse of `to_json`."""
         raw = json.loads(text)
         for name in ("richness", "low", "high", "movement", "excess"):
-            raw[name] = math.nan if raw[name] is None else raw[name]
+            raw[name] = math.nan if raw[name] is None else float(raw[name])
         raw["layers"] = pd.DataFrame(raw["layers"]).astype({c: float for c in LAYER_COLUMNS[1:-1] if raw["layers"]})
         raw["by_probes"] = pd.DataFrame(raw["by_probes"], columns=["n_probes", "richness"])
         raw["ladder"] = None if raw.get("ladder") is None else pd.DataFrame(raw["ladder"])
@@ -110,5 +133,5 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "item") and not isinstance(value, str):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
-        return None
+        return None if math.isnan(value) else str(value)
     return value if isinstance(value, str | int | float | bool | None) else str(value)

@@ -1,0 +1,47 @@
+"""How firm a demand is: its spread over resampled probes, and its growth with their number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import torch
+
+from geomfeat.diagnostics.demand import LinearisedTask, solve
+from geomfeat.numerics import WORKING, stream
+
+Step = Callable[[], None]
+ROUGH = 1e-3  # a resample needs its movement only to the fraction of its spread
+
+
+def bootstrap(task: LinearisedTask, n_bootstrap: int, seed: int, step: Step = lambda: None) -> pd.DataFrame:
+    """Demand over bootstrap samples of the probes: one row per sample, one column per layer and "richness".
+
+    A resampled set holds about 63 % of the probes, so its demand is lower throughout (see `by_probes`): read the
+    spread of these rows, not their mean.
+    """
+    rows = []
+    for number in range(n_bootstrap):
+        draw = torch.randint(task.n, (task.n,), generator=stream(seed, "demand", "bootstrap", number))
+        found = solve(task, torch.bincount(draw, minlength=task.n).to(WORKING), rtol=ROUGH)
+        rows.append({**found.layers, "richness": found.richness})
+        step()
+    return pd.DataFrame(rows, columns=None if rows else [*task.layers, "richness"], dtype=float)
+
+
+def by_probes(task: LinearisedTask, richness: float, seed: int, step: Step = lambda: None) -> pd.DataFrame:
+    """R on nested random subsets of a quarter and a half of the probes, and on all (`richness`)."""
+    order = torch.randperm(task.n, generator=stream(seed, "demand", "by probes"))
+    rows = []
+    for n in sorted({task.n // 4, task.n // 2} - {0, task.n}):
+        weights = torch.zeros(task.n, dtype=WORKING)
+        weights[order[:n]] = 1.0
+        rows.append({"n_probes": n, "richness": solve(task, weights).richness})
+        step()
+    return pd.DataFrame([*rows, {"n_probes": task.n, "richness": richness}])
+
+
+def spread(samples: pd.DataFrame) -> dict[str, float]:
+    """Standard deviation of every column; NaN with fewer than two samples."""
+    return {str(c): float(np.std(samples[c], ddof=1)) if len(samples) > 1 else float("nan") for c in samples}

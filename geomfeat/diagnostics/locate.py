@@ -1,0 +1,196 @@
+"""Locate a network between lazy and rich: demand R, movement M and excess E, for the network and for every layer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import stats
+from torch import nn
+from tqdm import tqdm
+
+from geomfeat.diagnostics.demand import solve
+from geomfeat.diagnostics.demand_spread import bootstrap, by_probes, spread
+from geomfeat.diagnostics.ladder import Ladder, build_ladder, read_off
+from geomfeat.diagnostics.location import LAYER_COLUMNS, Location, regime_of, regime_without_start
+from geomfeat.diagnostics.location_flags import flags_of
+from geomfeat.diagnostics.starts import Observed, Start, initial_models, observe, start_from
+from geomfeat.errors import BadInput
+from geomfeat.models.fresh import Factory
+from geomfeat.models.functional import Readout
+from geomfeat.types import Snapshot
+
+# Level of the intervals; within this many decades of the floor R cannot be told from two initialisations' difference.
+LEVEL, ABOVE_FLOOR = 0.9, 0.3
+FEWEST_REINITIALISATIONS = 4
+LOSSES = (None, "mse", "cross-entropy")
+
+
+def locate(
+    trained: nn.Module | Snapshot,
+    inputs: Any,
+    labels: Any = None,
+    *,
+    initial: nn.Module | Snapshot | None = None,
+    factory: Factory | None = None,
+    ladder: int | Ladder | None = None,
+    seed: int = 0,
+    layers: str | Sequence[str] = "*",
+    n_probes: int | None = None,
+    share_left: float = 0.01,
+    n_bootstrap: int = 20,
+    n_reinitialisations: int = FEWEST_REINITIALISATIONS,
+    method: str = "auto",
+    projections: int | None = None,
+    loss: str | None = None,
+    readout: Readout | None = None,
+    device: str | torch.device | None = None,
+    progress: bool = True,
+) -> Location:
+    """Where a trained network sits between lazy and rich, from its weights before and after training and some inputs.
+
+    Args:
+        trained: the network, or a Snapshot of it.
+        inputs: probe inputs, best from the training set; a tensor, tuple or mapping with samples first.
+        labels: (n,) classes or target values. Not needed for the location; they allow the ladder and show the fit.
+        initial: the weights training began from. Without them `factory` draws fresh ones `n_reinitialisations` times
+            (default: copies of `trained` reset by each module's own `reset_parameters`); R is then trusted only above
+            the measured floor, and movement says little.
+        ladder: number of rungs to train on the user's own architecture and inputs, or a Ladder trained before; gives
+            the output scale gamma with the same R.
+        layers: which hidden layers count; "*" is every hidden layer with a weight matrix.
+        n_probes: how many inputs to use (seeded choice); default up to 256, fewer with many outputs.
+        share_left: share of the change that is left when the linear response stops.
+        n_bootstrap: resamples of the probes behind the interval.
+        method, projections: see `linearised_task`.
+        loss: "mse" or "cross-entropy", if known; cross-entropy raises a flag.
+
+    Raises BadInput for inputs, layers or weights that cannot be used.
+
+    >>> start = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 2))
+    >>> end = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 2))
+    >>> locate(end, torch.randn(40, 8), initial=start, n_bootstrap=5, progress=False).tier
+    'initial'
+    """
+    if loss not in LOSSES:
+        raise BadInput(f"loss={loss!r}: one of {LOSSES}")
+    if initial is None and n_reinitialisations < FEWEST_REINITIALISATIONS:
+        raise BadInput(f"n_reinitialisations={n_reinitialisations}: at least 4, for an interval and a floor")
+    end, begin = _module(trained), None if initial is None else _module(initial)
+    observed = observe(
+        end, inputs, labels, layers=layers, n_probes=n_probes, seed=seed, readout=readout, device=device
+    )  # fmt: skip
+    steps = (1 if begin is not None else 2 * n_reinitialisations) + n_bootstrap + 2
+    with tqdm(total=steps, desc="locate", disable=not progress, leave=False) as bar:
+        starts = []
+        for model in initial_models(end, begin, factory, n_reinitialisations, seed):
+            starts.append(
+                start_from(
+                    model, observed, share_left=share_left, method=method, projections=projections, seed=seed
+                )
+            )  # fmt: skip
+            bar.update()
+        samples = bootstrap(starts[0].task, n_bootstrap, seed, lambda: _tick(bar))
+        growth = by_probes(starts[0].task, starts[0].demand.richness, seed, lambda: _tick(bar))
+        floors = None if begin is not None else _floor(starts, lambda: _tick(bar))
+    located = _assembled(starts, samples, floors)
+    stderr = (located.richness - located.low) / _z(starts)
+    # Few probes ask for less than a whole training set: the upper end also covers what the last doubling added.
+    rise = max(float(np.diff(growth["richness"])[-1]), 0.0) if len(growth) > 1 else 0.0
+    details = _details(starts, observed, n_bootstrap, share_left, seed, loss) | {"stderr": stderr, "rise": rise}
+    located = replace(located, high=located.high + rise, by_probes=growth, details=details)
+    if ladder is not None:
+        rungs = ladder
+        if isinstance(ladder, int):
+            rungs = build_ladder(starts[0], observed, inputs, labels, ladder, seed=seed, progress=progress)
+        assert isinstance(rungs, Ladder)
+        gamma, low, high = read_off(rungs, located.richness, stderr, _z(starts))
+        located = replace(located, equivalent_gamma=gamma, gamma_low=low, gamma_high=high, ladder=rungs.rungs)
+    return replace(located, flags=flags_of(located, starts[0], observed, loss=loss, own_reset=factory is None))
+
+
+def _tick(bar: Any) -> None:
+    bar.update()
+
+
+def _module(model: nn.Module | Snapshot) -> nn.Module:
+    return model.model if isinstance(model, Snapshot) else model
+
+
+def _floor(starts: list[Start], step: Callable[[], None]) -> dict[str, float]:
+    """Mean demand, by layer and as "" for the network, of turning one random initialisation into the next.
+
+    It is the R of having learned nothing: smaller demands cannot be told from it.
+    """
+    found = []
+    for start, other in zip(starts, [*starts[1:], starts[0]], strict=True):
+        change = other.outputs - start.outputs
+        if start.task.projection is not None:
+            change = change @ start.task.projection
+        demand = solve(replace(start.task, change=change))
+        found.append({**demand.layers, "": demand.richness})
+        step()
+    return {name: float(np.mean([row[name] for row in found])) for name in found[0]}
+
+
+def _z(starts: list[Start]) -> float:
+    """Half-width of the interval in standard errors: normal with the true start, Student's t over a few fresh ones."""
+    tail = 0.5 + LEVEL / 2
+    return float(stats.norm.ppf(tail) if len(starts) == 1 else stats.t.ppf(tail, len(starts) - 1))
+
+
+def _assembled(starts: list[Start], samples: pd.DataFrame, floors: dict[str, float] | None) -> Location:
+    by_sample = spread(samples)
+    names = list(starts[0].demand.layers)
+    z = _z(starts)
+
+    def centre_and_half(of_start: list[float], column: str) -> tuple[float, float]:
+        # A fresh draw stands in for the one lost start: its own scatter counts beside the error of the mean.
+        own = np.std(of_start, ddof=1) * math.sqrt(1 + 1 / len(starts)) if len(starts) > 1 else 0.0
+        return float(np.mean(of_start)), z * float(np.hypot(by_sample[column], own))
+
+    rows = []
+    for name in names:
+        r, half = centre_and_half([s.demand.layers[name] for s in starts], name)
+        m = float(np.mean([s.movement[name] for s in starts]))
+        floor = math.nan if floors is None else floors[name]
+        regime = regime_of(r, m) if floors is None else regime_without_start(r, r < floor + ABOVE_FLOOR, floor)
+        excess = m - r if np.isfinite([m, r]).all() else math.nan
+        rows.append((name, r, r - half, r + half, m, excess, regime, floor))
+    layers = pd.DataFrame(rows, columns=[*LAYER_COLUMNS, "floor"])
+    floor = None if floors is None else floors[""]
+    richness, half = centre_and_half([s.demand.richness for s in starts], "richness")
+    moving = np.isfinite(layers["richness"]) & np.isfinite(layers["movement"])
+    moved = float(np.mean(layers["movement"][moving])) if moving.any() else -math.inf
+    at_most = floor is not None and richness < floor + ABOVE_FLOOR
+    regime = regime_of(richness, moved) if floor is None else regime_without_start(richness, at_most, floor)
+    high = max(richness + half, floor + ABOVE_FLOOR) if at_most and floor is not None else richness + half
+    return Location(
+        richness=richness, low=richness - half, high=high, movement=moved, excess=moved - richness,
+        tier="initial" if floor is None else "reinitialised", floor=floor, at_most=at_most, regime=regime,
+        layers=layers,
+    )  # fmt: skip
+
+
+def _details(
+    starts: list[Start], observed: Observed, n_bootstrap: int, share_left: float, seed: int, loss: str | None
+) -> dict[str, Any]:
+    first = starts[0]
+    return {
+        "n_probes": first.task.n,
+        "n_outputs": observed.outputs.shape[1],
+        "projections": None if first.task.projection is None else first.task.projection.shape[1],
+        "share_left": share_left,
+        "method": first.task.method,
+        "unreachable": first.demand.response.unreachable,
+        "n_bootstrap": n_bootstrap,
+        "level": LEVEL,
+        "richness_of_each_start": [s.demand.richness for s in starts],
+        "seed": seed,
+        "loss": loss,
+    }

@@ -1,0 +1,147 @@
+"""Sentences that qualify a location: what limits the number, and what it can and cannot tell."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from geomfeat.diagnostics.location import BEYOND_DEMAND, Location
+from geomfeat.diagnostics.starts import Observed, Start
+from geomfeat.models.fresh import batchnorm_modules
+
+# An excess above this in the lazy range is more than too few probes explain.
+EXCESS_OF_NOTE = 0.3
+STILL_RISING = 0.1
+POOR_FIT = 0.9
+OUT_OF_REACH = 0.1
+
+
+def flags_of(
+    location: Location, start: Start, observed: Observed, *, loss: str | None, own_reset: bool
+) -> tuple[str, ...]:
+    """All flags of a location, in order of weight."""
+    found = [
+        _floor(location),
+        _own_reset(own_reset, location),
+        _excess(location),
+        _mixed(location),
+        _fit(start, observed, location.tier == "initial"),
+        _loss(loss),
+        _batchnorm(start, observed),
+        _probes(location),
+        _reach(start),
+        _ladder(location),
+    ]
+    return tuple(text for text in found if text)
+
+
+def _floor(location: Location) -> str:
+    if not location.at_most or location.floor is None:
+        return ""
+    return (
+        f"At the floor: two random initialisations already differ by a demand of {location.floor:+.2f} decades, so R "
+        f"is an upper bound (at most {location.high:+.2f}). Give the initial checkpoint to locate the model itself."
+    )
+
+
+def _own_reset(own_reset: bool, location: Location) -> str:
+    if not own_reset or location.tier == "initial":
+        return ""
+    return (
+        "Fresh weights were drawn by each module's own reset_parameters, which may not be how this model was "
+        "initialised: give factory= (or the initial checkpoint) to be sure."
+    )
+
+
+def _excess(location: Location) -> str:
+    if location.tier != "initial" or not location.excess > EXCESS_OF_NOTE or location.richness >= 0:
+        return ""
+    strength = "far more" if location.excess > BEYOND_DEMAND else "more"
+    return (
+        f"Features moved {strength} than learning this function demands (excess {location.excess:+.2f} decades, in the "
+        "lazy range): large learning-rate steps (a catapult), gradient noise, weight decay or drift, or far more "
+        "training data than probes. More probes lower only the last of these."
+    )
+
+
+def _mixed(location: Location) -> str:
+    regimes = location.layers["regime"]
+    lazy = list(location.layers.loc[regimes == "lazy", "layer"])
+    rich = list(location.layers.loc[regimes == "rich", "layer"])
+    if not lazy or not rich:
+        return ""
+    return f"Mixed by layer: {_some(lazy)} lazy, {_some(rich)} rich."
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _fit(start: Start, observed: Observed, true_start: bool) -> str:
+    labels, outputs = observed.labels, observed.outputs
+    if labels is None or labels.is_floating_point() or outputs.shape[1] <= int(labels.max()):
+        return ""
+    # A network trained with its initial outputs subtracted classifies by its change alone.
+    readings = [outputs, outputs - start.outputs] if true_start else [outputs]
+    accuracy = max(float((r.argmax(1).cpu() == labels.cpu()).float().mean()) for r in readings)
+    if accuracy >= POOR_FIT:
+        return ""
+    return (
+        f"Unmatched loss: the model classifies {accuracy:.0%} of the probes as labelled, so R is the demand of what "
+        "it has learned so far; compare it only with models of equal fit."
+    )
+
+
+def _loss(loss: str | None) -> str:
+    if loss != "cross-entropy":
+        return ""
+    return (
+        "Cross-entropy: outputs keep growing while training goes on, and R with them; it is the demand so far, and "
+        "depends on when training stopped."
+    )
+
+
+def _batchnorm(start: Start, observed: Observed) -> str:
+    if not batchnorm_modules(observed.model):
+        return ""
+    how = (
+        "the initial network's were estimated on the probes, since it had none of its own"
+        if start.batchnorm_estimated
+        else "each snapshot with its own"
+    )
+    return f"BatchNorm: measured in evaluation mode with running statistics ({how})."
+
+
+def _probes(location: Location) -> str:
+    curve = location.by_probes
+    if len(curve) < 2:
+        return ""
+    last, before = curve["richness"].iloc[-1], curve["richness"].iloc[-2]
+    if not last - before > STILL_RISING:
+        return ""
+    return (
+        f"R still rises by {last - before:.2f} decades from {int(curve['n_probes'].iloc[-2])} to "
+        f"{int(curve['n_probes'].iloc[-1])} probes: it is a lower bound on the demand of the whole training set."
+    )
+
+
+def _reach(start: Start) -> str:
+    share = start.demand.response.unreachable
+    if share <= OUT_OF_REACH:
+        return ""
+    return (
+        f"{share:.0%} of the change lies where the linearised network cannot go at all, so R counts only the rest: "
+        "the network has fewer parameters than the probes have outputs, or it left its linear range."
+    )
+
+
+def _ladder(location: Location) -> str:
+    if location.ladder is None or location.equivalent_gamma is None:
+        return ""
+    good = location.ladder[location.ladder["converged"].astype(bool)]
+    texts = []
+    if len(good) < len(location.ladder):
+        texts.append(f"{len(location.ladder) - len(good)} rungs of the ladder missed the loss and were left out.")
+    low, high = float(np.min(good["gamma"])), float(np.max(good["gamma"]))
+    if not low <= location.equivalent_gamma <= high:
+        texts.append(f"The equivalent gamma lies outside the rungs ({low:.2g} to {high:.2g}): extrapolated at slope 1.")
+    return " ".join(texts)

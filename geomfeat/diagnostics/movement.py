@@ -1,0 +1,54 @@
+"""Movement M: how far hidden features moved relative to their size, log10(|h(theta_T) - h(theta_0)| / |h(theta_0)|)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from geomfeat.activations import recording
+from geomfeat.errors import BadInput
+from geomfeat.models.functional import Functional, batches, n_samples
+
+
+def outputs_and_features(
+    f: Functional, inputs: Any, layers: Sequence[str], batch_size: int = 256
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """(n, C) outputs and, for every layer, its (n, d) features, flattened per sample.
+
+    A layer with nested outputs gives one entry for each that has a row per sample ("rnn[0]").
+    """
+    inputs = f.inputs(inputs)
+    outputs, features = [], {}
+    with torch.no_grad():
+        for _, part in batches(inputs, batch_size):
+            with recording(f.model, list(layers)) as recorded:
+                outputs.append(f(f.theta, part))
+            n = n_samples(part)
+            for name, value in recorded.items():
+                if value.shape[:1] == (n,) and value.is_floating_point():
+                    features.setdefault(name, []).append(value.reshape(n, -1))
+    missing = [name for name in layers if not any(key == name or key.startswith(f"{name}[") for key in features)]
+    if missing:
+        raise BadInput(f"layer {missing[0]!r} has no output with one row per sample: leave it out of layers=")
+    return torch.cat(outputs), {name: torch.cat(parts) for name, parts in features.items()}
+
+
+def movement(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> dict[str, float]:
+    """M of every layer, from features (n, d) of the same samples; -inf for a layer that did not move.
+
+    >>> h = torch.ones(4, 3)
+    >>> movement({"fc1": h}, {"fc1": 1.1 * h})["fc1"].__round__(4)
+    -1.0
+    """
+    out = {}
+    for name, start in before.items():
+        size = float(start.norm())
+        if size == 0.0:
+            raise BadInput(f"layer {name!r} is zero on every probe: leave it out of layers=")
+        moved = float((after[name] - start).norm())
+        out[name] = math.log10(moved / size) if moved > 0 else -math.inf
+    return out

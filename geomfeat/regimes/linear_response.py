@@ -1,0 +1,145 @@
+"""Gradient flow of a linearised network: how far parameters go to change the outputs by a given amount.
+
+With tangent features J of the outputs on the probes and K = J J' = U diag(w) U', gradient flow of the linear model
+towards a change b of the outputs leaves, at time t, the residual exp(-K t) b, and has moved the parameters by
+
+    Dtheta = J' a,   a = U diag((1 - exp(-w t)) / w) U' b,   |exp(-K t) b|^2 = share_left |b|^2.
+
+The two ways to get `a` agree: an eigendecomposition of K (small problems, `respond`), and Lanczos from products
+K v alone (`respond_by_products`; Saad 1992, "Analysis of some Krylov subspace approximations to the matrix exponential
+operator": f(K) b = |b| V f(T) e1), which never holds K.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from geomfeat.errors import BadInput
+from geomfeat.numerics import WORKING, safe_eigh
+
+# Eigenvalues below this share of the largest are null: the linear model cannot learn along them in any finite time.
+NULL = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class Response:
+    """The linear response to one change of the outputs.
+
+    Attributes:
+        coefficients: (m,) a; the parameters move by J' a.
+        time: t of the flow, in units of 1 / eigenvalue.
+        left: share of |b|^2 that is left at that time, counting what the linear model cannot reach.
+        unreachable: share of |b|^2 in the null space of K.
+        steps: Lanczos steps, 0 for the eigendecomposition.
+        residual: relative change of |Dtheta| in the last Lanczos steps (0 for the eigendecomposition).
+    """
+
+    coefficients: Float[Tensor, " m"]
+    time: float
+    left: float
+    unreachable: float
+    steps: int = 0
+    residual: float = 0.0
+
+
+def respond(kernel: Float[Tensor, "m m"], change: Float[Tensor, " m"], share_left: float = 0.01) -> Response:
+    """Response by eigendecomposition.
+
+    Args:
+        kernel: (m, m) K, positive semi-definite.
+        change: (m,) b, the change of the outputs to be learned; zero gives a zero response.
+        share_left: share of the REACHABLE part of |b|^2 at which the flow stops, in (0, 1).
+
+    >>> r = respond(torch.eye(2, dtype=torch.float64), torch.tensor([3.0, 4.0], dtype=torch.float64), 0.01)
+    >>> [round(float(v), 6) for v in r.coefficients]   # (1 - sqrt(.01)) b
+    [2.7, 3.6]
+    """
+    _check(change, share_left)
+    values, vectors = safe_eigh(kernel)
+    loads = vectors.mT @ change.to(WORKING)
+    filtered, time, left, unreachable = _flow(values, loads, share_left)
+    return Response(vectors @ filtered, time, left, unreachable)
+
+
+def respond_by_products(
+    product: Callable[[Tensor], Tensor],
+    change: Float[Tensor, " m"],
+    share_left: float = 0.01,
+    *,
+    max_steps: int = 400,
+    rtol: float = 1e-4,
+) -> Response:
+    """Response from products v -> K v, by Lanczos with full reorthogonalisation.
+
+    Stops when |Dtheta| = sqrt(a' K a) changed by less than `rtol` over the last 5 steps, or the Krylov space is
+    exhausted (then the answer is exact). Memory: one vector of `change`'s size a step.
+    """
+    _check(change, share_left)
+    b = change.to(WORKING)
+    size = float(b.norm())
+    if size == 0.0:
+        return Response(torch.zeros_like(b), 0.0, 0.0, 0.0)
+    basis, diagonal, off = [b / size], [], []
+    norms: list[float] = []
+    max_steps = min(max_steps, b.numel())
+    while True:
+        w = product(basis[-1]).to(WORKING)
+        diagonal.append(float(w @ basis[-1]))
+        stack = torch.stack(basis)
+        for _ in range(2):
+            w = w - stack.mT @ (stack @ w)
+        off.append(float(w.norm()))
+        values, vectors = _tridiagonal(diagonal, off[:-1])
+        loads = size * vectors[0]
+        filtered, time, left, unreachable = _flow(values, loads, share_left)
+        norms.append(math.sqrt(float((values.clamp_min(0) * filtered.square()).sum())))
+        drift = abs(norms[-1] - norms[max(len(norms) - 6, 0)]) / norms[-1] if norms[-1] > 0 else 0.0
+        exhausted = off[-1] <= 1e-12 * max(abs(v) for v in diagonal) or len(basis) >= max_steps
+        if exhausted or (len(norms) > 5 and drift < rtol):
+            return Response(stack.mT @ (vectors @ filtered), time, left, unreachable, len(basis), drift)
+        basis.append(w / off[-1])
+
+
+def _check(change: Tensor, share_left: float) -> None:
+    if not 0 < share_left < 1:
+        raise BadInput(f"share_left must lie strictly between 0 and 1, got {share_left}")
+    if not torch.isfinite(change).all():
+        raise BadInput("the change of the outputs holds NaN or infinite values: one of the two models is damaged")
+
+
+def _tridiagonal(diagonal: list[float], off: list[float]) -> tuple[Tensor, Tensor]:
+    t = torch.diag(torch.tensor(diagonal, dtype=WORKING))
+    if off:
+        side = torch.tensor(off, dtype=WORKING)
+        t = t + torch.diag(side, 1) + torch.diag(side, -1)
+    return safe_eigh(t)
+
+
+def _flow(values: Tensor, loads: Tensor, share_left: float) -> tuple[Tensor, float, float, float]:
+    """((1 - exp(-w t)) / w) loads at the time t leaving `share_left` of the reachable load; t; left; unreachable."""
+    power = loads.square()
+    total = float(power.sum())
+    if total == 0.0:
+        return torch.zeros_like(loads), 0.0, 0.0, 0.0
+    reachable = values > NULL * values.max().clamp_min(torch.finfo(WORKING).tiny)
+    w, p = values[reachable], power[reachable]
+    if not len(w) or float(p.sum()) == 0.0:
+        return torch.zeros_like(loads), 0.0, 1.0, 1.0
+    goal = share_left * float(p.sum())
+
+    def excess(log_t: float) -> float:
+        return float((p * torch.exp(-2 * w * math.exp(log_t))).sum()) - goal
+
+    low, high = math.log(1e-12 / float(w.max())), math.log(1e3 / float(w.min()))
+    for _ in range(200):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if excess(middle) > 0 else (low, middle)
+    t = math.exp(0.5 * (low + high))
+    gain = torch.zeros_like(values)
+    gain[reachable] = -torch.expm1(-w * t) / w
+    unreachable = 1.0 - float(p.sum()) / total
+    return gain * loads, t, share_left * (1 - unreachable) + unreachable, max(unreachable, 0.0)
