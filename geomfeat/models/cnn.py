@@ -22,7 +22,7 @@ def cnn(
     bias: bool = True,
     parameterization: str = "standard",
     init_scale: float = 1.0,
-    seed: int = 0,
+    seed: int | None = None,
 ) -> nn.Sequential:
     """`conv1`, `act1`, `conv2`, `act2`, ..., `flatten`, `head`; every convolution but the first halves the image.
 

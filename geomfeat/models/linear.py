@@ -18,7 +18,7 @@ def linear(
     *,
     parameterization: str = "standard",
     init_scale: float = 1.0,
-    seed: int = 0,
+    seed: int | None = None,
 ) -> nn.Sequential:
     """`flatten`, `fc1`, `fc2`, ..., `head`: y = W_L ... W_1 x, as in Saxe et al. 2014.
 

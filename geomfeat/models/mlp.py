@@ -21,7 +21,7 @@ def mlp(
     bias: bool = True,
     parameterization: str = "standard",
     init_scale: float = 1.0,
-    seed: int = 0,
+    seed: int | None = None,
 ) -> nn.Sequential:
     """Flatten, then `fc1`, `act1`, `fc2`, `act2`, ..., `head`. The defaults fit the digits.
 
@@ -29,7 +29,8 @@ def mlp(
         inputs: features per sample, all axes but the first counted together.
         hidden: widths of the hidden layers; none gives a linear model.
         parameterization: "standard" or "ntk", see `geomfeat.models.parameterization`.
-        init_scale: factor on all initial weights and biases. seed: of the initial weights.
+        init_scale: factor on all initial weights and biases. seed: of the initial weights; None draws from torch's
+            global generator, so that every call gives fresh ones.
 
     Raises BadInput for a width below 1, or an unknown activation or parameterization.
 

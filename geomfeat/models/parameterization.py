@@ -32,8 +32,13 @@ class ScaledLinear(nn.Module):
     def __init__(self, fan_in: int, fan_out: int, *, bias: bool = True, gain: float = 1.0) -> None:
         super().__init__()
         self.multiplier = math.sqrt(gain / fan_in)
-        self.weight = nn.Parameter(torch.randn(fan_out, fan_in))
-        self.bias = nn.Parameter(torch.zeros(fan_out)) if bias else None
+        self.weight = nn.Parameter(torch.empty(fan_out, fan_in))
+        self.bias = nn.Parameter(torch.empty(fan_out)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Fresh N(0, 1) weights and zero biases."""
+        _reset(self.weight, self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., fan_in) -> (..., fan_out)."""
@@ -49,12 +54,23 @@ class ScaledConv2d(nn.Module):
         super().__init__()
         self.multiplier = math.sqrt(gain / (fan_in * kernel * kernel))
         self.stride, self.padding = stride, kernel // 2
-        self.weight = nn.Parameter(torch.randn(fan_out, fan_in, kernel, kernel))
-        self.bias = nn.Parameter(torch.zeros(fan_out)) if bias else None
+        self.weight = nn.Parameter(torch.empty(fan_out, fan_in, kernel, kernel))
+        self.bias = nn.Parameter(torch.empty(fan_out)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Fresh N(0, 1) weights and zero biases."""
+        _reset(self.weight, self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, fan_in, h, w) -> (n, fan_out, h', w')."""
         return F.conv2d(x, self.multiplier * self.weight, self.bias, self.stride, self.padding)
+
+
+def _reset(weight: nn.Parameter, bias: nn.Parameter | None) -> None:
+    nn.init.normal_(weight)
+    if bias is not None:
+        nn.init.zeros_(bias)
 
 
 def linear_layer(
@@ -97,18 +113,22 @@ def check_parameterization(name: str) -> str:
 
 
 @contextmanager
-def seeded(seed: int, *names: object) -> Iterator[None]:
+def seeded(seed: int | None, *names: object) -> Iterator[None]:
     """Inside, torch's default initialisers draw from `stream(seed, *names)`; afterwards the CPU generator is as before.
 
-    Torch's layers can only draw from the default generator. Only the CPU one is set, and it is put back.
+    Torch's layers can only draw from the default generator. Only the CPU one is set, and it is put back. Without a seed
+    nothing is set: every call of a factory then gives fresh weights, as a re-initialisation needs them.
     """
+    if seed is None:
+        yield
+        return
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(stream(seed, "init", *names).initial_seed())
         yield
 
 
 def scaled(model: nn.Module, init_scale: float) -> nn.Module:
-    """`model` with every initial weight and bias multiplied by `init_scale`, those of normalisation layers left at 1, 0.
+    """`model` with every initial weight and bias multiplied by `init_scale`, except those of normalisation layers.
 
     A bias-free ReLU network of L layers is homogeneous: its output scales as init_scale^L.
     """

@@ -41,7 +41,13 @@ class GRULoop(nn.Module):
 
 
 def lstm(
-    features: int = 8, hidden: int = 32, outputs: int = 10, *, depth: int = 1, init_scale: float = 1.0, seed: int = 0
+    features: int = 8,
+    hidden: int = 32,
+    outputs: int = 10,
+    *,
+    depth: int = 1,
+    init_scale: float = 1.0,
+    seed: int | None = None,
 ) -> LSTMClassifier:
     """An LSTM classifier; the defaults read a digit row by row.
 
@@ -58,7 +64,7 @@ def lstm(
 
 
 def gru_loop(
-    features: int = 8, hidden: int = 32, outputs: int = 10, *, init_scale: float = 1.0, seed: int = 0
+    features: int = 8, hidden: int = 32, outputs: int = 10, *, init_scale: float = 1.0, seed: int | None = None
 ) -> GRULoop:
     """A classifier that loops over a GRU cell; the defaults read a digit row by row.
 

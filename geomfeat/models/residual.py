@@ -47,7 +47,7 @@ def residual(
     norm: str = "batch",
     blocks: int = 1,
     init_scale: float = 1.0,
-    seed: int = 0,
+    seed: int | None = None,
 ) -> nn.Sequential:
     """`stem`, `stem_norm`, `stem_act`, `block1`, `block2`, ..., `pool` (mean), `flatten`, `head`.
 

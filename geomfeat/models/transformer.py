@@ -19,10 +19,15 @@ class TransformerClassifier(nn.Module):
         super().__init__()
         self.vocabulary = vocabulary
         self.embed = nn.Linear(features, width) if vocabulary is None else nn.Embedding(vocabulary, width)
-        self.position = nn.Parameter(0.02 * torch.randn(steps, width))
+        self.position = nn.Parameter(torch.empty(steps, width))
+        self.reset_parameters()
         layer = nn.TransformerEncoderLayer(width, heads, 4 * width, dropout=0.0, batch_first=True, norm_first=True)
         self.encoder = nn.TransformerEncoder(layer, depth, norm=nn.LayerNorm(width), enable_nested_tensor=False)
         self.head = nn.Linear(width, outputs)
+
+    def reset_parameters(self) -> None:
+        """Fresh position embeddings, N(0, .02^2); the submodules have their own."""
+        nn.init.normal_(self.position, std=0.02)
 
     def forward(self, x: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         """(n, steps) ids, (n, steps, features) or (n, c, h, w) -> (n, outputs).
@@ -51,7 +56,7 @@ def transformer(
     depth: int = 2,
     steps: int = 64,
     init_scale: float = 1.0,
-    seed: int = 0,
+    seed: int | None = None,
 ) -> TransformerClassifier:
     """A pre-norm transformer encoder with a mean-pooled linear head. The defaults read a digit row by row.
 

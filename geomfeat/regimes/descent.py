@@ -232,7 +232,7 @@ class _Momentum:
 
 
 class _Adam:
-    """Adam (Kingma and Ba 2015, algorithm 1, betas .9 and .999) on u: the raw weights move by up to gamma * lr a step."""
+    """Adam (Kingma and Ba 2015, algorithm 1) on u: the raw weights move by up to gamma * lr a step."""
 
     def __init__(self, problem: Objective, settings: Settings) -> None:
         default = 1e-3 * min(1.0, 1.0 / problem.gamma)

@@ -138,7 +138,8 @@ def train_at_gamma(
         loss: "mse" (mean over samples of the sum of squares over outputs; classes become one-hot rows minus 1/C),
             "cross-entropy", or a callable (f, targets) -> positive scalar. Every loss is divided by its value at
             f = 0, so training starts at 1 and `target_loss` is the share of it that may be left.
-        lr: eta0. Default: 1 / (largest Gauss-Newton curvature), re-estimated while training (Adam: 1e-3 min(1, 1/gamma)).
+        lr: eta0. Default: 1 / (largest Gauss-Newton curvature), re-estimated while training, and no step longer than
+            3 % of the weights' norm (Adam: 1e-3 min(1, 1/gamma)).
         max_steps: minibatch steps if `batch_size` is given, else full-batch ones.
         momentum: of SGD, Nesterov; restarted where it would raise the loss. 0 follows gradient flow most closely.
         optimizer: "sgd" or "adam". No weight decay, no dropout.
