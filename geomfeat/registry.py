@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
+import torch
+
 from geomfeat.errors import BadInput, near
 from geomfeat.types import Estimate, Kernel, Representation
 
@@ -69,10 +71,37 @@ class Measure:
         """First line of the docstring."""
         return (inspect.getdoc(self.function) or "").split("\n")[0]
 
-    def run(self, *args: Any, **kwargs: Any) -> dict[str, Estimate]:
-        """The result always as {quantity: Estimate}; a measure with one quantity is keyed by its own name."""
-        out = self.function(*args, **kwargs)
+    def run(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """The result always as {quantity: Estimate}; a measure with one quantity is keyed by its own name.
+
+        Missing labels or outputs, too few samples, bad input and numerical breakdown give failed Estimates with a
+        note; call the measure itself for the exception.
+        """
+        unmet = self._unmet(args)
+        if unmet:
+            return self._failed(unmet)
+        try:
+            out = self.function(*args, **kwargs)
+        except (BadInput, ArithmeticError, torch.linalg.LinAlgError) as error:  # pyright: ignore[reportPrivateImportUsage]
+            return self._failed(f"measure {self.name!r}: {error}")
         return out if isinstance(out, dict) else {self.name: out}
+
+    def _failed(self, note: str) -> dict[str, Any]:
+        rows = {quantity: Estimate.failed(note) for quantity in self.quantities}
+        return {"": rows} if self.scope == "network" else rows
+
+    def _unmet(self, args: tuple[Any, ...]) -> str:
+        """Why the measure cannot be taken of these arguments, or nothing."""
+        for fact in ("labels", "outputs"):
+            holders = [a for a in args if hasattr(a, fact)]
+            if fact in self.needs and holders and all(getattr(a, fact) is None for a in holders):
+                where = f"layer {holders[0].layer!r} was" if getattr(holders[0], "layer", "") else "the data were"
+                remedy = "pass labels= to extract()" if fact == "labels" else "extract() records them with the features"
+                return f"measure {self.name!r} needs {fact}; {where} captured without them: {remedy}"
+        n = min((a.n for a in args if isinstance(a, Representation | Kernel)), default=self.min_samples)
+        if n < self.min_samples:
+            return f"measure {self.name!r} needs at least {self.min_samples} samples, got {n}: give more inputs"
+        return ""
 
 
 _REGISTERED: dict[str, Measure] = {}

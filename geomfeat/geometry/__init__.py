@@ -10,13 +10,15 @@ from geomfeat.geometry.probe import ProbeAccuracy, linear_probe
 from geomfeat.geometry.separability import Separability, separability
 from geomfeat.geometry.spectrum import (
     PowerLaw,
+    covariance_spectrum,
     effective_rank,
+    group_jackknife,
     participation_ratio,
     participation_ratio_unbiased,
     participation_ratio_wishart,
     power_law,
     rankme,
-    spectrum,
+    reduced,
     stable_rank,
 )
 
@@ -30,8 +32,10 @@ __all__ = [
     "Separability",
     "as_manifolds",
     "capacity",
+    "covariance_spectrum",
     "draw_dichotomies",
     "effective_rank",
+    "group_jackknife",
     "linear_probe",
     "nc1",
     "participation_ratio",
@@ -40,8 +44,8 @@ __all__ = [
     "power_law",
     "project_on_cones",
     "rankme",
+    "reduced",
     "separability",
-    "spectrum",
     "stable_rank",
     "two_nn",
 ]

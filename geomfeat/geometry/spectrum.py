@@ -18,19 +18,19 @@ from geomfeat.numerics import WORKING, centred, jackknife_stderr
 # An eigenvalue (squared singular value) below this share of the largest may be rounding of the features.
 EIGENVALUE_CUT = 1e-13
 # Parts of the data that the jackknife leaves out in turn.
-GROUPS = 20
+GROUPS = 10
 
 
 class NoVariance(BadInput):
     """All points coincide (up to rounding), so there is no spectrum."""
 
 
-def spectrum(x: Float[Tensor, "n d"]) -> Float[Tensor, "m"]:
+def covariance_spectrum(x: Float[Tensor, "n d"]) -> Float[Tensor, "m"]:
     """Eigenvalues of the covariance of x over the largest one: descending, 1 first, those at rounding level left out.
 
     Raises NoVariance (a BadInput) if all points coincide.
 
-    >>> spectrum(torch.tensor([[1.0, 0.0], [-1.0, 0.0]])).tolist()
+    >>> covariance_spectrum(torch.tensor([[1.0, 0.0], [-1.0, 0.0]])).tolist()
     [1.0]
     """
     values = torch.linalg.svdvals(scaled(x)).square()
@@ -118,7 +118,7 @@ def effective_rank(x: Float[Tensor, "n d"]) -> float:
     >>> round(effective_rank(torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])), 12)
     2.0
     """
-    return _exp_entropy(spectrum(x))
+    return _exp_entropy(covariance_spectrum(x))
 
 
 def stable_rank(x: Float[Tensor, "n d"]) -> float:
@@ -129,7 +129,7 @@ def stable_rank(x: Float[Tensor, "n d"]) -> float:
     >>> round(stable_rank(torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])), 12)
     2.0
     """
-    values = spectrum(x)
+    values = covariance_spectrum(x)
     return float(values.sum() / values[0])
 
 
@@ -177,7 +177,7 @@ def power_law(x: Float[Tensor, "n d"], *, first: int | None = None, last: int | 
     >>> 1.1 < power_law(torch.cat([x, -x])).exponent < 1.3
     True
     """
-    values = spectrum(x).cpu().numpy()
+    values = covariance_spectrum(x).cpu().numpy()
     first = max(1, round(0.05 * len(values))) if first is None else first
     last = max(first + 4, len(values) // 2) if last is None else last
     if first < 1 or last - first < 4 or last > len(values):
@@ -195,21 +195,31 @@ def power_law(x: Float[Tensor, "n d"], *, first: int | None = None, last: int | 
     return PowerLaw(-slope, stderr, 1 - residual / total if total > 0 else 1.0, first, last)
 
 
-def group_jackknife(
-    statistic: Callable[[Tensor], float], x: Float[Tensor, "n d"], groups: int = GROUPS
-) -> float | None:
-    """Standard error of a statistic of the rows, leaving out every groups-th row in turn; None where that fails.
+def reduced(x: Float[Tensor, "n d"]) -> Float[Tensor, "n r"]:
+    """The same points, turned into their own span: r = min(n, d) coordinates with the same inner products.
 
-    >>> x = torch.arange(40, dtype=torch.float64)[:, None]
-    >>> abs(group_jackknife(lambda v: float(v.mean()), x, 40) - float(x.std()) / 40**0.5) < 1e-12
+    >>> x = torch.randn(3, 7, dtype=torch.float64)
+    >>> torch.allclose(reduced(x) @ reduced(x).T, x @ x.T)
     True
     """
-    n = x.shape[0]
+    x = x.to(WORKING)
+    return x if x.shape[1] <= x.shape[0] else torch.linalg.qr(x.T, mode="r")[1].T
+
+
+def group_jackknife(statistic: Callable[[Tensor], float], n: int, groups: int = GROUPS) -> float | None:
+    """Standard error of statistic(rows), with every groups-th of the n rows left out in turn; None where that fails.
+
+    Raises nothing for parts of the data that are degenerate although the whole is not: they give None.
+
+    >>> x = torch.arange(40, dtype=torch.float64)
+    >>> abs(group_jackknife(lambda rows: float(x[rows].mean()), 40, 40) - float(x.std()) / 40**0.5) < 1e-12
+    True
+    """
     groups = min(groups, n)
-    which = torch.arange(n, device=x.device) % groups
+    rows = torch.arange(n)
     try:
-        values = [statistic(x[which != g]) for g in range(groups)]
-    except BadInput:  # a part of the data is degenerate although the whole is not
+        values = [statistic(rows[rows % groups != g]) for g in range(groups)]
+    except BadInput:
         return None
     out = jackknife_stderr(values)
     return out if np.isfinite(out) else None

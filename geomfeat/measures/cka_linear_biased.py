@@ -15,7 +15,13 @@ from geomfeat.types import Estimate, Representation
     invariant_to={"rotation", "scale", "shift", "sample order", "unit order", "duplication"},
 )
 def cka_linear_biased(a: Representation, b: Representation) -> Estimate:
-    """Linear centred kernel alignment of two layers, with the biased HSIC of the original paper."""
+    """Linear centred kernel alignment of two layers, with the biased HSIC of the original paper.
+
+    >>> import torch
+    >>> a = Representation(torch.randn(20, 5, generator=torch.Generator().manual_seed(0)))
+    >>> round(cka_linear_biased(a, a.with_(x=3 * a.x + 1)).value, 6)
+    1.0
+    """
     try:
         return cka_estimate(a, b, estimator="biased")
     except BadInput as error:

@@ -16,7 +16,13 @@ from geomfeat.types import Estimate, Representation
     min_samples=4,
 )
 def cka_linear_unbiased(a: Representation, b: Representation) -> Estimate:
-    """Linear centred kernel alignment of two layers, with unbiased HSIC: independent wide layers read 0, not 1."""
+    """Linear centred kernel alignment of two layers, with unbiased HSIC: independent wide layers read 0, not 1.
+
+    >>> import torch
+    >>> a = Representation(torch.randn(20, 5, generator=torch.Generator().manual_seed(0)))
+    >>> round(cka_linear_unbiased(a, a.with_(x=3 * a.x + 1)).value, 6)
+    1.0
+    """
     try:
         return cka_estimate(a, b, estimator="unbiased")
     except BadInput as error:

@@ -21,6 +21,11 @@ def d_lr(rep: Representation) -> Estimate:
     """Distance of a layer's kernel from the projector on the network's outputs: high when lazy, 0 when fully rich.
 
     Needs the final model only. Meant for the last hidden layer; earlier layers are comparable across checkpoints.
+
+    >>> import torch
+    >>> outputs = torch.eye(3).repeat(4, 1)
+    >>> round(d_lr(Representation(2 * outputs, outputs=outputs)).value, 6)     # features hold the outputs alone
+    0.0
     """
     if rep.outputs is None:
         return Estimate.failed(f"layer {rep.layer!r} was captured without the network's outputs: extract() adds them")

@@ -20,6 +20,11 @@ def label_alignment_unbiased(rep: Representation) -> Estimate:
     """Centred alignment of a layer's linear kernel with the label kernel, by unbiased HSIC.
 
     Centred, because uncentred alignment of a kernel that does not see its inputs at all is already 1/sqrt(C).
+
+    >>> import torch
+    >>> labels = torch.arange(12) % 3
+    >>> round(label_alignment_unbiased(Representation(torch.eye(3)[labels], labels)).value, 6)
+    1.0
     """
     if rep.labels is None:
         return Estimate.failed(f"layer {rep.layer!r} was captured without labels: pass labels=")

@@ -18,7 +18,13 @@ from geomfeat.types import Estimate, Representation
     needs={"init"},
 )
 def representation_change(a: Representation, b: Representation) -> Estimate:
-    """|b - a| / |a| (Frobenius) of the same layer before (a) and after (b): 0 for unmoved features."""
+    """|b - a| / |a| (Frobenius) of the same layer before (a) and after (b): 0 for unmoved features.
+
+    >>> import torch
+    >>> a = Representation(torch.randn(20, 5, generator=torch.Generator().manual_seed(0)))
+    >>> round(representation_change(a, a.with_(x=1.1 * a.x)).value, 6)
+    0.1
+    """
     try:
         return relative_change(b.x, a.x)
     except BadInput as error:

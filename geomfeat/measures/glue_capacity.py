@@ -1,0 +1,78 @@
+"""How many classes per dimension a linear read-out can separate, and the geometry that decides it."""
+
+from __future__ import annotations
+
+from math import inf, isfinite
+from typing import Any
+
+from geomfeat import geometry
+from geomfeat.registry import Quantity, measure
+from geomfeat.types import Estimate, Representation
+
+QUANTITIES = {
+    "capacity": Quantity((0, inf), "classes per dimension", "higher = classes easier to separate linearly"),
+    "dimension": Quantity((0, inf), "dimensions", "lower = easier to separate"),
+    "radius": Quantity((0, inf), "centre norms", "lower = easier to separate"),
+    "utility": Quantity((0, inf), "", "share of the capacity that dimension and radius account for"),
+    "center_alignment": Quantity((0, 1), "|cos|", "compare with alignment_floor"),
+    "axis_alignment": Quantity((0, 1), "|cos|", "compare with alignment_floor"),
+    "center_axis_alignment": Quantity((0, 1), "|cos|", "compare with alignment_floor"),
+    "alignment_floor": Quantity((0, 1), "|cos|", "what random directions of this layer's width give"),
+    "frac_inside": Quantity((0, 1), "share of draws", "draws without a unique anchor: left out of the geometry"),
+    "frac_nonseparable": Quantity((0, 1), "share of dichotomies", "no hyperplane through the origin separates them"),
+    "simulated_capacity": Quantity((0, inf), "classes per dimension", "predicted, not simulated"),
+}
+UNDEFINED = {
+    "radius": "no anchor ever moves (single points, or classes with one supporting point): there is no radius",
+    "dimension": "t lies inside its cone in every draw: the classes fill the layer; use more units or fewer samples",
+    "frac_nonseparable": "separability could not be certified for any dichotomy",
+    "capacity": "no draw met any class (p = 0 in all): raise n_draws",
+}
+
+
+@measure(
+    source="Chou, Le, Wang and Chung 2025 (arXiv 2503.18114); prediction: Amelunxen et al. 2014, eq. 5.10",
+    quantities=QUANTITIES,
+    invariant_to={"scale", "sample order", "duplication"},
+    needs={"labels"},
+    stochastic=True,
+)
+def capacity(
+    rep: Representation,
+    *,
+    n_draws: int = 200,
+    dichotomies: str = "random",
+    center: str | None = None,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """Manifold capacity of the classes with dimension, radius, utility and alignments (GLUE).
+
+    dichotomies: "random", "one-vs-rest" or "balanced"; center: None or "global". A rotation of the layer changes the
+    numbers within their errors only, since the random directions are drawn in the layer's own coordinates.
+
+    >>> import torch
+    >>> x, labels = torch.eye(12), torch.arange(12) // 3                 # 4 simplices of 3 orthonormal points: 2/3
+    >>> c = capacity(Representation(x, labels))["capacity"]
+    >>> abs(c.value - 2 / 3) < 4 * c.stderr
+    True
+    """
+    found = geometry.capacity(rep, n_draws=n_draws, dichotomies=dichotomies, center=center, seed=seed)
+    return {name: _estimate(found, name) for name in QUANTITIES}
+
+
+def _estimate(found: geometry.Capacity, name: str) -> Estimate:
+    value, stderr = getattr(found, name), getattr(found, f"{name}_se", None)
+    if not isfinite(value):
+        return Estimate.failed(UNDEFINED.get(name, _undefined(found)))
+    note = "; ".join(found.notes)
+    return Estimate(value, _finite(stderr), ok=found.n_uncertified == 0, note=note)
+
+
+def _undefined(found: geometry.Capacity) -> str:
+    if found.frac_inside == 1:
+        return UNDEFINED["dimension"]
+    return "defined for at least two classes with moving anchors in the same draws: add classes or samples"
+
+
+def _finite(stderr: Any) -> float | None:
+    return stderr if stderr is not None and isfinite(stderr) else None

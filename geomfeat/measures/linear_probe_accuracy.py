@@ -1,0 +1,39 @@
+"""How much of the labels a linear read-out gets from a layer."""
+
+from __future__ import annotations
+
+from geomfeat import geometry
+from geomfeat.registry import measure
+from geomfeat.types import Estimate, Representation
+
+
+@measure(
+    source="Alain and Bengio 2017 (arXiv 1610.01644)",
+    bounds=(0, 1),
+    unit="share of held-out samples",
+    direction="higher = classes easier to read out linearly",
+    invariant_to={"scale", "shift", "unit order"},
+    needs={"labels"},
+    stochastic=True,
+    min_samples=4,
+)
+def linear_probe_accuracy(
+    rep: Representation, *, folds: int = 5, classifier: str = "logistic", strength: float = 1.0, seed: int = 0
+) -> Estimate:
+    """Cross-validated accuracy of a linear classifier on standardised features, with a binomial error.
+
+    classifier: "logistic" or "ridge" (faster); strength: inverse penalty. The note gives the accuracy of always
+    answering the largest class.
+
+    >>> import torch
+    >>> x = torch.cat([torch.zeros(10, 1), torch.ones(10, 1)])
+    >>> linear_probe_accuracy(Representation(x, torch.arange(20) // 10)).value
+    1.0
+    """
+    if rep.labels is None:
+        return Estimate.failed("a linear probe needs labels: pass labels= to extract()")
+    found = geometry.linear_probe(rep.x, rep.labels, folds=folds, classifier=classifier, strength=strength, seed=seed)
+    note = f"largest class: {found.chance:.3f}"
+    if not found.converged:
+        note += "; the fit stopped before it converged: a smaller strength= or classifier='ridge' settles"
+    return Estimate(found.accuracy, found.stderr, note=note)
