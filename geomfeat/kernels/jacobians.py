@@ -23,6 +23,10 @@ logger = logging.getLogger(__name__)
 # A vectorised call writes this much on a CPU: measured 1.5-3 times faster than calls of 256 MB or more, whose fresh
 # pages cost more than the arithmetic.
 CPU_CALL = 2**25
+_NO_GRADIENT = (
+    "so its outputs have no gradient sample by sample: give batch normalisation running statistics, and squeeze() "
+    "dimensions by number, not all of size one"
+)
 
 
 def differentiable_recurrence(f: Functional) -> AbstractContextManager[Any]:
@@ -141,14 +145,18 @@ def plain_gradient(value: Tensor, theta: Mapping[str, Tensor], **options: Any) -
 def _check_independence(f: Functional, inputs: Any) -> int:
     """Number of outputs; BadInput when a sample alone and in company give different ones."""
     with torch.no_grad():
-        alone = f(f.theta, take(inputs, slice(0, 1)))
         together = f(f.theta, take(inputs, slice(0, 2)))
+        try:
+            alone = f(f.theta, take(inputs, slice(0, 1)))
+        except (RuntimeError, ValueError, IndexError) as error:
+            if is_out_of_memory(error):
+                raise
+            raise BadInput(f"the model refuses a single sample ({error}), {_NO_GRADIENT}") from error
     near = torch.finfo(f.dtype).eps ** 0.5 * max(float(together.abs().max()), torch.finfo(f.dtype).tiny)
     if alone.shape[0] != 1 or alone.shape[1] != together.shape[1] or (alone[0] - together[0]).abs().max() > near:
         raise BadInput(
             f"the model's output for a sample depends on the batch it is in (alone: shape {tuple(alone.shape)}, in a "
-            f"batch: {tuple(together.shape)}), so it has no per-sample gradient: give batch normalisation running "
-            "statistics, and squeeze() dimensions by number, not all of size one"
+            f"batch: {tuple(together.shape)}), {_NO_GRADIENT}"
         )
     return alone.shape[1]
 

@@ -1,0 +1,104 @@
+"""Jacobian rows against one gradient at a time, for every kind of network."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+from torch import nn
+
+from geomfeat.errors import BadInput, OutOfMemory
+from geomfeat.kernels import JacobianRows, jacobian, jacobian_rows, parameter_slices
+from geomfeat.models.functional import functional
+from geomfeat.numerics import stream, tolerance
+from tests.reference.kernels import gradients_by_loop
+from tests.zoo import Case, zoo
+
+
+@pytest.mark.parametrize("case", zoo(), ids=str)
+def test_rows_equal_one_gradient_at_a_time(case: Case) -> None:
+    truth = gradients_by_loop(case.model, case.inputs)
+    got = jacobian(functional(case.model), case.inputs)
+    torch.testing.assert_close(got, truth.flatten(0, 1), **tolerance())
+
+
+@pytest.mark.parametrize("case", zoo(), ids=str)
+def test_what_torch_func_cannot_do_falls_back_to_a_loop_and_says_so_once(case: Case, caplog) -> None:
+    f = functional(case.model)
+    inputs = f.inputs(case.inputs)
+    engine = JacobianRows(f, inputs)
+    with caplog.at_level(logging.INFO, logger="geomfeat"):
+        engine(inputs)
+        engine(inputs)
+    assert engine.vectorised == case.vectorised
+    assert len([r for r in caplog.records if "one at a time" in r.message]) == int(not case.vectorised)
+
+
+def test_projection_differentiates_the_projected_outputs() -> None:
+    case = zoo()[0]
+    f = functional(case.model)
+    p = torch.randn(3, 2, generator=stream(0, "projection"), dtype=torch.float64)
+    whole = jacobian(f, case.inputs).reshape(6, 3, -1)
+    expected = torch.einsum("ncp,ck->nkp", whole, p).flatten(0, 1)
+    torch.testing.assert_close(jacobian(f, case.inputs, projection=p), expected, **tolerance())
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 100])
+def test_chunks_are_the_rows_in_order(chunk: int) -> None:
+    case = zoo()[0]
+    f = functional(case.model)
+    pieces = list(jacobian_rows(f, case.inputs, chunk=chunk))
+    assert [rows.start for rows, _ in pieces] == list(range(0, 6, chunk))
+    torch.testing.assert_close(torch.cat([b for _, b in pieces]), jacobian(f, case.inputs), **tolerance())
+
+
+@pytest.mark.parametrize("budget", [1, 20_000])
+def test_small_budgets_give_the_same_rows(budget: int) -> None:
+    case = zoo()[2]
+    f = functional(case.model)
+    inputs = f.inputs(case.inputs)
+    torch.testing.assert_close(JacobianRows(f, inputs, budget)(inputs), jacobian(f, inputs), **tolerance())
+
+
+def test_devices_agree(device: str) -> None:
+    for case in zoo():
+        f = functional(case.model, device=device)
+        got = jacobian(f, case.inputs).cpu()
+        torch.testing.assert_close(got, jacobian(functional(case.model), case.inputs), **tolerance(scale=100))
+
+
+def test_slices_cover_the_columns_in_order() -> None:
+    f = functional(zoo()[0].model)
+    slices = list(parameter_slices(f).values())
+    assert slices[0].start == 0
+    assert slices[-1].stop == f.n_parameters
+    assert all(a.stop == b.start for a, b in zip(slices, slices[1:], strict=False))
+
+
+class _Squeezes(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x):  # noqa: ANN001, ANN201
+        return self.head(x).squeeze()
+
+
+@pytest.mark.parametrize(
+    "model", [_Squeezes(), nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3, track_running_stats=False))]
+)
+def test_samples_that_interact_are_refused_with_a_remedy(model: nn.Module) -> None:
+    with pytest.raises(BadInput, match="running statistics"):
+        jacobian(functional(model), torch.randn(5, 4, generator=stream(0, "x")))
+
+
+def test_too_large_a_jacobian_is_refused_with_the_number_that_fits() -> None:
+    f = functional(nn.Linear(10, 2))
+    with pytest.raises(OutOfMemory, match=r"at most 2 samples"):
+        jacobian(f, torch.ones(50, 10), max_bytes=2 * 2 * 22 * 8)
+
+
+def test_a_wrong_projection_is_refused() -> None:
+    with pytest.raises(BadInput, match=r"must be \(2, k\)"):
+        jacobian(functional(nn.Linear(10, 2)), torch.ones(5, 10), projection=torch.ones(3, 1))
