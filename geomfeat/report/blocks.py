@@ -1,0 +1,182 @@
+"""The pieces a page is built from: cells, tables, panels (one interactive plot each) and figures.
+
+Panels are plain dictionaries in Plotly's format. They are made without the plotly package, which is only asked for its
+JavaScript; the tests validate every panel with it.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from geomfeat.report import look
+from geomfeat.report.tables import MISSING, number, signed, with_error
+from geomfeat.report.view import Value
+
+FONT = "system-ui, 'Segoe UI', Roboto, 'Liberation Sans', Arial, sans-serif"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a table: what is shown, the full number behind it, and a regime or failure to mark it by."""
+
+    text: str
+    value: float | None = None
+    mark: str = ""
+    hint: str = ""
+
+    @property
+    def shown(self) -> str:
+        """The text with a true minus sign in front of numbers."""
+        return self.text.replace("-", "−") if self.value is not None else self.text
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns and rows of a table; the first cell of a row is its heading."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: list[list[Cell]]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One interactive plot.
+
+    `size` is "small", "wide", "tall" or "square": the page's style gives it its height. `model` is the index of the one
+    model it shows, if it is one: hiding the model hides the panel.
+    """
+
+    title: str
+    data: list[dict[str, Any]]
+    layout: dict[str, Any]
+    size: str = "small"
+    model: int | None = None
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Panels with one caption that says how to read them, and the numbers behind them as tables.
+
+    Attributes:
+        static: name of the drawing that stands in where JavaScript is off.
+        bar: a colour scale to show: (words at its start, words at its end, colours).
+        shape: how the panels are laid out on a wide page: "" as many as fit, "pairs" or "triples" that stay together.
+    """
+
+    title: str
+    caption: str
+    panels: list[Panel]
+    tables: list[Table] = field(default_factory=list)
+    static: str = ""
+    bar: tuple[str, str, tuple[str, ...]] | None = None
+    shape: str = ""
+    note: str = ""
+    key: str = ""
+
+
+def text_cell(text: object, mark: str = "", hint: str = "") -> Cell:
+    """A cell of words."""
+    return Cell(str(text), None, mark, hint)
+
+
+def number_cell(value: float | None, stderr: float | None = None) -> Cell:
+    """A cell of a number with its error; a dash where there is none."""
+    if value is None or not math.isfinite(value):
+        return Cell(MISSING)
+    return Cell(with_error(value, stderr), float(value))
+
+
+def decades_cell(value: float | None) -> Cell:
+    """A cell of a number of decades, with its sign."""
+    return Cell(MISSING) if value is None or not math.isfinite(value) else Cell(signed(value), float(value))
+
+
+def value_cell(value: Value | None) -> Cell:
+    """A cell of a number of the results table: empty if it was not measured, 'failed' with the reason if it failed."""
+    if value is None:
+        return Cell("")
+    if value.ok:
+        return number_cell(value.value, value.stderr)
+    doubtful = f"{number(value.value)} (doubtful)" if math.isfinite(value.value) else "failed"
+    return Cell(doubtful, value.value if math.isfinite(value.value) else None, "failed", value.note)
+
+
+def plain(text: object) -> str:
+    """A name as Plotly must be given it: Plotly reads some HTML in every text, and fills in `%{...}`.
+
+    >>> plain("<b> %{x}")
+    '&lt;b&gt; %&#123;x}'
+    """
+    return html.escape(str(text), quote=False).replace("%{", "%&#123;")
+
+
+def clean(value: Any) -> Any:
+    """A value for JSON: five significant digits, None for what is not finite, arrays as lists."""
+    if isinstance(value, Mapping):
+        return {str(k): clean(v) for k, v in value.items()}
+    if hasattr(value, "tolist") and not isinstance(value, str):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [clean(v) for v in value]
+    if isinstance(value, float):
+        return float(f"{value:.5g}") if math.isfinite(value) else None
+    return value
+
+
+def axis(title: str = "", **more: Any) -> dict[str, Any]:
+    """A quiet axis. `title` must be escaped already if it holds a name."""
+    quiet = {
+        "title": {"text": title, "font": {"size": 12}, "standoff": 6},
+        "gridcolor": look.GRID,
+        "zeroline": False,
+        "linecolor": look.QUIET,
+        "ticks": "outside",
+        "ticklen": 3,
+        "tickcolor": look.QUIET,
+        "tickfont": {"size": 11},
+        "automargin": True,
+    }
+    return {**quiet, **more}
+
+
+def log_axis(title: str, **more: Any) -> dict[str, Any]:
+    """A logarithmic axis that labels the decades only: in small panels the digits between them run into each other."""
+    # Plotly sets the labels of decades a quarter larger than asked for.
+    return axis(title, **{"type": "log", "dtick": 1, "exponentformat": "power", "tickfont": {"size": 9}, **more})
+
+
+def layout(xaxis: Mapping[str, Any], yaxis: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    """A layout without decoration; legends are part of the page, not of the plots."""
+    base = {
+        "xaxis": dict(xaxis),
+        "yaxis": dict(yaxis),
+        "showlegend": False,
+        "margin": {"l": 48, "r": 12, "t": 10, "b": 44},
+        "paper_bgcolor": "#ffffff",
+        "plot_bgcolor": "#ffffff",
+        "font": {"family": FONT, "size": 12, "color": look.INK},
+        "hoverlabel": {"bgcolor": "#ffffff", "bordercolor": look.QUIET, "font": {"color": look.INK}, "align": "left"},
+        "hovermode": "closest",
+        "dragmode": False,
+    }
+    return {**base, **more}
+
+
+def note(x: Any, y: Any, text: str, **more: Any) -> dict[str, Any]:
+    """A small annotation without an arrow; `text` must be escaped already if it holds a name."""
+    return {"x": x, "y": y, "text": text, "showarrow": False, "font": {"size": 11, "color": look.QUIET}, **more}
+
+
+def error_bars(errors: Sequence[float | None]) -> dict[str, Any]:
+    """Bars of one standard error; none where the error is not known."""
+    return {"type": "data", "array": [e if e is not None else 0.0 for e in errors], "thickness": 1, "width": 2}
+
+
+def grid(titles: Iterable[str], rows: Iterable[tuple[str, Iterable[Cell]]], title: str = "") -> Table:
+    """A table from column titles and (heading, cells) rows."""
+    return Table(title, tuple(titles), [[text_cell(head), *cells] for head, cells in rows])

@@ -1,0 +1,153 @@
+"""What the page calls each quantity, and in which group it is drawn.
+
+Quantities that are not listed are drawn too, under their own name with the unit from the registry: a new measure
+needs no line here to appear on the page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Entry:
+    """How a quantity is shown: panel title, label of the vertical axis, group, logarithmic axis or not."""
+
+    measure: str
+    quantity: str
+    title: str
+    axis: str
+    group: str
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class Group:
+    """A block of small panels with one caption that says how to read them."""
+
+    key: str
+    title: str
+    caption: str
+
+
+GROUPS = (
+    Group(
+        "classes",
+        "Capacity and the geometry of the classes",
+        "Each panel follows one quantity from the first to the last hidden layer: capacity rises when classes become "
+        "easier to separate, which happens when their dimension or their radius falls.",
+    ),
+    Group(
+        "alignment",
+        "Alignments between classes",
+        "Mean absolute cosines between the centres and axes of classes; the grey dotted line is the floor that random "
+        "directions in as many features would give, so that only what rises above it is structure.",
+    ),
+    Group(
+        "dimension",
+        "Dimension of the layers",
+        "How many directions the layer uses, by measures that weigh large and small directions differently; a fall "
+        "from initial to trained means that training concentrated the layer on fewer directions.",
+    ),
+    Group(
+        "labels",
+        "What the layers know about the labels",
+        "Probe accuracy and label alignment rise, within-class scatter (NC1) and D_LR fall, as a layer comes to encode "
+        "the classes.",
+    ),
+    Group(
+        "movement",
+        "How far each layer moved",
+        "Change from the initial to the trained network, layer by layer, on logarithmic axes where changes span "
+        "decades; near zero the layer is still what it was at the start.",
+    ),
+    Group(
+        "other",
+        "Other measures",
+        "Each panel follows one quantity from the first to the last hidden layer.",
+    ),
+)
+
+_ROWS = (
+    ("capacity", "capacity", "Manifold capacity", "classes per feature", "classes"),
+    ("capacity", "dimension", "Class dimension D", "dimensions", "classes"),
+    ("capacity", "radius", "Class radius R_M", "radius / centre norm", "classes"),
+    ("capacity", "utility", "Utility Ψ", "share (0 to 1)", "classes"),
+    ("capacity", "simulated_capacity", "Predicted simulated capacity", "classes per feature", "classes"),
+    ("capacity", "frac_inside", "Draws inside the cone", "share of draws", "classes"),
+    ("capacity", "frac_nonseparable", "Labelings that cannot be separated", "share of labelings", "classes"),
+    ("capacity", "center_alignment", "Centres with centres", "mean |cosine|", "alignment"),
+    ("capacity", "axis_alignment", "Axes with axes", "mean |cosine|", "alignment"),
+    ("capacity", "center_axis_alignment", "Centres with axes", "mean |cosine|", "alignment"),
+    ("participation_ratio_corrected", "", "Participation ratio, corrected for sample size", "dimensions", "dimension"),
+    ("participation_ratio", "", "Participation ratio, plain", "dimensions", "dimension"),
+    ("effective_rank", "", "Effective rank", "dimensions", "dimension"),
+    ("stable_rank", "", "Stable rank", "dimensions", "dimension"),
+    ("two_nn", "", "Intrinsic dimension (TwoNN)", "dimensions", "dimension"),
+    ("power_law_exponent", "exponent", "Power-law exponent of the spectrum", "exponent", "dimension"),
+    ("power_law_exponent", "r2", "Quality of the power-law fit", "R²", "dimension"),
+    ("linear_probe_accuracy", "", "Linear probe accuracy", "share right", "labels"),
+    ("label_alignment_unbiased", "", "Alignment with the labels", "unbiased centred CKA", "labels"),
+    ("nc1", "", "Within-class scatter (NC1)", "ratio", "labels", True),
+    ("d_lr", "", "Distance from the readout (D_LR)", "1 − CKA", "labels"),
+    ("kernel_relative_change", "relative_change", "Change of the tangent kernel", "‖ΔK‖ / ‖K₀‖", "movement", True),
+    ("kernel_distance", "distance", "Kernel distance", "1 − cosine", "movement", True),
+    ("kernel_distance_centred", "distance_centred", "Kernel distance, centred", "1 − CKA", "movement"),
+    ("feature_movement", "relative", "Feature movement", "‖Δh‖ / ‖h₀‖", "movement", True),
+    ("weight_movement", "spectral", "Weight movement, spectral norm", "‖ΔW‖ / ‖W₀‖", "movement", True),
+    ("weight_movement", "frobenius", "Weight movement, Frobenius norm", "‖ΔW‖ / ‖W₀‖", "movement", True),
+    ("representation_change", "", "Representation change", "change", "movement"),
+    ("activation_stability", "stability", "Units on the same side as before", "share (0 to 1)", "movement"),
+    ("linearisation_gap", "gap", "Linearisation gap", "share of the change", "movement"),
+    ("cka_linear_unbiased", "", "CKA with itself before training", "unbiased linear CKA", "movement"),
+    ("cka_linear_biased", "", "CKA with itself before training, biased", "biased linear CKA", "movement"),
+)
+CATALOGUE = tuple(Entry(row[0], row[1] or row[0], *row[2:]) for row in _ROWS)  # type: ignore[arg-type]
+
+# Drawn or told inside other figures, not in panels of their own: the floor is a line in the panels of alignments, and
+# the ranks between which a power law was fitted say little as a line.
+ELSEWHERE = frozenset({
+    ("capacity", "alignment_floor"), ("power_law_exponent", "first_rank"), ("power_law_exponent", "last_rank"),
+})  # fmt: skip
+ELSEWHERE_MEASURES = frozenset({"location"})
+
+
+def entries(present: Iterable[tuple[str, str]], change: bool) -> list[Entry]:
+    """The entries of the (measure, quantity) pairs that are there: catalogued ones in their order, then the others.
+
+    Args:
+        change: the pairs are of a change from initial to trained, so unknown ones belong to "movement".
+
+    >>> [e.title for e in entries([("mine", "mine"), ("two_nn", "two_nn")], change=False)]
+    ['Intrinsic dimension (TwoNN)', 'mine']
+    """
+    left = {p for p in present if p not in ELSEWHERE and p[0] not in ELSEWHERE_MEASURES}
+    known = [e for e in CATALOGUE if (e.measure, e.quantity) in left]
+    left -= {(e.measure, e.quantity) for e in known}
+    return known + [_unlisted(m, q, "movement" if change else "other") for m, q in sorted(left)]
+
+
+def title_of(measure: str, quantity: str) -> str:
+    """Plain title of a quantity.
+
+    >>> title_of("two_nn", "two_nn"), title_of("new_one", "part")
+    ('Intrinsic dimension (TwoNN)', 'new one: part')
+    """
+    found = [e.title for e in CATALOGUE if (e.measure, e.quantity) == (measure, quantity)]
+    return found[0] if found else _unlisted(measure, quantity, "other").title
+
+
+def _unlisted(measure: str, quantity: str, group: str) -> Entry:
+    words = measure.replace("_", " ")
+    title = words if quantity == measure else f"{words}: {quantity.replace('_', ' ')}"
+    return Entry(measure, quantity, title, _unit(measure, quantity), group)
+
+
+def _unit(measure: str, quantity: str) -> str:
+    from geomfeat.registry import available
+
+    for known in available():
+        if known.name == measure and quantity in known.quantities:
+            return known.quantities[quantity].unit or "value"
+    return "value"

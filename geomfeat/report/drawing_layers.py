@@ -1,0 +1,146 @@
+"""Profiles over layers, CKA matrices, spectra and embeddings, in matplotlib."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from geomfeat.report import look
+from geomfeat.report.catalogue import Entry
+from geomfeat.report.drawing_location import WIDTH, literal
+from geomfeat.report.plots_maps import MOST_CLASSES, PAIRS, embedding_parts, shown_matrix
+from geomfeat.report.plots_profiles import FLOOR, moments_of
+from geomfeat.report.plots_spectra import shown_spectra
+from geomfeat.report.view import CROWDED, INITIAL, TRAINED, Depth, View, clipped, depth_axis, thinned
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLUMNS = 3
+
+
+def _panels(n: int, height: float, columns: int = COLUMNS, width: float = WIDTH) -> tuple[Figure, list[Axes]]:
+    from matplotlib.figure import Figure
+
+    across = min(n, columns)
+    down = math.ceil(n / across)
+    figure = Figure(figsize=(width * across / columns, height * down), layout="constrained")
+    axes = list(np.ravel(figure.subplots(down, across, squeeze=False)))
+    for spare in axes[n:]:
+        spare.set_visible(False)
+    return figure, axes[:n]
+
+
+def layer_profiles(several: list[View], chosen: list[Entry], group: str) -> Figure:
+    """One small panel for each quantity: initial dotted and open, trained solid and filled."""
+    figure, panels = _panels(len(chosen), 1.9)
+    depth = depth_axis(several)
+    for axes, entry in zip(panels, chosen, strict=True):
+        drawn: list[float] = []
+        for view in several:
+            for at in moments_of(group):
+                drawn += _line(axes, view, depth, entry, at)
+            if group == "alignment":
+                _floor(axes, view, depth)
+        if entry.log and drawn and min(drawn) > 0:
+            axes.set_yscale("log")
+        labels = [literal(label) for label in depth.labels]
+        axes.set_xticks(depth.ticks, labels, **({"rotation": 40, "ha": "right"} if depth.kind == "name" else {}))
+        axes.set_title(entry.title, loc="left")
+        axes.set_ylabel(entry.axis)
+    for axes in panels[-COLUMNS:]:
+        axes.set_xlabel(depth.title)
+    handles, names = panels[0].get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, names, loc="outside upper left", ncols=4)
+    return figure
+
+
+def _line(axes: Axes, view: View, depth: Depth, entry: Entry, at: str) -> list[float]:
+    found = view.at(at, entry.measure, entry.quantity)
+    values = [(depth.position(view, layer), found[layer]) for layer in view.layers if layer in found]
+    y = [math.nan if v.drawn is None else v.drawn for _, v in values]
+    known = [v for v in y if math.isfinite(v)]
+    if not known:
+        return []
+    early = at == INITIAL
+    words = {INITIAL: ", initial", TRAINED: ", trained"}.get(at, "")
+    axes.errorbar(
+        [x for x, _ in values], y, yerr=[v.stderr or 0.0 for _, v in values], color=view.colour,
+        linestyle=":" if early else "-", linewidth=0.9 if early else 1.4, markersize=3.5,
+        marker="" if len(values) > CROWDED else look.mark(view.index),
+        markerfacecolor="white" if early else view.colour, elinewidth=0.7, label=literal(view.name) + words,
+    )  # fmt: skip
+    return known
+
+
+def _floor(axes: Axes, view: View, depth: Depth) -> None:
+    found = view.at(TRAINED, *FLOOR) or view.at(INITIAL, *FLOOR)
+    values = [(depth.position(view, layer), found[layer]) for layer in view.layers if layer in found]
+    y = [math.nan if v.drawn is None else v.drawn for _, v in values]
+    axes.plot([x for x, _ in values], y, color=look.FLOOR, linestyle=(0, (1, 2)), linewidth=1.4)
+
+
+def cka_matrices(several: list[View]) -> Figure:
+    """One row of matrices for each model, on one colour scale from 0 to 1."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    shown = [(v, words, m) for v in several for a, b, words in PAIRS if (m := shown_matrix(v, a, b)) is not None]
+    figure, panels = _panels(len(shown), 2.3)
+    scale = LinearSegmentedColormap.from_list("cividis", list(look.CIVIDIS))
+    image: Any = None
+    for axes, (view, words, (values, layers)) in zip(panels, shown, strict=True):
+        image = axes.imshow(values, vmin=0, vmax=1, cmap=scale)
+        ticks = thinned(len(layers), 8)
+        names = [literal(clipped(layers[i], 12)) for i in ticks]
+        axes.set_xticks(ticks, names, rotation=40, ha="right")
+        axes.set_yticks(ticks, names)
+        axes.set_title(f"{literal(clipped(view.name, 20))}:\n{words}", loc="left")
+    figure.colorbar(image, ax=panels, label="unbiased linear CKA", shrink=0.6)
+    return figure
+
+
+def spectra(several: list[View]) -> Figure:
+    """Share of the variance by rank, both axes logarithmic; colour is depth."""
+    shown = [(v, found) for v in several if (found := shown_spectra(v))]
+    figure, panels = _panels(len(shown), 2.3)
+    for axes, (view, found) in zip(panels, shown, strict=True):
+        for layer, at, share, values in found:
+            early = at == "initial"
+            axes.loglog(
+                np.arange(1, len(values) + 1), values, color=look.along_depth(share), linestyle=":" if early else "-",
+                linewidth=0.9 if early else 1.4, label=None if early else literal(clipped(layer)),
+            )  # fmt: skip
+        axes.set_ylim(bottom=1e-8 if axes.get_ylim()[0] < 1e-8 else None)
+        axes.set_title(literal(view.name), loc="left")
+        axes.set(xlabel="rank of the principal direction", ylabel="share of the variance")
+        axes.legend(loc="lower left", title="trained (dotted: initial)", title_fontsize=7)
+    return figure
+
+
+def embedding(several: list[View], layer: str) -> Figure:
+    """The samples of a layer in the plane, before and after training, a colour and mark for each class."""
+    shown = [
+        (f"{literal(view.name)}: {at}", *parts)
+        for view in several
+        for at in ("initial", "trained")
+        if (parts := embedding_parts(view, at, layer)) is not None
+    ]
+    figure, panels = _panels(len(shown), 2.4, columns=4, width=WIDTH * 1.3)
+    for axes, (title, points, labels) in zip(panels, shown, strict=True):
+        classes = list(np.unique(labels))
+        for i, label in enumerate(classes):
+            mine = points[labels == label]
+            style = {"color": look.colour(i), "marker": look.mark(i)} if i < MOST_CLASSES else {"color": look.QUIET}
+            axes.scatter(*mine.T, s=5, linewidths=0, alpha=0.75, rasterized=True, **style)
+            if len(classes) > 1 and i < MOST_CLASSES:
+                x, y = np.median(mine, axis=0)
+                axes.text(x, y, literal(label), ha="center", va="center", fontsize=7, weight="bold",
+                          bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0.8})  # fmt: skip
+        axes.set(xticks=[], yticks=[])
+        axes.set_title(title, loc="left")
+    figure.suptitle(f"UMAP of layer {literal(layer)}", fontsize=8)
+    return figure

@@ -1,0 +1,173 @@
+"""Figures for papers, drawn with matplotlib: SVG and PDF with text as text, the same bytes for the same studies.
+
+Every function takes one study or several and returns a `matplotlib.figure.Figure`; nothing here touches pyplot, so no
+window opens and no figure stays in memory. They show what the page shows, at the width of a printed page.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from geomfeat.errors import BadInput, near
+from geomfeat.report import drawing_layers, drawing_location
+from geomfeat.report.catalogue import GROUPS
+from geomfeat.report.plots_maps import PAIRS, embedding_parts, shown_matrix
+from geomfeat.report.plots_profiles import profile_entries
+from geomfeat.report.plots_spectra import shown_spectra
+from geomfeat.report.view import View, views
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from geomfeat.study import Study
+
+FORMATS = ("svg", "pdf", "png")
+
+
+def richness_scale(studies: Study | Sequence[Study]) -> Figure:
+    """Every model on one axis from lazy to rich, with its 90 % interval and its floor. BadInput if none is located."""
+    return _drawn("richness_scale", views(studies))
+
+
+def demand_movement_plane(studies: Study | Sequence[Study]) -> Figure:
+    """Every layer by demand R and movement M (decades), with the regimes. BadInput if no model is located."""
+    return _drawn("demand_movement_plane", views(studies))
+
+
+def layer_profiles(studies: Study | Sequence[Study], group: str = "classes") -> Figure:
+    """Small panels of one group of quantities over the layers, with standard errors.
+
+    Args:
+        group: "classes", "alignment", "dimension", "labels", "movement" or "other".
+
+    Raises BadInput for an unknown group, or one that the studies hold no number of.
+    """
+    if group not in {g.key for g in GROUPS}:
+        raise BadInput(f"group={group!r} is not a group of quantities; near: {near(group, [g.key for g in GROUPS])}")
+    return _drawn(f"layer_profiles:{group}", views(studies))
+
+
+def cka_matrices(studies: Study | Sequence[Study]) -> Figure:
+    """Unbiased linear CKA between layers, within and between initial and trained network. BadInput without any."""
+    return _drawn("cka_matrices", views(studies))
+
+
+def spectra(studies: Study | Sequence[Study]) -> Figure:
+    """Share of the variance by rank for up to four layers of every model. BadInput without spectra."""
+    return _drawn("spectra", views(studies))
+
+
+def embedding(studies: Study | Sequence[Study], layer: str | None = None) -> Figure:
+    """UMAP of a layer before and after training, by class; of the first embedded layer if none is named."""
+    several = views(studies)
+    if layer is not None:
+        return _drawn(f"embedding:{layer}", several)
+    first = next((name for name in drawings(several) if name.startswith("embedding:")), "embedding:")
+    return _drawn(first, several)
+
+
+def save_figures(
+    studies: Study | Sequence[Study], folder: str | Path, formats: Sequence[str] = ("svg", "pdf")
+) -> list[Path]:
+    """Write every figure that the studies have numbers for to `folder`; returns the paths.
+
+    Raises BadInput for an unknown format or an empty list of studies.
+    """
+    unknown = [f for f in formats if f not in FORMATS]
+    if unknown:
+        raise BadInput(f"formats: {unknown[0]!r} is not one of {', '.join(FORMATS)}")
+    made = drawings(views(studies))
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, make in made.items():
+        figure = make()
+        stem = "".join(c if c.isalnum() or c in "-_." else "_" for c in name.replace(":", "_"))
+        for form in formats:
+            path = folder / f"{stem}.{form}"
+            path.write_bytes(as_bytes(figure, form))
+            paths.append(path)
+    return paths
+
+
+def drawings(several: list[View]) -> dict[str, Callable[[], Figure]]:
+    """Name -> function that draws, for every figure that these studies hold the numbers of."""
+    made: dict[str, Callable[[], Figure]] = {}
+    if any(v.location is not None for v in several):
+        made["richness_scale"] = partial(_styled, drawing_location.richness_scale, several)
+        made["demand_movement_plane"] = partial(_styled, drawing_location.demand_movement_plane, several)
+    chosen = profile_entries(several)
+    for group in GROUPS:
+        if chosen.get(group.key):
+            made[f"layer_profiles:{group.key}"] = partial(
+                _styled, drawing_layers.layer_profiles, several, chosen[group.key], group.key
+            )
+    if any(shown_matrix(v, a, b) is not None for v in several for a, b, _ in PAIRS):
+        made["cka_matrices"] = partial(_styled, drawing_layers.cka_matrices, several)
+    if any(shown_spectra(v) for v in several):
+        made["spectra"] = partial(_styled, drawing_layers.spectra, several)
+    for layer in dict.fromkeys(
+        name for v in several for at in ("initial", "trained") for name, _ in v.arrays("umap", at)
+    ):
+        if any(embedding_parts(v, at, layer) is not None for v in several for at in ("initial", "trained")):
+            made[f"embedding:{layer}"] = partial(_styled, drawing_layers.embedding, several, layer)
+    return made
+
+
+def _drawn(name: str, several: list[View]) -> Figure:
+    made = drawings(several)
+    if name not in made:
+        raise BadInput(
+            f"these studies hold no numbers for {name!r}; they can be drawn as: {', '.join(made) or 'nothing'}"
+        )
+    return made[name]()
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Matplotlib's settings for these figures, undone afterwards."""
+    import matplotlib as mpl
+
+    chosen: dict[Any, Any] = {
+        "font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "xtick.labelsize": 7, "ytick.labelsize": 7,
+        "legend.fontsize": 7, "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.6,
+        "font.family": "sans-serif", "svg.fonttype": "none", "svg.hashsalt": "geomfeat", "pdf.fonttype": 42,
+        "figure.dpi": 100, "savefig.dpi": 200, "legend.frameon": False, "axes.unicode_minus": True,
+    }  # fmt: skip
+    # Names in scripts that the font lacks are drawn as boxes in PDF; in SVG, as text, the reader's fonts show them.
+    logger = logging.getLogger("matplotlib.font_manager")
+    level = logger.level
+    with mpl.rc_context(chosen), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+
+
+def _styled(draw: Callable[..., Figure], *arguments: object) -> Figure:
+    with style():
+        return draw(*arguments)
+
+
+def as_bytes(figure: Figure, form: str) -> bytes:
+    """A figure as a file's content, without a date, so that equal figures are equal files."""
+    dateless = {"svg": {"Date": None}, "pdf": {"CreationDate": None, "ModDate": None}}
+    buffer = io.BytesIO()
+    with style():
+        figure.savefig(buffer, format=form, metadata=dateless.get(form))
+    return buffer.getvalue()
+
+
+def svg_data_uri(figure: Figure) -> str:
+    """A figure as a data URI that an <img> can show without a request."""
+    return "data:image/svg+xml;base64," + base64.b64encode(as_bytes(figure, "svg")).decode()

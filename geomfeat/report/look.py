@@ -1,0 +1,76 @@
+"""Colours, marks and line styles of everything that is drawn: one place, safe for colour-blind readers.
+
+Okabe-Ito colours for models and classes, doubled by a mark, so that nothing rests on colour alone; cividis for
+matrices and depth. Regimes have light tints behind dark text, always with the regime's name written out.
+"""
+
+from __future__ import annotations
+
+INK = "#1b1f24"
+QUIET = "#5b6470"
+GRID = "#e4e7eb"
+FLOOR = "#6b7280"
+
+OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star", "hexagon")
+MATPLOTLIB_MARKS = ("o", "s", "D", "^", "X", "*", "h")
+
+# Cividis at equal steps (Nunez et al. 2018), for colour scales of matrices and of depth.
+CIVIDIS = ("#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678", "#a59c74", "#c3b369", "#e1cc55", "#fee838")
+
+DEPTH = CIVIDIS[:8]  # without the light end, which cannot be read on white
+
+REGIME_TINTS = {
+    "frozen": "#d5dae1",
+    "lazy": "#cfe2f3",
+    "at most lazy": "#e3eef8",
+    "transition": "#f4eecb",
+    "at most transition": "#faf7e6",
+    "rich": "#fbd0b4",
+    "moved beyond demand": "#e9cfe3",
+    "undetermined": "#e6e7ea",
+}
+REGIME_SHORT = {
+    "at most lazy": "≤ lazy",
+    "at most transition": "≤ transition",
+    "moved beyond demand": "beyond",
+    "undetermined": "unknown",
+}
+
+
+def colour(index: int) -> str:
+    """Colour of the model or class number `index`; repeats after seven, by when the mark has changed too."""
+    return OKABE_ITO[index % len(OKABE_ITO)]
+
+
+def symbol(index: int) -> str:
+    """Plotly's name of the mark of model or class number `index`.
+
+    >>> (colour(0), symbol(0)) == (colour(7), symbol(7)), symbol(0)
+    (False, 'circle')
+    """
+    return SYMBOLS[(index + index // len(OKABE_ITO)) % len(SYMBOLS)]
+
+
+def mark(index: int) -> str:
+    """Matplotlib's name of the same mark."""
+    return MATPLOTLIB_MARKS[(index + index // len(OKABE_ITO)) % len(MATPLOTLIB_MARKS)]
+
+
+def along_depth(share: float) -> str:
+    """A colour of the cividis scale for a share of the depth in [0, 1].
+
+    >>> along_depth(0.0), along_depth(1.0)
+    ('#00224e', '#c3b369')
+    """
+    return DEPTH[round(min(max(share, 0.0), 1.0) * (len(DEPTH) - 1))]
+
+
+def tint(regime: str) -> str:
+    """Background of a regime's name."""
+    return REGIME_TINTS.get(regime, REGIME_TINTS["undetermined"])
+
+
+def short(regime: str) -> str:
+    """A regime's name where room is scarce."""
+    return REGIME_SHORT.get(regime, regime)

@@ -1,0 +1,173 @@
+"""Maps: similarity matrices between layers, and samples of a layer laid out in the plane before and after training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from geomfeat.report import look
+from geomfeat.report.blocks import Figure, Panel, Table, axis, grid, layout, note, number_cell, plain, text_cell
+from geomfeat.report.view import View, clipped, thinned
+
+MOST_LAYERS = 40
+MOST_POINTS = 1200
+MOST_CLASSES = 20
+PAIRS = (
+    ("initial", "initial", "initial with initial"),
+    ("trained", "trained", "trained with trained"),
+    ("initial", "trained", "initial (down) with trained (across)"),
+)
+
+
+def cka_matrices(several: Sequence[View]) -> Figure | None:
+    """Unbiased linear CKA between all layers: within the initial network, within the trained one, between the two."""
+    panels, tables, cut = [], [], False
+    for view in several:
+        for first, second, words in PAIRS:
+            matrix = shown_matrix(view, first, second)
+            if matrix is None:
+                continue
+            values, layers = matrix
+            cut = cut or len(layers) < len(view.layers)
+            title = f"{view.name}: {words}"
+            panels.append(_matrix_panel(view.index, title, values, layers))
+            tables.append(_matrix_table(title, values, layers))
+    if not panels:
+        return None
+    caption = (
+        "Each square compares two layers by unbiased linear CKA (1 = same geometry up to rotation and scale, 0 = "
+        "unrelated); in the third matrix of a model a bright diagonal means that layers kept their initial geometry, "
+        "a dark one that they learned a new geometry."
+    )
+    limited = (
+        f"Of networks with more than {MOST_LAYERS} layers, {MOST_LAYERS} evenly spread ones are shown." if cut else ""
+    )
+    bar = ("CKA 0", "1", look.CIVIDIS)
+    return Figure("", caption, panels, tables, bar=bar, shape="triples", note=limited)
+
+
+def shown_matrix(view: View, first: str, second: str) -> tuple[np.ndarray, list[str]] | None:
+    """(matrix, layers) as it is shown, limited in size; None if the study lacks it or it does not fit its layers."""
+    matrix = view.array("cka", first, second)
+    if matrix is None or np.ndim(matrix) != 2 or 0 in np.shape(matrix):
+        return None
+    matrix = np.asarray(matrix, dtype=float)
+    names = list(view.layers) if len(view.layers) == len(matrix) else [str(i + 1) for i in range(len(matrix))]
+    keep = thinned(len(matrix), MOST_LAYERS)
+    return matrix[np.ix_(keep, thinned(matrix.shape[1], MOST_LAYERS))], [names[i] for i in keep]
+
+
+def _matrix_panel(model: int, title: str, values: np.ndarray, layers: list[str]) -> Panel:
+    n = len(layers)
+    ticks = thinned(n, 10)
+    marks = {"tickvals": ticks, "ticktext": [plain(clipped(layers[i], 12)) for i in ticks], "showgrid": False}
+    pairs = [[[plain(a), plain(b)] for b in layers] for a in layers]
+    heat = {
+        "type": "heatmap", "z": values, "zmin": 0, "zmax": 1, "showscale": False, "customdata": pairs,
+        "colorscale": [[i / (len(look.CIVIDIS) - 1), c] for i, c in enumerate(look.CIVIDIS)],
+        "hovertemplate": "%{customdata[0]} with %{customdata[1]}<br>CKA %{z:.3f}<extra></extra>",
+        "xgap": 1 if n <= 20 else 0, "ygap": 1 if n <= 20 else 0,
+    }  # fmt: skip
+    numbers = [_number(values[i, j], i, j) for i in range(n) for j in range(n) if np.isfinite(values[i, j])]
+    slant = -40 if sum(len(layers[i]) for i in ticks) > 20 else 0
+    frame = layout(
+        axis("", **marks, tickangle=slant, range=[-0.5, n - 0.5]),
+        axis("", **marks, range=[n - 0.5, -0.5]),
+        annotations=numbers if n <= 7 else [],
+        margin={"l": 40, "r": 8, "t": 6, "b": 40},
+    )
+    return Panel(title, [heat], frame, "square", model)
+
+
+def _number(value: float, row: int, column: int) -> dict[str, Any]:
+    ink = "#ffffff" if value < 0.55 else look.INK  # dark cells carry white numbers
+    return note(column, row, f"{value:.2f}".replace("-", "−"), font={"size": 10, "color": ink})
+
+
+def _matrix_table(title: str, values: np.ndarray, layers: list[str]) -> Table:
+    rows = [(layer, [number_cell(float(v)) for v in line]) for layer, line in zip(layers, values, strict=True)]
+    return grid(("layer", *layers), rows, title)
+
+
+def embeddings(several: Sequence[View]) -> list[Figure]:
+    """UMAP of the chosen layers, before and after training, one colour for each class."""
+    layers = list(
+        dict.fromkeys(layer for v in several for at in ("initial", "trained") for layer, _ in v.arrays("umap", at))
+    )
+    return [_embedding(several, layer) for layer in layers]
+
+
+def embedding_parts(view: View, at: str, layer: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """(points (m, 2), labels (m,)) as they are shown, at most MOST_POINTS of them; None if the study has none."""
+    points = view.array("umap", at, layer)
+    if points is None or np.ndim(points) != 2 or len(points) == 0:
+        return None
+    points = np.asarray(points, dtype=float)[:, :2]
+    labels = view.array("umap", "labels")
+    labels = np.zeros(len(points), dtype=int) if labels is None or len(labels) != len(points) else np.asarray(labels)
+    keep = thinned(len(points), MOST_POINTS)
+    return points[keep], labels[keep]
+
+
+def _embedding(several: Sequence[View], layer: str) -> Figure:
+    panels, tables, cut = [], [], False
+    for view in several:
+        for at in ("initial", "trained"):
+            parts = embedding_parts(view, at, layer)
+            if parts is None:
+                continue
+            cut = cut or len(view.array("umap", at, layer)) > MOST_POINTS
+            panels.append(_embedding_panel(view.index, f"{view.name}: {at}", *parts))
+            tables.append(_embedding_table(f"{view.name}: {at}", *parts))
+    caption = (
+        "Each point is a sample, coloured and marked by its class (numbers mark the middle of a class); classes that "
+        "are islands after training but not before were pulled apart by learning. UMAP keeps neighbours together: "
+        "distances between islands, directions and areas mean nothing."
+    )
+    limited = f"At most {MOST_POINTS} samples are drawn. " if cut else ""
+    limited += "The tables give, for each class, how many samples are drawn and the median place."
+    title = f"Samples in layer {layer} (UMAP)"
+    return Figure(title, caption, panels, tables, shape="pairs", note=limited)
+
+
+def _embedding_panel(model: int, title: str, points: np.ndarray, labels: np.ndarray) -> Panel:
+    classes = list(np.unique(labels))
+    data: list[dict[str, Any]] = []
+    marks = []
+    for i, label in enumerate(classes[:MOST_CLASSES]):
+        mine = points[labels == label]
+        data.append({
+            "type": "scatter", "mode": "markers", "x": mine[:, 0], "y": mine[:, 1],
+            "marker": {"color": look.colour(i), "symbol": look.symbol(i), "size": 5, "opacity": 0.75},
+            "text": f"class {plain(label)}", "hovertemplate": "%{text}<extra></extra>",
+        })  # fmt: skip
+        if len(classes) > 1:
+            x, y = np.median(mine, axis=0)
+            marks.append(note(float(x), float(y), f"<b>{plain(label)}</b>", bgcolor="rgba(255,255,255,0.8)",
+                              font={"size": 11, "color": look.INK}))  # fmt: skip
+    rest = points[np.isin(labels, classes[MOST_CLASSES:])]
+    if len(rest):
+        quiet = {"color": look.QUIET, "size": 4, "opacity": 0.4}
+        data.append({"type": "scatter", "mode": "markers", "x": rest[:, 0], "y": rest[:, 1], "marker": quiet,
+                     "text": "another class", "hovertemplate": "%{text}<extra></extra>"})  # fmt: skip
+    bare = {
+        "showticklabels": False,
+        "ticks": "",
+        "showgrid": False,
+        "mirror": True,
+        "showline": True,
+        "automargin": False,
+    }
+    frame = layout(axis("", **bare), axis("", **bare), annotations=marks, margin={"l": 6, "r": 6, "t": 6, "b": 6})
+    return Panel(title, data, frame, "square", model)
+
+
+def _embedding_table(title: str, points: np.ndarray, labels: np.ndarray) -> Table:
+    rows = []
+    for label in np.unique(labels):
+        x, y = np.median(points[labels == label], axis=0)
+        count = int((labels == label).sum())
+        rows.append((str(label), [number_cell(float(count)), number_cell(float(x)), number_cell(float(y))]))
+    return Table(title, ("class", "samples drawn", "across", "up"), [[text_cell(head), *cells] for head, cells in rows])

@@ -1,0 +1,181 @@
+"""Profiles: every measure of a layer against depth, initial beside trained, one small panel for each quantity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from geomfeat.report import look
+from geomfeat.report.blocks import (
+    Cell,
+    Figure,
+    Panel,
+    Table,
+    axis,
+    error_bars,
+    grid,
+    layout,
+    log_axis,
+    plain,
+    value_cell,
+)  # fmt: skip
+from geomfeat.report.catalogue import GROUPS, Entry, Group, entries
+from geomfeat.report.view import AT_WORDS, CHANGE, CROWDED, INITIAL, TRAINED, Depth, View, depth_axis
+
+FLOOR = ("capacity", "alignment_floor")
+
+
+def profile_figures(several: Sequence[View]) -> list[Figure]:
+    """One figure of small panels for each group of quantities that the studies hold."""
+    depth = depth_axis(several)
+    chosen = profile_entries(several)
+    return [_figure(several, depth, group, found) for group in GROUPS if (found := chosen.get(group.key))]
+
+
+def profile_entries(several: Sequence[View]) -> dict[str, list[Entry]]:
+    """Group key -> quantities with a number for at least one layer, in the order of the catalogue."""
+    chosen: dict[str, list[Entry]] = {}
+    for change in (False, True):
+        moments = (CHANGE,) if change else (INITIAL, TRAINED)
+        present = {
+            (measure, quantity)
+            for view in several
+            for (at, measure, quantity), found in view.numbers.items()
+            if at in moments and any(found.get(layer) is not None for layer in view.layers)
+        }
+        for entry in entries(present, change):
+            same = chosen.setdefault("movement" if change else entry.group, [])
+            if entry not in same:
+                same.append(entry)
+    return chosen
+
+
+def moments_of(group: str) -> tuple[str, ...]:
+    """The moments that a group of quantities is known at."""
+    return (CHANGE,) if group == "movement" else (INITIAL, TRAINED)
+
+
+def _figure(several: Sequence[View], depth: Depth, group: Group, found: list[Entry]) -> Figure:
+    panels = [_panel(several, depth, entry, group.key) for entry in found]
+    tables = [_table(several, entry, group.key) for entry in found]
+    bars = "" if group.key == "movement" else " Bars are ± one standard error."
+    lost = sum(
+        not value.ok
+        for view in several
+        for entry in found
+        for at in moments_of(group.key)
+        for value in view.at(at, entry.measure, entry.quantity).values()
+    )
+    note = f"{lost} of these numbers failed and are left out of the lines: see what failed, below." if lost else ""
+    return Figure(group.title, group.caption + bars, panels, tables, note=note, key=group.key)
+
+
+def _panel(several: Sequence[View], depth: Depth, entry: Entry, group: str) -> Panel:
+    data = [
+        trace
+        for view in several
+        for at in moments_of(group)
+        if (trace := _line(view, depth, entry, at)) is not None
+    ]  # fmt: skip
+    if group == "alignment":
+        data += [trace for view in several if (trace := _floor(view, depth)) is not None]
+    logarithmic = entry.log and all(y is None or y > 0 for trace in data for y in trace["y"])
+    tickvals = {"tickvals": list(depth.ticks), "ticktext": [plain(label) for label in depth.labels]}
+    slant = {"tickangle": -40} if depth.kind == "name" and sum(map(len, depth.labels)) > 24 else {"tickangle": 0}
+    x = axis(depth.title, range=_reach(several, depth), **tickvals, **slant)
+    y = (
+        _log_y(entry.axis, data)
+        if logarithmic
+        else axis(plain(entry.axis), rangemode="nonnegative" if _positive(data) else "normal")
+    )
+    return Panel(entry.title, data, layout(x, y))
+
+
+def _positive(data: list[dict[str, Any]]) -> bool:
+    return all(y >= 0 for trace in data for y in trace["y"] if y is not None)
+
+
+def _reach(several: Sequence[View], depth: Depth) -> list[float]:
+    last = 100.0 if depth.kind == "share" else float(max(len(view.layers) for view in several))
+    first = 0.0 if depth.kind == "share" else 1.0
+    pad = 0.06 * max(last - first, 1.0)
+    return [first - pad, last + pad]
+
+
+def _log_y(title: str, data: list[dict[str, Any]]) -> dict[str, Any]:
+    known = [y for trace in data for y in trace["y"] if y is not None]
+    # Within less than a decade only a few digits are labelled; over more, the decades alone.
+    narrow = not known or max(known) < 12 * min(known)
+    return axis(plain(title), type="log", nticks=5) if narrow else log_axis(plain(title))
+
+
+def _line(view: View, depth: Depth, entry: Entry, at: str) -> dict[str, Any] | None:
+    found = view.at(at, entry.measure, entry.quantity)
+    values = [(layer, found[layer]) for layer in view.layers if layer in found]
+    if not any(v.drawn is not None for _, v in values):
+        return None
+    early = at == INITIAL
+    trace: dict[str, Any] = {
+        "type": "scatter",
+        "mode": "lines" if len(values) > CROWDED else "lines+markers",
+        "x": [depth.position(view, layer) for layer, _ in values],
+        "y": [v.drawn for _, v in values],
+        "customdata": [[plain(view.name), plain(layer)] for layer, _ in values],
+        "hovertemplate": f"%{{customdata[0]}}, {AT_WORDS[at]}<br>%{{customdata[1]}}: %{{y:.4g}}<extra></extra>",
+        "line": {"color": view.colour, "width": 1.4 if early else 2.2, "dash": "dot" if early else "solid"},
+        "marker": {"color": view.colour, "size": 6, "symbol": look.symbol(view.index) + ("-open" if early else "")},
+        "opacity": 0.75 if early else 1.0,
+        "connectgaps": False,
+        "meta": {"model": view.index, "at": at},
+    }
+    if any(v.stderr for _, v in values):
+        thin = {"thickness": 0.5, "width": 0} if len(values) > CROWDED else {}
+        trace["error_y"] = {**error_bars([v.stderr for _, v in values]), "color": view.colour, **thin}
+    return trace
+
+
+def _floor(view: View, depth: Depth) -> dict[str, Any] | None:
+    found = view.at(TRAINED, *FLOOR) or view.at(INITIAL, *FLOOR)
+    values = [(layer, found[layer]) for layer in view.layers if layer in found]
+    if not any(v.drawn is not None for _, v in values):
+        return None
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "x": [depth.position(view, layer) for layer, _ in values],
+        "y": [v.drawn for _, v in values],
+        "customdata": [plain(layer) for layer, _ in values],
+        "hovertemplate": "floor of random directions<br>%{customdata}: %{y:.3f}<extra></extra>",
+        "line": {"color": look.FLOOR, "width": 2, "dash": "1px,3px"},
+        "meta": {"model": view.index},
+    }
+
+
+def _table(several: Sequence[View], entry: Entry, group: str) -> Table:
+    moments = moments_of(group)
+    columns = [(v, at) for v in several for at in moments if v.at(at, entry.measure, entry.quantity)]
+    floors = [(v, v.at(TRAINED, *FLOOR)) for v in several] if group == "alignment" else []
+    floors = [(v, found) for v, found in floors if found]
+    layers = list(dict.fromkeys(layer for view, _ in columns for layer in view.layers))
+    heads = [view.name if len(moments) == 1 else f"{view.name}, {AT_WORDS[at]}" for view, at in columns]
+    heads += [f"{view.name}, floor" for view, _ in floors]
+    rows: list[tuple[str, list[Cell]]] = []
+    for layer in layers:
+        cells = [value_cell(v.at(at, entry.measure, entry.quantity).get(layer)) for v, at in columns]
+        rows.append((layer, cells + [value_cell(found.get(layer)) for _, found in floors]))
+    return grid(("layer", *heads), rows, f"{entry.title} ({entry.axis})")
+
+
+def whole_network(several: Sequence[View]) -> Table | None:
+    """The movement diagnostics of whole networks: one row for each quantity, one column for each model."""
+    present = {
+        (measure, quantity)
+        for view in several
+        for (at, measure, quantity), found in view.numbers.items()
+        if at == CHANGE and "" in found
+    }
+    rows = [
+        (entry.title, [value_cell(v.at(CHANGE, entry.measure, entry.quantity).get("")) for v in several])
+        for entry in entries(present, change=True)
+    ]
+    return grid(("quantity, whole network", *(v.name for v in several)), rows) if rows else None

@@ -1,0 +1,160 @@
+"""What a page says in plain words: the answer for each model, and what went wrong."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from geomfeat.diagnostics.location import Location
+from geomfeat.report.catalogue import title_of
+from geomfeat.report.tables import runs, signed, size_words
+from geomfeat.report.view import AT_WORDS, View, as_text
+
+MEANING = {
+    "frozen": "neither its function nor its features changed at all",
+    "lazy": "its features hardly changed: it learned nearly as a model that is linear in its weights does",
+    "at most lazy": "its demand cannot be told from that of a lazy network",
+    "at most transition": "its demand cannot be told from what its random starts give; it is not shown to be rich",
+    "transition": "it is between the lazy and the rich end: its features changed by a sizeable part of their own size",
+    "rich": "it learned features of its own: they changed by about their own size or more",
+    "moved beyond demand": "its features moved much further than learning this function asked for; large learning "
+    "steps, gradient noise, weight decay, or far more training data than probes do that",
+    "undetermined": "its place could not be determined",
+}
+
+
+def at_words(at: str) -> str:
+    """A moment or a change in plain words.
+
+    >>> at_words("init"), at_words("init->trained"), at_words("init->200")
+    ('initial', 'initial to trained', 'initial to step 200')
+    """
+    words = [AT_WORDS.get(part, f"step {part}") for part in at.split("->")]
+    return " to ".join(words)
+
+
+def true_minus(text: str) -> str:
+    """Hyphens before digits as minus signs, as numbers are set in print.
+
+    >>> true_minus("R = -1.5, re-run")
+    'R = −1.5, re-run'
+    """
+    return re.sub(r"(?<![\w.])-(?=[\d∞])", "−", text)
+
+
+def answer(where: Location | None) -> str:
+    """Where a model sits, in sentences that need no knowledge of the symbols."""
+    if where is None:
+        return (
+            "Not located. Give the weights it was trained from (--initial FILE), or a model factory that can draw "
+            "fresh initial weights, and see below what failed."
+        )
+    meaning = MEANING.get(where.regime, where.regime)
+    meaning = meaning[0].upper() + meaning[1:]
+    if math.isnan(where.richness):
+        return f"{meaning}: see the failures below."
+    bound = "at most " if where.at_most else ""
+    asked = (
+        "Had it stayed linear in its weights, learning what it learned would have moved its features by "
+        f"{bound}{size_words(where.richness)} their size."
+    )
+    return true_minus(f"{meaning}. {asked} {_moved(where)}".strip())
+
+
+def _moved(where: Location) -> str:
+    if where.tier == "initial":
+        if math.isnan(where.movement):
+            return ""
+        return f"They did move by {size_words(where.movement)} their size."
+    floor = ""
+    if where.floor is not None and math.isfinite(where.floor):
+        floor = (
+            f" Between two such draws R reads {signed(where.floor)}: below {signed(where.floor + 0.3)} it says nothing."
+        )
+    return "Its initial weights were not given: fresh draws stand in, so its movement M says little." + floor
+
+
+def comparison(several: Sequence[View]) -> str:
+    """One sentence over all models of a page; empty for a single one."""
+    found = [v.location for v in several if v.location is not None]
+    if len(several) < 2:
+        return ""
+    if not found:
+        return f"None of the {len(several)} models could be located."
+    counts = Counter(w.regime for w in found)
+    parts = [f"{n} {regime}" for regime, n in counts.items()]
+    lost = len(several) - len(found)
+    parts += [f"{lost} not located"] if lost else []
+    said = f"Of {len(several)} models: {', '.join(parts)}."
+    known = [w.richness for w in found if math.isfinite(w.richness)]
+    if len(known) > 1 and max(known) - min(known) >= 0.1:
+        factor = float(f"{10 ** (max(known) - min(known)):.2g}")
+        said += (
+            f" Richness spans {signed(min(known))} to {signed(max(known))} decades: the richest asked its features for "
+            f"{factor:,.10g} times the relative movement that the laziest did."
+        )
+    return true_minus(said)
+
+
+def layers_line(where: Location | None) -> str:
+    """Regimes of the layers from input to output, equal neighbours counted."""
+    if where is None or "regime" not in where.layers or not len(where.layers):
+        return ""
+    return runs([str(r) for r in where.layers["regime"]]).replace(" x", " × ")
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Failures (or remarks) of one measure for one reason: how many numbers, in which models and layers."""
+
+    measure: str
+    reason: str
+    count: int
+    models: tuple[str, ...]
+    places: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """Plain title of the measure."""
+        return title_of(self.measure, self.measure)
+
+
+def troubles(several: Sequence[View], failed: bool) -> list[Trouble]:
+    """Rows that failed, or (failed=False) rows that carry a remark, grouped by measure and reason, largest first."""
+    groups: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for view in several:
+        table = view.study.table
+        columns = [table[c].tolist() for c in ("ok", "measure", "note", "at", "layer", "layer_b")]
+        for ok, *texts in zip(*columns, strict=True):
+            measure, note, at, layer, other = map(as_text, texts)
+            if bool(ok) is failed or (ok and not note):
+                continue
+            pair = f"{layer} with {other}" if other and other != layer else layer or "whole network"
+            groups.setdefault((measure, note or "no reason was given"), []).append(
+                (view.name, f"{pair} ({at_words(at)})")
+            )
+    found = [
+        Trouble(
+            measure, reason, len(rows), _distinct(model for model, _ in rows), _distinct(place for _, place in rows)
+        )
+        for (measure, reason), rows in groups.items()
+    ]
+    return sorted(found, key=lambda t: -t.count)
+
+
+def _distinct(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(texts))
+
+
+def left_out(several: Sequence[View]) -> list[tuple[str, list[str]]]:
+    """(reason, measures) of what was not run because something it needs was not given."""
+    reasons: dict[str, list[str]] = {}
+    for view in several:
+        for measure, reason in (view.study.settings.get("left_out") or {}).items():
+            found = reasons.setdefault(str(reason), [])
+            if str(measure) not in found:
+                found.append(str(measure))
+    return list(reasons.items())
