@@ -1,0 +1,156 @@
+"""The value that data loaders return, and how raw arrays become it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from geomfeat.errors import BadInput
+from geomfeat.models.functional import as_inputs, map_inputs, n_samples, take
+from geomfeat.numerics import as_tensor, require_finite, stream
+
+CHANNELS = (1, 3, 4)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Inputs with labels, ready for a model.
+
+    Attributes:
+        inputs: tensor (n, ...), or a tuple or mapping of such; images are (n, channels, height, width).
+        labels: (n,) integer classes, or None.
+        name: short name. classes: names of the classes 0, 1, ... (empty: not known).
+        test_inputs, test_labels: held-out samples, or None.
+        preprocessing: what was done to the raw numbers, in words. card: name of the data card, or "".
+    """
+
+    inputs: Any
+    labels: Tensor | None = None
+    name: str = "data"
+    classes: tuple[str, ...] = ()
+    test_inputs: Any = None
+    test_labels: Tensor | None = None
+    preprocessing: str = ""
+    card: str = ""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for part, inputs, labels in (
+            ("", self.inputs, self.labels),
+            ("test ", self.test_inputs, self.test_labels),
+        ):
+            if inputs is None:
+                continue
+            n = n_samples(inputs)
+            map_inputs(inputs, lambda t, part=part: require_finite(t, f"{part}inputs of {self.name!r}"))
+            if labels is None:
+                continue
+            if labels.ndim != 1 or labels.shape[0] != n:
+                raise BadInput(
+                    f"{part}labels of {self.name!r} have shape {tuple(labels.shape)}, but there are {n} {part}samples: "
+                    "give one integer class per sample"
+                )
+
+    @property
+    def n(self) -> int:
+        """Number of samples (not counting the test ones)."""
+        return n_samples(self.inputs)
+
+    def testing(self) -> Dataset:
+        """The test samples as inputs; BadInput when there are none."""
+        if self.test_inputs is None:
+            raise BadInput(f"data {self.name!r} has no test split: use split='train', or give x_test and y_test")
+        return replace(self, inputs=self.test_inputs, labels=self.test_labels, test_inputs=None, test_labels=None)
+
+    def training(self) -> Dataset:
+        """Without the test samples."""
+        return replace(self, test_inputs=None, test_labels=None)
+
+    def subsample(self, n: int | None, seed: int = 0) -> Dataset:
+        """The first `n` samples of a seeded order that goes round the classes; all, in order, for n=None.
+
+        So every subsample is as balanced as the classes allow, and a larger one contains the smaller ones.
+        """
+        if n is None:
+            return self
+        if not 1 <= n <= self.n:
+            raise BadInput(f"n={n} must be between 1 and the {self.n} samples of {self.name!r}")
+        rows = balanced_order(self.labels, self.n, seed)[:n]
+        labels = None if self.labels is None else self.labels[rows]
+        return replace(self, inputs=take(self.inputs, rows), labels=labels)
+
+
+def balanced_order(labels: Tensor | None, n: int, seed: int) -> Tensor:
+    """A seeded order (n,) of all samples that takes one of each class in turn; a plain permutation without labels.
+
+    >>> labels = torch.tensor([0, 0, 0, 1, 1, 1])
+    >>> labels[balanced_order(labels, 6, seed=0)[:4]].tolist()
+    [0, 1, 0, 1]
+    """
+    order = torch.randperm(n, generator=stream(seed, "subsample"))
+    if labels is None:
+        return order
+    shuffled = labels[order].cpu()
+    turn = torch.zeros(n, dtype=torch.long)
+    for c in shuffled.unique():
+        mine = shuffled == c
+        turn[mine] = torch.arange(int(mine.sum()))
+    by_class = torch.argsort(shuffled, stable=True)
+    return order[by_class[torch.argsort(turn[by_class], stable=True)]]
+
+
+def as_features(raw: Any) -> Any:
+    """Raw arrays as a model takes them: floats in torch's default precision, bytes over 255, images as (n, c, h, w).
+
+    Images are recognised by four axes of which the last is 1, 3 or 4 long and the second is not. Integers other than
+    bytes (token ids) stay integers.
+    """
+
+    def one(t: Tensor) -> Tensor:
+        if t.dtype == torch.uint8:
+            t = t.to(torch.get_default_dtype()) / 255
+        elif t.is_floating_point():
+            t = t.to(torch.get_default_dtype())
+        elif t.dtype != torch.bool:
+            t = t.long()
+        if t.ndim == 4 and t.shape[3] in CHANNELS and t.shape[1] not in CHANNELS:
+            t = t.permute(0, 3, 1, 2).contiguous()
+        return t
+
+    inputs = as_inputs(raw)
+    n_samples(inputs)
+    return map_inputs(inputs, one)
+
+
+def as_labels(raw: Any, what: str = "y") -> Tensor | None:
+    """(n,) integer classes from integers, whole floats, booleans, an (n, 1) column, or strings (numbered as sorted)."""
+    if raw is None:
+        return None
+    values = getattr(raw, "tolist", lambda: raw)()
+    if isinstance(values, Sequence) and values and all(isinstance(v, str) for v in values):
+        names = sorted(set(values))
+        return torch.tensor([names.index(v) for v in values])
+    labels = as_tensor(raw, what)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.is_floating_point():
+        require_finite(labels, what)
+        if not torch.equal(labels, labels.round()):
+            raise BadInput(f"{what} holds fractions: labels must be classes; leave them out for regression data")
+    if labels.ndim != 1:
+        raise BadInput(f"{what} has shape {tuple(labels.shape)}: labels must be one integer class per sample")
+    return labels.long()
+
+
+def standardised(train: Tensor, test: Tensor | None) -> tuple[Tensor, Tensor | None, str]:
+    """Images minus the training images' mean and over their standard deviation, per channel; with a sentence on it."""
+    mean = train.mean((0, 2, 3), keepdim=True)
+    deviation = train.std((0, 2, 3), keepdim=True).clamp_min(1e-8)
+    scaled = None if test is None else (test - mean) / deviation
+    numbers = ", ".join(f"{m:.4f} / {s:.4f}" for m, s in zip(mean.flatten(), deviation.flatten(), strict=True))
+    words = f"scaled to [0, 1]; then mean and standard deviation per channel of the training images: {numbers}"
+    return (train - mean) / deviation, scaled, words
