@@ -117,12 +117,12 @@ class _SquareByHand(torch.autograd.Function):
     """An old-style custom function, which has no rule for torch.func or forward mode."""
 
     @staticmethod
-    def forward(ctx, x):  # noqa: ANN001, ANN205
+    def forward(ctx, x):
         ctx.save_for_backward(x)
         return x * x
 
     @staticmethod
-    def backward(ctx, grad):  # noqa: ANN001, ANN205
+    def backward(ctx, grad):
         (x,) = ctx.saved_tensors
         return 2 * x * grad
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 
 import pytest
@@ -73,7 +74,7 @@ def test_slices_cover_the_columns_in_order() -> None:
     slices = list(parameter_slices(f).values())
     assert slices[0].start == 0
     assert slices[-1].stop == f.n_parameters
-    assert all(a.stop == b.start for a, b in zip(slices, slices[1:], strict=False))
+    assert all(a.stop == b.start for a, b in itertools.pairwise(slices))
 
 
 class _Squeezes(nn.Module):
@@ -81,7 +82,7 @@ class _Squeezes(nn.Module):
         super().__init__()
         self.head = nn.Linear(4, 2)
 
-    def forward(self, x):  # noqa: ANN001, ANN201
+    def forward(self, x):
         return self.head(x).squeeze()
 
 

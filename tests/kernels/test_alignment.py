@@ -1,0 +1,184 @@
+"""HSIC and CKA: published values, definitions, properties, errors."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from geomfeat.errors import BadInput
+from geomfeat.kernels import cka, cka_estimate, hsic, kernel_alignment, label_gram, linear_gram, rbf_gram
+from geomfeat.numerics import stream, tolerance
+from geomfeat.types import Kernel, Representation
+from tests.reference.kernels import cka_by_definition, hsic_by_definition, jackknife_by_loop
+from tests.shared_data import shared
+
+ESTIMATORS = ("biased", "unbiased")
+# (n, d1, d2): more units than samples, fewer, mixed, so that both the Gram and the feature form are used.
+SHAPES = [(7, 3, 2), (7, 12, 9), (8, 3, 20)]
+
+
+def draw(n: int, d: int, *names: object) -> Tensor:
+    return torch.randn(n, d, generator=stream(0, n, d, *names), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("pair", ["X-Y", "X-Z"])
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize(("kernel", "key"), [("linear", "linear"), ("rbf", "rbf0.5")])
+def test_published_values_to_nine_digits(pair: str, estimator: str, kernel: str, key: str) -> None:
+    data = np.load(shared("refs/kernels/similarity_inputs.npz"))
+    expected = json.loads(shared("refs/kernels/similarity_expected.json").read_text())["cka"][pair]
+    a, b = (data[name] for name in pair.split("-"))
+    got = cka(a, b, kernel=kernel, estimator=estimator, bandwidth=0.5)
+    assert abs(got - expected[f"ckatorch_{key}_{estimator}"]) < 1e-9
+    if kernel == "linear":
+        assert abs(got - expected["own_biased" if estimator == "biased" else "own_debiased"]) < 1e-9
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_hsic_and_cka_equal_their_definitions(shape: tuple[int, int, int], estimator: str) -> None:
+    n, d1, d2 = shape
+    a, b = draw(n, d1, "a") + 2, draw(n, d2, "b") - 1
+    k, l = linear_gram(a).numpy(), linear_gram(b).numpy()
+    assert hsic(a, b, estimator=estimator) == pytest.approx(hsic_by_definition(k, l, estimator), rel=1e-9)
+    assert cka(a, b, estimator=estimator) == pytest.approx(cka_by_definition(k, l, estimator), rel=1e-9)
+    g = rbf_gram(a).numpy()
+    mixed = cka(Kernel(torch.from_numpy(g)), Representation(b), estimator=estimator)
+    assert mixed == pytest.approx(cka_by_definition(g, l, estimator), rel=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(12, 3, 2), (12, 20, 15)])
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_the_standard_error_is_the_jackknife(shape: tuple[int, int, int], estimator: str) -> None:
+    n, d1, d2 = shape
+    a, b = draw(n, d1, "a"), draw(n, d2, "b")
+    b[:, 0] += a[:, 0]
+    expected = jackknife_by_loop(lambda rows: cka(a[rows], b[rows], estimator=estimator), n)
+    assert cka_estimate(a, b, estimator=estimator).stderr == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_standard_error_covers_the_spread_over_draws() -> None:
+    values, errors = [], []
+    for seed in range(60):
+        a = torch.randn(100, 5, generator=stream(seed, "spread a"), dtype=torch.float64)
+        b = a + torch.randn(100, 5, generator=stream(seed, "spread b"), dtype=torch.float64)
+        estimate = cka_estimate(a, b)
+        values.append(estimate.value)
+        errors.append(estimate.stderr)
+    assert np.mean(errors) == pytest.approx(np.std(values), rel=0.3)
+
+
+def test_independent_wide_layers_read_zero_unbiased_and_nearly_one_biased() -> None:
+    values = {e: [] for e in ESTIMATORS}
+    for seed in range(20):
+        a, b = (torch.randn(20, 4000, generator=stream(seed, side)) for side in "ab")
+        for estimator in ESTIMATORS:
+            values[estimator].append(cka(a, b, estimator=estimator))
+    assert min(values["biased"]) > 0.98
+    unbiased = np.array(values["unbiased"])
+    assert abs(unbiased.mean()) < 4 * unbiased.std() / 20**0.5
+    assert abs(unbiased.mean()) < 0.05
+    assert unbiased.min() < 0  # never clamped
+
+
+def test_unbiased_hsic_is_unbiased() -> None:
+    # Population HSIC of x with itself for linear kernels: tr Sigma^2 = d for standard normal features.
+    for n in (5, 8):
+        values = [hsic(x, x) for x in (torch.randn(n, 3, generator=stream(s, "hsic", n)).double() for s in range(3000))]
+        assert abs(np.mean(values) - 3) < 4 * np.std(values) / 3000**0.5
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    n=st.integers(5, 30), d1=st.integers(2, 40), d2=st.integers(2, 40), seed=st.integers(0, 10**6),
+    scale=st.floats(1e-3, 1e3), shift=st.floats(-100, 100), estimator=st.sampled_from(ESTIMATORS),
+)  # fmt: skip
+def test_properties(n: int, d1: int, d2: int, seed: int, scale: float, shift: float, estimator: str) -> None:
+    g = stream(seed, "properties")
+    a, b = (torch.randn(n, d, generator=g, dtype=torch.float64) for d in (d1, d2))
+    rotation = torch.linalg.qr(torch.randn(d1, d1, generator=g, dtype=torch.float64)).Q
+    order = torch.randperm(n, generator=g)
+    value = cka(a, b, estimator=estimator)
+    assert (0 if estimator == "biased" else -1) <= value <= 1
+    near = {"abs": 1e-9, "rel": 1e-9}
+    assert cka(b, a, estimator=estimator) == pytest.approx(value, **near)
+    assert cka(a, a, estimator=estimator) == pytest.approx(1, **near)
+    assert cka(scale * a @ rotation + shift, b, estimator=estimator) == pytest.approx(value, abs=1e-7)
+    assert cka(a[order], b[order], estimator=estimator) == pytest.approx(value, **near)
+    # The feature form and the Gram form are one number.
+    grams = Kernel(linear_gram(a)), Kernel(linear_gram(b))
+    assert cka(*grams, estimator=estimator) == pytest.approx(value, abs=1e-9)
+
+
+def test_devices_and_inputs_of_every_kind_agree(device: str) -> None:
+    a, b = draw(9, 4, "a"), draw(9, 3, "b")
+    expected = cka(a, b)
+    for x, y in [(a.numpy(), b.numpy()), (Representation(a), Representation(b)), (a.to(device), b.to(device))]:
+        assert cka(x, y) == pytest.approx(expected, rel=1e-12)
+
+
+def test_constant_kernels_have_uncentred_but_no_centred_alignment() -> None:
+    labels = torch.arange(10).repeat_interleave(5)
+    constant = torch.ones(50, 50, dtype=torch.float64)
+    assert kernel_alignment(constant, label_gram(labels)) == pytest.approx(10**-0.5)
+    with pytest.raises(BadInput, match="constant"):
+        cka(Kernel(constant), Kernel(label_gram(labels)))
+
+
+def test_alignment_of_a_kernel_with_itself_and_its_multiple() -> None:
+    k = linear_gram(draw(6, 3))
+    assert kernel_alignment(k, 7 * k) == pytest.approx(1, rel=1e-12)
+    assert kernel_alignment(k, -k) == pytest.approx(-1, rel=1e-12)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("offset", [0.0, 1e3])
+def test_constant_features_are_refused(estimator: str, offset: float) -> None:
+    constant = torch.full((8, 300), 0.1 + offset, dtype=torch.float64)
+    with pytest.raises(BadInput, match="a is constant"):
+        cka(constant, draw(8, 3), estimator=estimator)
+    with pytest.raises(BadInput, match="b is constant"):
+        cka(draw(8, 3), constant, estimator=estimator)
+
+
+def test_equally_distant_samples_have_no_geometry_for_the_unbiased_estimator() -> None:
+    assert cka(torch.eye(6), torch.eye(6), estimator="biased") == pytest.approx(1)
+    with pytest.raises(BadInput, match="equally alike"):
+        cka(torch.eye(6), draw(6, 3))
+
+
+def test_small_features_are_not_taken_for_constant() -> None:
+    a, b = draw(8, 3, "a"), draw(8, 4, "b")
+    assert cka(1e-12 * a, b) == pytest.approx(cka(a, b), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "options", "words"),
+    [
+        (draw(5, 2), draw(6, 2), {}, "same inputs"),
+        (draw(3, 2), draw(3, 2), {}, "at least 4 samples"),
+        (draw(5, 2), draw(5, 2), {"estimator": "debiased"}, "estimator must be"),
+        (draw(5, 2), draw(5, 2), {"kernel": "poly"}, "kernel must be"),
+        (draw(5, 2)[0], draw(5, 2), {}, "samples, features"),
+        (draw(5, 2) * float("nan"), draw(5, 2), {}, "NaN"),
+        (Kernel(draw(5, 5)), draw(5, 2), {}, "not symmetric"),
+        (Kernel(draw(5, 4)), draw(5, 2), {}, "square"),
+    ],
+)
+def test_bad_input_is_told_clearly(a: object, b: object, options: dict[str, str], words: str) -> None:
+    with pytest.raises(BadInput, match=words):
+        cka(a, b, **options)
+
+
+def test_three_samples_do_for_the_biased_estimator() -> None:
+    a, b = draw(3, 2, "a"), draw(3, 2, "b")
+    expected = cka_by_definition(linear_gram(a).numpy(), linear_gram(b).numpy(), "biased")
+    estimate = cka_estimate(a, b, estimator="biased")
+    torch.testing.assert_close(estimate.value, expected, **tolerance())
+    assert estimate.stderr is None
