@@ -20,7 +20,7 @@ def relative_change(new: Float[Tensor, "n d"], old: Float[Tensor, "n d"]) -> Est
     """
     if new.shape != old.shape:
         raise BadInput(
-            f"shapes {tuple(new.shape)} and {tuple(old.shape)} differ: the change of features needs one basis"
+            f"features of shape {tuple(new.shape)} and {tuple(old.shape)} have no difference: compare them by cka()"
         )
     old = old.to(WORKING)
     moved, size = (new.to(WORKING) - old).square().sum(1), old.square().sum(1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from geomfeat.errors import BadInput
 from geomfeat.kernels import low_rank_distance
 from geomfeat.registry import measure
 from geomfeat.types import Estimate, Representation
@@ -28,8 +27,5 @@ def d_lr(rep: Representation) -> Estimate:
     0.0
     """
     if rep.outputs is None:
-        return Estimate.failed(f"layer {rep.layer!r} was captured without the network's outputs: extract() adds them")
-    try:
-        return low_rank_distance(rep.x, rep.outputs)
-    except BadInput as error:
-        return Estimate.failed(str(error))
+        return Estimate.failed("D_LR needs the network's outputs: extract() records them with the features")
+    return low_rank_distance(rep.x, rep.outputs)

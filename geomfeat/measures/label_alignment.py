@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from geomfeat.errors import BadInput
 from geomfeat.kernels import cka_estimate, one_hot
 from geomfeat.registry import measure
 from geomfeat.types import Estimate, Representation
@@ -27,10 +26,7 @@ def label_alignment_unbiased(rep: Representation) -> Estimate:
     1.0
     """
     if rep.labels is None:
-        return Estimate.failed(f"layer {rep.layer!r} was captured without labels: pass labels=")
+        return Estimate.failed("label alignment needs labels: pass labels= to extract()")
     if len(rep.labels.unique()) < 2:
         return Estimate.failed("all samples have the same label: pass samples of at least two classes")
-    try:
-        return cka_estimate(rep.x, one_hot(rep.labels), estimator="unbiased")
-    except BadInput as error:
-        return Estimate.failed(str(error))
+    return cka_estimate(rep.x, one_hot(rep.labels), estimator="unbiased")
