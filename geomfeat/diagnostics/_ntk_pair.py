@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -88,7 +88,7 @@ def _same_parameters(pair: SnapshotPair) -> Functional:
     everything = {**f.fixed, **f.theta}
     theta = {name: everything[name] for name in pair.f_initial.theta}
     fixed = {name: value for name, value in everything.items() if name not in theta}
-    return Functional(f.model, theta, fixed, f.dtype, f.device, f.readout)
+    return replace(f, theta=theta, fixed=fixed)
 
 
 def _kernels(f: Functional, inputs: object, projection: Tensor | None) -> dict[str, Tensor]:

@@ -154,20 +154,24 @@ class Functional:
 
     Attributes:
         model: the copy. theta: trainable parameters by name (a shared parameter once). fixed: frozen ones and buffers.
+        uses: where each of them is used: (name in the model, name in theta or fixed), each module once.
         dtype, device: of theta. readout: see `output_matrix`.
     """
 
     model: nn.Module
     theta: dict[str, Tensor]
     fixed: dict[str, Tensor]
+    uses: tuple[tuple[str, str], ...]
     dtype: torch.dtype
     device: torch.device
     readout: Readout | None = None
 
     def __call__(self, theta: Mapping[str, Tensor], inputs: Any) -> Tensor:
         """(n, C) outputs at parameters `theta`."""
+        values = {**self.fixed, **theta}
+        placed = {name: values[source] for name, source in self.uses}
         with differentiable_attention():
-            out = functional_call(self.model, {**self.fixed, **theta}, *_as_call(inputs))
+            out = functional_call(self.model, placed, *_as_call(inputs), tie_weights=False)
         return output_matrix(out, inputs, self.readout)
 
     def inputs(self, inputs: Inputs) -> Any:
@@ -214,7 +218,20 @@ def functional(
                 f"parameter {name!r} holds NaN or infinite values: the checkpoint is damaged or training diverged"
             )
     fixed |= {n: b.detach() for n, b in clone.named_buffers()}
-    return Functional(clone, theta, fixed, dtype, device, readout)
+    return Functional(clone, theta, fixed, _uses(clone), dtype, device, readout)
+
+
+def _uses(model: nn.Module) -> tuple[tuple[str, str], ...]:
+    """Every own tensor of every module (each module once) with the name it goes by in theta or fixed.
+
+    functional_call's own tying swaps a module that has two names twice, and restores the wrong tensor afterwards.
+    """
+    names = {id(t): n for n, t in [*model.named_parameters(), *model.named_buffers()]}
+    return tuple(
+        (f"{path}.{own}" if path else own, names[id(tensor)])
+        for path, module in model.named_modules()
+        for own, tensor in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
+    )
 
 
 def _chosen(params: Any, trainable: list[str]) -> set[str]:
