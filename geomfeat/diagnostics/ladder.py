@@ -124,13 +124,13 @@ def read_off(ladder: Ladder, richness: float, stderr: float, z: float) -> tuple[
     of R with the scatter of the rungs about their line of slope 1.
     """
     good = ladder.rungs[ladder.rungs["converged"].astype(bool)]
-    good = good.iloc[np.argsort(good["richness"].to_numpy(float))]
+    good = good.iloc[np.argsort(np.asarray(good["richness"], float))]
     if len(good) < 2:
         raise BadInput(
             f"only {len(good)} of {len(ladder.rungs)} rungs reached the relative loss {ladder.target_loss:.3g}: "
             "the ladder cannot be read; train longer or ask for a larger loss"
         )
-    r, g = good["richness"].to_numpy(float), np.log10(good["gamma"].to_numpy(float))
+    r, g = np.asarray(good["richness"], float), np.log10(np.asarray(good["gamma"], float))
     at = float(np.interp(richness, r, g)) + min(richness - r[0], 0.0) + max(richness - r[-1], 0.0)
     scatter = float(np.std(r - g, ddof=1))
     half = z * float(np.hypot(stderr, scatter))

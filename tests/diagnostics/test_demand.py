@@ -1,0 +1,206 @@
+"""Demand R: the slow definition, exact scalings, lazy training, and the two methods against each other."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from geomfeat.diagnostics.demand import linearised_task, solve
+from geomfeat.diagnostics.demand_spread import bootstrap, by_probes, spread
+from geomfeat.diagnostics.movement import movement, outputs_and_features
+from geomfeat.errors import BadInput
+from geomfeat.models.functional import functional
+from geomfeat.models.linear import linear
+from geomfeat.models.mlp import mlp
+from geomfeat.numerics import stream
+from geomfeat.regimes.knob import train_at_gamma
+from geomfeat.regimes.objective import centred_one_hot
+from tests.activations import zoo
+from tests.reference import demand as reference
+
+
+def drawn(*shape: int, name: str = "x") -> Tensor:
+    return torch.randn(*shape, generator=stream(0, "test demand", name), dtype=torch.float64)
+
+
+def small() -> tuple[nn.Module, Tensor, Tensor]:
+    return mlp(4, (6, 5), 2, activation="tanh", seed=0), drawn(5, 4), drawn(5, 2, name="change")
+
+
+@pytest.mark.parametrize("method", ["kernel", "products"])
+def test_demand_is_that_of_the_definition(method: str) -> None:
+    model, x, change = small()
+    found = solve(linearised_task(functional(model), x, change, ["fc1", "fc2"], share_left=0.05, method=method))
+    slow = reference.demand(model, x, change, ["fc1", "fc2"], share_left=0.05)
+    assert found.layers == pytest.approx(slow, abs=2e-3)
+    assert found.richness == pytest.approx(np.mean(list(slow.values())), abs=2e-3)
+
+
+@pytest.mark.parametrize("build", zoo.ZOO.values(), ids=list(zoo.ZOO))
+def test_methods_agree_on_every_kind_of_network(build) -> None:
+    model, x = build()
+    f = functional(model)
+    outputs = f(f.theta, f.inputs(x))
+    change = drawn(*outputs.shape, name="change")
+    from geomfeat.activations import hidden_weight_layers
+
+    layers = hidden_weight_layers(model, x)
+    by_kernel = solve(linearised_task(f, x, change, layers, method="kernel"))
+    by_products = solve(linearised_task(f, x, change, layers, method="products"))
+    assert by_kernel.layers
+    assert by_products.layers == pytest.approx(by_kernel.layers, abs=1e-3)
+
+
+def test_three_times_the_change_is_exactly_log10_of_three_more() -> None:
+    model, x, change = small()
+    task = linearised_task(functional(model), x, change, ["fc1", "fc2"])
+    assert solve(replace(task, change=3 * change)).richness - solve(task).richness == pytest.approx(
+        math.log10(3), abs=1e-9
+    )
+
+
+def test_scaling_the_outputs_leaves_demand_as_it_is() -> None:
+    model, x, change = small()
+    f = functional(model)
+    scaled = functional(model, readout=lambda out, inputs: 7.0 * out)
+    a = solve(linearised_task(f, x, change, ["fc1", "fc2"]))
+    b = solve(linearised_task(scaled, x, 7.0 * change, ["fc1", "fc2"]))
+    assert b.layers == pytest.approx(a.layers, abs=1e-9)
+
+
+@pytest.mark.parametrize("depth", [2, 3, 4])
+def test_slope_on_init_scale_is_minus_the_depth(depth: int) -> None:
+    """A homogeneous net of L layers: J ~ s^(L-1), so Dtheta ~ s^-(L-1) and the features' relative demand ~ s^-L."""
+    start = mlp(6, (12,) * (depth - 1), 3, bias=False, seed=0)
+    x, change = drawn(8, 6), drawn(8, 3, name="change")
+    layers = [f"fc{i}" for i in range(1, depth)]
+
+    def richness(scale: float) -> float:
+        model = copy.deepcopy(start)
+        with torch.no_grad():
+            for p in model.parameters():
+                p *= scale
+        return solve(linearised_task(functional(model), x, change, layers)).richness
+
+    assert (richness(2.0) - richness(0.5)) / math.log10(4.0) == pytest.approx(-depth, abs=1e-6)
+
+
+def test_slope_on_width_is_minus_a_half_in_ntk_parameterization() -> None:
+    x, change = drawn(12, 10), drawn(12, 2, name="change")
+
+    def richness(width: int) -> float:
+        nets = [mlp(10, (width, width), 2, parameterization="ntk", seed=s) for s in range(4)]
+        return float(np.mean([solve(linearised_task(functional(n), x, change, ["fc1", "fc2"])).richness for n in nets]))
+
+    assert (richness(1024) - richness(128)) / math.log10(8) == pytest.approx(-0.5, abs=0.05)
+
+
+def test_a_mode_of_a_linear_net_is_richer_by_its_strength() -> None:
+    """R of one mode is log10 of s / (sigma^2 w) up to a constant: slope 1 in the strength of the mode."""
+    net = linear(8, (64,), 8, seed=0)
+    u, v = drawn(8, 1, name="u"), drawn(8, 1, name="v")
+    x = torch.eye(8, dtype=torch.float64)
+
+    def richness(strength: float) -> float:
+        change = strength * x @ (v / v.norm()) @ (u / u.norm()).mT
+        layer = next(n for n, m in net.named_modules() if isinstance(m, nn.Linear))
+        return solve(linearised_task(functional(net), x, change, [layer])).richness
+
+    assert richness(10.0) - richness(0.1) == pytest.approx(2.0, abs=1e-6)
+
+
+def digits(n: int) -> tuple[Tensor, Tensor]:
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    order = torch.randperm(len(data.data), generator=stream(0, "digits"))[:n].numpy()
+    x = torch.tensor(data.data[order] / 16, dtype=torch.float32)
+    return x - x.mean(0), torch.tensor(data.target[order])
+
+
+def test_in_lazy_training_features_move_as_far_as_demanded() -> None:
+    """All training inputs as probes, the target as the goal, stopped at the network's own training loss: M = R."""
+    x, y = digits(120)
+    start, gamma = mlp(64, (128, 128), 10, seed=0), 0.01
+    trained = train_at_gamma(start, x, y, gamma=gamma, target_loss=0.05, momentum=0.0, dtype=torch.float64)
+    f, end = functional(start), functional(trained.model)
+    wanted = gamma * centred_one_hot(y, 10, torch.float64)
+    layers = ["fc1", "fc2"]
+    found = solve(linearised_task(f, x, wanted, layers, share_left=trained.train_loss))
+    moved = movement(outputs_and_features(f, x, layers)[1], outputs_and_features(end, x, layers)[1])
+    assert found.richness < -0.6
+    assert np.mean(list(moved.values())) == pytest.approx(found.richness, abs=0.02)
+    assert moved == pytest.approx(dict(found.layers), abs=0.03)
+
+
+def test_weights_are_repetitions() -> None:
+    model, x, change = small()
+    weights = torch.tensor([2.0, 0.0, 1.0, 1.0, 3.0], dtype=torch.float64)
+    rows = torch.repeat_interleave(torch.arange(5), weights.long())
+    layers = ["fc1", "fc2"]
+    for method in ("kernel", "products"):
+        task = linearised_task(functional(model), x, change, layers, method=method)
+        repeated = linearised_task(functional(model), x[rows], change[rows], layers, method=method)
+        assert solve(task, weights).layers == pytest.approx(solve(repeated).layers, abs=1e-6)
+
+
+def test_projected_outputs_agree_while_they_are_few_beside_the_units() -> None:
+    model, x, change = mlp(16, (64, 64), 20, seed=0), drawn(12, 16), drawn(12, 20, name="change")
+    f, layers = functional(model), ["fc1", "fc2"]
+    full = solve(linearised_task(f, x, change, layers)).richness
+    draws = [solve(linearised_task(f, x, change, layers, projections=8, seed=s)).richness for s in range(8)]
+    assert np.mean(draws) == pytest.approx(full, abs=0.05)
+
+
+def test_projecting_on_all_outputs_changes_nothing() -> None:
+    model, x, change = small()
+    f = functional(model)
+    assert solve(linearised_task(f, x, change, ["fc1"], projections=2)).richness == pytest.approx(
+        solve(linearised_task(f, x, change, ["fc1"])).richness, abs=1e-9
+    )
+
+
+def test_a_frozen_layer_cannot_move_and_does_not_enter_the_mean() -> None:
+    model, x, change = small()
+    for p in model.get_submodule("fc1").parameters():
+        p.requires_grad_(False)
+    found = solve(linearised_task(functional(model), x, change, ["fc1", "fc2"]))
+    assert found.layers["fc1"] == -math.inf
+    assert found.richness == found.layers["fc2"]
+
+
+def test_resamples_do_not_depend_on_how_many_there_are() -> None:
+    model, x, change = small()
+    task = linearised_task(functional(model), x, change, ["fc1"])
+    few, many = bootstrap(task, 3, seed=1), bootstrap(task, 6, seed=1)
+    assert few["richness"].tolist() == many["richness"].tolist()[:3]
+    assert spread(many)["richness"] > 0
+    assert np.isnan(spread(few.iloc[:1])["richness"])
+
+
+def test_more_probes_ask_for_more() -> None:
+    x, y = digits(80)
+    model = mlp(64, (64,), 10, seed=0)
+    task = linearised_task(functional(model), x, centred_one_hot(y, 10), ["fc1"])
+    curve = by_probes(task, solve(task).richness, seed=0)
+    assert curve["n_probes"].tolist() == [20, 40, 80]
+    assert (np.diff(curve["richness"]) > 0).all()
+
+
+def test_bad_tasks_are_refused() -> None:
+    model, x, change = small()
+    f = functional(model)
+    with pytest.raises(BadInput, match="layers is empty"):
+        linearised_task(f, x, change, [])
+    with pytest.raises(BadInput, match=r"change must be \(n, C\) with n = 5"):
+        linearised_task(f, x, change[:3], ["fc1"])
+    with pytest.raises(BadInput, match="method='fast'"):
+        linearised_task(f, x, change, ["fc1"], method="fast")
+    with pytest.raises(BadInput, match="projections must be at least 1"):
+        linearised_task(f, x, change, ["fc1"], projections=0)
