@@ -48,7 +48,10 @@ class Block:
         site = self.sites.get(key)
         if site is None:
             return None
-        features = site.features(tensor, self._mask)
+        try:
+            features = site.features(tensor, self._mask)
+        except BadInput as problem:
+            raise BadInput(f"layer {key!r}: {problem}") from problem
         if site.tokens is not None:
             valid = site.valid(tensor, self._mask)
             if not self.padded:

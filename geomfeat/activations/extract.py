@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -13,14 +14,16 @@ from geomfeat.activations.firing import fired_layers, hidden_weight_layers, home
 from geomfeat.activations.hooks import Calls
 from geomfeat.activations.job import Job
 from geomfeat.activations.meta import representation
-from geomfeat.activations.reduce import Reduction
-from geomfeat.activations.select import Patterns, is_kind, select_layers
+from geomfeat.activations.reduce import Reduction, check_reduction
+from geomfeat.activations.select import Patterns, as_list, is_kind, select_layers
 from geomfeat.activations.sites import Wish, find_sites
 from geomfeat.activations.untouched import evaluating
 from geomfeat.errors import BadInput, LayerDidNotFire
 from geomfeat.models.functional import Inputs, Readout, as_inputs, n_samples
 from geomfeat.numerics import as_tensor
 from geomfeat.types import Representation
+
+_log = logging.getLogger(__name__)
 
 
 def extract(
@@ -76,10 +79,13 @@ def extract(
     """
     if batch_size < 1:
         raise BadInput(f"batch_size={batch_size} must be at least 1")
+    if project is not None and project < 1:
+        raise BadInput(f"project={project} must be at least 1, or None for no projection")
     inputs = as_inputs(inputs)
     labels = _checked_labels(labels, n_samples(inputs))
     model = placed(model, device)
     mask = _checked_mask(mask, inputs)
+    check_reduction(reduce, mask)
     wish = Wish(reduce, project, seed, io, calls)
     names, named = _chosen(model, inputs, layers, readout)
     with evaluating(model, home(model)[0], seed), torch.no_grad():
@@ -101,7 +107,7 @@ def extract(
 
 def _chosen(model: nn.Module, inputs: Any, layers: Patterns, readout: Readout | None) -> tuple[list[str], set[str]]:
     """Names of the layers to record, and those among them that were asked for by more than a kind."""
-    patterns = [layers] if isinstance(layers, str) or callable(layers) else list(layers)
+    patterns = as_list(layers)
     if not patterns:
         raise BadInput("layers is empty: name some, or '*' for all")
     kinds, named = [p for p in patterns if is_kind(p)], [p for p in patterns if not is_kind(p)]
@@ -111,6 +117,8 @@ def _chosen(model: nn.Module, inputs: Any, layers: Patterns, readout: Readout | 
         fired = fired_layers(model, inputs)
         rest = [k for k in kinds if k != "weights"]
         by_kind = select_layers(model, rest, fired=fired) if rest else []
+        for name in sorted(set(select_layers(model, rest)) - set(by_kind)) if rest else []:
+            _log.info("layer %r is not called in a forward pass: left out", name)
         if "weights" in kinds:
             by_kind += hidden_weight_layers(model, inputs, readout=readout)
     names = select_layers(model, [*by_name, *by_kind]) if by_name or by_kind else []

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import ExitStack
 from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from geomfeat.activations.hooks import recording, tensors_by_path
 from geomfeat.activations.select import has_weight_matrix, modules_by_name, split_key
-from geomfeat.activations.untouched import evaluating
+from geomfeat.activations.untouched import evaluating, with_gradients
 from geomfeat.models.functional import (
     Inputs,
     Readout,
@@ -103,11 +102,10 @@ def hidden_weight_layers(
     names = [n for n in fired_layers(model, probe) if has_weight_matrix(modules_by_name(model)[n])]
     if not names:
         return []
-    weights = {n: p.detach().requires_grad_(p.is_floating_point()) for n, p in model.named_parameters()}
     # cuDNN's recurrent layers have no backward pass in evaluation mode.
-    with evaluating(model, where), torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
+    with evaluating(model, where), with_gradients(model), torch.backends.cudnn.flags(enabled=False):
         with _attached(model, names, "input") as given, _attached(model, names, "output") as made:
-            output = _with_weights(model, weights, probe)
+            output = call(model, probe)
         matrix = output_matrix(output, probe, readout)
         raw = [*tensors_by_path(output).values(), matrix]
         first = _first_of_each(names, made)
@@ -118,12 +116,6 @@ def hidden_weight_layers(
 def _attached(model: nn.Module, names: list[str], io: Literal["input", "output"]) -> Any:
     # The tensors themselves, not copies: a copy is no part of the graph between a layer and the output.
     return recording(model, names, io=io, detach=False, transform=lambda _key, tensor: tensor)
-
-
-def _with_weights(model: nn.Module, weights: dict[str, Tensor], inputs: Any) -> Any:
-    if isinstance(inputs, Mapping):
-        return functional_call(model, weights, (), dict(inputs))
-    return functional_call(model, weights, inputs if isinstance(inputs, tuple) else (inputs,))
 
 
 def _first_of_each(names: Iterable[str], made: dict[str, Tensor]) -> dict[str, str]:

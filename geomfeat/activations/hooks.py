@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from geomfeat.activations.select import Patterns, modules_by_name, select_layers, split_key
-from geomfeat.activations.untouched import eager, same_mode
+from geomfeat.activations.untouched import eager, same_mode, unfused_attention
 from geomfeat.errors import BadInput
 from geomfeat.models.functional import unwrapped
 
@@ -121,7 +121,8 @@ def recording(
             the transformed function then).
 
     After the block, also after an error: no hook is left and every submodule's `.training` is as before. The recording
-    itself touches neither buffers nor random state. Modules run eagerly inside, also compiled ones.
+    itself touches neither buffers nor random state. Inside, modules run eagerly, also compiled ones, and transformer
+    layers without torch's fused fast path, which would pass the hooks by.
 
     Raises LayerNotFound, or BadInput for a TorchScript model.
 
@@ -146,6 +147,7 @@ def recording(
     with ExitStack() as stack:
         stack.enter_context(same_mode(model))
         stack.enter_context(eager(model))
+        stack.enter_context(unfused_attention())
         restart = model.register_forward_pre_hook(lambda *_: recorder.restart(), prepend=True)
         stack.callback(restart.remove)
         for name, wants in wanted.items():

@@ -54,7 +54,27 @@ def reduce(tensor: Tensor, how: Reduction = "flatten", *, mask: Tensor | None = 
     if name in ("mean", "max", "adaptive"):
         return _over_space(tensor, name, number, mask)
     tokens = tensor.reshape(*tensor.shape[:2], -1)
-    return _over_tokens(tokens, name, number, _valid(tokens, mask))
+    valid = _valid(tokens, mask)
+    check_reduction(how, valid)
+    return _over_tokens(tokens, name, number, valid)
+
+
+def check_reduction(how: Reduction, mask: Tensor | None = None) -> None:
+    """BadInput for an unknown reduction, or where it needs a token that the mask (n, tokens) calls padding."""
+    if callable(how):
+        return
+    name, i = _parsed(how)
+    if mask is None or name not in ("cls", "last", "token_mean", "token_all", "token"):
+        return
+    empty = (~mask.any(1)).nonzero().flatten().tolist()
+    if empty:
+        raise BadInput(f"mask leaves no valid token in sample(s) {empty[:5]}: drop these samples")
+    if name == "token" and -mask.shape[1] <= i < mask.shape[1]:
+        padded = (~mask[:, i]).nonzero().flatten().tolist()
+        if padded:
+            raise BadInput(
+                f"reduce='token({i})' is padding in sample(s) {padded[:5]}: use 'last', 'cls' or 'token_mean'"
+            )
 
 
 def dense(tensor: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
@@ -115,9 +135,6 @@ def _valid(tokens: Tensor, mask: Tensor | None) -> Tensor:
             f"mask has shape {tuple(mask.shape)}, but the layer has {tuple(tokens.shape[:2])} (samples, tokens): "
             "pass the mask of these tokens, or reduce='flatten'"
         )
-    empty = (~mask.any(1)).nonzero().flatten().tolist()
-    if empty:
-        raise BadInput(f"mask leaves no valid token in sample(s) {empty[:5]}: drop these samples")
     return mask
 
 
@@ -136,9 +153,6 @@ def _over_tokens(tokens: Tensor, name: str, i: int, valid: Tensor) -> Tensor:
         return tokens[rows, length - 1 - valid.flip(1).int().argmax(1)]
     if not -length <= i < length:
         raise BadInput(f"reduce='token({i})', but the layer has {length} tokens")
-    padded = (~valid[:, i]).nonzero().flatten().tolist()
-    if padded:
-        raise BadInput(f"reduce='token({i})' is padding in sample(s) {padded[:5]}: use 'last', 'cls' or 'token_mean'")
     return tokens[:, i]
 
 

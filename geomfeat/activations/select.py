@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from torch import nn
 
@@ -78,7 +78,7 @@ def select_layers(model: nn.Module, patterns: Patterns, *, fired: Sequence[str] 
     ['0', '1', '2']
     """
     modules = modules_by_name(model)
-    listed = [patterns] if isinstance(patterns, str) or callable(patterns) else list(patterns)
+    listed = as_list(patterns)
     chosen: set[str] = set()
     for pattern in listed:
         found = _matching(pattern, modules, model)
@@ -89,6 +89,15 @@ def select_layers(model: nn.Module, patterns: Patterns, *, fired: Sequence[str] 
         chosen.update(found)
     order = {name: i for i, name in enumerate(["", *modules])}
     return sorted(chosen, key=lambda key: (order[module_name(key)], split_key(key)[1] or 0, split_key(key)[2]))
+
+
+def as_list(patterns: Patterns) -> list[Pattern]:
+    """One pattern or several, as a list; BadInput for anything else."""
+    if isinstance(patterns, str) or callable(patterns):
+        return [patterns]
+    if not isinstance(patterns, Iterable):
+        raise BadInput(f"layers must be a pattern or a list of patterns, got {patterns!r}")
+    return list(patterns)
 
 
 def is_kind(pattern: Pattern) -> bool:

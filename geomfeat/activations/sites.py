@@ -85,16 +85,19 @@ def find_sites(
         if not any(key == name or module_name(key) == name for key in three):
             if name in named:
                 raise LayerDidNotFire(did_not_fire(name))
-            _log.info("layer %r is not called in a forward pass: left out", name)
+            _log.info("layer %r returns no tensor: left out", name)
     sites = {}
     rows = torch.arange(3) % n_samples(inputs)
     for key, tensor in three.items():
         try:
-            sites[key] = _site(key, two.get(key), tensor, None if mask is None else mask[rows], wish)
+            site, reduced = _site(key, two.get(key), tensor, None if mask is None else mask[rows], wish)
         except BadInput as problem:
             if key in named or module_name(key) in named:
                 raise BadInput(f"layer {key!r}: {problem}") from problem
             _log.info("layer %r is left out: %s", key, problem)
+            continue
+        require_finite(reduced, f"layer {key!r}")
+        sites[key] = site
     return sites
 
 
@@ -114,17 +117,17 @@ def _probe(model: nn.Module, inputs: Any, names: Sequence[str], wish: Wish, k: i
     return seen
 
 
-def _site(key: str, two: Tensor | None, three: Tensor, mask: Tensor | None, wish: Wish) -> Site:
+def _site(key: str, two: Tensor | None, three: Tensor, mask: Tensor | None, wish: Wish) -> tuple[Site, Tensor]:
     axis = _sample_axis(two, three)
     tensor, mask = _sample_first(three, axis, mask)
     tokens = tensor.shape[1] if tensor.ndim > 2 and wish.reduce == "token_all" else None
-    reduced = require_finite(reduce(tensor, wish.reduce, mask=mask), "its features")
+    reduced = reduce(tensor, wish.reduce, mask=mask)
     k = wish.project if wish.project is not None and wish.project < reduced.shape[1] else None
     matrix = None if k is None else projection_matrix(reduced.shape[1], k, key, wish.seed)
     width = reduced.shape[1] if k is None else k
     if width == 0:
         raise BadInput(f"it has no features (shape {tuple(three.shape)})")
-    return Site(key, axis, tuple(tensor.shape[1:]), width, tokens, reduced.dtype, wish, matrix)
+    return Site(key, axis, tuple(tensor.shape[1:]), width, tokens, reduced.dtype, wish, matrix), reduced
 
 
 def _sample_axis(two: Tensor | None, three: Tensor) -> int:

@@ -44,6 +44,23 @@ def _same(a: Tensor, b: Tensor) -> bool:
 
 
 @contextmanager
+def with_gradients(model: nn.Module) -> Iterator[None]:
+    """Every floating parameter asks for gradients, then only those that did; `.grad` is not touched.
+
+    Not `functional_call`, which leaves shared modules with the tensors it was given (torch 2.13).
+    """
+    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    try:
+        for parameter, _ in flags:
+            parameter.requires_grad_(parameter.is_floating_point())
+        with torch.enable_grad():
+            yield
+    finally:
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
+
+
+@contextmanager
 def eager(model: nn.Module) -> Iterator[None]:
     """Compiled parts run their eager code, which hooks can see; nothing is done (or imported) where there are none."""
     with ExitStack() as stack:
