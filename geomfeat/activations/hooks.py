@@ -33,24 +33,25 @@ def tensors_by_path(value: Any) -> dict[str, Tensor]:
     >>> list(tensors_by_path((torch.ones(1), (torch.ones(1), None))))
     ['[0]', '[1][0]']
     """
-    found = dict(_walk(value, ""))
+    found = dict(leaves_by_path(value))
     return {"": next(iter(found.values()))} if len(found) == 1 else found
 
 
-def _walk(value: Any, path: str) -> Iterator[tuple[str, Tensor]]:
+def leaves_by_path(value: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
+    """(path, tensor) of every tensor of a nested value, in order; a single one has its path too."""
     if isinstance(value, Tensor):
         yield path, value
     elif isinstance(value, PackedSequence):
         yield path, pad_packed_sequence(value, batch_first=True)[0]
     elif isinstance(value, Mapping):
         for key, inner in value.items():
-            yield from _walk(inner, f"{path}[{key}]")
+            yield from leaves_by_path(inner, f"{path}[{key}]")
     elif isinstance(value, tuple | list):
         for i, inner in enumerate(value):
-            yield from _walk(inner, f"{path}[{i}]")
+            yield from leaves_by_path(inner, f"{path}[{i}]")
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         for f in dataclasses.fields(value):
-            yield from _walk(getattr(value, f.name), f"{path}[{f.name}]")
+            yield from leaves_by_path(getattr(value, f.name), f"{path}[{f.name}]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +84,7 @@ class _Recorder:
             if isinstance(calls, int) and calls != call:
                 continue
             prefix = name if calls == "last" else f"{name}@{call}"
-            found = tensors_by_path(value) if not want.path else dict(_walk(value, ""))
+            found = tensors_by_path(value) if not want.path else dict(leaves_by_path(value))
             for path, tensor in found.items():
                 if want.path in ("", path):
                     self.keep(prefix + path, tensor)

@@ -52,7 +52,7 @@ def save_npz(path: str | os.PathLike[str], reps: Mapping[str, Representation]) -
 def load_npz(path: str | os.PathLike[str]) -> dict[str, Representation]:
     """The representations of a file that `save_npz` wrote. BadInput for one that is damaged, or of another kind."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             if "index" not in file:
                 raise BadInput(f"{path} was not written by save_npz: it holds {sorted(file)[:5]}, but no 'index'")
             return {entry["key"]: _one(file, entry) for entry in json.loads(str(file["index"]))}

@@ -23,7 +23,7 @@ from geomfeat.errors import BadInput, OutputExists, near
 from geomfeat.types import Representation
 
 _DONE, _PROGRESS, _FACTS = "done.json", "progress.json", "facts.json"
-_ROOT = "%"  # the folder of the layer "", the model itself; quote() never makes it
+_ROOT = "%"  # the folder of the layer "", the model itself; _safe() never makes it
 
 
 class ActivationStore:
@@ -52,11 +52,11 @@ class ActivationStore:
     @property
     def root(self) -> Path:
         """The checkpoint's folder."""
-        return self.path / quote(self.checkpoint, safe=" ")
+        return self.path / _safe(self.checkpoint)
 
     def folder(self, layer: str) -> Path:
         """Where a layer lies."""
-        return self.root / (quote(layer, safe="._-[]@") if layer else _ROOT)
+        return self.root / (_safe(layer) if layer else _ROOT)
 
     def layers(self) -> list[str]:
         """Names of the layers that are complete, in alphabetical order."""
@@ -103,7 +103,10 @@ class ActivationStore:
         Blocks are held until the end is known, so that the array has its final size: stream big layers by `extract`.
         Nothing happens if the layer is there already with the same shape and settings.
         """
-        rows = np.concatenate([np.atleast_2d(np.asarray(block)) for block in row_blocks])
+        blocks = [np.atleast_2d(np.asarray(block)) for block in row_blocks]
+        if not blocks or not sum(map(len, blocks)):
+            raise BadInput(f"layer {layer!r} has no rows to write")
+        rows = np.concatenate(blocks)
         per_block = max(1, min(len(rows), 2**26 // max(1, rows[:1].nbytes)))
         writer = self.writer(layer, (rows.shape[0], rows.shape[1]), str(rows.dtype), per_block, settings or {})
         for k in writer.missing():
@@ -207,6 +210,11 @@ class LayerWriter:
         _write_json(self.folder / _DONE, self.plan)
         (self.folder / _PROGRESS).unlink()
         self.done = True
+
+
+def _safe(name: str) -> str:
+    quoted = quote(name, safe="._-[]@ ")
+    return quoted if quoted.strip(".") else quoted.replace(".", "%2E")
 
 
 def _sha256(block: np.ndarray) -> str:

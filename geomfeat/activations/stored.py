@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from geomfeat.activations.block import columns
-from geomfeat.activations.hooks import tensors_by_path
+from geomfeat.activations.hooks import leaves_by_path
 from geomfeat.activations.job import Job
 from geomfeat.activations.meta import representation, settings_of
 from geomfeat.activations.store import ActivationStore, LayerWriter
@@ -107,7 +107,7 @@ def fingerprint(value: Any) -> str:
     False
     """
     digest = hashlib.sha256()
-    for name, tensor in tensors_by_path(value).items():
+    for name, tensor in leaves_by_path(value):
         digest.update(f"{type(value).__name__}{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         rows = tensor.detach().reshape(max(1, len(tensor) if tensor.ndim else 1), -1)
         for part in rows.split(max(1, BLOCK_BYTES // max(1, rows[:1].nbytes))):

@@ -1,0 +1,58 @@
+"""Representations in an .npz file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from geomfeat.activations import extract, load_npz, save_npz
+from geomfeat.errors import BadInput
+from geomfeat.types import Representation
+from tests.activations.zoo import lstm
+
+
+def test_what_goes_in_comes_out(tmp_path: Path) -> None:
+    model, x = lstm()
+    reps = dict(extract(model, x, labels=torch.arange(6), with_outputs=True, progress=False))
+    reps["a/b c"] = Representation(torch.ones(2, 3, dtype=torch.float64), layer="other", meta={"f": len})
+    file = save_npz(tmp_path / "deep" / "reps", reps)
+    assert file == tmp_path / "deep" / "reps.npz"
+    again = load_npz(file)
+    assert list(again) == list(reps)
+    for key, rep in reps.items():
+        assert torch.equal(again[key].x, rep.x)
+        assert again[key].x.dtype == rep.x.dtype
+        assert again[key].layer == rep.layer
+        for field in ("labels", "outputs"):
+            mine, theirs = getattr(again[key], field), getattr(rep, field)
+            assert (mine is None and theirs is None) or torch.equal(mine, theirs)
+    assert again["rnn[0]"].meta["shape"] == [5, 4]
+    assert again["a/b c"].meta == {"f": str(len)}
+    assert [p.name for p in file.parent.iterdir()] == ["reps.npz"]
+
+
+@pytest.mark.parametrize("keep", [0, 10, 0.5, 0.99])
+def test_truncated_files_are_told(tmp_path: Path, keep: float) -> None:
+    file = save_npz(tmp_path / "x.npz", {"fc": Representation(torch.randn(20, 30), layer="fc")})
+    data = file.read_bytes()
+    file.write_bytes(data[: int(keep if keep >= 1 else keep * len(data))])
+    with pytest.raises(BadInput, match=r"x\.npz is damaged or truncated.*save_npz"):
+        load_npz(file)
+
+
+def test_other_files_are_told(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="there is no file"):
+        load_npz(tmp_path / "none.npz")
+    np.savez(tmp_path / "other.npz", x=np.ones(3))
+    with pytest.raises(BadInput, match=r"not written by save_npz: it holds \['x'\]"):
+        load_npz(tmp_path / "other.npz")
+    np.save(tmp_path / "one.npy", np.ones(3))
+    with pytest.raises(BadInput, match=r"not written by save_npz|damaged"):
+        load_npz(tmp_path / "one.npy")
+    pickled = np.empty(1, dtype=object)
+    np.savez(tmp_path / "pickled.npz", index=pickled)
+    with pytest.raises(BadInput, match="damaged"):
+        load_npz(tmp_path / "pickled.npz")

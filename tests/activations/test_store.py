@@ -1,0 +1,246 @@
+"""The store: written once, resumed block by block, and damage is noticed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import zarr
+from hypothesis import given, settings
+
+from geomfeat.activations import ActivationStore
+from geomfeat.errors import BadInput, OutputExists
+
+
+def rows(n: int = 10, d: int = 3, dtype: str = "float32") -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((n, d)).astype(dtype)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ActivationStore:
+    return ActivationStore(tmp_path / "store")
+
+
+def begun(store: ActivationStore, x: np.ndarray, blocks: list[int], settings: Any = None) -> None:
+    """Write some blocks of three rows of layer "fc" and stop."""
+    writer = store.writer("fc", x.shape, str(x.dtype), 3, settings or {"reduce": "mean"})
+    for k in blocks:
+        writer.put(k, x[writer.rows(k)])
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    n=st.integers(1, 40),
+    size=st.integers(1, 15),
+    dtype=st.sampled_from(["float32", "float64"]),
+    start=st.integers(0, 45),
+    length=st.integers(0, 45),
+)
+def test_any_slice_of_rows_comes_back(
+    tmp_path_factory: pytest.TempPathFactory, n: int, size: int, dtype: str, start: int, length: int
+) -> None:
+    store, x = ActivationStore(tmp_path_factory.mktemp("store")), rows(n, 4, dtype)
+    writer = store.writer("fc", x.shape, dtype, size, {})
+    for k in reversed(writer.missing()):
+        writer.put(k, x[writer.rows(k)])
+    writer.finish()
+    window = slice(start, start + length)
+    assert np.array_equal(store.read("fc", window), x[window])
+    assert np.array_equal(store.read("fc"), x)
+    assert store.read("fc").dtype == dtype
+
+
+@pytest.mark.parametrize("layer", ["", "fc", "a.0[1][x]@2", "sp ace/slash", "ünï", "..", "outputs"])
+def test_layer_names_of_all_kinds_are_kept_apart(store: ActivationStore, layer: str) -> None:
+    store.write("other", [rows(4)])
+    store.write(layer, [rows(5), rows(2)])
+    assert sorted(store.layers()) == sorted(["other", layer])
+    assert store.read(layer).shape == (7, 3)
+    assert store.folder(layer).parent == store.root
+
+
+def test_checkpoints_are_kept_apart(tmp_path: Path) -> None:
+    for i, checkpoint in enumerate(["init", 100, "a/b"]):
+        ActivationStore(tmp_path, checkpoint).write("fc", [rows() + i])
+    for i, checkpoint in enumerate(["init", 100, "a/b"]):
+        assert np.array_equal(ActivationStore(tmp_path, checkpoint).read("fc"), rows() + i)
+    assert ActivationStore(tmp_path, "trained").layers() == []
+
+
+def test_any_zarr_reader_opens_it_and_blocks_are_shards(store: ActivationStore) -> None:
+    x = rows(1000, 5)
+    writer = store.writer("fc", x.shape, "float32", 512, {})
+    for k in writer.missing():
+        writer.put(k, x[writer.rows(k)])
+    writer.finish()
+    array = zarr.open_array(str(store.folder("fc")), mode="r")
+    assert array.metadata.zarr_format == 3
+    assert array.shards == (512, 5)
+    assert array.chunks == (256, 5)
+    assert np.array_equal(array[:], x)
+
+
+def test_a_layer_is_done_only_when_every_block_is_there(store: ActivationStore) -> None:
+    x = rows()
+    begun(store, x, [2, 0])
+    assert not store.is_done("fc")
+    assert store.layers() == []
+    writer = store.writer("fc", x.shape, "float32", 7, {"reduce": "mean"})
+    assert writer.rows_per_block == 3  # what it was begun with
+    assert writer.missing() == [1, 3]
+    with pytest.raises(BadInput, match=r"lacks blocks \[1, 3\]"):
+        writer.finish()
+    with pytest.raises(BadInput, match="is not complete: run the same extraction again"):
+        store.read("fc")
+    for k in writer.missing():
+        writer.put(k, x[writer.rows(k)])
+    writer.finish()
+    writer.finish()
+    assert store.is_done("fc")
+    assert np.array_equal(store.read("fc"), x)
+    assert not list(store.root.rglob("*.tmp"))
+
+
+def test_a_done_layer_is_not_written_again(store: ActivationStore) -> None:
+    store.write("fc", [rows()], {"reduce": "mean"})
+    before = {p: p.stat().st_mtime_ns for p in store.root.rglob("*")}
+    store.write("fc", [rows()], {"reduce": "mean"})
+    assert {p: p.stat().st_mtime_ns for p in store.root.rglob("*")} == before
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_other_settings_are_refused_and_nothing_is_lost(store: ActivationStore, complete: bool) -> None:
+    begun(store, rows(), [0, 1, 2, 3] if complete else [1])
+    if complete:
+        store.write("fc", [rows()], {"reduce": "mean"})
+    before = {p: p.stat().st_mtime_ns for p in store.root.rglob("*")}
+    for shape, dtype, wish, told in [
+        ((10, 3), "float32", {"reduce": "max"}, "reduce is 'mean' there, 'max' now"),
+        ((9, 3), "float32", {"reduce": "mean"}, r"shape is \[10, 3\] there, \[9, 3\] now"),
+        ((10, 3), "float64", {"reduce": "mean"}, "dtype is 'float32' there"),
+        ((10, 3), "float32", {"reduce": "mean", "project": 5}, "project is None there, 5 now"),
+    ]:
+        with pytest.raises(OutputExists, match=f"{told}.*another store or checkpoint name, or delete"):
+            store.writer("fc", shape, dtype, 3, wish)
+    assert {p: p.stat().st_mtime_ns for p in store.root.rglob("*")} == before
+
+
+def test_a_checkpoint_made_from_something_else_is_refused(store: ActivationStore) -> None:
+    store.claim({"weights": "a", "inputs": "x"})
+    store.claim({"weights": "a", "inputs": "x"})
+    with pytest.raises(OutputExists, match="weights is 'a' there, 'b' now"):
+        store.claim({"weights": "b", "inputs": "x"})
+
+
+def shard(store: ActivationStore) -> Path:
+    return next(p for p in (store.folder("fc") / "c").rglob("*") if p.is_file())
+
+
+def flip_a_byte(store: ActivationStore) -> None:
+    data = bytearray(shard(store).read_bytes())
+    data[5] ^= 1
+    shard(store).write_bytes(bytes(data))
+
+
+def truncate_shard(store: ActivationStore) -> None:
+    shard(store).write_bytes(shard(store).read_bytes()[:20])
+
+
+def delete_shard(store: ActivationStore) -> None:
+    shard(store).unlink()
+
+
+def break_array(store: ActivationStore) -> None:
+    (store.folder("fc") / "zarr.json").write_text('{"zarr_format"')
+
+
+def delete_array(store: ActivationStore) -> None:
+    (store.folder("fc") / "zarr.json").unlink()
+
+
+def other_shape(store: ActivationStore) -> None:
+    shutil.rmtree(store.folder("fc") / "c")
+    (store.folder("fc") / "zarr.json").unlink()
+    zarr.create_array(str(store.folder("fc")), shape=(4, 2), chunks=(4, 2), dtype="float32")
+
+
+def truncate_marker(store: ActivationStore) -> None:
+    (store.folder("fc") / "done.json").write_text('{"layer": "fc", "sha')
+
+
+def wrong_marker(store: ActivationStore) -> None:
+    (store.folder("fc") / "done.json").write_text("[1, 2]")
+
+
+def marker_without_digests(store: ActivationStore) -> None:
+    file = store.folder("fc") / "done.json"
+    plan = json.loads(file.read_text())
+    file.write_text(json.dumps({k: v for k, v in plan.items() if k != "sha256"}))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        flip_a_byte,
+        truncate_shard,
+        delete_shard,
+        break_array,
+        delete_array,
+        other_shape,
+        truncate_marker,
+        wrong_marker,
+        marker_without_digests,
+    ],
+    ids=lambda f: f.__name__,
+)
+def test_damage_names_the_place_and_the_remedy(store: ActivationStore, damage: Any) -> None:
+    store.write("fc", [rows()])
+    damage(store)
+    with pytest.raises(BadInput, match=r"fc.*is damaged or truncated \(.*delete the folder .*fc and extract again"):
+        store.read("fc")
+
+
+def test_damage_in_one_block_leaves_the_others_readable(store: ActivationStore) -> None:
+    x = rows()
+    begun(store, x, [0, 1, 2, 3])
+    store.write("fc", [x], {"reduce": "mean"})
+    victim = store.folder("fc") / "c" / "1" / "0"
+    victim.write_bytes(victim.read_bytes()[:-1] + b"x")
+    assert np.array_equal(store.read("fc", slice(6, 10)), x[6:])
+    with pytest.raises(BadInput, match="damaged"):
+        store.read("fc", slice(5, 6))
+
+
+def test_what_is_not_there_is_named_with_near_names(store: ActivationStore) -> None:
+    with pytest.raises(BadInput, match=r"layer 'fc' in ActivationStore\(.* is not there; complete: none"):
+        store.read("fc")
+    store.write("fc1", [rows()])
+    with pytest.raises(BadInput, match="complete: fc1"):
+        store.read("fc")
+
+
+def test_bad_arguments_are_named(store: ActivationStore, tmp_path: Path) -> None:
+    store.write("fc", [rows()])
+    with pytest.raises(BadInput, match="step 1"):
+        store.read("fc", slice(0, 5, 2))
+    with pytest.raises(BadInput, match=r"block 0 of new must be \(3, 2\), got \(2, 2\)"):
+        store.writer("new", (5, 2), "float32", 3, {}).put(0, rows(2, 2))
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(BadInput, match="must be a folder"):
+        ActivationStore(tmp_path / "file")
+    with pytest.raises(BadInput, match="must be a folder"):
+        ActivationStore(tmp_path, "")
+    with pytest.raises(BadInput, match="no rows"):
+        store.write("empty", [])
+
+
+def test_load_gives_a_representation_with_its_settings(store: ActivationStore) -> None:
+    store.write("fc", [rows()], {"reduce": "mean", "shape": (3, 4)})
+    rep = store.load("fc", slice(2, 5))
+    assert (rep.n, rep.d, rep.layer) == (3, 3, "fc")
+    assert rep.meta == store.settings("fc") == {"reduce": "mean", "shape": [3, 4]}
