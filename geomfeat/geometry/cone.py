@@ -186,9 +186,10 @@ def _one_by_one(problem: ConeProblem) -> tuple[Tensor, Tensor, Tensor]:
     support, multipliers = np.full((len(t_all), width), -1), np.zeros((len(t_all), width))
     residual = t_all.copy()
     for row, (t, y) in enumerate(zip(t_all, y_all, strict=True)):
-        signed = (unit * y[owner, None]).T
+        in_play = np.flatnonzero(y[owner])
+        signed = (unit[in_play] * y[owner[in_play], None]).T
         try:
-            l, _ = nnls(signed, t, maxiter=30 * len(unit))
+            l, _ = nnls(signed, t, maxiter=30 * max(1, len(in_play)))
         except RuntimeError:  # no convergence: this draw keeps the zero answer, which the certificate refuses
             continue
         used = np.flatnonzero(l > 0)[:width]
@@ -197,7 +198,7 @@ def _one_by_one(problem: ConeProblem) -> tuple[Tensor, Tensor, Tensor]:
         residual[row] = v - q @ (q.T @ v)
         if len(used) and np.abs(np.diag(triangle)).min() > 1e-14:
             l[used] = solve_triangular(triangle, q.T @ t)
-        support[row, : len(used)], multipliers[row, : len(used)] = used, l[used]
+        support[row, : len(used)], multipliers[row, : len(used)] = in_play[used], l[used]
     back = [torch.as_tensor(a, device=problem.unit.device) for a in (support, multipliers, residual)]
     return back[0], back[1], back[2]
 

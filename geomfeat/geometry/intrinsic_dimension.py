@@ -3,7 +3,7 @@
 Where the density is even over the range of two neighbours, mu = r2 / r1 follows a Pareto law with exponent d:
 P(mu > m) = m^-d. Two estimators of d from the observed mu:
 
-    "mle":     d = n / sum log mu            (likelihood; standard error d / sqrt(n))
+    "mle":     d = (n - 1) / sum log mu      (likelihood without its bias; standard error d / sqrt(n))
     "linear":  slope through the origin of -log(1 - F(mu)) against log mu, without the largest 10 % of mu
                (the published fit; F(mu_(i)) = i / n)
 """
@@ -20,6 +20,8 @@ from geomfeat.numerics import WORKING, jackknife_stderr
 METHODS = ("mle", "linear")
 # Two distances below this share of the cloud's size are the same point up to rounding.
 SAME_POINT = 1e-14
+# A mean log ratio below this, a dimension above a million, is rounding of equal distances.
+EQUAL_DISTANCES = 1e-6
 MIN_POINTS = 10
 CANDIDATES = 8
 CHUNK_DOUBLES = 2**24
@@ -64,14 +66,14 @@ def two_nn(x: Float[Tensor, "n d"], *, method: str = "mle", discard: float | Non
     size = (different - different.mean(0)).abs().amax()
     apart = near[:, 0] > SAME_POINT * size
     log_mu = torch.log(near[apart, 1] / near[apart, 0])
-    if len(log_mu) < MIN_POINTS or not bool(log_mu.sum() > 0):
+    if len(log_mu) < MIN_POINTS or not bool(log_mu.mean() > EQUAL_DISTANCES):
         raise BadInput(
             f"{len(log_mu)} points with neighbours apart, all at equal distances (a lattice, or rounded values): "
             "TwoNN is not defined; add samples, or use features before rounding"
         )
     duplicates = x.shape[0] - len(log_mu)
     if method == "mle":
-        value = float(len(log_mu) / log_mu.sum())
+        value = float((len(log_mu) - 1) / log_mu.sum())
         return IntrinsicDimension(value, value / len(log_mu) ** 0.5, len(log_mu), duplicates, method)
     share = 0.1 if discard is None else discard
     value = _slope(log_mu, share)

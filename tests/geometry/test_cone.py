@@ -1,0 +1,186 @@
+"""The cone solver against enumeration, independent references, and the laws every projection obeys."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from geomfeat.errors import BadInput
+from geomfeat.geometry import ConeProjections, cone, project_on_cones
+from geomfeat.geometry.active_set import PATIENCE
+from geomfeat.numerics import WORKING
+from tests.geometry.clouds import normal, signs, spheres
+from tests.reference import geometry as reference
+from tests.shared_data import shared
+
+REFERENCES = [
+    "digits_M50_iid", "points_P20_N50_iid", "seg_R0.3_iid", "sph_R0.5_D5_iid", "sph_R0.5_D5_rho0.5_ovr",
+]  # fmt: skip
+
+
+def solve(x: Tensor, t: Tensor, y: Tensor, **options: float) -> ConeProjections:
+    """Projections for (P, M, N) points."""
+    owner = torch.arange(x.shape[0], device=x.device).repeat_interleave(x.shape[1])
+    return project_on_cones(x.reshape(-1, x.shape[2]), owner, t, y, **options)
+
+
+def check_kkt(x: Tensor, t: Tensor, y: Tensor, found: ConeProjections) -> None:
+    """The conditions, from the multipliers, without any code of the solver."""
+    k = x.shape[0] * x.shape[1]
+    for d in range(len(t)):
+        rows = (x * y[d, :, None, None]).reshape(k, -1)
+        l = torch.zeros(k, dtype=WORKING)
+        used = found.support[d] >= 0
+        l[found.support[d][used]] = found.multipliers[d][used]
+        v = t[d] - l @ rows
+        unit = torch.nn.functional.normalize(rows, dim=1)
+        size = t[d].norm()
+        assert (l >= 0).all()
+        assert (unit @ v).max() <= 1e-9 * size
+        assert (unit @ v)[l > 0].abs().max() <= 1e-9 * size if bool((l > 0).any()) else True
+        torch.testing.assert_close(l @ rows, found.projection[d], rtol=0, atol=1e-9 * float(size))
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_squared_norms_equal_the_reference_per_draw(name: str, device: str):
+    data = np.load(shared(f"refs/capacity/{name}.npz"))
+    x, t, y = (torch.as_tensor(data[key], device=device) for key in ("X", "t", "y"))
+    found = solve(x, t, y)
+    assert bool(found.certified.all())
+    torch.testing.assert_close(found.norms2.cpu(), torch.as_tensor(data["p2"]), rtol=1e-8, atol=0)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    n_manifolds=st.integers(1, 4), points=st.integers(1, 2), n=st.integers(1, 5), seed=st.integers(0, 10**6),
+    whole=st.booleans(),
+)  # fmt: skip
+def test_projections_equal_those_by_enumeration(n_manifolds: int, points: int, n: int, seed: int, whole: bool):
+    x = normal(n_manifolds, points, n, seed=seed)
+    x = x.round() if whole else x  # whole numbers: zeros, copies, opposite and collinear points
+    t, y = normal(4, n, seed=seed + 1), signs(4, n_manifolds, seed=seed)
+    found = solve(x, t, y)
+    assert bool(found.certified.all())
+    for d in range(4):
+        rows = (x * y[d, :, None, None]).reshape(-1, n).numpy()
+        expected = reference.cone_projection(rows, t[d].numpy())
+        np.testing.assert_allclose(found.projection[d].numpy(), expected, rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        spheres(5, 20, 30, 0.7, 5), spheres(5, 20, 12, 0.7, 5), normal(1, 40, 10), normal(6, 1, 10), normal(2, 1, 1),
+        normal(30, 1, 8),
+    ],
+    ids=["N > rank", "crowded", "P = 1", "M = 1", "two points on a line", "more points than units"],
+)  # fmt: skip
+def test_kkt_holds_for_every_draw(x: Tensor):
+    t, y = normal(30, x.shape[2], seed=5), signs(30, x.shape[0], seed=5)
+    found = solve(x, t, y)
+    assert bool(found.certified.all())
+    assert (found.norms2.sqrt() <= t.norm(dim=1) * (1 + 1e-12)).all()
+    check_kkt(x, t, y, found)
+
+
+@settings(deadline=None, max_examples=12)
+@given(seed=st.integers(0, 10**6), crowded=st.booleans())
+def test_laws_per_draw(seed: int, crowded: bool):
+    n_manifolds, points, n = 4, 6, 8 if crowded else 30
+    x, t, y = normal(n_manifolds, points, n, seed=seed), normal(6, n, seed=seed + 1), signs(6, n_manifolds, seed=seed)
+    p2 = solve(x, t, y).norms2
+    lengths = torch.exp(5 * normal(n_manifolds, points, 1, seed=seed + 2))
+    q = torch.linalg.qr(normal(n, n, seed=seed + 3))[0]
+    order = torch.randperm(n_manifolds, generator=torch.Generator().manual_seed(seed))
+    mixture = normal(n_manifolds, 3, points, seed=seed + 4).abs() @ x
+    same = {
+        "rescaled points": solve(lengths * x, t, y),
+        "rotation": solve(x @ q, t @ q, y),
+        "manifold order": solve(x[order], t, y[:, order]),
+        "copies": solve(torch.cat([x, x], 1), t, y),
+        "interior points": solve(torch.cat([x, mixture], 1), t, y),
+        "points at the origin": solve(torch.cat([x, torch.zeros_like(x[:, :1])], 1), t, y),
+        "all signs and t flipped": solve(x, -t, -y),
+    }
+    for what, found in same.items():
+        assert bool(found.certified.all()), what
+        torch.testing.assert_close(found.norms2, p2, rtol=1e-9, atol=1e-9, msg=what)
+    more = solve(torch.cat([x, normal(n_manifolds, 1, n, seed=seed + 5)], 1), t, y).norms2
+    assert (more >= p2 - 1e-9).all()
+
+
+@pytest.mark.parametrize("size", [1e-6, 1e-8, 1e-10])
+def test_nearly_dependent_points_are_certified(size: float):
+    """Five near copies of each point, and dimensions that only the jitter fills."""
+    base = torch.cat([spheres(4, 6, 10, 1.0, 4), torch.zeros(4, 6, 4, dtype=WORKING)], 2).repeat_interleave(5, 1)
+    x = base + size * normal(*base.shape, seed=9)
+    found = solve(x, normal(20, 14, seed=3), signs(20, 4))
+    assert bool(found.certified.all())
+    plain = solve(base, normal(20, 14, seed=3), signs(20, 4)).norms2
+    assert (found.norms2 >= plain - 1e-4).all()
+
+
+def test_a_zero_sign_leaves_a_manifold_out():
+    x, t, y = normal(4, 5, 12), normal(10, 12, seed=1), signs(10, 4)
+    y[:, 2] = 0
+    kept = [0, 1, 3]
+    torch.testing.assert_close(solve(x, t, y).norms2, solve(x[kept], t, y[:, kept]).norms2)
+
+
+def test_faces_count_the_independent_points_that_carry_the_projection():
+    # A square cone has four edges, but a point inside it is carried by three at most; interior points carry nothing.
+    x = torch.tensor([[[1.0, 1, 1], [1, -1, 1], [-1, 1, 1], [-1, -1, 1], [0, 0, 1]]], dtype=WORKING)
+    t = torch.tensor([[0.1, 0.2, 3.0], [5.0, 0.3, 1.0], [5.0, 5.0, 0.0], [0.0, 0.1, -9.0]], dtype=WORKING)
+    found = solve(x, t, torch.ones(4, 1, dtype=WORKING))
+    assert found.faces.tolist() == [3, 2, 1, 0]
+    assert found.inside.tolist() == [True, False, False, False]
+
+
+def test_a_second_method_takes_over_where_the_face_is_crowded(monkeypatch: pytest.MonkeyPatch):
+    x, t, y = spheres(10, 50, 24, 2.0, 10), normal(20, 24, seed=2), signs(20, 10)
+    found = solve(x, t, y)
+    monkeypatch.setattr(cone, "PATIENCE", 10**9)
+    patient = solve(x, t, y)
+    assert found.n_fallback > 0 == patient.n_fallback
+    assert PATIENCE < 10**9
+    torch.testing.assert_close(found.norms2, patient.norms2, rtol=1e-9, atol=0)
+
+
+def test_what_cannot_be_certified_is_marked_not_hidden():
+    found = solve(normal(3, 4, 9), normal(5, 9, seed=1), signs(5, 3), tol=1e-40)
+    assert not bool(found.certified.any())
+    assert (found.violation < 1e-10).all()
+    assert found.n_fallback == 5
+
+
+def test_points_all_at_the_origin_project_to_nothing():
+    found = solve(torch.zeros(2, 3, 4, dtype=WORKING), normal(5, 4), signs(5, 2))
+    assert found.norms2.tolist() == [0.0] * 5
+    assert found.faces.tolist() == [0] * 5
+
+
+def test_many_draws_in_chunks_equal_one_by_one(monkeypatch: pytest.MonkeyPatch):
+    x, t, y = spheres(4, 8, 20, 1.0, 4), normal(9, 20, seed=2), signs(9, 4)
+    at_once = solve(x, t, y).norms2
+    monkeypatch.setattr(cone, "CHUNK_DOUBLES", 1)
+    torch.testing.assert_close(solve(x, t, y).norms2, at_once)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"t": normal(3, 5)}, "shapes do not fit"),
+        ({"y": signs(4, 2)}, "shapes do not fit"),
+        ({"owner": torch.tensor([0, 1, 7])}, "owner must lie"),
+        ({"points": torch.full((3, 4), torch.nan, dtype=WORKING)}, "points holds 12 NaN"),
+        ({"t": torch.zeros(0, 4, dtype=WORKING)}, "at least one vector"),
+    ],
+)
+def test_bad_input_is_named(change: dict[str, Tensor], message: str):
+    inputs = {"points": normal(3, 4), "owner": torch.tensor([0, 1, 1]), "t": normal(3, 4), "y": signs(3, 2)} | change
+    with pytest.raises(BadInput, match=message):
+        project_on_cones(**inputs)

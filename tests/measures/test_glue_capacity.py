@@ -1,0 +1,54 @@
+"""capacity as a registered measure."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from geomfeat import geometry
+from geomfeat.registry import get
+from geomfeat.types import Representation
+from tests.geometry.clouds import normal, segments, simplices
+
+
+def labelled(x: torch.Tensor) -> Representation:
+    return Representation(x.reshape(-1, x.shape[2]), torch.arange(x.shape[0]).repeat_interleave(x.shape[1]))
+
+
+def test_known_capacities_within_their_errors():
+    found = get("capacity").run(labelled(simplices(10, 4)), n_draws=300)["capacity"]
+    assert abs(found.value - 0.5) < 4 * found.stderr
+    found = get("capacity").run(labelled(segments(10, 1.0)), n_draws=300, seed=1)
+    assert abs(found["capacity"].value - 1.0) < 4 * found["capacity"].stderr
+    assert found["alignment_floor"].value == pytest.approx(math.sqrt(2 / (math.pi * 20)))
+    assert found["alignment_floor"].stderr is None
+
+
+def test_every_quantity_is_the_function_s():
+    rep = labelled(normal(4, 6, 12))
+    found, direct = get("capacity").run(rep, n_draws=60, seed=2), geometry.capacity(rep, n_draws=60, seed=2)
+    for name, estimate in found.items():
+        assert estimate.value == getattr(direct, name)
+
+
+def test_single_points_have_a_capacity_but_no_radius():
+    found = get("capacity").run(labelled(normal(10, 1, 30)), n_draws=200)
+    assert abs(found["capacity"].value - 2) < 4 * found["capacity"].stderr
+    assert "10 of 10 classes have a single point" in found["capacity"].note
+    assert not found["radius"].ok
+    assert "no anchor ever moves" in found["radius"].note
+
+
+def test_classes_that_fill_the_layer_fail_with_the_reason():
+    x = normal(3, 5, 4)
+    found = get("capacity").run(labelled(torch.cat([x, -x], 1)), n_draws=30)
+    assert found["frac_inside"].value == 1.0
+    assert found["capacity"].ok
+    assert all("inside its cone in every draw" in found[q].note for q in ("dimension", "axis_alignment"))
+
+
+def test_bad_options_fail_the_row_with_the_message():
+    found = get("capacity").run(labelled(normal(3, 5, 4)), dichotomies="some")
+    assert all(not e.ok and "dichotomies='some'" in e.note for e in found.values())
