@@ -14,7 +14,7 @@ from geomfeat.activations.untouched import evaluating
 from geomfeat.diagnostics.locate import locate
 from geomfeat.diagnostics.location import Location
 from geomfeat.errors import BadInput
-from geomfeat.models.functional import as_inputs, batches, call, moved, output_matrix
+from geomfeat.models.functional import as_inputs, batches, call, moved, n_samples, output_matrix, take
 from geomfeat.numerics import as_tensor
 from geomfeat.study.measuring import guarded
 from geomfeat.study.subject import INITIAL, TRAINED, Subject
@@ -74,19 +74,22 @@ def accuracy_of(subject: Subject, evaluate: Mapping[str, tuple[Any, Any]] | None
     nothing about the labels of other pictures.
     """
     parts = {"data": (subject.inputs, subject.labels)} if evaluate is None else dict(evaluate)
-    parts = {name: (x, as_tensor(y, f"labels of {name!r}")) for name, (x, y) in parts.items() if y is not None}
+    parts = {
+        name: (as_inputs(x), as_tensor(y, f"labels of {name!r}")) for name, (x, y) in parts.items() if y is not None
+    }
     if not parts or not subject.has_outputs or any(y.ndim != 1 or y.is_floating_point() for _, y in parts.values()):
         return {}
     classes = 1 + max(int(y.max()) for _, y in parts.values())
-    found = {}
     for name, (x, y) in parts.items():
-        outputs = _outputs(subject, x)
-        if outputs.shape[0] != y.shape[0]:
-            raise BadInput(f"evaluate[{name!r}] has {outputs.shape[0]} inputs and {y.shape[0]} labels")
-        if outputs.shape[1] != classes or classes < 2:
-            return {}
-        found[name] = float((outputs.argmax(1) == y.to(outputs.device)).double().mean())
-    return found
+        if n_samples(x) != y.shape[0]:
+            raise BadInput(f"evaluate[{name!r}] has {n_samples(x)} inputs and {y.shape[0]} labels")
+    if classes < 2 or _outputs(subject, take(subject.inputs, slice(0, 1))).shape[1] != classes:
+        return {}
+    return {name: _share_right(_outputs(subject, x), y) for name, (x, y) in parts.items()}
+
+
+def _share_right(outputs: torch.Tensor, labels: torch.Tensor) -> float:
+    return float((outputs.argmax(1) == labels.to(outputs.device)).double().mean())
 
 
 def _outputs(subject: Subject, inputs: Any) -> torch.Tensor:
@@ -94,5 +97,5 @@ def _outputs(subject: Subject, inputs: Any) -> torch.Tensor:
     model = placed(subject.snapshots[TRAINED].model, look.device)
     device, dtype = home(model)
     with evaluating(model, device, look.seed), torch.no_grad():
-        parts = (moved(part, device, dtype) for _, part in batches(as_inputs(inputs), look.batch_size))
+        parts = (moved(part, device, dtype) for _, part in batches(inputs, look.batch_size))
         return torch.cat([output_matrix(call(model, part), part, look.readout) for part in parts])

@@ -79,7 +79,7 @@ def run_study(
 
     Raises BadInput and its kin before any work and before anything is written.
 
-    >>> from geomfeat.models import build
+    >>> from geomfeat.models.architectures import build
     >>> study = run_study(build("mlp", seed=1), torch.randn(30, 64), initial=build("mlp", seed=0), umap=False,
     ...                   measures=["participation_ratio"], location=False, progress=False)
     >>> sorted(set(study.table["at"]))

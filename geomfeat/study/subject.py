@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from geomfeat.activations import extract, hidden_weight_layers
 from geomfeat.activations.select import Patterns
+from geomfeat.data.dataset import as_labels
 from geomfeat.errors import BadInput, CheckpointMismatch
 from geomfeat.models.functional import Inputs, Readout, as_inputs, n_samples, take, unwrapped
 from geomfeat.numerics import resolve_device
@@ -71,7 +72,7 @@ class Subject:
 
     snapshots: dict[str, Snapshot]
     inputs: Any
-    labels: Any
+    labels: Tensor | None
     look: Look
     layers: tuple[str, ...]
     projected: frozenset[str]
@@ -117,18 +118,20 @@ def make_subject(
     CheckpointMismatch where the moments are not of one architecture.
     """
     snapshots = _snapshots(trained, initial, checkpoints)
-    inputs = as_inputs(inputs)
-    n_samples(inputs)
+    inputs, labels = as_inputs(inputs), as_labels(labels, "labels")
+    n = n_samples(inputs)
+    if labels is not None and len(labels) != n:
+        raise BadInput(f"labels has {len(labels)} entries, but there are {n} samples: pass one class per sample")
     model = snapshots[TRAINED].model
     patterns: Patterns = layers
-    if isinstance(layers, str) and layers == "*":
+    if layers in ("*", ["*"], ("*",)):
         patterns = hidden_weight_layers(model, inputs, readout=look.readout, device=look.device)
         if not patterns:
             raise BadInput(
                 "layers='*' stands for hidden layers with weights, and this model has none: name layers, e.g. 'leaf'. "
                 "All of them: geomfeat extract --list"
             )
-    pair = take(inputs, torch.arange(2) % n_samples(inputs))
+    pair = take(inputs, torch.arange(2) % n)
     has_outputs = True
     try:
         probe = look.features(model, pair, patterns, outputs=True)
@@ -193,7 +196,7 @@ def _require_finite_weights(model: nn.Module, at: str) -> None:
             bad = int((~torch.isfinite(tensor)).sum())
             raise BadInput(
                 f"the weights of {at!r} hold {bad} NaN or infinite values in {name!r}: "
-                "the checkpoint is damaged or training diverged; use an earlier one"
+                "the checkpoint is damaged or training diverged; use an earlier one, or leave it out"
             )
 
 

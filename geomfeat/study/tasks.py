@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from geomfeat.diagnostics.pair import SnapshotPair
-from geomfeat.numerics import as_tensor
 from geomfeat.registry import Measure
 from geomfeat.study.alignment import ESTIMATORS, cka_cells
 from geomfeat.study.measuring import facts_of, guarded, measure_layers, measure_network, options_of
@@ -41,6 +40,7 @@ class Features:
     subject: Subject
     progress: bool = False
     _kept: dict[str, dict[str, Representation]] = field(default_factory=dict)
+    _pair: SnapshotPair | None = None
 
     def at(self, at: str) -> dict[str, Representation]:
         """{layer: Representation} of one moment."""
@@ -49,6 +49,21 @@ class Features:
                 del self._kept[old]
             self._kept[at] = self.subject.features(at, self.progress)
         return self._kept[at]
+
+    def pair(self, at: str, seed: int) -> SnapshotPair:
+        """The initial network and that of `at`, as network diagnostics take them; the last one made is kept.
+
+        The diagnostics want features as they are: reduced or projected ones are left to them to extract.
+        """
+        if self._pair is None or self._pair.trained is not self.subject.snapshots[at]:
+            subject, look = self.subject, self.subject.look
+            whole = look.reduce == "flatten" and not subject.projected
+            self._pair = SnapshotPair(
+                subject.snapshots[INITIAL], subject.snapshots[at], subject.inputs, subject.labels, subject.layers, seed,
+                None if look.device is None else str(look.device), look.readout,
+                self.at(INITIAL) if whole else None, self.at(at) if whole else None,
+            )  # fmt: skip
+        return self._pair
 
 
 def tasks_of(subject: Subject, plan: Plan, features: Features, seed: int) -> Iterator[Task]:
@@ -100,13 +115,12 @@ def _change_tasks(subject: Subject, plan: Plan, features: Features, at: str, see
                 return measure_layers(m, features.at(INITIAL)[layer], reps[layer], seed=seed, at=facts["at"])
 
             yield Task(f"{at} {layer} {m.name}", ("change", m.name, m.options, layer), (INITIAL, at), rows)
-    pair = _snapshot_pair(subject, features, at, seed)
     for m in plan.network:
 
         def network_rows(m: Measure = m) -> list[Row]:
             first = next(subject.snapshots[at].model.parameters())
             facts = {"at": CHANGE.format(at), "n": subject.n, "device": str(subject.look.device or first.device.type)}
-            made, seconds, problem = guarded(pair, f"features of {at}")
+            made, seconds, problem = guarded(lambda: features.pair(at, seed), f"features of {at}")
             if problem:
                 return failed_rows(m.quantities, problem, measure=m.name, seconds=seconds, **facts)
             return measure_network(
@@ -114,27 +128,6 @@ def _change_tasks(subject: Subject, plan: Plan, features: Features, at: str, see
             )
 
         yield Task(f"{at} {m.name}", ("network", m.name, m.options, subject.layers), (INITIAL, at), network_rows)
-
-
-def _snapshot_pair(subject: Subject, features: Features, at: str, seed: int) -> Callable[[], SnapshotPair]:
-    made: list[SnapshotPair] = []
-
-    def pair() -> SnapshotPair:
-        if not made:
-            whole = subject.look.reduce == "flatten" and not subject.projected
-            device = subject.look.device
-            made.append(
-                SnapshotPair(
-                    subject.snapshots[INITIAL], subject.snapshots[at], subject.inputs,
-                    None if subject.labels is None else as_tensor(subject.labels, "labels").long(),
-                    subject.layers, seed, None if device is None else str(device), subject.look.readout,
-                    # The diagnostics want features as they are: reduced or projected ones are left to them to extract.
-                    features.at(INITIAL) if whole else None, features.at(at) if whole else None,
-                )
-            )  # fmt: skip
-        return made[0]
-
-    return pair
 
 
 def _cka_task(subject: Subject, features: Features, cka: list[Measure], a: str, b: str, seed: int) -> Task:

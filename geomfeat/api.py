@@ -1,0 +1,91 @@
+"""The notebook surface: one call from a trained network to a table, a location and a page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from geomfeat.activations.select import Patterns
+from geomfeat.models.functional import Inputs, Readout
+from geomfeat.study import Study, run_study
+from geomfeat.types import Snapshot
+
+
+class Results(Study):
+    """A `Study` that can draw itself: `.table`, `.location`, `.arrays`, `.settings`, `.save(dir)`, `.to_html(path)`."""
+
+    def to_html(self, path: str | Path) -> Path:
+        """Write the self-contained page of this study to `path`; returns the path."""
+        return compare_page([self], path)
+
+    def __str__(self) -> str:
+        failed = self.table["ok"].tolist().count(False)
+        told = f"{len(self.table)} numbers of {self.table['measure'].nunique()} measures, {failed} failed"
+        return f"{self.name}: {told}; {self.location or 'not located'}"
+
+
+def analyze(
+    trained: nn.Module | Snapshot,
+    inputs: Inputs,
+    labels: Any = None,
+    *,
+    initial: nn.Module | Snapshot | None = None,
+    layers: Patterns = "*",
+    measures: Sequence[str] | str | None = None,
+    seed: int = 0,
+    device: str | torch.device | None = None,
+    factory: Callable[[], nn.Module] | None = None,
+    ladder: Any = None,
+    checkpoints: Mapping[Any, Any] | None = None,
+    name: str = "model",
+    conditions: Mapping[str, Any] | None = None,
+    reduce: str | Callable[[Tensor], Tensor] = "flatten",
+    project: str | int | None = "auto",
+    batch_size: int = 256,
+    readout: Readout | None = None,
+    location: bool | Mapping[str, Any] = True,
+    umap: bool | str = True,
+    evaluate: Mapping[str, tuple[Any, Any]] | None = None,
+    progress: bool = True,
+    resume: str | Path | None = None,
+) -> Results:
+    """Measure what a network has learned, layer by layer, and locate it between lazy and rich.
+
+    Args:
+        trained: the network after training. initial: before it, if its weights are known; without them `factory`
+            (or each module's own reset) draws fresh ones for the location; what compares with the start is left out.
+        inputs: a few hundred samples, best of the training set; a tensor, tuple or mapping, samples first.
+        labels: (n,) classes, or None. layers, measures: patterns and names; default all hidden layers, all measures.
+        The rest: see `geomfeat.study.run_study`.
+
+    Returns Results: `.table` (one row per number), `.location`, `.to_html(path)`, `.save(dir)`.
+    Raises BadInput, before any work, for what cannot be used.
+
+    >>> from geomfeat.models.architectures import build
+    >>> start, end = build("mlp", seed=0), build("mlp", seed=0)
+    >>> with torch.no_grad(): _ = end[-1].weight.mul_(2)
+    >>> found = analyze(end, torch.randn(30, 64), initial=start, measures="stable_rank", umap=False, progress=False)
+    >>> found.location.tier
+    'initial'
+    """
+    study = run_study(
+        trained, inputs, labels, initial=initial, layers=layers, measures=measures, seed=seed, device=device,
+        factory=factory, ladder=ladder, checkpoints=checkpoints, name=name, conditions=conditions, reduce=reduce,
+        project=project, batch_size=batch_size, readout=readout, location=location, umap=umap, evaluate=evaluate,
+        progress=progress, resume=resume,
+    )  # fmt: skip
+    return Results(study.name, study.table, study.location, study.arrays, study.settings)
+
+
+def compare_page(studies: Study | Sequence[Study], path: str | Path, *, title: str | None = None) -> Path:
+    """One self-contained HTML page of one study, or of several side by side; returns the path.
+
+    Raises BadInput for no studies, or two of one name.
+    """
+    from geomfeat.report.page import write_page  # brings plotly
+
+    return write_page(studies, path, title=title)

@@ -1,0 +1,11 @@
+"""The command line. A user of Python never needs it, and a user of it never needs Python."""
+
+from geomfeat.cli import analyzing, extracting, lookup, pages
+from geomfeat.cli.app import app
+
+__all__ = ["analyzing", "app", "extracting", "lookup", "main", "pages"]
+
+
+def main() -> None:
+    """Entry point of the `geomfeat` console script."""
+    app()

@@ -1,0 +1,104 @@
+"""`geomfeat analyze`: from files to a folder with the page, the table, the location, the arrays and the settings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from geomfeat.cli import options
+from geomfeat.cli.app import app, command
+from geomfeat.cli.folders import PAGE, PARTS, is_finished, numbered_checkpoints
+
+if TYPE_CHECKING:
+    from geomfeat.study import Study
+
+
+@app.command()
+def analyze(
+    model: options.Model,
+    trained: options.Trained,
+    data: options.Data,
+    out: Annotated[Path, typer.Option(help="Folder for the results; an interrupted run goes on there.")],
+    initial: Annotated[Path | None, typer.Option(help="Weights before training, if they are known.")] = None,
+    checkpoints: Annotated[Path | None, typer.Option(help="Folder of weights named with their step.")] = None,
+    layers: options.Layers = None,
+    measures: options.Measures = None,
+    ladder: Annotated[
+        int | None, typer.Option(help="Train N rungs of this architecture at known output scale and read off the own.")
+    ] = None,
+    loss: Annotated[str | None, typer.Option(help="The training loss, if known: mse or cross-entropy.")] = None,
+    device: options.Device = None,
+    seed: options.Seed = 0,
+    n: options.Samples = None,
+    reduce: options.Reduce = "flatten",
+    project: options.Project = "auto",
+    batch_size: options.BatchSize = 256,
+    umap_layer: Annotated[
+        str | None, typer.Option(help="Layer to draw in the plane; default the last; 'none' for no drawing.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the model; default the name of --out.")] = None,
+    force: options.Force = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Measure a trained network layer by layer and locate it between lazy and rich.
+
+    Writes report.html, results.parquet, location.json, arrays.npz and settings.json to --out; parts/ there holds
+    finished parts, from which an interrupted run goes on. Without --initial, fresh weights are drawn by --model.
+    """
+    with command(debug, f"Finished parts are kept in {out / PARTS}: the same command goes on from there."):
+        request: dict[str, Any] = {
+            "name": name or out.resolve().name, "model": model, "trained": trained, "initial": initial,
+            "checkpoints": checkpoints, "data": data, "n": n, "seed": seed, "layers": layers,
+            "measures": None if measures is None else sorted(set(measures)), "ladder": ladder, "loss": loss,
+            "device": device or "cpu", "reduce": reduce, "project": options.projection(project),
+            "umap_layer": umap_layer,
+        }  # fmt: skip
+        study, fresh = analyzed(request, out, batch_size=batch_size, force=force, progress=not quiet)
+        told(study, out, fresh)
+
+
+def analyzed(
+    request: dict[str, Any], out: Path, *, batch_size: int = 256, force: bool = False, progress: bool = True
+) -> tuple[Study, bool]:
+    """The study of a request, in `out`, and whether it was made now (or was there already). See `analyze`.
+
+    Raises BadInput and its kin before anything is written; OutputExists when `out` holds another request's results.
+    """
+    from geomfeat.api import Results
+    from geomfeat.cli.sources import ask, dated
+    from geomfeat.registry import get
+
+    for measure in request["measures"] or ():
+        get(measure)
+    steps = {} if request["checkpoints"] is None else numbered_checkpoints(Path(request["checkpoints"]))
+    dates = dated(request, steps)
+    if is_finished(out, dates, force):
+        return Results.load(out), False
+    study = ask(request, steps, batch_size=batch_size, progress=progress, resume=out / PARTS)
+    study = replace(study, settings={"request": dates, **study.settings})
+    study.save(out)
+    study.to_html(out / PAGE)
+    return study, True
+
+
+def told(study: Study, out: Path, fresh: bool) -> None:
+    """Print what was found, what failed, and where the page is; the page is made again if it is gone."""
+    from geomfeat.api import compare_page
+    from geomfeat.report.tables import location_table
+
+    if not (out / PAGE).is_file():
+        compare_page(study, out / PAGE)
+    typer.echo(location_table(study))
+    failed = study.table.loc[~study.table["ok"]]
+    if len(failed):
+        typer.echo(f"\n{len(failed)} of {len(study.table)} numbers could not be told; the page says why, for example:")
+        first = failed.iloc[0]
+        typer.echo(f"  {first['measure']} ({first['at']} {first['layer']}): {first['note']}".replace(" )", ")"))
+    if study.location is not None:
+        for flag in study.location.flags:
+            typer.echo(f"  note: {flag}")
+    typer.echo(f"\n{'page' if fresh else 'already there, nothing was computed again; page'}: {out / PAGE}")

@@ -1,0 +1,65 @@
+"""The command line: the application, its log, and how errors are told. Nothing heavy is imported here."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+from geomfeat.errors import GeomfeatError
+
+BAD_INPUT, INTERRUPTED = 2, 130
+
+app = typer.Typer(
+    name="geomfeat",
+    help="Measure the geometry of what a neural network has learned, and where it sits between lazy and rich.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+class _OneLine(logging.Formatter):
+    """Level and message; the traceback only where it was asked for."""
+
+    def __init__(self, traceback: bool) -> None:
+        super().__init__("geomfeat: %(levelname)s: %(message)s")
+        self.traceback = traceback
+
+    def formatException(self, ei: object) -> str:
+        return super().formatException(ei) if self.traceback else ""  # type: ignore[arg-type]
+
+    def format(self, record: logging.LogRecord) -> str:
+        record.exc_text = None  # another handler may have cached the traceback
+        return super().format(record).rstrip("\n")
+
+
+@contextmanager
+def command(debug: bool, resume: str = "") -> Iterator[None]:
+    """The frame of every command: a log on stderr, errors in one line with exit code 2, Ctrl-C with 130.
+
+    `resume` says how to go on after an interruption. With `debug`, tracebacks are shown.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_OneLine(debug))
+    logger = logging.getLogger("geomfeat")
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG if debug else logging.WARNING)
+    try:
+        yield
+    except GeomfeatError as error:
+        if debug:
+            logger.error("bad input", exc_info=True)
+        typer.echo(f"geomfeat: {' '.join(str(error).split())}", err=True)
+        raise typer.Exit(BAD_INPUT) from None
+    except KeyboardInterrupt:
+        typer.echo(f"\ngeomfeat: interrupted. {resume}".rstrip(), err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)

@@ -1,0 +1,93 @@
+"""`geomfeat extract`: the features of layers as files, or the list of layers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from geomfeat.cli import options
+from geomfeat.cli.app import app, command
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@app.command()
+def extract(
+    model: options.Model,
+    data: options.Data,
+    trained: Annotated[
+        Path | None, typer.Option(help="Weights: .safetensors, or .pt; without them the model as it is built.")
+    ] = None,
+    layers: options.Layers = None,
+    list_layers: Annotated[bool, typer.Option("--list", help="Only list the layers and their shapes.")] = False,
+    reduce: options.Reduce = "flatten",
+    project: Annotated[str, typer.Option(help="Sparse random projection to so many features; none.")] = "none",
+    store: Annotated[Path | None, typer.Option(help="Stream to this zarr store; resumes what is there.")] = None,
+    npz: Annotated[Path | None, typer.Option(help="Write one .npz file.")] = None,
+    checkpoint: Annotated[str, typer.Option(help="Name of these weights in the store.")] = "trained",
+    split: Annotated[str | None, typer.Option(help="train or test; default the data's own inputs.")] = None,
+    device: options.Device = None,
+    seed: options.Seed = 0,
+    n: options.Samples = None,
+    batch_size: options.BatchSize = 256,
+    force: options.Force = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Write the features of layers, rows are samples, to --npz FILE or --store DIR; or --list the layers."""
+    with command(debug, f"The same command goes on: complete blocks are kept in {store}." if store else ""):
+        from geomfeat.cli.sources import model_of, samples
+        from geomfeat.data.loading import load_data
+        from geomfeat.errors import BadInput, OutputExists
+
+        if not list_layers and (store is None) == (npz is None):
+            raise BadInput("say where the features go: --npz FILE or --store DIR (one of them), or --list the layers")
+        if npz is not None and npz.exists() and not force:
+            raise OutputExists(f"--npz {str(npz)!r} exists: name another file, or --force to replace it")
+        width = options.projection(project)
+        if isinstance(width, str):
+            raise BadInput("--project auto is for analyze: give a number of features, or none")
+        net, _ = model_of(model, trained)
+        part = samples(load_data(data, split=split), n, seed)
+        if list_layers:
+            typer.echo(listed(net, part.inputs, device))
+            return
+        from geomfeat.activations import ActivationStore, save_npz
+        from geomfeat.activations import extract as run
+
+        into = None if store is None else ActivationStore(store, checkpoint)
+        wanted: Any = layers or "weights"
+        reps = run(
+            net, part.inputs, wanted, part.labels, reduce=reduce, project=width, batch_size=batch_size,
+            device=device, store=into, progress=not quiet, seed=seed,
+        )  # fmt: skip
+        for name, rep in reps.items():
+            typer.echo(f"{name}: {rep.n} x {rep.d}")
+        typer.echo(f"written: {save_npz(npz, reps) if npz is not None else into}")
+
+
+def listed(model: nn.Module, inputs: Any, device: str | None) -> str:
+    """The layers of a model in module order: name, class, what one sample looks like; hidden ones are marked."""
+    from geomfeat.activations import extract as run
+    from geomfeat.activations import hidden_weight_layers
+    from geomfeat.activations.select import module_name, modules_by_name
+    from geomfeat.models.functional import n_samples, take
+
+    pair = take(inputs, slice(0, min(2, n_samples(inputs))))
+    reps = run(model, pair, "*", device=device, progress=False)
+    hidden = set(hidden_weight_layers(model, pair, device=device))
+    modules = modules_by_name(model)
+    rows = [("layer", "class", "shape of a sample", "features", "")]
+    for name, rep in reps.items():
+        shape = " x ".join(str(size) for size in rep.meta.get("shape", (rep.d,)))
+        kind = type(modules[module_name(name)]).__name__
+        rows.append((name, kind, shape, str(rep.d), "hidden, with weights" if name in hidden else ""))
+    silent = [name for name in modules if name not in {module_name(key) for key in reps}]
+    widths = [max(len(row[i]) for row in rows) for i in range(5)]
+    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    if silent:
+        lines.append(f"not called, or without samples of their own: {', '.join(silent)}")
+    return "\n".join(lines)

@@ -1,0 +1,106 @@
+"""Output folders: one folder holds the results of one request, and nothing is overwritten unasked."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from geomfeat.errors import BadInput, OutputExists
+
+PAGE, PARTS = "report.html", "parts"
+
+
+def is_finished(out: Path, request: Mapping[str, Any], force: bool) -> bool:
+    """Whether `out` holds the whole results of this very request, so that nothing is left to do.
+
+    Raises OutputExists where it holds those of another request, and `force` is not given; BadInput for a file.
+    """
+    from geomfeat.study.result import FILES, SETTINGS, read_json
+
+    if out.exists() and not out.is_dir():
+        raise BadInput(f"--out {str(out)!r} is a file: name a folder")
+    if not (out / SETTINGS).is_file():
+        stray = [name for name in FILES if (out / name).exists()]
+        if stray and not force and not (out / PARTS).is_dir():
+            raise OutputExists(
+                f"--out {str(out)!r} holds {stray[0]} without settings.json, so what made it is not known: "
+                "choose another folder, or --force to replace it"
+            )
+        return False
+    if force:
+        return same_request(out, request) and all((out / name).is_file() for name in FILES)
+    try:
+        there = read_json(out / SETTINGS).get("request")
+    except (ValueError, OSError) as cause:
+        raise OutputExists(
+            f"{out / SETTINGS} cannot be read ({cause}): --force replaces the folder's results"
+        ) from cause
+    if not isinstance(there, dict):
+        raise OutputExists(
+            f"--out {str(out)!r} holds results that another program or notebook made: "
+            "choose another folder, or --force to replace them"
+        )
+    found = first_difference(there, request)
+    if found:
+        name, old, new = found
+        raise OutputExists(
+            f"--out {str(out)!r} holds results of other settings, first {name}: {old} there, {new} now. "
+            "Choose another folder, use those settings to resume, or --force to replace them"
+        )
+    return all((out / name).is_file() for name in FILES)
+
+
+def same_request(out: Path, request: Mapping[str, Any]) -> bool:
+    """Whether the folder's settings hold just this request."""
+    from geomfeat.study.result import SETTINGS, read_json
+
+    try:
+        there = read_json(out / SETTINGS).get("request")
+    except (ValueError, OSError):
+        return False
+    return isinstance(there, dict) and first_difference(there, request) is None
+
+
+def first_difference(there: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, str, str] | None:
+    """(name, old, new) of the first setting that differs, as JSON; None when all are equal.
+
+    >>> first_difference({"seed": 0, "n": 5}, {"seed": 1, "n": 5})
+    ('seed', '0', '1')
+    """
+    text = lambda value: json.dumps(value, sort_keys=True, default=str)  # noqa: E731
+    for name in dict.fromkeys([*now, *there]):
+        old, new = text(there.get(name)), text(now.get(name))
+        if old != new:
+            return name, _short(old), _short(new)
+    return None
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def numbered_checkpoints(folder: Path) -> dict[int, Path]:
+    """Step -> weights file of a folder of checkpoints: the last number in a name is its step.
+
+    Raises BadInput for a folder without such files, a name without a number, or a step that comes twice.
+    """
+    if not folder.is_dir():
+        raise BadInput(f"--checkpoints {str(folder)!r} is no folder")
+    files = sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".pt", ".pth"))
+    if not files:
+        raise BadInput(f"--checkpoints {str(folder)!r} holds no .safetensors (or .pt, .pth) files")
+    found: dict[int, Path] = {}
+    for path in files:
+        numbers = re.findall(r"\d+", path.stem)
+        if not numbers:
+            raise BadInput(
+                f"--checkpoints: {path.name!r} has no step number in its name: rename it, e.g. step_1000.safetensors"
+            )
+        step = int(numbers[-1])
+        if step in found:
+            raise BadInput(f"--checkpoints: {found[step].name!r} and {path.name!r} are both of step {step}: rename one")
+        found[step] = path
+    return dict(sorted(found.items()))

@@ -1,0 +1,69 @@
+"""Options that commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Model = Annotated[
+    str,
+    typer.Option(help="What builds the model without arguments: pkg.module:factory or path/file.py:factory."),
+]
+Trained = Annotated[Path, typer.Option(help="Weights after training: .safetensors, or .pt read without pickled code.")]
+Data = Annotated[
+    str,
+    typer.Option(
+        help="Inputs and labels: digits, fashion-mnist, npz:FILE (x, y), cifar10:DIR or cifar10:FILE.npz, "
+        "or pkg.module:factory."
+    ),
+]
+Layers = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Layers, repeatable: a name, a glob ('layer3.*'), re:..., type:Conv2d, leaf, block. "
+        "Default: hidden layers with weights."
+    ),
+]
+Measures = Annotated[
+    list[str] | None,
+    typer.Option(help="Measures, repeatable; default all that can run. Names: geomfeat measures."),
+]
+Reduce = Annotated[
+    str,
+    typer.Option(help="Maps and sequences to features: flatten, mean, max, adaptive(k), cls, last, token_mean, ..."),
+]
+Project = Annotated[
+    str,
+    typer.Option(
+        help="Sparse random projection: auto (layers over 4096 features to 2048), none, or a number of features."
+    ),
+]
+Samples = Annotated[
+    int | None,
+    typer.Option("--n", help="Samples to use, balanced over the classes; default up to 500, 0 for all.", min=0),
+]
+Seed = Annotated[int, typer.Option(help="Names every random stream.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...; default cpu.")]
+BatchSize = Annotated[int, typer.Option(help="Samples per forward pass; no effect on the numbers.", min=1)]
+Force = Annotated[bool, typer.Option("--force", help="Replace results of other settings.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and the whole log.")]
+
+
+def projection(text: str) -> str | int | None:
+    """The value of --project.
+
+    >>> projection("none"), projection("512"), projection("auto")
+    (None, 512, 'auto')
+    """
+    from geomfeat.errors import BadInput
+
+    if text == "none":
+        return None
+    if text == "auto":
+        return text
+    if text.isdigit() and int(text) > 0:
+        return int(text)
+    raise BadInput(f"--project {text!r}: use auto, none, or a number of features of at least 1")

@@ -1,0 +1,67 @@
+"""`geomfeat report` makes the page of saved results again; `geomfeat demo` runs the whole path on embedded data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from geomfeat.cli.app import app, command
+from geomfeat.cli.folders import PAGE
+from geomfeat.cli.options import Debug
+
+if TYPE_CHECKING:
+    from geomfeat.study import Study
+
+COMPARISON = "comparison.html"
+
+
+@app.command()
+def report(
+    folders: Annotated[list[Path], typer.Argument(help="Folders that geomfeat analyze wrote.")],
+    out: Annotated[
+        Path | None, typer.Option(help=f"The page; default {PAGE} in the folder, of several ./{COMPARISON}.")
+    ] = None,
+    figures: Annotated[Path | None, typer.Option(help="A folder for paper figures, SVG and PDF.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Make the page of saved results again; of several folders, one page that compares them."""
+    with command(debug):
+        from geomfeat.api import compare_page
+        from geomfeat.report.tables import location_table
+
+        studies = load_all(folders)
+        page = out or (folders[0] / PAGE if len(folders) == 1 else Path(COMPARISON))
+        compare_page(studies, page)
+        typer.echo(location_table(studies))
+        typer.echo(f"\npage: {page}")
+        if figures is not None:
+            from geomfeat.report.figures import save_figures
+
+            typer.echo(f"figures: {len(save_figures(studies, figures))} files in {figures}")
+
+
+def load_all(folders: list[Path]) -> list[Study]:
+    """The studies of these folders; those of one name are told apart by their folders' names."""
+    from geomfeat.study import Study
+
+    studies = [Study.load(folder) for folder in dict.fromkeys(folders)]
+    names = [study.name for study in studies]
+    return [
+        replace(study, name=f"{study.name} ({folder})") if names.count(study.name) > 1 else study
+        for study, folder in zip(studies, dict.fromkeys(folders), strict=True)
+    ]
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for models, results and the page.")] = Path("runs/demo"),
+    debug: Debug = False,
+) -> None:
+    """Train small networks at three strengths of feature learning, analyze and compare them: the whole path."""
+    with command(debug, f"The same command goes on: geomfeat demo --out {out}"):
+        from geomfeat.demo import run_demo
+
+        run_demo(out)

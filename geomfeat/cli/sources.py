@@ -1,0 +1,104 @@
+"""From what a command names to what a study takes: models, weights, data; and the request that is kept with results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from geomfeat._version import __version__
+from geomfeat.data.dataset import Dataset
+from geomfeat.data.loading import load_data
+from geomfeat.errors import BadInput
+from geomfeat.models.checkpoints import load_factory, load_weights
+from geomfeat.study.result import file_sha256
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from geomfeat.api import Results
+
+DEFAULT_SAMPLES = 500
+# Accuracy on so many samples is known to half a per cent; more would only cost time.
+MOST_FOR_ACCURACY = 10_000
+
+
+def dated(request: Mapping[str, Any], steps: Mapping[int, Path]) -> dict[str, Any]:
+    """The request as JSON, with files by their content (SHA-256) and the version: equal where results must be equal.
+
+    Raises BadInput for a weights file that is not there.
+    """
+    found = {"version": __version__, **request}
+    for name in ("trained", "initial"):
+        found[name] = None if request[name] is None else _sum(request[name], f"--{name}")
+    found["checkpoints"] = {str(step): _sum(path, "--checkpoints") for step, path in steps.items()} or None
+    for name in ("model", "data"):
+        text = str(request[name])
+        files = [part for part in (text.rpartition(":")[0], text.partition(":")[2]) if part and Path(part).is_file()]
+        found[name] = [text, *(file_sha256(file) for file in files)]
+    return found
+
+
+def _sum(path: Any, option: str) -> str:
+    if not Path(path).is_file():
+        raise BadInput(f"{option} {str(path)!r}: there is no such file")
+    return file_sha256(path)
+
+
+def ask(
+    request: Mapping[str, Any], steps: Mapping[int, Path], *, batch_size: int, progress: bool, resume: Path
+) -> Results:
+    """Load what the request names and analyze it."""
+    from dataclasses import replace
+
+    from geomfeat.api import analyze
+
+    factory = load_factory(request["model"])
+    trained = load_weights(factory(), request["trained"])
+    initial = None if request["initial"] is None else load_weights(factory(), request["initial"])
+    whole = load_data(request["data"])
+    part = samples(whole, request["n"], request["seed"])
+    found = analyze(
+        trained, part.inputs, part.labels, initial=initial, factory=factory, ladder=request["ladder"],
+        checkpoints={step: load_weights(factory(), path) for step, path in steps.items()},
+        layers=request["layers"] or "*", measures=request["measures"], seed=request["seed"], name=request["name"],
+        device=request["device"], reduce=request["reduce"], project=request["project"], batch_size=batch_size,
+        location={"loss": request["loss"]}, umap=drawn_layer(request["umap_layer"]), evaluate=parts_of(whole),
+        progress=progress, resume=resume,
+    )  # fmt: skip
+    told = {
+        "name": whole.name,
+        "samples": whole.n,
+        "preprocessing": whole.preprocessing,
+        "classes": list(whole.classes),
+    }
+    return replace(found, settings={**found.settings, "dataset": told})
+
+
+def samples(data: Dataset, n: int | None, seed: int) -> Dataset:
+    """`n` samples, balanced over the classes: by default up to 500; 0 stands for all."""
+    if n is None:
+        n = min(DEFAULT_SAMPLES, data.n)
+    return data.subsample(None if n == 0 else n, seed)
+
+
+def parts_of(data: Dataset) -> dict[str, tuple[Any, Any]]:
+    """The parts of the data whose accuracy is told: "train" and "test", or "data" where there is no test part."""
+    few = lambda part: part.subsample(min(part.n, MOST_FOR_ACCURACY))  # noqa: E731
+    if data.test_inputs is None:
+        parts = {"data": few(data)}
+    else:
+        parts = {"train": few(data.training()), "test": few(data.testing())}
+    return {name: (part.inputs, part.labels) for name, part in parts.items() if part.labels is not None}
+
+
+def drawn_layer(option: str | None) -> str | bool:
+    """The layer that --umap-layer names: True for the last one, False for none."""
+    return {None: True, "none": False}.get(option, option or False)
+
+
+def model_of(spec: str, weights: Path | None) -> tuple[nn.Module, Callable[[], nn.Module]]:
+    """The model that a SPEC builds, with weights if a file is given; and the factory."""
+    factory = load_factory(spec)
+    model = factory()
+    return (model if weights is None else load_weights(model, weights)), factory
