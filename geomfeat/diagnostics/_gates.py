@@ -21,7 +21,7 @@ _ATEN = torch.ops.aten
 # Functions that are (nearly) zero, or of another slope, below zero and (nearly) the identity above it.
 _FAMILY = {
     getattr(_ATEN, name)
-    for base in ("relu", "leaky_relu", "rrelu_with_noise", "elu", "gelu", "silu", "hardswish", "mish")
+    for base in ("relu", "leaky_relu", "rrelu_with_noise", "elu", "celu", "gelu", "silu", "hardswish", "mish")
     for name in (base, f"{base}_")
     if hasattr(_ATEN, name)
 } | {_ATEN._prelu_kernel, _ATEN.threshold, _ATEN.threshold_}

@@ -25,10 +25,20 @@ Agreement = dict[str, tuple[Tensor, bool]]
 def activation_stability(pair: SnapshotPair, probes: int = 512) -> dict[str, dict[str, Estimate]]:
     """mean[1(h > 0) = 1(h_0 > 0)] over the inputs h of ReLU-like gates, for each layer and (layer "") their mean.
 
-    The rule: every call of a ReLU-like function (ReLU, ReLU6, leaky, P-, R-ReLU, ELU, GELU, SiLU, hard-swish, Mish; as
-    a module or as a plain call) is a gate, and belongs to the layer of `pair.layers` that fired last before it. So h
-    is the true pre-activation, after normalisation and residual sums. A layer without a gate after it (a read-out, or
-    the layers of a tanh network) is a failed row. The standard error is over samples.
+    The rule: every call of a ReLU-like function (ReLU, ReLU6, leaky, P-, R-ReLU, ELU, CELU, SELU, GELU, SiLU,
+    hard-swish, Mish; as a module or as a plain call) is a gate, and belongs to the layer of `pair.layers` that fired
+    last before it. So h is the true pre-activation, after normalisation and residual sums. A layer without a gate
+    after it (a read-out, or the layers of a tanh network) is a failed row. The standard error is over samples.
+
+    >>> import torch
+    >>> from geomfeat.types import Snapshot
+    >>> import copy
+    >>> net = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU(), torch.nn.Linear(3, 1))
+    >>> after = copy.deepcopy(net)
+    >>> _ = after[0].requires_grad_(False).weight.mul_(3), after[0].bias.mul_(3)
+    >>> pair = SnapshotPair(Snapshot(net, "init"), Snapshot(after), torch.eye(4, 2), layers=('0',))
+    >>> activation_stability(pair)["0"]["stability"].value
+    1.0
     """
     inputs, note = strided(pair.inputs, probes)
     try:

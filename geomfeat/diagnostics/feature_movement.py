@@ -26,6 +26,16 @@ def feature_movement(pair: SnapshotPair) -> dict[str, dict[str, Estimate]]:
 
     log10 of it is the movement M of a layer; log10 of the geometric mean is M averaged over layers. A layer that did
     not move at all therefore makes the mean 0. Standard errors are jackknives over samples, the mean's a joint one.
+
+    >>> import torch
+    >>> from geomfeat.types import Snapshot
+    >>> import copy
+    >>> net = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU(), torch.nn.Linear(3, 1))
+    >>> after = copy.deepcopy(net)
+    >>> _ = after[0].requires_grad_(False).weight.mul_(3), after[0].bias.mul_(3)
+    >>> pair = SnapshotPair(Snapshot(net, "init"), Snapshot(after), torch.eye(4, 2), layers=('0',))
+    >>> round(feature_movement(pair)["0"]["relative"].value, 5)
+    2.0
     """
     if not pair.layers and not pair.initial_reps:
         return {"": {"relative": _geometric_mean([], 0)}}

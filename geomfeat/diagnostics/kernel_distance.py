@@ -19,5 +19,12 @@ def kernel_distance(pair: SnapshotPair, probes: int = 64) -> dict[str, dict[str,
 
     For the whole network (layer "") and for every module by its own parameters, on at most `probes` samples. The
     standard error is a jackknife over samples.
+
+    >>> import torch
+    >>> from geomfeat.types import Snapshot
+    >>> net, after = torch.nn.Linear(2, 1), torch.nn.Linear(2, 1)  # linear in its parameters
+    >>> pair = SnapshotPair(Snapshot(net, "init"), Snapshot(after), torch.eye(4, 2), layers=())
+    >>> kernel_distance(pair)[""]["distance"].value
+    0.0
     """
     return compared(pair, probes, "distance", distance)

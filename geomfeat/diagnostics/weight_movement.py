@@ -32,6 +32,16 @@ def weight_movement(pair: SnapshotPair) -> dict[str, dict[str, Estimate]]:
     matrix; of several matrices (LSTM, attention) the one that moved most, named in the note. Frobenius: all of the
     module's own parameters together. Layer "" is the whole network: Frobenius over all its parameters, and spectral
     the geometric mean over the modules with weight matrices.
+
+    >>> import torch
+    >>> from geomfeat.types import Snapshot
+    >>> import copy
+    >>> net = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU(), torch.nn.Linear(3, 1))
+    >>> after = copy.deepcopy(net)
+    >>> _ = after[0].requires_grad_(False).weight.mul_(3), after[0].bias.mul_(3)
+    >>> pair = SnapshotPair(Snapshot(net, "init"), Snapshot(after), torch.eye(4, 2), layers=('0',))
+    >>> round(weight_movement(pair)["0"]["spectral"].value, 5)
+    2.0
     """
     old, new = own_weights(pair.initial.model), own_weights(pair.trained.model)
     wrong = [name for name in {**old, **new} if _shapes(old.get(name)) != _shapes(new.get(name))]
