@@ -27,13 +27,16 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise BadInput(f"there is no file {str(path)!r}")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
+        # Opened here, since numpy leaves a damaged file open.
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if isinstance(archive, np.ndarray):
                 raise BadInput(f"{str(path)!r} is a single array: save it with np.savez(file, x=..., y=...)")
-            return {name: archive[name] for name in archive.files}
+            with archive:
+                return {name: archive[name] for name in archive.files}
     except BadInput:
         raise
-    except (OSError, EOFError, ValueError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as cause:
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as cause:
         raise BadInput(
             f"cannot read {str(path)!r} ({cause}): it is truncated, no npz, or holds Python objects; "
             "save plain arrays with np.savez(file, x=..., y=...)"
@@ -101,10 +104,16 @@ class _ArraysOnly(pickle.Unpickler):
     """The published batches are pickles of a dict with one array: allow exactly that and nothing that runs code."""
 
     def find_class(self, module_name: str, global_name: str) -> Any:
-        """Only numpy's array and dtype, under the module names of old and new numpy."""
+        """Only numpy's array and dtype, under old and new module names, and bytes as Python 3 wrote them."""
+        if (module_name, global_name) == ("_codecs", "encode"):
+            return _latin1
         if module_name.split(".")[0] != "numpy" or (module_name.split(".")[-1], global_name) not in SAFE:
             raise pickle.UnpicklingError(f"it asks for {module_name}.{global_name}, which is not a plain array")
         return np.empty(0).__reduce__()[0] if global_name == "_reconstruct" else getattr(np, global_name)
+
+
+def _latin1(text: str, encoding: str = "latin1") -> bytes:
+    return text.encode("latin1")
 
 
 def _batch(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -13,11 +13,12 @@ from torch import Tensor
 from geomfeat.numerics import stream
 from geomfeat.regimes.objective import Objective, top_curvature
 
-CURVATURE_EVERY = 25  # steps between two estimates of the curvature: 3 extra gradients each
-CURVATURE_ROUNDS = (20, 3)  # power iterations at the start, and later from the last vector
+CURVATURE_EVERY = 25  # steps between two estimates of the curvature: two or three gradients each
+CURVATURE_ROUNDS = (20, 2)  # power iterations at the start, and later from the last vector
 LONGEST_STEP = 0.03  # of the weights' norm in one step: the curvature is known only nearby
 MOST_BACKOFFS = 60  # halvings of the step before giving up: 18 orders of magnitude
 NOISE_ALLOWED = 1.2  # rise of the loss over an epoch of minibatches, or of Adam, that is not yet divergence
+STALLED = 1e-7  # relative fall of the loss between two such estimates that counts as none
 STOP_WITHIN = 0.01  # relative distance to the target loss at which the last step is cut
 
 
@@ -139,9 +140,15 @@ def _descend_full(problem: Objective, settings: Settings, path: Path) -> None:
     """
     step_size = StepSize(problem, settings.lr, 1.0)
     loss, slope = problem.gradient(path.u)
-    velocity, refresh_at = torch.zeros_like(path.u), 0
+    velocity, refresh_at, checked = torch.zeros_like(path.u), 0, math.inf
     while path.steps < settings.max_steps and not path.converged:
         if path.steps >= refresh_at:
+            if settings.target_loss is not None and path.steps > CURVATURE_EVERY and loss > checked * (1 - STALLED):
+                path.note = (
+                    f"stalled: the relative loss stays at {loss:.4g}; the model may be unable to fit the targets"
+                )
+                break
+            checked = loss
             step_size.refresh(path.u)
             refresh_at = path.steps + min(CURVATURE_EVERY, max(1, path.steps // 2))
         moving = settings.momentum * velocity + slope
