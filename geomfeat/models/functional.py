@@ -103,7 +103,7 @@ def output_matrix(output: Any, inputs: Any = None, readout: Readout | None = Non
     """A model's output as (n, C).
 
     `readout(output, inputs)` decides if given. Else: a tensor is flattened per sample; `logits` is taken where there
-    is one; `last_hidden_state` is averaged over the tokens of the attention mask; of a tuple or mapping the first tensor.
+    is one; `last_hidden_state` is averaged over the tokens of the attention mask; else the first tensor is taken.
     """
     if readout is not None:
         output = readout(output, inputs)

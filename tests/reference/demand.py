@@ -29,7 +29,7 @@ def displacement(jacobian: Tensor, change: Tensor, share_left: float) -> Tensor:
 
     top = float(torch.linalg.matrix_norm(jacobian, 2)) ** 2
     theta = torch.zeros(jacobian.shape[1], dtype=jacobian.dtype)
-    goal, step = share_left * float(change.square().sum()), 0.02 / top
+    goal, step = share_left * float(change.square().sum()), 0.2 / top
     for _ in range(2_000_000):
         before = theta
         k1 = velocity(theta)

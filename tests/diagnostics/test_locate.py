@@ -1,0 +1,279 @@
+"""The location: known differences of gamma, both tiers, floor, intervals, flags, ladder, and clear refusals."""
+
+from __future__ import annotations
+
+import copy
+import math
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor, nn
+
+from geomfeat.diagnostics.ladder import Ladder, fitted_scale, read_off
+from geomfeat.diagnostics.locate import locate
+from geomfeat.diagnostics.location import LAYER_COLUMNS, REGIMES, Location, regime_of, regime_without_start
+from geomfeat.errors import BadInput
+from geomfeat.models.cnn import cnn
+from geomfeat.models.fresh import fresh, resetting
+from geomfeat.models.mlp import mlp
+from geomfeat.numerics import stream
+from geomfeat.regimes.knob import train_at_gamma
+from geomfeat.types import Snapshot
+from tests.activations import zoo
+
+GAMMAS = (0.01, 0.3, 10.0)
+BUILD = {"mlp": lambda seed=None: mlp(64, (96, 96), seed=seed), "cnn": lambda seed=None: cnn(channels=(32, 64), seed=seed)}
+
+
+@lru_cache
+def digits(n: int = 150) -> tuple[Tensor, Tensor]:
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    order = torch.randperm(len(data.data), generator=stream(0, "digits"))[:n].numpy()
+    x = torch.tensor(data.images[order] / 16, dtype=torch.float32)[:, None]
+    return x - x.mean(0), torch.tensor(data.target[order])
+
+
+@lru_cache
+def trained(name: str, gamma: float) -> tuple[nn.Module, nn.Module]:
+    x, y = digits()
+    start = BUILD[name](seed=0)
+    end = train_at_gamma(start, x, y, gamma=gamma, target_loss=0.05)
+    assert end.converged
+    return start, end.model
+
+
+@lru_cache
+def located(name: str, gamma: float) -> Location:
+    start, end = trained(name, gamma)
+    return locate(end, *digits(), initial=start, n_bootstrap=8, progress=False)
+
+
+@pytest.mark.parametrize("name", BUILD)
+def test_richness_differs_by_the_known_differences_of_gamma(name: str) -> None:
+    found = [located(name, g).richness for g in GAMMAS]
+    assert np.diff(found) == pytest.approx(np.diff(np.log10(GAMMAS)), abs=0.08)
+
+
+@pytest.mark.parametrize("name", BUILD)
+def test_in_the_lazy_range_movement_is_the_demand(name: str) -> None:
+    found = located(name, GAMMAS[0])
+    assert found.richness < -0.6
+    assert found.movement == pytest.approx(found.richness, abs=0.12)
+    assert found.regime == "lazy"
+    assert found.excess == pytest.approx(found.movement - found.richness)
+
+
+@pytest.mark.parametrize("name", BUILD)
+def test_the_rich_end_is_rich_and_moves_less_than_the_linear_demand(name: str) -> None:
+    found = located(name, GAMMAS[-1])
+    assert found.regime == "rich"
+    assert found.excess < -0.1
+
+
+@pytest.mark.parametrize(("name", "gamma"), [("mlp", 0.3), ("mlp", 10.0), ("cnn", 10.0)])
+def test_reinitialised_agrees_with_the_true_start_above_the_floor(name: str, gamma: float) -> None:
+    _, end = trained(name, gamma)
+    found = locate(end, *digits(), factory=BUILD[name], n_bootstrap=4, progress=False)
+    assert found.tier == "reinitialised"
+    assert found.floor is not None
+    assert not found.at_most
+    assert found.richness > found.floor + 0.3
+    assert found.richness == pytest.approx(located(name, gamma).richness, abs=0.15)
+    assert found.low < located(name, gamma).richness < found.high
+
+
+def test_a_lazy_network_without_its_start_is_only_bounded() -> None:
+    _, end = trained("mlp", GAMMAS[0])
+    found = locate(end, *digits(), factory=BUILD["mlp"], n_bootstrap=4, progress=False)
+    assert found.at_most
+    assert found.regime.startswith("at most")
+    assert found.high >= found.floor + 0.3 > located("mlp", GAMMAS[0]).richness
+    assert any("At the floor" in flag for flag in found.flags)
+    assert "at most" in str(found)
+
+
+def test_without_a_factory_every_module_resets_itself_and_a_flag_says_so() -> None:
+    _, end = trained("mlp", 10.0)
+    found = locate(end, *digits(), n_bootstrap=2, progress=False)
+    assert found.richness == pytest.approx(located("mlp", 10.0).richness, abs=0.15)
+    assert any("reset_parameters" in flag for flag in found.flags)
+
+
+def test_probes_interval_and_curve_are_told() -> None:
+    found = located("mlp", 0.3)
+    assert found.low < found.richness < found.high
+    assert found.details["n_probes"] == 128
+    assert found.by_probes["n_probes"].tolist() == [32, 64, 128]
+    assert found.by_probes["richness"].iloc[-1] == found.richness
+    rise = found.by_probes["richness"].diff().iloc[-1]
+    assert found.high - found.richness == pytest.approx(found.richness - found.low + rise, abs=1e-9)
+    assert list(found.layers.columns[: len(LAYER_COLUMNS)]) == list(LAYER_COLUMNS)
+    assert found.layers["layer"].tolist() == ["fc1", "fc2"]
+    assert found.richness == pytest.approx(found.layers["richness"].mean())
+    assert set(found.layers["regime"]) <= set(REGIMES)
+
+
+def test_a_location_survives_json() -> None:
+    found = located("mlp", 0.3)
+    again = Location.from_json(found.to_json())
+    assert (again.richness, again.low, again.high, again.flags) == (
+        found.richness, found.low, found.high, found.flags,
+    )  # fmt: skip
+    pd.testing.assert_frame_equal(again.layers[list(LAYER_COLUMNS)], found.layers[list(LAYER_COLUMNS)])
+    assert again.floor is None
+
+
+def test_the_same_seed_gives_the_same_location_and_global_state_is_left_alone() -> None:
+    start, end = trained("mlp", 0.3)
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    weights = copy.deepcopy(end.state_dict())
+    a = locate(end, *digits(), initial=Snapshot(start, "init"), n_bootstrap=2, progress=False)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    locate(end, *digits(), factory=BUILD["mlp"], n_bootstrap=1, progress=False)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    torch.rand(3)
+    b = locate(Snapshot(end), *digits(), initial=start, n_bootstrap=2, progress=False)
+    assert a.to_json() == b.to_json()
+    assert all(torch.equal(weights[k], v) for k, v in end.state_dict().items())
+
+
+@pytest.mark.parametrize("build", zoo.ZOO.values(), ids=list(zoo.ZOO))
+def test_any_network_is_located(build) -> None:
+    model, x = build()
+    start = fresh(resetting(model), 0, 0)
+    found = locate(model, x, initial=start, n_bootstrap=2, progress=False)
+    assert math.isfinite(found.richness)
+    assert math.isfinite(found.movement)
+    assert len(found.layers) >= 1
+
+
+def test_batchnorm_of_a_fresh_start_is_estimated_and_flagged() -> None:
+    model, x = zoo.conv_bn_residual(12)
+    model.train()
+    model(x)
+    start = fresh(resetting(model), 0, 0)
+    found = locate(model.eval(), x, initial=start, n_bootstrap=2, progress=False)
+    assert any("BatchNorm" in flag and "estimated on the probes" in flag for flag in found.flags)
+
+
+def test_layers_on_both_sides_are_flagged_as_mixed() -> None:
+    start, end = trained("mlp", 0.3)
+    mixed = copy.deepcopy(end)
+    with torch.no_grad():
+        mixed.get_submodule("fc2").weight.mul_(6.0)
+        mixed.get_submodule("fc1").weight.copy_(start.get_submodule("fc1").weight)
+        mixed.get_submodule("fc1").bias.copy_(start.get_submodule("fc1").bias)
+    found = locate(mixed, *digits(), initial=start, n_bootstrap=2, progress=False)
+    regimes = dict(zip(found.layers["layer"], found.layers["regime"], strict=True))
+    assert regimes["fc2"] == "rich"
+    assert any(flag.startswith("Mixed by layer") for flag in found.flags) == (regimes["fc1"] == "lazy")
+
+
+def test_movement_without_demand_is_flagged_as_excess() -> None:
+    """Rotate the hidden units of a lazily trained net with its read-out: features move, the function stays."""
+    start, end = trained("mlp", GAMMAS[0])
+    shuffled = copy.deepcopy(end)
+    order = torch.randperm(96, generator=stream(0, "shuffle"))
+    with torch.no_grad():
+        for module, axis in (("fc1", 0), ("fc2", 1)):
+            shuffled.get_submodule(module).weight.copy_(end.get_submodule(module).weight.index_select(axis, order))
+        shuffled.get_submodule("fc1").bias.copy_(end.get_submodule("fc1").bias[order])
+    found = locate(shuffled, *digits(), initial=start, n_bootstrap=2, progress=False)
+    assert found.richness == pytest.approx(located("mlp", GAMMAS[0]).richness, abs=0.01)
+    assert found.regime == "moved beyond demand"
+    assert any("catapult" in flag for flag in found.flags)
+
+
+def test_poor_fit_and_cross_entropy_are_flagged() -> None:
+    x, y = digits()
+    start, end = trained("mlp", 0.3)
+    found = locate(end, x, y.flip(0), initial=start, n_bootstrap=2, loss="cross-entropy", progress=False)
+    assert any(flag.startswith("Unmatched loss") for flag in found.flags)
+    assert any(flag.startswith("Cross-entropy") for flag in found.flags)
+    assert not any(flag.startswith(("Unmatched", "Cross")) for flag in located("mlp", 0.3).flags)
+
+
+@pytest.mark.parametrize("name", BUILD)
+def test_the_ladder_reads_gamma(name: str) -> None:
+    start, end = trained(name, 0.3)
+    found = locate(end, *digits(), initial=start, ladder=3, n_bootstrap=4, progress=False)
+    assert math.log10(found.equivalent_gamma) == pytest.approx(math.log10(0.3), abs=0.1)
+    assert found.gamma_low < found.equivalent_gamma < found.gamma_high
+    assert found.ladder["converged"].all()
+    again = Location.from_json(found.to_json())
+    assert again.equivalent_gamma == found.equivalent_gamma
+
+
+def rungs(converged: tuple[bool, ...] = (True, True, True)) -> Ladder:
+    gamma = np.array([0.1, 1.0, 10.0])
+    return Ladder(
+        pd.DataFrame({"gamma": gamma, "richness": np.log10(gamma) - 0.5, "converged": converged}), target_loss=0.05
+    )
+
+
+def test_reading_a_ladder_inverts_its_line_inside_and_outside() -> None:
+    for richness in (-1.2, -0.5, 0.3, 0.8, -2.5):
+        gamma, low, high = read_off(rungs(), richness, stderr=0.1, z=1.645)
+        assert math.log10(gamma) == pytest.approx(richness + 0.5, abs=1e-9)
+        assert (math.log10(high) - math.log10(low)) / 2 == pytest.approx(0.1645, abs=1e-6)
+
+
+def test_a_ladder_without_two_rungs_that_reached_the_loss_is_refused() -> None:
+    with pytest.raises(BadInput, match="only 1 of 3 rungs reached the relative loss"):
+        read_off(rungs((True, False, False)), 0.0, 0.1, 1.645)
+
+
+def test_fitted_scale_finds_gamma_and_the_loss() -> None:
+    wanted = torch.tensor([[1.0, -1.0], [-1.0, 1.0]])
+    assert fitted_scale(-wanted, wanted)[1] == math.inf
+    gamma, loss = fitted_scale(0.5 * wanted + torch.tensor([[0.1, 0.1], [0.1, 0.1]]), wanted)
+    assert gamma == pytest.approx(0.5)
+    assert loss == pytest.approx(0.04)
+
+
+def test_regimes_follow_demand_and_movement() -> None:
+    assert regime_of(-0.6, -0.4) == "transition"
+    assert regime_of(0.6, -1.0) == "rich"
+    assert regime_of(-0.1, 0.35) == "rich"
+    assert regime_of(math.nan, 0.0) == "undetermined"
+    assert regime_of(-math.inf, -math.inf) == "frozen"
+    assert regime_without_start(-0.1, False, -1.0) == "transition"
+    assert regime_without_start(-0.4, True, -0.6) == "at most transition"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"loss": "hinge"}, "loss='hinge'"),
+        ({"n_probes": 3}, "n_probes=3 must lie between 4 and the number of inputs, 150"),
+        ({"layers": "fc9"}, "fc9"),
+        ({"initial": None, "n_reinitialisations": 2}, "n_reinitialisations=2: at least 4"),
+        ({"initial": None, "factory": lambda: mlp(64, (96, 96), seed=3)}, "same weights on every call"),
+        ({"initial": None, "factory": lambda: "model"}, "the factory returned str"),
+        ({"initial": mlp(64, (96, 96), outputs=4, seed=0)}, "differ in architecture"),
+    ],
+)
+def test_bad_arguments_are_named(change: dict, message: str) -> None:
+    start, end = trained("mlp", 0.3)
+    with pytest.raises(BadInput, match=message):
+        locate(end, *digits(), **{"initial": start, "progress": False, "n_bootstrap": 1, **change})
+
+
+def test_bad_data_are_named() -> None:
+    (start, end), (x, y) = trained("mlp", 0.3), digits()
+    with pytest.raises(BadInput, match="labels has 3 entries, but inputs hold 150"):
+        locate(end, x, y[:3], initial=start, progress=False)
+    with pytest.raises(BadInput, match="nothing was learned"):
+        locate(end, x, initial=end, progress=False)
+    with pytest.raises(BadInput, match="inputs hold 2 samples"):
+        locate(end, x[:2], initial=start, progress=False)
+    with pytest.raises(BadInput, match="no hidden layer"):
+        locate(nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), x, initial=start, progress=False)
+    with pytest.raises(BadInput, match="ladder needs labels"):
+        locate(end, x, initial=start, ladder=2, n_bootstrap=1, progress=False)
