@@ -155,7 +155,7 @@ def train_at_gamma(
 
     Raises BadInput for settings out of range, targets that do not fit, or a model or inputs with NaN.
 
-    Source: Chizat et al. 2019, eq. 2; the step sizes: Karkada 2024, section 3.
+    Source: the scaled objective of Chizat et al. 2019 with h = net(w) - net(w0), alpha = 1 / gamma; Karkada 2024.
 
     >>> from geomfeat.models.mlp import mlp
     >>> x, y = torch.eye(4), torch.tensor([0, 1, 0, 1])

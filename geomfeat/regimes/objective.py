@@ -1,7 +1,7 @@
 """The loss of f = (net(w0 + gamma u) - net(w0)) / gamma as a function of the displacement u = (w - w0) / gamma.
 
 Gradient descent on u with rate eta0 is gradient descent on w with rate eta0 gamma^2, the scaling that keeps the time
-to learn independent of gamma (Chizat et al. 2019, section 2, with alpha = 1/gamma). It also keeps the digits: u is
+to learn independent of gamma (Chizat et al. 2019, alpha = 1/gamma). It also keeps the digits: u is
 O(1) at every gamma, so small weight changes are accumulated at full precision and never lost under the size of w0.
 """
 
