@@ -6,19 +6,22 @@ as the model; R grows by one decade for a decade of gamma, so a few rungs suffic
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from geomfeat.diagnostics.demand import solve
-from geomfeat.diagnostics.movement import movement, outputs_and_features
-from geomfeat.diagnostics.starts import Observed, Start
+from geomfeat.diagnostics.starts import Observed, Start, observe, start_from
 from geomfeat.errors import BadInput
-from geomfeat.models.functional import as_inputs, functional
+from geomfeat.models.functional import Readout, as_inputs
 from geomfeat.numerics import WORKING, as_tensor
 from geomfeat.regimes.knob import train_at_gamma
 from geomfeat.regimes.objective import centred_one_hot
@@ -29,10 +32,34 @@ SPACING, LOSS_BOUNDS = 0.5, (0.01, 0.5)
 
 @dataclass(frozen=True, eq=False)
 class Ladder:
-    """Trained rungs: columns gamma, richness, movement, train_loss, steps, converged, note; the loss they stop at."""
+    """Rungs trained at known gamma.
+
+    Attributes:
+        rungs: columns gamma, richness, movement, train_loss, steps, converged, note.
+        target_loss: relative loss, 1 at the start, at which they stopped.
+        layers, n_probes: what R was measured on; a model is read off only if it was measured on the same.
+    """
 
     rungs: pd.DataFrame
     target_loss: float
+    layers: tuple[str, ...]
+    n_probes: int
+
+    def save(self, path: str | Path) -> Path:
+        """Write as JSON; returns the path."""
+        content = {**self.__dict__, "rungs": self.rungs.to_dict("records")}
+        Path(path).write_text(json.dumps(content, indent=2), encoding="utf-8")
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Ladder:
+        """Read what `save` wrote; BadInput for a file that is missing or something else."""
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            rungs = pd.DataFrame(content["rungs"])
+            return cls(rungs, float(content["target_loss"]), tuple(content["layers"]), int(content["n_probes"]))
+        except (OSError, ValueError, KeyError, TypeError) as cause:
+            raise BadInput(f"ladder {str(path)!r} is not a ladder that geomfeat saved ({cause})") from cause
 
 
 def wanted_change(labels: Tensor, n_outputs: int) -> Tensor:
@@ -63,58 +90,70 @@ def fitted_scale(change: Tensor, wanted: Tensor) -> tuple[float, float]:
     return gamma, float((change / gamma - wanted).square().sum() / wanted.square().sum())
 
 
-def build_ladder(
-    start: Start,
-    observed: Observed,
-    inputs: Any,
-    labels: Any,
-    rungs: int | tuple[float, ...],
-    *,
-    target_loss: float | None = None,
-    seed: int = 0,
-    progress: bool = True,
-) -> Ladder:
-    """Train rungs from `start` on (inputs, labels) and measure each on the probes.
+def plan_ladder(start: Start, observed: Observed, rungs: int) -> tuple[tuple[float, ...], float]:
+    """(gammas, relative loss) of a ladder around a model: rungs half a decade apart, centred where its R is expected.
 
-    Args:
-        rungs: how many (spaced by half a decade around the expected gamma), or the gammas themselves.
-        target_loss: relative loss, 1 at the start, at which a rung stops; default the model's own on the probes.
+    The linear response to the labels themselves is R at gamma = 1, and R grows by one decade per decade of gamma.
+    The loss is the model's own on the probes, between .01 and .5.
     """
-    if observed.labels is None or labels is None:
+    if observed.labels is None:
         raise BadInput("ladder needs labels: pass labels= (classes or target values of the inputs)")
     if start.task.projection is not None:
         raise BadInput("a ladder compares all outputs: leave out projections=, or the ladder")
+    if rungs < 2:
+        raise BadInput(f"ladder={rungs}: at least 2 rungs")
     wanted = wanted_change(observed.labels, start.outputs.shape[1]).to(start.outputs.device)
-    change = observed.outputs - start.outputs
-    if target_loss is None:
-        target_loss = float(np.clip(fitted_scale(change, wanted)[1], *LOSS_BOUNDS))
-    if isinstance(rungs, int):
-        if rungs < 2:
-            raise BadInput(f"ladder={rungs}: at least 2 rungs")
-        at_one = solve(replace(start.task, change=wanted)).richness
-        centre = start.demand.richness - at_one
-        rungs = tuple(10 ** (centre + SPACING * (i - (rungs - 1) / 2)) for i in range(rungs))
+    loss = float(np.clip(fitted_scale(observed.outputs - start.outputs, wanted)[1], *LOSS_BOUNDS))
+    centre = start.demand.richness - solve(replace(start.task, change=wanted)).richness
+    return tuple(10 ** (centre + SPACING * (i - (rungs - 1) / 2)) for i in range(rungs)), loss
+
+
+def train_ladder(
+    initial: nn.Module,
+    inputs: Any,
+    labels: Any,
+    gammas: Sequence[float],
+    *,
+    target_loss: float = 0.05,
+    layers: Any = "*",
+    n_probes: int | None = None,
+    seed: int = 0,
+    readout: Readout | None = None,
+    device: Any = None,
+    progress: bool = True,
+) -> Ladder:
+    """Train a rung at each gamma from `initial` on (inputs, labels), and measure each as `locate` would.
+
+    Args:
+        labels: (n,) classes or (n, C) target values. target_loss: relative loss at which a rung stops.
+        layers, n_probes, seed: as given to `locate` for the models to be read off.
+
+    A rung that missed the loss is kept with converged False and its note.
+    """
+    if len(gammas) < 2 or min(gammas) <= 0:
+        raise BadInput(f"gammas={tuple(gammas)}: at least 2, all positive")
+    inputs, labels = as_inputs(inputs), as_tensor(labels, "labels")
+    look = {"layers": layers, "n_probes": n_probes, "seed": seed, "readout": readout, "device": device}
+    first = observe(initial, inputs, labels, **look)
+    wanted_change(labels, first.outputs.shape[1])
     rows = []
-    for gamma in tqdm(sorted(rungs), desc="ladder", disable=not progress, leave=False):
-        rows.append(_rung(start, observed, as_inputs(inputs), as_tensor(labels), gamma, target_loss, seed))
-    return Ladder(pd.DataFrame(rows), target_loss)
-
-
-def _rung(
-    start: Start, observed: Observed, inputs: Any, labels: Tensor, gamma: float, target_loss: float, seed: int
-) -> dict[str, Any]:
-    trained = train_at_gamma(
-        start.model, inputs, labels, gamma=gamma, target_loss=target_loss, seed=seed, device=observed.device
-    )
-    row = {
-        "gamma": gamma, "train_loss": trained.train_loss, "steps": trained.steps,
-        "converged": trained.converged, "note": trained.note,
-    }  # fmt: skip
-    f = functional(trained.model, device=observed.device, readout=observed.readout)
-    outputs, features = outputs_and_features(f, observed.probes, observed.layers)
-    found = solve(replace(start.task, change=outputs - start.outputs))
-    moved = [m for m in movement(start.features, features).values() if np.isfinite(m)]
-    return {**row, "richness": found.richness, "movement": float(np.mean(moved)) if moved else -np.inf}
+    for gamma in tqdm(sorted(gammas), desc="ladder", disable=not progress, leave=False):
+        trained = train_at_gamma(
+            initial, inputs, labels, gamma=gamma, target_loss=target_loss, seed=seed, readout=readout, device=device
+        )
+        row = {
+            "gamma": float(gamma), "train_loss": trained.train_loss, "steps": trained.steps,
+            "converged": trained.converged, "note": trained.note, "richness": math.nan, "movement": math.nan,
+        }  # fmt: skip
+        try:
+            rung = start_from(initial, observe(trained.model, inputs, labels, **look), seed=seed)
+        except BadInput as cause:
+            row |= {"converged": False, "note": str(cause)}
+        else:
+            moved = [m for m in rung.movement.values() if math.isfinite(m)]
+            row |= {"richness": rung.demand.richness, "movement": float(np.mean(moved)) if moved else math.nan}
+        rows.append(row)
+    return Ladder(pd.DataFrame(rows), target_loss, first.layers, len(first.rows))
 
 
 def read_off(ladder: Ladder, richness: float, stderr: float, z: float) -> tuple[float, float, float]:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from geomfeat.diagnostics.demand import solve
 from geomfeat.diagnostics.demand_spread import bootstrap, by_probes, spread
-from geomfeat.diagnostics.ladder import Ladder, build_ladder, read_off
+from geomfeat.diagnostics.ladder import Ladder, plan_ladder, read_off, train_ladder
 from geomfeat.diagnostics.location import LAYER_COLUMNS, Location, regime_of, regime_without_start
 from geomfeat.diagnostics.location_flags import flags_of
 from geomfeat.diagnostics.starts import Observed, Start, initial_models, observe, start_from
@@ -107,11 +107,26 @@ def locate(
     if ladder is not None:
         rungs = ladder
         if isinstance(ladder, int):
-            rungs = build_ladder(starts[0], observed, inputs, labels, ladder, seed=seed, progress=progress)
-        assert isinstance(rungs, Ladder)
-        gamma, low, high = read_off(rungs, located.richness, stderr, _z(starts))
-        located = replace(located, equivalent_gamma=gamma, gamma_low=low, gamma_high=high, ladder=rungs.rungs)
+            gammas, loss_reached = plan_ladder(starts[0], observed, ladder)
+            rungs = train_ladder(
+                starts[0].model, inputs, labels, gammas, target_loss=loss_reached, layers=list(observed.layers),
+                n_probes=n_probes, seed=seed, readout=readout, device=device, progress=progress,
+            )  # fmt: skip
+        located = _on_ladder(located, rungs, observed, stderr, _z(starts))
     return replace(located, flags=flags_of(located, starts[0], observed, loss=loss, own_reset=factory is None))
+
+
+def _on_ladder(located: Location, ladder: Any, observed: Observed, stderr: float, z: float) -> Location:
+    """The location with the equivalent gamma; BadInput for a ladder that was measured on something else."""
+    if not isinstance(ladder, Ladder):
+        raise BadInput(f"ladder must be a number of rungs or a Ladder, got {type(ladder).__name__}")
+    if (ladder.layers, ladder.n_probes) != (observed.layers, len(observed.rows)):
+        raise BadInput(
+            f"the ladder was measured on {ladder.n_probes} probes and layers {', '.join(ladder.layers)}; the model on "
+            f"{len(observed.rows)} and {', '.join(observed.layers)}: give both the same inputs, layers and seed"
+        )
+    gamma, low, high = read_off(ladder, located.richness, stderr, z)
+    return replace(located, equivalent_gamma=gamma, gamma_low=low, gamma_high=high, ladder=ladder.rungs)
 
 
 def _tick(bar: Any) -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from geomfeat.diagnostics.ladder import Ladder, fitted_scale, read_off
+from geomfeat.diagnostics.ladder import Ladder, fitted_scale, read_off, train_ladder
 from geomfeat.diagnostics.locate import locate
 from geomfeat.diagnostics.location import LAYER_COLUMNS, REGIMES, Location, regime_of, regime_without_start
 from geomfeat.errors import BadInput
@@ -25,7 +25,10 @@ from geomfeat.types import Snapshot
 from tests.activations import zoo
 
 GAMMAS = (0.01, 0.3, 10.0)
-BUILD = {"mlp": lambda seed=None: mlp(64, (96, 96), seed=seed), "cnn": lambda seed=None: cnn(channels=(32, 64), seed=seed)}
+BUILD = {
+    "mlp": lambda seed=None: mlp(64, (96, 96), seed=seed),
+    "cnn": lambda seed=None: cnn(channels=(32, 64), seed=seed),
+}
 
 
 @lru_cache
@@ -213,8 +216,9 @@ def test_the_ladder_reads_gamma(name: str) -> None:
 def rungs(converged: tuple[bool, ...] = (True, True, True)) -> Ladder:
     gamma = np.array([0.1, 1.0, 10.0])
     return Ladder(
-        pd.DataFrame({"gamma": gamma, "richness": np.log10(gamma) - 0.5, "converged": converged}), target_loss=0.05
-    )
+        pd.DataFrame({"gamma": gamma, "richness": np.log10(gamma) - 0.5, "converged": converged}),
+        target_loss=0.05, layers=("fc1", "fc2"), n_probes=128,
+    )  # fmt: skip
 
 
 def test_reading_a_ladder_inverts_its_line_inside_and_outside() -> None:
@@ -227,6 +231,22 @@ def test_reading_a_ladder_inverts_its_line_inside_and_outside() -> None:
 def test_a_ladder_without_two_rungs_that_reached_the_loss_is_refused() -> None:
     with pytest.raises(BadInput, match="only 1 of 3 rungs reached the relative loss"):
         read_off(rungs((True, False, False)), 0.0, 0.1, 1.645)
+
+
+def test_a_saved_ladder_serves_again_and_only_where_it_fits(tmp_path) -> None:
+    start, end = trained("mlp", 0.3)
+    x, y = digits()
+    made = train_ladder(start, x, y, (0.1, 1.0), progress=False)
+    again = Ladder.load(made.save(tmp_path / "ladder.json"))
+    pd.testing.assert_frame_equal(again.rungs, made.rungs)
+    common = {"initial": start, "ladder": again, "n_bootstrap": 2, "progress": False}
+    found = locate(end, x, y, **common)
+    assert math.log10(found.equivalent_gamma) == pytest.approx(math.log10(0.3), abs=0.1)
+    with pytest.raises(BadInput, match="the ladder was measured on 128 probes"):
+        locate(end, x, y, n_probes=40, **common)
+    (tmp_path / "ladder.json").write_text("{")
+    with pytest.raises(BadInput, match="is not a ladder that geomfeat saved"):
+        Ladder.load(tmp_path / "ladder.json")
 
 
 def test_fitted_scale_finds_gamma_and_the_loss() -> None:
