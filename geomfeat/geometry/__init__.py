@@ -7,7 +7,7 @@ from geomfeat.geometry.intrinsic_dimension import IntrinsicDimension, two_nn
 from geomfeat.geometry.manifolds import Manifolds, as_manifolds
 from geomfeat.geometry.neural_collapse import nc1
 from geomfeat.geometry.probe import ProbeAccuracy, linear_probe
-from geomfeat.geometry.separability import Separability, separability
+from geomfeat.geometry.separability import Separability, margins, separability
 from geomfeat.geometry.spectrum import (
     PowerLaw,
     covariance_spectrum,
@@ -37,6 +37,7 @@ __all__ = [
     "effective_rank",
     "group_jackknife",
     "linear_probe",
+    "margins",
     "nc1",
     "participation_ratio",
     "participation_ratio_unbiased",

@@ -7,36 +7,63 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from geomfeat.geometry.cone import project_on_cones
-from geomfeat.numerics import WORKING
+from geomfeat.numerics import WORKING, safe_eigh
+
+# Directions with less than this share of the largest moment are left out of the least squares fit.
+RANK_CUT = 1e-12
+# A least squares separator must clear every point by this much (unit points, targets +-1) to count as one.
+CLEAR = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
 class Separability:
-    """separable, margin: of every dichotomy. margin: distance of the origin from the hull of the signed unit points.
-
-    decided: the answer is certified. Where it is not, `separable` is False and must not be counted.
-    """
+    """separable: of every dichotomy. decided: certified; where it is not, `separable` must not be used."""
 
     separable: Bool[Tensor, "m"]
-    margin: Float[Tensor, "m"]
     decided: Bool[Tensor, "m"]
 
 
 def separability(points: Float[Tensor, "k r"], owner: Int[Tensor, "k"], y: Float[Tensor, "m P"]) -> Separability:
-    """Is there a w with y_owner(j) x_j . w > 0 for all points, for every row of y?
+    """Is there a w with y_owner(j) x_j . w > 0 for all points, for every row of y? Points at the origin are left out.
 
-    There is, exactly if the origin lies outside the convex hull of the points y x / |x| (Gordan 1873). The hull's
-    nearest point comes from one projection: with z_j = (y x_j / |x_j|, 1), the residual of e = (0, 1) on the cone of
-    the z_j has |v|^2 = m^2 / (1 + m^2), with m the distance (the hard margin). Zero points are left out.
+    The least squares fit of the labels often is such a w, which settles it, for all rows with one factorisation. The
+    others are decided by `margins`.
 
     >>> x = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0]], dtype=torch.float64)
     >>> y = torch.tensor([[1.0, 1.0, 1.0], [1.0, 1.0, -1.0]], dtype=torch.float64)
     >>> separability(x, torch.arange(3), y).separable.tolist()
     [False, True]
     """
-    lengths = torch.linalg.vector_norm(points.to(WORKING), dim=1, keepdim=True)
-    kept = lengths[:, 0] > 0
-    unit, owner = points.to(WORKING)[kept] / lengths[kept], owner[kept]
+    unit, kept_owner = _unit_points(points, owner)
+    labels = y.to(WORKING).T[kept_owner]
+    if not len(unit):
+        return Separability(*[torch.ones(len(y), dtype=torch.bool, device=points.device)] * 2)
+    size, directions = safe_eigh(unit.T @ unit)
+    kept = size > RANK_CUT * size[-1]
+    w = directions[:, kept] @ ((directions[:, kept].T @ (unit.T @ labels)) / size[kept, None])
+    separable = ((unit @ w) * labels).amin(0) > CLEAR
+    decided = separable.clone()
+    rest = torch.nonzero(~separable)[:, 0]
+    if len(rest):
+        margin, decided[rest] = margins(points, owner, y[rest])
+        separable[rest] = margin > 0
+    return Separability(separable, decided)
+
+
+def margins(
+    points: Float[Tensor, "k r"], owner: Int[Tensor, "k"], y: Float[Tensor, "m P"]
+) -> tuple[Float[Tensor, "m"], Bool[Tensor, "m"]]:
+    """Largest margin of a hyperplane through the origin for unit points, 0 if none separates; and if it is certified.
+
+    A separating w exists exactly if the origin lies outside the convex hull of the points y x / |x| (Gordan 1873), and
+    the margin is its distance m from there. One projection gives it: with z_j = (y x_j / |x_j|, 1), the residual of
+    e = (0, 1) on the cone of the z_j has |v|^2 = m^2 / (1 + m^2).
+
+    >>> x = torch.tensor([[1.0, 1.0], [1.0, -1.0]], dtype=torch.float64)
+    >>> round(float(margins(x, torch.arange(2), torch.ones(1, 2, dtype=torch.float64))[0]) ** 2, 12)
+    0.5
+    """
+    unit, owner = _unit_points(points, owner)
     one = torch.ones_like(unit[:, :1])
     # A point has the sign of its manifold, its last coordinate has not: each sign gets a copy, the other is left out.
     lifted = torch.cat([torch.cat([unit, one], 1), torch.cat([-unit, one], 1)])
@@ -46,8 +73,13 @@ def separability(points: Float[Tensor, "k r"], owner: Int[Tensor, "k"], y: Float
     target[:, -1] = 1.0
     found = project_on_cones(lifted, both, target, chosen)
     rest = found.residual.square().sum(1).clamp(0.0, 1.0 - 1e-15)
-    margin = torch.where(found.inside, 0.0, (rest / (1 - rest)).sqrt())
-    return Separability(found.certified & ~found.inside, margin, found.certified)
+    return torch.where(found.inside, 0.0, (rest / (1 - rest)).sqrt()), found.certified
+
+
+def _unit_points(points: Tensor, owner: Tensor) -> tuple[Tensor, Tensor]:
+    lengths = torch.linalg.vector_norm(points.to(WORKING), dim=1, keepdim=True)
+    kept = lengths[:, 0] > 0
+    return points.to(WORKING)[kept] / lengths[kept], owner[kept]
 
 
 def distinct_dichotomies(y: Float[Tensor, "draws P"], most: int) -> tuple[Float[Tensor, "m P"], Int[Tensor, "m"]]:
