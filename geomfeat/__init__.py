@@ -1,5 +1,83 @@
-"""geomfeat: the geometry of what neural networks have learned, and where they sit between lazy and rich."""
+"""geomfeat: the geometry of what neural networks have learned, and where they sit between lazy and rich.
+
+The public names below are imported when they are first used, so that `import geomfeat` and the command line's help
+do not wait for torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from geomfeat._version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from geomfeat.activations import extract, load_npz, recording, save_npz, select_layers
+    from geomfeat.api import Results, analyze, compare_page
+    from geomfeat.data.loading import load_data
+    from geomfeat.diagnostics.ladder import Ladder, train_ladder
+    from geomfeat.diagnostics.locate import locate
+    from geomfeat.diagnostics.location import Location
+    from geomfeat.errors import BadInput, GeomfeatError
+    from geomfeat.geometry import Capacity, capacity
+    from geomfeat.kernels import cka, ntk
+    from geomfeat.models.checkpoints import load_weights, save_weights
+    from geomfeat.regimes.knob import train_at_gamma
+    from geomfeat.registry import available, get, measure
+    from geomfeat.study import Study
+    from geomfeat.types import Estimate, Kernel, Representation, Snapshot
+
+_HOME = {
+    "extract": "activations", "load_npz": "activations", "recording": "activations", "save_npz": "activations",
+    "select_layers": "activations", "Results": "api", "analyze": "api", "compare_page": "api",
+    "load_data": "data.loading", "Ladder": "diagnostics.ladder", "train_ladder": "diagnostics.ladder",
+    "locate": "diagnostics.locate", "Location": "diagnostics.location", "BadInput": "errors",
+    "GeomfeatError": "errors", "Capacity": "geometry", "capacity": "geometry", "cka": "kernels", "ntk": "kernels",
+    "load_weights": "models.checkpoints", "save_weights": "models.checkpoints", "train_at_gamma": "regimes.knob",
+    "available": "registry", "get": "registry", "measure": "registry", "Study": "study", "Estimate": "types",
+    "Kernel": "types", "Representation": "types", "Snapshot": "types",
+}  # fmt: skip
+
+__all__ = [
+    "BadInput",
+    "Capacity",
+    "Estimate",
+    "GeomfeatError",
+    "Kernel",
+    "Ladder",
+    "Location",
+    "Representation",
+    "Results",
+    "Snapshot",
+    "Study",
+    "__version__",
+    "analyze",
+    "available",
+    "capacity",
+    "cka",
+    "compare_page",
+    "extract",
+    "get",
+    "load_data",
+    "load_npz",
+    "load_weights",
+    "locate",
+    "measure",
+    "ntk",
+    "recording",
+    "save_npz",
+    "save_weights",
+    "select_layers",
+    "train_at_gamma",
+    "train_ladder",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'geomfeat' has no attribute {name!r}; it has {', '.join(__all__)}")
+    value = getattr(import_module(f"geomfeat.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__
