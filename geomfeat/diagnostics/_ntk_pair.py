@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from geomfeat.diagnostics._probes import attempted, noted, strided, trained_parameters
+from geomfeat.diagnostics._probes import WORK, attempted, noted, strided, trained_parameters
 from geomfeat.diagnostics.pair import SnapshotPair
 from geomfeat.errors import BadInput, OutOfMemory
 from geomfeat.kernels import JacobianRows, ntk_by_parameter_group
@@ -17,9 +17,7 @@ from geomfeat.models.functional import Functional, n_samples
 from geomfeat.numerics import WORKING, stream
 from geomfeat.types import Estimate, Kernel
 
-# Bytes of activations to differentiate through, summed over Jacobian rows: some minutes on one core. Beyond it fewer
-# outputs (by random projection) and fewer probes are used, and the note of each number says how many.
-WORK = 2**34
+# More outputs are randomly projected onto this many; networks too heavy for it get fewer, see `_sizes`.
 OUTPUTS = 16
 
 

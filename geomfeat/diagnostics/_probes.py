@@ -10,8 +10,13 @@ from torch import Tensor
 
 from geomfeat.diagnostics.pair import SnapshotPair
 from geomfeat.errors import BadInput, CheckpointMismatch, OutOfMemory
+from geomfeat.kernels import saved_bytes
 from geomfeat.models.functional import as_inputs, n_samples, take
 from geomfeat.types import Estimate
+
+# Bytes of activations to differentiate through, summed over probes (or rows of a Jacobian): some minutes on a laptop.
+# A small network does not come near it; of a large one fewer probes are used, and the note of each number says so.
+WORK = 2**33
 
 
 def strided(inputs: Any, most: int) -> tuple[Any, str]:
@@ -21,6 +26,13 @@ def strided(inputs: Any, most: int) -> tuple[Any, str]:
     if n <= most:
         return inputs, ""
     return take(inputs, torch.arange(most) * n // most), f"{most} of {n} probes, evenly spread"
+
+
+def affordable(pair: SnapshotPair, most: int) -> tuple[Any, str]:
+    """As `strided`, with fewer probes (at least 32) where one alone is so heavy that `most` exceed the `WORK`."""
+    f = pair.f_initial
+    saved, _ = saved_bytes(f, f.inputs(strided(pair.inputs, 1)[0]))
+    return strided(pair.inputs, min(most, max(32, WORK // max(saved, 1))))
 
 
 def attempted(compute: Callable[[], Estimate]) -> Estimate:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from geomfeat.diagnostics._gates import open_gates
-from geomfeat.diagnostics._probes import noted, strided, trained_parameters
+from geomfeat.diagnostics._probes import affordable, noted, trained_parameters
 from geomfeat.diagnostics.pair import SnapshotPair
 from geomfeat.errors import BadInput
 from geomfeat.models.functional import batches, n_samples
@@ -40,8 +40,8 @@ def activation_stability(pair: SnapshotPair, probes: int = 512) -> dict[str, dic
     >>> activation_stability(pair)["0"]["stability"].value
     1.0
     """
-    inputs, note = strided(pair.inputs, probes)
     try:
+        inputs, note = affordable(pair, probes)
         agreement = _agreement(pair, inputs)
     except BadInput as error:
         return {"": {"stability": Estimate.failed(str(error))}}

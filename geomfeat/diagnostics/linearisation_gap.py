@@ -6,7 +6,7 @@ from math import inf
 
 import torch
 
-from geomfeat.diagnostics._probes import attempted, noted, strided, trained_parameters
+from geomfeat.diagnostics._probes import affordable, attempted, noted, trained_parameters
 from geomfeat.diagnostics.pair import SnapshotPair
 from geomfeat.errors import BadInput
 from geomfeat.kernels import jvp
@@ -39,7 +39,7 @@ def linearisation_gap(pair: SnapshotPair, probes: int = 512) -> dict[str, dict[s
 
 def _gap(pair: SnapshotPair, probes: int) -> Estimate:
     f, new = pair.f_initial, trained_parameters(pair)
-    inputs, note = strided(pair.inputs, probes)
+    inputs, note = affordable(pair, probes)
     inputs = f.inputs(inputs)
     step = {name: new[name] - value for name, value in f.theta.items()}
     moved_besides = [k for k, v in f.fixed.items() if not torch.equal(v, new[k])]

@@ -1,5 +1,6 @@
 """Kernels between samples: tangent kernels, Gram matrices, and how two of them compare."""
 
+from geomfeat.kernels._memory import saved_bytes
 from geomfeat.kernels.alignment import cka, cka_estimate, hsic, kernel_alignment
 from geomfeat.kernels.gram import label_gram, linear_gram, one_hot, rbf_gram
 from geomfeat.kernels.jacobians import JacobianRows, jacobian, jacobian_rows, parameter_slices
@@ -31,5 +32,6 @@ __all__ = [
     "parameter_slices",
     "rbf_gram",
     "relative_change",
+    "saved_bytes",
     "vjp",
 ]

@@ -121,7 +121,7 @@ def test_many_outputs_are_projected_and_the_note_says_so() -> None:
 
 
 @pytest.mark.parametrize(
-    ("saved", "expected"), [(2**10, (64, 10)), (2**26, (64, 4)), (2**28, (16, 4)), (2**40, (16, 4))]
+    ("saved", "expected"), [(2**10, (64, 10)), (2**25, (64, 4)), (2**26, (32, 4)), (2**28, (16, 4)), (2**40, (16, 4))]
 )
 def test_heavy_networks_get_fewer_outputs_then_fewer_probes(saved: int, expected: tuple[int, int]) -> None:
     assert ntk_pair._sizes(64, 10, saved) == expected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 
 import pytest
 import torch
@@ -90,6 +91,12 @@ def test_outputs_that_stayed_although_the_parameters_moved_are_a_failed_row() ->
     estimate = gap(Square(1.5), Square(-1.5), X[:, :1])
     assert not estimate.ok
     assert "0/0" in estimate.note
+
+
+def test_a_heavy_network_gets_fewer_probes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.import_module("geomfeat.diagnostics._probes"), "WORK", 1)
+    model = mlp(6, (8,), 3)
+    assert "32 of 60 probes" in gap(model, nudged(model, 0.1), X.repeat(5, 1)).note
 
 
 def test_many_probes_are_thinned_and_the_note_says_so() -> None:
