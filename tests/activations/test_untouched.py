@@ -1,0 +1,108 @@
+"""The context managers that put a model back as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from geomfeat.activations.untouched import (
+    eager,
+    evaluating,
+    same_buffers,
+    same_mode,
+    unfused_attention,
+    with_gradients,
+)
+
+
+def fail_inside(context: AbstractContextManager[None], change: Callable[[], Any]) -> None:
+    """Do something inside the context, then raise through it."""
+
+    def body() -> None:
+        with context:
+            change()
+            raise RuntimeError("on purpose")
+
+    with pytest.raises(RuntimeError, match="on purpose"):
+        body()
+
+
+def test_each_submodule_gets_its_own_flag_back() -> None:
+    model = nn.Sequential(nn.Dropout(), nn.BatchNorm1d(2), nn.Linear(2, 2))
+    model[1].eval()
+    fail_inside(same_mode(model), lambda: (model.eval(), model[1].train()))
+    assert [m.training for m in model.modules()] == [True, True, False, True]
+
+
+def test_buffers_get_values_shape_and_identity_back() -> None:
+    model = nn.BatchNorm1d(2)
+    mean, var, count = model.running_mean, model.running_var, model.num_batches_tracked
+    model.running_var[0] = float("nan")
+
+    def change() -> None:
+        model.running_mean = torch.ones(3)
+        var.fill_(7)
+        count.add_(5)
+        mean.resize_(4).fill_(2)
+
+    fail_inside(same_buffers(model), change)
+    assert model.running_mean is mean
+    assert model.running_var is var
+    assert mean.tolist() == [0, 0]
+    assert var.isnan().tolist() == [True, False]
+    assert float(var[1]) == 1
+    assert int(count) == 0
+
+
+def test_gradient_flags_come_back_and_no_gradient_is_left() -> None:
+    model = nn.Linear(2, 2)
+    model.bias.requires_grad_(False)
+    seen: list[bool] = []
+    with torch.no_grad():
+        fail_inside(
+            with_gradients(model),
+            lambda: seen.extend([model(torch.ones(1, 2)).requires_grad, model.bias.requires_grad]),
+        )
+    assert seen == [True, True]
+    assert [p.requires_grad for p in model.parameters()] == [True, False]
+    assert model.weight.grad is None
+
+
+def test_evaluating_sets_flags_without_calling_eval_and_fixes_the_seed() -> None:
+    class Merging(nn.Module):
+        def train(self, mode: bool = True) -> nn.Module:
+            raise AssertionError("changes weights")
+
+    model = Merging()
+    state = torch.get_rng_state()
+    draws = []
+    for _ in range(2):
+        with evaluating(model, torch.device("cpu"), seed=3):
+            assert not model.training
+            draws.append(torch.rand(3))
+    assert torch.equal(*draws)
+    assert model.training
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_the_fast_path_switch_comes_back(before: bool) -> None:
+    was = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(before)
+    try:
+        seen: list[bool] = []
+        fail_inside(unfused_attention(), lambda: seen.append(torch.backends.mha.get_fastpath_enabled()))
+        assert seen == [False]
+        assert torch.backends.mha.get_fastpath_enabled() == before
+    finally:
+        torch.backends.mha.set_fastpath_enabled(was)
+
+
+def test_eager_does_nothing_for_a_model_without_compiled_parts() -> None:
+    with eager(nn.Linear(1, 1)):
+        assert torch.ones(1).item() == 1
