@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import inspect
 import math
 import sys
 from collections.abc import Callable
@@ -258,7 +259,7 @@ def test_facts_are_told(m: Measure):
     for name, quantity in m.quantities.items():
         assert quantity.bounds[0] < quantity.bounds[1], name
     if m.stochastic:
-        assert "seed" in m.function.__code__.co_varnames
+        assert "seed" in inspect.signature(m.function).parameters
 
 
 @pytest.mark.parametrize("m", MEASURES, ids=str)
