@@ -16,7 +16,7 @@ from geomfeat.numerics import WORKING, jackknife_stderr
 from geomfeat.types import Estimate
 
 
-def low_rank_distance(features: Float[Tensor, "n d"], outputs: Float[Tensor, "n C"]) -> Estimate:
+def low_rank_distance(features: Float[Tensor, "n d"], outputs: Float[Tensor, "_ C"]) -> Estimate:
     """D_LR in [0, 1]: 0 when the features vary only, and evenly, along the functions that the network computes.
 
     The standard error is the exact jackknife over samples. Directions of the outputs below the rounding of their own

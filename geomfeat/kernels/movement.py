@@ -10,7 +10,7 @@ from geomfeat.numerics import WORKING, double_centred, jackknife_stderr
 from geomfeat.types import Estimate, Kernel
 
 
-def relative_change(new: Float[Tensor, "n d"], old: Float[Tensor, "n d"]) -> Estimate:
+def relative_change(new: Float[Tensor, "n d"], old: Float[Tensor, "_ _"]) -> Estimate:
     """|new - old| / |old| (Frobenius) of features or outputs on the same samples.
 
     Raises BadInput for different shapes, or where `old` is zero everywhere.
