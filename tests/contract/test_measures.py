@@ -91,7 +91,7 @@ def same(
     )
 
 
-def check_honest(m: Measure, estimates: dict[str, Estimate]) -> None:
+def assert_honest(m: Measure, estimates: dict[str, Estimate]) -> None:
     """Exactly the declared quantities; each finite and within bounds, or failed with a reason."""
     assert set(estimates) == set(m.quantities)
     for name, estimate in estimates.items():
@@ -125,7 +125,7 @@ def test_invariances_are_exactly_the_declared_ones(m: Measure, transform: str):
 
 @pytest.mark.parametrize("m", MEASURES, ids=str)
 def test_results_are_honest_on_generic_data(m: Measure):
-    check_honest(m, result(m, *arguments(m, example(5))))
+    assert_honest(m, result(m, *arguments(m, example(5))))
 
 
 @pytest.mark.parametrize("m", MEASURES, ids=str)
@@ -151,7 +151,7 @@ def test_results_are_honest_on_any_data(m: Measure, n: int, d: int, classes: int
         x = x * (torch.rand(n, d, generator=noise) < 0.2)
     labels = torch.randint(0, classes, (n,), generator=noise)
     rep = Representation(size * x, labels, "fc1", outputs=torch.randn(n, 2, generator=noise, dtype=WORKING))
-    check_honest(m, result(m, *arguments(m, rep)))
+    assert_honest(m, result(m, *arguments(m, rep)))
 
 
 def _constant(rep: Representation) -> Representation:
@@ -185,8 +185,8 @@ DEGENERATE: dict[str, Callable[[Representation], Representation]] = {
 @pytest.mark.parametrize("m", MEASURES, ids=str)
 def test_degenerate_data_give_numbers_or_reasons(m: Measure, case: str):
     rep = DEGENERATE[case](example(2))
-    check_honest(m, result(m, *arguments(m, rep)))
-    check_honest(m, result(m, *[rep] * len(arguments(m, rep))))
+    assert_honest(m, result(m, *arguments(m, rep)))
+    assert_honest(m, result(m, *[rep] * len(arguments(m, rep))))
 
 
 @pytest.mark.parametrize("m", LABELLED, ids=str)

@@ -135,7 +135,7 @@ def test_the_identity_is_exact(n_manifolds: int, points: int, n: int, seed: int,
         assert identity == pytest.approx(found.capacity, rel=1e-10)
 
 
-def equal(a: Capacity, b: Capacity, rel: float = 1e-8) -> None:
+def assert_same(a: Capacity, b: Capacity, rel: float = 1e-8) -> None:
     for quantity in [*QUANTITIES, "frac_inside", "frac_nonseparable", "simulated_capacity"]:
         assert getattr(a, quantity) == pytest.approx(getattr(b, quantity), rel=rel, nan_ok=True), quantity
 
@@ -152,9 +152,9 @@ def test_all_forms_of_the_same_points_agree():
         (flat[shuffled], labels[shuffled]), (Representation(flat, labels), None), (Representation(flat), labels),
         (flat, names), (flat, labels - 7), (1e12 * x, None), (1e-12 * x, None),
     ]:  # fmt: skip
-        equal(capacity(points, classes, n_draws=50), expected)
-    equal(capacity(x.float(), n_draws=50), capacity(x.float().double(), n_draws=50), rel=1e-12)
-    equal(capacity(torch.cat([x, x], 1), n_draws=50), expected)
+        assert_same(capacity(points, classes, n_draws=50), expected)
+    assert_same(capacity(x.float(), n_draws=50), capacity(x.float().double(), n_draws=50), rel=1e-12)
+    assert_same(capacity(torch.cat([x, x], 1), n_draws=50), expected)
 
 
 def test_classes_of_different_sizes():
@@ -186,7 +186,7 @@ def test_given_draws_are_used():
 def test_global_centring_removes_a_common_shift():
     x = spheres(4, 5, 12, 0.7, 3)
     shifted = x + 5 * normal(1, 1, 12, seed=3)
-    equal(capacity(shifted, n_draws=50, center="global"), capacity(x, n_draws=50, center="global"), rel=1e-6)
+    assert_same(capacity(shifted, n_draws=50, center="global"), capacity(x, n_draws=50, center="global"), rel=1e-6)
     assert capacity(shifted, n_draws=50).capacity != pytest.approx(capacity(x, n_draws=50).capacity, rel=1e-2)
 
 
@@ -225,7 +225,7 @@ def test_degenerate_points_give_what_is_defined():
     line = capacity(torch.tensor([[[1.0, 1.0], [2.0, 2.0]], [[-1.0, -1.0], [3.0, 3.0]]]), n_draws=50)
     assert math.isfinite(line.capacity)
     with_zero = capacity(torch.cat([spheres(3, 4, 9, 0.7, 3), torch.zeros(3, 1, 9, dtype=WORKING)], 1), n_draws=50)
-    equal(with_zero, capacity(spheres(3, 4, 9, 0.7, 3), n_draws=50))
+    assert_same(with_zero, capacity(spheres(3, 4, 9, 0.7, 3), n_draws=50))
     assert any("3 points at the origin" in note for note in with_zero.notes)
 
 
@@ -264,7 +264,7 @@ def test_standard_errors_cover_the_spread_over_seeds():
 
 def test_works_on_every_device(device: str):
     x = spheres(4, 5, 12, 0.7, 3)
-    equal(capacity(x.to(device), n_draws=50), capacity(x, n_draws=50))
+    assert_same(capacity(x.to(device), n_draws=50), capacity(x, n_draws=50))
     assert capacity(x, n_draws=10, device=device).norms2.device.type == device
 
 
