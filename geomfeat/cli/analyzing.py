@@ -27,7 +27,10 @@ def analyze(
     layers: options.Layers = None,
     measures: options.Measures = None,
     ladder: Annotated[
-        int | None, typer.Option(help="Train N rungs of this architecture at known output scale and read off the own.")
+        str | None,
+        typer.Option(
+            metavar="N|FILE", help="Train N rungs at known output scale and read off the own; or a saved ladder."
+        ),
     ] = None,
     loss: Annotated[str | None, typer.Option(help="The training loss, if known: mse or cross-entropy.")] = None,
     device: options.Device = None,

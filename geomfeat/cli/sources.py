@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from geomfeat.api import Results
+    from geomfeat.diagnostics.ladder import Ladder
 
 DEFAULT_SAMPLES = 500
 # Accuracy on so many samples is known to half a per cent; more would only cost time.
@@ -31,6 +32,8 @@ def dated(request: Mapping[str, Any], steps: Mapping[int, Path]) -> dict[str, An
     found = {"version": __version__, **request}
     for name in ("trained", "initial"):
         found[name] = None if request[name] is None else _sum(request[name], f"--{name}")
+    if not isinstance(ladder_of(request["ladder"]), int | None):
+        found["ladder"] = _sum(request["ladder"], "--ladder")
     found["checkpoints"] = {str(step): _sum(path, "--checkpoints") for step, path in steps.items()} or None
     for name in ("model", "data"):
         text = str(request[name])
@@ -59,7 +62,7 @@ def ask(
     whole = load_data(request["data"])
     part = samples(whole, request["n"], request["seed"])
     found = analyze(
-        trained, part.inputs, part.labels, initial=initial, factory=factory, ladder=request["ladder"],
+        trained, part.inputs, part.labels, initial=initial, factory=factory, ladder=ladder_of(request["ladder"]),
         checkpoints={step: load_weights(factory(), path) for step, path in steps.items()},
         layers=request["layers"] or "*", measures=request["measures"], seed=request["seed"], name=request["name"],
         device=request["device"], reduce=request["reduce"], project=request["project"], batch_size=batch_size,
@@ -73,6 +76,19 @@ def ask(
         "classes": list(whole.classes),
     }
     return replace(found, settings={**found.settings, "dataset": told})
+
+
+def ladder_of(option: Any) -> int | Ladder | None:
+    """The ladder that --ladder names: a number of rungs to train, or a file that holds one; BadInput for neither."""
+    if option is None or isinstance(option, int):
+        return option
+    if str(option).isdecimal():
+        return int(option)
+    from geomfeat.diagnostics.ladder import Ladder
+
+    if not Path(option).is_file():
+        raise BadInput(f"--ladder {str(option)!r} is neither a number of rungs nor a file with a ladder")
+    return Ladder.load(option)
 
 
 def samples(data: Dataset, n: int | None, seed: int) -> Dataset:

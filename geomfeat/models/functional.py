@@ -128,7 +128,7 @@ def _main_tensor(output: Any, inputs: Any) -> Any:
         return (hidden * weight).sum(1) / weight.sum(1).clamp_min(1.0)
     if dataclasses.is_dataclass(output) and not isinstance(output, Mapping):
         output = [getattr(output, f.name) for f in dataclasses.fields(output)]
-    values = output.values() if isinstance(output, Mapping) else output if isinstance(output, Sequence) else []
+    values = output.values() if isinstance(output, Mapping) else output if isinstance(output, tuple | list) else []
     for value in values:
         found = value if isinstance(value, Tensor) else _main_tensor(value, inputs)
         if isinstance(found, Tensor):

@@ -12,7 +12,6 @@ import torch
 
 from geomfeat.errors import GeomfeatError
 from geomfeat.registry import Measure
-from geomfeat.study.plan import REMEDY
 from geomfeat.study.table import Row, failed_rows, options_text, row
 from geomfeat.types import Estimate, Representation
 
@@ -41,9 +40,6 @@ def options_of(m: Measure, *reps: Representation) -> str:
 def measure_layers(m: Measure, *reps: Representation, seed: int, at: str) -> list[Row]:
     """Rows of a layer or pair measure on one or two representations."""
     facts = {"at": at, "measure": m.name, "options": options_of(m, *reps), **facts_of(*reps)}
-    problem = _unfit(m, *reps)
-    if problem:
-        return failed_rows(m.quantities, problem, **facts)
 
     def work() -> dict[str, Estimate]:
         result = m.run(*reps, **_seeded(m, seed))
@@ -58,7 +54,7 @@ def measure_layers(m: Measure, *reps: Representation, seed: int, at: str) -> lis
 def measure_network(m: Measure, pair: Any, *, seed: int, facts: Mapping[str, Any]) -> list[Row]:
     """Rows of a network diagnostic: one for every quantity of every layer it tells of ("" is the whole network)."""
     facts = {"measure": m.name, "options": options_of(m), **facts}
-    result, facts["seconds"], note = guarded(lambda: m.function(pair, **_seeded(m, seed)), f"{m.name} ({facts['at']})")
+    result, facts["seconds"], note = guarded(lambda: m.run(pair, **_seeded(m, seed)), f"{m.name} ({facts['at']})")
     if note:
         return failed_rows(m.quantities, note, **facts)
     return [
@@ -83,16 +79,6 @@ def guarded(work: Callable[[], Any], what: str) -> tuple[Any, float, str]:
         logger.warning("%s failed", what, exc_info=True)
         result, note = None, f"unexpected {type(error).__name__}: {error}. Its traceback is in the log (--debug)"
     return result, time.perf_counter() - start, note
-
-
-def _unfit(m: Measure, *reps: Representation) -> str:
-    least = min(rep.n for rep in reps)
-    if least < m.min_samples:
-        return f"{m.name} needs at least {m.min_samples} samples, there are {least}: give more samples"
-    for need in ("labels", "outputs"):
-        if need in m.needs and any(getattr(rep, need) is None for rep in reps):
-            return REMEDY[need]
-    return ""
 
 
 def _seeded(m: Measure, seed: int) -> dict[str, int]:

@@ -6,6 +6,7 @@ of other settings is therefore never taken for this one, and nothing has to be i
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -23,7 +25,7 @@ FINISHED = "finished.jsonl"
 
 
 def fingerprint(*things: Any) -> str:
-    """Hexadecimal SHA-256 of nested mappings, sequences, tensors, arrays, modules (their state) and plain values.
+    """Hexadecimal SHA-256 of nested mappings, sequences, frames, tensors, arrays, modules (their state) and plain values.
 
     >>> fingerprint({"a": torch.zeros(2)}) == fingerprint({"a": torch.zeros(2)}) != fingerprint({"a": torch.zeros(3)})
     True
@@ -36,6 +38,10 @@ def fingerprint(*things: Any) -> str:
 def _feed(digest: Any, thing: Any) -> None:
     if isinstance(thing, nn.Module):
         thing = thing.state_dict()
+    if isinstance(thing, pd.DataFrame):
+        thing = thing.to_dict("list")
+    if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
+        thing = {f.name: getattr(thing, f.name) for f in dataclasses.fields(thing)}
     if isinstance(thing, np.ndarray):
         thing = torch.as_tensor(thing)
     if isinstance(thing, Tensor):

@@ -158,8 +158,7 @@ class _Run:
     def located(self, factory: Any, ladder: Any, further: Mapping[str, Any]) -> tuple[Location | None, list[Row]]:
         """The location and its rows; None with a failed row where it cannot be told."""
         ends = [at for at in WORDS if at in self.subject.snapshots]
-        rungs = _named(ladder) if not isinstance(ladder, int | None) else ladder
-        key = self.key("location", self.subject.layers, _named(factory), rungs, dict(further), moments=ends)
+        key = self.key("location", self.subject.layers, _named(factory), ladder, dict(further), moments=ends)
         text = self.parts.get(key)
         if text is None:
             where, note = locate_subject(

@@ -1,0 +1,85 @@
+"""The location as rows, and accuracy where outputs and classes fit."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from geomfeat.diagnostics.location import Location
+from geomfeat.errors import BadInput
+from geomfeat.study.place import QUANTITIES, accuracy_of, locate_subject, location_rows
+from geomfeat.study.subject import Look, Subject, make_subject
+from tests.study.small import digits, model_at
+
+FAST = {"n_bootstrap": 2, "n_probes": 24}
+
+
+def subject(model: nn.Module | None = None, layers: str | list[str] = "*") -> Subject:
+    x, y = digits()
+    initial = model_at(0) if model is None else None
+    return make_subject(model or model_at(2), x, y, initial=initial, checkpoints=None, layers=layers, look=Look())
+
+
+def located(made: Subject) -> Location:
+    where, note = locate_subject(made, factory=None, ladder=None, seed=0, progress=False, further=FAST)
+    assert where is not None, note
+    return where
+
+
+def test_rows_hold_the_location_of_the_network_and_of_every_layer() -> None:
+    made = subject()
+    where = located(made)
+    rows = {(r["layer"], r["quantity"]): r["value"] for r in location_rows(where, made, "")}
+    assert {q: rows["", q] for q in QUANTITIES} == {q: getattr(where, q) for q in QUANTITIES}
+    for record in where.layers.to_dict("records"):
+        assert rows[record["layer"], "richness"] == record["richness"]
+
+
+def test_the_mean_is_over_hidden_layers_whatever_else_is_looked_at() -> None:
+    all_hidden = located(subject()).richness
+    assert located(subject(layers=["leaf"])).richness == pytest.approx(all_hidden)
+    assert located(subject(layers=["type:ReLU"])).richness == pytest.approx(all_hidden)
+    first_only = located(subject(layers=["1"]))
+    assert list(first_only.layers["layer"]) == ["1"]
+
+
+def test_a_network_that_cannot_be_located_has_failed_rows_that_say_why() -> None:
+    x, y = digits()
+    same = make_subject(model_at(2), x, y, initial=model_at(2), checkpoints=None, layers="*", look=Look())
+    where, note = locate_subject(same, factory=None, ladder=None, seed=0, progress=False, further=FAST)
+    assert where is None
+    rows = location_rows(None, same, note)
+    assert [r["quantity"] for r in rows] == list(QUANTITIES)
+    assert not any(r["ok"] for r in rows)
+    assert "initial" in note
+
+
+def test_a_quantity_that_could_not_be_told_is_a_failed_row() -> None:
+    where = Location(-1.0, -1.1, -0.9, math.nan, math.nan, "initial", None, False, "undetermined", pd.DataFrame())
+    ok = {r["quantity"]: r["ok"] for r in location_rows(where, subject(), "")}
+    assert ok == {"richness": True, "low": True, "high": True, "movement": False, "excess": False}
+
+
+def test_accuracy_is_the_share_of_right_answers() -> None:
+    x, y = digits()
+    expected = float((model_at(2)(x).argmax(1) == y).double().mean())
+    assert accuracy_of(subject(), None) == {"data": expected}
+    parts = accuracy_of(subject(), {"train": (x, y), "test": (x[:10], y[:10]), "bare": (x, None)})
+    assert parts["train"] == expected
+    assert set(parts) == {"train", "test"}
+
+
+def test_accuracy_is_left_out_where_outputs_are_not_the_classes() -> None:
+    x, _ = digits()
+    assert accuracy_of(subject(), {"other": (x, torch.arange(60) % 3)}) == {}
+    assert accuracy_of(subject(), {"none": (x, None)}) == {}
+
+
+def test_accuracy_refuses_labels_of_the_wrong_length() -> None:
+    x, y = digits()
+    with pytest.raises(BadInput, match=r"evaluate\['test'\] has 60 inputs and 59 labels"):
+        accuracy_of(subject(), {"test": (x, y[:-1])})

@@ -1,0 +1,125 @@
+"""What a study looks at is checked first: inputs, labels, weights, layers, and that all moments are one network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from geomfeat.errors import BadInput, CheckpointMismatch, LayerNotFound
+from geomfeat.study.subject import PROJECTED, Look, Subject, make_subject
+from geomfeat.types import Snapshot
+from tests.study.small import digits, make_seeded, model_at, states
+
+
+def subject(**changes: Any) -> Subject:
+    x, y = digits()
+    given = {"trained": model_at(2), "inputs": x, "labels": y, "initial": model_at(0), "checkpoints": None,
+             "layers": "*", "look": Look()}  # fmt: skip
+    given |= changes
+    return make_subject(given.pop("trained"), given.pop("inputs"), given.pop("labels"), **given)
+
+
+def test_the_star_stands_for_hidden_layers_with_weights() -> None:
+    assert subject().layers == subject(layers=["*"]).layers == ("1", "3")
+
+
+def test_patterns_choose_other_layers() -> None:
+    assert subject(layers=["type:ReLU", "5"]).layers == ("2", "4", "5")
+
+
+def test_an_unknown_layer_is_refused_with_near_names() -> None:
+    with pytest.raises(LayerNotFound, match="no layer matches 'fc1'.*geomfeat extract --list"):
+        subject(layers=["fc1"])
+
+
+def test_a_model_without_hidden_layers_says_so() -> None:
+    with pytest.raises(BadInput, match="has none: name layers"):
+        subject(trained=nn.Linear(4, 2), initial=None, inputs=torch.randn(6, 4), labels=None)
+
+
+@pytest.mark.parametrize("initial", [model_at(0), Snapshot(model_at(0), "init"), states()[0]])
+def test_a_moment_is_a_module_a_snapshot_or_a_state(initial: Any) -> None:
+    made = subject(initial=initial)
+    assert list(made.snapshots) == ["init", "trained"]
+    torch.testing.assert_close(dict(made.snapshots["init"].model.state_dict()), states()[0])
+
+
+def test_checkpoints_come_in_the_order_of_their_steps() -> None:
+    steps = {1000: states()[1], 20: Snapshot(model_at(1), 20), "3": model_at(1)}
+    assert list(subject(checkpoints=steps).snapshots) == ["init", "3", "20", "1000", "trained"]
+
+
+def test_a_checkpoint_cannot_be_called_trained() -> None:
+    with pytest.raises(BadInput, match="'trained' is no step"):
+        subject(checkpoints={"trained": model_at(1)})
+
+
+def test_another_architecture_is_refused_and_what_differs_is_listed() -> None:
+    other = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 11), nn.ReLU(), nn.Linear(11, 10))
+    with pytest.raises(CheckpointMismatch, match=r"'init'.*shapes differ 3\.weight: \(11, 16\) and \(12, 16\)"):
+        subject(initial=other)
+    with pytest.raises(CheckpointMismatch, match=r"missing 1\.bias.*unexpected bias, weight"):
+        subject(initial=nn.Linear(64, 10))
+    with pytest.raises(CheckpointMismatch, match=r"checkpoint '7' does not fit.*3\.weight"):
+        subject(checkpoints={7: other.state_dict()})
+
+
+@pytest.mark.parametrize("at", ["init", "trained"])
+def test_weights_that_are_not_finite_are_named(at: str) -> None:
+    broken = make_seeded()
+    with torch.no_grad():
+        broken[3].weight[0, :2] = float("nan")  # type: ignore[index]
+    with pytest.raises(BadInput, match=rf"'{at}' hold 2 NaN or infinite values in '3\.weight'.*earlier"):
+        subject(**{"initial" if at == "init" else "trained": broken})
+
+
+@pytest.mark.parametrize(
+    ("labels", "why"),
+    [(torch.zeros(59), "59 entries, but there are 60"), (torch.rand(60), "fractions"), (torch.zeros(60, 10), "shape")],
+)
+def test_labels_that_cannot_be_classes_are_refused(labels: torch.Tensor, why: str) -> None:
+    with pytest.raises(BadInput, match=f"labels.*{why}"):
+        subject(labels=labels)
+
+
+def test_wide_layers_are_projected_alike_at_every_moment() -> None:
+    made = subject(look=Look(project=13))
+    assert made.projected == {"1"}
+    assert {k: r.d for k, r in made.features("init").items()} == {"1": 13, "3": 12}
+    again = make_subject(model_at(0), digits()[0], None, initial=None, checkpoints=None, layers="*", look=made.look)
+    torch.testing.assert_close(made.features("init")["1"].x, again.features("trained")["1"].x)
+
+
+def test_by_default_only_very_wide_layers_are_projected() -> None:
+    wide = nn.Sequential(nn.Linear(3, 4097), nn.ReLU(), nn.Linear(4097, 4096), nn.ReLU(), nn.Linear(4096, 2))
+    made = make_subject(wide, torch.randn(5, 3), None, initial=None, checkpoints=None, layers="*", look=Look())
+    assert {k: r.d for k, r in made.features("trained").items()} == {"0": PROJECTED, "2": 4096}
+    whole = make_subject(
+        wide, torch.randn(5, 3), None, initial=None, checkpoints=None, layers="*", look=Look(project=None)
+    )
+    assert not whole.projected
+
+
+@pytest.mark.parametrize("project", [0, -3, "wide", 2.5])
+def test_a_projection_is_auto_none_or_a_number(project: Any) -> None:
+    with pytest.raises(BadInput, match="project="):
+        Look(project=project)
+
+
+def test_outputs_that_are_no_matrix_are_done_without() -> None:
+    class Odd(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(4, 3)
+            self.head = nn.Linear(3, 2)
+
+        def forward(self, x: torch.Tensor) -> str:
+            self.head(torch.relu(self.fc(x)))
+            return "no tensor"
+
+    made = make_subject(Odd(), torch.randn(6, 4), None, initial=None, checkpoints=None, layers=["fc"], look=Look())
+    assert not made.has_outputs
+    assert made.features("trained")["fc"].outputs is None
