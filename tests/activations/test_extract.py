@@ -385,3 +385,31 @@ def test_inputs_are_not_changed_by_a_model_that_works_in_place() -> None:
     assert (x == -1).all()
     extract(net, x.numpy(), progress=False)
     assert (x == -1).all()
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
+def test_layers_that_return_nested_tensors_are_padded_and_know_their_lengths() -> None:
+    class Ragged(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cut = Cut()
+
+        def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+            return torch.stack([part.mean(0) for part in self.cut(x, lengths).unbind()])
+
+    class Cut(nn.Module):
+        def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+            return torch.nested.nested_tensor([row[: int(k)] for row, k in zip(x, lengths, strict=True)])
+
+    x, lengths = torch.randn(6, 5, 2, generator=torch.Generator().manual_seed(0)), torch.tensor([3, 1, 2, 5, 5, 4])
+    rows = [row[:k] for row, k in zip(x, lengths.tolist(), strict=True)]
+    for how, expected in {
+        "token_mean": torch.stack([row.mean(0) for row in rows]),
+        "last": torch.stack([row[-1] for row in rows]),
+        "token_all": torch.cat(rows),
+    }.items():
+        rep = extract(Ragged(), (x, lengths), "cut", torch.arange(6), reduce=how, batch_size=4, progress=False)["cut"]
+        assert_close(rep.x, expected)
+    assert rep.labels.tolist() == torch.arange(6).repeat_interleave(lengths).tolist()
+    with pytest.raises(BadInput, match="depends on the batch"):
+        extract(Ragged(), (x, lengths), "cut", batch_size=3, progress=False)
