@@ -25,7 +25,7 @@ FINISHED = "finished.jsonl"
 
 
 def fingerprint(*things: Any) -> str:
-    """Hexadecimal SHA-256 of nested mappings, sequences, frames, tensors, arrays, modules (their state) and plain values.
+    """Hexadecimal SHA-256 of nested mappings, sequences, frames, tensors, arrays, modules (their state), plain values.
 
     >>> fingerprint({"a": torch.zeros(2)}) == fingerprint({"a": torch.zeros(2)}) != fingerprint({"a": torch.zeros(3)})
     True

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from geomfeat._version import __version__
 from geomfeat.activations.select import Patterns
 from geomfeat.diagnostics.location import Location
+from geomfeat.errors import BadInput, near
 from geomfeat.models.functional import Inputs, Readout
 from geomfeat.study.measuring import guarded
 from geomfeat.study.parts import Parts, fingerprint
@@ -91,6 +92,8 @@ def run_study(
     make_plan(measures, have | {"outputs"})
     look = Look(reduce, project, batch_size, seed, device, readout)
     subject = make_subject(trained, inputs, labels, initial=initial, checkpoints=checkpoints, layers=layers, look=look)
+    if isinstance(umap, str) and umap not in subject.layers:
+        raise BadInput(f"umap={umap!r} is not one of the layers; near: {near(umap, subject.layers)}")
     plan = make_plan(measures, have | ({"outputs"} if subject.has_outputs else set()))
     run = _Run(subject, plan, seed, Parts(resume), Features(subject, progress), progress)
     rows = run.measured()

@@ -165,7 +165,9 @@ def _snapshot(value: Any, at: str, like: nn.Module | None) -> Snapshot:
         try:
             model.load_state_dict(dict(value))
         except RuntimeError as cause:
-            raise CheckpointMismatch(f"checkpoint {at!r} does not fit the trained model: {cause}") from cause
+            raise CheckpointMismatch(
+                f"checkpoint {at!r} does not fit the trained model: {' '.join(str(cause).split())}"
+            ) from cause
         return Snapshot(model, at)
     else:
         made = Snapshot(unwrapped(cast(nn.Module, value)), at)

@@ -60,7 +60,7 @@ def test_constant_features_are_left_to_the_measure(features: torch.Tensor) -> No
 
 def test_different_samples_are_refused() -> None:
     reps = {**places(9, 4), ("init", "other"): Representation(torch.randn(8, 3))}
-    with pytest.raises(BadInput, match="9 samples.*8"):
+    with pytest.raises(BadInput, match=r"9 samples.*8"):
         list(cka_cells(reps, [tuple(reps)], ["unbiased"]))  # type: ignore[list-item]
 
 

@@ -81,7 +81,7 @@ def test_a_measure_that_forgets_a_quantity_is_a_failed_row() -> None:
 @pytest.mark.parametrize(
     ("measure", "rep", "note"),
     [
-        (fake(raising(AssertionError("must not be called")), least=9), REP, "needs at least 9 samples, there are 8"),
+        (fake(raising(AssertionError("must not be called")), least=9), REP, "needs at least 9 samples, got 8"),
         (fake(raising(AssertionError()), needs=("outputs",)), REP, "needs outputs"),
         (fake(raising(AssertionError()), needs=("labels",)), REP.with_(labels=None), "pass labels="),
     ],

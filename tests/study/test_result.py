@@ -1,4 +1,4 @@
-"""Saving and loading a study: everything comes back; missing, truncated and corrupt files are told; nothing is half written."""
+"""Saving and loading a study: everything comes back; missing, truncated and corrupt files are told."""
 
 from __future__ import annotations
 

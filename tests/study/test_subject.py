@@ -31,7 +31,7 @@ def test_patterns_choose_other_layers() -> None:
 
 
 def test_an_unknown_layer_is_refused_with_near_names() -> None:
-    with pytest.raises(LayerNotFound, match="no layer matches 'fc1'.*geomfeat extract --list"):
+    with pytest.raises(LayerNotFound, match=r"no layer matches 'fc1'.*geomfeat extract --list"):
         subject(layers=["fc1"])
 
 
