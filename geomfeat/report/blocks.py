@@ -107,12 +107,12 @@ def value_cell(value: Value | None) -> Cell:
 
 
 def plain(text: object) -> str:
-    """A name as Plotly must be given it: Plotly reads some HTML in every text, and fills in `%{...}`.
+    """A name as Plotly must be given it: Plotly reads some HTML, fills in `%{...}`, and takes `$...$` for TeX.
 
-    >>> plain("<b> %{x}")
-    '&lt;b&gt; %&#123;x}'
+    >>> plain("<b> %{x} $y$")
+    '&lt;b&gt; %&#123;x} &#36;y&#36;'
     """
-    return html.escape(str(text), quote=False).replace("%{", "%&#123;")
+    return html.escape(str(text), quote=False).replace("%{", "%&#123;").replace("$", "&#36;")
 
 
 def clean(value: Any) -> Any:
@@ -139,7 +139,6 @@ def axis(title: str = "", **more: Any) -> dict[str, Any]:
         "ticklen": 3,
         "tickcolor": look.QUIET,
         "tickfont": {"size": 11},
-        "automargin": True,
     }
     return {**quiet, **more}
 
@@ -152,9 +151,10 @@ def log_axis(title: str, **more: Any) -> dict[str, Any]:
 
 def layout(xaxis: Mapping[str, Any], yaxis: Mapping[str, Any], **more: Any) -> dict[str, Any]:
     """A layout without decoration; legends are part of the page, not of the plots."""
+    # Room for labels grows across the axis only: slanted ones that may also push sideways make Plotly go in circles.
     base = {
-        "xaxis": dict(xaxis),
-        "yaxis": dict(yaxis),
+        "xaxis": {"automargin": "height", **xaxis},
+        "yaxis": {"automargin": "width", **yaxis},
         "showlegend": False,
         "margin": {"l": 48, "r": 12, "t": 10, "b": 44},
         "paper_bgcolor": "#ffffff",

@@ -46,7 +46,7 @@ def layer_profiles(several: list[View], chosen: list[Entry], group: str) -> Figu
             if group == "alignment":
                 _floor(axes, view, depth)
         if entry.log and drawn and min(drawn) > 0:
-            axes.set_yscale("log")
+            _log_axis(axes, max(drawn) / min(drawn))
         labels = [literal(label) for label in depth.labels]
         axes.set_xticks(depth.ticks, labels, **({"rotation": 40, "ha": "right"} if depth.kind == "name" else {}))
         axes.set_title(entry.title, loc="left")
@@ -55,8 +55,20 @@ def layer_profiles(several: list[View], chosen: list[Entry], group: str) -> Figu
         axes.set_xlabel(depth.title)
     handles, names = panels[0].get_legend_handles_labels()
     if handles:
-        figure.legend(handles, names, loc="outside upper left", ncols=4)
+        # A legend wider than the page would be cut off: about 100 letters and marks fit on a line.
+        across = min(4, max(1, 100 // (max(map(len, names)) + 5)))
+        figure.legend(handles, names, loc="outside upper left", ncols=across)
     return figure
+
+
+def _log_axis(axes: Axes, span: float) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set_yscale("log")
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    if span < 30:  # too few decades to label decades alone
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def _line(axes: Axes, view: View, depth: Depth, entry: Entry, at: str) -> list[float]:
@@ -115,16 +127,16 @@ def spectra(several: list[View]) -> Figure:
                 linewidth=0.9 if early else 1.4, label=None if early else literal(clipped(layer)),
             )  # fmt: skip
         axes.set_ylim(bottom=1e-8 if axes.get_ylim()[0] < 1e-8 else None)
-        axes.set_title(literal(view.name), loc="left")
+        axes.set_title(f"{literal(clipped(view.name, 18))} (dotted: initial)", loc="left")
         axes.set(xlabel="rank of the principal direction", ylabel="share of the variance")
-        axes.legend(loc="lower left", title="trained (dotted: initial)", title_fontsize=7)
+        axes.legend(loc="lower left", fontsize=6)
     return figure
 
 
 def embedding(several: list[View], layer: str) -> Figure:
     """The samples of a layer in the plane, before and after training, a colour and mark for each class."""
     shown = [
-        (f"{literal(view.name)}: {at}", *parts)
+        (f"{literal(clipped(view.name, 20))}: {at}", *parts)
         for view in several
         for at in ("initial", "trained")
         if (parts := embedding_parts(view, at, layer)) is not None

@@ -9,22 +9,23 @@ from geomfeat.diagnostics.location import LAZY_BELOW, RICH_DEMAND
 from geomfeat.report import look
 from geomfeat.report.plots_location import column, located, plane_ranges, regime_areas, scale_range
 from geomfeat.report.tables import richness_text
-from geomfeat.report.view import View
+from geomfeat.report.view import View, clipped
 from geomfeat.report.words import true_minus
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+LONGEST = 28
 WIDTH = 6.9  # inches: the text width of a page with two columns
 
 
 def literal(name: object) -> str:
-    """A name as matplotlib must be given it: a dollar sign would start a formula.
+    """A name as matplotlib must be given it: a dollar sign would start a formula, and a long name squeeze the axes.
 
     >>> literal("a$b")
     'a\\\\$b'
     """
-    return str(name).replace("$", r"\$")
+    return clipped(str(name), LONGEST).replace("$", r"\$")
 
 
 def richness_scale(several: list[View]) -> Figure:

@@ -17,7 +17,7 @@ MOST_CLASSES = 20
 PAIRS = (
     ("initial", "initial", "initial with initial"),
     ("trained", "trained", "trained with trained"),
-    ("initial", "trained", "initial (down) with trained (across)"),
+    ("initial", "trained", "initial with trained"),
 )
 
 
@@ -38,8 +38,8 @@ def cka_matrices(several: Sequence[View]) -> Figure | None:
         return None
     caption = (
         "Each square compares two layers by unbiased linear CKA (1 = same geometry up to rotation and scale, 0 = "
-        "unrelated); in the third matrix of a model a bright diagonal means that layers kept their initial geometry, "
-        "a dark one that they learned a new geometry."
+        "unrelated); in 'initial with trained' the initial layers go down and the trained ones across, and a bright "
+        "diagonal means that layers kept their initial geometry."
     )
     limited = (
         f"Of networks with more than {MOST_LAYERS} layers, {MOST_LAYERS} evenly spread ones are shown." if cut else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -104,9 +105,12 @@ def _reach(several: Sequence[View], depth: Depth) -> list[float]:
 
 def _log_y(title: str, data: list[dict[str, Any]]) -> dict[str, Any]:
     known = [y for trace in data for y in trace["y"] if y is not None]
-    # Within less than a decade only a few digits are labelled; over more, the decades alone.
-    narrow = not known or max(known) < 12 * min(known)
-    return axis(plain(title), type="log", nticks=5) if narrow else log_axis(plain(title))
+    if not known or max(known) >= 100 * min(known):
+        return log_axis(plain(title))
+    # Over less than two decades the decades alone would label nothing: ticks at 1, 2 and 5 of each.
+    first, last = math.floor(math.log10(min(known))) - 1, math.ceil(math.log10(max(known))) + 1
+    ticks = [digit * 10.0**power for power in range(first, last) for digit in (1, 2, 5)]
+    return axis(plain(title), type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
 
 
 def _line(view: View, depth: Depth, entry: Entry, at: str) -> dict[str, Any] | None:
@@ -156,7 +160,9 @@ def _table(several: Sequence[View], entry: Entry, group: str) -> Table:
     columns = [(v, at) for v in several for at in moments if v.at(at, entry.measure, entry.quantity)]
     floors = [(v, v.at(TRAINED, *FLOOR)) for v in several] if group == "alignment" else []
     floors = [(v, found) for v, found in floors if found]
-    layers = list(dict.fromkeys(layer for view, _ in columns for layer in view.layers))
+    # Some diagnostics also tell of layers that are not hidden ones, like the readout: these are in the table only.
+    told = [(*v.layers, *v.at(at, entry.measure, entry.quantity)) for v, at in columns]
+    layers = [layer for layer in dict.fromkeys(layer for some in told for layer in some) if layer]
     heads = [view.name if len(moments) == 1 else f"{view.name}, {AT_WORDS[at]}" for view, at in columns]
     heads += [f"{view.name}, floor" for view, _ in floors]
     rows: list[tuple[str, list[Cell]]] = []

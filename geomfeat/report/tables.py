@@ -78,7 +78,7 @@ def size_words(decades: float) -> str:
         return "an unknown share of"
     share = 10 ** min(decades, 300)
     if share >= 1.095:
-        return f"{share:.2g} times"
+        return f"{float(f'{share:.2g}'):,.10g} times"
     return f"{100 * share:.3g} % of" if share >= 0.995 else f"{100 * share:.2g} % of"
 
 
@@ -105,6 +105,18 @@ def runs(words: Sequence[str]) -> str:
     """
     found = [(word, len(list(same))) for word, same in groupby(words)]
     return ", ".join(f"{word} x{count}" if count > 1 else word for word, count in found)
+
+
+def layers_text(regimes: Sequence[str], most: int = 5) -> str:
+    """Regimes of layers from input to output, neighbours counted; their totals, where they change too often to read.
+
+    >>> layers_text(["lazy", "lazy", "rich"]), layers_text(["lazy", "rich"] * 4)
+    ('lazy x2, rich', 'mixed: 4 lazy, 4 rich')
+    """
+    words = list(regimes)
+    if len(list(groupby(words))) <= most:
+        return runs(words)
+    return "mixed: " + ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
 
 
 def accuracies(study: Study) -> dict[str, float]:
@@ -139,7 +151,7 @@ def location_table(studies: Study | Sequence[Study]) -> str:
         if where is None:
             lines.append((study.name, *right, *[MISSING] * 3, "not located", MISSING))
             continue
-        by_layer = runs([str(r) for r in where.layers["regime"]]) if "regime" in where.layers else MISSING
+        by_layer = layers_text([str(r) for r in where.layers["regime"]]) if "regime" in where.layers else MISSING
         place = (richness_text(where), signed(where.movement), signed(where.excess), where.regime, by_layer or MISSING)
         lines.append((study.name, *right, *place))
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]

@@ -181,7 +181,7 @@ def clipped(name: str, longest: int = LONGEST_TICK) -> str:
     """A long name with its middle left out: layers are told apart by how they start and end.
 
     >>> clipped("encoder.layers.11.attention.output.dense")
-    'encoder…dense'
+    'encode….dense'
     """
     if len(name) <= longest:
         return name

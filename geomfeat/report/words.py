@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from geomfeat.diagnostics.location import Location
 from geomfeat.report.catalogue import title_of
-from geomfeat.report.tables import runs, signed, size_words
+from geomfeat.report.tables import layers_text, signed, size_words
 from geomfeat.report.view import AT_WORDS, View, as_text
 
 MEANING = {
@@ -103,7 +103,7 @@ def layers_line(where: Location | None) -> str:
     """Regimes of the layers from input to output, equal neighbours counted."""
     if where is None or "regime" not in where.layers or not len(where.layers):
         return ""
-    return runs([str(r) for r in where.layers["regime"]]).replace(" x", " × ")
+    return layers_text([str(r) for r in where.layers["regime"]]).replace(" x", " × ")
 
 
 @dataclass(frozen=True)
