@@ -21,7 +21,7 @@ from geomfeat.report.blocks import (
     text_cell,
 )  # fmt: skip
 from geomfeat.report.tables import richness_text, signed, size_words
-from geomfeat.report.view import View
+from geomfeat.report.view import View, clipped
 
 Polygon = list[tuple[float, float]]
 
@@ -62,7 +62,7 @@ def richness_scale(several: Sequence[View]) -> Figure | None:
     for row, (view, where) in enumerate(found):
         y = len(found) - row
         data += _scale_traces(view, where, y)
-        said = f"{plain(view.name)}  <b>{plain(richness_text(where).replace('-', '−'))}</b>"
+        said = f"{plain(clipped(view.name, 24))}  <b>{plain(richness_text(where).replace('-', '−'))}</b>"
         marks.append(note(0.01, y, said, xref="paper", xanchor="left", yshift=15, font={"size": 12, "color": look.INK}))
         marks[-1]["bgcolor"] = "rgba(255,255,255,0.6)"
         rows.append((view.name, _location_cells(where)))
