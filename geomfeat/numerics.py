@@ -35,8 +35,10 @@ def stream(seed: int, *names: object) -> torch.Generator:
     """A CPU generator for one purpose, named by what it is for: `stream(seed, "capacity", layer)`.
 
     The state depends on the seed and the names alone, so a result never depends on order, subset, batch size or
-    device. Draw on the CPU, then move.
+    device. Draw on the CPU, then move. BadInput for a seed that is not a whole number.
     """
+    if not isinstance(seed, int) and not (hasattr(seed, "__index__") and not isinstance(seed, float)):
+        raise BadInput(f"seed must be a whole number, got {seed!r}")
     text = "\x1f".join([str(int(seed)), *map(str, names)])
     digest = hashlib.sha256(text.encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
@@ -48,17 +50,33 @@ def numpy_stream(seed: int, *names: object) -> np.random.Generator:
 
 
 def as_tensor(x: object, name: str = "x", dtype: torch.dtype | None = None) -> Tensor:
-    """A detached tensor from a tensor, array or nested sequence; half precisions are widened to float32.
+    """A detached tensor from a tensor, array or nested sequence; precisions below 32 bits are widened to float32.
 
-    Raises BadInput for what is not numeric.
+    Shares memory with a writable array. Raises BadInput for what is not numeric, or is complex.
+
+    >>> as_tensor([[1, 2], [3, 4]]).shape
+    torch.Size([2, 2])
     """
     try:
-        out = x.detach() if isinstance(x, Tensor) else torch.as_tensor(np.asarray(x))
+        out = x.detach() if isinstance(x, Tensor) else torch.as_tensor(_shareable(np.asarray(x)))
     except (TypeError, ValueError, RuntimeError) as cause:
         raise BadInput(f"{name} must be a numeric array or tensor, got {type(x).__name__}: {cause}") from cause
+    if out.is_complex():
+        raise BadInput(f"{name} must be real, got {out.dtype}: pass its real and imaginary parts as features of their own")
     if dtype is not None:
         return out.to(dtype)
-    return out.float() if out.dtype in (torch.bfloat16, torch.float16) else out
+    return out.float() if out.is_floating_point() and torch.finfo(out.dtype).bits < 32 else out
+
+
+def _shareable(array: np.ndarray) -> np.ndarray:
+    """The array, or a copy where torch cannot share it: read-only (np.load with mmap_mode), flipped, foreign bytes."""
+    if array.dtype.kind == "u" and array.dtype.itemsize > 1:
+        return array.astype(np.int64)  # torch's own unsigned integers cannot be sorted or compared
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
+        return array.astype(np.float64)
+    if not array.dtype.isnative:
+        return array.astype(array.dtype.newbyteorder("="))
+    return array if array.flags.writeable and all(step >= 0 for step in array.strides) else array.copy()
 
 
 def require_finite(x: Tensor, what: str) -> Tensor:
@@ -121,7 +139,10 @@ def resolve_device(device: str | torch.device | None, like: Tensor | None = None
     """The device to work on: the given one, else that of `like`, else the CPU. BadInput when it is not there."""
     if device is None:
         return like.device if like is not None else torch.device("cpu")
-    out = torch.device(device)
+    try:
+        out = torch.device(device)
+    except RuntimeError as cause:
+        raise BadInput(f"device={str(device)!r} is no device: use 'cpu', 'cuda' or 'cuda:1'") from cause
     if out.type == "cuda" and not torch.cuda.is_available():
         raise BadInput(f"device={str(device)!r}, but torch sees no CUDA device: use device='cpu'")
     return out

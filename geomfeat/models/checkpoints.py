@@ -103,6 +103,8 @@ def load_factory(spec: str) -> Callable[[], nn.Module]:
             model = factory()
         except TypeError as cause:
             raise BadInput(f"model={spec!r} cannot be called without arguments: {cause}") from cause
+        except Exception as cause:
+            raise BadInput(f"model={spec!r} failed when it was called: {type(cause).__name__}: {cause}") from cause
         if not isinstance(model, nn.Module):
             raise BadInput(f"model={spec!r} returned {type(model).__name__}, not a torch.nn.Module")
         return model

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ import torch
 from geomfeat.activations import hidden_weight_layers
 from geomfeat.activations.firing import home, placed
 from geomfeat.activations.untouched import evaluating
-from geomfeat.diagnostics.locate import locate
+from geomfeat.diagnostics.locate import LOSSES, locate
 from geomfeat.diagnostics.location import Location
 from geomfeat.errors import BadInput
 from geomfeat.models.functional import as_inputs, batches, call, moved, n_samples, output_matrix, take
@@ -22,19 +23,20 @@ from geomfeat.study.table import Row, failed_rows, options_text, row
 from geomfeat.types import Estimate
 
 QUANTITIES = ("richness", "low", "high", "movement", "excess")
+GAMMAS = ("equivalent_gamma", "gamma_low", "gamma_high")
 
 
 def locate_subject(
     subject: Subject, *, factory: Any, ladder: Any, seed: int, progress: bool, further: Mapping[str, Any]
 ) -> tuple[Location | None, str]:
-    """(location, "") or (None, why not).
+    """(location, "") or (None, why not); a location whose ladder failed comes with a flag and the reason.
 
     R is a mean over hidden layers, so the layers are those of the study that are hidden ones with weights; where the
     study looks at none of these (at blocks, say), all of them.
     """
     look, model = subject.look, subject.snapshots[TRAINED].model
 
-    def work() -> Location:
+    def work(ladder: Any) -> Location:
         hidden = hidden_weight_layers(model, subject.inputs, readout=look.readout, device=look.device)
         chosen = [name for name in hidden if name in subject.layers]
         start = subject.snapshots.get(INITIAL)
@@ -44,8 +46,22 @@ def locate_subject(
             progress=progress, **further,
         )  # fmt: skip
 
-    where, _, note = guarded(work, "location")
+    where, _, note = guarded(lambda: work(ladder), "location")
+    if where is None and ladder is not None:
+        # A ladder that cannot be climbed must not cost the location itself.
+        where, _, _ = guarded(lambda: work(None), "location")
+        where = None if where is None else replace(where, flags=(*where.flags, f"No equivalent gamma: {note}"))
     return where, note
+
+
+def check_location(labels: Any, ladder: Any, further: Mapping[str, Any]) -> None:
+    """BadInput for options of the location that could only fail, before any work."""
+    if further.get("loss") not in LOSSES:
+        raise BadInput(f"loss={further['loss']!r}: one of 'mse', 'cross-entropy', or leave it out")
+    if isinstance(ladder, int) and ladder < 2:
+        raise BadInput(f"ladder={ladder}: at least 2 rungs, 4 to interpolate well")
+    if isinstance(ladder, int) and labels is None:
+        raise BadInput(f"ladder={ladder} trains networks on the labels: pass labels=, or leave the ladder out")
 
 
 def location_rows(where: Location | None, subject: Subject, note: str) -> list[Row]:
@@ -57,7 +73,12 @@ def location_rows(where: Location | None, subject: Subject, note: str) -> list[R
     facts |= {"n": where.details.get("n_probes"), "options": options_text({"tier": where.tier})}
     places = [("", {q: getattr(where, q) for q in QUANTITIES})]
     places += [(str(r["layer"]), {q: r[q] for q in QUANTITIES if q in r}) for r in where.layers.to_dict("records")]
-    return [row(q, _estimate(v, q), layer=layer, **facts) for layer, values in places for q, v in values.items()]
+    if where.equivalent_gamma is not None:
+        places[0][1].update({q: getattr(where, q) for q in GAMMAS})
+    failed = failed_rows(GAMMAS[:1], note, **facts) if note else []
+    return failed + [
+        row(q, _estimate(v, q), layer=layer, **facts) for layer, values in places for q, v in values.items()
+    ]
 
 
 def _estimate(value: Any, quantity: str) -> Estimate:

@@ -20,7 +20,7 @@ from geomfeat.models.functional import Inputs, Readout
 from geomfeat.study.measuring import guarded
 from geomfeat.study.parts import Parts, fingerprint
 from geomfeat.study.pictures import spectrum, umap_plane, umap_rows
-from geomfeat.study.place import accuracy_of, locate_subject, location_rows
+from geomfeat.study.place import accuracy_of, check_location, locate_subject, location_rows
 from geomfeat.study.plan import Plan, make_plan
 from geomfeat.study.result import Study
 from geomfeat.study.subject import INITIAL, TRAINED, Look, Subject, make_subject
@@ -90,6 +90,8 @@ def run_study(
     columns = checked_conditions({**own, **(conditions or {})})
     have = {"gradients"} | ({"labels"} if labels is not None else set()) | ({"init"} if initial is not None else set())
     make_plan(measures, have | {"outputs"})
+    further = {} if isinstance(location, bool) else dict(location)
+    check_location(labels, ladder, further)
     look = Look(reduce, project, batch_size, seed, device, readout)
     subject = make_subject(trained, inputs, labels, initial=initial, checkpoints=checkpoints, layers=layers, look=look)
     if isinstance(umap, str) and umap not in subject.layers:
@@ -99,7 +101,6 @@ def run_study(
     rows = run.measured()
     where: Location | None = None
     if location is not False:
-        further = {} if location is True else dict(location)
         where, located = run.located(factory, ladder, further)
         rows += located
     arrays, failures = run.pictures(rows, umap)
@@ -145,7 +146,8 @@ class _Run:
             found = self.parts.get(key)
             if found is None:
                 found = task.rows()
-                self.parts.put(key, found)
+                if all(row["ok"] for row in found):  # what failed is tried again: memory may be free then
+                    self.parts.put(key, found)
             rows += found
         refused = [
             r for m, why in self.plan.refused for r in failed_rows(m.quantities, why, at=TRAINED, measure=m.name)
@@ -169,6 +171,8 @@ class _Run:
             )
             if where is None:
                 return None, location_rows(None, self.subject, note)
+            if note:
+                return where, location_rows(where, self.subject, note)
             text = where.to_json()
             self.parts.put(key, text)
         where = Location.from_json(text)

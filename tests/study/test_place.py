@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import nn
 
+from geomfeat.diagnostics.ladder import Ladder
 from geomfeat.diagnostics.location import Location
 from geomfeat.errors import BadInput
-from geomfeat.study.place import QUANTITIES, accuracy_of, locate_subject, location_rows
+from geomfeat.study.place import QUANTITIES, accuracy_of, check_location, locate_subject, location_rows
 from geomfeat.study.subject import Look, Subject, make_subject
 from tests.study.small import digits, model_at
 
@@ -56,6 +57,39 @@ def test_a_network_that_cannot_be_located_has_failed_rows_that_say_why() -> None
     assert [r["quantity"] for r in rows] == list(QUANTITIES)
     assert not any(r["ok"] for r in rows)
     assert "initial" in note
+
+
+def test_a_ladder_that_cannot_be_used_costs_the_gamma_only() -> None:
+    made = subject()
+    other = Ladder(pd.DataFrame({"gamma": [0.1, 1.0], "richness": [-1.0, 0.0], "converged": True}), 0.05, ("fc9",), 24)
+    where, note = locate_subject(made, factory=None, ladder=other, seed=0, progress=False, further=FAST)
+    assert where is not None
+    assert where.richness == located(made).richness
+    assert where.flags[-1].startswith("No equivalent gamma: the ladder was measured on 24 probes and layers fc9")
+    failed = [r for r in location_rows(where, made, note) if not r["ok"]]
+    assert [(r["quantity"], "ladder" in r["note"]) for r in failed] == [("equivalent_gamma", True)]
+
+
+def test_a_ladder_gives_rows_with_the_equivalent_gamma() -> None:
+    made = subject()
+    rungs = pd.DataFrame({"gamma": [0.1, 1.0, 10.0], "richness": [-1.0, 0.0, 1.0], "converged": True})
+    ladder = Ladder(rungs, 0.05, ("1", "3"), 24)
+    where, note = locate_subject(made, factory=None, ladder=ladder, seed=0, progress=False, further=FAST)
+    assert where is not None, note
+    rows = {r["quantity"]: r["value"] for r in location_rows(where, made, note) if r["layer"] == ""}
+    assert rows["equivalent_gamma"] == where.equivalent_gamma
+    assert rows["gamma_low"] < rows["equivalent_gamma"] < rows["gamma_high"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "ladder", "further", "why"),
+    [(None, 4, {}, "pass labels="), (0, 1, {}, "ladder=1: at least 2"), (0, None, {"loss": "huber"}, "loss='huber'")],
+)
+def test_options_that_could_only_fail_are_refused_before_any_work(
+    labels: object, ladder: int | None, further: dict[str, str], why: str
+) -> None:
+    with pytest.raises(BadInput, match=why):
+        check_location(labels, ladder, further)
 
 
 def test_a_quantity_that_could_not_be_told_is_a_failed_row() -> None:

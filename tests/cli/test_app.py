@@ -1,0 +1,85 @@
+"""The frame of every command."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import typer
+from click.testing import Result
+
+from geomfeat.cli.app import command
+from geomfeat.errors import BadInput
+
+Run = Callable[..., Result]
+
+
+def test_help_is_there_and_light() -> None:
+    """Asking for help must not wait for torch."""
+    code = (
+        "import sys\nfrom geomfeat.cli import app\n"
+        "try: app(['--help'])\nexcept SystemExit: pass\n"
+        "assert 'torch' not in sys.modules, 'torch'\nassert 'pandas' not in sys.modules, 'pandas'"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert all(name in done.stdout for name in ("analyze", "extract", "measures", "report", "demo"))
+
+
+@pytest.mark.parametrize("name", ["analyze", "extract", "measures", "report", "demo"])
+def test_every_command_has_help(run: Run, name: str) -> None:
+    result = run(name, "--help")
+    assert result.exit_code == 0
+    assert "--debug" in result.output
+
+
+def test_an_error_is_one_line_and_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as stopped, command(debug=False):
+        raise BadInput("first line\n  second line")
+    assert stopped.value.exit_code == 2
+    assert capsys.readouterr().err == "geomfeat: first line second line\n"
+
+
+def test_an_interruption_says_how_to_resume_with_code_130(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as stopped, command(debug=False, resume="Run it again."):
+        raise KeyboardInterrupt
+    assert stopped.value.exit_code == 130
+    assert capsys.readouterr().err.strip() == "geomfeat: interrupted. Run it again."
+
+
+def test_a_bug_is_not_hidden() -> None:
+    with pytest.raises(ZeroDivisionError), command(debug=False):
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_the_log_shows_tracebacks_only_when_asked(capsys: pytest.CaptureFixture[str], debug: bool) -> None:
+    with command(debug):
+        try:
+            raise RuntimeError("deep")
+        except RuntimeError:
+            logging.getLogger("geomfeat.study").warning("measure failed", exc_info=True)
+        logging.getLogger("geomfeat.study").debug("detail")
+    told = capsys.readouterr().err
+    assert "geomfeat: WARNING: measure failed" in told
+    assert ("Traceback" in told) == debug
+    assert ("detail" in told) == debug
+
+
+def test_logging_is_as_before_afterwards() -> None:
+    logger = logging.getLogger("geomfeat")
+    before = (logger.level, list(logger.handlers))
+    with command(debug=True):
+        assert len(logger.handlers) == len(before[1]) + 1
+    assert (logger.level, logger.handlers) == before
+
+
+def test_paths_of_installed_packages_work_as_models(run: Run) -> None:
+    result = run("extract", "--model", "geomfeat.models.mlp:mlp", "--data", "digits", "--list")
+    assert result.exit_code == 0, result.stderr
+    assert Path.cwd().exists()
+    assert "hidden, with weights" in result.stdout

@@ -1,0 +1,81 @@
+"""Output folders and folders of checkpoints."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from geomfeat.cli.folders import first_difference, is_finished, numbered_checkpoints
+from geomfeat.errors import BadInput, OutputExists
+from geomfeat.study.result import FILES
+
+REQUEST = {"seed": 0, "layers": None}
+
+
+def filled(folder: Path, request: object) -> Path:
+    for name in FILES:
+        (folder / name).write_text("")
+    (folder / "settings.json").write_text(json.dumps({"request": request}))
+    return folder
+
+
+def test_an_empty_or_missing_folder_is_to_be_filled(tmp_path: Path) -> None:
+    assert not is_finished(tmp_path, REQUEST, force=False)
+    assert not is_finished(tmp_path / "none", REQUEST, force=False)
+
+
+def test_the_same_request_is_finished(tmp_path: Path) -> None:
+    assert is_finished(filled(tmp_path, REQUEST), REQUEST, force=False)
+    assert is_finished(tmp_path, REQUEST, force=True)
+
+
+def test_a_file_that_was_deleted_is_made_again(tmp_path: Path) -> None:
+    (filled(tmp_path, REQUEST) / "arrays.npz").unlink()
+    assert not is_finished(tmp_path, REQUEST, force=False)
+
+
+@pytest.mark.parametrize("other", [{"seed": 1, "layers": None}, {"seed": 0}, {**REQUEST, "more": 1}, None])
+def test_another_request_is_refused_and_force_goes_on(tmp_path: Path, other: object) -> None:
+    filled(tmp_path, other)
+    if other == {"seed": 0}:  # a setting that is absent is one that is not set
+        assert is_finished(tmp_path, REQUEST, force=False)
+        return
+    with pytest.raises(OutputExists, match="--force"):
+        is_finished(tmp_path, REQUEST, force=False)
+    assert not is_finished(tmp_path, REQUEST, force=True)
+
+
+def test_settings_that_cannot_be_read_are_refused_and_force_goes_on(tmp_path: Path) -> None:
+    (filled(tmp_path, REQUEST) / "settings.json").write_text('{"request"')
+    with pytest.raises(OutputExists, match=r"settings\.json cannot be read"):
+        is_finished(tmp_path, REQUEST, force=False)
+    assert not is_finished(tmp_path, REQUEST, force=True)
+
+
+def test_the_first_setting_that_differs_is_named_in_short() -> None:
+    assert first_difference({"a": 1, "b": [1]}, {"a": 1, "b": [2]}) == ("b", "[1]", "[2]")
+    assert first_difference({"a": "x" * 99}, {}) == ("a", f'"{"x" * 56}...', "null")
+    assert first_difference({"a": {"x": 1, "y": 2}}, {"a": {"y": 2, "x": 1}}) is None
+
+
+def test_checkpoints_are_ordered_by_the_last_number_of_their_names(tmp_path: Path) -> None:
+    for name in ("net3_step_1000.safetensors", "net3_step_20.pt", "notes.txt"):
+        (tmp_path / name).touch()
+    assert [(k, v.name) for k, v in numbered_checkpoints(tmp_path).items()] == [
+        (20, "net3_step_20.pt"), (1000, "net3_step_1000.safetensors"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("names", "why"),
+    [([], "holds no .safetensors"), (["notes.txt"], "holds no .safetensors"),
+     (["last.pt"], "'last.pt' has no step number"),
+     (["a_7.pt", "b_07.pt"], "'a_7.pt' and 'b_07.pt' are both of step 7")],
+)  # fmt: skip
+def test_folders_that_are_no_series_are_refused(tmp_path: Path, names: list[str], why: str) -> None:
+    for name in names:
+        (tmp_path / name).touch()
+    with pytest.raises(BadInput, match=why):
+        numbered_checkpoints(tmp_path)
