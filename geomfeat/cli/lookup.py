@@ -61,9 +61,11 @@ def bounds_text(quantity: Quantity) -> str:
     return f"{left}, {high:g}]" if math.isfinite(high) else f"{left}, ∞)"
 
 
-def markdown_table(chosen: list[Measure]) -> str:
-    """The table of measures as Markdown, one row each, as README shows it."""
-    rows = [HEAD, tuple("---" for _ in HEAD), *(cells(m) for m in chosen)]
+def markdown_table(chosen: list[Measure] | None = None) -> str:
+    """The table of these measures (default all) as Markdown, one row each, as README shows it."""
+    from geomfeat.registry import available
+
+    rows = [HEAD, tuple("---" for _ in HEAD), *(cells(m) for m in (available() if chosen is None else chosen))]
     return "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in line) + " |" for line in rows)
 
 

@@ -1,4 +1,4 @@
-"""`geomfeat report` makes the page of saved results again; `geomfeat demo` runs the whole path on embedded data."""
+"""`geomfeat report` makes the page of saved results again."""
 
 from __future__ import annotations
 
@@ -53,15 +53,3 @@ def load_all(folders: list[Path]) -> list[Study]:
         replace(study, name=f"{study.name} ({folder})") if names.count(study.name) > 1 else study
         for study, folder in zip(studies, dict.fromkeys(folders), strict=True)
     ]
-
-
-@app.command()
-def demo(
-    out: Annotated[Path, typer.Option(help="Folder for models, results and the page.")] = Path("runs/demo"),
-    debug: Debug = False,
-) -> None:
-    """Train small networks at three strengths of feature learning, analyze and compare them: the whole path."""
-    with command(debug, f"The same command goes on: geomfeat demo --out {out}"):
-        from geomfeat.demo import run_demo
-
-        run_demo(out)

@@ -13,6 +13,7 @@ EXCESS_OF_NOTE = 0.3
 STILL_RISING = 0.1
 POOR_FIT = 0.9
 OUT_OF_REACH = 0.1
+UNSETTLED = 0.02
 
 
 def flags_of(
@@ -29,6 +30,7 @@ def flags_of(
         _batchnorm(start, observed),
         _probes(location),
         _reach(start),
+        _convergence(start),
         _ladder(location),
     ]
     return tuple(text for text in found if text)
@@ -131,6 +133,17 @@ def _reach(start: Start) -> str:
     return (
         f"{share:.0%} of the change lies where the linearised network cannot go at all, so R counts only the rest: "
         "the network has fewer parameters than the probes have outputs, or it left its linear range."
+    )
+
+
+def _convergence(start: Start) -> str:
+    response = start.demand.response
+    if response.residual <= UNSETTLED:
+        return ""
+    return (
+        f"The linear response had not settled after {response.steps} products with the kernel (its movement still "
+        f"changed by {response.residual:.0%}): a part of the change is learned only very slowly by the linearised "
+        "network, and R is a lower bound."
     )
 
 

@@ -14,7 +14,7 @@ from geomfeat.models.parameterization import check_parameterization, conv_layer,
 
 def cnn(
     image: Sequence[int] = (1, 8, 8),
-    channels: Sequence[int] = (16, 32),
+    channels: Sequence[int] = (32, 64),
     outputs: int = 10,
     *,
     kernel: int = 3,

@@ -1,1 +1,1 @@
-
+"""Regimes of learning: training at a chosen richness, and the linear response of a network."""

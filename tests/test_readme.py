@@ -1,0 +1,35 @@
+"""What README shows must run: its Python example, and its way to add a measure."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+def test_the_example_runs_and_writes_its_page(tmp_path: Path) -> None:
+    code = BLOCKS[0]
+    assert len([line for line in code.splitlines() if line.strip()]) <= 12
+    found = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.startswith("transition: R = -0.")
+    assert (tmp_path / "report.html").stat().st_size > 1e6
+
+
+def test_a_measure_is_added_by_one_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    from geomfeat import registry
+
+    monkeypatch.setattr(registry, "_REGISTERED", dict(registry._REGISTERED))
+    space: dict[str, object] = {"__name__": "geomfeat.measures.mean_norm"}
+    exec(compile(BLOCKS[1], "mean_norm.py", "exec"), space)
+    added = registry.get("mean_norm")
+    assert added.scope == "layer"
+    from geomfeat.types import Representation
+
+    assert added(Representation([[3.0, 4.0], [3.0, 4.0]])).value == 5.0
