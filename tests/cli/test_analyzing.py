@@ -26,7 +26,7 @@ Run = Callable[..., Result]
 WRITTEN = {"arrays.npz", "location.json", "parts", "report.html", "results.parquet", "settings.json"}
 
 
-def refused(result: Result, *words: str) -> None:
+def assert_refused(result: Result, *words: str) -> None:
     """Exit code 2, one line on stderr with these words, and no output."""
     assert result.exit_code == 2, result.output
     [line] = result.stderr.strip().splitlines()
@@ -187,19 +187,19 @@ def test_a_damaged_result_is_told_and_made_again_once_it_is_deleted(files: Path,
 def test_bad_options_are_told_in_one_line_and_nothing_is_written(
     files: Path, analyze: Run, words: list[str], told: list[str]
 ) -> None:
-    refused(analyze(*words), *told)
+    assert_refused(analyze(*words), *told)
 
 
 def test_weights_of_another_network_are_refused_with_the_keys(files: Path, analyze: Run) -> None:
     save_weights(torch.nn.Sequential(torch.nn.Linear(64, 10)), "final.safetensors")
-    refused(analyze(), "final.safetensors", "missing", "unexpected", "0.weight")
+    assert_refused(analyze(), "final.safetensors", "missing", "unexpected", "0.weight")
 
 
 @pytest.mark.parametrize("name", ["final.safetensors", "init.safetensors", "digits.npz"])
 def test_truncated_files_are_told(files: Path, analyze: Run, name: str) -> None:
     whole = Path(name).read_bytes()
     Path(name).write_bytes(whole[: len(whole) // 2])
-    refused(analyze(), name, "truncated")
+    assert_refused(analyze(), name, "truncated")
 
 
 def test_weights_that_are_not_finite_are_told(files: Path, analyze: Run) -> None:
@@ -207,7 +207,7 @@ def test_weights_that_are_not_finite_are_told(files: Path, analyze: Run) -> None
     with torch.no_grad():
         broken[1].weight[0, 0] = float("inf")  # type: ignore[index]
     save_weights(broken, "final.safetensors")
-    refused(analyze(), "1.weight", "NaN or infinite", "earlier")
+    assert_refused(analyze(), "1.weight", "NaN or infinite", "earlier")
 
 
 def test_activations_that_overflow_name_the_layer(files: Path, analyze: Run) -> None:
@@ -215,19 +215,19 @@ def test_activations_that_overflow_name_the_layer(files: Path, analyze: Run) -> 
     with torch.no_grad():
         huge[3].weight.fill_(3e38)  # type: ignore[index]
     save_weights(huge, "final.safetensors")
-    refused(analyze(), "layer '3'", "infinite")
+    assert_refused(analyze(), "layer '3'", "infinite")
 
 
 def test_inputs_that_are_not_finite_are_told(files: Path, analyze: Run) -> None:
     x, y = digits(N)
     np.savez("digits.npz", x=np.where(x.numpy() > 1, np.nan, x.numpy()), y=y.numpy())
-    refused(analyze(), "NaN", "digits")
+    assert_refused(analyze(), "NaN", "digits")
 
 
 def test_labels_of_the_wrong_length_are_told(files: Path, analyze: Run) -> None:
     x, y = digits(N)
     np.savez("digits.npz", x=x.numpy(), y=y.numpy()[:-1])
-    refused(analyze(), "labels", "29", "30 samples")
+    assert_refused(analyze(), "labels", "29", "30 samples")
 
 
 def test_missing_labels_are_failed_rows_of_measures_asked_for_by_name(files: Path, analyze: Run) -> None:

@@ -38,7 +38,7 @@ def values(made: Study) -> dict[tuple[Any, ...], tuple[float, bool]]:
     return {tuple(r[k] for k in keys): (r["value"], r["ok"]) for r in made.table.to_dict("records")}
 
 
-def same(a: pd.DataFrame, b: pd.DataFrame) -> None:
+def assert_same(a: pd.DataFrame, b: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(a.drop(columns="seconds"), b.drop(columns="seconds"), check_exact=True)
 
 
@@ -250,12 +250,12 @@ def test_an_interrupted_study_goes_on_where_it_was(tmp_path: Path, monkeypatch: 
     calls[3:] = []
     calls.extend([""] * 2)  # past the interruption
     before = len(calls)
-    same(study(resume=tmp_path / "parts").table, expected.table)
+    assert_same(study(resume=tmp_path / "parts").table, expected.table)
     n_tasks = sum(
         m in {"stable_rank", "label_alignment_unbiased", "representation_change"} for m in expected.table["measure"]
     )
     assert len(calls) - before == n_tasks - 3, "the three finished parts were not computed again"
-    same(study(resume=tmp_path / "parts").table, expected.table)
+    assert_same(study(resume=tmp_path / "parts").table, expected.table)
     assert len(calls) - before == n_tasks - 3, "a finished study computes nothing"
 
 
@@ -266,7 +266,7 @@ def test_an_interrupted_study_goes_on_where_it_was(tmp_path: Path, monkeypatch: 
 def test_parts_of_other_settings_are_not_taken(tmp_path: Path, change: dict[str, Any]) -> None:
     options: dict[str, Any] = {"measures": ["linear_probe_accuracy", "participation_ratio"], "layers": ["1"]}
     study(resume=tmp_path, **options)
-    same(study(resume=tmp_path, **options, **change).table, study(**options, **change).table)
+    assert_same(study(resume=tmp_path, **options, **change).table, study(**options, **change).table)
 
 
 def test_the_location_is_kept_too_and_read_off_a_ladder_only_with_it(
@@ -279,7 +279,7 @@ def test_the_location_is_kept_too_and_read_off_a_ladder_only_with_it(
     assert first.location is not None
     assert again.location is not None
     assert again.location.to_json() == first.location.to_json()
-    same(again.table, first.table)
+    assert_same(again.table, first.table)
     rungs = pd.DataFrame({"gamma": [0.1, 1.0], "richness": [-1.0, 0.0]})
     other = study(**options, ladder=Ladder(rungs, 0.05, ("1", "3"), 24))
     assert other.location is None, "another ladder is another location, which this broken locate cannot give"
