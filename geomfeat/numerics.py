@@ -7,6 +7,7 @@ share `tolerance`, so that a test never has a threshold of its own invention.
 from __future__ import annotations
 
 import hashlib
+import operator
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,6 +17,8 @@ from torch import Tensor
 from geomfeat.errors import BadInput
 
 WORKING = torch.float64
+# torch holds these, but cannot add them or take their largest.
+_STORED_ONLY = (torch.uint16, torch.uint32, torch.uint64)
 
 
 def tolerance(dtype: torch.dtype = WORKING, scale: float = 1.0) -> dict[str, float]:
@@ -37,9 +40,10 @@ def stream(seed: int, *names: object) -> torch.Generator:
     The state depends on the seed and the names alone, so a result never depends on order, subset, batch size or
     device. Draw on the CPU, then move. BadInput for a seed that is not a whole number.
     """
-    if not isinstance(seed, int) and not (hasattr(seed, "__index__") and not isinstance(seed, float)):
-        raise BadInput(f"seed must be a whole number, got {seed!r}")
-    text = "\x1f".join([str(int(seed)), *map(str, names)])
+    try:
+        text = "\x1f".join([str(operator.index(seed)), *map(str, names)])
+    except TypeError as cause:
+        raise BadInput(f"seed must be a whole number, got {seed!r}") from cause
     digest = hashlib.sha256(text.encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
@@ -62,16 +66,16 @@ def as_tensor(x: object, name: str = "x", dtype: torch.dtype | None = None) -> T
     except (TypeError, ValueError, RuntimeError) as cause:
         raise BadInput(f"{name} must be a numeric array or tensor, got {type(x).__name__}: {cause}") from cause
     if out.is_complex():
-        raise BadInput(f"{name} must be real, got {out.dtype}: pass its real and imaginary parts as features of their own")
+        raise BadInput(f"{name} must be real, got {out.dtype}: give real and imaginary parts as features of their own")
     if dtype is not None:
         return out.to(dtype)
+    if out.dtype in _STORED_ONLY:
+        return out.long()
     return out.float() if out.is_floating_point() and torch.finfo(out.dtype).bits < 32 else out
 
 
 def _shareable(array: np.ndarray) -> np.ndarray:
     """The array, or a copy where torch cannot share it: read-only (np.load with mmap_mode), flipped, foreign bytes."""
-    if array.dtype.kind == "u" and array.dtype.itemsize > 1:
-        return array.astype(np.int64)  # torch's own unsigned integers cannot be sorted or compared
     if array.dtype.kind == "f" and array.dtype.itemsize > 8:
         return array.astype(np.float64)
     if not array.dtype.isnative:

@@ -17,12 +17,13 @@ from typing import Any
 
 import torch
 
-from geomfeat.errors import BadInput, near
+from geomfeat.errors import BadInput, GeomfeatError, near
 from geomfeat.types import Estimate, Kernel, Representation
 
 # Transformations of a representation that the contract tests apply to every measure.
 TRANSFORMS = frozenset({"rotation", "scale", "shift", "sample order", "unit order", "duplication"})
 NEEDS = frozenset({"labels", "outputs", "init", "gradients"})
+SCOPES = ("layer", "pair", "kernels", "network")
 PACKAGES = ("geomfeat.measures", "geomfeat.diagnostics")
 
 Result = Estimate | dict[str, Estimate]
@@ -74,15 +75,15 @@ class Measure:
     def run(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The result always as {quantity: Estimate}; a measure with one quantity is keyed by its own name.
 
-        Missing labels or outputs, too few samples, bad input and numerical breakdown give failed Estimates with a
-        note; call the measure itself for the exception.
+        Missing labels or outputs, too few samples, every error that geomfeat raises on purpose and numerical breakdown
+        give failed Estimates with a note; call the measure itself for the exception.
         """
         unmet = self._unmet(args)
         if unmet:
             return self._failed(unmet)
         try:
             out = self.function(*args, **kwargs)
-        except (BadInput, ArithmeticError, torch.linalg.LinAlgError) as error:  # pyright: ignore[reportPrivateImportUsage]
+        except (GeomfeatError, ArithmeticError, torch.linalg.LinAlgError) as error:  # pyright: ignore[reportPrivateImportUsage]
             return self._failed(f"measure {self.name!r}: {error}")
         return out if isinstance(out, dict) else {self.name: out}
 
@@ -142,8 +143,11 @@ def measure(
 ) -> Callable[[Callable[..., Any]], Measure]:
     """Register a function as a measure. See `Measure` for the facts; the contract tests check each of them both ways.
 
-    Give either `quantities`, or `bounds`, `unit` and `direction` of the single quantity.
+    Give either `quantities`, or `bounds`, `unit` and `direction` of the single quantity. Raises BadInput for facts
+    or scopes that are not known, and for a name that another module has registered.
     """
+    if quantities is not None and (bounds != (-inf, inf) or unit or direction):
+        raise BadInput("give either quantities= or the single quantity's bounds=, unit=, direction=, not both")
     unknown = (set(invariant_to) - TRANSFORMS) | (set(needs) - NEEDS)
     if unknown:
         raise BadInput(
@@ -181,9 +185,15 @@ def _load() -> None:
 def available(scope: str | None = None, needs: frozenset[str] | set[str] | None = None) -> list[Measure]:
     """All registered measures, by name; those of one scope, or those that need no more than `needs`.
 
+    Raises BadInput for a scope or a need that does not exist.
+
     >>> "participation_ratio" in [m.name for m in available(scope="layer")]
     True
     """
+    if scope is not None and scope not in SCOPES:
+        raise BadInput(f"scope={scope!r} is not one of {', '.join(SCOPES)}")
+    if needs is not None and not NEEDS.issuperset(needs):
+        raise BadInput(f"needs={sorted(needs)} must be from {', '.join(sorted(NEEDS))}")
     _load()
     found = sorted(_REGISTERED.values(), key=lambda m: m.name)
     return [m for m in found if (scope is None or m.scope == scope) and (needs is None or m.needs <= frozenset(needs))]

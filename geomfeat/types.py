@@ -20,10 +20,12 @@ class Representation:
 
     Args:
         x: (n, d) features.
-        labels: (n,) integer classes, or None.
+        labels: (n,) classes, whole numbers (kept as int64, on the device of x), or None.
         layer: the module's name, with a path where an output is nested ("rnn[1][0]").
         meta: how it was made; `meta["reduce"]` says how a map or a token sequence became (n, d).
         outputs: (n, C) the network's own outputs for the same samples, where known (D_LR needs them).
+
+    Raises BadInput for other shapes, NaN or inf, labels that are not whole numbers, or lengths that disagree.
 
     >>> Representation(torch.zeros(5, 3), layer="fc1").n
     5
@@ -46,16 +48,19 @@ class Representation:
         if not x.is_floating_point():
             x = x.to(torch.get_default_dtype())
         object.__setattr__(self, "x", require_finite(x, where))
-        for name in ("labels", "outputs"):
-            value = getattr(self, name)
-            if value is None:
-                continue
-            value = as_tensor(value, name)
-            if value.shape[0] != x.shape[0]:
-                raise BadInput(f"{name} has {value.shape[0]} entries, but {where} has {x.shape[0]} samples")
-            object.__setattr__(self, name, value)
-        if self.labels is not None and self.labels.ndim != 1:
-            raise BadInput(f"labels must be one integer per sample, got shape {tuple(self.labels.shape)}")
+        if self.labels is not None:
+            object.__setattr__(self, "labels", self._beside(_classes(self.labels), "labels", where))
+        if self.outputs is not None:
+            outputs = require_finite(as_tensor(self.outputs, "outputs"), f"outputs of {where}")
+            outputs = outputs[:, None] if outputs.ndim == 1 else outputs
+            if outputs.ndim != 2:
+                raise BadInput(f"outputs must be (samples, outputs), got shape {tuple(outputs.shape)}")
+            object.__setattr__(self, "outputs", self._beside(outputs, "outputs", where))
+
+    def _beside(self, value: Tensor, name: str, where: str) -> Tensor:
+        if value.shape[0] != self.x.shape[0]:
+            raise BadInput(f"{name} has {value.shape[0]} entries, but {where} has {self.x.shape[0]} samples")
+        return value.to(self.x.device)
 
     @property
     def n(self) -> int:
@@ -71,18 +76,35 @@ class Representation:
         """A copy with some fields replaced."""
         return replace(self, **changes)
 
-    def take(self, rows: Tensor) -> Representation:
-        """The same layer on a subset (or reordering) of the samples."""
-        pick = lambda v: None if v is None else v[rows]  # noqa: E731
-        return replace(self, x=self.x[rows], labels=pick(self.labels), outputs=pick(self.outputs))
+    def take(self, rows: Tensor | slice | list[int]) -> Representation:
+        """The same layer on a subset (or reordering) of the samples: indices, a mask, or a slice.
+
+        >>> Representation(torch.eye(3), labels=torch.tensor([5, 6, 7])).take([2, 0]).labels.tolist()
+        [7, 5]
+        """
+
+        def picked(value: Tensor | None) -> Tensor | None:
+            return None if value is None else value[rows]
+
+        return replace(self, x=self.x[rows], labels=picked(self.labels), outputs=picked(self.outputs))
+
+
+def _classes(labels: Any) -> Tensor:
+    labels = as_tensor(labels, "labels")
+    if labels.ndim != 1:
+        raise BadInput(f"labels must be one integer per sample, got shape {tuple(labels.shape)}")
+    if labels.is_floating_point() and bool((labels - labels.round() != 0).any()):
+        raise BadInput("labels must be classes as whole numbers, got fractions or NaN: divide the values into bins")
+    return labels.long()
 
 
 @dataclass(frozen=True, eq=False)
 class Kernel:
-    """A symmetric kernel between samples: NTK, feature Gram and label kernel alike.
+    """A kernel between samples: NTK, feature Gram and label kernel alike; symmetric unless it is between two sets.
 
     Args:
-        gram: (n, n); for a full NTK (n C, n C), sample-major: row i * C + c is output c of sample i.
+        gram: (n, n), or (n1, n2) between two sets; for a full NTK (n1 C, n2 C), sample-major: row i * C + c is output
+            c of sample i.
         name: "ntk", "linear", "labels", ...
         meta: `meta["outputs"]` for an NTK ("trace", "full", ...), `meta["n_outputs"]` C.
     """
@@ -95,6 +117,7 @@ class Kernel:
         gram = as_tensor(self.gram, f"kernel {self.name!r}")
         if gram.ndim != 2 or 0 in gram.shape:
             raise BadInput(f"kernel {self.name!r} must be a matrix, got shape {tuple(gram.shape)}")
+        gram = gram if gram.is_floating_point() else gram.to(torch.get_default_dtype())
         object.__setattr__(self, "gram", require_finite(gram, f"kernel {self.name!r}"))
 
     @property
@@ -108,6 +131,11 @@ class Kernel:
         c = self.meta.get("n_outputs")
         if self.meta.get("outputs") != "full" or not c:
             raise BadInput(f"kernel {self.name!r} has no output blocks: compute it with outputs='full'")
+        if self.gram.shape[0] % c or self.gram.shape[1] % c:
+            raise BadInput(
+                f"kernel {self.name!r} of shape {tuple(self.gram.shape)} does not divide into blocks of {c} outputs: "
+                "check meta['n_outputs']"
+            )
         n1, n2 = self.gram.shape[0] // c, self.gram.shape[1] // c
         return self.gram.reshape(n1, c, n2, c).permute(0, 2, 1, 3)
 
@@ -125,6 +153,10 @@ class Snapshot:
     model: nn.Module
     at: str | int = "trained"
     conditions: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.model, nn.Module):
+            raise BadInput(f"model must be a torch.nn.Module, got {type(self.model).__name__}: load weights into one")
 
 
 @dataclass(frozen=True)
@@ -148,6 +180,8 @@ class Estimate:
             object.__setattr__(self, "stderr", float(self.stderr))
         if self.ok and not math.isfinite(self.value):
             raise BadInput(f"an estimate of {self.value} cannot be ok=True: mark it failed and say why")
+        if self.ok and self.stderr is not None and not 0 <= self.stderr < math.inf:
+            raise BadInput(f"a standard error of {self.stderr} cannot be ok=True: give None where there is none")
         if not self.ok and not self.note:
             raise BadInput("a failed estimate must say in note= what happened and what to do")
 

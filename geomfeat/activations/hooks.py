@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from geomfeat.activations.select import Patterns, modules_by_name, select_layers, split_key
-from geomfeat.activations.untouched import eager, same_mode, unfused_attention
+from geomfeat.activations.untouched import same_mode, unfused_attention
 from geomfeat.errors import BadInput
-from geomfeat.models.functional import unwrapped
+from geomfeat.models.functional import eager, unwrapped
 
 Calls = int | Literal["last", "all"]
 Transform = Callable[[str, Tensor], Any]

@@ -17,7 +17,7 @@ from geomfeat.activations.select import module_name, split_key
 from geomfeat.activations.sites import Site, Wish
 from geomfeat.activations.untouched import evaluating
 from geomfeat.errors import BadInput
-from geomfeat.models.functional import Readout, batches, call, map_inputs, moved, n_samples, output_matrix, take
+from geomfeat.models.functional import Readout, batches, call, moved, n_samples, output_matrix, take
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,8 +61,7 @@ class Job:
         ):
             for rows, batch in batches(part, self.batch_size):
                 block.begin(rows, None if self.mask is None else self.mask[start:stop][rows])
-                # A copy: a model that works in place on what it is given must not change the user's inputs.
-                output = call(self.model, map_inputs(moved(batch, where, dtype), torch.clone))
+                output = call(self.model, moved(batch, where, dtype))
                 block.end(seen, f"for samples {start + rows.start} to {start + rows.stop}")
                 if self.with_outputs:
                     block.add_outputs(output_matrix(output, batch, self.readout))

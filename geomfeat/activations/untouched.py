@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+
+from geomfeat.models.functional import eager
 
 
 @contextmanager
@@ -58,15 +60,6 @@ def with_gradients(model: nn.Module) -> Iterator[None]:
     finally:
         for parameter, flag in flags:
             parameter.requires_grad_(flag)
-
-
-@contextmanager
-def eager(model: nn.Module) -> Iterator[None]:
-    """Compiled parts run their eager code, which hooks can see; nothing is done (or imported) where there are none."""
-    with ExitStack() as stack:
-        if any(hasattr(module, "_orig_mod") for module in model.modules()):
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
-        yield
 
 
 @contextmanager

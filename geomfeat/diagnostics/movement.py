@@ -12,6 +12,7 @@ from torch import Tensor
 from geomfeat.activations import recording
 from geomfeat.errors import BadInput
 from geomfeat.models.functional import Functional, batches, n_samples
+from geomfeat.numerics import require_finite
 
 
 def outputs_and_features(
@@ -19,7 +20,8 @@ def outputs_and_features(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """(n, C) outputs and, for every layer, its (n, d) features, flattened per sample.
 
-    A layer with nested outputs gives one entry for each that has a row per sample ("rnn[0]").
+    A layer with nested outputs gives one entry for each that has a row per sample ("rnn[0]"). Raises BadInput for a
+    layer that has none.
     """
     inputs = f.inputs(inputs)
     outputs, features = [], {}
@@ -31,6 +33,9 @@ def outputs_and_features(
             for name, value in recorded.items():
                 if value.shape[:1] == (n,) and value.is_floating_point():
                     features.setdefault(name, []).append(value.reshape(n, -1))
+    # Chance can make another dimension as long as one batch (the layers of an LSTM's states), but not as every batch.
+    rows = sum(part.shape[0] for part in outputs)
+    features = {name: parts for name, parts in features.items() if sum(p.shape[0] for p in parts) == rows}
     missing = [name for name in layers if not any(key == name or key.startswith(f"{name}[") for key in features)]
     if missing:
         raise BadInput(f"layer {missing[0]!r} has no output with one row per sample: leave it out of layers=")
@@ -38,7 +43,9 @@ def outputs_and_features(
 
 
 def movement(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> dict[str, float]:
-    """M of every layer, from features (n, d) of the same samples; -inf for a layer that did not move.
+    """M of every layer, decades, from features (n, d) of the same samples; -inf for a layer that did not move.
+
+    Raises BadInput for a layer that is zero everywhere, holds NaN or infinite values, or is missing after.
 
     >>> h = torch.ones(4, 3)
     >>> movement({"fc1": h}, {"fc1": 1.1 * h})["fc1"].__round__(4)
@@ -46,9 +53,11 @@ def movement(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> dict[
     """
     out = {}
     for name, start in before.items():
-        size = float(start.norm())
+        if name not in after:
+            raise BadInput(f"layer {name!r} has no features after training: it has {', '.join(after) or 'none'}")
+        size = float(require_finite(start, f"layer {name!r}").norm())
         if size == 0.0:
             raise BadInput(f"layer {name!r} is zero on every probe: leave it out of layers=")
-        moved = float((after[name] - start).norm())
+        moved = float((require_finite(after[name], f"layer {name!r} after training") - start).norm())
         out[name] = math.log10(moved / size) if moved > 0 else -math.inf
     return out

@@ -10,8 +10,9 @@ from __future__ import annotations
 import copy
 import dataclasses
 import fnmatch
+import numbers
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,12 +29,32 @@ Readout = Callable[[Any, Any], Tensor]
 
 
 def as_inputs(inputs: Inputs) -> Any:
-    """Tensors in the shape the model takes them: arrays become tensors, lists become tuples, mappings dicts."""
+    """Tensors in the shape the model takes them: arrays and lists of numbers become tensors, mappings dicts.
+
+    Other lists and tuples become tuples, one entry per positional argument. Inside of them, None, switches (bool) and
+    words (str) stay as they are, to be handed to the model with every batch.
+
+    >>> as_inputs({"tokens": [[1, 2], [3, 4]], "mask": None})
+    {'tokens': tensor([[1, 2],
+            [3, 4]]), 'mask': None}
+    """
     if isinstance(inputs, Mapping):
-        return {k: as_inputs(v) if v is not None else None for k, v in inputs.items()}
-    if isinstance(inputs, tuple | list) and inputs and not isinstance(inputs[0], int | float):
-        return tuple(as_inputs(v) if v is not None else None for v in inputs)
+        return {k: _as_argument(v) for k, v in inputs.items()}
+    if isinstance(inputs, tuple | list) and inputs and not _is_array(inputs):
+        return tuple(_as_argument(v) for v in inputs)
     return as_tensor(inputs, "inputs")
+
+
+def _as_argument(value: Any) -> Any:
+    return value if value is None or isinstance(value, bool | str) else as_inputs(value)
+
+
+def _is_array(inputs: Sequence[Any]) -> bool:
+    """Whether a sequence stands for one array: numbers, or lists of numbers. A tuple of lists is several arguments."""
+    first = inputs[0]
+    if isinstance(inputs, list) and isinstance(first, list) and first:
+        return _is_array(first)
+    return isinstance(first, numbers.Number)
 
 
 def _leaves(inputs: Any) -> list[Tensor]:
@@ -92,8 +113,27 @@ def unwrapped(model: nn.Module) -> nn.Module:
     return model
 
 
+def copied(model: nn.Module) -> nn.Module:
+    """A deep copy of the eager module; BadInput where it cannot be copied, or has weights without a shape yet."""
+    model = unwrapped(model)
+    for name, value in model.named_parameters():
+        if isinstance(value, nn.parameter.UninitializedParameter):
+            raise BadInput(f"parameter {name!r} of a lazy module has no shape yet: call the model once on some inputs")
+    try:
+        return copy.deepcopy(model)
+    except RuntimeError as cause:
+        raise BadInput(
+            f"the model cannot be copied ({cause}): use torch.nn.utils.parametrizations instead of weight_norm, and "
+            "keep no tensors with a gradient history in modules"
+        ) from cause
+
+
 def call(model: Callable[..., Any], inputs: Any) -> Any:
-    """model(x), model(*tuple) or model(**mapping)."""
+    """model(x), model(*tuple) or model(**mapping), on a copy of the tensors.
+
+    A model that works in place on what it is given (a first layer ReLU(inplace=True)) must not change it for others.
+    """
+    inputs = map_inputs(inputs, torch.clone)
     if isinstance(inputs, Mapping):
         return model(**inputs)
     return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
@@ -103,7 +143,8 @@ def output_matrix(output: Any, inputs: Any = None, readout: Readout | None = Non
     """A model's output as (n, C).
 
     `readout(output, inputs)` decides if given. Else: a tensor is flattened per sample; `logits` is taken where there
-    is one; `last_hidden_state` is averaged over the tokens of the attention mask; else the first tensor is taken.
+    is one; `last_hidden_state` is averaged over the tokens of the attention mask, where it is (n, tokens, d); else the
+    first tensor is taken, of mappings, sequences and dataclasses in order.
     """
     if readout is not None:
         output = readout(output, inputs)
@@ -113,6 +154,8 @@ def output_matrix(output: Any, inputs: Any = None, readout: Readout | None = Non
         raise BadInput(f"the model returns {type(output).__name__}, not a tensor: pass readout= to pick one")
     if not output.is_floating_point():
         raise BadInput(f"the model's output is {output.dtype}, not floating point: pass readout= to pick logits")
+    if output.ndim == 0:
+        raise BadInput("the model returns one number for all samples (a loss?): pass readout= to pick its outputs")
     return output.reshape(output.shape[0], -1)
 
 
@@ -121,10 +164,12 @@ def _main_tensor(output: Any, inputs: Any) -> Any:
     if isinstance(get("logits"), Tensor):
         return get("logits")
     hidden = get("last_hidden_state")
+    if isinstance(hidden, Tensor) and hidden.ndim != 3:
+        return hidden
     if isinstance(hidden, Tensor):
         mask = inputs.get("attention_mask") if isinstance(inputs, Mapping) else None
-        weight = torch.ones(hidden.shape[:2], device=hidden.device) if mask is None else mask
-        weight = weight.to(hidden.dtype)[..., None]
+        weight = torch.ones(hidden.shape[:2]) if mask is None else mask
+        weight = weight.to(hidden)[..., None]
         return (hidden * weight).sum(1) / weight.sum(1).clamp_min(1.0)
     if dataclasses.is_dataclass(output) and not isinstance(output, Mapping):
         output = [getattr(output, f.name) for f in dataclasses.fields(output)]
@@ -148,6 +193,18 @@ def differentiable_attention() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
+@contextmanager
+def eager(model: nn.Module) -> Iterator[None]:
+    """Compiled parts run their eager code, which hooks can see and torch.func can transform.
+
+    Nothing is done (or imported) where there are none.
+    """
+    with ExitStack() as stack:
+        if any(hasattr(module, "_orig_mod") for module in model.modules()):
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        yield
+
+
 @dataclass(frozen=True, eq=False)
 class Functional:
     """A model as f(theta, inputs), in evaluation mode, on a copy that nothing else touches.
@@ -167,11 +224,11 @@ class Functional:
     readout: Readout | None = None
 
     def __call__(self, theta: Mapping[str, Tensor], inputs: Any) -> Tensor:
-        """(n, C) outputs at parameters `theta`."""
+        """(n, C) outputs at parameters `theta`; the inputs are copied, as in `call`."""
         values = {**self.fixed, **theta}
         placed = {name: values[source] for name, source in self.uses}
-        with differentiable_attention():
-            out = functional_call(self.model, placed, *_as_call(inputs), tie_weights=False)
+        with differentiable_attention(), eager(self.model):
+            out = functional_call(self.model, placed, *_as_call(map_inputs(inputs, torch.clone)), tie_weights=False)
         return output_matrix(out, inputs, self.readout)
 
     def inputs(self, inputs: Inputs) -> Any:
@@ -203,12 +260,15 @@ def functional(
     Args:
         params: which parameters count as theta: name patterns (globs) or a predicate; default all that require grad.
 
-    Raises BadInput for a model without (such) parameters, with NaN in them, or for TorchScript.
+    Raises BadInput for a model without (such) parameters, with NaN in them, that cannot be copied, or for TorchScript.
+
+    >>> f = functional(nn.Linear(3, 2), params="*bias")
+    >>> list(f.theta), tuple(f(f.theta, f.inputs([[1.0, 2.0, 3.0]])).shape)
+    (['bias'], (1, 2))
     """
-    model = unwrapped(model)
-    first = next(model.parameters(), None)
-    device = resolve_device(device, first)
-    clone = copy.deepcopy(model).to(device=device, dtype=dtype).eval()
+    clone = copied(model)
+    device = resolve_device(device, next(clone.parameters(), None))
+    clone = clone.to(device=device, dtype=dtype).eval()
     chosen = _chosen(params, [n for n, p in clone.named_parameters() if p.requires_grad])
     theta = {n: p.detach() for n, p in clone.named_parameters() if n in chosen}
     fixed = {n: p.detach() for n, p in clone.named_parameters() if n not in chosen}

@@ -18,7 +18,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from geomfeat.errors import BadInput
-from geomfeat.models.functional import Readout, call, differentiable_attention, output_matrix, take
+from geomfeat.models.functional import Readout, call, differentiable_attention, map_inputs, output_matrix, take
 
 Loss = str | Callable[[Tensor, Tensor], Tensor]
 LOSSES = ("mse", "cross-entropy")
@@ -147,6 +147,7 @@ class Objective:
 
 
 def _called(model: nn.Module, parameters: dict[str, Tensor], inputs: Any) -> Any:
+    inputs = map_inputs(inputs, torch.clone)  # for a model that works in place on what it is given
     # The fused attention of evaluation mode is left out: it rounds differently with and without gradients.
     with differentiable_attention():
         if isinstance(inputs, dict):
