@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FACTORIES = {"mlp": "geomfeat.models.mlp:mlp", "cnn": "geomfeat.models.cnn:cnn"}
-STRENGTHS = {"lazy": 0.02, "middle": 0.4, "rich": 8.0}
+STRENGTHS = {"lazy": 0.02, "middle": 0.7, "rich": 10.0}
 RUNGS = (0.01, 0.1, 1.0, 10.0)
 N_TRAIN, TARGET_LOSS, SEED = 200, 0.05, 0
 TABLE, LOCATION, DATA, RECIPE = "results.parquet", "location.json", "digits.npz", "demo.json"

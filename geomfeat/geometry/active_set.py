@@ -19,8 +19,9 @@ from geomfeat.numerics import WORKING
 DEPENDENT = 1e-7
 # Points that enter per round where there are fewer manifolds than that.
 BLOCK = 8
-# After that many rounds a draw whose held points fill more than CROWDED of the rank goes to the second method.
-PATIENCE, CROWDED = 15, 0.6
+# After PATIENCE rounds a draw whose held points fill more than CROWDED of the rank goes to the second method, and after
+# LAST_ROUND every draw: a round costs nearly as much for one draw as for many, and near-ties can take thousands.
+PATIENCE, CROWDED, LAST_ROUND = 15, 0.6, 60
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +78,7 @@ def active_set(problem: ConeProblem, patience: int | None = None) -> tuple[Tenso
         z, singular = _equality(rows, held, here.t)
         stuck, held = _thin(singular, held, weight)
         if patience is not None and turn >= patience:
-            stuck = stuck | (held.sum(1) > CROWDED * width)
+            stuck = stuck | (held.sum(1) > CROWDED * width) | (turn >= LAST_ROUND)
         blocked = (held & (z <= 0)).any(1) & ~singular
         weight, held = _step(blocked, z, weight, held)
         weight = torch.where((~blocked & ~singular)[:, None], z * held, weight)
