@@ -21,7 +21,7 @@ DEPENDENT = 1e-7
 BLOCK = 8
 # After PATIENCE rounds a draw whose held points fill more than CROWDED of the rank goes to the second method, and after
 # LAST_ROUND every draw: a round costs nearly as much for one draw as for many, and near-ties can take thousands.
-PATIENCE, CROWDED, LAST_ROUND = 15, 0.6, 60
+PATIENCE, CROWDED, LAST_ROUND = 15, 0.6, 30
 
 
 @dataclass(frozen=True, eq=False)
