@@ -1,6 +1,9 @@
-"""Shared by all tests: one torch thread per worker, and the devices that are there."""
+"""Shared by all tests: one torch thread per worker, the devices that are there, and skips that are told."""
 
 from __future__ import annotations
+
+from collections import Counter
+from typing import Any
 
 import pytest
 import torch
@@ -14,3 +17,12 @@ DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 def device(request: pytest.FixtureRequest) -> str:
     """Every device of this machine."""
     return request.param
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """One line that counts what was left out, by reason: a skipped test shows nothing."""
+    reasons = [report.longrepr[2] for report in terminalreporter.getreports("skipped")]
+    counts = Counter(reason.removeprefix("Skipped: ") for reason in reasons).most_common()
+    if counts:
+        told = "; ".join(f"{reason} {n}x" for reason, n in counts)
+        terminalreporter.write_line(f"{len(reasons)} skipped: {told}", yellow=True)

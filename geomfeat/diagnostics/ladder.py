@@ -80,6 +80,7 @@ def wanted_change(labels: Tensor, n_outputs: int) -> Tensor:
 def fitted_scale(change: Tensor, wanted: Tensor) -> tuple[float, float]:
     """(gamma, relative loss): the least-squares scale of `wanted` (n, C) in `change`, and the share it leaves.
 
+    >>> import torch
     >>> t = torch.tensor([[1.0], [-1.0]])
     >>> fitted_scale(2 * t, t)
     (2.0, 0.0)
