@@ -38,7 +38,7 @@ data = gf.load_data("digits", n=200)
 x, y = data.inputs, data.labels
 start = mlp(seed=0)
 
-gammas = {"lazy": 0.02, "middle": 0.7, "rich": 10.0}
+gammas = {"lazy": 0.03, "middle": 1.5, "rich": 30.0}
 trained = {
     name: gf.train_at_gamma(start, x, y, gamma=gamma, target_loss=0.05, test=(data.test_inputs, data.test_labels))
     for name, gamma in gammas.items()
@@ -79,7 +79,7 @@ assert np.allclose(found, known, atol=0.08)
 figure, axes = plt.subplots(figsize=(5, 4.5), layout="constrained")
 for name, where in located.items():
     axes.plot(where.layers["richness"], where.layers["movement"], "o-", label=f"{name}, layer by layer")
-span = np.array([-2.5, 1.7])
+span = np.array([-2.2, 1.7])
 axes.plot(span, span, color="grey", linewidth=1, label="lazy: M = R")
 axes.set(xlabel="demand R (decades)", ylabel="movement M (decades)", xlim=span, ylim=span)
 axes.legend()
@@ -105,10 +105,10 @@ for name in gammas:
 # A ladder trains the same architecture at known $\gamma$ and reads off the $\gamma$ with the same $R$.
 
 # %%
-ladder = gf.train_ladder(start, x, y, (0.05, 0.2, 1.0, 4.0), progress=False)
+ladder = gf.train_ladder(start, x, y, (0.1, 0.5, 2.0, 8.0), progress=False)
 where = gf.locate(trained["middle"].model, x, y, initial=start, ladder=ladder, progress=False)
-print(f"equivalent gamma {where.equivalent_gamma:.2f} [{where.gamma_low:.2f}, {where.gamma_high:.2f}], known: 0.7")
-assert abs(np.log10(where.equivalent_gamma / 0.7)) < 0.1
+print(f"equivalent gamma {where.equivalent_gamma:.2f} [{where.gamma_low:.2f}, {where.gamma_high:.2f}], known: 1.5")
+assert abs(np.log10(where.equivalent_gamma / 1.5)) < 0.1
 
 # %% [markdown]
 # ## What did the features become?

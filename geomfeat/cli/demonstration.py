@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FACTORIES = {"mlp": "geomfeat.models.mlp:mlp", "cnn": "geomfeat.models.cnn:cnn"}
-STRENGTHS = {"lazy": 0.02, "middle": 0.7, "rich": 10.0}
-RUNGS = (0.01, 0.1, 1.0, 10.0)
+STRENGTHS = {"lazy": 0.03, "middle": 1.5, "rich": 30.0}
+RUNGS = (0.02, 0.3, 4.0, 50.0)
 N_TRAIN, TARGET_LOSS, SEED = 200, 0.05, 0
 TABLE, LOCATION, DATA, RECIPE = "results.parquet", "location.json", "digits.npz", "demo.json"
 
