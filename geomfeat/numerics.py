@@ -145,8 +145,9 @@ def resolve_device(device: str | torch.device | None, like: Tensor | None = None
         return like.device if like is not None else torch.device("cpu")
     try:
         out = torch.device(device)
-    except RuntimeError as cause:
+    except (RuntimeError, TypeError) as cause:
         raise BadInput(f"device={str(device)!r} is no device: use 'cpu', 'cuda' or 'cuda:1'") from cause
-    if out.type == "cuda" and not torch.cuda.is_available():
-        raise BadInput(f"device={str(device)!r}, but torch sees no CUDA device: use device='cpu'")
+    seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if out.type == "cuda" and (out.index or 0) >= seen:
+        raise BadInput(f"device={str(device)!r}, but torch sees {seen or 'no'} CUDA device: use device='cpu'")
     return out

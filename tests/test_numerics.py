@@ -1,0 +1,335 @@
+"""Precision, streams, centring and decompositions against known answers and definitions."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from geomfeat.errors import BadInput
+from geomfeat.numerics import (
+    WORKING,
+    as_tensor,
+    centred,
+    double_centred,
+    jackknife_stderr,
+    numpy_stream,
+    require_finite,
+    resolve_device,
+    safe_eigh,
+    span_basis,
+    spectrum_of_rows,
+    stream,
+    tolerance,
+)
+
+SIZES = st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(0, 10**6))
+
+
+def normal(n: int, d: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(n, d, generator=stream(seed, "numerics tests"), dtype=WORKING)
+
+
+# tolerance
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_tolerance_follows_the_precision_and_the_size_of_intermediates(dtype: torch.dtype) -> None:
+    plain, scaled = tolerance(dtype), tolerance(dtype, 100.0)
+    assert plain["rtol"] == plain["atol"] == 1e4 * torch.finfo(dtype).eps
+    assert scaled == {key: pytest.approx(100 * value) for key, value in plain.items()}
+
+
+# streams
+
+
+def test_a_stream_is_named_by_seed_and_purpose() -> None:
+    def draw(*key: object) -> list[float]:
+        return torch.rand(4, generator=stream(*key)).tolist()
+
+    assert draw(0, "capacity", "fc1") == draw(0, "capacity", "fc1")
+    others = [(1, "capacity", "fc1"), (0, "capacity", "fc2"), (0, "capacity"), (0, "fc1", "capacity"), (-1,), (0,)]
+    draws = {tuple(draw(*key)) for key in [(0, "capacity", "fc1"), *others]}
+    assert len(draws) == 1 + len(others)
+
+
+def test_a_stream_is_the_same_on_every_machine_and_version() -> None:
+    # SHA-256 of "0", "capacity", "fc1" joined by the unit separator; its first 8 bytes, little-endian, halved.
+    assert stream(0, "capacity", "fc1").initial_seed() == 670723441015076730
+    assert stream(7).initial_seed() == 5135535630271676732
+
+
+def test_names_are_kept_apart() -> None:
+    assert stream(0, "a", "b").initial_seed() != stream(0, "ab").initial_seed()
+    assert stream(1, "2").initial_seed() != stream(12).initial_seed()
+
+
+@pytest.mark.parametrize("seed", [np.int64(3), torch.tensor(3), np.uint8(3)])
+def test_whole_numbers_of_other_libraries_are_seeds(seed: object) -> None:
+    assert stream(seed, "x").initial_seed() == stream(3, "x").initial_seed()
+
+
+@pytest.mark.parametrize("seed", [1.5, 1.0, None, "1", torch.tensor(1.0)])
+def test_what_is_no_whole_number_is_no_seed(seed: object) -> None:
+    with pytest.raises(BadInput, match="seed must be a whole number"):
+        stream(seed)
+
+
+def test_streams_leave_the_global_generators_alone() -> None:
+    torch.manual_seed(5)
+    before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    torch.rand(3, generator=stream(0, "x"))
+    numpy_stream(0, "x").random(3)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert np.array_equal(np.random.get_state()[1], numpy_before)  # noqa: NPY002
+
+
+def test_the_numpy_stream_is_named_too() -> None:
+    first = numpy_stream(0, "umap").random(3)
+    assert np.array_equal(first, numpy_stream(0, "umap").random(3))
+    assert not np.array_equal(first, numpy_stream(1, "umap").random(3))
+    assert not np.array_equal(first, numpy_stream(0, "other").random(3))
+
+
+def test_streams_draw_independent_numbers() -> None:
+    draws = torch.stack([torch.randn(4000, generator=stream(0, "layer", i), dtype=WORKING) for i in range(8)])
+    off = torch.corrcoef(draws)[~torch.eye(8, dtype=torch.bool)]
+    assert float(off.abs().max()) < 5 / math.sqrt(4000)
+    assert float(draws.mean(1).abs().max()) < 5 / math.sqrt(4000)
+
+
+# as_tensor
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        [[1, 2], [3, 4]],
+        ((1, 2), (3, 4)),
+        np.array([[1, 2], [3, 4]]),
+        np.array([[1, 2], [3, 4]], dtype=">i4"),
+        np.array([[4, 3], [2, 1]])[::-1, ::-1],
+        np.array([[1, 2], [3, 4]], dtype=np.longdouble),
+        np.array([[1, 2], [3, 4]], dtype=np.uint16),
+        [torch.tensor([1, 2]), torch.tensor([3, 4])],
+        torch.tensor([[1, 2], [3, 4]]),
+        torch.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True),
+        torch.tensor([[1, 2], [3, 4]], dtype=torch.uint32),
+    ],
+    ids=lambda x: f"{type(x).__name__}-{getattr(x, 'dtype', '')}",
+)
+def test_arrays_of_every_kind_become_tensors(x: object) -> None:
+    out = as_tensor(x)
+    assert isinstance(out, torch.Tensor)
+    assert not out.requires_grad
+    assert (out + 1).tolist() == [[2, 3], [4, 5]]
+
+
+def test_read_only_arrays_are_copied_without_a_warning(tmp_path) -> None:
+    np.save(tmp_path / "x.npy", np.arange(6.0).reshape(2, 3))
+    frozen = np.arange(6.0).reshape(2, 3)
+    frozen.flags.writeable = False
+    for x in (np.load(tmp_path / "x.npy", mmap_mode="r"), frozen, np.broadcast_to(frozen[:1], (2, 3))):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            out = as_tensor(x)
+        held = x.copy()
+        out += 1
+        assert np.array_equal(x, held)
+
+
+def test_writable_arrays_and_tensors_are_shared() -> None:
+    x = np.zeros(3)
+    as_tensor(x)[0] = 1
+    assert x[0] == 1
+    t = torch.zeros(3)
+    assert as_tensor(t).data_ptr() == t.data_ptr()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float8_e4m3fn])
+def test_narrow_precisions_are_widened(dtype: torch.dtype) -> None:
+    x = torch.tensor([0.5, -2.0]).to(dtype)
+    assert as_tensor(x).dtype == torch.float32
+    assert as_tensor(x).tolist() == [0.5, -2.0]
+    assert as_tensor(x, dtype=WORKING).dtype == WORKING
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64, torch.uint8, torch.bool])
+def test_other_types_stay(dtype: torch.dtype) -> None:
+    assert as_tensor(torch.ones(2, dtype=dtype)).dtype == dtype
+
+
+@pytest.mark.parametrize("x", ["abc", None, [[1, 2], [3]], object(), {"a": 1}, np.array([None, 1])])
+def test_what_is_not_numeric_is_named(x: object) -> None:
+    with pytest.raises(BadInput, match="weights must be a numeric array or tensor"):
+        as_tensor(x, "weights")
+
+
+@pytest.mark.parametrize("x", [torch.ones(2, dtype=torch.complex64), np.ones(2, dtype=complex)])
+def test_complex_numbers_are_refused(x: object) -> None:
+    with pytest.raises(BadInput, match=r"x must be real, got torch\.complex"):
+        as_tensor(x)
+
+
+# require_finite
+
+
+def test_finite_values_pass_untouched() -> None:
+    for x in (torch.ones(3, 2), torch.zeros(0), torch.arange(4), torch.tensor([True])):
+        assert require_finite(x, "x") is x
+
+
+def test_finite_values_with_an_infinite_sum_pass() -> None:
+    x = torch.full((4,), torch.finfo(torch.float32).max)
+    assert require_finite(x, "x") is x
+
+
+@pytest.mark.parametrize(
+    ("bad", "told"),
+    [
+        ([math.nan, 1.0, math.nan], "2 NaN and 0 infinite of 3"),
+        ([math.inf, 0.0], "0 NaN and 1 infinite of 2"),
+        ([math.inf, -math.inf, math.nan], "1 NaN and 2 infinite of 3"),
+    ],
+)
+def test_what_is_not_finite_is_counted_and_named(bad: list[float], told: str) -> None:
+    with pytest.raises(BadInput, match=f"layer 'fc1' holds {told}"):
+        require_finite(torch.tensor(bad), "layer 'fc1'")
+
+
+# centring
+
+
+def test_centring_a_known_matrix() -> None:
+    assert centred(torch.tensor([[1.0, 5.0], [3.0, 5.0]])).tolist() == [[-1.0, 0.0], [1.0, 0.0]]
+    assert centred(torch.tensor([[1], [2]])).dtype == WORKING
+
+
+@settings(deadline=None, max_examples=40)
+@given(SIZES)
+def test_centring_is_a_projection(sizes: tuple[int, int, int]) -> None:
+    x = normal(*sizes) + 3.0
+    once = centred(x)
+    torch.testing.assert_close(once.sum(0), torch.zeros(sizes[1], dtype=WORKING), **tolerance())
+    torch.testing.assert_close(centred(once), once, **tolerance())
+
+
+@settings(deadline=None, max_examples=40)
+@given(SIZES)
+def test_double_centring_gives_the_gram_matrix_of_centred_features(sizes: tuple[int, int, int]) -> None:
+    x = normal(*sizes) + 3.0
+    expected = centred(x) @ centred(x).T
+    torch.testing.assert_close(double_centred(x @ x.T), expected, **tolerance(scale=100))
+
+
+def test_double_centring_by_the_definition() -> None:
+    k, n = normal(5, 5), 5
+    h = torch.eye(n, dtype=WORKING) - torch.full((n, n), 1 / n, dtype=WORKING)
+    torch.testing.assert_close(double_centred(k), h @ k @ h, **tolerance())
+
+
+# decompositions
+
+
+@settings(deadline=None, max_examples=40)
+@given(SIZES)
+def test_eigenvalues_rebuild_the_symmetric_part(sizes: tuple[int, int, int]) -> None:
+    n, _, seed = sizes
+    a = normal(n, n, seed)
+    values, vectors = safe_eigh(a)
+    assert bool((values[1:] >= values[:-1]).all())
+    torch.testing.assert_close(vectors @ values.diag() @ vectors.T, (a + a.T) / 2, **tolerance())
+    torch.testing.assert_close(vectors.T @ vectors, torch.eye(n, dtype=WORKING), **tolerance())
+
+
+def test_eigenvalues_of_a_batch_and_of_single_precision() -> None:
+    values, _ = safe_eigh(torch.stack([torch.tensor([[2.0, 1.0], [1.0, 2.0]]), torch.eye(2)]))
+    assert values.dtype == WORKING
+    torch.testing.assert_close(values, torch.tensor([[1.0, 3.0], [1.0, 1.0]], dtype=WORKING), **tolerance())
+
+
+@settings(deadline=None, max_examples=40)
+@given(SIZES)
+def test_the_spectrum_is_that_of_the_sample_covariance(sizes: tuple[int, int, int]) -> None:
+    n, d, seed = sizes
+    x = normal(n, d, seed) - 2.0
+    found = spectrum_of_rows(x)
+    assert len(found) == min(n, d)
+    assert bool((found[1:] <= found[:-1]).all())
+    covariance = torch.cov(x.T).reshape(d, d) if n > 1 else torch.zeros(d, d, dtype=WORKING)
+    expected = torch.linalg.eigvalsh(covariance).flip(0)[: min(n, d)].clamp_min(0)
+    torch.testing.assert_close(found, expected, **tolerance())
+
+
+def test_the_spectrum_of_known_points() -> None:
+    x = torch.tensor([[1.0, 0, 7], [-1, 0, 7], [0, 2, 7], [0, -2, 7]])
+    expected = torch.tensor([8 / 3, 2 / 3, 0], dtype=WORKING)
+    torch.testing.assert_close(spectrum_of_rows(x), expected, **tolerance())
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 8), st.integers(1, 8), st.integers(0, 8), st.integers(0, 10**6))
+def test_the_span_has_the_rank_of_the_rows_and_keeps_them(n: int, d: int, rank: int, seed: int) -> None:
+    rank = min(n, d, rank)
+    rows = normal(n, rank, seed) @ normal(rank, d, seed + 1)
+    basis = span_basis(rows)
+    assert basis.shape == (rank, d)
+    torch.testing.assert_close(basis @ basis.T, torch.eye(rank, dtype=WORKING), **tolerance())
+    torch.testing.assert_close(rows @ basis.T @ basis, rows, **tolerance())
+
+
+def test_the_span_of_little() -> None:
+    assert span_basis(torch.zeros(3, 4)).shape == (0, 4)
+    assert span_basis(torch.zeros(0, 4)).shape == (0, 4)
+    rows = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1e-3, 0.0]])
+    assert span_basis(rows).shape == (2, 3)
+    assert span_basis(rows, relative_cut=1e-2).abs().tolist() == [[1.0, 0.0, 0.0]]
+
+
+# jackknife
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.floats(-100, 100), min_size=2, max_size=30))
+def test_the_jackknife_of_a_mean_is_its_standard_error(values: list[float]) -> None:
+    x = np.array(values)
+    left_out = [np.delete(x, i).mean() for i in range(len(x))]
+    expected = x.std(ddof=1) / math.sqrt(len(x))
+    assert jackknife_stderr(left_out) == pytest.approx(expected, rel=1e-6, abs=1e-9)
+    assert jackknife_stderr(torch.tensor(left_out)) == pytest.approx(expected, rel=1e-6, abs=1e-9)
+
+
+def test_the_jackknife_of_one_value_says_nothing() -> None:
+    assert math.isnan(jackknife_stderr([1.0]))
+
+
+# devices
+
+
+def test_the_device_is_the_given_one_or_that_of_the_data(device: str) -> None:
+    assert resolve_device(device).type == device
+    assert resolve_device(None, torch.ones(1, device=device)).type == device
+    assert resolve_device("cpu", torch.ones(1, device=device)) == torch.device("cpu")
+    assert resolve_device(None) == torch.device("cpu")
+
+
+@pytest.mark.parametrize("wrong", ["gpu", "cuda:x", "", 3.5])
+def test_what_is_no_device_is_refused(wrong: object) -> None:
+    with pytest.raises(BadInput, match="is no device: use 'cpu'"):
+        resolve_device(wrong)
+
+
+def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(BadInput, match="device='cuda', but torch sees no CUDA device"):
+        resolve_device("cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert resolve_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(BadInput, match="device='cuda:2', but torch sees 2 CUDA device"):
+        resolve_device("cuda:2")
