@@ -33,6 +33,13 @@ def analyze(
         ),
     ] = None,
     loss: Annotated[str | None, typer.Option(help="The training loss, if known: mse or cross-entropy.")] = None,
+    probes: Annotated[
+        int | None, typer.Option(help="Samples that the location uses; default up to 256, fewer with many outputs.")
+    ] = None,
+    projections: Annotated[
+        int | None,
+        typer.Option(help="Random combinations of the outputs that the location uses, where there are many."),
+    ] = None,
     device: options.Device = None,
     seed: options.Seed = 0,
     n: options.Samples = None,
@@ -58,7 +65,7 @@ def analyze(
             "checkpoints": checkpoints, "data": data, "n": n, "seed": seed, "layers": layers,
             "measures": None if measures is None else sorted(set(measures)), "ladder": ladder, "loss": loss,
             "device": device or "cpu", "reduce": reduce, "project": options.projection(project),
-            "umap_layer": umap_layer,
+            "umap_layer": umap_layer, "probes": probes, "projections": projections,
         }  # fmt: skip
         study, fresh = analyzed(request, out, batch_size=batch_size, force=force, progress=not quiet)
         told(study, out, fresh)

@@ -66,7 +66,7 @@ def ask(
         checkpoints={step: load_weights(factory(), path) for step, path in steps.items()},
         layers=request["layers"] or "*", measures=request["measures"], seed=request["seed"], name=request["name"],
         device=request["device"], reduce=request["reduce"], project=request["project"], batch_size=batch_size,
-        location={"loss": request["loss"]}, umap=drawn_layer(request["umap_layer"]), evaluate=parts_of(whole),
+        location=location_options(request), umap=drawn_layer(request["umap_layer"]), evaluate=parts_of(whole),
         progress=progress, resume=resume,
     )  # fmt: skip
     told = {
@@ -106,6 +106,12 @@ def parts_of(data: Dataset) -> dict[str, tuple[Any, Any]]:
     else:
         parts = {"train": few(data.training()), "test": few(data.testing())}
     return {name: (part.inputs, part.labels) for name, part in parts.items() if part.labels is not None}
+
+
+def location_options(request: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of `locate` that a request sets."""
+    named = {"loss": "loss", "n_probes": "probes", "projections": "projections"}
+    return {option: request[name] for option, name in named.items() if request.get(name) is not None}
 
 
 def drawn_layer(option: str | None) -> str | bool:
