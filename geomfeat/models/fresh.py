@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from geomfeat.errors import BadInput
-from geomfeat.models.functional import as_inputs, call, copied, moved, unwrapped
+from geomfeat.models.functional import as_inputs, call, copied, differentiable_attention, moved, unwrapped
 from geomfeat.numerics import stream
 
 Factory = Callable[[], nn.Module]
@@ -121,7 +121,7 @@ def with_batchnorm_statistics(model: nn.Module, inputs: Any) -> nn.Module:
         module.momentum = None  # counts batches evenly: with one batch, its own statistics
         module.train()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), differentiable_attention():
             call(clone, moved(as_inputs(inputs), anchor.device, anchor.dtype))
     except ValueError as cause:
         raise BadInput(f"BatchNorm statistics cannot be estimated: {cause} (give more samples)") from cause
