@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
+import numpy as np
 import torch
 
 from geomfeat.errors import BadInput, GeomfeatError, near
@@ -25,6 +26,8 @@ TRANSFORMS = frozenset({"rotation", "scale", "shift", "sample order", "unit orde
 NEEDS = frozenset({"labels", "outputs", "init", "gradients"})
 SCOPES = ("layer", "pair", "kernels", "network")
 PACKAGES = ("geomfeat.measures", "geomfeat.diagnostics")
+_BREAKDOWN = (np.linalg.LinAlgError, torch.linalg.LinAlgError)  # pyright: ignore[reportPrivateImportUsage]
+_CAUSED_BY_DATA = (GeomfeatError, ArithmeticError, *_BREAKDOWN)
 
 Result = Estimate | dict[str, Estimate]
 
@@ -83,7 +86,7 @@ class Measure:
             return self._failed(unmet)
         try:
             out = self.function(*args, **kwargs)
-        except (GeomfeatError, ArithmeticError, torch.linalg.LinAlgError) as error:  # pyright: ignore[reportPrivateImportUsage]
+        except _CAUSED_BY_DATA as error:
             return self._failed(f"measure {self.name!r}: {error}")
         return out if isinstance(out, dict) else {self.name: out}
 

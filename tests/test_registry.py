@@ -6,6 +6,7 @@ import math
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -222,6 +223,7 @@ def test_too_few_samples_are_told() -> None:
         ZeroDivisionError("float division by zero"),
         OverflowError("too large"),
         torch.linalg.LinAlgError("the algorithm failed to converge"),
+        np.linalg.LinAlgError("singular matrix"),
     ],
     ids=lambda e: type(e).__name__,
 )

@@ -29,7 +29,7 @@ def make(case: Case, trained: nn.Module, **fields) -> SnapshotPair:
     return pair_of(case.model, trained, case.inputs, labels=torch.tensor(CLASSES[:n]), **fields)
 
 
-def honesty_check(m: Measure, rows: Rows) -> None:
+def assert_honest(m: Measure, rows: Rows) -> None:
     """A row for the network; declared quantities only; each finite and within bounds, or failed with a reason."""
     assert "" in rows, m.name
     for layer, row in rows.items():
@@ -63,14 +63,14 @@ def same(a: Rows, b: Rows, rel: float = 0.0) -> bool:
 @pytest.mark.parametrize("case", zoo(), ids=str)
 @pytest.mark.parametrize("m", DIAGNOSTICS, ids=str)
 def test_honest_on_every_kind_of_network(m: Measure, case: Case) -> None:
-    honesty_check(m, m.run(make(case, nudged(case.model, 0.2))))
+    assert_honest(m, m.run(make(case, nudged(case.model, 0.2))))
 
 
 @pytest.mark.parametrize("case", zoo(), ids=str)
 @pytest.mark.parametrize("m", DIAGNOSTICS, ids=str)
 def test_equal_snapshots_read_nothing_moved(m: Measure, case: Case) -> None:
     rows = m.run(make(case, copy.deepcopy(case.model)))
-    honesty_check(m, rows)
+    assert_honest(m, rows)
     for row in rows.values():
         for name, estimate in row.items():
             # "1 = ..." in the direction says that this quantity reads 1 where nothing moved.
@@ -161,7 +161,7 @@ def zeroed(model: nn.Module) -> nn.Module:
 @pytest.mark.parametrize("m", DIAGNOSTICS, ids=str)
 def test_degenerate_pairs_give_numbers_or_reasons(m: Measure, name: str) -> None:
     initial, trained, x = DEGENERATE[name]()
-    honesty_check(m, m.run(pair_of(initial, trained, x, labels=torch.zeros(len(x), dtype=torch.long))))
+    assert_honest(m, m.run(pair_of(initial, trained, x, labels=torch.zeros(len(x), dtype=torch.long))))
 
 
 @pytest.mark.parametrize("m", DIAGNOSTICS, ids=str)
