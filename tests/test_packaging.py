@@ -1,0 +1,115 @@
+"""The wheel: what is in it, and that it works where there is no checkout."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from geomfeat._version import __version__
+
+ROOT = Path(__file__).resolve().parents[1]
+USE = """
+import torch, geomfeat as gf
+x, y = torch.randn(40, 5, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 2
+net = torch.nn.Sequential(torch.nn.Linear(5, 8), torch.nn.Tanh(), torch.nn.Linear(8, 2))
+results = gf.analyze(net, x, y, layers=["0"], measures=["participation_ratio", "nc1"], location=False, umap=False)
+results.to_html("page.html")
+print(gf.__file__)
+print(sorted(set(results.table["measure"][results.table["ok"]])))
+"""
+
+pytestmark = pytest.mark.slow
+
+
+def run(*command: str | Path, cwd: Path, path: Path | None = None) -> str:
+    """Standard output; PYTHONPATH is `path` alone, and nothing may be fetched."""
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"PIP_NO_INDEX": "1", "NO_COLOR": "1"}
+    env |= {"PYTHONPATH": str(path)} if path else {}
+    done = subprocess.run([*map(str, command)], cwd=cwd, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy of what is, or could be, committed: not from what happens to lie in the checkout."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    if listed.returncode:
+        pytest.skip("needs the git checkout")
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    for name in filter(None, listed.stdout.split("\0")):
+        if (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, source / name)
+    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", out, ".", cwd=source)
+    (made,) = out.glob("*.whl")
+    return made
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the wheel's packages, its dependencies left to the environment."""
+    target = tmp_path_factory.mktemp("installed")
+    run(sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", target, wheel, cwd=target)
+    return target
+
+
+def names_in(wheel: Path) -> set[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        return set(archive.namelist())
+
+
+def test_the_wheel_holds_every_module_and_what_goes_with_it(wheel: Path) -> None:
+    names = names_in(wheel)
+    library = {path.relative_to(ROOT).as_posix() for path in (ROOT / "geomfeat").rglob("*.py")}
+    templates = {path.relative_to(ROOT).as_posix() for path in (ROOT / "geomfeat/report/templates").iterdir()}
+    assert len(templates) >= 3
+    assert library | templates | {"geomfeat/py.typed"} <= names
+
+
+def test_the_wheel_holds_nothing_else(wheel: Path) -> None:
+    about = f"geomfeat-{__version__}.dist-info"
+    assert {name.split("/")[0] for name in names_in(wheel)} == {"geomfeat", about}
+    assert not [name for name in names_in(wheel) if re.search(r"test|__pycache__|benchmark|tutorial", name)]
+
+
+def test_the_wheel_says_what_it_is(wheel: Path) -> None:
+    assert wheel.name == f"geomfeat-{__version__}-py3-none-any.whl"
+    about = f"geomfeat-{__version__}.dist-info"
+    with zipfile.ZipFile(wheel) as archive:
+        metadata = archive.read(f"{about}/METADATA").decode()
+        scripts = archive.read(f"{about}/entry_points.txt").decode()
+        licence = archive.read(f"{about}/licenses/LICENSE").decode()
+    assert f"\nVersion: {__version__}\n" in metadata
+    assert "\nLicense-Expression: MIT\n" in metadata
+    assert "\nRequires-Python: >=3.11\n" in metadata
+    assert "\nRequires-Dist: torch>=2.6\n" in metadata
+    assert "geomfeat = geomfeat.cli:main" in scripts
+    assert licence == (ROOT / "LICENSE").read_text(encoding="utf-8")
+
+
+def test_the_command_line_works_outside_the_checkout(installed: Path, tmp_path: Path) -> None:
+    assert "analyze" in run(sys.executable, "-m", "geomfeat", "--help", cwd=tmp_path, path=installed)
+    assert "analyze" in run(installed / "bin" / "geomfeat", "--help", cwd=tmp_path, path=installed)
+    told = run(sys.executable, "-m", "geomfeat", "measures", "participation_ratio", cwd=tmp_path, path=installed)
+    assert "Gao" in told
+
+
+def test_python_and_the_page_work_outside_the_checkout(installed: Path, tmp_path: Path) -> None:
+    told = run(sys.executable, "-c", USE, cwd=tmp_path, path=installed).splitlines()
+    assert Path(told[0]) == installed / "geomfeat" / "__init__.py"
+    assert told[1] == "['nc1', 'participation_ratio']"
+    assert "<html" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
