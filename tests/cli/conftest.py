@@ -26,7 +26,7 @@ def broken():
     raise RuntimeError("no such network")
 """
 
-N = 30  # samples
+N, PROBES = 30, 8
 Run = Callable[..., Result]
 
 
@@ -62,6 +62,6 @@ def analyze(run: Run) -> Run:
         cheap = [] if "--measures" in words else ["--measures", "stable_rank", "--measures", "nc1"]
         plane = [] if "--umap-layer" in words else ["--umap-layer", "none"]
         before = ["--initial", "init.safetensors"] if initial else []
-        return run("analyze", *common, *before, *cheap, *plane, "--quiet", *words)
+        return run("analyze", *common, *before, *cheap, *plane, "--probes", PROBES, "--quiet", *words)
 
     return invoke

@@ -19,7 +19,7 @@ from click.testing import Result
 from geomfeat.diagnostics.ladder import Ladder
 from geomfeat.models.checkpoints import save_weights
 from geomfeat.study import Study, tasks
-from tests.cli.conftest import N
+from tests.cli.conftest import PROBES, N
 from tests.study.small import digits, model_at
 
 Run = Callable[..., Result]
@@ -73,7 +73,7 @@ def test_without_initial_weights_the_factory_draws_fresh_ones(files: Path, analy
 
 def test_a_saved_ladder_gives_the_equivalent_gamma(files: Path, analyze: Run) -> None:
     rungs = pd.DataFrame({"gamma": [0.1, 1.0, 10.0], "richness": [-1.0, 0.0, 1.0], "converged": True})
-    Ladder(rungs, 0.05, ("1", "3"), N).save("ladder.json")
+    Ladder(rungs, 0.05, ("1", "3"), PROBES).save("ladder.json")
     result = analyze("--ladder", "ladder.json")
     assert result.exit_code == 0, result.stderr
     where = Study.load("out").location
