@@ -28,7 +28,7 @@ from geomfeat.regimes.linear_response import Response, respond, respond_by_produ
 
 # The kernel is formed up to this many rows n * C and multiplications (rows^2 * parameters); beyond, thirty products
 # with the Jacobian cost less. A formed kernel is diagonalised up to this many rows, and used by products above.
-FORMED_ROWS, FORMED_MULTIPLICATIONS = 1536, 2e10
+FORMED_ROWS, FORMED_MULTIPLICATIONS = 1536, 1e11
 DIAGONALISED_UP_TO = 512
 METHODS = ("auto", "kernel", "products")
 
