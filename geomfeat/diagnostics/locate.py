@@ -19,7 +19,7 @@ from geomfeat.diagnostics.demand_spread import bootstrap, by_probes, spread
 from geomfeat.diagnostics.ladder import Ladder, plan_ladder, read_off, train_ladder
 from geomfeat.diagnostics.location import LAYER_COLUMNS, Location, regime_of, regime_without_start
 from geomfeat.diagnostics.location_flags import flags_of
-from geomfeat.diagnostics.starts import Observed, Start, initial_models, observe, start_from
+from geomfeat.diagnostics.starts import Observed, Start, initial_models, is_heavy, observe, start_from
 from geomfeat.errors import BadInput
 from geomfeat.models.fresh import Factory
 from geomfeat.models.functional import Readout
@@ -29,6 +29,7 @@ from geomfeat.types import Snapshot
 LEVEL, ABOVE_FLOOR = 0.9, 0.3
 FEWEST_REINITIALISATIONS = 4
 LOSSES = (None, "mse", "cross-entropy")
+BOOTSTRAP, HEAVY_BOOTSTRAP, HEAVY_PROJECTIONS, MANY_OUTPUTS = 20, 6, 4, 16
 
 
 def locate(
@@ -43,7 +44,7 @@ def locate(
     layers: str | Sequence[str] = "*",
     n_probes: int | None = None,
     share_left: float = 0.01,
-    n_bootstrap: int = 20,
+    n_bootstrap: int | None = None,
     n_reinitialisations: int = FEWEST_REINITIALISATIONS,
     method: str = "auto",
     projections: int | None = None,
@@ -66,8 +67,9 @@ def locate(
         layers: which hidden layers count; "*" is every hidden layer with a weight matrix.
         n_probes: how many inputs to use (seeded choice); default up to 256, fewer with many outputs.
         share_left: share of the change that is left when the linear response stops.
-        n_bootstrap: resamples of the probes behind the interval.
-        method, projections: see `linearised_task`.
+        n_bootstrap: resamples of the probes behind the interval; default 20, or 6 for more than a million parameters.
+        method, projections: see `linearised_task`. Projections default to all outputs, or 4 combinations of them for
+            more than a million parameters and 16 outputs.
         loss: "mse" or "cross-entropy", if known; cross-entropy raises a flag.
 
     Raises BadInput for inputs, layers or weights that cannot be used.
@@ -85,6 +87,7 @@ def locate(
     observed = observe(
         end, inputs, labels, layers=layers, n_probes=n_probes, seed=seed, readout=readout, device=device
     )  # fmt: skip
+    n_bootstrap, projections = _effort(observed, n_bootstrap, projections)
     steps = (1 if begin is not None else 2 * n_reinitialisations) + n_bootstrap + 2
     with tqdm(total=steps, desc="locate", disable=not progress, leave=False) as bar:
         starts = []
@@ -114,6 +117,16 @@ def locate(
             )  # fmt: skip
         located = _on_ladder(located, rungs, observed, stderr, _z(starts))
     return replace(located, flags=flags_of(located, starts[0], observed, loss=loss, own_reset=factory is None))
+
+
+def _effort(observed: Observed, n_bootstrap: int | None, projections: int | None) -> tuple[int, int | None]:
+    """(resamples, projections), as given or as the size of the network allows."""
+    heavy = is_heavy(observed.model)
+    if n_bootstrap is None:
+        n_bootstrap = HEAVY_BOOTSTRAP if heavy else BOOTSTRAP
+    if projections is None and heavy and observed.outputs.shape[1] > MANY_OUTPUTS:
+        projections = HEAVY_PROJECTIONS
+    return n_bootstrap, projections
 
 
 def _on_ladder(located: Location, ladder: Any, observed: Observed, stderr: float, z: float) -> Location:

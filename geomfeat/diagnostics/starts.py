@@ -22,10 +22,13 @@ from geomfeat.models.fresh import (
     with_batchnorm_statistics,
 )
 from geomfeat.models.functional import Readout, as_inputs, functional, n_samples, take
-from geomfeat.numerics import as_tensor, stream
+from geomfeat.numerics import WORKING, as_tensor, stream
 
 # Probes: this many output rows n * C, within these numbers of samples.
 ROWS, MOST, FEWEST = 1280, 256, 32
+# A network of more parameters is differentiated in float32: float64 convolutions cost ten times as much. The
+# algebra on its kernel stays in float64.
+HEAVY = 1_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +64,16 @@ class Start:
     batchnorm_estimated: bool
 
 
+def is_heavy(model: nn.Module) -> bool:
+    """Whether the network has more than a million parameters."""
+    return sum(p.numel() for p in model.parameters()) > HEAVY
+
+
+def precision_of(model: nn.Module) -> torch.dtype:
+    """float64, or float32 for a heavy network that is not in float64 itself."""
+    return torch.float32 if is_heavy(model) and next(model.parameters()).dtype != WORKING else WORKING
+
+
 def observe(
     model: nn.Module,
     inputs: Any,
@@ -88,7 +101,7 @@ def observe(
     )
     if not names:
         raise BadInput("the model has no hidden layer with weights, so it has no features that could move")
-    f = functional(model, device=device, readout=readout)
+    f = functional(model, dtype=precision_of(model), device=device, readout=readout)
     if n_probes is None:
         with torch.no_grad():
             c = f(f.theta, f.inputs(take(inputs, slice(0, 2)))).shape[1]
@@ -138,7 +151,7 @@ def start_from(
     estimated = bool(batchnorm_modules(model)) and never_estimated(model) and not never_estimated(observed.model)
     if estimated:
         model = with_batchnorm_statistics(model, observed.probes)
-    f = functional(model, device=observed.device, readout=observed.readout)
+    f = functional(model, dtype=precision_of(model), device=observed.device, readout=observed.readout)
     outputs, features = outputs_and_features(f, observed.probes, observed.layers)
     if outputs.shape != observed.outputs.shape or features.keys() != observed.features.keys():
         raise BadInput(

@@ -99,4 +99,9 @@ def _standardised(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.n
     size = np.abs(train).max(0)
     moves = deviation > 1e-12 * size
     scale = np.where(moves, deviation, 1.0)
-    return (train - mean) * moves / scale, (test - mean) * moves / scale
+    a, b = (train - mean) * moves / scale, (test - mean) * moves / scale
+    if a.shape[1] <= a.shape[0]:
+        return a, b
+    # A penalised linear fit stays in the span of its samples, so their coordinates there give the same predictions.
+    basis = np.linalg.svd(a, full_matrices=False)[2].T
+    return a @ basis, b @ basis

@@ -22,6 +22,7 @@ from geomfeat.study.subject import INITIAL, TRAINED, Subject
 from geomfeat.study.table import Row, failed_rows, options_text, row
 from geomfeat.types import Estimate
 
+OUTPUTS, CHANGE, CLEARLY = "outputs", "outputs minus initial outputs", 0.1
 QUANTITIES = ("richness", "low", "high", "movement", "excess")
 GAMMAS = ("equivalent_gamma", "gamma_low", "gamma_high")
 
@@ -88,8 +89,11 @@ def _estimate(value: Any, quantity: str) -> Estimate:
     return Estimate.failed(f"{quantity} could not be told: see the flags of the location")
 
 
-def accuracy_of(subject: Subject, evaluate: Mapping[str, tuple[Any, Any]] | None) -> dict[str, float]:
-    """Share of right answers of the trained network by part of the data; empty where outputs and classes do not fit.
+def accuracy_of(subject: Subject, evaluate: Mapping[str, tuple[Any, Any]] | None) -> tuple[dict[str, float], str]:
+    """Share of right answers by part of the data, and what was read; empty where outputs and classes do not fit.
+
+    A network trained with its initial outputs subtracted answers by the change of its outputs: where the initial one is
+    known, that reading is taken if it is clearly (by .1) right more often on the first part.
 
     They fit when there are as many outputs as classes (largest label + 1): the outputs of an ImageNet network say
     nothing about the labels of other pictures.
@@ -99,23 +103,30 @@ def accuracy_of(subject: Subject, evaluate: Mapping[str, tuple[Any, Any]] | None
         name: (as_inputs(x), as_tensor(y, f"labels of {name!r}")) for name, (x, y) in parts.items() if y is not None
     }
     if not parts or not subject.has_outputs or any(y.ndim != 1 or y.is_floating_point() for _, y in parts.values()):
-        return {}
+        return {}, ""
     classes = 1 + max(int(y.max()) for _, y in parts.values())
     for name, (x, y) in parts.items():
         if n_samples(x) != y.shape[0]:
             raise BadInput(f"evaluate[{name!r}] has {n_samples(x)} inputs and {y.shape[0]} labels")
     if classes < 2 or _outputs(subject, take(subject.inputs, slice(0, 1))).shape[1] != classes:
-        return {}
-    return {name: _share_right(_outputs(subject, x), y) for name, (x, y) in parts.items()}
+        return {}, ""
+    trained = {name: _outputs(subject, x) for name, (x, _) in parts.items()}
+    plain = {name: _share_right(trained[name], y) for name, (_, y) in parts.items()}
+    if INITIAL not in subject.snapshots:
+        return plain, OUTPUTS
+    change = {name: trained[name] - _outputs(subject, x, INITIAL) for name, (x, _) in parts.items()}
+    centred = {name: _share_right(change[name], y) for name, (_, y) in parts.items()}
+    first = next(iter(parts))
+    return (centred, CHANGE) if centred[first] > plain[first] + CLEARLY else (plain, OUTPUTS)
 
 
 def _share_right(outputs: torch.Tensor, labels: torch.Tensor) -> float:
     return float((outputs.argmax(1) == labels.to(outputs.device)).double().mean())
 
 
-def _outputs(subject: Subject, inputs: Any) -> torch.Tensor:
+def _outputs(subject: Subject, inputs: Any, at: str = TRAINED) -> torch.Tensor:
     look = subject.look
-    model = placed(subject.snapshots[TRAINED].model, look.device)
+    model = placed(subject.snapshots[at].model, look.device)
     device, dtype = home(model)
     with evaluating(model, device, look.seed), torch.no_grad():
         parts = (moved(part, device, dtype) for _, part in batches(inputs, look.batch_size))

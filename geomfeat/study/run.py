@@ -104,6 +104,7 @@ def run_study(
         where, located = run.located(factory, ladder, further)
         rows += located
     arrays, failures = run.pictures(rows, umap)
+    accuracy, read_from = accuracy_of(subject, evaluate)
     settings = {
         "version": __version__, **_software(), "layers": list(subject.layers), "measures": plan.names,
         "left_out": plan.left_out, "n": subject.n, "labels": labels is not None, "initial": initial is not None,
@@ -111,7 +112,7 @@ def run_study(
         "device": str(device or "as the model"), "reduce": reduce if isinstance(reduce, str) else reduce.__name__,
         "projected": {layer: subject.width for layer in subject.layers if layer in subject.projected},
         "conditions": columns, "weights": run.hashes, "data": run.data,
-        "accuracy": accuracy_of(subject, evaluate),
+        "accuracy": accuracy, "accuracy_read_from": read_from,
     }  # fmt: skip
     table = table_of([*rows, *failures], run=name, seed=seed, conditions=columns, version=__version__)
     return Study(name, table, where, arrays, settings)

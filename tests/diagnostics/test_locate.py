@@ -156,6 +156,19 @@ def test_any_network_is_located(build) -> None:
     assert len(found.layers) >= 1
 
 
+def test_a_heavy_network_is_measured_in_float32_through_projections_and_agrees(monkeypatch) -> None:
+    start, end = trained("mlp", 0.3)
+    monkeypatch.setattr("geomfeat.diagnostics.starts.HEAVY", 1000)
+    single = locate(end, *digits(), initial=start, n_bootstrap=1, progress=False)
+    assert single.richness == pytest.approx(located("mlp", 0.3).richness, abs=0.005)
+    monkeypatch.setattr("geomfeat.diagnostics.locate.MANY_OUTPUTS", 5)
+    few = locate(end, *digits(), initial=start, progress=False)
+    assert few.details["projections"] == 4
+    assert few.details["n_bootstrap"] == 6
+    assert few.richness == pytest.approx(single.richness, abs=0.1)
+    assert any("4 random combinations of the 10 outputs" in flag for flag in few.flags)
+
+
 def test_batchnorm_of_a_fresh_start_is_estimated_and_flagged() -> None:
     model, x = zoo.conv_bn_residual(12)
     model.train()

@@ -12,6 +12,7 @@ from torch import nn
 from geomfeat.diagnostics.ladder import Ladder
 from geomfeat.diagnostics.location import Location
 from geomfeat.errors import BadInput
+from geomfeat.regimes.knob import train_at_gamma
 from geomfeat.study.place import QUANTITIES, accuracy_of, check_location, locate_subject, location_rows
 from geomfeat.study.subject import Look, Subject, make_subject
 from tests.study.small import digits, model_at
@@ -101,16 +102,27 @@ def test_a_quantity_that_could_not_be_told_is_a_failed_row() -> None:
 def test_accuracy_is_the_share_of_right_answers() -> None:
     x, y = digits()
     expected = float((model_at(2)(x).argmax(1) == y).double().mean())
-    assert accuracy_of(subject(), None) == {"data": expected}
-    parts = accuracy_of(subject(), {"train": (x, y), "test": (x[:10], y[:10]), "bare": (x, None)})
+    assert accuracy_of(subject(), None)[0] == {"data": expected}
+    parts = accuracy_of(subject(), {"train": (x, y), "test": (x[:10], y[:10]), "bare": (x, None)})[0]
     assert parts["train"] == expected
     assert set(parts) == {"train", "test"}
 
 
+def test_a_lazily_trained_network_is_judged_by_its_change() -> None:
+    x, y = digits()
+    start = model_at(0)
+    lazy = train_at_gamma(start, x, y, gamma=0.001, target_loss=0.01).model
+    made = make_subject(lazy, x, y, initial=start, checkpoints=None, layers="*", look=Look())
+    accuracy, read_from = accuracy_of(made, None)
+    assert read_from == "outputs minus initial outputs"
+    assert accuracy["data"] > 0.95
+    assert accuracy_of(subject(), None)[1] == "outputs"
+
+
 def test_accuracy_is_left_out_where_outputs_are_not_the_classes() -> None:
     x, _ = digits()
-    assert accuracy_of(subject(), {"other": (x, torch.arange(60) % 3)}) == {}
-    assert accuracy_of(subject(), {"none": (x, None)}) == {}
+    assert accuracy_of(subject(), {"other": (x, torch.arange(60) % 3)})[0] == {}
+    assert accuracy_of(subject(), {"none": (x, None)})[0] == {}
 
 
 def test_accuracy_refuses_labels_of_the_wrong_length() -> None:
