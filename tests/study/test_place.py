@@ -111,11 +111,12 @@ def test_accuracy_is_the_share_of_right_answers() -> None:
 def test_a_lazily_trained_network_is_judged_by_its_change() -> None:
     x, y = digits()
     start = model_at(0)
-    lazy = train_at_gamma(start, x, y, gamma=0.001, target_loss=0.01).model
-    made = make_subject(lazy, x, y, initial=start, checkpoints=None, layers="*", look=Look())
+    lazy = train_at_gamma(start, x, y, gamma=0.001, target_loss=0.05)
+    made = make_subject(lazy.model, x, y, initial=start, checkpoints=None, layers="*", look=Look())
     accuracy, read_from = accuracy_of(made, None)
     assert read_from == "outputs minus initial outputs"
-    assert accuracy["data"] > 0.95
+    assert accuracy["data"] == lazy.train_accuracy
+    assert accuracy["data"] > 0.8
     assert accuracy_of(subject(), None)[1] == "outputs"
 
 
