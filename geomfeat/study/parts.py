@@ -1,15 +1,17 @@
 """Finished parts of a study, so that an interrupted one goes on where it was.
 
-A part is addressed by its content: a hash of the weights, data, measure, options, seed and version that made it. A part
-of other settings is therefore never taken for this one, and nothing has to be invalidated.
+A part is addressed by its content: a hash of the weights, the model's code, data, measure, options, seed and version
+that made it. A part of other settings is therefore never taken for this one, and nothing has to be invalidated.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import inspect
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from geomfeat.study.result import load_arrays, replace_file, save_arrays
+from geomfeat.study.result import file_sha256, load_arrays, replace_file, save_arrays
 
 FINISHED = "finished.jsonl"
 
@@ -61,6 +63,42 @@ def _feed(digest: Any, thing: Any) -> None:
         digest.update(b"]")
     else:
         digest.update(f"{type(thing).__name__} {thing!r},".encode())
+
+
+def code_of(model: nn.Module) -> dict[str, str]:
+    """What the model computes with its weights, as text: its modules and their options, and the code of their classes.
+
+    Own classes count by the SHA-256 of their source file, so that a change in a helper next to them is seen too;
+    without a file (in a notebook) by the code of `forward`. PyTorch's own count by their name.
+
+    >>> code_of(nn.Sequential(nn.ReLU())) == code_of(nn.Sequential(nn.ReLU())) != code_of(nn.Sequential(nn.Tanh()))
+    True
+    """
+    classes = {c for module in model.modules() for c in type(module).__mro__ if issubclass(c, nn.Module)}
+    sums: dict[str, str] = {}
+    found = {"model": _without_addresses(repr(model))}
+    for made in classes:
+        found[f"{made.__module__}.{made.__qualname__}"] = _source(made, sums)
+    return found
+
+
+def _source(made: type[nn.Module], sums: dict[str, str]) -> str:
+    if made.__module__.partition(".")[0] in ("torch", "builtins"):
+        return ""
+    try:
+        path = inspect.getsourcefile(made)
+        if path is not None and path not in sums:
+            sums[path] = file_sha256(path)
+    except (TypeError, OSError):
+        path = None
+    if path is not None:
+        return sums[path]
+    code = getattr(made.forward, "__code__", None)
+    return "" if code is None else _without_addresses(f"{code.co_code.hex()} {code.co_names} {code.co_consts!r}")
+
+
+def _without_addresses(text: str) -> str:
+    return re.sub(r"0x[0-9a-fA-F]+", "", text)
 
 
 class Parts:

@@ -18,7 +18,7 @@ from geomfeat.diagnostics.location import Location
 from geomfeat.errors import BadInput, near
 from geomfeat.models.functional import Inputs, Readout
 from geomfeat.study.measuring import guarded
-from geomfeat.study.parts import Parts, fingerprint
+from geomfeat.study.parts import Parts, code_of, fingerprint
 from geomfeat.study.pictures import spectrum, umap_plane, umap_rows
 from geomfeat.study.place import accuracy_of, check_location, locate_subject, location_rows
 from geomfeat.study.plan import Plan, make_plan
@@ -128,13 +128,14 @@ class _Run:
         self.features, self.progress = features, progress
         look = subject.look
         self.hashes = {at: fingerprint(s.model) for at, s in subject.snapshots.items()}
+        self._code = {at: fingerprint(code_of(s.model)) for at, s in subject.snapshots.items()}
         self.data = fingerprint(subject.inputs, subject.labels)
         device = torch.device(look.device).type if look.device is not None else "own"
         self._common = (__version__, seed, self.data, _named(look.reduce), look.project, _named(look.readout), device)
 
     def key(self, *address: Any, moments: Sequence[str]) -> str:
         """The address of a finished part: all that decides its content."""
-        return fingerprint(self._common, address, [(at, self.hashes[at]) for at in moments])
+        return fingerprint(self._common, address, [(at, self.hashes[at], self._code[at]) for at in moments])
 
     def measured(self) -> list[Row]:
         """Rows of all measures, finished ones from the parts."""

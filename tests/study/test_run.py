@@ -14,6 +14,7 @@ from torch import nn
 
 from geomfeat.diagnostics.ladder import Ladder
 from geomfeat.errors import BadInput, LayerNotFound
+from geomfeat.models.checkpoints import load_object
 from geomfeat.registry import available, get
 from geomfeat.study import Study, measuring, run_study, tasks
 from geomfeat.study.plan import SCOPES
@@ -267,6 +268,46 @@ def test_parts_of_other_settings_are_not_taken(tmp_path: Path, change: dict[str,
     options: dict[str, Any] = {"measures": ["linear_probe_accuracy", "participation_ratio"], "layers": ["1"]}
     study(resume=tmp_path, **options)
     assert_same(study(resume=tmp_path, **options, **change).table, study(**options, **change).table)
+
+
+NET = """
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(64, 8), nn.Linear(8, 10)
+
+    def forward(self, x):
+        return self.b(torch.relu(self.a(x.flatten(1))))
+"""
+
+
+@pytest.mark.parametrize("in_a_file", [True, False])
+def test_parts_of_other_code_with_the_same_weights_are_not_taken(tmp_path: Path, in_a_file: bool) -> None:
+    def net(text: str) -> nn.Module:
+        if in_a_file:
+            (tmp_path / "net.py").write_text(text)
+            made = load_object(f"{tmp_path / 'net.py'}:Net")()
+        else:
+            names: dict[str, Any] = {"__name__": "a_notebook"}
+            exec(text, names)
+            made = names["Net"]()
+        for p in made.parameters():
+            torch.nn.init.normal_(p, generator=torch.Generator().manual_seed(p.numel()))
+        return made
+
+    options: dict[str, Any] = {"measures": ["participation_ratio"], "layers": ["b"], "initial": None}
+    first = study(trained=net(NET), resume=tmp_path / "parts", **options)
+    n_parts = len((tmp_path / "parts" / "finished.jsonl").read_text().splitlines())
+    study(trained=net(NET), resume=tmp_path / "parts", **options)
+    assert len((tmp_path / "parts" / "finished.jsonl").read_text().splitlines()) == n_parts, "the same code, reused"
+    other = net(NET.replace("relu", "tanh"))
+    second = study(trained=other, resume=tmp_path / "parts", **options)
+    assert_same(second.table, study(trained=other, **options).table)
+    assert second.table["value"].iloc[0] != first.table["value"].iloc[0]
 
 
 def test_the_location_is_kept_too_and_read_off_a_ladder_only_with_it(
