@@ -65,6 +65,21 @@ def check_location(labels: Any, ladder: Any, further: Mapping[str, Any]) -> None
         raise BadInput(f"ladder={ladder} trains networks on the labels: pass labels=, or leave the ladder out")
 
 
+def check_located(subject: Subject, further: Mapping[str, Any]) -> None:
+    """BadInput where this subject cannot be located with these options, before any work."""
+    n_probes = further.get("n_probes")
+    if n_probes is not None and not 4 <= n_probes <= subject.n:
+        raise BadInput(f"n_probes={n_probes} must lie between 4 and the number of inputs, {subject.n}")
+    if INITIAL not in subject.snapshots:
+        return
+    ends = [dict(subject.snapshots[at].model.named_parameters()) for at in (INITIAL, TRAINED)]
+    if ends[1] and all(torch.equal(ends[0][k].detach().cpu(), p.detach().cpu()) for k, p in ends[1].items()):
+        raise BadInput(
+            "nothing was learned: the same weights were given as trained and initial. Give those before training as "
+            "initial, or leave initial out"
+        )
+
+
 def location_rows(where: Location | None, subject: Subject, note: str) -> list[Row]:
     """The location as rows of measure "location": the network (layer "") and every layer; or one failure."""
     at = f"{INITIAL}->{TRAINED}" if INITIAL in subject.snapshots else TRAINED

@@ -20,7 +20,7 @@ from geomfeat.models.functional import Inputs, Readout
 from geomfeat.study.measuring import guarded
 from geomfeat.study.parts import Parts, code_of, fingerprint
 from geomfeat.study.pictures import spectrum, umap_plane, umap_rows
-from geomfeat.study.place import accuracy_of, check_location, locate_subject, location_rows
+from geomfeat.study.place import accuracy_of, check_located, check_location, locate_subject, location_rows
 from geomfeat.study.plan import Plan, make_plan
 from geomfeat.study.result import Study
 from geomfeat.study.subject import INITIAL, TRAINED, Look, Subject, make_subject
@@ -96,6 +96,8 @@ def run_study(
     subject = make_subject(trained, inputs, labels, initial=initial, checkpoints=checkpoints, layers=layers, look=look)
     if isinstance(umap, str) and umap not in subject.layers:
         raise BadInput(f"umap={umap!r} is not one of the layers; near: {near(umap, subject.layers)}")
+    if location is not False:
+        check_located(subject, further)
     plan = make_plan(measures, have | ({"outputs"} if subject.has_outputs else set()))
     run = _Run(subject, plan, seed, Parts(resume), Features(subject, progress), progress)
     rows = run.measured()

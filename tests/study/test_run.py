@@ -224,6 +224,9 @@ def test_the_bug_of_one_measure_costs_its_own_rows_only(monkeypatch: pytest.Monk
         ({"reduce": "meen"}, BadInput, "reduce='meen'"),
         ({"project": -1}, BadInput, "project=-1"),
         ({"umap": "fc9"}, BadInput, "umap='fc9'"),
+        ({"location": {"n_probes": 61}}, BadInput, "n_probes=61 must lie between 4 and the number of inputs, 60"),
+        ({"location": {"n_probes": 3}}, BadInput, "n_probes=3"),
+        ({"location": True, "initial": model_at(2)}, BadInput, "nothing was learned: the same weights"),
         ({"inputs": torch.full((60, 1, 8, 8), float("nan"))}, BadInput, "NaN"),
     ],
 )
