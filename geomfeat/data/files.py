@@ -151,6 +151,6 @@ def from_factory(spec: str) -> Dataset:
         return _from_arrays(made, spec, name)
     if isinstance(made, tuple | list) and len(made) == 2 and not isinstance(made[0], int | float):
         return Dataset(as_features(made[0]), as_labels(made[1], f"labels of {spec}"), name)
-    if made is None or isinstance(made, str | bytes):
-        raise BadInput(f"data={spec!r} returned {type(made).__name__}: return (x, y), a Dataset, or the inputs")
+    if not isinstance(made, Mapping | tuple | list) and not hasattr(made, "__array__"):
+        raise BadInput(f"data={spec!r} returned {type(made).__name__}; it must return a Dataset, (x, y) or x")
     return Dataset(as_features(made), None, name)

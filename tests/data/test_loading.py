@@ -329,3 +329,9 @@ def test_bad_npz_files_are_named(tmp_path):
 def test_inputs_that_disagree_are_refused():
     with pytest.raises(BadInput, match="same positive number"):
         Dataset((torch.zeros(3, 2), torch.zeros(4, 2)))
+
+
+def test_a_factory_of_something_else_is_told(tmp_path):
+    (tmp_path / "net.py").write_text("from torch import nn\ndef make():\n    return nn.Sequential()\n")
+    with pytest.raises(BadInput, match=r"net.py:make' returned Sequential; it must return a Dataset, \(x, y\) or x"):
+        load_data(f"{tmp_path / 'net.py'}:make")
