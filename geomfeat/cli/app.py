@@ -57,6 +57,14 @@ def command(debug: bool, resume: str = "") -> Iterator[None]:
             logger.error("bad input", exc_info=True)
         typer.echo(f"geomfeat: {' '.join(str(error).split())}", err=True)
         raise typer.Exit(BAD_INPUT) from None
+    except BrokenPipeError:  # whoever reads stdout has enough, as `head` does: click ends quietly
+        raise
+    except OSError as error:
+        if debug:
+            logger.error("a file or folder cannot be used", exc_info=True)
+        where = "" if error.filename is None else f"{str(error.filename)!r} cannot be used: "
+        typer.echo(f"geomfeat: {where}{' '.join((error.strerror or str(error)).split())}", err=True)
+        raise typer.Exit(BAD_INPUT) from None
     except KeyboardInterrupt:
         typer.echo(f"\ngeomfeat: interrupted. {resume}".rstrip(), err=True)
         raise typer.Exit(INTERRUPTED) from None

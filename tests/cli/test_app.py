@@ -44,6 +44,14 @@ def test_an_error_is_one_line_and_code_2(capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().err == "geomfeat: first line second line\n"
 
 
+def test_a_path_that_cannot_be_used_is_one_line_and_code_2(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(typer.Exit) as stopped, command(debug=False):
+        (tmp_path / "file" / "out").mkdir()
+    assert stopped.value.exit_code == 2
+    assert capsys.readouterr().err == f"geomfeat: '{tmp_path}/file/out' cannot be used: Not a directory\n"
+
+
 def test_an_interruption_says_how_to_resume_with_code_130(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(typer.Exit) as stopped, command(debug=False, resume="Run it again."):
         raise KeyboardInterrupt
