@@ -10,7 +10,7 @@ import typer
 
 from geomfeat.cli import options
 from geomfeat.cli.app import app, command
-from geomfeat.cli.folders import PAGE, PARTS, is_finished, numbered_checkpoints
+from geomfeat.cli.folders import PAGE, PARTS, is_finished, numbered_checkpoints, replacing
 
 if TYPE_CHECKING:
     from geomfeat.study import Study
@@ -59,7 +59,8 @@ def analyze(
     Writes report.html, results.parquet, location.json, arrays.npz and settings.json to --out; parts/ there holds
     finished parts, from which an interrupted run goes on. Without --initial, fresh weights are drawn by --model.
     """
-    with command(debug, f"Finished parts are kept in {out / PARTS}: the same command goes on from there."):
+    again = "the same command without --force" if force else "the same command"
+    with command(debug, f"Finished parts are kept in {out / PARTS}: {again} goes on from there."):
         request: dict[str, Any] = {
             "name": name or out.resolve().name, "model": model, "trained": trained, "initial": initial,
             "checkpoints": checkpoints, "data": data, "n": n, "seed": seed, "layers": layers,
@@ -76,6 +77,8 @@ def analyzed(
 ) -> tuple[Study, bool]:
     """The study of a request, in `out`, and whether it was made now (or was there already). See `analyze`.
 
+    What is there is not computed again, but for numbers that failed; with `force`, everything is.
+
     Raises BadInput and its kin before anything is written; OutputExists when `out` holds another request's results.
     """
     from geomfeat.api import Results
@@ -87,11 +90,14 @@ def analyzed(
     steps = {} if request["checkpoints"] is None else numbered_checkpoints(Path(request["checkpoints"]))
     dates = dated(request, steps)
     if is_finished(out, dates, force):
-        return Results.load(out), False
-    study = ask(request, steps, batch_size=batch_size, progress=progress, resume=out / PARTS)
-    study = replace(study, settings={"request": dates, **study.settings})
-    study.save(out)
-    study.to_html(out / PAGE)
+        there = Results.load(out)
+        if there.table["ok"].all():
+            return there, False
+    with replacing(out, force):
+        study = ask(request, steps, batch_size=batch_size, progress=progress, resume=out / PARTS)
+        study = replace(study, settings={"request": dates, **study.settings})
+        study.save(out)
+        study.to_html(out / PAGE)
     return study, True
 
 

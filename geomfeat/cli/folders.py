@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from geomfeat.errors import BadInput, OutputExists
+from geomfeat.errors import BadInput, GeomfeatError, OutputExists
 
 PAGE, PARTS = "report.html", "parts"
 
 
 def is_finished(out: Path, request: Mapping[str, Any], force: bool) -> bool:
-    """Whether `out` holds the whole results of this very request, so that nothing is left to do.
+    """Whether `out` holds the whole results of this very request; never with `force`, which makes them again.
 
     Raises OutputExists where it holds those of another request, and `force` is not given; BadInput for a file.
     """
@@ -31,7 +33,7 @@ def is_finished(out: Path, request: Mapping[str, Any], force: bool) -> bool:
             )
         return False
     if force:
-        return same_request(out, request) and all((out / name).is_file() for name in FILES)
+        return False
     try:
         there = read_json(out / SETTINGS).get("request")
     except (ValueError, OSError) as cause:
@@ -53,15 +55,38 @@ def is_finished(out: Path, request: Mapping[str, Any], force: bool) -> bool:
     return all((out / name).is_file() for name in FILES)
 
 
-def same_request(out: Path, request: Mapping[str, Any]) -> bool:
-    """Whether the folder's settings hold just this request."""
-    from geomfeat.study.result import SETTINGS, read_json
+@contextmanager
+def replacing(out: Path, force: bool) -> Iterator[None]:
+    """With `force`, the work inside starts without the finished parts of `out`, and its results count as unfinished.
 
+    Where the work is refused (bad input), all is as before; an interruption leaves the new parts to go on from.
+    """
+    from geomfeat.study.result import SETTINGS
+
+    if not force:
+        yield
+        return
+    moved = {out / name: out / f".{name}.replaced" for name in (PARTS, SETTINGS) if (out / name).exists()}
+    for path, aside in moved.items():
+        _removed(aside)
+        path.rename(aside)
     try:
-        there = read_json(out / SETTINGS).get("request")
-    except (ValueError, OSError):
-        return False
-    return isinstance(there, dict) and first_difference(there, request) is None
+        yield
+    except GeomfeatError:
+        for path, aside in moved.items():
+            _removed(path)
+            aside.rename(path)
+        raise
+    finally:
+        for aside in moved.values():
+            _removed(aside)
+
+
+def _removed(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def first_difference(there: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, str, str] | None:

@@ -16,8 +16,10 @@ import pytest
 import torch
 from click.testing import Result
 
+from geomfeat.cli.sources import dated
 from geomfeat.diagnostics.ladder import Ladder
 from geomfeat.models.checkpoints import save_weights
+from geomfeat.registry import Measure
 from geomfeat.study import Study, tasks
 from tests.cli.conftest import PROBES, N
 from tests.study.small import digits, model_at
@@ -106,6 +108,100 @@ def test_the_same_request_is_not_computed_again_and_a_lost_page_is_made_again(fi
     assert {k for k in before if after[k] != before[k]} == {"report.html"}
 
 
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The measures that were run, one entry a part."""
+    calls, original = [], tasks.measure_layers
+
+    def counting(measure: object, *args: object, **kwargs: object) -> object:
+        calls.append(measure.name)  # type: ignore[attr-defined]
+        return original(measure, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(tasks, "measure_layers", counting)
+    return calls
+
+
+def test_force_computes_everything_again(files: Path, analyze: Run, computed: list[str]) -> None:
+    assert analyze().exit_code == 0
+    assert len(computed) == 8
+    refused = analyze("--layers", "fc1", "--force")
+    assert refused.exit_code == 2
+    assert {p.name for p in Path("out").iterdir()} == WRITTEN, "what is refused costs nothing"
+    assert "nothing was computed again" in analyze().stdout
+    forced = analyze("--force")
+    assert forced.exit_code == 0
+    assert "already there" not in forced.stdout
+    assert len(computed) == 16
+    assert {p.name for p in Path("out").iterdir()} == WRITTEN
+
+
+def test_a_forced_run_that_is_interrupted_goes_on_without_force(
+    files: Path, analyze: Run, computed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert analyze().exit_code == 0
+    counting = tasks.measure_layers
+
+    def interrupted(*args: object, **kwargs: object) -> object:
+        if len(computed) == 11:
+            raise KeyboardInterrupt
+        return counting(*args, **kwargs)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tasks, "measure_layers", interrupted)
+        stopped = analyze("--force")
+    assert stopped.exit_code == 130
+    assert "the same command without --force goes on" in stopped.stderr
+    assert analyze().exit_code == 0
+    assert len(computed) == 16
+    assert {p.name for p in Path("out").iterdir()} == WRITTEN
+
+
+def test_numbers_that_failed_are_tried_again_and_only_they(
+    files: Path, analyze: Run, computed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Measure.run
+
+    def run(self: Measure, *args: object, **kwargs: object) -> object:
+        if self.name == "nc1":
+            raise RuntimeError("a bug that is mended later")
+        return original(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Measure, "run", run)
+        assert analyze().exit_code == 0
+    assert not Study.load("out").table["ok"].all()
+    computed.clear()
+    again = analyze()
+    assert again.exit_code == 0
+    assert computed == ["nc1"] * 4
+    assert Study.load("out").table["ok"].all()
+    assert "nothing was computed again" in analyze().stdout
+
+
+def test_a_factory_in_a_package_that_changed_is_other_settings(files: Path, analyze: Run) -> None:
+    Path("a_package_of_nets").mkdir()
+    Path("a_package_of_nets/net.py").write_text(Path("net.py").read_text())
+    words = ("--model", "a_package_of_nets.net:make")
+    assert analyze(*words).exit_code == 0
+    assert "nothing was computed again" in analyze(*words).stdout
+    Path("a_package_of_nets/net.py").write_text(Path("net.py").read_text().replace("ReLU", "Tanh"))
+    assert "first model:" in analyze(*words).stderr
+
+
+def test_a_data_folder_that_changed_is_other_settings(files: Path) -> None:
+    Path("cifar").mkdir()
+    Path("cifar/data_batch_1").write_bytes(b"one")
+    request = {"trained": None, "initial": None, "ladder": None, "model": "net.py:make", "data": "cifar10:cifar"}
+    first = dated(request, {})
+    assert dated(request, {}) == first
+    Path("cifar/data_batch_1").write_bytes(b"two")
+    second = dated(request, {})
+    assert second["data"] != first["data"]
+    Path("cifar/data_batch_1").rename("cifar/data_batch_2")
+    assert dated(request, {})["data"] != second["data"]
+    assert second["model"] == first["model"]
+
+
 def test_results_of_other_settings_are_not_overwritten_unasked(files: Path, analyze: Run) -> None:
     assert analyze().exit_code == 0
     before = {p.name: p.read_bytes() for p in Path("out").iterdir() if p.is_file()}
@@ -180,6 +276,9 @@ def test_a_damaged_result_is_told_and_made_again_once_it_is_deleted(files: Path,
         (["--ladder", "many"], ["--ladder 'many'"]),
         (["--device", "cudda"], ["cudda"]),
         (["--loss", "huber"], ["loss='huber'", "mse"]),
+        (["--probes", "31"], ["n_probes=31", "number of inputs, 30"]),
+        (["--probes", "3"], ["n_probes=3 "]),
+        (["--initial", "final.safetensors"], ["nothing was learned", "given as trained and initial"]),
         (["--ladder", "1"], ["ladder=1", "at least 2"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) and value[0].startswith("--") else "",

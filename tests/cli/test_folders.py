@@ -28,7 +28,7 @@ def test_an_empty_or_missing_folder_is_to_be_filled(tmp_path: Path) -> None:
 
 def test_the_same_request_is_finished(tmp_path: Path) -> None:
     assert is_finished(filled(tmp_path, REQUEST), REQUEST, force=False)
-    assert is_finished(tmp_path, REQUEST, force=True)
+    assert not is_finished(tmp_path, REQUEST, force=True), "force makes them again"
 
 
 def test_a_file_that_was_deleted_is_made_again(tmp_path: Path) -> None:
