@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,7 @@ def plan_ladder(start: Start, observed: Observed, rungs: int) -> tuple[tuple[flo
         raise BadInput(f"ladder={rungs}: at least 2 rungs")
     wanted = wanted_change(observed.labels, start.outputs.shape[1]).to(start.outputs.device)
     loss = float(np.clip(fitted_scale(observed.outputs - start.outputs, wanted)[1], *LOSS_BOUNDS))
-    centre = start.demand.richness - solve(replace(start.task, change=wanted)).richness
+    centre = start.demand.richness - solve(start.task.towards(wanted)).richness
     return tuple(10 ** (centre + SPACING * (i - (rungs - 1) / 2)) for i in range(rungs)), loss
 
 
@@ -115,6 +115,7 @@ def train_ladder(
     labels: Any,
     gammas: Sequence[float],
     *,
+    loss: str = "mse",
     target_loss: float = 0.05,
     layers: Any = "*",
     n_probes: int | None = None,
@@ -126,7 +127,8 @@ def train_ladder(
     """Train a rung at each gamma from `initial` on (inputs, labels), and measure each as `locate` would.
 
     Args:
-        labels: (n,) classes or (n, C) target values. target_loss: relative loss at which a rung stops.
+        labels: (n,) classes or (n, C) target values. loss, target_loss: as for `train_at_gamma`; the relative loss at
+            which a rung stops should be the models' own.
         layers, n_probes, seed: as given to `locate` for the models to be read off.
 
     A rung that missed the loss is kept with converged False and its note.
@@ -140,8 +142,9 @@ def train_ladder(
     rows = []
     for gamma in tqdm(sorted(gammas), desc="ladder", disable=not progress, leave=False):
         trained = train_at_gamma(
-            initial, inputs, labels, gamma=gamma, target_loss=target_loss, seed=seed, readout=readout, device=device
-        )
+            initial, inputs, labels, gamma=gamma, loss=loss, target_loss=target_loss, seed=seed, readout=readout,
+            device=device,
+        )  # fmt: skip
         row = {
             "gamma": float(gamma), "train_loss": trained.train_loss, "steps": trained.steps,
             "converged": trained.converged, "note": trained.note, "richness": math.nan, "movement": math.nan,

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from geomfeat.diagnostics.demand import solve
 from geomfeat.diagnostics.demand_spread import bootstrap, by_probes, spread
 from geomfeat.diagnostics.ladder import Ladder, plan_ladder, read_off, train_ladder
-from geomfeat.diagnostics.location import LAYER_COLUMNS, Location, regime_of, regime_without_start
+from geomfeat.diagnostics.location import ABOVE_FLOOR, LAYER_COLUMNS, Location, regime_of, regime_without_start
 from geomfeat.diagnostics.location_flags import flags_of
 from geomfeat.diagnostics.starts import Observed, Start, initial_models, is_heavy, observe, start_from
 from geomfeat.errors import BadInput
@@ -25,8 +25,7 @@ from geomfeat.models.fresh import Factory
 from geomfeat.models.functional import Readout
 from geomfeat.types import Snapshot
 
-# Level of the intervals; within this many decades of the floor R cannot be told from two initialisations' difference.
-LEVEL, ABOVE_FLOOR = 0.9, 0.3
+LEVEL = 0.9  # of the intervals
 FEWEST_REINITIALISATIONS = 4
 LOSSES = (None, "mse", "cross-entropy")
 BOOTSTRAP, HEAVY_BOOTSTRAP, HEAVY_PROJECTIONS, MANY_OUTPUTS = 20, 6, 4, 16
@@ -68,8 +67,8 @@ def locate(
         n_probes: how many inputs to use (seeded choice); default up to 256, fewer with many outputs.
         share_left: share of the change that is left when the linear response stops.
         n_bootstrap: resamples of the probes behind the interval; default 20, or 6 for more than a million parameters.
-        method, projections: see `linearised_task`. Projections default to all outputs, or 4 combinations of them for
-            more than a million parameters and 16 outputs.
+        method, projections: see `linearised_task`. Default: all outputs, or the 4 leading directions of their change
+            for more than a million parameters and 16 outputs.
         loss: "mse" or "cross-entropy", if known; cross-entropy raises a flag.
 
     Raises BadInput for inputs, layers or weights that cannot be used.
@@ -87,6 +86,11 @@ def locate(
     observed = observe(
         end, inputs, labels, layers=layers, n_probes=n_probes, seed=seed, readout=readout, device=device
     )  # fmt: skip
+    if isinstance(ladder, int) and loss == "cross-entropy":
+        raise BadInput(
+            "ladder= with loss='cross-entropy' needs to know how far training went: train the rungs yourself, "
+            "train_ladder(..., loss='cross-entropy', target_loss=...), and pass that ladder"
+        )
     n_bootstrap, projections = _effort(observed, n_bootstrap, projections)
     steps = (1 if begin is not None else 2 * n_reinitialisations) + n_bootstrap + 2
     with tqdm(total=steps, desc="locate", disable=not progress, leave=False) as bar:
@@ -124,6 +128,8 @@ def _effort(observed: Observed, n_bootstrap: int | None, projections: int | None
     heavy = is_heavy(observed.model)
     if n_bootstrap is None:
         n_bootstrap = HEAVY_BOOTSTRAP if heavy else BOOTSTRAP
+    if n_bootstrap < 2:
+        raise BadInput(f"n_bootstrap={n_bootstrap}: an interval needs at least 2 resamples")
     if projections is None and heavy and observed.outputs.shape[1] > MANY_OUTPUTS:
         projections = HEAVY_PROJECTIONS
     return n_bootstrap, projections
@@ -147,7 +153,13 @@ def _tick(bar: Any) -> None:
 
 
 def _module(model: nn.Module | Snapshot) -> nn.Module:
-    return model.model if isinstance(model, Snapshot) else model
+    model = model.model if isinstance(model, Snapshot) else model
+    if not isinstance(model, nn.Module):
+        raise BadInput(
+            f"trained and initial must be torch modules or Snapshots, got {type(model).__name__}: "
+            "load weights with geomfeat.load_weights(model, path)"
+        )
+    return model
 
 
 def _floor(starts: list[Start], step: Callable[[], None]) -> dict[str, float]:
@@ -157,10 +169,7 @@ def _floor(starts: list[Start], step: Callable[[], None]) -> dict[str, float]:
     """
     found = []
     for start, other in zip(starts, [*starts[1:], starts[0]], strict=True):
-        change = other.outputs - start.outputs
-        if start.task.projection is not None:
-            change = change @ start.task.projection
-        demand = solve(replace(start.task, change=change))
+        demand = solve(start.task.towards(other.outputs - start.outputs))
         found.append({**demand.layers, "": demand.richness})
         step()
     return {name: float(np.mean([row[name] for row in found])) for name in found[0]}

@@ -15,6 +15,8 @@ LAZY_BELOW = -0.5
 RICH_DEMAND = 0.5
 RICH_MOVEMENT = 0.3
 BEYOND_DEMAND = 0.5
+# Within this many decades of the floor, R cannot be told from the difference between two initialisations.
+ABOVE_FLOOR = 0.3
 
 REGIMES = (
     "frozen", "lazy", "transition", "rich", "moved beyond demand", "at most lazy", "at most transition", "undetermined",
@@ -53,7 +55,7 @@ def regime_without_start(richness: float, at_most: bool, floor: float) -> str:
     if math.isnan(richness):
         return "undetermined"
     if at_most:
-        return "at most lazy" if floor + 0.3 < LAZY_BELOW else "at most transition"
+        return "at most lazy" if floor + ABOVE_FLOOR < LAZY_BELOW else "at most transition"
     if richness < LAZY_BELOW:
         return "lazy"
     return "rich" if richness > RICH_DEMAND else "transition"

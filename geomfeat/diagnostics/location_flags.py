@@ -81,7 +81,7 @@ def _some(names: list[str]) -> str:
 
 def _fit(start: Start, observed: Observed, true_start: bool) -> str:
     labels, outputs = observed.labels, observed.outputs
-    if labels is None or labels.is_floating_point() or outputs.shape[1] <= int(labels.max()):
+    if labels is None or labels.is_floating_point() or outputs.shape[1] != int(labels.max()) + 1:
         return ""
     # A network trained with its initial outputs subtracted classifies by its change alone.
     readings = [outputs, outputs - start.outputs] if true_start else [outputs]
@@ -142,9 +142,9 @@ def _projections(start: Start) -> str:
         return ""
     c, k = start.task.projection.shape
     return (
-        f"Measured through {k} random combinations of the {c} outputs. Where outputs are about as many as the units of "
-        "the last hidden layer, or more, R comes out up to .3 decades too high; projections= the number of outputs is "
-        "exact."
+        f"Measured through the {k} leading directions of the change among {c} outputs. Where outputs are about as many "
+        "as the units of the last hidden layer, or more, R comes out up to .3 decades too high; projections= the number "
+        "of outputs is exact."
     )
 
 

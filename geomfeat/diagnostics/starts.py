@@ -111,6 +111,11 @@ def observe(
     rows = torch.randperm(n, generator=stream(seed, "locate", "probes"))[:n_probes].sort().values
     probes = take(inputs, rows)
     outputs, features = outputs_and_features(f, probes, names)
+    distinct = len(torch.unique(outputs, dim=0))
+    if distinct < 4:
+        raise BadInput(
+            f"the model gives only {distinct} different outputs on {n_probes} probes: give inputs that differ"
+        )
     return Observed(
         model, probes, None if labels is None else labels[rows], tuple(names), outputs, features, rows, readout, device
     )

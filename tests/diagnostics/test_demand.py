@@ -150,12 +150,15 @@ def test_weights_are_repetitions() -> None:
         assert solve(task, weights).layers == pytest.approx(solve(repeated).layers, abs=1e-6)
 
 
-def test_projected_outputs_agree_while_they_are_few_beside_the_units() -> None:
-    model, x, change = mlp(16, (64, 64), 20, seed=0), drawn(12, 16), drawn(12, 20, name="change")
+@pytest.mark.parametrize(("outputs", "units", "within"), [(20, 64, 0.05), (100, 256, 0.05)])
+def test_projected_outputs_agree_while_they_are_few_beside_the_units(outputs: int, units: int, within: float) -> None:
+    model, x = mlp(16, (units, units), outputs, seed=0), drawn(12, 16)
     f, layers = functional(model), ["fc1", "fc2"]
-    full = solve(linearised_task(f, x, change, layers)).richness
-    draws = [solve(linearised_task(f, x, change, layers, projections=8, seed=s)).richness for s in range(8)]
-    assert np.mean(draws) == pytest.approx(full, abs=0.05)
+    changes = [drawn(12, outputs, name="change"), drawn(12, 2, name="a") @ drawn(2, outputs, name="b")]
+    for change in changes:
+        full = solve(linearised_task(f, x, change, layers)).richness
+        few = solve(linearised_task(f, x, change, layers, projections=8)).richness
+        assert few == pytest.approx(full, abs=within)
 
 
 def test_projecting_on_all_outputs_changes_nothing() -> None:

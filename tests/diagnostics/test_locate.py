@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -12,12 +13,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from geomfeat.diagnostics.demand import linearised_task
 from geomfeat.diagnostics.ladder import Ladder, fitted_scale, read_off, train_ladder
 from geomfeat.diagnostics.locate import locate
 from geomfeat.diagnostics.location import LAYER_COLUMNS, REGIMES, Location, regime_of, regime_without_start
+from geomfeat.diagnostics.location_flags import flags_of
+from geomfeat.diagnostics.starts import observe, start_from
 from geomfeat.errors import BadInput
 from geomfeat.models.cnn import cnn
 from geomfeat.models.fresh import fresh, resetting
+from geomfeat.models.functional import functional
 from geomfeat.models.mlp import mlp
 from geomfeat.numerics import stream
 from geomfeat.regimes.knob import train_at_gamma
@@ -138,7 +143,7 @@ def test_the_same_seed_gives_the_same_location_and_global_state_is_left_alone() 
     weights = copy.deepcopy(end.state_dict())
     a = locate(end, *digits(), initial=Snapshot(start, "init"), n_bootstrap=2, progress=False)
     assert torch.equal(torch.random.get_rng_state(), before)
-    locate(end, *digits(), factory=BUILD["mlp"], n_bootstrap=1, progress=False)
+    locate(end, *digits(), factory=BUILD["mlp"], n_bootstrap=2, progress=False)
     assert torch.equal(torch.random.get_rng_state(), before)
     torch.rand(3)
     b = locate(Snapshot(end), *digits(), initial=start, n_bootstrap=2, progress=False)
@@ -159,14 +164,14 @@ def test_any_network_is_located(build) -> None:
 def test_a_heavy_network_is_measured_in_float32_through_projections_and_agrees(monkeypatch) -> None:
     start, end = trained("mlp", 0.3)
     monkeypatch.setattr("geomfeat.diagnostics.starts.HEAVY", 1000)
-    single = locate(end, *digits(), initial=start, n_bootstrap=1, progress=False)
+    single = locate(end, *digits(), initial=start, n_bootstrap=2, progress=False)
     assert single.richness == pytest.approx(located("mlp", 0.3).richness, abs=0.005)
     monkeypatch.setattr("geomfeat.diagnostics.locate.MANY_OUTPUTS", 5)
     few = locate(end, *digits(), initial=start, progress=False)
     assert few.details["projections"] == 4
     assert few.details["n_bootstrap"] == 6
     assert few.richness == pytest.approx(single.richness, abs=0.1)
-    assert any("4 random combinations of the 10 outputs" in flag for flag in few.flags)
+    assert any("4 leading directions of the change among 10 outputs" in flag for flag in few.flags)
 
 
 def test_batchnorm_of_a_fresh_start_is_estimated_and_flagged() -> None:
@@ -180,15 +185,14 @@ def test_batchnorm_of_a_fresh_start_is_estimated_and_flagged() -> None:
 
 def test_layers_on_both_sides_are_flagged_as_mixed() -> None:
     start, end = trained("mlp", 0.3)
-    mixed = copy.deepcopy(end)
-    with torch.no_grad():
-        mixed.get_submodule("fc2").weight.mul_(6.0)
-        mixed.get_submodule("fc1").weight.copy_(start.get_submodule("fc1").weight)
-        mixed.get_submodule("fc1").bias.copy_(start.get_submodule("fc1").bias)
-    found = locate(mixed, *digits(), initial=start, n_bootstrap=2, progress=False)
-    regimes = dict(zip(found.layers["layer"], found.layers["regime"], strict=True))
-    assert regimes["fc2"] == "rich"
-    assert any(flag.startswith("Mixed by layer") for flag in found.flags) == (regimes["fc1"] == "lazy")
+    rows = pd.DataFrame([("fc1", "lazy"), ("fc2", "rich")], columns=["layer", "regime"])
+    observed = observe(end, *digits())
+    common = {"loss": None, "own_reset": False}
+    said = flags_of(replace(located("mlp", 0.3), layers=rows), start_from(start, observed), observed, **common)
+    assert "Mixed by layer: fc1 lazy, fc2 rich." in said
+    rows = pd.DataFrame([("fc1", "lazy"), ("fc2", "transition")], columns=["layer", "regime"])
+    said = flags_of(replace(located("mlp", 0.3), layers=rows), start_from(start, observed), observed, **common)
+    assert not any("Mixed" in flag for flag in said)
 
 
 def test_movement_without_demand_is_flagged_as_excess() -> None:
@@ -295,7 +299,44 @@ def test_regimes_follow_demand_and_movement() -> None:
 def test_bad_arguments_are_named(change: dict, message: str) -> None:
     start, end = trained("mlp", 0.3)
     with pytest.raises(BadInput, match=message):
-        locate(end, *digits(), **{"initial": start, "progress": False, "n_bootstrap": 1, **change})
+        locate(end, *digits(), **{"initial": start, "progress": False, "n_bootstrap": 2, **change})
+
+
+def test_the_floor_through_projections_has_its_own_energy() -> None:
+    x, _ = digits()
+    nets = [mlp(64, (96, 96), 40, seed=s) for s in (0, 1)]
+    task = linearised_task(
+        functional(nets[0]), x[:40], torch.randn(40, 40, generator=stream(0, "c")), ["fc1"], projections=4
+    )
+    change = functional(nets[1])(functional(nets[1]).theta, x[:40].double())
+    change = change - functional(nets[0])(functional(nets[0]).theta, x[:40].double())
+    assert task.towards(change).energy == pytest.approx(float(change.norm() / (change @ task.projection).norm()))
+
+
+@pytest.mark.parametrize("n_bootstrap", [0, 1, -1])
+def test_an_interval_needs_resamples(n_bootstrap: int) -> None:
+    start, end = trained("mlp", 0.3)
+    with pytest.raises(BadInput, match="at least 2 resamples"):
+        locate(end, *digits(), initial=start, n_bootstrap=n_bootstrap, progress=False)
+
+
+def test_a_ladder_for_cross_entropy_needs_its_loss() -> None:
+    start, end = trained("mlp", 0.3)
+    with pytest.raises(BadInput, match="train the rungs yourself"):
+        locate(end, *digits(), initial=start, ladder=3, loss="cross-entropy", progress=False)
+    x, y = digits()
+    run = train_at_gamma(start, x, y, gamma=1.0, loss="cross-entropy", target_loss=0.2)
+    ladder = train_ladder(start, x, y, (0.3, 1.0, 3.0), loss="cross-entropy", target_loss=0.2, progress=False)
+    found = locate(run.model, x, y, initial=start, ladder=ladder, loss="cross-entropy", n_bootstrap=2, progress=False)
+    assert math.log10(found.equivalent_gamma) == pytest.approx(0.0, abs=0.1)
+
+
+def test_files_and_equal_probes_are_refused() -> None:
+    (start, end), (x, _) = trained("mlp", 0.3), digits()
+    with pytest.raises(BadInput, match=r"geomfeat\.load_weights"):
+        locate(end, x, initial="init.safetensors", progress=False)
+    with pytest.raises(BadInput, match="only 1 different outputs"):
+        locate(end, x[:1].expand(40, -1, -1, -1), initial=start, progress=False)
 
 
 def test_bad_data_are_named() -> None:
@@ -309,4 +350,4 @@ def test_bad_data_are_named() -> None:
     with pytest.raises(BadInput, match="no hidden layer"):
         locate(nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), x, initial=start, progress=False)
     with pytest.raises(BadInput, match="ladder needs labels"):
-        locate(end, x, initial=start, ladder=2, n_bootstrap=1, progress=False)
+        locate(end, x, initial=start, ladder=2, n_bootstrap=2, progress=False)
