@@ -143,8 +143,8 @@ def _projections(start: Start) -> str:
     c, k = start.task.projection.shape
     return (
         f"Measured through the {k} leading directions of the change among {c} outputs. Where outputs are about as many "
-        "as the units of the last hidden layer, or more, R comes out up to .3 decades too high; projections= the number "
-        "of outputs is exact."
+        "as the units of the last hidden layer, or more, R comes out up to .3 decades too high; projections= the "
+        "number of outputs is exact."
     )
 
 
