@@ -205,6 +205,35 @@ def eager(model: nn.Module) -> Iterator[None]:
         yield
 
 
+def uses_of(model: nn.Module) -> tuple[tuple[str, str], ...]:
+    """Every own tensor of every module (each module once), with the name it has in named_parameters or named_buffers.
+
+    >>> tied = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))
+    >>> tied[1].weight = tied[0].weight
+    >>> uses_of(tied)
+    (('0.weight', '0.weight'), ('1.weight', '0.weight'))
+    """
+    names = {id(t): n for n, t in [*model.named_parameters(), *model.named_buffers()]}
+    return tuple(
+        (f"{path}.{own}" if path else own, names[id(tensor)])
+        for path, module in model.named_modules()
+        for own, tensor in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
+    )
+
+
+def call_with(model: nn.Module, values: Mapping[str, Tensor], uses: Sequence[tuple[str, str]], inputs: Inputs) -> Any:
+    """`call` with `values` in place of the model's own tensors, differentiable in them; the model is as before after.
+
+    `uses` of the model says where each value goes. functional_call's own tying does not do: it swaps a module that has
+    two names twice, and leaves the wrong tensor in it.
+    """
+    placed = {name: values[source] for name, source in uses if source in values}
+    inputs = map_inputs(inputs, torch.clone)
+    args, kwargs = ((), inputs) if isinstance(inputs, dict) else (inputs, {})
+    with differentiable_attention(), eager(model):
+        return functional_call(model, placed, args, kwargs, tie_weights=False)
+
+
 @dataclass(frozen=True, eq=False)
 class Functional:
     """A model as f(theta, inputs), in evaluation mode, on a copy that nothing else touches.
@@ -225,10 +254,7 @@ class Functional:
 
     def __call__(self, theta: Mapping[str, Tensor], inputs: Any) -> Tensor:
         """(n, C) outputs at parameters `theta`; the inputs are copied, as in `call`."""
-        values = {**self.fixed, **theta}
-        placed = {name: values[source] for name, source in self.uses}
-        with differentiable_attention(), eager(self.model):
-            out = functional_call(self.model, placed, *_as_call(map_inputs(inputs, torch.clone)), tie_weights=False)
+        out = call_with(self.model, {**self.fixed, **theta}, self.uses, inputs)
         return output_matrix(out, inputs, self.readout)
 
     def inputs(self, inputs: Inputs) -> Any:
@@ -239,12 +265,6 @@ class Functional:
     def n_parameters(self) -> int:
         """Number of trainable parameters."""
         return sum(t.numel() for t in self.theta.values())
-
-
-def _as_call(inputs: Any) -> tuple[Any, dict[str, Any]]:
-    if isinstance(inputs, Mapping):
-        return (), dict(inputs)
-    return (inputs if isinstance(inputs, tuple) else (inputs,)), {}
 
 
 def functional(
@@ -278,20 +298,7 @@ def functional(
                 f"parameter {name!r} holds NaN or infinite values: the checkpoint is damaged or training diverged"
             )
     fixed |= {n: b.detach() for n, b in clone.named_buffers()}
-    return Functional(clone, theta, fixed, _uses(clone), dtype, device, readout)
-
-
-def _uses(model: nn.Module) -> tuple[tuple[str, str], ...]:
-    """Every own tensor of every module (each module once) with the name it goes by in theta or fixed.
-
-    functional_call's own tying swaps a module that has two names twice, and restores the wrong tensor afterwards.
-    """
-    names = {id(t): n for n, t in [*model.named_parameters(), *model.named_buffers()]}
-    return tuple(
-        (f"{path}.{own}" if path else own, names[id(tensor)])
-        for path, module in model.named_modules()
-        for own, tensor in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
-    )
+    return Functional(clone, theta, fixed, uses_of(clone), dtype, device, readout)
 
 
 def _chosen(params: Any, trainable: list[str]) -> set[str]:

@@ -14,11 +14,18 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional as F
 
 from geomfeat.errors import BadInput
-from geomfeat.models.functional import Readout, call, differentiable_attention, map_inputs, output_matrix, take
+from geomfeat.models.functional import (
+    Readout,
+    call,
+    call_with,
+    differentiable_attention,
+    output_matrix,
+    take,
+    uses_of,
+)
 
 Loss = str | Callable[[Tensor, Tensor], Tensor]
 LOSSES = ("mse", "cross-entropy")
@@ -79,7 +86,8 @@ class Objective:
 
     Attributes:
         model: a private copy in its training or evaluation mode; its parameters stay w0, its buffers may move.
-        start: trainable parameters w0 by name. reference: net(w0) on all inputs (n, C), None where it depends on the
+        start: trainable parameters w0 by name. uses: where each of them is used, see `uses_of`.
+        reference: net(w0) on all inputs (n, C), None where it depends on the
             batch (BatchNorm in training mode) and is computed afresh. unit: the loss at f = 0.
     """
 
@@ -90,13 +98,15 @@ class Objective:
     loss: Loss
     readout: Readout | None
     start: dict[str, Tensor]
+    uses: tuple[tuple[str, str], ...]
     reference: Tensor | None = None
     frozen: nn.Module | None = None
     unit: float = 1.0
 
     def raw(self, u: Tensor, inputs: Any) -> Tensor:
         """(n, C) outputs of the network at w0 + gamma u."""
-        return output_matrix(_called(self.model, self.weights_at(u), inputs), inputs, self.readout)
+        out = call_with(self.model, self.weights_at(u), self.uses, inputs)
+        return output_matrix(out, inputs, self.readout)
 
     def outputs(self, u: Tensor, rows: Tensor | None = None) -> Tensor:
         """f (n, C) on all samples, or those in `rows`."""
@@ -146,15 +156,6 @@ class Objective:
         return torch.cat([torch.zeros_like(w).flatten() for w in self.start.values()])
 
 
-def _called(model: nn.Module, parameters: dict[str, Tensor], inputs: Any) -> Any:
-    inputs = map_inputs(inputs, torch.clone)  # for a model that works in place on what it is given
-    # The fused attention of evaluation mode is left out: it rounds differently with and without gradients.
-    with differentiable_attention():
-        if isinstance(inputs, dict):
-            return functional_call(model, parameters, (), inputs)
-        return functional_call(model, parameters, inputs)
-
-
 def _set_mode(model: nn.Module, mode: str) -> None:
     """Evaluation or training mode with dropout off either way: f must be a function of w, and exactly 0 at w0."""
     for module in model.modules():
@@ -178,7 +179,7 @@ def objective(
         raise BadInput("the model has no trainable parameters (requires_grad is False for all, or there are none)")
     _set_mode(model, mode)
     frozen = copy.deepcopy(model) if mode == "train" else None
-    made = Objective(model, inputs, targets, gamma, loss, readout, start, None, frozen)
+    made = Objective(model, inputs, targets, gamma, loss, readout, start, uses_of(model), None, frozen)
     made.reference = made.raw(made.zero(), inputs).detach()
     if not torch.isfinite(made.reference).all():
         raise BadInput("the untrained model's outputs hold NaN or infinite values: check its weights and the inputs")

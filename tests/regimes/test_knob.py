@@ -325,3 +325,57 @@ def test_bad_input_is_named(change, words, digits):
     given_ = {"inputs": digits.inputs, "targets": digits.labels, "gamma": 1.0} | change
     with pytest.raises(BadInput, match=words):
         train_at_gamma(build("mlp", hidden=(8,), seed=0), given_.pop("inputs"), given_.pop("targets"), **given_)
+
+
+class _Doubled(nn.Module):
+    """Doubles its input: in place, or not."""
+
+    def __init__(self, in_place: bool) -> None:
+        super().__init__()
+        self.in_place = in_place
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mul_(2) if self.in_place else x * 2
+
+
+def test_a_network_that_works_in_place_trains_on_what_it_is_given():
+    torch.manual_seed(0)
+    tail = [nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2)]
+    x = torch.randn(8, 3, generator=stream(0, "in place"))
+    held, classes = x.clone(), torch.arange(8) % 2
+    runs = [
+        train_at_gamma(nn.Sequential(_Doubled(in_place), *tail), x, classes, gamma=0.5, max_steps=20, seed=0)
+        for in_place in (True, False)
+    ]
+    assert torch.equal(x, held)
+    assert runs[0].train_loss == runs[1].train_loss < 1
+    for a, b in zip(runs[0].model.parameters(), runs[1].model.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_one_module_under_two_names_trains_and_stays_one():
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Linear(3, 3)
+            self.again = self.first
+            self.tied = nn.Linear(3, 3)
+            self.tied.weight = self.first.weight
+            self.head = nn.Linear(3, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(self.tied(torch.tanh(self.again(torch.tanh(self.first(x))))))
+
+    torch.manual_seed(0)
+    model = Shared()
+    start = copy.deepcopy(model)
+    x = torch.randn(8, 3, generator=stream(0, "shared"))
+    run = train_at_gamma(model, x, torch.arange(8) % 2, gamma=0.5, max_steps=30, seed=0)
+    assert run.model.first is run.model.again
+    assert run.model.tied.weight is run.model.first.weight
+    assert all(isinstance(p, nn.Parameter) and p.is_leaf for p in run.model.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), start.parameters(), strict=True))
+    f = (run.model(x) - start(x)).detach() / run.gamma
+    goal = centred_one_hot(torch.arange(8) % 2, 2)
+    assert run.train_loss == pytest.approx(float((f - goal).square().sum() / goal.square().sum()), rel=1e-4)
+    assert run.train_loss < 1
