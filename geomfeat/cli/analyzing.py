@@ -91,7 +91,7 @@ def analyzed(
     dates = dated(request, steps)
     if is_finished(out, dates, force):
         there = Results.load(out)
-        if there.table["ok"].all():
+        if there.table.loc[~there.table["ok"]].empty:
             return there, False
     with replacing(out, force):
         study = ask(request, steps, batch_size=batch_size, progress=progress, resume=out / PARTS)
