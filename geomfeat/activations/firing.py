@@ -14,11 +14,13 @@ from torch import Tensor, nn
 from geomfeat.activations.hooks import recording, tensors_by_path
 from geomfeat.activations.select import has_weight_matrix, modules_by_name, split_key
 from geomfeat.activations.untouched import evaluating, with_gradients
+from geomfeat.errors import BadInput
 from geomfeat.models.functional import (
     Inputs,
     Readout,
     as_inputs,
     call,
+    map_inputs,
     moved,
     n_samples,
     output_matrix,
@@ -65,8 +67,25 @@ def fired_layers(model: nn.Module, inputs: Inputs, *, device: str | torch.device
         for name, module in modules_by_name(model).items():
             note = partial(_note, fired, name)
             stack.callback(module.register_forward_pre_hook(note).remove)
-        call(model, moved(few(as_inputs(inputs), 2), where, dtype))
+        tried(model, moved(few(as_inputs(inputs), 2), where, dtype))
     return list(fired)
+
+
+def tried(model: nn.Module, inputs: Inputs) -> Any:
+    """`call` on a few samples; BadInput with their shapes and types if the model cannot take such inputs."""
+    try:
+        return call(model, inputs)
+    except (RuntimeError, TypeError) as cause:
+        # What torch raises where shapes or types do not fit; a subclass is the model's own error.
+        if type(cause) not in (RuntimeError, TypeError) or "memory" in str(cause).lower():
+            raise
+        shapes: list[str] = []
+        map_inputs(inputs, lambda t: (shapes.append(f"{tuple(t.shape)} {str(t.dtype)[6:]}"), t)[1])
+        why = (str(cause).splitlines() or ["no reason given"])[0]
+        raise BadInput(
+            f"{type(model).__name__} cannot be called on these inputs ({', '.join(shapes)} for {n_samples(inputs)} "
+            f"samples): {why}. Give inputs of the shape and type it was trained on"
+        ) from cause
 
 
 def _note(fired: dict[str, None], name: str, *_: Any) -> None:

@@ -10,13 +10,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from geomfeat.activations.firing import few, home
+from geomfeat.activations.firing import few, home, tried
 from geomfeat.activations.hooks import Calls, recording
 from geomfeat.activations.project import project, projection_matrix
 from geomfeat.activations.reduce import Reduction, dense, reduce
 from geomfeat.activations.select import module_name
 from geomfeat.errors import BadInput, LayerDidNotFire
-from geomfeat.models.functional import call, moved, n_samples
+from geomfeat.models.functional import moved, n_samples
 from geomfeat.numerics import require_finite
 
 _log = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ def did_not_fire(name: str, where: str = "in a forward pass") -> str:
 def _probe(model: nn.Module, inputs: Any, names: Sequence[str], wish: Wish, k: int) -> dict[str, Tensor]:
     where, dtype = home(model)
     with recording(model, list(names), io=wish.io, calls=wish.calls) as seen:
-        call(model, moved(few(inputs, k), where, dtype))
+        tried(model, moved(few(inputs, k), where, dtype))
     return seen
 
 

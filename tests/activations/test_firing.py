@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from geomfeat.activations import fired_layers, hidden_weight_layers
+from geomfeat.activations import extract, fired_layers, hidden_weight_layers
+from geomfeat.errors import BadInput
 from tests.activations.zoo import ZOO, mlp, transformer_encoder_masked
 
 ENCODER = [f"encoder.layers.{i}.{part}" for i in (0, 1) for part in ("self_attn", "linear1", "linear2")]
@@ -148,3 +149,11 @@ def test_layers_work_on_every_device(device: str) -> None:
         model, inputs = build()
         assert hidden_weight_layers(model, inputs, device=device) == hidden_weight_layers(model, inputs)
         assert fired_layers(model, inputs, device=device) == fired_layers(model, inputs)
+
+
+def test_inputs_that_the_model_cannot_take_are_named() -> None:
+    net = nn.Sequential(nn.Linear(64, 3), nn.ReLU(), nn.Linear(3, 2))
+    for inputs, told in ((torch.ones(5, 50), r"\(2, 50\) float32"), (torch.ones(5, 64).long(), r"\(2, 64\) int64")):
+        for work in (fired_layers, hidden_weight_layers, extract):
+            with pytest.raises(BadInput, match=rf"Sequential cannot be called on these inputs \({told}"):
+                work(net, inputs)
