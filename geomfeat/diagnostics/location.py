@@ -69,7 +69,8 @@ class Location:
         richness: demand R, decades: log10 of how far the hidden features would have had to move, relative to their
             size, had the network stayed linear in its parameters while learning what it learned. Mean over layers.
         low, high: 90 % interval of R, from resampled probes and, where they are used, fresh initialisations; the upper
-            end also covers what the last doubling of the number of probes added.
+            end also covers what the last doubling of the number of probes added, the lower end what projecting many
+            outputs on few was seen to add (.5).
         movement: M, how far they did move. excess: E = M - R.
         tier: "initial" (the true initial weights were given) or "reinitialised" (fresh draws from the factory).
         floor: R between two re-initialisations, the smallest R that tier can tell from zero; None for tier "initial".

@@ -170,6 +170,7 @@ def test_a_heavy_network_is_measured_in_float32_through_projections_and_agrees(m
     few = locate(end, *digits(), initial=start, progress=False)
     assert few.details["projections"] == 4
     assert few.details["n_bootstrap"] == 6
+    assert few.low < few.richness - 0.5
     assert few.richness == pytest.approx(single.richness, abs=0.1)
     assert any("4 leading directions of the change among 10 outputs" in flag for flag in few.flags)
 
