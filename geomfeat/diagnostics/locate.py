@@ -80,19 +80,13 @@ def locate(
     >>> locate(end, torch.randn(40, 8), initial=start, n_bootstrap=5, progress=False).tier
     'initial'
     """
-    if loss not in LOSSES:
-        raise BadInput(f"loss={loss!r}: one of {LOSSES}")
+    _check_loss(loss, ladder)
     if initial is None and n_reinitialisations < FEWEST_REINITIALISATIONS:
         raise BadInput(f"n_reinitialisations={n_reinitialisations}: at least 4, for an interval and a floor")
     end, begin = _module(trained), None if initial is None else _module(initial)
     observed = observe(
         end, inputs, labels, layers=layers, n_probes=n_probes, seed=seed, readout=readout, device=device
     )  # fmt: skip
-    if isinstance(ladder, int) and loss == "cross-entropy":
-        raise BadInput(
-            "ladder= with loss='cross-entropy' needs to know how far training went: train the rungs yourself, "
-            "train_ladder(..., loss='cross-entropy', target_loss=...), and pass that ladder"
-        )
     n_bootstrap, projections = _effort(observed, n_bootstrap, projections)
     steps = (1 if begin is not None else 2 * n_reinitialisations) + n_bootstrap + 2
     with tqdm(total=steps, desc="locate", disable=not progress, leave=False) as bar:
@@ -133,6 +127,16 @@ def _effort(observed: Observed, n_bootstrap: int | None, projections: int | None
     if projections is None and heavy and observed.outputs.shape[1] > MANY_OUTPUTS:
         projections = HEAVY_PROJECTIONS
     return n_bootstrap, projections
+
+
+def _check_loss(loss: str | None, ladder: Any) -> None:
+    if loss not in LOSSES:
+        raise BadInput(f"loss={loss!r}: one of {LOSSES}")
+    if isinstance(ladder, int) and loss == "cross-entropy":
+        raise BadInput(
+            "ladder= with loss='cross-entropy' needs to know how far training went: train the rungs yourself, "
+            "train_ladder(..., loss='cross-entropy', target_loss=...), and pass that ladder"
+        )
 
 
 def _widened(located: Location, start: Start) -> Location:

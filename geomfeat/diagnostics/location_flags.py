@@ -144,8 +144,8 @@ def _projections(start: Start) -> str:
     return (
         f"Measured through the {k} leading directions of the change among {c} outputs, which leaves the others free. "
         "Where outputs are about as many as the units of the last hidden layer, or more, R comes out too high, by .3 "
-        "to .5 decades where it was checked; the interval's lower end allows for that. projections= the number of outputs "
-        "is exact, and slow."
+        "to .5 decades where it was checked; the interval's lower end allows for that. "
+        "projections= the number of outputs is exact, and slow."
     )
 
 
