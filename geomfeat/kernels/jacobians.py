@@ -102,7 +102,7 @@ class JacobianRows:
             try:
                 return self._vectorised(out, inputs, columns)
             # Whatever torch.func cannot do, the loop below may; an error of the model itself is raised there again.
-            except (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError, AssertionError) as error:
+            except (RuntimeError, TypeError, ValueError, AttributeError, AssertionError) as error:
                 if is_out_of_memory(error):
                     raise
                 logger.info("per-sample gradients one at a time: torch.func cannot vectorise this model (%s)", error)

@@ -134,7 +134,7 @@ def _directional(
             here = {name: f.theta[name] for name in moved}
             try:
                 value, tangent = derivative(at, here, moved, stacked)
-            except (RuntimeError, NotImplementedError, TypeError) as error:
+            except (RuntimeError, TypeError) as error:
                 if is_out_of_memory(error) or derivative is _double_backward:
                     raise
                 logger.info("no forward-mode derivative (%s): taking two backward passes instead", error)

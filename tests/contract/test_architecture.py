@@ -57,7 +57,7 @@ def test_files_and_functions_are_small(path: Path) -> None:
 def test_the_library_keeps_its_habits(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     tree = ast.parse(text)
-    assert not re.search(r"\b(TODO|FIXME|XXX|NotImplementedError)\b", text.replace("except (RuntimeError, Not", ""))
+    assert not re.search(r"\b(TODO|FIXME|XXX|NotImplementedError)\b", text)
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert "pickle" not in imported or name_of(path) in MAY_IMPORT_PICKLE
