@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from geomfeat.errors import BadInput
 from geomfeat.geometry import linear_probe
-from geomfeat.numerics import numpy_stream
+from geomfeat.numerics import numpy_stream, stream
 from tests.geometry.clouds import normal
 
 CLASSIFIERS = ["logistic", "ridge"]
@@ -73,3 +73,21 @@ def test_scale_shift_and_constant_units_do_not_matter(size: float):
 def test_bad_input_is_named(labels: torch.Tensor, options: dict, message: str):
     with pytest.raises(BadInput, match=message):
         linear_probe(normal(20, 3), labels, **options)
+
+
+def test_more_features_than_samples_give_the_predictions_of_the_whole_fit() -> None:
+    """The span of the samples is taken for speed alone: scikit-learn on all the features is as right, fold by fold."""
+    g = stream(0, "wide probe")
+    y = torch.arange(60) % 3
+    x = torch.randn(60, 200, generator=g, dtype=torch.float64)
+    x[:, 0] += 2.0 * y
+    found = linear_probe(x, y, seed=4)
+    features, labels = (x / x.abs().max()).numpy(), y.numpy()
+    split = StratifiedKFold(5, shuffle=True, random_state=int(numpy_stream(4, "probe").integers(2**31)))
+    expected = []
+    for train, test in split.split(features, labels):
+        mean, size = features[train].mean(0), features[train].std(0)
+        fit = LogisticRegression(max_iter=5000).fit((features[train] - mean) / size, labels[train])
+        expected.append(float((fit.predict((features[test] - mean) / size) == labels[test]).mean()))
+    assert found.by_fold == pytest.approx(expected)
+    assert found.accuracy > 0.5
