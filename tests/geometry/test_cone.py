@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry import ConeProjections, cone, project_on_cones
+from geomfeat.geometry import ConeProjections, active_set, cone, project_on_cones
 from geomfeat.geometry.active_set import PATIENCE
 from geomfeat.numerics import WORKING
 from tests.geometry.clouds import normal, signs, spheres
@@ -148,6 +148,17 @@ def test_a_second_method_takes_over_where_the_face_is_crowded(monkeypatch: pytes
     assert found.n_fallback > 0 == patient.n_fallback
     assert PATIENCE < 10**9
     torch.testing.assert_close(found.norms2, patient.norms2, rtol=1e-9, atol=0)
+
+
+def test_stragglers_are_handed_on_and_solved_as_well(monkeypatch: pytest.MonkeyPatch):
+    x, t, y = spheres(10, 20, 200, 0.5, 5), normal(8, 200, seed=3), signs(8, 10)
+    found = solve(x, t, y)
+    assert found.n_fallback == 0
+    monkeypatch.setattr(active_set, "LAST_ROUND", 0)
+    handed_on = solve(x, t, y)
+    assert handed_on.n_fallback == 8
+    assert handed_on.certified.all()
+    torch.testing.assert_close(handed_on.norms2, found.norms2, rtol=1e-9, atol=0)
 
 
 def test_what_cannot_be_certified_is_marked_not_hidden():
