@@ -8,11 +8,10 @@ some entering point has a positive multiplier, because the gradient is positive 
 entering lowers the distance strictly.
 """
 
-from dataclasses import dataclass, replace
-
 import torch
 from torch import Tensor
 
+from geomfeat.geometry.problem import ConeProblem, members_of
 from geomfeat.numerics import WORKING
 
 # A point nearer than this to the span of the held ones (both of unit length) spoils the Cholesky factor.
@@ -24,47 +23,12 @@ BLOCK = 8
 PATIENCE, CROWDED, LAST_ROUND = 15, 0.6, 30
 
 
-@dataclass(frozen=True, eq=False)
-class ConeProblem:
-    """Unit points (k, r) in reduced coordinates; members (P, M): indices of each manifold's points, -1 where unused."""
+def active_set(problem: ConeProblem, *, patient: bool = False) -> tuple[Tensor, Tensor]:
+    """Support (draws, rank) and multipliers of every draw; those of a draw that gets stuck will not be certified.
 
-    unit: Tensor
-    owner: Tensor
-    members: Tensor
-    t: Tensor
-    y: Tensor
-    tol: float
-
-    @property
-    def rank(self) -> int:
-        """Most points that can be linearly independent (1 at least, so that no array is empty)."""
-        return max(1, min(self.unit.shape))
-
-    def take(self, rows: slice | Tensor) -> "ConeProblem":
-        """The same points, some of the draws."""
-        return replace(self, t=self.t[rows], y=self.y[rows])
-
-    def signed(self, index: Tensor) -> Tensor:
-        """(draws, s, r) the points y x of an index (draws, s)."""
-        return self.unit[index] * torch.gather(self.y, 1, self.owner[index])[:, :, None]
-
-    def prices(self, v: Tensor) -> Tensor:
-        """(draws, k) how far y x . v is above zero."""
-        return (v @ self.unit.T) * self.y[:, self.owner]
-
-
-def members_of(owner: Tensor, n_owners: int, usable: Tensor) -> Tensor:
-    """(P, M) indices of the usable points of every manifold, -1 where it has fewer than the largest."""
-    rows = [torch.nonzero((owner == i) & usable)[:, 0] for i in range(n_owners)]
-    width = max(1, max(len(row) for row in rows))
-    out = torch.full((n_owners, width), -1, dtype=torch.long, device=owner.device)
-    for i, row in enumerate(rows):
-        out[i, : len(row)] = row
-    return out
-
-
-def active_set(problem: ConeProblem, patience: int | None = None) -> tuple[Tensor, Tensor]:
-    """Support (draws, rank) and multipliers of every draw; those of a draw that gets stuck will not be certified."""
+    Unless `patient`, draws with crowded faces and stragglers are given up early, for a method that is faster for few.
+    """
+    members = members_of(problem)
     n, width, device = problem.t.shape[0], problem.rank, problem.unit.device
     support = torch.full((n, width), -1, dtype=torch.long, device=device)
     multipliers = torch.zeros(n, width, dtype=WORKING, device=device)
@@ -77,14 +41,14 @@ def active_set(problem: ConeProblem, patience: int | None = None) -> tuple[Tenso
         rows = here.signed(index)
         z, singular = _equality(rows, held, here.t)
         stuck, held = _thin(singular, held, weight)
-        if patience is not None and turn >= patience:
+        if not patient and turn >= PATIENCE:
             stuck = stuck | (held.sum(1) > CROWDED * width) | (turn >= LAST_ROUND)
         blocked = (held & (z <= 0)).any(1) & ~singular
         weight, held = _step(blocked, z, weight, held)
         weight = torch.where((~blocked & ~singular)[:, None], z * held, weight)
         at_optimum = ~blocked & ~singular
         v = here.t - torch.bmm((weight * held)[:, None, :], rows)[:, 0]
-        new, violated = _entering(here, v, at_optimum, index, held)
+        new, violated = _entering(here, members, v, at_optimum, index, held)
         done = (at_optimum & ~violated.any(1)) | stuck
         if done.any():
             kept = index[done], weight[done], held[done] & (weight[done] > 0)
@@ -145,18 +109,20 @@ def _step(blocked: Tensor, z: Tensor, weight: Tensor, held: Tensor) -> tuple[Ten
     return torch.where(blocked[:, None], moved, weight), held & ~leaves
 
 
-def _entering(here: ConeProblem, v: Tensor, at_optimum: Tensor, index: Tensor, held: Tensor) -> tuple[Tensor, Tensor]:
+def _entering(
+    here: ConeProblem, members: Tensor, v: Tensor, at_optimum: Tensor, index: Tensor, held: Tensor
+) -> tuple[Tensor, Tensor]:
     """The most violated points of every manifold, worst first, and which of them really enter."""
-    n_owners, width = here.members.shape
+    n_owners, width = members.shape
     per_manifold = min(width, max(1, -(-BLOCK // n_owners)))
     price = here.prices(v)
     # A held point is at zero up to rounding; it must not enter twice (its error is for the certificate to judge).
     price.scatter_reduce_(1, index, torch.where(held, -torch.inf, torch.inf).to(WORKING), "amin")
-    price = torch.where(here.members >= 0, price[:, here.members.clamp_min(0)], -torch.inf)
+    price = torch.where(members >= 0, price[:, members.clamp_min(0)], -torch.inf)
     worst, which = price.topk(per_manifold, dim=2)
-    chosen = torch.gather(here.members.expand(len(v), -1, -1), 2, which).flatten(1).clamp_min(0)
+    chosen = torch.gather(members.expand(len(v), -1, -1), 2, which).flatten(1).clamp_min(0)
     worst, order = worst.flatten(1).sort(1, descending=True)
-    limit = 0.1 * here.tol * torch.linalg.vector_norm(here.t, dim=1, keepdim=True)
+    limit = here.limit[:, None]
     room = here.rank - held.sum(1, keepdim=True)
     place = torch.arange(worst.shape[1], device=v.device)
     return torch.gather(chosen, 1, order), (worst > limit) & (place < room) & at_optimum[:, None]

@@ -119,7 +119,7 @@ def capacity(
     t, y, kind = _draws(manifolds, n_draws, dichotomies, seed, draws)
     n_features = manifolds.x.shape[1]
     x, t = _in_span(manifolds.x, t)
-    found = project_on_cones(x, manifolds.owner, t, y, reduce=False)
+    found = project_on_cones(x, manifolds.owner, t, y)
     if not bool(found.certified.any()):
         raise ArithmeticError(
             f"none of {len(t)} draws could be certified (violation {float(found.violation.min()):.1e} at best): "

@@ -73,7 +73,7 @@ def margins(
     target[:, -1] = 1.0
     found = project_on_cones(lifted, both, target, chosen)
     rest = found.residual.square().sum(1).clamp(0.0, 1.0 - 1e-15)
-    return torch.where(found.inside, 0.0, (rest / (1 - rest)).sqrt()), found.certified
+    return torch.where(rest <= CLEAR**2, 0.0, (rest / (1 - rest)).sqrt()), found.certified
 
 
 def _unit_points(points: Tensor, owner: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -10,8 +12,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry import ConeProjections, active_set, cone, project_on_cones
-from geomfeat.geometry.active_set import PATIENCE
+from geomfeat.geometry import ConeProjections, column_generation, project_on_cones
+from geomfeat.geometry import problem as problem_module
+from geomfeat.geometry.methods import order_of_methods
+from geomfeat.geometry.problem import ConeProblem
 from geomfeat.numerics import WORKING
 from tests.geometry.clouds import normal, signs, spheres
 from tests.reference import geometry as reference
@@ -22,10 +26,16 @@ REFERENCES = [
 ]  # fmt: skip
 
 
-def solve(x: Tensor, t: Tensor, y: Tensor, **options: float) -> ConeProjections:
+def solve(x: Tensor, t: Tensor, y: Tensor, **options: Any) -> ConeProjections:
     """Projections for (P, M, N) points."""
     owner = torch.arange(x.shape[0], device=x.device).repeat_interleave(x.shape[1])
     return project_on_cones(x.reshape(-1, x.shape[2]), owner, t, y, **options)
+
+
+def problem(x: Tensor, t: Tensor, y: Tensor) -> ConeProblem:
+    """What the methods get, for (P, M, N) points."""
+    owner = torch.arange(x.shape[0]).repeat_interleave(x.shape[1])
+    return ConeProblem(torch.nn.functional.normalize(x.reshape(-1, x.shape[2]), dim=1), owner, t, y, 1e-10)
 
 
 def check_kkt(x: Tensor, t: Tensor, y: Tensor, found: ConeProjections) -> None:
@@ -140,32 +150,71 @@ def test_faces_count_the_independent_points_that_carry_the_projection():
     assert found.inside.tolist() == [True, False, False, False]
 
 
-def test_a_second_method_takes_over_where_the_face_is_crowded(monkeypatch: pytest.MonkeyPatch):
-    x, t, y = spheres(10, 50, 24, 2.0, 10), normal(20, 24, seed=2), signs(20, 10)
-    found = solve(x, t, y)
-    monkeypatch.setattr(cone, "PATIENCE", 10**9)
-    patient = solve(x, t, y)
-    assert found.n_fallback > 0 == patient.n_fallback
-    assert PATIENCE < 10**9
-    torch.testing.assert_close(found.norms2, patient.norms2, rtol=1e-9, atol=0)
+METHODS = ["gram", "columns", "orthogonal", "batched", "patient", "daqp"]
 
 
-def test_stragglers_are_handed_on_and_solved_as_well(monkeypatch: pytest.MonkeyPatch):
-    x, t, y = spheres(10, 20, 200, 0.5, 5), normal(8, 200, seed=3), signs(8, 10)
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_finds_the_same_projections(method: str, device: str):
+    for x in (spheres(10, 20, 60, 0.7, 5), spheres(3, 40, 200, 2.0, 10), normal(30, 1, 8), normal(1, 40, 10)):
+        x, t, y = x.to(device), normal(20, x.shape[2], seed=3).to(device), signs(20, len(x)).to(device)
+        expected = solve(x, t, y)
+        found = solve(x, t, y, method=method)
+        done = found.certified
+        # The batched method gives crowded draws up unless it is patient; the others finish every draw.
+        assert method == "batched" or bool(done.all())
+        torch.testing.assert_close(found.norms2[done], expected.norms2[done], rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(found.residual[done], expected.residual[done], rtol=0, atol=1e-8)
+        assert found.n_fallback == 0
+
+
+def test_a_problem_too_large_for_a_gram_matrix_goes_to_column_generation(monkeypatch: pytest.MonkeyPatch):
+    x, t, y = spheres(20, 60, 90, 0.7, 8), normal(16, 90, seed=3), signs(16, 20)
+    large, small = order_of_methods(problem(x, t, y)), order_of_methods(problem(x[:, :5], t, y))
+    assert (large[0], small[0]) == ("columns", "gram")
+    by_columns, by_gram = solve(x, t, y), solve(x, t, y, method="gram")
+    torch.testing.assert_close(by_columns.norms2, by_gram.norms2, rtol=1e-10, atol=0)
+    assert (by_columns.support.sort(1).values[:, -1] == by_gram.support.sort(1).values[:, -1]).all()
+
+
+def test_violations_below_the_noise_of_pricing_are_followed_in_double(monkeypatch: pytest.MonkeyPatch):
+    x, t, y = spheres(10, 20, 60, 0.7, 5), normal(20, 60, seed=3), signs(20, 10)
+    expected = solve(x, t, y, method="gram")
+    monkeypatch.setattr(column_generation, "NOISE", 0.05)
+    found = solve(x, t, y, method="columns")
+    assert bool(found.certified.all())
+    torch.testing.assert_close(found.norms2, expected.norms2, rtol=1e-10, atol=0)
+
+
+def test_draws_that_the_first_method_cannot_finish_go_to_the_next():
+    """Units that only jitter fills: a Gram matrix cannot tell their points apart, an orthonormal basis can."""
+    x = torch.cat([spheres(6, 15, 12, 1.0, 6), torch.zeros(6, 15, 3, dtype=WORKING)], 2)
+    x = x + 1e-8 * normal(*x.shape, seed=4)
+    t, y = normal(30, 15, seed=3), signs(30, 6)
+    alone = solve(x, t, y, method="gram")
+    assert not bool(alone.certified.all())
     found = solve(x, t, y)
-    assert found.n_fallback == 0
-    monkeypatch.setattr(active_set, "LAST_ROUND", 0)
-    handed_on = solve(x, t, y)
-    assert handed_on.n_fallback == 8
-    assert handed_on.certified.all()
-    torch.testing.assert_close(handed_on.norms2, found.norms2, rtol=1e-9, atol=0)
+    assert bool(found.certified.all())
+    assert found.n_fallback == int((~alone.certified).sum())
+    torch.testing.assert_close(found.norms2, solve(x, t, y, method="orthogonal").norms2, rtol=1e-9, atol=0)
+
+
+def test_the_number_of_threads_does_not_change_the_result():
+    x, t, y = spheres(10, 80, 60, 0.7, 5), normal(40, 60, seed=3), signs(40, 10)
+    for method in ("gram", "columns", "orthogonal"):
+        one = solve(x, t, y, method=method)
+        torch.set_num_threads(2)
+        try:
+            two = solve(x, t, y, method=method)
+        finally:
+            torch.set_num_threads(1)
+        torch.testing.assert_close(two.norms2, one.norms2, rtol=1e-12, atol=0)
+        torch.testing.assert_close(two.multipliers, one.multipliers, rtol=1e-9, atol=1e-12)
 
 
 def test_what_cannot_be_certified_is_marked_not_hidden():
     found = solve(normal(3, 4, 9), normal(5, 9, seed=1), signs(5, 3), tol=1e-40)
     assert not bool(found.certified.any())
     assert (found.violation < 1e-10).all()
-    assert found.n_fallback == 5
 
 
 def test_points_all_at_the_origin_project_to_nothing():
@@ -174,11 +223,14 @@ def test_points_all_at_the_origin_project_to_nothing():
     assert found.faces.tolist() == [0] * 5
 
 
-def test_many_draws_in_chunks_equal_one_by_one(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("method", ["columns", "batched"])
+def test_many_draws_in_chunks_equal_one_by_one(method: str, monkeypatch: pytest.MonkeyPatch):
     x, t, y = spheres(4, 8, 20, 1.0, 4), normal(9, 20, seed=2), signs(9, 4)
-    at_once = solve(x, t, y).norms2
-    monkeypatch.setattr(cone, "CHUNK_DOUBLES", 1)
-    torch.testing.assert_close(solve(x, t, y).norms2, at_once)
+    at_once = solve(x, t, y, method=method)
+    monkeypatch.setattr(problem_module, "CHUNK_DOUBLES", 1)
+    apart = solve(x, t, y, method=method)
+    torch.testing.assert_close(apart.norms2, at_once.norms2)
+    torch.testing.assert_close(apart.multipliers.sum(1), at_once.multipliers.sum(1))
 
 
 @pytest.mark.parametrize(
@@ -189,6 +241,7 @@ def test_many_draws_in_chunks_equal_one_by_one(monkeypatch: pytest.MonkeyPatch):
         ({"owner": torch.tensor([0, 1, 7])}, "owner must lie"),
         ({"points": torch.full((3, 4), torch.nan, dtype=WORKING)}, "points holds 12 NaN"),
         ({"t": torch.zeros(0, 4, dtype=WORKING)}, "at least one vector"),
+        ({"method": "newton"}, "use 'auto' or one of 'gram'"),
     ],
 )
 def test_bad_input_is_named(change: dict[str, Tensor], message: str):

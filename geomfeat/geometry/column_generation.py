@@ -1,0 +1,95 @@
+"""Cone projections of many targets over many points: one shared pricing product a round, a small exact problem a draw.
+
+Most constraints never matter. Every draw holds the few points that carry its projection; each round one matrix product
+prices all points for all unfinished draws, the most violated points of every manifold enter, and each draw solves its
+small problem exactly (`factor.settle`). Rounds are priced in single precision until violations are down to its noise;
+a draw that the certificate then refuses goes on in float64, from where it stands. It never stops because the points
+that seem violated are held already: held points are not priced.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from geomfeat.compiled.columns import advance, choose
+from geomfeat.compiled.threads import in_threads
+from geomfeat.geometry.problem import ConeProblem
+
+# Single-precision prices of unit points are rounded to about this share of the residual.
+NOISE = 1e-6
+MOST_ROUNDS = 300
+# Points by which a draw's arrays grow.
+GROWTH = 48
+
+
+class Columns:
+    """The draws of a problem and what each of them holds.
+
+    Per draw: `rows` (the held points with their signs) and `point` (which point a row is) by slot, without gaps; `slot`
+    and `weight` by position in the triangular `factor`.
+    """
+
+    def __init__(self, problem: ConeProblem, per_manifold: int) -> None:
+        draws, r = problem.t.shape
+        self.unit, self.single = problem.unit, problem.unit.float()
+        self.starts, self.signs, self.limit = problem.starts.numpy(), problem.y.numpy(), problem.limit.numpy()
+        self.t = np.ascontiguousarray(problem.t.numpy())
+        self.rank, self.per_manifold = problem.rank, per_manifold
+        self.batch = (len(self.starts) - 1) * per_manifold
+        self.size, self.norm2 = np.zeros(draws, np.int64), np.zeros(draws)
+        self.banned = np.zeros((draws, len(self.unit)), np.bool_)
+        self.residual = self.t.copy()
+        capacity = min(self.rank, GROWTH) + self.batch
+        self.factor, self.rows = np.zeros((draws, capacity, capacity)), np.zeros((draws, capacity, r))
+        self.w, self.weight = np.zeros((draws, capacity)), np.zeros((draws, capacity))
+        self.slot, self.point = np.zeros((draws, capacity), np.int64), np.zeros((draws, capacity), np.int64)
+
+    def run(self, live: np.ndarray, *, precise: bool) -> None:
+        """Rounds for the draws `live` until no violation exceeds their limit, or the noise where not `precise`."""
+        points = self.unit if precise else self.single
+        for _ in range(MOST_ROUNDS):
+            if not len(live):
+                return
+            v = self.residual[live]
+            price = torch.matmul(torch.from_numpy(v).to(points.dtype), points.T).numpy()
+            lowest = self.limit[live] if precise else np.maximum(self.limit[live], NOISE * np.linalg.norm(v, axis=1))
+            entering = self._choose(price, lowest, live)
+            go = entering[:, 0] >= 0
+            live, entering = live[go], entering[go]
+            if not len(live):
+                return
+            self._grow(int(self.size[live].max()) + self.batch)
+            self._advance(live, entering)
+
+    def answer(self) -> tuple[Tensor, Tensor]:
+        """Held points (draws, s), -1 where unused, and their multipliers."""
+        used = np.arange(max(1, self.size.max())) < self.size[:, None]
+        wide = used.shape[1]
+        index = np.where(used, np.take_along_axis(self.point, self.slot[:, :wide], 1), -1)
+        return torch.from_numpy(index), torch.from_numpy(np.where(used, self.weight[:, :wide], 0.0))
+
+    def _choose(self, price: np.ndarray, lowest: np.ndarray, live: np.ndarray) -> np.ndarray:
+        entering = np.full((len(live), self.batch), -1)
+        fixed = (self.signs, self.starts, self.per_manifold, lowest, self.banned, self.point, self.size, live)
+        in_threads(lambda i, j: choose(price, *fixed, entering, i, j), len(live))
+        return entering
+
+    def _advance(self, live: np.ndarray, entering: np.ndarray) -> None:
+        state = (
+            self.factor, self.w, self.weight, self.slot, self.point, self.rows, self.size, self.norm2, self.banned,
+            self.residual,
+        )  # fmt: skip
+        fixed = (self.unit.numpy(), self.t, self.signs, self.starts, self.rank, live, entering)
+        in_threads(lambda i, j: advance(*state, *fixed, i, j), len(live))
+
+    def _grow(self, needed: int) -> None:
+        old = self.slot.shape[1]
+        if needed <= old:
+            return
+        capacity = needed + max(GROWTH, needed // 4)
+        for name in ("w", "weight", "slot", "point", "rows", "factor"):
+            before = getattr(self, name)
+            shape = (len(before), capacity, *((capacity,) if name == "factor" else before.shape[2:]))
+            after = np.zeros(shape, before.dtype)
+            after[(slice(None), *(slice(size) for size in before.shape[1:]))] = before
+            setattr(self, name, after)

@@ -1,0 +1,129 @@
+"""The methods behind `project_on_cones`: who takes which problem, and how each is called.
+
+On the CPU, few points are solved over their Gram matrix (`compiled.gram`) and many by column generation
+(`column_generation`); on another device all draws advance together in tensor operations (`active_set`). Points that are
+too near to dependent for these go to `compiled.orthogonal`, then to the batched method with all its patience, then to
+the package daqp, where it is installed.
+"""
+
+from collections.abc import Callable
+from importlib.util import find_spec
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from geomfeat.compiled.threads import in_threads
+from geomfeat.errors import BadInput
+from geomfeat.geometry.active_set import active_set
+from geomfeat.geometry.problem import ConeProblem, in_chunks, joined
+
+# Held points (draws, s), -1 where unused; their multipliers; the residual, where it is better than theirs.
+Answer = tuple[Tensor, Tensor, Tensor | None]
+
+# A Gram matrix of all points pays where there are at most this many per draw, but not beyond what a cache holds.
+POINTS_PER_DRAW, FEW, MANY = 4, 600, 1500
+# Points that enter per round where there are fewer manifolds than that.
+BLOCK = 8
+
+
+def order_of_methods(problem: ConeProblem) -> list[str]:
+    """The first method for this problem and the ones that follow where it fails."""
+    if problem.unit.device.type != "cpu":
+        first = "batched"
+    else:
+        k = len(problem.unit)
+        first = "gram" if k <= min(MANY, max(FEW, POINTS_PER_DRAW * len(problem.t))) else "columns"
+    last = ["patient", *(["daqp"] if find_spec("daqp") else [])]
+    return [first, "orthogonal", *last]
+
+
+def _per_manifold(problem: ConeProblem, block: int = BLOCK) -> int:
+    return max(1, -(-block // problem.y.shape[1]))
+
+
+def by_gram(problem: ConeProblem) -> Answer:
+    """One Gram matrix of all points, then one compiled run a draw."""
+    from geomfeat.compiled.gram import project_by_gram
+
+    gram, products = (problem.unit @ problem.unit.T).numpy(), (problem.t @ problem.unit.T).numpy()
+    draws, capacity = len(problem.t), problem.rank
+    index, weight = np.full((draws, capacity), -1), np.zeros((draws, capacity))
+    fixed = problem.y.numpy(), problem.starts.numpy(), _per_manifold(problem), problem.limit.numpy(), capacity
+    in_threads(lambda i, j: project_by_gram(gram, products, *fixed, index, weight, i, j), draws)
+    wide = max(1, int((index >= 0).sum(1).max()))
+    return torch.from_numpy(index[:, :wide]), torch.from_numpy(weight[:, :wide]), None
+
+
+def by_columns(problem: ConeProblem) -> Answer:
+    """Shared pricing rounds: single precision first, then float64 for whoever still violates anything."""
+    from geomfeat.geometry.column_generation import Columns
+
+    held = problem.rank // 2 + problem.y.shape[1]
+    parts = []
+    for part in in_chunks(problem, (held * (held + problem.unit.shape[1])) // 4):
+        columns = Columns(part, _per_manifold(part, 2 * part.y.shape[1]))
+        everyone = np.arange(len(part.t))
+        columns.run(everyone, precise=False)
+        index, weight = columns.answer()
+        v = part.t - part.combine(index, weight)
+        violated = (part.prices(v).amax(1) > part.tol * torch.linalg.vector_norm(part.t, dim=1)).numpy()
+        columns.run(everyone[violated], precise=True)
+        parts.append((*columns.answer(), None))
+    return joined(parts)
+
+
+def by_basis(problem: ConeProblem) -> Answer:
+    """An orthonormal basis of the held points, one compiled run a draw on the CPU."""
+    from geomfeat.compiled.orthogonal import project_by_basis
+
+    here = problem.to("cpu")
+    draws, capacity = len(here.t), here.rank
+    index, weight = np.full((draws, capacity), -1), np.zeros((draws, capacity))
+    residual = np.zeros(here.t.shape)
+    t, unit = (np.ascontiguousarray(a.numpy()) for a in (here.t, here.unit))
+    fixed = here.y.numpy(), here.starts.numpy(), 1, here.limit.numpy(), capacity
+    in_threads(lambda i, j: project_by_basis(unit, t, *fixed, index, weight, residual, i, j), draws, share=1)
+    back = [torch.from_numpy(a).to(problem.unit.device) for a in (index, weight, residual)]
+    return back[0], back[1], back[2]
+
+
+def batched(problem: ConeProblem, *, patient: bool = False) -> Answer:
+    """All draws together in tensor operations, on the device of the points."""
+    return joined([(*active_set(part, patient=patient), None) for part in in_chunks(problem, problem.rank**2)])
+
+
+def by_daqp(problem: ConeProblem) -> Answer:
+    """The package daqp: a dual active set a draw, min |v - t|^2 subject to y x . v <= 0 (Arnström 2022)."""
+    if not find_spec("daqp"):
+        raise BadInput("method='daqp' needs the package daqp: pip install 'geomfeat[daqp]', or use method='auto'")
+    import daqp
+
+    here = problem.to("cpu")
+    unit, owner = here.unit.numpy(), here.owner.numpy()
+    draws, k, r = len(here.t), *unit.shape
+    index, weight = np.full((draws, problem.rank), -1), np.zeros((draws, problem.rank))
+    residual = here.t.numpy().copy()
+    for d, (t, y) in enumerate(zip(here.t.numpy(), here.y.numpy(), strict=True)):
+        rows = np.ascontiguousarray(unit * y[owner][:, None])
+        v, _, flag, info = daqp.solve(
+            np.eye(r), -t, rows, np.zeros(k), np.full(k, -1e30), np.zeros(k, np.int32), primal_tol=1e-12
+        )
+        if flag != 1:  # no solution: this draw keeps the zero answer, which the certificate refuses
+            continue
+        l = info["lam"]
+        used = np.argsort(-l, kind="stable")[: problem.rank]
+        used = used[l[used] > 0]
+        index[d, : len(used)], weight[d, : len(used)], residual[d] = used, l[used], v
+    back = [torch.from_numpy(a).to(problem.unit.device) for a in (index, weight, residual)]
+    return back[0], back[1], back[2]
+
+
+METHODS: dict[str, Callable[[ConeProblem], Answer]] = {
+    "gram": by_gram,
+    "columns": by_columns,
+    "orthogonal": by_basis,
+    "batched": batched,
+    "patient": lambda problem: batched(problem, patient=True),
+    "daqp": by_daqp,
+}
