@@ -5,7 +5,6 @@ a capacity is a number for its M, N and P, and the curve shows how far it is fro
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -56,7 +55,7 @@ def capacity_curve(
     labels: Any = None,
     *,
     along: str = "points",
-    sizes: Sequence[int] | None = None,
+    sizes: Any = None,
     repeats: int = 5,
     n_draws: int = 200,
     dichotomies: Any = "random",
@@ -73,8 +72,8 @@ def capacity_curve(
     Args:
         points, labels, n_draws, dichotomies, center, device: as for `capacity`.
         along: "points" (as many from every class), "features" (random units) or "manifolds".
-        sizes: rising or not; default all there are and its halvings down to 1/32. For points at most the size of the
-            smallest class, so that every class counts alike.
+        sizes: whole numbers in any order; default all there are, halved up to five times. For
+            points at most the size of the smallest class, so that every class counts alike.
         repeats: independent sub-samplings.
 
     Returns `CapacityCurve`. A sub-sample that gives no capacity (every point at the origin, say) is NaN, with a note.
@@ -113,12 +112,12 @@ def capacity_curve(
     )  # fmt: skip
 
 
-def _sizes(manifolds: Manifolds, along: str, sizes: Sequence[int] | None) -> tuple[int, ...]:
+def _sizes(manifolds: Manifolds, along: str, sizes: Any) -> tuple[int, ...]:
     most = {"points": min(manifolds.sizes), "features": manifolds.x.shape[1], "manifolds": manifolds.n_manifolds}[along]
     if sizes is None:
         return tuple(sorted({max(min(2, most), most >> k) for k in range(HALVINGS + 1)}))
     taken = tuple(int(s) for s in sizes)
-    bad = [given for given, s in zip(sizes, taken, strict=True) if given != s or not 1 <= s <= most]
+    bad = any(given != s or not 1 <= s <= most for given, s in zip(sizes, taken, strict=True))
     if bad or not taken or len(set(taken)) < len(taken):
         there = f"the smallest class has {most} points" if along == "points" else f"there are {most}"
         raise BadInput(

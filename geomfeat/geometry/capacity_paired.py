@@ -122,13 +122,13 @@ def capacity_difference(a: Capacity, b: Capacity) -> CapacityDifference:
     """
     notes = _comparable(a, b)
     used = _certified(a) & _certified(b)
-    if int(used.sum()) < 2 or not (a.capacity > 0 and b.capacity > 0):
+    n_manifolds = _n_manifolds(a)
+    if n_manifolds is None or int(used.sum()) < 2 or not (a.capacity > 0 and b.capacity > 0):
         told = "fewer than two draws are certified in both, or a capacity is undefined: no difference"
         return CapacityDifference(*[math.nan] * 11, n_draws=int(used.sum()), notes=(*notes, told))
     # Both on the CPU: layers may have been computed on different devices.
     p2 = torch.stack([c.norms2.detach().cpu().to(WORKING)[used] for c in (a, b)])
     mean = p2.mean(1, keepdim=True)
-    n_manifolds = _n_manifolds(a)
     alpha = n_manifolds / mean
     on_log = 1 - p2 / mean  # influence of every draw on log alpha
     parts = {"difference": alpha * on_log, "log": on_log, "inverse": p2 / n_manifolds}

@@ -32,7 +32,7 @@ def layers() -> dict[str, Representation]:
     """Hidden layers of a small network on digits of five classes, before and after training."""
     data = load_data("digits", n=200)
     few = data.labels < 5
-    inputs, labels = data.inputs[few][:60], data.labels[few][:60]
+    inputs, labels = data.inputs[few][:40], data.labels[few][:40]
     start = mlp(hidden=(64, 64), seed=0)
     trained = train_at_gamma(start, inputs, labels, gamma=3.0, target_loss=0.05).model
     found = {}
@@ -120,7 +120,7 @@ def test_paired_errors_cover_the_spread_over_seeds(layers: dict[str, Representat
     a, b = layers["act1 trained"], layers["fc2 trained"]
     runs = [
         capacity_difference(*(capacity(rep, draws=common_draws(rep, n_draws=40, seed=seed)) for rep in (a, b)))
-        for seed in range(40)
+        for seed in range(30)
     ]
     for name in ("difference", "log_difference", "inverse_difference"):
         spread = np.std([getattr(r, name) for r in runs], ddof=1)
