@@ -266,9 +266,9 @@ figure.suptitle(source, x=0.005, ha="left", color=GREY)
 figure.savefig(PICTURES / "09_collisions.png", dpi=130)
 
 # %% [markdown]
-# *Left:* which categories collide: small things that one handles (shoe, bottle, scissors) are about as like each other
-# as themselves, while house and face stand alone; a diagonal near 0 is a category that hardly repeats. *Right:* the two tasks, with standard errors over runs (categories) and standard
-# deviations over shuffles.
+# *Left:* which categories collide. In Haxby's data, small things that one handles (shoe, bottle, scissors) are about as
+# like each other as themselves, while house and face stand alone; a diagonal near 0 is a category that hardly repeats.
+# *Right:* the two tasks, with standard errors over runs (categories) and standard deviations over shuffles.
 #
 # Twelve run means of one subject's slice are a small sample: these are statements about this recording, and the curve
 # over runs says that more runs would lower the number.
