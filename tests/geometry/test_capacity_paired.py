@@ -119,8 +119,8 @@ def test_the_same_points_differ_by_nothing() -> None:
 def test_paired_errors_cover_the_spread_over_seeds(layers: dict[str, Representation]) -> None:
     a, b = layers["act1 trained"], layers["fc2 trained"]
     runs = [
-        capacity_difference(*(capacity(rep, draws=common_draws(rep, n_draws=40, seed=seed)) for rep in (a, b)))
-        for seed in range(30)
+        capacity_difference(*(capacity(rep, draws=common_draws(rep, n_draws=30, seed=seed)) for rep in (a, b)))
+        for seed in range(24)
     ]
     for name in ("difference", "log_difference", "inverse_difference"):
         spread = np.std([getattr(r, name) for r in runs], ddof=1)
