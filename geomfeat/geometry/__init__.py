@@ -1,6 +1,9 @@
 """Geometry of point clouds: cones and capacity, spectra, intrinsic dimension, collapse, probes. Pure functions."""
 
 from geomfeat.geometry.capacity import Capacity, capacity
+from geomfeat.geometry.capacity_curve import CapacityCurve, capacity_curve
+from geomfeat.geometry.capacity_layers import capacity_by_layer
+from geomfeat.geometry.capacity_paired import CapacityDifference, capacity_difference, common_draws
 from geomfeat.geometry.cone import ConeProjections, project_on_cones
 from geomfeat.geometry.dichotomies import draw_dichotomies
 from geomfeat.geometry.intrinsic_dimension import IntrinsicDimension, two_nn
@@ -24,6 +27,8 @@ from geomfeat.geometry.spectrum import (
 
 __all__ = [
     "Capacity",
+    "CapacityCurve",
+    "CapacityDifference",
     "ConeProjections",
     "IntrinsicDimension",
     "Manifolds",
@@ -32,6 +37,10 @@ __all__ = [
     "Separability",
     "as_manifolds",
     "capacity",
+    "capacity_by_layer",
+    "capacity_curve",
+    "capacity_difference",
+    "common_draws",
     "covariance_spectrum",
     "draw_dichotomies",
     "effective_rank",

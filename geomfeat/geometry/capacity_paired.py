@@ -1,0 +1,207 @@
+"""Common random numbers: differences of capacity between layers, checkpoints and models, with small errors.
+
+Two capacities estimated from the same (t, y) err together, so their difference errs less than either. The labels y are
+common whenever seed and number of classes are. The directions t are not so easily shared: equal coordinates of two
+layers mean the same thing only if the layers have the same units, and layers of different width have none in common.
+What layers do share is their samples. With unit points X = U S V' (k, N), singular vectors U of the samples, and white
+noise z over the samples,
+
+    t = V U' z + (1 - V V') w,    z ~ N(0, I_k), w ~ N(0, I_N)
+
+is standard normal in R^N for every X, and X t = U S U' z: two layers see the same noise through the square roots of
+their own Gram matrices. It does not depend on the coordinates at all: rotating a layer rotates t with it.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from geomfeat.errors import BadInput
+from geomfeat.geometry.capacity import Capacity
+from geomfeat.geometry.dichotomies import draw_dichotomies, given_dichotomies
+from geomfeat.geometry.manifolds import as_manifolds
+from geomfeat.numerics import WORKING, stream
+
+# Below this share of the largest singular value, z X V / S loses digits (1e-12 of them at the cut): w stands in.
+SHARED_CUT = 1e-4
+
+
+@dataclass(frozen=True)
+class CapacityDifference:
+    """Capacity of b minus that of a, from the same draws.
+
+    Attributes:
+        difference: alpha_b - alpha_a. log_difference: log(alpha_b / alpha_a).
+        inverse_difference: 1/alpha_b - 1/alpha_a.
+        *_se: paired standard error, from the draws in common. *_se_unpaired: what independent draws would have given.
+        correlation: of |p|^2 over the draws. n_draws: pairs of draws used.
+        gain: (log_difference_se_unpaired / log_difference_se)^2, how many times as many independent draws would be
+            needed for the same error; below 1 if pairing made it worse.
+        notes: what limits these numbers, in sentences.
+    """
+
+    difference: float
+    difference_se: float
+    difference_se_unpaired: float
+    log_difference: float
+    log_difference_se: float
+    log_difference_se_unpaired: float
+    inverse_difference: float
+    inverse_difference_se: float
+    inverse_difference_se_unpaired: float
+    correlation: float
+    gain: float
+    n_draws: int
+    notes: tuple[str, ...] = ()
+
+
+def common_draws(
+    points: Any, labels: Any = None, *, n_draws: int = 200, dichotomies: Any = "random", seed: int = 0
+) -> tuple[Float[Tensor, "draws N"], Float[Tensor, "draws P"]]:
+    """Draws (t, y) for `capacity(..., draws=)` that representations of the same samples share, whatever their widths.
+
+    Args:
+        points, labels: as for `capacity`, the samples in the same order in every representation to be compared.
+        n_draws, dichotomies, seed: as for `capacity`; equal ones in every representation.
+
+    Returns t, standard normal for any points, and y. A rotation of the points, or another positive length of any,
+    leaves every draw's result as it is; another order of the samples does not (only their law).
+
+    Raises BadInput for points, labels or options that do not fit.
+
+    >>> x = torch.randn(12, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    >>> t, y = common_draws(x, torch.arange(12) // 4, n_draws=3)
+    >>> t.shape, y.shape
+    (torch.Size([3, 5]), torch.Size([3, 3]))
+    """
+    if int(n_draws) != n_draws or n_draws < 2:
+        raise BadInput(f"n_draws={n_draws}: give a whole number of at least 2 (200 is usual)")
+    manifolds = as_manifolds(points, labels)
+    n, n_manifolds = int(n_draws), manifolds.n_manifolds
+    named = isinstance(dichotomies, str)
+    y = draw_dichotomies(dichotomies, n, n_manifolds, seed) if named else given_dichotomies(dichotomies, n, n_manifolds)
+    z = torch.randn(n, len(manifolds.x), generator=stream(seed, "capacity", "samples"), dtype=WORKING)
+    t = directions_of_samples(manifolds.x, z.to(manifolds.x.device), seed)
+    return t, y.to(t.device)
+
+
+def directions_of_samples(
+    x: Float[Tensor, "k N"], z: Float[Tensor, "draws k"], seed: int = 0
+) -> Float[Tensor, "draws N"]:
+    """Standard normal directions t = V U' z + (1 - V V') w of the points x = U S V', scaled to unit length first."""
+    largest = x.abs().amax(1, keepdim=True)
+    x = torch.where(largest > 0, x / largest.clamp_min(torch.finfo(WORKING).tiny), 0.0)
+    x = x / torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp_min(1.0)
+    w = torch.randn(len(z), x.shape[1], generator=stream(seed, "capacity", "complement"), dtype=WORKING).to(x.device)
+    triangle = torch.linalg.qr(x, mode="r")[1]
+    _, s, vh = torch.linalg.svd(triangle, full_matrices=False)
+    kept = s > SHARED_CUT * s[0]
+    s, vh = s[kept], vh[kept]
+    inner = (z @ x) @ vh.T / s
+    return w + (inner - w @ vh.T) @ vh
+
+
+def capacity_difference(a: Capacity, b: Capacity) -> CapacityDifference:
+    """How much larger the capacity of b is than that of a, with the paired standard error (delta method).
+
+    Give both the same `seed`, `n_draws` and `dichotomies`, best through `common_draws` (as `capacity_by_layer` does),
+    which also shares t between layers of any widths. `capacity` by itself shares t in the coordinates of the units, for
+    equal widths, and y alone otherwise.
+
+    Raises BadInput for other numbers of draws or classes, other dichotomies or seeds.
+
+    >>> from geomfeat.geometry import capacity
+    >>> x = torch.randn(5, 8, 20, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    >>> found = capacity_difference(capacity(x, n_draws=60), capacity(x + 0.5, n_draws=60))
+    >>> found.difference_se < found.difference_se_unpaired
+    True
+    """
+    notes = _comparable(a, b)
+    used = _certified(a) & _certified(b)
+    n_manifolds = _n_manifolds(a)
+    if n_manifolds is None or int(used.sum()) < 2 or not (a.capacity > 0 and b.capacity > 0):
+        told = "fewer than two draws are certified in both, or a capacity is undefined: no difference"
+        return CapacityDifference(*[math.nan] * 11, n_draws=int(used.sum()), notes=(*notes, told))
+    # Both on the CPU: layers may have been computed on different devices.
+    p2 = torch.stack([c.norms2.detach().cpu().to(WORKING)[used] for c in (a, b)])
+    mean = p2.mean(1, keepdim=True)
+    alpha = n_manifolds / mean
+    on_log = 1 - p2 / mean  # influence of every draw on log alpha
+    parts = {"difference": alpha * on_log, "log": on_log, "inverse": p2 / n_manifolds}
+    errors = {name: _errors(influence) for name, influence in parts.items()}
+    log_se, log_unpaired = errors["log"]
+    return CapacityDifference(
+        float(alpha[1] - alpha[0]), *errors["difference"],
+        float(alpha[1].log() - alpha[0].log()), log_se, log_unpaired,
+        float(mean[1] - mean[0]) / n_manifolds, *errors["inverse"],
+        correlation=_correlation(p2),
+        gain=(log_unpaired / log_se) ** 2 if log_se > 0 else math.inf,
+        n_draws=p2.shape[1], notes=notes,
+    )  # fmt: skip
+
+
+def _comparable(a: Capacity, b: Capacity) -> tuple[str, ...]:
+    """What limits the comparison; BadInput where there is none to make."""
+    known = {
+        "n_draws": (len(a.norms2), len(b.norms2)),
+        "dichotomies": (a.dichotomies, b.dichotomies),
+        "number of classes": (_n_manifolds(a), _n_manifolds(b)),
+        "seed": (getattr(a, "seed", None), getattr(b, "seed", None)),
+    }
+    for name, (one, other) in known.items():
+        if None not in (one, other) and one != other:
+            raise BadInput(
+                f"{name} is {one} in a and {other} in b: nothing is common to their draws. Give both the same "
+                "classes, n_draws, dichotomies and seed"
+            )
+    notes = []
+    if a.center != b.center:
+        notes.append(f"a has center={a.center!r}, b center={b.center!r}: the difference includes that of centring")
+    widths = [_n_features(c) for c in (a, b)]
+    if widths[0] != widths[1]:
+        notes.append(
+            f"widths {widths[0]} and {widths[1]}: the draws of capacity() itself have the labels y in common, not t; "
+            "draws=common_draws(...) shares both"
+        )
+    if a.dichotomies == "given":
+        notes.append("given draws or dichotomies: that they are the same in a and b is taken on trust")
+    return tuple(notes)
+
+
+def _certified(c: Capacity) -> Tensor:
+    """Which draws count. Without a mask, uncertified ones cannot be told from the others, and none can be used."""
+    mask = getattr(c, "certified", None)
+    if mask is not None:
+        return mask.detach().cpu()
+    return torch.full((len(c.norms2),), c.n_uncertified == 0)
+
+
+def _n_manifolds(c: Capacity) -> int | None:
+    known = getattr(c, "n_manifolds", None)
+    if known is not None:
+        return int(known)
+    used = _certified(c).to(c.norms2.device)
+    product = c.capacity * float(c.norms2[used].mean()) if bool(used.any()) else math.nan
+    return round(product) if math.isfinite(product) else None
+
+
+def _n_features(c: Capacity) -> int:
+    known = getattr(c, "n_features", None)
+    return int(known) if known is not None else round(2 / (math.pi * c.alignment_floor**2))
+
+
+def _errors(influence: Tensor) -> tuple[float, float]:
+    """Standard error of the difference of two means over the draws: paired, and as if the draws were independent."""
+    n = influence.shape[1]
+    paired = (influence[1] - influence[0]).std() / math.sqrt(n)
+    return float(paired), float((influence.var(1).sum() / n).sqrt())
+
+
+def _correlation(p2: Tensor) -> float:
+    moved = p2 - p2.mean(1, keepdim=True)
+    size = torch.linalg.vector_norm(moved, dim=1)
+    return float((moved[0] @ moved[1]) / (size[0] * size[1])) if bool((size > 0).all()) else math.nan
