@@ -28,7 +28,7 @@ class Anchors:
     used: Bool[Tensor, "draws"]
     parts: Float[Tensor, "draws P"]
 
-    def axes(self, rows: Tensor) -> Float[Tensor, "m P r"]:
+    def axes(self, rows: Tensor | slice) -> Float[Tensor, "m P r"]:
         """s1 of some draws, 0 where inactive or where the anchor never moves."""
         s, active = self.s[rows], self.active[rows]
         size = torch.linalg.vector_norm(s, dim=2) + torch.linalg.vector_norm(self.centres, dim=1)
