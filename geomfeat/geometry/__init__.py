@@ -1,16 +1,21 @@
 """Geometry of point clouds: cones and capacity, spectra, intrinsic dimension, collapse, probes. Pure functions."""
 
-from geomfeat.geometry.capacity import Capacity, capacity
+from geomfeat.geometry.capacity import capacity
 from geomfeat.geometry.capacity_curve import CapacityCurve, capacity_curve
 from geomfeat.geometry.capacity_layers import capacity_by_layer
 from geomfeat.geometry.capacity_paired import CapacityDifference, capacity_difference, common_draws
+from geomfeat.geometry.capacity_types import Capacity
 from geomfeat.geometry.cone import ConeProjections, project_on_cones
+from geomfeat.geometry.decomposition import Decomposition, decompose, what_changed
 from geomfeat.geometry.dichotomies import draw_dichotomies
 from geomfeat.geometry.intrinsic_dimension import IntrinsicDimension, two_nn
 from geomfeat.geometry.manifolds import Manifolds, as_manifolds
 from geomfeat.geometry.neural_collapse import nc1
+from geomfeat.geometry.pairs import PerPair
+from geomfeat.geometry.per_manifold import PerManifold
 from geomfeat.geometry.probe import ProbeAccuracy, linear_probe
 from geomfeat.geometry.separability import Separability, margins, separability
+from geomfeat.geometry.shuffled import shuffled_control
 from geomfeat.geometry.spectrum import (
     PowerLaw,
     covariance_spectrum,
@@ -30,8 +35,11 @@ __all__ = [
     "CapacityCurve",
     "CapacityDifference",
     "ConeProjections",
+    "Decomposition",
     "IntrinsicDimension",
     "Manifolds",
+    "PerManifold",
+    "PerPair",
     "PowerLaw",
     "ProbeAccuracy",
     "Separability",
@@ -42,6 +50,7 @@ __all__ = [
     "capacity_difference",
     "common_draws",
     "covariance_spectrum",
+    "decompose",
     "draw_dichotomies",
     "effective_rank",
     "group_jackknife",
@@ -56,6 +65,8 @@ __all__ = [
     "rankme",
     "reduced",
     "separability",
+    "shuffled_control",
     "stable_rank",
     "two_nn",
+    "what_changed",
 ]

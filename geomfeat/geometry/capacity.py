@@ -5,80 +5,32 @@ projection of t on the cone {sum_ij l_ij y_i x_ij : l >= 0}, and
 
     1 / alpha = E |p|^2 / P
 
-(the statistical dimension of the cone per manifold; Amelunxen et al. 2014). Dimension, radius, utility and alignments
-come from the same solves: see `glue`. So does a prediction of the simulated capacity: the face that holds p has
-dimension k, and by the conic Crofton formula (Amelunxen et al. 2014, eq. 5.10; McCoy & Tropp 2014) a Gaussian
-projection to n dimensions keeps the classes separable with probability 2 sum_{odd i} P(k = n - i), which crosses 1/2
-near the median of k: alpha_sim is about P / median(k).
+(the statistical dimension of the cone per manifold; Amelunxen et al. 2014). Given the face that holds p, of dimension
+k, |p|^2 is chi-squared with k degrees of freedom (eq. 5.2 there), so E k = E |p|^2 and Var |p|^2 = Var k + 2 E k: the
+face counts estimate the same number with less error. Dimension, radius, utility and alignments come from the same
+solves: see `glue`, `pairs` and `per_manifold`; so does a prediction of the simulated capacity: see `simulated`.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from geomfeat.errors import BadInput
+from geomfeat.geometry.anchors import anchors_of
+from geomfeat.geometry.capacity_types import Capacity
 from geomfeat.geometry.cone import ConeProjections, project_on_cones
-from geomfeat.geometry.dichotomies import draw_dichotomies, given_dichotomies
-from geomfeat.geometry.glue import anchors_of, glue_geometry
+from geomfeat.geometry.draws import Draws, blocks_of, given_draws, random_draws
+from geomfeat.geometry.glue import glue_geometry
+from geomfeat.geometry.influence import stderr
 from geomfeat.geometry.manifolds import Manifolds, as_manifolds
-from geomfeat.geometry.separability import distinct_dichotomies, separability
-from geomfeat.numerics import WORKING, as_tensor, span_basis, stream
-
-# Separability is judged for at most this many different dichotomies (each costs about as much as a few draws).
-MOST_JUDGED = 50
-RESAMPLES = 200
-
-
-@dataclass(frozen=True, eq=False)
-class Capacity:
-    """Capacity and geometry of P manifolds. A field `x_se` is the standard error of x over the draws; NaN: undefined.
-
-    Attributes:
-        capacity: alpha = P / E|p|^2. dimension: D. radius: R, ratio of means (NaN if no anchor ever moves).
-        utility: Psi; alpha = Psi (1 + R^-2) / D exactly.
-        center_alignment, axis_alignment, center_axis_alignment: mean absolute cosines; compare with
-            alignment_floor = sqrt(2 / (pi N)), what random directions give.
-        frac_inside: share of draws with t inside its cone; these count in `capacity` alone.
-        frac_nonseparable: share of the judged dichotomies that no hyperplane through the origin separates strictly.
-        simulated_capacity: P / median(k), a prediction (no simulation) of what random projections would show.
-        max_violation: worst KKT violation of all draws. n_uncertified: draws above the tolerance, left out everywhere.
-        n_draws: all draws. norms2: |p|^2 per draw; faces: k per draw. dichotomies: which kind of labels.
-        notes: what limits these numbers, in sentences.
-    """
-
-    capacity: float
-    capacity_se: float
-    dimension: float
-    dimension_se: float
-    radius: float
-    radius_se: float
-    utility: float
-    utility_se: float
-    center_alignment: float
-    center_alignment_se: float
-    axis_alignment: float
-    axis_alignment_se: float
-    center_axis_alignment: float
-    center_axis_alignment_se: float
-    alignment_floor: float
-    frac_inside: float
-    frac_inside_se: float
-    frac_nonseparable: float
-    frac_nonseparable_se: float
-    simulated_capacity: float
-    simulated_capacity_se: float
-    max_violation: float
-    n_uncertified: int
-    n_draws: int
-    norms2: Float[Tensor, "draws"]
-    faces: Int[Tensor, "draws"]
-    dichotomies: str
-    center: str | None
-    notes: tuple[str, ...] = ()
+from geomfeat.geometry.nonseparable import Nonseparable, nonseparable
+from geomfeat.geometry.pairs import pair_geometry
+from geomfeat.geometry.per_manifold import manifold_geometry
+from geomfeat.geometry.simulated import simulated_capacity
+from geomfeat.numerics import WORKING
 
 
 def capacity(
@@ -91,6 +43,9 @@ def capacity(
     seed: int = 0,
     draws: tuple[Any, Any] | None = None,
     device: str | torch.device | None = None,
+    weights: Any = None,
+    target_se: float | None = None,
+    max_draws: int = 10_000,
 ) -> Capacity:
     """Manifold capacity and GLUE geometry of labelled points.
 
@@ -98,10 +53,18 @@ def capacity(
         points: a Representation with labels, an (n, N) array with labels, a (P, M, N) array, or a list of (M_i, N)
             arrays; numpy or torch. Points at the origin are ignored.
         n_draws: number of random directions t with labels y. Equal seeds give equal (t, y) for equal N and P, so that
-            layers, checkpoints and models are compared under common random numbers.
-        dichotomies: "random" (independent signs), "one-vs-rest", "balanced", or an (n_draws, P) array of +-1.
+            layers, checkpoints and models are compared under common random numbers; the first n draws do not depend
+            on how many follow.
+        dichotomies: "random" (independent signs), "one-vs-rest", "balanced", or an (m, P) array of +-1: m dichotomies
+            of interest that take turns over the draws. Where a fixed set of dichotomies takes turns (given ones with
+            n_draws at least 2 m, all kinds with up to 32 of them), errors are those within a dichotomy.
         center: None (points as they are) or "global" (minus the mean of all points).
         draws: (t, y) of shapes (n_draws, N), (n_draws, P) to use in place of random ones.
+        weights: how many copies each point counts as (0 leaves it out). A cone does not change when points are
+            repeated, so without centring positive weights change nothing.
+        target_se: draw n_draws at a time until capacity_se / capacity is at most this, or max_draws are used. Where
+            to stop depends on the draws themselves: both the capacity and its error then are biased by a share of
+            order 1 / n_draws, which is nothing to worry about for n_draws of 100 or more.
 
     Returns:
         `Capacity`. Draws whose projection is not certified are counted in `n_uncertified` and left out.
@@ -113,123 +76,142 @@ def capacity(
     >>> abs(c.capacity - 2 / 3) < 4 * c.capacity_se
     True
     """
-    manifolds = as_manifolds(points, labels, center=center, device=device)
+    manifolds = as_manifolds(points, labels, center=center, weights=weights, device=device)
+    kind = dichotomies if isinstance(dichotomies, str) and draws is None else "given"
+    most = _most_draws(n_draws, target_se, max_draws, draws)
+    if draws is not None:
+        every = given_draws(draws, manifolds.x.shape[1], manifolds.n_manifolds)
+        n_draws = most = len(every.t)
+    else:
+        every = random_draws(most, manifolds.x.shape[1], manifolds.n_manifolds, dichotomies, seed)
+    found = capacity_of(manifolds, every, n_draws, target_se, seed)
+    return replace(found, dichotomies=kind, center=center)
+
+
+def capacity_of(manifolds: Manifolds, every: Draws, n_draws: int, target_se: float | None, seed: int) -> Capacity:
+    """Capacity from the first n_draws of `every`, or from as many as the target asks for."""
     if not bool((manifolds.x != 0).any()):
         raise BadInput("every point is at the origin (constant features after centring?): there is nothing to separate")
-    t, y, kind = _draws(manifolds, n_draws, dichotomies, seed, draws)
-    n_features = manifolds.x.shape[1]
-    x, t = _in_span(manifolds.x, t)
-    found = project_on_cones(x, manifolds.owner, t, y)
+    x, basis = _in_span(manifolds.x)
+    found, reached = None, True
+    rows = slice(0, 0)
+    for block in blocks_of(n_draws, len(every.t)):
+        t, y = _placed(every.take(block), basis, x.device)
+        new = project_on_cones(x, manifolds.owner, t, y)
+        found = new if found is None else _joined(found, new)
+        rows = slice(0, block.stop)
+        reached = target_se is None or _relative_error(found, every.take(rows).strata) <= target_se
+        if reached:
+            break
+    assert found is not None
+    t, y = _placed(every.take(rows), basis, x.device)
     if not bool(found.certified.any()):
         raise ArithmeticError(
             f"none of {len(t)} draws could be certified (violation {float(found.violation.min()):.1e} at best): "
             "remove nearly dependent units, or add noise of a size that means nothing"
         )
-    glue = glue_geometry(anchors_of(x, manifolds.owner, manifolds.n_manifolds, found), t, found)
-    judged = _nonseparable(x, manifolds.owner, y)
-    p2 = found.norms2[found.certified]
-    mean = float(p2.mean())
-    alpha = manifolds.n_manifolds / mean if mean > 0 else math.nan
-    inside = float(found.inside[found.certified].double().mean())
-    simulated, simulated_se = _simulated(found.faces[found.certified], manifolds.n_manifolds, seed)
+    made = _summary(replace(manifolds, x=x), manifolds.x.shape[1], found, Draws(t, y, every.take(rows).strata), seed)
+    late = "" if reached else f"{target_se:g} of the capacity not reached with {len(t)} draws: raise max_draws"
+    return replace(made, notes=(*made.notes, *([f"target_se={late}"] if late else [])))
+
+
+def _summary(manifolds: Manifolds, n_features: int, found: ConeProjections, draws: Draws, seed: int) -> Capacity:
+    """Everything that is computed from the projections; `manifolds` and `draws` in the coordinates of the span."""
+    x, owner, n_manifolds = manifolds.x, manifolds.owner, manifolds.n_manifolds
+    sure = found.certified
+    strata = None if draws.strata is None else draws.strata.to(x.device)[sure]
+    anchors = anchors_of(x, owner, draws.y, found).take(sure)
+    p2, k = found.norms2[sure], found.faces[sure]
+    glue = glue_geometry(anchors, draws.t[sure], p2, strata)
+    alignments, per_pair = pair_geometry(anchors, strata, manifolds.classes)
+    judged = nonseparable(x, owner, draws.y, found, draws.strata)
+    inside = found.inside[sure].double()
+    simulated, simulated_se = simulated_capacity(k, n_manifolds, seed)
+    alpha, alpha_se = _per_mean(n_manifolds, p2, strata)
+    faces, faces_se = _per_mean(n_manifolds, k.double(), strata)
     return Capacity(
-        capacity=alpha, capacity_se=alpha * _mean_stderr(p2) / mean if mean > 0 else math.nan, **vars(glue),
-        alignment_floor=math.sqrt(2 / (math.pi * n_features)),
-        frac_inside=inside, frac_inside_se=_share_stderr(inside, len(p2)),
-        frac_nonseparable=judged[0], frac_nonseparable_se=judged[1],
+        capacity=alpha, capacity_se=alpha_se, capacity_faces=faces, capacity_faces_se=faces_se,
+        **vars(glue), **vars(alignments), alignment_floor=math.sqrt(2 / (math.pi * n_features)),
+        frac_inside=float(inside.mean()), frac_inside_se=float(stderr(inside, strata)),
+        frac_nonseparable=judged.share, frac_nonseparable_se=judged.stderr,
         simulated_capacity=simulated, simulated_capacity_se=simulated_se,
-        max_violation=float(found.violation.max()), n_uncertified=int((~found.certified).sum()), n_draws=len(t),
-        norms2=found.norms2, faces=found.faces, dichotomies=kind, center=center,
+        max_violation=float(found.violation.max()), n_uncertified=int((~sure).sum()), n_draws=len(sure),
+        n_features=n_features, norms2=found.norms2, faces=found.faces, certified=sure, strata=draws.strata,
+        dichotomies="given", center=None, seed=seed, classes=manifolds.classes,
+        per_manifold=manifold_geometry(anchors, strata, manifolds.classes), per_pair=per_pair,
         notes=_notes(manifolds, found, judged),
     )  # fmt: skip
 
 
-def _draws(
-    manifolds: Manifolds, n_draws: int, dichotomies: Any, seed: int, draws: tuple[Any, Any] | None
-) -> tuple[Tensor, Tensor, str]:
-    n_features, n_manifolds = manifolds.x.shape[1], manifolds.n_manifolds
-    if draws is not None:
-        t, y = as_tensor(draws[0], "draws[0]", WORKING), given_dichotomies(draws[1], None, n_manifolds)
-        if t.ndim != 2 or t.shape[1] != n_features or len(t) != len(y) or len(t) < 2:
-            raise BadInput(
-                f"draws have shapes t {tuple(t.shape)} and y {tuple(y.shape)}, need (n_draws, {n_features}) and "
-                f"(n_draws, {n_manifolds}) with n_draws at least 2"
-            )
-        kind = "given"
-    else:
-        if int(n_draws) != n_draws or n_draws < 2:
-            raise BadInput(f"n_draws={n_draws}: give a whole number of at least 2 (200 is usual)")
-        t = torch.randn(int(n_draws), n_features, generator=stream(seed, "capacity", "t"), dtype=WORKING)
-        named = isinstance(dichotomies, str)
-        kind = dichotomies if named else "given"
-        y = (
-            draw_dichotomies(dichotomies, int(n_draws), n_manifolds, seed)
-            if named
-            else given_dichotomies(dichotomies, int(n_draws), n_manifolds)
-        )
-    return t.to(manifolds.x.device), y.to(manifolds.x.device), kind
+def _most_draws(n_draws: int, target_se: float | None, max_draws: int, draws: Any) -> int:
+    """How many draws there may be, or BadInput for options that do not fit."""
+    if draws is not None and target_se is not None:
+        raise BadInput("target_se= needs random draws, but draws= gives them: leave one of the two out")
+    if int(n_draws) != n_draws or n_draws < 2:
+        raise BadInput(f"n_draws={n_draws}: give a whole number of at least 2 (200 is usual)")
+    if target_se is None:
+        return int(n_draws)
+    if not 0 < target_se < math.inf:
+        raise BadInput(f"target_se={target_se}: give a share of the capacity above 0, e.g. .02")
+    if int(max_draws) != max_draws or max_draws < n_draws:
+        raise BadInput(f"max_draws={max_draws}: give a whole number of at least n_draws={n_draws}")
+    return int(max_draws)
 
 
-def _in_span(x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """Points and directions in an orthonormal basis of the points' span, where t is still standard normal."""
+def _in_span(x: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Fewer points than features in an orthonormal basis (N, k), where t is still standard normal; else as they are."""
+    if x.shape[0] >= x.shape[1]:
+        return x, None
     lengths = torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp_min(torch.finfo(WORKING).tiny)
-    basis = span_basis(torch.linalg.qr(x / lengths, mode="r")[1])
-    return x @ basis.T, t @ basis.T
+    basis, triangle = torch.linalg.qr((x / lengths).T)
+    return triangle.T * lengths, basis
 
 
-def _nonseparable(x: Tensor, owner: Tensor, y: Tensor) -> tuple[float, float, int, int]:
-    """Share, standard error, dichotomies judged, dichotomies drawn (up to sign)."""
-    drawn = len(distinct_dichotomies(y, len(y))[0])
-    rows, counts = distinct_dichotomies(y, MOST_JUDGED)
-    if x.shape[1] == len(x):  # linearly independent points: every labelling is separable
-        return 0.0, 0.0, drawn, drawn
-    answer = separability(x, owner, rows)
-    counts = counts[answer.decided].double()
-    if not len(counts):
-        return math.nan, math.nan, 0, drawn
-    share = float(counts[~answer.separable[answer.decided]].sum() / counts.sum())
-    return share, _share_stderr(share, int(counts.sum())), len(counts), drawn
+def _placed(draws: Draws, basis: Tensor | None, device: torch.device) -> tuple[Tensor, Tensor]:
+    t = draws.t.to(device)
+    return (t if basis is None else t @ basis), draws.y.to(device)
 
 
-def _simulated(faces: Tensor, n_manifolds: int, seed: int) -> tuple[float, float]:
-    """P / median(k) and its bootstrap standard error."""
-    k = faces.cpu()
-    noise = stream(seed, "capacity", "bootstrap")
-    again = [_grouped_median(k[torch.randint(0, len(k), (len(k),), generator=noise)]) for _ in range(RESAMPLES)]
-    values = torch.tensor([n_manifolds / m for m in again], dtype=WORKING)
-    return n_manifolds / _grouped_median(k), float(values.std())
+def _joined(first: ConeProjections, second: ConeProjections) -> ConeProjections:
+    """Projections of some draws and of more; supports may be of different widths."""
+    out = {}
+    for field in fields(first):
+        a, b = getattr(first, field.name), getattr(second, field.name)
+        if isinstance(a, Tensor) and a.ndim == 2:
+            width, fill = max(a.shape[1], b.shape[1]), -1 if field.name == "support" else 0
+            a, b = (torch.nn.functional.pad(v, (0, width - v.shape[1]), value=fill) for v in (a, b))
+        out[field.name] = torch.cat([a, b]) if isinstance(a, Tensor) else a + b
+    return ConeProjections(**out)
 
 
-def _grouped_median(k: Tensor) -> float:
-    """Median of whole numbers spread over +-1/2 each: exact for the binomial k of P independent points, P / 2."""
-    counts = torch.bincount(k).to(WORKING)
-    below = counts.cumsum(0) - counts
-    half = len(k) / 2
-    middle = int((below + counts >= half).nonzero()[0])
-    # Never below 1/4: a cone that hardly ever holds anything has no finite prediction from so few draws.
-    return max(0.25, middle - 0.5 + (half - float(below[middle])) / float(counts[middle]))
+def _per_mean(n_manifolds: int, values: Tensor, strata: Tensor | None) -> tuple[float, float]:
+    """P / mean of the values and its standard error."""
+    mean = float(values.mean())
+    if mean <= 0:
+        return math.nan, math.nan
+    return n_manifolds / mean, n_manifolds / mean * float(stderr(values, strata)) / mean
 
 
-def _mean_stderr(values: Tensor) -> float:
-    return float(values.std() / math.sqrt(len(values))) if len(values) > 1 else math.nan
+def _relative_error(found: ConeProjections, strata: Tensor | None) -> float:
+    p2 = found.norms2[found.certified]
+    alpha, error = _per_mean(1, p2, None if strata is None else strata.to(p2.device)[found.certified])
+    return error / alpha if math.isfinite(error) else math.inf
 
 
-def _share_stderr(share: float, n: int) -> float:
-    return math.sqrt(share * (1 - share) / n)
-
-
-def _notes(manifolds: Manifolds, found: ConeProjections, judged: tuple[float, float, int, int]) -> tuple[str, ...]:
+def _notes(manifolds: Manifolds, found: ConeProjections, judged: Nonseparable) -> tuple[str, ...]:
     n, bad = len(found.norms2), int((~found.certified).sum())
     single = sum(size == 1 for size in manifolds.sizes)
     inside = int((found.inside & found.certified).sum())
     zeros = int((manifolds.x == 0).all(1).sum())
     out = []
+    if manifolds.n_manifolds == 1:
+        out.append("one class alone: its capacity says how large it is, not what it can be told apart from")
     if bad:
         out.append(f"{bad} of {n} draws not certified (worst violation {float(found.violation.max()):.0e}), left out")
     if inside:
         out.append(f"{inside} of {n} draws lie inside their cone: they count in the capacity alone")
-    if judged[2] < judged[3]:
-        out.append(f"separability judged for {judged[2]} of {judged[3]} different dichotomies")
+    if judged.judged < judged.drawn:
+        out.append(f"separability judged for {judged.judged} of {judged.drawn} different dichotomies")
     if single:
         out.append(f"{single} of {manifolds.n_manifolds} classes have a single point: a point, not a manifold")
     if zeros:

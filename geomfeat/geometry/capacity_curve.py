@@ -13,8 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.errors import BadInput, GeomfeatError
-from geomfeat.geometry.capacity import Capacity, capacity
-from geomfeat.geometry.dichotomies import draw_dichotomies, given_dichotomies
+from geomfeat.geometry.capacity import capacity
+from geomfeat.geometry.capacity_types import Capacity
+from geomfeat.geometry.draws import labels_for
 from geomfeat.geometry.manifolds import Manifolds, as_manifolds
 from geomfeat.numerics import WORKING, stream
 
@@ -81,7 +82,7 @@ def capacity_curve(
     Raises BadInput for another `along`, sizes that are not there, or what `capacity` refuses.
 
     >>> x = torch.eye(24, dtype=torch.float64).reshape(4, 6, 24)             # of orthonormal points: 2 / M
-    >>> curve = capacity_curve(x, sizes=[1, 2, 6], n_draws=100)
+    >>> curve = capacity_curve(x, sizes=[1, 2, 6], n_draws=400)
     >>> [round(float(a), 1) for a in curve.mean["capacity"]]
     [2.0, 1.0, 0.3]
     """
@@ -92,8 +93,6 @@ def capacity_curve(
             raise BadInput(f"{name}={count}: give a whole number of at least {least}")
     manifolds = as_manifolds(points, labels, device=device)
     taken = _sizes(manifolds, along, sizes)
-    if not isinstance(dichotomies, str):
-        dichotomies = given_dichotomies(dichotomies, n_draws, manifolds.n_manifolds)
     found: list[list[Capacity | str]] = [[] for _ in taken]
     for repeat in range(repeats):
         own = stream(seed, "capacity curve", repeat).initial_seed()
@@ -158,11 +157,10 @@ def _sub_sample(manifolds: Manifolds, along: str, order: Tensor, size: int) -> t
 
 
 def _labels(dichotomies: Any, n_draws: int, n_manifolds: int, kept: Tensor, seed: int) -> Tensor:
-    if isinstance(dichotomies, str):
-        if dichotomies != "random":
-            return draw_dichotomies(dichotomies, n_draws, len(kept), seed)
-        dichotomies = draw_dichotomies(dichotomies, n_draws, n_manifolds, seed)
-    return dichotomies[:, kept.to(dichotomies.device)]
+    if isinstance(dichotomies, str) and dichotomies != "random":
+        return labels_for(dichotomies, n_draws, len(kept), seed)[0]
+    y, _ = labels_for(dichotomies, n_draws, n_manifolds, seed)
+    return y[:, kept.to(y.device)]
 
 
 def _measured(x: Tensor, owner: Tensor, draws: tuple[Tensor, Tensor], center: str | None) -> Capacity | str:

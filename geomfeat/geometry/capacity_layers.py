@@ -12,8 +12,11 @@ import torch
 from geomfeat.activations.store import ActivationStore
 from geomfeat.activations.stored import OUTPUTS
 from geomfeat.errors import BadInput, GeomfeatError, LayerNotFound, near
-from geomfeat.geometry.capacity import Capacity, capacity
+from geomfeat.geometry.capacity import capacity
 from geomfeat.geometry.capacity_paired import common_draws
+from geomfeat.geometry.capacity_types import Capacity
+from geomfeat.geometry.pairs import PerPair
+from geomfeat.geometry.per_manifold import PerManifold
 from geomfeat.types import Representation
 
 
@@ -68,7 +71,7 @@ def capacity_by_layer(
         except (GeomfeatError, ArithmeticError, torch.OutOfMemoryError) as error:
             # The text alone is kept: the error would keep the layer in memory through its traceback.
             reasons[name] = str(error).splitlines()[0]
-            found[name] = _failed(f"layer {name!r} failed: {reasons[name]}", kind, options.get("center"))
+            found[name] = _failed(f"layer {name!r} failed: {reasons[name]}", kind, options.get("center"), seed)
     if len(reasons) == len(found):
         first = next(iter(reasons))
         raise BadInput(f"no layer could be measured; layer {first!r}: {reasons[first]}")
@@ -106,13 +109,14 @@ def _matching(names: list[str], patterns: str | Sequence[str]) -> list[str]:
     return [name for name in names if name in chosen]
 
 
-def _failed(note: str, dichotomies: str, center: str | None) -> Capacity:
+def _failed(note: str, dichotomies: str, center: str | None, seed: int) -> Capacity:
     """A Capacity without numbers, that says why."""
-    empty = {
-        **{f.name: math.nan for f in fields(Capacity) if f.type is float},
-        **{f.name: 0 for f in fields(Capacity) if f.type is int},
-    }
+    nothing: dict[Any, float] = {float: math.nan, int: 0}
+    empty = {f.name: nothing[f.type] for f in fields(Capacity) if f.type in nothing}
+    none = torch.zeros(0, dtype=torch.float64)
+    values = [none] * (len(fields(PerManifold)) - 1), [none.reshape(0, 0)] * (len(fields(PerPair)) - 1)
     return Capacity(
-        **empty, norms2=torch.zeros(0, dtype=torch.float64), faces=torch.zeros(0, dtype=torch.long),
-        dichotomies=dichotomies, center=center, notes=(note,),
+        **empty | {"seed": seed}, norms2=none, faces=none.long(), certified=none.bool(), strata=None, dichotomies=dichotomies,
+        center=center, classes=(), per_manifold=PerManifold((), *values[0]), per_pair=PerPair((), *values[1]),
+        notes=(note,),
     )  # fmt: skip

@@ -21,8 +21,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry.capacity import Capacity
-from geomfeat.geometry.dichotomies import draw_dichotomies, given_dichotomies
+from geomfeat.geometry.capacity_types import Capacity
+from geomfeat.geometry.draws import labels_for
+from geomfeat.geometry.influence import stderr
 from geomfeat.geometry.manifolds import as_manifolds
 from geomfeat.numerics import WORKING, stream
 
@@ -82,8 +83,7 @@ def common_draws(
         raise BadInput(f"n_draws={n_draws}: give a whole number of at least 2 (200 is usual)")
     manifolds = as_manifolds(points, labels)
     n, n_manifolds = int(n_draws), manifolds.n_manifolds
-    named = isinstance(dichotomies, str)
-    y = draw_dichotomies(dichotomies, n, n_manifolds, seed) if named else given_dichotomies(dichotomies, n, n_manifolds)
+    y, _ = labels_for(dichotomies, n, n_manifolds, seed)
     z = torch.randn(n, len(manifolds.x), generator=stream(seed, "capacity", "samples"), dtype=WORKING)
     t = directions_of_samples(manifolds.x, z.to(manifolds.x.device), seed)
     return t, y.to(t.device)
@@ -121,9 +121,9 @@ def capacity_difference(a: Capacity, b: Capacity) -> CapacityDifference:
     True
     """
     notes = _comparable(a, b)
-    used = _certified(a) & _certified(b)
-    n_manifolds = _n_manifolds(a)
-    if n_manifolds is None or int(used.sum()) < 2 or not (a.capacity > 0 and b.capacity > 0):
+    used = a.certified.cpu() & b.certified.cpu()
+    n_manifolds = len(a.classes)
+    if int(used.sum()) < 2 or not (a.capacity > 0 and b.capacity > 0):
         told = "fewer than two draws are certified in both, or a capacity is undefined: no difference"
         return CapacityDifference(*[math.nan] * 11, n_draws=int(used.sum()), notes=(*notes, told))
     # Both on the CPU: layers may have been computed on different devices.
@@ -132,7 +132,8 @@ def capacity_difference(a: Capacity, b: Capacity) -> CapacityDifference:
     alpha = n_manifolds / mean
     on_log = 1 - p2 / mean  # influence of every draw on log alpha
     parts = {"difference": alpha * on_log, "log": on_log, "inverse": p2 / n_manifolds}
-    errors = {name: _errors(influence) for name, influence in parts.items()}
+    shared = None if a.strata is None or b.strata is None else a.strata.cpu()[used]
+    errors = {name: _errors(influence, shared) for name, influence in parts.items()}
     log_se, log_unpaired = errors["log"]
     return CapacityDifference(
         float(alpha[1] - alpha[0]), *errors["difference"],
@@ -149,11 +150,11 @@ def _comparable(a: Capacity, b: Capacity) -> tuple[str, ...]:
     known = {
         "n_draws": (len(a.norms2), len(b.norms2)),
         "dichotomies": (a.dichotomies, b.dichotomies),
-        "number of classes": (_n_manifolds(a), _n_manifolds(b)),
-        "seed": (getattr(a, "seed", None), getattr(b, "seed", None)),
+        "number of classes": (len(a.classes), len(b.classes)),
+        "seed": (a.seed, b.seed),
     }
     for name, (one, other) in known.items():
-        if None not in (one, other) and one != other:
+        if one != other:
             raise BadInput(
                 f"{name} is {one} in a and {other} in b: nothing is common to their draws. Give both the same "
                 "classes, n_draws, dichotomies and seed"
@@ -161,44 +162,19 @@ def _comparable(a: Capacity, b: Capacity) -> tuple[str, ...]:
     notes = []
     if a.center != b.center:
         notes.append(f"a has center={a.center!r}, b center={b.center!r}: the difference includes that of centring")
-    widths = [_n_features(c) for c in (a, b)]
-    if widths[0] != widths[1]:
+    if a.n_features != b.n_features and a.dichotomies != "given":
         notes.append(
-            f"widths {widths[0]} and {widths[1]}: the draws of capacity() itself have the labels y in common, not t; "
-            "draws=common_draws(...) shares both"
+            f"widths {a.n_features} and {b.n_features}: the draws of capacity() itself have the labels y in common, "
+            "not t; draws=common_draws(...) shares both"
         )
     if a.dichotomies == "given":
         notes.append("given draws or dichotomies: that they are the same in a and b is taken on trust")
     return tuple(notes)
 
 
-def _certified(c: Capacity) -> Tensor:
-    """Which draws count. Without a mask, uncertified ones cannot be told from the others, and none can be used."""
-    mask = getattr(c, "certified", None)
-    if mask is not None:
-        return mask.detach().cpu()
-    return torch.full((len(c.norms2),), c.n_uncertified == 0)
-
-
-def _n_manifolds(c: Capacity) -> int | None:
-    known = getattr(c, "n_manifolds", None)
-    if known is not None:
-        return int(known)
-    used = _certified(c).to(c.norms2.device)
-    product = c.capacity * float(c.norms2[used].mean()) if bool(used.any()) else math.nan
-    return round(product) if math.isfinite(product) else None
-
-
-def _n_features(c: Capacity) -> int:
-    known = getattr(c, "n_features", None)
-    return int(known) if known is not None else round(2 / (math.pi * c.alignment_floor**2))
-
-
-def _errors(influence: Tensor) -> tuple[float, float]:
+def _errors(influence: Tensor, strata: Tensor | None) -> tuple[float, float]:
     """Standard error of the difference of two means over the draws: paired, and as if the draws were independent."""
-    n = influence.shape[1]
-    paired = (influence[1] - influence[0]).std() / math.sqrt(n)
-    return float(paired), float((influence.var(1).sum() / n).sqrt())
+    return float(stderr(influence[1] - influence[0], strata)), float(stderr(influence.T, strata).square().sum().sqrt())
 
 
 def _correlation(p2: Tensor) -> float:

@@ -111,7 +111,7 @@ def test_a_sub_sample_that_fails_is_told() -> None:
         ({"repeats": 0}, "repeats=0"),
         ({"n_draws": 1}, "n_draws=1"),
         ({"dichotomies": "all"}, "dichotomies='all'"),
-        ({"dichotomies": torch.ones(3, 4)}, "dichotomies have shape"),
+        ({"dichotomies": torch.ones(3, 5)}, "dichotomies have shape"),
     ],
 )
 def test_bad_options_are_named(options: dict, message: str) -> None:

@@ -96,16 +96,26 @@ def test_known_difference_of_simplices() -> None:
 
 
 def test_errors_are_those_of_leaving_draws_out() -> None:
-    x = spheres(5, 6, 20, 0.8, 4)
-    a, b = capacity(x, n_draws=80), capacity(x + 0.3 * normal(5, 6, 20, seed=9), n_draws=80)
+    x = spheres(8, 6, 20, 0.8, 4)  # 128 dichotomies: too many to take turns, the draws are independent
+    a, b = capacity(x, n_draws=80), capacity(x + 0.3 * normal(8, 6, 20, seed=9), n_draws=80)
     found = capacity_difference(a, b)
-    expected = reference.difference_stderr(a.norms2.numpy(), b.norms2.numpy(), 5)
+    expected = reference.difference_stderr(a.norms2.numpy(), b.norms2.numpy(), 8)
     claimed = (found.difference_se, found.log_difference_se, found.inverse_difference_se)
     np.testing.assert_allclose(claimed, expected, rtol=0.02)
     assert found.correlation == pytest.approx(np.corrcoef(a.norms2, b.norms2)[0, 1])
     assert found.difference_se_unpaired == pytest.approx(math.hypot(a.capacity_se, b.capacity_se))
     assert found.difference == pytest.approx(b.capacity - a.capacity)
     assert found.gain == pytest.approx((found.log_difference_se_unpaired / found.log_difference_se) ** 2)
+
+
+def test_dichotomies_that_take_turns_add_no_error_of_their_own() -> None:
+    x = spheres(4, 6, 20, 0.8, 4) + 2 * normal(1, 1, 20, seed=7)
+    a, b = capacity(x, n_draws=80), capacity(x + 0.3 * normal(4, 6, 20, seed=9), n_draws=80)
+    assert a.strata is not None
+    found = capacity_difference(a, b)
+    assert found.difference_se_unpaired == pytest.approx(math.hypot(a.capacity_se, b.capacity_se))
+    independent = capacity_difference(replace(a, strata=None), b)
+    assert found.difference_se_unpaired < 0.8 * independent.difference_se_unpaired
 
 
 def test_the_same_points_differ_by_nothing() -> None:
@@ -156,22 +166,16 @@ def test_what_cannot_be_compared_is_told() -> None:
             capacity_difference(a, other)
     centred = capacity_difference(a, capacity(x, n_draws=30, center="global"))
     assert any("center=None, b center='global'" in note for note in centred.notes)
-    seeded = [replace(a), replace(a)]
-    for c, seed in zip(seeded, (0, 1), strict=True):
-        object.__setattr__(c, "seed", seed)
     with pytest.raises(BadInput, match="seed is 0 in a and 1 in b"):
-        capacity_difference(*seeded)
+        capacity_difference(a, capacity(x, n_draws=30, seed=1))
 
 
-def test_uncertified_draws_leave_no_number_unless_they_are_known() -> None:
+def test_draws_that_are_uncertified_in_either_are_left_out() -> None:
     a = capacity(spheres(4, 5, 12, 0.7, 3), n_draws=30)
-    broken = replace(a, n_uncertified=2)
-    object.__setattr__(broken, "certified", None)
-    found = capacity_difference(a, broken)
+    assert capacity_difference(a, replace(a, certified=torch.arange(30) >= 2)).n_draws == 28
+    found = capacity_difference(a, replace(a, certified=torch.arange(30) >= 29))
     assert math.isnan(found.difference)
     assert any("no difference" in note for note in found.notes)
-    object.__setattr__(broken, "certified", torch.arange(30) >= 2)
-    assert capacity_difference(a, broken).n_draws == 28
 
 
 def test_bad_counts_are_named() -> None:

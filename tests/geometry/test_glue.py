@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from geomfeat.geometry import capacity, project_on_cones
-from geomfeat.geometry.glue import anchors_of
+from geomfeat.geometry.anchors import anchors_of
 from tests.geometry.clouds import normal, segments, signs, spheres
 from tests.reference import geometry as reference
 
@@ -38,7 +38,7 @@ def test_the_projection_is_that_on_the_span_of_the_anchors():
     t, y = normal(30, 20, seed=3), signs(30, 6, seed=3)
     owner = torch.arange(6).repeat_interleave(8)
     found = project_on_cones(x.reshape(-1, 20), owner, t, y)
-    anchors = anchors_of(x.reshape(-1, 20), owner, 6, found)
+    anchors = anchors_of(x.reshape(-1, 20), owner, y, found)
     for d in range(30):
         s = (y[d, :, None] * anchors.s[d])[anchors.active[d]]
         z = s @ t[d]
@@ -49,7 +49,7 @@ def test_anchors_lie_in_the_hull_of_their_manifold():
     x = segments(6, 0.5)
     t, y = normal(30, 12, seed=3), signs(30, 6, seed=3)
     owner = torch.arange(6).repeat_interleave(2)
-    anchors = anchors_of(x.reshape(-1, 12), owner, 6, project_on_cones(x.reshape(-1, 12), owner, t, y))
+    anchors = anchors_of(x.reshape(-1, 12), owner, y, project_on_cones(x.reshape(-1, 12), owner, t, y))
     along = torch.stack([anchors.s[:, i, 6 + i] for i in range(6)], 1)
     assert (along.abs() <= 0.5 + 1e-12).all()
     ends = along[anchors.active].abs()

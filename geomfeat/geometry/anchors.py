@@ -1,0 +1,68 @@
+"""Anchors: the point of every manifold's hull that a projection rests on, with their means (centres) and axes."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from geomfeat.geometry.cone import ConeProjections
+from geomfeat.numerics import WORKING
+
+# An axis below this share of its anchor's length is rounding: the manifold always answers with the same anchor.
+NO_AXIS = 1e-10
+
+
+@dataclass(frozen=True, eq=False)
+class Anchors:
+    """Anchors of every draw.
+
+    Attributes:
+        s: anchors, 0 where inactive. active: which manifolds carry p. centres: mean anchors. used: draws that count.
+        parts: what each manifold contributes to |p|^2, y_i sum_j l_ij x_ij . p, in every draw; the sum is |p|^2.
+    """
+
+    s: Float[Tensor, "draws P r"]
+    active: Bool[Tensor, "draws P"]
+    centres: Float[Tensor, "P r"]
+    used: Bool[Tensor, "draws"]
+    parts: Float[Tensor, "draws P"]
+
+    def axes(self, rows: Tensor | slice) -> Float[Tensor, "m P r"]:
+        """s1 of some draws, 0 where inactive or where the anchor never moves."""
+        s, active = self.s[rows], self.active[rows]
+        size = torch.linalg.vector_norm(s, dim=2) + torch.linalg.vector_norm(self.centres, dim=1)
+        axis = (s - self.centres).mul_(active[:, :, None])
+        return axis.mul_((torch.linalg.vector_norm(axis, dim=2) > NO_AXIS * size)[:, :, None])
+
+    def through_centres(self, slope: Float[Tensor, "P r"]) -> Float[Tensor, "draws"]:
+        """Influence of each draw on a number that moves by `slope` with the centres."""
+        share = self.active.to(WORKING).mean(0).clamp_min(1e-300)
+        along = torch.einsum("dpr,pr->dp", self.s, slope) - (self.centres * slope).sum(1)
+        return (along * self.active / share).sum(1)
+
+    def take(self, rows: Tensor) -> "Anchors":
+        """The same manifolds and centres, some of the draws."""
+        return Anchors(self.s[rows], self.active[rows], self.centres, self.used[rows], self.parts[rows])
+
+
+def anchors_of(
+    x: Float[Tensor, "k r"], owner: Int[Tensor, "k"], y: Float[Tensor, "draws P"], found: ConeProjections
+) -> Anchors:
+    """Anchors of every draw; centres over the certified draws outside their cones."""
+    draws, n_manifolds = y.shape
+    here = found.multipliers > 0
+    point, weight = found.support[here], found.multipliers[here]
+    draw = torch.arange(draws, device=x.device)[:, None].expand_as(found.support)[here]
+    place = draw * n_manifolds + owner[point]
+    total = torch.zeros(draws * n_manifolds, dtype=WORKING, device=x.device).index_add_(0, place, weight)
+    shares = torch.sparse_coo_tensor(
+        torch.stack([place, point]), weight / total[place], (draws * n_manifolds, len(x)), check_invariants=False
+    )
+    s = torch.sparse.mm(shares, x).reshape(draws, n_manifolds, -1)
+    total = total.reshape(draws, n_manifolds)
+    parts = torch.einsum("dpr,dr->dp", s, found.projection) * total * y
+    used = found.certified & ~found.inside
+    active = (total > 0) & used[:, None]
+    s.mul_(active[:, :, None])
+    return Anchors(s, active, s.sum(0) / active.sum(0).clamp_min(1)[:, None], used, parts)

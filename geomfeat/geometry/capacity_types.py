@@ -1,0 +1,92 @@
+"""What `capacity` returns: the numbers with their errors, per manifold and per pair, in a form to read."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from geomfeat.geometry.pairs import PerPair
+from geomfeat.geometry.per_manifold import PerManifold
+
+_SHOWN = (
+    "capacity", "capacity_faces", "dimension", "radius", "radius_mean", "utility", "center_alignment", "axis_alignment",
+    "center_axis_alignment", "frac_inside", "frac_nonseparable", "simulated_capacity",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Capacity:
+    """Capacity and geometry of P manifolds. A field `x_se` is the standard error of x over the draws; NaN: undefined.
+
+    Attributes:
+        capacity: alpha = P / E|p|^2. capacity_faces: P / E k, the same number for standard normal t that does not
+            depend on y, usually with less error; for other `draws` it need not be.
+        dimension: D. radius: R, ratio of means. radius_mean: E sqrt(c/(b-c)), the mean over draws (NaN if no anchor
+            ever moves).
+        utility: Psi; alpha = Psi (1 + R^-2) / D exactly.
+        center_alignment, axis_alignment, center_axis_alignment: mean absolute cosines; compare with
+            alignment_floor = sqrt(2 / (pi N)), what random directions give.
+        frac_inside: share of draws with t inside its cone; these count in `capacity` alone.
+        frac_nonseparable: share of the judged dichotomies that no hyperplane through the origin separates strictly.
+        simulated_capacity: P / median(k), a prediction (no simulation) of what random projections would show.
+        max_violation: worst KKT violation of all draws. n_uncertified: draws above the tolerance, left out everywhere.
+        n_draws: all draws. norms2: |p|^2 per draw; faces: k per draw; certified: which of them count.
+        strata: which dichotomy of a fixed set each draw has; errors are then those within a dichotomy.
+        n_features: N. dichotomies: which kind of labels. seed: of the draws, where they are not given.
+        classes: names of the manifolds, in the order of per_manifold and per_pair.
+        notes: what limits these numbers, in sentences.
+    """
+
+    capacity: float
+    capacity_se: float
+    capacity_faces: float
+    capacity_faces_se: float
+    dimension: float
+    dimension_se: float
+    radius: float
+    radius_se: float
+    radius_mean: float
+    radius_mean_se: float
+    utility: float
+    utility_se: float
+    center_alignment: float
+    center_alignment_se: float
+    axis_alignment: float
+    axis_alignment_se: float
+    center_axis_alignment: float
+    center_axis_alignment_se: float
+    alignment_floor: float
+    frac_inside: float
+    frac_inside_se: float
+    frac_nonseparable: float
+    frac_nonseparable_se: float
+    simulated_capacity: float
+    simulated_capacity_se: float
+    max_violation: float
+    n_uncertified: int
+    n_draws: int
+    n_features: int
+    norms2: Float[Tensor, "draws"]
+    faces: Int[Tensor, "draws"]
+    certified: Bool[Tensor, "draws"]
+    strata: Int[Tensor, "draws"] | None
+    dichotomies: str
+    center: str | None
+    seed: int
+    classes: tuple[Any, ...]
+    per_manifold: PerManifold
+    per_pair: PerPair
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        lines = [
+            f"Capacity of {len(self.classes)} classes, {self.n_draws} draws, {self.dichotomies} labels"
+            + (f", centred ({self.center})" if self.center else "")
+        ]
+        for name in _SHOWN:
+            floor = f" (floor {self.alignment_floor:.2g})" if name.endswith("alignment") else ""
+            lines.append(f"  {name:22}{getattr(self, name):10.4g} +- {getattr(self, f'{name}_se'):.2g}{floor}")
+        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+
+    __repr__ = __str__

@@ -1,0 +1,76 @@
+"""b and c of GLUE: squared lengths of projections on spans of axes and centres, without a Gram matrix.
+
+The rows are scaled to unit length first: b depends on the row space only, and [S0 S1] has full row rank since the
+anchors come from linearly independent points, so scaling changes neither. One QR of the (r x P) axes with t beside
+them, and one of the centres for all draws, leave P x P triangles, whose singular values are those of the rows: small
+enough for an SVD with a relative cut in every draw.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from geomfeat.geometry.anchors import Anchors
+from geomfeat.numerics import WORKING
+
+RANK_CUT = 1e-10
+CHUNK_DOUBLES = 2**23
+TINY = torch.finfo(WORKING).tiny
+
+
+@dataclass(frozen=True, eq=False)
+class Energies:
+    """b, c of m draws; and for their slopes the coefficients w of the rows with the remainders q (see `glue`)."""
+
+    b: Float[Tensor, "m"]
+    c: Float[Tensor, "m"]
+    w_b: Float[Tensor, "m P"]
+    w_c: Float[Tensor, "m P"]
+    q_b: Float[Tensor, "m r"]
+    q_c: Float[Tensor, "m r"]
+
+
+def axis_energies(anchors: Anchors, t: Float[Tensor, "draws r"], rows: Tensor) -> Energies:
+    """b and c of some draws. The signs y_i cancel in both."""
+    triangle = torch.linalg.qr(anchors.centres.mT, mode="r")[1]
+    length0 = torch.linalg.vector_norm(anchors.centres, dim=1)
+    parts = []
+    n_manifolds, r = anchors.centres.shape
+    for part in chunks(len(rows), 3 * n_manifolds * r):
+        here = rows[part]
+        target, s1, active = t[here], anchors.axes(here), anchors.active[here]
+        length1 = torch.linalg.vector_norm(s1, dim=2)
+        unit = s1 / length1.clamp_min(TINY)[:, :, None]
+        both = torch.linalg.qr(torch.cat([unit, target[:, None]], 1).mT, mode="r")[1]
+        inner, tau = both[:, :, :n_manifolds], both[:, :, n_manifolds]
+        b, w_b = _on_columns(inner, tau)
+        length = torch.hypot(length0 * active, length1).clamp_min(TINY)
+        stacked = torch.cat([triangle * (active / length)[:, None], inner * (length1 / length)[:, None]], 1)
+        c, w_c = _on_columns(stacked, torch.cat([tau.new_zeros(len(tau), len(triangle)), tau], 1))
+        w_b, w_c = (
+            torch.where(size > TINY, w / size.clamp_min(TINY), 0.0) for w, size in ((w_b, length1), (w_c, length))
+        )
+        q_b, q_c = (target - torch.bmm(w[:, None], s1)[:, 0] for w in (w_b, w_c))
+        parts.append((b, c, w_b, w_c, q_b, q_c + (w_c * active) @ anchors.centres))
+    return Energies(*(torch.cat(p) for p in zip(*parts, strict=True)))
+
+
+def centre_slope(energies: Energies, on_b: Float[Tensor, "m"], on_c: Float[Tensor, "m"]) -> Float[Tensor, "P r"]:
+    """How sum_d on_b b + on_c c moves with the centres (an axis moves against its centre)."""
+    return -2 * ((energies.w_b * on_b[:, None]).mT @ energies.q_b + (energies.w_c * on_c[:, None]).mT @ energies.q_c)
+
+
+def _on_columns(a: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
+    """Squared length of tau's projection on the columns of a (m, k, P), and the coefficients of the columns."""
+    u, sigma, vh = torch.linalg.svd(a, full_matrices=False)
+    kept = sigma > RANK_CUT * sigma[:, :1]
+    part = torch.bmm(tau[:, None], u)[:, 0] * kept
+    return part.square().sum(1), torch.bmm((part / torch.where(kept, sigma, 1.0))[:, None], vh)[:, 0]
+
+
+def chunks(n: int, doubles_each: int) -> list[slice]:
+    """Slices of n rows that keep an intermediate of this size per row small."""
+    size = max(1, CHUNK_DOUBLES // max(1, doubles_each))
+    return [slice(i, min(n, i + size)) for i in range(0, n, size)]

@@ -1,0 +1,81 @@
+"""Share of dichotomies that no hyperplane separates: most are settled by the projections that are there already."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from geomfeat.geometry.cone import ConeProjections
+from geomfeat.geometry.separability import CLEAR, distinct_dichotomies, separability
+
+# Separability is judged for at most this many different dichotomies (each costs about as much as a few draws).
+MOST_JUDGED = 50
+
+
+@dataclass(frozen=True)
+class Nonseparable:
+    """share, with its standard error, among `judged` of `drawn` different dichotomies (up to sign)."""
+
+    share: float
+    stderr: float
+    judged: int
+    drawn: int
+
+
+def nonseparable(
+    x: Float[Tensor, "k r"],
+    owner: Int[Tensor, "k"],
+    y: Float[Tensor, "draws P"],
+    found: ConeProjections,
+    strata: Int[Tensor, "draws"] | None,
+) -> Nonseparable:
+    """Share of the drawn dichotomies without a strictly separating hyperplane through the origin.
+
+    A residual v with y_i x_ij . v < 0 for all points outside the support proves that its labels are separable: the
+    points of the support are linearly independent, so a small step takes them to the same side. Only the other
+    dichotomies are solved for. Where the labels are a fixed set, all judged, the share has no error.
+    """
+    rows, counts = distinct_dichotomies(y, MOST_JUDGED)
+    drawn = len(rows) if len(rows) < MOST_JUDGED else len(distinct_dichotomies(y, len(y))[0])
+    if x.shape[1] == len(x):  # linearly independent points: every labelling is separable
+        return Nonseparable(0.0, 0.0, drawn, drawn)
+    separable = _proved(x, owner, y, found, rows)
+    decided = separable.clone()
+    rest = torch.nonzero(~separable)[:, 0]
+    if len(rest):
+        answer = separability(x, owner, rows[rest])
+        separable[rest], decided[rest] = answer.separable, answer.decided
+    judged = int(decided.sum())
+    if not judged:
+        return Nonseparable(math.nan, math.nan, 0, drawn)
+    complete = strata is not None and judged == drawn
+    weight = torch.ones_like(counts).double() if complete else counts.double()
+    share = float(weight[decided & ~separable].sum() / weight[decided].sum())
+    error = 0.0 if complete else math.sqrt(share * (1 - share) / float(weight[decided].sum()))
+    return Nonseparable(share, error, judged, drawn)
+
+
+def _proved(x: Tensor, owner: Tensor, y: Tensor, found: ConeProjections, rows: Tensor) -> Tensor:
+    """Which of `rows` one of the draws, of those looked at, proves to be separable."""
+    lengths = torch.linalg.vector_norm(x, dim=1)
+    same = (y * y[:, :1])[:, None] == rows[None]
+    which = same.all(2)
+    able = found.certified & ~found.inside & which.any(1)
+    # Two draws of each dichotomy settle nearly all that can be settled.
+    able = able & ((which & able[:, None]).cumsum(0) * which).sum(1).le(2)
+    draws = torch.nonzero(able)[:, 0]
+    v = found.residual[draws]
+    price = (v @ x.T).mul_(y[draws][:, owner])
+    # Relative to |t|, like the certificate, whose tolerance is below this.
+    limit = -CLEAR * (v.square().sum(1) + found.norms2[draws]).sqrt()[:, None] * lengths
+    support = found.support[draws]
+    clear = price < limit
+    on_support = torch.zeros_like(clear)
+    held = support >= 0
+    on_support[torch.arange(len(draws), device=x.device)[:, None].expand_as(support)[held], support[held]] = True
+    settled = (clear | on_support | (lengths == 0)).all(1)
+    proved = torch.zeros(len(rows), dtype=torch.bool, device=x.device)
+    proved[which[draws][settled].long().argmax(1)] = True
+    return proved

@@ -1,0 +1,79 @@
+"""Which classes collide: cosines between centres and axes of every pair of manifolds, and their means (alignments)."""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from geomfeat.geometry.anchors import Anchors
+from geomfeat.geometry.cosines import axis_cosines, center_axis_cosines, center_cosines, moves_of
+from geomfeat.geometry.influence import stderr
+
+
+@dataclass(frozen=True, eq=False)
+class PerPair:
+    """(P, P) values, NaN on the diagonal and where the draws do not define them; `x_se` is the standard error of x.
+
+    Attributes:
+        center_cosine: signed cosine of the mean anchors of i and j; its absolute value is averaged in
+            `Capacity.center_alignment`.
+        axis_alignment: mean absolute cosine of the axes of i and j. center_axis_alignment: centre of i, axis of j.
+    """
+
+    classes: tuple[Any, ...]
+    center_cosine: Float[Tensor, "P P"]
+    center_cosine_se: Float[Tensor, "P P"]
+    axis_alignment: Float[Tensor, "P P"]
+    axis_alignment_se: Float[Tensor, "P P"]
+    center_axis_alignment: Float[Tensor, "P P"]
+    center_axis_alignment_se: Float[Tensor, "P P"]
+
+    def columns(self) -> dict[str, list[Any]]:
+        """One row per ordered pair of different classes, for `pandas.DataFrame(found.per_pair.columns())`."""
+        first, second = np.nonzero(~np.eye(len(self.classes), dtype=bool))
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "classes"}
+        return {
+            "class": [self.classes[i] for i in first],
+            "other": [self.classes[j] for j in second],
+            **{name: value.cpu().numpy()[first, second].tolist() for name, value in values.items()},
+        }
+
+
+@dataclass(frozen=True)
+class Alignments:
+    """Mean over pairs of absolute cosines, each with its standard error."""
+
+    center_alignment: float
+    center_alignment_se: float
+    axis_alignment: float
+    axis_alignment_se: float
+    center_axis_alignment: float
+    center_axis_alignment_se: float
+
+
+def pair_geometry(
+    anchors: Anchors, strata: Int[Tensor, "draws"] | None, classes: tuple[Any, ...]
+) -> tuple[Alignments, PerPair]:
+    """Alignments over all pairs and for each; `anchors` of certified draws.
+
+    A pair's alignment is its mean over the draws that define it, and the alignment of all is the mean over pairs.
+    """
+    moves = moves_of(anchors)
+    found = [center_cosines(moves), axis_cosines(moves), center_axis_cosines(moves)]
+    means, errors = [], []
+    for value, influence, defined in found:
+        sign = torch.where(value < 0, -1.0, 1.0)
+        any_pair = bool(defined.any())
+        means += [
+            float((value * sign)[defined].mean()) if any_pair else float("nan"),
+            float(stderr((influence * sign)[:, defined].mean(1), strata)) if any_pair else float("nan"),
+        ]
+        errors += [_or_nan(value, defined), _or_nan(stderr(influence, strata), defined)]
+    return Alignments(*means), PerPair(classes, *errors)
+
+
+def _or_nan(value: Tensor, defined: Tensor) -> Tensor:
+    return torch.where(defined, value, torch.nan)

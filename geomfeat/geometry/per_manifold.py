@@ -1,0 +1,77 @@
+"""Which class costs how much capacity: its share of |p|^2, how often it is active, how large its anchors are."""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from geomfeat.geometry.anchors import Anchors
+from geomfeat.geometry.energies import TINY, chunks
+from geomfeat.geometry.influence import on_mean, stderr
+from geomfeat.numerics import WORKING
+
+
+@dataclass(frozen=True, eq=False)
+class PerManifold:
+    """(P,) values, NaN where the draws do not define them; `x_se` is the standard error of x over the draws.
+
+    Attributes:
+        cost: mean of y_i sum_j l_ij x_ij . p, the manifold's part of E|p|^2; the costs add up to P / capacity. Draws
+            inside their cone count here with one choice of many multipliers.
+        active: share of draws (outside their cones) in which the manifold carries p.
+        anchor_norm: mean |s_i|, in units of the points. center_norm: |s0_i|.
+        axis_ratio: sqrt(E|s1_i|^2) / |s0_i|, how far its anchors spread about their centre: a radius of its own.
+    """
+
+    classes: tuple[Any, ...]
+    cost: Float[Tensor, "P"]
+    cost_se: Float[Tensor, "P"]
+    active: Float[Tensor, "P"]
+    active_se: Float[Tensor, "P"]
+    anchor_norm: Float[Tensor, "P"]
+    anchor_norm_se: Float[Tensor, "P"]
+    center_norm: Float[Tensor, "P"]
+    center_norm_se: Float[Tensor, "P"]
+    axis_ratio: Float[Tensor, "P"]
+    axis_ratio_se: Float[Tensor, "P"]
+
+    def columns(self) -> dict[str, list[Any]]:
+        """One row per class, for `pandas.DataFrame(found.per_manifold.columns())`."""
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "classes"}
+        return {"class": list(self.classes), **{name: value.tolist() for name, value in values.items()}}
+
+
+def manifold_geometry(anchors: Anchors, strata: Int[Tensor, "draws"] | None, classes: tuple[Any, ...]) -> PerManifold:
+    """Values of every manifold from the anchors of certified draws."""
+    active, used = anchors.active, anchors.used[:, None].expand_as(anchors.active)
+    size = torch.linalg.vector_norm(anchors.centres, dim=1)
+    norm, spread, along = (torch.zeros(active.shape, dtype=WORKING, device=size.device) for _ in range(3))
+    unit = anchors.centres / size.clamp_min(TINY)[:, None]
+    for part in chunks(len(active), anchors.centres.numel()):
+        rows = torch.arange(len(active), device=size.device)[part]
+        norm[part] = torch.linalg.vector_norm(anchors.s[part], dim=2)
+        # In lengths of the centre, so that no square leaves the range of numbers.
+        spread[part] = (torch.linalg.vector_norm(anchors.axes(rows), dim=2) / size.clamp_min(TINY)).square()
+        along[part] = torch.einsum("dpr,pr->dp", anchors.s[part], unit)
+    share = active.to(WORKING)
+    mean_spread = (spread * active).sum(0) / active.sum(0).clamp_min(1)
+    ratio = mean_spread.sqrt()
+    on_size = on_mean(along, active)
+    # The mean square about the mean does not move with the mean to first order; the length it is measured in does.
+    on_ratio = on_mean(spread, active) / (2 * ratio.clamp_min(TINY)) - ratio * on_size / size.clamp_min(TINY)
+    on_ratio = torch.where(ratio > 0, on_ratio, 0.0)
+    seen = active.any(0)
+
+    def given_seen(value: Tensor, influence: Tensor, defined: Tensor = seen) -> tuple[Tensor, Tensor]:
+        return torch.where(defined, value, torch.nan), torch.where(defined, stderr(influence, strata), torch.nan)
+
+    return PerManifold(
+        classes,
+        anchors.parts.mean(0), stderr(anchors.parts, strata),
+        *given_seen(share.sum(0) / used.sum(0).clamp_min(1), on_mean(share, used), used.any(0)),
+        *given_seen((norm * active).sum(0) / active.sum(0).clamp_min(1), on_mean(norm, active)),
+        *given_seen(size, on_size),
+        *given_seen(ratio, on_ratio),
+    )  # fmt: skip
