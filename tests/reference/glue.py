@@ -59,7 +59,9 @@ def per_manifold(
 def per_pair(x: np.ndarray, multipliers: list[np.ndarray], use: np.ndarray) -> dict[str, np.ndarray]:
     """Cosines of centres (signed), of axes, and of centre i with axis j; NaN on the diagonal."""
     anchors, centres = anchors_and_centres(x, multipliers, use)
-    out = {name: np.full((len(x), len(x)), np.nan) for name in ("center_cosine", "axis_alignment", "center_axis_alignment")}
+    out = {
+        name: np.full((len(x), len(x)), np.nan) for name in ("center_cosine", "axis_alignment", "center_axis_alignment")
+    }
     for i in range(len(x)):
         for j in range(len(x)):
             if i == j:
