@@ -84,11 +84,11 @@ def capacity(
         n_draws = most = len(every.t)
     else:
         every = random_draws(most, manifolds.x.shape[1], manifolds.n_manifolds, dichotomies, seed)
-    found = capacity_of(manifolds, every, n_draws, target_se, seed)
+    found = capacity_of(manifolds, every, n_draws, target_se)
     return replace(found, dichotomies=kind, center=center)
 
 
-def capacity_of(manifolds: Manifolds, every: Draws, n_draws: int, target_se: float | None, seed: int) -> Capacity:
+def capacity_of(manifolds: Manifolds, every: Draws, n_draws: int, target_se: float | None) -> Capacity:
     """Capacity from the first n_draws of `every`, or from as many as the target asks for."""
     if not bool((manifolds.x != 0).any()):
         raise BadInput("every point is at the origin (constant features after centring?): there is nothing to separate")
@@ -110,12 +110,12 @@ def capacity_of(manifolds: Manifolds, every: Draws, n_draws: int, target_se: flo
             f"none of {len(t)} draws could be certified (violation {float(found.violation.min()):.1e} at best): "
             "remove nearly dependent units, or add noise of a size that means nothing"
         )
-    made = _summary(replace(manifolds, x=x), manifolds.x.shape[1], found, Draws(t, y, every.take(rows).strata), seed)
+    made = _summary(replace(manifolds, x=x), manifolds.x.shape[1], found, Draws(t, y, every.take(rows).strata))
     late = "" if reached else f"{target_se:g} of the capacity not reached with {len(t)} draws: raise max_draws"
     return replace(made, notes=(*made.notes, *([f"target_se={late}"] if late else [])))
 
 
-def _summary(manifolds: Manifolds, n_features: int, found: ConeProjections, draws: Draws, seed: int) -> Capacity:
+def _summary(manifolds: Manifolds, n_features: int, found: ConeProjections, draws: Draws) -> Capacity:
     """Everything that is computed from the projections; `manifolds` and `draws` in the coordinates of the span."""
     x, owner, n_manifolds = manifolds.x, manifolds.owner, manifolds.n_manifolds
     sure = found.certified
@@ -126,7 +126,7 @@ def _summary(manifolds: Manifolds, n_features: int, found: ConeProjections, draw
     alignments, per_pair = pair_geometry(anchors, strata, manifolds.classes)
     judged = nonseparable(x, owner, draws.y, found, draws.strata)
     inside = found.inside[sure].double()
-    simulated, simulated_se = simulated_capacity(k, n_manifolds, seed)
+    simulated, simulated_se = simulated_capacity(k, n_manifolds, strata)
     alpha, alpha_se = _per_mean(n_manifolds, p2, strata)
     faces, faces_se = _per_mean(n_manifolds, k.double(), strata)
     return Capacity(

@@ -5,39 +5,29 @@ The face that holds p has dimension k, and by the conic Crofton formula (Amelunx
 which crosses 1/2 near the median of k.
 """
 
-import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from geomfeat.numerics import WORKING, stream
+from geomfeat.geometry.influence import stderr
+from geomfeat.numerics import WORKING
 
-RESAMPLES = 200
 
+def simulated_capacity(
+    faces: Int[Tensor, "draws"], n_manifolds: int, strata: Int[Tensor, "draws"] | None = None
+) -> tuple[float, float]:
+    """P / median(k) and its standard error.
 
-def simulated_capacity(faces: Int[Tensor, "draws"], n_manifolds: int, seed: int) -> tuple[float, float]:
-    """P / median(k) and its bootstrap standard error.
+    The median of whole numbers spread over +-1/2 each, exact for the binomial k of P independent points, P / 2: with
+    F the share below the middle number m and h the share at it, m - 1/2 + (1/2 - F) / h, which is smooth in F and h.
 
-    >>> simulated_capacity(torch.tensor([4, 5, 5, 6]), 10, 0)[0]
+    >>> simulated_capacity(torch.tensor([4, 5, 5, 6]), 10)[0]
     2.0
     """
-    counts = torch.bincount(faces.cpu()).to(WORKING)
-    noise = stream(seed, "capacity", "bootstrap")
-    again = torch.multinomial(counts, RESAMPLES * len(faces), replacement=True, generator=noise)
-    again = again.reshape(RESAMPLES, -1)
-    resampled = torch.zeros(RESAMPLES, len(counts), dtype=WORKING)
-    resampled.scatter_add_(1, again, torch.ones(again.shape, dtype=WORKING))
-    return n_manifolds / float(_grouped_median(counts[None])), float((n_manifolds / _grouped_median(resampled)).std())
-
-
-def _grouped_median(counts: Tensor) -> Tensor:
-    """Median of whole numbers spread over +-1/2 each, from their counts (rows of samples, numbers from 0).
-
-    Exact for the binomial k of P independent points, P / 2.
-    """
-    up_to = counts.cumsum(1)
-    half = up_to[:, -1:] / 2
-    middle = (up_to < half).sum(1, keepdim=True)
-    here = counts.gather(1, middle)
-    below = up_to.gather(1, middle) - here
+    k = faces.to(WORKING)
+    middle = k.sort().values[(len(k) - 1) // 2]
+    is_below, is_here = (k < middle).to(WORKING), (k == middle).to(WORKING)
+    below, here = is_below.mean(), is_here.mean()
     # Never below 1/4: a cone that hardly ever holds anything has no finite prediction from so few draws.
-    return (middle - 0.5 + (half - below) / here)[:, 0].clamp_min(0.25)
+    median = max(0.25, float(middle - 0.5 + (0.5 - below) / here))
+    influence = -(is_below - below) / here - (0.5 - below) / here.square() * (is_here - here)
+    return n_manifolds / median, n_manifolds / median**2 * float(stderr(influence, strata))

@@ -11,8 +11,10 @@ from geomfeat.types import Estimate, Representation
 
 QUANTITIES = {
     "capacity": Quantity((0, inf), "classes per dimension", "higher = classes easier to separate linearly"),
+    "capacity_faces": Quantity((0, inf), "classes per dimension", "the same number from face counts, with less error"),
     "dimension": Quantity((0, inf), "dimensions", "lower = easier to separate"),
     "radius": Quantity((0, inf), "centre norms", "lower = easier to separate"),
+    "radius_mean": Quantity((0, inf), "centre norms", "the mean over draws; radius is the ratio of means"),
     "utility": Quantity((0, inf), "", "share of the capacity that dimension and radius account for"),
     "center_alignment": Quantity((0, 1), "|cos|", "compare with alignment_floor"),
     "axis_alignment": Quantity((0, 1), "|cos|", "compare with alignment_floor"),
@@ -22,11 +24,15 @@ QUANTITIES = {
     "frac_nonseparable": Quantity((0, 1), "share of dichotomies", "no hyperplane through the origin separates them"),
     "simulated_capacity": Quantity((0, inf), "classes per dimension", "predicted, not simulated"),
 }
+NO_RADIUS = "no anchor ever moves (single points, or classes with one supporting point): there is no radius"
+NO_CAPACITY = "no draw met any class (p = 0 in all): raise n_draws"
 UNDEFINED = {
-    "radius": "no anchor ever moves (single points, or classes with one supporting point): there is no radius",
+    "radius": NO_RADIUS,
+    "radius_mean": NO_RADIUS,
     "dimension": "t lies inside its cone in every draw: the classes fill the layer; use more units or fewer samples",
     "frac_nonseparable": "separability could not be certified for any dichotomy",
-    "capacity": "no draw met any class (p = 0 in all): raise n_draws",
+    "capacity": NO_CAPACITY,
+    "capacity_faces": NO_CAPACITY,
 }
 
 

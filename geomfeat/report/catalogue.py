@@ -71,8 +71,10 @@ GROUPS = (
 
 _ROWS = (
     ("capacity", "capacity", "Manifold capacity", "classes per feature", "classes"),
+    ("capacity", "capacity_faces", "Manifold capacity, from faces", "classes per feature", "classes"),
     ("capacity", "dimension", "Class dimension D", "dimensions", "classes"),
     ("capacity", "radius", "Class radius R_M", "radius / centre norm", "classes"),
+    ("capacity", "radius_mean", "Class radius, mean over draws", "radius / centre norm", "classes"),
     ("capacity", "utility", "Utility Ψ", "share (0 to 1)", "classes"),
     ("capacity", "simulated_capacity", "Predicted simulated capacity", "classes per feature", "classes"),
     ("capacity", "frac_inside", "Draws inside the cone", "share of draws", "classes"),
@@ -80,6 +82,12 @@ _ROWS = (
     ("capacity", "center_alignment", "Centres with centres", "mean |cosine|", "alignment"),
     ("capacity", "axis_alignment", "Axes with axes", "mean |cosine|", "alignment"),
     ("capacity", "center_axis_alignment", "Centres with axes", "mean |cosine|", "alignment"),
+    ("capacity_shuffled", "capacity", "Manifold capacity, shuffled labels", "classes per feature", "classes"),
+    ("capacity_shuffled", "dimension", "Class dimension, shuffled labels", "dimensions", "classes"),
+    ("capacity_shuffled", "radius", "Class radius, shuffled labels", "radius / centre norm", "classes"),
+    ("capacity_shuffled", "center_alignment", "Centres, shuffled labels", "mean |cosine|", "alignment"),
+    ("capacity_shuffled", "axis_alignment", "Axes, shuffled labels", "mean |cosine|", "alignment"),
+    ("capacity_shuffled", "center_axis_alignment", "Centres with axes, shuffled", "mean |cosine|", "alignment"),
     ("participation_ratio_corrected", "", "Participation ratio, corrected", "dimensions", "dimension"),
     ("participation_ratio", "", "Participation ratio, plain", "dimensions", "dimension"),
     ("effective_rank", "", "Effective rank", "dimensions", "dimension"),
