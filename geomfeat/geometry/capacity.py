@@ -85,7 +85,7 @@ def capacity(
     else:
         every = random_draws(most, manifolds.x.shape[1], manifolds.n_manifolds, dichotomies, seed)
     found = capacity_of(manifolds, every, n_draws, target_se)
-    return replace(found, dichotomies=kind, center=center)
+    return replace(found, dichotomies=kind, center=center, seed=seed)
 
 
 def capacity_of(manifolds: Manifolds, every: Draws, n_draws: int, target_se: float | None) -> Capacity:
@@ -137,7 +137,7 @@ def _summary(manifolds: Manifolds, n_features: int, found: ConeProjections, draw
         simulated_capacity=simulated, simulated_capacity_se=simulated_se,
         max_violation=float(found.violation.max()), n_uncertified=int((~sure).sum()), n_draws=len(sure),
         n_features=n_features, norms2=found.norms2, faces=found.faces, certified=sure, strata=draws.strata,
-        dichotomies="given", center=None, seed=seed, classes=manifolds.classes,
+        dichotomies="given", center=None, seed=0, classes=manifolds.classes,
         per_manifold=manifold_geometry(anchors, strata, manifolds.classes), per_pair=per_pair,
         notes=_notes(manifolds, found, judged),
     )  # fmt: skip

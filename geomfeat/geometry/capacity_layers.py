@@ -111,12 +111,12 @@ def _matching(names: list[str], patterns: str | Sequence[str]) -> list[str]:
 
 def _failed(note: str, dichotomies: str, center: str | None, seed: int) -> Capacity:
     """A Capacity without numbers, that says why."""
-    nothing: dict[Any, float] = {float: math.nan, int: 0}
-    empty = {f.name: nothing[f.type] for f in fields(Capacity) if f.type in nothing}
+    nothing: dict[Any, Any] = {float: math.nan, int: 0}
+    empty = {f.name: nothing[f.type] for f in fields(Capacity) if f.type in nothing} | {"seed": seed}
     none = torch.zeros(0, dtype=torch.float64)
     values = [none] * (len(fields(PerManifold)) - 1), [none.reshape(0, 0)] * (len(fields(PerPair)) - 1)
     return Capacity(
-        **empty | {"seed": seed}, norms2=none, faces=none.long(), certified=none.bool(), strata=None, dichotomies=dichotomies,
+        **empty, norms2=none, faces=none.long(), certified=none.bool(), strata=None, dichotomies=dichotomies,
         center=center, classes=(), per_manifold=PerManifold((), *values[0]), per_pair=PerPair((), *values[1]),
         notes=(note,),
     )  # fmt: skip
