@@ -1,4 +1,4 @@
-"""Slow definitions of the geometry per class and pair, and of errors, by loops, pseudo-inverses and leaving draws out."""
+"""Slow definitions of the geometry per class and pair, and of errors: loops, pseudo-inverses, leaving draws out."""
 
 from __future__ import annotations
 
