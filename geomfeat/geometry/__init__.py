@@ -2,12 +2,14 @@
 
 from geomfeat.geometry.capacity import Capacity, capacity
 from geomfeat.geometry.cone import ConeProjections, project_on_cones
+from geomfeat.geometry.crofton import predicted_capacity, predicted_separability
 from geomfeat.geometry.dichotomies import draw_dichotomies
 from geomfeat.geometry.intrinsic_dimension import IntrinsicDimension, two_nn
 from geomfeat.geometry.manifolds import Manifolds, as_manifolds
 from geomfeat.geometry.neural_collapse import nc1
 from geomfeat.geometry.probe import ProbeAccuracy, linear_probe
 from geomfeat.geometry.separability import Separability, margins, separability
+from geomfeat.geometry.simulated import SimulatedCapacity, simulated_capacity
 from geomfeat.geometry.spectrum import (
     PowerLaw,
     covariance_spectrum,
@@ -30,6 +32,7 @@ __all__ = [
     "PowerLaw",
     "ProbeAccuracy",
     "Separability",
+    "SimulatedCapacity",
     "as_manifolds",
     "capacity",
     "covariance_spectrum",
@@ -43,10 +46,13 @@ __all__ = [
     "participation_ratio_unbiased",
     "participation_ratio_wishart",
     "power_law",
+    "predicted_capacity",
+    "predicted_separability",
     "project_on_cones",
     "rankme",
     "reduced",
     "separability",
+    "simulated_capacity",
     "stable_rank",
     "two_nn",
 ]
