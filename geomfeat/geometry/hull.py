@@ -1,14 +1,15 @@
 """Does a hyperplane through the origin have all of these points on one side: one problem, with a proof either way.
 
-For unit rows z_j let m be the distance of their convex hull from the origin. Gordan 1873: some w has z_j . w > 0 for all
-j exactly if m > 0. Both answers come with a witness that is checked, whatever method found it:
+For unit rows z_j let m be the distance of their convex hull from the origin. Gordan 1873: some w has z_j . w > 0 for
+all j exactly if m > 0. Both answers come with a witness that is checked, whatever method found it:
 
     a direction w proves       m >= min_j z_j . w / |w|                                        (1)
     multipliers l >= 0 prove   m <= |sum_j l_j z_j| / sum_j l_j                                (2)
 
-The method is column generation: the nearest point of the hull of a few rows (non-negative least squares of e = (0, 1) on
-the rows (z_j, 1), whose residual is a multiple of (-w, |v|)) is priced against all rows, and the worst of them join. It
-stops at the first witness: a hull of some rows that holds the origin settles it for all rows.
+The method is column generation: the nearest point of the hull of a few rows (non-negative least squares of e = (0, 1)
+on the rows (z_j, 1), whose residual is a multiple of (-w, |w|^2)) is priced against all rows, and the worst of them
+join. It stops at the first witness: a hull of some rows that holds the origin settles it for all rows. What is left
+undecided goes to a linear programme, whose answer needs a witness as well.
 """
 
 import numpy as np

@@ -1,8 +1,8 @@
 """Simulated capacity: how many dimensions a random projection must keep for a linear read-out to separate the classes.
 
 Cohen, Chung, Lee & Sompolinsky 2020 (Nat. Commun. 11, 746), Methods: project the features at random to n dimensions,
-draw a dichotomy of the P classes, ask whether it is linearly separable; n* is the n at which half of the trials are, and
-the capacity P / n*. It needs no theory of the manifolds: it is what the theories are held against.
+draw a dichotomy of the P classes, ask whether it is linearly separable; n* is the n at which half of the trials are,
+and the capacity P / n*. It needs no theory of the manifolds: it is what the theories are held against.
 
 Every trial has a dichotomy and a Gaussian matrix of its own, of which n dimensions use the first n columns. These
 projections are nested, so a trial that is separable at n is so at every larger n, and has one critical dimension: the
@@ -37,7 +37,7 @@ class SimulatedCapacity:
     """Capacity of P classes under random projections. Shares are over the decided trials.
 
     Attributes:
-        capacity: P / n*; NaN if half of the dichotomies or fewer are separable in any dimension. capacity_se: its
+        capacity: P / n*; NaN if fewer than half of the dichotomies are separable in the whole space. capacity_se: its
             standard error, from the binomial error of the share and the slope of the curve.
         n_half: n*, interpolated between integers (inf if never reached).
         critical: fewest dimensions that separate each trial; inf: never, NaN: undecided.
@@ -175,7 +175,7 @@ def _summary(critical: Tensor, n_manifolds: int, rank: int, **asked: Any) -> Sim
     at, share = [-1.0, *dimensions.tolist()], [0.0, *shares.tolist()]
     never = float(known.isinf().to(WORKING).mean())
     n_half = crossing(at, share, 0.5)
-    value, error = capacity_at_half(at, share, n_manifolds, len(known))
+    value, error = capacity_at_half(at, share, n_manifolds, 0.5 / math.sqrt(len(known)))
     notes = []
     if len(known) < len(critical):
         notes.append(f"{len(critical) - len(known)} of {len(critical)} trials not decided, left out")
