@@ -28,8 +28,15 @@ variance of (3) there. At an integer,
 
 (over separable y: (3) minus half of the parity's sign, whose mean is 0 by the Gauss-Bonnet formula). The curvature d is
 small and its estimate, with standard error 1 / (2 sqrt(draws)), is shrunk to 0 where it does not stand out (James &
-Stein 1961, positive part); without it, P / median of k is what is left. Where the curve is steep, d matters: 3 % of the
-capacity where 3 dimensions separate one of ten correlated points from the others.
+Stein 1961, positive part); without it, P / median of k is what is left. It matters where the curve is steep: 1 % of the
+capacity where 3 dimensions separate one of ten correlated points from the others (3.384, exact 3.420).
+
+Judged by benchmarks/simulated.py: 47 cells (points in general position, correlated and crowded, segments, simplices,
+spheres, Gaussian clouds, classes of four data sets raw and in random ReLU features; P from 1 to 40, three kinds of
+dichotomies; three cells with a bias, predicted from the slice below), 600 to 8000 trials and as many draws of their
+own. The difference between prediction and simulation has an error of .5 to 2.7 % of the capacity and vanishes within
+it: chi-square 35.0 for 47 capacities (p = .90), mean z .10, largest |z| 2.08; 50.8 for the shares by (3) at one
+dimension each (p = .33), largest 2.90. The formula is a theorem and holds: one solve per draw replaces the simulation.
 
 With a bias, L is range(G) plus the axis of the constant, which is no uniform subspace: (3) then holds for the slice
 {sum l_j y_j x_j : l >= 0, sum l_j y_j = 0}, the cone of the differences between the two sides, and its faces; the faces

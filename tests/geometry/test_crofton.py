@@ -49,7 +49,11 @@ def test_dichotomies_that_are_not_separable_count_at_infinity():
     assert float(share) == pytest.approx(2 * 4 / 20)  # k = 1 occurs in 4 of the separable draws
     assert predicted_capacity(faces, 3, separable)[0] < predicted_capacity(faces, 3)[0]
     assert math.isnan(predicted_capacity(faces, 3, torch.arange(20) < 9)[0])
-    assert predicted_capacity(torch.full((20,), 3), 3, torch.arange(20) < 11, rank=4)[0] == pytest.approx(0.75, rel=0.2)
+
+
+def test_all_that_can_be_separated_is_so_in_the_points_span():
+    """Shares .4 at 2.5 dimensions and 1 at 3, the rank."""
+    assert predicted_capacity((torch.arange(20) < 12) + 2, 3, rank=3)[0] == pytest.approx(3 / (2.5 + 0.5 * 0.1 / 0.6))
 
 
 @pytest.mark.parametrize(("n_manifolds", "radius"), [(2, 0.3), (2, 2.0), (3, 0.6), (7, 1.0)])

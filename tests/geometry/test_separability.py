@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -94,7 +96,7 @@ def test_the_constant_coordinate_is_as_large_as_the_points_wherever_they_are():
     for size, shift in ((1.0, 3.0), (1e-30, 0.0), (1e30, 0.0), (1.0, 1e6)):
         torch.testing.assert_close(lifted(size * x + shift), lifted(x), rtol=0, atol=1e-8)
     assert float(lifted(x)[:, :-1].norm(dim=1).max()) == pytest.approx(1.0)
-    assert lifted(torch.full((3, 2), 0.1)).tolist() == [[0.0, 0.0, 1.0]] * 3
+    assert lifted(torch.full((3, 2), 0.1, dtype=torch.float64)).tolist() == [[0.0, 0.0, 1.0]] * 3
 
 
 def test_answers_do_not_depend_on_rotation_and_scale():
@@ -131,8 +133,10 @@ def test_witnesses_are_checked_whatever_the_method_says(monkeypatch: pytest.Monk
     assert not hull._meets(opposite, np.array([1.0, 0.0, 0.0]))
     assert not hull._meets(opposite, np.zeros(3))
     assert not hull._clears(opposite, np.array([1.0, 1.0]))
+    empty = SimpleNamespace(x=np.zeros(3), ineqlin=SimpleNamespace(marginals=np.zeros(3)))
+    monkeypatch.setattr(hull, "linprog", lambda *args, **options: empty)
+    assert hull._by_linear_programme(opposite) is None
     monkeypatch.setattr(hull, "nnls", lambda a, b, **options: (np.ones(a.shape[1]), 0.0))
-    monkeypatch.setattr(hull, "_by_linear_programme", lambda rows: None)
     assert hull.separates(opposite) is None
 
 
@@ -145,6 +149,10 @@ def test_what_the_cones_do_not_certify_is_decided_row_by_row_or_marked(monkeypat
     found = separability(x, owner, y)
     assert bool(found.decided.all())
     assert torch.equal(found.separable, honest)
+    y[0, ::2] = 0  # manifolds left out
+    assert bool(separability(x, owner, y).decided.all())
+    assert separability(x, owner, y).separable[0] == slow.separable(x[1::2].numpy(), y[0, 1::2].numpy())
+    y[0] = y[1]
     monkeypatch.setattr(home, "separates", lambda rows: None)
     marked = separability(x, owner, y)
     assert 0 < int(marked.decided.sum()) < 30
