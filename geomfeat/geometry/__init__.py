@@ -6,6 +6,7 @@ from geomfeat.geometry.capacity_layers import capacity_by_layer
 from geomfeat.geometry.capacity_paired import CapacityDifference, capacity_difference, common_draws
 from geomfeat.geometry.capacity_types import Capacity
 from geomfeat.geometry.cone import ConeProjections, project_on_cones
+from geomfeat.geometry.crofton import predicted_capacity, predicted_separability
 from geomfeat.geometry.decomposition import Decomposition, decompose, what_changed
 from geomfeat.geometry.dichotomies import draw_dichotomies
 from geomfeat.geometry.intrinsic_dimension import IntrinsicDimension, two_nn
@@ -16,6 +17,7 @@ from geomfeat.geometry.per_manifold import PerManifold
 from geomfeat.geometry.probe import ProbeAccuracy, linear_probe
 from geomfeat.geometry.separability import Separability, margins, separability
 from geomfeat.geometry.shuffled import shuffled_control
+from geomfeat.geometry.simulated import SimulatedCapacity, simulated_capacity
 from geomfeat.geometry.spectrum import (
     PowerLaw,
     covariance_spectrum,
@@ -43,6 +45,7 @@ __all__ = [
     "PowerLaw",
     "ProbeAccuracy",
     "Separability",
+    "SimulatedCapacity",
     "as_manifolds",
     "capacity",
     "capacity_by_layer",
@@ -61,11 +64,14 @@ __all__ = [
     "participation_ratio_unbiased",
     "participation_ratio_wishart",
     "power_law",
+    "predicted_capacity",
+    "predicted_separability",
     "project_on_cones",
     "rankme",
     "reduced",
     "separability",
     "shuffled_control",
+    "simulated_capacity",
     "stable_rank",
     "two_nn",
     "what_changed",

@@ -23,13 +23,13 @@ from geomfeat.geometry.anchors import anchors_of
 from geomfeat.geometry.capacity_types import Capacity
 from geomfeat.geometry.cone import ConeProjections, project_on_cones
 from geomfeat.geometry.draws import Draws, blocks_of, given_draws, random_draws
+from geomfeat.geometry.face_median import capacity_from_median
 from geomfeat.geometry.glue import glue_geometry
 from geomfeat.geometry.influence import stderr
 from geomfeat.geometry.manifolds import Manifolds, as_manifolds
 from geomfeat.geometry.nonseparable import Nonseparable, nonseparable
 from geomfeat.geometry.pairs import pair_geometry
 from geomfeat.geometry.per_manifold import manifold_geometry
-from geomfeat.geometry.simulated import simulated_capacity
 from geomfeat.numerics import WORKING
 
 
@@ -126,7 +126,7 @@ def _summary(manifolds: Manifolds, n_features: int, found: ConeProjections, draw
     alignments, per_pair = pair_geometry(anchors, strata, manifolds.classes)
     judged = nonseparable(x, owner, draws.y, found, draws.strata)
     inside = found.inside[sure].double()
-    simulated, simulated_se = simulated_capacity(k, n_manifolds, strata)
+    simulated, simulated_se = capacity_from_median(k, n_manifolds, strata)
     alpha, alpha_se = _per_mean(n_manifolds, p2, strata)
     faces, faces_se = _per_mean(n_manifolds, k.double(), strata)
     return Capacity(

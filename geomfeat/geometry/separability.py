@@ -1,4 +1,9 @@
-"""Whether dichotomies of manifolds are linearly separable, decided by the certified cone solver."""
+"""Whether dichotomies of manifolds are linearly separable: every answer is certified or marked.
+
+A hyperplane that need not pass through the origin is one through the origin for points with a constant coordinate. The
+points are centred and scaled to a largest length of 1 first (see `lifted`), which changes no answer, makes the result
+the same for shifted points, and keeps the constant as large as the data.
+"""
 
 from dataclasses import dataclass
 
@@ -7,7 +12,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from geomfeat.geometry.cone import project_on_cones
-from geomfeat.numerics import WORKING, safe_eigh
+from geomfeat.geometry.hull import separates
+from geomfeat.geometry.manifolds import CENTRE_ROUNDING
+from geomfeat.numerics import WORKING, centred, safe_eigh
 
 # Directions with less than this share of the largest moment are left out of the least squares fit.
 RANK_CUT = 1e-12
@@ -23,18 +30,23 @@ class Separability:
     decided: Bool[Tensor, "m"]
 
 
-def separability(points: Float[Tensor, "k r"], owner: Int[Tensor, "k"], y: Float[Tensor, "m P"]) -> Separability:
-    """Is there a w with y_owner(j) x_j . w > 0 for all points, for every row of y? Points at the origin are left out.
+def separability(
+    points: Float[Tensor, "k r"], owner: Int[Tensor, "k"], y: Float[Tensor, "m P"], bias: bool = False
+) -> Separability:
+    """Is there a w (and a b) with y_owner(j) (x_j . w + b) > 0 for all points, for every row of y?
 
-    The least squares fit of the labels often is such a w, which settles it, for all rows with one factorisation. The
-    others are decided by `margins`.
+    Without bias b = 0, and points at the origin are left out. The least squares fit of the labels often is such a w,
+    which settles it, for all rows with one factorisation. The others are decided by `margins`, and what that cannot
+    certify by `separates`, one row at a time.
 
     >>> x = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0]], dtype=torch.float64)
     >>> y = torch.tensor([[1.0, 1.0, 1.0], [1.0, 1.0, -1.0]], dtype=torch.float64)
     >>> separability(x, torch.arange(3), y).separable.tolist()
     [False, True]
+    >>> separability(x, torch.arange(3), y, bias=True).separable.tolist()
+    [True, True]
     """
-    unit, kept_owner = _unit_points(points, owner)
+    unit, kept_owner = unit_points(lifted(points) if bias else points, owner)
     labels = y.to(WORKING).T[kept_owner]
     if not len(unit):
         return Separability(*[torch.ones(len(y), dtype=torch.bool, device=points.device)] * 2)
@@ -45,8 +57,12 @@ def separability(points: Float[Tensor, "k r"], owner: Int[Tensor, "k"], y: Float
     decided = separable.clone()
     rest = torch.nonzero(~separable)[:, 0]
     if len(rest):
-        margin, decided[rest] = margins(points, owner, y[rest])
+        margin, decided[rest] = margins(unit, kept_owner, y[rest])
         separable[rest] = margin > 0
+    for row in torch.nonzero(~decided)[:, 0].tolist():
+        in_play = labels[:, row] != 0
+        answer = separates((unit * labels[:, row, None])[in_play].cpu().numpy())
+        separable[row], decided[row] = bool(answer), answer is not None
     return Separability(separable, decided)
 
 
@@ -63,7 +79,7 @@ def margins(
     >>> round(float(margins(x, torch.arange(2), torch.ones(1, 2, dtype=torch.float64))[0]) ** 2, 12)
     0.5
     """
-    unit, owner = _unit_points(points, owner)
+    unit, owner = unit_points(points, owner)
     one = torch.ones_like(unit[:, :1])
     # A point has the sign of its manifold, its last coordinate has not: each sign gets a copy, the other is left out.
     lifted = torch.cat([torch.cat([unit, one], 1), torch.cat([-unit, one], 1)])
@@ -76,10 +92,25 @@ def margins(
     return torch.where(rest <= CLEAR**2, 0.0, (rest / (1 - rest)).sqrt()), found.certified
 
 
-def _unit_points(points: Tensor, owner: Tensor) -> tuple[Tensor, Tensor]:
-    lengths = torch.linalg.vector_norm(points.to(WORKING), dim=1, keepdim=True)
-    kept = lengths[:, 0] > 0
-    return points.to(WORKING)[kept] / lengths[kept], owner[kept]
+def unit_points(points: Float[Tensor, "k r"], owner: Int[Tensor, "k"]) -> tuple[Tensor, Tensor]:
+    """The points scaled to unit length, which a cone does not notice, and their owners; the origin is left out."""
+    points = points.to(WORKING)
+    largest = points.abs().amax(1, keepdim=True)
+    kept = largest[:, 0] > 0
+    scaled = points[kept] / largest[kept]
+    return scaled / torch.linalg.vector_norm(scaled, dim=1, keepdim=True), owner[kept]
+
+
+def lifted(points: Float[Tensor, "k r"]) -> Float[Tensor, "k r_plus_1"]:
+    """The points minus their mean, in units of the largest distance from it, with a last coordinate of 1."""
+    points = points.to(WORKING)
+    moved = centred(points)
+    rounding = moved.abs().amax(1) <= CENTRE_ROUNDING * points.abs().amax(1)
+    moved = torch.where(rounding[:, None], 0.0, moved)
+    largest = moved.abs().max().clamp_min(torch.finfo(WORKING).tiny)
+    moved = moved / largest
+    length = torch.linalg.vector_norm(moved, dim=1).max().clamp_min(torch.finfo(WORKING).tiny)
+    return torch.cat([moved / length, torch.ones_like(moved[:, :1])], 1)
 
 
 def distinct_dichotomies(y: Float[Tensor, "draws P"], most: int) -> tuple[Float[Tensor, "m P"], Int[Tensor, "m"]]:
