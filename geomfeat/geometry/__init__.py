@@ -1,12 +1,15 @@
 """Geometry of point clouds: cones and capacity, spectra, intrinsic dimension, collapse, probes. Pure functions."""
 
+from geomfeat.geometry.ball import ball_capacity
 from geomfeat.geometry.capacity import Capacity, capacity
+from geomfeat.geometry.centers import center_correlation
 from geomfeat.geometry.cone import ConeProjections, project_on_cones
 from geomfeat.geometry.dichotomies import draw_dichotomies
 from geomfeat.geometry.intrinsic_dimension import IntrinsicDimension, two_nn
 from geomfeat.geometry.manifolds import Manifolds, as_manifolds
 from geomfeat.geometry.neural_collapse import nc1
 from geomfeat.geometry.probe import ProbeAccuracy, linear_probe
+from geomfeat.geometry.replica import ReplicaCapacity, replica_capacity
 from geomfeat.geometry.separability import Separability, margins, separability
 from geomfeat.geometry.spectrum import (
     PowerLaw,
@@ -29,9 +32,12 @@ __all__ = [
     "Manifolds",
     "PowerLaw",
     "ProbeAccuracy",
+    "ReplicaCapacity",
     "Separability",
     "as_manifolds",
+    "ball_capacity",
     "capacity",
+    "center_correlation",
     "covariance_spectrum",
     "draw_dichotomies",
     "effective_rank",
@@ -46,6 +52,7 @@ __all__ = [
     "project_on_cones",
     "rankme",
     "reduced",
+    "replica_capacity",
     "separability",
     "stable_rank",
     "two_nn",
