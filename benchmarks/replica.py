@@ -19,7 +19,7 @@ from torch import Tensor
 from geomfeat.geometry.replica import ReplicaAnchors, manifold_frame, manifold_geometry, replica_anchors
 from geomfeat.numerics import WORKING, stream
 
-# M = 50 points: in 60 features, of every dimension, of few, and (as trained layers have them) near the centre.
+# 50 points (51 where they span 50 dimensions) on spheres in 60 features: many dimensions and few, near and far.
 WORKLOADS = {"M=50 D=50 R=1": (51, 50, 1.0), "M=50 D=50 R=3": (51, 50, 3.0), "M=50 D=10 R=.5": (50, 10, 0.5),
              "M=50 D=20 R=2": (50, 20, 2.0)}  # fmt: skip
 

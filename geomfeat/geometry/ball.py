@@ -12,6 +12,7 @@ circular cone in R^{D+1} (Amelunxen et al. 2014).
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 from scipy.integrate import quad
 from scipy.special import gammaln, ndtr
@@ -82,8 +83,5 @@ def _over_chi(f: Callable[[float], float], dimension: float, radius: float, kapp
     bends = [b * s for b in (radius, 1 / radius, radius * kappa) for s in (0.1, 1.0, 10.0)] + [math.sqrt(dimension)]
     inner = sorted({b**power for b in bends if low < b < high})
     ends = [low**power, *inner, high**power]
-    parts = [
-        quad(integrand, a, b, epsabs=PRECISION * 1e-2, epsrel=PRECISION, limit=400)[0]
-        for a, b in zip(ends[:-1], ends[1:], strict=True)
-    ]
+    parts = [quad(integrand, a, b, epsabs=PRECISION * 1e-2, epsrel=PRECISION, limit=400)[0] for a, b in pairwise(ends)]
     return math.fsum(parts)
