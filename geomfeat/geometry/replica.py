@@ -160,7 +160,7 @@ def replica_anchors(frame: Float[Tensor, "m D1"], t: Float[Tensor, "draws D1"], 
     """Anchor and |T - V|^2 of every direction T = t, for one manifold in its frame."""
     target = torch.cat([t[:, :-1], t[:, -1:] + kappa], 1)
     owner = torch.zeros(len(frame), dtype=torch.long, device=frame.device)
-    found = project_on_cones(frame, owner, target, torch.ones_like(t[:, :1]), reduce=False)
+    found = project_on_cones(frame, owner, target, torch.ones_like(t[:, :1]))
     last = found.projection[:, -1:]
     carried = found.projection[:, :-1] / torch.where(last > 0, last, 1.0)
     nearest = frame[(t[:, :-1] @ frame[:, :-1].T).argmax(1), :-1]
