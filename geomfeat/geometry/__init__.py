@@ -1,10 +1,12 @@
 """Geometry of point clouds: cones and capacity, spectra, intrinsic dimension, collapse, probes. Pure functions."""
 
-from geomfeat.geometry.capacity import capacity
+from geomfeat.geometry.ball import ball_capacity
+from geomfeat.geometry.capacity import Capacity, capacity
 from geomfeat.geometry.capacity_curve import CapacityCurve, capacity_curve
 from geomfeat.geometry.capacity_layers import capacity_by_layer
 from geomfeat.geometry.capacity_paired import CapacityDifference, capacity_difference, common_draws
 from geomfeat.geometry.capacity_types import Capacity
+from geomfeat.geometry.centers import center_correlation
 from geomfeat.geometry.cone import ConeProjections, project_on_cones
 from geomfeat.geometry.crofton import predicted_capacity, predicted_separability
 from geomfeat.geometry.decomposition import Decomposition, decompose, what_changed
@@ -15,6 +17,7 @@ from geomfeat.geometry.neural_collapse import nc1
 from geomfeat.geometry.pairs import PerPair
 from geomfeat.geometry.per_manifold import PerManifold
 from geomfeat.geometry.probe import ProbeAccuracy, linear_probe
+from geomfeat.geometry.replica import ReplicaCapacity, replica_capacity
 from geomfeat.geometry.separability import Separability, margins, separability
 from geomfeat.geometry.shuffled import shuffled_control
 from geomfeat.geometry.simulated import SimulatedCapacity, simulated_capacity
@@ -44,13 +47,16 @@ __all__ = [
     "PerPair",
     "PowerLaw",
     "ProbeAccuracy",
+    "ReplicaCapacity",
     "Separability",
     "SimulatedCapacity",
     "as_manifolds",
+    "ball_capacity",
     "capacity",
     "capacity_by_layer",
     "capacity_curve",
     "capacity_difference",
+    "center_correlation",
     "common_draws",
     "covariance_spectrum",
     "decompose",
@@ -69,6 +75,7 @@ __all__ = [
     "project_on_cones",
     "rankme",
     "reduced",
+    "replica_capacity",
     "separability",
     "shuffled_control",
     "simulated_capacity",

@@ -5,7 +5,6 @@ The face that holds p has dimension k, and by the conic Crofton formula (Amelunx
 which crosses 1/2 near the median of k. That holds where every dichotomy is separable; `crofton` has the whole curve.
 """
 
-import torch
 from jaxtyping import Int
 from torch import Tensor
 
