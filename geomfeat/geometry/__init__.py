@@ -1,7 +1,7 @@
 """Geometry of point clouds: cones and capacity, spectra, intrinsic dimension, collapse, probes. Pure functions."""
 
 from geomfeat.geometry.ball import ball_capacity
-from geomfeat.geometry.capacity import Capacity, capacity
+from geomfeat.geometry.capacity import capacity
 from geomfeat.geometry.capacity_curve import CapacityCurve, capacity_curve
 from geomfeat.geometry.capacity_layers import capacity_by_layer
 from geomfeat.geometry.capacity_paired import CapacityDifference, capacity_difference, common_draws
