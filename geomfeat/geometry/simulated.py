@@ -20,6 +20,7 @@ def simulated_capacity(
     The median of whole numbers spread over +-1/2 each, exact for the binomial k of P independent points, P / 2: with
     F the share below the middle number m and h the share at it, m - 1/2 + (1/2 - F) / h, which is smooth in F and h.
 
+    >>> import torch
     >>> simulated_capacity(torch.tensor([4, 5, 5, 6]), 10)[0]
     2.0
     """
