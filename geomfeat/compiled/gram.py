@@ -17,6 +17,7 @@ DEPENDENT = 1e-10
 @njit(**COMPILED)
 def project_by_gram(gram, products, signs, starts, per_manifold, limit, capacity, index, weight, first, last):
     """Active set of the draws first..last, in place; what cannot be finished is left for the certificate to refuse.
+    A point that the Gram matrix cannot tell from the held ones waits until something else has moved.
 
     gram (k, k); products (draws, k) = U t; signs (draws, P); points sorted by manifold, those of p in
     starts[p]..starts[p + 1]; limit (draws,): largest violation of a finished draw; capacity: most held points.
@@ -36,7 +37,6 @@ def project_by_gram(gram, products, signs, starts, per_manifold, limit, capacity
         held, weights = index[d], weight[d]
         s, norm2 = 0, 0.0
         banned[:] = False
-        any_banned = False
         for _ in range(50 * capacity + 100):
             price[:] = products[d]
             for i in range(s):
@@ -48,7 +48,6 @@ def project_by_gram(gram, products, signs, starts, per_manifold, limit, capacity
             n = most_violated(price, sign, starts, per_manifold, limit[d], banned, entering)
             if n == 0:
                 break
-            before = s
             for e in range(n):
                 if s == capacity:
                     break
@@ -60,23 +59,17 @@ def project_by_gram(gram, products, signs, starts, per_manifold, limit, capacity
                     s += 1
                 else:
                     banned[j] = True
-                    any_banned = True
-            grown = s
-            if grown > before:
-                s = settle(factor, w, no_basis, s, weights, held, z)
+            s = settle(factor, w, no_basis, s, weights, held, z)
             reached = 0.0
             for i in range(s):
                 reached += w[i] * w[i]
             if reached > norm2 * (1 + 1e-14):
                 norm2 = reached
-                if any_banned:
-                    banned[:] = False
-                    any_banned = False
+                banned[:] = False
             else:
                 # No progress: rounding decides what enters. These points wait until something else has moved.
                 for e in range(n):
                     banned[entering[e]] = True
-                any_banned = True
         for i in range(s, capacity):
             held[i], weights[i] = -1, 0.0
 

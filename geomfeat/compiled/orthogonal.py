@@ -19,7 +19,8 @@ DEPENDENT = 1e-12
 def project_by_basis(unit, t, signs, starts, per_manifold, limit, capacity, index, weight, residual, first, last):
     """Active set of the draws first..last, in place, with their residuals (draws, r).
 
-    The arguments are those of `gram.project_by_gram`, with the unit points (k, r) and targets t (draws, r).
+    The arguments are those of `gram.project_by_gram`, with the unit points (k, r) and targets t (draws, r); index and
+    weight hold what to start from.
     """
     k, r = unit.shape
     factor, basis = np.zeros((capacity, capacity)), np.zeros((capacity, r))
@@ -30,8 +31,13 @@ def project_by_basis(unit, t, signs, starts, per_manifold, limit, capacity, inde
         for p in range(starts.shape[0] - 1):
             sign[starts[p] : starts[p + 1]] = signs[d, p]
         held, weights, v = index[d], weight[d], residual[d]
-        v[:] = t[d]
-        s, norm2 = 0, 0.0
+        s = 0
+        for i in range(capacity):
+            if weights[i] > 0.0 and enter(basis, factor, w, s, unit[held[i]], sign[held[i]], t[d]):
+                held[s], weights[s] = held[i], weights[i]
+                s += 1
+        s = settle(factor, w, basis, s, weights, held, z)
+        norm2 = away_from(basis, w, s, t[d], v)
         banned[:] = False
         for _ in range(50 * capacity + 100):
             price[:] = np.dot(unit, v)

@@ -141,14 +141,14 @@ def _solve(problem: ConeProblem, names: list[str]) -> ConeProjections:
     found, handed_on = None, 0
     for name in names:
         if found is None:
-            found = _certified(problem, METHODS[name](problem))
+            found = _certified(problem, METHODS[name](problem, None))
             handed_on = int((~found.certified).sum()) if len(names) > 1 else 0
             continue
         failed = torch.nonzero(~found.certified)[:, 0]
         if not len(failed):
             break
-        again = problem.take(failed)
-        found = _improved(found, failed, _certified(again, METHODS[name](again)))
+        again, reached = problem.take(failed), (found.support[failed], found.multipliers[failed])
+        found = _improved(found, failed, _certified(again, METHODS[name](again, reached)))
     assert found is not None
     return replace(found, n_fallback=handed_on)
 

@@ -20,6 +20,8 @@ from geomfeat.geometry.problem import ConeProblem, in_chunks, joined
 
 # Held points (draws, s), -1 where unused; their multipliers; the residual, where it is better than theirs.
 Answer = tuple[Tensor, Tensor, Tensor | None]
+# Held points and multipliers that another method has reached, for those that can go on from there.
+Start = tuple[Tensor, Tensor] | None
 
 # A Gram matrix of all points pays where there are at most this many per draw, but not beyond what a cache holds.
 POINTS_PER_DRAW, FEW, MANY = 4, 600, 1500
@@ -42,7 +44,7 @@ def _per_manifold(problem: ConeProblem, block: int = BLOCK) -> int:
     return max(1, -(-block // problem.y.shape[1]))
 
 
-def by_gram(problem: ConeProblem) -> Answer:
+def by_gram(problem: ConeProblem, start: Start = None) -> Answer:
     """One Gram matrix of all points, then one compiled run a draw."""
     from geomfeat.compiled.gram import project_by_gram
 
@@ -55,7 +57,7 @@ def by_gram(problem: ConeProblem) -> Answer:
     return torch.from_numpy(index[:, :wide]), torch.from_numpy(weight[:, :wide]), None
 
 
-def by_columns(problem: ConeProblem) -> Answer:
+def by_columns(problem: ConeProblem, start: Start = None) -> Answer:
     """Shared pricing rounds: single precision first, then float64 for whoever still violates anything."""
     from geomfeat.geometry.column_generation import Columns
 
@@ -73,13 +75,16 @@ def by_columns(problem: ConeProblem) -> Answer:
     return joined(parts)
 
 
-def by_basis(problem: ConeProblem) -> Answer:
-    """An orthonormal basis of the held points, one compiled run a draw on the CPU."""
+def by_basis(problem: ConeProblem, start: Start = None) -> Answer:
+    """An orthonormal basis of the held points, one compiled run a draw on the CPU; goes on from another's points."""
     from geomfeat.compiled.orthogonal import project_by_basis
 
     here = problem.to("cpu")
     draws, capacity = len(here.t), here.rank
     index, weight = np.full((draws, capacity), -1), np.zeros((draws, capacity))
+    if start is not None:
+        wide = min(capacity, start[0].shape[1])
+        index[:, :wide], weight[:, :wide] = start[0][:, :wide].cpu().numpy(), start[1][:, :wide].cpu().numpy()
     residual = np.zeros(here.t.shape)
     t, unit = (np.ascontiguousarray(a.numpy()) for a in (here.t, here.unit))
     fixed = here.y.numpy(), here.starts.numpy(), 1, here.limit.numpy(), capacity
@@ -88,12 +93,12 @@ def by_basis(problem: ConeProblem) -> Answer:
     return back[0], back[1], back[2]
 
 
-def batched(problem: ConeProblem, *, patient: bool = False) -> Answer:
+def batched(problem: ConeProblem, start: Start = None, *, patient: bool = False) -> Answer:
     """All draws together in tensor operations, on the device of the points."""
     return joined([(*active_set(part, patient=patient), None) for part in in_chunks(problem, problem.rank**2)])
 
 
-def by_daqp(problem: ConeProblem) -> Answer:
+def by_daqp(problem: ConeProblem, start: Start = None) -> Answer:
     """The package daqp: a dual active set a draw, min |v - t|^2 subject to y x . v <= 0 (Arnström 2022)."""
     if not find_spec("daqp"):
         raise BadInput("method='daqp' needs the package daqp: pip install 'geomfeat[daqp]', or use method='auto'")
@@ -119,11 +124,11 @@ def by_daqp(problem: ConeProblem) -> Answer:
     return back[0], back[1], back[2]
 
 
-METHODS: dict[str, Callable[[ConeProblem], Answer]] = {
+METHODS: dict[str, Callable[[ConeProblem, Start], Answer]] = {
     "gram": by_gram,
     "columns": by_columns,
     "orthogonal": by_basis,
     "batched": batched,
-    "patient": lambda problem: batched(problem, patient=True),
+    "patient": lambda problem, start=None: batched(problem, start, patient=True),
     "daqp": by_daqp,
 }

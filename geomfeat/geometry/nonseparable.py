@@ -12,6 +12,8 @@ from geomfeat.geometry.separability import CLEAR, distinct_dichotomies, separabi
 
 # Separability is judged for at most this many different dichotomies (each costs about as much as a few draws).
 MOST_JUDGED = 50
+# Unit points farther than this from the span of those before them are independent of them.
+INDEPENDENT = 1e-8
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ def nonseparable(
     """
     rows, counts = distinct_dichotomies(y, MOST_JUDGED)
     drawn = len(rows) if len(rows) < MOST_JUDGED else len(distinct_dichotomies(y, len(y))[0])
-    if x.shape[1] == len(x):  # linearly independent points: every labelling is separable
+    if _independent(x):
         return Nonseparable(0.0, 0.0, drawn, drawn)
     separable = _proved(x, owner, y, found, rows)
     decided = separable.clone()
@@ -55,6 +57,16 @@ def nonseparable(
     share = float(weight[decided & ~separable].sum() / weight[decided].sum())
     error = 0.0 if complete else math.sqrt(share * (1 - share) / float(weight[decided].sum()))
     return Nonseparable(share, error, judged, drawn)
+
+
+def _independent(x: Tensor) -> bool:
+    """Are the points linearly independent, so that every labelling is separable? A product of QR's diagonal, not 0."""
+    if len(x) > x.shape[1]:
+        return False
+    lengths = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+    if not bool((lengths > 0).all()):
+        return False
+    return bool((torch.linalg.qr((x / lengths).T, mode="r")[1].diagonal().abs() > INDEPENDENT).all())
 
 
 def _proved(x: Tensor, owner: Tensor, y: Tensor, found: ConeProjections, rows: Tensor) -> Tensor:

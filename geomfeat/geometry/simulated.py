@@ -85,6 +85,7 @@ def simulated_capacity(
         dichotomies: "random", "one-vs-rest", "balanced", or an (m, P) array of +-1 whose rows take turns.
         center: None or "global" (minus the mean of all points; makes no difference with a bias).
 
+<<<<<<< HEAD
     Returns:
         `SimulatedCapacity`. Projections are drawn in the principal axes of the points, so that it does not depend on
         rotation, scale or order; equal seeds give common random numbers to layers and models.
@@ -94,6 +95,11 @@ def simulated_capacity(
     >>> found = simulated_capacity(torch.eye(12), torch.arange(12))       # independent points: 2
     >>> abs(found.capacity - 2) < 4 * found.capacity_se
     True
+=======
+    >>> import torch
+    >>> simulated_capacity(torch.tensor([4, 5, 5, 6]), 10)[0]
+    2.0
+>>>>>>> glue
     """
     manifolds = as_manifolds(points, labels, center=center)
     y, kind = _dichotomies(dichotomies, n_trials, manifolds.n_manifolds, seed)

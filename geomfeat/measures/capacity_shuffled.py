@@ -17,6 +17,9 @@ QUANTITIES = {
     "center_axis_alignment": Quantity((0, 1), "|cos|", "what shuffled labels give: a floor for this layer"),
 }
 
+FILLED = "shuffled classes fill the layer: t lies inside its cone in every draw; use more units or fewer samples"
+UNDEFINED = "too few shuffled classes with moving anchors in the same draws: raise n_draws, or give more units"
+
 
 @measure(
     source="Chou, Le, Wang and Chung 2025 (arXiv 2503.18114), with labels permuted over the points",
@@ -50,7 +53,6 @@ def capacity_shuffled(
 def _estimate(found: geometry.Capacity, name: str) -> Estimate:
     value, stderr = getattr(found, name), getattr(found, f"{name}_se")
     if not isfinite(value):
-        why = "; ".join(found.notes) or "no anchor moves, or too few classes are active together"
-        return Estimate.failed(f"shuffled labels leave this undefined ({why}): give more samples per class")
+        return Estimate.failed(FILLED if found.frac_inside == 1 else "; ".join([UNDEFINED, *found.notes]))
     note = "; ".join(found.notes)
     return Estimate(value, stderr if isfinite(stderr) else None, ok=found.n_uncertified == 0, note=note)

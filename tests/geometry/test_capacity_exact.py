@@ -93,7 +93,7 @@ def test_a_fine_polygon_is_the_disc():
     assert (norms >= circular(along, across, 0.5 * math.cos(math.pi / 90)).sum(1) - 1e-9).all()
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=8)
 @given(
     n_manifolds=st.integers(1, 5), points=st.integers(1, 6), n=st.integers(1, 12), seed=st.integers(0, 10**6),
     kind=st.sampled_from(["plain", "zeros", "collinear", "single", "repeated"]), single=st.booleans(),
@@ -105,7 +105,8 @@ def test_all_shapes_scales_and_precisions_work(
     if kind == "zeros":
         x[:, 1:] *= torch.arange(1, points)[None, :, None] % 2
     elif kind == "collinear":
-        x = x[:, :1] * normal(n_manifolds, points, 1, seed=seed + 1)
+        # Powers of two keep the points on one line in single precision too.
+        x = x[:, :1] * torch.tensor([1.0, 2.0, -0.5, 4.0, -8.0, 0.25])[:points, None]
     elif kind == "repeated":
         x = torch.cat([x, x], 1)
     elif kind == "single":

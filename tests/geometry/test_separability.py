@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
+from torch import Tensor
 
 from geomfeat.geometry import hull
 from geomfeat.geometry.separability import distinct_dichotomies, lifted, margins, separability
@@ -144,7 +145,10 @@ def test_what_the_cones_do_not_certify_is_decided_row_by_row_or_marked(monkeypat
     x, owner, y = normal(12, 6), torch.arange(12), signs(30, 12)
     honest = separability(x, owner, y).separable
     home = __import__("sys").modules["geomfeat.geometry.separability"]
-    nothing = lambda points, owner, y: (torch.zeros(len(y), dtype=x.dtype), torch.zeros(len(y), dtype=torch.bool))  # noqa: E731
+
+    def nothing(points: Tensor, owner: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.zeros(len(y), dtype=x.dtype), torch.zeros(len(y), dtype=torch.bool)
+
     monkeypatch.setattr(home, "margins", nothing)
     found = separability(x, owner, y)
     assert bool(found.decided.all())

@@ -35,3 +35,10 @@ def test_single_points_leave_the_radius_undefined_with_a_reason():
     found = get("capacity_shuffled").run(labelled(normal(6, 1, 20)))["radius"]
     assert not found.ok
     assert "6 of 6 classes have a single point" in found.note
+
+
+def test_shuffled_classes_that_fill_the_layer_fail_with_the_reason():
+    found = get("capacity_shuffled").run(labelled(normal(3, 30, 4)))
+    assert found["capacity"].ok
+    assert not found["axis_alignment"].ok
+    assert "fewer samples" in found["axis_alignment"].note
