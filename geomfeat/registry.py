@@ -51,6 +51,7 @@ class Measure:
         quantities: name -> Quantity. A measure with one quantity returns an Estimate (its name is the measure's own),
             one with several a dict of Estimates with exactly these keys. Network diagnostics return
             {layer: {quantity: Estimate}}, with layer "" for the whole network.
+        by_default: whether a study that asks for no measure by name runs it; controls and simulations wait to be asked.
     """
 
     function: Callable[..., Any]
@@ -63,6 +64,7 @@ class Measure:
     stochastic: bool
     min_samples: int
     options: Mapping[str, Any] = field(default_factory=dict)
+    by_default: bool = True
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(*args, **kwargs)
@@ -143,6 +145,7 @@ def measure(
     needs: set[str] | frozenset[str] = frozenset(),
     stochastic: bool = False,
     min_samples: int = 2,
+    by_default: bool = True,
 ) -> Callable[[Callable[..., Any]], Measure]:
     """Register a function as a measure. See `Measure` for the facts; the contract tests check each of them both ways.
 
@@ -169,7 +172,7 @@ def measure(
         made = Measure(
             function, name, _scope(function), source,
             dict(quantities) if quantities else {name: Quantity(bounds, unit, direction)},
-            frozenset(invariant_to), frozenset(needs), stochastic, min_samples, options,
+            frozenset(invariant_to), frozenset(needs), stochastic, min_samples, options, by_default,
         )  # fmt: skip
         made.__dict__["__doc__"] = function.__doc__
         _REGISTERED[name] = made

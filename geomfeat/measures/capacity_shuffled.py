@@ -27,6 +27,7 @@ UNDEFINED = "too few shuffled classes with moving anchors in the same draws: rai
     invariant_to={"scale"},
     needs={"labels"},
     stochastic=True,
+    by_default=False,
 )
 def capacity_shuffled(
     rep: Representation,

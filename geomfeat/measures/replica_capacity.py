@@ -22,6 +22,7 @@ QUANTITIES = {
     invariant_to={"rotation", "scale", "shift", "sample order", "unit order", "duplication"},
     needs={"labels"},
     stochastic=True,
+    by_default=False,
 )
 def replica_capacity(
     rep: Representation,

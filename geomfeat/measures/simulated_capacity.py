@@ -20,6 +20,7 @@ QUANTITIES = {
     invariant_to={"rotation", "scale", "sample order", "unit order", "duplication"},
     needs={"labels"},
     stochastic=True,
+    by_default=False,
 )
 def simulated_capacity(
     rep: Representation,

@@ -18,6 +18,8 @@ REMEDY = {
 # A study has layers of one network before and after training; bare kernels are compared with `geomfeat.cka`.
 SCOPES = ("layer", "pair", "network")
 
+WAITS = "runs only when asked for by name: pass measures="
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -44,8 +46,9 @@ def unmet(m: Measure, have: Iterable[str]) -> str:
 
 
 def make_plan(measures: Sequence[str] | str | None, have: Iterable[str]) -> Plan:
-    """The plan for these names (None: all that can run), given what there is of {labels, outputs, init, gradients}.
+    """The plan for these names, given what there is of {labels, outputs, init, gradients}.
 
+    measures=None stands for all that run by default and can.
     Raises BadInput for an unknown name (with near ones), or for a measure of bare kernels.
     """
     have = set(have)
@@ -56,7 +59,7 @@ def make_plan(measures: Sequence[str] | str | None, have: Iterable[str]) -> Plan
     odd = [m.name for m in chosen if m.scope not in SCOPES]
     if odd:
         raise BadInput(f"measures={odd} compare two kernels, not layers of a network: call them on Kernels instead")
-    missing = {m.name: unmet(m, have) for m in chosen}
+    missing = {m.name: unmet(m, have) or (WAITS if asked is None and not m.by_default else "") for m in chosen}
     able = [m for m in chosen if not missing[m.name]]
     refused = [(m, missing[m.name]) for m in chosen if missing[m.name]]
     pairs = [m for m in able if m.scope == "pair"]

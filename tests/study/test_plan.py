@@ -14,9 +14,14 @@ EVERYTHING = {"labels", "outputs", "init", "gradients"}
 def test_by_default_all_measures_run_each_in_one_place() -> None:
     plan = make_plan(None, EVERYTHING)
     placed = [m.name for group in (plan.layer, plan.pairs, plan.changes, plan.network) for m in group]
-    assert sorted(placed) == sorted(m.name for m in available() if m.scope in SCOPES)
-    assert not plan.left_out
+    assert sorted(placed) == sorted(m.name for m in available() if m.scope in SCOPES and m.by_default)
+    assert set(plan.left_out) == {m.name for m in available() if not m.by_default}
     assert not plan.refused
+
+
+def test_a_control_runs_when_it_is_asked_for() -> None:
+    assert "runs only when asked for" in make_plan(None, EVERYTHING).left_out["capacity_shuffled"]
+    assert make_plan(["capacity_shuffled"], EVERYTHING).names == ["capacity_shuffled"]
 
 
 def test_a_measure_of_change_is_not_paired_with_other_layers() -> None:

@@ -52,14 +52,14 @@ def whole() -> Study:
 
 def test_every_measure_is_in_the_table_and_none_failed(whole: Study) -> None:
     made = whole.table
-    assert set(made["measure"]) == {m.name for m in available() if m.scope in SCOPES} | {"location"}
+    assert set(made["measure"]) == {m.name for m in available() if m.scope in SCOPES and m.by_default} | {"location"}
     assert made["ok"].all(), made.loc[~made["ok"], ["at", "layer", "measure", "note"]].to_string()
     assert list(made.columns) == ["run", "seed", "at", "width", "lr", *RESULT]
     assert set(made["run"]) == {"net"}
     assert set(made["at"]) == {"init", "trained", "init->trained"}
     assert not made.duplicated(["at", "layer", "layer_b", "measure", "quantity"]).any()
     assert all(isinstance(json.loads(text), dict) for text in made["options"])
-    assert not whole.settings["left_out"]
+    assert set(whole.settings["left_out"]) == {m.name for m in available() if not m.by_default}
 
 
 def test_values_are_those_of_the_measures_themselves(whole: Study) -> None:
@@ -69,7 +69,7 @@ def test_values_are_those_of_the_measures_themselves(whole: Study) -> None:
     reps = {at: extract(model_at(i), x, ["1", "3"], y, with_outputs=True, progress=False)
             for i, at in ((0, "init"), (2, "trained"))}  # fmt: skip
     found = values(whole)
-    for m in available("layer"):
+    for m in (m for m in available("layer") if m.by_default):
         seed = {"seed": 0} if m.stochastic else {}
         for at in reps:
             expected = m.run(reps[at]["3"], **seed)
