@@ -144,8 +144,8 @@ def test_what_the_cones_do_not_certify_is_decided_row_by_row_or_marked(monkeypat
     x, owner, y = normal(12, 6), torch.arange(12), signs(30, 12)
     honest = separability(x, owner, y).separable
     home = __import__("sys").modules["geomfeat.geometry.separability"]
-    nothing = lambda points, owner, y: (torch.zeros(len(y), dtype=x.dtype), torch.zeros(len(y), dtype=torch.bool))  # noqa: E731
-    monkeypatch.setattr(home, "margins", nothing)
+    nothing = torch.zeros(30, dtype=x.dtype)
+    monkeypatch.setattr(home, "margins", lambda x, owner, y: (nothing[: len(y)], nothing[: len(y)].bool()))
     found = separability(x, owner, y)
     assert bool(found.decided.all())
     assert torch.equal(found.separable, honest)
