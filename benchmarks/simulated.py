@@ -142,8 +142,8 @@ def judge(cell: Cell, trials: int) -> tuple[float, float]:
     z_share = (float(curve[0]) - float(found.shares[here])) / share_se if share_se else 0.0
     print(
         f"| {name} | {len(points)} | {points.shape[1]} | {points.shape[2]} | {kind} | {n_trials} | "
-        f"{found.frac_nonseparable:.2f} | {found.capacity:.4f} ± {found.capacity_se:.4f} | {value:.4f} ± {error:.4f} | "
-        f"{z:+.2f} | {z_share:+.2f} | {100 * spread / value:.1f} | {middle - clock:.1f}, "
+        f"{found.frac_nonseparable:.2f} | {found.capacity:.4f} ± {found.capacity_se:.4f} | {value:.4f} ± {error:.4f}"
+        f" | {z:+.2f} | {z_share:+.2f} | {100 * spread / value:.1f} | {middle - clock:.1f}, "
         f"{time.perf_counter() - middle:.1f} | {found.n_undecided}, {n_trials - len(faces)} |",
         flush=True,
     )

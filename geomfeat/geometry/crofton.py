@@ -117,15 +117,17 @@ def predicted_capacity(
 def capacity_at_half(at: list[float], share: list[float], n_manifolds: int, spread: float) -> tuple[float, float]:
     """P / n where a curve of shares crosses 1/2, and its error, given the standard error `spread` of the share there.
 
-    The error needs no slope and no distribution (Woodruff 1952): the curve is read at one standard error of the share
-    on either side of 1/2, and half of the distance between the two answers is taken.
+    The error needs no slope and no distribution (Woodruff 1952): the curve is read at two standard errors of the share
+    (but .4 at most) on either side of 1/2, and the distance between the answers is scaled to one. At one, the readings
+    often fall in the same step of the curve, whose height is known from few draws only.
     NaN if the curve ends below 1/2; if only the upper reading fails, that side counts as capacity 0.
     """
-    n, fewer, more = (crossing(at, share, level) for level in (0.5, 0.5 - spread, 0.5 + spread))
+    width = min(2 * spread, 0.4)
+    n, fewer, more = (crossing(at, share, level) for level in (0.5, 0.5 - width, 0.5 + width))
     if not math.isfinite(n) or n <= 0:
         return math.nan, math.nan
     high = n_manifolds / fewer if fewer > 0 else math.inf
-    return n_manifolds / n, (high - n_manifolds / more) / 2
+    return n_manifolds / n, (high - n_manifolds / more) / 2 * spread / width
 
 
 def crossing(at: list[float], share: list[float], level: float) -> float:

@@ -60,7 +60,7 @@ def test_all_that_can_be_separated_is_so_in_the_points_span():
 def test_the_crossing_is_interpolated_as_the_simulation_does_it(n_manifolds: int, radius: float):
     """Shares of segments are known; k occurs here as often as its intrinsic volume says."""
     volumes = reference.segment_volumes(n_manifolds, radius)
-    faces = torch.arange(len(volumes)).repeat_interleave(torch.as_tensor((1e6 * volumes).round()).long())
+    faces = torch.arange(len(volumes)).repeat_interleave(torch.as_tensor((2e5 * volumes).round()).long())
     expected = n_manifolds / reference.half_crossing(reference.segment_shares(n_manifolds, radius))
     assert predicted_capacity(faces, n_manifolds, rank=2 * n_manifolds)[0] == pytest.approx(expected, rel=1e-3)
 
@@ -75,9 +75,9 @@ def test_the_error_is_the_spread_over_samples():
 
 def test_prediction_and_simulation_agree_where_no_answer_is_known():
     x = spheres(6, 8, 30, 0.8, 4)
-    found = capacity(x, n_draws=500, seed=1)
+    found = capacity(x, n_draws=300, seed=1)
     expected, error = predicted_capacity(found.faces, 6)
-    simulated = simulated_capacity(x, n_trials=400, seed=2)
+    simulated = simulated_capacity(x, n_trials=300, seed=2)
     assert abs(simulated.capacity - expected) < 4 * math.hypot(error, simulated.capacity_se)
     assert simulated.capacity_se < 0.05 * simulated.capacity
 
@@ -87,7 +87,7 @@ def test_crossing_and_its_error_at_the_ends_of_the_curve():
     assert crossing([0.0, 1.0, 2.0], [0.0, 0.5, 0.5], 0.5) == 1.0
     value, error = capacity_at_half([0.0, 1.0, 2.0], [0.0, 0.2, 0.51], 2, 0.05)  # the upper reading, .55, is never met
     assert 1.0 < value < 1.1
-    assert 0.5 < error < 1.0
+    assert error == pytest.approx(2 / (1 + 0.2 / 0.31) / 4)
     assert all(map(math.isnan, capacity_at_half([-1.0, 0.0, 1.0], [0.0, 0.6, 1.0], 2, 0.05)))
 
 
