@@ -78,28 +78,22 @@ def simulated_capacity(
 ) -> SimulatedCapacity:
     """Capacity P / n* of labelled points by simulation: half of the dichotomies are separable in n* random dimensions.
 
-        Args:
-            points, labels: as for `capacity`.
-            bias: whether the hyperplanes may miss the origin.
-            n_trials: pairs of a random projection and a dichotomy.
-            dichotomies: "random", "one-vs-rest", "balanced", or an (m, P) array of +-1 whose rows take turns.
-            center: None or "global" (minus the mean of all points; makes no difference with a bias).
+    Args:
+        points, labels: as for `capacity`.
+        bias: whether the hyperplanes may miss the origin.
+        n_trials: pairs of a random projection and a dichotomy.
+        dichotomies: "random", "one-vs-rest", "balanced", or an (m, P) array of +-1 whose rows take turns.
+        center: None or "global" (minus the mean of all points; makes no difference with a bias).
 
-    <<<<<<< HEAD
-        Returns:
-            `SimulatedCapacity`. Projections are drawn in the principal axes of the points, so that it does not depend on
-            rotation, scale or order; equal seeds give common random numbers to layers and models.
+    Returns:
+        `SimulatedCapacity`. Projections are drawn in the principal axes of the points, so that it does not depend on
+        rotation, scale or order; equal seeds give common random numbers to layers and models.
 
-        Raises BadInput for points, labels or options that do not fit, or if every point is at the origin.
+    Raises BadInput for points, labels or options that do not fit, or if every point is at the origin.
 
-        >>> found = simulated_capacity(torch.eye(12), torch.arange(12))       # independent points: 2
-        >>> abs(found.capacity - 2) < 4 * found.capacity_se
-        True
-    =======
-        >>> import torch
-        >>> simulated_capacity(torch.tensor([4, 5, 5, 6]), 10)[0]
-        2.0
-    >>>>>>> glue
+    >>> found = simulated_capacity(torch.eye(12), torch.arange(12))       # independent points: 2
+    >>> abs(found.capacity - 2) < 4 * found.capacity_se
+    True
     """
     manifolds = as_manifolds(points, labels, center=center)
     y, kind = _dichotomies(dichotomies, n_trials, manifolds.n_manifolds, seed)
