@@ -17,7 +17,15 @@ if TYPE_CHECKING:
     from geomfeat.diagnostics.locate import locate
     from geomfeat.diagnostics.location import Location
     from geomfeat.errors import BadInput, GeomfeatError
-    from geomfeat.geometry import Capacity, capacity
+    from geomfeat.geometry import (
+        Capacity,
+        capacity,
+        capacity_by_layer,
+        capacity_curve,
+        capacity_difference,
+        replica_capacity,
+        simulated_capacity,
+    )
     from geomfeat.kernels import cka, ntk
     from geomfeat.models.checkpoints import load_weights, save_weights
     from geomfeat.regimes.knob import train_at_gamma
@@ -30,7 +38,9 @@ _HOME = {
     "select_layers": "activations", "Results": "api", "analyze": "api", "compare_page": "api",
     "load_data": "data.loading", "Ladder": "diagnostics.ladder", "train_ladder": "diagnostics.ladder",
     "locate": "diagnostics.locate", "Location": "diagnostics.location", "BadInput": "errors",
-    "GeomfeatError": "errors", "Capacity": "geometry", "capacity": "geometry", "cka": "kernels", "ntk": "kernels",
+    "GeomfeatError": "errors", "Capacity": "geometry", "capacity": "geometry",
+    "capacity_by_layer": "geometry", "capacity_curve": "geometry", "capacity_difference": "geometry",
+    "replica_capacity": "geometry", "simulated_capacity": "geometry", "cka": "kernels", "ntk": "kernels",
     "load_weights": "models.checkpoints", "save_weights": "models.checkpoints", "train_at_gamma": "regimes.knob",
     "available": "registry", "get": "registry", "measure": "registry", "Study": "study", "Estimate": "types",
     "Kernel": "types", "Representation": "types", "Snapshot": "types",
@@ -52,6 +62,9 @@ __all__ = [
     "analyze",
     "available",
     "capacity",
+    "capacity_by_layer",
+    "capacity_curve",
+    "capacity_difference",
     "cka",
     "compare_page",
     "extract",
@@ -63,9 +76,11 @@ __all__ = [
     "measure",
     "ntk",
     "recording",
+    "replica_capacity",
     "save_npz",
     "save_weights",
     "select_layers",
+    "simulated_capacity",
     "train_at_gamma",
     "train_ladder",
 ]

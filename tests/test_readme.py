@@ -22,12 +22,19 @@ def test_the_example_runs_and_writes_its_page(tmp_path: Path) -> None:
     assert (tmp_path / "report.html").stat().st_size > 1e6
 
 
+def test_the_example_of_capacity_runs(tmp_path: Path) -> None:
+    found = subprocess.run([sys.executable, "-c", BLOCKS[1]], cwd=tmp_path, capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.startswith("Capacity of 10 classes, 200 draws, random labels\n  capacity ")
+    assert "Capacity of b minus a, 200 common draws, correlation 0." in found.stdout
+
+
 def test_a_measure_is_added_by_one_file(monkeypatch: pytest.MonkeyPatch) -> None:
     from geomfeat import registry
 
     monkeypatch.setattr(registry, "_REGISTERED", dict(registry._REGISTERED))
     space: dict[str, object] = {"__name__": "geomfeat.measures.mean_norm"}
-    exec(compile(BLOCKS[1], "mean_norm.py", "exec"), space)
+    exec(compile(BLOCKS[-1], "mean_norm.py", "exec"), space)
     added = registry.get("mean_norm")
     assert added.scope == "layer"
     from geomfeat.types import Representation

@@ -136,8 +136,8 @@ def _summary(manifolds: Manifolds, n_features: int, found: ConeProjections, draw
         frac_nonseparable=judged.share, frac_nonseparable_se=judged.stderr,
         simulated_capacity=simulated, simulated_capacity_se=simulated_se,
         max_violation=float(found.violation.max()), n_uncertified=int((~sure).sum()), n_draws=len(sure),
-        n_features=n_features, norms2=found.norms2, faces=found.faces, certified=sure, strata=draws.strata,
-        dichotomies="given", center=None, seed=0, classes=manifolds.classes,
+        n_features=n_features, norms2=found.norms2, faces=found.faces, certified=sure, inside=found.inside,
+        strata=draws.strata, dichotomies="given", center=None, seed=0, classes=manifolds.classes,
         per_manifold=manifold_geometry(anchors, strata, manifolds.classes), per_pair=per_pair,
         notes=_notes(manifolds, found, judged),
     )  # fmt: skip

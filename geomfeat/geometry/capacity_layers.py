@@ -62,7 +62,7 @@ def capacity_by_layer(
     def measured(name: str) -> Capacity:
         rep = load(name)
         draws = common_draws(rep, labels, n_draws=n_draws, dichotomies=dichotomies, seed=seed)
-        return replace(capacity(rep, labels, draws=draws, seed=seed, **options), dichotomies=kind)
+        return replace(capacity(rep, labels, draws=draws, seed=seed, **options), dichotomies=kind, through_samples=True)
 
     found, reasons = {}, {}
     for name in _matching(names, layers):
@@ -112,11 +112,11 @@ def _matching(names: list[str], patterns: str | Sequence[str]) -> list[str]:
 def _failed(note: str, dichotomies: str, center: str | None, seed: int) -> Capacity:
     """A Capacity without numbers, that says why."""
     nothing: dict[Any, Any] = {float: math.nan, int: 0}
-    empty = {f.name: nothing[f.type] for f in fields(Capacity) if f.type in nothing} | {"seed": seed}
+    empty: dict[str, Any] = {f.name: nothing[f.type] for f in fields(Capacity) if f.type in nothing} | {"seed": seed}
     none = torch.zeros(0, dtype=torch.float64)
     values = [none] * (len(fields(PerManifold)) - 1), [none.reshape(0, 0)] * (len(fields(PerPair)) - 1)
     return Capacity(
-        **empty, norms2=none, faces=none.long(), certified=none.bool(), strata=None, dichotomies=dichotomies,
-        center=center, classes=(), per_manifold=PerManifold((), *values[0]), per_pair=PerPair((), *values[1]),
+        **empty, norms2=none, faces=none.long(), certified=none.bool(), inside=none.bool(), strata=None,
+        dichotomies=dichotomies, center=center, classes=(), per_manifold=PerManifold((), *values[0]), per_pair=PerPair((), *values[1]),
         notes=(note,),
     )  # fmt: skip

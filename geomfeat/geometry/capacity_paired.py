@@ -31,7 +31,7 @@ from geomfeat.numerics import WORKING, stream
 SHARED_CUT = 1e-4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CapacityDifference:
     """Capacity of b minus that of a, from the same draws.
 
@@ -58,6 +58,17 @@ class CapacityDifference:
     gain: float
     n_draws: int
     notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        rows = [
+            f"  {name:20}{getattr(self, name):10.3g} +- {getattr(self, name + '_se'):.2g} "
+            f"({getattr(self, name + '_se_unpaired'):.2g} unpaired)"
+            for name in ("difference", "log_difference", "inverse_difference")
+        ]
+        head = f"Capacity of b minus a, {self.n_draws} common draws, correlation {self.correlation:.2f}"
+        return "\n".join([head, *rows, *(f"  note: {note}" for note in self.notes)])
+
+    __repr__ = __str__
 
 
 def common_draws(
@@ -162,7 +173,10 @@ def _comparable(a: Capacity, b: Capacity) -> tuple[str, ...]:
     notes = []
     if a.center != b.center:
         notes.append(f"a has center={a.center!r}, b center={b.center!r}: the difference includes that of centring")
-    if a.n_features != b.n_features and a.dichotomies != "given":
+    shared = a.through_samples and b.through_samples
+    if a.through_samples != b.through_samples:
+        notes.append("one of a, b has the draws of capacity_by_layer, the other capacity's own: t is not common")
+    elif a.n_features != b.n_features and a.dichotomies != "given" and not shared:
         notes.append(
             f"widths {a.n_features} and {b.n_features}: the draws of capacity() itself have the labels y in common, "
             "not t; draws=common_draws(...) shares both"

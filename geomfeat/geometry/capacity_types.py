@@ -31,9 +31,11 @@ class Capacity:
         frac_nonseparable: share of the judged dichotomies that no hyperplane through the origin separates strictly.
         simulated_capacity: P / median(k), a prediction (no simulation) of what random projections would show.
         max_violation: worst KKT violation of all draws. n_uncertified: draws above the tolerance, left out everywhere.
-        n_draws: all draws. norms2: |p|^2 per draw; faces: k per draw; certified: which of them count.
+        n_draws: all draws. norms2: |p|^2 per draw; faces: k per draw; certified: which of them count;
+            inside: which lie inside their cone.
         strata: which dichotomy of a fixed set each draw has; errors are then those within a dichotomy.
         n_features: N. dichotomies: which kind of labels. seed: of the draws, where they are not given.
+        through_samples: whether t is made from the samples (`common_draws`), the same way in every layer.
         classes: names of the manifolds, in the order of per_manifold and per_pair.
         notes: what limits these numbers, in sentences.
     """
@@ -70,6 +72,7 @@ class Capacity:
     norms2: Float[Tensor, "draws"]
     faces: Int[Tensor, "draws"]
     certified: Bool[Tensor, "draws"]
+    inside: Bool[Tensor, "draws"]
     strata: Int[Tensor, "draws"] | None
     dichotomies: str
     center: str | None
@@ -78,6 +81,7 @@ class Capacity:
     per_manifold: PerManifold
     per_pair: PerPair
     notes: tuple[str, ...] = ()
+    through_samples: bool = False
 
     def __str__(self) -> str:
         lines = [

@@ -115,7 +115,10 @@ def _by_label(points: Any, labels: Any) -> tuple[Tensor, Tensor, tuple[Any, ...]
     x = as_tensor(points, "points")
     names = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
     if x.ndim != 2 or 0 in x.shape:
-        raise BadInput(f"with labels, points must be (samples, features), got shape {tuple(x.shape)}")
+        raise BadInput(
+            f"with labels, points must be (samples, features), got shape {tuple(x.shape)}: images and maps need "
+            "x.flatten(1)"
+        )
     if names.shape != (x.shape[0],):
         raise BadInput(f"labels have shape {names.shape}, but there are {x.shape[0]} points: give one class per point")
     missing = sum(name is None or _is_nan(name) for name in names.tolist()) if names.dtype.kind in "fcO" else 0

@@ -18,8 +18,8 @@ class PerManifold:
     """(P,) values, NaN where the draws do not define them; `x_se` is the standard error of x over the draws.
 
     Attributes:
-        cost: mean of y_i sum_j l_ij x_ij . p, the manifold's part of E|p|^2; the costs add up to P / capacity. Draws
-            inside their cone count here with one choice of many multipliers.
+        cost: mean of y_i sum_j l_ij x_ij . p, the manifold's part of |p|^2, over draws outside their cones (inside, the
+            multipliers are one choice of many): where none is inside, the costs add up to P / capacity.
         active: share of draws (outside their cones) in which the manifold carries p.
         anchor_norm: mean |s_i|, in units of the points. center_norm: |s0_i|.
         axis_ratio: sqrt(E|s1_i|^2) / |s0_i|, how far its anchors spread about their centre: a radius of its own.
@@ -64,13 +64,15 @@ def manifold_geometry(anchors: Anchors, strata: Int[Tensor, "draws"] | None, cla
     on_ratio = torch.where(ratio > 0, on_ratio, 0.0)
     seen = active.any(0)
 
+    counted = used.sum(0).clamp_min(1)
+
     def given_seen(value: Tensor, influence: Tensor, defined: Tensor = seen) -> tuple[Tensor, Tensor]:
         return torch.where(defined, value, torch.nan), torch.where(defined, stderr(influence, strata), torch.nan)
 
     return PerManifold(
         classes,
-        anchors.parts.mean(0), stderr(anchors.parts, strata),
-        *given_seen(share.sum(0) / used.sum(0).clamp_min(1), on_mean(share, used), used.any(0)),
+        *given_seen((anchors.parts * used).sum(0) / counted, on_mean(anchors.parts, used), used.any(0)),
+        *given_seen(share.sum(0) / counted, on_mean(share, used), used.any(0)),
         *given_seen((norm * active).sum(0) / active.sum(0).clamp_min(1), on_mean(norm, active)),
         *given_seen(size, on_size),
         *given_seen(ratio, on_ratio),

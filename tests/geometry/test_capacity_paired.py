@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from geomfeat.activations import extract
 from geomfeat.data.loading import load_data
 from geomfeat.errors import BadInput
-from geomfeat.geometry import capacity, capacity_difference, common_draws
+from geomfeat.geometry import capacity, capacity_by_layer, capacity_difference, common_draws
 from geomfeat.models.mlp import mlp
 from geomfeat.numerics import WORKING
 from geomfeat.regimes.knob import train_at_gamma
@@ -152,6 +152,16 @@ def test_sharing_samples_gains_more_than_sharing_labels(
     assert shared.log_difference_se_unpaired > least * shared.log_difference_se
     assert shared.log_difference_se < 0.75 * labels_alone.log_difference_se
     assert shared.gain == pytest.approx((shared.log_difference_se_unpaired / shared.log_difference_se) ** 2)
+
+
+def test_layers_of_any_width_share_their_draws_and_say_so(layers: dict[str, Representation]) -> None:
+    found = capacity_by_layer(layers, n_draws=40)
+    first, *_, last = found.values()
+    shared = capacity_difference(first, last)
+    assert shared.notes == ()
+    assert str(shared).startswith("Capacity of b minus a, 40 common draws")
+    own = capacity(layers[list(layers)[-1]], n_draws=40)
+    assert any("t is not common" in note for note in capacity_difference(first, own).notes)
 
 
 def test_what_cannot_be_compared_is_told() -> None:

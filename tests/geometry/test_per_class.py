@@ -104,11 +104,17 @@ def test_stated_errors_are_the_spread_over_seeds(dichotomies: str):
 
 
 def test_costs_add_up_to_the_classes_over_the_capacity():
-    x = spheres(6, 20, 8, 1.0, 6)
+    x = spheres(6, 20, 30, 1.0, 6)
     x[2] *= 1e6
     found = capacity(x, n_draws=60)
-    assert 0 < found.frac_inside < 1
+    assert found.frac_inside == 0
     assert float(found.per_manifold.cost.sum()) == pytest.approx(6 / found.capacity, rel=1e-9)
+
+
+def test_draws_inside_their_cone_have_no_cost_of_any_class():
+    found = capacity(spheres(6, 20, 8, 1.0, 6), n_draws=60)
+    assert 0 < found.frac_inside < 1
+    assert float(found.per_manifold.cost.sum()) == pytest.approx(float(found.norms2[~found.inside].mean()), rel=1e-9)
 
 
 def test_the_larger_class_costs_more_and_close_classes_are_seen():

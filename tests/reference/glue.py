@@ -45,7 +45,7 @@ def per_manifold(
         cost[draw] = parts @ parts.sum(0)
     seen = {i: [a[i] for a in anchors if i in a] for i in range(len(x))}
     return {
-        "cost": cost.mean(0),
+        "cost": cost[np.asarray(use)].mean(0),
         "active": np.array([len(seen[i]) / use.sum() for i in seen]),
         "anchor_norm": np.array([np.mean([np.linalg.norm(s) for s in seen[i]]) for i in seen]),
         "center_norm": np.array([np.linalg.norm(centres[i]) for i in seen]),
