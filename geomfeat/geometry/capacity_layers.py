@@ -117,6 +117,6 @@ def _failed(note: str, dichotomies: str, center: str | None, seed: int) -> Capac
     values = [none] * (len(fields(PerManifold)) - 1), [none.reshape(0, 0)] * (len(fields(PerPair)) - 1)
     return Capacity(
         **empty, norms2=none, faces=none.long(), certified=none.bool(), inside=none.bool(), strata=None,
-        dichotomies=dichotomies, center=center, classes=(), per_manifold=PerManifold((), *values[0]), per_pair=PerPair((), *values[1]),
-        notes=(note,),
+        dichotomies=dichotomies, center=center, classes=(), per_manifold=PerManifold((), *values[0]),
+        per_pair=PerPair((), *values[1]), notes=(note,),
     )  # fmt: skip
