@@ -79,6 +79,8 @@ _ROWS = (
     ("capacity", "simulated_capacity", "Predicted simulated capacity", "classes per feature", "classes"),
     ("capacity", "frac_inside", "Draws inside the cone", "share of draws", "classes"),
     ("capacity", "frac_nonseparable", "Labelings that cannot be separated", "share of labelings", "classes"),
+    ("simulated_capacity", "capacity", "Simulated capacity", "classes per feature", "classes"),
+    ("simulated_capacity", "frac_nonseparable", "Trials never separable", "share of trials", "classes"),
     ("replica_capacity", "capacity", "Mean-field capacity", "classes per feature", "classes"),
     ("replica_capacity", "radius", "Anchor radius (mean-field)", "radius / centre norm", "classes"),
     ("replica_capacity", "dimension", "Anchor dimension (mean-field)", "dimensions", "classes"),
