@@ -39,7 +39,8 @@ class Columns:
         self.size, self.norm2 = np.zeros(draws, np.int64), np.zeros(draws)
         self.banned = np.zeros((draws, len(self.unit)), np.bool_)
         self.residual = self.t.copy()
-        capacity = min(self.rank, GROWTH) + self.batch
+        # A face usually holds an eighth of the dimensions or less; copying larger arrays costs as much as a round.
+        capacity = min(self.rank, max(GROWTH, self.rank // 8)) + self.batch
         self.factor, self.rows = np.zeros((draws, capacity, capacity)), np.zeros((draws, capacity, r))
         self.w, self.weight = np.zeros((draws, capacity)), np.zeros((draws, capacity))
         self.slot, self.point = np.zeros((draws, capacity), np.int64), np.zeros((draws, capacity), np.int64)
@@ -86,7 +87,7 @@ class Columns:
         old = self.slot.shape[1]
         if needed <= old:
             return
-        capacity = needed + max(GROWTH, needed // 4)
+        capacity = needed + max(GROWTH, needed // 2)
         for name in ("w", "weight", "slot", "point", "rows", "factor"):
             before = getattr(self, name)
             shape = (len(before), capacity, *((capacity,) if name == "factor" else before.shape[2:]))
