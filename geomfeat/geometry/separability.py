@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from geomfeat.geometry.cone import project_on_cones
-from geomfeat.geometry.hull import separates
+from geomfeat.geometry.hull import TOUCH, separates
 from geomfeat.geometry.manifolds import CENTRE_ROUNDING
 from geomfeat.numerics import WORKING, centred, safe_eigh
 
@@ -69,7 +69,7 @@ def separability(
 def margins(
     points: Float[Tensor, "k r"], owner: Int[Tensor, "k"], y: Float[Tensor, "m P"]
 ) -> tuple[Float[Tensor, "m"], Bool[Tensor, "m"]]:
-    """Largest margin of a hyperplane through the origin for unit points, 0 if none separates; and if it is certified.
+    """Largest margin of a hyperplane through the origin for unit points, 0 if none separates; and if that is proved.
 
     A separating w exists exactly if the origin lies outside the convex hull of the points y x / |x| (Gordan 1873), and
     the margin is its distance m from there. One projection gives it: with z_j = (y x_j / |x_j|, 1), the residual of
@@ -84,12 +84,19 @@ def margins(
     # A point has the sign of its manifold, its last coordinate has not: each sign gets a copy, the other is left out.
     lifted = torch.cat([torch.cat([unit, one], 1), torch.cat([-unit, one], 1)])
     both = torch.cat([owner, owner + y.shape[1]])
+    labels = y.to(WORKING)[:, owner]
     chosen = torch.cat([(y > 0), (y < 0)], 1).to(WORKING)
     target = torch.zeros(len(y), lifted.shape[1], dtype=WORKING, device=points.device)
     target[:, -1] = 1.0
     found = project_on_cones(lifted, both, target, chosen)
+    # Nearness to 0 proves nothing: a direction that clears every point does, or a point of the hull at the origin.
+    w = -found.residual[:, :-1]
+    clearance = torch.where(labels == 0, torch.inf, (unit @ w.T).T * labels).amin(1)
+    clears = clearance > TOUCH * torch.linalg.vector_norm(w, dim=1)
+    weights = found.projection[:, -1]
+    meets = (weights > 0) & (torch.linalg.vector_norm(found.projection[:, :-1], dim=1) <= TOUCH * weights)
     rest = found.residual.square().sum(1).clamp(0.0, 1.0 - 1e-15)
-    return torch.where(rest <= CLEAR**2, 0.0, (rest / (1 - rest)).sqrt()), found.certified
+    return torch.where(clears, (rest / (1 - rest)).sqrt(), 0.0), found.certified & (clears != meets)
 
 
 def unit_points(points: Float[Tensor, "k r"], owner: Int[Tensor, "k"]) -> tuple[Tensor, Tensor]:

@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
-from geomfeat.geometry import hull
+from geomfeat.geometry import capacity, hull
 from geomfeat.geometry.separability import distinct_dichotomies, lifted, margins, separability
 from tests.geometry.clouds import normal, signs
 from tests.reference import geometry as reference
 from tests.reference import separability as slow
+from tests.shared_data import shared
 
 
 @settings(deadline=None, max_examples=25)
@@ -163,3 +164,17 @@ def test_points_at_the_origin_ask_for_nothing():
     x = torch.tensor([[0.0, 0.0], [1.0, 0.0]])
     assert separability(x, torch.arange(2), torch.ones(1, 2)).separable.tolist() == [True]
     assert separability(x[:1], torch.zeros(1, dtype=torch.long), torch.ones(1, 1)).separable.tolist() == [True]
+
+
+def test_real_labels_that_nearly_separate_are_decided_by_witness():
+    """Margins of 1e-8 came from rounding: a linear programme finds 31 of these 50 dichotomies not separable."""
+    data = np.load(shared("refs/capacity/digits_M50_iid.npz"))
+    points, t, y = (torch.as_tensor(data[key]) for key in ("X", "t", "y"))
+    x, owner = points.reshape(-1, points.shape[2]), torch.arange(len(points)).repeat_interleave(points.shape[1])
+    found = separability(x, owner, y)
+    assert bool(found.decided.all())
+    unit = torch.nn.functional.normalize(x, dim=1)
+    expected = [hull.separates((unit * row[owner, None]).numpy()) for row in y]
+    assert found.separable.tolist() == expected
+    assert expected.count(False) == 31
+    assert capacity(points, draws=(t, y)).frac_nonseparable == pytest.approx(31 / 50)
