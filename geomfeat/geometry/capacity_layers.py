@@ -56,6 +56,10 @@ def capacity_by_layer(
         raise BadInput(
             "draws= belongs to one layer: capacity_by_layer makes the draws that all layers share from seed="
         )
+    if options.get("target_se") is not None:
+        raise BadInput("target_se= would give each layer other draws: choose n_draws=, the same for all layers")
+    if options.get("weights") is not None:
+        raise BadInput("weights= are for one set of points: take them with capacity(), layer by layer")
     names, load = _source(layers_of, labels, checkpoint)
     kind = dichotomies if isinstance(dichotomies, str) else "given"
 

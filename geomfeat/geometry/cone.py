@@ -41,7 +41,9 @@ class ConeProjections:
         inside: t, as far as it lies in the points' span, is in its cone (every point is orthogonal to v); the
             multipliers are then one choice of many.
         violation: worst violation of the KKT conditions, for points of unit length and relative to |t|.
-        certified: violation <= tol. What is not certified must not be used.
+        certified: violation <= tol: exact for points moved by at most tol of their length. Points of unlike signs that
+            are nearer to each other than about 1e-7 can then change |p|^2 by much more. What is not certified must
+            not be used.
         n_fallback: how many draws the first method left to another.
     """
 
@@ -131,6 +133,8 @@ def _check(points: Tensor, owner: Tensor, t: Tensor, y: Tensor, method: str) -> 
         raise BadInput(
             f"owner must lie in 0..{y.shape[1] - 1} (y has {y.shape[1]} columns), got up to {int(owner.max())}"
         )
+    if not bool(torch.isin(y, torch.tensor([-1.0, 0.0, 1.0], dtype=y.dtype, device=y.device)).all()):
+        raise BadInput("y must be +1, -1 or 0 (leave this manifold out) in every entry")
     if method != "auto" and method not in METHODS:
         raise BadInput(f"method={method!r}: use 'auto' or one of {', '.join(map(repr, METHODS))}")
     for name, value in (("points", points), ("t", t), ("y", y)):

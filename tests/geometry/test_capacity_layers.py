@@ -114,5 +114,8 @@ def test_what_cannot_be_read_is_told(store: ActivationStore, tmp_path: Path) -> 
         capacity_by_layer(torch.ones(3), LABELS)
     with pytest.raises(BadInput, match="draws= belongs to one layer"):
         capacity_by_layer(store, LABELS, draws=(1, 2))
+    for refused in ("target_se", "weights"):
+        with pytest.raises(BadInput, match=f"{refused}= "):
+            capacity_by_layer(store, LABELS, **{refused: 0.02})
     with pytest.raises(BadInput, match="no layer could be measured; layer 'a': n_draws=1"):
         capacity_by_layer(store, LABELS, n_draws=1)

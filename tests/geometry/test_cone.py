@@ -241,6 +241,7 @@ def test_many_draws_in_chunks_equal_one_by_one(method: str, monkeypatch: pytest.
         ({"owner": torch.tensor([0, 1, 7])}, "owner must lie"),
         ({"points": torch.full((3, 4), torch.nan, dtype=WORKING)}, "points holds 12 NaN"),
         ({"t": torch.zeros(0, 4, dtype=WORKING)}, "at least one vector"),
+        ({"y": torch.full((3, 2), 0.5, dtype=WORKING)}, r"y must be \+1, -1 or 0"),
         ({"method": "newton"}, "use 'auto' or one of 'gram'"),
     ],
 )
