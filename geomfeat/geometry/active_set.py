@@ -14,8 +14,9 @@ from torch import Tensor
 from geomfeat.geometry.problem import ConeProblem, members_of
 from geomfeat.numerics import WORKING
 
-# A point nearer than this to the span of the held ones (both of unit length) spoils the Cholesky factor.
-DEPENDENT = 1e-7
+# A point nearer than this to the span of the held ones (both of unit length) spoils the Cholesky factor, whose diagonal
+# can reach 1e-7 by rounding alone.
+DEPENDENT = 1e-6
 # Points that enter per round where there are fewer manifolds than that.
 BLOCK = 8
 # After PATIENCE rounds a draw whose held points fill more than CROWDED of the rank goes to the second method, and after

@@ -77,7 +77,7 @@ def project_on_cones(
         tol: largest KKT violation of a certified projection (points of unit length, relative to |t|).
         method: "auto" chooses by size and device, and goes on to others where one fails. A name asks for one alone:
             "gram" and "columns" (compiled, on the CPU), "orthogonal" (compiled, for ill-conditioned points), "batched"
-            (tensor operations on any device), "daqp" (the package of that name).
+            (tensor operations on any device; "patient" never gives a draw up), "daqp" (the package of that name).
 
     Returns:
         `ConeProjections`; no draw is retried with noise or left out, one that fails is marked by `certified`.

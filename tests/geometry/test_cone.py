@@ -167,6 +167,18 @@ def test_every_method_finds_the_same_projections(method: str, device: str):
         assert found.n_fallback == 0
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_dependent_points_never_carry_a_projection_together(method: str):
+    """Points on an affine line span a plane: no face has more than two dimensions."""
+    faces = []
+    for seed in (82, 95, 115, 185, 321, 372, 418, 686):  # a Cholesky diagonal of 1e-7, by rounding alone
+        base, along = normal(2, 6, seed=seed)
+        x = (base + normal(6, 1, seed=seed + 500) * along).reshape(3, 2, 6)
+        found = solve(x, normal(8, 6, seed=seed + 900), signs(8, 3, seed=seed), method=method)
+        faces.append(found.faces[found.certified])
+    assert int(torch.cat(faces).max()) == 2
+
+
 def test_a_problem_too_large_for_a_gram_matrix_goes_to_column_generation(monkeypatch: pytest.MonkeyPatch):
     x, t, y = spheres(20, 60, 90, 0.7, 8), normal(16, 90, seed=3), signs(16, 20)
     large, small = order_of_methods(problem(x, t, y)), order_of_methods(problem(x[:, :5], t, y))
