@@ -98,7 +98,8 @@ def glue_analysis_dataframe(
     Args:
         X: as for `glue_analysis`, or a mapping of names (layers, checkpoints, models) to such inputs. Rows of inputs
             with the same samples, in the same order, have their random draws in common (`common_draws`), so that
-            their differences are sharper than the standard errors say.
+            their differences are sharper than the standard errors say. `glue_analysis` draws t itself: its numbers
+            differ from these within their errors.
         The rest: as for `glue_analysis`.
 
     Returns a pandas DataFrame, index "layer" (0 for a single input), with every number of `GlueAnalysis`, its standard

@@ -66,8 +66,7 @@ def advance(
             reached += w[d, a] * w[d, a]
         if reached > norm2[d] * (1 + 1e-14):
             norm2[d] = reached
-            if total - start > 0:
-                banned[d, :] = False
+            banned[d, :] = False
         else:
             for e in range(total - start):
                 banned[d, entering[i, e]] = True

@@ -48,9 +48,7 @@ class Columns:
     def run(self, live: np.ndarray, *, precise: bool) -> None:
         """Rounds for the draws `live` until no violation exceeds their limit, or the noise where not `precise`."""
         points = self.unit if precise else self.single
-        for _ in range(MOST_ROUNDS):
-            if not len(live):
-                return
+        for _ in range(MOST_ROUNDS if len(live) else 0):
             v = self.residual[live]
             price = torch.matmul(torch.from_numpy(v).to(points.dtype), points.T).numpy()
             lowest = self.limit[live] if precise else np.maximum(self.limit[live], NOISE * np.linalg.norm(v, axis=1))

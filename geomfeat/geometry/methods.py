@@ -40,8 +40,8 @@ def order_of_methods(problem: ConeProblem) -> list[str]:
     return [first, "orthogonal", *last]
 
 
-def _per_manifold(problem: ConeProblem, block: int = BLOCK) -> int:
-    return max(1, -(-block // problem.y.shape[1]))
+def _per_manifold(problem: ConeProblem) -> int:
+    return max(1, -(-BLOCK // problem.y.shape[1]))
 
 
 def by_gram(problem: ConeProblem, start: Start = None) -> Answer:
@@ -66,7 +66,7 @@ def by_columns(problem: ConeProblem, start: Start = None) -> Answer:
     held = problem.rank // 2 + problem.y.shape[1]
     parts = []
     for part in in_chunks(problem, (held * (held + problem.unit.shape[1])) // 4):
-        columns = Columns(part, _per_manifold(part, 2 * part.y.shape[1]))
+        columns = Columns(part, max(2, _per_manifold(part)))
         everyone = np.arange(len(part.t))
         columns.run(everyone, precise=False)
         index, weight = columns.answer()
