@@ -8,7 +8,7 @@ projection of t on the cone {sum_ij l_ij y_i x_ij : l >= 0}, and
 (the statistical dimension of the cone per manifold; Amelunxen et al. 2014). Given the face that holds p, of dimension
 k, |p|^2 is chi-squared with k degrees of freedom (eq. 5.2 there), so E k = E |p|^2 and Var |p|^2 = Var k + 2 E k: the
 face counts estimate the same number with less error. Dimension, radius, utility and alignments come from the same
-solves: see `glue`, `pairs` and `per_manifold`; so does a prediction of the simulated capacity: see `simulated`.
+solves: see `glue`, `pairs` and `per_manifold`; so does a prediction of the simulated capacity: see `face_median`.
 """
 
 import math
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from geomfeat.errors import BadInput
+from geomfeat.geometry.ambiguous import ambiguous
 from geomfeat.geometry.anchors import anchors_of
 from geomfeat.geometry.capacity_types import Capacity
 from geomfeat.geometry.cone import ConeProjections, project_on_cones
@@ -92,7 +93,9 @@ def capacity_of(manifolds: Manifolds, every: Draws, n_draws: int, target_se: flo
     """Capacity from the first n_draws of `every`, or from as many as the target asks for."""
     if not bool((manifolds.x != 0).any()):
         raise BadInput("every point is at the origin (constant features after centring?): there is nothing to separate")
-    x, basis = _in_span(manifolds.x)
+    # In units of a power of two near the largest entry: no square leaves the range of numbers, and nothing is rounded.
+    unit = 2.0 ** math.frexp(float(manifolds.x.abs().max()))[1]
+    x, basis = _in_span(manifolds.x / unit)
     found, reached = None, True
     rows = slice(0, 0)
     for block in blocks_of(n_draws, len(every.t)):
@@ -112,7 +115,8 @@ def capacity_of(manifolds: Manifolds, every: Draws, n_draws: int, target_se: flo
         )
     made = _summary(replace(manifolds, x=x), manifolds.x.shape[1], found, Draws(t, y, every.take(rows).strata))
     late = "" if reached else f"{target_se:g} of the capacity not reached with {len(t)} draws: raise max_draws"
-    return replace(made, notes=(*made.notes, *([f"target_se={late}"] if late else [])))
+    notes = (*made.notes, *([f"target_se={late}"] if late else []))
+    return replace(made, notes=notes, per_manifold=made.per_manifold.in_units_of(unit))
 
 
 def _summary(manifolds: Manifolds, n_features: int, found: ConeProjections, draws: Draws) -> Capacity:
@@ -124,6 +128,7 @@ def _summary(manifolds: Manifolds, n_features: int, found: ConeProjections, draw
     p2, k = found.norms2[sure], found.faces[sure]
     glue = glue_geometry(anchors, draws.t[sure], p2, strata)
     alignments, per_pair = pair_geometry(anchors, strata, manifolds.classes)
+    unsure = int(ambiguous(x, owner, draws.y, found).sum())
     judged = nonseparable(x, owner, draws.y, found, draws.strata)
     inside = found.inside[sure].double()
     simulated, simulated_se = capacity_from_median(k, n_manifolds, strata)
@@ -135,11 +140,12 @@ def _summary(manifolds: Manifolds, n_features: int, found: ConeProjections, draw
         frac_inside=float(inside.mean()), frac_inside_se=float(stderr(inside, strata)),
         frac_nonseparable=judged.share, frac_nonseparable_se=judged.stderr,
         simulated_capacity=simulated, simulated_capacity_se=simulated_se,
-        max_violation=float(found.violation.max()), n_uncertified=int((~sure).sum()), n_draws=len(sure),
-        n_features=n_features, norms2=found.norms2, faces=found.faces, certified=sure, inside=found.inside,
-        strata=draws.strata, dichotomies="given", center=None, seed=0, classes=manifolds.classes,
+        max_violation=float(found.violation.max()), n_uncertified=int((~sure).sum()),
+        n_ambiguous=unsure, n_draws=len(sure), n_features=n_features, norms2=found.norms2,
+        faces=found.faces, certified=sure, inside=found.inside, strata=draws.strata, dichotomies="given",
+        center=None, seed=0, classes=manifolds.classes,
         per_manifold=manifold_geometry(anchors, strata, manifolds.classes), per_pair=per_pair,
-        notes=_notes(manifolds, found, judged),
+        notes=_notes(manifolds, found, judged, unsure),
     )  # fmt: skip
 
 
@@ -198,7 +204,7 @@ def _relative_error(found: ConeProjections, strata: Tensor | None) -> float:
     return error / alpha if math.isfinite(error) else math.inf
 
 
-def _notes(manifolds: Manifolds, found: ConeProjections, judged: Nonseparable) -> tuple[str, ...]:
+def _notes(manifolds: Manifolds, found: ConeProjections, judged: Nonseparable, unsure: int) -> tuple[str, ...]:
     n, bad = len(found.norms2), int((~found.certified).sum())
     single = sum(size == 1 for size in manifolds.sizes)
     inside = int((found.inside & found.certified).sum())
@@ -210,6 +216,11 @@ def _notes(manifolds: Manifolds, found: ConeProjections, judged: Nonseparable) -
         out.append(f"{bad} of {n} draws not certified (worst violation {float(found.violation.max()):.0e}), left out")
     if inside:
         out.append(f"{inside} of {n} draws lie inside their cone: they count in the capacity alone")
+    if unsure:
+        out.append(
+            f"in {unsure} of {n} draws other points could carry the projection as well: dimension, radius, utility and "
+            "alignments rest on one choice of many there"
+        )
     if judged.judged < judged.drawn:
         out.append(f"separability judged for {judged.judged} of {judged.drawn} different dichotomies")
     if single:

@@ -31,6 +31,7 @@ class Capacity:
         frac_nonseparable: share of the judged dichotomies that no hyperplane through the origin separates strictly.
         simulated_capacity: P / median(k), a prediction (no simulation) of what random projections would show.
         max_violation: worst KKT violation of all draws. n_uncertified: draws above the tolerance, left out everywhere.
+        n_ambiguous: draws in which other points could carry the projection as well, so that anchors are a choice.
         n_draws: all draws. norms2: |p|^2 per draw; faces: k per draw; certified: which of them count;
             inside: which lie inside their cone.
         strata: which dichotomy of a fixed set each draw has; errors are then those within a dichotomy.
@@ -67,6 +68,7 @@ class Capacity:
     simulated_capacity_se: float
     max_violation: float
     n_uncertified: int
+    n_ambiguous: int
     n_draws: int
     n_features: int
     norms2: Float[Tensor, "draws"]

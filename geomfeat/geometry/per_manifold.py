@@ -1,6 +1,6 @@
 """Which class costs how much capacity: its share of |p|^2, how often it is active, how large its anchors are."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -36,6 +36,11 @@ class PerManifold:
     center_norm_se: Float[Tensor, "P"]
     axis_ratio: Float[Tensor, "P"]
     axis_ratio_se: Float[Tensor, "P"]
+
+    def in_units_of(self, length: float) -> "PerManifold":
+        """The same, for points that were divided by `length`."""
+        norms = ("anchor_norm", "anchor_norm_se", "center_norm", "center_norm_se")
+        return replace(self, **{name: getattr(self, name) * length for name in norms})
 
     def columns(self) -> dict[str, list[Any]]:
         """One row per class, for `pandas.DataFrame(found.per_manifold.columns())`."""

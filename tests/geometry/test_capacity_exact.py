@@ -122,3 +122,12 @@ def test_all_shapes_scales_and_precisions_work(
         torch.testing.assert_close(scaled.norms2, found.norms2, rtol=1e-8, atol=1e-10)
         if kind != "collinear":  # of points on one ray any may be the anchor: only |p|^2 is unique
             assert scaled.radius == pytest.approx(found.radius, rel=1e-6, nan_ok=True)
+
+
+@pytest.mark.parametrize("size", [2.0**-660, 2.0**500])
+def test_no_scale_leaves_the_range_of_numbers(size: float):
+    x = spheres(4, 6, 20, 0.7, 4)
+    plain, scaled = capacity(x, n_draws=40), capacity(size * x, n_draws=40)
+    for name in ("capacity", "dimension", "radius", "utility", "axis_alignment"):
+        assert getattr(scaled, name) == getattr(plain, name)
+    torch.testing.assert_close(scaled.per_manifold.anchor_norm / size, plain.per_manifold.anchor_norm)
