@@ -15,7 +15,7 @@ from geomfeat.geometry.problem import ConeProblem, members_of
 from geomfeat.numerics import WORKING
 
 # A point nearer than this to the span of the held ones (both of unit length) spoils the Cholesky factor, whose diagonal
-# can reach 1e-7 by rounding alone.
+# can reach 1e-7 by rounding alone, and more by as much as the held ones are near to each other.
 DEPENDENT = 1e-6
 # Points that enter per round where there are fewer manifolds than that.
 BLOCK = 8
@@ -81,7 +81,9 @@ def _equality(rows: Tensor, held: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     gram = torch.bmm(rows, rows.mT)
     gram.diagonal(dim1=1, dim2=2).copy_(torch.where(held, gram.diagonal(dim1=1, dim2=2), 1.0))
     factor, info = torch.linalg.cholesky_ex(gram)
-    singular = (info > 0) | ~(factor.diagonal(dim1=1, dim2=2) > DEPENDENT).all(1)
+    distance = factor.diagonal(dim1=1, dim2=2)
+    nearest = torch.cat([torch.ones_like(distance[:, :1]), distance.cummin(1).values[:, :-1]], 1)
+    singular = (info > 0) | ~(distance * nearest > DEPENDENT).all(1)
     factor = torch.where(singular[:, None, None], torch.eye(factor.shape[1], dtype=WORKING, device=t.device), factor)
     z = torch.cholesky_solve(torch.bmm(rows, t[:, :, None]), factor)
     left = t[:, :, None] - torch.bmm(rows.mT, z)
