@@ -1,18 +1,28 @@
-"""Draws in parallel: compiled kernels that let go of Python's lock, on as many threads as torch uses."""
+"""Work in parallel: functions that let go of Python's lock, on as many threads as torch uses.
 
-from collections.abc import Callable
+Libraries' own threads are no help here: after each operation they spin for the next one and take the cores from the
+compiled kernels that follow, and on a busy machine each waits for all others at the end of every operation.
+"""
+
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
-from threading import Lock
+from threading import RLock
 
+import numpy as np
 import torch
 from threadpoolctl import ThreadpoolController
 
 # Calls from several Python threads wait for each other: overlapping limits would not restore what was there before.
-_ONE_AT_A_TIME = Lock()
+_ONE_AT_A_TIME = RLock()
+# How many threads the outermost `libraries_on_one_thread` found; None outside of it.
+_available: int | None = None
+# Points in a piece of a product: fewer waste the packing of the other factor, more leave a thread without work.
+PIECE = 512
 
 
-def in_threads(function: Callable[[int, int], None], n: int, share: int = 8) -> None:
+def in_threads(function: Callable[[int, int], object], n: int, share: int = 8) -> None:
     """Call function(first, last) over 0..n in pieces of about `share`, each on one thread.
 
     Matrix products inside a piece run on its thread alone. Pieces are fixed by n, so that a result never depends on the
@@ -24,14 +34,46 @@ def in_threads(function: Callable[[int, int], None], n: int, share: int = 8) -> 
     [(0, 8), (8, 10)]
     """
     pieces = [(i, min(n, i + share)) for i in range(0, n, share)]
-    workers = min(torch.get_num_threads(), len(pieces))
-    with _ONE_AT_A_TIME, _libraries().limit(limits=1, user_api="blas"):
+    with libraries_on_one_thread() as available:
+        workers = min(available, len(pieces))
         if workers <= 1:
             for first, last in pieces:
                 function(first, last)
             return
         with ThreadPoolExecutor(workers) as pool:
             list(pool.map(lambda piece: function(*piece), pieces))
+
+
+@contextmanager
+def libraries_on_one_thread() -> Iterator[int]:
+    """Within it, torch and BLAS use the calling thread alone; yields how many threads there are for `in_threads`.
+
+    >>> with libraries_on_one_thread():
+    ...     torch.get_num_threads()
+    1
+    """
+    global _available
+    with _ONE_AT_A_TIME:
+        if _available is not None:
+            yield _available
+            return
+        _available = torch.get_num_threads()
+        try:
+            with _libraries().limit(limits=1):
+                yield _available
+        finally:
+            _available = None
+
+
+def products(v: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """(n, k) inner products of v (n, r) and points (k, r), of one precision, in pieces of points.
+
+    >>> products(np.eye(2), np.array([[1.0, 2.0]])).tolist()
+    [[1.0], [2.0]]
+    """
+    out = np.empty((len(v), len(points)), points.dtype)
+    in_threads(lambda i, j: np.matmul(v, points[i:j].T, out=out[:, i:j]), len(points), share=PIECE)
+    return out
 
 
 @cache

@@ -3,7 +3,7 @@
 Most constraints never matter. Every draw holds the few points that carry its projection; each round one matrix product
 prices all points for all unfinished draws, the most violated points of every manifold enter, and each draw solves its
 small problem exactly (`factor.settle`). Rounds are priced in single precision until violations are down to its noise;
-a draw that the certificate then refuses goes on in float64, from where it stands. It never stops because the points
+a draw that the certificate then refuses goes on in float64, from the points it holds. It never stops because the points
 that seem violated are held already: held points are not priced.
 """
 
@@ -12,12 +12,14 @@ import torch
 from torch import Tensor
 
 from geomfeat.compiled.columns import advance, choose
-from geomfeat.compiled.threads import in_threads
+from geomfeat.compiled.threads import in_threads, products
 from geomfeat.geometry.problem import ConeProblem
 
 # Single-precision prices of unit points are rounded to about this share of the residual.
 NOISE = 1e-6
 MOST_ROUNDS = 300
+# Squares of lengths below this leave the range of numbers.
+SMALLEST = 1e-150
 # Points by which a draw's arrays grow.
 GROWTH = 48
 
@@ -26,12 +28,12 @@ class Columns:
     """The draws of a problem and what each of them holds.
 
     Per draw: `rows` (the held points with their signs) and `point` (which point a row is) by slot, without gaps; `slot`
-    and `weight` by position in the triangular `factor`.
+    and `weight` by position in the triangular `factor`. `priced`: the points in the precision that prices them.
     """
 
-    def __init__(self, problem: ConeProblem, per_manifold: int) -> None:
+    def __init__(self, problem: ConeProblem, priced: np.ndarray, per_manifold: int) -> None:
         draws, r = problem.t.shape
-        self.unit, self.single = problem.unit, problem.unit.float()
+        self.unit, self.priced = problem.unit.numpy(), priced
         self.starts, self.signs, self.limit = problem.starts.numpy(), problem.y.numpy(), problem.limit.numpy()
         self.t = np.ascontiguousarray(problem.t.numpy())
         self.rank, self.per_manifold = problem.rank, per_manifold
@@ -45,13 +47,19 @@ class Columns:
         self.w, self.weight = np.zeros((draws, capacity)), np.zeros((draws, capacity))
         self.slot, self.point = np.zeros((draws, capacity), np.int64), np.zeros((draws, capacity), np.int64)
 
-    def run(self, live: np.ndarray, *, precise: bool) -> None:
-        """Rounds for the draws `live` until no violation exceeds their limit, or the noise where not `precise`."""
-        points = self.unit if precise else self.single
-        for _ in range(MOST_ROUNDS if len(live) else 0):
+    def hold(self, index: np.ndarray) -> None:
+        """Start from points (draws, s), -1 where unused, that another run has held."""
+        self._grow(index.shape[1] + self.batch)
+        self._advance(np.arange(len(index)), np.sort(index)[:, ::-1])
+
+    def run(self) -> None:
+        """Rounds until no violation exceeds the limit of its draw, or the noise of single precision."""
+        live, noise = np.arange(len(self.t)), NOISE if self.priced.dtype == np.float32 else 0.0
+        for _ in range(MOST_ROUNDS):
             v = self.residual[live]
-            price = torch.matmul(torch.from_numpy(v).to(points.dtype), points.T).numpy()
-            lowest = self.limit[live] if precise else np.maximum(self.limit[live], NOISE * np.linalg.norm(v, axis=1))
+            length = np.maximum(np.linalg.norm(v, axis=1), SMALLEST)
+            price = products((v / length[:, None]).astype(self.priced.dtype, copy=False), self.priced)
+            lowest = np.maximum(self.limit[live] / length, noise)
             entering = self._choose(price, lowest, live)
             go = entering[:, 0] >= 0
             live, entering = live[go], entering[go]
@@ -78,7 +86,7 @@ class Columns:
             self.factor, self.w, self.weight, self.slot, self.point, self.rows, self.size, self.norm2, self.banned,
             self.residual,
         )  # fmt: skip
-        fixed = (self.unit.numpy(), self.t, self.signs, self.starts, self.rank, live, entering)
+        fixed = (self.unit, self.t, self.signs, self.starts, self.rank, live, entering)
         in_threads(lambda i, j: advance(*state, *fixed, i, j), len(live))
 
     def _grow(self, needed: int) -> None:

@@ -13,20 +13,24 @@ ways to solve; a draw that one of them leaves without a certificate goes to the 
 marked, never perturbed or left out.
 """
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from geomfeat.compiled.threads import libraries_on_one_thread
 from geomfeat.errors import BadInput
-from geomfeat.geometry.methods import METHODS, Answer, order_of_methods
+from geomfeat.geometry.methods import METHODS, Answer, Step, order_of_methods
 from geomfeat.geometry.problem import ConeProblem
 from geomfeat.numerics import WORKING, require_finite
 
 # No point sees more of v than this share of |t|: t, as far as it lies in the points' span, is in its cone.
 INSIDE = 1e-9
 TINY = torch.finfo(WORKING).tiny
+# Squares of lengths between this and its inverse stay in the range of numbers, to the last digit.
+SAFE = 1e-140
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +93,13 @@ def project_on_cones(
     >>> project_on_cones(x, torch.arange(2), t, torch.ones(1, 2, dtype=torch.float64)).projection.tolist()
     [[1.0, 0.0]]
     """
-    _check(points, owner, t, y, method)
+    on_cpu = points.device.type == "cpu"
+    with libraries_on_one_thread() if on_cpu else nullcontext():
+        _check(points, owner, t, y, method)
+        return _project(points, owner, t, y, tol, method)
+
+
+def _project(points: Tensor, owner: Tensor, t: Tensor, y: Tensor, tol: float, method: str) -> ConeProjections:
     points, t, y = (a.detach().to(points.device, WORKING) for a in (points, t, y))
     unit, norms = _unit(points)
     # Sorted by manifold, without points at the origin (one is kept where there is nothing else).
@@ -114,6 +124,9 @@ def project_on_cones(
 
 def _unit(points: Tensor) -> tuple[Tensor, Tensor]:
     """Points of unit length, and their lengths; without overflow, and 0 for a point at the origin."""
+    lengths = torch.linalg.vector_norm(points, dim=1)
+    if bool(((lengths > SAFE) & (lengths < 1 / SAFE)).all()):
+        return points / lengths[:, None], lengths
     largest = points.abs().amax(1).clamp_min(TINY)
     scaled = points / largest[:, None]
     lengths = torch.linalg.vector_norm(scaled, dim=1)
@@ -142,19 +155,24 @@ def _check(points: Tensor, owner: Tensor, t: Tensor, y: Tensor, method: str) -> 
 
 
 def _solve(problem: ConeProblem, names: list[str]) -> ConeProjections:
-    found, handed_on = None, 0
-    for name in names:
-        if found is None:
-            found = _certified(problem, METHODS[name](problem, None))
-            handed_on = int((~found.certified).sum()) if len(names) > 1 else 0
-            continue
-        failed = torch.nonzero(~found.certified)[:, 0]
-        if not len(failed):
-            break
-        again, reached = problem.take(failed), (found.support[failed], found.multipliers[failed])
-        found = _improved(found, failed, _certified(again, METHODS[name](again, reached)))
-    assert found is not None
+    first, *others = METHODS[names[0]]
+    found = _certified(problem, first(problem, None))
+    for step in others:
+        found = _continued(problem, found, step)
+    handed_on = int((~found.certified).sum()) if len(names) > 1 else 0
+    for name in names[1:]:
+        for step in METHODS[name]:
+            found = _continued(problem, found, step)
     return replace(found, n_fallback=handed_on)
+
+
+def _continued(problem: ConeProblem, found: ConeProjections, step: Step) -> ConeProjections:
+    """`found`, with another try at the draws that are not certified."""
+    failed = torch.nonzero(~found.certified)[:, 0]
+    if not len(failed):
+        return found
+    again, reached = problem.take(failed), (found.support[failed], found.multipliers[failed])
+    return _improved(found, failed, _certified(again, step(again, reached)))
 
 
 def _improved(found: ConeProjections, rows: Tensor, again: ConeProjections) -> ConeProjections:

@@ -23,6 +23,8 @@ Answer = tuple[Tensor, Tensor, Tensor | None]
 # Held points and multipliers that another method has reached, for those that can go on from there.
 Start = tuple[Tensor, Tensor] | None
 
+Step = Callable[[ConeProblem, Start], Answer]
+
 # A Gram matrix of all points pays where there are at most this many per draw, but not beyond what a cache holds.
 POINTS_PER_DRAW, FEW, MANY = 4, 600, 1500
 # Points that enter per round where there are fewer manifolds than that.
@@ -48,9 +50,11 @@ def by_gram(problem: ConeProblem, start: Start = None) -> Answer:
     """One Gram matrix of all points, then one compiled run a draw."""
     from geomfeat.compiled.gram import project_by_gram
 
+    unit, t = problem.unit.numpy(), problem.t.numpy()
+    gram, products = np.empty((len(unit), len(unit))), np.empty((len(t), len(unit)))
     # numpy takes a matrix times its own transpose for what it is, at half the cost.
-    unit = problem.unit.numpy()
-    gram, products = unit @ unit.T, (problem.t @ problem.unit.T).numpy()
+    work = [lambda: np.matmul(unit, unit.T, out=gram), lambda: np.matmul(t, unit.T, out=products)]
+    in_threads(lambda i, j: work[i](), len(work), share=1)
     draws, capacity = len(problem.t), problem.rank
     index, weight = np.full((draws, capacity), -1), np.zeros((draws, capacity))
     fixed = problem.y.numpy(), problem.starts.numpy(), _per_manifold(problem), problem.limit.numpy(), capacity
@@ -60,19 +64,21 @@ def by_gram(problem: ConeProblem, start: Start = None) -> Answer:
 
 
 def by_columns(problem: ConeProblem, start: Start = None) -> Answer:
-    """Shared pricing rounds: single precision first, then float64 for whoever still violates anything."""
+    """Shared pricing rounds: in single precision, or in float64 for draws that single precision has brought to a start.
+
+    The start must have one row a draw.
+    """
     from geomfeat.geometry.column_generation import Columns
 
     held = problem.rank // 2 + problem.y.shape[1]
+    priced = (problem.unit.float() if start is None else problem.unit).numpy()
     parts = []
-    for part in in_chunks(problem, (held * (held + problem.unit.shape[1])) // 4):
-        columns = Columns(part, max(2, _per_manifold(part)))
-        everyone = np.arange(len(part.t))
-        columns.run(everyone, precise=False)
-        index, weight = columns.answer()
-        v = part.t - part.combine(index, weight)
-        violated = (part.prices(v).amax(1) > part.tol * torch.linalg.vector_norm(part.t, dim=1)).numpy()
-        columns.run(everyone[violated], precise=True)
+    for rows in in_chunks(problem, (held * (held + problem.unit.shape[1])) // 4):
+        part = problem.take(rows)
+        columns = Columns(part, priced, max(2, _per_manifold(part)))
+        if start is not None:
+            columns.hold(start[0][rows].numpy())
+        columns.run()
         parts.append((*columns.answer(), None))
     return joined(parts)
 
@@ -97,7 +103,8 @@ def by_basis(problem: ConeProblem, start: Start = None) -> Answer:
 
 def batched(problem: ConeProblem, start: Start = None, *, patient: bool = False) -> Answer:
     """All draws together in tensor operations, on the device of the points."""
-    return joined([(*active_set(part, patient=patient), None) for part in in_chunks(problem, problem.rank**2)])
+    parts = [problem.take(rows) for rows in in_chunks(problem, problem.rank**2)]
+    return joined([(*active_set(part, patient=patient), None) for part in parts])
 
 
 def by_daqp(problem: ConeProblem, start: Start = None) -> Answer:
@@ -126,11 +133,12 @@ def by_daqp(problem: ConeProblem, start: Start = None) -> Answer:
     return back[0], back[1], back[2]
 
 
-METHODS: dict[str, Callable[[ConeProblem, Start], Answer]] = {
-    "gram": by_gram,
-    "columns": by_columns,
-    "orthogonal": by_basis,
-    "batched": batched,
-    "patient": lambda problem, start=None: batched(problem, start, patient=True),
-    "daqp": by_daqp,
+# Steps of each method, one after the other while draws are not certified.
+METHODS: dict[str, tuple[Step, ...]] = {
+    "gram": (by_gram,),
+    "columns": (by_columns, by_columns),
+    "orthogonal": (by_basis,),
+    "batched": (batched,),
+    "patient": (lambda problem, start=None: batched(problem, start, patient=True),),
+    "daqp": (by_daqp,),
 }

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from geomfeat.compiled.threads import products
 from geomfeat.numerics import WORKING
 
 # Doubles in the largest intermediate over all draws: 256 MB.
@@ -64,7 +65,9 @@ class ConeProblem:
 
     def prices(self, v: Tensor) -> Tensor:
         """(draws, k) how far y x . v is above zero."""
-        return (v @ self.unit.T).mul_(self.y[:, self.owner])
+        on_cpu = v.device.type == "cpu"
+        price = torch.from_numpy(products(v.numpy(), self.unit.numpy())) if on_cpu else v @ self.unit.T
+        return price.mul_(self.y[:, self.owner])
 
 
 def members_of(problem: ConeProblem) -> Tensor:
@@ -75,10 +78,10 @@ def members_of(problem: ConeProblem) -> Tensor:
     return torch.where(place < sizes[:, None], starts[:-1, None] + place, -1)
 
 
-def in_chunks(problem: ConeProblem, doubles_each: int) -> list[ConeProblem]:
-    """The problem in pieces whose draws need `doubles_each` at most CHUNK_DOUBLES together."""
+def in_chunks(problem: ConeProblem, doubles_each: int) -> list[slice]:
+    """The draws in pieces that need, with `doubles_each`, at most CHUNK_DOUBLES together."""
     size = max(1, CHUNK_DOUBLES // max(1, doubles_each))
-    return [problem.take(slice(i, i + size)) for i in range(0, len(problem.t), size)]
+    return [slice(i, i + size) for i in range(0, len(problem.t), size)]
 
 
 def joined(answers: list[tuple[Tensor, Tensor, Tensor | None]]) -> tuple[Tensor, Tensor, Tensor | None]:
