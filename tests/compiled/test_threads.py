@@ -8,9 +8,10 @@ from time import sleep
 import numpy as np
 import pytest
 import scipy.linalg
+import torch
 from threadpoolctl import threadpool_info
 
-from geomfeat.compiled.threads import in_threads
+from geomfeat.compiled.threads import PIECE, in_threads, libraries_on_one_thread, products
 
 
 def blas_threads() -> list[int]:
@@ -45,3 +46,27 @@ def test_an_error_in_a_piece_restores_them_too() -> None:
     with pytest.raises(ZeroDivisionError):
         in_threads(fail, 3)
     assert blas_threads() == before
+
+
+def test_within_a_call_libraries_keep_to_one_thread_and_pieces_get_all_of_them() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with libraries_on_one_thread() as available:
+            inside = torch.get_num_threads(), set(blas_threads())
+            with libraries_on_one_thread() as nested:
+                assert nested == available == 2
+        assert inside == (1, {1})
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_products_in_pieces_are_the_products(dtype: type) -> None:
+    draw = np.random.default_rng(0)
+    v, points = draw.standard_normal((7, 5)).astype(dtype), draw.standard_normal((2 * PIECE + 3, 5)).astype(dtype)
+    found = products(v, points)
+    assert found.dtype == dtype
+    rounding = 20 * np.finfo(dtype).eps
+    np.testing.assert_allclose(found, np.einsum("ir,jr->ij", v, points), rtol=rounding, atol=rounding)
