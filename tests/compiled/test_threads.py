@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from threading import Thread
 from time import sleep
 
@@ -9,9 +10,16 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from geomfeat.compiled.threads import PIECE, in_threads, libraries_on_one_thread, products
+
+
+@pytest.fixture(autouse=True)
+def two_threads() -> Iterator[None]:
+    """Whatever the environment asks for, there is something to restore."""
+    with threadpool_limits(2, user_api="blas"):
+        yield
 
 
 def blas_threads() -> list[int]:
