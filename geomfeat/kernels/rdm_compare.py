@@ -158,7 +158,8 @@ def _whitened(a: Tensor, b: Tensor, counts: Tensor) -> Tensor:
     added, where the diagonal, which starts from 0, counts too; with all pairs present that is double centring. Copies
     of stimulus i share x_i. With N stimuli in all, t_i = sum_{j != i} w_j u_ij and s = sum_j w_j x_j, the minimum is at
         x_i = -(t_i + s) / (N + 2 - 2 w_i),
-    and the product of the residuals is sum_{i != j} w_i w_j u_ij (v_ij + 2 x^v_j).
+    and the product of the residuals is sum_{i != j} w_i w_j u_ij (v_ij + 2 x^v_j). NaN where N + 2 = 2 w_i: one stimulus
+    is more than half of such a sample.
     """
     n = counts.shape[1]
     total = counts.sum(1, keepdim=True)
