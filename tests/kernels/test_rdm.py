@@ -86,6 +86,22 @@ def test_crossnobis_of_noise_is_zero_on_average_and_the_plain_distance_is_not() 
     assert abs(plain.mean() - 2 / 5) < 4 * plain.std() / 200**0.5  # two means of 5, variance 1 / 5 each
 
 
+def test_objects_differ_in_a_recording_and_shuffled_conditions_do_not() -> None:
+    data = np.load(shared("data/haxby-1slice.npz"))
+    x, category, runs = data["responses"], data["category"], data["run"]
+    residuals, dof = condition_residuals(x, category, runs)
+    precision = noise_precision(residuals, dof=dof, estimator="variances")
+    found = rdm(x, category, dissimilarity="crossnobis", runs=runs, precision=precision)
+    assert float(found.vectors.min()) > 0
+    shuffled = []
+    for seed in range(20):
+        order = torch.randperm(8, generator=stream(seed, "shuffled")).numpy()
+        swapped = np.where(runs % 2 == 0, category, order[category])
+        other = rdm(x, swapped, dissimilarity="crossnobis", runs=runs, precision=precision)
+        shuffled.append(float(other.vectors.mean()))
+    assert np.mean(shuffled) < 0.3 * float(found.vectors.mean())
+
+
 def test_noiseless_runs_give_the_plain_distance() -> None:
     patterns = draw(5, 3)
     found = rdm(patterns.repeat(3, 1), list(range(5)) * 3, dissimilarity="crossnobis", runs=np.repeat(range(3), 5))
