@@ -158,6 +158,8 @@ def _squared(means: Tensor, precision: Tensor | None) -> Tensor:
     # Far from the origin the norms would drown the distances.
     means = means - means.mean(0)
     squared, sizes = _pairs(_gram(means, precision))
+    if bool((squared < -1e-6 * sizes.abs()).any()):
+        raise BadInput("precision gives negative squared distances, so it is the inverse of no covariance")
     return torch.where(squared > ROUNDING * sizes, squared, 0) / means.shape[1]
 
 
