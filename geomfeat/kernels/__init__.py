@@ -6,13 +6,25 @@ from geomfeat.kernels.gram import label_gram, linear_gram, one_hot, rbf_gram
 from geomfeat.kernels.jacobians import JacobianRows, jacobian, jacobian_rows, parameter_slices
 from geomfeat.kernels.low_rank import low_rank_distance
 from geomfeat.kernels.movement import kernel_distance, kernel_distance_centred, kernel_relative_change, relative_change
+from geomfeat.kernels.noise import condition_residuals, noise_precision
+from geomfeat.kernels.noise_ceiling import NoiseCeiling, noise_ceiling
 from geomfeat.kernels.ntk import ntk, ntk_by_parameter_group, parameter_group
+from geomfeat.kernels.rdm import rdm
+from geomfeat.kernels.rdm_compare import compare_rdms
+from geomfeat.kernels.rdms import RDMs, stack_rdms
+from geomfeat.kernels.rsa_estimate import rsa_estimates
+from geomfeat.kernels.rsa_ranking import RSARanking, rank_by_rsa
 from geomfeat.kernels.tangent import feature_jvp, jvp, vjp
 
 __all__ = [
     "JacobianRows",
+    "NoiseCeiling",
+    "RDMs",
+    "RSARanking",
     "cka",
     "cka_estimate",
+    "compare_rdms",
+    "condition_residuals",
     "feature_jvp",
     "hsic",
     "jacobian",
@@ -25,13 +37,19 @@ __all__ = [
     "label_gram",
     "linear_gram",
     "low_rank_distance",
+    "noise_ceiling",
+    "noise_precision",
     "ntk",
     "ntk_by_parameter_group",
     "one_hot",
     "parameter_group",
     "parameter_slices",
+    "rank_by_rsa",
     "rbf_gram",
+    "rdm",
     "relative_change",
+    "rsa_estimates",
     "saved_bytes",
+    "stack_rdms",
     "vjp",
 ]
