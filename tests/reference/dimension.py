@@ -1,0 +1,51 @@
+"""Slow definitions of dimension from neighbours, pairs and trials: loops over points, likelihoods on a grid."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+
+def neighbour_distances(x: np.ndarray, i: int) -> list[float]:
+    """Distances from point i to all others, nearest first."""
+    return sorted(float(np.sqrt(((x[i] - x[j]) ** 2).sum())) for j in range(len(x)) if j != i)
+
+
+def gride(x: np.ndarray, n1: int, n2: int) -> float:
+    """The d that maximises the density of mu = r_n2 / r_n1, with (n - 1) / n of the weight on log d (no bias at n2 = 2)."""
+    mu = np.array([(r := neighbour_distances(x, i))[n2 - 1] / r[n1 - 1] for i in range(len(x))])
+    n = len(mu)
+
+    def loss(d: float) -> float:
+        return -(
+            (n - 1) * math.log(d) + (n2 - n1 - 1) * np.log(mu**d - 1).sum() - ((n2 - 1) * d + 1) * np.log(mu).sum()
+        )
+
+    return float(minimize_scalar(loss, bounds=(1e-3, 100), method="bounded", options={"xatol": 1e-10}).x)
+
+
+def mle(x: np.ndarray, k: int) -> float:
+    """Inverse of the average over points of the inverse likelihood estimates."""
+    inverse = []
+    for i in range(len(x)):
+        r = neighbour_distances(x, i)
+        inverse.append(sum(math.log(r[k - 1] / r[j]) for j in range(k - 1)) / (k - 1))
+    return 1 / float(np.mean(inverse))
+
+
+def local_mle(x: np.ndarray, k: int) -> np.ndarray:
+    """(k - 2) / sum of log(r_k / r_j), point by point."""
+    out = []
+    for i in range(len(x)):
+        r = neighbour_distances(x, i)
+        out.append((k - 2) / sum(math.log(r[k - 1] / r[j]) for j in range(k - 1)))
+    return np.array(out)
+
+
+def correlation_integral(x: np.ndarray, radius: float) -> float:
+    """Share of the pairs of points that are no further apart than the radius."""
+    pairs = list(itertools.combinations(range(len(x)), 2))
+    return sum(math.dist(x[i], x[j]) <= radius for i, j in pairs) / len(pairs)
