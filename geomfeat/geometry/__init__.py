@@ -11,8 +11,11 @@ from geomfeat.geometry.cone import ConeProjections, project_on_cones
 from geomfeat.geometry.crofton import predicted_capacity, predicted_separability
 from geomfeat.geometry.decomposition import Decomposition, decompose, what_changed
 from geomfeat.geometry.dichotomies import draw_dichotomies
+from geomfeat.geometry.gride import gride
 from geomfeat.geometry.intrinsic_dimension import IntrinsicDimension, two_nn
 from geomfeat.geometry.manifolds import Manifolds, as_manifolds
+from geomfeat.geometry.mle_dimension import LocalDimension, local_dimension, mle_dimension
+from geomfeat.geometry.neighbours import Neighbours, nearest_neighbours
 from geomfeat.geometry.neural_collapse import nc1
 from geomfeat.geometry.pairs import PerPair
 from geomfeat.geometry.per_manifold import PerManifold
@@ -42,7 +45,9 @@ __all__ = [
     "ConeProjections",
     "Decomposition",
     "IntrinsicDimension",
+    "LocalDimension",
     "Manifolds",
+    "Neighbours",
     "PerManifold",
     "PerPair",
     "PowerLaw",
@@ -62,10 +67,14 @@ __all__ = [
     "decompose",
     "draw_dichotomies",
     "effective_rank",
+    "gride",
     "group_jackknife",
     "linear_probe",
+    "local_dimension",
     "margins",
+    "mle_dimension",
     "nc1",
+    "nearest_neighbours",
     "participation_ratio",
     "participation_ratio_unbiased",
     "participation_ratio_wishart",

@@ -1,4 +1,4 @@
-"""Candidates for the nearest neighbours, from products in single or double precision, with the proof that none is missed.
+"""Candidates for the nearest neighbours from products in single or double precision, with a proof of completeness.
 
 A point j that was left out has computed nearness a_i.a_j - |a_j|^2 / 2 below the floor f of i's list, so that
 
@@ -11,7 +11,7 @@ their sizes (Higham 2002, eq. 3.5); both inputs, the half norm and the differenc
     e <= 1.01 u ((d + 4) A B + B^2) / (1 - (d + 4) u) + underflow,        u = 2^-24, or 2^-53 in float64.
 
 So r^2 <= |a_i|^2 - 2 (f + e) proves that nothing nearer was left out. The products are of centred points, whose entries
-were rounded once more: a distance can have changed by c = u sqrt(d), for entries at most 1, so that r + 2 c stands for r.
+were rounded once more: a distance can have changed by c = u sqrt(d), for entries at most 1, so r + 2 c stands for r.
 """
 
 from dataclasses import dataclass
@@ -27,10 +27,15 @@ SHARE_ROWS, SHARE_TILES = 64, 2
 SAME = 1e-11
 
 
+State = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
 @dataclass(frozen=True, eq=False)
 class Padded:
-    """Centred points in one precision with rows of zeros added to whole tiles, half their squared norms (inf there), and
-    these of the n points in float64."""
+    """Centred points in one precision, with rows of zeros up to whole tiles; half their squared norms (inf there).
+
+    exact_half (n,): those of the points alone, in float64.
+    """
 
     x: np.ndarray
     half: np.ndarray
@@ -44,7 +49,10 @@ class Padded:
 
 @dataclass(frozen=True, eq=False)
 class Lists:
-    """index (rows, 2 keep): candidates, the first `keep` in use, -1 for none; floor (rows,): largest nearness left out."""
+    """index (rows, 2 keep): candidates, the first `keep` in use, -1 for none.
+
+    floor (rows,): the largest nearness that was left out.
+    """
 
     index: np.ndarray
     floor: np.ndarray
@@ -138,19 +146,18 @@ def _rounding(d: int, dtype: np.dtype, a: np.ndarray, b: np.ndarray) -> np.ndarr
     return 1.01 * u * ((d + 4) * a * b + b * b) / (1 - (d + 4) * u) + 8 * d * float(tiny)
 
 
-def _empty(n: int, keep: int, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _empty(n: int, keep: int, dtype: np.dtype) -> State:
     """The lists that compiled loops fill: nearness, index, how many, floor."""
-    return (
-        np.empty((n, 2 * keep), dtype), np.empty((n, 2 * keep), np.int32), np.zeros(n, np.int32),
-        np.full(n, -np.inf, dtype),
-    )  # fmt: skip
+    shape = (n, 2 * keep)
+    return np.empty(shape, dtype), np.empty(shape, np.int32), np.zeros(n, np.int32), np.full(n, -np.inf, dtype)
 
 
-def _settled(state: tuple[np.ndarray, ...], n: int, keep: int) -> Lists:
+def _settled(state: State, n: int, keep: int) -> Lists:
     from geomfeat.compiled import nearest
 
-    nearest.settle_lists(*state, keep, 0, n)
-    return Lists(state[1], state[3], keep)
+    key, index, count, floor = state
+    nearest.settle_lists(key, index, count, floor, keep, 0, n)
+    return Lists(index, floor, keep)
 
 
 def _tiles(p: Padded) -> tuple[int, np.ndarray]:

@@ -68,9 +68,9 @@ def unit_scale(x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n d"], float]:
 
 def by_tree(x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Distances and indices (n, k) from a k-d tree."""
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
-    distance, index = cKDTree(x).query(x, k + 1, workers=torch.get_num_threads())
+    distance, index = map(np.asarray, KDTree(x).query(x, k + 1, workers=torch.get_num_threads()))
     # The point itself comes first, unless it has copies: leave it out wherever it stands, or the last of the copies.
     own = index == np.arange(len(x))[:, None]
     own[~own.any(1), -1] = True

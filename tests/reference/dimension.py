@@ -15,7 +15,7 @@ def neighbour_distances(x: np.ndarray, i: int) -> list[float]:
 
 
 def gride(x: np.ndarray, n1: int, n2: int) -> float:
-    """The d that maximises the density of mu = r_n2 / r_n1, with (n - 1) / n of the weight on log d (no bias at n2 = 2)."""
+    """The d that maximises the likelihood of mu = r_n2 / r_n1, with n - 1 for n on log d (no bias at n2 = 2)."""
     mu = np.array([(r := neighbour_distances(x, i))[n2 - 1] / r[n1 - 1] for i in range(len(x))])
     n = len(mu)
 
