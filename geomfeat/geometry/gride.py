@@ -61,7 +61,7 @@ def gride_of(apart: Apart, n1: int, n2: int) -> IntrinsicDimension:
     ratio, slope = _terms(l, d, tied)
     score = 1 / d + between * ratio - (n2 - 1) * l
     information = float(n / d**2 + between * slope.sum())
-    stderr = overlap_stderr(score - score.mean(), information, apart, n2)
+    stderr = overlap_stderr(score, information, apart, n2)
     scale = float(apart.near.distance[apart.used, n2 - 1].mean())
     return IntrinsicDimension(float(d), stderr, n, apart.n_copies, "gride", (n1, n2), scale)
 
