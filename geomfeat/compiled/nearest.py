@@ -124,7 +124,7 @@ def exact_distances(x, rows, candidates, distance, index, first, last):
             j = candidates[r, c]
             if j < 0:
                 continue
-            held = _keep(distance[r], index[r], held, k, _squared(x[i], x[j]), j)
+            held = _keep(distance[r], index[r], held, k, squared(x[i], x[j]), j)
         for c in range(held):
             distance[r, c] = np.sqrt(distance[r, c])
 
@@ -137,13 +137,14 @@ def nearest_directly(x, rows, distance, index, first, last):
         i, held = rows[r], 0
         for j in range(x.shape[0]):
             if j != i:
-                held = _keep(distance[r], index[r], held, k, _squared(x[i], x[j]), j)
+                held = _keep(distance[r], index[r], held, k, squared(x[i], x[j]), j)
         for c in range(held):
             distance[r, c] = np.sqrt(distance[r, c])
 
 
 @njit(**COMPILED)
-def _squared(a, b):
+def squared(a, b):
+    """Squared distance of two points, from differences."""
     total = 0.0
     for c in range(a.shape[0]):
         total += (a[c] - b[c]) * (a[c] - b[c])

@@ -8,9 +8,11 @@ from geomfeat.geometry.capacity_paired import CapacityDifference, capacity_diffe
 from geomfeat.geometry.capacity_types import Capacity
 from geomfeat.geometry.centers import center_correlation
 from geomfeat.geometry.cone import ConeProjections, project_on_cones
+from geomfeat.geometry.correlation_dimension import CorrelationIntegral, correlation_dimension, correlation_integral
 from geomfeat.geometry.crofton import predicted_capacity, predicted_separability
 from geomfeat.geometry.decomposition import Decomposition, decompose, what_changed
 from geomfeat.geometry.dichotomies import draw_dichotomies
+from geomfeat.geometry.dimension_curve import DimensionCurve, dimension_curve
 from geomfeat.geometry.gride import gride
 from geomfeat.geometry.intrinsic_dimension import IntrinsicDimension, two_nn
 from geomfeat.geometry.manifolds import Manifolds, as_manifolds
@@ -43,7 +45,9 @@ __all__ = [
     "CapacityCurve",
     "CapacityDifference",
     "ConeProjections",
+    "CorrelationIntegral",
     "Decomposition",
+    "DimensionCurve",
     "IntrinsicDimension",
     "LocalDimension",
     "Manifolds",
@@ -63,8 +67,11 @@ __all__ = [
     "capacity_difference",
     "center_correlation",
     "common_draws",
+    "correlation_dimension",
+    "correlation_integral",
     "covariance_spectrum",
     "decompose",
+    "dimension_curve",
     "draw_dichotomies",
     "effective_rank",
     "gride",

@@ -86,7 +86,7 @@ def lists_of_all(p: Padded, keep: int) -> Lists:
     from geomfeat.compiled.threads import in_threads
 
     state = _empty(len(p.x), keep, p.x.dtype)
-    rows, buffer = _tiles(p)
+    rows, buffer = tiles_of(p)
     for row0 in range(0, p.n, rows):
         own = np.arange(row0, min(p.n, row0 + rows))
         left = p.x[own[0] : own[-1] + 1]
@@ -111,7 +111,7 @@ def lists_of(p: Padded, points: np.ndarray, keep: int) -> Lists:
     from geomfeat.compiled.threads import in_threads
 
     state = _empty(len(points), keep, p.x.dtype)
-    rows, buffer = _tiles(p)
+    rows, buffer = tiles_of(p)
     count = -(-p.n // nearest.WIDTH)
     for start in range(0, len(points), rows):
         slots = np.arange(start, min(len(points), start + rows))
@@ -133,17 +133,22 @@ def proven(d: int, half: np.ndarray, lists: Lists, furthest: np.ndarray) -> np.n
     """
     floor = lists.floor[: len(half)].astype(np.float64)
     slack = SAME if lists.floor.dtype == np.float64 else 0.0
-    a, r = np.sqrt(2 * half), furthest + np.finfo(np.float64).eps * np.sqrt(d)
-    # |a_i|^2 and the distances are float64 sums themselves, rounded by (d + 4) u of their size at most.
-    bound = _rounding(d, lists.floor.dtype, a, a + r) + 2 * (d + 4) * np.finfo(np.float64).eps * (a * a + r * r)
+    bound = rounding(d, lists.floor.dtype, np.sqrt(2 * half), furthest)
+    r = furthest + np.finfo(np.float64).eps * np.sqrt(d)
     return (floor == -np.inf) | ((1 - slack) * r * r + 2 * bound <= 2 * (half - floor))
 
 
-def _rounding(d: int, dtype: np.dtype, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def rounding(d: int, dtype: np.dtype, a: np.ndarray, r: np.ndarray | float) -> np.ndarray:
+    """Bound of the rounding of the nearness of points of norm `a` and others within distance r of them."""
+    eps = np.finfo(np.float64).eps
+    r = r + eps * np.sqrt(d)
+    b = a + r
+    # |a_i|^2 and the distances are float64 sums themselves, rounded by (d + 4) u of their size at most.
+    own = (d + 4) * eps * (a * a + r * r)
     u, tiny = np.finfo(dtype).eps / 2, np.finfo(dtype).tiny
     if (d + 4) * u > 0.1:
         return np.full_like(a, np.inf)
-    return 1.01 * u * ((d + 4) * a * b + b * b) / (1 - (d + 4) * u) + 8 * d * float(tiny)
+    return 1.01 * u * ((d + 4) * a * b + b * b) / (1 - (d + 4) * u) + 8 * d * float(tiny) + own
 
 
 def _empty(n: int, keep: int, dtype: np.dtype) -> State:
@@ -160,6 +165,7 @@ def _settled(state: State, n: int, keep: int) -> Lists:
     return Lists(index, floor, keep)
 
 
-def _tiles(p: Padded) -> tuple[int, np.ndarray]:
+def tiles_of(p: Padded) -> tuple[int, np.ndarray]:
+    """How many rows of products to hold at a time, and room for them."""
     rows = min(ROWS, max(1, TILE_ENTRIES // len(p.x)), p.n)
     return rows, np.empty(rows * len(p.x), p.x.dtype)

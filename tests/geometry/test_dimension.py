@@ -11,8 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry import gride, local_dimension, mle_dimension, two_nn
+from geomfeat.geometry import (
+    correlation_dimension,
+    correlation_integral,
+    dimension_curve,
+    gride,
+    local_dimension,
+    mle_dimension,
+    two_nn,
+)
 from geomfeat.geometry.apart import neighbours_apart
+from geomfeat.geometry.correlation_dimension import pairs_within
 from geomfeat.geometry.gride import gride_of
 from geomfeat.geometry.mle_dimension import mle_of
 from tests.geometry.clouds import normal
@@ -165,5 +174,94 @@ def test_devices_agree(device: str):
     ],
 )
 def test_bad_input_is_named(call, message: str):
+    with pytest.raises(BadInput, match=message):
+        call()
+
+
+@pytest.mark.parametrize("shape", [(50, 2), (40, 15)])
+def test_pairs_within_a_radius_are_counted(shape: tuple[int, int]):
+    x = normal(*shape, seed=6)
+    radii = [0.3 * shape[1] ** 0.5, shape[1] ** 0.5, 3 * shape[1] ** 0.5]
+    found = correlation_integral(x, radii)
+    expected = [reference.correlation_integral(x.numpy(), r) for r in radii]
+    np.testing.assert_allclose(found.share, expected, rtol=1e-12)
+    if expected[0]:
+        assert found.slope[0] == pytest.approx(np.log(expected[1] / expected[0]) / np.log(radii[1] / radii[0]))
+    left_out = [[reference.correlation_integral(np.delete(x.numpy(), i, 0), r) for r in radii] for i in range(len(x))]
+    spread = np.sqrt((len(x) - 1) * np.var(left_out, axis=0))
+    np.testing.assert_allclose(found.stderr, spread, rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["tight cluster far away", "outlier", "rounded"])
+def test_pairs_that_products_cannot_tell_are_measured(name: str, device: str):
+    x = {
+        "tight cluster far away": torch.cat([1e-9 * normal(40, 12), 10 + normal(60, 12, seed=1)]),
+        "outlier": torch.cat([normal(80, 12), torch.full((1, 12), 1e7, dtype=torch.float64)]),
+        "rounded": normal(100, 12).round(),
+    }[name]
+    radii = [2e-9, 4e-9, 3.0, 8.0]
+    distance = torch.linalg.vector_norm(x[:, None] - x[None], dim=2)
+    expected = torch.stack([(distance <= r * (1 + 1e-9)).sum(1) - 1 for r in radii], 1)
+    assert torch.equal(pairs_within(x.to(device), radii).cpu(), expected)
+
+
+@pytest.mark.parametrize("name", MANIFOLDS)
+def test_correlation_dimension_equals_the_library(name: str):
+    expected = json.loads(shared("refs/dimension/expected.json").read_text())[name]["scikit-dimension"]["CorrInt"]
+    found = correlation_dimension(torch.as_tensor(np.load(shared("refs/dimension/manifolds.npz"))[name]))
+    # The library leaves out the pairs that are exactly as far apart as a radius.
+    assert found.value == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_correlation_dimension_of_even_clouds_is_within_its_error(d: int):
+    found = [correlation_dimension(flat_torus(400, d, seed=s), (2, 6)) for s in range(20)]
+    values, claimed = [f.value for f in found], np.sqrt(np.mean([f.stderr**2 for f in found]))
+    assert 0.6 < claimed / np.std(values, ddof=1) < 1.6
+    # Curvature at the scale of 6 neighbours, up to (pi r)^2 / 3 of d.
+    curvature = (np.pi * np.mean([f.scale for f in found])) ** 2 / 3
+    assert -4 * claimed / 20**0.5 < np.mean(values) - d < 4 * claimed / 20**0.5 + curvature * d
+
+
+@pytest.mark.parametrize("estimator", ["gride", "mle", "correlation"])
+def test_a_curve_holds_the_single_estimates(estimator: str):
+    x = normal(60, 3, seed=8)
+    curve = dimension_curve(x, estimator, largest=16)
+    single = {
+        "gride": lambda n: gride(x, n // 2),
+        "mle": lambda n: mle_dimension(x, n),
+        "correlation": lambda n: correlation_dimension(x, (n // 2, n)),
+    }[estimator]
+    assert curve.neighbours == ((4, 8, 16) if estimator == "mle" else (2, 4, 8, 16))
+    for n, scale, value, stderr in zip(curve.neighbours, curve.scale, curve.value, curve.stderr, strict=True):
+        assert (scale, value, stderr) == (single(n).scale, single(n).value, single(n).stderr)
+
+
+def test_a_noisy_line_has_more_dimensions_from_near():
+    x = torch.cat([uniform(800, 1) * 100, 0.2 * normal(800, 4)], 1)
+    value = dimension_curve(x, largest=256).value
+    assert value[0] > 1.5
+    assert value[-1] < 1.2
+
+
+def test_a_curve_ends_where_the_points_do():
+    assert dimension_curve(normal(30, 3).repeat(3, 1)).neighbours == (2, 4, 8, 16)
+    assert np.isnan(dimension_curve(RING, largest=2).value).all()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: correlation_integral(normal(20, 2), [1.0, 0.5]), "ascending"),
+        (lambda: correlation_integral(normal(20, 2), []), "ascending"),
+        (lambda: correlation_integral(normal(5, 2), [1.0]), "5 different of 5 points"),
+        (lambda: correlation_dimension(normal(20, 2), (10, 10)), r"k=\(10, 10\)"),
+        (lambda: correlation_dimension(torch.eye(30), (2, 4)), "one median distance"),
+        (lambda: dimension_curve(normal(20, 2), "danco"), "estimator='danco'"),
+        (lambda: dimension_curve(normal(20, 2), "mle", largest=2), "largest=2"),
+        (lambda: dimension_curve(normal(4, 2)), "4 different of 4 points"),
+    ],
+)
+def test_bad_scales_are_named(call, message: str):
     with pytest.raises(BadInput, match=message):
         call()
