@@ -28,6 +28,7 @@ from geomfeat.geometry.shuffled import shuffled_control
 from geomfeat.geometry.simulated import SimulatedCapacity, simulated_capacity
 from geomfeat.geometry.spectrum import (
     PowerLaw,
+    components_for_variance,
     covariance_spectrum,
     effective_rank,
     group_jackknife,
@@ -39,6 +40,7 @@ from geomfeat.geometry.spectrum import (
     reduced,
     stable_rank,
 )
+from geomfeat.geometry.spectrum_trials import participation_ratio_of_trials
 
 __all__ = [
     "Capacity",
@@ -67,6 +69,7 @@ __all__ = [
     "capacity_difference",
     "center_correlation",
     "common_draws",
+    "components_for_variance",
     "correlation_dimension",
     "correlation_integral",
     "covariance_spectrum",
@@ -83,6 +86,7 @@ __all__ = [
     "nc1",
     "nearest_neighbours",
     "participation_ratio",
+    "participation_ratio_of_trials",
     "participation_ratio_unbiased",
     "participation_ratio_wishart",
     "power_law",

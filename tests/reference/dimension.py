@@ -49,3 +49,25 @@ def correlation_integral(x: np.ndarray, radius: float) -> float:
     """Share of the pairs of points that are no further apart than the radius."""
     pairs = list(itertools.combinations(range(len(x)), 2))
     return sum(math.dist(x[i], x[j]) <= radius for i, j in pairs) / len(pairs)
+
+
+def participation_ratio_of_trials(x: np.ndarray) -> float:
+    """(tr C)^2 / tr C^2 by averaging over all distinct stimuli and all pairs of different trials; x (trials, n, d)."""
+    pairs = list(itertools.permutations(range(len(x)), 2))
+    above, below = [], []
+    for i, j, k, l in itertools.permutations(range(x.shape[1]), 4):
+        u, w = x[:, i] - x[:, j], x[:, k] - x[:, l]
+        above.append(np.mean([u[a] @ u[b] for a, b in pairs]) * np.mean([w[c] @ w[e] for c, e in pairs]) / 4)
+        below.append(np.mean([(u[a] @ w[c]) * (u[b] @ w[e]) for a, b in pairs for c, e in pairs]) / 4)
+    return float(np.mean(above) / np.mean(below))
+
+
+def components(x: np.ndarray, share: float) -> int:
+    """Fewest principal components whose variance is at least that share of the total."""
+    values = sorted(np.linalg.eigvalsh(np.cov(x.T)).tolist() if x.shape[1] > 1 else [1.0], reverse=True)
+    held = 0.0
+    for count, value in enumerate(values, 1):
+        held += value
+        if held >= share * sum(values) * (1 - 1e-12):
+            return count
+    return len(values)
