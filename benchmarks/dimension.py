@@ -56,12 +56,12 @@ def call(tool: str, job: str, x: np.ndarray) -> list[float]:
         from skdim import id as estimators
 
         if job.startswith("TwoNN"):
-            return [estimators.TwoNN(discard_fraction=0, method="mle").fit(x).dimension_]
+            return [float(estimators.TwoNN(discard_fraction=0, method="mle").fit(x).dimension_)]
         if job.startswith("MLE"):
-            return [estimators.MLE(K=20).fit(x, n_neighbors=20).dimension_]
+            return [float(estimators.MLE(K=20).fit(x, n_neighbors=20).dimension_)]
         found = estimators.GRIDE(multiscale=True, range_max=64).fit(x)
-        return [float(v) for v in np.atleast_1d(found.dimension_)]
-    from dadapy import Data
+        return [float(v) for v in np.ravel(np.asarray(found.dimension_))]
+    from dadapy import Data  # pyright: ignore[reportMissingImports]
 
     data = Data(x, maxk=2 if job.startswith("TwoNN") else 64, n_jobs=2)
     if job.startswith("TwoNN"):
@@ -141,7 +141,7 @@ def machine() -> str:
 
 def main() -> None:
     """Print the table as it is measured."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Intrinsic dimension beside the peers' own packages.")
     parser.add_argument("--dadapy", default="", help="a Python that has dadapy")
     parser.add_argument("--large", action="store_true", help="100,000 x 200 points too")
     parser.add_argument("--write", action="store_true", help="keep the table in RESULTS.md")

@@ -13,7 +13,7 @@ from numba import njit
 from geomfeat.compiled.factor import COMPILED
 
 WIDTH = 1024  # columns of a tile
-RUN = 32  # comparisons made together
+RUN = 16  # comparisons made together
 
 
 @njit(**COMPILED)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 # Entries of the tiles of products held at a time, and most rows of them.
-TILE_ENTRIES = 2**24
+TILE_ENTRIES = 2**21
 ROWS = 512
 # Rows, or tiles, that one thread takes at a time.
 SHARE_ROWS, SHARE_TILES = 64, 2

@@ -34,7 +34,7 @@ class Neighbours:
 def nearest_neighbours(x: Float[Tensor, "n d"], k: int) -> Neighbours:
     """The k nearest other points of every point, Euclidean, exact up to the rounding of float64 differences.
 
-    Beside x it needs about n (12 d + 50 k + 300) bytes and blocks of products of at most 128 MB.
+    Beside x it needs about n (12 d + 50 k + 300) bytes and blocks of products of at most 16 MB (a GPU: 128 MB).
     Copies of a point are its neighbours at distance 0: see `distinct_points`.
 
     Raises BadInput unless 1 <= k < n.
