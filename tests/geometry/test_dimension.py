@@ -20,7 +20,7 @@ from geomfeat.geometry import (
     mle_dimension,
     two_nn,
 )
-from geomfeat.geometry.apart import neighbours_apart
+from geomfeat.geometry.apart import neighbours_apart, overlap_stderr
 from geomfeat.geometry.correlation_dimension import pairs_within
 from geomfeat.geometry.gride import gride_of
 from geomfeat.geometry.mle_dimension import mle_of
@@ -102,6 +102,19 @@ def test_errors_are_those_over_data_sets(estimate, d: int):
     assert 0.65 < claimed / spread < 2.2
     if d == 2 and found[0].neighbours[1] <= 4:  # further away, 500 points see the curvature of the circles
         assert abs(np.mean(values) - d) < 4 * spread / 30**0.5 + 0.01 * d
+
+
+@pytest.mark.parametrize("k", [2, 6])
+def test_errors_count_every_pair_of_neighbours_once_a_side(k: int):
+    x = normal(40, 3, seed=9)
+    score = x[:, 0] - x[:, 0].mean()  # neighbours have like scores
+    expected = reference.overlap_variance(score.numpy(), x.numpy(), k) ** 0.5 / 7
+    assert expected > 1.2 * float(score.square().sum()) ** 0.5 / 7
+    found = overlap_stderr(score, 7.0, neighbours_apart(x, 8, "a test"), k)
+    assert found == pytest.approx(expected, rel=1e-10)
+    alternating = torch.where(torch.arange(40) % 2 == 0, 1.0, -1.0).double()
+    never_less = overlap_stderr(alternating, 7.0, neighbours_apart(x, 8, "a test"), k)
+    assert never_less >= 40**0.5 / 7 * (1 - 1e-12)
 
 
 def test_known_dimensions_are_within_the_error():

@@ -71,3 +71,11 @@ def components(x: np.ndarray, share: float) -> int:
         if held >= share * sum(values) * (1 - 1e-12):
             return count
     return len(values)
+
+
+def overlap_variance(score: np.ndarray, x: np.ndarray, k: int) -> float:
+    """Sum of s_i s_j over all i and j that are one point, or of which one is among the k nearest of the other."""
+    distance = np.linalg.norm(x[:, None] - x[None], axis=2)
+    near = [set(np.argsort(row, kind="stable")[1 : k + 1].tolist()) for row in distance]
+    pairs = itertools.product(range(len(x)), repeat=2)
+    return sum(score[i] * score[j] for i, j in pairs if i == j or i in near[j] or j in near[i])
