@@ -8,11 +8,16 @@ from geomfeat.geometry.capacity_paired import CapacityDifference, capacity_diffe
 from geomfeat.geometry.capacity_types import Capacity
 from geomfeat.geometry.centers import center_correlation
 from geomfeat.geometry.cone import ConeProjections, project_on_cones
+from geomfeat.geometry.correlation_dimension import CorrelationIntegral, correlation_dimension, correlation_integral
 from geomfeat.geometry.crofton import predicted_capacity, predicted_separability
 from geomfeat.geometry.decomposition import Decomposition, decompose, what_changed
 from geomfeat.geometry.dichotomies import draw_dichotomies
+from geomfeat.geometry.dimension_curve import DimensionCurve, dimension_curve
+from geomfeat.geometry.gride import gride
 from geomfeat.geometry.intrinsic_dimension import IntrinsicDimension, two_nn
 from geomfeat.geometry.manifolds import Manifolds, as_manifolds
+from geomfeat.geometry.mle_dimension import LocalDimension, local_dimension, mle_dimension
+from geomfeat.geometry.neighbours import Neighbours, nearest_neighbours
 from geomfeat.geometry.neural_collapse import nc1
 from geomfeat.geometry.pairs import PerPair
 from geomfeat.geometry.per_manifold import PerManifold
@@ -23,6 +28,7 @@ from geomfeat.geometry.shuffled import shuffled_control
 from geomfeat.geometry.simulated import SimulatedCapacity, simulated_capacity
 from geomfeat.geometry.spectrum import (
     PowerLaw,
+    components_for_variance,
     covariance_spectrum,
     effective_rank,
     group_jackknife,
@@ -34,15 +40,20 @@ from geomfeat.geometry.spectrum import (
     reduced,
     stable_rank,
 )
+from geomfeat.geometry.spectrum_trials import participation_ratio_of_trials
 
 __all__ = [
     "Capacity",
     "CapacityCurve",
     "CapacityDifference",
     "ConeProjections",
+    "CorrelationIntegral",
     "Decomposition",
+    "DimensionCurve",
     "IntrinsicDimension",
+    "LocalDimension",
     "Manifolds",
+    "Neighbours",
     "PerManifold",
     "PerPair",
     "PowerLaw",
@@ -58,15 +69,24 @@ __all__ = [
     "capacity_difference",
     "center_correlation",
     "common_draws",
+    "components_for_variance",
+    "correlation_dimension",
+    "correlation_integral",
     "covariance_spectrum",
     "decompose",
+    "dimension_curve",
     "draw_dichotomies",
     "effective_rank",
+    "gride",
     "group_jackknife",
     "linear_probe",
+    "local_dimension",
     "margins",
+    "mle_dimension",
     "nc1",
+    "nearest_neighbours",
     "participation_ratio",
+    "participation_ratio_of_trials",
     "participation_ratio_unbiased",
     "participation_ratio_wishart",
     "power_law",

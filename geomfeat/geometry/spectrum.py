@@ -17,6 +17,8 @@ from geomfeat.numerics import WORKING, centred, jackknife_stderr
 
 # An eigenvalue (squared singular value) below this share of the largest may be rounding of the features.
 EIGENVALUE_CUT = 1e-13
+# Shares of the variance closer than this are equal.
+ROUNDING = 1e-12
 # Parts of the data that the jackknife leaves out in turn.
 GROUPS = 10
 
@@ -133,10 +135,27 @@ def stable_rank(x: Float[Tensor, "n d"]) -> float:
     return float(values.sum() / values[0])
 
 
+def components_for_variance(x: Float[Tensor, "n d"], share: float) -> int:
+    """Fewest principal components that hold a share of the variance, in 1..min(n - 1, d) (Jolliffe 2002, sec. 6.1.1).
+
+    Raises BadInput unless 0 < share <= 1, NoVariance if all points coincide.
+
+    >>> components_for_variance(torch.tensor([[2.0, 0.0], [-2.0, 0.0], [0.0, 1.0], [0.0, -1.0]]), 0.8)
+    1
+    """
+    if not 0 < share <= 1:
+        raise BadInput(f"share={share}: the share of the variance is in (0, 1], such as 0.9")
+    held = covariance_spectrum(x).cumsum(0)
+    # A share that is reached exactly must not be missed by rounding.
+    return int((held < share * held[-1] * (1 - ROUNDING)).sum()) + 1
+
+
 def rankme(x: Float[Tensor, "n d"], *, centre: bool = False) -> float:
     """exp of the entropy of the SINGULAR values over their sum, in 1..min(n, d) (Garrido et al. 2023, eq. 1).
 
-    Not centred by default, as published; `effective_rank` uses squared singular values of centred points.
+    Not centred by default, as published. Three numbers go by names like this one, and differ by factors:
+    `rankme(x)`; `rankme(x, centre=True)`, mostly higher, since the mean is one large singular value; and
+    `effective_rank(x)`, of squared singular values of centred points, lower, since squares weigh the large ones more.
 
     >>> round(rankme(torch.eye(3)), 12)
     3.0
@@ -144,7 +163,7 @@ def rankme(x: Float[Tensor, "n d"], *, centre: bool = False) -> float:
     work = scaled(x) if centre else x.to(WORKING) / x.abs().amax().to(WORKING).clamp_min(torch.finfo(WORKING).tiny)
     values = torch.linalg.svdvals(work)
     if not bool(values[0] > 0):
-        raise NoVariance("every entry is zero: RankMe is not defined")
+        raise NoVariance("every entry is zero: RankMe is not defined; the layer is dead on these inputs")
     return _exp_entropy(values[values > EIGENVALUE_CUT * values[0]])
 
 

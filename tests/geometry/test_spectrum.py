@@ -14,6 +14,7 @@ from geomfeat import geometry
 from geomfeat.errors import BadInput
 from geomfeat.geometry.spectrum import NoVariance
 from tests.geometry.clouds import normal
+from tests.reference import dimension
 from tests.reference import geometry as reference
 from tests.shared_data import shared
 
@@ -85,6 +86,38 @@ def test_rankme_equals_its_definition():
     assert geometry.rankme(x, centre=True) > geometry.rankme(x)
 
 
+def test_three_numbers_that_are_called_the_effective_rank_differ_by_factors():
+    # A mean far from 0 and a spectrum that decays, as rectified layers have them.
+    x = normal(300, 150) * torch.arange(1, 151, dtype=torch.float64) ** -0.5 + 0.5
+    singular = np.linalg.svd(x.numpy(), compute_uv=False)
+    centred = np.linalg.svd(x.numpy() - x.numpy().mean(0), compute_uv=False)
+
+    def entropy(values: np.ndarray) -> float:
+        share = values / values.sum()
+        return float(np.exp(-(share * np.log(share)).sum()))
+
+    assert geometry.rankme(x) == pytest.approx(entropy(singular), rel=1e-10)
+    assert geometry.rankme(x, centre=True) == pytest.approx(entropy(centred), rel=1e-10)
+    assert geometry.effective_rank(x) == pytest.approx(entropy(centred**2), rel=1e-10)
+    assert 1.4 * geometry.effective_rank(x) < geometry.rankme(x, centre=True)
+    assert 1.2 * geometry.rankme(x) < geometry.rankme(x, centre=True)
+
+
+@settings(deadline=None, max_examples=30)
+@given(n=st.integers(3, 20), d=st.integers(1, 12), seed=st.integers(0, 10**6), share=st.floats(0.01, 1.0))
+def test_components_hold_their_share_of_the_variance(n: int, d: int, seed: int, share: float):
+    x = normal(n, d, seed=seed) * torch.linspace(2, 0.2, d, dtype=torch.float64)
+    assert geometry.components_for_variance(x, share) == min(n - 1, dimension.components(x.numpy(), share))
+
+
+def test_components_of_an_exact_spectrum():
+    x = torch.diag(torch.tensor([4.0, 3.0, 2.0, 1.0], dtype=torch.float64).sqrt())
+    found = [geometry.components_for_variance(torch.cat([x, -x]), s) for s in (0.39, 0.4, 0.41, 0.7, 0.9, 0.91, 1.0)]
+    assert found == [1, 1, 2, 2, 3, 4, 4]
+    with pytest.raises(BadInput, match="share=0"):
+        geometry.components_for_variance(x, 0)
+
+
 @pytest.mark.parametrize("name", ["M1_Sphere", "M2_Affine_3to5", "M5b_Helix2d", "M7_Roll", "M9_Affine", "M12_Norm"])
 def test_benchmark_manifolds_equal_the_libraries(name: str):
     expected = json.loads(shared("refs/dimension/expected.json").read_text())[name]["scikit-dimension"]
@@ -94,6 +127,7 @@ def test_benchmark_manifolds_equal_the_libraries(name: str):
     # The library adds a small constant to every share.
     assert geometry.rankme(x, centre=True) == pytest.approx(expected["rankme_entropy_sv_centered"], rel=1e-6)
     assert geometry.stable_rank(x) == pytest.approx(expected["stable_rank_centered"], rel=1e-9)
+    assert geometry.components_for_variance(x, 0.9) == expected["pca90"]
 
 
 @pytest.mark.parametrize("x", [torch.zeros(5, 3), torch.full((5, 3), 0.1), torch.ones(1, 4)])

@@ -1,0 +1,86 @@
+"""Intrinsic dimension by the likelihood of the distances to k neighbours (Levina & Bickel 2004).
+
+Where the density is even up to the k-th neighbour of a point, log(r_k / r_j) for j < k are k - 1 exponential numbers of
+mean 1 / d. Of one point the estimate without bias is (k - 2) / sum_j log(r_k / r_j), with standard error
+d / sqrt(k - 3) (a Gamma law). Over points the inverse estimates are averaged (MacKay & Ghahramani 2005), since the
+average of the estimates themselves is that of heavy-tailed numbers:
+
+    1 / d = mean over points of (1 / (k - 1)) sum_{j < k} log(r_k / r_j)
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from geomfeat.errors import BadInput
+from geomfeat.geometry.apart import Apart, neighbours_apart, overlap_stderr, require_different_distances
+from geomfeat.geometry.intrinsic_dimension import IntrinsicDimension
+
+
+def mle_dimension(x: Float[Tensor, "n d"], k: int | tuple[int, int] = 20) -> IntrinsicDimension:
+    """Levina-Bickel dimension of the points from k neighbours, averaged over points as MacKay and Ghahramani say.
+
+    Args:
+        k: neighbours, at least 2; or (first, last) for the mean of the inverse estimates over that range of k.
+
+    Copies of a point are left out first. Raises BadInput for another k, or with no more than k (or fewer than 10)
+    different points, or if all distances are equal (a lattice).
+
+    >>> x = torch.rand(500, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    >>> 1.8 < mle_dimension(x, 10).value < 2.2
+    True
+    """
+    first, last = (k, k) if isinstance(k, int) else k
+    if not 2 <= first <= last:
+        raise BadInput(f"k={k}: neighbours must be at least 2, as a number or as (first, last)")
+    return mle_of(neighbours_apart(x, last, "the likelihood estimate"), first, last)
+
+
+def mle_of(apart: Apart, first: int, last: int) -> IntrinsicDimension:
+    """The same from neighbours that are known."""
+    inverse = torch.stack([_inverse(apart, k) for k in range(first, last + 1)]).mean(0)
+    require_different_distances(inverse, "the likelihood estimate")
+    value = float(1 / inverse.mean())
+    stderr = overlap_stderr(inverse.mean() - inverse, len(inverse) / value**2, apart, last)
+    scale = float(apart.near.distance[apart.used, last - 1].mean())
+    return IntrinsicDimension(value, stderr, len(inverse), apart.n_copies, "mle", (1, last), scale)
+
+
+@dataclass(frozen=True, eq=False)
+class LocalDimension:
+    """value, stderr (m,): dimension around each of the different points; rows (m,): which of the given points they are.
+
+    NaN where the neighbours of a point are all at one distance, or copies of it up to rounding.
+    """
+
+    value: Float[Tensor, "m"]
+    stderr: Float[Tensor, "m"]
+    rows: Int[Tensor, "m"]
+    n_duplicates: int
+
+
+def local_dimension(x: Float[Tensor, "n d"], k: int = 20) -> LocalDimension:
+    """Likelihood estimate around every point, from its own k neighbours (Levina & Bickel 2004, eq. 8, with k - 2).
+
+    The error of one point is large, d / sqrt(k - 3), and near points share it. Raises BadInput unless k is at least 4,
+    or with no more than k (or fewer than 10) different points.
+
+    >>> x = torch.rand(500, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    >>> 1.7 < float(local_dimension(x).value.median()) < 2.3
+    True
+    """
+    if k < 4:
+        raise BadInput(f"k={k}: the estimate around one point has a standard error only from k=4 on")
+    apart = neighbours_apart(x, k, "the local dimension")
+    inverse = torch.full_like(apart.near.distance[:, 0], torch.nan)
+    inverse[apart.used] = _inverse(apart, k)
+    value = torch.where(inverse > 0, (k - 2) / ((k - 1) * inverse), torch.nan)
+    return LocalDimension(value, value / (k - 3) ** 0.5, apart.rows, x.shape[0] - len(apart.rows))
+
+
+def _inverse(apart: Apart, k: int) -> Tensor:
+    """Mean of log(r_k / r_j) over j < k, for every point used."""
+    logs = torch.log(apart.near.distance[apart.used, :k])
+    return logs[:, k - 1] - logs[:, : k - 1].mean(1)

@@ -1,0 +1,84 @@
+"""Participation ratio of the signal, from repeated noisy recordings of the same stimuli.
+
+Trial a of stimulus i is x_i^a = s_i + noise, of any covariance but independent between trials and between stimuli.
+Noise adds its own covariance to that of trial averages. It drops out of products of different trials: for stimuli
+1, 2, 3, 4, all distinct, and trials a != b, c != e
+
+    tr C     = E <x_1^a - x_2^a, x_1^b - x_2^b> / 2
+    tr C^2   = E <x_1^a - x_2^a, x_3^c - x_4^c> <x_1^b - x_2^b, x_3^e - x_4^e> / 4
+
+where C is the covariance of the signal. Averages over all such stimuli and trials are without bias in (tr C)^2 and in
+tr C^2, for any number of stimuli from 4 and of trials from 2 on. The sums over trials come from those over all a, b and
+over a = b; the sums over distinct stimuli from row sums, column sums and squares of the matrices of products.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from geomfeat.errors import BadInput
+from geomfeat.geometry.spectrum import NoVariance
+from geomfeat.numerics import WORKING
+
+
+def participation_ratio_of_trials(x: Float[Tensor, "trials n d"]) -> float:
+    """(tr C)^2 / tr C^2 of the covariance C of the signal, without the noise that differs from trial to trial.
+
+    x[a, i] is trial a of stimulus i; noise must be independent between trials and between stimuli. No Gaussian
+    assumption, no bias from few stimuli or trials in either moment; the ratio of few is noisy, and can be negative or
+    infinite where there is hardly any signal.
+
+    Raises BadInput with fewer than 2 trials or 4 stimuli, NoVariance if all entries are equal.
+
+    >>> noise = torch.Generator().manual_seed(0)
+    >>> signal = torch.randn(100, 5, generator=noise, dtype=torch.float64) @ torch.eye(5, 40, dtype=torch.float64)
+    >>> trials = signal + torch.randn(8, 100, 40, generator=noise, dtype=torch.float64)
+    >>> 4 < participation_ratio_of_trials(trials) < 6
+    True
+    """
+    n_trials, n = x.shape[:2]
+    if n_trials < 2 or n < 4:
+        raise BadInput(
+            f"{n_trials} trials of {n} stimuli: signal and noise can be told apart with at least 2 trials of 4 stimuli"
+        )
+    work = x.to(WORKING)
+    work = work - work.mean((0, 1))
+    size = work.abs().amax()
+    if not bool(size > 8 * torch.finfo(WORKING).eps * x.abs().amax()):
+        raise NoVariance("all trials of all stimuli are equal: there is no signal, look at how they were recorded")
+    work = work / size
+    total = work.sum(0)
+    pairs = n_trials * (n_trials - 1)
+    # |s_i - s_j|^2 from different trials.
+    distance = (_squared(total) - sum(_squared(trial) for trial in work)) / pairs
+    square_of_trace = _mean_over_disjoint_pairs(distance) / 4
+    every = _mean_square(total @ total.T)
+    one = sum(_mean_square(trial @ total.T) for trial in work)
+    both = sum(_mean_square(a @ b.T) for a in work for b in work)
+    return float(square_of_trace / ((every - 2 * one + both) / pairs**2))
+
+
+def _squared(x: Tensor) -> Tensor:
+    """Squared distances (n, n) between rows."""
+    gram = x @ x.T
+    norms = gram.diagonal()
+    return (norms[:, None] + norms - 2 * gram).fill_diagonal_(0.0)
+
+
+def _mean_over_disjoint_pairs(distance: Tensor) -> Tensor:
+    """Mean of D_12 D_34 over distinct 1, 2, 3, 4, of a symmetric D with zero diagonal."""
+    n, rows = len(distance), distance.sum(1)
+    total = rows.sum().square() - 4 * rows.square().sum() + 2 * distance.square().sum()
+    return total / (n * (n - 1) * (n - 2) * (n - 3))
+
+
+def _mean_square(k: Tensor) -> Tensor:
+    """Mean of (k_13 - k_14 - k_23 + k_24)^2 / 4 over distinct 1, 2, 3, 4; k need not be symmetric."""
+    n = len(k)
+    k = k.clone().fill_diagonal_(0.0)
+    rows, columns, total = k.sum(1), k.sum(0), k.sum()
+    squares, mirrored = k.square().sum(), (k * k.T).sum()
+    by_row, by_column = rows.square().sum(), columns.square().sum()
+    apart = total.square() - by_row - by_column - 2 * rows @ columns + squares + mirrored
+    same_row_or_column = (by_row - squares + by_column - squares) / (n * (n - 1) * (n - 2))
+    return squares / (n * (n - 1)) - same_row_or_column + apart / (n * (n - 1) * (n - 2) * (n - 3))
