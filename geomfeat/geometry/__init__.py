@@ -6,19 +6,30 @@ from geomfeat.geometry.capacity_curve import CapacityCurve, capacity_curve
 from geomfeat.geometry.capacity_layers import capacity_by_layer
 from geomfeat.geometry.capacity_paired import CapacityDifference, capacity_difference, common_draws
 from geomfeat.geometry.capacity_types import Capacity
+from geomfeat.geometry.cca import (
+    CanonicalCorrelations,
+    canonical_correlations,
+    cca_mean,
+    cca_mean_squared,
+    pwcca,
+    svcca,
+)
 from geomfeat.geometry.centers import center_correlation
 from geomfeat.geometry.cone import ConeProjections, project_on_cones
 from geomfeat.geometry.crofton import predicted_capacity, predicted_separability
 from geomfeat.geometry.decomposition import Decomposition, decompose, what_changed
 from geomfeat.geometry.dichotomies import draw_dichotomies
 from geomfeat.geometry.intrinsic_dimension import IntrinsicDimension, two_nn
+from geomfeat.geometry.linear_predictivity import LinearPredictivity, linear_predictivity, linear_regression_r2
 from geomfeat.geometry.manifolds import Manifolds, as_manifolds
+from geomfeat.geometry.neighbour_overlap import mutual_knn, neighbour_jaccard
 from geomfeat.geometry.neural_collapse import nc1
 from geomfeat.geometry.pairs import PerPair
 from geomfeat.geometry.per_manifold import PerManifold
 from geomfeat.geometry.probe import ProbeAccuracy, linear_probe
 from geomfeat.geometry.replica import ReplicaCapacity, replica_capacity
 from geomfeat.geometry.separability import Separability, margins, separability
+from geomfeat.geometry.shape_metrics import procrustes_distance, shape_angle, shape_distance
 from geomfeat.geometry.shuffled import shuffled_control
 from geomfeat.geometry.simulated import SimulatedCapacity, simulated_capacity
 from geomfeat.geometry.spectrum import (
@@ -36,12 +47,14 @@ from geomfeat.geometry.spectrum import (
 )
 
 __all__ = [
+    "CanonicalCorrelations",
     "Capacity",
     "CapacityCurve",
     "CapacityDifference",
     "ConeProjections",
     "Decomposition",
     "IntrinsicDimension",
+    "LinearPredictivity",
     "Manifolds",
     "PerManifold",
     "PerPair",
@@ -52,10 +65,13 @@ __all__ = [
     "SimulatedCapacity",
     "as_manifolds",
     "ball_capacity",
+    "canonical_correlations",
     "capacity",
     "capacity_by_layer",
     "capacity_curve",
     "capacity_difference",
+    "cca_mean",
+    "cca_mean_squared",
     "center_correlation",
     "common_draws",
     "covariance_spectrum",
@@ -63,23 +79,32 @@ __all__ = [
     "draw_dichotomies",
     "effective_rank",
     "group_jackknife",
+    "linear_predictivity",
     "linear_probe",
+    "linear_regression_r2",
     "margins",
+    "mutual_knn",
     "nc1",
+    "neighbour_jaccard",
     "participation_ratio",
     "participation_ratio_unbiased",
     "participation_ratio_wishart",
     "power_law",
     "predicted_capacity",
     "predicted_separability",
+    "procrustes_distance",
     "project_on_cones",
+    "pwcca",
     "rankme",
     "reduced",
     "replica_capacity",
     "separability",
+    "shape_angle",
+    "shape_distance",
     "shuffled_control",
     "simulated_capacity",
     "stable_rank",
+    "svcca",
     "two_nn",
     "what_changed",
 ]
