@@ -28,10 +28,12 @@ class Side:
     Attributes:
         diagonal: (n,), in float64.
         varies: whether more than rounding is left after centring.
+        unit: what the kernel was divided by.
     """
 
     diagonal: Tensor
     varies: bool
+    unit: float
     features: Tensor | None = None
     gram: Tensor | None = None
 
@@ -47,17 +49,21 @@ class Side:
         total = centred.square().sum(dtype=WORKING)
         before = len(x) * (mean / largest).square().sum() + total
         varies = bool(total > 100 * len(x) * torch.finfo(WORKING).eps * before)
-        features = (centred / _positive((total / len(x)).sqrt()).float()).T.contiguous()
-        return cls(features.square().sum(0, dtype=WORKING), varies, features=features)
+        size = _positive((total / len(x)).sqrt()).float()
+        features = (centred / size).T.contiguous()
+        unit = (float(largest) * float(size)) ** 2
+        return cls(features.square().sum(0, dtype=WORKING), varies, unit, features=features)
 
     @classmethod
     def of_gram(cls, gram: Tensor) -> "Side":
         """From a symmetric Gram matrix."""
-        gram = gram / _positive(gram.abs().max())
+        largest = _positive(gram.abs().max())
+        gram = gram / largest
         centred = double_centred(gram)
         varies = bool(centred.norm() > 100 * len(gram) * torch.finfo(WORKING).eps * gram.norm())
-        scaled = centred / _positive(centred.abs().max())
-        return cls(scaled.diagonal().clone(), varies, gram=scaled.float())
+        size = _positive(centred.abs().max())
+        scaled = centred / size
+        return cls(scaled.diagonal().clone(), varies, float(largest * size), gram=scaled.float())
 
     @property
     def width(self) -> int:

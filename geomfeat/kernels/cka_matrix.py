@@ -18,6 +18,7 @@ from geomfeat.types import Kernel, Representation
 # Below this share of the mean diagonal, differences between the other entries are rounding of single precision.
 SINGLE = 1e-5
 FEWEST = 6  # samples, for a standard error
+DEAD = "constant over the samples (a dead or saturated layer): leave it out"
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +74,7 @@ def cka_matrix(
     n = len(sides[0].diagonal)
     check_estimator(estimator, n)
     columns = slice(0 if others is None else len(names), len(sides))
-    found = _Table.of(sides, len(names), columns, stderr and n >= FEWEST)
+    found = PairTable.of(sides, len(names), columns, stderr and n >= FEWEST)
     own = found.own.hsic_of_pairs(estimator)
     notes = {
         label: why for label, side, h in zip(labels, sides, own, strict=True) if (why := _undefined(side, h, estimator))
@@ -86,7 +87,7 @@ def cka_matrix(
 
 
 @dataclass(frozen=True, eq=False)
-class _Table:
+class PairTable:
     """Products of pairs (n or 1, L, L), diagonals (n, L), and, for errors, K_a times the diagonal of K_b: (n, a, b)."""
 
     products: Tensor
@@ -94,7 +95,7 @@ class _Table:
     times: Tensor | None
 
     @classmethod
-    def of(cls, sides: list[Side], n_rows: int, columns: slice, by_sample: bool) -> "_Table":
+    def of(cls, sides: list[Side], n_rows: int, columns: slice, by_sample: bool) -> "PairTable":
         """From the kernels; only the pairs of rows and columns, and of each with itself, are computed."""
         every = range(len(sides))
         pairs = {(min(i, j), max(i, j)) for i in range(n_rows) for j in every[columns]} | {(i, i) for i in every}
@@ -117,7 +118,7 @@ class _Table:
 
 
 def _row(
-    table: _Table, i: int, columns: slice, own: Tensor, alone: Tensor | None, estimator: str
+    table: PairTable, i: int, columns: slice, own: Tensor, alone: Tensor | None, estimator: str
 ) -> tuple[Tensor, Tensor]:
     """CKA of layer i with all columns, and the jackknife errors, from HSIC with itself and its leave-one-out values."""
     j = torch.arange(len(own), device=own.device)[columns]
@@ -166,7 +167,7 @@ def _sides(values: list[Any], labels: list[str], kernel: str, bandwidth: float) 
 def _undefined(side: Side, own: Tensor, estimator: str) -> str:
     """Why CKA with this layer is undefined, or nothing."""
     if not side.varies:
-        return "constant over the samples (a dead or saturated layer): leave it out"
+        return DEAD
     if estimator == "unbiased" and not own > (SINGLE * float(side.diagonal.abs().mean())) ** 2:
         return "all pairs of samples are equally alike, up to rounding: take cka(), which works in double precision"
     return ""

@@ -97,10 +97,9 @@ class Moments:
 
     def hsic_of_pairs(self, estimator: str) -> Float[Tensor, "*pairs"]:
         """HSIC of all n samples, for every pair."""
-        total, pq = self.dots.sum(0), (self.p * self.q).sum(0)
-        if estimator == "biased":
-            return _biased(self.n, total, torch.zeros_like(total), torch.zeros_like(total))
-        return _unbiased(self.n, total - pq, self.p.sum(0) * self.q.sum(0), pq)
+        return hsic_of_sums(
+            self.n, self.dots.sum(0), self.p.sum(0) * self.q.sum(0), (self.p * self.q).sum(0), estimator
+        )
 
     def leave_one_out(self, estimator: str) -> Float[Tensor, "n *pairs"]:
         """HSIC of the n - 1 other samples, for every sample left out."""
@@ -111,6 +110,13 @@ class Moments:
         total = (dots - pq).sum(0) - 2 * (dots - pq)
         sums = (2 * p - p.sum(0)) * (2 * q - q.sum(0))
         return _unbiased(self.n - 1, total, sums, pq.sum(0) - 4 * pq + self.lp + self.kq + dots)
+
+
+def hsic_of_sums(n: int, products: Tensor, sums: Tensor, diagonals: Tensor, estimator: str) -> Tensor:
+    """HSIC from sums over centred kernels: sum_ij K_ij L_ij, (sum_i K_ii)(sum_i L_ii) and sum_i K_ii L_ii."""
+    if estimator == "biased":
+        return _biased(n, products, torch.zeros_like(products), torch.zeros_like(products))
+    return _unbiased(n, products - diagonals, sums, diagonals)
 
 
 def _biased(n: int, product: Tensor, sums: Tensor, rows: Tensor) -> Tensor:
