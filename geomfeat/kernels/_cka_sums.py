@@ -17,7 +17,7 @@ from torch import Tensor
 from geomfeat.numerics import WORKING, double_centred
 
 SUMMED = 512
-ADDED = 8192  # samples in one product X'Y: its entries' errors are independent again
+ADDED = 256  # samples in one product X'Y
 ROWS = 128  # of the Gram matrices, held at a time
 
 
@@ -40,19 +40,19 @@ class Side:
     @classmethod
     def of_features(cls, x: Tensor) -> "Side":
         """From features (n, d), for the linear kernel."""
-        mean = x.mean(0, dtype=WORKING)
-        centred = x - mean.to(x.dtype)
-        # In units of the largest entry: squares of 1e30 would overflow.
-        largest = _positive(torch.linalg.vector_norm(centred, torch.inf))
-        centred = (centred / largest).float()
-        centred -= centred.mean(0, dtype=WORKING).float()  # what rounding of the mean left
-        total = centred.square().sum(dtype=WORKING)
-        before = len(x) * (mean / largest).square().sum() + total
+        x = x if x.dtype == WORKING else x.float()
+        unit = _far_from_one(x)
+        x = x if unit == 1 else x / unit
+        mean = x.mean(0)
+        centred = (x - mean).float()
+        centred -= centred.mean(0)  # what rounding of the mean left
+        total = torch.linalg.vector_norm(centred).to(WORKING).square()
+        before = len(x) * mean.to(WORKING).square().sum() + total
         varies = bool(total > 100 * len(x) * torch.finfo(WORKING).eps * before)
-        size = _positive((total / len(x)).sqrt()).float()
-        features = (centred / size).T.contiguous()
-        unit = (float(largest) * float(size)) ** 2
-        return cls(features.square().sum(0, dtype=WORKING), varies, unit, features=features)
+        size = float(_positive((total / len(x)).sqrt()))
+        features = torch.empty(x.shape[1], len(x), device=x.device)
+        torch.div(centred.T, size, out=features)
+        return cls(features.square().sum(0).to(WORKING), varies, (unit * size) ** 2, features=features)
 
     @classmethod
     def of_gram(cls, gram: Tensor) -> "Side":
@@ -95,6 +95,12 @@ class Side:
             return self.gram.to(WORKING) @ vectors
         x = self.features.to(WORKING)
         return x.T @ (x @ vectors)
+
+
+def _far_from_one(x: Tensor) -> float:
+    """The largest entry where squares of it would overflow or vanish in single precision, else 1."""
+    largest = max(map(abs, map(float, x.aminmax())))
+    return largest if largest and not 1e-12 < largest < 1e12 else 1.0
 
 
 def _positive(size: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from geomfeat.kernels._cka_sums import ADDED
 from geomfeat.kernels.hsic import hsic_of_sums
 from geomfeat.numerics import WORKING
 
@@ -74,8 +75,10 @@ class ExactSums:
         self.a += norms.sum(0)
         self.ab += norms.T @ norms
         self.ax += norms.float().T @ joined
-        for part, start, total in zip(parts, self.starts, self.xy, strict=True):
-            total += part.T @ joined[:, start:]
+        for first in range(0, len(joined), ADDED):
+            rows = slice(first, first + ADDED)
+            for part, start, total in zip(parts, self.starts, self.xy, strict=True):
+                total += part[rows].T @ joined[rows, start:]
 
     def hsic(self, estimator: str) -> Tensor:
         """HSIC of all pairs (L, L), each layer in its unit."""
