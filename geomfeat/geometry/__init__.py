@@ -28,6 +28,7 @@ from geomfeat.geometry.pairs import PerPair
 from geomfeat.geometry.per_manifold import PerManifold
 from geomfeat.geometry.probe import ProbeAccuracy, linear_probe
 from geomfeat.geometry.replica import ReplicaCapacity, replica_capacity
+from geomfeat.geometry.resampling import Interval, similarity_interval
 from geomfeat.geometry.separability import Separability, margins, separability
 from geomfeat.geometry.shape_metrics import procrustes_distance, shape_angle, shape_distance
 from geomfeat.geometry.shuffled import shuffled_control
@@ -53,6 +54,7 @@ __all__ = [
     "CapacityDifference",
     "ConeProjections",
     "Decomposition",
+    "Interval",
     "IntrinsicDimension",
     "LinearPredictivity",
     "Manifolds",
@@ -102,6 +104,7 @@ __all__ = [
     "shape_angle",
     "shape_distance",
     "shuffled_control",
+    "similarity_interval",
     "simulated_capacity",
     "stable_rank",
     "svcca",
