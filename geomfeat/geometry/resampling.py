@@ -5,7 +5,9 @@ unbiased HSIC sees pairs that are alike for no other reason, ranks fall to 63 %.
 replacement (Politis, Romano & Wolf 1999, section 2.2; Shao & Wu 1989). A mean over n/2 of n samples has variance
 (1/(n/2) - 1/n) s^2 = s^2 / n around that over all n, so that halves scatter around all samples as all samples do around
 the population. The interval is [v + q_low, v + q_high] with v the value of all samples and q the quantiles of the
-halves' values less their mean: what a measure owes to the number of samples alone does not shift it.
+halves' values less their mean: what a measure owes to the number of samples alone does not shift it, and is not taken
+off either (CCA of 80 samples stays above that of 2000). Of a curved measure halves scatter a little too much: for CKA
+of 80 samples by a fifth, so that the interval errs on the wide side.
 """
 
 from collections.abc import Callable
