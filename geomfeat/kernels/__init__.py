@@ -2,6 +2,8 @@
 
 from geomfeat.kernels._memory import saved_bytes
 from geomfeat.kernels.alignment import cka, cka_estimate, hsic, kernel_alignment
+from geomfeat.kernels.cka_matrix import CkaMatrix, cka_matrix
+from geomfeat.kernels.cka_streaming import StreamedCka, StreamingCKA
 from geomfeat.kernels.gram import label_gram, linear_gram, one_hot, rbf_gram
 from geomfeat.kernels.jacobians import JacobianRows, jacobian, jacobian_rows, parameter_slices
 from geomfeat.kernels.low_rank import low_rank_distance
@@ -17,7 +19,9 @@ from geomfeat.kernels.rsa_ranking import RSARanking, rank_by_rsa
 from geomfeat.kernels.tangent import feature_jvp, jvp, vjp
 
 __all__ = [
+    "CkaMatrix",
     "JacobianRows",
+<<<<<<< HEAD
     "NoiseCeiling",
     "RDMs",
     "RSARanking",
@@ -25,6 +29,13 @@ __all__ = [
     "cka_estimate",
     "compare_rdms",
     "condition_residuals",
+=======
+    "StreamedCka",
+    "StreamingCKA",
+    "cka",
+    "cka_estimate",
+    "cka_matrix",
+>>>>>>> similarity
     "feature_jvp",
     "hsic",
     "jacobian",

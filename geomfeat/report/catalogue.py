@@ -129,6 +129,18 @@ _ROWS = (
     ("linearisation_gap", "gap", "Linearisation gap", "share of the change", "movement"),
     ("cka_linear_unbiased", "", "CKA with itself before training", "unbiased linear CKA", "movement"),
     ("cka_linear_biased", "", "CKA with itself before training, biased", "biased linear CKA", "movement"),
+    ("cka_rbf_unbiased", "", "CKA with itself before training, Gaussian", "unbiased Gaussian CKA", "movement"),
+    ("procrustes_distance", "", "Procrustes distance to itself before", "distance (0 to √2)", "movement"),
+    ("shape_distance", "", "Size-and-shape distance to itself before", "distance", "movement", True),
+    ("shape_angle", "", "Shape angle to itself before", "radians", "movement"),
+    ("cca_mean", "", "Mean canonical correlation with itself before", "correlation", "movement"),
+    ("cca_mean_squared", "", "Mean squared CCA with itself before", "squared correlation", "movement"),
+    ("svcca", "", "SVCCA with itself before training", "correlation", "movement"),
+    ("pwcca", "", "PWCCA with itself before training", "correlation", "movement"),
+    ("linear_regression_r2", "", "Linear fit of itself before, in sample", "R²", "movement"),
+    ("linear_predictivity_r2", "", "Linear prediction of itself before, held out", "R²", "movement"),
+    ("neighbour_jaccard", "", "Neighbours kept, Jaccard index", "share (0 to 1)", "movement"),
+    ("mutual_knn", "", "Nearest neighbours kept", "share (0 to 1)", "movement"),
 )
 CATALOGUE = tuple(Entry(row[0], row[1] or row[0], *row[2:]) for row in _ROWS)  # type: ignore[arg-type]
 

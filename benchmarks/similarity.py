@@ -1,0 +1,239 @@
+"""CKA of all pairs of layers, beside pytorch-cka: time, accuracy and peak memory; and streaming over 100,000 samples.
+
+    python benchmarks/similarity.py [--write]
+
+Layers of float32 features that share a signal, each with a mean of its own; unbiased estimator, median of rounds in
+which all take their turn. 'error' is the largest difference to a float64 computation from whole Gram matrices (the peer
+clamps values below 0; none of these is). Memory is the highest resident size less that before the call, in a process of
+its own. The peer has two ways in: `cka_from_features`, and hooks on a model (`compute_cka`), here one whose layers hand
+out the features. --write keeps the tables in benchmarks/RESULTS.md. Peer: pip install '.[bench]'.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from geomfeat.kernels import StreamingCKA, cka_matrix
+from geomfeat.numerics import stream
+
+RESULTS = Path(__file__).parent / "RESULTS.md"
+MARKS = "<!-- similarity: written by benchmarks/similarity.py -->", "<!-- end of similarity -->"
+SIZES = {"20 layers 1000 x 512": (20, 1000, 512, 7), "10 layers 4000 x 1024": (10, 4000, 1024, 3)}
+SAMPLES, LAYERS, WIDTH = 100_000, 20, 128
+
+
+def layers(count: int, n: int, d: int) -> list[Tensor]:
+    """Features of a shared signal, noise and a mean."""
+    signal = torch.randn(n, 8, generator=stream(0, "benchmark", n))
+    found = []
+    for k in range(count):
+        noise = stream(0, "benchmark", n, d, k)
+        x = torch.randn(n, d, generator=noise).mul_(2)
+        found.append(x.add_(signal @ torch.randn(8, d, generator=noise)).add_(torch.randn(d, generator=noise)))
+    return found
+
+
+class Handing(nn.Module):
+    """A model whose layers put out given features."""
+
+    def __init__(self, features: list[Tensor]) -> None:
+        super().__init__()
+        self.features = features
+        self.layers = nn.ModuleList(nn.Identity() for _ in features)
+
+    def forward(self, _: Tensor) -> None:
+        for layer, x in zip(self.layers, self.features, strict=True):
+            layer(x)
+
+
+def ours(features: list[Tensor]) -> Tensor:
+    return cka_matrix(features).values
+
+
+def ours_with_errors(features: list[Tensor]) -> Tensor:
+    return cka_matrix(features, stderr=True).values
+
+
+def peer_features(features: list[Tensor]) -> Tensor:
+    from cka import cka_from_features
+
+    return cka_from_features(features, features)
+
+
+def peer_model(features: list[Tensor]) -> Tensor:
+    from cka import compute_cka
+
+    model = Handing(features)
+    loader = torch.utils.data.DataLoader(torch.zeros(len(features[0]), 1), batch_size=len(features[0]))
+    names = [f"layers.{k}" for k in range(len(features))]
+    return compute_cka(model, model, loader, layers=names, device="cpu", progress=False)[0]
+
+
+WAYS: dict[str, Callable[[list[Tensor]], Tensor]] = {
+    "geomfeat": ours,
+    "geomfeat, stderr=True": ours_with_errors,
+    "pytorch-cka, features": peer_features,
+    "pytorch-cka, model": peer_model,
+}
+
+
+def exact(features: list[Tensor]) -> Tensor:
+    """Unbiased CKA in float64, from whole Gram matrices (Song et al. 2012, eq. 5)."""
+    n = len(features[0])
+    flat, rows = [], []
+    for x in features:
+        centred = x.double() - x.double().mean(0)
+        gram = centred @ centred.T
+        gram.fill_diagonal_(0)
+        rows.append(gram.sum(1))
+        flat.append(gram.flatten())
+    products = torch.stack([torch.stack([a @ b for b in flat]) for a in flat])
+    r = torch.stack(rows)
+    hsic = products + torch.outer(r.sum(1), r.sum(1)) / ((n - 1) * (n - 2)) - 2 / (n - 2) * r @ r.T
+    return hsic / hsic.diagonal().sqrt() / hsic.diagonal().sqrt()[:, None]
+
+
+def all_pairs(name: str) -> list[str]:
+    """One row for every way."""
+    count, n, d, rounds = SIZES[name]
+    features = layers(count, n, d)
+    truth = exact(features)
+    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
+    errors = {}
+    for _ in range(rounds):
+        for way, work in WAYS.items():
+            start = time.perf_counter()
+            values = work(features)
+            seconds[way].append(time.perf_counter() - start)
+            errors[way] = float((values.double() - truth).abs().max())
+    medians = {way: statistics.median(s) for way, s in seconds.items()}
+    lines = []
+    for way in WAYS:
+        memory = peak(way, name)
+        ratio = "" if way == "geomfeat" else f"**{medians[way] / medians['geomfeat']:.2f}x**"
+        lines.append(f"| {name} | {way} | {medians[way]:.2f} s | {ratio} | {errors[way]:.0e} | {memory:.0f} MB |")
+    return lines
+
+
+def peak(way: str, name: str) -> float:
+    """Megabytes that a call takes at its highest, in a fresh process."""
+    command = [sys.executable, __file__, "--peak", way, "--size", name]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+
+def measured_peak(way: str, name: str) -> float:
+    """The same, of this process."""
+    if way == "streaming":
+        Path("/proc/self/clear_refs").write_text("5")
+        before = memory("VmRSS")
+        streamed(1000, "exact")
+    else:
+        WAYS[way](layers(2, 64, 8))  # what a first call loads
+        features = layers(*SIZES[name][:3])
+        Path("/proc/self/clear_refs").write_text("5")  # a new process starts with the highest mark of its parent
+        before = memory("VmRSS")
+        WAYS[way](features)
+    return (memory("VmHWM") - before) / 1e3
+
+
+def memory(field: str) -> float:
+    """Kilobytes that this process holds now (VmRSS), or held at most (VmHWM)."""
+    (found,) = re.findall(field + r":\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return float(found)
+
+
+def batches(size: int) -> Iterator[dict[str, Tensor]]:
+    """100,000 samples of 20 layers of 128 units, made in pieces of 1000 that do not depend on the size of batches."""
+    mixes = [torch.randn(8, WIDTH, generator=stream(1, "mix", k)) for k in range(LAYERS)]
+    waiting: list[list[Tensor]] = []
+    for piece in range(SAMPLES // 1000):
+        noise = stream(2, piece)
+        signal = torch.randn(1000, 8, generator=noise)
+        waiting.append([signal @ mix + 2 * torch.randn(1000, WIDTH, generator=noise) + 1 for mix in mixes])
+        if sum(len(w[0]) for w in waiting) >= max(size, 1000):
+            joined = [torch.cat(parts) for parts in zip(*waiting, strict=True)]
+            waiting = []
+            for first in range(0, len(joined[0]), size):
+                yield {str(k): x[first : first + size] for k, x in enumerate(joined)}
+
+
+def streamed(size: int, method: str) -> tuple[float, Tensor]:
+    """Seconds inside the stream, and the values."""
+    found, seconds = StreamingCKA(method=method), 0.0
+    for batch in batches(size):
+        start = time.perf_counter()
+        found.update(batch)
+        seconds += time.perf_counter() - start
+    start = time.perf_counter()
+    values = found.result().values
+    return seconds + time.perf_counter() - start, values
+
+
+def streaming() -> list[str]:
+    """Rows of the table of streams."""
+    lines, truth = [], None
+    for size, method in ((1000, "exact"), (125, "exact"), (1000, "minibatch")):
+        seconds, values = streamed(size, method)
+        truth = values if truth is None else truth
+        away = float((values - truth).abs().max())
+        name = method if method == "exact" else "minibatch of 1024"
+        lines.append(f"| {name}, batches of {size} | {seconds:.1f} s | {away:.0e} |")
+    lines.append(f"\nPeak memory of the exact stream: {peak('streaming', ''):.0f} MB (all features: 1024 MB).")
+    return lines
+
+
+def machine() -> str:
+    load = os.getloadavg()[0]
+    packages = ", ".join(f"{p} {version(p)}" for p in ("torch", "numpy", "pytorch-cka"))
+    return (
+        f"{platform.machine()}, {torch.get_num_threads()} threads, Python {platform.python_version()}, {packages}; "
+        f"{time.strftime('%Y-%m-%d')}, load {load:.2f} at the end"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--peak", default="")
+    parser.add_argument("--size", default="")
+    parser.add_argument("--threads", type=int, default=0)
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    if options.peak:
+        print(measured_peak(options.peak, options.size))
+        return
+    lines = ["| what | way | time | of geomfeat's | error | peak memory |", "|---|---|---|---|---|---|"]
+    print("\n".join(lines), flush=True)
+    for name in SIZES:
+        rows = all_pairs(name)
+        print("\n".join(rows), flush=True)
+        lines += rows
+    head = [
+        f"\n| {SAMPLES} samples, {LAYERS} layers of {WIDTH} | time | difference to the exact one |",
+        "|---|---|---|",
+    ]
+    rows = [*head, *streaming(), f"\n{machine()}"]
+    print("\n".join(rows), flush=True)
+    if options.write:
+        text = RESULTS.read_text()
+        between = re.compile(re.escape(MARKS[0]) + ".*" + re.escape(MARKS[1]), re.S)
+        body = "\n".join([MARKS[0], "", *lines, *rows, "", MARKS[1]])
+        RESULTS.write_text(between.sub(lambda _: body, text))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""Canonical correlations of two representations, and the averages of them that are in use.
+
+With orthonormal bases Q_a, Q_b (n, r) of the centred features, the canonical correlations are the singular values of
+Q_a' Q_b. Features that span all samples (rank n - 1) correlate perfectly with any others, which is an error here; and
+if r_a + r_b > n - 1, then r_a + r_b - (n - 1) of the correlations are 1 whatever the data: `n_trivial` counts them.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from geomfeat.errors import BadInput
+from geomfeat.geometry.same_samples import require_same_samples
+from geomfeat.geometry.spectrum import scaled
+from geomfeat.numerics import WORKING
+
+
+@dataclass(frozen=True, eq=False)
+class CanonicalCorrelations:
+    """values: correlations in 0..1, descending. variates: (n, k) those of a, orthonormal. n_trivial: see the module."""
+
+    values: Tensor
+    variates: Tensor
+    n_trivial: int
+
+
+def canonical_correlations(a: Float[Tensor, "n d1"], b: Float[Tensor, "_ d2"]) -> CanonicalCorrelations:
+    """All min(rank a, rank b) canonical correlations (Hotelling 1936), by QR-like bases and one SVD.
+
+    Directions below rounding of the features' precision are left out. Raises BadInput for other numbers of samples, for
+    features that span all samples (n <= d), and NoVariance for a constant layer.
+
+    >>> x = torch.tensor([[1.0], [2.0], [3.0], [5.0]])
+    >>> [round(float(r), 6) for r in canonical_correlations(x, 3 - 2 * x).values]
+    [1.0]
+    """
+    require_same_samples(a, b)
+    return _between(span_of_features(a, "a"), span_of_features(b, "b"))
+
+
+def cca_mean(a: Float[Tensor, "n d1"], b: Float[Tensor, "_ d2"]) -> float:
+    """Mean canonical correlation, in 0..1 (Raghu et al. 2017; "CCA rho-bar" of Kornblith et al. 2019, table 1).
+
+    >>> x = torch.tensor([[1.0], [2.0], [3.0], [5.0]])
+    >>> round(cca_mean(x, -x), 6)
+    1.0
+    """
+    return float(canonical_correlations(a, b).values.mean())
+
+
+def cca_mean_squared(a: Float[Tensor, "n d1"], b: Float[Tensor, "_ d2"]) -> float:
+    """Mean squared canonical correlation, in 0..1 ("CCA R^2" of Kornblith et al. 2019, table 1).
+
+    >>> x = torch.tensor([[1.0], [2.0], [3.0], [5.0]])
+    >>> round(cca_mean_squared(x, -x), 6)
+    1.0
+    """
+    return float(canonical_correlations(a, b).values.square().mean())
+
+
+def svcca(
+    a: Float[Tensor, "n d1"], b: Float[Tensor, "_ d2"], *, variance: float = 0.99, n_components: int | None = None
+) -> float:
+    """Mean canonical correlation of leading principal components, in 0..1 (Raghu et al. 2017, section 2.1).
+
+    Args:
+        variance: the fewest components that hold this share of a layer's variance are kept of it.
+        n_components: this many of both instead.
+
+    Raises BadInput as `canonical_correlations` does, of what is kept.
+
+    >>> x = torch.tensor([[1.0], [2.0], [3.0], [5.0]])
+    >>> round(svcca(x, -x), 6)
+    1.0
+    """
+    require_same_samples(a, b)
+    if not 0 < variance <= 1:
+        raise BadInput(f"variance={variance} must be a share above 0, up to 1")
+    if n_components is not None and n_components < 1:
+        raise BadInput(f"n_components={n_components}: keep at least 1")
+    left = span_of_features(a, "a", variance, n_components)
+    right = span_of_features(b, "b", variance, n_components)
+    return float(_between(left, right).values.mean())
+
+
+def pwcca(a: Float[Tensor, "n d1"], b: Float[Tensor, "_ d2"]) -> float:
+    """Canonical correlations weighted by how much of a they carry, in 0..1; not symmetric (Morcos et al. 2018, eq. 6).
+
+    Weights sum_j |<h_i, a_j>| of a's canonical variates h_i over its centred units a_j: they depend on the units, so a
+    rotation of a changes them. Raises BadInput as `canonical_correlations` does.
+
+    >>> x = torch.tensor([[1.0], [2.0], [3.0], [5.0]])
+    >>> round(pwcca(x, -x), 6)
+    1.0
+    """
+    found = canonical_correlations(a, b)
+    weights = (found.variates.T @ scaled(a)).abs().sum(1)
+    return float(found.values @ weights / weights.sum())
+
+
+def span_of_features(
+    x: Float[Tensor, "n d"], name: str, variance: float = 1.0, n_components: int | None = None
+) -> Float[Tensor, "n r"]:
+    """Orthonormal basis of the leading principal components of the samples; BadInput where it is everything."""
+    u, s, _ = torch.linalg.svd(scaled(x), full_matrices=False)
+    floor = 10 * max(x.shape) * torch.finfo(x.dtype if x.is_floating_point() else WORKING).eps
+    rank = int((s > floor * s[0]).sum())
+    if n_components is not None:
+        rank = min(rank, n_components)
+    elif variance < 1:
+        held = s.square().cumsum(0) / s.square().sum()
+        rank = min(rank, int((held < variance).sum()) + 1)
+    if rank >= x.shape[0] - 1:
+        raise BadInput(
+            f"{name} has {rank} directions on {x.shape[0]} samples, so it predicts everything perfectly: "
+            "pass more samples than features, or keep fewer principal components (svcca)"
+        )
+    return u[:, :rank]
+
+
+def _between(left: Tensor, right: Tensor) -> CanonicalCorrelations:
+    u, s, _ = torch.linalg.svd(left.T @ right, full_matrices=False)
+    trivial = max(0, left.shape[1] + right.shape[1] - (left.shape[0] - 1))
+    return CanonicalCorrelations(s.clamp_max(1), left @ u, trivial)

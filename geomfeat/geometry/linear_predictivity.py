@@ -1,0 +1,97 @@
+"""How much of one representation a linear map of another gives: a -> b, which is another number than b -> a."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from geomfeat.errors import BadInput
+from geomfeat.geometry.cca import span_of_features
+from geomfeat.geometry.same_samples import require_same_samples
+from geomfeat.geometry.spectrum import reduced, scaled
+from geomfeat.numerics import WORKING, numpy_stream
+
+# Penalties over the mean variance of a feature's direction: from none to one that predicts the mean.
+PENALTIES = tuple(10.0**p for p in range(-6, 5))
+
+
+@dataclass(frozen=True)
+class LinearPredictivity:
+    """r2: share of b's variance, held out. by_fold: of each fold. penalties: that each fold chose, relative."""
+
+    r2: float
+    by_fold: tuple[float, ...]
+    penalties: tuple[float, ...]
+
+
+def linear_regression_r2(a: Float[Tensor, "n d1"], b: Float[Tensor, "_ d2"]) -> float:
+    """Share of b's variance that least squares on a explains, on the samples it is fitted to, in 0..1.
+
+    |Q_a' B|^2 / |B|^2 with centred features ("linear regression" of Kornblith et al. 2019, table 1, which fits the
+    other way). d/(n-1) of it comes from fitting noise. Raises BadInput for other numbers of samples and for features a
+    that span all samples, NoVariance for a constant layer.
+
+    >>> x = torch.tensor([[1.0], [2.0], [3.0], [5.0]])
+    >>> round(linear_regression_r2(x, 1 - 2 * x), 6)
+    1.0
+    """
+    require_same_samples(a, b)
+    target = scaled(b)
+    return min(1.0, float((span_of_features(a, "a").T @ target).square().sum() / target.square().sum()))
+
+
+def linear_predictivity(
+    a: Float[Tensor, "n d1"], b: Float[Tensor, "_ d2"], *, folds: int = 5, seed: int = 0
+) -> LinearPredictivity:
+    """Share of b's variance that ridge regression on a predicts on held-out samples, at most 1; below 0 if misled.
+
+    Args:
+        folds: shuffled by `seed`. In each the penalty of least squared leave-one-out error on the training samples is
+            taken of `PENALTIES`, one for all units of b.
+
+    Errors are summed over units and folds, against predicting the training mean. Raises BadInput for other numbers of
+    samples, fewer than 2 training samples, and NoVariance for a constant layer.
+
+    >>> x = torch.arange(20.0)[:, None]
+    >>> linear_predictivity(x, 1 - 2 * x).r2 > 0.999
+    True
+    """
+    require_same_samples(a, b)
+    n = a.shape[0]
+    if not 2 <= folds <= n // 2:
+        raise BadInput(f"folds={folds} of {n} samples: use at least 2 folds, of at least 2 samples each")
+    features, targets = reduced(scaled(a)), reduced(scaled(b))
+    order = torch.from_numpy(numpy_stream(seed, "linear predictivity").permutation(n)).to(a.device)
+    errors, totals, penalties = [], [], []
+    for fold in range(folds):
+        test = order[fold::folds]
+        train = order[torch.arange(n, device=a.device) % folds != fold]
+        predicted, penalty = _ridge(features[train], targets[train], features[test])
+        errors.append(float((targets[test] - predicted).square().sum()))
+        totals.append(float((targets[test] - targets[train].mean(0)).square().sum()))
+        penalties.append(penalty)
+    by_fold = tuple(1 - e / t if t > 0 else float("nan") for e, t in zip(errors, totals, strict=True))
+    return LinearPredictivity(1 - float(np.sum(errors) / np.sum(totals)), by_fold, tuple(penalties))
+
+
+def _ridge(x: Tensor, y: Tensor, new: Tensor) -> tuple[Tensor, float]:
+    """Predictions for `new`, with the penalty of least leave-one-out error (Hastie et al. 2009, eq. 7.64)."""
+    mean, level = x.mean(0), y.mean(0)
+    u, s, vh = torch.linalg.svd(x - mean, full_matrices=False)
+    target = u.T @ (y - level)
+    size = s.square().mean()
+    if not size > 0:
+        return level.expand(len(new), -1), PENALTIES[-1]
+
+    def left_out(penalty: float) -> float:
+        shrunk = s.square() / (s.square() + penalty * size)
+        # A constant is fitted too: 1/n of every sample's leverage.
+        leverage = u.square() @ shrunk + 1 / len(x)
+        residual = y - level - (u * shrunk) @ target
+        return float((residual / (1 - leverage).clamp_min(torch.finfo(WORKING).eps)[:, None]).square().sum())
+
+    penalty = min(PENALTIES, key=left_out)
+    weights = (s / (s.square() + penalty * size))[:, None] * target
+    return level + (new - mean) @ vh.T @ weights, penalty

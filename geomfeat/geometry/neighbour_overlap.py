@@ -1,0 +1,93 @@
+"""Whether two representations agree on which samples are near each other: overlap of nearest neighbours.
+
+By chance two sets of k of the n - 1 others share k / (n - 1) of them. Equally near samples (copies) come in any order.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from geomfeat.errors import BadInput
+from geomfeat.geometry.same_samples import require_same_samples
+from geomfeat.geometry.spectrum import scaled
+from geomfeat.numerics import WORKING
+
+METRICS = ("cosine", "euclidean")
+CHUNK_DOUBLES = 2**24
+
+
+def mutual_knn(
+    a: Float[Tensor, "n d1"], b: Float[Tensor, "_ d2"], *, k: int = 10, metric: str = "cosine"
+) -> Float[Tensor, "n"]:
+    """Share of a sample's k nearest neighbours in a that are so in b too, in 0..1; its mean is the alignment.
+
+    (Huh et al. 2024, the platonic-representation study, section A: k = 10 by inner products of unit vectors.)
+
+    Args:
+        metric: "cosine" (of the features as they are, not centred) or "euclidean".
+
+    Raises BadInput for other numbers of samples, k not in 1..n - 1, another metric, and samples that are zero
+    everywhere, which have no direction.
+
+    >>> x = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
+    >>> float(mutual_knn(x, 2 * x, k=5).mean())
+    1.0
+    """
+    return _shared(a, b, k, metric) / k
+
+
+def neighbour_jaccard(
+    a: Float[Tensor, "n d1"], b: Float[Tensor, "_ d2"], *, k: int = 10, metric: str = "cosine"
+) -> Float[Tensor, "n"]:
+    """Jaccard index |A & B| / |A | B| of every sample's k nearest neighbours in a and in b, in 0..1.
+
+    (Klabunde et al. 2025, section 4.4.) Arguments and errors as in `mutual_knn`.
+
+    >>> x = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
+    >>> float(neighbour_jaccard(x, 2 * x, k=5).mean())
+    1.0
+    """
+    shared = _shared(a, b, k, metric)
+    return shared / (2 * k - shared)
+
+
+def nearest_neighbours(x: Float[Tensor, "n d"], k: int, metric: str) -> Int[Tensor, "n k"]:
+    """Indices of every sample's k nearest others, in blocks of rows; arguments and errors as in `mutual_knn`.
+
+    >>> nearest_neighbours(torch.tensor([[0.0], [1.0], [3.0]]), 1, "euclidean").flatten().tolist()
+    [1, 0, 1]
+    """
+    n = x.shape[0]
+    if metric not in METRICS:
+        raise BadInput(f"metric={metric!r}: use one of {', '.join(map(repr, METRICS))}")
+    if not 1 <= k < n:
+        raise BadInput(f"k={k} neighbours of {n} samples: k must be from 1 to {n - 1}, or give more samples")
+    rows, shift = _prepared(x, metric)
+    out = []
+    for first in range(0, n, max(1, CHUNK_DOUBLES // n)):
+        block = rows[first : first + max(1, CHUNK_DOUBLES // n)]
+        nearness = block @ rows.T - shift
+        own = torch.arange(len(block), device=x.device)
+        nearness[own, first + own] = -torch.inf
+        out.append(nearness.topk(k, dim=1).indices)
+    return torch.cat(out)
+
+
+def _prepared(x: Tensor, metric: str) -> tuple[Tensor, Tensor]:
+    """Rows, and what to take off their inner products so that larger is nearer."""
+    if metric == "euclidean":
+        rows = scaled(x)
+        return rows, 0.5 * rows.square().sum(1)
+    rows = x.to(WORKING)
+    rows = rows / rows.abs().amax(1, keepdim=True)
+    zero = int((~torch.isfinite(rows).all(1)).sum())
+    if zero:
+        raise BadInput(f"{zero} samples are zero in all features and have no direction: use metric='euclidean'")
+    return rows / rows.norm(dim=1, keepdim=True), torch.zeros((), dtype=WORKING, device=x.device)
+
+
+def _shared(a: Tensor, b: Tensor, k: int, metric: str) -> Tensor:
+    """How many neighbours every sample has in common in a and b."""
+    require_same_samples(a, b)
+    left, right = nearest_neighbours(a, k, metric), nearest_neighbours(b, k, metric)
+    return (left[:, :, None] == right[:, None, :]).any(2).sum(1).to(WORKING)

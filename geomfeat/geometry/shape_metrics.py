@@ -1,0 +1,104 @@
+"""Distances between the shapes of two representations: what is left when one is rotated onto the other at best.
+
+Williams, Kunz, Kornblith & Linderman 2021, section 2. Columns are centred; the smaller representation is padded with
+zeros. Whitened in part first, with singular values s of the centred features,
+    s -> c (alpha s + 1 - alpha),    c such that the total variance stays,
+so that alpha = 1 compares under rotations and alpha = 0 under all invertible linear maps. For alpha between, the unit
+of the features matters: s of a large layer is far above 1, which leaves little of the whitening.
+
+The distance is the norm of the residual itself: |A|^2 + |B|^2 - 2 |A'B|_* would lose the digits of small ones.
+"""
+
+from math import asin
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from geomfeat.errors import BadInput
+from geomfeat.geometry.same_samples import require_same_samples
+from geomfeat.geometry.spectrum import reduced, scaled
+from geomfeat.numerics import WORKING, centred
+
+
+def shape_distance(a: Float[Tensor, "n d1"], b: Float[Tensor, "_ d2"], *, alpha: float = 1.0) -> float:
+    """min over rotations Q of |A Q - B| (Frobenius) of the centred features, in their own unit, at least 0: a metric.
+
+    With alpha = 1 the size-and-shape distance of Procrustes analysis. Grows with the number of samples, as their root.
+    Raises BadInput for other numbers of samples, alpha outside 0..1, and alpha = 0 where it cannot tell anything.
+
+    >>> x = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0]])
+    >>> round(shape_distance(x, 2 * x.flip(1)), 6)  # |x| = 2
+    2.0
+    """
+    _check(a, b, alpha)
+    size = max(float(a.abs().max()), float(b.abs().max())) or 1.0
+    if alpha == 1:
+        return _residual(centred(a.to(WORKING) / size), centred(b.to(WORKING) / size)) * size
+    left, right = partly_whitened(a, alpha), partly_whitened(b, alpha)
+    size = max(float(left.norm()), float(right.norm()))
+    return _residual(left / size, right / size) * size
+
+
+def shape_angle(a: Float[Tensor, "n d1"], b: Float[Tensor, "_ d2"], *, alpha: float = 1.0) -> float:
+    """Angle arccos |A'B|_* (nuclear norm) of the centred features, each of norm 1, in 0..pi/2 radians: a metric.
+
+    (Williams et al. 2021, eq. 6.) Raises BadInput as `shape_distance` does, and NoVariance for a constant layer.
+
+    >>> x = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0]])
+    >>> round(shape_angle(x, 2 * x.flip(1)), 6)
+    0.0
+    """
+    return 2 * asin(min(1.0, 0.5 * _unit_distance(a, b, alpha)))
+
+
+def procrustes_distance(a: Float[Tensor, "n d1"], b: Float[Tensor, "_ d2"]) -> float:
+    """Orthogonal Procrustes distance sqrt(2 - 2 |A'B|_*) of the centred features, each of norm 1: a metric.
+
+    In 0..sqrt(2) (Ding, Denain & Steinhardt 2021, section 3, who give its square). The chord of `shape_angle`;
+    `shape_distance` keeps the sizes. Raises BadInput as they do.
+
+    >>> x = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0]])
+    >>> round(procrustes_distance(x, x[:, :1]), 4)  # sqrt(2 - 2 sqrt(5/8))
+    0.6472
+    """
+    return _unit_distance(a, b, 1.0)
+
+
+def partly_whitened(x: Float[Tensor, "n d"], alpha: float) -> Float[Tensor, "n r"]:
+    """Coordinates, in the span of the centred features, of what alpha leaves of them (see the module)."""
+    work = scaled(x)
+    scale = centred(x.to(WORKING)).abs().max()
+    if alpha == 1:
+        return reduced(work) * scale
+    u, s, _ = torch.linalg.svd(work, full_matrices=False)
+    kept = s > 10 * max(x.shape) * torch.finfo(x.dtype if x.is_floating_point() else WORKING).eps * s[0]
+    u, s = u[:, kept], s[kept]
+    if alpha == 0 and len(s) >= x.shape[0] - 1:
+        raise BadInput(
+            f"the features span all {x.shape[0]} samples, so whitened they equal any others: "
+            "pass more samples than features, or alpha above 0"
+        )
+    mixed = alpha * s * scale + (1 - alpha)
+    return u * mixed * (s.norm() * scale / mixed.norm())
+
+
+def _unit_distance(a: Tensor, b: Tensor, alpha: float) -> float:
+    _check(a, b, alpha)
+    left, right = (scaled(x) if alpha == 1 else partly_whitened(x, alpha) for x in (a, b))
+    return _residual(left / left.norm(), right / right.norm())
+
+
+def _residual(a: Tensor, b: Tensor) -> float:
+    """min |A Q - B| over orthogonal Q, of centred features."""
+    a, b = reduced(a), reduced(b)
+    width = max(a.shape[1], b.shape[1])
+    a, b = (torch.nn.functional.pad(x, (0, width - x.shape[1])) for x in (a, b))
+    u, _, vh = torch.linalg.svd(a.T @ b)
+    return float((a @ (u @ vh) - b).norm())
+
+
+def _check(a: Tensor, b: Tensor, alpha: float) -> None:
+    require_same_samples(a, b)
+    if not 0 <= alpha <= 1:
+        raise BadInput(f"alpha={alpha} must be from 0 (whitened) to 1 (as they are)")

@@ -1,0 +1,109 @@
+"""Sums over samples from which the linear HSIC of all pairs of layers follows exactly, in one pass over the data.
+
+With x, y the features less a fixed point near their mean (that of the first block), a = |x|^2, b = |y|^2, and m, k the
+means of x and y over all n samples, known only at the end:
+    centred cross product   C = sum x y' - n m k',    sum_ij K_ij L_ij = |C|_F^2,
+    squared norms           p_i = a_i - 2 m.x_i + |m|^2,    sum p = sum a - n |m|^2,
+    their products          sum p q = sum a b - 2 k.sum(a y) - 2 m.sum(b x) + |k|^2 sum a + |m|^2 sum b
+                                      + 4 m' sum(x y') k - 3 n |m|^2 |k|^2.
+So these are kept: sum x, sum a, sum a b, sum a y of all pairs of layers, and sum x y' of all pairs.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from geomfeat.kernels._cka_sums import ADDED
+from geomfeat.kernels.hsic import hsic_of_sums
+from geomfeat.numerics import WORKING
+
+# Below this share of its mean square, the variance of a layer is rounding of single precision.
+ROUNDING = 1e-12
+
+
+def bytes_of_sums(widths: list[int]) -> int:
+    """Memory of the sums of x y' of all pairs of layers."""
+    return 8 * sum(width * sum(widths[i:]) for i, width in enumerate(widths))
+
+
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """A layer's fixed point (d,) and unit, taken of its first block."""
+
+    point: Tensor
+    unit: float
+
+    @classmethod
+    def of(cls, x: Tensor) -> "Origin":
+        """The mean of a block and the root mean square around it, or around 0 where the block is constant."""
+        x = x.to(WORKING)
+        point = x.mean(0)
+        around, raw = (float(y.square().mean().sqrt()) for y in (x - point, x))
+        return cls(point, (around if around > 1e-6 * raw else raw) or 1.0)
+
+    def seen_from(self, x: Tensor) -> Tensor:
+        """Features less the point, over the unit, in single precision."""
+        return ((x.to(WORKING) - self.point) / self.unit).float()
+
+
+class ExactSums:
+    """The sums, growing with every block."""
+
+    def __init__(self, origins: list[Origin]) -> None:
+        self.origins = origins
+        self.widths = [len(o.point) for o in origins]
+        self.starts = [sum(self.widths[:i]) for i in range(len(origins))]
+        total, count, device = sum(self.widths), len(origins), origins[0].point.device
+        self.n = 0
+        self.x = torch.zeros(total, dtype=WORKING, device=device)
+        self.a = torch.zeros(count, dtype=WORKING, device=device)
+        self.ab = torch.zeros(count, count, dtype=WORKING, device=device)
+        self.ax = torch.zeros(count, total, dtype=WORKING, device=device)
+        self.xy = [
+            torch.zeros(width, total - start, dtype=WORKING, device=device)
+            for width, start in zip(self.widths, self.starts, strict=True)
+        ]
+
+    def add(self, block: list[Tensor]) -> None:
+        """One block of every layer's features (m, d)."""
+        parts = [origin.seen_from(x) for origin, x in zip(self.origins, block, strict=True)]
+        norms = torch.stack([x.square().sum(1, dtype=WORKING) for x in parts], 1)
+        joined = torch.cat(parts, 1)
+        self.n += len(joined)
+        self.x += joined.sum(0, dtype=WORKING)
+        self.a += norms.sum(0)
+        self.ab += norms.T @ norms
+        self.ax += norms.float().T @ joined
+        for first in range(0, len(joined), ADDED):
+            rows = slice(first, first + ADDED)
+            for part, start, total in zip(parts, self.starts, self.xy, strict=True):
+                total += part[rows].T @ joined[rows, start:]
+
+    def hsic(self, estimator: str) -> Tensor:
+        """HSIC of all pairs (L, L), each layer in its unit."""
+        count = len(self.widths)
+        means = [(self.x / self.n)[s : s + w] for s, w in zip(self.starts, self.widths, strict=True)]
+        sizes = torch.stack([m @ m for m in means])
+        sum_p = self.a - self.n * sizes
+        products, pq = torch.zeros(2, count, count, dtype=WORKING, device=self.a.device)
+        for i in range(count):
+            for j in range(i, count):
+                first = self.starts[j] - self.starts[i]
+                xy = self.xy[i][:, first : first + self.widths[j]]
+                products[i, j] = products[j, i] = (xy - self.n * torch.outer(means[i], means[j])).square().sum()
+                with_y = self.ax[i, self.starts[j] : self.starts[j] + self.widths[j]] @ means[j]
+                with_x = self.ax[j, self.starts[i] : self.starts[i] + self.widths[i]] @ means[i]
+                pq[i, j] = pq[j, i] = self.ab[i, j] - 2 * with_y - 2 * with_x + 4 * means[i] @ xy @ means[j]
+        pq += torch.outer(self.a, sizes) + torch.outer(sizes, self.a) - 3 * self.n * torch.outer(sizes, sizes)
+        return hsic_of_sums(self.n, products, torch.outer(sum_p, sum_p), pq, estimator)
+
+    def varies(self) -> list[bool]:
+        """Whether a layer is more than rounding away from a constant."""
+        found = []
+        for i, (start, width, origin) in enumerate(zip(self.starts, self.widths, self.origins, strict=True)):
+            mean = self.x[start : start + width] / self.n
+            around = float(self.a[i] / self.n - mean @ mean)
+            raw = float((origin.point / origin.unit + mean).square().sum()) + around
+            found.append(around > ROUNDING * raw)
+        return found

@@ -1,0 +1,121 @@
+"""Canonical correlations and their averages: published values, definitions, known answers, invariances, errors."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from geomfeat.errors import BadInput
+from geomfeat.geometry import canonical_correlations, cca_mean, cca_mean_squared, pwcca, svcca
+from geomfeat.numerics import stream
+from tests.reference import similarity as reference
+from tests.shared_data import shared
+
+
+def draw(n: int, d: int, *names: object) -> Tensor:
+    return torch.randn(n, d, generator=stream(0, n, d, *names), dtype=torch.float64)
+
+
+def related(n: int = 60, d1: int = 5, d2: int = 8) -> tuple[Tensor, Tensor]:
+    a = draw(n, d1, "a")
+    return a + 1, a @ draw(d1, d2, "mix") + draw(n, d2, "b")
+
+
+@pytest.mark.parametrize("pair", ["X-Y", "X-Z"])
+def test_published_value_of_svcca(pair: str) -> None:
+    """The source's 'SVCCA' of these data keeps one component of each: the correlation of the first ones."""
+    data = np.load(shared("refs/kernels/similarity_inputs.npz"))
+    expected = json.loads(shared("refs/kernels/similarity_expected.json").read_text())["other"][pair]["SVCCA"]
+    a, b = (torch.from_numpy(data[name]) for name in pair.split("-"))
+    assert svcca(a, b, n_components=1) == pytest.approx(expected, abs=1e-9)  # their whitening adds 1e-10
+
+
+@pytest.mark.parametrize(("d1", "d2"), [(5, 8), (8, 5), (3, 3)])
+def test_equal_their_definitions(d1: int, d2: int) -> None:
+    a, b = related(40, d1, d2)
+    correlations, _ = reference.canonical(a.numpy(), b.numpy())
+    np.testing.assert_allclose(canonical_correlations(a, b).values, correlations, rtol=1e-8)
+    assert cca_mean(a, b) == pytest.approx(correlations.mean(), rel=1e-8)
+    assert cca_mean_squared(a, b) == pytest.approx((correlations**2).mean(), rel=1e-8)
+    assert pwcca(a, b) == pytest.approx(reference.pwcca(a.numpy(), b.numpy()), rel=1e-8)
+    kept = [reference.components(x.numpy(), 0.8) for x in (a, b)]
+    assert svcca(a, b, variance=0.8) == pytest.approx(reference.canonical(*kept)[0].mean(), rel=1e-8)
+    assert min(k.shape[1] for k in kept) < min(d1, d2)
+
+
+def test_known_correlations() -> None:
+    # Three pairs of sample directions at known angles.
+    q = torch.linalg.qr(torch.cat([torch.ones(10, 1).double(), draw(10, 6, "q")], 1)).Q[:, 1:]
+    cosines = torch.tensor([0.9, 0.5, 0.1], dtype=torch.float64)
+    a, b = q[:, :3], q[:, :3] * cosines + q[:, 3:] * (1 - cosines**2).sqrt()
+    torch.testing.assert_close(canonical_correlations(a @ draw(3, 3, "m"), b @ draw(3, 3, "n")).values, cosines)
+    assert cca_mean(a, b) == pytest.approx(0.5, rel=1e-12)
+    # A unit that carries nearly everything decides the weighted mean.
+    assert pwcca(a * torch.tensor([1e6, 1, 1]).double(), b) == pytest.approx(0.9, abs=1e-5)
+
+
+def test_trivial_correlations_are_counted() -> None:
+    a, b = draw(12, 8, "a"), draw(12, 7, "b")
+    found = canonical_correlations(a, b)
+    assert found.n_trivial == 8 + 7 - 11
+    assert (found.values > 1 - 1e-9).sum() == 4
+
+
+@settings(deadline=None, max_examples=25)
+@given(n=st.integers(12, 40), d1=st.integers(1, 9), d2=st.integers(1, 9), seed=st.integers(0, 10**6))
+def test_properties(n: int, d1: int, d2: int, seed: int) -> None:
+    g = stream(seed, "cca")
+    a, b, mix = (torch.randn(m, d, generator=g, dtype=torch.float64) for m, d in ((n, d1), (n, d2), (d1, d1)))
+    mix = mix + 3 * torch.eye(d1).double()
+    value = cca_mean(a, b)
+    assert 0 <= value <= 1 + 1e-12
+    assert cca_mean(b, a) == pytest.approx(value, abs=1e-9)
+    assert cca_mean(a @ mix + 5, b) == pytest.approx(value, abs=1e-7)
+    assert cca_mean(a, a @ mix) == pytest.approx(1, abs=1e-9)
+    assert pwcca(a, a @ mix) == pytest.approx(1, abs=1e-9)
+
+
+def test_weights_of_pwcca_are_of_the_first_layer() -> None:
+    a, b = related()
+    assert abs(pwcca(a, b) - pwcca(b, a)) > 1e-3
+
+
+def test_copies_of_units_and_rank_deficient_features_change_nothing() -> None:
+    a, b = related()
+    assert cca_mean(torch.cat([a, a[:, :2]], 1), b) == pytest.approx(cca_mean(a, b), rel=1e-9)
+    assert len(canonical_correlations(a.float() @ draw(5, 30, "wide").float(), b).values) == 5
+
+
+def test_devices_agree(device: str) -> None:
+    a, b = related()
+    assert pwcca(a.to(device), b.to(device)) == pytest.approx(pwcca(a, b), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "text"),
+    [
+        (draw(5, 2), draw(6, 2), "a has 5 samples"),
+        (draw(8, 2), draw(8, 7), "b has 7 directions on 8 samples"),
+        (draw(8, 20), draw(8, 2), "a has 7 directions"),
+        (torch.ones(8, 2), draw(8, 2), "coincide"),
+    ],
+)
+def test_bad_input(a: Tensor, b: Tensor, text: str) -> None:
+    for function in (cca_mean, pwcca):
+        with pytest.raises(BadInput, match=text):
+            function(a, b)
+
+
+def test_bad_options() -> None:
+    a, b = related()
+    with pytest.raises(BadInput, match="variance=0"):
+        svcca(a, b, variance=0)
+    with pytest.raises(BadInput, match="n_components=0"):
+        svcca(a, b, n_components=0)
+    assert 0 < svcca(draw(8, 20, "a"), draw(8, 20, "b"), n_components=3) < 1
