@@ -25,12 +25,9 @@ from geomfeat.geometry.gride import gride
 from geomfeat.geometry.intrinsic_dimension import IntrinsicDimension, two_nn
 from geomfeat.geometry.linear_predictivity import LinearPredictivity, linear_predictivity, linear_regression_r2
 from geomfeat.geometry.manifolds import Manifolds, as_manifolds
-<<<<<<< HEAD
 from geomfeat.geometry.mle_dimension import LocalDimension, local_dimension, mle_dimension
-from geomfeat.geometry.neighbours import Neighbours, nearest_neighbours
-=======
 from geomfeat.geometry.neighbour_overlap import mutual_knn, neighbour_jaccard
->>>>>>> similarity
+from geomfeat.geometry.neighbours import Neighbours, nearest_neighbours
 from geomfeat.geometry.neural_collapse import nc1
 from geomfeat.geometry.pairs import PerPair
 from geomfeat.geometry.per_manifold import PerManifold
@@ -65,15 +62,11 @@ __all__ = [
     "ConeProjections",
     "CorrelationIntegral",
     "Decomposition",
-<<<<<<< HEAD
     "DimensionCurve",
-    "IntrinsicDimension",
-    "LocalDimension",
-=======
     "Interval",
     "IntrinsicDimension",
     "LinearPredictivity",
->>>>>>> similarity
+    "LocalDimension",
     "Manifolds",
     "Neighbours",
     "PerManifold",
@@ -106,19 +99,14 @@ __all__ = [
     "group_jackknife",
     "linear_predictivity",
     "linear_probe",
-<<<<<<< HEAD
+    "linear_regression_r2",
     "local_dimension",
     "margins",
     "mle_dimension",
-    "nc1",
-    "nearest_neighbours",
-=======
-    "linear_regression_r2",
-    "margins",
     "mutual_knn",
     "nc1",
+    "nearest_neighbours",
     "neighbour_jaccard",
->>>>>>> similarity
     "participation_ratio",
     "participation_ratio_of_trials",
     "participation_ratio_unbiased",

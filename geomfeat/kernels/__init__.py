@@ -21,21 +21,16 @@ from geomfeat.kernels.tangent import feature_jvp, jvp, vjp
 __all__ = [
     "CkaMatrix",
     "JacobianRows",
-<<<<<<< HEAD
     "NoiseCeiling",
     "RDMs",
     "RSARanking",
-    "cka",
-    "cka_estimate",
-    "compare_rdms",
-    "condition_residuals",
-=======
     "StreamedCka",
     "StreamingCKA",
     "cka",
     "cka_estimate",
     "cka_matrix",
->>>>>>> similarity
+    "compare_rdms",
+    "condition_residuals",
     "feature_jvp",
     "hsic",
     "jacobian",
