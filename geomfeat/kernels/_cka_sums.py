@@ -10,6 +10,7 @@ and what u adds is taken off the sums again in double precision.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -70,7 +71,7 @@ class Side:
         """Multiplications that an entry of the Gram matrix costs."""
         return 0 if self.features is None else self.features.shape[0]
 
-    @property
+    @cached_property
     def shift(self) -> Tensor:
         """u (n,), see the module."""
         n = len(self.diagonal)

@@ -55,7 +55,7 @@ def cka_matrix(
             features, of which `kernel` is taken, or a Kernel. All of the same n samples in the same order.
         others: the columns; `reps` again by default.
         kernel, estimator, bandwidth: as in `cka`; never clamped at 0.
-        stderr: also the jackknife errors of `cka_estimate`, for some 10 % more time.
+        stderr: also the jackknife errors of `cka_estimate`, for about half as much time again.
 
     A layer that is constant over the samples has NaN in its row and column, and a note. Raises BadInput for different
     numbers of samples, too few of them, or no layers.
