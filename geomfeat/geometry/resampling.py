@@ -54,8 +54,8 @@ def similarity_interval(
 
     Args:
         a, b: Representations or arrays (n, d) of the same samples, independent of each other and at least 8.
-        measure: the name of a registered pair measure with one quantity, or a function of two Representations that
-            gives a number or an Estimate.
+        measure: the name of a registered pair measure ("name.quantity" where it has several), or a function of two
+            Representations that gives a number or an Estimate.
 
     A measure that needs more samples than features needs twice as many here. Raises BadInput for other numbers of
     samples, too few of them, options out of range, and a measure that is none of two layers.
@@ -101,10 +101,15 @@ def _measured(
 ) -> tuple[Callable[[Representation, Representation], Estimate], tuple[float, float]]:
     """A function that gives an Estimate, failed where the data do not allow one, and the bounds of its values."""
     if isinstance(measure, str):
-        known = get(measure)
-        if known.scope != "pair" or len(known.quantities) > 1:
-            raise BadInput(f"measure {measure!r} is not one number of two layers: see geomfeat measures")
-        return lambda a, b: known.run(a, b)[known.name], known.quantities[known.name].bounds
+        name, _, quantity = measure.partition(".")
+        known = get(name)
+        if known.scope != "pair":
+            raise BadInput(f"measure {name!r} is not one of two layers: see geomfeat measures")
+        quantity = quantity or name
+        if quantity not in known.quantities:
+            several = ", ".join(f"{name}.{q}" for q in known.quantities if q != name) or name
+            raise BadInput(f"measure={measure!r} is not one number: use {several}")
+        return lambda a, b: known.run(a, b)[quantity], known.quantities[quantity].bounds
 
     def work(a: Representation, b: Representation) -> Estimate:
         try:

@@ -16,7 +16,9 @@ from geomfeat.numerics import stream
 from geomfeat.registry import available
 from geomfeat.types import Estimate, Representation
 
-NAMES = [m.name for m in available(scope="pair") if not m.needs]
+NAMES = [
+    m.name if q == m.name else f"{m.name}.{q}" for m in available(scope="pair") if not m.needs for q in m.quantities
+]
 
 
 def pair(n: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -92,7 +94,13 @@ def test_halves_that_fail_are_told() -> None:
         (7, "cka_linear_unbiased", {}, "at least 8"),
         (9, "cka_linear_unbiased", {"n_boot": 5}, "n_boot=5"),
         (9, "cka_linear_unbiased", {"level": 95}, "level=95"),
-        (9, "two_nn", {}, "not one number of two layers"),
+        (9, "two_nn", {}, "not one of two layers"),
+        (
+            9,
+            "rsa_correlation_distance",
+            {},
+            "use rsa_correlation_distance.cosine, rsa_correlation_distance.correlation",
+        ),
         (9, "no_such", {}, "no measure"),
     ],
 )
