@@ -23,10 +23,12 @@ if TYPE_CHECKING:
         capacity_by_layer,
         capacity_curve,
         capacity_difference,
+        dimension_curve,
         replica_capacity,
+        similarity_interval,
         simulated_capacity,
     )
-    from geomfeat.kernels import cka, ntk
+    from geomfeat.kernels import RDMs, StreamingCKA, cka, cka_matrix, compare_rdms, ntk, rank_by_rsa, rdm, stack_rdms
     from geomfeat.models.checkpoints import load_weights, save_weights
     from geomfeat.regimes.knob import train_at_gamma
     from geomfeat.registry import available, get, measure
@@ -43,6 +45,9 @@ _HOME = {
     "replica_capacity": "geometry", "simulated_capacity": "geometry", "cka": "kernels", "ntk": "kernels",
     "load_weights": "models.checkpoints", "save_weights": "models.checkpoints", "train_at_gamma": "regimes.knob",
     "available": "registry", "get": "registry", "measure": "registry", "Study": "study", "Estimate": "types",
+    "RDMs": "kernels", "StreamingCKA": "kernels", "cka_matrix": "kernels", "compare_rdms": "kernels",
+    "rank_by_rsa": "kernels", "rdm": "kernels", "stack_rdms": "kernels", "dimension_curve": "geometry",
+    "similarity_interval": "geometry",
     "Kernel": "types", "Representation": "types", "Snapshot": "types",
 }  # fmt: skip
 
@@ -54,9 +59,11 @@ __all__ = [
     "Kernel",
     "Ladder",
     "Location",
+    "RDMs",
     "Representation",
     "Results",
     "Snapshot",
+    "StreamingCKA",
     "Study",
     "__version__",
     "analyze",
@@ -66,7 +73,10 @@ __all__ = [
     "capacity_curve",
     "capacity_difference",
     "cka",
+    "cka_matrix",
     "compare_page",
+    "compare_rdms",
+    "dimension_curve",
     "extract",
     "get",
     "load_data",
@@ -75,12 +85,16 @@ __all__ = [
     "locate",
     "measure",
     "ntk",
+    "rank_by_rsa",
+    "rdm",
     "recording",
     "replica_capacity",
     "save_npz",
     "save_weights",
     "select_layers",
+    "similarity_interval",
     "simulated_capacity",
+    "stack_rdms",
     "train_at_gamma",
     "train_ladder",
 ]

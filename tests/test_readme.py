@@ -29,6 +29,13 @@ def test_the_example_of_capacity_runs(tmp_path: Path) -> None:
     assert "Capacity of b minus a, 200 common draws, correlation 0." in found.stdout
 
 
+def test_the_example_of_similarity_runs(tmp_path: Path) -> None:
+    found = subprocess.run([sys.executable, "-c", BLOCKS[2]], cwd=tmp_path, capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.startswith("CKA, linear kernel, unbiased\n        flatten     fc1")
+    assert "RSA by rho_a with 4 subjects, 95 % intervals, noise ceiling 0." in found.stdout
+
+
 def test_a_measure_is_added_by_one_file(monkeypatch: pytest.MonkeyPatch) -> None:
     from geomfeat import registry
 

@@ -27,7 +27,7 @@ from geomfeat.types import Estimate, Representation
 LEAST = 8  # samples
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Interval:
     """A similarity with a confidence interval over samples.
 
@@ -45,6 +45,12 @@ class Interval:
     n_boot: int
     n_failed: int = 0
     note: str = ""
+
+    def __str__(self) -> str:
+        told = f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}] ({100 * self.level:g} %, {self.n_boot} halves)"
+        return f"{told}: {self.note}" if self.note else told
+
+    __repr__ = __str__
 
 
 def similarity_interval(

@@ -21,7 +21,7 @@ FEWEST = 6  # samples, for a standard error
 DEAD = "constant over the samples (a dead or saturated layer): leave it out"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class CkaMatrix:
     """CKA of every layer (rows) with every layer (columns).
 
@@ -37,6 +37,19 @@ class CkaMatrix:
     kernel: str
     estimator: str
     notes: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        wide = max(len(name) for name in (*self.names, *self.other_names))
+        lines = [
+            f"CKA, {self.kernel} kernel, {self.estimator}",
+            " " * wide + "".join(f" {n:>7}" for n in self.other_names),
+        ]
+        for name, row in zip(self.names, self.values.tolist(), strict=True):
+            cells = (f" {v:{max(7, len(n))}.3f}" for n, v in zip(self.other_names, row, strict=True))
+            lines.append(f"{name:{wide}}" + "".join(cells))
+        return "\n".join([*lines, *(f"  note: {name}: {why}" for name, why in self.notes.items())])
+
+    __repr__ = __str__
 
 
 def cka_matrix(

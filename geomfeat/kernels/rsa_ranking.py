@@ -18,7 +18,7 @@ from geomfeat.kernels.rsa_bootstrap import OVER, Spread, resample, spread
 LEVEL = 0.95
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class RSARanking:
     """m models, best first, against k subjects.
 
@@ -52,6 +52,20 @@ class RSARanking:
     n_boot: int
     n_failed: int
     notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        wide = max(len(name) for name in self.names)
+        rows = [
+            f"  {name:{wide}}  {mean:6.3f} [{low:.3f}, {high:.3f}]"
+            for name, mean, low, high in zip(
+                self.names, self.mean.tolist(), self.low.tolist(), self.high.tolist(), strict=True
+            )
+        ]
+        ceiling = f"noise ceiling {self.ceiling.lower:.3f} to {self.ceiling.upper:.3f}"
+        head = f"RSA by {self.comparator} with {self.per_subject.shape[1]} subjects, 95 % intervals, {ceiling}"
+        return "\n".join([head, *rows, *(f"  note: {note}" for note in self.notes)])
+
+    __repr__ = __str__
 
 
 def rank_by_rsa(
