@@ -1,0 +1,5 @@
+"""Neural tangent kernels of any module."""
+
+from geomfeat.kernels.ntk.kernel import ntk, ntk_by_parameter_group, parameter_group
+
+__all__ = ["ntk", "ntk_by_parameter_group", "parameter_group"]
