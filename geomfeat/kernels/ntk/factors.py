@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 SCRATCH = 2**26  # bytes of an intermediate product; larger ones are computed in blocks
-PARTS = 8  # a symmetric kernel is computed in this many bands, each from its diagonal on: 9/16 of the work
+PARTS = 16  # a symmetric kernel is computed in this many bands, each from its diagonal on: 17/32 of the work
 Region = tuple[int, tuple[int, ...], tuple[int, ...]]  # offset, shape and strides of a part of a parameter
 Where = tuple[str, Region]
 Factors = dict[Where, "Rows | Outer"]
@@ -25,7 +25,7 @@ class Rows:
 
     g: Tensor
 
-    def take(self, rows: slice) -> "Rows":
+    def take(self, rows: slice | Tensor) -> "Rows":
         """Some of the samples."""
         return Rows(self.g[rows])
 
@@ -45,14 +45,16 @@ class Outer:
     Attributes:
         parts: functions that return inputs (n, groups, in, positions), or whole numbers (n, positions) that stand for
             one-hot inputs; with deltas (n, k, groups, out, positions). width: entries of the (one-hot) inputs.
+        with_bias: whether the last of these is 1, for a bias.
     """
 
     parts: tuple[tuple[Callable[[], Tensor], Tensor], ...]
     width: int
+    with_bias: bool = False
 
-    def take(self, rows: slice) -> "Outer":
+    def take(self, rows: slice | Tensor) -> "Outer":
         """Some of the samples."""
-        return Outer(tuple((lambda a=a: a()[rows], d[rows]) for a, d in self.parts), self.width)
+        return Outer(tuple((lambda a=a: a()[rows], d[rows]) for a, d in self.parts), self.width, self.with_bias)
 
     def inputs(self) -> Tensor:
         """Over all uses: more positions."""
@@ -63,15 +65,11 @@ class Outer:
         return self.parts[0][1] if len(self.parts) == 1 else torch.cat([d for _, d in self.parts], -1)
 
     def total(self, weights: Tensor) -> Tensor:
-        """(groups out in,) sum over samples, weighted, for the first output."""
+        """(groups out in,) sum over samples, weighted, for the first output; without the bias."""
         a, d = self.inputs(), self.deltas()[:, :1] * weights[:, None, None, None, None]
         together = a.movedim(0, -2).flatten(-2)[None]
-        return _gradients(together, d.movedim(0, -2).flatten(-2)[None], self.width).reshape(-1)
-
-    def rows(self) -> Rows:
-        """The gradients themselves."""
-        a, d = self.inputs(), self.deltas()
-        return Rows(_gradients(a, d, self.width).flatten(2))
+        g = _gradients(together, d.movedim(0, -2).flatten(-2)[None], self.width)
+        return (g[..., :-1] if self.with_bias else g).reshape(-1)
 
     def add(self, out: Tensor, other: "Outer", symmetric: bool) -> None:
         """Add all products with `other` to `out` (n, k, n2, k), or (n, 1, n2, 1) for the sum over outputs."""

@@ -16,6 +16,7 @@ from geomfeat.errors import BadInput
 from geomfeat.kernels._memory import BUDGET, free_bytes, with_smaller_chunks
 from geomfeat.kernels.jacobians import JacobianRows
 from geomfeat.kernels.ntk.layerwise import by_layers
+from geomfeat.kernels.ntk.plan import parameter_group
 from geomfeat.kernels.ntk.structured import Changed, structured
 from geomfeat.kernels.ntk.tiles import by_tiles
 from geomfeat.models.functional import Functional, functional, n_samples
@@ -87,18 +88,6 @@ def ntk_by_parameter_group(
     groups = {name: parameter_group(name) for name in f.theta}
     grams, meta = _grams(f, x, x2, outputs, groups, batch_size, projection)
     return {group: Kernel(gram, "ntk", {**meta, "group": group}) for group, gram in grams.items()}
-
-
-def parameter_group(name: str) -> str:
-    """The module that owns a parameter; the parameter's own name where that is the model itself.
-
-    A parameter under torch.nn.utils.parametrize belongs to the module that it parametrises.
-
-    >>> parameter_group("encoder.fc1.weight"), parameter_group("class_token")
-    ('encoder.fc1', 'class_token')
-    """
-    owner, _, _ = name.partition(".parametrizations.") if ".parametrizations." in name else name.rpartition(".")
-    return owner or name
 
 
 def _as_functional(model: nn.Module | Functional, params: Params, device: Any) -> Functional:
