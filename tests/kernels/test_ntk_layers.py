@@ -197,7 +197,7 @@ def full(blocks: Tensor) -> Tensor:
     return blocks.permute(0, 2, 1, 3).reshape(n * c, n2 * c2)
 
 
-def close(got: Tensor, truth: Tensor) -> None:
+def assert_near(got: Tensor, truth: Tensor) -> None:
     """To 1e-10 of the largest entry."""
     assert (got - truth).abs().max() <= 1e-10 * truth.abs().max()
 
@@ -211,10 +211,10 @@ def test_every_layer_equals_one_gradient_at_a_time(layer: Layer) -> None:
     assert len(left) == (2 if layer.name == "weight norm" else len(layer.by_jacobian))
     assert all(any(part in name for part in layer.by_jacobian) for name in left)
     truth = ntk_by_loop(model, layer.inputs)
-    close(ntk(model, layer.inputs, outputs="full").gram, full(truth))
-    close(ntk(model, layer.inputs).gram, truth.diagonal(dim1=2, dim2=3).sum(-1))
+    assert_near(ntk(model, layer.inputs, outputs="full").gram, full(truth))
+    assert_near(ntk(model, layer.inputs).gram, truth.diagonal(dim1=2, dim2=3).sum(-1))
     second = take(layer.inputs, slice(1, 3))
-    close(ntk(model, layer.inputs, second, outputs="full", batch_size=2).gram, full(truth[:, 1:3]))
+    assert_near(ntk(model, layer.inputs, second, outputs="full", batch_size=2).gram, full(truth[:, 1:3]))
 
 
 @pytest.mark.parametrize("way", ["positions", "gradients"])
@@ -226,8 +226,8 @@ def test_both_contractions_give_the_same_kernel(name: str, way: str, monkeypatch
     for cost, value in (("_positions_cost", 0.0), ("_gradients_cost", 1.0)):
         monkeypatch.setattr(factors, cost, lambda *_, v=value: v if way == "positions" else 1 - v)
     monkeypatch.setattr(factors, "SCRATCH", 600)
-    close(ntk(model, layer.inputs, outputs="full").gram, full(truth))
-    close(ntk(model, layer.inputs).gram, truth.diagonal(dim1=2, dim2=3).sum(-1))
+    assert_near(ntk(model, layer.inputs, outputs="full").gram, full(truth))
+    assert_near(ntk(model, layer.inputs).gram, truth.diagonal(dim1=2, dim2=3).sum(-1))
 
 
 @pytest.mark.parametrize("case", zoo(), ids=str)
@@ -237,8 +237,8 @@ def test_awkward_networks_by_group(case) -> None:
         got = ntk_by_parameter_group(case.model, case.inputs, batch_size=size)
         assert list(got) == list(truth)
     whole = ntk_by_loop(case.model, case.inputs).diagonal(dim1=2, dim2=3).sum(-1)
-    close(sum(k.gram for k in truth.values()), whole)  # type: ignore[arg-type]
-    close(sum(k.gram for k in got.values()), whole)  # type: ignore[arg-type]
+    assert_near(sum(k.gram for k in truth.values()), whole)  # type: ignore[arg-type]
+    assert_near(sum(k.gram for k in got.values()), whole)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("function", [_sorted, _masked])
@@ -246,7 +246,7 @@ def test_samples_that_change_places_are_noticed(function: Callable[..., Tensor])
     # The layer sees rows that do not belong to the samples in order, differently in every batch.
     model = Apply(function, nn.Linear(6, 3))
     x = normal(9, 4, 6, seed=3)
-    close(ntk(model, x, outputs="full").gram, full(ntk_by_loop(model, x)))
+    assert_near(ntk(model, x, outputs="full").gram, full(ntk_by_loop(model, x)))
 
 
 def test_an_order_that_only_some_batches_have_is_refused_by_the_check() -> None:
@@ -267,7 +267,7 @@ def test_a_path_chosen_by_the_whole_batch_is_refused() -> None:
 
     model = Apply(choose, nn.Linear(6, 3))
     x = normal(9, 4, 6, seed=3)
-    close(ntk(model, x, outputs="full").gram, full(ntk_by_loop(model, x)))
+    assert_near(ntk(model, x, outputs="full").gram, full(ntk_by_loop(model, x)))
 
 
 def test_a_hidden_use_is_left_to_the_jacobian() -> None:
@@ -290,20 +290,20 @@ def test_a_hidden_use_is_left_to_the_jacobian() -> None:
     assert planned is not None
     assert planned.rest is not None
     assert list(planned.rest.theta) == ["weight"]
-    close(ntk(model, SEQUENCE[:, 0], outputs="full").gram, full(ntk_by_loop(model, SEQUENCE[:, 0])))
+    assert_near(ntk(model, SEQUENCE[:, 0], outputs="full").gram, full(ntk_by_loop(model, SEQUENCE[:, 0])))
 
 
 def test_dead_and_unused_parameters_add_nothing() -> None:
     model = Apply(lambda m, x: m.parts[0](x), nn.Linear(6, 3), nn.Linear(4, 2))
     groups = ntk_by_parameter_group(model, SEQUENCE[:, 0])
     assert not groups["parts.1"].gram.any()
-    close(groups["parts.0"].gram, ntk(nn.Linear(6, 3), SEQUENCE[:, 0]).gram)
+    assert_near(groups["parts.0"].gram, ntk(nn.Linear(6, 3), SEQUENCE[:, 0]).gram)
 
 
 def test_one_sample_and_float32() -> None:
     model = built(LAYERS[16])
     truth = full(ntk_by_loop(model, SEQUENCE))
-    close(ntk(model, SEQUENCE[:1], outputs="full").gram, truth[:2, :2])
+    assert_near(ntk(model, SEQUENCE[:1], outputs="full").gram, truth[:2, :2])
     got = ntk(functional(model, dtype=torch.float32), SEQUENCE, outputs="full").gram
     assert got.dtype == torch.float32
     torch.testing.assert_close(got.double(), truth, **tolerance(torch.float32))
@@ -330,11 +330,11 @@ def test_every_budget_gives_the_same_kernel(outputs: str, monkeypatch: pytest.Mo
     assert planned is not None
     for size in (3, 11):
         monkeypatch.setattr(kernel, "BUDGET", size * planned.plan.delta_bytes)
-        close(ntk(model, layer.inputs, outputs=outputs).gram, truth)
-        close(ntk(model, layer.inputs, layer.inputs, outputs=outputs).gram, truth)
+        assert_near(ntk(model, layer.inputs, outputs=outputs).gram, truth)
+        assert_near(ntk(model, layer.inputs, layer.inputs, outputs=outputs).gram, truth)
 
 
 def test_devices_agree(device: str) -> None:
     for layer in LAYERS[::4]:
         model = built(layer)
-        close(ntk(model, layer.inputs, device=device).gram.cpu(), ntk(model, layer.inputs).gram)
+        assert_near(ntk(model, layer.inputs, device=device).gram.cpu(), ntk(model, layer.inputs).gram)
