@@ -7,6 +7,7 @@ backward passes gives the same numbers.
 """
 
 import logging
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -119,7 +120,10 @@ class JacobianRows:
             pull = torch.func.vjp(lambda theta: self.f(theta, one)[0], self.f.theta)[1]
             return torch.func.vmap(pull)(columns.T)[0]
 
-        for name, value in torch.func.vmap(rows)(*leaves).items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that torch loops over operations without a batching rule
+            gradients = torch.func.vmap(rows)(*leaves)
+        for name, value in gradients.items():
             out[:, self.slices[name]] = value.reshape(out.shape[0], -1)
 
     def _loop(self, out: Tensor, inputs: Any, columns: Tensor) -> None:

@@ -18,7 +18,7 @@ from tests.reference.kernels import ntk_by_loop
 from tests.shared_data import shared
 from tests.zoo import Case, zoo
 
-ntk_module = importlib.import_module("geomfeat.kernels.ntk")
+ntk_module = importlib.import_module("geomfeat.kernels.ntk.kernel")
 
 
 def full(blocks: Tensor) -> Tensor:

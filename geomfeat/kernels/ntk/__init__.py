@@ -1,0 +1,6 @@
+"""Neural tangent kernels of any module."""
+
+from geomfeat.kernels.ntk.kernel import ntk, ntk_by_parameter_group
+from geomfeat.kernels.ntk.plan import parameter_group
+
+__all__ = ["ntk", "ntk_by_parameter_group", "parameter_group"]

@@ -1,0 +1,193 @@
+"""Gradients of many samples and outputs for one weight, kept as factors and multiplied without forming them.
+
+A sample's gradient is the outer product sum_t delta_t a_t' over its positions t, so that
+    <G_i, G_j> = sum_tt' (a_it . a_jt') (delta_it . delta_jt').
+With one position that is (a.a')(delta.delta'); with few positions the products of positions are cheaper, with many
+the gradients themselves are: `Outer.add` counts the multiplications of both and takes the fewer.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+SCRATCH = 2**26  # bytes of an intermediate product; larger ones are computed in blocks
+PARTS = 16  # a symmetric kernel is computed in this many bands, each from its diagonal on: 17/32 of the work
+Region = tuple[int, tuple[int, ...], tuple[int, ...]]  # offset, shape and strides of a part of a parameter
+Where = tuple[str, Region]
+Factors = dict[Where, "Rows | Outer"]
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Gradients themselves: (n, k, p)."""
+
+    g: Tensor
+
+    def take(self, rows: slice | Tensor) -> "Rows":
+        """Some of the samples."""
+        return Rows(self.g[rows])
+
+    def total(self, weights: Tensor) -> Tensor:
+        """(p,) sum over samples, weighted, for the first output."""
+        return weights @ self.g[:, 0]
+
+    def add(self, out: Tensor, other: "Rows", symmetric: bool) -> None:
+        """Add all products with `other` to `out` (n, k, n2, k), or (n, 1, n2, 1) for the sum over outputs."""
+        _add_rows(out, self.g, other.g, symmetric)
+
+
+@dataclass(frozen=True, eq=False)
+class Outer:
+    """Factors of gradients: parts (inputs, deltas), one a use of the weight.
+
+    Attributes:
+        parts: functions that return inputs (n, groups, in, positions), or whole numbers (n, positions) that stand for
+            one-hot inputs; with deltas (n, k, groups, out, positions). width: entries of the (one-hot) inputs.
+        with_bias: whether the last of these is 1, for a bias.
+    """
+
+    parts: tuple[tuple[Callable[[], Tensor], Tensor], ...]
+    width: int
+    with_bias: bool = False
+
+    def take(self, rows: slice | Tensor) -> "Outer":
+        """Some of the samples."""
+        return Outer(tuple((lambda a=a: a()[rows], d[rows]) for a, d in self.parts), self.width, self.with_bias)
+
+    def inputs(self) -> Tensor:
+        """Over all uses: more positions."""
+        return self.parts[0][0]() if len(self.parts) == 1 else torch.cat([a() for a, _ in self.parts], -1)
+
+    def deltas(self) -> Tensor:
+        """Over all uses."""
+        return self.parts[0][1] if len(self.parts) == 1 else torch.cat([d for _, d in self.parts], -1)
+
+    def total(self, weights: Tensor) -> Tensor:
+        """(groups out in,) sum over samples, weighted, for the first output; without the bias."""
+        a, d = self.inputs(), self.deltas()[:, :1] * weights[:, None, None, None, None]
+        together = a.movedim(0, -2).flatten(-2)[None]
+        g = _gradients(together, d.movedim(0, -2).flatten(-2)[None], self.width)
+        return (g[..., :-1] if self.with_bias else g).reshape(-1)
+
+    def add(self, out: Tensor, other: "Outer", symmetric: bool) -> None:
+        """Add all products with `other` to `out` (n, k, n2, k), or (n, 1, n2, 1) for the sum over outputs."""
+        a, d = self.inputs(), self.deltas()
+        b, e = (a, d) if other is self else (other.inputs(), other.deltas())
+        n, k, groups, size, t = d.shape
+        summed = out.shape[1] == 1 and out.shape[3] == 1
+        if (
+            _positions_cost(k, self.width, size, t, summed) * groups
+            > _gradients_cost(k, self.width, size, t, min(n, len(e)), summed) * groups
+        ):
+            return self._add_gradients(out, a, d, b, e, symmetric)
+        for group in range(groups):
+            left, right = (x[:, group] if x.is_floating_point() else x for x in (a, b))
+            add = _add_flat if summed or t == 1 else _add_positions
+            add(out, left, right, d[:, :, group], e[:, :, group], symmetric)
+        return None
+
+    def _add_gradients(self, out: Tensor, a: Tensor, d: Tensor, b: Tensor, e: Tensor, symmetric: bool) -> None:
+        """By the gradients, some of the weight's outputs at a time."""
+        k, groups, size = d.shape[1:4]
+        each = (len(d) + (0 if e is d else len(e))) * k * groups * self.width * d.element_size()
+        step = max(1, 4 * SCRATCH // each)
+        for start in range(0, size, step):
+            part = slice(start, start + step)
+            g = _gradients(a, d[:, :, :, part], self.width).flatten(2)
+            h = g if e is d else _gradients(b, e[:, :, :, part], self.width).flatten(2)
+            _add_rows(out, g, h, symmetric)
+
+
+def _positions_cost(k: int, width: int, size: int, t: int, summed: bool) -> float:
+    """Multiplications for a pair of samples through products of positions."""
+    if summed or t == 1:
+        return t * t * (width + (k if summed else k * k) * size)
+    return t * t * (width + k * size) + k * k * size * t
+
+
+def _gradients_cost(k: int, width: int, size: int, t: int, n: int, summed: bool) -> float:
+    """Multiplications for a pair of samples through gradients, whose own cost is shared by n pairs."""
+    return (k if summed else k * k) * width * size + 2 * k * t * width * size / n
+
+
+def _gradients(a: Tensor, d: Tensor, width: int) -> Tensor:
+    """(n, k, groups, out, in): sum_t delta_t a_t'."""
+    if a.is_floating_point():
+        if a.shape[1] == 1:  # one product a sample
+            n, k, _, size, t = d.shape
+            return (d.reshape(n, k * size, t) @ a[:, 0].mT).view(n, k, 1, size, width)
+        return d @ a.mT[:, None]
+    n, k, groups, size, t = d.shape
+    out = d.new_zeros(n, width, k * groups * size)
+    out.scatter_add_(1, a[..., None].expand(-1, -1, k * groups * size), d.reshape(n, -1, t).mT)
+    return out.mT.reshape(n, k, groups, size, width)
+
+
+def _bands(n: int, bytes_of_one: int, symmetric: bool) -> Iterator[slice]:
+    """Bands of samples whose products fit the scratch memory."""
+    step = max(1, min(-(-n // PARTS) if symmetric else n, SCRATCH // max(1, bytes_of_one)))
+    for start in range(0, n, step):
+        yield slice(start, min(n, start + step))
+
+
+def _add_rows(out: Tensor, g: Tensor, h: Tensor, symmetric: bool) -> None:
+    """Products of gradients (n, k, p) and (n2, k2, p)."""
+    n, k, p = g.shape
+    n2, k2 = h.shape[:2]
+    summed = out.shape[1] == 1 and out.shape[3] == 1
+    for band in _bands(n, n2 * (1 if summed else k * k2) * g.element_size(), symmetric):
+        start = band.start if symmetric else 0
+        if summed:
+            out[band, 0, start:, 0] += g[band].reshape(-1, k * p) @ h[start:].reshape(-1, k * p).T
+        else:
+            product = g[band].reshape(-1, p) @ h[start:].reshape(-1, p).T
+            out[band, :, start:] += product.view(-1, k, n2 - start, k2)
+
+
+def _same(a: Tensor, b: Tensor) -> Tensor:
+    """(n, positions, n2, positions2) products of inputs (n, in, positions); of tokens, whether they are equal."""
+    if not a.is_floating_point():
+        return a[:, :, None, None] == b[None, None]
+    left, right = a.mT.reshape(-1, a.shape[1]), b.mT.reshape(-1, b.shape[1])
+    return (left @ right.T).view(a.shape[0], a.shape[2], b.shape[0], b.shape[2])
+
+
+def _add_flat(out: Tensor, a: Tensor, b: Tensor, d: Tensor, e: Tensor, symmetric: bool) -> None:
+    """All positions against all, entry by entry: for the sum over outputs, or for one position.
+
+    a (n, in, positions) and b inputs or tokens, d (n, k, out, positions) and e deltas.
+    """
+    n, k, _, t = d.shape
+    n2, k2 = e.shape[:2]
+    summed = out.shape[1] == 1 and out.shape[3] == 1
+    columns = 1 if summed else k
+    left = d.permute(0, 3, 1, 2).reshape(n, t * columns, -1)
+    right = left if e is d else e.permute(0, 3, 1, 2).reshape(n2, t * (1 if summed else k2), -1)
+    for band in _bands(n, n2 * left.shape[1] * right.shape[1] * d.element_size(), symmetric):
+        start = band.start if symmetric else 0
+        inputs = _same(a[band], b[start:])
+        across = right[start:]
+        products = left[band].reshape(-1, left.shape[2]) @ across.reshape(-1, left.shape[2]).T
+        if summed:
+            out[band, 0, start:, 0] += products.view(inputs.shape).mul_(inputs).sum((1, 3))
+        else:
+            products = products.view(-1, k, n2 - start, k2)
+            out[band, :, start:] += products.mul_(inputs)
+
+
+def _add_positions(out: Tensor, a: Tensor, b: Tensor, d: Tensor, e: Tensor, symmetric: bool) -> None:
+    """One sample against all: its deltas pass through the products of inputs, then meet the others' deltas."""
+    n, k, size, t = d.shape
+    n2, k2, _, t2 = e.shape
+    right = e.reshape(n2, k2, size * t2).mT
+    step = max(1, SCRATCH // (k * size * t2 * d.element_size()))
+    for i in range(n):
+        mine = d[i].reshape(k * size, t)
+        for start in range(i if symmetric else 0, n2, step):
+            part = slice(start, min(n2, start + step))
+            count = part.stop - part.start
+            inputs = _same(a[i : i + 1], b[part])[0].transpose(0, 1).to(d.dtype)
+            passed = torch.bmm(mine.expand(count, -1, -1), inputs).view(count, k, size * t2)
+            out[i, :, part] += torch.bmm(passed, right[part]).transpose(0, 1)

@@ -1,0 +1,95 @@
+"""Every use of every parameter in one forward pass, read from the graph that autograd recorded.
+
+The graph, unlike the list of modules, is complete: functional use, tied weights, subclassed layers and cells called
+step by step all appear in it, and what a custom function hides is missing from plain gradients too.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+Node = Any  # torch.autograd.graph.Node, whose saved values are attributes made at run time
+
+
+@dataclass(frozen=True, eq=False)
+class Use:
+    """A parameter, or the view of it that is used, as input number `position` of the operation behind `node`."""
+
+    parameter: str
+    view: Tensor
+    node: Node
+    position: int
+
+
+def uses(output: Tensor, theta: Mapping[str, Tensor]) -> list[Use]:
+    """All uses of the tensors `theta` (leaves) in the computation of `output`, always in the same order."""
+    names = {id(t): name for name, t in theta.items()}
+    consumers, leaves = _consumers(output.grad_fn)
+    found = []
+    for leaf in leaves:
+        name = names.get(id(leaf.variable))
+        if name is not None:
+            found.extend(_followed(name, theta[name].detach(), leaf, 0, consumers))
+    return found
+
+
+def _consumers(root: Node) -> tuple[dict[Node, list[tuple[Node, int, int]]], list[Node]]:
+    """Node -> (consumer, number of the consumer's input, number of the node's output), and the leaves."""
+    consumers: dict[Node, list[tuple[Node, int, int]]] = {}
+    leaves, waiting, seen = [], [root], {root}
+    while waiting:
+        node = waiting.pop()
+        if node is None:
+            continue
+        for position, (source, output) in enumerate(node.next_functions):
+            if source is None:
+                continue
+            consumers.setdefault(source, []).append((node, position, output))
+            if source not in seen:
+                seen.add(source)
+                waiting.append(source)
+                if hasattr(source, "variable"):
+                    leaves.append(source)
+    return consumers, leaves
+
+
+def _followed(name: str, view: Tensor, source: Node, output: int, consumers: Mapping[Node, Any]) -> Iterator[Use]:
+    """Uses of one output of a node, through operations that only look at the parameter another way."""
+    for node, position, number in consumers.get(source, ()):
+        if number != output:
+            continue
+        looked = _views(node, view)
+        if looked is None:
+            yield Use(name, view, node, position)
+        else:
+            for i, part in enumerate(looked):
+                yield from _followed(name, part, node, i, consumers)
+
+
+def _views(node: Node, view: Tensor) -> tuple[Tensor, ...] | None:
+    """What a view operation makes of `view`; None where `node` is no such operation."""
+    match node.name():
+        case "TBackward0":
+            return (view.t(),)
+        case "TransposeBackward0":
+            return (view.transpose(_signed(node._saved_dim0), _signed(node._saved_dim1)),)
+        case "PermuteBackward0":
+            return (view.permute([_signed(d) for d in node._saved_dims]),)
+        case "UnsqueezeBackward0":
+            return (view.unsqueeze(_signed(node._saved_dim)),)
+        case "SplitBackward0":
+            return view.split(node._saved_split_size, _signed(node._saved_dim))
+        case "SplitWithSizesBackward0":
+            return view.split(list(node._saved_split_sizes), _signed(node._saved_dim))
+        case "UnbindBackward0":
+            return view.unbind(_signed(node._saved_dim))
+        case "SelectBackward0":
+            return (view.select(_signed(node._saved_dim), _signed(node._saved_index)),)
+    return None
+
+
+def _signed(number: int) -> int:
+    """Negative dimensions are kept as unsigned numbers."""
+    return number - 2**64 if number >= 2**63 else number

@@ -1,0 +1,153 @@
+"""Which parameters the rules cover, found and verified on a few samples before anything is computed by them."""
+
+import itertools
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from geomfeat.kernels._memory import is_out_of_memory
+from geomfeat.kernels.jacobians import differentiable_recurrence, plain_gradient
+from geomfeat.kernels.ntk.factors import Region
+from geomfeat.kernels.ntk.graph import Use
+from geomfeat.kernels.ntk.passes import Collected, Pass, Planned, differing, forward, signature, where_of
+from geomfeat.kernels.ntk.rules import Term
+from geomfeat.kernels.ntk.rules_elementwise import ElementwiseTerm
+from geomfeat.kernels.ntk.samples import sample_axis
+from geomfeat.models.functional import Functional, n_samples, take
+from geomfeat.numerics import stream
+
+logger = logging.getLogger(__name__)
+
+
+def parameter_group(name: str) -> str:
+    """The module that owns a parameter; the parameter's own name where that is the model itself.
+
+    A parameter under torch.nn.utils.parametrize belongs to the module that it parametrises.
+
+    >>> parameter_group("encoder.fc1.weight"), parameter_group("class_token")
+    ('encoder.fc1', 'class_token')
+    """
+    owner, _, _ = name.partition(".parametrizations.") if ".parametrizations." in name else name.rpartition(".")
+    return owner or name
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The uses that rules cover, the parameters covered wholly, and bytes of deltas for a sample and an output."""
+
+    uses: tuple[Planned, ...]
+    covered: frozenset[str]
+    delta_bytes: int
+
+
+NOTHING = Plan((), frozenset(), 0)
+
+
+def plan(f: Functional, inputs: Any) -> Plan:
+    """Find the uses of all parameters on a few samples, and verify what the rules say of them.
+
+    Two and three samples tell which axis of every operation holds the samples, one sample's gradient in which order.
+    A parameter is covered when every use of it has a rule and the weighted sum of the samples' gradients by the rules
+    equals the plain gradient.
+    """
+    n = n_samples(inputs)
+    try:
+        with differentiable_recurrence(f):
+            small, large = (
+                forward(f, take(inputs, torch.tensor(rows, device=f.device)))
+                for rows in ([0, n - 1], [0, n // 2, n - 1])
+            )
+            if [signature(u) for u, _ in small.found] != [signature(u) for u, _ in large.found]:
+                return NOTHING
+            return _planned(f, small, large)
+    # Whatever the model cannot do in small batches, it may do sample by sample.
+    except (RuntimeError, ValueError, IndexError) as error:
+        if is_out_of_memory(error):
+            raise
+        logger.info("no structured tangent kernel: the model fails on batches of two and three (%s)", error)
+        return NOTHING
+
+
+def _planned(f: Functional, small: Pass, large: Pass) -> Plan:
+    uncovered = {use.parameter for passed in (small, large) for use, t in passed.found if t is None}
+    few, many = ([(u, t) for u, t in p.found if t is not None and u.parameter not in uncovered] for p in (small, large))
+    if not many:
+        return NOTHING
+    draws = torch.randn(3, large.outputs.shape[1], generator=stream(0, "ntk plan"), dtype=f.dtype).to(f.device)
+    chosen = torch.tensor([0.0, 1.0, 0.0], dtype=f.dtype, device=f.device)[:, None]
+    shapes = [tuple(d.shape) for d in small.deltas(draws[:2], few)]
+    alone = large.deltas(draws * chosen, many)
+    found: list[tuple[tuple[Use, Term], Planned]] = []
+    parts: dict[str, dict[Region, set[Any]]] = {}
+    for (use, t), two, three in zip(many, shapes, alone, strict=True):
+        samples = sample_axis(two, three, 1)
+        if samples is None or (isinstance(t, ElementwiseTerm) and t.shape[samples.axis] != 1):
+            uncovered.add(use.parameter)
+            continue
+        p = Planned(where_of(use, t, f), *signature(use)[1:], samples)
+        kind = (isinstance(t, ElementwiseTerm), getattr(t, "groups", 1))
+        parts.setdefault(use.parameter, {}).setdefault(p.where[1], set()).add(kind)
+        found.append(((use, t), p))
+    uncovered |= {name for name, regions in parts.items() if not _disjoint(regions)}
+    kept = [(pair, p) for pair, p in found if p.where[0] not in uncovered]
+    wrong = _wrong(f, large, kept, draws, [name for name in f.theta if name not in uncovered])
+    uncovered |= wrong
+    kept = [(pair, p) for pair, p in kept if p.where[0] not in wrong]
+    size = {id(u.node): d.numel() * d.element_size() // 3 for (u, _), d in zip(many, alone, strict=True)}
+    return Plan(
+        _merged(kept),
+        frozenset(f.theta) - uncovered,
+        sum({u.node: size[id(u.node)] for (u, _), _ in kept}.values()),
+    )
+
+
+def _merged(kept: list[tuple[tuple[Use, Term], Planned]]) -> tuple[Planned, ...]:
+    """The uses in order; biases that are added wherever their own layer's weight multiplies go with the weight."""
+    nodes: dict[str, list[Any]] = {}
+    for (use, _), _ in kept:
+        nodes.setdefault(use.parameter, []).append(use.node)
+    weights = {
+        use.node: use.parameter
+        for (use, t), p in kept
+        if p.operation in ("AddmmBackward", "ConvolutionBackward") and not isinstance(t, ElementwiseTerm)
+    }
+    pairs: dict[str, str] = {}
+    for (use, t), _ in kept:
+        weight = weights.get(use.node)
+        if (
+            weight is None
+            or not isinstance(t, ElementwiseTerm)
+            or parameter_group(weight) != parameter_group(use.parameter)
+        ):
+            continue
+        if set(nodes[weight]) == set(nodes[use.parameter]) and len(nodes[weight]) == len(nodes[use.parameter]):
+            pairs[use.parameter] = weight
+    with_bias = set(pairs.values())
+    return tuple(replace(p, with_bias=p.where[0] in with_bias, merged=p.where[0] in pairs) for _, p in kept)
+
+
+def _disjoint(regions: Mapping[Region, set[Any]]) -> bool:
+    """Whether parts of a parameter have nothing in common, and each is used in one way only."""
+    spans = sorted((r[0], r[0] + sum((s - 1) * t for s, t in zip(r[1], r[2], strict=True))) for r in regions)
+    apart = all(first[1] < second[0] for first, second in itertools.pairwise(spans))
+    return apart and all(len(kinds) == 1 for kinds in regions.values())
+
+
+def _wrong(
+    f: Functional, passed: Pass, kept: list[tuple[tuple[Use, Term], Planned]], draws: Tensor, names: list[str]
+) -> set[str]:
+    """The parameters whose gradient by the rules is not the plain gradient."""
+    plain = plain_gradient((passed.outputs * draws).sum(), {n: passed.theta[n] for n in names}, retain_graph=True)
+    # Weights that the backward pass does not see, so that a gradient in the place of another sample's shows.
+    weights = torch.tensor([1.0, 2.0, 4.0], dtype=f.dtype, device=f.device)
+    terms = [pair for pair, _ in kept]
+    collected = Collected([p for _, p in kept], [t for _, t in terms], 1)
+    collected.put(0, passed.deltas(draws / weights[:, None], terms))
+    wrong = differing(plain, collected.factors(), weights)
+    if wrong:
+        logger.info("the rules do not give the gradients of %s: using the Jacobian", sorted(wrong))
+    return wrong

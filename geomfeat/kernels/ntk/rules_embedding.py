@@ -1,0 +1,38 @@
+"""Embeddings: a linear map of one-hot tokens, so two positions meet only where their tokens are equal."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from geomfeat.kernels.ntk.samples import SampleAxis
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddingTerm:
+    """Columns of weight (d, tokens) looked up by `indices` (any shape); the `padding` token has no gradient."""
+
+    weight: Tensor
+    indices: Tensor
+    padding: int
+
+    def oriented(self, delta: Tensor) -> Tensor:
+        """(*indices, d)."""
+        return delta
+
+    def deltas(self, delta: Tensor, samples: SampleAxis) -> Tensor:
+        """(n, 1, d, positions)."""
+        delta = delta * (self.indices != self.padding)[..., None]
+        return samples.split(delta).flatten(1, -2).transpose(1, 2)[:, None]
+
+    def inputs(self, samples: SampleAxis) -> Tensor:
+        """(n, positions) tokens: whole numbers stand for one-hot inputs."""
+        return samples.split(self.indices).flatten(1)
+
+
+def embedding(node: Any, position: int, view: Tensor) -> EmbeddingTerm | None:
+    """A look-up whose gradient is a plain sum over occurrences."""
+    if node._saved_scale_grad_by_freq or node._saved_sparse:
+        return None
+    padding = node._saved_padding_idx
+    return EmbeddingTerm(view.T, node._saved_indices, padding - 2**64 if padding >= 2**63 else padding)

@@ -1,0 +1,119 @@
+"""The factors of tangent kernels, weight by weight, without Jacobians.
+
+One forward pass of a tile of samples and one backward pass per output give, for every use of every parameter that a
+rule covers, its inputs and the gradients at its outputs, for all samples at once (Novak et al. 2022, section 3.3).
+What a rule says is not taken on trust: see `plan`, and `Structured._check` for every tile.
+"""
+
+import warnings
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from geomfeat.kernels._memory import is_out_of_memory
+from geomfeat.kernels.jacobians import differentiable_recurrence, plain_gradient
+from geomfeat.kernels.ntk.factors import Factors
+from geomfeat.kernels.ntk.passes import Collected, Pass, differing, forward, signature, where_of
+from geomfeat.kernels.ntk.plan import Plan, plan
+from geomfeat.models.functional import Functional, batches, map_inputs, n_samples, take
+from geomfeat.numerics import stream
+
+CHECKED = 4  # samples of every tile whose gradients by the rules are compared with plain ones
+
+
+class Changed(Exception):
+    """The model did something else in this batch than in the probes, so its rules do not hold."""
+
+
+def structured(f: Functional, inputs: Any) -> "Structured | None":
+    """What rules can compute of a network's tangent kernel; None where that is nothing."""
+    whole = plan(f, inputs)
+    if not whole.uses:
+        return None
+    others = {name: value for name, value in f.theta.items() if name not in whole.covered}
+    if not others:
+        return Structured(f, None, whole, _vectorises(f, inputs))
+    theta = {name: value for name, value in f.theta.items() if name in whole.covered}
+    part = replace(f, theta=theta, fixed={**f.fixed, **others})
+    # Planned anew, since the graph without the other parameters may be walked in another order.
+    again = plan(part, inputs)
+    rest = replace(f, theta=others, fixed={**f.fixed, **theta})
+    return Structured(part, rest, again, _vectorises(part, inputs)) if again.uses else None
+
+
+class Structured:
+    """Computes the factors of tiles of one network, as planned.
+
+    Attributes:
+        f: the network in its covered parameters. rest: in the others, for the Jacobian; None where there are none.
+        fixed_path: whether the model takes the same path for all samples.
+    """
+
+    def __init__(self, f: Functional, rest: Functional | None, whole: Plan, fixed_path: bool):
+        self.f, self.rest, self.plan, self.fixed_path = f, rest, whole, fixed_path
+
+    def __call__(self, inputs: Any, cotangents: Tensor) -> Factors:
+        """Factors of the samples `inputs` for the outputs `cotangents`' f, (C, k).
+
+        Raises Changed when the model computes something else on these samples than on those of the plan.
+        """
+        n, k = n_samples(inputs), cotangents.shape[1]
+        if n == 1:  # alone, a sample may take a shorter path (no transposition to undo, nothing to broadcast)
+            twice = self(take(inputs, torch.tensor([0, 0], device=self.f.device)), cotangents)
+            return {where: factor.take(slice(0, 1)) for where, factor in twice.items()}
+        with differentiable_recurrence(self.f):
+            passed = forward(self.f, inputs)
+            terms = [(u, t) for u, t in passed.found if t is not None]
+            now = [(where_of(u, t, self.f), *signature(u)[1:]) for u, t in terms]
+            if len(terms) != len(passed.found) or now != [(p.where, p.operation, p.position) for p in self.plan.uses]:
+                raise Changed("other operations")
+            collected = Collected(self.plan.uses, [t for _, t in terms], k)
+            for c in range(k):
+                collected.put(c, passed.deltas(cotangents[:, c].expand(n, -1), terms))
+            factors = collected.factors()
+            self._check(inputs, passed, factors, cotangents[:, 0])
+        return factors
+
+    def _check(self, inputs: Any, passed: Pass, factors: Factors, column: Tensor) -> None:
+        """Ask some samples alone; all of them where the model may choose its path by the data."""
+        n, device = passed.outputs.shape[0], self.f.device
+        for (use, t), p in zip(passed.found, self.plan.uses, strict=True):
+            if t is not None and not p.samples.fits(tuple(t.oriented(passed.shape(use.node)).shape), n):
+                raise Changed("other shapes")
+        near = torch.finfo(self.f.dtype).eps ** 0.6
+        if not self.fixed_path:
+            with torch.no_grad():
+                alone = torch.cat([self.f(self.f.theta, one) for _, one in batches(inputs, 1)])
+            if not (alone - passed.outputs).abs().max() <= near * alone.abs().max():
+                raise Changed("other outputs than sample by sample")
+        rows = torch.randperm(n, generator=stream(0, "ntk check", n))[:CHECKED].to(device)
+        weights = 2.0 ** torch.arange(len(rows), dtype=self.f.dtype, device=device)
+        again = forward(self.f, take(inputs, rows))
+        plain = plain_gradient((again.outputs @ column) @ weights, again.theta)
+        merged = {p.where[0] for p in self.plan.uses if p.merged}
+        some = {where: factor.take(rows) for where, factor in factors.items()}
+        if differing({name: g for name, g in plain.items() if name not in merged}, some, weights):
+            raise Changed("other gradients than sample by sample")
+
+
+def _vectorises(f: Functional, inputs: Any) -> bool:
+    """Whether torch.func can batch the model, which excludes a path chosen by the data."""
+    two = take(inputs, torch.tensor([0, n_samples(inputs) - 1], device=f.device))
+    leaves: list[Tensor] = []
+    map_inputs(two, lambda t: leaves.append(t) or t)
+
+    def one(*sample: Tensor) -> Tensor:
+        queue = iter(sample)
+        return f(f.theta, map_inputs(two, lambda _: next(queue).unsqueeze(0)))[0]
+
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that torch loops where it has no batching rule
+        try:
+            torch.func.vmap(one)(*leaves)
+        except (RuntimeError, TypeError, ValueError, AttributeError, AssertionError) as error:
+            if is_out_of_memory(error):
+                raise
+            return False
+    return True
