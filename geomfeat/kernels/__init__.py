@@ -2,6 +2,7 @@
 
 from geomfeat.kernels._memory import saved_bytes
 from geomfeat.kernels.alignment import cka, cka_estimate, hsic, kernel_alignment
+from geomfeat.kernels.cka_matrix import CkaMatrix, cka_matrix
 from geomfeat.kernels.gram import label_gram, linear_gram, one_hot, rbf_gram
 from geomfeat.kernels.jacobians import JacobianRows, jacobian, jacobian_rows, parameter_slices
 from geomfeat.kernels.low_rank import low_rank_distance
@@ -10,9 +11,11 @@ from geomfeat.kernels.ntk import ntk, ntk_by_parameter_group, parameter_group
 from geomfeat.kernels.tangent import feature_jvp, jvp, vjp
 
 __all__ = [
+    "CkaMatrix",
     "JacobianRows",
     "cka",
     "cka_estimate",
+    "cka_matrix",
     "feature_jvp",
     "hsic",
     "jacobian",

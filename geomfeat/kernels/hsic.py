@@ -66,7 +66,10 @@ class Centred:
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """What both HSIC estimators and their leave-one-out values are made of (see the module's text)."""
+    """What both HSIC estimators and their leave-one-out values are made of (see the module's text).
+
+    Vectors (n,) of one pair of kernels, or (n, pairs) of several at once.
+    """
 
     n: int
     dots: Tensor
@@ -89,21 +92,25 @@ class Moments:
         return cls(a.n, (k * l).sum(1), p, q, l @ p, k @ q)
 
     def hsic(self, estimator: str) -> float:
-        """HSIC of all n samples."""
-        total, pq = self.dots.sum(), (self.p * self.q).sum()
-        if estimator == "biased":
-            return float(_biased(self.n, total, torch.zeros_like(total), torch.zeros_like(total)))
-        return float(_unbiased(self.n, total - pq, self.p.sum() * self.q.sum(), pq))
+        """HSIC of all n samples, of one pair."""
+        return float(self.hsic_of_pairs(estimator))
 
-    def leave_one_out(self, estimator: str) -> Float[Tensor, "n"]:
+    def hsic_of_pairs(self, estimator: str) -> Float[Tensor, "*pairs"]:
+        """HSIC of all n samples, for every pair."""
+        total, pq = self.dots.sum(0), (self.p * self.q).sum(0)
+        if estimator == "biased":
+            return _biased(self.n, total, torch.zeros_like(total), torch.zeros_like(total))
+        return _unbiased(self.n, total - pq, self.p.sum(0) * self.q.sum(0), pq)
+
+    def leave_one_out(self, estimator: str) -> Float[Tensor, "n *pairs"]:
         """HSIC of the n - 1 other samples, for every sample left out."""
         p, q, dots = self.p, self.q, self.dots
         pq = p * q
         if estimator == "biased":
-            return _biased(self.n - 1, dots.sum() - 2 * dots + pq, pq, dots - pq)
-        total = (dots - pq).sum() - 2 * (dots - pq)
-        sums = (2 * p - p.sum()) * (2 * q - q.sum())
-        return _unbiased(self.n - 1, total, sums, pq.sum() - 4 * pq + self.lp + self.kq + dots)
+            return _biased(self.n - 1, dots.sum(0) - 2 * dots + pq, pq, dots - pq)
+        total = (dots - pq).sum(0) - 2 * (dots - pq)
+        sums = (2 * p - p.sum(0)) * (2 * q - q.sum(0))
+        return _unbiased(self.n - 1, total, sums, pq.sum(0) - 4 * pq + self.lp + self.kq + dots)
 
 
 def _biased(n: int, product: Tensor, sums: Tensor, rows: Tensor) -> Tensor:

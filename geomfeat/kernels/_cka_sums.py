@@ -1,0 +1,203 @@
+"""The sums over pairs of samples that the CKA of many layers is made of, each Gram entry formed once and then dropped.
+
+All are of centred kernels with zeroed diagonals, formed in single precision and summed so over at most `SUMMED`
+products, in double precision from there on: rounding errors are independent, some 1e-8 of the result is left of them.
+
+Off the diagonal, a centred kernel of many features is a constant and small differences, which single precision would
+lose. So the entries that are formed are those of the U-centred kernel (Szekely & Rizzo 2014, eq. 2.6), whose rows sum
+to zero without the diagonal p:    U_ij = K_ij + u_i + u_j,    u = p / (n-2) - sum(p) / (2 (n-1) (n-2)),
+and what u adds is taken off the sums again in double precision.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from geomfeat.numerics import WORKING, double_centred
+
+SUMMED = 512
+ADDED = 8192  # samples in one product X'Y: its entries' errors are independent again
+ROWS = 128  # of the Gram matrices, held at a time
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """A centred kernel between n samples, scaled to entries near 1: features as (d, n), or a Gram matrix (n, n).
+
+    Attributes:
+        diagonal: (n,), in float64.
+        varies: whether more than rounding is left after centring.
+    """
+
+    diagonal: Tensor
+    varies: bool
+    features: Tensor | None = None
+    gram: Tensor | None = None
+
+    @classmethod
+    def of_features(cls, x: Tensor) -> "Side":
+        """From features (n, d), for the linear kernel."""
+        mean = x.mean(0, dtype=WORKING)
+        centred = x - mean.to(x.dtype)
+        # In units of the largest entry: squares of 1e30 would overflow.
+        largest = _positive(torch.linalg.vector_norm(centred, torch.inf))
+        centred = (centred / largest).float()
+        centred -= centred.mean(0, dtype=WORKING).float()  # what rounding of the mean left
+        total = centred.square().sum(dtype=WORKING)
+        before = len(x) * (mean / largest).square().sum() + total
+        varies = bool(total > 100 * len(x) * torch.finfo(WORKING).eps * before)
+        features = (centred / _positive((total / len(x)).sqrt()).float()).T.contiguous()
+        return cls(features.square().sum(0, dtype=WORKING), varies, features=features)
+
+    @classmethod
+    def of_gram(cls, gram: Tensor) -> "Side":
+        """From a symmetric Gram matrix."""
+        gram = gram / _positive(gram.abs().max())
+        centred = double_centred(gram)
+        varies = bool(centred.norm() > 100 * len(gram) * torch.finfo(WORKING).eps * gram.norm())
+        scaled = centred / _positive(centred.abs().max())
+        return cls(scaled.diagonal().clone(), varies, gram=scaled.float())
+
+    @property
+    def width(self) -> int:
+        """Multiplications that an entry of the Gram matrix costs."""
+        return 0 if self.features is None else self.features.shape[0]
+
+    @property
+    def shift(self) -> Tensor:
+        """u (n,), see the module."""
+        n = len(self.diagonal)
+        if n < 4:  # too few for the unbiased estimator, and for digits to matter
+            return torch.zeros_like(self.diagonal)
+        return self.diagonal / (n - 2) - self.diagonal.sum() / (2 * (n - 1) * (n - 2))
+
+    def rows(self, first: int, last: int, out: Tensor) -> None:
+        """Entries [first:last, first:] of the U-centred kernel into `out`."""
+        u = self.shift.float()
+        torch.add(u[first:last, None], u[first:], out=out)
+        if self.features is not None:
+            out.addmm_(self.features[:, first:last].T, self.features[:, first:])
+        else:
+            assert self.gram is not None
+            out += self.gram[first:last, first:]
+
+    def times(self, vectors: Tensor) -> Tensor:
+        """The kernel times the columns of (n, m), in float64."""
+        if self.features is None:
+            assert self.gram is not None
+            return self.gram.to(WORKING) @ vectors
+        x = self.features.to(WORKING)
+        return x.T @ (x @ vectors)
+
+
+def _positive(size: Tensor) -> Tensor:
+    return torch.where(size > 0, size, torch.ones_like(size))
+
+
+def products(sides: list[Side], pairs: set[tuple[int, int]], times: Tensor | None) -> Tensor:
+    """sum_j K_ij L_ij over j != i, for the pairs of kernels: (1, L, L), summed over i too, or (n, L, L) with `times`.
+
+    times: (n, L, L), K_a times the diagonal of K_b, which the sums of every single sample take.
+    Each the cheaper way: through X'Y, or through the entries of both Gram matrices. Other pairs are 0, or come along.
+    """
+    n, count, first = len(sides[0].diagonal), len(sides), sides[0].diagonal
+    by_sample = times is not None
+    found = torch.zeros(n if by_sample else 1, count, count, dtype=WORKING, device=first.device)
+    wide = by_gram(sides, pairs)
+    if wide:
+        index = torch.tensor(wide, device=first.device)
+        part = None if times is None else times[:, index[:, None], index]
+        found[:, index[:, None], index] = _gram_products([sides[i] for i in wide], part)
+    for i, j in pairs:
+        if i not in wide or j not in wide:
+            found[:, i, j] = found[:, j, i] = _feature_products(sides[i], sides[j], by_sample)
+    return found
+
+
+def by_gram(sides: list[Side], pairs: set[tuple[int, int]]) -> list[int]:
+    """The kernels whose entries are worth forming: all where one is a Gram matrix, else the cheapest choice.
+
+    An entry costs n^2 d / 2 multiplications, which all pairs of a layer share; X'Y costs n d1 d2 for this pair alone.
+    So the m widest layers go through entries among themselves, all other pairs through X'Y, for the best m.
+    """
+    if any(side.features is None for side in sides):
+        return list(range(len(sides)))
+    n = len(sides[0].diagonal)
+    order = sorted(range(len(sides)), key=lambda i: -sides[i].width)
+    rank = {i: place for place, i in enumerate(order)}
+    # A pair goes through X'Y until both of its layers are among the m widest.
+    through_features = [0.0] * (len(sides) + 1)
+    for i, j in pairs:
+        through_features[max(rank[i], rank[j])] += n * sides[i].width * sides[j].width
+    entries = [n**2 / 2 * sum(sides[i].width + m for i in order[:m]) for m in range(len(sides) + 1)]
+    best = min(range(len(sides) + 1), key=lambda m: entries[m] + sum(through_features[m:]))
+    return sorted(order[:best])
+
+
+def _gram_products(sides: list[Side], times: Tensor | None) -> Tensor:
+    """`products` of all pairs; rows of all Gram matrices are formed right of the diagonal, a few at a time."""
+    n, count, device = len(sides[0].diagonal), len(sides), sides[0].diagonal.device
+    by_sample = times is not None
+    total = torch.zeros(n if by_sample else 1, count, count, dtype=WORKING, device=device)
+    room = torch.empty(count * min(ROWS, n) * n, device=device)
+    for first in range(0, n, ROWS):
+        last = min(n, first + ROWS)
+        rows = room[: count * (last - first) * (n - first)].view(count, last - first, n - first)
+        for side, out in zip(sides, rows, strict=True):
+            side.rows(first, last, out)
+        # Pairs with both samples among these rows occur twice, all others once.
+        square = rows[:, :, : last - first]
+        square.diagonal(dim1=1, dim2=2).zero_()
+        if by_sample:
+            total[first:last] += torch.bmm(rows.transpose(0, 1), rows.permute(1, 2, 0))
+            rest = rows[:, :, last - first :].permute(2, 0, 1).contiguous()
+            total[last:] += torch.bmm(rest, rest.transpose(1, 2))
+        else:
+            total += 2 * _inner(rows.flatten(1)) - _inner(square.flatten(1))
+    return total + _without_shift(sides, times)
+
+
+def _without_shift(sides: list[Side], times: Tensor | None) -> Tensor:
+    """What turns the sums of U-centred kernels U, V into those of centred ones.
+
+    With U = K + u_i + u_j: sum_j K_ij L_ij = sum_j U_ij V_ij - (U v)_i - (V u)_i + sum_j (u_i + u_j)(v_i + v_j), all
+    over j != i. Over all i, the middle terms are zero.
+    """
+    n = len(sides[0].diagonal)
+    u = torch.stack([side.shift for side in sides], 1)
+    sums, products = u.sum(0), u.T @ u
+    if times is None:
+        return (2 * (n - 2) * products + 2 * torch.outer(sums, sums))[None]
+    p = torch.stack([side.diagonal for side in sides], 1)
+    left, right = u[:, :, None], u[:, None, :]
+    squares = (n - 4) * left * right + left * sums + right * sums[:, None] + products
+    applied = times / max(n - 2, 1) - p[:, :, None] * right + left * sums - 2 * left * right + products
+    return squares - applied - applied.transpose(1, 2)
+
+
+def _inner(rows: Tensor) -> Tensor:
+    """rows rows' with sums in single precision over at most SUMMED products."""
+    whole = rows.shape[1] // SUMMED * SUMMED
+    total = (rows[:, whole:] @ rows[:, whole:].T).to(WORKING)
+    if whole:
+        pieces = rows[:, :whole].unflatten(1, (-1, SUMMED)).transpose(0, 1)
+        total += torch.bmm(pieces, pieces.transpose(1, 2)).sum(0, dtype=WORKING)
+    return total
+
+
+def _feature_products(a: Side, b: Side, by_sample: bool) -> Tensor:
+    """`products` of one pair of linear kernels from X'Y: (n,) `by_sample`, or (1,).
+
+    sum_ij K_ij L_ij = |X'Y|_F^2 and sum_j K_ij L_ij = x_i' (X'Y) y_i, both less the diagonals.
+    """
+    x, y = a.features, b.features
+    assert x is not None
+    assert y is not None
+    cross = torch.zeros(len(x), len(y), dtype=WORKING, device=x.device)
+    for first in range(0, x.shape[1], ADDED):
+        part = slice(first, first + ADDED)
+        cross += x[:, part] @ y[:, part].T
+    if not by_sample:
+        return (cross.square().sum() - a.diagonal @ b.diagonal)[None]
+    return ((cross.T @ x.to(WORKING)) * y).sum(0) - a.diagonal * b.diagonal
