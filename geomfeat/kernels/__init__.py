@@ -7,15 +7,22 @@ from geomfeat.kernels.gram import label_gram, linear_gram, one_hot, rbf_gram
 from geomfeat.kernels.jacobians import JacobianRows, jacobian, jacobian_rows, parameter_slices
 from geomfeat.kernels.low_rank import low_rank_distance
 from geomfeat.kernels.movement import kernel_distance, kernel_distance_centred, kernel_relative_change, relative_change
+from geomfeat.kernels.noise import condition_residuals, noise_precision
 from geomfeat.kernels.ntk import ntk, ntk_by_parameter_group, parameter_group
+from geomfeat.kernels.rdm import rdm
+from geomfeat.kernels.rdm_compare import compare_rdms
+from geomfeat.kernels.rdms import RDMs, stack_rdms
 from geomfeat.kernels.tangent import feature_jvp, jvp, vjp
 
 __all__ = [
     "CkaMatrix",
     "JacobianRows",
+    "RDMs",
     "cka",
     "cka_estimate",
     "cka_matrix",
+    "compare_rdms",
+    "condition_residuals",
     "feature_jvp",
     "hsic",
     "jacobian",
@@ -28,13 +35,16 @@ __all__ = [
     "label_gram",
     "linear_gram",
     "low_rank_distance",
+    "noise_precision",
     "ntk",
     "ntk_by_parameter_group",
     "one_hot",
     "parameter_group",
     "parameter_slices",
     "rbf_gram",
+    "rdm",
     "relative_change",
     "saved_bytes",
+    "stack_rdms",
     "vjp",
 ]

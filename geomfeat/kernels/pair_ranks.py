@@ -1,0 +1,54 @@
+"""Ranks of the pairs of RDMs, and their concordance, under multiplicities: tensors around the compiled loops."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from geomfeat.compiled.pair_ranks import concordance, dense_ranks, weighted_ranks
+from geomfeat.compiled.threads import in_threads
+from geomfeat.numerics import WORKING
+
+# Dissimilarities closer than this share of the largest one are tied.
+TIE = 1e-12
+
+
+def mid_ranks(values: Float[Tensor, "r p"], weights: Float[Tensor, "s p"]) -> Float[Tensor, "s p"]:
+    """Ranks of p values in s samples that hold each of them `weights` times; ties get their mean rank.
+
+    values: one row for all samples, or one a sample. Computed on the CPU.
+
+    >>> mid_ranks(torch.tensor([[0.5, 0.1, 0.5]], dtype=torch.float64), torch.ones(1, 3, dtype=torch.float64)).tolist()
+    [[2.5, 1.0, 2.5]]
+    """
+    v, w = values.cpu().contiguous(), weights.cpu().contiguous()
+    out = torch.empty_like(w)
+    order = v.argsort(1).numpy()
+    args = v.numpy(), order, w.numpy(), _tie(v).numpy(), out.numpy()
+    in_threads(lambda first, last: weighted_ranks(*args, first, last), len(w), share=64)
+    return out.to(values.device)
+
+
+def levels(values: Float[Tensor, "r p"]) -> Int[Tensor, "r p"]:
+    """0, 1, 2, ... of the different values of each row, on the CPU."""
+    v = values.cpu().contiguous()
+    out = torch.empty(v.shape, dtype=torch.int64)
+    dense_ranks(v.numpy(), v.argsort(1).numpy(), _tie(v).numpy(), out.numpy())
+    return out
+
+
+def net_concordance(
+    a: Int[Tensor, "ra p"], b: Int[Tensor, "rb p"], weights: Float[Tensor, "s p"]
+) -> Float[Tensor, "s"]:
+    """Concordant minus discordant pairs of the p values, counted with multiplicity, in each of s samples.
+
+    a, b: `levels`, one row for all samples, or one a sample.
+    """
+    w = weights.cpu().contiguous()
+    out = torch.empty(len(w), dtype=WORKING)
+    args = a.numpy(), a.argsort(1).numpy(), b.numpy(), w.numpy(), out.numpy()
+    in_threads(lambda first, last: concordance(*args, first, last), len(w), share=16)
+    return out.to(weights.device)
+
+
+def _tie(values: Tensor) -> Tensor:
+    return TIE * values.abs().amax(1)

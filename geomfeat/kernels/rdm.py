@@ -1,0 +1,179 @@
+"""Dissimilarities between conditions, each from one Gram matrix: Euclidean, Mahalanobis, correlation, crossnobis."""
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from geomfeat.errors import BadInput
+from geomfeat.kernels.rdms import RDMs
+from geomfeat.numerics import WORKING, as_tensor, require_finite
+from geomfeat.types import Representation
+
+DISSIMILARITIES = (
+    "squared_euclidean", "euclidean", "correlation", "squared_mahalanobis", "mahalanobis", "crossnobis"
+)  # fmt: skip
+# Squared distances below this many units of rounding of the two squared norms are of equal patterns.
+ROUNDING = 32 * torch.finfo(WORKING).eps
+
+
+def rdm(
+    x: Any,
+    conditions: Sequence[Hashable] | Tensor | np.ndarray | None = None,
+    *,
+    dissimilarity: str = "squared_euclidean",
+    precision: Any = None,
+    runs: Sequence[Hashable] | Tensor | np.ndarray | None = None,
+    name: str = "",
+) -> RDMs:
+    """Representational dissimilarity matrix of the conditions' mean patterns.
+
+    Args:
+        x: a Representation or an array (samples, units).
+        conditions: (samples,) which condition each sample is of, anything sortable; the RDM is in their sorted order.
+            None: every sample is a condition of its own.
+        dissimilarity, of two patterns of d units with difference v:
+            "squared_euclidean"    v'v / d (Walther et al. 2016), and its root "euclidean";
+            "squared_mahalanobis"  v'Pv / d with the noise precision P, and its root "mahalanobis";
+            "correlation"          1 - Pearson correlation over units;
+            "crossnobis"           as squared_mahalanobis, but v'P times the difference in other runs: each run against
+                                   the mean of the others, averaged over runs (Walther et al. 2016). 0 on average for
+                                   equal patterns, so it can be negative. Runs count alike, of whatever size.
+        precision: P, (d, d), or (d,) where diagonal; see `noise_precision`. Crossnobis: None is the identity.
+        runs: (samples,) the run (session, fold) of each sample, for "crossnobis"; each condition in each run.
+        name: what the matrix is called; default the layer's name.
+
+    Returns RDMs with one matrix. Raises BadInput for lengths that disagree, a condition that is missing in a run, fewer
+    than two runs or conditions, and patterns without variance over units ("correlation").
+
+    >>> x = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 0.0], [3.0, 4.0]])
+    >>> rdm(x, ["a", "b", "a", "b"]).vectors.tolist()
+    [[12.5]]
+    >>> rdm(x, ["a", "b", "a", "b"], dissimilarity="crossnobis", runs=[0, 0, 1, 1]).vectors.tolist()
+    [[12.5]]
+    """
+    if dissimilarity not in DISSIMILARITIES:
+        raise BadInput(f"dissimilarity={dissimilarity!r}: use one of {', '.join(map(repr, DISSIMILARITIES))}")
+    mahalanobis = dissimilarity in ("squared_mahalanobis", "mahalanobis")
+    if mahalanobis != (precision is not None) and dissimilarity != "crossnobis":
+        raise BadInput(f"dissimilarity={dissimilarity!r} {'needs' if mahalanobis else 'takes no'} precision=")
+    if (dissimilarity == "crossnobis") != (runs is not None):
+        raise BadInput("runs= belong to dissimilarity='crossnobis', and it needs them: give both or neither")
+    layer = x.layer if isinstance(x, Representation) else ""
+    data = as_tensor(x.x if isinstance(x, Representation) else x, "x", WORKING)
+    if data.ndim != 2 or 0 in data.shape:
+        raise BadInput(f"x must be (samples, units), got shape {tuple(data.shape)}")
+    require_finite(data, "x")
+    levels, index = _levels(conditions if conditions is not None else range(len(data)), data, "conditions")
+    if len(levels) < 2:
+        raise BadInput("an RDM needs at least 2 conditions, got one: give conditions=")
+    weights = None if precision is None else _precision(precision, data)
+    if runs is None:
+        means = condition_means(data, index, len(levels))
+        vectors = _correlation(means, levels) if dissimilarity == "correlation" else _squared(means, weights)
+    else:
+        vectors = _crossnobis(_run_means(data, index, runs, levels), weights)
+    if dissimilarity in ("euclidean", "mahalanobis"):
+        vectors = vectors.sqrt()
+    return RDMs(vectors, dissimilarity, (name or layer or "0",), levels)
+
+
+def condition_means(x: Float[Tensor, "n d"], index: Int[Tensor, "n"], count: int) -> Float[Tensor, "conditions d"]:
+    """Mean pattern of each of `count` conditions; index (n,) says which one a sample is of."""
+    sums = x.new_zeros(count, x.shape[1]).index_add_(0, index, x)
+    return sums / torch.bincount(index, minlength=count)[:, None]
+
+
+def _levels(given: Any, x: Tensor, name: str) -> tuple[tuple[Hashable, ...], Tensor]:
+    """The different values in sorted order, and which one each sample has."""
+    values = np.asarray(given.cpu() if isinstance(given, Tensor) else list(given))
+    if values.shape != (len(x),):
+        raise BadInput(f"{name} must be one for each of the {len(x)} samples, got shape {values.shape}")
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise BadInput(f"{name} hold NaN or inf: drop those samples")
+    try:
+        levels, index = np.unique(values, return_inverse=True)
+    except TypeError as cause:
+        raise BadInput(f"{name} must be of one sortable kind (numbers or strings): {cause}") from cause
+    return tuple(levels.tolist()), torch.as_tensor(index, device=x.device)
+
+
+def _run_means(x: Tensor, index: Tensor, runs: Any, levels: tuple[Hashable, ...]) -> Tensor:
+    """(runs, conditions, units) mean patterns."""
+    folds, fold = _levels(runs, x, "runs")
+    if len(folds) < 2:
+        raise BadInput("crossnobis needs at least 2 runs, got one: give runs= of independent measurements")
+    n = len(levels)
+    cell = fold * n + index
+    counts = torch.bincount(cell, minlength=len(folds) * n)
+    if not bool(counts.all()):
+        empty = int((counts == 0).nonzero()[0])
+        raise BadInput(
+            f"condition {levels[empty % n]!r} is missing in run {folds[empty // n]!r} ({int((counts == 0).sum())} such "
+            "gaps): leave that condition or run out, or merge runs"
+        )
+    return condition_means(x, cell, len(counts)).reshape(len(folds), n, -1)
+
+
+def _precision(given: Any, x: Tensor) -> Tensor:
+    """The noise precision as (d,) or (d, d)."""
+    d = x.shape[1]
+    out = require_finite(as_tensor(given, "precision", WORKING), "precision").to(x.device)
+    if out.shape not in ((d,), (d, d)):
+        raise BadInput(f"precision must be ({d},) or ({d}, {d}) for {d} units, got shape {tuple(out.shape)}")
+    if out.ndim == 2 and float((out - out.T).abs().max()) > 1e-6 * float(out.abs().max()):
+        raise BadInput("precision is not symmetric: give the inverse of a covariance, see noise_precision()")
+    if bool(((out if out.ndim == 1 else out.diagonal()) < 0).any()):
+        raise BadInput("precision has negative entries on its diagonal: give the inverse of a covariance")
+    return out
+
+
+def _weighted(x: Tensor, precision: Tensor | None) -> Tensor:
+    """x P."""
+    if precision is None:
+        return x
+    return x * precision if precision.ndim == 1 else x @ precision
+
+
+def _pairs(gram: Tensor) -> tuple[Tensor, Tensor]:
+    """Squared distances of a Gram matrix as an upper triangle, and the squared norms that they come from."""
+    rows, columns = torch.triu_indices(len(gram), len(gram), 1, device=gram.device)
+    norms = gram.diagonal()
+    sizes = norms[rows] + norms[columns]
+    return sizes - gram[rows, columns] - gram[columns, rows], sizes
+
+
+def _squared(means: Tensor, precision: Tensor | None) -> Tensor:
+    # Far from the origin the norms would drown the distances.
+    means = means - means.mean(0)
+    squared, sizes = _pairs(_weighted(means, precision) @ means.T)
+    return torch.where(squared > ROUNDING * sizes, squared, 0) / means.shape[1]
+
+
+def _correlation(means: Tensor, levels: tuple[Hashable, ...]) -> Tensor:
+    centred = means - means.mean(1, keepdim=True)
+    norms = centred.norm(dim=1)
+    flat = ~(norms > ROUNDING * means.norm(dim=1))
+    if bool(flat.any()):
+        raise BadInput(
+            f"{int(flat.sum())} conditions (the first: {levels[int(flat.nonzero()[0])]!r}) have the same value in "
+            "every unit, so their correlation distance is undefined: leave them out, or use 'squared_euclidean'"
+        )
+    unit = centred / norms[:, None]
+    return torch.where((found := _pairs(unit @ unit.T)[0] / 2) > ROUNDING, found, 0)
+
+
+def _crossnobis(means: Tensor, precision: Tensor | None) -> Tensor:
+    """With the runs' patterns B_r: sum over r != s of B_r P B_s' is (sum B) P (sum B)' less the sum of B_r P B_r', so
+    that one product of the concatenated runs does for all pairs and folds."""
+    n_runs, n, d = means.shape
+    # A pattern common to all conditions of a run drops out of every difference; it only costs digits.
+    means = means - means.mean(1, keepdim=True)
+    total = means.sum(0)
+    beside = means.transpose(0, 1).reshape(n, n_runs * d)
+    own = _weighted(means, precision).transpose(0, 1).reshape(n, n_runs * d) @ beside.T
+    gram = _weighted(total, precision) @ total.T - own
+    return _pairs(gram)[0] / (n_runs * (n_runs - 1) * d)

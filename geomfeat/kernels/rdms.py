@@ -1,0 +1,132 @@
+"""Representational dissimilarity matrices of one set of conditions, as the vectors of their upper triangles."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from math import isqrt
+
+import torch
+from torch import Tensor
+
+from geomfeat.errors import BadInput, near
+from geomfeat.numerics import WORKING, as_tensor
+
+
+@dataclass(frozen=True, eq=False)
+class RDMs:
+    """k dissimilarity matrices of the same n conditions: of subjects, of layers, of models.
+
+    Args:
+        vectors: (k, n (n-1) / 2) upper triangles, row by row, in float64; a vector is one matrix. NaN: not measured.
+        dissimilarity: what they hold ("squared_euclidean", ...; see `rdm`), where known.
+        names: one of each matrix; default "0", "1", ...
+        conditions: one of each row of the matrices; default 0, 1, ...
+
+    Raises BadInput for a number of pairs that no number of conditions has, infinite values, and lengths that disagree.
+
+    >>> found = RDMs(torch.tensor([1.0, 2.0, 3.0]), names=("V1",))
+    >>> found.n_conditions, found.matrices[0].tolist()
+    (3, [[0.0, 1.0, 2.0], [1.0, 0.0, 3.0], [2.0, 3.0, 0.0]])
+    """
+
+    vectors: Tensor
+    dissimilarity: str = ""
+    names: tuple[str, ...] = ()
+    conditions: tuple[Hashable, ...] = ()
+
+    def __post_init__(self) -> None:
+        vectors = as_tensor(self.vectors, "vectors", WORKING)
+        vectors = vectors[None] if vectors.ndim == 1 else vectors
+        if vectors.ndim != 2 or 0 in vectors.shape:
+            raise BadInput(f"vectors must be (matrices, pairs), got shape {tuple(vectors.shape)}; see RDMs.of_matrices")
+        pairs = vectors.shape[1]
+        n = (1 + isqrt(1 + 8 * pairs)) // 2
+        if n * (n - 1) // 2 != pairs:
+            raise BadInput(f"{pairs} values are no upper triangle: n conditions have n (n - 1) / 2 pairs")
+        if bool(torch.isinf(vectors).any()):
+            raise BadInput(
+                f"vectors hold {int(torch.isinf(vectors).sum())} infinite values: mark unmeasured pairs by NaN"
+            )
+        names = tuple(map(str, self.names or range(len(vectors))))
+        conditions = tuple(self.conditions or range(n))
+        for what, given, needed in (("names", names, len(vectors)), ("conditions", conditions, n)):
+            if len(given) != needed:
+                raise BadInput(f"{len(given)} {what} for {needed} of them: give one each")
+        for field, value in (("vectors", vectors), ("names", names), ("conditions", conditions)):
+            object.__setattr__(self, field, value)
+
+    @classmethod
+    def of_matrices(
+        cls, matrices: object, dissimilarity: str = "", names: Sequence[str] = (), conditions: Sequence[Hashable] = ()
+    ) -> RDMs:
+        """From square matrices (k, n, n) or (n, n); BadInput unless symmetric with a diagonal of zeros or NaN."""
+        full = as_tensor(matrices, "matrices", WORKING)
+        full = full[None] if full.ndim == 2 else full
+        if full.ndim != 3 or full.shape[1] != full.shape[2] or full.shape[1] < 2:
+            raise BadInput(f"matrices must be (matrices, conditions, conditions), got shape {tuple(full.shape)}")
+        known = full.nan_to_num()
+        slack = 1e-6 * float(known.abs().max())
+        if float((known - known.mT).abs().max()) > slack or float(known.diagonal(dim1=1, dim2=2).abs().max()) > slack:
+            raise BadInput("matrices must be symmetric with zeros on the diagonal: these are no dissimilarities")
+        rows, columns = torch.triu_indices(full.shape[1], full.shape[1], 1, device=full.device)
+        return cls(full[:, rows, columns], dissimilarity, tuple(names), tuple(conditions))
+
+    @property
+    def n_rdms(self) -> int:
+        """Number of matrices."""
+        return self.vectors.shape[0]
+
+    @property
+    def n_conditions(self) -> int:
+        """Number of conditions (stimuli)."""
+        return len(self.conditions)
+
+    @property
+    def matrices(self) -> Tensor:
+        """(k, n, n) symmetric matrices with zero diagonal."""
+        return square(self.vectors, self.n_conditions)
+
+    def select(self, names: str | Sequence[str]) -> RDMs:
+        """Some of the matrices by name, in the order asked; BadInput with near names for one that is not there."""
+        wanted = [names] if isinstance(names, str) else list(names)
+        for name in wanted:
+            if name not in self.names:
+                raise BadInput(f"no RDM {name!r}; near: {near(name, self.names)}")
+        return replace(self, vectors=self.vectors[[self.names.index(n) for n in wanted]], names=tuple(wanted))
+
+    def take(self, conditions: Sequence[Hashable]) -> RDMs:
+        """The matrices of some conditions, in the order asked; BadInput for a condition that is not there or twice."""
+        unknown = [c for c in conditions if c not in self.conditions]
+        if unknown or len(set(conditions)) < len(conditions):
+            raise BadInput(f"conditions must be different ones of the {self.n_conditions}; not there: {unknown[:5]}")
+        rows = torch.tensor([self.conditions.index(c) for c in conditions], device=self.vectors.device)
+        kept = self.matrices[:, rows][:, :, rows]
+        return RDMs.of_matrices(kept, self.dissimilarity, self.names, conditions)
+
+
+def stack_rdms(parts: Sequence[RDMs], names: Sequence[str] = ()) -> RDMs:
+    """RDMs of several subjects or layers as one object; their own names are kept unless `names` are given.
+
+    Raises BadInput where their conditions or dissimilarities differ.
+
+    >>> stack_rdms([RDMs(torch.ones(3)), RDMs(torch.zeros(3))], ["a", "b"]).names
+    ('a', 'b')
+    """
+    if not parts:
+        raise BadInput("parts is empty: give at least one RDMs")
+    for part in parts[1:]:
+        if part.conditions != parts[0].conditions:
+            raise BadInput("the RDMs have different conditions, or another order of them: use take(conditions) first")
+        if part.dissimilarity != parts[0].dissimilarity:
+            raise BadInput(f"the RDMs hold {part.dissimilarity!r} and {parts[0].dissimilarity!r}: compute them alike")
+    vectors = torch.cat([part.vectors for part in parts])
+    return replace(parts[0], vectors=vectors, names=tuple(names or (name for part in parts for name in part.names)))
+
+
+def square(vectors: Tensor, n: int) -> Tensor:
+    """(..., n, n) symmetric matrices with zero diagonal from their upper triangles (..., n (n-1) / 2)."""
+    out = vectors.new_zeros(*vectors.shape[:-1], n, n)
+    rows, columns = torch.triu_indices(n, n, 1, device=vectors.device)
+    out[..., rows, columns] = vectors
+    return out + out.mT

@@ -1,0 +1,92 @@
+"""Noise precision: published values, definitions, and the truth recovered from samples."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from geomfeat.kernels import condition_residuals, noise_precision
+from geomfeat.numerics import stream
+from geomfeat.types import Representation
+from tests.reference.rsa import shrunk_to_diagonal, shrunk_to_identity
+from tests.shared_data import shared
+
+
+def draw(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=stream(seed, "noise", *shape), dtype=torch.float64)
+
+
+def test_published_values() -> None:
+    """The other package divides by (conditions - 1) x repeats, 44, where 36 degrees of freedom are left."""
+    data, expected = (np.load(shared(f"refs/kernels/{n}.npz")) for n in ("similarity_inputs", "rsa_expected"))
+    residuals, dof = condition_residuals(data["M"], data["cond"])
+    assert dof == 36
+    for ours, theirs in (("sample", "full"), ("shrinkage_identity", "shrinkage_eye")):
+        found = noise_precision(residuals, estimator=ours, dof=44).numpy()
+        np.testing.assert_allclose(found, expected[f"prec_{theirs}_M"], rtol=1e-9, atol=1e-9)
+    variances = noise_precision(residuals, estimator="variances", dof=44)
+    np.testing.assert_allclose(variances, np.diag(expected["prec_diag_M"]), rtol=1e-12)
+
+
+def test_shrinkage_to_the_diagonal_is_the_published_one_but_for_its_share() -> None:
+    """The other package takes correlations over n - 1 where the variances are over dof, which shrinks more."""
+    data, expected = (np.load(shared(f"refs/kernels/{n}.npz")) for n in ("similarity_inputs", "rsa_expected"))
+    residuals, _ = condition_residuals(data["M"], data["cond"])
+    sample = (residuals.T @ residuals / 44).numpy()
+    off = ~np.eye(15, dtype=bool)
+    kept = []
+    for precision in (expected["prec_shrinkage_diag_M"], noise_precision(residuals, dof=44).numpy()):
+        covariance = np.linalg.inv(precision)
+        np.testing.assert_allclose(np.diag(covariance), np.diag(sample), rtol=1e-9)
+        shares = covariance[off] / sample[off]
+        np.testing.assert_allclose(shares, shares.mean(), rtol=1e-6)
+        kept.append(shares.mean())
+    assert kept[0] < kept[1]
+    unit = residuals.numpy() / np.sqrt(np.diag(sample))
+    mean, mean_of_square = unit.T @ unit / 47, (unit**2).T @ unit**2 / 47
+    theirs = 48 / 44**2 * (mean_of_square - mean**2)[off].sum() / (mean[off] ** 2).sum()
+    assert kept[0] == pytest.approx(1 - theirs, rel=1e-9)
+
+
+@pytest.mark.parametrize("dof", [None, 15])
+def test_estimators_equal_their_definitions(dof: int | None, device: str) -> None:
+    r = draw(20, 6) @ draw(6, 6, seed=1)
+    degrees = dof or 19
+    for name, covariance in (
+        ("shrinkage_diagonal", shrunk_to_diagonal(r.numpy(), degrees)),
+        ("shrinkage_identity", shrunk_to_identity(r.numpy(), degrees)),
+        ("sample", (r.T @ r).numpy() / degrees),
+    ):
+        found = noise_precision(r.to(device), estimator=name, dof=dof).cpu().numpy()
+        np.testing.assert_allclose(found @ covariance, np.eye(6), atol=1e-9, err_msg=name)
+
+
+def test_white_noise_is_shrunk_all_the_way_and_strong_correlations_hardly() -> None:
+    white = draw(40, 30)
+    off = ~torch.eye(30, dtype=torch.bool)
+    sample, shrunk = (
+        torch.linalg.inv(noise_precision(white, estimator=e))[off] for e in ("sample", "shrinkage_diagonal")
+    )
+    assert float(shrunk.norm()) < 0.2 * float(sample.norm())
+    mixing = draw(30, 30, seed=1)
+    truth = mixing @ mixing.T
+    found = torch.linalg.inv(noise_precision(draw(5000, 30) @ mixing.T))
+    assert float((found - truth).norm() / truth.norm()) < 0.1
+
+
+def test_more_units_than_samples_are_no_obstacle_to_shrinkage() -> None:
+    for name in ("shrinkage_diagonal", "shrinkage_identity"):
+        assert bool(torch.linalg.eigvalsh(noise_precision(draw(10, 50), estimator=name)).min() > 0)
+
+
+def test_residuals_are_about_condition_means() -> None:
+    x, conditions, runs = draw(12, 3) + 5, list("aabbccaabbcc"), [0] * 6 + [1] * 6
+    left, dof = condition_residuals(Representation(x), conditions)
+    assert dof == 9
+    for c in "abc":
+        rows = [i for i, v in enumerate(conditions) if v == c]
+        torch.testing.assert_close(left[rows], x[rows] - x[rows].mean(0))
+    left, dof = condition_residuals(x, conditions, runs)
+    assert dof == 6
+    torch.testing.assert_close(left[:2], x[:2] - x[:2].mean(0))

@@ -1,0 +1,172 @@
+"""RDMs: published values, definitions, known answers, errors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from geomfeat.errors import BadInput
+from geomfeat.kernels import RDMs, condition_residuals, noise_precision, rdm, stack_rdms
+from geomfeat.numerics import stream
+from geomfeat.types import Representation
+from tests.reference.rsa import correlation_by_pairs, crossnobis_by_folds, distances_by_pairs
+from tests.shared_data import shared
+
+
+def draw(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=stream(seed, "rdm", *shape), dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("key", "dissimilarity", "noise"),
+    [
+        ("euclidean", "squared_euclidean", False), ("correlation", "correlation", False),
+        ("mahalanobis", "squared_mahalanobis", True), ("crossnobis", "crossnobis", True),
+        ("crossnobis_I", "crossnobis", False),
+    ],
+)  # fmt: skip
+def test_published_values(key: str, dissimilarity: str, noise: bool) -> None:
+    data, expected = (np.load(shared(f"refs/kernels/{n}.npz")) for n in ("similarity_inputs", "rsa_expected"))
+    precision = expected["prec_shrinkage_diag_M"] if noise else None
+    runs = data["run"] if dissimilarity == "crossnobis" else None
+    found = rdm(data["M"], data["cond"], dissimilarity=dissimilarity, precision=precision, runs=runs)
+    np.testing.assert_allclose(found.vectors[0], expected[f"rdm_{key}_M"], rtol=1e-10)
+
+
+@pytest.mark.parametrize("per_cell", [1, 3])
+def test_every_dissimilarity_equals_its_definition(per_cell: int, device: str) -> None:
+    n, n_runs, d = 6, 4, 7
+    conditions = np.tile(np.repeat(list("fbdcae"), per_cell), n_runs)
+    runs = np.repeat(np.arange(n_runs), n * per_cell)
+    x = draw(len(runs), d) + 30
+    root = draw(d, d)
+    precision = (root @ root.T).numpy()
+    means = np.stack([x.numpy()[conditions == c].mean(0) for c in sorted(set(conditions))])
+    expected = {
+        "squared_euclidean": distances_by_pairs(means, np.eye(d)),
+        "euclidean": distances_by_pairs(means, np.eye(d)) ** 0.5,
+        "squared_mahalanobis": distances_by_pairs(means, precision),
+        "mahalanobis": distances_by_pairs(means, precision) ** 0.5,
+        "correlation": correlation_by_pairs(means),
+        "crossnobis": crossnobis_by_folds(x.numpy(), conditions, runs, precision),
+    }
+    for name, values in expected.items():
+        given = {"precision": precision} if "nobis" in name else {}
+        given |= {"runs": runs} if name == "crossnobis" else {}
+        found = rdm(x.to(device), conditions, dissimilarity=name, **given)
+        assert found.conditions == tuple("abcdef")
+        assert found.dissimilarity == name
+        assert found.vectors.device.type == device
+        np.testing.assert_allclose(found.vectors[0].cpu(), values, rtol=1e-8, atol=1e-12, err_msg=name)
+    diagonal = rdm(x, conditions, dissimilarity="crossnobis", runs=runs, precision=np.diag(precision))
+    full = rdm(x, conditions, dissimilarity="crossnobis", runs=runs, precision=np.diag(np.diag(precision)))
+    torch.testing.assert_close(diagonal.vectors, full.vectors)
+
+
+def test_crossnobis_counts_runs_alike_whatever_their_sizes() -> None:
+    conditions = np.array([0, 1, 2, 0, 0, 0, 1, 2, 2, 0, 1, 2])
+    runs = np.array([0, 0, 0, 1, 1, 1, 1, 1, 1, 2, 2, 2])
+    x = draw(12, 4)
+    found = rdm(x, conditions, dissimilarity="crossnobis", runs=runs).vectors[0]
+    np.testing.assert_allclose(found, crossnobis_by_folds(x.numpy(), conditions, runs, np.eye(4)), rtol=1e-9)
+
+
+def test_crossnobis_of_noise_is_zero_on_average_and_the_plain_distance_is_not() -> None:
+    conditions, runs = np.tile(np.arange(8), 5), np.repeat(np.arange(5), 8)
+    crossed, plain = [], []
+    for seed in range(200):
+        x = draw(40, 10, seed=seed)
+        crossed.append(rdm(x, conditions, dissimilarity="crossnobis", runs=runs).vectors.mean())
+        plain.append(rdm(x, conditions).vectors.mean())
+    crossed, plain = torch.stack(crossed), torch.stack(plain)
+    assert abs(crossed.mean()) < 4 * crossed.std() / 200**0.5
+    assert abs(plain.mean() - 2 / 5) < 4 * plain.std() / 200**0.5  # two means of 5, variance 1 / 5 each
+
+
+def test_noiseless_runs_give_the_plain_distance() -> None:
+    patterns = draw(5, 3)
+    found = rdm(patterns.repeat(3, 1), list(range(5)) * 3, dissimilarity="crossnobis", runs=np.repeat(range(3), 5))
+    torch.testing.assert_close(found.vectors, rdm(patterns).vectors)
+
+
+def test_equal_patterns_have_distance_zero_exactly() -> None:
+    x = draw(30, 5)[torch.arange(60) % 30] + 1e3
+    for name in ("squared_euclidean", "euclidean", "correlation"):
+        matrix = rdm(x, dissimilarity=name).matrices[0]
+        assert bool((matrix[:30, 30:].diagonal() == 0).all())
+        assert int((matrix == 0).sum()) == 120
+
+
+@settings(deadline=None, max_examples=25)
+@given(n=st.integers(3, 12), d=st.integers(2, 15), seed=st.integers(0, 10**6), scale=st.floats(1e-3, 1e3))
+def test_laws(n: int, d: int, seed: int, scale: float) -> None:
+    x = draw(n, d, seed=seed)
+    rotation = torch.linalg.qr(draw(d, d, seed=seed + 1)).Q
+    euclidean = rdm(x, dissimilarity="euclidean").matrices[0]
+    moved = rdm(scale * x @ rotation + 3, dissimilarity="euclidean").matrices[0]
+    torch.testing.assert_close(moved, scale * euclidean, rtol=1e-8, atol=1e-8 * scale)
+    assert bool((euclidean[:, None] <= euclidean[:, :, None] + euclidean[None] + 1e-9).all())
+    correlation = rdm(x, dissimilarity="correlation").vectors
+    assert 0 <= float(correlation.min()) <= float(correlation.max()) <= 2 + 1e-12
+    torch.testing.assert_close(rdm(scale * x + 5, dissimilarity="correlation").vectors, correlation)
+
+
+def test_names_of_layers_and_conditions_travel() -> None:
+    a = rdm(Representation(draw(4, 3), layer="fc1"))
+    both = stack_rdms([a, rdm(draw(4, 6), name="V1")])
+    assert both.names == ("fc1", "V1")
+    assert (both.n_rdms, both.n_conditions) == (2, 4)
+    torch.testing.assert_close(both.select("fc1").vectors, a.vectors)
+    torch.testing.assert_close(both.take([2, 0]).vectors[0], a.matrices[0, 2, 0][None])
+    again = RDMs.of_matrices(both.matrices, conditions="abcd")
+    torch.testing.assert_close(again.vectors, both.vectors)
+    assert again.conditions == tuple("abcd")
+
+
+X, C = draw(6, 3), [0, 0, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: rdm(X, dissimilarity="cosine"), "dissimilarity='cosine'"),
+        (lambda: rdm(X, C, dissimilarity="mahalanobis"), "needs precision"),
+        (lambda: rdm(X, C, precision=torch.eye(3)), "takes no precision"),
+        (lambda: rdm(X, C, dissimilarity="crossnobis"), "runs= belong"),
+        (lambda: rdm(X, C, runs=[0] * 6), "runs= belong"),
+        (lambda: rdm(X[0]), "samples, units"),
+        (lambda: rdm(X * float("nan")), "NaN"),
+        (lambda: rdm(X, [0] * 6), "at least 2 conditions"),
+        (lambda: rdm(X, [0, 1]), "one for each of the 6 samples"),
+        (lambda: rdm(X, [0.0, 1, 2, 3, 4, float("nan")]), "conditions hold NaN"),
+        (lambda: rdm(X, C, dissimilarity="crossnobis", runs=[0] * 6), "at least 2 runs"),
+        (lambda: rdm(X, C, dissimilarity="crossnobis", runs=[0, 1, 0, 1, 0, 0]), "condition 2 is missing in run 1"),
+        (lambda: rdm(X, C, dissimilarity="mahalanobis", precision=torch.eye(4)), "precision must be"),
+        (lambda: rdm(X, C, dissimilarity="mahalanobis", precision=draw(3, 3).abs()), "not symmetric"),
+        (lambda: rdm(X, C, dissimilarity="mahalanobis", precision=-torch.eye(3)), "negative entries"),
+        (lambda: rdm(X[:, :1], dissimilarity="correlation"), "same value in every unit"),
+        (lambda: RDMs(torch.ones(2, 4)), "no upper triangle"),
+        (lambda: RDMs(torch.ones(3) / 0), "infinite"),
+        (lambda: RDMs(torch.ones(3), names=("a", "b")), "2 names for 1"),
+        (lambda: RDMs(torch.ones(0)), "matrices, pairs"),
+        (lambda: RDMs.of_matrices(draw(3, 3)), "no dissimilarities"),
+        (lambda: RDMs.of_matrices(draw(3, 4)), "matrices, conditions, conditions"),
+        (lambda: rdm(X).select("fc9"), "no RDM 'fc9'"),
+        (lambda: rdm(X).take([0, 9]), "not there"),
+        (lambda: stack_rdms([]), "empty"),
+        (lambda: stack_rdms([rdm(X), rdm(X[:4])]), "different conditions"),
+        (lambda: stack_rdms([rdm(X), rdm(X, dissimilarity="correlation")]), "compute them alike"),
+        (lambda: noise_precision(X[0]), "samples, units"),
+        (lambda: noise_precision(X, estimator="ledoit"), "estimator='ledoit'"),
+        (lambda: noise_precision(draw(3, 9), estimator="sample"), "9 units from 2 degrees of freedom is singular"),
+        (lambda: noise_precision(X[:1]), "0 degrees of freedom"),
+        (lambda: noise_precision(X * torch.tensor([1.0, 0, 1])), "1 of 3 units have no noise"),
+        (lambda: condition_residuals(X[0], C), "samples, units"),
+    ],
+)
+def test_bad_input_is_told_clearly(call: object, words: str) -> None:
+    with pytest.raises(BadInput, match=words):
+        call()
