@@ -8,16 +8,20 @@ from geomfeat.kernels.jacobians import JacobianRows, jacobian, jacobian_rows, pa
 from geomfeat.kernels.low_rank import low_rank_distance
 from geomfeat.kernels.movement import kernel_distance, kernel_distance_centred, kernel_relative_change, relative_change
 from geomfeat.kernels.noise import condition_residuals, noise_precision
+from geomfeat.kernels.noise_ceiling import NoiseCeiling, noise_ceiling
 from geomfeat.kernels.ntk import ntk, ntk_by_parameter_group, parameter_group
 from geomfeat.kernels.rdm import rdm
 from geomfeat.kernels.rdm_compare import compare_rdms
 from geomfeat.kernels.rdms import RDMs, stack_rdms
+from geomfeat.kernels.rsa_ranking import RSARanking, rank_by_rsa
 from geomfeat.kernels.tangent import feature_jvp, jvp, vjp
 
 __all__ = [
     "CkaMatrix",
     "JacobianRows",
+    "NoiseCeiling",
     "RDMs",
+    "RSARanking",
     "cka",
     "cka_estimate",
     "cka_matrix",
@@ -35,12 +39,14 @@ __all__ = [
     "label_gram",
     "linear_gram",
     "low_rank_distance",
+    "noise_ceiling",
     "noise_precision",
     "ntk",
     "ntk_by_parameter_group",
     "one_hot",
     "parameter_group",
     "parameter_slices",
+    "rank_by_rsa",
     "rbf_gram",
     "rdm",
     "relative_change",

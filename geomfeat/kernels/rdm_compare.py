@@ -100,8 +100,7 @@ def _weighed(a: Tensor, b: Tensor, comparator: str, weights: Tensor) -> Tensor:
     if comparator == "kendall_tau_a":
         return _tau_a(a, b, weights)
     if comparator in RANKED:
-        ranks_a, ranks_b = (torch.stack([mid_ranks(v[None], weights) for v in x], 1) for x in (a, b))
-        return rank_products(ranks_a, ranks_b, comparator, weights)
+        return rank_products(all_ranks(a, weights), all_ranks(b, weights), comparator, weights)
     if comparator == "correlation":
         a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)
         total = weights.sum(1)[:, None]
@@ -113,6 +112,13 @@ def _weighed(a: Tensor, b: Tensor, comparator: str, weights: Tensor) -> Tensor:
         cross = _products(a, b, weights)
         norms = [torch.where((raw := weights @ x.square().T) > 0, raw, torch.nan) for x in (a, b)]
     return _bounded(cross / (norms[0][:, :, None] * norms[1][:, None, :]).sqrt())
+
+
+def all_ranks(x: Float[Tensor, "k p"], weights: Float[Tensor, "s p"]) -> Float[Tensor, "s k p"]:
+    """Mid-ranks of the pairs of each RDM in each sample."""
+    if len(weights) == 1:
+        return mid_ranks(x, weights.expand(len(x), -1))[None]
+    return torch.stack([mid_ranks(row[None], weights) for row in x], 1)
 
 
 def _products(a: Tensor, b: Tensor, weights: Tensor) -> Tensor:
@@ -158,8 +164,8 @@ def _whitened(a: Tensor, b: Tensor, counts: Tensor) -> Tensor:
     added, where the diagonal, which starts from 0, counts too; with all pairs present that is double centring. Copies
     of stimulus i share x_i. With N stimuli in all, t_i = sum_{j != i} w_j u_ij and s = sum_j w_j x_j, the minimum is at
         x_i = -(t_i + s) / (N + 2 - 2 w_i),
-    and the product of the residuals is sum_{i != j} w_i w_j u_ij (v_ij + 2 x^v_j). NaN where N + 2 = 2 w_i: one stimulus
-    is more than half of such a sample.
+    and the product of the residuals is sum_{i != j} w_i w_j u_ij (v_ij + 2 x^v_j). NaN where N + 2 = 2 w_i: one
+    stimulus is more than half of such a sample.
     """
     n = counts.shape[1]
     total = counts.sum(1, keepdim=True)

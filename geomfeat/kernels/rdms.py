@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from math import isqrt
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,7 +31,7 @@ class RDMs:
     (3, [[0.0, 1.0, 2.0], [1.0, 0.0, 3.0], [2.0, 3.0, 0.0]])
     """
 
-    vectors: Tensor
+    vectors: Any
     dissimilarity: str = ""
     names: tuple[str, ...] = ()
     conditions: tuple[Hashable, ...] = ()

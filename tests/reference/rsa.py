@@ -55,7 +55,8 @@ def shrunk_to_identity(r: np.ndarray, dof: int) -> np.ndarray:
 
 
 def rank(v: np.ndarray) -> np.ndarray:
-    """1 + how many are smaller + half of how many others are equal."""
+    """1 + how many are smaller + half of how many others are equal (to 12 digits: sums of ranks carry rounding)."""
+    v = np.round(v, 12)
     return np.array([1 + (v < x).sum() + ((v == x).sum() - 1) / 2 for x in v])
 
 

@@ -1,0 +1,99 @@
+"""How alike to the subjects' RDMs the RDM of the true model could be, given how much the subjects differ."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from geomfeat.errors import BadInput
+from geomfeat.kernels.pair_ranks import levels, mid_ranks, net_concordance
+from geomfeat.kernels.rdm_compare import HELD, RANKED, aligned, all_ranks, pair_counts, rank_products, similarities
+from geomfeat.kernels.rdms import RDMs
+
+
+@dataclass(frozen=True)
+class NoiseCeiling:
+    """Bounds on the mean similarity that the true model would have with the subjects.
+
+    Attributes:
+        lower: mean similarity of each subject with the best RDM of the OTHER subjects; NaN for one subject.
+        upper: mean similarity of each subject with the best RDM of all, that subject included: nothing does better.
+        comparator: what they are similarities by.
+        notes: what limits them, in sentences.
+    """
+
+    lower: float
+    upper: float
+    comparator: str
+    notes: tuple[str, ...] = ()
+
+
+def noise_ceiling(data: RDMs, comparator: str = "cosine") -> NoiseCeiling:
+    """Lower and upper noise ceiling of several subjects' RDMs (Nili et al. 2014).
+
+    The best RDM is the one of highest mean similarity: the mean of RDMs scaled to unit length (cosine, whitened_cosine;
+    of whitened length for the latter), of z-scores (correlation), of ranks (rho_a), of z-scored ranks (spearman). For
+    kendall_tau_a no such RDM is known in closed form and mean ranks stand in: the upper bound is then not a strict one.
+
+    Raises BadInput as `compare_rdms`.
+
+    >>> data = RDMs(torch.tensor([[1.0, 2.0, 3.0], [2.0, 1.0, 3.0], [1.0, 2.0, 4.0]]))
+    >>> found = noise_ceiling(data, "rho_a")
+    >>> round(found.lower, 3), round(found.upper, 3)
+    (0.667, 0.833)
+    """
+    vectors, _, n = aligned(data, data, comparator)
+    lower, upper = ceilings_per_subject(vectors, comparator, vectors.new_ones(1, n))
+    notes = ["one subject: there is no lower ceiling, and the upper one is 1"] if len(vectors) == 1 else []
+    if comparator == "kendall_tau_a" and len(vectors) > 1:
+        notes.append("the upper ceiling of kendall_tau_a is that of mean ranks: another RDM might exceed it a little")
+    return NoiseCeiling(float(lower.mean()), float(upper.mean()), comparator, tuple(notes))
+
+
+def ceilings_per_subject(
+    data: Float[Tensor, "k p"], comparator: str, counts: Float[Tensor, "s n"]
+) -> tuple[Float[Tensor, "s k"], Float[Tensor, "s k"]]:
+    """Similarity of each subject with the best RDM of the others and of all, in resamples of the stimuli as for
+    `similarities`; data from `aligned`."""
+    if len(data) < 1:
+        raise BadInput("data hold no RDM: give those of the subjects")
+    if comparator not in RANKED:
+        return _by_products(similarities(data, data, comparator, counts))
+    kept = ~data[0].isnan()
+    step = max(1, HELD // (3 * (len(data) + 1) * data.shape[1]))
+    parts = [_by_ranks(data[:, kept], comparator, pair_counts(part)[:, kept]) for part in counts.split(step)]
+    lower, upper = (torch.cat(bounds) for bounds in zip(*parts, strict=True))
+    few = ((counts > 0).sum(1) < 3)[:, None]
+    return lower.masked_fill(few, torch.nan), upper.masked_fill(few, torch.nan)
+
+
+def _by_products(gram: Tensor) -> tuple[Tensor, Tensor]:
+    """From the products G of the subjects' unit vectors u: u_k' sum(u) / |sum(u)|, and without u_k in the sum."""
+    along, own = gram.sum(2), gram.diagonal(dim1=1, dim2=2)
+    length = along.sum(1, keepdim=True)
+    rest = length - 2 * along + own
+    rest = torch.where(rest > 1e-12 * length, rest, torch.nan)
+    return (along - own) / rest.sqrt(), along / torch.where(length > 0, length, torch.nan).sqrt()
+
+
+def _by_ranks(data: Tensor, comparator: str, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """The best RDM is one of ranks only: its mean ranks are ranked again in every sample."""
+    ranks = all_ranks(data, weights)
+    scores = ranks - (weights.sum(1)[:, None, None] + 1) / 2
+    if comparator == "spearman":
+        scores = scores / (weights[:, None] * scores.square()).sum(2, keepdim=True).sqrt()
+    total = scores.sum(1)
+    everyone = range(len(data))
+    if comparator == "kendall_tau_a":
+        known, pairs = levels(data), weights.sum(1) * (weights.sum(1) - 1) / 2
+        lower = [net_concordance(known[k][None], levels(total - scores[:, k]), weights) / pairs for k in everyone]
+        best = levels(total)
+        upper = [net_concordance(known[k][None], best, weights) / pairs for k in everyone]
+    else:
+        rest = [mid_ranks(total - scores[:, k], weights)[:, None] for k in everyone]
+        lower = [rank_products(rest[k], ranks[:, k : k + 1], comparator, weights)[:, 0, 0] for k in everyone]
+        upper = list(rank_products(mid_ranks(total, weights)[:, None], ranks, comparator, weights)[:, 0].T)
+    if len(data) == 1:
+        lower = [torch.full_like(lower[0], torch.nan)]
+    return torch.stack(lower, 1), torch.stack(upper, 1)

@@ -1,0 +1,178 @@
+"""Models ranked by the similarity of their RDMs with those of subjects, with errors, tests and the noise ceiling."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from geomfeat.errors import BadInput
+from geomfeat.kernels.noise_ceiling import NoiseCeiling, ceilings_per_subject, noise_ceiling
+from geomfeat.kernels.rdm import rdm
+from geomfeat.kernels.rdm_compare import aligned, similarities
+from geomfeat.kernels.rdms import RDMs, stack_rdms
+from geomfeat.kernels.rsa_bootstrap import OVER, Spread, resample, spread
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True, eq=False)
+class RSARanking:
+    """m models, best first, against k subjects.
+
+    Attributes:
+        names: the models.
+        mean: (m,) similarity with the subjects' RDMs, mean over subjects.
+        stderr, low, high: (m,) standard error, and the 95 % confidence interval mean +- t stderr.
+        per_subject: (m, k).
+        p_zero: (m,) one-sided t test that the mean is above 0.
+        p_ceiling: (m,) one-sided t test that it is below the lower noise ceiling; NaN for one subject.
+        p_pairwise: (m, m) two-sided t test that two models differ; not corrected for the number of pairs.
+        ceiling: the noise ceiling of the subjects.
+        samples: (n_boot - n_failed, m) means in the bootstrap samples.
+        comparator, over, n_boot, n_failed: as asked for; `over` is "stimuli" for a single subject.
+        notes: what limits these numbers, in sentences.
+    """
+
+    names: tuple[str, ...]
+    mean: Tensor
+    stderr: Tensor
+    low: Tensor
+    high: Tensor
+    per_subject: Tensor
+    p_zero: Tensor
+    p_ceiling: Tensor
+    p_pairwise: Tensor
+    ceiling: NoiseCeiling
+    samples: Tensor
+    comparator: str
+    over: str
+    n_boot: int
+    n_failed: int
+    notes: tuple[str, ...] = ()
+
+
+def rank_by_rsa(
+    models: RDMs | Mapping[str, Any],
+    data: RDMs,
+    comparator: str = "rho_a",
+    *,
+    n_boot: int = 1000,
+    over: str = "both",
+    dissimilarity: str = "correlation",
+    seed: int = 0,
+) -> RSARanking:
+    """Rank models (layers, networks, other brains) by how alike their geometry is to that of subjects.
+
+    Args:
+        models: RDMs, or names with a model each: RDMs of one matrix, a Representation or an array (conditions, units)
+            with its rows in the order of data.conditions, whose RDM is taken by `dissimilarity`.
+        data: one RDM a subject (or session).
+        comparator: see `compare_rdms`. "rho_a" fits models that predict ties, "whitened_cosine" crossnobis distances.
+        n_boot: bootstrap samples. over: what is resampled, "both" stimuli and subjects (conclusions for new stimuli and
+            new subjects), "stimuli" or "subjects".
+        seed: of the samples.
+
+    Pairs of a stimulus with its own copy are left out of each sample. The ceiling's RDMs are pooled anew in each sample
+    of stimuli, but are those of all (other) subjects in each sample of subjects.
+
+    Raises BadInput for other conditions than those of the data, an unknown comparator or `over`, fewer than 4
+    conditions, n_boot below 2, and models without any dissimilarity.
+
+    >>> x = torch.randn(8, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    >>> noise = torch.randn(4, 8, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    >>> data = stack_rdms([rdm(x + 0.5 * e) for e in noise], "abcd")
+    >>> rank_by_rsa({"other": noise[0], "true": x}, data, dissimilarity="squared_euclidean", n_boot=50).names
+    ('true', 'other')
+    """
+    if over not in OVER:
+        raise BadInput(f"over={over!r}: use one of {', '.join(map(repr, OVER))}")
+    if n_boot < 2:
+        raise BadInput(f"n_boot={n_boot}: an error needs at least 2 bootstrap samples, and is steady from 1000")
+    if data.n_conditions < 4:
+        raise BadInput(f"data have {data.n_conditions} conditions: resampling stimuli needs at least 4")
+    over = "stimuli" if data.n_rdms == 1 else over
+    predicted = _predictions(models, data, dissimilarity)
+    first, second, n = aligned(predicted, data, comparator)
+    counts = resample(n, n_boot, seed, "stimuli").to(first.device)
+    subjects = resample(len(second), n_boot, seed, "subjects").to(first.device)
+    full = _with_ceiling(first, second, comparator, counts.new_ones(1, n))[0]
+    undefined = [name for name, row in zip(predicted.names, full[:-1], strict=True) if bool(row.isnan().any())]
+    if undefined:
+        raise BadInput(f"{comparator} is undefined for {undefined[:5]}: the RDM of a model or subject is constant")
+    several = len(full) - 1 + (data.n_rdms > 1)
+    resampled = full.expand(n_boot, -1, -1) if over == "subjects" else _with_ceiling(first, second, comparator, counts)
+    found = spread(full[:several], resampled[:, :several], subjects, n, over)
+    if len(found.samples) < 2:
+        raise BadInput("no bootstrap sample has similarities: give more conditions than the few there are")
+    return _ranking(predicted.names, full, found, noise_ceiling(data, comparator), over, n_boot)
+
+
+def _predictions(models: RDMs | Mapping[str, Any], data: RDMs, dissimilarity: str) -> RDMs:
+    if isinstance(models, RDMs):
+        return models
+    parts = []
+    for name, model in models.items():
+        found = model
+        if not isinstance(model, RDMs):
+            found = rdm(model, dissimilarity=dissimilarity)
+            if found.n_conditions != data.n_conditions:
+                raise BadInput(
+                    f"model {name!r} has {found.n_conditions} rows for {data.n_conditions} conditions of the data: "
+                    "give one row a condition, in the order of data.conditions"
+                )
+            found = replace(found, conditions=data.conditions)
+        if found.n_rdms != 1:
+            raise BadInput(f"model {name!r} has {found.n_rdms} RDMs: give each a name of its own, see select()")
+        if found.conditions != data.conditions:
+            raise BadInput(f"model {name!r} has other conditions than the data, or another order: use take(conditions)")
+        parts.append(replace(found, dissimilarity="", vectors=found.vectors.to(data.vectors.device)))
+    return stack_rdms(parts, list(map(str, models)))
+
+
+def _with_ceiling(
+    models: Float[Tensor, "m p"], data: Float[Tensor, "k p"], comparator: str, counts: Float[Tensor, "s n"]
+) -> Float[Tensor, "s M k"]:
+    """Similarities of every model with every subject, and as one more row each subject's lower ceiling."""
+    lower, _ = ceilings_per_subject(data, comparator, counts)
+    return torch.cat([similarities(models, data, comparator, counts), lower[:, None]], 1)
+
+
+def _ranking(
+    names: tuple[str, ...], full: Tensor, found: Spread, ceiling: NoiseCeiling, over: str, n_boot: int
+) -> RSARanking:
+    from scipy import stats
+
+    m, k = len(names), full.shape[1]
+    means = full.mean(1)
+    order = means[:m].argsort(descending=True, stable=True)
+    stderr = found.variance.sqrt()
+    reach = float(stats.t.ppf((1 + LEVEL) / 2, found.dof))
+
+    def tail(difference: Tensor, variance: Tensor) -> Tensor:
+        """P(T > difference / standard error)."""
+        certain = torch.where(difference == 0, 0, torch.inf * difference.sign())
+        t = torch.where(variance > 0, difference / variance.sqrt(), certain)
+        return torch.as_tensor(stats.t.sf(t.cpu().numpy(), found.dof), device=t.device)
+
+    gaps = means[:m, None] - means[None, :m]
+    below = torch.full_like(means[:m], torch.nan)
+    if k > 1:
+        below = tail(means[m] - means[:m], found.difference[:m, m])
+    notes = ["pairs of a stimulus with its own copy are left out of every bootstrap sample"] * (over != "subjects")
+    if k == 1:
+        notes.append("errors are over stimuli alone")
+    if found.n_failed:
+        notes.append(f"{found.n_failed} of {n_boot} samples left out: too few different stimuli for a similarity")
+    if m > 2:
+        notes.append(f"p_pairwise is of single comparisons: correct it for the {m * (m - 1) // 2} pairs")
+    return RSARanking(
+        names=tuple(names[i] for i in order.tolist()), mean=means[order], stderr=stderr[order],
+        low=(means[:m] - reach * stderr[:m])[order], high=(means[:m] + reach * stderr[:m])[order],
+        per_subject=full[order], p_zero=tail(means[:m], found.variance[:m])[order], p_ceiling=below[order],
+        p_pairwise=(2 * tail(gaps.abs(), found.difference[:m, :m])).clamp(max=1)[order][:, order], ceiling=ceiling,
+        samples=found.samples[:, order], comparator=ceiling.comparator, over=over, n_boot=n_boot,
+        n_failed=found.n_failed, notes=(*notes, *ceiling.notes),
+    )  # fmt: skip

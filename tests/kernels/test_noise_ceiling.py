@@ -1,0 +1,95 @@
+"""Noise ceilings: definitions, known answers, what they bound."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from geomfeat.errors import BadInput
+from geomfeat.kernels import RDMs, compare_rdms, noise_ceiling
+from geomfeat.kernels.noise_ceiling import ceilings_per_subject
+from geomfeat.kernels.rdm_compare import COMPARATORS
+from geomfeat.numerics import stream
+from tests.reference.rsa import best_rdm, ceiling_by_loop, resampled, similarity
+
+
+def subjects(k: int, n: int, noise: float, seed: int = 0) -> RDMs:
+    g = stream(seed, "ceiling", k, n)
+    pairs = n * (n - 1) // 2
+    truth = torch.rand(pairs, generator=g, dtype=torch.float64) + 1
+    return RDMs(truth + noise * torch.randn(k, pairs, generator=g, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("comparator", COMPARATORS[:-1])
+def test_ceilings_equal_their_definitions(comparator: str, device: str) -> None:
+    data = subjects(4, 7, 0.3)
+    found = noise_ceiling(RDMs(data.vectors.to(device)), comparator)
+    lower, upper = ceiling_by_loop(data.vectors.numpy(), comparator)
+    assert found.lower == pytest.approx(lower, rel=1e-10)
+    assert found.upper == pytest.approx(upper, rel=1e-10)
+    # In a sample of the stimuli too: pooled and ranked again on the pairs that there are.
+    stimuli = [0, 0, 2, 3, 3, 4, 6]
+    counts = torch.bincount(torch.tensor(stimuli), minlength=7)[None].double()
+    low, high = ceilings_per_subject(data.vectors, comparator, counts)
+    sampled = np.stack([resampled(m.numpy(), stimuli) for m in data.matrices])
+    everyone = range(4)
+    for k in everyone:
+        rest = best_rdm(sampled[[j for j in everyone if j != k]], comparator)
+        assert float(low[0, k]) == pytest.approx(similarity(rest, sampled[k], comparator), rel=1e-10)
+        assert float(high[0, k]) == pytest.approx(
+            similarity(best_rdm(sampled, comparator), sampled[k], comparator), rel=1e-10
+        )
+
+
+@pytest.mark.parametrize("comparator", [c for c in COMPARATORS if c != "kendall_tau_a"])
+def test_no_rdm_exceeds_the_upper_ceiling(comparator: str) -> None:
+    data = subjects(3, 5, 0.4)
+    ceiling = noise_ceiling(data, comparator)
+    assert ceiling.lower < ceiling.upper < 1
+    g = stream(1, "others")
+    near = data.vectors.mean(0) + 0.2 * torch.randn(3000, 10, generator=g, dtype=torch.float64)
+    others = torch.cat([near, data.vectors])
+    best = float(compare_rdms(RDMs(others), data, comparator).mean(1).max())
+    assert best <= ceiling.upper + 1e-12
+    assert best > ceiling.upper - 0.05
+
+
+def test_the_whitened_upper_ceiling_is_the_mean_of_whitened_units() -> None:
+    data = subjects(4, 6, 0.4)
+    gram = compare_rdms(data, data, "whitened_cosine")
+    assert noise_ceiling(data, "whitened_cosine").upper == pytest.approx(float(gram.sum().sqrt()) / 4, rel=1e-12)
+
+
+@pytest.mark.parametrize("comparator", COMPARATORS)
+def test_subjects_that_agree_have_a_ceiling_of_one(comparator: str) -> None:
+    data = RDMs(subjects(1, 6, 0.0).vectors.repeat(3, 1) * torch.tensor([[1.0], [2], [5]]))
+    found = noise_ceiling(data, comparator)
+    assert (found.lower, found.upper) == (pytest.approx(1), pytest.approx(1))
+
+
+def test_the_true_model_lies_between_on_average() -> None:
+    inside = []
+    for seed in range(40):
+        data = subjects(6, 10, 0.5, seed)
+        g = stream(seed, "ceiling", 6, 10)
+        truth = RDMs(torch.rand(45, generator=g, dtype=torch.float64) + 1)
+        ceiling = noise_ceiling(data, "correlation")
+        value = float(compare_rdms(truth, data, "correlation").mean())
+        inside.append((value - ceiling.lower, ceiling.upper - value))
+    below, above = np.array(inside).T
+    assert below.mean() > 4 * below.std() / 40**0.5
+    assert above.min() > 0
+
+
+def test_one_subject_has_no_lower_ceiling() -> None:
+    for comparator in COMPARATORS:
+        found = noise_ceiling(subjects(1, 6, 0.3), comparator)
+        assert math.isnan(found.lower)
+        assert found.upper == pytest.approx(1)
+        assert "one subject" in found.notes[0]
+    assert "mean ranks" in noise_ceiling(subjects(3, 6, 0.3), "kendall_tau_a").notes[0]
+    with pytest.raises(BadInput, match="comparator='tau'"):
+        noise_ceiling(subjects(3, 6, 0.3), "tau")
