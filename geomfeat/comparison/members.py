@@ -54,7 +54,7 @@ def members_of(
     whose labels differ (their samples are others, or in another order).
     """
     _require_two(models, brain)
-    patterns = _patterns(layers, models)
+    patterns: Mapping[str, Any] = _patterns(layers, models)
     labels = None if labels is None else as_labels(labels, "labels")
     made = [
         _network(name, model, inputs, labels, patterns[name], look, progress)
@@ -88,13 +88,14 @@ def _require_two(models: Mapping[str, Any], brain: Mapping[str, RDMs]) -> None:
         raise BadInput(f"there is nothing to compare with: got {told}, and two are needed (for one, use analyze)")
 
 
-def _patterns(layers: Any, models: Mapping[str, Any]) -> dict[str, Patterns]:
+def _patterns(layers: Any, models: Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(layers, Mapping):
         return dict.fromkeys(models, layers)
     unknown = sorted(set(layers) - set(models))
     if unknown:
         raise BadInput(f"layers names the model {unknown[0]!r}, which is not there: the models are {', '.join(models)}")
-    return {name: layers.get(name, "*") for name in models}
+    given: Mapping[str, Any] = layers
+    return {name: given.get(name, "*") for name in models}
 
 
 def _network(
@@ -116,8 +117,8 @@ def _given(name: str, model: Any) -> Member:
         model = {model.layer or name: model}
     if not isinstance(model, Mapping) or not model:
         raise BadInput(
-            f"model {name!r} is a {type(model).__name__}: give an nn.Module, a mapping of layers to Representations (as extract "
-            "and load_npz return) or RDMs"
+            f"model {name!r} is a {type(model).__name__}: give an nn.Module, a mapping of layers to "
+            "Representations (as extract and load_npz return), or RDMs"
         )
     odd = [layer for layer, value in model.items() if not isinstance(value, Representation)]
     if odd:

@@ -130,7 +130,8 @@ def _placed(similarity: np.ndarray, layers: pd.DataFrame, umap: bool, seed: int)
 
 
 def _notes(layers: pd.DataFrame, similarity: str) -> list[str]:
-    notes = [f"{r.model} {r.layer}: {r.note}" for r in layers.itertuples() if r.note]
-    if similarity == "cka_linear_biased" and (layers["d"] > layers["n"]).any():
+    told = zip(layers["model"], layers["layer"], layers["note"], strict=True)
+    notes = [f"{model} {layer}: {note}" for model, layer, note in told if note]
+    if similarity == "cka_linear_biased" and bool(np.any(layers["d"].fillna(0) > layers["n"])):
         notes.append("biased CKA of layers with more features than samples is high for any layers: prefer unbiased")
     return notes

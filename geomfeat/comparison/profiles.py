@@ -74,7 +74,7 @@ def profiles_of(
     table = pd.concat(frames, ignore_index=True).drop(columns=["at", "layer_b"]).rename(columns={"run": "model"})
     depths = {(m.name, layer): m.depth(layer) for m in members for layer in m.layers}
     depth = [depths[key] for key in zip(table["model"], table["layer"], strict=True)]
-    table.insert(table.columns.get_loc("layer") + 1, "depth", pd.Series(depth, dtype="float64"))
+    table.insert(list(table.columns).index("layer") + 1, "depth", pd.Series(depth, dtype="float64"))
     return table, _differences(last)
 
 
