@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from geomfeat.report import look
 from geomfeat.report.blocks import (
     Figure,
@@ -39,7 +37,7 @@ def matches_figure(found: ModelComparison) -> Figure:
     pairs = [(a, b) for a in several for b in several if a != b]
     panels = [_match_panel(found.matches, a, b) for a, b in pairs[:MOST_PAIRS]]
     caption = (
-        "For each layer of one model, the depth of the layer of the other model that is most alike (0 % = first, 100 % = "
+        "For each layer of one model, the depth of the layer of the other that is most alike (0 % = first, 100 % = "
         "last); the lighter the mark, the more alike. Along the dotted diagonal layers correspond by relative depth; a "
         "flat row of marks means that many layers match the same one."
     )
@@ -50,7 +48,7 @@ def matches_figure(found: ModelComparison) -> Figure:
     return Figure("", caption, panels, [_matches_table(found.matches)], bar=bar, note=limited.strip())
 
 
-def _match_panel(matches: pd.DataFrame, a: str, b: str) -> Panel:
+def _match_panel(matches: Any, a: str, b: str) -> Panel:
     mine = matches[(matches["model"] == a) & (matches["other"] == b) & (matches["match"] != "")]
     text = [
         f"{plain(layer)}<br>best match: {plain(match)}<br>similarity {value:.3f}"
@@ -74,7 +72,7 @@ def _match_panel(matches: pd.DataFrame, a: str, b: str) -> Panel:
     return Panel(f"{a} in {b}", [marks], frame)
 
 
-def _matches_table(matches: pd.DataFrame) -> Table:
+def _matches_table(matches: Any) -> Table:
     columns = ("layer", "of model", "best match", "in model", "similarity", "depth", "depth of the match")
     rows = [
         (
@@ -100,10 +98,18 @@ def profile_figures(found: ModelComparison) -> list[Figure]:
         panels = [_profile(found, entry) for entry in chosen]
         if panels:
             tables = [_profile_table(found, entry) for entry in chosen]
-            lost = int((~table["ok"]).sum())
-            told = f"{lost} numbers of the profiles failed and are left out of the lines; their notes are in " if lost else ""
+            lost = sum(
+                not r["ok"] for e in chosen for name in found.names for r in _of(table, name, e).to_dict("records")
+            )
+            told = (
+                f"{lost} numbers of the profiles failed and are left out of the lines; their notes are in "
+                if lost
+                else ""
+            )
             told += "the table profiles.parquet of the saved comparison." if lost else ""
-            figures.append(Figure(group.title, f"{group.caption} Bars are ± one standard error.", panels, tables, note=told))
+            figures.append(
+                Figure(group.title, f"{group.caption} Bars are ± one standard error.", panels, tables, note=told)
+            )
     return figures
 
 
@@ -122,12 +128,12 @@ def _profile(found: ModelComparison, entry: Entry) -> Panel:
     return Panel(entry.title, data, layout(axis("relative depth, %", **DEPTH), y))
 
 
-def _of(profiles: pd.DataFrame, model: str, entry: Entry) -> pd.DataFrame:
+def _of(profiles: Any, model: str, entry: Entry) -> Any:
     chosen = (profiles["measure"] == entry.measure) & (profiles["quantity"] == entry.quantity)
     return profiles[chosen & (profiles["model"] == model)]
 
 
-def _line(index: int, name: str, rows: pd.DataFrame, values: list[Any], errors: list[float]) -> dict[str, Any]:
+def _line(index: int, name: str, rows: Any, values: list[Any], errors: list[float]) -> dict[str, Any]:
     known = [e if math.isfinite(e) else 0.0 for e in errors]
     return {
         "type": "scatter", "mode": "lines+markers", "x": 100 * rows["depth"], "y": values,
@@ -144,7 +150,11 @@ def _profile_table(found: ModelComparison, entry: Entry) -> Table:
     rows = []
     for name in found.names:
         for r in _of(found.profiles, name, entry).to_dict("records"):
-            cell = number_cell(float(r["value"]), float(r["stderr"])) if r["ok"] else text_cell("failed", "failed", r["note"])
+            cell = (
+                number_cell(float(r["value"]), float(r["stderr"]))
+                if r["ok"]
+                else text_cell("failed", "failed", r["note"])
+            )
             rows.append((f"{name}: {r['layer']}", [number_cell(float(r["depth"])), cell]))
     return grid(("layer", "depth", entry.title), rows, f"{entry.title} ({entry.axis})")
 
@@ -154,7 +164,7 @@ def brain_figures(found: ModelComparison) -> list[Figure]:
     return [_brain_figure(found, brain, rows) for brain, rows in found.ranking.groupby("brain", sort=False)]
 
 
-def _brain_figure(found: ModelComparison, brain: Any, rows: pd.DataFrame) -> Figure:
+def _brain_figure(found: ModelComparison, brain: Any, rows: Any) -> Figure:
     lower, upper = rows["ceiling_lower"].iloc[0], rows["ceiling_upper"].iloc[0]
     how = rows["comparator"].iloc[0]
     caption = (
@@ -163,8 +173,8 @@ def _brain_figure(found: ModelComparison, brain: Any, rows: pd.DataFrame) -> Fig
     )
     if math.isfinite(lower):
         caption += (
-            f" The grey band is the noise ceiling, {lower:.2f} to {upper:.2f}: what the true model would reach, given how "
-            "much the subjects differ."
+            f" The grey band is the noise ceiling, {lower:.2f} to {upper:.2f}: what the true model would reach, given "
+            "how much the subjects differ."
         )
     else:
         caption += " With one subject there is no noise ceiling."
@@ -172,7 +182,7 @@ def _brain_figure(found: ModelComparison, brain: Any, rows: pd.DataFrame) -> Fig
     return Figure(str(brain), caption, panels, [_brain_table(rows)])
 
 
-def _band(rows: pd.DataFrame, along: str) -> list[dict[str, Any]]:
+def _band(rows: Any, along: str) -> list[dict[str, Any]]:
     """The noise ceiling across the whole plot, `along` which axis it is constant."""
     lower, upper = rows["ceiling_lower"].iloc[0], rows["ceiling_upper"].iloc[0]
     if not math.isfinite(lower):
@@ -184,7 +194,7 @@ def _band(rows: pd.DataFrame, along: str) -> list[dict[str, Any]]:
     }]  # fmt: skip
 
 
-def _brain_profile(found: ModelComparison, rows: pd.DataFrame, how: str) -> Panel:
+def _brain_profile(found: ModelComparison, rows: Any, how: str) -> Panel:
     data, shapes, names = [], _band(rows, "x"), []
     for i, name in enumerate(found.names):
         mine = rows[rows["model"] == name].sort_values("depth", kind="stable")
@@ -204,7 +214,7 @@ def _brain_profile(found: ModelComparison, rows: pd.DataFrame, how: str) -> Pane
     return Panel("Over depth", data, frame)
 
 
-def _brain_best(found: ModelComparison, rows: pd.DataFrame, how: str) -> Panel:
+def _brain_best(found: ModelComparison, rows: Any, how: str) -> Panel:
     first = rows[rows["ok"]].groupby("model", sort=False).head(1)  # rows are ranked
     data, ticks = [], []
     for place, r in enumerate(first.to_dict("records")):
@@ -224,7 +234,7 @@ def _brain_best(found: ModelComparison, rows: pd.DataFrame, how: str) -> Panel:
     return Panel("The best layer of each model", data, frame)
 
 
-def _brain_table(rows: pd.DataFrame) -> Table:
+def _brain_table(rows: Any) -> Table:
     columns = ("rank", "model", "layer", "depth", "similarity", "95 % interval", "p above 0", "p below the ceiling")
     told = []
     for r in rows.to_dict("records"):

@@ -77,7 +77,10 @@ def _models_map(found: ModelComparison) -> Panel:
 def layers_figure(found: ModelComparison) -> Figure:
     """All layers with all layers, in the order of the models and in that of the clusters, with the dendrogram."""
     every = np.arange(len(found.layers))
-    panels = [_matrix(found, every, "In the order of the models"), _matrix(found, found.order, "In the order of clusters")]
+    panels = [
+        _matrix(found, every, "In the order of the models"),
+        _matrix(found, found.order, "In the order of clusters"),
+    ]
     caption = (
         f"Each cell compares two layers by {found.settings.get('similarity', 'CKA')} (1 = same geometry up to rotation "
         "and scale, 0 = unrelated). Left, models one after the other, from input to output: a bright diagonal in the "
@@ -94,10 +97,9 @@ def layers_figure(found: ModelComparison) -> Figure:
     )  # fmt: skip
 
 
-def _matrix(found: ModelComparison, order: np.ndarray, title: str) -> Panel:
+def _matrix(found: ModelComparison, order: np.ndarray, title: str, clustered: bool) -> Panel:
     names = [plain(layer_names(found)[i]) for i in order]
     owner, n = np.array(owners(found))[order], len(order)
-    clustered = bool((order != np.arange(n)).any()) or title.endswith("clusters")
     data = [_heat(found.similarity[np.ix_(order, order)], names, names)]
     side = 0.8 if clustered else 1.0
     quiet = {"showgrid": False, "type": "category"}
@@ -176,7 +178,7 @@ def maps_figure(found: ModelComparison) -> Figure:
     """Layers in the plane: each model a path from its first to its last layer."""
     panels = [_layers_map(found, found.layer_map, "Classical scaling")]
     caption = (
-        "Every mark is a layer, and each model a path from its first layer (open mark) to its last (large mark, named): "
+        "Every mark is a layer, and each model a path from its first layer (open) to its last (large, with the name): "
         "paths that run together are of models whose layers correspond. Distances stand for the angles "
         f"arccos(similarity), of which this plane holds {100 * found.map_shares[0]:.0f} %; directions mean nothing."
     )
