@@ -9,29 +9,84 @@ from numba import njit
 
 from geomfeat.compiled.factor import COMPILED
 
+# Buckets of more values than this are sorted by a general routine.
+CROWDED = 24
+
 
 @njit(**COMPILED)
-def weighted_ranks(values, order, weights, tie, out, first, last):
-    """Mid-ranks of the samples first..last, in place: (multiplicity below) + (multiplicity tied + 1) / 2.
+def sort_row(values, order, count, bucket):
+    """Ascending order of one row, in place: a bucket for every value, by its place in the range, then insertion.
 
-    values (r, p) and order (r, p), their ascending order: one row for all samples, or one a sample. weights (s, p):
-    whole multiplicities; tie (r,); out (s, p).
+    Linear where values spread over their range, as ranks and sums of ranks do. count (p + 1,) and bucket (p,) are room.
+    """
+    p = len(values)
+    low, high = values.min(), values.max()
+    scale = (p - 1) / (high - low) if high > low else 0.0
+    count[:] = 0
+    for i in range(p):
+        bucket[i] = int((values[i] - low) * scale)
+        count[bucket[i] + 1] += 1
+    for b in range(p):
+        count[b + 1] += count[b]
+    for i in range(p):
+        order[count[bucket[i]]] = i
+        count[bucket[i]] += 1
+    start = 0
+    for b in range(p):
+        end = count[b]
+        if end - start > CROWDED and scale > 0.0:
+            inside = order[start:end].copy()
+            order[start:end] = inside[np.argsort(values[inside])]
+        elif scale > 0.0:
+            for i in range(start + 1, end):
+                moving, k = order[i], i
+                while k > start and values[order[k - 1]] > values[moving]:
+                    order[k] = order[k - 1]
+                    k -= 1
+                order[k] = moving
+        start = end
+
+
+@njit(**COMPILED)
+def rank_row(order, first_of_tie, weights, out):
+    """Mid-ranks of one sample: (multiplicity below) + (multiplicity tied + 1) / 2; first_of_tie along `order`."""
+    p = len(order)
+    below, start = 0.0, 0
+    while start < p:
+        tied, end = weights[order[start]], start + 1
+        while end < p and not first_of_tie[end]:
+            tied += weights[order[end]]
+            end += 1
+        rank = below + 0.5 * (tied + 1.0)
+        for i in range(start, end):
+            out[order[i]] = rank
+        below += tied
+        start = end
+
+
+@njit(**COMPILED)
+def mark_ties(values, order, tie, first_of_tie):
+    """Which values along `order` are more than `tie` above the one before, in place."""
+    first_of_tie[0] = True
+    for i in range(1, len(order)):
+        first_of_tie[i] = values[order[i]] - values[order[i - 1]] > tie
+
+
+@njit(**COMPILED)
+def weighted_ranks(values, tie, weights, out, first, last):
+    """Mid-ranks of the samples first..last, in place.
+
+    values (r, p): one row for all samples, or one a sample. weights (s, p): whole multiplicities; tie (r,); out (s, p).
     """
     p = values.shape[1]
+    order, bucket = np.empty(p, np.int64), np.empty(p, np.int64)
+    count, first_of_tie = np.empty(p + 1, np.int64), np.empty(p, np.bool_)
     for s in range(first, last):
         row = s if values.shape[0] > 1 else 0
-        below, start = 0.0, 0
-        while start < p:
-            end, tied = start, 0.0
-            previous = values[row, order[row, start]]
-            while end < p and values[row, order[row, end]] - previous <= tie[row]:
-                previous = values[row, order[row, end]]
-                tied += weights[s, order[row, end]]
-                end += 1
-            for i in range(start, end):
-                out[s, order[row, i]] = below + (tied + 1.0) / 2.0
-            below += tied
-            start = end
+        if s == first or row > 0:
+            sort_row(values[row], order, count, bucket)
+            mark_ties(values[row], order, tie[row], first_of_tie)
+        rank_row(order, first_of_tie, weights[s], out[s])
 
 
 @njit(**COMPILED)

@@ -13,6 +13,7 @@ from geomfeat.kernels.ntk import ntk, ntk_by_parameter_group, parameter_group
 from geomfeat.kernels.rdm import rdm
 from geomfeat.kernels.rdm_compare import compare_rdms
 from geomfeat.kernels.rdms import RDMs, stack_rdms
+from geomfeat.kernels.rsa_estimate import rsa_estimates
 from geomfeat.kernels.rsa_ranking import RSARanking, rank_by_rsa
 from geomfeat.kernels.tangent import feature_jvp, jvp, vjp
 
@@ -50,6 +51,7 @@ __all__ = [
     "rbf_gram",
     "rdm",
     "relative_change",
+    "rsa_estimates",
     "saved_bytes",
     "stack_rdms",
     "vjp",

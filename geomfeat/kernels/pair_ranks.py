@@ -22,8 +22,7 @@ def mid_ranks(values: Float[Tensor, "r p"], weights: Float[Tensor, "s p"]) -> Fl
     """
     v, w = values.cpu().contiguous(), weights.cpu().contiguous()
     out = torch.empty_like(w)
-    order = v.argsort(1).numpy()
-    args = v.numpy(), order, w.numpy(), _tie(v).numpy(), out.numpy()
+    args = v.numpy(), _tie(v).numpy(), w.numpy(), out.numpy()
     in_threads(lambda first, last: weighted_ranks(*args, first, last), len(w), share=64)
     return out.to(values.device)
 

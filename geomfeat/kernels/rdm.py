@@ -83,8 +83,10 @@ def rdm(
 
 def condition_means(x: Float[Tensor, "n d"], index: Int[Tensor, "n"], count: int) -> Float[Tensor, "conditions d"]:
     """Mean pattern of each of `count` conditions; index (n,) says which one a sample is of."""
-    sums = x.new_zeros(count, x.shape[1]).index_add_(0, index, x)
-    return sums / torch.bincount(index, minlength=count)[:, None]
+    sizes = torch.bincount(index, minlength=count)
+    if int(sizes.max()) == int(sizes.min()) == 1:
+        return torch.empty_like(x).index_copy_(0, index, x)
+    return x.new_zeros(count, x.shape[1]).index_add_(0, index, x) / sizes[:, None]
 
 
 def _levels(given: Any, x: Tensor, name: str) -> tuple[tuple[Hashable, ...], Tensor]:
@@ -131,11 +133,17 @@ def _precision(given: Any, x: Tensor) -> Tensor:
     return out
 
 
-def _weighted(x: Tensor, precision: Tensor | None) -> Tensor:
-    """x P."""
-    if precision is None:
-        return x
-    return x * precision if precision.ndim == 1 else x @ precision
+def _gram(x: Tensor, precision: Tensor | None) -> Tensor:
+    """x P x' of patterns (n, d), or the sum of x_r P x_r' of stacks of them (n, runs, d)."""
+    flat = x.reshape(len(x), -1)
+    if precision is not None and precision.ndim == 2:
+        return (x @ precision).reshape(len(x), -1) @ flat.T
+    scaled = flat if precision is None else (x * precision.sqrt()).reshape(len(x), -1)
+    if scaled.is_cuda:
+        return scaled @ scaled.T
+    # numpy calls the product of a matrix with its own transpose by its name, which halves the work.
+    rows = scaled.numpy()
+    return torch.from_numpy(rows @ rows.T)
 
 
 def _pairs(gram: Tensor) -> tuple[Tensor, Tensor]:
@@ -149,7 +157,9 @@ def _pairs(gram: Tensor) -> tuple[Tensor, Tensor]:
 def _squared(means: Tensor, precision: Tensor | None) -> Tensor:
     # Far from the origin the norms would drown the distances.
     means = means - means.mean(0)
-    squared, sizes = _pairs(_weighted(means, precision) @ means.T)
+    squared, sizes = _pairs(_gram(means, precision))
+    if bool((squared < -1e-6 * sizes.abs()).any()):
+        raise BadInput("precision gives negative squared distances, so it is the inverse of no covariance")
     return torch.where(squared > ROUNDING * sizes, squared, 0) / means.shape[1]
 
 
@@ -171,9 +181,7 @@ def _crossnobis(means: Tensor, precision: Tensor | None) -> Tensor:
     that one product of the concatenated runs does for all pairs and folds."""
     n_runs, n, d = means.shape
     # A pattern common to all conditions of a run drops out of every difference; it only costs digits.
-    means = means - means.mean(1, keepdim=True)
-    total = means.sum(0)
-    beside = means.transpose(0, 1).reshape(n, n_runs * d)
-    own = _weighted(means, precision).transpose(0, 1).reshape(n, n_runs * d) @ beside.T
-    gram = _weighted(total, precision) @ total.T - own
+    common = means.mean(1)
+    beside = torch.sub(means.transpose(0, 1), common, out=means.new_empty(n, n_runs, d))
+    gram = _gram(beside.sum(1), precision) - _gram(beside, precision)
     return _pairs(gram)[0] / (n_runs * (n_runs - 1) * d)

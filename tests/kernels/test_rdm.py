@@ -86,6 +86,23 @@ def test_crossnobis_of_noise_is_zero_on_average_and_the_plain_distance_is_not() 
     assert abs(plain.mean() - 2 / 5) < 4 * plain.std() / 200**0.5  # two means of 5, variance 1 / 5 each
 
 
+def test_objects_differ_in_a_recording_and_shuffled_conditions_do_not() -> None:
+    data = np.load(shared("data/haxby-1slice.npz"))
+    x, category, runs = data["responses"], data["category"], data["run"]
+    residuals, dof = condition_residuals(x, category, runs)
+    precision = noise_precision(residuals, dof=dof, estimator="variances")
+    found = rdm(x, category, dissimilarity="crossnobis", runs=runs, precision=precision)
+    assert float(found.vectors.min()) > 0
+    shuffled = []
+    for seed in range(20):
+        orders = np.stack([torch.randperm(8, generator=stream(seed, "shuffled", r)).numpy() for r in range(12)])
+        swapped = orders[np.unique(runs, return_inverse=True)[1], category]
+        other = rdm(x, swapped, dissimilarity="crossnobis", runs=runs, precision=precision)
+        shuffled.append(float(other.vectors.mean()))
+    assert abs(np.mean(shuffled)) < 4 * np.std(shuffled) / 20**0.5
+    assert abs(np.mean(shuffled)) < 0.1 * float(found.vectors.mean())
+
+
 def test_noiseless_runs_give_the_plain_distance() -> None:
     patterns = draw(5, 3)
     found = rdm(patterns.repeat(3, 1), list(range(5)) * 3, dissimilarity="crossnobis", runs=np.repeat(range(3), 5))
@@ -93,11 +110,12 @@ def test_noiseless_runs_give_the_plain_distance() -> None:
 
 
 def test_equal_patterns_have_distance_zero_exactly() -> None:
-    x = draw(30, 5)[torch.arange(60) % 30] + 1e3
-    for name in ("squared_euclidean", "euclidean", "correlation"):
-        matrix = rdm(x, dissimilarity=name).matrices[0]
-        assert bool((matrix[:30, 30:].diagonal() == 0).all())
-        assert int((matrix == 0).sum()) == 120
+    n, d = 33, 37  # sizes at which rounding makes more than zero of some of them
+    x, root = draw(n, d)[torch.arange(2 * n) % n] + 1e3, draw(d, d)
+    for name in ("squared_euclidean", "euclidean", "correlation", "mahalanobis"):
+        matrix = rdm(x, dissimilarity=name, precision=root @ root.T if name == "mahalanobis" else None).matrices[0]
+        assert bool((matrix[:n, n:].diagonal() == 0).all()), name
+        assert int((matrix == 0).sum()) == 4 * n
 
 
 @settings(deadline=None, max_examples=25)
@@ -147,6 +165,10 @@ X, C = draw(6, 3), [0, 0, 1, 1, 2, 2]
         (lambda: rdm(X, C, dissimilarity="mahalanobis", precision=torch.eye(4)), "precision must be"),
         (lambda: rdm(X, C, dissimilarity="mahalanobis", precision=draw(3, 3).abs()), "not symmetric"),
         (lambda: rdm(X, C, dissimilarity="mahalanobis", precision=-torch.eye(3)), "negative entries"),
+        (
+            lambda: rdm(X, dissimilarity="mahalanobis", precision=torch.ones(3, 3) - 0.9 * torch.eye(3)),
+            "inverse of no covariance",
+        ),
         (lambda: rdm(X[:, :1], dissimilarity="correlation"), "same value in every unit"),
         (lambda: RDMs(torch.ones(2, 4)), "no upper triangle"),
         (lambda: RDMs(torch.ones(3) / 0), "infinite"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from geomfeat.errors import BadInput
 from geomfeat.kernels import RDMs, compare_rdms, noise_ceiling, rank_by_rsa, rdm, stack_rdms
@@ -61,10 +62,10 @@ def test_samples_are_the_similarities_of_resampled_data(comparator: str, device:
 
 def test_variance_of_two_crossed_factors_is_right_where_a_plain_bootstrap_is_not() -> None:
     """Similarities that are plain means over stimuli, of known variance A/n + B/k + E/(nk)."""
-    n, k, sizes = 15, 6, (1.0, 0.5, 3.0)
+    n, k, sizes = 15, 6, (0.5, 0.3, 6.0)
     truth = sizes[0] / n + sizes[1] / k + sizes[2] / (n * k)
     estimated, plain = [], []
-    for seed in range(150):
+    for seed in range(200):
         of_stimuli, of_subjects, of_both = draw(n, 1, seed=seed), draw(1, k, seed=seed), draw(n, k, seed=seed)
         table = sizes[0] ** 0.5 * of_stimuli + sizes[1] ** 0.5 * of_subjects + sizes[2] ** 0.5 * of_both
         stimuli, subjects = resample(n, 200, seed, "stimuli"), resample(k, 200, seed, "subjects")
@@ -73,7 +74,7 @@ def test_variance_of_two_crossed_factors_is_right_where_a_plain_bootstrap_is_not
         estimated.append(float(found.variance))
         plain.append(float(found.samples.var()))
         assert found.dof == 5
-    error = np.std(estimated) / 150**0.5
+    error = np.std(estimated) / 200**0.5
     assert abs(np.mean(estimated) - truth) < 4 * error
     assert np.mean(plain) > truth + 4 * error
 
@@ -81,13 +82,13 @@ def test_variance_of_two_crossed_factors_is_right_where_a_plain_bootstrap_is_not
 def test_intervals_cover_the_value_of_the_population() -> None:
     """Stimuli and subjects drawn anew: the mean over many studies lies in about 95 % of the intervals."""
     values, low, high, p = [], [], [], []
-    for seed in range(0, 240, 2):
+    for seed in range(0, 160, 2):
         n = 20
         truth = draw(n, 5, seed=seed)
         weak = truth + 1.5 * draw(n, 5, seed=seed + 1000)
         strong = truth + 1.5 * draw(n, 5, seed=seed + 2000)
         data = stack_rdms([rdm(truth + e) for e in draw(6, n, 5, seed=seed + 1)])
-        found = rank_by_rsa({"a": rdm(weak), "b": rdm(strong)}, data, "cosine", n_boot=100, seed=seed)
+        found = rank_by_rsa({"a": rdm(weak), "b": rdm(strong)}, data, "cosine", n_boot=80, seed=seed)
         first = found.names.index("a")
         values.append(float(found.mean[first]))
         low.append(float(found.low[first]))
@@ -97,7 +98,29 @@ def test_intervals_cover_the_value_of_the_population() -> None:
     covered = np.mean((np.array(low) <= mean) & (mean <= np.array(high)))
     assert 0.87 <= covered <= 1
     # Two equally good models: the test of their difference keeps its level.
-    assert np.mean(np.array(p) < 0.05) <= 0.05 + 4 * (0.05 * 0.95 / 120) ** 0.5
+    assert np.mean(np.array(p) < 0.05) <= 0.05 + 4 * (0.05 * 0.95 / 80) ** 0.5
+
+
+def test_tests_are_those_of_the_samples_spread() -> None:
+    truth, data = study(n=14, noise=0.7)
+    models = {"near": truth + 0.4 * draw(14, 6, seed=3), "true": truth, "other": draw(14, 6, seed=4)}
+    models = {name: rdm(x) for name, x in models.items()}
+    found = rank_by_rsa(models, data, "correlation", over="stimuli", n_boot=200)
+    assert found.names == ("true", "near", "other")
+    larger = 14 / 13  # resampling shrinks a variance by it
+    stderr = (found.samples.var(0) * larger).sqrt()
+    torch.testing.assert_close(found.stderr, stderr)
+    np.testing.assert_allclose(found.p_zero, stats.t.sf(found.mean / stderr, 13), rtol=1e-9)
+    reach = stats.t.ppf(0.975, 13)
+    torch.testing.assert_close(found.high - found.mean, reach * stderr)
+    torch.testing.assert_close(found.mean - found.low, reach * stderr)
+    for i, j in ((0, 1), (1, 2), (2, 0)):
+        gap = found.mean[i] - found.mean[j]
+        error = ((found.samples[:, i] - found.samples[:, j]).var() * larger).sqrt()
+        assert float(found.p_pairwise[i, j]) == pytest.approx(2 * stats.t.sf(float(gap.abs() / error), 13), rel=1e-9)
+        assert float(found.p_pairwise[j, i]) == pytest.approx(float(found.p_pairwise[i, j]), rel=1e-9)
+    assert float(found.p_pairwise[0, 0]) == 1
+    assert float(found.p_ceiling[0]) > 0.5 > 0.01 > float(found.p_ceiling[2])
 
 
 def test_what_is_resampled_is_what_varies() -> None:
