@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from geomfeat._version import __version__
 from geomfeat.errors import BadInput
@@ -95,7 +95,7 @@ def answers(found: ModelComparison) -> list[str]:
         if len(known) > 1:
             told.append(f"Least alike are {low[1]} and {low[2]} ({number(low[0])}).")
     for brain, rows in found.ranking.groupby("brain", sort=False):
-        best = rows[rows["ok"] & (rows["layer"] != rows["model"])].head(1).to_dict("records")
+        best: Any = rows[rows["ok"] & (rows["layer"] != rows["model"])].head(1).to_dict("records")
         for r in best:
             ceiling = f"noise ceiling {number(r['ceiling_lower'])} to {number(r['ceiling_upper'])}"
             known_ceiling = f"; {ceiling}" if r["ceiling_lower"] == r["ceiling_lower"] else ""
@@ -108,11 +108,9 @@ def compared_table(found: ModelComparison) -> Table:
     """The models with what they are and how many layers they have."""
     rows = []
     for name in found.names:
-        mine = found.layers[found.layers["model"] == name]
+        mine: Any = found.layers[found.layers["model"] == name]
         widths = [int(d) for d in mine["d"].dropna()]
-        span = (
-            "–" if not widths else f"{min(widths)}" if min(widths) == max(widths) else f"{min(widths)} to {max(widths)}"
-        )
+        span = " to ".join(str(d) for d in sorted({min(widths), max(widths)})) if widths else MISSING
         ends = mine["layer"].iloc[0] if len(mine) == 1 else f"{mine['layer'].iloc[0]} to {mine['layer'].iloc[-1]}"
         cells = [mine["kind"].iloc[0], len(mine), ends, span]
         rows.append((name, [text_cell(cell) for cell in cells]))
@@ -138,9 +136,11 @@ def differences_table(found: ModelComparison) -> Table | None:
 def failures(found: ModelComparison) -> list[tuple[str, str]]:
     """(what, why) of every number that failed, equal reasons together."""
     reasons: dict[str, list[str]] = {}
-    for r in found.profiles[~found.profiles["ok"]].to_dict("records"):
+    profiles: Any = found.profiles
+    ranking: Any = found.ranking
+    for r in profiles[~profiles["ok"]].to_dict("records"):
         reasons.setdefault(str(r["note"]), []).append(f"{r['quantity']} of {r['model']} {r['layer']}")
-    for r in found.ranking[~found.ranking["ok"].astype(bool)].to_dict("records"):
+    for r in ranking[~ranking["ok"].astype(bool)].to_dict("records"):
         reasons.setdefault(str(r["note"]), []).append(f"{r['brain']}: {r['model']} {r['layer']}")
     return [(_shortened(what), why) for why, what in reasons.items()]
 

@@ -32,8 +32,8 @@ DEPTH = {"range": [-6, 106], "tickvals": [0, 25, 50, 75, 100]}
 
 def matches_figure(found: ModelComparison) -> Figure:
     """For each two models, where in the second the best match of each layer of the first lies."""
-    layers = found.layers.groupby("model", sort=False).size()
-    several = [name for name in found.names if layers[name] > 1]
+    counts = found.layers["model"].tolist()
+    several = [name for name in found.names if counts.count(name) > 1]
     pairs = [(a, b) for a in several for b in several if a != b]
     panels = [_match_panel(found.matches, a, b) for a, b in pairs[:MOST_PAIRS]]
     caption = (
@@ -101,15 +101,9 @@ def profile_figures(found: ModelComparison) -> list[Figure]:
             lost = sum(
                 not r["ok"] for e in chosen for name in found.names for r in _of(table, name, e).to_dict("records")
             )
-            told = (
-                f"{lost} numbers of the profiles failed and are left out of the lines; their notes are in "
-                if lost
-                else ""
-            )
-            told += "the table profiles.parquet of the saved comparison." if lost else ""
-            figures.append(
-                Figure(group.title, f"{group.caption} Bars are ± one standard error.", panels, tables, note=told)
-            )
+            told = f"{lost} numbers failed and are left out of the lines: see what failed, below." if lost else ""
+            caption = f"{group.caption} Bars are ± one standard error."
+            figures.append(Figure(group.title, caption, panels, tables, note=told))
     return figures
 
 
@@ -150,11 +144,8 @@ def _profile_table(found: ModelComparison, entry: Entry) -> Table:
     rows = []
     for name in found.names:
         for r in _of(found.profiles, name, entry).to_dict("records"):
-            cell = (
-                number_cell(float(r["value"]), float(r["stderr"]))
-                if r["ok"]
-                else text_cell("failed", "failed", r["note"])
-            )
+            failed = text_cell("failed", "failed", r["note"])
+            cell = number_cell(float(r["value"]), float(r["stderr"])) if r["ok"] else failed
             rows.append((f"{name}: {r['layer']}", [number_cell(float(r["depth"])), cell]))
     return grid(("layer", "depth", entry.title), rows, f"{entry.title} ({entry.axis})")
 

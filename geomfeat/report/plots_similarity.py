@@ -78,8 +78,8 @@ def layers_figure(found: ModelComparison) -> Figure:
     """All layers with all layers, in the order of the models and in that of the clusters, with the dendrogram."""
     every = np.arange(len(found.layers))
     panels = [
-        _matrix(found, every, "In the order of the models"),
-        _matrix(found, found.order, "In the order of clusters"),
+        _matrix(found, every, "In the order of the models", False),
+        _matrix(found, found.order, "In the order of the clusters", True),
     ]
     caption = (
         f"Each cell compares two layers by {found.settings.get('similarity', 'CKA')} (1 = same geometry up to rotation "
