@@ -43,7 +43,8 @@ def brain_ranking(
         depths = {(m.name, layer): m.depth(layer) for m in members for layer in m.layers}
         parts += _rows(target, list(usable), depths, found)
         parts += [_failed(target, key, depths[key], found, why) for key, why in broken.items() if key[0] != target]
-        notes += [f"{target}: {note}" for note in found.notes]
+        # The table holds no pairwise p values.
+        notes += [f"{target}: {note}" for note in found.notes if not note.startswith("p_pairwise")]
     return pd.DataFrame(parts, columns=list(RANKING_COLUMNS)), notes
 
 

@@ -94,8 +94,9 @@ def answers(found: ModelComparison) -> list[str]:
         told.append(f"Most alike are {high[1]} and {high[2]} ({number(high[0])}).")
         if len(known) > 1:
             told.append(f"Least alike are {low[1]} and {low[2]} ({number(low[0])}).")
-    for brain, rows in found.ranking.groupby("brain", sort=False):
-        best: Any = rows[rows["ok"] & (rows["layer"] != rows["model"])].head(1).to_dict("records")
+    ranking: Any = found.ranking
+    for brain, rows in ranking.groupby("brain", sort=False):
+        best = rows[rows["ok"] & (rows["layer"] != rows["model"])].head(1).to_dict("records")
         for r in best:
             ceiling = f"noise ceiling {number(r['ceiling_lower'])} to {number(r['ceiling_upper'])}"
             known_ceiling = f"; {ceiling}" if r["ceiling_lower"] == r["ceiling_lower"] else ""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from geomfeat.comparison.result import ModelComparison
 
 MOST_PAIRS = 12
+FLOOR = Entry("capacity", "alignment_floor", "", "", "alignment")
 DEPTH = {"range": [-6, 106], "tickvals": [0, 25, 50, 75, 100]}
 
 
@@ -115,11 +116,22 @@ def _profile(found: ModelComparison, entry: Entry) -> Panel:
             continue
         values = [v if ok else None for v, ok in zip(mine["value"], mine["ok"], strict=True)]
         data.append(_line(i, name, mine, values, list(mine["stderr"])))
+        if entry.group == "alignment":
+            data.append(_floor(i, _of(found.profiles, name, FLOOR)))
     known = [y for trace in data for y in trace["y"] if y is not None]
     logarithmic = entry.log and all(y > 0 for y in known)
     rule = "nonnegative" if all(y >= 0 for y in known) else "normal"
     y = axis(plain(entry.axis), type="log") if logarithmic else axis(plain(entry.axis), rangemode=rule)
     return Panel(entry.title, data, layout(axis("relative depth, %", **DEPTH), y))
+
+
+def _floor(index: int, rows: Any) -> dict[str, Any]:
+    """What random directions would give."""
+    return {
+        "type": "scatter", "mode": "lines", "x": 100 * rows["depth"], "y": list(rows["value"]),
+        "line": {"color": look.FLOOR, "width": 2, "dash": "1px,3px"}, "meta": {"model": index},
+        "hovertemplate": "floor of random directions: %{y:.3f}<extra></extra>",
+    }  # fmt: skip
 
 
 def _of(profiles: Any, model: str, entry: Entry) -> Any:

@@ -103,15 +103,15 @@ def _matrix(found: ModelComparison, order: np.ndarray, title: str, clustered: bo
     data = [_heat(found.similarity[np.ix_(order, order)], names, names)]
     side = 0.8 if clustered else 1.0
     quiet = {"showgrid": False, "type": "category"}
+    columns = {"showticklabels": False, "ticks": ""}
     if clustered:
         shown = [found.layers["layer"].iloc[i] for i in order]
         ticks = {"tickvals": names, "ticktext": [plain(clipped(s, 18)) for s in shown]} if n <= MOST_NAMED else {}
         rows = {"tickfont": {"size": 8.5}, **(ticks or {"showticklabels": False, "ticks": ""})}
-        columns = {"showticklabels": False, "ticks": ""}
     else:
         starts = [int(np.flatnonzero(owner == m).mean()) for m in dict.fromkeys(owner)]
         words = [plain(clipped(found.names[m], 16)) for m in dict.fromkeys(owner)]
-        rows = columns = {"tickvals": [names[i] for i in starts], "ticktext": words, "ticks": ""}
+        rows = {"tickvals": [names[i] for i in starts], "ticktext": words, "ticks": ""}
     frame = layout(
         axis("", **quiet, range=[-2.0, n - 0.5] if clustered else [-0.5, n - 0.5], domain=[0, side], **columns),
         axis("", **quiet, range=[n - 0.5, -0.5], **rows),
