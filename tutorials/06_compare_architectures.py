@@ -90,7 +90,7 @@ untrained = with_batchnorm_statistics(fresh(resetting(trained), seed=0, number=0
 found = gf.compare(
     {"trained": trained, "untrained": untrained, **controls},
     pictures, categories, layers={"trained": layers, "untrained": layers}, brain=brains,
-    n_draws=100, n_boot=200, progress=False,
+    n_draws=100, n_boot=100, progress=False,
 )  # fmt: skip
 print(found)
 print(found.layers.groupby(["model", "kind"], sort=False).size().to_string())
@@ -158,7 +158,7 @@ edges = np.cumsum([0, *sizes])
 for edge in edges[1:-1]:
     ax.axhline(edge - 0.5, color="white", lw=1)
     ax.axvline(edge - 0.5, color="white", lw=1)
-ax.set_yticks((edges[:-1] + edges[1:] - 1) / 2, found.names)
+ax.set_yticks((edges[:-1] + edges[1:] - 1) / 2, found.names, fontsize=7)
 ax.set_xticks((edges[:2] + edges[1:3] - 1) / 2, found.names[:2])
 ax.set_title("CKA between all layers, from input to output")
 figure.colorbar(image, ax=ax, shrink=0.8)
@@ -168,8 +168,8 @@ for name in found.names:
     mine = (found.layers["model"] == name).to_numpy()
     x, y = found.layer_map[mine].T
     ax.plot(x, y, color=COLOURS[name], marker=MARKS[name], ms=5, lw=1)
-    ax.annotate(name, (x[-1], y[-1]), xytext=(0, 7), textcoords="offset points", ha="center")
-ax.margins(0.12)
+    ax.annotate(name, (x[-1], y[-1]), xytext=(0, 8), textcoords="offset points", ha="center")
+ax.margins(0.16)
 ax.set_aspect("equal", "datalim")
 ax.set(xticks=[], yticks=[])
 ax.set_title(f"Map of layers ({100 * found.map_shares[0]:.0f} % of the squared angles)")

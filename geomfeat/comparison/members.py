@@ -64,6 +64,7 @@ def members_of(
     ]
     made += [Member(name, BRAIN, {name: _one_matrix(name, rdms)}) for name, rdms in brain.items()]
     _require_same_samples(made, inputs, labels)
+    _require_same_inputs(made, inputs)
     labels = _common_labels(made, labels)
     return [_with_labels(member, labels) for member in made], labels
 
@@ -152,6 +153,26 @@ def _require_same_samples(members: list[Member], inputs: Any, labels: Tensor | N
             )
     if n < FEWEST:
         raise BadInput(f"{n} samples are too few to compare geometries: give at least {FEWEST}, better hundreds")
+
+
+def _require_same_inputs(members: list[Member], inputs: Any) -> None:
+    """Recordings that geomfeat extract wrote know their inputs by a checksum (`meta["inputs"]`)."""
+    known = {
+        f"{member.name!r}": value.meta["inputs"]
+        for member, _, value in each_layer(members)
+        if isinstance(value, Representation) and member.kind == RECORDING and "inputs" in value.meta
+    }
+    if known and inputs is not None:
+        from geomfeat.activations.stored import fingerprint  # brings zarr
+
+        known = {"the inputs": fingerprint(inputs), **known}
+    for name, checksum in known.items():
+        first = next(iter(known))
+        if checksum != known[first]:
+            raise BadInput(
+                f"the features of {name} are of other samples, or in another order, than {first}: extract all with the "
+                "same data, number of samples and seed"
+            )
 
 
 def _common_labels(members: list[Member], labels: Tensor | None) -> Tensor | None:

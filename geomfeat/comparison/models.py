@@ -50,7 +50,8 @@ def compare_models(
 
     Args:
         models: name -> a network; features that were extracted or recorded (layer -> Representation, from input to
-            output); or RDMs, each a layer. All of the same n samples in the same order.
+            output); or RDMs, each a layer. All of the same n samples in the same order: other numbers of samples, other
+            labels, and other inputs where geomfeat extract recorded them are refused.
         inputs: n samples, samples first; needed for networks. labels: (n,) classes; default those of a recording.
         layers: of the networks: "*" hidden layers with weights, else patterns; or model -> patterns.
         similarity: "cka_linear_unbiased", or "cka_linear_biased", which is near 1 for any wide layers.
