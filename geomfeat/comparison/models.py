@@ -16,7 +16,7 @@ from geomfeat.comparison.brain import RANKING_COLUMNS, brain_ranking
 from geomfeat.comparison.layout import angles, classical_mds, clusters, umap_map
 from geomfeat.comparison.matching import best_matches, model_similarity
 from geomfeat.comparison.members import Member, each_layer, members_of
-from geomfeat.comparison.pairs import SIMILARITIES, similarity_of_all
+from geomfeat.comparison.pairs import SIMILARITIES, projection_loss, similarity_of_all
 from geomfeat.comparison.profiles import profile_measures, profiles_of
 from geomfeat.comparison.result import ModelComparison
 from geomfeat.errors import BadInput
@@ -24,6 +24,9 @@ from geomfeat.kernels import RDMs
 from geomfeat.models.functional import Inputs
 from geomfeat.study.subject import Look
 from geomfeat.types import Representation, Snapshot
+
+# Loss of similarity by projection, above which it is told.
+TOLD_LOSS = 0.02
 
 
 def compare_models(
@@ -61,7 +64,9 @@ def compare_models(
             of one layer (the mean over subjects), and what the layers of all others are ranked by. comparator, n_boot:
             see `rank_by_rsa`.
         n_draws: of the capacity, the same for all layers of all models.
-        reduce, project, batch_size: see `run_study`. umap: also a UMAP of the layers, where there are at least 15.
+        reduce, project, batch_size: see `run_study`. Projection ("auto": above 4096 features to 2048) lowers CKA of
+            layers of many dimensions, which a note tells; None is exact.
+        umap: also a UMAP of the layers, where there are at least 15.
 
     The similarity of two models is the mean over the layers of each of the similarity with the other's best matching
     layer, averaged over both directions. A layer that is constant, and a number that fails, is NaN with a note.
@@ -93,7 +98,7 @@ def compare_models(
         "measures": [m.name for m in chosen], "left_out": left_out, "n_draws": n_draws,
         "comparator": comparator if brains else None, "n_boot": n_boot if brains else None,
         "reduce": reduce if isinstance(reduce, str) else reduce.__name__, "project": project,
-        "device": str(device or "as the models"), "notes": [*_notes(table, similarity), *notes],
+        "device": str(device or "as the models"), "notes": [*_notes(table, similarity, members), *notes],
     }  # fmt: skip
     placed = _placed(found, table, umap, seed)
     return ModelComparison(
@@ -130,9 +135,20 @@ def _placed(similarity: np.ndarray, layers: pd.DataFrame, umap: bool, seed: int)
     }  # fmt: skip
 
 
-def _notes(layers: pd.DataFrame, similarity: str) -> list[str]:
+def _notes(layers: pd.DataFrame, similarity: str, members: list[Member]) -> list[str]:
     told = zip(layers["model"], layers["layer"], layers["note"], strict=True)
     notes = [f"{model} {layer}: {note}" for model, layer, note in told if note]
     if similarity == "cka_linear_biased" and bool(np.any(layers["d"].fillna(0) > layers["n"])):
         notes.append("biased CKA of layers with more features than samples is high for any layers: prefer unbiased")
+    losses = {
+        f"{member.name} {layer}": projection_loss(value)
+        for member, layer, value in each_layer(members)
+        if isinstance(value, Representation)
+    }
+    worst = max(losses, key=losses.__getitem__, default="")
+    if losses.get(worst, 0) > TOLD_LOSS:
+        notes.append(
+            "random projection of wide layers lowers their similarity with others, by up to "
+            f"{100 * losses[worst]:.0f} % ({worst}): project=None is exact where memory allows"
+        )
     return notes

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 from typing import Any
 
 import numpy as np
 import torch
 
 from geomfeat.errors import BadInput
+from geomfeat.geometry import participation_ratio_unbiased
 from geomfeat.kernels import RDMs, cka_matrix
 from geomfeat.numerics import double_centred
-from geomfeat.types import Kernel
+from geomfeat.types import Kernel, Representation
 
 # Name -> estimator of CKA with a linear kernel.
 SIMILARITIES = {"cka_linear_unbiased": "unbiased", "cka_linear_biased": "biased"}
@@ -42,6 +44,17 @@ def similarity_of_all(values: Sequence[Any], similarity: str) -> tuple[np.ndarra
         errors[np.ix_(kept, kept)] = made.stderr.cpu().numpy()
         notes |= {int(i): why for i, why in made.notes.items()}
     return found, errors, notes
+
+
+def projection_loss(rep: Representation) -> float:
+    """Share by which a random projection lowers the CKA between layers like this one: PR / d, 0 where there was none.
+
+    A projection to d features keeps the Gram matrix on average, but adds noise to it: tr K^2 grows by the factor
+    1 + (1 + PR) / d with PR = (tr K)^2 / tr K^2, while the product with another layer's Gram matrix does not. As the PR
+    of the projected layer counts the grown tr K^2, the share of the growth in it is PR / d.
+    """
+    ratio = participation_ratio_unbiased(rep.x) if rep.meta.get("project") else 0.0
+    return min(max(ratio / rep.d, 0.0), 1.0) if isfinite(ratio) else 0.0
 
 
 def _kernel(rdms: RDMs) -> Kernel:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from geomfeat.comparison.models import compare_models
+from geomfeat.comparison.pairs import projection_loss
 from geomfeat.comparison.result import FILES, ModelComparison
 from geomfeat.errors import BadInput
 from geomfeat.kernels import RDMs, rdm, stack_rdms
@@ -262,3 +263,23 @@ def test_results_do_not_depend_on_the_other_models_or_their_order() -> None:
     np.testing.assert_allclose(few.similarity[:2, 2:], every.similarity[2:4, :2], atol=1e-9)
     of_a = [f.profiles.query("model == 'a'")["value"].tolist() for f in (every, few)]
     assert of_a[0] == of_a[1]
+
+
+def test_what_a_projection_costs_is_foretold() -> None:
+    """Layers of 150 dimensions that share a half of their variance, exact and projected to 512 features."""
+    n, d, width = 120, 4000, 512
+    shared, own = normal(n, 150, name="shared"), [normal(n, 150, seed=i, name="own") for i in (0, 1)]
+    spread = [normal(150, d, seed=i, name="spread") for i in (0, 1, 2)]
+    exact = [shared @ spread[0] + x @ s for x, s in zip(own, spread[1:], strict=True)]
+    projected = [x @ normal(d, width, seed=i, name="projection") / width**0.5 for i, x in enumerate(exact)]
+    reps = [Representation(x, layer=str(i), meta={"project": width}) for i, x in enumerate(projected)]
+    options = {"measures": [], "progress": False}
+    whole = compare_models({"a": Representation(exact[0]), "b": Representation(exact[1])}, **options)
+    found = compare_models({"a": reps[0], "b": reps[1]}, **options)
+    losses = [projection_loss(rep) for rep in reps]
+    expected = whole.similarity[0, 1] * np.sqrt((1 - losses[0]) * (1 - losses[1]))
+    assert min(losses) > 0.2
+    assert found.similarity[0, 1] == pytest.approx(expected, abs=4 * found.stderr[0, 1] / 3)
+    assert abs(found.similarity[0, 1] - whole.similarity[0, 1]) > 0.05
+    assert any("random projection of wide layers" in note for note in found.settings["notes"])
+    assert not any("random projection" in note for note in whole.settings["notes"])
