@@ -11,7 +11,7 @@ from geomfeat._version import __version__
 
 if TYPE_CHECKING:
     from geomfeat.activations import extract, load_npz, recording, save_npz, select_layers
-    from geomfeat.api import Results, analyze, compare_page
+    from geomfeat.api import Comparison, Results, analyze, compare, compare_page
     from geomfeat.data.loading import load_data
     from geomfeat.diagnostics.ladder import Ladder, train_ladder
     from geomfeat.diagnostics.locate import locate
@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
 _HOME = {
     "extract": "activations", "load_npz": "activations", "recording": "activations", "save_npz": "activations",
-    "select_layers": "activations", "Results": "api", "analyze": "api", "compare_page": "api",
+    "select_layers": "activations", "Results": "api", "analyze": "api", "Comparison": "api", "compare": "api",
+    "compare_page": "api",
     "load_data": "data.loading", "Ladder": "diagnostics.ladder", "train_ladder": "diagnostics.ladder",
     "locate": "diagnostics.locate", "Location": "diagnostics.location", "BadInput": "errors",
     "GeomfeatError": "errors", "Capacity": "geometry", "capacity": "geometry",
@@ -54,6 +55,7 @@ _HOME = {
 __all__ = [
     "BadInput",
     "Capacity",
+    "Comparison",
     "Estimate",
     "GeomfeatError",
     "Kernel",
@@ -74,6 +76,7 @@ __all__ = [
     "capacity_difference",
     "cka",
     "cka_matrix",
+    "compare",
     "compare_page",
     "compare_rdms",
     "dimension_curve",

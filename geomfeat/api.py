@@ -10,9 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.activations.select import Patterns
+from geomfeat.comparison.models import compare_models
+from geomfeat.comparison.result import ModelComparison
+from geomfeat.kernels import RDMs
 from geomfeat.models.functional import Inputs, Readout
 from geomfeat.study import Study, run_study
-from geomfeat.types import Snapshot
+from geomfeat.types import Representation, Snapshot
 
 
 class Results(Study):
@@ -79,6 +82,67 @@ def analyze(
         progress=progress, resume=resume,
     )  # fmt: skip
     return Results(study.name, study.table, study.location, study.arrays, study.settings)
+
+
+class Comparison(ModelComparison):
+    """A `ModelComparison` that can draw itself: `.model_similarity`, `.matches`, `.profiles`, `.ranking`, ..."""
+
+    def to_html(self, path: str | Path) -> Path:
+        """Write the self-contained page of this comparison to `path`; returns the path."""
+        from geomfeat.report.comparison_page import write_comparison  # brings plotly
+
+        return write_comparison(self, path)
+
+    def __str__(self) -> str:
+        from geomfeat.report.comparison_page import answers
+
+        return " ".join([f"{len(self.names)} models, {len(self.layers)} layers.", *answers(self)])
+
+
+def compare(
+    models: Mapping[str, nn.Module | Snapshot | Mapping[str, Representation] | RDMs],
+    inputs: Inputs | None = None,
+    labels: Any = None,
+    *,
+    layers: Patterns | Mapping[str, Patterns] = "*",
+    similarity: str = "cka_linear_unbiased",
+    measures: Sequence[str] | str | None = None,
+    brain: RDMs | Mapping[str, RDMs] | None = None,
+    comparator: str = "rho_a",
+    n_draws: int = 200,
+    n_boot: int = 1000,
+    seed: int = 0,
+    device: str | torch.device | None = None,
+    reduce: str | Callable[[Tensor], Tensor] = "flatten",
+    project: str | int | None = "auto",
+    batch_size: int = 256,
+    umap: bool = False,
+    progress: bool = True,
+) -> Comparison:
+    """Compare networks, recordings and brains, layer by layer and as wholes, on the same samples and the same draws.
+
+    Args:
+        models: name -> a network, features (layer -> Representation), or RDMs; all of the same samples in order.
+        inputs: n samples, samples first; needed for networks. labels: (n,) classes, for the capacity.
+        brain: RDMs of subjects, or name -> RDMs, over the same samples, by which the layers are ranked.
+        The rest: see `geomfeat.comparison.models.compare_models`.
+
+    Returns Comparison: similarity of layers and models, best matches, maps, profiles over relative depth, the ranking
+    with its noise ceiling; `.to_html(path)`, `.save(dir)`.
+    Raises BadInput, before any comparison, for what cannot be compared.
+
+    >>> from geomfeat.models.architectures import build
+    >>> models = {"a": build("mlp", seed=0), "b": build("mlp", seed=1)}
+    >>> found = compare(models, torch.randn(20, 64), measures=["stable_rank"], progress=False)
+    >>> found.model_similarity.shape, sorted(found.profiles["model"].unique())
+    ((2, 2), ['a', 'b'])
+    """
+    found = compare_models(
+        models, inputs, labels, layers=layers, similarity=similarity, measures=measures, brain=brain,
+        comparator=comparator, n_draws=n_draws, n_boot=n_boot, seed=seed, device=device, reduce=reduce,
+        project=project, batch_size=batch_size, umap=umap, progress=progress,
+    )  # fmt: skip
+    return Comparison(**vars(found))
 
 
 def compare_page(studies: Study | Sequence[Study], path: str | Path, *, title: str | None = None) -> Path:

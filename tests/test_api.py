@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from geomfeat.api import Results, analyze, compare_page
+from geomfeat.api import Comparison, Results, analyze, compare, compare_page
+from geomfeat.comparison.models import compare_models
 from geomfeat.errors import BadInput
 from geomfeat.study import run_study
 from tests.study.small import digits, model_at
@@ -52,3 +53,17 @@ def test_analyze_takes_what_a_study_takes_with_the_same_defaults() -> None:
     assert {k: p.default for k, p in ours.items()} == {k: p.default for k, p in theirs.items()}
     pinned = ["trained", "inputs", "labels", "initial", "layers", "measures", "seed", "device"]
     assert list(ours)[: len(pinned)] == pinned
+
+
+def test_compare_takes_what_a_comparison_takes_with_the_same_defaults() -> None:
+    ours, theirs = inspect.signature(compare).parameters, inspect.signature(compare_models).parameters
+    assert {k: p.default for k, p in ours.items()} == {k: p.default for k, p in theirs.items()}
+
+
+def test_a_comparison_draws_itself_and_comes_back(tmp_path: Path) -> None:
+    x, y = digits()
+    found = compare({"start": model_at(0), "end": model_at(2)}, x, y, measures=["stable_rank"], progress=False)
+    assert str(found).startswith("2 models, 4 layers. Most alike are start and end (0.")
+    back = Comparison.load(found.save(tmp_path))
+    pages = [one.to_html(tmp_path / f"{i}.html").read_bytes() for i, one in enumerate((found, back))]
+    assert pages[0] == pages[1]

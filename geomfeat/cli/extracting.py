@@ -64,6 +64,12 @@ def extract(
             net, part.inputs, wanted, part.labels, reduce=reduce, project=width, batch_size=batch_size,
             device=device, store=into, progress=not quiet, seed=seed,
         )  # fmt: skip
+        if npz is not None:
+            from geomfeat.activations.stored import fingerprint
+
+            # So that a comparison can tell whether other features are of the same samples.
+            seen = fingerprint(part.inputs)
+            reps = {name: rep.with_(meta={**rep.meta, "inputs": seen}) for name, rep in reps.items()}
         for name, rep in reps.items():
             typer.echo(f"{name}: {rep.n} x {rep.d}")
         typer.echo(f"written: {save_npz(npz, reps) if npz is not None else into}")

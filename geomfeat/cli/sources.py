@@ -40,11 +40,11 @@ def dated(request: Mapping[str, Any], steps: Mapping[int, Path]) -> dict[str, An
         found["ladder"] = _sum(request["ladder"], "--ladder")
     found["checkpoints"] = {str(step): _sum(path, "--checkpoints") for step, path in steps.items()} or None
     for name in ("model", "data"):
-        found[name] = [str(request[name]), *_contents(str(request[name]))]
+        found[name] = [str(request[name]), *contents(str(request[name]))]
     return found
 
 
-def _contents(spec: str) -> list[str]:
+def contents(spec: str) -> list[str]:
     """SHA-256 of what a SPEC names: a data file, a folder with data, or the Python file of a factory; else nothing."""
     kind, _, rest = spec.partition(":")
     if kind in BY_PATH:

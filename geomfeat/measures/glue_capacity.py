@@ -63,6 +63,11 @@ def capacity(
     True
     """
     found = geometry.capacity(rep, n_draws=n_draws, dichotomies=dichotomies, center=center, seed=seed)
+    return estimates(found)
+
+
+def estimates(found: geometry.Capacity) -> dict[str, Estimate]:
+    """The measure's numbers from a capacity that is known already; those that are undefined say why."""
     return {name: _estimate(found, name) for name in QUANTITIES}
 
 

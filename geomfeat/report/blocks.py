@@ -47,8 +47,8 @@ class Table:
 class Panel:
     """One interactive plot.
 
-    `size` is "small", "wide", "tall" or "square": the page's style gives it its height. `model` is the index of the one
-    model it shows, if it is one: hiding the model hides the panel.
+    `size` is "small", "wide", "tall", "square", "matrix" or "map": the page's style gives it its height. `model` is the
+    index of the one model it shows, if it is one: hiding the model hides the panel.
     """
 
     title: str

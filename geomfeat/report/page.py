@@ -72,10 +72,10 @@ def render(several: list[View], title: str | None = None) -> str:
     figures = [figure for part in parts for figure in part.figures]
     specs = {id(panel): spec_json(panel) for figure in figures for panel in figure.panels}
     plotly = get_plotlyjs()
-    environment = _environment()
+    templates = environment()
     names, settings = settings_table(several)
     data_size = sum(map(len, specs.values()))
-    return environment.get_template("page.html.j2").render(
+    return templates.get_template("page.html.j2").render(
         title=title or default_title(several),
         views=several,
         comparison=comparison(several),
@@ -162,7 +162,8 @@ def symbol_path(index: int) -> str:
     return paths[look.symbol(index)]
 
 
-def _environment() -> Any:
+def environment() -> Any:
+    """The templates of the pages."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     return Environment(

@@ -102,7 +102,7 @@ def _decades(value: Any) -> str:
 
 def settings_table(several: Sequence[View]) -> tuple[list[str], list[tuple[str, list[str], bool]]]:
     """(model names, rows): each row a setting, its text for every model, and whether all models have the same."""
-    flat = [_flat(_told(view)) for view in several]
+    flat = [flattened(_told(view)) for view in several]
     keys = list(dict.fromkeys(key for one in flat for key in one))
     rows = []
     for key in keys:
@@ -118,12 +118,13 @@ def _told(view: View) -> dict[str, Any]:
     return settings
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+def flattened(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Settings as lines of text, nested ones under joined names."""
     out: dict[str, str] = {}
     for key, value in settings.items():
         name = f"{prefix}{key}"
         if isinstance(value, Mapping):
-            out |= _flat(value, f"{name}, ")
+            out |= flattened(value, f"{name}, ")
         elif isinstance(value, list | tuple) and all(isinstance(v, str | int | float) for v in value):
             out[name] = ", ".join(map(str, value))
         elif isinstance(value, float):

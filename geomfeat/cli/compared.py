@@ -1,0 +1,129 @@
+"""What `geomfeat compare` is given, word by word: networks, recordings and matrices, and the layers of each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from geomfeat.errors import BadInput
+from geomfeat.study.result import file_sha256
+
+WEIGHTS = (".safetensors", ".pt", ".pth")
+
+
+@dataclass(frozen=True)
+class Word:
+    """One MODEL. kind: "network" (spec, perhaps weights), "recording" (file) or "rdms" (file, perhaps keys)."""
+
+    name: str
+    kind: str
+    spec: str
+    weights: Path | None = None
+    keys: tuple[str, ...] = ()
+
+    def dated(self) -> list[Any]:
+        """What decides its content, with the SHA-256 of its files."""
+        file = self.weights if self.kind == "network" else Path(self.spec)
+        return [self.name, self.kind, self.spec, None if file is None else file_sha256(file), list(self.keys)]
+
+
+def words(texts: Sequence[str]) -> list[Word]:
+    """The models named by words like `NAME=pkg.module:factory@weights.safetensors` or `NAME=features.npz`.
+
+    Raises BadInput for files that are not there, two models of one name, and fewer than one.
+
+    >>> [(w.name, w.kind, w.spec) for w in words(["a=net:make", "geomfeat.models.mlp:mlp"])]
+    [('a', 'network', 'net:make'), ('mlp', 'network', 'geomfeat.models.mlp:mlp')]
+    """
+    found = [_word(text) for text in texts]
+    names = [word.name for word in found]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise BadInput(f"two models are named {twice[0]!r}: name them, as in 'one={texts[names.index(twice[0])]}'")
+    return found
+
+
+def _word(text: str) -> Word:
+    name, separator, spec = text.partition("=")
+    if not separator or "/" in name or ":" in name:
+        name, spec = "", text
+    if not spec:
+        raise BadInput(f"MODEL {text!r} names nothing: give NAME=pkg.module:factory@weights or NAME=features.npz")
+    npz = re.fullmatch(r"(.*\.npz)(?::(.+))?", spec)
+    if npz:
+        path = _there(npz[1], text)
+        keys = tuple(key for key in (npz[2] or "").split(",") if key)
+        return Word(name or path.stem, "rdms" if keys or not _has_index(path) else "recording", npz[1], keys=keys)
+    spec, _, weights = spec.partition("@")
+    if ":" not in spec:
+        raise BadInput(
+            f"MODEL {text!r} is neither pkg.module:factory[@weights], file.py:factory[@weights] nor FILE.npz"
+        )
+    if weights and not weights.endswith(WEIGHTS):
+        raise BadInput(f"MODEL {text!r}: weights are {', '.join(WEIGHTS)} files, got {weights!r}")
+    path = _there(weights, text) if weights else None
+    return Word(name or (path.stem if path else spec.rpartition(":")[2]), "network", spec, path)
+
+
+def _there(path: str, text: str) -> Path:
+    if not Path(path).is_file():
+        raise BadInput(f"MODEL {text!r}: there is no file {path!r}")
+    return Path(path)
+
+
+def _has_index(path: Path) -> bool:
+    """Whether a file was written by `save_npz`; other than a damaged one, any other holds matrices."""
+    import zipfile
+
+    try:
+        with zipfile.ZipFile(path) as file:
+            return "index.npy" in file.namelist() or not any(n.startswith("rdm_") for n in file.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return True
+
+
+def models_of(found: Iterable[Word]) -> dict[str, Any]:
+    """The models themselves, as `compare_models` takes them."""
+    from geomfeat.activations import load_npz
+    from geomfeat.cli.sources import model_of
+    from geomfeat.comparison.rdm_files import load_rdms
+    from geomfeat.kernels import stack_rdms
+
+    models: dict[str, Any] = {}
+    for word in found:
+        if word.kind == "network":
+            models[word.name] = model_of(word.spec, word.weights)[0]
+        elif word.kind == "recording":
+            models[word.name] = load_npz(word.spec)
+        else:
+            models[word.name] = stack_rdms(list(load_rdms(word.spec, word.keys).values()))
+    return models
+
+
+def brains_of(option: str) -> tuple[Path, tuple[str, ...]]:
+    """(file, keys) of `--brain FILE.npz[:KEY,...]`; BadInput where there is no such file."""
+    path, _, keys = option.partition(".npz")
+    file = Path(f"{path}.npz")
+    if not file.is_file() or (keys and not keys.startswith(":")):
+        raise BadInput(f"--brain {option!r}: there is no file {str(file)!r}; give FILE.npz or FILE.npz:KEY,KEY")
+    return file, tuple(key for key in keys.removeprefix(":").split(",") if key)
+
+
+def patterns_of(layers: Sequence[str] | None, names: Iterable[str]) -> Any:
+    """Patterns for all models; or, where some are written NAME=PATTERN, for each model its own.
+
+    >>> patterns_of(["a=block", "re:fc=?"], ["a", "b"])
+    {'a': ['block', 're:fc=?'], 'b': ['re:fc=?']}
+    """
+    if not layers:
+        return "*"
+    names = list(names)
+    own: Mapping[str, list[str]] = {name: [] for name in names}
+    for text in layers:
+        name, separator, pattern = text.partition("=")
+        for target in [name] if separator and name in own else names:
+            own[target].append(pattern if separator and name in own else text)
+    return {name: found or "*" for name, found in own.items()}

@@ -1,0 +1,157 @@
+"""`geomfeat compare`: several models on the same samples, to a folder with the page, the tables and the matrices."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from geomfeat.cli import options
+from geomfeat.cli.app import app, command
+from geomfeat.cli.pages import COMPARISON
+
+if TYPE_CHECKING:
+    from geomfeat.api import Comparison
+
+
+@app.command()
+def compare(
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL...",
+            help="[NAME=]pkg.module:factory[@WEIGHTS], [NAME=]features.npz (of geomfeat extract), or "
+            "[NAME=]FILE.npz:KEY,... of dissimilarity matrices.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the results.")],
+    data: Annotated[
+        str | None, typer.Option(help="Inputs of the networks, and labels: see geomfeat analyze. Not for recordings.")
+    ] = None,
+    brain: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.npz[:KEY,...]",
+            help="Matrices rdm_<name> of brains over the inputs in their order: layers are ranked by likeness to them.",
+        ),
+    ] = None,
+    layers: Annotated[
+        list[str] | None,
+        typer.Option(help="Layers of all networks, or NAME=PATTERN of one; repeatable. Default: hidden with weights."),
+    ] = None,
+    measures: options.Measures = None,
+    similarity: Annotated[str, typer.Option(help="cka_linear_unbiased or cka_linear_biased.")] = "cka_linear_unbiased",
+    n: options.Samples = None,
+    draws: Annotated[int, typer.Option(help="Random draws of the capacity.", min=2)] = 200,
+    boot: Annotated[int, typer.Option(help="Bootstrap samples of the brain ranking.", min=2)] = 1000,
+    umap: Annotated[
+        bool, typer.Option("--umap", help="Also a UMAP of the layers, where there are at least 15.")
+    ] = False,
+    reduce: options.Reduce = "flatten",
+    project: options.Project = "auto",
+    batch_size: options.BatchSize = 256,
+    device: options.Device = None,
+    seed: options.Seed = 0,
+    force: options.Force = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Compare models on the same samples: similarity, corresponding layers, profiles over depth, likeness to brains.
+
+    Writes comparison.html, tables as .parquet, comparison.npz and comparison.json to --out, all of them or none.
+    """
+    with command(debug, f"Nothing was written to {out}: run the same command again."):
+        request: dict[str, Any] = {
+            "models": list(models), "data": data, "brain": brain, "layers": layers, "measures": measures,
+            "similarity": similarity, "n": n, "draws": draws, "boot": boot, "umap": umap, "reduce": reduce,
+            "project": options.projection(project), "device": device or "cpu", "seed": seed,
+        }  # fmt: skip
+        found, fresh = compared(request, out, batch_size=batch_size, force=force, progress=not quiet)
+        typer.echo(str(found))
+        typer.echo(f"\n{'page' if fresh else 'already there, nothing was computed again; page'}: {out / COMPARISON}")
+
+
+def compared(
+    request: dict[str, Any], out: Path, *, batch_size: int = 256, force: bool = False, progress: bool = True
+) -> tuple[Comparison, bool]:
+    """The comparison of a request, in `out`, and whether it was made now (or was there already). See `compare`.
+
+    Raises BadInput and its kin before anything is written; OutputExists when `out` holds another request's results.
+    """
+    from geomfeat.api import Comparison, compare
+    from geomfeat.cli.compared import models_of, patterns_of, words
+    from geomfeat.cli.sources import samples
+    from geomfeat.comparison.rdm_files import load_rdms
+    from geomfeat.data.loading import load_data
+    from geomfeat.errors import BadInput
+
+    named = words(request["models"])
+    networks = [word.name for word in named if word.kind == "network"]
+    if networks and request["data"] is None:
+        raise BadInput(f"--data is missing: {networks[0]!r} is a network, which needs inputs")
+    brain, dates = _dated(request, named)
+    if len(named) + (brain is not None) < 2:
+        raise BadInput("one model is given, and two are needed to compare: for one, use geomfeat analyze")
+    if _is_finished(out, dates, force):
+        return Comparison.load(out), False
+    part = None
+    if request["data"] is not None:
+        # Matrices are of all inputs, in the order of the data.
+        in_order = brain is not None or any(word.kind == "rdms" for word in named)
+        if in_order and request["n"]:
+            raise BadInput("--n chooses samples, but matrices are of all inputs in their order: leave --n out")
+        part = samples(load_data(request["data"]), 0 if in_order else request["n"], request["seed"])
+    found = compare(
+        models_of(named), None if part is None else part.inputs, None if part is None else part.labels,
+        layers=patterns_of(request["layers"], networks), similarity=request["similarity"],
+        measures=request["measures"], brain=None if brain is None else load_rdms(*brain), n_draws=request["draws"],
+        n_boot=request["boot"], seed=request["seed"], device=request["device"], reduce=request["reduce"],
+        project=request["project"], batch_size=batch_size, umap=request["umap"], progress=progress,
+    )  # fmt: skip
+    told = None if part is None else {"name": part.name, "preprocessing": part.preprocessing}
+    found = replace(found, settings={"request": dates, "dataset": told, **found.settings})
+    found.save(out)
+    found.to_html(out / COMPARISON)
+    return found, True
+
+
+def _dated(request: dict[str, Any], named: list[Any]) -> tuple[tuple[Path, tuple[str, ...]] | None, dict[str, Any]]:
+    """(brain file with keys, or None; the request as JSON with files by their content)."""
+    from geomfeat._version import __version__
+    from geomfeat.cli.compared import brains_of
+    from geomfeat.cli.sources import contents
+    from geomfeat.study.result import file_sha256
+
+    brain = None if request["brain"] is None else brains_of(request["brain"])
+    dates = {"version": __version__, **request, "models": [word.dated() for word in named]}
+    dates["code"] = {word.spec: contents(word.spec) for word in named if word.kind == "network"}
+    dates["data"] = None if request["data"] is None else [request["data"], *contents(request["data"])]
+    dates["brain"] = None if brain is None else [request["brain"], file_sha256(brain[0])]
+    return brain, dates
+
+
+def _is_finished(out: Path, request: dict[str, Any], force: bool) -> bool:
+    """Whether `out` holds the whole comparison of this request; OutputExists where it is another one's."""
+    from geomfeat.cli.folders import first_difference
+    from geomfeat.comparison.result import FILES, SETTINGS
+    from geomfeat.errors import BadInput, OutputExists
+    from geomfeat.study.result import read_json
+
+    if out.exists() and not out.is_dir():
+        raise BadInput(f"--out {str(out)!r} is a file: name a folder")
+    if force or not (out / SETTINGS).is_file():
+        return False
+    try:
+        there = read_json(out / SETTINGS).get("request") or {}
+    except (ValueError, OSError) as cause:
+        raise OutputExists(f"{out / SETTINGS} cannot be read ({cause}): --force replaces the comparison") from cause
+    found = first_difference(there, request)
+    if found:
+        name, old, new = found
+        raise OutputExists(
+            f"--out {str(out)!r} holds a comparison of other settings, first {name}: {old} there, {new} now. "
+            "Choose another folder, or --force to replace it"
+        )
+    return all((out / name).is_file() for name in (*FILES, COMPARISON))

@@ -1,0 +1,94 @@
+"""Where layers and models lie: a distance from their similarity, its clusters, and its map in the plane."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+
+from geomfeat.numerics import numpy_stream
+
+# Optimal order of the leaves takes time with the fourth power of their number.
+MOST_ORDERED = 150
+FEWEST_FOR_UMAP = 15
+
+
+def angles(similarity: np.ndarray) -> np.ndarray:
+    """arccos of the similarity, in radians, 0 on the diagonal: a metric for CKA.
+
+    CKA, biased or unbiased, is the cosine between two centred Gram matrices as vectors: under the inner product of
+    double-centred matrices, or of U-centred ones (Szekely and Rizzo 2014, section 2).
+    """
+    out = np.arccos(np.clip(similarity, -1, 1))
+    out = (out + out.T) / 2
+    np.fill_diagonal(out, 0)
+    return out
+
+
+def known_rows(distances: np.ndarray) -> np.ndarray:
+    """Indices of the rows that have a distance to others: those of undefined layers are NaN."""
+    off = distances + np.diag(np.full(len(distances), np.nan))
+    return np.flatnonzero(~np.isnan(off).all(1))
+
+
+def clusters(distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Average linkage (scipy's format) of the rows that have distances, and the order (L,) of all rows as leaves.
+
+    Rows without distances come last in the order; the linkage numbers the others from 0.
+    """
+    from scipy.cluster.hierarchy import leaves_list, linkage
+    from scipy.spatial.distance import squareform
+
+    known = known_rows(distances)
+    rest = np.setdiff1d(np.arange(len(distances)), known)
+    if len(known) < 2:
+        return np.zeros((0, 4)), np.concatenate([known, rest])
+    flat = squareform(distances[np.ix_(known, known)], checks=False)
+    tree = linkage(flat, "average", optimal_ordering=len(known) <= MOST_ORDERED)
+    return tree, np.concatenate([known[leaves_list(tree)], rest])
+
+
+def classical_mds(distances: np.ndarray, dimensions: int = 2) -> tuple[np.ndarray, float]:
+    """Coordinates (L, dimensions) whose Euclidean distances fit best in the sense of Torgerson (1952), and their share.
+
+    Of B = -J D^2 J / 2 the leading eigenvectors times the roots of their eigenvalues. The share is that of the leading
+    positive eigenvalues in the sum of all absolute ones: 1 where the plane holds everything. Signs are fixed. NaN for
+    rows without distances.
+
+    >>> places = np.array([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]])
+    >>> found, share = classical_mds(np.linalg.norm(places[:, None] - places[None], axis=2))
+    >>> round(float(np.linalg.norm(found[1] - found[2])), 6), round(share, 6)
+    (5.0, 1.0)
+    """
+    known = known_rows(distances)
+    out = np.full((len(distances), dimensions), np.nan)
+    if len(known) < 2:
+        return out, np.nan
+    squared = distances[np.ix_(known, known)] ** 2
+    centred = squared - squared.mean(0) - squared.mean(1, keepdims=True) + squared.mean()
+    values, vectors = np.linalg.eigh(-centred / 2)
+    values, vectors = values[::-1], vectors[:, ::-1]
+    kept = min(dimensions, len(known))
+    leading = np.clip(values[:kept], 0, None)
+    turned = np.sign(vectors[np.abs(vectors[:, :kept]).argmax(0), np.arange(kept)])
+    out[known] = 0
+    out[np.ix_(known, np.arange(kept))] = vectors[:, :kept] * turned * np.sqrt(leading)
+    total = np.abs(values).sum()
+    return out, float(leading.sum() / total) if total > 0 else 1.0
+
+
+def umap_map(distances: np.ndarray, seed: int) -> np.ndarray | None:
+    """(L, 2) coordinates by UMAP (McInnes et al. 2018), for looking at; None for fewer than 15 layers."""
+    known = known_rows(distances)
+    if len(known) < FEWEST_FOR_UMAP:
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ImportWarning)  # umap offers a part that would need tensorflow
+        warnings.filterwarnings("ignore", message="using precomputed metric")
+        from umap import UMAP
+
+        state = int(numpy_stream(seed, "umap", "layers of models").integers(2**31))
+        made = UMAP(n_neighbors=min(10, len(known) - 1), metric="precomputed", random_state=state, n_jobs=1)
+        out = np.full((len(distances), 2), np.nan)
+        out[known] = made.fit_transform(distances[np.ix_(known, known)])
+    return out

@@ -1,0 +1,201 @@
+"""What is compared: networks, recordings and dissimilarity matrices, as layers of the same samples in one order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from geomfeat.activations.select import Patterns
+from geomfeat.data.dataset import as_labels
+from geomfeat.errors import BadInput
+from geomfeat.kernels import RDMs
+from geomfeat.models.functional import n_samples
+from geomfeat.study.subject import TRAINED, Look, make_subject
+from geomfeat.types import Representation, Snapshot
+
+FEWEST = 4  # samples, below which unbiased CKA is undefined
+NETWORK, RECORDING, MATRICES, BRAIN = "network", "recording", "RDMs", "brain"
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """One model. kind: "network", "recording" (features that were given), "RDMs" or "brain" (given by RDMs alone).
+
+    `layers`, from input to output: of a network or recording Representations, else RDMs of one matrix each.
+    """
+
+    name: str
+    kind: str
+    layers: dict[str, Any]
+
+    def depth(self, layer: str) -> float:
+        """Place among the layers: first 0, last 1; 0.5 where there is only one."""
+        last = len(self.layers) - 1
+        return list(self.layers).index(layer) / last if last else 0.5
+
+
+def members_of(
+    models: Mapping[str, Any],
+    inputs: Any,
+    labels: Any,
+    *,
+    layers: Patterns | Mapping[str, Patterns],
+    brain: Mapping[str, RDMs],
+    look: Look,
+    progress: bool = False,
+) -> tuple[list[Member], Tensor | None]:
+    """The models with the features of their layers, and the labels (n,) that all share, or None.
+
+    Raises BadInput for what is no model, for fewer than two of them, for other numbers of samples, and for recordings
+    whose labels differ (their samples are others, or in another order).
+    """
+    _require_two(models, brain)
+    patterns: Mapping[str, Any] = _patterns(layers, models)
+    labels = None if labels is None else as_labels(labels, "labels")
+    made = [
+        _network(name, model, inputs, labels, patterns[name], look, progress)
+        if isinstance(model, nn.Module | Snapshot)
+        else _given(name, model)
+        for name, model in models.items()
+    ]
+    made += [Member(name, BRAIN, {name: _one_matrix(name, rdms)}) for name, rdms in brain.items()]
+    _require_same_samples(made, inputs, labels)
+    _require_same_inputs(made, inputs)
+    labels = _common_labels(made, labels)
+    return [_with_labels(member, labels) for member in made], labels
+
+
+def each_layer(members: list[Member]) -> Iterator[tuple[Member, str, Any]]:
+    """(model, layer, Representation or RDMs) of all layers of all models, in order."""
+    for member in members:
+        for layer, value in member.layers.items():
+            yield member, layer, value
+
+
+def _require_two(models: Mapping[str, Any], brain: Mapping[str, RDMs]) -> None:
+    if not isinstance(models, Mapping):
+        raise BadInput(
+            f"models must be a mapping of names to models, got {type(models).__name__}: give {{name: model}}"
+        )
+    twice = sorted(set(models) & set(brain))
+    if twice:
+        raise BadInput(f"{twice[0]!r} names a model and a brain: give each its own name")
+    if len(models) + len(brain) < 2 or not models:
+        told = f"{len(models)} model" + (f" and {len(brain)} brain data" if brain else "")
+        raise BadInput(f"there is nothing to compare with: got {told}, and two are needed (for one, use analyze)")
+
+
+def _patterns(layers: Any, models: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not isinstance(layers, Mapping):
+        return dict.fromkeys(models, layers)
+    unknown = sorted(set(layers) - set(models))
+    if unknown:
+        raise BadInput(f"layers names the model {unknown[0]!r}, which is not there: the models are {', '.join(models)}")
+    given: Mapping[str, Any] = layers
+    return {name: given.get(name, "*") for name in models}
+
+
+def _network(
+    name: str, model: Any, inputs: Any, labels: Tensor | None, layers: Patterns, look: Look, progress: bool
+) -> Member:
+    if inputs is None:
+        raise BadInput(f"model {name!r} is a network: give the inputs to run it on")
+    try:
+        subject = make_subject(model, inputs, labels, initial=None, checkpoints=None, layers=layers, look=look)
+    except BadInput as cause:
+        raise type(cause)(f"model {name!r}: {cause}") from cause
+    return Member(name, NETWORK, subject.features(TRAINED, progress))
+
+
+def _given(name: str, model: Any) -> Member:
+    if isinstance(model, RDMs):
+        return Member(name, MATRICES, {layer: model.select(layer) for layer in model.names})
+    if isinstance(model, Representation):
+        model = {model.layer or name: model}
+    if not isinstance(model, Mapping) or not model:
+        raise BadInput(
+            f"model {name!r} is a {type(model).__name__}: give an nn.Module, a mapping of layers to "
+            "Representations (as extract and load_npz return), or RDMs"
+        )
+    odd = [layer for layer, value in model.items() if not isinstance(value, Representation)]
+    if odd:
+        raise BadInput(f"layer {odd[0]!r} of model {name!r} is a {type(model[odd[0]]).__name__}, not a Representation")
+    return Member(name, RECORDING, {str(layer): model[layer] for layer in model})
+
+
+def _one_matrix(name: str, rdms: Any) -> RDMs:
+    """The mean over subjects, each scaled to a mean of 1 before, so that no subject counts for more."""
+    if not isinstance(rdms, RDMs):
+        raise BadInput(f"brain {name!r} must be RDMs, got {type(rdms).__name__}: see geomfeat.kernels.RDMs")
+    size = rdms.vectors.abs().nanmean(1, keepdim=True)
+    scaled = rdms.vectors / torch.where(size > 0, size, torch.ones_like(size))
+    return replace(rdms, vectors=scaled.nanmean(0, keepdim=True), names=(name,))
+
+
+def _count(value: Any) -> int:
+    return value.n_conditions if isinstance(value, RDMs) else value.n
+
+
+def _require_same_samples(members: list[Member], inputs: Any, labels: Tensor | None) -> None:
+    known = [("the inputs", n_samples(inputs))] if inputs is not None else []
+    known += [("labels", len(labels))] if labels is not None else []
+    known += [(f"layer {layer!r} of {m.name!r}", _count(value)) for m, layer, value in each_layer(members)]
+    (first, n), *rest = known
+    for what, other in rest:
+        if other != n:
+            raise BadInput(
+                f"{first} have {n} samples, {what} has {other}: all models must see the same samples in the same order "
+                "(for tokens as rows, reduce to one row a sample)"
+            )
+    if n < FEWEST:
+        raise BadInput(f"{n} samples are too few to compare geometries: give at least {FEWEST}, better hundreds")
+
+
+def _require_same_inputs(members: list[Member], inputs: Any) -> None:
+    """Recordings that geomfeat extract wrote know their inputs by a checksum (`meta["inputs"]`)."""
+    known = {
+        f"{member.name!r}": value.meta["inputs"]
+        for member, _, value in each_layer(members)
+        if isinstance(value, Representation) and member.kind == RECORDING and "inputs" in value.meta
+    }
+    if known and inputs is not None:
+        from geomfeat.activations.stored import fingerprint  # brings zarr
+
+        known = {"the inputs": fingerprint(inputs), **known}
+    for name, checksum in known.items():
+        first = next(iter(known))
+        if checksum != known[first]:
+            raise BadInput(
+                f"the features of {name} are of other samples, or in another order, than {first}: extract all with the "
+                "same data, number of samples and seed"
+            )
+
+
+def _common_labels(members: list[Member], labels: Tensor | None) -> Tensor | None:
+    source = "labels="
+    for member, layer, value in each_layer(members):
+        own = value.labels if isinstance(value, Representation) else None
+        if own is None:
+            continue
+        if labels is None:
+            labels, source = own.cpu(), f"layer {layer!r} of {member.name!r}"
+        elif not torch.equal(own.cpu(), labels.cpu()):
+            raise BadInput(
+                f"the labels of layer {layer!r} of {member.name!r} differ from those of {source}: its samples are "
+                "others, or in another order. Extract all with the same data, number of samples and seed"
+            )
+    return labels
+
+
+def _with_labels(member: Member, labels: Tensor | None) -> Member:
+    if labels is None:
+        return member
+    given = {
+        layer: value.with_(labels=labels) if isinstance(value, Representation) and value.labels is None else value
+        for layer, value in member.layers.items()
+    }
+    return replace(member, layers=given)

@@ -1,0 +1,154 @@
+"""Compare models on the same samples: similarity of layers and models, profiles over depth, and likeness to brains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from geomfeat._version import __version__
+from geomfeat.activations.select import Patterns
+from geomfeat.comparison.brain import RANKING_COLUMNS, brain_ranking
+from geomfeat.comparison.layout import angles, classical_mds, clusters, umap_map
+from geomfeat.comparison.matching import best_matches, model_similarity
+from geomfeat.comparison.members import Member, each_layer, members_of
+from geomfeat.comparison.pairs import SIMILARITIES, projection_loss, similarity_of_all
+from geomfeat.comparison.profiles import profile_measures, profiles_of
+from geomfeat.comparison.result import ModelComparison
+from geomfeat.errors import BadInput
+from geomfeat.kernels import RDMs
+from geomfeat.models.functional import Inputs
+from geomfeat.study.subject import Look
+from geomfeat.types import Representation, Snapshot
+
+# Loss of similarity by projection, above which it is told.
+TOLD_LOSS = 0.02
+
+
+def compare_models(
+    models: Mapping[str, nn.Module | Snapshot | Mapping[str, Representation] | RDMs],
+    inputs: Inputs | None = None,
+    labels: Any = None,
+    *,
+    layers: Patterns | Mapping[str, Patterns] = "*",
+    similarity: str = "cka_linear_unbiased",
+    measures: Sequence[str] | str | None = None,
+    brain: RDMs | Mapping[str, RDMs] | None = None,
+    comparator: str = "rho_a",
+    n_draws: int = 200,
+    n_boot: int = 1000,
+    seed: int = 0,
+    device: str | torch.device | None = None,
+    reduce: str | Callable[[Tensor], Tensor] = "flatten",
+    project: str | int | None = "auto",
+    batch_size: int = 256,
+    umap: bool = False,
+    progress: bool = True,
+) -> ModelComparison:
+    """Compare networks, recordings and brains layer by layer and as wholes, on the same samples and the same draws.
+
+    Args:
+        models: name -> a network; features that were extracted or recorded (layer -> Representation, from input to
+            output); or RDMs, each a layer. All of the same n samples in the same order: other numbers of samples, other
+            labels, and other inputs where geomfeat extract recorded them are refused.
+        inputs: n samples, samples first; needed for networks. labels: (n,) classes; default those of a recording.
+        layers: of the networks: "*" hidden layers with weights, else patterns; or model -> patterns.
+        similarity: "cka_linear_unbiased", or "cka_linear_biased", which is near 1 for any wide layers.
+        measures: names for the profiles over depth; None: capacity (with labels), corrected participation ratio and
+            TwoNN; an empty list: none.
+        brain: RDMs of subjects, or name -> RDMs, whose conditions are the n samples in order. Each is one more model,
+            of one layer (the mean over subjects), and what the layers of all others are ranked by. comparator, n_boot:
+            see `rank_by_rsa`.
+        n_draws: of the capacity, the same for all layers of all models.
+        reduce, project, batch_size: see `run_study`. Projection ("auto": above 4096 features to 2048) lowers CKA of
+            layers of many dimensions, which a note tells; None is exact.
+        umap: also a UMAP of the layers, where there are at least 15.
+
+    The similarity of two models is the mean over the layers of each of the similarity with the other's best matching
+    layer, averaged over both directions. A layer that is constant, and a number that fails, is NaN with a note.
+
+    Raises BadInput, before any comparison, for fewer than two models, other samples, unknown names.
+
+    >>> x = torch.randn(30, 8, generator=torch.Generator().manual_seed(0))
+    >>> one = {"a": Representation(x, layer="a"), "b": Representation(x.relu(), layer="b")}
+    >>> two = {"c": Representation(3 * x.flip(1), layer="c")}
+    >>> found = compare_models({"one": one, "two": two}, measures=[], progress=False)
+    >>> found.matches.query("model == 'two'")["match"].item(), bool(found.similarity[0, 2] > 0.999)
+    ('a', True)
+    """
+    if similarity not in SIMILARITIES:
+        raise BadInput(f"similarity={similarity!r}: use one of {', '.join(map(repr, SIMILARITIES))}")
+    brains = {"brain": brain} if isinstance(brain, RDMs) else dict(brain or {})
+    look = Look(reduce, project, batch_size, seed, device)
+    members, known = members_of(models, inputs, labels, layers=layers, brain=brains, look=look, progress=progress)
+    chosen, left_out = profile_measures(measures, known is not None)
+    found, errors, broken = similarity_of_all([value for _, _, value in each_layer(members)], similarity)
+    table = _layers(members, broken)
+    profiles, differences = profiles_of(members, chosen, n_draws=n_draws, seed=seed, progress=progress)
+    ranking, notes = pd.DataFrame(columns=list(RANKING_COLUMNS)), []
+    if brains:
+        ranking, notes = brain_ranking(members, brains, comparator=comparator, n_boot=n_boot, seed=seed)
+    settings = {
+        "version": __version__, "torch": torch.__version__, "n": int(table["n"].iloc[0]), "seed": seed,
+        "classes": None if known is None else len(known.unique()), "similarity": similarity,
+        "measures": [m.name for m in chosen], "left_out": left_out, "n_draws": n_draws,
+        "comparator": comparator if brains else None, "n_boot": n_boot if brains else None,
+        "reduce": reduce if isinstance(reduce, str) else reduce.__name__, "project": project,
+        "device": str(device or "as the models"), "notes": [*_notes(table, similarity, members), *notes],
+    }  # fmt: skip
+    placed = _placed(found, table, umap, seed)
+    return ModelComparison(
+        tuple(m.name for m in members), table, found, errors, matches=best_matches(found, errors, table),
+        profiles=profiles, differences=differences, ranking=ranking, settings=settings, **placed,
+    )  # fmt: skip
+
+
+def _layers(members: list[Member], broken: Mapping[int, str]) -> pd.DataFrame:
+    rows = [
+        {
+            "model": member.name, "layer": layer, "depth": member.depth(layer), "kind": member.kind,
+            "n": value.n_conditions if isinstance(value, RDMs) else value.n,
+            "d": None if isinstance(value, RDMs) else value.d, "note": broken.get(i, ""),
+        }
+        for i, (member, layer, value) in enumerate(each_layer(members))
+    ]  # fmt: skip
+    return pd.DataFrame(rows).astype({"d": "Int64", "note": "str"})
+
+
+def _placed(similarity: np.ndarray, layers: pd.DataFrame, umap: bool, seed: int) -> dict[str, np.ndarray]:
+    """Everything that follows from the similarity matrix: that of models, clusters, maps."""
+    owner = pd.factorize(layers["model"])[0]
+    of_models = model_similarity(similarity, owner)
+    between = angles(similarity)
+    linkage, order = clusters(between)
+    layer_map, layer_share = classical_mds(between)
+    model_map, model_share = classical_mds(angles(of_models))
+    drawn = umap_map(between, seed) if umap else None
+    return {
+        "model_similarity": of_models, "linkage": linkage, "order": order, "layer_map": layer_map,
+        "model_map": model_map, "map_shares": np.array([layer_share, model_share]),
+        "umap": np.zeros((0, 2)) if drawn is None else drawn,
+    }  # fmt: skip
+
+
+def _notes(layers: pd.DataFrame, similarity: str, members: list[Member]) -> list[str]:
+    told = zip(layers["model"], layers["layer"], layers["note"], strict=True)
+    notes = [f"{model} {layer}: {note}" for model, layer, note in told if note]
+    if similarity == "cka_linear_biased" and bool(np.any(layers["d"].fillna(0) > layers["n"])):
+        notes.append("biased CKA of layers with more features than samples is high for any layers: prefer unbiased")
+    losses = {
+        f"{member.name} {layer}": projection_loss(value)
+        for member, layer, value in each_layer(members)
+        if isinstance(value, Representation)
+    }
+    worst = max(losses, key=losses.__getitem__, default="")
+    if losses.get(worst, 0) > TOLD_LOSS:
+        notes.append(
+            "random projection of wide layers lowers their similarity with others, by up to "
+            f"{100 * losses[worst]:.0f} % ({worst}): project=None is exact where memory allows"
+        )
+    return notes

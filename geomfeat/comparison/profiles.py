@@ -1,0 +1,108 @@
+"""Capacity, dimension and other measures of every layer of every model, over depth and under common random numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import pandas as pd
+from tqdm import tqdm
+
+from geomfeat._version import __version__
+from geomfeat.comparison.members import Member
+from geomfeat.errors import BadInput
+from geomfeat.geometry import Capacity, capacity_by_layer, capacity_difference
+from geomfeat.measures.glue_capacity import estimates
+from geomfeat.registry import Measure
+from geomfeat.study.measuring import facts_of, guarded, measure_layers, options_of
+from geomfeat.study.plan import make_plan
+from geomfeat.study.table import Row, failed_rows, row, table_of
+from geomfeat.types import Representation
+
+CAPACITY = "capacity"
+DEFAULT = (CAPACITY, "participation_ratio_corrected", "two_nn")
+DIFFERENCE_COLUMNS = (
+    "model", "layer", "other", "other_layer", "log_difference", "stderr", "stderr_unpaired", "difference", "note",
+)  # fmt: skip
+
+
+def profile_measures(measures: Sequence[str] | str | None, labels: bool) -> tuple[list[Measure], dict[str, str]]:
+    """(measures of single layers, {name: why it is left out}). None stands for `DEFAULT`, an empty list for none.
+
+    Raises BadInput for an unknown name, a measure of more than one layer, or one asked for whose needs are not met.
+    """
+    if measures is not None and not measures:
+        return [], {}
+    names = DEFAULT if measures is None else measures
+    plan = make_plan(names, {"labels"} if labels else set())
+    other = [*plan.pairs, *plan.changes, *plan.network]
+    if other:
+        raise BadInput(
+            f"measure {other[0].name!r} is not of a single layer: profiles over depth need measures of layers"
+        )
+    missing = {m.name: why for m, why in plan.refused}
+    if missing and measures is not None:
+        name = next(iter(missing))
+        raise BadInput(f"measure {name!r} cannot be taken: {missing[name]}")
+    return list(plan.layer), missing
+
+
+def profiles_of(
+    members: Sequence[Member], measures: Sequence[Measure], *, n_draws: int, seed: int, progress: bool = False
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(table with a row per number, differences of capacity between the last layers of each two models).
+
+    The table is that of a study with the columns model and depth in place of run and at. The draws of the capacity are
+    made from the samples and the seed alone (`common_draws`), the same for every layer of every model.
+    """
+    rows: dict[str, list[Row]] = {member.name: [] for member in members}
+    last: dict[str, tuple[str, Capacity]] = {}
+    work = [(member, layer, rep) for member in members for layer, rep in _features(member)]
+    with tqdm(work, desc="profiles", unit="layer", disable=not progress) as bar:
+        for member, layer, rep in bar:
+            bar.set_postfix_str(f"{member.name} {layer}")
+            for m in measures:
+                if m.name != CAPACITY:
+                    rows[member.name] += measure_layers(m, rep, seed=seed, at="")
+                    continue
+                found, made = _capacity(m, rep, n_draws, seed)
+                rows[member.name] += found
+                if made is not None:
+                    last[member.name] = (layer, made)
+    frames = [table_of(rows[m.name], run=m.name, seed=seed, conditions={}, version=__version__) for m in members]
+    table = pd.concat(frames, ignore_index=True).drop(columns=["at", "layer_b"]).rename(columns={"run": "model"})
+    depths = {(m.name, layer): m.depth(layer) for m in members for layer in m.layers}
+    depth = [depths[key] for key in zip(table["model"], table["layer"], strict=True)]
+    table.insert(list(table.columns).index("layer") + 1, "depth", pd.Series(depth, dtype="float64"))
+    return table, _differences(last)
+
+
+def _features(member: Member) -> list[tuple[str, Representation]]:
+    """Layers with features, under the names that the comparison has for them."""
+    found = [(layer, rep) for layer, rep in member.layers.items() if isinstance(rep, Representation)]
+    return [(layer, rep if rep.layer == layer else rep.with_(layer=layer)) for layer, rep in found]
+
+
+def _capacity(m: Measure, rep: Representation, n_draws: int, seed: int) -> tuple[list[Row], Capacity | None]:
+    facts: dict[str, Any] = {"at": "", "measure": m.name, "options": options_of(m, rep), **facts_of(rep)}
+
+    def work() -> Capacity:
+        return capacity_by_layer({rep.layer: rep}, n_draws=n_draws, seed=seed)[rep.layer]
+
+    found, facts["seconds"], note = guarded(work, f"capacity of {rep.layer}")
+    if note:
+        return failed_rows(m.quantities, note, **facts), None
+    return [row(name, estimate, **facts) for name, estimate in estimates(found).items()], found
+
+
+def _differences(last: dict[str, tuple[str, Capacity]]) -> pd.DataFrame:
+    rows = []
+    for a, b in combinations(last, 2):
+        (layer, first), (other, second) = last[a], last[b]
+        found = capacity_difference(first, second)
+        rows.append((
+            a, layer, b, other, found.log_difference, found.log_difference_se, found.log_difference_se_unpaired,
+            found.difference, "; ".join(found.notes),
+        ))  # fmt: skip
+    return pd.DataFrame(rows, columns=list(DIFFERENCE_COLUMNS))

@@ -1,0 +1,72 @@
+"""Dissimilarity matrices from `.npz` files: of brains, or of models known by them alone."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from geomfeat.errors import BadInput, near
+from geomfeat.kernels import RDMs
+
+PREFIX, SUFFIX = "rdm_", "_subjects"
+
+
+def load_rdms(path: str | Path, keys: Sequence[str] = ()) -> dict[str, RDMs]:
+    """{name: RDMs} from the arrays "rdm_<name>" of an `.npz`, in the file's order.
+
+    An array holds upper triangles row by row, (pairs,) or (subjects, pairs), or square matrices, (n, n) or
+    (subjects, n, n); NaN marks pairs that were not measured. They count as correlation distances (or any that are
+    proportional to squared distances).
+
+    Args:
+        keys: names, with "rdm_" or without; default all of them. Where there is "rdm_x_subjects" beside their mean
+            "rdm_x", the subjects are taken, as "x": they give a noise ceiling.
+
+    Raises BadInput for a file that is missing, damaged or without such arrays, an unknown key, and other shapes.
+    """
+    try:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
+            known = [name for name in file.files if name.startswith(PREFIX)]
+            if not known:
+                raise BadInput(f"{path} holds no array named {PREFIX}<name>: it holds {', '.join(file.files[:8])}")
+            wanted = _wanted(known, keys, path)
+            return {name: _as_rdms(name, file[key], path) for name, key in wanted.items()}
+    except FileNotFoundError as cause:
+        raise BadInput(f"there is no file {str(path)!r}") from cause
+    except (OSError, EOFError, zipfile.BadZipFile, ValueError) as cause:
+        if isinstance(cause, BadInput):
+            raise
+        raise BadInput(f"{path} is no readable .npz ({cause}): write it with numpy.savez") from cause
+
+
+def _wanted(known: list[str], keys: Sequence[str], path: str | Path) -> dict[str, str]:
+    """Name -> array."""
+    if not keys:
+        every = [key for key in known if key + SUFFIX not in known]
+        return {key.removeprefix(PREFIX).removesuffix(SUFFIX): key for key in every}
+    chosen = {}
+    for key in keys:
+        full = key if key.startswith(PREFIX) else PREFIX + key
+        if full not in known:
+            raise BadInput(f"{path} holds no {full!r}; near: {near(full, known)}")
+        chosen[full.removeprefix(PREFIX).removesuffix(SUFFIX)] = full
+    return chosen
+
+
+def _as_rdms(name: str, array: np.ndarray, path: str | Path) -> RDMs:
+    if array.dtype.kind not in "fiu" or array.ndim not in (1, 2, 3):
+        raise BadInput(
+            f"{PREFIX}{name} of {path} has type {array.dtype} and {array.ndim} axes: give real numbers, 1 to 3"
+        )
+    values = torch.from_numpy(np.array(array, dtype=np.float64))
+    square = array.ndim == 3 or (array.ndim == 2 and array.shape[0] == array.shape[1])
+    try:
+        made = RDMs.of_matrices(values, "correlation") if square else RDMs(values, "correlation")
+    except BadInput as cause:
+        raise BadInput(f"{PREFIX}{name} of {path}: {cause}") from cause
+    names = (name,) if made.n_rdms == 1 else tuple(f"{name} {i + 1}" for i in range(made.n_rdms))
+    return RDMs(made.vectors, "correlation", names)

@@ -1,0 +1,124 @@
+"""What a comparison gives, saved to a folder and back.
+
+On disk: `similarity.parquet`, `layers.parquet`, `matches.parquet`, `profiles.parquet`, `differences.parquet` and
+`ranking.parquet` for reading elsewhere, `comparison.npz` with the matrices and maps, and, written last and with the
+SHA-256 of the others, `comparison.json`: a folder with it holds a finished comparison.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+
+from geomfeat.errors import BadInput
+from geomfeat.study.result import file_sha256, load_arrays, read_json, replace_file, save_arrays
+
+TABLES = ("layers", "matches", "profiles", "differences", "ranking")
+ARRAYS = (
+    "similarity", "stderr", "model_similarity", "linkage", "order", "layer_map", "model_map", "map_shares", "umap"
+)  # fmt: skip
+PAIRS, MATRICES, SETTINGS = "similarity.parquet", "comparison.npz", "comparison.json"
+FILES = (PAIRS, *(f"{name}.parquet" for name in TABLES), MATRICES, SETTINGS)
+
+
+@dataclass(frozen=True, eq=False)
+class ModelComparison:
+    """M models, of L layers together, on the same n samples.
+
+    Attributes:
+        names: of the models, in the order given; brains last.
+        layers: model, layer, depth (0 first to 1 last; 0.5 where alone), kind, n, d, note: one row per layer, in the
+            order of the matrices.
+        similarity, stderr: (L, L) between all layers, and jackknife standard errors over samples; NaN where undefined.
+        model_similarity: (M, M), see `matching.model_similarity`.
+        matches: model, layer, depth, other, match, match_depth, similarity, stderr: for every layer and other model the
+            layer there that is most alike.
+        linkage, order: average linkage of the layers that have similarities, by the angle arccos(similarity), in
+            scipy's format, and the order (L,) of all layers as its leaves.
+        layer_map, model_map: (L, 2) and (M, 2) classical scaling of the angles. map_shares: (2,) what the planes hold.
+        umap: (L, 2), or (0, 2) where it was not asked for or there are too few layers.
+        profiles: one row per number: model, layer, depth, measure, quantity, value, stderr, ok, note, ...
+        differences: of capacity between the last layers of each two models, with errors of paired draws.
+        ranking: one row per brain and layer, best first, with the noise ceiling; empty without brains.
+        settings: everything that made it; `settings["notes"]` qualify it, in sentences.
+    """
+
+    names: tuple[str, ...]
+    layers: pd.DataFrame
+    similarity: np.ndarray
+    stderr: np.ndarray
+    model_similarity: np.ndarray
+    matches: pd.DataFrame
+    linkage: np.ndarray
+    order: np.ndarray
+    layer_map: np.ndarray
+    model_map: np.ndarray
+    map_shares: np.ndarray
+    umap: np.ndarray
+    profiles: pd.DataFrame
+    differences: pd.DataFrame
+    ranking: pd.DataFrame
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """Model -> "network", "recording", "RDMs" or "brain"."""
+        return dict(zip(self.layers["model"], self.layers["kind"], strict=True))
+
+    def pairs(self) -> pd.DataFrame:
+        """The similarity matrix as a table: each pair of different layers once."""
+        first, second = np.triu_indices(len(self.similarity), 1)
+        a, b = (self.layers[["model", "layer", "depth"]].iloc[i].reset_index(drop=True) for i in (first, second))
+        both = pd.concat([a.add_suffix("_a"), b.add_suffix("_b")], axis=1)
+        return both.assign(similarity=self.similarity[first, second], stderr=self.stderr[first, second])
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the comparison to `folder`, making it if needed and replacing one that is there. Returns the folder."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / SETTINGS).unlink(missing_ok=True)  # from here until the end the folder is not a finished comparison
+        for name, table in [(PAIRS, self.pairs()), *((f"{n}.parquet", getattr(self, n)) for n in TABLES)]:
+            replace_file(folder / name, lambda path, table=table: table.to_parquet(path, index=False))
+        replace_file(folder / MATRICES, lambda path: save_arrays(path, {n: getattr(self, n) for n in ARRAYS}))
+        sums = {name: file_sha256(folder / name) for name in FILES if name != SETTINGS}
+        told = json.dumps({"names": list(self.names), **self.settings, "files": sums}, indent=2, default=str)
+        replace_file(folder / SETTINGS, lambda path: path.write_text(told, encoding="utf-8"))
+        return folder
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """The comparison saved in `folder`; BadInput that names the file when one is missing, truncated or corrupt."""
+        folder = Path(folder)
+        missing = [name for name in FILES if not (folder / name).is_file()]
+        if missing:
+            raise BadInput(
+                f"{folder} holds no finished comparison: {', '.join(missing)} missing. Run geomfeat compare again"
+            )
+        settings = _read(folder / SETTINGS, read_json)
+        for name, expected in settings.pop("files", {}).items():
+            if file_sha256(folder / name) != expected:
+                raise _damaged(folder / name, f"its checksum is not the one in {SETTINGS}")
+        tables = {name: _read(folder / f"{name}.parquet", pd.read_parquet) for name in TABLES}
+        arrays = _read(folder / MATRICES, lambda path: {n: load_arrays(path)[n] for n in ARRAYS})
+        names = tuple(settings.pop("names", dict.fromkeys(tables["layers"]["model"])))
+        return cls(names=names, settings=settings, **tables, **arrays)
+
+
+def _damaged(path: Path, how: str) -> BadInput:
+    return BadInput(
+        f"{path} is truncated or corrupt ({how}): delete it and run the same geomfeat compare command again"
+    )
+
+
+def _read(path: Path, reader: Callable[[Path], Any]) -> Any:
+    try:
+        return reader(path)
+    except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as cause:
+        raise _damaged(path, (str(cause).splitlines() or [type(cause).__name__])[0]) from cause

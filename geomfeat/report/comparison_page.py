@@ -1,0 +1,150 @@
+"""One self-contained HTML page of a comparison of models; like the page of a study, it loads nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from geomfeat._version import __version__
+from geomfeat.errors import BadInput
+from geomfeat.report import look
+from geomfeat.report.blocks import Figure, Table, grid, number_cell, text_cell
+from geomfeat.report.page import Section, environment, spec_json, symbol_path
+from geomfeat.report.plots_compared import brain_figures, matches_figure, profile_figures
+from geomfeat.report.plots_similarity import layers_figure, maps_figure, models_figure
+from geomfeat.report.sections import flattened
+from geomfeat.report.tables import MISSING, number, with_error
+from geomfeat.study.result import replace_file
+
+if TYPE_CHECKING:
+    from geomfeat.comparison.result import ModelComparison
+
+
+def write_comparison(found: ModelComparison, path: str | Path, *, title: str | None = None) -> Path:
+    """Write the page of a comparison to `path`; returns the path. The same comparison gives the same bytes.
+
+    Raises BadInput for a path that is a folder.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise BadInput(f"path={str(path)!r} is a folder: name the file, e.g. {str(path / 'comparison.html')!r}")
+    text = render(found, title)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, lambda draft: draft.write_text(text, encoding="utf-8"))
+    return path
+
+
+def render(found: ModelComparison, title: str | None = None) -> str:
+    """The page as text."""
+    from markupsafe import Markup
+    from plotly.offline import get_plotlyjs
+
+    parts = sections(found)
+    specs = {id(p): spec_json(p) for part in parts for figure in part.figures for p in figure.panels}
+    plotly = get_plotlyjs()
+    data_size = sum(map(len, specs.values()))
+    settings = {k: v for k, v in found.settings.items() if k != "notes"}
+    return (
+        environment()
+        .get_template("comparison.html.j2")
+        .render(
+            title=title or f"{len(found.names)} models on the same samples",
+            models=[(i, name, look.colour(i), symbol_path(i)) for i, name in enumerate(found.names)],
+            answers=answers(found),
+            compared=compared_table(found),
+            differences=differences_table(found),
+            sections=parts,
+            failures=failures(found),
+            notes=list(found.settings.get("notes", [])),
+            left_out=dict(found.settings.get("left_out") or {}),
+            settings=flattened(settings),
+            tints=look.REGIME_TINTS,
+            static={},
+            spec=lambda panel: Markup(specs[id(panel)]),
+            plotly=Markup(plotly),
+            version=__version__,
+            size=f"{(len(plotly) + data_size) / 1e6:.1f} MB, of which {len(plotly) / 1e6:.1f} MB draw the plots",
+        )
+    )
+
+
+def sections(found: ModelComparison) -> list[Section]:
+    """The sections that draw, in the order of the page."""
+    brains: list[Figure] = brain_figures(found)
+    none = "No profiles were asked for: name measures of layers."
+    alone = "No brain data were given."
+    return [
+        Section("models", "Model by model", [models_figure(found)]),
+        Section("layers", "Layer by layer", [layers_figure(found)]),
+        Section("map", "Map of layers", [maps_figure(found)]),
+        Section("matches", "Best-matching layers", [matches_figure(found)]),
+        Section("profiles", "Profiles over relative depth", profile_figures(found), none),
+        Section("brain", "Likeness to brains", brains, alone),
+    ]
+
+
+def answers(found: ModelComparison) -> list[str]:
+    """What was found, in sentences."""
+    told = []
+    values = found.model_similarity.copy()
+    pairs = [(values[i, j], a, b) for i, a in enumerate(found.names) for j, b in enumerate(found.names) if i < j]
+    known = sorted((p for p in pairs if p[0] == p[0]), reverse=True)
+    if known:
+        high, low = known[0], known[-1]
+        told.append(f"Most alike are {high[1]} and {high[2]} ({number(high[0])}).")
+        if len(known) > 1:
+            told.append(f"Least alike are {low[1]} and {low[2]} ({number(low[0])}).")
+    ranking: Any = found.ranking
+    for brain, rows in ranking.groupby("brain", sort=False):
+        best = rows[rows["ok"] & (rows["layer"] != rows["model"])].head(1).to_dict("records")
+        for r in best:
+            ceiling = f"noise ceiling {number(r['ceiling_lower'])} to {number(r['ceiling_upper'])}"
+            known_ceiling = f"; {ceiling}" if r["ceiling_lower"] == r["ceiling_lower"] else ""
+            value = with_error(r["similarity"], r["stderr"])
+            told.append(f"Nearest to {brain} is layer {r['layer']} of {r['model']} ({value}{known_ceiling}).")
+    return told
+
+
+def compared_table(found: ModelComparison) -> Table:
+    """The models with what they are and how many layers they have."""
+    rows = []
+    for name in found.names:
+        mine: Any = found.layers[found.layers["model"] == name]
+        widths = [int(d) for d in mine["d"].dropna()]
+        span = " to ".join(str(d) for d in sorted({min(widths), max(widths)})) if widths else MISSING
+        ends = mine["layer"].iloc[0] if len(mine) == 1 else f"{mine['layer'].iloc[0]} to {mine['layer'].iloc[-1]}"
+        cells = [mine["kind"].iloc[0], len(mine), ends, span]
+        rows.append((name, [text_cell(cell) for cell in cells]))
+    return grid(("model", "kind", "layers", "from, to", "features"), rows)
+
+
+def differences_table(found: ModelComparison) -> Table | None:
+    """Differences of capacity between last layers, from the draws that all models share."""
+    rows = [
+        (
+            f"{r['other']} against {r['model']}",
+            [
+                text_cell(f"{r['other_layer']}, {r['layer']}"),
+                number_cell(r["log_difference"], r["stderr"]), number_cell(r["stderr_unpaired"]),
+            ],
+        )
+        for r in found.differences.to_dict("records")
+    ]  # fmt: skip
+    columns = ("models", "last layers", "log of the ratio of capacities", "its error, were the draws not shared")
+    return grid(columns, rows) if rows else None
+
+
+def failures(found: ModelComparison) -> list[tuple[str, str]]:
+    """(what, why) of every number that failed, equal reasons together."""
+    reasons: dict[str, list[str]] = {}
+    profiles: Any = found.profiles
+    ranking: Any = found.ranking
+    for r in profiles[~profiles["ok"]].to_dict("records"):
+        reasons.setdefault(str(r["note"]), []).append(f"{r['quantity']} of {r['model']} {r['layer']}")
+    for r in ranking[~ranking["ok"].astype(bool)].to_dict("records"):
+        reasons.setdefault(str(r["note"]), []).append(f"{r['brain']}: {r['model']} {r['layer']}")
+    return [(_shortened(what), why) for why, what in reasons.items()]
+
+
+def _shortened(what: list[str], most: int = 6) -> str:
+    return ", ".join(what[:most]) + (f" and {len(what) - most} more" if len(what) > most else "")

@@ -1,0 +1,132 @@
+"""The page of a comparison holds what was found, survives hostile names, and is drawn without complaint."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+import torch
+
+from geomfeat.comparison.models import compare_models
+from geomfeat.comparison.result import ModelComparison
+from geomfeat.errors import BadInput
+from geomfeat.kernels import rdm, stack_rdms
+from geomfeat.report import comparison_page as module
+from geomfeat.report.comparison_page import answers, sections, write_comparison
+from geomfeat.types import Representation
+from tests.comparison.planted import LABELS, layer, model, normal
+from tests.report.html_reader import Read, read
+
+SECTIONS = ["answer", "models", "layers", "map", "matches", "profiles", "brain", "troubles", "settings"]
+HOSTILE = '</script><b>"%{x}" $y$ & co'
+
+
+@pytest.fixture(scope="module")
+def found() -> ModelComparison:
+    """Four models, one of a hostile name and with a dead layer, and a brain of three subjects."""
+    seen = [layer(2) + 0.7 * normal(len(LABELS), 12, seed=s, name="subject") for s in (1, 2, 3)]
+    hostile = {**model([0, 2], seed=1, labels=True), "dead": Representation(torch.ones(len(LABELS), 3))}
+    models = {"a": model([0, 1, 2], labels=True), HOSTILE: hostile, "one": model([3], labels=True)}
+    subjects = stack_rdms([rdm(x, dissimilarity="correlation") for x in seen], "123")
+    monkey = rdm(layer(2), dissimilarity="correlation")
+    return compare_models(models, brain={"it": subjects, "monkey": monkey}, n_draws=16, n_boot=30, progress=False)
+
+
+@pytest.fixture(scope="module")
+def path(found: ModelComparison, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_comparison(found, tmp_path_factory.mktemp("page") / "deep" / "comparison.html")
+
+
+@pytest.fixture(scope="module")
+def page(path: Path) -> Read:
+    return read(path)
+
+
+def test_every_section_is_there_in_order_and_linked(page: Read) -> None:
+    assert [a["id"] for tag, a in page.elements if tag == "section"] == SECTIONS
+    assert [a["href"] for tag, a in page.elements if tag == "a"] == [f"#{name}" for name in SECTIONS]
+    assert page.unclosed == []
+    assert len(set(page.ids)) == len(page.ids)
+
+
+def test_the_answer_names_the_planted_layer_and_its_ceiling(found: ModelComparison, page: Read) -> None:
+    told = " ".join(answers(found))
+    assert "Nearest to it is layer layer2 of a" in told or "Nearest to it is layer layer1 of </script>" in told
+    assert "noise ceiling 0." in told
+    assert all(sentence in page.text for sentence in answers(found))
+
+
+def test_tables_hold_the_numbers_of_the_comparison(found: ModelComparison, page: Read) -> None:
+    shown = np.array(sorted(value for value, _ in page.numbers))
+    expected = np.concatenate([
+        found.similarity.ravel(), found.model_similarity.ravel(), found.matches["similarity"],
+        found.ranking["similarity"], found.layer_map.ravel(), found.differences["log_difference"],
+        found.profiles.query("ok and quantity != 'alignment_floor'")["value"],
+    ])  # fmt: skip
+    for value in expected[np.isfinite(expected)]:
+        at = np.searchsorted(shown, value)
+        assert value in shown[max(at - 1, 0) : at + 2], value
+
+
+def test_plotly_takes_every_panel(found: ModelComparison) -> None:
+    panels = [panel for part in sections(found) for figure in part.figures for panel in figure.panels]
+    assert len(panels) > 20
+    for panel in panels:
+        layout = {k: v for k, v in panel.layout.items() if k != "dragmode"}
+        assert len(go.Figure(panel.data, layout).data) == len(panel.data)
+
+
+def test_the_ceiling_is_a_band_where_there_are_several_subjects(found: ModelComparison) -> None:
+    [brains] = [part for part in sections(found) if part.key == "brain"]
+    several, single = (figure.panels[0].layout["shapes"] for figure in brains.figures)
+    ceiling = found.ranking.iloc[0]
+    assert [(s["y0"], s["y1"]) for s in several] == [(ceiling["ceiling_lower"], ceiling["ceiling_upper"])]
+    assert single == []
+
+
+def test_the_dendrogram_stands_beside_its_leaves(found: ModelComparison) -> None:
+    clustered = sections(found)[1].figures[0].panels[1]
+    tree = clustered.data[1]
+    leaves = {y for x, y in zip(tree["x"], tree["y"], strict=True) if x == 0}
+    assert leaves >= set(range(len(found.layers) - 1)), "all but the dead layer, which is last; copies join at 0"
+    assert max(y for y in tree["y"] if y is not None) == len(found.layers) - 2
+    assert clustered.data[0]["y"][-1].endswith("dead")
+
+
+def test_failures_are_told(page: Read) -> None:
+    assert "constant over the samples" in page.text
+    assert "of </script>" in page.text
+
+
+def test_hostile_names_stay_text(path: Path, page: Read) -> None:
+    assert HOSTILE in page.text
+    assert not [tag for tag, _ in page.elements if tag == "b"]
+    assert path.read_text(encoding="utf-8").count("</script>") == sum(tag == "script" for tag, _ in page.elements)
+
+
+def test_the_same_comparison_gives_the_same_bytes(found: ModelComparison, path: Path, tmp_path: Path) -> None:
+    assert write_comparison(found, tmp_path / "again.html").read_bytes() == path.read_bytes()
+    with pytest.raises(BadInput, match="is a folder"):
+        write_comparison(found, tmp_path)
+
+
+def test_without_brains_and_profiles_the_page_says_so() -> None:
+    bare = compare_models({"a": model([0]), "b": model([0], seed=1)}, measures=[], progress=False)
+    text = module.render(bare, "two")
+    assert "No brain data were given." in text
+    assert "No profiles were asked for" in text
+
+
+@pytest.mark.skipif(
+    shutil.which("chromium") is None, reason="no Chromium: apt-get install chromium to test the page in it"
+)
+def test_the_browser_draws_every_plot_and_says_nothing(path: Path, page: Read, tmp_path: Path) -> None:
+    from tests.report.test_page_in_browser import visit
+
+    seen = visit(path, tmp_path)
+    assert 'data-plots="drawn"' in seen.dom
+    assert seen.console == []
+    assert seen.requests == []
