@@ -32,8 +32,8 @@ def mode_ratio(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.nd
     """Strength and rho of every mode of W2 W1, one singular triplet at a time."""
     u, s, vh = np.linalg.svd(second @ first, full_matrices=False)
     rho = []
-    for i in range(len(s)):
+    for i in range(min(len(s), len(first))):
         p, q = first @ vh[i], second.T @ u[:, i]
         half = (p @ p + q @ q) / 2
         rho.append(s[i] / np.sqrt(half**2 - s[i] ** 2))
-    return s, np.array(rho)
+    return s[: len(rho)], np.array(rho)
