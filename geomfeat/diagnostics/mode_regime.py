@@ -46,7 +46,7 @@ def mode_regime(pair: SnapshotPair) -> dict[str, dict[str, Estimate]]:
     1.0
     """
     pairs = adjacent_linear_layers(pair.trained.model)
-    rows = {first: _row(*weights, note) for first, (*weights, note) in pairs.items()}
+    rows = {name: _row(*weights_and_note) for name, weights_and_note in pairs.items()}
     found = [row for row in rows.values() if row["strongest"].ok]
     if not found:
         why = "all pairs are zero" if rows else "no two linear layers follow one another with sizes that fit"

@@ -44,11 +44,12 @@ def activity_threshold(sigma: float, width: int) -> float:
     return sigma**2 * width
 
 
-def n_active(matrix: Float[Tensor, "*b o i"], threshold: float) -> Tensor:
+def n_active(matrix: Float[Tensor, "*b o i"], threshold: float | Tensor) -> Tensor:
     """Number of rich modes of A: singular values above the threshold sigma^2 w (Tu et al. 2024, section 2).
 
     Args:
         matrix: (..., outputs, inputs) the product W2 W1, or the target for what a fully trained network will have.
+        threshold: sigma^2 w, or (...,) one for each matrix.
 
     Returns:
         (...,) whole numbers from 0 to min(outputs, inputs).
@@ -56,7 +57,8 @@ def n_active(matrix: Float[Tensor, "*b o i"], threshold: float) -> Tensor:
     >>> int(n_active(torch.diag(torch.tensor([8.0, 3.0, 0.1])), 1.0))
     2
     """
-    return (torch.linalg.svdvals(matrix.to(WORKING)) > threshold).sum(-1)
+    values = torch.linalg.svdvals(matrix.to(WORKING))
+    return (values > torch.as_tensor(threshold, dtype=WORKING, device=values.device)[..., None]).sum(-1)
 
 
 def mixed_velocity(product: Float[Tensor, "o i"], target: Float[Tensor, "o i"], threshold: float) -> Tensor:
