@@ -53,10 +53,11 @@ class ModeRegimes:
 def mode_regimes(first: Float[Tensor, "w i"], second: Float[Tensor, "o v"]) -> ModeRegimes:
     """How lazy or rich every mode of W2 W1 is (Tu, Aranguri and Jacot 2024, section 2, read from the final weights).
 
-    Assumes that both layers were trained together by gradient descent from small independent random weights, and
-    without weight decay, which balances layers and so makes lazy modes look rich. Decades of rho are right to about
-    .03 for rho below 100 in linear networks. In a deeper network the layers outside the pair only shape its inputs
-    and errors; a nonlinearity between the two breaks the conservation, and rho is then a description of the weights.
+    Assumes that both layers were trained together by gradient descent from small independent random weights, in steps
+    that are small for the strongest mode (learning rate times s of .2 reads .1 decades too high), without weight
+    decay: both balance the layers, and so make modes look richer. Then rho is right to about .03 decades below 100 in
+    linear networks. In a deeper network the layers outside the pair only shape its inputs and errors; a nonlinearity
+    between the two breaks the conservation, and rho is then a description of the weights.
 
     Args:
         first: (width, inputs) W1, second: (outputs, width) W2.
