@@ -19,6 +19,9 @@ from tests.diagnostics.pairs import pair_of
 from tests.zoo import Case, nudged, zoo
 
 DIAGNOSTICS = available(scope="network")
+# Those that need no initial weights read where the trained network stands; the others how far it moved.
+MOVEMENT = [m for m in DIAGNOSTICS if "init" in m.needs]
+STATE = [m for m in DIAGNOSTICS if "init" not in m.needs]
 Rows = dict[str, dict[str, Estimate]]
 
 CLASSES = [0, 1, 0, 1, 0, 1]
@@ -67,7 +70,7 @@ def test_honest_on_every_kind_of_network(m: Measure, case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", zoo(), ids=str)
-@pytest.mark.parametrize("m", DIAGNOSTICS, ids=str)
+@pytest.mark.parametrize("m", MOVEMENT, ids=str)
 def test_equal_snapshots_read_nothing_moved(m: Measure, case: Case) -> None:
     rows = m.run(make(case, copy.deepcopy(case.model)))
     assert_honest(m, rows)
@@ -78,7 +81,14 @@ def test_equal_snapshots_read_nothing_moved(m: Measure, case: Case) -> None:
             assert not estimate.ok or abs(estimate.value - still) < 1e-12, (m.name, name, estimate)
 
 
-@pytest.mark.parametrize("m", DIAGNOSTICS, ids=str)
+@pytest.mark.parametrize("case", zoo(), ids=str)
+@pytest.mark.parametrize("m", STATE, ids=str)
+def test_without_need_of_initial_weights_they_do_not_matter(m: Measure, case: Case) -> None:
+    trained = nudged(case.model, 0.2)
+    assert same(m.run(make(case, trained)), m.run(make(Case("", trained, case.inputs, case.layer), trained)))
+
+
+@pytest.mark.parametrize("m", MOVEMENT, ids=str)
 def test_the_further_the_weights_the_larger_the_movement(m: Measure) -> None:
     case = zoo()[0]
     near, far = (m.run(make(case, nudged(case.model, size)))[""] for size in (1e-3, 0.3))
@@ -176,7 +186,6 @@ def test_examples_run(m: Measure) -> None:
 
 @pytest.mark.parametrize("m", DIAGNOSTICS, ids=str)
 def test_facts_are_told(m: Measure) -> None:
-    assert "init" in m.needs
     assert len(m.source) > 10
     assert m.summary.endswith(".")
     for name, quantity in m.quantities.items():

@@ -1,0 +1,95 @@
+"""How many modes of adjacent linear layers are lazy and how many rich, from the trained weights alone."""
+
+from __future__ import annotations
+
+from math import exp, inf, log
+from statistics import fmean
+
+from torch import Tensor, nn
+
+from geomfeat.diagnostics.pair import SnapshotPair
+from geomfeat.diagnostics.weight_movement import own_weights
+from geomfeat.models.functional import unwrapped
+from geomfeat.regimes.mode_regime import LARGEST, mode_regimes
+from geomfeat.registry import Quantity, measure
+from geomfeat.types import Estimate
+
+# Modules that pass their input on as it is, when evaluated.
+_PASSING = (nn.Identity, nn.Dropout, nn.Flatten)
+
+
+@measure(
+    source="Tu, Aranguri and Jacot 2024, section 2 (threshold sigma^2 w of a singular value), read without the start",
+    quantities={
+        "strongest": Quantity((0, inf), "", "higher = strongest mode richer; lazy < 1/3, rich > 3"),
+        "rich": Quantity((0, 1), "share of squared strength", "higher = more of the map is in rich modes"),
+        "lazy": Quantity((0, 1), "share of squared strength", "higher = more of the map is in lazy modes"),
+    },
+    min_samples=1,
+    by_default=False,
+)
+def mode_regime(pair: SnapshotPair) -> dict[str, dict[str, Estimate]]:
+    """Regimes of the modes of W2 W1 for adjacent linear layers: rho of the strongest, shares in rich and lazy modes.
+
+    Reads the trained weights only. A row is named after the first layer of its pair; two layers are adjacent when they
+    follow one another in the order of the modules and their sizes fit. Assumes small independent random weights of one
+    size at the start, no weight decay, and nothing nonlinear between the two; where an activation stands there, the
+    note says so and the numbers describe the weights only. Layer "" averages over the pairs (rho geometrically).
+
+    >>> import torch
+    >>> from geomfeat.types import Snapshot
+    >>> net = torch.nn.Sequential(torch.nn.Linear(2, 2, bias=False), torch.nn.Linear(2, 1, bias=False))
+    >>> with torch.no_grad():
+    ...     _ = net[0].weight.copy_(torch.eye(2)), net[1].weight.copy_(torch.eye(1, 2))
+    >>> pair = SnapshotPair(Snapshot(net, "init"), Snapshot(net), torch.eye(4, 2))
+    >>> mode_regime(pair)["0"]["rich"].value
+    1.0
+    """
+    pairs = adjacent_linear_layers(pair.trained.model)
+    rows = {name: _row(*weights_and_note) for name, weights_and_note in pairs.items()}
+    found = [row for row in rows.values() if row["strongest"].ok]
+    if not found:
+        why = "all pairs are zero" if rows else "no two linear layers follow one another with sizes that fit"
+        return {"": _failed(f"{why}: modes need two trained linear layers, W2 W1"), **rows}
+    whole = {
+        # A mean of logarithms; strengths of kept modes are above zero.
+        "strongest": Estimate(exp(fmean(log(row["strongest"].value) for row in found))),
+        **{name: Estimate(fmean(row[name].value for row in found)) for name in ("rich", "lazy")},
+    }
+    return {"": whole, **rows}
+
+
+def adjacent_linear_layers(model: nn.Module) -> dict[str, tuple[Tensor, Tensor, str]]:
+    """First layer's name -> its weight, the next layer's weight, and a note on what stands between them."""
+    weights = own_weights(model)
+    out: dict[str, tuple[Tensor, Tensor, str]] = {}
+    before, between = "", []
+    for name, module in unwrapped(model).named_modules():
+        if isinstance(module, nn.Linear):
+            if before and weights[before]["weight"].shape[0] == weights[name]["weight"].shape[1]:
+                through = f", through {', '.join(between)}: a description of the weights only" if between else ""
+                out[before] = weights[before]["weight"], weights[name]["weight"], f"with {name}{through}"
+            before, between = name, []
+        elif weights.get(name):
+            before = ""  # another layer with weights stands between
+        elif not list(module.children()) and not isinstance(module, _PASSING):
+            between.append(type(module).__name__)
+    return out
+
+
+def _row(first: Tensor, second: Tensor, note: str) -> dict[str, Estimate]:
+    modes = mode_regimes(first, second)
+    if not len(modes.rho):
+        return _failed(f"{note}: the product of the two weights is zero, so it has no modes; train the network first")
+    share = modes.strengths.square() / modes.strengths.square().sum()
+    top = float(modes.rho[0])
+    most = "; at or above what rounding leaves" if top >= LARGEST else ""
+    return {
+        "strongest": Estimate(top, note=note + most),
+        "rich": Estimate(float(share[modes.rich].sum().clamp_max(1)), note=note),
+        "lazy": Estimate(float(share[modes.lazy].sum().clamp_max(1)), note=note),
+    }
+
+
+def _failed(note: str) -> dict[str, Estimate]:
+    return {name: Estimate.failed(note) for name in ("strongest", "rich", "lazy")}

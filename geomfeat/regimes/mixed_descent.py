@@ -1,0 +1,124 @@
+"""Gradient descent of a two-layer linear network without its weights: exact, at a cost that no width changes.
+
+The products A = W2 W1, M1 = W1' W1 and M2 = W2 W2' carry a step of gradient descent on |A - Y|^2 / 2 by themselves,
+with G = A - Y and the learning rate e (expand the products of W1 - e W2' G and W2 - e G W1'):
+
+    A  <- A  - e (M2 G + G M1) + e^2 G A' G
+    M1 <- M1 - e (A' G + G' A) + e^2 G' M2 G
+    M2 <- M2 - e (A G' + G A') + e^2 G M1 G'
+
+The start of random weights too needs no matrix with a side of the width: see `random_products`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from geomfeat.errors import BadInput
+from geomfeat.numerics import WORKING, numpy_stream, stream
+
+
+@dataclass(frozen=True, eq=False)
+class Products:
+    """All that the function of a two-layer linear network and its training depend on; float64.
+
+    Attributes:
+        map: (..., outputs, inputs) A = W2 W1.
+        first: (..., inputs, inputs) M1 = W1' W1.
+        second: (..., outputs, outputs) M2 = W2 W2'.
+    """
+
+    map: Tensor
+    first: Tensor
+    second: Tensor
+
+
+def products_of(first: Float[Tensor, "w i"], second: Float[Tensor, "o v"]) -> Products:
+    """The products of given weights W1 (width, inputs) and W2 (outputs, width).
+
+    >>> products_of(torch.ones(3, 2), torch.ones(1, 3)).map
+    tensor([[3., 3.]], dtype=torch.float64)
+    """
+    if second.shape[1] != first.shape[0]:
+        raise BadInput(
+            f"W1 is {tuple(first.shape)} and W2 {tuple(second.shape)}: W2 must have as many columns as W1 has rows"
+        )
+    w1, w2 = first.to(WORKING), second.to(WORKING)
+    return Products(w2 @ w1, w1.mT @ w1, w2 @ w2.mT)
+
+
+def random_products(outputs: int, inputs: int, width: int, sigma: float, *, seed: int = 0) -> Products:
+    """The products of weights drawn from N(0, sigma^2), with their exact joint law, at a cost that no width changes.
+
+    W1 = Q R has R independent of Q and known in law: the root of a Wishart matrix (Bartlett 1933). W2 Q is Gaussian,
+    and the rest of W2 gives a Wishart matrix of width - inputs degrees of freedom. Below a width of inputs + outputs
+    the weights themselves are drawn.
+
+    >>> p = random_products(3, 4, 10**7, 0.1)
+    >>> bool((p.first / (0.1**2 * 10**7) - torch.eye(4)).abs().max() < 0.01)
+    True
+    """
+    if min(outputs, inputs, width) < 1 or not sigma > 0:
+        raise BadInput(
+            f"outputs={outputs}, inputs={inputs}, width={width}, sigma={sigma} must all be positive (whole sizes)"
+        )
+    g = stream(seed, "mixed dynamics", outputs, inputs, width)
+    if width < inputs + outputs:
+        first = torch.randn(width, inputs, generator=g, dtype=WORKING)
+        return products_of(sigma * first, sigma * torch.randn(outputs, width, generator=g, dtype=WORKING))
+    root = _wishart_root(inputs, width, seed, "first")
+    inside = torch.randn(outputs, inputs, generator=g, dtype=WORKING)
+    outside = _wishart_root(outputs, width - inputs, seed, "outside")
+    second = inside @ inside.mT + outside.mT @ outside
+    return Products(sigma**2 * inside @ root, sigma**2 * root.mT @ root, sigma**2 * second)
+
+
+def descend(start: Products, target: Tensor, learning_rate: float | Tensor, steps: Sequence[int]) -> list[Products]:
+    """The products after each number of full-batch gradient-descent steps on |A - Y|^2 / 2, white inputs.
+
+    Equal to descent on the weights to rounding. Stable for learning rates below 1 / (|M1| + |M2|) at any time.
+
+    Args:
+        target: (..., outputs, inputs) Y; leading dimensions run side by side with those of `start`.
+        learning_rate: one, or a tensor that broadcasts against the products.
+        steps: increasing whole numbers, from 0.
+
+    >>> end = descend(random_products(2, 2, 500, 0.1), torch.eye(2), 0.05, [0, 200])[-1]
+    >>> bool((end.map - torch.eye(2)).norm() < 1e-6)
+    True
+    """
+    if not len(steps) or steps[0] < 0 or any(b <= a for a, b in pairwise(steps)):
+        raise BadInput(f"steps={list(steps)[:5]} must be one or more increasing whole numbers, from 0")
+    if target.shape[-2:] != start.map.shape[-2:]:
+        raise BadInput(f"target is {tuple(target.shape)}, the map {tuple(start.map.shape)}: give Y in the map's shape")
+    y = target.to(WORKING)
+    out, now, done = [], start, 0
+    for step in steps:
+        for _ in range(step - done):
+            now = _step(now, y, learning_rate)
+        done = step
+        out.append(now)
+    return out
+
+
+def _step(p: Products, y: Tensor, rate: float | Tensor) -> Products:
+    a, m1, m2 = p.map, p.first, p.second
+    gap = a - y
+    left, right, inner, outer = m2 @ gap, gap @ m1, a.mT @ gap, a @ gap.mT
+    return Products(
+        a - rate * (left + right) + rate**2 * (gap @ inner),
+        m1 - rate * (inner + inner.mT) + rate**2 * (gap.mT @ left),
+        m2 - rate * (outer + outer.mT) + rate**2 * (right @ gap.mT),
+    )
+
+
+def _wishart_root(size: int, degrees: int, seed: int, name: str) -> Tensor:
+    """Upper triangular R with R' R a standard Wishart matrix: normal above the diagonal, chi on it (Bartlett 1933)."""
+    names = ("mixed dynamics", name, size, degrees)
+    above = torch.randn(size, size, generator=stream(seed, *names), dtype=WORKING).triu(1)
+    squares = numpy_stream(seed, *names, "diagonal").chisquare([degrees - i for i in range(size)])
+    return above + torch.diag(torch.as_tensor(squares, dtype=WORKING).sqrt())
