@@ -13,9 +13,9 @@ from geomfeat.numerics import WORKING, as_tensor
 def aligned_mode(start: float, target: float, balance: float, times: Sequence[float] | Tensor) -> Tensor:
     """Singular value s(t), (T,), of ds/dt = sqrt(lambda^2 + 4 s^2) (target - s) (Domine et al. 2024; Saxe et al. 2014).
 
-    lambda = 0 is Saxe's sigmoid; |lambda| -> inf is exponential at rate |lambda|. With y = s + sqrt(s^2 + lambda^2/4) it
-    is a Riccati equation, dy/dt = -(y - a)(y - b), a, b = target +- sqrt(target^2 + lambda^2/4), whose v = y - b obeys
-    v(t) = v0 / (e^{-kt} + v0 (1 - e^{-kt})/k) with k = a - b: all terms positive, so small starts lose no digits.
+    lambda = 0 is Saxe's sigmoid; |lambda| -> inf is exponential at rate |lambda|. With y = s + sqrt(s^2 + lambda^2/4)
+    it is a Riccati equation, dy/dt = -(y - a)(y - b), a, b = target +- sqrt(target^2 + lambda^2/4). Then v = y - b
+    obeys v(t) = v0 / (e^{-kt} + v0 (1 - e^{-kt})/k), k = a - b: all terms positive, so small starts lose no digits.
 
     BadInput for numbers that are not finite, or times below 0.
 

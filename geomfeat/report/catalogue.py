@@ -111,6 +111,7 @@ _ROWS = (
     ("feature_movement", "relative", "Feature movement", "‖Δh‖ / ‖h₀‖", "movement", True),
     ("weight_movement", "spectral", "Weight movement (spectral)", "‖ΔW‖ / ‖W₀‖", "movement", True),
     ("weight_movement", "frobenius", "Weight movement (Frobenius)", "‖ΔW‖ / ‖W₀‖", "movement", True),
+    ("balance_drift", "drift", "Balance of adjacent layers broken", "‖ΔB‖ / ‖W‖²", "movement", True),
     ("representation_change", "", "Representation change", "change", "movement"),
     ("activation_stability", "stability", "Units on the same side as before", "share (0 to 1)", "movement"),
     ("linearisation_gap", "gap", "Linearisation gap", "share of the change", "movement"),
