@@ -99,8 +99,9 @@ class LinearPath:
 def linear_flow(w1: Tensor, w2: Tensor, task: LinearTask, times: Sequence[float] | Tensor) -> LinearPath:
     """Gradient flow, time constant 1, from lambda-balanced weights: exact at every one of `times` (ascending, >= 0).
 
-    Error about 2e-10 up to |F| t = 400. At an exact saddle (an aligned reversal with lambda = 0) the true flow stays;
-    rounding leaves it after |F| t ~ 35. BadInput where the weights are not balanced or shapes differ from the task's.
+    Error about 2e-10 up to |F| t = 400, save on a path into a saddle, which happens at lambda = 0: an aligned reversal,
+    or a square network whose det W2 W1, of conserved sign, has not the task's. There the true flow stays, and rounding
+    leaves after |F| t ~ 35. BadInput where the weights are not balanced or shapes differ from the task's.
     Gradient descent at learning rate eta, t = eta * steps, differs by about a third of eta, relative.
 
     >>> from geomfeat.regimes.linear_balance import balanced_network

@@ -193,11 +193,30 @@ def test_movement_of_square_funnel_and_anti_funnel(shape: tuple[int, int, int], 
     assert abs(expected_movement(shape, balance) - tabled) < (0.04 if tabled > 0.1 else 6e-4)
 
 
+def signs_agree(start: tuple[torch.Tensor, torch.Tensor], task: LinearTask) -> bool:
+    return bool(torch.det(start[1] @ start[0]) * torch.det(task.correlation) > 0)
+
+
+def test_square_networks_at_balance_zero_keep_the_sign_of_their_determinant() -> None:
+    # Singular values cannot cross zero at lambda = 0: with the wrong sign the weakest mode, s = 1, is never learned.
+    shape, seen = (5, 5, 5), set()
+    for seed in range(6):
+        start, task = balanced_network(*shape, 0.0, 0.05, seed=seed), task_of(5, 5, seed)
+        agree = signs_agree(start, task)
+        path = linear_flow(*start, task, [8.0])
+        assert float(path.loss[0]) == pytest.approx(0.0 if agree else 0.5, abs=1e-3)
+        seen.add(agree)
+    assert seen == {True, False}
+
+
 def test_rich_movement_at_balance_zero() -> None:
     # Equal small singular values in a square net: K0 is a multiple of the identity, so the angle is that of K's trace.
     s = np.linspace(1, 3, 5)
     known = 1 - 10 * s.sum() / (5 * np.sqrt(10 * (s**2).sum() + 2 * s.sum() ** 2))
-    assert movements((5, 5, 5), 0.0, 2)[1].item() == pytest.approx(known, abs=1e-6)
+    starts = ((balanced_network(5, 5, 5, 0.0, 1e-6, seed=k), task_of(5, 5, k)) for k in range(9))
+    start, task = next(pair for pair in starts if signs_agree(*pair))
+    moved = linear_flow(*start, task, [0, 40]).ntk_movement(torch.eye(5))[-1]
+    assert float(moved) == pytest.approx(known, abs=1e-6)
     assert min(movements(shape, 0.0, 2).min() for shape in ((10, 5, 5), (5, 5, 10))) > 0.05
 
 
