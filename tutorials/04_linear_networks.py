@@ -83,8 +83,9 @@ axes[1].legend()
 # %% [markdown]
 # ## Tasks one after another
 #
-# Since $\lambda$ is conserved whatever the target, the solution simply restarts with a new task. What was learned
-# first is lost to the same loss in the end, at every $\lambda$: two full-rank tasks share no room.
+# Since $\lambda$ is conserved whatever the target, the solution simply restarts with a new task. Learning the second
+# of two full-rank tasks undoes the first, lazily or richly alike; only the way there differs. At $\lambda = 0$ this
+# draw also has the wrong sign for both tasks: its loss stays at 1/2, the weakest mode of each being missing.
 
 # %%
 tasks = [task_of(5, 5, seed) for seed in (1, 2)]
