@@ -1,0 +1,39 @@
+"""One singular mode of an aligned two-layer linear network, in closed form."""
+
+from collections.abc import Sequence
+from math import hypot
+
+import torch
+from torch import Tensor
+
+from geomfeat.errors import BadInput
+from geomfeat.numerics import WORKING, as_tensor
+
+
+def aligned_mode(start: float, target: float, balance: float, times: Sequence[float] | Tensor) -> Tensor:
+    """Singular value s(t), (T,), of ds/dt = sqrt(lambda^2 + 4 s^2) (target - s) (Domine et al. 2024; Saxe et al. 2014).
+
+    lambda = 0 is Saxe's sigmoid; |lambda| -> inf is exponential at rate |lambda|. With y = s + sqrt(s^2 + lambda^2/4)
+    it is a Riccati equation, dy/dt = -(y - a)(y - b), a, b = target +- sqrt(target^2 + lambda^2/4). Then v = y - b
+    obeys v(t) = v0 / (e^{-kt} + v0 (1 - e^{-kt})/k), k = a - b: all terms positive, so small starts lose no digits.
+
+    BadInput for numbers that are not finite, or times below 0.
+
+    >>> [round(float(s), 4) for s in aligned_mode(0.01, 1.0, 0.0, [0, 2, 10])]
+    [0.01, 0.3555, 1.0]
+    """
+    t = as_tensor(times, "times", WORKING)
+    if not all(abs(v) < float("inf") for v in (start, target, balance)) or not bool((t >= 0).all()):
+        raise BadInput(f"start, target, balance, times must be finite and times >= 0: {start}, {target}, {balance}")
+    # Turned so that s starts >= 0: the equation is odd in (s, target).
+    sign = -1.0 if start < 0 else 1.0
+    start, target, half = sign * start, sign * target, abs(balance) / 2
+    root = hypot(target, half)
+    low = -half * half / (target + root) if target > 0 else target - root
+    rate = 2 * root
+    v0 = start + hypot(start, half) - low
+    decay = torch.exp(-rate * t)
+    gained = -torch.expm1(-rate * t) / rate if rate > 0 else t
+    y = v0 / (decay + v0 * gained) + low
+    s = y / 2 if half == 0 else (y - half * half / y) / 2
+    return sign * s
