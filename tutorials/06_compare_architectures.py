@@ -68,7 +68,7 @@ def stand_in():
         optimizer.step()
     pictures = data.inputs[:100]
     seen = gf.extract(network, pictures, "act3", progress=False)["act3"].x
-    noisy = [seen + 2 * seen.std() * torch.randn(seen.shape, generator=stream(0, "subject", i)) for i in range(6)]
+    noisy = [seen + seen.std() * torch.randn(seen.shape, generator=stream(0, "subject", i)) for i in range(6)]
     subjects = stack_rdms([rdm(x, dissimilarity="correlation", name=f"{i}") for i, x in enumerate(noisy)])
     pixels = rdm(pictures.flatten(1), dissimilarity="correlation", name="pixels")
     return pictures, data.labels[:100], network, "re:act.", {"SIMULATED subjects": subjects}, {"pixels": pixels}
@@ -171,7 +171,7 @@ for name in found.names:
     x, y = found.layer_map[mine].T
     ax.plot(x, y, color=COLOURS[name], marker=MARKS[name], ms=5, lw=1)
     ax.annotate(name, (x[-1], y[-1]), xytext=(0, 8), textcoords="offset points", ha="center")
-ax.margins(0.16)
+ax.margins(0.25)
 ax.set_aspect("equal", "datalim")
 ax.set(xticks=[], yticks=[])
 ax.set_title(f"Map of layers ({100 * found.map_shares[0]:.0f} % of the squared angles)")
