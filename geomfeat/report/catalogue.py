@@ -124,13 +124,10 @@ _ROWS = (
     ("feature_movement", "relative", "Feature movement", "‖Δh‖ / ‖h₀‖", "movement", True),
     ("weight_movement", "spectral", "Weight movement (spectral)", "‖ΔW‖ / ‖W₀‖", "movement", True),
     ("weight_movement", "frobenius", "Weight movement (Frobenius)", "‖ΔW‖ / ‖W₀‖", "movement", True),
-<<<<<<< HEAD
     ("mode_regime", "strongest", "Strongest mode of adjacent layers", "s / (σ² w)", "movement", True),
     ("mode_regime", "rich", "Map in rich modes", "share of s²", "movement"),
     ("mode_regime", "lazy", "Map in lazy modes", "share of s²", "movement"),
-=======
     ("balance_drift", "drift", "Balance of adjacent layers broken", "‖ΔB‖ / ‖W‖²", "movement", True),
->>>>>>> linear
     ("representation_change", "", "Representation change", "change", "movement"),
     ("activation_stability", "stability", "Units on the same side as before", "share (0 to 1)", "movement"),
     ("linearisation_gap", "gap", "Linearisation gap", "share of the change", "movement"),
