@@ -14,6 +14,7 @@ from geomfeat.kernels.ntk import ntk, ntk_by_parameter_group, parameter_group
 from geomfeat.kernels.rdm import rdm
 from geomfeat.kernels.rdm_compare import compare_rdms
 from geomfeat.kernels.rdms import RDMs, stack_rdms
+from geomfeat.kernels.regression import KernelRegression, Predictions, kernel_regression
 from geomfeat.kernels.rsa_estimate import rsa_estimates
 from geomfeat.kernels.rsa_ranking import RSARanking, rank_by_rsa
 from geomfeat.kernels.tangent import feature_jvp, jvp, vjp
@@ -21,7 +22,9 @@ from geomfeat.kernels.tangent import feature_jvp, jvp, vjp
 __all__ = [
     "CkaMatrix",
     "JacobianRows",
+    "KernelRegression",
     "NoiseCeiling",
+    "Predictions",
     "RDMs",
     "RSARanking",
     "StreamedCka",
@@ -39,6 +42,7 @@ __all__ = [
     "kernel_alignment",
     "kernel_distance",
     "kernel_distance_centred",
+    "kernel_regression",
     "kernel_relative_change",
     "label_gram",
     "linear_gram",
