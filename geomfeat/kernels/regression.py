@@ -4,8 +4,8 @@ With A = K + ridge I and coefficients a = A^-1 Y, leaving out sample i changes i
     e_i = ([A^-1]_ii)^-1 a_i    (Rasmussen and Williams 2006, eq. 5.12, whose K holds the noise)
 with [A^-1]_ii a number, or the block of a sample's outputs in a full tangent kernel. At ridge 0 and a singular K every
 result is the limit ridge -> 0, which is the least-norm solution: A^-1 = M + N/ridge with M the pseudo-inverse and N the
-projector on the null space of K. The limit of e_i then solves N_ii e = (N Y)_i, and in the directions where N_ii is zero
-M_ii e = (M Y)_i.
+projector on the null space of K. The limit of e_i then solves N_ii e = (N Y)_i, and M_ii e = (M Y)_i in the directions
+where N_ii is zero.
 """
 
 from dataclasses import dataclass
@@ -75,7 +75,7 @@ def kernel_regression(
 
     Args:
         train: (n, n), one kernel for all outputs (a trace NTK); or (n C, n C), sample-major (a full NTK).
-        targets: (n,) whole numbers: classes, taken as one-hot; or (n,) or (n, C) values, where one-hot rows are classes.
+        targets: (n,) whole numbers: classes, taken as one-hot; or (n,) or (n, C) values; one-hot rows are classes.
         test: (n_test, n) kernel between test and training samples, or (n_test C, n C).
         test_targets: As `targets`, for the test samples.
         ridge: Added to the diagonal, in the units of the kernel. 0 gives the interpolating or least-norm solution.
