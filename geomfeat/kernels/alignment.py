@@ -95,6 +95,8 @@ def target_alignment(kernel: Kernel | Tensor, targets: Any, *, estimator: str = 
             f"targets of shape {tuple(y.shape)} for a kernel of {len(gram)} rows: one row for each sample is needed, "
             "and of a tangent kernel its trace over outputs (outputs='trace')"
         )
+    if bool((require_finite(y, "targets") == y[0]).all()):
+        raise BadInput("all targets are the same: pass samples of at least two classes or values")
     if y.ndim == 1:
         y = y[:, None] if y.is_floating_point() else one_hot(y)
     return cka_estimate(Kernel(gram), y, estimator=estimator)

@@ -22,3 +22,15 @@ def leave_one_out_by_loop(gram: np.ndarray, y: np.ndarray, ridge: float) -> np.n
         coefficients = fit_by_solving(gram[np.ix_(others, others)], kept, ridge)
         out[i] = (gram[np.ix_(mine, others)] @ coefficients).reshape(-1)
     return out
+
+
+def angle_by_definition(k: np.ndarray, k0: np.ndarray) -> float:
+    """arccos of the uncentred alignment."""
+    return float(np.arccos((k * k0).sum() / np.sqrt((k**2).sum() * (k0**2).sum())))
+
+
+def first_time_by_search(times: np.ndarray, values: np.ndarray, level: float, points: int = 200_001) -> float:
+    """First point of a fine grid at which the piecewise linear curve is at or above the level; NaN where none is."""
+    grid = np.linspace(times[0], times[-1], points)
+    reached = np.interp(grid, times, values) >= level
+    return float(grid[reached.argmax()]) if reached.any() else float("nan")
