@@ -19,7 +19,7 @@ def draw(n: int, d: int, name: str) -> Tensor:
     return torch.randn(n, d, generator=stream(0, name), dtype=torch.float64)
 
 
-def close(got: Tensor, expected: object, tol: float = 1e-8) -> None:
+def assert_near(got: Tensor, expected: object, tol: float = 1e-8) -> None:
     np.testing.assert_allclose(got.cpu().numpy(), np.asarray(expected), rtol=tol, atol=tol)
 
 
@@ -32,10 +32,10 @@ def test_values_equal_those_of_scikit_learn(ridge: float, device: str) -> None:
     x, x2, y, y2 = draw(12, 20, "x"), draw(5, 20, "x2"), draw(12, 3, "y"), draw(5, 3, "y2")
     got = kernel_regression(Kernel(linear_gram(x).to(device)), y, (x2 @ x.T).to(device), y2, ridge)
     peer = KernelRidge(alpha=ridge, kernel="precomputed").fit(linear_gram(x).numpy(), y.numpy())
-    close(got.coefficients, peer.dual_coef_)
+    assert_near(got.coefficients, peer.dual_coef_)
     assert got.test is not None
-    close(got.test.values, peer.predict((x2 @ x.T).numpy()))
-    close(got.train.values, peer.predict(linear_gram(x).numpy()))
+    assert_near(got.test.values, peer.predict((x2 @ x.T).numpy()))
+    assert_near(got.train.values, peer.predict(linear_gram(x).numpy()))
     assert got.test.mean_squared_error == pytest.approx(np.mean((peer.predict((x2 @ x.T).numpy()) - y2.numpy()) ** 2))
     assert got.test.accuracy is None
     assert (got.rank, got.size, got.note) == (12, 12, "")
@@ -50,7 +50,7 @@ def test_the_linear_kernel_is_ridge_regression(d: int, ridge: float) -> None:
         weights = np.linalg.solve(x.numpy().T @ x.numpy() + ridge * np.eye(d), x.numpy().T @ y.numpy())
     got = kernel_regression(linear_gram(x), y, x2 @ x.T, ridge=ridge)
     assert got.test is not None
-    close(got.test.values, x2.numpy() @ weights)
+    assert_near(got.test.values, x2.numpy() @ weights)
     assert got.test.mean_squared_error is None
     assert got.rank == min(d, 10)
     assert ("rank 4 of 10" in got.note) == (ridge == 0 and d == 4)
@@ -60,8 +60,8 @@ def test_the_linear_kernel_is_ridge_regression(d: int, ridge: float) -> None:
 def test_leave_one_out_equals_refitting(rank: int, ridge: float, device: str) -> None:
     gram, y = linear_gram(draw(10, rank, "loo")), draw(10, 2, "y")
     got = kernel_regression(gram.to(device), y, ridge=ridge)
-    close(got.leave_one_out.values, leave_one_out_by_loop(gram.numpy(), y.numpy(), ridge))
-    close(got.coefficients, fit_by_solving(gram.numpy(), y.numpy(), ridge))
+    assert_near(got.leave_one_out.values, leave_one_out_by_loop(gram.numpy(), y.numpy(), ridge))
+    assert_near(got.coefficients, fit_by_solving(gram.numpy(), y.numpy(), ridge))
 
 
 @pytest.mark.parametrize(("rank", "ridge"), [(40, 0.0), (40, 0.5), (19, 0.0), (10, 0.0), (19, 0.5)])
@@ -69,24 +69,24 @@ def test_a_full_kernel_leaves_out_all_outputs_of_a_sample(rank: int, ridge: floa
     # At rank 19 of 21 the two null directions are fewer than the three outputs of a sample.
     gram, y = full_kernel(rank), draw(7, 3, "y")
     got = kernel_regression(gram, y, gram[:6], y[:2], ridge=ridge)
-    close(got.leave_one_out.values, leave_one_out_by_loop(gram.numpy(), y.numpy(), ridge), 1e-7)
-    close(got.coefficients.reshape(-1, 1), fit_by_solving(gram.numpy(), y.numpy().reshape(-1, 1), ridge), 1e-7)
+    assert_near(got.leave_one_out.values, leave_one_out_by_loop(gram.numpy(), y.numpy(), ridge), 1e-7)
+    assert_near(got.coefficients.reshape(-1, 1), fit_by_solving(gram.numpy(), y.numpy().reshape(-1, 1), ridge), 1e-7)
     assert got.test is not None
-    close(got.test.values, got.train.values[:2])
+    assert_near(got.test.values, got.train.values[:2])
 
 
 def test_a_sample_that_alone_spans_a_direction_is_predicted_by_nothing() -> None:
     # Rank 2 of 4: samples 1-3 repeat one another, sample 0 is orthogonal to them.
     gram = torch.tensor([[2.0, 0, 0, 0], [0, 1, 1, 1], [0, 1, 1, 1], [0, 1, 1, 1]], dtype=torch.float64)
     got = kernel_regression(gram, torch.tensor([5.0, 1.0, 2.0, 6.0]))
-    close(got.train.values[:, 0], [5, 3, 3, 3])
-    close(got.leave_one_out.values[:, 0], [0, 4, 3.5, 1.5])
+    assert_near(got.train.values[:, 0], [5, 3, 3, 3])
+    assert_near(got.leave_one_out.values[:, 0], [0, 4, 3.5, 1.5])
     assert got.rank == 2
 
 
 def test_the_identity_shrinks_each_target() -> None:
     got = kernel_regression(2 * torch.eye(5), torch.arange(5.0), ridge=3.0)
-    close(got.train.values[:, 0], 0.4 * np.arange(5))
+    assert_near(got.train.values[:, 0], 0.4 * np.arange(5))
     assert got.leave_one_out.mean_squared_error == pytest.approx(6)  # it predicts 0: mean of 0, 1, 4, 9, 16
 
 
@@ -99,7 +99,7 @@ def test_labels_and_one_hot_targets_are_classified() -> None:
     assert got.test.accuracy == 0.5  # a class that training never saw is missed, and not refused
     again = kernel_regression(linear_gram(x), torch.eye(2)[[0, 0, 1, 1]])
     assert again.train.accuracy == 1
-    close(again.train.values, got.train.values[:, :2])
+    assert_near(again.train.values, got.train.values[:, :2])
     assert kernel_regression(linear_gram(x), labels.double()).train.accuracy is None
 
 
@@ -110,8 +110,8 @@ def test_full_and_trace_tangent_kernels_of_a_linear_model_agree() -> None:
     scale = float(trace.gram[0, 0] / full.gram[0, 0])
     one = kernel_regression(full, labels, ridge=0.1)
     two = kernel_regression(trace, labels, ridge=0.1 * scale)
-    close(one.train.values, two.train.values)
-    close(one.leave_one_out.values, two.leave_one_out.values)
+    assert_near(one.train.values, two.train.values)
+    assert_near(one.leave_one_out.values, two.leave_one_out.values)
     assert one.leave_one_out.accuracy == two.leave_one_out.accuracy
 
 
