@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels.gram import rbf_gram
+from geomfeat.kernels.gram import one_hot, rbf_gram
 from geomfeat.kernels.hsic import Centred, Moments, check_estimator
 from geomfeat.numerics import WORKING, as_tensor, jackknife_stderr, require_finite
 from geomfeat.types import Estimate, Kernel, Representation
@@ -72,6 +72,34 @@ def cka_estimate(
     if not (scale > 0).all():  # one sample carries the whole geometry: no spread can be told
         return Estimate(value)
     return Estimate(value, jackknife_stderr(cross.leave_one_out(estimator) / scale.sqrt()))
+
+
+def target_alignment(kernel: Kernel | Tensor, targets: Any, *, estimator: str = "unbiased") -> Estimate:
+    """Centred alignment of a kernel (n, n) with its targets' kernel YY' (Cortes et al. 2012, eq. 4), in [-1, 1].
+
+    Args:
+        kernel: Between n samples, as a tangent kernel's trace over outputs.
+        targets: (n,) whole numbers: classes, taken as one-hot. (n,) or (n, C) other numbers: values.
+        estimator: As in `cka`: "unbiased" is about 0 for a kernel that knows nothing of the targets, "biased" above.
+
+    Comes with a jackknife standard error over samples. BadInput for targets or a kernel that are constant.
+
+    >>> labels = torch.arange(8) % 2
+    >>> round(target_alignment((labels[:, None] == labels).double() + 7, labels).value, 12)
+    1.0
+    """
+    gram = as_gram(kernel)
+    y = as_tensor(targets, "targets").to(gram.device)
+    if y.ndim not in (1, 2) or 0 in y.shape or len(y) != len(gram):
+        raise BadInput(
+            f"targets of shape {tuple(y.shape)} for a kernel of {len(gram)} rows: one row for each sample is needed, "
+            "and of a tangent kernel its trace over outputs (outputs='trace')"
+        )
+    if bool((require_finite(y, "targets") == y[0]).all()):
+        raise BadInput("all targets are the same: pass samples of at least two classes or values")
+    if y.ndim == 1:
+        y = y[:, None] if y.is_floating_point() else one_hot(y)
+    return cka_estimate(Kernel(gram), y, estimator=estimator)
 
 
 def kernel_alignment(a: Kernel | Tensor, b: Kernel | Tensor) -> float:
