@@ -10,7 +10,12 @@ from geomfeat.kernels.low_rank import low_rank_distance
 from geomfeat.kernels.movement import kernel_distance, kernel_distance_centred, kernel_relative_change, relative_change
 from geomfeat.kernels.noise import condition_residuals, noise_precision
 from geomfeat.kernels.noise_ceiling import NoiseCeiling, noise_ceiling
-from geomfeat.kernels.ntk import ntk, ntk_by_parameter_group, parameter_group
+from geomfeat.kernels.ntk import (
+    ntk,
+    ntk_by_parameter_group,
+    ntk_diagonal,
+    parameter_group,
+)
 from geomfeat.kernels.rdm import rdm
 from geomfeat.kernels.rdm_compare import compare_rdms
 from geomfeat.kernels.rdms import RDMs, stack_rdms
@@ -47,6 +52,7 @@ __all__ = [
     "noise_precision",
     "ntk",
     "ntk_by_parameter_group",
+    "ntk_diagonal",
     "one_hot",
     "parameter_group",
     "parameter_slices",
