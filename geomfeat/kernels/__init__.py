@@ -11,9 +11,11 @@ from geomfeat.kernels.movement import kernel_distance, kernel_distance_centred, 
 from geomfeat.kernels.noise import condition_residuals, noise_precision
 from geomfeat.kernels.noise_ceiling import NoiseCeiling, noise_ceiling
 from geomfeat.kernels.ntk import (
+    NTKSpectrum,
     ntk,
     ntk_by_parameter_group,
     ntk_diagonal,
+    ntk_spectrum,
     parameter_group,
 )
 from geomfeat.kernels.rdm import rdm
@@ -26,6 +28,7 @@ from geomfeat.kernels.tangent import feature_jvp, jvp, vjp
 __all__ = [
     "CkaMatrix",
     "JacobianRows",
+    "NTKSpectrum",
     "NoiseCeiling",
     "RDMs",
     "RSARanking",
@@ -53,6 +56,7 @@ __all__ = [
     "ntk",
     "ntk_by_parameter_group",
     "ntk_diagonal",
+    "ntk_spectrum",
     "one_hot",
     "parameter_group",
     "parameter_slices",
