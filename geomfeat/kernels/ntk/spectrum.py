@@ -144,8 +144,12 @@ def _lanczos(
 
     random = numpy_stream(names[0], "ntk spectrum", *names[1:])
     options: dict[str, Any] = {"which": "LA", "v0": random.standard_normal(size), "tol": eps}
+
     # Moved from [0, scale] to about [1, 2], since ARPACK's accuracy is relative to each eigenvalue, also to zero.
-    moved = LinearOperator((size, size), matvec=lambda v: product(v.reshape(-1)) / scale + v.reshape(-1), dtype=float)  # pyright: ignore[reportCallIssue]
+    def shifted(v: np.ndarray) -> np.ndarray:
+        return product(v.reshape(-1)) / scale + v.reshape(-1)
+
+    moved = LinearOperator((size, size), matvec=shifted, dtype=float)  # pyright: ignore[reportCallIssue]
     # Versions of scipy that draw new directions themselves let their caller say from what.
     if "rng" in inspect.signature(eigsh).parameters:
         options["rng"] = random
