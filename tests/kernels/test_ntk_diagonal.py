@@ -12,6 +12,7 @@ from torch import nn
 from geomfeat.errors import BadInput, OutOfMemory
 from geomfeat.kernels import ntk, ntk_diagonal
 from geomfeat.kernels.jacobians import JacobianRows
+from geomfeat.kernels.ntk.factors import Outer
 from geomfeat.models.functional import functional
 from geomfeat.numerics import stream, tolerance
 from tests.reference.kernels import ntk_by_loop
@@ -36,6 +37,29 @@ def test_equals_one_gradient_at_a_time(case: Case, device: str) -> None:
     torch.testing.assert_close(got, truth, **tolerance(scale=10))
     got = ntk_diagonal(case.model, case.inputs, batch_size=2, device=device).cpu()
     torch.testing.assert_close(got, trace, **tolerance(scale=10))
+
+
+@pytest.mark.parametrize("case", zoo(), ids=str)
+def test_layer_by_layer_equals_one_gradient_at_a_time(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SMALL", 0)
+    truth = ntk_by_loop(case.model, case.inputs).diagonal().permute(2, 0, 1)
+    got = ntk_diagonal(case.model, case.inputs, outputs="full")
+    torch.testing.assert_close(got, truth, **tolerance(scale=10))
+    got = ntk_diagonal(case.model, case.inputs, batch_size=1)
+    torch.testing.assert_close(got, truth.diagonal(dim1=1, dim2=2).sum(-1), **tolerance(scale=10))
+
+
+@pytest.mark.parametrize("positions", [1, 2, 50])
+@pytest.mark.parametrize("summed", [True, False])
+def test_factors_through_gradients_and_through_positions(positions: int, summed: bool) -> None:
+    a = torch.randn(5, 2, 4, positions, generator=stream(0, "a"), dtype=torch.float64)
+    d = torch.randn(5, 3, 2, 6, positions, generator=stream(0, "d"), dtype=torch.float64)
+    g = torch.einsum("ngit,nkgot->nkgoi", a, d).flatten(2)
+    expected = torch.einsum("nkp,nlp->nkl", g, g)
+    out = torch.zeros(5, *((1, 1) if summed else (3, 3)), dtype=torch.float64)
+    Outer(((lambda: a, d),), 4).add_own(out)
+    truth = expected.diagonal(dim1=1, dim2=2).sum(-1)[:, None, None] if summed else expected
+    torch.testing.assert_close(out, truth, **tolerance(scale=10))
 
 
 def test_is_the_diagonal_of_the_kernel_to_twelve_digits() -> None:

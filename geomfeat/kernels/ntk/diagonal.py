@@ -1,5 +1,6 @@
 """The diagonal of the tangent kernel: what each sample's own gradients are worth, without the pairs of samples."""
 
+import logging
 from typing import Any
 
 import torch
@@ -7,10 +8,13 @@ from torch import Tensor, nn
 
 from geomfeat.kernels._memory import BUDGET, free_bytes, with_smaller_chunks
 from geomfeat.kernels.jacobians import JacobianRows
-from geomfeat.kernels.ntk.kernel import Outputs, Params, _as_functional, _cotangents
+from geomfeat.kernels.ntk.kernel import SMALL, Outputs, Params, _as_functional, _cotangents
+from geomfeat.kernels.ntk.structured import Changed, Structured, structured
 from geomfeat.kernels.ntk.tiles import by_tiles
 from geomfeat.models.functional import Functional, batches, n_samples
 from geomfeat.numerics import WORKING, require_finite
+
+logger = logging.getLogger(__name__)
 
 
 def ntk_diagonal(
@@ -25,7 +29,7 @@ def ntk_diagonal(
     """Tangent kernel of each sample with itself, in float64: (n,), or (n, C, C) blocks for outputs="full".
 
     The diagonal of `ntk(model, x).gram` (Jacot, Gabriel and Hongler 2018, eq. 7) in the memory of one tile of
-    Jacobian rows and in time proportional to n. Its mean is the speed at which a step along the gradient of a
+    samples and in time proportional to n. Its mean is the speed at which a step along the gradient of a
     sample's own outputs moves them.
 
     Args:
@@ -46,15 +50,16 @@ def ntk_diagonal(
     n, k, summed = n_samples(x), cotangents.shape[1], meta["outputs"] != "full"
     width = 1 if summed else k
 
+    layers = structured(f, x) if 2 * n * k * f.n_parameters > SMALL else None
+
     def attempt(budget: int) -> Tensor:
-        engine.budget = min(budget, BUDGET)
-        rows = budget // engine.row_bytes
         out = torch.zeros(n, width, width, dtype=f.dtype, device=f.device)
-        for part, inputs in batches(x, rows // k):
-            if rows >= k:
-                out[part] = _own_products(engine(inputs, cotangents), k, summed)
-            else:  # one sample, whose outputs do not fit a tile together
-                by_tiles(engine, inputs, None, cotangents, summed, {"": out[part.start]}, {"": [slice(None)]}, rows)
+        rest = engine
+        if layers is not None:
+            _add_layers(out, layers, x, cotangents, engine.saved, budget)
+            rest = None if layers.rest is None else JacobianRows(layers.rest, x)
+        if rest is not None:
+            _add_rows(out, rest, x, cotangents, budget)
         return out.to(WORKING)
 
     def remedy() -> str:
@@ -64,11 +69,32 @@ def ntk_diagonal(
         )
 
     budget = BUDGET if batch_size is None else max(1, batch_size) * k * engine.row_bytes
-    blocks = require_finite(with_smaller_chunks(attempt, budget, 2 * engine.row_bytes, remedy), "the tangent kernel")
+    try:
+        blocks = with_smaller_chunks(attempt, budget, 2 * engine.row_bytes, remedy)
+    except Changed as difference:
+        logger.info("the layers' rules do not hold for all samples (%s): using the Jacobian", difference)
+        layers = None
+        blocks = with_smaller_chunks(attempt, budget, 2 * engine.row_bytes, remedy)
+    require_finite(blocks, "the tangent kernel")
     return blocks[:, 0, 0] if summed else blocks
 
 
-def _own_products(jacobian: Tensor, k: int, summed: bool) -> Tensor:
-    """(samples, k, k) products of each sample's own rows; (samples, 1, 1) for their trace."""
-    rows = jacobian.view(-1, 1, k * jacobian.shape[1]) if summed else jacobian.view(-1, k, jacobian.shape[1])
-    return rows @ rows.mT
+def _add_layers(out: Tensor, layers: Structured, x: Any, cotangents: Tensor, saved: int, budget: int) -> None:
+    """From the factors of each covered weight, all outputs of some samples at a time."""
+    each = saved + cotangents.shape[1] * layers.plan.delta_bytes
+    for part, inputs in batches(x, budget // each):
+        for factor in layers(inputs, cotangents).values():
+            factor.add_own(out[part])
+
+
+def _add_rows(out: Tensor, engine: JacobianRows, x: Any, cotangents: Tensor, budget: int) -> None:
+    """From Jacobian rows, of which `budget` bytes are held."""
+    engine.budget = min(budget, BUDGET)
+    k, width, held = cotangents.shape[1], out.shape[1], budget // engine.row_bytes
+    for part, inputs in batches(x, held // k):
+        if held >= k:
+            rows = engine(inputs, cotangents)
+            rows = rows.view(-1, width, rows.shape[1] * k // width)
+            out[part] += rows @ rows.mT
+        else:  # one sample, whose outputs do not fit a tile together
+            by_tiles(engine, inputs, None, cotangents, width == 1, {"": out[part.start]}, {"": [slice(None)]}, held)
