@@ -16,7 +16,14 @@ from geomfeat.kernels.movement import (
 )
 from geomfeat.kernels.noise import condition_residuals, noise_precision
 from geomfeat.kernels.noise_ceiling import NoiseCeiling, noise_ceiling
-from geomfeat.kernels.ntk import ntk, ntk_by_parameter_group, parameter_group
+from geomfeat.kernels.ntk import (
+    NTKSpectrum,
+    ntk,
+    ntk_by_parameter_group,
+    ntk_diagonal,
+    ntk_spectrum,
+    parameter_group,
+)
 from geomfeat.kernels.rdm import rdm
 from geomfeat.kernels.rdm_compare import compare_rdms
 from geomfeat.kernels.rdms import RDMs, stack_rdms
@@ -32,6 +39,7 @@ __all__ = [
     "JacobianRows",
     "KernelRegression",
     "KernelVelocity",
+    "NTKSpectrum",
     "NoiseCeiling",
     "Predictions",
     "RDMs",
@@ -63,6 +71,8 @@ __all__ = [
     "noise_precision",
     "ntk",
     "ntk_by_parameter_group",
+    "ntk_diagonal",
+    "ntk_spectrum",
     "one_hot",
     "parameter_group",
     "parameter_slices",

@@ -37,6 +37,10 @@ class Rows:
         """Add all products with `other` to `out` (n, k, n2, k), or (n, 1, n2, 1) for the sum over outputs."""
         _add_rows(out, self.g, other.g, symmetric)
 
+    def add_own(self, out: Tensor) -> None:
+        """Add each sample's products with itself to `out` (n, k, k), or (n, 1, 1) for the sum over outputs."""
+        _add_own(out, self.g, self.g)
+
 
 @dataclass(frozen=True, eq=False)
 class Outer:
@@ -88,6 +92,22 @@ class Outer:
             add(out, left, right, d[:, :, group], e[:, :, group], symmetric)
         return None
 
+    def add_own(self, out: Tensor) -> None:
+        """Add each sample's products with itself to `out` (n, k, k), or (n, 1, 1) for the sum over outputs."""
+        n, k, groups, size, t = self.deltas().shape
+        through_gradients = k * size * self.width < t * (self.width + k * size)
+        each = k * groups * size * (self.width if through_gradients else t)
+        step = max(1, SCRATCH // (each * out.element_size()))
+        for start in range(0, n, step):
+            rows = slice(start, min(n, start + step))
+            a, d = self.inputs()[rows], self.deltas()[rows]
+            if through_gradients:
+                g = _gradients(a, d, self.width).flatten(2)
+                _add_own(out[rows], g, g)
+            else:
+                same = a.mT @ a if a.is_floating_point() else (a[:, :, None] == a[:, None]).to(d.dtype)[:, None]
+                _add_own(out[rows], (d @ same[:, None]).flatten(2), d.flatten(2))
+
     def _add_gradients(self, out: Tensor, a: Tensor, d: Tensor, b: Tensor, e: Tensor, symmetric: bool) -> None:
         """By the gradients, some of the weight's outputs at a time."""
         k, groups, size = d.shape[1:4]
@@ -98,6 +118,11 @@ class Outer:
             g = _gradients(a, d[:, :, :, part], self.width).flatten(2)
             h = g if e is d else _gradients(b, e[:, :, :, part], self.width).flatten(2)
             _add_rows(out, g, h, symmetric)
+
+
+def _add_own(out: Tensor, g: Tensor, h: Tensor) -> None:
+    """Products (n, k, k) within samples of g and h (n, k, p); (n, 1, 1) for the sum over outputs."""
+    out += (g * h).sum((1, 2))[:, None, None] if out.shape[1] == 1 else g @ h.mT
 
 
 def _positions_cost(k: int, width: int, size: int, t: int, summed: bool) -> float:

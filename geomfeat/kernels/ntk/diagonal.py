@@ -1,0 +1,100 @@
+"""The diagonal of the tangent kernel: what each sample's own gradients are worth, without the pairs of samples."""
+
+import logging
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from geomfeat.kernels._memory import BUDGET, free_bytes, with_smaller_chunks
+from geomfeat.kernels.jacobians import JacobianRows
+from geomfeat.kernels.ntk.kernel import SMALL, Outputs, Params, _as_functional, _cotangents
+from geomfeat.kernels.ntk.structured import Changed, Structured, structured
+from geomfeat.kernels.ntk.tiles import by_tiles
+from geomfeat.models.functional import Functional, batches, n_samples
+from geomfeat.numerics import WORKING, require_finite
+
+logger = logging.getLogger(__name__)
+
+
+def ntk_diagonal(
+    model: nn.Module | Functional,
+    x: Any,
+    *,
+    outputs: Outputs = "trace",
+    params: Params = None,
+    batch_size: int | None = None,
+    device: str | torch.device | None = None,
+) -> Tensor:
+    """Tangent kernel of each sample with itself, in float64: (n,), or (n, C, C) blocks for outputs="full".
+
+    The diagonal of `ntk(model, x).gram` (Jacot, Gabriel and Hongler 2018, eq. 7) in the memory of one tile of
+    samples and in time proportional to n. Its mean is the speed at which a step along the gradient of a
+    sample's own outputs moves them.
+
+    Args:
+        outputs: "trace": the squared norms of the gradients, summed over outputs. An int: of that one output.
+            "full": the (C, C) kernel between the outputs of each sample, as `ntk(...).blocks` has on its diagonal.
+            A (C, k) tensor: the (k, k) blocks of the projected outputs.
+        params, device: as in `ntk`. batch_size: samples per tile; default what fits in 1 GB of Jacobian entries.
+
+    Raises BadInput and OutOfMemory as `ntk` does.
+
+    >>> ntk_diagonal(torch.nn.Linear(2, 3), torch.tensor([[1.0, 2.0], [0.0, 0.0]])).tolist()  # (|a|^2 + 1) times 3
+    [18.0, 3.0]
+    """
+    f = _as_functional(model, params, device)
+    x = f.inputs(x)
+    engine = JacobianRows(f, x)
+    cotangents, meta = _cotangents(engine, outputs, None)
+    n, k, summed = n_samples(x), cotangents.shape[1], meta["outputs"] != "full"
+    width = 1 if summed else k
+
+    layers = structured(f, x) if 2 * n * k * f.n_parameters > SMALL else None
+
+    def attempt(budget: int) -> Tensor:
+        out = torch.zeros(n, width, width, dtype=f.dtype, device=f.device)
+        rest = engine
+        if layers is not None:
+            _add_layers(out, layers, x, cotangents, engine.saved, budget)
+            rest = None if layers.rest is None else JacobianRows(layers.rest, x)
+        if rest is not None:
+            _add_rows(out, rest, x, cotangents, budget)
+        return out.to(WORKING)
+
+    def remedy() -> str:
+        return (
+            f"two gradients take {2 * engine.row_bytes / 1e9:.2g} GB, the diagonal {n * width**2 * 8 / 1e9:.2g} GB, "
+            f"and {free_bytes(f.device) / 1e9:.2g} GB are free: restrict params=, or project the outputs"
+        )
+
+    budget = BUDGET if batch_size is None else max(1, batch_size) * k * engine.row_bytes
+    try:
+        blocks = with_smaller_chunks(attempt, budget, 2 * engine.row_bytes, remedy)
+    except Changed as difference:
+        logger.info("the layers' rules do not hold for all samples (%s): using the Jacobian", difference)
+        layers = None
+        blocks = with_smaller_chunks(attempt, budget, 2 * engine.row_bytes, remedy)
+    require_finite(blocks, "the tangent kernel")
+    return blocks[:, 0, 0] if summed else blocks
+
+
+def _add_layers(out: Tensor, layers: Structured, x: Any, cotangents: Tensor, saved: int, budget: int) -> None:
+    """From the factors of each covered weight, all outputs of some samples at a time."""
+    each = saved + cotangents.shape[1] * layers.plan.delta_bytes
+    for part, inputs in batches(x, budget // each):
+        for factor in layers(inputs, cotangents).values():
+            factor.add_own(out[part])
+
+
+def _add_rows(out: Tensor, engine: JacobianRows, x: Any, cotangents: Tensor, budget: int) -> None:
+    """From Jacobian rows, of which `budget` bytes are held."""
+    engine.budget = min(budget, BUDGET)
+    k, width, held = cotangents.shape[1], out.shape[1], budget // engine.row_bytes
+    for part, inputs in batches(x, held // k):
+        if held >= k:
+            rows = engine(inputs, cotangents)
+            rows = rows.view(-1, width, rows.shape[1] * k // width)
+            out[part] += rows @ rows.mT
+        else:  # one sample, whose outputs do not fit a tile together
+            by_tiles(engine, inputs, None, cotangents, width == 1, {"": out[part.start]}, {"": [slice(None)]}, held)

@@ -1,0 +1,167 @@
+"""The leading eigenvalues of the full tangent kernel, from products v -> J (J' v) alone.
+
+Implicitly restarted Lanczos (ARPACK) needs only products with the kernel, each of which is a backward and a forward
+pass over the samples. From one starting vector it finds the copies of a multiple eigenvalue through rounding errors,
+and sometimes misses some (kernels of linear models have every eigenvalue C times), so what was found is taken out
+of the kernel and the largest eigenvalue of the rest is looked at too.
+"""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from geomfeat.errors import BadInput
+from geomfeat.kernels._memory import BUDGET, free_bytes, with_smaller_chunks
+from geomfeat.kernels.jacobians import JacobianRows
+from geomfeat.kernels.ntk.kernel import Params, _as_functional
+from geomfeat.kernels.tangent import jvp, vjp
+from geomfeat.models.functional import Functional, n_samples
+from geomfeat.numerics import WORKING, numpy_stream, require_finite
+
+Product = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class NTKSpectrum:
+    """Leading eigenpairs of the full tangent kernel (n C, n C), sample-major, in float64.
+
+    Attributes:
+        eigenvalues: (k,) descending; NaN for those that did not converge. eigenvectors: (n C, k), orthonormal.
+        residuals: (k,) norms |K v - eigenvalue v|: an eigenvalue of K lies no further away (Parlett 1998, th. 4.5.1).
+        note: what to do about eigenvalues that did not converge; empty where all did.
+    """
+
+    eigenvalues: Tensor
+    eigenvectors: Tensor
+    residuals: Tensor
+    note: str = ""
+
+
+def ntk_spectrum(
+    model: nn.Module | Functional,
+    x: Any,
+    k: int,
+    *,
+    params: Params = None,
+    seed: int = 0,
+    batch_size: int | None = None,
+    device: str | torch.device | None = None,
+) -> NTKSpectrum:
+    """The k largest eigenvalues of the full tangent kernel of `x`, of which neither it nor the Jacobian is formed.
+
+    Memory is that of the parameters, of one batch of activations, and of 2 k + 1 (at least 20) vectors of n C entries.
+    The kernel is that of `ntk(model, x, outputs="full")` (Jacot, Gabriel and Hongler 2018, eq. 7).
+
+    Args:
+        k: how many, from 1 to n C - 1. seed: of the random starting vectors.
+        params, device: as in `ntk`. batch_size: samples per pass; default what fits in 1 GB of activations.
+
+    Raises BadInput for k out of range and for samples that interact within a batch, OutOfMemory when one sample's
+    passes do not fit.
+
+    >>> x = torch.tensor([[3.0, 0.0], [0.0, 2.0], [0.0, 1.0]])
+    >>> [round(float(value), 6) for value in ntk_spectrum(torch.nn.Linear(2, 1, bias=False), x, 2).eigenvalues]
+    [9.0, 5.0]
+    """
+    f = _as_functional(model, params, device)
+    x = f.inputs(x)
+    engine = JacobianRows(f, x)
+    n, c = n_samples(x), engine.n_outputs
+    _check_count(k, n, c)
+    one_sample = 2 * max(1, engine.saved)  # activations, and their tangents or gradients
+
+    def attempt(budget: int) -> NTKSpectrum:
+        size = max(1, budget // one_sample)
+
+        def product(v: np.ndarray) -> np.ndarray:
+            pulled = vjp(f, x, torch.from_numpy(v).view(n, c), batch_size=size)
+            return jvp(f, x, pulled, batch_size=size).to("cpu", WORKING).flatten().numpy()
+
+        values, vectors, note = _leading(product, n * c, k, seed, float(torch.finfo(f.dtype).eps))
+        residuals = np.array(
+            [np.linalg.norm(product(v) - a * v) for a, v in zip(values, vectors.T.copy(), strict=True)]
+        )
+        return NTKSpectrum(_padded(values, k), _padded(vectors, k), _padded(residuals, k), note)
+
+    def remedy() -> str:
+        return (
+            f"products with the tangent kernel do not fit, also one sample at a time: its activations take "
+            f"{one_sample / 1e9:.2g} GB, the parameters {engine.row_bytes / 1e9:.2g} GB, {k} vectors "
+            f"{8 * n * c * max(20, 2 * k + 1) / 1e9:.2g} GB, and {free_bytes(f.device) / 1e9:.2g} GB are free: "
+            "restrict params=, or ask for fewer eigenvalues"
+        )
+
+    budget = BUDGET if batch_size is None else max(1, batch_size) * one_sample
+    return with_smaller_chunks(attempt, budget, one_sample, remedy)
+
+
+def _check_count(k: int, n: int, c: int) -> None:
+    if not 1 <= k < n * c:
+        raise BadInput(
+            f"k must be from 1 to {n * c - 1} for {n} samples x {c} outputs, got {k}: for all eigenvalues take "
+            "torch.linalg.eigvalsh(ntk(model, x, outputs='full').gram)"
+        )
+
+
+def _leading(product: Product, size: int, k: int, seed: int, eps: float) -> tuple[np.ndarray, np.ndarray, str]:
+    """Eigenvalues and eigenvectors (size, k), fewer where not all converged, and a note."""
+    v = numpy_stream(seed, "ntk spectrum", "scale").standard_normal(size)
+    scale = 0.0
+    for _ in range(3):
+        v = product(v / (np.linalg.norm(v) or 1.0))
+        scale = float(np.linalg.norm(require_finite(torch.from_numpy(v), "the tangent kernel's product with a vector")))
+    scale = scale or 1.0  # only a kernel of zeros has none
+    values, vectors, converged = _lanczos(product, size, k, (seed, "leading"), eps, scale)
+    missed = 0
+    while converged:
+        found = vectors
+
+        def rest(v: np.ndarray, found: np.ndarray = found) -> np.ndarray:
+            v = product(v - found @ (found.T @ v))
+            return v - found @ (found.T @ v)
+
+        value, vector, converged = _lanczos(rest, size, 1, (seed, "rest", missed), eps, scale)
+        # Rounding of the products decides below this, as in `numerics.tolerance`.
+        if not converged or value[0] <= values[-1] + 1e4 * eps * scale:
+            break
+        missed += 1
+        keep = np.argsort(np.append(values, value))[:0:-1]
+        values, vectors = np.append(values, value)[keep], np.hstack([vectors, vector])[:, keep]
+    note = "" if converged else "not all eigenvalues converged, so leading ones may be missing: ask for more or fewer"
+    return values, vectors, note
+
+
+def _lanczos(
+    product: Product, size: int, k: int, names: tuple[Any, ...], eps: float, scale: float
+) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Eigenvalues, descending, and eigenvectors that converged, and whether all k did."""
+    from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+
+    random = numpy_stream(names[0], "ntk spectrum", *names[1:])
+    options: dict[str, Any] = {"which": "LA", "v0": random.standard_normal(size), "tol": eps}
+
+    # Moved from [0, scale] to about [1, 2], since ARPACK's accuracy is relative to each eigenvalue, also to zero.
+    def shifted(v: np.ndarray) -> np.ndarray:
+        return product(v.reshape(-1)) / scale + v.reshape(-1)
+
+    moved = LinearOperator((size, size), matvec=shifted, dtype=float)  # pyright: ignore[reportCallIssue]
+    # Versions of scipy that draw new directions themselves let their caller say from what.
+    if "rng" in inspect.signature(eigsh).parameters:
+        options["rng"] = random
+    try:
+        values, vectors = eigsh(moved, k, **options)
+        converged = True
+    except ArpackNoConvergence as partial:
+        values, vectors, converged = partial.eigenvalues, partial.eigenvectors, False
+    order = np.argsort(values)[::-1]
+    return (values[order] - 1) * scale, vectors[:, order], converged
+
+
+def _padded(a: np.ndarray, k: int) -> Tensor:
+    """With NaN along the last axis, for what did not converge."""
+    return torch.from_numpy(np.concatenate([a, np.full((*a.shape[:-1], k - a.shape[-1]), np.nan)], -1))
