@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels.rdm import _levels, condition_means
+from geomfeat.kernels.rdm import condition_means, levels_of
 from geomfeat.numerics import WORKING, as_tensor, require_finite, safe_eigh
 from geomfeat.types import Representation
 
@@ -31,9 +31,9 @@ def condition_residuals(
     if data.ndim != 2 or 0 in data.shape:
         raise BadInput(f"x must be (samples, units), got shape {tuple(data.shape)}")
     require_finite(data, "x")
-    levels, index = _levels(conditions, data, "conditions")
+    levels, index = levels_of(conditions, data, "conditions")
     if runs is not None:
-        index = _levels(runs, data, "runs")[1] * len(levels) + index
+        index = levels_of(runs, data, "runs")[1] * len(levels) + index
     _, index = index.unique(return_inverse=True)
     count = int(index.max()) + 1
     return data - condition_means(data, index, count)[index], len(data) - count

@@ -67,7 +67,7 @@ def rdm(
     if data.ndim != 2 or 0 in data.shape:
         raise BadInput(f"x must be (samples, units), got shape {tuple(data.shape)}")
     require_finite(data, "x")
-    levels, index = _levels(conditions if conditions is not None else range(len(data)), data, "conditions")
+    levels, index = levels_of(conditions if conditions is not None else range(len(data)), data, "conditions")
     if len(levels) < 2:
         raise BadInput("an RDM needs at least 2 conditions, got one: give conditions=")
     weights = None if precision is None else _precision(precision, data)
@@ -89,7 +89,7 @@ def condition_means(x: Float[Tensor, "n d"], index: Int[Tensor, "n"], count: int
     return x.new_zeros(count, x.shape[1]).index_add_(0, index, x) / sizes[:, None]
 
 
-def _levels(given: Any, x: Tensor, name: str) -> tuple[tuple[Hashable, ...], Tensor]:
+def levels_of(given: Any, x: Tensor, name: str) -> tuple[tuple[Hashable, ...], Tensor]:
     """The different values in sorted order, and which one each sample has."""
     values = np.asarray(given.cpu() if isinstance(given, Tensor) else list(given))
     if values.shape != (len(x),):
@@ -105,7 +105,7 @@ def _levels(given: Any, x: Tensor, name: str) -> tuple[tuple[Hashable, ...], Ten
 
 def _run_means(x: Tensor, index: Tensor, runs: Any, levels: tuple[Hashable, ...]) -> Tensor:
     """(runs, conditions, units) mean patterns."""
-    folds, fold = _levels(runs, x, "runs")
+    folds, fold = levels_of(runs, x, "runs")
     if len(folds) < 2:
         raise BadInput("crossnobis needs at least 2 runs, got one: give runs= of independent measurements")
     n = len(levels)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from geomfeat.kernels._memory import BUDGET, free_bytes, with_smaller_chunks
 from geomfeat.kernels.jacobians import JacobianRows
-from geomfeat.kernels.ntk.kernel import SMALL, Outputs, Params, _as_functional, _cotangents
+from geomfeat.kernels.ntk.kernel import SMALL, Outputs, Params, as_functional, cotangents_of
 from geomfeat.kernels.ntk.structured import Changed, Structured, structured
 from geomfeat.kernels.ntk.tiles import by_tiles
 from geomfeat.models.functional import Functional, batches, n_samples
@@ -43,10 +43,10 @@ def ntk_diagonal(
     >>> ntk_diagonal(torch.nn.Linear(2, 3), torch.tensor([[1.0, 2.0], [0.0, 0.0]])).tolist()  # (|a|^2 + 1) times 3
     [18.0, 3.0]
     """
-    f = _as_functional(model, params, device)
+    f = as_functional(model, params, device)
     x = f.inputs(x)
     engine = JacobianRows(f, x)
-    cotangents, meta = _cotangents(engine, outputs, None)
+    cotangents, meta = cotangents_of(engine, outputs, None)
     n, k, summed = n_samples(x), cotangents.shape[1], meta["outputs"] != "full"
     width = 1 if summed else k
 

@@ -57,7 +57,7 @@ def ntk(
     >>> ntk(torch.nn.Linear(3, 2, bias=False), torch.eye(3)).gram.tolist()  # (a . a') times 2 outputs
     [[2.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 2.0]]
     """
-    f = _as_functional(model, params, device)
+    f = as_functional(model, params, device)
     grams, meta = _grams(f, x, x2, outputs, dict.fromkeys(f.theta, ""), batch_size)
     return Kernel(grams[""], "ntk", meta)
 
@@ -84,13 +84,14 @@ def ntk_by_parameter_group(
     >>> list(ntk_by_parameter_group(net, torch.eye(3)))
     ['0', '1']
     """
-    f = _as_functional(model, params, device)
+    f = as_functional(model, params, device)
     groups = {name: parameter_group(name) for name in f.theta}
     grams, meta = _grams(f, x, x2, outputs, groups, batch_size, projection)
     return {group: Kernel(gram, "ntk", {**meta, "group": group}) for group, gram in grams.items()}
 
 
-def _as_functional(model: nn.Module | Functional, params: Params, device: Any) -> Functional:
+def as_functional(model: nn.Module | Functional, params: Params, device: Any) -> Functional:
+    """The model as a Functional; BadInput for options that belong to `functional` where it is one already."""
     if not isinstance(model, Functional):
         return functional(model, params=params, device=device)
     if params is not None or device is not None:
@@ -98,7 +99,7 @@ def _as_functional(model: nn.Module | Functional, params: Params, device: Any) -
     return model
 
 
-def _cotangents(engine: JacobianRows, outputs: Outputs, projection: Tensor | None) -> tuple[Tensor, dict[str, Any]]:
+def cotangents_of(engine: JacobianRows, outputs: Outputs, projection: Tensor | None) -> tuple[Tensor, dict[str, Any]]:
     """(C, k) cotangents, and what goes into the kernel's meta."""
     if isinstance(outputs, Tensor):
         outputs, projection = "full", outputs
@@ -125,7 +126,7 @@ def _grams(
     x = f.inputs(x)
     x2 = None if x2 is None else f.inputs(x2)
     engine = JacobianRows(f, x)
-    cotangents, meta = _cotangents(engine, outputs, projection)
+    cotangents, meta = cotangents_of(engine, outputs, projection)
     n, k, summed = n_samples(x), cotangents.shape[1], meta["outputs"] != "full"
     n2 = n if x2 is None else n_samples(x2)
     work = n * k * f.n_parameters * (2 + n2 * (1 if summed else k) / 2)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from geomfeat.errors import BadInput
 from geomfeat.kernels._memory import BUDGET, free_bytes, with_smaller_chunks
 from geomfeat.kernels.jacobians import JacobianRows
-from geomfeat.kernels.ntk.kernel import Params, _as_functional
+from geomfeat.kernels.ntk.kernel import Params, as_functional
 from geomfeat.kernels.tangent import jvp, vjp
 from geomfeat.models.functional import Functional, n_samples
 from geomfeat.numerics import WORKING, numpy_stream, require_finite
@@ -68,7 +68,7 @@ def ntk_spectrum(
     >>> [round(float(value), 6) for value in ntk_spectrum(torch.nn.Linear(2, 1, bias=False), x, 2).eigenvalues]
     [9.0, 5.0]
     """
-    f = _as_functional(model, params, device)
+    f = as_functional(model, params, device)
     x = f.inputs(x)
     engine = JacobianRows(f, x)
     n, c = n_samples(x), engine.n_outputs
