@@ -12,8 +12,6 @@ tables in benchmarks/RESULTS.md. Peers: pip install '.[bench]'.
 from __future__ import annotations
 
 import argparse
-import platform
-import re
 import resource
 import statistics
 import subprocess
@@ -21,19 +19,18 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
+from keeping import keep, machine
 from sklearn.datasets import load_digits
 from torch import Tensor
 
 from geomfeat.geometry import capacity, project_on_cones
 from geomfeat.numerics import WORKING, stream
 
-RESULTS = Path(__file__).parent / "RESULTS.md"
-MARKS = "<!-- capacity: written by benchmarks/capacity.py -->", "<!-- end of capacity -->"
+PACKAGES = ("torch", "numpy", "numba", "scipy", "daqp", "cvxopt", "quadprog")
 
 
 @dataclass(frozen=True)
@@ -216,17 +213,6 @@ def measure_w4() -> None:
     print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f}")
 
 
-def machine() -> str:
-    """Where and with what."""
-    names = ("torch", "numpy", "numba", "scipy", "daqp", "cvxopt", "quadprog")
-    versions = ", ".join(f"{name} {version(name)}" for name in names)
-    load = Path("/proc/loadavg").read_text().split()[0] if Path("/proc/loadavg").exists() else "?"
-    return (
-        f"{platform.machine()}, {torch.get_num_threads()} threads, Python {platform.python_version()}, {versions}; "
-        f"{time.strftime('%Y-%m-%d')}, load {load} at the end"
-    )
-
-
 def main() -> None:
     """Print the tables as they are measured."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -240,14 +226,16 @@ def main() -> None:
         if name.startswith(options.only):
             lines.append(f"| {' | '.join(measured(name))} |")
             print(lines[-1], flush=True)
-    for row in ("\n| what | measured | goal |\n|---|---|---|", whole_geometry(), peak_memory(), f"\n{machine()}"):
+    for row in (
+        "\n| what | measured | goal |\n|---|---|---|",
+        whole_geometry(),
+        peak_memory(),
+        f"\n{machine(PACKAGES, torch.get_num_threads())}",
+    ):
         lines.append(row)
         print(row, flush=True)
     if options.write:
-        text = RESULTS.read_text()
-        between = re.compile(re.escape(MARKS[0]) + ".*" + re.escape(MARKS[1]), re.S)
-        body = "\n".join([MARKS[0], "", *lines, "", MARKS[1]])
-        RESULTS.write_text(between.sub(lambda _: body, text))
+        keep("capacity", lines)
 
 
 if __name__ == "__main__":

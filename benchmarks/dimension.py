@@ -11,8 +11,6 @@ the points (16 MB) are loaded already. dadapy needs numpy < 2, hence an environm
 import argparse
 import json
 import os
-import platform
-import re
 import resource
 import statistics
 import subprocess
@@ -22,9 +20,10 @@ import time
 from pathlib import Path
 
 import numpy as np
+from keeping import keep, machine
 
-RESULTS = Path(__file__).parent / "RESULTS.md"
-MARKS = "<!-- dimension: written by benchmarks/dimension.py -->", "<!-- end of dimension -->"
+PACKAGES = ("torch", "numpy", "numba", "scipy", "scikit-dimension")
+
 JOBS = {
     "TwoNN (likelihood)": ("geomfeat", "scikit-dimension", "dadapy"),
     "MLE, 20 neighbours": ("geomfeat", "scikit-dimension"),
@@ -126,19 +125,6 @@ def rows(pythons: dict[str, str], file: str) -> list[str]:
     return out
 
 
-def machine() -> str:
-    """Where and with what."""
-    from importlib.metadata import version
-
-    names = ("torch", "numpy", "numba", "scipy", "scikit-dimension")
-    versions = ", ".join(f"{name} {version(name)}" for name in names)
-    load = Path("/proc/loadavg").read_text().split()[0] if Path("/proc/loadavg").exists() else "?"
-    return (
-        f"{platform.machine()}, 2 threads, Python {platform.python_version()}, {versions}; "
-        f"{time.strftime('%Y-%m-%d')}, load {load} at the end"
-    )
-
-
 def main() -> None:
     """Print the table as it is measured."""
     parser = argparse.ArgumentParser(description="Intrinsic dimension beside the peers' own packages.")
@@ -167,12 +153,9 @@ def main() -> None:
                 f"d = {values[0]:.3f} | | |"
             )
             print(lines[-1], flush=True)
-    lines += ["", machine()]
+    lines += ["", machine(PACKAGES, 2)]
     if options.write:
-        text = RESULTS.read_text()
-        between = re.compile(re.escape(MARKS[0]) + ".*" + re.escape(MARKS[1]), re.S)
-        body = "\n".join([MARKS[0], "", *lines, "", MARKS[1]])
-        RESULTS.write_text(between.sub(lambda _: body, text))
+        keep("dimension", lines)
 
 
 if __name__ == "__main__":

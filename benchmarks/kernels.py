@@ -12,26 +12,24 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import platform
-import re
 import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
+from keeping import keep, machine
 from torch import Tensor, nn
 
 from geomfeat.kernels import ntk
 from geomfeat.models.functional import functional
 
-RESULTS = Path(__file__).parent / "RESULTS.md"
-MARKS = "<!-- kernels: written by benchmarks/kernels.py -->", "<!-- end of kernels -->"
+PACKAGES = ("torch", "nngeometry")
+
 GOALS = {
     ("MLP full", "torch.func"): 300, ("MLP full", "nngeometry"): 10, ("CNN full", "torch.func"): 2.5,
     ("CNN full", "nngeometry"): 10, ("CNN trace", "torch.func"): 3,
@@ -184,14 +182,9 @@ def main() -> None:
         if name.startswith(asked.only):
             lines.append(f"| {name} | {added_memory(code):.2f} | {goal:g} |")
             print(lines[-1], flush=True)
-    names = ("torch", *(["nngeometry"] if find_spec("nngeometry") else []))
-    tools = ", ".join(f"{name} {version(name)}" for name in names)
-    machine = f"{platform.machine()}, 1 thread, Python {platform.python_version()}"
-    lines += ["", f"{machine}, {tools}; {time.strftime('%Y-%m-%d')}"]
+    lines += ["", machine(PACKAGES, 1)]
     if asked.write:
-        text = RESULTS.read_text(encoding="utf-8")
-        table = f"{MARKS[0]}\n\n" + "\n".join(lines) + f"\n\n{MARKS[1]}"
-        RESULTS.write_text(re.sub(f"{MARKS[0]}.*{MARKS[1]}", lambda _: table, text, flags=re.DOTALL), encoding="utf-8")
+        keep("kernels", lines)
 
 
 if __name__ == "__main__":

@@ -12,25 +12,22 @@ one where the peer is slow). 'difference' is the largest one of the RDMs, or of 
 from __future__ import annotations
 
 import argparse
-import platform
-import re
 import statistics
 import time
 import warnings
 from collections.abc import Callable
-from importlib.metadata import version
-from pathlib import Path
 
 import numpy as np
 import torch
+from keeping import keep, machine
 
 from geomfeat.kernels import RDMs, condition_residuals, noise_precision, rank_by_rsa, rdm
 from geomfeat.kernels.rdm_compare import similarities
 from geomfeat.kernels.rsa_bootstrap import resample
 from geomfeat.numerics import WORKING, stream
 
-RESULTS = Path(__file__).parent / "RESULTS.md"
-MARKS = "<!-- rsa: written by benchmarks/rsa.py -->", "<!-- end of rsa -->"
+PACKAGES = ("torch", "numpy", "numba", "rsatoolbox")
+
 # Comparator: the peer's name, how many samples it is timed on (the time is scaled to 1,000), the goal.
 PEERS = {
     "cosine": ("cosine", 40, 5),
@@ -126,16 +123,6 @@ def row(name: str, seconds: dict[str, float], error: str, goal: float | None) ->
     return line
 
 
-def machine() -> str:
-    """Where and with what."""
-    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "numba", "rsatoolbox"))
-    load = Path("/proc/loadavg").read_text().split()[0] if Path("/proc/loadavg").exists() else "?"
-    return (
-        f"{platform.machine()}, {torch.get_num_threads()} threads, Python {platform.python_version()}, {versions}; "
-        f"{time.strftime('%Y-%m-%d')}, load {load} at the end"
-    )
-
-
 def main() -> None:
     """Print the table as it is measured."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -144,13 +131,10 @@ def main() -> None:
     warnings.simplefilter("ignore")
     head = ["| what | geomfeat, s | rsatoolbox, s | ratio | goal | difference |", "|---|---|---|---|---|---|"]
     print("\n".join(head))
-    lines = [*head, *crossnobis(), *inference(), "", machine()]
+    lines = [*head, *crossnobis(), *inference(), "", machine(PACKAGES, torch.get_num_threads())]
     print(f"\n{lines[-1]}")
     if options.write:
-        text = RESULTS.read_text()
-        between = re.compile(re.escape(MARKS[0]) + ".*" + re.escape(MARKS[1]), re.S)
-        body = "\n".join([MARKS[0], "", *lines, "", MARKS[1]])
-        RESULTS.write_text(between.sub(lambda _: body, text))
+        keep("rsa", lines)
 
 
 if __name__ == "__main__":

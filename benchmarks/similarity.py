@@ -12,25 +12,23 @@ out the features. --write keeps the tables in benchmarks/RESULTS.md. Peer: pip i
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import re
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from keeping import keep, machine
 from torch import Tensor, nn
 
 from geomfeat.kernels import StreamingCKA, cka_matrix
 from geomfeat.numerics import stream
 
-RESULTS = Path(__file__).parent / "RESULTS.md"
-MARKS = "<!-- similarity: written by benchmarks/similarity.py -->", "<!-- end of similarity -->"
+PACKAGES = ("torch", "numpy", "pytorch-cka")
+
 SIZES = {"20 layers 1000 x 512": (20, 1000, 512, 7), "10 layers 4000 x 1024": (10, 4000, 1024, 3)}
 SAMPLES, LAYERS, WIDTH = 100_000, 20, 128
 
@@ -195,15 +193,6 @@ def streaming() -> list[str]:
     return lines
 
 
-def machine() -> str:
-    load = os.getloadavg()[0]
-    packages = ", ".join(f"{p} {version(p)}" for p in ("torch", "numpy", "pytorch-cka"))
-    return (
-        f"{platform.machine()}, {torch.get_num_threads()} threads, Python {platform.python_version()}, {packages}; "
-        f"{time.strftime('%Y-%m-%d')}, load {load:.2f} at the end"
-    )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true")
@@ -226,13 +215,10 @@ def main() -> None:
         f"\n| {SAMPLES} samples, {LAYERS} layers of {WIDTH} | time | difference to the exact one |",
         "|---|---|---|",
     ]
-    rows = [*head, *streaming(), f"\n{machine()}"]
+    rows = [*head, *streaming(), f"\n{machine(PACKAGES, torch.get_num_threads())}"]
     print("\n".join(rows), flush=True)
     if options.write:
-        text = RESULTS.read_text()
-        between = re.compile(re.escape(MARKS[0]) + ".*" + re.escape(MARKS[1]), re.S)
-        body = "\n".join([MARKS[0], "", *lines, *rows, "", MARKS[1]])
-        RESULTS.write_text(between.sub(lambda _: body, text))
+        keep("similarity", [*lines, *rows])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,36 @@
+"""What every benchmark says of the machine, and how it keeps its tables in RESULTS.md."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "RESULTS.md"
+
+
+def machine(packages: Sequence[str], threads: int) -> str:
+    """Where, with which of the packages that are there, and how busy it was."""
+    versions = ", ".join(f"{name} {version(name)}" for name in packages if find_spec(MODULES.get(name, name)))
+    load = f"{os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else "?"
+    where = f"{platform.machine()}, {threads} thread{'s' * (threads > 1)}, Python {platform.python_version()}"
+    return f"{where}, {versions}; {time.strftime('%Y-%m-%d')}, load {load} at the end"
+
+
+MODULES = {"scikit-dimension": "skdim", "pytorch-cka": "cka"}
+
+
+def keep(name: str, lines: Sequence[str]) -> None:
+    """Replace what stands between the marks of a benchmark in RESULTS.md; ValueError where it has no marks there."""
+    marks = f"<!-- {name}: written by benchmarks/{name}.py -->", f"<!-- end of {name} -->"
+    between = re.compile(re.escape(marks[0]) + ".*" + re.escape(marks[1]), re.S)
+    body = "\n".join([marks[0], "", *lines, "", marks[1]])
+    text, found = between.subn(lambda _: body, RESULTS.read_text(encoding="utf-8"))
+    if not found:
+        raise ValueError(f"{RESULTS.name} has no line {marks[0]!r} with {marks[1]!r} below it")
+    RESULTS.write_text(text, encoding="utf-8")
