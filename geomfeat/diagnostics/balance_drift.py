@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import torch
-from torch import Tensor, nn
 
+from geomfeat.diagnostics._adjacent import AdjacentLayers, adjacent_linear_layers
 from geomfeat.diagnostics._probes import attempted
 from geomfeat.diagnostics.pair import SnapshotPair
 from geomfeat.errors import BadInput
-from geomfeat.models.functional import unwrapped
-from geomfeat.numerics import WORKING
 from geomfeat.regimes.linear_balance import layer_balance
 from geomfeat.registry import Quantity, measure
 from geomfeat.types import Estimate
@@ -30,8 +26,8 @@ def balance_drift(pair: SnapshotPair) -> dict[str, dict[str, Estimate]]:
     |B(T) - B(0)| / sum over snapshots of (|W2'W2| + |W1 W1'|), Frobenius, under the lower layer's name. The note tells
     lambda, the mean of B's diagonal, before and after, and the residual |B - lambda I| / (|W2'W2| + |W1 W1'|): 0 = the
     exact theory of two-layer linear networks holds. Adjacent = one after the other among the model's modules, with
-    widths that chain; a nonlinearity between conserves the diagonal of B only if it is homogeneous. Layer "" is the
-    mean over pairs.
+    widths that chain and no other weights between; a nonlinearity between conserves the diagonal of B only if it is
+    homogeneous. Layer "" is the mean over pairs.
 
     >>> import copy
     >>> from geomfeat.types import Snapshot
@@ -43,17 +39,12 @@ def balance_drift(pair: SnapshotPair) -> dict[str, dict[str, Estimate]]:
     >>> round(row.value, 4), row.note
     (0.4286, 'with 1: lambda 0 -> 3, residual 0.00 -> 0.00')
     """
-    old, new = linear_pairs(pair.initial.model), linear_pairs(pair.trained.model)
+    old, new = (adjacent_linear_layers(snapshot.model) for snapshot in (pair.initial, pair.trained))
     if not old or old.keys() != new.keys():
         what = "the snapshots have different layers" if old else "no two adjacent torch.nn.Linear layers share a width"
-        return {
-            "": {
-                "drift": Estimate.failed(
-                    f"{what}: pass weights to geomfeat.regimes.linear_balance.layer_balance by hand"
-                )
-            }
-        }
-    rows = {lower: {"drift": attempted(lambda k=(lower, upper): _drift(k[1], old[k], new[k]))} for lower, upper in old}
+        remedy = "pass weights to geomfeat.regimes.linear_balance.layer_balance by hand"
+        return {"": {"drift": Estimate.failed(f"{what}: {remedy}")}}
+    rows = {name: {"drift": attempted(lambda name=name: _drift(old[name], new[name]))} for name in old}
     good = [row["drift"].value for row in rows.values() if row["drift"].ok]
     whole = (
         Estimate(sum(good) / len(good), note=f"mean over {len(good)} pairs of layers")
@@ -63,27 +54,17 @@ def balance_drift(pair: SnapshotPair) -> dict[str, dict[str, Estimate]]:
     return {"": {"drift": whole}, **rows}
 
 
-def linear_pairs(model: nn.Module) -> dict[tuple[str, str], tuple[Tensor, Tensor]]:
-    """(lower, upper) names -> float64 weights of linear modules that follow one another with widths that chain."""
-    layers = [(name, m) for name, m in unwrapped(model).named_modules() if isinstance(m, nn.Linear)]
-    return {
-        (lower, upper): (w1.weight.detach().to(WORKING), w2.weight.detach().to(WORKING))
-        for (lower, w1), (upper, w2) in pairwise(layers)
-        if w2.in_features == w1.out_features
-    }
-
-
-def _drift(upper: str, old: tuple[Tensor, Tensor], new: tuple[Tensor, Tensor]) -> Estimate:
-    if [w.shape for w in old] != [w.shape for w in new]:
+def _drift(old: AdjacentLayers, new: AdjacentLayers) -> Estimate:
+    if (old.first.shape, old.second.shape) != (new.first.shape, new.second.shape):
         raise BadInput("the snapshots differ in the shapes of the weights: give two checkpoints of one model")
-    before, after = (layer_balance(*weights) for weights in (old, new))
-    size = sum(float((w2.mT @ w2).norm() + (w1 @ w1.mT).norm()) for w1, w2 in (old, new))
+    before, after = (layer_balance(two.first, two.second) for two in (old, new))
+    grams = [(two.second.mT @ two.second, two.first @ two.first.mT) for two in (old, new)]
+    size = sum(float(upper.norm() + lower.norm()) for upper, lower in grams)
     if not size > 0:
         raise BadInput("both layers are zero in both snapshots: there is no balance to compare")
-    (a1, a2), (b1, b2) = old, new
-    change = torch.linalg.matrix_norm((b2.mT @ b2 - b1 @ b1.mT) - (a2.mT @ a2 - a1 @ a1.mT))
+    was, became = (upper - lower for upper, lower in grams)
     note = (
-        f"with {upper}: lambda {before.value:.3g} -> {after.value:.3g}, "
+        f"with {new.upper}: lambda {before.value:.3g} -> {after.value:.3g}, "
         f"residual {before.residual:.2f} -> {after.residual:.2f}"
     )
-    return Estimate(float(change) / size, note=note)
+    return Estimate(float(torch.linalg.matrix_norm(became - was)) / size, note=note)

@@ -5,17 +5,13 @@ from __future__ import annotations
 from math import exp, inf, log
 from statistics import fmean
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from geomfeat.diagnostics._adjacent import adjacent_linear_layers
 from geomfeat.diagnostics.pair import SnapshotPair
-from geomfeat.diagnostics.weight_movement import own_weights
-from geomfeat.models.functional import unwrapped
 from geomfeat.regimes.mode_regime import LARGEST, mode_regimes
 from geomfeat.registry import Quantity, measure
 from geomfeat.types import Estimate
-
-# Modules that pass their input on as it is, when evaluated.
-_PASSING = (nn.Identity, nn.Dropout, nn.Flatten)
 
 
 @measure(
@@ -45,8 +41,8 @@ def mode_regime(pair: SnapshotPair) -> dict[str, dict[str, Estimate]]:
     >>> mode_regime(pair)["0"]["rich"].value
     1.0
     """
-    pairs = adjacent_linear_layers(pair.trained.model)
-    rows = {name: _row(*weights_and_note) for name, weights_and_note in pairs.items()}
+    found_pairs = adjacent_linear_layers(pair.trained.model)
+    rows = {name: _row(two.first, two.second, two.told) for name, two in found_pairs.items()}
     found = [row for row in rows.values() if row["strongest"].ok]
     if not found:
         why = "all pairs are zero" if rows else "no two linear layers follow one another with sizes that fit"
@@ -57,24 +53,6 @@ def mode_regime(pair: SnapshotPair) -> dict[str, dict[str, Estimate]]:
         **{name: Estimate(fmean(row[name].value for row in found)) for name in ("rich", "lazy")},
     }
     return {"": whole, **rows}
-
-
-def adjacent_linear_layers(model: nn.Module) -> dict[str, tuple[Tensor, Tensor, str]]:
-    """First layer's name -> its weight, the next layer's weight, and a note on what stands between them."""
-    weights = own_weights(model)
-    out: dict[str, tuple[Tensor, Tensor, str]] = {}
-    before, between = "", []
-    for name, module in unwrapped(model).named_modules():
-        if isinstance(module, nn.Linear):
-            if before and weights[before]["weight"].shape[0] == weights[name]["weight"].shape[1]:
-                through = f", through {', '.join(between)}: a description of the weights only" if between else ""
-                out[before] = weights[before]["weight"], weights[name]["weight"], f"with {name}{through}"
-            before, between = name, []
-        elif weights.get(name):
-            before = ""  # another layer with weights stands between
-        elif not list(module.children()) and not isinstance(module, _PASSING):
-            between.append(type(module).__name__)
-    return out
 
 
 def _row(first: Tensor, second: Tensor, note: str) -> dict[str, Estimate]:

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from geomfeat.diagnostics.balance_drift import balance_drift, linear_pairs
+from geomfeat.diagnostics._adjacent import adjacent_linear_layers
+from geomfeat.diagnostics.balance_drift import balance_drift
 from geomfeat.models.linear import linear
 from geomfeat.numerics import WORKING, stream
 from geomfeat.regimes.linear_balance import balanced_network
@@ -59,7 +60,7 @@ def test_decay_shrinks_lambda_at_twice_its_rate() -> None:
 
 def test_pairs_are_layers_that_chain() -> None:
     net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 5), nn.Linear(6, 2))
-    assert list(linear_pairs(net)) == [("0", "2")]
+    assert {name: two.upper for name, two in adjacent_linear_layers(net).items()} == {"0": "2"}
     row = balance_drift(pair_of(nn.Linear(3, 2), nn.Linear(3, 2), X[:, :3], layers=()))[""]["drift"]
     assert not row.ok
     assert "by hand" in row.note

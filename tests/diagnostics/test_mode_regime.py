@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from geomfeat.diagnostics.mode_regime import adjacent_linear_layers, mode_regime
+from geomfeat.diagnostics._adjacent import adjacent_linear_layers
+from geomfeat.diagnostics.mode_regime import mode_regime
 from geomfeat.models.linear import linear
 from geomfeat.models.mlp import mlp
 from geomfeat.numerics import stream
