@@ -4,16 +4,15 @@ By chance two sets of k of the n - 1 others share k / (n - 1) of them. Equally n
 """
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.errors import BadInput
+from geomfeat.geometry.neighbours import nearest_neighbours
 from geomfeat.geometry.same_samples import require_same_samples
-from geomfeat.geometry.spectrum import scaled
 from geomfeat.numerics import WORKING
 
 METRICS = ("cosine", "euclidean")
-CHUNK_DOUBLES = 2**24
 
 
 def mutual_knn(
@@ -51,43 +50,25 @@ def neighbour_jaccard(
     return shared / (2 * k - shared)
 
 
-def nearest_neighbours(x: Float[Tensor, "n d"], k: int, metric: str) -> Int[Tensor, "n k"]:
-    """Indices of every sample's k nearest others, in blocks of rows; arguments and errors as in `mutual_knn`.
-
-    >>> nearest_neighbours(torch.tensor([[0.0], [1.0], [3.0]]), 1, "euclidean").flatten().tolist()
-    [1, 0, 1]
-    """
-    n = x.shape[0]
+def _nearest(x: Tensor, k: int, metric: str) -> Tensor:
+    """Indices (n, k) of every sample's k nearest others."""
     if metric not in METRICS:
         raise BadInput(f"metric={metric!r}: use one of {', '.join(map(repr, METRICS))}")
-    if not 1 <= k < n:
-        raise BadInput(f"k={k} neighbours of {n} samples: k must be from 1 to {n - 1}, or give more samples")
-    rows, shift = _prepared(x, metric)
-    out = []
-    for first in range(0, n, max(1, CHUNK_DOUBLES // n)):
-        block = rows[first : first + max(1, CHUNK_DOUBLES // n)]
-        nearness = block @ rows.T - shift
-        own = torch.arange(len(block), device=x.device)
-        nearness[own, first + own] = -torch.inf
-        out.append(nearness.topk(k, dim=1).indices)
-    return torch.cat(out)
+    return nearest_neighbours(x if metric == "euclidean" else _directions(x), k).index
 
 
-def _prepared(x: Tensor, metric: str) -> tuple[Tensor, Tensor]:
-    """Rows, and what to take off their inner products so that larger is nearer."""
-    if metric == "euclidean":
-        rows = scaled(x)
-        return rows, 0.5 * rows.square().sum(1)
+def _directions(x: Tensor) -> Tensor:
+    """Rows of unit length: the larger their cosine, the nearer they are."""
     rows = x.to(WORKING)
     rows = rows / rows.abs().amax(1, keepdim=True)
     zero = int((~torch.isfinite(rows).all(1)).sum())
     if zero:
         raise BadInput(f"{zero} samples are zero in all features and have no direction: use metric='euclidean'")
-    return rows / rows.norm(dim=1, keepdim=True), torch.zeros((), dtype=WORKING, device=x.device)
+    return rows / rows.norm(dim=1, keepdim=True)
 
 
 def _shared(a: Tensor, b: Tensor, k: int, metric: str) -> Tensor:
     """How many neighbours every sample has in common in a and b."""
     require_same_samples(a, b)
-    left, right = nearest_neighbours(a, k, metric), nearest_neighbours(b, k, metric)
+    left, right = _nearest(a, k, metric), _nearest(b, k, metric)
     return (left[:, :, None] == right[:, None, :]).any(2).sum(1).to(WORKING)
