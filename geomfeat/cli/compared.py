@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from geomfeat.errors import BadInput
-from geomfeat.study.result import file_sha256
+from geomfeat.study.saved import file_sha256
 
 WEIGHTS = (".safetensors", ".pt", ".pth")
 

@@ -122,7 +122,7 @@ def _dated(request: dict[str, Any], named: list[Any]) -> tuple[tuple[Path, tuple
     from geomfeat._version import __version__
     from geomfeat.cli.compared import brains_of
     from geomfeat.cli.sources import contents
-    from geomfeat.study.result import file_sha256
+    from geomfeat.study.saved import file_sha256
 
     brain = None if request["brain"] is None else brains_of(request["brain"])
     dates = {"version": __version__, **request, "models": [word.dated() for word in named]}
@@ -137,7 +137,7 @@ def _is_finished(out: Path, request: dict[str, Any], force: bool) -> bool:
     from geomfeat.cli.folders import first_difference
     from geomfeat.comparison.result import FILES, SETTINGS
     from geomfeat.errors import BadInput, OutputExists
-    from geomfeat.study.result import read_json
+    from geomfeat.study.saved import read_json
 
     if out.exists() and not out.is_dir():
         raise BadInput(f"--out {str(out)!r} is a file: name a folder")

@@ -92,7 +92,7 @@ def run_demo(out: Path, *, progress: bool = True) -> list[Study]:
 
     from geomfeat.api import compare_page
     from geomfeat.cli.analyzing import analyzed
-    from geomfeat.study.result import replace_file
+    from geomfeat.study.saved import replace_file
 
     _require_recipe(out)
     data = _data(out)
@@ -145,7 +145,7 @@ def _data(out: Path) -> dict[str, Any]:
     import numpy as np
 
     from geomfeat.data.loading import load_data
-    from geomfeat.study.result import replace_file, save_arrays
+    from geomfeat.study.saved import replace_file, save_arrays
 
     whole = load_data("digits")
     part = whole.subsample(N_TRAIN, SEED)

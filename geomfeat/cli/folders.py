@@ -20,7 +20,8 @@ def is_finished(out: Path, request: Mapping[str, Any], force: bool) -> bool:
 
     Raises OutputExists where it holds those of another request, and `force` is not given; BadInput for a file.
     """
-    from geomfeat.study.result import FILES, SETTINGS, read_json
+    from geomfeat.study.result import FILES, SETTINGS
+    from geomfeat.study.saved import read_json
 
     if out.exists() and not out.is_dir():
         raise BadInput(f"--out {str(out)!r} is a file: name a folder")

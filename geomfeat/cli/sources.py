@@ -15,7 +15,7 @@ from geomfeat.data.dataset import Dataset
 from geomfeat.data.loading import BY_PATH, load_data
 from geomfeat.errors import BadInput
 from geomfeat.models.checkpoints import load_factory, load_weights
-from geomfeat.study.result import file_sha256
+from geomfeat.study.saved import file_sha256
 
 if TYPE_CHECKING:
     from torch import nn

@@ -1,24 +1,22 @@
 """What a comparison gives, saved to a folder and back.
 
 On disk: `similarity.parquet`, `layers.parquet`, `matches.parquet`, `profiles.parquet`, `differences.parquet` and
-`ranking.parquet` for reading elsewhere, `comparison.npz` with the matrices and maps, and, written last and with the
-SHA-256 of the others, `comparison.json`: a folder with it holds a finished comparison.
+`ranking.parquet` for reading elsewhere, `comparison.npz` with the matrices and maps, and `comparison.json`, the
+settings (see `geomfeat.study.saved`).
 """
 
 from __future__ import annotations
 
-import json
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 
-from geomfeat.errors import BadInput
-from geomfeat.study.result import file_sha256, load_arrays, read_json, replace_file, save_arrays
+from geomfeat.study.saved import SavedFolder, load_arrays, save_arrays
 
 TABLES = ("layers", "matches", "profiles", "differences", "ranking")
 ARRAYS = (
@@ -26,6 +24,7 @@ ARRAYS = (
 )  # fmt: skip
 PAIRS, MATRICES, SETTINGS = "similarity.parquet", "comparison.npz", "comparison.json"
 FILES = (PAIRS, *(f"{name}.parquet" for name in TABLES), MATRICES, SETTINGS)
+SAVED = SavedFolder("comparison", "compare", FILES, SETTINGS, "Run geomfeat compare again")
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,43 +81,20 @@ class ModelComparison:
     def save(self, folder: str | Path) -> Path:
         """Write the comparison to `folder`, making it if needed and replacing one that is there. Returns the folder."""
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / SETTINGS).unlink(missing_ok=True)  # from here until the end the folder is not a finished comparison
-        for name, table in [(PAIRS, self.pairs()), *((f"{n}.parquet", getattr(self, n)) for n in TABLES)]:
-            replace_file(folder / name, lambda path, table=table: table.to_parquet(path, index=False))
-        replace_file(folder / MATRICES, lambda path: save_arrays(path, {n: getattr(self, n) for n in ARRAYS}))
-        sums = {name: file_sha256(folder / name) for name in FILES if name != SETTINGS}
-        told = json.dumps({"names": list(self.names), **self.settings, "files": sums}, indent=2, default=str)
-        replace_file(folder / SETTINGS, lambda path: path.write_text(told, encoding="utf-8"))
+        tables = {PAIRS: self.pairs(), **{f"{name}.parquet": getattr(self, name) for name in TABLES}}
+        writers: dict[str, Callable[[Path], Any]] = {
+            name: partial(table.to_parquet, index=False) for name, table in tables.items()
+        }
+        writers[MATRICES] = lambda path: save_arrays(path, {name: getattr(self, name) for name in ARRAYS})
+        SAVED.write(folder, writers, {"names": list(self.names), **self.settings})
         return folder
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
         """The comparison saved in `folder`; BadInput that names the file when one is missing, truncated or corrupt."""
         folder = Path(folder)
-        missing = [name for name in FILES if not (folder / name).is_file()]
-        if missing:
-            raise BadInput(
-                f"{folder} holds no finished comparison: {', '.join(missing)} missing. Run geomfeat compare again"
-            )
-        settings = _read(folder / SETTINGS, read_json)
-        for name, expected in settings.pop("files", {}).items():
-            if file_sha256(folder / name) != expected:
-                raise _damaged(folder / name, f"its checksum is not the one in {SETTINGS}")
-        tables = {name: _read(folder / f"{name}.parquet", pd.read_parquet) for name in TABLES}
-        arrays = _read(folder / MATRICES, lambda path: {n: load_arrays(path)[n] for n in ARRAYS})
+        settings = SAVED.open(folder)
+        tables = {name: SAVED.read(folder / f"{name}.parquet", pd.read_parquet) for name in TABLES}
+        arrays = SAVED.read(folder / MATRICES, lambda path: {name: load_arrays(path)[name] for name in ARRAYS})
         names = tuple(settings.pop("names", dict.fromkeys(tables["layers"]["model"])))
         return cls(names=names, settings=settings, **tables, **arrays)
-
-
-def _damaged(path: Path, how: str) -> BadInput:
-    return BadInput(
-        f"{path} is truncated or corrupt ({how}): delete it and run the same geomfeat compare command again"
-    )
-
-
-def _read(path: Path, reader: Callable[[Path], Any]) -> Any:
-    try:
-        return reader(path)
-    except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as cause:
-        raise _damaged(path, (str(cause).splitlines() or [type(cause).__name__])[0]) from cause

@@ -14,7 +14,7 @@ from geomfeat.report.plots_compared import brain_figures, matches_figure, profil
 from geomfeat.report.plots_similarity import layers_figure, maps_figure, models_figure
 from geomfeat.report.sections import flattened
 from geomfeat.report.tables import MISSING, number, with_error
-from geomfeat.study.result import replace_file
+from geomfeat.study.saved import replace_file
 
 if TYPE_CHECKING:
     from geomfeat.comparison.result import ModelComparison

@@ -21,7 +21,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from geomfeat.study.result import file_sha256, load_arrays, replace_file, save_arrays
+from geomfeat.study.saved import file_sha256, load_arrays, replace_file, save_arrays
 
 FINISHED = "finished.jsonl"
 

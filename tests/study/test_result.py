@@ -10,7 +10,8 @@ import pytest
 
 from geomfeat.diagnostics.location import Location
 from geomfeat.errors import BadInput
-from geomfeat.study.result import FILES, Study, replace_file
+from geomfeat.study.result import FILES, Study
+from geomfeat.study.saved import replace_file
 from geomfeat.study.table import row, table_of
 from geomfeat.types import Estimate
 
