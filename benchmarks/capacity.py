@@ -12,7 +12,6 @@ tables in benchmarks/RESULTS.md. Peers: pip install '.[bench]'.
 from __future__ import annotations
 
 import argparse
-import resource
 import statistics
 import subprocess
 import sys
@@ -23,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from keeping import keep, machine
+from keeping import keep, machine, memory
 from sklearn.datasets import load_digits
 from torch import Tensor
 
@@ -210,7 +209,7 @@ def measure_w4() -> None:
     noise = stream(1, "benchmark", "W4 easy")
     t, y = torch.randn(50, 2048, generator=noise, dtype=WORKING), torch.ones(50, 100, dtype=WORKING)
     project_on_cones(points.reshape(-1, 2048), torch.arange(100).repeat_interleave(500), t, y)
-    print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f}")
+    print(f"{memory('VmHWM') / 1e3:.2f}")
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
     python benchmarks/dimension.py [--dadapy PYTHON] [--large] [--write]
 
 Every call runs in a process of its own, after one of its kind on 500 points (which compiles, and imports what is
-needed); the tools take turns, three rounds, medians. 'memory' is what the call adds to the peak of its process, where
+needed); the tools take turns, three rounds, medians. 'memory' is what the call takes at its highest, where
 the points (16 MB) are loaded already. dadapy needs numpy < 2, hence an environment of its own: give its Python.
 --large adds one run of 100,000 x 200 points, of some minutes. --write keeps the table in benchmarks/RESULTS.md.
 """
@@ -11,7 +11,6 @@ the points (16 MB) are loaded already. dadapy needs numpy < 2, hence an environm
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -20,7 +19,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from keeping import keep, machine
+from keeping import added_memory, keep, machine, memory
 
 PACKAGES = ("torch", "numpy", "numba", "scipy", "scikit-dimension")
 
@@ -72,12 +71,11 @@ def work(tool: str, job: str, file: str) -> None:
     """In a process of its own: print seconds, megabytes added to the peak, megabytes in all, and the estimates."""
     x = np.load(file)
     call(tool, job, x[:500])
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    values: list[float] = []
     start = time.perf_counter()
-    values = call(tool, job, x)
+    added = added_memory(lambda: values.extend(call(tool, job, x)))
     seconds = time.perf_counter() - start
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print("RESULT", json.dumps([seconds, (after - before) / 2**10, after / 2**10, values]))
+    print("RESULT", json.dumps([seconds, added, memory("VmHWM"), values]))
 
 
 def run(python: str, tool: str, job: str, file: str) -> tuple[float, float, float, list[float]]:
@@ -149,7 +147,7 @@ def main() -> None:
             np.save(file, points(100_000))
             seconds, _, peak, values = run(sys.executable, "geomfeat", "TwoNN (likelihood)", file)
             lines.append(
-                f"| TwoNN, 100,000 x 200 | {seconds:.0f} s, {peak / 1024:.2f} GB of the whole process (goal 4 GB), "
+                f"| TwoNN, 100,000 x 200 | {seconds:.0f} s, {peak / 1e3:.2f} GB of the whole process (goal 4 GB), "
                 f"d = {values[0]:.3f} | | |"
             )
             print(lines[-1], flush=True)

@@ -6,10 +6,11 @@ import os
 import platform
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
 
@@ -23,6 +24,20 @@ def machine(packages: Sequence[str], threads: int) -> str:
 
 
 MODULES = {"scikit-dimension": "skdim", "pytorch-cka": "cka"}
+
+
+def memory(field: str) -> float:
+    """Megabytes that this process holds now (VmRSS), or has held at most (VmHWM)."""
+    (kilobytes,) = re.findall(field + r":\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return float(kilobytes) / 1e3
+
+
+def added_memory(work: Callable[[], Any]) -> float:
+    """Megabytes that a call takes at its highest, beyond what the process held before."""
+    Path("/proc/self/clear_refs").write_text("5")  # a new process starts with the highest mark of its parent
+    before = memory("VmRSS")
+    work()
+    return memory("VmHWM") - before
 
 
 def keep(name: str, lines: Sequence[str]) -> None:
