@@ -143,7 +143,8 @@ def _descend_full(problem: Objective, settings: Settings, path: Path) -> None:
     velocity, refresh_at, checked = torch.zeros_like(path.u), 0, math.inf
     while path.steps < settings.max_steps and not path.converged:
         if path.steps >= refresh_at:
-            if settings.target_loss is not None and path.steps > CURVATURE_EVERY and loss > checked * (1 - STALLED):
+            still = abs(loss - checked) <= STALLED * checked  # without back-off the loss may rise, as in a catapult
+            if settings.target_loss is not None and path.steps > CURVATURE_EVERY and still:
                 path.note = (
                     f"stalled: the relative loss stays at {loss:.4g}; the model may be unable to fit the targets"
                 )
