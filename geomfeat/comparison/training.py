@@ -19,6 +19,7 @@ from geomfeat.regimes.objective import objective, top_curvature
 # What became of a training.
 MATCHED, COMPLETED = "matched", "completed"
 UNMATCHED, STALLED, DIVERGED, FAILED, MISSING = "unmatched", "stalled", "diverged", "failed", "missing"
+ABOVE = 1.001  # relative loss from which a network is worse than at its start, beyond rounding
 ROUNDS = 20  # of the power iteration for the sharpness
 QUANTITIES = (
     "train_loss", "test_loss", "train_accuracy", "test_accuracy", "steps", "eta", "converged",
@@ -85,7 +86,7 @@ def outcome_of(found: Trained, target_loss: float | None) -> tuple[str, str]:
     """(what became of a training, the reason in words; "" where it ended as it should)."""
     if found.note.startswith("diverged"):
         return DIVERGED, found.note
-    if not found.train_loss < 1:
+    if not found.train_loss <= ABOVE:
         return DIVERGED, f"relative loss {found.train_loss:.3g} after {found.steps} steps, above that of the start"
     if found.converged:
         return (COMPLETED if target_loss is None else MATCHED), ""
