@@ -49,10 +49,10 @@ def experiment(
     return register
 
 
-def experiments() -> list[Experiment]:
+def all_experiments() -> list[Experiment]:
     """All experiments, by name.
 
-    >>> "linear-networks" in [e.name for e in experiments()]
+    >>> "linear-networks" in [e.name for e in all_experiments()]
     True
     """
     package = importlib.import_module("geomfeat.lab")
@@ -64,7 +64,7 @@ def experiments() -> list[Experiment]:
 
 def get_experiment(name: str) -> Experiment:
     """One experiment; BadInput with the nearest names where there is none of this name."""
-    known = {e.name: e for e in experiments()}
+    known = {e.name: e for e in all_experiments()}
     if name not in known:
         raise BadInput(f"experiment {name!r} does not exist; near: {near(name, known)}. See `geomfeat lab --list`")
     return known[name]

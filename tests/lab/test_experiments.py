@@ -7,10 +7,10 @@ import math
 import pytest
 
 from geomfeat.errors import BadInput
-from geomfeat.lab import Check, Curve, Findings, Heat, Plot, experiment, experiments, get_experiment, run_experiment
+from geomfeat.lab import Check, Curve, Findings, Heat, Plot, all_experiments, experiment, get_experiment, run_experiment
 
 
-@pytest.fixture(scope="module", params=[e.name for e in experiments()])
+@pytest.fixture(scope="module", params=[e.name for e in all_experiments()])
 def found(request: pytest.FixtureRequest) -> tuple[str, Findings]:
     return request.param, run_experiment(request.param, size="small", progress=False)
 
@@ -36,7 +36,7 @@ def test_every_experiment_agrees_with_theory_at_its_small_size(found: tuple[str,
 
 
 def test_every_experiment_says_what_it_asks() -> None:
-    for e in experiments():
+    for e in all_experiments():
         assert e.question.endswith("?"), e.name
         assert e.theory, e.name
         assert e.source, e.name
@@ -62,6 +62,6 @@ def test_a_check_fails_outside_its_tolerance_and_where_there_is_no_number() -> N
     ],
 )  # fmt: skip
 def test_bad_input_is_told(make, told: str) -> None:
-    experiments()
+    all_experiments()
     with pytest.raises(BadInput, match=told):
         make()
