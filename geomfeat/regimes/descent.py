@@ -1,7 +1,8 @@
 """Descent that follows the flow: step size from the curvature, back-off when the loss rises, exact stop.
 
-One loop for full-batch gradient descent, judged after every step; one for minibatches and every other optimizer, judged
-after every epoch. What is judged is the relative loss plus the penalty of weight decay; the target is of the loss alone.
+One loop for full-batch gradient descent, judged after every step; one for minibatches and every other optimizer,
+judged after every epoch. What is judged is the relative loss plus the penalty of weight decay; the target is of the
+loss alone.
 """
 
 import math

@@ -1,8 +1,9 @@
 """The loss of f = (net(w0 + gamma u) - net(w0)) / gamma as a function of the displacement u = (w - w0) / gamma.
 
-Uncentred, f = net(w0 + gamma u) / gamma. Weight decay adds (weight_decay / 2) |w|^2 to the relative loss. Gradient descent on u with rate eta0 is gradient descent on w with rate eta0 gamma^2, the scaling that keeps the time
+Gradient descent on u with rate eta0 is gradient descent on w with rate eta0 gamma^2, the scaling that keeps the time
 to learn independent of gamma (Chizat et al. 2019, alpha = 1/gamma). It also keeps the digits: u is
 O(1) at every gamma, so small weight changes are accumulated at full precision and never lost under the size of w0.
+Uncentred, f = net(w0 + gamma u) / gamma. Weight decay adds (weight_decay / 2) |w|^2 to the relative loss.
 """
 
 import copy

@@ -1,7 +1,7 @@
 """One step of descent: the size of the step, Nesterov momentum, Adam, and any torch optimizer.
 
 All act on the displacement u = (w - w0) / gamma. So a rule whose step is proportional to the gradient moves the raw
-weights with its rate times gamma^2, and one whose step does not depend on the gradient's size with its rate times gamma.
+weights with its rate times gamma^2, one whose step does not depend on the gradient's size with its rate times gamma.
 """
 
 import inspect
