@@ -52,7 +52,11 @@ def loss_of(f: Tensor, targets: Tensor, loss: Loss) -> Tensor:
     if loss == "cross-entropy":
         return F.cross_entropy(f, targets)
     assert callable(loss)
-    return loss(f, targets)
+    value = loss(f, targets)
+    if not isinstance(value, Tensor) or value.numel() != 1:
+        what = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        raise BadInput(f"loss(f, targets) must return one number, got {what}: take the mean over samples and outputs")
+    return value
 
 
 def prepared_targets(targets: Tensor, loss: Loss, n_outputs: int, dtype: torch.dtype) -> Tensor:
@@ -221,26 +225,19 @@ def objective(
     if not torch.isfinite(first).all():
         raise BadInput("the untrained model's outputs hold NaN or infinite values: check its weights and the inputs")
     ready = prepared_targets(targets, loss, first.shape[1], first.dtype)
-    unit = _scalar(loss_of(torch.zeros_like(first), ready, loss))
+    unit = float(loss_of(torch.zeros_like(first), ready, loss))
     if not unit > 0 or not math.isfinite(unit):
         raise BadInput(
             f"the loss at f = 0 is {unit}, so a loss relative to it has no meaning: the targets are all zero, "
             "or the loss is not positive"
         )
-    if not centred and not math.isfinite(_scalar(loss_of(first / gamma, ready, loss))):
+    if not centred and not math.isfinite(float(loss_of(first / gamma, ready, loss))):
         raise BadInput(f"the loss of net(w0) / {gamma:g} is not finite: centre the outputs, or take a larger gamma")
     return Objective(
         model, inputs, ready, gamma, loss, readout, start, uses, centred, mode, weight_decay, scales or {},
         first if centred else torch.zeros_like(first),
         copy.deepcopy(model) if mode == "train" and centred else None, unit,
     )  # fmt: skip
-
-
-def _scalar(value: Any) -> float:
-    if not isinstance(value, Tensor) or value.numel() != 1:
-        what = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-        raise BadInput(f"loss(f, targets) must return one number, got {what}: take the mean over samples and outputs")
-    return float(value)
 
 
 def top_curvature(problem: Objective, u: Tensor, start: Tensor | None, rounds: int) -> tuple[float, Tensor]:
