@@ -22,7 +22,7 @@ from geomfeat.errors import BadInput, near
 from geomfeat.models.architectures import build
 from geomfeat.models.functional import take
 from geomfeat.numerics import stream
-from geomfeat.regimes.knob import gamma_from
+from geomfeat.regimes.richness import gamma_from
 from geomfeat.registry import get
 
 # Width and depth of an architecture where none are asked for: the defaults of its factory.

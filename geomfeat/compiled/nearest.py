@@ -62,6 +62,17 @@ def update_columns(tiles, half, row0, rows, key, index, count, floor, first, las
 
 
 @njit(**COMPILED)
+def first_floors(x, half, sample, rank, floor, first, last):
+    """floor[first..last] = the rank-th largest nearness of each of these points to the points of the sample."""
+    values, order = np.empty(len(sample), x.dtype), np.empty(len(sample), np.int32)
+    near = np.dot(x[first:last], x[sample].T)
+    for r in range(first, last):
+        for c in range(len(sample)):
+            values[c] = near[r - first, c] - half[sample[c]]
+        floor[r] = _partition(values, order, len(sample), rank)
+
+
+@njit(**COMPILED)
 def _take(key, index, count, floor, s, value, point):
     """Add a point to list s, and halve the list if that fills it."""
     n = count[s]

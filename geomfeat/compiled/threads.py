@@ -4,10 +4,11 @@ Libraries' own threads are no help here: after each operation they spin for the 
 compiled kernels that follow, and on a busy machine each waits for all others at the end of every operation.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from threading import RLock
 
 import numpy as np
@@ -40,8 +41,8 @@ def in_threads(function: Callable[[int, int], object], n: int, share: int = 8) -
             for first, last in pieces:
                 function(first, last)
             return
-        with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(lambda piece: function(*piece), pieces))
+        pool = _pool(os.getpid(), available)
+        list(pool.map(lambda piece: function(*piece), pieces))
 
 
 @contextmanager
@@ -74,6 +75,12 @@ def products(v: np.ndarray, points: np.ndarray) -> np.ndarray:
     out = np.empty((len(v), len(points)), points.dtype)
     in_threads(lambda i, j: np.matmul(v, points[i:j].T, out=out[:, i:j]), len(points), share=PIECE)
     return out
+
+
+@lru_cache(1)
+def _pool(process: int, workers: int) -> ThreadPoolExecutor:
+    """Threads that wait for work without spinning: made once, and again in a forked process, which has none of them."""
+    return ThreadPoolExecutor(workers, thread_name_prefix=f"geomfeat-{process}")
 
 
 @cache

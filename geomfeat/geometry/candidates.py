@@ -14,15 +14,18 @@ So r^2 <= |a_i|^2 - 2 (f + e) proves that nothing nearer was left out. The produ
 were rounded once more: a distance can have changed by c = u sqrt(d), for entries at most 1, so r + 2 c stands for r.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 # Entries of the tiles of products held at a time, and most rows of them.
-TILE_ENTRIES = 2**21
+TILE_ENTRIES = 2**22
 ROWS = 512
 # Rows, or tiles, that one thread takes at a time.
 SHARE_ROWS, SHARE_TILES = 64, 2
+# Points in a sample that tells where lists may begin, and for how many points more than those it is worth its time.
+SAMPLE, MORE = 512, 8
 # Squared distances closer than this share are equal.
 SAME = 1e-11
 
@@ -49,7 +52,7 @@ class Padded:
 
 @dataclass(frozen=True, eq=False)
 class Lists:
-    """index (rows, 2 keep): candidates, the first `keep` in use, -1 for none.
+    """index (rows, at least 2 keep): candidates, the first `keep` in use, -1 for none.
 
     floor (rows,): the largest nearness that was left out.
     """
@@ -86,6 +89,7 @@ def lists_of_all(p: Padded, keep: int) -> Lists:
     from geomfeat.compiled.threads import in_threads
 
     state = _empty(len(p.x), keep, p.x.dtype)
+    _begin(p, keep, state[3])
     rows, buffer = tiles_of(p)
     for row0 in range(0, p.n, rows):
         own = np.arange(row0, min(p.n, row0 + rows))
@@ -151,9 +155,28 @@ def rounding(d: int, dtype: np.dtype, a: np.ndarray, r: np.ndarray | float) -> n
     return 1.01 * u * ((d + 4) * a * b + b * b) / (1 - (d + 4) * u) + 8 * d * float(tiny) + own
 
 
+def _begin(p: Padded, keep: int, floor: np.ndarray) -> None:
+    """Floors below which points need not enter a list, guessed from a sample of the points; none for few points.
+
+    Of n points, about n rank / SAMPLE lie above the rank-th of a sample. The rank leaves room for `keep` of them but in
+    one of some thousand lists; such a list ends short, is not proven, and its point is done again.
+    """
+    from geomfeat.compiled.nearest import first_floors
+    from geomfeat.compiled.threads import in_threads
+
+    if p.n < MORE * SAMPLE:
+        return
+    expected = keep * SAMPLE / p.n
+    rank = math.ceil(expected + 3.3 * math.sqrt(expected) + 3) + 1  # one more: a point may be in the sample itself
+    if rank >= SAMPLE // MORE:
+        return
+    sample = np.linspace(0, p.n - 1, SAMPLE).astype(np.int64)
+    in_threads(lambda i, j: first_floors(p.x, p.half, sample, rank, floor, i, j), p.n, SHARE_ROWS)
+
+
 def _empty(n: int, keep: int, dtype: np.dtype) -> State:
     """The lists that compiled loops fill: nearness, index, how many, floor."""
-    shape = (n, 2 * keep)
+    shape = (n, max(2 * keep, 64))
     return np.empty(shape, dtype), np.empty(shape, np.int32), np.zeros(n, np.int32), np.full(n, -np.inf, dtype)
 
 

@@ -103,7 +103,8 @@ def _ranked(
     from geomfeat.compiled.nearest import exact_distances
     from geomfeat.compiled.threads import in_threads
 
-    distance, index = np.empty((len(rows), k)), np.empty((len(rows), k), np.int32)
+    # A list may hold fewer than k: such a row has no k-th distance, and is not proven.
+    distance, index = np.full((len(rows), k), np.inf), np.empty((len(rows), k), np.int32)
     near = lists.candidates
     in_threads(lambda i, j: exact_distances(x, rows, near, distance, index, i, j), len(rows), 256)
     return distance, index, proven(x.shape[1], points.exact_half[rows], lists, distance[:, -1])

@@ -1,6 +1,7 @@
 """Dissimilarities between conditions, each from one Gram matrix: Euclidean, Mahalanobis, correlation, crossnobis."""
 
 from collections.abc import Hashable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from geomfeat.compiled.threads import libraries_on_one_thread
 from geomfeat.errors import BadInput
 from geomfeat.kernels.rdms import RDMs
 from geomfeat.numerics import WORKING, as_tensor, require_finite
@@ -18,6 +20,8 @@ DISSIMILARITIES = (
 )  # fmt: skip
 # Squared distances below this many units of rounding of the two squared norms are of equal patterns.
 ROUNDING = 32 * torch.finfo(WORKING).eps
+# Multiplications (about 50 ms on one core) below which a product is not worth waking other threads for.
+SMALL_PRODUCT = 1e9
 
 
 def rdm(
@@ -141,9 +145,11 @@ def _gram(x: Tensor, precision: Tensor | None) -> Tensor:
     scaled = flat if precision is None else (x * precision.sqrt()).reshape(len(x), -1)
     if scaled.is_cuda:
         return scaled @ scaled.T
-    # numpy calls the product of a matrix with its own transpose by its name, which halves the work.
+    # numpy calls the product of a matrix with its own transpose by its name, which halves the work. After a small one
+    # the threads of its library would spin for longer than it took, on the cores that torch's need next.
     rows = scaled.numpy()
-    return torch.from_numpy(rows @ rows.T)
+    with libraries_on_one_thread() if len(rows) * rows.size < SMALL_PRODUCT else nullcontext():
+        return torch.from_numpy(rows @ rows.T)
 
 
 def _pairs(gram: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,11 +3,12 @@
 Gradient descent on u with rate eta0 is gradient descent on w with rate eta0 gamma^2, the scaling that keeps the time
 to learn independent of gamma (Chizat et al. 2019, alpha = 1/gamma). It also keeps the digits: u is
 O(1) at every gamma, so small weight changes are accumulated at full precision and never lost under the size of w0.
+Uncentred, f = net(w0 + gamma u) / gamma. Weight decay adds (weight_decay / 2) |w|^2 to the relative loss.
 """
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,7 +52,11 @@ def loss_of(f: Tensor, targets: Tensor, loss: Loss) -> Tensor:
     if loss == "cross-entropy":
         return F.cross_entropy(f, targets)
     assert callable(loss)
-    return loss(f, targets)
+    value = loss(f, targets)
+    if not isinstance(value, Tensor) or value.numel() != 1:
+        what = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        raise BadInput(f"loss(f, targets) must return one number, got {what}: take the mean over samples and outputs")
+    return value
 
 
 def prepared_targets(targets: Tensor, loss: Loss, n_outputs: int, dtype: torch.dtype) -> Tensor:
@@ -87,8 +92,11 @@ class Objective:
     Attributes:
         model: a private copy in its training or evaluation mode; its parameters stay w0, its buffers may move.
         start: trainable parameters w0 by name. uses: where each of them is used, see `uses_of`.
-        reference: net(w0) on all inputs (n, C), None where it depends on the
-            batch (BatchNorm in training mode) and is computed afresh. unit: the loss at f = 0.
+        centred: whether net(w0) is taken off. mode: "eval" or "train".
+        scales: by name, a layer's own unit of displacement, w = w0 + gamma * scale * u: descent on u at one rate then
+            moves w at the rate times scale^2 (an adaptive method: times scale). 1 where there is none.
+        reference: net(w0) on all inputs (n, C), or zeros if not centred. frozen: net at w0 where its outputs depend on
+            the batch (BatchNorm in training mode) and are computed afresh. unit: the loss at f = 0.
     """
 
     model: nn.Module
@@ -99,7 +107,11 @@ class Objective:
     readout: Readout | None
     start: dict[str, Tensor]
     uses: tuple[tuple[str, str], ...]
-    reference: Tensor | None = None
+    centred: bool
+    mode: str
+    weight_decay: float
+    scales: Mapping[str, float]
+    reference: Tensor
     frozen: nn.Module | None = None
     unit: float = 1.0
 
@@ -115,7 +127,6 @@ class Objective:
             with torch.no_grad(), differentiable_attention():
                 before = output_matrix(call(self.frozen, inputs), inputs, self.readout)
         else:
-            assert self.reference is not None
             before = self.reference if rows is None else self.reference[rows]
         return (self.raw(u, inputs) - before) / self.gamma
 
@@ -131,25 +142,46 @@ class Objective:
         """f (n, C) on all samples without a gradient, in parts where there are many."""
         n = self.targets.shape[0]
         with torch.no_grad():
-            if n <= EVALUATE_AT_ONCE or self.frozen is not None:
+            if n <= EVALUATE_AT_ONCE or self.mode == "train":
                 return self.outputs(u)
             return torch.cat(
                 [self.outputs(u, rows) for rows in torch.arange(n, device=u.device).split(EVALUATE_AT_ONCE)]
             )
 
     def gradient(self, u: Tensor, rows: Tensor | None = None) -> tuple[float, Tensor]:
-        """Relative loss and its gradient (p,) with respect to u."""
+        """Relative loss, and the gradient (p,) of it and the penalty with respect to u."""
         u = u.detach().requires_grad_()
         value = self.relative_loss(self.outputs(u, rows), rows)
         (slope,) = torch.autograd.grad(value, u, allow_unused=True, materialize_grads=True)
+        if self.weight_decay:
+            pulls = [self.weight_decay * self.step_of(n) * w.flatten() for n, w in self.weights_at(u.detach()).items()]
+            slope = slope + torch.cat(pulls)
         return float(value.detach()), slope
+
+    def penalty(self, u: Tensor) -> float:
+        """(weight_decay / 2) |w|^2, which descent lowers together with the relative loss."""
+        if not self.weight_decay:
+            return 0.0
+        return 0.5 * self.weight_decay * float(sum(w.square().sum() for w in self.weights_at(u).values()))
+
+    def step_of(self, name: str) -> float:
+        """dw/du of one parameter: gamma times its scale."""
+        return self.gamma * self.scales.get(name, 1.0)
 
     def weights_at(self, u: Tensor) -> dict[str, Tensor]:
         """The trainable parameters w0 + gamma u by name."""
         pieces = u.split([t.numel() for t in self.start.values()])
         return {
-            name: w + self.gamma * piece.view_as(w) for (name, w), piece in zip(self.start.items(), pieces, strict=True)
+            name: w + self.step_of(name) * piece.view_as(w)
+            for (name, w), piece in zip(self.start.items(), pieces, strict=True)
         }
+
+    def moved(self, u: Tensor) -> Tensor:
+        """(w - w0) / gamma (p,): u, in the parameters' own scales."""
+        if not self.scales:
+            return u
+        pieces = u.split([t.numel() for t in self.start.values()])
+        return torch.cat([self.scales.get(n, 1.0) * piece for n, piece in zip(self.start, pieces, strict=True)])
 
     def zero(self) -> Tensor:
         """The displacement 0 (p,)."""
@@ -171,26 +203,41 @@ def _set_mode(model: nn.Module, mode: str) -> None:
 
 
 def objective(
-    model: nn.Module, inputs: Any, targets: Tensor, *, gamma: float, loss: Loss, readout: Readout | None, mode: str
+    model: nn.Module,
+    inputs: Any,
+    targets: Tensor,
+    *,
+    gamma: float,
+    loss: Loss,
+    readout: Readout | None,
+    mode: str,
+    centred: bool = True,
+    weight_decay: float = 0.0,
+    scales: Mapping[str, float] | None = None,
 ) -> Objective:
     """An `Objective` of a model that nobody else holds (it is switched to `mode`: "eval" or "train")."""
     start = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
     if not start:
         raise BadInput("the model has no trainable parameters (requires_grad is False for all, or there are none)")
     _set_mode(model, mode)
-    frozen = copy.deepcopy(model) if mode == "train" else None
-    made = Objective(model, inputs, targets, gamma, loss, readout, start, uses_of(model), None, frozen)
-    made.reference = made.raw(made.zero(), inputs).detach()
-    if not torch.isfinite(made.reference).all():
+    uses = uses_of(model)
+    first = output_matrix(call_with(model, start, uses, inputs), inputs, readout).detach()
+    if not torch.isfinite(first).all():
         raise BadInput("the untrained model's outputs hold NaN or infinite values: check its weights and the inputs")
-    made.targets = prepared_targets(targets, loss, made.reference.shape[1], made.reference.dtype)
-    made.unit = float(loss_of(torch.zeros_like(made.reference), made.targets, loss))
-    if not made.unit > 0 or not math.isfinite(made.unit):
+    ready = prepared_targets(targets, loss, first.shape[1], first.dtype)
+    unit = float(loss_of(torch.zeros_like(first), ready, loss))
+    if not unit > 0 or not math.isfinite(unit):
         raise BadInput(
-            f"the loss at f = 0 is {made.unit}, so a loss relative to it has no meaning: the targets are all zero, "
+            f"the loss at f = 0 is {unit}, so a loss relative to it has no meaning: the targets are all zero, "
             "or the loss is not positive"
         )
-    return made
+    if not centred and not math.isfinite(float(loss_of(first / gamma, ready, loss))):
+        raise BadInput(f"the loss of net(w0) / {gamma:g} is not finite: centre the outputs, or take a larger gamma")
+    return Objective(
+        model, inputs, ready, gamma, loss, readout, start, uses, centred, mode, weight_decay, scales or {},
+        first if centred else torch.zeros_like(first),
+        copy.deepcopy(model) if mode == "train" and centred else None, unit,
+    )  # fmt: skip
 
 
 def top_curvature(problem: Objective, u: Tensor, start: Tensor | None, rounds: int) -> tuple[float, Tensor]:
@@ -215,7 +262,7 @@ def top_curvature(problem: Objective, u: Tensor, start: Tensor | None, rounds: i
         if not length > 0 or not math.isfinite(length):
             break
         v = v / length
-        step = precision * max(size / problem.gamma, float(u.norm()), 1e-12)
+        step = precision * max(size / problem.gamma, float(u.norm()), 1e-12) / max([1.0, *problem.scales.values()])
         with torch.no_grad():
             tangent = (problem.outputs(u + step * v, rows) - problem.outputs(u - step * v, rows)) / (2 * step)
         (bent,) = torch.autograd.grad(slope, at, tangent, retain_graph=True, allow_unused=True, materialize_grads=True)

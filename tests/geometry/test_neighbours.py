@@ -107,3 +107,22 @@ def test_distinct_points_are_the_first_of_each_kind():
         seen.add(tuple(v + 0.0 for v in row))
     assert distinct_points(x).tolist() == expected
     assert distinct_points(normal(50, 4).float()).tolist() == list(range(50))
+
+
+@pytest.mark.parametrize("size", [14, 20])
+def test_lists_that_a_sample_starts_too_high_are_done_again(size: int):
+    """Points of the sample stand in tight groups: each sees so many near ones there that it expects far more."""
+    n, k = candidates.MORE * candidates.SAMPLE + 40, 17
+    x = 3 * normal(n, 12)
+    sample = np.linspace(0, n - 1, candidates.SAMPLE).astype(int)
+    for group in range(0, len(sample), size):
+        rows = sample[group : group + size]
+        x[rows] = x[rows[0]] + 1e-3 * normal(len(rows), 12, seed=group)
+    work = unit_scale(x)[0]
+    points = candidates.padded(work.numpy(), np.float32)
+    ended = (candidates.lists_of_all(points, k).candidates >= 0).sum(1)
+    assert (ended[sample] < k).mean() > 0.9  # the guess is what this test says it is
+    assert (ended < k).mean() < 0.2
+    distance, _ = by_products(work.numpy(), k)
+    truth = torch.cdist(work, work, compute_mode="donot_use_mm_for_euclid_dist").fill_diagonal_(torch.inf)
+    torch.testing.assert_close(torch.as_tensor(distance), truth.topk(k, largest=False).values, rtol=1e-12, atol=0)

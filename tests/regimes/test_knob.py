@@ -7,8 +7,6 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import nn
 from torch.testing import assert_close
 
@@ -16,8 +14,9 @@ from geomfeat.data.loading import load_data
 from geomfeat.errors import BadInput
 from geomfeat.models.architectures import build
 from geomfeat.numerics import stream, tolerance
-from geomfeat.regimes.knob import Trained, gamma_from, scaled_outputs, train_at_gamma
+from geomfeat.regimes.knob import train_at_gamma
 from geomfeat.regimes.objective import centred_one_hot, objective, top_curvature
+from geomfeat.regimes.trained import Trained, scaled_outputs
 from tests.reference import lazy
 
 F64 = torch.float64
@@ -41,26 +40,6 @@ def movement(trained: Trained, initial: nn.Module) -> float:
         moved += float((p.detach().double() - q.detach().double()).square().sum())
         size += float(q.detach().double().square().sum())
     return (moved / size) ** 0.5
-
-
-def test_conversions_from_other_knobs():
-    assert gamma_from(alpha=8.0) == pytest.approx(0.125)
-    assert gamma_from(gamma0=2.0, width=100) == pytest.approx(20.0)
-    assert gamma_from(r=0.0, width=100) == pytest.approx(1.0)
-    assert gamma_from(r=0.5, width=100) == pytest.approx(10.0)
-
-
-@settings(deadline=None)
-@given(st.floats(1e-3, 1e3), st.integers(1, 10**6))
-def test_mup_is_gamma0_one(scale, width):
-    assert gamma_from(r=0.5, width=width) == pytest.approx(gamma_from(gamma0=1.0, width=width))
-    assert gamma_from(alpha=1 / scale) == pytest.approx(scale)
-
-
-@pytest.mark.parametrize("given_", [{}, {"alpha": 1, "r": 0.5}, {"alpha": -1}, {"r": 0.5}, {"gamma0": 0, "width": 3}])
-def test_conversions_refuse_what_is_not_one_knob(given_):
-    with pytest.raises(BadInput):
-        gamma_from(**given_)
 
 
 def test_lazy_end_is_the_linearised_network():

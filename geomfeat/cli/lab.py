@@ -1,0 +1,70 @@
+"""`geomfeat lab`: run an experiment of the theory lab and write its page."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from geomfeat.cli import options
+from geomfeat.cli.app import app, command
+
+if TYPE_CHECKING:
+    from geomfeat.lab import Findings
+
+PAGE, TABLE = "lab.html", "results.parquet"
+FAILED_CHECKS = 1
+
+
+@app.command()
+def lab(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="The experiment: see --list.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the results; default runs/lab/NAME.")] = None,
+    listed: Annotated[bool, typer.Option("--list", help="List the experiments.")] = False,
+    small: Annotated[bool, typer.Option("--small", help="Fewer points, in seconds.")] = False,
+    seed: options.Seed = 0,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Run an experiment whose answer theory knows, and write a page with its figure, numbers and theory's line.
+
+    Writes lab.html, results.parquet and figures as SVG to --out. The exit code is 1 where a number lies outside of its
+    tolerance.
+    """
+    with command(debug, "Nothing was written: run the same command again."):
+        from geomfeat.errors import BadInput
+        from geomfeat.lab import all_experiments, get_experiment, run_experiment
+        from geomfeat.report.lab_page import save_lab_figures, write_lab_page
+        from geomfeat.study.saved import replace_file
+
+        if listed:
+            wide = max(len(e.name) for e in all_experiments())
+            typer.echo("\n".join(f"{e.name:{wide}}  {e.question}" for e in all_experiments()))
+            return
+        if name is None:
+            raise BadInput("name an experiment; `geomfeat lab --list` lists them")
+        asked, folder = get_experiment(name), out or Path("runs") / "lab" / name
+        if folder.exists() and not folder.is_dir():
+            raise BadInput(f"--out {str(folder)!r} is a file: name a folder")
+        start = time.perf_counter()
+        found = run_experiment(name, size="small" if small else "full", seed=seed, progress=not quiet)
+        seconds = time.perf_counter() - start
+        folder.mkdir(parents=True, exist_ok=True)
+        replace_file(folder / TABLE, lambda draft: found.table.to_parquet(draft, index=False))
+        save_lab_figures(found, folder)
+        page = write_lab_page(asked, found, folder / PAGE, told=TABLE)
+        typer.echo(f"{asked.question}\n{found.answer}\n\n{checked(found)}\n\n{seconds:.0f} s; page: {page}")
+        if found.failed:
+            raise typer.Exit(FAILED_CHECKS)
+
+
+def checked(found: Findings) -> str:
+    """The checks as lines of text."""
+    wide = max((len(c.what) for c in found.checks), default=0)
+    return "\n".join(
+        f"{'ok  ' if c.ok else 'MISS'}  {c.what:{wide}}  {c.value:9.4g}  "
+        f"theory {c.expected:.4g} ± {c.tolerance:g} {c.unit}".rstrip()
+        for c in found.checks
+    )

@@ -1,0 +1,124 @@
+"""What an experiment of the lab hands on: curves, maps, checks against theory and a table, as plain values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from geomfeat.errors import BadInput
+
+KINDS = ("measured", "theory")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line of a plot: points (x, y), NaN where there is none, and standard errors of y or None.
+
+    kind: "measured" (marks and a line) or "theory" (a dashed line without marks).
+
+    Raises BadInput for lengths that differ or another kind.
+    """
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+    error: Sequence[float] | None = None
+    kind: str = "measured"
+
+    def __post_init__(self) -> None:
+        lengths = {len(self.x), len(self.y), len(self.x if self.error is None else self.error)}
+        if len(lengths) > 1:
+            raise BadInput(f"curve {self.label!r}: x, y and error must be of one length, got {sorted(lengths)}")
+        if self.kind not in KINDS:
+            raise BadInput(f"curve {self.label!r}: kind={self.kind!r} must be one of {', '.join(KINDS)}")
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Curves over one pair of axes."""
+
+    title: str
+    x_label: str
+    y_label: str
+    curves: Sequence[Curve]
+    log_x: bool = False
+    log_y: bool = False
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Heat:
+    """A map over two axes.
+
+    Attributes:
+        values: a row for every y, a column for every x; NaN where there is none.
+        lines: curves drawn on top, theory's boundaries for example.
+        categories: names of the values 0, 1, 2, ... where they are classes; empty where they are numbers.
+
+    Raises BadInput for rows or columns that do not fit the axes.
+    """
+
+    title: str
+    x_label: str
+    y_label: str
+    x: Sequence[float]
+    y: Sequence[float]
+    values: Sequence[Sequence[float]]
+    value_label: str
+    lines: Sequence[Curve] = ()
+    caption: str = ""
+    categories: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.values) != len(self.y) or any(len(row) != len(self.x) for row in self.values):
+            raise BadInput(
+                f"map {self.title!r}: values must be {len(self.y)} rows of {len(self.x)}, got {len(self.values)} of "
+                f"{sorted({len(row) for row in self.values})}"
+            )
+
+
+@dataclass(frozen=True)
+class Check:
+    """A measured number beside the one that theory names.
+
+    >>> Check("slope on width", 0.27, 0.25, 0.05).ok
+    True
+    """
+
+    what: str
+    value: float
+    expected: float
+    tolerance: float
+    unit: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the number lies within the tolerance; False where it is not finite."""
+        return math.isfinite(self.value) and abs(self.value - self.expected) <= self.tolerance
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """All that an experiment found.
+
+    Attributes:
+        answer: a few sentences, the answer to the experiment's question in numbers.
+        checks: against theory; empty where nothing is known.
+        table: the numbers, one row each. settings: what was run. notes: what limits the numbers.
+    """
+
+    answer: str
+    plots: Sequence[Plot | Heat]
+    checks: Sequence[Check]
+    table: pd.DataFrame
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+    @property
+    def failed(self) -> list[Check]:
+        """The checks that do not hold."""
+        return [check for check in self.checks if not check.ok]

@@ -1,0 +1,161 @@
+"""What training at a chosen richness gives: the network, what stopped it, and its checkpoints."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from geomfeat.errors import BadInput
+from geomfeat.models.functional import Readout, as_inputs, batches, call, functional, moved
+from geomfeat.numerics import as_tensor
+from geomfeat.regimes.descent import Path
+from geomfeat.regimes.objective import Objective, loss_of, prepared_targets
+from geomfeat.types import Snapshot
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A network trained at output scale gamma.
+
+    Attributes:
+        model: trained copy, in the given model's mode, dtype (float64 if it was trained so) and on its device.
+        gamma: the output scale. initial_loss: relative loss at the start; 1, unless uncentred.
+        train_loss: relative loss reached, without the penalty of weight decay.
+        steps: taken. lr: eta0 at the end; the raw weights moved with lr * gamma^2 (Adam: lr * gamma).
+        backoffs: how often the step was halved. converged: target reached (without a target: all steps were taken).
+        note: what stopped it otherwise. diverged: the loss became infinite; `model` is the last good point.
+        history: columns step, loss.
+        train_accuracy, test_accuracy: share of samples with the right largest f, for integer classes; else None.
+        test_loss: relative to the loss of f = 0 on the training targets; None without test data.
+        snapshots: step -> copy of the network, for `snapshot_steps`; snapshot_losses: step -> relative loss.
+        seconds: wall time. centred: whether f = (net(w) - net(w0)) / gamma, or net(w) / gamma. seed: as given.
+    """
+
+    model: nn.Module
+    gamma: float
+    initial_loss: float
+    train_loss: float
+    steps: int
+    lr: float
+    backoffs: int
+    converged: bool
+    note: str
+    history: pd.DataFrame
+    train_accuracy: float | None = None
+    test_loss: float | None = None
+    test_accuracy: float | None = None
+    snapshots: Mapping[int, nn.Module] = field(default_factory=dict)
+    snapshot_losses: Mapping[int, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    diverged: bool = False
+    centred: bool = True
+    seed: int = 0
+
+    def outputs(self, initial: nn.Module, inputs: Any, readout: Readout | None = None) -> Tensor:
+        """f (n, C) of the trained network, in evaluation mode; the initial one is not asked where f is uncentred."""
+        return scaled_outputs(
+            self.model, initial if self.centred else None, inputs, gamma=self.gamma, readout=readout
+        )  # fmt: skip
+
+    def at(self, step: int) -> Snapshot:
+        """The checkpoint of a step, with conditions gamma, lr, seed, step, loss; BadInput where none was kept."""
+        if step not in self.snapshots:
+            kept = ", ".join(map(str, self.snapshots)) or "none"
+            raise BadInput(f"no checkpoint of step {step!r} was kept, only {kept}: name it in snapshot_steps=")
+        conditions = {
+            "gamma": self.gamma, "lr": self.lr, "seed": self.seed, "step": step, "loss": self.snapshot_losses[step],
+        }  # fmt: skip
+        return Snapshot(self.snapshots[step], "init" if step == 0 else step, conditions)
+
+    @property
+    def snapshots_list(self) -> list[Snapshot]:
+        """All checkpoints that were kept, in order of their steps."""
+        return [self.at(step) for step in self.snapshots]
+
+
+def scaled_outputs(
+    model: nn.Module, initial: nn.Module | None, inputs: Any, *, gamma: float, readout: Readout | None = None
+) -> Tensor:
+    """f = (net(w) - net(w0)) / gamma (n, C), in evaluation mode and the trained network's precision.
+
+    Without an initial network, net(w) / gamma.
+    """
+
+    def values(network: nn.Module) -> Tensor:
+        first = next(network.parameters(), None)
+        f = functional(network, dtype=kind, device=None if first is None else first.device, readout=readout)
+        with torch.no_grad():
+            return f(f.theta, f.inputs(inputs))
+
+    kind = next(model.parameters()).dtype
+    after = values(model)
+    return (after if initial is None else after - values(initial).to(after.device)) / gamma
+
+
+def result(
+    problem: Objective, path: Path, original: nn.Module, goal: Tensor, test: Any, seed: int, seconds: float
+) -> Trained:
+    """Put the weights of the path into copies of the given model, and judge the last on the test data."""
+    final = _network(problem, original, path.u)
+    f = problem.all_outputs(path.u)
+    test_loss, test_accuracy = None, None
+    if test is not None:
+        inputs = moved(as_inputs(test[0]), f.device, f.dtype)
+        wanted = as_tensor(test[1], "test targets").to(f.device)
+        before = _network(problem, original, problem.zero()) if problem.centred else None
+        g = scaled_outputs(final, before, inputs, gamma=problem.gamma, readout=problem.readout)
+        ready = prepared_targets(wanted, problem.loss, g.shape[1], g.dtype)
+        test_loss = float(loss_of(g, ready, problem.loss)) / problem.unit
+        test_accuracy = _accuracy(g, wanted)
+    losses, kept = dict(path.history), sorted(path.snapshots)
+    return Trained(
+        model=final, gamma=problem.gamma, initial_loss=path.history[0][1], train_loss=path.loss,
+        steps=path.steps, lr=path.lr, backoffs=path.backoffs, converged=path.converged, note=path.note,
+        history=pd.DataFrame(path.history, columns=["step", "loss"]), train_accuracy=_accuracy(f, goal),
+        test_loss=test_loss, test_accuracy=test_accuracy,
+        snapshots={step: _network(problem, original, path.snapshots[step]) for step in kept},
+        snapshot_losses={s: losses[s] if s in losses else problem.value(path.snapshots[s]) for s in kept},
+        seconds=seconds, diverged=path.diverged, centred=problem.centred, seed=seed,
+    )  # fmt: skip
+
+
+def _accuracy(f: Tensor, targets: Tensor) -> float | None:
+    if targets.ndim != 1 or targets.is_floating_point() or f.shape[1] < 2:
+        return None
+    return float((f.argmax(1) == targets).double().mean())
+
+
+def _network(problem: Objective, original: nn.Module, u: Tensor) -> nn.Module:
+    """A copy of the given model, in its own mode, with the weights of displacement u."""
+    weights = problem.weights_at(u)
+    first = next(iter(weights.values()))
+    out = copy.deepcopy(original).to(first.device, first.dtype)
+    named = dict(out.named_parameters())
+    with torch.no_grad():
+        for name, value in weights.items():
+            named[name].copy_(value)
+    if problem.mode == "train":
+        _restate_running_statistics(out, problem.inputs)
+    return out
+
+
+def _restate_running_statistics(model: nn.Module, inputs: Any) -> None:
+    """BatchNorm's running statistics of these weights on these inputs: a cumulative average over batches of 256."""
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+    if not norms:
+        return
+    kept = [(m, m.training, m.momentum) for m in norms]
+    for m in norms:
+        m.reset_running_stats()
+        m.train()
+        m.momentum = None
+    with torch.no_grad():
+        for _, part in batches(inputs, 256):
+            call(model, part)
+    for m, training, momentum in kept:
+        m.train(training)
+        m.momentum = momentum

@@ -1,0 +1,108 @@
+"""One self-contained HTML page of a lab experiment: the question, the answer, theory's line through the numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from geomfeat._version import __version__
+from geomfeat.errors import BadInput
+from geomfeat.lab.experiments import Experiment
+from geomfeat.lab.findings import Check, Findings
+from geomfeat.report import look
+from geomfeat.report.blocks import Cell, Table, grid, number_cell, text_cell
+from geomfeat.report.drawing_lab import drawn
+from geomfeat.report.figures import as_bytes, style, svg_data_uri
+from geomfeat.report.page import environment, spec_json
+from geomfeat.report.plots_lab import lab_figure
+from geomfeat.report.sections import flattened
+from geomfeat.study.saved import replace_file
+
+MOST_ROWS = 300  # of the results table in the page; the file beside it holds all
+
+
+def write_lab_page(asked: Experiment, found: Findings, path: str | Path, *, told: str = "") -> Path:
+    """Write the page of an experiment to `path`; returns the path. `told` names the file with the whole table.
+
+    Raises BadInput for a path that is a folder.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise BadInput(f"path={str(path)!r} is a folder: name the file, e.g. {str(path / 'lab.html')!r}")
+    text = render(asked, found, told)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, lambda draft: draft.write_text(text, encoding="utf-8"))
+    return path
+
+
+def save_lab_figures(found: Findings, folder: str | Path) -> list[Path]:
+    """Every plot as an SVG file in `folder`; returns the paths."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"figure_{i + 1}.svg" for i in range(len(found.plots))]
+    for path, plot in zip(paths, found.plots, strict=True):
+        with style():
+            content = as_bytes(drawn(plot), "svg")
+        replace_file(path, lambda draft, content=content: draft.write_bytes(content))
+    return paths
+
+
+def render(asked: Experiment, found: Findings, told: str = "") -> str:
+    """The page as text."""
+    from markupsafe import Markup
+    from plotly.offline import get_plotlyjs
+
+    figures = [lab_figure(plot, static=str(i)) for i, plot in enumerate(found.plots)]
+    with style():
+        stills = {str(i): svg_data_uri(drawn(plot)) for i, plot in enumerate(found.plots)}
+    specs = {id(panel): spec_json(panel) for figure in figures for panel in figure.panels}
+    plotly = get_plotlyjs()
+    return (
+        environment()
+        .get_template("lab.html.j2")
+        .render(
+            title=asked.title,
+            asked=asked,
+            answer=found.answer,
+            checks=checks_table(found),
+            failed=len(found.failed),
+            figures=figures,
+            results=results_table(found),
+            count=len(found.table),
+            told=told,
+            notes=list(found.notes),
+            settings=flattened(dict(found.settings)),
+            tints=look.REGIME_TINTS,
+            static=stills,
+            spec=lambda panel: Markup(specs[id(panel)]),
+            plotly=Markup(plotly),
+            version=__version__,
+            size=f"{(len(plotly) + sum(map(len, specs.values()))) / 1e6:.1f} MB",
+        )
+    )
+
+
+def checks_table(found: Findings) -> Table | None:
+    """Measured beside known, and whether they agree; None where nothing is known."""
+    if not found.checks:
+        return None
+    rows = [(check.what, _cells(check)) for check in found.checks]
+    return grid(("number", "measured", "theory", "within", "agrees"), rows)
+
+
+def _cells(check: Check) -> list[Cell]:
+    verdict = text_cell("yes") if check.ok else text_cell("no", "failed", "outside of the tolerance")
+    unit = f" {check.unit}" if check.unit else ""
+    within = text_cell(f"± {check.tolerance:g}{unit}")
+    return [number_cell(check.value), number_cell(check.expected), within, verdict]
+
+
+def results_table(found: Findings) -> Table:
+    """The first rows of the results."""
+    columns = [str(c) for c in found.table.columns]
+    rows = []
+    for record in found.table.head(MOST_ROWS).to_dict("records"):
+        first, *rest = record.values()
+        number = lambda v: isinstance(v, float | int) and not isinstance(v, bool)  # noqa: E731
+        head = f"{first:.4g}" if number(first) else str(first)
+        rows.append((head, [number_cell(float(v)) if number(v) else text_cell(v) for v in rest]))
+    return grid(columns, rows)

@@ -1,0 +1,63 @@
+"""`geomfeat lab`: lists, runs, writes page, table and figures, and tells a wrong name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from geomfeat.cli import app
+from geomfeat.lab import Check, Findings
+from geomfeat.lab import experiments as experiments_module
+
+RUN = CliRunner()
+
+
+def test_the_list_names_every_experiment_with_its_question() -> None:
+    told = RUN.invoke(app, ["lab", "--list"])
+    assert told.exit_code == 0
+    assert "linear-networks  How does a two-layer linear network" in " ".join(told.output.split("\n")).replace(
+        "   ", " "
+    )
+
+
+def test_an_experiment_writes_page_table_and_figures(tmp_path: Path) -> None:
+    told = RUN.invoke(app, ["lab", "mixed-dynamics", "--small", "--quiet", "--out", str(tmp_path / "lab")])
+    assert told.exit_code == 0, told.output
+    assert "ok    mixed flow, largest relative error" in told.output
+    assert str(tmp_path / "lab" / "lab.html") in told.output
+    assert len(pd.read_parquet(tmp_path / "lab" / "results.parquet")) == 24
+    assert sorted(p.name for p in (tmp_path / "lab").iterdir()) == [
+        "figure_1.svg", "figure_2.svg", "figure_3.svg", "lab.html", "results.parquet"]  # fmt: skip
+
+
+def test_a_missed_check_is_told_and_gives_exit_code_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    missed = Findings("No.", [], [Check("slope", 2.0, 1.0, 0.1)], pd.DataFrame({"x": [1.0]}))
+    asked = experiments_module.get_experiment("phase-diagram")
+    changed = experiments_module.Experiment(
+        asked.name, asked.title, asked.question, asked.theory, asked.source, lambda *_: missed
+    )
+    monkeypatch.setitem(experiments_module._REGISTERED, "phase-diagram", changed)
+    told = RUN.invoke(app, ["lab", "phase-diagram", "--quiet", "--out", str(tmp_path / "lab")])
+    assert told.exit_code == 1
+    assert "MISS  slope" in told.output
+    assert (tmp_path / "lab" / "lab.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [(["lab"], "geomfeat lab --list"), (["lab", "mixed-dynamic"], "near: mixed-dynamics")],
+)
+def test_a_wrong_name_is_told(words: list[str], hint: str) -> None:
+    told = RUN.invoke(app, words)
+    assert told.exit_code == 2
+    assert hint in told.output
+
+
+def test_a_file_in_the_way_is_told_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    told = RUN.invoke(app, ["lab", "mixed-dynamics", "--out", str(tmp_path / "file")])
+    assert told.exit_code == 2
+    assert "is a file" in told.output
