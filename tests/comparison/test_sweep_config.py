@@ -39,7 +39,13 @@ def test_mistakes_are_told_by_name_with_the_nearest_valid_one(raw: dict[str, Any
 
 def test_a_config_is_short_and_its_defaults_are_those_documented() -> None:
     config = parse_config({"sigma": [0.5, 2]})
-    assert (config.data, config.architecture, config.eta, config.seeds, config.design) == ("digits", "mlp", None, 3, "grid")
+    assert (config.data, config.architecture, config.eta, config.seeds, config.design) == (
+        "digits",
+        "mlp",
+        None,
+        3,
+        "grid",
+    )
     assert parse_config(config) is config
     assert SweepConfig.model_validate(config.model_dump(mode="json")) == config
 
