@@ -57,7 +57,7 @@ def test_a_given_rate_is_gradient_descent_step_by_step() -> None:
     gamma, steps = 0.5, 12
     common = {"sigma": 1.5, "gamma": gamma, "width": 16}
     _, _, first = one(**common, train={"target_loss": None, "max_steps": 1})
-    eta = 2.2 / float(first.numbers["sharpness_initial"] or 0)  # above the edge of stability, 2
+    eta = 2.5 / float(first.numbers["sharpness_initial"] or 0)  # above the edge of stability, 2
     run, data, found = one(**common, eta=eta, train={"target_loss": None, "max_steps": steps})
     assert data.labels is not None
     net = network_of(run, data).double()
@@ -72,7 +72,7 @@ def test_a_given_rate_is_gradient_descent_step_by_step() -> None:
         with torch.no_grad():
             for w, slope in zip(net.parameters(), slopes, strict=True):
                 w -= eta * gamma**2 * slope
-    assert max(losses) > 1.01  # else nothing would have been undone anyway
+    assert max(np.diff(losses)) > 0.01  # else back-off would have undone nothing
     assert found.trained is not None
     ours = torch.cat([p.detach().flatten() for p in found.trained.parameters()]).double()
     theirs = torch.cat([p.detach().flatten() for p in net.parameters()])
