@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -44,10 +45,10 @@ def start() -> Iterator[Start]:
     """Starts `python -m WORDS` and ends it, with its group, after the test."""
     started: list[subprocess.Popen[str]] = []
 
-    def run(*words: object, **environment: str) -> subprocess.Popen[str]:
+    def run(*words: object, cwd: Path | None = None, **environment: str) -> subprocess.Popen[str]:
         own = {**os.environ, "PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1", **environment}
         started.append(subprocess.Popen(
-            [sys.executable, "-m", *map(str, words)], env=own, text=True, start_new_session=True,
+            [sys.executable, "-m", *map(str, words)], env=own, text=True, start_new_session=True, cwd=cwd,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         ))  # fmt: skip
         return started[-1]
@@ -70,10 +71,10 @@ def scheduler(start: Start, port: int) -> subprocess.Popen[str]:
     return start("distributed.cli.dask_scheduler", *words)
 
 
-def worker(start: Start, address: str, folder: Path, **environment: str) -> subprocess.Popen[str]:
+def worker(start: Start, address: str, folder: Path, **options: Any) -> subprocess.Popen[str]:
     words = ["--nthreads", 1, "--no-nanny", "--no-dashboard", "--local-directory", folder, "--memory-limit", 0,
              "--death-timeout", 60]  # fmt: skip
-    return start("distributed.cli.dask_worker", address, *words, **environment)
+    return start("distributed.cli.dask_worker", address, *words, **options)
 
 
 @pytest.fixture
@@ -133,13 +134,23 @@ def test_a_scheduler_that_stays_away_is_told_and_what_is_finished_kept(
     tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine_dask, "AWAY", 1.0)
+    monkeypatch.setattr(engine_dask, "ANSWER", 3.0)
     port = free_port()
     own = scheduler(start, port)  # without workers: nothing is made before it goes away
-    with Client(f"tcp://127.0.0.1:{port}", timeout=60, set_as_default=False):
-        threading.Timer(2.0, own.kill).start()
+    with Client(f"tcp://127.0.0.1:{port}", timeout=60, set_as_default=False) as client:
+
+        def kill() -> None:
+            wait_for(lambda: client.run_on_scheduler(_tasks) == 8)
+            own.kill()
+
+        threading.Thread(target=kill).start()
         with pytest.raises(GeomfeatError, match="went away, and 8 runs were not made: what is finished is kept"):
             sweep(EIGHT, tmp_path, engine=f"tcp://127.0.0.1:{port}", progress=False)
     assert SweepResult.load(tmp_path).outcomes == {"missing": 8}
+
+
+def _tasks(dask_scheduler: Any) -> int:
+    return len(dask_scheduler.tasks)
 
 
 def test_ctrl_c_ends_a_local_sweep_and_its_workers(tmp_path: Path) -> None:
@@ -162,7 +173,7 @@ def test_a_worker_with_other_code_is_told_before_any_training(tmp_path: Path, st
         file.write("# another line\n")
     port = free_port()
     scheduler(start, port)
-    worker(start, f"tcp://127.0.0.1:{port}", tmp_path / "dask", PYTHONPATH=str(tmp_path / "copy"))
+    worker(start, f"tcp://127.0.0.1:{port}", tmp_path / "dask", cwd=tmp_path, PYTHONPATH=str(tmp_path / "copy"))
     with Client(f"tcp://127.0.0.1:{port}", timeout=60, set_as_default=False) as client:
         client.wait_for_workers(1, timeout=90)
         told = r"1 of 1 workers have other versions \(tcp://.*: geomfeat 0.*\+\w{12} there, 0.*\+\w{12} here\)"
