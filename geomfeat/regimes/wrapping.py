@@ -98,7 +98,8 @@ def at_richness(
 
     Args:
         model: any module: its weights as they are now become w0, and are trained in place.
-        richness, gamma: exactly one of them; a number is gamma. In float32, gamma below 1e-3 costs digits: use model.double() then.
+        richness, gamma: exactly one of them; a number is gamma. In float32, gamma below 1e-3 costs digits: take
+            model.double() there.
         centred: False for net(x) / gamma.
         readout: (output, inputs) -> tensor; by default the output itself, its `logits`, else its first tensor (tuples
             of recurrent layers, outputs of transformers). Its shape is kept.
@@ -202,7 +203,7 @@ def _frozen_copy(net: nn.Module) -> nn.Module:
 
 
 def _follow(net: nn.Module, mode: bool) -> None:
-    """BatchNorm takes the statistics of the batch, or the running ones; of the rest only dropout depends on the mode."""
+    """BatchNorm takes the statistics of the batch, or the running ones; else only dropout depends on the mode."""
     for module in net.modules():
         if isinstance(module, nn.modules.batchnorm._NormBase):
             module.train(mode)

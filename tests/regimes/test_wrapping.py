@@ -65,9 +65,10 @@ def zoo(name: str):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             return Tuples(), torch.randn(12, 3, 5, generator=g), torch.arange(12)
-    return build(name, seed=0), DIGITS.inputs, DIGITS.labels
+    return build(name, **SMALLER.get(name, {}), seed=0), DIGITS.inputs, DIGITS.labels
 
 
+SMALLER = {"transformer": {"width": 16, "depth": 1}}
 ZOO = ("mlp", "cnn", "residual", "transformer", "lstm", "gru_loop", "tuples", "gpt2", "bert")
 
 
