@@ -12,6 +12,7 @@ from geomfeat._version import __version__
 if TYPE_CHECKING:
     from geomfeat.activations import extract, load_npz, recording, save_npz, select_layers
     from geomfeat.api import Comparison, Results, analyze, compare, compare_page
+    from geomfeat.comparison.sweep import SweepResult, sweep
     from geomfeat.data.loading import load_data
     from geomfeat.diagnostics.ladder import Ladder, train_ladder
     from geomfeat.diagnostics.locate import locate
@@ -52,6 +53,7 @@ _HOME = {
     "RDMs": "kernels", "StreamingCKA": "kernels", "cka_matrix": "kernels", "compare_rdms": "kernels",
     "rank_by_rsa": "kernels", "rdm": "kernels", "stack_rdms": "kernels", "dimension_curve": "geometry",
     "similarity_interval": "geometry",
+    "SweepResult": "comparison.sweep", "sweep": "comparison.sweep",
     "Kernel": "types", "Representation": "types", "Snapshot": "types",
 }  # fmt: skip
 
@@ -71,6 +73,7 @@ __all__ = [
     "Snapshot",
     "StreamingCKA",
     "Study",
+    "SweepResult",
     "__version__",
     "analyze",
     "at_richness",
@@ -103,6 +106,7 @@ __all__ = [
     "similarity_interval",
     "simulated_capacity",
     "stack_rdms",
+    "sweep",
     "train_at_gamma",
     "train_ladder",
 ]

@@ -121,7 +121,7 @@ def _dated(request: dict[str, Any], named: list[Any]) -> tuple[tuple[Path, tuple
     """(brain file with keys, or None; the request as JSON with files by their content)."""
     from geomfeat._version import __version__
     from geomfeat.cli.compared import brains_of
-    from geomfeat.cli.sources import contents
+    from geomfeat.data.contents import contents
     from geomfeat.study.saved import file_sha256
 
     brain = None if request["brain"] is None else brains_of(request["brain"])

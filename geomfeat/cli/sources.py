@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-import os
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geomfeat._version import __version__
+from geomfeat.data.contents import contents
 from geomfeat.data.dataset import Dataset
-from geomfeat.data.loading import BY_PATH, load_data
+from geomfeat.data.loading import load_data
 from geomfeat.errors import BadInput
 from geomfeat.models.checkpoints import load_factory, load_weights
 from geomfeat.study.saved import file_sha256
@@ -42,41 +39,6 @@ def dated(request: Mapping[str, Any], steps: Mapping[int, Path]) -> dict[str, An
     for name in ("model", "data"):
         found[name] = [str(request[name]), *contents(str(request[name]))]
     return found
-
-
-def contents(spec: str) -> list[str]:
-    """SHA-256 of what a SPEC names: a data file, a folder with data, or the Python file of a factory; else nothing."""
-    kind, _, rest = spec.partition(":")
-    if kind in BY_PATH:
-        path = Path(rest).expanduser()
-        return [file_sha256(path)] if path.is_file() else [_folder_sum(path)] if rest and path.is_dir() else []
-    source = spec.rpartition(":")[0]
-    if not source:
-        return []
-    path = Path(source) if source.endswith(".py") else _module_file(source)
-    return [file_sha256(path)] if path is not None and path.is_file() else []
-
-
-def _folder_sum(folder: Path) -> str:
-    """SHA-256 over names, sizes and contents of the files in a folder, and in the folders right in it."""
-    files = sorted(path for pattern in ("*", "*/*") for path in folder.glob(pattern) if path.is_file())
-    told = [f"{path.relative_to(folder)} {path.stat().st_size} {file_sha256(path)}" for path in files]
-    return hashlib.sha256("\n".join(told).encode()).hexdigest()
-
-
-def _module_file(name: str) -> Path | None:
-    """The file of a module, looked for where `load_factory` does; None where there is none (told when it is loaded)."""
-    added = os.getcwd() not in sys.path and "" not in sys.path
-    if added:
-        sys.path.insert(0, os.getcwd())
-    try:
-        found = importlib.util.find_spec(name)
-    except Exception:  # noqa: BLE001 - a package that breaks when imported: loading tells it with its cause
-        return None
-    finally:
-        if added:
-            sys.path.remove(os.getcwd())
-    return None if found is None or not found.has_location or found.origin is None else Path(found.origin)
 
 
 def _sum(path: Any, option: str) -> str:

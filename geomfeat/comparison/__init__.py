@@ -1,1 +1,1 @@
-"""Several models on the same samples: how alike their layers are, how their geometry runs over depth, and brains."""
+"""Several models: those one has, on the same samples, and those of a sweep that trains and measures a whole grid."""

@@ -119,8 +119,9 @@ def _descend_full(problem: Objective, settings: Settings, path: Path) -> None:
     velocity, refresh_at, checked = torch.zeros_like(path.u), 0, math.inf
     while path.steps < settings.max_steps and not path.converged:
         if path.steps >= refresh_at:
-            may_stall = settings.target_loss is not None and settings.back_off and path.steps > CURVATURE_EVERY
-            if may_stall and standing > checked * (1 - STALLED):
+            # Without back-off the loss may rise, as in a catapult: that is no stall.
+            still = abs(standing - checked) <= STALLED * checked
+            if settings.target_loss is not None and path.steps > CURVATURE_EVERY and still:
                 path.note = (
                     f"stalled: the relative loss stays at {loss:.4g}; the model may be unable to fit the targets"
                 )

@@ -256,7 +256,7 @@ def test_checkpoints_at_log_spaced_steps(batch_size):
         }  # fmt: skip
         f = (snapshot.model(x) - model(x)) / 2.0
         assert snapshot.conditions["loss"] == pytest.approx(
-            float((f - y).detach().square().sum() / y.square().sum()), rel=1e-9
+            float(((f - y).square().sum() / y.square().sum()).detach()), rel=1e-9
         )
     with pytest.raises(BadInput, match="no checkpoint of step 5"):
         trained.at(5)

@@ -1,0 +1,87 @@
+"""`geomfeat sweep`: train and measure a grid of networks, from a YAML file to a folder that can be gone on with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from geomfeat.cli import options
+from geomfeat.cli.app import app, command
+
+UNFINISHED = 1
+
+
+@app.command()
+def sweep(
+    config: Annotated[
+        Path | None, typer.Argument(metavar="SWEEP.yaml", help="What to vary, train and measure.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the sweep; an interrupted one goes on there.")] = None,
+    engine: Annotated[
+        str, typer.Option(help="serial; dask (workers here); tcp://HOST:PORT, a running dask scheduler; slurm.")
+    ] = "serial",
+    workers: Annotated[int, typer.Option(help="Processes of --engine dask, one core each.", min=1)] = 2,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only tell how many trainings there are, and how long they would take.")
+    ] = False,
+    schema: Annotated[bool, typer.Option("--schema", help="Only print the JSON schema of the config.")] = False,
+    recompute: Annotated[
+        bool, typer.Option("--recompute", help="Make runs again that another version of geomfeat has made.")
+    ] = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Train and measure a grid or random design of networks: init scale, learning rate, width, seeds, ...
+
+    Every run is a folder in OUT/runs; OUT/results.parquet is the table of all, with a row for what diverged, stalled
+    or missed the target loss, too. The same command goes on where it was interrupted.
+    """
+    with command(debug, "Finished runs are kept: the same command goes on from there."):
+        from geomfeat.errors import BadInput
+
+        if schema:
+            typer.echo(schema_text())
+            return
+        if config is None or out is None:
+            raise BadInput(
+                f"{'SWEEP.yaml' if config is None else '--out'} is missing: geomfeat sweep SWEEP.yaml --out DIR"
+            )
+        if dry_run:
+            typer.echo(foreseen(config, out, engine, workers))
+            return
+        from geomfeat.comparison.sweep import RESULTS
+        from geomfeat.comparison.sweep import sweep as run_sweep
+
+        found = run_sweep(config, out, engine=engine, workers=workers, recompute=recompute, progress=not quiet)
+        typer.echo(str(found))
+        for address, why in list(found.errors.items())[:3]:
+            typer.echo(f"  {address} could not be run: {why}", err=True)
+        typer.echo(f"\ntable: {out / RESULTS}")
+        if found.errors:
+            raise typer.Exit(UNFINISHED)
+
+
+def schema_text() -> str:
+    """The JSON schema of a sweep's config."""
+    import json
+
+    from geomfeat.comparison.sweep_config import SweepConfig
+
+    return json.dumps(SweepConfig.model_json_schema(), indent=2)
+
+
+def foreseen(config: Path, out: Path, engine: str, workers: int) -> str:
+    """What `sweep` would do: trainings, time, and for SLURM the job script. Nothing is written."""
+    from geomfeat.comparison.engines import engine_named, slurm_script
+    from geomfeat.comparison.estimating import estimate
+    from geomfeat.comparison.sweep import found_in, planned
+    from geomfeat.comparison.sweep_config import parse_config
+
+    plan = planned(config, out)
+    slurm = parse_config(plan.config).slurm
+    engine_named(engine, workers, slurm)
+    parallel = {"serial": 1, "slurm": slurm.jobs}.get(engine, workers)
+    told = estimate(*found_in(plan)).told(parallel)
+    return f"{told}\n\n{slurm_script(slurm)}" if engine == "slurm" else told

@@ -1,0 +1,231 @@
+"""From a sweep's config to its trainings: a grid or random draws, each training a config of its own with a hash."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import nn
+
+from geomfeat.comparison.sweep_config import KNOBS, MeasureConfig, RandomDesign, Range, SweepConfig, TrainConfig
+from geomfeat.data.contents import contents
+from geomfeat.data.dataset import Dataset
+from geomfeat.data.loading import load_data
+from geomfeat.errors import BadInput, near
+from geomfeat.models.architectures import build
+from geomfeat.models.functional import take
+from geomfeat.numerics import stream
+from geomfeat.regimes.richness import gamma_from
+from geomfeat.registry import get
+
+# Width and depth of an architecture where none are asked for: the defaults of its factory.
+SIZES = {"mlp": (256, 2), "cnn": (32, 2), "residual": (16, 1), "transformer": (32, 2), "lstm": (32, 1),
+         "gru_loop": (32, 1), "linear": (64, 1)}  # fmt: skip
+AXES = ("data", "architecture", "width", "depth", "parameterization", "sigma", "eta", *KNOBS, "optimizer", "batch_size")
+
+
+class RunConfig(BaseModel):
+    """One training and what is measured of it: all that decides its numbers, as JSON.
+
+    Attributes: as in `SweepConfig`, each with one value. gamma: the output scale; knob: how it was asked for, if it was
+    by another name. data_sums: SHA-256 of the data's files.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data: str
+    data_sums: tuple[str, ...]
+    architecture: str
+    width: int
+    depth: int
+    parameterization: str
+    sigma: float
+    sigma_of: dict[str, float]
+    eta: float | None
+    gamma: float
+    knob: dict[str, float]
+    optimizer: str
+    batch_size: int | None
+    seed: int
+    options: dict[str, Any]
+    train: TrainConfig
+    measure: MeasureConfig
+
+    def canonical(self) -> str:
+        """The config as JSON text, the same wherever the config is."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True)
+
+    def address(self, version: str) -> str:
+        """The name of the run's folder: 20 hexadecimal digits of the SHA-256 of config and code version."""
+        return hashlib.sha256(f"{version}\n{self.canonical()}".encode()).hexdigest()[:20]
+
+    def conditions(self) -> dict[str, Any]:
+        """The columns of the table: what was varied or could have been."""
+        layers = {f"sigma.{pattern}": factor for pattern, factor in self.sigma_of.items()}
+        own = {name: getattr(self, name) for name in (*CONDITIONS, "seed")}
+        return {**own, **layers, **self.knob}
+
+
+CONDITIONS = ("data", "architecture", "width", "depth", "parameterization", "sigma", "eta", "gamma", "optimizer",
+              "batch_size")  # fmt: skip
+
+
+def runs_of(config: SweepConfig) -> tuple[RunConfig, ...]:
+    """All trainings of a sweep, in order: configurations as written, the last axis fastest, and seeds within each.
+
+    Raises BadInput for what could not be trained or measured: values that come twice, a range without count in a grid,
+    sizes or options an architecture does not have, layer names that match nothing, or more samples than there are.
+    """
+    seeds = list(range(config.seeds)) if isinstance(config.seeds, int) else config.seeds
+    if len(set(seeds)) < len(seeds):
+        raise BadInput(f"seeds={seeds} holds one twice: every training is done once")
+    if config.measure.measures != "all":
+        for name in config.measure.measures:
+            get(name)
+    axes: dict[str, Any] = {name: getattr(config, name) for name in AXES if getattr(config, name) is not None}
+    axes |= {f"sigma_of.{pattern}": values for pattern, values in config.sigma_of.items()}
+    points = _drawn(axes, config.design) if isinstance(config.design, RandomDesign) else _grid(axes)
+    sums = {spec: tuple(contents(spec)) for spec in {point["data"] for point in points}}
+    found = tuple(_run(config, point, seed, sums) for point in points for seed in seeds)
+    for run in {_shape(run): run for run in found}.values():
+        _check(run)
+    return found
+
+
+def _grid(axes: dict[str, Any]) -> list[dict[str, Any]]:
+    columns = []
+    for name, values in axes.items():
+        if isinstance(values, Range):
+            if values.count is None:
+                raise BadInput(f"{name}: a range in a grid needs count, the number of values (at least 2)")
+            values = [values.at(i / (values.count - 1)) for i in range(values.count)]
+        values = values if isinstance(values, list) else [values]
+        if len(set(values)) < len(values):
+            raise BadInput(f"{name}={values} holds a value twice: every training is done once")
+        columns.append([(name, value) for value in values])
+    return [dict(point) for point in itertools.product(*columns)]
+
+
+def _drawn(axes: dict[str, Any], design: RandomDesign) -> list[dict[str, Any]]:
+    if not any(isinstance(values, Range | list) for values in axes.values()):
+        raise BadInput("design: random has nothing to draw: give a range or list for what is to be varied")
+    return [{name: _draw(values, name, i, design.seed) for name, values in axes.items()} for i in range(design.random)]
+
+
+def _draw(values: Any, name: str, i: int, seed: int) -> Any:
+    """One value of one axis; its stream is named by axis and number, so that further axes or draws change no other."""
+    share = float(torch.rand((), generator=stream(seed, "design", name, i), dtype=torch.float64))
+    if isinstance(values, Range):
+        return values.at(share)
+    return values[int(share * len(values))] if isinstance(values, list) else values
+
+
+def _run(config: SweepConfig, point: dict[str, Any], seed: int, sums: dict[str, tuple[str, ...]]) -> RunConfig:
+    architecture = point["architecture"]
+    width, depth = (point.get(name, size) for name, size in zip(("width", "depth"), SIZES[architecture], strict=True))
+    scheme, knob = point["parameterization"], {name: point[name] for name in KNOBS if name in point}
+    if scheme == "mup":
+        knob = knob or {"gamma0": 1.0}
+    gamma = knob.pop("gamma", None) or (gamma_from(**knob, width=width) if knob else 1.0)
+    own: dict[str, Any] = {
+        name: point.get(name) for name in ("data", "parameterization", "sigma", "eta", "optimizer", "batch_size")
+    }
+    layers = {name.removeprefix("sigma_of."): value for name, value in point.items() if name.startswith("sigma_of.")}
+    return RunConfig(
+        **own, data_sums=sums[point["data"]], architecture=architecture, width=width, depth=depth, gamma=gamma,
+        knob=knob, sigma_of=layers, seed=seed, options=config.options, train=config.train, measure=config.measure,
+    )  # fmt: skip
+
+
+def _shape(run: RunConfig) -> tuple[Any, ...]:
+    """What decides whether a training can be done at all."""
+    return (run.data, run.architecture, run.width, run.depth, run.parameterization, tuple(run.sigma_of), run.batch_size)
+
+
+def _check(run: RunConfig) -> None:
+    data = dataset_of(run)
+    if run.batch_size is not None and run.batch_size > data.n:
+        raise BadInput(f"batch_size={run.batch_size} is above the {data.n} training samples of {run.data!r}")
+    if run.measure.n is not None and run.measure.n > data.n:
+        raise BadInput(f"measure.n={run.measure.n} is above the {data.n} training samples of {run.data!r}: lower it")
+    if data.labels is None:
+        raise BadInput(f"data={run.data!r} has no labels to train on")
+    network = network_of(run, data)
+    try:
+        with torch.no_grad():
+            network(take(data.inputs, slice(0, 2)))
+    except (RuntimeError, TypeError, ValueError) as cause:
+        first = (str(cause).splitlines() or [type(cause).__name__])[0]
+        raise BadInput(f"{run.architecture} cannot take the inputs of {run.data!r} ({first}): give options") from cause
+
+
+def dataset_of(run: RunConfig) -> Dataset:
+    """The training samples of a run, with the test samples of the data where there are any."""
+    return _dataset(run.data, run.data_sums, run.train.n)
+
+
+@lru_cache(maxsize=2)
+def _dataset(spec: str, sums: tuple[str, ...], n: int | None) -> Dataset:
+    """Kept for the next run of the same content; BadInput where this machine's files are others than were planned."""
+    if tuple(contents(spec)) != sums:
+        raise BadInput(
+            f"data={spec!r} is not what the sweep was planned with: its files have changed, or are others here"
+        )
+    return load_data(spec, n=n)
+
+
+def network_of(run: RunConfig, data: Dataset) -> nn.Module:
+    """The network of a run at its start: built to the data's sizes, its weights times sigma and the factors of layers.
+
+    Raises BadInput for sizes or options that the architecture does not have, or a layer name that matches nothing.
+    """
+    made = build(run.architecture, **{**_sizes(run, data), **run.options})
+    named = {name: m for name, m in made.named_modules() if list(m.parameters(recurse=False))}
+    for pattern, factor in run.sigma_of.items():
+        matched = [m for name, m in named.items() if fnmatchcase(name, pattern)]
+        if not matched:
+            raise BadInput(
+                f"sigma_of: no layer of {run.architecture} matches {pattern!r}; near: {near(pattern, named)}"
+            )
+        with torch.no_grad():
+            for parameter in (p for m in matched for p in m.parameters(recurse=False)):
+                parameter.mul_(factor)
+    return made
+
+
+def _sizes(run: RunConfig, data: Dataset) -> dict[str, Any]:
+    """Width, depth, inputs, outputs, parameterization, scale and seed in the words of the architecture's factory."""
+    assert data.labels is not None
+    shape: Sequence[int] = data.inputs.shape[1:] if isinstance(data.inputs, torch.Tensor) else ()
+    classes = len(data.classes) or 1 + int(data.labels.max())
+    common: dict[str, Any] = {"outputs": classes, "init_scale": run.sigma, "seed": run.seed}
+    if run.parameterization != "standard":
+        common["parameterization"] = "ntk"
+    if run.architecture in ("mlp", "linear"):
+        inputs = int(torch.Size(shape).numel())
+        return {**common, "inputs": inputs, "hidden": (run.width,) * run.depth}
+    if run.architecture == "cnn":
+        return {**common, "image": _image(run, shape), "channels": (run.width,) * run.depth}
+    if run.architecture == "residual":
+        channels = (run.width, 2 * run.width)
+        return {**common, "image": _image(run, shape), "channels": channels, "blocks": run.depth}
+    size = {"width": run.width} if run.architecture == "transformer" else {"hidden": run.width}
+    if run.architecture != "gru_loop":
+        size["depth"] = run.depth
+    elif run.depth != 1:
+        raise BadInput(f"depth={run.depth}: gru_loop has one cell: leave depth out, or take lstm")
+    features = shape[0] * shape[2] if len(shape) == 3 else shape[-1] if shape else 1
+    return {**common, **size, "features": features}
+
+
+def _image(run: RunConfig, shape: Sequence[int]) -> tuple[int, ...]:
+    if len(shape) != 3:
+        raise BadInput(f"{run.architecture} takes images, but data {run.data!r} has samples of shape {tuple(shape)}")
+    return tuple(shape)

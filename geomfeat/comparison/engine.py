@@ -1,0 +1,71 @@
+"""Engines: what runs the tasks of a sweep. All call the same function, `run_task`, and tell what became of each.
+
+"serial" is this process; the others are in `engine_dask`.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from geomfeat.comparison.task import run_task
+
+logger = logging.getLogger("geomfeat.sweep")
+# Failures to write that every other task would meet too.
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES, errno.EPERM}
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run to make: the name of its folder, and its config as JSON."""
+
+    address: str
+    config: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of a task: `error` is "" where its folder is there."""
+
+    address: str
+    error: str = ""
+
+
+Engine = Callable[[Iterable[Task], Path, str], Iterator[Done]]
+
+
+def serial(tasks: Iterable[Task], root: Path, version: str) -> Iterator[Done]:
+    """One task after the other in this process. Those that another process makes now come last.
+
+    A task's exception is told and the next one is done; OSError where nothing more can be written.
+    """
+    held = []
+    for task in tasks:
+        done = _one(task, root, version, wait=False)
+        if done is None:
+            held.append(task)
+        else:
+            yield done
+    for task in held:
+        done = _one(task, root, version, wait=True)
+        assert done is not None
+        yield done
+
+
+def _one(task: Task, root: Path, version: str, *, wait: bool) -> Done | None:
+    try:
+        path = run_task(task.config, str(root), version, wait)
+    except Exception as error:  # noqa: BLE001 - one run's bug must not cost the others: it is logged and told
+        return failed(task, error)
+    return None if path is None else Done(task.address)
+
+
+def failed(task: Task, error: BaseException) -> Done:
+    """The task with its error in words; raises it again where no task could be written."""
+    if isinstance(error, OSError) and error.errno in FULL:
+        raise error
+    logger.warning("run %s failed", task.address, exc_info=error)
+    return Done(task.address, f"{type(error).__name__}: {' '.join(str(error).split())}")

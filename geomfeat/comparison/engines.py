@@ -1,0 +1,56 @@
+"""The engine that a name asks for."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+from typing import Any
+
+from geomfeat.comparison.engine import Engine, serial
+from geomfeat.comparison.sweep_config import SlurmConfig
+from geomfeat.errors import BadInput, near
+
+NAMES = ("serial", "dask", "slurm")
+
+
+def engine_named(name: str, workers: int, slurm: SlurmConfig) -> Engine:
+    """ "serial", "dask" (`workers` processes here), "slurm", or the address of a running dask scheduler.
+
+    Raises BadInput for another name, no workers, or where dask is not installed.
+    """
+    if name == "serial":
+        return serial
+    if name not in NAMES and "://" not in name:
+        raise BadInput(f"engine={name!r}: near: {near(name, NAMES)}; or the address of a scheduler, tcp://host:port")
+    if workers < 1:
+        raise BadInput(f"workers={workers}: at least 1")
+    _require("distributed", name)
+    if name == "slurm":
+        _require("dask_jobqueue", name)
+    from geomfeat.comparison.engine_dask import local, remote, slurm_jobs
+
+    if name == "dask":
+        return local(workers)
+    return slurm_jobs(slurm_options(slurm), slurm.jobs) if name == "slurm" else remote(name)
+
+
+def slurm_options(slurm: SlurmConfig) -> dict[str, Any]:
+    """What dask-jobqueue is asked for: jobs of one process on one core, with this Python."""
+    return {
+        "queue": slurm.partition, "account": slurm.account, "walltime": slurm.walltime, "memory": slurm.memory,
+        "cores": 1, "processes": 1, "job_extra_directives": list(slurm.directives),
+        "job_script_prologue": list(slurm.prologue), "python": sys.executable, "job_name": "geomfeat",
+    }  # fmt: skip
+
+
+def slurm_script(slurm: SlurmConfig) -> str:
+    """The job script that `--engine slurm` hands to sbatch; the scheduler's address is known when it runs."""
+    _require("dask_jobqueue", "slurm")
+    from dask_jobqueue.slurm import SLURMJob
+
+    return str(SLURMJob(scheduler="tcp://SCHEDULER", name="geomfeat", **slurm_options(slurm)).job_script())
+
+
+def _require(package: str, engine: str) -> None:
+    if find_spec(package) is None:
+        raise BadInput(f"engine={engine!r} needs {package}: pip install 'geomfeat[distributed]'")

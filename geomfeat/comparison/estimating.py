@@ -1,0 +1,75 @@
+"""How long a sweep will take, before it is run: from runs that are there, else from a few steps of three of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from geomfeat.comparison.design import RunConfig, dataset_of
+from geomfeat.comparison.engine import Task
+from geomfeat.comparison.task import run_table
+from geomfeat.comparison.training import train_run
+from geomfeat.compiled.threads import libraries_on_one_thread
+
+FEW, MORE = 1, 11  # steps of the two trainings whose difference is the time of the steps between
+
+
+@dataclass(frozen=True)
+class SweepEstimate:
+    """What a sweep would take.
+
+    Attributes:
+        trainings: planned. finished: of these, there already. seconds: of one training with its measures, mean.
+        at_most: True where `seconds` counts all steps of the budget; False where it is the mean of finished runs.
+    """
+
+    trainings: int
+    finished: int
+    seconds: float
+    at_most: bool
+
+    def told(self, workers: int) -> str:
+        """In words.
+
+        >>> SweepEstimate(108, 8, 3.0, False).told(2)
+        '108 trainings, 8 finished. About 3.0 s each, as so far: about 2.5 minutes for 100 on 2 workers'
+        """
+        left = self.trainings - self.finished
+        bound = "at most " if self.at_most else "about "
+        each = "At most {:.1f} s each where all steps are taken" if self.at_most else "About {:.1f} s each, as so far"
+        minutes = self.seconds * left / workers / 60
+        several = f"{workers} worker{'s' * (workers > 1)}"
+        return (
+            f"{self.trainings} trainings, {self.finished} finished. {each.format(self.seconds)}: {bound}{minutes:.1f} "
+            f"minutes for {left} on {several}"
+        )
+
+
+def estimate(todo: Sequence[Task], finished: Sequence[Mapping[str, Any]]) -> SweepEstimate:
+    """The time of a sweep whose runs `todo` are to be made and `finished` (manifests) are there."""
+    total = len(todo) + len(finished)
+    if finished or not todo:
+        seconds = [float(manifest.get("seconds", 0)) for manifest in finished]
+        return SweepEstimate(total, len(finished), sum(seconds) / max(len(seconds), 1), at_most=False)
+    chosen = [todo[i] for i in sorted({0, len(todo) // 2, len(todo) - 1})]
+    with libraries_on_one_thread():
+        times = [_seconds(RunConfig.model_validate_json(task.config)) for task in [chosen[0], *chosen]]
+    return SweepEstimate(total, 0, sum(times[1:]) / len(chosen), at_most=True)  # the first one compiles
+
+
+def _seconds(run: RunConfig) -> float:
+    """Of all steps and the measures of a run, from a few steps of it."""
+    data = dataset_of(run)
+    taken = []
+    for steps in (FEW, MORE):
+        short = run.train.model_copy(update={"max_steps": steps, "target_loss": None, "snapshots": 0})
+        began = time.perf_counter()
+        trained = train_run(run.model_copy(update={"train": short}), data)
+        taken.append(time.perf_counter() - began)
+    began = time.perf_counter()
+    run_table(run, data, trained, "estimate")
+    measuring = time.perf_counter() - began
+    a_step = max(taken[1] - taken[0], 0.0) / (MORE - FEW)
+    return taken[0] + a_step * run.train.max_steps + measuring

@@ -1,0 +1,250 @@
+"""A sweep from its config to one table: plan, resume, run on an engine, load."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import pandas as pd
+import pyarrow as pa
+from tqdm import tqdm
+
+from geomfeat._version import __version__
+from geomfeat.comparison.design import RunConfig, runs_of
+from geomfeat.comparison.engine import Engine, Task
+from geomfeat.comparison.engines import engine_named
+from geomfeat.comparison.run_folder import RUNS, Damaged, manifest_of, read_table
+from geomfeat.comparison.sweep_config import SweepConfig, parse_config, read_config
+from geomfeat.comparison.task import COLUMN_TYPES, code_version
+from geomfeat.comparison.training import MISSING
+from geomfeat.errors import BadInput, GeomfeatError, OutputExists
+from geomfeat.study.saved import read_json, replace_file
+from geomfeat.study.table import failed_rows, table_of
+
+PLAN, RESULTS = "sweep.json", "results.parquet"
+
+
+@dataclass(frozen=True, eq=False)
+class SweepResult:
+    """A sweep's folder: what was planned and what is there.
+
+    Attributes:
+        folder: with `runs/<address>/`: run.json, table.arrow, and init, step_* and trained as .safetensors.
+        version: of the code that made it. config: the sweep's, as JSON. plan: address -> config of every training.
+        errors: address -> why the last call could not make a run.
+    """
+
+    folder: Path
+    version: str
+    config: Mapping[str, Any]
+    plan: Mapping[str, RunConfig]
+    errors: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """One row per number, of every training that was planned.
+
+        Columns: run (the folder's name), seed, at ("init", "trained", "init->trained", a step or "init-><step>");
+        the conditions data, architecture, width, depth, parameterization ("standard", "ntk", "mup"), sigma, eta (NaN:
+        from the curvature), gamma (the output scale that was used), optimizer, batch_size (NA: full batch),
+        sigma.<layer> for factors of layers, alpha, r or gamma0 where it set gamma; outcome; then, as in every table
+        of geomfeat, layer, layer_b, measure, quantity, value, stderr, ok, note, n, d, dtype, device, seconds, options,
+        version.
+
+        outcome: "matched" to the target loss, "completed" (there was none), "unmatched" (budget spent), "stalled",
+        "diverged", "failed" (no start), "missing" (not made yet, or an error: see note). No training is left out.
+        Rows of measure "training" hold train_loss, test_loss (relative to f = 0), train_accuracy, test_accuracy,
+        steps, eta (at the end), converged (1 or 0), sharpness_initial, sharpness (largest Gauss-Newton curvature)
+        and stability (eta times sharpness_initial); what went wrong is in their note. Diverged and failed runs have
+        a failed row for each number that was asked for; "location" rows hold richness, low, high, movement, excess.
+        """
+        return self._loaded[0]
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        """How many trainings had each outcome."""
+        first = self.table.drop_duplicates("run")
+        return {str(k): int(v) for k, v in first["outcome"].value_counts().items()}
+
+    @property
+    def damaged(self) -> dict[str, str]:
+        """address -> what is wrong with a folder that was left out; the same sweep makes it again."""
+        return self._loaded[1]
+
+    @cached_property
+    def _loaded(self) -> tuple[pd.DataFrame, dict[str, str]]:
+        tables, missing, damaged = [], {}, {}
+        for address, run in self.plan.items():
+            if not (self.folder / RUNS / address).is_dir():
+                missing[address] = (run, self.errors.get(address, "not made yet: run the same sweep again"))
+                continue
+            try:
+                tables.append(read_table(self.folder, address))
+            except Damaged as error:
+                damaged[address] = str(error)
+                missing[address] = (run, f"{error}: run the same sweep again")
+        if missing:
+            tables.append(pa.Table.from_pandas(_missing(missing), preserve_index=False))
+        return pa.concat_tables(tables, promote_options="permissive").to_pandas(), damaged
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """The sweep in `folder`, finished or not; BadInput where there is none, or its plan cannot be read."""
+        folder = Path(folder)
+        try:
+            told = read_json(folder / PLAN)
+            plan = {address: RunConfig.model_validate(run) for address, run in told["plan"].items()}
+            return cls(folder, told["version"], told["config"], plan, told["errors"])
+        except FileNotFoundError as cause:
+            raise BadInput(f"{folder} holds no sweep ({PLAN} is missing): run geomfeat sweep --out {folder}") from cause
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as cause:
+            raise BadInput(
+                f"{folder / PLAN} is truncated or corrupt ({type(cause).__name__}): run the same sweep again, what is "
+                "finished is kept"
+            ) from cause
+
+    def save(self) -> None:
+        """Write the plan, whole."""
+        told = {
+            "version": self.version, "config": dict(self.config), "errors": dict(self.errors),
+            "plan": {address: run.model_dump(mode="json") for address, run in self.plan.items()},
+        }  # fmt: skip
+        replace_file(self.folder / PLAN, lambda path: path.write_text(json.dumps(told), encoding="utf-8"))
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{n} {outcome}" for outcome, n in self.outcomes.items())
+        damaged = f"; {len(self.damaged)} folders damaged and left out" if self.damaged else ""
+        return f"{len(self.plan)} trainings: {counts}{damaged}; {len(self.table)} numbers"
+
+
+def sweep(
+    config: Mapping[str, Any] | SweepConfig | str | Path,
+    out: str | Path,
+    *,
+    engine: str = "serial",
+    workers: int = 2,
+    recompute: bool = False,
+    progress: bool = True,
+) -> SweepResult:
+    """Train and measure every network of a sweep, and go on where an earlier call was interrupted.
+
+    Args:
+        config: a mapping, or a YAML file; see `SweepConfig`. out: folder of the sweep; a sweep that was made larger
+            goes on in the same folder.
+        engine: "serial"; "dask", so many `workers` on this machine; "tcp://...", a running dask scheduler whose workers
+            see the same folder; "slurm". Numbers do not depend on it.
+        recompute: make runs again that another version has made.
+
+    Runs that diverge, stall or miss the target loss are rows with their reason, see `SweepResult.table`.
+
+    Raises BadInput, before any training, for what cannot be run, and for a scheduler that is not there; OutputExists
+    where the runs are another version's; GeomfeatError where nothing more can be written: what is finished stays.
+
+    >>> import tempfile
+    >>> small = {"width": 8, "sigma": [0.5, 1.0], "seeds": 1, "train": {"n": 50, "target_loss": 0.5},
+    ...          "measure": {"measures": ["stable_rank"], "location": False, "n": 50}}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     found = sweep(small, folder, progress=False)
+    ...     found.outcomes
+    {'matched': 2}
+    """
+    found = planned(config, out)
+    todo, finished = found_in(found)
+    if not recompute:
+        _check_versions(found, todo)
+    run = engine_named(engine, workers, parse_config(found.config).slurm)
+    found.folder.mkdir(parents=True, exist_ok=True)
+    found.save()
+    errors = _run(run, todo, found, finished, progress) if todo else {}
+    found = SweepResult(found.folder, found.version, found.config, found.plan, errors)
+    found.save()
+    replace_file(found.folder / RESULTS, lambda path: found.table.to_parquet(path, index=False))
+    return found
+
+
+def planned(config: Mapping[str, Any] | SweepConfig | str | Path, out: str | Path) -> SweepResult:
+    """The sweep as it would be made in `out`; nothing is written."""
+    checked = read_config(config) if isinstance(config, str | Path) else parse_config(config)
+    folder, version = Path(out), code_version()
+    if folder.exists() and not folder.is_dir():
+        raise BadInput(f"out={str(folder)!r} is a file: name a folder")
+    plan = {run.address(version): run for run in runs_of(checked)}
+    return SweepResult(folder, version, checked.model_dump(mode="json"), plan)
+
+
+def found_in(planned: SweepResult) -> tuple[list[Task], list[dict[str, Any]]]:
+    """(what is to be made: missing and damaged; manifests of what is there)."""
+    todo, there = [], []
+    for address, run in planned.plan.items():
+        try:
+            manifest = manifest_of(planned.folder, address)
+        except Damaged:
+            manifest = None
+        if manifest is None:
+            todo.append(Task(address, run.canonical()))
+        else:
+            there.append(manifest)
+    return todo, there
+
+
+def _check_versions(planned: SweepResult, todo: Sequence[Task]) -> None:
+    """OutputExists where another version has made runs that are still to be made."""
+    wanted = {task.config for task in todo}
+    others: Counter[str] = Counter()
+    runs = planned.folder / RUNS
+    for path in runs.iterdir() if wanted and runs.is_dir() else []:
+        if path.name in planned.plan:
+            continue
+        try:
+            manifest = manifest_of(planned.folder, path.name)
+        except Damaged:
+            continue
+        if manifest and json.dumps(manifest.get("config"), sort_keys=True) in wanted:
+            others[str(manifest.get("version"))] += 1
+    if others:
+        told = ", ".join(f"{n} by geomfeat {version}" for version, n in others.items())
+        raise OutputExists(
+            f"{planned.folder} holds {others.total()} of these {len(planned.plan)} runs made by another version "
+            f"({told}; this is {planned.version}): --recompute (recompute=True) makes them again; another folder "
+            "starts anew"
+        )
+
+
+def _run(
+    engine: Engine, todo: Sequence[Task], found: SweepResult, finished: Sequence[Any], progress: bool
+) -> dict[str, str]:
+    errors: dict[str, str] = {}
+    total = len(found.plan)
+    with tqdm(total=total, initial=len(finished), desc="sweep", unit="run", disable=not progress) as bar:
+        try:
+            for done in engine(todo, found.folder, found.version):
+                if done.error:
+                    errors[done.address] = done.error
+                bar.set_postfix(failed=len(errors), refresh=False)
+                bar.update()
+        except OSError as error:
+            raise GeomfeatError(
+                f"{found.folder} cannot be written: {error.strerror or error}. {bar.n - len(errors)} of {total} runs "
+                "are finished: make room, and the same command goes on"
+            ) from error
+    return errors
+
+
+def _missing(runs: Mapping[str, tuple[RunConfig, str]]) -> pd.DataFrame:
+    """A row for each training that is not there."""
+    frames = []
+    for address, (run, why) in runs.items():
+        conditions = {**run.conditions(), "outcome": MISSING}
+        rows = failed_rows(["converged"], why, at="trained", measure="training")
+        frames.append({**rows[0], "run": address, **conditions})
+    first = next(iter(runs.values()))[0]
+    columns = list(table_of([], run="", seed=0, conditions={**first.conditions(), "outcome": ""}, version="").columns)
+    extra = [name for name in dict.fromkeys(k for frame in frames for k in frame) if name not in columns]
+    table = pd.DataFrame(frames, columns=[*columns, *extra]).assign(version=__version__)
+    kinds = {**COLUMN_TYPES, "n": "Int64", "d": "Int64", "value": "float64", "stderr": "float64", "seconds": "float64"}
+    return table.astype({c: kind for c, kind in kinds.items() if c in table.columns})

@@ -1,0 +1,162 @@
+"""The task of every engine: a pure function of a run's config that leaves a folder and returns its path."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from geomfeat._version import __version__
+from geomfeat.comparison.design import RunConfig, dataset_of
+from geomfeat.comparison.run_folder import RUNS, TABLE, claimed, is_finished, write_run, write_table
+from geomfeat.comparison.sweep_config import LocationConfig
+from geomfeat.comparison.training import QUANTITIES, TrainedRun, train_run
+from geomfeat.compiled.threads import libraries_on_one_thread
+from geomfeat.data.dataset import Dataset
+from geomfeat.errors import BadInput, GeomfeatError
+from geomfeat.models.checkpoints import save_weights
+from geomfeat.registry import get
+from geomfeat.study import run_study
+from geomfeat.study.place import QUANTITIES as LOCATION_QUANTITIES
+from geomfeat.study.table import Row, failed_rows, row, table_of
+from geomfeat.types import Estimate
+
+# Packages whose code decides no number of a run.
+ASIDE = {"cli", "report", "compat", "comparison", "lab"}
+OWN = {"design.py", "sweep_config.py", "task.py", "training.py"}
+# A study measures something; where only the location is asked for, this is dropped again.
+CHEAP = ["stable_rank"]
+# Why a training that went well may lack a number.
+ABSENT = {"stability": "eta was not given: it followed the curvature", "test_loss": "the data have no test samples",
+          "test_accuracy": "the data have no test samples"}  # fmt: skip
+COLUMN_TYPES = {"sigma": "float64", "eta": "float64", "gamma": "float64", "width": "Int64", "depth": "Int64",
+                "batch_size": "Int64", "data": "str", "architecture": "str", "parameterization": "str",
+                "optimizer": "str", "outcome": "str"}  # fmt: skip
+
+
+@cache
+def code_version() -> str:
+    """The version of geomfeat with 12 digits of the SHA-256 of the source that decides a run's numbers."""
+    home = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for path in sorted(home.rglob("*.py")):
+        name = path.relative_to(home)
+        if name.parts[0] not in ASIDE or (name.parts[0] == "comparison" and name.parts[1] in OWN):
+            digest.update(f"{name.as_posix()}\n".encode() + path.read_bytes())
+    return f"{__version__}+{digest.hexdigest()[:12]}"
+
+
+def environment() -> dict[str, str]:
+    """What must be equal on all workers for equal numbers."""
+    return {"geomfeat": code_version(), "torch": torch.__version__, "numpy": np.__version__,
+            "python": ".".join(platform.python_version_tuple()[:2])}  # fmt: skip
+
+
+def run_task(config: str, root: str, version: str, wait: bool = True) -> str | None:
+    """Train and measure one run, on one thread, and write its folder; returns the folder's path.
+
+    Args:
+        config: a RunConfig as JSON. root: the sweep's folder, the same for all processes. version: of the code that
+            planned it.
+        wait: for another process that makes this run now; else None is returned for it at once.
+
+    A run that is there is not made again. The numbers depend on the config alone.
+
+    Raises BadInput where this process has other code or data than the sweep was planned with; OSError for a full disk.
+    """
+    if version != code_version():
+        raise BadInput(
+            f"this worker has geomfeat {code_version()}, and the sweep was planned with {version}: "
+            "install the same version everywhere"
+        )
+    run, folder = RunConfig.model_validate_json(config), Path(root)
+    address = run.address(version)
+    if is_finished(folder, address):
+        return str(folder / RUNS / address)
+    with claimed(folder, address, wait=wait) as mine:
+        if not mine:
+            return None
+        if is_finished(folder, address):
+            return str(folder / RUNS / address)
+        began = time.perf_counter()
+        with libraries_on_one_thread(), torch.random.fork_rng(devices=[]):
+            data = dataset_of(run)
+            trained = train_run(run, data)
+            table = run_table(run, data, trained, address)
+        kept = {"init": trained.initial, **{f"step_{s:07d}": m for s, m in trained.snapshots.items()},
+                "trained": trained.trained}  # fmt: skip
+        writers: dict[str, Any] = {
+            f"{name}.safetensors": (lambda path, m=m: save_weights(m, path))
+            for name, m in kept.items()
+            if m is not None
+        }
+        writers[TABLE] = lambda path: write_table(path, table)
+        told = {
+            "version": version, "environment": environment(), "config": run.model_dump(mode="json"),
+            "outcome": trained.outcome, "note": trained.note, "seconds": time.perf_counter() - began,
+        }  # fmt: skip
+        return str(write_run(folder, address, writers, told))
+
+
+def run_table(run: RunConfig, data: Dataset, trained: TrainedRun, name: str) -> pd.DataFrame:
+    """All rows of a run: measure "training" first, then what was measured. Failures are rows with the reason."""
+    rows = [_training_row(q, trained, data.n) for q in QUANTITIES]
+    conditions = {**run.conditions(), "outcome": trained.outcome}
+    measured, failures = None, []
+    try:
+        measured = _measured(run, data, trained, name) if trained.usable else None
+        why = "" if trained.usable else f"not measured: training {trained.outcome} ({trained.note})"
+    except GeomfeatError as error:
+        why = str(error)
+    if why:
+        failures = _failures(run, why)
+    first = table_of([*rows, *failures], run=name, seed=run.seed, conditions=conditions, version=__version__)
+    if measured is not None:
+        first = pd.concat([first, measured], ignore_index=True)
+    return first.astype({c: kind for c, kind in COLUMN_TYPES.items() if c in first.columns})
+
+
+def _training_row(quantity: str, trained: TrainedRun, n: int) -> Row:
+    value = trained.numbers.get(quantity)
+    facts = {"at": "trained", "measure": "training", "n": n}
+    if value is None:
+        return row(quantity, Estimate.failed(trained.note or ABSENT.get(quantity, "unknown")), **facts)
+    fine = trained.usable or quantity in ("steps", "converged", "sharpness_initial", "stability")
+    return row(quantity, Estimate(float(value), ok=fine, note=trained.note), **facts)
+
+
+def _failures(run: RunConfig, why: str) -> list[Row]:
+    """A row for everything that was asked for and cannot be measured."""
+    asked = [] if run.measure.measures == "all" else [get(name) for name in run.measure.measures]
+    found = [r for m in asked for r in failed_rows(m.quantities, why, at="trained", measure=m.name)]
+    if run.measure.location is not False:
+        found += failed_rows(LOCATION_QUANTITIES, why, at="init->trained", measure="location")
+    return found
+
+
+def _measured(run: RunConfig, data: Dataset, trained: TrainedRun, name: str) -> pd.DataFrame | None:
+    asked = run.measure
+    if asked.measures == [] and asked.location is False:
+        return None
+    assert trained.trained is not None
+    location = asked.location
+    if isinstance(location, LocationConfig):
+        location = location.model_dump(exclude_none=True)
+    if location is not False:
+        location = {"loss": run.train.loss, **(location if isinstance(location, dict) else {})}
+    seen = data.training().subsample(asked.n)
+    study = run_study(
+        trained.trained, seen.inputs, seen.labels, initial=trained.initial, layers=asked.layers,
+        measures=None if asked.measures == "all" else asked.measures or CHEAP, seed=asked.seed, name=name,
+        conditions=run.conditions() | {"outcome": trained.outcome}, location=location, umap=False, progress=False,
+        checkpoints=dict(trained.snapshots) if asked.snapshots else None,
+    )  # fmt: skip
+    table = study.table
+    return table if asked.measures else table.loc[lambda t: t["measure"] == "location"]
