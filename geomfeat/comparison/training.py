@@ -19,6 +19,7 @@ from geomfeat.regimes.objective import objective, top_curvature
 # What became of a training.
 MATCHED, COMPLETED = "matched", "completed"
 UNMATCHED, STALLED, DIVERGED, FAILED, MISSING = "unmatched", "stalled", "diverged", "failed", "missing"
+ABOVE = 1.001  # times the loss at the start, from which a network is worse than there, beyond rounding
 ROUNDS = 20  # of the power iteration for the sharpness
 QUANTITIES = (
     "train_loss", "test_loss", "train_accuracy", "test_accuracy", "steps", "eta", "converged",
@@ -66,7 +67,7 @@ def train_run(run: RunConfig, data: Dataset) -> TrainedRun:
             initial, data.inputs, data.labels, gamma=run.gamma, loss=run.train.loss, lr=run.eta,
             target_loss=run.train.target_loss, max_steps=run.train.max_steps, batch_size=run.batch_size,
             momentum=run.train.momentum, optimizer=run.optimizer, back_off=run.eta is None, seed=run.seed,
-            test=tested, snapshot_steps=wanted,
+            test=tested, snapshot_steps=wanted, centred=run.train.centred, weight_decay=run.train.weight_decay,
         )  # fmt: skip
         outcome, note = outcome_of(found, run.train.target_loss)
         last = None if outcome == DIVERGED else sharpness(run, data, initial, found.model)
@@ -85,7 +86,7 @@ def outcome_of(found: Trained, target_loss: float | None) -> tuple[str, str]:
     """(what became of a training, the reason in words; "" where it ended as it should)."""
     if found.note.startswith("diverged"):
         return DIVERGED, found.note
-    if not found.train_loss < 1:
+    if not found.train_loss <= ABOVE * found.initial_loss:
         return DIVERGED, f"relative loss {found.train_loss:.3g} after {found.steps} steps, above that of the start"
     if found.converged:
         return (COMPLETED if target_loss is None else MATCHED), ""
@@ -111,7 +112,7 @@ def sharpness(run: RunConfig, data: Dataset, initial: nn.Module, trained: nn.Mod
     assert data.labels is not None
     problem = objective(
         copy.deepcopy(initial), data.inputs, data.labels, gamma=run.gamma, loss=run.train.loss, readout=None,
-        mode="eval",
+        mode="eval", centred=run.train.centred,
     )  # fmt: skip
     moved = dict(trained.named_parameters())
     with torch.no_grad():

@@ -1,0 +1,25 @@
+"""Shared by the tests of sweeps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from geomfeat.comparison import task
+from geomfeat.comparison.task import code_version
+from tests.comparison.sweeps import Counted
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
+    """The addresses of the runs that are really trained, in order."""
+    made: Counted = []
+    train = task.train_run
+
+    def training(run: Any, data: Any) -> Any:
+        made.append(run.address(code_version()))
+        return train(run, data)
+
+    monkeypatch.setattr(task, "train_run", training)
+    return made

@@ -1,0 +1,144 @@
+"""The folder of a run: whole or not there, damage noticed, one writer at a time, also when processes are killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from geomfeat.comparison.run_folder import (
+    CLAIMS,
+    MANIFEST,
+    PARTIAL,
+    RUNS,
+    TABLE,
+    Damaged,
+    claimed,
+    is_finished,
+    manifest_of,
+    read_table,
+    write_run,
+    write_table,
+)
+
+FRAME = pd.DataFrame({"run": ["a", "a"], "value": [1.5, float("nan")], "width": pd.array([8, None], dtype="Int64")})
+
+
+def written(root: Path, value: float = 1.0) -> Path:
+    writers = {TABLE: lambda path: write_table(path, FRAME), "w.bin": lambda path: path.write_bytes(b"w" * 100)}
+    return write_run(root, "abc", writers, {"value": value})
+
+
+def test_what_was_written_is_read(tmp_path: Path) -> None:
+    folder = written(tmp_path)
+    manifest = manifest_of(tmp_path, "abc")
+    assert manifest is not None
+    assert (manifest["value"], sorted(manifest["files"])) == (1.0, [TABLE, "w.bin"])
+    pd.testing.assert_frame_equal(read_table(tmp_path, "abc").to_pandas(), FRAME)
+    assert sorted(p.name for p in folder.iterdir()) == sorted([TABLE, "w.bin", MANIFEST])
+    assert list((tmp_path / PARTIAL).iterdir()) == []
+
+
+def test_a_run_that_is_not_there_is_not_damaged(tmp_path: Path) -> None:
+    assert manifest_of(tmp_path, "abc") is None
+    assert not is_finished(tmp_path, "abc")
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "harm"),
+    [
+        (TABLE, cut), (TABLE, flip), (TABLE, Path.unlink), ("w.bin", cut), ("w.bin", Path.unlink), (MANIFEST, cut),
+        (MANIFEST, Path.unlink), (MANIFEST, lambda path: path.write_text("{}")),
+        (MANIFEST, lambda path: path.write_text('{"format": 1, "files": 3}')),
+    ],
+)  # fmt: skip
+def test_damage_is_noticed_and_a_damaged_run_is_replaced(tmp_path: Path, name: str, harm: Any) -> None:
+    folder = written(tmp_path, 1.0)
+    harm(folder / name)
+    with pytest.raises(Damaged):
+        manifest_of(tmp_path, "abc")
+    if name == TABLE:
+        with pytest.raises(Damaged):
+            read_table(tmp_path, "abc")
+    written(tmp_path, 2.0)
+    manifest = manifest_of(tmp_path, "abc")
+    assert manifest is not None
+    assert manifest["value"] == 2.0
+    assert list((tmp_path / PARTIAL).iterdir()) == []
+
+
+def test_a_whole_run_is_kept_where_another_process_was_first(tmp_path: Path) -> None:
+    written(tmp_path, 1.0)
+    written(tmp_path, 2.0)
+    manifest = manifest_of(tmp_path, "abc")
+    assert manifest is not None
+    assert manifest["value"] == 1.0
+    assert list((tmp_path / PARTIAL).iterdir()) == []
+
+
+def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    def full(path: Path) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        write_run(tmp_path, "abc", {TABLE: full}, {})
+    assert not (tmp_path / RUNS / "abc").exists()
+    assert list((tmp_path / PARTIAL).iterdir()) == []
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from geomfeat.comparison.run_folder import claimed, PARTIAL
+root = Path(sys.argv[1])
+with claimed(root, "abc", wait=False) as mine:
+    (root / PARTIAL / "abc.half").mkdir(parents=True)
+    (root / "held").write_text(str(mine))
+    time.sleep(60)
+"""
+
+
+def test_a_claim_ends_with_its_process_and_what_that_left_is_removed(tmp_path: Path) -> None:
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, tmp_path], env={**os.environ, "PYTHONPATH": os.getcwd()})
+    try:
+        until = time.monotonic() + 60
+        while not (tmp_path / "held").is_file() and time.monotonic() < until:
+            time.sleep(0.05)
+        assert (tmp_path / "held").read_text() == "True"
+        with claimed(tmp_path, "abc", wait=False) as mine:
+            assert not mine
+        assert (tmp_path / PARTIAL / "abc.half").is_dir()
+    finally:
+        holder.kill()
+        holder.wait()
+    with claimed(tmp_path, "abc", wait=False) as mine:
+        assert mine
+        assert not (tmp_path / PARTIAL / "abc.half").exists()
+        written(tmp_path)
+    assert list((tmp_path / CLAIMS).iterdir()) == []
+
+
+def test_a_format_of_another_time_is_told(tmp_path: Path) -> None:
+    folder = written(tmp_path)
+    told = json.loads((folder / MANIFEST).read_text())
+    (folder / MANIFEST).write_text(json.dumps({**told, "format": 99}))
+    with pytest.raises(Damaged, match="has format 99, and this version reads 1"):
+        manifest_of(tmp_path, "abc")

@@ -1,0 +1,231 @@
+"""Sweeps on the serial engine: resume, damage, versions, failures, what is in the table, and how the time is told."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from geomfeat.comparison import engine, run_folder, task
+from geomfeat.comparison import sweep as module
+from geomfeat.comparison.estimating import estimate
+from geomfeat.comparison.sweep import PLAN, RESULTS, SweepResult, found_in, planned, sweep
+from geomfeat.comparison.task import run_task
+from geomfeat.errors import BadInput, OutputExists
+from geomfeat.models.architectures import build
+from geomfeat.models.checkpoints import load_weights
+from tests.comparison.sweeps import Counted, left_over, numbers, tiny, weights
+
+FOUR = tiny(sigma=[0.5, 1.0])
+
+
+def test_every_training_is_made_once_and_a_rerun_makes_none(tmp_path: Path, counted: Counted) -> None:
+    found = sweep(FOUR, tmp_path, progress=False)
+    assert sorted(counted) == sorted(found.plan)
+    assert found.outcomes == {"matched": 4}
+    again = sweep(FOUR, tmp_path, progress=False)
+    assert len(counted) == 4
+    pd.testing.assert_frame_equal(again.table, found.table)
+    assert left_over(tmp_path) == []
+
+
+def test_a_sweep_that_grows_makes_what_is_new_alone(tmp_path: Path, counted: Counted) -> None:
+    sweep(FOUR, tmp_path, progress=False)
+    grown = sweep(tiny(sigma=[0.5, 1.0, 2.0]), tmp_path, progress=False)
+    assert (len(counted), len(grown.plan)) == (6, 6)
+
+
+def test_numbers_and_weights_are_the_same_in_any_folder_and_order(tmp_path: Path) -> None:
+    one = sweep(FOUR, tmp_path / "a", progress=False)
+    two = sweep(tiny(sigma=[1.0, 0.5], seeds=[1, 0]), tmp_path / "b", progress=False)
+    pd.testing.assert_frame_equal(numbers(one.table), numbers(two.table))
+    assert weights(tmp_path / "a") == weights(tmp_path / "b")
+
+
+def test_a_task_leaves_the_process_as_it_was(tmp_path: Path) -> None:
+    plan = planned(FOUR, tmp_path)
+    torch.manual_seed(5)
+    before, threads = torch.random.get_rng_state(), torch.get_num_threads()
+    run_task(next(iter(plan.plan.values())).canonical(), str(tmp_path), plan.version)
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert torch.get_num_threads() == threads
+
+
+def test_the_table_has_the_documented_columns_and_rows(tmp_path: Path) -> None:
+    asked = ["capacity", "cka_linear_unbiased"]
+    config = tiny(seeds=1, eta=[0.05, 1e4], sigma_of={"fc1": 1.0}, gamma0=1.0, batch_size=[None, 25],
+                  measure={"measures": asked, "location": {"n_bootstrap": 2}})  # fmt: skip
+    table = sweep(config, tmp_path, progress=False).table
+    assert list(table.columns) == [
+        "run", "seed", "at", "data", "architecture", "width", "depth", "parameterization", "sigma", "eta", "gamma",
+        "optimizer", "batch_size", "sigma.fc1", "gamma0", "outcome", "layer", "layer_b", "measure", "quantity", "value",
+        "stderr", "ok", "note", "n", "d", "dtype", "device", "seconds", "options", "version",
+    ]  # fmt: skip
+    assert str(table["batch_size"].dtype) == "Int64"
+    assert set(table["measure"]) == {"training", "location", "capacity", "cka_linear_unbiased"}
+    assert np.allclose(table["gamma"], np.sqrt(8))
+    for _, own in table.groupby("run"):
+        training = own[own["measure"] == "training"].set_index("quantity")
+        assert list(training.index) == list(task.QUANTITIES)
+        if own["outcome"].iloc[0] == "diverged":
+            assert not own["ok"][own["measure"] != "training"].any()
+            assert set(own["measure"]) == {"training", "location", "capacity", "cka_linear_unbiased"}
+            assert own["note"].str.contains("diverged").all()
+            assert training["value"]["converged"] == 0
+        else:
+            located = own[(own["measure"] == "location") & (own["layer"] == "")].set_index("quantity")
+            assert set(located.index) == {"richness", "low", "high", "movement", "excess"}
+            assert located["ok"].all()
+    assert set(table["outcome"]) >= {"diverged"}
+
+
+def test_steps_between_are_kept_and_measured_where_asked_for(tmp_path: Path) -> None:
+    config = tiny(seeds=1, train={"snapshots": 2, "target_loss": None, "max_steps": 9}, measure={"snapshots": True})
+    found = sweep(config, tmp_path, progress=False)
+    assert set(found.table["at"]) == {"init", "1", "3", "trained"}
+    (folder,) = (tmp_path / "runs").iterdir()
+    kept = sorted(p.name for p in folder.glob("*.safetensors"))
+    assert kept == ["init.safetensors", "step_0000001.safetensors", "step_0000003.safetensors", "trained.safetensors"]
+    model = load_weights(build("mlp", hidden=(8, 8), seed=5), folder / "init.safetensors")
+    assert torch.equal(model.fc1.weight, build("mlp", hidden=(8, 8), seed=0).fc1.weight)  # type: ignore[union-attr]
+
+
+def test_the_location_alone_and_nothing_at_all_can_be_measured(tmp_path: Path) -> None:
+    alone = tiny(seeds=1, measure={"measures": [], "location": {"n_bootstrap": 2}})
+    assert set(sweep(alone, tmp_path / "a", progress=False).table["measure"]) == {"training", "location"}
+    nothing = tiny(seeds=1, measure={"measures": []})
+    assert set(sweep(nothing, tmp_path / "b", progress=False).table["measure"]) == {"training"}
+
+
+def test_damaged_runs_are_left_out_counted_and_made_again(tmp_path: Path, counted: Counted) -> None:
+    found = sweep(FOUR, tmp_path, progress=False)
+    first, second, third, _ = found.plan
+    path = tmp_path / "runs" / first / run_folder.TABLE
+    path.write_bytes(path.read_bytes()[:-10])
+    shutil.rmtree(tmp_path / "runs" / second)
+    (tmp_path / "runs" / third / run_folder.MANIFEST).unlink()
+    seen = SweepResult.load(tmp_path)
+    assert set(seen.damaged) == {first, third}
+    assert seen.outcomes == {"matched": 1, "missing": 3}
+    missing = seen.table[seen.table["outcome"] == "missing"]
+    assert not missing["ok"].any()
+    assert missing["note"].str.contains("run the same sweep again").all()
+    assert str(seen).startswith("4 trainings: 3 missing, 1 matched; 2 folders damaged and left out")
+    counted.clear()
+    again = sweep(FOUR, tmp_path, progress=False)
+    assert sorted(counted) == sorted([first, second, third])
+    pd.testing.assert_frame_equal(numbers(again.table), numbers(found.table))
+    assert (again.damaged, left_over(tmp_path)) == ({}, [])
+
+
+def test_runs_of_another_version_are_told_and_made_again_only_when_asked(
+    tmp_path: Path, counted: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep(FOUR, tmp_path, progress=False)
+    for where in (task, module):
+        monkeypatch.setattr(where, "code_version", lambda: "9.9+other")
+    with pytest.raises(OutputExists, match=r"holds 4 of these 4 runs .* \(4 by geomfeat 0\..*9.9\+other"):
+        sweep(FOUR, tmp_path, progress=False)
+    assert SweepResult.load(tmp_path).outcomes == {"matched": 4}  # the old ones can still be read
+    counted.clear()
+    found = sweep(FOUR, tmp_path, recompute=True, progress=False)
+    assert (len(counted), found.version, found.outcomes) == (4, "9.9+other", {"matched": 4})
+
+
+def test_a_worker_with_other_code_refuses_the_task(tmp_path: Path) -> None:
+    run = next(iter(planned(FOUR, tmp_path).plan.values()))
+    with pytest.raises(BadInput, match=r"this worker has geomfeat .* planned with 9\.9: install the same version"):
+        run_task(run.canonical(), str(tmp_path), "9.9")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bug_in_one_run_costs_that_run_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train = task.train_run
+
+    def breaking(run: Any, data: Any) -> Any:
+        if (run.sigma, run.seed) == (0.5, 1):
+            raise ZeroDivisionError("a bug")
+        return train(run, data)
+
+    monkeypatch.setattr(task, "train_run", breaking)
+    found = sweep(FOUR, tmp_path, progress=False)
+    assert found.outcomes == {"matched": 3, "missing": 1}
+    row = found.table[found.table["outcome"] == "missing"].iloc[0]
+    assert (row["sigma"], row["seed"], row["note"]) == (0.5, 1, "ZeroDivisionError: a bug")
+    assert SweepResult.load(tmp_path).errors == found.errors
+    monkeypatch.setattr(task, "train_run", train)
+    assert sweep(FOUR, tmp_path, progress=False).outcomes == {"matched": 4}
+
+
+def test_a_run_that_another_holds_is_waited_for_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = planned(FOUR, tmp_path)
+    held = next(iter(plan.plan))
+    order: list[str] = []
+    with run_folder.claimed(tmp_path, held, wait=False):
+        done = engine.serial(found_in(plan)[0], tmp_path, plan.version)
+        order += [next(done).address for _ in range(3)]
+        assert held not in order
+    order += [d.address for d in done]
+    assert sorted(order) == sorted(plan.plan)
+    assert order[-1] == held
+
+
+@pytest.mark.parametrize("content", [None, "", "{}", '{"plan": [1]}'])
+def test_a_folder_without_a_readable_plan_is_told(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / PLAN).write_text(content)
+    with pytest.raises(BadInput, match="holds no sweep" if content is None else "truncated or corrupt"):
+        SweepResult.load(tmp_path)
+
+
+def test_bad_calls_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"engine='dusk': near: dask"):
+        sweep(FOUR, tmp_path / "a", engine="dusk")
+    with pytest.raises(BadInput, match="workers=0: at least 1"):
+        sweep(FOUR, tmp_path / "a", engine="dask", workers=0)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadInput, match="is a file: name a folder"):
+        sweep(FOUR, tmp_path / "file")
+    with pytest.raises(BadInput, match="no sweep file"):
+        sweep(tmp_path / "none.yaml", tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+
+
+def test_the_time_is_told_from_a_few_steps_and_then_from_what_was_made(tmp_path: Path) -> None:
+    config = tiny(seeds=3, train={"target_loss": None, "max_steps": 200})
+    before = estimate(*found_in(planned(config, tmp_path)))
+    assert (before.trainings, before.finished, before.at_most) == (3, 0, True)
+    assert not (tmp_path / "runs").exists()
+    sweep(config, tmp_path, progress=False)
+    after = estimate(*found_in(planned(config, tmp_path)))
+    assert (after.trainings, after.finished, after.at_most) == (3, 3, False)
+    manifests = [json.loads(p.read_text()) for p in tmp_path.glob("runs/*/run.json")]
+    assert after.seconds == pytest.approx(np.mean([m["seconds"] for m in manifests]))
+    assert before.seconds < 100 * after.seconds
+
+
+def test_the_progress_bar_counts_failures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def breaking(run: Any, data: Any) -> Any:
+        raise ZeroDivisionError("a bug")
+
+    sweep(tiny(), tmp_path, progress=False)
+    monkeypatch.setattr(task, "train_run", breaking)
+    sweep(tiny(sigma=[1.0, 2.0]), tmp_path)
+    told = capsys.readouterr().err
+    assert "4/4" in told
+    assert "failed=2" in told
+
+
+def test_the_results_file_is_the_table(tmp_path: Path) -> None:
+    found = sweep(FOUR, tmp_path, progress=False)
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / RESULTS), found.table)
+    assert dataclasses.is_dataclass(found)

@@ -1,0 +1,96 @@
+"""What may happen to a sweep on its way: a full disk, Ctrl-C, a kill, another sweep in the same folder."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from geomfeat.comparison.sweep import SweepResult, sweep
+from geomfeat.errors import GeomfeatError
+from tests.comparison.sweeps import Counted, finished, left_over, script, tiny, wait_for, weights
+
+
+def test_a_full_disk_ends_the_sweep_with_what_is_finished(tmp_path: Path, counted: Counted) -> None:
+    """A real file system with room for two runs and a half, where it can be mounted."""
+    config, disk = tiny(sigma=[0.5, 1.0], width=32), tmp_path / "disk"
+    disk.mkdir()
+    sweep({**config, "sigma": 0.5, "seeds": 1}, tmp_path / "one", progress=False)
+    room = sum(-(-p.stat().st_size // 4096) * 10 for p in tmp_path.glob("one/runs/*/*"))  # kB, of 2.5 runs
+    counted.clear()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={room + 8}k", "tmpfs", disk], capture_output=True
+    ).returncode:
+        pytest.skip("needs the right to mount a small file system")
+    try:
+        with pytest.raises(GeomfeatError, match=r"No space left on device. [12] of 4 runs are finished: make room"):
+            sweep(config, disk, progress=False)
+        finished = SweepResult.load(disk)
+        assert finished.outcomes == {"matched": len(weights(disk)) // 2, "missing": 4 - len(weights(disk)) // 2}
+        assert [p for p in left_over(disk) if p.name != "sweep.json"] == []
+        subprocess.run(["mount", "-o", "remount,size=5m", disk], check=True)
+        assert sweep(config, disk, progress=False).outcomes == {"matched": 4}
+        assert len(counted) <= 5  # the one that could not be written was trained twice
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+QUOTA = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))
+import geomfeat as gf
+from tests.comparison.sweeps import tiny
+try:
+    gf.sweep(tiny(), sys.argv[1], progress=False)
+except gf.GeomfeatError as error:
+    sys.exit(str(error))
+"""
+
+
+def test_a_file_that_may_not_grow_is_told_as_a_full_disk(tmp_path: Path) -> None:
+    _, told = script(QUOTA, tmp_path).communicate(timeout=120)
+    assert "File too large. 0 of 2 runs are finished: make room" in told
+    assert list((tmp_path / "runs").iterdir()) == []
+    assert left_over(tmp_path) == []
+
+
+SWEEP = """
+import sys
+import geomfeat as gf
+from tests.comparison.sweeps import tiny
+try:
+    print(gf.sweep(tiny(seeds=6, train={"target_loss": None, "max_steps": 400}), sys.argv[1], progress=False))
+except KeyboardInterrupt:
+    sys.exit("interrupted")
+"""
+SIX = tiny(seeds=6, train={"target_loss": None, "max_steps": 400})
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path: Path, counted: Counted, how: signal.Signals) -> None:
+    going = script(SWEEP, tmp_path)
+    wait_for(lambda: finished(tmp_path) >= 2)
+    going.send_signal(how)
+    _, told = going.communicate(timeout=60)
+    assert ("interrupted" in told) == (how == signal.SIGINT)
+    there = finished(tmp_path)
+    assert 2 <= there < 6
+    if how == signal.SIGINT:
+        assert left_over(tmp_path) == []
+    found = sweep(SIX, tmp_path, progress=False)
+    assert (len(counted), found.outcomes) == (6 - there, {"completed": 6})
+    assert left_over(tmp_path) == []
+
+
+def test_two_sweeps_at_once_on_one_folder_make_every_run_once(tmp_path: Path, counted: Counted) -> None:
+    other = script(SWEEP, tmp_path)
+    wait_for(lambda: finished(tmp_path) >= 1)
+    ours = sweep(SIX, tmp_path, progress=False)
+    told, problems = other.communicate(timeout=120)
+    assert told.startswith("6 trainings: 6 completed"), problems
+    assert ours.outcomes == {"completed": 6}
+    assert finished(tmp_path) == 6
+    assert left_over(tmp_path) == []
+    assert len(counted) < 6
