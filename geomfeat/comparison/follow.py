@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from geomfeat.comparison.clustered import Interval
 from geomfeat.comparison.partial_ranks import with_intervals
-from geomfeat.comparison.trainings import Trainings
+from geomfeat.comparison.trainings import Frame, Trainings
 
 FITS = ("train_loss", "train_accuracy")
 # A correlation that is not zero can still be of no use: below this it has less than 4 % of the ranks' variance.
@@ -22,7 +21,7 @@ FOLLOW_COLUMNS = [
 
 
 def follow_row(
-    found: Trainings, used: pd.DataFrame, key: tuple[str, ...], *, level: float, seed: int
+    found: Trainings, used: Frame, key: tuple[str, ...], *, level: float, seed: int
 ) -> dict[str, Any] | None:
     """Partial rank correlations of one number over these trainings: with richness given the fit, and the reverse.
 
@@ -60,7 +59,7 @@ def follow_row(
     return {**row, "follows": _word(follows)}
 
 
-def _rho(data: pd.DataFrame, columns: list[str], level: float, seed: int) -> Interval:
+def _rho(data: Frame, columns: list[str], level: float, seed: int) -> Interval:
     return with_intervals(data[columns].to_numpy(float), data["seed"].to_numpy(), level=level, seed=seed)[0]
 
 

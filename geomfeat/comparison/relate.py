@@ -18,7 +18,7 @@ from geomfeat.comparison.partial_ranks import with_intervals
 from geomfeat.comparison.phases import BEYOND, FLOW
 from geomfeat.comparison.plane import design_of, explained, fitted_slopes
 from geomfeat.comparison.theory import agreement, expected_slope
-from geomfeat.comparison.trainings import Trainings, axes_of, check_known, coordinates, trainings_of
+from geomfeat.comparison.trainings import Frame, Trainings, axes_of, check_known, coordinates, trainings_of
 from geomfeat.errors import BadInput
 
 LOCATION, RICHNESS = "location", ("location", "richness", "")
@@ -74,7 +74,7 @@ def relate(table: pd.DataFrame, *, measures: Sequence[str] | None = None, level:
     >>> rows = [dict(run=f"{s} {k}", seed=k, at="trained", sigma=10.0**s, layer="", layer_b="", measure="location",
     ...              quantity="richness", value=0.1 * k - 2 * s, ok=True, note="") for s in (-1, 0, 1) for k in (0, 1)]
     >>> found = relate(pd.DataFrame(rows)).slopes.iloc[0]
-    >>> found["term"], round(found["slope"], 6)
+    >>> found["term"], round(float(found["slope"]), 6)
     ('sigma', -2.0)
     """
     found = trainings_of(table)
@@ -123,7 +123,7 @@ def residuals(table: pd.DataFrame, measure: str, quantity: str, layer: str = "")
     return out.assign(residual=out["value"] - out["fitted"]).reset_index()
 
 
-def _usable_axes(used: pd.DataFrame, axes: Sequence[str]) -> tuple[list[str], str]:
+def _usable_axes(used: Frame, axes: Sequence[str]) -> tuple[list[str], str]:
     if len(used) < 3:
         return [], f"{len(used)} trainings can be compared: too few for a slope"
     found = axes_of(used, axes)
@@ -134,7 +134,7 @@ def _named(facts: dict[str, Any]) -> str:
     return ", ".join(f"{k} {v}" for k, v in facts.items()) + ": " if facts else ""
 
 
-def _cells(key: tuple[str, ...], used: pd.DataFrame, axes: Sequence[str]) -> list[tuple[str, pd.DataFrame]]:
+def _cells(key: tuple[str, ...], used: Frame, axes: Sequence[str]) -> list[tuple[str, Frame]]:
     """All trainings; for the location also those in and beyond the flow regime, if phases are known and eta varies."""
     found = [(ALL, used)]
     if key[0] == LOCATION and "eta" in axes and (used["phase"] != "").any():
@@ -144,7 +144,7 @@ def _cells(key: tuple[str, ...], used: pd.DataFrame, axes: Sequence[str]) -> lis
 
 
 def _slope_rows(
-    found: Trainings, used: pd.DataFrame, key: tuple[str, ...], axes: list[str], facts: dict[str, Any],
+    found: Trainings, used: Frame, key: tuple[str, ...], axes: list[str], facts: dict[str, Any],
     level: float, seed: int, total: int,
 ) -> list[dict[str, Any]]:  # fmt: skip
     rows = []
@@ -184,7 +184,7 @@ def _slope_rows(
 
 
 def _correlation_rows(
-    found: Trainings, used: pd.DataFrame, key: tuple[str, ...], axes: list[str], facts: dict[str, Any],
+    found: Trainings, used: Frame, key: tuple[str, ...], axes: list[str], facts: dict[str, Any],
     level: float, seed: int, total: int,
 ) -> list[dict[str, Any]]:  # fmt: skip
     values = found.values.loc[used.index, [key]].to_numpy().ravel()
@@ -213,7 +213,7 @@ def _seed_note(kind: str, seeds: np.ndarray) -> str:
     return TWO_SEEDS if len(np.unique(seeds)) == 2 else ""
 
 
-def _fixed(part: pd.DataFrame, facts: dict[str, Any]) -> dict[str, Any]:
+def _fixed(part: Frame, facts: dict[str, Any]) -> dict[str, Any]:
     """Conditions that are the same for all of these trainings."""
     names = ("architecture", "depth", "parameterization", "centred")
     return {n: part[n].iloc[0] for n in names if n in part and part[n].nunique(dropna=False) == 1} | facts

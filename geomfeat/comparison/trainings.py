@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,8 @@ from geomfeat.comparison.phases import DIVERGED, FAILED, phase_of
 from geomfeat.errors import BadInput, near
 from geomfeat.study.table import IDENTITY, RESULT
 
+# A DataFrame whose parts are used at once: pandas' annotations give unions that only a cast could narrow.
+Frame = Any
 NEEDED = ("run", "seed", "at", "layer", "layer_b", "measure", "quantity", "value", "ok", "note")
 FINAL = ("trained", "init->trained")
 KEY = ("measure", "quantity", "layer", "at")
@@ -39,7 +42,7 @@ class Trainings:
     values: pd.DataFrame
     notes: tuple[str, ...]
 
-    def groups(self) -> list[tuple[dict[str, object], pd.DataFrame]]:
+    def groups(self) -> list[tuple[dict[str, Any], Frame]]:
         """(facts, rows) of every group of `by`, in order of first appearance; one group where nothing splits."""
         if not self.by:
             return [({}, self.frame)]
@@ -51,18 +54,19 @@ class Trainings:
         for at in FINAL:
             if (measure, quantity, layer, at) in self.values.columns:
                 return (measure, quantity, layer, at)
-        names = {m: set() for m in self.values.columns.get_level_values(0)}
-        for m, q, _, _ in self.values.columns:
-            names[m].add(q)
+        columns: list[Any] = list(self.values.columns)
+        names: dict[str, set[str]] = {}
+        for m, q, _, _ in columns:
+            names.setdefault(m, set()).add(q)
         check_known([measure], names, "measure")
         check_known([quantity], names[measure], f"quantity of {measure!r}")
-        layers = list(dict.fromkeys(k[2] for k in self.values.columns if k[:2] == (measure, quantity)))
+        layers = list(dict.fromkeys(k[2] for k in columns if k[:2] == (measure, quantity)))
         raise BadInput(f"layer={layer!r} has no {measure} {quantity}; there are: {', '.join(map(repr, layers))}")
 
 
-def check_known(asked: Sequence[str], known: object, what: str) -> None:
+def check_known(asked: Sequence[str], known: Iterable[object], what: str) -> None:
     """BadInput for a name that the table does not have, with the nearest ones."""
-    names = sorted(str(k) for k in known)  # pyright: ignore[reportGeneralTypeIssues]
+    names = sorted(str(k) for k in known)
     for name in asked:
         if name not in names:
             raise BadInput(f"the table has no {what} {name!r}; near: {near(name, names)}")
@@ -77,7 +81,10 @@ def trainings_of(table: pd.DataFrame) -> Trainings:
     Raises BadInput for missing columns, a training with several values of a condition, or several numbers of one name.
     """
     _check(table)
-    table = table.assign(training=_names(table))
+    return _trainings(table.assign(training=_names(table)))
+
+
+def _trainings(table: Frame) -> Trainings:
     conditions = [c for c in table.columns if c not in (*IDENTITY, *RESULT, "outcome", "training")]
     heads = table.groupby("training", sort=False)
     for name in (*conditions, "seed"):
@@ -92,7 +99,7 @@ def trainings_of(table: pd.DataFrame) -> Trainings:
     return Trainings(frame, tuple(axes), tuple(by), values, tuple(notes))
 
 
-def coordinates(frame: pd.DataFrame, axes: Sequence[str]) -> np.ndarray:
+def coordinates(frame: Frame, axes: Sequence[str]) -> np.ndarray:
     """(n, k) conditions as numbers to fit on: log10, but an exponent as it is.
 
     >>> coordinates(pd.DataFrame({"sigma": [1.0, 10.0], "r": [0.0, 0.5]}), ["sigma", "r"]).tolist()
@@ -102,14 +109,14 @@ def coordinates(frame: pd.DataFrame, axes: Sequence[str]) -> np.ndarray:
     return np.stack([c if a in LINEAR else np.log10(c) for a, c in zip(axes, columns, strict=True)], axis=1)
 
 
-def axes_of(frame: pd.DataFrame, axes: Sequence[str]) -> list[str]:
+def axes_of(frame: Frame, axes: Sequence[str]) -> list[str]:
     """The axes that vary within these trainings; not gamma where another knob is given, which gamma follows from."""
     varying = [a for a in axes if frame[a].notna().all() and frame[a].nunique() > 1]
     given = any(k in frame and frame[k].notna().any() for k in KNOBS)
     return [a for a in varying if not (a == "gamma" and given)]
 
 
-def _check(table: pd.DataFrame) -> None:
+def _check(table: Frame) -> None:
     missing = [c for c in NEEDED if c not in table.columns]
     if missing:
         raise BadInput(f"table lacks the columns {', '.join(missing)}: give the table of a sweep, see geomfeat.study")
@@ -117,24 +124,26 @@ def _check(table: pd.DataFrame) -> None:
         raise BadInput("table has no rows: give the table of a sweep with finished runs")
 
 
-def _names(table: pd.DataFrame) -> pd.Series:
+def _names(table: Frame) -> Frame:
     """A name for each training: the run, with its seed where a run holds several."""
     several = table.groupby("run")["seed"].transform("nunique") > 1
-    return table["run"].astype(str).where(~several, table["run"].astype(str) + " seed " + table["seed"].astype(str))
+    run = table["run"].astype(str)
+    return run.where(~several, run + " seed " + table["seed"].astype(str))
 
 
-def _roles(frame: pd.DataFrame, conditions: list[str]) -> tuple[pd.DataFrame, list[str], list[str]]:
+def _roles(frame: Frame, conditions: list[str]) -> tuple[Frame, list[str], list[str]]:
     """Which conditions are axes, and which split: text, yes or no, depth, numbers with zeros, given or not given."""
     axes, by, extra = [], [], {}
     for name in conditions:
-        column = frame[name]
-        known = column.dropna()
+        column: Frame = frame[name]
+        known: Frame = column.dropna()
         if not known.nunique():
             continue
         number = pd.api.types.is_numeric_dtype(known.infer_objects()) and not known.map(_is_bool).any()
-        positive = number and (name in LINEAR or bool((known.astype(float) > 0).all()))
+        positive = number and (name in LINEAR or bool((np.asarray(known, dtype=float) > 0).all()))
         if positive and name not in CATEGORIES:
-            frame[name] = pd.to_numeric(column).astype("float64")
+            numbers: Frame = pd.to_numeric(column)
+            frame[name] = numbers.astype("float64")
             axes += [name] if known.nunique() > 1 else []
             if len(known) < len(column):
                 extra[f"has_{name}"] = column.notna()
@@ -147,7 +156,7 @@ def _is_bool(value: object) -> bool:
     return isinstance(value, bool | np.bool_)
 
 
-def _status(table: pd.DataFrame, trainings: pd.Index) -> pd.DataFrame:
+def _status(table: Frame, trainings: pd.Index) -> Frame:
     """Last losses, accuracies, steps, whether the target was met, and the phase, by training; NaN where not told."""
     rows = table[(table["measure"] == STATUS) & (table["layer"] == "")]
     wide = rows.drop_duplicates(["training", "quantity"], keep="last").pivot(
@@ -163,7 +172,7 @@ def _status(table: pd.DataFrame, trainings: pd.Index) -> pd.DataFrame:
     return status.drop(columns=["sharpness", "sharpness_initial"])
 
 
-def _values(table: pd.DataFrame, trainings: pd.Index) -> pd.DataFrame:
+def _values(table: Frame, trainings: pd.Index) -> Frame:
     rows = table[table["at"].isin(FINAL) & (table["measure"] != STATUS)]
     rows = rows[(rows["layer_b"] == "") | (rows["layer_b"] == rows["layer"])]
     twice = rows.duplicated(["training", *KEY])
@@ -179,7 +188,7 @@ def _values(table: pd.DataFrame, trainings: pd.Index) -> pd.DataFrame:
     return wide.reindex(index=trainings, columns=keys).astype("float64")
 
 
-def _used(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+def _used(frame: Frame) -> tuple[Frame, list[str]]:
     """Phases, and whether each training can be compared, with why not; notes with counts."""
     outcome = frame["outcome"] if "outcome" in frame else pd.Series("", index=frame.index)
     phases = [
