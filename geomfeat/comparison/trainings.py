@@ -30,7 +30,8 @@ class Trainings:
 
     Attributes:
         frame: one row per training, indexed by `training`: run, seed, conditions, train_loss, test_loss,
-            train_accuracy, test_accuracy, outcome, phase, used (whether it can be compared) and why (not).
+            train_accuracy, test_accuracy, outcome, phase, ended (with numbers), used (whether it can be compared as
+            it is, at the fit of the others) and why (not).
         axes: conditions that are numbers and vary. by: conditions that split the trainings into groups.
         values: (trainings, keys) last numbers, columns (measure, quantity, layer, at); NaN where flagged or missing.
         notes: what must be known to read comparisons of these trainings.
@@ -215,4 +216,4 @@ def _used(frame: Frame) -> tuple[Frame, list[str]]:
         notes.append(
             "No training is known to have reached a target loss: fits differ, see the comparison at equal fit."
         )
-    return frame.assign(phase=phases, used=why == "", why=why), notes
+    return frame.assign(phase=phases, ended=~(broken | lossless), used=why == "", why=why), notes
