@@ -83,10 +83,10 @@ def grid_of(
             raise BadInput(f"where: no training has {name}={value!r}; there are: {there}")
         frame = rows
     frame = frame[frame[x].notna() & frame[y].notna()]
-    _check_fixed(frame, x, y, known)
     for name in (x, y):
         if not pd.api.types.is_numeric_dtype(frame[name]) or not frame[name].nunique():
             raise BadInput(f"{name} is no number here: an axis of a phase diagram is a condition like sigma or eta")
+    _check_fixed(frame, x, y, known)
     xs, ys = np.unique(frame[x].to_numpy(float)), np.unique(frame[y].to_numpy(float))
     return _filled(frame, x, y, xs, ys, column)
 
@@ -94,7 +94,8 @@ def grid_of(
 def contours(grid: Grid, levels: Sequence[float]) -> dict[float, list[np.ndarray]]:
     """Level -> lines, each (k, 2) in (log x, log y): where the number, linear between cells, takes that level.
 
-    Lines end at cells without a number. On the richness, level 0, these are the iso-richness lines.
+    Lines end at cells without a number: beside one, only the triangle of the three others is crossed. On the richness,
+    these are the iso-richness lines.
     """
     if min(grid.value.shape) < 2:
         raise BadInput(f"contours need two values of {grid.x} and of {grid.y} at least, got {grid.value.shape[::-1]}")

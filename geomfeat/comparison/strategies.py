@@ -99,14 +99,14 @@ def stages(table: pd.DataFrame, layer: str, *, measure: str = "capacity") -> pd.
     rows: list[dict[str, Any]] = []
     for training, moments in path.groupby("training", sort=False):
         known = moments[moments["complete"] & (moments["dimension"] > 0) & (moments["radius"] > 0)]
-        row = {"training": training, "layer": layer}
+        row = {"training": training, "layer": layer, "note": ""}
         if len(known) < 2 * LEAST_MOMENTS:
             note = f"{len(known)} moments: {2 * LEAST_MOMENTS} at least to find a change of course"
             rows.append({**row, "stage": UNTOLD, "moments": len(known), "note": note})
             continue
         rows += [{**row, **stage} for stage in _stages(known, wanted)]
     columns = ["training", "layer", "stage", "from_step", "to_step", "moments", *wanted, "note"]
-    return pd.DataFrame(rows, columns=columns).fillna({"note": ""})
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _stages(known: Frame, names: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -118,23 +118,25 @@ def _stages(known: Frame, names: tuple[str, ...]) -> list[dict[str, Any]]:
     cuts = change_points(series, x)
     span = np.ptp(series, axis=0)
     scale = np.where(span > NOISE_RANGE * noise, span, np.inf)
+    pieces = list(itertools.pairwise([0, *cuts, len(series)]))
+    lines = [np.polynomial.polynomial.polyfit(x[a:b], series[a:b], 1) for a, b in pieces]
+    # From the first moment of a piece to that of the next, each on its own line: the changes add up to the whole.
+    levels = [line[0] + line[1] * x[a] for line, (a, _) in zip(lines, pieces, strict=True)]
+    levels.append(lines[-1][0] + lines[-1][1] * x[-1])
     rows = []
-    ends = [0, *cuts, len(series)]
-    for a, b in itertools.pairwise(ends):
-        line = np.polynomial.polynomial.polyfit(x[a:b], series[a:b], 1)
-        # Up to where the next piece begins: what happens between two moments belongs to the piece before.
-        change = line[1] * (x[min(b, len(x) - 1)] - x[a])
+    for (a, b), change in zip(pieces, np.diff(levels, axis=0), strict=True):
+        share = dict(zip(names, map(float, change / scale), strict=True))
         told = dict(zip(names, map(float, change), strict=True))
-        name = stage_name(dict(zip(names, map(float, np.where(span > 0, change / scale, 0.0)), strict=True)))
-        rows.append({"stage": name, "from_step": steps[a], "to_step": steps[b - 1], "moments": b - a, **told})
+        stage = stage_name(share)
+        rows.append({"stage": stage, "from_step": steps[a], "to_step": steps[b - 1], "moments": b - a, **told})
     return rows
 
 
 def stage_name(shares: Mapping[str, float]) -> str:
     """The name of a piece from the change of each number, as a share of its range over the training.
 
-    "stabilising": none by a tenth. Else what did most: "clustering", dimension or radius fall; "separating", the centres
-    become less aligned; "structuring", axes align with each other or with the centres; "other", none of these.
+    "stabilising": none by a tenth. Else what did most: "clustering", dimension or radius fall; "separating", centres
+    become less aligned; "structuring", axes align with each other or with centres; "other", none of these.
 
     >>> stage_name({"dimension": -0.8, "radius": -0.3, "center_alignment": 0.0, "axis_alignment": 0.1})
     'clustering'
