@@ -53,7 +53,9 @@ def span_of_outputs(outputs: Float[Tensor, "n C"]) -> Float[Tensor, "n r"]:
     single = outputs.dtype if outputs.is_floating_point() else torch.float32
     y = outputs.to(WORKING)
     u, s, _ = torch.linalg.svd(y - y.mean(0), full_matrices=False)
-    floor = 10 * max(y.shape) * torch.finfo(single).eps * max(float(s[0]), float(y.mean(0).norm()) * len(y) ** 0.5)
+    # Independent roundings of the entries have singular values of up to their size times sqrt(n) + sqrt(C).
+    rms = float(y.square().mean().sqrt())
+    floor = 10 * torch.finfo(single).eps * rms * sum(size**0.5 for size in y.shape)
     rank = int((s > floor).sum())
     if rank == 0:
         raise BadInput("the network's outputs are the same for all samples: D_LR is undefined")

@@ -80,3 +80,12 @@ def test_a_function_carried_by_one_sample_has_no_jackknife_error() -> None:
     estimate = low_rank_distance(draw(12, 4, "h"), outputs)
     assert estimate.ok
     assert estimate.stderr is None
+
+
+def test_weak_outputs_of_single_precision_count() -> None:
+    features, outputs = draw(4000, 6, "h"), draw(4000, 2, "y")
+    outputs[:, 1] *= 1e-3
+    assert span_of_outputs(outputs.float()).shape == (4000, 2)
+    assert low_rank_distance(features, outputs.float()).value == pytest.approx(
+        low_rank_distance(features, outputs).value, rel=1e-3
+    )
