@@ -94,7 +94,7 @@ class TrainConfig(_Strict):
     Attributes:
         loss: see `train_at_gamma`. target_loss: share of the loss at f = 0 at which training ends, so that all runs fit
             equally well; null trains for max_steps. max_steps: the budget.
-        momentum: of SGD. n: training samples, balanced over the classes; null for all.
+        momentum: of SGD. weight_decay: see `train_at_gamma`. n: training samples, balanced over the classes; null for all.
         snapshots: so many checkpoints between the first and the last step, spaced evenly in log(step).
     """
 
@@ -102,6 +102,7 @@ class TrainConfig(_Strict):
     target_loss: Annotated[float, Field(gt=0, lt=1)] | None = 0.1
     max_steps: PositiveInt = 2000
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     n: PositiveInt | None = None
     snapshots: NonNegative = 0
 
