@@ -1,4 +1,4 @@
-"""The families of networks on which the location is proved: each a ladder of output scales on one architecture and task.
+"""The families on which the location is proved: each a ladder of output scales on one architecture and task.
 
 All rungs of a family start from the same weights (a seed) and learn the same data to the same relative loss, so that
 gamma alone is known to differ. Sizes are small: a family of eight rungs and two seeds takes a minute or two on a core.
@@ -80,3 +80,35 @@ FAMILIES = (
     Family("lstm", {"architecture": "lstm", "width": 32, "depth": 1}),
     Family("gru", {"architecture": "gru_loop", "width": 32, "depth": 1}),
 )
+
+
+@dataclass(frozen=True)
+class Law:
+    """A slope of R that theory names: over the logarithm of one condition, all else equal.
+
+    layer: which layer's R; "" for the mean over layers.
+    """
+
+    name: str
+    axis: str
+    slope: float
+    config: Mapping[str, Any]
+    layer: str = ""
+
+    def sweep(self, *, seeds: int = SEEDS) -> dict[str, Any]:
+        """The config of the law's sweep."""
+        return {**Family(self.name, self.config).sweep(seeds=seeds), "gamma": 1.0}
+
+
+SIGMAS, WIDTHS = [0.7, 1.0, 1.4, 2.0, 2.8], [64, 128, 256, 512]
+_WIDE = {"architecture": "mlp", "depth": 2, "width": WIDTHS}
+LAWS = (
+    *(
+        Law(f"initial scale, {depth + 1} layers", "sigma", -(depth + 1.0),
+            {"architecture": "mlp", "depth": depth, "sigma": SIGMAS})
+        for depth in (1, 2, 3)
+    ),
+    Law("width, ntk parameterization", "width", -0.5, {**_WIDE, "parameterization": "ntk"}),
+    Law("width, standard, first layer", "width", -1.5, _WIDE, "fc1"),
+    Law("width, standard, second layer", "width", -0.5, _WIDE, "fc2"),
+)  # fmt: skip

@@ -94,7 +94,8 @@ class TrainConfig(_Strict):
     Attributes:
         loss: see `train_at_gamma`. target_loss: share of the loss at f = 0 at which training ends, so that all runs fit
             equally well; null trains for max_steps. max_steps: the budget.
-        momentum: of SGD. weight_decay: see `train_at_gamma`. n: training samples, balanced over the classes; null for all.
+        momentum: of SGD. weight_decay: see `train_at_gamma`.
+        n: training samples, balanced over the classes; null for all.
         snapshots: so many checkpoints between the first and the last step, spaced evenly in log(step).
     """
 

@@ -65,8 +65,8 @@ def train_run(run: RunConfig, data: Dataset) -> TrainedRun:
         found = train_at_gamma(
             initial, data.inputs, data.goal, gamma=run.gamma, loss=run.train.loss, lr=run.eta,
             target_loss=run.train.target_loss, max_steps=run.train.max_steps, batch_size=run.batch_size,
-            momentum=run.train.momentum, weight_decay=run.train.weight_decay, optimizer=run.optimizer, back_off=run.eta is None, seed=run.seed,
-            test=tested, snapshot_steps=wanted,
+            momentum=run.train.momentum, weight_decay=run.train.weight_decay, optimizer=run.optimizer,
+            back_off=run.eta is None, seed=run.seed, test=tested, snapshot_steps=wanted,
         )  # fmt: skip
         outcome, note = outcome_of(found, run.train.target_loss)
         last = None if outcome == DIVERGED else sharpness(run, data, initial, found.model)
