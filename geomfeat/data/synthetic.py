@@ -30,12 +30,13 @@ def parity() -> Dataset:
 
 
 def gaussian_mixture() -> Dataset:
-    """Five classes of two Gaussian clusters each in 20 dimensions, so that no linear map tells them apart.
+    """Five classes of two Gaussian clusters each, on opposite sides of the origin: no linear map tells them apart.
 
-    (n, 20) inputs, 400 to train; centres N(0, I), spread 0.6 a dimension.
+    (n, 20) inputs, 400 to train; centres N(0, I) and their negatives, spread 0.6 a dimension.
     """
     generator = stream(0, "gaussian mixture")
-    centres = torch.randn(2 * CLASSES, DIMENSION, generator=generator)
+    centres = torch.randn(CLASSES, DIMENSION, generator=generator)
+    centres = torch.cat([centres, -centres])
     cluster = torch.arange(SAMPLES + TEST) % (2 * CLASSES)
     cluster = cluster[torch.randperm(len(cluster), generator=generator)]
     x = centres[cluster] + SPREAD * torch.randn(len(cluster), DIMENSION, generator=generator)
