@@ -155,8 +155,8 @@ def _check(run: RunConfig) -> None:
         raise BadInput(f"batch_size={run.batch_size} is above the {data.n} training samples of {run.data!r}")
     if run.measure.n is not None and run.measure.n > data.n:
         raise BadInput(f"measure.n={run.measure.n} is above the {data.n} training samples of {run.data!r}: lower it")
-    if data.labels is None:
-        raise BadInput(f"data={run.data!r} has no labels to train on")
+    if data.goal is None:
+        raise BadInput(f"data={run.data!r} has neither labels nor targets to train on")
     network = network_of(run, data)
     try:
         with torch.no_grad():
@@ -202,10 +202,8 @@ def network_of(run: RunConfig, data: Dataset) -> nn.Module:
 
 def _sizes(run: RunConfig, data: Dataset) -> dict[str, Any]:
     """Width, depth, inputs, outputs, parameterization, scale and seed in the words of the architecture's factory."""
-    assert data.labels is not None
     shape: Sequence[int] = data.inputs.shape[1:] if isinstance(data.inputs, torch.Tensor) else ()
-    classes = len(data.classes) or 1 + int(data.labels.max())
-    common: dict[str, Any] = {"outputs": classes, "init_scale": run.sigma, "seed": run.seed}
+    common: dict[str, Any] = {"outputs": _outputs(data), "init_scale": run.sigma, "seed": run.seed}
     if run.parameterization != "standard":
         common["parameterization"] = "ntk"
     if run.architecture in ("mlp", "linear"):
@@ -223,6 +221,13 @@ def _sizes(run: RunConfig, data: Dataset) -> dict[str, Any]:
         raise BadInput(f"depth={run.depth}: gru_loop has one cell: leave depth out, or take lstm")
     features = shape[0] * shape[2] if len(shape) == 3 else shape[-1] if shape else 1
     return {**common, **size, "features": features}
+
+
+def _outputs(data: Dataset) -> int:
+    if data.targets is not None:
+        return data.targets.shape[1]
+    assert data.labels is not None
+    return len(data.classes) or 1 + int(data.labels.max())
 
 
 def _image(run: RunConfig, shape: Sequence[int]) -> tuple[int, ...]:

@@ -11,14 +11,14 @@ import pandas as pd
 
 from geomfeat.errors import BadInput
 
-KINDS = ("measured", "theory")
+KINDS = ("measured", "theory", "scatter")
 
 
 @dataclass(frozen=True)
 class Curve:
     """One line of a plot: points (x, y), NaN where there is none, and standard errors of y or None.
 
-    kind: "measured" (marks and a line) or "theory" (a dashed line without marks).
+    kind: "measured" (marks and a line) or "theory" (a dashed line without marks), "scatter" (marks alone).
 
     Raises BadInput for lengths that differ or another kind.
     """

@@ -44,7 +44,8 @@ def _line(panel: Axes, curve: Curve, colour: str, mark: str) -> None:
     theory = curve.kind == "theory"
     panel.errorbar(
         curve.x, curve.y, None if curve.error is None else curve.error, color=colour, label=_flat(curve.label),
-        linestyle="--" if theory else "-", marker="" if theory else mark, markersize=3, linewidth=1, elinewidth=0.7,
+        linestyle={"theory": "--", "scatter": "none"}.get(curve.kind, "-"), marker="" if theory else mark,
+        markersize=3, linewidth=1, elinewidth=0.7,
     )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from geomfeat.report.blocks import (
 )  # fmt: skip
 
 LEGEND_ROW = 22  # pixels of height that two entries of a legend take
+MODES = {"measured": "lines+markers", "theory": "lines", "scatter": "markers"}
 MOST_ROWS = 400  # of a table in the page; a map of more cells is in the results table alone
 
 
@@ -37,7 +38,7 @@ def curve_colours(curves: list[Curve]) -> list[tuple[str, int]]:
 
     Theory that stands alone is drawn in the ink of the text, unless all curves are theory.
     """
-    measured = [c.label for c in curves if c.kind == "measured"]
+    measured = [c.label for c in curves if c.kind != "theory"]
     found, alone = [], 0
     for curve in curves:
         own = [i for i, label in enumerate(measured) if curve.label == label or curve.label.startswith(f"{label},")]
@@ -70,7 +71,7 @@ def _trace(curve: Curve, colour: str, number: int) -> dict[str, Any]:
     theory = curve.kind == "theory"
     line = {"color": colour, "width": 1.5, "dash": "dash" if theory else "solid"}
     trace: dict[str, Any] = {
-        "type": "scatter", "mode": "lines" if theory else "lines+markers", "name": plain(curve.label),
+        "type": "scatter", "mode": MODES[curve.kind], "name": plain(curve.label),
         "x": list(curve.x), "y": list(curve.y), "line": line,
         "hovertemplate": f"{plain(curve.label)}<br>%{{x:.4g}}: %{{y:.4g}}<extra></extra>",
     }  # fmt: skip
