@@ -19,14 +19,15 @@ COVERAGE, WORST_COVERAGE = (0.85, 0.97), 0.75
 
 def write_validation(found: Validation, path: str | Path, *, settings: Mapping[str, Any], told: str = "") -> Path:
     """Write the page to `path`; returns the path."""
+    findings = findings_of(found, settings)
     asked = Experiment(
         "validate", "The location proved on families of known richness",
         "Does R find the richness that networks were trained at, and do its intervals and M keep their word?",
         "Multiplying the output scale γ by ten raises R by one decade whatever the architecture, task and optimizer; "
         "where networks are lazy the features move as far as demanded, M = R.",
-        "geomfeat/diagnostics/demand.py; Chizat, Oyallon and Bach 2019; Karkada 2024", lambda *_: None,  # pyright: ignore[reportArgumentType]
+        "geomfeat/diagnostics/demand.py; Chizat, Oyallon and Bach 2019; Karkada 2024", lambda *_: findings,
     )  # fmt: skip
-    return write_lab_page(asked, findings_of(found, settings), path, told=told)
+    return write_lab_page(asked, findings, path, told=told)
 
 
 def findings_of(found: Validation, settings: Mapping[str, Any]) -> Findings:
