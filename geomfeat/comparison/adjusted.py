@@ -50,3 +50,29 @@ def adjusted_difference(
         design = Design(design.x[:, :keep], design.terms[: keep - 1], design.dropped)
     found = fitted_slopes(design, y, seeds, level=level, seed=seed)[0]
     return Interval(found.estimate[:1], found.stderr[:1], found.low[:1], found.high[:1])
+
+
+def reading_of(plain: Interval, paired: Interval, adjusted: Interval, *, confounded: bool = False) -> str:
+    """What three differences, each of one entry, say together.
+
+    "at equal fit too", "only at equal fit", "explained by fit" and "no difference" need pairs and adjustment to agree,
+    or pairs to be missing. Where one of them leaves out 0 and the other does not, "cannot tell"; where their intervals
+    are apart or on either side of 0, "pairs and adjustment disagree".
+    """
+    if confounded:
+        return "confounded"
+    signs = [_sign(found) for found in (plain, paired, adjusted)]
+    equal = signs[2] if signs[1] is None else signs[1]
+    if signs[0] is None or equal is None:
+        return "cannot tell"
+    if None not in signs[1:] and signs[1] != signs[2]:
+        apart = paired.low[0] > adjusted.high[0] or adjusted.low[0] > paired.high[0]
+        return "pairs and adjustment disagree" if apart or 0 not in signs[1:] else "cannot tell"
+    if equal == 0:
+        return "explained by fit" if signs[0] else "no difference"
+    return "at equal fit too" if signs[0] == equal else "only at equal fit"
+
+
+def _sign(found: Interval) -> int | None:
+    low, high = float(found.low[0]), float(found.high[0])
+    return None if not np.isfinite([low, high]).all() else int(low > 0) - int(high < 0)

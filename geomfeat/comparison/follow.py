@@ -13,6 +13,8 @@ from geomfeat.comparison.trainings import Frame, Trainings
 FITS = ("train_loss", "train_accuracy")
 # A correlation that is not zero can still be of no use: below this it has less than 4 % of the ranks' variance.
 LEAST = 0.2
+# An interval that holds both 0 and half of the ranks' variance (.7 squared) tells nothing.
+TELLING = 0.7
 SAME = 0.999  # two fits with this rank correlation are one
 FOLLOW_COLUMNS = [
     "measure", "quantity", "layer", "at", "rho_richness", "low_richness", "high_richness", "given",
@@ -27,7 +29,8 @@ def follow_row(
 
     rho_richness is given all of train loss and train accuracy that vary (`given`); rho_<fit> is given richness.
     `follows`: "richness", "fit", "both" or "neither", for intervals that leave out 0 around |rho| of .2 at least;
-    "cannot tell" where a correlation could not be had. None for richness itself and without a location.
+    "cannot tell" where a correlation could not be had, or its interval holds both 0 and .7 in size. None for richness
+    itself and without a location.
     """
     richness = next((k for k in found.values.columns if k[:3] == ("location", "richness", "")), None)
     if richness is None or key[:2] == richness[:2]:
@@ -72,7 +75,9 @@ def _follows(found: Interval) -> bool | None:
     rho, low, high = float(found.estimate[0]), float(found.low[0]), float(found.high[0])
     if not np.isfinite([rho, low, high]).all():
         return None
-    return abs(rho) >= LEAST and (low > 0 or high < 0)
+    if low > 0 or high < 0:
+        return abs(rho) >= LEAST
+    return None if max(-low, high) > TELLING else False
 
 
 def _word(follows: dict[str, bool | None]) -> str:

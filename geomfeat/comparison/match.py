@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from geomfeat.comparison.adjusted import adjusted_difference, paired_difference, plain_difference
+from geomfeat.comparison.adjusted import adjusted_difference, paired_difference, plain_difference, reading_of
 from geomfeat.comparison.balance import LOGARITHMIC, SAME_FIT, Balance, balance, caliper, nearest_pairs
-from geomfeat.comparison.clustered import Interval
 from geomfeat.comparison.trainings import KNOBS, Frame, Trainings, axes_of, check_known, coordinates, trainings_of
 from geomfeat.errors import BadInput
 
@@ -237,24 +236,4 @@ def _compared(
         row |= dict(zip((kind + s for s in STATS), (found.estimate[0], found.low[0], found.high[0]), strict=True))
     if len(np.unique(seeds[known])) < 2:
         row["note"] = "one seed: intervals are those of independent trainings"
-    return {**row, "reading": _reading(differences, confounded)}
-
-
-def _reading(differences: dict[str, Interval], confounded: bool) -> str:
-    """What the three differences say together."""
-    plain, paired, adjusted = (_sign(differences[k]) for k in KINDS)
-    if confounded:
-        return "confounded"
-    equal = adjusted if paired is None else paired
-    if equal is None or plain is None:
-        return "cannot tell"
-    if paired is not None and adjusted is not None and paired != adjusted:
-        return "pairs and adjustment disagree"
-    if equal == 0:
-        return "explained by fit" if plain else "no difference"
-    return "at equal fit too" if plain == equal else "only at equal fit"
-
-
-def _sign(found: Interval) -> int | None:
-    low, high = float(found.low[0]), float(found.high[0])
-    return None if not np.isfinite([low, high]).all() else int(low > 0) - int(high < 0)
+    return {**row, "reading": reading_of(*(differences[k] for k in KINDS), confounded=confounded)}

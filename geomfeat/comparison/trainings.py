@@ -21,6 +21,8 @@ KEY = ("measure", "quantity", "layer", "at")
 STATUS, FIT = "training", ("train_loss", "test_loss", "train_accuracy", "test_accuracy")
 KNOBS = ("alpha", "r", "gamma0")  # other names of the output scale: where one is given, gamma follows from it
 CATEGORIES = ("depth",)  # numbers that change what the others do, rather than add to it
+# Axes come in this order, whatever that of the columns, and name their products so: "sigma:eta". Others follow.
+ORDER = ("sigma", "eta", "gamma", *KNOBS, "width", "batch_size")
 LINEAR = ("r",)  # an exponent already
 
 
@@ -150,6 +152,7 @@ def _roles(frame: Frame, conditions: list[str]) -> tuple[Frame, list[str], list[
                 extra[f"has_{name}"] = column.notna()
         elif column.nunique(dropna=False) > 1:
             by.append(name)
+    axes.sort(key=lambda a: ORDER.index(a) if a in ORDER else len(ORDER))
     return frame.assign(**extra), axes, [*by, *extra]
 
 

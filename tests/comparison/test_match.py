@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from geomfeat.comparison.adjusted import adjusted_difference, paired_difference, plain_difference
+from geomfeat.comparison.adjusted import adjusted_difference, paired_difference, plain_difference, reading_of
 from geomfeat.comparison.balance import balance, caliper, nearest_pairs
+from geomfeat.comparison.clustered import Interval
 from geomfeat.comparison.match import Matched, match
 from geomfeat.errors import BadInput
 from geomfeat.types import Estimate
@@ -209,3 +210,24 @@ def test_nine_of_ten_intervals_hold_the_adjusted_difference() -> None:
         found = adjusted_difference(y, second, fit[:, None], seeds, level=0.9, seed=trial)
         hits.append(found.low[0] <= 1 <= found.high[0])
     assert 0.85 <= np.mean(hits) <= 0.97
+
+
+@pytest.mark.parametrize(
+    ("plain", "paired", "adjusted", "word"),
+    [
+        ((1, 2), (1, 3), (1, 2), "at equal fit too"),
+        ((-1, 1), (1, 3), (1, 2), "only at equal fit"),
+        ((-2, -1), (1, 3), (1, 2), "only at equal fit"),
+        ((1, 2), (-1, 1), (-1, 2), "explained by fit"),
+        ((-1, 2), (-1, 1), (-1, 2), "no difference"),
+        ((1, 2), (-1, 3), (1, 2), "cannot tell"),
+        ((1, 2), (-1, 0.5), (1, 2), "pairs and adjustment disagree"),
+        ((1, 2), (-3, -1), (1, 2), "pairs and adjustment disagree"),
+        ((1, 2), (np.nan, np.nan), (1, 2), "at equal fit too"),
+        ((1, 2), (np.nan, np.nan), (np.nan, np.nan), "cannot tell"),
+    ],
+)
+def test_readings(plain: tuple, paired: tuple, adjusted: tuple, word: str) -> None:
+    intervals = [Interval(np.ones(1), np.ones(1), *(np.array([v]) for v in ends)) for ends in (plain, paired, adjusted)]
+    assert reading_of(*intervals) == word
+    assert reading_of(*intervals, confounded=True) == "confounded"

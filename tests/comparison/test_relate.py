@@ -142,7 +142,7 @@ def test_gamma_gives_way_to_the_knob_it_follows_from() -> None:
     table = sweep({"width": [64, 256, 1024], "gamma0": [0.5, 2.0]}, 2, lambda c, s: {R: log(c["gamma0"])})
     table = table.assign(gamma=table["gamma0"] * np.sqrt(table["width"]), parameterization="mup")
     found = relate(table).slopes
-    assert set(found["term"]) == {"width", "gamma0", "width:gamma0"}
+    assert set(found["term"]) == {"gamma0", "width", "gamma0:width"}
     assert one(found, term="gamma0")["verdict"] == one(found, term="width")["verdict"] == "agrees"
 
 
@@ -192,6 +192,20 @@ def test_measures_that_follow_richness_or_fit_are_told_apart() -> None:
     assert plain.corr("spearman").iloc[0, 2] > 0.4
     assert abs(found.loc["fit", "rho_richness"]) < 0.2
     assert found.loc["rich", "given"] == "train_loss"
+
+
+def test_two_seeds_are_too_few_to_say_that_nothing_is_followed() -> None:
+    found = relate(sweep({"sigma": SIGMA, "eta": ETA}, 2, following)).follow.set_index("measure")
+    wide = found[found["high_richness"] - found["low_richness"] > 1.5]
+    assert len(wide)
+    assert set(wide["follows"]) == {"cannot tell"}
+
+
+def test_full_batches_beside_others_are_a_group() -> None:
+    table = sweep({"sigma": SIGMA, "batch_size": [None, 8, 32]}, 2, lambda c, s: {R: -3 * log(c["sigma"])})
+    found = relate(table.astype({"batch_size": "Int64"}))
+    assert found.by == ("has_batch_size",)
+    assert set(found.slopes["term"]) == {"sigma", "batch_size", "sigma:batch_size"}
 
 
 def test_follow_says_when_there_is_nothing_to_hold_fixed() -> None:
