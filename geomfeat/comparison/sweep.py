@@ -219,17 +219,18 @@ def _run(
     engine: Engine, todo: Sequence[Task], found: SweepResult, finished: Sequence[Any], progress: bool
 ) -> dict[str, str]:
     errors: dict[str, str] = {}
-    total = len(found.plan)
+    total, made = len(found.plan), len(finished)
     with tqdm(total=total, initial=len(finished), desc="sweep", unit="run", disable=not progress) as bar:
         try:
             for done in engine(todo, found.folder, found.version):
                 if done.error:
                     errors[done.address] = done.error
+                made += not done.error
                 bar.set_postfix(failed=len(errors), refresh=False)
                 bar.update()
         except OSError as error:
             raise GeomfeatError(
-                f"{found.folder} cannot be written: {error.strerror or error}. {bar.n - len(errors)} of {total} runs "
+                f"{found.folder} cannot be written: {error.strerror or error}. {made} of {total} runs "
                 "are finished: make room, and the same command goes on"
             ) from error
     return errors

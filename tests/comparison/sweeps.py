@@ -1,4 +1,4 @@
-"""Small sweeps for the tests: networks of 8 units on 50 digits, a dozen in half a second; and their processes."""
+"""Small sweeps for the tests: networks of 8 units on 50 digits; and processes that make them."""
 
 from __future__ import annotations
 

@@ -1,0 +1,196 @@
+"""Sweeps on dask, with a real scheduler and worker processes that the tests start, kill and start again."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from distributed import Client
+
+from geomfeat.comparison import engine_dask
+from geomfeat.comparison.engines import slurm_script
+from geomfeat.comparison.sweep import SweepResult, sweep
+from geomfeat.comparison.sweep_config import SlurmConfig
+from geomfeat.errors import BadInput, GeomfeatError
+from tests.comparison.sweeps import finished, left_over, numbers, script, tiny, wait_for, weights
+
+# Eight runs of a second or so: long enough to be interrupted in the middle.
+EIGHT = tiny(seeds=8, width=32, train={"target_loss": None, "max_steps": 600})
+SWEEP = """
+import sys
+import geomfeat as gf
+from tests.comparison.test_engine_dask import EIGHT
+if __name__ == "__main__":
+    try:
+        print(gf.sweep(EIGHT, sys.argv[1], engine=sys.argv[2], workers=2, progress=False))
+    except (KeyboardInterrupt, gf.GeomfeatError) as error:
+        sys.exit(f"ended: {error!r}")
+"""
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts `python -m WORDS` and ends it, with its group, after the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def run(*words: object, **environment: str) -> subprocess.Popen[str]:
+        own = {**os.environ, "PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1", **environment}
+        started.append(subprocess.Popen(
+            [sys.executable, "-m", *map(str, words)], env=own, text=True, start_new_session=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        ))  # fmt: skip
+        return started[-1]
+
+    yield run
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+def scheduler(start: Start, port: int) -> subprocess.Popen[str]:
+    return start("distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard", "--no-show")
+
+
+def worker(start: Start, address: str, folder: Path) -> subprocess.Popen[str]:
+    words = ["--nthreads", 1, "--no-nanny", "--no-dashboard", "--local-directory", folder, "--memory-limit", 0]
+    return start("distributed.cli.dask_worker", address, *words)
+
+
+@pytest.fixture
+def cluster(start: Start, tmp_path: Path) -> tuple[str, list[subprocess.Popen[str]]]:
+    """(address, [scheduler, worker, worker]), when the workers are there."""
+    port = free_port()
+    address = f"tcp://127.0.0.1:{port}"
+    processes = [scheduler(start, port), *(worker(start, address, tmp_path / "dask") for _ in range(2))]
+    with Client(address, timeout=60, set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=90)
+    return address, processes
+
+
+def test_numbers_are_those_of_the_serial_engine_bit_for_bit(tmp_path: Path) -> None:
+    config = tiny(sigma=[0.5, 1.0], measure={"measures": ["capacity"], "location": {"n_bootstrap": 2}})
+    serial = sweep(config, tmp_path / "serial", progress=False)
+    local = sweep(config, tmp_path / "dask", engine="dask", workers=2, progress=False)
+    pd.testing.assert_frame_equal(numbers(serial.table), numbers(local.table), check_exact=True)
+    assert weights(tmp_path / "serial") == weights(tmp_path / "dask")
+    assert left_over(tmp_path / "dask") == []
+
+
+def test_a_killed_worker_loses_no_run(tmp_path: Path, cluster: tuple[str, list[subprocess.Popen[str]]]) -> None:
+    address, (_, first, _second) = cluster
+    going = script(SWEEP, tmp_path / "out", address)
+    wait_for(lambda: finished(tmp_path / "out") >= 2)
+    first.send_signal(signal.SIGKILL)
+    told, problems = going.communicate(timeout=180)
+    assert told.startswith("8 trainings: 8 completed"), problems
+    assert (finished(tmp_path / "out"), left_over(tmp_path / "out")) == (8, [])
+    serial = sweep(EIGHT, tmp_path / "serial", progress=False)
+    pd.testing.assert_frame_equal(numbers(SweepResult.load(tmp_path / "out").table), numbers(serial.table))
+    assert weights(tmp_path / "out") == weights(tmp_path / "serial")
+
+
+def test_a_scheduler_that_comes_back_goes_on_with_the_rest(
+    tmp_path: Path, start: Start, cluster: tuple[str, list[subprocess.Popen[str]]]
+) -> None:
+    address, processes = cluster
+    going = script(SWEEP, tmp_path / "out", address)
+    wait_for(lambda: finished(tmp_path / "out") >= 2)
+    for process in processes:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    there = finished(tmp_path / "out")
+    assert there < 8
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").glob("runs/*/run.json")}
+    scheduler(start, int(address.rpartition(":")[2]))
+    worker(start, address, tmp_path / "dask")
+    told, problems = going.communicate(timeout=240)
+    assert told.startswith("8 trainings: 8 completed"), problems
+    assert (finished(tmp_path / "out"), left_over(tmp_path / "out")) == (8, [])
+    assert {p: p.stat().st_mtime_ns for p in before} == before  # what was there was not made again
+
+
+def test_a_scheduler_that_stays_away_is_told_and_what_is_finished_kept(
+    tmp_path: Path, cluster: tuple[str, list[subprocess.Popen[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, processes = cluster
+    monkeypatch.setattr(engine_dask, "AWAY", 1.0)
+    monkeypatch.setattr(engine_dask, "ANSWER", 1.0)
+    done = engine_dask.remote(address)
+    from geomfeat.comparison.sweep import found_in, planned
+
+    plan = planned(EIGHT, tmp_path / "out")
+    results = done(found_in(plan)[0], tmp_path / "out", plan.version)
+    assert next(results).error == ""
+    for process in processes:
+        process.send_signal(signal.SIGKILL)
+    with pytest.raises(GeomfeatError, match=r"went away, and \d runs were not made: what is finished is kept"):
+        list(results)
+
+
+def test_ctrl_c_ends_a_local_sweep_and_its_workers(tmp_path: Path) -> None:
+    going = script(SWEEP, tmp_path / "out", "dask")
+    wait_for(lambda: finished(tmp_path / "out") >= 2)
+    os.killpg(going.pid, signal.SIGINT)  # as a terminal does: to the workers, too
+    told, problems = going.communicate(timeout=120)
+    assert "ended: KeyboardInterrupt" in problems, told
+    wait_for(lambda: not subprocess.run(["pgrep", "-g", str(going.pid)], capture_output=True).stdout.strip())
+    there = finished(tmp_path / "out")
+    assert there < 8
+    assert sweep(EIGHT, tmp_path / "out", progress=False).outcomes == {"completed": 8}
+    assert left_over(tmp_path / "out") == []
+
+
+def test_a_worker_with_other_code_is_told_before_any_training(
+    tmp_path: Path, cluster: tuple[str, list[subprocess.Popen[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_dask, "environment", _other)
+    with pytest.raises(BadInput, match=r"2 of 2 workers have other versions \(tcp://.*: torch .* there, 1\.0 here\)"):
+        sweep(EIGHT, tmp_path / "out", engine=cluster[0], progress=False)
+    assert finished(tmp_path / "out") == 0
+
+
+def _other() -> dict[str, str]:
+    """Another environment here; dask sends the test's module by name, so that workers answer with their own."""
+    from geomfeat.comparison.task import environment
+
+    return environment() | ({"torch": "1.0"} if "PYTEST_CURRENT_TEST" in os.environ else {})
+
+
+def test_a_scheduler_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_dask, "ANSWER", 0.5)
+    with pytest.raises(BadInput, match=r"no dask scheduler answers at 'tcp://127.0.0.1:1' within 0.5 s"):
+        sweep(EIGHT, tmp_path / "out", engine="tcp://127.0.0.1:1", progress=False)
+    with pytest.raises(BadInput, match="no dask scheduler answers at 'udp://x'"):
+        sweep(EIGHT, tmp_path / "out", engine="udp://x", progress=False)
+    assert finished(tmp_path / "out") == 0
+
+
+def test_the_job_script_asks_slurm_for_one_core_and_starts_one_worker() -> None:
+    slurm = SlurmConfig(partition="long", account="lab", walltime="02:30:00", memory="8GB",
+                        directives=["--constraint=avx2"], prologue=["module load python"])  # fmt: skip
+    lines = slurm_script(slurm).splitlines()
+    assert lines[0].startswith("#!")
+    for line in ("-p long", "-A lab", "-n 1", "--cpus-per-task=1", "-t 02:30:00", "--mem=8G", "--constraint=avx2"):
+        assert f"#SBATCH {line}" in lines
+    (command,) = [line for line in lines if "dask_worker" in line]
+    assert re.search(
+        rf"^{re.escape(sys.executable)} -m distributed.cli.dask_worker tcp://SCHEDULER .*--nthreads 1 ", command
+    )
+    assert lines.index("module load python") < lines.index(command)
+    assert "#SBATCH -p" not in slurm_script(SlurmConfig())
