@@ -121,18 +121,19 @@ print("the first layer moved by", float((run.model.fc1.weight - start.fc1.weight
 #
 # `at_richness` wraps a network of any kind; its forward pass gives $f$, and training it trains the network.
 # `parameter_groups` scales the learning rate: by $\gamma^2$ for gradient descent, by $\gamma$ for Adam and its kin,
-# whose steps do not depend on the size of the gradient.
+# whose steps do not depend on the size of the gradient. A stable $\eta_0$ is what `train_at_gamma` found itself.
 
 # %%
 net = mlp(hidden=(WIDTH, WIDTH), parameterization="ntk", seed=0)
 wrapped = gf.at_richness(net, gf.Richness.from_alpha(10.0, WIDTH))
-optimizer = torch.optim.SGD(parameter_groups(wrapped, lr=0.3))
+eta0 = gf.train_at_gamma(start, x, y, gamma=0.1, max_steps=1).lr
+optimizer = torch.optim.SGD(parameter_groups(wrapped, lr=eta0))
 for _ in range(100):
     optimizer.zero_grad()
     loss = relative_loss(wrapped(x), y)
     loss.backward()
     optimizer.step()
-same = gf.train_at_gamma(start, x, y, gamma=0.1, lr=0.3, momentum=0.0, max_steps=100)
+same = gf.train_at_gamma(start, x, y, gamma=0.1, lr=eta0, momentum=0.0, max_steps=100)
 print(f"own loop {float(loss.detach()):.4f} before its last step, train_at_gamma {same.train_loss:.4f} after it")
 apart = float((same.model.fc1.weight - net.fc1.weight).detach().norm())
 print(

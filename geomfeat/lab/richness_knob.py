@@ -23,7 +23,7 @@ TARGET_LOSS = 0.05
 LAZY_UP_TO = 0.03  # gamma below which movement and demand are compared
 SIZES: dict[str, dict[str, Any]] = {
     "full": {"n": 100, "per_decade": 2, "mlp": {"hidden": (128, 128)}, "cnn": {"channels": (16, 32)}},
-    "small": {"n": 40, "per_decade": 1, "mlp": {"hidden": (64, 64)}, "cnn": {"channels": (8, 16)}},
+    "small": {"n": 30, "per_decade": 1, "mlp": {"hidden": (64, 64)}, "cnn": {"channels": (8, 16)}},
 }
 
 
