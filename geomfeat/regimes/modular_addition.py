@@ -104,17 +104,15 @@ def modular_network(
         raise BadInput(f"activation={activation!r} must be one of {', '.join(ACTIVATIONS)}")
     if width < 1 or not (init_scale > 0 and math.isfinite(init_scale)):
         raise BadInput(f"width={width} must be at least 1 and init_scale={init_scale} positive")
-    layers = OrderedDict(
-        fc1=nn.Linear(2 * modulus, width, bias=False),
-        act1=Square() if activation == "square" else nn.ReLU(),
-        head=nn.Linear(width, modulus, bias=False),
-    )
-    network = nn.Sequential(layers)
+    first, head = nn.Linear(2 * modulus, width, bias=False), nn.Linear(width, modulus, bias=False)
     with torch.no_grad():
-        for layer, fan_in in ((layers["fc1"], 2), (layers["head"], width)):
-            draw = torch.randn(layer.weight.shape, generator=stream(seed, "modular addition", "weights", fan_in))
+        for layer, fan_in in ((first, 2), (head, width)):
+            shape = (layer.out_features, layer.in_features)
+            draw = torch.randn(*shape, generator=stream(seed, "modular addition", "weights", *shape))
             layer.weight.copy_(draw * (init_scale / fan_in**0.5))
-    return network
+    act = Square() if activation == "square" else nn.ReLU()
+    layers: OrderedDict[str, nn.Module] = OrderedDict(fc1=first, act1=act, head=head)
+    return nn.Sequential(layers)
 
 
 def train_with_decay(

@@ -132,7 +132,7 @@ def _draw(size: PolynomialTask, seed: int) -> tuple[Tensor, Tensor, Tensor, Tens
 def _descend(
     x: Tensor, y: Tensor, weights: Tensor, alphas: Tensor, eps: float, rate: float, recorded: list[int]
 ) -> Tensor:
-    """(records, seeds, D, alphas, N) weights at the recorded steps; x (seeds, P, D), y (seeds, P), weights (seeds, D, N).
+    """Weights (records, seeds, D, alphas, N) of descent from `weights` (seeds, D, N); x (seeds, P, D), y (seeds, P).
 
     The gradient of half the mean square by w_i is (alpha / N) mean_x phi'(w_i . x) (f(x) - y) x.
     """
@@ -158,9 +158,7 @@ def _mean_phi(h: Tensor, eps: float) -> Tensor:
     return torch.addcmul(h, h, h, value=eps / 2).mean(-1)
 
 
-def _series(
-    drawn: tuple[Tensor, ...], path: Tensor, alpha: float, eps: float, recorded: list[int]
-) -> TrainingSeries:
+def _series(drawn: tuple[Tensor, ...], path: Tensor, alpha: float, eps: float, recorded: list[int]) -> TrainingSeries:
     """Losses and kernel of one run; path (records, D, N)."""
     x, y, z, target, _ = drawn
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ class KernelPath:
         distance: `kernel_distance` from the first kernel.
         turn: angle in radians between the double-centred kernel and the first one, in [0, pi / 2].
         arc: the same angle from the kernel before; 0 for the first.
-        alignment: `target_alignment` (unbiased) of the kernel with the targets.
+        alignment: `target_alignment` (unbiased) of the kernel with the targets; NaN too where that is undefined.
     """
 
     distance: tuple[float, ...]
@@ -59,7 +60,7 @@ class TrainingSeries:
 
     def __post_init__(self) -> None:
         n = len(self.steps)
-        if n < 2 or any(not b > a for a, b in zip(self.steps, self.steps[1:], strict=False)) or self.steps[0] < 0:
+        if n < 2 or any(not b > a for a, b in pairwise(self.steps)) or self.steps[0] < 0:
             raise BadInput(f"steps={self.steps[:20]} must be two or more increasing numbers >= 0: sort the snapshots")
         k = self.kernel
         for name, values in (
@@ -96,22 +97,24 @@ def kernel_path(kernels: Iterable[Tensor], targets: Tensor) -> KernelPath:
         centred = double_centred(kernel)
         # An output that does not depend on the input leaves a kernel without geometry.
         if not bool(torch.isfinite(kernel).all()) or not centred.norm() > 1e-12 * kernel.norm():
-            rows.append((math.nan,) * 4)
+            rows.append((math.nan, math.nan, math.nan, math.nan))
             before = None
             continue
         if first is None or first_centred is None:
             first, first_centred = kernel, centred
         arc = 0.0 if not rows else math.nan if before is None else kernel_angle(centred, before).value
-        rows.append(
-            (
-                kernel_distance(kernel, first).value,
-                kernel_angle(centred, first_centred).value,
-                arc,
-                target_alignment(kernel, targets).value,
-            )
-        )
+        distance, turn = kernel_distance(kernel, first).value, kernel_angle(centred, first_centred).value
+        rows.append((distance, turn, arc, _aligned(kernel, targets)))
         before = centred
     return KernelPath(*(tuple(column) for column in zip(*rows, strict=True)))
+
+
+def _aligned(kernel: Tensor, targets: Tensor) -> float:
+    """Alignment with the targets; NaN where either is constant over the pairs of samples, and so has no geometry."""
+    try:
+        return target_alignment(kernel, targets).value
+    except BadInput:
+        return math.nan
 
 
 def training_series(
