@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geomfeat.errors import BadInput
+from geomfeat.models.parameterization import seeded
 from geomfeat.numerics import stream
 from geomfeat.regimes.objective import loss_of, prepared_targets
 from geomfeat.regimes.training_series import TrainingSeries, log_spaced_steps, training_series
@@ -104,7 +105,8 @@ def modular_network(
         raise BadInput(f"activation={activation!r} must be one of {', '.join(ACTIVATIONS)}")
     if width < 1 or not (init_scale > 0 and math.isfinite(init_scale)):
         raise BadInput(f"width={width} must be at least 1 and init_scale={init_scale} positive")
-    first, head = nn.Linear(2 * modulus, width, bias=False), nn.Linear(width, modulus, bias=False)
+    with seeded(seed, "modular addition"):  # torch draws its own start first
+        first, head = nn.Linear(2 * modulus, width, bias=False), nn.Linear(width, modulus, bias=False)
     with torch.no_grad():
         for layer, fan_in in ((first, 2), (head, width)):
             shape = (layer.out_features, layer.in_features)

@@ -35,6 +35,10 @@ class KernelPath:
     arc: tuple[float, ...]
     alignment: tuple[float, ...]
 
+    def __post_init__(self) -> None:
+        for name in ("distance", "turn", "arc", "alignment"):
+            object.__setattr__(self, name, tuple(map(float, getattr(self, name))))
+
 
 @dataclass(frozen=True, eq=False)
 class TrainingSeries:
@@ -70,6 +74,9 @@ class TrainingSeries:
         ):  # fmt: skip
             if values is not None and len(values) != n:
                 raise BadInput(f"{name} has {len(values)} numbers, but there are {n} steps: give one for each")
+            if values is not None and "." not in name:
+                object.__setattr__(self, name, tuple(map(float, values)))
+        object.__setattr__(self, "steps", tuple(map(float, self.steps)))
 
 
 def log_spaced_steps(last: int, per_decade: int = 12) -> list[int]:
@@ -181,6 +188,9 @@ def _step(snapshot: Snapshot) -> float:
 
 
 def _outputs(snapshot: Snapshot, inputs: Any, readout: Readout | None) -> Tensor:
+    """(n, C) outputs; a single NaN where the weights are not finite."""
+    if not all(bool(torch.isfinite(p).all()) for p in snapshot.model.parameters()):
+        return torch.full((1, 1), math.nan)
     f = functional(snapshot.model, readout=readout)
     with torch.no_grad():
         return f(f.theta, f.inputs(inputs)).cpu()
