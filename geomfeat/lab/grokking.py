@@ -90,7 +90,8 @@ def _losses(found: GrokkingRun, rate: float) -> Plot:
     for name, level in (("fitted", FITTED_LOSS), ("test transition", GENERALISED_LOSS)):
         curves.append(Curve(name, [rate, HORIZON], [level, level], kind="theory"))
     return Plot("Train and test loss", "step at rate N/α²", "loss / loss at f = 0", curves, log_x=True, log_y=True,
-                caption="One draw. The train loss depends little on α; the test loss waits the longer, the larger it is.")  # fmt: skip
+                caption="One draw. The train loss depends little on α; the test loss waits the longer, the larger it "
+                "is.")  # fmt: skip
 
 
 def _gaps(gaps: dict[tuple[int, float], float], seeds: tuple[int, ...]) -> Plot:
@@ -102,7 +103,8 @@ def _gaps(gaps: dict[tuple[int, float], float], seeds: tuple[int, ...]) -> Plot:
             mean.append(fmean(known))
             error.append(stdev(known) / len(known) ** 0.5 if len(known) > 1 else math.nan)
     curves = [Curve("mean over draws that got there", x, mean, error),
-              Curve("one published draw", list(PUBLISHED_GAP), list(PUBLISHED_GAP.values()), kind="theory")]  # fmt: skip
+              Curve("one published draw", list(PUBLISHED_GAP), list(PUBLISHED_GAP.values()), kind="theory"),
+              ]  # fmt: skip
     return Plot("Gap between train and test transition", "α", "steps at rate N/α²", curves, log_x=True, log_y=True)
 
 
@@ -146,8 +148,8 @@ def _answer(table: pd.DataFrame, plateau: float, reached: float) -> str:
         f"Yes: the median gap is {told or 'longer than the run'}"
         + (f"; within {HORIZON} steps the test level is reached {rare} draws" if rare else "")
         + f". The kernel's distance falls from {distance[0.5]:.3f} to {distance[8.0]:.4f}, as α⁻² at the lazy end. But "
-        f"the kernel does not wait for the test loss: {1 - late[0.5]:.0%} of its turn at α = 0.5, and {1 - late[8.0]:.0%} "
-        f"at α = 8, is done when the training samples are fitted. At α = 8 it turns by {turn[8.0]:.2f} radians in all, "
+        f"the kernel does not wait for the test loss: {1 - late[0.5]:.0%} of its turn at α = 0.5, and "
+        f"{1 - late[8.0]:.0%} at α = 8, is done when the training samples are fitted. At α = 8 it turns by {turn[8.0]:.2f} radians in all, "
         f"and yet the test loss ends at {reached:.2f}, the linearised network's at {plateau:.2f}: an angle between "
         "kernels hardly shows the little that the late learning needs."
     )
