@@ -104,7 +104,7 @@ def width_scaling(
     """
     plan = planned(build, inputs, targets, widths, r=r, gamma=gamma, train=train, seeds=seeds, steps=steps, lr=lr)
     nets = plan.families()
-    rates = [None] * len(nets) if train else _rates(plan, nets, lr, loss, readout)
+    rates = [torch.empty(0)] * len(nets) if train else rates_of(plan, nets, lr, loss, readout)
     sites = find_sites(nets[0], plan.inputs, readout)
     batched = can_batch(nets[0], plan.inputs, readout) if batched is None else batched
     rows: list[Reading] = []
@@ -112,7 +112,7 @@ def width_scaling(
         list(zip(plan.widths, nets, plan.gammas, rates, strict=True)), "widths", disable=not progress, leave=False
     ):
         if train is not None:
-            after, losses = _trained(plan, own, train), None
+            after, losses = trained_by(plan, own, train), None
         else:
             path = descend_together(own, plan.inputs, plan.targets, gamma=scale, steps=steps, lr=rate, loss=loss,
                                     readout=readout, batched=batched)  # fmt: skip
@@ -128,7 +128,7 @@ def estimate_r(build: Build, inputs: Any, targets: Any, widths: Sequence[int], *
     parameterization, with one learning rate for all layers.
 
     >>> from geomfeat.models.mlp import mlp
-    >>> make = lambda width, seed: mlp(4, (width, width), 1, activation="tanh", seed=seed)  # torch's own initial weights
+    >>> make = lambda width, seed: mlp(4, (width, width), 1, activation="tanh", seed=seed)
     >>> found = estimate_r(make, torch.eye(4), torch.tensor([1.0, -1.0, 1.0, -1.0]), (64, 128, 256))
     >>> found.violations[0][:30]
     'useful update at fc2 (exponent'
@@ -163,15 +163,14 @@ def planned(
     return Plan(build, data, goal, sizes, chosen, gammas, 0.0 if r is None else r)
 
 
-def _rates(
-    plan: Plan, nets: Sequence[Family], lr: float | None, loss: Loss, readout: Readout | None
-) -> Sequence[Tensor]:
+def rates_of(plan: Plan, nets: Sequence[Family], lr: float | None, loss: Loss, readout: Readout | None) -> list[Tensor]:
+    """eta0 of every network, (S,) per width: the given one or `learning_rates`."""
     if lr is not None:
         return [torch.full((len(plan.seeds),), lr) for _ in nets]
     return learning_rates(nets, plan.inputs, plan.targets, gammas=plan.gammas, loss=loss, readout=readout)
 
 
-def _trained(plan: Plan, nets: Family, train: Train) -> Values:
+def trained_by(plan: Plan, nets: Family, train: Train) -> Values:
     """Weights and buffers after the user's own training, stacked in float64."""
     found = []
     for i in range(nets.n_seeds):
@@ -208,7 +207,9 @@ def _rows(
             rows.append(Reading(width, seed, layer, quantity, math.nan if note else value, not note, note))
     for layer in set(sites.names) - set(sites.alone):
         note = f"layer {layer!r} takes more than tensors by position, so it cannot be run by itself"
-        rows += [Reading(width, s, layer, q, math.nan, False, note) for q in ("direct", "inherited") for s in plan.seeds]
+        rows += [
+            Reading(width, s, layer, q, math.nan, False, note) for q in ("direct", "inherited") for s in plan.seeds
+        ]
     if losses is not None:
         final = zip(plan.seeds, losses[-1].tolist(), notes, strict=True)
         rows += [Reading(width, seed, "", "train_loss", value, not note, note) for seed, value, note in final]

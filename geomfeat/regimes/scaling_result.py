@@ -123,7 +123,7 @@ class WidthScaling:
 
     @property
     def criteria(self) -> tuple[Criterion, ...]:
-        """The three criteria. Layers whose input is data have no maximality of their own: all their change is direct."""
+        """The three criteria. A layer on data has no maximality of its own: all its change is direct."""
         found = [Criterion("nontriviality", "", self.exponent("output_change")),
                  Criterion("useful update", "", self.exponent("useful_update"))]  # fmt: skip
         for layer in (*self.hidden, *self.readout):
@@ -135,9 +135,14 @@ class WidthScaling:
     @property
     def notes(self) -> tuple[str, ...]:
         """What was left out of the fits."""
-        lost = {(x.width, x.seed): x.note for x in self.readings if not x.ok and x.note.startswith("diverged")}
-        notes = [f"width {width}, seed {seed} left out: {note}" for (width, seed), note in lost.items()]
-        return (*notes, *dict.fromkeys(x.note for x in self.readings if not x.ok and not x.note.startswith("diverged")))
+        lost: dict[tuple[int, str], dict[int, None]] = {}
+        for x in self.readings:
+            if not x.ok and x.note:
+                lost.setdefault((x.width, x.note), {})[x.seed] = None
+        return tuple(
+            f"width {width}, seed {', '.join(map(str, seeds))} left out: {note}"
+            for (width, note), seeds in lost.items()
+        )
 
     @property
     def _n(self) -> Tensor:
@@ -179,8 +184,8 @@ class RichnessEstimate:
     """The richness r of a family of networks, 0 lazy and 1/2 rich.
 
     Attributes:
-        r, low, high: median over all exponents that theory ties to r, mean over seeds; 95 % interval from the scatter
-            of seeds and the disagreement of the exponents together.
+        r, low, high: median over all exponents that theory ties to r, weighted by their precision, mean over seeds;
+            95 % interval from the scatter of seeds and the disagreement of the exponents together.
         by_layer: r of every hidden layer, by its feature change alone.
         violations: criteria that are violated, and layers that train at another r, in words. unclear: not decided.
     """
@@ -209,9 +214,9 @@ def richness_of(scaling: WidthScaling) -> RichnessEstimate:
         raise BadInput(f"no exponent could be fitted ({notes}): lower lr, or give more widths and seeds")
     table = torch.stack(tied)
     table = table[:, torch.isfinite(table).any(0)]
-    per_seed = _median(table)
-    r, half = _centre(per_seed)
-    half = math.hypot(half, _disagreement(torch.nanmean(table, 1)))
+    weights = _weights(table)
+    r, half = _centre(torch.stack([_median(column, weights) for column in table.T]))
+    half = math.hypot(half, _disagreement(torch.nanmean(table, 1), weights))
     by_layer = {layer: scaling.exponent("feature_change", layer) for layer in scaling.hidden}
     broken = [str(c) for c in scaling.criteria if c.verdict == "violated"]
     for layer, law in by_layer.items():
@@ -221,9 +226,20 @@ def richness_of(scaling: WidthScaling) -> RichnessEstimate:
     return RichnessEstimate(r, r - half, r + half, by_layer, tuple(broken), unclear)
 
 
-def _median(table: Tensor) -> Tensor:
-    """Median over rows without NaN, the mean of the two middle ones where their number is even."""
-    return torch.nanquantile(table, 0.5, 0)
+def _weights(table: Tensor) -> Tensor:
+    """(q,) one over the scatter of every exponent over seeds; equal where a single seed shows none."""
+    spread = torch.stack([row[torch.isfinite(row)].std(correction=0) for row in table])
+    return 1.0 / spread if bool((spread > 0).all()) else torch.ones_like(spread)
+
+
+def _median(values: Tensor, weights: Tensor) -> Tensor:
+    """Weighted median without NaN, between the two middle values where the weights balance."""
+    kept = torch.isfinite(values)
+    values, order = values[kept].sort()
+    share = weights[kept][order].cumsum(0) / weights[kept].sum()
+    low = values[int((share < 0.5 - 1e-9).sum())]
+    high = values[int((share < 0.5 + 1e-9).sum())]
+    return 0.5 * (low + high)
 
 
 def _centre(per_seed: Tensor) -> tuple[float, float]:
@@ -234,12 +250,8 @@ def _centre(per_seed: Tensor) -> tuple[float, float]:
     return law.exponent, 0.5 * (law.high - law.low)
 
 
-def _disagreement(values: Tensor) -> float:
-    """Half a 95 % interval of the median of exponents that scatter about one r, from their median deviation."""
-    if len(values) < 2:
-        return 0.0
-    middle = float(values.quantile(0.5))
-    deviation = 1.4826 * float((values - middle).abs().quantile(0.5))
-    of_median = math.sqrt(math.pi / 2) * deviation / math.sqrt(len(values))
-    return float(stats.t.ppf(0.975, len(values) - 1)) * of_median
-
+def _disagreement(values: Tensor, weights: Tensor) -> float:
+    """Half a 95 % interval of the weighted median of exponents that scatter about one r, by their median deviation."""
+    deviation = 1.4826 * float(_median((values - _median(values, weights)).abs(), weights))
+    effective = float(weights.sum().square() / weights.square().sum())
+    return float(stats.norm.ppf(0.975)) * math.sqrt(math.pi / 2 / effective) * deviation

@@ -16,8 +16,8 @@ and of the whole network net, in units of the scaled outputs f = net / gamma,
     second order     net(1) - net(0) - J (w1 - w0), J = d net / d w at 0: all that the linearised network leaves out
 
 Sizes are l2 norms per sample, their root mean square over samples. Karkada 2024, section 3, where the useful update is
-W3 Dh2, direct is DW_l h_{l-1}. The second-order term is a difference, not a Hessian: for smooth activations the two scale
-alike; a ReLU's kinks add to it where features hardly move.
+W3 Dh2, direct is DW_l h_{l-1}. The second-order term is a difference, not a Hessian: for smooth activations the two
+scale alike; a ReLU's kinks add to it where features hardly move.
 """
 
 import math
@@ -72,7 +72,7 @@ def find_sites(nets: Family, inputs: Any, readout: Readout | None = None) -> Sit
     if len(hidden) == len(names):
         hidden.discard(names[-1])  # the last layer is read out through something that hides it
     first = {name: t[0] for name, t in {**nets.start, **nets.fixed}.items()}
-    made, given, _ = _passed(nets, first, inputs, names, readout)
+    made, given, _ = passed(nets, first, inputs, names, readout)
     alone = []
     for name in names:
         try:
@@ -80,7 +80,7 @@ def find_sites(nets: Family, inputs: Any, readout: Readout | None = None) -> Sit
         # A layer that needs more than its tensors says so in its own way; it is then left without these two terms.
         except (RuntimeError, TypeError, ValueError, AttributeError, AssertionError):
             continue
-        if again.shape == made[name].shape and torch.allclose(again, made[name], **tolerance(again.dtype)):
+        if again.shape == made[name].shape and _equal(again, made[name]):
             alone.append(name)
     return Sites(tuple(names), tuple(n for n in names if n in hidden), tuple(alone))
 
@@ -124,12 +124,16 @@ def _sizes(
     nets: Family, old: Values, new: Values, inputs: Any, sites: Sites, readout: Readout | None
 ) -> dict[str, Tensor]:
     """Norms over all samples, of one network."""
-    h0, x0, net0 = _passed(nets, old, inputs, sites.names, readout)
-    h1, x1, net1 = _passed(nets, new, inputs, sites.names, readout)
+    h0, x0, net0 = passed(nets, old, inputs, sites.names, readout)
+    h1, x1, net1 = passed(nets, new, inputs, sites.names, readout)
     kept = {source for site in sites.readout for _, source in _own(nets, site)}
     mixed = {name: old[name] if name in kept else value for name, value in new.items()}
     useful = output_matrix(call_with(nets.model, mixed, nets.uses, inputs), inputs, readout)
-    out = {"initial_output|": net0.norm(), "output_change|": (net1 - net0).norm(), "useful_update|": (useful - net0).norm()}
+    out = {
+        "initial_output|": net0.norm(),
+        "output_change|": (net1 - net0).norm(),
+        "useful_update|": (useful - net0).norm(),
+    }
     for name in sites.names:
         out[f"feature_change|{name}"] = (h1[name] - h0[name]).norm()
         if name in sites.alone:
@@ -138,10 +142,10 @@ def _sizes(
     return out
 
 
-def _passed(
+def passed(
     nets: Family, values: Mapping[str, Tensor], inputs: Any, names: Sequence[str], readout: Readout | None
 ) -> tuple[dict[str, Tensor], dict[str, tuple[Tensor, ...]], Tensor]:
-    """What every layer returned (its first tensor), what it was given, and the network's output."""
+    """One forward pass: what every layer returned (its first tensor) and was given, and the output (n, C)."""
     with (
         recording(nets.model, list(names), io="input", detach=False) as seen,
         recording(nets.model, list(names), detach=False) as done,
@@ -155,6 +159,11 @@ def _passed(
         name = split_key(key)[0]
         given[name] = (*given.get(name, ()), tensor)
     return made, given, output_matrix(out, inputs, readout)
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    close = tolerance(a.dtype)
+    return torch.allclose(a, b, rtol=close["rtol"], atol=close["atol"])
 
 
 def _own(nets: Family, layer: str) -> list[tuple[str, str]]:

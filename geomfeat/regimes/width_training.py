@@ -56,7 +56,7 @@ class Family:
         return sum(t[0].numel() for t in self.start.values())
 
     def network(self, values: Mapping[str, Tensor], i: int) -> nn.Module:
-        """The i-th network as a module of its own, with stacked `values` (and what they leave out as it is in fixed)."""
+        """The i-th network as a module, with stacked `values`; what they leave out is as in fixed."""
         out = copy.deepcopy(self.model)
         dtype = next(iter(values.values())).dtype
         out = out.to(dtype=dtype)
@@ -82,7 +82,7 @@ def family(models: Sequence[nn.Module]) -> Family:
     own = [copied(model).eval() for model in models]
     states = [{**dict(m.named_parameters()), **dict(m.named_buffers())} for m in own]
     for state in states[1:]:
-        odd = [n for n in {*state} ^ {*states[0]}] or [n for n in state if state[n].shape != states[0][n].shape]
+        odd = sorted({*state} ^ {*states[0]}) or [n for n in state if state[n].shape != states[0][n].shape]
         if odd:
             raise BadInput(f"build returns different architectures for different seeds at one width: see {odd[:3]}")
     trainable = [n for n, p in own[0].named_parameters() if p.requires_grad]
