@@ -43,7 +43,7 @@ class Plan:
 
     def families(self) -> list[Family]:
         """The untrained networks of every width."""
-        found = [family([self.network(width, seed) for seed in self.seeds]) for width in self.widths]
+        found = [family([_built(self.build, width, seed) for seed in self.seeds]) for width in self.widths]
         sizes = [f.n_weights for f in found]
         if len(set(sizes)) < len(sizes):
             raise BadInput(
@@ -52,12 +52,12 @@ class Plan:
             )
         return found
 
-    def network(self, width: int, seed: int) -> nn.Module:
-        """One untrained network."""
-        model = self.build(width, seed)
-        if not isinstance(model, nn.Module):
-            raise BadInput(f"build({width}, {seed}) returned {type(model).__name__}, not a torch.nn.Module")
-        return unwrapped(model)
+
+def _built(build: Build, width: int, seed: int) -> nn.Module:
+    model = build(width, seed)
+    if not isinstance(model, nn.Module):
+        raise BadInput(f"build({width}, {seed}) returned {type(model).__name__}, not a torch.nn.Module")
+    return unwrapped(model)
 
 
 def width_scaling(
@@ -158,7 +158,7 @@ def planned(
     data, goal = as_inputs(inputs), as_tensor(targets, "targets")
     if n_samples(data) != goal.shape[0]:
         raise BadInput(f"targets have {goal.shape[0]} entries, but inputs {n_samples(data)} samples")
-    first = next(build(sizes[0], chosen[0]).parameters(), torch.zeros(()))
+    first = next(_built(build, sizes[0], chosen[0]).parameters(), torch.zeros(()))
     data, goal = moved(data, first.device, first.dtype), goal.to(first.device)
     return Plan(build, data, goal, sizes, chosen, gammas, 0.0 if r is None else r)
 
@@ -166,7 +166,7 @@ def planned(
 def rates_of(plan: Plan, nets: Sequence[Family], lr: float | None, loss: Loss, readout: Readout | None) -> list[Tensor]:
     """eta0 of every network, (S,) per width: the given one or `learning_rates`."""
     if lr is not None:
-        return [torch.full((len(plan.seeds),), lr) for _ in nets]
+        return [torch.full((len(plan.seeds),), lr, dtype=WORKING) for _ in nets]
     return learning_rates(nets, plan.inputs, plan.targets, gammas=plan.gammas, loss=loss, readout=readout)
 
 

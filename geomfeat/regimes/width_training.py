@@ -248,7 +248,7 @@ def learning_rates(
                 raise BadInput("the loss does not depend on the weights: the model's outputs have no gradient")
             own.append(speed)
             room = min(room, SHARE * speed / curvature)
-        speeds.append(torch.tensor(own))
+        speeds.append(torch.tensor(own, dtype=WORKING))
     return [room / speed for speed in speeds]
 
 
