@@ -18,7 +18,7 @@ from geomfeat.models.cnn import cnn
 from geomfeat.models.mlp import mlp
 from geomfeat.numerics import WORKING, safe_eigh
 from geomfeat.regimes.coordinate_check import CoordinateCheck, coordinate_check
-from geomfeat.regimes.scaling import width_scaling
+from geomfeat.regimes.scaling import Build, width_scaling
 from geomfeat.regimes.scaling_result import WidthScaling, richness_of
 
 RICHNESS = {"full": (0.0, 0.125, 0.25, 0.375, 0.5), "small": (0.0, 0.25, 0.5)}
@@ -33,8 +33,8 @@ FEATURES = 8  # principal components of the images: few, so that the smallest ne
     name="width-scaling",
     title="Width scaling: richness is a power of the width",
     question="How do the features of a network change as its width n grows, from the lazy to the rich scaling?",
-    theory="With outputs net / n^r and learning rate η n^(2r) in NTK parameterization, ‖Δh‖ ~ n^r from r = 0 (lazy, NTK) "
-    "to r = 1/2 (rich, μP); inner weights move by ‖ΔW‖/‖W‖ ~ n^(r − 1/2). In the standard parameterization with one "
+    theory="With outputs net / n^r and learning rate η n^(2r) in NTK parameterization, ‖Δh‖ ~ n^r, from r = 0 (lazy, "
+    "NTK) to r = 1/2 (rich, μP); inner weights move by ‖ΔW‖/‖W‖ ~ n^(r − 1/2). In the standard parameterization with one "
     "learning rate the first layer's features fall behind the second's by a factor 1/n.",
     source="Karkada 2024, section 3; Yang and Hu 2021",
 )
@@ -42,8 +42,8 @@ def run(size: str, seed: int, progress: bool) -> Findings:
     x, images, y = _task(seed)
     seeds = range(100 * seed, 100 * seed + SEEDS[size])
 
-    def scaled(build, data: Tensor, widths: Sequence[int], **options: float) -> WidthScaling:
-        return width_scaling(build, data, y, widths, seeds=list(seeds), **options)
+    def scaled(build: Build, data: Tensor, widths: Sequence[int], r: float | None = None) -> WidthScaling:
+        return width_scaling(build, data, y, widths, r=r, seeds=list(seeds))
 
     bar = tqdm(total=2 * len(RICHNESS[size]) + 3, desc="width scaling", disable=not progress, leave=False)
     dense: dict[float, WidthScaling] = {}
@@ -81,7 +81,7 @@ def _task(seed: int) -> tuple[Tensor, Tensor, Tensor]:
     return (parts / parts.std(0)).float(), images, 1.0 - 2.0 * (data.labels % 2)
 
 
-def _dense(parameterization: str):
+def _dense(parameterization: str) -> Build:
     def build(width: int, seed: int) -> nn.Module:
         return mlp(FEATURES, (width, width), 1, activation="tanh", bias=False, parameterization=parameterization,
                    seed=seed)  # fmt: skip
@@ -175,15 +175,12 @@ def _checks(
 
 
 def _table(families: dict[str, WidthScaling]) -> pd.DataFrame:
-    return pd.DataFrame([
-        {"family": name, **dataclasses.asdict(reading)} for name, found in families.items() for reading in found.readings
-    ])  # fmt: skip
+    rows = [(name, reading) for name, found in families.items() for reading in found.readings]
+    return pd.DataFrame([{"family": name, **dataclasses.asdict(reading)} for name, reading in rows])
 
 
 def _notes(families: dict[str, WidthScaling]) -> list[str]:
-    lost = [f"{name}: {note}" for name, found in families.items() for note in found.notes]
-    return [*lost, "The part of the change that the linearised network leaves out is a power of the width, 2r − 1, "
-            "only at the two ends: between them two powers, r − 1 and 2r − 1, mix at these widths."]  # fmt: skip
+    return [f"{name}: {note}" for name, found in families.items() for note in found.notes]
 
 
 def _answer(dense: dict[float, WidthScaling], standard: WidthScaling) -> str:
