@@ -12,8 +12,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry.points import Points, same_samples
+from geomfeat.geometry.same_samples import same_samples
 from geomfeat.geometry.spectrum import rounding_of, scaled
+from geomfeat.types import Points
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,7 +21,7 @@ from geomfeat.geometry.candidates import SHARE_ROWS, SHARE_TILES, padded, roundi
 from geomfeat.geometry.distinct import distinct_points
 from geomfeat.geometry.intrinsic_dimension import IntrinsicDimension
 from geomfeat.geometry.neighbours import unit_scale
-from geomfeat.geometry.points import Points, as_points
+from geomfeat.types import Points, as_points
 
 # A radius is often the distance of a pair, which must not fall out of it by rounding.
 ON_THE_EDGE = 1e-9

@@ -10,7 +10,7 @@ from geomfeat.geometry.correlation_dimension import correlation_of
 from geomfeat.geometry.distinct import distinct_points
 from geomfeat.geometry.gride import gride_of
 from geomfeat.geometry.mle_dimension import mle_of
-from geomfeat.geometry.points import Points, as_points
+from geomfeat.types import Points, as_points
 
 ESTIMATORS = ("gride", "mle", "correlation")
 

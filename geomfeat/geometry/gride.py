@@ -18,7 +18,7 @@ from torch import Tensor
 from geomfeat.errors import BadInput
 from geomfeat.geometry.apart import Apart, neighbours_apart, overlap_stderr, require_different_distances
 from geomfeat.geometry.intrinsic_dimension import IntrinsicDimension
-from geomfeat.geometry.points import Points, as_points
+from geomfeat.types import Points, as_points
 
 STEPS = 100
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from geomfeat.errors import BadInput
 from geomfeat.geometry.apart import neighbours_apart, overlap_stderr, require_different_distances
-from geomfeat.geometry.points import Points, as_points
 from geomfeat.numerics import WORKING, jackknife_stderr
+from geomfeat.types import Points, as_points
 
 METHODS = ("mle", "linear")
 

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from geomfeat.errors import BadInput
 from geomfeat.geometry.cca import span_of_features
-from geomfeat.geometry.points import Points, same_samples
+from geomfeat.geometry.same_samples import same_samples
 from geomfeat.geometry.spectrum import reduced, scaled
 from geomfeat.numerics import WORKING, numpy_stream
+from geomfeat.types import Points
 
 # Penalties over the mean variance of a feature's direction: from none to one that predicts the mean.
 PENALTIES = tuple(10.0**p for p in range(-6, 5))

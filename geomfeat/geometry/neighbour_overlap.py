@@ -9,9 +9,10 @@ from torch import Tensor
 
 from geomfeat.errors import BadInput
 from geomfeat.geometry.neighbours import nearest_neighbours
-from geomfeat.geometry.points import Points, same_samples
+from geomfeat.geometry.same_samples import same_samples
 from geomfeat.geometry.spectrum import NoVariance
 from geomfeat.numerics import WORKING
+from geomfeat.types import Points
 
 METRICS = ("cosine", "euclidean")
 

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from geomfeat.errors import BadInput
 from geomfeat.geometry.candidates import Lists, Padded, lists_of, lists_of_all, padded, proven
-from geomfeat.geometry.points import Points, as_points
 from geomfeat.numerics import WORKING
+from geomfeat.types import Points, as_points
 
 # A tree is faster up to this many features.
 TREE_FEATURES = 8

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry.points import same_samples
+from geomfeat.geometry.same_samples import same_samples
 from geomfeat.numerics import stream
 from geomfeat.registry import get
 from geomfeat.types import Estimate, Representation

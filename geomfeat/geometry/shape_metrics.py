@@ -16,9 +16,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry.points import Points, same_samples
+from geomfeat.geometry.same_samples import same_samples
 from geomfeat.geometry.spectrum import reduced, rounding_of, scaled
 from geomfeat.numerics import WORKING, centred
+from geomfeat.types import Points
 
 
 def shape_distance(a: Points, b: Points, *, alpha: float = 1.0) -> float:

@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry.points import Points, as_points
 from geomfeat.numerics import WORKING, centred, jackknife_stderr
+from geomfeat.types import Points, as_points
 
 # An eigenvalue (squared singular value) below this share of the largest may be rounding of the features.
 EIGENVALUE_CUT = 1e-13

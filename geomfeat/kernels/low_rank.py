@@ -13,10 +13,10 @@ from torch import Tensor
 from geomfeat.errors import BadInput
 from geomfeat.kernels.hsic import Centred, Moments
 from geomfeat.numerics import WORKING, jackknife_stderr
-from geomfeat.types import Estimate
+from geomfeat.types import Estimate, Points, as_points
 
 
-def low_rank_distance(features: Float[Tensor, "n d"], outputs: Float[Tensor, "_ C"]) -> Estimate:
+def low_rank_distance(features: Points, outputs: Points) -> Estimate:
     """D_LR in [0, 1]: 0 when the features vary only, and evenly, along the functions that the network computes.
 
     The standard error is the exact jackknife over samples. Directions of the outputs below the rounding of their own
@@ -29,6 +29,7 @@ def low_rank_distance(features: Float[Tensor, "n d"], outputs: Float[Tensor, "_ 
     >>> round(low_rank_distance(h, h).value, 12), round(low_rank_distance(h, h[:, :1]).value, 4)
     (0.0, 0.2929)
     """
+    features, outputs = as_points(features, "features"), as_points(outputs, "outputs")
     if features.shape[0] != outputs.shape[0]:
         raise BadInput(f"features of {features.shape[0]} and outputs of {outputs.shape[0]} samples")
     q = span_of_outputs(outputs)
