@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -23,7 +26,7 @@ from geomfeat.errors import BadInput, GeomfeatError
 from tests.comparison.sweeps import finished, left_over, numbers, script, tiny, wait_for, weights
 
 # Eight runs of a second or so: long enough to be interrupted in the middle.
-EIGHT = tiny(seeds=8, width=32, train={"target_loss": None, "max_steps": 600})
+EIGHT = tiny(seeds=8, width=32, train={"target_loss": None, "max_steps": 400})
 SWEEP = """
 import sys
 import geomfeat as gf
@@ -42,10 +45,10 @@ def start() -> Iterator[Start]:
     """Starts `python -m WORDS` and ends it, with its group, after the test."""
     started: list[subprocess.Popen[str]] = []
 
-    def run(*words: object, **environment: str) -> subprocess.Popen[str]:
+    def run(*words: object, cwd: Path | None = None, **environment: str) -> subprocess.Popen[str]:
         own = {**os.environ, "PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1", **environment}
         started.append(subprocess.Popen(
-            [sys.executable, "-m", *map(str, words)], env=own, text=True, start_new_session=True,
+            [sys.executable, "-m", *map(str, words)], env=own, text=True, start_new_session=True, cwd=cwd,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         ))  # fmt: skip
         return started[-1]
@@ -64,12 +67,14 @@ def free_port() -> int:
 
 
 def scheduler(start: Start, port: int) -> subprocess.Popen[str]:
-    return start("distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard", "--no-show")
+    words = ["--host", "127.0.0.1", "--port", port, "--no-dashboard", "--no-show", "--idle-timeout", "300s"]
+    return start("distributed.cli.dask_scheduler", *words)
 
 
-def worker(start: Start, address: str, folder: Path) -> subprocess.Popen[str]:
-    words = ["--nthreads", 1, "--no-nanny", "--no-dashboard", "--local-directory", folder, "--memory-limit", 0]
-    return start("distributed.cli.dask_worker", address, *words)
+def worker(start: Start, address: str, folder: Path, **options: Any) -> subprocess.Popen[str]:
+    words = ["--nthreads", 1, "--no-nanny", "--no-dashboard", "--local-directory", folder, "--memory-limit", 0,
+             "--death-timeout", 60]  # fmt: skip
+    return start("distributed.cli.dask_worker", address, *words, **options)
 
 
 @pytest.fixture
@@ -126,21 +131,26 @@ def test_a_scheduler_that_comes_back_goes_on_with_the_rest(
 
 
 def test_a_scheduler_that_stays_away_is_told_and_what_is_finished_kept(
-    tmp_path: Path, cluster: tuple[str, list[subprocess.Popen[str]]], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    address, processes = cluster
     monkeypatch.setattr(engine_dask, "AWAY", 1.0)
-    monkeypatch.setattr(engine_dask, "ANSWER", 1.0)
-    done = engine_dask.remote(address)
-    from geomfeat.comparison.sweep import found_in, planned
+    monkeypatch.setattr(engine_dask, "ANSWER", 3.0)
+    port = free_port()
+    own = scheduler(start, port)  # without workers: nothing is made before it goes away
+    with Client(f"tcp://127.0.0.1:{port}", timeout=60, set_as_default=False) as client:
 
-    plan = planned(EIGHT, tmp_path / "out")
-    results = done(found_in(plan)[0], tmp_path / "out", plan.version)
-    assert next(results).error == ""
-    for process in processes:
-        process.send_signal(signal.SIGKILL)
-    with pytest.raises(GeomfeatError, match=r"went away, and \d runs were not made: what is finished is kept"):
-        list(results)
+        def kill() -> None:
+            wait_for(lambda: client.run_on_scheduler(_tasks) == 8)
+            own.kill()
+
+        threading.Thread(target=kill).start()
+        with pytest.raises(GeomfeatError, match="went away, and 8 runs were not made: what is finished is kept"):
+            sweep(EIGHT, tmp_path, engine=f"tcp://127.0.0.1:{port}", progress=False)
+    assert SweepResult.load(tmp_path).outcomes == {"missing": 8}
+
+
+def _tasks(dask_scheduler: Any) -> int:
+    return len(dask_scheduler.tasks)
 
 
 def test_ctrl_c_ends_a_local_sweep_and_its_workers(tmp_path: Path) -> None:
@@ -156,20 +166,20 @@ def test_ctrl_c_ends_a_local_sweep_and_its_workers(tmp_path: Path) -> None:
     assert left_over(tmp_path / "out") == []
 
 
-def test_a_worker_with_other_code_is_told_before_any_training(
-    tmp_path: Path, cluster: tuple[str, list[subprocess.Popen[str]]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(engine_dask, "environment", _other)
-    with pytest.raises(BadInput, match=r"2 of 2 workers have other versions \(tcp://.*: torch .* there, 1\.0 here\)"):
-        sweep(EIGHT, tmp_path / "out", engine=cluster[0], progress=False)
+def test_a_worker_with_other_code_is_told_before_any_training(tmp_path: Path, start: Start) -> None:
+    """The worker has a copy of the package with one line more."""
+    shutil.copytree("geomfeat", tmp_path / "copy" / "geomfeat", ignore=shutil.ignore_patterns("__pycache__"))
+    with (tmp_path / "copy" / "geomfeat" / "numerics.py").open("a") as file:
+        file.write("# another line\n")
+    port = free_port()
+    scheduler(start, port)
+    worker(start, f"tcp://127.0.0.1:{port}", tmp_path / "dask", cwd=tmp_path, PYTHONPATH=str(tmp_path / "copy"))
+    with Client(f"tcp://127.0.0.1:{port}", timeout=60, set_as_default=False) as client:
+        client.wait_for_workers(1, timeout=90)
+        told = r"1 of 1 workers have other versions \(tcp://.*: geomfeat 0.*\+\w{12} there, 0.*\+\w{12} here\)"
+        with pytest.raises(BadInput, match=told):
+            sweep(EIGHT, tmp_path / "out", engine=f"tcp://127.0.0.1:{port}", progress=False)
     assert finished(tmp_path / "out") == 0
-
-
-def _other() -> dict[str, str]:
-    """Another environment here; dask sends the test's module by name, so that workers answer with their own."""
-    from geomfeat.comparison.task import environment
-
-    return environment() | ({"torch": "1.0"} if "PYTEST_CURRENT_TEST" in os.environ else {})
 
 
 def test_a_scheduler_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,9 +20,8 @@ def test_a_full_disk_ends_the_sweep_with_what_is_finished(tmp_path: Path, counte
     sweep({**config, "sigma": 0.5, "seeds": 1}, tmp_path / "one", progress=False)
     room = sum(-(-p.stat().st_size // 4096) * 10 for p in tmp_path.glob("one/runs/*/*"))  # kB, of 2.5 runs
     counted.clear()
-    if subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={room + 8}k", "tmpfs", disk], capture_output=True
-    ).returncode:
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={room + 8}k", "tmpfs", disk]
+    if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("needs the right to mount a small file system")
     try:
         with pytest.raises(GeomfeatError, match=r"No space left on device. [12] of 4 runs are finished: make room"):

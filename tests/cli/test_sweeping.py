@@ -1,0 +1,91 @@
+"""`geomfeat sweep`: the folder, the words, the exit codes, what a dry run tells, and the config that comes with it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from geomfeat.comparison import task
+from geomfeat.comparison.design import runs_of
+from geomfeat.comparison.sweep_config import read_config
+from tests.cli.conftest import Run
+from tests.comparison.sweeps import tiny
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "sweep.yaml"
+    path.write_text(yaml.safe_dump(tiny(eta=[0.05, 1e4])))
+    return path
+
+
+def test_a_sweep_ends_in_one_table_and_a_second_call_says_the_same(run: Run, config: Path, tmp_path: Path) -> None:
+    first = run("sweep", config, "--out", tmp_path / "out", "--quiet")
+    assert first.exit_code == 0
+    assert "4 trainings: " in first.stdout
+    assert "2 diverged" in first.stdout
+    assert len(pd.read_parquet(tmp_path / "out" / "results.parquet")["run"].unique()) == 4
+    assert run("sweep", config, "--out", tmp_path / "out", "--quiet").stdout == first.stdout
+
+
+def test_a_run_that_could_not_be_made_is_told_with_exit_code_1(
+    run: Run, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaking(*_: Any) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(task, "train_run", breaking)
+    done = run("sweep", config, "--out", tmp_path / "out", "--quiet")
+    assert done.exit_code == 1
+    assert "4 missing" in done.stdout
+    assert "could not be run: ZeroDivisionError: a bug" in done.stderr
+
+
+def test_a_dry_run_tells_number_and_time_and_writes_nothing(run: Run, config: Path, tmp_path: Path) -> None:
+    told = run("sweep", config, "--out", tmp_path / "out", "--dry-run", "--engine", "dask", "--workers", 3).stdout
+    assert told.startswith("4 trainings, 0 finished. At most ")
+    assert "minutes for 4 on 3 workers" in told
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_on_slurm_shows_the_job_script(run: Run, config: Path, tmp_path: Path) -> None:
+    with config.open("a") as file:
+        file.write("slurm: {jobs: 7, partition: short}\n")
+    told = run("sweep", config, "--out", tmp_path / "out", "--dry-run", "--engine", "slurm").stdout
+    assert "on 7 workers" in told
+    assert "#SBATCH -p short" in told
+
+
+def test_the_schema_is_json_and_knows_every_key(run: Run) -> None:
+    schema = json.loads(run("sweep", "--schema").stdout)
+    assert schema["additionalProperties"] is False
+    assert {"sigma", "eta", "gamma", "train", "measure", "design"} <= set(schema["properties"])
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ((), "SWEEP.yaml is missing"),
+        (("{config}",), "--out is missing"),
+        (("none.yaml", "--out", "out"), "there is no sweep file 'none.yaml'"),
+        (("{config}", "--out", "out", "--engine", "dusk"), "engine='dusk': near: dask"),
+    ],
+)
+def test_bad_calls_are_one_line_with_exit_code_2(run: Run, config: Path, words: tuple[str, ...], told: str) -> None:
+    done = run("sweep", *(word.format(config=config) for word in words))
+    assert done.exit_code == 2
+    assert told in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_sweep_of_the_tutorials_is_that_of_its_name() -> None:
+    runs = runs_of(read_config(ROOT / "tutorials" / "configs" / "scale_by_rate.yaml"))
+    assert len(runs) == 108
+    assert len({r.sigma for r in runs}) == len({r.eta for r in runs}) == 6
