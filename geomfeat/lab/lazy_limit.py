@@ -54,7 +54,7 @@ def run(size: str, seed: int, progress: bool) -> Findings:
         found = lazy_agreement(networks[name], inputs, labels, gamma=gamma, lr=rates[name], steps=STEPS[size])
         rows.append({"network": name, "lr": rates[name], **vars(found)})
     table = pd.DataFrame(rows)
-    slopes = {name: _slope(table[(table.network == name) & (table.gamma <= LAZY_BELOW)]) for name in NETWORKS}
+    slopes = {name: _slope(table.query("network == @name and gamma <= @LAZY_BELOW")) for name in NETWORKS}
     first = next(iter(NETWORKS))
     gaps = _gaps(networks[first], inputs, labels, rates[first], size)
     return Findings(
