@@ -127,9 +127,7 @@ def sharpness(
     >>> round(sharpness(net, torch.tensor([[1.0], [3.0]]), torch.zeros(2, 1)).top, 6)
     10.0
     """
-    product, size = hessian_product(
-        model, inputs, targets, loss=loss, initial=initial, gamma=gamma, readout=readout
-    )
+    product, size = hessian_product(model, inputs, targets, loss=loss, initial=initial, gamma=gamma, readout=readout)
     return top_eigenvalues(product, size, k, rtol=rtol, max_steps=max_steps, seed=seed, start=start)
 
 
@@ -171,5 +169,5 @@ def hessian_product(
     return product, f.n_parameters
 
 
-def _gradient(value: Tensor, weights: list[Tensor], **options: bool) -> tuple[Tensor, ...]:
+def _gradient(value: Tensor, weights: list[Tensor], **options: Any) -> tuple[Tensor, ...]:
     return torch.autograd.grad(value, weights, allow_unused=True, materialize_grads=True, **options)
