@@ -25,6 +25,7 @@ from geomfeat.regimes.sharpness import sharpness
 PHASES = ("diverged", "catapult", "edge of stability", "flow")
 EDGE = (0.9, 1.3)  # sharpness over 2 / eta that counts as hovering at the edge
 RISING_SHARE = 0.02  # of the later steps that must raise the loss at the edge: at its start they are few
+ROUNDING = 1e-16  # loss over the first below which rises are rounding, of a network that fits its targets
 EARLY = 0.5  # a catapult's highest loss lies in this share of the training
 
 
@@ -48,7 +49,7 @@ class StabilityReport:
     """What a training at a fixed rate did.
 
     Attributes:
-        phase: "diverged", "catapult", "edge of stability" or "flow": the first of these that holds. flags: all that hold.
+        phase: "diverged", "catapult", "edge of stability" or "flow": the first that holds. flags: all that do.
         highest: largest loss over the first (infinity if one was not finite). last: last loss over the first.
         rises: share of the steps after the loss's peak that raised the loss.
         start, end: sharpness times eta / 2, first and median of the last third; above 1 is unstable. NaN where unknown.
@@ -99,24 +100,25 @@ def training_flags(losses: Sequence[float], sharpness: Mapping[int, float], lr: 
     later = sorted(v for step, v in ratio.items() if step >= 2 * steps / 3)
     start = next(iter(ratio.values()), math.nan)
     end = later[len(later) // 2] if later else math.nan
-    rises = _rises(losses[peak:])
+    floor = ROUNDING * losses[0]
+    rises = _rises(losses[peak:], floor)
     window = losses[2 * steps // 3 :]
     flags = set()
     if last > 1:
         flags.add("diverged")
     elif highest > 1 and peak <= EARLY * steps and not start <= 1 and not end > 1:
         flags.add("catapult")
-    if last < 1 and start < 1 and EDGE[0] <= end <= EDGE[1] and _rises(window) > RISING_SHARE:
+    if last < 1 and start < 1 and EDGE[0] <= end <= EDGE[1] and _rises(window, floor) > RISING_SHARE:
         flags.add("edge of stability")
     flags = flags or {"flow"}
     phase = next(p for p in PHASES if p in flags)
     return StabilityReport(phase, frozenset(flags), highest, last, rises, start, end)
 
 
-def _rises(losses: Sequence[float]) -> float:
+def _rises(losses: Sequence[float], floor: float) -> float:
     """Share of the steps that raise the loss by more than rounding."""
     pairs = list(itertools.pairwise(losses))
-    return sum(b > a * (1 + 1e-9) for a, b in pairs) / max(1, len(pairs))
+    return sum(b > a * (1 + 1e-9) and b > floor for a, b in pairs) / max(1, len(pairs))
 
 
 def descend_at_rate(

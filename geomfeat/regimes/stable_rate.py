@@ -41,7 +41,7 @@ class StableRates:
 
     def slope(self, low: float, high: float) -> tuple[float, float]:
         """Least-squares slope of log rate (mean over models) on log gamma for low <= gamma <= high, and its error."""
-        kept = [i for i, g in enumerate(self.gammas) if low * (1 - 1e-9) <= g <= high * (1 + 1e-9)]
+        kept = [i for i, g in enumerate(self.gammas) if low * (1 - 1e-6) <= g <= high * (1 + 1e-6)]
         if len(kept) < 2:
             raise BadInput(f"a slope needs two gammas from {low:g} to {high:g}, there are {len(kept)}")
         x = torch.tensor([math.log(self.gammas[i]) for i in kept], dtype=WORKING)
@@ -61,6 +61,7 @@ def largest_stable_lr(
     loss: Loss = "mse",
     steps: int = 300,
     precision: float = 0.01,
+    ceiling: float = math.inf,
     readout: Readout | None = None,
 ) -> StableRates:
     """The largest raw rate eta at which gradient descent from each model ends below the loss it began with.
@@ -72,6 +73,9 @@ def largest_stable_lr(
     Args:
         models: one initial network, or several of one architecture (seeds).
         loss: as in `sharpness`. steps: of each training. precision: relative width of the final bracket.
+        ceiling: of the loss over its first value, above which a training counts as diverged too. Infinity lets
+            catapults pass, which raises eta* in lazy networks by up to two (Lewkowycz et al. 2020), by less the smaller
+            gamma and the fewer steps; a low one, as 10, does not.
 
     Raises BadInput for models of several architectures, or settings out of range.
 
@@ -83,8 +87,8 @@ def largest_stable_lr(
     [0.2, 0.002]
     """
     nets = [models] if isinstance(models, nn.Module) else list(models)
-    _check(nets, gammas, steps, precision)
-    trial = _Trials([functional(net, readout=readout) for net in nets], inputs, targets, loss)
+    _check(nets, gammas, steps, precision, ceiling)
+    trial = _Trials([functional(net, readout=readout) for net in nets], inputs, targets, loss, ceiling)
     scale = torch.tensor([2 / (NEAR_LAZY**2 * sharpness(
         net, inputs, targets, loss=loss, initial=net, gamma=NEAR_LAZY, rtol=1e-3, readout=readout).top)
         for net in nets], dtype=WORKING).abs()  # fmt: skip
@@ -103,14 +107,16 @@ def largest_stable_lr(
     return StableRates(tuple(map(float, gammas)), torch.where(found, low.exp(), math.nan), high.exp(), steps)
 
 
-def _check(nets: list[nn.Module], gammas: Sequence[float], steps: int, precision: float) -> None:
+def _check(nets: list[nn.Module], gammas: Sequence[float], steps: int, precision: float, ceiling: float) -> None:
     if not nets or len(gammas) == 0:
         raise BadInput(f"needed are models and gammas, got {len(nets)} and {len(gammas)}")
     for gamma in gammas:
         if not (gamma > 0 and math.isfinite(gamma)):
             raise BadInput(f"gamma={gamma} must be a positive number")
-    if steps < 2 or not 0 < precision < 1:
-        raise BadInput(f"steps={steps} must be at least 2, and precision={precision} between 0 and 1")
+    if steps < 2 or not 0 < precision < 1 or not ceiling > 1:
+        raise BadInput(
+            f"steps={steps} must be at least 2, precision={precision} between 0 and 1, and ceiling={ceiling} above 1"
+        )
     shapes = [[(name, p.shape) for name, p in net.named_parameters()] for net in nets]
     if any(s != shapes[0] for s in shapes):
         raise BadInput("models must be of one architecture: they are trained as one batch")
@@ -119,7 +125,8 @@ def _check(nets: list[nn.Module], gammas: Sequence[float], steps: int, precision
 class _Trials:
     """Many trainings of one architecture at once: weights stacked along a first axis."""
 
-    def __init__(self, functions: list[Functional], inputs: Any, targets: Any, loss: Loss) -> None:
+    def __init__(self, functions: list[Functional], inputs: Any, targets: Any, loss: Loss, ceiling: float) -> None:
+        self.ceiling = ceiling
         self.f, self.functions, self.loss = functions[0], functions, loss
         self.inputs = self.f.inputs(inputs)
         with torch.no_grad():
@@ -151,15 +158,17 @@ class _Trials:
         starts, gamma, rate = (t.to(self.f.device) for t in (self.starts[which], gamma, rate))
         with torch.no_grad():
             first = self._losses(weights, fixed, starts, gamma)
+        bad = torch.zeros_like(first, dtype=torch.bool)
         for _ in range(steps):
             value = self._losses(weights, fixed, starts, gamma)
+            bad |= ~(value.detach() <= self.ceiling * first)
             slopes = torch.autograd.grad(value.sum(), list(weights.values()), allow_unused=True)
             with torch.no_grad():
                 for weight, slope in zip(weights.values(), slopes, strict=True):
                     if slope is not None:
                         weight -= rate.view(-1, *[1] * (slope.ndim - 1)) * slope
         with torch.no_grad():
-            return ~(self._losses(weights, fixed, starts, gamma) < first).cpu()
+            return (bad | ~(self._losses(weights, fixed, starts, gamma) < first)).cpu()
 
     def _losses(self, weights: dict[str, Tensor], fixed: dict[str, Tensor], starts: Tensor, gamma: Tensor) -> Tensor:
         def one(own: dict[str, Tensor], constant: dict[str, Tensor], start: Tensor, gamma: Tensor) -> Tensor:
