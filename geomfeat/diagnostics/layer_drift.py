@@ -67,8 +67,7 @@ def layer_drift(pair: SnapshotPair, batch_size: int = 64) -> dict[str, dict[str,
     fired = [fired_layers(model, pair.inputs) for model in models]
     alone, around = innermost_layers(models[0], fired[0])
     squares, problems = _squares(models, alone, pair, batch_size)
-    problems |= {name: "it holds weights of its own and calls other layers, so it cannot be split from them: look at "
-                 "the layers inside" for name in around}  # fmt: skip
+    problems |= dict.fromkeys(around, "it holds weights of its own and calls other layers, so it cannot be split from them: look at " "the layers inside")  # fmt: skip
     rows: dict[str, dict[str, Estimate]] = {}
     good: dict[str, dict[str, Tensor]] = {}
     for name in fired[0]:

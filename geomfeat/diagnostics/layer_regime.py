@@ -1,8 +1,10 @@
-"""Which layers of one network are frozen, lazy or rich, by what each layer's own weights did to its output.
+"""Which layers of one network are frozen, lazy or rich, by what each layer's own weights did.
 
 How far a layer's features moved does not tell: a frozen layer inherits the change of the layers before it. Nor does
 its demand R_l, which asks how far the features would move if every layer were free to learn. What tells is the own
-drift |layer(W_T, h_0) - layer(W_0, h_0)| / |layer(W_0, h_0)| (see `layer_drift`).
+movement sqrt(own drift * spectral movement), of |layer(W_T, h_0) - layer(W_0, h_0)| / |layer(W_0, h_0)| (see
+`layer_drift`) and |DW| / |W_0|. Each alone errs in its own way: the drift is small where weights move across what the
+probes excite or into saturation, the spectral movement where biases learn, so the geometric mean is taken.
 """
 
 from __future__ import annotations
@@ -22,35 +24,44 @@ from geomfeat.errors import BadInput, CheckpointMismatch
 from geomfeat.registry import Quantity, measure
 from geomfeat.types import Estimate
 
-# Edges of the gap between lazy and rich layers of networks whose layers' learning rates were set by hand, rounded;
-# `geomfeat lab mixed-by-layer` sets them anew on half of its networks and judges the other half.
-LAZY_BELOW, RICH_FROM = 0.4, 0.7
-# For layers that cannot be called on their own: of the spectral movement |DW| / |W0|.
-SPECTRAL_LAZY_BELOW, SPECTRAL_RICH_FROM = 0.2, 0.8
+# Edges, rounded, of the gap between lazy and rich layers in half of the networks of `geomfeat lab mixed-by-layer`, whose
+# layers' learning rates were set by hand; it judges the other half.
+LAZY_BELOW, RICH_FROM = 0.4, 0.9
 REGIMES = ("frozen", "lazy", "transition", "rich", "undetermined")
-COLUMNS = ("layer", "richness", "movement", "own", "inherited", "total", "spectral", "regime")
+COLUMNS = ("layer", "richness", "movement", "own", "inherited", "total", "spectral", "own_movement", "regime")
 
 
-def layer_regime_of(own: float, spectral: float = math.nan) -> str:
-    """The regime of a layer from its own drift, or from its spectral movement where the drift is NaN.
+def own_movement(own: float, spectral: float) -> float:
+    """Own movement of a layer from its own drift and spectral movement, either of them NaN where it is not known.
 
-    >>> [layer_regime_of(own) for own in (0.0, 0.1, 0.5, 3.0)], layer_regime_of(math.nan, 1.0)
-    (['frozen', 'lazy', 'transition', 'rich'], 'rich')
+    The spectral movement says nothing where it is zero although the layer's outputs drifted: then its biases, gains or
+    running statistics moved.
+
+    >>> own_movement(4.0, 1.0), own_movement(math.nan, 1.0), own_movement(3.0, 0.0), own_movement(0.0, 1.0)
+    (2.0, 1.0, 3.0, 0.0)
     """
-    by_drift = not math.isnan(own)
-    value = own if by_drift else spectral
-    lazy, rich = (LAZY_BELOW, RICH_FROM) if by_drift else (SPECTRAL_LAZY_BELOW, SPECTRAL_RICH_FROM)
-    if math.isnan(value):
+    if math.isnan(own):
+        return spectral
+    return own if math.isnan(spectral) or spectral == 0 else math.sqrt(own * spectral)
+
+
+def layer_regime_of(movement: float) -> str:
+    """The regime of a layer from its own movement.
+
+    >>> [layer_regime_of(movement) for movement in (0.0, 0.1, 0.5, 3.0)]
+    ['frozen', 'lazy', 'transition', 'rich']
+    """
+    if math.isnan(movement):
         return "undetermined"
-    if value == 0:
+    if movement == 0:
         return "frozen"
-    return "lazy" if value < lazy else "rich" if value >= rich else "transition"
+    return "lazy" if movement < LAZY_BELOW else "rich" if movement >= RICH_FROM else "transition"
 
 
 @measure(
     source="own against inherited movement of a layer: this package; regimes as in Chizat, Oyallon and Bach 2019",
     quantities={
-        "own_movement": Quantity((0, inf), "", "higher = richer by its own weights; 0 = frozen, lazy < .4, rich >= .7")
+        "own_movement": Quantity((0, inf), "", "higher = richer by its own weights; 0 = frozen, lazy < .4, rich >= .9")
     },
     needs={"init"},
     min_samples=1,
@@ -59,8 +70,8 @@ def layer_regime_of(own: float, spectral: float = math.nan) -> str:
 def layer_regime(pair: SnapshotPair) -> dict[str, dict[str, Estimate]]:
     """Own movement of every layer, with its regime as the note: frozen, lazy, transition or rich.
 
-    The own drift of `layer_drift`; the spectral weight movement where a layer cannot be called on its own. Layer "" is
-    the mean over layers; its note is their common regime, or "mixed" with how many layers are of which.
+    Own movement: see `own_movement`; the spectral one alone where a layer cannot be called on its own. Layer "" is the
+    mean over layers; its note is their common regime, or "mixed" with how many layers are of which.
 
     >>> import copy, torch
     >>> from geomfeat.types import Snapshot
@@ -79,22 +90,22 @@ def layer_regime(pair: SnapshotPair) -> dict[str, dict[str, Estimate]]:
     good = {name: row["own_movement"] for name, row in rows.items() if row["own_movement"].ok}
     if not good:
         return {"": {"own_movement": drift[""]["own"]}, **rows}
-    same_kind = all(drift[name]["own"].ok for name in good)
-    whole = Estimate(
-        math.fsum(e.value for e in good.values()) / len(good),
-        drift[""]["own"].stderr if same_kind else None,
-        note=_common([e.note.split(":")[0] for e in good.values()]),
-    )
+    mean = math.fsum(e.value for e in good.values()) / len(good)
+    whole = Estimate(mean, note=_common([e.note.split(":")[0] for e in good.values()]))
     return {"": {"own_movement": whole}, **rows}
 
 
 def _judged(own: Estimate, spectral: Estimate | None) -> Estimate:
-    if own.ok:
-        return Estimate(own.value, own.stderr, note=layer_regime_of(own.value))
-    if spectral is None or not spectral.ok:
+    weights = spectral.value if spectral is not None and spectral.ok else math.nan
+    value = own_movement(own.value if own.ok else math.nan, weights)
+    if math.isnan(value):
         return own
-    regime = layer_regime_of(math.nan, spectral.value)
-    return Estimate(spectral.value, note=f"{regime}: by its weights ({own.note})")
+    regime = layer_regime_of(value)
+    if not own.ok:
+        return Estimate(value, note=f"{regime}: by its weights ({own.note})")
+    # The probes act on the drift alone, so relative errors are halved by the square root.
+    stderr = None if own.stderr is None or own.value == 0 else own.stderr * value / own.value
+    return Estimate(value, stderr if value == own.value or stderr is None else stderr / 2, note=regime)
 
 
 def _common(regimes: list[str]) -> str:
@@ -105,10 +116,10 @@ def _common(regimes: list[str]) -> str:
 
 
 def layer_regimes(pair: SnapshotPair) -> pd.DataFrame:
-    """One row a layer: demand R_l and movement M_l (decades), own, inherited and total drift, spectral, regime.
+    """One row a layer: demand R_l, movement M_l (decades), own, inherited and total drift, spectral, own movement, regime.
 
     Layers are called modules with weights; R and M are NaN for those that are not hidden (the read-out), and where the
-    two networks compute the same. `regime` goes by the own drift, see `layer_regime_of`. Join it with the layers of a
+    two networks compute the same. `regime` goes by the own movement, see `layer_regime_of`. Join it with the layers of a
     `Location` by the module's name.
 
     >>> import copy, torch
@@ -129,7 +140,7 @@ def layer_regimes(pair: SnapshotPair) -> pd.DataFrame:
         own, weights = row["own"].value, spectral.get(name, {}).get("spectral")
         moved = weights.value if weights is not None else math.nan
         rows.append((name, demand.get(name, math.nan), movement.get(name, math.nan), own, row["inherited"].value,
-                     row["total"].value, moved, layer_regime_of(own, moved)))  # fmt: skip
+                     row["total"].value, moved, own_movement(own, moved), layer_regime_of(own_movement(own, moved))))  # fmt: skip
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-
-from geomfeat.data.loading import load_data
-from geomfeat.models.cnn import cnn
-from geomfeat.models.mlp import mlp
-from geomfeat.numerics import WORKING, stream
-from geomfeat.regimes.objective import centred_one_hot
 
 FROZEN, SLOW, FULL = 0.0, 1e-4, 1.0
 LEFT = 0.05  # share of the loss at which training stops

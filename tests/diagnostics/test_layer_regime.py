@@ -9,7 +9,15 @@ import pytest
 import torch
 from torch import nn
 
-from geomfeat.diagnostics.layer_regime import COLUMNS, LAZY_BELOW, RICH_FROM, layer_regime, layer_regime_of, layer_regimes
+from geomfeat.diagnostics.layer_drift import layer_drift
+from geomfeat.diagnostics.layer_regime import (
+    COLUMNS,
+    LAZY_BELOW,
+    RICH_FROM,
+    layer_regime,
+    layer_regime_of,
+    layer_regimes,
+)
 from geomfeat.diagnostics.locate import locate
 from geomfeat.models.mlp import mlp
 from geomfeat.numerics import stream
@@ -33,8 +41,27 @@ def scaled(factors: dict[str, float]) -> tuple[nn.Module, nn.Module]:
 def test_words() -> None:
     edge = [0.0, 1e-9, LAZY_BELOW, RICH_FROM]
     assert [layer_regime_of(v) for v in edge] == ["frozen", "lazy", "transition", "rich"]
-    assert [layer_regime_of(math.nan, v) for v in (0.0, 0.1, 0.2, 0.8)] == ["frozen", "lazy", "transition", "rich"]
     assert layer_regime_of(math.nan) == "undetermined"
+
+
+def test_biases_that_learn_alone_make_a_layer_move() -> None:
+    model = mlp(6, (8,), 3, seed=0)
+    trained = copy.deepcopy(model)
+    with torch.no_grad():
+        trained.get_parameter("fc1.bias").add_(5.0)
+    found = layer_regimes(pair_of(model, trained, X))
+    assert found["spectral"].tolist() == [0.0, 0.0]
+    assert found["regime"].tolist() == ["rich", "frozen"]
+    assert found["own_movement"][0] == found["own"][0]
+
+
+def test_own_movement_is_the_mean_of_drift_and_weights_with_half_the_error_of_the_drift() -> None:
+    model = mlp(6, (8,), 3, seed=0)
+    pair = pair_of(model, nudged(model, 0.2), X)
+    row, found = layer_regime(pair)["fc1"]["own_movement"], layer_regimes(pair)
+    drift = layer_drift(pair)["fc1"]["own"]
+    assert row.value == pytest.approx(math.sqrt(found["own"][0] * found["spectral"][0]), rel=1e-12)
+    assert row.stderr / row.value == pytest.approx(drift.stderr / drift.value / 2, rel=1e-12)
 
 
 def test_one_network_holds_every_regime() -> None:
