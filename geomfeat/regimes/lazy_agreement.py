@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from geomfeat.errors import BadInput
 from geomfeat.models.functional import Readout
 from geomfeat.numerics import WORKING
-from geomfeat.regimes.knob import FLOAT64_BELOW, scaled_outputs, train_at_gamma
+from geomfeat.regimes.knob import FLOAT64_BELOW, train_at_gamma
 from geomfeat.regimes.lazy_limit import lazy_limit
 from geomfeat.regimes.linearize import linearisation_gaps, linearize
+from geomfeat.regimes.trained import scaled_outputs
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from geomfeat.errors import BadInput
 from geomfeat.kernels import kernel_angle, ntk, target_alignment
 from geomfeat.models.mlp import mlp
 from geomfeat.numerics import WORKING, double_centred, stream
-from geomfeat.regimes.knob import scaled_outputs
+from geomfeat.regimes.trained import scaled_outputs
 from geomfeat.regimes.training_series import KernelPath, TrainingSeries, kernel_path, log_spaced_steps, training_series
 from geomfeat.types import Snapshot
 
