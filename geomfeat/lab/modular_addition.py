@@ -32,8 +32,8 @@ Runs = dict[str, list[tuple[TrainingSeries, TransitionReport]]]
     source="Gromov 2023; Liu et al. 2023, section 3; Kumar et al. 2024, section 4; Lyu et al. 2024",
 )
 def run(size: str, seed: int, progress: bool) -> Findings:
-    modulus, seeds, alphas = (29, 3, (0.5, 1.0, 2.0, 4.0)) if size == "full" else (23, 1, (0.5, 2.0))
-    steps = 3000 if size == "full" else 1500
+    seeds, alphas, steps = (3, (0.5, 1.0, 2.0, 4.0), 2000) if size == "full" else (1, (0.5, 2.0), 1500)
+    modulus = 23
     plan = _plan(modulus, alphas, steps)
     runs: Runs = {name: [] for name in plan}
     for draw in tqdm(range(seed, seed + seeds), desc="draws", disable=not progress, leave=False):
