@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -123,9 +122,9 @@ def manifest_of(root: Path, address: str) -> dict[str, Any] | None:
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
-    """A run's table in the Arrow file format: it opens twenty times as fast as a small Parquet file."""
+    """A run's table in Arrow's stream format, which opens without the threads that a file of many parts would be read by."""
     content = pa.Table.from_pandas(table, preserve_index=False)
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, content.schema) as writer:
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, content.schema) as writer:
         writer.write_table(content)
 
 
@@ -137,7 +136,7 @@ def read_table(root: Path, address: str) -> pa.Table:
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != expected:
             raise Damaged(f"{path} is not what was written: its checksum is another one")
-        return pa.ipc.open_file(io.BytesIO(content)).read_all()
+        return pa.ipc.open_stream(pa.py_buffer(content)).read_all()
     except (OSError, ValueError, KeyError, TypeError, IndexError, pa.ArrowInvalid) as cause:
         if isinstance(cause, Damaged):
             raise

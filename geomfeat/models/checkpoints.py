@@ -209,11 +209,28 @@ def save_weights(model: nn.Module, path: str | Path) -> Path:
 
     Raises BadInput for another suffix.
     """
-    from safetensors.torch import save
-
     path = Path(path)
     if path.suffix != ".safetensors":
         raise BadInput(f"weights are saved as .safetensors, got {str(path)!r}")
+    content = weights_content(model)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def weights_content(model: nn.Module) -> bytes:
+    """What a .safetensors file of a model's state dict holds; a tensor shared between names comes once."""
+    from safetensors.torch import save
+
     model = getattr(model, "_orig_mod", model)
     once: dict[Any, str] = {}
     tensors: dict[str, Tensor] = {}
@@ -222,18 +239,7 @@ def save_weights(model: nn.Module, path: str | Path) -> Path:
             continue
         # A copy, since safetensors refuses views into shared memory.
         tensors[name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(save(tensors, metadata={"format": "pt"}))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return path
+    return save(tensors, metadata={"format": "pt"})
 
 
 def weights_sha256(path: str | Path) -> str:

@@ -1,0 +1,163 @@
+"""Speed of sweeps: the one of the tutorials, what an engine costs beside the work, and loading 10,000 runs.
+
+    python benchmarks/sweep.py [--write] [--skip-sweep] [--folder DIR]
+
+The sweep is tutorials/configs/scale_by_rate.yaml (108 trainings of a multilayer perceptron on digits, with location,
+capacity and CKA) on two dask workers; what is in DIR already is not made again. An engine's cost is its wall time less
+the seconds of training and measuring, per run of 100 tiny ones, everything else counted: hand out, lock, write, check.
+Seeds: one full-batch step of `seeds` networks at once under torch.func.vmap, against one after the other.
+--write keeps the table in benchmarks/RESULTS.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import shutil
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from keeping import keep, machine
+from torch.func import functional_call, grad, stack_module_state, vmap
+
+from geomfeat.comparison.design import dataset_of, network_of, runs_of
+from geomfeat.comparison.engines import engine_named
+from geomfeat.comparison.sweep import SweepResult, found_in, planned, sweep
+from geomfeat.comparison.sweep_config import SlurmConfig, parse_config
+
+CONFIG = Path(__file__).parents[1] / "tutorials" / "configs" / "scale_by_rate.yaml"
+TINY = {
+    "width": 8, "train": {"n": 50, "target_loss": 0.9}, "measure": {"measures": [], "location": False, "n": 50}
+}  # fmt: skip
+
+
+def seconds_of(folder: Path) -> list[float]:
+    """Of training and measuring, by run."""
+    return [json.loads(path.read_text())["seconds"] for path in folder.glob("runs/*/run.json")]
+
+
+def whole_sweep(folder: Path) -> list[str]:
+    """The row of the tutorial's sweep."""
+    began, before = time.perf_counter(), children()
+    found = sweep(CONFIG, folder, engine="dask", workers=2)
+    wall, work = time.perf_counter() - began, children() - before
+    told = ", ".join(f"{n} {outcome}" for outcome, n in found.outcomes.items())
+    return [
+        row(f"108 trainings, 2 workers ({told}), wall time", wall, "s", 240),
+        row("the same, CPU seconds of both workers", work, "s", 480),
+    ]
+
+
+def children() -> float:
+    """CPU seconds of processes that this one started and that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def overhead(folder: Path) -> list[str]:
+    """A row for each engine: milliseconds a run beside its work."""
+    rows = []
+    for name in ("serial", "dask"):
+        plan = planned({**TINY, "seeds": 100}, folder / name)
+        run, todo = engine_named(name, 1, SlurmConfig()), found_in(plan)[0]
+        done = run(todo, plan.folder, plan.version)
+        for _ in range(20):  # start, import and compile
+            next(done)
+        before = sum(seconds_of(plan.folder))
+        began = time.perf_counter()
+        left = sum(1 for _ in done)
+        wall = time.perf_counter() - began
+        work = sum(seconds_of(plan.folder)) - before
+        rows.append(row(f"{name}, one worker: a run beside its work", 1e3 * (wall - work) / left, "ms", 10))
+    return rows
+
+
+def loading(folder: Path) -> list[str]:
+    """The row of 10,000 runs in one table: copies of a real one, each with its own plan and checksum."""
+    real = sweep({**TINY, "seeds": 1, "measure": {"n": 50}}, folder / "one", progress=False)
+    (run,) = (folder / "one" / "runs").iterdir()
+    many = planned({**TINY, "seeds": 10_000, "measure": {"n": 50}}, folder / "many")
+    for address in many.plan:
+        made = folder / "many" / "runs" / address
+        made.mkdir(parents=True)
+        for name in ("run.json", "table.arrow"):
+            shutil.copy(run / name, made / name)
+    many.save()
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        table = SweepResult.load(folder / "many").table
+        times.append(time.perf_counter() - began)
+        assert len(table) == 10_000 * len(real.table)
+    return [row(f"10,000 runs of {len(real.table)} numbers to one table", statistics.median(times), "s", 10)]
+
+
+def seeds_together() -> list[str]:
+    """Rows for networks whose seeds share one step."""
+    rows = []
+    for width, n, seeds in ((8, 50, 8), (128, 500, 3), (128, 500, 8), (256, 1400, 3)):
+        runs = runs_of(parse_config({**TINY, "width": width, "train": {"n": n}, "seeds": seeds}))
+        data = dataset_of(runs[0])
+        assert data.labels is not None
+        goal = torch.nn.functional.one_hot(data.labels, 10).float() - 0.1
+        nets = [network_of(run, data) for run in runs]
+        weights, buffers = stack_module_state(nets)
+
+        def loss(w: dict, b: dict, net: torch.nn.Module = nets[0], x=data.inputs, y=goal) -> torch.Tensor:
+            return (functional_call(net, (w, b), (x,)) - y).square().sum(1).mean()
+
+        step = vmap(grad(loss))
+
+        def together(w=weights, b=buffers, step=step) -> None:
+            step(w, b)
+
+        def apart(nets=nets, x=data.inputs, y=goal) -> None:
+            for net in nets:
+                torch.autograd.grad((net(x) - y).square().sum(1).mean(), list(net.parameters()))
+
+        times: dict[str, list[float]] = {"together": [], "apart": []}
+        for _ in range(15):
+            for name, call in (("together", together), ("apart", apart)):
+                began = time.process_time()
+                call()
+                times[name].append(time.process_time() - began)
+        one, other = (1e3 * statistics.median(times[name]) for name in ("together", "apart"))
+        what = f"a step of {seeds} seeds, {n} digits, width {width}: together {one:.2f} ms, apart {other:.2f} ms"
+        rows.append(f"| {what} | {other / one:.2f}x | |")
+        print(rows[-1], flush=True)
+    return rows
+
+
+def row(name: str, value: float, unit: str, goal: float) -> str:
+    """One line of the table."""
+    line = f"| {name} | {value:.3g} {unit} | {goal:g} {unit} |"
+    print(line, flush=True)
+    return line
+
+
+def main() -> None:
+    """Print the table as it is measured."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--write", action="store_true", help="keep the table in RESULTS.md")
+    parser.add_argument("--skip-sweep", action="store_true", help="leave out the sweep of minutes")
+    parser.add_argument("--folder", type=Path, help="of the sweep; default one that is thrown away")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    head = ["| what | measured | goal |", "|---|---|---|"]
+    print("\n".join(head))
+    with tempfile.TemporaryDirectory() as name:
+        lines = [*head, *overhead(Path(name)), *loading(Path(name)), *seeds_together()]
+        if not options.skip_sweep:
+            lines += whole_sweep(options.folder or Path(name) / "sweep")
+    lines += ["", machine(("torch", "numpy", "dask", "pyarrow"), 1)]
+    print(f"\n{lines[-1]}")
+    if options.write:
+        keep("sweep", lines)
+
+
+if __name__ == "__main__":
+    main()
