@@ -135,24 +135,24 @@ def deep_linear(depth: int, seeds: int) -> list[nn.Module]:
 
 @pytest.mark.parametrize("depth", [2, 3, 4])
 def test_slopes_of_deep_linear_networks_are_two_and_two_over_depth(depth):
-    gammas = [1e-3, 3e-3, 1e-2, 3e-2, 1e2, 3e2, 1e3, 3e3]
+    gammas = [1e-3, 1e-2, 3e-2, 1e2, 3e2, 1e3]
     nets = deep_linear(depth, 2)
-    found = largest_stable_lr(nets, X, Y, gammas, steps=200, precision=0.02, ceiling=10)
-    assert found.rates.shape == found.above.shape == (8, 2)
+    found = largest_stable_lr(nets, X, Y, gammas, steps=150, precision=0.03, ceiling=10)
+    assert found.rates.shape == found.above.shape == (6, 2)
     assert found.slope(1e-3, 3e-2)[0] == pytest.approx(2.0, abs=0.03)
-    assert found.slope(1e2, 3e3)[0] == pytest.approx(2 / depth, abs=0.05)
+    assert found.slope(1e2, 1e3)[0] == pytest.approx(2 / depth, abs=0.05)
     for s, net in enumerate(nets):  # in the lazy limit it is 2 / curvature of the start
         lazy = 2 / sharpness(net, X, Y, initial=net, gamma=1e-3).top
         assert float(found.rates[0, s]) == pytest.approx(lazy, rel=0.06)
 
 
 def test_without_a_ceiling_catapults_pass():
-    nets = deep_linear(2, 3)
-    low = largest_stable_lr(nets, X, Y, [0.03], steps=200, precision=0.02, ceiling=2.0).rates
-    high = largest_stable_lr(nets, X, Y, [0.03], steps=200, precision=0.02).rates
+    nets = deep_linear(2, 2)
+    low = largest_stable_lr(nets, X, Y, [0.03], steps=100, precision=0.05, ceiling=2.0).rates
+    high = largest_stable_lr(nets, X, Y, [0.03], steps=100, precision=0.05).rates
     assert 1.3 < float((high / low).mean()) < 2.2
     rate = float(0.9 * high[0, 0])
-    run = descend_at_rate(nets[0], X, Y, lr=rate, steps=200, gamma=0.03, sharpness_every=10)
+    run = descend_at_rate(nets[0], X, Y, lr=rate, steps=100, gamma=0.03, sharpness_every=10)
     assert training_flags(run.losses, run.sharpness, rate).phase == "catapult"
 
 
