@@ -10,8 +10,9 @@ Grokking is a test transition long after the fit, whatever the kernel did: `dela
 
 LAZY_TURN and LATE_SHARE were set on 34 runs (polynomial networks at alpha = .25, .5, 4, 8, and sums mod 23 with and
 without decay) and judged on 56 others (other alphas and seeds, sums mod 29 and 31, ReLU, digits at both ends of the
-knob, digits from a large start with decay): balanced accuracy 1.00, where the truth is how a run was set up. All of
-these lie well within a regime; nearest to a limit came sums by ReLU, with a late share of .54.
+knob, digits from a large start with decay): balanced accuracy 1.00; the truth is how a run was set up
+(benchmarks/transition_verdicts.py). They lie well within a regime, the nearest to a limit being ReLU's, late share
+.56. Between regimes the numbers change smoothly and the verdict is only the nearer one.
 """
 
 import math
