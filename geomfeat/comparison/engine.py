@@ -67,5 +67,5 @@ def failed(task: Task, error: BaseException) -> Done:
     """The task with its error in words; raises it again where no task could be written."""
     if isinstance(error, OSError) and error.errno in FULL:
         raise error
-    logger.warning("run %s failed", task.address, exc_info=error)
+    logger.debug("run %s failed", task.address, exc_info=error)  # told with the result; the traceback on --debug
     return Done(task.address, f"{type(error).__name__}: {' '.join(str(error).split())}")

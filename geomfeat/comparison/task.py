@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import time
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
