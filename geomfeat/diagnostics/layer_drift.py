@@ -29,6 +29,7 @@ from geomfeat.types import Estimate
 
 PARTS = ("own", "inherited", "interaction", "total")
 FEWEST_FOR_STDERR = 6
+HOLDS_OTHERS = "it holds weights of its own and calls other layers, so its share is not known: look at those inside"
 # A layer called again on what it was given must return what it returned, up to rounding.
 REPRODUCED = 1e-4
 
@@ -67,7 +68,7 @@ def layer_drift(pair: SnapshotPair, batch_size: int = 64) -> dict[str, dict[str,
     fired = [fired_layers(model, pair.inputs) for model in models]
     alone, around = innermost_layers(models[0], fired[0])
     squares, problems = _squares(models, alone, pair, batch_size)
-    problems |= dict.fromkeys(around, "it holds weights of its own and calls other layers, so it cannot be split from them: look at " "the layers inside")  # fmt: skip
+    problems |= dict.fromkeys(around, HOLDS_OTHERS)
     rows: dict[str, dict[str, Estimate]] = {}
     good: dict[str, dict[str, Tensor]] = {}
     for name in fired[0]:

@@ -24,8 +24,8 @@ from geomfeat.errors import BadInput, CheckpointMismatch
 from geomfeat.registry import Quantity, measure
 from geomfeat.types import Estimate
 
-# Edges, rounded, of the gap between lazy and rich layers in half of the networks of `geomfeat lab mixed-by-layer`, whose
-# layers' learning rates were set by hand; it judges the other half.
+# Edges, rounded, of the gap between lazy and rich layers in those networks of `geomfeat lab mixed-by-layer` on which it
+# sets limits (learning rates of the layers set by hand); it judges the others.
 LAZY_BELOW, RICH_FROM = 0.4, 0.9
 REGIMES = ("frozen", "lazy", "transition", "rich", "undetermined")
 COLUMNS = ("layer", "richness", "movement", "own", "inherited", "total", "spectral", "own_movement", "regime")
@@ -116,11 +116,11 @@ def _common(regimes: list[str]) -> str:
 
 
 def layer_regimes(pair: SnapshotPair) -> pd.DataFrame:
-    """One row a layer: demand R_l, movement M_l (decades), own, inherited and total drift, spectral, own movement, regime.
+    """One row a layer: demand R_l, movement M_l (decades), its drifts, spectral and own movement, and regime.
 
     Layers are called modules with weights; R and M are NaN for those that are not hidden (the read-out), and where the
-    two networks compute the same. `regime` goes by the own movement, see `layer_regime_of`. Join it with the layers of a
-    `Location` by the module's name.
+    two networks compute the same. `regime` goes by the own movement, see `layer_regime_of`. Join it with the layers of
+    a `Location` by the module's name.
 
     >>> import copy, torch
     >>> from geomfeat.types import Snapshot
@@ -139,8 +139,9 @@ def layer_regimes(pair: SnapshotPair) -> pd.DataFrame:
             continue
         own, weights = row["own"].value, spectral.get(name, {}).get("spectral")
         moved = weights.value if weights is not None else math.nan
+        value = own_movement(own, moved)
         rows.append((name, demand.get(name, math.nan), movement.get(name, math.nan), own, row["inherited"].value,
-                     row["total"].value, moved, own_movement(own, moved), layer_regime_of(own_movement(own, moved))))  # fmt: skip
+                     row["total"].value, moved, value, layer_regime_of(value)))  # fmt: skip
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from statistics import fmean, stdev
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,14 +30,16 @@ HIDDEN = ("fc1", "fc2", "fc3")
 SLOPES = {"ntk": (-0.5, -0.5, -0.5), "standard": (-1.5, -0.5, -0.5)}
 SLOPES_FROM = 128  # narrower networks have not reached their slope: -.6 from 64 to 128 in NTK parameterization
 
+Table = Any  # pandas annotates selections of a frame as anything that pandas knows
+
 
 @experiment(
     name="demand-and-theory",
     title="What demand R should be: modes, balance and width",
     question="Does demand R follow the theory of lazy and rich learning where that is known?",
-    theory="One mode of a wide linear network: R = log10(s / σ²w) + log10((1 − √ε) / 2√d). A square λ-balanced one: the "
-    "mean of R over both layers falls as −log10 |λ|, the first layer's own as −2 log10 |λ| for λ < 0 only. Width n: "
-    "R ~ −½ log10 n for each layer in NTK parameterization; in the standard one −3/2 for the first and −½ for the rest.",
+    theory="One mode of a wide linear network: R = log10(s / σ²w) + log10((1 − √ε) / 2√d). A square λ-balanced one: "
+    "the mean of R over both layers falls as −log10 |λ|, the first layer's as −2 log10 |λ| for λ < 0 only. Width n: "
+    "R ~ −½ log10 n for each layer in NTK parameterization; in the standard one −3/2 for the first, −½ for the rest.",
     source="Tu, Aranguri and Jacot 2024, section 2; Domine et al. 2024, section 5; Karkada 2024, section 3",
 )
 def run(size: str, seed: int, progress: bool) -> Findings:
@@ -44,7 +47,7 @@ def run(size: str, seed: int, progress: bool) -> Findings:
     with tqdm(total=3, desc="theory", disable=not progress, leave=False) as bar:
         modes = _modes((16, 64, 256, 1024) if full else (64, 1024), 4 if full else 2, seed)
         bar.update()
-        balanced = pd.DataFrame(_balanced(b, seed) for b in (*(-x for x in reversed(BALANCES)), 0.0, *BALANCES))
+        balanced: Table = pd.DataFrame(_balanced(b, seed) for b in (*(-x for x in reversed(BALANCES)), 0.0, *BALANCES))
         bar.update()
         widths = _widths((64, 128, 256, 512, 1024) if full else (128, 512), 6 if full else 4, seed)
         bar.update()
@@ -53,7 +56,7 @@ def run(size: str, seed: int, progress: bool) -> Findings:
     slope, _ = np.polyfit(modes["log_ratio"], modes["R"], 1)
     constant = float((wide["R"] - wide["log_ratio"]).mean())
     far = balanced[balanced["lambda"].abs() >= 10]
-    both = {abs(b): fmean(rows["R"]) for b, rows in far.groupby(far["lambda"].abs())}
+    both = far.assign(size=far["lambda"].abs()).groupby("size")["R"].mean().to_dict()
     mean_slope, _ = np.polyfit([math.log10(b) for b in both], list(both.values()), 1)
     left = far[far["lambda"] < 0]
     left_slope, _ = np.polyfit(np.log10(-left["lambda"]), left["R"], 1)
@@ -96,7 +99,7 @@ def _two_layers(w1: Tensor, w2: Tensor) -> nn.Module:
     return model
 
 
-def _modes(widths: tuple[int, ...], draws: int, seed: int) -> pd.DataFrame:
+def _modes(widths: tuple[int, ...], draws: int, seed: int) -> Table:
     """R of one mode over width, initial scale and strength."""
     rows, x = [], torch.eye(DIMENSION, dtype=WORKING)
     for width in widths:
@@ -123,7 +126,7 @@ def _balanced(balance: float, seed: int) -> dict[str, float]:
     return {"lambda": balance, "R": r, "theory": balanced_demand(balance, START, 1.0)}
 
 
-def _widths(widths: tuple[int, ...], draws: int, seed: int) -> pd.DataFrame:
+def _widths(widths: tuple[int, ...], draws: int, seed: int) -> Table:
     """R by layer of ReLU networks towards a fixed random change, over width and parameterization."""
     x, change = (torch.randn(PROBES, k, generator=stream(seed, "lab", "width", k), dtype=WORKING)
                  for k in (INPUTS, OUTPUTS))  # fmt: skip
@@ -138,7 +141,7 @@ def _widths(widths: tuple[int, ...], draws: int, seed: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _slopes(widths: pd.DataFrame) -> dict[tuple[str, str], float]:
+def _slopes(widths: Table) -> dict[tuple[str, str], float]:
     wide = widths[widths["width"] >= SLOPES_FROM]
     return {
         (p, layer): float(np.polyfit(np.log10(rows["width"]), rows["R"], 1)[0])
@@ -148,7 +151,7 @@ def _slopes(widths: pd.DataFrame) -> dict[tuple[str, str], float]:
     }
 
 
-def _mode_plot(modes: pd.DataFrame) -> Plot:
+def _mode_plot(modes: Table) -> Plot:
     curves = []
     for width, rows in modes.groupby("width"):
         means = rows.groupby("log_ratio")["R"].mean()
@@ -160,7 +163,7 @@ def _mode_plot(modes: pd.DataFrame) -> Plot:
                 caption="Initial scales, widths and strengths fall on one line.")  # fmt: skip
 
 
-def _balance_plot(balanced: pd.DataFrame) -> Plot:
+def _balance_plot(balanced: Table) -> Plot:
     curves = []
     for sign, name in ((-1, "λ < 0"), (1, "λ > 0")):
         rows = balanced[balanced["lambda"] * sign > 0]
@@ -171,10 +174,10 @@ def _balance_plot(balanced: pd.DataFrame) -> Plot:
     mean = [(a + b) / 2 for a, b in zip(curves[0].y, curves[2].y, strict=True)]
     curves.append(Curve("mean of both layers", curves[0].x, mean))
     return Plot("Square balanced networks", "|λ|", "R of the first layer, decades", curves, log_x=True,
-                caption="At λ and −λ the two layers change places, so the mean over signs is that over layers.")  # fmt: skip
+                caption="At −λ the two layers change places, so the mean over signs is that over layers.")  # fmt: skip
 
 
-def _width_plots(widths: pd.DataFrame) -> list[Plot]:
+def _width_plots(widths: Table) -> list[Plot]:
     plots = []
     for p, theory in SLOPES.items():
         curves = []

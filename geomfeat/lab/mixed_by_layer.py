@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,6 +33,7 @@ OUTGROWN = 0.1
 LEARNED = 0.3  # runs that end above this share of the loss are left out
 SHOWN = ("own_movement", "own", "spectral", "total", "demand")
 
+Table = Any  # pandas annotates selections of a frame as anything that pandas knows
 Make = Callable[[int, int], nn.Module]
 NETS: dict[str, Make] = {
     "MLP, ReLU": lambda c, s: mlp(SIDE**2, (64, 64), c, seed=s),
@@ -117,7 +119,7 @@ def _cases(size: str, seed: int) -> Iterator[tuple[str, str, float, int]]:
                     yield net, data, scale, seed + draw
 
 
-def _measured(size: str, seed: int, progress: bool) -> tuple[pd.DataFrame, int]:
+def _measured(size: str, seed: int, progress: bool) -> tuple[Table, int]:
     """A row for every hidden and read-out layer of every run, and how many runs did not learn."""
     frames, left_out = [], 0
     for net, data, scale, draw in tqdm(list(_cases(size, seed)), desc="networks", disable=not progress, leave=False):
@@ -135,7 +137,8 @@ def _measured(size: str, seed: int, progress: bool) -> tuple[pd.DataFrame, int]:
         pair = SnapshotPair(Snapshot(trained.initial, "init"), Snapshot(trained.trained), probes, layers=tuple(hidden))
         found = layer_regimes(pair)
         frames.append(found.assign(
-            net=net, data=data, scale=scale, draw=draw, depth=range(len(found)), rate=[rates[n] for n in found["layer"]],
+            net=net, data=data, scale=scale, draw=draw, depth=range(len(found)),
+            rate=[rates[n] for n in found["layer"]],
             loss=trained.loss, demand=10 ** found["richness"], set_on=net in SET_ON[0] and data in SET_ON[1],
             truth=[_truth(trained, name, scale) for name in found["layer"]],
         ))  # fmt: skip
@@ -163,17 +166,17 @@ def _squared(model: nn.Module, layer: str) -> float:
     return sum(float(p.detach().square().sum()) for p in model.get_submodule(layer).parameters())
 
 
-def _named(values: pd.Series, low: float, high: float) -> np.ndarray:
+def _named(values: Table, low: float, high: float) -> np.ndarray:
     v = values.to_numpy()
     return np.where(v == 0, "frozen", np.where(v < low, "lazy", np.where(v >= high, "rich", "transition")))
 
 
-def _balanced(truth: pd.Series, named: np.ndarray) -> float:
+def _balanced(truth: Table, named: np.ndarray) -> float:
     """Mean over the true regimes of the share named right; "transition" is wrong."""
     return float(np.mean([(named[(truth == regime).to_numpy()] == regime).mean() for regime in sorted(set(truth))]))
 
 
-def _judge(table: pd.DataFrame, column: str) -> tuple[float, float, float]:
+def _judge(table: Table, column: str) -> tuple[float, float, float]:
     """(lazy below, rich from, balanced accuracy on unseen networks), the limits set on the networks of `SET_ON`.
 
     Limits are values of `column`: the best single limit widened to the gap around it in which no layer lies.
@@ -187,7 +190,7 @@ def _judge(table: pd.DataFrame, column: str) -> tuple[float, float, float]:
     return values[i], values[i + 1], _balanced(held["truth"], _named(held[column], limits[i], limits[i]))
 
 
-def _plots(table: pd.DataFrame, judged: dict[str, tuple[float, float, float]]) -> list[Plot]:
+def _plots(table: Table, judged: dict[str, tuple[float, float, float]]) -> list[Plot]:
     moving = table[(table["own"] > 0) & (table["total"] > 0)]
     x = {name: moving[moving["truth"] == name] for name in ("lazy", "rich")}
     frozen = table[(table["truth"] == "frozen") & (table["inherited"] > 0)]
@@ -209,12 +212,13 @@ def _plots(table: pd.DataFrame, judged: dict[str, tuple[float, float, float]]) -
     accuracy = Plot(
         "Balanced accuracy on unseen networks", ", ".join(f"{i} {n}" for i, n in zip(ranks, SHOWN, strict=True)),
         "share named right",
-        [Curve("measured", ranks, [judged[n][2] for n in SHOWN]), Curve("all right", ranks, [1.0] * len(ranks), kind="theory")],
+        [Curve("measured", ranks, [judged[n][2] for n in SHOWN]),
+         Curve("all right", ranks, [1.0] * len(ranks), kind="theory")],
     )  # fmt: skip
     return [apart, inherit, accuracy]
 
 
-def _scatter(label: str, x: pd.Series, y: pd.Series) -> Curve:
+def _scatter(label: str, x: Table, y: Table) -> Curve:
     """Points with a gap between any two, so that no line joins them."""
     gap = [math.nan] * len(x)
     return Curve(
