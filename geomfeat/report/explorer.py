@@ -36,7 +36,7 @@ def explorer_data(found: Trainings, table: pd.DataFrame, *, courses: bool = Fals
     ]  # fmt: skip
     filters = [{"name": n, "values": frame[n].astype(object).tolist(), "one": True} for n in found.by]
     filters += [
-        {"name": n, "values": frame[n].tolist(), "one": False} for n in (*axes, "seed")
+        {"name": n, "values": frame[n].tolist(), "one": False} for n in (*(axes if len(axes) > 2 else ()), "seed")
         if 1 < frame[n].nunique() <= MOST_CHOICES
     ]  # fmt: skip
     return {

@@ -145,7 +145,7 @@ def _marks_trace(curve: Curve, number: int) -> dict[str, Any]:
     sign, _ = look.PHASE_MARKS.get(curve.label, (look.symbol(number), ""))
     return {
         "type": "scatter", "mode": "markers", "name": plain(curve.label), "x": list(curve.x), "y": list(curve.y),
-        "marker": {"symbol": sign, "size": 13, "color": "#ffffff", "line": {"color": "#c2410c", "width": 2.5}},
+        "marker": {"symbol": sign, "size": 13, "color": "#c2410c", "line": {"color": "#c2410c", "width": 2.5}},
         "hoverinfo": "skip",
     }  # fmt: skip
 

@@ -18,7 +18,7 @@ from geomfeat.report.relate_tables import (
     follow_table,
     match_table,
     slopes_table,
-    theory_table,
+    theory_tables,
 )
 from geomfeat.report.sweep_maps import (
     LOCATION,
@@ -74,10 +74,11 @@ def write_relate_page(
          "notes": c.found.notes if c.found else (), "table": match_table(c.found) if c.found else None}
         for c in comparisons(found, table, related.level, seed)
     ]  # fmt: skip
+    tables, reasons = theory_tables(related)
     text = rendered(
         "relate.html.j2", place, explorer_of(found, table), settings=settings or {},
         title="What sets the regime: " + ", ".join(axis_name(a) for a in related.axes), counted=counted(found),
-        answer=answer(related), theory=theory_table(related), slopes=slopes, slopes_total=total,
+        answer=answer(related), theory=tables, reasons=reasons, slopes=slopes, slopes_total=total,
         follow=follow_table(related), equal=equal, notes=[*notes, *related.notes], trainings=trainings_table(found),
         count=len(found.frame), told=told, level=f"{related.level:.0%}",
         more_groups=len(found.groups()) - MOST_GROUPS,

@@ -35,13 +35,15 @@ def answer(related: Related) -> list[str]:
     for row in rows:
         if not row["expected"] or row["quantity"] not in PLACES:
             continue
+        if row["quantity"] == "richness" and row["cells"] != ALL:
+            continue  # theory's slope of R is the same in all phases: the table has them
         of = {"richness": "Richness R", "excess": "Excess E"}.get(row["quantity"], row["quantity"])
         where = "" if row["cells"] == ALL else f" ({row['cells']})"
-        verdict = {"agrees": "as theory has it", "differs": "theory differs", "": "no interval",
+        verdict = {"agrees": "this agrees", "differs": "this differs", "": "there is no interval",
                    "too wide to tell": "the interval is too wide to tell"}[row["verdict"]]  # fmt: skip
         told.append(
-            f"{_group(related, row)}{of} on {axis_name(row['term'])}{where}: {_interval(row)} decades per decade, "
-            f"theory {row['expected']}: {verdict}."
+            f"{_group(related, row)}{of} changes by {_interval(row)} decades per decade of {axis_name(row['term'])}"
+            f"{where}; theory has {row['expected'].replace('-', '−')}: {verdict}."
         )
     follow = [r for r in related.follow.to_dict("records") if r["measure"] != LOCATION]
     for word in FOLLOWS:
@@ -53,14 +55,19 @@ def answer(related: Related) -> list[str]:
             told.append(f"Follow {of}, the other held fixed: {'; '.join(names[:8])}{rest}.")
     unknown = sum(r["follows"] == "cannot tell" for r in follow)
     if unknown:
-        told.append(f"Of {unknown} of {len(follow)} numbers it cannot be told: too few trainings, or too wide intervals.")
+        told.append(
+            f"What {unknown} of {len(follow)} other numbers follow cannot be told: too few trainings, or seeds, for "
+            "intervals that tell."
+        )
     return told
 
 
-def theory_table(related: Related) -> Table | None:
-    """Slopes of the location that theory names, layers too: measured with interval, theory, verdict."""
+def theory_tables(related: Related) -> tuple[list[Table], list[str]]:
+    """(Slopes that theory names, of the network and of its layers; theory's reasons and what limits the intervals)."""
     rows = [r for r in _located(related, whole=False) if r["expected"]]
-    return _slopes(related, rows) if rows else None
+    parts = [[r for r in rows if (r["layer"] == "") is whole] for whole in (True, False)]
+    reasons = dict.fromkeys(part for r in rows for part in r["note"].split("; ") if part)
+    return [_slopes(related, part, notes=False) for part in parts if part], list(reasons)
 
 
 def slopes_table(related: Related, most: int) -> tuple[Table, int]:
@@ -76,7 +83,7 @@ def _located(related: Related, *, whole: bool) -> list[dict[str, Any]]:
     return (rows[rows["layer"] == ""] if whole else rows).to_dict("records")
 
 
-def _slopes(related: Related, rows: Sequence[dict[str, Any]]) -> Table:
+def _slopes(related: Related, rows: Sequence[dict[str, Any]], *, notes: bool = True) -> Table:
     made = []
     for r in rows:
         mark = "failed" if r["verdict"] == "differs" else ""
@@ -84,11 +91,11 @@ def _slopes(related: Related, rows: Sequence[dict[str, Any]]) -> Table:
         cells += [
             text_cell(r["term"]), text_cell(r["cells"]), _between(r["slope"], r["low"], r["high"]),
             text_cell(r["expected"]), text_cell(r["verdict"], mark), number_cell(r["r2"]), text_cell(r["n"]),
-            text_cell(r["n_seeds"]), text_cell(r["n_left_out"]), text_cell(r["note"]),
+            text_cell(r["n_seeds"]), text_cell(r["n_left_out"]), *([text_cell(r["note"])] if notes else []),
         ]  # fmt: skip
         made.append((label_of((r["measure"], r["quantity"], r["layer"])), cells))
     head = ("number", *related.by, "on log10 of", "trainings", f"slope [{related.level:.0%}]", "theory", "verdict",
-            "r²", "n", "seeds", "left out", "note")  # fmt: skip
+            "r²", "n", "seeds", "left out", *(["note"] if notes else []))  # fmt: skip
     return grid(head, made)
 
 
@@ -151,13 +158,18 @@ def _group(related: Related, row: dict[str, Any]) -> str:
 
 
 def _interval(row: dict[str, Any]) -> str:
-    if not (math.isfinite(row["low"]) and math.isfinite(row["high"])):
-        return f"{row['slope']:+.2f}"
-    return f"{row['slope']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]"
+    return _between(row["slope"], row["low"], row["high"]).shown
 
 
 def _between(value: Any, low: Any, high: Any) -> Cell:
     if value is None or not math.isfinite(value):
         return number_cell(None)
     known = low is not None and high is not None and math.isfinite(low) and math.isfinite(high)
-    return Cell(number(value) + (f" [{number(low)}, {number(high)}]" if known else ""), float(value))
+    if not known:
+        return Cell(number(value), float(value))
+    half = (high - low) / 2
+    if not 1e-4 < half < 1e4:
+        return Cell(f"{number(value)} [{number(low)}, {number(high)}]", float(value))
+    # Two digits of the interval's half-width: more of them tell nothing.
+    decimals = max(1 - math.floor(math.log10(half)), 0)
+    return Cell(f"{value:.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]", float(value))

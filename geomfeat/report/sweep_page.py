@@ -136,10 +136,10 @@ def trainings_table(found: Trainings) -> Table:
     for training, row in frame.iterrows():
         cells = [_cell(row[c]) for c in conditions]
         cells += [text_cell(row["phase"], *(() if row["used"] else ("failed",)))]
-        cells += [number_cell(float(row[f])) for f in fits]
+        cells += [text_cell(row["why"]), *(number_cell(float(row[f])) for f in fits)]
         cells += [number_cell(float(values[training])) for values, _ in numbers]
-        rows.append((str(training), [*cells, text_cell(row["why"])]))
-    titles = [*conditions, "phase", *(f.replace("_", " ") for f in fits), *(n for _, n in numbers), "left out because"]
+        rows.append((str(training), cells))
+    titles = [*conditions, "phase", "left out because", *(f.replace("_", " ") for f in fits), *(n for _, n in numbers)]
     return grid(("run", *titles), rows)
 
 

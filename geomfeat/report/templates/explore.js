@@ -100,14 +100,14 @@
     var bar = { title: { text: plain(of.name), side: "right" }, thickness: 12 }, traces;
     if (isGrid) {
       traces = [{ type: "heatmap", x: xs.map(px), y: ys.map(py), z: table("value"), text: table("text"), colorscale: scale, colorbar: bar, hoverongaps: true, hovertemplate: "%{text}<extra></extra>" }];
-      traces.push({ type: "contour", x: xs.map(px), y: ys.map(py), z: table("value"), hoverinfo: "skip", showscale: false, ncontours: 7, contours: { coloring: "none", showlabels: true, labelfont: { color: "#ffffff", size: 10 } }, line: { color: "#ffffff", width: 1.5 } });
+      traces.push({ type: "contour", showlegend: false, x: xs.map(px), y: ys.map(py), z: table("value"), hoverinfo: "skip", showscale: false, ncontours: 7, contours: { coloring: "none", showlabels: true, labelfont: { color: "#ffffff", size: 10 } }, line: { color: "#ffffff", width: 1.5 } });
     } else {
       traces = [{ type: "scatter", mode: "markers", x: all.map(function (c) { return px(c.x); }), y: all.map(function (c) { return py(c.y); }), text: all.map(function (c) { return c.text; }), marker: { size: 11, color: all.map(function (c) { return c.value; }), colorscale: scale, colorbar: bar, line: { width: 1, color: data.quiet } }, hovertemplate: "%{text}<extra></extra>", showlegend: false }];
     }
     Object.keys(data.marks).forEach(function (kind) {
       var some = all.filter(function (c) { return c.mark === kind; });
       if (!some.length) { return; }
-      traces.push({ type: "scatter", mode: "markers", name: kind, x: some.map(function (c) { return px(c.x); }), y: some.map(function (c) { return py(c.y); }), hoverinfo: "skip", showlegend: true, marker: { symbol: data.marks[kind], size: 13, color: "#ffffff", line: { color: "#c2410c", width: 2.5 } } });
+      traces.push({ type: "scatter", mode: "markers", name: kind, x: some.map(function (c) { return px(c.x); }), y: some.map(function (c) { return py(c.y); }), hoverinfo: "skip", showlegend: true, marker: { symbol: data.marks[kind], size: 13, color: "#c2410c", line: { color: "#c2410c", width: 2.5 } } });
     });
     var few = function (v) { return v.length <= 12; };
     var frame = layout(few(xs) ? ticked(x, xs) : quietAxis((x.log ? "log10 " : "") + x.title), few(ys) ? ticked(y, ys) : quietAxis((y.log ? "log10 " : "") + y.title), isGrid ? { plot_bgcolor: data.grey } : {});
