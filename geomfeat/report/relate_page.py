@@ -26,6 +26,7 @@ from geomfeat.report.sweep_maps import (
     curve_of,
     grid_on,
     label_of,
+    map_caption,
     map_of,
     middle_of,
     rows_of,
@@ -45,10 +46,6 @@ from geomfeat.report.sweep_page import (
 )
 
 MOST_GROUPS = 6  # of still maps; the explorer shows all
-MAP = (
-    "Every cell is the mean over seeds. Solid white lines join equal values, dashed ones are theory's. Grey cells have "
-    "no training that can be compared; marks tell how the trainings of a cell ran where not all were like gradient flow."
-)
 LEFT = "What the plane of the slopes leaves: where a pattern is seen, a slope does not tell all."
 
 
@@ -121,10 +118,10 @@ def _map(rows: Any, axes: list[str], title: str, unit: str, theory: Mapping[str,
     grid = grid_on(rows, axes[0], axes[1], where)
     if grid is None:
         return None
-    slopes = tuple(theory[a] for a in axes[:2]) if all(a in theory for a in axes[:2]) else None
-    at = " At " + ", ".join(f"{k} {v:.4g}" for k, v in where.items()) + "." if where else ""
-    flat = slopes is None or slopes == (0.0, 0.0)
-    return map_of(grid, title, unit, lines=True, theory=None if flat else slopes, caption=MAP + at)  # type: ignore[arg-type]
+    slopes = (theory[axes[0]], theory[axes[1]]) if all(a in theory for a in axes[:2]) else None
+    slopes = None if slopes == (0.0, 0.0) else slopes
+    told = map_caption(where, theory=slopes is not None)
+    return map_of(grid, title, unit, lines=True, theory=slopes, caption=told)
 
 
 def _residual(table: pd.DataFrame, group: Any, axes: list[str], title: str) -> Picture | None:

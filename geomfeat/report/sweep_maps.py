@@ -69,6 +69,18 @@ def grid_on(rows: Frame, x: str, y: str, where: Mapping[str, Any], column: str =
     return made if small and trained.mean() >= LEAST_COVERED else None
 
 
+MAP = (
+    "Every cell is the mean over seeds{where}. White lines join equal values{theory}. Grey cells have no training that "
+    "can be compared; marks tell how trainings of a cell ran, where not all were like gradient flow."
+)
+
+
+def map_caption(where: Mapping[str, Any], *, theory: bool) -> str:
+    """How to read a map: what it averages over, which conditions are fixed, and whether it has theory's lines."""
+    at = " at " + ", ".join(f"{k} {v:.4g}" for k, v in where.items()) if where else ""
+    return MAP.format(where=at, theory="; dashed ones are theory's" if theory else "")
+
+
 def map_of(
     grid: Grid, title: str, value_label: str, *, lines: bool = False, theory: tuple[float, float] | None = None,
     centred: bool = False, caption: str = "",
