@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from geomfeat.comparison.paths import trajectories
-from geomfeat.comparison.trainings import FIT, LINEAR, Trainings
+from geomfeat.comparison.trainings import FIT, LINEAR, Frame, Trainings
 from geomfeat.report import look
 from geomfeat.report.blocks import clean
 from geomfeat.report.sweep_maps import LEAST_COVERED, axis_name, label_of, varying
@@ -26,7 +26,7 @@ def explorer_data(found: Trainings, table: pd.DataFrame, *, courses: bool = Fals
     With `courses`, also every number at every moment, for trajectories. Arrays run over trainings in the table's order.
     """
     axes = varying(found)
-    frame = found.frame
+    frame: Frame = found.frame
     keys = sorted(found.values.columns, key=lambda k: FIRST.index(label_of(k)) if label_of(k) in FIRST else len(FIRST))
     labels = _labels(keys)
     numbers = [{"name": n, "values": found.values[k].tolist()} for n, k in zip(labels, keys, strict=True)]
@@ -72,8 +72,8 @@ def _courses(
     found: Trainings, table: pd.DataFrame, keys: Sequence[tuple[str, ...]], labels: Sequence[str]
 ) -> list[dict[str, Any]]:
     """For every training its steps, and for every number with more than one moment the values there."""
-    asked = {f"k{i}": k[:3] for i, k in enumerate(keys)}
-    path = trajectories(table, **asked)
+    asked = {f"k{i}": (k[0], k[1], k[2]) for i, k in enumerate(keys)}
+    path: Frame = trajectories(table, **asked)
     several = [n for n in asked if (path.groupby("training")[n].count() > 1).any()]
     names = dict(zip(asked, labels, strict=True))
     groups = dict(iter(path.groupby("training", sort=False)))

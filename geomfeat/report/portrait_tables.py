@@ -10,7 +10,7 @@ import pandas as pd
 
 from geomfeat.comparison.paths import UNTOLD, courses
 from geomfeat.comparison.strategies import NO_CHANGE, PARTS, STRATEGIES, stages, strategies
-from geomfeat.comparison.trainings import Trainings
+from geomfeat.comparison.trainings import Frame, Trainings
 from geomfeat.report.blocks import Table, grid, number_cell, text_cell
 from geomfeat.report.sweep_maps import varying
 from geomfeat.report.tables import number
@@ -30,7 +30,7 @@ class LayerStory:
 
 
 def capacity_layers(found: Trainings) -> list[str]:
-    """Layers with capacity, radius and dimension; evenly chosen ones, first and last among them, where there are many."""
+    """Layers with capacity, radius and dimension; where there are many, evenly chosen ones from first to last."""
     there = {(k[1], k[2]) for k in found.values.columns if k[0] == CAPACITY}
     layers = [k[2] for k in found.values.columns if k[:2] == (CAPACITY, CAPACITY)]
     layers = [x for x in dict.fromkeys(layers) if all((part, x) in there for part in PARTS)]
@@ -50,9 +50,10 @@ def _story(found: Trainings, table: pd.DataFrame, layer: str) -> LayerStory:
     pieces: dict[str, list[Any]] = {}
     for r in stages(table, layer).to_dict("records"):
         pieces.setdefault(str(r["training"]), []).append(r)
+    frame: Frame = found.frame
     conditions = [*found.by, *varying(found), "seed"]
     rows = []
-    for training, row in found.frame[found.frame.index.isin(list(changed))].head(MOST_ROWS).iterrows():
+    for training, row in frame[frame.index.isin(list(changed))].head(MOST_ROWS).iterrows():
         r, of = changed[training], str(training)
         cells = [number_cell(float(row[c])) if isinstance(row[c], int | float) else text_cell(row[c])
                  for c in conditions]  # fmt: skip
@@ -86,8 +87,10 @@ def _sentences(
             )
     still = sum(r["strategy"] == NO_CHANGE for r in changed)
     unknown = sum(r["strategy"] == UNTOLD for r in changed)
-    if still or unknown:
-        told.append(f"{still} did not change it by two standard errors; of {unknown} it cannot be told.")
+    if still:
+        told.append(f"{still} of {len(changed)} did not change it by two standard errors.")
+    if unknown:
+        told.append(f"Of {unknown} of {len(changed)} it cannot be told; the table says why.")
     told.append(f"Dimension and radius together: {_counts(ways)}.")
     known = [[p["stage"] for p in several] for several in pieces.values() if several[0]["stage"] != UNTOLD]
     if known:

@@ -10,9 +10,8 @@ import numpy as np
 import pandas as pd
 
 from geomfeat.comparison.relate import ALL, Related, residuals
-from geomfeat.comparison.trainings import Trainings, trainings_of
+from geomfeat.comparison.trainings import Frame, Trainings, trainings_of
 from geomfeat.report.relate_tables import (
-    PLACES,
     answer,
     comparisons,
     follow_table,
@@ -22,6 +21,7 @@ from geomfeat.report.relate_tables import (
 )
 from geomfeat.report.sweep_maps import (
     LOCATION,
+    PLACES,
     axis_name,
     curve_of,
     grid_on,
@@ -100,7 +100,7 @@ def relate_pictures(related: Related, table: pd.DataFrame, found: Trainings) -> 
             theory = _theory(related, facts, quantity)
             title = ", ".join(filter(None, [label_of(key), named(facts)]))
             name = f"{quantity}_{number + 1}"
-            rows = rows_of(found, key, group)
+            rows: Frame = rows_of(found, key, group)
             if not (rows["used"] & rows["value"].notna()).any():
                 continue
             if len(axes) == 1:

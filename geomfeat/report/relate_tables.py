@@ -12,10 +12,9 @@ from geomfeat.comparison.relate import ALL, Related
 from geomfeat.comparison.trainings import Frame, Trainings
 from geomfeat.errors import BadInput
 from geomfeat.report.blocks import Cell, Table, grid, number_cell, text_cell
-from geomfeat.report.sweep_maps import LOCATION, axis_name, label_of, varying
+from geomfeat.report.sweep_maps import LOCATION, PLACES, axis_name, label_of, varying
 from geomfeat.report.tables import number
 
-PLACES = ("richness", "movement", "excess")
 FOLLOWS = ("richness", "fit", "both", "neither")
 
 
@@ -78,7 +77,7 @@ def slopes_table(related: Related, most: int) -> tuple[Table, int]:
 
 
 def _located(related: Related, *, whole: bool) -> list[dict[str, Any]]:
-    slopes = related.slopes
+    slopes: Frame = related.slopes
     rows = slopes[slopes["measure"] == LOCATION]
     return (rows[rows["layer"] == ""] if whole else rows).to_dict("records")
 
@@ -164,8 +163,7 @@ def _interval(row: dict[str, Any]) -> str:
 def _between(value: Any, low: Any, high: Any) -> Cell:
     if value is None or not math.isfinite(value):
         return number_cell(None)
-    known = low is not None and high is not None and math.isfinite(low) and math.isfinite(high)
-    if not known:
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
         return Cell(number(value), float(value))
     half = (high - low) / 2
     if not 1e-4 < half < 1e4:

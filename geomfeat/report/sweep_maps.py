@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from geomfeat.comparison.phases import FLOW
 from geomfeat.comparison.portrait import Grid, contours, grid_of, theory_line
@@ -18,7 +17,7 @@ from geomfeat.report.blocks import plain
 from geomfeat.report.tables import number
 
 Key = tuple[str, str, str]
-LOCATION = "location"
+LOCATION, PLACES = "location", ("richness", "movement", "excess")
 NAMES = {"richness": "richness R", "movement": "movement M", "excess": "excess E", "low": "R, low end",
          "high": "R, high end"}  # fmt: skip
 GREEK = {"sigma": "init scale σ", "eta": "learning rate η", "gamma": "output scale γ", "alpha": "α", "gamma0": "γ0"}
@@ -131,7 +130,9 @@ def hints_of(grid: Grid, value_label: str) -> list[list[str]]:
     return out
 
 
-def curve_of(rows: Frame, x: str, title: str, value_label: str, *, slope: float | None = None, caption: str = "") -> Plot:
+def curve_of(
+    rows: Frame, x: str, title: str, value_label: str, *, slope: float | None = None, caption: str = ""
+) -> Plot:
     """A number over the only condition that varies: means over seeds with their standard errors, and theory's slope."""
     good = rows[rows["used"] & np.isfinite(rows["value"].astype(float))]
     cells = good.groupby(x)["value"].agg(["mean", "std", "count"]).reset_index()
@@ -145,8 +146,8 @@ def curve_of(rows: Frame, x: str, title: str, value_label: str, *, slope: float 
     return Plot(title, axis_name(x), value_label, curves, log_x=x not in LINEAR, caption=caption)
 
 
-def rows_of(found: Trainings, key: Key, group: Frame | None = None) -> pd.DataFrame:
+def rows_of(found: Trainings, key: Key, group: Frame | None = None) -> Frame:
     """Every training of a group with one number as `value`, as `geomfeat.comparison.numbers_of` gives it."""
-    frame = found.frame if group is None else group
+    frame: Frame = found.frame if group is None else group
     values = found.values.loc[frame.index, [found.key(*key)]].to_numpy().ravel()
     return frame.assign(value=values).reset_index()

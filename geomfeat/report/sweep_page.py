@@ -18,7 +18,7 @@ from geomfeat.report.figures import as_bytes, style, svg_data_uri
 from geomfeat.report.page import environment, spec_json
 from geomfeat.report.plots_lab import lab_figure
 from geomfeat.report.sections import flattened
-from geomfeat.report.sweep_maps import LOCATION, varying
+from geomfeat.report.sweep_maps import LOCATION, PLACES, varying
 from geomfeat.study.saved import replace_file
 
 MOST_ROWS = 400  # of a table in the page; the parquet file beside it holds all
@@ -54,7 +54,7 @@ def rendered(
     template: str, pictures: Mapping[str, Sequence[Picture]], explorer: dict[str, Any] | None, *,
     settings: Mapping[str, Any], **told: Any,
 ) -> str:  # fmt: skip
-    """A page as text. `pictures`: section -> its pictures; `explorer`: see `explorer_of`; `told` goes to the template."""
+    """A page as text. `pictures`: section -> its pictures; `explorer`: see `explorer_of`; `told`: for the template."""
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
@@ -92,9 +92,8 @@ def explorer_of(found: Trainings, table: Frame, *, courses: bool = False) -> dic
     for f in others:  # a map shows one value of a further condition at a time, the middle one first
         f["first"] = f["choices"][len(f["choices"]) // 2]
     pair = _first_known(names, ("richness R", "movement M")) or (names[0], names[min(1, len(names) - 1)])
-    moving = next((n for n in names if n.endswith("radius") or ": radius," in n), None)
-    other = next((n for n in names if ": dimension," in n), None)
-    plane = (other, moving) if courses and moving and other else pair
+    last: dict[str, str] = {part: n for n in names for part in ("dimension", "radius") if f"capacity: {part}, " in n}
+    plane = (last["dimension"], last["radius"]) if courses and len(last) == 2 else pair
     return {"data": data, "numbers": names, "number": names[0], "axes": axes, "filters": filters, "plane": plane}
 
 
@@ -113,23 +112,23 @@ def _choices(found: Trainings, filtered: Mapping[str, Any]) -> list[str]:
 
 def counted(found: Trainings) -> str:
     """How many trainings there are, of how many configurations, how many can be compared, and their phases."""
-    frame = found.frame
+    frame: Frame = found.frame
     names = [*found.by, *varying(found)]
     cells = len(frame.drop_duplicates(names)) if names else 1
     phases = frame["phase"].replace("", "of unknown phase").value_counts()
     told = ", ".join(f"{n} {phase}" for phase, n in phases.items())
     used = int(frame["used"].sum())
-    rest = f"the other {len(frame) - used} diverged, failed or did not reach the target loss" if used < len(frame) else ""
-    return (
-        f"{len(frame)} trainings of {cells} configurations: {told}. {used} can be compared{'; ' + rest if rest else ''}."
-    )
+    rest = f"; the other {len(frame) - used} diverged, failed or did not reach the target loss"
+    rest = rest if used < len(frame) else ""
+    return f"{len(frame)} trainings of {cells} configurations: {told}. {used} can be compared{rest}."
 
 
 def trainings_table(found: Trainings) -> Table:
     """Every training: conditions, phase, fit, R, M, E, and why it is left out; those that are left out come first."""
-    frame = found.frame.sort_values("used", kind="stable").head(MOST_ROWS)
-    numbers = [(found.values[k], k[1]) for k in found.values.columns if k[0] == LOCATION and k[2] == ""
-               and k[1] in ("richness", "movement", "excess")]  # fmt: skip
+    every: Frame = found.frame
+    frame: Frame = every.sort_values("used", kind="stable").head(MOST_ROWS)
+    keys = [k for k in found.values.columns if k[0] == LOCATION and k[1] in PLACES and k[2] == ""]
+    numbers: list[tuple[Frame, str]] = [(found.values[k], k[1]) for k in keys]
     conditions = [*found.by, *varying(found), "seed"]
     fits = [f for f in (*FIT, "steps") if frame[f].notna().any()]
     rows = []
@@ -150,5 +149,7 @@ def _cell(value: Any) -> Cell:
 
 def named(facts: Mapping[str, Any]) -> str:
     """A group of trainings in words, "" for the only one."""
-    return ", ".join(f"{k.removeprefix('has_')} {v}" if not k.startswith("has_") else
-                     f"{k.removeprefix('has_')} {'given' if v else 'from the curvature'}" for k, v in facts.items())  # fmt: skip
+    given = {True: "given", False: "not given"}
+    return ", ".join(
+        f"{k.removeprefix('has_')} {given[bool(v)] if k.startswith('has_') else v}" for k, v in facts.items()
+    )
