@@ -194,7 +194,8 @@ def _judged(
     smaller = int(min((frame["second"] == s).sum() for s in (False, True)))
     before, after = told[fit]
     unit = " decades" if fit in LOGARITHMIC else ""
-    gap = f"{fit} differs by {before.difference:+.2g}{unit} between {condition} {levels[0]} and {levels[1]}"
+    first, second = (_listed([level]) for level in levels)
+    gap = f"{fit} differs by {before.difference:+.2g}{unit} between {condition} {first} and {second}"
     enough = n_pairs >= max(LEAST_PAIRS, LEAST_SHARE * smaller)
     if before.balanced:
         which, words, bad = 0, f"Equal fit: {gap}, which is no more than it varies by. Compare all trainings.", ()

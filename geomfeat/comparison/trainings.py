@@ -189,7 +189,13 @@ def _values(table: Frame, trainings: pd.Index) -> Frame:
     good = rows["ok"].astype(bool) & np.isfinite(rows["value"].astype(float))
     keys = pd.MultiIndex.from_frame(rows[list(KEY)].drop_duplicates(), names=list(KEY))
     wide = rows.assign(value=rows["value"].where(good)).pivot(index="training", columns=list(KEY), values="value")
-    return wide.reindex(index=trainings, columns=keys).astype("float64")
+    # A training that diverged has a failed row for each number that was asked for, without its layer: such a name is no
+    # number of its own where the quantity has numbers elsewhere.
+    known = {k for k in keys if bool(wide[k].notna().any())}
+    elsewhere = {k[:2] for k in known}
+    kept = [k for k in keys if k in known or k[2] != "" or k[:2] not in elsewhere]
+    columns = pd.MultiIndex.from_tuples(kept, names=list(KEY)) if kept else keys[:0]
+    return wide.reindex(index=trainings, columns=columns).astype("float64")
 
 
 def _used(frame: Frame) -> tuple[Frame, list[str]]:
