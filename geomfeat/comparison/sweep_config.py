@@ -253,7 +253,15 @@ def _told(error: Any) -> tuple[str, str]:
     parents = {"train": TrainConfig, "measure": MeasureConfig, "slurm": SlurmConfig, "design": RandomDesign}
     if error["type"] in ("extra_forbidden", "missing") and len(loc) > 1:
         home = parents.get(loc[0], SweepConfig)
-        home = LocationConfig if "LocationConfig" in loc else ProbeConfig if loc[1] == "probe" else Range if any("Range" in p for p in loc) else home
+        home = (
+            LocationConfig
+            if "LocationConfig" in loc
+            else ProbeConfig
+            if loc[1] == "probe"
+            else Range
+            if any("Range" in p for p in loc)
+            else home
+        )
         fields = home.model_fields
         words = f"no such key; near: {near(loc[-1], fields)}" if error["type"] == "extra_forbidden" else "is missing"
         return f"{loc[0]}.{loc[-1]}", words
