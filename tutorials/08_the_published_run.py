@@ -195,9 +195,7 @@ same_loss = gf.sweep(config, Path("runs", "published_at_equal_fit"), progress=Fa
 fair = match(same_loss.table, "alpha", ends, measures=measures)
 print(f"target loss {common}: {same_loss.outcomes}. {fair.statement}")
 shown = fair.table.query("layer in ('', 'last features') and at != 'init'")
-shown = shown[
-    shown["quantity"].isin(["stability", "relative_change", *"linear_probe_accuracy capacity radius".split()])
-]
+shown = shown[shown["quantity"].isin(["stability", "relative_change", "linear_probe_accuracy", "capacity", "radius"])]
 print(shown[["measure", "quantity", "plain", "plain_low", "plain_high", "reading"]].round(3).to_string(index=False))
 
 # %%

@@ -145,8 +145,9 @@ def _run(config: SweepConfig, point: dict[str, Any], seed: int, sums: dict[str, 
     probe = config.measure.probe
     layers = {name.removeprefix("sigma_of."): value for name, value in point.items() if name.startswith("sigma_of.")}
     return RunConfig(
-        **own, data_sums=sums[point["data"]], probe_sums=sums[probe.data] if probe else (), architecture=architecture, width=width, depth=depth, gamma=gamma,
-        knob=knob, sigma_of=layers, seed=seed, options=config.options, train=config.train, measure=config.measure,
+        **own, data_sums=sums[point["data"]], probe_sums=sums[probe.data] if probe else (),
+        architecture=architecture, width=width, depth=depth, gamma=gamma, knob=knob, sigma_of=layers, seed=seed,
+        options=config.options, train=config.train, measure=config.measure,
     )  # fmt: skip
 
 

@@ -79,9 +79,7 @@ def run(size: str, seed: int, progress: bool) -> Findings:
     )
     table = pd.concat([modes.assign(part="mode"), balanced.assign(part="balance"), widths.assign(part="width")])
     settings = {"dimension": DIMENSION, "start": START, "probes": PROBES, "seed": seed}
-    return Findings(
-        answer, [_mode_plot(modes), _balance_plot(balanced), *_width_plots(widths)], checks, table, settings
-    )
+    return Findings(answer, [_mode_plot(modes), _balance_plot(balanced), *_width_plots(widths)], checks, table, settings)
 
 
 def _demand(model: nn.Module, x: Tensor, change: Tensor, layers: tuple[str, ...]) -> dict[str, float]:
