@@ -59,7 +59,8 @@ def lazy_agreement(
 
     Source: Chizat, Oyallon and Bach 2019, theorem 2.2.
 
-    >>> net, x, y = nn.Sequential(nn.Linear(2, 9), nn.Tanh(), nn.Linear(9, 1)), torch.eye(2), torch.tensor([[1.], [-1]])
+    >>> from geomfeat.models.mlp import mlp
+    >>> net, x, y = mlp(2, (9,), 1, activation="tanh", seed=0), torch.eye(2), torch.tensor([[1.0], [-1.0]])
     >>> [lazy_agreement(net, x, y, gamma=g, lr=0.1, steps=50).is_lazy for g in (1e-4, 1.0)]
     [True, False]
     """
