@@ -4,7 +4,7 @@
 
 The sweep is tutorials/configs/scale_by_rate.yaml (108 trainings of a multilayer perceptron on digits, with location,
 capacity and CKA) on two dask workers; what is in DIR already is not made again. An engine's cost is its wall time less
-the seconds of training and measuring, per run of 100 tiny ones, everything else counted: hand out, lock, write, check.
+the seconds of training and measuring, per run of 30 tiny ones, everything else counted: hand out, lock, write, check.
 Seeds: one full-batch step of `seeds` networks at once under torch.func.vmap, against one after the other.
 --write keeps the table in benchmarks/RESULTS.md.
 """
@@ -18,13 +18,18 @@ import shutil
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import torch
 from keeping import keep, machine
 from torch.func import functional_call, grad, stack_module_state, vmap
 
+from geomfeat.comparison import task
 from geomfeat.comparison.design import dataset_of, network_of, runs_of
+from geomfeat.comparison.engine import serial
 from geomfeat.comparison.engines import engine_named
 from geomfeat.comparison.sweep import SweepResult, found_in, planned, sweep
 from geomfeat.comparison.sweep_config import SlurmConfig, parse_config
@@ -58,11 +63,45 @@ def children() -> float:
     return used.ru_utime + used.ru_stime
 
 
+def every_ninth(folder: Path) -> list[str]:
+    """The row of the CPU seconds of every ninth training of that sweep, here, times nine: no matter what else runs."""
+    plan = planned(CONFIG, folder / "ninth")
+    todo = found_in(plan)[0]
+    list(serial(todo[60:61], plan.folder, plan.version))  # compile
+    chosen = todo[4::9]
+    began = time.process_time()
+    list(serial(chosen, plan.folder, plan.version))
+    work = (time.process_time() - began) * len(todo) / len(chosen)
+    return [row(f"CPU seconds of 108 trainings, from {len(chosen)} of them", work, "s", 480)]
+
+
 def overhead(folder: Path) -> list[str]:
-    """A row for each engine: milliseconds a run beside its work."""
+    """Rows for the serial engine in CPU time, and for each engine in wall time: milliseconds a run beside its work."""
     rows = []
-    for name in ("serial", "dask"):
-        plan = planned({**TINY, "seeds": 100}, folder / name)
+    plan = planned({**TINY, "seeds": 40}, folder / "cpu")
+    todo, work = found_in(plan)[0], [0.0]
+    list(serial(todo[:10], plan.folder, plan.version))
+
+    def timed(call: Callable[..., Any]) -> Callable[..., Any]:
+        def instead(*arguments: Any) -> Any:
+            began = time.process_time()
+            try:
+                return call(*arguments)
+            finally:
+                work[0] += time.process_time() - began
+
+        return instead
+
+    with (
+        mock.patch.object(task, "train_run", timed(task.train_run)),
+        mock.patch.object(task, "run_table", timed(task.run_table)),
+    ):
+        began = time.process_time()
+        list(serial(todo[10:], plan.folder, plan.version))
+        spent = time.process_time() - began - work[0]
+    rows.append(row("serial: a run beside its work, CPU time", 1e3 * spent / 30, "ms", 10))
+    for name in ("serial", "dask"):  # in wall time, which waits for others on a busy machine
+        plan = planned({**TINY, "seeds": 50}, folder / name)
         run, todo = engine_named(name, 1, SlurmConfig()), found_in(plan)[0]
         done = run(todo, plan.folder, plan.version)
         for _ in range(20):  # start, import and compile
@@ -150,7 +189,7 @@ def main() -> None:
     head = ["| what | measured | goal |", "|---|---|---|"]
     print("\n".join(head))
     with tempfile.TemporaryDirectory() as name:
-        lines = [*head, *overhead(Path(name)), *loading(Path(name)), *seeds_together()]
+        lines = [*head, *every_ninth(Path(name)), *overhead(Path(name)), *loading(Path(name)), *seeds_together()]
         if not options.skip_sweep:
             lines += whole_sweep(options.folder or Path(name) / "sweep")
     lines += ["", machine(("torch", "numpy", "dask", "pyarrow"), 1)]
