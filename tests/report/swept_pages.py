@@ -13,7 +13,7 @@ HOSTILE = "</script><b>%{x} $y$"
 
 
 def numbers(c: dict, s: int) -> tuple[dict, dict]:
-    richness = -3 * log(c["sigma"]) + 0.02 * noise(s, c["sigma"], c["eta"])
+    richness = -3 * log(c["sigma"]) + 0.02 * noise(s, c["sigma"], c["eta"]) + (c["architecture"] == "cnn")
     values = {
         ("location", "richness", ""): richness,
         ("location", "movement", ""): 0.7 * richness - 0.1,
