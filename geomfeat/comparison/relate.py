@@ -172,11 +172,12 @@ def _slope_rows(
         for i, term in enumerate(design.terms):
             low, high = float(interval.low[i]), float(interval.high[i])
             theory = expected_slope(key[1], term, fixed, cells=cells, first=first) if key[0] == LOCATION else None
+            notes = ["" if theory is None else theory.reason, _seed_note(kind, seeds, high)]
             rows.append({
                 **common, "term": term, "slope": float(interval.estimate[i]), "stderr": float(interval.stderr[i]),
                 "low": low, "high": high, "theory": np.nan if theory is None else theory.slope,
                 "expected": "" if theory is None else theory.text, "verdict": agreement(theory, low, high),
-                "note": "; ".join(filter(None, ["" if theory is None else theory.reason, _seed_note(kind, seeds, high)])),
+                "note": "; ".join(filter(None, notes)),
             })  # fmt: skip
         rows += [{**common, "term": term, "slope": np.nan, "interval": "none", "expected": "", "verdict": "",
                   "note": f"{term} varies together with other terms: no slope of its own"}

@@ -252,6 +252,7 @@ def test_a_slope_that_one_seed_alone_tells_has_no_interval() -> None:
 
 def test_failed_rows_without_a_layer_are_no_number_of_their_own() -> None:
     """A training that diverged has a failed row of each number that was asked for, which has no layer."""
+
     def numbers(c: dict, s: int) -> tuple[Numbers, dict]:
         if c["sigma"] == 4.0:
             return {("dim", "value", ""): Estimate.failed("diverged")}, {"outcome": "diverged", "note": "diverged"}

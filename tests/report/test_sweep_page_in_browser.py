@@ -48,7 +48,8 @@ setTimeout(function () {
   map.querySelector(".nsewdrag").dispatchEvent(new MouseEvent("mouseover", over));
   map.querySelector(".nsewdrag").dispatchEvent(new MouseEvent("mousemove", over));
   setTimeout(function () {
-    said.hover = Array.from(document.querySelectorAll("#explore-map .hovertext")).map(function (t) { return t.textContent; }).join(" ");
+    var shown = Array.from(document.querySelectorAll("#explore-map .hovertext"));
+    said.hover = shown.map(function (t) { return t.textContent; }).join(" ");
     said.plane = document.getElementById("plane-words").textContent;
     var ends = plane.data[plane.data.length - 1];
     said.faint = ends.marker.opacity.filter(function (o) { return o < 0.5; }).length;
