@@ -38,8 +38,10 @@ def relate(
         from geomfeat.comparison.relate import relate as related
         from geomfeat.report.relate_page import save_relate_figures, write_relate_page
         from geomfeat.report.relate_tables import answer
+        from geomfeat.report.sweep_page import check_path
 
-        page = _page(folder, out, RELATE_PAGE)
+        page = out or folder / RELATE_PAGE
+        check_path(page)
         made = read_sweep(folder)
         found = related(made.table, measures=measures, level=level, seed=seed)
         write_relate_page(
@@ -63,9 +65,10 @@ def portrait(
     with command(debug):
         from geomfeat.comparison.trainings import trainings_of
         from geomfeat.report.portrait_page import save_portrait_figures, write_portrait_page
-        from geomfeat.report.sweep_page import counted
+        from geomfeat.report.sweep_page import check_path, counted
 
-        page = _page(folder, out, PORTRAIT_PAGE)
+        page = out or folder / PORTRAIT_PAGE
+        check_path(page)
         made = read_sweep(folder)
         write_portrait_page(
             made.table, page, x=x, y=y, settings=made.settings, told=made.told, notes=made.notes
@@ -114,13 +117,3 @@ def read_sweep(folder: Path) -> ReadSweep:
         notes.append(f"{len(found.damaged)} damaged folders are left out: the same geomfeat sweep makes them again.")
     settings = {"version": found.version, **found.config}
     return ReadSweep(table, settings, tuple(notes), RESULTS if (folder / RESULTS).is_file() else "")
-
-
-def _page(folder: Path, out: Path | None, name: str) -> Path:
-    """Where the page goes; BadInput for a folder, before any work."""
-    from geomfeat.errors import BadInput
-
-    page = out or folder / name
-    if page.is_dir():
-        raise BadInput(f"--out {str(page)!r} is a folder: name the file, e.g. {str(page / name)!r}")
-    return page

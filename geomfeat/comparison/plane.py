@@ -80,7 +80,29 @@ def fitted_slopes(design: Design, y: np.ndarray, seeds: np.ndarray, *, level: fl
     kind = "seeds"
     if len(np.unique(seeds)) < 2:
         found, kind = _from_residuals(design.x, y, found.estimate, level)
+    else:
+        found = _without_lone_seeds(found, design.x, seeds)
     return Interval(found.estimate[1:], found.stderr[1:], found.low[1:], found.high[1:]), kind
+
+
+def _without_lone_seeds(found: Interval, x: np.ndarray, seeds: np.ndarray) -> Interval:
+    """No interval for a slope that one seed alone tells: every draw of seeds that has it would have the same one.
+
+    So where trainings are missing: at the largest learning rate all but one diverged, for example.
+    """
+    scaled = x / np.sqrt((x * x).mean(0))
+    columns = np.arange(x.shape[1])
+    lone = np.zeros(len(columns), dtype=bool)
+    for one in np.unique(seeds):
+        rest = scaled[seeds != one]
+        moments = rest.T @ rest
+        small = NEW * len(x)
+        rank = np.linalg.matrix_rank(moments, tol=small, hermitian=True)
+        for i in columns:
+            kept = np.delete(columns, i)
+            lone[i] |= np.linalg.matrix_rank(moments[np.ix_(kept, kept)], tol=small, hermitian=True) == rank
+    parts = (np.where(lone, np.nan, v) for v in (found.stderr, found.low, found.high))
+    return Interval(found.estimate, *parts)
 
 
 def _from_residuals(x: np.ndarray, y: np.ndarray, b: np.ndarray, level: float) -> tuple[Interval, str]:

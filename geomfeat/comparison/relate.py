@@ -30,6 +30,7 @@ SLOPE_COLUMNS = [
 ]  # fmt: skip
 CORRELATION_COLUMNS = [*NUMBER, "axis", "rho", "low", "high", "interval", "n", "n_seeds", "n_left_out", "note"]
 ONE_SEED = "one seed: the interval is from the scatter of single trainings, with the plane's lack of fit in it"
+LONE_SEED = "one seed alone tells this slope, for want of trainings of the others: no interval"
 TWO_SEEDS = "two seeds: the interval is as wide as it has to be"
 
 
@@ -171,11 +172,12 @@ def _slope_rows(
         for i, term in enumerate(design.terms):
             low, high = float(interval.low[i]), float(interval.high[i])
             theory = expected_slope(key[1], term, fixed, cells=cells, first=first) if key[0] == LOCATION else None
+            notes = ["" if theory is None else theory.reason, _seed_note(kind, seeds, high)]
             rows.append({
                 **common, "term": term, "slope": float(interval.estimate[i]), "stderr": float(interval.stderr[i]),
                 "low": low, "high": high, "theory": np.nan if theory is None else theory.slope,
                 "expected": "" if theory is None else theory.text, "verdict": agreement(theory, low, high),
-                "note": "; ".join(filter(None, ["" if theory is None else theory.reason, _seed_note(kind, seeds)])),
+                "note": "; ".join(filter(None, notes)),
             })  # fmt: skip
         rows += [{**common, "term": term, "slope": np.nan, "interval": "none", "expected": "", "verdict": "",
                   "note": f"{term} varies together with other terms: no slope of its own"}
@@ -205,7 +207,9 @@ def _correlation_rows(
     ]  # fmt: skip
 
 
-def _seed_note(kind: str, seeds: np.ndarray) -> str:
+def _seed_note(kind: str, seeds: np.ndarray, high: float) -> str:
+    if kind == "seeds" and np.isnan(high):
+        return LONE_SEED
     if kind == "residuals":
         return ONE_SEED
     if kind == "none":

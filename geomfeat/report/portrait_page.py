@@ -28,6 +28,7 @@ from geomfeat.report.sweep_maps import (
 )
 from geomfeat.report.sweep_page import (
     Picture,
+    check_path,
     counted,
     explorer_of,
     named,
@@ -58,6 +59,7 @@ def write_portrait_page(
 
     Raises BadInput where fewer than two conditions vary, for unknown axes, and for a path that is a folder.
     """
+    check_path(path)
     found = trainings_of(table)
     axes = portrait_axes(found, x, y)
     explorer = explorer_of(found, table, courses=True)

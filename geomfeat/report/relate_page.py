@@ -36,6 +36,7 @@ from geomfeat.report.sweep_maps import (
 from geomfeat.report.sweep_page import (
     MOST_ROWS,
     Picture,
+    check_path,
     counted,
     explorer_of,
     named,
@@ -61,6 +62,7 @@ def write_relate_page(
 
     Raises BadInput for a path that is a folder.
     """
+    check_path(path)
     found = trainings_of(table)
     pictures = relate_pictures(related, table, found)
     place = {"maps": [p for n, p in pictures.items() if not n.startswith("residual")],

@@ -25,11 +25,15 @@ MOST_ROWS = 400  # of a table in the page; the parquet file beside it holds all
 Picture = Plot | Heat
 
 
+def check_path(path: str | Path) -> None:
+    """BadInput for a path that is a folder, before any work."""
+    if Path(path).is_dir():
+        raise BadInput(f"path={str(path)!r} is a folder: name the file, e.g. {str(Path(path) / 'relate.html')!r}")
+
+
 def write_page(text: str, path: str | Path) -> Path:
-    """Write a page whole; BadInput for a path that is a folder."""
+    """Write a page whole; returns its path."""
     path = Path(path)
-    if path.is_dir():
-        raise BadInput(f"path={str(path)!r} is a folder: name the file, e.g. {str(path / 'relate.html')!r}")
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, lambda draft: draft.write_text(text, encoding="utf-8"))
     return path

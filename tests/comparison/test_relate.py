@@ -235,3 +235,30 @@ def test_bad_input_says_what_to_do() -> None:
         residuals(table, "location", "richnes")
     with pytest.raises(BadInput, match="layer='fc9'"):
         residuals(table, "dim", "value", "fc9")
+
+
+def test_a_slope_that_one_seed_alone_tells_has_no_interval() -> None:
+    """At the largest rate only seed 0 is left: its slope on eta is the same in every draw that has one."""
+    table = sweep({"sigma": [0.5, 1.0], "eta": [0.1, 0.5]}, 2, lambda c, s: {
+        R: -3 * log(c["sigma"]) + 0.1 * noise(s, c["sigma"], c["eta"])})  # fmt: skip
+    kept = table[~((table["eta"] == 0.5) & ((table["seed"] == 1) | (table["sigma"] == 1.0)))]
+    row = one(relate(kept).slopes, measure="location", term="eta")
+    assert np.isfinite(row["slope"])
+    assert np.isnan(row["low"])
+    assert row["verdict"] == ""
+    assert "one seed alone" in row["note"]
+    assert np.isfinite(one(relate(table).slopes, measure="location", term="eta")["low"])
+
+
+def test_failed_rows_without_a_layer_are_no_number_of_their_own() -> None:
+    """A training that diverged has a failed row of each number that was asked for, which has no layer."""
+
+    def numbers(c: dict, s: int) -> tuple[Numbers, dict]:
+        if c["sigma"] == 4.0:
+            return {("dim", "value", ""): Estimate.failed("diverged")}, {"outcome": "diverged", "note": "diverged"}
+        return {**planted(c, s)}, {}
+
+    found = trainings_of(sweep({"sigma": SIGMA, "eta": ETA}, 2, numbers))
+    assert [k[2] for k in found.values.columns if k[0] == "dim"] == ["fc1"]
+    lost = trainings_of(sweep({"sigma": SIGMA}, 2, lambda c, s: {("dim", "value", ""): Estimate.failed("no")}))
+    assert [k[:3] for k in lost.values.columns] == [("dim", "value", "")]

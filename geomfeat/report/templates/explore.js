@@ -130,9 +130,9 @@
       return all.some(function (c) { return new Set(c.rows.map(function (i) { return values[i]; })).size > 1; });
     });
     var bad = rows.filter(function (i) { return !data.used[i]; }).length;
-    return rows.length + " trainings in " + all.length + " cells; " +
+    return rows.length + (rows.length === 1 ? " training in " : " trainings in ") + all.length + " cells; " +
       (over.length ? "a cell is the mean over " + over.join(", ") : "one training in every cell") +
-      (bad ? "; " + bad + " trainings are left out of the means, point at a marked cell to see why." : ".");
+      (bad ? "; " + bad + (bad === 1 ? " training is" : " trainings are") + " left out of the means, point at a marked cell to see why." : ".");
   }
 
   function path(i, name) {
