@@ -76,7 +76,7 @@ if CIFAR:
     config["data"] = f"cifar10:{CIFAR}"
 else:
     low, high = halves()
-    config |= {"data": low, "alpha": [0.1, 1, 10], "seeds": 3, "batch_size": 25}
+    config |= {"data": low, "alpha": [0.1, 1, 10], "seeds": 3, "sigma": 1.5, "batch_size": 25}
     config["train"] |= {"n": 100, "max_steps": 80}
     config["measure"] |= {"n": 50, "location": {"n_probes": 24}, "probe": {"data": high, "n": 100}}
     print("GEOMFEAT_CIFAR10 is not set. What follows is a stand-in on digits, and says nothing about CIFAR-10.")
@@ -187,9 +187,19 @@ print(confounded.statement)
 # So we train again, to the loss that the laziest network reached: the rich ones stop early. The config is the same but
 # for `train.target_loss`.
 
+
 # %%
-losses = same_steps.table.query("measure == 'training' and quantity == 'train_loss'")
-common = float(np.ceil(100 * losses.groupby("alpha")["value"].max().max()) / 100)
+def losses(found: gf.SweepResult) -> pd.Series:
+    """The train loss of each training, relative to that of f = 0."""
+    return found.table.query("measure == 'training' and quantity == 'train_loss'").set_index("alpha")["value"]
+
+
+def spread(found: gf.SweepResult) -> float:
+    """The largest train loss over the smallest."""
+    return losses(found).max() / losses(found).min()
+
+
+common = float(np.ceil(100 * losses(same_steps).max()) / 100)
 config["train"] |= {"target_loss": common, "max_steps": 2 * config["train"]["max_steps"]}
 same_loss = gf.sweep(config, Path("runs", "published_at_equal_fit"), progress=False)
 fair = match(same_loss.table, "alpha", ends, measures=measures)
@@ -203,7 +213,7 @@ fitted = by_alpha(same_loss.table)
 print(fitted.round(3).to_string())
 verdicts["at equal fit"] = judged(same_loss)
 print(verdicts.replace({True: "holds", False: "no"}).to_string())
-assert fitted["train"].max() - fitted["train"].min() < ours["train"].max() - ours["train"].min()
+assert spread(same_loss) < 1.02 < spread(same_steps)
 assert verdicts["at equal fit"]["weights move less with alpha"]
 
 # %%
@@ -230,3 +240,21 @@ figure.savefig(PICTURES / "08_published.png", dpi=130)
 # That stability rises and weights stand still as alpha grows are facts about the knob, and hold at any size and any
 # fit. Where the peaks lie depends on the task, the width and the data on which features are tried: read the
 # table for what holds here, and the last column for what is left when all networks fit equally well.
+#
+# ## On CIFAR-10, at a small size
+#
+# One seed of the config at four values, on 300 pictures for 400 steps (`train: {n: 300, max_steps: 400}`, measured on
+# 100 of them with 24 probes for the location), gave
+#
+# | alpha | train | test | stability | weights | kernel | alignment | probe | capacity | radius | dimension | richness |
+# |---|---|---|---|---|---|---|---|---|---|---|---|
+# | 1 | 1.000 | .296 | .773 | .749 | 5.54 | .131 | .756 | .0905 | .874 | 5.63 | .13 |
+# | 5 | .967 | .320 | .919 | .211 | .307 | .086 | .774 | .0917 | .820 | 4.92 | -.71 |
+# | 30 | .933 | .312 | .985 | .037 | .017 | .064 | .760 | .0917 | .803 | 4.64 | -1.64 |
+# | 100 | .930 | .299 | .996 | .011 | .007 | .062 | .754 | .0918 | .799 | 4.62 | -2.18 |
+# | untrained | | | | | | .062 | .756 | .0919 | .798 | 4.60 | |
+#
+# Train accuracy falls with alpha as published, stability rises, weights and kernel stand still, and features align with
+# the labels at the rich end. Test accuracy does not fall. The probe is best at alpha = 5 by no more than its error (.019),
+# and capacity, radius and dimension on clothing are those of the untrained network or slightly worse: 300 pictures teach
+# nothing that carries over. Whether the published peaks return with more pictures, this size cannot tell.
