@@ -62,10 +62,9 @@ def write_portrait_page(
     check_path(path)
     found = trainings_of(table)
     axes = portrait_axes(found, x, y)
-    explorer = explorer_of(found, table, courses=True)
+    explorer = explorer_of(found, table, courses=True, lead=axes)
     if explorer is None:
         raise BadInput("the table has no number but losses: nothing to portray; ask for measures or the location")
-    explorer["axes"] = [*axes, *(a for a in explorer["axes"] if a not in axes)]
     pictures = portrait_pictures(table, found, axes)
     place = {"maps": [p for p in pictures.values() if not isinstance(p, Plot)],
              "courses": [p for p in pictures.values() if isinstance(p, Plot)]}  # fmt: skip

@@ -80,13 +80,18 @@ def rendered(
     )  # fmt: skip
 
 
-def explorer_of(found: Trainings, table: Frame, *, courses: bool = False) -> dict[str, Any] | None:
-    """The explorer's data with what is chosen first; None where fewer than two conditions vary or nothing is known."""
+def explorer_of(
+    found: Trainings, table: Frame, *, courses: bool = False, lead: Sequence[str] = ()
+) -> dict[str, Any] | None:
+    """The explorer's data with what is chosen first; None where fewer than two conditions vary or nothing is known.
+
+    `lead`: the conditions that are the axes of the map at first.
+    """
     data = explorer_data(found, table, courses=courses)
     names = [n["name"] for n in data["numbers"]]
     if len(data["axes"]) < 2 or not names:
         return None
-    axes = [a["name"] for a in data["axes"]]
+    axes = list(dict.fromkeys([*lead, *(a["name"] for a in data["axes"])]))
     seed_last = sorted(data["filters"], key=lambda f: f["name"] == "seed")
     filters = [
         {"name": f["name"], "choices": (choices := _choices(found, f)), "first": choices[0] if f["one"] else ""}

@@ -19,6 +19,7 @@ from geomfeat.report.portrait_page import (
     write_portrait_page,
 )
 from geomfeat.report.portrait_tables import stories
+from geomfeat.report.sweep_page import explorer_of
 from tests.comparison.swept import sweep
 from tests.report import swept_pages
 from tests.report.html_reader import Read, read
@@ -104,3 +105,14 @@ def test_one_axis_unknown_axes_and_the_same_twice_are_refused(table: pd.DataFram
     with pytest.raises(BadInput, match="both 'eta'"):
         portrait_axes(found, "eta", "eta")
     assert portrait_axes(found, y="sigma") == ("eta", "sigma")
+
+
+def test_a_further_condition_is_shown_at_its_middle_value_and_those_of_the_axes_are_not_filtered() -> None:
+    table = sweep({"sigma": [0.5, 1.0], "eta": [0.1, 1.0], "width": [32, 64, 128]}, 1, lambda c, s: {
+        ("location", "richness", ""): -c["sigma"]})  # fmt: skip
+    found = trainings_of(table)
+    for lead, fixed in (((), {"width": "64"}), (("eta", "width"), {"sigma": "1"})):
+        made = explorer_of(found, table, lead=lead)
+        assert made is not None
+        assert {f["name"]: f["first"] for f in made["filters"] if f["first"]} == fixed
+        assert made["axes"][:2] == list(lead or ("sigma", "eta"))
