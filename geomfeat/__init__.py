@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from geomfeat.kernels import RDMs, StreamingCKA, cka, cka_matrix, compare_rdms, ntk, rank_by_rsa, rdm, stack_rdms
     from geomfeat.models.checkpoints import load_weights, save_weights
     from geomfeat.regimes.knob import train_at_gamma
+    from geomfeat.regimes.richness import Richness
+    from geomfeat.regimes.wrapping import at_richness
     from geomfeat.registry import available, get, measure
     from geomfeat.study import Study
     from geomfeat.types import Estimate, Kernel, Representation, Snapshot
@@ -46,6 +48,7 @@ _HOME = {
     "capacity_by_layer": "geometry", "capacity_curve": "geometry", "capacity_difference": "geometry",
     "replica_capacity": "geometry", "simulated_capacity": "geometry", "cka": "kernels", "ntk": "kernels",
     "load_weights": "models.checkpoints", "save_weights": "models.checkpoints", "train_at_gamma": "regimes.knob",
+    "Richness": "regimes.richness", "at_richness": "regimes.wrapping",
     "available": "registry", "get": "registry", "measure": "registry", "Study": "study", "Estimate": "types",
     "RDMs": "kernels", "StreamingCKA": "kernels", "cka_matrix": "kernels", "compare_rdms": "kernels",
     "rank_by_rsa": "kernels", "rdm": "kernels", "stack_rdms": "kernels", "dimension_curve": "geometry",
@@ -66,12 +69,14 @@ __all__ = [
     "RDMs",
     "Representation",
     "Results",
+    "Richness",
     "Snapshot",
     "StreamingCKA",
     "Study",
     "SweepResult",
     "__version__",
     "analyze",
+    "at_richness",
     "available",
     "capacity",
     "capacity_by_layer",

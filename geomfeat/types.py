@@ -1,17 +1,21 @@
-"""The four values that travel between layers: Representation, Kernel, Snapshot, Estimate. All frozen and validated."""
+"""The four values that travel between layers: Representation, Kernel, Snapshot, Estimate. All frozen and validated.
+
+And points as users have them, which functions of features take: Representations and arrays of any kind.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
-from geomfeat.numerics import as_tensor, require_finite
+from geomfeat.numerics import WORKING, as_tensor, require_finite
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +100,28 @@ def _classes(labels: Any) -> Tensor:
     if labels.is_floating_point() and bool((labels - labels.round() != 0).any()):
         raise BadInput("labels must be classes as whole numbers, got fractions or NaN: divide the values into bins")
     return labels.long()
+
+
+# (n, d): rows are samples.
+Points = Representation | Tensor | np.ndarray | Sequence[Any]
+
+
+def as_points(x: Points, name: str = "x") -> Tensor:
+    """Points as a tensor (n, d) of floating-point numbers, without a copy where they are one.
+
+    Precisions below 32 bits are widened, whole numbers become float64. Raises BadInput for what is not numeric, other
+    shapes than (samples, features) with at least one of each, NaN and infinite values.
+
+    >>> as_points([[1, 2], [3, 4]]).shape
+    torch.Size([2, 2])
+    """
+    points = as_tensor(x.x if isinstance(x, Representation) else x, name)
+    if points.ndim != 2 or 0 in points.shape:
+        raise BadInput(
+            f"{name} must be (samples, features) with at least one of each, got shape {tuple(points.shape)}"
+            + (": for a single feature pass x[:, None]" if points.ndim == 1 and len(points) else "")
+        )
+    return require_finite(points if points.is_floating_point() else points.to(WORKING), name)
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,6 +36,12 @@ def test_the_example_of_similarity_runs(tmp_path: Path) -> None:
     assert "RSA by rho_a with 4 subjects, 95 % intervals, noise ceiling 0." in found.stdout
 
 
+def test_the_example_of_the_knob_runs(tmp_path: Path) -> None:
+    found = subprocess.run([sys.executable, "-c", BLOCKS[3]], cwd=tmp_path, capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.startswith("gamma 0.1 (alpha 10, gamma0 0.0125, r -0.55")
+
+
 def test_a_measure_is_added_by_one_file(monkeypatch: pytest.MonkeyPatch) -> None:
     from geomfeat import registry
 

@@ -3,6 +3,7 @@
 from geomfeat.activations.extract import extract
 from geomfeat.activations.firing import fired_layers, hidden_weight_layers
 from geomfeat.activations.hooks import recording, tensors_by_path
+from geomfeat.activations.layer_calls import innermost_layers, recording_layer_calls
 from geomfeat.activations.npz import load_npz, save_npz
 from geomfeat.activations.project import project, projection_matrix
 from geomfeat.activations.reduce import reduce, span_coordinates
@@ -14,11 +15,13 @@ __all__ = [
     "extract",
     "fired_layers",
     "hidden_weight_layers",
+    "innermost_layers",
     "load_npz",
     "module_name",
     "project",
     "projection_matrix",
     "recording",
+    "recording_layer_calls",
     "reduce",
     "save_npz",
     "select_layers",

@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any
@@ -17,6 +18,7 @@ from torch import nn
 from geomfeat.comparison.sweep_config import KNOBS, MeasureConfig, RandomDesign, Range, SweepConfig, TrainConfig
 from geomfeat.data.contents import contents
 from geomfeat.data.dataset import Dataset
+from geomfeat.data.fitting import images_like
 from geomfeat.data.loading import load_data
 from geomfeat.errors import BadInput, near
 from geomfeat.models.architectures import build
@@ -26,8 +28,9 @@ from geomfeat.regimes.richness import gamma_from
 from geomfeat.registry import get
 
 # Width and depth of an architecture where none are asked for: the defaults of its factory.
-SIZES = {"mlp": (256, 2), "cnn": (32, 2), "residual": (16, 1), "transformer": (32, 2), "lstm": (32, 1),
+SIZES = {"mlp": (256, 2), "cnn": (32, 2), "vgg": (16, 1), "residual": (16, 1), "transformer": (32, 2), "lstm": (32, 1),
          "gru_loop": (32, 1), "linear": (64, 1)}  # fmt: skip
+STAGES = 3  # of a vgg, each twice as wide as the one before: 8 pixels a side, as the digits have, can be halved thrice
 AXES = ("data", "architecture", "width", "depth", "parameterization", "sigma", "eta", *KNOBS, "optimizer", "batch_size")
 
 
@@ -35,13 +38,14 @@ class RunConfig(BaseModel):
     """One training and what is measured of it: all that decides its numbers, as JSON.
 
     Attributes: as in `SweepConfig`, each with one value. gamma: the output scale; knob: how it was asked for, if it was
-    by another name. data_sums: SHA-256 of the data's files.
+    by another name. data_sums, probe_sums: SHA-256 of the files of the data and of the probe's.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     data: str
     data_sums: tuple[str, ...]
+    probe_sums: tuple[str, ...] = ()
     architecture: str
     width: int
     depth: int
@@ -92,7 +96,8 @@ def runs_of(config: SweepConfig) -> tuple[RunConfig, ...]:
     axes: dict[str, Any] = {name: getattr(config, name) for name in AXES if getattr(config, name) is not None}
     axes |= {f"sigma_of.{pattern}": values for pattern, values in config.sigma_of.items()}
     points = _drawn(axes, config.design) if isinstance(config.design, RandomDesign) else _grid(axes)
-    sums = {spec: tuple(contents(spec)) for spec in {point["data"] for point in points}}
+    probed = [] if config.measure.probe is None else [config.measure.probe.data]
+    sums = {spec: tuple(contents(spec)) for spec in {*(point["data"] for point in points), *probed}}
     found = tuple(_run(config, point, seed, sums) for point in points for seed in seeds)
     for run in {_shape(run): run for run in found}.values():
         _check(run)
@@ -137,10 +142,12 @@ def _run(config: SweepConfig, point: dict[str, Any], seed: int, sums: dict[str, 
     own: dict[str, Any] = {
         name: point.get(name) for name in ("data", "parameterization", "sigma", "eta", "optimizer", "batch_size")
     }
+    probe = config.measure.probe
     layers = {name.removeprefix("sigma_of."): value for name, value in point.items() if name.startswith("sigma_of.")}
     return RunConfig(
-        **own, data_sums=sums[point["data"]], architecture=architecture, width=width, depth=depth, gamma=gamma,
-        knob=knob, sigma_of=layers, seed=seed, options=config.options, train=config.train, measure=config.measure,
+        **own, data_sums=sums[point["data"]], probe_sums=sums[probe.data] if probe else (),
+        architecture=architecture, width=width, depth=depth, gamma=gamma, knob=knob, sigma_of=layers, seed=seed,
+        options=config.options, train=config.train, measure=config.measure,
     )  # fmt: skip
 
 
@@ -155,8 +162,9 @@ def _check(run: RunConfig) -> None:
         raise BadInput(f"batch_size={run.batch_size} is above the {data.n} training samples of {run.data!r}")
     if run.measure.n is not None and run.measure.n > data.n:
         raise BadInput(f"measure.n={run.measure.n} is above the {data.n} training samples of {run.data!r}: lower it")
-    if data.labels is None:
-        raise BadInput(f"data={run.data!r} has no labels to train on")
+    if data.goal is None:
+        raise BadInput(f"data={run.data!r} has neither labels nor targets to train on")
+    probe_of(run, data)
     network = network_of(run, data)
     try:
         with torch.no_grad():
@@ -169,6 +177,21 @@ def _check(run: RunConfig) -> None:
 def dataset_of(run: RunConfig) -> Dataset:
     """The training samples of a run, with the test samples of the data where there are any."""
     return _dataset(run.data, run.data_sums, run.train.n)
+
+
+def probe_of(run: RunConfig, data: Dataset) -> Dataset | None:
+    """The samples of a run's probe in the shape of its `data`; None where there is no probe.
+
+    Raises BadInput for a probe without classes, or whose samples cannot be given that shape.
+    """
+    if run.measure.probe is None:
+        return None
+    other = _dataset(run.measure.probe.data, run.probe_sums, run.measure.probe.n).training()
+    if other.labels is None or len(other.labels.unique()) < 2:
+        raise BadInput(f"measure.probe.data={run.measure.probe.data!r} has no classes to tell apart: take another")
+    if not isinstance(data.inputs, torch.Tensor) or not isinstance(other.inputs, torch.Tensor):
+        raise BadInput(f"a probe needs samples that are one tensor, in {run.data!r} and in {other.name!r}")
+    return replace(other, inputs=images_like(other.inputs, data.inputs.shape[1:]))
 
 
 @lru_cache(maxsize=2)
@@ -202,10 +225,8 @@ def network_of(run: RunConfig, data: Dataset) -> nn.Module:
 
 def _sizes(run: RunConfig, data: Dataset) -> dict[str, Any]:
     """Width, depth, inputs, outputs, parameterization, scale and seed in the words of the architecture's factory."""
-    assert data.labels is not None
     shape: Sequence[int] = data.inputs.shape[1:] if isinstance(data.inputs, torch.Tensor) else ()
-    classes = len(data.classes) or 1 + int(data.labels.max())
-    common: dict[str, Any] = {"outputs": classes, "init_scale": run.sigma, "seed": run.seed}
+    common: dict[str, Any] = {"outputs": _outputs(data), "init_scale": run.sigma, "seed": run.seed}
     if run.parameterization != "standard":
         common["parameterization"] = "ntk"
     if run.architecture in ("mlp", "linear"):
@@ -213,6 +234,9 @@ def _sizes(run: RunConfig, data: Dataset) -> dict[str, Any]:
         return {**common, "inputs": inputs, "hidden": (run.width,) * run.depth}
     if run.architecture == "cnn":
         return {**common, "image": _image(run, shape), "channels": (run.width,) * run.depth}
+    if run.architecture == "vgg":
+        channels = tuple(run.width * 2**stage for stage in range(STAGES))
+        return {**common, "image": _image(run, shape), "channels": channels, "convs": run.depth}
     if run.architecture == "residual":
         channels = (run.width, 2 * run.width)
         return {**common, "image": _image(run, shape), "channels": channels, "blocks": run.depth}
@@ -223,6 +247,13 @@ def _sizes(run: RunConfig, data: Dataset) -> dict[str, Any]:
         raise BadInput(f"depth={run.depth}: gru_loop has one cell: leave depth out, or take lstm")
     features = shape[0] * shape[2] if len(shape) == 3 else shape[-1] if shape else 1
     return {**common, **size, "features": features}
+
+
+def _outputs(data: Dataset) -> int:
+    if data.targets is not None:
+        return data.targets.shape[1]
+    assert data.labels is not None
+    return len(data.classes) or 1 + int(data.labels.max())
 
 
 def _image(run: RunConfig, shape: Sequence[int]) -> tuple[int, ...]:

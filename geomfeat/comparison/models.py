@@ -82,7 +82,9 @@ def compare_models(
     """
     if similarity not in SIMILARITIES:
         raise BadInput(f"similarity={similarity!r}: use one of {', '.join(map(repr, SIMILARITIES))}")
-    brains = {"brain": brain} if isinstance(brain, RDMs) else dict(brain or {})
+    brains = {"brain": brain} if isinstance(brain, RDMs) else {} if brain is None else brain
+    if not isinstance(brains, Mapping):
+        raise BadInput(f"brain must be RDMs or a mapping of names to RDMs, got {type(brain).__name__}: see gf.RDMs")
     look = Look(reduce, project, batch_size, seed, device)
     members, known = members_of(models, inputs, labels, layers=layers, brain=brains, look=look, progress=progress)
     chosen, left_out = profile_measures(measures, known is not None)

@@ -117,12 +117,25 @@ class LocationConfig(_Strict):
     n_bootstrap: Annotated[int, Field(ge=2)] | None = None
 
 
+class ProbeConfig(_Strict):
+    """Another data set, on which the last features of every network are tried: its first and last weights.
+
+    Attributes:
+        data: a SPEC, see `load_data`; its images are given the shape of those the network was trained on.
+        n: so many of its training samples, balanced over the classes.
+    """
+
+    data: Name
+    n: Annotated[int, Field(ge=4)] = 500
+
+
 class MeasureConfig(_Strict):
     """What is measured of every network, on its first and last weights.
 
     Attributes:
         measures: names, or "all"; an empty list for none. location: where it sits between lazy and rich.
         layers: patterns, "*" the hidden layers with weights. n: training samples to look at; null for all.
+        probe: another data set for rows "transfer_probe"; null for none.
         snapshots: also measure the checkpoints. seed: of the measures' draws, the same in all runs.
     """
 
@@ -130,6 +143,7 @@ class MeasureConfig(_Strict):
     location: bool | LocationConfig = True
     layers: str | list[str] = "*"
     n: Annotated[int, Field(ge=2)] | None = 200
+    probe: ProbeConfig | None = None
     snapshots: bool = False
     seed: int = 0
 
@@ -239,7 +253,15 @@ def _told(error: Any) -> tuple[str, str]:
     parents = {"train": TrainConfig, "measure": MeasureConfig, "slurm": SlurmConfig, "design": RandomDesign}
     if error["type"] in ("extra_forbidden", "missing") and len(loc) > 1:
         home = parents.get(loc[0], SweepConfig)
-        home = LocationConfig if "LocationConfig" in loc else Range if any("Range" in p for p in loc) else home
+        home = (
+            LocationConfig
+            if "LocationConfig" in loc
+            else ProbeConfig
+            if loc[1] == "probe"
+            else Range
+            if any("Range" in p for p in loc)
+            else home
+        )
         fields = home.model_fields
         words = f"no such key; near: {near(loc[-1], fields)}" if error["type"] == "extra_forbidden" else "is missing"
         return f"{loc[0]}.{loc[-1]}", words

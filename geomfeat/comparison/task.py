@@ -19,6 +19,7 @@ from geomfeat.comparison.design import RunConfig, dataset_of
 from geomfeat.comparison.run_folder import RUNS, TABLE, claimed, is_finished, write_run, write_table
 from geomfeat.comparison.sweep_config import LocationConfig
 from geomfeat.comparison.training import QUANTITIES, TrainedRun, train_run
+from geomfeat.comparison.transfer import transfer_rows
 from geomfeat.compiled.threads import libraries_on_one_thread
 from geomfeat.data.dataset import Dataset
 from geomfeat.errors import BadInput, GeomfeatError
@@ -31,7 +32,7 @@ from geomfeat.types import Estimate
 
 # Packages whose code decides no number of a run.
 ASIDE = {"cli", "report", "compat", "comparison", "lab"}
-OWN = {"design.py", "sweep_config.py", "task.py", "training.py"}
+OWN = {"design.py", "sweep_config.py", "task.py", "training.py", "transfer.py"}
 # A study measures something; where only the location is asked for, this is dropped again.
 CHEAP = ["stable_rank"]
 # Why a training that went well may lack a number.
@@ -121,6 +122,7 @@ def run_table(run: RunConfig, data: Dataset, trained: TrainedRun, name: str) -> 
         why = str(error)
     if why:
         failures = _failures(run, why)
+    rows += transfer_rows(run, data, trained)
     first = table_of([*rows, *failures], run=name, seed=run.seed, conditions=conditions, version=__version__)
     if measured is not None:
         first = pd.concat([first, measured], ignore_index=True)

@@ -59,12 +59,12 @@ def train_run(run: RunConfig, data: Dataset) -> TrainedRun:
     A given eta is kept, also where the loss rises; eta None follows the curvature and halves a step that raises it.
     """
     initial = network_of(run, data)
-    tested = None if data.test_inputs is None else (data.test_inputs, data.test_labels)
+    tested = None if data.test_inputs is None else (data.test_inputs, data.test_goal)
     wanted = log_spaced(run.train.max_steps, run.train.snapshots)
     try:
         first = sharpness(run, data, initial, initial)
         found = train_at_gamma(
-            initial, data.inputs, data.labels, gamma=run.gamma, loss=run.train.loss, lr=run.eta,
+            initial, data.inputs, data.goal, gamma=run.gamma, loss=run.train.loss, lr=run.eta,
             target_loss=run.train.target_loss, max_steps=run.train.max_steps, batch_size=run.batch_size,
             momentum=run.train.momentum, optimizer=run.optimizer, back_off=run.eta is None, seed=run.seed,
             test=tested, snapshot_steps=wanted, centred=run.train.centred, weight_decay=run.train.weight_decay,
@@ -109,9 +109,9 @@ def sharpness(run: RunConfig, data: Dataset, initial: nn.Module, trained: nn.Mod
 
     Source: see `geomfeat.regimes.objective.top_curvature`.
     """
-    assert data.labels is not None
+    assert data.goal is not None
     problem = objective(
-        copy.deepcopy(initial), data.inputs, data.labels, gamma=run.gamma, loss=run.train.loss, readout=None,
+        copy.deepcopy(initial), data.inputs, data.goal, gamma=run.gamma, loss=run.train.loss, readout=None,
         mode="eval", centred=run.train.centred,
     )  # fmt: skip
     moved = dict(trained.named_parameters())

@@ -1,5 +1,6 @@
-"""The calls of other tools, for code that is written against them: the same arguments, geomfeat's numbers."""
+"""The calls of other tools, for code that is written against them, and exchange of their objects."""
 
 from geomfeat.compat.glue import GlueAnalysis, glue_analysis, glue_analysis_dataframe
+from geomfeat.compat.rsatoolbox import from_rsatoolbox, to_rsatoolbox
 
-__all__ = ["GlueAnalysis", "glue_analysis", "glue_analysis_dataframe"]
+__all__ = ["GlueAnalysis", "from_rsatoolbox", "glue_analysis", "glue_analysis_dataframe", "to_rsatoolbox"]

@@ -25,6 +25,7 @@ class Dataset:
         labels: (n,) integer classes, or None.
         name: short name. classes: names of the classes 0, 1, ... (empty: not known).
         test_inputs, test_labels: held-out samples, or None.
+        targets, test_targets: (n, C) values to be learned in place of classes, or None: a regression.
         preprocessing: what was done to the raw numbers, in words. card: name of the data card, or "".
     """
 
@@ -37,16 +38,23 @@ class Dataset:
     preprocessing: str = ""
     card: str = ""
     meta: Mapping[str, Any] = field(default_factory=dict)
+    targets: Tensor | None = None
+    test_targets: Tensor | None = None
 
     def __post_init__(self) -> None:
-        for part, inputs, labels in (
-            ("", self.inputs, self.labels),
-            ("test ", self.test_inputs, self.test_labels),
+        for part, inputs, labels, targets in (
+            ("", self.inputs, self.labels, self.targets),
+            ("test ", self.test_inputs, self.test_labels, self.test_targets),
         ):
             if inputs is None:
                 continue
             n = n_samples(inputs)
             map_inputs(inputs, lambda t, part=part: require_finite(t, f"{part}inputs of {self.name!r}"))
+            if targets is not None and (targets.ndim != 2 or targets.shape[0] != n):
+                raise BadInput(
+                    f"{part}targets of {self.name!r} have shape {tuple(targets.shape)}: give (n, outputs) values for "
+                    f"the {n} {part}samples"
+                )
             if labels is None:
                 continue
             if labels.ndim != 1 or labels.shape[0] != n:
@@ -60,15 +68,28 @@ class Dataset:
         """Number of samples (not counting the test ones)."""
         return n_samples(self.inputs)
 
+    @property
+    def goal(self) -> Tensor | None:
+        """What is to be learned: the target values of a regression, else the classes."""
+        return self.labels if self.targets is None else self.targets
+
+    @property
+    def test_goal(self) -> Tensor | None:
+        """The same of the test samples."""
+        return self.test_labels if self.test_targets is None else self.test_targets
+
     def testing(self) -> Dataset:
         """The test samples as inputs; BadInput when there are none."""
         if self.test_inputs is None:
             raise BadInput(f"data {self.name!r} has no test split: use split='train', or give x_test and y_test")
-        return replace(self, inputs=self.test_inputs, labels=self.test_labels, test_inputs=None, test_labels=None)
+        return replace(
+            self, inputs=self.test_inputs, labels=self.test_labels, targets=self.test_targets, test_inputs=None,
+            test_labels=None, test_targets=None,
+        )  # fmt: skip
 
     def training(self) -> Dataset:
         """Without the test samples."""
-        return replace(self, test_inputs=None, test_labels=None)
+        return replace(self, test_inputs=None, test_labels=None, test_targets=None)
 
     def subsample(self, n: int | None, seed: int = 0) -> Dataset:
         """The first `n` samples of a seeded order that goes round the classes; all, in order, for n=None.
@@ -80,8 +101,8 @@ class Dataset:
         if not 1 <= n <= self.n:
             raise BadInput(f"n={n} must be between 1 and the {self.n} samples of {self.name!r}")
         rows = balanced_order(self.labels, self.n, seed)[:n]
-        labels = None if self.labels is None else self.labels[rows]
-        return replace(self, inputs=take(self.inputs, rows), labels=labels)
+        labels, targets = (None if t is None else t[rows] for t in (self.labels, self.targets))
+        return replace(self, inputs=take(self.inputs, rows), labels=labels, targets=targets)
 
 
 def balanced_order(labels: Tensor | None, n: int, seed: int) -> Tensor:

@@ -12,9 +12,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry.same_samples import require_same_samples
-from geomfeat.geometry.spectrum import scaled
-from geomfeat.numerics import WORKING
+from geomfeat.geometry.same_samples import same_samples
+from geomfeat.geometry.spectrum import rounding_of, scaled
+from geomfeat.types import Points
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,7 @@ class CanonicalCorrelations:
     n_trivial: int
 
 
-def canonical_correlations(a: Float[Tensor, "n d1"], b: Float[Tensor, "_ d2"]) -> CanonicalCorrelations:
+def canonical_correlations(a: Points, b: Points) -> CanonicalCorrelations:
     """All min(rank a, rank b) canonical correlations (Hotelling 1936), by QR-like bases and one SVD.
 
     Directions below rounding of the features' precision are left out. Raises BadInput for other numbers of samples, for
@@ -36,11 +36,11 @@ def canonical_correlations(a: Float[Tensor, "n d1"], b: Float[Tensor, "_ d2"]) -
     >>> [round(float(r), 6) for r in canonical_correlations(x, 3 - 2 * x).values]
     [1.0]
     """
-    require_same_samples(a, b)
+    a, b = same_samples(a, b)
     return _between(span_of_features(a, "a"), span_of_features(b, "b"))
 
 
-def cca_mean(a: Float[Tensor, "n d1"], b: Float[Tensor, "_ d2"]) -> float:
+def cca_mean(a: Points, b: Points) -> float:
     """Mean canonical correlation, in 0..1 (Raghu et al. 2017; "CCA rho-bar" of Kornblith et al. 2019, table 1).
 
     >>> x = torch.tensor([[1.0], [2.0], [3.0], [5.0]])
@@ -50,7 +50,7 @@ def cca_mean(a: Float[Tensor, "n d1"], b: Float[Tensor, "_ d2"]) -> float:
     return float(canonical_correlations(a, b).values.mean())
 
 
-def cca_mean_squared(a: Float[Tensor, "n d1"], b: Float[Tensor, "_ d2"]) -> float:
+def cca_mean_squared(a: Points, b: Points) -> float:
     """Mean squared canonical correlation, in 0..1 ("CCA R^2" of Kornblith et al. 2019, table 1).
 
     >>> x = torch.tensor([[1.0], [2.0], [3.0], [5.0]])
@@ -60,9 +60,7 @@ def cca_mean_squared(a: Float[Tensor, "n d1"], b: Float[Tensor, "_ d2"]) -> floa
     return float(canonical_correlations(a, b).values.square().mean())
 
 
-def svcca(
-    a: Float[Tensor, "n d1"], b: Float[Tensor, "_ d2"], *, variance: float = 0.99, n_components: int | None = None
-) -> float:
+def svcca(a: Points, b: Points, *, variance: float = 0.99, n_components: int | None = None) -> float:
     """Mean canonical correlation of leading principal components, in 0..1 (Raghu et al. 2017, section 2.1).
 
     Args:
@@ -75,7 +73,7 @@ def svcca(
     >>> round(svcca(x, -x), 6)
     1.0
     """
-    require_same_samples(a, b)
+    a, b = same_samples(a, b)
     if not 0 < variance <= 1:
         raise BadInput(f"variance={variance} must be a share above 0, up to 1")
     if n_components is not None and n_components < 1:
@@ -85,7 +83,7 @@ def svcca(
     return float(_between(left, right).values.mean())
 
 
-def pwcca(a: Float[Tensor, "n d1"], b: Float[Tensor, "_ d2"]) -> float:
+def pwcca(a: Points, b: Points) -> float:
     """Canonical correlations weighted by how much of a they carry, in 0..1; not symmetric (Morcos et al. 2018, eq. 6).
 
     Weights sum_j |<h_i, a_j>| of a's canonical variates h_i over its centred units a_j: they depend on the units, so a
@@ -95,6 +93,7 @@ def pwcca(a: Float[Tensor, "n d1"], b: Float[Tensor, "_ d2"]) -> float:
     >>> round(pwcca(x, -x), 6)
     1.0
     """
+    a, b = same_samples(a, b)
     found = canonical_correlations(a, b)
     weights = (found.variates.T @ scaled(a)).abs().sum(1)
     return float(found.values @ weights / weights.sum())
@@ -104,9 +103,9 @@ def span_of_features(
     x: Float[Tensor, "n d"], name: str, variance: float = 1.0, n_components: int | None = None
 ) -> Float[Tensor, "n r"]:
     """Orthonormal basis of the leading principal components of the samples; BadInput where it is everything."""
-    u, s, _ = torch.linalg.svd(scaled(x), full_matrices=False)
-    floor = 10 * max(x.shape) * torch.finfo(x.dtype if x.is_floating_point() else WORKING).eps
-    rank = int((s > floor * s[0]).sum())
+    work = scaled(x)
+    u, s, _ = torch.linalg.svd(work, full_matrices=False)
+    rank = int((s > rounding_of(x, work)).sum())
     if n_components is not None:
         rank = min(rank, n_components)
     elif variance < 1:

@@ -21,6 +21,7 @@ from geomfeat.geometry.candidates import SHARE_ROWS, SHARE_TILES, padded, roundi
 from geomfeat.geometry.distinct import distinct_points
 from geomfeat.geometry.intrinsic_dimension import IntrinsicDimension
 from geomfeat.geometry.neighbours import unit_scale
+from geomfeat.types import Points, as_points
 
 # A radius is often the distance of a pair, which must not fall out of it by rounding.
 ON_THE_EDGE = 1e-9
@@ -40,7 +41,7 @@ class CorrelationIntegral:
     slope_stderr: tuple[float, ...]
 
 
-def correlation_integral(x: Float[Tensor, "n d"], radii: list[float] | tuple[float, ...]) -> CorrelationIntegral:
+def correlation_integral(x: Points, radii: list[float] | tuple[float, ...]) -> CorrelationIntegral:
     """Share of pairs of points within each radius, and the slopes of its logarithm between neighbouring radii.
 
     Copies of a point are left out first. A slope is NaN where no pair lies within the lower radius.
@@ -51,6 +52,7 @@ def correlation_integral(x: Float[Tensor, "n d"], radii: list[float] | tuple[flo
     >>> 1.8 < correlation_integral(x, [0.02, 0.1]).slope[0] < 2.2
     True
     """
+    x = as_points(x)
     if not radii or not all(a < b for a, b in zip((0.0, *radii), radii, strict=False)):
         raise BadInput(f"radii={list(radii)}: give positive numbers, ascending")
     rows = distinct_points(x)
@@ -62,7 +64,7 @@ def correlation_integral(x: Float[Tensor, "n d"], radii: list[float] | tuple[flo
     return _integral(pairs_within(x[rows], radii), radii)
 
 
-def correlation_dimension(x: Float[Tensor, "n d"], k: tuple[int, int] = (10, 20)) -> IntrinsicDimension:
+def correlation_dimension(x: Points, k: tuple[int, int] = (10, 20)) -> IntrinsicDimension:
     """Correlation dimension between two radii: the median distances to the k[0]-th and the k[1]-th neighbour.
 
     Copies of a point are left out first; `scale` is the larger radius.
@@ -74,6 +76,7 @@ def correlation_dimension(x: Float[Tensor, "n d"], k: tuple[int, int] = (10, 20)
     >>> 1.8 < correlation_dimension(x).value < 2.2
     True
     """
+    x = as_points(x)
     if not 1 <= k[0] < k[1]:
         raise BadInput(f"k={k}: neighbours are counted from 1, and the second must be the further one")
     apart = neighbours_apart(x, k[1], "the correlation dimension")
@@ -102,7 +105,8 @@ def pairs_within(x: Float[Tensor, "n d"], radii: list[float] | tuple[float, ...]
     [[1, 1], [1, 2], [0, 1]]
     """
     work, unit = unit_scale(x)
-    limits = torch.tensor(radii, dtype=work.dtype) / unit * (1 + ON_THE_EDGE)
+    # Entries are at most 1, so that no pair is further apart than 2 sqrt(d).
+    limits = (torch.tensor(radii, dtype=work.dtype) / unit).clamp(max=2 * work.shape[1] ** 0.5) * (1 + ON_THE_EDGE)
     if work.device.type == "cpu":
         return torch.from_numpy(_count(work.numpy(), limits.square().numpy()))
     limits = limits.to(work.device)

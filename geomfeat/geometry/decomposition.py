@@ -2,8 +2,29 @@
 
 import math
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
-from geomfeat.geometry.capacity_types import Capacity
+
+@runtime_checkable
+class Geometry(Protocol):
+    """The numbers that make up a capacity, with standard errors: a `Capacity`, or those read from a table."""
+
+    @property
+    def capacity(self) -> float: ...
+    @property
+    def capacity_se(self) -> float: ...
+    @property
+    def utility(self) -> float: ...
+    @property
+    def utility_se(self) -> float: ...
+    @property
+    def radius(self) -> float: ...
+    @property
+    def radius_se(self) -> float: ...
+    @property
+    def dimension(self) -> float: ...
+    @property
+    def dimension_se(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -25,7 +46,7 @@ class Decomposition:
     dimension_se: float
 
 
-def decompose(of: Capacity) -> Decomposition:
+def decompose(of: Geometry) -> Decomposition:
     """The terms of one capacity; NaN where it has no radius.
 
     >>> from geomfeat.geometry import capacity
@@ -43,7 +64,7 @@ def decompose(of: Capacity) -> Decomposition:
     )  # fmt: skip
 
 
-def what_changed(before: Capacity, after: Capacity) -> Decomposition:
+def what_changed(before: Geometry, after: Geometry) -> Decomposition:
     """How much of the change in log capacity came through utility, radius and dimension.
 
     Standard errors are those of independent draws: too large where both used the same (common random numbers).

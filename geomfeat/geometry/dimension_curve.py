@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from geomfeat.errors import BadInput
 from geomfeat.geometry.apart import MIN_POINTS, neighbours_apart
@@ -12,6 +10,7 @@ from geomfeat.geometry.correlation_dimension import correlation_of
 from geomfeat.geometry.distinct import distinct_points
 from geomfeat.geometry.gride import gride_of
 from geomfeat.geometry.mle_dimension import mle_of
+from geomfeat.types import Points, as_points
 
 ESTIMATORS = ("gride", "mle", "correlation")
 
@@ -32,7 +31,7 @@ class DimensionCurve:
     n_duplicates: int
 
 
-def dimension_curve(x: Float[Tensor, "n d"], estimator: str = "gride", *, largest: int = 64) -> DimensionCurve:
+def dimension_curve(x: Points, estimator: str = "gride", *, largest: int = 64) -> DimensionCurve:
     """Dimension at the scales of 2, 4, 8, ... neighbours up to `largest`, of all points, from one search.
 
     Args:
@@ -49,6 +48,7 @@ def dimension_curve(x: Float[Tensor, "n d"], estimator: str = "gride", *, larges
     >>> all(1.7 < value < 2.3 for value in curve.value)
     True
     """
+    x = as_points(x)
     if estimator not in ESTIMATORS:
         raise BadInput(f"estimator={estimator!r}: use one of {', '.join(map(repr, ESTIMATORS))}")
     smallest = 4 if estimator == "mle" else 2

@@ -13,17 +13,17 @@ steps from below its root go up to it.
 """
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.errors import BadInput
 from geomfeat.geometry.apart import Apart, neighbours_apart, overlap_stderr, require_different_distances
 from geomfeat.geometry.intrinsic_dimension import IntrinsicDimension
+from geomfeat.types import Points, as_points
 
 STEPS = 100
 
 
-def gride(x: Float[Tensor, "n d"], n1: int = 2, n2: int | None = None) -> IntrinsicDimension:
+def gride(x: Points, n1: int = 2, n2: int | None = None) -> IntrinsicDimension:
     """GRIDE dimension of the points from their n1-th and n2-th neighbours (n2 = 2 n1 by default).
 
     Larger n1 look at a larger scale, with less noise and more bias from curvature, edges and uneven density;
@@ -36,6 +36,7 @@ def gride(x: Float[Tensor, "n d"], n1: int = 2, n2: int | None = None) -> Intrin
     >>> 1.8 < gride(x, 4).value < 2.2
     True
     """
+    x = as_points(x)
     n2 = 2 * n1 if n2 is None else n2
     if not 1 <= n1 < n2:
         raise BadInput(f"n1={n1}, n2={n2}: neighbours are counted from 1, and n2 must be the further one")

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from math import nan
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.errors import BadInput
 from geomfeat.geometry.apart import neighbours_apart, overlap_stderr, require_different_distances
 from geomfeat.numerics import WORKING, jackknife_stderr
+from geomfeat.types import Points, as_points
 
 METHODS = ("mle", "linear")
 
@@ -39,7 +39,7 @@ class IntrinsicDimension:
     scale: float = nan
 
 
-def two_nn(x: Float[Tensor, "n d"], *, method: str = "mle", discard: float | None = None) -> IntrinsicDimension:
+def two_nn(x: Points, *, method: str = "mle", discard: float | None = None) -> IntrinsicDimension:
     """TwoNN dimension of the points, with its standard error.
 
     Args:
@@ -55,6 +55,7 @@ def two_nn(x: Float[Tensor, "n d"], *, method: str = "mle", discard: float | Non
     >>> 1.8 < two_nn(x).value < 2.2
     True
     """
+    x = as_points(x)
     if method not in METHODS:
         raise BadInput(f"method={method!r}: use one of {', '.join(map(repr, METHODS))}")
     if discard is not None and (method == "mle" or not 0 <= discard < 1):

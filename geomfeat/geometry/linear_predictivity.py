@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.errors import BadInput
 from geomfeat.geometry.cca import span_of_features
-from geomfeat.geometry.same_samples import require_same_samples
+from geomfeat.geometry.same_samples import same_samples
 from geomfeat.geometry.spectrum import reduced, scaled
 from geomfeat.numerics import WORKING, numpy_stream
+from geomfeat.types import Points
 
 # Penalties over the mean variance of a feature's direction: from none to one that predicts the mean.
 PENALTIES = tuple(10.0**p for p in range(-6, 5))
@@ -26,7 +26,7 @@ class LinearPredictivity:
     penalties: tuple[float, ...]
 
 
-def linear_regression_r2(a: Float[Tensor, "n d1"], b: Float[Tensor, "_ d2"]) -> float:
+def linear_regression_r2(a: Points, b: Points) -> float:
     """Share of b's variance that least squares on a explains, on the samples it is fitted to, in 0..1.
 
     |Q_a' B|^2 / |B|^2 with centred features ("linear regression" of Kornblith et al. 2019, table 1, which fits the
@@ -37,14 +37,12 @@ def linear_regression_r2(a: Float[Tensor, "n d1"], b: Float[Tensor, "_ d2"]) -> 
     >>> round(linear_regression_r2(x, 1 - 2 * x), 6)
     1.0
     """
-    require_same_samples(a, b)
+    a, b = same_samples(a, b)
     target = scaled(b)
     return min(1.0, float((span_of_features(a, "a").T @ target).square().sum() / target.square().sum()))
 
 
-def linear_predictivity(
-    a: Float[Tensor, "n d1"], b: Float[Tensor, "_ d2"], *, folds: int = 5, seed: int = 0
-) -> LinearPredictivity:
+def linear_predictivity(a: Points, b: Points, *, folds: int = 5, seed: int = 0) -> LinearPredictivity:
     """Share of b's variance that ridge regression on a predicts on held-out samples, at most 1; below 0 if misled.
 
     Args:
@@ -58,7 +56,7 @@ def linear_predictivity(
     >>> linear_predictivity(x, 1 - 2 * x).r2 > 0.999
     True
     """
-    require_same_samples(a, b)
+    a, b = same_samples(a, b)
     n = a.shape[0]
     if not 2 <= folds <= n // 2:
         raise BadInput(f"folds={folds} of {n} samples: use at least 2 folds, of at least 2 samples each")

@@ -17,9 +17,10 @@ from torch import Tensor
 from geomfeat.errors import BadInput
 from geomfeat.geometry.apart import Apart, neighbours_apart, overlap_stderr, require_different_distances
 from geomfeat.geometry.intrinsic_dimension import IntrinsicDimension
+from geomfeat.types import Points, as_points
 
 
-def mle_dimension(x: Float[Tensor, "n d"], k: int | tuple[int, int] = 20) -> IntrinsicDimension:
+def mle_dimension(x: Points, k: int | tuple[int, int] = 20) -> IntrinsicDimension:
     """Levina-Bickel dimension of the points from k neighbours, averaged over points as MacKay and Ghahramani say.
 
     Args:
@@ -32,6 +33,7 @@ def mle_dimension(x: Float[Tensor, "n d"], k: int | tuple[int, int] = 20) -> Int
     >>> 1.8 < mle_dimension(x, 10).value < 2.2
     True
     """
+    x = as_points(x)
     first, last = (k, k) if isinstance(k, int) else k
     if not 2 <= first <= last:
         raise BadInput(f"k={k}: neighbours must be at least 2, as a number or as (first, last)")
@@ -61,7 +63,7 @@ class LocalDimension:
     n_duplicates: int
 
 
-def local_dimension(x: Float[Tensor, "n d"], k: int = 20) -> LocalDimension:
+def local_dimension(x: Points, k: int = 20) -> LocalDimension:
     """Likelihood estimate around every point, from its own k neighbours (Levina & Bickel 2004, eq. 8, with k - 2).
 
     The error of one point is large, d / sqrt(k - 3), and near points share it. Raises BadInput unless k is at least 4,
@@ -71,6 +73,7 @@ def local_dimension(x: Float[Tensor, "n d"], k: int = 20) -> LocalDimension:
     >>> 1.7 < float(local_dimension(x).value.median()) < 2.3
     True
     """
+    x = as_points(x)
     if k < 4:
         raise BadInput(f"k={k}: the estimate around one point has a standard error only from k=4 on")
     apart = neighbours_apart(x, k, "the local dimension")

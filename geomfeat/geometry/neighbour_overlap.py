@@ -9,15 +9,15 @@ from torch import Tensor
 
 from geomfeat.errors import BadInput
 from geomfeat.geometry.neighbours import nearest_neighbours
-from geomfeat.geometry.same_samples import require_same_samples
+from geomfeat.geometry.same_samples import same_samples
+from geomfeat.geometry.spectrum import NoVariance
 from geomfeat.numerics import WORKING
+from geomfeat.types import Points
 
 METRICS = ("cosine", "euclidean")
 
 
-def mutual_knn(
-    a: Float[Tensor, "n d1"], b: Float[Tensor, "_ d2"], *, k: int = 10, metric: str = "cosine"
-) -> Float[Tensor, "n"]:
+def mutual_knn(a: Points, b: Points, *, k: int = 10, metric: str = "cosine") -> Float[Tensor, "n"]:
     """Share of a sample's k nearest neighbours in a that are so in b too, in 0..1; its mean is the alignment.
 
     (Huh et al. 2024, the platonic-representation study, section A: k = 10 by inner products of unit vectors.)
@@ -26,18 +26,17 @@ def mutual_knn(
         metric: "cosine" (of the features as they are, not centred) or "euclidean".
 
     Raises BadInput for other numbers of samples, k not in 1..n - 1, another metric, and samples that are zero
-    everywhere, which have no direction.
+    everywhere, which have no direction; NoVariance where all k neighbours of every sample are copies of it.
 
     >>> x = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
     >>> float(mutual_knn(x, 2 * x, k=5).mean())
     1.0
     """
+    a, b = same_samples(a, b)
     return _shared(a, b, k, metric) / k
 
 
-def neighbour_jaccard(
-    a: Float[Tensor, "n d1"], b: Float[Tensor, "_ d2"], *, k: int = 10, metric: str = "cosine"
-) -> Float[Tensor, "n"]:
+def neighbour_jaccard(a: Points, b: Points, *, k: int = 10, metric: str = "cosine") -> Float[Tensor, "n"]:
     """Jaccard index |A & B| / |A | B| of every sample's k nearest neighbours in a and in b, in 0..1.
 
     (Klabunde et al. 2025, section 4.4.) Arguments and errors as in `mutual_knn`.
@@ -46,6 +45,7 @@ def neighbour_jaccard(
     >>> float(neighbour_jaccard(x, 2 * x, k=5).mean())
     1.0
     """
+    a, b = same_samples(a, b)
     shared = _shared(a, b, k, metric)
     return shared / (2 * k - shared)
 
@@ -54,7 +54,14 @@ def _nearest(x: Tensor, k: int, metric: str) -> Tensor:
     """Indices (n, k) of every sample's k nearest others."""
     if metric not in METRICS:
         raise BadInput(f"metric={metric!r}: use one of {', '.join(map(repr, METRICS))}")
-    return nearest_neighbours(x if metric == "euclidean" else _directions(x), k).index
+    rows = x if metric == "euclidean" else _directions(x)
+    found = nearest_neighbours(rows, k)
+    if not bool(found.distance.amax() > 8 * torch.finfo(x.dtype).eps * rows.abs().amax()):
+        raise NoVariance(
+            f"the {k} nearest neighbours of every sample are copies of it (a constant layer?), so they say nothing: "
+            "leave the layer out, or drop the copies"
+        )
+    return found.index
 
 
 def _directions(x: Tensor) -> Tensor:
@@ -69,6 +76,5 @@ def _directions(x: Tensor) -> Tensor:
 
 def _shared(a: Tensor, b: Tensor, k: int, metric: str) -> Tensor:
     """How many neighbours every sample has in common in a and b."""
-    require_same_samples(a, b)
     left, right = _nearest(a, k, metric), _nearest(b, k, metric)
     return (left[:, :, None] == right[:, None, :]).any(2).sum(1).to(WORKING)

@@ -15,6 +15,7 @@ from torch import Tensor
 from geomfeat.errors import BadInput
 from geomfeat.geometry.candidates import Lists, Padded, lists_of, lists_of_all, padded, proven
 from geomfeat.numerics import WORKING
+from geomfeat.types import Points, as_points
 
 # A tree is faster up to this many features.
 TREE_FEATURES = 8
@@ -31,7 +32,7 @@ class Neighbours:
     index: Int[Tensor, "n k"]
 
 
-def nearest_neighbours(x: Float[Tensor, "n d"], k: int) -> Neighbours:
+def nearest_neighbours(x: Points, k: int) -> Neighbours:
     """The k nearest other points of every point, Euclidean, exact up to the rounding of float64 differences.
 
     Beside x it needs about n (12 d + 50 k + 300) bytes and blocks of products of at most 16 MB (a GPU: 128 MB).
@@ -42,6 +43,7 @@ def nearest_neighbours(x: Float[Tensor, "n d"], k: int) -> Neighbours:
     >>> nearest_neighbours(torch.tensor([[0.0], [1.0], [3.0]]), 2).distance.tolist()
     [[1.0, 3.0], [1.0, 2.0], [2.0, 3.0]]
     """
+    x = as_points(x)
     n, d = x.shape
     if not 1 <= k < n:
         raise BadInput(f"k={k} neighbours of {n} points: k must be from 1 to {n - 1}, or give more samples")

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry.same_samples import require_same_samples
+from geomfeat.geometry.same_samples import same_samples
 from geomfeat.numerics import stream
 from geomfeat.registry import get
 from geomfeat.types import Estimate, Representation
@@ -72,7 +72,7 @@ def similarity_interval(
     True
     """
     left, right = (r if isinstance(r, Representation) else Representation(r) for r in (a, b))
-    require_same_samples(left.x, right.x)
+    same_samples(left, right)
     n = left.n
     if n < LEAST:
         raise BadInput(f"{n} samples: an interval needs at least {LEAST}")

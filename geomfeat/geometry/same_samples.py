@@ -1,17 +1,21 @@
 """Two representations must be of the same samples."""
 
+from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.errors import BadInput
+from geomfeat.types import Points, as_points
 
 
-def require_same_samples(a: Tensor, b: Tensor) -> None:
-    """BadInput for other numbers of rows.
+def same_samples(a: Points, b: Points) -> tuple[Float[Tensor, "n d1"], Float[Tensor, "n d2"]]:
+    """Both as points; BadInput also for other numbers of rows.
 
-    >>> import torch
-    >>> require_same_samples(torch.zeros(3, 2), torch.zeros(3, 5))
+    >>> [tuple(x.shape) for x in same_samples([[0.0], [1.0]], [[1.0, 2.0], [3.0, 4.0]])]
+    [(2, 1), (2, 2)]
     """
-    if a.shape[0] != b.shape[0]:
+    first, second = as_points(a, "a"), as_points(b, "b")
+    if first.shape[0] != second.shape[0]:
         raise BadInput(
-            f"a has {a.shape[0]} samples, b has {b.shape[0]}: compare them on the same inputs in the same order"
+            f"a has {len(first)} samples, b has {len(second)}: compare them on the same inputs in the same order"
         )
+    return first, second

@@ -16,12 +16,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry.same_samples import require_same_samples
-from geomfeat.geometry.spectrum import reduced, scaled
+from geomfeat.geometry.same_samples import same_samples
+from geomfeat.geometry.spectrum import reduced, rounding_of, scaled
 from geomfeat.numerics import WORKING, centred
+from geomfeat.types import Points
 
 
-def shape_distance(a: Float[Tensor, "n d1"], b: Float[Tensor, "_ d2"], *, alpha: float = 1.0) -> float:
+def shape_distance(a: Points, b: Points, *, alpha: float = 1.0) -> float:
     """min over rotations Q of |A Q - B| (Frobenius) of the centred features, in their own unit, at least 0: a metric.
 
     With alpha = 1 the size-and-shape distance of Procrustes analysis. Grows with the number of samples, as their root.
@@ -31,16 +32,17 @@ def shape_distance(a: Float[Tensor, "n d1"], b: Float[Tensor, "_ d2"], *, alpha:
     >>> round(shape_distance(x, 2 * x.flip(1)), 6)  # |x| = 2
     2.0
     """
+    a, b = same_samples(a, b)
     _check(a, b, alpha)
     size = max(float(a.abs().max()), float(b.abs().max())) or 1.0
     if alpha == 1:
         return _residual(centred(a.to(WORKING) / size), centred(b.to(WORKING) / size)) * size
     left, right = partly_whitened(a, alpha), partly_whitened(b, alpha)
-    size = max(float(left.norm()), float(right.norm()))
+    size = max(float(_norm(left)), float(_norm(right)))
     return _residual(left / size, right / size) * size
 
 
-def shape_angle(a: Float[Tensor, "n d1"], b: Float[Tensor, "_ d2"], *, alpha: float = 1.0) -> float:
+def shape_angle(a: Points, b: Points, *, alpha: float = 1.0) -> float:
     """Angle arccos |A'B|_* (nuclear norm) of the centred features, each of norm 1, in 0..pi/2 radians: a metric.
 
     (Williams et al. 2021, eq. 6.) Raises BadInput as `shape_distance` does, and NoVariance for a constant layer.
@@ -49,10 +51,11 @@ def shape_angle(a: Float[Tensor, "n d1"], b: Float[Tensor, "_ d2"], *, alpha: fl
     >>> round(shape_angle(x, 2 * x.flip(1)), 6)
     0.0
     """
+    a, b = same_samples(a, b)
     return 2 * asin(min(1.0, 0.5 * _unit_distance(a, b, alpha)))
 
 
-def procrustes_distance(a: Float[Tensor, "n d1"], b: Float[Tensor, "_ d2"]) -> float:
+def procrustes_distance(a: Points, b: Points) -> float:
     """Orthogonal Procrustes distance sqrt(2 - 2 |A'B|_*) of the centred features, each of norm 1: a metric.
 
     In 0..sqrt(2) (Ding, Denain & Steinhardt 2021, section 3, who give its square). The chord of `shape_angle`;
@@ -62,6 +65,7 @@ def procrustes_distance(a: Float[Tensor, "n d1"], b: Float[Tensor, "_ d2"]) -> f
     >>> round(procrustes_distance(x, x[:, :1]), 4)  # sqrt(2 - 2 sqrt(5/8))
     0.6472
     """
+    a, b = same_samples(a, b)
     return _unit_distance(a, b, 1.0)
 
 
@@ -72,7 +76,7 @@ def partly_whitened(x: Float[Tensor, "n d"], alpha: float) -> Float[Tensor, "n r
     if alpha == 1:
         return reduced(work) * scale
     u, s, _ = torch.linalg.svd(work, full_matrices=False)
-    kept = s > 10 * max(x.shape) * torch.finfo(x.dtype if x.is_floating_point() else WORKING).eps * s[0]
+    kept = s > rounding_of(x, work)
     u, s = u[:, kept], s[kept]
     if alpha == 0 and len(s) >= x.shape[0] - 1:
         raise BadInput(
@@ -80,13 +84,19 @@ def partly_whitened(x: Float[Tensor, "n d"], alpha: float) -> Float[Tensor, "n r
             "pass more samples than features, or alpha above 0"
         )
     mixed = alpha * s * scale + (1 - alpha)
-    return u * mixed * (s.norm() * scale / mixed.norm())
+    return u * mixed * (s.norm() * scale / _norm(mixed))
 
 
 def _unit_distance(a: Tensor, b: Tensor, alpha: float) -> float:
     _check(a, b, alpha)
     left, right = (scaled(x) if alpha == 1 else partly_whitened(x, alpha) for x in (a, b))
-    return _residual(left / left.norm(), right / right.norm())
+    return _residual(left / _norm(left), right / _norm(right))
+
+
+def _norm(x: Tensor) -> Tensor:
+    """Frobenius norm of what is not zero everywhere, whose squares may be out of range."""
+    largest = x.abs().max()
+    return largest * (x / largest).norm()
 
 
 def _residual(a: Tensor, b: Tensor) -> float:
@@ -99,6 +109,5 @@ def _residual(a: Tensor, b: Tensor) -> float:
 
 
 def _check(a: Tensor, b: Tensor, alpha: float) -> None:
-    require_same_samples(a, b)
     if not 0 <= alpha <= 1:
         raise BadInput(f"alpha={alpha} must be from 0 (whitened) to 1 (as they are)")

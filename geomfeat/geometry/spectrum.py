@@ -14,6 +14,7 @@ from torch import Tensor
 
 from geomfeat.errors import BadInput
 from geomfeat.numerics import WORKING, centred, jackknife_stderr
+from geomfeat.types import Points, as_points
 
 # An eigenvalue (squared singular value) below this share of the largest may be rounding of the features.
 EIGENVALUE_CUT = 1e-13
@@ -27,7 +28,7 @@ class NoVariance(BadInput):
     """All points coincide (up to rounding), so there is no spectrum."""
 
 
-def covariance_spectrum(x: Float[Tensor, "n d"]) -> Float[Tensor, "m"]:
+def covariance_spectrum(x: Points) -> Float[Tensor, "m"]:
     """Eigenvalues of the covariance of x over the largest one: descending, 1 first, those at rounding level left out.
 
     Raises NoVariance (a BadInput) if all points coincide.
@@ -35,6 +36,7 @@ def covariance_spectrum(x: Float[Tensor, "n d"]) -> Float[Tensor, "m"]:
     >>> covariance_spectrum(torch.tensor([[1.0, 0.0], [-1.0, 0.0]])).tolist()
     [1.0]
     """
+    x = as_points(x)
     values = torch.linalg.svdvals(scaled(x)).square()
     values = values / values[0]
     return values[values > EIGENVALUE_CUT]
@@ -55,7 +57,22 @@ def scaled(x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
     return out / size
 
 
-def participation_ratio(x: Float[Tensor, "n d"]) -> float:
+def rounding_of(x: Float[Tensor, "n d"], work: Float[Tensor, "n d"]) -> float:
+    """What rounding can make of a singular value of work = scaled(x): directions no larger may be of nothing else.
+
+    Entries of x are right to about eps of their size before centring, independently: a matrix of such errors has
+    singular values of up to that times sqrt(n) + sqrt(d) (Davidson & Szarek 2001, theorem II.13). A factor of 10 is for
+    features that were computed, with some roundings each. Those of the decomposition itself come on top.
+    """
+    n, d = x.shape
+    raw, around = x.to(WORKING), centred(x)
+    largest = raw.abs().amax()
+    rms = float((raw / largest).square().mean().sqrt() * (largest / around.abs().amax()))
+    own = max(n, d) * torch.finfo(WORKING).eps * float(torch.linalg.matrix_norm(work))
+    return max(10 * torch.finfo(x.dtype).eps * rms * (n**0.5 + d**0.5), own)
+
+
+def participation_ratio(x: Points) -> float:
     """(sum lambda)^2 / sum lambda^2 of the sample covariance, in 1..min(n - 1, d) (Gao et al. 2017, eq. 5).
 
     Biased low: n samples of a true 50 read 16 at n = 25. See `participation_ratio_wishart`.
@@ -63,11 +80,12 @@ def participation_ratio(x: Float[Tensor, "n d"]) -> float:
     >>> round(participation_ratio(torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])), 12)
     2.0
     """
+    x = as_points(x)
     trace, trace_of_square = _moments(x)
     return trace**2 / trace_of_square
 
 
-def participation_ratio_wishart(x: Float[Tensor, "n d"]) -> float:
+def participation_ratio_wishart(x: Points) -> float:
     """Participation ratio of the population, for Gaussian rows; at least 1, infinite where n is far too small.
 
     With nu = n - 1 the sample covariance S of Gaussian rows has (Wishart moments)
@@ -79,6 +97,7 @@ def participation_ratio_wishart(x: Float[Tensor, "n d"]) -> float:
     >>> participation_ratio(x) < 30 < 40 < participation_ratio_wishart(x) < 60
     True
     """
+    x = as_points(x)
     trace, trace_of_square = _moments(x)
     nu = x.shape[0] - 1
     square_of_trace = (nu + 1) / nu * trace**2 - 2 / nu * trace_of_square
@@ -86,7 +105,7 @@ def participation_ratio_wishart(x: Float[Tensor, "n d"]) -> float:
     return square_of_trace / square if square > 1e-12 * trace_of_square else float("inf")
 
 
-def participation_ratio_unbiased(x: Float[Tensor, "n d"]) -> float:
+def participation_ratio_unbiased(x: Points) -> float:
     """The same ratio from U-statistics over distinct samples; no Gaussian assumption, needs n >= 4.
 
     tr C^2 = E <(x1-x2), (x3-x4)>^2 / 4 is the unbiased HSIC of the linear kernel with itself (Song et al. 2012, eq. 5);
@@ -98,6 +117,7 @@ def participation_ratio_unbiased(x: Float[Tensor, "n d"]) -> float:
     >>> 40 < participation_ratio_unbiased(x) < 60
     True
     """
+    x = as_points(x)
     n = x.shape[0]
     if n < 4:
         raise BadInput(f"the unbiased participation ratio needs at least 4 samples, got {n}")
@@ -114,7 +134,7 @@ def participation_ratio_unbiased(x: Float[Tensor, "n d"]) -> float:
     return float(square_of_trace / (hsic / (n * (n - 3))))
 
 
-def effective_rank(x: Float[Tensor, "n d"]) -> float:
+def effective_rank(x: Points) -> float:
     """exp of the entropy of lambda / sum lambda, in 1..min(n - 1, d) (Roy & Vetterli 2007, on covariance eigenvalues).
 
     >>> round(effective_rank(torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])), 12)
@@ -123,7 +143,7 @@ def effective_rank(x: Float[Tensor, "n d"]) -> float:
     return _exp_entropy(covariance_spectrum(x))
 
 
-def stable_rank(x: Float[Tensor, "n d"]) -> float:
+def stable_rank(x: Points) -> float:
     """sum lambda / max lambda = |X|_F^2 / |X|_2^2 of the centred points, in 1..min(n - 1, d).
 
     Rudelson & Vershynin 2007, sec. 1.
@@ -135,7 +155,7 @@ def stable_rank(x: Float[Tensor, "n d"]) -> float:
     return float(values.sum() / values[0])
 
 
-def components_for_variance(x: Float[Tensor, "n d"], share: float) -> int:
+def components_for_variance(x: Points, share: float) -> int:
     """Fewest principal components that hold a share of the variance, in 1..min(n - 1, d) (Jolliffe 2002, sec. 6.1.1).
 
     Raises BadInput unless 0 < share <= 1, NoVariance if all points coincide.
@@ -150,7 +170,7 @@ def components_for_variance(x: Float[Tensor, "n d"], share: float) -> int:
     return int((held < share * held[-1] * (1 - ROUNDING)).sum()) + 1
 
 
-def rankme(x: Float[Tensor, "n d"], *, centre: bool = False) -> float:
+def rankme(x: Points, *, centre: bool = False) -> float:
     """exp of the entropy of the SINGULAR values over their sum, in 1..min(n, d) (Garrido et al. 2023, eq. 1).
 
     Not centred by default, as published. Three numbers go by names like this one, and differ by factors:
@@ -160,6 +180,7 @@ def rankme(x: Float[Tensor, "n d"], *, centre: bool = False) -> float:
     >>> round(rankme(torch.eye(3)), 12)
     3.0
     """
+    x = as_points(x)
     work = scaled(x) if centre else x.to(WORKING) / x.abs().amax().to(WORKING).clamp_min(torch.finfo(WORKING).tiny)
     values = torch.linalg.svdvals(work)
     if not bool(values[0] > 0):
@@ -182,7 +203,7 @@ class PowerLaw:
     last: int
 
 
-def power_law(x: Float[Tensor, "n d"], *, first: int | None = None, last: int | None = None) -> PowerLaw:
+def power_law(x: Points, *, first: int | None = None, last: int | None = None) -> PowerLaw:
     """Exponent of the eigenvalue decay (Stringer et al. 2019), with its fit range and quality.
 
     Args:
@@ -214,13 +235,14 @@ def power_law(x: Float[Tensor, "n d"], *, first: int | None = None, last: int | 
     return PowerLaw(-slope, stderr, 1 - residual / total if total > 0 else 1.0, first, last)
 
 
-def reduced(x: Float[Tensor, "n d"]) -> Float[Tensor, "n r"]:
+def reduced(x: Points) -> Float[Tensor, "n r"]:
     """The same points, turned into their own span: r = min(n, d) coordinates with the same inner products.
 
     >>> x = torch.randn(3, 7, dtype=torch.float64)
     >>> torch.allclose(reduced(x) @ reduced(x).T, x @ x.T)
     True
     """
+    x = as_points(x)
     x = x.to(WORKING)
     return x if x.shape[1] <= x.shape[0] else torch.linalg.qr(x.T, mode="r")[1].T
 

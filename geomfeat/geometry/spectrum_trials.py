@@ -12,23 +12,24 @@ tr C^2, for any number of stimuli from 4 and of trials from 2 on. The sums over 
 over a = b; the sums over distinct stimuli from row sums, column sums and squares of the matrices of products.
 """
 
+from typing import Any
+
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.errors import BadInput
 from geomfeat.geometry.spectrum import NoVariance
-from geomfeat.numerics import WORKING
+from geomfeat.numerics import WORKING, as_tensor, require_finite
 
 
-def participation_ratio_of_trials(x: Float[Tensor, "trials n d"]) -> float:
+def participation_ratio_of_trials(x: Any) -> float:
     """(tr C)^2 / tr C^2 of the covariance C of the signal, without the noise that differs from trial to trial.
 
     x[a, i] is trial a of stimulus i; noise must be independent between trials and between stimuli. No Gaussian
     assumption, no bias from few stimuli or trials in either moment; the ratio of few is noisy, and can be negative or
     infinite where there is hardly any signal.
 
-    Raises BadInput with fewer than 2 trials or 4 stimuli, NoVariance if all entries are equal.
+    Raises BadInput for other shapes, NaN, fewer than 2 trials or 4 stimuli, NoVariance if all entries are equal.
 
     >>> noise = torch.Generator().manual_seed(0)
     >>> signal = torch.randn(100, 5, generator=noise, dtype=torch.float64) @ torch.eye(5, 40, dtype=torch.float64)
@@ -36,15 +37,20 @@ def participation_ratio_of_trials(x: Float[Tensor, "trials n d"]) -> float:
     >>> 4 < participation_ratio_of_trials(trials) < 6
     True
     """
+    x = as_tensor(x, "x")
+    if x.ndim != 3 or 0 in x.shape:
+        raise BadInput(f"x must be (trials, stimuli, units), got shape {tuple(x.shape)}")
+    require_finite(x, "x")
     n_trials, n = x.shape[:2]
     if n_trials < 2 or n < 4:
         raise BadInput(
             f"{n_trials} trials of {n} stimuli: signal and noise can be told apart with at least 2 trials of 4 stimuli"
         )
     work = x.to(WORKING)
+    largest = work.abs().amax()
     work = work - work.mean((0, 1))
     size = work.abs().amax()
-    if not bool(size > 8 * torch.finfo(WORKING).eps * x.abs().amax()):
+    if not bool(size > 8 * torch.finfo(WORKING).eps * largest):
         raise NoVariance("all trials of all stimuli are equal: there is no signal, look at how they were recorded")
     work = work / size
     total = work.sum(0)

@@ -53,7 +53,8 @@ class Side:
         size = float(_positive((total / len(x)).sqrt()))
         features = torch.empty(x.shape[1], len(x), device=x.device)
         torch.div(centred.T, size, out=features)
-        return cls(features.square().sum(0).to(WORKING), varies, (unit * size) ** 2, features=features)
+        # A product, since powers of floats raise where products are infinite.
+        return cls(features.square().sum(0).to(WORKING), varies, (unit * size) * (unit * size), features=features)
 
     @classmethod
     def of_gram(cls, gram: Tensor) -> "Side":

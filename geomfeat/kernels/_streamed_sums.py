@@ -39,12 +39,19 @@ class Origin:
         """The mean of a block and the root mean square around it, or around 0 where the block is constant."""
         x = x.to(WORKING)
         point = x.mean(0)
-        around, raw = (float(y.square().mean().sqrt()) for y in (x - point, x))
+        largest = x.abs().max()  # whose square may be out of range
+        around, raw = (
+            float((y / largest).square().mean().sqrt() * largest) if largest > 0 else 0.0 for y in (x - point, x)
+        )
         return cls(point, (around if around > 1e-6 * raw else raw) or 1.0)
 
     def seen_from(self, x: Tensor) -> Tensor:
         """Features less the point, over the unit, in single precision."""
         return ((x.to(WORKING) - self.point) / self.unit).float()
+
+    def differs(self, variance: Tensor, mean: Tensor) -> bool:
+        """Whether features of this total variance around this mean, both as seen from here, are more than rounding."""
+        return bool(variance > ROUNDING * ((self.point / self.unit + mean).square().sum() + variance))
 
 
 class ExactSums:
@@ -103,7 +110,5 @@ class ExactSums:
         found = []
         for i, (start, width, origin) in enumerate(zip(self.starts, self.widths, self.origins, strict=True)):
             mean = self.x[start : start + width] / self.n
-            around = float(self.a[i] / self.n - mean @ mean)
-            raw = float((origin.point / origin.unit + mean).square().sum()) + around
-            found.append(around > ROUNDING * raw)
+            found.append(origin.differs(self.a[i] / self.n - mean @ mean, mean))
         return found

@@ -59,7 +59,7 @@ def cka_estimate(
 
     The error is exact for the leave-one-out values of fixed Gram matrices: the bandwidth of "rbf" is not refitted.
     """
-    left, right = _pair(a, b, kernel, estimator, bandwidth)
+    left, right = _pair(a, b, kernel, estimator, bandwidth, scaled=True)
     cross, own_a, own_b = Moments.between(left, right), Moments.between(left, left), Moments.between(right, right)
     for name, moments, side in (("a", own_a, left), ("b", own_b, right)):
         _require_geometry(name, moments, side, estimator)
@@ -113,6 +113,7 @@ def kernel_alignment(a: Kernel | Tensor, b: Kernel | Tensor) -> float:
     k, l = as_gram(a, "a"), as_gram(b, "b")
     if k.shape != l.shape:
         raise BadInput(f"kernels of shape {tuple(k.shape)} and {tuple(l.shape)}: compare them on the same samples")
+    k, l = near_one(k), near_one(l)
     norms = k.norm() * l.norm()
     if not norms > 0:
         raise BadInput("a kernel is zero everywhere, so its alignment is undefined")
@@ -130,23 +131,37 @@ def as_gram(kernel: Kernel | Tensor, name: str = "kernel") -> Float[Tensor, "n n
     return gram
 
 
-def _pair(a: Any, b: Any, kernel: str, estimator: str, bandwidth: float) -> tuple[Centred, Centred]:
+def unit_of(x: Tensor) -> Tensor:
+    """The power of two at the largest entry; 1 for zeros. Dividing by it loses no digit."""
+    largest = x.abs().max()
+    return torch.ldexp(torch.ones_like(largest), torch.frexp(largest).exponent - 1) if largest > 0 else largest + 1
+
+
+def near_one(x: Tensor) -> Tensor:
+    """Over its unit, so that fourth powers stay in range."""
+    return x / unit_of(x)
+
+
+def _pair(
+    a: Any, b: Any, kernel: str, estimator: str, bandwidth: float, scaled: bool = False
+) -> tuple[Centred, Centred]:
     if kernel not in KERNELS:
         raise BadInput(f"kernel must be one of {KERNELS}, got {kernel!r}")
-    left, right = _centred(a, "a", kernel, bandwidth), _centred(b, "b", kernel, bandwidth)
+    left, right = _centred(a, "a", kernel, bandwidth, scaled), _centred(b, "b", kernel, bandwidth, scaled)
     if left.n != right.n:
         raise BadInput(f"a has {left.n} samples, b has {right.n}: compare them on the same inputs in the same order")
     check_estimator(estimator, left.n)
     return left, right
 
 
-def _centred(value: Any, name: str, kernel: str, bandwidth: float) -> Centred:
+def _centred(value: Any, name: str, kernel: str, bandwidth: float, scaled: bool) -> Centred:
     if isinstance(value, Kernel):
-        return Centred.of_gram(as_gram(value, name))
+        gram = as_gram(value, name)
+        return Centred.of_gram(near_one(gram) if scaled else gram)
     x = as_tensor(value.x if isinstance(value, Representation) else value, name, WORKING)
     if x.ndim != 2 or 0 in x.shape:
         raise BadInput(f"{name} must be features (samples, features), got shape {tuple(x.shape)}")
-    require_finite(x, name)
+    x = near_one(require_finite(x, name)) if scaled else require_finite(x, name)
     return Centred.of_features(x) if kernel == "linear" else Centred.of_gram(rbf_gram(x, bandwidth))
 
 

@@ -173,7 +173,8 @@ class _BlockMeans:
 
     def add(self, block: list[Tensor]) -> None:
         """One block of every layer's features (m, d), weighted by m."""
-        sides = [Side.of_features(origin.seen_from(x)) for origin, x in zip(self.origins, block, strict=True)]
+        parts = [origin.seen_from(x) for origin, x in zip(self.origins, block, strict=True)]
+        sides = [Side.of_features(x) for x in parts]
         count = len(sides)
         units = torch.tensor([side.unit for side in sides], dtype=WORKING, device=self.sums.device)
         i, j = torch.cartesian_prod(*[torch.arange(count, device=units.device)] * 2).view(-1, 2).T
@@ -182,8 +183,8 @@ class _BlockMeans:
         self.n += len(block[0])
         self.blocks += 1
         self.alive = [
-            was or bool(x.var(0).sum() > 1e-12 * x.square().mean(0).sum())
-            for was, x in zip(self.alive, block, strict=True)
+            was or origin.differs(x.double().var(0, correction=0).sum(), x.double().mean(0))
+            for was, origin, x in zip(self.alive, self.origins, parts, strict=True)
         ]
 
     def hsic(self) -> Tensor:

@@ -1,24 +1,27 @@
 """Gram matrices between samples, in float64: linear, Gaussian, and the label kernel."""
 
+from typing import Any
+
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.numerics import WORKING
+from geomfeat.numerics import WORKING, as_tensor, require_finite
+from geomfeat.types import Points, as_points
 
 
-def linear_gram(x: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
+def linear_gram(x: Points) -> Float[Tensor, "n n"]:
     """X X'.
 
     >>> linear_gram(torch.tensor([[1.0, 0.0], [1.0, 1.0]])).tolist()
     [[1.0, 1.0], [1.0, 2.0]]
     """
-    x = x.to(WORKING)
+    x = as_points(x).to(WORKING)
     return x @ x.T
 
 
-def rbf_gram(x: Float[Tensor, "n d"], bandwidth: float = 0.5) -> Float[Tensor, "n n"]:
+def rbf_gram(x: Points, bandwidth: float = 0.5) -> Float[Tensor, "n n"]:
     """Gaussian kernel exp(-|x_i - x_j|^2 / (2 s^2)) with s = `bandwidth` times the median distance.
 
     The median is the lower one of all n^2 squared distances, the n zero ones of a sample to itself included: the
@@ -31,7 +34,7 @@ def rbf_gram(x: Float[Tensor, "n d"], bandwidth: float = 0.5) -> Float[Tensor, "
     """
     if not bandwidth > 0:
         raise BadInput(f"bandwidth must be a positive fraction of the median distance, got {bandwidth}")
-    x = x.to(WORKING)
+    x = as_points(x).to(WORKING)
     x = x - x.mean(0)
     # Direct differences: |x|^2 + |y|^2 - 2xy would lose the small distances to rounding.
     squared = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist").square()
@@ -44,16 +47,24 @@ def rbf_gram(x: Float[Tensor, "n d"], bandwidth: float = 0.5) -> Float[Tensor, "
     return torch.exp(-squared / (2 * bandwidth**2 * median))
 
 
-def label_gram(labels: Shaped[Tensor, "n"]) -> Float[Tensor, "n n"]:
+def label_gram(labels: Any) -> Float[Tensor, "n n"]:
     """Y Y' of one-hot labels: 1 where two samples share their class, 0 elsewhere.
 
     >>> label_gram(torch.tensor([3, 3, 7])).tolist()
     [[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
     """
+    labels = _labels(labels)
     return (labels[:, None] == labels[None, :]).to(WORKING)
 
 
-def one_hot(labels: Shaped[Tensor, "n"]) -> Float[Tensor, "n C"]:
+def one_hot(labels: Any) -> Float[Tensor, "n C"]:
     """One-hot labels over the classes that occur, in float64: features whose linear Gram is the label kernel."""
-    classes, index = labels.unique(return_inverse=True)
+    classes, index = _labels(labels).unique(return_inverse=True)
     return torch.nn.functional.one_hot(index, len(classes)).to(WORKING)
+
+
+def _labels(labels: Any) -> Tensor:
+    found = as_tensor(labels, "labels")
+    if found.ndim != 1 or not len(found):
+        raise BadInput(f"labels must be one for each sample, (n,), got shape {tuple(found.shape)}")
+    return require_finite(found, "labels")

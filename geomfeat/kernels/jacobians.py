@@ -63,14 +63,17 @@ class JacobianRows:
         f: the network. inputs: the probes it will be asked about (to measure sizes and to check that samples do not
             interact). budget: bytes for the rows and activations of one vectorised call.
 
-    Raises BadInput when an output depends on the other samples of its batch, so that it has no gradient of its own.
+    Raises BadInput without samples, when an output depends on the other samples of its batch, so that it has no
+    gradient of its own, and when no output has a gradient at all.
     """
 
     def __init__(self, f: Functional, inputs: Any, budget: int = BUDGET):
         self.f, self.budget, self.vectorised = f, budget, True
         self.slices = parameter_slices(f)
         inputs = f.inputs(inputs)
+        n_samples(inputs)
         self.n_outputs = _check_independence(f, inputs)
+        _check_gradient(f, inputs)
         with differentiable_recurrence(f):
             self.saved, self.largest = saved_bytes(f, inputs)
         self.row_bytes = f.n_parameters * f.dtype.itemsize
@@ -163,6 +166,19 @@ def _check_independence(f: Functional, inputs: Any) -> int:
             f"batch: {tuple(together.shape)}), {_NO_GRADIENT}"
         )
     return alone.shape[1]
+
+
+def _check_gradient(f: Functional, inputs: Any) -> None:
+    """BadInput where no parameter at all, chosen or not, has a gradient: a kernel of zeros would say nothing of it."""
+    parameters = {name for name, _ in f.model.named_parameters()}
+    every = {n: t.detach().requires_grad_() for n, t in {**f.fixed, **f.theta}.items() if n in parameters}
+    with torch.enable_grad():
+        outputs = f(every, take(inputs, slice(0, 1)))
+    if not outputs.requires_grad:
+        raise BadInput(
+            "the model's outputs have no gradient in any parameter: its forward pass runs under torch.no_grad(), "
+            "detaches its outputs, or does not use its parameters"
+        )
 
 
 def jacobian_rows(

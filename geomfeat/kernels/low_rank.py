@@ -13,10 +13,10 @@ from torch import Tensor
 from geomfeat.errors import BadInput
 from geomfeat.kernels.hsic import Centred, Moments
 from geomfeat.numerics import WORKING, jackknife_stderr
-from geomfeat.types import Estimate
+from geomfeat.types import Estimate, Points, as_points
 
 
-def low_rank_distance(features: Float[Tensor, "n d"], outputs: Float[Tensor, "_ C"]) -> Estimate:
+def low_rank_distance(features: Points, outputs: Points) -> Estimate:
     """D_LR in [0, 1]: 0 when the features vary only, and evenly, along the functions that the network computes.
 
     The standard error is the exact jackknife over samples. Directions of the outputs below the rounding of their own
@@ -29,6 +29,7 @@ def low_rank_distance(features: Float[Tensor, "n d"], outputs: Float[Tensor, "_ 
     >>> round(low_rank_distance(h, h).value, 12), round(low_rank_distance(h, h[:, :1]).value, 4)
     (0.0, 0.2929)
     """
+    features, outputs = as_points(features, "features"), as_points(outputs, "outputs")
     if features.shape[0] != outputs.shape[0]:
         raise BadInput(f"features of {features.shape[0]} and outputs of {outputs.shape[0]} samples")
     q = span_of_outputs(outputs)
@@ -53,7 +54,9 @@ def span_of_outputs(outputs: Float[Tensor, "n C"]) -> Float[Tensor, "n r"]:
     single = outputs.dtype if outputs.is_floating_point() else torch.float32
     y = outputs.to(WORKING)
     u, s, _ = torch.linalg.svd(y - y.mean(0), full_matrices=False)
-    floor = 10 * max(y.shape) * torch.finfo(single).eps * max(float(s[0]), float(y.mean(0).norm()) * len(y) ** 0.5)
+    # Independent roundings of the entries have singular values of up to their size times sqrt(n) + sqrt(C).
+    rms = float(y.square().mean().sqrt())
+    floor = 10 * torch.finfo(single).eps * rms * sum(size**0.5 for size in y.shape)
     rank = int((s > floor).sum())
     if rank == 0:
         raise BadInput("the network's outputs are the same for all samples: D_LR is undefined")

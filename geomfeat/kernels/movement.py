@@ -1,16 +1,15 @@
 """How far a kernel or the features of a layer moved, each number with a jackknife standard error over samples."""
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels.alignment import as_gram, cka_estimate
+from geomfeat.kernels.alignment import as_gram, cka_estimate, near_one, unit_of
 from geomfeat.numerics import WORKING, double_centred, jackknife_stderr
-from geomfeat.types import Estimate, Kernel
+from geomfeat.types import Estimate, Kernel, Points, as_points
 
 
-def relative_change(new: Float[Tensor, "n d"], old: Float[Tensor, "_ _"]) -> Estimate:
+def relative_change(new: Points, old: Points) -> Estimate:
     """|new - old| / |old| (Frobenius) of features or outputs on the same samples.
 
     Raises BadInput for different shapes, or where `old` is zero everywhere.
@@ -18,6 +17,7 @@ def relative_change(new: Float[Tensor, "n d"], old: Float[Tensor, "_ _"]) -> Est
     >>> relative_change(3 * torch.ones(8, 2), torch.ones(8, 2)).value
     2.0
     """
+    new, old = as_points(new, "new"), as_points(old, "old")
     if new.shape != old.shape:
         raise BadInput(
             f"features of shape {tuple(new.shape)} and {tuple(old.shape)} have no difference: compare them by cka()"
@@ -39,8 +39,9 @@ def kernel_relative_change(k: Kernel | Tensor, k0: Kernel | Tensor) -> Estimate:
     2.0
     """
     new, old = _two(k, k0)
-    moved, moved_without = _products(new - old, new - old)
-    size, size_without = _products(old, old)
+    unit = unit_of(old)
+    moved, moved_without = _products((new - old) / unit, (new - old) / unit)
+    size, size_without = _products(old / unit, old / unit)
     return Estimate(float((moved / size).sqrt()), _stderr((moved_without.clamp_min(0) / size_without).sqrt()))
 
 
@@ -100,16 +101,16 @@ def _two(k: Kernel | Tensor, k0: Kernel | Tensor) -> tuple[Tensor, Tensor]:
     new, old = as_gram(k, "k"), as_gram(k0, "k0")
     if new.shape != old.shape:
         raise BadInput(f"k is {tuple(new.shape)} and k0 {tuple(old.shape)}: compute both on the same samples")
-    if not old.norm() > 0:
+    if not old.any():
         raise BadInput("k0 is zero everywhere (no parameter acts on the output): its movement is undefined")
     return new, old
 
 
 def _unit(gram: Tensor, name: str) -> Tensor:
-    norm = gram.norm()
-    if not norm > 0:
+    if not gram.any():
         raise BadInput(f"{name} is zero everywhere (no parameter acts on the output): it has no direction")
-    return gram / norm
+    gram = near_one(gram)
+    return gram / gram.norm()
 
 
 def _products(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:

@@ -24,7 +24,8 @@ class RDMs:
         names: one of each matrix; default "0", "1", ...
         conditions: one of each row of the matrices; default 0, 1, ...
 
-    Raises BadInput for a number of pairs that no number of conditions has, infinite values, and lengths that disagree.
+    Raises BadInput for a number of pairs that no number of conditions has, a square matrix, infinite values, and
+    lengths that disagree.
 
     >>> found = RDMs(torch.tensor([1.0, 2.0, 3.0]), names=("V1",))
     >>> found.n_conditions, found.matrices[0].tolist()
@@ -42,9 +43,14 @@ class RDMs:
         if vectors.ndim != 2 or 0 in vectors.shape:
             raise BadInput(f"vectors must be (matrices, pairs), got shape {tuple(vectors.shape)}; see RDMs.of_matrices")
         pairs = vectors.shape[1]
+        if len(vectors) == pairs > 1 and torch.equal(vectors, vectors.T) and not vectors.diagonal().any():
+            raise BadInput(f"vectors of shape ({pairs}, {pairs}) are a square matrix: use RDMs.of_matrices")
         n = (1 + isqrt(1 + 8 * pairs)) // 2
         if n * (n - 1) // 2 != pairs:
-            raise BadInput(f"{pairs} values are no upper triangle: n conditions have n (n - 1) / 2 pairs")
+            raise BadInput(
+                f"{pairs} values are no upper triangle: n conditions have n (n - 1) / 2 pairs. For square matrices use "
+                "RDMs.of_matrices"
+            )
         if bool(torch.isinf(vectors).any()):
             raise BadInput(
                 f"vectors hold {int(torch.isinf(vectors).sum())} infinite values: mark unmeasured pairs by NaN"
@@ -89,15 +95,19 @@ class RDMs:
         return square(self.vectors, self.n_conditions)
 
     def select(self, names: str | Sequence[str]) -> RDMs:
-        """Some of the matrices by name, in the order asked; BadInput with near names for one that is not there."""
+        """Some of the matrices by name, in the order asked; BadInput for a name that is not there, or there twice."""
         wanted = [names] if isinstance(names, str) else list(names)
         for name in wanted:
             if name not in self.names:
                 raise BadInput(f"no RDM {name!r}; near: {near(name, self.names)}")
+            if self.names.count(name) > 1:
+                raise BadInput(f"{self.names.count(name)} RDMs are named {name!r}: give each a name of its own")
         return replace(self, vectors=self.vectors[[self.names.index(n) for n in wanted]], names=tuple(wanted))
 
     def take(self, conditions: Sequence[Hashable]) -> RDMs:
-        """The matrices of some conditions, in the order asked; BadInput for a condition that is not there or twice."""
+        """The matrices of 2 or more conditions, in the order asked; BadInput for one that is not there or twice."""
+        if len(conditions) < 2:
+            raise BadInput(f"{len(conditions)} conditions asked for: an RDM needs at least 2")
         unknown = [c for c in conditions if c not in self.conditions]
         if unknown or len(set(conditions)) < len(conditions):
             raise BadInput(f"conditions must be different ones of the {self.n_conditions}; not there: {unknown[:5]}")

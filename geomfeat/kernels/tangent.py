@@ -165,7 +165,7 @@ def _checked(f: Functional, direction: Direction) -> tuple[dict[str, Tensor], bo
 def _forward_mode(
     at: Callable[[Direction], Outputs], theta: dict[str, Tensor], direction: dict[str, Tensor], stacked: bool
 ) -> tuple[Outputs, Outputs]:
-    _load_forward_mode()
+    load_forward_mode()
 
     def one(along: dict[str, Tensor]) -> tuple[Outputs, Outputs]:
         value, tangent, *_ = torch.func.jvp(at, (theta,), (along,))
@@ -178,7 +178,7 @@ def _forward_mode(
     return {name: copies[0] for name, copies in value.items()}, tangent
 
 
-def _load_forward_mode() -> None:
+def load_forward_mode() -> None:
     """Load what torch needs for forward mode; it compiles scripts that it warns about as deprecated itself."""
     with warnings.catch_warnings(), contextlib.suppress(ImportError):
         warnings.simplefilter("ignore", DeprecationWarning)

@@ -11,14 +11,14 @@ import pandas as pd
 
 from geomfeat.errors import BadInput
 
-KINDS = ("measured", "theory")
+KINDS = ("measured", "theory", "scatter")
 
 
 @dataclass(frozen=True)
 class Curve:
     """One line of a plot: points (x, y), NaN where there is none, and standard errors of y or None.
 
-    kind: "measured" (marks and a line) or "theory" (a dashed line without marks).
+    kind: "measured" (marks and a line) or "theory" (a dashed line without marks), "scatter" (marks alone).
 
     Raises BadInput for lengths that differ or another kind.
     """
@@ -58,6 +58,10 @@ class Heat:
         values: a row for every y, a column for every x; NaN where there is none.
         lines: curves drawn on top, theory's boundaries for example.
         categories: names of the values 0, 1, 2, ... where they are classes; empty where they are numbers.
+        x_ticks, y_ticks: what stands at every x and y, where that is not x and y themselves.
+        marks: points drawn on top with their label in a legend, kinds of cells for example.
+        hints: for every value what is told where it is pointed at; empty for the numbers alone.
+        centred: whether 0 is the middle of the colours, as for residuals.
 
     Raises BadInput for rows or columns that do not fit the axes.
     """
@@ -72,6 +76,11 @@ class Heat:
     lines: Sequence[Curve] = ()
     caption: str = ""
     categories: Sequence[str] = ()
+    x_ticks: Sequence[str] = ()
+    y_ticks: Sequence[str] = ()
+    marks: Sequence[Curve] = ()
+    hints: Sequence[Sequence[str]] = ()
+    centred: bool = False
 
     def __post_init__(self) -> None:
         if len(self.values) != len(self.y) or any(len(row) != len(self.x) for row in self.values):

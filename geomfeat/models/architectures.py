@@ -15,9 +15,10 @@ from geomfeat.models.mlp import mlp
 from geomfeat.models.recurrent import gru_loop, lstm
 from geomfeat.models.residual import residual
 from geomfeat.models.transformer import transformer
+from geomfeat.models.vgg import vgg
 
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
-    f.__name__: f for f in (mlp, cnn, residual, transformer, lstm, gru_loop, linear)
+    f.__name__: f for f in (mlp, cnn, vgg, residual, transformer, lstm, gru_loop, linear)
 }
 
 

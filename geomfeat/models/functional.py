@@ -146,6 +146,14 @@ def output_matrix(output: Any, inputs: Any = None, readout: Readout | None = Non
     is one; `last_hidden_state` is averaged over the tokens of the attention mask, where it is (n, tokens, d); else the
     first tensor is taken, of mappings, sequences and dataclasses in order.
     """
+    output = output_tensor(output, inputs, readout)
+    if output.ndim == 0:
+        raise BadInput("the model returns one number for all samples (a loss?): pass readout= to pick its outputs")
+    return output.reshape(output.shape[0], -1)
+
+
+def output_tensor(output: Any, inputs: Any = None, readout: Readout | None = None) -> Tensor:
+    """The tensor that `output_matrix` takes, in the shape that the model gave it."""
     if readout is not None:
         output = readout(output, inputs)
     elif not isinstance(output, Tensor):
@@ -154,9 +162,7 @@ def output_matrix(output: Any, inputs: Any = None, readout: Readout | None = Non
         raise BadInput(f"the model returns {type(output).__name__}, not a tensor: pass readout= to pick one")
     if not output.is_floating_point():
         raise BadInput(f"the model's output is {output.dtype}, not floating point: pass readout= to pick logits")
-    if output.ndim == 0:
-        raise BadInput("the model returns one number for all samples (a loss?): pass readout= to pick its outputs")
-    return output.reshape(output.shape[0], -1)
+    return output
 
 
 def _main_tensor(output: Any, inputs: Any) -> Any:

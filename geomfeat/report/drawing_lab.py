@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from geomfeat.lab.findings import Curve, Heat, Plot
 from geomfeat.report import look
-from geomfeat.report.plots_lab import curve_colours
+from geomfeat.report.plots_lab import curve_colours, largest_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +25,9 @@ def drawn(plot: Plot | Heat) -> Figure:
         _curves(panel, plot)
     else:
         _map(figure, panel, plot)
-    panel.set(title=_flat(plot.title), xlabel=_flat(plot.x_label), ylabel=_flat(plot.y_label))
+    marked = isinstance(plot, Heat) and bool(plot.marks)
+    (figure.suptitle if marked else panel.set_title)(_flat(plot.title), fontsize="medium")
+    panel.set(xlabel=_flat(plot.x_label), ylabel=_flat(plot.y_label))
     return figure
 
 
@@ -44,7 +46,8 @@ def _line(panel: Axes, curve: Curve, colour: str, mark: str) -> None:
     theory = curve.kind == "theory"
     panel.errorbar(
         curve.x, curve.y, None if curve.error is None else curve.error, color=colour, label=_flat(curve.label),
-        linestyle="--" if theory else "-", marker="" if theory else mark, markersize=3, linewidth=1, elinewidth=0.7,
+        linestyle={"theory": "--", "scatter": "none"}.get(curve.kind, "-"), marker="" if theory else mark,
+        markersize=3, linewidth=1, elinewidth=0.7,
     )  # fmt: skip
 
 
@@ -52,15 +55,30 @@ def _map(figure: Figure, panel: Axes, heat: Heat) -> None:
     from matplotlib.colors import LinearSegmentedColormap
 
     n = len(heat.categories)
-    colours = LinearSegmentedColormap.from_list("cividis steps", look.CIVIDIS, N=n or 256)
+    steps = look.DIVERGING if heat.centred else look.CIVIDIS
+    colours = LinearSegmentedColormap.from_list("steps", steps, N=n or 256)
     low, high = (-0.5, n - 0.5) if n else (None, None)
+    if heat.centred:
+        low, high = -largest_size(heat), largest_size(heat)
     image = panel.pcolormesh(heat.x, heat.y, heat.values, cmap=colours, shading="nearest", vmin=low, vmax=high)
     bar = figure.colorbar(image, ax=panel, label=_flat(heat.value_label))
     if n:
         bar.set_ticks(list(range(n)), labels=list(heat.categories))
     ends = panel.get_xlim(), panel.get_ylim()
     for line in heat.lines:
-        panel.plot(line.x, line.y, color="white", linestyle="--")
+        panel.plot(line.x, line.y, color="white", linestyle="--" if line.kind == "theory" else "-", linewidth=1)
+    for i, curve in enumerate(heat.marks):
+        _, mark = look.PHASE_MARKS.get(curve.label, ("", look.mark(i)))
+        panel.plot(
+            curve.x, curve.y, linestyle="none", marker=mark, color="#c2410c", markerfacecolor="none",
+            label=_flat(curve.label), clip_on=False,
+        )  # fmt: skip
+    if heat.marks:
+        panel.legend(fontsize="x-small", loc="lower left", bbox_to_anchor=(0, 1.0), ncols=3, frameon=False)
+    for ticks, texts, put in ((heat.x, heat.x_ticks, panel.set_xticks), (heat.y, heat.y_ticks, panel.set_yticks)):
+        if texts:
+            put(list(ticks), labels=[_flat(t) for t in texts])
+            panel.set_facecolor(look.GRID)
     panel.set(xlim=ends[0], ylim=ends[1])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from geomfeat.lab.findings import Curve, Heat, Plot
@@ -22,6 +23,7 @@ from geomfeat.report.blocks import (
 )  # fmt: skip
 
 LEGEND_ROW = 22  # pixels of height that two entries of a legend take
+MODES = {"measured": "lines+markers", "theory": "lines", "scatter": "markers"}
 MOST_ROWS = 400  # of a table in the page; a map of more cells is in the results table alone
 
 
@@ -37,7 +39,7 @@ def curve_colours(curves: list[Curve]) -> list[tuple[str, int]]:
 
     Theory that stands alone is drawn in the ink of the text, unless all curves are theory.
     """
-    measured = [c.label for c in curves if c.kind == "measured"]
+    measured = [c.label for c in curves if c.kind != "theory"]
     found, alone = [], 0
     for curve in curves:
         own = [i for i, label in enumerate(measured) if curve.label == label or curve.label.startswith(f"{label},")]
@@ -70,7 +72,7 @@ def _trace(curve: Curve, colour: str, number: int) -> dict[str, Any]:
     theory = curve.kind == "theory"
     line = {"color": colour, "width": 1.5, "dash": "dash" if theory else "solid"}
     trace: dict[str, Any] = {
-        "type": "scatter", "mode": "lines" if theory else "lines+markers", "name": plain(curve.label),
+        "type": "scatter", "mode": MODES[curve.kind], "name": plain(curve.label),
         "x": list(curve.x), "y": list(curve.y), "line": line,
         "hovertemplate": f"{plain(curve.label)}<br>%{{x:.4g}}: %{{y:.4g}}<extra></extra>",
     }  # fmt: skip
@@ -82,32 +84,88 @@ def _trace(curve: Curve, colour: str, number: int) -> dict[str, Any]:
 
 
 def _map_panel(heat: Heat) -> Panel:
-    n = len(heat.categories)
-    colours = [look.CIVIDIS[round(i * (len(look.CIVIDIS) - 1) / max(n - 1, 1))] for i in range(n)]
-    scale: list[list[Any]] = [[i / (len(look.CIVIDIS) - 1), c] for i, c in enumerate(look.CIVIDIS)]
-    bar: dict[str, Any] = {"title": {"text": plain(heat.value_label), "side": "right"}, "thickness": 12}
-    limits: dict[str, Any] = {}
-    if n:  # one flat colour for every class, and its name beside it
-        scale = [[edge, colours[i]] for i in range(n) for edge in (i / n, (i + 1) / n)]
-        bar = {"thickness": 12, "tickvals": list(range(n)), "ticktext": [plain(c) for c in heat.categories]}
-        limits = {"zmin": -0.5, "zmax": n - 0.5}
+    scale, bar, limits = _colours(heat)
+    told = {"text": [list(row) for row in heat.hints], "hovertemplate": "%{text}<extra></extra>"} if heat.hints else {
+        "hovertemplate": f"%{{x:.3g}}, %{{y:.3g}}: %{{z:.3g}} {plain(heat.value_label)}<extra></extra>"
+    }  # fmt: skip
     data = [{
         "type": "heatmap", "x": list(heat.x), "y": list(heat.y), "z": [list(row) for row in heat.values],
-        "colorscale": scale, "colorbar": bar, **limits,
-        "hovertemplate": f"%{{x:.3g}}, %{{y:.3g}}: %{{z:.3g}} {plain(heat.value_label)}<extra></extra>",
+        "colorscale": scale, "colorbar": bar, **limits, "hoverongaps": True, **told,
     }]  # fmt: skip
     for line in heat.lines:
         data.append(
-            {**_trace(line, "#ffffff", 0), "mode": "lines", "line": {"color": "#ffffff", "width": 2, "dash": "dash"}}
-        )
-    ends = [(min(v), max(v)) for v in (heat.x, heat.y)]
+            {**_trace(line, "#ffffff", 0), "mode": "lines", "line": {"color": "#ffffff", "width": 2,
+             "dash": "dash" if line.kind == "theory" else "solid"}}
+        )  # fmt: skip
+    data += [_marks_trace(curve, i) for i, curve in enumerate(heat.marks)]
     frame = layout(
-        axis(plain(heat.x_label), range=list(ends[0])),
-        axis(plain(heat.y_label), range=list(ends[1])),
-        height=400,
-        margin={"l": 56, "r": 20, "t": 10, "b": 54},
+        axis(plain(heat.x_label), **_ticks(heat.x, heat.x_ticks)),
+        axis(plain(heat.y_label), **_ticks(heat.y, heat.y_ticks)),
+        height=400 + LEGEND_ROW * bool(heat.marks),
+        margin={"l": 56, "r": 20, "t": 10 + LEGEND_ROW * bool(heat.marks), "b": 54},
     )
+    if heat.marks:
+        frame |= {"showlegend": True, "legend": {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom"}}
+        for trace in data[: 1 + len(heat.lines)]:
+            trace["showlegend"] = False
+    if heat.x_ticks or heat.y_ticks:
+        frame["plot_bgcolor"] = look.GRID  # cells without a number are grey
     return Panel(heat.title, data, frame, "map")
+
+
+def _colours(heat: Heat) -> tuple[list[list[Any]], dict[str, Any], dict[str, Any]]:
+    """(colour scale, its bar, limits of the values)."""
+    n = len(heat.categories)
+    if n:  # one flat colour for every class, and its name beside it
+        colours = [look.CIVIDIS[round(i * (len(look.CIVIDIS) - 1) / max(n - 1, 1))] for i in range(n)]
+        scale: list[list[Any]] = [[edge, colours[i]] for i in range(n) for edge in (i / n, (i + 1) / n)]
+        bar: dict[str, Any] = {
+            "thickness": 12, "tickvals": list(range(n)), "ticktext": [plain(c) for c in heat.categories]
+        }  # fmt: skip
+        return scale, bar, {"zmin": -0.5, "zmax": n - 0.5}
+    bar = {"title": {"text": plain(heat.value_label), "side": "right"}, "thickness": 12}
+    steps = look.DIVERGING if heat.centred else look.CIVIDIS
+    scale = [[i / (len(steps) - 1), c] for i, c in enumerate(steps)]
+    if not heat.centred:
+        return scale, bar, {}
+    most = largest_size(heat)
+    return scale, bar, {"zmin": -most, "zmax": most}
+
+
+def largest_size(heat: Heat) -> float:
+    """The largest absolute value of a map; 1 where it has none beside 0.
+
+    >>> largest_size(Heat("", "", "", [0.0, 1.0], [0.0], [[math.nan, -2.0]], ""))
+    2.0
+    """
+    return max((abs(v) for row in heat.values for v in row if math.isfinite(v)), default=1.0) or 1.0
+
+
+def _marks_trace(curve: Curve, number: int) -> dict[str, Any]:
+    sign, _ = look.PHASE_MARKS.get(curve.label, (look.symbol(number), ""))
+    return {
+        "type": "scatter", "mode": "markers", "name": plain(curve.label), "x": list(curve.x), "y": list(curve.y),
+        "marker": {"symbol": sign, "size": 13, "color": "#c2410c", "line": {"color": "#c2410c", "width": 2.5}},
+        "hoverinfo": "skip",
+    }  # fmt: skip
+
+
+def _ticks(values: Sequence[float], texts: Sequence[str]) -> dict[str, Any]:
+    if not texts:
+        return {"range": [min(values), max(values)]}
+    first, last = cell_ends(values)
+    return {"tickvals": list(values), "ticktext": [plain(t) for t in texts], "range": [first, last]}
+
+
+def cell_ends(values: Sequence[float]) -> tuple[float, float]:
+    """Where the first cell begins and the last one ends, for cells about ascending values.
+
+    >>> cell_ends([0.0, 1.0, 3.0])
+    (-0.5, 4.0)
+    """
+    if len(values) < 2:
+        return values[0] - 0.5, values[0] + 0.5
+    return values[0] - (values[1] - values[0]) / 2, values[-1] + (values[-1] - values[-2]) / 2
 
 
 def _curves_table(plot: Plot) -> Table | None:
@@ -123,5 +181,6 @@ def _map_table(heat: Heat) -> Table | None:
     if len(heat.x) * len(heat.y) > MOST_ROWS:
         return None
     name = lambda v: text_cell(heat.categories[int(v)]) if heat.categories else number_cell(float(v))  # noqa: E731
-    rows = [(f"{y:.4g}", [name(v) for v in row]) for y, row in zip(heat.y, heat.values, strict=True)]
-    return grid((f"{heat.y_label} \\ {heat.x_label}", *(f"{x:.4g}" for x in heat.x)), rows, heat.title)
+    across, down = (list(t) or [f"{v:.4g}" for v in of] for of, t in ((heat.x, heat.x_ticks), (heat.y, heat.y_ticks)))
+    rows = [(y, [name(v) for v in row]) for y, row in zip(down, heat.values, strict=True)]
+    return grid((f"{heat.y_label} \\ {heat.x_label}", *across), rows, heat.title)

@@ -79,7 +79,7 @@ def test_grids_that_cannot_be_trained_are_refused_before_any_training(changes: d
 
 def test_data_without_labels_or_with_samples_that_are_no_images_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "bare.npz", x=np.ones((60, 4)))
-    with pytest.raises(BadInput, match="has no labels to train on"):
+    with pytest.raises(BadInput, match="has neither labels nor targets to train on"):
         runs(data=f"npz:{tmp_path}/bare.npz")
     np.savez(tmp_path / "flat.npz", x=np.ones((60, 4)), y=np.arange(60) % 2)
     with pytest.raises(BadInput, match="cnn takes images"):

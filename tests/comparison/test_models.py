@@ -227,6 +227,7 @@ BAD = [
     ({"a": model([0]), "b": model([1])}, {"brain": {"a": rdm(layer(0))}}, "'a' names a model and a brain"),
     ({"a": model([0]), "b": model([1])}, {"brain": {"c": layer(0)}}, "brain 'c' must be RDMs"),
     ({"a": model([0]), "b": model([1])}, {"brain": rdm(layer(0)[:9])}, "'brain' has 9"),
+    ({"a": model([0]), "b": model([1])}, {"brain": torch.eye(N)}, "mapping of names to RDMs, got Tensor"),
     ({"a": model([0]), "b": model([1])}, {"labels": LABELS[:5]}, "labels have 5 samples"),
 ]  # fmt: skip
 

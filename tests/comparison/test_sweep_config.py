@@ -11,6 +11,8 @@ import pytest
 from geomfeat.comparison.sweep_config import Range, SweepConfig, parse_config, read_config
 from geomfeat.errors import BadInput
 
+CONFIGS = sorted((Path(__file__).parents[2] / "tutorials" / "configs").glob("*.yaml"))
+
 
 @pytest.mark.parametrize(
     ("raw", "told"),
@@ -70,3 +72,9 @@ def test_ranges_are_even_on_their_scale() -> None:
     assert Range(low=0.25, high=4).at(0.5) == 1
     assert Range(low=1, high=3, scale="linear").at(0.25) == 1.5
     assert (Range(low=0.1, high=0.3).at(0.0), Range(low=0.1, high=0.3).at(1.0)) == (0.1, 0.3)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_configs_of_the_tutorials_can_be_read(path: Path) -> None:
+    config = read_config(path)
+    assert config.sigma != 1.0 or config.alpha is not None, "something is varied"

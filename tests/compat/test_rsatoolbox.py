@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from geomfeat.compat.rsatoolbox import from_rsatoolbox, to_rsatoolbox
+from geomfeat.compat import from_rsatoolbox, to_rsatoolbox
 from geomfeat.errors import BadInput
 from geomfeat.kernels import RDMs, compare_rdms, noise_ceiling, noise_precision, rdm, stack_rdms
 from geomfeat.kernels.rdm_compare import similarities

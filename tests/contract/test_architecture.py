@@ -179,8 +179,8 @@ def test_importing_the_package_is_light() -> None:
 
 def test_shapes_are_checked_in_tests() -> None:
     """The pure functions run under jaxtyping's checker: a wrong shape is refused before it is computed with."""
-    from geomfeat.kernels.gram import linear_gram
+    from geomfeat.geometry.spectrum import scaled
 
-    assert linear_gram(torch.ones(3, 2)).shape == (3, 3)
-    with pytest.raises(jaxtyping.TypeCheckError, match="linear_gram"):
-        linear_gram(torch.ones(3))
+    assert scaled(torch.eye(3)).shape == (3, 3)
+    with pytest.raises(jaxtyping.TypeCheckError, match="scaled"):
+        scaled(torch.ones(3))

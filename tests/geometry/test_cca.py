@@ -119,3 +119,15 @@ def test_bad_options() -> None:
     with pytest.raises(BadInput, match="n_components=0"):
         svcca(a, b, n_components=0)
     assert 0 < svcca(draw(8, 20, "a"), draw(8, 20, "b"), n_components=3) < 1
+
+
+@pytest.mark.parametrize("n", [300, 4000])
+def test_weak_directions_of_single_precision_count(n: int) -> None:
+    """Down to what rounding of the features can make, whatever the number of samples."""
+    draws = torch.Generator().manual_seed(0)
+    x = torch.randn(n, 12, generator=draws, dtype=torch.float64) * 0.4 ** torch.arange(12)  # to 4e-5 of the largest
+    y = x @ torch.randn(12, 12, generator=draws, dtype=torch.float64) + 5
+    assert abs(cca_mean(x.float(), y.float()) - 1) < 1e-2
+    assert canonical_correlations(x.float(), y.float()).values.shape == (12,)
+    copies = torch.cat([x.float(), (x.float() @ torch.ones(12, 3)) / 7], 1)
+    assert canonical_correlations(copies, copies).values.shape == (12,)

@@ -278,3 +278,11 @@ def test_a_curve_ends_where_the_points_do():
 def test_bad_scales_are_named(call, message: str):
     with pytest.raises(BadInput, match=message):
         call()
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e-40, 1e200])
+def test_radii_far_beyond_the_points(size: float) -> None:
+    x = size * uniform(60, 3)
+    found = correlation_integral(x, [0.1 * size, 10 * size, 1e9 * size, 1e300])
+    assert found.share[0] == correlation_integral(uniform(60, 3), [0.1]).share[0]
+    assert found.share[1:] == (1, 1, 1)

@@ -89,3 +89,14 @@ def test_devices_agree(device: str) -> None:
 def test_bad_input(a: Tensor, b: Tensor, options: dict[str, object], text: str) -> None:
     with pytest.raises(BadInput, match=text):
         mutual_knn(a, b, **options)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_a_constant_layer_has_no_neighbours(metric: str) -> None:
+    x = torch.randn(30, 4, generator=torch.Generator().manual_seed(0))
+    flat = x[:1].expand(30, 4)
+    for function in (mutual_knn, neighbour_jaccard):
+        with pytest.raises(BadInput, match="copies"):
+            function(flat, x, metric=metric)
+        with pytest.raises(BadInput, match="copies"):
+            function(x, flat, metric=metric)

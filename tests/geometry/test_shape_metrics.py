@@ -15,6 +15,7 @@ from torch import Tensor
 from geomfeat.errors import BadInput
 from geomfeat.geometry import procrustes_distance, shape_angle, shape_distance
 from geomfeat.numerics import stream
+from tests.geometry.clouds import normal
 from tests.reference import similarity as reference
 from tests.shared_data import shared
 
@@ -125,3 +126,17 @@ def test_devices_agree(device: str) -> None:
 def test_bad_input(a: Tensor, b: Tensor, alpha: float, text: str) -> None:
     with pytest.raises(BadInput, match=text):
         shape_angle(a, b, alpha=alpha)
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e200])
+@pytest.mark.parametrize("alpha", [0.0, 1.0])
+def test_sizes_whose_squares_are_out_of_range(size: float, alpha: float) -> None:
+    a, b = normal(30, 4), normal(30, 3, seed=1)
+    assert shape_angle(size * a, b, alpha=alpha) == pytest.approx(shape_angle(a, b, alpha=alpha), rel=1e-9)
+    far = shape_distance(size * a, size * b, alpha=alpha)
+    assert far == pytest.approx(size * shape_distance(a, b, alpha=alpha), rel=1e-9)
+
+
+def test_large_features_are_hardly_whitened_in_part() -> None:
+    a, b = 1e200 * normal(30, 4), 1e200 * normal(30, 3, seed=1)
+    assert shape_distance(a, b, alpha=0.5) == pytest.approx(shape_distance(a, b), rel=1e-9)

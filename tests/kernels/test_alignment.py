@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels import cka, cka_estimate, hsic, kernel_alignment, label_gram, linear_gram, rbf_gram
+from geomfeat.kernels import cka, cka_estimate, cka_matrix, hsic, kernel_alignment, label_gram, linear_gram, rbf_gram
 from geomfeat.numerics import stream, tolerance
 from geomfeat.types import Kernel, Representation
 from tests.reference.kernels import cka_by_definition, hsic_by_definition, jackknife_by_loop
@@ -182,3 +182,17 @@ def test_three_samples_do_for_the_biased_estimator() -> None:
     estimate = cka_estimate(a, b, estimator="biased")
     torch.testing.assert_close(estimate.value, expected, **tolerance())
     assert estimate.stderr is None
+
+
+@pytest.mark.parametrize("estimator", ["biased", "unbiased"])
+@pytest.mark.parametrize("size", [1e-200, 1e200])
+def test_sizes_whose_squares_are_out_of_range(size: float, estimator: str) -> None:
+    draws = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(20, 4, generator=draws, dtype=torch.float64) for _ in range(2))
+    truth = cka_estimate(a, b, estimator=estimator)
+    found = cka_estimate(size * a, b, estimator=estimator)
+    assert found.value == pytest.approx(truth.value, rel=1e-9)
+    assert found.stderr == pytest.approx(truth.stderr, rel=1e-9)
+    assert cka(Kernel(size * a @ a.T), b, estimator=estimator) == pytest.approx(truth.value, rel=1e-9)
+    several = cka_matrix([size * a, b], estimator=estimator).values[0, 1]
+    assert float(several) == pytest.approx(truth.value, abs=1e-6)

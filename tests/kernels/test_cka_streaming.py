@@ -175,3 +175,17 @@ def test_bad_options() -> None:
     ]:
         with pytest.raises(BadInput, match=text):
             StreamingCKA(**options)
+
+
+@pytest.mark.parametrize("method", ["exact", "minibatch"])
+@pytest.mark.parametrize("size", [1e-200, 1e200])
+def test_sizes_whose_squares_are_out_of_range(size: float, method: str) -> None:
+    draws = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(64, 4, generator=draws, dtype=torch.float64) for _ in range(2))
+    found = []
+    for factor in (1, size):
+        streaming = StreamingCKA(method=method, block=32)
+        streaming.update({"a": factor * a, "b": b})
+        found.append(streaming.result())
+    assert not found[1].notes
+    torch.testing.assert_close(found[1].values, found[0].values, rtol=0, atol=1e-6)

@@ -9,6 +9,7 @@ import torch
 from geomfeat.errors import BadInput
 from geomfeat.kernels import label_gram, linear_gram, one_hot, rbf_gram
 from geomfeat.numerics import stream, tolerance
+from geomfeat.types import Representation
 from tests.reference.kernels import gram_by_loop, rbf_by_loop
 
 X = torch.randn(9, 4, generator=stream(0, "gram"), dtype=torch.float64)
@@ -42,3 +43,23 @@ def test_a_gaussian_kernel_without_width_is_refused() -> None:
         rbf_gram(torch.ones(5, 2))
     with pytest.raises(BadInput, match="bandwidth"):
         rbf_gram(X, 0.0)
+
+
+@pytest.mark.parametrize("function", [linear_gram, rbf_gram])
+def test_features_come_in_any_form(function) -> None:
+    x = torch.randn(6, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for given in (x.numpy(), x.tolist(), Representation(x)):
+        assert torch.equal(function(given), function(x))
+    for wrong, told in ((x[:, 0], "shape"), (x * torch.nan, "NaN"), (x[:0], "shape")):
+        with pytest.raises(BadInput, match=told):
+            function(wrong)
+
+
+@pytest.mark.parametrize("function", [label_gram, one_hot])
+def test_labels_come_in_any_form(function) -> None:
+    labels = torch.tensor([3, 3, 7])
+    for given in (labels.numpy(), labels.tolist()):
+        assert torch.equal(function(given), function(labels))
+    for wrong in (labels[None], labels[:0]):
+        with pytest.raises(BadInput, match="one for each sample"):
+            function(wrong)

@@ -12,7 +12,7 @@ from geomfeat.errors import BadInput
 from geomfeat.kernels import cka, low_rank_distance, one_hot
 from geomfeat.kernels.low_rank import span_of_outputs
 from geomfeat.numerics import stream
-from geomfeat.types import Kernel
+from geomfeat.types import Kernel, Representation
 from tests.reference.kernels import d_lr_by_definition, jackknife_by_loop
 
 
@@ -80,3 +80,21 @@ def test_a_function_carried_by_one_sample_has_no_jackknife_error() -> None:
     estimate = low_rank_distance(draw(12, 4, "h"), outputs)
     assert estimate.ok
     assert estimate.stderr is None
+
+
+def test_weak_outputs_of_single_precision_count() -> None:
+    features, outputs = draw(4000, 6, "h"), draw(4000, 2, "y")
+    outputs[:, 1] *= 1e-3
+    assert span_of_outputs(outputs.float()).shape == (4000, 2)
+    assert low_rank_distance(features, outputs.float()).value == pytest.approx(
+        low_rank_distance(features, outputs).value, rel=1e-3
+    )
+
+
+def test_features_and_outputs_come_in_any_form() -> None:
+    features, outputs = draw(15, 3, "h"), draw(15, 2, "y")
+    truth = low_rank_distance(features, outputs)
+    assert low_rank_distance(features.numpy(), outputs.tolist()) == truth
+    assert low_rank_distance(Representation(features), outputs) == truth
+    with pytest.raises(BadInput, match="features holds 45 NaN"):
+        low_rank_distance(features * torch.nan, outputs)

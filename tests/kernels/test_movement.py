@@ -9,6 +9,8 @@ from torch import Tensor
 
 from geomfeat.errors import BadInput
 from geomfeat.kernels import (
+    kernel_alignment,
+    kernel_angle,
     kernel_distance,
     kernel_distance_centred,
     kernel_relative_change,
@@ -16,7 +18,7 @@ from geomfeat.kernels import (
     relative_change,
 )
 from geomfeat.numerics import stream
-from geomfeat.types import Kernel
+from geomfeat.types import Kernel, Representation
 from tests.reference.kernels import cka_by_definition, jackknife_by_loop
 
 MOVEMENTS = (kernel_relative_change, kernel_distance, kernel_distance_centred)
@@ -113,3 +115,25 @@ def test_bad_features_are_refused() -> None:
         relative_change(torch.ones(4, 2), torch.ones(4, 3))
     with pytest.raises(BadInput, match="dead layer"):
         relative_change(torch.ones(4, 2), torch.zeros(4, 2))
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e200])
+def test_kernels_whose_squares_are_out_of_range(size: float) -> None:
+    draws = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(8, 3, generator=draws, dtype=torch.float64) for _ in range(2))
+    old, new = x @ x.T, x @ x.T + 0.1 * y @ y.T
+    assert kernel_distance(size * old, old).value < 1e-30
+    for function in (kernel_distance, kernel_angle, kernel_relative_change, kernel_distance_centred):
+        truth, found = function(new, old), function(size * new, size * old)
+        assert found.value == pytest.approx(truth.value, rel=1e-9)
+        assert found.stderr == pytest.approx(truth.stderr, rel=1e-6)
+    assert kernel_alignment(size * new, old) == pytest.approx(kernel_alignment(new, old), rel=1e-9)
+
+
+def test_features_come_in_any_form() -> None:
+    old = torch.randn(8, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for given in (old.numpy(), old.tolist(), Representation(old)):
+        assert relative_change(given, old).value == 0
+        assert relative_change(2 * old, given).value == 1
+    with pytest.raises(BadInput, match="NaN"):
+        relative_change(old * torch.nan, old)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput, OutOfMemory
-from geomfeat.kernels import ntk, ntk_by_parameter_group, parameter_group
+from geomfeat.kernels import ntk, ntk_by_parameter_group, ntk_diagonal, parameter_group
 from geomfeat.kernels.jacobians import JacobianRows
 from geomfeat.models.functional import functional
 from geomfeat.numerics import stream, tolerance
@@ -182,10 +182,51 @@ def test_other_errors_are_not_mistaken_for_memory(monkeypatch: pytest.MonkeyPatc
     assert len(asked) == 1
 
 
-@pytest.mark.parametrize("outputs", ["sum", 3, -4, torch.ones(2, 2)], ids=str)
+@pytest.mark.parametrize("outputs", ["sum", 3, -4, True, torch.ones(2, 2), np.ones((2, 2))], ids=str)
 def test_wrong_outputs_are_refused(outputs: object) -> None:
     with pytest.raises(BadInput, match="output"):
         ntk(zoo()[0].model, zoo()[0].inputs, outputs=outputs)  # type: ignore[arg-type]
+
+
+def test_outputs_may_be_numpy() -> None:
+    model, x = zoo()[0].model, zoo()[0].inputs
+    columns = torch.randn(3, 2, generator=stream(0, "projection"), dtype=torch.float64)
+    assert torch.equal(ntk(model, x, outputs=columns.numpy()).gram, ntk(model, x, outputs=columns).gram)
+    assert torch.equal(ntk(model, x, outputs=np.int64(1)).gram, ntk(model, x, outputs=1).gram)
+    groups = ntk_by_parameter_group(model, x, projection=columns.numpy())
+    assert torch.equal(next(iter(groups.values())).gram, ntk_by_parameter_group(model, x, projection=columns)["0"].gram)
+
+
+class NoGradient(nn.Module):
+    """A forward pass without a gradient, of which a kernel of zeros would tell nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            return self.fc(x)
+
+
+@pytest.mark.parametrize("kernel", [ntk, ntk_diagonal, ntk_by_parameter_group])
+def test_models_and_inputs_without_a_gradient_are_refused(kernel) -> None:
+    with pytest.raises(BadInput, match="no_grad"):
+        kernel(NoGradient(), torch.ones(5, 4))
+    with pytest.raises(BadInput, match="positive number of samples"):
+        kernel(nn.Linear(4, 3), torch.ones(0, 4))
+
+
+def test_parameters_that_are_not_used_have_a_kernel_of_zeros() -> None:
+    class Unused(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used, self.dead = nn.Linear(4, 3), nn.Linear(4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.used(x)
+
+    assert not ntk(Unused(), torch.ones(5, 4), params="dead.*").gram.any()
 
 
 def test_a_functional_takes_its_own_parameters() -> None:

@@ -140,6 +140,14 @@ def _frozen() -> nn.Module:
     return model
 
 
+def _between_norms() -> nn.Module:
+    """Norms of features that have a gradient themselves."""
+    return nn.Sequential(
+        nn.Conv2d(4, 4, 3), nn.GroupNorm(2, 4), nn.Conv2d(4, 3, 2), nn.LayerNorm((3, 3, 2)), nn.GELU(), nn.Flatten(),
+        nn.Linear(18, 2),
+    )  # fmt: skip
+
+
 def _norm() -> nn.Module:
     norm = nn.BatchNorm2d(4)
     norm.running_mean = normal(4)
@@ -183,6 +191,7 @@ LAYERS = [
     Layer("einsum", lambda: Apply(_einsum, weight=normal(3, 6)), SEQUENCE, ("weight",)),
     Layer("weight norm", lambda: flat(weight_norm(nn.Linear(6, 3))), SEQUENCE, ("original",)),
     Layer("frozen and in place", _frozen, images()),
+    Layer("between norms", _between_norms, images()),
 ]  # fmt: skip
 
 

@@ -192,3 +192,21 @@ X, C = draw(6, 3), [0, 0, 1, 1, 2, 2]
 def test_bad_input_is_told_clearly(call: object, words: str) -> None:
     with pytest.raises(BadInput, match=words):
         call()
+
+
+def test_square_matrices_are_not_taken_for_many_vectors() -> None:
+    """A 10 x 10 matrix has as many columns as 5 conditions have pairs."""
+    square = torch.cdist(*[torch.randn(10, 3, generator=torch.Generator().manual_seed(0))] * 2)
+    for wrong in (square, square[:4, :4]):
+        with pytest.raises(BadInput, match="of_matrices"):
+            RDMs(wrong)
+    assert RDMs.of_matrices(square).n_conditions == 10
+
+
+def test_names_that_are_there_twice_and_too_few_conditions_are_refused() -> None:
+    found = stack_rdms([RDMs(torch.ones(3)), RDMs(torch.zeros(3))])
+    with pytest.raises(BadInput, match="2 RDMs are named '0'"):
+        found.select("0")
+    for conditions in ([], [1]):
+        with pytest.raises(BadInput, match="at least 2"):
+            found.take(conditions)

@@ -27,7 +27,7 @@ def small() -> tuple[nn.Module, torch.Tensor]:
     return build("mlp", inputs=5, hidden=(16,), outputs=3, activation="tanh", seed=1).double(), x
 
 
-def agree(trained: nn.Module, wanted: nn.Module, **how: float) -> None:
+def assert_agree(trained: nn.Module, wanted: nn.Module, **how: float) -> None:
     assert_close(trained.state_dict(), wanted.state_dict(), **(how or tolerance(F64, 100)))
 
 
@@ -41,7 +41,7 @@ def test_weight_decay_shrinks_raw_weights_by_lr_gamma_squared(gamma, momentum):
         model, x, centred_one_hot(Y, 3, F64), gamma, 20,
         lambda p: torch.optim.SGD(p, lr=1e-2 * gamma**2, momentum=momentum, nesterov=momentum > 0, weight_decay=0.3),
     )  # fmt: skip
-    agree(trained.model, want)
+    assert_agree(trained.model, want)
 
 
 def test_weight_decay_of_adam_is_torchs_own():
@@ -49,7 +49,7 @@ def test_weight_decay_of_adam_is_torchs_own():
     trained = train_at_gamma(model, x, Y, gamma=2.0, lr=1e-3, optimizer="adam", max_steps=10, weight_decay=0.5)
     want = lazy.descend(model, x, centred_one_hot(Y, 3, F64), 2.0, 10,
                         lambda p: torch.optim.Adam(p, lr=2e-3, eps=1e-30, weight_decay=0.5))  # fmt: skip
-    agree(trained.model, want, rtol=1e-5, atol=1e-7)
+    assert_agree(trained.model, want, rtol=1e-5, atol=1e-7)
 
 
 def test_strong_decay_stops_at_the_minimum_of_loss_and_penalty():
@@ -86,7 +86,7 @@ def test_rates_by_layer_are_torchs_parameter_groups(optimizer):
         return torch.optim.Adam(made, eps=1e-30) if "adam" in optimizer else torch.optim.SGD(made)
 
     want = lazy.descend(model, x, centred_one_hot(Y, 3, F64), 0.5, 10, groups)
-    agree(trained.model, want, **({"rtol": 1e-5, "atol": 1e-7} if "adam" in optimizer else {}))
+    assert_agree(trained.model, want, **({"rtol": 1e-5, "atol": 1e-7} if "adam" in optimizer else {}))
 
 
 def test_a_factor_of_zero_is_a_frozen_layer():
@@ -96,7 +96,7 @@ def test_a_factor_of_zero_is_a_frozen_layer():
     for name, p in fixed.named_parameters():
         p.requires_grad_(name.startswith("head"))
     by_hand = train_at_gamma(fixed, x, Y, gamma=1.0, max_steps=30)
-    agree(by_rate.model, by_hand.model, rtol=0, atol=0)
+    assert_agree(by_rate.model, by_hand.model, rtol=0, atol=0)
     assert torch.equal(by_rate.model.fc1.weight, model.fc1.weight)
     assert not torch.equal(by_rate.model.head.weight, model.head.weight)
     assert all(p.requires_grad for p in by_rate.model.parameters())
@@ -221,7 +221,7 @@ def test_uncentred_outputs_start_where_the_network_is():
         opt.zero_grad()
         ((net(x) / 0.5 - y).square().sum() / y.square().sum()).backward()
         opt.step()
-    agree(trained.model, net)
+    assert_agree(trained.model, net)
     assert_close(trained.outputs(model, x), net(x) / 0.5, **tolerance(F64, 100))
     reached = train_at_gamma(model, x, Y, gamma=0.5, centred=False, target_loss=0.1, test=(x, Y))
     assert reached.converged

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,13 +21,14 @@ from geomfeat.kernels.ntk.plan import parameter_group
 from geomfeat.kernels.ntk.structured import Changed, structured
 from geomfeat.kernels.ntk.tiles import by_tiles
 from geomfeat.models.functional import Functional, functional, n_samples
+from geomfeat.numerics import as_tensor
 from geomfeat.types import Kernel
 
 logger = logging.getLogger(__name__)
 # Multiplications below which a kernel from Jacobian rows is done before the rules have been looked up and verified.
 SMALL = 2.0**27
 
-Outputs = str | int | Tensor
+Outputs = str | int | np.integer | Tensor | np.ndarray
 Params = str | Sequence[str] | Callable[[str], bool] | None
 
 
@@ -51,8 +53,8 @@ def ntk(
         params: which parameters count: name patterns (globs) or a predicate; default all that require grad.
         batch_size: samples per tile; default what fits in 1 GB of Jacobian entries.
 
-    Raises BadInput for wrong outputs=, for samples that interact within a batch, and OutOfMemory, with the number of
-    samples that would fit, when the smallest tiles do not fit either.
+    Raises BadInput for wrong outputs=, samples that interact within a batch, and a model without any gradient; and
+    OutOfMemory, with the number of samples that would fit, when the smallest tiles do not fit either.
 
     >>> ntk(torch.nn.Linear(3, 2, bias=False), torch.eye(3)).gram.tolist()  # (a . a') times 2 outputs
     [[2.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 2.0]]
@@ -68,7 +70,7 @@ def ntk_by_parameter_group(
     x2: Any = None,
     *,
     outputs: Outputs = "trace",
-    projection: Tensor | None = None,
+    projection: Tensor | np.ndarray | None = None,
     params: Params = None,
     batch_size: int | None = None,
     device: str | torch.device | None = None,
@@ -99,17 +101,19 @@ def as_functional(model: nn.Module | Functional, params: Params, device: Any) ->
     return model
 
 
-def cotangents_of(engine: JacobianRows, outputs: Outputs, projection: Tensor | None) -> tuple[Tensor, dict[str, Any]]:
+def cotangents_of(
+    engine: JacobianRows, outputs: Outputs, projection: Tensor | np.ndarray | None
+) -> tuple[Tensor, dict[str, Any]]:
     """(C, k) cotangents, and what goes into the kernel's meta."""
-    if isinstance(outputs, Tensor):
+    if isinstance(outputs, Tensor | np.ndarray):
         outputs, projection = "full", outputs
-    columns = engine.projection(projection)
+    columns = engine.projection(None if projection is None else as_tensor(projection, "the output projection"))
     c = columns.shape[1]
     meta = {} if projection is None else {"projected_from": engine.n_outputs}
     if outputs in ("trace", "full"):
         return columns, {"outputs": outputs, "n_outputs": c, **meta}
-    if isinstance(outputs, int) and -c <= outputs < c:
-        return columns[:, [outputs]], {"outputs": int(outputs), "n_outputs": c, **meta}
+    if isinstance(outputs, int | np.integer) and not isinstance(outputs, bool) and -c <= outputs < c:
+        return columns[:, [int(outputs)]], {"outputs": int(outputs), "n_outputs": c, **meta}
     raise BadInput(f"outputs must be 'trace', 'full', an output from 0 to {c - 1} or a (C, k) tensor, got {outputs!r}")
 
 
@@ -120,7 +124,7 @@ def _grams(
     outputs: Outputs,
     groups: Mapping[str, str],
     batch_size: int | None,
-    projection: Tensor | None = None,
+    projection: Tensor | np.ndarray | None = None,
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The kernel of each group of parameters; `groups` gives every parameter its group."""
     x = f.inputs(x)

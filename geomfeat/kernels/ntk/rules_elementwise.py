@@ -75,15 +75,20 @@ def expand(node: Any, position: int, view: Tensor) -> ElementwiseTerm | None:
     return _stretched(view, _ndim(node))
 
 
+def _normalised(node: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Input, mean and inverse standard deviation, which all carry a gradient that has no place in a kernel."""
+    return node._saved_input.detach(), node._saved_result1.detach(), node._saved_result2.detach()
+
+
 def layer_norm(node: Any, position: int, view: Tensor) -> ElementwiseTerm:
     """Scale and shift of LayerNorm."""
-    x, mean, inverse = node._saved_input.detach(), node._saved_result1, node._saved_result2
+    x, mean, inverse = _normalised(node)
     return _stretched(view, x.ndim, slope=1.0 if position == 2 else (x - mean) * inverse)
 
 
 def group_norm(node: Any, position: int, view: Tensor) -> ElementwiseTerm:
     """Scale and shift of GroupNorm."""
-    x, mean, inverse = node._saved_input.detach(), node._saved_result1, node._saved_result2
+    x, mean, inverse = _normalised(node)
     if position == 2:
         return _stretched(view, x.ndim, 1)
     grouped = x.reshape(x.shape[0], mean.shape[1], -1)

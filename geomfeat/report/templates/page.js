@@ -1,6 +1,6 @@
 (function () {
   "use strict";
-  var plots = Array.prototype.slice.call(document.querySelectorAll(".plot"));
+  var plots = Array.prototype.slice.call(document.querySelectorAll(".plot:not(.live)"));
   var hidden = { model: {}, at: {} };
   var config = {
     responsive: true,

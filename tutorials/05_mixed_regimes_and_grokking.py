@@ -6,7 +6,7 @@
 # ---
 
 # %% [markdown]
-# # Lazy and rich at once
+# # Lazy and rich at once, and one after the other
 #
 # A network need not be lazy or rich as a whole. A two-layer linear network $A = W_2 W_1$ of width $w$, its weights
 # drawn with variance $\sigma^2$, has a threshold $c = \sigma^2 w$: modes (singular values of $A$) below it learn as in
@@ -130,3 +130,78 @@ figure.savefig(PICTURES / "phase_diagram.png", dpi=140)
 lazy, rest = (diagram.error[mask].median() for mask in (diagram.regime == 2, diagram.regime < 2))
 print(f"smallest error, median over cells: lazy {float(lazy):.3f}, active and mixed {float(rest):.3f}")
 assert rest < lazy / 2
+
+# %% [markdown]
+# ## First lazy, then rich: grokking
+#
+# Regimes mix over time too. A network that adds modulo 23, started from large weights and trained with weight decay,
+# fits its training samples within fifty steps and its test samples hundreds of steps later. `transitions` puts the
+# events in order. Its kernel's turn is the angle between the centred tangent kernel and the first one; `late_share` is
+# how much of the turn came after the fit.
+
+# %%
+from geomfeat.regimes.modular_addition import modular_addition, train_with_decay
+from geomfeat.regimes.transitions import transitions
+
+task = modular_addition(23)
+runs = {
+    "large start, decay": train_with_decay(task, init_scale=3.0, decay=1.0, steps=1500),
+    "small start, decay": train_with_decay(task, init_scale=0.1, decay=1.0, steps=1500),
+    "large start, no decay": train_with_decay(task, init_scale=3.0, decay=0.0, lr=0.006, steps=800),
+}
+series = {name: run.series() for name, run in runs.items()}
+reports = {name: transitions(s) for name, s in series.items()}
+for name, r in reports.items():
+    print(
+        f"{name:22} {r.verdict:20} fit {r.fit_time:5.0f}   test {r.test_time:5.0f}   "
+        f"turn at fit {r.turn_at_fit:.2f} of {r.furthest_turn:.2f}   late share {r.late_share:.2f}"
+    )
+assert [r.verdict for r in reports.values()] == ["lazy-then-rich", "rich from the start", "lazy throughout"]
+
+figure, (one, two) = plt.subplots(1, 2, figsize=(8.4, 3.2), layout="constrained")
+for (name, s), colour in zip(series.items(), (ORANGE, BLUE, GREY), strict=True):
+    one.semilogx(s.steps[1:], s.train_accuracy[1:], ":", color=colour)
+    one.semilogx(s.steps[1:], s.test_accuracy[1:], color=colour, label=name)
+    two.semilogx(s.steps[1:], s.kernel.turn[1:], color=colour, label=name)
+grokking = reports["large start, decay"]
+for time in (grokking.fit_time, grokking.test_time):
+    two.axvline(time, color=ORANGE, linestyle="--", linewidth=0.8)
+one.set(xlabel="step", ylabel="accuracy", title="Train (dotted) and test")
+two.set(xlabel="step", ylabel="turn of the kernel, radians", title="The kernel turns between fit and test (dashed)")
+two.legend(frameon=False)
+figure.savefig(PICTURES / "grokking.png", dpi=140)
+
+# %% [markdown]
+# The small start learns its test samples late as well, but its kernel had turned before it fitted: a delay alone does
+# not tell the regime.
+#
+# ## The output scale alone
+#
+# In a polynomial network nothing but the output scale $\alpha$ delays the test loss (Kumar et al. 2024). The
+# linearised network learns equally fast at every $\alpha$; the weights move as $1/\alpha$, so the distance of the
+# kernel falls as $\alpha^{-2}$.
+
+# %%
+from geomfeat.regimes.polynomial_grokking import polynomial_grokking
+
+alphas, rate = (0.5, 1.0, 2.0, 4.0, 8.0), 10.0
+found = polynomial_grokking(alphas, seeds=(1,), steps=1000, rate=rate)
+for alpha in alphas:
+    s = found.series[1, alpha]
+    r = transitions(s)
+    print(
+        f"alpha {alpha:3}   gap {rate * (r.test_time - r.fit_time):6.0f} steps   kernel distance "
+        f"{s.kernel.distance[-1]:.4f}   {r.verdict}"
+    )
+ends = [found.series[1, alpha].kernel.distance[-1] for alpha in alphas]
+assert abs(ends[-2] / ends[-1] - 4) < 0.2
+
+figure, axis_of_losses = plt.subplots(figsize=(5, 3.2), layout="constrained")
+for alpha, colour in zip((0.5, 2.0, 8.0), (BLUE, GREEN, ORANGE), strict=True):
+    s = found.series[1, alpha]
+    times = [rate * step for step in s.steps[1:]]
+    axis_of_losses.loglog(times, s.train_loss[1:], ":", color=colour)
+    axis_of_losses.loglog(times, s.test_loss[1:], color=colour, label=f"$\\alpha$ = {alpha:g}")
+axis_of_losses.set(xlabel="step at rate $N / \\alpha^2$", ylabel="relative loss", title="Train (dotted) and test")
+axis_of_losses.legend(frameon=False)
+figure.savefig(PICTURES / "polynomial_grokking.png", dpi=140)

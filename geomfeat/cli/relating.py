@@ -1,0 +1,119 @@
+"""`geomfeat relate` and `geomfeat portrait`: the pages of a sweep's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from geomfeat.cli import options
+from geomfeat.cli.app import app, command
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RELATE_PAGE, PORTRAIT_PAGE = "relate.html", "portrait.html"
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A folder that geomfeat sweep wrote.")]
+Figures = Annotated[Path | None, typer.Option(help="A folder for the maps as SVG, for papers.")]
+
+
+@app.command()
+def relate(
+    folder: Folder,
+    out: Annotated[Path | None, typer.Option(help=f"The page; default DIR/{RELATE_PAGE}.")] = None,
+    figures: Figures = None,
+    measures: options.Measures = None,
+    level: Annotated[float, typer.Option(help="Of all intervals.", min=0.5, max=0.999)] = 0.9,
+    seed: options.Seed = 0,
+    debug: options.Debug = False,
+) -> None:
+    """Relate the location and every measure of a sweep to init scale, learning rate and width, beside theory's slopes.
+
+    Prints the answer, and writes a page with slopes, maps, what follows richness or fit, and comparisons at equal fit.
+    """
+    with command(debug):
+        from geomfeat.comparison.relate import relate as related
+        from geomfeat.report.relate_page import save_relate_figures, write_relate_page
+        from geomfeat.report.relate_tables import answer
+        from geomfeat.report.sweep_page import check_path
+
+        page = out or folder / RELATE_PAGE
+        check_path(page)
+        made = read_sweep(folder)
+        found = related(made.table, measures=measures, level=level, seed=seed)
+        write_relate_page(
+            found, made.table, page, settings=made.settings, told=made.told, notes=made.notes, seed=seed
+        )  # fmt: skip
+        typer.echo("\n".join([*made.notes, *found.notes, "", *answer(found), "", f"page: {page}"]).lstrip())
+        if figures is not None:
+            typer.echo(f"figures: {len(save_relate_figures(found, made.table, figures))} files in {figures}")
+
+
+@app.command()
+def portrait(
+    folder: Folder,
+    x: Annotated[str | None, typer.Option(help="The condition across; default the first that varies.")] = None,
+    y: Annotated[str | None, typer.Option(help="The condition up; default the second that varies.")] = None,
+    out: Annotated[Path | None, typer.Option(help=f"The page; default DIR/{PORTRAIT_PAGE}.")] = None,
+    figures: Figures = None,
+    debug: options.Debug = False,
+) -> None:
+    """Draw phase diagrams of a sweep over two conditions, courses over training, and what gained capacity."""
+    with command(debug):
+        from geomfeat.comparison.trainings import trainings_of
+        from geomfeat.report.portrait_page import save_portrait_figures, write_portrait_page
+        from geomfeat.report.sweep_page import check_path, counted
+
+        page = out or folder / PORTRAIT_PAGE
+        check_path(page)
+        made = read_sweep(folder)
+        write_portrait_page(
+            made.table, page, x=x, y=y, settings=made.settings, told=made.told, notes=made.notes
+        )  # fmt: skip
+        typer.echo("\n".join([*made.notes, counted(trainings_of(made.table)), "", f"page: {page}"]).lstrip())
+        if figures is not None:
+            typer.echo(f"figures: {len(save_portrait_figures(made.table, figures, x=x, y=y))} files in {figures}")
+
+
+@dataclass(frozen=True, eq=False)
+class ReadSweep:
+    """A sweep's finished trainings, its settings, what is not finished, and the name of its table's file."""
+
+    table: pd.DataFrame
+    settings: Mapping[str, Any]
+    notes: tuple[str, ...]
+    told: str
+
+
+def read_sweep(folder: Path) -> ReadSweep:
+    """The finished trainings of a sweep's folder; those that are not there yet are counted in `notes`.
+
+    Raises BadInput for a folder that is no sweep, and for one without a finished training.
+    """
+    from geomfeat.comparison.sweep import RESULTS, SweepResult
+    from geomfeat.comparison.training import MISSING
+    from geomfeat.errors import BadInput
+
+    found = SweepResult.load(folder)
+    missing = found.outcomes.get(MISSING, 0)
+    total = len(found.plan)
+    if missing == total:
+        raise BadInput(f"none of the {total} trainings in {folder} is finished: run the same geomfeat sweep again")
+    every: Any = found.table
+    table = every[every["outcome"] != MISSING].reset_index(drop=True)
+    notes = []
+    if missing:
+        notes.append(
+            f"{missing} of {total} trainings are not there: the sweep is unfinished, and what is told may change. "
+            "The same geomfeat sweep goes on."
+        )
+    if found.errors:
+        why = next(iter(found.errors.values()))
+        notes.append(f"{len(found.errors)} trainings could not be run, and are not missing at random, e.g.: {why}")
+    if found.damaged:
+        notes.append(f"{len(found.damaged)} damaged folders are left out: the same geomfeat sweep makes them again.")
+    settings = {"version": found.version, **found.config}
+    return ReadSweep(table, settings, tuple(notes), RESULTS if (folder / RESULTS).is_file() else "")

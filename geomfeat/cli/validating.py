@@ -1,0 +1,51 @@
+"""`geomfeat validate`: train families of known richness and judge the location on them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from geomfeat.cli import options
+from geomfeat.cli.app import app, command
+
+PAGE, RUNS, FAMILIES = "validation.html", "runs.parquet", "families.parquet"
+LAWS, ONSETS = "laws.parquet", "onsets.parquet"
+
+
+@app.command()
+def validate(
+    out: Annotated[Path, typer.Option(help="Folder of the campaign; an interrupted one goes on there.")],
+    only: Annotated[str, typer.Option(help="Glob of family names; see --list.")] = "*",
+    seeds: Annotated[int, typer.Option(help="Initial weights of each family.", min=1)] = 2,
+    engine: Annotated[str, typer.Option(help="serial, dask or tcp://HOST:PORT, see geomfeat sweep.")] = "serial",
+    workers: Annotated[int, typer.Option(help="Processes of --engine dask.", min=1)] = 2,
+    laws: Annotated[bool, typer.Option(help="Also the slopes of R on initial scale and width.")] = True,
+    listed: Annotated[bool, typer.Option("--list", help="Only list the families.")] = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Prove the location: train over thirty families at eight known output scales, and judge R, M and intervals.
+
+    Takes an hour or two on two cores; what is there is not trained again. Writes validation.html and the tables.
+    """
+    with command(debug, "Finished runs are kept: the same command goes on from there."):
+        from geomfeat.comparison.families import FAMILIES as ALL
+        from geomfeat.comparison.validation import validate as run_validation
+        from geomfeat.report.validation_page import write_validation
+        from geomfeat.study.saved import replace_file
+
+        if listed:
+            typer.echo("\n".join(family.name for family in ALL))
+            return
+        found = run_validation(
+            out, only=only, seeds=seeds, engine=engine, workers=workers, laws=laws, progress=not quiet
+        )  # fmt: skip
+        flat = found.runs.drop(columns=[c for c in ("layers", "failed") if c in found.runs.columns])
+        for name, table in ((RUNS, flat), (FAMILIES, found.families), (LAWS, found.laws), (ONSETS, found.onsets)):
+            replace_file(out / name, lambda draft, table=table: table.to_parquet(draft, index=False))
+        page = write_validation(found, out / PAGE, settings={"only": only, "seeds": seeds}, told=FAMILIES)
+        for name, value in found.summary().items():
+            typer.echo(f"{name:40} {value:.3g}")
+        typer.echo(f"\npage: {page}")

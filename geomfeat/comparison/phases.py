@@ -1,0 +1,36 @@
+"""How a training ran: like gradient flow, through a catapult, at the edge of stability, or not to an end."""
+
+from __future__ import annotations
+
+import math
+
+FLOW, CATAPULT, EDGE, DIVERGED, FAILED = "flow", "catapult", "edge of stability", "diverged", "failed"
+BEYOND = (CATAPULT, EDGE)
+# Gradient descent on a quadratic is stable while eta * curvature is below 2. A run whose last weights are within a
+# tenth of that has been held there: the curvature measured at one moment swings about the edge.
+LIMIT, HELD = 2.0, 1.8
+
+
+def phase_of(outcome: str, note: str, stability: float, last_stability: float) -> str:
+    """The phase of one training, or "" where nothing tells it.
+
+    Words in `note` or `outcome` come first. Else from stability = eta * largest curvature, NaN where it is unknown: a
+    start above 2 that did not diverge is a catapult (Lewkowycz et al. 2020), an end near 2 or above is the edge of
+    stability (Cohen et al. 2021), and the rest is flow.
+
+    >>> phase_of("matched", "", 0.3, 0.5), phase_of("matched", "", 3.0, 1.0), phase_of("diverged", "", 5.0, 7.0)
+    ('flow', 'catapult', 'diverged')
+    """
+    if outcome.lower() == FAILED:
+        return FAILED
+    for words in (outcome.lower(), note.lower()):
+        for phase in (DIVERGED, CATAPULT, EDGE):
+            if phase in words:
+                return phase
+    if note.lower().split(":")[0].strip() in (FLOW, "gradient flow"):
+        return FLOW
+    if math.isnan(stability):
+        return ""
+    if stability >= LIMIT:
+        return CATAPULT
+    return EDGE if last_stability >= HELD else FLOW

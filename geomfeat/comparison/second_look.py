@@ -1,0 +1,80 @@
+"""What a sweep does not measure of its runs and a proof needs: R from all probes, from fresh weights, and by layer."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from geomfeat.comparison.design import RunConfig, dataset_of, network_of
+from geomfeat.comparison.run_folder import RUNS
+from geomfeat.compiled.threads import libraries_on_one_thread
+from geomfeat.data.dataset import Dataset
+from geomfeat.diagnostics.demand import solve
+from geomfeat.diagnostics.locate import locate
+from geomfeat.diagnostics.starts import observe, start_from
+from geomfeat.errors import GeomfeatError
+from geomfeat.models.checkpoints import load_weights
+from geomfeat.study.saved import read_json, replace_file
+
+LOOKS = "looks"
+SHARES = (0.05, 0.01, 0.002)  # of the change that is left when the linear response stops
+PROBES, DRAWS, BOOTSTRAP = 50, 4, 20
+
+
+def second_look(folder: Path, address: str, run: RunConfig) -> dict[str, Any]:
+    """Numbers of one finished run, kept in `folder`/looks/<address>.json, from where they are read the next time.
+
+    Keys: R_<share>, M (all training inputs as probes, the true initial weights), layers {name: [R, M]} at a share of
+    .01, tripled (what three times the change adds to R); reinit_R, reinit_low, reinit_high, floor, at_most (fresh
+    weights, 50 probes). Or failed: the reason.
+    """
+    path = folder / LOOKS / f"{address}.json"
+    if path.is_file():
+        try:
+            return read_json(path)
+        except ValueError:
+            path.unlink()  # truncated: looked at again
+    data = dataset_of(run)
+    with libraries_on_one_thread(), torch.random.fork_rng(devices=[]):
+        try:
+            found = _look(folder / RUNS / address, run, data)
+        except (GeomfeatError, FileNotFoundError) as error:
+            found = {"failed": str(error)}
+    path.parent.mkdir(exist_ok=True)
+    replace_file(path, lambda draft: draft.write_text(json.dumps(found), encoding="utf-8"))
+    return found
+
+
+def _look(home: Path, run: RunConfig, data: Dataset) -> dict[str, Any]:
+    initial, trained = (
+        load_weights(network_of(run, data), home / f"{name}.safetensors") for name in ("init", "trained")
+    )
+    seen = data.training()
+    observed = observe(trained, seen.inputs, None, n_probes=seen.n)
+    starts = {share: start_from(initial, observed, share_left=share) for share in SHARES}
+    middle = starts[0.01]
+    moved = [m for m in middle.movement.values() if math.isfinite(m)]
+    tripled = solve(middle.task.towards(3 * middle.task.change)).richness - middle.demand.richness
+    again = locate(
+        trained, seen.inputs, factory=lambda: _fresh(run, data), n_probes=min(PROBES, seen.n),
+        n_reinitialisations=DRAWS, n_bootstrap=BOOTSTRAP, seed=run.seed, progress=False,
+    )  # fmt: skip
+    return {
+        **{f"R_{share:g}": start.demand.richness for share, start in starts.items()},
+        "M": sum(moved) / len(moved) if moved else -math.inf,
+        "layers": {name: [r, middle.movement[name]] for name, r in middle.demand.layers.items()},
+        "tripled": tripled,
+        "reinit_R": again.richness, "reinit_low": again.low, "reinit_high": again.high, "floor": again.floor,
+        "at_most": again.at_most,
+    }  # fmt: skip
+
+
+def _fresh(run: RunConfig, data: Dataset) -> nn.Module:
+    """New initial weights of the run's own family, from torch's global generator, as a factory must draw them."""
+    seed = int(torch.randint(2**31, (1,)))
+    return network_of(run.model_copy(update={"seed": seed}), data)

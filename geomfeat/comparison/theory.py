@@ -1,0 +1,114 @@
+"""What theory says about the slope of a location on a condition, on log10 axes, and whether a measured slope agrees."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+# Networks whose output is homogeneous in all weights together (biases aside), with depth + 1 layers of weights.
+HOMOGENEOUS = ("mlp", "linear", "cnn")
+# Theory is asymptotic: finite networks are known to lie within .06 of it. An interval that comes this close agrees.
+MARGIN = 0.1
+# An interval with a larger half-width is no test of any of these numbers, which are .5 apart.
+TOO_WIDE = 0.5
+POSITIVE = "> 0"
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A slope by theory: a number, or its sign alone (slope NaN, text "> 0"), with the reason."""
+
+    slope: float
+    text: str
+    reason: str
+
+
+def expected_slope(
+    quantity: str, axis: str, facts: Mapping[str, object], *, cells: str = "all", first: bool | None = None
+) -> Expected | None:
+    """The slope of a location's `quantity` on log10 of `axis`; None where there is no theory for it.
+
+    Args:
+        quantity: "richness" or "excess". axis: a condition, e.g. "sigma".
+        facts: conditions that are the same for all these trainings: architecture, depth, parameterization, centred.
+        cells: "all", "flow" or "beyond flow", see `geomfeat.comparison.relate`.
+        first: whether it is of the first hidden layer; None for the mean over hidden layers.
+
+    >>> expected_slope("richness", "sigma", {"architecture": "mlp", "depth": 2, "parameterization": "standard"}).slope
+    -3.0
+    """
+    if quantity == "excess" and axis == "eta":
+        if cells == "beyond flow":
+            return Expected(math.nan, POSITIVE, "steps beyond gradient flow move features further than asked for")
+        return _number(0.0, "gradient flow does not depend on its step") if cells == "flow" else None
+    if quantity != "richness":
+        return None
+    if axis == "eta":
+        return _number(0.0, "R asks what the linear response would need, whatever the optimizer")
+    if axis in ("gamma", "gamma0", "alpha"):
+        sign = -1.0 if axis == "alpha" else 1.0
+        return _number(sign, "the network has to change by 1 / output scale more (Chizat et al. 2019)")
+    if axis == "sigma":
+        return _scale(facts)
+    return _width(facts, first) if axis == "width" else None
+
+
+def agreement(expected: Expected | None, low: float, high: float) -> str:
+    """ "agrees", "differs", "too wide to tell", or "" without theory or interval.
+
+    >>> agreement(_number(-3.0, ""), -3.2, -2.9), agreement(_number(-3.0, ""), -2.5, -2.3)
+    ('agrees', 'differs')
+    """
+    if expected is None or not (math.isfinite(low) and math.isfinite(high)):
+        return ""
+    if math.isnan(expected.slope):
+        return "agrees" if low > 0 else "differs" if high < 0 else "too wide to tell"
+    if not low - MARGIN <= expected.slope <= high + MARGIN:
+        return "differs"
+    return "too wide to tell" if (high - low) / 2 > TOO_WIDE else "agrees"
+
+
+def _number(slope: float, reason: str) -> Expected:
+    return Expected(slope, f"{slope:g}", reason)
+
+
+def _layers(facts: Mapping[str, object]) -> int | None:
+    """Layers of weights, of the architectures whose depth counts hidden layers."""
+    depth = facts.get("depth")
+    if facts.get("architecture") not in HOMOGENEOUS or depth is None:
+        return None
+    return 1 + int(float(str(depth)))
+
+
+def _scale(facts: Mapping[str, object]) -> Expected | None:
+    """-L: the response J falls with sigma^(L-1), so the update for one change of f rises by its inverse, and so on.
+
+    Holds where the output at the start does not have to be unlearned: centred, or small.
+    """
+    layers = _layers(facts)
+    if layers is None or str(facts.get("centred", True)) in ("False", "0", "0.0"):
+        return None
+    return _number(
+        -float(layers), f"-L for L = {layers} layers of weights, the output at the start subtracted or small"
+    )
+
+
+def _width(facts: Mapping[str, object], first: bool | None) -> Expected | None:
+    """At fixed output scale, and one learning rate for all layers (Karkada 2024; Yang and Hu 2021)."""
+    scheme = facts.get("parameterization")
+    if scheme == "mup":
+        return _number(0.0, "muP: features move by the same share at every width")
+    if scheme == "ntk":
+        return _number(-0.5, "NTK parameterization at fixed gamma, every layer")
+    layers = _layers(facts)
+    if scheme != "standard" or layers is None or layers < 2:
+        return None
+    if first is None:
+        hidden = layers - 1
+        return _number(
+            -0.5 - 1 / hidden, f"standard: mean of -3/2 (first) and -1/2 (others) over {hidden} hidden layers"
+        )
+    return _number(
+        -1.5 if first else -0.5, "standard, one learning rate: -3/2 for the first layer, -1/2 for the others"
+    )

@@ -1,0 +1,231 @@
+"""The proof of the location: families trained at known richness, and how well R, its interval and M keep their word."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from geomfeat.comparison.families import FAMILIES, LAWS, RUNGS, SEEDS, Family, Law
+from geomfeat.comparison.second_look import SHARES, second_look
+from geomfeat.comparison.sweep import SweepResult, sweep
+from geomfeat.errors import BadInput, near
+
+LAZY_RANGE = -0.7  # R below it: where movement should equal demand
+RICH_ONSET = -0.1  # excess at which rich learning has set in
+SUMMARIES = ("mean", "first", "last", "largest", "demand-weighted")
+
+
+@dataclass(frozen=True, eq=False)
+class Validation:
+    """What the campaign found.
+
+    Attributes:
+        runs: one row per training: family, gamma, seed, outcome, R, low, high, M (as `locate` gives them from 50
+            probes), R_0.05, R_0.01, R_0.002, M_all (all probes), reinit_R, reinit_low, reinit_high, floor, at_most.
+        families: one row per family, see `judge`. laws: measured and theory's slopes. onsets: of rich learning.
+    """
+
+    runs: pd.DataFrame
+    families: pd.DataFrame
+    laws: pd.DataFrame
+    onsets: pd.DataFrame
+
+    def summary(self) -> dict[str, float]:
+        """The numbers that the goals are about, over the families in which the rules should hold."""
+        fine = [f for f in self.families.to_dict("records") if not f["breaks"] and f["located"] >= 3]
+        of = lambda name: np.array([f[name] for f in fine if math.isfinite(f[name])], dtype=float)  # noqa: E731
+        lazy = of("lazy_excess_0.01")
+        return {
+            "families": float(len(self.families)), "trainings": float(len(self.runs)),
+            "slope, largest distance from 1": float(np.abs(of("slope") - 1).max()),
+            "scatter, median": float(np.median(of("scatter"))), "scatter, worst": float(of("scatter").max()),
+            "M - R in the lazy range, median": float(np.median(lazy)),
+            "M - R in the lazy range, worst": float(np.abs(lazy).max()),
+            "re-initialised, median error": float(np.median(of("reinit_error"))),
+            "re-initialised, worst error": float(of("reinit_error").max()),
+            "coverage, mean": float(of("coverage").mean()), "coverage, worst": float(of("coverage").min()),
+        }  # fmt: skip
+
+
+def validate(
+    out: str | Path,
+    *,
+    only: str = "*",
+    rungs: Sequence[float] = RUNGS,
+    seeds: int = SEEDS,
+    engine: str = "serial",
+    workers: int = 2,
+    laws: bool = True,
+    progress: bool = True,
+) -> Validation:
+    """Train the families through the sweep engine and judge the location on them; what is there is not trained again.
+
+    Args:
+        out: folder; each family has a sweep of its own in it. only: glob of family names.
+        engine, workers: see `sweep`.
+
+    Raises BadInput where no family has such a name.
+    """
+    chosen = [f for f in FAMILIES if fnmatchcase(f.name, only)]
+    if not chosen:
+        raise BadInput(f"only={only!r} matches no family; near: {near(only, [f.name for f in FAMILIES])}")
+    folder, rows, slopes = Path(out), [], []
+    for family in tqdm(chosen, desc="families", disable=not progress):
+        found = sweep(
+            family.sweep(rungs=tuple(rungs), seeds=seeds), folder / slug(family.name), engine=engine, workers=workers,
+            progress=progress,
+        )  # fmt: skip
+        rows += [{"family": family.name, **row} for row in rows_of(found, progress)]
+    for law in tqdm(LAWS if laws else (), desc="laws", disable=not progress):
+        name = slug(law.name.split(", standard, ")[0])  # laws of several layers share a sweep
+        found = sweep(law.sweep(seeds=seeds), folder / name, engine=engine, workers=workers, progress=progress)
+        slopes.append(slope_of(law, found))
+    judged = [judge(f, [row for row in rows if row["family"] == f.name]) for f in chosen]
+    return Validation(pd.DataFrame(rows), pd.DataFrame(judged), pd.DataFrame(slopes), onsets_of(rows))
+
+
+def slug(name: str) -> str:
+    """A name as that of a folder.
+
+    >>> slug("mlp 2 hidden, relu")
+    'mlp-2-hidden-relu'
+    """
+    return "-".join("".join(c if c.isalnum() else " " for c in name).split())
+
+
+def rows_of(found: SweepResult, progress: bool = False) -> list[dict[str, Any]]:
+    """A row for every training of a family's sweep, with the second look at those that went well."""
+    numbers: dict[str, dict[str, float]] = {}
+    outcomes: dict[str, str] = {}
+    for row in found.table.to_dict("records"):
+        outcomes[row["run"]] = row["outcome"]
+        if row["measure"] == "location" and row["layer"] == "" and row["ok"]:
+            numbers.setdefault(row["run"], {})[row["quantity"]] = row["value"]
+    rows = []
+    for address, run in tqdm(found.plan.items(), desc="second looks", disable=not progress, leave=False):
+        own, outcome = numbers.get(address, {}), outcomes[address]
+        looked = second_look(found.folder, address, run) if own else {"failed": outcome}
+        rows.append({
+            "gamma": run.gamma, "seed": run.seed, "outcome": outcome, "R": own.get("richness"), "low": own.get("low"),
+            "high": own.get("high"), "M": own.get("movement"),
+            **{("M_all" if key == "M" else key): value for key, value in looked.items()},
+        })  # fmt: skip
+    return rows
+
+
+def judge(family: Family, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One family: slope of R on log10 gamma, scatter about unit slope, agreement of M, intervals and fresh weights.
+
+    slope: over all runs, one offset a seed. scatter: standard deviation of R - log10 gamma about each seed's mean.
+    lazy_excess: mean of M - R where R < -.7, all probes. reinit_error: median of |reinit_R - R| above the floor.
+    coverage: share of runs whose 90 % interval (50 probes) holds R from all probes; reinit_coverage, likewise.
+    """
+    fine = [run for run in runs if run.get("R") is not None and "failed" not in run]
+    told = {"family": family.name, "breaks": family.breaks, "runs": len(runs), "located": len(fine)}
+    if len(fine) < 3:
+        return told
+    seeds = _column(fine, "seed")
+    slope, error, scatter = _slope(np.log10(_column(fine, "gamma")), _column(fine, "R"), seeds, 1.0)
+    truth, above = _column(fine, "R_0.01"), ~_column(fine, "at_most").astype(bool)
+    lazy, excess = truth < LAZY_RANGE, {s: _column(fine, "M_all") - _column(fine, f"R_{s:g}") for s in SHARES}
+    again = np.abs(_column(fine, "reinit_R") - truth)
+    inside = (_column(fine, "low") <= truth) & (truth <= _column(fine, "high"))
+    also = (_column(fine, "reinit_low") <= truth) & (truth <= _column(fine, "reinit_high"))
+    return {
+        **told, "slope": slope, "slope_stderr": error, "scatter": scatter,
+        **{f"lazy_excess_{s:g}": _mean(excess[s][lazy]) for s in SHARES},
+        "reinit_error": float(np.median(again[above])) if above.any() else math.nan,
+        "coverage": _mean(inside), "reinit_coverage": _mean(also[above]), "tripled": _mean(_column(fine, "tripled")),
+    }  # fmt: skip
+
+
+def slope_of(law: Law, found: SweepResult) -> dict[str, Any]:
+    """Measured beside theory's slope of R on log10 of a condition, with its standard error; one offset a seed."""
+    told = found.table.query("measure == 'location' and quantity == 'richness' and ok").to_dict("records")
+    mine = [row for row in told if row["layer"] == law.layer]
+    slope, error, _ = _slope(np.log10(_column(mine, law.axis)), _column(mine, "value"), _column(mine, "seed"), 0.0)
+    return {"law": law.name, "axis": law.axis, "layer": law.layer, "slope": slope, "stderr": error, "theory": law.slope}
+
+
+def _column(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
+    return np.array([row[name] for row in rows], dtype=float)
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else math.nan
+
+
+def _slope(x: np.ndarray, y: np.ndarray, seeds: np.ndarray, known: float) -> tuple[float, float, float]:
+    """(slope of y on x with one offset a seed, its standard error, scatter of y - known x about the offsets)."""
+    for seed in np.unique(seeds):
+        own = seeds == seed
+        x, y = np.where(own, x - x[own].mean(), x), np.where(own, y - y[own].mean(), y)
+    freedom = max(len(x) - 1 - len(np.unique(seeds)), 1)
+    slope = float(x @ y / (x @ x))
+    error = math.sqrt(float(np.square(y - slope * x).sum()) / freedom / float(x @ x))
+    return slope, error, math.sqrt(float(np.square(y - known * x).sum()) / (freedom + 1))
+
+
+def onsets_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """R at which excess falls below -.1, for each family and each way to sum up the layers; NaN where it never does.
+
+    Columns: family, and one per summary: "mean" (of R_l), "first", "last", "largest" and "demand-weighted" (R of the
+    root mean square of 10^R_l); M is summed up alike.
+    """
+    found = []
+    for family in dict.fromkeys(row["family"] for row in rows):
+        own = [row for row in rows if row["family"] == family and "layers" in row]
+        curves: dict[str, list[tuple[float, float, float]]] = {name: [] for name in SUMMARIES}
+        for gamma in sorted({row["gamma"] for row in own}):
+            for name in SUMMARIES:
+                pairs = [summed_up(list(row["layers"].values()), name) for row in own if row["gamma"] == gamma]
+                r, m = np.mean(pairs, axis=0)
+                curves[name].append((gamma, float(r), float(m)))
+        found.append({"family": family, **{name: _crossing(curve) for name, curve in curves.items()}})
+    return pd.DataFrame(found)
+
+
+def summed_up(layers: Sequence[Sequence[float]], name: str) -> tuple[float, float]:
+    """(R, M) of a network from those of its layers.
+
+    >>> summed_up([(0.0, 1.0), (2.0, 3.0)], "mean"), summed_up([(0.0, 1.0), (2.0, 3.0)], "last")
+    ((1.0, 2.0), (2.0, 3.0))
+    """
+    values = np.array([pair for pair in layers if np.isfinite(pair).all()], dtype=float)
+    if not len(values):
+        return math.nan, math.nan
+    if name == "mean":
+        r, m = values.mean(0)
+    elif name == "demand-weighted":
+        r, m = (0.5 * np.log10(np.mean(10 ** (2 * column))) for column in values.T)
+    else:
+        r, m = values[{"first": 0, "last": -1, "largest": int(values[:, 0].argmax())}[name]]
+    return float(r), float(m)
+
+
+def _crossing(curve: Iterable[tuple[float, float, float]]) -> float:
+    """R where M - R first falls below RICH_ONSET on the way up, linear between rungs."""
+    points = [(r, m - r) for _, r, m in sorted(curve)]
+    for (r0, e0), (r1, e1) in pairwise(points):
+        if e0 >= RICH_ONSET > e1:
+            return r0 + (r1 - r0) * (e0 - RICH_ONSET) / (e0 - e1)
+    return math.nan
+
+
+def best_summary(onsets: pd.DataFrame) -> tuple[str, float, float]:
+    """(summary of smallest spread of the onset on every other family, its spread there, its spread on the others)."""
+    chosen, judged = onsets.iloc[::2], onsets.iloc[1::2]
+    spreads = {name: float(chosen[name].std()) for name in SUMMARIES if chosen[name].notna().sum() >= 3}
+    if not spreads:
+        return "", math.nan, math.nan
+    name = min(spreads, key=lambda key: spreads[key])
+    return name, spreads[name], float(judged[name].std())

@@ -1,0 +1,138 @@
+"""The coordinate check: how far a typical unit of every layer has moved after each of the first steps, by width.
+
+At the muP scale (r = 1/2) the curves are flat, at r they fall as n^(r - 1/2), and a layer whose curve blows up or dies
+out is parameterized wrongly (Yang et al. 2021, appendix D.1, Tensor Programs V).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from tqdm import tqdm
+
+from geomfeat.errors import BadInput
+from geomfeat.models.functional import Readout, moved
+from geomfeat.numerics import WORKING
+from geomfeat.regimes.objective import Loss
+from geomfeat.regimes.power_law import PowerLaw, power_law
+from geomfeat.regimes.scaling import Build, Plan, Train, planned, rates_of, trained_by
+from geomfeat.regimes.width_readings import find_sites, passed
+from geomfeat.regimes.width_training import Family, Values, can_batch, descend_together, over_seeds
+
+
+@dataclass(frozen=True, eq=False)
+class CoordinateCheck:
+    """Root mean square change of a layer's coordinates since the start.
+
+    Attributes:
+        widths, seeds: as trained. layers: with a weight matrix, in call order; the last one or ones are read-out.
+        changes: layer -> (steps, seeds, widths), after 1, 2, ... steps; NaN where a network diverged.
+    """
+
+    widths: tuple[int, ...]
+    seeds: tuple[int, ...]
+    layers: tuple[str, ...]
+    changes: dict[str, Tensor]
+
+    def mean(self, layer: str, step: int = -1) -> Float[Tensor, "k"]:
+        """Geometric mean over seeds, by width, after a step counted from 1; -1 is the last."""
+        return self._at(layer, step).log().nanmean(0).exp()
+
+    def exponent(self, layer: str, step: int = -1) -> PowerLaw:
+        """The power of the width that the change scales with after a step counted from 1; -1 is the last."""
+        return power_law(torch.tensor(self.widths, dtype=WORKING), self._at(layer, step))
+
+    def _at(self, layer: str, step: int) -> Tensor:
+        if layer not in self.changes:
+            raise BadInput(f"no layer {layer!r}; there are: {', '.join(self.layers)}")
+        known = self.changes[layer]
+        if step == -1:
+            return known[-1]
+        if not 1 <= step <= len(known):
+            raise BadInput(f"step={step} must be from 1 to {len(known)}, or -1 for the last")
+        return known[step - 1]
+
+
+def coordinate_check(
+    build: Build,
+    inputs: Any,
+    targets: Any,
+    widths: Sequence[int],
+    *,
+    r: float | None = None,
+    gamma: float | None = None,
+    train: Train | None = None,
+    seeds: int | Sequence[int] = 4,
+    steps: int = 5,
+    lr: float | None = None,
+    loss: Loss = "mse",
+    readout: Readout | None = None,
+    progress: bool = False,
+) -> CoordinateCheck:
+    """Record the change of every layer's coordinates on the training inputs over the first few steps.
+
+    Args:
+        As for `width_scaling`; but train takes ONE step: it is called `steps` times, each time with what it returned.
+
+    Raises BadInput as `width_scaling` does.
+
+    >>> from geomfeat.models.mlp import mlp
+    >>> make = lambda width, seed: mlp(4, (width, width), 1, activation="tanh", parameterization="ntk", seed=seed)
+    >>> found = coordinate_check(make, torch.eye(4), torch.tensor([1.0, -1.0, 1.0, -1.0]), (64, 128, 256), r=0.5)
+    >>> abs(found.exponent("fc2", step=1).exponent) < 0.1
+    True
+    """
+    plan = planned(build, inputs, targets, widths, r=r, gamma=gamma, train=train, seeds=seeds, steps=steps, lr=lr)
+    nets = plan.families()
+    layers = find_sites(nets[0], plan.inputs, readout).names
+    batched = can_batch(nets[0], plan.inputs, readout)
+    rates = [torch.empty(0)] * len(nets) if train else rates_of(plan, nets, lr, loss, readout)
+    columns = []
+    for own, scale, rate in tqdm(
+        list(zip(nets, plan.gammas, rates, strict=True)), "widths", disable=not progress, leave=False
+    ):
+        if train is not None:
+            path = _steps_of(plan, own, train, steps)
+        else:
+            kept = descend_together(own, plan.inputs, plan.targets, gamma=scale, steps=steps, lr=rate, loss=loss,
+                                    readout=readout, wanted=range(1, steps + 1), batched=batched).weights  # fmt: skip
+            path = [{**own.fixed, **kept[step]} for step in range(1, steps + 1)]
+        columns.append([_changes(own, after, plan.inputs, layers, readout, batched) for after in path])
+    changes = {
+        layer: torch.stack([torch.stack([column[step][layer] for column in columns], 1) for step in range(steps)])
+        for layer in layers
+    }
+    return CoordinateCheck(plan.widths, plan.seeds, layers, changes)
+
+
+def _steps_of(plan: Plan, nets: Family, train: Train, steps: int) -> list[Values]:
+    path, now = [], nets
+    for _ in range(steps):
+        after = trained_by(plan, now, train)
+        path.append(after)
+        kinds = {name: t.dtype for name, t in {**now.start, **now.fixed}.items()}
+        after = {name: t.to(kinds[name]) for name, t in after.items()}
+        now = Family(now.model, now.uses, {n: after[n] for n in now.start}, {n: after[n] for n in now.fixed})
+    return path
+
+
+def _changes(
+    nets: Family, after: Values, inputs: Any, layers: tuple[str, ...], readout: Readout | None, batched: bool
+) -> Values:
+    """layer -> (S,) root mean square over samples and coordinates; NaN for weights that are not finite."""
+    wide = nets.to(WORKING)
+    after = {name: t.to(WORKING) if t.is_floating_point() else t for name, t in after.items()}
+    data = moved(inputs, next(iter(after.values())).device, WORKING)
+
+    def one(old: Values, new: Values) -> Values:
+        h0, _, _ = passed(wide, old, data, layers, readout)
+        h1, _, _ = passed(wide, new, data, layers, readout)
+        return {name: (h1[name] - h0[name]).norm() / math.sqrt(h0[name].numel()) for name in layers}
+
+    with torch.no_grad():
+        found = over_seeds(one, batched)({**wide.fixed, **wide.start}, after)
+    return {name: torch.where(torch.isfinite(t), t, torch.nan).cpu() for name, t in found.items()}

@@ -1,0 +1,207 @@
+"""A training run seen over time: losses, accuracies and how the tangent kernel turned, at every recorded step."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from geomfeat.errors import BadInput
+from geomfeat.kernels.alignment import target_alignment
+from geomfeat.kernels.movement import kernel_angle, kernel_distance
+from geomfeat.kernels.ntk import ntk
+from geomfeat.models.functional import Readout, as_inputs, functional, n_samples, take
+from geomfeat.numerics import as_tensor, double_centred
+from geomfeat.regimes.objective import Loss, loss_of, prepared_targets
+from geomfeat.types import Snapshot
+
+
+@dataclass(frozen=True, eq=False)
+class KernelPath:
+    """How a kernel moved from one recorded step to the next; NaN where a kernel was not finite, zero or constant.
+
+    Attributes:
+        distance: `kernel_distance` from the first kernel.
+        turn: angle in radians between the double-centred kernel and the first one, in [0, pi / 2].
+        arc: the same angle from the kernel before; 0 for the first.
+        alignment: `target_alignment` (unbiased) of the kernel with the targets; NaN too where that is undefined.
+    """
+
+    distance: tuple[float, ...]
+    turn: tuple[float, ...]
+    arc: tuple[float, ...]
+    alignment: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        for name in ("distance", "turn", "arc", "alignment"):
+            object.__setattr__(self, name, tuple(map(float, getattr(self, name))))
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingSeries:
+    """What happened at every recorded step; tuples of one length, None where there were no test data or classes.
+
+    Attributes:
+        steps: increasing, >= 0. train_loss, test_loss: not negative. train_accuracy, test_accuracy: in [0, 1].
+        kernel: the movement of the tangent kernel on training inputs.
+
+    Raises BadInput for lengths that differ or steps that do not increase. NaN is kept: a run may have diverged.
+
+    >>> path = KernelPath((0.0, 0.1), (0.0, 0.5), (0.0, 0.5), (0.1, 0.4))
+    >>> TrainingSeries((0, 10), (1.0, 0.1), path).test_loss is None
+    True
+    """
+
+    steps: tuple[float, ...]
+    train_loss: tuple[float, ...]
+    kernel: KernelPath
+    test_loss: tuple[float, ...] | None = None
+    train_accuracy: tuple[float, ...] | None = None
+    test_accuracy: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        n = len(self.steps)
+        if n < 2 or any(not b > a for a, b in pairwise(self.steps)) or self.steps[0] < 0:
+            raise BadInput(f"steps={self.steps[:20]} must be two or more increasing numbers >= 0: sort the snapshots")
+        k = self.kernel
+        for name, values in (
+            ("train_loss", self.train_loss), ("test_loss", self.test_loss), ("train_accuracy", self.train_accuracy),
+            ("test_accuracy", self.test_accuracy), ("kernel.distance", k.distance), ("kernel.turn", k.turn),
+            ("kernel.arc", k.arc), ("kernel.alignment", k.alignment),
+        ):  # fmt: skip
+            if values is not None and len(values) != n:
+                raise BadInput(f"{name} has {len(values)} numbers, but there are {n} steps: give one for each")
+            if values is not None and "." not in name:
+                object.__setattr__(self, name, tuple(map(float, values)))
+        object.__setattr__(self, "steps", tuple(map(float, self.steps)))
+
+
+def log_spaced_steps(last: int, per_decade: int = 12) -> list[int]:
+    """0, and whole numbers from 1 to `last`, about `per_decade` in every factor of ten.
+
+    >>> log_spaced_steps(100, 2)
+    [0, 1, 3, 10, 32, 100]
+    """
+    if last < 1 or per_decade < 1:
+        raise BadInput(f"last={last} and per_decade={per_decade} must be at least 1")
+    count = math.ceil(per_decade * math.log10(last)) if last > 1 else 0
+    return sorted({0, last, *(min(last, round(10 ** (k / per_decade))) for k in range(count + 1))})
+
+
+def kernel_path(kernels: Iterable[Tensor], targets: Tensor) -> KernelPath:
+    """The movement of a kernel (n, n) over recorded steps; `targets` as in `target_alignment`. One kernel at a time.
+
+    >>> path = kernel_path([torch.eye(6), 2 * torch.eye(6)], torch.arange(6) % 2)
+    >>> path.turn
+    (0.0, 0.0)
+    """
+    rows: list[tuple[float, float, float, float]] = []
+    first = first_centred = before = None
+    for kernel in kernels:
+        centred = double_centred(kernel)
+        # An output that does not depend on the input leaves a kernel without geometry.
+        if not bool(torch.isfinite(kernel).all()) or not centred.norm() > 1e-12 * kernel.norm():
+            rows.append((math.nan, math.nan, math.nan, math.nan))
+            before = None
+            continue
+        if first is None or first_centred is None:
+            first, first_centred = kernel, centred
+        arc = 0.0 if not rows else math.nan if before is None else kernel_angle(centred, before).value
+        distance, turn = kernel_distance(kernel, first).value, kernel_angle(centred, first_centred).value
+        rows.append((distance, turn, arc, _aligned(kernel, targets)))
+        before = centred
+    return KernelPath(*(tuple(column) for column in zip(*rows, strict=True)))
+
+
+def _aligned(kernel: Tensor, targets: Tensor) -> float:
+    """Alignment with the targets; NaN where either is constant over the pairs of samples, and so has no geometry."""
+    try:
+        return target_alignment(kernel, targets).value
+    except BadInput:
+        return math.nan
+
+
+def training_series(
+    snapshots: Sequence[Snapshot],
+    inputs: Any,
+    targets: Any,
+    *,
+    test: tuple[Any, Any] | None = None,
+    loss: Loss = "mse",
+    gamma: float | None = None,
+    probes: int = 64,
+    readout: Readout | None = None,
+) -> TrainingSeries:
+    """Losses, accuracies and the tangent kernel's movement over the snapshots of a run.
+
+    Args:
+        snapshots: of one network, `at` their steps ("init" is step 0), in order.
+        inputs, targets: the training samples; (n,) integer classes or (n, C) values. test: the same of test samples.
+        loss: as in `train_at_gamma`.
+        gamma: where training was of f = (net(w) - net(w0)) / gamma, as `train_at_gamma` does; the first snapshot is w0.
+        probes: the kernel, traced over outputs, is of so many training inputs, evenly spread.
+
+    From the first snapshot with outputs that are not finite on, the series is NaN. Raises BadInput for snapshots
+    without a step, or targets that do not fit.
+    """
+    steps = tuple(_step(s) for s in snapshots)
+    data, goal = as_inputs(inputs), as_tensor(targets, "targets")
+    if n_samples(data) != len(goal):
+        raise BadInput(f"targets have {len(goal)} entries, but inputs {n_samples(data)} samples")
+    samples = [(data, goal)]
+    if test is not None:
+        samples.append((as_inputs(test[0]), as_tensor(test[1], "test targets")))
+    rows = torch.arange(min(probes, len(goal))) * len(goal) // min(probes, len(goal))
+    judged: list[list[tuple[float, float]]] = []
+    starts: list[Tensor] = []
+    for snapshot in snapshots:
+        outputs = [_outputs(snapshot, x, readout) for x, _ in samples]
+        starts = starts or outputs
+        f = outputs if gamma is None else [(o - s) / gamma for o, s in zip(outputs, starts, strict=True)]
+        judged.append([_judged(o, y, loss) for o, (_, y) in zip(f, samples, strict=True)])
+    good = [all(math.isfinite(value) for value, _ in row) for row in judged]
+    alive = good.index(False) if False in good else len(good)
+    if alive == 0:
+        raise BadInput("the first snapshot's outputs are not finite: check its weights and the inputs")
+    probe = take(data, rows)
+    kernels = (
+        ntk(functional(s.model, readout=readout), probe).gram if i < alive else torch.full((1, 1), math.nan)
+        for i, s in enumerate(snapshots)
+    )
+    columns = [[tuple(row[side][k] for row in judged) for k in (0, 1)] for side in range(len(samples))]
+    accurate = not goal.is_floating_point() and goal.ndim == 1
+    return TrainingSeries(
+        steps, columns[0][0], kernel_path(kernels, goal[rows]), columns[1][0] if test is not None else None,
+        columns[0][1] if accurate else None, columns[1][1] if accurate and test is not None else None,
+    )  # fmt: skip
+
+
+def _step(snapshot: Snapshot) -> float:
+    if snapshot.at == "init":
+        return 0.0
+    if isinstance(snapshot.at, str):
+        raise BadInput(f"snapshot.at={snapshot.at!r} is no time: give every snapshot the step it was taken at")
+    return float(snapshot.at)
+
+
+def _outputs(snapshot: Snapshot, inputs: Any, readout: Readout | None) -> Tensor:
+    """(n, C) outputs; a single NaN where the weights are not finite."""
+    if not all(bool(torch.isfinite(p).all()) for p in snapshot.model.parameters()):
+        return torch.full((1, 1), math.nan)
+    f = functional(snapshot.model, readout=readout)
+    with torch.no_grad():
+        return f(f.theta, f.inputs(inputs)).cpu()
+
+
+def _judged(outputs: Tensor, targets: Tensor, loss: Loss) -> tuple[float, float]:
+    """(loss, accuracy); the accuracy is NaN where the targets are no classes."""
+    if not bool(torch.isfinite(outputs).all()):
+        return math.nan, math.nan
+    wanted = targets.cpu()
+    ready = prepared_targets(wanted, loss, outputs.shape[1], outputs.dtype)
+    classes = wanted.ndim == 1 and not wanted.is_floating_point()
+    accuracy = float((outputs.argmax(1) == wanted).double().mean()) if classes else math.nan
+    return float(loss_of(outputs, ready, loss)), accuracy

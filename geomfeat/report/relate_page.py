@@ -1,0 +1,145 @@
+"""The page of `geomfeat relate`: how init scale, learning rate and width set the location, beside theory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from geomfeat.comparison.relate import ALL, Related, residuals
+from geomfeat.comparison.trainings import Frame, Trainings, trainings_of
+from geomfeat.report.relate_tables import (
+    answer,
+    comparisons,
+    follow_table,
+    match_table,
+    slopes_table,
+    theory_tables,
+)
+from geomfeat.report.sweep_maps import (
+    LOCATION,
+    PLACES,
+    axis_name,
+    curve_of,
+    grid_on,
+    label_of,
+    map_caption,
+    map_of,
+    middle_of,
+    rows_of,
+    unit_of,
+    varying,
+)
+from geomfeat.report.sweep_page import (
+    MOST_ROWS,
+    Picture,
+    check_path,
+    counted,
+    explorer_of,
+    named,
+    rendered,
+    save_pictures,
+    trainings_table,
+    write_page,
+)
+
+MOST_GROUPS = 6  # of still maps; the explorer shows all
+LEFT = "What the plane of the slopes leaves: where a pattern is seen, a slope does not tell all."
+
+
+def write_relate_page(
+    related: Related, table: pd.DataFrame, path: str | Path, *, settings: Mapping[str, Any] | None = None,
+    told: str = "", notes: tuple[str, ...] = (), seed: int = 0,
+) -> Path:  # fmt: skip
+    """Write the page of a sweep's relations to `path`; returns the path.
+
+    Args:
+        related: of `table`, see `geomfeat.comparison.relate`. settings: the sweep's. told: the file with the whole
+            table. notes: further ones, of an unfinished sweep for example. seed: of the bootstrap at equal fit.
+
+    Raises BadInput for a path that is a folder.
+    """
+    check_path(path)
+    found = trainings_of(table)
+    pictures = relate_pictures(related, table, found)
+    place = {"maps": [p for n, p in pictures.items() if not n.startswith("residual")],
+             "residuals": [p for n, p in pictures.items() if n.startswith("residual")]}  # fmt: skip
+    slopes, total = slopes_table(related, MOST_ROWS)
+    equal = [
+        {"title": c.title, "problem": c.problem, "statement": c.found.statement if c.found else "",
+         "notes": c.found.notes if c.found else (), "table": match_table(c.found) if c.found else None}
+        for c in comparisons(found, table, related.level, seed)
+    ]  # fmt: skip
+    tables, reasons = theory_tables(related)
+    text = rendered(
+        "relate.html.j2", place, explorer_of(found, table), settings=settings or {},
+        title="What sets the regime: " + ", ".join(axis_name(a) for a in related.axes), counted=counted(found),
+        answer=answer(related), theory=tables, reasons=reasons, slopes=slopes, slopes_total=total,
+        follow=follow_table(related), equal=equal, notes=[*notes, *related.notes], trainings=trainings_table(found),
+        count=len(found.frame), told=told, level=f"{related.level:.0%}",
+        more_groups=len(found.groups()) - MOST_GROUPS,
+    )  # fmt: skip
+    return write_page(text, path)
+
+
+def save_relate_figures(related: Related, table: pd.DataFrame, folder: str | Path) -> list[Path]:
+    """The maps, or curves where one condition varies, as SVG files for papers; returns the paths."""
+    return save_pictures(relate_pictures(related, table, trainings_of(table)), folder)
+
+
+def relate_pictures(related: Related, table: pd.DataFrame, found: Trainings) -> dict[str, Picture]:
+    """Name -> picture: of R, M and E over the first two conditions that vary, and what the plane leaves of R."""
+    axes = varying(found)
+    out: dict[str, Picture] = {}
+    for number, (facts, group) in enumerate(found.groups()[:MOST_GROUPS]):
+        for quantity in PLACES:
+            key = (LOCATION, quantity, "")
+            if key not in {k[:3] for k in found.values.columns}:
+                continue
+            theory = _theory(related, facts, quantity)
+            title = ", ".join(filter(None, [label_of(key), named(facts)]))
+            name = f"{quantity}_{number + 1}"
+            rows: Frame = rows_of(found, key, group)
+            if not (rows["used"] & rows["value"].notna()).any():
+                continue
+            if len(axes) == 1:
+                out[name] = curve_of(rows, axes[0], title, unit_of(key), slope=theory.get(axes[0]))
+                continue
+            if (drawn := _map(rows, axes, title, unit_of(key), theory)) is not None:
+                out[name] = drawn
+            if quantity == "richness" and (left := _residual(table, group, axes, title)) is not None:
+                out[f"residual_{number + 1}"] = left
+    return out
+
+
+def _map(rows: Any, axes: list[str], title: str, unit: str, theory: Mapping[str, float]) -> Picture | None:
+    where = middle_of(rows, axes[2:])
+    grid = grid_on(rows, axes[0], axes[1], where)
+    if grid is None:
+        return None
+    slopes = (theory[axes[0]], theory[axes[1]]) if all(a in theory for a in axes[:2]) else None
+    slopes = None if slopes == (0.0, 0.0) else slopes
+    told = map_caption(where, theory=slopes is not None)
+    return map_of(grid, title, unit, lines=True, theory=slopes, caption=told)
+
+
+def _residual(table: pd.DataFrame, group: Any, axes: list[str], title: str) -> Picture | None:
+    left: Any = residuals(table, LOCATION, "richness")
+    left = left[left["training"].isin(group.index)]
+    grid = grid_on(left, axes[0], axes[1], middle_of(left, axes[2:]), "residual")
+    if grid is None or not np.isfinite(grid.value).any():
+        return None
+    return map_of(grid, f"Residuals of {title}", "residual, decades", centred=True, caption=LEFT)
+
+
+def _theory(related: Related, facts: Mapping[str, Any], quantity: str) -> dict[str, float]:
+    """Axis -> theory's slope, where theory has a number."""
+    rows: Any = related.slopes
+    rows = rows[(rows["measure"] == LOCATION) & (rows["quantity"] == quantity) & (rows["layer"] == "")]
+    rows = rows[(rows["cells"] == ALL) & rows["theory"].notna()]
+    for name, value in facts.items():
+        rows = rows[rows[name] == value]
+    return dict(zip(rows["term"], rows["theory"].astype(float), strict=True))

@@ -1,0 +1,164 @@
+"""What the pages of a sweep share: pictures with their tables, the explorer's choices, every training as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from geomfeat._version import __version__
+from geomfeat.comparison.trainings import FIT, Frame, Trainings
+from geomfeat.errors import BadInput
+from geomfeat.lab.findings import Heat, Plot
+from geomfeat.report import look
+from geomfeat.report.blocks import Cell, Table, grid, number_cell, text_cell
+from geomfeat.report.drawing_lab import drawn
+from geomfeat.report.explorer import explorer_data, json_text
+from geomfeat.report.figures import as_bytes, style, svg_data_uri
+from geomfeat.report.page import environment, spec_json
+from geomfeat.report.plots_lab import lab_figure
+from geomfeat.report.sections import flattened
+from geomfeat.report.sweep_maps import LOCATION, PLACES, varying
+from geomfeat.study.saved import replace_file
+
+MOST_ROWS = 400  # of a table in the page; the parquet file beside it holds all
+Picture = Plot | Heat
+
+
+def check_path(path: str | Path) -> None:
+    """BadInput for a path that is a folder, before any work."""
+    if Path(path).is_dir():
+        raise BadInput(f"path={str(path)!r} is a folder: name the file, e.g. {str(Path(path) / 'relate.html')!r}")
+
+
+def write_page(text: str, path: str | Path) -> Path:
+    """Write a page whole; returns its path."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, lambda draft: draft.write_text(text, encoding="utf-8"))
+    return path
+
+
+def save_pictures(pictures: Mapping[str, Picture], folder: str | Path) -> list[Path]:
+    """Every picture as `<name>.svg` in the folder; returns the paths. BadInput where a file is in the way."""
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise BadInput(f"figures={str(folder)!r} is a file: name a folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, picture in pictures.items():
+        with style():
+            content = as_bytes(drawn(picture), "svg")
+        paths.append(folder / f"{name}.svg")
+        replace_file(paths[-1], lambda draft, content=content: draft.write_bytes(content))
+    return paths
+
+
+def rendered(
+    template: str, pictures: Mapping[str, Sequence[Picture]], explorer: dict[str, Any] | None, *,
+    settings: Mapping[str, Any], **told: Any,
+) -> str:  # fmt: skip
+    """A page as text. `pictures`: section -> its pictures; `explorer`: see `explorer_of`; `told`: for the template."""
+    from markupsafe import Markup
+    from plotly.offline import get_plotlyjs
+
+    numbered = [(section, picture) for section, several in pictures.items() for picture in several]
+    figures: dict[str, list[Any]] = {section: [] for section in pictures}
+    stills, specs = {}, {}
+    with style():
+        for i, (section, picture) in enumerate(numbered):
+            figures[section].append(lab_figure(picture, static=str(i)))
+            stills[str(i)] = svg_data_uri(drawn(picture))
+    for panel in (p for several in figures.values() for figure in several for p in figure.panels):
+        specs[id(panel)] = spec_json(panel)
+    plotly = get_plotlyjs()
+    data = "" if explorer is None else json_text(explorer["data"])
+    return environment().get_template(template).render(
+        figures=figures, explore=explorer, data=Markup(data), static=stills, spec=lambda p: Markup(specs[id(p)]),
+        plotly=Markup(plotly), version=__version__, settings=flattened(dict(settings)), tints=look.REGIME_TINTS,
+        size=f"{(len(plotly) + len(data) + sum(map(len, specs.values()))) / 1e6:.1f} MB", **told,
+    )  # fmt: skip
+
+
+def explorer_of(
+    found: Trainings, table: Frame, *, courses: bool = False, lead: Sequence[str] = ()
+) -> dict[str, Any] | None:
+    """The explorer's data with what is chosen first; None where fewer than two conditions vary or nothing is known.
+
+    `lead`: the conditions that are the axes of the map at first.
+    """
+    data = explorer_data(found, table, courses=courses)
+    names = [n["name"] for n in data["numbers"]]
+    if len(data["axes"]) < 2 or not names:
+        return None
+    axes = list(dict.fromkeys([*lead, *(a["name"] for a in data["axes"])]))
+    seed_last = sorted(data["filters"], key=lambda f: f["name"] == "seed")
+    filters = [
+        {"name": f["name"], "choices": (choices := _choices(found, f)), "first": choices[0] if f["one"] else ""}
+        for f in seed_last
+    ]  # fmt: skip
+    others = [f for f in filters if f["name"] in axes[2:]]
+    for f in others:  # a map shows one value of a further condition at a time, the middle one first
+        f["first"] = f["choices"][len(f["choices"]) // 2]
+    pair = _first_known(names, ("richness R", "movement M")) or (names[0], names[min(1, len(names) - 1)])
+    last: dict[str, str] = {part: n for n in names for part in ("dimension", "radius") if f"capacity: {part}, " in n}
+    plane = (last["dimension"], last["radius"]) if courses and len(last) == 2 else pair
+    return {"data": data, "numbers": names, "number": names[0], "axes": axes, "filters": filters, "plane": plane}
+
+
+def _first_known(names: Sequence[str], wanted: tuple[str, str]) -> tuple[str, str] | None:
+    return wanted if all(w in names for w in wanted) else None
+
+
+def _choices(found: Trainings, filtered: Mapping[str, Any]) -> list[str]:
+    """The values to choose from, numbers in their order, as words."""
+    raw = found.frame[filtered["name"]].tolist()
+    pairs = dict(zip(filtered["values"], raw, strict=True))
+    if all(isinstance(v, int | float) and not isinstance(v, bool) and v == v for v in pairs.values()):
+        return sorted(pairs, key=lambda word: pairs[word])
+    return list(pairs)
+
+
+def counted(found: Trainings) -> str:
+    """How many trainings there are, of how many configurations, how many can be compared, and their phases."""
+    frame: Frame = found.frame
+    names = [*found.by, *varying(found)]
+    cells = len(frame.drop_duplicates(names)) if names else 1
+    phases = frame["phase"].replace("", "of unknown phase").value_counts()
+    told = ", ".join(f"{n} {phase}" for phase, n in phases.items())
+    used = int(frame["used"].sum())
+    rest = f"; the other {len(frame) - used} diverged, failed or did not reach the target loss"
+    rest = rest if used < len(frame) else ""
+    return f"{len(frame)} trainings of {cells} configurations: {told}. {used} can be compared{rest}."
+
+
+def trainings_table(found: Trainings) -> Table:
+    """Every training: conditions, phase, fit, R, M, E, and why it is left out; those that are left out come first."""
+    every: Frame = found.frame
+    frame: Frame = every.sort_values("used", kind="stable").head(MOST_ROWS)
+    keys = [k for k in found.values.columns if k[0] == LOCATION and k[1] in PLACES and k[2] == ""]
+    numbers: list[tuple[Frame, str]] = [(found.values[k], k[1]) for k in keys]
+    conditions = [*found.by, *varying(found), "seed"]
+    fits = [f for f in (*FIT, "steps") if frame[f].notna().any()]
+    rows = []
+    for training, row in frame.iterrows():
+        cells = [_cell(row[c]) for c in conditions]
+        cells += [text_cell(row["phase"], *(() if row["used"] else ("failed",)))]
+        cells += [text_cell(row["why"]), *(number_cell(float(row[f])) for f in fits)]
+        cells += [number_cell(float(values[training])) for values, _ in numbers]
+        rows.append((str(training), cells))
+    titles = [*conditions, "phase", "left out because", *(f.replace("_", " ") for f in fits), *(n for _, n in numbers)]
+    return grid(("run", *titles), rows)
+
+
+def _cell(value: Any) -> Cell:
+    number = isinstance(value, float | int) and not isinstance(value, bool)
+    return number_cell(float(value)) if number else text_cell(value)
+
+
+def named(facts: Mapping[str, Any]) -> str:
+    """A group of trainings in words, "" for the only one."""
+    given = {True: "given", False: "not given"}
+    return ", ".join(
+        f"{k.removeprefix('has_')} {given[bool(v)] if k.startswith('has_') else v}" for k, v in facts.items()
+    )

@@ -1,0 +1,129 @@
+"""The page of a validation: every family's ladder, what it says of R, M and intervals, and theory's slopes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from geomfeat.comparison.validation import RICH_ONSET, Validation, best_summary
+from geomfeat.lab.experiments import Experiment
+from geomfeat.lab.findings import Check, Curve, Findings, Plot
+from geomfeat.report.lab_page import write_lab_page
+
+PER_PLOT = 8  # families in one plot
+GOALS = {"slope": 0.03, "scatter": 0.05, "lazy_excess": 0.1, "reinit_median": 0.08, "reinit_worst": 0.2}
+COVERAGE, WORST_COVERAGE = (0.85, 0.97), 0.75
+
+
+def write_validation(found: Validation, path: str | Path, *, settings: Mapping[str, Any], told: str = "") -> Path:
+    """Write the page to `path`; returns the path."""
+    findings = findings_of(found, settings)
+    asked = Experiment(
+        "validate", "The location proved on families of known richness",
+        "Does R find the richness that networks were trained at, and do its intervals and M keep their word?",
+        "Multiplying the output scale γ by ten raises R by one decade whatever the architecture, task and optimizer; "
+        "where networks are lazy the features move as far as demanded, M = R.",
+        "geomfeat/diagnostics/demand.py; Chizat, Oyallon and Bach 2019; Karkada 2024", lambda *_: findings,
+    )  # fmt: skip
+    return write_lab_page(asked, findings, path, told=told)
+
+
+def findings_of(found: Validation, settings: Mapping[str, Any]) -> Findings:
+    """A validation as plots, checks against the goals, and a table of families."""
+    families = found.families.to_dict("records")
+    name, chosen, judged = best_summary(found.onsets)
+    notes = [
+        f"{row['family']}: {row['breaks']} Slope {row['slope']:.3f}, scatter {row['scatter']:.3f}."
+        for row in families
+        if row["breaks"] and row["located"] >= 3
+    ]
+    lost = {str(row["family"]): row["runs"] - row["located"] for row in families if row["located"] < row["runs"]}
+    if lost:
+        notes.append("Runs without a location: " + ", ".join(f"{k} ({v})" for k, v in lost.items()) + ".")
+    if name:
+        notes.append(
+            f"Onset of rich learning (excess below {RICH_ONSET:g}): of five summaries over layers the {name} had the "
+            f"smallest spread over every other family, {chosen:.2f} decades of R; over the rest {judged:.2f}."
+        )
+    plots = [*_ladders(found.runs.to_dict("records")), _onset_plot(found)]
+    return Findings(_answer(found), plots, checks_of(found), found.families, settings, notes)
+
+
+def _answer(found: Validation) -> str:
+    s = found.summary()
+    return (
+        f"{int(s['trainings'])} trainings of {int(s['families'])} families: the slope of R on log10 γ is within "
+        f"{s['slope, largest distance from 1']:.3f} of 1 in every family where it should be, with a scatter of "
+        f"{s['scatter, median']:.3f} decades (worst {s['scatter, worst']:.3f}); M − R at the lazy end is "
+        f"{s['M - R in the lazy range, median']:+.3f} (median). From fresh weights R errs by "
+        f"{s['re-initialised, median error']:.2f} decades (worst family {s['re-initialised, worst error']:.2f}). "
+        f"90 % intervals hold the truth in {s['coverage, mean']:.0%} (worst family {s['coverage, worst']:.0%})."
+    )
+
+
+def checks_of(found: Validation) -> list[Check]:
+    """The goals, as numbers beside what they should be."""
+    s = found.summary()
+    rows = [row for row in found.families.to_dict("records") if row["located"] >= 3]
+    middle = sum(COVERAGE) / 2
+    checks = [
+        Check("scatter about unit slope, worst family", s["scatter, worst"], 0.0, GOALS["scatter"], "decades"),
+        Check("M − R in the lazy range, worst family", s["M - R in the lazy range, worst"], 0.0, GOALS["lazy_excess"],
+              "decades"),
+        Check("R from fresh weights, median error", s["re-initialised, median error"], 0.0, GOALS["reinit_median"],
+              "decades"),
+        Check("R from fresh weights, worst family", s["re-initialised, worst error"], 0.0, GOALS["reinit_worst"],
+              "decades"),
+        Check("coverage of 90 % intervals, mean", s["coverage, mean"], middle, COVERAGE[1] - middle),
+        Check("coverage of 90 % intervals, worst family", s["coverage, worst"], 1.0, 1 - WORST_COVERAGE),
+    ]  # fmt: skip
+    checks += [
+        Check(f"slope on log10 γ: {r['family']}", r["slope"], 1.0, GOALS["slope"]) for r in rows if not r["breaks"]
+    ]
+    tripled = [r["tripled"] for r in rows]
+    if tripled:
+        checks.append(Check("three times the labels", sum(tripled) / len(tripled), math.log10(3), 0.01, "decades"))
+    for law in found.laws.to_dict("records"):
+        checks.append(Check(f"slope of R: {law['law']}", law["slope"], law["theory"], 0.05))
+    return checks
+
+
+def _ladders(rows: Sequence[Mapping[str, Any]]) -> list[Plot]:
+    names = list(dict.fromkeys(row["family"] for row in rows))
+    plots = []
+    for first in range(0, len(names), PER_PLOT):
+        curves = [c for name in names[first : first + PER_PLOT] if (c := _ladder(name, rows)) is not None]
+        if not curves:
+            continue
+        gammas = sorted({x for curve in curves for x in curve.x})
+        middle = [y - math.log10(x) for c in curves for x, y in zip(c.x, c.y, strict=True)]
+        offset = sorted(middle)[len(middle) // 2]
+        line = Curve("slope 1", gammas, [math.log10(x) + offset for x in gammas], kind="theory")
+        plots.append(
+            Plot(f"Demand over output scale, families {first + 1} to {min(first + PER_PLOT, len(names))}", "γ",
+                 "R, decades", [*curves, line], log_x=True)
+        )  # fmt: skip
+    return plots
+
+
+def _ladder(name: str, rows: Sequence[Mapping[str, Any]]) -> Curve | None:
+    own = [row for row in rows if row["family"] == name and isinstance(row.get("R"), float) and math.isfinite(row["R"])]
+    gammas = sorted({row["gamma"] for row in own})
+    values = [[row["R"] for row in own if row["gamma"] == g] for g in gammas]
+    return Curve(name, gammas, [sum(v) / len(v) for v in values]) if gammas else None
+
+
+def _onset_plot(found: Validation) -> Plot:
+    """Excess over demand, one cloud of all families."""
+    rows = [r for r in found.runs.to_dict("records") if isinstance(r.get("layers"), dict)]
+    points = sorted((r["R_0.01"], r["M_all"] - r["R_0.01"]) for r in rows)
+    ends = [points[0][0], points[-1][0]] if points else [0.0, 1.0]
+    curves = [
+        Curve("all families", [p[0] for p in points], [p[1] for p in points], kind="scatter"),
+        Curve("M = R", ends, [0.0, 0.0], kind="theory"),
+    ]
+    return Plot("Excess over demand", "R, decades", "M − R, decades", curves, caption=(
+        "Every training. At the lazy end features move as far as demanded; rich learning needs less movement than the "
+        "linear one would."))  # fmt: skip

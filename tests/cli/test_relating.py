@@ -1,0 +1,88 @@
+"""`geomfeat relate` and `portrait`: pages and figures of a sweep's folder, unfinished sweeps, and what is refused."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from geomfeat.cli import app
+from geomfeat.comparison.sweep import sweep
+from tests.comparison.sweeps import tiny
+
+RUN = CliRunner()
+CONFIG = tiny(sigma=[0.5, 1.0], eta=[0.1, 0.5], measure={"location": {"n_probes": 8, "n_bootstrap": 20}, "n": 20})
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sweep") / "grid"
+    sweep(CONFIG, folder, progress=False)
+    return folder
+
+
+def test_relate_answers_and_writes_page_and_figures(made: Path, tmp_path: Path) -> None:
+    told = RUN.invoke(app, ["relate", str(made), "--figures", str(tmp_path / "figures")], catch_exceptions=False)
+    assert told.exit_code == 0, told.output
+    assert "Richness R changes by" in told.output
+    assert "theory has −3" in told.output
+    assert f"page: {made / 'relate.html'}" in told.output
+    text = (made / "relate.html").read_text(encoding="utf-8")
+    assert "8 trainings of 4 configurations" in text
+    assert "all are in results.parquet" in text
+    names = sorted(p.name for p in (tmp_path / "figures").iterdir())
+    assert names == ["excess_1.svg", "movement_1.svg", "residual_1.svg", "richness_1.svg"]
+
+
+def test_portrait_takes_its_axes_and_writes_page_and_figures(made: Path, tmp_path: Path) -> None:
+    page = tmp_path / "deep" / "p.html"
+    told = RUN.invoke(
+        app, ["portrait", str(made), "--x", "eta", "--out", str(page), "--figures", str(tmp_path / "f")],
+        catch_exceptions=False,
+    )  # fmt: skip
+    assert told.exit_code == 0, told.output
+    assert "8 trainings of 4 configurations" in told.output
+    assert "Portrait over learning rate η and init scale σ" in page.read_text(encoding="utf-8")
+    assert (tmp_path / "f" / "richness_1.svg").is_file()
+
+
+def test_an_unfinished_sweep_is_counted_and_said(made: Path, tmp_path: Path) -> None:
+    part = tmp_path / "part"
+    shutil.copytree(made, part)
+    for run in sorted((part / "runs").iterdir())[:2]:
+        shutil.rmtree(run)
+    told = RUN.invoke(app, ["relate", str(part)], catch_exceptions=False)
+    assert told.exit_code == 0, told.output
+    assert "2 of 8 trainings are not there: the sweep is unfinished" in told.output
+    assert "of 8 trainings diverged" not in told.output  # the two that are missing did not fail
+    assert "2 of 8 trainings are not there" in (part / "relate.html").read_text(encoding="utf-8")
+    shutil.rmtree(part / "runs")
+    for word in ("relate", "portrait"):
+        told = RUN.invoke(app, [word, str(part)])
+        assert told.exit_code == 2
+        assert "none of the 8 trainings" in told.output
+
+
+def test_one_value_of_every_condition_is_refused(tmp_path: Path) -> None:
+    sweep(tiny(seeds=1), tmp_path / "one", progress=False)
+    told = RUN.invoke(app, ["relate", str(tmp_path / "one")])
+    assert told.exit_code == 2
+    assert "there is no slope: vary sigma or eta" in " ".join(told.output.split())
+    told = RUN.invoke(app, ["portrait", str(tmp_path / "one")])
+    assert told.exit_code == 2
+    assert "needs two conditions that vary" in told.output
+
+
+@pytest.mark.parametrize("word", ["relate", "portrait"])
+def test_what_is_no_sweep_and_a_folder_as_the_page_are_refused(word: str, made: Path, tmp_path: Path) -> None:
+    told = RUN.invoke(app, [word, str(tmp_path)])
+    assert told.exit_code == 2
+    assert "holds no sweep" in told.output
+    told = RUN.invoke(app, [word, str(made), "--out", str(tmp_path)])
+    assert told.exit_code == 2
+    assert "is a folder: name the file" in told.output
+    told = RUN.invoke(app, [word, str(made), *(["--measures", "capacit"] if word == "relate" else ["--y", "width"])])
+    assert told.exit_code == 2
+    assert "the table has no" in told.output

@@ -1,0 +1,179 @@
+"""The judgement of the location: planted ladders give back what was planted, and a real family passes through all."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from geomfeat.cli import app
+from geomfeat.comparison import validation
+from geomfeat.comparison.families import FAMILIES, LAWS, RUNGS, Family
+from geomfeat.comparison.sweep_config import parse_config
+from geomfeat.comparison.validation import Validation, best_summary, judge, onsets_of, summed_up, validate
+from geomfeat.data.loading import load_data
+from geomfeat.errors import BadInput
+from geomfeat.report.validation_page import checks_of, write_validation
+
+
+def planted(slope: float = 1.0, scatter: float = 0.0, half: float = 0.1, seed: int = 0, family: str = "f") -> list[Any]:
+    """Runs of a family: R of known slope and scatter, intervals of known half-width, excess that sets in at R = 0."""
+    draw = np.random.default_rng(seed)
+    rows = []
+    for k in range(3):
+        for gamma in RUNGS:
+            r = 0.3 * k + slope * math.log10(gamma)
+            seen = r + scatter * draw.normal()
+            layers = {"a": [r - 0.5, r - 0.5 - 0.2 * max(r, 0)], "b": [r + 0.5, r + 0.5 - 0.2 * max(r, 0)]}
+            rows.append({
+                "family": family, "gamma": gamma, "seed": k, "outcome": "matched", "R": seen, "low": seen - half,
+                "high": seen + half, "M": r, "R_0.05": r - 0.1, "R_0.01": r, "R_0.002": r + 0.02, "M_all": r + 0.03,
+                "layers": layers, "tripled": math.log10(3), "reinit_R": r + 0.05, "reinit_low": r - 0.1,
+                "reinit_high": r + 0.1, "floor": -1.0, "at_most": r < -0.7,
+            })  # fmt: skip
+    return rows
+
+
+@pytest.mark.parametrize("slope", [1.0, 0.8])
+def test_a_planted_ladder_is_found(slope: float) -> None:
+    found = judge(Family("f"), planted(slope))
+    assert found["slope"] == pytest.approx(slope)
+    assert found["lazy_excess_0.01"] == pytest.approx(0.03)
+    assert found["lazy_excess_0.05"] == pytest.approx(0.13)
+    assert found["reinit_error"] == pytest.approx(0.05)
+    assert found["tripled"] == pytest.approx(0.4771, abs=1e-4)
+    assert (found["scatter"] < 1e-9) == (slope == 1.0)
+
+
+def test_scatter_and_coverage_are_those_that_were_planted() -> None:
+    runs = [row for seed in range(40) for row in planted(scatter=0.1, half=0.1645, seed=seed)]
+    found = judge(Family("f"), runs)
+    assert found["scatter"] == pytest.approx(0.1, rel=0.1)
+    assert found["coverage"] == pytest.approx(0.9, abs=0.03)
+    assert abs(found["slope"] - 1) < 4 * found["slope_stderr"]
+    narrow = judge(Family("f"), [{**row, "low": row["R"] - 0.01, "high": row["R"] + 0.01} for row in runs])
+    assert narrow["coverage"] < 0.2
+
+
+def test_runs_without_a_location_are_counted_and_left_out() -> None:
+    rows = planted()
+    lost = {"family": "f", "gamma": 1e3, "seed": 0, "outcome": "diverged", "R": None, "failed": "diverged"}
+    found = judge(Family("f"), [*rows, lost])
+    assert (found["runs"], found["located"]) == (25, 24)
+    assert found["slope"] == pytest.approx(1.0)
+    assert judge(Family("f"), [lost] * 5)["located"] == 0
+
+
+def test_the_onset_is_where_excess_passes_a_tenth() -> None:
+    onsets = onsets_of(planted())
+    # Excess is -.2 R above R = 0, so -.1 at R = .5, up to the distance of the rungs.
+    assert onsets["mean"][0] == pytest.approx(0.5, abs=0.06)
+    assert onsets["last"][0] == pytest.approx(1.0, abs=0.06)
+    assert onsets["first"][0] == pytest.approx(0.0, abs=0.06)
+
+
+def test_layers_are_summed_up() -> None:
+    layers = [(0.0, 0.0), (1.0, 2.0), (-math.inf, 0.0)]
+    assert summed_up(layers, "mean") == (0.5, 1.0)
+    assert summed_up(layers, "largest") == (1.0, 2.0)
+    r, m = summed_up(layers, "demand-weighted")
+    assert r == pytest.approx(0.5 * math.log10((1 + 100) / 2))
+    assert m == pytest.approx(0.5 * math.log10((1 + 10_000) / 2))
+    assert all(map(math.isnan, summed_up([(-math.inf, 0.0)], "mean")))
+
+
+def test_the_summary_is_chosen_on_one_half_and_judged_on_the_other() -> None:
+    onsets = onsets_of([row for k in range(8) for row in planted(family=f"f{k}")])
+    onsets["mean"] = [0.5, 9.0] * 4
+    onsets["last"] = [1.0, 1.0, 2.0, 1.5] * 2
+    onsets[["first", "largest", "demand-weighted"]] = math.nan
+    assert best_summary(onsets) == ("mean", 0.0, 0.0)
+
+
+def test_every_family_and_law_is_a_valid_sweep_of_its_own_name() -> None:
+    assert len(FAMILIES) >= 30
+    assert len({validation.slug(f.name) for f in FAMILIES}) == len(FAMILIES)
+    configs = [parse_config(f.sweep()) for f in FAMILIES] + [parse_config(law.sweep()) for law in LAWS]
+    assert all(config.seeds == 2 for config in configs)
+    assert math.log10(max(RUNGS) / min(RUNGS)) >= 4
+    assert len(RUNGS) >= 8
+
+
+@pytest.mark.parametrize("name", ["parity", "gaussian_mixture", "teacher"])
+def test_made_up_data_are_what_they_say(name: str) -> None:
+    data = load_data(f"geomfeat.data.synthetic:{name}")
+    assert data.n == 400
+    if name == "teacher":
+        assert data.labels is None
+        assert data.goal is data.targets
+        assert data.testing().targets is data.test_targets
+        assert data.subsample(30).targets.shape == (30, 3)
+        assert float(data.targets.mean(0).abs().max()) < 1e-6
+        assert float(data.targets.square().mean()) == pytest.approx(1.0)
+    else:
+        classes = len(data.classes)
+        assert data.labels.unique().tolist() == list(range(classes))
+        # No linear map tells the classes apart: a least-squares fit leaves most of them wrong.
+        design = torch.cat([data.inputs, torch.ones(data.n, 1)], 1).double()
+        onehot = torch.nn.functional.one_hot(data.labels).double()
+        fit = design @ torch.linalg.lstsq(design, onehot).solution
+        assert float((fit.argmax(1) == data.labels).double().mean()) < 0.7
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Validation]:
+    out = tmp_path_factory.mktemp("validation")
+    return out, validate(out, only="mlp regression", rungs=(0.1, 1.0, 10.0), seeds=1, laws=False, progress=False)
+
+
+def test_a_real_family_has_unit_slope_and_lazy_movement(real: tuple[Path, Validation]) -> None:
+    (family,) = real[1].families.to_dict("records")
+    assert family["located"] == 3
+    assert family["slope"] == pytest.approx(1.0, abs=0.05)
+    assert family["scatter"] < 0.06
+    assert abs(family["lazy_excess_0.002"]) < 0.15
+    assert family["tripled"] == pytest.approx(math.log10(3), abs=1e-6)
+
+
+def test_what_is_there_is_not_made_again(real: tuple[Path, Validation], monkeypatch: pytest.MonkeyPatch) -> None:
+    out, first = real
+    monkeypatch.setattr("geomfeat.comparison.second_look._look", lambda *_: pytest.fail("looked again"))
+    monkeypatch.setattr("geomfeat.comparison.task.train_run", lambda *_: pytest.fail("trained again"))
+    again = validate(out, only="mlp regression", rungs=(0.1, 1.0, 10.0), seeds=1, laws=False, progress=False)
+    assert again.families.equals(first.families)
+
+
+def test_a_truncated_look_is_taken_again(real: tuple[Path, Validation]) -> None:
+    out, first = real
+    path = sorted(out.glob("*/looks/*.json"))[0]
+    path.write_text(path.read_text(encoding="utf-8")[:20], encoding="utf-8")
+    again = validate(out, only="mlp regression", rungs=(0.1, 1.0, 10.0), seeds=1, laws=False, progress=False)
+    assert again.families.equals(first.families)
+
+
+def test_the_page_tells_families_goals_and_misses(tmp_path: Path) -> None:
+    fine = [row for name in ("a", "b", "c", "d") for row in planted(family=name)]
+    judged = [judge(Family(name), [r for r in fine if r["family"] == name]) for name in ("a", "b", "c", "d")]
+    judged[0]["slope"] = 1.2
+    judged[1]["breaks"] = "It decays."
+    import pandas as pd
+
+    laws = pd.DataFrame([{"law": "w", "axis": "width", "layer": "", "slope": -0.5, "stderr": 0.01, "theory": -0.5}])
+    found = Validation(pd.DataFrame(fine), pd.DataFrame(judged), laws, onsets_of(fine))
+    missed = {check.what for check in checks_of(found) if not check.ok}
+    assert missed == {"slope on log10 γ: a", "coverage of 90 % intervals, mean"}  # planted intervals are too wide
+    text = write_validation(found, tmp_path / "page.html", settings={}).read_text(encoding="utf-8")
+    assert "It decays." in text
+    assert "slope on log10 γ: a" in text
+
+
+def test_an_unknown_family_is_told_with_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"near: .*transformer"):
+        validate(tmp_path, only="transfomer")
+    told = CliRunner().invoke(app, ["validate", "--out", str(tmp_path), "--list"])
+    assert "residual, batch norm" in told.output

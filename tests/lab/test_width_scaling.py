@@ -1,0 +1,13 @@
+"""The lab's width scaling at its small size."""
+
+from __future__ import annotations
+
+from geomfeat.lab.experiments import run_experiment
+
+
+def test_slopes_and_verdict() -> None:
+    found = run_experiment("width-scaling", size="small", progress=False)
+    assert found.failed == []
+    assert {"family", "width", "seed", "layer", "quantity", "value", "ok", "note"} <= set(found.table.columns)
+    assert found.table["ok"].all()
+    assert "violates useful update at fc2" in found.answer
