@@ -37,6 +37,7 @@ if __name__ == "__main__":
     except (KeyboardInterrupt, gf.GeomfeatError) as error:
         sys.exit(f"ended: {error!r}")
 """
+pytestmark = pytest.mark.slow
 Start = Callable[..., subprocess.Popen[str]]
 
 
