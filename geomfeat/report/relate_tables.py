@@ -31,11 +31,18 @@ def answer(related: Related) -> list[str]:
     """Sentences: theory's slopes beside the measured ones, the learning rate's, and what follows richness or fit."""
     told = []
     rows = _located(related, whole=True)
+    disputed = {
+        (_group(related, r), r["term"]) for r in rows if r["quantity"] == "richness" and r["verdict"] == "differs"
+    }
     for row in rows:
         if not row["expected"] or row["quantity"] not in PLACES:
             continue
-        if row["quantity"] == "richness" and row["cells"] != ALL:
-            continue  # theory's slope of R is the same in all phases: the table has them
+        if (
+            row["quantity"] == "richness"
+            and row["cells"] != ALL
+            and (_group(related, row), row["term"]) not in disputed
+        ):
+            continue  # theory's slope of R is the same in all phases: they are told where one differs
         of = {"richness": "Richness R", "excess": "Excess E"}.get(row["quantity"], row["quantity"])
         where = "" if row["cells"] == ALL else f" ({row['cells']})"
         verdict = {"agrees": "this agrees", "differs": "this differs", "": "there is no interval",
