@@ -33,7 +33,8 @@ def local(workers: int) -> Engine:
 
     @contextmanager
     def cluster() -> Iterator[str]:
-        quiet: dict[str, Any] = {"dashboard_address": None, "silence_logs": logging.ERROR}
+        # Port 0 is any free one: without an address the scheduler would take 8787, which another cluster may hold.
+        quiet: dict[str, Any] = {"dashboard_address": ":0", "silence_logs": logging.ERROR}
         made: Any = LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, **quiet)
         with made:
             yield str(made.scheduler_address)
