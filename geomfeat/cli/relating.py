@@ -101,7 +101,9 @@ def read_sweep(folder: Path) -> ReadSweep:
     missing = found.outcomes.get(MISSING, 0)
     total = len(found.plan)
     if missing == total:
-        raise BadInput(f"none of the {total} trainings in {folder} is finished: run the same geomfeat sweep again")
+        first = next(iter(found.damaged.values()), "")
+        why = f", and {len(found.damaged)} folders are damaged or of another version ({first})" if first else ""
+        raise BadInput(f"none of the {total} trainings in {folder} is finished{why}: run the same geomfeat sweep again")
     every: Any = found.table
     table = every[every["outcome"] != MISSING].reset_index(drop=True)
     notes = []

@@ -86,3 +86,12 @@ def test_what_is_no_sweep_and_a_folder_as_the_page_are_refused(word: str, made: 
     told = RUN.invoke(app, [word, str(made), *(["--measures", "capacit"] if word == "relate" else ["--y", "width"])])
     assert told.exit_code == 2
     assert "the table has no" in told.output
+
+
+def test_a_sweep_whose_folders_are_all_damaged_says_so(made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made, tmp_path / "cut")
+    for table in (tmp_path / "cut" / "runs").glob("*/table.arrow"):
+        table.write_bytes(table.read_bytes()[:100])
+    told = RUN.invoke(app, ["relate", str(tmp_path / "cut")])
+    assert told.exit_code == 2
+    assert "8 folders are damaged or of another version" in told.output
