@@ -43,16 +43,16 @@ class Validation:
         """The numbers that the goals are about, over the families in which the rules should hold."""
         fine = [f for f in self.families.to_dict("records") if not f["breaks"] and f["located"] >= 3]
         of = lambda name: np.array([f[name] for f in fine if math.isfinite(f[name])], dtype=float)  # noqa: E731
-        lazy = of("lazy_excess_0.01")
+        told = lambda v, how: float(how(v)) if len(v) else math.nan  # noqa: E731
+        lazy, again, covered = of("lazy_excess_0.01"), of("reinit_error"), of("coverage")
         return {
             "families": float(len(self.families)), "trainings": float(len(self.runs)),
-            "slope, largest distance from 1": float(np.abs(of("slope") - 1).max()),
-            "scatter, median": float(np.median(of("scatter"))), "scatter, worst": float(of("scatter").max()),
-            "M - R in the lazy range, median": float(np.median(lazy)),
-            "M - R in the lazy range, worst": float(np.abs(lazy).max()),
-            "re-initialised, median error": float(np.median(of("reinit_error"))),
-            "re-initialised, worst error": float(of("reinit_error").max()),
-            "coverage, mean": float(of("coverage").mean()), "coverage, worst": float(of("coverage").min()),
+            "slope, largest distance from 1": told(np.abs(of("slope") - 1), np.max),
+            "scatter, median": told(of("scatter"), np.median), "scatter, worst": told(of("scatter"), np.max),
+            "M - R in the lazy range, median": told(lazy, np.median),
+            "M - R in the lazy range, worst": told(np.abs(lazy), np.max),
+            "re-initialised, median error": told(again, np.median), "re-initialised, worst error": told(again, np.max),
+            "coverage, mean": told(covered, np.mean), "coverage, worst": told(covered, np.min),
         }  # fmt: skip
 
 
@@ -73,12 +73,14 @@ def validate(
         out: folder; each family has a sweep of its own in it. only: glob of family names.
         engine, workers: see `sweep`.
 
-    Raises BadInput where no family has such a name.
+    Raises BadInput where no family has such a name, and where `out` is a file.
     """
     chosen = [f for f in FAMILIES if fnmatchcase(f.name, only)]
     if not chosen:
         raise BadInput(f"only={only!r} matches no family; near: {near(only, [f.name for f in FAMILIES])}")
     folder, rows, slopes = Path(out), [], []
+    if folder.exists() and not folder.is_dir():
+        raise BadInput(f"out={str(folder)!r} is a file: name a folder")
     for family in tqdm(chosen, desc="families", disable=not progress):
         found = sweep(
             family.sweep(rungs=tuple(rungs), seeds=seeds), folder / slug(family.name), engine=engine, workers=workers,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -161,8 +162,6 @@ def test_the_page_tells_families_goals_and_misses(tmp_path: Path) -> None:
     judged = [judge(Family(name), [r for r in fine if r["family"] == name]) for name in ("a", "b", "c", "d")]
     judged[0]["slope"] = 1.2
     judged[1]["breaks"] = "It decays."
-    import pandas as pd
-
     laws = pd.DataFrame([{"law": "w", "axis": "width", "layer": "", "slope": -0.5, "stderr": 0.01, "theory": -0.5}])
     found = Validation(pd.DataFrame(fine), pd.DataFrame(judged), laws, onsets_of(fine))
     missed = {check.what for check in checks_of(found) if not check.ok}
@@ -170,6 +169,23 @@ def test_the_page_tells_families_goals_and_misses(tmp_path: Path) -> None:
     text = write_validation(found, tmp_path / "page.html", settings={}).read_text(encoding="utf-8")
     assert "It decays." in text
     assert "slope on log10 γ: a" in text
+
+
+def test_a_campaign_without_a_location_is_told_and_no_crash() -> None:
+    lost = {"family": "f", "gamma": 1.0, "seed": 0, "outcome": "diverged", "R": None, "failed": "diverged"}
+    empty = Validation(
+        pd.DataFrame([lost]), pd.DataFrame([judge(Family("f"), [lost])]), pd.DataFrame(), onsets_of([lost])
+    )
+    told = empty.summary()
+    assert told["trainings"] == 1
+    assert math.isnan(told["scatter, worst"])
+    assert not any(check.ok for check in checks_of(empty))
+
+
+def test_a_file_in_the_way_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadInput, match="is a file: name a folder"):
+        validate(tmp_path / "file", only="mlp regression")
 
 
 def test_an_unknown_family_is_told_with_the_nearest(tmp_path: Path) -> None:
