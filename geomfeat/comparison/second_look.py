@@ -1,4 +1,4 @@
-"""What a sweep does not measure of its runs and a proof needs: R from all probes, from fresh weights, and by layer."""
+"""What a sweep does not measure of its runs and a proof needs: R from all probes, fresh weights, layers, other norms."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from geomfeat.comparison.design import RunConfig, dataset_of, network_of
+from geomfeat.comparison.norms import kernel_norms, weight_norms
 from geomfeat.comparison.run_folder import RUNS
 from geomfeat.compiled.threads import libraries_on_one_thread
 from geomfeat.data.dataset import Dataset
@@ -29,9 +30,10 @@ PROBES, DRAWS, BOOTSTRAP = 50, 4, 20
 def second_look(folder: Path, address: str, run: RunConfig) -> dict[str, Any]:
     """Numbers of one finished run, kept in `folder`/looks/<address>.json, from where they are read the next time.
 
-    Keys: R_<share>, M (all training inputs as probes, the true initial weights), layers {name: [R, M]} at a share of
-    .01, tripled (what three times the change adds to R); reinit_R, reinit_low, reinit_high, floor, at_most (fresh
-    weights, 50 probes). Or failed: the reason.
+    Keys: R_<share>, M (all training inputs as probes, the true initial weights), R_<share>_quarter (every fourth
+    input), layers {name: [R, M]} at a share of .01, weights and kernel (the same in these norms, see `norms`), tripled
+    (what three times the change adds to R); reinit_R, reinit_low, reinit_high, floor, at_most (fresh weights, 50
+    probes). Or failed: the reason.
     """
     path = folder / LOOKS / f"{address}.json"
     if path.is_file():
@@ -57,7 +59,7 @@ def _look(home: Path, run: RunConfig, data: Dataset) -> dict[str, Any]:
     seen = data.training()
     observed = observe(trained, seen.inputs, None, n_probes=seen.n)
     starts = {share: start_from(initial, observed, share_left=share) for share in SHARES}
-    middle = starts[0.01]
+    middle, quarter = starts[0.01], (torch.arange(seen.n) % 4 == 0).double()
     moved = [m for m in middle.movement.values() if math.isfinite(m)]
     tripled = solve(middle.task.towards(3 * middle.task.change)).richness - middle.demand.richness
     again = locate(
@@ -66,8 +68,10 @@ def _look(home: Path, run: RunConfig, data: Dataset) -> dict[str, Any]:
     )  # fmt: skip
     return {
         **{f"R_{share:g}": start.demand.richness for share, start in starts.items()},
+        **{f"R_{share:g}_quarter": solve(start.task, quarter).richness for share, start in starts.items()},
         "M": sum(moved) / len(moved) if moved else -math.inf,
         "layers": {name: [r, middle.movement[name]] for name, r in middle.demand.layers.items()},
+        "weights": weight_norms(middle, trained), "kernel": {"": kernel_norms(middle, trained)},
         "tripled": tripled,
         "reinit_R": again.richness, "reinit_low": again.low, "reinit_high": again.high, "floor": again.floor,
         "at_most": again.at_most,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,14 @@ import pandas as pd
 from tqdm import tqdm
 
 from geomfeat.comparison.families import FAMILIES, LAWS, RUNGS, SEEDS, Family, Law
+from geomfeat.comparison.onsets import onsets_of
 from geomfeat.comparison.second_look import SHARES, second_look
 from geomfeat.comparison.sweep import SweepResult, sweep
 from geomfeat.errors import BadInput, near
 
 LAZY_RANGE = -0.7  # R below it: where movement should equal demand
-RICH_ONSET = -0.1  # excess at which rich learning has set in
-SUMMARIES = ("mean", "first", "last", "largest", "demand-weighted")
+STOPPING = tuple(f"{share:g}{probes}" for probes in ("", "_quarter") for share in SHARES)
+RICH_END = 0.5  # R above it: where the choice of the stopping share and of the probes could add scatter
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ class Validation:
 
     Attributes:
         runs: one row per training: family, gamma, seed, outcome, R, low, high, M (as `locate` gives them from 50
-            probes), R_0.05, R_0.01, R_0.002, M_all (all probes), reinit_R, reinit_low, reinit_high, floor, at_most.
+            probes) and all that `second_look` gives, its M as M_all.
         families: one row per family, see `judge`. laws: measured and theory's slopes. onsets: of rich learning.
     """
 
@@ -128,7 +128,8 @@ def judge(family: Family, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """One family: slope of R on log10 gamma, scatter about unit slope, agreement of M, intervals and fresh weights.
 
     slope: over all runs, one offset a seed. scatter: standard deviation of R - log10 gamma about each seed's mean.
-    lazy_excess: mean of M - R where R < -.7, all probes. reinit_error: median of |reinit_R - R| above the floor.
+    lazy_excess_<how>: mean of M - R where R < -.7; rich_scatter_<how>: of R - log10 gamma where R > .5, for every share
+    left by the linear response, all probes and every fourth. reinit_error: median of |reinit_R - R| above the floor.
     coverage: share of runs whose 90 % interval (50 probes) holds R from all probes; reinit_coverage, likewise.
     """
     fine = [run for run in runs if run.get("R") is not None and "failed" not in run]
@@ -138,16 +139,28 @@ def judge(family: Family, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     seeds = _column(fine, "seed")
     slope, error, scatter = _slope(np.log10(_column(fine, "gamma")), _column(fine, "R"), seeds, 1.0)
     truth, above = _column(fine, "R_0.01"), ~_column(fine, "at_most").astype(bool)
-    lazy, excess = truth < LAZY_RANGE, {s: _column(fine, "M_all") - _column(fine, f"R_{s:g}") for s in SHARES}
     again = np.abs(_column(fine, "reinit_R") - truth)
     inside = (_column(fine, "low") <= truth) & (truth <= _column(fine, "high"))
     also = (_column(fine, "reinit_low") <= truth) & (truth <= _column(fine, "reinit_high"))
     return {
         **told, "slope": slope, "slope_stderr": error, "scatter": scatter,
-        **{f"lazy_excess_{s:g}": _mean(excess[s][lazy]) for s in SHARES},
+        **_by_stopping(fine),
         "reinit_error": float(np.median(again[above])) if above.any() else math.nan,
         "coverage": _mean(inside), "reinit_coverage": _mean(also[above]), "tripled": _mean(_column(fine, "tripled")),
     }  # fmt: skip
+
+
+def _by_stopping(runs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """lazy_excess_<how> and rich_scatter_<how>, see `judge`."""
+    seeds, gammas, found = _column(runs, "seed"), np.log10(_column(runs, "gamma")), {}
+    for how in STOPPING:
+        r, told = _column(runs, f"R_{how}"), _column(runs, "R_0.01")
+        lazy, rich = told < LAZY_RANGE, told > RICH_END
+        found[f"lazy_excess_{how}"] = _mean((_column(runs, "M_all") - r)[lazy])
+        enough = rich.sum() > len(np.unique(seeds[rich])) + 1
+        scatter = _slope(gammas[rich], r[rich], seeds[rich], 1.0)[2] if enough else math.nan
+        found[f"rich_scatter_{how}"] = scatter
+    return found
 
 
 def slope_of(law: Law, found: SweepResult) -> dict[str, Any]:
@@ -175,59 +188,3 @@ def _slope(x: np.ndarray, y: np.ndarray, seeds: np.ndarray, known: float) -> tup
     slope = float(x @ y / (x @ x))
     error = math.sqrt(float(np.square(y - slope * x).sum()) / freedom / float(x @ x))
     return slope, error, math.sqrt(float(np.square(y - known * x).sum()) / (freedom + 1))
-
-
-def onsets_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """R at which excess falls below -.1, for each family and each way to sum up the layers; NaN where it never does.
-
-    Columns: family, and one per summary: "mean" (of R_l), "first", "last", "largest" and "demand-weighted" (R of the
-    root mean square of 10^R_l); M is summed up alike.
-    """
-    found = []
-    for family in dict.fromkeys(row["family"] for row in rows):
-        own = [row for row in rows if row["family"] == family and "layers" in row]
-        curves: dict[str, list[tuple[float, float, float]]] = {name: [] for name in SUMMARIES}
-        for gamma in sorted({row["gamma"] for row in own}):
-            for name in SUMMARIES:
-                pairs = [summed_up(list(row["layers"].values()), name) for row in own if row["gamma"] == gamma]
-                r, m = np.mean(pairs, axis=0)
-                curves[name].append((gamma, float(r), float(m)))
-        found.append({"family": family, **{name: _crossing(curve) for name, curve in curves.items()}})
-    return pd.DataFrame(found)
-
-
-def summed_up(layers: Sequence[Sequence[float]], name: str) -> tuple[float, float]:
-    """(R, M) of a network from those of its layers.
-
-    >>> summed_up([(0.0, 1.0), (2.0, 3.0)], "mean"), summed_up([(0.0, 1.0), (2.0, 3.0)], "last")
-    ((1.0, 2.0), (2.0, 3.0))
-    """
-    values = np.array([pair for pair in layers if np.isfinite(pair).all()], dtype=float)
-    if not len(values):
-        return math.nan, math.nan
-    if name == "mean":
-        r, m = values.mean(0)
-    elif name == "demand-weighted":
-        r, m = (0.5 * np.log10(np.mean(10 ** (2 * column))) for column in values.T)
-    else:
-        r, m = values[{"first": 0, "last": -1, "largest": int(values[:, 0].argmax())}[name]]
-    return float(r), float(m)
-
-
-def _crossing(curve: Iterable[tuple[float, float, float]]) -> float:
-    """R where M - R first falls below RICH_ONSET on the way up, linear between rungs."""
-    points = [(r, m - r) for _, r, m in sorted(curve)]
-    for (r0, e0), (r1, e1) in pairwise(points):
-        if e0 >= RICH_ONSET > e1:
-            return r0 + (r1 - r0) * (e0 - RICH_ONSET) / (e0 - e1)
-    return math.nan
-
-
-def best_summary(onsets: pd.DataFrame) -> tuple[str, float, float]:
-    """(summary of smallest spread of the onset on every other family, its spread there, its spread on the others)."""
-    chosen, judged = onsets.iloc[::2], onsets.iloc[1::2]
-    spreads = {name: float(chosen[name].std()) for name in SUMMARIES if chosen[name].notna().sum() >= 3}
-    if not spreads:
-        return "", math.nan, math.nan
-    name = min(spreads, key=lambda key: spreads[key])
-    return name, spreads[name], float(judged[name].std())

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from geomfeat.comparison.validation import RICH_ONSET, Validation, best_summary
+from geomfeat.comparison.onsets import RICH_ONSET, best_summary
+from geomfeat.comparison.validation import Validation
 from geomfeat.lab.experiments import Experiment
 from geomfeat.lab.findings import Check, Curve, Findings, Plot
 from geomfeat.report.lab_page import write_lab_page

@@ -16,7 +16,8 @@ from geomfeat.cli import app
 from geomfeat.comparison import validation
 from geomfeat.comparison.families import FAMILIES, LAWS, RUNGS, Family
 from geomfeat.comparison.sweep_config import parse_config
-from geomfeat.comparison.validation import Validation, best_summary, judge, onsets_of, summed_up, validate
+from geomfeat.comparison.onsets import best_summary, onsets_of, spreads_of, summed_up
+from geomfeat.comparison.validation import Validation, judge, validate
 from geomfeat.data.loading import load_data
 from geomfeat.errors import BadInput
 from geomfeat.report.validation_page import checks_of, write_validation
@@ -33,8 +34,9 @@ def planted(slope: float = 1.0, scatter: float = 0.0, half: float = 0.1, seed: i
             layers = {"a": [r - 0.5, r - 0.5 - 0.2 * max(r, 0)], "b": [r + 0.5, r + 0.5 - 0.2 * max(r, 0)]}
             rows.append({
                 "family": family, "gamma": gamma, "seed": k, "outcome": "matched", "R": seen, "low": seen - half,
-                "high": seen + half, "M": r, "R_0.05": r - 0.1, "R_0.01": r, "R_0.002": r + 0.02, "M_all": r + 0.03,
-                "layers": layers, "tripled": math.log10(3), "reinit_R": r + 0.05, "reinit_low": r - 0.1,
+                "high": seen + half, "M": r, "R_0.05": r - 0.1, "R_0.01": r, "R_0.002": r + 0.02, "R_0.05_quarter": r - 0.2,
+                "R_0.01_quarter": r - 0.1, "R_0.002_quarter": r + 0.1 * math.sin(50 * r), "M_all": r + 0.03,
+                "layers": layers, "weights": layers, "kernel": {"": [r, r - 0.05 * max(r, 0)]}, "tripled": math.log10(3), "reinit_R": r + 0.05, "reinit_low": r - 0.1,
                 "reinit_high": r + 0.1, "floor": -1.0, "at_most": r < -0.7,
             })  # fmt: skip
     return rows
