@@ -21,8 +21,8 @@ def onsets_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """R at which excess falls below -.1, for each family and each of `SUMMARIES`; NaN where it never does.
 
     Columns: family; the features' R over layers: "mean" (of R_l), "first", "last", "largest" and "demand-weighted"
-    (R of the root mean square of 10^R_l); the mean over layers of R in the norm of weights; R in the norm of the tangent
-    kernel. M is summed up alike.
+    (R of the root mean square of 10^R_l); the mean over layers of R in the norm of weights; and R in the norm of the
+    tangent kernel. M is summed up alike.
     """
     found = []
     for family in dict.fromkeys(row["family"] for row in rows):

@@ -1,4 +1,4 @@
-"""What a sweep does not measure of its runs and a proof needs: R from all probes, fresh weights, layers, other norms."""
+"""What a sweep does not measure of its runs and a proof needs: R from all probes, fresh weights and in other norms."""
 
 from __future__ import annotations
 

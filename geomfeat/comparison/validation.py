@@ -127,12 +127,14 @@ def rows_of(found: SweepResult, progress: bool = False) -> list[dict[str, Any]]:
 def judge(family: Family, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """One family: slope of R on log10 gamma, scatter about unit slope, agreement of M, intervals and fresh weights.
 
+    Of the trainings that reached the loss and were located: what has learned less has demanded less.
+
     slope: over all runs, one offset a seed. scatter: standard deviation of R - log10 gamma about each seed's mean.
     lazy_excess_<how>: mean of M - R where R < -.7; rich_scatter_<how>: of R - log10 gamma where R > .5, for every share
     left by the linear response, all probes and every fourth. reinit_error: median of |reinit_R - R| above the floor.
     coverage: share of runs whose 90 % interval (50 probes) holds R from all probes; reinit_coverage, likewise.
     """
-    fine = [run for run in runs if run.get("R") is not None and "failed" not in run]
+    fine = [run for run in runs if _judged(run)]
     told = {"family": family.name, "breaks": family.breaks, "runs": len(runs), "located": len(fine)}
     if len(fine) < 3:
         return told
@@ -148,6 +150,10 @@ def judge(family: Family, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "reinit_error": float(np.median(again[above])) if above.any() else math.nan,
         "coverage": _mean(inside), "reinit_coverage": _mean(also[above]), "tripled": _mean(_column(fine, "tripled")),
     }  # fmt: skip
+
+
+def _judged(run: Mapping[str, Any]) -> bool:
+    return run["outcome"] == "matched" and run.get("R") is not None and "failed" not in run
 
 
 def _by_stopping(runs: Sequence[Mapping[str, Any]]) -> dict[str, float]:

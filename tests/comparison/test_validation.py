@@ -15,15 +15,17 @@ from typer.testing import CliRunner
 from geomfeat.cli import app
 from geomfeat.comparison import validation
 from geomfeat.comparison.families import FAMILIES, LAWS, RUNGS, Family
-from geomfeat.comparison.sweep_config import parse_config
 from geomfeat.comparison.onsets import best_summary, onsets_of, spreads_of, summed_up
+from geomfeat.comparison.sweep_config import parse_config
 from geomfeat.comparison.validation import Validation, judge, validate
 from geomfeat.data.loading import load_data
 from geomfeat.errors import BadInput
 from geomfeat.report.validation_page import checks_of, write_validation
 
 
-def planted(slope: float = 1.0, scatter: float = 0.0, half: float = 0.1, seed: int = 0, family: str = "f") -> list[Any]:
+def planted(
+    slope: float = 1.0, scatter: float = 0.0, half: float = 0.1, seed: int = 0, family: str = "f", ripple: float = 0.0
+) -> list[Any]:
     """Runs of a family: R of known slope and scatter, intervals of known half-width, excess that sets in at R = 0."""
     draw = np.random.default_rng(seed)
     rows = []
@@ -34,10 +36,11 @@ def planted(slope: float = 1.0, scatter: float = 0.0, half: float = 0.1, seed: i
             layers = {"a": [r - 0.5, r - 0.5 - 0.2 * max(r, 0)], "b": [r + 0.5, r + 0.5 - 0.2 * max(r, 0)]}
             rows.append({
                 "family": family, "gamma": gamma, "seed": k, "outcome": "matched", "R": seen, "low": seen - half,
-                "high": seen + half, "M": r, "R_0.05": r - 0.1, "R_0.01": r, "R_0.002": r + 0.02, "R_0.05_quarter": r - 0.2,
-                "R_0.01_quarter": r - 0.1, "R_0.002_quarter": r + 0.1 * math.sin(50 * r), "M_all": r + 0.03,
-                "layers": layers, "weights": layers, "kernel": {"": [r, r - 0.05 * max(r, 0)]}, "tripled": math.log10(3), "reinit_R": r + 0.05, "reinit_low": r - 0.1,
-                "reinit_high": r + 0.1, "floor": -1.0, "at_most": r < -0.7,
+                "high": seen + half, "M": r, "R_0.05": r - 0.1, "R_0.01": r, "R_0.002": r + 0.02,
+                "R_0.05_quarter": r - 0.2, "R_0.01_quarter": r - 0.1, "R_0.002_quarter": r + ripple * math.sin(50 * r),
+                "M_all": r + 0.03, "layers": layers, "weights": layers,
+                "kernel": {"": [r, r - 0.05 * max(r, 0)]}, "tripled": math.log10(3), "reinit_R": r + 0.05,
+                "reinit_low": r - 0.1, "reinit_high": r + 0.1, "floor": -1.0, "at_most": r < -0.7,
             })  # fmt: skip
     return rows
 
@@ -63,6 +66,21 @@ def test_scatter_and_coverage_are_those_that_were_planted() -> None:
     assert narrow["coverage"] < 0.2
 
 
+def test_what_a_stopping_share_adds_at_the_rich_end_is_found() -> None:
+    found = judge(Family("f"), planted(ripple=0.2))
+    assert found["lazy_excess_0.05_quarter"] == pytest.approx(0.23)
+    assert found["rich_scatter_0.05"] == pytest.approx(0.0, abs=1e-9)
+    assert found["rich_scatter_0.002_quarter"] > 0.05
+
+
+def test_a_training_that_missed_the_loss_is_not_judged() -> None:
+    rows = planted()
+    far = {**rows[0], "R": 5.0, "outcome": "unmatched"}
+    found = judge(Family("f"), [far, *rows[1:]])
+    assert (found["runs"], found["located"]) == (24, 23)
+    assert found["slope"] == pytest.approx(1.0)
+
+
 def test_runs_without_a_location_are_counted_and_left_out() -> None:
     rows = planted()
     lost = {"family": "f", "gamma": 1e3, "seed": 0, "outcome": "diverged", "R": None, "failed": "diverged"}
@@ -78,6 +96,8 @@ def test_the_onset_is_where_excess_passes_a_tenth() -> None:
     assert onsets["mean"][0] == pytest.approx(0.5, abs=0.06)
     assert onsets["last"][0] == pytest.approx(1.0, abs=0.06)
     assert onsets["first"][0] == pytest.approx(0.0, abs=0.06)
+    assert onsets["mean over layers of weights"][0] == pytest.approx(0.5, abs=0.06)
+    assert onsets["tangent kernel"][0] == pytest.approx(2.0, abs=0.2)
 
 
 def test_layers_are_summed_up() -> None:
@@ -94,8 +114,16 @@ def test_the_summary_is_chosen_on_one_half_and_judged_on_the_other() -> None:
     onsets = onsets_of([row for k in range(8) for row in planted(family=f"f{k}")])
     onsets["mean"] = [0.5, 9.0] * 4
     onsets["last"] = [1.0, 1.0, 2.0, 1.5] * 2
-    onsets[["first", "largest", "demand-weighted"]] = math.nan
+    onsets[["first", "largest", "demand-weighted", "mean over layers of weights"]] = math.nan
+    onsets.loc[:2, "tangent kernel"] = math.nan  # as alike where it is seen, but it misses too many families
     assert best_summary(onsets) == ("mean", 0.0, 0.0)
+    spreads = {row["summary"]: row for row in spreads_of(onsets)}
+    assert spreads["mean"]["families"] == 8
+    assert spreads["tangent kernel"]["families"] == 5
+    assert (spreads["mean"]["spread_chosen"], spreads["last"]["spread_judged"]) == (
+        0.0,
+        pytest.approx(1 / math.sqrt(12)),
+    )
 
 
 def test_every_family_and_law_is_a_valid_sweep_of_its_own_name() -> None:
