@@ -77,9 +77,9 @@ def best_summary(onsets: pd.DataFrame) -> tuple[str, float, float]:
     Spread: standard deviation over families, decades. "" and NaN with the onset in fewer than three families.
     """
     chosen, judged = onsets.iloc[::2], onsets.iloc[1::2]
-    seen = int(chosen[list(SUMMARIES)].notna().sum().max())
-    enough = max(3, (1 - MOST_MISSING) * seen)
-    spreads = {name: float(chosen[name].std()) for name in SUMMARIES if chosen[name].notna().sum() >= enough}
+    counts = {name: int(chosen[name].notna().to_numpy().sum()) for name in SUMMARIES}
+    enough = max(3, (1 - MOST_MISSING) * max(counts.values()))
+    spreads = {name: float(chosen[name].std()) for name in SUMMARIES if counts[name] >= enough}
     if not spreads:
         return "", math.nan, math.nan
     name = min(spreads, key=lambda key: spreads[key])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from geomfeat.study.saved import read_json, replace_file
 
 LOOKS = "looks"
 SHARES = (0.05, 0.01, 0.002)  # of the change that is left when the linear response stops
+MIDDLE = 0.01
 PROBES, DRAWS, BOOTSTRAP = 50, 4, 20
 
 
@@ -58,8 +60,8 @@ def _look(home: Path, run: RunConfig, data: Dataset) -> dict[str, Any]:
     )
     seen = data.training()
     observed = observe(trained, seen.inputs, None, n_probes=seen.n)
-    starts = {share: start_from(initial, observed, share_left=share) for share in SHARES}
-    middle, quarter = starts[0.01], (torch.arange(seen.n) % 4 == 0).double()
+    middle, quarter = start_from(initial, observed, share_left=MIDDLE), (torch.arange(seen.n) % 4 == 0).double()
+    tasks = {share: replace(middle.task, share_left=share) for share in SHARES}
     moved = [m for m in middle.movement.values() if math.isfinite(m)]
     tripled = solve(middle.task.towards(3 * middle.task.change)).richness - middle.demand.richness
     again = locate(
@@ -67,8 +69,8 @@ def _look(home: Path, run: RunConfig, data: Dataset) -> dict[str, Any]:
         n_reinitialisations=DRAWS, n_bootstrap=BOOTSTRAP, seed=run.seed, progress=False,
     )  # fmt: skip
     return {
-        **{f"R_{share:g}": start.demand.richness for share, start in starts.items()},
-        **{f"R_{share:g}_quarter": solve(start.task, quarter).richness for share, start in starts.items()},
+        **{f"R_{share:g}": solve(task).richness for share, task in tasks.items()},
+        **{f"R_{share:g}_quarter": solve(task, quarter).richness for share, task in tasks.items()},
         "M": sum(moved) / len(moved) if moved else -math.inf,
         "layers": {name: [r, middle.movement[name]] for name, r in middle.demand.layers.items()},
         "weights": weight_norms(middle, trained), "kernel": {"": kernel_norms(middle, trained)},
