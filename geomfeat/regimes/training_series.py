@@ -79,6 +79,15 @@ class TrainingSeries:
         object.__setattr__(self, "steps", tuple(map(float, self.steps)))
 
 
+def rounded_powers(base: float, parts: int, count: int) -> list[int]:
+    """base^(k / parts) for k = 0, ..., count - 1 as whole numbers, each once: steps evenly spaced in their logarithm.
+
+    >>> rounded_powers(10, 2, 5), rounded_powers(1000, 4, 4)
+    ([1, 3, 10, 32, 100], [1, 6, 32, 178])
+    """
+    return sorted({round(base ** (k / parts)) for k in range(count)})
+
+
 def log_spaced_steps(last: int, per_decade: int = 12) -> list[int]:
     """0, and whole numbers from 1 to `last`, about `per_decade` in every factor of ten.
 
@@ -88,7 +97,7 @@ def log_spaced_steps(last: int, per_decade: int = 12) -> list[int]:
     if last < 1 or per_decade < 1:
         raise BadInput(f"last={last} and per_decade={per_decade} must be at least 1")
     count = math.ceil(per_decade * math.log10(last)) if last > 1 else 0
-    return sorted({0, last, *(min(last, round(10 ** (k / per_decade))) for k in range(count + 1))})
+    return sorted({0, last, *(min(last, step) for step in rounded_powers(10, per_decade, count + 1))})
 
 
 def kernel_path(kernels: Iterable[Tensor], targets: Tensor) -> KernelPath:
