@@ -67,9 +67,7 @@ def test_polynomial_networks_are_read_as_their_own_closed_form_reads_them(alpha:
     x, y, z, target, w = _draw(task, 0)
     steps = log_spaced_steps(500, 5)
     path = _descend(x[None], y[None], w[None], torch.tensor([alpha], dtype=w.dtype), task.eps, 5.0, steps)
-    snapshots = [
-        Snapshot(PolynomialNetwork(path[i, 0, :, 0], alpha, task.eps), step) for i, step in enumerate(steps)
-    ]
+    snapshots = [Snapshot(PolynomialNetwork(path[i, 0, :, 0], alpha, task.eps), step) for i, step in enumerate(steps)]
     found = time_regime(SnapshotSeries(snapshots, x, y[:, None], (z, target[:, None]), gamma=1.0), probes=150)
     expected = transitions(run.series[0, alpha])
     assert verdict(found) == truth == expected.verdict
