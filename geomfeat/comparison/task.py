@@ -160,11 +160,13 @@ def _measured(run: RunConfig, data: Dataset, trained: TrainedRun, name: str) -> 
     seen = data.training().subsample(asked.n)
     steps = trained.numbers.get("steps")
     last = Snapshot(trained.trained, "trained" if steps is None else int(steps))
+    tested = asked.snapshots and data.test_labels is not None
     study = run_study(
         last, seen.inputs, seen.labels, initial=trained.initial, layers=asked.layers,
         measures=None if asked.measures == "all" else asked.measures or CHEAP, seed=asked.seed, name=name,
         conditions=run.conditions() | {"outcome": trained.outcome}, location=location, umap=False, progress=False,
         checkpoints=dict(trained.snapshots) if asked.snapshots else None,
+        evaluate={"test": (data.test_inputs, data.test_labels)} if tested else None,
     )  # fmt: skip
     table = study.table
     return table if asked.measures else table.loc[lambda t: t["measure"] == "location"]

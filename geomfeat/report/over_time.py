@@ -50,12 +50,16 @@ def sentences(several: Sequence[View]) -> list[tuple[str, str, str]]:
         values = list(_numbers(view).values())
         found = verdict(view)
         if not found:
-            told.append((view.name, "not judged over time", f"{values[0].note}."))
+            told.append((view.name, "not judged over time", f"{_capital(values[0].note)}."))
             continue
         _, *rest = next(value.note for value in values if value.ok).split("; ")
-        meaning = MEANING.get(found.removesuffix(", grokked"), "")
-        told.append((view.name, found, f"{meaning[:1].upper()}{meaning[1:]}. From: {'; '.join(rest)}."))
+        meaning = MEANING.get(found.removesuffix(", grokked"), found)
+        told.append((view.name, found, f"{_capital(meaning)}. From: {'; '.join(rest)}."))
     return told
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def numbers(several: Sequence[View]) -> Table | None:
