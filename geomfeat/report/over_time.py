@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from geomfeat.regimes.transitions import LATE_SHARE, LATE_TEST, LAZY, LAZY_THEN_RICH, LAZY_TURN, NONE, RICH
 from geomfeat.report.blocks import Table, grid, value_cell
-from geomfeat.report.catalogue import title_of
+from geomfeat.report.catalogue import CATALOGUE, title_of
 from geomfeat.report.view import Value, View
 
 MEASURE = "time_regime"
@@ -66,5 +66,9 @@ def numbers(several: Sequence[View]) -> Table | None:
     """One row for each number of the verdict, one column for each model."""
     those = judged(several)
     names = dict.fromkeys(quantity for view in those for quantity in _numbers(view))
-    rows = [(title_of(MEASURE, q), [value_cell(_numbers(view).get(q)) for view in those]) for q in names]
+    units = {e.quantity: e.axis for e in CATALOGUE if e.measure == MEASURE}
+    rows = [
+        (f"{title_of(MEASURE, q)} ({units.get(q, '')})", [value_cell(_numbers(view).get(q)) for view in those])
+        for q in names
+    ]
     return grid(("number", *(view.name for view in those)), rows) if rows else None
