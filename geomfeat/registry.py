@@ -24,7 +24,7 @@ from geomfeat.types import Estimate, Kernel, Representation
 # Transformations of a representation that the contract tests apply to every measure.
 TRANSFORMS = frozenset({"rotation", "scale", "shift", "sample order", "unit order", "duplication"})
 NEEDS = frozenset({"labels", "outputs", "init", "gradients"})
-SCOPES = ("layer", "pair", "kernels", "network")
+SCOPES = ("layer", "pair", "kernels", "network", "series")
 PACKAGES = ("geomfeat.measures", "geomfeat.diagnostics")
 _BREAKDOWN = (np.linalg.LinAlgError, torch.linalg.LinAlgError)  # pyright: ignore[reportPrivateImportUsage]
 _CAUSED_BY_DATA = (GeomfeatError, ArithmeticError, *_BREAKDOWN)
@@ -47,7 +47,8 @@ class Measure:
 
     Attributes:
         scope: what it takes, read from the annotations: "layer" (one Representation), "pair" (two Representations),
-            "kernels" (two Kernels) or "network" (a diagnostic on initial and trained snapshots).
+            "kernels" (two Kernels), "network" (a diagnostic on initial and trained snapshots) or "series" (one on the
+            snapshots of a whole training).
         quantities: name -> Quantity. A measure with one quantity returns an Estimate (its name is the measure's own),
             one with several a dict of Estimates with exactly these keys. Network diagnostics return
             {layer: {quantity: Estimate}}, with layer "" for the whole network.
@@ -126,11 +127,12 @@ def _scope(function: Callable[..., Any]) -> str:
         return "pair"
     if required == [Kernel, Kernel]:
         return "kernels"
-    if len(required) == 1 and getattr(required[0], "__name__", "") == "SnapshotPair":
-        return "network"
+    of_snapshots = {"SnapshotPair": "network", "SnapshotSeries": "series"}
+    if len(required) == 1 and getattr(required[0], "__name__", "") in of_snapshots:
+        return of_snapshots[required[0].__name__]  # pyright: ignore[reportOptionalMemberAccess]
     raise BadInput(
         f"measure {function.__name__!r} takes {required}: annotate it as (Representation), "
-        "(Representation, Representation), (Kernel, Kernel) or (SnapshotPair)"
+        "(Representation, Representation), (Kernel, Kernel), (SnapshotPair) or (SnapshotSeries)"
     )
 
 

@@ -12,6 +12,7 @@ import torch
 
 from geomfeat import registry
 from geomfeat.diagnostics.pair import SnapshotPair
+from geomfeat.diagnostics.series import SnapshotSeries
 from geomfeat.errors import BadInput, GeomfeatError, LayerDidNotFire, OutOfMemory
 from geomfeat.registry import NEEDS, SCOPES, Measure, Quantity, available, get, measure
 from geomfeat.types import Estimate, Kernel, Representation
@@ -47,7 +48,11 @@ def test_the_scope_is_read_from_the_annotations() -> None:
     def of_network(pair: SnapshotPair) -> dict:
         return {"": {"of_network": Estimate(0)}}
 
-    made = [of_layer, of_pair, of_kernels, of_network]
+    @measure(source=SOURCE)
+    def of_series(series: SnapshotSeries) -> Estimate:
+        return Estimate(0)
+
+    made = [of_layer, of_pair, of_kernels, of_network, of_series]
     assert [m.scope for m in made] == list(SCOPES)
     assert of_layer.options == {"cut": 1.0}  # the seed is no option: runs set it
 
@@ -135,7 +140,7 @@ def test_available_measures_are_sorted_and_filtered() -> None:
 
 
 def test_a_filter_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(BadInput, match="scope='layers' is not one of layer, pair, kernels, network"):
+    with pytest.raises(BadInput, match="scope='layers' is not one of layer, pair, kernels, network, series"):
         available(scope="layers")
     with pytest.raises(BadInput, match=r"needs=\['label'\] must be from"):
         available(needs={"label"})

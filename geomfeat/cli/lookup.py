@@ -19,6 +19,7 @@ SCOPES = {
     "pair": "two layers",
     "kernels": "two kernels",
     "network": "network before and after",
+    "series": "network over time",
 }
 HEAD = ("measure", "of", "needs", "least n", "quantities and bounds", "source")
 

@@ -28,7 +28,7 @@ from geomfeat.registry import get
 from geomfeat.study import run_study
 from geomfeat.study.place import QUANTITIES as LOCATION_QUANTITIES
 from geomfeat.study.table import Row, failed_rows, row, table_of
-from geomfeat.types import Estimate
+from geomfeat.types import Estimate, Snapshot
 
 # Packages whose code decides no number of a run.
 ASIDE = {"cli", "report", "compat", "comparison", "lab"}
@@ -158,11 +158,15 @@ def _measured(run: RunConfig, data: Dataset, trained: TrainedRun, name: str) -> 
     if location is not False:
         location = {"loss": run.train.loss, **(location if isinstance(location, dict) else {})}
     seen = data.training().subsample(asked.n)
+    steps = trained.numbers.get("steps")
+    last = Snapshot(trained.trained, "trained" if steps is None else int(steps))
+    tested = asked.snapshots and data.test_labels is not None
     study = run_study(
-        trained.trained, seen.inputs, seen.labels, initial=trained.initial, layers=asked.layers,
+        last, seen.inputs, seen.labels, initial=trained.initial, layers=asked.layers,
         measures=None if asked.measures == "all" else asked.measures or CHEAP, seed=asked.seed, name=name,
         conditions=run.conditions() | {"outcome": trained.outcome}, location=location, umap=False, progress=False,
         checkpoints=dict(trained.snapshots) if asked.snapshots else None,
+        evaluate={"test": (data.test_inputs, data.test_labels)} if tested else None,
     )  # fmt: skip
     table = study.table
     return table if asked.measures else table.loc[lambda t: t["measure"] == "location"]

@@ -15,6 +15,7 @@ from geomfeat.data.dataset import Dataset
 from geomfeat.errors import BadInput
 from geomfeat.regimes.knob import Trained, train_at_gamma
 from geomfeat.regimes.objective import objective, top_curvature
+from geomfeat.regimes.training_series import rounded_powers
 
 # What became of a training.
 MATCHED, COMPLETED = "matched", "completed"
@@ -101,7 +102,7 @@ def log_spaced(last: int, count: int) -> list[int]:
     >>> log_spaced(1000, 4)
     [1, 6, 32, 178]
     """
-    return sorted({round(last ** (i / count)) for i in range(count)}) if count else []
+    return rounded_powers(last, count, count)
 
 
 def sharpness(run: RunConfig, data: Dataset, initial: nn.Module, trained: nn.Module) -> float:

@@ -24,6 +24,7 @@ from geomfeat.regimes.rates import rate_factors
 from geomfeat.regimes.richness import FLOAT64_BELOW, Richness
 from geomfeat.regimes.step_rules import MakeOptimizer
 from geomfeat.regimes.trained import Trained, result
+from geomfeat.regimes.training_series import log_spaced_steps
 
 OPTIMIZERS = ("sgd", "adam")
 MODES = ("eval", "train")
@@ -144,9 +145,8 @@ def _wanted(steps: Sequence[int] | str, max_steps: int) -> frozenset[int]:
         if isinstance(steps, str) or any(step < 0 for step in steps):
             raise BadInput(f"snapshot_steps={steps!r} must be steps, each at least 0, or 'log'")
         return frozenset(steps)
-    decades = math.log10(max(max_steps, 1))
-    spaced = (round(10 ** (k / LOG_STEPS_PER_DECADE)) for k in range(int(decades * LOG_STEPS_PER_DECADE) + 1))
-    return frozenset({0, *spaced})
+    # The last step is kept wherever the path ends (see `train_at_gamma`).
+    return frozenset(log_spaced_steps(max(max_steps, 1), LOG_STEPS_PER_DECADE))
 
 
 def _check(

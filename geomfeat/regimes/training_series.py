@@ -13,10 +13,12 @@ from geomfeat.errors import BadInput
 from geomfeat.kernels.alignment import target_alignment
 from geomfeat.kernels.movement import kernel_angle, kernel_distance
 from geomfeat.kernels.ntk import ntk
-from geomfeat.models.functional import Readout, as_inputs, functional, n_samples, take
+from geomfeat.models.functional import Readout, as_inputs, batches, functional, n_samples, take
 from geomfeat.numerics import as_tensor, double_centred
 from geomfeat.regimes.objective import Loss, loss_of, prepared_targets
 from geomfeat.types import Snapshot
+
+BATCH = 512  # samples of one forward pass
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +81,15 @@ class TrainingSeries:
         object.__setattr__(self, "steps", tuple(map(float, self.steps)))
 
 
+def rounded_powers(base: float, parts: int, count: int) -> list[int]:
+    """base^(k / parts) for k = 0, ..., count - 1 as whole numbers, each once: steps evenly spaced in their logarithm.
+
+    >>> rounded_powers(10, 2, 5), rounded_powers(1000, 4, 4)
+    ([1, 3, 10, 32, 100], [1, 6, 32, 178])
+    """
+    return sorted({round(base ** (k / parts)) for k in range(count)})
+
+
 def log_spaced_steps(last: int, per_decade: int = 12) -> list[int]:
     """0, and whole numbers from 1 to `last`, about `per_decade` in every factor of ten.
 
@@ -88,7 +99,7 @@ def log_spaced_steps(last: int, per_decade: int = 12) -> list[int]:
     if last < 1 or per_decade < 1:
         raise BadInput(f"last={last} and per_decade={per_decade} must be at least 1")
     count = math.ceil(per_decade * math.log10(last)) if last > 1 else 0
-    return sorted({0, last, *(min(last, round(10 ** (k / per_decade))) for k in range(count + 1))})
+    return sorted({0, last, *(min(last, step) for step in rounded_powers(10, per_decade, count + 1))})
 
 
 def kernel_path(kernels: Iterable[Tensor], targets: Tensor) -> KernelPath:
@@ -134,6 +145,7 @@ def training_series(
     gamma: float | None = None,
     probes: int = 64,
     readout: Readout | None = None,
+    device: str | None = None,
 ) -> TrainingSeries:
     """Losses, accuracies and the tangent kernel's movement over the snapshots of a run.
 
@@ -143,6 +155,7 @@ def training_series(
         loss: as in `train_at_gamma`.
         gamma: where training was of f = (net(w) - net(w0)) / gamma, as `train_at_gamma` does; the first snapshot is w0.
         probes: the kernel, traced over outputs, is of so many training inputs, evenly spread.
+        device: of the computation; default that of each snapshot.
 
     From the first snapshot with outputs that are not finite on, the series is NaN. Raises BadInput for snapshots
     without a step, or targets that do not fit.
@@ -158,7 +171,7 @@ def training_series(
     judged: list[list[tuple[float, float]]] = []
     starts: list[Tensor] = []
     for snapshot in snapshots:
-        outputs = [_outputs(snapshot, x, readout) for x, _ in samples]
+        outputs = [_outputs(snapshot, x, readout, device) for x, _ in samples]
         starts = starts or outputs
         f = outputs if gamma is None else [(o - s) / gamma for o, s in zip(outputs, starts, strict=True)]
         judged.append([_judged(o, y, loss) for o, (_, y) in zip(f, samples, strict=True)])
@@ -168,7 +181,9 @@ def training_series(
         raise BadInput("the first snapshot's outputs are not finite: check its weights and the inputs")
     probe = take(data, rows)
     kernels = (
-        ntk(functional(s.model, readout=readout), probe).gram if i < alive else torch.full((1, 1), math.nan)
+        ntk(functional(s.model, readout=readout, device=device), probe).gram
+        if i < alive
+        else torch.full((1, 1), math.nan)
         for i, s in enumerate(snapshots)
     )
     columns = [[tuple(row[side][k] for row in judged) for k in (0, 1)] for side in range(len(samples))]
@@ -187,13 +202,13 @@ def _step(snapshot: Snapshot) -> float:
     return float(snapshot.at)
 
 
-def _outputs(snapshot: Snapshot, inputs: Any, readout: Readout | None) -> Tensor:
+def _outputs(snapshot: Snapshot, inputs: Any, readout: Readout | None, device: str | None) -> Tensor:
     """(n, C) outputs; a single NaN where the weights are not finite."""
     if not all(bool(torch.isfinite(p).all()) for p in snapshot.model.parameters()):
         return torch.full((1, 1), math.nan)
-    f = functional(snapshot.model, readout=readout)
+    f = functional(snapshot.model, readout=readout, device=device)
     with torch.no_grad():
-        return f(f.theta, f.inputs(inputs)).cpu()
+        return torch.cat([f(f.theta, f.inputs(part)).cpu() for _, part in batches(inputs, BATCH)])
 
 
 def _judged(outputs: Tensor, targets: Tensor, loss: Loss) -> tuple[float, float]:

@@ -133,6 +133,14 @@ _ROWS = (
     ("mode_regime", "strongest", "Strongest mode of adjacent layers", "s / (σ² w)", "movement", True),
     ("mode_regime", "rich", "Map in rich modes", "share of s²", "movement"),
     ("mode_regime", "lazy", "Map in lazy modes", "share of s²", "movement"),
+    ("time_regime", "fit_time", "Training samples fitted at", "steps", "movement"),
+    ("time_regime", "test_time", "Test samples learned at", "steps", "movement"),
+    ("time_regime", "delay", "Test samples learned, over fitted", "ratio of steps", "movement"),
+    ("time_regime", "fastest_time", "Kernel turned fastest at", "steps", "movement"),
+    ("time_regime", "turn_at_fit", "Kernel's turn at the fit", "radians", "movement"),
+    ("time_regime", "furthest_turn", "Kernel's furthest turn", "radians", "movement"),
+    ("time_regime", "late_share", "Share of the turn after the fit", "share (0 to 1)", "movement"),
+    ("time_regime", "silent_log_ratio", "Alignment before the fall of the loss", "ln of times", "movement"),
     ("balance_drift", "drift", "Balance of adjacent layers broken", "‖ΔB‖ / ‖W‖²", "movement", True),
     ("representation_change", "", "Representation change", "change", "movement"),
     ("activation_stability", "stability", "Units on the same side as before", "share (0 to 1)", "movement"),
@@ -173,11 +181,11 @@ _ROWS = (
 CATALOGUE = tuple(Entry(row[0], row[1] or row[0], *row[2:]) for row in _ROWS)  # type: ignore[arg-type]
 
 # Drawn or told inside other figures, not in panels of their own: the floor is a line in the panels of alignments, and
-# the ranks between which a power law was fitted say little as a line.
+# the ranks between which a power law was fitted say little as a line; the verdict over time has a section of its own.
 ELSEWHERE = frozenset({
     ("capacity", "alignment_floor"), ("power_law_exponent", "first_rank"), ("power_law_exponent", "last_rank"),
 })  # fmt: skip
-ELSEWHERE_MEASURES = frozenset({"location"})
+ELSEWHERE_MEASURES = frozenset({"location", "time_regime"})
 
 
 def entries(present: Iterable[tuple[str, str]], change: bool) -> list[Entry]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from geomfeat._version import __version__
 from geomfeat.errors import BadInput
-from geomfeat.report import look
+from geomfeat.report import look, over_time
 from geomfeat.report.blocks import Figure, Panel, clean
 from geomfeat.report.plots_location import demand_movement_plane, richness_scale
 from geomfeat.report.plots_maps import cka_matrices, embeddings
@@ -83,6 +83,9 @@ def render(several: list[View], title: str | None = None) -> str:
         sections=parts,
         strips=strips(several),
         whole=whole_network(several),
+        courses=over_time.sentences(several),
+        course_numbers=over_time.numbers(several),
+        rests_on=over_time.RESTS_ON,
         failures=troubles(several, failed=True),
         remarks=troubles(several, failed=False),
         left_out=left_out(several),
@@ -104,11 +107,13 @@ def sections(several: list[View]) -> list[Section]:
     listed = {figure.key: figure for figure in profile_figures(several)}
     movement = [listed.pop("movement")] if "movement" in listed else []
     found = lambda *figures: [f for f in figures if f is not None]  # noqa: E731
+    timed = [Section("time", "Over time", [])] if over_time.judged(several) else []
     nowhere = "No model of this page could be located, so there is nothing to draw here."
     return [
         Section("scale", "From lazy to rich", found(richness_scale(several), probes_and_ladder(several)), nowhere),
         Section("plane", "Demand and movement, layer by layer", found(demand_movement_plane(several)), nowhere),
         Section("strip", "Regime of every layer", [], nowhere),
+        *timed,
         Section("profiles", "Profiles over layers", list(listed.values()), "No measure of layers was run."),
         Section(
             "cka", "Similarity between layers", found(cka_matrices(several)), "These studies hold no CKA matrices."

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from geomfeat.report import look
+from geomfeat.report import look, over_time
 from geomfeat.report.blocks import Cell, Table, text_cell
 from geomfeat.report.tables import accuracies, percent, richness_text, signed
 from geomfeat.report.view import View
@@ -51,6 +51,8 @@ def _card(view: View) -> Card:
             facts.append(("equivalent output scale γ", f"{where.equivalent_gamma:.3g}"))
         if line := layers_line(where):
             facts.append(("layers, input to output", line))
+    if found := over_time.verdict(view):
+        facts.append(("over time", found))
     facts += [(f"accuracy, {part}", percent(share)) for part, share in accuracies(view.study).items()]
     regime = "not located" if where is None else where.regime
     flags = () if where is None else tuple(where.flags)

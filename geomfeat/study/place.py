@@ -125,14 +125,21 @@ def accuracy_of(subject: Subject, evaluate: Mapping[str, tuple[Any, Any]] | None
             raise BadInput(f"evaluate[{name!r}] has {n_samples(x)} inputs and {y.shape[0]} labels")
     if classes < 2 or _outputs(subject, take(subject.inputs, slice(0, 1))).shape[1] != classes:
         return {}, ""
+    plain, change = accuracies(subject, parts)
+    if INITIAL not in subject.snapshots:
+        return plain, OUTPUTS
+    first = next(iter(parts))
+    return (change, CHANGE) if change[first] > plain[first] + CLEARLY else (plain, OUTPUTS)
+
+
+def accuracies(subject: Subject, parts: Mapping[str, tuple[Any, Any]]) -> tuple[dict[str, float], dict[str, float]]:
+    """Shares of right answers by part: of the trained outputs, and of their change since the start (or nothing)."""
     trained = {name: _outputs(subject, x) for name, (x, _) in parts.items()}
     plain = {name: _share_right(trained[name], y) for name, (_, y) in parts.items()}
     if INITIAL not in subject.snapshots:
-        return plain, OUTPUTS
+        return plain, {}
     change = {name: trained[name] - _outputs(subject, x, INITIAL) for name, (x, _) in parts.items()}
-    centred = {name: _share_right(change[name], y) for name, (_, y) in parts.items()}
-    first = next(iter(parts))
-    return (centred, CHANGE) if centred[first] > plain[first] + CLEARLY else (plain, OUTPUTS)
+    return plain, {name: _share_right(change[name], y) for name, (_, y) in parts.items()}
 
 
 def _share_right(outputs: torch.Tensor, labels: torch.Tensor) -> float:

@@ -13,10 +13,14 @@ REMEDY = {
     "labels": "it needs labels: pass labels= (one class per sample)",
     "outputs": "it needs the network's outputs: extract with the model, or set outputs= of the Representation",
     "init": "it needs the initial weights: pass initial= (--initial FILE)",
+    "course": "it needs three or more snapshots whose steps are known: pass initial= and checkpoints={step: model} "
+    "(--checkpoints FOLDER), and the trained network as Snapshot(model, at=step)",
     "gradients": "it needs the network's gradients: pass models, not recordings",
 }
-# A study has layers of one network before and after training; bare kernels are compared with `geomfeat.cka`.
-SCOPES = ("layer", "pair", "network")
+# A study has layers of one network before, during and after training; bare kernels are compared with `geomfeat.cka`.
+SCOPES = ("layer", "pair", "network", "series")
+# What a scope needs besides what its measures declare.
+BY_SCOPE = {"network": {"init"}, "series": {"course"}}
 
 WAITS = "runs only when asked for by name: pass measures="
 
@@ -29,24 +33,25 @@ class Plan:
     pairs: tuple[Measure, ...]
     changes: tuple[Measure, ...]
     network: tuple[Measure, ...]
+    series: tuple[Measure, ...]
     refused: tuple[tuple[Measure, str], ...]
     left_out: dict[str, str]
 
     @property
     def names(self) -> list[str]:
         """Names of all measures that run or were asked for."""
-        found = [*self.layer, *self.pairs, *self.changes, *self.network, *(m for m, _ in self.refused)]
+        found = [*self.layer, *self.pairs, *self.changes, *self.network, *self.series, *(m for m, _ in self.refused)]
         return sorted({m.name for m in found})
 
 
 def unmet(m: Measure, have: Iterable[str]) -> str:
     """What a measure needs and does not have, as a sentence; empty when nothing is missing."""
-    needs = set(m.needs) | ({"init"} if m.scope == "network" else set())
+    needs = m.needs | BY_SCOPE.get(m.scope, set())
     return "; ".join(REMEDY[need] for need in sorted(needs - set(have)))
 
 
 def make_plan(measures: Sequence[str] | str | None, have: Iterable[str]) -> Plan:
-    """The plan for these names, given what there is of {labels, outputs, init, gradients}.
+    """The plan for these names, given what there is of {labels, outputs, init, gradients, course}.
 
     measures=None stands for all that run by default and can.
     Raises BadInput for an unknown name (with near ones), or for a measure of bare kernels.
@@ -68,6 +73,7 @@ def make_plan(measures: Sequence[str] | str | None, have: Iterable[str]) -> Plan
         pairs=tuple(m for m in pairs if "init" not in m.needs),
         changes=tuple(m for m in pairs if "init" in m.needs),
         network=tuple(m for m in able if m.scope == "network"),
+        series=tuple(m for m in able if m.scope == "series"),
         refused=() if asked is None else tuple(refused),
         left_out={m.name: why for m, why in refused} if asked is None else {},
     )

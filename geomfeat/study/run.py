@@ -17,6 +17,7 @@ from geomfeat.activations.select import Patterns
 from geomfeat.diagnostics.location import Location
 from geomfeat.errors import BadInput, near
 from geomfeat.models.functional import Inputs, Readout
+from geomfeat.study.course import Course, course_of
 from geomfeat.study.measuring import guarded
 from geomfeat.study.parts import Parts, code_of, fingerprint
 from geomfeat.study.pictures import spectrum, umap_plane, umap_rows
@@ -60,7 +61,8 @@ def run_study(
     """Measure one network on some inputs: every measure on every layer, before and after training, and its location.
 
     Args:
-        trained, initial: the network after and before training, or Snapshots of it (their conditions become columns).
+        trained, initial: the network after and before training, or Snapshots of it (their conditions become columns;
+            with its step, `Snapshot(model, at=1000)`, the trained network is the last of a series over time).
         inputs: n samples: a tensor, a tuple or a mapping, samples first. labels: (n,) classes, or None.
         layers: "*" the hidden layers with weights; else patterns, see `select_layers`.
         measures: names; None for all that can run on what is given (`settings["left_out"]` says what could not).
@@ -68,10 +70,12 @@ def run_study(
         reduce, batch_size: see `extract`. project: "auto" projects layers of more than 4096 features to 2048 for
             geometry; a number projects layers wider than it to it; None never projects.
         factory, ladder, readout: see `locate`.
-        checkpoints: step -> Snapshot, module or state; adds rows with `at` the step, and "init-><step>" for changes.
+        checkpoints: step -> Snapshot, module or state; adds rows with `at` the step, and "init-><step>" for changes;
+            from three known steps on (initial is 0) also the verdict over time, `time_regime`.
         location: False leaves it out; a mapping gives further options of `locate`.
         umap: the layer to draw in the plane; True the last, False none.
-        evaluate: part -> (inputs, labels), whose accuracy is told; default the inputs themselves, as "data".
+        evaluate: part -> (inputs, labels), whose accuracy is told; default the inputs themselves, as "data". The part
+            "test" is taken as samples that were not trained on, also over time.
         resume: a folder for finished parts: after an interruption the same call goes on where it was.
 
     Table: `at` is "init", "trained" or a step; for comparisons "init->trained" or "init-><step>".
@@ -88,9 +92,11 @@ def run_study(
     """
     own = dict(getattr(trained, "conditions", {}))
     columns = checked_conditions({**own, **(conditions or {})})
-    have = {"gradients"} | ({"labels"} if labels is not None else set()) | ({"init"} if initial is not None else set())
-    make_plan(measures, have | {"outputs"})
     further = {} if isinstance(location, bool) else dict(location)
+    course = course_of(trained, initial, checkpoints, evaluate, further.get("loss"), columns)
+    given = {"labels": labels is not None, "init": initial is not None, "course": course.told}
+    have = {"gradients"} | {what for what, there in given.items() if there}
+    make_plan(measures, have | {"outputs"})
     check_location(labels, ladder, further)
     look = Look(reduce, project, batch_size, seed, device, readout)
     subject = make_subject(trained, inputs, labels, initial=initial, checkpoints=checkpoints, layers=layers, look=look)
@@ -99,7 +105,7 @@ def run_study(
     if location is not False:
         check_located(subject, further)
     plan = make_plan(measures, have | ({"outputs"} if subject.has_outputs else set()))
-    run = _Run(subject, plan, seed, Parts(resume), Features(subject, progress), progress)
+    run = _Run(subject, plan, seed, Parts(resume), Features(subject, progress), progress, course)
     rows = run.measured()
     where: Location | None = None
     if location is not False:
@@ -124,8 +130,9 @@ class _Run:
     """The work of one study, with what is finished kept in `parts`."""
 
     def __init__(
-        self, subject: Subject, plan: Plan, seed: int, parts: Parts, features: Features, progress: bool
+        self, subject: Subject, plan: Plan, seed: int, parts: Parts, features: Features, progress: bool, course: Course
     ) -> None:
+        self.course = course
         self.subject, self.plan, self.seed, self.parts = subject, plan, seed, parts
         self.features, self.progress = features, progress
         look = subject.look
@@ -141,7 +148,7 @@ class _Run:
 
     def measured(self) -> list[Row]:
         """Rows of all measures, finished ones from the parts."""
-        tasks = list(tasks_of(self.subject, self.plan, self.features, self.seed))
+        tasks = list(tasks_of(self.subject, self.plan, self.features, self.seed, self.course))
         keys = [self.key(*task.address, moments=task.moments) for task in tasks]
         if any(self.parts.get(key) is None for key in keys):
             self.extract()

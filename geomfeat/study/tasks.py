@@ -9,7 +9,9 @@ from typing import Any
 from geomfeat.diagnostics.pair import SnapshotPair
 from geomfeat.registry import Measure
 from geomfeat.study.alignment import ESTIMATORS, cka_cells
+from geomfeat.study.course import Course, series_of
 from geomfeat.study.measuring import facts_of, guarded, measure_layers, measure_network, options_of
+from geomfeat.study.parts import fingerprint
 from geomfeat.study.plan import Plan
 from geomfeat.study.subject import INITIAL, TRAINED, Subject
 from geomfeat.study.table import Row, failed_rows, row
@@ -66,14 +68,16 @@ class Features:
         return self._pair
 
 
-def tasks_of(subject: Subject, plan: Plan, features: Features, seed: int) -> Iterator[Task]:
-    """All work on measures: by moment, layers and then changes from the initial network; last, pairs of layers."""
+def tasks_of(subject: Subject, plan: Plan, features: Features, seed: int, course: Course) -> Iterator[Task]:
+    """All work on measures: by moment, layers and then changes from the initial network; over time; pairs of layers."""
     for at in subject.snapshots:
         for layer in subject.layers:
             for m in plan.layer:
                 yield _layer_task(subject, features, m, at, layer, seed)
         if at != INITIAL and INITIAL in subject.snapshots:
             yield from _change_tasks(subject, plan, features, at, seed)
+    for m in plan.series:
+        yield _series_task(subject, course, m, seed)
     moments = [at for at in (INITIAL, TRAINED) if at in subject.snapshots]
     for a, b in [(at, at) for at in moments] + ([(INITIAL, TRAINED)] if len(moments) == 2 else []):
         cka = [m for m in plan.pairs if m.name in ESTIMATORS]
@@ -118,16 +122,29 @@ def _change_tasks(subject: Subject, plan: Plan, features: Features, at: str, see
     for m in plan.network:
 
         def network_rows(m: Measure = m) -> list[Row]:
-            first = next(subject.snapshots[at].model.parameters())
-            facts = {"at": CHANGE.format(at), "n": subject.n, "device": str(subject.look.device or first.device.type)}
-            made, seconds, problem = guarded(lambda: features.pair(at, seed), f"features of {at}")
-            if problem:
-                return failed_rows(m.quantities, problem, measure=m.name, seconds=seconds, **facts)
-            return measure_network(
-                m, made, seed=seed, facts={**facts, "dtype": str(first.dtype).removeprefix("torch.")}
-            )
+            return _network_rows(m, lambda: features.pair(at, seed), subject, CHANGE.format(at), seed)
 
         yield Task(f"{at} {m.name}", ("network", m.name, m.options, subject.layers), (INITIAL, at), network_rows)
+
+
+def _series_task(subject: Subject, course: Course, m: Measure, seed: int) -> Task:
+    def rows() -> list[Row]:
+        return _network_rows(m, lambda: series_of(subject, course), subject, course.at, seed)
+
+    # How the outputs are read depends on the trained network too, whether its step is known or not.
+    moments = tuple(dict.fromkeys((*course.steps, TRAINED)))
+    known = (course.steps, course.loss, course.gamma, fingerprint(course.test))
+    return Task(f"{course.at} {m.name}", ("series", m.name, m.options, *known), moments, rows)
+
+
+def _network_rows(m: Measure, make: Callable[[], Any], subject: Subject, at: str, seed: int) -> list[Row]:
+    """Rows of a diagnostic on the snapshots that `make` puts together."""
+    first = next(subject.snapshots[TRAINED].model.parameters())
+    facts = {"at": at, "n": subject.n, "device": str(subject.look.device or first.device.type)}
+    made, seconds, problem = guarded(make, f"snapshots of {at}")
+    if problem:
+        return failed_rows(m.quantities, problem, measure=m.name, seconds=seconds, **facts)
+    return measure_network(m, made, seed=seed, facts={**facts, "dtype": str(first.dtype).removeprefix("torch.")})
 
 
 def _cka_task(subject: Subject, features: Features, cka: list[Measure], a: str, b: str, seed: int) -> Task:

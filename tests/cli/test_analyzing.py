@@ -55,6 +55,20 @@ def test_it_writes_the_page_the_table_the_location_the_arrays_and_the_settings(f
     assert "stable" in html.lower()
 
 
+def test_checkpoints_are_judged_over_time_once_three_steps_are_known(files: Path, analyze: Run) -> None:
+    words = ["--checkpoints", "steps", "--measures", "time_regime", "--measures", "stable_rank"]
+    assert analyze(*words, out="two").exit_code == 0
+    rows = Study.load("two").table.query("measure == 'time_regime'")
+    assert not rows["ok"].any()
+    assert rows["note"].str.contains("three or more snapshots whose steps are known").all()
+    shutil.copy("final.safetensors", "steps/step_60.safetensors")
+    assert analyze(*words, out="three").exit_code == 0
+    rows = Study.load("three").table.query("measure == 'time_regime'").set_index("quantity")
+    assert set(rows["at"]) == {"init->60"}
+    assert "3 snapshots to step 60" in rows.loc["furthest_turn", "note"]
+    assert "34 runs" in Path("three/report.html").read_text(encoding="utf-8")
+
+
 def test_the_console_script_does_the_same_and_keeps_stdout_clean(files: Path) -> None:
     words = ["analyze", "--model", "net.py:make", "--trained", "final.safetensors", "--initial", "init.safetensors",
              "--data", "npz:digits.npz", "--out", "out", "--measures", "nc1", "--umap-layer", "none"]  # fmt: skip

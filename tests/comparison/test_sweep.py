@@ -97,6 +97,16 @@ def test_steps_between_are_kept_and_measured_where_asked_for(tmp_path: Path) -> 
     assert torch.equal(model.fc1.weight, build("mlp", hidden=(8, 8), seed=0).fc1.weight)  # type: ignore[union-attr]
 
 
+def test_a_training_is_judged_over_time_by_the_steps_between(tmp_path: Path) -> None:
+    train = {"snapshots": 6, "target_loss": None, "max_steps": 60}
+    config = tiny(seeds=1, train=train, measure={"snapshots": True, "measures": ["time_regime"]})
+    rows = sweep(config, tmp_path, progress=False).table.query("measure == 'time_regime'").set_index("quantity")
+    assert set(rows["at"]) == {"init->trained"}
+    assert rows.loc["furthest_turn", "ok"]
+    assert "8 snapshots to step 60; outputs less those of the start" in rows.loc["furthest_turn", "note"]
+    assert "no test samples" not in " ".join(rows["note"])
+
+
 def test_the_location_alone_and_nothing_at_all_can_be_measured(tmp_path: Path) -> None:
     alone = tiny(seeds=1, measure={"measures": [], "location": {"n_bootstrap": 2}})
     assert set(sweep(alone, tmp_path / "a", progress=False).table["measure"]) == {"training", "location"}

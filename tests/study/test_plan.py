@@ -8,12 +8,12 @@ from geomfeat.errors import BadInput
 from geomfeat.registry import available
 from geomfeat.study.plan import SCOPES, make_plan, unmet
 
-EVERYTHING = {"labels", "outputs", "init", "gradients"}
+EVERYTHING = {"labels", "outputs", "init", "gradients", "course"}
 
 
 def test_by_default_all_measures_run_each_in_one_place() -> None:
     plan = make_plan(None, EVERYTHING)
-    placed = [m.name for group in (plan.layer, plan.pairs, plan.changes, plan.network) for m in group]
+    placed = [m.name for group in (plan.layer, plan.pairs, plan.changes, plan.network, plan.series) for m in group]
     assert sorted(placed) == sorted(m.name for m in available() if m.scope in SCOPES and m.by_default)
     assert set(plan.left_out) == {m.name for m in available() if not m.by_default}
     assert not plan.refused
@@ -47,6 +47,12 @@ def test_what_was_asked_for_by_name_and_cannot_run_is_kept_to_be_told() -> None:
 
 def test_every_diagnostic_of_the_network_needs_the_initial_one() -> None:
     assert all(unmet(m, EVERYTHING - {"init"}) for m in available(scope="network"))
+
+
+def test_every_diagnostic_over_time_needs_three_steps() -> None:
+    assert available(scope="series")
+    assert all("three or more snapshots" in unmet(m, EVERYTHING - {"course"}) for m in available(scope="series"))
+    assert not any(unmet(m, EVERYTHING) for m in available(scope="series"))
 
 
 def test_an_unknown_measure_is_refused_with_near_names() -> None:

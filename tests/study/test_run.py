@@ -52,14 +52,16 @@ def whole() -> Study:
 
 def test_every_measure_is_in_the_table_and_none_failed(whole: Study) -> None:
     made = whole.table
-    assert set(made["measure"]) == {m.name for m in available() if m.scope in SCOPES and m.by_default} | {"location"}
+    by_default = {m.name for m in available() if m.scope in SCOPES and m.by_default}
+    over_time = {m.name for m in available(scope="series")}  # two moments have no course
+    assert set(made["measure"]) == by_default - over_time | {"location"}
     assert made["ok"].all(), made.loc[~made["ok"], ["at", "layer", "measure", "note"]].to_string()
     assert list(made.columns) == ["run", "seed", "at", "width", "lr", *RESULT]
     assert set(made["run"]) == {"net"}
     assert set(made["at"]) == {"init", "trained", "init->trained"}
     assert not made.duplicated(["at", "layer", "layer_b", "measure", "quantity"]).any()
     assert all(isinstance(json.loads(text), dict) for text in made["options"])
-    assert set(whole.settings["left_out"]) == {m.name for m in available() if not m.by_default}
+    assert set(whole.settings["left_out"]) == {m.name for m in available() if not m.by_default} | over_time
 
 
 def test_values_are_those_of_the_measures_themselves(whole: Study) -> None:

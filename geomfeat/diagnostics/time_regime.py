@@ -1,0 +1,148 @@
+"""The verdict over time: was a network rich from the start, lazy throughout, or first lazy and then rich.
+
+The numbers and the verdict are those of `geomfeat.regimes.transitions`, which says what its limits rest on.
+"""
+
+from __future__ import annotations
+
+import math
+from math import inf, pi
+
+import torch
+
+from geomfeat.diagnostics._probes import WORK
+from geomfeat.diagnostics.series import SnapshotSeries
+from geomfeat.errors import BadInput, CheckpointMismatch
+from geomfeat.kernels import JacobianRows
+from geomfeat.models.functional import as_inputs, functional, n_samples, take
+from geomfeat.numerics import as_tensor
+from geomfeat.regimes.training_series import training_series
+from geomfeat.regimes.transitions import TransitionReport, transitions
+from geomfeat.registry import Quantity, measure
+from geomfeat.types import Estimate
+
+FEWEST = 3  # a start, a middle and an end: two snapshots have no order of events
+FEWEST_PROBES = 16
+
+NEVER_FITTED = "the training samples were never fitted, so nothing came before or after the fit"
+UNTOLD_LOSS = (
+    "the loss of the training is not known, and the alignment is timed against it: give loss= (a study: --loss, or "
+    "location={'loss': ...})"
+)
+NO_TEST = "no test samples were given: only the training side is judged"
+NOT_LEARNED = "the test samples were not learned within the series"
+FITTED_AT_ONCE = "the training samples were fitted in the first snapshot: begin at an earlier one"
+STILL = "the kernel never left its start: are the snapshots copies of one network?"
+NOT_AFTER_THE_START = "the kernel left its start in no interval after the first step: record more steps"
+FEW_RECORDS = "the alignment with the targets is not known at three snapshots or more"
+
+
+@measure(
+    source="order of the fit and the kernel's turn: this package; lazy, then rich after Kumar et al. 2024 (grokking)",
+    quantities={
+        "fit_time": Quantity((0, inf), "steps", "higher = the training samples were fitted later"),
+        "test_time": Quantity((0, inf), "steps", "higher = the test samples were learned later"),
+        "delay": Quantity((0, inf), "test time / fit time", "higher = later after the fit; grokked from 3 on"),
+        "fastest_time": Quantity((0, inf), "steps", "higher = the kernel turned fastest later"),
+        "turn_at_fit": Quantity((0, pi / 2), "radians", "higher = the kernel had turned more by the fit"),
+        "furthest_turn": Quantity((0, pi / 2), "radians", "higher = the kernel turned more; lazy to .15"),
+        "late_share": Quantity(
+            (0, 1), "share of the turn", "higher = more of it after the fit; lazy, then rich from .5"
+        ),
+        "silent_log_ratio": Quantity((-inf, inf), "ln of times", "below 0 = aligned before the loss fell, silently"),
+    },
+    needs={"labels"},
+)
+def time_regime(series: SnapshotSeries, probes: int = 64) -> dict[str, Estimate]:
+    """When a run fitted, learned the test samples and turned its tangent kernel; the note gives the verdict.
+
+    The verdict is "lazy-then-rich" (more than half of the turn came after the fit), "rich from the start", "lazy
+    throughout" (it turned by .15 radians at most) or "no transition" (never fitted), with "grokked" where the test
+    samples took three times as many steps as the fit. The kernel is traced over outputs, of `probes` training inputs;
+    fewer where one is too heavy. Samples count as fitted from accuracy .99 on (values: a tenth of the first loss), as
+    learned from .8 (a fifth). A number whose event did not happen is a failed row with the reason.
+
+    Raises BadInput for fewer than three snapshots, those without steps, in another order, without training targets, or
+    with fewer than two finite ones.
+
+    >>> from geomfeat.models.mlp import mlp
+    >>> from geomfeat.regimes.knob import train_at_gamma
+    >>> x, y = torch.eye(8), torch.arange(8) % 2
+    >>> run = train_at_gamma(mlp(8, (32,), 2, parameterization="ntk"), x, y, gamma=0.02, max_steps=60,
+    ...                      snapshot_steps="log", dtype=torch.float64)
+    >>> found = time_regime(SnapshotSeries(run.snapshots_list, x, y, gamma=0.02))
+    >>> found["furthest_turn"].note.split(";")[0], found["furthest_turn"].value < 0.15
+    ('lazy throughout', True)
+    """
+    if len(series.snapshots) < FEWEST:
+        raise BadInput(
+            f"{len(series.snapshots)} snapshots have no order of events: give {FEWEST} or more, best at steps evenly "
+            "spaced in their logarithm (snapshot_steps='log')"
+        )
+    if series.targets is None:
+        raise BadInput("targets is None, and a fit is one of training targets: give classes or values, one per input")
+    _require_one_network(series)
+    n = n_samples(as_inputs(series.inputs))
+    used = min(_affordable(series, probes), n)
+    told = transitions(
+        training_series(
+            series.snapshots, series.inputs, series.targets, test=series.test,
+            loss="mse" if series.loss is None else series.loss, gamma=series.gamma,
+            probes=used, readout=series.readout, device=series.device,
+        )
+    )  # fmt: skip
+    return _estimates(told, series, "" if used == n else f"kernel of {used} of {n} inputs, evenly spread")
+
+
+def _require_one_network(series: SnapshotSeries) -> None:
+    sizes = [{name: p.shape for name, p in s.model.named_parameters()} for s in series.snapshots]
+    odd = next((s.at for s, size in zip(series.snapshots, sizes, strict=True) if size != sizes[0]), None)
+    if odd is not None:
+        raise CheckpointMismatch(
+            f"the snapshots at {series.snapshots[0].at} and {odd} differ in names or shapes of parameters: give "
+            "checkpoints of one model"
+        )
+
+
+def _affordable(series: SnapshotSeries, most: int) -> int:
+    """At most `most` probes; fewer, and at least FEWEST_PROBES, where their Jacobians exceed the `WORK`."""
+    f = functional(series.snapshots[0].model, device=series.device, readout=series.readout)
+    engine = JacobianRows(f, f.inputs(take(as_inputs(series.inputs), torch.arange(1))))
+    return min(most, max(FEWEST_PROBES, WORK // max(engine.saved * engine.n_outputs, 1)))
+
+
+def _estimates(told: TransitionReport, series: SnapshotSeries, probes: str) -> dict[str, Estimate]:
+    verdict = verdict_of(told)
+    steps = f"{len(series.snapshots)} snapshots to step {series.snapshots[-1].at}"
+    scaled = "" if series.gamma is None else f"outputs less those of the start, over gamma = {series.gamma:g}"
+    untested = NO_TEST if series.test is None else ""
+    note = "; ".join(part for part in (verdict, *told.flags, steps, scaled, untested, probes) if part)
+    late, fitted = untested or NOT_LEARNED, not math.isnan(told.fit_time)
+    goal = as_tensor(series.targets, "targets")
+    # Of values, the loss is that of the fit; classes are fitted by their accuracy, whatever the loss was.
+    timed = series.loss is not None or goal.ndim != 1 or goal.is_floating_point()
+    silent = told.silent if timed else None
+    untimed = FEW_RECORDS if timed else UNTOLD_LOSS
+    numbers = {
+        "fit_time": (told.fit_time, NEVER_FITTED),
+        "test_time": (told.test_time, late),
+        "delay": (told.delay, NEVER_FITTED if not fitted else FITTED_AT_ONCE if told.fit_time == 0 else late),
+        "fastest_time": (told.fastest_time, STILL if told.furthest_turn == 0 else NOT_AFTER_THE_START),
+        "turn_at_fit": (told.turn_at_fit, NEVER_FITTED),
+        "furthest_turn": (told.furthest_turn, ""),
+        "late_share": (told.late_share, STILL if fitted else NEVER_FITTED),
+        "silent_log_ratio": (math.nan if silent is None else silent.log_ratio, silent.note if silent else untimed),
+    }
+    return {
+        name: Estimate(value, note=note) if math.isfinite(value) else Estimate.failed(f"{verdict}: {why}")
+        for name, (value, why) in numbers.items()
+    }
+
+
+def verdict_of(told: TransitionReport) -> str:
+    """The verdict in words, with "grokked" where the test samples were learned long after the fit.
+
+    >>> verdict_of(TransitionReport("lazy-then-rich", 10.0, 90.0, 9.0, True, 50.0, 1.0, 0.1, 0.8, 0.9, None))
+    'lazy-then-rich, grokked'
+    """
+    return f"{told.verdict}, grokked" if told.grokked else told.verdict
