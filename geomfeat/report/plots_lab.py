@@ -107,7 +107,7 @@ def _map_panel(heat: Heat) -> Panel:
     }]  # fmt: skip
     for line in heat.lines:
         data.append(
-            {**_trace(line, "#ffffff", 0), "mode": "lines", "line": {"color": "#ffffff", "width": 2,
+            {**_trace(line, "#ffffff", 0, False), "mode": "lines", "line": {"color": "#ffffff", "width": 2,
              "dash": "dash" if line.kind == "theory" else "solid"}}
         )  # fmt: skip
     data += [_marks_trace(curve, i) for i, curve in enumerate(heat.marks)]
