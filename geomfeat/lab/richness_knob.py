@@ -115,9 +115,8 @@ def _against_gamma(table: pd.DataFrame) -> Plot:
         curves += [
             Curve(f"movement M, {name}", x, part["movement"].tolist()),
             Curve(f"demand R of what was learned, {name}", x, part["demand"].tolist()),
-            Curve(f"movement M, {name}, linearised: demand of the targets", x, part["demand_of_target"].tolist(),
-                  kind="theory"),
-        ]  # fmt: skip
+            Curve(f"slope 1: demand of the targets, {name}", x, part["demand_of_target"].tolist(), kind="theory"),
+        ]
     return Plot(
         "Demand and movement at one training loss", "γ", "decades of the features' size", curves, log_x=True,
         caption="The dashed line is known before training: the linearised network's way to γ times the targets. "

@@ -129,8 +129,8 @@ def _rate_plot(found: dict[str, StableRates]) -> Plot:
     for depth in DEPTHS:
         rates = found[f"linear, L = {depth}"]
         mean = _mean(rates.rates)[0]
-        curves.append(_line(f"linear, L = {depth}, γ²", rates.gammas, mean, LAZY, 2.0))
-        curves.append(_line(f"linear, L = {depth}, γ^(2/{depth})", rates.gammas, mean, RICH, 2 / depth))
+        curves.append(_line(f"γ² (L = {depth})", rates.gammas, mean, LAZY, 2.0))
+        curves.append(_line(f"γ^(2/{depth})", rates.gammas, mean, RICH, 2 / depth))
     return Plot(
         "Largest stable learning rate",
         "γ",

@@ -111,7 +111,7 @@ def _features(dense: dict[float, WidthScaling]) -> Plot:
     for r, found in dense.items():
         mean, error = _mean(found, "feature_change", "fc2")
         curves.append(Curve(f"r = {r:g}", found.widths, mean, error))
-        curves.append(Curve(f"r = {r:g}, n^{r:g}", found.widths, _through(found.widths, mean, r), kind="theory"))
+        curves.append(Curve(f"n^{r:g}", found.widths, _through(found.widths, mean, r), kind="theory"))
     return Plot("Change of the second hidden layer", "width n", "‖Δh₂‖ per sample", curves, log_x=True, log_y=True,
                 caption="Dashed: theory's power, through the middle of the measured points. Bars: one standard error "
                 "over seeds.")  # fmt: skip
@@ -138,9 +138,8 @@ def _standard(found: WidthScaling) -> Plot:
     curves = []
     for layer, power in (("fc1", -1.0), ("fc2", 0.0)):
         mean, error = _mean(found, "feature_change", layer)
-        name, line = f"layer {layer[-1]}", _through(found.widths, mean, power)
-        curves.append(Curve(name, found.widths, mean, error))
-        curves.append(Curve(f"{name}, n^{power:g}", found.widths, line, kind="theory"))
+        curves.append(Curve(f"layer {layer[-1]}", found.widths, mean, error))
+        curves.append(Curve(f"n^{power:g}", found.widths, _through(found.widths, mean, power), kind="theory"))
     return Plot("Standard parameterization, one learning rate", "width n", "‖Δh‖ per sample", curves, log_x=True,
                 log_y=True, caption=f"{str(richness_of(found)).capitalize()}.")  # fmt: skip
 
