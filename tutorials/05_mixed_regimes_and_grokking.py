@@ -22,7 +22,7 @@ import torch
 
 from geomfeat.numerics import WORKING, stream
 from geomfeat.regimes.mixed import activity_threshold, mixed_flow, n_active
-from geomfeat.regimes.mixed_descent import descend, random_products
+from geomfeat.regimes.mixed_descent import descend_products, random_products
 from geomfeat.regimes.mode_regime import mode_regimes
 from geomfeat.regimes.phase_diagram import REGIMES, noisy_low_rank, phase_diagram
 
@@ -48,7 +48,7 @@ print(f"threshold {c:.2f}: {int(n_active(target, c))} of {d} modes of the target
 steps = sorted({round(10 ** (1 + 0.1 * k)) for k in range(24)})
 times = [rate * k for k in steps]
 start = random_products(d, d, width, sigma)
-runs = descend(start, target, rate, steps)
+runs = descend_products(start, target, rate, steps)
 descent = torch.stack([p.map for p in runs])
 flows = {
     "mixed": mixed_flow(start.map, target, c, times),

@@ -31,7 +31,10 @@ LAZY_SCALES, RICH_SCALES = (0.003, 0.01), (2.5, 5.0)  # gamma, and gamma / sqrt(
 # own squared weights; beyond, its regime is not known and it is not judged.
 OUTGROWN = 0.1
 LEARNED = 0.3  # runs that end above this share of the loss are left out
-SHOWN = ("own_movement", "own", "spectral", "total", "demand")
+SHOWN = {
+    "own_movement": "own movement", "own": "own drift", "spectral": "spectral movement", "total": "total drift",
+    "demand": "demand R",
+}  # fmt: skip
 
 Table = Any  # pandas annotates selections of a frame as anything that pandas knows
 Make = Callable[[int, int], nn.Module]
@@ -195,9 +198,10 @@ def _plots(table: Table, judged: dict[str, tuple[float, float, float]]) -> list[
     x = {name: moving[moving["truth"] == name] for name in ("lazy", "rich")}
     frozen = table[(table["truth"] == "frozen") & (table["inherited"] > 0)]
     span = [float(table.loc[table["total"] > 0, "total"].min()), float(table["total"].max())]
+    equal = [float(frozen["inherited"].min()), float(frozen["inherited"].max())] if len(frozen) else span
     apart = Plot(
         "Own movement against total drift of every layer", "total drift", "own movement",
-        [*(_scatter(name, rows["total"], rows["own_movement"]) for name, rows in x.items()),
+        [*(Curve(name, r["total"].tolist(), r["own_movement"].tolist(), kind="scatter") for name, r in x.items()),
          *(Curve(f"{word} {v:g}", span, [v, v], kind="theory")
            for word, v in (("lazy below", LAZY_BELOW), ("rich from", RICH_FROM)))],
         log_x=True, log_y=True,
@@ -205,24 +209,15 @@ def _plots(table: Table, judged: dict[str, tuple[float, float, float]]) -> list[
     )  # fmt: skip
     inherit = Plot(
         "Frozen layers move by what they are given", "inherited drift", "total drift",
-        [_scatter("frozen", frozen["inherited"], frozen["total"]), Curve("equal", span, span, kind="theory")],
+        [Curve("frozen", frozen["inherited"].tolist(), frozen["total"].tolist(), kind="scatter"),
+         Curve("equal", equal, equal, kind="theory")],
         log_x=True, log_y=True, caption="Own drift of these layers is exactly 0.",
     )  # fmt: skip
     ranks = list(range(1, len(SHOWN) + 1))
     accuracy = Plot(
-        "Balanced accuracy on unseen networks", ", ".join(f"{i} {n}" for i, n in zip(ranks, SHOWN, strict=True)),
+        "Balanced accuracy on unseen networks", "what layers are named by, in the order of the legend",
         "share named right",
-        [Curve("measured", ranks, [judged[n][2] for n in SHOWN]),
+        [*(Curve(SHOWN[n], [i], [judged[n][2]], kind="scatter") for i, n in zip(ranks, SHOWN, strict=True)),
          Curve("all right", ranks, [1.0] * len(ranks), kind="theory")],
     )  # fmt: skip
     return [apart, inherit, accuracy]
-
-
-def _scatter(label: str, x: Table, y: Table) -> Curve:
-    """Points with a gap between any two, so that no line joins them."""
-    gap = [math.nan] * len(x)
-    return Curve(
-        label,
-        [v for pair in zip(x, gap, strict=True) for v in pair],
-        [v for pair in zip(y, gap, strict=True) for v in pair],
-    )

@@ -10,7 +10,7 @@ from geomfeat.lab.experiments import experiment
 from geomfeat.lab.findings import Check, Curve, Findings, Plot
 from geomfeat.numerics import WORKING, stream
 from geomfeat.regimes.mixed import activity_threshold, mixed_flow, n_active
-from geomfeat.regimes.mixed_descent import descend, random_products
+from geomfeat.regimes.mixed_descent import descend_products, random_products
 from geomfeat.regimes.mode_regime import mode_regimes
 
 DIMENSION, THRESHOLD, RATE = 10, 1.0, 1e-3
@@ -34,7 +34,7 @@ def run(size: str, seed: int, progress: bool) -> Findings:
     steps = sorted({round(10 ** (1 + 0.1 * k)) for k in range(24)})
     times = [RATE * k for k in steps]
     start = random_products(DIMENSION, DIMENSION, width, sigma, seed=seed)
-    descent = torch.stack([p.map for p in descend(start, target, RATE, steps)])
+    descent = torch.stack([p.map for p in descend_products(start, target, RATE, steps)])
     c = activity_threshold(sigma, width)
     flows = {
         "mixed flow": mixed_flow(start.map, target, c, times),

@@ -149,7 +149,7 @@ def output_matrix(output: Any, inputs: Any = None, readout: Readout | None = Non
     output = output_tensor(output, inputs, readout)
     if output.ndim == 0:
         raise BadInput("the model returns one number for all samples (a loss?): pass readout= to pick its outputs")
-    return output.reshape(output.shape[0], -1)
+    return output.flatten(1) if output.ndim > 1 else output[:, None]
 
 
 def output_tensor(output: Any, inputs: Any = None, readout: Readout | None = None) -> Tensor:

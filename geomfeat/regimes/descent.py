@@ -176,7 +176,7 @@ def _descend_by_epoch(problem: Objective, settings: Settings, path: Path) -> Non
             refresh_at = path.steps + CURVATURE_EVERY
         u, done = path.u, 0
         order = torch.randperm(n, generator=generator).to(u.device)
-        for rows in order.split(size):
+        for rows in _batches(order, size, problem.mode):
             if path.steps + done >= settings.max_steps:
                 break
             u = rule.step(u, partial(problem.gradient, rows=None if size == n else rows))
@@ -200,6 +200,14 @@ def _descend_by_epoch(problem: Objective, settings: Settings, path: Path) -> Non
         before, best = path.u, min(best, standing)
         path.u, path.loss, path.lr, path.steps = u, loss, rule.step_size.value, path.steps + done
         _finish_step(problem, settings, path, before)
+
+
+def _batches(order: Tensor, size: int, mode: str) -> list[Tensor]:
+    """Samples by batch. A last single one joins the batch before where the batch's own statistics are taken."""
+    parts = list(order.split(size))
+    if mode == "train" and len(parts) > 1 and len(parts[-1]) == 1 < size:
+        parts[-2:] = [torch.cat(parts[-2:])]
+    return parts
 
 
 def _rule(problem: Objective, settings: Settings) -> Momentum | Adam | Foreign:

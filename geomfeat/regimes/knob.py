@@ -9,7 +9,7 @@ Only the targets' demand on the raw network changes: it has to produce gamma tim
 import copy
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ from geomfeat.regimes.objective import Loss, objective
 from geomfeat.regimes.rates import rate_factors
 from geomfeat.regimes.richness import FLOAT64_BELOW, Richness
 from geomfeat.regimes.step_rules import MakeOptimizer
-from geomfeat.regimes.trained import Trained, result
+from geomfeat.regimes.trained import Trained, result, samples_to_judge
 from geomfeat.regimes.training_series import log_spaced_steps
 
 OPTIMIZERS = ("sgd", "adam")
@@ -54,7 +54,7 @@ def train_at_gamma(
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
     test: tuple[Any, Any] | None = None,
-    snapshot_steps: Sequence[int] | str = (),
+    snapshot_steps: Iterable[int] | str = (),
     progress: bool | Callable[[int, float], None] | None = None,
 ) -> Trained:
     """Train a copy of `model` on f = (net(w) - net(w0)) / gamma; the given model is not touched.
@@ -100,8 +100,9 @@ def train_at_gamma(
     >>> trained.converged, trained.train_accuracy, 0.099 <= trained.train_loss <= 0.1
     (True, 1.0, True)
     """
-    gamma = gamma.gamma if isinstance(gamma, Richness) else gamma
-    _check(gamma, lr, target_loss, max_steps, batch_size, momentum, optimizer, mode, weight_decay)
+    gamma = (gamma if isinstance(gamma, Richness) else Richness(gamma)).gamma
+    wanted = _wanted(snapshot_steps, max_steps)
+    _check(lr, target_loss, max_steps, batch_size, momentum, optimizer, mode, weight_decay, dtype)
     original = unwrapped(model)
     first = next(original.parameters(), None)
     where = resolve_device(device, first)
@@ -111,12 +112,15 @@ def train_at_gamma(
     data, goal = moved(as_inputs(inputs), where, kind), as_tensor(targets, "targets").to(where)
     if n_samples(data) != goal.shape[0]:
         raise BadInput(f"targets have {goal.shape[0]} entries, but inputs {n_samples(data)} samples")
+    if mode == "train":
+        _check_batches(own, min(batch_size or len(goal), len(goal)))
     factors = rate_factors(own, lr_multipliers)
     problem = objective(_without_frozen(own, factors), data, goal, gamma=gamma, loss=loss, readout=readout, mode=mode,
                         centred=centred, weight_decay=weight_decay, scales=_scales(factors, optimizer))  # fmt: skip
+    test = None if test is None else samples_to_judge(problem, test)
     bar = _bar(progress, gamma, target_loss)
     settings = Settings(target_loss, max_steps, lr, optimizer, momentum, batch_size, back_off, seed,
-                        _wanted(snapshot_steps, max_steps), bar, factors)  # fmt: skip
+                        wanted, bar, factors)  # fmt: skip
     began = time.perf_counter()
     path = descend(problem, settings)
     if snapshot_steps == "log":
@@ -140,21 +144,23 @@ def _scales(factors: Mapping[str, float], optimizer: str | MakeOptimizer) -> dic
     return {name: factor**power for name, factor in factors.items()}
 
 
-def _wanted(steps: Sequence[int] | str, max_steps: int) -> frozenset[int]:
+def _wanted(steps: Iterable[int] | str, max_steps: int) -> frozenset[int]:
     if steps != "log":
-        if isinstance(steps, str) or any(step < 0 for step in steps):
-            raise BadInput(f"snapshot_steps={steps!r} must be steps, each at least 0, or 'log'")
-        return frozenset(steps)
+        # A list first: a generator would be spent by the check.
+        given = list(steps) if isinstance(steps, Iterable) and not isinstance(steps, str) else [-1]
+        if any(step < 0 or step != int(step) for step in given):
+            raise BadInput(f"snapshot_steps={steps!r} must be whole steps, each at least 0, or 'log'")
+        return frozenset(map(int, given))
     # The last step is kept wherever the path ends (see `train_at_gamma`).
     return frozenset(log_spaced_steps(max(max_steps, 1), LOG_STEPS_PER_DECADE))
 
 
 def _check(
-    gamma: float, lr: float | None, target_loss: float | None, max_steps: int, batch_size: int | None,
+    lr: float | None, target_loss: float | None, max_steps: int, batch_size: int | None,
     momentum: float, optimizer: str | MakeOptimizer, mode: str, weight_decay: float,
+    dtype: torch.dtype | None,
 ) -> None:  # fmt: skip
     for name, value, fine, what in (
-        ("gamma", gamma, gamma > 0 and math.isfinite(gamma), "a positive number (small: lazy, large: rich)"),
         ("lr", lr, lr is None or (lr > 0 and math.isfinite(lr)), "positive, or None to take it from the curvature"),
         ("target_loss", target_loss, target_loss is None or 0 < target_loss < 1,
          "between 0 and 1: the share of the loss at f = 0 that may be left"),
@@ -166,9 +172,18 @@ def _check(
         ("lr", lr, lr is None or not callable(optimizer), "left out: set it in the optimizer that you return"),
         ("weight_decay", weight_decay, weight_decay >= 0 and math.isfinite(weight_decay), "at least 0 and finite"),
         ("mode", mode, mode in MODES, f"one of {', '.join(MODES)}"),
+        ("dtype", dtype, dtype is None or dtype.is_floating_point, "a floating-point dtype, or None for the model's"),
     ):  # fmt: skip
         if not fine:
             raise BadInput(f"{name}={value!r} must be {what}")
+
+
+def _check_batches(model: nn.Module, smallest: int) -> None:
+    if smallest == 1 and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
+        raise BadInput(
+            "mode='train' takes BatchNorm's statistics from the batch, and one sample has none: "
+            "give batches of two samples or more, or mode='eval'"
+        )
 
 
 def _bar(progress: bool | Callable[[int, float], None] | None, gamma: float, target: float | None) -> Any:

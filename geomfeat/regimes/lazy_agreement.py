@@ -1,5 +1,6 @@
 """Whether a training run is lazy: it does what the linearised network and the initial tangent kernel do."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +10,10 @@ from torch import Tensor, nn
 from geomfeat.errors import BadInput
 from geomfeat.models.functional import Readout
 from geomfeat.numerics import WORKING
-from geomfeat.regimes.knob import FLOAT64_BELOW, train_at_gamma
+from geomfeat.regimes.knob import train_at_gamma
 from geomfeat.regimes.lazy_limit import lazy_limit
 from geomfeat.regimes.linearize import linearisation_gaps, linearize
+from geomfeat.regimes.richness import FLOAT64_BELOW, Richness
 from geomfeat.regimes.trained import scaled_outputs
 
 
@@ -43,7 +45,7 @@ def lazy_agreement(
     inputs: Any,
     targets: Any,
     *,
-    gamma: float,
+    gamma: float | Richness,
     lr: float,
     steps: int,
     test_inputs: Any = None,
@@ -64,6 +66,9 @@ def lazy_agreement(
     >>> [lazy_agreement(net, x, y, gamma=g, lr=0.1, steps=50).is_lazy for g in (1e-4, 1.0)]
     [True, False]
     """
+    gamma = (gamma if isinstance(gamma, Richness) else Richness(gamma)).gamma
+    if not 0 < lr < math.inf or steps < 1:
+        raise BadInput(f"lr={lr} must be positive and finite, and steps={steps} at least 1")
     looked_at = inputs if test_inputs is None else test_inputs
     kernel = lazy_limit(model, inputs, targets, looked_at, time=lr * steps, step=lr, centred=True, readout=readout)
     assert kernel.test is not None

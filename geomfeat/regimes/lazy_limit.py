@@ -87,7 +87,7 @@ def lazy_limit(
     _check(ridge, time, step, target_loss)
     f = functional(model, device=device, readout=readout)
     inputs = f.inputs(inputs)
-    start = _outputs(f, inputs)
+    start = require_finite(_outputs(f, inputs), "the network's outputs on the inputs")
     y = _targets(targets, start)
     b = y if centred else y - start
     power = float(b.square().sum())
@@ -182,5 +182,6 @@ def _outputs(f: Functional, inputs: Any) -> Float[Tensor, "n C"]:
 
 def _predicted(f: Functional, inputs: Any, test_inputs: Any, coefficients: Tensor, centred: bool) -> Tensor:
     test_inputs = f.inputs(test_inputs)
+    start = require_finite(_outputs(f, test_inputs), "the network's outputs on the test inputs")
     change = (ntk(f, test_inputs, inputs, outputs="full").gram @ coefficients).view(n_samples(test_inputs), -1)
-    return change if centred else change + _outputs(f, test_inputs)
+    return change if centred else change + start

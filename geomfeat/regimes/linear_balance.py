@@ -108,9 +108,10 @@ def balanced_network(
     """
     _check_feasible(inputs, hidden, outputs, balance)
     most = min(inputs, hidden, outputs)
-    given = [float(singular_values)] * most if isinstance(singular_values, int | float) else list(singular_values)
-    s = torch.as_tensor(given, dtype=WORKING)
-    if len(s) > most or not bool((s >= 0).all() & torch.isfinite(s).all()):
+    s = as_tensor(singular_values, "singular_values", WORKING)
+    s = s.expand(most) if s.ndim == 0 else s
+    given = s.tolist()
+    if s.ndim != 1 or len(s) > most or not bool((s >= 0).all() & torch.isfinite(s).all()):
         raise BadInput(
             f"singular_values must be up to min(inputs, hidden, outputs) = {most} numbers >= 0, got {given}: shorten it"
         )

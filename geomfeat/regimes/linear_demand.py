@@ -32,11 +32,14 @@ def balanced_demand(balance: float, start: float, change: float, share_left: flo
     R = log10( (1 - sqrt(share_left)) change sqrt(b / a) / sqrt(lambda^2 + 4 start^2) ). It falls with slope -2 in
     log |lambda| for lambda < 0, where the first layer is large, and levels off for lambda > 0, where the first layer is
     small and does the learning. The second layer's backward features have R(-lambda), and the mean of the two falls
-    with slope -1 on both sides. BadInput for start, change or share_left that are not positive.
+    with slope -1 on both sides. BadInput for a balance that is not finite, and for start, change
+    or share_left that are not positive.
 
     >>> [round(balanced_demand(balance, 0.1, 1.0), 3) for balance in (-10.0, 0.0, 10.0)]
     [-3.046, 0.653, 0.954]
     """
+    if not math.isfinite(balance):
+        raise BadInput(f"balance={balance} must be a finite number")
     _positive(start=start, change=change, share_left=share_left)
     root = math.hypot(balance, 2 * start)
     # sqrt(b / a) = (root + lambda) / (2 start); for lambda < 0 without the difference that would cancel.

@@ -90,7 +90,7 @@ class LinearPath:
         return 1 - torch.nn.functional.cosine_similarity(kernels, kernels[:1], dim=1, eps=0.0)
 
     def _inputs(self, x: Tensor) -> Tensor:
-        x = as_tensor(x, "x", WORKING).to(self.w1.device)
+        x = require_finite(as_tensor(x, "x", WORKING), "x").to(self.w1.device)
         if x.ndim != 2 or x.shape[1] != self.w1.shape[2]:
             raise BadInput(f"x must be (n, {self.w1.shape[2]}), the width of the inputs, got {tuple(x.shape)}")
         return x
@@ -113,7 +113,7 @@ def linear_flow(w1: Tensor, w2: Tensor, task: LinearTask, times: Sequence[float]
     w1, w2 = chained(w1, w2)
     t = require_finite(as_tensor(times, "times", WORKING), "times")
     if t.ndim != 1 or not len(t) or float(t[0]) < 0 or bool((t.diff() < 0).any()):
-        raise BadInput(f"times must be a list of ascending numbers >= 0, got {t.tolist()[:5]}: sort it")
+        raise BadInput(f"times must be a list of ascending numbers >= 0, got {t.flatten().tolist()[:5]}: sort it")
     target = task.correlation.to(w1.device)
     outputs, inputs = len(w2), w1.shape[1]
     if tuple(target.shape) != (outputs, inputs):

@@ -13,9 +13,10 @@ from geomfeat.numerics import WORKING, as_tensor
 def aligned_mode(start: float, target: float, balance: float, times: Sequence[float] | Tensor) -> Tensor:
     """Singular value s(t), (T,), of ds/dt = sqrt(lambda^2 + 4 s^2) (target - s) (Domine et al. 2024; Saxe et al. 2014).
 
-    lambda = 0 is Saxe's sigmoid; |lambda| -> inf is exponential at rate |lambda|. With y = s + sqrt(s^2 + lambda^2/4)
-    it is a Riccati equation, dy/dt = -(y - a)(y - b), a, b = target +- sqrt(target^2 + lambda^2/4). Then v = y - b
-    obeys v(t) = v0 / (e^{-kt} + v0 (1 - e^{-kt})/k), k = a - b: all terms positive, so small starts lose no digits.
+    lambda = 0 is Saxe's sigmoid; |lambda| -> inf is exponential at rate |lambda|. With h = |lambda|/2 and
+    y = s + sqrt(s^2 + h^2) it is a Riccati equation, dy/dt = -(y - a)(y - b), a, b = target +- sqrt(target^2 + h^2).
+    It goes from y0 to a by the share p = 1 - e^{-kt} / D, D = e^{-kt} + (y0 - b) (1 - e^{-kt})/k, k = a - b. What is
+    stepped is z = y - h, which is 0 where s is, so that starts far below lambda lose no digits.
 
     BadInput for numbers that are not finite, or times below 0.
 
@@ -31,9 +32,22 @@ def aligned_mode(start: float, target: float, balance: float, times: Sequence[fl
     root = hypot(target, half)
     low = -half * half / (target + root) if target > 0 else target - root
     rate = 2 * root
-    v0 = start + hypot(start, half) - low
+    z0, end = _above_half(start, half), _above_half(target, half)
     decay = torch.exp(-rate * t)
     gained = -torch.expm1(-rate * t) / rate if rate > 0 else t
-    y = v0 / (decay + v0 * gained) + low
-    s = y / 2 if half == 0 else (y - half * half / y) / 2
+    over = (z0 + half - low) * gained
+    # Nothing moves away from s = 0 at lambda = 0, where both terms of D vanish in time.
+    stays = torch.where(over > 0, decay / (decay + over), 1.0)
+    gone = torch.where(over > 0, over / (decay + over), 0.0)
+    z = stays * z0 + gone * end
+    s = z / 2 if half == 0 else z * (z + 2 * half) / (2 * (z + half))
     return sign * s
+
+
+def _above_half(s: float, half: float) -> float:
+    """s + sqrt(s^2 + h^2) - h without the differences that would cancel."""
+    root = hypot(s, half)
+    if root == 0:
+        return 0.0
+    total = root + s if s >= 0 else half * half / (root - s)
+    return s * (half + total) / (root + half)

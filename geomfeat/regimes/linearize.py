@@ -18,6 +18,7 @@ from geomfeat.kernels._memory import is_out_of_memory
 from geomfeat.kernels.jacobians import differentiable_recurrence, plain_gradient
 from geomfeat.kernels.tangent import jvp, load_forward_mode
 from geomfeat.models.functional import Functional, Readout, batches, copied, functional, unwrapped
+from geomfeat.numerics import require_finite
 
 logger = logging.getLogger(__name__)
 Weights = Mapping[str, Tensor]
@@ -151,7 +152,7 @@ def linearisation_gaps(
     """
     f = functional(model, readout=readout)
     inputs = f.inputs(inputs)
-    before = _outputs(f, inputs)
+    before = require_finite(_outputs(f, inputs), "the network's outputs on the inputs")
     return {step: _gap(f, network, inputs, before, step) for step, network in snapshots.items()}
 
 
@@ -162,7 +163,7 @@ def _gap(f: Functional, network: nn.Module, inputs: Any, before: Tensor, step: i
     moved = {name: after.theta[name] - start for name, start in f.theta.items()}
     if not any(bool(change.any()) for change in moved.values()):
         return 0.0
-    change = _outputs(after, inputs) - before
+    change = require_finite(_outputs(after, inputs), f"the outputs of snapshot {step}") - before
     size = float(change.norm())
     if not size > 0:
         raise BadInput(f"the outputs of snapshot {step} did not change although the weights did: the gap is 0/0")

@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.numerics import WORKING
+from geomfeat.numerics import WORKING, as_tensor, require_finite
 
 # A step of the flow is this share of its fastest time scale: the error of a fourth-order step is then below 1e-5.
 STEP = 0.25
@@ -39,7 +39,7 @@ def activity_threshold(sigma: float, width: int) -> float:
     """
     if not 0 < sigma < inf:
         raise BadInput(f"sigma={sigma!r} must be positive: it is the standard deviation of the initial weights")
-    if width < 1:
+    if not 1 <= width < inf:
         raise BadInput(f"width={width!r} must be at least 1 hidden unit")
     return sigma**2 * width
 
@@ -52,13 +52,18 @@ def n_active(matrix: Float[Tensor, "*b o i"], threshold: float | Tensor) -> Tens
         threshold: sigma^2 w, or (...,) one for each matrix.
 
     Returns:
-        (...,) whole numbers from 0 to min(outputs, inputs).
+        (...,) whole numbers from 0 to min(outputs, inputs). Raises BadInput for NaN, or a threshold below 0.
 
     >>> int(n_active(torch.diag(torch.tensor([8.0, 3.0, 0.1])), 1.0))
     2
     """
-    values = torch.linalg.svdvals(matrix.to(WORKING))
-    return (values > torch.as_tensor(threshold, dtype=WORKING, device=values.device)[..., None]).sum(-1)
+    matrix = require_finite(as_tensor(matrix, "matrix", WORKING), "matrix")
+    level = as_tensor(threshold, "threshold", WORKING).to(matrix.device)
+    if matrix.ndim < 2 or not bool((level >= 0).all()):
+        raise BadInput(
+            f"matrix has shape {tuple(matrix.shape)} and must be (..., outputs, inputs), threshold at least 0"
+        )
+    return (torch.linalg.svdvals(matrix) > level[..., None]).sum(-1)
 
 
 def mixed_velocity(product: Float[Tensor, "o i"], target: Float[Tensor, "o i"], threshold: float) -> Tensor:
@@ -99,21 +104,21 @@ def mixed_flow(
             times steps).
 
     Returns:
-        (times, outputs, inputs) in float64. Raises BadInput for shapes that differ, times that do not increase, a
-        negative threshold.
+        (times, outputs, inputs) in float64. Raises BadInput for shapes that differ, NaN, times that do not
+        increase, a negative threshold.
 
     >>> y = torch.diag(torch.tensor([5.0, 1.0]))
     >>> end = mixed_flow(0.01 * torch.eye(2), y, 2.0, [10.0])[-1]
     >>> bool((end - y).norm() < 1e-6)
     True
     """
-    _check(start, target, threshold, times)
-    a, y = start.to(WORKING), target.to(WORKING)
+    a, y = (require_finite(as_tensor(m, n, WORKING), n) for m, n in ((start, "start"), (target, "target")))
+    _check(a, y, threshold, times)
     out, now = [], 0.0
     size = max(float(torch.linalg.matrix_norm(m, 2)) for m in (a, y))
     # The residual decays at a rate of at most 2 sqrt(s^2 + c^2), and s grows no further than the target's.
     longest = STEP / max(2 * (size**2 + threshold**2) ** 0.5, torch.finfo(WORKING).tiny)
-    for time in times:
+    for time in map(float, times):
         steps = ceil((time - now) / longest)
         for _ in range(steps):
             a = _fourth_order(a, y, threshold, (time - now) / steps)
@@ -138,5 +143,5 @@ def _check(start: Tensor, target: Tensor, threshold: float, times: Sequence[floa
         )
     if not 0 <= threshold < inf:
         raise BadInput(f"threshold={threshold!r} must be sigma^2 w of the network, 0 or more")
-    if not len(times) or times[0] < 0 or any(b <= a for a, b in pairwise(times)):
-        raise BadInput(f"times={list(times)[:5]} must be one or more increasing numbers, from 0")
+    if not len(times) or not times[0] >= 0 or any(not a < b for a, b in pairwise((*times, inf))):
+        raise BadInput(f"times={list(times)[:5]} must be one or more finite, increasing numbers, from 0")

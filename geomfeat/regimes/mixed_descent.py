@@ -10,6 +10,7 @@ with G = A - Y and the learning rate e (expand the products of W1 - e W2' G and 
 The start of random weights too needs no matrix with a side of the width: see `random_products`.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,7 +20,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.numerics import WORKING, numpy_stream, stream
+from geomfeat.numerics import WORKING, as_tensor, numpy_stream, require_finite, stream
+from geomfeat.regimes.linear_balance import chained
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,11 +45,7 @@ def products_of(first: Float[Tensor, "w i"], second: Float[Tensor, "o v"]) -> Pr
     >>> products_of(torch.ones(3, 2), torch.ones(1, 3)).map
     tensor([[3., 3.]], dtype=torch.float64)
     """
-    if second.shape[1] != first.shape[0]:
-        raise BadInput(
-            f"W1 is {tuple(first.shape)} and W2 {tuple(second.shape)}: W2 must have as many columns as W1 has rows"
-        )
-    w1, w2 = first.to(WORKING), second.to(WORKING)
+    w1, w2 = chained(first, second)
     return Products(w2 @ w1, w1.mT @ w1, w2 @ w2.mT)
 
 
@@ -62,7 +60,7 @@ def random_products(outputs: int, inputs: int, width: int, sigma: float, *, seed
     >>> bool((p.first / (0.1**2 * 10**7) - torch.eye(4)).abs().max() < 0.01)
     True
     """
-    if min(outputs, inputs, width) < 1 or not sigma > 0:
+    if min(outputs, inputs, width) < 1 or not 0 < sigma < math.inf:
         raise BadInput(
             f"outputs={outputs}, inputs={inputs}, width={width}, sigma={sigma} must all be positive (whole sizes)"
         )
@@ -77,35 +75,43 @@ def random_products(outputs: int, inputs: int, width: int, sigma: float, *, seed
     return Products(sigma**2 * inside @ root, sigma**2 * root.mT @ root, sigma**2 * second)
 
 
-def descend(start: Products, target: Tensor, learning_rate: float | Tensor, steps: Sequence[int]) -> list[Products]:
+def descend_products(
+    start: Products, target: Tensor, learning_rate: float | Tensor, steps: Sequence[int]
+) -> list[Products]:
     """The products after each number of full-batch gradient-descent steps on |A - Y|^2 / 2, white inputs.
 
     Equal to descent on the weights to rounding. Stable for learning rates below 1 / (|M1| + |M2|) at any time.
+
+    Raises BadInput for a target of another shape or with NaN, and for rates or steps out of range.
 
     Args:
         target: (..., outputs, inputs) Y; leading dimensions run side by side with those of `start`.
         learning_rate: one, or a tensor that broadcasts against the products.
         steps: increasing whole numbers, from 0.
 
-    >>> end = descend(random_products(2, 2, 500, 0.1), torch.eye(2), 0.05, [0, 200])[-1]
+    >>> end = descend_products(random_products(2, 2, 500, 0.1), torch.eye(2), 0.05, [0, 200])[-1]
     >>> bool((end.map - torch.eye(2)).norm() < 1e-6)
     True
     """
     if not len(steps) or steps[0] < 0 or any(b <= a for a, b in pairwise(steps)):
         raise BadInput(f"steps={list(steps)[:5]} must be one or more increasing whole numbers, from 0")
+    target = as_tensor(target, "target", WORKING)
     if target.shape[-2:] != start.map.shape[-2:]:
         raise BadInput(f"target is {tuple(target.shape)}, the map {tuple(start.map.shape)}: give Y in the map's shape")
-    y = target.to(WORKING)
+    rate = as_tensor(learning_rate, "learning_rate", WORKING)
+    if not bool(((rate > 0) & (rate < math.inf)).all()):
+        raise BadInput(f"learning_rate={learning_rate} must be positive and finite")
+    y = require_finite(target, "target")
     out, now, done = [], start, 0
     for step in steps:
         for _ in range(step - done):
-            now = _step(now, y, learning_rate)
+            now = _step(now, y, rate)
         done = step
         out.append(now)
     return out
 
 
-def _step(p: Products, y: Tensor, rate: float | Tensor) -> Products:
+def _step(p: Products, y: Tensor, rate: Tensor) -> Products:
     a, m1, m2 = p.map, p.first, p.second
     gap = a - y
     left, right, inner, outer = m2 @ gap, gap @ m1, a.mT @ gap, a @ gap.mT

@@ -15,8 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geomfeat.errors import BadInput
-from geomfeat.numerics import WORKING
+from geomfeat.regimes.linear_balance import chained
 
 LAZY, RICH = 1 / 3, 3.0
 # The difference under the root is lost to rounding near here for weights in float32.
@@ -60,18 +59,16 @@ def mode_regimes(first: Float[Tensor, "w i"], second: Float[Tensor, "o v"]) -> M
     between the two breaks the conservation, and rho is then a description of the weights.
 
     Args:
-        first: (width, inputs) W1, second: (outputs, width) W2.
+        first: (width, inputs) W1, second: (outputs, width) W2. A product of zero has no modes.
+
+    Raises BadInput for weights that do not chain or hold NaN.
 
     >>> import torch
     >>> found = mode_regimes(torch.diag(torch.tensor([3.0, 1.0])), torch.diag(torch.tensor([3.0, 0.1])))
     >>> [round(float(v), 3) for v in found.strengths], [round(float(v), 2) for v in found.rho]
     ([9.0, 0.1], [1000.0, 0.2])
     """
-    if second.shape[1] != first.shape[0]:
-        raise BadInput(
-            f"W1 is {tuple(first.shape)} and W2 {tuple(second.shape)}: W2 must have as many columns as W1 has rows"
-        )
-    w1, w2 = first.to(WORKING), second.to(WORKING)
+    w1, w2 = chained(first, second)
     u, s, vh = torch.linalg.svd(w2 @ w1, full_matrices=False)
     kept = s > NULL * s[0]
     u, s, vh = u[:, kept], s[kept], vh[kept]

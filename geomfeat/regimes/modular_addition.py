@@ -103,8 +103,10 @@ def modular_network(
     """
     if activation not in ACTIVATIONS:
         raise BadInput(f"activation={activation!r} must be one of {', '.join(ACTIVATIONS)}")
-    if width < 1 or not (init_scale > 0 and math.isfinite(init_scale)):
-        raise BadInput(f"width={width} must be at least 1 and init_scale={init_scale} positive")
+    if modulus < 2 or width < 1 or not (init_scale > 0 and math.isfinite(init_scale)):
+        raise BadInput(
+            f"modulus={modulus} must be at least 2, width={width} at least 1 and init_scale={init_scale} positive"
+        )
     with seeded(seed, "modular addition"):  # torch draws its own start first
         first, head = nn.Linear(2 * modulus, width, bias=False), nn.Linear(width, modulus, bias=False)
     with torch.no_grad():

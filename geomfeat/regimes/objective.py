@@ -27,6 +27,7 @@ from geomfeat.models.functional import (
     take,
     uses_of,
 )
+from geomfeat.numerics import require_finite
 
 Loss = str | Callable[[Tensor, Tensor], Tensor]
 LOSSES = ("mse", "cross-entropy")
@@ -47,6 +48,8 @@ def centred_one_hot(
 
 def loss_of(f: Tensor, targets: Tensor, loss: Loss) -> Tensor:
     """The unscaled loss, a scalar: for "mse" the mean over samples of the SUM of squares over outputs."""
+    if isinstance(loss, str) and f.shape[0] != targets.shape[0]:
+        raise BadInput(f"targets have {targets.shape[0]} entries, but there are outputs of {f.shape[0]} samples")
     if loss == "mse":
         return (f - targets).square().sum(1).mean()
     if loss == "cross-entropy":
@@ -59,6 +62,28 @@ def loss_of(f: Tensor, targets: Tensor, loss: Loss) -> Tensor:
     return value
 
 
+def loss_at_zero(f: Tensor, targets: Tensor, loss: Loss) -> float:
+    """The loss of outputs 0 in the shape of f, the unit of relative losses; BadInput unless positive and finite."""
+    unit = float(loss_of(torch.zeros_like(f), targets, loss))
+    if not unit > 0 or not math.isfinite(unit):
+        raise BadInput(
+            f"the loss at f = 0 is {unit}, so a loss relative to it has no meaning: the targets are all zero, "
+            "or the loss is not positive"
+        )
+    return unit
+
+
+def require_gradient(f: Tensor, targets: Tensor, loss: Loss) -> None:
+    """BadInput for a loss that torch cannot differentiate in f."""
+    with torch.enable_grad():
+        value = loss_of(f.detach().clone().requires_grad_(), targets, loss)
+    if not value.requires_grad:
+        raise BadInput(
+            "loss(f, targets) has no gradient in f: compute it from f by torch operations alone, without item(), "
+            "detach() or numpy"
+        )
+
+
 def prepared_targets(targets: Tensor, loss: Loss, n_outputs: int, dtype: torch.dtype) -> Tensor:
     """Targets as the loss takes them: for "mse" (n, C), integer classes as centred one-hot rows; else as they are."""
     if isinstance(loss, str) and loss not in LOSSES:
@@ -69,7 +94,8 @@ def prepared_targets(targets: Tensor, loss: Loss, n_outputs: int, dtype: torch.d
         if low < 0 or high >= n_outputs:
             raise BadInput(
                 f"integer targets must be classes 0..{n_outputs - 1} (the model has {n_outputs} outputs), "
-                f"got {low}..{high}: renumber the classes or give the model more outputs"
+                f"got {low}..{high}: renumber the classes or give the model more outputs; "
+                "numbers that are no classes must be floats"
             )
     if callable(loss):
         return targets if not targets.is_floating_point() else targets.to(dtype)
@@ -79,7 +105,7 @@ def prepared_targets(targets: Tensor, loss: Loss, n_outputs: int, dtype: torch.d
         return targets.long()
     if classes:
         return centred_one_hot(targets, n_outputs, dtype)
-    values = targets.to(dtype).reshape(targets.shape[0], -1)
+    values = require_finite(targets.to(dtype).flatten(1) if targets.ndim > 1 else targets.to(dtype)[:, None], "targets")
     if values.shape[1] != n_outputs:
         raise BadInput(f"targets have {values.shape[1]} values per sample, but the model has {n_outputs} outputs")
     return values
@@ -225,12 +251,13 @@ def objective(
     if not torch.isfinite(first).all():
         raise BadInput("the untrained model's outputs hold NaN or infinite values: check its weights and the inputs")
     ready = prepared_targets(targets, loss, first.shape[1], first.dtype)
-    unit = float(loss_of(torch.zeros_like(first), ready, loss))
-    if not unit > 0 or not math.isfinite(unit):
+    if first.shape[0] != ready.shape[0]:
         raise BadInput(
-            f"the loss at f = 0 is {unit}, so a loss relative to it has no meaning: the targets are all zero, "
-            "or the loss is not positive"
+            f"the model returns {first.shape[0]} rows of outputs for {ready.shape[0]} samples: "
+            "pass readout= to bring the samples into the first dimension"
         )
+    require_gradient(first, ready, loss)
+    unit = loss_at_zero(first, ready, loss)
     if not centred and not math.isfinite(float(loss_of(first / gamma, ready, loss))):
         raise BadInput(f"the loss of net(w0) / {gamma:g} is not finite: centre the outputs, or take a larger gamma")
     return Objective(

@@ -6,6 +6,7 @@ active, some is mixed; a width below d is under-parameterized. Modes of size d t
 log_d sigma^2 + log_d w = 1. Tu, Aranguri and Jacot 2024, section 3.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,9 +15,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.numerics import WORKING, stream
+from geomfeat.numerics import WORKING, as_tensor, require_finite, stream
 from geomfeat.regimes.mixed import n_active
-from geomfeat.regimes.mixed_descent import Products, descend, random_products
+from geomfeat.regimes.mixed_descent import Products, descend_products, random_products
 
 REGIMES = ("active", "mixed", "lazy", "under-parameterized")
 # Learning rate times a bound on the curvature that a cell can meet; up to 2 is stable.
@@ -91,6 +92,8 @@ def phase_diagram(
         signal: (d, d) what errors are against, e.g. the target without its noise; the target itself when not given.
         max_steps: gradient-descent steps of every cell, each at a tenth of its own stable learning rate or below.
 
+    Raises BadInput for a target that is not square, a signal of zero or of another size, and NaN.
+
     A 30 x 30 grid at d = 30 takes about a minute on one core, whatever the widths.
 
     >>> signal, observed = noisy_low_rank(10, 2, noise=0.1)
@@ -98,13 +101,21 @@ def phase_diagram(
     >>> [REGIMES[i] for i in found.regime[:, 0]]
     ['active', 'lazy']
     """
-    d = len(target)
+    y = require_finite(as_tensor(target, "target", WORKING), "target")
+    truth = y if signal is None else require_finite(as_tensor(signal, "signal", WORKING), "signal").to(y.device)
+    if y.ndim != 2 or y.shape[0] != y.shape[1] or truth.shape != y.shape or not bool(truth.any()):
+        raise BadInput(
+            f"target is {tuple(y.shape)} and signal {tuple(truth.shape)}: give two square matrices of one size, "
+            "of which the signal is not zero"
+        )
+    if not all(math.isfinite(power) for power in (*log_variance, *log_width)):
+        raise BadInput(f"log_variance={list(log_variance)} and log_width={list(log_width)} must be finite")
+    d = len(y)
     if d < 2 or not len(log_variance) or not len(log_width) or max_steps < 1:
         raise BadInput(
             f"target has {d} rows, log_variance {len(log_variance)} values, log_width {len(log_width)}, "
             f"max_steps={max_steps}: give at least 2 rows, 1 value, 1 value and 1 step"
         )
-    y, truth = target.to(WORKING), (target if signal is None else signal).to(WORKING)
     widths = [max(1, round(d**power)) for power in log_width]
     cells = [(power, width) for power in log_variance for width in widths]
     grid = (len(log_variance), len(widths))
@@ -145,7 +156,7 @@ def _train(start: Products, y: Tensor, truth: Tensor, max_steps: int) -> tuple[T
     error = (kept - truth).square().sum((-2, -1)) / size
     steps = torch.zeros_like(error, dtype=torch.long)
     for step in range(1, max_steps + 1):
-        now = descend(now, y, rate, [1])[0]
+        now = descend_products(now, y, rate, [1])[0]
         found = (now.map - truth).square().sum((-2, -1)) / size
         better = ~(found >= error)  # also where the run diverged: NaN stays from there on
         kept = torch.where(better[:, None, None], now.map, kept)

@@ -18,6 +18,7 @@ times the time.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from geomfeat.errors import BadInput
 
@@ -48,7 +49,7 @@ class Richness:
     readout: str = "1/sqrt(n)"
 
     def __post_init__(self) -> None:
-        _positive("gamma", self.gamma)
+        object.__setattr__(self, "gamma", _positive("gamma", self.gamma))
         if self.width is not None and not (self.width >= 1 and math.isfinite(self.width)):
             raise BadInput(f"width={self.width} must be the number of hidden units, at least 1")
         if self.readout not in READOUTS:
@@ -69,8 +70,8 @@ class Richness:
     def from_r(cls, r: float, width: float, readout: str = "1/sqrt(n)") -> "Richness":
         """Karkada 2024: gamma = n^r ("1/n": n^(r - 1/2)), from 0 (lazy, NTK) to 1/2 (rich, muP)."""
         size = _size_of(width, readout, "r")
-        if not math.isfinite(r):
-            raise BadInput(f"r={r} must be a number from 0 (lazy) to 1/2 (rich)")
+        if not math.isfinite(_number(r)):
+            raise BadInput(f"r={r!r} must be a number from 0 (lazy) to 1/2 (rich)")
         if not 0 <= r <= 0.5:
             meaning = (
                 "outputs divided by less than their size, lazier than the NTK limit as width grows" if r < 0
@@ -115,9 +116,18 @@ class Richness:
 
 
 def _positive(name: str, value: float) -> float:
-    if not (value > 0 and math.isfinite(value)):
-        raise BadInput(f"{name}={value} must be a positive number")
-    return float(value)
+    number = _number(value)
+    if not (number > 0 and math.isfinite(number)):
+        raise BadInput(f"{name}={value!r} must be a positive number")
+    return number
+
+
+def _number(value: Any) -> float:
+    """A number of any package as a float; NaN for what is none."""
+    try:
+        return math.nan if isinstance(value, str) else float(value)
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def _size_of(width: float | None, readout: str, name: str) -> float:

@@ -40,6 +40,7 @@ class Plan:
     seeds: tuple[int, ...]
     gammas: tuple[float, ...]
     r: float | None
+    train_is_plain: bool  # by gradient descent, the same for the same network
 
     def families(self) -> list[Family]:
         """The untrained networks of every width."""
@@ -50,7 +51,17 @@ class Plan:
                 f"build ignores the width: at widths {self.widths} its models have {sizes} trainable parameters; make "
                 "build(width, seed) return a network of that width"
             )
+        if self.train_is_plain and any(_all_alike(f.start) for f in found):
+            raise BadInput(
+                f"build ignores the seed: its models of seeds {self.seeds} have the same weights, do not scatter "
+                "and give no intervals; make build(width, seed) draw from the seed, or give one seed"
+            )
         return found
+
+
+def _all_alike(weights: Values) -> bool:
+    """Whether stacked networks, two or more, are one network."""
+    return all(len(t) > 1 and bool((t == t[:1]).all()) for t in weights.values())
 
 
 def _built(build: Build, width: int, seed: int) -> nn.Module:
@@ -93,7 +104,7 @@ def width_scaling(
 
     A network that diverged (weights not finite, or a loss above its start) has flagged readings, left out of all fits.
 
-    Raises BadInput for fewer than three widths, r outside [0, 1/2], a build that ignores the width or whose
+    Raises BadInput for fewer than three widths, r outside [0, 1/2], a build that ignores the width or the seed or whose
     architecture depends on the seed, a network without hidden layers.
 
     >>> from geomfeat.models.mlp import mlp
@@ -160,7 +171,7 @@ def planned(
         raise BadInput(f"targets have {goal.shape[0]} entries, but inputs {n_samples(data)} samples")
     first = next(_built(build, sizes[0], chosen[0]).parameters(), torch.zeros(()))
     data, goal = moved(data, first.device, first.dtype), goal.to(first.device)
-    return Plan(build, data, goal, sizes, chosen, gammas, 0.0 if r is None else r)
+    return Plan(build, data, goal, sizes, chosen, gammas, 0.0 if r is None else r, train is None)
 
 
 def rates_of(plan: Plan, nets: Sequence[Family], lr: float | None, loss: Loss, readout: Readout | None) -> list[Tensor]:

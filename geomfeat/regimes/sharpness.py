@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
 from geomfeat.kernels.jacobians import differentiable_recurrence
-from geomfeat.models.functional import Readout, functional
-from geomfeat.numerics import WORKING, as_tensor, safe_eigh, stream
-from geomfeat.regimes.objective import Loss, loss_of, prepared_targets
+from geomfeat.models.functional import Readout, functional, n_samples
+from geomfeat.numerics import WORKING, as_tensor, require_finite, safe_eigh, stream
+from geomfeat.regimes.objective import Loss, loss_of, prepared_targets, require_gradient
 
 CHECK_EVERY = 5  # Lanczos looks at its answer every so many steps
 
@@ -153,10 +153,12 @@ def hessian_product(
         if initial is not None:
             base = functional(initial, readout=readout, device=f.device)
             before = base(base.theta, x).detach()
-        out = (f(theta, x) - before) / gamma
-        if out.shape[0] != goal.shape[0]:
-            raise BadInput(f"targets have {goal.shape[0]} entries, but inputs {out.shape[0]} samples")
-        value = loss_of(out, prepared_targets(goal, loss, out.shape[1], WORKING), loss)
+        if n_samples(x) != goal.shape[0]:
+            raise BadInput(f"targets have {goal.shape[0]} entries, but inputs {n_samples(x)} samples")
+        out = (require_finite(f(theta, x), "the network's outputs on the inputs") - before) / gamma
+        ready = prepared_targets(goal, loss, out.shape[1], WORKING)
+        require_gradient(out, ready, loss)
+        value = loss_of(out, ready, loss)
         slopes = _gradient(value, list(theta.values()), create_graph=True)
     slope = torch.cat([s.flatten() for s in slopes])
 

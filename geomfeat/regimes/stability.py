@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
-from geomfeat.models.functional import Functional, Readout, functional
-from geomfeat.numerics import WORKING, as_tensor
-from geomfeat.regimes.objective import Loss, loss_of, prepared_targets
+from geomfeat.models.functional import Functional, Readout, functional, n_samples
+from geomfeat.numerics import WORKING, as_tensor, require_finite
+from geomfeat.regimes.objective import Loss, loss_of, prepared_targets, require_gradient
 from geomfeat.regimes.sharpness import sharpness
 
 PHASES = ("diverged", "catapult", "edge of stability", "flow")
@@ -153,11 +153,12 @@ def descend_at_rate(
         raise BadInput(f"gamma={gamma} must be a positive number")
     f = functional(model, readout=readout)
     x, goal = f.inputs(inputs), as_tensor(targets, "targets").to(f.device)
+    if n_samples(x) != goal.shape[0]:
+        raise BadInput(f"targets have {goal.shape[0]} entries, but inputs {n_samples(x)} samples")
     with torch.no_grad():
-        start = f(f.theta, x)
-    if start.shape[0] != goal.shape[0]:
-        raise BadInput(f"targets have {goal.shape[0]} entries, but inputs {start.shape[0]} samples")
+        start = require_finite(f(f.theta, x), "the network's outputs on the inputs")
     ready = prepared_targets(goal, loss, start.shape[1], WORKING)
+    require_gradient(start, ready, loss)
     shift = start if centred else torch.zeros_like(start)
     theta = {name: value.clone().requires_grad_() for name, value in f.theta.items()}
     losses: list[float] = []

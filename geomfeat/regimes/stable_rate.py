@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from geomfeat.errors import BadInput
 from geomfeat.kernels._memory import is_out_of_memory, saved_bytes
 from geomfeat.models.functional import Functional, Readout, functional, n_samples
-from geomfeat.numerics import WORKING, as_tensor
-from geomfeat.regimes.objective import Loss, loss_of, prepared_targets
+from geomfeat.numerics import WORKING, as_tensor, require_finite
+from geomfeat.regimes.objective import Loss, loss_at_zero, loss_of, prepared_targets, require_gradient
 from geomfeat.regimes.sharpness import sharpness
 
 CANDIDATES = 8  # rates tried at once for each gamma and model: each round narrows a bracket ninefold
@@ -40,10 +40,16 @@ class StableRates:
     steps: int
 
     def slope(self, low: float, high: float) -> tuple[float, float]:
-        """Least-squares slope of log rate (mean over models) on log gamma for low <= gamma <= high, and its error."""
+        """Least-squares slope of log rate (mean over models) on log gamma for low <= gamma <= high, and its error.
+
+        BadInput for fewer than two such gammas, or one at which no rate was found.
+        """
         kept = [i for i, g in enumerate(self.gammas) if low * (1 - 1e-6) <= g <= high * (1 + 1e-6)]
         if len(kept) < 2:
             raise BadInput(f"a slope needs two gammas from {low:g} to {high:g}, there are {len(kept)}")
+        lost = [f"{self.gammas[i]:g}" for i in kept if not bool(torch.isfinite(self.rates[i]).all())]
+        if lost:
+            raise BadInput(f"no stable rate was found at gamma {', '.join(lost)}: leave it out, or give more steps")
         x = torch.tensor([math.log(self.gammas[i]) for i in kept], dtype=WORKING)
         y = self.rates[kept].log().mean(1)
         x, y = x - x.mean(), y - y.mean()
@@ -129,12 +135,15 @@ class _Trials:
         self.ceiling = ceiling
         self.f, self.functions, self.loss = functions[0], functions, loss
         self.inputs = self.f.inputs(inputs)
-        with torch.no_grad():
-            self.starts = torch.stack([f(f.theta, self.inputs) for f in functions])
         goal = as_tensor(targets, "targets").to(self.f.device)
-        if goal.shape[0] != self.starts.shape[1]:
-            raise BadInput(f"targets have {goal.shape[0]} entries, but inputs {self.starts.shape[1]} samples")
+        if goal.shape[0] != n_samples(self.inputs):
+            raise BadInput(f"targets have {goal.shape[0]} entries, but inputs {n_samples(self.inputs)} samples")
+        with torch.no_grad():
+            starts = torch.stack([f(f.theta, self.inputs) for f in functions])
+        self.starts = require_finite(starts, "the network's outputs on the inputs")
         self.goal = prepared_targets(goal, loss, self.starts.shape[2], WORKING)
+        require_gradient(self.starts[0], self.goal, loss)
+        loss_at_zero(self.starts[0], self.goal, loss)  # training has to end below it
         saved, _ = saved_bytes(self.f, self.inputs)
         one = 4 * 8 * self.f.n_parameters + 2 * saved * n_samples(self.inputs)
         self.at_once, self.vectorised = max(1, AT_ONCE // max(1, one)), True

@@ -179,7 +179,7 @@ def _check_optimizer(optimizer: Any, leaves: set[int]) -> None:
     if "lr" not in optimizer.param_groups[0]:
         raise BadInput(f"{type(optimizer).__name__} has no learning rate to scale: take another optimizer")
     usual = inspect.signature(type(optimizer)).parameters.get("weight_decay")
-    if usual is not None and optimizer.defaults.get("weight_decay", usual.default) != usual.default:
+    if usual is not None and optimizer.defaults.get("weight_decay", 0) not in (0, usual.default):
         raise BadInput(
             "the optimizer's own weight_decay would pull the weights to where they started: "
             "leave it out, and give weight_decay= to train_at_gamma"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
-from geomfeat.models.functional import Readout, as_inputs, batches, call, functional, moved
+from geomfeat.models.functional import Readout, as_inputs, batches, call, functional, moved, n_samples
 from geomfeat.numerics import as_tensor
 from geomfeat.regimes.descent import Path
 from geomfeat.regimes.objective import Objective, loss_of, prepared_targets
@@ -96,16 +96,28 @@ def scaled_outputs(
     return (after if initial is None else after - values(initial).to(after.device)) / gamma
 
 
+def samples_to_judge(problem: Objective, test: Any) -> tuple[Any, Tensor]:
+    """A pair (inputs, targets) as tensors where the problem's are; BadInput before training, and not after it."""
+    if not isinstance(test, tuple | list) or len(test) != 2:
+        raise BadInput(f"test must be a pair (inputs, targets), got {type(test).__name__}")
+    inputs = moved(as_inputs(test[0]), problem.reference.device, problem.reference.dtype)
+    wanted = as_tensor(test[1], "test targets").to(problem.reference.device)
+    if wanted.ndim == 0 or n_samples(inputs) != len(wanted):
+        raise BadInput(f"test targets have shape {tuple(wanted.shape)}, but test inputs {n_samples(inputs)} samples")
+    prepared_targets(wanted, problem.loss, problem.reference.shape[1], problem.reference.dtype)
+    return inputs, wanted
+
+
 def result(
-    problem: Objective, path: Path, original: nn.Module, goal: Tensor, test: Any, seed: int, seconds: float
-) -> Trained:
-    """Put the weights of the path into copies of the given model, and judge the last on the test data."""
+    problem: Objective, path: Path, original: nn.Module, goal: Tensor, test: tuple[Any, Tensor] | None, seed: int,
+    seconds: float,
+) -> Trained:  # fmt: skip
+    """Put the weights of the path into copies of the given model, and judge the last on `samples_to_judge`."""
     final = _network(problem, original, path.u)
     f = problem.all_outputs(path.u)
     test_loss, test_accuracy = None, None
     if test is not None:
-        inputs = moved(as_inputs(test[0]), f.device, f.dtype)
-        wanted = as_tensor(test[1], "test targets").to(f.device)
+        inputs, wanted = test
         before = _network(problem, original, problem.zero()) if problem.centred else None
         g = scaled_outputs(final, before, inputs, gamma=problem.gamma, readout=problem.readout)
         ready = prepared_targets(wanted, problem.loss, g.shape[1], g.dtype)

@@ -1,7 +1,7 @@
 """A training run seen over time: losses, accuracies and how the tangent kernel turned, at every recorded step."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -19,6 +19,7 @@ from geomfeat.regimes.objective import Loss, loss_of, prepared_targets
 from geomfeat.types import Snapshot
 
 BATCH = 512  # samples of one forward pass
+FEWEST_PROBES = 4  # a centred kernel of two inputs has no direction to turn to, and alignment needs four
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +137,7 @@ def _aligned(kernel: Tensor, targets: Tensor) -> float:
 
 
 def training_series(
-    snapshots: Sequence[Snapshot],
+    snapshots: Iterable[Snapshot],
     inputs: Any,
     targets: Any,
     *,
@@ -158,8 +159,13 @@ def training_series(
         device: of the computation; default that of each snapshot.
 
     From the first snapshot with outputs that are not finite on, the series is NaN. Raises BadInput for snapshots
-    without a step, or targets that do not fit.
+    without a step, targets that do not fit, or fewer than four probes.
     """
+    snapshots = tuple(snapshots)
+    if not snapshots or any(not isinstance(s, Snapshot) for s in snapshots):
+        raise BadInput("snapshots must be two or more geomfeat.Snapshot of one run, each `at` its step")
+    if gamma is not None and not (gamma > 0 and math.isfinite(gamma)):
+        raise BadInput(f"gamma={gamma} must be a positive number, or None where net(w) itself was trained")
     steps = tuple(_step(s) for s in snapshots)
     data, goal = as_inputs(inputs), as_tensor(targets, "targets")
     if n_samples(data) != len(goal):
@@ -167,6 +173,14 @@ def training_series(
     samples = [(data, goal)]
     if test is not None:
         samples.append((as_inputs(test[0]), as_tensor(test[1], "test targets")))
+        if n_samples(samples[1][0]) != len(samples[1][1]):
+            raise BadInput(
+                f"test targets have {len(samples[1][1])} entries, but test inputs {n_samples(samples[1][0])} samples"
+            )
+    if min(probes, len(goal)) < FEWEST_PROBES:
+        raise BadInput(
+            f"probes={probes} of {len(goal)} training inputs: the turn of a centred kernel needs {FEWEST_PROBES}"
+        )
     rows = torch.arange(min(probes, len(goal))) * len(goal) // min(probes, len(goal))
     judged: list[list[tuple[float, float]]] = []
     starts: list[Tensor] = []

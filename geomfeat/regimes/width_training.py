@@ -20,7 +20,15 @@ from geomfeat.kernels.jacobians import plain_gradient
 from geomfeat.kernels.ntk import ntk_diagonal
 from geomfeat.models.functional import Readout, call_with, copied, functional, n_samples, output_matrix, take, uses_of
 from geomfeat.numerics import WORKING, stream
-from geomfeat.regimes.objective import Loss, loss_of, objective, prepared_targets, top_curvature
+from geomfeat.regimes.objective import (
+    Loss,
+    loss_at_zero,
+    loss_of,
+    objective,
+    prepared_targets,
+    require_gradient,
+    top_curvature,
+)
 
 logger = logging.getLogger(__name__)
 Values = dict[str, Tensor]
@@ -181,9 +189,8 @@ def descend_together(
     with torch.no_grad():
         reference = over_seeds(outputs, batched)(nets.start, nets.fixed)
     goal = prepared_targets(targets, loss, reference.shape[-1], reference.dtype)
-    unit = float(loss_of(torch.zeros_like(reference[0]), goal, loss))
-    if not unit > 0:
-        raise BadInput(f"the loss at f = 0 is {unit}: the targets are all zero, or the loss is not positive")
+    unit = loss_at_zero(reference[0], goal, loss)
+    require_gradient(reference[0], goal, loss)
 
     def value(u: Values, start: Values, fixed: Values, before: Tensor) -> Tensor:
         f = (outputs({n: w + gamma * u[n] for n, w in start.items()}, fixed) - before) / gamma

@@ -11,6 +11,7 @@ et al. 2019 write 1 / alpha^2 before the loss); for Adam a factor on the loss do
 """
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from geomfeat.errors import BadInput
 from geomfeat.models.functional import Readout, copied, differentiable_attention, output_tensor, unwrapped
 from geomfeat.numerics import as_tensor
-from geomfeat.regimes.objective import Loss, loss_of, prepared_targets
+from geomfeat.regimes.objective import Loss, loss_at_zero, loss_of, prepared_targets
 from geomfeat.regimes.rates import rate_factors
 from geomfeat.regimes.richness import FLOAT64_BELOW, Richness
 
@@ -121,7 +122,7 @@ def at_richness(
         raise BadInput("give exactly one of richness= (a Richness) and gamma=")
     model = unwrapped(model)
     given = gamma if richness is None else richness
-    knob = given if isinstance(given, Richness) else Richness(float(given or 0.0))
+    knob = given if isinstance(given, Richness) else Richness(given or 0.0)
     first = next(model.parameters(), None)
     if first is not None and first.dtype != torch.float64 and knob.gamma < FLOAT64_BELOW:
         logger.warning("gamma=%g in %s leaves few digits to net(x) - net0(x): use model.double()", knob.gamma,
@@ -162,10 +163,10 @@ def parameter_groups(
             raise BadInput("gamma= is needed for a model that at_richness() has not wrapped")
         gamma = model.gamma
     for name, value, fine, what in (
-        ("lr", lr, lr > 0, "positive"),
-        ("gamma", gamma, gamma > 0, "positive"),
+        ("lr", lr, 0 < lr < math.inf, "positive and finite"),
+        ("gamma", gamma, 0 < gamma < math.inf, "positive and finite"),
         ("rule", rule, rule in RULES, f"one of {', '.join(RULES)}"),
-        ("weight_decay", weight_decay, weight_decay >= 0, "at least 0"),
+        ("weight_decay", weight_decay, 0 <= weight_decay < math.inf, "at least 0 and finite"),
     ):
         if not fine:
             raise BadInput(f"{name}={value!r} must be {what}")
@@ -189,10 +190,12 @@ def relative_loss(f: Tensor, targets: Any, loss: Loss = "mse", unit: float | Non
     >>> float(relative_loss(torch.zeros(4, 3), torch.tensor([0, 1, 2, 0])))
     1.0
     """
+    if f.ndim != 2:
+        raise BadInput(f"f must be (n, C) outputs, got {tuple(f.shape)}: flatten them to one row per sample")
     ready = prepared_targets(as_tensor(targets, "targets").to(f.device), loss, f.shape[1], f.dtype)
-    unit = float(loss_of(torch.zeros_like(f), ready, loss)) if unit is None else unit
+    unit = loss_at_zero(f, ready, loss) if unit is None else unit
     if not unit > 0:
-        raise BadInput(f"the loss at f = 0 is {unit}: a loss relative to it has no meaning")
+        raise BadInput(f"unit={unit} must be positive: it is the loss of f = 0 on all samples")
     return loss_of(f, ready, loss) / unit
 
 

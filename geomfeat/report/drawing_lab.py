@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from geomfeat.lab.findings import Curve, Heat, Plot
 from geomfeat.report import look
-from geomfeat.report.plots_lab import curve_colours, largest_size
+from geomfeat.report.plots_lab import bare, curve_colours, largest_size, lower_errors
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,7 +34,7 @@ def drawn(plot: Plot | Heat) -> Figure:
 def _curves(panel: Axes, plot: Plot) -> None:
     curves = list(plot.curves)
     for curve, (colour, number) in zip(curves, curve_colours(curves), strict=True):
-        _line(panel, curve, colour, look.mark(number))
+        _line(panel, curve, colour, look.mark(number), plot.log_y)
     if plot.log_x:
         panel.set_xscale("log")
     if plot.log_y:
@@ -42,11 +42,11 @@ def _curves(panel: Axes, plot: Plot) -> None:
     panel.legend(fontsize="small", ncols=1 + (len(curves) > 5))
 
 
-def _line(panel: Axes, curve: Curve, colour: str, mark: str) -> None:
-    theory = curve.kind == "theory"
+def _line(panel: Axes, curve: Curve, colour: str, mark: str, log_y: bool) -> None:
+    error = None if curve.error is None else [lower_errors(curve, log_y), list(curve.error)]
     panel.errorbar(
-        curve.x, curve.y, None if curve.error is None else curve.error, color=colour, label=_flat(curve.label),
-        linestyle={"theory": "--", "scatter": "none"}.get(curve.kind, "-"), marker="" if theory else mark,
+        curve.x, curve.y, error, color=colour, label=_flat(curve.label),
+        linestyle={"theory": "--", "scatter": "none"}.get(curve.kind, "-"), marker="" if bare(curve) else mark,
         markersize=3, linewidth=1, elinewidth=0.7,
     )  # fmt: skip
 

@@ -23,6 +23,7 @@ from geomfeat.report.blocks import (
 )  # fmt: skip
 
 LEGEND_ROW = 22  # pixels of height that two entries of a legend take
+MOST_MARKS = 60  # on one curve
 MODES = {"measured": "lines+markers", "theory": "lines", "scatter": "markers"}
 MOST_ROWS = 400  # of a table in the page; a map of more cells is in the results table alone
 
@@ -55,7 +56,7 @@ def curve_colours(curves: list[Curve]) -> list[tuple[str, int]]:
 
 def _curves_panel(plot: Plot) -> Panel:
     curves = list(plot.curves)
-    data = [_trace(c, *of) for c, of in zip(curves, curve_colours(curves), strict=True)]
+    data = [_trace(c, *of, plot.log_y) for c, of in zip(curves, curve_colours(curves), strict=True)]
     rows = math.ceil(len(curves) / 2)
     frame = layout(
         (log_axis if plot.log_x else axis)(plain(plot.x_label)),
@@ -68,18 +69,30 @@ def _curves_panel(plot: Plot) -> Panel:
     return Panel(plot.title, data, frame, "map")
 
 
-def _trace(curve: Curve, colour: str, number: int) -> dict[str, Any]:
+def lower_errors(curve: Curve, log_y: bool) -> list[float]:
+    """How far down a curve's bars reach: on a log axis by the factor that they reach up by, so never to 0."""
+    assert curve.error is not None
+    return [y * e / (y + e) if log_y and y > 0 and e > 0 else e for y, e in zip(curve.y, curve.error, strict=True)]
+
+
+def bare(curve: Curve) -> bool:
+    """Whether a curve is drawn without marks: theory, and so many points that marks would run into a thick line."""
+    return curve.kind == "theory" or (curve.kind == "measured" and len(curve.x) > MOST_MARKS)
+
+
+def _trace(curve: Curve, colour: str, number: int, log_y: bool) -> dict[str, Any]:
     theory = curve.kind == "theory"
     line = {"color": colour, "width": 1.5, "dash": "dash" if theory else "solid"}
     trace: dict[str, Any] = {
-        "type": "scatter", "mode": MODES[curve.kind], "name": plain(curve.label),
+        "type": "scatter", "mode": "lines" if bare(curve) else MODES[curve.kind], "name": plain(curve.label),
         "x": list(curve.x), "y": list(curve.y), "line": line,
         "hovertemplate": f"{plain(curve.label)}<br>%{{x:.4g}}: %{{y:.4g}}<extra></extra>",
     }  # fmt: skip
-    if not theory:
+    if not bare(curve):
         trace["marker"] = {"color": colour, "symbol": look.symbol(number), "size": 6}
     if curve.error is not None:
-        trace["error_y"] = {**error_bars(list(curve.error)), "color": colour}
+        down = {"symmetric": False, "arrayminus": lower_errors(curve, log_y)}
+        trace["error_y"] = {**error_bars(list(curve.error)), **down, "color": colour}
     return trace
 
 
@@ -94,7 +107,7 @@ def _map_panel(heat: Heat) -> Panel:
     }]  # fmt: skip
     for line in heat.lines:
         data.append(
-            {**_trace(line, "#ffffff", 0), "mode": "lines", "line": {"color": "#ffffff", "width": 2,
+            {**_trace(line, "#ffffff", 0, False), "mode": "lines", "line": {"color": "#ffffff", "width": 2,
              "dash": "dash" if line.kind == "theory" else "solid"}}
         )  # fmt: skip
     data += [_marks_trace(curve, i) for i, curve in enumerate(heat.marks)]

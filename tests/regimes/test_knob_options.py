@@ -287,12 +287,74 @@ def test_no_checkpoint_is_of_an_epoch_that_was_taken_back():
         ({"lr_multipliers": {"*": 0.0}}, "no trainable parameters"),
         ({"snapshot_steps": "linear"}, "'log'"),
         ({"snapshot_steps": (-1,)}, "at least 0"),
+        ({"loss": lambda f, y: torch.tensor(1.0)}, "no gradient in f"),
+        ({"dtype": torch.int32}, "dtype=torch.int32"),
+        ({"test": (torch.zeros(0, 5), Y[:0])}, "positive number of samples"),
+        ({"test": (torch.zeros(12, 5), Y[:5])}, r"shape \(5,\), but test inputs 12 samples"),
+        ({"test": (torch.zeros(12, 5), Y + 5)}, "must be classes 0..2"),
     ],
 )
 def test_bad_options_are_named(change, words):
     model, x = small()
     with pytest.raises(BadInput, match=words):
         train_at_gamma(model, x, Y, **({"gamma": 1.0} | change))
+
+
+def test_targets_with_nan_and_test_data_are_refused_before_training():
+    model, x = small()
+
+    def training(step: int, loss: float) -> None:
+        raise AssertionError("it trained")
+
+    for change in ({"targets": torch.full((12, 3), float("nan"))}, {"test": (x, Y[:5])}, {"test": (x, Y + 5)}):
+        with pytest.raises(BadInput):
+            train_at_gamma(model, x, **({"targets": Y, "gamma": 1.0, "progress": training} | change))
+
+
+def test_outputs_without_the_samples_first_are_told():
+    class Turned(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = nn.Linear(5, 2)
+
+        def forward(self, x):
+            return self.body(x).T
+
+    x = torch.randn(12, 5, generator=stream(0, "turned"))
+    with pytest.raises(BadInput, match="2 rows of outputs for 12 samples: pass readout="):
+        train_at_gamma(Turned(), x, torch.ones(12, 12), gamma=1.0)
+
+
+def test_whole_numbers_for_one_output_are_told_to_be_floats():
+    with pytest.raises(BadInput, match="must be floats"):
+        train_at_gamma(nn.Linear(2, 1), torch.ones(3, 2), torch.arange(3), gamma=1.0)
+
+
+def test_checkpoints_may_be_named_by_a_generator():
+    model, x = small()
+    trained = train_at_gamma(model, x, Y, gamma=1.0, max_steps=4, snapshot_steps=(i for i in (0, 2)))
+    assert kept(trained) == [0, 2]
+
+
+def test_an_optimizer_may_say_that_it_has_no_decay():
+    model, x = small()
+    one, two = (
+        train_at_gamma(model, x, Y, gamma=1.0, max_steps=5, optimizer=make)
+        for make in (lambda g: torch.optim.AdamW(g, weight_decay=0.0), lambda g: torch.optim.AdamW(g))
+    )
+    assert one.train_loss == two.train_loss
+
+
+def test_a_last_sample_alone_joins_the_batch_before_where_batches_have_statistics():
+    g = stream(0, "batch norm")
+    net = nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 3))
+    x = torch.randn(11, 5, generator=g)
+    trained = train_at_gamma(net, x, Y[:11], gamma=1.0, mode="train", batch_size=5, max_steps=6)
+    assert trained.steps == 6  # 5 + 6 samples: two steps an epoch, not three
+    assert trained.train_loss < 1
+    for change in ({"batch_size": 1}, {"inputs": x[:1], "targets": Y[:1]}):
+        with pytest.raises(BadInput, match="one sample has none"):
+            train_at_gamma(net, **({"inputs": x, "targets": Y[:11], "gamma": 1.0, "mode": "train"} | change))
 
 
 def test_outputs_that_are_no_tensor_or_too_large():

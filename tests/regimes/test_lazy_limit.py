@@ -21,6 +21,7 @@ from geomfeat.regimes.lazy_agreement import lazy_agreement
 from geomfeat.regimes.lazy_limit import lazy_limit
 from geomfeat.regimes.linearize import linearize
 from geomfeat.regimes.objective import centred_one_hot
+from geomfeat.regimes.richness import Richness
 from tests.reference.lazy import linearised_descent
 from tests.reference.linearised import flow_of_outputs, full_jacobian
 
@@ -146,6 +147,11 @@ def test_training_is_lazy_iff_it_is_that_of_the_linearised_network():
     assert rich.gap > 0.03
 
 
+def test_gamma_may_be_a_richness():
+    found = lazy_agreement(small(), X, Y, gamma=Richness.from_alpha(1e4), lr=0.01, steps=3)
+    assert found == lazy_agreement(small(), X, Y, gamma=1e-4, lr=0.01, steps=3)
+
+
 def test_the_difference_is_of_first_order_in_gamma():
     network, y = small(), torch.tensor([0, 1] * 4)
     lr = 0.5 * lazy_limit(network, X, y, centred=True).largest_lr
@@ -190,7 +196,10 @@ def shut() -> nn.Module:
         (lambda: lazy_limit(small(), X, Y, target_loss=0.5, time=1.0), "give one of them"),
         (lambda: lazy_limit(small(), X, Y, target_loss=1e-3, ridge=100.0), "never reached"),
         (lambda: lazy_agreement(small(), X, Y, gamma=0.0, lr=0.01, steps=3), "gamma"),
-        (lambda: lazy_agreement(small(), X, Y, gamma=1.0, lr=0.01, steps=0), "raise one of them"),
+        (lambda: lazy_agreement(small(), X, Y, gamma=1.0, lr=0.01, steps=0), "steps=0 at least 1"),
+        (lambda: lazy_agreement(small(), X, Y, gamma=1.0, lr=-0.01, steps=3), "lr=-0.01 must be positive"),
+        (lambda: lazy_limit(small(), X * math.nan, Y), "outputs on the inputs holds"),
+        (lambda: lazy_limit(small(), X, Y, X * math.nan), "outputs on the test inputs"),
     ],
 )
 def test_bad_input_is_told(make, told):

@@ -79,3 +79,5 @@ def test_values_that_are_not_positive_are_refused() -> None:
         balanced_demand(1.0, 0.1, 1.0, share_left=1.0)
     with pytest.raises(BadInput, match="start=0"):
         balanced_demand(1.0, 0.0, 1.0)
+    with pytest.raises(BadInput, match="balance=nan"):
+        balanced_demand(math.nan, 0.1, 1.0)

@@ -141,6 +141,25 @@ def test_modes_through_zero_and_from_almost_nothing(start: float, target: float,
     assert_close(known, torch.from_numpy(reference.mode(start, target, balance, times)), rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.parametrize(("start", "target"), [(1e-12, 1.0), (1e-12, -1.0), (1.0, 1e-12)])
+@pytest.mark.parametrize("balance", [10.0, -300.0])
+def test_modes_far_below_lambda_keep_their_digits(start: float, target: float, balance: float) -> None:
+    # There the mode is linear, ds/dt = |lambda| (target - s), up to terms of relative size s^2 / lambda^2.
+    times = torch.tensor([0.0, 1e-13, 1e-12, 40.0], dtype=WORKING) / abs(balance)
+    decay = torch.exp(-abs(balance) * times)
+    known = start * decay - target * torch.expm1(-abs(balance) * times)
+    seen = aligned_mode(start, target, balance, times)
+    if max(start, abs(target)) > 1e-3:
+        seen, known = seen[:3], known[:3]
+    assert_close(seen, known, rtol=3 * max(start, abs(target)) ** 2 / balance**2 + 1e-14, atol=0.0)
+
+
+def test_a_mode_at_zero_without_balance_stays_there() -> None:
+    assert aligned_mode(0.0, 1.0, 0.0, [0.0, 1.0, 1e4]).tolist() == [0.0, 0.0, 0.0]
+    assert aligned_mode(0.0, 0.0, 0.0, [0.0, 1e4]).tolist() == [0.0, 0.0]
+    assert aligned_mode(0.0, 0.0, 3.0, [0.0, 1e4]).tolist() == [0.0, 0.0]
+
+
 def test_modes_at_both_ends_of_lambda() -> None:
     t = torch.linspace(0, 5, 11, dtype=WORKING)
     s0, s = 0.01, 2.0
@@ -278,6 +297,8 @@ def test_bad_input_is_told() -> None:
         linear_flow(w1, w2, task_of(4, 3), [1.0])
     with pytest.raises(BadInput, match="width of the inputs"):
         linear_flow(w1, w2, task, [1.0]).outputs(torch.ones(2, 4))
+    with pytest.raises(BadInput, match="x holds 3 NaN"):
+        linear_flow(w1, w2, task, [1.0]).ntk(torch.full((1, 3), float("nan")))
     with pytest.raises(BadInput, match="tasks is empty"):
         learn_in_sequence(w1, w2, [], [1.0])
     with pytest.raises(BadInput, match="finite"):

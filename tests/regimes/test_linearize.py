@@ -272,6 +272,7 @@ def dead_and_moved() -> nn.Module:
         (lambda: linearize(nn.LazyLinear(3)), "call the model once"),
         (lambda: linearize(nudged(small(), math.nan)), "NaN"),
         (lambda: linearisation_gaps(small(), {4: mlp(5, (9, 9), 3)}, X), "snapshot 4 has other trainable parameters"),
+        (lambda: linearisation_gaps(small(), {4: small()}, X * math.nan), "outputs on the inputs"),
         (lambda: linearisation_gaps(dead(), {4: dead_and_moved()}, X), "snapshot 4 did not change"),
     ],
 )

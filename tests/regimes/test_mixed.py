@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ import torch
 from geomfeat.errors import BadInput
 from geomfeat.numerics import WORKING, stream
 from geomfeat.regimes.mixed import activity_threshold, mixed_flow, mixed_velocity, n_active
-from geomfeat.regimes.mixed_descent import descend, random_products
+from geomfeat.regimes.mixed_descent import descend_products, random_products
 from tests.reference import mixed as reference
 
 
@@ -71,7 +73,7 @@ def test_near_gradient_descent_where_neither_limit_is() -> None:
     steps = [30, 100, 200, 400, 800, 1600]
     start = random_products(d, d, width, (c / width) ** 0.5)
     y = target(d, torch.logspace(1, -1, d, dtype=WORKING))
-    exact = torch.stack([p.map for p in descend(start, y, rate, steps)])
+    exact = torch.stack([p.map for p in descend_products(start, y, rate, steps)])
     times = [rate * k for k in steps]
     balanced = mixed_flow(start.map, y, 0.0, times)
     lazy = torch.stack([y + (start.map - y) * np.exp(-2 * c * t) for t in times])
@@ -85,7 +87,7 @@ def test_the_error_falls_with_the_root_of_the_width(width: int) -> None:
     d, c, rate, steps = 10, 1.0, 2e-3, [15, 50, 100, 200]
     start = random_products(d, d, width, (c / width) ** 0.5)
     y = target(d, torch.logspace(1, -1, d, dtype=WORKING))
-    exact = torch.stack([p.map for p in descend(start, y, rate, steps)])
+    exact = torch.stack([p.map for p in descend_products(start, y, rate, steps)])
     error = float(relative(mixed_flow(start.map, y, c, [rate * k for k in steps]), exact).max())
     assert error < 1.2 * (d / width) ** 0.5 + 4 * rate
 
@@ -106,6 +108,12 @@ def test_active_modes_are_those_above_the_threshold() -> None:
         (lambda: mixed_flow(torch.ones(2, 2), torch.ones(2, 2), -1.0, [1.0]), "threshold"),
         (lambda: mixed_flow(torch.ones(2, 2), torch.ones(2, 2), 1.0, [1.0, 1.0]), "times"),
         (lambda: mixed_flow(torch.ones(2, 2), torch.ones(2, 2), 1.0, []), "times"),
+        (lambda: mixed_flow(torch.ones(2, 2), torch.ones(2, 2), 1.0, [math.nan]), "times"),
+        (lambda: mixed_flow(torch.ones(2, 2), torch.ones(2, 2), 1.0, [1.0, math.inf]), "times"),
+        (lambda: mixed_flow(torch.full((2, 2), math.nan), torch.ones(2, 2), 1.0, [1.0]), "start holds 4 NaN"),
+        (lambda: mixed_flow(torch.ones(2, 2), torch.full((2, 2), math.inf), 1.0, [1.0]), "target holds"),
+        (lambda: n_active(torch.full((2, 2), math.nan), 1.0), "matrix holds 4 NaN"),
+        (lambda: n_active(torch.eye(2), math.nan), "threshold"),
     ],
 )
 def test_bad_input_is_named(call, named: str) -> None:

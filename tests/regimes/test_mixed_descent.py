@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
 
 from geomfeat.errors import BadInput
 from geomfeat.numerics import WORKING, stream
-from geomfeat.regimes.mixed_descent import descend, products_of, random_products
+from geomfeat.regimes.mixed_descent import descend_products, products_of, random_products
 from tests.reference import mixed as reference
 
 
@@ -20,7 +22,7 @@ def matrix(*shape: int, seed: int = 0) -> torch.Tensor:
 def test_equals_descent_on_the_weights(outputs: int, inputs: int, width: int, device: str) -> None:
     w1, w2 = 0.3 * matrix(width, inputs), 0.3 * matrix(outputs, width)
     y = matrix(outputs, inputs, seed=1)
-    found = descend(products_of(w1.to(device), w2.to(device)), y.to(device), 0.02, [0, 1, 150])
+    found = descend_products(products_of(w1.to(device), w2.to(device)), y.to(device), 0.02, [0, 1, 150])
     for p, steps in zip(found, (0, 1, 150), strict=True):
         expected = reference.descend(w1.numpy(), w2.numpy(), y.numpy(), 0.02, steps)
         torch.testing.assert_close(p.map.cpu(), torch.as_tensor(expected), rtol=1e-9, atol=1e-11)
@@ -31,9 +33,9 @@ def test_problems_side_by_side_do_not_mix() -> None:
     both = type(parts[0])(*(torch.stack([getattr(p, k) for p in parts]) for k in ("map", "first", "second")))
     rates = torch.tensor([0.01, 0.03], dtype=WORKING)[:, None, None]
     y = matrix(2, 3, seed=3)
-    found = descend(both, y, rates, [40])[0].map
+    found = descend_products(both, y, rates, [40])[0].map
     for i, (part, rate) in enumerate(zip(parts, (0.01, 0.03), strict=True)):
-        torch.testing.assert_close(found[i], descend(part, y, rate, [40])[0].map)
+        torch.testing.assert_close(found[i], descend_products(part, y, rate, [40])[0].map)
 
 
 @pytest.mark.parametrize("width", [5, 40])
@@ -83,9 +85,13 @@ def test_seeds_repeat_and_differ() -> None:
     [
         (lambda: random_products(0, 3, 5, 1.0), "outputs"),
         (lambda: random_products(3, 3, 5, 0.0), "sigma"),
-        (lambda: products_of(torch.ones(3, 2), torch.ones(2, 4)), "columns"),
-        (lambda: descend(random_products(2, 2, 9, 1.0), torch.ones(3, 2), 0.1, [1]), "target"),
-        (lambda: descend(random_products(2, 2, 9, 1.0), torch.ones(2, 2), 0.1, [3, 1]), "steps"),
+        (lambda: products_of(torch.ones(3, 2), torch.ones(2, 4)), "hidden width"),
+        (lambda: descend_products(random_products(2, 2, 9, 1.0), torch.ones(3, 2), 0.1, [1]), "target"),
+        (lambda: descend_products(random_products(2, 2, 9, 1.0), torch.ones(2, 2), 0.1, [3, 1]), "steps"),
+        (lambda: descend_products(random_products(2, 2, 9, 1.0), torch.ones(2, 2), math.nan, [1]), "learning_rate"),
+        (lambda: descend_products(random_products(2, 2, 9, 1.0), torch.full((2, 2), math.nan), 0.1, [1]), "target"),
+        (lambda: random_products(3, 3, 5, math.inf), "sigma"),
+        (lambda: products_of(torch.full((3, 2), math.nan), torch.ones(2, 3)), "NaN"),
     ],
 )
 def test_bad_input_is_named(call, named: str) -> None:

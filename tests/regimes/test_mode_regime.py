@@ -82,5 +82,7 @@ def test_scales_and_rotations_do_not_matter() -> None:
 
 
 def test_layers_that_do_not_meet_are_bad_input() -> None:
-    with pytest.raises(BadInput, match="columns"):
+    with pytest.raises(BadInput, match="hidden width"):
         mode_regimes(torch.ones(3, 2), torch.ones(2, 4))
+    with pytest.raises(BadInput, match="NaN"):
+        mode_regimes(torch.full((2, 2), float("nan")), torch.eye(2))

@@ -85,6 +85,7 @@ def test_alpha_delays_the_test_transition_without_decay() -> None:
         (lambda: modular_addition(5, 1.0), "share=1.0"),
         (lambda: modular_addition(2, 0.1), "none to train"),
         (lambda: modular_network(5, 8, activation="tanh"), "square, relu"),
+        (lambda: modular_network(0, 8), "modulus=0"),
         (lambda: modular_network(5, 8, init_scale=0.0), "init_scale"),
         (lambda: train_with_decay(modular_addition(5), decay=-1.0), "decay"),
         (lambda: train_at_alpha(modular_addition(5), 0.0), "alpha"),

@@ -215,6 +215,7 @@ def call(**changes: object) -> WidthScaling:
         ({"gamma": -1.0}, "gamma=-1.0"),
         ({"r": 0.1, "gamma": 2.0}, "at most one of"),
         ({"build": lambda n, s: ntk_mlp(5, s)}, "ignores the width"),
+        ({"build": lambda n, s: ntk_mlp(n, 0)}, "ignores the seed"),
         ({"build": lambda n, s: ntk_mlp(n + s, s)}, "different architectures"),
         ({"build": lambda n, s: n}, "not a torch.nn.Module"),
         ({"build": lambda n, s: nn.Linear(8, n), "lr": 0.1}, "none of them hidden"),
@@ -225,6 +226,8 @@ def call(**changes: object) -> WidthScaling:
         ({"lr": -1.0}, "lr=-1.0"),
         ({"targets": torch.zeros(6)}, "all zero"),
         ({"targets": torch.zeros(5)}, "5 entries"),
+        ({"targets": torch.full((6,), math.nan)}, "targets holds 6 NaN"),
+        ({"loss": lambda f, y: torch.tensor(1.0), "lr": 0.1}, "no gradient in f"),
     ],
 )  # fmt: skip
 def test_bad_input_is_told(changes: dict[str, object], told: str) -> None:

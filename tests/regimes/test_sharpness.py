@@ -169,6 +169,10 @@ def test_every_kind_of_network_by_differences_of_gradients(case):
         (lambda: sharpness(small(), X, Y[:5]), "5 entries"),
         (lambda: sharpness(small(), X, Y, loss="hinge"), "mse, cross-entropy"),
         (lambda: sharpness(nudged(small(), math.nan), X, Y), "NaN"),
+        (lambda: sharpness(small(), X * math.nan, Y), "outputs on the inputs"),
+        (lambda: sharpness(small(), X[:0], Y[:0]), "positive number of samples"),
+        (lambda: sharpness(small(), X, torch.full((len(X), 2), math.nan)), "targets holds"),
+        (lambda: sharpness(small(), X, Y, loss=lambda f, y: torch.tensor(1.0)), "no gradient in f"),
         (lambda: top_eigenvalues(lambda v: v * math.nan, 3), "NaN"),
     ],
 )

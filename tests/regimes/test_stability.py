@@ -18,7 +18,7 @@ from geomfeat.regimes.lazy_limit import lazy_limit
 from geomfeat.regimes.linearize import linearize
 from geomfeat.regimes.sharpness import sharpness
 from geomfeat.regimes.stability import StabilityReport, descend_at_rate, training_flags
-from geomfeat.regimes.stable_rate import largest_stable_lr
+from geomfeat.regimes.stable_rate import StableRates, largest_stable_lr
 from tests.reference.lazy import descend
 
 F64 = torch.float64
@@ -185,6 +185,11 @@ def test_rates_found_together_part_stable_from_unstable_training_alone(kind):
         (lambda: largest_stable_lr([mlp(8, (3,), 1), mlp(8, (4,), 1)], X, Y, [1.0]), "one architecture"),
         (lambda: largest_stable_lr(mlp(8, (3,), 1), X, Y[:3], [1.0]), "3 entries"),
         (lambda: largest_stable_lr(nn.Linear(8, 1), X, Y, [1.0], steps=9).slope(1, 2), "two gammas"),
+        (lambda: StableRates((1.0, 2.0), torch.tensor([[math.nan], [1]]), torch.ones(2, 1), 9).slope(1, 2), "gamma 1"),
+        (lambda: largest_stable_lr(mlp(8, (3,), 1), X, 0 * Y, [1.0]), "all zero"),
+        (lambda: largest_stable_lr(mlp(8, (3,), 1), X * math.nan, Y, [1.0]), "outputs on the inputs"),
+        (lambda: descend_at_rate(mlp(8, (3,), 1), X * math.nan, Y, lr=1.0, steps=3), "outputs on the inputs"),
+        (lambda: descend_at_rate(mlp(8, (3,), 1), X, Y * math.nan, lr=1.0, steps=3), "targets holds"),
     ],
 )
 def test_bad_input_is_told(make, told):

@@ -95,6 +95,15 @@ def test_the_given_networks_are_left_as_they_were() -> None:
     assert all(torch.equal(before[k], v) for k, v in net.state_dict().items())
 
 
+def two() -> list[Snapshot]:
+    return [Snapshot(mlp(3, (8,), 2, seed=i), i) for i in (0, 1)]
+
+
+def test_snapshots_may_come_from_a_generator() -> None:
+    found, wanted = (training_series(given, X.float(), Y) for given in ((s for s in two()), two()))
+    assert found.train_loss == wanted.train_loss
+
+
 @pytest.mark.parametrize(
     ("call", "told"),
     [
@@ -103,6 +112,12 @@ def test_the_given_networks_are_left_as_they_were() -> None:
         (lambda: training_series([Snapshot(nn.Linear(3, 2), i) for i in (0, 1)], X.float(), Y[:5]), "5 entries"),
         (lambda: TrainingSeries((0, 1), (1.0,), KernelPath((0, 0), (0, 0), (0, 0), (0, 0))), "train_loss has 1"),
         (lambda: log_spaced_steps(0), "last=0"),
+        (lambda: training_series([], X.float(), Y), "two or more geomfeat.Snapshot"),
+        (lambda: training_series(two(), X.float(), Y, gamma=0.0), "gamma=0.0"),
+        (lambda: training_series(two(), X.float(), Y, probes=2), "probes=2 of 12"),
+        (lambda: training_series(two(), X[:3].float(), Y[:3]), "of 3 training inputs"),
+        (lambda: training_series(two(), X.float(), Y, test=(X.float(), Y[:3])), "test targets have 3 entries"),
+        (lambda: training_series(two(), X.float(), torch.full((12, 2), math.nan)), "targets holds 24 NaN"),
     ],
 )
 def test_bad_input_is_told(call, told: str) -> None:

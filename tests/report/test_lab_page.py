@@ -79,6 +79,20 @@ def test_theory_has_the_colour_of_what_it_is_the_theory_of() -> None:
     assert first == second != third
 
 
+def test_bars_on_a_log_axis_reach_down_by_the_factor_they_reach_up_by() -> None:
+    curve = Curve("wide", [1.0, 2.0], [1.0, 4.0], [3.0, 0.0])
+    for log_y, wanted in ((True, [0.75, 0.0]), (False, [3.0, 0.0])):
+        (trace,) = lab_figure(Plot("t", "x", "y", [curve], log_y=log_y)).panels[0].data
+        assert trace["error_y"]["array"] == [3.0, 0.0]
+        assert trace["error_y"]["arrayminus"] == pytest.approx(wanted)
+
+
+def test_marks_are_left_out_where_they_would_run_together() -> None:
+    long, short = (Curve("a", range(n), range(n)) for n in (400, 40))
+    modes = [lab_figure(Plot("t", "x", "y", [c])).panels[0].data[0]["mode"] for c in (long, short)]
+    assert modes == ["lines", "lines+markers"]
+
+
 def test_figures_are_saved_as_svg_with_their_words(tmp_path: Path) -> None:
     paths = save_lab_figures(FOUND, tmp_path / "figures")
     assert [p.name for p in paths] == ["figure_1.svg", "figure_2.svg", "figure_3.svg"]
