@@ -30,7 +30,7 @@ SLOPE_COLUMNS = [
 ]  # fmt: skip
 CORRELATION_COLUMNS = [*NUMBER, "axis", "rho", "low", "high", "interval", "n", "n_seeds", "n_left_out", "note"]
 ONE_SEED = "one seed: the interval is from the scatter of single trainings, with the plane's lack of fit in it"
-LONE_SEED = "one seed alone tells this slope, for want of trainings of the others: no interval"
+LONE_SEED = "one seed alone tells this slope, or only all of them together, for want of trainings: no interval"
 TWO_SEEDS = "two seeds: the interval is as wide as it has to be"
 
 
