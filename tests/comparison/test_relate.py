@@ -252,8 +252,9 @@ def test_a_slope_that_one_seed_alone_tells_has_no_interval() -> None:
 
 def test_slopes_that_no_seed_tells_by_itself_have_no_interval() -> None:
     """Each of two seeds lacks the trainings for four terms: all draws but one tell nothing, and that one is the fit."""
-    places = {0: [(0.5, 0.1), (1.0, 0.1), (2.0, 0.01)], 1: [(0.5, 0.1), (1.0, 0.1), (1.0, 0.5)]}
-    table = sweep({"sigma": [0.5, 1.0, 2.0], "eta": [0.01, 0.1, 0.5]}, 2, lambda c, s: {
+    line = [(0.5, 0.1), (1.0, 0.1), (2.0, 0.1)]
+    places = {0: [*line, (2.0, 0.01)], 1: [*line, (1.0, 1.0)]}
+    table = sweep({"sigma": [0.5, 1.0, 2.0], "eta": [0.01, 0.1, 1.0]}, 2, lambda c, s: {
         R: -2 * log(c["sigma"]) + 0.1 * noise(s, c["sigma"], c["eta"])})  # fmt: skip
     there = [(s, e) in places[seed] for s, e, seed in zip(table["sigma"], table["eta"], table["seed"], strict=True)]
     row = one(relate(table[there]).slopes, measure="location", term="sigma")
