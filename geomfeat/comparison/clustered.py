@@ -62,8 +62,8 @@ def over_seeds(statistic: Statistic, seeds: np.ndarray, *, level: float = 0.9, s
         statistic: (B, n) how often each row counts -> (B, k) numbers; NaN where a draw gives none.
         seeds: (n,) the seed of each row. level: of the intervals, in (0, 1). seed: of the draws.
 
-    With one seed the errors are NaN: take another interval. A number that half of the draws do not give has none: of two
-    seeds, the one draw that has both gives itself alone, and no spread.
+    With one seed the errors are NaN: take another interval. A number that half of the draws do not give has none:
+    of two seeds, the one draw that has both gives itself alone, and no spread.
 
     >>> y, seeds = np.array([1.0, 2.0, 3.0, 6.0]), np.array([0, 0, 1, 1])
     >>> found = over_seeds(lambda w: (w @ y / w.sum(1))[:, None], seeds)

@@ -94,7 +94,7 @@ def explorer_of(
     axes = list(dict.fromkeys([*lead, *(a["name"] for a in data["axes"])]))
     seed_last = sorted(data["filters"], key=lambda f: f["name"] == "seed")
     filters = [
-        {"name": f["name"], "choices": (choices := _choices(found, f)), "first": choices[0] if f["one"] else ""}
+        {"name": f["name"], "title": f["title"], "choices": (choices := _choices(found, f)), "first": choices[0] if f["one"] else ""}
         for f in seed_last
     ]  # fmt: skip
     others = [f for f in filters if f["name"] in axes[2:]]
