@@ -27,8 +27,8 @@ def phase_of(outcome: str, note: str, stability: float, last_stability: float) -
     """The phase of one training, or "" where nothing tells it.
 
     Words in `note` or `outcome` come first. Else from stability = eta * largest curvature, on the scale of
-    `against_limit`, NaN where it is unknown: a start above 2 that did not diverge is a catapult (Lewkowycz et al. 2020),
-    an end near 2 or above is the edge of stability (Cohen et al. 2021), and the rest is flow.
+    `against_limit`, NaN where it is unknown: a start above 2 that did not diverge is a catapult (Lewkowycz et al.
+    2020), an end near 2 or above is the edge of stability (Cohen et al. 2021), and the rest is flow.
 
     >>> phase_of("matched", "", 0.3, 0.5), phase_of("matched", "", 3.0, 1.0), phase_of("diverged", "", 5.0, 7.0)
     ('flow', 'catapult', 'diverged')

@@ -43,7 +43,8 @@ def refuse_depths(runs: Iterable[RunConfig]) -> None:
         sizes = run.options.get(option)
         if isinstance(sizes, list | tuple) and len(sizes) != run.depth:
             raise BadInput(
-                f"options: {option}={list(sizes)} is {len(sizes)} layers, and depth={run.depth}: give depth: {len(sizes)} too"
+                f"options: {option}={list(sizes)} is {len(sizes)} layers, and depth={run.depth}: "
+                f"give depth: {len(sizes)} too"
             )
 
 

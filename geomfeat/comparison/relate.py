@@ -167,7 +167,7 @@ def _slope_rows(
             "r2": explained(design.x, y)[1], "n": len(y), "n_seeds": len(np.unique(seeds)),
             "n_left_out": total - len(y),
         }  # fmt: skip
-        fixed = _fixed(part, facts)
+        fixed = fixed_conditions(part, facts)
         first = _is_first(found, key)
         for i, term in enumerate(design.terms):
             low, high = float(interval.low[i]), float(interval.high[i])
@@ -217,7 +217,7 @@ def _seed_note(kind: str, seeds: np.ndarray, high: float) -> str:
     return TWO_SEEDS if len(np.unique(seeds)) == 2 else ""
 
 
-def _fixed(part: Frame, facts: dict[str, Any]) -> dict[str, Any]:
+def fixed_conditions(part: Frame, facts: dict[str, Any]) -> dict[str, Any]:
     """Conditions that are the same for all of these trainings, and the means of those that set their output scale."""
     names = ("architecture", "depth", "parameterization", "centred")
     same = {n: part[n].iloc[0] for n in names if n in part and part[n].nunique(dropna=False) == 1} | facts

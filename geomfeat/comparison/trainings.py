@@ -228,7 +228,8 @@ def _used(frame: Frame) -> tuple[Frame, list[str]]:
         )
         if which.any()
     ]
-    if outcome.eq("completed").any() or not (frame["converged"] == 1).any():
+    nothing = bool((broken | lossless).all())
+    if not nothing and (outcome.eq("completed").any() or not (frame["converged"] == 1).any()):
         notes.append(
             "No training is known to have reached a target loss: fits differ, see the comparison at equal fit."
         )

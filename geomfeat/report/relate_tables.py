@@ -96,13 +96,14 @@ def _slopes(related: Related, rows: Sequence[dict[str, Any]], *, notes: bool = T
         mark = "failed" if r["verdict"] == "differs" else ""
         cells = [text_cell(r[b]) for b in related.by]
         cells += [
-            text_cell(f"{r['term']} (no log)" if r["term"] in LINEAR else r["term"]), text_cell(r["cells"]), _between(r["slope"], r["low"], r["high"]),
+            text_cell(f"{r['term']} (no log)" if r["term"] in LINEAR else r["term"]), text_cell(r["cells"]),
+            _between(r["slope"], r["low"], r["high"]),
             text_cell(r["expected"]), text_cell(r["verdict"], mark), number_cell(r["r2"]), text_cell(r["n"]),
             text_cell(r["n_seeds"]), text_cell(r["n_left_out"]), *([text_cell(r["note"])] if notes else []),
         ]  # fmt: skip
         made.append((label_of((r["measure"], r["quantity"], r["layer"])), cells))
-    head = ("number", *map(axis_name, related.by), "on log10 of", "trainings", f"slope [{related.level:.0%}]", "theory", "verdict",
-            "r²", "n", "seeds", "left out", *(["note"] if notes else []))  # fmt: skip
+    head = ("number", *map(axis_name, related.by), "on log10 of", "trainings", f"slope [{related.level:.0%}]", "theory",
+            "verdict", "r²", "n", "seeds", "left out", *(["note"] if notes else []))  # fmt: skip
     return grid(head, made)
 
 
@@ -120,8 +121,8 @@ def follow_table(related: Related) -> Table | None:
                   for k in ("richness", "train_loss", "train_accuracy")]  # fmt: skip
         made.append((label_of((r["measure"], r["quantity"], r["layer"])), [*cells, text_cell(r["n"]),
                                                                            text_cell(r["note"])]))  # fmt: skip
-    head = ("number", *map(axis_name, related.by), "follows", "ρ with richness, fit fixed", "ρ with train loss, richness fixed",
-            "ρ with train accuracy, richness fixed", "n", "note")  # fmt: skip
+    head = ("number", *map(axis_name, related.by), "follows", "ρ with richness, fit fixed",
+            "ρ with train loss, richness fixed", "ρ with train accuracy, richness fixed", "n", "note")  # fmt: skip
     return grid(head, made) if made else None
 
 
