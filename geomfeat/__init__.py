@@ -12,6 +12,9 @@ from geomfeat._version import __version__
 if TYPE_CHECKING:
     from geomfeat.activations import extract, load_npz, recording, save_npz, select_layers
     from geomfeat.api import Comparison, Results, analyze, compare, compare_page
+    from geomfeat.comparison.match import Matched, match
+    from geomfeat.comparison.portrait import portrait
+    from geomfeat.comparison.relate import Related, relate
     from geomfeat.comparison.sweep import SweepResult, sweep
     from geomfeat.data.loading import load_data
     from geomfeat.diagnostics.ladder import Ladder, train_ladder
@@ -53,7 +56,9 @@ _HOME = {
     "RDMs": "kernels", "StreamingCKA": "kernels", "cka_matrix": "kernels", "compare_rdms": "kernels",
     "rank_by_rsa": "kernels", "rdm": "kernels", "stack_rdms": "kernels", "dimension_curve": "geometry",
     "similarity_interval": "geometry",
-    "SweepResult": "comparison.sweep", "sweep": "comparison.sweep",
+    "SweepResult": "comparison.sweep", "sweep": "comparison.sweep", "Related": "comparison.relate",
+    "relate": "comparison.relate", "Matched": "comparison.match", "match": "comparison.match",
+    "portrait": "comparison.portrait",
     "Kernel": "types", "Representation": "types", "Snapshot": "types",
 }  # fmt: skip
 
@@ -66,7 +71,9 @@ __all__ = [
     "Kernel",
     "Ladder",
     "Location",
+    "Matched",
     "RDMs",
+    "Related",
     "Representation",
     "Results",
     "Richness",
@@ -94,11 +101,14 @@ __all__ = [
     "load_npz",
     "load_weights",
     "locate",
+    "match",
     "measure",
     "ntk",
+    "portrait",
     "rank_by_rsa",
     "rdm",
     "recording",
+    "relate",
     "replica_capacity",
     "save_npz",
     "save_weights",

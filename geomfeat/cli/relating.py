@@ -43,11 +43,12 @@ def relate(
         page = out or folder / RELATE_PAGE
         check_path(page)
         made = read_sweep(folder)
+        _tell(made)
         found = related(made.table, measures=measures, level=level, seed=seed)
         write_relate_page(
             found, made.table, page, settings=made.settings, told=made.told, notes=made.notes, seed=seed
         )  # fmt: skip
-        typer.echo("\n".join([*made.notes, *found.notes, "", *answer(found), "", f"page: {page}"]).lstrip())
+        typer.echo("\n".join([*found.notes, "", *answer(found), "", f"page: {page}"]).lstrip())
         if figures is not None:
             typer.echo(f"figures: {len(save_relate_figures(found, made.table, figures))} files in {figures}")
 
@@ -70,10 +71,11 @@ def portrait(
         page = out or folder / PORTRAIT_PAGE
         check_path(page)
         made = read_sweep(folder)
+        _tell(made)
         write_portrait_page(
             made.table, page, x=x, y=y, settings=made.settings, told=made.told, notes=made.notes
         )  # fmt: skip
-        typer.echo("\n".join([*made.notes, counted(trainings_of(made.table)), "", f"page: {page}"]).lstrip())
+        typer.echo(f"{counted(trainings_of(made.table))}\n\npage: {page}")
         if figures is not None:
             typer.echo(f"figures: {len(save_portrait_figures(made.table, figures, x=x, y=y))} files in {figures}")
 
@@ -86,6 +88,12 @@ class ReadSweep:
     settings: Mapping[str, Any]
     notes: tuple[str, ...]
     told: str
+
+
+def _tell(made: ReadSweep) -> None:
+    """What is not there, before anything that may be refused for want of it."""
+    for note in made.notes:
+        typer.echo(note)
 
 
 def read_sweep(folder: Path) -> ReadSweep:

@@ -76,12 +76,18 @@ def foreseen(config: Path, out: Path, engine: str, workers: int) -> str:
     """What `sweep` would do: trainings, time, and for SLURM the job script. Nothing is written."""
     from geomfeat.comparison.engines import engine_named, slurm_script
     from geomfeat.comparison.estimating import estimate
-    from geomfeat.comparison.sweep import found_in, planned
+    from geomfeat.comparison.sweep import check_versions, found_in, planned
     from geomfeat.comparison.sweep_config import parse_config
+    from geomfeat.errors import OutputExists
 
     plan = planned(config, out)
     slurm = parse_config(plan.config).slurm
     engine_named(engine, workers, slurm)
     parallel = {"serial": 1, "slurm": slurm.jobs}.get(engine, workers)
-    told = estimate(*found_in(plan)).told(parallel)
+    todo, there = found_in(plan)
+    told = estimate(todo, there).told(parallel)
+    try:
+        check_versions(plan, todo)
+    except OutputExists as other:
+        told += f"\nBut {other}"
     return f"{told}\n\n{slurm_script(slurm)}" if engine == "slurm" else told

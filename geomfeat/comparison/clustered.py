@@ -23,7 +23,7 @@ from geomfeat.numerics import numpy_stream
 
 DRAWS = 400
 MOST_LISTED = 500  # all distinct draws are listed, with their probabilities, where there are no more: up to 6 seeds
-LEAST_SHARE = 0.5  # of the draws that must give a number
+LEAST_SHARE = 0.5  # of the draws: more than these must give a number
 
 Statistic = Callable[[np.ndarray], np.ndarray]
 
@@ -62,7 +62,8 @@ def over_seeds(statistic: Statistic, seeds: np.ndarray, *, level: float = 0.9, s
         statistic: (B, n) how often each row counts -> (B, k) numbers; NaN where a draw gives none.
         seeds: (n,) the seed of each row. level: of the intervals, in (0, 1). seed: of the draws.
 
-    With one seed the errors are NaN: take another interval. A number that half of the draws do not give has none.
+    With one seed the errors are NaN: take another interval. A number that half of the draws do not give has none:
+    of two seeds, the one draw that has both gives itself alone, and no spread.
 
     >>> y, seeds = np.array([1.0, 2.0, 3.0, 6.0]), np.array([0, 0, 1, 1])
     >>> found = over_seeds(lambda w: (w @ y / w.sum(1))[:, None], seeds)
@@ -86,6 +87,6 @@ def over_seeds(statistic: Statistic, seeds: np.ndarray, *, level: float = 0.9, s
     filled = np.where(known, values, 0.0)
     mean = (weight * filled).sum(0) / safe
     variance = (weight * np.where(known, (filled - mean) ** 2, 0.0)).sum(0) / safe
-    stderr = np.where(total >= LEAST_SHARE, np.sqrt(variance * g / (g - 1)), np.nan)
+    stderr = np.where(total > LEAST_SHARE, np.sqrt(variance * g / (g - 1)), np.nan)
     half = student.ppf(0.5 + level / 2, g - 1) * stderr
     return Interval(estimate, stderr, estimate - half, estimate + half)

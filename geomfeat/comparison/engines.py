@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from importlib.util import find_spec
 from typing import Any
@@ -11,17 +12,20 @@ from geomfeat.comparison.sweep_config import SlurmConfig
 from geomfeat.errors import BadInput, near
 
 NAMES = ("serial", "dask", "slurm")
+ADDRESS = re.compile(r"(tcp|tls|ucx|ws|wss|inproc)://\S+:\d+")
 
 
 def engine_named(name: str, workers: int, slurm: SlurmConfig) -> Engine:
     """ "serial", "dask" (`workers` processes here), "slurm", or the address of a running dask scheduler.
 
-    Raises BadInput for another name, no workers, or where dask is not installed.
+    Raises BadInput for another name, an address without a port, no workers, or where dask is not installed.
     """
     if name == "serial":
         return serial
     if name not in NAMES and "://" not in name:
         raise BadInput(f"engine={name!r}: near: {near(name, NAMES)}; or the address of a scheduler, tcp://host:port")
+    if name not in NAMES and not ADDRESS.fullmatch(name):
+        raise BadInput(f"engine={name!r} is no scheduler's address: give scheme, host and port, as in tcp://host:8786")
     if workers < 1:
         raise BadInput(f"workers={workers}: at least 1")
     _require("distributed", name)

@@ -13,6 +13,8 @@ from geomfeat.comparison.clustered import Interval, over_seeds
 MOST = 0.9999
 # Fieller, Hartley and Pearson 1957: the variance of Fisher's z of a rank correlation is 1.06 / (n - 3).
 FIELLER = 1.06
+# A share of a number's variance that is rounding: two ranks that change places among 10 000 make 1e-11.
+NOTHING = 1e-12
 
 
 def midranks(column: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -32,7 +34,7 @@ def partial_rank_correlations(columns: np.ndarray, weights: np.ndarray) -> np.nd
     """(B, k) rho between the first of 1 + k columns (n, 1 + k) and every other one, given all the rest.
 
     From the inverse of the matrix of rank correlations (Whittaker 1990, section 5.8). NaN where a column is flat or
-    follows from the others.
+    follows from the others; 0 where those that are held fixed leave nothing of the first column.
     """
     ranks = np.stack([midranks(column, weights) for column in columns.T], axis=2)
     total = weights.sum(1)[:, None]
@@ -51,7 +53,8 @@ def partial_rank_correlations(columns: np.ndarray, weights: np.ndarray) -> np.nd
     slopes = np.einsum("bpq,bq->bp", given, first)
     left = np.clip(1 - np.einsum("bp,bp->b", slopes, first), 0.0, None)
     diagonal = np.einsum("bpp->bp", given)
-    rho = slopes / np.sqrt(left[:, None] * diagonal + slopes**2 + np.finfo(float).tiny)
+    rest = left[:, None] + slopes**2 / diagonal  # what is left of the first column when one other is not held fixed
+    rho = np.where(rest > NOTHING, slopes / np.sqrt(np.maximum(rest, NOTHING) * diagonal), 0.0)
     return np.where(lost[:, None], np.nan, rho)
 
 

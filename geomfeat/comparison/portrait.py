@@ -54,6 +54,26 @@ def numbers_of(table: pd.DataFrame, measure: str, quantity: str, layer: str = ""
     return found.frame.assign(value=found.values[found.key(measure, quantity, layer)]).reset_index()
 
 
+def portrait(
+    table: pd.DataFrame, x: str = "sigma", y: str = "eta", *, measure: str = "location", quantity: str = "richness",
+    layer: str = "", where: Mapping[str, Any] | None = None,
+) -> Grid:  # fmt: skip
+    """The phase diagram of a sweep: a number over two conditions, averaged over seeds, and the cells that failed.
+
+    Args:
+        table: the tidy table of a sweep. x, y: conditions that are numbers. measure, quantity, layer: the number.
+        where: values of further conditions that vary, condition -> value.
+
+    Raises BadInput for a number or condition that the table does not have, and where another condition varies.
+
+    >>> rows = [dict(run=f"{s} {e}", seed=0, at="trained", sigma=s, eta=e, layer="", layer_b="", measure="location",
+    ...              quantity="richness", value=s - e, ok=True, note="") for s in (1.0, 2.0) for e in (0.1, 0.5)]
+    >>> portrait(pd.DataFrame(rows)).value.tolist()
+    [[0.9, 1.9], [0.5, 1.5]]
+    """
+    return grid_of(numbers_of(table, measure, quantity, layer), x, y, where=where)
+
+
 def grid_of(
     trainings: pd.DataFrame, x: str, y: str, column: str = "value", where: Mapping[str, Any] | None = None
 ) -> Grid:

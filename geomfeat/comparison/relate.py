@@ -30,7 +30,7 @@ SLOPE_COLUMNS = [
 ]  # fmt: skip
 CORRELATION_COLUMNS = [*NUMBER, "axis", "rho", "low", "high", "interval", "n", "n_seeds", "n_left_out", "note"]
 ONE_SEED = "one seed: the interval is from the scatter of single trainings, with the plane's lack of fit in it"
-LONE_SEED = "one seed alone tells this slope, for want of trainings of the others: no interval"
+LONE_SEED = "one seed alone tells this slope, or only all of them together, for want of trainings: no interval"
 TWO_SEEDS = "two seeds: the interval is as wide as it has to be"
 
 
@@ -167,7 +167,7 @@ def _slope_rows(
             "r2": explained(design.x, y)[1], "n": len(y), "n_seeds": len(np.unique(seeds)),
             "n_left_out": total - len(y),
         }  # fmt: skip
-        fixed = _fixed(part, facts)
+        fixed = fixed_conditions(part, facts)
         first = _is_first(found, key)
         for i, term in enumerate(design.terms):
             low, high = float(interval.low[i]), float(interval.high[i])
@@ -217,10 +217,14 @@ def _seed_note(kind: str, seeds: np.ndarray, high: float) -> str:
     return TWO_SEEDS if len(np.unique(seeds)) == 2 else ""
 
 
-def _fixed(part: Frame, facts: dict[str, Any]) -> dict[str, Any]:
-    """Conditions that are the same for all of these trainings."""
+def fixed_conditions(part: Frame, facts: dict[str, Any]) -> dict[str, Any]:
+    """Conditions that are the same for all of these trainings, and the means of those that set their output scale."""
     names = ("architecture", "depth", "parameterization", "centred")
-    return {n: part[n].iloc[0] for n in names if n in part and part[n].nunique(dropna=False) == 1} | facts
+    same = {n: part[n].iloc[0] for n in names if n in part and part[n].nunique(dropna=False) == 1} | facts
+    scale = {n: float(part[n].mean()) for n in ("r", "gamma0") if n in part and part[n].notna().all()}
+    if "width" in part and part["width"].notna().all():
+        scale["log_width"] = float(np.log10(part["width"].astype(float)).mean())
+    return same | scale
 
 
 def _is_first(found: Trainings, key: tuple[str, ...]) -> bool | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from geomfeat._version import __version__
 from geomfeat.comparison.design import RunConfig, runs_of
 from geomfeat.comparison.engine import Engine, Task
 from geomfeat.comparison.engines import engine_named
+from geomfeat.comparison.refusals import refuse_depths, refuse_layers, refuse_options
 from geomfeat.comparison.run_folder import RUNS, Damaged, manifest_of, read_table
 from geomfeat.comparison.sweep_config import SweepConfig, parse_config, read_config
 from geomfeat.comparison.task import COLUMN_TYPES, code_version
@@ -26,7 +28,11 @@ from geomfeat.errors import BadInput, GeomfeatError, OutputExists
 from geomfeat.study.saved import read_json, replace_file
 from geomfeat.study.table import failed_rows, table_of
 
+logger = logging.getLogger("geomfeat.sweep")
 PLAN, RESULTS = "sweep.json", "results.parquet"
+# Options of the training, the same for a whole sweep, that decide what its numbers can be held against: columns too,
+# for tables of several sweeps together.
+OF_TRAINING = ("momentum", "centred")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,9 +58,9 @@ class SweepResult:
         Columns: run (the folder's name), seed, at ("init", "trained", "init->trained", a step or "init-><step>");
         the conditions data, architecture, width, depth, parameterization ("standard", "ntk", "mup"), sigma, eta (NaN:
         from the curvature), gamma (the output scale that was used), optimizer, batch_size (NA: full batch),
-        sigma.<layer> for factors of layers, alpha, r or gamma0 where it set gamma; outcome; then, as in every table
-        of geomfeat, layer, layer_b, measure, quantity, value, stderr, ok, note, n, d, dtype, device, seconds, options,
-        version.
+        sigma.<layer> for factors of layers, alpha, r or gamma0 where it set gamma; momentum and centred, of train;
+        outcome; then, as in every table of geomfeat, layer, layer_b, measure, quantity, value, stderr, ok, note, n, d,
+        dtype, device, seconds, options, version.
 
         outcome: "matched" to the target loss, "completed" (there was none), "unmatched" (budget spent), "stalled",
         "diverged", "failed" (no start), "missing" (not made yet, or an error: see note). No training is left out.
@@ -90,12 +96,18 @@ class SweepResult:
                 missing[address] = (run, f"{error}: run the same sweep again")
         if missing:
             tables.append(pa.Table.from_pandas(_missing(missing), preserve_index=False))
-        return pa.concat_tables(tables, promote_options="permissive").to_pandas(), damaged
+        table = pa.concat_tables(tables, promote_options="permissive").to_pandas()
+        for name in OF_TRAINING:
+            told = {address: getattr(run.train, name) for address, run in self.plan.items()}
+            table.insert(list(table.columns).index("outcome"), name, table["run"].map(told))
+        return table, damaged
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
         """The sweep in `folder`, finished or not; BadInput where there is none, or its plan cannot be read."""
         folder = Path(folder)
+        if folder.exists() and not folder.is_dir():
+            raise BadInput(f"{folder} is a file: name the folder that geomfeat sweep wrote")
         try:
             told = read_json(folder / PLAN)
             plan = {address: RunConfig.model_validate(run) for address, run in told["plan"].items()}
@@ -156,7 +168,7 @@ def sweep(
     found = planned(config, out)
     todo, finished = found_in(found)
     if not recompute:
-        _check_versions(found, todo)
+        check_versions(found, todo)
     run = engine_named(engine, workers, parse_config(found.config).slurm)
     found.folder.mkdir(parents=True, exist_ok=True)
     found.save()
@@ -173,26 +185,37 @@ def planned(config: Mapping[str, Any] | SweepConfig | str | Path, out: str | Pat
     folder, version = Path(out), code_version()
     if folder.exists() and not folder.is_dir():
         raise BadInput(f"out={str(folder)!r} is a file: name a folder")
-    plan = {run.address(version): run for run in runs_of(checked)}
+    refuse_options(checked)
+    try:
+        runs = runs_of(checked)
+        refuse_depths(runs)
+        refuse_layers(checked, runs)
+    except (RuntimeError, MemoryError) as cause:
+        first = (str(cause).splitlines() or [type(cause).__name__])[0]
+        raise BadInput(f"a network of this sweep cannot be built here ({first}): lower width or depth") from cause
+    plan = {run.address(version): run for run in runs}
     return SweepResult(folder, version, checked.model_dump(mode="json"), plan)
 
 
 def found_in(planned: SweepResult) -> tuple[list[Task], list[dict[str, Any]]]:
     """(what is to be made: missing and damaged; manifests of what is there)."""
-    todo, there = [], []
+    todo, there, damaged = [], [], []
     for address, run in planned.plan.items():
         try:
             manifest = manifest_of(planned.folder, address)
-        except Damaged:
+        except Damaged as error:
             manifest = None
+            damaged.append(str(error))
         if manifest is None:
             todo.append(Task(address, run.canonical()))
         else:
             there.append(manifest)
+    if damaged:
+        logger.warning("%d damaged folders are left out, and made again: %s", len(damaged), damaged[0])
     return todo, there
 
 
-def _check_versions(planned: SweepResult, todo: Sequence[Task]) -> None:
+def check_versions(planned: SweepResult, todo: Sequence[Task]) -> None:
     """OutputExists where another version has made runs that are still to be made."""
     wanted = {task.config for task in todo}
     others: Counter[str] = Counter()

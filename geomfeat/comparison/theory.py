@@ -31,7 +31,8 @@ def expected_slope(
 
     Args:
         quantity: "richness" or "excess". axis: a condition, e.g. "sigma".
-        facts: conditions that are the same for all these trainings: architecture, depth, parameterization, centred.
+        facts: conditions that are the same for all these trainings: architecture, depth, parameterization, centred; and
+            where they set the output scale, the means of r and of gamma0 over them, with that of log_width.
         cells: "all", "flow" or "beyond flow", see `geomfeat.comparison.relate`.
         first: whether it is of the first hidden layer; None for the mean over hidden layers.
 
@@ -51,6 +52,8 @@ def expected_slope(
         return _number(sign, "the network has to change by 1 / output scale more (Chizat et al. 2019)")
     if axis == "sigma":
         return _scale(facts)
+    if axis == "r" and "log_width" in facts:
+        return _number(float(str(facts["log_width"])), "gamma = width^r: a decade for each decade of width")
     return _width(facts, first) if axis == "width" else None
 
 
@@ -70,7 +73,7 @@ def agreement(expected: Expected | None, low: float, high: float) -> str:
 
 
 def _number(slope: float, reason: str) -> Expected:
-    return Expected(slope, f"{slope:g}", reason)
+    return Expected(slope, f"{slope:.4g}", reason)
 
 
 def _layers(facts: Mapping[str, object]) -> int | None:
@@ -95,10 +98,21 @@ def _scale(facts: Mapping[str, object]) -> Expected | None:
 
 
 def _width(facts: Mapping[str, object], first: bool | None) -> Expected | None:
-    """At fixed output scale, and one learning rate for all layers (Karkada 2024; Yang and Hu 2021)."""
+    """One learning rate for all layers (Karkada 2024; Yang and Hu 2021); more where gamma grows with width, as R does.
+
+    At fixed r, gamma = width^r; at fixed gamma0, gamma0 sqrt(width).
+    """
     scheme = facts.get("parameterization")
     if scheme == "mup":
         return _number(0.0, "muP: features move by the same share at every width")
+    found = _width_at_one_gamma(scheme, facts, first)
+    grows = float(str(facts["r"])) if "r" in facts else 0.5 if "gamma0" in facts else 0.0
+    if found is None or grows == 0:
+        return found
+    return _number(found.slope + grows, f"{found.reason}; gamma = width^{grows:.3g} adds {grows:.3g}")
+
+
+def _width_at_one_gamma(scheme: object, facts: Mapping[str, object], first: bool | None) -> Expected | None:
     if scheme == "ntk":
         return _number(-0.5, "NTK parameterization at fixed gamma, every layer")
     layers = _layers(facts)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from geomfeat.comparison.phases import DIVERGED, FAILED, phase_of
+from geomfeat.comparison.phases import DIVERGED, FAILED, against_limit, phase_of
 from geomfeat.errors import BadInput, near
 from geomfeat.study.table import IDENTITY, RESULT
 
@@ -198,13 +198,20 @@ def _values(table: Frame, trainings: pd.Index) -> Frame:
     return wide.reindex(index=trainings, columns=columns).astype("float64")
 
 
+def _given(frame: Frame, name: str, default: Any) -> Frame:
+    """A condition, with its default where the table does not tell it."""
+    return frame[name].fillna(default) if name in frame else pd.Series(default, index=frame.index)
+
+
 def _used(frame: Frame) -> tuple[Frame, list[str]]:
     """Phases, and whether each training can be compared, with why not; notes with counts."""
     outcome = frame["outcome"] if "outcome" in frame else pd.Series("", index=frame.index)
-    phases = [
-        phase_of(str(o), n, a, b)
-        for o, n, a, b in zip(outcome, frame["reason"], frame["stability"], frame["last_stability"], strict=True)
+    scale = [
+        against_limit(str(o), float(m))
+        for o, m in zip(_given(frame, "optimizer", "sgd"), _given(frame, "momentum", 0.0), strict=True)
     ]
+    start, last = frame["stability"] * scale, frame["last_stability"] * scale
+    phases = [phase_of(str(o), n, a, b) for o, n, a, b in zip(outcome, frame["reason"], start, last, strict=True)]
     told = frame["reason"].where(frame["reason"] != "", outcome.astype(str))
     broken = pd.Series([p in (DIVERGED, FAILED) for p in phases], index=frame.index) | outcome.eq("missing")
     lossless = frame["train_loss"].isna() & frame["train_loss"].notna().any() & ~broken
@@ -221,7 +228,8 @@ def _used(frame: Frame) -> tuple[Frame, list[str]]:
         )
         if which.any()
     ]
-    if outcome.eq("completed").any() or not (frame["converged"] == 1).any():
+    nothing = bool((broken | lossless).all())
+    if not nothing and (outcome.eq("completed").any() or not (frame["converged"] == 1).any()):
         notes.append(
             "No training is known to have reached a target loss: fits differ, see the comparison at equal fit."
         )

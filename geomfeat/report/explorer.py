@@ -43,7 +43,7 @@ def explorer_data(found: Trainings, table: pd.DataFrame, *, courses: bool = Fals
         "trainings": frame.index.tolist(), "seed": frame["seed"].tolist(),
         "used": frame["used"].tolist(), "why": frame["why"].tolist(), "phase": frame["phase"].tolist(),
         "axes": [{"name": a, "title": axis_name(a), "log": a not in LINEAR, "values": frame[a].tolist()} for a in axes],
-        "filters": [{**f, "values": [_word(v) for v in f["values"]]} for f in filters],
+        "filters": [{**f, "title": axis_name(f["name"]), "values": [_word(v) for v in f["values"]]} for f in filters],
         "numbers": numbers, "courses": _courses(found, table, keys, labels) if courses else [],
         "covered": LEAST_COVERED, "colours": list(look.CIVIDIS), "grey": look.GRID, "quiet": look.QUIET,
         "marks": {kind: sign for kind, (sign, _) in look.PHASE_MARKS.items()},

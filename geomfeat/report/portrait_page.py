@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 import pandas as pd
 
 from geomfeat.comparison.paths import trajectories
+from geomfeat.comparison.relate import fixed_conditions
+from geomfeat.comparison.theory import expected_slope
 from geomfeat.comparison.trainings import Trainings, check_known, trainings_of
 from geomfeat.errors import BadInput
 from geomfeat.lab.findings import Curve, Plot
@@ -119,11 +122,23 @@ def portrait_pictures(table: pd.DataFrame, found: Trainings, axes: tuple[str, st
                 continue
             title = ", ".join(filter(None, [label_of(key), named(facts)]))
             name = "_".join([key[1], *([key[2].replace("/", "-")] if key[2] else []), str(number_of + 1)])
-            out[name] = map_of(grid, title, unit_of(key), lines=True, caption=map_caption(where, theory=False))
+            theory = _theory(key, axes, group, facts)
+            caption = map_caption(where, theory=theory is not None)
+            out[name] = map_of(grid, title, unit_of(key), lines=True, theory=theory, caption=caption)
     for layer in layers:
         if (drawn := _courses(table, found, layer)) is not None:
             out[f"course_{layer.replace('/', '-')}"] = drawn
     return out
+
+
+def _theory(
+    key: Sequence[str], axes: tuple[str, str], group: Any, facts: Mapping[str, Any]
+) -> tuple[float, float] | None:  # fmt: skip
+    """Theory's slopes of the location on both axes; None where it has not both, or both are 0."""
+    fixed = fixed_conditions(group[group["used"]], dict(facts))
+    found = [expected_slope(key[1], axis, fixed) if key[0] == LOCATION else None for axis in axes]
+    slopes = [math.nan if f is None else f.slope for f in found]
+    return (slopes[0], slopes[1]) if all(map(math.isfinite, slopes)) and any(slopes) else None
 
 
 def _courses(table: pd.DataFrame, found: Trainings, layer: str) -> Plot | None:

@@ -12,7 +12,7 @@ from geomfeat.comparison.paths import UNTOLD, courses
 from geomfeat.comparison.strategies import NO_CHANGE, PARTS, STRATEGIES, stages, strategies
 from geomfeat.comparison.trainings import Frame, Trainings
 from geomfeat.report.blocks import Table, grid, number_cell, text_cell
-from geomfeat.report.sweep_maps import varying
+from geomfeat.report.sweep_maps import axis_name, varying
 from geomfeat.report.tables import number
 
 CAPACITY = "capacity"
@@ -60,7 +60,15 @@ def _story(found: Trainings, table: pd.DataFrame, layer: str) -> LayerStory:
         cells += [text_cell(row["phase"]), text_cell(r["strategy"], "", r["note"])]
         cells += [number_cell(r[p], r[f"{p}_se"]) for p in PARTS]
         rows.append((of, [*cells, text_cell(ways.get(of, "")), text_cell(_sequence(pieces.get(of, [])))]))
-    head = ("run", *conditions, "phase", "strategy", *(f"Δ log {p}" for p in PARTS), "course", "stages")
+    head = (
+        "run",
+        *(axis_name(c) if c.startswith("has_") else c for c in conditions),
+        "phase",
+        "strategy",
+        *(f"Δ log {p}" for p in PARTS),
+        "course",
+        "stages",
+    )
     told = _sentences(found, list(changed.values()), list(ways.values()), pieces)
     return LayerStory(layer, told, grid(head, rows), len(changed))
 

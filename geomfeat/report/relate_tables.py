@@ -9,10 +9,11 @@ from typing import Any
 
 from geomfeat.comparison.match import Matched, match
 from geomfeat.comparison.relate import ALL, Related
-from geomfeat.comparison.trainings import Frame, Trainings
+from geomfeat.comparison.trainings import LINEAR, Frame, Trainings
 from geomfeat.errors import BadInput
 from geomfeat.report.blocks import Cell, Table, grid, number_cell, text_cell
 from geomfeat.report.sweep_maps import LOCATION, PLACES, axis_name, label_of, varying
+from geomfeat.report.sweep_page import named
 from geomfeat.report.tables import number
 
 FOLLOWS = ("richness", "fit", "both", "neither")
@@ -48,7 +49,7 @@ def answer(related: Related) -> list[str]:
         verdict = {"agrees": "this agrees", "differs": "this differs", "": "there is no interval",
                    "too wide to tell": "the interval is too wide to tell"}[row["verdict"]]  # fmt: skip
         told.append(
-            f"{_group(related, row)}{of} changes by {_interval(row)} decades per decade of {axis_name(row['term'])}"
+            f"{_group(related, row)}{of} changes by {_interval(row)} decades per {_step(row['term'])}"
             f"{where}; theory has {row['expected'].replace('-', '−')}: {verdict}."
         )
     follow = [r for r in related.follow.to_dict("records") if r["measure"] != LOCATION]
@@ -95,13 +96,14 @@ def _slopes(related: Related, rows: Sequence[dict[str, Any]], *, notes: bool = T
         mark = "failed" if r["verdict"] == "differs" else ""
         cells = [text_cell(r[b]) for b in related.by]
         cells += [
-            text_cell(r["term"]), text_cell(r["cells"]), _between(r["slope"], r["low"], r["high"]),
+            text_cell(f"{r['term']} (no log)" if r["term"] in LINEAR else r["term"]), text_cell(r["cells"]),
+            _between(r["slope"], r["low"], r["high"]),
             text_cell(r["expected"]), text_cell(r["verdict"], mark), number_cell(r["r2"]), text_cell(r["n"]),
             text_cell(r["n_seeds"]), text_cell(r["n_left_out"]), *([text_cell(r["note"])] if notes else []),
         ]  # fmt: skip
         made.append((label_of((r["measure"], r["quantity"], r["layer"])), cells))
-    head = ("number", *related.by, "on log10 of", "trainings", f"slope [{related.level:.0%}]", "theory", "verdict",
-            "r²", "n", "seeds", "left out", *(["note"] if notes else []))  # fmt: skip
+    head = ("number", *map(axis_name, related.by), "on log10 of", "trainings", f"slope [{related.level:.0%}]", "theory",
+            "verdict", "r²", "n", "seeds", "left out", *(["note"] if notes else []))  # fmt: skip
     return grid(head, made)
 
 
@@ -119,8 +121,8 @@ def follow_table(related: Related) -> Table | None:
                   for k in ("richness", "train_loss", "train_accuracy")]  # fmt: skip
         made.append((label_of((r["measure"], r["quantity"], r["layer"])), [*cells, text_cell(r["n"]),
                                                                            text_cell(r["note"])]))  # fmt: skip
-    head = ("number", *related.by, "follows", "ρ with richness, fit fixed", "ρ with train loss, richness fixed",
-            "ρ with train accuracy, richness fixed", "n", "note")  # fmt: skip
+    head = ("number", *map(axis_name, related.by), "follows", "ρ with richness, fit fixed",
+            "ρ with train loss, richness fixed", "ρ with train accuracy, richness fixed", "n", "note")  # fmt: skip
     return grid(head, made) if made else None
 
 
@@ -159,8 +161,17 @@ def match_table(found: Matched) -> Table:
     return grid(head, made)
 
 
+def _step(term: str) -> str:
+    """What a slope is the change for.
+
+    >>> _step("width"), _step("r")
+    ('decade of width', '1 of r')
+    """
+    return f"1 of {term}" if term in LINEAR else f"decade of {axis_name(term)}"
+
+
 def _group(related: Related, row: dict[str, Any]) -> str:
-    return ", ".join(f"{b} {row[b]}" for b in related.by) + ": " if related.by else ""
+    return named({b: row[b] for b in related.by}) + ": " if related.by else ""
 
 
 def _interval(row: dict[str, Any]) -> str:

@@ -40,8 +40,12 @@ def label_of(key: Sequence[str]) -> str:
 
 
 def axis_name(condition: str) -> str:
-    """A condition's name for readers."""
-    return GREEK.get(condition, condition)
+    """A condition's name for readers.
+
+    >>> axis_name("sigma"), axis_name("has_eta")
+    ('init scale σ', 'eta given')
+    """
+    return f"{condition[4:]} given" if condition.startswith("has_") else GREEK.get(condition, condition)
 
 
 def unit_of(key: Sequence[str]) -> str:

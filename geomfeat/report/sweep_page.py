@@ -18,7 +18,7 @@ from geomfeat.report.figures import as_bytes, style, svg_data_uri
 from geomfeat.report.page import environment, spec_json
 from geomfeat.report.plots_lab import lab_figure
 from geomfeat.report.sections import flattened
-from geomfeat.report.sweep_maps import LOCATION, PLACES, varying
+from geomfeat.report.sweep_maps import LOCATION, PLACES, axis_name, varying
 from geomfeat.study.saved import replace_file
 
 MOST_ROWS = 400  # of a table in the page; the parquet file beside it holds all
@@ -94,7 +94,8 @@ def explorer_of(
     axes = list(dict.fromkeys([*lead, *(a["name"] for a in data["axes"])]))
     seed_last = sorted(data["filters"], key=lambda f: f["name"] == "seed")
     filters = [
-        {"name": f["name"], "choices": (choices := _choices(found, f)), "first": choices[0] if f["one"] else ""}
+        {"name": f["name"], "title": f["title"], "choices": (choices := _choices(found, f)),
+         "first": choices[0] if f["one"] else ""}
         for f in seed_last
     ]  # fmt: skip
     others = [f for f in filters if f["name"] in axes[2:]]
@@ -147,7 +148,13 @@ def trainings_table(found: Trainings) -> Table:
         cells += [text_cell(row["why"]), *(number_cell(float(row[f])) for f in fits)]
         cells += [number_cell(float(values[training])) for values, _ in numbers]
         rows.append((str(training), cells))
-    titles = [*conditions, "phase", "left out because", *(f.replace("_", " ") for f in fits), *(n for _, n in numbers)]
+    titles = [
+        *(axis_name(c) if c.startswith("has_") else c for c in conditions),
+        "phase",
+        "left out because",
+        *(f.replace("_", " ") for f in fits),
+        *(n for _, n in numbers),
+    ]
     return grid(("run", *titles), rows)
 
 

@@ -88,6 +88,16 @@ def test_what_is_no_sweep_and_a_folder_as_the_page_are_refused(word: str, made: 
     assert "the table has no" in told.output
 
 
+def test_what_is_missing_is_told_before_what_is_refused_for_want_of_it(tmp_path: Path) -> None:
+    """Of two values of sigma one is not there: the sweep is unfinished, it is not that nothing was varied."""
+    sweep(tiny(sigma=[0.5, 1.0], seeds=1), tmp_path, progress=False)
+    shutil.rmtree(next((tmp_path / "runs").iterdir()))
+    for word in ("relate", "portrait"):
+        told = RUN.invoke(app, [word, str(tmp_path)])
+        assert told.exit_code == 2
+        assert told.output.index("1 of 2 trainings are not there") < told.output.index("geomfeat: ")
+
+
 def test_a_sweep_whose_folders_are_all_damaged_says_so(made: Path, tmp_path: Path) -> None:
     shutil.copytree(made, tmp_path / "cut")
     for table in (tmp_path / "cut" / "runs").glob("*/table.arrow"):

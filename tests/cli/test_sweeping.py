@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from geomfeat.comparison import task
+from geomfeat.comparison import sweep, task
 from geomfeat.comparison.design import runs_of
 from geomfeat.comparison.sweep_config import read_config
 from tests.cli.conftest import Run
@@ -53,6 +53,19 @@ def test_a_dry_run_tells_number_and_time_and_writes_nothing(run: Run, config: Pa
     assert told.startswith("4 trainings, 0 finished. At most ")
     assert "minutes for 4 on 3 workers" in told
     assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_tells_of_runs_of_another_version(
+    run: Run, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("sweep", config, "--out", tmp_path / "out", "--quiet")
+    for where in (task, sweep):
+        monkeypatch.setattr(where, "code_version", lambda: "9.9+other")
+    told = run("sweep", config, "--out", tmp_path / "out", "--dry-run")
+    assert told.exit_code == 0
+    assert "4 trainings, 0 finished" in told.stdout
+    assert "holds 4 of these 4 runs made by another version (4 by geomfeat 0." in told.stdout
+    assert "--recompute" in told.stdout
 
 
 def test_a_dry_run_on_slurm_shows_the_job_script(run: Run, config: Path, tmp_path: Path) -> None:

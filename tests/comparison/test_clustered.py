@@ -56,6 +56,13 @@ def test_one_seed_gives_no_interval_and_numbers_that_draws_lack_have_none() -> N
         over_seeds(lambda w: w[:, :1], np.zeros(3), level=1.0)
 
 
+def test_two_seeds_that_only_together_give_a_number_have_no_interval() -> None:
+    """Half of the draws hold both seeds; they are all the same, which is no spread of zero."""
+    both = over_seeds(lambda w: np.where((w > 0).all(1), 1.5, np.nan)[:, None], np.array([0, 1]))
+    assert both.estimate[0] == 1.5
+    assert np.isnan([both.stderr[0], both.low[0], both.high[0]]).all()
+
+
 def test_slopes_equal_the_slow_definition() -> None:
     x, seeds = normal(30, 2), np.arange(30) % 3
     y = x @ [1.0, -2.0] + normal(30, seed=1)
@@ -114,6 +121,17 @@ def test_partial_rank_correlations_equal_the_slow_definition() -> None:
         assert found[i - 1] == pytest.approx(partial_rank_by_residuals(columns[:, order]), abs=1e-10)
     plain = partial_rank_correlations(columns[:, :2], np.ones((1, 40)))[0, 0]
     assert plain == pytest.approx(spearmanr(columns[:, 0], columns[:, 1]).statistic, abs=1e-12)
+
+
+@pytest.mark.parametrize("n", [8, 30, 100])
+def test_what_the_others_leave_nothing_of_has_no_correlation_with_a_further_column(n: int) -> None:
+    """y rises with x: given x, nothing of y is left, and 0 / 0 is not to be read as a correlation of 1."""
+    for seed in range(4):
+        x, z = normal(n, 2, seed=seed).T
+        rho, kind = with_intervals(np.stack([x**3, x, z], axis=1), np.arange(n) % 3)
+        assert kind == "seeds"
+        assert rho.estimate.tolist() == [pytest.approx(1.0), 0.0]
+        assert (rho.low[1], rho.high[1]) == (0.0, 0.0)
 
 
 def test_rank_correlations_that_are_undefined_are_nan_and_exact_ones_are_one() -> None:

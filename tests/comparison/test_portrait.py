@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import geomfeat
 from geomfeat.comparison.portrait import contours, grid_of, largest_rate, numbers_of, theory_line
 from geomfeat.comparison.relate import residuals
 from geomfeat.errors import BadInput
@@ -118,3 +119,20 @@ def test_bad_input_says_what_to_do() -> None:
         largest_rate(np.zeros(1), 0)
     with pytest.raises(BadInput, match="no cell"):
         theory_line(grid_of(trainings.assign(value=np.nan), "sigma", "eta"), 0.0, -3.0, 0.0)
+
+
+def test_a_portrait_is_the_grid_of_a_number_and_public_with_relate_and_match() -> None:
+    table = sweep({"sigma": [0.5, 1.0, 2.0], "eta": [0.01, 0.1], "width": [16, 64]}, 2, lambda c, s: {
+        ("location", "richness", ""): -3 * log(c["sigma"]), ("dim", "dim", "fc1"): c["width"] + s})  # fmt: skip
+    with pytest.raises(BadInput, match="width varies within cells"):
+        geomfeat.portrait(table)
+    found = geomfeat.portrait(table, where={"width": 64})
+    np.testing.assert_allclose(found.value, -3 * np.log10([[0.5, 1.0, 2.0]] * 2))
+    turned = geomfeat.portrait(table, "eta", "width", measure="dim", quantity="dim", layer="fc1", where={"sigma": 1.0})
+    assert turned.value.tolist() == [[16.5, 16.5], [64.5, 64.5]]
+    with pytest.raises(BadInput, match="no measure 'locaton'; near: location"):
+        geomfeat.portrait(table, measure="locaton")
+    slopes = geomfeat.relate(table).slopes
+    assert slopes[(slopes["measure"] == "location") & (slopes["term"] == "sigma")]["slope"].iloc[0] == pytest.approx(-3)
+    assert isinstance(geomfeat.match(table, "width"), geomfeat.Matched)
+    assert isinstance(geomfeat.relate(table), geomfeat.Related)

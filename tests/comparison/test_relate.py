@@ -250,6 +250,19 @@ def test_a_slope_that_one_seed_alone_tells_has_no_interval() -> None:
     assert np.isfinite(one(relate(table).slopes, measure="location", term="eta")["low"])
 
 
+def test_slopes_that_no_seed_tells_by_itself_have_no_interval() -> None:
+    """Each of two seeds lacks the trainings for four terms: all draws but one tell nothing, and that one is the fit."""
+    line = [(0.5, 0.1), (1.0, 0.1), (2.0, 0.1)]
+    places = {0: [*line, (2.0, 0.01)], 1: [*line, (1.0, 1.0)]}
+    table = sweep({"sigma": [0.5, 1.0, 2.0], "eta": [0.01, 0.1, 1.0]}, 2, lambda c, s: {
+        R: -2 * log(c["sigma"]) + 0.1 * noise(s, c["sigma"], c["eta"])})  # fmt: skip
+    there = [(s, e) in places[seed] for s, e, seed in zip(table["sigma"], table["eta"], table["seed"], strict=True)]
+    row = one(relate(table[there]).slopes, measure="location", term="sigma")
+    assert np.isfinite(row["slope"])
+    assert np.isnan([row["stderr"], row["low"], row["high"]]).all()
+    assert row["verdict"] == ""
+
+
 def test_failed_rows_without_a_layer_are_no_number_of_their_own() -> None:
     """A training that diverged has a failed row of each number that was asked for, which has no layer."""
 
@@ -262,3 +275,32 @@ def test_failed_rows_without_a_layer_are_no_number_of_their_own() -> None:
     assert [k[2] for k in found.values.columns if k[0] == "dim"] == ["fc1"]
     lost = trainings_of(sweep({"sigma": SIGMA}, 2, lambda c, s: {("dim", "value", ""): Estimate.failed("no")}))
     assert [k[:3] for k in lost.values.columns] == [("dim", "value", "")]
+
+
+def test_theory_counts_the_output_scale_that_grows_with_width() -> None:
+    """At fixed r gamma = n^r, at fixed gamma0 it is gamma0 sqrt(n), and R grows as log gamma does."""
+
+    def numbers(c: dict, s: int) -> Numbers:
+        return {R: (c["r"] - 0.5) * log(c["width"]) + 0.01 * noise(s, c["r"], c["width"])}
+
+    axes = {"r": [0.0, 0.25, 0.5], "width": [32, 128, 512], "parameterization": ["ntk"]}
+    slopes = relate(sweep(axes, 3, numbers).assign(gamma=lambda t: t["width"] ** t["r"])).slopes
+    width, r = one(slopes, term="width"), one(slopes, term="r")
+    assert (width["theory"], width["verdict"]) == (pytest.approx(-0.25), "agrees")
+    assert (r["theory"], r["verdict"]) == (pytest.approx(np.log10([32, 128, 512]).mean()), "agrees")
+    for knob, value, expected in (("r", 0.5, 0.0), ("gamma0", 3.0, 0.0), ("gamma", 3.0, -0.5), ("alpha", 3.0, -0.5)):
+        table = sweep({"width": [32, 128, 512], "parameterization": ["ntk"], knob: [value]}, 3, lambda c, s: {
+            R: noise(s, c["width"])})  # fmt: skip
+        assert one(relate(table).slopes, term="width")["theory"] == pytest.approx(expected), knob
+
+
+def test_phases_by_the_curvature_are_of_descent_without_or_with_momentum_alone() -> None:
+    """eta times curvature of 1.5 is within the limit 2 of plain descent, beyond 1.36 of Nesterov's; Adam has none."""
+    table = sweep({"optimizer": ["sgd", "adam"], "momentum": [0.0, 0.9]}, 2, lambda c, s: (
+        {R: 0.0}, {"status": {"stability": 1.5}}))  # fmt: skip
+    found = trainings_of(table).frame.groupby(["optimizer", "momentum"])["phase"].unique().map(list).to_dict()
+    assert found[("sgd", 0.0)] == ["flow"]
+    assert found[("sgd", 0.9)] == ["catapult"]
+    assert found[("adam", 0.0)] == found[("adam", 0.9)] == [""]
+    plain = trainings_of(table.drop(columns=["optimizer", "momentum"]).assign(run=lambda t: t["run"] + "x")).frame
+    assert set(plain["phase"]) == {"flow"}

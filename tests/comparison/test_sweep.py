@@ -16,6 +16,7 @@ import torch
 from geomfeat.comparison import engine, run_folder, task
 from geomfeat.comparison import sweep as module
 from geomfeat.comparison.estimating import estimate
+from geomfeat.comparison.relate import relate
 from geomfeat.comparison.sweep import PLAN, RESULTS, SweepResult, found_in, planned, sweep
 from geomfeat.comparison.task import run_task
 from geomfeat.errors import BadInput, OutputExists
@@ -65,8 +66,9 @@ def test_the_table_has_the_documented_columns_and_rows(tmp_path: Path) -> None:
     table = sweep(config, tmp_path, progress=False).table
     assert list(table.columns) == [
         "run", "seed", "at", "data", "architecture", "width", "depth", "parameterization", "sigma", "eta", "gamma",
-        "optimizer", "batch_size", "sigma.fc1", "gamma0", "outcome", "layer", "layer_b", "measure", "quantity", "value",
-        "stderr", "ok", "note", "n", "d", "dtype", "device", "seconds", "options", "version",
+        "optimizer", "batch_size", "sigma.fc1", "gamma0", "momentum", "centred", "outcome", "layer", "layer_b",
+        "measure", "quantity", "value", "stderr", "ok", "note", "n", "d", "dtype", "device", "seconds", "options",
+        "version",
     ]  # fmt: skip
     assert str(table["batch_size"].dtype) == "Int64"
     assert set(table["measure"]) == {"training", "location", "capacity", "cka_linear_unbiased"}
@@ -198,6 +200,9 @@ def test_a_folder_without_a_readable_plan_is_told(tmp_path: Path, content: str |
 def test_bad_calls_are_refused_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"engine='dusk': near: dask"):
         sweep(FOUR, tmp_path / "a", engine="dusk")
+    for address in ("tcp://", "tcp://host", "http://host:80"):
+        with pytest.raises(BadInput, match=f"engine='{address}' is no scheduler's address: give scheme, host and port"):
+            sweep(FOUR, tmp_path / "a", engine=address)
     with pytest.raises(BadInput, match="workers=0: at least 1"):
         sweep(FOUR, tmp_path / "a", engine="dask", workers=0)
     (tmp_path / "file").write_text("")
@@ -206,6 +211,20 @@ def test_bad_calls_are_refused_before_anything_is_written(tmp_path: Path) -> Non
     with pytest.raises(BadInput, match="no sweep file"):
         sweep(tmp_path / "none.yaml", tmp_path / "a")
     assert not (tmp_path / "a").exists()
+    with pytest.raises(BadInput, match="file is a file: name the folder that geomfeat sweep wrote"):
+        SweepResult.load(tmp_path / "file")
+
+
+def test_damaged_folders_are_counted_when_they_are_made_again(
+    tmp_path: Path, counted: Counted, caplog: pytest.LogCaptureFixture
+) -> None:
+    sweep(FOUR, tmp_path, progress=False)
+    counted.clear()
+    for table in sorted(tmp_path.glob("runs/*/table.arrow"))[:2]:
+        table.write_bytes(table.read_bytes()[:100])
+    assert sweep(FOUR, tmp_path, progress=False).outcomes == {"matched": 4}
+    assert len(counted) == 2
+    assert "2 damaged folders are left out, and made again: " in caplog.text
 
 
 def test_the_time_is_told_from_a_few_steps_and_then_from_what_was_made(tmp_path: Path) -> None:
@@ -239,3 +258,15 @@ def test_the_results_file_is_the_table(tmp_path: Path) -> None:
     found = sweep(FOUR, tmp_path, progress=False)
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / RESULTS), found.table)
     assert dataclasses.is_dataclass(found)
+
+
+def test_an_uncentred_sweep_is_not_held_against_the_theory_of_centred_ones(tmp_path: Path) -> None:
+    config = tiny(seeds=2, sigma=[0.5, 1.0, 2.0], measure={"measures": [], "location": {"n_bootstrap": 2}})
+    theory = {}
+    for centred in (True, False):
+        own = {**config, "train": {**config["train"], "centred": centred}}
+        table = sweep(own, tmp_path / str(centred), progress=False).table
+        slopes = relate(table).slopes
+        theory[centred] = slopes[(slopes["quantity"] == "richness") & (slopes["layer"] == "")]["theory"].tolist()
+    assert theory[True] == [-3.0]
+    assert np.isnan(theory[False]).all()

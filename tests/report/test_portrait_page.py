@@ -20,6 +20,7 @@ from geomfeat.report.portrait_page import (
 )
 from geomfeat.report.portrait_tables import stories
 from geomfeat.report.sweep_page import explorer_of
+from geomfeat.types import Estimate
 from tests.comparison.swept import sweep
 from tests.report import swept_pages
 from tests.report.html_reader import Read, read
@@ -116,3 +117,27 @@ def test_a_further_condition_is_shown_at_its_middle_value_and_those_of_the_axes_
         assert made is not None
         assert {f["name"]: f["first"] for f in made["filters"] if f["first"]} == fixed
         assert made["axes"][:2] == list(lead or ("sigma", "eta"))
+
+
+def test_maps_of_richness_have_theorys_lines_and_those_of_other_numbers_none(table: pd.DataFrame) -> None:
+    found = trainings_of(table)
+    pictures = portrait_pictures(table, found, ("sigma", "eta"))
+    heat = pictures["richness_1"]
+    assert isinstance(heat, Heat)
+    upright = [line for line in heat.lines if line.kind == "theory"]
+    assert upright
+    assert all(max(line.x) - min(line.x) < 1e-9 for line in upright)
+    assert "dashed ones are theory's" in heat.caption
+    for name, other in pictures.items():
+        if isinstance(other, Heat) and not name.startswith("richness"):
+            assert not [line for line in other.lines if line.kind == "theory"]
+            assert "theory" not in other.caption
+
+
+def test_a_sweep_that_all_diverged_does_not_blame_the_grid(tmp_path: Path) -> None:
+    failed = {"outcome": "diverged", "note": "diverged at step 3"}
+    wrong = sweep({"sigma": [0.5, 1.0], "eta": [1.0, 2.0]}, 2, lambda c, s: (
+        {("location", "richness", ""): Estimate.failed("diverged")}, failed))  # fmt: skip
+    text = read(write_portrait_page(wrong, tmp_path / "p.html")).text
+    assert "no training that can be compared has such a number" in text
+    assert "see the comparison at equal fit" not in text

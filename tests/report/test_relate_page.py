@@ -19,7 +19,7 @@ from geomfeat.report.explorer import explorer_data, json_text
 from geomfeat.report.plots_lab import lab_figure
 from geomfeat.report.relate_page import relate_pictures, save_relate_figures, write_relate_page
 from geomfeat.report.relate_tables import answer, comparisons
-from tests.comparison.swept import sweep
+from tests.comparison.swept import noise, sweep
 from tests.report import swept_pages
 from tests.report.html_reader import Read, read
 
@@ -168,3 +168,18 @@ def test_a_folder_is_refused(table: pd.DataFrame, related: Related, tmp_path: Pa
     (tmp_path / "file").write_text("")
     with pytest.raises(BadInput, match="name a folder"):
         save_relate_figures(related, table, tmp_path / "file")
+
+
+def test_groups_by_what_is_given_and_slopes_on_an_exponent_are_in_words(tmp_path: Path) -> None:
+    def numbers(c: dict, s: int) -> dict:
+        return {("location", "richness", ""): 2.1 * c["r"] + 0.01 * noise(s, c["r"])}
+
+    table = sweep({"r": [0.0, 0.25, 0.5], "batch_size": [16, None]}, 3, numbers)
+    found = relate(table)
+    told = answer(found)
+    assert told[0].startswith("batch_size given: Richness R changes by 2.1")
+    assert "decades per 1 of r; theory has 2.107: this agrees" in told[0]
+    assert any(line.startswith("batch_size not given: ") for line in told)
+    text = read(write_relate_page(found, table, tmp_path / "r.html")).text
+    assert "has_batch_size" not in text
+    assert "r (no log)" in text

@@ -36,7 +36,7 @@
   // What stands for a training: run, seed, conditions, the number, phase, and its failure.
   function told(i, lines) {
     var conditions = data.axes.map(function (a) { return a.name + " " + number(a.values[i]); });
-    var groups = data.filters.filter(function (f) { return f.one; }).map(function (f) { return f.name + " " + f.values[i]; });
+    var groups = data.filters.filter(function (f) { return f.one; }).map(function (f) { return f.title + " " + f.values[i]; });
     return ["run " + data.trainings[i] + ", seed " + data.seed[i], groups.concat(conditions).join(", ")]
       .concat(lines, [data.phase[i], data.why[i]]).filter(Boolean).map(wrapped).join("<br>");
   }
