@@ -76,21 +76,29 @@ def best_summary(onsets: pd.DataFrame) -> tuple[str, float, float]:
 
     Spread: standard deviation over families, decades. "" and NaN with the onset in fewer than three families.
     """
-    chosen, judged = onsets.iloc[::2], onsets.iloc[1::2]
-    counts = {name: int(chosen[name].notna().to_numpy().sum()) for name in SUMMARIES}
+    told = {name: onsets[name].to_numpy(dtype=float) for name in SUMMARIES}
+    counts = {name: int(np.isfinite(values[::2]).sum()) for name, values in told.items()}
     enough = max(3, (1 - MOST_MISSING) * max(counts.values()))
-    spreads = {name: float(chosen[name].std()) for name in SUMMARIES if counts[name] >= enough}
+    spreads = {name: _spread(values[::2]) for name, values in told.items() if counts[name] >= enough}
     if not spreads:
         return "", math.nan, math.nan
     name = min(spreads, key=lambda key: spreads[key])
-    return name, spreads[name], float(judged[name].std())
+    return name, spreads[name], _spread(told[name][1::2])
 
 
 def spreads_of(onsets: pd.DataFrame) -> list[dict[str, Any]]:
     """For each of `SUMMARIES`: families with an onset, its median and spread, on all families and on either half."""
-    halves = {"": onsets, "_chosen": onsets.iloc[::2], "_judged": onsets.iloc[1::2]}
-    return [
-        {"summary": name, "families": int(onsets[name].notna().sum()), "median": float(onsets[name].median()),
-         **{f"spread{half}": float(part[name].std()) for half, part in halves.items()}}
-        for name in SUMMARIES
-    ]  # fmt: skip
+    rows = []
+    for name in SUMMARIES:
+        values = onsets[name].to_numpy(dtype=float)
+        known = values[np.isfinite(values)]
+        rows.append({
+            "summary": name, "families": len(known), "median": float(np.median(known)) if len(known) else math.nan,
+            "spread": _spread(values), "spread_chosen": _spread(values[::2]), "spread_judged": _spread(values[1::2]),
+        })  # fmt: skip
+    return rows
+
+
+def _spread(values: np.ndarray) -> float:
+    known = values[np.isfinite(values)]
+    return float(np.std(known, ddof=1)) if len(known) > 1 else math.nan

@@ -32,10 +32,10 @@ PROBES, DRAWS, BOOTSTRAP = 50, 4, 20
 def second_look(folder: Path, address: str, run: RunConfig) -> dict[str, Any]:
     """Numbers of one finished run, kept in `folder`/looks/<address>.json, from where they are read the next time.
 
-    Keys: R_<share>, M (all training inputs as probes, the true initial weights), R_<share>_quarter (every fourth
-    input), layers {name: [R, M]} at a share of .01, weights and kernel (the same in these norms, see `norms`), tripled
-    (what three times the change adds to R); reinit_R, reinit_low, reinit_high, floor, at_most (fresh weights, 50
-    probes). Or failed: the reason.
+    Keys: R, low, high (the location from 50 probes and the true initial weights); R_<share>, M (all training inputs as
+    probes), R_<share>_quarter (every fourth input), layers {name: [R, M]} at a share of .01, weights and kernel (the
+    same in these norms, see `norms`), tripled (what three times the change adds to R); reinit_R, reinit_low,
+    reinit_high, floor, at_most (the location from the same 50 probes and fresh weights). Or failed: the reason.
     """
     path = folder / LOOKS / f"{address}.json"
     if path.is_file():
@@ -64,11 +64,13 @@ def _look(home: Path, run: RunConfig, data: Dataset) -> dict[str, Any]:
     tasks = {share: replace(middle.task, share_left=share) for share in SHARES}
     moved = [m for m in middle.movement.values() if math.isfinite(m)]
     tripled = solve(middle.task.towards(3 * middle.task.change)).richness - middle.demand.richness
-    again = locate(
-        trained, seen.inputs, factory=lambda: _fresh(run, data), n_probes=min(PROBES, seen.n),
-        n_reinitialisations=DRAWS, n_bootstrap=BOOTSTRAP, seed=run.seed, progress=False,
-    )  # fmt: skip
+    few: dict[str, Any] = {
+        "n_probes": min(PROBES, seen.n), "n_bootstrap": BOOTSTRAP, "seed": run.seed, "progress": False,
+    }  # fmt: skip
+    told = locate(trained, seen.inputs, initial=initial, **few)
+    again = locate(trained, seen.inputs, factory=lambda: _fresh(run, data), n_reinitialisations=DRAWS, **few)
     return {
+        "R": told.richness, "low": told.low, "high": told.high,
         **{f"R_{share:g}": solve(task).richness for share, task in tasks.items()},
         **{f"R_{share:g}_quarter": solve(task, quarter).richness for share, task in tasks.items()},
         "M": sum(moved) / len(moved) if moved else -math.inf,

@@ -17,6 +17,7 @@ from geomfeat.comparison.families import FAMILIES, LAWS, RUNGS, SEEDS, Family, L
 from geomfeat.comparison.onsets import onsets_of
 from geomfeat.comparison.second_look import SHARES, second_look
 from geomfeat.comparison.sweep import SweepResult, sweep
+from geomfeat.comparison.training import MATCHED
 from geomfeat.errors import BadInput, near
 
 LAZY_RANGE = -0.7  # R below it: where movement should equal demand
@@ -29,8 +30,8 @@ class Validation:
     """What the campaign found.
 
     Attributes:
-        runs: one row per training: family, gamma, seed, outcome, R, low, high, M (as `locate` gives them from 50
-            probes) and all that `second_look` gives, its M as M_all.
+        runs: one row per training: family, gamma, seed, outcome and, where it reached the loss, all that
+            `second_look` gives.
         families: one row per family, see `judge`. laws: measured and theory's slopes. onsets: of rich learning.
     """
 
@@ -105,22 +106,13 @@ def slug(name: str) -> str:
 
 
 def rows_of(found: SweepResult, progress: bool = False) -> list[dict[str, Any]]:
-    """A row for every training of a family's sweep, with the second look at those that went well."""
-    numbers: dict[str, dict[str, float]] = {}
-    outcomes: dict[str, str] = {}
-    for row in found.table.to_dict("records"):
-        outcomes[row["run"]] = row["outcome"]
-        if row["measure"] == "location" and row["layer"] == "" and row["ok"]:
-            numbers.setdefault(row["run"], {})[row["quantity"]] = row["value"]
+    """A row for every training of a family's sweep, with the second look at those that reached the loss."""
+    outcomes = {row["run"]: row["outcome"] for row in found.table[["run", "outcome"]].to_dict("records")}
     rows = []
     for address, run in tqdm(found.plan.items(), desc="second looks", disable=not progress, leave=False):
-        own, outcome = numbers.get(address, {}), outcomes[address]
-        looked = second_look(found.folder, address, run) if own else {"failed": outcome}
-        rows.append({
-            "gamma": run.gamma, "seed": run.seed, "outcome": outcome, "R": own.get("richness"), "low": own.get("low"),
-            "high": own.get("high"), "M": own.get("movement"),
-            **{("M_all" if key == "M" else key): value for key, value in looked.items()},
-        })  # fmt: skip
+        outcome = outcomes[address]
+        looked = second_look(found.folder, address, run) if outcome == MATCHED else {"failed": outcome}
+        rows.append({"gamma": run.gamma, "seed": run.seed, "outcome": outcome, **looked})
     return rows
 
 
@@ -131,8 +123,9 @@ def judge(family: Family, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     slope: over all runs, one offset a seed. scatter: standard deviation of R - log10 gamma about each seed's mean.
     lazy_excess_<how>: mean of M - R where R < -.7; rich_scatter_<how>: of R - log10 gamma where R > .5, for every share
-    left by the linear response, all probes and every fourth. reinit_error: median of |reinit_R - R| above the floor.
-    coverage: share of runs whose 90 % interval (50 probes) holds R from all probes; reinit_coverage, likewise.
+    left by the linear response, all probes and every fourth. reinit_error: median of |reinit_R - R| above the floor,
+    from the same 50 probes. coverage: share of runs whose 90 % interval (50 probes) holds R from all probes;
+    reinit_coverage: the same of the interval from fresh weights.
     """
     fine = [run for run in runs if _judged(run)]
     told = {"family": family.name, "breaks": family.breaks, "runs": len(runs), "located": len(fine)}
@@ -141,7 +134,7 @@ def judge(family: Family, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     seeds = _column(fine, "seed")
     slope, error, scatter = _slope(np.log10(_column(fine, "gamma")), _column(fine, "R"), seeds, 1.0)
     truth, above = _column(fine, "R_0.01"), ~_column(fine, "at_most").astype(bool)
-    again = np.abs(_column(fine, "reinit_R") - truth)
+    again = np.abs(_column(fine, "reinit_R") - _column(fine, "R"))
     inside = (_column(fine, "low") <= truth) & (truth <= _column(fine, "high"))
     also = (_column(fine, "reinit_low") <= truth) & (truth <= _column(fine, "reinit_high"))
     return {
@@ -153,7 +146,7 @@ def judge(family: Family, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _judged(run: Mapping[str, Any]) -> bool:
-    return run["outcome"] == "matched" and run.get("R") is not None and "failed" not in run
+    return run["outcome"] == MATCHED and "failed" not in run
 
 
 def _by_stopping(runs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -162,7 +155,7 @@ def _by_stopping(runs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     for how in STOPPING:
         r, told = _column(runs, f"R_{how}"), _column(runs, "R_0.01")
         lazy, rich = told < LAZY_RANGE, told > RICH_END
-        found[f"lazy_excess_{how}"] = _mean((_column(runs, "M_all") - r)[lazy])
+        found[f"lazy_excess_{how}"] = _mean((_column(runs, "M") - r)[lazy])
         enough = rich.sum() > len(np.unique(seeds[rich])) + 1
         scatter = _slope(gammas[rich], r[rich], seeds[rich], 1.0)[2] if enough else math.nan
         found[f"rich_scatter_{how}"] = scatter

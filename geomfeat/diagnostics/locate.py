@@ -22,7 +22,7 @@ from geomfeat.diagnostics.location_flags import flags_of
 from geomfeat.diagnostics.starts import Observed, Start, initial_models, is_heavy, observe, start_from
 from geomfeat.errors import BadInput
 from geomfeat.models.fresh import Factory
-from geomfeat.models.functional import Readout
+from geomfeat.models.functional import Readout, as_inputs, n_samples
 from geomfeat.types import Snapshot
 
 LEVEL = 0.9  # of the intervals
@@ -31,6 +31,10 @@ PROJECTION_EXCESS = 0.5
 FEWEST_REINITIALISATIONS = 4
 LOSSES = (None, "mse", "cross-entropy")
 BOOTSTRAP, HEAVY_BOOTSTRAP, HEAVY_PROJECTIONS, MANY_OUTPUTS = 20, 6, 4, 16
+ORDERS, HEAVY_ORDERS = 4, 1  # of the probes, behind the growth of R with their number
+# A doubling of the probes can add more than the one before did. The margin was chosen on half the families of
+# `geomfeat validate`, which look one and two doublings ahead.
+MARGIN, MOST_DOUBLINGS = 1.25, 2.0
 
 
 def locate(
@@ -88,7 +92,8 @@ def locate(
         end, inputs, labels, layers=layers, n_probes=n_probes, seed=seed, readout=readout, device=device
     )  # fmt: skip
     n_bootstrap, projections = _effort(observed, n_bootstrap, projections)
-    steps = (1 if begin is not None else 2 * n_reinitialisations) + n_bootstrap + 2
+    orders = HEAVY_ORDERS if is_heavy(end) else ORDERS
+    steps = (1 if begin is not None else 2 * n_reinitialisations) + n_bootstrap + 2 * orders
     with tqdm(total=steps, desc="locate", disable=not progress, leave=False) as bar:
         starts = []
         for model in initial_models(end, begin, factory, n_reinitialisations, seed):
@@ -99,12 +104,13 @@ def locate(
             )  # fmt: skip
             bar.update()
         samples = bootstrap(starts[0].task, n_bootstrap, seed, lambda: _tick(bar))
-        growth = by_probes(starts[0].task, starts[0].demand.richness, seed, lambda: _tick(bar))
+        growth = by_probes(starts[0].task, starts[0].demand.richness, seed, lambda: _tick(bar), orders=orders)
         floors = None if begin is not None else _floor(starts, lambda: _tick(bar))
     located = _assembled(starts, samples, floors)
     stderr = (located.richness - located.low) / _z(starts)
     details = _details(starts, observed, n_bootstrap, share_left, seed, loss) | {"stderr": stderr}
-    located = _widened(replace(located, by_probes=growth, details=details), starts[0])
+    given = n_samples(as_inputs(inputs))
+    located = _widened(replace(located, by_probes=growth, details=details), starts[0], given)
     if ladder is not None:
         rungs = ladder
         if isinstance(ladder, int):
@@ -139,16 +145,21 @@ def _check_loss(loss: str | None, ladder: Any) -> None:
         )
 
 
-def _widened(located: Location, start: Start) -> Location:
-    """The interval with what resampling cannot show.
+def _widened(located: Location, start: Start, given: int) -> Location:
+    """The interval with what resampling cannot show: R on all the inputs given, of which the probes are a part.
 
-    Few probes ask for less than a whole training set: the upper end also covers what the last doubling added.
+    R changes with every doubling of the probes, mostly upwards. The end towards which the last doubling moved it also
+    covers the doublings that lead to all inputs: at least one, and at most two, as far as this was tried.
     """
-    curve = located.by_probes["richness"]
-    rise = max(float(np.diff(curve)[-1]), 0.0) if len(curve) > 1 else 0.0
+    curve = located.by_probes["richness"].to_numpy(dtype=float)
+    last = float(curve[-1] - curve[-2]) if len(curve) > 1 else 0.0
+    doublings = min(max(1.0, math.log2(given / start.task.n)), MOST_DOUBLINGS)
+    ahead = MARGIN * doublings * last if math.isfinite(last) else 0.0
     surplus = 0.0 if start.task.projection is None else PROJECTION_EXCESS
-    details = {**located.details, "rise": rise}
-    return replace(located, low=located.low - surplus, high=located.high + rise, details=details)
+    return replace(
+        located, low=located.low - surplus + min(ahead, 0.0), high=located.high + max(ahead, 0.0),
+        details={**located.details, "last_doubling": last, "doublings": doublings},
+    )  # fmt: skip
 
 
 def _on_ladder(located: Location, ladder: Any, observed: Observed, stderr: float, z: float) -> Location:

@@ -119,7 +119,7 @@ def _ladder(name: str, rows: Sequence[Mapping[str, Any]]) -> Curve | None:
 def _onset_plot(found: Validation) -> Plot:
     """Excess over demand, one cloud of all families."""
     rows = [r for r in found.runs.to_dict("records") if isinstance(r.get("layers"), dict)]
-    points = sorted((r["R_0.01"], r["M_all"] - r["R_0.01"]) for r in rows)
+    points = sorted((r["R_0.01"], r["M"] - r["R_0.01"]) for r in rows)
     ends = [points[0][0], points[-1][0]] if points else [0.0, 1.0]
     curves = [
         Curve("all families", [p[0] for p in points], [p[1] for p in points], kind="scatter"),

@@ -36,9 +36,9 @@ def planted(
             layers = {"a": [r - 0.5, r - 0.5 - 0.2 * max(r, 0)], "b": [r + 0.5, r + 0.5 - 0.2 * max(r, 0)]}
             rows.append({
                 "family": family, "gamma": gamma, "seed": k, "outcome": "matched", "R": seen, "low": seen - half,
-                "high": seen + half, "M": r, "R_0.05": r - 0.1, "R_0.01": r, "R_0.002": r + 0.02,
+                "high": seen + half, "R_0.05": r - 0.1, "R_0.01": r, "R_0.002": r + 0.02,
                 "R_0.05_quarter": r - 0.2, "R_0.01_quarter": r - 0.1, "R_0.002_quarter": r + ripple * math.sin(50 * r),
-                "M_all": r + 0.03, "layers": layers, "weights": layers,
+                "M": r + 0.03, "layers": layers, "weights": layers,
                 "kernel": {"": [r, r - 0.05 * max(r, 0)]}, "tripled": math.log10(3), "reinit_R": r + 0.05,
                 "reinit_low": r - 0.1, "reinit_high": r + 0.1, "floor": -1.0, "at_most": r < -0.7,
             })  # fmt: skip

@@ -119,11 +119,24 @@ def test_probes_interval_and_curve_are_told() -> None:
     assert found.by_probes["n_probes"].tolist() == [32, 64, 128]
     assert found.by_probes["richness"].iloc[-1] == found.richness
     rise = found.by_probes["richness"].diff().iloc[-1]
-    assert found.high - found.richness == pytest.approx(found.richness - found.low + rise, abs=1e-9)
+    assert rise > 0
+    ahead = 1.25 * found.details["doublings"] * rise
+    assert found.high - found.richness == pytest.approx(found.richness - found.low + ahead, abs=1e-9)
     assert list(found.layers.columns[: len(LAYER_COLUMNS)]) == list(LAYER_COLUMNS)
     assert found.layers["layer"].tolist() == ["fc1", "fc2"]
     assert found.richness == pytest.approx(found.layers["richness"].mean())
     assert set(found.layers["regime"]) <= set(REGIMES)
+
+
+def test_the_interval_looks_ahead_to_the_inputs_that_are_no_probes() -> None:
+    start, end = trained("mlp", 0.3)
+    inputs, labels = digits()
+    few = locate(end, inputs, labels, initial=start, n_probes=32, n_bootstrap=5, progress=False)
+    alone = locate(end, inputs[:32], labels[:32], initial=start, n_probes=32, n_bootstrap=5, progress=False)
+    assert (few.details["doublings"], alone.details["doublings"]) == (2.0, 1.0)
+    all_of_them = locate(end, inputs, labels, initial=start, n_probes=len(inputs), n_bootstrap=5, progress=False)
+    assert few.richness < few.high
+    assert few.low <= all_of_them.richness <= few.high
 
 
 def test_a_location_survives_json() -> None:
