@@ -10,8 +10,7 @@ import typer
 from geomfeat.cli import options
 from geomfeat.cli.app import app, command
 
-PAGE, RUNS, FAMILIES = "validation.html", "runs.parquet", "families.parquet"
-LAWS, ONSETS = "laws.parquet", "onsets.parquet"
+PAGE, FAMILIES = "validation.html", "families.parquet"
 
 
 @app.command()
@@ -22,6 +21,7 @@ def validate(
     engine: Annotated[str, typer.Option(help="serial, dask or tcp://HOST:PORT, see geomfeat sweep.")] = "serial",
     workers: Annotated[int, typer.Option(help="Processes of --engine dask.", min=1)] = 2,
     laws: Annotated[bool, typer.Option(help="Also the slopes of R on initial scale and width.")] = True,
+    shipped: Annotated[bool, typer.Option(help="Train nothing: write the page of the packaged campaign.")] = False,
     listed: Annotated[bool, typer.Option("--list", help="Only list the families.")] = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
@@ -33,19 +33,23 @@ def validate(
     with command(debug, "Finished runs are kept: the same command goes on from there."):
         from geomfeat.comparison.families import FAMILIES as ALL
         from geomfeat.comparison.validation import validate as run_validation
+        from geomfeat.comparison.validation_files import load_validation, save_validation
         from geomfeat.report.validation_page import write_validation
-        from geomfeat.study.saved import replace_file
 
         if listed:
             typer.echo("\n".join(family.name for family in ALL))
             return
-        found = run_validation(
-            out, only=only, seeds=seeds, engine=engine, workers=workers, laws=laws, progress=not quiet
-        )  # fmt: skip
-        flat = found.runs.drop(columns=[c for c in ("layers", "failed") if c in found.runs.columns])
-        for name, table in ((RUNS, flat), (FAMILIES, found.families), (LAWS, found.laws), (ONSETS, found.onsets)):
-            replace_file(out / name, lambda draft, table=table: table.to_parquet(draft, index=False))
-        page = write_validation(found, out / PAGE, settings={"only": only, "seeds": seeds}, told=FAMILIES)
+        if shipped:
+            found, settings = load_validation(), {"campaign": "packaged"}
+        else:
+            found = run_validation(
+                out, only=only, seeds=seeds, engine=engine, workers=workers, laws=laws, progress=not quiet
+            )  # fmt: skip
+            settings = {"only": only, "seeds": seeds}
+        save_validation(found, out)
+        page = write_validation(found, out / PAGE, settings=settings, told=FAMILIES)
+        for name, reason in found.absent.items():
+            typer.echo(f"not trained: {name}: {reason}", err=True)
         for name, value in found.summary().items():
             typer.echo(f"{name:40} {value:.3g}")
         typer.echo(f"\npage: {page}")

@@ -15,6 +15,7 @@ import numpy as np
 RUNGS = tuple(float(f"{g:.4g}") for g in np.logspace(-2, 2, 8))
 SEEDS = 2
 SYNTHETIC = "geomfeat.data.synthetic"
+FASHION = "fashion-mnist"  # the only data of these that the package does not hold
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,8 @@ def _mlp(name: str, breaks: str = "", **config: Any) -> Family:
 PARITY, MIXTURE, TEACHER = (f"{SYNTHETIC}:{name}" for name in ("parity", "gaussian_mixture", "teacher"))
 ENTROPY = {"loss": "cross-entropy", "target_loss": 0.1}
 GROWING = (
-    "Cross-entropy is lowered by ever larger outputs, so the same loss is reached by other functions, larger in the rich "
-    "regime: R grows faster than γ."
+    "Cross-entropy is lowered by ever larger outputs, so the same loss is reached by other functions, larger in the "
+    "rich regime: R grows faster than γ."
 )
 DECAY = {"weight_decay": 1e-3}
 SLOW = {"optimizer": "adam"}  # plain steps with momentum missed the loss on many rungs of these
@@ -87,8 +88,8 @@ FAMILIES = (
     Family("transformer, 2 blocks", {"architecture": "transformer", "width": 16, "depth": 2, **SLOW}),
     Family("lstm", {"architecture": "lstm", "width": 32, "depth": 1, **SLOW}),
     Family("gru", {"architecture": "gru_loop", "width": 32, "depth": 1, **SLOW}),
-    _mlp("fashion-mnist", data="fashion-mnist", train={"n": 200}),
-    Family("cnn, fashion-mnist", {"architecture": "cnn", "width": 16, "depth": 2, "data": "fashion-mnist"}),
+    _mlp("fashion-mnist", data=FASHION, train={"n": 200}),
+    Family("cnn, fashion-mnist", {"architecture": "cnn", "width": 16, "depth": 2, "data": FASHION}),
 )
 
 

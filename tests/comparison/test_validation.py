@@ -18,6 +18,7 @@ from geomfeat.comparison.families import FAMILIES, LAWS, RUNGS, Family
 from geomfeat.comparison.onsets import best_summary, onsets_of, spreads_of, summed_up
 from geomfeat.comparison.sweep_config import parse_config
 from geomfeat.comparison.validation import Validation, judge, validate
+from geomfeat.comparison.validation_files import load_validation, save_validation
 from geomfeat.data.loading import load_data
 from geomfeat.errors import BadInput
 from geomfeat.report.validation_page import checks_of, write_validation
@@ -185,6 +186,31 @@ def test_a_truncated_look_is_taken_again(real: tuple[Path, Validation]) -> None:
     path.write_text(path.read_text(encoding="utf-8")[:20], encoding="utf-8")
     again = validate(out, only="mlp regression", rungs=(0.1, 1.0, 10.0), seeds=1, laws=False, progress=False)
     assert again.families.equals(first.families)
+
+
+def test_a_validation_survives_its_files(real: tuple[Path, Validation], tmp_path: Path) -> None:
+    save_validation(real[1], tmp_path)
+    again = load_validation(tmp_path)
+    assert again.laws.empty
+    for name in ("runs", "families", "onsets"):
+        pd.testing.assert_frame_equal(getattr(again, name), getattr(real[1], name), check_dtype=False)
+    (tmp_path / "laws.parquet").unlink()
+    with pytest.raises(BadInput, match=r"lacks laws\.parquet"):
+        load_validation(tmp_path)
+
+
+def test_a_family_without_its_data_is_left_out_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise BadInput("fashion-mnist: no files")
+
+    monkeypatch.setattr(validation, "load_data", refuse)
+    with pytest.raises(BadInput, match=r"mlp fashion-mnist: fashion-mnist: no files"):
+        validate(tmp_path, only="mlp fashion*", progress=False)
+    monkeypatch.setattr(validation, "sweep", lambda *_, **__: None)
+    monkeypatch.setattr(validation, "rows_of", lambda *_: planted())
+    found = validate(tmp_path, only="cnn*", laws=False, progress=False)
+    assert found.absent == {"cnn, fashion-mnist": "fashion-mnist: no files"}
+    assert set(found.families["family"]) == {f.name for f in FAMILIES if f.name.startswith("cnn")} - set(found.absent)
 
 
 def test_the_page_tells_families_goals_and_misses(tmp_path: Path) -> None:
