@@ -1,4 +1,4 @@
-"""Data cards: what a data set or packaged model is, where it comes from, and what to know before using it.
+"""Data cards: what a data set, packaged model or shipped experiment is, where it comes from, and what to know before using it.
 
 A card is Markdown with YAML front matter between two lines of three dashes; the front matter follows `Card`.
 """
@@ -18,8 +18,9 @@ class Card(BaseModel):
     """The front matter of a card. Unknown fields are errors, so that a typing mistake cannot hide a fact.
 
     Attributes:
-        name: short name, equal to the file's. kind: "data" or "model". spec: what `load_data` takes, if it does.
-        samples, features: of a data set; features is the shape of one sample. parameters: of a model.
+        name: short name, equal to the file's. kind: "data", "model" or "experiment". spec: what `load_data` takes, if
+            it does. samples, features: of a data set; features is the shape of one sample. parameters: of a model.
+            samples, command: of an experiment, its trainings and what makes them again.
         splits: name -> samples. sha256: of the file as distributed here.
     """
 
@@ -27,7 +28,7 @@ class Card(BaseModel):
 
     name: str = Field(pattern=r"^[a-z0-9-]+$")
     title: str = Field(min_length=5)
-    kind: Literal["data", "model"] = "data"
+    kind: Literal["data", "model", "experiment"] = "data"
     version: str = Field(min_length=1)
     source: str = Field(min_length=5)
     licence: str = Field(min_length=2)
@@ -41,6 +42,7 @@ class Card(BaseModel):
     known_issues: tuple[str, ...] = Field(min_length=1)
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     spec: str | None = None
+    command: str | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Card:
@@ -48,6 +50,8 @@ class Card(BaseModel):
             raise ValueError("a card of kind 'data' needs samples and features")
         if self.kind == "model" and self.parameters is None:
             raise ValueError("a card of kind 'model' needs parameters")
+        if self.kind == "experiment" and (self.samples is None or self.command is None):
+            raise ValueError("a card of kind 'experiment' needs samples and command")
         if self.splits and sum(self.splits.values()) != self.samples:
             raise ValueError(f"the splits hold {sum(self.splits.values())} samples, but samples is {self.samples}")
         if len(set(self.classes)) != len(self.classes):

@@ -91,8 +91,14 @@ def save_portrait_figures(
 def portrait_axes(found: Trainings, x: str | None = None, y: str | None = None) -> tuple[str, str]:
     """The two axes of the diagrams; BadInput where there are not two."""
     axes = varying(found)
+    split = next((a for a in (x, y) if a in found.by), None)
+    if split is not None:
+        raise BadInput(
+            f"{split} is no axis of these pages: they draw a diagram for each of its values; geomfeat.portrait takes it"
+        )
     if len(axes) < 2:
         told = f"only {axes[0]} varies" if axes else "none varies"
+        told += f" ({', '.join(found.by)} would split the diagrams)" if found.by else ""
         raise BadInput(
             f"a phase diagram needs two conditions that vary, and {told}: vary another one, or use geomfeat relate"
         )

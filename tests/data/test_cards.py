@@ -132,6 +132,7 @@ GOOD = (FOLDER / "digits.md").read_text()
         ("samples: 1797", "samples: 1798", "the splits hold 1797"),
         ("samples: 1797\n", "", "needs samples"),
         ("kind: data", "kind: model", "needs parameters"),
+        ("kind: data", "kind: experiment", "needs samples and command"),
         ("kind: data", "kind: data\ncolour: red", "colour"),
         ('"9"]', '"8"]', "named twice"),
         ("licence:", "license:", "licence"),

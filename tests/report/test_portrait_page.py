@@ -108,6 +108,15 @@ def test_one_axis_unknown_axes_and_the_same_twice_are_refused(table: pd.DataFram
     assert portrait_axes(found, y="sigma") == ("eta", "sigma")
 
 
+def test_depth_splits_the_diagrams_and_is_told_so() -> None:
+    deep = sweep({"sigma": [0.5, 1.0], "depth": [1, 2]}, 1, lambda c, s: {("location", "richness", ""): c["sigma"]})
+    found = trainings_of(deep)
+    with pytest.raises(BadInput, match=r"only sigma varies \(depth would split the diagrams\)"):
+        portrait_axes(found)
+    with pytest.raises(BadInput, match=r"depth is no axis of these pages.*geomfeat\.portrait"):
+        portrait_axes(found, x="depth")
+
+
 def test_a_further_condition_is_shown_at_its_middle_value_and_those_of_the_axes_are_not_filtered() -> None:
     table = sweep({"sigma": [0.5, 1.0], "eta": [0.1, 1.0], "width": [32, 64, 128]}, 1, lambda c, s: {
         ("location", "richness", ""): -c["sigma"]})  # fmt: skip
