@@ -1,4 +1,4 @@
-"""Data cards: what a data set, packaged model or shipped experiment is, where it comes from, and what to know before using it.
+"""Data cards: what a data set, packaged model or shipped experiment is, where it comes from, what to know before use.
 
 A card is Markdown with YAML front matter between two lines of three dashes; the front matter follows `Card`.
 """
