@@ -97,7 +97,7 @@ FAMILIES = (
 class Law:
     """A slope of R that theory names: over the logarithm of one condition, all else equal.
 
-    layer: which layer's R; "" for the mean over layers.
+    layer: which layer's R; "" for the mean over layers. n_probes: of the location.
     """
 
     name: str
@@ -105,23 +105,27 @@ class Law:
     slope: float
     config: Mapping[str, Any]
     layer: str = ""
+    n_probes: int = 50
 
     def sweep(self, *, seeds: int = SEEDS) -> dict[str, Any]:
         """The config of the law's sweep."""
         config = Family(self.name, self.config).sweep(seeds=seeds)
+        config["measure"]["location"]["n_probes"] = self.n_probes
         return config if "gamma0" in self.config else {**config, "gamma": 1.0}
 
 
-SIGMAS, WIDTHS = [0.7, 1.0, 1.4, 2.0, 2.8], [64, 128, 256, 512]
-_WIDE = {"architecture": "mlp", "depth": 2, "width": WIDTHS}
+SIGMAS, WIDTHS = [0.7, 1.0, 1.4, 2.0, 2.8], [128, 256, 512, 1024]
+# The laws of width are limits: hidden units must be many beside outputs times probes, so these take few probes and
+# two classes.
+_WIDE, FEW = {"architecture": "mlp", "depth": 2, "width": WIDTHS, "data": PARITY}, 12
 LAWS = (
     *(
         Law(f"initial scale, {depth + 1} layers", "sigma", -(depth + 1.0),
             {"architecture": "mlp", "depth": depth, "sigma": SIGMAS})
         for depth in (1, 2, 3)
     ),
-    Law("width, ntk parameterization", "width", -0.5, {**_WIDE, "parameterization": "ntk"}),
-    Law("width, mup", "width", 0.0, {**_WIDE, "parameterization": "mup", "gamma0": 0.125}),
-    Law("width, standard, first layer", "width", -1.5, _WIDE, "fc1"),
-    Law("width, standard, second layer", "width", -0.5, _WIDE, "fc2"),
+    Law("width, ntk parameterization", "width", -0.5, {**_WIDE, "parameterization": "ntk"}, "", FEW),
+    Law("width, mup", "width", 0.0, {**_WIDE, "parameterization": "mup", "gamma0": 0.125}, "", FEW),
+    Law("width, standard, first layer", "width", -1.5, _WIDE, "fc1", FEW),
+    Law("width, standard, second layer", "width", -0.5, _WIDE, "fc2", FEW),
 )  # fmt: skip

@@ -26,7 +26,7 @@ def onsets_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """
     found = []
     for family in dict.fromkeys(row["family"] for row in rows):
-        own = [row for row in rows if row["family"] == family and "layers" in row]
+        own = [row for row in rows if row["family"] == family and isinstance(row.get("layers"), dict)]
         curves: dict[str, list[tuple[float, float, float]]] = {name: [] for name in SUMMARIES}
         for gamma in sorted({row["gamma"] for row in own}):
             for name in SUMMARIES:

@@ -165,7 +165,7 @@ def judge(family: Family, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _judged(run: Mapping[str, Any]) -> bool:
-    return run["outcome"] == MATCHED and "failed" not in run
+    return run["outcome"] == MATCHED and not isinstance(run.get("failed"), str)
 
 
 def _by_stopping(runs: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -19,6 +19,7 @@ from geomfeat.comparison.onsets import best_summary, onsets_of, spreads_of, summ
 from geomfeat.comparison.sweep_config import parse_config
 from geomfeat.comparison.validation import Validation, judge, validate
 from geomfeat.comparison.validation_files import load_validation, save_validation
+from geomfeat.data.cards import read_card
 from geomfeat.data.loading import load_data
 from geomfeat.errors import BadInput
 from geomfeat.report.validation_page import checks_of, write_validation
@@ -249,3 +250,34 @@ def test_an_unknown_family_is_told_with_the_nearest(tmp_path: Path) -> None:
         validate(tmp_path, only="transfomer")
     told = CliRunner().invoke(app, ["validate", "--out", str(tmp_path), "--list"])
     assert "residual, batch norm" in told.output
+
+
+def test_the_shipped_campaign_is_small_and_its_card_tells_its_numbers() -> None:
+    found = load_validation()
+    folder = Path(validation.__file__).parents[1] / "data" / "validation"
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 2e6
+    assert set(found.families["family"]) == {family.name for family in FAMILIES}
+    assert list(found.laws["law"]) == [law.name for law in LAWS]
+    card, body = read_card(Path(__file__).parents[2] / "data_cards" / "location-validation.md")
+    assert (card.samples, f"{len(found.families)} families" in card.title) == (len(found.runs), True)
+    told = found.summary()
+    rows = {line.split(" |")[0]: line.split("|")[2].split(", ") for line in body.splitlines() if line.startswith("| ")}
+    for start, names in {
+        "| largest distance": ["slope, largest distance from 1"],
+        "| scatter": ["scatter, median", "scatter, worst"],
+        "| M - R": ["M - R in the lazy range, median", "M - R in the lazy range, worst"],
+        "| R from fresh": ["re-initialised, median error", "re-initialised, worst error"],
+        "| share of 90": ["coverage, mean", "coverage, worst"],
+    }.items():
+        (written,) = [values for row, values in rows.items() if row.startswith(start)]
+        assert [f"{told[name]:.3g}" for name in names] == [value.strip() for value in written], start
+    for law in found.laws.to_dict("records"):
+        assert f"{law['slope']:.3f}".replace("-0.", "-.") in body, law["law"]
+
+
+def test_the_packaged_campaign_is_judged_as_the_code_judges_now() -> None:
+    found = load_validation()
+    again = [judge(family, found.runs[found.runs["family"] == family.name].to_dict("records")) for family in FAMILIES]
+    columns = ["slope", "scatter", "coverage", "reinit_error"]
+    np.testing.assert_allclose(pd.DataFrame(again)[columns], found.families[columns], atol=1e-9)
+    assert best_summary(onsets_of(found.runs.to_dict("records")))[0] == best_summary(found.onsets)[0] != ""
