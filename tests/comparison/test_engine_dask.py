@@ -187,7 +187,7 @@ def test_a_scheduler_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(engine_dask, "ANSWER", 0.5)
     with pytest.raises(BadInput, match=r"no dask scheduler answers at 'tcp://127.0.0.1:1' within 0.5 s"):
         sweep(EIGHT, tmp_path / "out", engine="tcp://127.0.0.1:1", progress=False)
-    with pytest.raises(BadInput, match="no dask scheduler answers at 'udp://x'"):
+    with pytest.raises(BadInput, match=r"'udp://x' is no scheduler's address: give scheme, host and port"):
         sweep(EIGHT, tmp_path / "out", engine="udp://x", progress=False)
     assert finished(tmp_path / "out") == 0
 
