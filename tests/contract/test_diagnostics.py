@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import doctest
 import math
-import sys
 
 import pytest
 import torch
@@ -15,6 +13,7 @@ from geomfeat.diagnostics.pair import SnapshotPair
 from geomfeat.numerics import stream
 from geomfeat.registry import Measure, available
 from geomfeat.types import Estimate
+from tests.contract.facts import assert_examples_run, assert_facts_are_told
 from tests.diagnostics.pairs import pair_of
 from tests.zoo import Case, nudged, zoo
 
@@ -178,18 +177,9 @@ def test_degenerate_pairs_give_numbers_or_reasons(m: Measure, name: str) -> None
 
 @pytest.mark.parametrize("m", DIAGNOSTICS, ids=str)
 def test_examples_run(m: Measure) -> None:
-    """Registered diagnostics are objects, which the doctest collector passes over."""
-    module = sys.modules[m.function.__module__]
-    found = doctest.DocTestFinder(recurse=False).find(m.function, m.name, globs=vars(module).copy())
-    results = [doctest.DocTestRunner(verbose=False).run(test) for test in found]
-    assert sum(r.attempted for r in results) > 0, f"{m.name} has no example in its docstring"
-    assert sum(r.failed for r in results) == 0
+    assert_examples_run(m)
 
 
 @pytest.mark.parametrize("m", DIAGNOSTICS, ids=str)
 def test_facts_are_told(m: Measure) -> None:
-    assert len(m.source) > 10
-    assert m.summary.endswith(".")
-    for name, quantity in m.quantities.items():
-        assert quantity.bounds[0] < quantity.bounds[1], name
-        assert quantity.direction, name
+    assert_facts_are_told(m)

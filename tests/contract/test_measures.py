@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import doctest
 import inspect
 import math
-import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -17,6 +15,7 @@ from hypothesis import strategies as st
 from geomfeat.numerics import WORKING, stream, tolerance
 from geomfeat.registry import TRANSFORMS, Measure, available
 from geomfeat.types import Estimate, Representation
+from tests.contract.facts import assert_examples_run
 
 MEASURES = [*available(scope="layer"), *available(scope="pair")]
 LABELLED = [m for m in MEASURES if "labels" in m.needs]
@@ -264,10 +263,4 @@ def test_facts_are_told(m: Measure):
 
 @pytest.mark.parametrize("m", MEASURES, ids=str)
 def test_examples_run(m: Measure):
-    """Registered measures are objects, which the doctest collector passes over."""
-    module = sys.modules[m.function.__module__]
-    found = doctest.DocTestFinder(recurse=False).find(m.function, m.name, globs=vars(module).copy())
-    runner = doctest.DocTestRunner(verbose=False)
-    examples = sum(runner.run(test).attempted for test in found)
-    assert examples > 0, f"{m.name} has no example in its docstring"
-    assert runner.summarize(verbose=False).failed == 0
+    assert_examples_run(m)
