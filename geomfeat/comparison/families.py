@@ -59,7 +59,8 @@ FAMILIES = (
     _mlp("3 hidden, tanh", depth=3, options={"activation": "tanh"}),
     _mlp("ntk parameterization", parameterization="ntk"),
     _mlp("ntk parameterization, width 256", parameterization="ntk", width=256),
-    _mlp("mup, width 256", parameterization="mup", width=256, gamma0=[g / 16 for g in RUNGS]),
+    # muP is the NTK parameterization with gamma = gamma0 sqrt(width): a width of its own makes it another family.
+    _mlp("mup, width 128", parameterization="mup", width=128, gamma0=[g / 8 for g in RUNGS]),
     _mlp("half the initial scale", sigma=0.7),
     _mlp("parity", data=PARITY, train={"n": 200}),
     _mlp("parity, tanh", data=PARITY, options={"activation": "tanh"}, train={"n": 200}),

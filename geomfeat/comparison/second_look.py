@@ -24,6 +24,7 @@ from geomfeat.models.checkpoints import load_weights
 from geomfeat.study.saved import read_json, replace_file
 
 LOOKS = "looks"
+FORMAT = 1  # of a look's file; one more whenever `_look` gives other numbers, so that old ones are taken again
 SHARES = (0.05, 0.01, 0.002)  # of the change that is left when the linear response stops
 MIDDLE = 0.01
 PROBES, DRAWS, BOOTSTRAP = 50, 4, 20
@@ -40,7 +41,9 @@ def second_look(folder: Path, address: str, run: RunConfig) -> dict[str, Any]:
     path = folder / LOOKS / f"{address}.json"
     if path.is_file():
         try:
-            return read_json(path)
+            kept = read_json(path)
+            if kept.pop("format", None) == FORMAT:
+                return kept
         except ValueError:
             path.unlink()  # truncated: looked at again
     data = dataset_of(run)
@@ -50,7 +53,7 @@ def second_look(folder: Path, address: str, run: RunConfig) -> dict[str, Any]:
         except (GeomfeatError, FileNotFoundError) as error:
             found = {"failed": str(error)}
     path.parent.mkdir(exist_ok=True)
-    replace_file(path, lambda draft: draft.write_text(json.dumps(found), encoding="utf-8"))
+    replace_file(path, lambda draft: draft.write_text(json.dumps({"format": FORMAT, **found}), encoding="utf-8"))
     return found
 
 

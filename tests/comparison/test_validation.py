@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -212,6 +213,16 @@ def test_a_family_without_its_data_is_left_out_and_named(tmp_path: Path, monkeyp
     found = validate(tmp_path, only="cnn*", laws=False, progress=False)
     assert found.absent == {"cnn, fashion-mnist": "fashion-mnist: no files"}
     assert set(found.families["family"]) == {f.name for f in FAMILIES if f.name.startswith("cnn")} - set(found.absent)
+
+
+def test_a_look_of_another_format_is_taken_again(
+    real: tuple[Path, Validation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, first = real
+    monkeypatch.setattr("geomfeat.comparison.second_look.FORMAT", -1)
+    again = validate(out, only="mlp regression", rungs=(0.1, 1.0, 10.0), seeds=1, laws=False, progress=False)
+    assert again.families.equals(first.families)
+    assert all(json.loads(path.read_text(encoding="utf-8"))["format"] == -1 for path in out.glob("*/looks/*.json"))
 
 
 def test_the_page_tells_families_goals_and_misses(tmp_path: Path) -> None:
