@@ -52,8 +52,8 @@ def rdm(
         name: what the matrix is called; default the layer's name.
 
     Returns RDMs with one matrix. Raises BadInput for lengths that disagree, a condition that is missing in a run, fewer
-    than two runs or conditions, and patterns without variance over units ("correlation"); OutOfMemory, before anything is
-    allocated, for more conditions than fit.
+    than two runs or conditions, and patterns without variance over units ("correlation"); OutOfMemory for more
+    conditions than fit, before anything is allocated.
 
     >>> x = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 0.0], [3.0, 4.0]])
     >>> rdm(x, ["a", "b", "a", "b"]).vectors.tolist()
