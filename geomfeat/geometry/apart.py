@@ -75,8 +75,8 @@ def require_different_distances(apart: Apart, near: int, far: int, name: str) ->
         )
     if tied > MANY_TIES:
         raise BadInput(
-            f"{100 * tied:.0f} % of {n} points have neighbours {near} and {far} at one distance: tied, as whole numbers "
-            f"and rounded values are; {name} is not defined. Use features before rounding, or neighbours further away"
+            f"{100 * tied:.0f} % of {n} points have neighbours {near} and {far} at one distance: tied, as of whole "
+            f"numbers and rounded values; {name} is not defined. Use features before rounding, or further neighbours"
         )
     return tied
 
