@@ -38,8 +38,8 @@ def known_points(layer: Representation) -> KnownPoints:
     around = torch.linalg.vector_norm(spread.x, dim=1) * spread.unit
     size = torch.linalg.vector_norm(x.to(WORKING) / spread.unit, dim=1) * spread.unit
     of_spread, of_size = roundings(layer.precision)
-    # Errors across a distance hardly count, so that it is off by that of one entry, whatever their number. In a precision
-    # coarser than float32, lattices have exact ties.
+    # Errors across a distance hardly count, so that it is off by that of one entry, whatever their number. In a
+    # precision coarser than float32, lattices have exact ties.
     tie = min(torch.finfo(layer.precision).eps, torch.finfo(torch.float32).eps) / x.shape[1] ** 0.5
     return KnownPoints(x, of_spread * around + of_size * size, tie * size)
 
