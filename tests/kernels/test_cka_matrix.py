@@ -43,7 +43,7 @@ def test_equals_the_definition(estimator: str) -> None:
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_every_entry_and_error_is_that_of_the_pair(n: int, widths: tuple[int, ...], grams: int, estimator: str) -> None:
     reps = layers(n, *widths)
-    sides = [_cka_sums.Side.of_features(x) for x in reps.values()]
+    sides = [_cka_sums.Side.of_features(x, x.dtype) for x in reps.values()]
     pairs = {(i, j) for i in range(3) for j in range(i, 3)}
     assert len(_cka_sums.by_gram(sides, pairs)) == grams
     one_by_one = [[cka_estimate(a, b, estimator=estimator) for b in reps.values()] for a in reps.values()]
