@@ -97,8 +97,8 @@ def errors_over_groups(
 ) -> Any:
     """function(*layers, **options), an Estimate or a mapping of them, with errors over groups in place of samples'.
 
-    What has no error over samples gets none over groups. Where a group left out leaves fewer than `least` samples, or no
-    value, there is no error, and the note says why.
+    What has no error over samples gets none over groups. Where a group left out leaves fewer than `least` samples, or
+    nothing to measure, there is no error, and the note says why.
     """
     whole = function(*layers, **options)
     named: dict[Any, Estimate] = dict(whole) if isinstance(whole, Mapping) else {None: whole}

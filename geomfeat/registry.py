@@ -16,7 +16,7 @@ from math import inf
 from typing import Any
 
 from geomfeat.errors import BadInput, near
-from geomfeat.grouping import CAUSED_BY_DATA, common_groups, errors_over_groups
+from geomfeat.grouping import CAUSED_BY_DATA, common_groups, errors_over_groups, errors_wanted
 from geomfeat.types import Estimate, Kernel, Representation
 
 # Transformations of a representation that the contract tests apply to every measure.
@@ -66,7 +66,8 @@ class Measure:
     by_default: bool = True
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        groups = common_groups(*args) if self.scope in ("layer", "pair") and not self.stochastic else None
+        over_samples = self.scope in ("layer", "pair") and not self.stochastic and errors_wanted()
+        groups = common_groups(*args) if over_samples else None
         if groups is None:
             return self.function(*args, **kwargs)
         return errors_over_groups(self.function, args, kwargs, groups, self.min_samples)
