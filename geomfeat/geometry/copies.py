@@ -7,7 +7,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from geomfeat.geometry.distinct import known_points
+from geomfeat.geometry.distinct import distinct_points, known_points
 from geomfeat.numerics import WORKING, stream
 from geomfeat.types import Points, as_layer
 
@@ -23,11 +23,14 @@ def copies_of(x: Points) -> Int[Tensor, "n"]:
     [0, 1, 0]
     """
     points = known_points(as_layer(x))
-    values, same = torch.unique(points.x, dim=0, return_inverse=True)
-    first = torch.full((len(values),), len(same), device=same.device)
-    first = first.scatter_reduce_(0, same, torch.arange(len(same), device=same.device), "amin")
-    joined = _within_rounding(values.to(WORKING), points.rounding[first])
-    return torch.from_numpy(_numbered(joined[same.cpu().numpy()]))
+    n, first = len(points.x), distinct_points(points.x)
+    if len(first) == n:
+        return torch.from_numpy(_numbered(_within_rounding(points.x, points.rounding)))
+    _, same = torch.unique(points.x, dim=0, return_inverse=True)
+    place = torch.empty(n, dtype=torch.int64, device=same.device)
+    place[same[first]] = torch.arange(len(first), device=same.device)
+    joined = _within_rounding(points.x[first], points.rounding[first])
+    return torch.from_numpy(_numbered(joined[place[same].cpu().numpy()]))
 
 
 def united(*numbers: Tensor) -> Int[Tensor, "n"]:
@@ -49,12 +52,11 @@ def _within_rounding(x: Tensor, rounding: Tensor) -> np.ndarray:
     """(m,) component of each of m different points, which are linked where they are nearer than their rounding."""
     m, d = x.shape
     axis = torch.randn(d, generator=stream(0, "copies"), dtype=WORKING).to(x.device)
-    centre = x.mean(0)
-    place, order = ((x - centre) @ (axis / axis.norm())).sort()
+    place, order = (x.to(WORKING) @ (axis / axis.norm())).sort()
     reach = rounding[order]
     component = np.arange(m)
     # How far the m products are off themselves.
-    slack = torch.finfo(WORKING).eps * d**0.5 * float((x - centre).norm(dim=1).max())
+    slack = 2 * torch.finfo(WORKING).eps * d**0.5 * float(torch.linalg.vector_norm(x, dim=1, dtype=WORKING).max())
     for step in range(1, m):
         near = place[step:] - place[:-step] <= torch.maximum(reach[step:], reach[:-step]) + slack
         left = torch.nonzero(near)[:, 0].cpu().numpy()
@@ -72,7 +74,7 @@ def _within_rounding(x: Tensor, rounding: Tensor) -> np.ndarray:
 
 
 def _close(x: Tensor, rounding: Tensor, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    distance = torch.linalg.vector_norm(x[a] - x[b], dim=1)
+    distance = torch.linalg.vector_norm(x[a].to(WORKING) - x[b].to(WORKING), dim=1)
     return (distance <= torch.maximum(rounding[a], rounding[b])).cpu().numpy()
 
 
