@@ -49,7 +49,7 @@ def united(*numbers: Tensor) -> Int[Tensor, "n"]:
 
 
 def _within_rounding(x: Tensor, rounding: Tensor) -> np.ndarray:
-    """(m,) component of each of m different points, which are linked where they are nearer than their rounding."""
+    """(m,) the first of those linked to each of m different points, by distances that are no more than rounding."""
     m, d = x.shape
     axis = torch.randn(d, generator=stream(0, "copies"), dtype=WORKING).to(x.device)
     place, order = (x.to(WORKING) @ (axis / axis.norm())).sort()
@@ -79,8 +79,11 @@ def _close(x: Tensor, rounding: Tensor, a: np.ndarray, b: np.ndarray) -> np.ndar
 
 
 def _components(count: int, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """(count,) the first node of each node's component, given edges."""
     edges = coo_array((np.ones(len(rows), bool), (rows, columns)), shape=(count, count))
-    return connected_components(edges, directed=False)[1]
+    component = connected_components(edges, directed=False)[1]
+    _, first = np.unique(component, return_index=True)
+    return first[component]
 
 
 def _numbered(component: np.ndarray) -> np.ndarray:
