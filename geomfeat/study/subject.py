@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from geomfeat.activations import extract, hidden_weight_layers
 from geomfeat.activations.select import Patterns
 from geomfeat.errors import BadInput, CheckpointMismatch
-from geomfeat.labels import Labels, as_labels
+from geomfeat.labels import Labels, as_groups, as_labels
 from geomfeat.models.functional import Inputs, Readout, as_inputs, n_samples, take, unwrapped
 from geomfeat.numerics import resolve_device
 from geomfeat.types import Representation, Snapshot
@@ -48,6 +48,7 @@ class Look:
         layers: Patterns,
         labels: Any = None,
         *,
+        groups: Any = None,
         outputs: bool,
         progress: bool = False,
         project: int | None = None,
@@ -55,7 +56,7 @@ class Look:
         """`extract` with these options, held in memory."""
         return dict(
             extract(
-                model, inputs, layers, labels, reduce=self.reduce, project=project, batch_size=self.batch_size,
+                model, inputs, layers, labels, groups=groups, reduce=self.reduce, project=project, batch_size=self.batch_size,
                 device=self.device, progress=progress, seed=self.seed, with_outputs=outputs, readout=self.readout,
             )
         )  # fmt: skip
@@ -68,6 +69,7 @@ class Subject:
     Attributes:
         layers: names of the features that are measured, in forward order. projected: those that are projected.
         has_outputs: whether the network's outputs can be read as (n, C). classes: names that the labels stand for.
+        groups: (n,) which samples belong together, or None.
     """
 
     snapshots: dict[str, Snapshot]
@@ -78,6 +80,7 @@ class Subject:
     projected: frozenset[str]
     has_outputs: bool
     classes: tuple[str, ...] = ()
+    groups: Tensor | None = None
 
     @property
     def n(self) -> int:
@@ -99,8 +102,9 @@ class Subject:
         ):
             if names:
                 found |= self.look.features(
-                    model, self.inputs, names, labels, outputs=self.has_outputs, progress=progress, project=width
-                )
+                    model, self.inputs, names, labels, groups=self.groups, outputs=self.has_outputs, progress=progress,
+                    project=width,
+                )  # fmt: skip
         return {name: _moved(found[name], self.look.device) for name in self.layers}
 
 
@@ -109,6 +113,7 @@ def make_subject(
     inputs: Inputs,
     labels: Any,
     *,
+    groups: Any = None,
     initial: nn.Module | Snapshot | None,
     checkpoints: Mapping[Any, Any] | None,
     layers: Patterns,
@@ -124,6 +129,7 @@ def make_subject(
     n = n_samples(inputs)
     given = None if labels is None else as_labels(labels, n=n)
     codes, classes = (None, ()) if given is None else (given.codes, given.classes)
+    together = None if groups is None else as_groups(groups, n=n)
     model = snapshots[TRAINED].model
     patterns: Patterns = layers
     if layers in ("*", ["*"], ("*",)):
@@ -142,7 +148,7 @@ def make_subject(
         probe, has_outputs = look.features(model, pair, patterns, outputs=False), False
     limit = WIDE if look.project == "auto" else look.project
     projected = frozenset(name for name, rep in probe.items() if isinstance(limit, int) and rep.d > limit)
-    return Subject(snapshots, inputs, codes, look, tuple(probe), projected, has_outputs, classes)
+    return Subject(snapshots, inputs, codes, look, tuple(probe), projected, has_outputs, classes, together)
 
 
 def _snapshots(trained: Any, initial: Any, checkpoints: Mapping[Any, Any] | None) -> dict[str, Snapshot]:
