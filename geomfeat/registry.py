@@ -15,10 +15,8 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
-import numpy as np
-import torch
-
-from geomfeat.errors import BadInput, GeomfeatError, near
+from geomfeat.errors import BadInput, near
+from geomfeat.grouping import CAUSED_BY_DATA, common_groups, errors_over_groups, errors_wanted
 from geomfeat.memory import is_out_of_memory
 from geomfeat.types import Estimate, Kernel, Representation
 
@@ -27,8 +25,6 @@ TRANSFORMS = frozenset({"rotation", "scale", "shift", "sample order", "unit orde
 NEEDS = frozenset({"labels", "outputs", "init", "gradients"})
 SCOPES = ("layer", "pair", "kernels", "network", "series")
 PACKAGES = ("geomfeat.measures", "geomfeat.diagnostics")
-_BREAKDOWN = (np.linalg.LinAlgError, torch.linalg.LinAlgError)  # pyright: ignore[reportPrivateImportUsage]
-_CAUSED_BY_DATA = (GeomfeatError, ArithmeticError, *_BREAKDOWN)
 
 Result = Estimate | dict[str, Estimate]
 
@@ -45,6 +41,8 @@ class Quantity:
 @dataclass(frozen=True)
 class Measure:
     """A plain function plus declared facts. Call it like the function.
+
+    Where layers have `groups`, errors of what is not stochastic are those over groups, see `geomfeat.grouping`.
 
     Attributes:
         scope: what it takes, read from the annotations: "layer" (one Representation), "pair" (two Representations),
@@ -69,7 +67,11 @@ class Measure:
     by_default: bool = True
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.function(*args, **kwargs)
+        over_samples = self.scope in ("layer", "pair") and not self.stochastic and errors_wanted()
+        groups = common_groups(*args) if over_samples else None
+        if groups is None:
+            return self.function(*args, **kwargs)
+        return errors_over_groups(self.function, args, kwargs, groups, self.min_samples)
 
     def __str__(self) -> str:
         return self.name
@@ -89,8 +91,8 @@ class Measure:
         if unmet:
             return self._failed(unmet)
         try:
-            out = self.function(*args, **kwargs)
-        except _CAUSED_BY_DATA as error:
+            out = self(*args, **kwargs)
+        except CAUSED_BY_DATA as error:
             return self._failed(f"measure {self.name!r}: {error}")
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
+from geomfeat.labels import Labels, as_groups, as_labels
 from geomfeat.numerics import WORKING, as_tensor, require_finite
 from geomfeat.precision import coarser, precision_of
 
@@ -26,13 +27,18 @@ class Representation:
 
     Args:
         x: (n, d) features; whole numbers become float64, half precisions float32.
-        labels: (n,) classes, whole numbers (kept as int64, on the device of x), or None.
+        labels: (n,) classes, or None; see `as_labels`. Whole numbers are kept as int64, on the device of x; names are
+            numbered in sorted order, and `classes` says which name each number stands for.
         layer: the module's name, with a path where an output is nested ("rnn[1][0]").
         meta: how it was made; `meta["reduce"]` says how a map or a token sequence became (n, d), `meta["precision"]`
             which precision the features came in, where x has more digits.
         outputs: (n, C) the network's own outputs for the same samples, where known (D_LR needs them).
+        groups: (n,) which samples belong together (views of one object, trials of one session), or None; any labels,
+            kept as int64. What holds samples out, or resamples them, then takes whole groups.
+        classes: names of the classes 0, 1, ... where labels stand for names; empty where they are numbers.
 
-    Raises BadInput for other shapes, NaN or inf, labels that are not whole numbers, or lengths that disagree.
+    Whole numbers in x become float64. Raises BadInput for other shapes, NaN, inf, masked or missing entries, labels
+    that are no classes, or lengths that disagree.
 
     >>> Representation(torch.zeros(5, 3), layer="fc1").n
     5
@@ -43,6 +49,8 @@ class Representation:
     layer: str = ""
     meta: Mapping[str, Any] = field(default_factory=dict)
     outputs: Tensor | None = None
+    groups: Tensor | None = None
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         where = f"layer {self.layer!r}" if self.layer else "the representation"
@@ -55,8 +63,12 @@ class Representation:
         x = x if x.is_floating_point() else x.to(WORKING)
         object.__setattr__(self, "meta", _with_precision(self.meta, precision_of(self.x), x.dtype))
         object.__setattr__(self, "x", require_finite(x, where))
-        if self.labels is not None:
-            object.__setattr__(self, "labels", self._beside(_classes(self.labels), "labels", where))
+        labels = None if self.labels is None else _named(as_labels(self.labels), self.classes)
+        object.__setattr__(self, "classes", labels.classes if labels is not None else ())
+        if labels is not None:
+            object.__setattr__(self, "labels", self._beside(labels.codes, "labels", where))
+        if self.groups is not None:
+            object.__setattr__(self, "groups", self._beside(as_groups(self.groups), "groups", where))
         if self.outputs is not None:
             outputs = require_finite(as_tensor(self.outputs, "outputs"), f"outputs of {where}")
             outputs = outputs[:, None] if outputs.ndim == 1 else outputs
@@ -89,10 +101,13 @@ class Representation:
         return _known(self.meta, precision_of(self.x))
 
     def with_(self, **changes: Any) -> Representation:
-        """A copy with some fields replaced; features computed from these keep their precision."""
+        """A copy with some fields replaced; features computed from these keep their precision.
+
+        Names of classes go with the labels that they belong to.
+        """
         if "x" in changes:
             changes["meta"] = _with_precision(changes.get("meta", self.meta), self.precision, WORKING)
-        return replace(self, **changes)
+        return replace(self, **({"classes": ()} | changes if "labels" in changes else changes))
 
     def take(self, rows: Tensor | slice | list[int]) -> Representation:
         """The same layer on a subset (or reordering) of the samples: indices, a mask, or a slice.
@@ -104,7 +119,22 @@ class Representation:
         def picked(value: Tensor | None) -> Tensor | None:
             return None if value is None else value[rows]
 
-        return replace(self, x=self.x[rows], labels=picked(self.labels), outputs=picked(self.outputs))
+        return replace(
+            self, x=self.x[rows], labels=picked(self.labels), outputs=picked(self.outputs), groups=picked(self.groups)
+        )
+
+
+def _named(labels: Labels, classes: Sequence[Any]) -> Labels:
+    """Labels with the given names of their codes, which must be in their range."""
+    if labels.classes or not len(classes):
+        return labels
+    lowest, highest = int(labels.codes.min()), int(labels.codes.max())
+    if lowest < 0 or highest >= len(classes):
+        raise BadInput(
+            f"labels run from {lowest} to {highest}, but classes has {len(classes)} names: give one for each number "
+            "from 0 to the largest"
+        )
+    return Labels(labels.codes, tuple(map(str, classes)))
 
 
 def _known(meta: Mapping[str, Any], precision: torch.dtype) -> torch.dtype:
@@ -119,15 +149,6 @@ def _with_precision(meta: Mapping[str, Any], precision: torch.dtype, holds: torc
     if torch.finfo(precision).eps <= torch.finfo(holds).eps:
         return meta
     return {**meta, "precision": str(precision).removeprefix("torch.")}
-
-
-def _classes(labels: Any) -> Tensor:
-    labels = as_tensor(labels, "labels")
-    if labels.ndim != 1:
-        raise BadInput(f"labels must be one integer per sample, got shape {tuple(labels.shape)}")
-    if labels.is_floating_point() and bool((labels - labels.round() != 0).any()):
-        raise BadInput("labels must be classes as whole numbers, got fractions or NaN: divide the values into bins")
-    return labels.long()
 
 
 # (n, d): rows are samples.

@@ -19,6 +19,7 @@ from geomfeat.activations.select import Patterns, as_list, is_kind, select_layer
 from geomfeat.activations.sites import Wish, find_sites
 from geomfeat.activations.untouched import evaluating
 from geomfeat.errors import BadInput, LayerDidNotFire
+from geomfeat.labels import as_groups, as_labels
 from geomfeat.models.functional import Inputs, Readout, as_inputs, n_samples
 from geomfeat.numerics import as_tensor
 from geomfeat.types import Representation
@@ -32,6 +33,7 @@ def extract(
     layers: Patterns = "*",
     labels: Any = None,
     *,
+    groups: Any = None,
     reduce: Reduction = "flatten",
     project: int | None = None,
     batch_size: int = 256,
@@ -54,7 +56,8 @@ def extract(
         inputs: a tensor, a tuple (positional) or a mapping (keyword arguments); samples first in every tensor.
         layers: see `select_layers`. The kinds "*", "leaf", "block" and "weights" ("weights": `hidden_weight_layers`)
             keep what is called and has samples; every other pattern must be called in every batch.
-        labels: (n,) integer classes.
+        labels: (n,) classes, numbers or names; see `as_labels`. groups: (n,) which samples belong together (views of
+            one object, trials of one session), or None; what holds samples out then takes whole groups.
         reduce: how a map or sequence becomes (n, d); see `reduce`. project: then sparse-randomly to so many features,
             where there are more; the same matrix for a layer of that name at every checkpoint, given `seed`.
         batch_size: samples per forward pass; no effect on the numbers.
@@ -82,7 +85,9 @@ def extract(
     if project is not None and project < 1:
         raise BadInput(f"project={project} must be at least 1, or None for no projection")
     inputs = as_inputs(inputs)
-    labels = _checked_labels(labels, n_samples(inputs))
+    n = n_samples(inputs)
+    labels = None if labels is None else as_labels(labels, n=n)
+    groups = None if groups is None else as_groups(groups, n=n)
     model = placed(model, device)
     mask = _checked_mask(mask, inputs)
     check_reduction(reduce, mask)
@@ -97,10 +102,10 @@ def extract(
         if store is not None:
             from geomfeat.activations.stored import stream  # brings zarr, which only stores need
 
-            return stream(job, store, labels)
+            return stream(job, store, labels, groups)
         block = job.run(0, job.n, list(sites))
     return {
-        key: representation(sites[key], x, block.tokens.get(key), labels, block.outputs)
+        key: representation(sites[key], x, block.tokens.get(key), labels, block.outputs, groups)
         for key, x in block.features.items()
     }
 
@@ -123,20 +128,6 @@ def _chosen(model: nn.Module, inputs: Any, layers: Patterns, readout: Readout | 
             by_kind += hidden_weight_layers(model, inputs, readout=readout)
     names = select_layers(model, [*by_name, *by_kind]) if by_name or by_kind else []
     return names, set(by_name)
-
-
-def _checked_labels(labels: Any, n: int) -> Tensor | None:
-    if labels is None:
-        return None
-    labels = as_tensor(labels, "labels")
-    if labels.ndim != 1 or labels.shape[0] != n:
-        raise BadInput(
-            f"labels has shape {tuple(labels.shape)}, but there are {n} samples: pass one integer class per sample "
-            "(labels.argmax(1) of one-hot rows)"
-        )
-    if labels.is_floating_point() and not torch.equal(labels, labels.round()):
-        raise BadInput("labels holds fractions: pass integer classes")
-    return labels.long()
 
 
 def _checked_mask(mask: Any, inputs: Any) -> Tensor | None:

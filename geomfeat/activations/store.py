@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from geomfeat.errors import BadInput, OutputExists, near
+from geomfeat.numerics import refuse_masked
 from geomfeat.types import Representation
 
 _DONE, _PROGRESS, _FACTS = "done.json", "progress.json", "facts.json"
@@ -103,7 +104,9 @@ class ActivationStore:
         Blocks are held until the end is known, so that the array has its final size: stream big layers by `extract`.
         Nothing happens if the layer is there already with the same shape and settings.
         """
-        blocks = [np.atleast_2d(np.asarray(block)) for block in row_blocks]
+        given = list(row_blocks)
+        refuse_masked(given, f"features of layer {layer!r}")
+        blocks = [np.atleast_2d(np.asarray(block)) for block in given]
         if not blocks or not sum(map(len, blocks)):
             raise BadInput(f"layer {layer!r} has no rows to write")
         rows = np.concatenate(blocks)

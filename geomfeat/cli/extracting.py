@@ -61,8 +61,8 @@ def extract(
         into = None if store is None else ActivationStore(store, checkpoint)
         wanted: Any = layers or "weights"
         reps = run(
-            net, part.inputs, wanted, part.labels, reduce=reduce, project=width, batch_size=batch_size,
-            device=device, store=into, progress=not quiet, seed=seed,
+            net, part.inputs, wanted, part.labels, groups=part.groups, reduce=reduce, project=width,
+            batch_size=batch_size, device=device, store=into, progress=not quiet, seed=seed,
         )  # fmt: skip
         if npz is not None:
             from geomfeat.activations.stored import fingerprint

@@ -61,7 +61,8 @@ def ask(
     whole = load_data(request["data"])
     part = samples(whole, request["n"], request["seed"])
     found = analyze(
-        trained, part.inputs, part.labels, initial=initial, factory=factory, ladder=ladder_of(request["ladder"]),
+        trained, part.inputs, part.labels, groups=part.groups, initial=initial, factory=factory,
+        ladder=ladder_of(request["ladder"]),
         checkpoints={step: load_weights(factory(), path) for step, path in steps.items()},
         layers=request["layers"] or "*", measures=request["measures"], seed=request["seed"], name=request["name"],
         device=request["device"], reduce=request["reduce"], project=request["project"], batch_size=batch_size,

@@ -21,8 +21,9 @@ from tqdm import tqdm
 from geomfeat.diagnostics.demand import solve
 from geomfeat.diagnostics.starts import Observed, Start, observe, start_from
 from geomfeat.errors import BadInput
+from geomfeat.labels import as_goal
 from geomfeat.models.functional import Readout, as_inputs
-from geomfeat.numerics import WORKING, as_tensor
+from geomfeat.numerics import WORKING
 from geomfeat.regimes.knob import train_at_gamma
 from geomfeat.regimes.objective import centred_one_hot
 
@@ -135,7 +136,7 @@ def train_ladder(
     """
     if len(gammas) < 2 or min(gammas) <= 0:
         raise BadInput(f"gammas={tuple(gammas)}: at least 2, all positive")
-    inputs, labels = as_inputs(inputs), as_tensor(labels, "labels")
+    inputs, labels = as_inputs(inputs), as_goal(labels, "labels")
     look = {"layers": layers, "n_probes": n_probes, "seed": seed, "readout": readout, "device": device}
     first = observe(initial, inputs, labels, **look)
     wanted_change(labels, first.outputs.shape[1])

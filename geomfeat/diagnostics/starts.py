@@ -13,6 +13,7 @@ from geomfeat.activations import hidden_weight_layers, select_layers
 from geomfeat.diagnostics.demand import Demand, LinearisedTask, linearised_task, solve
 from geomfeat.diagnostics.movement import movement, outputs_and_features
 from geomfeat.errors import BadInput
+from geomfeat.labels import as_goal
 from geomfeat.models.fresh import (
     Factory,
     batchnorm_modules,
@@ -22,7 +23,7 @@ from geomfeat.models.fresh import (
     with_batchnorm_statistics,
 )
 from geomfeat.models.functional import Readout, as_inputs, functional, n_samples, take
-from geomfeat.numerics import WORKING, as_tensor, stream
+from geomfeat.numerics import WORKING, stream
 
 # Probes: this many output rows n * C, within these numbers of samples.
 ROWS, MOST, FEWEST = 1280, 256, 32
@@ -91,7 +92,7 @@ def observe(
     if n < 4:
         raise BadInput(f"inputs hold {n} samples: a location needs at least 4 probes, better 50")
     if labels is not None:
-        labels = as_tensor(labels, "labels")
+        labels = as_goal(labels, "labels")
         if labels.shape[0] != n:
             raise BadInput(f"labels has {labels.shape[0]} entries, but inputs hold {n} samples")
     names = (

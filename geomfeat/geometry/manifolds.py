@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from geomfeat.errors import BadInput
+from geomfeat.labels import Labels, as_labels
 from geomfeat.numerics import WORKING, as_tensor, require_finite, resolve_device
 from geomfeat.types import Representation
 
@@ -58,7 +59,8 @@ def as_manifolds(
     if center not in (None, "global"):
         raise BadInput(f"center={center!r}: use None (as the points are) or 'global' (minus the mean of all points)")
     if isinstance(points, Representation):
-        labels = points.labels if labels is None else labels
+        if labels is None and points.labels is not None:
+            labels = Labels(points.labels, points.classes)
         if labels is None:
             raise BadInput(
                 f"layer {points.layer!r} was captured without labels: pass labels= here or to extract(), "
@@ -113,28 +115,15 @@ def _still_there(owner: Tensor, classes: tuple[Any, ...], labelled: bool) -> tup
 
 def _by_label(points: Any, labels: Any) -> tuple[Tensor, Tensor, tuple[Any, ...]]:
     x = as_tensor(points, "points")
-    names = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
     if x.ndim != 2 or 0 in x.shape:
         raise BadInput(
             f"with labels, points must be (samples, features), got shape {tuple(x.shape)}: images and maps need "
             "x.flatten(1)"
         )
-    if names.shape != (x.shape[0],):
-        raise BadInput(f"labels have shape {names.shape}, but there are {x.shape[0]} points: give one class per point")
-    missing = sum(name is None or _is_nan(name) for name in names.tolist()) if names.dtype.kind in "fcO" else 0
-    if missing:
-        raise BadInput(
-            f"{missing} of {len(names)} labels are NaN or None: leave those points out, or give them a class"
-        )
-    try:
-        classes, owner = np.unique(names, return_inverse=True)
-    except TypeError as cause:
-        raise BadInput(f"labels of kinds that cannot be put in order ({cause}): give numbers, or strings") from cause
-    return x, torch.as_tensor(owner), tuple(classes.tolist())
-
-
-def _is_nan(name: Any) -> bool:
-    return isinstance(name, float) and name != name
+    found = as_labels(labels, n=x.shape[0])
+    numbers, owner = torch.unique(found.codes, return_inverse=True)
+    classes = tuple(found.classes[i] for i in numbers.tolist()) if found.classes else tuple(numbers.tolist())
+    return x, owner, classes
 
 
 def _stacked(points: Any) -> tuple[Tensor, Tensor, tuple[Any, ...]]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from geomfeat.errors import BadInput
 from geomfeat.kernels.gram import one_hot, rbf_gram
 from geomfeat.kernels.hsic import Centred, Moments, check_estimator
+from geomfeat.labels import as_goal
 from geomfeat.numerics import WORKING, as_tensor, jackknife_stderr, require_finite
 from geomfeat.precision import near_one
 from geomfeat.types import Estimate, Kernel, as_layer
@@ -92,13 +93,13 @@ def target_alignment(kernel: Kernel | Tensor, targets: Any, *, estimator: str = 
     1.0
     """
     gram = as_gram(kernel)
-    y = as_tensor(targets, "targets").to(gram.device)
+    y = as_goal(targets, "targets").to(gram.device)
     if y.ndim not in (1, 2) or 0 in y.shape or len(y) != len(gram):
         raise BadInput(
             f"targets of shape {tuple(y.shape)} for a kernel of {len(gram)} rows: one row for each sample is needed, "
             "and of a tangent kernel its trace over outputs (outputs='trace')"
         )
-    if bool((require_finite(y, "targets") == y[0]).all()):
+    if bool((y == y[0]).all()):
         raise BadInput("all targets are the same: pass samples of at least two classes or values")
     if y.ndim == 1:
         y = y[:, None] if y.is_floating_point() else one_hot(y)

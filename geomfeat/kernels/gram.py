@@ -7,7 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.numerics import WORKING, as_tensor, require_finite
+from geomfeat.labels import as_labels
+from geomfeat.numerics import WORKING
 from geomfeat.precision import Spread
 from geomfeat.types import Points, as_layer, as_points
 
@@ -59,18 +60,11 @@ def label_gram(labels: Any) -> Float[Tensor, "n n"]:
     >>> label_gram(torch.tensor([3, 3, 7])).tolist()
     [[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
     """
-    labels = _labels(labels)
-    return (labels[:, None] == labels[None, :]).to(WORKING)
+    codes = as_labels(labels).codes
+    return (codes[:, None] == codes[None, :]).to(WORKING)
 
 
 def one_hot(labels: Any) -> Float[Tensor, "n C"]:
     """One-hot labels over the classes that occur, in float64: features whose linear Gram is the label kernel."""
-    classes, index = _labels(labels).unique(return_inverse=True)
+    classes, index = as_labels(labels).codes.unique(return_inverse=True)
     return torch.nn.functional.one_hot(index, len(classes)).to(WORKING)
-
-
-def _labels(labels: Any) -> Tensor:
-    found = as_tensor(labels, "labels")
-    if found.ndim != 1 or not len(found):
-        raise BadInput(f"labels must be one for each sample, (n,), got shape {tuple(found.shape)}")
-    return require_finite(found, "labels")

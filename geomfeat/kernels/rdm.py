@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from geomfeat import labels
 from geomfeat.compiled.threads import libraries_on_one_thread
 from geomfeat.errors import BadInput
 from geomfeat.kernels.rdms import RDMs
@@ -104,16 +105,8 @@ def condition_means(x: Float[Tensor, "n d"], index: Int[Tensor, "n"], count: int
 
 def levels_of(given: Any, x: Tensor, name: str) -> tuple[tuple[Hashable, ...], Tensor]:
     """The different values in sorted order, and which one each sample has."""
-    values = np.asarray(given.cpu() if isinstance(given, Tensor) else list(given))
-    if values.shape != (len(x),):
-        raise BadInput(f"{name} must be one for each of the {len(x)} samples, got shape {values.shape}")
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise BadInput(f"{name} hold NaN or inf: drop those samples")
-    try:
-        levels, index = np.unique(values, return_inverse=True)
-    except TypeError as cause:
-        raise BadInput(f"{name} must be of one sortable kind (numbers or strings): {cause}") from cause
-    return tuple(levels.tolist()), torch.as_tensor(index, device=x.device)
+    levels, index = labels.levels_of(given, name, len(x))
+    return levels, index.to(x.device)
 
 
 def _run_means(x: Tensor, index: Tensor, runs: Any, levels: tuple[Hashable, ...]) -> Tensor:

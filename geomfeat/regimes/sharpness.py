@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
 from geomfeat.kernels.jacobians import differentiable_recurrence
+from geomfeat.labels import as_goal
 from geomfeat.models.functional import Readout, functional, n_samples
-from geomfeat.numerics import WORKING, as_tensor, require_finite, safe_eigh, stream
+from geomfeat.numerics import WORKING, require_finite, safe_eigh, stream
 from geomfeat.regimes.objective import Loss, loss_of, prepared_targets, require_gradient
 
 CHECK_EVERY = 5  # Lanczos looks at its answer every so many steps
@@ -146,7 +147,7 @@ def hessian_product(
         raise BadInput(f"gamma={gamma} must be a positive number")
     f = functional(model, readout=readout)
     x = f.inputs(inputs)
-    goal = as_tensor(targets, "targets").to(f.device)
+    goal = as_goal(targets, "targets").to(f.device)
     theta = {name: value.detach().requires_grad_() for name, value in f.theta.items()}
     with differentiable_recurrence(f), torch.enable_grad():
         before = torch.zeros((), dtype=WORKING, device=f.device)

@@ -53,7 +53,8 @@ def cka_cells(
 ) -> Iterator[tuple[tuple[Place, Place], dict[str, Cell | None]]]:
     """For every pair of places, {estimator: (CKA, jackknife standard error)}, or None where it may be undefined.
 
-    That is for (nearly) constant features and for very few samples: the measure itself decides there, and says why.
+    That is for (nearly) constant features, for very few samples and for samples in groups: the measure itself decides
+    there, and says why.
 
     >>> a, b = torch.randn(9, 3), torch.randn(9, 4)
     >>> reps = {("trained", "a"): Representation(a), ("trained", "b"): Representation(b)}
@@ -72,9 +73,10 @@ def cka_cells(
         if left.n != right.n:
             raise BadInput(f"{pair[0]} has {left.n} samples, {pair[1]} has {right.n}: compare the same inputs")
         cross = Moments.between(left, right)
+        grouped = any(reps[place].groups is not None for place in pair)
         cells: dict[str, Cell | None] = dict.fromkeys(estimators)
         for e in estimators:
-            if left.n >= FEWEST and _is_sound(left, own_left, e) and _is_sound(right, own_right, e):
+            if left.n >= FEWEST and not grouped and _is_sound(left, own_left, e) and _is_sound(right, own_right, e):
                 cells[e] = _cell(cross, own_left, own_right, e)
         yield pair, cells
 

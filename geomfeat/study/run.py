@@ -57,6 +57,7 @@ def run_study(
     evaluate: Mapping[str, tuple[Any, Any]] | None = None,
     progress: bool = True,
     resume: str | Path | None = None,
+    groups: Any = None,
 ) -> Study:
     """Measure one network on some inputs: every measure on every layer, before and after training, and its location.
 
@@ -64,6 +65,8 @@ def run_study(
         trained, initial: the network after and before training, or Snapshots of it (their conditions become columns;
             with its step, `Snapshot(model, at=1000)`, the trained network is the last of a series over time).
         inputs: n samples: a tensor, a tuple or a mapping, samples first. labels: (n,) classes, or None.
+        groups: (n,) which samples belong together (views of one object), or None. What holds samples out then takes
+            whole groups, and errors over samples become errors over groups.
         layers: "*" the hidden layers with weights; else patterns, see `select_layers`.
         measures: names; None for all that can run on what is given (`settings["left_out"]` says what could not).
         name: of the model; the table's `run`. conditions: plain values that become columns.
@@ -99,7 +102,9 @@ def run_study(
     make_plan(measures, have | {"outputs"})
     check_location(labels, ladder, further)
     look = Look(reduce, project, batch_size, seed, device, readout)
-    subject = make_subject(trained, inputs, labels, initial=initial, checkpoints=checkpoints, layers=layers, look=look)
+    subject = make_subject(
+        trained, inputs, labels, groups=groups, initial=initial, checkpoints=checkpoints, layers=layers, look=look
+    )
     if isinstance(umap, str) and umap not in subject.layers:
         raise BadInput(f"umap={umap!r} is not one of the layers; near: {near(umap, subject.layers)}")
     if location is not False:
@@ -116,6 +121,7 @@ def run_study(
     settings = {
         "version": __version__, **_software(), "layers": list(subject.layers), "measures": plan.names,
         "left_out": plan.left_out, "n": subject.n, "labels": labels is not None, "initial": initial is not None,
+        "groups": None if subject.groups is None else len(subject.groups.unique()),
         "checkpoints": [at for at in subject.snapshots if at not in WORDS], "seed": seed,
         "device": str(device or "as the model"), "reduce": reduce if isinstance(reduce, str) else reduce.__name__,
         "projected": {layer: subject.width for layer in subject.layers if layer in subject.projected},
@@ -138,7 +144,8 @@ class _Run:
         look = subject.look
         self.hashes = {at: fingerprint(s.model) for at, s in subject.snapshots.items()}
         self._code = {at: fingerprint(code_of(s.model)) for at, s in subject.snapshots.items()}
-        self.data = fingerprint(subject.inputs, subject.labels)
+        beside = (subject.labels,) if subject.groups is None else (subject.labels, subject.groups)
+        self.data = fingerprint(subject.inputs, *beside)
         device = torch.device(look.device).type if look.device is not None else "own"
         self._common = (__version__, seed, self.data, _named(look.reduce), look.project, _named(look.readout), device)
 

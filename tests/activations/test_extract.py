@@ -305,9 +305,10 @@ def test_nan_names_the_layer_wherever_it_comes_first(where: int) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ({"labels": torch.zeros(5)}, r"labels has shape \(5,\), but there are 6 samples"),
+        ({"labels": torch.zeros(5)}, "labels has 5 entries, but there are 6 samples"),
         ({"labels": torch.eye(6)}, r"argmax"),
-        ({"labels": np.array(["a"] * 6)}, "labels must be a numeric"),
+        ({"labels": ["a", float("nan")] * 3}, "3 of 6 labels are missing"),
+        ({"groups": np.arange(5)}, "groups has 5 entries, but there are 6 samples"),
         ({"labels": torch.full((6,), 0.5)}, "fractions"),
         ({"batch_size": 0}, "batch_size=0"),
         ({"project": 0}, "project=0"),

@@ -61,5 +61,5 @@ def test_labels_come_in_any_form(function) -> None:
     for given in (labels.numpy(), labels.tolist()):
         assert torch.equal(function(given), function(labels))
     for wrong in (labels[None], labels[:0]):
-        with pytest.raises(BadInput, match="one for each sample"):
+        with pytest.raises(BadInput, match="one class per sample"):
             function(wrong)
