@@ -16,6 +16,7 @@ from geomfeat.kernels._directional import load_forward_mode
 from geomfeat.kernels.gradients import differentiable_recurrence, plain_gradient
 from geomfeat.kernels.tangent import jvp, vjp, way_of_outputs
 from geomfeat.models.functional import Functional, Readout, batches, copied, functional, unwrapped
+from geomfeat.models.modules import real_pairs
 from geomfeat.numerics import require_finite
 
 Weights = Mapping[str, Tensor]
@@ -48,7 +49,7 @@ class Linearised(nn.Module):
             raise BadInput("a linearised network takes its inputs all by position or all by keyword, not both")
         f = self._expansion_point
         inputs = kwargs or (args[0] if len(args) == 1 else args)
-        step = {name: _real(_own(self, name)) - start for name, start in f.theta.items()}
+        step = {name: real_pairs(_own(self, name)) - start for name, start in f.theta.items()}
 
         def at(theta: Weights) -> Tensor:
             return f(theta, inputs)
@@ -71,7 +72,7 @@ class Linearised(nn.Module):
         f = self._expansion_point
         f.model._apply(fn)
         tensors = {n: t.detach() for n, t in [*f.model.named_parameters(), *f.model.named_buffers()]}
-        theta = {name: _real(tensors[name]) for name in f.theta}
+        theta = {name: real_pairs(tensors[name]) for name in f.theta}
         first = next(iter(theta.values()))
         self._expansion_point = dataclasses.replace(
             f, theta=theta, fixed={name: tensors[name] for name in f.fixed}, dtype=first.dtype, device=first.device
@@ -83,11 +84,6 @@ def _own(module: nn.Module, name: str) -> Tensor:
     """The tensor that stands under a parameter's name now: functional_call puts others than parameters there."""
     path, _, own = name.rpartition(".")
     return getattr(module.get_submodule(path), own)
-
-
-def _real(value: Tensor) -> Tensor:
-    """Complex weights as pairs of real numbers, as a Functional has them."""
-    return torch.view_as_real(value) if value.is_complex() else value
 
 
 def _by_two_backward_passes(at: Callable[[Weights], Tensor], theta: Weights, step: Weights) -> Tensor:
