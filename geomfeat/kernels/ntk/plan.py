@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geomfeat.kernels.jacobians import differentiable_recurrence, plain_gradient
+from geomfeat.kernels.gradients import differentiable_recurrence, plain_gradient
 from geomfeat.kernels.ntk.factors import Region
 from geomfeat.kernels.ntk.graph import Use
 from geomfeat.kernels.ntk.passes import Collected, Pass, Planned, differing, forward, signature, where_of

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geomfeat.kernels.jacobians import differentiable_recurrence, plain_gradient
+from geomfeat.kernels.gradients import differentiable_recurrence, plain_gradient
 from geomfeat.kernels.ntk.factors import Factors
 from geomfeat.kernels.ntk.passes import Collected, Pass, differing, forward, signature, where_of
 from geomfeat.kernels.ntk.plan import Plan, plan

@@ -1,0 +1,174 @@
+"""What must hold of a network before its gradients mean anything, looked at once for each network and shape of inputs.
+
+Kernels are made of the gradients that backward passes give, as training follows them. Where these are not the
+derivative of the outputs (straight-through estimators, stopped gradients), the network notes it, and all products
+follow the backward passes.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from geomfeat.errors import BadInput
+from geomfeat.kernels.gradients import differentiable_recurrence, plain_gradient
+from geomfeat.memory import is_out_of_memory
+from geomfeat.models.functional import Functional, n_samples, shapes_of, take
+from geomfeat.numerics import stream
+
+_NO_GRADIENT = (
+    "so its outputs have no gradient sample by sample: give batch normalisation running statistics, and squeeze() "
+    "dimensions by number, not all of size one"
+)
+_RANDOM = (
+    "two passes of the same inputs give different outputs: the model is random in evaluation mode, as by F.dropout "
+    "without training=self.training, or noise drawn in forward; turn it off to take gradients"
+)
+# Relative difference between a backward pass and a central difference that no smooth network's rounding explains.
+DIFFERENT = 1e-3
+
+
+def examined(f: Functional, inputs: Any) -> int:
+    """Number of outputs.
+
+    Raises BadInput when two passes of the same samples differ, when a sample alone and in company gives different
+    outputs, and when no output has a gradient at all.
+    """
+    few = take(inputs, slice(0, min(2, n_samples(inputs))))
+    key = ("examined", shapes_of(few))
+    if key not in f.known:
+        outputs = _check_independence(f, few)
+        with differentiable_recurrence(f):
+            _check_gradient(f, take(few, slice(0, 1)))
+        f.known[key] = outputs
+    return f.known[key]
+
+
+def _check_independence(f: Functional, few: Any) -> int:
+    with torch.no_grad():
+        together = f(f.theta, few)
+        again = f(f.theta, few)
+        if _apart(f, few, together, again):
+            raise BadInput(_RANDOM)
+        try:
+            alone = f(f.theta, take(few, slice(0, 1)))
+        except (RuntimeError, ValueError, IndexError) as error:
+            if is_out_of_memory(error):
+                raise
+            raise BadInput(f"the model refuses a single sample ({error}), {_NO_GRADIENT}") from error
+        if alone.shape[0] != 1 or alone.shape[1] != together.shape[1] or _apart(f, few, together[:1], alone):
+            raise BadInput(
+                f"the model's output for a sample depends on the batch it is in (alone: shape {tuple(alone.shape)}, in "
+                f"a batch: {tuple(together.shape)}), {_NO_GRADIENT}"
+            )
+    return alone.shape[1]
+
+
+def _apart(f: Functional, few: Any, one: Tensor, other: Tensor) -> bool:
+    """Whether two outputs differ by more than rounding of what they are made of, which may be larger than they are."""
+    if one.shape != other.shape:
+        return True
+    root = torch.finfo(f.precision).eps ** 0.5
+    difference = (one - other).abs().max()
+    if difference.isnan() or difference <= root * one.abs().max():
+        return False
+    # Outputs that cancel (a network minus its twin) say nothing of their parts: a change of the weights in the same
+    # proportion as the tolerance does.
+    moved = {name: w * (1 + root * standard_normal(w, "rounding", name)) for name, w in f.theta.items()}
+    return not difference <= (f(moved, few) - f(f.theta, few)).abs().max()
+
+
+def _check_gradient(f: Functional, one: Any) -> None:
+    """BadInput where no parameter at all, chosen or not, has a gradient: a kernel of zeros would say nothing of it."""
+    parameters = {name for name, _ in f.model.named_parameters()}
+    every = {
+        name: t.detach().requires_grad_()
+        for name, t in {**f.fixed, **f.theta}.items()
+        if name in parameters and (t.is_floating_point() or t.is_complex())
+    }
+    outputs = _with_gradient(f, every, one)
+    if not outputs.requires_grad:
+        raise BadInput(
+            "the model's outputs have no gradient in any parameter: its forward pass runs under torch.no_grad(), "
+            "detaches its outputs, or does not use its parameters"
+        )
+    weights = standard_normal(outputs, "weights of outputs")
+    chosen = {name: every[name] for name in f.theta}
+    try:
+        gradient = plain_gradient((outputs * weights).sum(), chosen)
+    except RuntimeError as error:
+        if is_out_of_memory(error) or f.precision == f.native:
+            raise
+        f.narrow(error)
+        gradient = plain_gradient((_with_gradient(f, every, one) * weights).sum(), chosen)
+    direction = random_direction(f)
+    each = [gradient[name] * along for name, along in direction.items()]
+    backward, size = float(sum(part.sum() for part in each)), float(sum(part.square().sum() for part in each)) ** 0.5
+
+    def change(step: float) -> float:
+        with torch.no_grad():
+            ahead, behind = (f({n: f.theta[n] + s * u for n, u in direction.items()}, one) for s in (step, -step))
+        return float(((ahead - behind) * weights).sum()) / (2 * step)
+
+    note_where_false(f, backward, size, float((weights * outputs.detach()).norm()), change)
+
+
+def _with_gradient(f: Functional, theta: dict[str, Tensor], inputs: Any) -> Tensor:
+    with torch.enable_grad():
+        return f(theta, inputs)
+
+
+def require_same(f: Functional, one: Tensor, other: Tensor) -> None:
+    """BadInput where two passes of the same samples differ by far more than rounding: the model is random."""
+    if (one - other).abs().max() > torch.finfo(f.precision).eps ** 0.25 * one.abs().max():
+        raise BadInput(_RANDOM)
+
+
+def note_where_false(
+    f: Functional, backward: float, size: float, outputs: float, change: Callable[[float], float]
+) -> None:
+    """Note where backward passes do not give the derivative of the outputs, along one random direction.
+
+    Args:
+        backward: the derivative by a backward pass, with the `size` that it has for random signs. outputs: size of
+            what `change(step)`, a central difference, subtracts.
+    """
+    if ("derivative",) in f.known:
+        return
+    f.known[("derivative",)] = True
+    unit = torch.finfo(f.precision).eps
+    off = []
+    for step in (unit ** (1 / 3), unit ** (1 / 3) / 10):
+        found = change(step)
+        size = max(size, abs(found))
+        if not abs(found - backward) > max(DIFFERENT, 100 * unit ** (2 / 3)) * size + 100 * unit / step * outputs:
+            return
+        off.append(abs(found - backward) / size)
+    f.note(
+        f"backward passes differ from the derivative of the outputs, by {100 * min(off):.2g} % along one direction: "
+        "a straight-through estimator, detach() or no_grad() in forward, or units exactly at a kink. Kernels and "
+        "products follow the backward passes, as training does"
+    )
+
+
+def random_direction(f: Functional) -> dict[str, Tensor]:
+    """Standard normal numbers, in the size of each parameter; 0 for the padding token of embeddings.
+
+    The padding token acts as any other, but backward passes leave it out, as training does.
+    """
+    sizes = {name: float(w.square().mean().sqrt()) or 1.0 for name, w in f.theta.items()}
+    direction = {name: standard_normal(w, "direction", name) * sizes[name] for name, w in f.theta.items()}
+    sources = dict(f.uses)
+    for path, module in f.model.named_modules():
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.padding_idx is not None:
+            name = sources.get(f"{path}.weight" if path else "weight")
+            if name in direction:
+                direction[name][module.padding_idx] = 0.0
+    return direction
+
+
+def standard_normal(like: Tensor, *names: str) -> Tensor:
+    """Standard normal numbers in the shape and on the device of a tensor, the same for the same names."""
+    drawn = torch.randn(like.shape, generator=stream(0, "guard", *names), dtype=like.dtype)
+    return drawn.to(like.device)
