@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -10,29 +9,28 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from geomfeat.activations.firing import fired_layers, hidden_weight_layers, home, placed
+from geomfeat.activations.choice import choose_layers, labels_or_layers
+from geomfeat.activations.firing import few, home, placed
 from geomfeat.activations.hooks import Calls
 from geomfeat.activations.job import Job
 from geomfeat.activations.meta import representation
 from geomfeat.activations.reduce import Reduction, check_reduction
-from geomfeat.activations.select import Patterns, as_list, is_kind, select_layers
+from geomfeat.activations.select import Patterns
 from geomfeat.activations.sites import Wish, find_sites
 from geomfeat.activations.untouched import evaluating
 from geomfeat.errors import BadInput, LayerDidNotFire
 from geomfeat.labels import as_groups, as_labels
-from geomfeat.models.functional import Inputs, Readout, as_inputs, n_samples
+from geomfeat.models.functional import Inputs, Readout, as_inputs, moved, n_samples
 from geomfeat.numerics import as_tensor
 from geomfeat.types import Representation
-
-_log = logging.getLogger(__name__)
 
 
 def extract(
     model: nn.Module,
     inputs: Inputs,
-    layers: Patterns = "*",
     labels: Any = None,
     *,
+    layers: Patterns = "*",
     groups: Any = None,
     reduce: Reduction = "flatten",
     project: int | None = None,
@@ -54,10 +52,11 @@ def extract(
 
     Args:
         inputs: a tensor, a tuple (positional) or a mapping (keyword arguments); samples first in every tensor.
-        layers: see `select_layers`. The kinds "*", "leaf", "block" and "weights" ("weights": `hidden_weight_layers`)
-            keep what is called and has samples; every other pattern must be called in every batch.
         labels: (n,) classes, numbers or names; see `as_labels`. groups: (n,) which samples belong together (views of
             one object, trials of one session), or None; what holds samples out then takes whole groups.
+        layers: see `select_layers` ("weights": `hidden_weight_layers`). A layer given by its name must be called in
+            every batch and have samples; of every other pattern those that do are taken, and a log message says which
+            are left out. A pattern (or list of names) given third, in place of labels, is taken as layers.
         reduce: how a map or sequence becomes (n, d); see `reduce`. project: then sparse-randomly to so many features,
             where there are more; the same matrix for a layer of that name at every checkpoint, given `seed`.
         batch_size: samples per forward pass; no effect on the numbers.
@@ -86,13 +85,14 @@ def extract(
         raise BadInput(f"project={project} must be at least 1, or None for no projection")
     inputs = as_inputs(inputs)
     n = n_samples(inputs)
+    labels, layers = labels_or_layers(model, labels, layers, n)
     labels = None if labels is None else as_labels(labels, n=n)
     groups = None if groups is None else as_groups(groups, n=n)
     model = placed(model, device)
     mask = _checked_mask(mask, inputs)
     check_reduction(reduce, mask)
     wish = Wish(reduce, project, seed, io, calls)
-    names, named = _chosen(model, inputs, layers, readout)
+    names, named = choose_layers(model, moved(few(inputs, 2), *home(model)), layers, readout)
     with evaluating(model, home(model)[0], seed), torch.no_grad():
         sites = find_sites(model, inputs, names, named, mask, wish)
     if not sites:
@@ -108,26 +108,6 @@ def extract(
         key: representation(sites[key], x, block.tokens.get(key), labels, block.outputs, groups)
         for key, x in block.features.items()
     }
-
-
-def _chosen(model: nn.Module, inputs: Any, layers: Patterns, readout: Readout | None) -> tuple[list[str], set[str]]:
-    """Names of the layers to record, and those among them that were asked for by more than a kind."""
-    patterns = as_list(layers)
-    if not patterns:
-        raise BadInput("layers is empty: name some, or '*' for all")
-    kinds, named = [p for p in patterns if is_kind(p)], [p for p in patterns if not is_kind(p)]
-    by_name = select_layers(model, named) if named else []
-    by_kind: list[str] = []
-    if kinds:
-        fired = fired_layers(model, inputs)
-        rest = [k for k in kinds if k != "weights"]
-        by_kind = select_layers(model, rest, fired=fired) if rest else []
-        for name in sorted(set(select_layers(model, rest)) - set(by_kind)) if rest else []:
-            _log.info("layer %r is not called in a forward pass: left out", name)
-        if "weights" in kinds:
-            by_kind += hidden_weight_layers(model, inputs, readout=readout)
-    names = select_layers(model, [*by_name, *by_kind]) if by_name or by_kind else []
-    return names, set(by_name)
 
 
 def _checked_mask(mask: Any, inputs: Any) -> Tensor | None:

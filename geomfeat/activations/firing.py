@@ -61,13 +61,17 @@ def fired_layers(model: nn.Module, inputs: Inputs, *, device: str | torch.device
     ['0', '1']
     """
     model = placed(model, device)
-    where, dtype = home(model)
+    return fired_on(model, moved(few(as_inputs(inputs), 2), *home(model)))
+
+
+def fired_on(model: nn.Module, probe: Any) -> list[str]:
+    """`fired_layers` of a few samples that are ready for the model, on its device and in its precision."""
     fired: dict[str, None] = {}
-    with evaluating(model, where), torch.no_grad(), ExitStack() as stack:
+    with evaluating(model, home(model)[0]), torch.no_grad(), ExitStack() as stack:
         for name, module in modules_by_name(model).items():
             note = partial(_note, fired, name)
             stack.callback(module.register_forward_pre_hook(note).remove)
-        tried(model, moved(few(as_inputs(inputs), 2), where, dtype))
+        tried(model, probe)
     return list(fired)
 
 
@@ -116,13 +120,16 @@ def hidden_weight_layers(
     ['0']
     """
     model = placed(model, device)
-    where, dtype = home(model)
-    probe = moved(few(as_inputs(inputs), 2), where, dtype)
-    names = [n for n in fired_layers(model, probe) if has_weight_matrix(modules_by_name(model)[n])]
+    return hidden_on(model, moved(few(as_inputs(inputs), 2), *home(model)), readout)
+
+
+def hidden_on(model: nn.Module, probe: Any, readout: Readout | None) -> list[str]:
+    """`hidden_weight_layers` of two samples that are ready for the model, on its device and in its precision."""
+    names = [n for n in fired_on(model, probe) if has_weight_matrix(modules_by_name(model)[n])]
     if not names:
         return []
     # cuDNN's recurrent layers have no backward pass in evaluation mode.
-    with evaluating(model, where), with_gradients(model), torch.backends.cudnn.flags(enabled=False):
+    with evaluating(model, home(model)[0]), with_gradients(model), torch.backends.cudnn.flags(enabled=False):
         with _attached(model, names, "input") as given, _attached(model, names, "output") as made:
             output = call(model, probe)
         matrix = output_matrix(output, probe, readout)

@@ -140,9 +140,9 @@ def test_other_weights_inputs_or_settings_are_refused_and_nothing_is_lost(tmp_pa
         extract(model, x, store=tmp_path, project=2, progress=False)
     cnn, images = conv_bn_residual()
     elsewhere = tmp_path.parent / "cnn"
-    extract(cnn, images, "stem", reduce="mean", store=elsewhere, progress=False)
+    extract(cnn, images, layers="stem", reduce="mean", store=elsewhere, progress=False)
     with pytest.raises(OutputExists, match="reduce is 'mean' there, 'max' now"):
-        extract(cnn, images, "stem", reduce="max", store=elsewhere, progress=False)
+        extract(cnn, images, layers="stem", reduce="max", store=elsewhere, progress=False)
     assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == before
 
 
@@ -168,8 +168,8 @@ def test_nan_late_in_the_inputs_names_the_layer_and_keeps_earlier_blocks(tmp_pat
 
 def test_calls_and_paths_can_be_stored(tmp_path: Path) -> None:
     model, x = gru_cell_loop()
-    kept = extract(model, x, "cell", calls="all", store=str(tmp_path), progress=False)
-    plain = extract(model, x, "cell", calls="all", progress=False)
+    kept = extract(model, x, layers="cell", calls="all", store=str(tmp_path), progress=False)
+    plain = extract(model, x, layers="cell", calls="all", progress=False)
     assert list(kept) == ["cell@0", "cell@1", "cell@2", "cell@3"]
     assert_close(kept["cell@2"].x, plain["cell@2"].x)
     with pytest.raises(KeyError):
