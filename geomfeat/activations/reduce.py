@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from geomfeat.errors import BadInput, near
+from geomfeat.numerics import WORKING
 from geomfeat.types import Representation
 
 Reduction = str | Callable[[Tensor], Tensor]
