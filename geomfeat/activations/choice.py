@@ -60,30 +60,31 @@ def _called(model: nn.Module, pattern: Pattern, fired: set[str]) -> list[str]:
     return called
 
 
-def labels_or_layers(model: nn.Module, third: Any, layers: Patterns, n: int | None) -> tuple[Any, Patterns]:
+def labels_or_layers(model: nn.Module, third: Any, layers: Any, n: int | None) -> tuple[Any, Any]:
     """(labels, layers) from the third argument of `extract`: labels, or patterns where it can be nothing else.
 
     Raises BadInput for a list of names that could be both, LayerNotFound for names that are neither.
     """
-    patterns = isinstance(third, str) or callable(third)
-    names = isinstance(third, list | tuple) and bool(third) and all(isinstance(t, str) or callable(t) for t in third)
-    if third is None or layers != "*" or not (patterns or names):
+    if third is None or layers != "*":
         return third, layers
-    if patterns:
+    if isinstance(third, str) or callable(third):
         return None, third
-    known = _all_match(model, third)
-    if known and len(third) == n:
+    names: Any = third if isinstance(third, list | tuple) else ()
+    if not names or not all(isinstance(name, str) or callable(name) for name in names):
+        return third, layers
+    known = _all_match(model, names)
+    if known and len(names) == n:
         raise BadInput(
             f"the third argument holds {n} names, as many as there are samples, that are also layers: say labels= or "
             "layers="
         )
-    if not known and len(third) == n:
+    if not known and len(names) == n:
         return third, layers
     try:
-        select_layers(model, third)
+        select_layers(model, names)
     except LayerNotFound as cause:
         raise LayerNotFound(f"{cause}. Names of classes are given as labels=, one for each sample") from cause
-    return None, third
+    return None, names
 
 
 def _all_match(model: nn.Module, patterns: Sequence[Pattern]) -> bool:

@@ -6,22 +6,23 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
 from geomfeat.activations.choice import choose_layers, labels_or_layers
-from geomfeat.activations.firing import few, home, placed
+from geomfeat.activations.feed import Feed, checked_mask, samples_first
+from geomfeat.activations.firing import home, placed
 from geomfeat.activations.hooks import Calls
 from geomfeat.activations.job import Job
 from geomfeat.activations.meta import representation
 from geomfeat.activations.reduce import Reduction, check_reduction
 from geomfeat.activations.select import Patterns
-from geomfeat.activations.sites import Wish, find_sites
+from geomfeat.activations.sites import Survey, Wish
+from geomfeat.activations.time_axis import require_samples_off_the_time_axis
 from geomfeat.activations.untouched import evaluating
 from geomfeat.errors import BadInput, LayerDidNotFire
 from geomfeat.labels import as_groups, as_labels
-from geomfeat.models.functional import Inputs, Readout, as_inputs, moved, n_samples
-from geomfeat.numerics import as_tensor
+from geomfeat.models.functional import Inputs, Readout, as_inputs, n_samples
 from geomfeat.types import Representation
 
 
@@ -44,6 +45,7 @@ def extract(
     mask: Any = None,
     with_outputs: bool = False,
     readout: Readout | None = None,
+    batch_dim: int = 0,
 ) -> Mapping[str, Representation]:
     """Features of the layers of a model, for all samples: layer -> Representation.
 
@@ -51,7 +53,7 @@ def extract(
     is given and elsewhere). Afterwards, also after an error, it is as before: no hook, flags, buffers, random state.
 
     Args:
-        inputs: a tensor, a tuple (positional) or a mapping (keyword arguments); samples first in every tensor.
+        inputs: a tensor, a tuple (positional) or a mapping (keyword arguments); samples first, see batch_dim.
         labels: (n,) classes, numbers or names; see `as_labels`. groups: (n,) which samples belong together (views of
             one object, trials of one session), or None; what holds samples out then takes whole groups.
         layers: see `select_layers` ("weights": `hidden_weight_layers`). A layer given by its name must be called in
@@ -66,6 +68,11 @@ def extract(
         mask: (n, tokens), true for valid tokens. Default: the inputs' "attention_mask", or the complement of their
             boolean "src_key_padding_mask".
         with_outputs: also the network's outputs (n, C), as `output_matrix` reads them, in every Representation.
+        batch_dim: the axis of the samples in the inputs, where it is not the first: 1 for (time, samples, features) of
+            recurrent layers with batch_first=False. Tensors without such an axis, as lengths (n,), have samples first.
+
+    A few samples are passed in a batch, in reverse order and alone: a layer whose rows do not follow its samples is
+    refused, or left out where a pattern chose it. Padding of packed sequences and nested tensors is never read.
 
     Names are those of `recording`: "rnn[1][0]" for nested outputs, "cell@2" for call 2 of `calls="all"`. Whatever axis
     a layer gives to the samples, rows of the result are samples. `meta` records "reduce", "shape" (of one sample, not
@@ -83,41 +90,37 @@ def extract(
         raise BadInput(f"batch_size={batch_size} must be at least 1")
     if project is not None and project < 1:
         raise BadInput(f"project={project} must be at least 1, or None for no projection")
-    inputs = as_inputs(inputs)
+    inputs = samples_first(as_inputs(inputs), batch_dim)
     n = n_samples(inputs)
     labels, layers = labels_or_layers(model, labels, layers, n)
     labels = None if labels is None else as_labels(labels, n=n)
     groups = None if groups is None else as_groups(groups, n=n)
     model = placed(model, device)
-    mask = _checked_mask(mask, inputs)
-    check_reduction(reduce, mask)
+    feed = Feed(inputs, checked_mask(mask, n), batch_dim)
+    check_reduction(reduce, feed.own_mask())
     wish = Wish(reduce, project, seed, io, calls)
-    names, named = choose_layers(model, moved(few(inputs, 2), *home(model)), layers, readout)
-    with evaluating(model, home(model)[0], seed), torch.no_grad():
-        sites = find_sites(model, inputs, names, named, mask, wish)
-    if not sites:
+
+    def probe(k: int) -> Any:
+        return feed.ready(feed.first(k).inputs, model)
+
+    names, named = choose_layers(model, probe(2), layers, readout)
+    where = home(model)[0]
+    with evaluating(model, where, seed), torch.no_grad():
+        found = Survey(model, feed, names, named, wish, batch_size, with_outputs, readout).find()
+    require_samples_off_the_time_axis(model, probe, where)
+    if not found.sites:
         raise LayerDidNotFire(f"none of the layers {layers!r} is called, with samples of its own, in a forward pass")
-    with tqdm(total=n_samples(inputs), desc="extract", unit="sample", disable=not progress) as bar:
-        job = Job(model, inputs, names, sites, wish, mask, batch_size, with_outputs, readout, bar)
+    with tqdm(total=n, desc="extract", unit="sample", disable=not progress) as bar:
+        job = Job(
+            model, feed, names, found.sites, wish, batch_size, with_outputs, readout, found.output_axis, bar
+        )  # fmt: skip
         if store is not None:
             from geomfeat.activations.stored import stream  # brings zarr, which only stores need
 
             return stream(job, store, labels, groups)
-        block = job.run(0, job.n, list(sites))
+        block = job.run(0, n, list(found.sites))
+    sites = found.sites
     return {
         key: representation(sites[key], x, block.tokens.get(key), labels, block.outputs, groups)
         for key, x in block.features.items()
     }
-
-
-def _checked_mask(mask: Any, inputs: Any) -> Tensor | None:
-    if mask is None and isinstance(inputs, Mapping):
-        padding = inputs.get("src_key_padding_mask")
-        mask = inputs.get("attention_mask") if padding is None or padding.dtype != torch.bool else ~padding
-        mask = mask if mask is None or mask.ndim == 2 else None
-    if mask is None:
-        return None
-    mask = as_tensor(mask, "mask") != 0
-    if mask.ndim != 2 or mask.shape[0] != n_samples(inputs):
-        raise BadInput(f"mask must be ({n_samples(inputs)}, tokens), got shape {tuple(mask.shape)}")
-    return mask

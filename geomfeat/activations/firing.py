@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from geomfeat.activations.hooks import recording, tensors_by_path
 from geomfeat.activations.select import has_weight_matrix, modules_by_name, split_key
+from geomfeat.activations.time_axis import require_samples_off_the_time_axis
 from geomfeat.activations.untouched import evaluating, with_gradients
 from geomfeat.errors import BadInput
 from geomfeat.models.functional import (
@@ -27,6 +28,7 @@ from geomfeat.models.functional import (
     take,
     unwrapped,
 )
+from geomfeat.models.lazy_inputs import LazyInputs
 from geomfeat.numerics import resolve_device
 
 
@@ -40,6 +42,8 @@ def home(model: nn.Module) -> tuple[torch.device, torch.dtype | None]:
 
 def few(inputs: Any, k: int) -> Any:
     """`k` samples of the inputs, repeated where there are fewer."""
+    if isinstance(inputs, LazyInputs):
+        inputs = inputs.first(k)
     return take(inputs, torch.arange(k) % n_samples(inputs))
 
 
@@ -115,12 +119,16 @@ def hidden_weight_layers(
     Names are as `recording` gives them: of nested outputs the first tensor ("rnn[0]", the states of an LSTM). An empty
     list says that no layer is hidden, as in a single linear layer.
 
+    Raises BadInput where a recurrent or attention layer runs over the samples as if they were time.
+
     >>> net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
     >>> hidden_weight_layers(net, torch.ones(4, 2))
     ['0']
     """
-    model = placed(model, device)
-    return hidden_on(model, moved(few(as_inputs(inputs), 2), *home(model)), readout)
+    model, inputs = placed(model, device), as_inputs(inputs)
+    found = hidden_on(model, moved(few(inputs, 2), *home(model)), readout)
+    require_samples_off_the_time_axis(model, lambda k: moved(few(inputs, k), *home(model)), home(model)[0])
+    return found
 
 
 def hidden_on(model: nn.Module, probe: Any, readout: Readout | None) -> list[str]:

@@ -50,6 +50,11 @@ class _CopyOnWrite(TorchDispatchMode):
                     self.copies.setdefault(id(one.parameter), one.memory.clone())
 
 
+def _has_values(parameter: nn.Parameter) -> bool:
+    empty = isinstance(parameter, nn.parameter.UninitializedParameter) or parameter.is_meta
+    return parameter.layout is torch.strided and not empty
+
+
 def _storage(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
 
@@ -67,7 +72,7 @@ def same_parameters(model: nn.Module) -> Iterator[None]:
         _Held(module, name, p, p.data, None if p.is_inference() else p._version)
         for module in model.modules()
         for name, p in module._parameters.items()
-        if p is not None and p.layout is torch.strided and not isinstance(p, nn.parameter.UninitializedParameter)
+        if p is not None and _has_values(p)
     ]
     watch = _CopyOnWrite(held)
     try:
