@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from geomfeat.activations.select import Patterns
 from geomfeat.data.dataset import as_labels
+from geomfeat.data.streams import reread
 from geomfeat.errors import BadInput
 from geomfeat.kernels import RDMs
 from geomfeat.models.functional import n_samples
@@ -55,6 +56,10 @@ def members_of(
     """
     _require_two(models, brain)
     patterns: Mapping[str, Any] = _patterns(layers, models)
+    networks = [
+        m.model if isinstance(m, Snapshot) else m for m in models.values() if isinstance(m, nn.Module | Snapshot)
+    ]
+    inputs, labels = reread(next(iter(networks), None), inputs, labels, why="compare", batch_size=look.batch_size)
     labels = None if labels is None else as_labels(labels, "labels")
     made = [
         _network(name, model, inputs, labels, patterns[name], look, progress)
