@@ -29,6 +29,12 @@ def save_npz(path: str | os.PathLike[str], reps: Mapping[str, Representation]) -
     >>> load_npz(file)["fc1"].n
     3
     """
+    if not isinstance(path, str | os.PathLike) or not isinstance(reps, Mapping):
+        raise BadInput(
+            f"save_npz(path, layers) takes the file first and then a mapping of layers to Representations, got "
+            f"{type(path).__name__} and {type(reps).__name__}"
+            + (f": for one layer give {{{reps.layer!r}: it}}" if isinstance(reps, Representation) else "")
+        )
     path = Path(path)
     path = path if path.suffix == ".npz" else path.with_name(path.name + ".npz")
     arrays: dict[str, Any] = {}

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.activations.select import Patterns
+from geomfeat.data.streams import reread
 from geomfeat.errors import BadInput
 from geomfeat.kernels import RDMs
 from geomfeat.labels import Labels, as_labels
@@ -55,6 +56,10 @@ def members_of(
     """
     _require_two(models, brain)
     patterns: Mapping[str, Any] = _patterns(layers, models)
+    networks = [
+        m.model if isinstance(m, Snapshot) else m for m in models.values() if isinstance(m, nn.Module | Snapshot)
+    ]
+    inputs, labels = reread(next(iter(networks), None), inputs, labels, why="compare", batch_size=look.batch_size)
     given = None if labels is None else as_labels(labels)
     made = [
         _network(name, model, inputs, given, patterns[name], look, progress)

@@ -21,6 +21,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from geomfeat.models.lazy_inputs import LazyInputs
 from geomfeat.study.saved import file_sha256, load_arrays, replace_file, save_arrays
 
 FINISHED = "finished.jsonl"
@@ -40,6 +41,8 @@ def fingerprint(*things: Any) -> str:
 def _feed(digest: Any, thing: Any) -> None:
     if isinstance(thing, nn.Module):
         thing = thing.state_dict()
+    if isinstance(thing, LazyInputs):
+        thing = thing.checksum()
     if isinstance(thing, pd.DataFrame):
         thing = thing.to_dict("list")
     if dataclasses.is_dataclass(thing) and not isinstance(thing, type):

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from geomfeat._version import __version__
 from geomfeat.activations.select import Patterns
+from geomfeat.data.streams import reread
 from geomfeat.diagnostics.location import Location
 from geomfeat.errors import BadInput, near
 from geomfeat.models.functional import Inputs, Readout
@@ -64,7 +65,8 @@ def run_study(
     Args:
         trained, initial: the network after and before training, or Snapshots of it (their conditions become columns;
             with its step, `Snapshot(model, at=1000)`, the trained network is the last of a series over time).
-        inputs: n samples: a tensor, a tuple or a mapping, samples first. labels: (n,) classes, or None.
+        inputs: n samples: a tensor, a tuple or a mapping, samples first; or a DataLoader or Dataset, see `extract`,
+            which is read anew for every pass, in a fixed order. labels: (n,) classes; default those of the batches.
         groups: (n,) which samples belong together (views of one object), or None. What holds samples out then takes
             whole groups, and errors over samples become errors over groups.
         layers: "*" the hidden layers with weights; else patterns, see `select_layers`.
@@ -93,6 +95,8 @@ def run_study(
     >>> sorted(set(study.table["at"]))
     ['init', 'trained']
     """
+    model = trained.model if isinstance(trained, Snapshot) else trained
+    inputs, labels = reread(model, inputs, labels, why="analyze", batch_size=batch_size)
     own = dict(getattr(trained, "conditions", {}))
     columns = checked_conditions({**own, **(conditions or {})})
     further = {} if isinstance(location, bool) else dict(location)
