@@ -7,7 +7,6 @@ or an object with `logits` or `last_hidden_state`. Everything that differentiate
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import fnmatch
 import numbers
@@ -22,6 +21,7 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from geomfeat.errors import BadInput, near
+from geomfeat.models.copying import deep_copy
 from geomfeat.numerics import WORKING, as_tensor, resolve_device
 
 Inputs = Any  # Tensor | ndarray | tuple | list | Mapping[str, ...]
@@ -120,11 +120,11 @@ def copied(model: nn.Module) -> nn.Module:
         if isinstance(value, nn.parameter.UninitializedParameter):
             raise BadInput(f"parameter {name!r} of a lazy module has no shape yet: call the model once on some inputs")
     try:
-        return copy.deepcopy(model)
+        return deep_copy(model)
     except RuntimeError as cause:
         raise BadInput(
-            f"the model cannot be copied ({cause}): use torch.nn.utils.parametrizations instead of weight_norm, and "
-            "keep no tensors with a gradient history in modules"
+            f"the model cannot be copied ({cause}): keep no tensors with a gradient history in objects that its modules "
+            "hold"
         ) from cause
 
 
