@@ -28,6 +28,7 @@ from geomfeat.models.readouts import as_readout
 from geomfeat.numerics import WORKING, as_tensor
 from geomfeat.regimes.knob import train_at_gamma
 from geomfeat.regimes.objective import centred_one_hot
+from geomfeat.regimes.signs import as_values
 
 # Rungs lie this far apart, in decades of gamma; relative losses outside these bounds are not asked for.
 SPACING, LOSS_BOUNDS = 0.5, (0.01, 0.5)
@@ -67,6 +68,7 @@ class Ladder:
 
 def wanted_change(labels: Tensor, n_outputs: int) -> Tensor:
     """(n, C) change of the outputs at gamma = 1: centred one-hot rows for classes, the values for a regression."""
+    labels = as_values(labels, n_outputs)
     if labels.ndim == 1 and not labels.is_floating_point():
         if int(labels.max()) >= n_outputs or int(labels.min()) < 0:
             raise BadInput(
@@ -136,7 +138,7 @@ def train_ladder(
         labels: (n,) classes or (n, C) target values. loss, target_loss: as for `train_at_gamma`; the relative loss at
             which a rung stops should be the models' own.
         layers, n_probes, seed, readout: as given to `locate` for the models to be read off.
-        params: which parameters to train: name globs or a predicate; default those of `initial` that require a gradient.
+        params: which parameters to train, as for `locate`; default those of `initial` that require a gradient.
 
     A rung that missed the loss is kept with converged False and its note.
     """
@@ -148,6 +150,7 @@ def train_ladder(
     initial = initial if space is None else _trainable(initial, space)
     look = {"layers": layers, "n_probes": n_probes, "seed": seed, "readout": readout, "device": device}
     first = observe(initial, inputs, labels, **look)
+    labels = as_values(labels, first.outputs.shape[1])
     wanted_change(labels, first.outputs.shape[1])
     rows = []
     for gamma in tqdm(sorted(gammas), desc="ladder", disable=not progress, leave=False):

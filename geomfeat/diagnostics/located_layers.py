@@ -64,8 +64,9 @@ def located_layers(
 
 def no_hidden_layer(model: nn.Module) -> str:
     """Why a network has no hidden layers to look at, and what to do."""
-    own = [name for name, _ in unwrapped(model).named_parameters(recurse=False)]
-    if own:
+    model = unwrapped(model)
+    own = [name for name, _ in model.named_parameters(recurse=False)]
+    if own and not type(model).__module__.startswith("torch.nn."):
         return (
             f"the weights ({', '.join(own[:5])}) are bare nn.Parameters of the model itself, and no submodule is "
             "called on its hidden features, so these cannot be seen: call one on them in forward, such as "

@@ -28,7 +28,8 @@ def regime_of(richness: float, movement: float) -> str:
     """The regime of a (demand R, movement M) pair, both in decades of the features' own size.
 
     'frozen': nothing moved, whatever the demand. 'Moved beyond demand' (E = M - R > .5 although R < 0): such a network
-    moved for other reasons than learning its function. Then 'lazy': R < -.5 and M < -.5. 'rich': R > .5 or M > .3. Else 'transition'.
+    moved for other reasons than learning its function. Then 'lazy': R < -.5 and M < -.5. 'rich': R > .5 or M > .3.
+    Else 'transition'.
 
     >>> regime_of(-1.5, -1.4), regime_of(0.8, 0.4), regime_of(-1.2, 0.5)
     ('lazy', 'rich', 'moved beyond demand')

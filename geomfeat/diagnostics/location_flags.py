@@ -50,7 +50,7 @@ def flags_of(
 def _frozen(location: Location, start: Start) -> str:
     if not start.all_frozen:
         still = list(location.layers.loc[location.layers["regime"] == "frozen", "layer"])
-        return f"Frozen, and left out of the means: {_some(still)}, whose features did not move at all." if still else ""
+        return f"Frozen, so in no mean: {_some(still)}, whose features did not move at all." if still else ""
     return (
         "Frozen: no feature of the hidden layers moved, so nothing was learned in them, and the network is linear in "
         "what was trained as far as they go. R is what the change of function would have asked of these layers, had "

@@ -43,10 +43,8 @@ def valid_tokens(inputs: Any) -> Tensor | None:
     if not isinstance(inputs, Mapping):
         return None
     padding = inputs.get("src_key_padding_mask")
-    if isinstance(padding, Tensor) and padding.dtype == torch.bool:
-        mask = ~padding
-    else:
-        mask = inputs.get("attention_mask")
+    padded = isinstance(padding, Tensor) and padding.dtype == torch.bool
+    mask = ~padding if padded else inputs.get("attention_mask")
     return mask != 0 if isinstance(mask, Tensor) and mask.ndim == 2 else None
 
 

@@ -15,8 +15,8 @@ from typing import Any
 from torch import nn
 
 from geomfeat.errors import BadInput, near
-from geomfeat.models.functional import Functional, functional
-from geomfeat.models.moved import all_trainable, differentiable, moved_parameters
+from geomfeat.models.functional import Functional
+from geomfeat.models.moved import differentiable, functional_in, moved_parameters
 
 Params = str | Sequence[str] | Callable[[str], bool]
 EVERY, MOVED, GIVEN, HINTED = "every", "moved", "given", "hinted"
@@ -61,8 +61,7 @@ class TangentSpace:
 
     def functional(self, model: nn.Module, **options: Any) -> Functional:
         """`functional` of a model, with these parameters as its theta whatever their requires_grad says."""
-        with all_trainable(model):
-            return functional(model, params=self.names.__contains__, **options)
+        return functional_in(model, self.names, **options)
 
 
 def space_of_moved(initial: nn.Module, trained: nn.Module, params: Params | None = None) -> TangentSpace:

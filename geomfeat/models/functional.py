@@ -123,8 +123,7 @@ def copied(model: nn.Module) -> nn.Module:
         return deep_copy(model)
     except RuntimeError as cause:
         raise BadInput(
-            f"the model cannot be copied ({cause}): keep no tensors with a gradient history in objects that its modules "
-            "hold"
+            f"the model cannot be copied ({cause}): keep no tensors with a gradient history in objects that it holds"
         ) from cause
 
 

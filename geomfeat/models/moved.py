@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
-from geomfeat.models.functional import unwrapped
+from geomfeat.models.functional import Functional, functional, unwrapped
 
 
 def differentiable(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -44,6 +45,18 @@ def moved_parameters(before: nn.Module, after: nn.Module) -> frozenset[str]:
     return frozenset(
         name for name, old in differentiable(before).items() if _differs(old.detach(), new.get(plain_name(name)))
     )
+
+
+def functional_in(model: nn.Module, names: Collection[str] | None = None, **options: Any) -> Functional:
+    """`functional` with the parameters of these names (None: all) as its theta, whatever their requires_grad says.
+
+    >>> frozen = nn.Linear(2, 1).requires_grad_(False)
+    >>> list(functional_in(frozen).theta), list(functional_in(frozen, ["bias"]).theta)
+    (['weight', 'bias'], ['bias'])
+    """
+    wanted = None if names is None else {plain_name(name) for name in names}
+    with all_trainable(model):
+        return functional(model, params=lambda name: wanted is None or plain_name(name) in wanted, **options)
 
 
 def coarsest(*models: nn.Module) -> torch.dtype:

@@ -17,6 +17,7 @@ from geomfeat.activations.select import Patterns
 from geomfeat.diagnostics.location import Location
 from geomfeat.errors import BadInput, near
 from geomfeat.models.functional import Inputs, Readout
+from geomfeat.models.readouts import as_readout
 from geomfeat.study.course import Course, course_of
 from geomfeat.study.measuring import guarded
 from geomfeat.study.parts import Parts, code_of, fingerprint
@@ -51,7 +52,7 @@ def run_study(
     factory: Callable[[], nn.Module] | None = None,
     ladder: Any = None,
     checkpoints: Mapping[Any, Any] | None = None,
-    readout: Readout | None = None,
+    readout: Readout | str | None = None,
     location: bool | Mapping[str, Any] = True,
     umap: bool | str = True,
     evaluate: Mapping[str, tuple[Any, Any]] | None = None,
@@ -98,7 +99,7 @@ def run_study(
     have = {"gradients"} | {what for what, there in given.items() if there}
     make_plan(measures, have | {"outputs"})
     check_location(labels, ladder, further)
-    look = Look(reduce, project, batch_size, seed, device, readout)
+    look = Look(reduce, project, batch_size, seed, device, as_readout(readout))
     subject = make_subject(trained, inputs, labels, initial=initial, checkpoints=checkpoints, layers=layers, look=look)
     if isinstance(umap, str) and umap not in subject.layers:
         raise BadInput(f"umap={umap!r} is not one of the layers; near: {near(umap, subject.layers)}")
