@@ -8,32 +8,51 @@ backward passes gives the same numbers.
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from geomfeat.errors import BadInput, OutOfMemory
-from geomfeat.kernels._memory import BUDGET, is_out_of_memory, saved_bytes
+from geomfeat.kernels._guards import examined
+from geomfeat.kernels._memory import BUDGET, saved_bytes
+from geomfeat.kernels.gradients import differentiable_recurrence, plain_gradient
+from geomfeat.memory import free_bytes, in_gigabytes, is_out_of_memory, require_memory, with_smaller_chunks
 from geomfeat.models.functional import Functional, batches, map_inputs, n_samples, take
+from geomfeat.numerics import stream
 
 logger = logging.getLogger(__name__)
 # A vectorised call writes this much on a CPU: measured 1.5-3 times faster than calls of 256 MB or more, whose fresh
 # pages cost more than the arithmetic.
 CPU_CALL = 2**25
-_NO_GRADIENT = (
-    "so its outputs have no gradient sample by sample: give batch normalisation running statistics, and squeeze() "
-    "dimensions by number, not all of size one"
-)
+COMPARED = 4  # samples whose vectorised gradients are compared with a plain backward pass
 
 
-def differentiable_recurrence(f: Functional) -> AbstractContextManager[Any]:
-    """cuDNN's recurrent kernels refuse a backward pass in evaluation mode: leave them out where there are any."""
-    recurrent = f.device.type == "cuda" and any(isinstance(m, nn.RNNBase) for m in f.model.modules())
-    return torch.backends.cudnn.flags(enabled=False) if recurrent else nullcontext()
+@dataclass(frozen=True, eq=False)
+class Identity:
+    """The (size, size) identity, of which only the columns that are asked for are made."""
+
+    size: int
+    dtype: torch.dtype
+    device: torch.device
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """As of the matrix."""
+        return self.size, self.size
+
+    def __getitem__(self, place: tuple[slice, int | slice | list[int]]) -> Tensor:
+        """[:, columns]."""
+        rows = torch.arange(self.size, device=self.device)
+        columns = rows[place[1]]
+        return (rows.view(-1, *[1] * columns.ndim) == columns).to(self.dtype)
+
+
+# Which outputs, or sums of outputs, are differentiated: (C, k).
+Columns = Tensor | Identity
 
 
 def parameter_slices(f: Functional) -> dict[str, slice]:
@@ -63,55 +82,83 @@ class JacobianRows:
         f: the network. inputs: the probes it will be asked about (to measure sizes and to check that samples do not
             interact). budget: bytes for the rows and activations of one vectorised call.
 
-    Raises BadInput without samples, when an output depends on the other samples of its batch, so that it has no
-    gradient of its own, and when no output has a gradient at all.
+    Raises BadInput without samples, when an output is random or depends on the other samples of its batch, so that it
+    has no gradient, and when no output has a gradient at all.
     """
 
     def __init__(self, f: Functional, inputs: Any, budget: int = BUDGET):
-        self.f, self.budget, self.vectorised = f, budget, True
+        self.f, self.budget = f, budget
         self.slices = parameter_slices(f)
         inputs = f.inputs(inputs)
-        n_samples(inputs)
-        self.n_outputs = _check_independence(f, inputs)
-        _check_gradient(f, inputs)
+        self.n_outputs = examined(f, inputs)
         with differentiable_recurrence(f):
             self.saved, self.largest = saved_bytes(f, inputs)
         self.row_bytes = f.n_parameters * f.dtype.itemsize
+        self.compared = False
 
-    def __call__(self, inputs: Any, projection: Float[Tensor, "C k"] | None = None) -> Float[Tensor, "n_k p"]:
+    @property
+    def vectorised(self) -> bool:
+        """Whether torch.func can batch the network's gradients, as far as is known."""
+        return self.f.known.get("vectorised", True)
+
+    def __call__(self, inputs: Any, projection: Columns | None = None) -> Float[Tensor, "n_k p"]:
         """Rows of all samples of `inputs` (already on the device) for the outputs `projection`' f."""
         columns = self.projection(projection)
         n, k = n_samples(inputs), columns.shape[1]
-        out = torch.empty(n * k, self.f.n_parameters, dtype=self.f.dtype, device=self.f.device)
-        per_sample = self.saved + k * (self.row_bytes + 3 * self.largest)
+        out = torch.empty(n, k, self.f.n_parameters, dtype=self.f.dtype, device=self.f.device)
         limit = self.budget // 4 if self.f.device.type == "cuda" else min(self.budget, CPU_CALL)
+        per_row = self.row_bytes + 3 * self.largest + self.n_outputs * self.f.dtype.itemsize
+        width = max(1, min(k, (limit - self.saved) // per_row))
         with differentiable_recurrence(self.f):
-            for rows, part in batches(inputs, limit // per_sample):
-                self._fill(out[rows.start * k : rows.stop * k], part, columns)
-        return out
+            for start in range(0, k, width):
+                some = slice(start, min(k, start + width))
+                chosen = columns[:, some]
+                for rows, part in batches(inputs, limit // (self.saved + chosen.shape[1] * per_row)):
+                    self._fill(out[rows, some], part, chosen)
+        return out.view(n * k, -1)
 
-    def projection(self, projection: Tensor | None) -> Float[Tensor, "C k"]:
+    def projection(self, projection: Columns | None) -> Columns:
         """The projection as a (C, k) matrix of the right type; the identity for None."""
         c = self.n_outputs
         if projection is None:
-            return torch.eye(c, dtype=self.f.dtype, device=self.f.device)
-        if projection.ndim != 2 or projection.shape[0] != c or projection.shape[1] == 0:
+            return Identity(c, self.f.dtype, self.f.device)
+        if len(projection.shape) != 2 or projection.shape[0] != c or projection.shape[1] == 0:
             raise BadInput(
                 f"the output projection must be ({c}, k) for a network of {c} outputs, got {tuple(projection.shape)}"
             )
-        return projection.to(self.f.device, self.f.dtype)
+        return projection.to(self.f.device, self.f.dtype) if isinstance(projection, Tensor) else projection
 
     def _fill(self, out: Tensor, inputs: Any, columns: Tensor) -> None:
         if self.vectorised:
             try:
-                return self._vectorised(out, inputs, columns)
+                self._vectorised(out, inputs, columns)
+                if self.compared or self._as_backward(out, inputs, columns):
+                    return None
+                reason = "it gives other numbers than a backward pass"
             # Whatever torch.func cannot do, the loop below may; an error of the model itself is raised there again.
             except (RuntimeError, TypeError, ValueError, AttributeError, AssertionError) as error:
                 if is_out_of_memory(error):
                     raise
-                logger.info("per-sample gradients one at a time: torch.func cannot vectorise this model (%s)", error)
-                self.vectorised = False
+                reason = str(error)
+            logger.info("per-sample gradients one at a time: torch.func cannot vectorise this model (%s)", reason)
+            self.f.known["vectorised"] = False
         return self._loop(out, inputs, columns)
+
+    def _as_backward(self, out: Tensor, inputs: Any, columns: Tensor) -> bool:
+        """Whether a weighted sum of rows is what one backward pass gives; looked at once, on the first rows."""
+        self.compared = True
+        few = slice(0, min(COMPARED, out.shape[0]))
+        weights = torch.randn(out[few].shape[:2], generator=stream(0, "jacobian rows"), dtype=out.dtype).to(out.device)
+        theta = {name: value.detach().requires_grad_() for name, value in self.f.theta.items()}
+        with torch.enable_grad():
+            value = (self.f(theta, take(inputs, few)) @ columns * weights).sum()
+        near = torch.finfo(self.f.precision).eps ** 0.5
+        for name, plain in plain_gradient(value, theta).items():
+            rows = out[few, :, self.slices[name]]
+            summed = torch.einsum("nk,nkp->p", weights, rows)
+            if not (summed - plain.flatten()).abs().max() <= near * rows.abs().max() * weights.numel():
+                return False
+        return True
 
     def _vectorised(self, out: Tensor, inputs: Any, columns: Tensor) -> None:
         leaves: list[Tensor] = []
@@ -127,7 +174,7 @@ class JacobianRows:
             warnings.simplefilter("ignore")  # that torch loops over operations without a batching rule
             gradients = torch.func.vmap(rows)(*leaves)
         for name, value in gradients.items():
-            out[:, self.slices[name]] = value.reshape(out.shape[0], -1)
+            out[:, :, self.slices[name]] = value.reshape(*out.shape[:2], -1)
 
     def _loop(self, out: Tensor, inputs: Any, columns: Tensor) -> None:
         theta = {name: value.detach().requires_grad_() for name, value in self.f.theta.items()}
@@ -138,47 +185,7 @@ class JacobianRows:
             for c in range(k):
                 grads = plain_gradient(outputs[c], theta, retain_graph=c + 1 < k)
                 for name, value in grads.items():
-                    out[rows.start * k + c, self.slices[name]] = value.reshape(-1)
-
-
-def plain_gradient(value: Tensor, theta: Mapping[str, Tensor], **options: Any) -> dict[str, Tensor]:
-    """Gradient of a scalar by a backward pass; zero for parameters that it does not depend on."""
-    if not value.requires_grad:
-        return {name: torch.zeros_like(t) for name, t in theta.items()}
-    grads = torch.autograd.grad(value, list(theta.values()), allow_unused=True, **options)
-    return {name: torch.zeros_like(t) if g is None else g for (name, t), g in zip(theta.items(), grads, strict=True)}
-
-
-def _check_independence(f: Functional, inputs: Any) -> int:
-    """Number of outputs; BadInput when a sample alone and in company give different ones."""
-    with torch.no_grad():
-        together = f(f.theta, take(inputs, slice(0, 2)))
-        try:
-            alone = f(f.theta, take(inputs, slice(0, 1)))
-        except (RuntimeError, ValueError, IndexError) as error:
-            if is_out_of_memory(error):
-                raise
-            raise BadInput(f"the model refuses a single sample ({error}), {_NO_GRADIENT}") from error
-    near = torch.finfo(f.dtype).eps ** 0.5 * max(float(together.abs().max()), torch.finfo(f.dtype).tiny)
-    if alone.shape[0] != 1 or alone.shape[1] != together.shape[1] or (alone[0] - together[0]).abs().max() > near:
-        raise BadInput(
-            f"the model's output for a sample depends on the batch it is in (alone: shape {tuple(alone.shape)}, in a "
-            f"batch: {tuple(together.shape)}), {_NO_GRADIENT}"
-        )
-    return alone.shape[1]
-
-
-def _check_gradient(f: Functional, inputs: Any) -> None:
-    """BadInput where no parameter at all, chosen or not, has a gradient: a kernel of zeros would say nothing of it."""
-    parameters = {name for name, _ in f.model.named_parameters()}
-    every = {n: t.detach().requires_grad_() for n, t in {**f.fixed, **f.theta}.items() if n in parameters}
-    with torch.enable_grad():
-        outputs = f(every, take(inputs, slice(0, 1)))
-    if not outputs.requires_grad:
-        raise BadInput(
-            "the model's outputs have no gradient in any parameter: its forward pass runs under torch.no_grad(), "
-            "detaches its outputs, or does not use its parameters"
-        )
+                    out[rows.start, c, self.slices[name]] = value.reshape(-1)
 
 
 def jacobian_rows(
@@ -217,10 +224,22 @@ def jacobian(
     inputs = f.inputs(inputs)
     engine = JacobianRows(f, inputs)
     n, k = n_samples(inputs), engine.projection(projection).shape[1]
-    if n * k * engine.row_bytes > max_bytes:
+    size = n * k * engine.row_bytes
+    what = f"the Jacobian of {n} samples x {k} outputs x {f.n_parameters} parameters"
+    if size > max_bytes:
         raise OutOfMemory(
-            f"the Jacobian of {n} samples x {k} outputs x {f.n_parameters} parameters takes "
-            f"{n * k * engine.row_bytes / 1e9:.1f} GB, more than max_bytes={max_bytes}: use at most "
+            f"{what} takes {in_gigabytes(size)}, more than max_bytes={max_bytes}: use at most "
             f"{max_bytes // (k * engine.row_bytes)} samples, project the outputs, or go through jacobian_rows()"
         )
-    return engine(inputs, projection)
+    remedy = "use fewer samples, project the outputs, or go through jacobian_rows()"
+    require_memory(size, what, remedy, f.device)
+
+    def attempt(budget: int) -> Tensor:
+        engine.budget = budget
+        return engine(inputs, projection)
+
+    def too_large() -> str:
+        free = in_gigabytes(free_bytes(f.device))
+        return f"{what} takes {in_gigabytes(size)} and its activations more, and {free} are free: {remedy}"
+
+    return with_smaller_chunks(attempt, BUDGET, engine.saved + engine.row_bytes, too_large)

@@ -17,14 +17,10 @@ from torch import Tensor
 
 from geomfeat.activations import module_name, recording
 from geomfeat.errors import BadInput
-from geomfeat.kernels._memory import BUDGET, is_out_of_memory, saved_bytes
-from geomfeat.kernels.jacobians import (
-    differentiable_recurrence,
-    jacobian,
-    jacobian_rows,
-    parameter_slices,
-    plain_gradient,
-)
+from geomfeat.kernels._memory import BUDGET, saved_bytes
+from geomfeat.kernels.gradients import differentiable_recurrence, plain_gradient
+from geomfeat.kernels.jacobians import jacobian, jacobian_rows, parameter_slices
+from geomfeat.memory import is_out_of_memory
 from geomfeat.models.functional import Functional, batches, n_samples
 
 __all__ = ["feature_jvp", "jacobian", "jacobian_rows", "jvp", "parameter_slices", "vjp"]

@@ -7,25 +7,34 @@ or an object with `logits` or `last_hidden_state`. Everything that differentiate
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import fnmatch
+import logging
 import numbers
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from geomfeat.errors import BadInput, near
-from geomfeat.models.copying import deep_copy
+from geomfeat.errors import BadInput, GeomfeatError, near
+from geomfeat.memory import is_out_of_memory
+from geomfeat.models.contexts import differentiable_attention, eager, without_checkpoints
+from geomfeat.models.modules import copied, in_precision, require_differentiable, unwrapped, uses_of
+from geomfeat.models.outputs import Readout, output_matrix, output_tensor
 from geomfeat.numerics import WORKING, as_tensor, resolve_device
 
+__all__ = [
+    "Functional", "Inputs", "Readout", "as_inputs", "batches", "call", "call_with", "copied",
+    "differentiable_attention", "eager", "functional", "in_dtype", "map_inputs", "moved", "n_samples", "output_matrix",
+    "output_tensor", "shapes_of", "take", "unwrapped", "uses_of",
+]  # fmt: skip
+
+logger = logging.getLogger(__name__)
+_PRECISION, _NOTES = "precision", "notes"
 Inputs = Any  # Tensor | ndarray | tuple | list | Mapping[str, ...]
-Readout = Callable[[Any, Any], Tensor]
 
 
 def as_inputs(inputs: Inputs) -> Any:
@@ -85,6 +94,11 @@ def n_samples(inputs: Inputs) -> int:
     return sizes.pop()
 
 
+def shapes_of(inputs: Any) -> tuple[tuple[tuple[int, ...], torch.dtype], ...]:
+    """Shape and type of every tensor of nested inputs."""
+    return tuple((tuple(t.shape), t.dtype) for t in _leaves(inputs))
+
+
 def take(inputs: Any, rows: Tensor | slice) -> Any:
     """The samples `rows` of nested inputs."""
     return map_inputs(inputs, lambda t: t[rows])
@@ -103,30 +117,6 @@ def batches(inputs: Any, size: int) -> Iterator[tuple[slice, Any]]:
         yield rows, take(inputs, rows)
 
 
-def unwrapped(model: nn.Module) -> nn.Module:
-    """The eager module: a compiled one without its wrapper; BadInput for TorchScript, which hooks cannot see into."""
-    model = getattr(model, "_orig_mod", model)
-    if isinstance(model, torch.jit.ScriptModule) or type(model).__name__ == "RecursiveScriptModule":
-        raise BadInput("model is a TorchScript module, whose layers cannot be hooked: load the eager nn.Module instead")
-    if not isinstance(model, nn.Module):
-        raise BadInput(f"model must be a torch.nn.Module, got {type(model).__name__}")
-    return model
-
-
-def copied(model: nn.Module) -> nn.Module:
-    """A deep copy of the eager module; BadInput where it cannot be copied, or has weights without a shape yet."""
-    model = unwrapped(model)
-    for name, value in model.named_parameters():
-        if isinstance(value, nn.parameter.UninitializedParameter):
-            raise BadInput(f"parameter {name!r} of a lazy module has no shape yet: call the model once on some inputs")
-    try:
-        return deep_copy(model)
-    except RuntimeError as cause:
-        raise BadInput(
-            f"the model cannot be copied ({cause}): keep no tensors with a gradient history in objects that it holds"
-        ) from cause
-
-
 def call(model: Callable[..., Any], inputs: Any) -> Any:
     """model(x), model(*tuple) or model(**mapping), on a copy of the tensors.
 
@@ -138,94 +128,6 @@ def call(model: Callable[..., Any], inputs: Any) -> Any:
     return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
 
 
-def output_matrix(output: Any, inputs: Any = None, readout: Readout | None = None) -> Tensor:
-    """A model's output as (n, C).
-
-    `readout(output, inputs)` decides if given. Else: a tensor is flattened per sample; `logits` is taken where there
-    is one; `last_hidden_state` is averaged over the tokens of the attention mask, where it is (n, tokens, d); else the
-    first tensor is taken, of mappings, sequences and dataclasses in order.
-    """
-    output = output_tensor(output, inputs, readout)
-    if output.ndim == 0:
-        raise BadInput("the model returns one number for all samples (a loss?): pass readout= to pick its outputs")
-    return output.flatten(1) if output.ndim > 1 else output[:, None]
-
-
-def output_tensor(output: Any, inputs: Any = None, readout: Readout | None = None) -> Tensor:
-    """The tensor that `output_matrix` takes, in the shape that the model gave it."""
-    if readout is not None:
-        output = readout(output, inputs)
-    elif not isinstance(output, Tensor):
-        output = _main_tensor(output, inputs)
-    if not isinstance(output, Tensor):
-        raise BadInput(f"the model returns {type(output).__name__}, not a tensor: pass readout= to pick one")
-    if not output.is_floating_point():
-        raise BadInput(f"the model's output is {output.dtype}, not floating point: pass readout= to pick logits")
-    return output
-
-
-def _main_tensor(output: Any, inputs: Any) -> Any:
-    get = output.get if isinstance(output, Mapping) else lambda key: getattr(output, key, None)
-    if isinstance(get("logits"), Tensor):
-        return get("logits")
-    hidden = get("last_hidden_state")
-    if isinstance(hidden, Tensor) and hidden.ndim != 3:
-        return hidden
-    if isinstance(hidden, Tensor):
-        mask = inputs.get("attention_mask") if isinstance(inputs, Mapping) else None
-        weight = torch.ones(hidden.shape[:2]) if mask is None else mask
-        weight = weight.to(hidden)[..., None]
-        return (hidden * weight).sum(1) / weight.sum(1).clamp_min(1.0)
-    if dataclasses.is_dataclass(output) and not isinstance(output, Mapping):
-        output = [getattr(output, f.name) for f in dataclasses.fields(output)]
-    values = output.values() if isinstance(output, Mapping) else output if isinstance(output, tuple | list) else []
-    for value in values:
-        found = value if isinstance(value, Tensor) else _main_tensor(value, inputs)
-        if isinstance(found, Tensor):
-            return found
-    return None
-
-
-@contextmanager
-def differentiable_attention() -> Iterator[None]:
-    """Attention by plain matrix products: the fused kernels have no forward-mode or second derivative."""
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-
-
-@contextmanager
-def eager(model: nn.Module) -> Iterator[None]:
-    """Compiled parts run their eager code, which hooks can see and torch.func can transform.
-
-    Nothing is done (or imported) where there are none.
-    """
-    with ExitStack() as stack:
-        if any(hasattr(module, "_orig_mod") for module in model.modules()):
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
-        yield
-
-
-def uses_of(model: nn.Module) -> tuple[tuple[str, str], ...]:
-    """Every own tensor of every module (each module once), with the name it has in named_parameters or named_buffers.
-
-    >>> tied = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))
-    >>> tied[1].weight = tied[0].weight
-    >>> uses_of(tied)
-    (('0.weight', '0.weight'), ('1.weight', '0.weight'))
-    """
-    names = {id(t): n for n, t in [*model.named_parameters(), *model.named_buffers()]}
-    return tuple(
-        (f"{path}.{own}" if path else own, names[id(tensor)])
-        for path, module in model.named_modules()
-        for own, tensor in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
-    )
-
-
 def call_with(model: nn.Module, values: Mapping[str, Tensor], uses: Sequence[tuple[str, str]], inputs: Inputs) -> Any:
     """`call` with `values` in place of the model's own tensors, differentiable in them; the model is as before after.
 
@@ -233,20 +135,39 @@ def call_with(model: nn.Module, values: Mapping[str, Tensor], uses: Sequence[tup
     two names twice, and leaves the wrong tensor in it.
     """
     placed = {name: values[source] for name, source in uses if source in values}
+    for name in _rescaled(model):
+        if name in placed:  # in place, at every look-up
+            placed[name] = placed[name].clone()
     inputs = map_inputs(inputs, torch.clone)
     args, kwargs = ((), inputs) if isinstance(inputs, dict) else (inputs, {})
-    with differentiable_attention(), eager(model):
+    with differentiable_attention(), eager(model), without_checkpoints():
         return functional_call(model, placed, args, kwargs, tie_weights=False)
+
+
+def _rescaled(model: nn.Module) -> list[str]:
+    """Names of the weights that embeddings with max_norm rescale."""
+    return [
+        f"{path}.weight" if path else "weight"
+        for path, module in model.named_modules()
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.max_norm is not None
+    ]
 
 
 @dataclass(frozen=True, eq=False)
 class Functional:
     """A model as f(theta, inputs), in evaluation mode, on a copy that nothing else touches.
 
+    Complex parameters stand in theta as pairs of real numbers: (*shape, 2), real and imaginary parts.
+
+    A model that cannot run in `dtype` (an operation in single precision only, tensors made in float32 inside) runs in
+    the precision it came in, and theta, inputs and outputs stay in `dtype`; see `precision` and `notes`.
+
     Attributes:
         model: the copy. theta: trainable parameters by name (a shared parameter once). fixed: frozen ones and buffers.
         uses: where each of them is used: (name in the model, name in theta or fixed), each module once.
-        dtype, device: of theta. readout: see `output_matrix`.
+        dtype, device: of theta. readout: see `output_matrix`. native: the precision the model came in.
+        pairs: names of the complex parameters of theta.
+        known: what was measured or checked about it once, by what asked; a changed copy begins without.
     """
 
     model: nn.Module
@@ -256,19 +177,73 @@ class Functional:
     dtype: torch.dtype
     device: torch.device
     readout: Readout | None = None
+    native: torch.dtype = WORKING
+    pairs: frozenset[str] = frozenset()
+    known: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __call__(self, theta: Mapping[str, Tensor], inputs: Any) -> Tensor:
         """(n, C) outputs at parameters `theta`; the inputs are copied, as in `call`."""
-        out = call_with(self.model, {**self.fixed, **theta}, self.uses, inputs)
-        return output_matrix(out, inputs, self.readout)
+        if _PRECISION in self.known or self.native == self.dtype:
+            return self._in(self.precision, theta, inputs)
+        try:
+            out = self._in(self.dtype, theta, inputs)
+        except (RuntimeError, TypeError, ValueError, AssertionError) as error:
+            if is_out_of_memory(error) or isinstance(error, GeomfeatError):
+                raise
+            with contextlib.suppress(RuntimeError, TypeError, ValueError, AssertionError):
+                out = self._in(self.native, theta, inputs)
+                self.narrow(error)
+                return out
+            raise  # it does not run in the other precision either
+        self.known[_PRECISION] = self.dtype
+        return out
+
+    def narrow(self, error: Exception) -> None:
+        """From here on run in the precision that the model came in, since it fails in `dtype`."""
+        self.known[_PRECISION] = self.native
+        self.note(
+            f"the model does not run in {_name(self.dtype)} ({str(error).partition(chr(10))[0]}): computed in "
+            f"{_name(self.native)}, to that precision"
+        )
+
+    def _in(self, dtype: torch.dtype, theta: Mapping[str, Tensor], inputs: Any) -> Tensor:
+        values = {**self.fixed, **{name: self._own(name, value) for name, value in theta.items()}}
+        if dtype != self.dtype:
+            values = {name: in_dtype(value, dtype) for name, value in values.items()}
+            inputs = map_inputs(inputs, lambda t: in_dtype(t, dtype))
+        out = output_matrix(call_with(self.model, values, self.uses, inputs), inputs, self.readout)
+        return out.to(self.dtype)
+
+    def _own(self, name: str, value: Tensor) -> Tensor:
+        return torch.view_as_complex(value) if name in self.pairs and not value.is_complex() else value
+
+    def stored(self, theta: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Values of theta as the model itself holds them: complex where its parameter is."""
+        return {name: self._own(name, value) for name, value in theta.items()}
 
     def inputs(self, inputs: Inputs) -> Any:
         """Inputs on this function's device and in its precision."""
         return moved(as_inputs(inputs), self.device, self.dtype)
 
+    def note(self, text: str) -> None:
+        """Keep something that the reader of any result must know."""
+        if text not in self.notes:
+            logger.info("%s", text)
+            self.known[_NOTES] = (*self.notes, text)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was found about the network on the way; results show it."""
+        return self.known.get(_NOTES, ())
+
+    @property
+    def precision(self) -> torch.dtype:
+        """The precision in which the network runs; known after the first call."""
+        return self.known.get(_PRECISION, self.dtype)
+
     @property
     def n_parameters(self) -> int:
-        """Number of trainable parameters."""
+        """Number of trainable parameters, a complex one counted twice."""
         return sum(t.numel() for t in self.theta.values())
 
 
@@ -283,39 +258,60 @@ def functional(
     """A `Functional` of a model: deep copy, evaluation mode, `dtype`.
 
     Args:
-        params: which parameters count as theta: name patterns (globs) or a predicate; default all that require grad.
+        params: which parameters count as theta: name patterns (globs) or a predicate; default all that require grad,
+            or all, with a note, where none does (a trained model that was frozen).
 
-    Raises BadInput for a model without (such) parameters, with NaN in them, that cannot be copied, or for TorchScript.
+    Raises BadInput for a model without (such) parameters, with NaN in them, quantised, on the meta device, that cannot
+    be copied, or for TorchScript.
 
     >>> f = functional(nn.Linear(3, 2), params="*bias")
     >>> list(f.theta), tuple(f(f.theta, f.inputs([[1.0, 2.0, 3.0]])).shape)
     (['bias'], (1, 2))
     """
     clone = copied(model)
+    require_differentiable(clone)
+    native = next((p.dtype for p in clone.parameters() if p.is_floating_point()), dtype)
     device = resolve_device(device, next(clone.parameters(), None))
-    clone = clone.to(device=device, dtype=dtype).eval()
-    chosen = _chosen(params, [n for n, p in clone.named_parameters() if p.requires_grad])
-    theta = {n: p.detach() for n, p in clone.named_parameters() if n in chosen}
-    fixed = {n: p.detach() for n, p in clone.named_parameters() if n not in chosen}
-    for name, value in {**theta, **fixed}.items():
+    clone = in_precision(clone, device, dtype).eval()
+    named = {n: p for n, p in clone.named_parameters() if p.is_floating_point() or p.is_complex()}
+    trainable = [n for n, p in named.items() if p.requires_grad]
+    chosen = _chosen(params, trainable or list(named))
+    for name, value in named.items():
         if not torch.isfinite(value).all():
             raise BadInput(
                 f"parameter {name!r} holds NaN or infinite values: the checkpoint is damaged or training diverged"
             )
-    fixed |= {n: b.detach() for n, b in clone.named_buffers()}
-    return Functional(clone, theta, fixed, uses_of(clone), dtype, device, readout)
-
-
-def _chosen(params: Any, trainable: list[str]) -> set[str]:
+    theta = {n: torch.view_as_real(p.detach()) if p.is_complex() else p.detach() for n, p in named.items()
+             if n in chosen}  # fmt: skip
+    fixed = {n: t.detach() for n, t in [*clone.named_parameters(), *clone.named_buffers()] if n not in chosen}
+    pairs = frozenset(n for n in theta if named[n].is_complex())
+    f = Functional(clone, theta, fixed, uses_of(clone), dtype, device, readout, native, pairs)
     if not trainable:
-        raise BadInput("the model has no trainable parameters (requires_grad is False for all, or there are none)")
+        f.note("requires_grad is False for all parameters of the model: all of them count")
+    return f
+
+
+def in_dtype(value: Tensor, dtype: torch.dtype) -> Tensor:
+    """A floating tensor in `dtype`, a complex one in complex numbers of that precision; others as they are."""
+    if value.is_complex():
+        return value.to(dtype.to_complex())
+    return value.to(dtype) if value.is_floating_point() else value
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _chosen(params: Any, candidates: list[str]) -> set[str]:
+    if not candidates:
+        raise BadInput("the model has no trainable parameters: there are none to differentiate with respect to")
     if params is None:
-        return set(trainable)
+        return set(candidates)
     if callable(params):
-        chosen = {n for n in trainable if params(n)}
+        chosen = {n for n in candidates if params(n)}
     else:
         patterns = [params] if isinstance(params, str) else list(params)
-        chosen = {n for n in trainable if any(fnmatch.fnmatchcase(n, p) for p in patterns)}
+        chosen = {n for n in candidates if any(fnmatch.fnmatchcase(n, p) for p in patterns)}
     if not chosen:
-        raise BadInput(f"params={params!r} matches no trainable parameter; near: {near(str(params), trainable)}")
+        raise BadInput(f"params={params!r} matches no trainable parameter; near: {near(str(params), candidates)}")
     return chosen

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels._memory import is_out_of_memory
-from geomfeat.kernels.jacobians import differentiable_recurrence, plain_gradient
+from geomfeat.kernels.gradients import differentiable_recurrence, plain_gradient
 from geomfeat.kernels.tangent import jvp, load_forward_mode
+from geomfeat.memory import is_out_of_memory
 from geomfeat.models.functional import Functional, Readout, batches, copied, functional, unwrapped
 from geomfeat.numerics import require_finite
 
@@ -129,7 +129,9 @@ def linearize(model: nn.Module, readout: Readout | None = None) -> Linearised:
     """
     model = unwrapped(model)
     first = next((p for p in model.parameters() if p.requires_grad), None)
-    point = functional(model, dtype=torch.float64 if first is None else first.dtype, readout=readout)
+    if first is None:
+        raise BadInput("the model has no trainable parameters (requires_grad is False for all, or there are none)")
+    point = functional(model, dtype=first.real.dtype, readout=readout)
     return Linearised(model, point)
 
 

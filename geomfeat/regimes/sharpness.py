@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels.jacobians import differentiable_recurrence
+from geomfeat.kernels.gradients import differentiable_recurrence
 from geomfeat.models.functional import Readout, functional, n_samples
 from geomfeat.numerics import WORKING, as_tensor, require_finite, safe_eigh, stream
 from geomfeat.regimes.objective import Loss, loss_of, prepared_targets, require_gradient

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels.jacobians import plain_gradient
+from geomfeat.kernels.gradients import plain_gradient
 from geomfeat.kernels.ntk import ntk_diagonal
 from geomfeat.models.functional import Readout, call_with, copied, functional, n_samples, output_matrix, take, uses_of
 from geomfeat.numerics import WORKING, stream

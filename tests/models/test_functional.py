@@ -561,10 +561,18 @@ def test_a_choice_of_nothing_is_refused() -> None:
         functional(three_layers(), params=lambda name: False)
 
 
-@pytest.mark.parametrize("model", [nn.ReLU(), nn.Linear(2, 1).requires_grad_(False)], ids=["none", "frozen"])
-def test_a_model_without_trainable_parameters_is_refused(model: nn.Module) -> None:
+def test_a_model_without_parameters_is_refused() -> None:
     with pytest.raises(BadInput, match="no trainable parameters"):
-        functional(model)
+        functional(nn.ReLU())
+
+
+def test_all_parameters_of_a_frozen_model_count_and_it_says_so() -> None:
+    frozen = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1)).requires_grad_(False)
+    f = functional(frozen)
+    assert set(f.theta) == {name for name, _ in frozen.named_parameters()}
+    assert "requires_grad is False for all parameters" in f.notes[0]
+    assert set(functional(frozen, params="0.*").theta) == {"0.weight", "0.bias"}
+    assert functional(frozen.requires_grad_(True)).notes == ()
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

@@ -6,11 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from geomfeat.kernels._memory import BUDGET, free_bytes, with_smaller_chunks
-from geomfeat.kernels.jacobians import JacobianRows
+from geomfeat.kernels._memory import BUDGET
+from geomfeat.kernels.jacobians import Columns, Identity, JacobianRows
 from geomfeat.kernels.ntk.kernel import SMALL, Outputs, Params, as_functional, cotangents_of
 from geomfeat.kernels.ntk.structured import Changed, Structured, structured
 from geomfeat.kernels.ntk.tiles import by_tiles
+from geomfeat.kernels.ntk.wide_head import wide_head
+from geomfeat.memory import free_bytes, with_smaller_chunks
 from geomfeat.models.functional import Functional, batches, n_samples
 from geomfeat.numerics import WORKING, require_finite
 
@@ -48,6 +50,10 @@ def ntk_diagonal(
     engine = JacobianRows(f, x)
     cotangents, meta = cotangents_of(engine, outputs, None)
     n, k, summed = n_samples(x), cotangents.shape[1], meta["outputs"] != "full"
+    head = wide_head(f, x, k) if summed and isinstance(cotangents, Identity) else None
+    if head is not None:
+        own = head.own_diagonal(x).to(WORKING)
+        return own if head.rest is None else own + ntk_diagonal(head.rest, x, batch_size=batch_size)
     width = 1 if summed else k
 
     layers = structured(f, x) if 2 * n * k * f.n_parameters > SMALL else None
@@ -79,15 +85,18 @@ def ntk_diagonal(
     return blocks[:, 0, 0] if summed else blocks
 
 
-def _add_layers(out: Tensor, layers: Structured, x: Any, cotangents: Tensor, saved: int, budget: int) -> None:
-    """From the factors of each covered weight, all outputs of some samples at a time."""
-    each = saved + cotangents.shape[1] * layers.plan.delta_bytes
-    for part, inputs in batches(x, budget // each):
-        for factor in layers(inputs, cotangents).values():
-            factor.add_own(out[part])
+def _add_layers(out: Tensor, layers: Structured, x: Any, cotangents: Columns, saved: int, budget: int) -> None:
+    """From the factors of each covered weight; for a sum over outputs, some outputs of some samples at a time."""
+    k, each = cotangents.shape[1], max(1, layers.plan.delta_bytes)
+    width = k if out.shape[1] > 1 else max(1, min(k, (budget - saved) // each))
+    for start in range(0, k, width):
+        columns = cotangents[:, start : start + width]
+        for part, inputs in batches(x, budget // (saved + columns.shape[1] * each)):
+            for factor in layers(inputs, columns).values():
+                factor.add_own(out[part])
 
 
-def _add_rows(out: Tensor, engine: JacobianRows, x: Any, cotangents: Tensor, budget: int) -> None:
+def _add_rows(out: Tensor, engine: JacobianRows, x: Any, cotangents: Columns, budget: int) -> None:
     """From Jacobian rows, of which `budget` bytes are held."""
     engine.budget = min(budget, BUDGET)
     k, width, held = cotangents.shape[1], out.shape[1], budget // engine.row_bytes

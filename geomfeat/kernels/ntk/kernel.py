@@ -13,15 +13,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from geomfeat.errors import BadInput
-from geomfeat.kernels._memory import BUDGET, free_bytes, with_smaller_chunks
-from geomfeat.kernels.jacobians import JacobianRows
+from geomfeat.errors import BadInput, OutOfMemory
+from geomfeat.kernels._memory import BUDGET
+from geomfeat.kernels.jacobians import Columns, Identity, JacobianRows
 from geomfeat.kernels.ntk.layerwise import by_layers
 from geomfeat.kernels.ntk.plan import parameter_group
 from geomfeat.kernels.ntk.structured import Changed, structured
 from geomfeat.kernels.ntk.tiles import by_tiles
-from geomfeat.models.functional import Functional, functional, n_samples
-from geomfeat.numerics import as_tensor
+from geomfeat.kernels.ntk.wide_head import WideHead, wide_head
+from geomfeat.memory import free_bytes, with_smaller_chunks
+from geomfeat.models.functional import Functional, Readout, functional, n_samples
+from geomfeat.numerics import WORKING, as_tensor
 from geomfeat.types import Kernel
 
 logger = logging.getLogger(__name__)
@@ -41,10 +43,14 @@ def ntk(
     params: Params = None,
     batch_size: int | None = None,
     device: str | torch.device | None = None,
+    readout: Readout | None = None,
+    dtype: torch.dtype | None = None,
 ) -> Kernel:
-    """Neural tangent kernel between the samples of `x` (n1) and of `x2` (n2; default `x` itself), in float64.
+    """Neural tangent kernel between the samples of `x` (n1) and of `x2` (n2; default `x` itself).
 
-    The model is copied, put in evaluation mode and widened to float64; a `Functional` is taken as it is.
+    The model is copied, put in evaluation mode and widened to float64; a `Functional` is taken as it is. A complex
+    weight counts as two real ones. `meta` names the precision ("dtype") and what must be known of the gradients
+    ("notes").
 
     Args:
         outputs: "trace": the SUM over outputs, gram (n1, n2). "full": gram (n1 C, n2 C), sample-major (row i * C + c
@@ -52,14 +58,17 @@ def ntk(
             A (C, k) tensor P: the full kernel of the k projected outputs P' f, gram (n1 k, n2 k), with `.blocks`.
         params: which parameters count: name patterns (globs) or a predicate; default all that require grad.
         batch_size: samples per tile; default what fits in 1 GB of Jacobian entries.
+        readout: (output, inputs) -> tensor, picks the outputs, as the last step of a sequence.
+        dtype: float64 (default) or float32, of the computation and the kernel.
 
-    Raises BadInput for wrong outputs=, samples that interact within a batch, and a model without any gradient; and
+    Raises BadInput for wrong outputs= or dtype=, random outputs, samples that interact within a batch, and a model
+    without any gradient; and
     OutOfMemory, with the number of samples that would fit, when the smallest tiles do not fit either.
 
     >>> ntk(torch.nn.Linear(3, 2, bias=False), torch.eye(3)).gram.tolist()  # (a . a') times 2 outputs
     [[2.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 2.0]]
     """
-    f = as_functional(model, params, device)
+    f = as_functional(model, params, device, readout, dtype)
     grams, meta = _grams(f, x, x2, outputs, dict.fromkeys(f.theta, ""), batch_size)
     return Kernel(grams[""], "ntk", meta)
 
@@ -92,18 +101,28 @@ def ntk_by_parameter_group(
     return {group: Kernel(gram, "ntk", {**meta, "group": group}) for group, gram in grams.items()}
 
 
-def as_functional(model: nn.Module | Functional, params: Params, device: Any) -> Functional:
+def as_functional(
+    model: nn.Module | Functional,
+    params: Params,
+    device: Any,
+    readout: Readout | None = None,
+    dtype: torch.dtype | None = None,
+) -> Functional:
     """The model as a Functional; BadInput for options that belong to `functional` where it is one already."""
+    if dtype not in (None, torch.float64, torch.float32):
+        raise BadInput(f"dtype={dtype} must be torch.float64 (default) or torch.float32")
     if not isinstance(model, Functional):
-        return functional(model, params=params, device=device)
-    if params is not None or device is not None:
-        raise BadInput("model is a Functional already: give params= and device= to functional() instead")
+        return functional(model, params=params, device=device, readout=readout, dtype=dtype or WORKING)
+    if any(option is not None for option in (params, device, readout, dtype)):
+        raise BadInput(
+            "model is a Functional already: give params=, device=, readout= and dtype= to functional() instead"
+        )
     return model
 
 
 def cotangents_of(
     engine: JacobianRows, outputs: Outputs, projection: Tensor | np.ndarray | None
-) -> tuple[Tensor, dict[str, Any]]:
+) -> tuple[Columns, dict[str, Any]]:
     """(C, k) cotangents, and what goes into the kernel's meta."""
     if isinstance(outputs, Tensor | np.ndarray):
         outputs, projection = "full", outputs
@@ -132,6 +151,9 @@ def _grams(
     engine = JacobianRows(f, x)
     cotangents, meta = cotangents_of(engine, outputs, projection)
     n, k, summed = n_samples(x), cotangents.shape[1], meta["outputs"] != "full"
+    head = wide_head(f, x, k) if isinstance(cotangents, Identity) and summed else None
+    if head is not None:
+        return _by_head(f, head, x, x2, groups, batch_size), _with_facts(meta, f)
     n2 = n if x2 is None else n_samples(x2)
     work = n * k * f.n_parameters * (2 + n2 * (1 if summed else k) / 2)
     layers = structured(f, x) if work > SMALL else None
@@ -154,6 +176,8 @@ def _grams(
             by_tiles(rest, x, x2, cotangents, summed, grams, _ranges(rest, groups), rows)
         return grams
 
+    meta = _with_facts(meta, f)
+    _require_grams(f, len(set(groups.values())) * n * n2 * (1 if summed else k * k), remedy)
     budget = BUDGET if batch_size is None else max(1, 2 * batch_size) * k * engine.row_bytes
     try:
         return with_smaller_chunks(attempt, budget, 2 * engine.row_bytes, remedy), meta
@@ -161,6 +185,32 @@ def _grams(
         logger.info("the layers' rules do not hold for all samples (%s): using the Jacobian", difference)
     layers = None
     return with_smaller_chunks(attempt, budget, 2 * engine.row_bytes, remedy), meta
+
+
+def _with_facts(meta: Mapping[str, Any], f: Functional) -> dict[str, Any]:
+    """With the precision of the computation, and what must be known of the gradients."""
+    return {**meta, "dtype": str(f.precision).removeprefix("torch."), "notes": f.notes}
+
+
+def _by_head(
+    f: Functional, head: WideHead, x: Any, x2: Any, groups: Mapping[str, str], batch_size: int | None
+) -> dict[str, Tensor]:
+    """The trace where a last linear layer has very many outputs."""
+    shape = n_samples(x), n_samples(x if x2 is None else x2)
+    grams = {group: torch.zeros(shape, dtype=f.dtype, device=f.device) for group in groups.values()}
+    for name, own in head.own(x, x2).items():
+        grams[groups[name]] += own
+    if head.rest is not None:
+        rest = {name: groups[name] for name in head.rest.theta}
+        for group, gram in _grams(head.rest, x, x2, "trace", rest, batch_size)[0].items():
+            grams[group] += gram
+    return grams
+
+
+def _require_grams(f: Functional, entries: int, remedy: Callable[[], str]) -> None:
+    """OutOfMemory where the kernels themselves are more than what is free."""
+    if entries * f.dtype.itemsize > free_bytes(f.device):
+        raise OutOfMemory(remedy())
 
 
 def _ranges(engine: JacobianRows, groups: Mapping[str, str]) -> dict[str, list[slice]]:

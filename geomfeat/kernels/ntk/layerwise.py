@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from geomfeat.kernels.jacobians import Columns
 from geomfeat.kernels.ntk.factors import Factors
 from geomfeat.kernels.ntk.structured import Structured
 from geomfeat.kernels.ntk.tiles import Tile
@@ -16,7 +17,7 @@ def by_layers(
     engine: Structured,
     x: Any,
     x2: Any,
-    cotangents: Tensor,
+    cotangents: Columns,
     summed: bool,
     grams: Mapping[str, Tensor],
     group_of: Mapping[str, str],

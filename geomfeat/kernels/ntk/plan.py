@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geomfeat.kernels._memory import is_out_of_memory
-from geomfeat.kernels.jacobians import differentiable_recurrence, plain_gradient
+from geomfeat.kernels.gradients import differentiable_recurrence, plain_gradient
 from geomfeat.kernels.ntk.factors import Region
 from geomfeat.kernels.ntk.graph import Use
 from geomfeat.kernels.ntk.passes import Collected, Pass, Planned, differing, forward, signature, where_of
 from geomfeat.kernels.ntk.rules import Term
 from geomfeat.kernels.ntk.rules_elementwise import ElementwiseTerm
 from geomfeat.kernels.ntk.samples import sample_axis
+from geomfeat.memory import is_out_of_memory
 from geomfeat.models.functional import Functional, n_samples, take
 from geomfeat.numerics import stream
 

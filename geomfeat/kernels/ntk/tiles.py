@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from geomfeat.kernels.jacobians import JacobianRows
+from geomfeat.kernels.jacobians import Columns, JacobianRows
 from geomfeat.models.functional import n_samples, take
 
 
@@ -26,7 +26,7 @@ def by_tiles(
     engine: JacobianRows,
     x: Any,
     x2: Any,
-    cotangents: Tensor,
+    cotangents: Columns,
     summed: bool,
     grams: Mapping[str, Tensor],
     groups: Mapping[str, Sequence[slice]],
@@ -54,7 +54,7 @@ def by_tiles(
                     _put(grams[group], block.permute(1, 0, 3, 2), other, tile, width)
 
 
-def _rows(engine: JacobianRows, tile: Tile, x: Any, cotangents: Tensor) -> Tensor:
+def _rows(engine: JacobianRows, tile: Tile, x: Any, cotangents: Columns) -> Tensor:
     return engine(take(x, tile.rows), cotangents[:, tile.columns])
 
 

@@ -1,0 +1,73 @@
+"""What a forward pass must leave out to be differentiated in any way, and to be seen by hooks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils import checkpoint
+
+
+@contextmanager
+def differentiable_attention() -> Iterator[None]:
+    """Attention by plain matrix products: the fused kernels have no forward-mode or second derivative."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+@contextmanager
+def eager(model: nn.Module) -> Iterator[None]:
+    """Compiled parts run their eager code, which hooks can see and torch.func can transform.
+
+    Nothing is done (or imported) where there are none.
+    """
+    with ExitStack() as stack:
+        # torch.compile wraps a module; Module.compile leaves it in place, with a compiled call.
+        if any(hasattr(m, "_orig_mod") or m._compiled_call_impl is not None for m in model.modules()):
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        yield
+
+
+@contextmanager
+def without_checkpoints() -> Iterator[None]:
+    """Activation checkpointing keeps everything, and recomputes nothing: it changes memory alone.
+
+    A recomputation comes after the pass, when the model has its own tensors again, so it would differentiate at other
+    weights than the pass had; and torch's reentrant checkpoints refuse torch.autograd.grad.
+    """
+    kept = {name: getattr(checkpoint, name) for name in _CHECKPOINTS if hasattr(checkpoint, name)}
+    try:
+        for name in kept:
+            setattr(checkpoint, name, _CHECKPOINTS[name])
+        yield
+    finally:
+        for name, own in kept.items():
+            setattr(checkpoint, name, own)
+
+
+class _Reentrant:
+    """In the place of the autograd function behind reentrant checkpoints."""
+
+    @staticmethod
+    def apply(function: Callable[..., Any], _preserve_rng_state: bool, *args: Any) -> Any:
+        return function(*args)
+
+
+def _nothing_before_or_after(*_args: Any, **_kwargs: Any) -> Iterator[None]:
+    """In the place of what comes before and after the function in other checkpoints."""
+    yield
+
+
+_CHECKPOINTS: dict[str, Any] = {
+    "CheckpointFunction": _Reentrant,
+    "_checkpoint_without_reentrant_generator": _nothing_before_or_after,
+}
