@@ -65,7 +65,7 @@ def overhead(repeats: int, batch: int, batches: int, channels: int = 64, side: i
         return run
 
     def extracted(**options: Any) -> Callable[[], Any]:
-        return lambda: extract(model, x, names, batch_size=batch, progress=False, **options)
+        return lambda: extract(model, x, layers=names, batch_size=batch, progress=False, **options)
 
     ways = {
         "hooks that keep nothing": recorded(lambda _key, _tensor: None),
@@ -111,7 +111,7 @@ def stream(n: int, width: int, folder: Path) -> Row:
     """Stream one layer of n samples in this process, and say how long and how much memory it took."""
     inputs = torch.randn(n, 64, generator=torch.Generator().manual_seed(0))
     start = time.perf_counter()
-    kept = extract(Wide(width), inputs, "features", store=folder, progress=False)
+    kept = extract(Wide(width), inputs, layers="features", store=folder, progress=False)
     seconds = time.perf_counter() - start
     status = Path("/proc/self/status").read_text().splitlines()
     peak = int(next(line for line in status if line.startswith("VmHWM")).split()[1])

@@ -6,9 +6,12 @@ share `tolerance`, so that a test never has a threshold of its own invention.
 
 from __future__ import annotations
 
+import decimal
 import hashlib
+import numbers
 import operator
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,33 +57,94 @@ def numpy_stream(seed: int, *names: object) -> np.random.Generator:
 
 
 def as_tensor(x: object, name: str = "x", dtype: torch.dtype | None = None) -> Tensor:
-    """A detached tensor from a tensor, array or nested sequence; precisions below 32 bits are widened to float32.
+    """A detached tensor from a tensor, array, table or nested sequence; precisions below 32 bits become float32.
 
-    Shares memory with a writable array. Raises BadInput for what is not numeric, or is complex.
+    Shares memory with a writable array. Raises BadInput for what is not numeric, complex or sparse, and for masked or
+    missing entries (a mask is never dropped).
 
     >>> as_tensor([[1, 2], [3, 4]]).shape
     torch.Size([2, 2])
     """
-    try:
-        out = x.detach() if isinstance(x, Tensor) else torch.as_tensor(_shareable(np.asarray(x)))
-    except (TypeError, ValueError, RuntimeError) as cause:
-        raise BadInput(f"{name} must be a numeric array or tensor, got {type(x).__name__}: {cause}") from cause
+    out = _dense(x, name) if isinstance(x, Tensor) else _from_array(x, name)
     if out.is_complex():
         raise BadInput(f"{name} must be real, got {out.dtype}: give real and imaginary parts as features of their own")
     if dtype is not None:
         return out.to(dtype)
     if out.dtype in _STORED_ONLY:
-        return out.long()
+        return _signed(out)
     return out.float() if out.is_floating_point() and torch.finfo(out.dtype).bits < 32 else out
+
+
+def refuse_masked(
+    x: object, name: str, remedy: str = "leave those samples or units out, or fill them (x.filled)"
+) -> None:
+    """BadInput that counts the masked entries of a numpy masked array, also inside of lists; nothing where none is."""
+    if isinstance(x, np.ma.MaskedArray):
+        masked = int(np.ma.count_masked(x))
+        if masked:
+            raise BadInput(f"{name} has {masked} masked of {x.size} entries: {remedy}")
+    elif isinstance(x, list | tuple):
+        for entry in x:
+            if isinstance(entry, np.ma.MaskedArray | list | tuple):
+                refuse_masked(entry, name, remedy)
+
+
+def _dense(x: Tensor, name: str) -> Tensor:
+    if x.is_nested or x.layout != torch.strided or x.is_quantized:
+        how = "torch.nested.to_padded_tensor" if x.is_nested else "x.dequantize()" if x.is_quantized else "x.to_dense()"
+        kind = "nested" if x.is_nested else "quantised" if x.is_quantized else "sparse"
+        raise BadInput(f"{name} is a {kind} tensor: give a dense one, see {how}")
+    if x.is_meta:
+        raise BadInput(f"{name} is a tensor of shape {tuple(x.shape)} on the meta device, without values: load them")
+    return x.detach()
+
+
+def _from_array(x: Any, name: str) -> Tensor:
+    refuse_masked(x, name)
+    if hasattr(x, "toarray") and hasattr(x, "nnz"):
+        raise BadInput(f"{name} is a sparse matrix ({type(x).__name__}): give the dense one, x.toarray()")
+    try:
+        if isinstance(x, list | tuple) and x and all(isinstance(entry, Tensor) for entry in x):
+            return torch.stack([as_tensor(entry, name) for entry in x])
+        array = np.asarray(x)
+        return torch.as_tensor(_shareable(_numbers(array, name) if array.dtype.kind == "O" and array.ndim else array))
+    except BadInput:
+        raise
+    except (TypeError, ValueError, RuntimeError) as cause:
+        raise BadInput(f"{name} must be a numeric array or tensor, got {type(x).__name__}: {cause}") from cause
+
+
+def _numbers(array: np.ndarray, name: str) -> np.ndarray:
+    """Objects that are all numbers (a table of mixed columns, nullable pandas types) as float64, or int64 if whole."""
+    values = array.ravel().tolist()
+    missing = sum(v is None or type(v).__name__ in ("NAType", "NaTType") for v in values)
+    if missing:
+        raise BadInput(
+            f"{name} has {missing} missing of {len(values)} entries (None or NA): leave them out or fill them"
+        )
+    strange = next((v for v in values if not isinstance(v, bool | np.bool | numbers.Real | decimal.Decimal)), None)
+    if strange is not None:
+        raise TypeError(f"it holds {strange!r:.40}, a {type(strange).__name__}")
+    if all(isinstance(v, bool | np.bool | numbers.Integral) and abs(int(v)) < 2**63 for v in values):
+        return np.array([int(v) for v in values], np.int64).reshape(array.shape)
+    return np.array([float(v) for v in values], np.float64).reshape(array.shape)
 
 
 def _shareable(array: np.ndarray) -> np.ndarray:
     """The array, or a copy where torch cannot share it: read-only (np.load with mmap_mode), flipped, foreign bytes."""
     if array.dtype.kind == "f" and array.dtype.itemsize > 8:
-        return array.astype(np.float64)
+        with np.errstate(over="ignore", under="ignore"):
+            return array.astype(np.float64)
     if not array.dtype.isnative:
         return array.astype(array.dtype.newbyteorder("="))
     return array if array.flags.writeable and all(step >= 0 for step in array.strides) else array.copy()
+
+
+def _signed(x: Tensor) -> Tensor:
+    """Unsigned numbers as int64, or as float64 where some are beyond its range."""
+    out = x.long()
+    wrapped = out < 0
+    return torch.where(wrapped, out.to(WORKING) + 2.0**64, out.to(WORKING)) if bool(wrapped.any()) else out
 
 
 def require_finite(x: Tensor, what: str) -> Tensor:

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
+from geomfeat.labels import Labels, as_groups, as_labels
 from geomfeat.numerics import WORKING, as_tensor, require_finite
 
 
@@ -24,12 +24,17 @@ class Representation:
 
     Args:
         x: (n, d) features.
-        labels: (n,) classes, whole numbers (kept as int64, on the device of x), or None.
+        labels: (n,) classes, or None; see `as_labels`. Whole numbers are kept as int64, on the device of x; names are
+            numbered in sorted order, and `classes` says which name each number stands for.
         layer: the module's name, with a path where an output is nested ("rnn[1][0]").
         meta: how it was made; `meta["reduce"]` says how a map or a token sequence became (n, d).
         outputs: (n, C) the network's own outputs for the same samples, where known (D_LR needs them).
+        groups: (n,) which samples belong together (views of one object, trials of one session), or None; any labels,
+            kept as int64. What holds samples out, or resamples them, then takes whole groups.
+        classes: names of the classes 0, 1, ... where labels stand for names; empty where they are numbers.
 
-    Raises BadInput for other shapes, NaN or inf, labels that are not whole numbers, or lengths that disagree.
+    Whole numbers in x become float64. Raises BadInput for other shapes, NaN, inf, masked or missing entries, labels
+    that are no classes, or lengths that disagree.
 
     >>> Representation(torch.zeros(5, 3), layer="fc1").n
     5
@@ -40,6 +45,8 @@ class Representation:
     layer: str = ""
     meta: Mapping[str, Any] = field(default_factory=dict)
     outputs: Tensor | None = None
+    groups: Tensor | None = None
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         where = f"layer {self.layer!r}" if self.layer else "the representation"
@@ -49,11 +56,14 @@ class Representation:
                 f"{where} must be (samples, features) with at least one of each, got shape {tuple(x.shape)}: "
                 "reduce it (reduce='flatten', 'mean', 'last', ...)"
             )
-        if not x.is_floating_point():
-            x = x.to(torch.get_default_dtype())
+        x = x if x.is_floating_point() else x.to(WORKING)
         object.__setattr__(self, "x", require_finite(x, where))
-        if self.labels is not None:
-            object.__setattr__(self, "labels", self._beside(_classes(self.labels), "labels", where))
+        labels = None if self.labels is None else _named(as_labels(self.labels), self.classes)
+        object.__setattr__(self, "classes", labels.classes if labels is not None else ())
+        if labels is not None:
+            object.__setattr__(self, "labels", self._beside(labels.codes, "labels", where))
+        if self.groups is not None:
+            object.__setattr__(self, "groups", self._beside(as_groups(self.groups), "groups", where))
         if self.outputs is not None:
             outputs = require_finite(as_tensor(self.outputs, "outputs"), f"outputs of {where}")
             outputs = outputs[:, None] if outputs.ndim == 1 else outputs
@@ -77,8 +87,8 @@ class Representation:
         return self.x.shape[1]
 
     def with_(self, **changes: Any) -> Representation:
-        """A copy with some fields replaced."""
-        return replace(self, **changes)
+        """A copy with some fields replaced; names of classes go with the labels that they belong to."""
+        return replace(self, **({"classes": ()} | changes if "labels" in changes else changes))
 
     def take(self, rows: Tensor | slice | list[int]) -> Representation:
         """The same layer on a subset (or reordering) of the samples: indices, a mask, or a slice.
@@ -90,16 +100,22 @@ class Representation:
         def picked(value: Tensor | None) -> Tensor | None:
             return None if value is None else value[rows]
 
-        return replace(self, x=self.x[rows], labels=picked(self.labels), outputs=picked(self.outputs))
+        return replace(
+            self, x=self.x[rows], labels=picked(self.labels), outputs=picked(self.outputs), groups=picked(self.groups)
+        )
 
 
-def _classes(labels: Any) -> Tensor:
-    labels = as_tensor(labels, "labels")
-    if labels.ndim != 1:
-        raise BadInput(f"labels must be one integer per sample, got shape {tuple(labels.shape)}")
-    if labels.is_floating_point() and bool((labels - labels.round() != 0).any()):
-        raise BadInput("labels must be classes as whole numbers, got fractions or NaN: divide the values into bins")
-    return labels.long()
+def _named(labels: Labels, classes: Sequence[Any]) -> Labels:
+    """Labels with the given names of their codes, which must be in their range."""
+    if labels.classes or not len(classes):
+        return labels
+    lowest, highest = int(labels.codes.min()), int(labels.codes.max())
+    if lowest < 0 or highest >= len(classes):
+        raise BadInput(
+            f"labels run from {lowest} to {highest}, but classes has {len(classes)} names: give one for each number "
+            "from 0 to the largest"
+        )
+    return Labels(labels.codes, tuple(map(str, classes)))
 
 
 # (n, d): rows are samples.
@@ -143,7 +159,7 @@ class Kernel:
         gram = as_tensor(self.gram, f"kernel {self.name!r}")
         if gram.ndim != 2 or 0 in gram.shape:
             raise BadInput(f"kernel {self.name!r} must be a matrix, got shape {tuple(gram.shape)}")
-        gram = gram if gram.is_floating_point() else gram.to(torch.get_default_dtype())
+        gram = gram if gram.is_floating_point() else gram.to(WORKING)
         object.__setattr__(self, "gram", require_finite(gram, f"kernel {self.name!r}"))
 
     @property

@@ -67,7 +67,7 @@ def stand_in():
         nn.functional.cross_entropy(network(data.inputs[100:]), data.labels[100:]).backward()
         optimizer.step()
     pictures = data.inputs[:100]
-    seen = gf.extract(network, pictures, "act3", progress=False)["act3"].x
+    seen = gf.extract(network, pictures, layers="act3", progress=False)["act3"].x
     noisy = [seen + seen.std() * torch.randn(seen.shape, generator=stream(0, "subject", i)) for i in range(6)]
     subjects = stack_rdms([rdm(x, dissimilarity="correlation", name=f"{i}") for i, x in enumerate(noisy)])
     pixels = rdm(pictures.flatten(1), dissimilarity="correlation", name="pixels")

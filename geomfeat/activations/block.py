@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geomfeat.activations.sites import Site, did_not_fire
+from geomfeat.activations.sites import Site, did_not_fire, mask_at
 from geomfeat.errors import BadInput, LayerDidNotFire
 
 
@@ -22,15 +22,18 @@ class Block:
     """Features of a range of samples, as they come in.
 
     Attributes:
+        n: how many; None where that is not known before the end.
+        lengths: key -> (samples of the batch,) steps of what comes as a packed sequence, filled by `recording`.
         padded: tokens are laid side by side, padding as zeros, instead of one below the other.
         features: key -> (samples, d); where rows are tokens (tokens, d), or padded (samples, length * d).
         tokens: key -> (samples,) number of rows of each sample, where rows are tokens.
         outputs: (samples, C) of the network, or None.
     """
 
-    n: int
+    n: int | None
     sites: dict[str, Site]
     padded: bool = False
+    lengths: dict[str, Tensor] = field(default_factory=dict)
     features: dict[str, Tensor] = field(default_factory=dict)
     tokens: dict[str, Tensor] = field(default_factory=dict)
     outputs: Tensor | None = None
@@ -38,6 +41,7 @@ class Block:
     _mask: Tensor | None = None
     _parts: dict[str, list[Tensor]] = field(default_factory=dict)
     _counts: dict[str, list[Tensor]] = field(default_factory=dict)
+    _output_parts: list[Tensor] = field(default_factory=list)
 
     def begin(self, rows: slice, mask: Tensor | None) -> None:
         """The batch that comes next."""
@@ -48,16 +52,20 @@ class Block:
         site = self.sites.get(key)
         if site is None:
             return None
+        mask = mask_at(key, tensor, self._mask, self.lengths)
         try:
-            features = site.features(tensor, self._mask)
+            features = site.features(tensor, mask)
         except BadInput as problem:
             raise BadInput(f"layer {key!r}: {problem}") from problem
         if site.tokens is not None:
-            valid = site.valid(tensor, self._mask)
+            valid = site.valid(tensor, mask)
             if not self.padded:
                 return features.clone(), valid.sum(1)
+            self._require_kept_lengths(key, tensor, valid)
             features = (
-                features.new_zeros(*valid.shape, site.width).masked_scatter(valid[..., None], features).flatten(1)
+                features.new_zeros(*valid.shape, site.width)
+                .masked_scatter(valid[..., None].to(features.device), features)
+                .flatten(1)
             )
         if features.device.type != "cpu":
             shares = features.untyped_storage().data_ptr() == tensor.untyped_storage().data_ptr()
@@ -65,13 +73,15 @@ class Block:
         self._write(key, features)
         return ()
 
-    def _side_by_side(self, site: Site, tensor: Tensor, features: Tensor, valid: Tensor) -> Tensor:
-        if tensor.is_nested and self._mask is None:
+    def _require_kept_lengths(self, key: str, tensor: Tensor, valid: Tensor) -> None:
+        """A store tells tokens from padding by the mask alone; what knows its lengths must agree with it."""
+        if not tensor.is_nested and key not in self.lengths:
+            return
+        if self._mask is None or not torch.equal(valid, self._mask[:, : valid.shape[1]].cpu()):
             raise BadInput(
-                "a layer returns nested tensors, whose lengths a store does not keep: pass mask= to extract()"
+                f"layer {key!r} returns sequences of several lengths, which a store does not keep: pass mask= "
+                "(n, tokens) of these lengths to extract(), or leave out store="
             )
-        padded = features.new_zeros(*valid.shape, site.width)
-        return padded.masked_scatter(valid[..., None].to(features.device), features).flatten(1)
 
     def end(self, seen: dict[str, Any], where: str) -> None:
         """Takes in what was seen of a batch; LayerDidNotFire where a layer is missing."""
@@ -86,14 +96,20 @@ class Block:
 
     def close(self) -> None:
         """Joins what came in parts."""
-        self.features.update({key: torch.cat(parts) for key, parts in self._parts.items()})
+        for key in list(self._parts):
+            self.features[key] = torch.cat(self._parts.pop(key))
+        if self._output_parts:
+            self.outputs = torch.cat(self._output_parts)
         self.tokens.update({key: torch.cat(counts) for key, counts in self._counts.items()})
         self.features = {key: self.features[key] for key in self.sites}
 
     def add_outputs(self, outputs: Tensor) -> None:
         """The network's outputs for the batch."""
+        dtype = outputs.dtype if torch.finfo(outputs.dtype).bits >= 32 else torch.float32
+        if self.n is None:
+            self._output_parts.append(outputs.to("cpu", dtype))
+            return
         if self.outputs is None:
-            dtype = outputs.dtype if torch.finfo(outputs.dtype).bits >= 32 else torch.float32
             self.outputs = torch.empty(self.n, outputs.shape[1], dtype=dtype)
         self.outputs[self._rows] = outputs.to(self.outputs)
 
@@ -106,6 +122,9 @@ class Block:
                 "size depends on the batch (padding to the longest?), so reduce it to a fixed one ('token_mean', "
                 "'mean', 'last', ...)"
             )
+        if self.n is None:
+            self._parts.setdefault(key, []).append(features.to("cpu", site.dtype, copy=True))
+            return
         if key not in self.features:
             self.features[key] = torch.empty(self.n, features.shape[1], dtype=site.dtype)
         self.features[key][self._rows] = features

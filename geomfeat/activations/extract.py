@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
-from geomfeat.activations.firing import fired_layers, hidden_weight_layers, home, placed
+from geomfeat.activations.choice import choose_layers, labels_or_layers
+from geomfeat.activations.feed import Feed, checked_mask, samples_first
+from geomfeat.activations.firing import home, placed
 from geomfeat.activations.hooks import Calls
 from geomfeat.activations.job import Job
 from geomfeat.activations.meta import representation
 from geomfeat.activations.reduce import Reduction, check_reduction
-from geomfeat.activations.select import Patterns, as_list, is_kind, select_layers
-from geomfeat.activations.sites import Wish, find_sites
+from geomfeat.activations.select import Patterns
+from geomfeat.activations.sites import Survey, Wish
+from geomfeat.activations.time_axis import require_samples_off_the_time_axis
 from geomfeat.activations.untouched import evaluating
 from geomfeat.errors import BadInput, LayerDidNotFire
+from geomfeat.labels import as_groups, as_labels
 from geomfeat.models.functional import Inputs, Readout, as_inputs, n_samples
-from geomfeat.numerics import as_tensor
 from geomfeat.types import Representation
-
-_log = logging.getLogger(__name__)
 
 
 def extract(
     model: nn.Module,
     inputs: Inputs,
-    layers: Patterns = "*",
     labels: Any = None,
     *,
+    layers: Patterns = "*",
+    groups: Any = None,
     reduce: Reduction = "flatten",
     project: int | None = None,
     batch_size: int = 256,
@@ -44,6 +45,7 @@ def extract(
     mask: Any = None,
     with_outputs: bool = False,
     readout: Readout | None = None,
+    batch_dim: int = 0,
 ) -> Mapping[str, Representation]:
     """Features of the layers of a model, for all samples: layer -> Representation.
 
@@ -51,10 +53,12 @@ def extract(
     is given and elsewhere). Afterwards, also after an error, it is as before: no hook, flags, buffers, random state.
 
     Args:
-        inputs: a tensor, a tuple (positional) or a mapping (keyword arguments); samples first in every tensor.
-        layers: see `select_layers`. The kinds "*", "leaf", "block" and "weights" ("weights": `hidden_weight_layers`)
-            keep what is called and has samples; every other pattern must be called in every batch.
-        labels: (n,) integer classes.
+        inputs: a tensor, a tuple (positional) or a mapping (keyword arguments); samples first, see batch_dim.
+        labels: (n,) classes, numbers or names; see `as_labels`. groups: (n,) which samples belong together (views of
+            one object, trials of one session), or None; what holds samples out then takes whole groups.
+        layers: see `select_layers` ("weights": `hidden_weight_layers`). A layer given by its name must be called in
+            every batch and have samples; of every other pattern those that do are taken, and a log message says which
+            are left out. A pattern (or list of names) given third, in place of labels, is taken as layers.
         reduce: how a map or sequence becomes (n, d); see `reduce`. project: then sparse-randomly to so many features,
             where there are more; the same matrix for a layer of that name at every checkpoint, given `seed`.
         batch_size: samples per forward pass; no effect on the numbers.
@@ -64,6 +68,11 @@ def extract(
         mask: (n, tokens), true for valid tokens. Default: the inputs' "attention_mask", or the complement of their
             boolean "src_key_padding_mask".
         with_outputs: also the network's outputs (n, C), as `output_matrix` reads them, in every Representation.
+        batch_dim: the axis of the samples in the inputs, where it is not the first: 1 for (time, samples, features) of
+            recurrent layers with batch_first=False. Tensors without such an axis, as lengths (n,), have samples first.
+
+    A few samples are passed in a batch, in reverse order and alone: a layer whose rows do not follow its samples is
+    refused, or left out where a pattern chose it. Padding of packed sequences and nested tensors is never read.
 
     Names are those of `recording`: "rnn[1][0]" for nested outputs, "cell@2" for call 2 of `calls="all"`. Whatever axis
     a layer gives to the samples, rows of the result are samples. `meta` records "reduce", "shape" (of one sample, not
@@ -81,72 +90,37 @@ def extract(
         raise BadInput(f"batch_size={batch_size} must be at least 1")
     if project is not None and project < 1:
         raise BadInput(f"project={project} must be at least 1, or None for no projection")
-    inputs = as_inputs(inputs)
-    labels = _checked_labels(labels, n_samples(inputs))
+    inputs = samples_first(as_inputs(inputs), batch_dim)
+    n = n_samples(inputs)
+    labels, layers = labels_or_layers(model, labels, layers, n)
+    labels = None if labels is None else as_labels(labels, n=n)
+    groups = None if groups is None else as_groups(groups, n=n)
     model = placed(model, device)
-    mask = _checked_mask(mask, inputs)
-    check_reduction(reduce, mask)
+    feed = Feed(inputs, checked_mask(mask, n), batch_dim)
+    check_reduction(reduce, feed.own_mask())
     wish = Wish(reduce, project, seed, io, calls)
-    names, named = _chosen(model, inputs, layers, readout)
-    with evaluating(model, home(model)[0], seed), torch.no_grad():
-        sites = find_sites(model, inputs, names, named, mask, wish)
-    if not sites:
+
+    def probe(k: int) -> Any:
+        return feed.ready(feed.first(k).inputs, model)
+
+    names, named = choose_layers(model, probe(2), layers, readout)
+    where = home(model)[0]
+    with evaluating(model, where, seed), torch.no_grad():
+        found = Survey(model, feed, names, named, wish, batch_size, with_outputs, readout).find()
+    require_samples_off_the_time_axis(model, probe, where)
+    if not found.sites:
         raise LayerDidNotFire(f"none of the layers {layers!r} is called, with samples of its own, in a forward pass")
-    with tqdm(total=n_samples(inputs), desc="extract", unit="sample", disable=not progress) as bar:
-        job = Job(model, inputs, names, sites, wish, mask, batch_size, with_outputs, readout, bar)
+    with tqdm(total=n, desc="extract", unit="sample", disable=not progress) as bar:
+        job = Job(
+            model, feed, names, found.sites, wish, batch_size, with_outputs, readout, found.output_axis, bar
+        )  # fmt: skip
         if store is not None:
             from geomfeat.activations.stored import stream  # brings zarr, which only stores need
 
-            return stream(job, store, labels)
-        block = job.run(0, job.n, list(sites))
+            return stream(job, store, labels, groups)
+        block = job.run(0, n, list(found.sites))
+    sites = found.sites
     return {
-        key: representation(sites[key], x, block.tokens.get(key), labels, block.outputs)
+        key: representation(sites[key], x, block.tokens.get(key), labels, block.outputs, groups)
         for key, x in block.features.items()
     }
-
-
-def _chosen(model: nn.Module, inputs: Any, layers: Patterns, readout: Readout | None) -> tuple[list[str], set[str]]:
-    """Names of the layers to record, and those among them that were asked for by more than a kind."""
-    patterns = as_list(layers)
-    if not patterns:
-        raise BadInput("layers is empty: name some, or '*' for all")
-    kinds, named = [p for p in patterns if is_kind(p)], [p for p in patterns if not is_kind(p)]
-    by_name = select_layers(model, named) if named else []
-    by_kind: list[str] = []
-    if kinds:
-        fired = fired_layers(model, inputs)
-        rest = [k for k in kinds if k != "weights"]
-        by_kind = select_layers(model, rest, fired=fired) if rest else []
-        for name in sorted(set(select_layers(model, rest)) - set(by_kind)) if rest else []:
-            _log.info("layer %r is not called in a forward pass: left out", name)
-        if "weights" in kinds:
-            by_kind += hidden_weight_layers(model, inputs, readout=readout)
-    names = select_layers(model, [*by_name, *by_kind]) if by_name or by_kind else []
-    return names, set(by_name)
-
-
-def _checked_labels(labels: Any, n: int) -> Tensor | None:
-    if labels is None:
-        return None
-    labels = as_tensor(labels, "labels")
-    if labels.ndim != 1 or labels.shape[0] != n:
-        raise BadInput(
-            f"labels has shape {tuple(labels.shape)}, but there are {n} samples: pass one integer class per sample "
-            "(labels.argmax(1) of one-hot rows)"
-        )
-    if labels.is_floating_point() and not torch.equal(labels, labels.round()):
-        raise BadInput("labels holds fractions: pass integer classes")
-    return labels.long()
-
-
-def _checked_mask(mask: Any, inputs: Any) -> Tensor | None:
-    if mask is None and isinstance(inputs, Mapping):
-        padding = inputs.get("src_key_padding_mask")
-        mask = inputs.get("attention_mask") if padding is None or padding.dtype != torch.bool else ~padding
-        mask = mask if mask is None or mask.ndim == 2 else None
-    if mask is None:
-        return None
-    mask = as_tensor(mask, "mask") != 0
-    if mask.ndim != 2 or mask.shape[0] != n_samples(inputs):
-        raise BadInput(f"mask must be ({n_samples(inputs)}, tokens), got shape {tuple(mask.shape)}")
-    return mask

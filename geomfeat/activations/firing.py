@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from geomfeat.activations.hooks import recording, tensors_by_path
 from geomfeat.activations.select import has_weight_matrix, modules_by_name, split_key
+from geomfeat.activations.time_axis import require_samples_off_the_time_axis
 from geomfeat.activations.untouched import evaluating, with_gradients
 from geomfeat.errors import BadInput
 from geomfeat.models.functional import (
@@ -27,6 +28,7 @@ from geomfeat.models.functional import (
     take,
     unwrapped,
 )
+from geomfeat.models.lazy_inputs import LazyInputs
 from geomfeat.numerics import resolve_device
 
 
@@ -40,6 +42,8 @@ def home(model: nn.Module) -> tuple[torch.device, torch.dtype | None]:
 
 def few(inputs: Any, k: int) -> Any:
     """`k` samples of the inputs, repeated where there are fewer."""
+    if isinstance(inputs, LazyInputs):
+        inputs = inputs.first(k)
     return take(inputs, torch.arange(k) % n_samples(inputs))
 
 
@@ -61,13 +65,17 @@ def fired_layers(model: nn.Module, inputs: Inputs, *, device: str | torch.device
     ['0', '1']
     """
     model = placed(model, device)
-    where, dtype = home(model)
+    return fired_on(model, moved(few(as_inputs(inputs), 2), *home(model)))
+
+
+def fired_on(model: nn.Module, probe: Any) -> list[str]:
+    """`fired_layers` of a few samples that are ready for the model, on its device and in its precision."""
     fired: dict[str, None] = {}
-    with evaluating(model, where), torch.no_grad(), ExitStack() as stack:
+    with evaluating(model, home(model)[0]), torch.no_grad(), ExitStack() as stack:
         for name, module in modules_by_name(model).items():
             note = partial(_note, fired, name)
             stack.callback(module.register_forward_pre_hook(note).remove)
-        tried(model, moved(few(as_inputs(inputs), 2), where, dtype))
+        tried(model, probe)
     return list(fired)
 
 
@@ -115,14 +123,21 @@ def hidden_weight_layers(
     Names are as `recording` gives them: of nested outputs the first tensor ("rnn[0]", the states of an LSTM). An empty
     list says that no layer is hidden, as in a single linear layer.
 
+    Raises BadInput where a recurrent or attention layer runs over the samples as if they were time.
+
     >>> net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
     >>> hidden_weight_layers(net, torch.ones(4, 2))
     ['0']
     """
-    model = placed(model, device)
-    where, dtype = home(model)
-    probe = moved(few(as_inputs(inputs), 2), where, dtype)
-    modules, fired = modules_by_name(model), fired_layers(model, probe)
+    model, inputs = placed(model, device), as_inputs(inputs)
+    found = hidden_on(model, moved(few(inputs, 2), *home(model)), readout)
+    require_samples_off_the_time_axis(model, lambda k: moved(few(inputs, k), *home(model)), home(model)[0])
+    return found
+
+
+def hidden_on(model: nn.Module, probe: Any, readout: Readout | None) -> list[str]:
+    """`hidden_weight_layers` of two samples that are ready for the model, on its device and in its precision."""
+    modules, fired = modules_by_name(model), fired_on(model, probe)
     found = _hidden(model, probe, [n for n in fired if has_weight_matrix(modules[n])], readout)
     if found or not any(True for _ in model.parameters(recurse=False)):
         return found

@@ -37,21 +37,29 @@ def tensors_by_path(value: Any) -> dict[str, Tensor]:
     return {"": next(iter(found.values()))} if len(found) == 1 else found
 
 
-def leaves_by_path(value: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
+def leaves_by_path(value: Any) -> Iterator[tuple[str, Tensor]]:
     """(path, tensor) of every tensor of a nested value, in order; a single one has its path too."""
-    if isinstance(value, Tensor):
+    for path, leaf in _leaves(value):
+        yield path, padded(leaf)[0] if isinstance(leaf, PackedSequence) else leaf
+
+
+def padded(sequence: PackedSequence) -> tuple[Tensor, Tensor]:
+    """A packed sequence as (n, length, ...), padded with zeros, and the lengths (n,), in the order of the samples."""
+    return pad_packed_sequence(sequence, batch_first=True)
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Tensor | PackedSequence]]:
+    if isinstance(value, Tensor | PackedSequence):
         yield path, value
-    elif isinstance(value, PackedSequence):
-        yield path, pad_packed_sequence(value, batch_first=True)[0]
     elif isinstance(value, Mapping):
         for key, inner in value.items():
-            yield from leaves_by_path(inner, f"{path}[{key}]")
+            yield from _leaves(inner, f"{path}[{key}]")
     elif isinstance(value, tuple | list):
         for i, inner in enumerate(value):
-            yield from leaves_by_path(inner, f"{path}[{i}]")
+            yield from _leaves(inner, f"{path}[{i}]")
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         for f in dataclasses.fields(value):
-            yield from leaves_by_path(getattr(value, f.name), f"{path}[{f.name}]")
+            yield from _leaves(getattr(value, f.name), f"{path}[{f.name}]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,8 +73,11 @@ class _Wanted:
 class _Recorder:
     """Counts the calls of each module in a forward pass and stores what is wanted."""
 
-    def __init__(self, calls: Calls, transform: Transform | None, detach: bool) -> None:
+    def __init__(
+        self, calls: Calls, transform: Transform | None, detach: bool, lengths: dict[str, Tensor] | None
+    ) -> None:
         self.calls = calls
+        self.lengths = {} if lengths is None else lengths
         self.transform = transform
         self.detach = detach
         self.kept: dict[str, Any] = {}
@@ -74,6 +85,7 @@ class _Recorder:
 
     def restart(self) -> None:
         self.kept.clear()
+        self.lengths.clear()
         self.counts.clear()
 
     def see(self, name: str, wanted: list[_Wanted], value: Any) -> None:
@@ -85,8 +97,11 @@ class _Recorder:
                 continue
             prefix = name if calls == "last" else f"{name}@{call}"
             found = tensors_by_path(value) if not want.path else dict(leaves_by_path(value))
+            lengths = {where: padded(leaf)[1] for where, leaf in _leaves(value) if isinstance(leaf, PackedSequence)}
             for path, tensor in found.items():
                 if want.path in ("", path):
+                    if lengths and (path in lengths or len(found) == 1):
+                        self.lengths[prefix + path] = lengths.get(path, next(iter(lengths.values())))
                     self.keep(prefix + path, tensor)
 
     def keep(self, key: str, tensor: Tensor) -> None:
@@ -106,6 +121,7 @@ def recording(
     calls: Calls = "last",
     transform: Transform | None = None,
     detach: bool = True,
+    lengths: dict[str, Tensor] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """A dictionary that every forward pass inside the block fills anew with what the layers computed.
 
@@ -120,6 +136,8 @@ def recording(
             overwritten by the next layer. None as its answer keeps nothing. Default: a copy.
         detach: False keeps the tensors differentiable, also under torch.func transforms (record and use them inside
             the transformed function then).
+        lengths: a dictionary to be filled with the number of steps (n,) of every sample, by key, for what comes as a
+            packed sequence, before `transform` is called.
 
     After the block, also after an error: no hook is left and every submodule's `.training` is as before. The recording
     itself touches neither buffers nor random state. Inside, modules run eagerly, also compiled ones, and transformer
@@ -144,7 +162,7 @@ def recording(
     for key in select_layers(model, layers):
         name, call, path = split_key(key)
         wanted.setdefault(name, []).append(_Wanted(call, path))
-    recorder = _Recorder(calls, transform, detach)
+    recorder = _Recorder(calls, transform, detach, lengths)
     with ExitStack() as stack:
         stack.enter_context(same_mode(model))
         stack.enter_context(eager(model))

@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from geomfeat.activations.block import Block
+from geomfeat.activations.feed import Feed
 from geomfeat.activations.firing import home
 from geomfeat.activations.hooks import recording
 from geomfeat.activations.select import module_name, split_key
-from geomfeat.activations.sites import Site, Wish
+from geomfeat.activations.sites import Site, Wish, flat_output
 from geomfeat.activations.untouched import evaluating
 from geomfeat.errors import BadInput
-from geomfeat.models.functional import Readout, batches, call, moved, n_samples, output_matrix, take
+from geomfeat.models.functional import Readout, call
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,45 +27,54 @@ class Job:
 
     Attributes:
         names: layers as they were selected. sites: by key, what each of them delivers.
-        mask: (n, tokens), or None. bar: the progress bar, in samples.
+        output_axis: of the samples in the network's output. bar: the progress bar, in samples.
     """
 
     model: nn.Module
-    inputs: Any
+    feed: Feed
     names: Sequence[str]
     sites: dict[str, Site]
     wish: Wish
-    mask: Tensor | None = None
     batch_size: int = 256
     with_outputs: bool = False
     readout: Readout | None = None
+    output_axis: int = 0
     bar: tqdm[Any] = field(default_factory=lambda: tqdm(disable=True))
 
     @property
     def n(self) -> int:
         """Number of samples."""
-        return n_samples(self.inputs)
+        return self.feed.n
 
-    def run(self, start: int, stop: int, keys: Sequence[str], padded: bool = False) -> Block:
-        """The features of `keys` for samples start to stop; `padded`: see `Block`."""
-        block = Block(stop - start, {key: self.sites[key] for key in keys}, padded)
-        where, dtype = home(self.model)
-        part = take(self.inputs, slice(start, stop))
-        wanted = {module_name(key) for key in keys}
+    @property
+    def inputs(self) -> Any:
+        """The inputs, samples first."""
+        return self.feed.inputs
+
+    @property
+    def mask(self) -> Tensor | None:
+        """The mask (n, tokens) of all samples, or None."""
+        return self.feed.own_mask()
+
+    def run(self, start: int, stop: int | None, keys: Sequence[str], padded: bool = False) -> Block:
+        """The features of `keys` for samples start to stop (None: to the end); `padded`: see `Block`."""
+        block = Block(None if stop is None else stop - start, {key: self.sites[key] for key in keys}, padded)
+        wanted, wish = {module_name(key) for key in keys}, self.wish
         names = [name for name in self.names if module_name(name) in wanted]
         with (
-            evaluating(self.model, where, self.wish.seed),
+            evaluating(self.model, home(self.model)[0], wish.seed),
             torch.no_grad(),
             recording(
-                self.model, names, io=self.wish.io, calls=self.wish.calls, transform=self._guarded(block)
+                self.model, names, io=wish.io, calls=wish.calls, transform=self._guarded(block), lengths=block.lengths
             ) as seen,
         ):
-            for rows, batch in batches(part, self.batch_size):
-                block.begin(rows, None if self.mask is None else self.mask[start:stop][rows])
-                output = call(self.model, moved(batch, where, dtype))
+            for rows, batch, mask in self.feed.batches(self.batch_size, start, stop):
+                block.begin(rows, mask)
+                ready = self.feed.ready(batch, self.model)
+                output = call(self.model, ready)
                 block.end(seen, f"for samples {start + rows.start} to {start + rows.stop}")
                 if self.with_outputs:
-                    block.add_outputs(output_matrix(output, batch, self.readout))
+                    block.add_outputs(flat_output(output, ready, self.readout, self.output_axis))
                 self.bar.update(rows.stop - rows.start)
         block.close()
         return block

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from geomfeat.activations.sites import Site
+from geomfeat.labels import Labels
 from geomfeat.types import Representation
 
 
@@ -24,15 +25,23 @@ def settings_of(site: Site) -> dict[str, Any]:
 
 
 def representation(
-    site: Site, x: Tensor, tokens: Tensor | None, labels: Tensor | None, outputs: Tensor | None
+    site: Site,
+    x: Tensor,
+    tokens: Tensor | None,
+    labels: Labels | None,
+    outputs: Tensor | None,
+    groups: Tensor | None = None,
 ) -> Representation:
     """A layer's features with what belongs to them.
 
-    `tokens` (n,) counts the rows of each sample where rows are tokens: labels and outputs are then repeated.
+    `tokens` (n,) counts the rows of each sample where rows are tokens: labels, outputs and groups are then repeated.
     """
     meta = settings_of(site)
+    codes, classes = (None, ()) if labels is None else (labels.codes, labels.classes)
     if tokens is not None:
         meta["tokens_per_sample"] = tokens.tolist()
-        labels = None if labels is None else labels.repeat_interleave(tokens)
-        outputs = None if outputs is None else outputs.repeat_interleave(tokens, 0)
-    return Representation(x, labels, site.key, meta, outputs)
+        codes, outputs, groups = (
+            None if value is None else value.repeat_interleave(tokens.to(value.device), 0)
+            for value in (codes, outputs, groups)
+        )
+    return Representation(x, codes, site.key, meta, outputs, groups, classes)

@@ -15,24 +15,32 @@ import torch
 from geomfeat.errors import BadInput
 from geomfeat.types import Representation
 
-_FIELDS = ("x", "labels", "outputs")
+_FIELDS = ("x", "labels", "outputs", "groups")
 
 
 def save_npz(path: str | os.PathLike[str], reps: Mapping[str, Representation]) -> Path:
     """Write representations to a compressed `.npz`, whole or not at all; `load_npz` gives them back.
 
-    Arrays are named "x:layer", "labels:layer", "outputs:layer"; "index" is JSON with layers and their `meta`. What is
-    not JSON in a `meta` (a function, an array) is kept as its text.
+    Arrays are named "x:layer", "labels:layer", "outputs:layer", "groups:layer"; "index" is JSON with layers, their
+    `meta` and names of classes. What is not JSON in a `meta` (a function, an array) is kept as its text.
 
     >>> import tempfile
     >>> file = save_npz(tempfile.mkdtemp() + "/two", {"fc1": Representation(torch.eye(3), layer="fc1")})
     >>> load_npz(file)["fc1"].n
     3
     """
+    if not isinstance(path, str | os.PathLike) or not isinstance(reps, Mapping):
+        raise BadInput(
+            f"save_npz(path, layers) takes the file first and then a mapping of layers to Representations, got "
+            f"{type(path).__name__} and {type(reps).__name__}"
+            + (f": for one layer give {{{reps.layer!r}: it}}" if isinstance(reps, Representation) else "")
+        )
     path = Path(path)
     path = path if path.suffix == ".npz" else path.with_name(path.name + ".npz")
     arrays: dict[str, Any] = {}
-    index = [{"key": key, "layer": rep.layer, "meta": dict(rep.meta)} for key, rep in reps.items()]
+    index = [
+        {"key": key, "layer": rep.layer, "meta": dict(rep.meta), "classes": rep.classes} for key, rep in reps.items()
+    ]
     for key, rep in reps.items():
         for field in _FIELDS:
             value = getattr(rep, field)
@@ -65,10 +73,10 @@ def load_npz(path: str | os.PathLike[str]) -> dict[str, Representation]:
 
 
 def _one(file: Mapping[str, np.ndarray], entry: Mapping[str, Any]) -> Representation:
-    x, labels, outputs = (
+    x, labels, outputs, groups = (
         torch.from_numpy(file[f"{field}:{entry['key']}"]) if f"{field}:{entry['key']}" in file else None
         for field in _FIELDS
     )
     if x is None:
         raise KeyError(f"x:{entry['key']}")
-    return Representation(x, labels, entry["layer"], entry["meta"], outputs)
+    return Representation(x, labels, entry["layer"], entry["meta"], outputs, groups, tuple(entry.get("classes", ())))

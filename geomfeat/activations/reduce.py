@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from geomfeat.errors import BadInput, near
+from geomfeat.numerics import WORKING
 from geomfeat.types import Representation
 
 Reduction = str | Callable[[Tensor], Tensor]
@@ -95,7 +96,7 @@ def dense(tensor: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | 
             "pass reduce=lambda t: torch.view_as_real(t).flatten(1) to take real and imaginary parts as features"
         )
     if not tensor.is_floating_point():
-        tensor = tensor.to(torch.get_default_dtype())
+        tensor = tensor.to(WORKING)
     elif torch.finfo(tensor.dtype).bits < 32:
         tensor = tensor.float()
     return tensor, mask

@@ -71,7 +71,7 @@ def select_layers(model: nn.Module, patterns: Patterns, *, fired: Sequence[str] 
             "block" the repeated units: members of a Sequential or ModuleList that have children themselves, such as
             residual blocks and transformer layers. The outermost ones, but not stages: a Sequential of units is
             looked into, and so is a member that is alone of its class and holds units itself.
-        fired: names of the modules that a forward pass calls (`fired_layers`); kinds keep only these.
+        fired: names of the modules that a forward pass calls (`fired_layers`); only exact names go beyond these.
 
     Raises LayerNotFound, with near names, for a pattern that matches nothing.
 
@@ -84,7 +84,7 @@ def select_layers(model: nn.Module, patterns: Patterns, *, fired: Sequence[str] 
     chosen: set[str] = set()
     for pattern in listed:
         found = _matching(pattern, modules, model)
-        if fired is not None and is_kind(pattern):
+        if fired is not None and not (isinstance(pattern, str) and is_exact(pattern, modules)):
             found = [name for name in found if name in set(fired)]
         if not found:
             raise LayerNotFound(_nothing_matches(pattern, modules))
@@ -107,6 +107,11 @@ def is_kind(pattern: Pattern) -> bool:
     return isinstance(pattern, str) and pattern in KINDS
 
 
+def is_exact(pattern: str, modules: Mapping[str, nn.Module]) -> bool:
+    """Whether a pattern is the name of one module, or of one tensor that it makes; "" is the root."""
+    return not is_kind(pattern) and (pattern == "" or pattern in modules or module_name(pattern) in modules)
+
+
 def _matching(pattern: Pattern, modules: Mapping[str, nn.Module], model: nn.Module) -> list[str]:
     if not isinstance(pattern, str):
         if not callable(pattern):
@@ -114,9 +119,7 @@ def _matching(pattern: Pattern, modules: Mapping[str, nn.Module], model: nn.Modu
         return [name for name, module in modules.items() if pattern(name, module)]
     if pattern in KINDS:
         return _of_kind(pattern, modules, model)
-    if pattern in modules or pattern == "":
-        return [pattern]
-    if module_name(pattern) in modules:
+    if is_exact(pattern, modules):
         return [pattern]
     callable_ones = {name: m for name, m in modules.items() if not isinstance(m, _CONTAINERS)}
     if pattern.startswith("re:"):

@@ -1,25 +1,44 @@
-"""What each layer will deliver: two small forward passes find the sample axis and the width of its features."""
+"""What each layer will deliver: small forward passes find the axis of the samples and the width, and check the rows."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from geomfeat.activations.firing import few, home, tried
+from geomfeat.activations.feed import Feed, mask_of
+from geomfeat.activations.firing import home, tried
 from geomfeat.activations.hooks import Calls, recording
 from geomfeat.activations.project import project, projection_matrix
 from geomfeat.activations.reduce import Reduction, dense, reduce
+from geomfeat.activations.rows import (
+    Rows,
+    differing,
+    follow_order,
+    nudged_inputs,
+    only_rounding,
+    random_keys,
+    sampled,
+    uses_batch_statistics,
+    what_is_seen,
+)
 from geomfeat.activations.select import module_name
 from geomfeat.errors import BadInput, LayerDidNotFire
-from geomfeat.models.functional import moved, n_samples
+from geomfeat.models.functional import Readout, output_matrix, output_tensor
 from geomfeat.numerics import require_finite
 
 _log = logging.getLogger(__name__)
+
+# Samples in the batch whose rows are checked, and the key of the network's output among those of the layers.
+CHECKED, OUTPUTS = 7, "@outputs"
+RANDOM = (
+    "the model draws random numbers in evaluation too (functional dropout without training=self.training?), or keeps "
+    "a state between calls"
+)
 
 
 @dataclass(frozen=True)
@@ -58,6 +77,11 @@ class Site:
         out = reduce(tensor, self.wish.reduce, mask=mask)
         return out if self.matrix is None else project(out, self.matrix)
 
+    def of_samples(self, tensor: Tensor, mask: Tensor | None) -> Tensor:
+        """(n, d) by which samples are compared: the features, or the mean over tokens where rows are tokens."""
+        tensor, mask = _sample_first(tensor, self.axis, mask)
+        return reduce(tensor, self.wish.reduce if self.tokens is None else "token_mean", mask=mask)
+
     def valid(self, tensor: Tensor, mask: Tensor | None) -> Tensor:
         """(n, tokens) of a batch, true for those that "token_all" makes rows of."""
         tensor, mask = _sample_first(tensor, self.axis, mask)
@@ -69,36 +93,157 @@ def _sample_first(tensor: Tensor, axis: int, mask: Tensor | None) -> tuple[Tenso
     return tensor.movedim(axis, 0), mask
 
 
-def find_sites(
-    model: nn.Module, inputs: Any, names: Sequence[str], named: Collection[str], mask: Tensor | None, wish: Wish
-) -> dict[str, Site]:
-    """The sites of the layers `names`, in the order of recording.
+def mask_at(key: str, tensor: Tensor, mask: Tensor | None, lengths: dict[str, Tensor]) -> Tensor | None:
+    """The mask of a layer's tensor: that of its packed sequence (n, tokens), where it came as one."""
+    if key not in lengths:
+        return mask
+    return torch.arange(tensor.shape[1]) < lengths[key][:, None]
 
-    The model runs on two and on three samples: the axis that grows is the samples', wherever a layer puts it (an
-    LSTM's final state, sequence-first attention). A layer of `named` (asked for by name) must fire, depend on the
-    samples and fit the reduction; others are left out with a log message.
 
-    Raises LayerDidNotFire or BadInput, naming the layer.
+@dataclass(eq=False)
+class Sites:
+    """What was found.
+
+    Attributes:
+        sites: by key, in the order of recording. output_axis: of the samples in the network's output.
+        problems: what has no samples, or does not fit the reduction. disordered: whose rows are not the samples.
     """
-    two, three = (_probe(model, inputs, names, wish, k) for k in (2, 3))
-    for name in names:
-        if not any(key == name or module_name(key) == name for key in three):
-            if name in named:
-                raise LayerDidNotFire(did_not_fire(name))
-            _log.info("layer %r returns no tensor: left out", name)
-    sites = {}
-    rows = torch.arange(3) % n_samples(inputs)
-    for key, tensor in three.items():
-        try:
-            site, reduced = _site(key, two.get(key), tensor, None if mask is None else mask[rows], wish)
-        except BadInput as problem:
-            if key in named or module_name(key) in named:
-                raise BadInput(f"layer {key!r}: {problem}") from problem
+
+    sites: dict[str, Site] = field(default_factory=dict)
+    output_axis: int = 0
+    problems: dict[str, BadInput] = field(default_factory=dict)
+    disordered: dict[str, BadInput] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """Small forward passes over a few samples of a feed; the network's output is looked at too if `with_outputs`."""
+
+    model: nn.Module
+    feed: Feed
+    names: Sequence[str]
+    named: Collection[str]
+    wish: Wish
+    batch_size: int
+    with_outputs: bool = False
+    readout: Readout | None = None
+
+    def find(self) -> Sites:
+        """The sites of the layers.
+
+        The model runs on two and on three samples: the axis that grows is the samples', wherever a layer puts it (an
+        LSTM's final state, sequence-first attention). Then the rows must follow the samples, see `rows`. A layer that
+        was asked for by name must fire, have samples and fit the reduction; others are left out with a log message.
+
+        Raises LayerDidNotFire or BadInput, naming the layer.
+        """
+        found, small = Sites(), {}
+        self._run(self.feed.first(2), lambda key, tensor, _: small.update({key: _shape(tensor)}))
+
+        def build(key: str, tensor: Tensor, mask: Tensor | None) -> None:
+            try:
+                if key == OUTPUTS:
+                    found.output_axis = _sample_axis(small.get(key), tensor)
+                    return
+                site, reduced = _site(key, small.get(key), tensor, mask, self.wish)
+            except BadInput as problem:
+                found.problems[key] = problem
+                return
+            require_finite(reduced, f"layer {key!r}")
+            found.sites[key] = site
+
+        self._run(self.feed.first(3), build)
+        self._require_fired([*found.sites, *found.problems])
+        if self.batch_size > 1:
+            self._check_rows(self.feed.spread(min(CHECKED, self.batch_size)), found)
+        self._leave_out(found)
+        return found
+
+    def _leave_out(self, found: Sites) -> None:
+        """Raises for what was asked for by name (and the output), and drops the rest with a message."""
+        for key, problem in found.problems.items():
+            if key == OUTPUTS or self._is_named(key):
+                raise BadInput(f"{name_of(key)}: {problem}") from problem
             _log.info("layer %r is left out: %s", key, problem)
-            continue
-        require_finite(reduced, f"layer {key!r}")
-        sites[key] = site
-    return sites
+        for key, problem in found.disordered.items():
+            if key == OUTPUTS or self._is_named(key):
+                raise problem
+            _log.warning("left out: %s", problem)
+            del found.sites[key]
+        if not found.sites and found.disordered:
+            raise next(iter(found.disordered.values()))
+
+    def _is_named(self, key: str) -> bool:
+        return key in self.named or module_name(key) in self.named
+
+    def _run(self, feed: Feed, look: Callable[[str, Tensor, Tensor | None], Any]) -> None:
+        """One forward pass; `look` is called with key, tensor and mask of every layer, and of the output."""
+        lengths: dict[str, Tensor] = {}
+        mask = mask_of(feed.inputs) if feed.mask is None else feed.mask
+
+        def seen(key: str, tensor: Tensor) -> tuple[()]:
+            look(key, tensor, mask_at(key, tensor, mask, lengths))
+            return ()
+
+        wish, ready = self.wish, feed.ready(feed.inputs, self.model)
+        with recording(self.model, list(self.names), io=wish.io, calls=wish.calls, transform=seen, lengths=lengths):
+            output = tried(self.model, ready)
+        if self.with_outputs:
+            output_matrix(output, ready, self.readout)
+            look(OUTPUTS, output_tensor(output, ready, self.readout), mask)
+
+    def _require_fired(self, keys: Sequence[str]) -> None:
+        for name in self.names:
+            if not any(key == name or module_name(key) == name for key in keys):
+                if name in self.named:
+                    raise LayerDidNotFire(did_not_fire(name))
+                _log.info("layer %r returns no tensor: left out", name)
+
+    def _rows(self, feed: Feed, found: Sites, shapes: dict[str, set[tuple[int, ...]]] | None = None) -> Rows:
+        """What `rows` compares of every site; into `shapes` that of one sample where no mask says what is padding."""
+        rows: dict[str, Tensor] = {}
+
+        def look(key: str, tensor: Tensor, mask: Tensor | None) -> None:
+            if key == OUTPUTS:
+                rows[key] = sampled(_flat(tensor, found.output_axis))
+            elif key in found.sites:
+                site = found.sites[key]
+                rows[key] = sampled(site.of_samples(tensor, mask))
+                if shapes is not None and mask is None and not tensor.is_nested:
+                    shapes.setdefault(key, set()).add(tuple(tensor.movedim(site.axis, 0).shape[1:]))
+
+        self._run(feed, look)
+        return rows
+
+    def _check_rows(self, group: Feed, found: Sites) -> None:
+        """Notes the sites whose rows are not the samples, with what the rows are instead."""
+        k, eps = group.n, _precision(self.model)
+        shapes: dict[str, set[tuple[int, ...]]] = {}
+        batch = self._rows(group, found, shapes)
+        backwards = self._rows(group.take(torch.arange(k - 1, -1, -1)), found)
+        alone = self._rows(group.take(torch.tensor([k - 1, k - 1])), found, shapes)
+        wrong = differing(batch, backwards, alone, eps)
+        if not wrong:
+            return
+        random = random_keys(batch, self._rows(group, found), eps)
+        nudge = nudged_inputs(group.inputs, eps)
+        nudged = None if nudge is None else self._rows(Feed(nudge, group.mask, group.batch_dim), found)
+        for key in [key for key in batch if key in wrong]:
+            what = name_of(key)
+            if key in random:
+                _log.warning("%s differs between two passes of the same inputs: %s", what, RANDOM)
+            elif only_rounding(key, batch, backwards, alone, nudged):
+                continue
+            elif uses_batch_statistics(self.model) and follow_order(key, batch, backwards, eps):
+                _log.warning("%s depends on the other samples of a batch, through a norm with batch statistics", what)
+            else:
+                padded = len(shapes.get(key, ())) > 1
+                found.disordered[key] = BadInput(f"{what}: {what_is_seen(batch[key], alone[key], eps, padded)}")
+
+
+def name_of(key: str) -> str:
+    """What to call a key in a message."""
+    return "the network's output" if key == OUTPUTS else f"layer {key!r}"
 
 
 def did_not_fire(name: str, where: str = "in a forward pass") -> str:
@@ -110,15 +255,34 @@ def did_not_fire(name: str, where: str = "in a forward pass") -> str:
     )
 
 
-def _probe(model: nn.Module, inputs: Any, names: Sequence[str], wish: Wish, k: int) -> dict[str, Tensor]:
-    where, dtype = home(model)
-    with recording(model, list(names), io=wish.io, calls=wish.calls) as seen:
-        tried(model, moved(few(inputs, k), where, dtype))
-    return seen
+def flat_output(output: Any, inputs: Any, readout: Readout | None, axis: int) -> Tensor:
+    """A network's output as (n, C), its samples along `axis`."""
+    output_matrix(output, inputs, readout)
+    return _flat(output_tensor(output, inputs, readout), axis)
 
 
-def _site(key: str, two: Tensor | None, three: Tensor, mask: Tensor | None, wish: Wish) -> tuple[Site, Tensor]:
-    axis = _sample_axis(two, three)
+def _flat(output: Tensor, axis: int) -> Tensor:
+    output = output.movedim(axis, 0)
+    return output.flatten(1) if output.ndim > 1 else output[:, None]
+
+
+def _shape(tensor: Tensor) -> tuple[int, ...] | None:
+    return None if tensor.is_nested else tuple(tensor.shape)
+
+
+def _precision(model: nn.Module) -> float:
+    """Rounding of the model's arithmetic: that of its weights, or of TensorFloat32 where torch may use it."""
+    device, dtype = home(model)
+    coarse = torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32
+    if device.type == "cuda" and coarse and dtype in (None, torch.float32):
+        return 2.0**-10
+    return torch.finfo(dtype or torch.float32).eps
+
+
+def _site(
+    key: str, small: tuple[int, ...] | None, three: Tensor, mask: Tensor | None, wish: Wish
+) -> tuple[Site, Tensor]:
+    axis = 0 if three.is_nested else _sample_axis(small, three)
     tensor, mask = _sample_first(three, axis, mask)
     tokens = tensor.shape[1] if tensor.ndim > 2 and wish.reduce == "token_all" else None
     reduced = reduce(tensor, wish.reduce, mask=mask)
@@ -130,12 +294,9 @@ def _site(key: str, two: Tensor | None, three: Tensor, mask: Tensor | None, wish
     return Site(key, axis, tuple(tensor.shape[1:]), width, tokens, reduced.dtype, wish, matrix), reduced
 
 
-def _sample_axis(two: Tensor | None, three: Tensor) -> int:
-    if three.is_nested:
-        return 0
-    shapes = (tuple(two.shape) if two is not None and not two.is_nested else None, tuple(three.shape))
-    small, large = shapes
-    axes = [i for i, (a, b) in enumerate(zip(small or (), large, strict=False)) if (a, b) == (2, 3)]
+def _sample_axis(small: tuple[int, ...] | None, three: Tensor) -> int:
+    large = tuple(three.shape)
+    axes = [i for i, sizes in enumerate(zip(small or (), large, strict=False)) if sizes == (2, 3)]
     if small is None or len(small) != len(large) or len(axes) != 1:
         raise BadInput(
             f"for 2 and 3 samples its shapes are {small} and {large}, so no one dimension counts the samples (a value "

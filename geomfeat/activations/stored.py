@@ -16,6 +16,7 @@ from geomfeat.activations.job import Job
 from geomfeat.activations.meta import representation, settings_of
 from geomfeat.activations.store import ActivationStore, LayerWriter
 from geomfeat.errors import BadInput
+from geomfeat.labels import Labels
 from geomfeat.numerics import require_finite
 from geomfeat.types import Representation
 
@@ -27,9 +28,9 @@ OUTPUTS = "@outputs"
 class StoredRepresentations(Mapping[str, Representation]):
     """The layers of an extraction that lie in a store; a layer is loaded when it is looked up, and not kept."""
 
-    def __init__(self, store: ActivationStore, job: Job, labels: Tensor | None) -> None:
+    def __init__(self, store: ActivationStore, job: Job, labels: Labels | None, groups: Tensor | None = None) -> None:
         self.store = store
-        self._sites, self._mask, self._labels = dict(job.sites), job.mask, labels
+        self._sites, self._mask, self._labels, self._groups = dict(job.sites), job.mask, labels, groups
         self._with_outputs = job.with_outputs
 
     def __getitem__(self, layer: str) -> Representation:
@@ -41,7 +42,7 @@ class StoredRepresentations(Mapping[str, Representation]):
             x, tokens = x.reshape(-1, site.width), torch.full((len(x),), site.tokens)
             if self._mask is not None:
                 x, tokens = x[self._mask.flatten()], self._mask.sum(1)
-        return representation(site, x, tokens, self._labels, outputs)
+        return representation(site, x, tokens, self._labels, outputs, self._groups)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._sites)
@@ -53,7 +54,7 @@ class StoredRepresentations(Mapping[str, Representation]):
         return f"StoredRepresentations({self.store!r}, layers={list(self)})"
 
 
-def stream(job: Job, store: Any, labels: Tensor | None) -> StoredRepresentations:
+def stream(job: Job, store: Any, labels: Labels | None, groups: Tensor | None = None) -> StoredRepresentations:
     """Run the job block by block into `store` (a folder or an ActivationStore), leaving out what is there already.
 
     Raises OutputExists if the store's checkpoint holds other weights, inputs or settings.
@@ -69,7 +70,7 @@ def stream(job: Job, store: Any, labels: Tensor | None) -> StoredRepresentations
         for writer in group.values():
             writer.finish()
     job.bar.update(job.bar.total - job.bar.n if job.bar.total else 0)
-    return StoredRepresentations(store, job, labels)
+    return StoredRepresentations(store, job, labels, groups)
 
 
 def _writers(job: Job, store: ActivationStore) -> dict[str, LayerWriter]:

@@ -1,4 +1,4 @@
-"""Run a model without leaving a trace: its mode, buffers and the global random state come back as they were."""
+"""Run a model without leaving a trace: its mode, weights and the global random state come back as they were."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from geomfeat.activations.parameters import same_parameters
 from geomfeat.models.functional import eager
 
 
@@ -75,13 +76,16 @@ def unfused_attention() -> Iterator[None]:
 
 @contextmanager
 def evaluating(model: nn.Module, device: torch.device, seed: int = 0) -> Iterator[None]:
-    """Evaluation mode without trace: flags, buffers, the fast-path switch and global random states are put back.
+    """Evaluation mode without trace: flags, parameters, buffers, the fast-path switch, random states are put back.
 
     Flags are set on each module rather than by `.eval()`, which some modules use to merge or change weights. A model
     that draws random numbers even in evaluation mode draws those of `seed`.
     """
     gpus = [device] if device.type == "cuda" else []
-    with same_mode(model), same_buffers(model), eager(model), unfused_attention(), torch.random.fork_rng(devices=gpus):
+    with (
+        same_mode(model), same_buffers(model), same_parameters(model), eager(model), unfused_attention(),
+        torch.random.fork_rng(devices=gpus),
+    ):  # fmt: skip
         torch.set_rng_state(torch.Generator().manual_seed(seed).get_state())
         if gpus:
             torch.cuda.manual_seed(seed)

@@ -61,7 +61,7 @@ def extract(
         into = None if store is None else ActivationStore(store, checkpoint)
         wanted: Any = layers or "weights"
         reps = run(
-            net, part.inputs, wanted, part.labels, reduce=reduce, project=width, batch_size=batch_size,
+            net, part.inputs, layers=wanted, labels=part.labels, reduce=reduce, project=width, batch_size=batch_size,
             device=device, store=into, progress=not quiet, seed=seed,
         )  # fmt: skip
         if npz is not None:
@@ -83,7 +83,7 @@ def listed(model: nn.Module, inputs: Any, device: str | None) -> str:
     from geomfeat.models.functional import n_samples, take
 
     pair = take(inputs, slice(0, min(2, n_samples(inputs))))
-    reps = run(model, pair, "*", device=device, progress=False)
+    reps = run(model, pair, layers="*", device=device, progress=False)
     hidden = set(hidden_weight_layers(model, pair, device=device))
     modules = modules_by_name(model)
     rows = [("layer", "class", "shape of a sample", "features", "")]

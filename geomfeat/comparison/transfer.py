@@ -61,7 +61,7 @@ def last_features(network: nn.Module, inputs: Tensor, labels: Tensor | None = No
     """
     with_weights = set(select_layers(network, "weights"))
     readout = [name for name in fired_layers(network, inputs) if name in with_weights][-1]
-    given = extract(network, inputs, readout, labels, io="input", project=FEATURES, progress=False)
+    given = extract(network, inputs, layers=readout, labels=labels, io="input", project=FEATURES, progress=False)
     found = next(iter(given.values()))
     return Representation(found.x, found.labels, LAYER, found.meta)
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
-from geomfeat.activations import fired_layers, hidden_weight_layers, module_name, select_layers
-from geomfeat.activations.select import Patterns, as_list, modules_by_name
+from geomfeat.activations import hidden_weight_layers, module_name
+from geomfeat.activations.choice import choose_layers
+from geomfeat.activations.firing import few, fired_on, home, placed
+from geomfeat.activations.select import Patterns
 from geomfeat.activations.sites import did_not_fire
 from geomfeat.errors import BadInput, LayerDidNotFire
-from geomfeat.models.functional import Readout, unwrapped
-
-_log = logging.getLogger(__name__)
+from geomfeat.models.functional import Readout, as_inputs, moved, unwrapped
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,31 +33,23 @@ def located_layers(
 ) -> LocatedLayers:
     """The hidden layers that `layers` stands for.
 
-    "*" is every hidden layer with a weight matrix. A layer asked for by its own name must be called; what a kind, a
-    glob, an expression or a predicate matches beyond that is left out, with a line in the log.
+    "*" is every hidden layer with a weight matrix; other patterns are read as `extract` reads them. A layer asked for
+    by its own name must be called; what a pattern matches beyond the layers that are is left out.
 
-    Raises LayerNotFound for a pattern that matches nothing, LayerDidNotFire, or BadInput where no layer is left.
+    Raises LayerNotFound for a pattern that matches nothing, LayerDidNotFire, or BadInput where no layer is hidden.
     """
     if layers in ("*", ["*"], ("*",)):
         names = hidden_weight_layers(model, inputs, readout=readout, device=device)
         if not names:
             raise BadInput(no_hidden_layer(model))
         return LocatedLayers(tuple(names), frozenset())
-    patterns = as_list(layers)
-    if not patterns:
-        raise BadInput("layers is empty: name some, or '*' for every hidden layer with weights")
-    chosen = select_layers(model, patterns)
-    modules = {"", *modules_by_name(model)}
-    named = {p for p in patterns if isinstance(p, str) and p != "*" and module_name(p) in modules}
-    fired = {"", *fired_layers(model, inputs, device=device)}
-    silent = [name for name in chosen if module_name(name) not in fired]
-    for name in silent:
-        if name in named:
-            raise LayerDidNotFire(did_not_fire(name))
-        _log.info("layer %r is not called in a forward pass: left out", name)
-    names = [name for name in chosen if name not in silent]
-    if not names:
-        raise LayerDidNotFire(f"none of the layers {layers!r} is called in a forward pass: name others")
+    model, inputs = placed(model, device), as_inputs(inputs)
+    probe = moved(few(inputs, 2), *home(model))
+    names, named = choose_layers(model, probe, layers, readout)
+    fired = {"", *fired_on(model, probe)}
+    silent = [name for name in names if module_name(name) not in fired]
+    if silent:
+        raise LayerDidNotFire(did_not_fire(silent[0]))
     return LocatedLayers(tuple(names), frozenset(named))
 
 

@@ -123,7 +123,10 @@ def observe(
     rows = torch.randperm(n, generator=stream(seed, "locate", "probes"))[:n_probes].sort().values
     probes = take(inputs, rows)
     outputs, features = outputs_and_features(f, probes, chosen.names, needed=chosen.must)
+    features = {name: h for name, h in features.items() if chosen.must(name) or not torch.equal(h, outputs)}
     names = tuple(name for name in chosen.names if name in features or name in map(module_name, features))
+    if not names:
+        raise BadInput(f"layers={layers!r} matches the network's output only: name hidden layers")
     padding = padding_of(f, probes, names)
     distinct = len(torch.unique(outputs, dim=0))
     if distinct < 4:

@@ -144,7 +144,7 @@ class StreamingCKA:
             if x.ndim != 2 or x.shape[1] == 0:
                 raise BadInput(f"{name} must be features (samples, features), got shape {tuple(x.shape)}")
             require_finite(x, f"layer {name!r}")
-            rows.append(x if x.is_floating_point() else x.to(torch.get_default_dtype()))
+            rows.append(x if x.is_floating_point() else x.to(WORKING))
         counts = {name: len(x) for name, x in zip(names, rows, strict=True)}
         if len(set(counts.values())) > 1:
             raise BadInput(f"layers of one batch differ in samples: {counts}")

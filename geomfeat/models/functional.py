@@ -22,6 +22,7 @@ from torch.func import functional_call
 from geomfeat.errors import BadInput, GeomfeatError, near
 from geomfeat.memory import is_out_of_memory
 from geomfeat.models.contexts import differentiable_attention, eager, without_checkpoints
+from geomfeat.models.lazy_inputs import LazyInputs
 from geomfeat.models.modules import copied, in_precision, require_differentiable, unwrapped, uses_of
 from geomfeat.models.outputs import Readout, output_matrix, output_tensor
 from geomfeat.numerics import WORKING, as_tensor, resolve_device
@@ -47,6 +48,8 @@ def as_inputs(inputs: Inputs) -> Any:
     {'tokens': tensor([[1, 2],
             [3, 4]]), 'mask': None}
     """
+    if isinstance(inputs, LazyInputs):
+        return inputs
     if isinstance(inputs, Mapping):
         return {k: _as_argument(v) for k, v in inputs.items()}
     if isinstance(inputs, tuple | list) and inputs and not _is_array(inputs):
@@ -76,6 +79,8 @@ def _leaves(inputs: Any) -> list[Tensor]:
 
 def map_inputs(inputs: Any, function: Callable[[Tensor], Tensor]) -> Any:
     """`function` applied to every tensor of nested inputs."""
+    if isinstance(inputs, LazyInputs):
+        return inputs.map(lambda part: map_inputs(part, function))
     if isinstance(inputs, Mapping):
         return {k: map_inputs(v, function) for k, v in inputs.items()}
     if isinstance(inputs, tuple | list):
@@ -85,6 +90,8 @@ def map_inputs(inputs: Any, function: Callable[[Tensor], Tensor]) -> Any:
 
 def n_samples(inputs: Inputs) -> int:
     """Number of samples; BadInput when the tensors of the inputs disagree or hold none."""
+    if isinstance(inputs, LazyInputs):
+        return inputs.n
     sizes = {t.shape[0] if t.ndim else 0 for t in _leaves(as_inputs(inputs))}
     if len(sizes) != 1 or 0 in sizes:
         raise BadInput(
@@ -101,6 +108,8 @@ def shapes_of(inputs: Any) -> tuple[tuple[tuple[int, ...], torch.dtype], ...]:
 
 def take(inputs: Any, rows: Tensor | slice) -> Any:
     """The samples `rows` of nested inputs."""
+    if isinstance(inputs, LazyInputs):
+        return inputs.take(rows)
     return map_inputs(inputs, lambda t: t[rows])
 
 
@@ -111,6 +120,9 @@ def moved(inputs: Any, device: torch.device, dtype: torch.dtype | None = None) -
 
 def batches(inputs: Any, size: int) -> Iterator[tuple[slice, Any]]:
     """(rows, inputs of these rows) in order, `size` at a time."""
+    if isinstance(inputs, LazyInputs):
+        yield from inputs.batches(max(1, size))
+        return
     n = n_samples(inputs)
     for start in range(0, n, max(1, size)):
         rows = slice(start, min(n, start + max(1, size)))

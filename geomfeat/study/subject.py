@@ -56,7 +56,7 @@ class Look:
         """`extract` with these options, held in memory."""
         return dict(
             extract(
-                model, inputs, layers, labels, reduce=self.reduce, project=project, batch_size=self.batch_size,
+                model, inputs, labels, layers=layers, reduce=self.reduce, project=project, batch_size=self.batch_size,
                 device=self.device, progress=progress, seed=self.seed, with_outputs=outputs, readout=self.readout,
             )
         )  # fmt: skip

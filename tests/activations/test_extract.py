@@ -62,7 +62,7 @@ def test_every_call_is_what_one_sample_at_a_time_gives(name: str) -> None:
 
 def test_final_states_of_an_lstm_have_the_samples_as_rows_although_they_come_second() -> None:
     model, x = lstm(2)  # as many samples as layers: shapes alone cannot tell the axes apart
-    final = extract(model, x, "rnn", progress=False)["rnn[1][0]"]
+    final = extract(model, x, layers="rnn", progress=False)["rnn[1][0]"]
     alone = [model.rnn(x[i : i + 1])[1][0].flatten() for i in range(2)]
     assert final.meta["shape"] == (2, 4)
     assert_close(final.x, torch.stack(alone).detach(), **CLOSE)
@@ -78,7 +78,7 @@ def test_sequence_first_modules_have_the_samples_as_rows() -> None:
             return self.rnn(x.transpose(0, 1))[0][-1]
 
     model, x = TimeFirst(), torch.randn(5, 5, 3, generator=torch.Generator().manual_seed(0))
-    reps = extract(model, x, "rnn[0]", reduce="last", progress=False)
+    reps = extract(model, x, layers="rnn[0]", reduce="last", progress=False)
     assert_close(reps["rnn[0]"].x, model(x).detach(), **CLOSE)
 
 
@@ -88,18 +88,20 @@ def test_transformer_with_padding_takes_dict_and_tuple_and_reduces_by_the_mask(a
     padding = inputs[1] if as_tuple else inputs["src_key_padding_mask"]
     mask = ~padding if as_tuple else None
     reps = extract(
-        model, inputs, "encoder", reduce="token_mean", mask=mask, batch_size=4, progress=False, with_outputs=True
+        model, inputs, layers="encoder", reduce="token_mean", mask=mask, batch_size=4, progress=False, with_outputs=True
     )
     by_hand = model.head(reps["encoder"].x)
     assert_close(by_hand.detach(), reps["encoder"].outputs, **CLOSE)
-    hidden = extract(model, inputs, "encoder", progress=False)["encoder"].x.reshape(6, 5, 8)
+    hidden = extract(model, inputs, layers="encoder", progress=False)["encoder"].x.reshape(6, 5, 8)
     lengths = (~padding).sum(1)
     for how, expected in {
         "cls": hidden[:, 0],
         "last": hidden[torch.arange(6), lengths - 1],
         "token_all": torch.cat([hidden[i, :length] for i, length in enumerate(lengths)]),
     }.items():
-        rep = extract(model, inputs, "encoder", torch.arange(6), reduce=how, mask=mask, batch_size=4, progress=False)
+        rep = extract(
+            model, inputs, layers="encoder", labels=torch.arange(6), reduce=how, mask=mask, batch_size=4, progress=False
+        )
         assert_close(rep["encoder"].x, expected, **CLOSE)
         assert rep["encoder"].meta["reduce"] == how
     assert rep["encoder"].labels.tolist() == torch.arange(6).repeat_interleave(lengths).tolist()
@@ -123,20 +125,20 @@ def test_an_attention_mask_of_the_inputs_is_used() -> None:
 
 def test_inputs_of_layers() -> None:
     model, x = mlp()
-    reps = extract(model, x, ["0", "3"], io="input", progress=False)
+    reps = extract(model, x, layers=["0", "3"], io="input", progress=False)
     assert torch.equal(reps["0"].x, x)
     assert reps["3"].meta["io"] == "input"
-    assert_close(reps["3"].x, extract(model, x, "2", progress=False)["2"].x)
+    assert_close(reps["3"].x, extract(model, x, layers="2", progress=False)["2"].x)
 
 
 def test_the_root_can_be_asked_for_by_its_empty_name() -> None:
     model, x = mlp()
-    assert_close(extract(model, x, [""], progress=False)[""].x, model.eval()(x).detach())
+    assert_close(extract(model, x, layers=[""], progress=False)[""].x, model.eval()(x).detach())
 
 
 def test_meta_tells_how_the_features_were_made() -> None:
     model, x = conv_bn_residual()
-    rep = extract(model, x, "layer1", reduce="adaptive(2)", project=9, seed=5, progress=False)["layer1"]
+    rep = extract(model, x, layers="layer1", reduce="adaptive(2)", project=9, seed=5, progress=False)["layer1"]
     assert rep.meta == {
         "reduce": "adaptive(2)", "shape": (4, 5, 5), "project": 9, "seed": 5, "io": "output", "calls": "last",
     }  # fmt: skip
@@ -182,11 +184,11 @@ def test_a_device_that_is_not_there_is_refused() -> None:
 
 def test_patterns_reach_extract() -> None:
     model, x = conv_bn_residual()
-    assert list(extract(model, x, "block", progress=False)) == ["layer1.0", "layer1.1", "layer2.0"]
-    assert list(extract(model, x, "weights", progress=False))[-1] == "layer2.0.conv2"
-    assert "head" not in extract(model, x, "weights", progress=False)
-    assert list(extract(model, x, lambda _, m: isinstance(m, nn.Linear), progress=False)) == ["head"]
-    assert list(extract(lstm()[0], lstm()[1], "weights", progress=False)) == ["rnn[0]"]
+    assert list(extract(model, x, layers="block", progress=False)) == ["layer1.0", "layer1.1", "layer2.0"]
+    assert list(extract(model, x, layers="weights", progress=False))[-1] == "layer2.0.conv2"
+    assert "head" not in extract(model, x, layers="weights", progress=False)
+    assert list(extract(model, x, layers=lambda _, m: isinstance(m, nn.Linear), progress=False)) == ["head"]
+    assert list(extract(lstm()[0], lstm()[1], layers="weights", progress=False)) == ["rnn[0]"]
 
 
 def test_the_star_leaves_out_what_does_not_fire_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
@@ -200,11 +202,54 @@ def test_the_star_leaves_out_what_does_not_fire_and_says_so(caplog: pytest.LogCa
 def test_a_named_layer_that_never_fires_is_an_error_with_likely_causes() -> None:
     model, inputs = transformer_encoder_masked()
     with pytest.raises(LayerDidNotFire, match=r"layers\.1\.self_attn\.out_proj.*fused attention.*--list"):
-        extract(model, inputs, "re:layers.1.self_attn", progress=False)
+        extract(model, inputs, layers="encoder.layers.1.self_attn.out_proj", progress=False)
     with pytest.raises(LayerDidNotFire, match="cell@4"):
-        extract(*gru_cell_loop(), "cell@4", progress=False)
+        extract(*gru_cell_loop(), layers="cell@4", progress=False)
     with pytest.raises(LayerDidNotFire, match=r"rnn\[7\]"):
-        extract(*lstm(), "rnn[7]", progress=False)
+        extract(*lstm(), layers="rnn[7]", progress=False)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "encoder.layers.1.self_attn*",
+        "re:layers.1.self_attn",
+        lambda name, _: name.startswith("encoder.layers.1.self_attn"),
+    ],
+)
+def test_a_pattern_leaves_out_what_is_not_called_and_says_so(pattern: Any, caplog: pytest.LogCaptureFixture) -> None:
+    model, inputs = transformer_encoder_masked()
+    with caplog.at_level(logging.INFO, logger="geomfeat"):
+        assert list(extract(model, inputs, layers=pattern, progress=False)) == ["encoder.layers.1.self_attn"]
+    assert "'encoder.layers.1.self_attn.out_proj' is not called in a forward pass: left out" in caplog.text
+
+
+def test_a_pattern_whose_matches_are_all_silent_is_an_error() -> None:
+    model, inputs = transformer_encoder_masked()
+    with pytest.raises(LayerDidNotFire, match=r"'\*out_proj' matches 2 layers .*calls none of them"):
+        extract(model, inputs, layers="*out_proj", progress=False)
+    with pytest.raises(LayerDidNotFire, match="type:NonDynamicallyQuantizableLinear"):
+        extract(model, inputs, layers=["head", "type:NonDynamicallyQuantizableLinear"], progress=False)
+
+
+def test_the_third_argument_is_labels_as_everywhere() -> None:
+    model, x = mlp()
+    assert extract(model, x, torch.arange(6) % 3, progress=False)["3"].labels.tolist() == [0, 1, 2, 0, 1, 2]
+    assert extract(model, x, ["b", "a", "b", "a", "c", "a"], progress=False)["3"].labels.tolist() == [1, 0, 1, 0, 2, 0]
+
+
+def test_patterns_given_third_are_taken_as_layers_where_they_can_be_nothing_else() -> None:
+    model, x = mlp()
+    for third in ("0", ["0"], ["0", "type:Tanh"], lambda name, _: name == "0"):
+        found = extract(model, x, third, progress=False)
+        assert found["0"].labels is None
+        assert set(found) <= {"0", "4"}
+    with pytest.raises(BadInput, match="6 names, as many as there are samples, that are also layers: say labels= or"):
+        extract(model, x, ["0", "1", "2", "3", "4", "5"], progress=False)
+    with pytest.raises(LayerNotFound, match=r"'cat'.*labels=, one for each sample"):
+        extract(model, x, ["cat", "dog"], progress=False)
+    names = extract(model, x, ["0", "1", "2", "3", "4", "5"], layers="0", progress=False)["0"]
+    assert names.classes == ("0", "1", "2", "3", "4", "5")
 
 
 class Branching(nn.Module):
@@ -223,10 +268,10 @@ def test_every_layer_must_fire_in_every_batch() -> None:
     x = torch.arange(20.0).reshape(10, 2)
     model = Branching(limit=9)
     with pytest.raises(LayerDidNotFire, match=r"'sometimes' was not called for samples 4 to 8"):
-        extract(model, x, "sometimes", batch_size=4, progress=False)
+        extract(model, x, layers="sometimes", batch_size=4, progress=False)
     with pytest.raises(LayerDidNotFire, match="'sometimes'"):
         extract(model, x, batch_size=4, progress=False)
-    assert list(extract(model, x, "always", batch_size=4, progress=False)) == ["always"]
+    assert list(extract(model, x, layers="always", batch_size=4, progress=False)) == ["always"]
 
 
 def test_a_loop_of_varying_length_is_refused_rather_than_cut() -> None:
@@ -265,7 +310,7 @@ def test_tensors_without_a_sample_axis_are_left_out_or_refused_by_name(name: str
     x = torch.ones(7, 4)
     assert list(extract(Constant(), x, progress=False)) == ["fc"]
     with pytest.raises(BadInput, match=f"layer '{name}'.*no one dimension counts the samples"):
-        extract(Constant(), x, name, progress=False)
+        extract(Constant(), x, layers=name, progress=False)
 
 
 def test_sizes_that_depend_on_the_batch_are_refused_with_the_remedy() -> None:
@@ -279,8 +324,10 @@ def test_sizes_that_depend_on_the_batch_are_refused_with_the_remedy() -> None:
 
     x, lengths = torch.ones(6, 5, 2), torch.tensor([3, 3, 3, 3, 5, 5])
     with pytest.raises(BadInput, match=r"layer 'cut'.*depends on the batch"):
-        extract(Trimmed(), (x, lengths), "cut", batch_size=2, progress=False)
-    assert extract(Trimmed(), (x, lengths), "cut", batch_size=2, reduce="token_mean", progress=False)["cut"].d == 2
+        extract(Trimmed(), (x, lengths), layers="cut", batch_size=2, progress=False)
+    assert (
+        extract(Trimmed(), (x, lengths), layers="cut", batch_size=2, reduce="token_mean", progress=False)["cut"].d == 2
+    )
 
 
 def test_a_reduction_that_fits_some_layers_only() -> None:
@@ -289,7 +336,7 @@ def test_a_reduction_that_fits_some_layers_only() -> None:
     inputs = {"src": torch.ones(4, 5, 8), "src_key_padding_mask": None}
     encoder = transformer_encoder_masked()[0]
     with pytest.raises(BadInput, match="layer 'encoder': mask has shape"):
-        extract(encoder, inputs, "encoder", reduce="last", mask=torch.ones(4, 7), progress=False)
+        extract(encoder, inputs, layers="encoder", reduce="last", mask=torch.ones(4, 7), progress=False)
     assert list(extract(encoder, inputs, reduce="last", mask=torch.ones(4, 7), progress=False)) == ["head"]
 
 
@@ -305,9 +352,10 @@ def test_nan_names_the_layer_wherever_it_comes_first(where: int) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ({"labels": torch.zeros(5)}, r"labels has shape \(5,\), but there are 6 samples"),
+        ({"labels": torch.zeros(5)}, "labels has 5 entries, but there are 6 samples"),
         ({"labels": torch.eye(6)}, r"argmax"),
-        ({"labels": np.array(["a"] * 6)}, "labels must be a numeric"),
+        ({"labels": ["a", float("nan")] * 3}, "3 of 6 labels are missing"),
+        ({"groups": np.arange(5)}, "groups has 5 entries, but there are 6 samples"),
         ({"labels": torch.full((6,), 0.5)}, "fractions"),
         ({"batch_size": 0}, "batch_size=0"),
         ({"project": 0}, "project=0"),
@@ -329,7 +377,7 @@ def test_bad_arguments_are_named_with_the_remedy(arguments: dict[str, Any], told
 def test_unknown_layers_and_inputs_without_samples() -> None:
     model, x = mlp()
     with pytest.raises(LayerNotFound, match="'conv1'"):
-        extract(model, x, "conv1", progress=False)
+        extract(model, x, layers="conv1", progress=False)
     with pytest.raises(BadInput, match="number of samples"):
         extract(model, (x, x[:3]), progress=False)
     with pytest.raises(BadInput, match="number of samples"):
@@ -341,10 +389,10 @@ def test_unknown_layers_and_inputs_without_samples() -> None:
 def test_outputs_go_through_the_readout() -> None:
     model, x = mlp()
     rep = extract(
-        model, x, "3", with_outputs=True, readout=lambda out, given: out[:, :1] + given[:, :1], progress=False
+        model, x, layers="3", with_outputs=True, readout=lambda out, given: out[:, :1] + given[:, :1], progress=False
     )
     assert_close(rep["3"].outputs, model.eval()(x)[:, :1].detach() + x[:, :1], **CLOSE)
-    assert extract(model, x, "3", progress=False)["3"].outputs is None
+    assert extract(model, x, layers="3", progress=False)["3"].outputs is None
     assert output_matrix(model(x)).shape == (6, 3)
 
 
@@ -408,8 +456,10 @@ def test_layers_that_return_nested_tensors_are_padded_and_know_their_lengths() -
         "last": torch.stack([row[-1] for row in rows]),
         "token_all": torch.cat(rows),
     }.items():
-        rep = extract(Ragged(), (x, lengths), "cut", torch.arange(6), reduce=how, batch_size=4, progress=False)["cut"]
+        rep = extract(
+            Ragged(), (x, lengths), layers="cut", labels=torch.arange(6), reduce=how, batch_size=4, progress=False
+        )["cut"]
         assert_close(rep.x, expected)
     assert rep.labels.tolist() == torch.arange(6).repeat_interleave(lengths).tolist()
     with pytest.raises(BadInput, match="depends on the batch"):
-        extract(Ragged(), (x, lengths), "cut", batch_size=3, progress=False)
+        extract(Ragged(), (x, lengths), layers="cut", batch_size=3, progress=False)

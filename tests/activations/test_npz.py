@@ -56,3 +56,12 @@ def test_other_files_are_told(tmp_path: Path) -> None:
     np.savez(tmp_path / "pickled.npz", index=pickled)
     with pytest.raises(BadInput, match="damaged"):
         load_npz(tmp_path / "pickled.npz")
+
+
+def test_arguments_in_the_wrong_order_are_told_the_right_one(tmp_path: Path) -> None:
+    reps = {"fc": Representation(torch.ones(2, 3), layer="fc")}
+    with pytest.raises(BadInput, match=r"save_npz\(path, layers\) takes the file first.*got dict and"):
+        save_npz(reps, tmp_path / "x.npz")  # type: ignore[arg-type]
+    with pytest.raises(BadInput, match=r"for one layer give \{'fc': it\}"):
+        save_npz(tmp_path / "x.npz", reps["fc"])  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []

@@ -72,7 +72,7 @@ def test_layers_of_the_cnn_by_kind(cnn: Any) -> None:
     assert hidden[0] == "_conv_stem"
     assert "_fc" not in hidden
     assert len(hidden) == len(select_layers(model, "type:Conv2d"))
-    pooled = extract(model, x, "block", reduce="mean", project=16, progress=False)
+    pooled = extract(model, x, layers="block", reduce="mean", project=16, progress=False)
     assert [rep.d for rep in pooled.values()] == [16] * 16
     assert [rep.meta["shape"][0] for rep in pooled.values()][-1] == 320
 
@@ -80,7 +80,7 @@ def test_layers_of_the_cnn_by_kind(cnn: Any) -> None:
 def test_the_sentence_transformer_by_layer_and_mask(sentences: Any) -> None:
     model, inputs = sentences
     before = state_of(model)
-    reps = extract(model, inputs, "block", reduce="token_mean", batch_size=3, progress=False, with_outputs=True)
+    reps = extract(model, inputs, layers="block", reduce="token_mean", batch_size=3, progress=False, with_outputs=True)
     assert_untouched(model, before)
     assert list(reps) == [f"encoder.layer.{i}" for i in range(6)]
     with torch.no_grad():
@@ -97,7 +97,7 @@ def test_every_layer_of_the_sentence_transformer_can_be_extracted(sentences: Any
     reps = extract(model, inputs, reduce="cls", progress=False)
     assert reps["pooler.dense"].d == 384
     assert reps["encoder.layer.3.intermediate.dense"].d == 1536
-    every = extract(model, inputs, "embeddings", reduce="token_all", progress=False)["embeddings"]
+    every = extract(model, inputs, layers="embeddings", reduce="token_all", progress=False)["embeddings"]
     assert every.n == int(inputs["attention_mask"].sum())
 
 

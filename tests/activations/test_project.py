@@ -43,10 +43,12 @@ def test_squared_distances_are_kept_on_average() -> None:
 
 def test_two_checkpoints_share_the_projection_whatever_batch_or_other_layers() -> None:
     model, x = conv_bn_residual()
-    everything = extract(model, x, "*", project=12, seed=4, progress=False)
-    alone = extract(model, x, "layer1.1.conv2", project=12, seed=4, batch_size=1, progress=False)["layer1.1.conv2"]
+    everything = extract(model, x, layers="*", project=12, seed=4, progress=False)
+    alone = extract(model, x, layers="layer1.1.conv2", project=12, seed=4, batch_size=1, progress=False)[
+        "layer1.1.conv2"
+    ]
     assert_close(alone.x, everything["layer1.1.conv2"].x, **tolerance(torch.float32))
-    plain = extract(model, x, "layer1.1.conv2", progress=False)["layer1.1.conv2"]
+    plain = extract(model, x, layers="layer1.1.conv2", progress=False)["layer1.1.conv2"]
     matrix = projection_matrix(plain.d, 12, "layer1.1.conv2", 4)
     assert_close(alone.x, project(plain.x, matrix), **tolerance(torch.float32))
     assert (alone.meta["project"], alone.meta["seed"]) == (12, 4)
@@ -54,7 +56,7 @@ def test_two_checkpoints_share_the_projection_whatever_batch_or_other_layers() -
 
 def test_a_layer_of_few_features_is_left_exact() -> None:
     model, x = conv_bn_residual()
-    rep = extract(model, x, "head", project=12, progress=False)["head"]
+    rep = extract(model, x, layers="head", project=12, progress=False)["head"]
     assert rep.d == 3
     assert rep.meta["project"] is None
 

@@ -89,7 +89,7 @@ def interrupted(after: int | None) -> Interrupted:
 def test_an_interruption_keeps_the_finished_blocks_and_a_rerun_goes_on(tmp_path: Path) -> None:
     x = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
     arguments: dict[str, Any] = {"batch_size": 4, "progress": False, "store": tmp_path}
-    model = interrupted(after=7 + 9)  # seven samples find the layers, two batches pass, the third is cut off
+    model = interrupted(after=17 + 9)  # 17 samples find and check the layers, two batches pass, the third is cut off
     with pytest.raises(KeyboardInterrupt):
         extract(model, x, **arguments)
     assert not any(module._forward_hooks for module in model.modules())
@@ -97,16 +97,16 @@ def test_an_interruption_keeps_the_finished_blocks_and_a_rerun_goes_on(tmp_path:
     assert ActivationStore(tmp_path).layers() == []
     again = interrupted(after=None)
     kept = extract(again, x, **arguments)
-    assert again.seen == 7 + 12
+    assert again.seen == 17 + 12
     fresh = extract(interrupted(None), x, batch_size=4, progress=False)
     for key in fresh:
         assert_close(kept[key].x, fresh[key].x, rtol=0, atol=0)
     third = interrupted(None)
     extract(third, x, **arguments)
-    assert third.seen == 7
+    assert third.seen == 17
     more = interrupted(None)
     extract(more, x, layers=[""], **arguments)
-    assert more.seen == 5 + 20
+    assert more.seen == 15 + 20
     assert ActivationStore(tmp_path).layers() == ["", "fc", "head"]
 
 
@@ -114,7 +114,7 @@ def test_an_interruption_keeps_the_finished_blocks_and_a_rerun_goes_on(tmp_path:
 def test_a_rerun_with_another_batch_size_goes_on_too(tmp_path: Path) -> None:
     x = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
     with pytest.raises(KeyboardInterrupt):
-        extract(interrupted(after=16), x, batch_size=4, store=tmp_path, progress=False)
+        extract(interrupted(after=26), x, batch_size=4, store=tmp_path, progress=False)
     again = interrupted(None)
     kept = extract(again, x, batch_size=3, store=tmp_path, progress=False, with_outputs=True)
     fresh = extract(interrupted(None), x, progress=False, with_outputs=True)
@@ -140,9 +140,9 @@ def test_other_weights_inputs_or_settings_are_refused_and_nothing_is_lost(tmp_pa
         extract(model, x, store=tmp_path, project=2, progress=False)
     cnn, images = conv_bn_residual()
     elsewhere = tmp_path.parent / "cnn"
-    extract(cnn, images, "stem", reduce="mean", store=elsewhere, progress=False)
+    extract(cnn, images, layers="stem", reduce="mean", store=elsewhere, progress=False)
     with pytest.raises(OutputExists, match="reduce is 'mean' there, 'max' now"):
-        extract(cnn, images, "stem", reduce="max", store=elsewhere, progress=False)
+        extract(cnn, images, layers="stem", reduce="max", store=elsewhere, progress=False)
     assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == before
 
 
@@ -168,8 +168,8 @@ def test_nan_late_in_the_inputs_names_the_layer_and_keeps_earlier_blocks(tmp_pat
 
 def test_calls_and_paths_can_be_stored(tmp_path: Path) -> None:
     model, x = gru_cell_loop()
-    kept = extract(model, x, "cell", calls="all", store=str(tmp_path), progress=False)
-    plain = extract(model, x, "cell", calls="all", progress=False)
+    kept = extract(model, x, layers="cell", calls="all", store=str(tmp_path), progress=False)
+    plain = extract(model, x, layers="cell", calls="all", progress=False)
     assert list(kept) == ["cell@0", "cell@1", "cell@2", "cell@3"]
     assert_close(kept["cell@2"].x, plain["cell@2"].x)
     with pytest.raises(KeyError):

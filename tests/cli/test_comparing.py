@@ -37,7 +37,7 @@ def compare(run: Run) -> Run:
 def brain(files: Path) -> Path:
     """Matrices of the second layer of the trained network, as of two subjects, and of the pixels."""
     inputs, _ = digits(30)
-    seen = extract(model_at(2), inputs, "3", progress=False)["3"].x
+    seen = extract(model_at(2), inputs, layers="3", progress=False)["3"].x
     noise = [torch.from_numpy(np.random.default_rng(i).standard_normal(seen.shape)) for i in range(2)]
     noisy = [rdm(seen + 0.2 * e, dissimilarity="correlation") for e in noise]
     subjects = np.concatenate([r.vectors.numpy() for r in noisy])
@@ -140,6 +140,6 @@ def test_networks_need_data_and_matrices_all_of_it(files: Path, brain: Path, com
 
 
 def test_a_recording_with_a_layer_of_any_name_is_read(files: Path, compare: Run) -> None:
-    save_npz("end.npz", extract(model_at(2), digits(30)[0], ["1", "3"], progress=False))
+    save_npz("end.npz", extract(model_at(2), digits(30)[0], layers=["1", "3"], progress=False))
     assert list(load_npz("end.npz")) == ["1", "3"]
     assert compare("end.npz", "other=end.npz", data=None).exit_code == 0

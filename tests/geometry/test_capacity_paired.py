@@ -37,7 +37,7 @@ def layers() -> dict[str, Representation]:
     trained = train_at_gamma(start, inputs, labels, gamma=3.0, target_loss=0.05).model
     found = {}
     for at, model in (("init", start), ("trained", trained)):
-        for layer, rep in extract(model, inputs, ["act1", "fc2"], labels, progress=False).items():
+        for layer, rep in extract(model, inputs, layers=["act1", "fc2"], labels=labels, progress=False).items():
             found[f"{layer} {at}"] = rep
     return found
 

@@ -68,7 +68,7 @@ def test_values_are_those_of_the_measures_themselves(whole: Study) -> None:
     x, y = digits()
     from geomfeat.activations import extract
 
-    reps = {at: extract(model_at(i), x, ["1", "3"], y, with_outputs=True, progress=False)
+    reps = {at: extract(model_at(i), x, layers=["1", "3"], labels=y, with_outputs=True, progress=False)
             for i, at in ((0, "init"), (2, "trained"))}  # fmt: skip
     found = values(whole)
     for m in (m for m in available("layer") if m.by_default):

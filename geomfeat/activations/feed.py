@@ -1,0 +1,108 @@
+"""What goes into a network during an extraction: samples with their mask, in the layout that the network takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from geomfeat.activations.firing import few, home
+from geomfeat.errors import BadInput
+from geomfeat.models.functional import batches, map_inputs, moved, n_samples, take
+from geomfeat.models.lazy_inputs import LazyInputs
+from geomfeat.numerics import as_tensor
+
+HEAD = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Feed:
+    """Inputs of an extraction, samples first.
+
+    Attributes:
+        inputs: tensors, or inputs that are read batch by batch. mask: (n, tokens), or None: then each batch's own.
+        batch_dim: where the network wants the samples, in tensors of more dimensions; others have them first.
+    """
+
+    inputs: Any
+    mask: Tensor | None = None
+    batch_dim: int = 0
+
+    @property
+    def n(self) -> int:
+        """Number of samples."""
+        return n_samples(self.inputs)
+
+    @property
+    def lazy(self) -> bool:
+        """Whether the inputs are read batch by batch."""
+        return isinstance(self.inputs, LazyInputs)
+
+    def take(self, rows: Tensor) -> Feed:
+        """Some of the samples, in memory."""
+        return replace(self, inputs=take(self.inputs, rows), mask=None if self.mask is None else self.mask[rows])
+
+    def first(self, k: int) -> Feed:
+        """The first `k` samples, in memory; repeated where there are fewer."""
+        mask = None if self.mask is None else self.mask[torch.arange(k) % len(self.mask)]
+        return replace(self, inputs=few(self.inputs, k), mask=mask)
+
+    def spread(self, k: int) -> Feed:
+        """`k` samples from first to last, evenly spread, in memory; repeated where there are fewer.
+
+        Of inputs that are read batch by batch only the beginning is looked at.
+        """
+        if isinstance(self.inputs, LazyInputs):
+            return replace(self, inputs=self.inputs.first(HEAD)).spread(k)
+        n = self.n
+        return self.take(torch.arange(k) * (n - 1) // (k - 1) if n >= k > 1 else torch.arange(k) % n)
+
+    def batches(self, size: int, start: int, stop: int | None) -> Iterator[tuple[slice, Any, Tensor | None]]:
+        """(rows, inputs, mask) of samples start to stop, at most `size` at a time; rows count from start."""
+        if isinstance(self.inputs, LazyInputs):
+            parts = self.inputs.batches(size, start, stop)
+        else:
+            parts = batches(take(self.inputs, slice(start, stop)), size)
+        for rows, part in parts:
+            mask = mask_of(part) if self.mask is None else self.mask[start + rows.start : start + rows.stop]
+            yield rows, part, mask
+
+    def own_mask(self) -> Tensor | None:
+        """The mask of all samples (of inputs in memory: their own, if none was given)."""
+        return self.mask if self.mask is not None or self.lazy else mask_of(self.inputs)
+
+    def ready(self, batch: Any, model: nn.Module) -> Any:
+        """A batch in the layout, on the device and in the precision of the model."""
+        return moved(with_samples_at(batch, self.batch_dim), *home(model))
+
+
+def samples_first(inputs: Any, batch_dim: int) -> Any:
+    """Inputs whose samples lie along `batch_dim` (along the first axis where a tensor has no such axis) as (n, ...)."""
+    return map_inputs(inputs, lambda t: t.movedim(batch_dim, 0) if t.ndim > batch_dim else t) if batch_dim else inputs
+
+
+def with_samples_at(inputs: Any, batch_dim: int) -> Any:
+    """The other way round: (n, ...) with the samples along `batch_dim`."""
+    return map_inputs(inputs, lambda t: t.movedim(0, batch_dim) if t.ndim > batch_dim else t) if batch_dim else inputs
+
+
+def mask_of(inputs: Any) -> Tensor | None:
+    """The mask (n, tokens) that inputs bring along: "attention_mask", or what "src_key_padding_mask" leaves."""
+    if not isinstance(inputs, Mapping):
+        return None
+    padding = inputs.get("src_key_padding_mask")
+    mask = inputs.get("attention_mask") if padding is None or padding.dtype != torch.bool else ~padding
+    return None if mask is None or mask.ndim != 2 else mask != 0
+
+
+def checked_mask(mask: Any, n: int) -> Tensor | None:
+    """A mask as booleans (n, tokens); BadInput for other shapes."""
+    if mask is None:
+        return None
+    mask = as_tensor(mask, "mask") != 0
+    if mask.ndim != 2 or mask.shape[0] != n:
+        raise BadInput(f"mask must be ({n}, tokens), got shape {tuple(mask.shape)}")
+    return mask

@@ -1,0 +1,128 @@
+"""Whether the rows of a layer are the samples: a few samples in a batch, in the reverse order, and one of them alone.
+
+A layer that computes each row from its sample gives the reversed rows for the reversed batch, and for a sample by
+itself (twice, since some networks cannot take one) the row that it had in the batch. A forward pass that sorts its
+batch fails the first, one that mixes samples (time or tokens taken for samples, statistics of the batch) the second.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from geomfeat.models.functional import map_inputs
+from geomfeat.numerics import stream
+
+# Features of a sample that are compared; more of them, evenly spread, would find nothing else.
+MOST = 4096
+# Cancellation leaves this share of the largest features in the network as rounding noise.
+NOISE = 64
+# A difference that is not this many times the answer to a nudge of the inputs by their rounding is rounding itself.
+AMPLIFIED = 100
+NUDGE = 8
+
+Rows = Mapping[str, Tensor]
+
+
+def sampled(features: Tensor) -> Tensor:
+    """At most `MOST` of the features (n, d), evenly spread, copied, in float64."""
+    step = math.ceil(features.shape[1] / MOST)
+    return features[:, ::step].double()
+
+
+def differing(batch: Rows, backwards: Rows, alone: Rows, eps: float) -> set[str]:
+    """Keys whose rows do not follow their samples.
+
+    Args:
+        batch: key -> (k, d) features of k samples; backwards: of the same in reverse order; alone: (2, d) of the last
+            of them by itself, twice. eps: of the precision in which the network runs.
+    """
+    largest = max((_size(rows) for rows in batch.values()), default=0.0)
+    found = set()
+    for key, rows in batch.items():
+        limit = max(_loose(eps) * _size(rows), NOISE * eps * largest)
+        if _gap(rows.flip(0), backwards.get(key)) > limit or _gap(rows[-1:], alone.get(key)) > limit:
+            found.add(key)
+    return found
+
+
+def _loose(eps: float) -> float:
+    """Relative difference that rounding may make between batches: half of the digits."""
+    return max(math.sqrt(eps), 1e-6)
+
+
+def _size(rows: Tensor) -> float:
+    return float(rows.norm(dim=1).max())
+
+
+def _gap(rows: Tensor, other: Tensor | None) -> float:
+    """Largest distance between rows; 0 where the widths differ (padding to the longest, which is refused elsewhere)."""
+    if other is None or other.shape[1:] != rows.shape[1:]:
+        return 0.0
+    return float((rows - other).norm(dim=1).max())
+
+
+def random_keys(batch: Rows, again: Rows, eps: float) -> set[str]:
+    """Keys that differ between two passes of the same batch."""
+    return {key for key, rows in batch.items() if _gap(rows, again.get(key)) > _loose(eps) * _size(rows)}
+
+
+def only_rounding(key: str, batch: Rows, backwards: Rows, alone: Rows, nudged: Rows | None) -> bool:
+    """Whether inputs that differ by their rounding move the rows about as far: a chaotic network, or a cancellation."""
+    if nudged is None:
+        return False
+    gap = max(_gap(batch[key].flip(0), backwards.get(key)), _gap(batch[key][-1:], alone.get(key)))
+    return gap <= AMPLIFIED * _gap(batch[key], nudged.get(key))
+
+
+def nudged_inputs(inputs: Any, eps: float) -> Any:
+    """Floating inputs changed by a few units in their last place; None where there are none."""
+    generator, changed = stream(0, "rows", "nudge"), []
+
+    def nudge(t: Tensor) -> Tensor:
+        if not t.is_floating_point():
+            return t
+        changed.append(True)
+        noise = torch.randn(t.shape, generator=generator, dtype=torch.float64).to(t.device)
+        wide = t.double()
+        return (wide + NUDGE * eps * noise * (wide.abs() + wide.square().mean().sqrt())).to(t.dtype)
+
+    made = map_inputs(inputs, nudge)
+    return made if changed else None
+
+
+def uses_batch_statistics(model: nn.Module) -> bool:
+    """Whether a normalisation has no running statistics, so that it takes those of the batch, also in evaluation."""
+    kinds = nn.modules.batchnorm._BatchNorm
+    return any(isinstance(m, kinds) and m.running_mean is None for m in model.modules())
+
+
+def follow_order(key: str, batch: Rows, backwards: Rows, eps: float) -> bool:
+    """Whether the reversed batch gives the reversed rows, whatever a sample gives alone."""
+    return _gap(batch[key].flip(0), backwards.get(key)) <= _loose(eps) * _size(batch[key])
+
+
+def what_is_seen(rows: Tensor, alone: Tensor, eps: float, padded: bool) -> str:
+    """What the rows of a layer are instead of the samples, and what to do."""
+    near = (rows - alone[:1]).norm(dim=1) <= _loose(eps) * _size(rows)
+    if bool(near.any()) and not bool(near[-1]):
+        return (
+            f"its rows are not in the order of the samples: of {len(rows)} samples in a batch, the features of the "
+            f"last stand in row {int(near.nonzero()[0])} (the forward pass sorts or reorders its batch). Sort the "
+            "inputs beforehand instead, take a layer after the order is restored, or pass batch_size=1"
+        )
+    if padded:
+        return (
+            "its length, and so its features, depend on the longest sample of the batch: padding is taken for data. "
+            "Pass mask= (n, tokens)"
+        )
+    return (
+        "the features of a sample depend on the order of its batch, or on the other samples in it. Either the samples "
+        "are not on the axis that the layer takes for them (time or tokens first: batch_first=False; batch_dim= says "
+        "where the inputs have them), or the forward pass sorts, compares or normalises over the batch: pass "
+        "batch_size=1 for each sample by itself, or take another layer"
+    )

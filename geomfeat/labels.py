@@ -1,0 +1,238 @@
+"""Labels, groups and conditions in any container, as one thing: a whole number or a name for each sample.
+
+Every function that takes labels takes them through here, so that the same labels mean the same everywhere, and a
+missing one is never a class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from geomfeat.errors import BadInput
+from geomfeat.numerics import as_tensor, refuse_masked, require_finite
+
+# What numpy and pandas write where a missing value stands among text.
+MISSING_AS_TEXT = ("nan", "NaT", "<NA>")
+# Whole numbers above this are not told apart in float64.
+EXACT = 2**53
+REMEDY = "leave those samples out, or give them a class"
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """Classes of n samples.
+
+    codes: (n,) int64: the numbers that were given, or 0, 1, ... in sorted order of the names. classes: the names that
+    the codes stand for; empty where numbers were given.
+    """
+
+    codes: Tensor
+    classes: tuple[str, ...] = ()
+
+
+def as_labels(raw: Any, name: str = "labels", n: int | None = None) -> Labels:
+    """One class for each sample, from whole numbers, booleans or names, in a list, array, tensor or pandas column.
+
+    Args:
+        raw: (n,) or (n, 1) labels. Numbers stay as they are; strings and whatever else can be put in order (dates,
+            categories) are numbered in sorted order. name: of the argument. n: how many samples there are, if known.
+
+    Raises BadInput for missing labels (NaN, None, NaT, pandas.NA, masked entries, and text that says so), fractions,
+    numbers too large to be told apart in their precision, kinds that cannot be put in order, and other shapes.
+
+    >>> found = as_labels(["cat", "dog", "ant", "cat"])
+    >>> found.codes.tolist(), found.classes
+    ([1, 2, 0, 1], ('ant', 'cat', 'dog'))
+    """
+    if isinstance(raw, Labels):
+        _check_length(len(raw.codes), name, n)
+        return raw
+    if isinstance(raw, Tensor) and raw.dtype == torch.int64 and raw.ndim == 1 and len(raw):
+        _check_length(len(raw), name, n)
+        return Labels(raw.detach())
+    values, limit, device = _one_per_sample(raw, name, n)
+    kind = values.dtype.kind
+    if kind in "biuf":
+        return Labels(torch.from_numpy(_whole(values, name, limit)).to(device))
+    names, codes = _sorted(values, name)
+    return Labels(torch.from_numpy(codes), tuple(map(str, names)))
+
+
+def as_groups(raw: Any, name: str = "groups", n: int | None = None) -> Tensor:
+    """(n,) int64 codes of the groups (subjects, sessions, objects) that samples belong to; any labels, also fractions.
+
+    Whole numbers stay as they are, others are numbered in sorted order. Raises BadInput as `as_labels`.
+
+    >>> as_groups(["b", "a", "b"]).tolist()
+    [1, 0, 1]
+    """
+    if isinstance(raw, Tensor) and raw.dtype == torch.int64 and raw.ndim == 1 and len(raw):
+        _check_length(len(raw), name, n)
+        return raw.detach()
+    values, _, device = _one_per_sample(raw, name, n)
+    if values.dtype.kind in "bi" or (values.dtype.kind == "u" and int(values.max()) < 2**63):
+        return torch.from_numpy(values.astype(np.int64)).to(device)
+    return torch.from_numpy(_sorted(values, name)[1]).to(device)
+
+
+def levels_of(raw: Any, name: str, n: int | None = None) -> tuple[tuple[Hashable, ...], Tensor]:
+    """The different values in sorted order, and the index (n,) of each sample's; values may be fractions.
+
+    >>> levels_of([22.5, 0.0, 22.5], "conditions")
+    ((0.0, 22.5), tensor([1, 0, 1]))
+    """
+    values, _, _ = _one_per_sample(raw, name, n)
+    names, index = _sorted(values, name)
+    return tuple(names.tolist()), torch.from_numpy(index)
+
+
+def as_goal(raw: Any, name: str = "labels") -> Tensor:
+    """What a network is to learn: classes (n,) as int64, or values (n,) or (n, C) as floating-point numbers.
+
+    Whole numbers and names are classes, read as `as_labels` does; floating-point numbers are values, and stay as they
+    are. Raises BadInput for missing labels or values.
+
+    >>> as_goal(["b", "a"]).tolist(), as_goal([[0.5], [1.5]]).tolist()
+    ([1, 0], [[0.5], [1.5]])
+    """
+    if isinstance(raw, Labels):
+        return raw.codes
+    array = raw if isinstance(raw, Tensor) else _as_array(raw, name)
+    floating = array.is_floating_point() if isinstance(array, Tensor) else array.dtype.kind == "f"
+    if floating:
+        return require_finite(as_tensor(array, name), name)
+    if array.ndim != 2 or array.shape[1] == 1 or (not isinstance(array, Tensor) and array.dtype.kind not in "biu"):
+        return as_labels(array, name).codes
+    return as_tensor(array, name)
+
+
+def _check_length(found: int, name: str, n: int | None) -> None:
+    if n is not None and found != n:
+        raise BadInput(f"{name} has {found} entries, but there are {n} samples: give one class per sample")
+
+
+def _one_per_sample(raw: Any, name: str, n: int | None) -> tuple[np.ndarray, float, torch.device]:
+    """(n,) values without missing ones, the size up to which they are exact as whole numbers, and where they lie."""
+    limit, device = float(EXACT), torch.device("cpu")
+    if isinstance(raw, Tensor):
+        device = raw.device
+        if raw.is_floating_point():
+            limit = min(limit, 2 / torch.finfo(raw.dtype).eps)
+        raw = as_tensor(raw, name).cpu().numpy()
+    array = _as_array(raw, name)
+    if array.dtype.kind == "f":
+        limit = min(limit, 2 / float(np.finfo(array.dtype).eps))
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1 or not len(array):
+        raise BadInput(
+            f"{name} must be one class per sample, (n,), got shape {array.shape}: of one-hot rows take .argmax(1); "
+            "labels of tokens belong to features of tokens (extract with reduce='token_all', then give the flattened "
+            "labels to each layer, layer.with_(labels=...))"
+        )
+    _check_length(len(array), name, n)
+    array = _tightened(array, name)
+    missing = _count_missing(array)
+    if missing:
+        raise BadInput(f"{missing} of {len(array)} {name} are missing (NaN, None, NaT or NA): {REMEDY}")
+    return array, limit, device
+
+
+def _as_array(raw: Any, name: str) -> np.ndarray:
+    """Anything with one entry for each sample as an array that still knows which entries are missing."""
+    refuse_masked(raw, name, REMEDY)
+    if isinstance(raw, np.ndarray):
+        return np.asarray(raw)
+    if isinstance(raw, str | bytes | Mapping | set | frozenset) or not (
+        isinstance(raw, Iterable) or hasattr(raw, "__array__")
+    ):
+        raise BadInput(f"{name} is a {type(raw).__name__}: give a list, array or tensor with one class per sample")
+    if hasattr(raw, "__array__"):
+        return np.asarray(raw)
+    items = [v.item() if isinstance(v, Tensor) and v.ndim == 0 else v for v in raw]
+    try:
+        # As objects: numpy alone would write a NaN among strings as the string "nan".
+        return np.array(items, dtype=object)
+    except ValueError as cause:
+        raise BadInput(f"{name} holds entries of different lengths ({cause}): give one class per sample") from cause
+
+
+def _tightened(array: np.ndarray, name: str) -> np.ndarray:
+    """Objects and bytes as the numbers or text that they are."""
+    if array.dtype.kind in "cV":
+        raise BadInput(f"{name} is of type {array.dtype}: give whole numbers or names")
+    if array.dtype.kind == "S":
+        array = array.astype(object)
+    if array.dtype.kind not in "OT":
+        return array
+    values = [v.decode(errors="backslashreplace") if isinstance(v, bytes) else v for v in array.tolist()]
+    present = [v for v in values if not _is_missing(v)]
+    if all(isinstance(v, bool | np.bool | Integral) for v in present) and len(present) == len(values):
+        numbers = [int(v) for v in present]
+        if min(numbers) < -(2**63) or max(numbers) >= 2**63:
+            raise BadInput(f"{name} holds whole numbers beyond 64 bits: number the classes (np.unique, return_inverse)")
+        return np.array(numbers, dtype=np.int64)
+    if present and all(isinstance(v, bool | np.bool | Real | Decimal) for v in present):
+        return np.array([np.nan if _is_missing(v) else float(v) for v in values])
+    out = np.empty(len(values), dtype=object)
+    out[:] = values
+    return out
+
+
+def _is_missing(value: Any) -> bool:
+    if value is None or value is np.ma.masked or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    if isinstance(value, str):
+        return value in MISSING_AS_TEXT
+    return isinstance(value, float | np.floating | Decimal | np.datetime64 | np.timedelta64) and bool(value != value)
+
+
+def _count_missing(array: np.ndarray) -> int:
+    kind = array.dtype.kind
+    if kind == "f":
+        return int(np.isnan(array).sum())
+    if kind in "Mm":
+        return int(np.isnat(array).sum())
+    if kind == "U":
+        return int(np.isin(array, MISSING_AS_TEXT).sum())
+    return sum(map(_is_missing, array.tolist())) if kind == "O" else 0
+
+
+def _whole(values: np.ndarray, name: str, limit: float) -> np.ndarray:
+    """Numbers as int64; BadInput where they are no whole numbers, or so large that rounding may have merged some."""
+    if values.dtype.kind == "f":
+        fractions = int((~np.isfinite(values) | (values != np.round(values))).sum())
+        if fractions:
+            raise BadInput(
+                f"{name} must be classes as whole numbers or names, got {fractions} fractions or infinite values of "
+                f"{len(values)}: divide the values into bins"
+            )
+        merged = int((np.abs(values) >= limit).sum())
+        if merged:
+            raise BadInput(
+                f"{merged} of {len(values)} {name} are {limit:.0f} or more, where {values.dtype} no longer tells whole "
+                "numbers apart: give them as integers"
+            )
+    elif values.dtype.kind == "u" and int(values.max()) >= 2**63:
+        raise BadInput(f"{name} holds whole numbers beyond 63 bits: number the classes (np.unique, return_inverse)")
+    return np.ascontiguousarray(values.astype(np.int64))
+
+
+def _sorted(values: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise BadInput(f"{int((~np.isfinite(values)).sum())} of {len(values)} {name} are infinite: {REMEDY}")
+    try:
+        names, index = np.unique(values, return_inverse=True)
+    except TypeError as cause:
+        raise BadInput(
+            f"{name} of kinds that cannot be put in order ({cause}): give numbers or strings, not both"
+        ) from cause
+    return names, index.astype(np.int64)
