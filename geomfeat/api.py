@@ -49,7 +49,7 @@ def analyze(
     reduce: str | Callable[[Tensor], Tensor] = "flatten",
     project: str | int | None = "auto",
     batch_size: int = 256,
-    readout: Readout | None = None,
+    readout: Readout | str | None = None,
     location: bool | Mapping[str, Any] = True,
     umap: bool | str = True,
     evaluate: Mapping[str, tuple[Any, Any]] | None = None,

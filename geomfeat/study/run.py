@@ -18,6 +18,7 @@ from geomfeat.data.streams import reread
 from geomfeat.diagnostics.location import Location
 from geomfeat.errors import BadInput, near
 from geomfeat.models.functional import Inputs, Readout
+from geomfeat.models.readouts import as_readout
 from geomfeat.study.course import Course, course_of
 from geomfeat.study.measuring import guarded
 from geomfeat.study.parts import Parts, code_of, fingerprint
@@ -52,7 +53,7 @@ def run_study(
     factory: Callable[[], nn.Module] | None = None,
     ladder: Any = None,
     checkpoints: Mapping[Any, Any] | None = None,
-    readout: Readout | None = None,
+    readout: Readout | str | None = None,
     location: bool | Mapping[str, Any] = True,
     umap: bool | str = True,
     evaluate: Mapping[str, tuple[Any, Any]] | None = None,
@@ -105,7 +106,7 @@ def run_study(
     have = {"gradients"} | {what for what, there in given.items() if there}
     make_plan(measures, have | {"outputs"})
     check_location(labels, ladder, further)
-    look = Look(reduce, project, batch_size, seed, device, readout)
+    look = Look(reduce, project, batch_size, seed, device, as_readout(readout))
     subject = make_subject(
         trained, inputs, labels, groups=groups, initial=initial, checkpoints=checkpoints, layers=layers, look=look
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -12,9 +11,11 @@ from torch import Tensor, nn
 
 from geomfeat.activations import extract, hidden_weight_layers
 from geomfeat.activations.select import Patterns
+from geomfeat.diagnostics.located_layers import no_hidden_layer
 from geomfeat.errors import BadInput, CheckpointMismatch
 from geomfeat.labels import Labels, as_groups, as_labels
-from geomfeat.models.functional import Inputs, Readout, as_inputs, n_samples, take, unwrapped
+from geomfeat.models.functional import Inputs, Readout, as_inputs, copied, n_samples, take, unwrapped
+from geomfeat.models.moved import require_values
 from geomfeat.numerics import resolve_device
 from geomfeat.types import Representation, Snapshot
 
@@ -71,6 +72,7 @@ class Subject:
         layers: names of the features that are measured, in forward order. projected: those that are projected.
         has_outputs: whether the network's outputs can be read as (n, C). classes: names that the labels stand for.
         groups: (n,) which samples belong together, or None.
+        patterns: how the layers were asked for; "*" stands for the hidden layers with weights.
     """
 
     snapshots: dict[str, Snapshot]
@@ -82,6 +84,7 @@ class Subject:
     has_outputs: bool
     classes: tuple[str, ...] = ()
     groups: Tensor | None = None
+    patterns: Patterns = "*"
 
     @property
     def n(self) -> int:
@@ -137,8 +140,8 @@ def make_subject(
         patterns = hidden_weight_layers(model, inputs, readout=look.readout, device=look.device)
         if not patterns:
             raise BadInput(
-                "layers='*' stands for hidden layers with weights, and this model has none: name layers, e.g. 'leaf'. "
-                "All of them: geomfeat extract --list"
+                f"layers='*' stands for hidden layers with weights, and there are none: {no_hidden_layer(model)}. Name "
+                "layers, e.g. 'leaf'. All of them: geomfeat extract --list"
             )
     pair = take(inputs, torch.arange(2) % n)
     has_outputs = True
@@ -149,7 +152,9 @@ def make_subject(
         probe, has_outputs = look.features(model, pair, patterns, outputs=False), False
     limit = WIDE if look.project == "auto" else look.project
     projected = frozenset(name for name, rep in probe.items() if isinstance(limit, int) and rep.d > limit)
-    return Subject(snapshots, inputs, codes, look, tuple(probe), projected, has_outputs, classes, together)
+    return Subject(
+        snapshots, inputs, codes, look, tuple(probe), projected, has_outputs, classes, together, patterns=layers
+    )
 
 
 def _snapshots(trained: Any, initial: Any, checkpoints: Mapping[Any, Any] | None) -> dict[str, Snapshot]:
@@ -162,6 +167,7 @@ def _snapshots(trained: Any, initial: Any, checkpoints: Mapping[Any, Any] | None
         found[str(step)] = _snapshot(steps[step], str(step), last.model)
     found[TRAINED] = last
     for at, snapshot in found.items():
+        require_values(snapshot.model, repr(at))
         _require_finite_weights(snapshot.model, at)
     return found
 
@@ -170,7 +176,7 @@ def _snapshot(value: Any, at: str, like: nn.Module | None) -> Snapshot:
     if isinstance(value, Snapshot):
         made = replace(value, at=at, model=unwrapped(value.model))
     elif isinstance(value, Mapping) and like is not None:
-        model = copy.deepcopy(like)
+        model = copied(like)
         try:
             model.load_state_dict(dict(value))
         except RuntimeError as cause:
