@@ -135,12 +135,15 @@ def _dated(request: dict[str, Any], named: list[Any]) -> tuple[tuple[Path, tuple
 def _is_finished(out: Path, request: dict[str, Any], force: bool) -> bool:
     """Whether `out` holds the whole comparison of this request; OutputExists where it is another one's."""
     from geomfeat.cli.folders import first_difference
-    from geomfeat.comparison.result import FILES, SETTINGS
+    from geomfeat.comparison.result import FILES, SAVED, SETTINGS
     from geomfeat.errors import BadInput, OutputExists
+    from geomfeat.owned import require_own
     from geomfeat.study.saved import read_json
 
     if out.exists() and not out.is_dir():
         raise BadInput(f"--out {str(out)!r} is a file: name a folder")
+    SAVED.require_replaceable(out)
+    require_own([out / COMPARISON])
     if force or not (out / SETTINGS).is_file():
         return False
     try:
