@@ -84,8 +84,10 @@ def compared(
     from geomfeat.cli.compared import models_of, patterns_of, words
     from geomfeat.cli.sources import samples
     from geomfeat.comparison.rdm_files import load_rdms
+    from geomfeat.comparison.result import SAVED
     from geomfeat.data.loading import load_data
     from geomfeat.errors import BadInput
+    from geomfeat.owned import require_own
 
     named = words(request["models"])
     networks = [word.name for word in named if word.kind == "network"]
@@ -96,6 +98,8 @@ def compared(
         raise BadInput("one model is given, and two are needed to compare: for one, use geomfeat analyze")
     if _is_finished(out, dates, force):
         return Comparison.load(out), False
+    SAVED.require_replaceable(out)
+    require_own([out / COMPARISON])
     part = None
     if request["data"] is not None:
         # Matrices are of all inputs, in the order of the data.
@@ -135,15 +139,12 @@ def _dated(request: dict[str, Any], named: list[Any]) -> tuple[tuple[Path, tuple
 def _is_finished(out: Path, request: dict[str, Any], force: bool) -> bool:
     """Whether `out` holds the whole comparison of this request; OutputExists where it is another one's."""
     from geomfeat.cli.folders import first_difference
-    from geomfeat.comparison.result import FILES, SAVED, SETTINGS
+    from geomfeat.comparison.result import FILES, SETTINGS
     from geomfeat.errors import BadInput, OutputExists
-    from geomfeat.owned import require_own
     from geomfeat.study.saved import read_json
 
     if out.exists() and not out.is_dir():
         raise BadInput(f"--out {str(out)!r} is a file: name a folder")
-    SAVED.require_replaceable(out)
-    require_own([out / COMPARISON])
     if force or not (out / SETTINGS).is_file():
         return False
     try:

@@ -17,22 +17,17 @@ PAGE, PARTS = "report.html", "parts"
 def is_finished(out: Path, request: Mapping[str, Any], force: bool) -> bool:
     """Whether `out` holds the whole results of this very request; never with `force`, which makes them again.
 
-    Raises OutputExists where it holds those of another request, and `force` is not given, and, with `force` too, where
-    it holds a file of such a name that geomfeat did not write; BadInput where it is a file.
+    Raises OutputExists where it holds those of another request, and `force` is not given; BadInput for a file.
     """
-    from geomfeat.owned import require_own
-    from geomfeat.study.result import FILES, SAVED, SETTINGS
+    from geomfeat.study.result import FILES, SETTINGS
     from geomfeat.study.saved import read_json
 
     if out.exists() and not out.is_dir():
         raise BadInput(f"--out {str(out)!r} is a file: name a folder")
     if force:
-        SAVED.require_replaceable(out)
-        require_own([out / PAGE])
         return False
     if not (out / SETTINGS).is_file():
         stray = [name for name in FILES if (out / name).exists()]
-        require_own(out / name for name in (*stray, PAGE))
         if stray and not (out / PARTS).is_dir():
             raise OutputExists(
                 f"--out {str(out)!r} holds {stray[0]} without settings.json, so what made it is not known: "
@@ -58,6 +53,15 @@ def is_finished(out: Path, request: Mapping[str, Any], force: bool) -> bool:
             "Choose another folder, use those settings to resume, or --force to replace them"
         )
     return all((out / name).is_file() for name in FILES)
+
+
+def require_replaceable(out: Path) -> None:
+    """OutputExists where `out` holds a file with the name of a result that geomfeat did not write."""
+    from geomfeat.owned import require_own
+    from geomfeat.study.result import SAVED
+
+    SAVED.require_replaceable(out)
+    require_own([out / PAGE])
 
 
 @contextmanager

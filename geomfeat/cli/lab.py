@@ -36,8 +36,8 @@ def lab(
     with command(debug, "Nothing was written: run the same command again."):
         from geomfeat.errors import BadInput
         from geomfeat.lab import all_experiments, get_experiment, run_experiment
-        from geomfeat.report.lab_page import save_lab_figures, write_lab_page
         from geomfeat.owned import make_folder, replace_file, require_own
+        from geomfeat.report.lab_page import save_lab_figures, write_lab_page
         from geomfeat.study.saved import write_parquet
 
         if listed:

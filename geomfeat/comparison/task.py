@@ -16,7 +16,15 @@ from torch import nn
 
 from geomfeat._version import __version__
 from geomfeat.comparison.design import RunConfig, dataset_of
-from geomfeat.comparison.run_folder import RUNS, TABLE, claimed, is_finished, require_replaceable, write_run, write_table
+from geomfeat.comparison.run_folder import (
+    RUNS,
+    TABLE,
+    claimed,
+    is_finished,
+    require_replaceable,
+    write_run,
+    write_table,
+)
 from geomfeat.comparison.sweep_config import LocationConfig
 from geomfeat.comparison.training import QUANTITIES, TrainedRun, train_run
 from geomfeat.comparison.transfer import transfer_rows

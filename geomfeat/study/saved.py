@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from geomfeat.errors import BadInput
 from geomfeat.npz_files import UNREADABLE, first_line
-from geomfeat.owned import MADE_BY, MARK, is_own, json_text, make_folder, replace_file, require_own
+from geomfeat.owned import MADE_BY, MARK, json_text, make_folder, replace_file, require_own
 
 DAMAGED = (*UNREADABLE, pa.ArrowException)
 
@@ -50,18 +50,8 @@ class SavedFolder:
         replace_file(folder / self.settings, lambda path: path.write_text(told, encoding="utf-8"))
 
     def require_replaceable(self, folder: Path) -> None:
-        """OutputExists that names a file in `folder` that is neither marked as geomfeat's nor as its settings list."""
-        require_own(folder / name for name in self.files if not self._listed(folder, name))
-
-    def _listed(self, folder: Path, name: str) -> bool:
-        """Whether the settings list a file with the very content that it has."""
-        try:
-            sums = read_json(folder / self.settings)["files"]
-            if name == self.settings:
-                return set(sums) == {*self.files} - {name}
-            return sums[name] == file_sha256(folder / name)
-        except UNREADABLE:
-            return False
+        """OutputExists that names a file in `folder`, with the name of one of these, that geomfeat did not write."""
+        require_own(folder / name for name in self.files)
 
     def open(self, folder: Path) -> dict[str, Any]:
         """The settings of a finished folder; BadInput that names the file when one is missing, truncated or corrupt."""

@@ -28,7 +28,7 @@ from geomfeat.comparison.run_folder import (
     write_run,
     write_table,
 )
-from geomfeat.errors import OutputExists, WriteFailed
+from geomfeat.errors import WriteFailed
 from geomfeat.study.table import row, table_of
 from geomfeat.types import Estimate
 
@@ -72,8 +72,8 @@ def flip(path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "harm"),
     [
-        (TABLE, cut), (TABLE, flip), (TABLE, Path.unlink), (WEIGHTS, cut), (WEIGHTS, flip), (WEIGHTS, Path.unlink), (MANIFEST, cut),
-        (MANIFEST, Path.unlink), (MANIFEST, lambda path: path.write_text("{}")),
+        (TABLE, cut), (TABLE, flip), (TABLE, Path.unlink), (WEIGHTS, cut), (WEIGHTS, flip), (WEIGHTS, Path.unlink),
+        (MANIFEST, cut), (MANIFEST, Path.unlink), (MANIFEST, lambda path: path.write_text("{}")),
         (MANIFEST, lambda path: path.write_text('{"format": 1, "files": 3}')),
     ],
 )  # fmt: skip
@@ -125,7 +125,9 @@ with claimed(root, sys.argv[2], wait=False) as mine:
 
 
 def test_a_claim_ends_with_its_process_and_what_that_left_is_removed(tmp_path: Path) -> None:
-    holder = subprocess.Popen([sys.executable, "-c", HOLD, tmp_path, ADDRESS], env={**os.environ, "PYTHONPATH": os.getcwd()})
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, tmp_path, ADDRESS], env={**os.environ, "PYTHONPATH": os.getcwd()}
+    )
     try:
         until = time.monotonic() + 60
         while not (tmp_path / "held").is_file() and time.monotonic() < until:

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from geomfeat.diagnostics.location import Location
-from geomfeat.errors import BadInput, OutputExists, WriteFailed
-from geomfeat.study.result import FILES, Study
+from geomfeat.errors import BadInput, WriteFailed
 from geomfeat.owned import replace_file
+from geomfeat.study.result import FILES, Study
 from geomfeat.study.table import row, table_of
 from geomfeat.types import Estimate
 
