@@ -123,9 +123,11 @@ def numbered_checkpoints(folder: Path) -> dict[int, Path]:
     """
     if not folder.is_dir():
         raise BadInput(f"--checkpoints {str(folder)!r} is no folder")
-    files = sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".pt", ".pth"))
+    from geomfeat.models.weights_files import SUFFIXES
+
+    files = sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES)
     if not files:
-        raise BadInput(f"--checkpoints {str(folder)!r} holds no .safetensors (or .pt, .pth) files")
+        raise BadInput(f"--checkpoints {str(folder)!r} holds no .safetensors (or {', '.join(SUFFIXES[1:])}) files")
     found: dict[int, Path] = {}
     for path in files:
         numbers = re.findall(r"\d+", path.stem)
