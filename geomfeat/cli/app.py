@@ -34,7 +34,7 @@ class _Command(TyperCommand):
             named = [opt for opt in parameter.opts if opt.startswith("-")]
             if any((opt, "") in pairs or f"{opt}=" in typed for opt in named) or (alone and not named):
                 why = "it is empty: give a path, '.' for the current folder"
-                raise typer.BadParameter(why, ctx=ctx, param=parameter)
+                raise typer.BadParameter(why, ctx=ctx, param=parameter)  # type: ignore[arg-type]
         return rest
 
 
