@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -130,8 +131,7 @@ def _one(path: Path) -> dict[str, Tensor]:
             from safetensors.torch import load_file
 
             return load_file(path)
-        # Options of the command line, which many trainings save beside their weights: a container of values.
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals(_plain_values()):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as cause:
         first = (str(cause).splitlines() or [""])[0][:200]
@@ -140,6 +140,14 @@ def _one(path: Path) -> dict[str, Tensor]:
             "the file is truncated or corrupt, or holds more than tensors; copy it again, or save the state dict alone"
         ) from cause
     return _chosen(content, path)
+
+
+def _plain_values() -> list[Any]:
+    """What many trainings save beside their weights, and that holds values only: options, and numbers of numpy."""
+    scalar: Any = np.float64(0).__reduce__()[0]
+    kinds = [type(np.dtype(code)) for code in ("f2", "f4", "f8", "i4", "i8", "?")]
+    names = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+    return [argparse.Namespace, np.dtype, *kinds, *names]
 
 
 def _chosen(content: Any, path: Path) -> dict[str, Tensor]:

@@ -136,10 +136,11 @@ class Parts:
         if file.is_file():
             for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
                 try:
-                    key, value = json.loads(line)
-                    self._values[str(key)] = value
-                except (ValueError, TypeError, RecursionError):
+                    part = json.loads(line)
+                except (ValueError, RecursionError):
                     continue
+                if isinstance(part, list) and len(part) == 2 and isinstance(part[0], str):
+                    self._values[part[0]] = part[1]
 
     def get(self, key: str) -> Any:
         """The JSON value of a finished part, or None."""
