@@ -6,14 +6,47 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import typer
+from typer.core import TyperCommand
 
 from geomfeat.errors import GeomfeatError
 
 BAD_INPUT, INTERRUPTED = 2, 130
 
-app = typer.Typer(
+
+class _Command(TyperCommand):
+    """A command that refuses empty paths, which would stand for the current folder: `--out ""` of an unset variable."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Look at what was typed, since an empty path cannot be told from '.' afterwards."""
+        typed = list(args)
+        rest = super().parse_args(ctx, args)
+        pairs = list(zip(["", *typed], typed, strict=False))
+        options = {opt for parameter in self.params for opt in parameter.opts if opt.startswith("-")}
+        alone = any(word == "" and before not in options for before, word in pairs)
+        for parameter in self.params:
+            value = ctx.params.get(parameter.name or "")
+            if not any(isinstance(v, Path) for v in (value if isinstance(value, list | tuple) else [value])):
+                continue
+            named = [opt for opt in parameter.opts if opt.startswith("-")]
+            if any((opt, "") in pairs or f"{opt}=" in typed for opt in named) or (alone and not named):
+                why = "it is empty: give a path, '.' for the current folder"
+                raise typer.BadParameter(why, ctx=ctx, param=parameter)  # type: ignore[arg-type]
+        return rest
+
+
+class _App(typer.Typer):
+    """Commands of the class above."""
+
+    def command(self, *args: Any, **options: Any) -> Any:
+        """See typer."""
+        return super().command(*args, **{"cls": _Command, **options})
+
+
+app = _App(
     name="geomfeat",
     help="Measure the geometry of what a neural network has learned, and where it sits between lazy and rich.",
     no_args_is_help=True,

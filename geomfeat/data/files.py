@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import inspect
 import pickle
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,6 +14,7 @@ from geomfeat.data.dataset import Dataset, as_features, standardised
 from geomfeat.errors import BadInput
 from geomfeat.labels import as_groups, as_labels
 from geomfeat.models.checkpoints import load_object
+from geomfeat.npz_files import UNREADABLE, read_arrays
 
 AIRPLANE_TO_TRUCK = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
@@ -23,33 +22,12 @@ AIRPLANE_TO_TRUCK = (
 SAFE = {("multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype")}
 
 
-def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of an .npz, without pickle; BadInput that names the file when that cannot be."""
-    if not path.is_file():
-        raise BadInput(f"there is no file {str(path)!r}")
-    try:
-        # Opened here, since numpy leaves a damaged file open.
-        with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if isinstance(archive, np.ndarray):
-                raise BadInput(f"{str(path)!r} is a single array: save it with np.savez(file, x=..., y=...)")
-            with archive:
-                return {name: archive[name] for name in archive.files}
-    except BadInput:
-        raise
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as cause:
-        raise BadInput(
-            f"cannot read {str(path)!r} ({cause}): it is truncated, no npz, or holds Python objects; "
-            "save plain arrays with np.savez(file, x=..., y=...)"
-        ) from cause
-
-
 def from_npz(path: Path) -> Dataset:
     """x (or x_train) with y (or y_train), and x_test, y_test, classes, groups, groups_test where they are there.
 
     Bytes are divided by 255, images become (n, c, h, w), other numbers stay as they are: scale them to your model.
     """
-    return _from_arrays(read_npz(path), str(path), path.stem)
+    return _from_arrays(read_arrays(path), str(path), path.stem)
 
 
 def _from_arrays(arrays: Mapping[str, Any], where: str, name: str) -> Dataset:
@@ -95,7 +73,7 @@ def cifar10(path: Path) -> Dataset:
         if (path / "test_batch").is_file():
             arrays["x_test"], arrays["y_test"] = _batch(path / "test_batch")
     else:
-        arrays = read_npz(_npz_in(path))
+        arrays = read_arrays(_npz_in(path))
     made = _from_arrays(arrays, str(path), "cifar10")
     inputs, test, words = standardised(made.inputs, made.test_inputs)
     return Dataset(inputs, made.labels, "cifar10", made.classes or AIRPLANE_TO_TRUCK, test, made.test_labels, words)
@@ -136,7 +114,7 @@ def _batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
             raw = _read_arrays(file)
         images = np.asarray(raw[b"data"], np.uint8).reshape(-1, 3, 32, 32)
         return images, np.asarray(raw[b"labels"], np.int64)
-    except (pickle.UnpicklingError, EOFError, KeyError, ValueError, TypeError, IndexError, AttributeError) as cause:
+    except (*UNREADABLE, pickle.UnpicklingError) as cause:
         raise BadInput(
             f"{str(path)!r} is not a CIFAR-10 python batch or is truncated ({cause}): copy it again"
         ) from cause
