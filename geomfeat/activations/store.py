@@ -238,7 +238,7 @@ def _parsed(file: Path) -> dict[str, Any]:
         if not isinstance(found, dict):
             raise ValueError("not a JSON object")
         return found
-    except (OSError, ValueError) as cause:
+    except (OSError, ValueError, RecursionError) as cause:
         raise BadInput(_damaged(file, cause)) from cause
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.models.functional import eager
+from geomfeat.numerics import whole_seed
 
 
 @contextmanager
@@ -82,7 +83,7 @@ def evaluating(model: nn.Module, device: torch.device, seed: int = 0) -> Iterato
     """
     gpus = [device] if device.type == "cuda" else []
     with same_mode(model), same_buffers(model), eager(model), unfused_attention(), torch.random.fork_rng(devices=gpus):
-        torch.set_rng_state(torch.Generator().manual_seed(seed).get_state())
+        torch.set_rng_state(torch.Generator().manual_seed(whole_seed(seed)).get_state())
         if gpus:
             torch.cuda.manual_seed(seed)
         for module in model.modules():

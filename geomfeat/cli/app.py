@@ -6,21 +6,65 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from geomfeat._version import __version__
 from geomfeat.errors import GeomfeatError
 
 BAD_INPUT, INTERRUPTED = 2, 130
+REMEDY = "use fewer samples (--n), fewer layers (--layers), or a smaller --batch-size"
+UsageError = typer.BadParameter.__mro__[1]  # of all that is wrong with the words themselves; typer has no name for it
+
+
+class OneSentence(TyperGroup):
+    """The commands, with words that cannot be understood told in one line, as all else that is wrong."""
+
+    def main(self, args: Any = None, prog_name: str | None = None, *rest: Any, **extra: Any) -> Any:
+        """Run the command that the words name, and end the program with its exit code."""
+        if not extra.pop("standalone_mode", True):
+            return super().main(args, prog_name, *rest, standalone_mode=False, **extra)
+        try:
+            code = super().main(args, prog_name or "geomfeat", *rest, standalone_mode=False, **extra)
+        except UsageError as error:
+            about = getattr(error, "ctx", None)
+            path = "geomfeat" if about is None else about.command_path
+            told = " ".join(error.format_message().split()).rstrip(".")  # type: ignore[attr-defined]
+            typer.echo(f"geomfeat: {told[:1].lower()}{told[1:]}; see {path} --help", err=True)
+            sys.exit(BAD_INPUT)
+        except typer.Abort:
+            sys.exit(INTERRUPTED)
+        sys.exit(code if isinstance(code, int) else 0)
+
 
 app = typer.Typer(
     name="geomfeat",
-    help="Measure the geometry of what a neural network has learned, and where it sits between lazy and rich.",
-    no_args_is_help=True,
+    cls=OneSentence,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"geomfeat {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def geomfeat(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Tell the version, and end.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Measure the geometry of what a neural network has learned, and where it sits between lazy and rich."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(BAD_INPUT)
 
 
 class _OneLine(logging.Formatter):
@@ -65,9 +109,27 @@ def command(debug: bool, resume: str = "") -> Iterator[None]:
         where = "" if error.filename is None else f"{str(error.filename)!r} cannot be used: "
         typer.echo(f"geomfeat: {where}{' '.join((error.strerror or str(error)).split())}", err=True)
         raise typer.Exit(BAD_INPUT) from None
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        if debug:
+            logger.error("out of memory", exc_info=True)
+        first = (str(error).strip().splitlines() or ["no more can be allocated"])[0]
+        typer.echo(f"geomfeat: out of memory ({first}): {REMEDY}", err=True)
+        raise typer.Exit(BAD_INPUT) from None
+    except SystemExit as stop:
+        told = f"the code of the model or the data ended the program by sys.exit({stop.code!r})"
+        typer.echo(f"geomfeat: {told}: it must return or raise an error instead", err=True)
+        raise typer.Exit(BAD_INPUT) from None
     except KeyboardInterrupt:
         typer.echo(f"\ngeomfeat: interrupted. {resume}".rstrip(), err=True)
         raise typer.Exit(INTERRUPTED) from None
     finally:
         logger.removeHandler(handler)
         logger.setLevel(before)
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    from geomfeat.memory import is_out_of_memory  # brings torch, which whoever ran out of memory has already
+
+    return is_out_of_memory(error)

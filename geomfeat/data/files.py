@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import inspect
 import pickle
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,7 +12,8 @@ import numpy as np
 
 from geomfeat.data.dataset import Dataset, as_features, as_labels, standardised
 from geomfeat.errors import BadInput
-from geomfeat.models.checkpoints import load_object
+from geomfeat.models.checkpoints import called, load_object
+from geomfeat.npz_files import read_arrays
 
 AIRPLANE_TO_TRUCK = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
@@ -24,23 +23,7 @@ SAFE = {("multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype")
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
     """All arrays of an .npz, without pickle; BadInput that names the file when that cannot be."""
-    if not path.is_file():
-        raise BadInput(f"there is no file {str(path)!r}")
-    try:
-        # Opened here, since numpy leaves a damaged file open.
-        with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if isinstance(archive, np.ndarray):
-                raise BadInput(f"{str(path)!r} is a single array: save it with np.savez(file, x=..., y=...)")
-            with archive:
-                return {name: archive[name] for name in archive.files}
-    except BadInput:
-        raise
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as cause:
-        raise BadInput(
-            f"cannot read {str(path)!r} ({cause}): it is truncated, no npz, or holds Python objects; "
-            "save plain arrays with np.savez(file, x=..., y=...)"
-        ) from cause
+    return read_arrays(path)
 
 
 def from_npz(path: Path) -> Dataset:
@@ -140,10 +123,7 @@ def from_factory(spec: str) -> Dataset:
     """
     made = load_object(spec, "data")
     if inspect.isroutine(made) or isinstance(made, type):
-        try:
-            made = made()
-        except TypeError as cause:
-            raise BadInput(f"data={spec!r} cannot be called without arguments: {cause}") from cause
+        made = called(made, spec, "data")
     name = spec.rpartition(":")[2]
     if isinstance(made, Dataset):
         return made

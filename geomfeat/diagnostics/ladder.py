@@ -58,7 +58,7 @@ class Ladder:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
             rungs = pd.DataFrame(content["rungs"])
             return cls(rungs, float(content["target_loss"]), tuple(content["layers"]), int(content["n_probes"]))
-        except (OSError, ValueError, KeyError, TypeError) as cause:
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as cause:
             raise BadInput(f"ladder {str(path)!r} is not a ladder that geomfeat saved ({cause})") from cause
 
 

@@ -89,7 +89,10 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file; ValueError for anything else."""
-    value = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as cause:
+        raise ValueError("it is nested too deeply") from cause
     if not isinstance(value, dict):
         raise ValueError(f"a JSON object was expected, found {type(value).__name__}")
     return value

@@ -15,7 +15,7 @@ from geomfeat.activations.select import Patterns
 from geomfeat.data.dataset import as_labels
 from geomfeat.errors import BadInput, CheckpointMismatch
 from geomfeat.models.functional import Inputs, Readout, as_inputs, n_samples, take, unwrapped
-from geomfeat.numerics import resolve_device
+from geomfeat.numerics import resolve_device, whole_seed
 from geomfeat.types import Representation, Snapshot
 
 INITIAL, TRAINED = "init", "trained"
@@ -40,6 +40,7 @@ class Look:
         if odd:
             raise BadInput(f"project={self.project!r}: use 'auto', None, or a number of features of at least 1")
         resolve_device(self.device)
+        whole_seed(self.seed)
 
     def features(
         self,

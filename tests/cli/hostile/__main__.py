@@ -49,7 +49,9 @@ def main() -> int:
                 print(fault, flush=True)
             if given.verbose:
                 print(f"{number} exit {code} {time.time() - began:.1f} s: {call.about}", flush=True)
-    print(f"{sum(v for k, v in ends.items() if k.startswith('exit '))} calls in {time.time() - start:.0f} s: {dict(ends)}")
+    print(
+        f"{sum(v for k, v in ends.items() if k.startswith('exit '))} calls in {time.time() - start:.0f} s: {dict(ends)}"
+    )
     return 1 if faults else 0
 
 

@@ -76,8 +76,22 @@ def patched_data(path: Path, _: random.Random) -> None:
 
 
 def large_shape(path: Path, chance: random.Random) -> None:
-    shape = chance.choice(["(1000000000000,)", "(24, 1000000000)", "(99999999999999999999, 2)", "(-1, 6)", "(24, -6)",
-                           "(3000000, 3000000)", "(24,)", "(2, 3, 4, 5, 6)", "(0, 6)", "(1e3,)", "'x'", "(True, 6)"])  # fmt: skip
+    shape = chance.choice(
+        [
+            "(1000000000000,)",
+            "(24, 1000000000)",
+            "(99999999999999999999, 2)",
+            "(-1, 6)",
+            "(24, -6)",
+            "(3000000, 3000000)",
+            "(24,)",
+            "(2, 3, 4, 5, 6)",
+            "(0, 6)",
+            "(1e3,)",
+            "'x'",
+            "(True, 6)",
+        ]
+    )
     kind = chance.choice(["<f8", "<f4", "|S1000000000", "<i8", "|u1", "<f16"])
     header = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}"
     _edit(path, chance, lambda content: _with_header(content, header))
@@ -85,11 +99,22 @@ def large_shape(path: Path, chance: random.Random) -> None:
 
 def odd_header(path: Path, chance: random.Random) -> None:
     header = chance.choice(
-        ["(" * 3000, "[" * 3000 + "]" * 3000, "{'descr': '|O', 'fortran_order': False, 'shape': (24,), }", "{", "1if 2else 3",
-         "{'descr': 'x9', 'fortran_order': 3, 'shape': (24,), }", "{'shape': (24,)}", "{'descr': [('a', '<f4')], "
-         "'fortran_order': False, 'shape': (24,), }", "-" * 4000 + "1", "{'descr': '<f4', 'fortran_order': True, 'shape': (), }",
-         "{'descr': '<M8[s]', 'fortran_order': False, 'shape': (24,), }", "\xff" * 40, "{'descr': [" + "('a', " * 900]
-    )  # fmt: skip
+        [
+            "(" * 3000,
+            "[" * 3000 + "]" * 3000,
+            "{'descr': '|O', 'fortran_order': False, 'shape': (24,), }",
+            "{",
+            "1if 2else 3",
+            "{'descr': 'x9', 'fortran_order': 3, 'shape': (24,), }",
+            "{'shape': (24,)}",
+            "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (24,), }",
+            "-" * 4000 + "1",
+            "{'descr': '<f4', 'fortran_order': True, 'shape': (), }",
+            "{'descr': '<M8[s]', 'fortran_order': False, 'shape': (24,), }",
+            "\xff" * 40,
+            "{'descr': [" + "('a', " * 900,
+        ]
+    )
     _edit(path, chance, lambda content: _with_header(content, header))
 
 
@@ -99,7 +124,9 @@ def other_version(path: Path, chance: random.Random) -> None:
 
 
 def no_array(path: Path, chance: random.Random) -> None:
-    _edit(path, chance, lambda _: chance.choice([b"", b"PK\x03\x04", b"text", b"\x93NUMPY", b"\x93NUMPY\x01\x00\xff\xff"]))
+    _edit(
+        path, chance, lambda _: chance.choice([b"", b"PK\x03\x04", b"text", b"\x93NUMPY", b"\x93NUMPY\x01\x00\xff\xff"])
+    )
 
 
 def cut_array(path: Path, chance: random.Random) -> None:
@@ -111,20 +138,51 @@ def other_array(path: Path, chance: random.Random) -> None:
     stream = np.random.default_rng(chance.randrange(100))
     x = stream.normal(size=(24, 6)).astype("f4")
     made = chance.choice(
-        [np.array([{}] * 24, object), np.full((24, 6), np.nan), np.full(24, np.inf), x[:, :0], x[:0], x[:1], x[:23], x.ravel(),
-         np.hstack([x, x]), x[..., None, None, None], np.array(3), np.array(["a"] * 24), np.array([b"a"] * 24), x + 1j,
-         x.astype("f2"), x.astype(">f8"), x > 0, np.zeros(24, "M8[s]"), np.zeros((24, 6), "f8") + 1e300, np.arange(24) - 9,
-         np.arange(24, dtype="u8") + 2**63, np.array("{" * 9000), np.array('[{"key": 3}]'), np.array(json.dumps([[[]]])),
-         np.array("[" * 90_000), np.asarray(x, "f4", order="F"), np.zeros((24, 6), "longdouble"), np.zeros((24, 24)),
-         -np.ones((24, 24)), np.full((2, 24, 24), np.nan), np.zeros(276), np.zeros((4, 275)), np.zeros((0, 276))]
-    )  # fmt: skip
+        [
+            np.array([{}] * 24, object),
+            np.full((24, 6), np.nan),
+            np.full(24, np.inf),
+            x[:, :0],
+            x[:0],
+            x[:1],
+            x[:23],
+            x.ravel(),
+            np.hstack([x, x]),
+            x[..., None, None, None],
+            np.array(3),
+            np.array(["a"] * 24),
+            np.array([b"a"] * 24),
+            x + 1j,
+            x.astype("f2"),
+            x.astype(">f8"),
+            x > 0,
+            np.zeros(24, "M8[s]"),
+            np.zeros((24, 6), "f8") + 1e300,
+            np.arange(24) - 9,
+            np.arange(24, dtype="u8") + 2**63,
+            np.array("{" * 9000),
+            np.array('[{"key": 3}]'),
+            np.array(json.dumps([[[]]])),
+            np.array("[" * 90_000),
+            np.asarray(x, "f4", order="F"),
+            np.zeros((24, 6), "longdouble"),
+            np.zeros((24, 24)),
+            -np.ones((24, 24)),
+            np.full((2, 24, 24), np.nan),
+            np.zeros(276),
+            np.zeros((4, 275)),
+            np.zeros((0, 276)),
+        ]
+    )
     _edit(path, chance, lambda _: _npy(made, pickle=made.dtype == object))
 
 
 def renamed(path: Path, chance: random.Random) -> None:
     members = _members(path)
     name = chance.choice(sorted(members))
-    other = chance.choice(["", "é.npy", "../up.npy", "x", ".npy", "a" * 300 + ".npy", "x.npy", "index.npy", "rdm_.npy", "\n.npy"])
+    other = chance.choice(
+        ["", "é.npy", "../up.npy", "x", ".npy", "a" * 300 + ".npy", "x.npy", "index.npy", "rdm_.npy", "\n.npy"]
+    )
     members = {other if key == name else key: content for key, content in members.items()}
     _write(path, members)
 
@@ -139,7 +197,15 @@ def index_of(path: Path, chance: random.Random) -> None:
     """Another index in a file of features."""
     members = _members(path)
     entry = {"key": "0", "layer": "0", "meta": {}}
-    odd = [{**entry, "meta": 3}, {**entry, "layer": 3}, {**entry, "key": None}, {**entry, "meta": {"shape": "x"}}, {}, 3, None]
+    odd = [
+        {**entry, "meta": 3},
+        {**entry, "layer": 3},
+        {**entry, "key": None},
+        {**entry, "meta": {"shape": "x"}},
+        {},
+        3,
+        None,
+    ]
     made = chance.choice([[chance.choice(odd)], {}, [], [entry, entry], {"key": 1}, "text", [[entry]]])
     members["index.npy"] = _npy(np.array(json.dumps(made)))
     _write(path, members)
@@ -167,7 +233,26 @@ def pickled(path: Path, _: random.Random) -> None:
 
 
 ARCHIVE: list[Damage] = [
-    encrypted, unknown_method, other_method, patched_data, large_shape, large_shape, large_shape, odd_header, odd_header,
-    other_version, no_array, cut_array, other_array, other_array, other_array, other_array, renamed, lost, index_of, twice,
-    single, pickled,
-]  # fmt: skip
+    encrypted,
+    unknown_method,
+    other_method,
+    patched_data,
+    large_shape,
+    large_shape,
+    large_shape,
+    odd_header,
+    odd_header,
+    other_version,
+    no_array,
+    cut_array,
+    other_array,
+    other_array,
+    other_array,
+    other_array,
+    renamed,
+    lost,
+    index_of,
+    twice,
+    single,
+    pickled,
+]

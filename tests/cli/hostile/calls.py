@@ -25,12 +25,43 @@ EXTRACT = ["extract", *NET, *DATA, "--quiet"]
 TO_NPZ = [*EXTRACT, "--npz", "out.npz"]
 FRESH = [*ANALYZE[:-7], "--measures", "stable_rank", "--umap-layer", "none", "--probes", "8"]
 FRESH[FRESH.index("study")] = "out"
-NETWORKS = ["compare", "a=net.py:make@start.safetensors", "b=net.py:make@end.safetensors", *DATA, "--out", "out",
-            "--measures", "stable_rank", "--quiet", "--boot", "5"]  # fmt: skip
-RECORDED = ["compare", "a=features.npz", "b=net.py:make@end.safetensors", *DATA, "--out", "out", "--measures",
-            "stable_rank", "--quiet", "--boot", "5"]  # fmt: skip
-AGAIN = ["compare", "a=features.npz", "b=net.py:make@start.safetensors", *DATA, "--out", "comparison", "--measures",
-         "stable_rank", "--quiet"]  # fmt: skip
+NETWORKS = [
+    "compare",
+    "a=net.py:make@start.safetensors",
+    "b=net.py:make@end.safetensors",
+    *DATA,
+    "--out",
+    "out",
+    "--measures",
+    "stable_rank",
+    "--quiet",
+    "--boot",
+    "5",
+]
+RECORDED = [
+    "compare",
+    "a=features.npz",
+    "b=net.py:make@end.safetensors",
+    *DATA,
+    "--out",
+    "out",
+    "--measures",
+    "stable_rank",
+    "--quiet",
+    "--boot",
+    "5",
+]
+AGAIN = [
+    "compare",
+    "a=features.npz",
+    "b=net.py:make@start.safetensors",
+    *DATA,
+    "--out",
+    "comparison",
+    "--measures",
+    "stable_rank",
+    "--quiet",
+]
 MATRICES = ["compare", "a=rdm.npz:area", "b=features.npz", "--out", "out", "--measures", "stable_rank", "--quiet"]
 BRAIN = [*RECORDED, "--brain", "rdm.npz"]
 SWEEP = ["sweep", "tiny.yaml", "--out", "out", "--quiet"]
@@ -64,7 +95,7 @@ READS: list[tuple[list[str], list[str]]] = [
     (["sweep", "sweep.yaml", "--out", "sweep", "--quiet", "--dry-run"], ["sweep"]),
     (["sweep", "sweep.yaml", "--out", "sweep", "--quiet"], ["sweep"]),
     (["demo", "--quiet", "--out", "kept/notes.txt"], ["net.py"]),
-]  # fmt: skip
+]
 
 GROWING = ("store", "study/parts", "out/parts", "sweep", "out/runs", "out/.claims", "out/.partial", "out/sweep.json")
 
@@ -88,49 +119,325 @@ def damaged(chance: random.Random) -> Call:
 
 
 HUGE = ["99999999999999999999999", "-99999999999999999999999", "18446744073709551616", "9223372036854775808"]
-NUMBERS = [*HUGE, "-1", "0", "1", "1.5", "abc", "", "nan", "1e9", "0x10", "٣", "²", "4294967296", "-4294967296", "2147483648"]
-PATHS = ["", "kept/notes.txt", "kept/notes.txt/under", "loop", "loop/under", "kept", "a" * 300, "/dev/null", "/dev/null/x",
-         "/proc/self/none", "é/名", "no/such/deep/path", "nl\nname", ".", "..", "~", "/", "net.py", "data.npz", "*", "x" * 5000]  # fmt: skip
-NAMES = ["", "no_such", "*", "é", "re:(", "re:" + "(" * 200, "type:", "type:Nothing", "[", "a\nb", "0", "leaf", "block", "0.weight",
-         "re:(a+)+$", "..", "cka_linear_unbiased", "stable_rank", "capacity", "weights", "re:", "-", "x" * 3000, "@outputs"]  # fmt: skip
-DEVICES = ["mps", "xla", "meta", "cuda", "cuda:99", "cuda:-1", "", "gpu", "cpu:3", "hpu", "vulkan", "privateuseone", "ipu",
-           "mkldnn", "xpu", "mtia", "fpga", "opengl", "cpu:", "cpu ", "CPU", "5", "-1", "lazy", "ve", "hip", "ideep", "maia"]  # fmt: skip
-REDUCTIONS = ["", "mean", "max", "cls", "last", "token_mean", "adaptive(0)", "adaptive(-1)", "adaptive(x)", "adaptive(999999999)",
-              "adaptive(2)", "nothing", "adaptive()", "adaptive(1e9)", "adaptive(99999999999999999999)", "flatten "]  # fmt: skip
-PROJECTIONS = ["", "0", "-1", "none", "auto", "3", "999999999999", "99999999999999999999", "1.5", "²", "abc", "1_0", "٣"]
-SPECS = ["", ":", "net.py", "net.py:", ":make", "net.py:nothing_there", "net.py:__name__", "net.py:ready", "net.py:text",
-         "no_such_package:make", "os:getcwd", "sys:exit", "builtins:quit", "absent.py:make", "kept:make", "kept/notes.txt:make",
-         "net:make", "net.py:make:make", ".:make", "..net:make", "é:é", "json:loads", "torch.nn:Module", "torch.nn:Linear",
-         "a..b:c", "net.py:make ", " net.py:make", "loop.py:make", "this:s", "antigravity_not:x", "geomfeat.models.mlp:mlp",
-         "net.py:make.__name__", "syntax.py:make", "quits.py:make", "raises.py:make", "absent.py:make", "nul.py:make",
-         "endless.py:make", "latin.py:make"]  # fmt: skip
-DATAS = ["", "npz:", "npz:absent.npz", "npz:kept", "npz:net.py", "npz:loop", "cifar10:", "cifar10:kept", "cifar10:absent", "digit",
-         "digits", "fashion-mnist", "npz", "cifar10:net.py", "cifar10:data.npz", "npz:features.npz", "npz:rdm.npz", "npz:~nobody/x",
-         "npz:" + "a" * 300, "npz:\n", "npz:end.pt", "npz:/dev/null", "npz:/", "npz:cifar/images.npz", "digits:3"]  # fmt: skip
-MODELS = ["", "=", "a=", "=b", "a=net.py", "a=features.npz", "b=features.npz:x", "rdm.npz", "rdm.npz:no", "rdm.npz:area,area",
-          "rdm.npz:brain", "data.npz", "absent.npz", "x=net.py:make@absent.pt", "x=net.py:make@net.py", "x=net.py:make@",
-          "x=net.py:raises", "x=net.py:quits", "x=net.py:wide", "x=net.py:on_meta", "x=net.py:number", "kept", "x=kept.npz",
-          "net.py:make", "x=net.py:make@end.pt", "x=net.py:forward_nan", "x=net.py:forward_quits", "é=net.py:make",
-          "x=net.py:forward_raises", "a/b=net.py:make", "x=loop.npz", "x=net.py:tokens"]  # fmt: skip
+NUMBERS = [
+    *HUGE,
+    "-1",
+    "0",
+    "1",
+    "1.5",
+    "abc",
+    "",
+    "nan",
+    "1e9",
+    "0x10",
+    "٣",
+    "²",
+    "4294967296",
+    "-4294967296",
+    "2147483648",
+]
+PATHS = [
+    "",
+    "kept/notes.txt",
+    "kept/notes.txt/under",
+    "loop",
+    "loop/under",
+    "kept",
+    "a" * 300,
+    "/dev/null",
+    "/dev/null/x",
+    "/proc/self/none",
+    "é/名",
+    "no/such/deep/path",
+    "nl\nname",
+    ".",
+    "..",
+    "~",
+    "/",
+    "net.py",
+    "data.npz",
+    "*",
+    "x" * 5000,
+]
+NAMES = [
+    "",
+    "no_such",
+    "*",
+    "é",
+    "re:(",
+    "re:" + "(" * 200,
+    "type:",
+    "type:Nothing",
+    "[",
+    "a\nb",
+    "0",
+    "leaf",
+    "block",
+    "0.weight",
+    "re:(a+)+$",
+    "..",
+    "cka_linear_unbiased",
+    "stable_rank",
+    "capacity",
+    "weights",
+    "re:",
+    "-",
+    "x" * 3000,
+    "@outputs",
+]
+DEVICES = [
+    "mps",
+    "xla",
+    "meta",
+    "cuda",
+    "cuda:99",
+    "cuda:-1",
+    "",
+    "gpu",
+    "cpu:3",
+    "hpu",
+    "vulkan",
+    "privateuseone",
+    "ipu",
+    "mkldnn",
+    "xpu",
+    "mtia",
+    "fpga",
+    "opengl",
+    "cpu:",
+    "cpu ",
+    "CPU",
+    "5",
+    "-1",
+    "lazy",
+    "ve",
+    "hip",
+    "ideep",
+    "maia",
+]
+REDUCTIONS = [
+    "",
+    "mean",
+    "max",
+    "cls",
+    "last",
+    "token_mean",
+    "adaptive(0)",
+    "adaptive(-1)",
+    "adaptive(x)",
+    "adaptive(999999999)",
+    "adaptive(2)",
+    "nothing",
+    "adaptive()",
+    "adaptive(1e9)",
+    "adaptive(99999999999999999999)",
+    "flatten ",
+]
+PROJECTIONS = [
+    "",
+    "0",
+    "-1",
+    "none",
+    "auto",
+    "3",
+    "999999999999",
+    "99999999999999999999",
+    "1.5",
+    "²",
+    "abc",
+    "1_0",
+    "٣",
+]
+SPECS = [
+    "",
+    ":",
+    "net.py",
+    "net.py:",
+    ":make",
+    "net.py:nothing_there",
+    "net.py:__name__",
+    "net.py:ready",
+    "net.py:text",
+    "no_such_package:make",
+    "os:getcwd",
+    "sys:exit",
+    "builtins:quit",
+    "absent.py:make",
+    "kept:make",
+    "kept/notes.txt:make",
+    "net:make",
+    "net.py:make:make",
+    ".:make",
+    "..net:make",
+    "é:é",
+    "json:loads",
+    "torch.nn:Module",
+    "torch.nn:Linear",
+    "a..b:c",
+    "net.py:make ",
+    " net.py:make",
+    "loop.py:make",
+    "this:s",
+    "antigravity_not:x",
+    "geomfeat.models.mlp:mlp",
+    "net.py:make.__name__",
+    "syntax.py:make",
+    "quits.py:make",
+    "raises.py:make",
+    "absent.py:make",
+    "nul.py:make",
+    "endless.py:make",
+    "latin.py:make",
+]
+DATAS = [
+    "",
+    "npz:",
+    "npz:absent.npz",
+    "npz:kept",
+    "npz:net.py",
+    "npz:loop",
+    "cifar10:",
+    "cifar10:kept",
+    "cifar10:absent",
+    "digit",
+    "digits",
+    "fashion-mnist",
+    "npz",
+    "cifar10:net.py",
+    "cifar10:data.npz",
+    "npz:features.npz",
+    "npz:rdm.npz",
+    "npz:~nobody/x",
+    "npz:" + "a" * 300,
+    "npz:\n",
+    "npz:end.pt",
+    "npz:/dev/null",
+    "npz:/",
+    "npz:cifar/images.npz",
+    "digits:3",
+]
+MODELS = [
+    "",
+    "=",
+    "a=",
+    "=b",
+    "a=net.py",
+    "a=features.npz",
+    "b=features.npz:x",
+    "rdm.npz",
+    "rdm.npz:no",
+    "rdm.npz:area,area",
+    "rdm.npz:brain",
+    "data.npz",
+    "absent.npz",
+    "x=net.py:make@absent.pt",
+    "x=net.py:make@net.py",
+    "x=net.py:make@",
+    "x=net.py:raises",
+    "x=net.py:quits",
+    "x=net.py:wide",
+    "x=net.py:on_meta",
+    "x=net.py:number",
+    "kept",
+    "x=kept.npz",
+    "net.py:make",
+    "x=net.py:make@end.pt",
+    "x=net.py:forward_nan",
+    "x=net.py:forward_quits",
+    "é=net.py:make",
+    "x=net.py:forward_raises",
+    "a/b=net.py:make",
+    "x=loop.npz",
+    "x=net.py:tokens",
+]
 MEASURES = [*NAMES, "nc1", "two_nn", "time_regime", "glue_capacity", "label_alignment"]
-ENGINES = ["", "slurm", "dusk", "tcp://", "tcp://localhost", "tcp://localhost:1x", "http://x:1", "tcp://:1", "SERIAL", "é"]
+ENGINES = [
+    "",
+    "slurm",
+    "dusk",
+    "tcp://",
+    "tcp://localhost",
+    "tcp://localhost:1x",
+    "http://x:1",
+    "tcp://:1",
+    "SERIAL",
+    "é",
+]
 KNOWN = {
-    "--seed": NUMBERS, "--n": NUMBERS, "--batch-size": NUMBERS, "--device": DEVICES, "--layers": NAMES, "--measures": MEASURES,
-    "--reduce": REDUCTIONS, "--project": PROJECTIONS, "--probes": NUMBERS, "--projections": NUMBERS, "--loss": NAMES,
-    "--ladder": [*NUMBERS[:8], *PATHS], "--umap-layer": NAMES, "--name": [*NAMES, *PATHS], "--out": PATHS, "--npz": PATHS,
-    "--store": PATHS, "--trained": PATHS, "--initial": PATHS, "--checkpoints": PATHS, "--split": NAMES, "--checkpoint": [*NAMES, *PATHS],
-    "--model": SPECS, "--data": [*DATAS, *SPECS], "--brain": [*PATHS, *MODELS], "--similarity": NAMES, "--draws": NUMBERS,
-    "--boot": NUMBERS, "--engine": ENGINES, "--workers": NUMBERS, "--figures": PATHS, "--level": NUMBERS, "--x": NAMES, "--y": NAMES,
-    "--only": NAMES[:9], "--readout": [*SPECS, "read.py:first"],
-}  # fmt: skip
-COMMON = ["--seed", "--n", "--batch-size", "--device", "--layers", "--reduce", "--project", "--model", "--data", "--readout"]
+    "--seed": NUMBERS,
+    "--n": NUMBERS,
+    "--batch-size": NUMBERS,
+    "--device": DEVICES,
+    "--layers": NAMES,
+    "--measures": MEASURES,
+    "--reduce": REDUCTIONS,
+    "--project": PROJECTIONS,
+    "--probes": NUMBERS,
+    "--projections": NUMBERS,
+    "--loss": NAMES,
+    "--ladder": [*NUMBERS[:8], *PATHS],
+    "--umap-layer": NAMES,
+    "--name": [*NAMES, *PATHS],
+    "--out": PATHS,
+    "--npz": PATHS,
+    "--store": PATHS,
+    "--trained": PATHS,
+    "--initial": PATHS,
+    "--checkpoints": PATHS,
+    "--split": NAMES,
+    "--checkpoint": [*NAMES, *PATHS],
+    "--model": SPECS,
+    "--data": [*DATAS, *SPECS],
+    "--brain": [*PATHS, *MODELS],
+    "--similarity": NAMES,
+    "--draws": NUMBERS,
+    "--boot": NUMBERS,
+    "--engine": ENGINES,
+    "--workers": NUMBERS,
+    "--figures": PATHS,
+    "--level": NUMBERS,
+    "--x": NAMES,
+    "--y": NAMES,
+    "--only": NAMES[:9],
+    "--readout": [*SPECS, "read.py:first"],
+}
+COMMON = [
+    "--seed",
+    "--n",
+    "--batch-size",
+    "--device",
+    "--layers",
+    "--reduce",
+    "--project",
+    "--model",
+    "--data",
+    "--readout",
+]
 OPTIONS: list[tuple[list[str], list[str]]] = [
     (TO_NPZ, [*COMMON, "--npz", "--trained", "--split", "--checkpoint"]),
     (EXTRACT, ["--store"]),
     ([*EXTRACT, "--list"], ["--device", "--data", "--model", "--n", "--readout"]),
-    (FRESH, [*COMMON, "--measures", "--probes", "--projections", "--loss", "--ladder", "--umap-layer", "--name", "--out",
-             "--trained", "--initial", "--checkpoints"]),
-    (RECORDED, [*COMMON[:7], "--data", "--out", "--brain", "--similarity", "--draws", "--boot", "--measures", "--readout"]),
+    (
+        FRESH,
+        [
+            *COMMON,
+            "--measures",
+            "--probes",
+            "--projections",
+            "--loss",
+            "--ladder",
+            "--umap-layer",
+            "--name",
+            "--out",
+            "--trained",
+            "--initial",
+            "--checkpoints",
+        ],
+    ),
+    (
+        RECORDED,
+        [*COMMON[:7], "--data", "--out", "--brain", "--similarity", "--draws", "--boot", "--measures", "--readout"],
+    ),
     (NETWORKS, [*COMMON[:7], "--data", "--brain", "--measures", "--readout"]),
     (["sweep", "tiny.yaml", "--out", "out", "--dry-run"], ["--out", "--engine", "--workers"]),
     (["sweep", "tiny.yaml", "--out", "out", "--quiet"], ["--engine"]),
@@ -140,7 +447,7 @@ OPTIONS: list[tuple[list[str], list[str]]] = [
     (["validate", "--out", "out", "--only", "no_such_family", "--quiet"], ["--out", "--engine", "--workers"]),
     (["lab", "no-such-experiment"], ["--out", "--seed"]),
     (["demo", "--out", "kept/notes.txt"], []),
-]  # fmt: skip
+]
 
 
 def odd_option(chance: random.Random) -> Call:
@@ -176,7 +483,21 @@ def odd_factory(chance: random.Random) -> Call:
         if kind == "net" and words[0] == "analyze" and "--trained" not in words:
             words[0:1] = ["extract"]
             words = [*TO_NPZ[:1], "--model", spec, *DATA, "--npz", "out.npz", "--quiet"]
-    blame = (spec, name, option, option[2:], "a=", "'a'", "layer", "the model", "weights", "outputs", "labels", "inputs", "x_test")
+    blame = (
+        spec,
+        name,
+        option,
+        option[2:],
+        "a=",
+        "'a'",
+        "layer",
+        "the model",
+        "weights",
+        "outputs",
+        "labels",
+        "inputs",
+        "x_test",
+    )
     return Call(tuple(words), blame, f"{option} {spec}", (*GROWING, "fresh"))
 
 
@@ -184,7 +505,9 @@ def odd_folder(chance: random.Random) -> Call:
     """A folder of another kind, or a place that is none."""
     Path("loop").symlink_to("loop")
     command = chance.choice(["report", "relate", "portrait"])
-    value = chance.choice([*PATHS, "study", "comparison", "sweep", "store", "steps", "cifar", "sweep/runs", "study/parts"])
+    value = chance.choice(
+        [*PATHS, "study", "comparison", "sweep", "store", "steps", "cifar", "sweep/runs", "study/parts"]
+    )
     out = chance.choice([[], ["--out", "page.html"], ["--out", "kept/page.html"]])
     words = [command, value, *out]
     if command == "report" and chance.random() < 0.3:
@@ -192,9 +515,46 @@ def odd_folder(chance: random.Random) -> Call:
     return Call(tuple(words), (value.strip()[:20], "FOLDERS", "DIR", "folder", "empty"), f"{command} {value[:40]!r}")
 
 
-COMMANDS = ["analyze", "extract", "compare", "sweep", "relate", "portrait", "report", "validate", "lab", "measures", "demo"]
-WORDS = ["--help", "--no-such", "--debug", "-x", "--", "", "é", "--out", "--seed", "--quiet", "stable_rank", "no_such", "--version",
-         "--list", "--markdown", "--shipped", "study", "--small", "--out=", "--quiet=1", "--n=", "---", "--outt=x", "-1", "--schema"]  # fmt: skip
+COMMANDS = [
+    "analyze",
+    "extract",
+    "compare",
+    "sweep",
+    "relate",
+    "portrait",
+    "report",
+    "validate",
+    "lab",
+    "measures",
+    "demo",
+]
+WORDS = [
+    "--help",
+    "--no-such",
+    "--debug",
+    "-x",
+    "--",
+    "",
+    "é",
+    "--out",
+    "--seed",
+    "--quiet",
+    "stable_rank",
+    "no_such",
+    "--version",
+    "--list",
+    "--markdown",
+    "--shipped",
+    "study",
+    "--small",
+    "--out=",
+    "--quiet=1",
+    "--n=",
+    "---",
+    "--outt=x",
+    "-1",
+    "--schema",
+]
 
 
 def odd_words(chance: random.Random) -> Call:

@@ -66,7 +66,11 @@ def _run(call: Call) -> tuple[Result, list[str]]:
     with warnings.catch_warnings(record=True) as caught, _in_time():
         warnings.resetwarnings()
         result = CliRunner().invoke(app, list(call.words))
-    shown = [w for w in caught if not issubclass(w.category, DeprecationWarning | PendingDeprecationWarning | ResourceWarning)]
+    shown = [
+        w
+        for w in caught
+        if not issubclass(w.category, DeprecationWarning | PendingDeprecationWarning | ResourceWarning)
+    ]
     return result, [f"{w.category.__name__}: {w.message}" for w in shown]
 
 
@@ -118,7 +122,11 @@ def _of_files(call: Call, result: Result, before: dict[str, str], after: dict[st
     if after.get("kept/notes.txt") != before["kept/notes.txt"] or any(name not in after for name in _foreign(before)):
         found.append(("a foreign file was changed", ", ".join(n for n in _foreign(before) if n not in after)))
     if result.exit_code == 2:
-        new = [n for n in after if before.get(n) != after[n] and not n.startswith(call.may_write) and "__pycache__" not in n]
+        new = [
+            n
+            for n in after
+            if before.get(n) != after[n] and not n.startswith(call.may_write) and "__pycache__" not in n
+        ]
         gone = [n for n in before if n not in after and not n.startswith(call.may_write) and "__pycache__" not in n]
         if new or gone:
             found.append(("refused, but wrote or removed", ", ".join([*new, *(f"-{n}" for n in gone)][:6])))

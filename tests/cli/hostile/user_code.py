@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-NETWORKS = '''
+NETWORKS = """
 import sys
 import warnings
 
@@ -115,9 +115,9 @@ forward_text, forward_scalar, forward_fewer = of_kind("text"), of_kind("scalar")
 forward_list = of_kind("list")
 ready = make()
 text = "make"
-'''
+"""
 
-DATA = '''
+DATA = """
 import sys
 
 import numpy as np
@@ -271,9 +271,9 @@ def needs(size):
 
 
 ready = (x, y)
-'''
+"""
 
-READOUTS = '''
+READOUTS = """
 import sys
 
 
@@ -310,7 +310,7 @@ def needs_two(outputs, more):
 
 
 number = 3
-'''
+"""
 
 BROKEN = {
     "syntax.py": "def make(:\n",

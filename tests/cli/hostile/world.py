@@ -18,15 +18,33 @@ from geomfeat.models.checkpoints import save_weights
 from tests.cli.hostile import user_code
 
 SWEEP = {
-    "width": 8, "depth": 2, "sigma": [0.5, 1.0], "eta": [0.05, 0.1], "seeds": 1,
+    "width": 8,
+    "depth": 2,
+    "sigma": [0.5, 1.0],
+    "eta": [0.05, 0.1],
+    "seeds": 1,
     "train": {"n": 30, "target_loss": 0.5, "max_steps": 60, "snapshots": 1},
     "measure": {"measures": ["stable_rank"], "location": {"n_probes": 8, "n_bootstrap": 5}, "n": 20},
-}  # fmt: skip
+}
 TINY = {**SWEEP, "sigma": 1.0, "eta": 0.1, "measure": {**SWEEP["measure"], "location": False}}
 NET = ["--model", "net.py:make", "--trained", "end.safetensors"]
 DATA = ["--data", "npz:data.npz"]
-ANALYZE = ["analyze", *NET, "--initial", "start.safetensors", *DATA, "--out", "study", "--quiet", "--measures",
-           "stable_rank", "--umap-layer", "none", "--probes", "8"]  # fmt: skip
+ANALYZE = [
+    "analyze",
+    *NET,
+    "--initial",
+    "start.safetensors",
+    *DATA,
+    "--out",
+    "study",
+    "--quiet",
+    "--measures",
+    "stable_rank",
+    "--umap-layer",
+    "none",
+    "--probes",
+    "8",
+]
 
 
 def build(folder: Path) -> Path:
@@ -40,10 +58,19 @@ def build(folder: Path) -> Path:
             ANALYZE,
             ["extract", *NET, *DATA, "--npz", "features.npz", "--quiet"],
             ["extract", *NET, *DATA, "--store", "store", "--quiet"],
-            ["compare", "a=features.npz", "b=net.py:make@start.safetensors", *DATA, "--out", "comparison", "--measures",
-             "stable_rank", "--quiet"],
+            [
+                "compare",
+                "a=features.npz",
+                "b=net.py:make@start.safetensors",
+                *DATA,
+                "--out",
+                "comparison",
+                "--measures",
+                "stable_rank",
+                "--quiet",
+            ],
             ["sweep", "sweep.yaml", "--out", "sweep", "--quiet"],
-        ):  # fmt: skip
+        ):
             done = CliRunner().invoke(app, words, catch_exceptions=False)
             if done.exit_code:
                 raise RuntimeError(f"{words}: {done.output}")
