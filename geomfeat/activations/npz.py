@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 
 from geomfeat.errors import BadInput
+from geomfeat.npz_files import UNREADABLE, first_line, read_arrays
 from geomfeat.types import Representation
 
 _FIELDS = ("x", "labels", "outputs")
@@ -51,17 +51,16 @@ def save_npz(path: str | os.PathLike[str], reps: Mapping[str, Representation]) -
 
 def load_npz(path: str | os.PathLike[str]) -> dict[str, Representation]:
     """The representations of a file that `save_npz` wrote. BadInput for one that is damaged, or of another kind."""
+    file = read_arrays(path)
+    if "index" not in file:
+        raise BadInput(f"{path} was not written by save_npz: it holds {sorted(file)[:5]}, but no 'index'")
     try:
-        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
-            if "index" not in file:
-                raise BadInput(f"{path} was not written by save_npz: it holds {sorted(file)[:5]}, but no 'index'")
-            return {entry["key"]: _one(file, entry) for entry in json.loads(str(file["index"]))}
-    except FileNotFoundError as cause:
-        raise BadInput(f"there is no file {path}") from cause
-    except (OSError, EOFError, KeyError, TypeError, zipfile.BadZipFile, zipfile.error, ValueError) as cause:
-        if isinstance(cause, BadInput):
-            raise
-        raise BadInput(f"{path} is damaged or truncated ({cause}): write it again with save_npz") from cause
+        found = {entry["key"]: _one(file, entry) for entry in json.loads(str(file["index"]))}
+    except UNREADABLE as cause:
+        raise BadInput(f"{path} is damaged or truncated ({first_line(cause)}): write it again with save_npz") from cause
+    if not found:
+        raise BadInput(f"{path} holds no layer: write it again with save_npz")
+    return found
 
 
 def _one(file: Mapping[str, np.ndarray], entry: Mapping[str, Any]) -> Representation:
@@ -71,4 +70,6 @@ def _one(file: Mapping[str, np.ndarray], entry: Mapping[str, Any]) -> Representa
     )
     if x is None:
         raise KeyError(f"x:{entry['key']}")
+    if not isinstance(entry["layer"], str) or not isinstance(entry["meta"], dict):
+        raise TypeError(f"the index names a layer {entry['layer']!r} with meta {entry['meta']!r}")
     return Representation(x, labels, entry["layer"], entry["meta"], outputs)

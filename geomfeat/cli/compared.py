@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from geomfeat.errors import BadInput
+from geomfeat.npz_files import array_names
 from geomfeat.study.saved import file_sha256
 
 WEIGHTS = (".safetensors", ".pt", ".pth")
@@ -76,13 +77,11 @@ def _there(path: str, text: str) -> Path:
 
 def _has_index(path: Path) -> bool:
     """Whether a file was written by `save_npz`; other than a damaged one, any other holds matrices."""
-    import zipfile
-
     try:
-        with zipfile.ZipFile(path) as file:
-            return "index.npy" in file.namelist() or not any(n.startswith("rdm_") for n in file.namelist())
-    except (OSError, zipfile.BadZipFile):
+        names = array_names(path)
+    except BadInput:
         return True
+    return "index" in names or not any(name.startswith("rdm_") for name in names)
 
 
 def models_of(found: Iterable[Word]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from math import isqrt
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 
 from geomfeat.errors import BadInput, near
 from geomfeat.kernels import RDMs
+from geomfeat.npz_files import array_names, read_arrays
 
 PREFIX, SUFFIX = "rdm_", "_subjects"
 
@@ -30,19 +30,13 @@ def load_rdms(path: str | Path, keys: Sequence[str] = ()) -> dict[str, RDMs]:
 
     Raises BadInput for a file that is missing, damaged or without such arrays, an unknown key, and other shapes.
     """
-    try:
-        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
-            known = [name for name in file.files if name.startswith(PREFIX)]
-            if not known:
-                raise BadInput(f"{path} holds no array named {PREFIX}<name>: it holds {', '.join(file.files[:8])}")
-            wanted = _wanted(known, keys, path)
-            return {name: _as_rdms(name, file[key], path) for name, key in wanted.items()}
-    except FileNotFoundError as cause:
-        raise BadInput(f"there is no file {str(path)!r}") from cause
-    except (OSError, EOFError, zipfile.BadZipFile, ValueError) as cause:
-        if isinstance(cause, BadInput):
-            raise
-        raise BadInput(f"{path} is no readable .npz ({cause}): write it with numpy.savez") from cause
+    names = array_names(path)
+    known = [name for name in names if name.startswith(PREFIX)]
+    if not known:
+        raise BadInput(f"{path} holds no array named {PREFIX}<name>: it holds {', '.join(names[:8]) or 'nothing'}")
+    wanted = _wanted(known, keys, path)
+    arrays = read_arrays(path, list(wanted.values()))
+    return {name: _as_rdms(name, arrays[key], path) for name, key in wanted.items()}
 
 
 def _wanted(known: list[str], keys: Sequence[str], path: str | Path) -> dict[str, str]:

@@ -169,6 +169,12 @@ def as_labels(raw: Any, what: str = "y") -> Tensor | None:
 
 def standardised(train: Tensor, test: Tensor | None) -> tuple[Tensor, Tensor | None, str]:
     """Images minus the training images' mean and over their standard deviation, per channel; with a sentence on it."""
+    for part in (train, test):
+        if part is not None and (part.ndim != 4 or part.shape[1] != train.shape[1] or not part.is_floating_point()):
+            raise BadInput(
+                f"images are (n, channels, height, width), or (n, height, width, channels), got {tuple(part.shape)} of "
+                f"{str(part.dtype).removeprefix('torch.')}: name a file of images"
+            )
     mean = train.mean((0, 2, 3), keepdim=True)
     deviation = train.std((0, 2, 3), keepdim=True).clamp_min(1e-8)
     scaled = None if test is None else (test - mean) / deviation

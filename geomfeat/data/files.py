@@ -67,7 +67,10 @@ def cifar10(path: Path) -> Dataset:
     else:
         arrays = read_npz(_npz_in(path))
     made = _from_arrays(arrays, str(path), "cifar10")
-    inputs, test, words = standardised(made.inputs, made.test_inputs)
+    try:
+        inputs, test, words = standardised(made.inputs, made.test_inputs)
+    except BadInput as cause:
+        raise BadInput(f"cifar10: {str(path)!r}: {cause}") from cause
     return Dataset(inputs, made.labels, "cifar10", made.classes or AIRPLANE_TO_TRUCK, test, made.test_labels, words)
 
 

@@ -158,6 +158,9 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
             "the file is truncated or corrupt, or holds more than tensors; copy it again, or save the state dict alone"
         ) from cause
     for name, value in state.items():
+        if value.layout is not torch.strided or value.is_meta or value.is_quantized:
+            kind = "without values (on the meta device)" if value.is_meta else "sparse or quantised"
+            raise BadInput(f"tensor {name!r} in {str(path)!r} is {kind}: save plain tensors")
         bad = 0 if not value.is_floating_point() else int((~torch.isfinite(value)).sum())
         if bad:
             raise BadInput(

@@ -460,7 +460,7 @@ def odd_option(chance: random.Random) -> Call:
         at = given.index(option)
         del given[at : at + 2]
     given += chance.choice([[option, value], [f"{option}={value}"]])
-    odd = value.strip()[:20] or option
+    odd = " ".join(value.split())[:20] or option
     fixed = tuple(w for w in words if w.startswith("no"))  # an option that is all right leaves the error of the words
     return Call(tuple(given), (option, option[2:].replace("-", "_"), odd, *fixed), f"{option} {value[:40]!r}", GROWING)
 
@@ -512,7 +512,7 @@ def odd_folder(chance: random.Random) -> Call:
     words = [command, value, *out]
     if command == "report" and chance.random() < 0.3:
         words.insert(1, "study")
-    return Call(tuple(words), (value.strip()[:20], "FOLDERS", "DIR", "folder", "empty"), f"{command} {value[:40]!r}")
+    return Call(tuple(words), (" ".join(value.split())[:20], "FOLDERS", "DIR", "folder", "empty"), f"{command} {value[:40]!r}")
 
 
 COMMANDS = [

@@ -91,12 +91,12 @@ def _in_time() -> Iterator[None]:
 def _of_end(call: Call, result: Result, warned: list[str]) -> list[tuple[str, str]]:
     """Faults of exit code and words."""
     if result.exception is not None and not isinstance(result.exception, SystemExit):
-        text = "".join(traceback.format_exception(result.exception)[-6:])
-        return [("traceback", text)]
+        frames = traceback.format_tb(result.exception.__traceback__)[-3:]
+        return [("traceback", f"{type(result.exception).__name__}: {str(result.exception)[:300]}\n{''.join(frames)}")]
     lines = [line for line in result.stderr.splitlines() if line.strip()]
     if any(line.startswith("Traceback") for line in lines) and "--debug" not in call.words:
         return [("traceback told", result.stderr[-2000:])]
-    if any("unexpected" in line for line in lines):
+    if any("This is a fault of geomfeat" in line for line in lines):
         return [("last resort", result.stderr[-2000:])]
     if result.exit_code == 1 and call.words[0] in ONE:
         return []
