@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -96,30 +99,15 @@ def command(debug: bool, resume: str = "") -> Iterator[None]:
     logger.setLevel(logging.DEBUG if debug else logging.WARNING)
     try:
         yield
-    except GeomfeatError as error:
-        if debug:
-            logger.error("bad input", exc_info=True)
-        typer.echo(f"geomfeat: {' '.join(str(error).split())}", err=True)
-        raise typer.Exit(BAD_INPUT) from None
-    except BrokenPipeError:  # whoever reads stdout has enough, as `head` does: click ends quietly
+    except (typer.Exit, typer.Abort, BrokenPipeError):  # of a pipe: whoever reads stdout has enough, as `head` does
         raise
-    except OSError as error:
-        if debug:
-            logger.error("a file or folder cannot be used", exc_info=True)
-        where = "" if error.filename is None else f"{str(error.filename)!r} cannot be used: "
-        typer.echo(f"geomfeat: {where}{' '.join((error.strerror or str(error)).split())}", err=True)
-        raise typer.Exit(BAD_INPUT) from None
-    except (MemoryError, RuntimeError) as error:
-        if not _out_of_memory(error):
+    except (Exception, SystemExit) as error:
+        told = refusal(error)
+        if told is None:
             raise
         if debug:
-            logger.error("out of memory", exc_info=True)
-        first = (str(error).strip().splitlines() or ["no more can be allocated"])[0]
-        typer.echo(f"geomfeat: out of memory ({first}): {REMEDY}", err=True)
-        raise typer.Exit(BAD_INPUT) from None
-    except SystemExit as stop:
-        told = f"the code of the model or the data ended the program by sys.exit({stop.code!r})"
-        typer.echo(f"geomfeat: {told}: it must return or raise an error instead", err=True)
+            logger.error("refused", exc_info=True)
+        typer.echo(f"geomfeat: {' '.join(told.split())}", err=True)
         raise typer.Exit(BAD_INPUT) from None
     except KeyboardInterrupt:
         typer.echo(f"\ngeomfeat: interrupted. {resume}".rstrip(), err=True)
@@ -129,7 +117,45 @@ def command(debug: bool, resume: str = "") -> Iterator[None]:
         logger.setLevel(before)
 
 
+def refusal(error: BaseException) -> str | None:
+    """What to tell of an error: of a bad input, a file, a lack of memory, or the user's own code; None for all others.
+
+    >>> refusal(FileNotFoundError(2, "No such file or directory", "a.npz"))
+    "'a.npz' cannot be used: No such file or directory"
+    >>> refusal(ZeroDivisionError()) is None
+    True
+    """
+    if isinstance(error, GeomfeatError):
+        return str(error)
+    first = (str(error).strip().splitlines() or [""])[0]
+    if _out_of_memory(error):
+        return f"out of memory{f' ({first})' if first else ''}: {REMEDY}"
+    place = user_line(error)
+    if isinstance(error, SystemExit):
+        return f"{place or 'the code of the model or the data'} ended the program by sys.exit({error.code!r})"
+    if isinstance(error, OSError) and error.filename is not None:
+        why = "there is a file where a folder is needed" if isinstance(error, FileExistsError) else error.strerror
+        return f"{str(error.filename)!r} cannot be used: {why or error}"
+    if place is not None:
+        return f"{place} failed: {type(error).__name__}: {first}; --debug shows its traceback"
+    return (error.strerror or str(error)) if isinstance(error, OSError) else None
+
+
+def user_line(error: BaseException) -> str | None:
+    """File and line of the user's own code in which an error was raised; None where no such code was running."""
+    others = [str(Path(__file__).parents[1]), *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))]
+    found, step = None, error.__traceback__
+    while step is not None:
+        file = step.tb_frame.f_code.co_filename
+        if os.path.isfile(file) and not os.path.realpath(file).startswith(tuple(map(os.path.realpath, others))):
+            found = f"{file}, line {step.tb_lineno},"
+        step = step.tb_next
+    return found
+
+
 def _out_of_memory(error: BaseException) -> bool:
-    from geomfeat.memory import is_out_of_memory  # brings torch, which whoever ran out of memory has already
+    if "torch" not in sys.modules:
+        return isinstance(error, MemoryError)
+    from geomfeat.memory import is_out_of_memory
 
     return is_out_of_memory(error)

@@ -132,6 +132,10 @@ def as_features(raw: Any) -> Any:
     """
 
     def one(t: Tensor) -> Tensor:
+        if t.layout is not torch.strided or t.is_meta:
+            raise BadInput(
+                f"inputs are {'without values (on the meta device)' if t.is_meta else 'sparse'}: give dense ones"
+            )
         if t.dtype == torch.uint8:
             t = t.to(torch.get_default_dtype()) / 255
         elif t.is_floating_point():

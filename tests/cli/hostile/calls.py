@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -401,6 +402,7 @@ KNOWN = {
     "--only": NAMES[:9],
     "--readout": [*SPECS, "read.py:first"],
 }
+SAMPLES = ("samples", "inputs", "labels")  # what all options together are about
 COMMON = [
     "--seed",
     "--n",
@@ -460,9 +462,14 @@ def odd_option(chance: random.Random) -> Call:
         at = given.index(option)
         del given[at : at + 2]
     given += chance.choice([[option, value], [f"{option}={value}"]])
-    odd = " ".join(value.split())[:20] or option
+    odd = [" ".join(part.split())[:20] for part in re.split("[/:=@]", value) if part.strip(" .")]
     fixed = tuple(w for w in words if w.startswith("no"))  # an option that is all right leaves the error of the words
-    return Call(tuple(given), (option, option[2:].replace("-", "_"), odd, *fixed), f"{option} {value[:40]!r}", GROWING)
+    return Call(
+        tuple(given),
+        (option, option[2:].replace("-", "_"), *odd, *fixed, *SAMPLES),
+        f"{option} {value[:40]!r}",
+        GROWING,
+    )
 
 
 def odd_factory(chance: random.Random) -> Call:
@@ -512,7 +519,9 @@ def odd_folder(chance: random.Random) -> Call:
     words = [command, value, *out]
     if command == "report" and chance.random() < 0.3:
         words.insert(1, "study")
-    return Call(tuple(words), (" ".join(value.split())[:20], "FOLDERS", "DIR", "folder", "empty"), f"{command} {value[:40]!r}")
+    return Call(
+        tuple(words), (" ".join(value.split())[:20], "FOLDERS", "DIR", "folder", "empty"), f"{command} {value[:40]!r}"
+    )
 
 
 COMMANDS = [
