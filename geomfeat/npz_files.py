@@ -24,6 +24,7 @@ UNREADABLE = (
 )  # fmt: skip
 METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
 MOST_DEFLATED = 1032  # times smaller at best: a deflated length-distance pair of 2 bits stands for 258 bytes
+REMEDY = "save plain arrays with np.savez(file, name=array)"
 HEADERS: dict[tuple[int, int], Callable[[IO[bytes]], tuple[tuple[int, ...], bool, np.dtype]]] = {
     (1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0,
 }  # fmt: skip
@@ -34,19 +35,19 @@ def first_line(cause: BaseException) -> str:
     return (str(cause).strip().splitlines() or [type(cause).__name__])[0][:200]
 
 
-def array_names(path: str | Path) -> list[str]:
+def array_names(path: str | Path, remedy: str = REMEDY) -> list[str]:
     """Names of the arrays of an `.npz`; BadInput for a file that is missing or no archive."""
-    with _opened(path) as archive:
+    with _opened(path, remedy) as archive:
         return [_name(info) for info in archive.infolist()]
 
 
-def read_arrays(path: str | Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+def read_arrays(path: str | Path, names: Sequence[str] | None = None, remedy: str = REMEDY) -> dict[str, np.ndarray]:
     """Arrays of an `.npz` by name, in the file's order: all of them, or those of `names`.
 
     Raises BadInput that names the file, and the array, for a file that is missing, truncated, no archive, encrypted or
     of an unknown compression, for arrays of Python objects, and for a header that announces more than the file holds.
     """
-    with _opened(path) as archive:
+    with _opened(path, remedy) as archive:
         wanted = [info for info in archive.infolist() if names is None or _name(info) in names]
         return {_name(info): _array(archive, info, path) for info in wanted}
 
@@ -69,8 +70,8 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], note: str = "") -
 class _opened:
     """An archive that is open for reading; errors inside name the file."""
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | Path, remedy: str = REMEDY) -> None:
+        self.path, self.remedy = Path(path), remedy
 
     def __enter__(self) -> zipfile.ZipFile:
         if not self.path.is_file():
@@ -93,8 +94,8 @@ class _opened:
         if isinstance(cause, BadInput):
             return cause
         return BadInput(
-            f"{str(self.path)!r} is damaged or truncated, or no .npz ({first_line(cause)}): copy it again, or save "
-            "plain arrays with np.savez(file, name=array)"
+            f"{self.path} is damaged or truncated, or no readable .npz ({first_line(cause)}): copy it again, or "
+            f"{self.remedy}"
         )
 
 

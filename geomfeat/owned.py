@@ -50,18 +50,17 @@ def is_own(path: Path) -> bool:
 
     A page or picture that was edited since has a broken seal, so it counts as the user's.
     """
-    if path.suffix in SEALED:
-        content = path.read_bytes()
-        seal = _SEAL.search(content[-200:])
-        if seal is None:
-            return False
-        before = content[: len(content) - (seal.end() - seal.start())]
-        return hashlib.sha256(before).hexdigest().encode() == seal[1]
     with path.open("rb") as file:
         first = file.read(ENDS)
         size = file.seek(0, os.SEEK_END)
         file.seek(max(len(first), size - ENDS))
-        return MARK.encode() in first + file.read()
+        ends = first + file.read()
+        seal = _SEAL.search(ends[-200:])
+        if seal is None:
+            return path.suffix not in SEALED and MARK.encode() in ends
+        file.seek(0)
+        before = file.read(size - (seal.end() - seal.start()))
+        return hashlib.sha256(before).hexdigest().encode() == seal[1]
 
 
 def require_own(paths: Iterable[Path]) -> None:
@@ -96,13 +95,13 @@ def replace_file(path: Path, write: Callable[[Path], Any], *, own: bool = False)
             temporary.unlink(missing_ok=True)
 
 
-def replace_text(path: Path, text: str) -> None:
-    """Write a text with the mark of its format, whole or not at all; see `replace_file`."""
-    replace_bytes(path, text.encode())
+def replace_page(path: Path, text: str) -> None:
+    """Write an HTML page with its seal, whole or not at all, whatever its name; see `replace_file`."""
+    replace_file(path, lambda draft: draft.write_bytes(sealed(text.encode(), ".html")))
 
 
-def replace_bytes(path: Path, content: bytes) -> None:
-    """Write a page or picture with its seal, whole or not at all; see `replace_file`."""
+def replace_picture(path: Path, content: bytes) -> None:
+    """Write a picture with the seal of its format, whole or not at all; see `replace_file`."""
     replace_file(path, lambda draft: draft.write_bytes(sealed(content, path.suffix)))
 
 

@@ -10,7 +10,7 @@ import typer
 
 from geomfeat.cli import options
 from geomfeat.cli.app import app, command
-from geomfeat.cli.folders import PAGE, PARTS, is_finished, numbered_checkpoints, replacing
+from geomfeat.cli.folders import PAGE, PARTS, is_finished, numbered_checkpoints, replacing, require_replaceable
 
 if TYPE_CHECKING:
     from geomfeat.study import Study
@@ -94,6 +94,7 @@ def analyzed(
         there = Results.load(out)
         if there.table.loc[~there.table["ok"]].empty:
             return there, False
+    require_replaceable(out)
     with replacing(out, force):
         study = ask(request, steps, batch_size=batch_size, progress=progress, resume=out / PARTS)
         study = replace(study, settings={"request": dates, **study.settings})

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from geomfeat.errors import BadInput
+from geomfeat.models.checkpoints import weights_sha256
+from geomfeat.models.weights_files import weights_files
 from geomfeat.npz_files import array_names
 from geomfeat.study.saved import file_sha256
-
-WEIGHTS = (".safetensors", ".pt", ".pth")
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ class Word:
     def dated(self) -> list[Any]:
         """What decides its content, with the SHA-256 of its files."""
         file = self.weights if self.kind == "network" else Path(self.spec)
-        return [self.name, self.kind, self.spec, None if file is None else file_sha256(file), list(self.keys)]
+        content = None if file is None else weights_sha256(file) if self.kind == "network" else file_sha256(file)
+        return [self.name, self.kind, self.spec, content, list(self.keys)]
 
 
 def words(texts: Sequence[str]) -> list[Word]:
@@ -63,15 +64,21 @@ def _word(text: str) -> Word:
         raise BadInput(
             f"MODEL {text!r} is neither pkg.module:factory[@weights], file.py:factory[@weights] nor FILE.npz"
         )
-    if weights and not weights.endswith(WEIGHTS):
-        raise BadInput(f"MODEL {text!r}: weights are {', '.join(WEIGHTS)} files, got {weights!r}")
-    path = _there(weights, text) if weights else None
+    path = _weights(weights, text) if weights else None
     return Word(name or (path.stem if path else spec.rpartition(":")[2]), "network", spec, path)
 
 
 def _there(path: str, text: str) -> Path:
     if not Path(path).is_file():
         raise BadInput(f"MODEL {text!r}: there is no file {path!r}")
+    return Path(path)
+
+
+def _weights(path: str, text: str) -> Path:
+    try:
+        weights_files(path)
+    except BadInput as cause:
+        raise BadInput(f"MODEL {text!r}: {cause}") from cause
     return Path(path)
 
 

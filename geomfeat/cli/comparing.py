@@ -91,8 +91,10 @@ def compared(
     from geomfeat.cli.compared import models_of, patterns_of, words
     from geomfeat.cli.sources import readout_of, samples
     from geomfeat.comparison.rdm_files import load_rdms
+    from geomfeat.comparison.result import SAVED
     from geomfeat.data.loading import load_data
     from geomfeat.errors import BadInput
+    from geomfeat.owned import require_own
 
     named = words(request["models"])
     networks = [word.name for word in named if word.kind == "network"]
@@ -103,6 +105,8 @@ def compared(
         raise BadInput("one model is given, and two are needed to compare: for one, use geomfeat analyze")
     if _is_finished(out, dates, force):
         return Comparison.load(out), False
+    SAVED.require_replaceable(out)
+    require_own([out / COMPARISON])
     part = None
     if request["data"] is not None:
         # Matrices are of all inputs, in the order of the data.

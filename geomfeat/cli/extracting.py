@@ -45,9 +45,11 @@ def extract(
         from geomfeat.cli.sources import model_of, readout_of, samples
         from geomfeat.data.loading import load_data
         from geomfeat.errors import BadInput, OutputExists
+        from geomfeat.owned import require_own
 
         if not list_layers and (store is None) == (npz is None):
             raise BadInput("say where the features go: --npz FILE or --store DIR (one of them), or --list the layers")
+        require_own([npz] if npz is not None else [])
         if npz is not None and npz.exists() and not force:
             raise OutputExists(f"--npz {str(npz)!r} exists: name another file, or --force to replace it")
         width = options.projection(project)

@@ -33,10 +33,11 @@ def report(
     """Make the page of saved results again; of several folders, one page that compares them."""
     with command(debug):
         from geomfeat.api import compare_page
+        from geomfeat.report.page import page_path
         from geomfeat.report.tables import location_table
 
+        page = page_path(out or (folders[0] / PAGE if len(folders) == 1 else Path(COMPARISON)))
         studies = load_all(folders)
-        page = out or (folders[0] / PAGE if len(folders) == 1 else Path(COMPARISON))
         compare_page(studies, page)
         typer.echo(location_table(studies))
         typer.echo(f"\npage: {page}")

@@ -40,12 +40,11 @@ def relate(
     """
     with command(debug):
         from geomfeat.comparison.relate import relate as related
+        from geomfeat.report.page import page_path
         from geomfeat.report.relate_page import save_relate_figures, write_relate_page
         from geomfeat.report.relate_tables import answer
-        from geomfeat.report.sweep_page import check_path
 
-        page = out or folder / RELATE_PAGE
-        check_path(page)
+        page = page_path(out or folder / RELATE_PAGE)
         made = read_sweep(folder)
         _tell(made)
         found = related(made.table, measures=measures, level=level, seed=seed)
@@ -69,11 +68,11 @@ def portrait(
     """Draw phase diagrams of a sweep over two conditions, courses over training, and what gained capacity."""
     with command(debug):
         from geomfeat.comparison.trainings import trainings_of
+        from geomfeat.report.page import page_path
         from geomfeat.report.portrait_page import save_portrait_figures, write_portrait_page
-        from geomfeat.report.sweep_page import check_path, counted
+        from geomfeat.report.sweep_page import counted
 
-        page = out or folder / PORTRAIT_PAGE
-        check_path(page)
+        page = page_path(out or folder / PORTRAIT_PAGE)
         made = read_sweep(folder)
         _tell(made)
         write_portrait_page(

@@ -14,7 +14,7 @@ from geomfeat.data.contents import contents
 from geomfeat.data.dataset import Dataset
 from geomfeat.data.loading import load_data
 from geomfeat.errors import BadInput
-from geomfeat.models.checkpoints import load_factory, load_object, load_weights, what_went_wrong
+from geomfeat.models.checkpoints import load_factory, load_object, load_weights, weights_sha256, what_went_wrong
 from geomfeat.models.functional import Readout
 from geomfeat.study.saved import file_sha256
 
@@ -36,7 +36,7 @@ def dated(request: Mapping[str, Any], steps: Mapping[int, Path]) -> dict[str, An
     """
     found = {"version": __version__, **request}
     for name in ("trained", "initial"):
-        found[name] = None if request[name] is None else _sum(request[name], f"--{name}")
+        found[name] = None if request[name] is None else _weights_sum(request[name], f"--{name}")
     if not isinstance(ladder_of(request["ladder"]), int | None):
         found["ladder"] = _sum(request["ladder"], "--ladder")
     found["checkpoints"] = {str(step): _sum(path, "--checkpoints") for step, path in steps.items()} or None
@@ -79,6 +79,14 @@ def _sum(path: Any, option: str) -> str:
     if not Path(path).is_file():
         raise BadInput(f"{option} {str(path)!r}: there is no such file")
     return file_sha256(path)
+
+
+def _weights_sum(path: Any, option: str) -> str:
+    """SHA-256 of weights, of one file or several; BadInput that names the option where they are not there."""
+    try:
+        return weights_sha256(path)
+    except BadInput as cause:
+        raise BadInput(f"{option}: {cause}") from cause
 
 
 def ask(

@@ -13,7 +13,7 @@ import numpy as np
 from geomfeat.data.dataset import Dataset, as_features, as_labels, standardised
 from geomfeat.errors import BadInput
 from geomfeat.models.checkpoints import called, load_object
-from geomfeat.npz_files import read_arrays
+from geomfeat.npz_files import UNREADABLE, read_arrays
 
 AIRPLANE_TO_TRUCK = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
@@ -21,17 +21,12 @@ AIRPLANE_TO_TRUCK = (
 SAFE = {("multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype")}
 
 
-def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of an .npz, without pickle; BadInput that names the file when that cannot be."""
-    return read_arrays(path)
-
-
 def from_npz(path: Path) -> Dataset:
     """x (or x_train) with y (or y_train), and x_test, y_test, classes where they are there.
 
     Bytes are divided by 255, images become (n, c, h, w), other numbers stay as they are: scale them to your model.
     """
-    return _from_arrays(read_npz(path), str(path), path.stem)
+    return _from_arrays(read_arrays(path), str(path), path.stem)
 
 
 def _from_arrays(arrays: Mapping[str, Any], where: str, name: str) -> Dataset:
@@ -65,7 +60,7 @@ def cifar10(path: Path) -> Dataset:
         if (path / "test_batch").is_file():
             arrays["x_test"], arrays["y_test"] = _batch(path / "test_batch")
     else:
-        arrays = read_npz(_npz_in(path))
+        arrays = read_arrays(_npz_in(path))
     made = _from_arrays(arrays, str(path), "cifar10")
     try:
         inputs, test, words = standardised(made.inputs, made.test_inputs)
@@ -109,7 +104,7 @@ def _batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
             raw = _read_arrays(file)
         images = np.asarray(raw[b"data"], np.uint8).reshape(-1, 3, 32, 32)
         return images, np.asarray(raw[b"labels"], np.int64)
-    except (pickle.UnpicklingError, EOFError, KeyError, ValueError, TypeError, IndexError, AttributeError) as cause:
+    except (*UNREADABLE, pickle.UnpicklingError) as cause:
         raise BadInput(
             f"{str(path)!r} is not a CIFAR-10 python batch or is truncated ({cause}): copy it again"
         ) from cause

@@ -25,7 +25,7 @@ from geomfeat.study.place import accuracy_of, check_located, check_location, loc
 from geomfeat.study.plan import Plan, make_plan
 from geomfeat.study.result import Study
 from geomfeat.study.subject import INITIAL, TRAINED, Look, Subject, make_subject
-from geomfeat.study.table import Row, checked_conditions, failed_rows, table_of
+from geomfeat.study.table import Row, are_rows, checked_conditions, failed_rows, table_of
 from geomfeat.study.tasks import Features, Task, at_of, tasks_of
 from geomfeat.types import Representation, Snapshot
 
@@ -150,12 +150,12 @@ class _Run:
         """Rows of all measures, finished ones from the parts."""
         tasks = list(tasks_of(self.subject, self.plan, self.features, self.seed, self.course))
         keys = [self.key(*task.address, moments=task.moments) for task in tasks]
-        if any(self.parts.get(key) is None for key in keys):
+        if not all(are_rows(self.parts.get(key)) for key in keys):
             self.extract()
         rows: list[Row] = []
         for key, task in zip(keys, _bar(tasks, self.progress), strict=True):
             found = self.parts.get(key)
-            if found is None:
+            if not are_rows(found):
                 found = task.rows()
                 if all(row["ok"] for row in found):  # what failed is tried again: memory may be free then
                     self.parts.put(key, found)
@@ -175,8 +175,8 @@ class _Run:
         """The location and its rows; None with a failed row where it cannot be told."""
         ends = [at for at in WORDS if at in self.subject.snapshots]
         key = self.key("location", self.subject.layers, _named(factory), ladder, dict(further), moments=ends)
-        text = self.parts.get(key)
-        if text is None:
+        where = _kept_location(self.parts.get(key))
+        if where is None:
             where, note = locate_subject(
                 self.subject, factory=factory, ladder=ladder, seed=self.seed, progress=self.progress, further=further
             )
@@ -186,7 +186,7 @@ class _Run:
                 return where, location_rows(where, self.subject, note)
             text = where.to_json()
             self.parts.put(key, text)
-        where = Location.from_json(text)
+            where = Location.from_json(text)
         return where, location_rows(where, self.subject, "")
 
     def pictures(self, rows: list[Row], umap: bool | str) -> tuple[dict[str, np.ndarray], list[Row]]:
@@ -255,6 +255,14 @@ def cka_matrices(rows: list[Row], subject: Subject) -> dict[str, np.ndarray]:
             np.fill_diagonal(matrix, np.where(np.isfinite(matrix).any(0), 1.0, np.nan))
         arrays[f"cka/{WORDS[a]}/{WORDS[b]}"] = matrix
     return arrays
+
+
+def _kept_location(text: Any) -> Location | None:
+    """The location of a finished part; None where there is none that can be read."""
+    try:
+        return None if text is None else Location.from_json(text)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
 
 
 def _bar(tasks: Sequence[Task], progress: bool) -> Iterator[Task]:

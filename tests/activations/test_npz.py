@@ -50,7 +50,7 @@ def test_other_files_are_told(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"not written by save_npz: it holds \['x'\]"):
         load_npz(tmp_path / "other.npz")
     np.save(tmp_path / "one.npy", np.ones(3))
-    with pytest.raises(BadInput, match=r"not written by save_npz|damaged"):
+    with pytest.raises(BadInput, match="is a single array"):
         load_npz(tmp_path / "one.npy")
     pickled = np.empty(1, dtype=object)
     np.savez(tmp_path / "pickled.npz", index=pickled)

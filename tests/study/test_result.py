@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from geomfeat.diagnostics.location import Location
-from geomfeat.errors import BadInput
+from geomfeat.errors import BadInput, WriteFailed
+from geomfeat.owned import replace_file
 from geomfeat.study.result import FILES, Study
-from geomfeat.study.saved import replace_file
 from geomfeat.study.table import row, table_of
 from geomfeat.types import Estimate
 
@@ -83,10 +83,10 @@ def test_a_save_that_breaks_leaves_no_finished_study_and_no_scraps(
 
     def break_down(path: Path, arrays: object) -> None:
         path.write_bytes(b"half")
-        raise OSError("disk full")
+        raise OSError(28, "disk full")
 
-    monkeypatch.setattr("geomfeat.study.result.save_arrays", break_down)
-    with pytest.raises(OSError, match="disk full"):
+    monkeypatch.setattr("geomfeat.study.result.write_arrays", break_down)
+    with pytest.raises(WriteFailed, match=r"arrays\.npz cannot be written: disk full"):
         study.save(tmp_path)
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
     with pytest.raises(BadInput, match=r"settings\.json missing"):
