@@ -65,13 +65,22 @@ def judged(world: Path, scratch: Path, seed: int, number: int) -> tuple[Call, in
 def _run(call: Call) -> tuple[Result, list[str]]:
     with warnings.catch_warnings(record=True) as caught, _in_time():
         warnings.resetwarnings()
-        result = CliRunner().invoke(app, list(call.words))
+        try:
+            result = CliRunner().invoke(app, list(call.words))
+        except TooLong:
+            result = _not_ended()
     shown = [
         w
         for w in caught
         if not issubclass(w.category, DeprecationWarning | PendingDeprecationWarning | ResourceWarning)
     ]
     return result, [f"{w.category.__name__}: {w.message}" for w in shown]
+
+
+def _not_ended() -> Result:
+    """The result of a call that was stopped."""
+    runner: Any = CliRunner()
+    return Result(runner, b"", b"", b"", None, -1, TimeoutError(f"no end within {SECONDS} s"))
 
 
 @contextmanager
@@ -93,7 +102,8 @@ def _of_end(call: Call, result: Result, warned: list[str]) -> list[tuple[str, st
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         frames = traceback.format_tb(result.exception.__traceback__)[-3:]
         return [("traceback", f"{type(result.exception).__name__}: {str(result.exception)[:300]}\n{''.join(frames)}")]
-    lines = [line for line in result.stderr.splitlines() if line.strip()]
+    # Bars of progress are written over again and again in one line.
+    lines = [line for line in result.stderr.splitlines() if line.strip() and "%|" not in line]
     if any(line.startswith("Traceback") for line in lines) and "--debug" not in call.words:
         return [("traceback told", result.stderr[-2000:])]
     if any("This is a fault of geomfeat" in line for line in lines):

@@ -113,9 +113,9 @@ def _weights() -> None:
         with torch.no_grad():
             for parameter in net.parameters():
                 parameter.add_(0.1 * torch.randn_like(parameter))
-    from geomfeat.diagnostics.ladder import Ladder
-
     import pandas as pd
+
+    from geomfeat.diagnostics.ladder import Ladder
 
     rungs = pd.DataFrame({"gamma": [0.1, 1.0, 10.0], "richness": [-1.0, 0.0, 1.0], "converged": True})
     Ladder(rungs, 0.05, ("0",), 8).save("ladder.json")
