@@ -46,13 +46,18 @@ def main() -> int:
             ends[f"exit {code}"] += 1
             for fault in found:
                 ends[fault.what] += 1
-                print(fault, flush=True)
+                _say(str(fault))
             if given.verbose:
-                print(f"{number} exit {code} {time.time() - began:.1f} s: {call.about}", flush=True)
-    print(
-        f"{sum(v for k, v in ends.items() if k.startswith('exit '))} calls in {time.time() - start:.0f} s: {dict(ends)}"
-    )
+                _say(f"{number} exit {code} {time.time() - began:.1f} s: {call.about}")
+    made = sum(count for end, count in ends.items() if end.startswith("exit "))
+    tracebacks = ends["traceback"] + ends["traceback told"] + ends["last resort"]
+    _say(f"{made} calls in {time.time() - start:.0f} s, {made - tracebacks} without a traceback: {dict(ends)}")
     return 1 if faults else 0
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ Damage = Callable[[Path, random.Random], None]
 def yaml_text(path: Path, chance: random.Random) -> None:
     deep = "[" * 20_000
     laughs = "a: &a [x, x]\n" + "".join(
-        f"{n}: &{n} [*{p}, *{p}]\n" for p, n in zip("abcdefghijklmnopqrstuvwxy", "bcdefghijklmnopqrstuvwxyz")
+        f"{n}: &{n} [*{p}, *{p}]\n"
+        for p, n in zip("abcdefghijklmnopqrstuvwxy", "bcdefghijklmnopqrstuvwxyz", strict=True)
     )
     path.write_text(
         chance.choice(
