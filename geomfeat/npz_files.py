@@ -134,7 +134,7 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: str | Path) ->
 def _fill(array: np.ndarray, member: IO[bytes]) -> None:
     """Read an array's bytes, checked against the archive's sum; EOFError where there are fewer."""
     if array.nbytes:
-        view = memoryview(array.view(np.uint8))
+        view = memoryview(array.view(np.uint8).data)
         done = 0
         while done < len(view):
             got = member.readinto(view[done : done + 2**24])  # type: ignore[attr-defined]

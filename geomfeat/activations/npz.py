@@ -53,7 +53,8 @@ def load_npz(path: str | os.PathLike[str]) -> dict[str, Representation]:
 
     Raises BadInput for one that is missing, damaged, encrypted, without a layer, or of another kind.
     """
-    names = array_names(as_path(path), REMEDY)
+    path = as_path(path)
+    names = array_names(path, REMEDY)
     if "index" not in names:
         raise BadInput(f"{path} was not written by save_npz: it holds {sorted(names)[:5]}, but no 'index'")
     file = read_arrays(path, remedy=REMEDY)

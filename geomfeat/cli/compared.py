@@ -75,6 +75,8 @@ def _there(path: str, text: str) -> Path:
 
 
 def _weights(path: str, text: str) -> Path:
+    if not Path(path).exists():
+        return _there(path, text)
     try:
         weights_files(path)
     except BadInput as cause:

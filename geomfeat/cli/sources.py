@@ -83,6 +83,8 @@ def _sum(path: Any, option: str) -> str:
 
 def _weights_sum(path: Any, option: str) -> str:
     """SHA-256 of weights, of one file or several; BadInput that names the option where they are not there."""
+    if not Path(path).exists():
+        return _sum(path, option)
     try:
         return weights_sha256(path)
     except BadInput as cause:

@@ -22,7 +22,9 @@ from geomfeat.diagnostics.demand import solve
 from geomfeat.diagnostics.starts import Observed, Start, observe, start_from
 from geomfeat.errors import BadInput
 from geomfeat.models.functional import Readout, as_inputs
+from geomfeat.npz_files import UNREADABLE
 from geomfeat.numerics import WORKING, as_tensor
+from geomfeat.owned import as_path, json_text, make_folder, replace_file
 from geomfeat.regimes.knob import train_at_gamma
 from geomfeat.regimes.objective import centred_one_hot
 
@@ -46,10 +48,12 @@ class Ladder:
     n_probes: int
 
     def save(self, path: str | Path) -> Path:
-        """Write as JSON; returns the path."""
-        content = {**self.__dict__, "rungs": self.rungs.to_dict("records")}
-        Path(path).write_text(json.dumps(content, indent=2), encoding="utf-8")
-        return Path(path)
+        """Write as JSON; returns the path. OutputExists for a file that geomfeat did not write."""
+        path = as_path(path)
+        content = json_text({**self.__dict__, "rungs": self.rungs.to_dict("records")}, indent=2)
+        make_folder(path.parent)
+        replace_file(path, lambda draft: draft.write_text(content, encoding="utf-8"))
+        return path
 
     @classmethod
     def load(cls, path: str | Path) -> Ladder:
@@ -58,7 +62,7 @@ class Ladder:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
             rungs = pd.DataFrame(content["rungs"])
             return cls(rungs, float(content["target_loss"]), tuple(content["layers"]), int(content["n_probes"]))
-        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as cause:
+        except UNREADABLE as cause:
             raise BadInput(f"ladder {str(path)!r} is not a ladder that geomfeat saved ({cause})") from cause
 
 
