@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from geomfeat.errors import BadInput, GeomfeatError, near
+from geomfeat.memory import is_out_of_memory
 from geomfeat.types import Estimate, Kernel, Representation
 
 # Transformations of a representation that the contract tests apply to every measure.
@@ -81,8 +82,8 @@ class Measure:
     def run(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The result always as {quantity: Estimate}; a measure with one quantity is keyed by its own name.
 
-        Missing labels or outputs, too few samples, every error that geomfeat raises on purpose and numerical breakdown
-        give failed Estimates with a note; call the measure itself for the exception.
+        Missing labels or outputs, too few samples, every error that geomfeat raises on purpose, numerical breakdown and
+        a lack of memory give failed Estimates with a note; call the measure itself for the exception.
         """
         unmet = self._unmet(args)
         if unmet:
@@ -91,6 +92,11 @@ class Measure:
             out = self.function(*args, **kwargs)
         except _CAUSED_BY_DATA as error:
             return self._failed(f"measure {self.name!r}: {error}")
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            first = str(error).partition("\n")[0]
+            return self._failed(f"measure {self.name!r} ran out of memory ({first}): use fewer samples")
         return out if isinstance(out, dict) else {self.name: out}
 
     def _failed(self, note: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from geomfeat.errors import BadInput
 from geomfeat.kernels.rdm import condition_means, levels_of
+from geomfeat.memory import require_memory
 from geomfeat.numerics import WORKING, as_tensor, require_finite, safe_eigh
 from geomfeat.types import Representation
 
@@ -59,7 +60,8 @@ def noise_precision(residuals: Any, *, estimator: str = "shrinkage_diagonal", do
 
     Returns (d, d), or (d,) for "variances"; both fit `rdm(precision=)`.
 
-    Raises BadInput for a singular covariance: too few degrees of freedom for "sample", units without noise.
+    Raises BadInput for a singular covariance: too few degrees of freedom for "sample", units without noise;
+    OutOfMemory for more units than fit.
 
     >>> r = torch.randn(2000, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 2.0])
     >>> [round(v, 1) for v in noise_precision(r, estimator="variances").tolist()]
@@ -82,6 +84,13 @@ def noise_precision(residuals: Any, *, estimator: str = "shrinkage_diagonal", do
         raise BadInput(f"{silent} of {r.shape[1]} units have no noise, so S is singular: leave them out")
     if estimator == "variances":
         return 1 / variance
+    # Covariance, eigenvectors and inverse, each with a copy on the way.
+    require_memory(
+        48 * r.shape[1] ** 2,
+        f"the noise precision of {r.shape[1]} units",
+        "use estimator='variances', or fewer units",
+        r.device,
+    )
     makers = {"shrinkage_diagonal": _towards_diagonal, "shrinkage_identity": _towards_identity, "sample": _sample}
     return _inverse(makers[estimator](r, dof), dof)
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from geomfeat.compiled.threads import libraries_on_one_thread
 from geomfeat.errors import BadInput
 from geomfeat.kernels.rdms import RDMs
+from geomfeat.memory import require_memory
 from geomfeat.numerics import WORKING, as_tensor, require_finite
 from geomfeat.types import Representation
 
@@ -51,7 +52,8 @@ def rdm(
         name: what the matrix is called; default the layer's name.
 
     Returns RDMs with one matrix. Raises BadInput for lengths that disagree, a condition that is missing in a run, fewer
-    than two runs or conditions, and patterns without variance over units ("correlation").
+    than two runs or conditions, and patterns without variance over units ("correlation"); OutOfMemory for more
+    conditions than fit, before anything is allocated.
 
     >>> x = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 0.0], [3.0, 4.0]])
     >>> rdm(x, ["a", "b", "a", "b"]).vectors.tolist()
@@ -74,6 +76,13 @@ def rdm(
     levels, index = levels_of(conditions if conditions is not None else range(len(data)), data, "conditions")
     if len(levels) < 2:
         raise BadInput("an RDM needs at least 2 conditions, got one: give conditions=")
+    # The Gram matrix, and the pairs' distances, sizes and places.
+    require_memory(
+        32 * len(levels) ** 2,
+        f"the RDM of {len(levels)} conditions",
+        "give conditions= that group the samples, or fewer samples",
+        data.device,
+    )
     weights = None if precision is None else _precision(precision, data)
     if runs is None:
         means = condition_means(data, index, len(levels))
