@@ -37,7 +37,7 @@ def _from_arrays(arrays: Mapping[str, Any], where: str, name: str) -> Dataset:
     test = as_features(arrays["x_test"]) if "x_test" in arrays else None
     classes = tuple(str(c) for c in arrays["classes"]) if "classes" in arrays else ()
     raw = arrays[label_key] if label_key else None
-    if raw is not None and not classes and getattr(raw, "dtype", np.dtype(int)).kind in "US":
+    if raw is not None and not classes and getattr(getattr(raw, "dtype", None), "kind", "-") in "US":
         classes = tuple(sorted(set(raw.tolist())))
     return Dataset(
         as_features(arrays[key]), as_labels(raw, f"{label_key} of {where}"), name, classes, test,

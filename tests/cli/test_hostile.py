@@ -58,7 +58,7 @@ def _end(code: str) -> Result:
         ("import sys; sys.exit(3)", "exit code 3"),
         ("import sys; sys.exit(2)", "not one sentence"),
         ("import sys; sys.stderr.write('geomfeat: a\\nb\\n'); sys.exit(2)", "not one sentence"),
-        ("import sys; sys.stderr.write('geomfeat: something is wrong\\n'); sys.exit(2)", "names neither file nor option"),
+        ("import sys; sys.stderr.write('geomfeat: it is wrong\\n'); sys.exit(2)", "names neither file nor option"),
     ],
 )  # fmt: skip
 def test_the_judge_knows_a_bad_end(code: str, what: str) -> None:
