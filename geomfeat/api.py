@@ -118,6 +118,7 @@ def compare(
     reduce: str | Callable[[Tensor], Tensor] = "flatten",
     project: str | int | None = "auto",
     batch_size: int = 256,
+    readout: Readout | None = None,
     umap: bool = False,
     progress: bool = True,
 ) -> Comparison:
@@ -142,7 +143,7 @@ def compare(
     found = compare_models(
         models, inputs, labels, layers=layers, similarity=similarity, measures=measures, brain=brain,
         comparator=comparator, n_draws=n_draws, n_boot=n_boot, seed=seed, device=device, reduce=reduce,
-        project=project, batch_size=batch_size, umap=umap, progress=progress,
+        project=project, batch_size=batch_size, readout=readout, umap=umap, progress=progress,
     )  # fmt: skip
     return Comparison(**vars(found))
 

@@ -41,14 +41,26 @@ def stream(seed: int, *names: object) -> torch.Generator:
     """A CPU generator for one purpose, named by what it is for: `stream(seed, "capacity", layer)`.
 
     The state depends on the seed and the names alone, so a result never depends on order, subset, batch size or
-    device. Draw on the CPU, then move. BadInput for a seed that is not a whole number.
+    device. Draw on the CPU, then move. BadInput for a seed that is not a whole number of at most 64 bits.
     """
-    try:
-        text = "\x1f".join([str(operator.index(seed)), *map(str, names)])
-    except TypeError as cause:
-        raise BadInput(f"seed must be a whole number, got {seed!r}") from cause
+    text = "\x1f".join([str(whole_seed(seed)), *map(str, names)])
     digest = hashlib.sha256(text.encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+
+def whole_seed(seed: int) -> int:
+    """A seed as a Python int; BadInput for one that is not whole or too large for a table (64 bits with sign).
+
+    >>> whole_seed(7)
+    7
+    """
+    try:
+        found = operator.index(seed)
+    except TypeError as cause:
+        raise BadInput(f"seed must be a whole number, got {seed!r}") from cause
+    if not -(2**63) <= found < 2**63:
+        raise BadInput(f"seed={found} is too large: use a whole number from -2**63 to 2**63 - 1")
+    return found
 
 
 def numpy_stream(seed: int, *names: object) -> np.random.Generator:
@@ -204,13 +216,19 @@ def jackknife_stderr(leave_one_out: Sequence[float] | Tensor) -> float:
 
 
 def resolve_device(device: str | torch.device | None, like: Tensor | None = None) -> torch.device:
-    """The device to work on: the given one, else that of `like`, else the CPU. BadInput when it is not there."""
+    """The device to work on: the given one, else that of `like`, else the CPU.
+
+    Raises BadInput for one that is not there, and for kinds other than "cpu" and "cuda": those lack double precision
+    (mps) or values (meta).
+    """
     if device is None:
         return like.device if like is not None else torch.device("cpu")
     try:
         out = torch.device(device)
     except (RuntimeError, TypeError) as cause:
         raise BadInput(f"device={str(device)!r} is no device: use 'cpu', 'cuda' or 'cuda:1'") from cause
+    if out.type not in ("cpu", "cuda") or (out.type == "cpu" and out.index):
+        raise BadInput(f"device={str(device)!r} is none that geomfeat computes on: use 'cpu', 'cuda' or 'cuda:1'")
     seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if out.type == "cuda" and (out.index or 0) >= seen:
         raise BadInput(f"device={str(device)!r}, but torch sees {seen or 'no'} CUDA device: use device='cpu'")

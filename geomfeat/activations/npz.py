@@ -59,7 +59,7 @@ def save_npz(path: str | os.PathLike[str], reps: Mapping[str, Representation]) -
 def load_npz(path: str | os.PathLike[str]) -> dict[str, Representation]:
     """The representations of a file that `save_npz` wrote.
 
-    Raises BadInput for one that is missing, damaged, encrypted, or of another kind.
+    Raises BadInput for one that is missing, damaged, encrypted, without a layer, or of another kind.
     """
     path = as_path(path)
     names = array_names(path, REMEDY)
@@ -67,9 +67,12 @@ def load_npz(path: str | os.PathLike[str]) -> dict[str, Representation]:
         raise BadInput(f"{path} was not written by save_npz: it holds {sorted(names)[:5]}, but no 'index'")
     file = read_arrays(path, remedy=REMEDY)
     try:
-        return {entry["key"]: _one(file, entry) for entry in json.loads(str(file["index"]))}
+        found = {entry["key"]: _one(file, entry) for entry in json.loads(str(file["index"]))}
     except UNREADABLE as cause:
         raise BadInput(f"{path} is damaged or truncated ({first_line(cause)}): {REMEDY}") from cause
+    if not found:
+        raise BadInput(f"{path} holds no layer: {REMEDY}")
+    return found
 
 
 def _one(file: Mapping[str, np.ndarray], entry: Mapping[str, Any]) -> Representation:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from geomfeat.cli import options
 from geomfeat.cli.app import app, command
 from geomfeat.cli.folders import PAGE
-from geomfeat.cli.options import Debug, Quiet
 
 if TYPE_CHECKING:
     from geomfeat.diagnostics.ladder import Ladder
@@ -63,9 +63,9 @@ class Case:
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for models, results and the page.")] = Path("runs/demo"),
-    quiet: Quiet = False,
-    debug: Debug = False,
+    out: Annotated[Path, options.path("Folder for models, results and the page.")] = Path("runs/demo"),
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
 ) -> None:
     """Train small networks at three strengths of feature learning, analyze and compare them: the whole path."""
     with command(debug, f"Finished parts are kept: the same command goes on, geomfeat demo --out {out}"):
@@ -120,7 +120,7 @@ def _request(case: Case) -> dict[str, Any]:
         "name": case.name, "model": FACTORIES[case.architecture], "trained": case.trained, "initial": case.initial,
         "checkpoints": None, "data": f"npz:{case.out / DATA}", "n": 0, "seed": SEED, "layers": None, "measures": None,
         "ladder": str(case.ladder), "loss": "mse", "device": "cpu", "reduce": "flatten", "project": "auto",
-        "umap_layer": None,
+        "umap_layer": None, "readout": None,
     }  # fmt: skip
 
 

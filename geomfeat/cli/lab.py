@@ -21,7 +21,7 @@ FAILED_CHECKS = 1
 @app.command()
 def lab(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="The experiment: see --list.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the results; default runs/lab/NAME.")] = None,
+    out: Annotated[Path | None, options.path("Folder for the results; default runs/lab/NAME.")] = None,
     listed: Annotated[bool, typer.Option("--list", help="List the experiments.")] = False,
     small: Annotated[bool, typer.Option("--small", help="Fewer points, in seconds.")] = False,
     seed: options.Seed = 0,

@@ -16,16 +16,20 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RELATE_PAGE, PORTRAIT_PAGE = "relate.html", "portrait.html"
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A folder that geomfeat sweep wrote.")]
-Figures = Annotated[Path | None, typer.Option(help="A folder for the maps as SVG, for papers.")]
+Folder = Annotated[
+    Path, typer.Argument(metavar="DIR", help="A folder that geomfeat sweep wrote.", parser=options.path_of)
+]
+Figures = Annotated[Path | None, options.path("A folder for the maps as SVG, for papers.")]
 
 
 @app.command()
 def relate(
     folder: Folder,
-    out: Annotated[Path | None, typer.Option(help=f"The page; default DIR/{RELATE_PAGE}.")] = None,
+    out: Annotated[Path | None, options.path(f"The page; default DIR/{RELATE_PAGE}.")] = None,
     figures: Figures = None,
-    measures: options.Measures = None,
+    measures: Annotated[
+        list[str] | None, typer.Option(help="Measures, repeatable; default all that the sweep has taken.")
+    ] = None,
     level: Annotated[float, typer.Option(help="Of all intervals.", min=0.5, max=0.999)] = 0.9,
     seed: options.Seed = 0,
     debug: options.Debug = False,
@@ -57,7 +61,7 @@ def portrait(
     folder: Folder,
     x: Annotated[str | None, typer.Option(help="The condition across; default the first that varies.")] = None,
     y: Annotated[str | None, typer.Option(help="The condition up; default the second that varies.")] = None,
-    out: Annotated[Path | None, typer.Option(help=f"The page; default DIR/{PORTRAIT_PAGE}.")] = None,
+    out: Annotated[Path | None, options.path(f"The page; default DIR/{PORTRAIT_PAGE}.")] = None,
     figures: Figures = None,
     debug: options.Debug = False,
 ) -> None:

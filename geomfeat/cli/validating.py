@@ -15,7 +15,7 @@ PAGE, FAMILIES = "validation.html", "families.parquet"
 
 @app.command()
 def validate(
-    out: Annotated[Path, typer.Option(help="Folder of the campaign; an interrupted one goes on there.")],
+    out: Annotated[Path, options.path("Folder of the campaign; an interrupted one goes on there.")],
     only: Annotated[str, typer.Option(help="Glob of family names; see --list.")] = "*",
     seeds: Annotated[int, typer.Option(help="Initial weights of each family.", min=1)] = 2,
     engine: Annotated[str, typer.Option(help="serial, dask or tcp://HOST:PORT, see geomfeat sweep.")] = "serial",

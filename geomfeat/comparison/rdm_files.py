@@ -33,7 +33,7 @@ def load_rdms(path: str | Path, keys: Sequence[str] = ()) -> dict[str, RDMs]:
     names = array_names(path)
     known = [name for name in names if name.startswith(PREFIX)]
     if not known:
-        raise BadInput(f"{path} holds no array named {PREFIX}<name>: it holds {', '.join(names[:8])}")
+        raise BadInput(f"{path} holds no array named {PREFIX}<name>: it holds {', '.join(names[:8]) or 'nothing'}")
     wanted = _wanted(known, keys, path)
     arrays = read_arrays(path, list(wanted.values()))
     return {name: _as_rdms(name, arrays[key], path) for name, key in wanted.items()}

@@ -140,6 +140,10 @@ def as_features(raw: Any) -> Any:
     """
 
     def one(t: Tensor) -> Tensor:
+        if t.layout is not torch.strided or t.is_meta:
+            raise BadInput(
+                f"inputs are {'without values (on the meta device)' if t.is_meta else 'sparse'}: give dense ones"
+            )
         if t.dtype == torch.uint8:
             t = t.to(torch.get_default_dtype()) / 255
         elif t.is_floating_point():
@@ -157,6 +161,12 @@ def as_features(raw: Any) -> Any:
 
 def standardised(train: Tensor, test: Tensor | None) -> tuple[Tensor, Tensor | None, str]:
     """Images minus the training images' mean and over their standard deviation, per channel; with a sentence on it."""
+    for part in (train, test):
+        if part is not None and (part.ndim != 4 or part.shape[1] != train.shape[1] or not part.is_floating_point()):
+            raise BadInput(
+                f"images are (n, channels, height, width), or (n, height, width, channels), got {tuple(part.shape)} of "
+                f"{str(part.dtype).removeprefix('torch.')}: name a file of images"
+            )
     mean = train.mean((0, 2, 3), keepdim=True)
     deviation = train.std((0, 2, 3), keepdim=True).clamp_min(1e-8)
     scaled = None if test is None else (test - mean) / deviation

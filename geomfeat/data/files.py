@@ -13,7 +13,7 @@ import numpy as np
 from geomfeat.data.dataset import Dataset, as_features, standardised
 from geomfeat.errors import BadInput
 from geomfeat.labels import as_groups, as_labels
-from geomfeat.models.checkpoints import load_object
+from geomfeat.models.checkpoints import called, load_object
 from geomfeat.npz_files import UNREADABLE, read_arrays
 
 AIRPLANE_TO_TRUCK = (
@@ -75,7 +75,10 @@ def cifar10(path: Path) -> Dataset:
     else:
         arrays = read_arrays(_npz_in(path))
     made = _from_arrays(arrays, str(path), "cifar10")
-    inputs, test, words = standardised(made.inputs, made.test_inputs)
+    try:
+        inputs, test, words = standardised(made.inputs, made.test_inputs)
+    except BadInput as cause:
+        raise BadInput(f"cifar10: {str(path)!r}: {cause}") from cause
     return Dataset(inputs, made.labels, "cifar10", made.classes or AIRPLANE_TO_TRUCK, test, made.test_labels, words)
 
 
@@ -131,10 +134,7 @@ def from_factory(spec: str) -> Dataset:
     """
     made = load_object(spec, "data")
     if inspect.isroutine(made) or isinstance(made, type):
-        try:
-            made = made()
-        except TypeError as cause:
-            raise BadInput(f"data={spec!r} cannot be called without arguments: {cause}") from cause
+        made = called(made, spec, "data")
     name = spec.rpartition(":")[2]
     if isinstance(made, Dataset):
         return made

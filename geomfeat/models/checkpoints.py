@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import json
 import os
 import sys
@@ -19,7 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from geomfeat.errors import BadInput, near
+from geomfeat.errors import BadInput, OutOfMemory, near
+from geomfeat.memory import is_out_of_memory
 from geomfeat.models.weight_names import mismatch, missing_of, renamed, with_old_names, without_extras
 from geomfeat.models.weights_files import INDEX, read_weights, weights_files
 from geomfeat.owned import MADE_BY, MARK, as_path, make_folder, replace_file
@@ -53,8 +55,8 @@ def _imported(source: str, what: str) -> Any:
             f"{what}: no module {cause.name!r} while importing {source!r}: install it, run from its folder, "
             "or give the file as 'path/file.py:factory'"
         ) from cause
-    except Exception as cause:
-        raise BadInput(f"{what}: importing {source!r} failed: {type(cause).__name__}: {cause}") from cause
+    except (Exception, SystemExit) as cause:
+        raise BadInput(f"{what}: importing {source!r} failed: {what_went_wrong(cause)}") from cause
     finally:
         if added:
             sys.path.remove(os.getcwd())
@@ -73,12 +75,42 @@ def _from_file(path: Path, what: str) -> Any:
     sys.path.insert(0, str(path.resolve().parent))
     try:
         spec.loader.exec_module(module)
-    except Exception as cause:
-        del sys.modules[name]
-        raise BadInput(f"{what}: running {str(path)!r} failed: {type(cause).__name__}: {cause}") from cause
+    except (Exception, SystemExit) as cause:
+        sys.modules.pop(name, None)
+        raise BadInput(f"{what}: running {str(path)!r} failed: {what_went_wrong(cause)}") from cause
     finally:
         sys.path.remove(str(path.resolve().parent))
     return module
+
+
+def called(factory: Callable[[], Any], spec: str, what: str) -> Any:
+    """What a user's factory returns; BadInput with its error where it raises, ends the program or needs arguments.
+
+    OutOfMemory where what it builds does not fit.
+    """
+    try:
+        inspect.signature(factory).bind()
+    except TypeError as cause:
+        raise BadInput(f"{what}={spec!r} cannot be called without arguments: {cause}") from cause
+    except ValueError:  # some functions written in C tell no signature: the call decides
+        pass
+    try:
+        return factory()
+    except (Exception, SystemExit) as cause:
+        if is_out_of_memory(cause):
+            raise OutOfMemory(f"{what}={spec!r} does not fit into memory: {what_went_wrong(cause)}") from cause
+        raise BadInput(f"{what}={spec!r} failed when it was called: {what_went_wrong(cause)}") from cause
+
+
+def what_went_wrong(cause: BaseException) -> str:
+    """An error of a user's code in one line.
+
+    >>> what_went_wrong(ValueError("no\\nlicence")), what_went_wrong(SystemExit(0))
+    ('ValueError: no licence', 'it ended the program by sys.exit(0)')
+    """
+    if isinstance(cause, SystemExit):
+        return f"it ended the program by sys.exit({cause.code!r})"
+    return f"{type(cause).__name__}: {' '.join(str(cause).split())[:300]}"
 
 
 def load_factory(spec: str) -> Callable[[], nn.Module]:
@@ -98,12 +130,7 @@ def load_factory(spec: str) -> Callable[[], nn.Module]:
         raise BadInput(f"model={spec!r} is a module, not a factory: wrap it as 'def make(): return Net(...)'")
 
     def make() -> nn.Module:
-        try:
-            model = factory()
-        except TypeError as cause:
-            raise BadInput(f"model={spec!r} cannot be called without arguments: {cause}") from cause
-        except Exception as cause:
-            raise BadInput(f"model={spec!r} failed when it was called: {type(cause).__name__}: {cause}") from cause
+        model = called(factory, spec, "model")
         if not isinstance(model, nn.Module):
             raise BadInput(f"model={spec!r} returned {type(model).__name__}, not a torch.nn.Module")
         return model

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,10 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 
 
 def _require_finite(name: str, value: Tensor, path: str | Path) -> None:
-    if not (value.is_floating_point() or value.is_complex()) or value.is_meta:
+    if value.layout is not torch.strided or value.is_quantized or value.is_meta:
+        kind = "without values (on the meta device)" if value.is_meta else "sparse or quantised"
+        raise BadInput(f"tensor {name!r} in {str(path)!r} is {kind}: save plain tensors")
+    if not (value.is_floating_point() or value.is_complex()):
         return
     wide = value.float() if value.is_floating_point() and value.element_size() == 1 else value
     bad = int((~torch.isfinite(wide)).sum())
@@ -131,7 +135,9 @@ def _one(path: Path) -> dict[str, Tensor]:
             from safetensors.torch import load_file
 
             return load_file(path)
-        with torch.serialization.safe_globals(_plain_values()):
+        # Warnings are of the protocol of a file that is read or refused in any case.
+        with torch.serialization.safe_globals(_plain_values()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as cause:
         first = (str(cause).splitlines() or [""])[0][:200]

@@ -16,7 +16,7 @@ from geomfeat.errors import BadInput, CheckpointMismatch
 from geomfeat.labels import Labels, as_groups, as_labels
 from geomfeat.models.functional import Inputs, Readout, as_inputs, copied, n_samples, take, unwrapped
 from geomfeat.models.moved import require_values
-from geomfeat.numerics import resolve_device
+from geomfeat.numerics import resolve_device, whole_seed
 from geomfeat.types import Representation, Snapshot
 
 INITIAL, TRAINED = "init", "trained"
@@ -41,6 +41,7 @@ class Look:
         if odd:
             raise BadInput(f"project={self.project!r}: use 'auto', None, or a number of features of at least 1")
         resolve_device(self.device)
+        whole_seed(self.seed)
 
     def features(
         self,
@@ -209,6 +210,9 @@ def _require_same_architecture(model: nn.Module, trained: nn.Module, at: str) ->
 
 def _require_finite_weights(model: nn.Module, at: str) -> None:
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if tensor.is_meta or isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+            why = "it is on the meta device" if tensor.is_meta else "its lazy module has seen no inputs"
+            raise BadInput(f"{name!r} of {at!r} has no values: {why}; load weights first, or run the model once")
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             bad = int((~torch.isfinite(tensor)).sum())
             raise BadInput(
