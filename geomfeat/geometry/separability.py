@@ -5,6 +5,7 @@ points are centred and scaled to a largest length of 1 first (see `lifted`), whi
 the same for shifted points, and keeps the constant as large as the data.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from geomfeat.geometry.cone import project_on_cones
 from geomfeat.geometry.hull import TOUCH, separates
-from geomfeat.geometry.manifolds import CENTRE_ROUNDING
+from geomfeat.geometry.manifolds import CENTRE_ROUNDINGS
 from geomfeat.numerics import WORKING, centred, safe_eigh
 
 # Directions with less than this share of the largest moment are left out of the least squares fit.
@@ -108,12 +109,22 @@ def unit_points(points: Float[Tensor, "k r"], owner: Int[Tensor, "k"]) -> tuple[
     return scaled / torch.linalg.vector_norm(scaled, dim=1, keepdim=True), owner[kept]
 
 
-def lifted(points: Float[Tensor, "k r"]) -> Float[Tensor, "k r_plus_1"]:
-    """The points minus their mean, in units of the largest distance from it, with a last coordinate of 1."""
+def lifted(points: Float[Tensor, "k r"], rounding: Float[Tensor, "k"] | None = None) -> Float[Tensor, "k r_plus_1"]:
+    """The points minus their mean, in units of the largest distance from it, with a last coordinate of 1.
+
+    `rounding`: length of the rounding error of each point; None: that of float64.
+    """
     points = points.to(WORKING)
+    # By a power of two first, so that no sum or square leaves the range of numbers.
+    unit = 2.0 ** (math.frexp(float(points.abs().max()))[1] - 1)
+    points = points / unit
+    if rounding is None:
+        noise = torch.linalg.vector_norm(points, dim=1) * torch.finfo(WORKING).eps
+    else:
+        noise = rounding / unit
     moved = centred(points)
-    rounding = moved.abs().amax(1) <= CENTRE_ROUNDING * points.abs().amax(1)
-    moved = torch.where(rounding[:, None], 0.0, moved)
+    still = torch.linalg.vector_norm(moved, dim=1) <= CENTRE_ROUNDINGS * (noise + noise.max())
+    moved = torch.where(still[:, None], 0.0, moved)
     largest = moved.abs().max().clamp_min(torch.finfo(WORKING).tiny)
     moved = moved / largest
     length = torch.linalg.vector_norm(moved, dim=1).max().clamp_min(torch.finfo(WORKING).tiny)
