@@ -52,7 +52,7 @@ def touching(
     found: ConeProjections,
     rows: Bool[Tensor, "draws"],
 ) -> Iterator[tuple[Int[Tensor, "m"], Bool[Tensor, "m k"]]]:
-    """Some of the draws `rows` at a time, and which points touch the supporting plane in each; the origin never does."""
+    """Some of the draws `rows` at a time, and which points touch the supporting plane in each (the origin: never)."""
     there = x.abs().amax(1) > 0
     unit = torch.zeros_like(x)
     unit[there] = unit_points(x, owner)[0]

@@ -132,7 +132,7 @@ def _summary(manifolds: Manifolds, rank: int, found: ConeProjections, draws: Dra
     x, owner, n_manifolds = manifolds.x, manifolds.owner, manifolds.n_manifolds
     sure = found.certified
     strata = None if draws.strata is None else draws.strata.to(x.device)[sure]
-    # Inside its cone t has one set of multipliers where the points are linearly independent, and many where they are not.
+    # Inside its cone t has one set of multipliers if the points are linearly independent, and many if they are not.
     lost = found.inside & (int((x != 0).any(1).sum()) > rank)
     unsure = ambiguous(x, owner, draws.y, found)
     chosen, settled = least_norm(x, owner, draws.y, found, unsure)

@@ -13,8 +13,9 @@ from geomfeat.errors import BadInput
 from geomfeat.numerics import WORKING, as_tensor, require_finite, resolve_device, stream
 from geomfeat.types import Representation
 
-# A point that is nearer to the centre than this many roundings of its coordinates means the centre itself.
-CENTRE_ROUNDINGS = 16.0
+# A point that is nearer to the centre than this many roundings of its coordinates means the centre itself; the sum over
+# all points is rounded as well, in float64.
+CENTRE_ROUNDINGS, SUM_ROUNDINGS = 4.0, 64.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,9 +41,8 @@ class Manifolds:
 
     @property
     def unit(self) -> float:
-        """A power of two near the largest entry: in this unit no square leaves the range of numbers."""
-        largest = float(self.x.abs().max())
-        return 2.0 ** (math.frexp(largest)[1] - 1) if largest > 0 else 1.0
+        """A power of two near the largest entry."""
+        return power_of_two(self.x)
 
     def rescaled(self) -> "Manifolds":
         """The same points with a largest entry between 1 and 2; nothing is rounded."""
@@ -159,13 +159,25 @@ def first_of_copies(x: Tensor, owner: Tensor) -> Tensor:
 
 
 def _centred(x: Tensor, counts: Tensor | None, rounding: Tensor) -> tuple[Tensor, Tensor]:
-    """Points minus their mean, and the rounding that both leave in the difference."""
-    unit = 2.0 ** (math.frexp(float(x.abs().max()))[1] - 1)  # so that no sum leaves the range of numbers
-    mean = (x / unit).mean(0) if counts is None else (counts / counts.sum()) @ (x / unit)
-    moved = x / unit - mean
-    noise = rounding / unit + rounding.max() / unit
-    still = torch.linalg.vector_norm(moved, dim=1) <= CENTRE_ROUNDINGS * noise
-    return torch.where(still[:, None], 0.0, moved) * unit, noise * unit
+    """Points minus their mean, and the rounding that is left in the difference."""
+    unit = power_of_two(x)
+    x, rounding = x / unit, rounding / unit
+    moved = x - (x.mean(0) if counts is None else (counts / counts.sum()) @ x)
+    moved = torch.where(is_centre(moved, x, rounding)[:, None], 0.0, moved)
+    return moved * unit, rounding * unit
+
+
+def is_centre(moved: Tensor, x: Tensor, rounding: Tensor) -> Tensor:
+    """Which points, after centring, are no further from the centre than their rounding before it."""
+    largest = torch.linalg.vector_norm(x, dim=1).max()
+    noise = CENTRE_ROUNDINGS * rounding + SUM_ROUNDINGS * torch.finfo(WORKING).eps * largest
+    return torch.linalg.vector_norm(moved, dim=1) <= noise
+
+
+def power_of_two(x: Tensor) -> float:
+    """A unit in which the largest entry lies between 1 and 2, so that no sum or square leaves the range of numbers."""
+    largest = float(x.abs().max())
+    return 2.0 ** (math.frexp(largest)[1] - 1) if largest > 0 else 1.0
 
 
 def _counts(weights: Any, n: int) -> Tensor:

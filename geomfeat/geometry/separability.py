@@ -5,7 +5,6 @@ points are centred and scaled to a largest length of 1 first (see `lifted`), whi
 the same for shifted points, and keeps the constant as large as the data.
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from geomfeat.geometry.cone import project_on_cones
 from geomfeat.geometry.hull import TOUCH, separates
-from geomfeat.geometry.manifolds import CENTRE_ROUNDINGS
+from geomfeat.geometry.manifolds import is_centre, power_of_two
 from geomfeat.numerics import WORKING, centred, safe_eigh
 
 # Directions with less than this share of the largest moment are left out of the least squares fit.
@@ -115,15 +114,11 @@ def lifted(points: Float[Tensor, "k r"], rounding: Float[Tensor, "k"] | None = N
     `rounding`: length of the rounding error of each point; None: that of float64.
     """
     points = points.to(WORKING)
-    # By a power of two first, so that no sum or square leaves the range of numbers.
-    unit = 2.0 ** (math.frexp(float(points.abs().max()))[1] - 1)
+    unit = power_of_two(points)
     points = points / unit
-    if rounding is None:
-        noise = torch.linalg.vector_norm(points, dim=1) * torch.finfo(WORKING).eps
-    else:
-        noise = rounding / unit
+    own = torch.linalg.vector_norm(points, dim=1) * torch.finfo(WORKING).eps
     moved = centred(points)
-    still = torch.linalg.vector_norm(moved, dim=1) <= CENTRE_ROUNDINGS * (noise + noise.max())
+    still = is_centre(moved, points, own if rounding is None else rounding / unit)
     moved = torch.where(still[:, None], 0.0, moved)
     largest = moved.abs().max().clamp_min(torch.finfo(WORKING).tiny)
     moved = moved / largest

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from geomfeat.numerics import WORKING
 
-# Sums of products in the precision of the data err by a few roundings.
-ROUNDINGS = 8.0
+# Stored numbers err by .3 of a rounding (root mean square), sums of products in the same precision by about one.
+ROUNDINGS = 2.0
 # A Gram matrix shows singular values down to this share of the largest possible one; smaller ones need the points.
 SHOWN = 1e-6
 # Points for each coordinate that are enough to prove the rank, where there are many more.
@@ -61,19 +61,32 @@ def in_span(x: Float[Tensor, "k N"], rounding: Float[Tensor, "k"]) -> Span:
         basis, triangle = torch.linalg.qr(unit.T)
         unit = triangle.T
         x = unit * lengths
-    share = (rounding[there] / lengths[there, 0]).clamp_max(1.0)
-    cut = ROUNDINGS * float(share.square().mean().sqrt()) * (1 + (len(share) / unit.shape[1]) ** 0.5)
+    cut = spread_of_rounding((rounding[there] / lengths[there, 0]).clamp_max(1.0), unit.shape[1])
     n, most = int(there.sum()), unit.shape[1]
     if n >= most and _fills(unit[there], cut):
         return Span(x, most, units, basis)
     triangle = torch.linalg.qr(unit, mode="r")[1] if n > most else unit
     _, size, vh = torch.linalg.svd(triangle, full_matrices=False)
-    rank = max(1, int((size > cut).sum()))
+    rank = max(1, int((size > max(cut, of_solver(size, max(unit.shape)))).sum()))
     if rank == most:
         return Span(x, most, units, basis)
     directions = vh[:rank].T
     basis = directions if basis is None else basis @ directions
     return Span((unit @ directions) * lengths, rank, units, basis)
+
+
+def spread_of_rounding(rounding: Float[Tensor, "k"], width: int) -> float:
+    """Singular value below which a direction of k points with `width` coordinates may be rounding.
+
+    >>> spread_of_rounding(torch.full((4,), 1e-7).double(), 4) < 1e-5
+    True
+    """
+    return ROUNDINGS * float(rounding.square().mean().sqrt()) * (1 + (len(rounding) / max(1, width)) ** 0.5)
+
+
+def of_solver(size: Float[Tensor, "m"], rows: int) -> float:
+    """What a decomposition in float64 makes of singular values that are 0: this share of the largest."""
+    return rows * torch.finfo(WORKING).eps * float(size[0])
 
 
 def _fills(unit: Tensor, cut: float) -> bool:
