@@ -16,6 +16,7 @@ from geomfeat.errors import BadInput, GeomfeatError
 from geomfeat.geometry.capacity import capacity
 from geomfeat.geometry.capacity_types import Capacity
 from geomfeat.geometry.draws import labels_for
+from geomfeat.geometry.floor import AT_FLOOR
 from geomfeat.geometry.manifolds import Manifolds, as_manifolds
 from geomfeat.numerics import WORKING, stream
 
@@ -194,6 +195,12 @@ def _notes(found: list[list[Capacity | str]], sizes: tuple[int, ...], along: str
         bad = sum(c.n_uncertified for c in row if isinstance(c, Capacity))
         if failed:
             out.append(f"{len(failed)} of {len(row)} sub-samples with {size} {along} failed: {failed[0]}")
+        low = sum(c.at_floor for c in row if isinstance(c, Capacity))
+        if low:
+            out.append(
+                f"{low} of {len(row)} sub-samples with {size} {along} are {AT_FLOOR}: their capacity is P / rank and "
+                "says nothing of separability"
+            )
         if bad:
             out.append(f"{bad} draws with {size} {along} not certified, left out")
     return tuple(out)

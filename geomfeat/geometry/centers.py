@@ -44,7 +44,8 @@ def without(x: Float[Tensor, "k r"], directions: Float[Tensor, "rank r"]) -> Flo
 def least_correlated_rank(centers: Float[Tensor, "P r"], floor: float = 0.0) -> int:
     """How many shared directions to remove (0..P-2) so that the remaining centres are least correlated.
 
-    None that would leave a centre shorter than `floor`, the rounding of the points. P centred centres span P - 1 dimensions; P - 2 is the most that leaves them a direction (and then all on one line).
+    None that would leave a centre shorter than `floor`, the rounding of the points. P centred centres span P - 1
+    dimensions; P - 2 is the most that leaves them a direction (and then all on one line).
     """
     most = max(0, len(centers) - 2)
     basis = shared_directions(centers, most)

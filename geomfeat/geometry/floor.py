@@ -33,6 +33,11 @@ def floor_note(n_manifolds: int, rank: int) -> str:
     )
 
 
+def without_floor(notes: tuple[str, ...]) -> tuple[str, ...]:
+    """The other notes."""
+    return tuple(note for note in notes if not at_floor(note))
+
+
 def at_floor(note: object) -> bool:
     """Is this the note of a number at the floor?
 
