@@ -39,7 +39,8 @@ def trajectories(table: pd.DataFrame, **quantities: Key) -> pd.DataFrame:
         quantities: name=(measure, quantity, layer), the columns to make; each comes with name_se.
 
     Returns training, step, the columns, and `complete`: whether all of them are numbers. Flagged numbers are NaN, and
-    so are capacities at the floor, which say nothing of separability. The last moment is the number of steps of the training; where that is not known, one after the last other moment.
+    so are capacities at the floor, which say nothing of separability. The last moment is the number of steps of the
+    training; where that is not known, one after the last other moment.
 
     Raises BadInput for a name that the table does not have.
 

@@ -50,12 +50,12 @@ def in_span(x: Float[Tensor, "k N"], rounding: Float[Tensor, "k"]) -> Span:
     (2, torch.Size([3, 2]))
     """
     moving = (x != 0).any(0)
+    if not bool(moving.any()):
+        return Span(x, 0, None, None)
     units = None if bool(moving.all()) else torch.nonzero(moving)[:, 0]
     x = x if units is None else x[:, units]
     lengths = torch.linalg.vector_norm(x, dim=1, keepdim=True)
     there = lengths[:, 0] > 0
-    if not bool(there.any()):
-        return Span(x[:, :1] if x.shape[1] else x.new_zeros(len(x), 1), 0, units, None)
     unit, basis = x / lengths.clamp_min(TINY), None
     if unit.shape[0] < unit.shape[1]:
         basis, triangle = torch.linalg.qr(unit.T)

@@ -1,0 +1,50 @@
+"""Slow multipliers of the capacity problem: non-negative least squares in float64, and of several the least."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.optimize import nnls
+
+# A point touches the supporting plane, or t lies in the span, to this share of |t|.
+TOUCH = 1e-9
+# Weight of the equation against the norm: the answer is off by its inverse square.
+HEAVY = 1e6
+
+
+def least_norm(points: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """The l >= 0 of least norm with l @ points = p: non-negative least squares of both, the second with much weight."""
+    k = len(points)
+    heavy = HEAVY / np.linalg.norm(points, 2)
+    l = nnls(np.vstack([heavy * points.T, np.eye(k)]), np.r_[heavy * p, np.zeros(k)], maxiter=100 * k)[0]
+    assert np.linalg.norm(l @ points - p) <= 1e-8 * np.linalg.norm(p)
+    return l
+
+
+def canonical(x: np.ndarray, t: np.ndarray, y: np.ndarray) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+    """Multipliers (P, M) of every draw, whether its anchors are defined, and |p|^2; x (P, M, N).
+
+    Of copies within a class the first carries all. Where t lies in its cone, anchors are defined for linearly
+    independent points alone.
+    """
+    n_manifolds, m, n = x.shape
+    flat = x.reshape(-1, n)
+    owner = np.repeat(np.arange(n_manifolds), m)
+    _, first = np.unique(np.column_stack([owner, flat]), axis=0, return_index=True)
+    kept = np.sort(first[np.linalg.norm(flat[first], axis=1) > 0])
+    points, owner = flat[kept], owner[kept]
+    independent = np.linalg.matrix_rank(points) == len(points)
+    dense, used, norms2 = [], [], []
+    for direction, signs in zip(t, y, strict=True):
+        cone = points * signs[owner][:, None]
+        v = direction - nnls(cone.T, direction, maxiter=100 * len(cone))[0] @ cone
+        p = direction - v
+        along = np.abs(cone @ v) / np.linalg.norm(cone, axis=1)
+        touch = along <= TOUCH * np.linalg.norm(direction)
+        inside = bool(touch.all())
+        l = np.zeros(len(flat))
+        if np.linalg.norm(p) > 1e-12:
+            l[kept[touch]] = least_norm(cone[touch], p) if not inside or independent else 0.0
+        dense.append(l.reshape(n_manifolds, m))
+        used.append(not inside or independent)
+        norms2.append(p @ p)
+    return dense, np.array(used), np.array(norms2)
