@@ -11,9 +11,11 @@ from geomfeat.geometry import Capacity, as_manifolds, capacity, project_on_cones
 from geomfeat.geometry.ambiguous import ambiguous
 from geomfeat.geometry.anchors import anchors_of
 from geomfeat.geometry.least_norm import least_norm, shortest
+from geomfeat.geometry.span import in_span
 from tests.geometry.clouds import normal, signs, simplices, spheres
 from tests.reference import anchors as slow
 from tests.reference import geometry as reference
+from tests.shared_data import shared
 
 GEOMETRY = ("dimension", "radius", "utility", "center_alignment", "axis_alignment", "center_axis_alignment")
 METHODS = ("gram", "columns", "orthogonal", "batched", "patient")
@@ -100,6 +102,28 @@ def test_independent_points_have_unique_anchors_inside_their_span_too():
     flat = x.reshape(4, 20) * y.repeat_interleave(2, 1)[:, :, None]
     l = torch.linalg.lstsq(flat.mT, t[:, :, None]).solution[:, :, 0]
     assert torch.equal((l > 0).all(1), found.inside)
+
+
+def test_digits_meet_in_faces_and_get_the_multipliers_of_least_norm():
+    """Two draws in three outside their cones leave a choice among nearly all of the 500 points."""
+    data = np.load(shared("refs/capacity/digits_M50_iid.npz"))
+    manifolds = as_manifolds(data["X"]).without_copies()
+    span = in_span(manifolds.x, manifolds.rounding)
+    x, owner, y = span.x, manifolds.owner, torch.as_tensor(data["y"]).double()
+    found = project_on_cones(x, owner, span.coordinates(torch.as_tensor(data["t"])), y)
+    np.testing.assert_allclose(found.norms2.numpy(), data["p2"], rtol=1e-8)
+    unsure = ambiguous(x, owner, y, found)
+    assert int(unsure.sum()) > 15
+    best, sure = least_norm(x, owner, y, found, unsure)
+    assert torch.equal(sure, unsure)
+    for draw in torch.nonzero(unsure)[::4, 0].tolist():
+        cone = x * y[draw][owner][:, None]
+        prices = (cone @ found.residual[draw]).abs() / torch.linalg.vector_norm(cone, dim=1)
+        touch = prices <= slow.TOUCH * float(torch.linalg.vector_norm(found.residual[draw] + found.projection[draw]))
+        expected = slow.least_norm(cone[touch].numpy(), found.projection[draw].numpy())
+        dense = torch.zeros(len(x) + 1, dtype=torch.float64)
+        dense[best.support[draw]] = best.multipliers[draw]
+        np.testing.assert_allclose(dense[:-1][touch].numpy(), expected, rtol=0, atol=1e-8 * expected.max())
 
 
 def test_a_ray_has_one_anchor():

@@ -17,8 +17,6 @@ from geomfeat.geometry import Capacity, capacity
 from geomfeat.numerics import WORKING
 from geomfeat.types import Representation
 from tests.geometry.clouds import discs, normal, segments, signs, simplices, spheres, subspaces
-from tests.reference import anchors as slow
-from tests.reference import geometry as reference
 from tests.shared_data import shared
 
 QUANTITIES = [
@@ -184,19 +182,6 @@ def test_given_draws_are_used():
     assert (found.n_draws, found.dichotomies) == (50, "given")
     y = signs(30, 20)
     assert capacity(data["X"], n_draws=30, dichotomies=y).dichotomies == "given"
-
-
-def test_geometry_of_digits_is_that_of_slow_multipliers():
-    """Classes that meet in faces of the cone: half of the draws outside it leave a choice, settled by the least norm."""
-    data = np.load(shared("refs/capacity/digits_M50_iid.npz"))
-    x, t, y = data["X"][:, :20], data["t"][:25], data["y"][:25]
-    dense, used, norms2 = slow.canonical(x, t, y)
-    expected = reference.glue(x, t, y, dense, used, float(norms2.mean()))
-    found = capacity(x, draws=(t, y))
-    assert found.n_ambiguous > 2
-    np.testing.assert_allclose(found.norms2.numpy(), norms2, rtol=1e-8)
-    for quantity, value in expected.items():
-        assert getattr(found, quantity) == pytest.approx(value, rel=1e-6), quantity
 
 
 def test_global_centring_removes_a_common_shift():

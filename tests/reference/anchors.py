@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.linalg import null_space
 from scipy.optimize import nnls
 
 # A point touches the supporting plane, or t lies in the span, to this share of |t|.
 TOUCH = 1e-9
-# Weight of the equation against the norm: the answer is off by its inverse square.
-HEAVY = 1e6
 
 
 def least_norm(points: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """The l >= 0 of least norm with l @ points = p: non-negative least squares of both, the second with much weight."""
-    k = len(points)
-    heavy = HEAVY / np.linalg.norm(points, 2)
-    l = nnls(np.vstack([heavy * points.T, np.eye(k)]), np.r_[heavy * p, np.zeros(k)], maxiter=100 * k)[0]
-    assert np.linalg.norm(l @ points - p) <= 1e-8 * np.linalg.norm(p)
+    """The l >= 0 of least norm with l @ points = p, by least distance programming.
+
+    Lawson & Hanson 1974, chapter 23, section 4: with l = c + N z, N the null space and c a solution across it, the z of
+    least norm with N z >= -c comes from the residual of the non-negative least squares of (0, 1) on the rows (N, -c).
+    """
+    points, p = points / np.linalg.norm(points, 2), p / np.linalg.norm(points, 2)
+    free = null_space(points.T, rcond=1e-11)
+    some = nnls(points.T, p, maxiter=100 * len(points))[0]
+    scale = np.linalg.norm(some)
+    c = (some - free @ (free.T @ some)) / scale
+    rows = np.column_stack([free, -c])
+    e = np.r_[np.zeros(free.shape[1]), 1.0]
+    rest = e - nnls(rows.T, e, maxiter=1000 * len(points))[0] @ rows
+    l = scale * np.maximum(c - free @ (rest[:-1] / rest[-1]), 0.0)
+    assert np.linalg.norm(l @ points - p) <= 1e-9 * np.linalg.norm(p)
     return l
 
 
@@ -36,10 +45,10 @@ def canonical(x: np.ndarray, t: np.ndarray, y: np.ndarray) -> tuple[list[np.ndar
     dense, used, norms2 = [], [], []
     for direction, signs in zip(t, y, strict=True):
         cone = points * signs[owner][:, None]
-        v = direction - nnls(cone.T, direction, maxiter=100 * len(cone))[0] @ cone
+        unit = cone / np.linalg.norm(cone, axis=1, keepdims=True)
+        v = direction - nnls(unit.T, direction, maxiter=100 * len(cone))[0] @ unit
         p = direction - v
-        along = np.abs(cone @ v) / np.linalg.norm(cone, axis=1)
-        touch = along <= TOUCH * np.linalg.norm(direction)
+        touch = np.abs(unit @ v) <= TOUCH * np.linalg.norm(direction)
         inside = bool(touch.all())
         l = np.zeros(len(flat))
         if np.linalg.norm(p) > 1e-12:
