@@ -24,7 +24,8 @@ def least_norm(points: np.ndarray, p: np.ndarray) -> np.ndarray:
     rows = np.column_stack([free, -c])
     e = np.r_[np.zeros(free.shape[1]), 1.0]
     rest = e - nnls(rows.T, e, maxiter=1000 * len(points))[0] @ rows
-    l = scale * np.maximum(c - free @ (rest[:-1] / rest[-1]), 0.0)
+    l = scale * (c - free @ (rest[:-1] / rest[-1]))
+    l[l < 1e-10 * l.max()] = 0.0
     assert np.linalg.norm(l @ points - p) <= 1e-9 * np.linalg.norm(p)
     return l
 
