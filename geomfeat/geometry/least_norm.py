@@ -26,6 +26,7 @@ STEPS = 200
 RIDGE = 1e-13
 # Relative error of A l = p, and of the positive l by (1), of a certified answer.
 CERTAIN = 1e-9
+NONE = 1e-10
 
 
 def least_norm(
@@ -106,7 +107,8 @@ def _on(a: np.ndarray, p: np.ndarray, held: np.ndarray) -> np.ndarray | None:
     top = np.abs(l[held]).max()
     if (l[held] < -CERTAIN * top).any() or (l[~held] > CERTAIN * top).any():
         return None
-    l = np.where(held, np.maximum(l, 0.0), 0.0)
+    # A multiplier of rounding would make its class an active one.
+    l = np.where(held & (l > NONE * top), l, 0.0)
     return l if np.linalg.norm(l @ a - p) <= CERTAIN * np.linalg.norm(p) else None
 
 
