@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
 from geomfeat.numerics import WORKING, as_tensor, require_finite
+from geomfeat.precision import coarser, precision_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,10 +25,11 @@ class Representation:
     """Features of one layer. Rows are ALWAYS samples.
 
     Args:
-        x: (n, d) features.
+        x: (n, d) features; whole numbers become float64, half precisions float32.
         labels: (n,) classes, whole numbers (kept as int64, on the device of x), or None.
         layer: the module's name, with a path where an output is nested ("rnn[1][0]").
-        meta: how it was made; `meta["reduce"]` says how a map or a token sequence became (n, d).
+        meta: how it was made; `meta["reduce"]` says how a map or a token sequence became (n, d), `meta["precision"]`
+            which precision the features came in, where x has more digits.
         outputs: (n, C) the network's own outputs for the same samples, where known (D_LR needs them).
 
     Raises BadInput for other shapes, NaN or inf, labels that are not whole numbers, or lengths that disagree.
@@ -49,8 +52,8 @@ class Representation:
                 f"{where} must be (samples, features) with at least one of each, got shape {tuple(x.shape)}: "
                 "reduce it (reduce='flatten', 'mean', 'last', ...)"
             )
-        if not x.is_floating_point():
-            x = x.to(torch.get_default_dtype())
+        x = x if x.is_floating_point() else x.to(WORKING)
+        object.__setattr__(self, "meta", _with_precision(self.meta, precision_of(self.x), x.dtype))
         object.__setattr__(self, "x", require_finite(x, where))
         if self.labels is not None:
             object.__setattr__(self, "labels", self._beside(_classes(self.labels), "labels", where))
@@ -76,8 +79,19 @@ class Representation:
         """Number of features."""
         return self.x.shape[1]
 
+    @cached_property
+    def precision(self) -> torch.dtype:
+        """The precision that the features came in, which may be less than that of the numbers in x.
+
+        >>> Representation(torch.randn(9, 3).bfloat16()).precision
+        torch.bfloat16
+        """
+        return _known(self.meta, precision_of(self.x))
+
     def with_(self, **changes: Any) -> Representation:
-        """A copy with some fields replaced."""
+        """A copy with some fields replaced; features computed from these keep their precision."""
+        if "x" in changes:
+            changes["meta"] = _with_precision(changes.get("meta", self.meta), self.precision, WORKING)
         return replace(self, **changes)
 
     def take(self, rows: Tensor | slice | list[int]) -> Representation:
@@ -91,6 +105,20 @@ class Representation:
             return None if value is None else value[rows]
 
         return replace(self, x=self.x[rows], labels=picked(self.labels), outputs=picked(self.outputs))
+
+
+def _known(meta: Mapping[str, Any], precision: torch.dtype) -> torch.dtype:
+    """The coarser of a precision and the one in meta."""
+    noted = getattr(torch, str(meta.get("precision")), None)
+    return coarser(noted, precision) if isinstance(noted, torch.dtype) and noted.is_floating_point else precision
+
+
+def _with_precision(meta: Mapping[str, Any], precision: torch.dtype, holds: torch.dtype) -> Mapping[str, Any]:
+    """meta that says in which precision the numbers came, where they are held with more digits."""
+    precision = _known(meta, precision)
+    if torch.finfo(precision).eps <= torch.finfo(holds).eps:
+        return meta
+    return {**meta, "precision": str(precision).removeprefix("torch.")}
 
 
 def _classes(labels: Any) -> Tensor:
@@ -124,6 +152,18 @@ def as_points(x: Points, name: str = "x") -> Tensor:
     return require_finite(points if points.is_floating_point() else points.to(WORKING), name)
 
 
+def as_layer(x: Points, name: str = "x") -> Representation:
+    """Points as a Representation, which knows the precision that they came in. Raises as `as_points`.
+
+    >>> as_layer(torch.ones(2, 3, dtype=torch.bfloat16)).precision
+    torch.bfloat16
+    """
+    if isinstance(x, Representation):
+        return x
+    points = as_points(x, name)
+    return Representation(points, meta=_with_precision({}, precision_of(x), points.dtype))
+
+
 @dataclass(frozen=True, eq=False)
 class Kernel:
     """A kernel between samples: NTK, feature Gram and label kernel alike; symmetric unless it is between two sets.
@@ -143,13 +183,19 @@ class Kernel:
         gram = as_tensor(self.gram, f"kernel {self.name!r}")
         if gram.ndim != 2 or 0 in gram.shape:
             raise BadInput(f"kernel {self.name!r} must be a matrix, got shape {tuple(gram.shape)}")
-        gram = gram if gram.is_floating_point() else gram.to(torch.get_default_dtype())
+        gram = gram if gram.is_floating_point() else gram.to(WORKING)
+        object.__setattr__(self, "meta", _with_precision(self.meta, precision_of(self.gram), gram.dtype))
         object.__setattr__(self, "gram", require_finite(gram, f"kernel {self.name!r}"))
 
     @property
     def n(self) -> int:
         """Number of rows."""
         return self.gram.shape[0]
+
+    @cached_property
+    def precision(self) -> torch.dtype:
+        """The precision that the kernel came in."""
+        return _known(self.meta, precision_of(self.gram))
 
     @property
     def blocks(self) -> Tensor:

@@ -10,7 +10,8 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.numerics import WORKING, numpy_stream
+from geomfeat.numerics import numpy_stream
+from geomfeat.precision import Spread, precision_of
 
 CLASSIFIERS = ("logistic", "ridge")
 
@@ -58,9 +59,8 @@ def linear_probe(
         raise BadInput(f"classifier={classifier!r}: use one of {', '.join(map(repr, CLASSIFIERS))}")
     y = torch.unique(labels, return_inverse=True)[1].cpu().numpy()
     _check(np.bincount(y), folds)
-    features = x.detach().to(WORKING).cpu().numpy()
-    largest = np.abs(features).max()
-    features = features / largest if largest > 0 else features
+    # Units that are constant up to rounding are 0, or they would be scaled up to noise.
+    features = Spread.of(x.detach(), precision_of(x)).x.cpu().numpy()
     split = StratifiedKFold(folds, shuffle=True, random_state=int(numpy_stream(seed, "probe").integers(2**31)))
     right, by_fold, converged = 0, [], True
     for train, test in split.split(features, y):
