@@ -17,6 +17,7 @@ from geomfeat.geometry.capacity_paired import common_draws
 from geomfeat.geometry.capacity_types import Capacity
 from geomfeat.geometry.pairs import PerPair
 from geomfeat.geometry.per_manifold import PerManifold
+from geomfeat.memory import is_out_of_memory
 from geomfeat.types import Representation
 
 
@@ -72,9 +73,11 @@ def capacity_by_layer(
     for name in _matching(names, layers):
         try:
             found[name] = measured(name)
-        except (GeomfeatError, ArithmeticError, torch.OutOfMemoryError) as error:
+        except (GeomfeatError, ArithmeticError, MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and not is_out_of_memory(error):
+                raise
             # The text alone is kept: the error would keep the layer in memory through its traceback.
-            reasons[name] = str(error).splitlines()[0]
+            reasons[name] = (str(error) or "out of memory").splitlines()[0]
             found[name] = _failed(f"layer {name!r} failed: {reasons[name]}", kind, options.get("center"), seed)
     if len(reasons) == len(found):
         first = next(iter(reasons))

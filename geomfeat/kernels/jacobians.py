@@ -17,7 +17,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput, OutOfMemory
-from geomfeat.kernels._memory import BUDGET, is_out_of_memory, saved_bytes
+from geomfeat.kernels._memory import BUDGET, saved_bytes
+from geomfeat.memory import is_out_of_memory
 from geomfeat.models.functional import Functional, batches, map_inputs, n_samples, take
 
 logger = logging.getLogger(__name__)

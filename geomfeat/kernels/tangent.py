@@ -17,7 +17,7 @@ from torch import Tensor
 
 from geomfeat.activations import module_name, recording
 from geomfeat.errors import BadInput
-from geomfeat.kernels._memory import BUDGET, is_out_of_memory, saved_bytes
+from geomfeat.kernels._memory import BUDGET, saved_bytes
 from geomfeat.kernels.jacobians import (
     differentiable_recurrence,
     jacobian,
@@ -25,6 +25,7 @@ from geomfeat.kernels.jacobians import (
     parameter_slices,
     plain_gradient,
 )
+from geomfeat.memory import is_out_of_memory
 from geomfeat.models.functional import Functional, batches, n_samples
 
 __all__ = ["feature_jvp", "jacobian", "jacobian_rows", "jvp", "parameter_slices", "vjp"]

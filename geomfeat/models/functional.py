@@ -13,7 +13,7 @@ import fnmatch
 import numbers
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -83,6 +83,11 @@ def n_samples(inputs: Inputs) -> int:
             f"got {sorted(sizes)}"
         )
     return sizes.pop()
+
+
+def shapes_of(inputs: Any) -> tuple[tuple[tuple[int, ...], torch.dtype], ...]:
+    """Shape and type of every tensor of nested inputs."""
+    return tuple((tuple(t.shape), t.dtype) for t in _leaves(inputs))
 
 
 def take(inputs: Any, rows: Tensor | slice) -> Any:
@@ -248,6 +253,7 @@ class Functional:
         model: the copy. theta: trainable parameters by name (a shared parameter once). fixed: frozen ones and buffers.
         uses: where each of them is used: (name in the model, name in theta or fixed), each module once.
         dtype, device: of theta. readout: see `output_matrix`.
+        known: what was measured or checked about it once, by what asked; a changed copy begins without.
     """
 
     model: nn.Module
@@ -257,6 +263,7 @@ class Functional:
     dtype: torch.dtype
     device: torch.device
     readout: Readout | None = None
+    known: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __call__(self, theta: Mapping[str, Tensor], inputs: Any) -> Tensor:
         """(n, C) outputs at parameters `theta`; the inputs are copied, as in `call`."""

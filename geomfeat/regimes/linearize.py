@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels._memory import is_out_of_memory
 from geomfeat.kernels.jacobians import differentiable_recurrence, plain_gradient
 from geomfeat.kernels.tangent import jvp, load_forward_mode
+from geomfeat.memory import is_out_of_memory
 from geomfeat.models.functional import Functional, Readout, batches, copied, functional, unwrapped
 from geomfeat.numerics import require_finite
 

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels._memory import is_out_of_memory, saved_bytes
+from geomfeat.kernels._memory import saved_bytes
+from geomfeat.memory import is_out_of_memory
 from geomfeat.models.functional import Functional, Readout, functional, n_samples
 from geomfeat.numerics import WORKING, as_tensor, require_finite
 from geomfeat.regimes.objective import Loss, loss_at_zero, loss_of, prepared_targets, require_gradient

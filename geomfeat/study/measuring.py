@@ -8,9 +8,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
-
 from geomfeat.errors import GeomfeatError
+from geomfeat.memory import is_out_of_memory
 from geomfeat.registry import Measure
 from geomfeat.study.table import Row, failed_rows, options_text, row
 from geomfeat.types import Estimate, Representation
@@ -71,10 +70,10 @@ def guarded(work: Callable[[], Any], what: str) -> tuple[Any, float, str]:
         result, note = work(), ""
     except GeomfeatError as error:
         result, note = None, str(error)
-    except torch.OutOfMemoryError as error:
-        first = str(error).splitlines()[0]
-        result, note = None, f"out of memory ({first}): use fewer samples, or device='cpu'"
     except Exception as error:
+        if is_out_of_memory(error):
+            first = str(error).partition("\n")[0]
+            return None, time.perf_counter() - start, f"out of memory ({first}): use fewer samples, or device='cpu'"
         # One measure's bug must not cost the rows of all others: it is logged, and told in the row.
         logger.warning("%s failed", what, exc_info=True)
         result, note = None, f"unexpected {type(error).__name__}: {error}. Its traceback is in the log (--debug)"

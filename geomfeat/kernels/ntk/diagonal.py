@@ -6,11 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from geomfeat.kernels._memory import BUDGET, free_bytes, with_smaller_chunks
+from geomfeat.kernels._memory import BUDGET
 from geomfeat.kernels.jacobians import JacobianRows
 from geomfeat.kernels.ntk.kernel import SMALL, Outputs, Params, as_functional, cotangents_of
 from geomfeat.kernels.ntk.structured import Changed, Structured, structured
 from geomfeat.kernels.ntk.tiles import by_tiles
+from geomfeat.memory import free_bytes, with_smaller_chunks
 from geomfeat.models.functional import Functional, batches, n_samples
 from geomfeat.numerics import WORKING, require_finite
 

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels._memory import BUDGET, free_bytes, with_smaller_chunks
+from geomfeat.kernels._memory import BUDGET
 from geomfeat.kernels.jacobians import JacobianRows
 from geomfeat.kernels.ntk.layerwise import by_layers
 from geomfeat.kernels.ntk.plan import parameter_group
 from geomfeat.kernels.ntk.structured import Changed, structured
 from geomfeat.kernels.ntk.tiles import by_tiles
+from geomfeat.memory import free_bytes, with_smaller_chunks
 from geomfeat.models.functional import Functional, functional, n_samples
 from geomfeat.numerics import as_tensor
 from geomfeat.types import Kernel

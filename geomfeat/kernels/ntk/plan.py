@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geomfeat.kernels._memory import is_out_of_memory
 from geomfeat.kernels.jacobians import differentiable_recurrence, plain_gradient
 from geomfeat.kernels.ntk.factors import Region
 from geomfeat.kernels.ntk.graph import Use
@@ -17,6 +16,7 @@ from geomfeat.kernels.ntk.passes import Collected, Pass, Planned, differing, for
 from geomfeat.kernels.ntk.rules import Term
 from geomfeat.kernels.ntk.rules_elementwise import ElementwiseTerm
 from geomfeat.kernels.ntk.samples import sample_axis
+from geomfeat.memory import is_out_of_memory
 from geomfeat.models.functional import Functional, n_samples, take
 from geomfeat.numerics import stream
 

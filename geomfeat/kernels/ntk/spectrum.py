@@ -16,10 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels._memory import BUDGET, free_bytes, with_smaller_chunks
+from geomfeat.kernels._memory import BUDGET
 from geomfeat.kernels.jacobians import JacobianRows
 from geomfeat.kernels.ntk.kernel import Params, as_functional
 from geomfeat.kernels.tangent import jvp, vjp
+from geomfeat.memory import free_bytes, with_smaller_chunks
 from geomfeat.models.functional import Functional, n_samples
 from geomfeat.numerics import WORKING, numpy_stream, require_finite
 

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geomfeat.kernels._memory import is_out_of_memory
 from geomfeat.kernels.jacobians import differentiable_recurrence, plain_gradient
 from geomfeat.kernels.ntk.factors import Factors
 from geomfeat.kernels.ntk.passes import Collected, Pass, differing, forward, signature, where_of
 from geomfeat.kernels.ntk.plan import Plan, plan
+from geomfeat.memory import is_out_of_memory
 from geomfeat.models.functional import Functional, batches, map_inputs, n_samples, take
 from geomfeat.numerics import stream
 

@@ -1,0 +1,141 @@
+"""How much memory is free, what an allocation that failed looks like, and what to do about either.
+
+A system that promises more memory than it has ends the process instead of refusing, so large allocations are compared
+with what is free before they are made: `require_memory`. Work that can be done in parts takes smaller ones where an
+allocation fails all the same: `with_smaller_chunks`.
+"""
+
+import contextlib
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from geomfeat.errors import OutOfMemory
+
+T = TypeVar("T")
+# What torch, numpy and the C++ library say on the CPU (Linux, Windows, macOS) and on accelerators.
+_SAID = (
+    "out of memory",
+    "not enough memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "unable to allocate",
+    "failed to allocate",
+    "bad allocation",
+    "bad_alloc",
+    "alloc_failed",
+    "invalid buffer size",
+    "storage size calculation overflowed",
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """True for the ways in which torch, numpy and the system say that an allocation failed.
+
+    >>> is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes."))
+    True
+    >>> is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    False
+    """
+    if isinstance(error, MemoryError | torch.OutOfMemoryError | OutOfMemory):
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(said in text for said in _SAID)
+
+
+def free_bytes(device: torch.device | str = "cpu") -> int:
+    """Bytes that can be allocated on a device: on the CPU also within the limits of the process and its container."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        # What torch holds without using it is free for tensors too.
+        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + held
+    return max(0, min([_of_the_machine(), *_of_the_container(), *_of_the_process()]))
+
+
+def require_memory(needed: float, what: str, remedy: str, device: torch.device | str = "cpu") -> None:
+    """OutOfMemory, naming both sizes and the remedy, where `needed` bytes on a device are more than are free.
+
+    Args:
+        what: what takes them, the subject of the sentence: "the kernel of 50000 samples".
+        remedy: what to do instead: "use fewer samples".
+
+    >>> require_memory(2**10, "the kernel of 11 samples", "use fewer samples")
+    >>> require_memory(2**60, "the kernel of 4e8 samples", "use fewer samples")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    geomfeat.errors.OutOfMemory: the kernel of 4e8 samples takes 1.2e+09 GB, and ... are free: use fewer samples
+    """
+    free = free_bytes(device)
+    if needed > free:
+        raise OutOfMemory(f"{what} takes {in_gigabytes(needed)}, and {in_gigabytes(free)} are free: {remedy}")
+
+
+def in_gigabytes(size: float) -> str:
+    """A number of bytes for a message.
+
+    >>> in_gigabytes(2.5e9)
+    '2.5 GB'
+    """
+    return f"{size / 1e9:.2g} GB"
+
+
+def with_smaller_chunks(work: Callable[[int], T], budget: int, smallest: int, remedy: Callable[[], str]) -> T:
+    """`work(budget)`, with half the budget again and again while memory runs out, down to `smallest`.
+
+    Raises OutOfMemory with the text of `remedy()` when the smallest chunks do not fit either.
+    """
+    while True:
+        try:
+            return work(budget)
+        except (MemoryError, RuntimeError, OSError, OutOfMemory) as error:
+            if not is_out_of_memory(error):
+                raise
+            if budget <= smallest:
+                raise OutOfMemory(remedy()) from error
+        # Outside the except block, so that the traceback does not keep the tensors of the failed try alive.
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        budget = max(budget // 2, smallest)
+
+
+def _of_the_machine() -> int:
+    """What the kernel can give without taking it from others: free pages, caches that it can drop, and swap."""
+    with contextlib.suppress(OSError, ValueError):
+        lines = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
+        sizes = {words[0]: int(words[1]) * 1024 for words in lines if len(words) > 1}
+        if "MemAvailable:" in sizes:
+            return sizes["MemAvailable:"] + sizes.get("SwapFree:", 0)
+    pages = "SC_AVPHYS_PAGES" if "SC_AVPHYS_PAGES" in os.sysconf_names else "SC_PHYS_PAGES"
+    return os.sysconf(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _of_the_container() -> list[int]:
+    """What is left of a control group's limit, of the second version or the first; nothing where there is no limit."""
+    found = []
+    for folder, limit, used, dropped in (
+        ("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
+        ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        with contextlib.suppress(OSError, ValueError):
+            most, now = (int((Path(folder) / name).read_text()) for name in (limit, used))
+            caches = dict(line.split() for line in (Path(folder) / "memory.stat").read_text().splitlines())
+            found.append(most - now + int(caches.get(dropped, 0)))
+    return found
+
+
+def _of_the_process() -> list[int]:
+    """What is left of the process's limit on its address space; nothing where there is no limit."""
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        if limit != resource.RLIM_INFINITY:
+            pages = int(Path("/proc/self/statm").read_text().split()[0])
+            return [limit - pages * os.sysconf("SC_PAGE_SIZE")]
+    return []

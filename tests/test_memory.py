@@ -1,0 +1,105 @@
+"""What is free, what a failed allocation looks like, refusing in time, and halving chunks while memory runs out."""
+
+from __future__ import annotations
+
+import errno
+
+import numpy as np
+import pytest
+import torch
+
+from geomfeat import memory
+from geomfeat.errors import OutOfMemory
+from geomfeat.memory import free_bytes, is_out_of_memory, require_memory, with_smaller_chunks
+
+HUGE = 2**58  # more bytes than any machine has address space for
+
+
+def test_halves_down_to_what_fits() -> None:
+    tried = []
+
+    def work(budget: int) -> int:
+        tried.append(budget)
+        if budget > 10:
+            raise MemoryError
+        return budget
+
+    assert with_smaller_chunks(work, 64, 3, lambda: "") == 8
+    assert tried == [64, 32, 16, 8]
+
+
+def test_gives_up_after_the_smallest_with_the_remedy() -> None:
+    tried = []
+
+    def work(budget: int) -> int:
+        tried.append(budget)
+        raise MemoryError
+
+    with pytest.raises(OutOfMemory, match="buy more"):
+        with_smaller_chunks(work, 10, 4, lambda: "buy more")
+    assert tried == [10, 5, 4]
+
+
+def test_free_bytes(device: str) -> None:
+    assert free_bytes(torch.device(device)) > 2**20
+
+
+def test_chunks_are_halved_where_an_allocation_is_refused_in_time() -> None:
+    def work(budget: int) -> int:
+        if budget > 2:
+            require_memory(HUGE, "the work", "do less")
+        return budget
+
+    assert with_smaller_chunks(work, 16, 1, lambda: "") == 2
+
+
+def test_what_torch_and_numpy_really_say_is_recognised() -> None:
+    with pytest.raises(RuntimeError) as torch_says:
+        torch.empty(HUGE // 8, dtype=torch.float64)
+    with pytest.raises(MemoryError) as numpy_says:
+        np.empty(HUGE // 8, dtype=np.float64)
+    with pytest.raises(RuntimeError) as torch_counts:
+        torch.empty(2**62, 8, dtype=torch.float64)
+    assert is_out_of_memory(torch_says.value)
+    assert is_out_of_memory(numpy_says.value)
+    assert is_out_of_memory(torch_counts.value)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("[enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: can't allocate memory: you "
+                     "tried to allocate 8 bytes. Error code 12 (Cannot allocate memory)"),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."),
+        RuntimeError("Unable to allocate 1.5 GiB for an array with shape (1,)"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("std::bad_alloc"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        MemoryError(),
+        OutOfMemory("refused in time"),
+    ],
+    ids=lambda error: type(error).__name__,
+)  # fmt: skip
+def test_an_allocation_that_failed_is_recognised(error: Exception) -> None:
+    assert is_out_of_memory(error)
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("shapes cannot be multiplied"), ValueError("out of memory"), OSError(errno.ENOENT, "gone")]
+)
+def test_other_errors_are_not_mistaken_for_memory(error: Exception) -> None:
+    assert not is_out_of_memory(error)
+
+
+def test_a_refusal_names_both_sizes_and_the_remedy() -> None:
+    require_memory(1, "one byte", "use none")
+    with pytest.raises(OutOfMemory, match=r"the kernel takes .* GB, and .* GB are free: use fewer samples"):
+        require_memory(HUGE, "the kernel", "use fewer samples")
+
+
+def test_limits_of_the_process_and_its_container_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_of_the_container", lambda: [2**20])
+    assert free_bytes() <= 2**20
+    monkeypatch.setattr(memory, "_of_the_process", lambda: [-5])
+    assert free_bytes() == 0
