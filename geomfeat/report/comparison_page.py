@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geomfeat._version import __version__
+from geomfeat.geometry.floor import AT_FLOOR, at_floor
 from geomfeat.report import look
 from geomfeat.report.blocks import Figure, Table, grid, number_cell, text_cell
 from geomfeat.report.page import Section, environment, page_path, save_page, spec_json, symbol_path
@@ -119,7 +120,9 @@ def differences_table(found: ModelComparison) -> Table | None:
             f"{r['other']} against {r['model']}",
             [
                 text_cell(f"{r['other_layer']}, {r['layer']}"),
-                number_cell(r["log_difference"], r["stderr"]), number_cell(r["stderr_unpaired"]),
+                text_cell(AT_FLOOR, "", r["note"]) if at_floor(r["note"])
+                else number_cell(r["log_difference"], r["stderr"]),
+                number_cell(r["stderr_unpaired"]),
             ],
         )
         for r in found.differences.to_dict("records")
