@@ -56,8 +56,8 @@ class Look:
         """`extract` with these options, held in memory."""
         return dict(
             extract(
-                model, inputs, layers, labels, groups=groups, reduce=self.reduce, project=project, batch_size=self.batch_size,
-                device=self.device, progress=progress, seed=self.seed, with_outputs=outputs, readout=self.readout,
+                model, inputs, layers, labels, groups=groups, reduce=self.reduce, project=project,
+                batch_size=self.batch_size, device=self.device, progress=progress, seed=self.seed, with_outputs=outputs, readout=self.readout,
             )
         )  # fmt: skip
 
