@@ -427,7 +427,9 @@ def test_names_and_groups_go_with_the_samples_and_their_tokens(stored: bool, tmp
     assert rep.labels.tolist() == [1, 0, 2] * 2
     assert rep.groups.tolist() == groups
     tokens = torch.randn(6, 4, 5)
-    rows = extract(nn.Sequential(nn.Linear(5, 3)), tokens, "*", names, groups=groups, reduce="token_all", progress=False)
+    rows = extract(
+        nn.Sequential(nn.Linear(5, 3)), tokens, "*", names, groups=groups, reduce="token_all", progress=False
+    )
     rep = next(iter(rows.values()))
     assert rep.classes == ("a", "b", "c")
     assert rep.groups.tolist() == torch.tensor(groups).repeat_interleave(4).tolist()
