@@ -19,6 +19,7 @@ from geomfeat.numerics import (
     as_tensor,
     centred,
     double_centred,
+    in_floats,
     jackknife_stderr,
     numpy_stream,
     require_finite,
@@ -417,3 +418,13 @@ def test_unsigned_numbers_beyond_the_signed_range_keep_their_size() -> None:
 
 def test_numbers_beyond_double_precision_become_infinite_without_a_word() -> None:
     assert as_tensor(np.array([1.0, np.finfo(np.longdouble).max], dtype=np.longdouble)).tolist() == [1.0, math.inf]
+
+
+def test_whole_numbers_that_float64_cannot_hold_are_refused() -> None:
+    stamps = np.array([[1_700_000_000_000_000_001], [1_700_000_000_000_000_000]])
+    assert as_tensor(stamps).tolist() == stamps.tolist()
+    for read in (lambda: as_tensor(stamps, "times", WORKING), lambda: in_floats(as_tensor(stamps), "times")):
+        with pytest.raises(BadInput, match=r"times holds whole numbers above 2\*\*53.*subtract"):
+            read()
+    assert as_tensor(stamps - stamps.min(), dtype=WORKING).tolist() == [[1.0], [0.0]]
+    assert as_tensor([2**60], dtype=WORKING).item() == 2.0**60
