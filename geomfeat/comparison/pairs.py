@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import isfinite
 from typing import Any
 
@@ -39,7 +40,7 @@ def similarity_of_all(values: Sequence[Any], similarity: str) -> tuple[np.ndarra
     kept = [i for i in range(len(values)) if i not in notes]
     found, errors = np.full((2, len(values), len(values)), np.nan)
     if kept:
-        layers = {str(i): _kernel(v) if isinstance(v := values[i], RDMs) else v.x for i in kept}
+        layers = {str(i): _kernel(v) if isinstance(v := values[i], RDMs) else v for i in kept}
         layers, groups = _together(layers), common_groups(*(values[i] for i in kept))
         made = cka_matrix(layers, estimator=SIMILARITIES[similarity], stderr=groups is None)
         found[np.ix_(kept, kept)] = made.values.cpu().numpy()
@@ -55,8 +56,8 @@ def _over_groups(layers: dict[str, Any], whole: CkaMatrix, groups: torch.Tensor)
 
     def without(rows: torch.Tensor) -> torch.Tensor:
         kept = {
-            k: Kernel(v.gram[rows.to(v.gram.device)][:, rows.to(v.gram.device)], v.name) if isinstance(v, Kernel)
-            else v[rows.to(v.device)]
+            k: replace(v, gram=v.gram[rows.to(v.gram.device)][:, rows.to(v.gram.device)]) if isinstance(v, Kernel)
+            else v.take(rows.to(v.x.device))
             for k, v in layers.items()
         }  # fmt: skip
         return cka_matrix(kept, estimator=whole.estimator).values
@@ -75,7 +76,7 @@ def projection_loss(rep: Representation) -> float:
     1 + (1 + PR) / d with PR = (tr K)^2 / tr K^2, while the product with another layer's Gram matrix does not. As the PR
     of the projected layer counts the grown tr K^2, the share of the growth in it is PR / d.
     """
-    ratio = participation_ratio_unbiased(rep.x) if rep.meta.get("project") else 0.0
+    ratio = participation_ratio_unbiased(rep) if rep.meta.get("project") else 0.0
     return min(max(ratio / rep.d, 0.0), 1.0) if isfinite(ratio) else 0.0
 
 
@@ -88,8 +89,11 @@ def _kernel(rdms: RDMs) -> Kernel:
 
 def _together(layers: dict[str, Any]) -> dict[str, Any]:
     """All on one device: the first one's, unless that would move features off an accelerator."""
-    places = {(v.gram if isinstance(v, Kernel) else v).device for v in layers.values()}
+    places = {(v.gram if isinstance(v, Kernel) else v.x).device for v in layers.values()}
     if len(places) == 1:
         return layers
     place = next((p for p in places if p.type != "cpu"), torch.device("cpu"))
-    return {k: Kernel(v.gram.to(place), v.name) if isinstance(v, Kernel) else v.to(place) for k, v in layers.items()}
+    return {
+        k: replace(v, gram=v.gram.to(place)) if isinstance(v, Kernel) else v.with_(x=v.x.to(place))
+        for k, v in layers.items()
+    }

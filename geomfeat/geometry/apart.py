@@ -36,16 +36,17 @@ class Apart:
         return torch.log(distance[:, far - 1] / distance[:, near - 1])
 
     def tied(self, near: int, far: int) -> float:
-        """Share of the points that have these two neighbours at one distance."""
-        distance = self.near.distance
-        return float((distance[:, far - 1] - distance[:, near - 1] <= self.points.tie).double().mean())
+        """Share of the points that have these two neighbours at one distance, beyond what chance makes so near."""
+        gap = self.near.distance[:, far - 1] - self.near.distance[:, near - 1]
+        equal, beside = gap <= self.points.tie, (gap > self.points.tie) & (gap <= 2 * self.points.tie)
+        return max(0.0, float(equal.double().mean() - beside.double().mean()))
 
 
 def neighbours_apart(x: Points, k: int, name: str, *, or_fewer: bool = False) -> Apart:
     """The k nearest neighbours of every point among the different ones, `or_fewer` where there are not as many.
 
-    Points nearer than their rounding are copies, of which the first is kept. Raises BadInput with fewer than 10
-    different points or no more than k. `name` is the estimator's, for the message.
+    Points nearer than their rounding are copies, of which the first is kept, if they stand out from others. Raises
+    BadInput with fewer than 10 different points or no more than k. `name` is the estimator's, for the message.
     """
     layer = as_layer(x)
     points = known_points(layer)
@@ -60,7 +61,10 @@ def neighbours_apart(x: Points, k: int, name: str, *, or_fewer: bool = False) ->
             )
         different = points if len(rows) == layer.n else points.take(rows)
         near = nearest_neighbours(different.x, k)
-        if not bool((near.distance[:, 0] <= different.rounding).any()):
+        nearest, rounding = near.distance[:, 0], different.rounding
+        equal, beside = nearest <= rounding, (nearest > rounding) & (nearest <= 2 * rounding)
+        # Where points lie this dense anyway, to leave the nearest out would bias the dimension.
+        if int(equal.sum()) <= 2 * int(beside.sum()) and bool((nearest > 0).all()):
             return Apart(near, different, rows, layer.n - len(rows))
         rows = rows[far_enough(near.distance, near.index, different.rounding)]
 
@@ -75,8 +79,8 @@ def require_different_distances(apart: Apart, near: int, far: int, name: str) ->
         )
     if tied > MANY_TIES:
         raise BadInput(
-            f"{100 * tied:.0f} % of {n} points have neighbours {near} and {far} at one distance: tied, as whole numbers "
-            f"and rounded values are; {name} is not defined. Use features before rounding, or neighbours further away"
+            f"{100 * tied:.0f} % of {n} points have neighbours {near} and {far} at one distance: tied, as of whole "
+            f"numbers and rounded values; {name} is not defined. Use features before rounding, or further neighbours"
         )
     return tied
 

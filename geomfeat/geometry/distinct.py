@@ -17,6 +17,8 @@ class KnownPoints(NamedTuple):
     """Points without features that are constant up to rounding, which only add noise to distances.
 
     rounding (n,): how near a point another may be the same. tie (n,): how near two distances from it may be equal.
+    Of continuous data that are dense in their precision, points and distances as near as this, and as near again, are
+    about as many; copies and lattices have the former alone.
     """
 
     x: Float[Tensor, "n d"]
@@ -36,8 +38,9 @@ def known_points(layer: Representation) -> KnownPoints:
     around = torch.linalg.vector_norm(spread.x, dim=1) * spread.unit
     size = torch.linalg.vector_norm(x.to(WORKING) / spread.unit, dim=1) * spread.unit
     of_spread, of_size = roundings(layer.precision)
-    # A lattice lies in any precision; in a coarse one it has its ties exactly.
-    tie = min(torch.finfo(layer.precision).eps, torch.finfo(torch.float32).eps)
+    # Errors across a distance hardly count, so that it is off by that of one entry, whatever their number. In a
+    # precision coarser than float32, lattices have exact ties.
+    tie = min(torch.finfo(layer.precision).eps, torch.finfo(torch.float32).eps) / x.shape[1] ** 0.5
     return KnownPoints(x, of_spread * around + of_size * size, tie * size)
 
 

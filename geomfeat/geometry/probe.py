@@ -13,7 +13,8 @@ from torch import Tensor
 from geomfeat.errors import BadInput
 from geomfeat.geometry.copies import copies_of, united
 from geomfeat.labels import Labels, as_groups, as_labels
-from geomfeat.numerics import WORKING, numpy_stream
+from geomfeat.numerics import numpy_stream
+from geomfeat.precision import Spread
 from geomfeat.types import Points, Representation, as_layer
 
 CLASSIFIERS = ("logistic", "ridge")
@@ -92,7 +93,8 @@ def linear_probe(
     if not alone:
         names = [known.classes[i] if known.classes else i for i in values.tolist()]
         _check_groups(y, together.numpy(), folds, names, groups is None)
-    features = _near_one(layer.x)
+    # Units that are constant up to rounding are 0, or they would be scaled up to noise.
+    features = Spread.of(layer.x, layer.precision).x.cpu().numpy()
     hits, by_fold, converged = np.zeros(layer.n, bool), [], True
     for train, test in _folds(features, y, None if alone else together.numpy(), folds, seed):
         hits[test], settled = _classified(features[train], y[train], features[test], y[test], classifier, strength)
@@ -110,12 +112,6 @@ def _together(layer: Representation, groups: Tensor | None) -> tuple[Tensor, int
     copies = copies_of(layer)
     n_copies = layer.n - len(copies.unique())
     return copies if groups is None else united(copies, groups), n_copies
-
-
-def _near_one(x: Tensor) -> np.ndarray:
-    features = x.to(WORKING).cpu().numpy()
-    largest = np.abs(features).max()
-    return features / largest if largest > 0 else features
 
 
 def _check(counts: np.ndarray, folds: int) -> None:

@@ -9,7 +9,12 @@ from torch import Tensor
 from geomfeat.errors import BadInput
 from geomfeat.labels import as_labels
 from geomfeat.numerics import WORKING
-from geomfeat.types import Points, as_points
+from geomfeat.precision import Spread
+from geomfeat.types import Points, as_layer, as_points
+
+
+class NoWidth(BadInput):
+    """Most samples coincide (up to rounding), so that the Gaussian kernel has no width."""
 
 
 def linear_gram(x: Points) -> Float[Tensor, "n n"]:
@@ -28,20 +33,21 @@ def rbf_gram(x: Points, bandwidth: float = 0.5) -> Float[Tensor, "n n"]:
     The median is the lower one of all n^2 squared distances, the n zero ones of a sample to itself included: the
     rule of Kornblith et al. 2019 (section 3 and their code), with which their numbers can be compared.
 
-    Raises BadInput when the median distance is zero (most samples coincide), or for a bandwidth that is not positive.
+    Raises NoWidth (a BadInput) when the median distance is zero or may be rounding (most samples coincide), BadInput
+    for a bandwidth that is not positive.
 
     >>> round(float(rbf_gram(torch.tensor([[0.0], [1.0], [2.0]]))[0, 1]), 4)  # median distance 1, s = .5
     0.1353
     """
     if not bandwidth > 0:
         raise BadInput(f"bandwidth must be a positive fraction of the median distance, got {bandwidth}")
-    x = as_points(x).to(WORKING)
-    x = x - x.mean(0)
+    layer = as_layer(x)
+    spread = Spread.of(layer.x, layer.precision)
     # Direct differences: |x|^2 + |y|^2 - 2xy would lose the small distances to rounding.
-    squared = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist").square()
+    squared = torch.cdist(spread.x, spread.x, compute_mode="donot_use_mm_for_euclid_dist").square()
     median = squared.flatten().median()
-    if not median > 0:
-        raise BadInput(
+    if not median > spread.of_point**2:
+        raise NoWidth(
             "the median distance between samples is 0, so the Gaussian kernel has no width: "
             "drop duplicated samples or use kernel='linear'"
         )

@@ -155,6 +155,9 @@ def test_half_precision_models_are_run_as_they_are_and_widened() -> None:
     half = extract(model.to(torch.bfloat16), x, progress=False)["3"].x
     assert half.dtype == torch.float32
     assert torch.equal(half, half.bfloat16().float())
+    mixed = extract(model, x, project=3, progress=False)["3"]
+    assert mixed.meta["precision"] == "bfloat16"
+    assert mixed.precision == torch.bfloat16
     assert model[0].weight.dtype == torch.bfloat16
 
 
