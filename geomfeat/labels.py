@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.numerics import as_tensor, refuse_masked, require_finite
+from geomfeat.numerics import as_tensor, refuse_masked, refuse_sparse, require_finite
 
 # What numpy and pandas write where a missing value stands among text.
 MISSING_AS_TEXT = ("nan", "NaT", "<NA>")
@@ -158,6 +158,7 @@ def _one_per_sample(raw: Any, name: str, n: int | None) -> tuple[np.ndarray, flo
 def _as_array(raw: Any, name: str) -> np.ndarray:
     """Anything with one entry for each sample as an array that still knows which entries are missing."""
     refuse_masked(raw, name, REMEDY)
+    refuse_sparse(raw, name)
     if isinstance(raw, np.ndarray | range):
         return np.asarray(raw)
     if isinstance(raw, str | bytes | Mapping | set | frozenset) or not (

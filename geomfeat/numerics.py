@@ -100,9 +100,18 @@ def refuse_masked(
         if masked:
             raise BadInput(f"{name} has {masked} masked of {x.size} entries: {remedy}")
     elif isinstance(x, list | tuple):
+        alone = sum(entry is np.ma.masked for entry in x)
+        if alone:
+            raise BadInput(f"{name} has {alone} masked of {len(x)} entries: {remedy}")
         for entry in x:
             if isinstance(entry, np.ma.MaskedArray | list | tuple):
                 refuse_masked(entry, name, remedy)
+
+
+def refuse_sparse(x: object, name: str) -> None:
+    """BadInput for a scipy matrix that numpy would take for a single object."""
+    if hasattr(x, "toarray") and hasattr(x, "nnz"):
+        raise BadInput(f"{name} is a sparse matrix ({type(x).__name__}): give the dense one, x.toarray()")
 
 
 def _dense(x: Tensor, name: str) -> Tensor:
@@ -117,8 +126,7 @@ def _dense(x: Tensor, name: str) -> Tensor:
 
 def _from_array(x: Any, name: str) -> Tensor:
     refuse_masked(x, name)
-    if hasattr(x, "toarray") and hasattr(x, "nnz"):
-        raise BadInput(f"{name} is a sparse matrix ({type(x).__name__}): give the dense one, x.toarray()")
+    refuse_sparse(x, name)
     try:
         if isinstance(x, list | tuple) and x and all(isinstance(entry, Tensor) for entry in x):
             return torch.stack([as_tensor(entry, name) for entry in x])
