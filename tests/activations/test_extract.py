@@ -425,13 +425,13 @@ def test_names_and_groups_go_with_the_samples_and_their_tokens(stored: bool, tmp
     model, x = mlp()
     names, groups = ["b", "a", "c"] * 2, [10, 20, 30, 30, 20, 10]
     store = tmp_path if stored else None
-    rep = extract(model, x, "0", names, groups=groups, store=store, progress=False)["0"]
+    rep = extract(model, x, layers="0", labels=names, groups=groups, store=store, progress=False)["0"]
     assert rep.classes == ("a", "b", "c")
     assert rep.labels.tolist() == [1, 0, 2] * 2
     assert rep.groups.tolist() == groups
     tokens = torch.randn(6, 4, 5)
     rows = extract(
-        nn.Sequential(nn.Linear(5, 3)), tokens, "*", names, groups=groups, reduce="token_all", progress=False
+        nn.Sequential(nn.Linear(5, 3)), tokens, labels=names, groups=groups, reduce="token_all", progress=False
     )
     rep = next(iter(rows.values()))
     assert rep.classes == ("a", "b", "c")

@@ -78,7 +78,7 @@ CLASSES: dict[str, Callable[[Any], Any]] = {
     "Representation": lambda y: Representation(X, y).labels.tolist(),
     "Dataset": lambda y: Dataset(X, y).labels.tolist(),
     "load_data": file_with,
-    "extract": lambda y: gf.extract(net(), X, "fc1", y, progress=False)["fc1"].labels.tolist(),
+    "extract": lambda y: gf.extract(net(), X, layers="fc1", labels=y, progress=False)["fc1"].labels.tolist(),
     "analyze": lambda y: study_of(gf.analyze, y),
     "run_study": lambda y: study_of(run_study, y),
     "compare": compared,
