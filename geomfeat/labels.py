@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.numerics import as_tensor, refuse_masked, require_finite
+from geomfeat.numerics import as_tensor, refuse_masked, refuse_sparse, require_finite
 
 # What numpy and pandas write where a missing value stands among text.
 MISSING_AS_TEXT = ("nan", "NaT", "<NA>")
@@ -117,6 +117,7 @@ def as_goal(raw: Any, name: str = "labels", classes: Sequence[str] = ()) -> Tens
     array = raw if isinstance(raw, Tensor) else _as_array(raw, name)
     if isinstance(array, np.ndarray) and array.ndim == 1:
         array = _tightened(array, name)
+        _refuse_missing(array, name)
     floating = array.is_floating_point() if isinstance(array, Tensor) else array.dtype.kind == "f"
     if array.ndim == 0 or (array.ndim == 1 and not floating):
         return as_labels(array, name, classes=classes).codes
@@ -150,15 +151,14 @@ def _one_per_sample(raw: Any, name: str, n: int | None) -> tuple[np.ndarray, flo
         )
     _check_length(len(array), name, n)
     array = _tightened(array, name)
-    missing = _count_missing(array)
-    if missing:
-        raise BadInput(f"{missing} of {len(array)} {name} are missing (NaN, None, NaT or NA): {REMEDY}")
+    _refuse_missing(array, name)
     return array, limit, device
 
 
 def _as_array(raw: Any, name: str) -> np.ndarray:
     """Anything with one entry for each sample as an array that still knows which entries are missing."""
     refuse_masked(raw, name, REMEDY)
+    refuse_sparse(raw, name)
     if isinstance(raw, np.ndarray | range):
         return np.asarray(raw)
     if isinstance(raw, str | bytes | Mapping | set | frozenset) or not (
@@ -202,6 +202,12 @@ def _is_missing(value: Any) -> bool:
     if isinstance(value, str):
         return value in MISSING_AS_TEXT
     return isinstance(value, float | np.floating | Decimal | np.datetime64 | np.timedelta64) and bool(value != value)
+
+
+def _refuse_missing(array: np.ndarray, name: str) -> None:
+    missing = _count_missing(array)
+    if missing:
+        raise BadInput(f"{missing} of {len(array)} {name} are missing (NaN, None, NaT or NA): {REMEDY}")
 
 
 def _count_missing(array: np.ndarray) -> int:

@@ -71,8 +71,8 @@ def numpy_stream(seed: int, *names: object) -> np.random.Generator:
 def as_tensor(x: object, name: str = "x", dtype: torch.dtype | None = None) -> Tensor:
     """A detached tensor from a tensor, array, table or nested sequence; precisions below 32 bits become float32.
 
-    Shares memory with a writable array. Raises BadInput for what is not numeric, complex or sparse, and for masked or
-    missing entries (a mask is never dropped).
+    Shares memory with a writable array. Raises BadInput for what is not numeric, is complex or sparse, for masked or
+    missing entries (a mask is never dropped), and for whole numbers that lose digits in a floating-point `dtype`.
 
     >>> as_tensor([[1, 2], [3, 4]]).shape
     torch.Size([2, 2])
@@ -80,11 +80,27 @@ def as_tensor(x: object, name: str = "x", dtype: torch.dtype | None = None) -> T
     out = _dense(x, name) if isinstance(x, Tensor) else _from_array(x, name)
     if out.is_complex():
         raise BadInput(f"{name} must be real, got {out.dtype}: give real and imaginary parts as features of their own")
-    if dtype is not None:
-        return out.to(dtype)
     if out.dtype in _STORED_ONLY:
-        return _signed(out)
+        out = _signed(out)
+    if dtype is not None:
+        return (in_floats(out, name) if dtype.is_floating_point else out).to(dtype)
     return out.float() if out.is_floating_point() and torch.finfo(out.dtype).bits < 32 else out
+
+
+def in_floats(x: Tensor, name: str) -> Tensor:
+    """Whole numbers as float64, other numbers as they are; BadInput where float64 cannot hold a whole number.
+
+    >>> in_floats(torch.tensor([3]), "x")
+    tensor([3.], dtype=torch.float64)
+    """
+    if x.is_floating_point():
+        return x
+    out = x.to(WORKING)
+    if x.dtype == torch.int64 and bool((out.long() != x).any()):
+        raise BadInput(
+            f"{name} holds whole numbers above 2**53, whose last digits float64 cannot hold: subtract a constant first"
+        )
+    return out
 
 
 def refuse_masked(
@@ -96,9 +112,18 @@ def refuse_masked(
         if masked:
             raise BadInput(f"{name} has {masked} masked of {x.size} entries: {remedy}")
     elif isinstance(x, list | tuple):
+        alone = sum(entry is np.ma.masked for entry in x)
+        if alone:
+            raise BadInput(f"{name} has {alone} masked of {len(x)} entries: {remedy}")
         for entry in x:
             if isinstance(entry, np.ma.MaskedArray | list | tuple):
                 refuse_masked(entry, name, remedy)
+
+
+def refuse_sparse(x: object, name: str) -> None:
+    """BadInput for a scipy matrix that numpy would take for a single object."""
+    if hasattr(x, "toarray") and hasattr(x, "nnz"):
+        raise BadInput(f"{name} is a sparse matrix ({type(x).__name__}): give the dense one, x.toarray()")
 
 
 def _dense(x: Tensor, name: str) -> Tensor:
@@ -113,8 +138,7 @@ def _dense(x: Tensor, name: str) -> Tensor:
 
 def _from_array(x: Any, name: str) -> Tensor:
     refuse_masked(x, name)
-    if hasattr(x, "toarray") and hasattr(x, "nnz"):
-        raise BadInput(f"{name} is a sparse matrix ({type(x).__name__}): give the dense one, x.toarray()")
+    refuse_sparse(x, name)
     try:
         if isinstance(x, list | tuple) and x and all(isinstance(entry, Tensor) for entry in x):
             return torch.stack([as_tensor(entry, name) for entry in x])

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
 from geomfeat.labels import Labels, as_groups, as_labels
-from geomfeat.numerics import WORKING, as_tensor, require_finite
+from geomfeat.numerics import WORKING, as_tensor, in_floats, require_finite
 from geomfeat.precision import coarser, precision_of
 
 
@@ -60,7 +60,7 @@ class Representation:
                 f"{where} must be (samples, features) with at least one of each, got shape {tuple(x.shape)}: "
                 "reduce it (reduce='flatten', 'mean', 'last', ...)"
             )
-        x = x if x.is_floating_point() else x.to(WORKING)
+        x = in_floats(x, where)
         object.__setattr__(self, "meta", _with_precision(self.meta, precision_of(self.x), x.dtype))
         object.__setattr__(self, "x", require_finite(x, where))
         labels = None if self.labels is None else _named(as_labels(self.labels), self.classes)
@@ -170,7 +170,7 @@ def as_points(x: Points, name: str = "x") -> Tensor:
             f"{name} must be (samples, features) with at least one of each, got shape {tuple(points.shape)}"
             + (": for a single feature pass x[:, None]" if points.ndim == 1 and len(points) else "")
         )
-    return require_finite(points if points.is_floating_point() else points.to(WORKING), name)
+    return require_finite(in_floats(points, name), name)
 
 
 def as_layer(x: Points, name: str = "x") -> Representation:
@@ -204,7 +204,7 @@ class Kernel:
         gram = as_tensor(self.gram, f"kernel {self.name!r}")
         if gram.ndim != 2 or 0 in gram.shape:
             raise BadInput(f"kernel {self.name!r} must be a matrix, got shape {tuple(gram.shape)}")
-        gram = gram if gram.is_floating_point() else gram.to(WORKING)
+        gram = in_floats(gram, f"kernel {self.name!r}")
         object.__setattr__(self, "meta", _with_precision(self.meta, precision_of(self.gram), gram.dtype))
         object.__setattr__(self, "gram", require_finite(gram, f"kernel {self.name!r}"))
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -160,6 +161,8 @@ def test_large_integers_keep_every_digit() -> None:
         (["a", 1], "cannot be put in order"),
         ([1j, 2], "cannot be put in order"),
         (np.array([1j]), "complex"),
+        (scipy.sparse.csr_matrix(np.eye(3)), r"sparse matrix.*toarray"),
+        ([np.ma.masked, 1, np.ma.masked], "2 masked of 3"),
     ],
 )
 def test_what_is_no_class_for_each_sample_is_refused_with_a_remedy(raw: Any, told: str) -> None:

@@ -56,7 +56,7 @@ def _over_groups(layers: dict[str, Any], whole: CkaMatrix, groups: torch.Tensor)
 
     def without(rows: torch.Tensor) -> torch.Tensor:
         kept = {
-            k: Kernel(v.gram[rows.to(v.gram.device)][:, rows.to(v.gram.device)], v.name) if isinstance(v, Kernel)
+            k: replace(v, gram=v.gram[rows.to(v.gram.device)][:, rows.to(v.gram.device)]) if isinstance(v, Kernel)
             else v.take(rows.to(v.x.device))
             for k, v in layers.items()
         }  # fmt: skip

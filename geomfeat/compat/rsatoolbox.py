@@ -46,14 +46,14 @@ def to_rsatoolbox(
     if not isinstance(value, Representation):
         raise BadInput(f"value is a {type(value).__name__}: give RDMs or a Representation")
     if conditions is None and value.labels is not None:
-        conditions = value.labels.tolist()
+        codes = value.labels.tolist()
+        conditions = [value.classes[i] for i in codes] if value.classes else codes
     observations = {}
     for name, given in (("condition", conditions), ("run", runs)):
         if given is None:
             continue
-        if len(given) != value.n:
-            raise BadInput(f"{name}s has {len(given)} entries for {value.n} samples: give one each")
-        observations[name] = list(given)
+        names, index = levels_of(given, f"{name}s", value.n)
+        observations[name] = [names[i] for i in index.tolist()]
     return package.data.Dataset(
         value.x.cpu().numpy(), descriptors={"layer": value.layer} if value.layer else {}, obs_descriptors=observations
     )

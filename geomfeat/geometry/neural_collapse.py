@@ -1,24 +1,26 @@
 """Neural collapse: within-class against between-class scatter."""
 
+from typing import Any
+
 import torch
-from jaxtyping import Shaped
-from torch import Tensor
 
 from geomfeat.errors import BadInput
 from geomfeat.geometry.spectrum import spread_of
+from geomfeat.labels import as_labels
 from geomfeat.numerics import WORKING
 from geomfeat.precision import Spread
 from geomfeat.types import Points
 
 
-def nc1(x: Points | Spread, labels: Shaped[Tensor, "n"]) -> float:
+def nc1(x: Points | Spread, labels: Any) -> float:
     """tr(S_w S_b^+) / C, in 0..inf; 0 is full collapse (Papyan, Han & Donoho 2020, NC1).
 
     S_w is the covariance within classes, S_b that of the class means, every class with equal weight (the published
     sums are over balanced classes, where this makes no difference). Directions of S_b that may be rounding of the class
     means are left out of the inverse.
 
-    Raises BadInput with one class only, with no class of two samples, or if all class means coincide.
+    labels: (n,) classes, see `as_labels`. Raises BadInput with one class only, with no class of two samples, or if all
+    class means coincide.
 
     >>> x = torch.tensor([[1.0], [3.0], [-1.0], [-3.0]], dtype=torch.float64)    # S_w = 1, S_b = 4
     >>> round(nc1(x, torch.tensor([0, 0, 1, 1])), 12)
@@ -26,7 +28,8 @@ def nc1(x: Points | Spread, labels: Shaped[Tensor, "n"]) -> float:
     """
     spread = spread_of(x)
     work = spread.x
-    classes, which, counts = torch.unique(labels, return_inverse=True, return_counts=True)
+    known = as_labels(labels, n=len(work)).codes
+    classes, which, counts = torch.unique(known, return_inverse=True, return_counts=True)
     n_classes = len(classes)
     if n_classes < 2:
         raise BadInput("NC1 needs at least 2 classes, got 1: take inputs of more classes")

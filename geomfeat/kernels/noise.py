@@ -1,9 +1,7 @@
 """Noise precision between units, for Mahalanobis and crossnobis distances: from residuals, shrunk or diagonal."""
 
-from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -24,7 +22,7 @@ class Residuals(NamedTuple):
     dof: int
 
 
-def condition_residuals(x: Any, conditions: Sequence[Hashable] | Tensor | np.ndarray, runs: Any = None) -> Residuals:
+def condition_residuals(x: Any, conditions: Any, runs: Any = None) -> Residuals:
     """Samples minus the mean of their condition (of their condition in their run), and the degrees of freedom left.
 
     These are samples minus the number of means taken away; conditions and runs as for `rdm`. `noise_precision` takes

@@ -1,10 +1,9 @@
 """Dissimilarities between conditions, each from one Gram matrix: Euclidean, Mahalanobis, correlation, crossnobis."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from contextlib import nullcontext
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -28,11 +27,11 @@ SMALL_PRODUCT = 1e9
 
 def rdm(
     x: Any,
-    conditions: Sequence[Hashable] | Tensor | np.ndarray | None = None,
+    conditions: Any = None,
     *,
     dissimilarity: str = "squared_euclidean",
     precision: Any = None,
-    runs: Sequence[Hashable] | Tensor | np.ndarray | None = None,
+    runs: Any = None,
     name: str = "",
 ) -> RDMs:
     """Representational dissimilarity matrix of the conditions' mean patterns.

@@ -59,8 +59,8 @@ class Look:
         return dict(
             extract(
                 model, inputs, labels, layers=layers, groups=groups, reduce=self.reduce, project=project,
-                batch_size=self.batch_size,
-                device=self.device, progress=progress, seed=self.seed, with_outputs=outputs, readout=self.readout,
+                batch_size=self.batch_size, device=self.device, progress=progress, seed=self.seed,
+                with_outputs=outputs, readout=self.readout,
             )
         )  # fmt: skip
 

@@ -94,3 +94,14 @@ def test_an_array_that_is_no_features_names_the_file(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", **{"x:fc": np.array("text"), "index": '[{"key": "fc", "layer": "fc", "meta": {}}]'})
     with pytest.raises(BadInput, match=r"a\.npz"):
         load_npz(tmp_path / "a.npz")
+
+
+def test_names_of_classes_and_groups_come_out(tmp_path: Path) -> None:
+    model, x = lstm()
+    names, groups = ["b", "a", "c"] * 2, ["s1", "s0"] * 3
+    reps = dict(extract(model, x, labels=names, groups=groups, progress=False))
+    again = load_npz(save_npz(tmp_path / "named", reps))
+    for key, rep in again.items():
+        assert rep.classes == reps[key].classes == ("a", "b", "c")
+        assert rep.labels.tolist() == [1, 0, 2] * 2
+        assert rep.groups.tolist() == [1, 0] * 3
