@@ -73,10 +73,11 @@ def _apart(f: Functional, few: Any, one: Tensor, other: Tensor) -> bool:
     difference = (one - other).abs().max()
     if difference.isnan() or difference <= root * one.abs().max():
         return False
-    # Outputs that cancel (a network minus its twin) say nothing of their parts: a change of the weights in the same
-    # proportion as the tolerance does.
-    moved = {name: w * (1 + root * standard_normal(w, "rounding", name)) for name, w in f.theta.items()}
-    return not difference <= (f(moved, few) - f(f.theta, few)).abs().max()
+    # Outputs that cancel (a network minus its twin) say nothing of their parts, but what they change by with the
+    # weights does. The change of the weights is larger than the tolerance, so noise does not pass for it.
+    share = root**0.5
+    moved = {name: w * (1 + share * standard_normal(w, "rounding", name)) for name, w in f.theta.items()}
+    return not difference <= root / share * (f(moved, few) - f(f.theta, few)).abs().max()
 
 
 def _check_gradient(f: Functional, one: Any) -> None:
