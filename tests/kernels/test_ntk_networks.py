@@ -350,6 +350,32 @@ def test_bare_parameters_and_frozen_ones_count(small: float, monkeypatch: pytest
     assert "requires_grad is False for all parameters" in frozen.meta["notes"][0]
 
 
+class WrongBatches(torch.autograd.Function):
+    """A sine whose rule for batches has a slip."""
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return x.sin()
+
+    @staticmethod
+    def setup_context(ctx, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx, g: Tensor) -> Tensor:
+        return g * ctx.saved_tensors[0].cos()
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int], x: Tensor) -> tuple[Tensor, int]:
+        return WrongBatches.apply(1.1 * x), in_dims[0]
+
+
+def test_a_wrong_rule_for_batches_is_not_used() -> None:
+    net, x = Operation(WrongBatches.apply), normal(6, 6)
+    expected = by_autograd(copy.deepcopy(net).double(), x.double())
+    torch.testing.assert_close(gf.ntk(net, x).gram, expected, **tolerance(scale=10))
+
+
 def test_one_sample_has_a_kernel() -> None:
     net, x = Diagonal(), normal(1, 4, 3)
     expected = by_autograd(copy.deepcopy(net).double(), x.double())
