@@ -25,6 +25,7 @@ _RANDOM = (
     "two passes of the same inputs give different outputs: the model is random in evaluation mode, as by F.dropout "
     "without training=self.training, or noise drawn in forward; turn it off to take gradients"
 )
+CUSTOM = "custom functions"  # known of a network: whether its graph holds autograd functions of other makers than torch
 # Relative difference between a backward pass and a central difference that no smooth network's rounding explains.
 DIFFERENT = 1e-3
 
@@ -73,10 +74,11 @@ def _apart(f: Functional, few: Any, one: Tensor, other: Tensor) -> bool:
     difference = (one - other).abs().max()
     if difference.isnan() or difference <= root * one.abs().max():
         return False
-    # Outputs that cancel (a network minus its twin) say nothing of their parts: a change of the weights in the same
-    # proportion as the tolerance does.
-    moved = {name: w * (1 + root * standard_normal(w, "rounding", name)) for name, w in f.theta.items()}
-    return not difference <= (f(moved, few) - f(f.theta, few)).abs().max()
+    # Outputs that cancel (a network minus its twin) say nothing of their parts, but what they change by with the
+    # weights does. The change of the weights is larger than the tolerance, so noise does not pass for it.
+    share = root**0.5
+    moved = {name: w * (1 + share * standard_normal(w, "rounding", name)) for name, w in f.theta.items()}
+    return not difference <= root / share * (f(moved, few) - f(f.theta, few)).abs().max()
 
 
 def _check_gradient(f: Functional, one: Any) -> None:
@@ -93,6 +95,7 @@ def _check_gradient(f: Functional, one: Any) -> None:
             "the model's outputs have no gradient in any parameter: its forward pass runs under torch.no_grad(), "
             "detaches its outputs, or does not use its parameters"
         )
+    f.known[CUSTOM] = _has_custom_functions(outputs)
     weights = standard_normal(outputs, "weights of outputs")
     chosen = {name: every[name] for name in f.theta}
     try:
@@ -112,6 +115,21 @@ def _check_gradient(f: Functional, one: Any) -> None:
         return float(((ahead - behind) * weights).sum()) / (2 * step)
 
     note_where_false(f, backward, size, float((weights * outputs.detach()).norm()), change)
+
+
+def _has_custom_functions(outputs: Tensor) -> bool:
+    """Whether autograd functions that are not torch's own are in the graph."""
+    waiting: list[Any] = [outputs.grad_fn]
+    seen = {outputs.grad_fn}
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, torch.autograd.function.BackwardCFunction):
+            return True
+        for source, _ in node.next_functions:
+            if source is not None and source not in seen:
+                seen.add(source)
+                waiting.append(source)
+    return False
 
 
 def _with_gradient(f: Functional, theta: dict[str, Tensor], inputs: Any) -> Tensor:
@@ -157,8 +175,11 @@ def random_direction(f: Functional) -> dict[str, Tensor]:
 
     The padding token acts as any other, but backward passes leave it out, as training does.
     """
-    sizes = {name: float(w.square().mean().sqrt()) or 1.0 for name, w in f.theta.items()}
-    direction = {name: standard_normal(w, "direction", name) * sizes[name] for name, w in f.theta.items()}
+    drawn = torch.randn(f.n_parameters, generator=stream(0, "direction"), dtype=f.dtype).to(f.device)
+    direction = {}
+    for (name, w), piece in zip(f.theta.items(), drawn.split([w.numel() for w in f.theta.values()]), strict=True):
+        size = w.square().mean().sqrt()
+        direction[name] = piece.view_as(w) * torch.where(size > 0, size, 1.0)
     sources = dict(f.uses)
     for path, module in f.model.named_modules():
         if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.padding_idx is not None:
