@@ -117,9 +117,9 @@ def extract(
 
     names, named = choose_layers(model, probe(2), layers, readout)
     where = home(model)[0]
+    require_samples_off_the_time_axis(model, probe, where)
     with evaluating(model, where, seed), torch.no_grad():
         found = Survey(model, feed, names, named, wish, batch_size, with_outputs, readout).find()
-    require_samples_off_the_time_axis(model, probe, where)
     if not found.sites:
         raise LayerDidNotFire(f"none of the layers {layers!r} is called, with samples of its own, in a forward pass")
     expected = n if streamed is None else streamed.expected
