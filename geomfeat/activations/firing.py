@@ -48,8 +48,14 @@ def few(inputs: Any, k: int) -> Any:
 
 
 def placed(model: nn.Module, device: str | torch.device | None) -> nn.Module:
-    """The eager model: itself where it is, or a copy on `device` if that is given and elsewhere."""
+    """The eager model: itself where it is, or a copy on `device` if that is given and elsewhere.
+
+    Raises BadInput for weights without a shape, which a first forward pass would draw at random.
+    """
     model = unwrapped(model)
+    for name, value in [*model.named_parameters(), *model.named_buffers()]:
+        if isinstance(value, nn.parameter.UninitializedTensorMixin):
+            raise BadInput(f"parameter {name!r} of a lazy module has no shape yet: call the model once on some inputs")
     here = home(model)[0]
     wanted = here if device is None else resolve_device(device)
     same = wanted.type == here.type and wanted.index in (None, here.index)

@@ -255,7 +255,7 @@ def test_statistics_of_the_batch_in_a_norm_are_told_and_taken(caplog: pytest.Log
     net, x = nn.Sequential(nn.Linear(WIDTH, 6), nn.BatchNorm1d(6, track_running_stats=False), nn.ReLU()), X[:, 0]
     with caplog.at_level(logging.WARNING, logger="geomfeat"):
         assert list(extract(net, x, progress=False)) == ["0", "1", "2"]
-    assert "layer '1' depends on the other samples of a batch, through a norm with batch statistics" in caplog.text
+    assert "layer '1' depends on the other samples of a batch, through a norm without running statistics" in caplog.text
     caplog.clear()
     usual = nn.Sequential(nn.Linear(WIDTH, 6), nn.BatchNorm1d(6), nn.ReLU())
     extract(usual, x, progress=False)
