@@ -133,8 +133,14 @@ def hidden_weight_layers(
     """
     model, inputs = placed(model, device), as_inputs(inputs)
     found = hidden_on(model, moved(few(inputs, 2), *home(model)), readout)
-    require_samples_off_the_time_axis(model, lambda k: moved(few(inputs, k), *home(model)), home(model)[0])
+    require_samples_first(model, inputs)
     return found
+
+
+def require_samples_first(model: nn.Module, inputs: Inputs, *, device: str | torch.device | None = None) -> None:
+    """BadInput where a recurrent or attention layer of torch's runs over the samples as if they were time."""
+    model, inputs = placed(model, device), as_inputs(inputs)
+    require_samples_off_the_time_axis(model, lambda k: moved(few(inputs, k), *home(model)), home(model)[0])
 
 
 def hidden_on(model: nn.Module, probe: Any, readout: Readout | None) -> list[str]:

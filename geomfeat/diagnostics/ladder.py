@@ -22,6 +22,7 @@ from geomfeat.diagnostics.demand import solve
 from geomfeat.diagnostics.starts import Observed, Start, observe, start_from
 from geomfeat.errors import BadInput
 from geomfeat.models.functional import Readout, as_inputs
+from geomfeat.models.lazy_inputs import LazyInputs
 from geomfeat.numerics import WORKING, as_tensor
 from geomfeat.regimes.knob import train_at_gamma
 from geomfeat.regimes.objective import centred_one_hot
@@ -136,6 +137,8 @@ def train_ladder(
     if len(gammas) < 2 or min(gammas) <= 0:
         raise BadInput(f"gammas={tuple(gammas)}: at least 2, all positive")
     inputs, labels = as_inputs(inputs), as_tensor(labels, "labels")
+    if isinstance(inputs, LazyInputs):  # training goes over the samples many times
+        inputs = inputs.take(slice(None))
     look = {"layers": layers, "n_probes": n_probes, "seed": seed, "readout": readout, "device": device}
     first = observe(initial, inputs, labels, **look)
     wanted_change(labels, first.outputs.shape[1])

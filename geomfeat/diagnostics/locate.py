@@ -14,6 +14,7 @@ from scipy import stats
 from torch import nn
 from tqdm import tqdm
 
+from geomfeat.data.streams import reread
 from geomfeat.diagnostics.demand import solve
 from geomfeat.diagnostics.demand_spread import bootstrap, by_probes, spread
 from geomfeat.diagnostics.ladder import Ladder, plan_ladder, read_off, train_ladder
@@ -62,7 +63,8 @@ def locate(
 
     Args:
         trained: the network, or a Snapshot of it.
-        inputs: probe inputs, best from the training set; a tensor, tuple or mapping with samples first.
+        inputs: probe inputs, best from the training set; a tensor, tuple or mapping with samples first, or a
+            DataLoader or Dataset in a fixed order, of which no more than the probes are held.
         labels: (n,) classes or target values. Not needed for the location; they allow the ladder and show the fit.
         initial: the weights training began from. Without them `factory` draws fresh ones `n_reinitialisations` times
             (default: copies of `trained` reset by each module's own `reset_parameters`); R is then trusted only above
@@ -88,6 +90,7 @@ def locate(
     if initial is None and n_reinitialisations < FEWEST_REINITIALISATIONS:
         raise BadInput(f"n_reinitialisations={n_reinitialisations}: at least 4, for an interval and a floor")
     end, begin = _module(trained), None if initial is None else _module(initial)
+    inputs, labels = reread(end, inputs, labels, why="locate")
     observed = observe(
         end, inputs, labels, layers=layers, n_probes=n_probes, seed=seed, readout=readout, device=device
     )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from geomfeat.activations import hidden_weight_layers, select_layers
+from geomfeat.activations import hidden_weight_layers, require_samples_first, select_layers
 from geomfeat.diagnostics.demand import Demand, LinearisedTask, linearised_task, solve
 from geomfeat.diagnostics.movement import movement, outputs_and_features
 from geomfeat.errors import BadInput
@@ -101,6 +101,7 @@ def observe(
     )
     if not names:
         raise BadInput("the model has no hidden layer with weights, so it has no features that could move")
+    require_samples_first(model, inputs, device=device)
     f = functional(model, dtype=precision_of(model), device=device, readout=readout)
     if n_probes is None:
         with torch.no_grad():
