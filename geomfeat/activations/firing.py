@@ -54,7 +54,7 @@ def placed(model: nn.Module, device: str | torch.device | None) -> nn.Module:
     """
     model = unwrapped(model)
     for name, value in [*model.named_parameters(), *model.named_buffers()]:
-        if isinstance(value, nn.parameter.UninitializedTensorMixin):
+        if isinstance(value, nn.parameter.UninitializedParameter | nn.parameter.UninitializedBuffer):
             raise BadInput(f"parameter {name!r} of a lazy module has no shape yet: call the model once on some inputs")
     here = home(model)[0]
     wanted = here if device is None else resolve_device(device)
