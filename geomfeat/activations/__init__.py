@@ -1,7 +1,7 @@
 """Activations: choose layers, hook them, reduce what they return to (samples, features), stream it to disk."""
 
 from geomfeat.activations.extract import extract
-from geomfeat.activations.firing import fired_layers, hidden_weight_layers
+from geomfeat.activations.firing import fired_layers, hidden_weight_layers, require_samples_first
 from geomfeat.activations.hooks import recording, tensors_by_path
 from geomfeat.activations.layer_calls import innermost_layers, recording_layer_calls
 from geomfeat.activations.npz import load_npz, save_npz
@@ -23,6 +23,7 @@ __all__ = [
     "recording",
     "recording_layer_calls",
     "reduce",
+    "require_samples_first",
     "save_npz",
     "select_layers",
     "span_coordinates",

@@ -41,6 +41,7 @@ class Block:
     _mask: Tensor | None = None
     _parts: dict[str, list[Tensor]] = field(default_factory=dict)
     _counts: dict[str, list[Tensor]] = field(default_factory=dict)
+    _now: dict[str, Tensor] = field(default_factory=dict)
     _output_parts: list[Tensor] = field(default_factory=list)
 
     def begin(self, rows: slice, mask: Tensor | None) -> None:
@@ -93,6 +94,9 @@ class Block:
             elif seen[key]:
                 self._parts.setdefault(key, []).append(seen[key][0].cpu())
                 self._counts.setdefault(key, []).append(seen[key][1])
+        for key, features in self._now.items():
+            self._parts.setdefault(key, []).append(features)
+        self._now = {}
 
     def close(self) -> None:
         """Joins what came in parts."""
@@ -123,7 +127,7 @@ class Block:
                 "'mean', 'last', ...)"
             )
         if self.n is None:
-            self._parts.setdefault(key, []).append(features.to("cpu", site.dtype, copy=True))
+            self._now[key] = features.to("cpu", site.dtype, copy=True)  # a further call of the layer replaces it
             return
         if key not in self.features:
             self.features[key] = torch.empty(self.n, features.shape[1], dtype=site.dtype)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from geomfeat.activations.choice import choose_layers, labels_or_layers
@@ -96,20 +96,11 @@ def extract(
         raise BadInput(f"batch_size={batch_size} must be at least 1")
     if project is not None and project < 1:
         raise BadInput(f"project={project} must be at least 1, or None for no projection")
-    inputs, labels = opened(unwrapped(model), inputs, labels, batch_size=batch_size, batch_dim=batch_dim)
-    streamed = inputs if isinstance(inputs, Stream) else None
-    if streamed is None:
-        inputs = samples_first(as_inputs(inputs), batch_dim)
-    else:
-        _check_beside(streamed, store=store, groups=groups, mask=mask)
-    n = n_samples(inputs) if streamed is None or store is not None else None
-    labels, layers = labels_or_layers(model, labels, layers, n)
-    labels = None if labels is None else as_labels(labels, n=n)
-    groups = None if groups is None else as_groups(groups, n=n)
-    model = placed(model, device)
-    feed = Feed(inputs, checked_mask(mask, n), batch_dim)
-    feed = feed if store is None else feed.with_whole_mask()
+    feed, labels, groups, layers, n = _prepared(
+        model, inputs, labels, groups, layers, mask, store, batch_size=batch_size, batch_dim=batch_dim
+    )
     check_reduction(reduce, feed.own_mask())
+    model = placed(model, device)
     wish = Wish(reduce, project, seed, io, calls)
 
     def probe(k: int) -> Any:
@@ -117,29 +108,51 @@ def extract(
 
     names, named = choose_layers(model, probe(2), layers, readout)
     where = home(model)[0]
+    require_samples_off_the_time_axis(model, probe, where)
     with evaluating(model, where, seed), torch.no_grad():
         found = Survey(model, feed, names, named, wish, batch_size, with_outputs, readout).find()
-    require_samples_off_the_time_axis(model, probe, where)
     if not found.sites:
         raise LayerDidNotFire(f"none of the layers {layers!r} is called, with samples of its own, in a forward pass")
-    expected = n if streamed is None else streamed.expected
-    with tqdm(total=expected, desc="extract", unit="sample", disable=not progress) as bar:
+    with tqdm(total=_expected(feed), desc="extract", unit="sample", disable=not progress) as bar:
         job = Job(
             model, feed, names, found.sites, wish, batch_size, with_outputs, readout, found.output_axis, bar
         )  # fmt: skip
         if store is not None:
             from geomfeat.activations.stored import stream  # brings zarr, which only stores need
 
-            return stream(job, store, _labels_of(streamed, labels), groups)
-        block = job.run(0, n, list(found.sites))
-    if streamed is not None:
-        labels, groups = _labels_of(streamed, labels), None if groups is None else as_groups(groups, n=streamed.n)
-        checked_mask(mask, streamed.n)
-    sites = found.sites
+            labels, groups = _completed(feed, labels, groups)
+            return stream(job, store, labels, groups)
+        block, sites = job.run(0, n, list(found.sites)), found.sites
+    labels, groups = _completed(feed, labels, groups)
     return {
         key: representation(sites[key], x, block.tokens.get(key), labels, block.outputs, groups)
         for key, x in block.features.items()
     }
+
+
+def _prepared(
+    model: nn.Module, inputs: Any, labels: Any, groups: Any, layers: Any, mask: Any, store: Any, **look: int
+) -> tuple[Feed, Labels | None, Tensor | None, Any, int | None]:
+    """The inputs, and what belongs to their samples, checked: feed, labels, groups, layers, number of samples.
+
+    The number is None for inputs in batches that are read once, whose number is known at the end.
+    """
+    inputs, labels = opened(unwrapped(model), inputs, labels, **look)
+    if isinstance(inputs, Stream):
+        _check_beside(inputs, store=store, groups=groups, mask=mask)
+        n = None if store is None else n_samples(inputs)
+    else:
+        inputs = samples_first(as_inputs(inputs), look["batch_dim"])
+        n = n_samples(inputs)
+    labels, layers = labels_or_layers(model, labels, layers, n)
+    labels = None if labels is None else as_labels(labels, n=n)
+    groups = None if groups is None else as_groups(groups, n=n)
+    feed = Feed(inputs, checked_mask(mask, n), look["batch_dim"])
+    return (feed if store is None else feed.with_whole_mask()), labels, groups, layers, n
+
+
+def _expected(feed: Feed) -> int | None:
+    return feed.inputs.expected if isinstance(feed.inputs, Stream) else feed.n
 
 
 def _check_beside(streamed: Stream, **given: Any) -> None:
@@ -156,9 +169,10 @@ def _check_beside(streamed: Stream, **given: Any) -> None:
         _log.warning("the DataLoader shuffles: rows are in the order of this pass, and another pass has another order")
 
 
-def _labels_of(streamed: Stream | None, labels: Labels | None) -> Labels | None:
-    """The labels that were given, checked for their length, or those that came with the batches."""
-    if streamed is None:
-        return labels
-    given = streamed.labels if labels is None else labels
-    return None if given is None else as_labels(given, n=streamed.n)
+def _completed(feed: Feed, labels: Labels | None, groups: Tensor | None) -> tuple[Labels | None, Tensor | None]:
+    """Labels and groups after a stream has been read: labels of its batches if none are given, lengths checked."""
+    if not isinstance(feed.inputs, Stream):
+        return labels, groups
+    n, given = feed.n, feed.inputs.labels if labels is None else labels
+    checked_mask(feed.mask, n)
+    return None if given is None else as_labels(given, n=n), None if groups is None else as_groups(groups, n=n)

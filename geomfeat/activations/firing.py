@@ -48,8 +48,14 @@ def few(inputs: Any, k: int) -> Any:
 
 
 def placed(model: nn.Module, device: str | torch.device | None) -> nn.Module:
-    """The eager model: itself where it is, or a copy on `device` if that is given and elsewhere."""
+    """The eager model: itself where it is, or a copy on `device` if that is given and elsewhere.
+
+    Raises BadInput for weights without a shape, which a first forward pass would draw at random.
+    """
     model = unwrapped(model)
+    for name, value in [*model.named_parameters(), *model.named_buffers()]:
+        if isinstance(value, nn.parameter.UninitializedParameter | nn.parameter.UninitializedBuffer):
+            raise BadInput(f"parameter {name!r} of a lazy module has no shape yet: call the model once on some inputs")
     here = home(model)[0]
     wanted = here if device is None else resolve_device(device)
     same = wanted.type == here.type and wanted.index in (None, here.index)
@@ -131,8 +137,14 @@ def hidden_weight_layers(
     """
     model, inputs = placed(model, device), as_inputs(inputs)
     found = hidden_on(model, moved(few(inputs, 2), *home(model)), readout)
-    require_samples_off_the_time_axis(model, lambda k: moved(few(inputs, k), *home(model)), home(model)[0])
+    require_samples_first(model, inputs)
     return found
+
+
+def require_samples_first(model: nn.Module, inputs: Inputs, *, device: str | torch.device | None = None) -> None:
+    """BadInput where a recurrent or attention layer of torch's runs over the samples as if they were time."""
+    model, inputs = placed(model, device), as_inputs(inputs)
+    require_samples_off_the_time_axis(model, lambda k: moved(few(inputs, k), *home(model)), home(model)[0])
 
 
 def hidden_on(model: nn.Module, probe: Any, readout: Readout | None) -> list[str]:

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from geomfeat.activations.select import Patterns, modules_by_name, select_layers, split_key
-from geomfeat.activations.untouched import same_mode, unfused_attention
+from geomfeat.activations.untouched import same_mode, uncompiled, unfused_attention
 from geomfeat.errors import BadInput
-from geomfeat.models.functional import eager, unwrapped
+from geomfeat.models.functional import unwrapped
 
 Calls = int | Literal["last", "all"]
 Transform = Callable[[str, Tensor], Any]
@@ -165,7 +165,7 @@ def recording(
     recorder = _Recorder(calls, transform, detach, lengths)
     with ExitStack() as stack:
         stack.enter_context(same_mode(model))
-        stack.enter_context(eager(model))
+        stack.enter_context(uncompiled())
         stack.enter_context(unfused_attention())
         restart = model.register_forward_pre_hook(lambda *_: recorder.restart(), prepend=True)
         stack.callback(restart.remove)

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from geomfeat.activations.select import modules_by_name
-from geomfeat.activations.untouched import same_mode, unfused_attention
-from geomfeat.models.functional import eager, unwrapped
+from geomfeat.activations.untouched import same_mode, uncompiled, unfused_attention
+from geomfeat.models.functional import unwrapped
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +64,7 @@ def recording_layer_calls(model: nn.Module, layers: Sequence[str]) -> Iterator[d
     calls: dict[str, list[LayerCall]] = {}
     with ExitStack() as stack:
         stack.enter_context(same_mode(model))
-        stack.enter_context(eager(model))
+        stack.enter_context(uncompiled())
         stack.enter_context(unfused_attention())
         stack.callback(model.register_forward_pre_hook(lambda *_: calls.clear(), prepend=True).remove)
         for name in layers:

@@ -95,10 +95,14 @@ def nudged_inputs(inputs: Any, eps: float) -> Any:
     return made if changed else None
 
 
-def uses_batch_statistics(model: nn.Module) -> bool:
-    """Whether a normalisation has no running statistics, so that it takes those of the batch, also in evaluation."""
-    kinds = nn.modules.batchnorm._BatchNorm
-    return any(isinstance(m, kinds) and m.running_mean is None for m in model.modules())
+def batch_statistics(model: nn.Module) -> str:
+    """What in a model takes statistics of the batch, also in evaluation, by its nature; "" for nothing."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
+            return "a norm without running statistics"
+        if ".quantized.dynamic" in type(module).__module__:
+            return "dynamic quantisation, whose scale is that of the batch"
+    return ""
 
 
 def follow_order(key: str, batch: Rows, backwards: Rows, eps: float) -> bool:

@@ -150,6 +150,8 @@ def has_weight_matrix(module: nn.Module) -> bool:
     """Whether a module has a parameter with two or more dimensions of its own, other than an embedding table."""
     if isinstance(module, nn.Embedding | nn.EmbeddingBag):
         return False
+    if hasattr(module, "_packed_params"):  # quantised: the weights are no parameters
+        return True
     # The reparametrised weight of torch.nn.utils.parametrize lives in a child; the module is still the layer.
     own = [*module.parameters(recurse=False), *getattr(module, "parametrizations", nn.Module()).parameters()]
     return any(parameter.ndim >= 2 for parameter in own)

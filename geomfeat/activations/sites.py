@@ -17,13 +17,13 @@ from geomfeat.activations.project import project, projection_matrix
 from geomfeat.activations.reduce import Reduction, dense, reduce
 from geomfeat.activations.rows import (
     Rows,
+    batch_statistics,
     differing,
     follow_order,
     nudged_inputs,
     only_rounding,
     random_keys,
     sampled,
-    uses_batch_statistics,
     what_is_seen,
 )
 from geomfeat.activations.select import module_name
@@ -235,8 +235,8 @@ class Survey:
                 _log.warning("%s differs between two passes of the same inputs: %s", what, RANDOM)
             elif only_rounding(key, batch, backwards, alone, nudged):
                 continue
-            elif uses_batch_statistics(self.model) and follow_order(key, batch, backwards, eps):
-                _log.warning("%s depends on the other samples of a batch, through a norm with batch statistics", what)
+            elif (cause := batch_statistics(self.model)) and follow_order(key, batch, backwards, eps):
+                _log.warning("%s depends on the other samples of a batch, through %s", what, cause)
             else:
                 padded = len(shapes.get(key, ())) > 1
                 found.disordered[key] = BadInput(f"{what}: {what_is_seen(batch[key], alone[key], eps, padded)}")

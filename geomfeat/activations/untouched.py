@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from geomfeat.activations.parameters import same_parameters
-from geomfeat.models.functional import eager
 from geomfeat.numerics import whole_seed
 
 
@@ -76,6 +76,18 @@ def unfused_attention() -> Iterator[None]:
 
 
 @contextmanager
+def uncompiled() -> Iterator[None]:
+    """Everything runs its eager code, which hooks can see: a compiled function or method leaves no mark on a module.
+
+    Nothing is done (or imported) where the compiler is not loaded.
+    """
+    with ExitStack() as stack:
+        if "torch._dynamo" in sys.modules:
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        yield
+
+
+@contextmanager
 def evaluating(model: nn.Module, device: torch.device, seed: int = 0) -> Iterator[None]:
     """Evaluation mode without trace: flags, parameters, buffers, the fast-path switch, random states are put back.
 
@@ -84,7 +96,7 @@ def evaluating(model: nn.Module, device: torch.device, seed: int = 0) -> Iterato
     """
     gpus = [device] if device.type == "cuda" else []
     with (
-        same_mode(model), same_buffers(model), same_parameters(model), eager(model), unfused_attention(),
+        same_mode(model), same_buffers(model), same_parameters(model), uncompiled(), unfused_attention(),
         torch.random.fork_rng(devices=gpus),
     ):  # fmt: skip
         torch.set_rng_state(torch.Generator().manual_seed(whole_seed(seed)).get_state())

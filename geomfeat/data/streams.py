@@ -20,6 +20,7 @@ from geomfeat.data.dataset import Dataset
 from geomfeat.errors import BadInput
 from geomfeat.models.functional import map_inputs, n_samples, shapes_of, take
 from geomfeat.models.lazy_inputs import READ, LazyInputs, bytes_of, in_batches, leaves_of
+from geomfeat.types import Snapshot
 
 _log = logging.getLogger(__name__)
 
@@ -280,7 +281,7 @@ def opened(
         return inputs, labels
     if not isinstance(inputs, DataLoader) and (hasattr(inputs, "__getitem__") or isinstance(inputs, TorchDataset)):
         inputs = DataLoader(inputs, batch_size=batch_size)
-    stream = Stream(inputs, Arguments.of(model), batch_dim)
+    stream = Stream(inputs, Arguments.of(model.model if isinstance(model, Snapshot) else model), batch_dim)
     if stream.shuffled and labels is not None:
         raise BadInput(
             "inputs is a DataLoader that shuffles, so labels= would not belong to its samples: give it with "

@@ -24,6 +24,7 @@ from geomfeat.diagnostics.tangent_space import Params, TangentSpace, space_of_mo
 from geomfeat.errors import BadInput
 from geomfeat.labels import as_goal
 from geomfeat.models.functional import Readout, as_inputs, copied
+from geomfeat.models.lazy_inputs import LazyInputs
 from geomfeat.models.moved import differentiable
 from geomfeat.models.readouts import as_readout
 from geomfeat.npz_files import UNREADABLE
@@ -150,6 +151,8 @@ def train_ladder(
     if len(gammas) < 2 or min(gammas) <= 0:
         raise BadInput(f"gammas={tuple(gammas)}: at least 2, all positive")
     inputs, labels = as_inputs(inputs), as_goal(labels, "labels")
+    if isinstance(inputs, LazyInputs):  # training goes over the samples many times
+        inputs = inputs.take(slice(None))
     readout = as_readout(readout)
     space = None if params is None else space_of_moved(initial, initial, params)
     initial = initial if space is None else _trainable(initial, space)

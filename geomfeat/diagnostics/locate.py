@@ -15,6 +15,7 @@ from torch import nn
 from tqdm import tqdm
 
 from geomfeat.activations.select import Patterns
+from geomfeat.data.streams import reread
 from geomfeat.diagnostics.demand import solve
 from geomfeat.diagnostics.demand_spread import bootstrap, by_probes, deviation, spread
 from geomfeat.diagnostics.ladder import Ladder, plan_ladder, read_off, train_ladder
@@ -67,7 +68,8 @@ def locate(
 
     Args:
         trained: the network, or a Snapshot of it.
-        inputs: probe inputs, best from the training set; a tensor, tuple or mapping with samples first.
+        inputs: probe inputs, best from the training set; a tensor, tuple or mapping with samples first, or a
+            DataLoader or Dataset in a fixed order, of which no more than the probes are held.
         labels: (n,) classes or target values. Not needed for the location; they allow the ladder and show the fit.
         initial: the weights training began from. Without them `factory` draws fresh ones `n_reinitialisations` times
             (default: copies of `trained` reset by each module's own `reset_parameters`); R is then trusted only above
@@ -100,6 +102,7 @@ def locate(
     end, begin = _module(trained, "trained"), None if initial is None else _module(initial, "initial")
     readout = as_readout(readout)
     space = space_without_start(end, params) if begin is None else space_of_moved(begin, end, params)
+    inputs, labels = reread(end, inputs, labels, why="locate")
     observed = observe(
         end, inputs, labels, layers=layers, n_probes=n_probes, seed=seed, readout=readout, device=device
     )  # fmt: skip

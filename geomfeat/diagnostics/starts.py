@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from geomfeat.activations import module_name
+from geomfeat.activations import module_name, require_samples_first
 from geomfeat.diagnostics.demand import Demand, LinearisedTask, linearised_task, solve
 from geomfeat.diagnostics.located_layers import LocatedLayers, located_layers
 from geomfeat.diagnostics.movement import movement, outputs_and_features
@@ -114,6 +114,7 @@ def observe(
         if labels.shape[0] != n:
             raise BadInput(f"labels has {labels.shape[0]} entries, but inputs hold {n} samples")
     chosen = located_layers(model, inputs, layers, readout=readout, device=device)
+    require_samples_first(model, inputs, device=device)
     f = _every(model).functional(model, dtype=precision_of(model), device=device, readout=readout)
     if n_probes is None:
         with torch.no_grad():

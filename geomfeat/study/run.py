@@ -96,8 +96,7 @@ def run_study(
     >>> sorted(set(study.table["at"]))
     ['init', 'trained']
     """
-    model = trained.model if isinstance(trained, Snapshot) else trained
-    inputs, labels = reread(model, inputs, labels, why="analyze", batch_size=batch_size)
+    inputs, labels = reread(trained, inputs, labels, why="analyze", batch_size=batch_size)
     own = dict(getattr(trained, "conditions", {}))
     columns = checked_conditions({**own, **(conditions or {})})
     further = {} if isinstance(location, bool) else dict(location)

@@ -415,6 +415,71 @@ def test_compiled_models_run_eagerly_and_are_seen() -> None:
     assert not any("_orig_mod" in name for name in found)
 
 
+@pytest.mark.parametrize("how", ["module", "blocks", "forward", "method"])
+def test_hooks_see_through_every_way_of_compiling(how: str) -> None:
+    class Block(nn.Module):
+        def __init__(self, before: int, after: int) -> None:
+            super().__init__()
+            self.linear, self.compute = nn.Linear(before, after), self.plain
+
+        def plain(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.tanh(self.linear(x))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.compute(x)
+
+    model, x = nn.Sequential(Block(5, 8), Block(8, 3)), mlp()[1]
+    layers = ["0.linear", "1.linear", "1"]
+    plain = extract(model, x, layers=layers, progress=False)
+    if how == "module":
+        model.compile(backend="eager")
+    for block in model:
+        if how == "blocks":
+            block.compile(backend="eager")
+        elif how == "forward":
+            block.forward = torch.compile(block.forward, backend="eager")
+        elif how == "method":
+            block.compute = torch.compile(block.plain, backend="eager")
+    with torch.no_grad():
+        model(x)
+    found = extract(model, x, layers=layers, progress=False)
+    for key, rep in plain.items():
+        assert_close(found[key].x, rep.x, rtol=0, atol=0)
+    assert hidden_weight_layers(model, x) == ["0.linear"]
+
+
+def test_parallel_wrappers_leave_the_names_alone() -> None:
+    model, x = mlp()
+    plain = extract(model, x, progress=False)
+    found = extract(nn.DataParallel(model), x, progress=False)
+    assert list(found) == list(plain)
+    for key, rep in plain.items():
+        assert torch.equal(found[key].x, rep.x)
+
+
+def test_weights_without_values_or_shapes_are_refused() -> None:
+    with torch.device("meta"):
+        empty = mlp()[0]
+    lazy = nn.Sequential(nn.LazyLinear(4), nn.ReLU())
+    for model, told in ((empty, "meta device.*load the weights first"), (lazy, "lazy module has no shape yet")):
+        for use in (extract, fired_layers, hidden_weight_layers):
+            with pytest.raises(BadInput, match=told):
+                use(model, torch.ones(4, 5))
+    assert isinstance(lazy[0].weight, nn.parameter.UninitializedParameter)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_dynamically_quantised_layers_are_extracted_with_a_word(caplog: pytest.LogCaptureFixture) -> None:
+    model, x = mlp()
+    quantised = torch.ao.quantization.quantize_dynamic(model.eval(), {nn.Linear}, dtype=torch.qint8)
+    with caplog.at_level("WARNING", logger="geomfeat"):
+        found = extract(quantised, x, layers=["0", "weights"], progress=False)
+    assert list(found) == ["0", "3"]
+    assert "through dynamic quantisation, whose scale is that of the batch" in caplog.text
+    plain = extract(model, x, layers="0", progress=False)["0"].x
+    assert float((found["0"].x - plain).norm() / plain.norm()) < 0.05
+
+
 def test_torchscript_is_refused_with_the_remedy() -> None:
     model, x = mlp()
     for scripted in (torch.jit.script(model.eval()), torch.jit.trace(model, x)):

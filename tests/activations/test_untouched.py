@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from geomfeat.activations.untouched import (
-    eager,
     evaluating,
     same_buffers,
     same_mode,
+    uncompiled,
     unfused_attention,
     with_gradients,
 )
@@ -103,6 +105,21 @@ def test_the_fast_path_switch_comes_back(before: bool) -> None:
         torch.backends.mha.set_fastpath_enabled(was)
 
 
-def test_eager_does_nothing_for_a_model_without_compiled_parts() -> None:
-    with eager(nn.Linear(1, 1)):
-        assert torch.ones(1).item() == 1
+def test_nothing_is_imported_where_nothing_is_compiled() -> None:
+    script = "import sys, torch; from geomfeat.activations.untouched import uncompiled\n"
+    script += "with uncompiled(): torch.ones(1)\n"
+    script += "sys.exit('torch._dynamo' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_compiled_functions_run_their_own_code() -> None:
+    seen: list[bool] = []
+
+    @torch.compile(backend="eager")
+    def doubled(x: Tensor) -> Tensor:
+        seen.append(torch.compiler.is_compiling())
+        return 2 * x
+
+    with uncompiled():
+        assert doubled(torch.ones(1)).item() == 2
+    assert seen == [False]
