@@ -24,8 +24,7 @@ from geomfeat.diagnostics.starts import Observed, Start, initial_models, is_heav
 from geomfeat.diagnostics.tangent_space import Params, space_of_moved, space_without_start
 from geomfeat.errors import BadInput
 from geomfeat.models.fresh import Factory
-from geomfeat.models.functional import Readout, as_inputs, n_samples
-from geomfeat.models.moved import require_values
+from geomfeat.models.functional import Readout, as_inputs, n_samples, unwrapped
 from geomfeat.models.readouts import as_readout
 from geomfeat.types import Snapshot
 
@@ -97,7 +96,7 @@ def locate(
     _check_loss(loss, ladder)
     if initial is None and n_reinitialisations < FEWEST_REINITIALISATIONS:
         raise BadInput(f"n_reinitialisations={n_reinitialisations}: at least 4, for an interval and a floor")
-    end, begin = _module(trained, "trained"), None if initial is None else _module(initial, "initial")
+    end, begin = _module(trained), None if initial is None else _module(initial)
     readout = as_readout(readout)
     space = space_without_start(end, params) if begin is None else space_of_moved(begin, end, params)
     observed = observe(
@@ -201,15 +200,14 @@ def _difference(a: float, b: float) -> float:
     return 0.0 if a == b else a - b
 
 
-def _module(model: nn.Module | Snapshot, what: str) -> nn.Module:
+def _module(model: nn.Module | Snapshot) -> nn.Module:
     model = model.model if isinstance(model, Snapshot) else model
     if not isinstance(model, nn.Module):
         raise BadInput(
             f"trained and initial must be torch modules or Snapshots, got {type(model).__name__}: "
             "load weights with geomfeat.load_weights(model, path)"
         )
-    require_values(model, what)
-    return model
+    return unwrapped(model)
 
 
 def _floor(starts: list[Start], step: Callable[[], None]) -> dict[str, float]:
@@ -253,8 +251,10 @@ def _assembled(
     layers = pd.DataFrame(rows, columns=[*LAYER_COLUMNS, "floor"])
     floor = None if floors is None else floors[""]
     richness, half = centre_and_half([s.demand.richness for s in starts], "richness")
-    moving = np.isfinite(layers["richness"]) & np.isfinite(layers["movement"])
-    moved = float(np.mean(layers["movement"][moving])) if moving.any() else float(layers["movement"].max())
+    moving = np.isfinite(layers["movement"])
+    both = moving & np.isfinite(layers["richness"])
+    counted = layers["movement"][both if both.any() else moving]
+    moved = float(np.mean(counted)) if len(counted) else -math.inf
     at_most = floor is not None and richness < floor + ABOVE_FLOOR
     hidden_from_view = any(bool(observed.features[name].any()) for name in starts[0].left_out)
     regime = "undetermined" if moved == -math.inf and hidden_from_view else _regime(richness, moved, floor)

@@ -31,6 +31,7 @@ def flags_of(
         _frozen(location, start),
         _tangent(start.space if trained is None else trained),
         _left_out(start),
+        _no_first_order(location),
         _floor(location),
         _own_reset(own_reset, location),
         _excess(location),
@@ -44,7 +45,11 @@ def flags_of(
         _projections(start),
         _ladder(location),
     ]
-    return tuple(text for text in found if text)
+    return (*(text for text in found if text), *map(_sentence, start.task.f.notes))
+
+
+def _sentence(note: str) -> str:
+    return f"{note[:1].upper()}{note[1:]}."
 
 
 def _frozen(location: Location, start: Start) -> str:
@@ -70,6 +75,18 @@ def _tangent(trained: TangentSpace) -> str:
     if trained.whole or trained.source not in _SOURCES:
         return ""
     return f"Tangent space: {trained.words}, {_SOURCES[trained.source]}."
+
+
+def _no_first_order(location: Location) -> str:
+    r, m = location.layers["richness"], location.layers["movement"]
+    names = list(location.layers.loc[(r == -np.inf) & (m > -np.inf), "layer"])
+    if not names:
+        return ""
+    return (
+        f"No demand on {_some(names)}: to first order nothing that was trained moves them at the start (a weight behind "
+        "them starts at zero, or only running statistics changed), so R is minus infinity there although they moved. "
+        "Go by M, or start from a checkpoint some steps into training."
+    )
 
 
 def _left_out(start: Start) -> str:
@@ -165,7 +182,7 @@ def _probes(location: Location) -> str:
     curve = location.by_probes
     if len(curve) < 2:
         return ""
-    last, before = curve["richness"].iloc[-1], curve["richness"].iloc[-2]
+    before, last = curve["richness"].tolist()[-2:]
     if not last - before > STILL_RISING:
         return ""
     return (

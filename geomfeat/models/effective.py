@@ -57,6 +57,19 @@ def effective_weights(module: nn.Module) -> dict[str, Tensor]:
     return {k: w.detach() for k, w in own.items() if w.is_floating_point() or w.is_complex()}
 
 
+def makers_of(module: nn.Module) -> dict[str, list[str]]:
+    """Weight that is made of others -> names within the module of the parameters that it is made of.
+
+    >>> makers_of(nn.utils.parametrizations.spectral_norm(nn.Linear(2, 1)))
+    {'weight': ['parametrizations.weight.original']}
+    """
+    by_hook = {name: [f"{name}{part}" for part in _PARTS[type(hook)]] for name, hook in _hooks(module).items()}
+    return by_hook | {
+        name: [f"parametrizations.{name}.{own}" for own, _ in made.named_parameters()]
+        for name, made in getattr(module, "parametrizations", {}).items()
+    }
+
+
 def without_reparametrisation(module: nn.Module) -> nn.Module:
     """A copy with plain parameters in place of those that are made of others, of equal values."""
     plain = deep_copy(module)
