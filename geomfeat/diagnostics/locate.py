@@ -97,10 +97,10 @@ def locate(
     if initial is None and n_reinitialisations < FEWEST_REINITIALISATIONS:
         raise BadInput(f"n_reinitialisations={n_reinitialisations}: at least 4, for an interval and a floor")
     end, begin = _module(trained), None if initial is None else _module(initial)
-    readout = as_readout(readout)
+    reading = as_readout(readout)
     space = space_without_start(end, params) if begin is None else space_of_moved(begin, end, params)
     observed = observe(
-        end, inputs, labels, layers=layers, n_probes=n_probes, seed=seed, readout=readout, device=device
+        end, inputs, labels, layers=layers, n_probes=n_probes, seed=seed, readout=reading, device=device
     )  # fmt: skip
     n_bootstrap, projections = _effort(observed, n_bootstrap, projections, ladder is not None)
     orders = HEAVY_ORDERS if is_heavy(end) else ORDERS

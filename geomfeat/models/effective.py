@@ -46,7 +46,7 @@ def effective_weights(module: nn.Module) -> dict[str, Tensor]:
     >>> sorted(effective_weights(normed))
     ['bias', 'weight']
     """
-    own = dict(module.named_parameters(recurse=False))
+    own: dict[str, Tensor] = dict(module.named_parameters(recurse=False))
     with torch.no_grad(), _evaluated(module):
         for name, hook in _hooks(module).items():
             for part in _PARTS[type(hook)]:
