@@ -124,14 +124,7 @@ def locate(
     given = n_samples(as_inputs(inputs))
     located = _widened(replace(located, by_probes=growth, details=details), starts[0], given)
     if ladder is not None:
-        rungs = ladder
-        if isinstance(ladder, int):
-            gammas, loss_reached = plan_ladder(starts[0], observed, ladder)
-            rungs = train_ladder(
-                starts[0].model, inputs, labels, gammas, target_loss=loss_reached, layers=list(observed.layers),
-                n_probes=n_probes, seed=seed, readout=readout, device=device, progress=progress,
-                params=starts[0].space.names.__contains__,
-            )  # fmt: skip
+        rungs = _rungs(ladder, starts[0], observed, inputs, labels, n_probes, seed, progress)
         located = _on_ladder(located, rungs, observed, stderr, _z(starts))
     flags = flags_of(located, starts[0], observed, loss=loss, own_reset=factory is None, trained=space)
     return replace(located, flags=flags)
@@ -175,6 +168,21 @@ def _widened(located: Location, start: Start, given: int) -> Location:
     return replace(
         located, low=located.low - surplus + min(ahead, 0.0), high=located.high + max(ahead, 0.0),
         details={**located.details, "last_doubling": last, "doublings": doublings},
+    )  # fmt: skip
+
+
+def _rungs(
+    ladder: int | Ladder, start: Start, observed: Observed, inputs: Any, labels: Any, n_probes: int | None, seed: int,
+    progress: bool,
+) -> Any:  # fmt: skip
+    """The ladder as it was given, or one of so many rungs, trained in what training moved."""
+    if not isinstance(ladder, int):
+        return ladder
+    gammas, loss_reached = plan_ladder(start, observed, ladder)
+    return train_ladder(
+        start.model, inputs, labels, gammas, target_loss=loss_reached, layers=list(observed.layers), n_probes=n_probes,
+        seed=seed, readout=observed.readout, device=observed.device, progress=progress,
+        params=start.space.names.__contains__,
     )  # fmt: skip
 
 

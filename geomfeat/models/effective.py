@@ -109,7 +109,7 @@ def _set_by_hook(module: nn.Module, name: str, hook: Any, value: Tensor) -> None
 def _set_by_parametrization(module: nn.Module, name: str, value: Tensor) -> None:
     try:
         setattr(module, name, value)
-    except (NotImplementedError, RuntimeError):
+    except RuntimeError:
         # It cannot be inverted: torch then takes the weight itself as the tensor it is made of.
         module.parametrizations[name].original.copy_(value)  # type: ignore[union-attr]
     with _mode(module, training=True):
