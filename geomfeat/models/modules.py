@@ -73,6 +73,15 @@ def in_precision(model: nn.Module, device: torch.device, dtype: torch.dtype) -> 
     return model._apply(cast)
 
 
+def real_pairs(value: torch.Tensor) -> torch.Tensor:
+    """A complex tensor as pairs of real numbers, (*shape, 2); a real one as it is.
+
+    >>> real_pairs(torch.tensor([1 + 2j])).tolist()
+    [[1.0, 2.0]]
+    """
+    return torch.view_as_real(value) if value.is_complex() else value
+
+
 def require_differentiable(model: nn.Module) -> None:
     """BadInput for a model that holds quantised weights, which have no gradient."""
     for name, module in model.named_modules():

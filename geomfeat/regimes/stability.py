@@ -186,6 +186,6 @@ def _at(f: Functional, theta: Mapping[str, Tensor]) -> nn.Module:
     out = copy.deepcopy(f.model)
     named = dict(out.named_parameters())
     with torch.no_grad():
-        for name, value in theta.items():
+        for name, value in f.stored(theta).items():
             named[name].copy_(value)
     return out

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
 from geomfeat.models.functional import Readout, as_inputs, batches, call, functional, moved, n_samples
+from geomfeat.models.modules import in_precision
 from geomfeat.numerics import as_tensor
 from geomfeat.regimes.descent import Path
 from geomfeat.regimes.objective import Objective, loss_of, prepared_targets
@@ -145,7 +146,7 @@ def _network(problem: Objective, original: nn.Module, u: Tensor) -> nn.Module:
     """A copy of the given model, in its own mode, with the weights of displacement u."""
     weights = problem.weights_at(u)
     first = next(iter(weights.values()))
-    out = copy.deepcopy(original).to(first.device, first.dtype)
+    out = in_precision(copy.deepcopy(original), first.device, first.real.dtype)
     named = dict(out.named_parameters())
     with torch.no_grad():
         for name, value in weights.items():
