@@ -78,7 +78,7 @@ def labels_or_layers(model: nn.Module, third: Any, layers: Any, n: int | None) -
             f"the third argument holds {n} names, as many as there are samples, that are also layers: say labels= or "
             "layers="
         )
-    if not known and len(names) == n:
+    if not known and n in (None, len(names)):
         return third, layers
     try:
         select_layers(model, names)

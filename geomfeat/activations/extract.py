@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -20,10 +21,13 @@ from geomfeat.activations.select import Patterns
 from geomfeat.activations.sites import Survey, Wish
 from geomfeat.activations.time_axis import require_samples_off_the_time_axis
 from geomfeat.activations.untouched import evaluating
+from geomfeat.data.streams import Stream, opened
 from geomfeat.errors import BadInput, LayerDidNotFire
-from geomfeat.labels import as_groups, as_labels
-from geomfeat.models.functional import Inputs, Readout, as_inputs, n_samples
+from geomfeat.labels import Labels, as_groups, as_labels
+from geomfeat.models.functional import Inputs, Readout, as_inputs, n_samples, unwrapped
 from geomfeat.types import Representation
+
+_log = logging.getLogger(__name__)
 
 
 def extract(
@@ -53,7 +57,9 @@ def extract(
     is given and elsewhere). Afterwards, also after an error, it is as before: no hook, flags, buffers, random state.
 
     Args:
-        inputs: a tensor, a tuple (positional) or a mapping (keyword arguments); samples first, see batch_dim.
+        inputs: a tensor, a tuple (positional) or a mapping (keyword arguments); samples first, see batch_dim. Or a
+            DataLoader, Dataset or iterator of batches, read once and never held as a whole; a batch is such inputs, or
+            a tuple of them and labels (in a mapping: under "labels"), which are taken if none are given.
         labels: (n,) classes, numbers or names; see `as_labels`. groups: (n,) which samples belong together (views of
             one object, trials of one session), or None; what holds samples out then takes whole groups.
         layers: see `select_layers` ("weights": `hidden_weight_layers`). A layer given by its name must be called in
@@ -90,13 +96,19 @@ def extract(
         raise BadInput(f"batch_size={batch_size} must be at least 1")
     if project is not None and project < 1:
         raise BadInput(f"project={project} must be at least 1, or None for no projection")
-    inputs = samples_first(as_inputs(inputs), batch_dim)
-    n = n_samples(inputs)
+    inputs, labels = opened(unwrapped(model), inputs, labels, batch_size=batch_size, batch_dim=batch_dim)
+    streamed = inputs if isinstance(inputs, Stream) else None
+    if streamed is None:
+        inputs = samples_first(as_inputs(inputs), batch_dim)
+    else:
+        _check_beside(streamed, store=store, groups=groups, mask=mask)
+    n = n_samples(inputs) if streamed is None or store is not None else None
     labels, layers = labels_or_layers(model, labels, layers, n)
     labels = None if labels is None else as_labels(labels, n=n)
     groups = None if groups is None else as_groups(groups, n=n)
     model = placed(model, device)
     feed = Feed(inputs, checked_mask(mask, n), batch_dim)
+    feed = feed if store is None else feed.with_whole_mask()
     check_reduction(reduce, feed.own_mask())
     wish = Wish(reduce, project, seed, io, calls)
 
@@ -110,17 +122,43 @@ def extract(
     require_samples_off_the_time_axis(model, probe, where)
     if not found.sites:
         raise LayerDidNotFire(f"none of the layers {layers!r} is called, with samples of its own, in a forward pass")
-    with tqdm(total=n, desc="extract", unit="sample", disable=not progress) as bar:
+    expected = n if streamed is None else streamed.expected
+    with tqdm(total=expected, desc="extract", unit="sample", disable=not progress) as bar:
         job = Job(
             model, feed, names, found.sites, wish, batch_size, with_outputs, readout, found.output_axis, bar
         )  # fmt: skip
         if store is not None:
             from geomfeat.activations.stored import stream  # brings zarr, which only stores need
 
-            return stream(job, store, labels, groups)
+            return stream(job, store, _labels_of(streamed, labels), groups)
         block = job.run(0, n, list(found.sites))
+    if streamed is not None:
+        labels, groups = _labels_of(streamed, labels), None if groups is None else as_groups(groups, n=streamed.n)
+        checked_mask(mask, streamed.n)
     sites = found.sites
     return {
         key: representation(sites[key], x, block.tokens.get(key), labels, block.outputs, groups)
         for key, x in block.features.items()
     }
+
+
+def _check_beside(streamed: Stream, **given: Any) -> None:
+    """BadInput for arguments that need the samples in a known order, or twice, where a stream has them once."""
+    if given["store"] is not None:
+        streamed.require_again("a store, which keeps a sum of the samples,")
+    for name in ("groups", "mask"):
+        if given[name] is not None and streamed.shuffled:
+            raise BadInput(
+                f"inputs is a DataLoader that shuffles, so {name}= would not belong to its samples: give it with "
+                "shuffle=False"
+            )
+    if streamed.shuffled:
+        _log.warning("the DataLoader shuffles: rows are in the order of this pass, and another pass has another order")
+
+
+def _labels_of(streamed: Stream | None, labels: Labels | None) -> Labels | None:
+    """The labels that were given, checked for their length, or those that came with the batches."""
+    if streamed is None:
+        return labels
+    given = streamed.labels if labels is None else labels
+    return None if given is None else as_labels(given, n=streamed.n)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from geomfeat.activations.firing import few, home
 from geomfeat.errors import BadInput
 from geomfeat.models.functional import batches, map_inputs, moved, n_samples, take
-from geomfeat.models.lazy_inputs import LazyInputs
+from geomfeat.models.lazy_inputs import READ, LazyInputs
 from geomfeat.numerics import as_tensor
 
 HEAD = 64
@@ -74,6 +74,17 @@ class Feed:
         """The mask of all samples (of inputs in memory: their own, if none was given)."""
         return self.mask if self.mask is not None or self.lazy else mask_of(self.inputs)
 
+    def with_whole_mask(self) -> Feed:
+        """With the masks that the batches of lazy inputs bring along read into one."""
+        if self.mask is not None or not isinstance(self.inputs, LazyInputs) or mask_of(self.inputs.first(1)) is None:
+            return self
+        masks = [mask for _, part in self.inputs.batches(READ) if (mask := mask_of(part)) is not None]
+        if len({mask.shape[1] for mask in masks}) > 1:
+            raise BadInput(
+                "attention masks of several lengths cannot be kept in a store: pad all batches to one length"
+            )
+        return replace(self, mask=torch.cat(masks))
+
     def ready(self, batch: Any, model: nn.Module) -> Any:
         """A batch in the layout, on the device and in the precision of the model."""
         return moved(with_samples_at(batch, self.batch_dim), *home(model))
@@ -98,11 +109,11 @@ def mask_of(inputs: Any) -> Tensor | None:
     return None if mask is None or mask.ndim != 2 else mask != 0
 
 
-def checked_mask(mask: Any, n: int) -> Tensor | None:
+def checked_mask(mask: Any, n: int | None) -> Tensor | None:
     """A mask as booleans (n, tokens); BadInput for other shapes."""
     if mask is None:
         return None
     mask = as_tensor(mask, "mask") != 0
-    if mask.ndim != 2 or mask.shape[0] != n:
-        raise BadInput(f"mask must be ({n}, tokens), got shape {tuple(mask.shape)}")
+    if mask.ndim != 2 or n not in (None, mask.shape[0]):
+        raise BadInput(f"mask must be ({'n' if n is None else n}, tokens), got shape {tuple(mask.shape)}")
     return mask

@@ -17,6 +17,7 @@ from geomfeat.activations.meta import representation, settings_of
 from geomfeat.activations.store import ActivationStore, LayerWriter
 from geomfeat.errors import BadInput
 from geomfeat.labels import Labels
+from geomfeat.models.lazy_inputs import READ, LazyInputs
 from geomfeat.numerics import require_finite
 from geomfeat.types import Representation
 
@@ -108,9 +109,21 @@ def fingerprint(value: Any) -> str:
     False
     """
     digest = hashlib.sha256()
-    for name, tensor in leaves_by_path(value):
-        digest.update(f"{type(value).__name__}{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        rows = tensor.detach().reshape(max(1, len(tensor) if tensor.ndim else 1), -1)
-        for part in rows.split(max(1, BLOCK_BYTES // max(1, rows[:1].nbytes))):
-            digest.update(part.cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    one = value.first(1) if isinstance(value, LazyInputs) else value
+    for name, tensor in leaves_by_path(one):
+        shape = (value.n, *tensor.shape[1:]) if isinstance(value, LazyInputs) else tuple(tensor.shape)
+        digest.update(f"{type(one).__name__}{name}{shape}{tensor.dtype}".encode())
+        for part in _parts(value, name):
+            digest.update(part.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _parts(value: Any, name: str) -> Iterator[Tensor]:
+    """One of the tensors, some rows at a time; lazy inputs are read anew for each, so that the sum is the same."""
+    if isinstance(value, LazyInputs):
+        for _, batch in value.batches(READ):
+            yield dict(leaves_by_path(batch))[name]
+        return
+    tensor = dict(leaves_by_path(value))[name]
+    rows = tensor.detach().reshape(max(1, len(tensor) if tensor.ndim else 1), -1)
+    yield from rows.split(max(1, BLOCK_BYTES // max(1, rows[:1].nbytes)))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from geomfeat.activations.parameters import same_parameters
 from geomfeat.models.functional import eager
+from geomfeat.numerics import whole_seed
 
 
 @contextmanager
@@ -86,7 +87,7 @@ def evaluating(model: nn.Module, device: torch.device, seed: int = 0) -> Iterato
         same_mode(model), same_buffers(model), same_parameters(model), eager(model), unfused_attention(),
         torch.random.fork_rng(devices=gpus),
     ):  # fmt: skip
-        torch.set_rng_state(torch.Generator().manual_seed(seed).get_state())
+        torch.set_rng_state(torch.Generator().manual_seed(whole_seed(seed)).get_state())
         if gpus:
             torch.cuda.manual_seed(seed)
         for module in model.modules():

@@ -22,10 +22,13 @@ from geomfeat.diagnostics.demand import solve
 from geomfeat.diagnostics.starts import Observed, Start, observe, start_from
 from geomfeat.diagnostics.tangent_space import Params, TangentSpace, space_of_moved
 from geomfeat.errors import BadInput
+from geomfeat.labels import as_goal
 from geomfeat.models.functional import Readout, as_inputs, copied
 from geomfeat.models.moved import differentiable
 from geomfeat.models.readouts import as_readout
-from geomfeat.numerics import WORKING, as_tensor
+from geomfeat.npz_files import UNREADABLE
+from geomfeat.numerics import WORKING
+from geomfeat.owned import as_path, json_text, make_folder, replace_file
 from geomfeat.regimes.knob import train_at_gamma
 from geomfeat.regimes.objective import centred_one_hot
 from geomfeat.regimes.signs import as_values
@@ -50,10 +53,12 @@ class Ladder:
     n_probes: int
 
     def save(self, path: str | Path) -> Path:
-        """Write as JSON; returns the path."""
-        content = {**self.__dict__, "rungs": self.rungs.to_dict("records")}
-        Path(path).write_text(json.dumps(content, indent=2), encoding="utf-8")
-        return Path(path)
+        """Write as JSON; returns the path. OutputExists for a file that geomfeat did not write."""
+        path = as_path(path)
+        content = json_text({**self.__dict__, "rungs": self.rungs.to_dict("records")}, indent=2)
+        make_folder(path.parent)
+        replace_file(path, lambda draft: draft.write_text(content, encoding="utf-8"))
+        return path
 
     @classmethod
     def load(cls, path: str | Path) -> Ladder:
@@ -62,7 +67,7 @@ class Ladder:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
             rungs = pd.DataFrame(content["rungs"])
             return cls(rungs, float(content["target_loss"]), tuple(content["layers"]), int(content["n_probes"]))
-        except (OSError, ValueError, KeyError, TypeError) as cause:
+        except UNREADABLE as cause:
             raise BadInput(f"ladder {str(path)!r} is not a ladder that geomfeat saved ({cause})") from cause
 
 
@@ -144,7 +149,7 @@ def train_ladder(
     """
     if len(gammas) < 2 or min(gammas) <= 0:
         raise BadInput(f"gammas={tuple(gammas)}: at least 2, all positive")
-    inputs, labels = as_inputs(inputs), as_tensor(labels, "labels")
+    inputs, labels = as_inputs(inputs), as_goal(labels, "labels")
     reading = as_readout(readout)
     space = None if params is None else space_of_moved(initial, initial, params)
     initial = initial if space is None else _trainable(initial, space)

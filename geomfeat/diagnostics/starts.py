@@ -17,6 +17,7 @@ from geomfeat.diagnostics.movement import movement, outputs_and_features
 from geomfeat.diagnostics.padding import Padding, padding_of
 from geomfeat.diagnostics.tangent_space import GIVEN, TangentSpace, space_of_moved
 from geomfeat.errors import BadInput
+from geomfeat.labels import as_goal
 from geomfeat.models.fresh import (
     Factory,
     batchnorm_modules,
@@ -28,7 +29,7 @@ from geomfeat.models.fresh import (
 )
 from geomfeat.models.functional import Readout, as_inputs, n_samples, take
 from geomfeat.models.moved import coarsest
-from geomfeat.numerics import WORKING, as_tensor, stream
+from geomfeat.numerics import WORKING, stream
 
 # Probes: this many output rows n * C, within these numbers of samples.
 ROWS, MOST, FEWEST = 1280, 256, 32
@@ -109,7 +110,7 @@ def observe(
     if n < 4:
         raise BadInput(f"inputs hold {n} samples: a location needs at least 4 probes, better 50")
     if labels is not None:
-        labels = as_tensor(labels, "labels")
+        labels = as_goal(labels, "labels")
         if labels.shape[0] != n:
             raise BadInput(f"labels has {labels.shape[0]} entries, but inputs hold {n} samples")
     chosen = located_layers(model, inputs, layers, readout=readout, device=device)

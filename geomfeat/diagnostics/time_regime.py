@@ -14,9 +14,9 @@ from geomfeat.diagnostics._probes import WORK
 from geomfeat.diagnostics.series import SnapshotSeries
 from geomfeat.errors import BadInput, CheckpointMismatch
 from geomfeat.kernels import JacobianRows
+from geomfeat.labels import as_goal
 from geomfeat.models.functional import as_inputs, n_samples, take
 from geomfeat.models.moved import functional_in
-from geomfeat.numerics import as_tensor
 from geomfeat.regimes.training_series import training_series
 from geomfeat.regimes.transitions import TransitionReport, transitions
 from geomfeat.registry import Quantity, measure
@@ -120,7 +120,7 @@ def _estimates(told: TransitionReport, series: SnapshotSeries, probes: str) -> d
     untested = NO_TEST if series.test is None else ""
     note = "; ".join(part for part in (verdict, *told.flags, steps, scaled, untested, probes) if part)
     late, fitted = untested or NOT_LEARNED, not math.isnan(told.fit_time)
-    goal = as_tensor(series.targets, "targets")
+    goal = as_goal(series.targets, "targets")
     # Of values, the loss is that of the fit; classes are fitted by their accuracy, whatever the loss was.
     timed = series.loss is not None or goal.ndim != 1 or goal.is_floating_point()
     silent = told.silent if timed else None

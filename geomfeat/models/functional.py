@@ -22,7 +22,7 @@ from torch.func import functional_call
 from geomfeat.errors import BadInput, GeomfeatError, near
 from geomfeat.memory import is_out_of_memory
 from geomfeat.models.contexts import differentiable_attention, eager, without_checkpoints
-from geomfeat.models.lazy_inputs import LazyInputs
+from geomfeat.models.lazy_inputs import LazyInputs, in_batches
 from geomfeat.models.modules import copied, in_precision, real_pairs, require_differentiable, unwrapped, uses_of
 from geomfeat.models.outputs import Readout, output_matrix, output_tensor
 from geomfeat.numerics import WORKING, as_tensor, resolve_device
@@ -54,6 +54,11 @@ def as_inputs(inputs: Inputs) -> Any:
         return {k: _as_argument(v) for k, v in inputs.items()}
     if isinstance(inputs, tuple | list) and inputs and not _is_array(inputs):
         return tuple(_as_argument(v) for v in inputs)
+    if in_batches(inputs):
+        raise BadInput(
+            f"inputs is a {type(inputs).__name__}, which extract, analyze and compare read batch by batch, but this "
+            "call takes tensors: stack a few hundred samples (torch.cat of the inputs of some batches)"
+        )
     return as_tensor(inputs, "inputs")
 
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
+from torch.utils.data import Dataset
+
+# Samples that are read at a time where nothing else says how many.
+READ = 256
 
 
 class LazyInputs(ABC):
@@ -33,6 +39,16 @@ class LazyInputs(ABC):
         """The same inputs with `function` applied to everything that is read."""
         return _Mapped(self, function)
 
+    def checksum(self) -> str:
+        """SHA-256 of the samples in order, whatever the batches."""
+        sums: dict[str, Any] = {}
+        for _, batch in self.batches(READ):
+            for path, tensor in leaves_of(batch):
+                header = f"{path}{tuple(tensor.shape[1:])}{tensor.dtype}"
+                sums.setdefault(header, hashlib.sha256()).update(bytes_of(tensor))
+        parts = [f"{header}{found.hexdigest()}" for header, found in sums.items()]
+        return hashlib.sha256("".join(parts).encode()).hexdigest()
+
 
 class _Mapped(LazyInputs):
     def __init__(self, base: LazyInputs, function: Callable[[Any], Any]) -> None:
@@ -51,3 +67,28 @@ class _Mapped(LazyInputs):
     def batches(self, size: int, start: int = 0, stop: int | None = None) -> Iterator[tuple[slice, Any]]:
         for rows, batch in self._base.batches(size, start, stop):
             yield rows, self._function(batch)
+
+
+def leaves_of(value: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
+    """(path, tensor) of every tensor of nested inputs, in order."""
+    if isinstance(value, Tensor):
+        yield path, value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from leaves_of(inner, f"{path}[{key}]")
+    elif isinstance(value, tuple | list):
+        for i, inner in enumerate(value):
+            yield from leaves_of(inner, f"{path}[{i}]")
+
+
+def bytes_of(tensor: Tensor) -> Any:
+    """The memory of a tensor's values, in order."""
+    return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data
+
+
+def in_batches(inputs: Any) -> bool:
+    """Whether something gives samples or batches one after the other, and is no array or structure of arrays."""
+    if isinstance(inputs, Tensor | tuple | list | Mapping | str | bytes | LazyInputs) or hasattr(inputs, "__array__"):
+        return False
+    indexed = hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__")
+    return isinstance(inputs, Iterable | Dataset) or indexed

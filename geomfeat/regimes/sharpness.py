@@ -21,9 +21,10 @@ from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
 from geomfeat.kernels.gradients import differentiable_recurrence, plain_gradient
+from geomfeat.labels import as_goal
 from geomfeat.memory import is_out_of_memory
 from geomfeat.models.functional import Functional, Readout, functional, n_samples, take
-from geomfeat.numerics import WORKING, as_tensor, require_finite, safe_eigh, stream
+from geomfeat.numerics import WORKING, require_finite, safe_eigh, stream
 from geomfeat.regimes.objective import Loss, loss_of, prepared_targets, require_gradient
 
 logger = logging.getLogger(__name__)
@@ -155,7 +156,7 @@ def hessian_product(
         raise BadInput(f"gamma={gamma} must be a positive number")
     f = functional(model, readout=readout)
     x = f.inputs(inputs)
-    goal = as_tensor(targets, "targets").to(f.device)
+    goal = as_goal(targets, "targets").to(f.device)
     before = torch.zeros((), dtype=WORKING, device=f.device)
     if n_samples(x) != goal.shape[0]:
         raise BadInput(f"targets have {goal.shape[0]} entries, but inputs {n_samples(x)} samples")

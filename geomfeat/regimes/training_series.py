@@ -13,9 +13,10 @@ from geomfeat.errors import BadInput
 from geomfeat.kernels.alignment import target_alignment
 from geomfeat.kernels.movement import kernel_angle, kernel_distance
 from geomfeat.kernels.ntk import ntk
+from geomfeat.labels import as_goal
 from geomfeat.models.functional import Readout, as_inputs, batches, n_samples, take
 from geomfeat.models.moved import functional_in, moved_parameters
-from geomfeat.numerics import as_tensor, double_centred
+from geomfeat.numerics import double_centred
 from geomfeat.regimes.objective import Loss, loss_of, prepared_targets
 from geomfeat.regimes.signs import are_signs, as_values, share_right
 from geomfeat.types import Snapshot
@@ -171,12 +172,12 @@ def training_series(
     if gamma is not None and not (gamma > 0 and math.isfinite(gamma)):
         raise BadInput(f"gamma={gamma} must be a positive number, or None where net(w) itself was trained")
     steps = tuple(_step(s) for s in snapshots)
-    data, goal = as_inputs(inputs), as_tensor(targets, "targets")
+    data, goal = as_inputs(inputs), as_goal(targets, "targets")
     if n_samples(data) != len(goal):
         raise BadInput(f"targets have {len(goal)} entries, but inputs {n_samples(data)} samples")
     samples = [(data, goal)]
     if test is not None:
-        samples.append((as_inputs(test[0]), as_tensor(test[1], "test targets")))
+        samples.append((as_inputs(test[0]), as_goal(test[1], "test targets")))
         if n_samples(samples[1][0]) != len(samples[1][1]):
             raise BadInput(
                 f"test targets have {len(samples[1][1])} entries, but test inputs {n_samples(samples[1][0])} samples"

@@ -15,8 +15,8 @@ from geomfeat.activations.untouched import evaluating
 from geomfeat.diagnostics.locate import LOSSES, locate
 from geomfeat.diagnostics.location import Location
 from geomfeat.errors import BadInput, near
+from geomfeat.labels import as_goal
 from geomfeat.models.functional import as_inputs, batches, call, moved, n_samples, output_matrix, take
-from geomfeat.numerics import as_tensor
 from geomfeat.regimes.signs import are_signs, share_right
 from geomfeat.study.measuring import guarded
 from geomfeat.study.subject import INITIAL, TRAINED, Subject
@@ -123,7 +123,9 @@ def accuracy_of(subject: Subject, evaluate: Mapping[str, tuple[Any, Any]] | None
     """
     parts = {"data": (subject.inputs, subject.labels)} if evaluate is None else dict(evaluate)
     parts = {
-        name: (as_inputs(x), as_tensor(y, f"labels of {name!r}")) for name, (x, y) in parts.items() if y is not None
+        name: (as_inputs(x), as_goal(y, f"labels of {name!r}", subject.classes))
+        for name, (x, y) in parts.items()
+        if y is not None
     }
     if not parts or not subject.has_outputs or any(y.ndim != 1 or y.is_floating_point() for _, y in parts.values()):
         return {}, ""

@@ -1,0 +1,301 @@
+"""Samples that come batch by batch: from a DataLoader, a Dataset, or anything that can be iterated over."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+from torch.utils.data import DataLoader, RandomSampler, SubsetRandomSampler, WeightedRandomSampler
+from torch.utils.data import Dataset as TorchDataset
+
+from geomfeat.data.batch import Arguments, joined, split
+from geomfeat.data.dataset import Dataset
+from geomfeat.errors import BadInput
+from geomfeat.models.functional import map_inputs, n_samples, shapes_of, take
+from geomfeat.models.lazy_inputs import READ, LazyInputs, bytes_of, in_batches, leaves_of
+
+_log = logging.getLogger(__name__)
+
+RANDOM = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
+READ_AGAIN = (
+    "give what can be read again: a torch Dataset, a DataLoader (of a list of batches: DataLoader(batches, "
+    "batch_size=None)), or one tensor (torch.cat(list_of_batches))"
+)
+
+
+class Stream(LazyInputs):
+    """A source of batches as inputs, read anew for every pass; labels come along where the batches hold them.
+
+    Every pass must give what the first one gave. The global random state is left alone, also by loaders that shuffle.
+    """
+
+    def __init__(self, source: Any, arguments: Arguments, batch_dim: int = 0) -> None:
+        self._source, self._arguments, self._batch_dim = source, arguments, batch_dim
+        self._once, self._spent = isinstance(source, Iterator), False
+        self._random = torch.get_rng_state()
+        self._front: list[tuple[Any, Any]] = []
+        self._rest: Iterator[tuple[Any, Any]] | None = None
+        self._sums: list[int] = []
+        self._cursor: _Cursor | None = None
+        self._n: int | None = None
+        self._labels: Any = None
+
+    @property
+    def n(self) -> int:
+        """Number of samples; they are counted in a pass of their own if need be."""
+        if self._n is None:
+            self.require_again("counting the samples")
+            for _ in self._pass():
+                pass
+        assert self._n is not None
+        return self._n
+
+    @property
+    def expected(self) -> int | None:
+        """Number of samples as far as it is known without reading them."""
+        try:
+            return self._n if self._n is not None else len(self._source.sampler)
+        except (AttributeError, TypeError):
+            return None
+
+    @property
+    def labels(self) -> Any:
+        """Classes (n,) of the batches as they were given, or None where they hold none; known after a whole pass."""
+        return self._labels if self.n else None
+
+    @property
+    def shuffled(self) -> bool:
+        """Whether the source is a DataLoader that draws the order of the samples."""
+        samplers = [getattr(self._source, "sampler", None), getattr(self._source, "batch_sampler", None)]
+        samplers.append(getattr(samplers[1], "sampler", None))
+        return any(isinstance(s, RANDOM) or getattr(s, "shuffle", False) is True for s in samplers)
+
+    def require_again(self, why: str) -> None:
+        """BadInput where the samples cannot be read several times, in the same order."""
+        kind = type(self._source).__name__
+        if self._once:
+            raise BadInput(f"inputs is a {kind}, which can be read once only, but {why} reads it again: {READ_AGAIN}")
+        if self.shuffled:
+            raise BadInput(
+                f"inputs is a {kind} that draws a new order for every pass, but {why} needs the same samples in the "
+                "same order several times: give it with shuffle=False (or a sampler in a fixed order)"
+            )
+
+    def first(self, k: int) -> Any:
+        """The first `k` samples, or all where there are fewer; the next pass goes on from there."""
+        if not self._front and self._rest is None:
+            self._rest = self._opened()
+        while self._rest is not None and sum(n_samples(inputs) for inputs, _ in self._front) < k:
+            batch = next(self._rest, None)
+            if batch is None:
+                break
+            self._front.append(batch)
+        if not self._front:
+            raise BadInput(f"inputs is a {type(self._source).__name__} without samples")
+        parts, kind = [inputs for inputs, _ in self._front], _kind(self._front[0][0])
+        alike = list(itertools.takewhile(lambda part: _kind(part) == kind, parts))
+        return take(joined(alike), slice(0, k))
+
+    def take(self, rows: Tensor | slice) -> Any:
+        """The samples `rows`, in this order, in memory."""
+        index = torch.arange(self.n)[rows.cpu() if isinstance(rows, Tensor) else rows]
+        wanted = index.unique()
+        start, stop, parts = int(wanted[0]), int(wanted[-1]) + 1, []
+        for span, part in self.batches(READ, start, stop):
+            inside = wanted[(wanted >= start + span.start) & (wanted < start + span.stop)]
+            if len(inside):
+                parts.append(take(part, inside - start - span.start))
+        return take(joined(parts), torch.searchsorted(wanted, index))
+
+    def batches(self, size: int, start: int = 0, stop: int | None = None) -> Iterator[tuple[slice, Any]]:
+        """(rows, inputs) of `size` samples at a time (fewer at the end, or where the padding changes).
+
+        Ranges that follow one another are read in one pass.
+        """
+        cursor = self._cursor
+        if cursor is None or cursor.position > start:
+            cursor = _Cursor(self._pass())
+        self._cursor = None
+        cursor.skip_to(start)
+        while stop is None or cursor.position < stop:
+            begin = cursor.position
+            part = cursor.read(size if stop is None else min(size, stop - begin))
+            if part is None:
+                return
+            yield slice(begin - start, cursor.position - start), part
+        self._cursor = cursor
+
+    def _pass(self) -> Iterator[Any]:
+        """The inputs of all batches. The first whole pass counts the samples and keeps the labels."""
+        front, rest = (self._front, self._rest) if self._rest is not None else ([], self._opened())
+        self._rest = None
+        n, labels = 0, []
+        for number, (inputs, given) in enumerate(_chained(front, rest)):
+            self._require_same(number, inputs)
+            n += n_samples(inputs)
+            labels.append(given)
+            yield inputs
+        if not n:
+            raise BadInput(f"inputs is a {type(self._source).__name__} without samples")
+        if self._n is None:
+            self._n, self._labels = n, _classes(labels)
+
+    def _opened(self) -> Iterator[tuple[Any, Any]]:
+        if self._once and self._spent:
+            self.require_again("this call")
+        self._spent = True
+        source = self._quietly(lambda: iter(self._source))
+        end = object()
+        while (batch := self._quietly(lambda: next(source, end))) is not end:
+            inputs, labels = split(batch, self._arguments)
+            if self._batch_dim:
+                inputs = map_inputs(inputs, lambda t: t.movedim(self._batch_dim, 0) if t.ndim > self._batch_dim else t)
+            yield inputs, _checked(labels, n_samples(inputs))
+
+    def _quietly(self, step: Callable[[], Any]) -> Any:
+        """A step of the source with a random state beside the global one: a loader draws seeds, also in order."""
+        before = torch.get_rng_state()
+        torch.set_rng_state(self._random)
+        try:
+            return step()
+        finally:
+            self._random = torch.get_rng_state()
+            torch.set_rng_state(before)
+
+    def _require_same(self, number: int, inputs: Any) -> None:
+        if self._once:
+            return
+        found = 0
+        for _, tensor in leaves_of(inputs):
+            found = zlib.crc32(bytes_of(tensor), found)
+        if number == len(self._sums):
+            self._sums.append(found)
+        elif self._sums[number] != found:
+            raise BadInput(
+                f"batch {number} of the inputs holds other samples in a second pass than in the first: they are "
+                "shuffled or changed at random (augmentation) every time. Give them in a fixed order (shuffle=False) "
+                "and without random changes"
+            )
+
+
+def _chained(front: list[Any], rest: Iterator[Any]) -> Iterator[Any]:
+    yield from front
+    yield from rest
+
+
+class _Cursor:
+    """Reads batches of any size as batches of another, from the beginning on."""
+
+    def __init__(self, parts: Iterator[Any]) -> None:
+        self.position = 0
+        self._parts, self._waiting, self._later = parts, [], None
+
+    def skip_to(self, start: int) -> None:
+        while self.position < start and self.read(min(READ, start - self.position)) is not None:
+            pass
+
+    def read(self, most: int) -> Any:
+        """The next samples, at most so many; None at the end."""
+        while self._later is None and sum(map(n_samples, self._waiting)) < most:
+            part = next(self._parts, None)
+            if part is None:
+                break
+            if self._waiting and _kind(part) != _kind(self._waiting[0]):
+                self._later = part
+            else:
+                self._waiting.append(part)
+        if not self._waiting:
+            return None
+        found = joined(self._waiting)
+        n = n_samples(found)
+        if n > most:
+            self._waiting, found = [take(found, slice(most, None))], take(found, slice(0, most))
+        else:
+            self._waiting, self._later = [] if self._later is None else [self._later], None
+        self.position += min(n, most)
+        return found
+
+
+def _kind(inputs: Any) -> Any:
+    return [(shape[1:], dtype) for shape, dtype in shapes_of(inputs)]
+
+
+def _checked(labels: Any, n: int) -> Any:
+    """Labels of one batch as a tensor, or as a list of names; None for what is neither."""
+    if isinstance(labels, np.ndarray) and labels.dtype.kind in "biuf":
+        labels = torch.from_numpy(labels)
+    if isinstance(labels, np.ndarray):
+        labels = labels.tolist()
+    if not isinstance(labels, Tensor | list | tuple) or (isinstance(labels, Tensor) and labels.ndim == 0):
+        return None
+    if len(labels) != n:
+        raise BadInput(f"a batch holds {n} inputs, but {len(labels)} labels")
+    return labels
+
+
+def _classes(labels: list[Any]) -> Any:
+    """The labels of all batches as one, or None where they are no classes: a regression, or images to be restored."""
+    if any(part is None for part in labels):
+        return None
+    if not all(isinstance(part, Tensor) for part in labels):
+        return [label for part in labels for label in part]
+    if len({part.shape[1:] for part in labels}) > 1:
+        return None
+    whole = torch.cat(labels)
+    fractions = whole.is_floating_point() and not bool((whole == whole.round()).all())
+    if (whole.ndim == 1 or whole.shape[1:] == (1,)) and not fractions:
+        return whole
+    _log.warning(
+        "the second part of the batches has shape %s and type %s, which are no classes (one whole number for each "
+        "sample): the features have no labels", tuple(whole.shape), whole.dtype,
+    )  # fmt: skip
+    return None
+
+
+def opened(
+    model: Any, inputs: Any, labels: Any = None, *, batch_size: int = READ, batch_dim: int = 0
+) -> tuple[Any, Any]:
+    """(inputs, labels): a DataLoader, Dataset or iterator of batches as a `Stream`, and all else as it is.
+
+    A batch is a tensor, the arguments of `model` as a tuple or mapping, or these followed by labels; see `split`.
+    """
+    if isinstance(inputs, PackedSequence):
+        raise BadInput(
+            "inputs is a PackedSequence, of which samples cannot be taken: give the padded tensor and the lengths, and "
+            "pack them in the forward pass"
+        )
+    if isinstance(inputs, Dataset):
+        return opened(
+            model, inputs.inputs, inputs.labels if labels is None else labels, batch_size=batch_size,
+            batch_dim=batch_dim,
+        )  # fmt: skip
+    if not in_batches(inputs):
+        return inputs, labels
+    if not isinstance(inputs, DataLoader) and (hasattr(inputs, "__getitem__") or isinstance(inputs, TorchDataset)):
+        inputs = DataLoader(inputs, batch_size=batch_size)
+    stream = Stream(inputs, Arguments.of(model), batch_dim)
+    if stream.shuffled and labels is not None:
+        raise BadInput(
+            "inputs is a DataLoader that shuffles, so labels= would not belong to its samples: give it with "
+            "shuffle=False, or a Dataset that holds the labels"
+        )
+    return stream, labels
+
+
+def reread(model: Any, inputs: Any, labels: Any = None, *, why: str, batch_size: int = READ) -> tuple[Any, Any]:
+    """`opened` for what reads its inputs several times; labels that the batches hold are read, if none are given.
+
+    `why`: what reads them, for the message. Raises BadInput for what can be read once only, or comes shuffled.
+    """
+    inputs, labels = opened(model, inputs, labels, batch_size=batch_size)
+    if isinstance(inputs, Stream):
+        inputs.require_again(why)
+        labels = inputs.labels if labels is None else labels
+    return inputs, labels
