@@ -153,17 +153,17 @@ def train_ladder(
     inputs, labels = as_inputs(inputs), as_goal(labels, "labels")
     if isinstance(inputs, LazyInputs):  # training goes over the samples many times
         inputs = inputs.take(slice(None))
-    readout = as_readout(readout)
+    reading = as_readout(readout)
     space = None if params is None else space_of_moved(initial, initial, params)
     initial = initial if space is None else _trainable(initial, space)
-    look = {"layers": layers, "n_probes": n_probes, "seed": seed, "readout": readout, "device": device}
+    look = {"layers": layers, "n_probes": n_probes, "seed": seed, "readout": reading, "device": device}
     first = observe(initial, inputs, labels, **look)
     labels = as_values(labels, first.outputs.shape[1])
     wanted_change(labels, first.outputs.shape[1])
     rows = []
     for gamma in tqdm(sorted(gammas), desc="ladder", disable=not progress, leave=False):
         trained = train_at_gamma(
-            initial, inputs, labels, gamma=gamma, loss=loss, target_loss=target_loss, seed=seed, readout=readout,
+            initial, inputs, labels, gamma=gamma, loss=loss, target_loss=target_loss, seed=seed, readout=reading,
             device=device,
         )  # fmt: skip
         row = {

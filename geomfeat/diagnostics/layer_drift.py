@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from geomfeat.activations import fired_layers, innermost_layers, recording_layer_calls, tensors_by_path
 from geomfeat.activations.layer_calls import LayerCall
 from geomfeat.activations.untouched import evaluating, unfused_attention
+from geomfeat.diagnostics.padding import cleared, valid_tokens
 from geomfeat.diagnostics.pair import SnapshotPair
 from geomfeat.diagnostics.starts import precision_of
 from geomfeat.errors import BadInput
@@ -50,10 +51,10 @@ REPRODUCED = 1e-4
 def layer_drift(pair: SnapshotPair, batch_size: int = 64) -> dict[str, dict[str, Estimate]]:
     """Own drift (new weights on the initial inputs), inherited drift (old weights on new inputs) and both, by layer.
 
-    Relative to the layer's initial output, over the probes; share_own = own^2 / (own^2 + inherited^2). A layer is a
-    called module with parameters that calls no other; buffers (running statistics) go with the weights. Of nested
-    outputs the first tensor counts; of several calls all. Layer "" is the mean over layers. Standard errors are
-    jackknives over samples, the mean's a joint one.
+    Relative to the layer's initial output, over the probes; share_own = own^2 / (own^2 + inherited^2). Padding is no
+    output. A layer is a called module with parameters that calls no other; buffers (running statistics) go with the
+    weights. Of nested outputs the first tensor counts; of several calls all. Layer "" is the mean over layers. Standard
+    errors are jackknives over samples, the mean's a joint one.
 
     >>> import copy
     >>> from geomfeat.types import Snapshot
@@ -108,7 +109,8 @@ def _squares(
             for name in [n for n in found if n not in problems]:
                 modules = [named[i][name] for i in (0, 1)]
                 try:
-                    found[name].append(_of_batch(modules, [s.get(name, []) for s in seen], n_samples(part)))
+                    calls_of = [s.get(name, []) for s in seen]
+                    found[name].append(_of_batch(modules, calls_of, n_samples(part), valid_tokens(part)))
                 except (BadInput, RuntimeError, TypeError, ValueError) as cause:
                     problems[name] = f"it cannot be called on its own ({str(cause).splitlines()[0]})"
     joined = {n: {k: torch.cat([p[k] for p in parts]) for k in parts[0]} for n, parts in found.items()
@@ -116,14 +118,17 @@ def _squares(
     return joined, problems
 
 
-def _of_batch(modules: list[nn.Module], calls: list[list[LayerCall]], n: int) -> dict[str, Tensor]:
+def _of_batch(
+    modules: list[nn.Module], calls: list[list[LayerCall]], n: int, valid: Tensor | None
+) -> dict[str, Tensor]:
     """part -> (n,) squared norms, added up over the calls of one forward pass."""
     if len(calls[0]) != len(calls[1]) or not calls[0]:
         raise BadInput(f"called {len(calls[0])} times before and {len(calls[1])} times after training")
     total: dict[str, Tensor] = {}
     for before, after in zip(*calls, strict=True):
-        y = {(w, b): _first(given.again(modules[w]), n) for b, given in enumerate((before, after)) for w in (0, 1)}
-        returned = _first(before.output, n)
+        given = (before, after)
+        y = {(w, b): _first(given[b].again(modules[w]), n, valid) for b in (0, 1) for w in (0, 1)}
+        returned = _first(before.output, n, valid)
         if not float((y[0, 0] - returned).norm()) <= REPRODUCED * float(returned.norm()):
             raise BadInput("it returns something else for the same arguments: it has a state, or draws at random")
         own, inherited, both = y[1, 0] - y[0, 0], y[0, 1] - y[0, 0], y[1, 1] - y[0, 0]
@@ -134,14 +139,16 @@ def _of_batch(modules: list[nn.Module], calls: list[list[LayerCall]], n: int) ->
     return total
 
 
-def _first(output: Any, n: int) -> Tensor:
-    """(n, d) float64 of the first floating tensor of an output, whatever axis holds the samples."""
+def _first(output: Any, n: int, valid: Tensor | None) -> Tensor:
+    """(n, d) float64 of the first floating tensor of an output, whatever axis holds the samples; padding is zero."""
     for tensor in tensors_by_path(output).values():
         if tensor.is_floating_point():
             axes = [i for i, size in enumerate(tensor.shape) if size == n]
             if not axes:
                 raise BadInput(f"its output of shape {tuple(tensor.shape)} has no axis of the {n} samples")
-            return tensor.movedim(axes[0], 0).reshape(n, -1).to(WORKING)
+            rows = tensor.movedim(axes[0], 0)
+            flat = rows.reshape(n, -1).to(WORKING)
+            return flat if valid is None or rows.ndim < 3 or rows.shape[:2] != valid.shape else cleared(flat, valid)
     raise BadInput("it returns no tensor of floating numbers")
 
 

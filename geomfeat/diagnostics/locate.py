@@ -25,8 +25,7 @@ from geomfeat.diagnostics.starts import Observed, Start, initial_models, is_heav
 from geomfeat.diagnostics.tangent_space import Params, space_of_moved, space_without_start
 from geomfeat.errors import BadInput
 from geomfeat.models.fresh import Factory
-from geomfeat.models.functional import Readout, as_inputs, n_samples
-from geomfeat.models.moved import require_values
+from geomfeat.models.functional import Readout, as_inputs, n_samples, unwrapped
 from geomfeat.models.readouts import as_readout
 from geomfeat.types import Snapshot
 
@@ -99,12 +98,12 @@ def locate(
     _check_loss(loss, ladder)
     if initial is None and n_reinitialisations < FEWEST_REINITIALISATIONS:
         raise BadInput(f"n_reinitialisations={n_reinitialisations}: at least 4, for an interval and a floor")
-    end, begin = _module(trained, "trained"), None if initial is None else _module(initial, "initial")
-    readout = as_readout(readout)
+    end, begin = _module(trained), None if initial is None else _module(initial)
+    reading = as_readout(readout)
     space = space_without_start(end, params) if begin is None else space_of_moved(begin, end, params)
     inputs, labels = reread(end, inputs, labels, why="locate")
     observed = observe(
-        end, inputs, labels, layers=layers, n_probes=n_probes, seed=seed, readout=readout, device=device
+        end, inputs, labels, layers=layers, n_probes=n_probes, seed=seed, readout=reading, device=device
     )  # fmt: skip
     n_bootstrap, projections = _effort(observed, n_bootstrap, projections, ladder is not None)
     orders = HEAVY_ORDERS if is_heavy(end) else ORDERS
@@ -128,14 +127,7 @@ def locate(
     given = n_samples(as_inputs(inputs))
     located = _widened(replace(located, by_probes=growth, details=details), starts[0], given)
     if ladder is not None:
-        rungs = ladder
-        if isinstance(ladder, int):
-            gammas, loss_reached = plan_ladder(starts[0], observed, ladder)
-            rungs = train_ladder(
-                starts[0].model, inputs, labels, gammas, target_loss=loss_reached, layers=list(observed.layers),
-                n_probes=n_probes, seed=seed, readout=readout, device=device, progress=progress,
-                params=starts[0].space.names.__contains__,
-            )  # fmt: skip
+        rungs = _rungs(ladder, starts[0], observed, inputs, labels, n_probes, seed, progress)
         located = _on_ladder(located, rungs, observed, stderr, _z(starts))
     flags = flags_of(located, starts[0], observed, loss=loss, own_reset=factory is None, trained=space)
     return replace(located, flags=flags)
@@ -182,6 +174,21 @@ def _widened(located: Location, start: Start, given: int) -> Location:
     )  # fmt: skip
 
 
+def _rungs(
+    ladder: int | Ladder, start: Start, observed: Observed, inputs: Any, labels: Any, n_probes: int | None, seed: int,
+    progress: bool,
+) -> Any:  # fmt: skip
+    """The ladder as it was given, or one of so many rungs, trained in what training moved."""
+    if not isinstance(ladder, int):
+        return ladder
+    gammas, loss_reached = plan_ladder(start, observed, ladder)
+    return train_ladder(
+        start.model, inputs, labels, gammas, target_loss=loss_reached, layers=list(observed.layers), n_probes=n_probes,
+        seed=seed, readout=observed.readout, device=observed.device, progress=progress,
+        params=start.space.names.__contains__,
+    )  # fmt: skip
+
+
 def _on_ladder(located: Location, ladder: Any, observed: Observed, stderr: float, z: float) -> Location:
     """The location with the equivalent gamma; BadInput for a ladder that was measured on something else."""
     if not isinstance(ladder, Ladder):
@@ -204,15 +211,14 @@ def _difference(a: float, b: float) -> float:
     return 0.0 if a == b else a - b
 
 
-def _module(model: nn.Module | Snapshot, what: str) -> nn.Module:
+def _module(model: nn.Module | Snapshot) -> nn.Module:
     model = model.model if isinstance(model, Snapshot) else model
     if not isinstance(model, nn.Module):
         raise BadInput(
             f"trained and initial must be torch modules or Snapshots, got {type(model).__name__}: "
             "load weights with geomfeat.load_weights(model, path)"
         )
-    require_values(model, what)
-    return model
+    return unwrapped(model)
 
 
 def _floor(starts: list[Start], step: Callable[[], None]) -> dict[str, float]:
@@ -256,8 +262,10 @@ def _assembled(
     layers = pd.DataFrame(rows, columns=[*LAYER_COLUMNS, "floor"])
     floor = None if floors is None else floors[""]
     richness, half = centre_and_half([s.demand.richness for s in starts], "richness")
-    moving = np.isfinite(layers["richness"]) & np.isfinite(layers["movement"])
-    moved = float(np.mean(layers["movement"][moving])) if moving.any() else float(layers["movement"].max())
+    moving = np.isfinite(layers["movement"])
+    both = moving & np.isfinite(layers["richness"])
+    counted = layers["movement"][both if both.any() else moving]
+    moved = float(np.mean(counted)) if len(counted) else -math.inf
     at_most = floor is not None and richness < floor + ABOVE_FLOOR
     hidden_from_view = any(bool(observed.features[name].any()) for name in starts[0].left_out)
     regime = "undetermined" if moved == -math.inf and hidden_from_view else _regime(richness, moved, floor)

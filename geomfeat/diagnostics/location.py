@@ -29,7 +29,8 @@ def regime_of(richness: float, movement: float) -> str:
 
     'frozen': nothing moved, whatever the demand. 'Moved beyond demand' (E = M - R > .5 although R < 0): such a network
     moved for other reasons than learning its function. Then 'lazy': R < -.5 and M < -.5. 'rich': R > .5 or M > .3.
-    Else 'transition'.
+    Else 'transition'. What moved although it has no demand (R = -inf: to first order nothing moves it) is 'rich' by its
+    movement or 'undetermined'.
 
     >>> regime_of(-1.5, -1.4), regime_of(0.8, 0.4), regime_of(-1.2, 0.5)
     ('lazy', 'rich', 'moved beyond demand')
@@ -38,6 +39,8 @@ def regime_of(richness: float, movement: float) -> str:
         return "undetermined"
     if movement == -math.inf:
         return "frozen"
+    if richness == -math.inf:
+        return "rich" if movement > RICH_MOVEMENT else "undetermined"
     if movement - richness > BEYOND_DEMAND and richness < 0:
         return "moved beyond demand"
     if richness < LAZY_BELOW and movement < LAZY_BELOW:

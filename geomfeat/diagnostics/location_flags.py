@@ -28,9 +28,10 @@ def flags_of(
 ) -> tuple[str, ...]:
     """All flags of a location, in order of weight. `trained`: the parameters that training moved."""
     found = [
-        _frozen(location, start),
+        _frozen(start),
         _tangent(start.space if trained is None else trained),
         _left_out(start),
+        _no_first_order(start),
         _floor(location),
         _own_reset(own_reset, location),
         _excess(location),
@@ -44,12 +45,16 @@ def flags_of(
         _projections(start),
         _ladder(location),
     ]
-    return tuple(text for text in found if text)
+    return (*(text for text in found if text), *map(_sentence, start.task.f.notes))
 
 
-def _frozen(location: Location, start: Start) -> str:
+def _sentence(note: str) -> str:
+    return f"{note[:1].upper()}{note[1:]}."
+
+
+def _frozen(start: Start) -> str:
     if not start.all_frozen:
-        still = list(location.layers.loc[location.layers["regime"] == "frozen", "layer"])
+        still = sorted(start.demand.frozen, key=list(start.demand.layers).index)
         return f"Frozen, so in no mean: {_some(still)}, whose features did not move at all." if still else ""
     return (
         "Frozen: no feature of the hidden layers moved, so nothing was learned in them, and the network is linear in "
@@ -70,6 +75,17 @@ def _tangent(trained: TangentSpace) -> str:
     if trained.whole or trained.source not in _SOURCES:
         return ""
     return f"Tangent space: {trained.words}, {_SOURCES[trained.source]}."
+
+
+def _no_first_order(start: Start) -> str:
+    names = [n for n, r in start.demand.layers.items() if r == -np.inf < start.movement.get(n, -np.inf)]
+    if not names:
+        return ""
+    return (
+        f"No demand on {_some(names)}: to first order nothing that was trained moves them at the start (a weight after "
+        "them starts at zero, or only running statistics changed), so R is minus infinity there although they moved. "
+        "Go by M, or start from a checkpoint some steps into training."
+    )
 
 
 def _left_out(start: Start) -> str:
@@ -165,7 +181,7 @@ def _probes(location: Location) -> str:
     curve = location.by_probes
     if len(curve) < 2:
         return ""
-    last, before = curve["richness"].iloc[-1], curve["richness"].iloc[-2]
+    before, last = curve["richness"].tolist()[-2:]
     if not last - before > STILL_RISING:
         return ""
     return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from geomfeat.activations import recording
 from geomfeat.models.functional import Functional, take
+from geomfeat.types import Representation
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,9 +45,19 @@ def valid_tokens(inputs: Any) -> Tensor | None:
     if not isinstance(inputs, Mapping):
         return None
     padding = inputs.get("src_key_padding_mask")
-    padded = isinstance(padding, Tensor) and padding.dtype == torch.bool
-    mask = ~padding if padded else inputs.get("attention_mask")
+    mask = inputs.get("attention_mask")
+    if isinstance(padding, Tensor) and padding.dtype == torch.bool:
+        mask = ~padding
     return mask != 0 if isinstance(mask, Tensor) and mask.ndim == 2 else None
+
+
+def without_padding(rep: Representation, valid: Tensor | None) -> Representation:
+    """A layer's flattened features with zeros for padding, where its features lie over the tokens of `valid`."""
+    shape = tuple(rep.meta.get("shape") or ())
+    over_tokens = valid is not None and len(shape) > 1 and (rep.n, shape[0]) == tuple(valid.shape)
+    if valid is None or not over_tokens or rep.meta.get("reduce") != "flatten" or rep.d != math.prod(shape):
+        return rep
+    return rep.with_(x=cleared(rep.x, valid))
 
 
 def padding_of(f: Functional, inputs: Any, layers: Sequence[str]) -> Padding | None:

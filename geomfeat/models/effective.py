@@ -46,7 +46,7 @@ def effective_weights(module: nn.Module) -> dict[str, Tensor]:
     >>> sorted(effective_weights(normed))
     ['bias', 'weight']
     """
-    own = dict(module.named_parameters(recurse=False))
+    own: dict[str, Tensor] = dict(module.named_parameters(recurse=False))
     with torch.no_grad(), _evaluated(module):
         for name, hook in _hooks(module).items():
             for part in _PARTS[type(hook)]:
@@ -55,6 +55,19 @@ def effective_weights(module: nn.Module) -> dict[str, Tensor]:
         for name in getattr(module, "parametrizations", {}):
             own[name] = getattr(module, name)
     return {k: w.detach() for k, w in own.items() if w.is_floating_point() or w.is_complex()}
+
+
+def makers_of(module: nn.Module) -> dict[str, list[str]]:
+    """Weight that is made of others -> names within the module of the parameters that it is made of.
+
+    >>> makers_of(nn.utils.parametrizations.spectral_norm(nn.Linear(2, 1)))
+    {'weight': ['parametrizations.weight.original']}
+    """
+    by_hook = {name: [f"{name}{part}" for part in _PARTS[type(hook)]] for name, hook in _hooks(module).items()}
+    return by_hook | {
+        name: [f"parametrizations.{name}.{own}" for own, _ in made.named_parameters()]
+        for name, made in getattr(module, "parametrizations", {}).items()
+    }
 
 
 def without_reparametrisation(module: nn.Module) -> nn.Module:
@@ -96,7 +109,7 @@ def _set_by_hook(module: nn.Module, name: str, hook: Any, value: Tensor) -> None
 def _set_by_parametrization(module: nn.Module, name: str, value: Tensor) -> None:
     try:
         setattr(module, name, value)
-    except (NotImplementedError, RuntimeError):
+    except RuntimeError:
         # It cannot be inverted: torch then takes the weight itself as the tensor it is made of.
         module.parametrizations[name].original.copy_(value)  # type: ignore[union-attr]
     with _mode(module, training=True):

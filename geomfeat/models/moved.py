@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from geomfeat.errors import BadInput
+from geomfeat.models.effective import effective_weights, is_reparametrised, makers_of
 from geomfeat.models.functional import Functional, functional, unwrapped
 
 
@@ -17,16 +17,6 @@ def differentiable(model: nn.Module) -> dict[str, nn.Parameter]:
     """Every parameter that could have been trained, floating or complex, by name."""
     named = unwrapped(model).named_parameters()
     return {name: p for name, p in named if p.is_floating_point() or p.is_complex()}
-
-
-def require_values(model: nn.Module, what: str) -> None:
-    """BadInput for weights without values, as they are made under torch.device("meta")."""
-    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-        if tensor.is_meta:
-            raise BadInput(
-                f"the weights of {what} have no values: {name!r} is on the meta device. Make room for them with "
-                "model.to_empty(device='cpu') and load them first (load_weights, load_state_dict)"
-            )
 
 
 def moved_parameters(before: nn.Module, after: nn.Module) -> frozenset[str]:
@@ -42,9 +32,23 @@ def moved_parameters(before: nn.Module, after: nn.Module) -> frozenset[str]:
     ['bias']
     """
     new = {plain_name(name): p.detach() for name, p in differentiable(after).items()}
-    return frozenset(
-        name for name, old in differentiable(before).items() if _differs(old.detach(), new.get(plain_name(name)))
-    )
+    moved = {name for name, old in differentiable(before).items() if _differs(old.detach(), new.get(plain_name(name)))}
+    return frozenset(moved | _behind_moved_weights(before, after))
+
+
+def _behind_moved_weights(before: nn.Module, after: nn.Module) -> set[str]:
+    """Parameters that make a weight which differs, if only by a buffer beside them (the base of `orthogonal`)."""
+    twins = {plain_name(name): module for name, module in unwrapped(after).named_modules()}
+    found = set[str]()
+    for name, module in unwrapped(before).named_modules():
+        twin = twins.get(plain_name(name))
+        if twin is None or not is_reparametrised(module) or not is_reparametrised(twin):
+            continue
+        old, new = effective_weights(module), effective_weights(twin)
+        for weight, makers in makers_of(module).items():
+            if weight not in new or _differs(old[weight], new[weight]):
+                found |= {f"{name}.{maker}" if name else maker for maker in makers}
+    return found & set(differentiable(before))
 
 
 def functional_in(model: nn.Module, names: Collection[str] | None = None, **options: Any) -> Functional:

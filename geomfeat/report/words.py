@@ -14,7 +14,7 @@ from geomfeat.report.tables import layers_text, signed, size_words
 from geomfeat.report.view import AT_WORDS, View, as_text
 
 MEANING = {
-    "frozen": "neither its function nor its features changed at all",
+    "frozen": "none of its hidden features changed at all: only what reads them out was trained",
     "lazy": "its features hardly changed: it learned nearly as a model that is linear in its weights does",
     "at most lazy": "its demand cannot be told from that of a lazy network",
     "at most transition": "its demand cannot be told from what its random starts give; it is not shown to be rich",

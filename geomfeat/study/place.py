@@ -108,7 +108,7 @@ def _estimate(value: Any, quantity: str) -> Estimate:
     if math.isfinite(number):
         return Estimate(number)
     if number == -math.inf:
-        return Estimate.failed(f"{quantity} is minus infinity: frozen, no feature moved")
+        return Estimate.failed(f"{quantity} is minus infinity: nothing moved, or could to first order")
     return Estimate.failed(f"{quantity} could not be told: see the flags of the location")
 
 

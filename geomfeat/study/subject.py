@@ -15,7 +15,6 @@ from geomfeat.diagnostics.located_layers import no_hidden_layer
 from geomfeat.errors import BadInput, CheckpointMismatch
 from geomfeat.labels import Labels, as_groups, as_labels
 from geomfeat.models.functional import Inputs, Readout, as_inputs, copied, n_samples, take, unwrapped
-from geomfeat.models.moved import require_values
 from geomfeat.numerics import resolve_device, whole_seed
 from geomfeat.types import Representation, Snapshot
 
@@ -168,7 +167,6 @@ def _snapshots(trained: Any, initial: Any, checkpoints: Mapping[Any, Any] | None
         found[str(step)] = _snapshot(steps[step], str(step), last.model)
     found[TRAINED] = last
     for at, snapshot in found.items():
-        require_values(snapshot.model, repr(at))
         _require_finite_weights(snapshot.model, at)
     return found
 

@@ -157,3 +157,42 @@ def test_inputs_that_the_model_cannot_take_are_named() -> None:
         for work in (fired_layers, hidden_weight_layers, extract):
             with pytest.raises(BadInput, match=rf"Sequential cannot be called on these inputs \({told}"):
                 work(net, inputs)
+
+
+class Bare(nn.Module):
+    """Parameters of the model itself, with modules called on what they make."""
+
+    def __init__(self, *shown: nn.Module) -> None:
+        super().__init__()
+        self.a, self.b = nn.Parameter(torch.randn(3, 4)), nn.Parameter(torch.randn(4, 2))
+        self.before, self.shown = nn.Identity(), nn.ModuleList(shown)
+        self.out = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.before(x) @ self.a
+        for module in self.shown:
+            h = module(h)
+        return self.out(torch.tanh(h) @ self.b)
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        (Bare(nn.Tanh()), ["shown.0"]),
+        (Bare(nn.ReLU(), nn.Identity()), ["shown.0", "shown.1"]),
+        (Bare(), []),
+        (Bare(nn.Linear(4, 4)), ["shown.0"]),
+        (nn.Linear(3, 2), []),
+    ],
+    ids=["one", "two", "none", "a layer with weights", "one layer"],
+)
+def test_bare_parameters_have_hidden_layers_where_modules_are_called(model: nn.Module, expected: list[str]) -> None:
+    assert hidden_weight_layers(model, torch.randn(5, 3)) == expected
+
+
+def test_what_makes_a_weight_is_no_layer() -> None:
+    norm = nn.utils.parametrizations.weight_norm
+    model = nn.Sequential(norm(nn.Linear(3, 4)), nn.Tanh(), nn.Linear(4, 2))
+    assert hidden_weight_layers(model, torch.randn(5, 3)) == ["0"]
+    for layers in ("*", "leaf", "weights", "re:."):
+        assert not any("parametrizations" in name for name in extract(model, torch.randn(5, 3), layers=layers))

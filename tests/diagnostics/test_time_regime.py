@@ -173,3 +173,41 @@ def test_bad_input_is_told_and_becomes_failed_rows(series, error, told: str) -> 
     rows = time_regime.run(series())
     assert set(rows) == set(time_regime.quantities)
     assert all(not e.ok and "measure 'time_regime'" in e.note for e in rows.values())
+
+
+@pytest.mark.parametrize("kind", ["floats", "column", "integers"])
+def test_signs_for_one_output_are_fitted_where_they_agree(kind: str) -> None:
+    x = torch.randn(40, 6, generator=stream(0, "signs"))
+    y = torch.sign(x[:, 0] + 0.5 * x[:, 1])
+    start = mlp(6, (32,), 1, seed=0)
+    net, kept = copy.deepcopy(start), [Snapshot(copy.deepcopy(start), 0)]
+    optimizer = torch.optim.Adam(net.parameters(), 1e-2)
+    for step in range(1, 201):
+        optimizer.zero_grad()
+        (net(x)[:, 0] - y).square().mean().backward()
+        optimizer.step()
+        if step in (5, 15, 40, 100, 200):
+            kept.append(Snapshot(copy.deepcopy(net), step))
+    with torch.no_grad():
+        right = [float((s.model(x)[:, 0].sign() == y).double().mean()) for s in kept]
+    goal = {"floats": y, "column": y[:, None], "integers": y.long()}[kind]
+    found = time_regime(SnapshotSeries(kept, x, goal, loss="mse"))["fit_time"]
+    first = next(i for i, share in enumerate(right) if share >= 0.99)
+    assert found.ok
+    assert kept[first - 1].at <= found.value <= kept[first].at
+
+
+def test_flags_of_the_snapshots_change_no_number() -> None:
+    series = digits_series(RICH_GAMMA)
+    held = [replace(s, model=copy.deepcopy(s.model).requires_grad_(False)) for s in series.snapshots]
+    assert time_regime(replace(series, snapshots=held)) == time_regime(series)
+
+
+def test_a_trained_head_turns_no_kernel() -> None:
+    series = digits_series(RICH_GAMMA)
+    kept = [Snapshot(copy.deepcopy(series.snapshots[0].model), step) for step in (0, 10, 100)]
+    for snapshot in kept[1:]:
+        with torch.no_grad():
+            snapshot.model[-1].weight.add_(snapshot.at)
+    found = time_regime(replace(series, snapshots=kept, gamma=None))
+    assert found["furthest_turn"].value == pytest.approx(0, abs=1e-7)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import warnings
 
 import numpy as np
 import pytest
@@ -10,7 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
-from geomfeat.models.fresh import batchnorm_modules, fresh, never_estimated, resetting, with_batchnorm_statistics
+from geomfeat.models.effective import effective_weights
+from geomfeat.models.fresh import (
+    batchnorm_modules,
+    fresh,
+    keeping,
+    never_estimated,
+    resetting,
+    with_batchnorm_statistics,
+)
 from geomfeat.numerics import stream, tolerance
 from tests.activations.zoo import ZOO
 
@@ -155,6 +164,50 @@ def test_modules_that_cannot_reset_themselves_are_named() -> None:
         resetting(Bare())
     with pytest.raises(BadInput, match=r"must be a torch\.nn\.Module"):
         resetting("net")
+
+
+REPARAMETRISED = {
+    "weight_norm": nn.utils.parametrizations.weight_norm,
+    "spectral_norm": nn.utils.parametrizations.spectral_norm,
+    "orthogonal": nn.utils.parametrizations.orthogonal,
+    "old weight_norm": nn.utils.weight_norm,
+    "old spectral_norm": nn.utils.spectral_norm,
+}
+
+
+@pytest.mark.parametrize("name", REPARAMETRISED)
+def test_a_weight_that_is_made_of_others_is_drawn_anew(name: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = nn.Sequential(REPARAMETRISED[name](nn.Linear(40, 30)), nn.Tanh(), nn.Linear(30, 2))
+    model.train()(torch.ones(2, 40))  # leaves a weight with a history behind, as in training
+    first, second = (fresh(resetting(model), 0, number) for number in (0, 1))
+    old, a, b = (effective_weights(m[0])["weight"] for m in (model, first, second))
+    assert min(float((a - old).norm()), float((b - a).norm())) > 0.5 * float(a.norm())
+    if "weight_norm" in name:
+        plain = fresh(lambda: nn.Linear(40, 30), 0, 0).weight.detach()
+        assert float(a.std()) == pytest.approx(float(plain.std()), rel=0.05)
+    else:
+        assert float(torch.linalg.matrix_norm(a, 2)) == pytest.approx(1, abs=1e-2)
+
+
+def test_bare_parameters_are_named_with_the_way_out() -> None:
+    class Recurrent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.u, self.v = nn.Parameter(torch.ones(4, 2)), nn.Parameter(torch.ones(2, 4))
+
+    with pytest.raises(BadInput, match=r"\(Recurrent\): pass factory=.*reset_parameters\(\) that draws u, v"):
+        resetting(Recurrent())
+    assert resetting(Recurrent(), keep={"u", "v"})() is not None
+
+
+def test_what_training_left_alone_stays_as_it_is() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    again = fresh(keeping(resetting(model), model, {"0.weight"}), 0, 0)
+    assert torch.equal(again[0].weight, model[0].weight)
+    assert not torch.equal(again[0].bias, model[0].bias)
+    assert not torch.equal(again[1].weight, model[1].weight)
 
 
 # BatchNorm

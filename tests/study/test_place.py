@@ -145,3 +145,27 @@ def test_accuracy_refuses_labels_of_the_wrong_length() -> None:
     x, y = digits()
     with pytest.raises(BadInput, match=r"evaluate\['test'\] has 60 inputs and 59 labels"):
         accuracy_of(subject(), {"test": (x, y[:-1])})
+
+
+def test_signs_are_right_where_they_agree() -> None:
+    x, y = digits()
+    y = 2 * (y % 2) - 1
+    model = nn.Sequential(model_at(2), nn.Linear(10, 1))
+    made = make_subject(model, x, y, initial=None, checkpoints=None, layers="*", look=Look())
+    with torch.no_grad():
+        expected = float((model(x)[:, 0].sign() == y).double().mean())
+    assert accuracy_of(made, None)[0] == {"data": expected}
+
+
+def test_rows_of_a_frozen_network_say_that_nothing_moved() -> None:
+    x, y = digits()
+    end = model_at(0)
+    with torch.no_grad():
+        end[5].weight.mul_(3)
+    made = make_subject(end, x, y, initial=model_at(0), checkpoints=None, layers="*", look=Look())
+    where = located(made)
+    assert where.regime == "frozen"
+    rows = {(r["layer"], r["quantity"]): r for r in location_rows(where, made, "")}
+    assert rows["", "richness"]["ok"]
+    assert not rows["1", "movement"]["ok"]
+    assert "nothing moved" in rows["1", "movement"]["note"]
