@@ -11,7 +11,12 @@ Model = Annotated[
     str,
     typer.Option(help="What builds the model without arguments: pkg.module:factory or path/file.py:factory."),
 ]
-Trained = Annotated[Path, typer.Option(help="Weights after training: .safetensors, or .pt read without pickled code.")]
+Trained = Annotated[
+    Path,
+    typer.Option(
+        help="Weights after training: .safetensors, .pt, .pth, .ckpt, .bin or a from_pretrained folder; no pickled code."
+    ),
+]
 Data = Annotated[
     str,
     typer.Option(
