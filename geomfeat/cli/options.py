@@ -14,7 +14,7 @@ Model = Annotated[
 Trained = Annotated[
     Path,
     typer.Option(
-        help="Weights after training: .safetensors, .pt, .pth, .ckpt, .bin or a from_pretrained folder; no pickled code."
+        help="Weights after training: .safetensors, .pt, .pth, .ckpt, .bin, or a folder of save_pretrained; no pickle."
     ),
 ]
 Data = Annotated[
