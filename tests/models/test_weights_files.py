@@ -88,8 +88,10 @@ def test_layouts_and_names_of_files(tmp_path: Path, layout: str, name: str) -> N
     assert_loaded(tmp_path / name)
 
 
-PREFIXES = ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "model.", "model.module.",
-            "module.model.", "_orig_mod.model.module.", "net.", "backbone.encoder.", "_fsdp_wrapped_module."]  # fmt: skip
+PREFIXES = [
+    "module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "model.", "model.module.", "module.model.",
+    "_orig_mod.model.module.", "net.", "backbone.encoder.", "_fsdp_wrapped_module.",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
