@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def test_slurm_without_sbatch_is_refused_before_anything_is_written(
 
 
 LETTERS = "abcdefghijklmnopqr"
-LAUGHS = "a: &a [1, 1]\n" + "".join(f"{k}: &{k} [*{j}, *{j}]\n" for j, k in zip(LETTERS[:-1], LETTERS[1:], strict=True))
+LAUGHS = "a: &a [1, 1]\n" + "".join(f"{k}: &{k} [*{j}, *{j}]\n" for j, k in pairwise(LETTERS))
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,7 @@ AGAIN = [
 ]
 MATRICES = ["compare", "a=rdm.npz:area", "b=features.npz", "--out", "out", "--measures", "stable_rank", "--quiet"]
 BRAIN = [*RECORDED, "--brain", "rdm.npz"]
+BRAIN[1] = "a=ordered.npz"
 SWEEP = ["sweep", "tiny.yaml", "--out", "out", "--quiet"]
 IMAGES = ["extract", "--model", "net.py:images", "--data", "cifar10:cifar", "--npz", "out.npz", "--quiet"]
 
