@@ -21,6 +21,7 @@ from geomfeat.errors import BadInput, GeomfeatError, OutputExists, WriteFailed
 
 MARK = "geomfeat-output/1"
 MADE_BY = "made_by"  # the key of the mark in JSON, in the header of .safetensors and in the schema of tables
+LONGEST = 255  # bytes of a name, on common file systems
 ENDS = 2**16  # bytes at both ends of a file among which its mark stands
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO}
 SEALED = (".html", ".svg", ".pdf")  # formats that people edit by hand: the mark holds the sum of all before it
@@ -42,6 +43,8 @@ def as_path(path: Any, what: str = "path") -> Path:
     text = os.fsdecode(text)
     if not text.strip() or "\0" in text:
         raise BadInput(f"{what}={text!r} names nothing: give a path, '.' for the current folder")
+    if any(len(os.fsencode(part)) > LONGEST for part in Path(text).parts):
+        raise BadInput(f"{what}={text[:40]!r}... has a name of more than {LONGEST} bytes: shorten it")
     return Path(text)
 
 
@@ -68,7 +71,7 @@ def require_own(paths: Iterable[Path]) -> None:
     for path in paths:
         if path.is_dir():
             raise OutputExists(f"{path} is a folder where a file is to be written: choose another name, or move it")
-        if path.exists() and not is_own(path):
+        if (path.exists() or path.is_symlink()) and not (path.is_file() and is_own(path)):
             raise OutputExists(
                 f"{path} was not written by geomfeat, or has been changed or damaged since: it is left as it is. "
                 "Choose another name, or remove it yourself"
@@ -86,13 +89,18 @@ def replace_file(path: Path, write: Callable[[Path], Any], *, own: bool = False)
     """
     if not own:
         require_own([path])
-    temporary = path.with_name(f".{path.name[:200]}.{uuid.uuid4().hex[:16]}.part")
+    temporary = temporary_for(path)
     with writing(path):
         try:
             write(temporary)
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def temporary_for(path: Path) -> Path:
+    """A name beside a file that no other call has, in this process or another."""
+    return path.with_name(f".{path.name[:200]}.{uuid.uuid4().hex[:16]}.part")
 
 
 def replace_page(path: Path, text: str) -> None:

@@ -92,6 +92,19 @@ def test_a_page_that_only_names_geomfeat_is_the_users(tmp_path: Path) -> None:
     assert not is_own(path)
 
 
+def test_what_is_no_plain_file_is_the_users(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.html")
+    (tmp_path / "link.html").symlink_to(tmp_path / "nothing")
+    for name in ("pipe.html", "link.html"):
+        with pytest.raises(OutputExists, match=f"{name} was not written by geomfeat"):
+            replace_page(tmp_path / name, "<p>")
+
+
+def test_a_name_that_no_file_system_takes_is_told() -> None:
+    with pytest.raises(BadInput, match=r"out='runs/aaa.*has a name of more than 255 bytes: shorten it"):
+        as_path("runs/" + "a" * 300, "out")
+
+
 def test_a_folder_in_the_place_of_a_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "a.json").mkdir()
     with pytest.raises(OutputExists, match=r"a\.json is a folder"):

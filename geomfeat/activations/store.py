@@ -86,7 +86,10 @@ class ActivationStore:
         """Record what the checkpoint was made from; OutputExists if it was made from something else."""
         file = self.root / FACTS
         if file.is_file():
-            _require_same(parsed(file), facts, f"checkpoint {self.checkpoint!r} of store {self.path}", self.root)
+            known = parsed(file)
+            if not known.keys() & facts.keys():
+                raise OutputExists(f"{file} was not written by geomfeat: choose another store or checkpoint name")
+            _require_same(known, facts, f"checkpoint {self.checkpoint!r} of store {self.path}", self.root)
         else:
             write_json(file, facts)
 

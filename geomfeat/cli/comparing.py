@@ -157,9 +157,14 @@ def _is_finished(out: Path, request: dict[str, Any], force: bool) -> bool:
     if force or not (out / SETTINGS).is_file():
         return False
     try:
-        there = read_json(out / SETTINGS).get("request") or {}
+        there = read_json(out / SETTINGS).get("request")
     except (ValueError, OSError) as cause:
         raise OutputExists(f"{out / SETTINGS} cannot be read ({cause}): --force replaces the comparison") from cause
+    if not isinstance(there, dict):
+        raise OutputExists(
+            f"--out {str(out)!r} holds a comparison that another program or notebook made: choose another folder, or "
+            "--force to replace it"
+        )
     found = first_difference(there, request)
     if found:
         name, old, new = found

@@ -117,20 +117,22 @@ def _short(text: str) -> str:
 
 
 def numbered_checkpoints(folder: Path) -> dict[int, Path]:
-    """Step -> weights file of a folder of checkpoints: the last number in a name is its step.
+    """Step -> weights file, or folder of save_pretrained, of a folder of checkpoints: the last number in a name is its
+    step.
 
     Raises BadInput for a folder without such files, a name without a number, or a step that comes twice.
     """
     if not folder.is_dir():
         raise BadInput(f"--checkpoints {str(folder)!r} is no folder")
-    from geomfeat.models.weights_files import SUFFIXES
+    from geomfeat.models.weights_files import IN_FOLDER, SUFFIXES
 
-    files = sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES)
+    saved = lambda p: p.is_dir() and any((p / name).is_file() for name in IN_FOLDER)  # noqa: E731
+    files = sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES or saved(p))
     if not files:
         raise BadInput(f"--checkpoints {str(folder)!r} holds no .safetensors (or {', '.join(SUFFIXES[1:])}) files")
     found: dict[int, Path] = {}
     for path in files:
-        numbers = re.findall(r"\d+", path.stem)
+        numbers = re.findall(r"\d+", path.name if path.is_dir() else path.stem)
         if not numbers:
             raise BadInput(
                 f"--checkpoints: {path.name!r} has no step number in its name: rename it, e.g. step_1000.safetensors"

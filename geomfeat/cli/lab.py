@@ -54,8 +54,8 @@ def lab(
         found = run_experiment(name, size="small" if small else "full", seed=seed, progress=not quiet)
         seconds = time.perf_counter() - start
         make_folder(folder)
-        replace_file(folder / TABLE, lambda draft: write_parquet(draft, found.table))
         save_lab_figures(found, folder)
+        replace_file(folder / TABLE, lambda draft: write_parquet(draft, found.table))
         page = write_lab_page(asked, found, folder / PAGE, told=TABLE)
         typer.echo(f"{asked.question}\n{found.answer}\n\n{checked(found)}\n\n{seconds:.0f} s; page: {page}")
         if found.failed:

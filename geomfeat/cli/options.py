@@ -35,7 +35,10 @@ Model = Annotated[
     str,
     typer.Option(help="What builds the model without arguments: pkg.module:factory or path/file.py:factory."),
 ]
-Trained = Annotated[Path, path("Weights after training: .safetensors, or .pt read without pickled code.")]
+Trained = Annotated[
+    Path,
+    path("Weights after training: .safetensors, .pt, .pth, .ckpt, .bin, or a folder of save_pretrained; no pickle."),
+]
 Data = Annotated[
     str,
     typer.Option(

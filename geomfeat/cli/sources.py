@@ -39,7 +39,7 @@ def dated(request: Mapping[str, Any], steps: Mapping[int, Path]) -> dict[str, An
         found[name] = None if request[name] is None else _weights_sum(request[name], f"--{name}")
     if not isinstance(ladder_of(request["ladder"]), int | None):
         found["ladder"] = _sum(request["ladder"], "--ladder")
-    found["checkpoints"] = {str(step): _sum(path, "--checkpoints") for step, path in steps.items()} or None
+    found["checkpoints"] = {str(step): _weights_sum(path, "--checkpoints") for step, path in steps.items()} or None
     for name in ("model", "data", "readout"):
         given = request.get(name)
         found[name] = None if given is None else [str(given), *contents(str(given))]

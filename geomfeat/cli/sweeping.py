@@ -77,7 +77,7 @@ def foreseen(config: Path, out: Path, engine: str, workers: int) -> str:
     """What `sweep` would do: trainings, time, and for SLURM the job script. Nothing is written."""
     from geomfeat.comparison.engines import engine_named, slurm_script
     from geomfeat.comparison.estimating import estimate
-    from geomfeat.comparison.sweep import check_versions, found_in, planned
+    from geomfeat.comparison.sweep import check_plan, check_versions, found_in, planned
     from geomfeat.comparison.sweep_config import parse_config
     from geomfeat.errors import OutputExists
 
@@ -88,6 +88,7 @@ def foreseen(config: Path, out: Path, engine: str, workers: int) -> str:
     todo, there = found_in(plan)
     told = estimate(todo, there).told(parallel)
     try:
+        check_plan(plan)
         check_versions(plan, todo)
     except OutputExists as other:
         told += f"\nBut {other}"

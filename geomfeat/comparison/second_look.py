@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from geomfeat.diagnostics.locate import locate
 from geomfeat.diagnostics.starts import observe, start_from
 from geomfeat.errors import GeomfeatError
 from geomfeat.models.checkpoints import load_weights
-from geomfeat.owned import json_text, make_folder, replace_file, require_own
+from geomfeat.owned import json_text, make_folder, replace_file
 from geomfeat.study.saved import read_json
 
 LOOKS = "looks"
@@ -40,12 +41,10 @@ def second_look(folder: Path, address: str, run: RunConfig) -> dict[str, Any]:
     """
     path = folder / LOOKS / f"{address}.json"
     if path.is_file():
-        try:
+        with suppress(ValueError):  # truncated: looked at again
             kept = read_json(path)
             if (kept.pop("format", None), kept.pop("address", None)) == (FORMAT, address):
                 return kept
-        except ValueError:
-            require_own([path])  # truncated: looked at again
     data = dataset_of(run)
     with libraries_on_one_thread(), torch.random.fork_rng(devices=[]):
         try:
@@ -54,7 +53,7 @@ def second_look(folder: Path, address: str, run: RunConfig) -> dict[str, Any]:
             found = {"failed": str(error)}
     make_folder(path.parent)
     content = json_text({"format": FORMAT, "address": address, **found})
-    replace_file(path, lambda draft: draft.write_text(content, encoding="utf-8"))
+    replace_file(path, lambda draft: draft.write_text(content, encoding="utf-8"), own=True)
     return found
 
 

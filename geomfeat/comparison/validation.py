@@ -20,6 +20,7 @@ from geomfeat.comparison.sweep import SweepResult, sweep
 from geomfeat.comparison.training import MATCHED
 from geomfeat.data.loading import load_data
 from geomfeat.errors import BadInput, near
+from geomfeat.owned import as_path
 
 LAZY_RANGE = -0.7  # R below it: where movement should equal demand
 STOPPING = tuple(f"{share:g}{probes}" for probes in ("", "_quarter") for share in SHARES)
@@ -87,7 +88,7 @@ def validate(
     chosen = [family for family in chosen if family.name not in absent]
     if not chosen:
         raise BadInput(f"only={only!r}: " + "; ".join(f"{name}: {reason}" for name, reason in absent.items()))
-    folder, rows, slopes = Path(out), [], []
+    folder, rows, slopes = as_path(out, "out"), [], []
     if folder.exists() and not folder.is_dir():
         raise BadInput(f"out={str(folder)!r} is a file: name a folder")
     for family in tqdm(chosen, desc="families", disable=not progress):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import os
 import zlib
 from pathlib import Path
@@ -91,8 +92,8 @@ def read_idx(path: Path) -> np.ndarray:
     axes = raw[3] if len(raw) >= 4 and raw[:3] == b"\x00\x00\x08" else 0
     if not axes or len(raw) < 4 + 4 * axes:
         raise BadInput(f"{str(path)!r} is not an IDX file of bytes: copy it again")
-    shape = tuple(np.frombuffer(raw, ">u4", axes, 4).astype(int))
+    shape = tuple(map(int, np.frombuffer(raw, ">u4", axes, 4)))
     body = np.frombuffer(raw, np.uint8, offset=4 + 4 * axes)
-    if body.size != np.prod(shape):
+    if body.size != math.prod(shape):
         raise BadInput(f"{str(path)!r} holds {body.size} bytes, but its header says {shape}: copy it again")
     return body.reshape(shape).copy()

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -134,9 +135,8 @@ def _one(path: Path) -> dict[str, Tensor]:
             from safetensors.torch import load_file
 
             return load_file(path)
-        # Options of the command line, which many trainings save beside their weights: a container of values.
         # Warnings are of the protocol of a file that is read or refused in any case.
-        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+        with torch.serialization.safe_globals(_plain_values()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as cause:
@@ -146,6 +146,14 @@ def _one(path: Path) -> dict[str, Tensor]:
             "the file is truncated or corrupt, or holds more than tensors; copy it again, or save the state dict alone"
         ) from cause
     return _chosen(content, path)
+
+
+def _plain_values() -> list[Any]:
+    """What many trainings save beside their weights, and that holds values only: options, and numbers of numpy."""
+    scalar: Any = np.float64(0).__reduce__()[0]
+    kinds = [type(np.dtype(code)) for code in ("f2", "f4", "f8", "i4", "i8", "?")]
+    names = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+    return [argparse.Namespace, np.dtype, *kinds, *names]
 
 
 def _chosen(content: Any, path: Path) -> dict[str, Tensor]:

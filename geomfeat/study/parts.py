@@ -132,14 +132,15 @@ class Parts:
         if self.folder.exists() and not self.folder.is_dir():
             raise BadInput(f"resume={str(self.folder)!r} is a file: name a folder")
         file = self.folder / FINISHED
-        require_own([file])
+        require_own([file] if not _is_empty(file) else [])
         if file.is_file():
             for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
                 try:
-                    key, value = json.loads(line)
-                    self._values[str(key)] = value
-                except (ValueError, TypeError, RecursionError):
+                    part = json.loads(line)
+                except (ValueError, RecursionError):
                     continue
+                if isinstance(part, list) and len(part) == 2 and isinstance(part[0], str):
+                    self._values[part[0]] = part[1]
 
     def get(self, key: str) -> Any:
         """The JSON value of a finished part, or None."""
@@ -186,6 +187,11 @@ class Parts:
         return None if self.folder is None else self.folder / f"{key[:32]}.npz"
 
 
+def _is_empty(path: Path) -> bool:
+    """Whether a file has no content, as where the disk was full for the first part."""
+    return path.is_file() and path.stat().st_size == 0
+
+
 def require_parts(folder: Path) -> None:
     """OutputExists that names the first entry of a folder of parts that geomfeat did not write."""
     if folder.is_dir():
@@ -201,5 +207,5 @@ def remove_parts(folder: Path) -> None:
 def _is_part(path: Path) -> bool:
     """Whether a file is a part: by its name, 32 hexadecimal digits, or as the file of values."""
     if path.name == FINISHED:
-        return is_own(path)
+        return _is_empty(path) or is_own(path)
     return re.fullmatch(r"[0-9a-f]{32}\.npz", path.name) is not None

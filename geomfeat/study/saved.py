@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ import pyarrow.parquet as pq
 
 from geomfeat.errors import BadInput
 from geomfeat.npz_files import UNREADABLE, first_line
-from geomfeat.owned import MADE_BY, MARK, json_text, make_folder, replace_file, require_own
+from geomfeat.owned import MADE_BY, MARK, json_text, make_folder, require_own, temporary_for, writing
 
 DAMAGED = (*UNREADABLE, pa.ArrowException)
 
@@ -38,16 +39,28 @@ class SavedFolder:
     def write(self, folder: Path, writers: Mapping[str, Callable[[Path], Any]], settings: Mapping[str, Any]) -> None:
         """Fill `folder`, making it if needed and replacing what is there: one writer a file, and the settings.
 
-        Raises OutputExists, before anything is written, where one of the files is not geomfeat's.
+        All files are written under other names before the first takes its place, so that a full disk costs nothing.
+
+        Raises OutputExists, before anything is written, where one of the files is not geomfeat's; WriteFailed that
+        names the file for a full disk.
         """
         self.require_replaceable(folder)
         make_folder(folder)
-        (folder / self.settings).unlink(missing_ok=True)  # from here until the end the folder is not finished
-        for name, write in writers.items():
-            replace_file(folder / name, write, own=True)
-        sums = {name: file_sha256(folder / name) for name in self.files if name != self.settings}
-        told = json_text({**settings, "files": sums}, indent=2, default=str)
-        replace_file(folder / self.settings, lambda path: path.write_text(told, encoding="utf-8"))
+        drafts = {name: temporary_for(folder / name) for name in (*writers, self.settings)}
+        try:
+            for name, write in writers.items():
+                with writing(folder / name):
+                    write(drafts[name])
+            sums = {name: file_sha256(drafts[name]) for name in self.files if name != self.settings}
+            told = json_text({**settings, "files": sums}, indent=2, default=str)
+            with writing(folder / self.settings):
+                drafts[self.settings].write_text(told, encoding="utf-8")
+                (folder / self.settings).unlink(missing_ok=True)  # from here until the end the folder is not finished
+                for name, draft in drafts.items():
+                    os.replace(draft, folder / name)
+        finally:
+            for draft in drafts.values():
+                draft.unlink(missing_ok=True)
 
     def require_replaceable(self, folder: Path) -> None:
         """OutputExists that names a file in `folder`, with the name of one of these, that geomfeat did not write."""

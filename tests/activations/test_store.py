@@ -321,6 +321,14 @@ def test_what_lies_in_a_layers_folder_is_left_alone(store: ActivationStore, name
     assert [p for p in store.path.rglob("*") if p.is_file()] == [mine]
 
 
+def test_facts_of_the_users_are_left_alone(store: ActivationStore) -> None:
+    store.root.mkdir(parents=True)
+    (store.root / "facts.json").write_text('{"mine": 1}')
+    with pytest.raises(OutputExists, match=r"facts\.json was not written by geomfeat"):
+        store.claim({"weights": "a"})
+    assert (store.root / "facts.json").read_text() == '{"mine": 1}'
+
+
 def test_a_file_in_the_place_of_a_layer_is_left_alone(store: ActivationStore) -> None:
     store.root.mkdir(parents=True)
     store.folder("fc").write_text("mine")

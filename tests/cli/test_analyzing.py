@@ -392,3 +392,56 @@ def test_debug_shows_the_traceback(files: Path, analyze: Run) -> None:
     assert result.exit_code == 2
     assert "Traceback" in result.stderr
     assert "LayerNotFound" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["report.html", "results.parquet", "settings.json", "arrays.npz", "location.json"])
+@pytest.mark.parametrize("force", [True, False])
+def test_a_file_of_the_users_in_the_folder_is_never_replaced(
+    files: Path, analyze: Run, computed: list[str], name: str, force: bool
+) -> None:
+    Path("out").mkdir()
+    Path("out", name).write_text("mine")
+    refused = analyze(*(["--force"] if force else []))
+    assert refused.exit_code == 2
+    [line] = refused.stderr.strip().splitlines()
+    assert name in line
+    assert computed == []
+    assert [(p.name, p.read_text()) for p in Path("out").iterdir()] == [(name, "mine")]
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "deep/notes.txt"])
+def test_force_leaves_a_folder_of_parts_with_a_file_of_the_users(
+    files: Path, analyze: Run, computed: list[str], name: str
+) -> None:
+    assert analyze().exit_code == 0
+    mine = Path("out/parts") / name
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text("mine")
+    computed.clear()
+    before = {p: p.read_bytes() for p in Path("out").rglob("*") if p.is_file()}
+    refused = analyze("--force")
+    assert refused.exit_code == 2
+    assert "was not written by geomfeat" in refused.stderr
+    assert computed == []
+    assert {p: p.read_bytes() for p in Path("out").rglob("*") if p.is_file()} == before
+    assert "already there" in analyze().stdout
+
+
+def test_an_edited_page_is_kept_and_does_not_stop_a_finished_run(files: Path, analyze: Run) -> None:
+    assert analyze().exit_code == 0
+    page = Path("out/report.html")
+    page.write_text(page.read_text(encoding="utf-8") + "<p>my notes</p>", encoding="utf-8")
+    assert "already there" in analyze().stdout
+    refused = analyze("--force")
+    assert refused.exit_code == 2
+    assert "report.html was not written by geomfeat, or has been changed" in refused.stderr
+    assert page.read_text(encoding="utf-8").endswith("<p>my notes</p>")
+
+
+def test_weights_as_other_programs_save_them(files: Path, analyze: Run) -> None:
+    state = {f"model.{name}": value for name, value in model_at(2).state_dict().items()}
+    torch.save({"state_dict": state, "epoch": 3}, "last.ckpt")
+    Path("folder").mkdir()
+    torch.save(model_at(0).state_dict(), "folder/pytorch_model.bin")
+    assert analyze("--trained", "last.ckpt", "--initial", "folder").exit_code == 0
+    assert Study.load("out").settings["request"]["trained"] is not None

@@ -143,3 +143,14 @@ def test_a_recording_with_a_layer_of_any_name_is_read(files: Path, compare: Run)
     save_npz("end.npz", extract(model_at(2), digits(30)[0], ["1", "3"], progress=False))
     assert list(load_npz("end.npz")) == ["1", "3"]
     assert compare("end.npz", "other=end.npz", data=None).exit_code == 0
+
+
+@pytest.mark.parametrize("name", ["comparison.html", *FILES])
+def test_a_file_of_the_users_is_never_replaced(files: Path, compare: Run, name: str) -> None:
+    Path("out").mkdir()
+    Path("out", name).write_text("mine")
+    for words in ((), ("--force",)):
+        refused = compare(*NETWORKS, *words)
+        assert refused.exit_code == 2
+        assert name in refused.stderr
+        assert [(p.name, p.read_text()) for p in Path("out").iterdir()] == [(name, "mine")]

@@ -98,3 +98,24 @@ def test_a_file_that_is_there_is_replaced_only_with_force(files: Path, extract: 
     assert "'own.npz' exists" in refused.stderr
     assert extract("--npz", "own.npz", "--force").exit_code == 0
     assert set(load_npz("own.npz")) == {"1", "3"}
+
+
+def test_a_store_leaves_files_of_the_users_alone(files: Path, extract: Run) -> None:
+    mine = Path("store/trained/1/notes.txt")
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    refused = extract("--store", "store")
+    assert refused.exit_code == 2
+    assert f"{mine} was not written by geomfeat" in refused.stderr
+    assert mine.read_text() == "mine"
+    mine.unlink()
+    assert extract("--store", "store").exit_code == 0
+
+
+@pytest.mark.parametrize("words", [("--store", ""), ("--store=",), ("--npz", ""), ("--trained", "")])
+def test_an_empty_path_is_refused_and_nothing_is_written(files: Path, extract: Run, words: tuple[str, ...]) -> None:
+    before = sorted(Path().rglob("*"))
+    refused = extract(*words)
+    assert refused.exit_code == 2
+    assert words[0].rstrip("=") in refused.stderr
+    assert sorted(Path().rglob("*")) == before

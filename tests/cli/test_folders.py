@@ -68,6 +68,15 @@ def test_checkpoints_are_ordered_by_the_last_number_of_their_names(tmp_path: Pat
     ]  # fmt: skip
 
 
+def test_folders_of_save_pretrained_are_checkpoints(tmp_path: Path) -> None:
+    for step, name in ((500, "model.safetensors"), (1000, "pytorch_model.bin.index.json")):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}" / name).touch()
+    (tmp_path / "logs-3").mkdir()
+    found = numbered_checkpoints(tmp_path)
+    assert [(k, v.name) for k, v in found.items()] == [(500, "checkpoint-500"), (1000, "checkpoint-1000")]
+
+
 @pytest.mark.parametrize(
     ("names", "why"),
     [([], "holds no .safetensors"), (["notes.txt"], "holds no .safetensors"),

@@ -141,3 +141,12 @@ def test_the_sweep_of_the_tutorials_is_that_of_its_name() -> None:
     runs = runs_of(read_config(ROOT / "tutorials" / "configs" / "scale_by_rate.yaml"))
     assert len(runs) == 108
     assert len({r.sigma for r in runs}) == len({r.eta for r in runs}) == 6
+
+
+def test_a_smaller_config_on_the_same_folder_is_refused(run: Run, config: Path, tmp_path: Path) -> None:
+    assert run("sweep", config, "--out", tmp_path / "out", "--quiet").exit_code == 0
+    config.write_text(yaml.safe_dump(tiny(eta=[0.05])))
+    refused = run("sweep", config, "--out", tmp_path / "out", "--quiet")
+    assert refused.exit_code == 2
+    assert "hold a sweep of 4 trainings, 2 of which this config lacks (first: eta=10000.0" in refused.stderr
+    assert len(pd.read_parquet(tmp_path / "out" / "results.parquet")["run"].unique()) == 4

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,8 +16,10 @@ from torch import nn
 from geomfeat.comparison.models import compare_models
 from geomfeat.comparison.pairs import projection_loss
 from geomfeat.comparison.result import FILES, ModelComparison
-from geomfeat.errors import BadInput
+from geomfeat.errors import BadInput, OutputExists
 from geomfeat.kernels import RDMs, rdm, stack_rdms
+from geomfeat.npz_files import write_arrays
+from geomfeat.study.saved import file_sha256, write_parquet
 from geomfeat.types import Representation, Snapshot
 from tests.comparison.planted import LABELS, N, layer, model, normal
 from tests.reference.comparison import similarity_by_pairs
@@ -209,6 +213,37 @@ def test_damage_is_noticed_and_named(copies: ModelComparison, tmp_path: Path, na
         ModelComparison.load(folder)
     (folder / name).unlink()
     with pytest.raises(BadInput, match=f"{name} missing"):
+        ModelComparison.load(folder)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_of_the_users_is_left_alone(copies: ModelComparison, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(OutputExists, match=f"{name} was not written by geomfeat"):
+        copies.save(tmp_path)
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [(name, "mine")]
+    with pytest.raises(BadInput, match="folder='' names nothing"):
+        copies.save("")
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "told"),
+    [
+        ("layers.parquet", lambda path: write_parquet(path, pd.DataFrame({"model": ["a"]})), "lacks the columns layer"),
+        ("matches.parquet", lambda path: write_parquet(path, pd.DataFrame({"x": [1]})), "lacks the columns model"),
+        ("comparison.npz", lambda path: write_arrays(path, {"similarity": np.eye(2)}), "similarity is missing"),
+        ("comparison.npz", lambda path: write_arrays(path, {}), "similarity is missing"),
+    ],
+)
+def test_files_of_another_kind_are_refused_by_name(
+    copies: ModelComparison, tmp_path: Path, name: str, write: Any, told: str
+) -> None:
+    folder = copies.save(tmp_path)
+    write(folder / name)
+    settings = json.loads((folder / "comparison.json").read_text())
+    settings["files"][name] = file_sha256(folder / name)
+    (folder / "comparison.json").write_text(json.dumps(settings))
+    with pytest.raises(BadInput, match=rf"{name} is truncated or corrupt \(.*{told}"):
         ModelComparison.load(folder)
 
 

@@ -28,7 +28,7 @@ from geomfeat.comparison.run_folder import (
     write_run,
     write_table,
 )
-from geomfeat.errors import WriteFailed
+from geomfeat.errors import OutputExists, WriteFailed
 from geomfeat.study.table import row, table_of
 from geomfeat.types import Estimate
 
@@ -152,3 +152,58 @@ def test_a_format_of_another_time_is_told(tmp_path: Path) -> None:
     (folder / MANIFEST).write_text(json.dumps({**told, "format": 99}))
     with pytest.raises(Damaged, match="has format 99, and this version reads 1"):
         manifest_of(tmp_path, ADDRESS)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"version": "2"}, {"config": {**CONFIG, "width": 9}}, {"address": "0" * 20}, {"version": None}, {"config": None},
+     {"files": {}}, {"files": {"../table.arrow": [1, "a"]}}, {"files": {TABLE: [1, "a"], "../w": [1, "a"]}}],
+    ids=str,
+)  # fmt: skip
+def test_a_manifest_of_another_run_is_damage(tmp_path: Path, changes: dict[str, Any]) -> None:
+    folder = written(tmp_path)
+    told = json.loads((folder / MANIFEST).read_text())
+    (folder / MANIFEST).write_text(json.dumps({**told, **changes}))
+    with pytest.raises(Damaged, match=str(folder)):
+        manifest_of(tmp_path, ADDRESS)
+    with pytest.raises(Damaged, match=str(folder)):
+        read_table(tmp_path, ADDRESS)
+    assert not is_finished(tmp_path, ADDRESS)
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "init.safetensors.bak", "deep/notes.txt", "step_x.safetensors"])
+def test_a_damaged_run_with_a_file_of_the_users_is_not_replaced(tmp_path: Path, name: str) -> None:
+    folder = written(tmp_path)
+    (folder / TABLE).unlink()
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text("mine")
+    with pytest.raises(OutputExists, match="was not written by geomfeat"):
+        written(tmp_path, 2.0)
+    assert (folder / name).read_text() == "mine"
+    assert (folder / WEIGHTS).is_file()
+    assert list((tmp_path / PARTIAL).iterdir()) == []
+
+
+def test_what_a_killed_process_left_is_removed_but_for_a_file_of_the_users(tmp_path: Path) -> None:
+    left = tmp_path / PARTIAL / f"{ADDRESS}.host.0"
+    left.mkdir(parents=True)
+    (left / "notes.txt").write_text("mine")
+    with (
+        pytest.raises(OutputExists, match=r"notes\.txt was not written by geomfeat"),
+        claimed(tmp_path, ADDRESS, wait=False),
+    ):
+        pass
+    assert (left / "notes.txt").read_text() == "mine"
+    (left / "notes.txt").unlink()
+    with claimed(tmp_path, ADDRESS, wait=False) as mine:
+        assert mine
+    assert not left.exists()
+
+
+def test_a_file_in_the_place_of_a_lock_keeps_its_content(tmp_path: Path) -> None:
+    (tmp_path / CLAIMS).mkdir()
+    (tmp_path / CLAIMS / ADDRESS).write_text("mine")
+    with claimed(tmp_path, ADDRESS, wait=False) as mine:
+        assert mine
+        written(tmp_path)
+    assert (tmp_path / CLAIMS / ADDRESS).read_text() == "mine"

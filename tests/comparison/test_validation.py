@@ -22,7 +22,7 @@ from geomfeat.comparison.validation import Validation, judge, validate
 from geomfeat.comparison.validation_files import load_validation, save_validation
 from geomfeat.data.cards import read_card
 from geomfeat.data.loading import load_data
-from geomfeat.errors import BadInput
+from geomfeat.errors import BadInput, OutputExists
 from geomfeat.report.validation_page import checks_of, write_validation
 
 
@@ -199,6 +199,33 @@ def test_a_validation_survives_its_files(real: tuple[Path, Validation], tmp_path
     (tmp_path / "laws.parquet").unlink()
     with pytest.raises(BadInput, match=r"lacks laws\.parquet"):
         load_validation(tmp_path)
+
+
+def test_a_look_that_was_copied_from_another_run_is_taken_again(real: tuple[Path, Validation]) -> None:
+    out, first = real
+    one, two, *_ = sorted(out.glob("*/looks/*.json"))
+    two.write_bytes(one.read_bytes())
+    again = validate(out, only="mlp regression", rungs=(0.1, 1.0, 10.0), seeds=1, laws=False, progress=False)
+    assert again.families.equals(first.families)
+
+
+@pytest.mark.parametrize("name", ["runs", "families", "laws", "onsets"])
+def test_a_table_of_the_users_or_of_another_kind_is_told(
+    real: tuple[Path, Validation], tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / f"{name}.parquet"
+    pd.DataFrame({"mine": [1]}).to_parquet(path)
+    whole = path.read_bytes()
+    with pytest.raises(OutputExists, match=rf"{name}\.parquet was not written by geomfeat"):
+        save_validation(real[1], tmp_path)
+    assert list(tmp_path.iterdir()) == [path]
+    path.unlink()
+    save_validation(real[1], tmp_path)
+    save_validation(real[1], tmp_path)
+    for content, told in [(whole, "it lacks the columns"), (b"", "is truncated or corrupt"), (b"x" * 99, "corrupt")]:
+        path.write_bytes(content)
+        with pytest.raises(BadInput, match=rf"{name}\.parquet is truncated or corrupt.*{told}|{told}"):
+            load_validation(tmp_path)
 
 
 def test_a_family_without_its_data_is_left_out_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from geomfeat.errors import BadInput
+from geomfeat.errors import BadInput, OutputExists
 from geomfeat.report import figures, save_figures
 from tests.report import synthetic
 
@@ -88,3 +88,24 @@ def test_clear_errors(tmp_path):
     assert not (tmp_path / "out").exists()
     empty = replace(study, table=study.table.iloc[:0])
     assert save_figures(empty, tmp_path) == []
+
+
+def test_pictures_of_the_users_or_edited_since_are_not_replaced(tmp_path):
+    study = synthetic.make_study(located=False, arrays=False)
+    paths = save_figures(study, tmp_path / "own", formats=("svg", "pdf", "png"))
+    assert save_figures(study, tmp_path / "own", formats=("svg", "pdf", "png")) == paths
+    for suffix in ("svg", "pdf"):
+        path = next(p for p in paths if p.suffix == f".{suffix}")
+        edited = path.read_bytes().replace(b"1", b"2", 1)
+        path.write_bytes(edited)
+        with pytest.raises(OutputExists, match=f"{path.name} was not written by geomfeat, or has been changed"):
+            save_figures(study, tmp_path / "own", formats=(suffix,))
+        assert path.read_bytes() == edited
+    mine = tmp_path / "mine" / paths[-1].name
+    mine.parent.mkdir()
+    mine.write_bytes(b"mine")
+    with pytest.raises(OutputExists, match=mine.name):
+        save_figures(study, mine.parent, formats=("svg", "png"))
+    assert list(mine.parent.iterdir()) == [mine], "nothing is written beside it"
+    with pytest.raises(BadInput, match="names nothing"):
+        save_figures(study, "")

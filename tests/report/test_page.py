@@ -11,7 +11,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from geomfeat.errors import BadInput
+from geomfeat.errors import BadInput, OutputExists
 from geomfeat.report import page as page_module
 from geomfeat.report import write_page
 from geomfeat.report.blocks import Panel
@@ -270,3 +270,22 @@ def test_the_title_is_the_users(tmp_path):
     text = write_page(synthetic.make_study(), tmp_path / "p.html", title="A <title>").read_text(encoding="utf-8")
     assert "<title>A &lt;title&gt;</title>" in text
     assert "<h1>A &lt;title&gt;</h1>" in text
+
+
+def test_a_page_of_the_users_or_edited_since_is_not_replaced(tmp_path):
+    study = synthetic.make_study(located=False, arrays=False)
+    path = tmp_path / "report.html"
+    path.write_text("<p>mine</p>")
+    with pytest.raises(OutputExists, match=r"report\.html was not written by geomfeat"):
+        write_page(study, path)
+    assert path.read_text() == "<p>mine</p>"
+    path.unlink()
+    write_page(study, path)
+    write_page(study, path, title="again")
+    edited = path.read_text(encoding="utf-8").replace("again", "again, with my notes")
+    path.write_text(edited, encoding="utf-8")
+    with pytest.raises(OutputExists, match="has been changed"):
+        write_page(study, path)
+    assert path.read_text(encoding="utf-8") == edited
+    with pytest.raises(BadInput, match="names nothing"):
+        write_page(study, "")

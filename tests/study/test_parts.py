@@ -162,3 +162,11 @@ def test_a_full_disk_adds_nothing_and_names_the_file(tmp_path: Path, monkeypatch
         parts.put("b", "long " * 1000)
     assert parts.get("b") is None
     assert (tmp_path / FINISHED).read_bytes() == before
+    fresh = Parts(tmp_path / "fresh")
+    with pytest.raises(WriteFailed, match="No space left"):
+        fresh.put("a", 1)
+    monkeypatch.undo()
+    again = Parts(tmp_path / "fresh")
+    again.put("a", 1)
+    assert Parts(tmp_path / "fresh").get("a") == 1
+    remove_parts(tmp_path / "fresh")
