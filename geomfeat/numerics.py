@@ -10,6 +10,7 @@ import decimal
 import hashlib
 import numbers
 import operator
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -248,7 +249,9 @@ def resolve_device(device: str | torch.device | None, like: Tensor | None = None
     if device is None:
         return like.device if like is not None else torch.device("cpu")
     try:
-        out = torch.device(device)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of some kinds that are refused below
+            out = torch.device(device)
     except (RuntimeError, TypeError) as cause:
         raise BadInput(f"device={str(device)!r} is no device: use 'cpu', 'cuda' or 'cuda:1'") from cause
     if out.type not in ("cpu", "cuda") or (out.type == "cpu" and out.index):

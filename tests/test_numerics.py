@@ -29,6 +29,7 @@ from geomfeat.numerics import (
     spectrum_of_rows,
     stream,
     tolerance,
+    whole_seed,
 )
 
 SIZES = st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(0, 10**6))
@@ -325,6 +326,22 @@ def test_the_device_is_the_given_one_or_that_of_the_data(device: str) -> None:
 def test_what_is_no_device_is_refused(wrong: object) -> None:
     with pytest.raises(BadInput, match="is no device: use 'cpu'"):
         resolve_device(wrong)
+
+
+@pytest.mark.parametrize("kind", ["mps", "xla", "meta", "xpu", "cpu:3", "mkldnn", torch.device("meta")])
+def test_kinds_of_devices_that_lack_double_precision_or_values_are_refused(kind: object) -> None:
+    with pytest.raises(BadInput, match="is none that geomfeat computes on: use 'cpu', 'cuda' or 'cuda:1'"):
+        resolve_device(kind)
+
+
+@pytest.mark.parametrize("seed", [2**63, -(2**63) - 1, 10**22])
+def test_seeds_beyond_what_tables_hold_are_refused(seed: int) -> None:
+    with pytest.raises(BadInput, match=f"seed={seed} is too large"):
+        whole_seed(seed)
+    with pytest.raises(BadInput, match="too large"):
+        stream(seed, "x")
+    assert whole_seed(2**63 - 1) == 2**63 - 1
+    assert whole_seed(-(2**63)) == -(2**63)
 
 
 def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

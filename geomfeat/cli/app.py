@@ -19,7 +19,8 @@ from geomfeat.errors import GeomfeatError
 
 BAD_INPUT, INTERRUPTED = 2, 130
 REMEDY = "use fewer samples (--n), fewer layers (--layers), or a smaller --batch-size"
-UsageError = typer.BadParameter.__mro__[1]  # of all that is wrong with the words themselves; typer has no name for it
+# Of all that is wrong with the words themselves; typer has no name for it.
+UsageError: type[typer.BadParameter] = typer.BadParameter.__mro__[1]  # type: ignore[assignment]
 
 
 class OneSentence(TyperGroup):
@@ -34,7 +35,7 @@ class OneSentence(TyperGroup):
         except UsageError as error:
             about = getattr(error, "ctx", None)
             path = "geomfeat" if about is None else about.command_path
-            told = " ".join(error.format_message().split()).rstrip(".")  # type: ignore[attr-defined]
+            told = " ".join(error.format_message().split()).rstrip(".")
             typer.echo(f"geomfeat: {told[:1].lower()}{told[1:]}; see {path} --help", err=True)
             sys.exit(BAD_INPUT)
         except typer.Abort:

@@ -8,13 +8,13 @@ from typing import Annotated, Any
 import typer
 
 
-def path_of(text: str) -> Path:
-    """The path that a word names. An empty word is refused: as a path it would stand for the current folder.
+def path_of(text: str | Path) -> Path:
+    """The path that a word names (or a default). An empty word is refused: it would stand for the current folder.
 
     >>> path_of("runs/mine").name
     'mine'
     """
-    if not text.strip():
+    if not str(text).strip():
         raise typer.BadParameter("it is empty: name a file or a folder")
     return Path(text)
 
@@ -36,7 +36,8 @@ Model = Annotated[
     typer.Option(help="What builds the model without arguments: pkg.module:factory or path/file.py:factory."),
 ]
 Trained = Annotated[
-    Path, path("Weights after training: .safetensors, .pt, .pth, .ckpt, .bin, or a folder of save_pretrained; no pickle.")
+    Path,
+    path("Weights after training: .safetensors, .pt, .pth, .ckpt, .bin, or a folder of save_pretrained; no pickle."),
 ]
 Data = Annotated[
     str,
@@ -97,6 +98,6 @@ def projection(text: str) -> str | int | None:
         return None
     if text == "auto":
         return text
-    if text.isdigit() and int(text) > 0:
+    if text.isdecimal() and int(text) > 0:
         return int(text)
     raise BadInput(f"--project {text!r}: use auto, none, or a number of features of at least 1")

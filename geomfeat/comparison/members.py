@@ -177,7 +177,7 @@ def _require_same_inputs(members: list[Member], inputs: Any) -> None:
         if checksum != known[first]:
             raise BadInput(
                 f"the features of {name} are of other samples, or in another order, than {first}: extract all with the "
-                "same data, number of samples and seed"
+                "same data, number of samples and seed (beside matrices or brains: all samples, geomfeat extract --n 0)"
             )
 
 

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from geomfeat._version import __version__
 from geomfeat.comparison.design import RunConfig, runs_of
 from geomfeat.comparison.engine import Engine, Task
-from geomfeat.comparison.engines import engine_named
+from geomfeat.comparison.engines import engine_named, require_submit
 from geomfeat.comparison.refusals import refuse_depths, refuse_layers, refuse_options
 from geomfeat.comparison.run_folder import RUNS, Damaged, manifest_of, read_table
 from geomfeat.comparison.sweep_config import SweepConfig, parse_config, read_config
@@ -169,6 +169,7 @@ def sweep(
     ...     found.outcomes
     {'matched': 2}
     """
+    require_submit(engine)
     found = planned(config, out)
     check_plan(found)
     todo, finished = found_in(found)

@@ -52,5 +52,22 @@ def _load(spec: str) -> Dataset:
     if kind in BY_PATH:
         if not rest:
             raise BadInput(f"data={spec!r} names no file: {FORMS}")
-        return BY_PATH[kind](Path(rest).expanduser())
-    return from_factory(spec)
+        return _naming(spec, Path(rest).name, lambda: BY_PATH[kind](_expanded(rest, spec)))
+    return _naming(spec, spec, lambda: from_factory(spec))
+
+
+def _expanded(path: str, spec: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as cause:
+        raise BadInput(f"data={spec!r}: there is no such home folder ({cause})") from cause
+
+
+def _naming(spec: str, name: str, load: Callable[[], Dataset]) -> Dataset:
+    """What `load` gives; what it refuses is told with the SPEC where it does not name the file itself."""
+    try:
+        return load()
+    except BadInput as cause:
+        if name in str(cause):
+            raise
+        raise BadInput(f"data={spec!r}: {cause}") from cause

@@ -164,6 +164,8 @@ class Parts:
                 os.fsync(file.fileno())
             except OSError:
                 os.ftruncate(file.fileno(), before)
+                if before == 0:
+                    path.unlink()
                 raise
         self._values[key] = value
 

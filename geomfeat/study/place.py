@@ -23,6 +23,7 @@ from geomfeat.study.subject import INITIAL, TRAINED, Subject
 from geomfeat.study.table import Row, failed_rows, options_text, row
 from geomfeat.types import Estimate
 
+MOST_RUNGS = 100
 OUTPUTS, CHANGE, CLEARLY = "outputs", "outputs minus initial outputs", 0.1
 QUANTITIES = ("richness", "low", "high", "movement", "excess")
 OPTIONS = tuple(inspect.signature(locate).parameters)
@@ -67,6 +68,8 @@ def check_location(labels: Any, ladder: Any, further: Mapping[str, Any]) -> None
         raise BadInput(f"loss={further['loss']!r}: one of 'mse', 'cross-entropy', or leave it out")
     if isinstance(ladder, int) and ladder < 2:
         raise BadInput(f"ladder={ladder}: at least 2 rungs, 4 to interpolate well")
+    if isinstance(ladder, int) and ladder > MOST_RUNGS:
+        raise BadInput(f"ladder={ladder}: at most {MOST_RUNGS} rungs, each a training; they lie half a decade apart")
     if isinstance(ladder, int) and labels is None:
         raise BadInput(f"ladder={ladder} trains networks on the labels: pass labels=, or leave the ladder out")
 

@@ -208,7 +208,7 @@ def _require_same_architecture(model: nn.Module, trained: nn.Module, at: str) ->
 
 def _require_finite_weights(model: nn.Module, at: str) -> None:
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-        if tensor.is_meta or isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+        if tensor.is_meta or nn.parameter.is_lazy(tensor):
             why = "it is on the meta device" if tensor.is_meta else "its lazy module has seen no inputs"
             raise BadInput(f"{name!r} of {at!r} has no values: {why}; load weights first, or run the model once")
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():

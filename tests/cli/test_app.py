@@ -132,6 +132,13 @@ def test_words_that_cannot_be_understood_are_told_in_one_line(run: Run, words: l
     assert all(part in line for part in told), line
 
 
+@pytest.mark.parametrize("word", ["²", "1_0", "1.5", "-1", "0", "many"])
+def test_a_projection_is_a_number_of_features(run: Run, word: str) -> None:
+    result = run("extract", "--model", "a:b", "--data", "digits", "--npz", "x.npz", "--project", word)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"geomfeat: --project {word!r}: use ")
+
+
 def test_no_words_at_all_show_the_help(run: Run) -> None:
     result = run()
     assert result.exit_code == 2

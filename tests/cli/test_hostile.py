@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ import typer
 from click.testing import Result
 from typer.testing import CliRunner
 
-from tests.cli.hostile import archives, judge
+from geomfeat.cli import app
+from tests.cli.hostile import archives, calls, judge
 from tests.cli.hostile.calls import Call
 from tests.cli.hostile.judge import judged
 from tests.cli.hostile.world import build
@@ -31,6 +33,19 @@ def test_no_call_ends_in_a_traceback_or_harms_a_file(world: Path, tmp_path: Path
     for number in range(batch * SIZE, (batch + 1) * SIZE):
         faults += judged(world, tmp_path, SEED, number)[2]
     assert not faults, "\n".join(map(str, faults))
+
+
+WHOLE = sorted({" ".join(words): words for words, _ in calls.READS if words[0] != "demo"}.values())
+
+
+@pytest.mark.parametrize("words", WHOLE, ids=lambda words: " ".join(words[:1] + words[-2:]))
+def test_the_calls_succeed_before_anything_is_damaged(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    shutil.copytree(world, tmp_path / "world")
+    monkeypatch.chdir(tmp_path / "world")
+    done = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
 
 
 def test_a_call_is_the_same_in_every_run(world: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,44 @@ def test_a_dry_run_tells_number_and_time_and_writes_nothing(run: Run, config: Pa
     assert told.startswith("4 trainings, 0 finished. At most ")
     assert "minutes for 4 on 3 workers" in told
     assert not (tmp_path / "out").exists()
+
+
+def test_slurm_without_sbatch_is_refused_before_anything_is_written(
+    run: Run, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    done = run("sweep", config, "--out", tmp_path / "out", "--quiet", "--engine", "slurm")
+    assert done.exit_code == 2
+    assert "'slurm' hands jobs to sbatch, which is not on this machine" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+LETTERS = "abcdefghijklmnopqr"
+LAUGHS = "a: &a [1, 1]\n" + "".join(f"{k}: &{k} [*{j}, *{j}]\n" for j, k in pairwise(LETTERS))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "is empty"),
+        ("[" * 20_000, "nested too deeply"),
+        ("sigma: &a [*a]", "holds itself"),
+        (LAUGHS, "more than 100000 values"),
+        ("eta: 2026-13-45", "no readable YAML"),
+        ("eta: !!int ''", "no readable YAML"),
+        ("eta: !!timestamp x", "no readable YAML"),
+        ("? [a]\n: 1", "no readable YAML"),
+        ("eta: !!python/object:os.system x", "no readable YAML"),
+        ("\x00", "no readable YAML"),
+    ],
+)
+def test_a_config_that_is_no_sweep_is_refused(run: Run, config: Path, tmp_path: Path, text: str, told: str) -> None:
+    config.write_text(text)
+    done = run("sweep", config, "--out", tmp_path / "out", "--dry-run")
+    assert done.exit_code == 2
+    [line] = done.stderr.strip().splitlines()
+    assert "sweep.yaml" in line
+    assert told in line
 
 
 def test_a_dry_run_tells_of_runs_of_another_version(

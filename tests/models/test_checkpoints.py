@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from geomfeat.errors import BadInput, CheckpointMismatch, WriteFailed
+from geomfeat.errors import BadInput, CheckpointMismatch, OutOfMemory, WriteFailed
 from geomfeat.models.architectures import build
 from geomfeat.models.checkpoints import load_factory, load_weights, read_weights, save_weights, weights_sha256
 
@@ -92,6 +92,45 @@ def test_specs_that_name_no_factory(spec, words, net_file):
 def test_factories_that_give_no_module(name, words, net_file):
     with pytest.raises(BadInput, match=words):
         load_factory(f"{net_file}:{name}")()
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("import sys; sys.exit(0)", r"ended the program by sys.exit\(0\)"),
+        ("raise SystemExit('no licence')", r"sys.exit\('no licence'\)"),
+        ("return make()", "RecursionError"),
+        ("raise KeyError('layer')", "KeyError: 'layer'"),
+        ("raise TypeError('of its own')", "failed when it was called: TypeError: of its own"),
+        ("raise OSError('two\\nlines')", "OSError: two lines$"),
+    ],
+)
+@pytest.mark.parametrize("at_import", [False, True])
+def test_code_that_fails_or_ends_the_program_is_refused(body, words, at_import, tmp_path):
+    path = tmp_path / "odd.py"
+    path.write_text(f"def make():\n    {body}\n" + "make()\n" * at_import)
+    with pytest.raises(BadInput, match=words if not at_import else words.removeprefix("failed when it was called: ")):
+        load_factory(f"{path}:make")()
+
+
+def test_a_factory_that_does_not_fit_into_memory_says_so(tmp_path):
+    path = tmp_path / "large.py"
+    path.write_text("from torch import nn\n\ndef make():\n    return nn.Linear(2**30, 2**30)\n")
+    with pytest.raises(OutOfMemory, match=r"large.py:make' does not fit into memory"):
+        load_factory(f"{path}:make")()
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (torch.zeros(3, 4).to_sparse(), "sparse or quantised"),
+        (torch.zeros(3, 4, device="meta"), "without values"),
+    ],
+)
+def test_tensors_that_are_no_plain_numbers_are_refused(value, words, tmp_path):
+    torch.save({"0.weight": value}, tmp_path / "odd.pt")
+    with pytest.raises(BadInput, match=words):
+        read_weights(tmp_path / "odd.pt")
 
 
 def test_a_file_that_fails_says_where(tmp_path):

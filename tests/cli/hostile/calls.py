@@ -66,6 +66,7 @@ AGAIN = [
 ]
 MATRICES = ["compare", "a=rdm.npz:area", "b=features.npz", "--out", "out", "--measures", "stable_rank", "--quiet"]
 BRAIN = [*RECORDED, "--brain", "rdm.npz"]
+BRAIN[1] = "a=ordered.npz"
 SWEEP = ["sweep", "tiny.yaml", "--out", "out", "--quiet"]
 IMAGES = ["extract", "--model", "net.py:images", "--data", "cifar10:cifar", "--npz", "out.npz", "--quiet"]
 
@@ -120,7 +121,7 @@ def damaged(chance: random.Random) -> Call:
     return Call(tuple(words), blame, f"{damage.__name__} {path}{told}", GROWING)
 
 
-SAMPLES = ("samples", "inputs", "labels")  # what all options together are about
+SAMPLES = ("samples", "inputs", "labels", "path=")  # what all options together are about
 COMMON = [
     "--seed",
     "--n",

@@ -57,6 +57,7 @@ def build(folder: Path) -> Path:
         for words in (
             ANALYZE,
             ["extract", *NET, *DATA, "--npz", "features.npz", "--quiet"],
+            ["extract", *NET, *DATA, "--npz", "ordered.npz", "--quiet", "--n", "0"],
             ["extract", *NET, *DATA, "--store", "store", "--quiet"],
             [
                 "compare",
