@@ -53,11 +53,15 @@ def touching(
     rows: Bool[Tensor, "draws"],
 ) -> Iterator[tuple[Int[Tensor, "m"], Bool[Tensor, "m k"]]]:
     """Some of the draws `rows` at a time, and which points touch the supporting plane in each (the origin: never)."""
-    there = x.abs().amax(1) > 0
-    unit = torch.zeros_like(x)
-    unit[there] = unit_points(x, owner)[0]
     draws = torch.nonzero(rows)[:, 0]
+    if not len(draws):
+        return
+    # No price is below 0: the origin never touches.
+    lengths = torch.linalg.vector_norm(x, dim=1)
+    reach = torch.where(lengths > 0, INSIDE * lengths, -1.0)
     for here in draws.split(max(1, CHUNK_DOUBLES // max(1, len(x)))):
-        length = (found.norms2[here] + found.residual[here].square().sum(1)).sqrt()
-        touches = ((found.residual[here] @ unit.T).abs() <= INSIDE * length[:, None]) & there
-        yield here, touches & (y[here][:, owner] != 0)
+        v = found.residual[here]
+        length = (found.norms2[here] + v.square().sum(1)).sqrt()
+        touches = (v @ x.T).abs_() <= length[:, None] * reach
+        left_out = y[here] == 0
+        yield here, touches & ~left_out[:, owner] if bool(left_out.any()) else touches

@@ -12,7 +12,7 @@ from geomfeat.numerics import WORKING
 # An axis below this share of its anchor's length is rounding: the manifold always answers with the same anchor.
 NO_AXIS = 1e-10
 # So is one below this many roundings of the points.
-ROUNDINGS = 4.0
+ROUNDINGS = 2.0
 
 
 @dataclass(frozen=True, eq=False)

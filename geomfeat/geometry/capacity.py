@@ -34,6 +34,10 @@ from geomfeat.geometry.nonseparable import Nonseparable, nonseparable
 from geomfeat.geometry.pairs import pair_geometry
 from geomfeat.geometry.per_manifold import manifold_geometry
 from geomfeat.geometry.span import Span, in_span
+from geomfeat.memory import require_memory
+
+# Doubles that are held at once for every draw: in each dimension, for each point, and for each class and dimension.
+DIRECTIONS, PRICES, ANCHORS = 4, 3, 4
 
 
 def capacity(
@@ -99,6 +103,7 @@ def capacity_of(manifolds: Manifolds, every: Draws, n_draws: int, target_se: flo
     manifolds = manifolds.without_copies().rescaled()
     span = in_span(manifolds.x, manifolds.rounding)
     manifolds = replace(manifolds, x=span.x)
+    _require_memory(manifolds, n_draws)
     found, reached = None, True
     rows = slice(0, 0)
     for block in blocks_of(n_draws, len(every.t)):
@@ -110,6 +115,7 @@ def capacity_of(manifolds: Manifolds, every: Draws, n_draws: int, target_se: flo
         if reached:
             break
     assert found is not None
+    _require_memory(manifolds, rows.stop)
     t, y = _placed(every.take(rows), span)
     if not bool(found.certified.any()):
         raise ArithmeticError(
@@ -124,6 +130,17 @@ def capacity_of(manifolds: Manifolds, every: Draws, n_draws: int, target_se: flo
     return replace(
         made, notes=notes, n_features=n_features, alignment_floor=math.sqrt(2 / (math.pi * n_features)),
         per_manifold=made.per_manifold.in_units_of(unit),
+    )  # fmt: skip
+
+
+def _require_memory(manifolds: Manifolds, n_draws: int) -> None:
+    """OutOfMemory, before anything is made, where anchors, axes and prices of all draws would not fit."""
+    (k, r), p = manifolds.x.shape, manifolds.n_manifolds
+    doubles = n_draws * (DIRECTIONS * r + PRICES * k + ANCHORS * p * (r + p))
+    require_memory(
+        8 * doubles, f"the capacity of {p} classes of {k} points in {r} dimensions with {n_draws} draws",
+        "use fewer draws (n_draws=, max_draws=), fewer points, or features projected to fewer dimensions",
+        manifolds.x.device,
     )  # fmt: skip
 
 

@@ -1,8 +1,8 @@
 """Point clouds, one per class, in the forms people have them: one list of points and an owner for each."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor
 from geomfeat.errors import BadInput
 from geomfeat.labels import Labels, as_labels
 from geomfeat.numerics import WORKING, as_tensor, require_finite, resolve_device, stream
+from geomfeat.precision import coarser, precision_of, unit_of
 from geomfeat.types import Representation
 
 # A point that is nearer to the centre than this many roundings of its coordinates means the centre itself; the sum over
@@ -42,8 +43,8 @@ class Manifolds:
 
     @property
     def unit(self) -> float:
-        """A power of two near the largest entry."""
-        return power_of_two(self.x)
+        """The power of two at the largest entry: over it, no sum or square leaves the range of numbers."""
+        return float(unit_of(self.x))
 
     def rescaled(self) -> "Manifolds":
         """The same points with a largest entry between 1 and 2; nothing is rounded."""
@@ -89,6 +90,7 @@ def as_manifolds(
     """
     if center not in (None, "global"):
         raise BadInput(f"center={center!r}: use None (as the points are) or 'global' (minus the mean of all points)")
+    precision = None
     if isinstance(points, Representation):
         if labels is None and points.labels is not None:
             labels = Labels(points.labels, points.classes)
@@ -97,8 +99,8 @@ def as_manifolds(
                 f"layer {points.layer!r} was captured without labels: pass labels= here or to extract(), "
                 "one class per sample"
             )
-        points = points.x
-    found = points if isinstance(points, Manifolds) else _gathered(points, labels)
+        precision, points = points.precision, points.x
+    found = points if isinstance(points, Manifolds) else _gathered(points, labels, precision)
     where = resolve_device(device, found.x)
     x, owner, rounding = require_finite(found.x.to(where), "points"), found.owner.to(where), found.rounding.to(where)
     classes = found.classes
@@ -112,29 +114,22 @@ def as_manifolds(
     return Manifolds(x, owner, tuple(torch.bincount(owner, minlength=len(classes)).tolist()), classes, rounding)
 
 
-def _gathered(points: Any, labels: Any) -> Manifolds:
-    """The points as they were given."""
+def _gathered(points: Any, labels: Any, precision: torch.dtype | None) -> Manifolds:
+    """The points as they were given, in a precision that is known or seen."""
     x, owner, classes = _stacked(points) if labels is None else _by_label(points, labels)
     x = x.to(WORKING)
     largest = x.abs().amax(1, keepdim=True).clamp_min(torch.finfo(WORKING).tiny)
-    rounding = largest[:, 0] * torch.linalg.vector_norm(x / largest, dim=1) * precision_of(points)
+    rounding = largest[:, 0] * torch.linalg.vector_norm(x / largest, dim=1)
+    rounding *= torch.finfo(precision or _coarsest(points)).eps
     return Manifolds(x, owner, tuple(torch.bincount(owner, minlength=len(classes)).tolist()), classes, rounding)
 
 
-def precision_of(points: Any) -> float:
-    """Relative rounding of the numbers that points are given in; of several arrays, the coarsest.
-
-    >>> precision_of(torch.ones(2, dtype=torch.float32)), precision_of([np.ones(2), np.ones(2, np.float16)])
-    (1.1920928955078125e-07, 0.0009765625)
-    """
-    finest = torch.finfo(WORKING).eps
-    if isinstance(points, Tensor):
-        return max(finest, torch.finfo(points.dtype).eps) if points.is_floating_point() else finest
-    if isinstance(points, np.ndarray):
-        return max(finest, float(np.finfo(points.dtype).eps)) if points.dtype.kind == "f" else finest
-    if isinstance(points, Sequence) and not isinstance(points, str):
-        return max((precision_of(part) for part in points), default=finest)
-    return finest
+def _coarsest(points: Any) -> torch.dtype:
+    """The precision of points; of several arrays, that with the fewest digits."""
+    if isinstance(points, Tensor | np.ndarray):
+        return precision_of(points)
+    parts = points if isinstance(points, Sequence) else []
+    return reduce(coarser, (precision_of(part) for part in parts if isinstance(part, Tensor | np.ndarray)), WORKING)
 
 
 def first_of_copies(x: Tensor, owner: Tensor) -> Tensor:
@@ -162,7 +157,7 @@ def first_of_copies(x: Tensor, owner: Tensor) -> Tensor:
 
 def _centred(x: Tensor, counts: Tensor | None, rounding: Tensor) -> tuple[Tensor, Tensor]:
     """Points minus their mean, and the rounding that is left in the difference."""
-    unit = power_of_two(x)
+    unit = unit_of(x)
     x, rounding = x / unit, rounding / unit
     moved = x - (x.mean(0) if counts is None else (counts / counts.sum()) @ x)
     moved = torch.where(is_centre(moved, x, rounding)[:, None], 0.0, moved)
@@ -174,12 +169,6 @@ def is_centre(moved: Tensor, x: Tensor, rounding: Tensor) -> Tensor:
     largest = torch.linalg.vector_norm(x, dim=1).max()
     noise = CENTRE_ROUNDINGS * rounding + SUM_ROUNDINGS * torch.finfo(WORKING).eps * largest
     return torch.linalg.vector_norm(moved, dim=1) <= noise
-
-
-def power_of_two(x: Tensor) -> float:
-    """A unit in which the largest entry lies between 1 and 2, so that no sum or square leaves the range of numbers."""
-    largest = float(x.abs().max())
-    return 2.0 ** (math.frexp(largest)[1] - 1) if largest > 0 else 1.0
 
 
 def _counts(weights: Any, n: int) -> Tensor:

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from geomfeat.geometry.cone import project_on_cones
 from geomfeat.geometry.hull import TOUCH, separates
-from geomfeat.geometry.manifolds import is_centre, power_of_two
+from geomfeat.geometry.manifolds import is_centre
 from geomfeat.numerics import WORKING, centred, safe_eigh
+from geomfeat.precision import unit_of
 
 # Directions with less than this share of the largest moment are left out of the least squares fit.
 RANK_CUT = 1e-12
@@ -114,7 +115,7 @@ def lifted(points: Float[Tensor, "k r"], rounding: Float[Tensor, "k"] | None = N
     `rounding`: length of the rounding error of each point; None: that of float64.
     """
     points = points.to(WORKING)
-    unit = power_of_two(points)
+    unit = unit_of(points)
     points = points / unit
     own = torch.linalg.vector_norm(points, dim=1) * torch.finfo(WORKING).eps
     moved = centred(points)

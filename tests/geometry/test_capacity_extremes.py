@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from geomfeat.errors import OutOfMemory
 from geomfeat.geometry import (
     as_manifolds,
     capacity,
@@ -18,7 +18,7 @@ from geomfeat.geometry import (
     shuffled_control,
     simulated_capacity,
 )
-from geomfeat.geometry.manifolds import first_of_copies, precision_of
+from geomfeat.geometry.manifolds import first_of_copies
 from geomfeat.types import Representation
 from tests.geometry.clouds import normal, spheres
 
@@ -97,12 +97,25 @@ def test_low_rank_in_single_precision_is_low_rank():
         assert simulated_capacity(wide, n_trials=4).rank == 12
 
 
-def test_precision_is_that_of_the_coarsest_part():
-    assert precision_of(np.zeros(2, np.int64)) == precision_of([[1.0, 2.0]]) == 2.0**-52
-    assert precision_of([torch.zeros(2), torch.zeros(2, dtype=torch.float64)]) == 2.0**-23
-    assert precision_of(torch.zeros(2, dtype=torch.bfloat16)) == 2.0**-7
-    rep = Representation(torch.ones(4, 3), torch.arange(4) % 2, layer="fc")
-    torch.testing.assert_close(as_manifolds(rep).rounding, torch.full((4,), 3**0.5 * 2.0**-23).double())
+def test_rounding_is_that_of_the_precision_the_data_came_in():
+    x = normal(2, 3, 40)
+    lengths = torch.linalg.vector_norm(x.reshape(6, 40), dim=1)
+    for given, eps in (
+        (x, 2.0**-52), (x.float(), 2.0**-23), (x.numpy(), 2.0**-52), (x.float().double(), 2.0**-23),
+        ([x[0], x[1].float()], 2.0**-23), (x.mul(9).long(), 2.0**-52),
+    ):  # fmt: skip
+        found = as_manifolds(given)
+        expected = torch.linalg.vector_norm(found.x, dim=1)
+        torch.testing.assert_close(found.rounding, eps * expected)
+    halves = Representation(x.reshape(6, 40).bfloat16(), torch.arange(6) // 3, layer="fc")
+    torch.testing.assert_close(
+        as_manifolds(halves).rounding / lengths, torch.full((6,), 2.0**-7).double(), rtol=0.01, atol=0
+    )
+    # What a mean takes off leaves the rounding of the points before it.
+    shifted = as_manifolds(x.float() + 1000, center="global")
+    torch.testing.assert_close(
+        shifted.rounding, torch.full((6,), 1000 * 40**0.5 * 2.0**-23).double(), rtol=0.01, atol=0
+    )
 
 
 def test_copies_are_found_within_their_class_alone():
@@ -112,6 +125,13 @@ def test_copies_are_found_within_their_class_alone():
     once = as_manifolds(torch.cat([cloud, cloud[:, :7]], 1)).without_copies()
     assert once.sizes == (40, 40, 40)
     torch.testing.assert_close(once.x, cloud.reshape(-1, 10))
+
+
+def test_what_does_not_fit_is_refused_before_it_is_made(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("geomfeat.memory.free_bytes", lambda device="cpu": 10**8)
+    assert capacity(CLOUD, n_draws=40).n_draws == 40
+    with pytest.raises(OutOfMemory, match="the capacity of 4 classes of 24 points in 20 dimensions with 100000 draws"):
+        capacity(CLOUD, n_draws=100_000)
 
 
 def test_points_without_a_number_never_reach_the_solvers():
