@@ -48,17 +48,17 @@ class Side:
         mean = x.mean(0)
         centred = (x - mean).float()
         centred -= centred.mean(0)  # what rounding of the mean left
-        spread = torch.linalg.vector_norm(centred, dim=0).to(WORKING)
-        constant = is_constant(spread, torch.hypot(spread, mean.to(WORKING) * len(x) ** 0.5), precision)
-        varies = not bool(constant.all())
-        if bool((constant & (spread > 0)).any()):
-            centred[:, constant] = 0
-        total = torch.where(constant, 0, spread.square()).sum()
-        size = float(_positive((total / len(x)).sqrt()))
+        size = float(_positive(torch.linalg.vector_norm(centred).to(WORKING) / len(x) ** 0.5))
         features = torch.empty(x.shape[1], len(x), device=x.device)
         torch.div(centred.T, size, out=features)
+        squares = features.square()
+        spread = squares.sum(1).to(WORKING).sqrt() * size
+        constant = is_constant(spread, torch.hypot(spread, mean.to(WORKING) * len(x) ** 0.5), precision)
+        if bool((constant & (spread > 0)).any()):
+            return cls.of_features(torch.where(constant, 0, x * unit), precision)
         # A product, since powers of floats raise where products are infinite.
-        return cls(features.square().sum(0).to(WORKING), varies, (unit * size) * (unit * size), features=features)
+        scale = (unit * size) * (unit * size)
+        return cls(squares.sum(0).to(WORKING), not bool(constant.all()), scale, features=features)
 
     @classmethod
     def of_gram(cls, gram: Tensor, precision: torch.dtype = WORKING) -> "Side":
