@@ -27,6 +27,8 @@ from geomfeat.numerics import WORKING
 COMPUTED, STORED, STORED_HALF = 10.0, 2.0, 1.0
 # Entries of a first look, and the share of entries that must use the digits of the precision they were rounded to.
 LOOK, USED = 1024, 1 / 8
+# Sizes whose eighth powers are in range, and a mean over the spread whose rounding is still too small to matter.
+IN_RANGE, FAR = 2.0**60, 1e4
 _NARROWER = {WORKING: (torch.float32, torch.float16, torch.bfloat16), torch.float32: (torch.float16, torch.bfloat16)}
 
 
@@ -97,7 +99,7 @@ class Spread:
 
     Attributes:
         x: (n, d) centred, in float64, over `unit`. Features that are constant up to rounding are 0.
-        unit: a power of two, so that squares stay in range.
+        unit: a power of two that keeps powers in range; 1 where they are.
         of_entry: how far off the entries of the worst feature are, over `unit`; 0 if all features are constant.
         of_point: how far off a point is, over `unit`: two that are nearer may be the same.
     """
@@ -110,21 +112,24 @@ class Spread:
     @classmethod
     def of(cls, x: Float[Tensor, "n d"], precision: torch.dtype) -> Spread:
         """Of points that came in a precision."""
-        unit = unit_of(x)
-        work = x.to(WORKING, copy=True).div_(unit)
+        unit = float(unit_of(x))
+        unit = 1.0 if 1 / IN_RANGE < unit < IN_RANGE else unit
+        work = x.to(WORKING, copy=True)
+        if unit != 1:
+            work /= unit
         mean = work.mean(0)
         work -= mean
-        # Of a mean far above the spread, rounding leaves some.
-        work -= work.mean(0)
-        root = work.shape[0] ** 0.5
-        spread = torch.linalg.vector_norm(work, dim=0) / root
+        spread = _rms(work)
+        if bool((mean.abs() > FAR * spread).any()):  # rounding of the mean is left
+            work -= work.mean(0)
+            spread = _rms(work)
         size = torch.hypot(spread, mean)
         constant = is_constant(spread, size, precision)
         if bool((constant & (spread > 0)).any()):
             work[:, constant] = 0
         of_spread, of_size = roundings(precision)
         noise = torch.where(constant, 0, of_spread * spread + of_size * size)
-        return cls(work, float(unit), float(noise.max()), float(torch.linalg.vector_norm(noise)))
+        return cls(work, unit, float(noise.max()), float(torch.linalg.vector_norm(noise)))
 
     @property
     def varies(self) -> bool:
@@ -154,6 +159,11 @@ class Spread:
         """
         own = max(self.x.shape) * torch.finfo(WORKING).eps * float(torch.linalg.vector_norm(self.x))
         return max(self.of_entry * self.x.shape[0] ** 0.5 + self.of_point, own)
+
+
+def _rms(x: Tensor) -> Tensor:
+    # By columns, a norm would take ten times as long.
+    return (x.square().sum(0) / x.shape[0]).sqrt()
 
 
 def unit_of(x: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ class Side:
         mean = x.mean(0)
         centred = (x - mean).float()
         centred -= centred.mean(0)  # what rounding of the mean left
-        spread = torch.linalg.vector_norm(centred, dim=0).to(WORKING)
+        spread = centred.square().sum(0).to(WORKING).sqrt()
         constant = is_constant(spread, torch.hypot(spread, mean.to(WORKING) * len(x) ** 0.5), precision)
         varies = not bool(constant.all())
         if bool((constant & (spread > 0)).any()):
