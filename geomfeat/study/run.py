@@ -109,10 +109,7 @@ def run_study(
     subject = make_subject(
         trained, inputs, labels, groups=groups, initial=initial, checkpoints=checkpoints, layers=layers, look=look
     )
-    if isinstance(umap, str) and umap not in subject.layers:
-        raise BadInput(f"umap={umap!r} is not one of the layers; near: {near(umap, subject.layers)}")
-    if location is not False:
-        check_located(subject, further)
+    _check_asked(subject, umap, location, further)
     plan = make_plan(measures, have | ({"outputs"} if subject.has_outputs else set()))
     run = _Run(subject, plan, seed, Parts(resume), Features(subject, progress), progress, course)
     rows = run.measured()
@@ -125,8 +122,7 @@ def run_study(
     settings = {
         "version": __version__, **_software(), "layers": list(subject.layers), "measures": plan.names,
         "left_out": plan.left_out, "n": subject.n, "labels": labels is not None, "initial": initial is not None,
-        "groups": None if subject.groups is None else len(subject.groups.unique()),
-        "checkpoints": [at for at in subject.snapshots if at not in WORDS], "seed": seed,
+        "checkpoints": [at for at in subject.snapshots if at not in WORDS], "seed": seed, "groups": subject.n_groups,
         "device": str(device or "as the model"), "reduce": reduce if isinstance(reduce, str) else reduce.__name__,
         "projected": {layer: subject.width for layer in subject.layers if layer in subject.projected},
         "conditions": columns, "weights": run.hashes, "data": run.data,
@@ -134,6 +130,13 @@ def run_study(
     }  # fmt: skip
     table = table_of([*rows, *failures], run=name, seed=seed, conditions=columns, version=__version__)
     return Study(name, table, where, arrays, settings)
+
+
+def _check_asked(subject: Subject, umap: bool | str, location: Any, further: Mapping[str, Any]) -> None:
+    if isinstance(umap, str) and umap not in subject.layers:
+        raise BadInput(f"umap={umap!r} is not one of the layers; near: {near(umap, subject.layers)}")
+    if location is not False:
+        check_located(subject, further)
 
 
 class _Run:

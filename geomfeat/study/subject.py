@@ -92,6 +92,11 @@ class Subject:
         return n_samples(self.inputs)
 
     @property
+    def n_groups(self) -> int | None:
+        """Number of groups that the samples come in, or None."""
+        return None if self.groups is None else len(self.groups.unique())
+
+    @property
     def width(self) -> int | None:
         """Number of features that projected layers have."""
         return self.look.project if isinstance(self.look.project, int) else PROJECTED if self.projected else None
