@@ -76,6 +76,18 @@ def require_memory(needed: float, what: str, remedy: str, device: torch.device |
         raise OutOfMemory(f"{what} takes {in_gigabytes(needed)}, and {in_gigabytes(free)} are free: {remedy}")
 
 
+def with_more_rows(basis: torch.Tensor, most: int, remedy: str) -> torch.Tensor:
+    """A matrix of rows that come one by one, with room for twice as many, up to `most`; OutOfMemory if there is none.
+
+    >>> with_more_rows(torch.ones(2, 3), 10, "stop").shape
+    torch.Size([4, 3])
+    """
+    rows = min(most, 2 * len(basis))
+    size = rows * basis.shape[1] * basis.element_size()
+    require_memory(size, f"a basis of {rows} vectors of {basis.shape[1]} numbers", remedy, basis.device)
+    return torch.cat([basis, basis.new_zeros(rows - len(basis), basis.shape[1])])
+
+
 def in_gigabytes(size: float) -> str:
     """A number of bytes for a message.
 

@@ -106,6 +106,9 @@ class JacobianRows:
         """Rows of all samples of `inputs` (already on the device) for the outputs `projection`' f."""
         columns = self.projection(projection)
         n, k = n_samples(inputs), columns.shape[1]
+        if n * k * self.row_bytes > BUDGET:
+            what = f"Jacobian rows of {n} samples x {k} outputs x {self.f.n_parameters} parameters"
+            require_memory(n * k * self.row_bytes, what, "take fewer samples or outputs at once", self.f.device)
         out = torch.empty(n, k, self.f.n_parameters, dtype=self.f.dtype, device=self.f.device)
         limit = self.budget // 4 if self.f.device.type == "cuda" else min(self.budget, CPU_CALL)
         per_row = self.row_bytes + 3 * self.largest + self.n_outputs * self.f.dtype.itemsize

@@ -17,6 +17,7 @@ from torch import Tensor
 from geomfeat.errors import BadInput
 from geomfeat.kernels.alignment import as_gram
 from geomfeat.labels import as_goal
+from geomfeat.memory import require_memory
 from geomfeat.numerics import WORKING, as_tensor, require_finite, safe_eigh
 from geomfeat.types import Kernel
 
@@ -117,6 +118,8 @@ def kernel_regression(
 
 def _spectrum(gram: Tensor, unit: float) -> tuple[Tensor, Tensor, float]:
     """Eigenvalues (those within rounding of 0 set to 0), eigenvectors, and the cut between the two kinds."""
+    require_memory(3 * gram.numel() * gram.element_size(), f"the eigenvectors of a kernel of {len(gram)} rows",
+                   "use fewer samples", gram.device)  # fmt: skip
     values, vectors = safe_eigh(gram)
     largest = float(values[-1])
     if not largest > 0:

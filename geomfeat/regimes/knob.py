@@ -6,6 +6,7 @@ gamma << 1 is lazy (the network stays at its linearisation), gamma >> 1 rich (Ch
 Only the targets' demand on the raw network changes: it has to produce gamma times the targets.
 """
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -16,7 +17,7 @@ from torch import nn
 
 from geomfeat.errors import BadInput
 from geomfeat.labels import as_goal
-from geomfeat.models.functional import Readout, as_inputs, moved, n_samples, unwrapped
+from geomfeat.models.functional import Readout, as_inputs, call, moved, n_samples, take, unwrapped
 from geomfeat.models.modules import copied, in_precision
 from geomfeat.numerics import resolve_device
 from geomfeat.regimes.descent import Settings, descend
@@ -26,6 +27,8 @@ from geomfeat.regimes.richness import FLOAT64_BELOW, Richness
 from geomfeat.regimes.step_rules import MakeOptimizer
 from geomfeat.regimes.trained import Trained, result, samples_to_judge
 from geomfeat.regimes.training_series import log_spaced_steps
+
+logger = logging.getLogger(__name__)
 
 OPTIMIZERS = ("sgd", "adam")
 MODES = ("eval", "train")
@@ -109,6 +112,8 @@ def train_at_gamma(
     where = resolve_device(device, first)
     kind = dtype or (torch.float64 if gamma < FLOAT64_BELOW or first is None else first.real.dtype)
     kind = torch.float32 if kind in (torch.float16, torch.bfloat16) else kind
+    if dtype is None and first is not None:
+        kind = _runnable(original, as_inputs(inputs), where, kind, first.real.dtype)
     own = in_precision(copied(original), where, kind)
     data, goal = moved(as_inputs(inputs), where, kind), as_goal(targets, "targets").to(where)
     if n_samples(data) != goal.shape[0]:
@@ -154,6 +159,27 @@ def _wanted(steps: Iterable[int] | str, max_steps: int) -> frozenset[int]:
         return frozenset(map(int, given))
     # The last step is kept wherever the path ends (see `train_at_gamma`).
     return frozenset(log_spaced_steps(max(max_steps, 1), LOG_STEPS_PER_DECADE))
+
+
+def _runnable(
+    model: nn.Module, inputs: Any, where: torch.device, wanted: torch.dtype, native: torch.dtype
+) -> torch.dtype:
+    """The wanted precision; the model's own where it runs in that alone, as with tensors made in float32 inside."""
+    native = torch.float32 if native in (torch.float16, torch.bfloat16) else native
+    if wanted == native:
+        return wanted
+    for kind in (wanted, native):
+        trial = in_precision(copied(model), where, kind).eval()
+        try:
+            with torch.no_grad():
+                call(trial, moved(take(inputs, slice(0, 2)), where, kind))
+        except RuntimeError as error:
+            logger.info("the model does not run in %s: %s", kind, error)
+            continue
+        if kind != wanted:
+            logger.info("training in %s, in which a small gamma leaves fewer digits", kind)
+        return kind
+    return wanted
 
 
 def _check(

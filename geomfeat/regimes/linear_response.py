@@ -19,12 +19,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.errors import BadInput
+from geomfeat.memory import with_more_rows
 from geomfeat.numerics import WORKING, safe_eigh
 
 # Eigenvalues below this share of the largest are null: the linear model cannot learn along them in any finite time.
 NULL = 1e-12
 # Lanczos looks at its answer every so many steps: more often than this costs more than the steps it saves.
 CHECK_EVERY = 5
+FIRST_ROWS = 32  # vectors that Lanczos has room for at first
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +88,7 @@ def respond_by_products(
     if size == 0.0:
         return Response(torch.zeros_like(b), 0.0, 0.0, 0.0)
     most = min(max_steps, b.numel())
-    basis = torch.empty(most, b.numel(), dtype=WORKING, device=b.device)
+    basis = torch.zeros(min(most, FIRST_ROWS), b.numel(), dtype=WORKING, device=b.device)
     basis[0] = b / size
     diagonal: list[float] = []
     off: list[float] = []
@@ -107,6 +109,8 @@ def respond_by_products(
             if closed or step == most or drift < rtol:
                 coefficients = known.mT @ (vectors @ filtered).to(b.device)
                 return Response(coefficients, time, left, unreachable, step, 0.0 if closed else drift)
+        if step == len(basis):
+            basis = with_more_rows(basis, most, "use fewer samples or outputs, or lower max_steps=")
         basis[step] = w / off[-1]
     raise AssertionError("the last step always returns")
 

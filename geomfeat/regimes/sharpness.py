@@ -22,13 +22,14 @@ from torch import Tensor, nn
 from geomfeat.errors import BadInput
 from geomfeat.kernels.gradients import differentiable_recurrence, plain_gradient
 from geomfeat.labels import as_goal
-from geomfeat.memory import is_out_of_memory
+from geomfeat.memory import is_out_of_memory, with_more_rows
 from geomfeat.models.functional import Functional, Readout, functional, n_samples, take
 from geomfeat.numerics import WORKING, require_finite, safe_eigh, stream
 from geomfeat.regimes.objective import Loss, loss_of, prepared_targets, require_gradient
 
 logger = logging.getLogger(__name__)
 FALSE = 1e-4  # relative difference of two ways to a product that neither rounding nor curvature explains
+FIRST_ROWS = 32  # vectors that Lanczos has room for at first
 COMPARED = 8  # samples on which the two ways are compared
 CHECK_EVERY = 5  # Lanczos looks at its answer every so many steps
 
@@ -80,7 +81,7 @@ def top_eigenvalues(
     first = torch.randn(size, generator=stream(seed, "sharpness"), dtype=WORKING) if start is None else start
     first = first.to(WORKING if device is None else device).to(WORKING)
     most = max(k, min(max_steps, size))
-    basis = torch.zeros(most, size, dtype=WORKING, device=first.device)
+    basis = torch.zeros(min(most, FIRST_ROWS), size, dtype=WORKING, device=first.device)
     basis[0] = first / first.norm()
     tri = torch.zeros(most, most, dtype=WORKING)
     step, last = 0, 0.0
@@ -103,6 +104,8 @@ def top_eigenvalues(
                 ritz = basis[:step].mT @ found[1].to(basis.device)
                 return Sharpness(found[0], ritz, found[2], step, converged)
         tri[step, step - 1] = tri[step - 1, step] = last
+        if step == len(basis):
+            basis = with_more_rows(basis, most, "ask for fewer eigenvalues, or lower max_steps=")
         basis[step] = w / last
 
 

@@ -172,6 +172,14 @@ def test_what_runs_in_single_precision_only_is_computed_in_it_and_says_so(net: n
     torch.testing.assert_close(largest, torch.linalg.eigvalsh(whole)[-1:], rtol=1e-4, atol=0.0)
 
 
+def test_training_at_a_small_gamma_stays_in_the_precision_that_runs() -> None:
+    x, y = normal(6, 5, 4), torch.arange(6) % 2
+    moved = gf.train_at_gamma(Cell(), x, y, gamma=1e-4, max_steps=3, progress=False).model
+    assert next(moved.parameters()).dtype == F32
+    plain = gf.train_at_gamma(nn.Linear(4, 2), normal(6, 4), y, gamma=1e-4, max_steps=3, progress=False).model
+    assert next(plain.parameters()).dtype == torch.float64
+
+
 def test_ordinary_networks_are_computed_in_double_precision() -> None:
     kernel = gf.ntk(nn.Linear(4, 2), normal(5, 4))
     assert (kernel.meta["dtype"], kernel.meta["notes"], kernel.gram.dtype) == ("float64", (), torch.float64)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from geomfeat.errors import OutOfMemory
 from geomfeat.kernels._memory import BUDGET
 from geomfeat.kernels.jacobians import Columns, Identity, JacobianRows
 from geomfeat.kernels.ntk.kernel import SMALL, Outputs, Params, as_functional, cotangents_of
@@ -77,6 +78,8 @@ def ntk_diagonal(
             f"and {free_bytes(f.device) / 1e9:.2g} GB are free: restrict params=, or project the outputs"
         )
 
+    if n * width**2 * f.dtype.itemsize > free_bytes(f.device):
+        raise OutOfMemory(remedy())
     budget = BUDGET if batch_size is None else max(1, batch_size) * k * engine.row_bytes
     try:
         blocks = with_smaller_chunks(attempt, budget, 2 * engine.row_bytes, remedy)
