@@ -3,7 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+# Tests whose functions end in compiled loops: run once more with every index checked.
+CHECKED := tests/compiled tests/geometry/test_cone.py tests/geometry/test_cone_fuzz.py tests/geometry/test_neighbours.py \
+	tests/geometry/test_intrinsic_dimension.py tests/kernels/test_rdm_compare.py tests/kernels/test_noise_ceiling.py
+# Two workers of one thread each: threads that wait for each other would take both cores from the other worker.
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+PYTEST := $(BIN)/python -m pytest -n 2
+
+.PHONY: demo test test-portable bounds lint clean
 
 $(VENV)/.core: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -24,9 +31,20 @@ lint: $(VENV)/.dev
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-# Two workers of one thread each: threads that wait for each other would take both cores from the other worker.
-test: lint
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+test: lint bounds
+	$(ONE_THREAD) $(PYTEST)
+
+# The checked loops have a cache beside the usual one, since numba does not tell the two apart.
+bounds: $(VENV)/.dev
+	$(ONE_THREAD) NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(VENV)/checked-loops $(PYTEST) $(CHECKED)
+
+# The whole suite as it runs on other processors: kernels of torch, MKL and OpenBLAS for others, compiled loops for none in
+# particular, two threads. A kernel that this processor lacks falls back to the next one it has.
+test-portable: $(VENV)/.dev
+	$(ONE_THREAD) ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE OPENBLAS_CORETYPE=Nehalem \
+	  NUMBA_CPU_NAME=generic NUMBA_CACHE_DIR=$(VENV)/generic-loops $(PYTEST)
+	OMP_NUM_THREADS=2 OPENBLAS_NUM_THREADS=2 ATEN_CPU_CAPABILITY=avx2 OPENBLAS_CORETYPE=Sandybridge $(PYTEST)
+	$(ONE_THREAD) ATEN_CPU_CAPABILITY=avx512 $(PYTEST)
 
 clean:
 	rm -rf $(VENV) runs build dist *.egg-info

@@ -49,12 +49,13 @@ def analyze(
     reduce: str | Callable[[Tensor], Tensor] = "flatten",
     project: str | int | None = "auto",
     batch_size: int = 256,
-    readout: Readout | None = None,
+    readout: Readout | str | None = None,
     location: bool | Mapping[str, Any] = True,
     umap: bool | str = True,
     evaluate: Mapping[str, tuple[Any, Any]] | None = None,
     progress: bool = True,
     resume: str | Path | None = None,
+    groups: Any = None,
 ) -> Results:
     """Measure what a network has learned, layer by layer, and locate it between lazy and rich.
 
@@ -63,7 +64,8 @@ def analyze(
             (or each module's own reset) draws fresh ones for the location; what compares with the start is left out.
         inputs: a few hundred samples, best of the training set; a tensor, tuple or mapping, samples first, or a
             DataLoader or Dataset in a fixed order.
-        labels: (n,) classes; default those of the batches, if any. layers, measures: patterns and names; default all hidden layers, all measures.
+        labels: (n,) classes; default those of the batches, if any. groups: (n,) which samples belong together, or None.
+        layers, measures: patterns and names; default all hidden layers, all measures.
         The rest: see `geomfeat.study.run_study`.
 
     Returns Results: `.table` (one row per number), `.location`, `.to_html(path)`, `.save(dir)`.
@@ -80,7 +82,7 @@ def analyze(
         trained, inputs, labels, initial=initial, layers=layers, measures=measures, seed=seed, device=device,
         factory=factory, ladder=ladder, checkpoints=checkpoints, name=name, conditions=conditions, reduce=reduce,
         project=project, batch_size=batch_size, readout=readout, location=location, umap=umap, evaluate=evaluate,
-        progress=progress, resume=resume,
+        progress=progress, resume=resume, groups=groups,
     )  # fmt: skip
     return Results(study.name, study.table, study.location, study.arrays, study.settings)
 
@@ -117,6 +119,7 @@ def compare(
     reduce: str | Callable[[Tensor], Tensor] = "flatten",
     project: str | int | None = "auto",
     batch_size: int = 256,
+    readout: Readout | None = None,
     umap: bool = False,
     progress: bool = True,
 ) -> Comparison:
@@ -141,7 +144,7 @@ def compare(
     found = compare_models(
         models, inputs, labels, layers=layers, similarity=similarity, measures=measures, brain=brain,
         comparator=comparator, n_draws=n_draws, n_boot=n_boot, seed=seed, device=device, reduce=reduce,
-        project=project, batch_size=batch_size, umap=umap, progress=progress,
+        project=project, batch_size=batch_size, readout=readout, umap=umap, progress=progress,
     )  # fmt: skip
     return Comparison(**vars(found))
 

@@ -34,6 +34,16 @@ class OutputExists(GeomfeatError):
     """The output folder holds results of other settings."""
 
 
+class WriteFailed(GeomfeatError, OSError):
+    """A file could not be written: the disk is full, read-only, or the place is not allowed. The old file is kept."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.filename} cannot be written: {self.strerror}. What was there is kept: make room or choose another "
+            "place, and run the same again"
+        )
+
+
 class OutOfMemory(GeomfeatError):
     """A computation does not fit, also in the smallest chunks; the message says what would."""
 

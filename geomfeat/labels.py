@@ -6,7 +6,7 @@ missing one is never a class.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from numbers import Integral, Real
@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.numerics import as_tensor, refuse_masked, require_finite
+from geomfeat.numerics import as_tensor, refuse_masked, refuse_sparse, require_finite
 
 # What numpy and pandas write where a missing value stands among text.
 MISSING_AS_TEXT = ("nan", "NaT", "<NA>")
 # Whole numbers above this are not told apart in float64.
 EXACT = 2**53
-REMEDY = "leave those samples out, or give them a class"
+REMEDY = "leave those samples out, or say what they are"
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,15 +38,17 @@ class Labels:
     classes: tuple[str, ...] = ()
 
 
-def as_labels(raw: Any, name: str = "labels", n: int | None = None) -> Labels:
+def as_labels(raw: Any, name: str = "labels", n: int | None = None, classes: Sequence[str] = ()) -> Labels:
     """One class for each sample, from whole numbers, booleans or names, in a list, array, tensor or pandas column.
 
     Args:
         raw: (n,) or (n, 1) labels. Numbers stay as they are; strings and whatever else can be put in order (dates,
             categories) are numbered in sorted order. name: of the argument. n: how many samples there are, if known.
+        classes: the order in which names are numbered instead, where it is known from other samples.
 
     Raises BadInput for missing labels (NaN, None, NaT, pandas.NA, masked entries, and text that says so), fractions,
-    numbers too large to be told apart in their precision, kinds that cannot be put in order, and other shapes.
+    numbers too large to be told apart in their precision, kinds that cannot be put in order, names that are none of
+    `classes`, and other shapes.
 
     >>> found = as_labels(["cat", "dog", "ant", "cat"])
     >>> found.codes.tolist(), found.classes
@@ -62,8 +64,15 @@ def as_labels(raw: Any, name: str = "labels", n: int | None = None) -> Labels:
     kind = values.dtype.kind
     if kind in "biuf":
         return Labels(torch.from_numpy(_whole(values, name, limit)).to(device))
-    names, codes = _sorted(values, name)
-    return Labels(torch.from_numpy(codes), tuple(map(str, names)))
+    found, codes = _sorted(values, name)
+    names = tuple(map(str, _plain(found)))
+    if not len(classes):
+        return Labels(torch.from_numpy(codes), names)
+    place = {one: i for i, one in enumerate(map(str, classes))}
+    unknown = [one for one in names if one not in place]
+    if unknown:
+        raise BadInput(f"{name} holds {unknown[0]!r}, which is none of the classes {', '.join(place)}")
+    return Labels(torch.tensor([place[one] for one in names])[codes], tuple(place))
 
 
 def as_groups(raw: Any, name: str = "groups", n: int | None = None) -> Tensor:
@@ -91,14 +100,14 @@ def levels_of(raw: Any, name: str, n: int | None = None) -> tuple[tuple[Hashable
     """
     values, _, _ = _one_per_sample(raw, name, n)
     names, index = _sorted(values, name)
-    return tuple(names.tolist()), torch.from_numpy(index)
+    return _plain(names), torch.from_numpy(index)
 
 
-def as_goal(raw: Any, name: str = "labels") -> Tensor:
+def as_goal(raw: Any, name: str = "labels", classes: Sequence[str] = ()) -> Tensor:
     """What a network is to learn: classes (n,) as int64, or values (n,) or (n, C) as floating-point numbers.
 
-    Whole numbers and names are classes, read as `as_labels` does; floating-point numbers are values, and stay as they
-    are. Raises BadInput for missing labels or values.
+    (n,) whole numbers and names are classes, read as `as_labels` does; other numbers are values, and stay as they are.
+    Raises BadInput for missing labels or values.
 
     >>> as_goal(["b", "a"]).tolist(), as_goal([[0.5], [1.5]]).tolist()
     ([1, 0], [[0.5], [1.5]])
@@ -106,17 +115,19 @@ def as_goal(raw: Any, name: str = "labels") -> Tensor:
     if isinstance(raw, Labels):
         return raw.codes
     array = raw if isinstance(raw, Tensor) else _as_array(raw, name)
+    if isinstance(array, np.ndarray) and array.ndim == 1:
+        array = _tightened(array, name)
+        _refuse_missing(array, name)
     floating = array.is_floating_point() if isinstance(array, Tensor) else array.dtype.kind == "f"
-    if floating:
-        return require_finite(as_tensor(array, name), name)
-    if array.ndim != 2 or array.shape[1] == 1 or (not isinstance(array, Tensor) and array.dtype.kind not in "biu"):
-        return as_labels(array, name).codes
-    return as_tensor(array, name)
+    if array.ndim == 0 or (array.ndim == 1 and not floating):
+        return as_labels(array, name, classes=classes).codes
+    values = as_tensor(array, name)
+    return require_finite(values, name) if values.is_floating_point() else values
 
 
 def _check_length(found: int, name: str, n: int | None) -> None:
     if n is not None and found != n:
-        raise BadInput(f"{name} has {found} entries, but there are {n} samples: give one class per sample")
+        raise BadInput(f"{name} has {found} entries, but there are {n} samples: give one for each sample")
 
 
 def _one_per_sample(raw: Any, name: str, n: int | None) -> tuple[np.ndarray, float, torch.device]:
@@ -140,16 +151,15 @@ def _one_per_sample(raw: Any, name: str, n: int | None) -> tuple[np.ndarray, flo
         )
     _check_length(len(array), name, n)
     array = _tightened(array, name)
-    missing = _count_missing(array)
-    if missing:
-        raise BadInput(f"{missing} of {len(array)} {name} are missing (NaN, None, NaT or NA): {REMEDY}")
+    _refuse_missing(array, name)
     return array, limit, device
 
 
 def _as_array(raw: Any, name: str) -> np.ndarray:
     """Anything with one entry for each sample as an array that still knows which entries are missing."""
     refuse_masked(raw, name, REMEDY)
-    if isinstance(raw, np.ndarray):
+    refuse_sparse(raw, name)
+    if isinstance(raw, np.ndarray | range):
         return np.asarray(raw)
     if isinstance(raw, str | bytes | Mapping | set | frozenset) or not (
         isinstance(raw, Iterable) or hasattr(raw, "__array__")
@@ -158,11 +168,8 @@ def _as_array(raw: Any, name: str) -> np.ndarray:
     if hasattr(raw, "__array__"):
         return np.asarray(raw)
     items = [v.item() if isinstance(v, Tensor) and v.ndim == 0 else v for v in raw]
-    try:
-        # As objects: numpy alone would write a NaN among strings as the string "nan".
-        return np.array(items, dtype=object)
-    except ValueError as cause:
-        raise BadInput(f"{name} holds entries of different lengths ({cause}): give one class per sample") from cause
+    # As objects: numpy alone would write a NaN among strings as the string "nan".
+    return np.array(items, dtype=object)
 
 
 def _tightened(array: np.ndarray, name: str) -> np.ndarray:
@@ -174,6 +181,8 @@ def _tightened(array: np.ndarray, name: str) -> np.ndarray:
     if array.dtype.kind not in "OT":
         return array
     values = [v.decode(errors="backslashreplace") if isinstance(v, bytes) else v for v in array.tolist()]
+    if any(isinstance(v, list | tuple | set | dict | np.ndarray | Tensor) for v in values):
+        raise BadInput(f"{name} holds lists of different lengths: give one class per sample")
     present = [v for v in values if not _is_missing(v)]
     if all(isinstance(v, bool | np.bool | Integral) for v in present) and len(present) == len(values):
         numbers = [int(v) for v in present]
@@ -193,6 +202,12 @@ def _is_missing(value: Any) -> bool:
     if isinstance(value, str):
         return value in MISSING_AS_TEXT
     return isinstance(value, float | np.floating | Decimal | np.datetime64 | np.timedelta64) and bool(value != value)
+
+
+def _refuse_missing(array: np.ndarray, name: str) -> None:
+    missing = _count_missing(array)
+    if missing:
+        raise BadInput(f"{missing} of {len(array)} {name} are missing (NaN, None, NaT or NA): {REMEDY}")
 
 
 def _count_missing(array: np.ndarray) -> int:
@@ -224,6 +239,11 @@ def _whole(values: np.ndarray, name: str, limit: float) -> np.ndarray:
     elif values.dtype.kind == "u" and int(values.max()) >= 2**63:
         raise BadInput(f"{name} holds whole numbers beyond 63 bits: number the classes (np.unique, return_inverse)")
     return np.ascontiguousarray(values.astype(np.int64))
+
+
+def _plain(names: np.ndarray) -> tuple[Hashable, ...]:
+    """As Python's own types; dates stay dates, which numpy would turn into numbers."""
+    return tuple(names) if names.dtype.kind in "mM" else tuple(names.tolist())
 
 
 def _sorted(values: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:

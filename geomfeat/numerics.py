@@ -41,14 +41,26 @@ def stream(seed: int, *names: object) -> torch.Generator:
     """A CPU generator for one purpose, named by what it is for: `stream(seed, "capacity", layer)`.
 
     The state depends on the seed and the names alone, so a result never depends on order, subset, batch size or
-    device. Draw on the CPU, then move. BadInput for a seed that is not a whole number.
+    device. Draw on the CPU, then move. BadInput for a seed that is not a whole number of at most 64 bits.
     """
-    try:
-        text = "\x1f".join([str(operator.index(seed)), *map(str, names)])
-    except TypeError as cause:
-        raise BadInput(f"seed must be a whole number, got {seed!r}") from cause
+    text = "\x1f".join([str(whole_seed(seed)), *map(str, names)])
     digest = hashlib.sha256(text.encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+
+def whole_seed(seed: int) -> int:
+    """A seed as a Python int; BadInput for one that is not whole or too large for a table (64 bits with sign).
+
+    >>> whole_seed(7)
+    7
+    """
+    try:
+        found = operator.index(seed)
+    except TypeError as cause:
+        raise BadInput(f"seed must be a whole number, got {seed!r}") from cause
+    if not -(2**63) <= found < 2**63:
+        raise BadInput(f"seed={found} is too large: use a whole number from -2**63 to 2**63 - 1")
+    return found
 
 
 def numpy_stream(seed: int, *names: object) -> np.random.Generator:
@@ -59,8 +71,8 @@ def numpy_stream(seed: int, *names: object) -> np.random.Generator:
 def as_tensor(x: object, name: str = "x", dtype: torch.dtype | None = None) -> Tensor:
     """A detached tensor from a tensor, array, table or nested sequence; precisions below 32 bits become float32.
 
-    Shares memory with a writable array. Raises BadInput for what is not numeric, complex or sparse, and for masked or
-    missing entries (a mask is never dropped).
+    Shares memory with a writable array. Raises BadInput for what is not numeric, is complex or sparse, for masked or
+    missing entries (a mask is never dropped), and for whole numbers that lose digits in a floating-point `dtype`.
 
     >>> as_tensor([[1, 2], [3, 4]]).shape
     torch.Size([2, 2])
@@ -68,11 +80,27 @@ def as_tensor(x: object, name: str = "x", dtype: torch.dtype | None = None) -> T
     out = _dense(x, name) if isinstance(x, Tensor) else _from_array(x, name)
     if out.is_complex():
         raise BadInput(f"{name} must be real, got {out.dtype}: give real and imaginary parts as features of their own")
-    if dtype is not None:
-        return out.to(dtype)
     if out.dtype in _STORED_ONLY:
-        return _signed(out)
+        out = _signed(out)
+    if dtype is not None:
+        return (in_floats(out, name) if dtype.is_floating_point else out).to(dtype)
     return out.float() if out.is_floating_point() and torch.finfo(out.dtype).bits < 32 else out
+
+
+def in_floats(x: Tensor, name: str) -> Tensor:
+    """Whole numbers as float64, other numbers as they are; BadInput where float64 cannot hold a whole number.
+
+    >>> in_floats(torch.tensor([3]), "x")
+    tensor([3.], dtype=torch.float64)
+    """
+    if x.is_floating_point():
+        return x
+    out = x.to(WORKING)
+    if x.dtype == torch.int64 and bool((out.long() != x).any()):
+        raise BadInput(
+            f"{name} holds whole numbers above 2**53, whose last digits float64 cannot hold: subtract a constant first"
+        )
+    return out
 
 
 def refuse_masked(
@@ -84,9 +112,18 @@ def refuse_masked(
         if masked:
             raise BadInput(f"{name} has {masked} masked of {x.size} entries: {remedy}")
     elif isinstance(x, list | tuple):
+        alone = sum(entry is np.ma.masked for entry in x)
+        if alone:
+            raise BadInput(f"{name} has {alone} masked of {len(x)} entries: {remedy}")
         for entry in x:
             if isinstance(entry, np.ma.MaskedArray | list | tuple):
                 refuse_masked(entry, name, remedy)
+
+
+def refuse_sparse(x: object, name: str) -> None:
+    """BadInput for a scipy matrix that numpy would take for a single object."""
+    if hasattr(x, "toarray") and hasattr(x, "nnz"):
+        raise BadInput(f"{name} is a sparse matrix ({type(x).__name__}): give the dense one, x.toarray()")
 
 
 def _dense(x: Tensor, name: str) -> Tensor:
@@ -101,8 +138,7 @@ def _dense(x: Tensor, name: str) -> Tensor:
 
 def _from_array(x: Any, name: str) -> Tensor:
     refuse_masked(x, name)
-    if hasattr(x, "toarray") and hasattr(x, "nnz"):
-        raise BadInput(f"{name} is a sparse matrix ({type(x).__name__}): give the dense one, x.toarray()")
+    refuse_sparse(x, name)
     try:
         if isinstance(x, list | tuple) and x and all(isinstance(entry, Tensor) for entry in x):
             return torch.stack([as_tensor(entry, name) for entry in x])
@@ -204,13 +240,19 @@ def jackknife_stderr(leave_one_out: Sequence[float] | Tensor) -> float:
 
 
 def resolve_device(device: str | torch.device | None, like: Tensor | None = None) -> torch.device:
-    """The device to work on: the given one, else that of `like`, else the CPU. BadInput when it is not there."""
+    """The device to work on: the given one, else that of `like`, else the CPU.
+
+    Raises BadInput for one that is not there, and for kinds other than "cpu" and "cuda": those lack double precision
+    (mps) or values (meta).
+    """
     if device is None:
         return like.device if like is not None else torch.device("cpu")
     try:
         out = torch.device(device)
     except (RuntimeError, TypeError) as cause:
         raise BadInput(f"device={str(device)!r} is no device: use 'cpu', 'cuda' or 'cuda:1'") from cause
+    if out.type not in ("cpu", "cuda") or (out.type == "cpu" and out.index):
+        raise BadInput(f"device={str(device)!r} is none that geomfeat computes on: use 'cpu', 'cuda' or 'cuda:1'")
     seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if out.type == "cuda" and (out.index or 0) >= seen:
         raise BadInput(f"device={str(device)!r}, but torch sees {seen or 'no'} CUDA device: use device='cpu'")

@@ -15,10 +15,9 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
-import numpy as np
-import torch
-
-from geomfeat.errors import BadInput, GeomfeatError, near
+from geomfeat.errors import BadInput, near
+from geomfeat.grouping import CAUSED_BY_DATA, common_groups, errors_over_groups, errors_wanted
+from geomfeat.memory import is_out_of_memory
 from geomfeat.types import Estimate, Kernel, Representation
 
 # Transformations of a representation that the contract tests apply to every measure.
@@ -26,8 +25,6 @@ TRANSFORMS = frozenset({"rotation", "scale", "shift", "sample order", "unit orde
 NEEDS = frozenset({"labels", "outputs", "init", "gradients"})
 SCOPES = ("layer", "pair", "kernels", "network", "series")
 PACKAGES = ("geomfeat.measures", "geomfeat.diagnostics")
-_BREAKDOWN = (np.linalg.LinAlgError, torch.linalg.LinAlgError)  # pyright: ignore[reportPrivateImportUsage]
-_CAUSED_BY_DATA = (GeomfeatError, ArithmeticError, *_BREAKDOWN)
 
 Result = Estimate | dict[str, Estimate]
 
@@ -44,6 +41,8 @@ class Quantity:
 @dataclass(frozen=True)
 class Measure:
     """A plain function plus declared facts. Call it like the function.
+
+    Where layers have `groups`, errors of what is not stochastic are those over groups, see `geomfeat.grouping`.
 
     Attributes:
         scope: what it takes, read from the annotations: "layer" (one Representation), "pair" (two Representations),
@@ -68,7 +67,11 @@ class Measure:
     by_default: bool = True
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.function(*args, **kwargs)
+        over_samples = self.scope in ("layer", "pair") and not self.stochastic and errors_wanted()
+        groups = common_groups(*args) if over_samples else None
+        if groups is None:
+            return self.function(*args, **kwargs)
+        return errors_over_groups(self.function, args, kwargs, groups, self.min_samples)
 
     def __str__(self) -> str:
         return self.name
@@ -81,16 +84,21 @@ class Measure:
     def run(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The result always as {quantity: Estimate}; a measure with one quantity is keyed by its own name.
 
-        Missing labels or outputs, too few samples, every error that geomfeat raises on purpose and numerical breakdown
-        give failed Estimates with a note; call the measure itself for the exception.
+        Missing labels or outputs, too few samples, every error that geomfeat raises on purpose, numerical breakdown and
+        a lack of memory give failed Estimates with a note; call the measure itself for the exception.
         """
         unmet = self._unmet(args)
         if unmet:
             return self._failed(unmet)
         try:
-            out = self.function(*args, **kwargs)
-        except _CAUSED_BY_DATA as error:
+            out = self(*args, **kwargs)
+        except CAUSED_BY_DATA as error:
             return self._failed(f"measure {self.name!r}: {error}")
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            first = str(error).partition("\n")[0]
+            return self._failed(f"measure {self.name!r} ran out of memory ({first}): use fewer samples")
         return out if isinstance(out, dict) else {self.name: out}
 
     def _failed(self, note: str) -> dict[str, Any]:

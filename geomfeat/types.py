@@ -8,14 +8,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
 from geomfeat.labels import Labels, as_groups, as_labels
-from geomfeat.numerics import WORKING, as_tensor, require_finite
+from geomfeat.numerics import WORKING, as_tensor, in_floats, require_finite
+from geomfeat.precision import coarser, precision_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,11 +26,12 @@ class Representation:
     """Features of one layer. Rows are ALWAYS samples.
 
     Args:
-        x: (n, d) features.
+        x: (n, d) features; whole numbers become float64, half precisions float32.
         labels: (n,) classes, or None; see `as_labels`. Whole numbers are kept as int64, on the device of x; names are
             numbered in sorted order, and `classes` says which name each number stands for.
         layer: the module's name, with a path where an output is nested ("rnn[1][0]").
-        meta: how it was made; `meta["reduce"]` says how a map or a token sequence became (n, d).
+        meta: how it was made; `meta["reduce"]` says how a map or a token sequence became (n, d), `meta["precision"]`
+            which precision the features came in, where x has more digits.
         outputs: (n, C) the network's own outputs for the same samples, where known (D_LR needs them).
         groups: (n,) which samples belong together (views of one object, trials of one session), or None; any labels,
             kept as int64. What holds samples out, or resamples them, then takes whole groups.
@@ -56,7 +60,8 @@ class Representation:
                 f"{where} must be (samples, features) with at least one of each, got shape {tuple(x.shape)}: "
                 "reduce it (reduce='flatten', 'mean', 'last', ...)"
             )
-        x = x if x.is_floating_point() else x.to(WORKING)
+        x = in_floats(x, where)
+        object.__setattr__(self, "meta", _with_precision(self.meta, precision_of(self.x), x.dtype))
         object.__setattr__(self, "x", require_finite(x, where))
         labels = None if self.labels is None else _named(as_labels(self.labels), self.classes)
         object.__setattr__(self, "classes", labels.classes if labels is not None else ())
@@ -86,8 +91,22 @@ class Representation:
         """Number of features."""
         return self.x.shape[1]
 
+    @cached_property
+    def precision(self) -> torch.dtype:
+        """The precision that the features came in, which may be less than that of the numbers in x.
+
+        >>> Representation(torch.randn(9, 3).bfloat16()).precision
+        torch.bfloat16
+        """
+        return _known(self.meta, precision_of(self.x))
+
     def with_(self, **changes: Any) -> Representation:
-        """A copy with some fields replaced; names of classes go with the labels that they belong to."""
+        """A copy with some fields replaced; features computed from these keep their precision.
+
+        Names of classes go with the labels that they belong to.
+        """
+        if "x" in changes:
+            changes["meta"] = _with_precision(changes.get("meta", self.meta), self.precision, WORKING)
         return replace(self, **({"classes": ()} | changes if "labels" in changes else changes))
 
     def take(self, rows: Tensor | slice | list[int]) -> Representation:
@@ -118,6 +137,20 @@ def _named(labels: Labels, classes: Sequence[Any]) -> Labels:
     return Labels(labels.codes, tuple(map(str, classes)))
 
 
+def _known(meta: Mapping[str, Any], precision: torch.dtype) -> torch.dtype:
+    """The coarser of a precision and the one in meta."""
+    noted = getattr(torch, str(meta.get("precision")), None)
+    return coarser(noted, precision) if isinstance(noted, torch.dtype) and noted.is_floating_point else precision
+
+
+def _with_precision(meta: Mapping[str, Any], precision: torch.dtype, holds: torch.dtype) -> Mapping[str, Any]:
+    """meta that says in which precision the numbers came, where they are held with more digits."""
+    precision = _known(meta, precision)
+    if torch.finfo(precision).eps <= torch.finfo(holds).eps:
+        return meta
+    return {**meta, "precision": str(precision).removeprefix("torch.")}
+
+
 # (n, d): rows are samples.
 Points = Representation | Tensor | np.ndarray | Sequence[Any]
 
@@ -137,7 +170,19 @@ def as_points(x: Points, name: str = "x") -> Tensor:
             f"{name} must be (samples, features) with at least one of each, got shape {tuple(points.shape)}"
             + (": for a single feature pass x[:, None]" if points.ndim == 1 and len(points) else "")
         )
-    return require_finite(points if points.is_floating_point() else points.to(WORKING), name)
+    return require_finite(in_floats(points, name), name)
+
+
+def as_layer(x: Points, name: str = "x") -> Representation:
+    """Points as a Representation, which knows the precision that they came in. Raises as `as_points`.
+
+    >>> as_layer(torch.ones(2, 3, dtype=torch.bfloat16)).precision
+    torch.bfloat16
+    """
+    if isinstance(x, Representation):
+        return x
+    points = as_points(x, name)
+    return Representation(points, meta=_with_precision({}, precision_of(x), points.dtype))
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,13 +204,19 @@ class Kernel:
         gram = as_tensor(self.gram, f"kernel {self.name!r}")
         if gram.ndim != 2 or 0 in gram.shape:
             raise BadInput(f"kernel {self.name!r} must be a matrix, got shape {tuple(gram.shape)}")
-        gram = gram if gram.is_floating_point() else gram.to(WORKING)
+        gram = in_floats(gram, f"kernel {self.name!r}")
+        object.__setattr__(self, "meta", _with_precision(self.meta, precision_of(self.gram), gram.dtype))
         object.__setattr__(self, "gram", require_finite(gram, f"kernel {self.name!r}"))
 
     @property
     def n(self) -> int:
         """Number of rows."""
         return self.gram.shape[0]
+
+    @cached_property
+    def precision(self) -> torch.dtype:
+        """The precision that the kernel came in."""
+        return _known(self.meta, precision_of(self.gram))
 
     @property
     def blocks(self) -> Tensor:

@@ -6,7 +6,9 @@ import math
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
+import scipy.sparse
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +19,7 @@ from geomfeat.numerics import (
     as_tensor,
     centred,
     double_centred,
+    in_floats,
     jackknife_stderr,
     numpy_stream,
     require_finite,
@@ -333,3 +336,95 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) 
     assert resolve_device("cuda:1") == torch.device("cuda:1")
     with pytest.raises(BadInput, match="device='cuda:2', but torch sees 2 CUDA device"):
         resolve_device("cuda:2")
+
+
+# as_tensor: what must not be lost on the way in
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        np.ma.masked_array([[1.0, 2.0], [3.0, 1e9]], mask=[[False, False], [False, True]]),
+        [np.ma.masked_array([1.0, 2.0]), np.ma.masked_array([3.0, 1e9], mask=[False, True])],
+        [[1.0, 2.0], [3.0, np.ma.masked]],
+        ([1.0, 2.0], np.ma.masked_greater([3.0, 1e9], 10)),
+    ],
+)
+def test_a_mask_is_never_dropped(x: object) -> None:
+    with pytest.raises(BadInput, match=r"x has 1 masked of \d entries.*fill"):
+        as_tensor(x)
+
+
+def test_masked_arrays_without_masked_entries_are_arrays() -> None:
+    for mask in (np.ma.nomask, False, [False, False]):
+        assert as_tensor(np.ma.masked_array([1.0, 2.0], mask=mask)).tolist() == [1.0, 2.0]
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.lists(st.integers(-100, 100), min_size=2, max_size=2), min_size=1, max_size=6))
+def test_the_same_numbers_are_the_same_in_any_container(rows: list[list[int]]) -> None:
+    array = np.array(rows)
+    frame = pd.DataFrame(array, columns=["a", "b"])
+    mixed = pd.DataFrame({"a": frame["a"].astype("Int64"), "b": frame["b"].astype(float)})
+    containers = {
+        "tuple": tuple(map(tuple, rows)), "objects": array.astype(object), "frame": frame,
+        "nullable": frame.astype("Int64"), "mixed": mixed, "arrow": frame.astype("int64[pyarrow]"),
+        "tensors": [torch.tensor(row) for row in rows], "foreign bytes": array.astype(">i8"),
+        "quadruple": array.astype(np.longdouble), "half": array.astype(np.float16), "flipped": array[::-1][::-1],
+        "masked nowhere": np.ma.masked_array(array), "unsigned": (array + 100).astype(np.uint64),
+    }  # fmt: skip
+    for kind, given_rows in containers.items():
+        want = array + 100 if kind == "unsigned" else array
+        assert as_tensor(given_rows).double().tolist() == want.astype(float).tolist(), kind
+
+
+@pytest.mark.parametrize(
+    ("x", "told"),
+    [
+        (scipy.sparse.csr_matrix(np.eye(3)), r"x is a sparse matrix \(csr_matrix\).*toarray"),
+        (scipy.sparse.coo_array(np.eye(3)), "sparse matrix"),
+        (torch.eye(3).to_sparse(), "sparse tensor.*to_dense"),
+        (torch.empty(3, 2, device="meta"), "meta device, without values"),
+        (np.array([1, pd.NA], dtype=object), "1 missing of 2"),
+        (np.array([["a", 1], [2, 3]], dtype=object), "numeric.*'a'"),
+        (pd.DataFrame({"a": ["1", "2"]}), "numeric"),
+        (np.array(["2020-01-01"], dtype="datetime64[D]"), "numeric"),
+        (np.ones(2, dtype=np.clongdouble), "numeric|real"),
+        (np.array([1 + 1j, 2], dtype=object), "numeric"),
+        (np.zeros(2, dtype=[("a", float)]), "numeric"),
+    ],
+)
+def test_what_is_no_dense_array_of_numbers_is_refused_by_name(x: object, told: str) -> None:
+    with pytest.raises(BadInput, match=told):
+        as_tensor(x)
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR", "ignore:torch.quantize")
+def test_rare_layouts_of_tensors_are_refused_with_a_remedy() -> None:
+    with pytest.raises(BadInput, match=r"sparse tensor.*to_dense"):
+        as_tensor(torch.eye(3).to_sparse_csr())
+    with pytest.raises(BadInput, match=r"quantised tensor.*dequantize"):
+        as_tensor(torch.quantize_per_tensor(torch.eye(3), 0.1, 0, torch.qint8))
+    with pytest.raises(BadInput, match="nested tensor"):
+        as_tensor(torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=torch.jagged))
+
+
+def test_unsigned_numbers_beyond_the_signed_range_keep_their_size() -> None:
+    large = np.array([1, 2**63 + 2**20], dtype=np.uint64)
+    for x in (large, torch.from_numpy(large)):
+        assert as_tensor(x).tolist() == [1.0, float(2**63 + 2**20)]
+    assert as_tensor(np.array([2**62], dtype=np.uint64)).tolist() == [2**62]
+
+
+def test_numbers_beyond_double_precision_become_infinite_without_a_word() -> None:
+    assert as_tensor(np.array([1.0, np.finfo(np.longdouble).max], dtype=np.longdouble)).tolist() == [1.0, math.inf]
+
+
+def test_whole_numbers_that_float64_cannot_hold_are_refused() -> None:
+    stamps = np.array([[1_700_000_000_000_000_001], [1_700_000_000_000_000_000]])
+    assert as_tensor(stamps).tolist() == stamps.tolist()
+    for read in (lambda: as_tensor(stamps, "times", WORKING), lambda: in_floats(as_tensor(stamps), "times")):
+        with pytest.raises(BadInput, match=r"times holds whole numbers above 2\*\*53.*subtract"):
+            read()
+    assert as_tensor(stamps - stamps.min(), dtype=WORKING).tolist() == [[1.0], [0.0]]
+    assert as_tensor([2**60], dtype=WORKING).item() == 2.0**60

@@ -244,3 +244,53 @@ def test_a_failure_says_what_to_do() -> None:
     assert math.isnan(failed.value)
     assert (failed.ok, failed.stderr, failed.note) == (False, None, "needs labels: pass labels=")
     assert Estimate.failed("3 of 200 draws not certified", 0.4).value == 0.4
+
+
+# Names of classes, groups, and numbers that keep their digits
+
+
+def test_names_are_numbered_and_kept() -> None:
+    r = Representation(torch.ones(4, 2), ["dog", "cat", "dog", "ant"])
+    assert r.labels is not None
+    assert r.labels.tolist() == [2, 1, 2, 0]
+    assert r.classes == ("ant", "cat", "dog")
+    assert r.take([0, 3]).classes == ("ant", "cat", "dog")
+    assert r.take([0, 3]).labels.tolist() == [2, 0]
+    assert r.with_(x=torch.zeros(4, 3)).classes == r.classes
+    assert r.with_(labels=[5, 6, 7, 8]).classes == ()
+    assert r.with_(labels=None).classes == ()
+    assert Representation(torch.ones(2, 2), [1, 0], classes=("a", "b")).classes == ("a", "b")
+    with pytest.raises(BadInput, match="labels run from 0 to 2, but classes has 2 names"):
+        Representation(torch.ones(2, 2), [2, 0], classes=("a", "b"))
+
+
+def test_groups_follow_their_samples(device: str) -> None:
+    x = torch.arange(8.0, device=device).reshape(4, 2)
+    r = Representation(x, groups=["s2", "s1", "s2", "s3"])
+    assert r.groups is not None
+    assert r.groups.tolist() == [1, 0, 1, 2]
+    assert r.groups.device == r.x.device
+    assert r.take([3, 0]).groups.tolist() == [2, 1]
+    assert r.take(torch.tensor([True, False, True, False])).groups.tolist() == [1, 1]
+    assert r.with_(x=x + 1).groups.tolist() == [1, 0, 1, 2]
+    with pytest.raises(BadInput, match="groups has 3 entries, but the representation has 4 samples"):
+        Representation(x, groups=[0, 1, 2])
+    with pytest.raises(BadInput, match="1 of 4 groups are missing"):
+        Representation(x, groups=["a", None, "b", "b"])
+
+
+def test_whole_numbers_keep_their_digits() -> None:
+    x = torch.tensor([[2**27 + 1], [2**27]])
+    for given_numbers in (x, x.numpy(), x.to(torch.int32)):
+        held = Representation(given_numbers).x
+        assert held.dtype == torch.float64
+        assert held.long().tolist() == x.tolist()
+    assert Kernel(torch.tensor([[2**27 + 1]])).gram.item() == 2**27 + 1
+
+
+@pytest.mark.parametrize("field", ["x", "labels", "outputs", "groups"])
+def test_masks_are_refused_in_every_field(field: str) -> None:
+    masked = np.ma.masked_array([1, 2, 3], mask=[False, True, False])
+    fields = {"x": torch.ones(3, 2), field: masked[:, None] if field == "x" else masked}
+    with pytest.raises(BadInput, match="1 masked of 3"):
+        Representation(**fields)

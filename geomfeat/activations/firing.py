@@ -122,6 +122,10 @@ def hidden_weight_layers(
     - it has as many outputs per sample as the network, and nothing with weights lies between it and the output: the
       network's output is then its output rescaled, shifted, normalised or centred.
 
+    Where no such module is hidden and the model holds parameters of its own, as code with bare nn.Parameters does, its
+    hidden layers are the modules without children that are called on what these parameters made (an nn.Tanh, an
+    nn.Identity), the output aside.
+
     Names are as `recording` gives them: of nested outputs the first tensor ("rnn[0]", the states of an LSTM). An empty
     list says that no layer is hidden, as in a single linear layer.
 
@@ -145,7 +149,18 @@ def require_samples_first(model: nn.Module, inputs: Inputs, *, device: str | tor
 
 def hidden_on(model: nn.Module, probe: Any, readout: Readout | None) -> list[str]:
     """`hidden_weight_layers` of two samples that are ready for the model, on its device and in its precision."""
-    names = [n for n in fired_on(model, probe) if has_weight_matrix(modules_by_name(model)[n])]
+    modules, fired = modules_by_name(model), fired_on(model, probe)
+    found = _hidden(model, probe, [n for n in fired if has_weight_matrix(modules[n])], readout)
+    if found or not any(True for _ in model.parameters(recurse=False)):
+        return found
+    leaves = [n for n in fired if not any(True for _ in modules[n].parameters()) and not list(modules[n].children())]
+    return _hidden(model, probe, leaves, readout, bare=True)
+
+
+def _hidden(
+    model: nn.Module, probe: Any, names: list[str], readout: Readout | None, *, bare: bool = False
+) -> list[str]:
+    """Those of the modules that are no read-out; `bare`: that depend on a parameter and are not the output."""
     if not names:
         return []
     # cuDNN's recurrent layers have no backward pass in evaluation mode.
@@ -155,6 +170,8 @@ def hidden_on(model: nn.Module, probe: Any, readout: Readout | None) -> list[str
         matrix = output_matrix(output, probe, readout)
         raw = [*tensors_by_path(output).values(), matrix]
         first = _first_of_each(names, made)
+        if bare:
+            return [key for key in first.values() if made[key].requires_grad and not _is_among(made[key], raw)]
         later = {name: [t for key, t in given.items() if split_key(key)[0] == name] for name in names}
         return [key for name, key in first.items() if not _is_readout(made[key], name, raw, matrix, later)]
 
@@ -175,7 +192,7 @@ def _first_of_each(names: Iterable[str], made: dict[str, Tensor]) -> dict[str, s
 
 
 def _is_readout(made: Tensor, name: str, raw: list[Tensor], matrix: Tensor, given: dict[str, list[Tensor]]) -> bool:
-    if any(made.shape == out.shape and torch.equal(made, out) for out in raw):
+    if _is_among(made, raw):
         return True
     if made.numel() != matrix.numel():
         return False
@@ -184,3 +201,7 @@ def _is_readout(made: Tensor, name: str, raw: list[Tensor], matrix: Tensor, give
         return True
     total = torch.stack([t.sum() for t in inputs]).sum()
     return torch.autograd.grad(total, made, retain_graph=True, allow_unused=True)[0] is None
+
+
+def _is_among(made: Tensor, outputs: list[Tensor]) -> bool:
+    return any(made.shape == out.shape and torch.equal(made, out) for out in outputs)

@@ -8,12 +8,17 @@ from torch import Tensor
 
 from geomfeat.activations.sites import Site
 from geomfeat.labels import Labels
+from geomfeat.precision import coarser
 from geomfeat.types import Representation
 
 
 def settings_of(site: Site) -> dict[str, Any]:
-    """How the features of a site are made: "reduce", "shape" of one sample before, "project", "seed", "io", "calls"."""
+    """How the features of a site are made: "reduce", "shape" of one sample before, "project", "seed", "io", "calls".
+
+    And "precision", where the layer computes in one with fewer digits than the features have.
+    """
     wish = site.wish
+    widened = coarser(site.precision, site.dtype) != site.dtype
     return {
         "reduce": wish.reduce if isinstance(wish.reduce, str) else getattr(wish.reduce, "__qualname__", "function"),
         "shape": site.shape,
@@ -21,6 +26,7 @@ def settings_of(site: Site) -> dict[str, Any]:
         "seed": None if site.matrix is None else wish.seed,
         "io": wish.io,
         "calls": wish.calls,
+        **({"precision": str(site.precision).removeprefix("torch.")} if widened else {}),
     }
 
 

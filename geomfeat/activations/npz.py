@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,11 @@ import numpy as np
 import torch
 
 from geomfeat.errors import BadInput
+from geomfeat.npz_files import UNREADABLE, array_names, first_line, read_arrays, write_arrays
+from geomfeat.owned import as_path, make_folder, replace_file, require_own
 from geomfeat.types import Representation
 
+REMEDY = "write it again with save_npz"
 _FIELDS = ("x", "labels", "outputs", "groups")
 
 
@@ -22,7 +24,8 @@ def save_npz(path: str | os.PathLike[str], reps: Mapping[str, Representation]) -
     """Write representations to a compressed `.npz`, whole or not at all; `load_npz` gives them back.
 
     Arrays are named "x:layer", "labels:layer", "outputs:layer", "groups:layer"; "index" is JSON with layers, their
-    `meta` and names of classes. What is not JSON in a `meta` (a function, an array) is kept as its text.
+    `meta` and names of classes. What is not JSON in a `meta` (a function, an array) is kept as its text. A file of that
+    name is replaced only where `save_npz` wrote it; any other raises OutputExists. WriteFailed for a full disk.
 
     >>> import tempfile
     >>> file = save_npz(tempfile.mkdtemp() + "/two", {"fc1": Representation(torch.eye(3), layer="fc1")})
@@ -35,7 +38,7 @@ def save_npz(path: str | os.PathLike[str], reps: Mapping[str, Representation]) -
             f"{type(path).__name__} and {type(reps).__name__}"
             + (f": for one layer give {{{reps.layer!r}: it}}" if isinstance(reps, Representation) else "")
         )
-    path = Path(path)
+    path = as_path(path)
     path = path if path.suffix == ".npz" else path.with_name(path.name + ".npz")
     arrays: dict[str, Any] = {}
     index = [
@@ -47,36 +50,38 @@ def save_npz(path: str | os.PathLike[str], reps: Mapping[str, Representation]) -
             if value is not None:
                 arrays[f"{field}:{key}"] = value.cpu().numpy()
     arrays["index"] = np.array(json.dumps(index, default=str))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.tmp.npz")
-    try:
-        np.savez_compressed(fresh, **arrays)
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)
+    require_own([path])
+    make_folder(path.parent)
+    replace_file(path, lambda draft: write_arrays(draft, arrays))
     return path
 
 
 def load_npz(path: str | os.PathLike[str]) -> dict[str, Representation]:
-    """The representations of a file that `save_npz` wrote. BadInput for one that is damaged, or of another kind."""
+    """The representations of a file that `save_npz` wrote.
+
+    Raises BadInput for one that is missing, damaged, encrypted, without a layer, or of another kind.
+    """
+    path = as_path(path)
+    names = array_names(path, REMEDY)
+    if "index" not in names:
+        raise BadInput(f"{path} was not written by save_npz: it holds {sorted(names)[:5]}, but no 'index'")
+    file = read_arrays(path, remedy=REMEDY)
     try:
-        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
-            if "index" not in file:
-                raise BadInput(f"{path} was not written by save_npz: it holds {sorted(file)[:5]}, but no 'index'")
-            return {entry["key"]: _one(file, entry) for entry in json.loads(str(file["index"]))}
-    except FileNotFoundError as cause:
-        raise BadInput(f"there is no file {path}") from cause
-    except (OSError, EOFError, KeyError, TypeError, zipfile.BadZipFile, zipfile.error, ValueError) as cause:
-        if isinstance(cause, BadInput):
-            raise
-        raise BadInput(f"{path} is damaged or truncated ({cause}): write it again with save_npz") from cause
+        found = {entry["key"]: _one(file, entry) for entry in json.loads(str(file["index"]))}
+    except UNREADABLE as cause:
+        raise BadInput(f"{path} is damaged or truncated ({first_line(cause)}): {REMEDY}") from cause
+    if not found:
+        raise BadInput(f"{path} holds no layer: {REMEDY}")
+    return found
 
 
 def _one(file: Mapping[str, np.ndarray], entry: Mapping[str, Any]) -> Representation:
+    key, layer, meta, classes = entry["key"], entry["layer"], entry["meta"], entry.get("classes", [])
+    if not isinstance(key, str) or not isinstance(layer, str) or not isinstance(meta, dict):
+        raise TypeError("its index does not say which layers it holds")
     x, labels, outputs, groups = (
-        torch.from_numpy(file[f"{field}:{entry['key']}"]) if f"{field}:{entry['key']}" in file else None
-        for field in _FIELDS
+        torch.from_numpy(file[f"{field}:{key}"]) if f"{field}:{key}" in file else None for field in _FIELDS
     )
     if x is None:
-        raise KeyError(f"x:{entry['key']}")
-    return Representation(x, labels, entry["layer"], entry["meta"], outputs, groups, tuple(entry.get("classes", ())))
+        raise KeyError(f"x:{key}")
+    return Representation(x, labels, layer, meta, outputs, groups, tuple(classes))

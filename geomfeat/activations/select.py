@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from torch import nn
 
 from geomfeat.errors import BadInput, LayerNotFound, near
+from geomfeat.models.effective import inside_parametrization
 from geomfeat.models.functional import unwrapped
 
 Pattern = str | Callable[[str, nn.Module], bool]
@@ -25,11 +26,12 @@ _SUFFIX = re.compile(r"(?P<name>.*?)(?P<call>@\d+)?(?P<path>(\[[^\[\]]+\])*)")
 
 
 def modules_by_name(model: nn.Module) -> dict[str, nn.Module]:
-    """Every module but the root, by name, in module order."""
+    """Every module but the root and parametrizations of weights, by name, in module order."""
     found: dict[str, nn.Module] = {}
     for name, module in unwrapped(model).named_modules():
         clean = ".".join(part for part in name.split(".") if part != "_orig_mod")
-        if clean:
+        # What makes a weight of other tensors is no layer: its output is that weight.
+        if clean and not inside_parametrization(clean):
             found[clean] = module  # the eager module replaces its compiled wrapper, which has the same clean name
     return found
 

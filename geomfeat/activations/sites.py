@@ -29,7 +29,7 @@ from geomfeat.activations.rows import (
 from geomfeat.activations.select import module_name
 from geomfeat.errors import BadInput, LayerDidNotFire
 from geomfeat.models.functional import Readout, output_matrix, output_tensor
-from geomfeat.numerics import require_finite
+from geomfeat.numerics import WORKING, require_finite
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class Site:
     Attributes:
         key: its name. axis: the dimension that counts samples. shape: of one sample. width: number of features d.
         tokens: number of tokens, padding included, where "token_all" makes rows of them; None where rows are samples.
-        matrix: the sparse projection, if there is one.
+        matrix: the sparse projection, if there is one. precision: that the layer computes in, before it is widened.
     """
 
     key: str
@@ -70,6 +70,7 @@ class Site:
     dtype: torch.dtype
     wish: Wish
     matrix: Tensor | None = None
+    precision: torch.dtype = WORKING
 
     def features(self, tensor: Tensor, mask: Tensor | None) -> Tensor:
         """(n, d) features of a batch; (tokens, d) where rows are tokens."""
@@ -291,7 +292,8 @@ def _site(
     width = reduced.shape[1] if k is None else k
     if width == 0:
         raise BadInput(f"it has no features (shape {tuple(three.shape)})")
-    return Site(key, axis, tuple(tensor.shape[1:]), width, tokens, reduced.dtype, wish, matrix), reduced
+    precision = three.dtype if three.is_floating_point() else WORKING
+    return Site(key, axis, tuple(tensor.shape[1:]), width, tokens, reduced.dtype, wish, matrix, precision), reduced
 
 
 def _sample_axis(small: tuple[int, ...] | None, three: Tensor) -> int:

@@ -7,8 +7,6 @@ an interrupted write goes on where it stopped and damage is noticed when the blo
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import os
 from collections.abc import Iterable, Mapping
@@ -19,10 +17,28 @@ from urllib.parse import quote, unquote
 import numpy as np
 import torch
 
+from geomfeat.activations.layer_files import (
+    DONE,
+    FACTS,
+    PROGRESS,
+    LayerWriter,
+    damaged,
+    new_plan,
+    opened,
+    parsed,
+    plain,
+    read_plan,
+    require_bytes,
+    require_free,
+    sha256,
+    write_json,
+)
 from geomfeat.errors import BadInput, OutputExists, near
+from geomfeat.npz_files import UNREADABLE
+from geomfeat.numerics import refuse_masked
+from geomfeat.owned import as_path
 from geomfeat.types import Representation
 
-_DONE, _PROGRESS, _FACTS = "done.json", "progress.json", "facts.json"
 _ROOT = "%"  # the folder of the layer "", the model itself; _safe() never makes it
 
 
@@ -41,7 +57,7 @@ class ActivationStore:
     """
 
     def __init__(self, path: str | os.PathLike[str], checkpoint: str | int = "trained") -> None:
-        self.path = Path(path)
+        self.path = as_path(path, "store")
         self.checkpoint = str(checkpoint)
         if not self.checkpoint or self.path.is_file():
             raise BadInput(f"store {str(path)!r} must be a folder, and checkpoint {checkpoint!r} a name")
@@ -60,42 +76,39 @@ class ActivationStore:
 
     def layers(self) -> list[str]:
         """Names of the layers that are complete, in alphabetical order."""
-        found = sorted(marker.parent.name for marker in self.root.glob(f"*/{_DONE}"))
+        found = sorted(marker.parent.name for marker in self.root.glob(f"*/{DONE}"))
         return ["" if name == _ROOT else unquote(name) for name in found]
 
     def is_done(self, layer: str) -> bool:
         """Whether the layer is there, complete."""
-        return (self.folder(layer) / _DONE).is_file()
+        return (self.folder(layer) / DONE).is_file()
 
     def claim(self, facts: Mapping[str, Any]) -> None:
         """Record what the checkpoint was made from; OutputExists if it was made from something else."""
-        file = self.root / _FACTS
+        file = self.root / FACTS
         if file.is_file():
-            _require_same(_parsed(file), facts, f"checkpoint {self.checkpoint!r} of store {self.path}", self.root)
+            _require_same(parsed(file), facts, f"checkpoint {self.checkpoint!r} of store {self.path}", self.root)
         else:
-            _write_json(file, facts)
+            write_json(file, facts)
 
     def writer(
         self, layer: str, shape: tuple[int, int], dtype: str, rows_per_block: int, settings: Mapping[str, Any]
     ) -> LayerWriter:
-        """Begin a layer, or go on with one (its own rows_per_block then holds). OutputExists for other settings."""
-        folder = self.folder(layer)
-        plan = {
-            "layer": layer,
-            "shape": list(shape),
-            "dtype": dtype,
-            "rows_per_block": max(1, rows_per_block),
-            "settings": _plain(settings),
-            "sha256": [None] * math.ceil(shape[0] / max(1, rows_per_block)),
-        }
-        for marker in (folder / _DONE, folder / _PROGRESS):
+        """Begin a layer, or go on with one (its own rows_per_block then holds).
+
+        Raises OutputExists for other settings, and where something lies in the layer's folder that geomfeat did not
+        write; BadInput for a layer that is damaged.
+        """
+        folder, facts = self.folder(layer), self._facts()
+        for marker in (folder / DONE, folder / PROGRESS):
             if marker.is_file():
-                known = _parsed(marker)
-                facts = {key: known.get(key) for key in ("shape", "dtype")} | known.get("settings", {})
-                wanted = {"shape": plan["shape"], "dtype": dtype} | plan["settings"]
-                _require_same(facts, wanted, f"layer {layer!r} in store {self.path}", folder)
-                return LayerWriter(folder, known, done=marker.name == _DONE)
-        return LayerWriter(folder, plan, done=False)
+                known = read_plan(marker, layer, facts)
+                found = {key: known[key] for key in ("shape", "dtype")} | known["settings"]
+                wanted = {"shape": list(shape), "dtype": dtype} | plain(settings)
+                _require_same(found, wanted, f"layer {layer!r} in store {self.path}", folder)
+                return LayerWriter(folder, known, done=marker.name == DONE)
+        require_free(folder)
+        return LayerWriter(folder, new_plan(layer, shape, dtype, rows_per_block, settings, facts), done=False)
 
     def write(self, layer: str, row_blocks: Iterable[np.ndarray], settings: Mapping[str, Any] | None = None) -> None:
         """A whole layer from blocks of rows (k, d), one after the other, the first of which sets the block size.
@@ -103,7 +116,9 @@ class ActivationStore:
         Blocks are held until the end is known, so that the array has its final size: stream big layers by `extract`.
         Nothing happens if the layer is there already with the same shape and settings.
         """
-        blocks = [np.atleast_2d(np.asarray(block)) for block in row_blocks]
+        given = list(row_blocks)
+        refuse_masked(given, f"features of layer {layer!r}")
+        blocks = [np.atleast_2d(np.asarray(block)) for block in given]
         if not blocks or not sum(map(len, blocks)):
             raise BadInput(f"layer {layer!r} has no rows to write")
         rows = np.concatenate(blocks)
@@ -118,25 +133,25 @@ class ActivationStore:
 
         Raises BadInput for a layer that is not there or not complete, and for damaged data.
         """
-        import zarr
-
         plan = self._plan(layer)
+        folder, size = self.folder(layer), plan["rows_per_block"]
         n, d = plan["shape"]
         start, stop, step = (rows or slice(None)).indices(n)
         if step != 1:
             raise BadInput(f"rows={rows} must be a slice with step 1")
-        out = np.empty((max(0, stop - start), d), plan["dtype"])
-        size = plan["rows_per_block"]
+        blocks = range(start // size, math.ceil(stop / size) if stop > start else start // size)
         try:
-            array = zarr.open_array(str(self.folder(layer)), mode="r")
-            for k in range(start // size, math.ceil(stop / size) if stop > start else 0):
+            array = opened(folder, plan, "r")
+            require_bytes(folder, plan, blocks)
+            out = np.empty((max(0, stop - start), d), plan["dtype"])
+            for k in blocks:
                 block = np.ascontiguousarray(array[k * size : min(n, (k + 1) * size)])
-                if _sha256(block) != plan["sha256"][k]:
+                if sha256(block) != plan["sha256"][k]:
                     raise ValueError(f"rows {k * size} to {k * size + len(block)} are not what was written")
                 low, high = max(start, k * size), min(stop, k * size + len(block))
                 out[low - start : high - start] = block[low - k * size : high - k * size]
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as cause:
-            raise BadInput(_damaged(self.folder(layer), cause)) from cause
+        except UNREADABLE as cause:
+            raise BadInput(damaged(folder, cause)) from cause
         return out
 
     def load(self, layer: str, rows: slice | None = None) -> Representation:
@@ -149,67 +164,18 @@ class ActivationStore:
         return self._plan(layer)["settings"]
 
     def _plan(self, layer: str) -> dict[str, Any]:
-        marker = self.folder(layer) / _DONE
+        marker = self.folder(layer) / DONE
         if not marker.is_file():
-            begun = (self.folder(layer) / _PROGRESS).is_file()
+            begun = (self.folder(layer) / PROGRESS).is_file()
             state = "is not complete: run the same extraction again to go on" if begun else "is not there"
             known = self.layers()
             raise BadInput(f"layer {layer!r} in {self!r} {state}; complete: {near(layer, known) or 'none'}")
-        return _parsed(marker)
+        return read_plan(marker, layer, self._facts())
 
-
-class LayerWriter:
-    """One layer while it is written, block by block, in any order."""
-
-    def __init__(self, folder: Path, plan: dict[str, Any], done: bool) -> None:
-        self.folder, self.plan, self.done = folder, plan, done
-
-    @property
-    def rows_per_block(self) -> int:
-        """Rows of every block but the last."""
-        return self.plan["rows_per_block"]
-
-    def rows(self, k: int) -> slice:
-        """The rows of block k."""
-        return slice(k * self.rows_per_block, min(self.plan["shape"][0], (k + 1) * self.rows_per_block))
-
-    def missing(self) -> list[int]:
-        """Blocks that are still to be written."""
-        return [k for k, digest in enumerate(self.plan["sha256"]) if digest is None]
-
-    def put(self, k: int, block: np.ndarray) -> None:
-        """Write block k, then note that it is there."""
-        import zarr
-
-        block = np.ascontiguousarray(block, self.plan["dtype"])
-        rows, (n, d) = self.rows(k), self.plan["shape"]
-        if block.shape != (rows.stop - rows.start, d):
-            raise BadInput(f"block {k} of {self.folder.name} must be {(rows.stop - rows.start, d)}, got {block.shape}")
-        if not (self.folder / _PROGRESS).is_file():
-            # A block is a shard, written and checked whole. No compression: features of a network hardly shrink, and
-            # writing would be bound by the compressor.
-            zarr.create_array(
-                str(self.folder),
-                shape=(n, d),
-                chunks=(math.gcd(self.rows_per_block, 256), d),
-                shards=(self.rows_per_block, d),
-                dtype=self.plan["dtype"],
-                compressors=None,
-                overwrite=True,
-            )
-        zarr.open_array(str(self.folder), mode="r+")[rows] = block
-        self.plan["sha256"][k] = _sha256(block)
-        _write_json(self.folder / _PROGRESS, self.plan)
-
-    def finish(self) -> None:
-        """Seal the layer; BadInput while blocks are missing."""
-        if self.done:
-            return
-        if self.missing():
-            raise BadInput(f"{self.folder} lacks blocks {self.missing()[:5]}: write them before finishing")
-        _write_json(self.folder / _DONE, self.plan)
-        (self.folder / _PROGRESS).unlink()
-        self.done = True
+    def _facts(self) -> dict[str, Any] | None:
+        """What the checkpoint was made from, where that is known."""
+        file = self.root / FACTS
+        return parsed(file) if file.is_file() else None
 
 
 def _safe(name: str) -> str:
@@ -217,38 +183,8 @@ def _safe(name: str) -> str:
     return quoted if quoted.strip(".") else quoted.replace(".", "%2E")
 
 
-def _sha256(block: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(block).reshape(-1).data).hexdigest()
-
-
-def _plain(value: Any) -> Any:
-    return json.loads(json.dumps(value))
-
-
-def _write_json(file: Path, value: Any) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    fresh = file.with_name(file.name + f".{os.getpid()}.tmp")
-    fresh.write_text(json.dumps(value, indent=1))
-    fresh.replace(file)
-
-
-def _parsed(file: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(file.read_text())
-        if not isinstance(found, dict):
-            raise ValueError("not a JSON object")
-        return found
-    except (OSError, ValueError) as cause:
-        raise BadInput(_damaged(file, cause)) from cause
-
-
-def _damaged(file: Path, cause: Exception) -> str:
-    folder = file.parent if file.suffix == ".json" else file
-    return f"{file} is damaged or truncated ({cause}): delete the folder {folder} and extract again"
-
-
 def _require_same(known: Mapping[str, Any], wanted: Mapping[str, Any], what: str, folder: Path) -> None:
-    wanted = _plain(wanted)
+    wanted = plain(wanted)
     different = [key for key in wanted if known.get(key) != wanted[key]]
     if different:
         told = "; ".join(f"{key} is {known.get(key)!r} there, {wanted[key]!r} now" for key in different)

@@ -1,5 +1,7 @@
 """The command line. A user of Python never needs it, and a user of it never needs Python."""
 
+import sys
+
 from geomfeat.cli import (
     analyzing,
     comparing,
@@ -12,7 +14,7 @@ from geomfeat.cli import (
     sweeping,
     validating,
 )
-from geomfeat.cli.app import app
+from geomfeat.cli.app import BAD_INPUT, app
 
 __all__ = [
     "analyzing", "app", "comparing", "demonstration", "extracting", "lab", "lookup", "main", "pages", "relating",
@@ -21,5 +23,15 @@ __all__ = [
 
 
 def main() -> None:
-    """Entry point of the `geomfeat` console script."""
-    app()
+    """Entry point of the `geomfeat` console script; an error that nobody foresaw is a line too, but with --debug."""
+    try:
+        app()
+    except Exception as error:
+        if "--debug" in sys.argv:
+            raise
+        told = " ".join(str(error).split())[:300]
+        sys.stderr.write(
+            f"geomfeat: unexpected {type(error).__name__}: {told}. This is a fault of geomfeat: please report it, with "
+            "what the same command says with --debug\n"
+        )
+        sys.exit(BAD_INPUT)

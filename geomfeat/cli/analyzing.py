@@ -10,7 +10,7 @@ import typer
 
 from geomfeat.cli import options
 from geomfeat.cli.app import app, command
-from geomfeat.cli.folders import PAGE, PARTS, is_finished, numbered_checkpoints, replacing
+from geomfeat.cli.folders import PAGE, PARTS, is_finished, numbered_checkpoints, replacing, require_replaceable
 
 if TYPE_CHECKING:
     from geomfeat.study import Study
@@ -21,9 +21,9 @@ def analyze(
     model: options.Model,
     trained: options.Trained,
     data: options.Data,
-    out: Annotated[Path, typer.Option(help="Folder for the results; an interrupted run goes on there.")],
-    initial: Annotated[Path | None, typer.Option(help="Weights before training, if they are known.")] = None,
-    checkpoints: Annotated[Path | None, typer.Option(help="Folder of weights named with their step.")] = None,
+    out: Annotated[Path, options.path("Folder for the results; an interrupted run goes on there.")],
+    initial: Annotated[Path | None, options.path("Weights before training, if they are known.")] = None,
+    checkpoints: Annotated[Path | None, options.path("Folder of weights named with their step.")] = None,
     layers: options.Layers = None,
     measures: options.Measures = None,
     ladder: Annotated[
@@ -40,6 +40,7 @@ def analyze(
         int | None,
         typer.Option(help="Random combinations of the outputs that the location uses, where there are many."),
     ] = None,
+    readout: options.Readout = None,
     device: options.Device = None,
     seed: options.Seed = 0,
     n: options.Samples = None,
@@ -66,7 +67,7 @@ def analyze(
             "checkpoints": checkpoints, "data": data, "n": n, "seed": seed, "layers": layers,
             "measures": None if measures is None else sorted(set(measures)), "ladder": ladder, "loss": loss,
             "device": device or "cpu", "reduce": reduce, "project": options.projection(project),
-            "umap_layer": umap_layer, "probes": probes, "projections": projections,
+            "umap_layer": umap_layer, "readout": readout, "probes": probes, "projections": projections,
         }  # fmt: skip
         study, fresh = analyzed(request, out, batch_size=batch_size, force=force, progress=not quiet)
         told(study, out, fresh)
@@ -93,6 +94,7 @@ def analyzed(
         there = Results.load(out)
         if there.table.loc[~there.table["ok"]].empty:
             return there, False
+    require_replaceable(out)
     with replacing(out, force):
         study = ask(request, steps, batch_size=batch_size, progress=progress, resume=out / PARTS)
         study = replace(study, settings={"request": dates, **study.settings})

@@ -3,24 +3,71 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from geomfeat._version import __version__
 from geomfeat.errors import GeomfeatError
 
 BAD_INPUT, INTERRUPTED = 2, 130
+REMEDY = "use fewer samples (--n), fewer layers (--layers), or a smaller --batch-size"
+UsageError = typer.BadParameter.__mro__[1]  # of all that is wrong with the words themselves; typer has no name for it
+
+
+class OneSentence(TyperGroup):
+    """The commands, with words that cannot be understood told in one line, as all else that is wrong."""
+
+    def main(self, args: Any = None, prog_name: str | None = None, *rest: Any, **extra: Any) -> Any:
+        """Run the command that the words name, and end the program with its exit code."""
+        if not extra.pop("standalone_mode", True):
+            return super().main(args, prog_name, *rest, standalone_mode=False, **extra)
+        try:
+            code = super().main(args, prog_name or "geomfeat", *rest, standalone_mode=False, **extra)
+        except UsageError as error:
+            about = getattr(error, "ctx", None)
+            path = "geomfeat" if about is None else about.command_path
+            told = " ".join(error.format_message().split()).rstrip(".")  # type: ignore[attr-defined]
+            typer.echo(f"geomfeat: {told[:1].lower()}{told[1:]}; see {path} --help", err=True)
+            sys.exit(BAD_INPUT)
+        except typer.Abort:
+            sys.exit(INTERRUPTED)
+        sys.exit(code if isinstance(code, int) else 0)
+
 
 app = typer.Typer(
     name="geomfeat",
-    help="Measure the geometry of what a neural network has learned, and where it sits between lazy and rich.",
-    no_args_is_help=True,
+    cls=OneSentence,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"geomfeat {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def geomfeat(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Tell the version, and end.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Measure the geometry of what a neural network has learned, and where it sits between lazy and rich."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(BAD_INPUT)
 
 
 class _OneLine(logging.Formatter):
@@ -52,18 +99,15 @@ def command(debug: bool, resume: str = "") -> Iterator[None]:
     logger.setLevel(logging.DEBUG if debug else logging.WARNING)
     try:
         yield
-    except GeomfeatError as error:
-        if debug:
-            logger.error("bad input", exc_info=True)
-        typer.echo(f"geomfeat: {' '.join(str(error).split())}", err=True)
-        raise typer.Exit(BAD_INPUT) from None
-    except BrokenPipeError:  # whoever reads stdout has enough, as `head` does: click ends quietly
+    except (typer.Exit, typer.Abort, BrokenPipeError):  # of a pipe: whoever reads stdout has enough, as `head` does
         raise
-    except OSError as error:
+    except (Exception, SystemExit) as error:
+        told = refusal(error)
+        if told is None:
+            raise
         if debug:
-            logger.error("a file or folder cannot be used", exc_info=True)
-        where = "" if error.filename is None else f"{str(error.filename)!r} cannot be used: "
-        typer.echo(f"geomfeat: {where}{' '.join((error.strerror or str(error)).split())}", err=True)
+            logger.error("refused", exc_info=True)
+        typer.echo(f"geomfeat: {' '.join(told.split())}", err=True)
         raise typer.Exit(BAD_INPUT) from None
     except KeyboardInterrupt:
         typer.echo(f"\ngeomfeat: interrupted. {resume}".rstrip(), err=True)
@@ -71,3 +115,47 @@ def command(debug: bool, resume: str = "") -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(before)
+
+
+def refusal(error: BaseException) -> str | None:
+    """What to tell of an error: of a bad input, a file, a lack of memory, or the user's own code; None for all others.
+
+    >>> refusal(FileNotFoundError(2, "No such file or directory", "a.npz"))
+    "'a.npz' cannot be used: No such file or directory"
+    >>> refusal(ZeroDivisionError()) is None
+    True
+    """
+    if isinstance(error, GeomfeatError):
+        return str(error)
+    first = (str(error).strip().splitlines() or [""])[0]
+    if _out_of_memory(error):
+        return f"out of memory{f' ({first})' if first else ''}: {REMEDY}"
+    place = user_line(error)
+    if isinstance(error, SystemExit):
+        return f"{place or 'the code of the model or the data'} ended the program by sys.exit({error.code!r})"
+    if isinstance(error, OSError) and error.filename is not None:
+        why = "there is a file where a folder is needed" if isinstance(error, FileExistsError) else error.strerror
+        return f"{str(error.filename)!r} cannot be used: {why or error}"
+    if place is not None:
+        return f"{place} failed: {type(error).__name__}: {first}; --debug shows its traceback"
+    return (error.strerror or str(error)) if isinstance(error, OSError) else None
+
+
+def user_line(error: BaseException) -> str | None:
+    """File and line of the user's own code in which an error was raised; None where no such code was running."""
+    others = [str(Path(__file__).parents[1]), *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))]
+    found, step = None, error.__traceback__
+    while step is not None:
+        file = step.tb_frame.f_code.co_filename
+        if os.path.isfile(file) and not os.path.realpath(file).startswith(tuple(map(os.path.realpath, others))):
+            found = f"{file}, line {step.tb_lineno},"
+        step = step.tb_next
+    return found
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    if "torch" not in sys.modules:
+        return isinstance(error, MemoryError)
+    from geomfeat.memory import is_out_of_memory
+
+    return is_out_of_memory(error)

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from geomfeat.errors import BadInput
+from geomfeat.models.checkpoints import weights_sha256
+from geomfeat.models.weights_files import weights_files
+from geomfeat.npz_files import array_names
 from geomfeat.study.saved import file_sha256
-
-WEIGHTS = (".safetensors", ".pt", ".pth")
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Word:
     def dated(self) -> list[Any]:
         """What decides its content, with the SHA-256 of its files."""
         file = self.weights if self.kind == "network" else Path(self.spec)
-        return [self.name, self.kind, self.spec, None if file is None else file_sha256(file), list(self.keys)]
+        content = None if file is None else weights_sha256(file) if self.kind == "network" else file_sha256(file)
+        return [self.name, self.kind, self.spec, content, list(self.keys)]
 
 
 def words(texts: Sequence[str]) -> list[Word]:
@@ -62,9 +64,7 @@ def _word(text: str) -> Word:
         raise BadInput(
             f"MODEL {text!r} is neither pkg.module:factory[@weights], file.py:factory[@weights] nor FILE.npz"
         )
-    if weights and not weights.endswith(WEIGHTS):
-        raise BadInput(f"MODEL {text!r}: weights are {', '.join(WEIGHTS)} files, got {weights!r}")
-    path = _there(weights, text) if weights else None
+    path = _weights(weights, text) if weights else None
     return Word(name or (path.stem if path else spec.rpartition(":")[2]), "network", spec, path)
 
 
@@ -74,15 +74,23 @@ def _there(path: str, text: str) -> Path:
     return Path(path)
 
 
+def _weights(path: str, text: str) -> Path:
+    if not Path(path).exists():
+        return _there(path, text)
+    try:
+        weights_files(path)
+    except BadInput as cause:
+        raise BadInput(f"MODEL {text!r}: {cause}") from cause
+    return Path(path)
+
+
 def _has_index(path: Path) -> bool:
     """Whether a file was written by `save_npz`; other than a damaged one, any other holds matrices."""
-    import zipfile
-
     try:
-        with zipfile.ZipFile(path) as file:
-            return "index.npy" in file.namelist() or not any(n.startswith("rdm_") for n in file.namelist())
-    except (OSError, zipfile.BadZipFile):
+        names = array_names(path)
+    except BadInput:
         return True
+    return "index" in names or not any(name.startswith("rdm_") for name in names)
 
 
 def models_of(found: Iterable[Word]) -> dict[str, Any]:

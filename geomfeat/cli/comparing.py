@@ -26,7 +26,7 @@ def compare(
             "[NAME=]FILE.npz:KEY,... of dissimilarity matrices.",
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the results.")],
+    out: Annotated[Path, options.path("Folder for the results.")],
     data: Annotated[
         str | None, typer.Option(help="Inputs of the networks, and labels: see geomfeat analyze. Not for recordings.")
     ] = None,
@@ -41,7 +41,13 @@ def compare(
         list[str] | None,
         typer.Option(help="Layers of all networks, or NAME=PATTERN of one; repeatable. Default: hidden with weights."),
     ] = None,
-    measures: options.Measures = None,
+    measures: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Measures of single layers, drawn over depth; repeatable. Default: capacity (where there are labels), "
+            "participation_ratio_corrected and two_nn. Names: geomfeat measures."
+        ),
+    ] = None,
     similarity: Annotated[str, typer.Option(help="cka_linear_unbiased or cka_linear_biased.")] = "cka_linear_unbiased",
     n: options.Samples = None,
     draws: Annotated[int, typer.Option(help="Random draws of the capacity.", min=2)] = 200,
@@ -52,6 +58,7 @@ def compare(
     reduce: options.Reduce = "flatten",
     project: options.Project = "auto",
     batch_size: options.BatchSize = 256,
+    readout: options.Readout = None,
     device: options.Device = None,
     seed: options.Seed = 0,
     force: options.Force = False,
@@ -66,7 +73,7 @@ def compare(
         request: dict[str, Any] = {
             "models": list(models), "data": data, "brain": brain, "layers": layers, "measures": measures,
             "similarity": similarity, "n": n, "draws": draws, "boot": boot, "umap": umap, "reduce": reduce,
-            "project": options.projection(project), "device": device or "cpu", "seed": seed,
+            "project": options.projection(project), "readout": readout, "device": device or "cpu", "seed": seed,
         }  # fmt: skip
         found, fresh = compared(request, out, batch_size=batch_size, force=force, progress=not quiet)
         typer.echo(str(found))
@@ -82,10 +89,12 @@ def compared(
     """
     from geomfeat.api import Comparison, compare
     from geomfeat.cli.compared import models_of, patterns_of, words
-    from geomfeat.cli.sources import samples
+    from geomfeat.cli.sources import readout_of, samples
     from geomfeat.comparison.rdm_files import load_rdms
+    from geomfeat.comparison.result import SAVED
     from geomfeat.data.loading import load_data
     from geomfeat.errors import BadInput
+    from geomfeat.owned import require_own
 
     named = words(request["models"])
     networks = [word.name for word in named if word.kind == "network"]
@@ -96,6 +105,8 @@ def compared(
         raise BadInput("one model is given, and two are needed to compare: for one, use geomfeat analyze")
     if _is_finished(out, dates, force):
         return Comparison.load(out), False
+    SAVED.require_replaceable(out)
+    require_own([out / COMPARISON])
     part = None
     if request["data"] is not None:
         # Matrices are of all inputs, in the order of the data.
@@ -108,7 +119,8 @@ def compared(
         layers=patterns_of(request["layers"], networks), similarity=request["similarity"],
         measures=request["measures"], brain=None if brain is None else load_rdms(*brain), n_draws=request["draws"],
         n_boot=request["boot"], seed=request["seed"], device=request["device"], reduce=request["reduce"],
-        project=request["project"], batch_size=batch_size, umap=request["umap"], progress=progress,
+        project=request["project"], batch_size=batch_size, umap=request["umap"],
+        readout=readout_of(request["readout"]), progress=progress,
     )  # fmt: skip
     told = None if part is None else {"name": part.name, "preprocessing": part.preprocessing}
     found = replace(found, settings={"request": dates, "dataset": told, **found.settings})
@@ -128,6 +140,7 @@ def _dated(request: dict[str, Any], named: list[Any]) -> tuple[tuple[Path, tuple
     dates = {"version": __version__, **request, "models": [word.dated() for word in named]}
     dates["code"] = {word.spec: contents(word.spec) for word in named if word.kind == "network"}
     dates["data"] = None if request["data"] is None else [request["data"], *contents(request["data"])]
+    dates["readout"] = None if request["readout"] is None else [request["readout"], *contents(request["readout"])]
     dates["brain"] = None if brain is None else [request["brain"], file_sha256(brain[0])]
     return brain, dates
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from geomfeat.cli import options
 from geomfeat.cli.app import app, command
 from geomfeat.cli.folders import PAGE
-from geomfeat.cli.options import Debug, Quiet
 
 if TYPE_CHECKING:
     from geomfeat.diagnostics.ladder import Ladder
@@ -63,9 +63,9 @@ class Case:
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for models, results and the page.")] = Path("runs/demo"),
-    quiet: Quiet = False,
-    debug: Debug = False,
+    out: Annotated[Path, options.path("Folder for models, results and the page.")] = Path("runs/demo"),
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
 ) -> None:
     """Train small networks at three strengths of feature learning, analyze and compare them: the whole path."""
     with command(debug, f"Finished parts are kept: the same command goes on, geomfeat demo --out {out}"):
@@ -92,9 +92,11 @@ def run_demo(out: Path, *, progress: bool = True) -> list[Study]:
 
     from geomfeat.api import compare_page
     from geomfeat.cli.analyzing import analyzed
-    from geomfeat.study.saved import replace_file
+    from geomfeat.owned import json_text, replace_file, require_own
+    from geomfeat.study.saved import write_parquet
 
     _require_recipe(out)
+    require_own(out / name for name in (TABLE, LOCATION, PAGE))
     data = _data(out)
     cases = [Case(architecture, strength, out) for architecture in FACTORIES for strength in STRENGTHS]
     for _ in tqdm(_trainings(cases, data), total=len(cases), desc="train", disable=not progress):
@@ -106,8 +108,8 @@ def run_demo(out: Path, *, progress: bool = True) -> list[Study]:
         studies.append(analyzed(_request(case), case.folder, progress=progress)[0])
     table = pd.concat([study.table for study in studies], ignore_index=True)
     places = {study.name: None if study.location is None else json.loads(study.location.to_json()) for study in studies}
-    replace_file(out / TABLE, lambda path: table.to_parquet(path, index=False))
-    replace_file(out / LOCATION, lambda path: path.write_text(json.dumps(places, indent=2), encoding="utf-8"))
+    replace_file(out / TABLE, lambda path: write_parquet(path, table))
+    replace_file(out / LOCATION, lambda path: path.write_text(json_text(places, indent=2), encoding="utf-8"))
     compare_page(studies, out / PAGE, title="geomfeat demo: digits at three strengths of feature learning")
     return studies
 
@@ -118,7 +120,7 @@ def _request(case: Case) -> dict[str, Any]:
         "name": case.name, "model": FACTORIES[case.architecture], "trained": case.trained, "initial": case.initial,
         "checkpoints": None, "data": f"npz:{case.out / DATA}", "n": 0, "seed": SEED, "layers": None, "measures": None,
         "ladder": str(case.ladder), "loss": "mse", "device": "cpu", "reduce": "flatten", "project": "auto",
-        "umap_layer": None,
+        "umap_layer": None, "readout": None,
     }  # fmt: skip
 
 
@@ -126,6 +128,7 @@ def _require_recipe(out: Path) -> None:
     """Note what this demo is made of, or refuse a folder that holds another one."""
     from geomfeat._version import __version__
     from geomfeat.errors import BadInput, OutputExists
+    from geomfeat.owned import json_text, make_folder, marked, replace_file, require_own
 
     recipe = {
         "version": __version__, "strengths": STRENGTHS, "rungs": list(RUNGS), "n_train": N_TRAIN,
@@ -134,10 +137,11 @@ def _require_recipe(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise BadInput(f"--out {str(out)!r} is a file: name a folder")
     path = out / RECIPE
-    if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != recipe:
+    require_own([path])
+    if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != marked(recipe):
         raise OutputExists(f"--out {str(out)!r} holds a demo of another version or other settings: name another folder")
-    (out / "models").mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(recipe, indent=2), encoding="utf-8")
+    make_folder(out / "models")
+    replace_file(path, lambda draft: draft.write_text(json_text(recipe, indent=2), encoding="utf-8"))
 
 
 def _data(out: Path) -> dict[str, Any]:
@@ -145,7 +149,8 @@ def _data(out: Path) -> dict[str, Any]:
     import numpy as np
 
     from geomfeat.data.loading import load_data
-    from geomfeat.study.saved import replace_file, save_arrays
+    from geomfeat.npz_files import write_arrays
+    from geomfeat.owned import replace_file
 
     whole = load_data("digits")
     part = whole.subsample(N_TRAIN, SEED)
@@ -154,7 +159,7 @@ def _data(out: Path) -> dict[str, Any]:
         "x_test": whole.test_inputs.numpy(), "y_test": np.asarray(whole.test_labels),
     }  # fmt: skip
     if not (out / DATA).is_file():
-        replace_file(out / DATA, lambda path: save_arrays(path, arrays))
+        replace_file(out / DATA, lambda path: write_arrays(path, arrays))
     return {"x": part.inputs, "y": part.labels}
 
 

@@ -13,22 +13,25 @@ from geomfeat.cli.app import app, command
 if TYPE_CHECKING:
     from torch import nn
 
+    from geomfeat.models.functional import Readout
+
 
 @app.command()
 def extract(
     model: options.Model,
     data: options.Data,
     trained: Annotated[
-        Path | None, typer.Option(help="Weights: .safetensors, or .pt; without them the model as it is built.")
+        Path | None, options.path("Weights: .safetensors, or .pt; without them the model as it is built.")
     ] = None,
     layers: options.Layers = None,
     list_layers: Annotated[bool, typer.Option("--list", help="Only list the layers and their shapes.")] = False,
     reduce: options.Reduce = "flatten",
     project: Annotated[str, typer.Option(help="Sparse random projection to so many features; none.")] = "none",
-    store: Annotated[Path | None, typer.Option(help="Stream to this zarr store; resumes what is there.")] = None,
-    npz: Annotated[Path | None, typer.Option(help="Write one .npz file.")] = None,
+    store: Annotated[Path | None, options.path("Stream to this zarr store; resumes what is there.")] = None,
+    npz: Annotated[Path | None, options.path("Write one .npz file.")] = None,
     checkpoint: Annotated[str, typer.Option(help="Name of these weights in the store.")] = "trained",
     split: Annotated[str | None, typer.Option(help="train or test; default the data's own inputs.")] = None,
+    readout: options.Readout = None,
     device: options.Device = None,
     seed: options.Seed = 0,
     n: options.Samples = None,
@@ -39,12 +42,14 @@ def extract(
 ) -> None:
     """Write the features of layers, rows are samples, to --npz FILE or --store DIR; or --list the layers."""
     with command(debug, f"The same command goes on: complete blocks are kept in {store}." if store else ""):
-        from geomfeat.cli.sources import model_of, samples
+        from geomfeat.cli.sources import model_of, readout_of, samples
         from geomfeat.data.loading import load_data
         from geomfeat.errors import BadInput, OutputExists
+        from geomfeat.owned import require_own
 
         if not list_layers and (store is None) == (npz is None):
             raise BadInput("say where the features go: --npz FILE or --store DIR (one of them), or --list the layers")
+        require_own([npz] if npz is not None else [])
         if npz is not None and npz.exists() and not force:
             raise OutputExists(f"--npz {str(npz)!r} exists: name another file, or --force to replace it")
         width = options.projection(project)
@@ -52,8 +57,9 @@ def extract(
             raise BadInput("--project auto is for analyze: give a number of features, or none")
         net, _ = model_of(model, trained)
         part = samples(load_data(data, split=split), n, seed)
+        read = readout_of(readout)
         if list_layers:
-            typer.echo(listed(net, part.inputs, device))
+            typer.echo(listed(net, part.inputs, device, read))
             return
         from geomfeat.activations import ActivationStore, save_npz
         from geomfeat.activations import extract as run
@@ -61,8 +67,8 @@ def extract(
         into = None if store is None else ActivationStore(store, checkpoint)
         wanted: Any = layers or "weights"
         reps = run(
-            net, part.inputs, layers=wanted, labels=part.labels, reduce=reduce, project=width, batch_size=batch_size,
-            device=device, store=into, progress=not quiet, seed=seed,
+            net, part.inputs, layers=wanted, labels=part.labels, groups=part.groups, reduce=reduce, project=width,
+            batch_size=batch_size, device=device, store=into, progress=not quiet, seed=seed, readout=read,
         )  # fmt: skip
         if npz is not None:
             from geomfeat.activations.stored import fingerprint
@@ -75,7 +81,7 @@ def extract(
         typer.echo(f"written: {save_npz(npz, reps) if npz is not None else into}")
 
 
-def listed(model: nn.Module, inputs: Any, device: str | None) -> str:
+def listed(model: nn.Module, inputs: Any, device: str | None, readout: Readout | None = None) -> str:
     """The layers of a model in module order: name, class, what one sample looks like; hidden ones are marked."""
     from geomfeat.activations import extract as run
     from geomfeat.activations import hidden_weight_layers
@@ -84,7 +90,7 @@ def listed(model: nn.Module, inputs: Any, device: str | None) -> str:
 
     pair = take(inputs, slice(0, min(2, n_samples(inputs))))
     reps = run(model, pair, layers="*", device=device, progress=False)
-    hidden = set(hidden_weight_layers(model, pair, device=device))
+    hidden = set(hidden_weight_layers(model, pair, device=device, readout=readout))
     modules = modules_by_name(model)
     rows = [("layer", "class", "shape of a sample", "features", "")]
     for name, rep in reps.items():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,15 +24,15 @@ def is_finished(out: Path, request: Mapping[str, Any], force: bool) -> bool:
 
     if out.exists() and not out.is_dir():
         raise BadInput(f"--out {str(out)!r} is a file: name a folder")
+    if force:
+        return False
     if not (out / SETTINGS).is_file():
         stray = [name for name in FILES if (out / name).exists()]
-        if stray and not force and not (out / PARTS).is_dir():
+        if stray and not (out / PARTS).is_dir():
             raise OutputExists(
                 f"--out {str(out)!r} holds {stray[0]} without settings.json, so what made it is not known: "
                 "choose another folder, or --force to replace it"
             )
-        return False
-    if force:
         return False
     try:
         there = read_json(out / SETTINGS).get("request")
@@ -56,38 +55,47 @@ def is_finished(out: Path, request: Mapping[str, Any], force: bool) -> bool:
     return all((out / name).is_file() for name in FILES)
 
 
+def require_replaceable(out: Path) -> None:
+    """OutputExists where `out` holds a file with the name of a result that geomfeat did not write."""
+    from geomfeat.owned import require_own
+    from geomfeat.study.result import SAVED
+
+    SAVED.require_replaceable(out)
+    require_own([out / PAGE])
+
+
 @contextmanager
 def replacing(out: Path, force: bool) -> Iterator[None]:
     """With `force`, the work inside starts without the finished parts of `out`, and its results count as unfinished.
 
     Where the work is refused (bad input), all is as before; an interruption leaves the new parts to go on from.
     """
+    from geomfeat.study.parts import remove_parts, require_parts
     from geomfeat.study.result import SETTINGS
 
     if not force:
         yield
         return
-    moved = {out / name: out / f".{name}.replaced" for name in (PARTS, SETTINGS) if (out / name).exists()}
-    for path, aside in moved.items():
-        _removed(aside)
-        path.rename(aside)
+    parts, settings = out / PARTS, out / SETTINGS
+    aside = {path: path.with_name(f".{path.name}.replaced") for path in (parts, settings)}
+    for folder in (parts, aside[parts]):  # before anything is moved: nothing of the user's lies in them
+        require_parts(folder)
+    remove_parts(aside[parts])
+    aside[settings].unlink(missing_ok=True)
+    moved = {path: to for path, to in aside.items() if path.exists()}
+    for path, to in moved.items():
+        path.rename(to)
     try:
         yield
     except GeomfeatError:
-        for path, aside in moved.items():
-            _removed(path)
-            aside.rename(path)
+        for path, to in moved.items():
+            if path == parts:
+                remove_parts(path)
+            to.replace(path)
         raise
     finally:
-        for aside in moved.values():
-            _removed(aside)
-
-
-def _removed(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+        remove_parts(aside[parts])
+        aside[settings].unlink(missing_ok=True)
 
 
 def first_difference(there: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, str, str] | None:
@@ -115,9 +123,11 @@ def numbered_checkpoints(folder: Path) -> dict[int, Path]:
     """
     if not folder.is_dir():
         raise BadInput(f"--checkpoints {str(folder)!r} is no folder")
-    files = sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".pt", ".pth"))
+    from geomfeat.models.weights_files import SUFFIXES
+
+    files = sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES)
     if not files:
-        raise BadInput(f"--checkpoints {str(folder)!r} holds no .safetensors (or .pt, .pth) files")
+        raise BadInput(f"--checkpoints {str(folder)!r} holds no .safetensors (or {', '.join(SUFFIXES[1:])}) files")
     found: dict[int, Path] = {}
     for path in files:
         numbers = re.findall(r"\d+", path.stem)

@@ -21,7 +21,7 @@ FAILED_CHECKS = 1
 @app.command()
 def lab(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="The experiment: see --list.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the results; default runs/lab/NAME.")] = None,
+    out: Annotated[Path | None, options.path("Folder for the results; default runs/lab/NAME.")] = None,
     listed: Annotated[bool, typer.Option("--list", help="List the experiments.")] = False,
     small: Annotated[bool, typer.Option("--small", help="Fewer points, in seconds.")] = False,
     seed: options.Seed = 0,
@@ -36,8 +36,9 @@ def lab(
     with command(debug, "Nothing was written: run the same command again."):
         from geomfeat.errors import BadInput
         from geomfeat.lab import all_experiments, get_experiment, run_experiment
+        from geomfeat.owned import make_folder, replace_file, require_own
         from geomfeat.report.lab_page import save_lab_figures, write_lab_page
-        from geomfeat.study.saved import replace_file
+        from geomfeat.study.saved import write_parquet
 
         if listed:
             wide = max(len(e.name) for e in all_experiments())
@@ -48,11 +49,12 @@ def lab(
         asked, folder = get_experiment(name), out or Path("runs") / "lab" / name
         if folder.exists() and not folder.is_dir():
             raise BadInput(f"--out {str(folder)!r} is a file: name a folder")
+        require_own([folder / PAGE, folder / TABLE])
         start = time.perf_counter()
         found = run_experiment(name, size="small" if small else "full", seed=seed, progress=not quiet)
         seconds = time.perf_counter() - start
-        folder.mkdir(parents=True, exist_ok=True)
-        replace_file(folder / TABLE, lambda draft: found.table.to_parquet(draft, index=False))
+        make_folder(folder)
+        replace_file(folder / TABLE, lambda draft: write_parquet(draft, found.table))
         save_lab_figures(found, folder)
         page = write_lab_page(asked, found, folder / PAGE, told=TABLE)
         typer.echo(f"{asked.question}\n{found.answer}\n\n{checked(found)}\n\n{seconds:.0f} s; page: {page}")

@@ -3,15 +3,39 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+
+def path_of(text: str) -> Path:
+    """The path that a word names. An empty word is refused: as a path it would stand for the current folder.
+
+    >>> path_of("runs/mine").name
+    'mine'
+    """
+    if not text.strip():
+        raise typer.BadParameter("it is empty: name a file or a folder")
+    return Path(text)
+
+
+def path(help: str, **more: Any) -> Any:
+    """An option that takes a path."""
+    return typer.Option(help=help, parser=path_of, metavar="PATH", **more)
+
+
+def seed_of(seed: int) -> int:
+    """A seed that a column of a table can hold."""
+    if not -(2**63) <= seed < 2**63:
+        raise typer.BadParameter(f"{seed} is too large: use a whole number from -2**63 to 2**63 - 1")
+    return seed
+
 
 Model = Annotated[
     str,
     typer.Option(help="What builds the model without arguments: pkg.module:factory or path/file.py:factory."),
 ]
-Trained = Annotated[Path, typer.Option(help="Weights after training: .safetensors, or .pt read without pickled code.")]
+Trained = Annotated[Path, path("Weights after training: .safetensors, or .pt read without pickled code.")]
 Data = Annotated[
     str,
     typer.Option(
@@ -28,7 +52,14 @@ Layers = Annotated[
 ]
 Measures = Annotated[
     list[str] | None,
-    typer.Option(help="Measures, repeatable; default all that can run. Names: geomfeat measures."),
+    typer.Option(help="Measures, repeatable; default all that run by default and can. Names: geomfeat measures."),
+]
+Readout = Annotated[
+    str | None,
+    typer.Option(
+        help="pkg.module:function or path/file.py:function that makes outputs (n, C) from (output, inputs) of the "
+        "model, where it returns something else."
+    ),
 ]
 Reduce = Annotated[
     str,
@@ -44,8 +75,8 @@ Samples = Annotated[
     int | None,
     typer.Option("--n", help="Samples to use, balanced over the classes; default up to 500, 0 for all.", min=0),
 ]
-Seed = Annotated[int, typer.Option(help="Names every random stream.")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...; default cpu.")]
+Seed = Annotated[int, typer.Option(help="A whole number: the same seed gives the same numbers.", callback=seed_of)]
+Device = Annotated[str | None, typer.Option(help="Where to compute: cpu, cuda, cuda:1, ...; default cpu.")]
 BatchSize = Annotated[int, typer.Option(help="Samples per forward pass; no effect on the numbers.", min=1)]
 Force = Annotated[bool, typer.Option("--force", help="Replace results of other settings.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]

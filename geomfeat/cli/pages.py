@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from geomfeat.cli import options
 from geomfeat.cli.app import app, command
 from geomfeat.cli.folders import PAGE
-from geomfeat.cli.options import Debug
 
 if TYPE_CHECKING:
     from geomfeat.study import Study
@@ -20,20 +20,24 @@ COMPARISON = "comparison.html"
 
 @app.command()
 def report(
-    folders: Annotated[list[Path], typer.Argument(help="Folders that geomfeat analyze wrote.")],
+    folders: Annotated[
+        list[Path],
+        typer.Argument(help="Folders that geomfeat analyze wrote.", parser=options.path_of, metavar="FOLDER..."),
+    ],
     out: Annotated[
-        Path | None, typer.Option(help=f"The page; default {PAGE} in the folder, of several ./{COMPARISON}.")
+        Path | None, options.path(f"The page; default {PAGE} in the folder, of several ./{COMPARISON}.")
     ] = None,
-    figures: Annotated[Path | None, typer.Option(help="A folder for paper figures, SVG and PDF.")] = None,
-    debug: Debug = False,
+    figures: Annotated[Path | None, options.path("A folder for paper figures, SVG and PDF.")] = None,
+    debug: options.Debug = False,
 ) -> None:
     """Make the page of saved results again; of several folders, one page that compares them."""
     with command(debug):
         from geomfeat.api import compare_page
+        from geomfeat.report.page import page_path
         from geomfeat.report.tables import location_table
 
+        page = page_path(out or (folders[0] / PAGE if len(folders) == 1 else Path(COMPARISON)))
         studies = load_all(folders)
-        page = out or (folders[0] / PAGE if len(folders) == 1 else Path(COMPARISON))
         compare_page(studies, page)
         typer.echo(location_table(studies))
         typer.echo(f"\npage: {page}")

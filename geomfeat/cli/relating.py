@@ -16,16 +16,20 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RELATE_PAGE, PORTRAIT_PAGE = "relate.html", "portrait.html"
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A folder that geomfeat sweep wrote.")]
-Figures = Annotated[Path | None, typer.Option(help="A folder for the maps as SVG, for papers.")]
+Folder = Annotated[
+    Path, typer.Argument(metavar="DIR", help="A folder that geomfeat sweep wrote.", parser=options.path_of)
+]
+Figures = Annotated[Path | None, options.path("A folder for the maps as SVG, for papers.")]
 
 
 @app.command()
 def relate(
     folder: Folder,
-    out: Annotated[Path | None, typer.Option(help=f"The page; default DIR/{RELATE_PAGE}.")] = None,
+    out: Annotated[Path | None, options.path(f"The page; default DIR/{RELATE_PAGE}.")] = None,
     figures: Figures = None,
-    measures: options.Measures = None,
+    measures: Annotated[
+        list[str] | None, typer.Option(help="Measures, repeatable; default all that the sweep has taken.")
+    ] = None,
     level: Annotated[float, typer.Option(help="Of all intervals.", min=0.5, max=0.999)] = 0.9,
     seed: options.Seed = 0,
     debug: options.Debug = False,
@@ -36,12 +40,11 @@ def relate(
     """
     with command(debug):
         from geomfeat.comparison.relate import relate as related
+        from geomfeat.report.page import page_path
         from geomfeat.report.relate_page import save_relate_figures, write_relate_page
         from geomfeat.report.relate_tables import answer
-        from geomfeat.report.sweep_page import check_path
 
-        page = out or folder / RELATE_PAGE
-        check_path(page)
+        page = page_path(out or folder / RELATE_PAGE)
         made = read_sweep(folder)
         _tell(made)
         found = related(made.table, measures=measures, level=level, seed=seed)
@@ -58,18 +61,18 @@ def portrait(
     folder: Folder,
     x: Annotated[str | None, typer.Option(help="The condition across; default the first that varies.")] = None,
     y: Annotated[str | None, typer.Option(help="The condition up; default the second that varies.")] = None,
-    out: Annotated[Path | None, typer.Option(help=f"The page; default DIR/{PORTRAIT_PAGE}.")] = None,
+    out: Annotated[Path | None, options.path(f"The page; default DIR/{PORTRAIT_PAGE}.")] = None,
     figures: Figures = None,
     debug: options.Debug = False,
 ) -> None:
     """Draw phase diagrams of a sweep over two conditions, courses over training, and what gained capacity."""
     with command(debug):
         from geomfeat.comparison.trainings import trainings_of
+        from geomfeat.report.page import page_path
         from geomfeat.report.portrait_page import save_portrait_figures, write_portrait_page
-        from geomfeat.report.sweep_page import check_path, counted
+        from geomfeat.report.sweep_page import counted
 
-        page = out or folder / PORTRAIT_PAGE
-        check_path(page)
+        page = page_path(out or folder / PORTRAIT_PAGE)
         made = read_sweep(folder)
         _tell(made)
         write_portrait_page(

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
 
 from geomfeat._version import __version__
 from geomfeat.data.contents import contents
 from geomfeat.data.dataset import Dataset
 from geomfeat.data.loading import load_data
 from geomfeat.errors import BadInput
-from geomfeat.models.checkpoints import load_factory, load_weights
+from geomfeat.models.checkpoints import load_factory, load_object, load_weights, weights_sha256, what_went_wrong
+from geomfeat.models.functional import Readout
 from geomfeat.study.saved import file_sha256
 
 if TYPE_CHECKING:
@@ -32,19 +36,59 @@ def dated(request: Mapping[str, Any], steps: Mapping[int, Path]) -> dict[str, An
     """
     found = {"version": __version__, **request}
     for name in ("trained", "initial"):
-        found[name] = None if request[name] is None else _sum(request[name], f"--{name}")
+        found[name] = None if request[name] is None else _weights_sum(request[name], f"--{name}")
     if not isinstance(ladder_of(request["ladder"]), int | None):
         found["ladder"] = _sum(request["ladder"], "--ladder")
     found["checkpoints"] = {str(step): _sum(path, "--checkpoints") for step, path in steps.items()} or None
-    for name in ("model", "data"):
-        found[name] = [str(request[name]), *contents(str(request[name]))]
+    for name in ("model", "data", "readout"):
+        given = request.get(name)
+        found[name] = None if given is None else [str(given), *contents(str(given))]
     return found
+
+
+def readout_of(spec: str | None) -> Readout | None:
+    """The function (output, inputs) -> outputs (n, C) that --readout names; None where none is named.
+
+    Raises BadInput for a SPEC that names no function of two arguments; and, when it is called, for one that raises,
+    ends the program, or returns no tensor with a row for each sample.
+    """
+    if spec is None:
+        return None
+    found = load_object(spec, "readout")
+    try:
+        inspect.signature(found).bind(None, None)
+    except (TypeError, ValueError) as cause:
+        raise BadInput(f"readout={spec!r} must be a function of (output, inputs): {cause}") from cause
+
+    def read(output: Any, inputs: Any) -> Tensor:
+        try:
+            made = found(output, inputs)
+        except (Exception, SystemExit) as cause:
+            raise BadInput(f"readout={spec!r} failed when it was called: {what_went_wrong(cause)}") from cause
+        if not isinstance(made, Tensor) or made.ndim == 0:
+            kind = "one number" if isinstance(made, Tensor) else type(made).__name__
+            raise BadInput(f"readout={spec!r} returned {kind}, not a tensor with a row for each sample")
+        return made
+
+    # Finished parts are known by the name of what made them: that of this function must change with its file.
+    read.__qualname__ = " ".join([spec, *contents(spec)])
+    return read
 
 
 def _sum(path: Any, option: str) -> str:
     if not Path(path).is_file():
         raise BadInput(f"{option} {str(path)!r}: there is no such file")
     return file_sha256(path)
+
+
+def _weights_sum(path: Any, option: str) -> str:
+    """SHA-256 of weights, of one file or several; BadInput that names the option where they are not there."""
+    if not Path(path).exists():
+        return _sum(path, option)
+    try:
+        return weights_sha256(path)
+    except BadInput as cause:
+        raise BadInput(f"{option}: {cause}") from cause
 
 
 def ask(
@@ -61,12 +105,13 @@ def ask(
     whole = load_data(request["data"])
     part = samples(whole, request["n"], request["seed"])
     found = analyze(
-        trained, part.inputs, part.labels, initial=initial, factory=factory, ladder=ladder_of(request["ladder"]),
+        trained, part.inputs, part.labels, groups=part.groups, initial=initial, factory=factory,
+        ladder=ladder_of(request["ladder"]),
         checkpoints={step: load_weights(factory(), path) for step, path in steps.items()},
         layers=request["layers"] or "*", measures=request["measures"], seed=request["seed"], name=request["name"],
         device=request["device"], reduce=request["reduce"], project=request["project"], batch_size=batch_size,
-        location=location_options(request), umap=drawn_layer(request["umap_layer"]), evaluate=parts_of(whole),
-        progress=progress, resume=resume,
+        readout=readout_of(request.get("readout")), location=location_options(request),
+        umap=drawn_layer(request["umap_layer"]), evaluate=parts_of(whole), progress=progress, resume=resume,
     )  # fmt: skip
     told = {
         "name": whole.name,

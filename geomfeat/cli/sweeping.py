@@ -16,9 +16,10 @@ UNFINISHED = 1
 @app.command()
 def sweep(
     config: Annotated[
-        Path | None, typer.Argument(metavar="SWEEP.yaml", help="What to vary, train and measure.")
+        Path | None,
+        typer.Argument(metavar="SWEEP.yaml", help="What to vary, train and measure.", parser=options.path_of),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the sweep; an interrupted one goes on there.")] = None,
+    out: Annotated[Path | None, options.path("Folder of the sweep; an interrupted one goes on there.")] = None,
     engine: Annotated[
         str, typer.Option(help="serial; dask (workers here); tcp://HOST:PORT, a running dask scheduler; slurm.")
     ] = "serial",

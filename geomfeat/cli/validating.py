@@ -15,7 +15,7 @@ PAGE, FAMILIES = "validation.html", "families.parquet"
 
 @app.command()
 def validate(
-    out: Annotated[Path, typer.Option(help="Folder of the campaign; an interrupted one goes on there.")],
+    out: Annotated[Path, options.path("Folder of the campaign; an interrupted one goes on there.")],
     only: Annotated[str, typer.Option(help="Glob of family names; see --list.")] = "*",
     seeds: Annotated[int, typer.Option(help="Initial weights of each family.", min=1)] = 2,
     engine: Annotated[str, typer.Option(help="serial, dask or tcp://HOST:PORT, see geomfeat sweep.")] = "serial",
@@ -33,12 +33,14 @@ def validate(
     with command(debug, "Finished runs are kept: the same command goes on from there."):
         from geomfeat.comparison.families import FAMILIES as ALL
         from geomfeat.comparison.validation import validate as run_validation
-        from geomfeat.comparison.validation_files import load_validation, save_validation
+        from geomfeat.comparison.validation_files import TABLES, load_validation, save_validation
+        from geomfeat.owned import require_own
         from geomfeat.report.validation_page import write_validation
 
         if listed:
             typer.echo("\n".join(family.name for family in ALL))
             return
+        require_own([out / PAGE, *(out / f"{name}.parquet" for name in TABLES)])
         if shipped:
             found, settings = load_validation(), {"campaign": "packaged"}
         else:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from geomfeat.errors import BadInput
+from geomfeat.numerics import WORKING, as_tensor
 
 # A line through fewer moments than this fits them exactly, whatever they are.
 LEAST_MOMENTS = 3
@@ -92,9 +93,9 @@ def _best_cut(costs: np.ndarray, penalty: float, least: int) -> tuple[int, ...]:
 
 
 def _checked(y: np.ndarray, x: np.ndarray | None, least: int) -> tuple[np.ndarray, np.ndarray]:
-    series = np.asarray(y, dtype=float)
+    series = as_tensor(y, "y", WORKING).cpu().numpy()
     series = series[:, None] if series.ndim == 1 else series
-    places = np.arange(len(series), dtype=float) if x is None else np.asarray(x, dtype=float)
+    places = np.arange(len(series), dtype=float) if x is None else as_tensor(x, "x", WORKING).cpu().numpy()
     if series.ndim != 2 or places.shape != (len(series),) or not (np.diff(places) > 0).all():
         raise BadInput(f"y has shape {np.shape(y)}, x {places.shape}: give (n,) or (n, k), and n ascending places")
     if not np.isfinite(series).all():

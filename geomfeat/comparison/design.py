@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
+from geomfeat.comparison.run_folder import address_of
 from geomfeat.comparison.sweep_config import KNOBS, MeasureConfig, RandomDesign, Range, SweepConfig, TrainConfig
 from geomfeat.data.contents import contents
 from geomfeat.data.dataset import Dataset
@@ -68,7 +68,7 @@ class RunConfig(BaseModel):
 
     def address(self, version: str) -> str:
         """The name of the run's folder: 20 hexadecimal digits of the SHA-256 of config and code version."""
-        return hashlib.sha256(f"{version}\n{self.canonical()}".encode()).hexdigest()[:20]
+        return address_of(version, self.canonical())
 
     def conditions(self) -> dict[str, Any]:
         """The columns of the table: what was varied or could have been."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from importlib.util import find_spec
+from shutil import which
 from typing import Any
 
 from geomfeat.comparison.engine import Engine, serial
@@ -18,7 +19,7 @@ ADDRESS = re.compile(r"(tcp|tls|ucx|ws|wss|inproc)://\S+:\d+")
 def engine_named(name: str, workers: int, slurm: SlurmConfig) -> Engine:
     """ "serial", "dask" (`workers` processes here), "slurm", or the address of a running dask scheduler.
 
-    Raises BadInput for another name, an address without a port, no workers, or where dask is not installed.
+    Raises BadInput for another name, an address without a port, no workers, and where dask or sbatch is not installed.
     """
     if name == "serial":
         return serial
@@ -31,6 +32,11 @@ def engine_named(name: str, workers: int, slurm: SlurmConfig) -> Engine:
     _require("distributed", name)
     if name == "slurm":
         _require("dask_jobqueue", name)
+        if which("sbatch") is None:
+            raise BadInput(
+                f"engine={name!r} hands jobs to sbatch, which is not on this machine: run it where SLURM is, or use "
+                "engine='dask'"
+            )
     from geomfeat.comparison.engine_dask import local, remote, slurm_jobs
 
     if name == "dask":

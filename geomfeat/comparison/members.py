@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.activations.select import Patterns
-from geomfeat.data.dataset import as_labels
 from geomfeat.data.streams import reread
 from geomfeat.errors import BadInput
 from geomfeat.kernels import RDMs
+from geomfeat.labels import Labels, as_labels
 from geomfeat.models.functional import n_samples
 from geomfeat.study.subject import TRAINED, Look, make_subject
 from geomfeat.types import Representation, Snapshot
@@ -60,18 +60,19 @@ def members_of(
         m.model if isinstance(m, Snapshot) else m for m in models.values() if isinstance(m, nn.Module | Snapshot)
     ]
     inputs, labels = reread(next(iter(networks), None), inputs, labels, why="compare", batch_size=look.batch_size)
-    labels = None if labels is None else as_labels(labels, "labels")
+    given = None if labels is None else as_labels(labels)
     made = [
-        _network(name, model, inputs, labels, patterns[name], look, progress)
+        _network(name, model, inputs, given, patterns[name], look, progress)
         if isinstance(model, nn.Module | Snapshot)
         else _given(name, model)
         for name, model in models.items()
     ]
     made += [Member(name, BRAIN, {name: _one_matrix(name, rdms)}) for name, rdms in brain.items()]
-    _require_same_samples(made, inputs, labels)
+    _require_same_samples(made, inputs, given)
     _require_same_inputs(made, inputs)
-    labels = _common_labels(made, labels)
-    return [_with_labels(member, labels) for member in made], labels
+    common = _common_labels(made, given)
+    known = None if common is None else common.codes
+    return [_with_labels(member, common) for member in made], known
 
 
 def each_layer(members: list[Member]) -> Iterator[tuple[Member, str, Any]]:
@@ -105,7 +106,7 @@ def _patterns(layers: Any, models: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _network(
-    name: str, model: Any, inputs: Any, labels: Tensor | None, layers: Patterns, look: Look, progress: bool
+    name: str, model: Any, inputs: Any, labels: Labels | None, layers: Patterns, look: Look, progress: bool
 ) -> Member:
     if inputs is None:
         raise BadInput(f"model {name!r} is a network: give the inputs to run it on")
@@ -145,9 +146,9 @@ def _count(value: Any) -> int:
     return value.n_conditions if isinstance(value, RDMs) else value.n
 
 
-def _require_same_samples(members: list[Member], inputs: Any, labels: Tensor | None) -> None:
+def _require_same_samples(members: list[Member], inputs: Any, labels: Labels | None) -> None:
     known = [("the inputs", n_samples(inputs))] if inputs is not None else []
-    known += [("labels", len(labels))] if labels is not None else []
+    known += [("labels", len(labels.codes))] if labels is not None else []
     known += [(f"layer {layer!r} of {m.name!r}", _count(value)) for m, layer, value in each_layer(members)]
     (first, n), *rest = known
     for what, other in rest:
@@ -180,15 +181,15 @@ def _require_same_inputs(members: list[Member], inputs: Any) -> None:
             )
 
 
-def _common_labels(members: list[Member], labels: Tensor | None) -> Tensor | None:
+def _common_labels(members: list[Member], labels: Labels | None) -> Labels | None:
     source = "labels="
     for member, layer, value in each_layer(members):
-        own = value.labels if isinstance(value, Representation) else None
-        if own is None:
+        if not isinstance(value, Representation) or value.labels is None:
             continue
+        own = Labels(value.labels.cpu(), value.classes)
         if labels is None:
-            labels, source = own.cpu(), f"layer {layer!r} of {member.name!r}"
-        elif not torch.equal(own.cpu(), labels.cpu()):
+            labels, source = own, f"layer {layer!r} of {member.name!r}"
+        elif not _same(own, labels):
             raise BadInput(
                 f"the labels of layer {layer!r} of {member.name!r} differ from those of {source}: its samples are "
                 "others, or in another order. Extract all with the same data, number of samples and seed"
@@ -196,7 +197,13 @@ def _common_labels(members: list[Member], labels: Tensor | None) -> Tensor | Non
     return labels
 
 
-def _with_labels(member: Member, labels: Tensor | None) -> Member:
+def _same(a: Labels, b: Labels) -> bool:
+    """Whether every sample has the same class; names count where both sides have them."""
+    named = not a.classes or not b.classes or a.classes == b.classes
+    return named and torch.equal(a.codes.cpu(), b.codes.cpu())
+
+
+def _with_labels(member: Member, labels: Labels | None) -> Member:
     if labels is None:
         return member
     given = {

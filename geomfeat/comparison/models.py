@@ -21,7 +21,7 @@ from geomfeat.comparison.profiles import profile_measures, profiles_of
 from geomfeat.comparison.result import ModelComparison
 from geomfeat.errors import BadInput
 from geomfeat.kernels import RDMs
-from geomfeat.models.functional import Inputs
+from geomfeat.models.functional import Inputs, Readout
 from geomfeat.study.subject import Look
 from geomfeat.types import Representation, Snapshot
 
@@ -46,6 +46,7 @@ def compare_models(
     reduce: str | Callable[[Tensor], Tensor] = "flatten",
     project: str | int | None = "auto",
     batch_size: int = 256,
+    readout: Readout | None = None,
     umap: bool = False,
     progress: bool = True,
 ) -> ModelComparison:
@@ -65,8 +66,8 @@ def compare_models(
             of one layer (the mean over subjects), and what the layers of all others are ranked by. comparator, n_boot:
             see `rank_by_rsa`.
         n_draws: of the capacity, the same for all layers of all models.
-        reduce, project, batch_size: see `run_study`. Projection ("auto": above 4096 features to 2048) lowers CKA of
-            layers of many dimensions, which a note tells; None is exact.
+        reduce, project, batch_size, readout: see `run_study`. Projection ("auto": above 4096 features to 2048) lowers
+            CKA of layers of many dimensions, which a note tells; None is exact.
         umap: also a UMAP of the layers, where there are at least 15.
 
     The similarity of two models is the mean over the layers of each of the similarity with the other's best matching
@@ -86,7 +87,7 @@ def compare_models(
     brains = {"brain": brain} if isinstance(brain, RDMs) else {} if brain is None else brain
     if not isinstance(brains, Mapping):
         raise BadInput(f"brain must be RDMs or a mapping of names to RDMs, got {type(brain).__name__}: see gf.RDMs")
-    look = Look(reduce, project, batch_size, seed, device)
+    look = Look(reduce, project, batch_size, seed, device, readout)
     members, known = members_of(models, inputs, labels, layers=layers, brain=brains, look=look, progress=progress)
     chosen, left_out = profile_measures(measures, known is not None)
     found, errors, broken = similarity_of_all([value for _, _, value in each_layer(members)], similarity)

@@ -9,6 +9,7 @@ import pandas as pd
 
 from geomfeat.comparison.trainings import Frame, check_known, trainings_of
 from geomfeat.errors import BadInput
+from geomfeat.geometry.floor import at_floor
 
 Key = tuple[str, str, str]
 COMPRESS, TRADE, EXPAND, STILL, UNTOLD = "compress", "trade", "expand", "still", "cannot tell"
@@ -37,8 +38,9 @@ def trajectories(table: pd.DataFrame, **quantities: Key) -> pd.DataFrame:
         table: the tidy table of a sweep, with rows at steps (see `geomfeat.study`).
         quantities: name=(measure, quantity, layer), the columns to make; each comes with name_se.
 
-    Returns training, step, the columns, and `complete`: whether all of them are numbers. Flagged numbers are NaN.
-    The last moment is the number of steps of the training; where that is not known, one after the last other moment.
+    Returns training, step, the columns, and `complete`: whether all of them are numbers. Flagged numbers are NaN, and
+    so are capacities at the floor, which say nothing of separability. The last moment is the number of steps of the
+    training; where that is not known, one after the last other moment.
 
     Raises BadInput for a name that the table does not have.
 
@@ -59,7 +61,7 @@ def trajectories(table: pd.DataFrame, **quantities: Key) -> pd.DataFrame:
         of = of[of["quantity"] == quantity]
         check_known([layer], set(of["layer"]), f"layer with {measure} {quantity}")
         of = of[(of["layer"] == layer) & of["layer_b"].isin(["", layer])]
-        good = of["ok"].astype(bool)
+        good = of["ok"].astype(bool) & ~of["note"].map(at_floor).astype(bool)
         error = of["stderr"] if "stderr" in of else pd.Series(np.nan, index=of.index)
         of = of.assign(**{name: of["value"].where(good), f"{name}_se": error.where(good)})
         parts.append(of.drop_duplicates(["training", "step"]).set_index(["training", "step"])[[name, f"{name}_se"]])

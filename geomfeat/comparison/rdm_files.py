@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
+from math import isqrt
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 
 from geomfeat.errors import BadInput, near
 from geomfeat.kernels import RDMs
+from geomfeat.npz_files import array_names, read_arrays
 
 PREFIX, SUFFIX = "rdm_", "_subjects"
 
@@ -19,8 +20,9 @@ def load_rdms(path: str | Path, keys: Sequence[str] = ()) -> dict[str, RDMs]:
     """{name: RDMs} from the arrays "rdm_<name>" of an `.npz`, in the file's order.
 
     An array holds upper triangles row by row, (pairs,) or (subjects, pairs), or square matrices, (n, n) or
-    (subjects, n, n); NaN marks pairs that were not measured. They count as correlation distances (or any that are
-    proportional to squared distances).
+    (subjects, n, n); NaN marks pairs that were not measured. Where there are as many subjects as pairs, an array
+    is a square matrix only if it is symmetric with zeros on its diagonal. They count as correlation distances (or any
+    that are proportional to squared distances).
 
     Args:
         keys: names, with "rdm_" or without; default all of them. Where there is "rdm_x_subjects" beside their mean
@@ -28,19 +30,13 @@ def load_rdms(path: str | Path, keys: Sequence[str] = ()) -> dict[str, RDMs]:
 
     Raises BadInput for a file that is missing, damaged or without such arrays, an unknown key, and other shapes.
     """
-    try:
-        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
-            known = [name for name in file.files if name.startswith(PREFIX)]
-            if not known:
-                raise BadInput(f"{path} holds no array named {PREFIX}<name>: it holds {', '.join(file.files[:8])}")
-            wanted = _wanted(known, keys, path)
-            return {name: _as_rdms(name, file[key], path) for name, key in wanted.items()}
-    except FileNotFoundError as cause:
-        raise BadInput(f"there is no file {str(path)!r}") from cause
-    except (OSError, EOFError, zipfile.BadZipFile, ValueError) as cause:
-        if isinstance(cause, BadInput):
-            raise
-        raise BadInput(f"{path} is no readable .npz ({cause}): write it with numpy.savez") from cause
+    names = array_names(path)
+    known = [name for name in names if name.startswith(PREFIX)]
+    if not known:
+        raise BadInput(f"{path} holds no array named {PREFIX}<name>: it holds {', '.join(names[:8]) or 'nothing'}")
+    wanted = _wanted(known, keys, path)
+    arrays = read_arrays(path, list(wanted.values()))
+    return {name: _as_rdms(name, arrays[key], path) for name, key in wanted.items()}
 
 
 def _wanted(known: list[str], keys: Sequence[str], path: str | Path) -> dict[str, str]:
@@ -63,10 +59,21 @@ def _as_rdms(name: str, array: np.ndarray, path: str | Path) -> RDMs:
             f"{PREFIX}{name} of {path} has type {array.dtype} and {array.ndim} axes: give real numbers, 1 to 3"
         )
     values = torch.from_numpy(np.array(array, dtype=np.float64))
-    square = array.ndim == 3 or (array.ndim == 2 and array.shape[0] == array.shape[1])
+    square = array.ndim == 3 or (array.ndim == 2 and array.shape[0] == array.shape[1] and not _triangles(values))
     try:
         made = RDMs.of_matrices(values, "correlation") if square else RDMs(values, "correlation")
     except BadInput as cause:
         raise BadInput(f"{PREFIX}{name} of {path}: {cause}") from cause
     names = (name,) if made.n_rdms == 1 else tuple(f"{name} {i + 1}" for i in range(made.n_rdms))
     return RDMs(made.vectors, "correlation", names)
+
+
+def _triangles(values: torch.Tensor) -> bool:
+    """Whether a square array can only be upper triangles, one row a subject: it is no dissimilarity matrix, and n
+    conditions have that many pairs."""
+    pairs = values.shape[1]
+    n = (1 + isqrt(1 + 8 * pairs)) // 2
+    known = values.nan_to_num()
+    slack = 1e-6 * float(known.abs().max())
+    symmetric = float((known - known.T).abs().max()) <= slack and float(known.diagonal().abs().max()) <= slack
+    return not symmetric and n * (n - 1) // 2 == pairs

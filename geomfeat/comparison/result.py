@@ -16,9 +16,19 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from geomfeat.study.saved import SavedFolder, load_arrays, save_arrays
+from geomfeat.npz_files import read_arrays, write_arrays
+from geomfeat.owned import as_path
+from geomfeat.study.saved import SavedFolder, read_parquet, write_parquet
 
-TABLES = ("layers", "matches", "profiles", "differences", "ranking")
+# Each table with the columns it must have, and their kinds; see `geomfeat.study.saved.read_parquet`.
+TABLES: dict[str, dict[str, str]] = {
+    "layers": {"model": "text", "layer": "text", "depth": "number", "kind": "text", "n": "number", "d": "number"},
+    "matches": {"model": "text", "layer": "text", "other": "text", "match": "text", "similarity": "number"},
+    "profiles": {"model": "text", "layer": "text", "depth": "number", "measure": "text", "quantity": "text",
+                 "value": "number", "stderr": "number", "ok": "flag", "note": "text"},
+    "differences": {"model": "text", "layer": "text", "other": "text", "log_difference": "number"},
+    "ranking": {"brain": "text", "rank": "number", "model": "text", "layer": "text", "similarity": "number"},
+}  # fmt: skip
 ARRAYS = (
     "similarity", "stderr", "model_similarity", "linkage", "order", "layer_map", "model_map", "map_shares", "umap"
 )  # fmt: skip
@@ -79,22 +89,39 @@ class ModelComparison:
         return both.assign(similarity=self.similarity[first, second], stderr=self.stderr[first, second])
 
     def save(self, folder: str | Path) -> Path:
-        """Write the comparison to `folder`, making it if needed and replacing one that is there. Returns the folder."""
-        folder = Path(folder)
+        """Write the comparison to `folder`, making it if needed and replacing one that is there. Returns the folder.
+
+        Raises OutputExists for a file of such a name that geomfeat did not write, WriteFailed for a full disk.
+        """
+        folder = as_path(folder, "folder")
         tables = {PAIRS: self.pairs(), **{f"{name}.parquet": getattr(self, name) for name in TABLES}}
         writers: dict[str, Callable[[Path], Any]] = {
-            name: partial(table.to_parquet, index=False) for name, table in tables.items()
+            name: partial(write_parquet, table=table) for name, table in tables.items()
         }
-        writers[MATRICES] = lambda path: save_arrays(path, {name: getattr(self, name) for name in ARRAYS})
+        writers[MATRICES] = lambda path: write_arrays(path, {name: getattr(self, name) for name in ARRAYS})
         SAVED.write(folder, writers, {"names": list(self.names), **self.settings})
         return folder
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
         """The comparison saved in `folder`; BadInput that names the file when one is missing, truncated or corrupt."""
-        folder = Path(folder)
+        folder = as_path(folder, "folder")
         settings = SAVED.open(folder)
-        tables = {name: SAVED.read(folder / f"{name}.parquet", pd.read_parquet) for name in TABLES}
-        arrays = SAVED.read(folder / MATRICES, lambda path: {name: load_arrays(path)[name] for name in ARRAYS})
+        tables = {
+            name: SAVED.read(folder / f"{name}.parquet", partial(read_parquet, columns=columns))
+            for name, columns in TABLES.items()
+        }
+        arrays = SAVED.read(folder / MATRICES, partial(_matrices, n_layers=len(tables["layers"])))
         names = tuple(settings.pop("names", dict.fromkeys(tables["layers"]["model"])))
         return cls(names=names, settings=settings, **tables, **arrays)
+
+
+def _matrices(path: Path, n_layers: int) -> dict[str, np.ndarray]:
+    """The arrays of a comparison of so many layers; ValueError where one is missing or of another shape."""
+    found = read_arrays(path, ARRAYS)
+    shapes = {"similarity": (n_layers, n_layers), "stderr": (n_layers, n_layers), "order": (n_layers,),
+              "layer_map": (n_layers, 2)}  # fmt: skip
+    for name in ARRAYS:
+        if name not in found or found[name].shape != shapes.get(name, found[name].shape):
+            raise ValueError(f"{name} is missing, or does not fit the {n_layers} layers of layers.parquet")
+    return found

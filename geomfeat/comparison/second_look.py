@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +20,8 @@ from geomfeat.diagnostics.locate import locate
 from geomfeat.diagnostics.starts import observe, start_from
 from geomfeat.errors import GeomfeatError
 from geomfeat.models.checkpoints import load_weights
-from geomfeat.study.saved import read_json, replace_file
+from geomfeat.owned import json_text, make_folder, replace_file, require_own
+from geomfeat.study.saved import read_json
 
 LOOKS = "looks"
 FORMAT = 1  # of a look's file; one more whenever `_look` gives other numbers, so that old ones are taken again
@@ -42,18 +42,19 @@ def second_look(folder: Path, address: str, run: RunConfig) -> dict[str, Any]:
     if path.is_file():
         try:
             kept = read_json(path)
-            if kept.pop("format", None) == FORMAT:
+            if (kept.pop("format", None), kept.pop("address", None)) == (FORMAT, address):
                 return kept
         except ValueError:
-            path.unlink()  # truncated: looked at again
+            require_own([path])  # truncated: looked at again
     data = dataset_of(run)
     with libraries_on_one_thread(), torch.random.fork_rng(devices=[]):
         try:
             found = _look(folder / RUNS / address, run, data)
         except (GeomfeatError, FileNotFoundError) as error:
             found = {"failed": str(error)}
-    path.parent.mkdir(exist_ok=True)
-    replace_file(path, lambda draft: draft.write_text(json.dumps({"format": FORMAT, **found}), encoding="utf-8"))
+    make_folder(path.parent)
+    content = json_text({"format": FORMAT, "address": address, **found})
+    replace_file(path, lambda draft: draft.write_text(content, encoding="utf-8"))
     return found
 
 

@@ -23,6 +23,7 @@ NO_CHANGE, UNTOLD = "no change", "cannot tell"
 ALIGNMENTS = ("center_alignment", "axis_alignment", "center_axis_alignment")
 CLUSTERING, STRUCTURING, SEPARATING = "clustering", "structuring", "separating"
 STABILISING, OTHER = "stabilising", "other"
+FEW = "2 are needed (those at the floor do not count)"
 # A piece is still where nothing does more than a tenth of what it does over the training; a number that never leaves
 # four standard deviations of its noise does nothing.
 STILL_SHARE, NOISE_RANGE = 0.1, 4.0
@@ -57,9 +58,7 @@ def strategies(table: pd.DataFrame, layer: str, *, measure: str = "capacity") ->
         known = moments[moments["complete"]]
         row: dict[str, Any] = {"training": training, "layer": layer, "note": ""}
         if len(known) < 2:
-            rows.append(
-                {**row, "strategy": UNTOLD, "note": f"{len(known)} moments have all four numbers: 2 are needed"}
-            )
+            rows.append({**row, "strategy": UNTOLD, "note": f"{len(known)} moments have all four numbers: {FEW}"})
             continue
         first, last = known.iloc[0], known.iloc[-1]
         change = vars(what_changed(_numbers(first), _numbers(last)))

@@ -25,7 +25,8 @@ from geomfeat.comparison.sweep_config import SweepConfig, parse_config, read_con
 from geomfeat.comparison.task import COLUMN_TYPES, code_version
 from geomfeat.comparison.training import MISSING
 from geomfeat.errors import BadInput, GeomfeatError, OutputExists
-from geomfeat.study.saved import read_json, replace_file
+from geomfeat.owned import as_path, json_text, make_folder, replace_file, require_own
+from geomfeat.study.saved import DAMAGED, read_json, write_parquet
 from geomfeat.study.table import failed_rows, table_of
 
 logger = logging.getLogger("geomfeat.sweep")
@@ -105,16 +106,18 @@ class SweepResult:
     @classmethod
     def load(cls, folder: str | Path) -> Self:
         """The sweep in `folder`, finished or not; BadInput where there is none, or its plan cannot be read."""
-        folder = Path(folder)
+        folder = as_path(folder, "folder")
         if folder.exists() and not folder.is_dir():
             raise BadInput(f"{folder} is a file: name the folder that geomfeat sweep wrote")
         try:
             told = read_json(folder / PLAN)
             plan = {address: RunConfig.model_validate(run) for address, run in told["plan"].items()}
-            return cls(folder, told["version"], told["config"], plan, told["errors"])
+            if not plan or any(run.address(told["version"]) != address for address, run in plan.items()):
+                raise ValueError("its runs are not at their addresses")
+            return cls(folder, told["version"], dict(told["config"]), plan, dict(told["errors"]))
         except FileNotFoundError as cause:
             raise BadInput(f"{folder} holds no sweep ({PLAN} is missing): run geomfeat sweep --out {folder}") from cause
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as cause:
+        except DAMAGED as cause:
             raise BadInput(
                 f"{folder / PLAN} is truncated or corrupt ({type(cause).__name__}): run the same sweep again, what is "
                 "finished is kept"
@@ -126,7 +129,7 @@ class SweepResult:
             "version": self.version, "config": dict(self.config), "errors": dict(self.errors),
             "plan": {address: run.model_dump(mode="json") for address, run in self.plan.items()},
         }  # fmt: skip
-        replace_file(self.folder / PLAN, lambda path: path.write_text(json.dumps(told), encoding="utf-8"))
+        replace_file(self.folder / PLAN, lambda path: path.write_text(json_text(told), encoding="utf-8"))
 
     def __str__(self) -> str:
         counts = ", ".join(f"{n} {outcome}" for outcome, n in self.outcomes.items())
@@ -155,7 +158,8 @@ def sweep(
     Runs that diverge, stall or miss the target loss are rows with their reason, see `SweepResult.table`.
 
     Raises BadInput, before any training, for what cannot be run, and for a scheduler that is not there; OutputExists
-    where the runs are another version's; GeomfeatError where nothing more can be written: what is finished stays.
+    where the runs are another version's, where the folder holds a sweep with trainings that this config lacks, and for
+    files that geomfeat did not write; GeomfeatError where nothing more can be written: what is finished stays.
 
     >>> import tempfile
     >>> small = {"width": 8, "sigma": [0.5, 1.0], "seeds": 1, "train": {"n": 50, "target_loss": 0.5},
@@ -166,23 +170,24 @@ def sweep(
     {'matched': 2}
     """
     found = planned(config, out)
+    check_plan(found)
     todo, finished = found_in(found)
     if not recompute:
         check_versions(found, todo)
     run = engine_named(engine, workers, parse_config(found.config).slurm)
-    found.folder.mkdir(parents=True, exist_ok=True)
+    make_folder(found.folder)
     found.save()
     errors = _run(run, todo, found, finished, progress) if todo else {}
     found = SweepResult(found.folder, found.version, found.config, found.plan, errors)
     found.save()
-    replace_file(found.folder / RESULTS, lambda path: found.table.to_parquet(path, index=False))
+    replace_file(found.folder / RESULTS, lambda path: write_parquet(path, found.table))
     return found
 
 
 def planned(config: Mapping[str, Any] | SweepConfig | str | Path, out: str | Path) -> SweepResult:
     """The sweep as it would be made in `out`; nothing is written."""
     checked = read_config(config) if isinstance(config, str | Path) else parse_config(config)
-    folder, version = Path(out), code_version()
+    folder, version = as_path(out, "out"), code_version()
     if folder.exists() and not folder.is_dir():
         raise BadInput(f"out={str(folder)!r} is a file: name a folder")
     refuse_options(checked)
@@ -195,6 +200,28 @@ def planned(config: Mapping[str, Any] | SweepConfig | str | Path, out: str | Pat
         raise BadInput(f"a network of this sweep cannot be built here ({first}): lower width or depth") from cause
     plan = {run.address(version): run for run in runs}
     return SweepResult(folder, version, checked.model_dump(mode="json"), plan)
+
+
+def check_plan(planned: SweepResult) -> None:
+    """OutputExists where the folder holds a sweep with trainings that this one lacks, or files of somebody else's.
+
+    A plan that cannot be read is replaced: the trainings are kept in folders of their own.
+    """
+    require_own(planned.folder / name for name in (PLAN, RESULTS))
+    try:
+        there = SweepResult.load(planned.folder) if (planned.folder / PLAN).is_file() else None
+    except BadInput:
+        return
+    wanted = {run.canonical() for run in planned.plan.values()}
+    lost = [run for run in there.plan.values() if run.canonical() not in wanted] if there is not None else []
+    if there is not None and lost:
+        old, new = lost[0].model_dump(mode="json"), next(iter(planned.plan.values())).model_dump(mode="json")
+        fields = ", ".join(f"{name}={old[name]!r}" for name in old if old[name] != new[name])
+        raise OutputExists(
+            f"{planned.folder / PLAN} and {RESULTS} hold a sweep of {len(there.plan)} trainings, {len(lost)} of which "
+            f"this config lacks (first: {fields}): choose another folder, or add to the config what it lacks; a config "
+            "that only adds trainings goes on in the same folder"
+        )
 
 
 def found_in(planned: SweepResult) -> tuple[list[Task], list[dict[str, Any]]]:

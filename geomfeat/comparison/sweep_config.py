@@ -26,6 +26,7 @@ from geomfeat.regimes.knob import OPTIMIZERS
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 NonNegative = Annotated[int, Field(ge=0)]
+MOST_VALUES = 100_000  # of a config file
 KNOBS = ("gamma", "alpha", "r", "gamma0")
 
 
@@ -274,12 +275,37 @@ def _told(error: Any) -> tuple[str, str]:
 
 
 def read_config(path: str | Path) -> SweepConfig:
-    """The config in a YAML or JSON file; BadInput as `parse_config`, and for a file that is missing or no YAML."""
+    """The config in a YAML or JSON file.
+
+    Raises BadInput as `parse_config`, and for a file that is missing, empty, no YAML, or nested or repeated by its
+    references beyond what any sweep needs.
+    """
     path = Path(path)
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        _require_small(raw)
     except FileNotFoundError as cause:
         raise BadInput(f"there is no sweep file {str(path)!r}") from cause
-    except (yaml.YAMLError, UnicodeDecodeError) as cause:
-        raise BadInput(f"{path} is no readable YAML: {' '.join(str(cause).split())}") from cause
-    return parse_config(raw or {}, str(path))
+    except OSError as cause:
+        raise BadInput(f"{str(path)!r} cannot be read: {cause.strerror or cause}") from cause
+    except RecursionError as cause:
+        raise BadInput(f"{path} is no sweep: it is nested too deeply") from cause
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, OverflowError) as cause:
+        # PyYAML raises its own errors for the text, and Python's for values such as the 45th of January.
+        raise BadInput(f"{path} is no readable YAML: {' '.join(str(cause).split())[:300]}") from cause
+    if raw is None:
+        raise BadInput(f"{path} is empty: name at least one key of a sweep, see geomfeat sweep --schema")
+    return parse_config(raw, str(path))
+
+
+def _require_small(raw: Any) -> None:
+    """Raises ValueError where the values, references written out, are more than MOST_VALUES, or hold themselves."""
+    left, stack = MOST_VALUES, [raw]
+    while stack and left:
+        value, left = stack.pop(), left - 1
+        if isinstance(value, Mapping):
+            stack += value.values()
+        elif isinstance(value, list | tuple | set):
+            stack += value
+    if stack:
+        raise ValueError(f"it holds more than {MOST_VALUES} values, or one that holds itself")

@@ -16,7 +16,15 @@ from torch import nn
 
 from geomfeat._version import __version__
 from geomfeat.comparison.design import RunConfig, dataset_of
-from geomfeat.comparison.run_folder import RUNS, TABLE, claimed, is_finished, write_run, write_table
+from geomfeat.comparison.run_folder import (
+    RUNS,
+    TABLE,
+    claimed,
+    is_finished,
+    require_replaceable,
+    write_run,
+    write_table,
+)
 from geomfeat.comparison.sweep_config import LocationConfig
 from geomfeat.comparison.training import QUANTITIES, TrainedRun, train_run
 from geomfeat.comparison.transfer import transfer_rows
@@ -71,7 +79,8 @@ def run_task(config: str, root: str, version: str, wait: bool = True) -> str | N
 
     A run that is there is not made again. The numbers depend on the config alone.
 
-    Raises BadInput where this process has other code or data than the sweep was planned with; OSError for a full disk.
+    Raises BadInput where this process has other code or data than the sweep was planned with; OutputExists where the
+    run's folder holds a file that geomfeat did not write; WriteFailed for a full disk.
     """
     if version != code_version():
         raise BadInput(
@@ -87,6 +96,7 @@ def run_task(config: str, root: str, version: str, wait: bool = True) -> str | N
             return None
         if is_finished(folder, address):
             return str(folder / RUNS / address)
+        require_replaceable(folder, address)
         began = time.perf_counter()
         with libraries_on_one_thread(), torch.random.fork_rng(devices=[]):
             data = dataset_of(run)

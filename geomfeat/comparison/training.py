@@ -13,6 +13,7 @@ from torch import nn
 from geomfeat.comparison.design import RunConfig, network_of
 from geomfeat.data.dataset import Dataset
 from geomfeat.errors import BadInput
+from geomfeat.models.modules import real_pairs
 from geomfeat.regimes.knob import Trained, train_at_gamma
 from geomfeat.regimes.objective import objective, top_curvature
 from geomfeat.regimes.training_series import rounded_powers
@@ -117,6 +118,6 @@ def sharpness(run: RunConfig, data: Dataset, initial: nn.Module, trained: nn.Mod
     )  # fmt: skip
     moved = dict(trained.named_parameters())
     with torch.no_grad():
-        u = torch.cat([(moved[name] - w).flatten() / run.gamma for name, w in problem.start.items()])
+        u = torch.cat([(real_pairs(moved[name]) - w).flatten() / run.gamma for name, w in problem.start.items()])
     value = top_curvature(problem, u.to(problem.zero().dtype), None, ROUNDS)[0]
     return value if math.isfinite(value) else math.nan

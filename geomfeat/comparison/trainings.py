@@ -11,6 +11,7 @@ import pandas as pd
 
 from geomfeat.comparison.phases import DIVERGED, FAILED, against_limit, phase_of
 from geomfeat.errors import BadInput, near
+from geomfeat.geometry.floor import AT_FLOOR, at_floor
 from geomfeat.study.table import IDENTITY, RESULT
 
 # A DataFrame whose parts are used at once: pandas' annotations give unions that only a cast could narrow.
@@ -35,7 +36,8 @@ class Trainings:
             train_accuracy, test_accuracy, outcome, phase, ended (with numbers), used (whether it can be compared as
             it is, at the fit of the others) and why (not).
         axes: conditions that are numbers and vary. by: conditions that split the trainings into groups.
-        values: (trainings, keys) last numbers, columns (measure, quantity, layer, at); NaN where flagged or missing.
+        values: (trainings, keys) last numbers, columns (measure, quantity, layer, at); NaN where flagged, missing or at
+            the floor of capacity.
         notes: what must be known to read comparisons of these trainings.
     """
 
@@ -97,8 +99,13 @@ def _trainings(table: Frame) -> Trainings:
     frame = heads[["run", "seed", *conditions, *(["outcome"] if "outcome" in table else [])]].first()
     frame, axes, by = _roles(frame, conditions)
     frame = frame.join(_status(table, frame.index))
-    values = _values(table, frame.index)
+    values, low = _values(table, frame.index)
     frame, notes = _used(frame)
+    if low:
+        notes.append(
+            f"{low} numbers of the last moment are {AT_FLOOR} (their classes are not separable in the layer, so that "
+            "capacity counts units): left out as if they were missing."
+        )
     return Trainings(frame, tuple(axes), tuple(by), values, tuple(notes))
 
 
@@ -176,7 +183,8 @@ def _status(table: Frame, trainings: pd.Index) -> Frame:
     return status.drop(columns=["sharpness", "sharpness_initial"])
 
 
-def _values(table: Frame, trainings: pd.Index) -> Frame:
+def _values(table: Frame, trainings: pd.Index) -> tuple[Frame, int]:
+    """The last numbers, wide, and how many of them are left out because they are at the floor."""
     rows = table[table["at"].isin(FINAL) & (table["measure"] != STATUS)]
     rows = rows[(rows["layer_b"] == "") | (rows["layer_b"] == rows["layer"])]
     twice = rows.duplicated(["training", *KEY])
@@ -187,6 +195,8 @@ def _values(table: Frame, trainings: pd.Index) -> Frame:
             f"of layer {first['layer']!r}: keep the rows of one setting of options"
         )
     good = rows["ok"].astype(bool) & np.isfinite(rows["value"].astype(float))
+    low = good & rows["note"].map(at_floor).astype(bool)
+    good &= ~low
     keys = pd.MultiIndex.from_frame(rows[list(KEY)].drop_duplicates(), names=list(KEY))
     wide = rows.assign(value=rows["value"].where(good)).pivot(index="training", columns=list(KEY), values="value")
     # A training that diverged has a failed row for each number that was asked for, without its layer: such a name is no
@@ -195,7 +205,7 @@ def _values(table: Frame, trainings: pd.Index) -> Frame:
     elsewhere = {k[:2] for k in known}
     kept = [k for k in keys if k in known or k[2] != "" or k[:2] not in elsewhere]
     columns = pd.MultiIndex.from_tuples(kept, names=list(KEY)) if kept else keys[:0]
-    return wide.reindex(index=trainings, columns=columns).astype("float64")
+    return wide.reindex(index=trainings, columns=columns).astype("float64"), int(low.sum())
 
 
 def _given(frame: Frame, name: str, default: Any) -> Frame:

@@ -11,31 +11,41 @@ import pandas as pd
 
 from geomfeat.comparison.validation import Validation
 from geomfeat.errors import BadInput
-from geomfeat.study.saved import replace_file
+from geomfeat.npz_files import first_line
+from geomfeat.owned import as_path, make_folder, replace_file, require_own
+from geomfeat.study.saved import DAMAGED, read_parquet, require_columns, write_parquet
 
-TABLES = ("runs", "families", "laws", "onsets")
+# Each table with the columns it must have where it is not empty; see `geomfeat.study.saved.read_parquet`.
+TABLES: dict[str, dict[str, str]] = {
+    "runs": {"family": "text", "gamma": "number", "seed": "number", "outcome": "text"},
+    "families": {"family": "text", "breaks": "text", "runs": "number", "located": "number", "slope": "number"},
+    "laws": {"law": "text", "slope": "number", "theory": "number"}, "onsets": {"family": "text"},
+}  # fmt: skip
 NESTED = ("layers", "weights", "kernel")  # of runs: {layer: [R, M]}
 SHIPPED = "validation"  # a folder in the package's data
 
 
 def save_validation(found: Validation, folder: str | Path) -> list[Path]:
-    """Write runs, families, laws and onsets as `folder`/<name>.parquet; returns the paths. Nested numbers as JSON."""
-    folder, paths = Path(folder), []
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in TABLES:
+    """Write runs, families, laws and onsets as `folder`/<name>.parquet; returns the paths. Nested numbers as JSON.
+
+    Raises OutputExists, before anything is written, for a file of such a name that geomfeat did not write.
+    """
+    folder = make_folder(as_path(folder, "folder"))
+    paths = [folder / f"{name}.parquet" for name in TABLES]
+    require_own(paths)
+    for name, path in zip(TABLES, paths, strict=True):
         table: pd.DataFrame = getattr(found, name).copy()
         for column in NESTED if name == "runs" else ():
             if column in table:
                 table[column] = [json.dumps(v) if isinstance(v, dict) else None for v in table[column]]
-        paths.append(folder / f"{name}.parquet")
-        replace_file(paths[-1], lambda draft, table=table: table.to_parquet(draft, index=False))
+        replace_file(path, lambda draft, table=table: write_parquet(draft, table))
     return paths
 
 
 def load_validation(folder: str | Path | None = None) -> Validation:
     """The validation in a folder of `geomfeat validate`; None: the campaign that is shipped with the package.
 
-    Raises BadInput for a folder without the four tables.
+    Raises BadInput for a folder without the four tables, and for one that is damaged or holds something else.
 
     >>> len(load_validation().families) >= 30
     True
@@ -43,15 +53,27 @@ def load_validation(folder: str | Path | None = None) -> Validation:
     if folder is None:
         with as_file(files("geomfeat.data") / SHIPPED) as shipped:
             return load_validation(shipped)
-    missing = [f"{name}.parquet" for name in TABLES if not (Path(folder) / f"{name}.parquet").is_file()]
+    folder = as_path(folder, "folder")
+    missing = [f"{name}.parquet" for name in TABLES if not (folder / f"{name}.parquet").is_file()]
     if missing:
         raise BadInput(f"folder={str(folder)!r} lacks {', '.join(missing)}: name a folder that `validate` has written")
-    tables = {name: pd.read_parquet(Path(folder) / f"{name}.parquet") for name in TABLES}
-    runs = tables["runs"]
-    for column in NESTED:
-        if column in runs:
-            runs[column] = [_nested(v) for v in runs[column]]
-    return Validation(runs, tables["families"], tables["laws"], tables["onsets"])
+    tables = {}
+    for name, columns in TABLES.items():
+        path = folder / f"{name}.parquet"
+        try:
+            tables[name] = read_parquet(path, {})
+            if len(tables[name]):
+                require_columns(tables[name], columns)
+            if name == "runs":
+                for column in NESTED:
+                    if column in tables[name]:
+                        tables[name][column] = [_nested(v) for v in tables[name][column]]
+        except DAMAGED as cause:
+            raise BadInput(
+                f"{path} is truncated or corrupt, or no table of a validation ({first_line(cause)}): run geomfeat "
+                "validate again"
+            ) from cause
+    return Validation(**tables)
 
 
 def _nested(text: Any) -> Any:

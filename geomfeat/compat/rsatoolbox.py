@@ -6,10 +6,10 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from geomfeat.errors import BadInput
 from geomfeat.kernels import RDMs
+from geomfeat.labels import levels_of
 from geomfeat.types import Representation
 
 # Where the two call one dissimilarity by different names; both divide the squared ones by the number of units.
@@ -46,14 +46,14 @@ def to_rsatoolbox(
     if not isinstance(value, Representation):
         raise BadInput(f"value is a {type(value).__name__}: give RDMs or a Representation")
     if conditions is None and value.labels is not None:
-        conditions = value.labels.tolist()
+        codes = value.labels.tolist()
+        conditions = [value.classes[i] for i in codes] if value.classes else codes
     observations = {}
     for name, given in (("condition", conditions), ("run", runs)):
         if given is None:
             continue
-        if len(given) != value.n:
-            raise BadInput(f"{name}s has {len(given)} entries for {value.n} samples: give one each")
-        observations[name] = list(given)
+        names, index = levels_of(given, f"{name}s", value.n)
+        observations[name] = [names[i] for i in index.tolist()]
     return package.data.Dataset(
         value.x.cpu().numpy(), descriptors={"layer": value.layer} if value.layer else {}, obs_descriptors=observations
     )
@@ -77,18 +77,16 @@ def from_rsatoolbox(value: Any, *, descriptor: str = "condition") -> RDMs | Repr
         names = value.rdm_descriptors.get("name", ())
         conditions = np.asarray(value.pattern_descriptors.get(descriptor, ())).tolist()
         measure = value.dissimilarity_measure or ""
-        return RDMs(
-            torch.as_tensor(value.get_vectors()), OWN_NAMES.get(measure, measure), tuple(names), tuple(conditions)
-        )
+        return RDMs(value.get_vectors(), OWN_NAMES.get(measure, measure), tuple(names), tuple(conditions))
     if type(value) is not package.data.Dataset:
         raise BadInput(f"value is a {type(value).__name__}: give an rsatoolbox RDMs or Dataset (no time dimension)")
     observations = {name: np.asarray(given).tolist() for name, given in value.obs_descriptors.items()}
     labels, levels = None, []
     if descriptor in observations:
-        found, index = np.unique(np.asarray(observations[descriptor]), return_inverse=True)
-        labels, levels = torch.as_tensor(index), found.tolist()
+        found, labels = levels_of(value.obs_descriptors[descriptor], f"observation descriptor {descriptor!r}")
+        levels = list(found)
     meta = {"reduce": "none", "observations": observations, "conditions": levels}
-    return Representation(torch.as_tensor(value.measurements), labels, str(value.descriptors.get("layer", "")), meta)
+    return Representation(value.measurements, labels, str(value.descriptors.get("layer", "")), meta)
 
 
 def _package() -> Any:

@@ -18,13 +18,18 @@ def sort_row(values, order, count, bucket):
     """Ascending order of one row, in place: a bucket for every value, by its place in the range, then insertion.
 
     Linear where values spread over their range, as ranks and sums of ranks do. count (p + 1,) and bucket (p,) are room.
+    Values must be finite: NaN has no place in an order, and would be an index outside of `count`.
     """
     p = len(values)
     low, high = values.min(), values.max()
     scale = (p - 1) / (high - low) if high > low else 0.0
+    # The range of subnormal values overflows the scale, and that of the largest ones is infinite.
+    if high > low and not 0.0 < scale < np.inf:
+        order[:] = np.argsort(values)
+        return
     count[:] = 0
     for i in range(p):
-        bucket[i] = int((values[i] - low) * scale)
+        bucket[i] = min(p - 1, int((values[i] - low) * scale))
         count[bucket[i] + 1] += 1
     for b in range(p):
         count[b + 1] += count[b]

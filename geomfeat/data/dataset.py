@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from geomfeat.errors import BadInput
+from geomfeat.labels import as_groups, as_labels
 from geomfeat.models.functional import as_inputs, map_inputs, n_samples, take
-from geomfeat.numerics import as_tensor, require_finite, stream
+from geomfeat.numerics import require_finite, stream
 
 CHANNELS = (1, 3, 4)
 
@@ -22,10 +23,11 @@ class Dataset:
 
     Attributes:
         inputs: tensor (n, ...), or a tuple or mapping of such; images are (n, channels, height, width).
-        labels: (n,) integer classes, or None.
+        labels: (n,) classes, numbers or names, or None; kept as whole numbers.
         name: short name. classes: names of the classes 0, 1, ... (empty: not known).
         test_inputs, test_labels: held-out samples, or None.
         targets, test_targets: (n, C) values to be learned in place of classes, or None: a regression.
+        groups, test_groups: (n,) which samples belong together (see `Representation`), or None.
         preprocessing: what was done to the raw numbers, in words. card: name of the data card, or "".
     """
 
@@ -40,11 +42,13 @@ class Dataset:
     meta: Mapping[str, Any] = field(default_factory=dict)
     targets: Tensor | None = None
     test_targets: Tensor | None = None
+    groups: Tensor | None = None
+    test_groups: Tensor | None = None
 
     def __post_init__(self) -> None:
-        for part, inputs, labels, targets in (
-            ("", self.inputs, self.labels, self.targets),
-            ("test ", self.test_inputs, self.test_labels, self.test_targets),
+        for part, inputs, targets, beside in (
+            ("", self.inputs, self.targets, ("labels", "groups")),
+            ("test ", self.test_inputs, self.test_targets, ("test_labels", "test_groups")),
         ):
             if inputs is None:
                 continue
@@ -55,13 +59,17 @@ class Dataset:
                     f"{part}targets of {self.name!r} have shape {tuple(targets.shape)}: give (n, outputs) values for "
                     f"the {n} {part}samples"
                 )
-            if labels is None:
-                continue
-            if labels.ndim != 1 or labels.shape[0] != n:
-                raise BadInput(
-                    f"{part}labels of {self.name!r} have shape {tuple(labels.shape)}, but there are {n} {part}samples: "
-                    "give one integer class per sample"
-                )
+            for field_name in beside:
+                given = getattr(self, field_name)
+                if given is None:
+                    continue
+                where = f"{field_name} of {self.name!r}"
+                if field_name.endswith("groups"):
+                    object.__setattr__(self, field_name, as_groups(given, where, n))
+                    continue
+                found = as_labels(given, where, n, self.classes)
+                object.__setattr__(self, field_name, found.codes)
+                object.__setattr__(self, "classes", self.classes or found.classes)
 
     @property
     def n(self) -> int:
@@ -83,13 +91,13 @@ class Dataset:
         if self.test_inputs is None:
             raise BadInput(f"data {self.name!r} has no test split: use split='train', or give x_test and y_test")
         return replace(
-            self, inputs=self.test_inputs, labels=self.test_labels, targets=self.test_targets, test_inputs=None,
-            test_labels=None, test_targets=None,
+            self, inputs=self.test_inputs, labels=self.test_labels, targets=self.test_targets, groups=self.test_groups,
+            test_inputs=None, test_labels=None, test_targets=None, test_groups=None,
         )  # fmt: skip
 
     def training(self) -> Dataset:
         """Without the test samples."""
-        return replace(self, test_inputs=None, test_labels=None, test_targets=None)
+        return replace(self, test_inputs=None, test_labels=None, test_targets=None, test_groups=None)
 
     def subsample(self, n: int | None, seed: int = 0) -> Dataset:
         """The first `n` samples of a seeded order that goes round the classes; all, in order, for n=None.
@@ -101,8 +109,8 @@ class Dataset:
         if not 1 <= n <= self.n:
             raise BadInput(f"n={n} must be between 1 and the {self.n} samples of {self.name!r}")
         rows = balanced_order(self.labels, self.n, seed)[:n]
-        labels, targets = (None if t is None else t[rows] for t in (self.labels, self.targets))
-        return replace(self, inputs=take(self.inputs, rows), labels=labels, targets=targets)
+        labels, targets, groups = (None if t is None else t[rows] for t in (self.labels, self.targets, self.groups))
+        return replace(self, inputs=take(self.inputs, rows), labels=labels, targets=targets, groups=groups)
 
 
 def balanced_order(labels: Tensor | None, n: int, seed: int) -> Tensor:
@@ -132,6 +140,10 @@ def as_features(raw: Any) -> Any:
     """
 
     def one(t: Tensor) -> Tensor:
+        if t.layout is not torch.strided or t.is_meta:
+            raise BadInput(
+                f"inputs are {'without values (on the meta device)' if t.is_meta else 'sparse'}: give dense ones"
+            )
         if t.dtype == torch.uint8:
             t = t.to(torch.get_default_dtype()) / 255
         elif t.is_floating_point():
@@ -147,28 +159,14 @@ def as_features(raw: Any) -> Any:
     return map_inputs(inputs, one)
 
 
-def as_labels(raw: Any, what: str = "y") -> Tensor | None:
-    """(n,) integer classes from integers, whole floats, booleans, an (n, 1) column, or strings (numbered as sorted)."""
-    if raw is None:
-        return None
-    values = getattr(raw, "tolist", lambda: raw)()
-    if isinstance(values, Sequence) and values and all(isinstance(v, str) for v in values):
-        names = sorted(set(values))
-        return torch.tensor([names.index(v) for v in values])
-    labels = as_tensor(raw, what)
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if labels.is_floating_point():
-        require_finite(labels, what)
-        if not torch.equal(labels, labels.round()):
-            raise BadInput(f"{what} holds fractions: labels must be classes; leave them out for regression data")
-    if labels.ndim != 1:
-        raise BadInput(f"{what} has shape {tuple(labels.shape)}: labels must be one integer class per sample")
-    return labels.long()
-
-
 def standardised(train: Tensor, test: Tensor | None) -> tuple[Tensor, Tensor | None, str]:
     """Images minus the training images' mean and over their standard deviation, per channel; with a sentence on it."""
+    for part in (train, test):
+        if part is not None and (part.ndim != 4 or part.shape[1] != train.shape[1] or not part.is_floating_point()):
+            raise BadInput(
+                f"images are (n, channels, height, width), or (n, height, width, channels), got {tuple(part.shape)} of "
+                f"{str(part.dtype).removeprefix('torch.')}: name a file of images"
+            )
     mean = train.mean((0, 2, 3), keepdim=True)
     deviation = train.std((0, 2, 3), keepdim=True).clamp_min(1e-8)
     scaled = None if test is None else (test - mean) / deviation

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import inspect
 import pickle
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from geomfeat.data.dataset import Dataset, as_features, as_labels, standardised
+from geomfeat.data.dataset import Dataset, as_features, standardised
 from geomfeat.errors import BadInput
-from geomfeat.models.checkpoints import load_object
+from geomfeat.labels import as_groups, as_labels
+from geomfeat.models.checkpoints import called, load_object
+from geomfeat.npz_files import UNREADABLE, read_arrays
 
 AIRPLANE_TO_TRUCK = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
@@ -22,33 +22,12 @@ AIRPLANE_TO_TRUCK = (
 SAFE = {("multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype")}
 
 
-def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of an .npz, without pickle; BadInput that names the file when that cannot be."""
-    if not path.is_file():
-        raise BadInput(f"there is no file {str(path)!r}")
-    try:
-        # Opened here, since numpy leaves a damaged file open.
-        with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if isinstance(archive, np.ndarray):
-                raise BadInput(f"{str(path)!r} is a single array: save it with np.savez(file, x=..., y=...)")
-            with archive:
-                return {name: archive[name] for name in archive.files}
-    except BadInput:
-        raise
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as cause:
-        raise BadInput(
-            f"cannot read {str(path)!r} ({cause}): it is truncated, no npz, or holds Python objects; "
-            "save plain arrays with np.savez(file, x=..., y=...)"
-        ) from cause
-
-
 def from_npz(path: Path) -> Dataset:
-    """x (or x_train) with y (or y_train), and x_test, y_test, classes where they are there.
+    """x (or x_train) with y (or y_train), and x_test, y_test, classes, groups, groups_test where they are there.
 
     Bytes are divided by 255, images become (n, c, h, w), other numbers stay as they are: scale them to your model.
     """
-    return _from_arrays(read_npz(path), str(path), path.stem)
+    return _from_arrays(read_arrays(path), str(path), path.stem)
 
 
 def _from_arrays(arrays: Mapping[str, Any], where: str, name: str) -> Dataset:
@@ -57,15 +36,27 @@ def _from_arrays(arrays: Mapping[str, Any], where: str, name: str) -> Dataset:
         raise BadInput(f"{where} holds {', '.join(arrays) or 'nothing'}, but no 'x' (samples first) or 'x_train'")
     label_key = next((k for k in ("y", "y_train", "labels") if k in arrays), None)
     test = as_features(arrays["x_test"]) if "x_test" in arrays else None
-    classes = tuple(str(c) for c in arrays["classes"]) if "classes" in arrays else ()
-    raw = arrays[label_key] if label_key else None
-    if raw is not None and not classes and getattr(raw, "dtype", np.dtype(int)).kind in "US":
-        classes = tuple(sorted(set(raw.tolist())))
+    given = () if "classes" not in arrays else tuple(str(c) for c in arrays["classes"])
+    parts = [(label_key, arrays[label_key])] if label_key else []
+    parts += [("y_test", arrays["y_test"])] if test is not None and "y_test" in arrays else []
+    labels, classes = _numbered({key: raw for key, raw in parts if raw is not None}, where, given)
+    groups, test_groups = (
+        None if arrays.get(k) is None else as_groups(arrays[k], f"{k} of {where}") for k in ("groups", "groups_test")
+    )
     return Dataset(
-        as_features(arrays[key]), as_labels(raw, f"{label_key} of {where}"), name, classes, test,
-        as_labels(arrays.get("y_test"), f"y_test of {where}") if test is not None else None,
+        as_features(arrays[key]), labels.get(label_key or ""), name, classes, test, labels.get("y_test"),
         "bytes divided by 255, images as (n, channels, height, width), else as given",
+        groups=groups, test_groups=test_groups if test is not None else None,
     )  # fmt: skip
+
+
+def _numbered(parts: Mapping[str, Any], where: str, classes: tuple[str, ...]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Codes of the labels of each part, with one numbering for all, and the names of the classes."""
+    found = {key: as_labels(raw, f"{key} of {where}") for key, raw in parts.items()}
+    if any(one.classes for one in found.values()):
+        classes = classes or tuple(sorted({name for one in found.values() for name in one.classes}))
+        found = {key: as_labels(raw, f"{key} of {where}", classes=classes) for key, raw in parts.items()}
+    return {key: one.codes for key, one in found.items()}, classes
 
 
 def cifar10(path: Path) -> Dataset:
@@ -82,9 +73,12 @@ def cifar10(path: Path) -> Dataset:
         if (path / "test_batch").is_file():
             arrays["x_test"], arrays["y_test"] = _batch(path / "test_batch")
     else:
-        arrays = read_npz(_npz_in(path))
+        arrays = read_arrays(_npz_in(path))
     made = _from_arrays(arrays, str(path), "cifar10")
-    inputs, test, words = standardised(made.inputs, made.test_inputs)
+    try:
+        inputs, test, words = standardised(made.inputs, made.test_inputs)
+    except BadInput as cause:
+        raise BadInput(f"cifar10: {str(path)!r}: {cause}") from cause
     return Dataset(inputs, made.labels, "cifar10", made.classes or AIRPLANE_TO_TRUCK, test, made.test_labels, words)
 
 
@@ -123,7 +117,7 @@ def _batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
             raw = _read_arrays(file)
         images = np.asarray(raw[b"data"], np.uint8).reshape(-1, 3, 32, 32)
         return images, np.asarray(raw[b"labels"], np.int64)
-    except (pickle.UnpicklingError, EOFError, KeyError, ValueError, TypeError, IndexError, AttributeError) as cause:
+    except (*UNREADABLE, pickle.UnpicklingError) as cause:
         raise BadInput(
             f"{str(path)!r} is not a CIFAR-10 python batch or is truncated ({cause}): copy it again"
         ) from cause
@@ -140,17 +134,16 @@ def from_factory(spec: str) -> Dataset:
     """
     made = load_object(spec, "data")
     if inspect.isroutine(made) or isinstance(made, type):
-        try:
-            made = made()
-        except TypeError as cause:
-            raise BadInput(f"data={spec!r} cannot be called without arguments: {cause}") from cause
+        made = called(made, spec, "data")
     name = spec.rpartition(":")[2]
     if isinstance(made, Dataset):
         return made
     if isinstance(made, Mapping) and ("x" in made or "x_train" in made):
         return _from_arrays(made, spec, name)
     if isinstance(made, tuple | list) and len(made) == 2 and not isinstance(made[0], int | float):
-        return Dataset(as_features(made[0]), as_labels(made[1], f"labels of {spec}"), name)
+        labels = None if made[1] is None else as_labels(made[1], f"labels of {spec}")
+        codes, classes = (None, ()) if labels is None else (labels.codes, labels.classes)
+        return Dataset(as_features(made[0]), codes, name, classes)
     if not isinstance(made, Mapping | tuple | list) and not hasattr(made, "__array__"):
         raise BadInput(f"data={spec!r} returned {type(made).__name__}; it must return a Dataset, (x, y) or x")
     return Dataset(as_features(made), None, name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -67,8 +67,8 @@ def _compute(pair: SnapshotPair, probes: int) -> NtkPair:
         projection = draws / k**0.5
         notes.append(f"{k} random projections of {engine.n_outputs} outputs")
     before = _kernels(pair.f_initial, inputs, projection)
-    after = _kernels(_same_parameters(pair), inputs, projection)
-    return NtkPair(before, after, "; ".join(text for text in notes if text))
+    after = _kernels(pair.f_trained, inputs, projection)
+    return NtkPair(before, after, "; ".join(text for text in (*notes, pair.space_note) if text))
 
 
 def _sizes(n: int, c: int, saved: int) -> tuple[int, int]:
@@ -78,15 +78,6 @@ def _sizes(n: int, c: int, saved: int) -> tuple[int, int]:
     if n * k > rows:
         k = min(c, 4)
     return min(n, max(16, rows // k)), k
-
-
-def _same_parameters(pair: SnapshotPair) -> Functional:
-    """The trained network, differentiated in the parameters that were trainable at the initial snapshot."""
-    f = pair.f_trained
-    everything = {**f.fixed, **f.theta}
-    theta = {name: everything[name] for name in pair.f_initial.theta}
-    fixed = {name: value for name, value in everything.items() if name not in theta}
-    return replace(f, theta=theta, fixed=fixed)
 
 
 def _kernels(f: Functional, inputs: object, projection: Tensor | None) -> dict[str, Tensor]:

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from geomfeat.diagnostics.padding import Padding
 from geomfeat.errors import BadInput
 from geomfeat.kernels import feature_jvp, jvp, ntk, vjp
 from geomfeat.models.functional import Functional, n_samples, output_matrix, take
@@ -43,6 +44,7 @@ class LinearisedTask:
         gram: (n k, n k) kernel of the outputs, or None to work with kernel-vector products.
         projection: (C, k) orthonormal columns the outputs were projected on, or None.
         energy: |change| before the projection over |change| after it; movement scales with it.
+        frozen: layers that did not move, which are left out of the mean. padding: positions that are no features.
     """
 
     f: Functional
@@ -53,6 +55,8 @@ class LinearisedTask:
     gram: Tensor | None
     projection: Tensor | None = None
     energy: float = 1.0
+    frozen: frozenset[str] = frozenset()
+    padding: Padding | None = None
 
     @property
     def n(self) -> int:
@@ -75,15 +79,16 @@ class LinearisedTask:
 
 @dataclass(frozen=True, eq=False)
 class Demand:
-    """Demand of every layer (decades), their mean, and the linear response behind it."""
+    """Demand of every layer (decades), their mean, the linear response behind it, and layers left out of the mean."""
 
     layers: Mapping[str, float]
     response: Response
+    frozen: frozenset[str] = frozenset()
 
     @property
     def richness(self) -> float:
-        """R: mean over the layers that can move."""
-        able = [r for r in self.layers.values() if r > -math.inf]
+        """R: mean over the layers that can move, and did."""
+        able = [r for name, r in self.layers.items() if r > -math.inf and name not in self.frozen]
         return sum(able) / len(able) if able else -math.inf
 
 
@@ -148,7 +153,8 @@ def _projected(output: Any, inputs: Any, *, readout: Any, basis: Tensor) -> Tens
 def solve(task: LinearisedTask, weights: Tensor | None = None, rtol: float = 1e-4) -> Demand:
     """Demand with probe i counted `weights[i]` times (default once each): resampling and subsets of the probes.
 
-    A layer that cannot move (its tangent is zero) reads -inf. `rtol`: of the movement, where products are used.
+    A layer that cannot move (its tangent is zero) reads -inf, one that is zero on a part of the probes NaN there.
+    `rtol`: of the movement, where products are used.
     """
     weights = torch.ones(task.n, dtype=WORKING) if weights is None else weights.to(WORKING)
     rows = torch.nonzero(weights > 0).flatten()
@@ -162,12 +168,14 @@ def solve(task: LinearisedTask, weights: Tensor | None = None, rtol: float = 1e-
     moved = feature_jvp(task.f, inputs, task.layers, direction)
     layers = {}
     for name, (feature, tangent) in moved.items():
+        if task.padding is not None:
+            feature, tangent = (task.padding.cleared(name, part, rows) for part in (feature, tangent))
         size = float((root * feature.to(WORKING)).norm())
-        if size == 0.0:
+        if size == 0.0 and len(rows) == task.n:
             raise BadInput(f"layer {name!r} is zero on every probe: leave it out of layers=")
         length = task.energy * float((root * tangent.to(WORKING)).norm())
-        layers[name] = math.log10(length / size) if length > 0 else -math.inf
-    return Demand(layers, response)
+        layers[name] = math.nan if size == 0.0 else math.log10(length / size) if length > 0 else -math.inf
+    return Demand(layers, response, task.frozen)
 
 
 def _respond(task: LinearisedTask, inputs: Any, rows: Tensor, root: Tensor, change: Tensor, rtol: float) -> Response:

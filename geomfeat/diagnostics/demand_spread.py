@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -48,4 +49,16 @@ def by_probes(
 
 def spread(samples: pd.DataFrame) -> dict[str, float]:
     """Standard deviation of every column; NaN with fewer than two samples."""
-    return {str(c): float(np.std(samples[c], ddof=1)) if len(samples) > 1 else float("nan") for c in samples}
+    return {str(c): deviation(samples[c].tolist()) for c in samples}
+
+
+def deviation(values: Sequence[float]) -> float:
+    """Standard deviation over resamples; those that are not finite are left out, and 0 where all are -inf.
+
+    >>> deviation([1.0, 3.0, float("nan")]), deviation([-float("inf")] * 3), deviation([1.0])
+    (1.4142135623730951, 0.0, nan)
+    """
+    finite = [v for v in values if math.isfinite(v)]
+    if len(finite) > 1:
+        return float(np.std(finite, ddof=1))
+    return 0.0 if len(values) > 1 and all(v == -math.inf for v in values) else math.nan

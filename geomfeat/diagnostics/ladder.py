@@ -20,12 +20,19 @@ from tqdm import tqdm
 
 from geomfeat.diagnostics.demand import solve
 from geomfeat.diagnostics.starts import Observed, Start, observe, start_from
+from geomfeat.diagnostics.tangent_space import Params, TangentSpace, space_of_moved
 from geomfeat.errors import BadInput
-from geomfeat.models.functional import Readout, as_inputs
+from geomfeat.labels import as_goal
+from geomfeat.models.functional import Readout, as_inputs, copied
 from geomfeat.models.lazy_inputs import LazyInputs
-from geomfeat.numerics import WORKING, as_tensor
+from geomfeat.models.moved import differentiable
+from geomfeat.models.readouts import as_readout
+from geomfeat.npz_files import UNREADABLE
+from geomfeat.numerics import WORKING
+from geomfeat.owned import as_path, json_text, make_folder, replace_file
 from geomfeat.regimes.knob import train_at_gamma
 from geomfeat.regimes.objective import centred_one_hot
+from geomfeat.regimes.signs import as_values
 
 # Rungs lie this far apart, in decades of gamma; relative losses outside these bounds are not asked for.
 SPACING, LOSS_BOUNDS = 0.5, (0.01, 0.5)
@@ -47,10 +54,12 @@ class Ladder:
     n_probes: int
 
     def save(self, path: str | Path) -> Path:
-        """Write as JSON; returns the path."""
-        content = {**self.__dict__, "rungs": self.rungs.to_dict("records")}
-        Path(path).write_text(json.dumps(content, indent=2), encoding="utf-8")
-        return Path(path)
+        """Write as JSON; returns the path. OutputExists for a file that geomfeat did not write."""
+        path = as_path(path)
+        content = json_text({**self.__dict__, "rungs": self.rungs.to_dict("records")}, indent=2)
+        make_folder(path.parent)
+        replace_file(path, lambda draft: draft.write_text(content, encoding="utf-8"))
+        return path
 
     @classmethod
     def load(cls, path: str | Path) -> Ladder:
@@ -59,12 +68,13 @@ class Ladder:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
             rungs = pd.DataFrame(content["rungs"])
             return cls(rungs, float(content["target_loss"]), tuple(content["layers"]), int(content["n_probes"]))
-        except (OSError, ValueError, KeyError, TypeError) as cause:
+        except UNREADABLE as cause:
             raise BadInput(f"ladder {str(path)!r} is not a ladder that geomfeat saved ({cause})") from cause
 
 
 def wanted_change(labels: Tensor, n_outputs: int) -> Tensor:
     """(n, C) change of the outputs at gamma = 1: centred one-hot rows for classes, the values for a regression."""
+    labels = as_values(labels, n_outputs)
     if labels.ndim == 1 and not labels.is_floating_point():
         if int(labels.max()) >= n_outputs or int(labels.min()) < 0:
             raise BadInput(
@@ -102,6 +112,8 @@ def plan_ladder(start: Start, observed: Observed, rungs: int) -> tuple[tuple[flo
         raise BadInput("ladder needs labels: pass labels= (classes or target values of the inputs)")
     if start.task.projection is not None:
         raise BadInput("a ladder compares all outputs: leave out projections=, or the ladder")
+    if start.all_frozen:
+        raise BadInput("no hidden layer moved, and a ladder is read by how far they move: leave out ladder=")
     if rungs < 2:
         raise BadInput(f"ladder={rungs}: at least 2 rungs")
     wanted = wanted_change(observed.labels, start.outputs.shape[1]).to(start.outputs.device)
@@ -120,8 +132,9 @@ def train_ladder(
     target_loss: float = 0.05,
     layers: Any = "*",
     n_probes: int | None = None,
+    params: Params | None = None,
     seed: int = 0,
-    readout: Readout | None = None,
+    readout: Readout | str | None = None,
     device: Any = None,
     progress: bool = True,
 ) -> Ladder:
@@ -130,17 +143,22 @@ def train_ladder(
     Args:
         labels: (n,) classes or (n, C) target values. loss, target_loss: as for `train_at_gamma`; the relative loss at
             which a rung stops should be the models' own.
-        layers, n_probes, seed: as given to `locate` for the models to be read off.
+        layers, n_probes, seed, readout: as given to `locate` for the models to be read off.
+        params: which parameters to train, as for `locate`; default those of `initial` that require a gradient.
 
     A rung that missed the loss is kept with converged False and its note.
     """
     if len(gammas) < 2 or min(gammas) <= 0:
         raise BadInput(f"gammas={tuple(gammas)}: at least 2, all positive")
-    inputs, labels = as_inputs(inputs), as_tensor(labels, "labels")
+    inputs, labels = as_inputs(inputs), as_goal(labels, "labels")
     if isinstance(inputs, LazyInputs):  # training goes over the samples many times
         inputs = inputs.take(slice(None))
+    readout = as_readout(readout)
+    space = None if params is None else space_of_moved(initial, initial, params)
+    initial = initial if space is None else _trainable(initial, space)
     look = {"layers": layers, "n_probes": n_probes, "seed": seed, "readout": readout, "device": device}
     first = observe(initial, inputs, labels, **look)
+    labels = as_values(labels, first.outputs.shape[1])
     wanted_change(labels, first.outputs.shape[1])
     rows = []
     for gamma in tqdm(sorted(gammas), desc="ladder", disable=not progress, leave=False):
@@ -153,7 +171,7 @@ def train_ladder(
             "converged": trained.converged, "note": trained.note, "richness": math.nan, "movement": math.nan,
         }  # fmt: skip
         try:
-            rung = start_from(initial, observe(trained.model, inputs, labels, **look), seed=seed)
+            rung = start_from(initial, observe(trained.model, inputs, labels, **look), space=space, seed=seed)
         except BadInput as cause:
             row |= {"converged": False, "note": str(cause)}
         else:
@@ -161,6 +179,14 @@ def train_ladder(
             row |= {"richness": rung.demand.richness, "movement": float(np.mean(moved)) if moved else math.nan}
         rows.append(row)
     return Ladder(pd.DataFrame(rows), target_loss, first.layers, len(first.rows))
+
+
+def _trainable(model: nn.Module, space: TangentSpace) -> nn.Module:
+    """A copy in which the parameters of the space require a gradient, and no others."""
+    model = copied(model)
+    for name, parameter in differentiable(model).items():
+        parameter.requires_grad_(name in space.names)
+    return model
 
 
 def read_off(ladder: Ladder, richness: float, stderr: float, z: float) -> tuple[float, float, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -14,16 +14,20 @@ from scipy import stats
 from torch import nn
 from tqdm import tqdm
 
+from geomfeat.activations.select import Patterns
 from geomfeat.data.streams import reread
 from geomfeat.diagnostics.demand import solve
-from geomfeat.diagnostics.demand_spread import bootstrap, by_probes, spread
+from geomfeat.diagnostics.demand_spread import bootstrap, by_probes, deviation, spread
 from geomfeat.diagnostics.ladder import Ladder, plan_ladder, read_off, train_ladder
 from geomfeat.diagnostics.location import ABOVE_FLOOR, LAYER_COLUMNS, Location, regime_of, regime_without_start
 from geomfeat.diagnostics.location_flags import flags_of
 from geomfeat.diagnostics.starts import Observed, Start, initial_models, is_heavy, observe, start_from
+from geomfeat.diagnostics.tangent_space import Params, space_of_moved, space_without_start
 from geomfeat.errors import BadInput
 from geomfeat.models.fresh import Factory
 from geomfeat.models.functional import Readout, as_inputs, n_samples
+from geomfeat.models.moved import require_values
+from geomfeat.models.readouts import as_readout
 from geomfeat.types import Snapshot
 
 LEVEL = 0.9  # of the intervals
@@ -47,7 +51,8 @@ def locate(
     factory: Factory | None = None,
     ladder: int | Ladder | None = None,
     seed: int = 0,
-    layers: str | Sequence[str] = "*",
+    layers: Patterns = "*",
+    params: Params | None = None,
     n_probes: int | None = None,
     share_left: float = 0.01,
     n_bootstrap: int | None = None,
@@ -55,7 +60,7 @@ def locate(
     method: str = "auto",
     projections: int | None = None,
     loss: str | None = None,
-    readout: Readout | None = None,
+    readout: Readout | str | None = None,
     device: str | torch.device | None = None,
     progress: bool = True,
 ) -> Location:
@@ -71,13 +76,18 @@ def locate(
             the measured floor, and movement says little.
         ladder: number of rungs to train on the user's own architecture and inputs, or a Ladder trained before; gives
             the output scale gamma with the same R.
-        layers: which hidden layers count; "*" is every hidden layer with a weight matrix.
+        layers: which hidden layers count; "*" is every hidden layer with a weight matrix. What a kind or a glob matches
+            beyond the layers that are called, and have a size at the start, is left out.
+        params: which parameters were trained: name globs or a predicate. Default: those that differ from `initial`,
+            whatever their requires_grad; without it, those of `trained` that require a gradient, or all of them.
+            Parameters that were not trained make no tangent space, and fresh weights leave them as they are.
         n_probes: how many inputs to use (seeded choice); default up to 256, fewer with many outputs.
         share_left: share of the change that is left when the linear response stops.
         n_bootstrap: resamples of the probes behind the interval; default 20, or 6 for more than a million parameters.
         method, projections: see `linearised_task`. Default: all outputs, or the 4 leading directions of their change
             for more than a million parameters and 16 outputs.
         loss: "mse" or "cross-entropy", if known; cross-entropy raises a flag.
+        readout: (output, inputs) -> (n, C), or its name, "pkg.module:function" or "file.py:function".
 
     Raises BadInput for inputs, layers or weights that cannot be used.
 
@@ -89,28 +99,31 @@ def locate(
     _check_loss(loss, ladder)
     if initial is None and n_reinitialisations < FEWEST_REINITIALISATIONS:
         raise BadInput(f"n_reinitialisations={n_reinitialisations}: at least 4, for an interval and a floor")
-    end, begin = _module(trained), None if initial is None else _module(initial)
+    end, begin = _module(trained, "trained"), None if initial is None else _module(initial, "initial")
+    readout = as_readout(readout)
+    space = space_without_start(end, params) if begin is None else space_of_moved(begin, end, params)
     inputs, labels = reread(end, inputs, labels, why="locate")
     observed = observe(
         end, inputs, labels, layers=layers, n_probes=n_probes, seed=seed, readout=readout, device=device
     )  # fmt: skip
-    n_bootstrap, projections = _effort(observed, n_bootstrap, projections)
+    n_bootstrap, projections = _effort(observed, n_bootstrap, projections, ladder is not None)
     orders = HEAVY_ORDERS if is_heavy(end) else ORDERS
     steps = (1 if begin is not None else 2 * n_reinitialisations) + n_bootstrap + 2 * orders
     with tqdm(total=steps, desc="locate", disable=not progress, leave=False) as bar:
         starts = []
-        for model in initial_models(end, begin, factory, n_reinitialisations, seed):
+        for model in initial_models(end, begin, factory, n_reinitialisations, seed, space):
             starts.append(
                 start_from(
-                    model, observed, share_left=share_left, method=method, projections=projections, seed=seed
+                    model, observed, space=space, share_left=share_left, method=method, projections=projections,
+                    seed=seed,
                 )
             )  # fmt: skip
             bar.update()
         samples = bootstrap(starts[0].task, n_bootstrap, seed, lambda: _tick(bar))
         growth = by_probes(starts[0].task, starts[0].demand.richness, seed, lambda: _tick(bar), orders=orders)
         floors = None if begin is not None else _floor(starts, lambda: _tick(bar))
-    located = _assembled(starts, samples, floors)
-    stderr = (located.richness - located.low) / _z(starts)
+    located = replace(_assembled(starts, samples, floors, observed), tangent=space.words)
+    stderr = _difference(located.richness, located.low) / _z(starts)
     details = _details(starts, observed, n_bootstrap, share_left, seed, loss) | {"stderr": stderr}
     given = n_samples(as_inputs(inputs))
     located = _widened(replace(located, by_probes=growth, details=details), starts[0], given)
@@ -121,19 +134,23 @@ def locate(
             rungs = train_ladder(
                 starts[0].model, inputs, labels, gammas, target_loss=loss_reached, layers=list(observed.layers),
                 n_probes=n_probes, seed=seed, readout=readout, device=device, progress=progress,
+                params=starts[0].space.names.__contains__,
             )  # fmt: skip
         located = _on_ladder(located, rungs, observed, stderr, _z(starts))
-    return replace(located, flags=flags_of(located, starts[0], observed, loss=loss, own_reset=factory is None))
+    flags = flags_of(located, starts[0], observed, loss=loss, own_reset=factory is None, trained=space)
+    return replace(located, flags=flags)
 
 
-def _effort(observed: Observed, n_bootstrap: int | None, projections: int | None) -> tuple[int, int | None]:
-    """(resamples, projections), as given or as the size of the network allows."""
+def _effort(
+    observed: Observed, n_bootstrap: int | None, projections: int | None, climbed: bool
+) -> tuple[int, int | None]:
+    """(resamples, projections), as given or as the size of the network allows. A ladder compares all outputs."""
     heavy = is_heavy(observed.model)
     if n_bootstrap is None:
         n_bootstrap = HEAVY_BOOTSTRAP if heavy else BOOTSTRAP
     if n_bootstrap < 2:
         raise BadInput(f"n_bootstrap={n_bootstrap}: an interval needs at least 2 resamples")
-    if projections is None and heavy and observed.outputs.shape[1] > MANY_OUTPUTS:
+    if projections is None and heavy and not climbed and observed.outputs.shape[1] > MANY_OUTPUTS:
         projections = HEAVY_PROJECTIONS
     return n_bootstrap, projections
 
@@ -155,7 +172,7 @@ def _widened(located: Location, start: Start, given: int) -> Location:
     covers the doublings that lead to all inputs: at least one, and at most two, as far as this was tried.
     """
     curve = located.by_probes["richness"].to_numpy(dtype=float)
-    last = float(curve[-1] - curve[-2]) if len(curve) > 1 else 0.0
+    last = _difference(*curve[[-1, -2]].tolist()) if len(curve) > 1 else 0.0
     doublings = min(max(1.0, math.log2(given / start.task.n)), MOST_DOUBLINGS)
     ahead = MARGIN * doublings * last if math.isfinite(last) else 0.0
     surplus = 0.0 if start.task.projection is None else PROJECTION_EXCESS
@@ -182,13 +199,19 @@ def _tick(bar: Any) -> None:
     bar.update()
 
 
-def _module(model: nn.Module | Snapshot) -> nn.Module:
+def _difference(a: float, b: float) -> float:
+    """a - b; 0 where both are -inf."""
+    return 0.0 if a == b else a - b
+
+
+def _module(model: nn.Module | Snapshot, what: str) -> nn.Module:
     model = model.model if isinstance(model, Snapshot) else model
     if not isinstance(model, nn.Module):
         raise BadInput(
             f"trained and initial must be torch modules or Snapshots, got {type(model).__name__}: "
             "load weights with geomfeat.load_weights(model, path)"
         )
+    require_values(model, what)
     return model
 
 
@@ -211,37 +234,46 @@ def _z(starts: list[Start]) -> float:
     return float(stats.norm.ppf(tail) if len(starts) == 1 else stats.t.ppf(tail, len(starts) - 1))
 
 
-def _assembled(starts: list[Start], samples: pd.DataFrame, floors: dict[str, float] | None) -> Location:
+def _assembled(
+    starts: list[Start], samples: pd.DataFrame, floors: dict[str, float] | None, observed: Observed
+) -> Location:
     by_sample = spread(samples)
-    names = list(starts[0].demand.layers)
     z = _z(starts)
 
     def centre_and_half(of_start: list[float], column: str) -> tuple[float, float]:
         # A fresh draw stands in for the one lost start: its own scatter counts beside the error of the mean.
-        own = np.std(of_start, ddof=1) * math.sqrt(1 + 1 / len(starts)) if len(starts) > 1 else 0.0
+        own = deviation(of_start) * math.sqrt(1 + 1 / len(starts)) if len(starts) > 1 else 0.0
         return float(np.mean(of_start)), z * float(np.hypot(by_sample[column], own))
 
     rows = []
-    for name in names:
+    for name in [n for n in starts[0].demand.layers if all(n in s.movement for s in starts)]:
         r, half = centre_and_half([s.demand.layers[name] for s in starts], name)
         m = float(np.mean([s.movement[name] for s in starts]))
         floor = math.nan if floors is None else floors[name]
-        regime = regime_of(r, m) if floors is None else regime_without_start(r, r < floor + ABOVE_FLOOR, floor)
+        regime = _regime(r, m, None if floors is None else floor)
         excess = m - r if np.isfinite([m, r]).all() else math.nan
         rows.append((name, r, r - half, r + half, m, excess, regime, floor))
     layers = pd.DataFrame(rows, columns=[*LAYER_COLUMNS, "floor"])
     floor = None if floors is None else floors[""]
     richness, half = centre_and_half([s.demand.richness for s in starts], "richness")
     moving = np.isfinite(layers["richness"]) & np.isfinite(layers["movement"])
-    moved = float(np.mean(layers["movement"][moving])) if moving.any() else -math.inf
+    moved = float(np.mean(layers["movement"][moving])) if moving.any() else float(layers["movement"].max())
     at_most = floor is not None and richness < floor + ABOVE_FLOOR
-    regime = regime_of(richness, moved) if floor is None else regime_without_start(richness, at_most, floor)
+    hidden_from_view = any(bool(observed.features[name].any()) for name in starts[0].left_out)
+    regime = "undetermined" if moved == -math.inf and hidden_from_view else _regime(richness, moved, floor)
     high = max(richness + half, floor + ABOVE_FLOOR) if at_most and floor is not None else richness + half
+    excess = moved - richness if math.isfinite(moved) and math.isfinite(richness) else math.nan
     return Location(
-        richness=richness, low=richness - half, high=high, movement=moved, excess=moved - richness,
+        richness=richness, low=richness - half, high=high, movement=moved, excess=excess,
         tier="initial" if floor is None else "reinitialised", floor=floor, at_most=at_most, regime=regime,
         layers=layers,
     )  # fmt: skip
+
+
+def _regime(richness: float, movement: float, floor: float | None) -> str:
+    if floor is None or movement == -math.inf:
+        return regime_of(richness, movement)
+    return regime_without_start(richness, richness < floor + ABOVE_FLOOR, floor)
 
 
 def _details(
@@ -255,6 +287,7 @@ def _details(
         "share_left": share_left,
         "method": first.task.method,
         "unreachable": first.demand.response.unreachable,
+        "left_out": list(first.left_out),
         "n_bootstrap": n_bootstrap,
         "level": LEVEL,
         "richness_of_each_start": [s.demand.richness for s in starts],

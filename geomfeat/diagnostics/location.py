@@ -27,15 +27,16 @@ LAYER_COLUMNS = ("layer", "richness", "low", "high", "movement", "excess", "regi
 def regime_of(richness: float, movement: float) -> str:
     """The regime of a (demand R, movement M) pair, both in decades of the features' own size.
 
-    'moved beyond demand' (E = M - R > .5 although R < 0) comes first: such a network moved for other reasons than
-    learning its function. Then 'lazy': R < -.5 and M < -.5. 'rich': R > .5 or M > .3. Else 'transition'.
+    'frozen': nothing moved, whatever the demand. 'Moved beyond demand' (E = M - R > .5 although R < 0): such a network
+    moved for other reasons than learning its function. Then 'lazy': R < -.5 and M < -.5. 'rich': R > .5 or M > .3.
+    Else 'transition'.
 
     >>> regime_of(-1.5, -1.4), regime_of(0.8, 0.4), regime_of(-1.2, 0.5)
     ('lazy', 'rich', 'moved beyond demand')
     """
     if math.isnan(richness) or math.isnan(movement):
         return "undetermined"
-    if richness == movement == -math.inf:
+    if movement == -math.inf:
         return "frozen"
     if movement - richness > BEYOND_DEMAND and richness < 0:
         return "moved beyond demand"
@@ -75,13 +76,15 @@ class Location:
         tier: "initial" (the true initial weights were given) or "reinitialised" (fresh draws from the factory).
         floor: R between two re-initialisations, the smallest R that tier can tell from zero; None for tier "initial".
         at_most: R lies below floor + .3, so it is only an upper bound.
-        regime: see `regime_of`; "mixed by layer" is a flag, since it says something about `layers`.
-        layers: one row per hidden layer, columns LAYER_COLUMNS (and more).
+        regime: see `regime_of`; "mixed by layer" is a flag, since it says something about `layers`. "frozen" where no
+            hidden layer moved; R is then that of the layers, had every parameter been free to move.
+        layers: one row per hidden layer, columns LAYER_COLUMNS (and more). Frozen ones (M = -inf) are in no mean.
         flags: sentences for the reader: what limits or qualifies the number.
         by_probes: R against the number of probes (columns n_probes, richness).
         details: n_probes, n_outputs, epsilon, method, seed, ...
         equivalent_gamma: output scale whose rung on the user's own ladder has this R (None without a ladder);
             with gamma_low, gamma_high; ladder: the rungs (gamma, richness, train_loss, ...).
+        tangent: how many parameters moved, or were taken to, and so make the tangent space behind R, in words.
     """
 
     richness: float
@@ -101,6 +104,7 @@ class Location:
     gamma_low: float | None = None
     gamma_high: float | None = None
     ladder: pd.DataFrame | None = None
+    tangent: str = ""
 
     def __str__(self) -> str:
         bound = "at most " if self.at_most else ""

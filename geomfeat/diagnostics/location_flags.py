@@ -6,6 +6,7 @@ import numpy as np
 
 from geomfeat.diagnostics.location import BEYOND_DEMAND, Location
 from geomfeat.diagnostics.starts import Observed, Start
+from geomfeat.diagnostics.tangent_space import GIVEN, HINTED, MOVED, TangentSpace
 from geomfeat.models.fresh import batchnorm_modules
 
 # An excess above this in the lazy range is more than too few probes explain.
@@ -17,10 +18,19 @@ UNSETTLED = 0.02
 
 
 def flags_of(
-    location: Location, start: Start, observed: Observed, *, loss: str | None, own_reset: bool
+    location: Location,
+    start: Start,
+    observed: Observed,
+    *,
+    loss: str | None,
+    own_reset: bool,
+    trained: TangentSpace | None = None,
 ) -> tuple[str, ...]:
-    """All flags of a location, in order of weight."""
+    """All flags of a location, in order of weight. `trained`: the parameters that training moved."""
     found = [
+        _frozen(location, start),
+        _tangent(start.space if trained is None else trained),
+        _left_out(start),
         _floor(location),
         _own_reset(own_reset, location),
         _excess(location),
@@ -35,6 +45,40 @@ def flags_of(
         _ladder(location),
     ]
     return tuple(text for text in found if text)
+
+
+def _frozen(location: Location, start: Start) -> str:
+    if not start.all_frozen:
+        still = list(location.layers.loc[location.layers["regime"] == "frozen", "layer"])
+        return f"Frozen, so in no mean: {_some(still)}, whose features did not move at all." if still else ""
+    return (
+        "Frozen: no feature of the hidden layers moved, so nothing was learned in them, and the network is linear in "
+        "what was trained as far as they go. R is what the change of function would have asked of these layers, had "
+        "every parameter been free to move."
+    )
+
+
+_SOURCES = {
+    MOVED: "those whose values differ before and after training",
+    GIVEN: "as params= says",
+    HINTED: "those of the trained network that require a gradient, which is a hint only: without the initial weights "
+    "nothing tells which moved (params= names them). The others are taken as they are for its start too",
+}
+
+
+def _tangent(trained: TangentSpace) -> str:
+    if trained.whole or trained.source not in _SOURCES:
+        return ""
+    return f"Tangent space: {trained.words}, {_SOURCES[trained.source]}."
+
+
+def _left_out(start: Start) -> str:
+    if not start.left_out:
+        return ""
+    return (
+        f"Left out: {_some(list(start.left_out))}, zero on every probe at the start, so that no movement is relative "
+        "to its size. Name layers behind such a branch to see what it changed."
+    )
 
 
 def _floor(location: Location) -> str:
@@ -81,7 +125,9 @@ def _some(names: list[str]) -> str:
 
 def _fit(start: Start, observed: Observed, true_start: bool) -> str:
     labels, outputs = observed.labels, observed.outputs
-    if labels is None or labels.is_floating_point() or outputs.shape[1] != int(labels.max()) + 1:
+    if labels is None or labels.is_floating_point() or int(labels.min()) < 0:
+        return ""
+    if outputs.shape[1] != int(labels.max()) + 1:
         return ""
     # A network trained with its initial outputs subtracted classifies by its change alone.
     readings = [outputs, outputs - start.outputs] if true_start else [outputs]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,12 +16,16 @@ from geomfeat.numerics import require_finite
 
 
 def outputs_and_features(
-    f: Functional, inputs: Any, layers: Sequence[str], batch_size: int = 256
+    f: Functional,
+    inputs: Any,
+    layers: Sequence[str],
+    batch_size: int = 256,
+    needed: Callable[[str], bool] = lambda _: True,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """(n, C) outputs and, for every layer, its (n, d) features, flattened per sample.
 
-    A layer with nested outputs gives one entry for each that has a row per sample ("rnn[0]"). Raises BadInput for a
-    layer that has none.
+    A layer with nested outputs gives one entry for each that has a row per sample ("rnn[0]"). A layer that has none is
+    left out, or raises BadInput where it is `needed`.
     """
     inputs = f.inputs(inputs)
     outputs, features = [], {}
@@ -37,6 +41,7 @@ def outputs_and_features(
     rows = sum(part.shape[0] for part in outputs)
     features = {name: parts for name, parts in features.items() if sum(p.shape[0] for p in parts) == rows}
     missing = [name for name in layers if not any(key == name or key.startswith(f"{name}[") for key in features)]
+    missing = [name for name in missing if needed(name) or not features]
     if missing:
         raise BadInput(f"layer {missing[0]!r} has no output with one row per sample: leave it out of layers=")
     return torch.cat(outputs), {name: torch.cat(parts) for name, parts in features.items()}

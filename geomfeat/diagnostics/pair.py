@@ -10,7 +10,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from geomfeat.activations import extract
-from geomfeat.models.functional import Functional, Readout, functional
+from geomfeat.diagnostics.tangent_space import TangentSpace, space_of_moved
+from geomfeat.models.functional import Functional, Readout
 from geomfeat.types import Representation, Snapshot
 
 
@@ -48,14 +49,24 @@ class SnapshotPair:
         return self.trained_reps if self.trained_reps is not None else self._features(self.trained.model)
 
     @cached_property
+    def space(self) -> TangentSpace:
+        """The parameters that training moved, or all of them where none differs."""
+        return space_of_moved(self.initial.model, self.trained.model)
+
+    @cached_property
     def f_initial(self) -> Functional:
-        """The initial network as a function of its parameters, in float64."""
-        return functional(self.initial.model, device=self.device, readout=self.readout)
+        """The initial network as a function of the parameters that training moved, in float64."""
+        return self.space.functional(self.initial.model, device=self.device, readout=self.readout)
 
     @cached_property
     def f_trained(self) -> Functional:
-        """The trained network as a function of its parameters, in float64."""
-        return functional(self.trained.model, device=self.device, readout=self.readout)
+        """The trained network as a function of the parameters that training moved, in float64."""
+        return self.space.functional(self.trained.model, device=self.device, readout=self.readout)
+
+    @property
+    def space_note(self) -> str:
+        """Which parameters moved, for the notes of what is differentiated in them; "" where all did."""
+        return "" if self.space.whole else f"tangent space: {self.space.words}, those that moved"
 
     def _features(self, model: nn.Module) -> Mapping[str, Representation]:
         return extract(

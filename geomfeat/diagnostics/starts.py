@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from geomfeat.activations import hidden_weight_layers, require_samples_first, select_layers
+from geomfeat.activations import module_name, require_samples_first
 from geomfeat.diagnostics.demand import Demand, LinearisedTask, linearised_task, solve
+from geomfeat.diagnostics.located_layers import LocatedLayers, located_layers
 from geomfeat.diagnostics.movement import movement, outputs_and_features
+from geomfeat.diagnostics.padding import Padding, padding_of
+from geomfeat.diagnostics.tangent_space import GIVEN, TangentSpace, space_of_moved
 from geomfeat.errors import BadInput
+from geomfeat.labels import as_goal
 from geomfeat.models.fresh import (
     Factory,
     batchnorm_modules,
     fresh,
+    keeping,
     never_estimated,
     resetting,
     with_batchnorm_statistics,
 )
-from geomfeat.models.functional import Readout, as_inputs, functional, n_samples, take
-from geomfeat.numerics import WORKING, as_tensor, stream
+from geomfeat.models.functional import Readout, as_inputs, n_samples, take
+from geomfeat.models.moved import coarsest
+from geomfeat.numerics import WORKING, stream
 
 # Probes: this many output rows n * C, within these numbers of samples.
 ROWS, MOST, FEWEST = 1280, 256, 32
@@ -38,6 +45,7 @@ class Observed:
     Attributes:
         model: the trained network. probes: inputs of the n probes. labels: theirs, or None. layers: hidden layers.
         outputs: (n, C). features: layer -> (n, d). rows: which of the given inputs the probes are.
+        chosen: how the layers were asked for. padding: positions that are no features, or None.
     """
 
     model: nn.Module
@@ -49,11 +57,19 @@ class Observed:
     rows: Tensor
     readout: Readout | None
     device: Any
+    chosen: LocatedLayers
+    padding: Padding | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """One set of initial weights: its model, linear response to the change that training made, and movement."""
+    """One set of initial weights: its model, linear response to the change that training made, and movement.
+
+    Attributes:
+        space: the parameters that were free to move, `task` among them; the space of every parameter where none of the
+            hidden layers moved (`all_frozen`), since the others move no feature.
+        left_out: layers that are zero at the start, so that nothing is relative to their size.
+    """
 
     model: nn.Module
     task: LinearisedTask
@@ -62,6 +78,9 @@ class Start:
     outputs: Tensor
     features: dict[str, Tensor]
     batchnorm_estimated: bool
+    space: TangentSpace
+    left_out: tuple[str, ...] = ()
+    all_frozen: bool = False
 
 
 def is_heavy(model: nn.Module) -> bool:
@@ -91,18 +110,12 @@ def observe(
     if n < 4:
         raise BadInput(f"inputs hold {n} samples: a location needs at least 4 probes, better 50")
     if labels is not None:
-        labels = as_tensor(labels, "labels")
+        labels = as_goal(labels, "labels")
         if labels.shape[0] != n:
             raise BadInput(f"labels has {labels.shape[0]} entries, but inputs hold {n} samples")
-    names = (
-        hidden_weight_layers(model, inputs, readout=readout, device=device)
-        if isinstance(layers, str) and layers == "*"
-        else select_layers(model, layers)
-    )
-    if not names:
-        raise BadInput("the model has no hidden layer with weights, so it has no features that could move")
+    chosen = located_layers(model, inputs, layers, readout=readout, device=device)
     require_samples_first(model, inputs, device=device)
-    f = functional(model, dtype=precision_of(model), device=device, readout=readout)
+    f = _every(model).functional(model, dtype=precision_of(model), device=device, readout=readout)
     if n_probes is None:
         with torch.no_grad():
             c = f(f.theta, f.inputs(take(inputs, slice(0, 2)))).shape[1]
@@ -111,25 +124,48 @@ def observe(
         raise BadInput(f"n_probes={n_probes} must lie between 4 and the number of inputs, {n}")
     rows = torch.randperm(n, generator=stream(seed, "locate", "probes"))[:n_probes].sort().values
     probes = take(inputs, rows)
-    outputs, features = outputs_and_features(f, probes, names)
+    outputs, features = outputs_and_features(f, probes, chosen.names, needed=chosen.must)
+    features = {name: h for name, h in features.items() if chosen.must(name) or not torch.equal(h, outputs)}
+    names = tuple(name for name in chosen.names if name in features or name in map(module_name, features))
+    if not names:
+        raise BadInput(f"layers={layers!r} matches the network's output only: name hidden layers")
+    padding = padding_of(f, probes, names)
     distinct = len(torch.unique(outputs, dim=0))
     if distinct < 4:
         raise BadInput(
             f"the model gives only {distinct} different outputs on {n_probes} probes: give inputs that differ"
         )
     return Observed(
-        model, probes, None if labels is None else labels[rows], tuple(names), outputs, features, rows, readout, device
-    )
+        model, probes, None if labels is None else labels[rows], names, outputs, _cleared(features, padding), rows,
+        readout, device, chosen, padding,
+    )  # fmt: skip
+
+
+def _every(model: nn.Module) -> TangentSpace:
+    return space_of_moved(model, model)
+
+
+def _cleared(features: dict[str, Tensor], padding: Padding | None) -> dict[str, Tensor]:
+    return features if padding is None else {name: padding.cleared(name, h) for name, h in features.items()}
 
 
 def initial_models(
-    trained: nn.Module, initial: nn.Module | None, factory: Factory | None, count: int, seed: int
+    trained: nn.Module,
+    initial: nn.Module | None,
+    factory: Factory | None,
+    count: int,
+    seed: int,
+    space: TangentSpace | None = None,
 ) -> Iterator[nn.Module]:
-    """The given initial model, or `count` fresh ones. BadInput when the factory gives the same weights twice."""
+    """The given initial model, or `count` fresh ones. BadInput when the factory gives the same weights twice.
+
+    Parameters outside of `space`, if it is given, did not move: fresh models have those of the trained one.
+    """
     if initial is not None:
         yield initial
         return
-    make = resetting(trained) if factory is None else factory
+    kept = frozenset[str]() if space is None else space.others
+    make = keeping(resetting(trained, kept) if factory is None else factory, trained, kept)
     first: nn.Module | None = None
     for number in range(count):
         model = fresh(make, seed, number)
@@ -148,17 +184,22 @@ def start_from(
     model: nn.Module,
     observed: Observed,
     *,
+    space: TangentSpace | None = None,
     share_left: float = 0.01,
     method: str = "auto",
     projections: int | None = None,
     seed: int = 0,
 ) -> Start:
-    """Demand and movement from one set of initial weights. BadInput when the trained outputs are the initial ones."""
+    """Demand and movement from one set of initial weights. `space`: default the parameters that training moved.
+
+    Raises BadInput when the trained outputs are the initial ones.
+    """
+    space = space_of_moved(model, observed.model) if space is None else space
     estimated = bool(batchnorm_modules(model)) and never_estimated(model) and not never_estimated(observed.model)
     if estimated:
         model = with_batchnorm_statistics(model, observed.probes)
-    f = functional(model, dtype=precision_of(model), device=observed.device, readout=observed.readout)
-    outputs, features = outputs_and_features(f, observed.probes, observed.layers)
+    options = {"dtype": precision_of(model), "device": observed.device, "readout": observed.readout}
+    outputs, features = outputs_and_features(space.functional(model, **options), observed.probes, observed.layers)
     if outputs.shape != observed.outputs.shape or features.keys() != observed.features.keys():
         raise BadInput(
             f"initial and trained model differ in architecture: outputs {tuple(outputs.shape)} and "
@@ -170,8 +211,56 @@ def start_from(
             "trained and initial model give the same outputs on the probes: nothing was learned, so there is nothing "
             "to locate (was the same file given twice?)"
         )
-    task = linearised_task(
-        f, observed.probes, change, observed.layers,
-        share_left=share_left, method=method, projections=projections, seed=seed,
-    )  # fmt: skip
-    return Start(model, task, solve(task), movement(features, observed.features), outputs, features, estimated)
+    features, left_out = _with_size(_cleared(features, observed.padding), observed)
+    layers = observed.layers if not left_out else tuple(features)
+    moved = movement(features, observed.features)
+
+    def demanded(space: TangentSpace) -> tuple[LinearisedTask, Demand]:
+        task = linearised_task(
+            space.functional(model, **options), observed.probes, change, layers,
+            share_left=share_left, method=method, projections=projections, seed=seed,
+        )  # fmt: skip
+        task = replace(task, padding=observed.padding)
+        return task, solve(task)
+
+    task = demand = None
+    if len(_still(moved)) < len(moved):
+        task, demand = demanded(space)
+        moved = _without_rounding(moved, demand, coarsest(model, observed.model))
+    frozen = _still(moved)
+    all_frozen = len(frozen) == len(moved)
+    if task is None or demand is None or all_frozen:
+        # What moved acts behind every hidden layer. R is then what the change would have asked of them, had they been
+        # free.
+        space = space if space.source == GIVEN else space.widened()
+        task, demand = demanded(space)
+    frozen = frozenset() if all_frozen else frozen
+    task, demand = replace(task, frozen=frozen), replace(demand, frozen=frozen)
+    return Start(model, task, demand, moved, outputs, features, estimated, space, left_out, all_frozen)
+
+
+def _still(moved: dict[str, float]) -> frozenset[str]:
+    return frozenset(name for name, m in moved.items() if m == -math.inf)
+
+
+def _without_rounding(moved: dict[str, float], demand: Demand, coarser: torch.dtype) -> dict[str, float]:
+    """M, -inf too for layers that no moved parameter acts on and that differ by the rounding of saved weights only."""
+    least = math.log10(torch.finfo(coarser).eps)
+    still = {name for name, m in moved.items() if demand.layers[name] == -math.inf and m < least}
+    return {name: -math.inf if name in still else m for name, m in moved.items()}
+
+
+def _with_size(features: dict[str, Tensor], observed: Observed) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """The layers that are not zero on every probe at the start, and the names of those that are.
+
+    A branch that starts at zero (the second factor of a low-rank adapter) has no size that a movement is relative to.
+    Raises BadInput for such a layer that was asked for by name, or where no other is left.
+    """
+    empty = tuple(name for name, h in features.items() if not h.any())
+    needed = [name for name in empty if observed.chosen.must(name)]
+    if needed or len(empty) == len(features):
+        raise BadInput(
+            f"layer {(needed or empty)[0]!r} is zero on every probe at the start, so no movement is relative to its "
+            "size: leave it out of layers="
+        )
+    return {name: h for name, h in features.items() if name not in empty}, empty

@@ -14,8 +14,9 @@ from geomfeat.diagnostics._probes import WORK
 from geomfeat.diagnostics.series import SnapshotSeries
 from geomfeat.errors import BadInput, CheckpointMismatch
 from geomfeat.kernels import JacobianRows
-from geomfeat.models.functional import as_inputs, functional, n_samples, take
-from geomfeat.numerics import as_tensor
+from geomfeat.labels import as_goal
+from geomfeat.models.functional import as_inputs, n_samples, take
+from geomfeat.models.moved import functional_in
 from geomfeat.regimes.training_series import training_series
 from geomfeat.regimes.transitions import TransitionReport, transitions
 from geomfeat.registry import Quantity, measure
@@ -59,8 +60,9 @@ def time_regime(series: SnapshotSeries, probes: int = 64) -> dict[str, Estimate]
     The verdict is "lazy-then-rich" (more than half of the turn came after the fit), "rich from the start", "lazy
     throughout" (it turned by .15 radians at most) or "no transition" (never fitted), with "grokked" where the test
     samples took three times as many steps as the fit. The kernel is traced over outputs, of `probes` training inputs;
-    fewer where one is too heavy. Samples count as fitted from accuracy .99 on (values: a tenth of the first loss), as
-    learned from .8 (a fifth). A number whose event did not happen is a failed row with the reason.
+    fewer where one is too heavy, in the parameters that moved. Samples count as fitted from accuracy .99 on (values: a
+    tenth of the first loss), as learned from .8 (a fifth); for one output and targets -1 and +1, accuracy is agreement
+    in sign. A number whose event did not happen is a failed row with the reason.
 
     Raises BadInput for fewer than three snapshots, those without steps, in another order, without training targets, or
     with fewer than two finite ones.
@@ -106,7 +108,7 @@ def _require_one_network(series: SnapshotSeries) -> None:
 
 def _affordable(series: SnapshotSeries, most: int) -> int:
     """At most `most` probes; fewer, and at least FEWEST_PROBES, where their Jacobians exceed the `WORK`."""
-    f = functional(series.snapshots[0].model, device=series.device, readout=series.readout)
+    f = functional_in(series.snapshots[0].model, device=series.device, readout=series.readout)
     engine = JacobianRows(f, f.inputs(take(as_inputs(series.inputs), torch.arange(1))))
     return min(most, max(FEWEST_PROBES, WORK // max(engine.saved * engine.n_outputs, 1)))
 
@@ -118,7 +120,7 @@ def _estimates(told: TransitionReport, series: SnapshotSeries, probes: str) -> d
     untested = NO_TEST if series.test is None else ""
     note = "; ".join(part for part in (verdict, *told.flags, steps, scaled, untested, probes) if part)
     late, fitted = untested or NOT_LEARNED, not math.isnan(told.fit_time)
-    goal = as_tensor(series.targets, "targets")
+    goal = as_goal(series.targets, "targets")
     # Of values, the loss is that of the fit; classes are fitted by their accuracy, whatever the loss was.
     timed = series.loss is not None or goal.ndim != 1 or goal.is_floating_point()
     silent = told.silent if timed else None

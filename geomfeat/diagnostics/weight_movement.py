@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import inf
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,10 +12,13 @@ from torch import Tensor, nn
 from geomfeat.diagnostics._probes import attempted
 from geomfeat.diagnostics.pair import SnapshotPair
 from geomfeat.errors import BadInput
+from geomfeat.models.effective import effective_weights, inside_parametrization
 from geomfeat.models.functional import unwrapped
 from geomfeat.numerics import WORKING
 from geomfeat.registry import Quantity, measure
 from geomfeat.types import Estimate
+
+Weights = dict[str, dict[str, Tensor]]
 
 
 @measure(
@@ -30,8 +35,9 @@ def weight_movement(pair: SnapshotPair) -> dict[str, dict[str, Estimate]]:
 
     Spectral: a convolution kernel as the matrix (out, in k k), a gain vector without a matrix beside it as a diagonal
     matrix; of several matrices (LSTM, attention) the one that moved most, named in the note. Frobenius: all of the
-    module's own parameters together. Layer "" is the whole network: Frobenius over all its parameters, and spectral
-    the geometric mean over the modules with weight matrices.
+    module's own parameters together. Layer "" is the whole network: Frobenius over all its weights, and spectral
+    the geometric mean over the modules with weight matrices. A weight that is made of others (weight norm, spectral
+    norm, parametrizations) counts as what the module computes with.
 
     >>> import torch
     >>> from geomfeat.types import Snapshot
@@ -56,22 +62,20 @@ def weight_movement(pair: SnapshotPair) -> dict[str, dict[str, Estimate]]:
         }
         for layer in old
     }
-    return {"": {"spectral": _mean(rows, old), "frobenius": attempted(lambda: _whole(pair))}, **rows}
+    return {"": {"spectral": _mean(rows, old), "frobenius": attempted(lambda: _whole(pair, old, new))}, **rows}
 
 
-def own_weights(model: nn.Module) -> dict[str, dict[str, Tensor]]:
-    """Module name -> its own parameters by name; a parametrised one as the weight that results.
+def own_weights(model: nn.Module) -> Weights:
+    """Module name -> its own parameters by name; one that is made of others as the weight that results.
 
     Parameters of the model itself are listed under their own name, as in `geomfeat.kernels.parameter_group`.
     """
     out: dict[str, dict[str, Tensor]] = {}
     for name, module in unwrapped(model).named_modules():
-        if ".parametrizations" in f".{name}":
+        if inside_parametrization(name):
             continue
-        own = {k: p for k, p in module.named_parameters(recurse=False) if p.is_floating_point()}
-        own |= {k: getattr(module, k) for k in getattr(module, "parametrizations", {})}
-        for key, value in own.items():
-            out.setdefault(name or key, {})[key] = value.detach().to(WORKING)
+        for key, value in effective_weights(module).items():
+            out.setdefault(name or key, {})[key] = value.to(torch.complex128 if value.is_complex() else WORKING)
     return out
 
 
@@ -80,7 +84,7 @@ def spectral_norm(weight: Tensor) -> float:
     if weight.ndim < 2:
         return float(weight.abs().max()) if weight.numel() else 0.0
     matrix = weight.flatten(1)
-    gram = matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
+    gram = matrix @ matrix.mH if matrix.shape[0] <= matrix.shape[1] else matrix.mH @ matrix
     # The largest eigenvalue of the smaller Gram matrix is exact to rounding, and far cheaper than all singular values.
     return float(torch.linalg.eigvalsh(gram)[-1].clamp_min(0).sqrt())
 
@@ -102,19 +106,31 @@ def _spectral(old: dict[str, Tensor], new: dict[str, Tensor]) -> Estimate:
     return Estimate(ratios[most], note=f"{most}, of {len(matrices)} matrices the most moved" if matrices[1:] else "")
 
 
-def _frobenius(old: dict[str, Tensor], new: dict[str, Tensor]) -> Estimate:
-    moved = sum(float((new[k] - old[k]).square().sum()) for k in old)
-    size = sum(float(v.square().sum()) for v in old.values())
+def _frobenius(old: Mapping[Any, Tensor], new: Mapping[Any, Tensor]) -> Estimate:
+    moved = sum(float((new[k] - old[k]).abs().square().sum()) for k in old)
+    size = sum(float(v.abs().square().sum()) for v in old.values())
     if not size > 0:
-        raise BadInput(f"{', '.join(old)} start at zero: relative movement is undefined")
+        raise BadInput(f"{', '.join(map(str, old))} start at zero: relative movement is undefined")
     return Estimate((moved / size) ** 0.5)
 
 
-def _whole(pair: SnapshotPair) -> Estimate:
-    """Frobenius over all parameters, a shared one once."""
-    parameters = [dict(unwrapped(s.model).named_parameters()) for s in (pair.initial, pair.trained)]
-    old, new = ({k: v.detach().to(WORKING) for k, v in p.items() if v.is_floating_point()} for p in parameters)
-    return _frobenius(old, new)
+def _whole(pair: SnapshotPair, old: Weights, new: Weights) -> Estimate:
+    """Frobenius over all weights, a shared one once."""
+    again = _shared(pair.initial.model)
+    both = [{(layer, k): v for layer, own in w.items() for k, v in own.items()} for w in (old, new)]
+    before, after = ({place: v for place, v in w.items() if place not in again} for w in both)
+    return _frobenius(before, after)
+
+
+def _shared(model: nn.Module) -> set[tuple[str, str]]:
+    """(layer, name) of parameters that a module before holds already."""
+    seen, again = set[int](), set[tuple[str, str]]()
+    for name, module in unwrapped(model).named_modules():
+        for key, parameter in module.named_parameters(recurse=False):
+            if id(parameter) in seen:
+                again.add((name or key, key))
+            seen.add(id(parameter))
+    return again
 
 
 def _mean(rows: dict[str, dict[str, Estimate]], old: dict[str, dict[str, Tensor]]) -> Estimate:

@@ -1,5 +1,6 @@
 """Geometry of point clouds: cones and capacity, spectra, intrinsic dimension, collapse, probes. Pure functions."""
 
+from geomfeat.geometry.apart import copies_and_ties
 from geomfeat.geometry.ball import ball_capacity
 from geomfeat.geometry.capacity import capacity
 from geomfeat.geometry.capacity_curve import CapacityCurve, capacity_curve
@@ -50,6 +51,7 @@ from geomfeat.geometry.spectrum import (
     power_law,
     rankme,
     reduced,
+    spread_of,
     stable_rank,
 )
 from geomfeat.geometry.spectrum_trials import participation_ratio_of_trials
@@ -88,6 +90,7 @@ __all__ = [
     "center_correlation",
     "common_draws",
     "components_for_variance",
+    "copies_and_ties",
     "correlation_dimension",
     "correlation_integral",
     "covariance_spectrum",
@@ -126,6 +129,7 @@ __all__ = [
     "shuffled_control",
     "similarity_interval",
     "simulated_capacity",
+    "spread_of",
     "stable_rank",
     "svcca",
     "two_nn",

@@ -2,14 +2,17 @@
 
 A solver returns linearly independent points. Others may touch the supporting plane too (y x . v = 0); where one of
 these depends on the rest, weight can be moved to it, and the anchors with it: points of a class along one ray, or a
-class that fills its span. Exact copies of a held point move no anchor and are no choice.
+class that fills its span. `least_norm` then chooses. Copies of a point within its class are taken out beforehand.
 """
+
+from collections.abc import Iterator
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from geomfeat.geometry.cone import INSIDE, ConeProjections
+from geomfeat.geometry.problem import CHUNK_DOUBLES
 from geomfeat.geometry.separability import unit_points
 
 # Unit points whose smallest singular value is below this share of the largest are dependent.
@@ -28,22 +31,33 @@ def ambiguous(
     >>> ambiguous(x, owner, y, project_on_cones(x, owner, t, y)).tolist()
     [True, False]
     """
-    here = torch.nonzero(found.certified & ~found.inside)[:, 0]
     out = torch.zeros(len(y), dtype=torch.bool, device=x.device)
-    place = torch.nonzero(x.abs().amax(1) > 0)[:, 0]
-    unit, kept_owner = unit_points(x, owner)
-    signs = y[here][:, kept_owner]
-    length = (found.norms2[here] + found.residual[here].square().sum(1)).sqrt()
-    touches = ((found.residual[here] @ unit.T).abs() <= INSIDE * length[:, None]) & (signs != 0)
-    held = torch.zeros(len(here), len(x), dtype=torch.bool, device=x.device)
-    used = found.support[here] >= 0
-    row = torch.arange(len(here), device=x.device)[:, None].expand_as(used)
-    held[row[used], found.support[here][used]] = True
-    others = touches & ~held[:, place]
-    for i in torch.nonzero(others.any(1))[:, 0].tolist():
-        carriers, near = torch.nonzero(held[i])[:, 0], place[others[i]]
-        copies = (owner[near][:, None] == owner[carriers]) & (x[near][:, None] == x[carriers]).all(2)
-        both = torch.cat([carriers, near[~copies.any(1)]])
-        rows = unit_points(x[both], owner[both])[0]
-        out[here[i]] = bool(torch.linalg.matrix_rank(rows, rtol=DEPENDENT) < len(rows))
+    for here, touches in touching(x, owner, y, found, found.certified & ~found.inside):
+        held = torch.zeros_like(touches)
+        used = found.support[here] >= 0
+        row = torch.arange(len(here), device=x.device)[:, None].expand_as(used)
+        held[row[used], found.support[here][used]] = True
+        more = (touches & ~held).any(1)
+        for i in torch.nonzero(more)[:, 0].tolist():
+            near = touches[i] | held[i]
+            rows = unit_points(x[near], owner[near])[0]
+            out[here[i]] = bool(torch.linalg.matrix_rank(rows, rtol=DEPENDENT) < len(rows))
     return out
+
+
+def touching(
+    x: Float[Tensor, "k r"],
+    owner: Int[Tensor, "k"],
+    y: Float[Tensor, "draws P"],
+    found: ConeProjections,
+    rows: Bool[Tensor, "draws"],
+) -> Iterator[tuple[Int[Tensor, "m"], Bool[Tensor, "m k"]]]:
+    """Some of the draws `rows` at a time, and which points touch the supporting plane in each (the origin: never)."""
+    there = x.abs().amax(1) > 0
+    unit = torch.zeros_like(x)
+    unit[there] = unit_points(x, owner)[0]
+    draws = torch.nonzero(rows)[:, 0]
+    for here in draws.split(max(1, CHUNK_DOUBLES // max(1, len(x)))):
+        length = (found.norms2[here] + found.residual[here].square().sum(1)).sqrt()
+        touches = ((found.residual[here] @ unit.T).abs() <= INSIDE * length[:, None]) & there
+        yield here, touches & (y[here][:, owner] != 0)

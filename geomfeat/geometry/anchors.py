@@ -11,6 +11,8 @@ from geomfeat.numerics import WORKING
 
 # An axis below this share of its anchor's length is rounding: the manifold always answers with the same anchor.
 NO_AXIS = 1e-10
+# So is one below this many roundings of the points.
+ROUNDINGS = 4.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,6 +22,7 @@ class Anchors:
     Attributes:
         s: anchors, 0 where inactive. active: which manifolds carry p. centres: mean anchors. used: draws that count.
         parts: what each manifold contributes to |p|^2, y_i sum_j l_ij x_ij . p, in every draw; the sum is |p|^2.
+        rounding: largest rounding error of a manifold's points.
     """
 
     s: Float[Tensor, "draws P r"]
@@ -27,13 +30,15 @@ class Anchors:
     centres: Float[Tensor, "P r"]
     used: Bool[Tensor, "draws"]
     parts: Float[Tensor, "draws P"]
+    rounding: Float[Tensor, "P"]
 
     def axes(self, rows: Tensor | slice) -> Float[Tensor, "m P r"]:
         """s1 of some draws, 0 where inactive or where the anchor never moves."""
         s, active = self.s[rows], self.active[rows]
         size = torch.linalg.vector_norm(s, dim=2) + torch.linalg.vector_norm(self.centres, dim=1)
         axis = (s - self.centres).mul_(active[:, :, None])
-        return axis.mul_((torch.linalg.vector_norm(axis, dim=2) > NO_AXIS * size)[:, :, None])
+        least = torch.maximum(NO_AXIS * size, ROUNDINGS * self.rounding)
+        return axis.mul_((torch.linalg.vector_norm(axis, dim=2) > least)[:, :, None])
 
     def through_centres(self, slope: Float[Tensor, "P r"]) -> Float[Tensor, "draws"]:
         """Influence of each draw on a number that moves by `slope` with the centres."""
@@ -43,14 +48,24 @@ class Anchors:
 
     def take(self, rows: Tensor) -> "Anchors":
         """The same manifolds and centres, some of the draws."""
-        return Anchors(self.s[rows], self.active[rows], self.centres, self.used[rows], self.parts[rows])
+        parts = self.parts[rows]
+        return Anchors(self.s[rows], self.active[rows], self.centres, self.used[rows], parts, self.rounding)
 
 
 def anchors_of(
-    x: Float[Tensor, "k r"], owner: Int[Tensor, "k"], y: Float[Tensor, "draws P"], found: ConeProjections
+    x: Float[Tensor, "k r"],
+    owner: Int[Tensor, "k"],
+    y: Float[Tensor, "draws P"],
+    found: ConeProjections,
+    *,
+    used: Bool[Tensor, "draws"] | None = None,
+    rounding: Float[Tensor, "k"] | None = None,
 ) -> Anchors:
-    """Anchors of every draw; centres over the certified draws outside their cones."""
+    """Anchors of every draw; centres over the draws that are `used` (None: certified and outside their cones)."""
     draws, n_manifolds = y.shape
+    noise = torch.zeros(n_manifolds, dtype=WORKING, device=x.device)
+    if rounding is not None:
+        noise = noise.scatter_reduce(0, owner, rounding, "amax")
     here = found.multipliers > 0
     point, weight = found.support[here], found.multipliers[here]
     draw = torch.arange(draws, device=x.device)[:, None].expand_as(found.support)[here]
@@ -62,7 +77,7 @@ def anchors_of(
     s = torch.sparse.mm(shares, x).reshape(draws, n_manifolds, -1)
     total = total.reshape(draws, n_manifolds)
     parts = torch.einsum("dpr,dr->dp", s, found.projection) * total * y
-    used = found.certified & ~found.inside
+    used = found.certified & ~found.inside if used is None else used
     active = (total > 0) & used[:, None]
     s.mul_(active[:, :, None])
-    return Anchors(s, active, s.sum(0) / active.sum(0).clamp_min(1)[:, None], used, parts)
+    return Anchors(s, active, s.sum(0) / active.sum(0).clamp_min(1)[:, None], used, parts, noise)

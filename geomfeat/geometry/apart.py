@@ -3,72 +3,96 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry.distinct import distinct_points
+from geomfeat.geometry.distinct import KnownPoints, distinct_points, far_enough, known_points
 from geomfeat.geometry.neighbours import Neighbours, nearest_neighbours
+from geomfeat.types import Points, as_layer
 
-# Two distances below this share of the cloud's size are the same point up to rounding.
-SAME_POINT = 1e-14
 # A mean log ratio below this, a dimension above a million, is rounding of equal distances.
 EQUAL_DISTANCES = 1e-6
+# Shares of tied distances (of continuous data none are) from which on a dimension says so, and is not one any more.
+SOME_TIES, MANY_TIES = 0.02, 0.1
 MIN_POINTS = 10
 
 
 @dataclass(frozen=True, eq=False)
 class Apart:
-    """Neighbours among the m different points; used (m,): those whose nearest neighbour is not a copy up to rounding.
+    """Neighbours among the m points that are different in the precision they came in.
 
     rows (m,): which of the given points they are. n_copies: points left out.
     """
 
     near: Neighbours
-    used: Bool[Tensor, "m"]
-    rows: Tensor
+    points: KnownPoints
+    rows: Int[Tensor, "m"]
     n_copies: int
 
-    @property
-    def n_used(self) -> int:
-        """Points that the estimate is made of."""
-        return int(self.used.sum())
-
-    def log_ratio(self, near: int, far: int) -> Float[Tensor, "used"]:
-        """log (r_far / r_near) of the points used; neighbours are counted from 1."""
-        distance = self.near.distance[self.used]
+    def log_ratio(self, near: int, far: int) -> Float[Tensor, "m"]:
+        """log (r_far / r_near) of every point; neighbours are counted from 1."""
+        distance = self.near.distance
         return torch.log(distance[:, far - 1] / distance[:, near - 1])
 
+    def tied(self, near: int, far: int) -> float:
+        """Share of the points that have these two neighbours at one distance, beyond what chance makes so near."""
+        gap = self.near.distance[:, far - 1] - self.near.distance[:, near - 1]
+        equal, beside = gap <= self.points.tie, (gap > self.points.tie) & (gap <= 2 * self.points.tie)
+        return max(0.0, float(equal.double().mean() - beside.double().mean()))
 
-def neighbours_apart(x: Float[Tensor, "n d"], k: int, name: str) -> Apart:
-    """The k nearest neighbours of every point among the different ones.
 
-    Raises BadInput with fewer than 10 different points or no more than k. `name` is the estimator's, for the message.
+def neighbours_apart(x: Points, k: int, name: str, *, or_fewer: bool = False) -> Apart:
+    """The k nearest neighbours of every point among the different ones, `or_fewer` where there are not as many.
+
+    Points nearer than their rounding are copies, of which the first is kept, if they stand out from others. Raises
+    BadInput with fewer than 10 different points or no more than k. `name` is the estimator's, for the message.
     """
-    rows = distinct_points(x)
-    least = max(MIN_POINTS, k + 1)
-    if len(rows) < least:
-        raise BadInput(
-            f"{len(rows)} different of {x.shape[0]} points: {name} needs at least {least}, give more samples"
-            + (" or count fewer neighbours" if k + 1 > MIN_POINTS else "")
-        )
-    different = x if len(rows) == len(x) else x[rows]
-    near = nearest_neighbours(different, k)
-    size = (different - different.mean(0)).abs().amax()
-    used = near.distance[:, 0] > SAME_POINT * size
-    return Apart(near, used, rows, x.shape[0] - int(used.sum()))
+    layer = as_layer(x)
+    points = known_points(layer)
+    rows = distinct_points(points.x)
+    while True:
+        k = min(k, max(len(rows), MIN_POINTS) - 1) if or_fewer else k
+        least = max(MIN_POINTS, k + 1)
+        if len(rows) < least:
+            raise BadInput(
+                f"{len(rows)} different of {layer.n} points: {name} needs at least {least}, give more samples"
+                + (" or count fewer neighbours" if k + 1 > MIN_POINTS else "")
+            )
+        different = points if len(rows) == layer.n else points.take(rows)
+        near = nearest_neighbours(different.x, k)
+        nearest, rounding = near.distance[:, 0], different.rounding
+        equal, beside = nearest <= rounding, (nearest > rounding) & (nearest <= 2 * rounding)
+        # Where points lie this dense anyway, to leave the nearest out would bias the dimension.
+        if int(equal.sum()) <= 2 * int(beside.sum()) and bool((nearest > 0).all()):
+            return Apart(near, different, rows, layer.n - len(rows))
+        rows = rows[far_enough(near.distance, near.index, different.rounding)]
 
 
-def require_different_distances(log_ratio: Float[Tensor, "used"], name: str) -> None:
-    """BadInput if the ratios of distances are all 1, or those of fewer than 10 points."""
-    if len(log_ratio) < MIN_POINTS or not bool(log_ratio.mean() > EQUAL_DISTANCES):
+def require_different_distances(apart: Apart, near: int, far: int, name: str) -> float:
+    """Share of tied distances among two neighbours; BadInput if these are many, or all ratios are 1."""
+    tied, n = apart.tied(near, far), len(apart.rows)
+    if not bool(apart.log_ratio(near, far).mean() > EQUAL_DISTANCES):
         raise BadInput(
-            f"{len(log_ratio)} points with neighbours apart, all at equal distances (a lattice, or rounded values): "
+            f"{n} points with neighbours apart, all at equal distances (a lattice, or rounded values): "
             f"{name} is not defined; add samples, or use features before rounding"
         )
+    if tied > MANY_TIES:
+        raise BadInput(
+            f"{100 * tied:.0f} % of {n} points have neighbours {near} and {far} at one distance: tied, as of whole "
+            f"numbers and rounded values; {name} is not defined. Use features before rounding, or further neighbours"
+        )
+    return tied
 
 
-def overlap_stderr(score: Float[Tensor, "used"], information: float, apart: Apart, k: int) -> float:
+def copies_and_ties(n_copies: int, tied: float) -> str:
+    """What to say beside a dimension."""
+    copies = f"{n_copies} copies of samples left out" if n_copies else ""
+    ties = f"{100 * tied:.0f} % of the distances compared are tied (rounded values?), so it may be some % off"
+    return "; ".join(filter(None, (copies, ties if tied > SOME_TIES else "")))
+
+
+def overlap_stderr(score: Float[Tensor, "m"], information: float, apart: Apart, k: int) -> float:
     """Standard error of an estimate that makes the sum of scores 0, where points that are neighbours vary together.
 
     The variance of the sum is sum_i s_i^2 + sum s_i s_j over the pairs of which one is among the k nearest of the other
@@ -83,11 +107,9 @@ def overlap_stderr(score: Float[Tensor, "used"], information: float, apart: Apar
     >>> overlap_stderr(score, 200.0, apart, 5) > 2 * float(score.square().sum()) ** 0.5 / 200
     True
     """
-    every = torch.zeros(len(apart.used), dtype=score.dtype, device=score.device)
     score = score - score.mean()
-    every[apart.used] = score
     index, distance = apart.near.index[:, :k], apart.near.distance[:, :k]
     mutual = distance <= distance[index, k - 1]
-    pairs = every[:, None] * every[index] * torch.where(mutual, 1.0, 2.0)
+    pairs = score[:, None] * score[index] * torch.where(mutual, 1.0, 2.0)
     alone = score.square().sum()
     return float(torch.maximum(alone, alone + pairs.sum()).sqrt()) / information

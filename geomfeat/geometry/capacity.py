@@ -25,13 +25,15 @@ from geomfeat.geometry.capacity_types import Capacity
 from geomfeat.geometry.cone import ConeProjections, project_on_cones
 from geomfeat.geometry.draws import Draws, blocks_of, given_draws, random_draws
 from geomfeat.geometry.face_median import capacity_from_median
+from geomfeat.geometry.floor import floor_note, floor_of
 from geomfeat.geometry.glue import glue_geometry
 from geomfeat.geometry.influence import stderr
+from geomfeat.geometry.least_norm import least_norm
 from geomfeat.geometry.manifolds import Manifolds, as_manifolds
 from geomfeat.geometry.nonseparable import Nonseparable, nonseparable
 from geomfeat.geometry.pairs import pair_geometry
 from geomfeat.geometry.per_manifold import manifold_geometry
-from geomfeat.numerics import WORKING
+from geomfeat.geometry.span import Span, in_span
 
 
 def capacity(
@@ -93,59 +95,70 @@ def capacity_of(manifolds: Manifolds, every: Draws, n_draws: int, target_se: flo
     """Capacity from the first n_draws of `every`, or from as many as the target asks for."""
     if not bool((manifolds.x != 0).any()):
         raise BadInput("every point is at the origin (constant features after centring?): there is nothing to separate")
-    # In units of a power of two near the largest entry: no square leaves the range of numbers, and nothing is rounded.
-    unit = 2.0 ** math.frexp(float(manifolds.x.abs().max()))[1]
-    x, basis = _in_span(manifolds.x / unit)
+    n_features, unit, given = manifolds.x.shape[1], manifolds.unit, manifolds
+    manifolds = manifolds.without_copies().rescaled()
+    span = in_span(manifolds.x, manifolds.rounding)
+    manifolds = replace(manifolds, x=span.x)
     found, reached = None, True
     rows = slice(0, 0)
     for block in blocks_of(n_draws, len(every.t)):
-        t, y = _placed(every.take(block), basis, x.device)
-        new = project_on_cones(x, manifolds.owner, t, y)
+        t, y = _placed(every.take(block), span)
+        new = project_on_cones(span.x, manifolds.owner, t, y)
         found = new if found is None else _joined(found, new)
         rows = slice(0, block.stop)
         reached = target_se is None or _relative_error(found, every.take(rows).strata) <= target_se
         if reached:
             break
     assert found is not None
-    t, y = _placed(every.take(rows), basis, x.device)
+    t, y = _placed(every.take(rows), span)
     if not bool(found.certified.any()):
         raise ArithmeticError(
             f"none of {len(t)} draws could be certified (violation {float(found.violation.min()):.1e} at best): "
             "remove nearly dependent units, or add noise of a size that means nothing"
         )
-    made = _summary(replace(manifolds, x=x), manifolds.x.shape[1], found, Draws(t, y, every.take(rows).strata))
+    made = _summary(manifolds, span.rank, found, Draws(t, y, every.take(rows).strata))
     late = "" if reached else f"{target_se:g} of the capacity not reached with {len(t)} draws: raise max_draws"
-    notes = (*made.notes, *([f"target_se={late}"] if late else []))
-    return replace(made, notes=notes, per_manifold=made.per_manifold.in_units_of(unit))
+    zeros = int((given.x == 0).all(1).sum())
+    notes = (*made.notes, *([f"{zeros} points at the origin ignored"] if zeros else []))
+    notes = (*notes, *([f"target_se={late}"] if late else []))
+    return replace(
+        made, notes=notes, n_features=n_features, alignment_floor=math.sqrt(2 / (math.pi * n_features)),
+        per_manifold=made.per_manifold.in_units_of(unit),
+    )  # fmt: skip
 
 
-def _summary(manifolds: Manifolds, n_features: int, found: ConeProjections, draws: Draws) -> Capacity:
+def _summary(manifolds: Manifolds, rank: int, found: ConeProjections, draws: Draws) -> Capacity:
     """Everything that is computed from the projections; `manifolds` and `draws` in the coordinates of the span."""
     x, owner, n_manifolds = manifolds.x, manifolds.owner, manifolds.n_manifolds
     sure = found.certified
     strata = None if draws.strata is None else draws.strata.to(x.device)[sure]
-    anchors = anchors_of(x, owner, draws.y, found).take(sure)
+    # Inside its cone t has one set of multipliers if the points are linearly independent, and many if they are not.
+    lost = found.inside & (int((x != 0).any(1).sum()) > rank)
+    unsure = ambiguous(x, owner, draws.y, found)
+    chosen, settled = least_norm(x, owner, draws.y, found, unsure)
+    used = sure & ~lost & (settled | ~unsure)
+    anchors = anchors_of(x, owner, draws.y, chosen, used=used, rounding=manifolds.rounding).take(sure)
     p2, k = found.norms2[sure], found.faces[sure]
     glue = glue_geometry(anchors, draws.t[sure], p2, strata)
     alignments, per_pair = pair_geometry(anchors, strata, manifolds.classes)
-    unsure = int(ambiguous(x, owner, draws.y, found).sum())
     judged = nonseparable(x, owner, draws.y, found, draws.strata)
     inside = found.inside[sure].double()
+    floor = floor_of(found, draws.y)
     simulated, simulated_se = capacity_from_median(k, n_manifolds, strata)
     alpha, alpha_se = _per_mean(n_manifolds, p2, strata)
     faces, faces_se = _per_mean(n_manifolds, k.double(), strata)
     return Capacity(
         capacity=alpha, capacity_se=alpha_se, capacity_faces=faces, capacity_faces_se=faces_se,
-        **vars(glue), **vars(alignments), alignment_floor=math.sqrt(2 / (math.pi * n_features)),
+        capacity_floor=n_manifolds / rank, at_floor=floor, **vars(glue), **vars(alignments), alignment_floor=math.nan,
         frac_inside=float(inside.mean()), frac_inside_se=float(stderr(inside, strata)),
         frac_nonseparable=judged.share, frac_nonseparable_se=judged.stderr,
         simulated_capacity=simulated, simulated_capacity_se=simulated_se,
         max_violation=float(found.violation.max()), n_uncertified=int((~sure).sum()),
-        n_ambiguous=unsure, n_draws=len(sure), n_features=n_features, norms2=found.norms2,
+        n_ambiguous=int(unsure.sum()), n_draws=len(sure), n_features=rank, norms2=found.norms2,
         faces=found.faces, certified=sure, inside=found.inside, strata=draws.strata, dichotomies="given",
         center=None, seed=0, classes=manifolds.classes,
         per_manifold=manifold_geometry(anchors, strata, manifolds.classes), per_pair=per_pair,
-        notes=_notes(manifolds, found, judged, unsure),
+        notes=_notes(manifolds, rank, found, judged, (int(lost[sure].sum()), unsure, settled), floor),
     )  # fmt: skip
 
 
@@ -164,18 +177,8 @@ def _most_draws(n_draws: int, target_se: float | None, max_draws: int, draws: An
     return int(max_draws)
 
 
-def _in_span(x: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Fewer points than features in an orthonormal basis (N, k), where t is still standard normal; else as they are."""
-    if x.shape[0] >= x.shape[1]:
-        return x, None
-    lengths = torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp_min(torch.finfo(WORKING).tiny)
-    basis, triangle = torch.linalg.qr((x / lengths).T)
-    return triangle.T * lengths, basis
-
-
-def _placed(draws: Draws, basis: Tensor | None, device: torch.device) -> tuple[Tensor, Tensor]:
-    t = draws.t.to(device)
-    return (t if basis is None else t @ basis), draws.y.to(device)
+def _placed(draws: Draws, span: Span) -> tuple[Tensor, Tensor]:
+    return span.coordinates(draws.t.to(span.x.device)), draws.y.to(span.x.device)
 
 
 def _joined(first: ConeProjections, second: ConeProjections) -> ConeProjections:
@@ -204,27 +207,35 @@ def _relative_error(found: ConeProjections, strata: Tensor | None) -> float:
     return error / alpha if math.isfinite(error) else math.inf
 
 
-def _notes(manifolds: Manifolds, found: ConeProjections, judged: Nonseparable, unsure: int) -> tuple[str, ...]:
+def _notes(
+    manifolds: Manifolds,
+    rank: int,
+    found: ConeProjections,
+    judged: Nonseparable,
+    choices: tuple[int, Tensor, Tensor],
+    floor: bool,
+) -> tuple[str, ...]:
     n, bad = len(found.norms2), int((~found.certified).sum())
     single = sum(size == 1 for size in manifolds.sizes)
-    inside = int((found.inside & found.certified).sum())
-    zeros = int((manifolds.x == 0).all(1).sum())
+    inside, unsure, settled = choices
     out = []
+    if floor:
+        out.append(floor_note(manifolds.n_manifolds, rank))
     if manifolds.n_manifolds == 1:
         out.append("one class alone: its capacity says how large it is, not what it can be told apart from")
     if bad:
         out.append(f"{bad} of {n} draws not certified (worst violation {float(found.violation.max()):.0e}), left out")
     if inside:
         out.append(f"{inside} of {n} draws lie inside their cone: they count in the capacity alone")
-    if unsure:
+    if bool(unsure.any()):
         out.append(
-            f"in {unsure} of {n} draws other points could carry the projection as well: dimension, radius, utility and "
-            "alignments rest on one choice of many there"
+            f"in {int(unsure.sum())} of {n} draws other points could carry the projection as well: dimension, radius, "
+            "utility and alignments rest on the multipliers of least norm there, one choice of many"
         )
+    if bool((unsure & ~settled).any()):
+        out.append(f"in {int((unsure & ~settled).sum())} of them these were not certified: left out of the geometry")
     if judged.judged < judged.drawn:
         out.append(f"separability judged for {judged.judged} of {judged.drawn} different dichotomies")
     if single:
         out.append(f"{single} of {manifolds.n_manifolds} classes have a single point: a point, not a manifold")
-    if zeros:
-        out.append(f"{zeros} points at the origin ignored")
     return tuple(out)

@@ -16,6 +16,7 @@ from geomfeat.errors import BadInput, GeomfeatError
 from geomfeat.geometry.capacity import capacity
 from geomfeat.geometry.capacity_types import Capacity
 from geomfeat.geometry.draws import labels_for
+from geomfeat.geometry.floor import AT_FLOOR
 from geomfeat.geometry.manifolds import Manifolds, as_manifolds
 from geomfeat.numerics import WORKING, stream
 
@@ -99,9 +100,9 @@ def capacity_curve(
         order = _order(manifolds, along, own)
         t = torch.randn(n_draws, manifolds.x.shape[1], generator=stream(own, "t"), dtype=WORKING)
         for row, size in zip(found, taken, strict=True):
-            x, owner, units, kept = _sub_sample(manifolds, along, order, size)
+            some, units, kept = _sub_sample(manifolds, along, order, size)
             y = _labels(dichotomies, n_draws, manifolds.n_manifolds, kept, own)
-            row.append(_measured(x, owner, (t[:, units.cpu()], y), center))
+            row.append(_measured(some, (t[:, units.cpu()], y), center))
     values, errors = _table(found, ""), _table(found, "_se")
     draws = {name: e.square().mean(1).sqrt() / math.sqrt(repeats) for name, e in errors.items()}
     spread = {name: v.std(1) / math.sqrt(repeats) for name, v in values.items()} if repeats > 1 else draws
@@ -141,8 +142,8 @@ def _order(manifolds: Manifolds, along: str, seed: int) -> Tensor:
     return rank
 
 
-def _sub_sample(manifolds: Manifolds, along: str, order: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The points and their owners, the units and the manifolds that are left, each in their old order."""
+def _sub_sample(manifolds: Manifolds, along: str, order: Tensor, size: int) -> tuple[Manifolds, Tensor, Tensor]:
+    """The points, the units and the manifolds that are left, each in their old order."""
     chosen = (order < size).to(manifolds.x.device)
     units = torch.arange(manifolds.x.shape[1], device=chosen.device)
     kept = torch.arange(manifolds.n_manifolds, device=chosen.device)
@@ -153,7 +154,13 @@ def _sub_sample(manifolds: Manifolds, along: str, order: Tensor, size: int) -> t
         units = units[chosen]
     else:
         kept, rows = kept[chosen], chosen[manifolds.owner]
-    return manifolds.x[rows][:, units], manifolds.owner[rows], units, kept
+    owner = torch.searchsorted(kept, manifolds.owner[rows])
+    sizes = torch.bincount(owner, minlength=len(kept))
+    some = Manifolds(
+        manifolds.x[rows][:, units], owner, tuple(sizes.tolist()), tuple(manifolds.classes[i] for i in kept.tolist()),
+        manifolds.rounding[rows],
+    )  # fmt: skip
+    return some, units, kept
 
 
 def _labels(dichotomies: Any, n_draws: int, n_manifolds: int, kept: Tensor, seed: int) -> Tensor:
@@ -163,10 +170,10 @@ def _labels(dichotomies: Any, n_draws: int, n_manifolds: int, kept: Tensor, seed
     return y[:, kept.to(y.device)]
 
 
-def _measured(x: Tensor, owner: Tensor, draws: tuple[Tensor, Tensor], center: str | None) -> Capacity | str:
+def _measured(points: Manifolds, draws: tuple[Tensor, Tensor], center: str | None) -> Capacity | str:
     """The capacity, or why there is none."""
     try:
-        return capacity(x, owner, draws=draws, center=center)
+        return capacity(points, draws=draws, center=center)
     except (GeomfeatError, ArithmeticError) as error:
         return str(error)
 
@@ -188,6 +195,12 @@ def _notes(found: list[list[Capacity | str]], sizes: tuple[int, ...], along: str
         bad = sum(c.n_uncertified for c in row if isinstance(c, Capacity))
         if failed:
             out.append(f"{len(failed)} of {len(row)} sub-samples with {size} {along} failed: {failed[0]}")
+        low = sum(c.at_floor for c in row if isinstance(c, Capacity))
+        if low:
+            out.append(
+                f"{low} of {len(row)} sub-samples with {size} {along} are {AT_FLOOR}: their capacity is P / rank and "
+                "says nothing of separability"
+            )
         if bad:
             out.append(f"{bad} draws with {size} {along} not certified, left out")
     return tuple(out)

@@ -118,7 +118,7 @@ def _matching(names: list[str], patterns: str | Sequence[str]) -> list[str]:
 
 def _failed(note: str, dichotomies: str, center: str | None, seed: int) -> Capacity:
     """A Capacity without numbers, that says why."""
-    nothing: dict[Any, Any] = {float: math.nan, int: 0}
+    nothing: dict[Any, Any] = {float: math.nan, int: 0, bool: False}
     empty: dict[str, Any] = {f.name: nothing[f.type] for f in fields(Capacity) if f.type in nothing} | {"seed": seed}
     none = torch.zeros(0, dtype=torch.float64)
     values = [none] * (len(fields(PerManifold)) - 1), [none.reshape(0, 0)] * (len(fields(PerPair)) - 1)

@@ -23,6 +23,7 @@ from torch import Tensor
 from geomfeat.errors import BadInput
 from geomfeat.geometry.capacity_types import Capacity
 from geomfeat.geometry.draws import labels_for
+from geomfeat.geometry.floor import AT_FLOOR
 from geomfeat.geometry.influence import stderr
 from geomfeat.geometry.manifolds import as_manifolds
 from geomfeat.numerics import WORKING, stream
@@ -123,6 +124,8 @@ def capacity_difference(a: Capacity, b: Capacity) -> CapacityDifference:
     which also shares t between layers of any widths. `capacity` by itself shares t in the coordinates of the units, for
     equal widths, and y alone otherwise.
 
+    Where one of them is at the floor (`Capacity.at_floor`) every number is NaN, with a note.
+
     Raises BadInput for other numbers of draws or classes, other dichotomies or seeds.
 
     >>> from geomfeat.geometry import capacity
@@ -134,9 +137,9 @@ def capacity_difference(a: Capacity, b: Capacity) -> CapacityDifference:
     notes = _comparable(a, b)
     used = a.certified.cpu() & b.certified.cpu()
     n_manifolds = len(a.classes)
-    if int(used.sum()) < 2 or not (a.capacity > 0 and b.capacity > 0):
-        told = "fewer than two draws are certified in both, or a capacity is undefined: no difference"
-        return CapacityDifference(*[math.nan] * 11, n_draws=int(used.sum()), notes=(*notes, told))
+    why = _incomparable(a, b, int(used.sum()))
+    if why:
+        return CapacityDifference(*[math.nan] * 11, n_draws=int(used.sum()), notes=(*notes, why))
     # Both on the CPU: layers may have been computed on different devices.
     p2 = torch.stack([c.norms2.detach().cpu().to(WORKING)[used] for c in (a, b)])
     mean = p2.mean(1, keepdim=True)
@@ -184,6 +187,16 @@ def _comparable(a: Capacity, b: Capacity) -> tuple[str, ...]:
     if a.dichotomies == "given":
         notes.append("given draws or dichotomies: that they are the same in a and b is taken on trust")
     return tuple(notes)
+
+
+def _incomparable(a: Capacity, b: Capacity, n_used: int) -> str:
+    """Why there is no difference of these two; empty if there is."""
+    if n_used < 2 or not (a.capacity > 0 and b.capacity > 0):
+        return "fewer than two draws are certified in both, or a capacity is undefined: no difference"
+    low = [f"{name} ({c.capacity_floor:.3g})" for name, c in (("a", a), ("b", b)) if c.at_floor]
+    if low:
+        return f"{AT_FLOOR} in {' and '.join(low)}, where a capacity says nothing of separability: no difference"
+    return ""
 
 
 def _errors(influence: Tensor, strata: Tensor | None) -> tuple[float, float]:

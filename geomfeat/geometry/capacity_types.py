@@ -22,16 +22,20 @@ class Capacity:
     Attributes:
         capacity: alpha = P / E|p|^2. capacity_faces: P / E k, the same number for standard normal t that does not
             depend on y, usually with less error; for other `draws` it need not be.
+        at_floor: nearly every dichotomy of different labels leaves t inside its cone, so that the capacity is
+            capacity_floor = P / rank (rank: of all points), whatever the classes: not to be compared or ranked.
         dimension: D. radius: R, ratio of means. radius_mean: E sqrt(c/(b-c)), the mean over draws (NaN if no anchor
             ever moves).
         utility: Psi; alpha = Psi (1 + R^-2) / D exactly.
         center_alignment, axis_alignment, center_axis_alignment: mean absolute cosines; compare with
             alignment_floor = sqrt(2 / (pi N)), what random directions give.
-        frac_inside: share of draws with t inside its cone; these count in `capacity` alone.
+        frac_inside: share of draws with t inside its cone; unless all points are linearly independent, their anchors
+            are not unique, and they count in `capacity` alone.
         frac_nonseparable: share of the judged dichotomies that no hyperplane through the origin separates strictly.
         simulated_capacity: P / median(k), a prediction (no simulation) of what random projections would show.
         max_violation: worst KKT violation of all draws. n_uncertified: draws above the tolerance, left out everywhere.
-        n_ambiguous: draws in which other points could carry the projection as well, so that anchors are a choice.
+        n_ambiguous: other draws in which more points could carry the projection, so that anchors are a choice: that of
+            the multipliers of least norm.
         n_draws: all draws. norms2: |p|^2 per draw; faces: k per draw; certified: which of them count;
             inside: which lie inside their cone.
         strata: which dichotomy of a fixed set each draw has; errors are then those within a dichotomy.
@@ -45,6 +49,8 @@ class Capacity:
     capacity_se: float
     capacity_faces: float
     capacity_faces_se: float
+    capacity_floor: float
+    at_floor: bool
     dimension: float
     dimension_se: float
     radius: float
@@ -92,6 +98,8 @@ class Capacity:
         ]
         for name in _SHOWN:
             floor = f" (floor {self.alignment_floor:.2g})" if name.endswith("alignment") else ""
+            if name == "capacity":
+                floor = f" ({'at the ' if self.at_floor else ''}floor {self.capacity_floor:.2g})"
             lines.append(f"  {name:22}{getattr(self, name):10.4g} +- {getattr(self, f'{name}_se'):.2g}{floor}")
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 

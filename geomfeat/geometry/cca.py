@@ -13,8 +13,8 @@ from torch import Tensor
 
 from geomfeat.errors import BadInput
 from geomfeat.geometry.same_samples import same_samples
-from geomfeat.geometry.spectrum import rounding_of, scaled
-from geomfeat.types import Points
+from geomfeat.geometry.spectrum import NoVariance, spread_of
+from geomfeat.types import Points, Representation
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,25 +95,27 @@ def pwcca(a: Points, b: Points) -> float:
     """
     a, b = same_samples(a, b)
     found = canonical_correlations(a, b)
-    weights = (found.variates.T @ scaled(a)).abs().sum(1)
+    weights = (found.variates.T @ spread_of(a).x).abs().sum(1)
     return float(found.values @ weights / weights.sum())
 
 
 def span_of_features(
-    x: Float[Tensor, "n d"], name: str, variance: float = 1.0, n_components: int | None = None
+    layer: Representation, name: str, variance: float = 1.0, n_components: int | None = None
 ) -> Float[Tensor, "n r"]:
     """Orthonormal basis of the leading principal components of the samples; BadInput where it is everything."""
-    work = scaled(x)
-    u, s, _ = torch.linalg.svd(work, full_matrices=False)
-    rank = int((s > rounding_of(x, work)).sum())
+    spread = spread_of(layer)
+    u, s, _ = torch.linalg.svd(spread.x, full_matrices=False)
+    rank = int((s > spread.of_directions).sum())
+    if rank == 0:
+        raise NoVariance(f"every direction of {name} may be rounding (a mean far above the spread?): take the mean off")
     if n_components is not None:
         rank = min(rank, n_components)
     elif variance < 1:
         held = s.square().cumsum(0) / s.square().sum()
         rank = min(rank, int((held < variance).sum()) + 1)
-    if rank >= x.shape[0] - 1:
+    if rank >= layer.n - 1:
         raise BadInput(
-            f"{name} has {rank} directions on {x.shape[0]} samples, so it predicts everything perfectly: "
+            f"{name} has {rank} directions on {layer.n} samples, so it predicts everything perfectly: "
             "pass more samples than features, or keep fewer principal components (svcca)"
         )
     return u[:, :rank]

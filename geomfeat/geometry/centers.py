@@ -41,18 +41,19 @@ def without(x: Float[Tensor, "k r"], directions: Float[Tensor, "rank r"]) -> Flo
     return x - (x @ directions.T) @ directions
 
 
-def least_correlated_rank(centers: Float[Tensor, "P r"]) -> int:
+def least_correlated_rank(centers: Float[Tensor, "P r"], floor: float = 0.0) -> int:
     """How many shared directions to remove (0..P-2) so that the remaining centres are least correlated.
 
-    P centred centres span P - 1 dimensions; P - 2 is the most that leaves them a direction (and then all on one line).
+    None that would leave a centre shorter than `floor`, the rounding of the points. P centred centres span P - 1
+    dimensions; P - 2 is the most that leaves them a direction (and then all on one line).
     """
     most = max(0, len(centers) - 2)
     basis = shared_directions(centers, most)
-    longest = torch.linalg.vector_norm(centers, dim=1).max()
+    least_length = max(floor, GONE * float(torch.linalg.vector_norm(centers, dim=1).max()))
     best, least = 0, center_correlation(centers)
     for rank in range(1, len(basis) + 1):
         left = without(centers, basis[:rank])
-        if bool((torch.linalg.vector_norm(left, dim=1) <= GONE * longest).any()):
+        if bool((torch.linalg.vector_norm(left, dim=1) <= least_length).any()):
             break
         here = center_correlation(left)
         if here < least:

@@ -18,13 +18,15 @@ from torch import Tensor
 from geomfeat.errors import BadInput
 from geomfeat.geometry.apart import MIN_POINTS, Apart, neighbours_apart
 from geomfeat.geometry.candidates import SHARE_ROWS, SHARE_TILES, padded, rounding, tiles_of
-from geomfeat.geometry.distinct import distinct_points
+from geomfeat.geometry.distinct import distinct_points, known_points
 from geomfeat.geometry.intrinsic_dimension import IntrinsicDimension
 from geomfeat.geometry.neighbours import unit_scale
-from geomfeat.types import Points, as_points
+from geomfeat.types import Points, as_layer
 
 # A radius is often the distance of a pair, which must not fall out of it by rounding.
 ON_THE_EDGE = 1e-9
+# Share of tied distances at a radius above which the dimension is off by more than some 10 %.
+HALF_TIED = 0.5
 
 
 @dataclass(frozen=True)
@@ -52,16 +54,24 @@ def correlation_integral(x: Points, radii: list[float] | tuple[float, ...]) -> C
     >>> 1.8 < correlation_integral(x, [0.02, 0.1]).slope[0] < 2.2
     True
     """
-    x = as_points(x)
+    layer = as_layer(x)
     if not radii or not all(a < b for a, b in zip((0.0, *radii), radii, strict=False)):
         raise BadInput(f"radii={list(radii)}: give positive numbers, ascending")
-    rows = distinct_points(x)
+    points = known_points(layer)
+    rows = distinct_points(points.x)
     if len(rows) < MIN_POINTS:
         raise BadInput(
-            f"{len(rows)} different of {x.shape[0]} points: a correlation integral needs at least {MIN_POINTS}, "
+            f"{len(rows)} different of {layer.n} points: a correlation integral needs at least {MIN_POINTS}, "
             "give more samples"
         )
-    return _integral(pairs_within(x[rows], radii), radii)
+    points = points if len(rows) == layer.n else points.take(rows)
+    same = float(points.rounding.max())
+    if 0 < same < radii[0]:
+        count = pairs_within(points.x, [same, *radii])
+        if not bool(count[:, 0].any()):
+            return _integral(count[:, 1:], radii)
+    points = neighbours_apart(layer, 1, "a correlation integral").points
+    return _integral(pairs_within(points.x, radii), radii)
 
 
 def correlation_dimension(x: Points, k: tuple[int, int] = (10, 20)) -> IntrinsicDimension:
@@ -70,20 +80,18 @@ def correlation_dimension(x: Points, k: tuple[int, int] = (10, 20)) -> Intrinsic
     Copies of a point are left out first; `scale` is the larger radius.
 
     Raises BadInput unless 1 <= k[0] < k[1], with no more than k[1] (or fewer than 10) different points, or if the two
-    radii are equal (a lattice).
+    radii are equal or fall on many equal distances (a lattice, whole numbers or rounded values).
 
     >>> x = torch.rand(500, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     >>> 1.8 < correlation_dimension(x).value < 2.2
     True
     """
-    x = as_points(x)
     if not 1 <= k[0] < k[1]:
         raise BadInput(f"k={k}: neighbours are counted from 1, and the second must be the further one")
-    apart = neighbours_apart(x, k[1], "the correlation dimension")
-    return correlation_of(x[apart.rows], apart, *k)
+    return correlation_of(neighbours_apart(x, k[1], "the correlation dimension"), *k)
 
 
-def correlation_of(different: Float[Tensor, "m d"], apart: Apart, near: int, far: int) -> IntrinsicDimension:
+def correlation_of(apart: Apart, near: int, far: int) -> IntrinsicDimension:
     """The same from neighbours that are known."""
     radii = [float(np.median(apart.near.distance[:, q - 1].cpu().numpy())) for q in (near, far)]
     if not radii[1] > radii[0] * (1 + 2 * ON_THE_EDGE) > 0:
@@ -91,10 +99,17 @@ def correlation_of(different: Float[Tensor, "m d"], apart: Apart, near: int, far
             f"neighbours {near} and {far} have one median distance, {radii[0]:.6g} (a lattice, or rounded values): "
             "the correlation dimension is not defined; use neighbours further apart, or features before rounding"
         )
-    found = _integral(pairs_within(different, radii), radii)
-    n = len(different)
+    # Pairs at just a radius would count wholly as within it.
+    tied = max(apart.tied(q - 1, q) for q in (near, far) if q > 1)
+    if tied > HALF_TIED:
+        raise BadInput(
+            f"{100 * tied:.0f} % of the points have neighbours before and at a radius at one distance: tied, as whole "
+            "numbers and rounded values are; the correlation dimension is not defined. Use features before rounding"
+        )
+    found = _integral(pairs_within(apart.points.x, radii), radii)
+    n = len(apart.rows)
     return IntrinsicDimension(
-        found.slope[0], found.slope_stderr[0], n, apart.n_copies, "correlation", (near, far), radii[1]
+        found.slope[0], found.slope_stderr[0], n, apart.n_copies, "correlation", (near, far), radii[1], tied
     )
 
 

@@ -1,7 +1,7 @@
 """What capacity is made of, and what changed it: log alpha = log Psi + log(1 + R^-2) - log D (Chou et al. 2025)."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Protocol, runtime_checkable
 
 
@@ -67,8 +67,11 @@ def decompose(of: Geometry) -> Decomposition:
 def what_changed(before: Geometry, after: Geometry) -> Decomposition:
     """How much of the change in log capacity came through utility, radius and dimension.
 
-    Standard errors are those of independent draws: too large where both used the same (common random numbers).
+    Standard errors are those of independent draws: too large where both used the same (common random numbers). NaN
+    where one of them is a capacity at the floor, which says nothing of separability.
     """
+    if any(getattr(of, "at_floor", False) for of in (before, after)):
+        return Decomposition(*[math.nan] * len(fields(Decomposition)))
     a, b = vars(decompose(before)), vars(decompose(after))
     return Decomposition(**{k: math.hypot(a[k], b[k]) if k.endswith("_se") else b[k] - a[k] for k in a})
 

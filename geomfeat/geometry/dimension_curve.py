@@ -5,12 +5,11 @@ from dataclasses import dataclass
 import torch
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry.apart import MIN_POINTS, neighbours_apart
+from geomfeat.geometry.apart import neighbours_apart
 from geomfeat.geometry.correlation_dimension import correlation_of
-from geomfeat.geometry.distinct import distinct_points
 from geomfeat.geometry.gride import gride_of
 from geomfeat.geometry.mle_dimension import mle_of
-from geomfeat.types import Points, as_points
+from geomfeat.types import Points
 
 ESTIMATORS = ("gride", "mle", "correlation")
 
@@ -20,7 +19,7 @@ class DimensionCurve:
     """One entry a scale, from small to large: a plateau is a dimension, a slope a change of it with scale.
 
     neighbours: the furthest neighbour counted. scale: mean distance to it ("correlation": the median).
-    value, stderr: dimension; NaN at scales where all distances are equal.
+    value, stderr: dimension; NaN at scales where too many distances are equal. tied: share of those.
     """
 
     estimator: str
@@ -29,6 +28,7 @@ class DimensionCurve:
     value: tuple[float, ...]
     stderr: tuple[float, ...]
     n_duplicates: int
+    tied: tuple[float, ...] = ()
 
 
 def dimension_curve(x: Points, estimator: str = "gride", *, largest: int = 64) -> DimensionCurve:
@@ -48,15 +48,13 @@ def dimension_curve(x: Points, estimator: str = "gride", *, largest: int = 64) -
     >>> all(1.7 < value < 2.3 for value in curve.value)
     True
     """
-    x = as_points(x)
     if estimator not in ESTIMATORS:
         raise BadInput(f"estimator={estimator!r}: use one of {', '.join(map(repr, ESTIMATORS))}")
     smallest = 4 if estimator == "mle" else 2
     if largest < smallest:
         raise BadInput(f"largest={largest}: a curve of {estimator!r} begins with {smallest} neighbours")
-    most = min(largest, max(len(distinct_points(x)), MIN_POINTS) - 1)
-    apart = neighbours_apart(x, most, "a curve of dimensions")
-    different = x[apart.rows]
+    apart = neighbours_apart(x, largest, "a curve of dimensions", or_fewer=True)
+    most = apart.near.distance.shape[1]
     furthest = [n for n in (2**i for i in range(1, 64)) if smallest <= n <= most]
     rows = []
     for n in furthest:
@@ -66,9 +64,9 @@ def dimension_curve(x: Points, estimator: str = "gride", *, largest: int = 64) -
             elif estimator == "mle":
                 found = mle_of(apart, n, n)
             else:
-                found = correlation_of(different, apart, n // 2, n)
-            rows.append((found.scale, found.value, found.stderr))
+                found = correlation_of(apart, n // 2, n)
+            rows.append((found.scale, found.value, found.stderr, found.tied))
         except BadInput:
-            rows.append((float(apart.near.distance[:, n - 1].mean()), torch.nan, torch.nan))
-    scale, value, stderr = zip(*rows, strict=True)
-    return DimensionCurve(estimator, tuple(furthest), scale, value, stderr, apart.n_copies)
+            rows.append((float(apart.near.distance[:, n - 1].mean()), torch.nan, torch.nan, apart.tied(n // 2, n)))
+    scale, value, stderr, tied = zip(*rows, strict=True)
+    return DimensionCurve(estimator, tuple(furthest), scale, value, stderr, apart.n_copies, tied)

@@ -1,12 +1,66 @@
-"""Points without their copies: at distance 0 a copy says nothing about dimension."""
+"""Points without their copies: at distance 0 a copy says nothing about dimension, nor does one that was rounded."""
+
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from geomfeat.numerics import WORKING, stream
+from geomfeat.precision import Spread, roundings
+from geomfeat.types import Representation
 
 CHUNK_ENTRIES = 2**22
+
+
+class KnownPoints(NamedTuple):
+    """Points without features that are constant up to rounding, which only add noise to distances.
+
+    rounding (n,): how near a point another may be the same. tie (n,): how near two distances from it may be equal.
+    Of continuous data that are dense in their precision, points and distances as near as this, and as near again, are
+    about as many; copies and lattices have the former alone.
+    """
+
+    x: Float[Tensor, "n d"]
+    rounding: Float[Tensor, "n"]
+    tie: Float[Tensor, "n"]
+
+    def take(self, rows: Int[Tensor, "m"] | Bool[Tensor, "n"]) -> "KnownPoints":
+        """Some of them."""
+        return KnownPoints(*(part[rows] for part in self))
+
+
+def known_points(layer: Representation) -> KnownPoints:
+    """The points of a layer with what rounding in the precision they came in can do to them."""
+    spread = Spread.of(layer.x, layer.precision)
+    moves = spread.x.any(0)
+    x = layer.x if bool(moves.all()) else layer.x[:, moves] if bool(moves.any()) else torch.zeros_like(layer.x[:, :1])
+    around = torch.linalg.vector_norm(spread.x, dim=1) * spread.unit
+    size = torch.linalg.vector_norm(x.to(WORKING) / spread.unit, dim=1) * spread.unit
+    of_spread, of_size = roundings(layer.precision)
+    # Errors across a distance hardly count, so that it is off by that of one entry, whatever their number. In a
+    # precision coarser than float32, lattices have exact ties.
+    tie = min(torch.finfo(layer.precision).eps, torch.finfo(torch.float32).eps) / x.shape[1] ** 0.5
+    return KnownPoints(x, of_spread * around + of_size * size, tie * size)
+
+
+def far_enough(distance: Float[Tensor, "n k"], index: Int[Tensor, "n k"], rounding: Float[Tensor, "n"]) -> Tensor:
+    """Indices of the points without those that an earlier one left, among its nearest neighbours, may be rounded to.
+
+    >>> distance, index = torch.tensor([[0.1], [0.1], [5.0]]).double(), torch.tensor([[1], [0], [1]])
+    >>> far_enough(distance, index, torch.full((3,), 0.5).double()).tolist()
+    [0, 2]
+    """
+    near = distance <= rounding[:, None]
+    rows, _ = near.nonzero(as_tuple=True)
+    first, second = torch.minimum(rows, index[near]).tolist(), torch.maximum(rows, index[near]).tolist()
+    gone: set[int] = set()
+    for early, late in sorted(set(zip(first, second, strict=True)), key=lambda pair: pair[::-1]):
+        if early not in gone:
+            gone.add(late)
+    kept = torch.ones(len(distance), dtype=torch.bool, device=distance.device)
+    kept[torch.tensor(sorted(gone), dtype=torch.int64, device=kept.device)] = False
+    return kept.nonzero()[:, 0]
 
 
 def distinct_points(x: Float[Tensor, "n d"]) -> Int[Tensor, "m"]:

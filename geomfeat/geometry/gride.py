@@ -18,7 +18,7 @@ from torch import Tensor
 from geomfeat.errors import BadInput
 from geomfeat.geometry.apart import Apart, neighbours_apart, overlap_stderr, require_different_distances
 from geomfeat.geometry.intrinsic_dimension import IntrinsicDimension
-from geomfeat.types import Points, as_points
+from geomfeat.types import Points
 
 STEPS = 100
 
@@ -29,14 +29,13 @@ def gride(x: Points, n1: int = 2, n2: int | None = None) -> IntrinsicDimension:
     Larger n1 look at a larger scale, with less noise and more bias from curvature, edges and uneven density;
     `dimension_curve` has a range of them. Copies of a point are left out first.
 
-    Raises BadInput unless 1 <= n1 < n2, or with no more than n2 (or fewer than 10) different points, or if all ratios
-    are 1 (a lattice).
+    Raises BadInput unless 1 <= n1 < n2, or with no more than n2 (or fewer than 10) different points, or if more than a
+    tenth of the ratios are 1 (a lattice, whole numbers or rounded values).
 
     >>> x = torch.rand(500, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     >>> 1.8 < gride(x, 4).value < 2.2
     True
     """
-    x = as_points(x)
     n2 = 2 * n1 if n2 is None else n2
     if not 1 <= n1 < n2:
         raise BadInput(f"n1={n1}, n2={n2}: neighbours are counted from 1, and n2 must be the further one")
@@ -45,8 +44,8 @@ def gride(x: Points, n1: int = 2, n2: int | None = None) -> IntrinsicDimension:
 
 def gride_of(apart: Apart, n1: int, n2: int) -> IntrinsicDimension:
     """The same from neighbours that are known."""
+    tie_share = require_different_distances(apart, n1, n2, "GRIDE")
     l = apart.log_ratio(n1, n2)
-    require_different_distances(l, "GRIDE")
     n, between = len(l), n2 - n1 - 1
     total = l.sum()
     # Points whose two distances are equal have l / (1 - exp(-d l)) = 1 / d.
@@ -63,8 +62,8 @@ def gride_of(apart: Apart, n1: int, n2: int) -> IntrinsicDimension:
     score = 1 / d + between * ratio - (n2 - 1) * l
     information = float(n / d**2 + between * slope.sum())
     stderr = overlap_stderr(score, information, apart, n2)
-    scale = float(apart.near.distance[apart.used, n2 - 1].mean())
-    return IntrinsicDimension(float(d), stderr, n, apart.n_copies, "gride", (n1, n2), scale)
+    scale = float(apart.near.distance[:, n2 - 1].mean())
+    return IntrinsicDimension(float(d), stderr, n, apart.n_copies, "gride", (n1, n2), scale, tie_share)
 
 
 def _terms(l: Tensor, d: Tensor, tied: Tensor) -> tuple[Tensor, Tensor]:

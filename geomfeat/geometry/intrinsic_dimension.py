@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry.apart import neighbours_apart, overlap_stderr, require_different_distances
+from geomfeat.geometry.apart import copies_and_ties, neighbours_apart, overlap_stderr, require_different_distances
 from geomfeat.numerics import WORKING, jackknife_stderr
-from geomfeat.types import Points, as_points
+from geomfeat.types import Points
 
 METHODS = ("mle", "linear")
 
@@ -28,6 +28,7 @@ class IntrinsicDimension:
 
     n_used: points that it is made of. n_duplicates: copies left out. method: which estimator.
     neighbours: (nearest, furthest) neighbour that it compares. scale: mean distance to the furthest.
+    tied: share of the distances compared that are equal; of continuous data none are.
     """
 
     value: float
@@ -37,6 +38,12 @@ class IntrinsicDimension:
     method: str
     neighbours: tuple[int, int] = (1, 2)
     scale: float = nan
+    tied: float = 0.0
+
+    @property
+    def note(self) -> str:
+        """What to know of it: copies left out, and distances that are tied."""
+        return copies_and_ties(self.n_duplicates, self.tied)
 
 
 def two_nn(x: Points, *, method: str = "mle", discard: float | None = None) -> IntrinsicDimension:
@@ -46,23 +53,24 @@ def two_nn(x: Points, *, method: str = "mle", discard: float | None = None) -> I
         method: "mle" (default) or "linear", see the module.
         discard: share of the largest mu to leave out, "linear" only (default 0.1); the likelihood uses all.
 
-    Copies of a point are left out first: at distance 0 they say nothing about dimension. The error of "mle" counts that
+    Copies of a point, up to rounding in the precision that x came in, are left out first: at distance 0 they say
+    nothing about dimension. The error of "mle" counts that
     neighbours share distances (`apart.overlap_stderr`); d / sqrt(n), for independent points, is up to 1.4 times less.
 
-    Raises BadInput for another method, or with fewer than 10 different points, or if all ratios are 1 (a lattice).
+    Raises BadInput for another method, with fewer than 10 different points, or if more than a tenth of the ratios are 1
+    (a lattice, whole numbers or rounded values).
 
     >>> x = torch.rand(500, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     >>> 1.8 < two_nn(x).value < 2.2
     True
     """
-    x = as_points(x)
     if method not in METHODS:
         raise BadInput(f"method={method!r}: use one of {', '.join(map(repr, METHODS))}")
     if discard is not None and (method == "mle" or not 0 <= discard < 1):
         raise BadInput(f"discard={discard} with method={method!r}: a share in [0, 1), for method='linear' only")
     apart = neighbours_apart(x, 2, "TwoNN")
+    tied = require_different_distances(apart, 1, 2, "TwoNN")
     log_mu = apart.log_ratio(1, 2)
-    require_different_distances(log_mu, "TwoNN")
     n = len(log_mu)
     if method == "mle":
         value = float((n - 1) / log_mu.sum())
@@ -73,8 +81,8 @@ def two_nn(x: Points, *, method: str = "mle", discard: float | None = None) -> I
         groups = min(20, n)
         which = torch.arange(n, device=log_mu.device) % groups
         stderr = jackknife_stderr([_slope(log_mu[which != g], share) for g in range(groups)])
-    scale = float(apart.near.distance[apart.used, 1].mean())
-    return IntrinsicDimension(value, stderr, n, apart.n_copies, method, (1, 2), scale)
+    scale = float(apart.near.distance[:, 1].mean())
+    return IntrinsicDimension(value, stderr, n, apart.n_copies, method, (1, 2), scale, tied)
 
 
 def _slope(log_mu: Tensor, discard: float) -> float:

@@ -9,7 +9,8 @@ from torch import Tensor
 from geomfeat.errors import BadInput
 from geomfeat.geometry.cca import span_of_features
 from geomfeat.geometry.same_samples import same_samples
-from geomfeat.geometry.spectrum import reduced, scaled
+from geomfeat.geometry.spectrum import reduced, spread_of
+from geomfeat.grouping import common_groups
 from geomfeat.numerics import WORKING, numpy_stream
 from geomfeat.types import Points
 
@@ -38,7 +39,7 @@ def linear_regression_r2(a: Points, b: Points) -> float:
     1.0
     """
     a, b = same_samples(a, b)
-    target = scaled(b)
+    target = spread_of(b).x
     return min(1.0, float((span_of_features(a, "a").T @ target).square().sum() / target.square().sum()))
 
 
@@ -47,40 +48,57 @@ def linear_predictivity(a: Points, b: Points, *, folds: int = 5, seed: int = 0) 
 
     Args:
         folds: shuffled by `seed`. In each the penalty of least squared leave-one-out error on the training samples is
-            taken of `PENALTIES`, one for all units of b.
+            taken of `PENALTIES`, one for all units of b. Where a Representation has groups, samples of a group are held
+            out together.
 
     Errors are summed over units and folds, against predicting the training mean. Raises BadInput for other numbers of
-    samples, fewer than 2 training samples, and NoVariance for a constant layer.
+    samples, fewer than 2 training samples, fewer groups than folds, and NoVariance for a constant layer.
 
     >>> x = torch.arange(20.0)[:, None]
     >>> linear_predictivity(x, 1 - 2 * x).r2 > 0.999
     True
     """
     a, b = same_samples(a, b)
-    n = a.shape[0]
+    n = a.n
     if not 2 <= folds <= n // 2:
         raise BadInput(f"folds={folds} of {n} samples: use at least 2 folds, of at least 2 samples each")
-    features, targets = reduced(scaled(a)), reduced(scaled(b))
-    order = torch.from_numpy(numpy_stream(seed, "linear predictivity").permutation(n)).to(a.device)
+    spreads = spread_of(a), spread_of(b)
+    features, targets = (reduced(spread.x) for spread in spreads)
+    floor, level = (spread.of_directions for spread in spreads)
+    fold_of = _folds(common_groups(a, b), n, folds, seed).to(features.device)
     errors, totals, penalties = [], [], []
     for fold in range(folds):
-        test = order[fold::folds]
-        train = order[torch.arange(n, device=a.device) % folds != fold]
-        predicted, penalty = _ridge(features[train], targets[train], features[test])
+        test, train = torch.nonzero(fold_of == fold)[:, 0], torch.nonzero(fold_of != fold)[:, 0]
+        predicted, penalty = _ridge(features[train], targets[train], features[test], floor)
         errors.append(float((targets[test] - predicted).square().sum()))
         totals.append(float((targets[test] - targets[train].mean(0)).square().sum()))
         penalties.append(penalty)
-    by_fold = tuple(1 - e / t if t > 0 else float("nan") for e, t in zip(errors, totals, strict=True))
+    by_fold = tuple(1 - e / t if t > level**2 else float("nan") for e, t in zip(errors, totals, strict=True))
     return LinearPredictivity(1 - float(np.sum(errors) / np.sum(totals)), by_fold, tuple(penalties))
 
 
-def _ridge(x: Tensor, y: Tensor, new: Tensor) -> tuple[Tensor, float]:
-    """Predictions for `new`, with the penalty of least leave-one-out error (Hastie et al. 2009, eq. 7.64)."""
+def _folds(groups: Tensor | None, n: int, folds: int, seed: int) -> Tensor:
+    """(n,) the fold of every sample: in turn in a seeded order, of samples or of groups."""
+    which = torch.arange(n) if groups is None else torch.unique(groups, return_inverse=True)[1]
+    count = int(which.max()) + 1
+    if count < folds:
+        raise BadInput(f"folds={folds} of {count} groups: use at most as many folds as groups of samples")
+    order = torch.from_numpy(numpy_stream(seed, "linear predictivity").permutation(count))
+    fold_of = torch.empty(count, dtype=torch.int64)
+    fold_of[order] = torch.arange(count) % folds
+    return fold_of[which]
+
+
+def _ridge(x: Tensor, y: Tensor, new: Tensor, floor: float = 0.0) -> tuple[Tensor, float]:
+    """Predictions for `new`, with the penalty of least leave-one-out error (Hastie et al. 2009, eq. 7.64).
+
+    Features whose directions are all below `floor` are constant, and predict the mean.
+    """
     mean, level = x.mean(0), y.mean(0)
     u, s, vh = torch.linalg.svd(x - mean, full_matrices=False)
     target = u.T @ (y - level)
     size = s.square().mean()
-    if not size > 0:
+    if not s[0] > floor:
         return level.expand(len(new), -1), PENALTIES[-1]
 
     def left_out(penalty: float) -> float:

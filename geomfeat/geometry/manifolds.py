@@ -1,7 +1,8 @@
 """Point clouds, one per class, in the forms people have them: one list of points and an owner for each."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,26 +10,56 @@ import torch
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.numerics import WORKING, as_tensor, require_finite, resolve_device
+from geomfeat.labels import Labels, as_labels
+from geomfeat.numerics import WORKING, as_tensor, require_finite, resolve_device, stream
 from geomfeat.types import Representation
 
-# A point that centring brings below this share of its own length is rounding, and means the centre itself.
-CENTRE_ROUNDING = 1e-13
+# A point that is nearer to the centre than this many roundings of its coordinates means the centre itself; the sum over
+# all points is rounded as well, in float64.
+CENTRE_ROUNDINGS, SUM_ROUNDINGS = 4.0, 64.0
 
 
 @dataclass(frozen=True, eq=False)
 class Manifolds:
-    """x: (k, N) points in float64. owner: (k,) manifold of each, 0..P-1. sizes, classes: points and name of each."""
+    """Points of P classes.
+
+    Attributes:
+        x: (k, N) points in float64. owner: (k,) manifold of each, 0..P-1. sizes, classes: points and name of each.
+        rounding: (k,) length of the rounding error of each point, by the precision that the data came in and their
+            lengths before any centring.
+    """
 
     x: Tensor
     owner: Tensor
     sizes: tuple[int, ...]
     classes: tuple[Any, ...]
+    rounding: Tensor
 
     @property
     def n_manifolds(self) -> int:
         """P."""
         return len(self.sizes)
+
+    @property
+    def unit(self) -> float:
+        """A power of two near the largest entry."""
+        return power_of_two(self.x)
+
+    def rescaled(self) -> "Manifolds":
+        """The same points with a largest entry between 1 and 2; nothing is rounded."""
+        unit = self.unit
+        return replace(self, x=self.x / unit, rounding=self.rounding / unit)
+
+    def take(self, rows: Tensor) -> "Manifolds":
+        """Some of the points; every class must still have one."""
+        owner = self.owner[rows]
+        sizes = torch.bincount(owner, minlength=self.n_manifolds)
+        return Manifolds(self.x[rows], owner, tuple(sizes.tolist()), self.classes, self.rounding[rows])
+
+    def without_copies(self) -> "Manifolds":
+        """Each point once in its class: copies change no cone, and would only share a multiplier among them."""
+        first = first_of_copies(self.x, self.owner)
+        return self if len(first) == len(self.x) else self.take(first)
 
 
 def as_manifolds(
@@ -42,7 +73,8 @@ def as_manifolds(
     """The points of P classes.
 
     Args:
-        points: a Representation, an (n, N) array with labels, a (P, M, N) array, or a list of (M_i, N) arrays.
+        points: a Representation, an (n, N) array with labels, a (P, M, N) array, or a list of (M_i, N) arrays;
+            `Manifolds` are taken as they are.
         labels: (n,) classes, numbers or strings; manifolds are numbered in sorted order of the classes.
         center: None, or "global" to subtract the (weighted) mean of all points.
         weights: how many copies a point counts as, shaped like the points without their last axis. 0 leaves a point
@@ -58,31 +90,96 @@ def as_manifolds(
     if center not in (None, "global"):
         raise BadInput(f"center={center!r}: use None (as the points are) or 'global' (minus the mean of all points)")
     if isinstance(points, Representation):
-        labels = points.labels if labels is None else labels
+        if labels is None and points.labels is not None:
+            labels = Labels(points.labels, points.classes)
         if labels is None:
             raise BadInput(
                 f"layer {points.layer!r} was captured without labels: pass labels= here or to extract(), "
                 "one class per sample"
             )
         points = points.x
-    x, owner, classes = _stacked(points) if labels is None else _by_label(points, labels)
-    where = resolve_device(device, x)
-    x, owner = require_finite(x.to(where, WORKING), "points"), owner.to(where)
+    found = points if isinstance(points, Manifolds) else _gathered(points, labels)
+    where = resolve_device(device, found.x)
+    x, owner, rounding = require_finite(found.x.to(where), "points"), found.owner.to(where), found.rounding.to(where)
+    classes = found.classes
     counts = None if weights is None else _counts(weights, len(x)).to(where)
     if counts is not None:
         kept = counts > 0
-        x, counts = x[kept], counts[kept]
+        x, counts, rounding = x[kept], counts[kept], rounding[kept]
         owner, classes = _still_there(owner[kept], classes, labels is not None)
     if center == "global":
-        x = _centred(x, counts)
-    return Manifolds(x, owner, tuple(torch.bincount(owner, minlength=len(classes)).tolist()), classes)
+        x, rounding = _centred(x, counts, rounding)
+    return Manifolds(x, owner, tuple(torch.bincount(owner, minlength=len(classes)).tolist()), classes, rounding)
 
 
-def _centred(x: Tensor, counts: Tensor | None) -> Tensor:
-    mean = x.mean(0) if counts is None else (counts / counts.sum()) @ x
-    moved = x - mean
-    rounding = moved.abs().amax(1) <= CENTRE_ROUNDING * x.abs().amax(1)
-    return torch.where(rounding[:, None], 0.0, moved)
+def _gathered(points: Any, labels: Any) -> Manifolds:
+    """The points as they were given."""
+    x, owner, classes = _stacked(points) if labels is None else _by_label(points, labels)
+    x = x.to(WORKING)
+    largest = x.abs().amax(1, keepdim=True).clamp_min(torch.finfo(WORKING).tiny)
+    rounding = largest[:, 0] * torch.linalg.vector_norm(x / largest, dim=1) * precision_of(points)
+    return Manifolds(x, owner, tuple(torch.bincount(owner, minlength=len(classes)).tolist()), classes, rounding)
+
+
+def precision_of(points: Any) -> float:
+    """Relative rounding of the numbers that points are given in; of several arrays, the coarsest.
+
+    >>> precision_of(torch.ones(2, dtype=torch.float32)), precision_of([np.ones(2), np.ones(2, np.float16)])
+    (1.1920928955078125e-07, 0.0009765625)
+    """
+    finest = torch.finfo(WORKING).eps
+    if isinstance(points, Tensor):
+        return max(finest, torch.finfo(points.dtype).eps) if points.is_floating_point() else finest
+    if isinstance(points, np.ndarray):
+        return max(finest, float(np.finfo(points.dtype).eps)) if points.dtype.kind == "f" else finest
+    if isinstance(points, Sequence) and not isinstance(points, str):
+        return max((precision_of(part) for part in points), default=finest)
+    return finest
+
+
+def first_of_copies(x: Tensor, owner: Tensor) -> Tensor:
+    """Indices of the points that no earlier point of their class equals, in order.
+
+    >>> first_of_copies(torch.tensor([[1.0], [2.0], [1.0], [1.0]]).double(), torch.tensor([0, 0, 0, 1])).tolist()
+    [0, 1, 3]
+    """
+    odd = torch.randint(-(2**62), 2**62, (x.shape[1] + 1,), generator=stream(0, "copies")).to(x.device) * 2 + 1
+    # Whole-number arithmetic wraps without error, so that equal points have equal sums; + 0.0 takes the sign off -0.0.
+    sums = ((x + 0.0).view(torch.int64) * odd[:-1]).sum(1) + owner * odd[-1]
+    _, which = torch.unique(sums, return_inverse=True)
+    order = torch.argsort(which, stable=True)
+    starts = torch.cat([which.new_ones(1), which[order].diff()]) > 0
+    first = order[starts]
+    like = first[which]
+    if bool(((x == x[like]).all(1) & (owner == owner[like])).all()):
+        return first.sort().values
+    # Two different points have met in one sum.
+    rows = torch.cat([x, owner[:, None].to(x.dtype)], 1)
+    _, which = torch.unique(rows, dim=0, return_inverse=True)
+    order = torch.argsort(which, stable=True)
+    return order[torch.cat([which.new_ones(1), which[order].diff()]) > 0].sort().values
+
+
+def _centred(x: Tensor, counts: Tensor | None, rounding: Tensor) -> tuple[Tensor, Tensor]:
+    """Points minus their mean, and the rounding that is left in the difference."""
+    unit = power_of_two(x)
+    x, rounding = x / unit, rounding / unit
+    moved = x - (x.mean(0) if counts is None else (counts / counts.sum()) @ x)
+    moved = torch.where(is_centre(moved, x, rounding)[:, None], 0.0, moved)
+    return moved * unit, rounding * unit
+
+
+def is_centre(moved: Tensor, x: Tensor, rounding: Tensor) -> Tensor:
+    """Which points, after centring, are no further from the centre than their rounding before it."""
+    largest = torch.linalg.vector_norm(x, dim=1).max()
+    noise = CENTRE_ROUNDINGS * rounding + SUM_ROUNDINGS * torch.finfo(WORKING).eps * largest
+    return torch.linalg.vector_norm(moved, dim=1) <= noise
+
+
+def power_of_two(x: Tensor) -> float:
+    """A unit in which the largest entry lies between 1 and 2, so that no sum or square leaves the range of numbers."""
+    largest = float(x.abs().max())
+    return 2.0 ** (math.frexp(largest)[1] - 1) if largest > 0 else 1.0
 
 
 def _counts(weights: Any, n: int) -> Tensor:
@@ -113,28 +210,15 @@ def _still_there(owner: Tensor, classes: tuple[Any, ...], labelled: bool) -> tup
 
 def _by_label(points: Any, labels: Any) -> tuple[Tensor, Tensor, tuple[Any, ...]]:
     x = as_tensor(points, "points")
-    names = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
     if x.ndim != 2 or 0 in x.shape:
         raise BadInput(
             f"with labels, points must be (samples, features), got shape {tuple(x.shape)}: images and maps need "
             "x.flatten(1)"
         )
-    if names.shape != (x.shape[0],):
-        raise BadInput(f"labels have shape {names.shape}, but there are {x.shape[0]} points: give one class per point")
-    missing = sum(name is None or _is_nan(name) for name in names.tolist()) if names.dtype.kind in "fcO" else 0
-    if missing:
-        raise BadInput(
-            f"{missing} of {len(names)} labels are NaN or None: leave those points out, or give them a class"
-        )
-    try:
-        classes, owner = np.unique(names, return_inverse=True)
-    except TypeError as cause:
-        raise BadInput(f"labels of kinds that cannot be put in order ({cause}): give numbers, or strings") from cause
-    return x, torch.as_tensor(owner), tuple(classes.tolist())
-
-
-def _is_nan(name: Any) -> bool:
-    return isinstance(name, float) and name != name
+    found = as_labels(labels, n=x.shape[0])
+    numbers, owner = torch.unique(found.codes, return_inverse=True)
+    classes = tuple(found.classes[i] for i in numbers.tolist()) if found.classes else tuple(numbers.tolist())
+    return x, owner, classes
 
 
 def _stacked(points: Any) -> tuple[Tensor, Tensor, tuple[Any, ...]]:

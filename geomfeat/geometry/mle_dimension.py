@@ -17,7 +17,10 @@ from torch import Tensor
 from geomfeat.errors import BadInput
 from geomfeat.geometry.apart import Apart, neighbours_apart, overlap_stderr, require_different_distances
 from geomfeat.geometry.intrinsic_dimension import IntrinsicDimension
-from geomfeat.types import Points, as_points
+from geomfeat.types import Points, as_layer
+
+# Share of tied distances above which the estimate is off by more than some 10 %; far more than at two neighbours.
+MOSTLY_TIED = 0.7
 
 
 def mle_dimension(x: Points, k: int | tuple[int, int] = 20) -> IntrinsicDimension:
@@ -27,13 +30,12 @@ def mle_dimension(x: Points, k: int | tuple[int, int] = 20) -> IntrinsicDimensio
         k: neighbours, at least 2; or (first, last) for the mean of the inverse estimates over that range of k.
 
     Copies of a point are left out first. Raises BadInput for another k, or with no more than k (or fewer than 10)
-    different points, or if all distances are equal (a lattice).
+    different points, or if most of the distances are equal (a lattice, whole numbers or rounded values).
 
     >>> x = torch.rand(500, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     >>> 1.8 < mle_dimension(x, 10).value < 2.2
     True
     """
-    x = as_points(x)
     first, last = (k, k) if isinstance(k, int) else k
     if not 2 <= first <= last:
         raise BadInput(f"k={k}: neighbours must be at least 2, as a number or as (first, last)")
@@ -42,19 +44,25 @@ def mle_dimension(x: Points, k: int | tuple[int, int] = 20) -> IntrinsicDimensio
 
 def mle_of(apart: Apart, first: int, last: int) -> IntrinsicDimension:
     """The same from neighbours that are known."""
+    tied = require_different_distances(apart, 1, last, "the likelihood estimate")
     inverse = torch.stack([_inverse(apart, k) for k in range(first, last + 1)]).mean(0)
-    require_different_distances(inverse, "the likelihood estimate")
+    tied = max(tied, sum(apart.tied(k, k + 1) for k in range(1, last)) / (last - 1))
+    if tied > MOSTLY_TIED:
+        raise BadInput(
+            f"{100 * tied:.0f} % of neighbours 1 to {last} are as far as the next: tied, as whole numbers and rounded "
+            "values are; the likelihood estimate is not defined. Use features before rounding, or more neighbours"
+        )
     value = float(1 / inverse.mean())
     stderr = overlap_stderr(inverse.mean() - inverse, len(inverse) / value**2, apart, last)
-    scale = float(apart.near.distance[apart.used, last - 1].mean())
-    return IntrinsicDimension(value, stderr, len(inverse), apart.n_copies, "mle", (1, last), scale)
+    scale = float(apart.near.distance[:, last - 1].mean())
+    return IntrinsicDimension(value, stderr, len(inverse), apart.n_copies, "mle", (1, last), scale, tied)
 
 
 @dataclass(frozen=True, eq=False)
 class LocalDimension:
     """value, stderr (m,): dimension around each of the different points; rows (m,): which of the given points they are.
 
-    NaN where the neighbours of a point are all at one distance, or copies of it up to rounding.
+    NaN where the neighbours of a point are all at one distance.
     """
 
     value: Float[Tensor, "m"]
@@ -73,17 +81,16 @@ def local_dimension(x: Points, k: int = 20) -> LocalDimension:
     >>> 1.7 < float(local_dimension(x).value.median()) < 2.3
     True
     """
-    x = as_points(x)
+    layer = as_layer(x)
     if k < 4:
         raise BadInput(f"k={k}: the estimate around one point has a standard error only from k=4 on")
-    apart = neighbours_apart(x, k, "the local dimension")
-    inverse = torch.full_like(apart.near.distance[:, 0], torch.nan)
-    inverse[apart.used] = _inverse(apart, k)
+    apart = neighbours_apart(layer, k, "the local dimension")
+    inverse = _inverse(apart, k)
     value = torch.where(inverse > 0, (k - 2) / ((k - 1) * inverse), torch.nan)
-    return LocalDimension(value, value / (k - 3) ** 0.5, apart.rows, x.shape[0] - len(apart.rows))
+    return LocalDimension(value, value / (k - 3) ** 0.5, apart.rows, apart.n_copies)
 
 
 def _inverse(apart: Apart, k: int) -> Tensor:
-    """Mean of log(r_k / r_j) over j < k, for every point used."""
-    logs = torch.log(apart.near.distance[apart.used, :k])
+    """Mean of log(r_k / r_j) over j < k, for every point."""
+    logs = torch.log(apart.near.distance[:, :k])
     return logs[:, k - 1] - logs[:, : k - 1].mean(1)

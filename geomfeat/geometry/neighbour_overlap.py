@@ -12,7 +12,8 @@ from geomfeat.geometry.neighbours import nearest_neighbours
 from geomfeat.geometry.same_samples import same_samples
 from geomfeat.geometry.spectrum import NoVariance
 from geomfeat.numerics import WORKING
-from geomfeat.types import Points
+from geomfeat.precision import Spread
+from geomfeat.types import Points, Representation
 
 METRICS = ("cosine", "euclidean")
 
@@ -50,13 +51,14 @@ def neighbour_jaccard(a: Points, b: Points, *, k: int = 10, metric: str = "cosin
     return shared / (2 * k - shared)
 
 
-def _nearest(x: Tensor, k: int, metric: str) -> Tensor:
+def _nearest(layer: Representation, k: int, metric: str) -> Tensor:
     """Indices (n, k) of every sample's k nearest others."""
     if metric not in METRICS:
         raise BadInput(f"metric={metric!r}: use one of {', '.join(map(repr, METRICS))}")
-    rows = x if metric == "euclidean" else _directions(x)
-    found = nearest_neighbours(rows, k)
-    if not bool(found.distance.amax() > 8 * torch.finfo(x.dtype).eps * rows.abs().amax()):
+    rows = layer.x if metric == "euclidean" else _directions(layer.x)
+    spread = Spread.of(rows, layer.precision)
+    found = nearest_neighbours(spread.x, k)
+    if not bool(found.distance.amax() > spread.of_point):
         raise NoVariance(
             f"the {k} nearest neighbours of every sample are copies of it (a constant layer?), so they say nothing: "
             "leave the layer out, or drop the copies"
@@ -74,7 +76,7 @@ def _directions(x: Tensor) -> Tensor:
     return rows / rows.norm(dim=1, keepdim=True)
 
 
-def _shared(a: Tensor, b: Tensor, k: int, metric: str) -> Tensor:
+def _shared(a: Representation, b: Representation, k: int, metric: str) -> Tensor:
     """How many neighbours every sample has in common in a and b."""
     left, right = _nearest(a, k, metric), _nearest(b, k, metric)
     return (left[:, :, None] == right[:, None, :]).any(2).sum(1).to(WORKING)

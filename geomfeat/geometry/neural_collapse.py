@@ -1,29 +1,35 @@
 """Neural collapse: within-class against between-class scatter."""
 
+from typing import Any
+
 import torch
-from jaxtyping import Float, Shaped
-from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry.spectrum import scaled
+from geomfeat.geometry.spectrum import spread_of
+from geomfeat.labels import as_labels
+from geomfeat.numerics import WORKING
+from geomfeat.precision import Spread
+from geomfeat.types import Points
 
-RANK_CUT = 1e-10
 
-
-def nc1(x: Float[Tensor, "n d"], labels: Shaped[Tensor, "n"]) -> float:
+def nc1(x: Points | Spread, labels: Any) -> float:
     """tr(S_w S_b^+) / C, in 0..inf; 0 is full collapse (Papyan, Han & Donoho 2020, NC1).
 
     S_w is the covariance within classes, S_b that of the class means, every class with equal weight (the published
-    sums are over balanced classes, where this makes no difference).
+    sums are over balanced classes, where this makes no difference). Directions of S_b that may be rounding of the class
+    means are left out of the inverse.
 
-    Raises BadInput with one class only, with no class of two samples, or if all class means coincide.
+    labels: (n,) classes, see `as_labels`. Raises BadInput with one class only, with no class of two samples, or if all
+    class means coincide.
 
     >>> x = torch.tensor([[1.0], [3.0], [-1.0], [-3.0]], dtype=torch.float64)    # S_w = 1, S_b = 4
     >>> round(nc1(x, torch.tensor([0, 0, 1, 1])), 12)
     0.125
     """
-    work = scaled(x)
-    classes, which, counts = torch.unique(labels, return_inverse=True, return_counts=True)
+    spread = spread_of(x)
+    work = spread.x
+    known = as_labels(labels, n=len(work)).codes
+    classes, which, counts = torch.unique(known, return_inverse=True, return_counts=True)
     n_classes = len(classes)
     if n_classes < 2:
         raise BadInput("NC1 needs at least 2 classes, got 1: take inputs of more classes")
@@ -34,9 +40,11 @@ def nc1(x: Float[Tensor, "n d"], labels: Shaped[Tensor, "n"]) -> float:
     means = means / counts[:, None]
     between = (means - means.mean(0)) / n_classes**0.5
     _, sigma, directions = torch.linalg.svd(between, full_matrices=False)
-    # Scaled points have entries up to 1, so class means closer than this are equal up to rounding.
-    if not bool(sigma[0] > RANK_CUT):
+    # Samples of a collapsed class are rounded alike, so that the mean is no better known than they are.
+    own = max(work.shape) * torch.finfo(WORKING).eps * float(torch.linalg.vector_norm(work)) / work.shape[0] ** 0.5
+    floor = max(spread.of_entry + spread.of_point / n_classes**0.5, own)
+    kept = sigma > floor
+    if not bool(kept.any()):
         raise BadInput("all class means coincide, so S_b is zero and NC1 infinite: check the labels")
-    kept = sigma > RANK_CUT * sigma[0]
     within = (work - means[which]) @ directions[kept].T / sigma[kept]
     return float((within.square().sum(1) / counts[which]).sum() / n_classes**2)

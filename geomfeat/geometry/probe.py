@@ -2,24 +2,31 @@
 
 import math
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.numerics import WORKING, numpy_stream
+from geomfeat.geometry.copies import copies_of, united
+from geomfeat.labels import Labels, as_groups, as_labels
+from geomfeat.numerics import numpy_stream
+from geomfeat.precision import Spread
+from geomfeat.types import Points, Representation, as_layer
 
 CLASSIFIERS = ("logistic", "ridge")
 
 
 @dataclass(frozen=True)
 class ProbeAccuracy:
-    """accuracy: share of held-out samples classified rightly. stderr: binomial, over samples. by_fold: each fold's.
+    """accuracy: share of held-out samples classified rightly. by_fold: each fold's.
 
-    chance: share of the largest class. converged: every fit reached its tolerance.
+    stderr: binomial, over samples; where some belong together, of the mean over groups. chance: share of the largest
+    class. converged: every fit reached its tolerance. n_groups: of samples that belong together, copies included; None
+    where groups were not given and no sample is a copy. n_copies: samples that are equal to an earlier one.
     """
 
     accuracy: float
@@ -27,12 +34,27 @@ class ProbeAccuracy:
     by_fold: tuple[float, ...]
     chance: float
     converged: bool
+    n_groups: int | None = None
+    n_copies: int = 0
+
+    @property
+    def note(self) -> str:
+        """What to know beside the number."""
+        parts = [f"chance {self.chance:.3f} (the largest class)"]
+        if self.n_copies:
+            parts.append(f"{self.n_copies} copies of samples, each in the fold of the first")
+        if self.n_groups is not None:
+            parts.append(f"{self.n_groups} groups, none of them split over folds")
+        if not self.converged:
+            parts.append("the fit stopped before it converged: a smaller strength= or classifier='ridge' settles")
+        return "; ".join(parts)
 
 
 def linear_probe(
-    x: Float[Tensor, "n d"],
-    labels: Shaped[Tensor, "n"],
+    x: Points,
+    labels: Any = None,
     *,
+    groups: Any = None,
     folds: int = 5,
     classifier: str = "logistic",
     strength: float = 1.0,
@@ -41,43 +63,55 @@ def linear_probe(
     """Cross-validated accuracy of a linear classifier on standardised features (Alain & Bengio 2017).
 
     Args:
+        x: (n, d) features. labels: (n,) classes, see `as_labels`; default those of a Representation.
+        groups: (n,) samples that belong together, such as views of one object, are held out together; default those of
+            a Representation. Copies (samples equal up to the rounding of their precision) always belong together.
         folds: stratified, shuffled by `seed`. Each feature is standardised by the training folds' mean and deviation.
         classifier: "logistic" (multinomial, squared penalty, inverse weight `strength`) or "ridge" (least squares on
             +-1 targets, penalty 1 / `strength`; much faster with many features).
 
-    Raises BadInput for one class, a class with fewer samples than folds, or unknown options.
+    Raises BadInput for one class, a class with fewer samples, or fewer groups of them, than folds, or unknown options.
 
-    >>> x = torch.cat([torch.zeros(10, 1), torch.ones(10, 1)]).double()
+    >>> x = torch.cat([torch.linspace(0, 1, 10), torch.linspace(2, 3, 10)])[:, None]
     >>> linear_probe(x, torch.arange(20) // 10).accuracy
     1.0
     """
-    from sklearn.linear_model import LogisticRegression, RidgeClassifier
-    from sklearn.model_selection import StratifiedKFold
-
     if classifier not in CLASSIFIERS:
         raise BadInput(f"classifier={classifier!r}: use one of {', '.join(map(repr, CLASSIFIERS))}")
-    y = torch.unique(labels, return_inverse=True)[1].cpu().numpy()
+    layer = as_layer(x)
+    if labels is None and layer.labels is not None:
+        labels = Labels(layer.labels, layer.classes)
+    if labels is None:
+        raise BadInput("a linear probe needs labels: pass labels=, one class per sample")
+    known = as_labels(labels, n=layer.n)
+    groups = layer.groups if groups is None else as_groups(groups, n=layer.n)
+    values, index = torch.unique(known.codes, return_inverse=True)
+    y = index.cpu().numpy()
     _check(np.bincount(y), folds)
-    features = x.detach().to(WORKING).cpu().numpy()
-    largest = np.abs(features).max()
-    features = features / largest if largest > 0 else features
-    split = StratifiedKFold(folds, shuffle=True, random_state=int(numpy_stream(seed, "probe").integers(2**31)))
-    right, by_fold, converged = 0, [], True
-    for train, test in split.split(features, y):
-        if classifier == "logistic":
-            model = LogisticRegression(C=strength, max_iter=5000)
-        else:
-            model = RidgeClassifier(alpha=1 / strength)
-        a, b = _standardised(features[train], features[test])
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            hits = model.fit(a, y[train]).predict(b) == y[test]
-        converged &= not caught
-        right += int(hits.sum())
-        by_fold.append(float(hits.mean()))
-    accuracy = right / len(y)
-    stderr = math.sqrt(accuracy * (1 - accuracy) / len(y))
-    return ProbeAccuracy(accuracy, stderr, tuple(by_fold), float(np.bincount(y).max() / len(y)), converged)
+    together, n_copies = _together(layer, groups)
+    alone = len(together.unique()) == layer.n
+    if not alone:
+        names = [known.classes[i] if known.classes else i for i in values.tolist()]
+        _check_groups(y, together.numpy(), folds, names, groups is None)
+    # Units that are constant up to rounding are 0, or they would be scaled up to noise.
+    features = Spread.of(layer.x, layer.precision).x.cpu().numpy()
+    hits, by_fold, converged = np.zeros(layer.n, bool), [], True
+    for train, test in _folds(features, y, None if alone else together.numpy(), folds, seed):
+        hits[test], settled = _classified(features[train], y[train], features[test], y[test], classifier, strength)
+        converged &= settled
+        by_fold.append(float(hits[test].mean()))
+    accuracy = float(hits.mean())
+    error = math.sqrt(accuracy * (1 - accuracy) / layer.n) if alone else _grouped_error(hits, together.numpy())
+    chance = float(np.bincount(y).max() / layer.n)
+    count = None if alone and groups is None else len(together.unique())
+    return ProbeAccuracy(accuracy, error, tuple(by_fold), chance, converged, count, n_copies)
+
+
+def _together(layer: Representation, groups: Tensor | None) -> tuple[Tensor, int]:
+    """(n,) which samples are held out together, and how many of them are copies of an earlier one."""
+    copies = copies_of(layer)
+    n_copies = layer.n - len(copies.unique())
+    return copies if groups is None else united(copies, groups), n_copies
 
 
 def _check(counts: np.ndarray, folds: int) -> None:
@@ -90,6 +124,62 @@ def _check(counts: np.ndarray, folds: int) -> None:
             f"the smallest class has {counts.min()} samples, fewer than {folds} folds: "
             "give more samples of it, leave it out, or pass a smaller folds="
         )
+
+
+def _check_groups(y: np.ndarray, together: np.ndarray, folds: int, names: list[Any], only_copies: bool) -> None:
+    """BadInput where a class is in fewer groups than folds: it would be missing from the training samples of one."""
+    pairs = np.unique(np.stack([y, together], 1), axis=0)
+    counts = np.bincount(pairs[:, 0])
+    if counts.min() < folds:
+        least = int(counts.argmin())
+        what = "different samples (the others are copies)" if only_copies else "groups"
+        raise BadInput(
+            f"class {names[least]!r} has {counts[least]} {what}, fewer than {folds} folds, so that it cannot be held "
+            "out: give more of them, leave the class out, or pass a smaller folds="
+        )
+
+
+def _folds(
+    features: np.ndarray, y: np.ndarray, together: np.ndarray | None, folds: int, seed: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    state = int(numpy_stream(seed, "probe").integers(2**31))
+    if together is None:
+        yield from StratifiedKFold(folds, shuffle=True, random_state=state).split(features, y)
+        return
+    n_classes = y.max() + 1
+    for train, test in StratifiedGroupKFold(folds, shuffle=True, random_state=state).split(features, y, together):
+        if not len(test) or len(np.unique(y[train])) < n_classes:
+            raise BadInput(
+                f"groups of samples cannot be shared out over {folds} folds so that every class is left to train on: "
+                "pass a smaller folds=, or smaller groups"
+            )
+        yield train, test
+
+
+def _classified(
+    train: np.ndarray, y: np.ndarray, test: np.ndarray, wanted: np.ndarray, classifier: str, strength: float
+) -> tuple[np.ndarray, bool]:
+    """Which held-out samples are classified rightly, and whether the fit converged."""
+    from sklearn.linear_model import LogisticRegression, RidgeClassifier
+
+    model = (
+        LogisticRegression(C=strength, max_iter=5000)
+        if classifier == "logistic"
+        else RidgeClassifier(alpha=1 / strength)
+    )
+    a, b = _standardised(train, test)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        return model.fit(a, y).predict(b) == wanted, not caught
+
+
+def _grouped_error(hits: np.ndarray, together: np.ndarray) -> float:
+    """Standard error of the share of hits, from the sums of groups, which are independent (Liang & Zeger 1986)."""
+    sums = np.bincount(together, hits - hits.mean())
+    count = len(sums)
+    return math.sqrt(count / (count - 1) * float(np.square(sums).sum())) / len(hits)
 
 
 def _standardised(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -28,7 +28,8 @@ from torch import Tensor
 from geomfeat.errors import BadInput
 from geomfeat.geometry.centers import center_correlation, least_correlated_rank, shared_directions, without
 from geomfeat.geometry.cone import project_on_cones
-from geomfeat.geometry.manifolds import Manifolds, as_manifolds
+from geomfeat.geometry.manifolds import CENTRE_ROUNDINGS, SUM_ROUNDINGS, Manifolds, as_manifolds
+from geomfeat.geometry.span import of_solver, spread_of_rounding
 from geomfeat.numerics import WORKING, stream
 
 # An anchor this near the mean anchor, relative to their size, does not move.
@@ -110,15 +111,15 @@ def replica_capacity(
     >>> [round(float(r), 1) for r in found.capacities / found.capacities], found.center_rank
     ([1.0, 1.0, 1.0, 1.0], 0)
     """
-    manifolds = as_manifolds(points, labels, device=device)
+    # The numbers do not depend on the scale: in this one no square leaves the range of numbers.
+    manifolds = as_manifolds(points, labels, device=device).rescaled()
     _check(manifolds, kappa, n_draws)
-    size = float(torch.linalg.vector_norm(manifolds.x, dim=1).max())
-    # Below this, a difference of points is the rounding of their coordinates.
-    floor = max(manifolds.x.shape) * torch.finfo(WORKING).eps * size
+    # A centre shorter than this is the rounding of the points.
+    floor = CENTRE_ROUNDINGS * float(manifolds.rounding.max()) + SUM_ROUNDINGS * torch.finfo(WORKING).eps
     x = manifolds.x - manifolds.x.mean(0)
     centers = _centers(x, manifolds)
     before = center_correlation(centers[_lengths(centers) > floor])
-    rank = _rank(center_rank, centers)
+    rank = _rank(center_rank, centers, floor)
     if rank:
         x = without(x, shared_directions(centers, rank))
         centers = _centers(x, manifolds)
@@ -128,7 +129,9 @@ def replica_capacity(
         if not bool(there[i]):
             rows.append([math.nan] * 6)
             continue
-        frame = manifold_frame(x[manifolds.owner == i], centers[i], floor)
+        mine = manifolds.owner == i
+        noise = spread_of_rounding(manifolds.rounding[mine], x.shape[1])
+        frame = manifold_frame(x[mine], centers[i], noise)
         t = _draws(n_draws, frame.shape[1], seed, i).to(x.device)
         found = replica_anchors(frame, t, kappa)
         bad += int((~found.certified).sum())
@@ -150,7 +153,7 @@ def manifold_frame(points: Float[Tensor, "m r"], center: Float[Tensor, "r"], flo
     not depend on the coordinates or the order of the points. `floor`: spreads below it are rounding.
     """
     u, spread, _ = torch.linalg.svd(points - center, full_matrices=False)
-    kept = spread > floor
+    kept = spread > max(floor, of_solver(spread, max(points.shape)))
     inside = u[:, kept] * spread[kept] / torch.linalg.vector_norm(center)
     turn = torch.where(inside.pow(3).sum(0) < 0, -1.0, 1.0).to(WORKING)
     return torch.cat([inside * turn, torch.ones_like(u[:, :1])], 1)
@@ -200,12 +203,12 @@ def _check(manifolds: Manifolds, kappa: float, n_draws: int) -> None:
         raise BadInput(f"n_draws={n_draws}: give a whole number of at least 2 (200 is usual)")
 
 
-def _rank(center_rank: int | str | None, centers: Tensor) -> int:
+def _rank(center_rank: int | str | None, centers: Tensor, floor: float) -> int:
     most = len(centers) - 2
     if center_rank is None:
         return 0
     if center_rank == "auto":
-        return least_correlated_rank(centers)
+        return least_correlated_rank(centers, floor)
     if isinstance(center_rank, str) or int(center_rank) != center_rank or not 0 <= center_rank <= most:
         raise BadInput(
             f"center_rank={center_rank!r}: use None, 'auto', or a whole number up to {most} "

@@ -7,7 +7,8 @@ replacement (Politis, Romano & Wolf 1999, section 2.2; Shao & Wu 1989). A mean o
 the population. The interval is [v + q_low, v + q_high] with v the value of all samples and q the quantiles of the
 halves' values less their mean: what a measure owes to the number of samples alone does not shift it, and is not taken
 off either (CCA of 80 samples stays above that of 2000). Of a curved measure halves scatter a little too much: for CKA
-of 80 samples by a fifth, so that the interval errs on the wide side.
+of 80 samples by a fifth, so that the interval errs on the wide side. Where samples come in groups, the halves are of
+the groups.
 """
 
 from collections.abc import Callable
@@ -20,11 +21,12 @@ from torch import Tensor
 
 from geomfeat.errors import BadInput
 from geomfeat.geometry.same_samples import same_samples
+from geomfeat.grouping import common_groups, values_alone
 from geomfeat.numerics import stream
 from geomfeat.registry import get
 from geomfeat.types import Estimate, Representation
 
-LEAST = 8  # samples
+LEAST = 8  # samples, or groups of them
 
 
 @dataclass(frozen=True, repr=False)
@@ -34,6 +36,7 @@ class Interval:
     Attributes:
         value: of all samples. low, high: the interval. stderr: standard deviation over halves.
         level: share of intervals that should hold the population's value. n_boot: halves drawn.
+        n_groups: groups that the halves were drawn of; None where samples were drawn one by one.
         n_failed: halves on which the measure failed (with any, the interval is NaN). note: what to do about it.
     """
 
@@ -45,9 +48,11 @@ class Interval:
     n_boot: int
     n_failed: int = 0
     note: str = ""
+    n_groups: int | None = None
 
     def __str__(self) -> str:
-        told = f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}] ({100 * self.level:g} %, {self.n_boot} halves)"
+        of = "" if self.n_groups is None else f" of {self.n_groups} groups"
+        told = f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}] ({100 * self.level:g} %, {self.n_boot} halves{of})"
         return f"{told}: {self.note}" if self.note else told
 
     __repr__ = __str__
@@ -59,12 +64,13 @@ def similarity_interval(
     """Confidence interval of a similarity of two layers, from random halves of the samples (see the module).
 
     Args:
-        a, b: Representations or arrays (n, d) of the same samples, independent of each other and at least 8.
+        a, b: Representations or arrays (n, d) of the same samples, independent of each other and at least 8. Where a
+            Representation has groups, halves of the groups are drawn, and there must be at least 8 of these.
         measure: the name of a registered pair measure ("name.quantity" where it has several), or a function of two
             Representations that gives a number or an Estimate.
 
     A measure that needs more samples than features needs twice as many here. Raises BadInput for other numbers of
-    samples, too few of them, options out of range, and a measure that is none of two layers.
+    samples, too few of them or of their groups, options out of range, and a measure that is none of two layers.
 
     >>> x = torch.randn(40, 5, generator=torch.Generator().manual_seed(0))
     >>> found = similarity_interval(x, x + torch.randn(40, 5), "cka_linear_unbiased", n_boot=50)
@@ -73,29 +79,37 @@ def similarity_interval(
     """
     left, right = (r if isinstance(r, Representation) else Representation(r) for r in (a, b))
     same_samples(left, right)
-    n = left.n
+    groups = common_groups(left, right)
+    part = torch.arange(left.n) if groups is None else torch.unique(groups, return_inverse=True)[1]
+    n = int(part.max()) + 1
     if n < LEAST:
-        raise BadInput(f"{n} samples: an interval needs at least {LEAST}")
+        raise BadInput(f"{n} {'samples' if groups is None else 'groups'}: an interval needs at least {LEAST}")
     if n_boot < 20 or not 0 < level < 1:
         raise BadInput(f"n_boot={n_boot}, level={level}: draw at least 20 halves, for a level between 0 and 1")
     work, bounds = _measured(measure)
-    whole = work(left, right)
+    count = None if groups is None else n
+    with values_alone():
+        whole = work(left, right)
     if not whole.ok:
-        return Interval(whole.value, np.nan, np.nan, np.nan, level, n_boot, n_boot, whole.note)
+        return Interval(whole.value, np.nan, np.nan, np.nan, level, n_boot, n_boot, whole.note, count)
     draws = stream(seed, "similarity interval")
-    halves = [torch.randperm(n, generator=draws)[: n // 2].sort().values for _ in range(n_boot)]
-    found = [work(left.take(_on(rows, left)), right.take(_on(rows, right))) for rows in halves]
+    drawn = [torch.randperm(n, generator=draws)[: n // 2].sort().values for _ in range(n_boot)]
+    halves = drawn if groups is None else [torch.nonzero(torch.isin(part, half))[:, 0] for half in drawn]
+    left, right = left.with_(groups=None), right.with_(groups=None)
+    with values_alone():
+        found = [work(left.take(_on(rows, left)), right.take(_on(rows, right))) for rows in halves]
     failed = [estimate.note for estimate in found if not estimate.ok]
     if failed:
         note = f"{len(failed)} of {n_boot} halves failed ({failed[0]}): give more samples"
-        return Interval(whole.value, np.nan, np.nan, np.nan, level, n_boot, len(failed), note)
+        return Interval(whole.value, np.nan, np.nan, np.nan, level, n_boot, len(failed), note, count)
     # A half of an odd number of samples is a little less than half, and scatters a little more.
     away = np.array([estimate.value for estimate in found]) * (n // 2 / (n - n // 2)) ** 0.5
     away -= away.mean()
     low, high = whole.value + np.quantile(away, [(1 - level) / 2, (1 + level) / 2])
     return Interval(
-        whole.value, max(float(low), bounds[0]), min(float(high), bounds[1]), float(away.std(ddof=1)), level, n_boot
-    )
+        whole.value, max(float(low), bounds[0]), min(float(high), bounds[1]), float(away.std(ddof=1)), level, n_boot,
+        n_groups=count,
+    )  # fmt: skip
 
 
 def _on(rows: Tensor, rep: Representation) -> Tensor:

@@ -1,21 +1,16 @@
 """Two representations must be of the same samples."""
 
-from jaxtyping import Float
-from torch import Tensor
-
 from geomfeat.errors import BadInput
-from geomfeat.types import Points, as_points
+from geomfeat.types import Points, Representation, as_layer
 
 
-def same_samples(a: Points, b: Points) -> tuple[Float[Tensor, "n d1"], Float[Tensor, "n d2"]]:
-    """Both as points; BadInput also for other numbers of rows.
+def same_samples(a: Points, b: Points) -> tuple[Representation, Representation]:
+    """Both as layers; BadInput also for other numbers of rows.
 
-    >>> [tuple(x.shape) for x in same_samples([[0.0], [1.0]], [[1.0, 2.0], [3.0, 4.0]])]
+    >>> [tuple(layer.x.shape) for layer in same_samples([[0.0], [1.0]], [[1.0, 2.0], [3.0, 4.0]])]
     [(2, 1), (2, 2)]
     """
-    first, second = as_points(a, "a"), as_points(b, "b")
-    if first.shape[0] != second.shape[0]:
-        raise BadInput(
-            f"a has {len(first)} samples, b has {len(second)}: compare them on the same inputs in the same order"
-        )
+    first, second = as_layer(a, "a"), as_layer(b, "b")
+    if first.n != second.n:
+        raise BadInput(f"a has {first.n} samples, b has {second.n}: compare them on the same inputs in the same order")
     return first, second

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from geomfeat.geometry.cone import project_on_cones
 from geomfeat.geometry.hull import TOUCH, separates
-from geomfeat.geometry.manifolds import CENTRE_ROUNDING
+from geomfeat.geometry.manifolds import is_centre, power_of_two
 from geomfeat.numerics import WORKING, centred, safe_eigh
 
 # Directions with less than this share of the largest moment are left out of the least squares fit.
@@ -108,12 +108,18 @@ def unit_points(points: Float[Tensor, "k r"], owner: Int[Tensor, "k"]) -> tuple[
     return scaled / torch.linalg.vector_norm(scaled, dim=1, keepdim=True), owner[kept]
 
 
-def lifted(points: Float[Tensor, "k r"]) -> Float[Tensor, "k r_plus_1"]:
-    """The points minus their mean, in units of the largest distance from it, with a last coordinate of 1."""
+def lifted(points: Float[Tensor, "k r"], rounding: Float[Tensor, "k"] | None = None) -> Float[Tensor, "k r_plus_1"]:
+    """The points minus their mean, in units of the largest distance from it, with a last coordinate of 1.
+
+    `rounding`: length of the rounding error of each point; None: that of float64.
+    """
     points = points.to(WORKING)
+    unit = power_of_two(points)
+    points = points / unit
+    own = torch.linalg.vector_norm(points, dim=1) * torch.finfo(WORKING).eps
     moved = centred(points)
-    rounding = moved.abs().amax(1) <= CENTRE_ROUNDING * points.abs().amax(1)
-    moved = torch.where(rounding[:, None], 0.0, moved)
+    still = is_centre(moved, points, own if rounding is None else rounding / unit)
+    moved = torch.where(still[:, None], 0.0, moved)
     largest = moved.abs().max().clamp_min(torch.finfo(WORKING).tiny)
     moved = moved / largest
     length = torch.linalg.vector_norm(moved, dim=1).max().clamp_min(torch.finfo(WORKING).tiny)

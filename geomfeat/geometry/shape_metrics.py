@@ -17,9 +17,9 @@ from torch import Tensor
 
 from geomfeat.errors import BadInput
 from geomfeat.geometry.same_samples import same_samples
-from geomfeat.geometry.spectrum import reduced, rounding_of, scaled
-from geomfeat.numerics import WORKING, centred
-from geomfeat.types import Points
+from geomfeat.geometry.spectrum import NoVariance, reduced, spread_of
+from geomfeat.precision import Spread
+from geomfeat.types import Points, Representation
 
 
 def shape_distance(a: Points, b: Points, *, alpha: float = 1.0) -> float:
@@ -33,10 +33,11 @@ def shape_distance(a: Points, b: Points, *, alpha: float = 1.0) -> float:
     2.0
     """
     a, b = same_samples(a, b)
-    _check(a, b, alpha)
-    size = max(float(a.abs().max()), float(b.abs().max())) or 1.0
+    _check(alpha)
     if alpha == 1:
-        return _residual(centred(a.to(WORKING) / size), centred(b.to(WORKING) / size)) * size
+        left, right = (Spread.of(x.x, x.precision) for x in (a, b))
+        size = max(left.unit, right.unit)
+        return _residual(left.x * (left.unit / size), right.x * (right.unit / size)) * size
     left, right = partly_whitened(a, alpha), partly_whitened(b, alpha)
     size = max(float(_norm(left)), float(_norm(right)))
     return _residual(left / size, right / size) * size
@@ -69,27 +70,28 @@ def procrustes_distance(a: Points, b: Points) -> float:
     return _unit_distance(a, b, 1.0)
 
 
-def partly_whitened(x: Float[Tensor, "n d"], alpha: float) -> Float[Tensor, "n r"]:
+def partly_whitened(layer: Representation, alpha: float) -> Float[Tensor, "n r"]:
     """Coordinates, in the span of the centred features, of what alpha leaves of them (see the module)."""
-    work = scaled(x)
-    scale = centred(x.to(WORKING)).abs().max()
+    spread = spread_of(layer)
     if alpha == 1:
-        return reduced(work) * scale
-    u, s, _ = torch.linalg.svd(work, full_matrices=False)
-    kept = s > rounding_of(x, work)
+        return reduced(spread.x) * spread.unit
+    u, s, _ = torch.linalg.svd(spread.x, full_matrices=False)
+    kept = s > spread.of_directions
     u, s = u[:, kept], s[kept]
-    if alpha == 0 and len(s) >= x.shape[0] - 1:
+    if not len(s):
+        raise NoVariance("every direction of the features may be rounding (a mean far above the spread?)")
+    if alpha == 0 and len(s) >= layer.n - 1:
         raise BadInput(
-            f"the features span all {x.shape[0]} samples, so whitened they equal any others: "
+            f"the features span all {layer.n} samples, so whitened they equal any others: "
             "pass more samples than features, or alpha above 0"
         )
-    mixed = alpha * s * scale + (1 - alpha)
-    return u * mixed * (s.norm() * scale / _norm(mixed))
+    mixed = alpha * s * spread.unit + (1 - alpha)
+    return u * mixed * (s.norm() * spread.unit / _norm(mixed))
 
 
-def _unit_distance(a: Tensor, b: Tensor, alpha: float) -> float:
-    _check(a, b, alpha)
-    left, right = (scaled(x) if alpha == 1 else partly_whitened(x, alpha) for x in (a, b))
+def _unit_distance(a: Representation, b: Representation, alpha: float) -> float:
+    _check(alpha)
+    left, right = (spread_of(x).x if alpha == 1 else partly_whitened(x, alpha) for x in (a, b))
     return _residual(left / _norm(left), right / _norm(right))
 
 
@@ -108,6 +110,6 @@ def _residual(a: Tensor, b: Tensor) -> float:
     return float((a @ (u @ vh) - b).norm())
 
 
-def _check(a: Tensor, b: Tensor, alpha: float) -> None:
+def _check(alpha: float) -> None:
     if not 0 <= alpha <= 1:
         raise BadInput(f"alpha={alpha} must be from 0 (whitened) to 1 (as they are)")

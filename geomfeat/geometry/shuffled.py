@@ -25,6 +25,5 @@ def shuffled_control(points: Any, labels: Any = None, *, seed: int = 0, **option
     known = {name: options.pop(name) for name in ("center", "weights", "device") if name in options}
     manifolds = as_manifolds(points, labels, **known)
     order = torch.randperm(len(manifolds.x), generator=stream(seed, "capacity", "shuffle")).to(manifolds.x.device)
-    names = [manifolds.classes[i] for i in manifolds.owner[order].tolist()]
-    found = capacity(manifolds.x, names, seed=seed, **options)
+    found = capacity(replace(manifolds, owner=manifolds.owner[order]), seed=seed, **options)
     return replace(found, center=known.get("center"))

@@ -27,8 +27,9 @@ from geomfeat.errors import BadInput
 from geomfeat.geometry.crofton import capacity_at_half, crossing
 from geomfeat.geometry.draws import labels_for
 from geomfeat.geometry.hull import separates
-from geomfeat.geometry.manifolds import as_manifolds
+from geomfeat.geometry.manifolds import Manifolds, as_manifolds
 from geomfeat.geometry.separability import lifted, separability, unit_points
+from geomfeat.geometry.span import of_solver, spread_of_rounding
 from geomfeat.numerics import WORKING, stream
 
 
@@ -95,9 +96,9 @@ def simulated_capacity(
     >>> abs(found.capacity - 2) < 4 * found.capacity_se
     True
     """
-    manifolds = as_manifolds(points, labels, center=center)
+    manifolds = as_manifolds(points, labels, center=center).without_copies().rescaled()
     y, kind = _dichotomies(dichotomies, n_trials, manifolds.n_manifolds, seed)
-    x, owner = _principal(manifolds.x, manifolds.owner, bias)
+    x, owner = _principal(manifolds, bias)
     rank = x.shape[1]
     whole, decided = _in_whole_space(x, owner, y.to(x.device), bias)
     rows, owns, signs = x.cpu().numpy(), owner.cpu().numpy(), y.numpy()
@@ -119,16 +120,20 @@ def _dichotomies(dichotomies: Any, n_trials: int, n_manifolds: int, seed: int) -
     return y.cpu(), dichotomies if isinstance(dichotomies, str) else "given"
 
 
-def _principal(x: Tensor, owner: Tensor, bias: bool) -> tuple[Tensor, Tensor]:
+def _principal(manifolds: Manifolds, bias: bool) -> tuple[Tensor, Tensor]:
     """The points in coordinates of their span that the points alone define: principal axes, signed by skewness."""
+    x, owner, rounding = manifolds.x, manifolds.owner, manifolds.rounding
     if bias:
-        x = lifted(x)[:, :-1]
+        longest = torch.linalg.vector_norm(x - x.mean(0), dim=1).max().clamp_min(torch.finfo(WORKING).tiny)
+        x, share = lifted(x, rounding)[:, :-1], (rounding / longest).clamp_max(1.0)
     else:
+        lengths = torch.linalg.vector_norm(x, dim=1)
+        share = (rounding / lengths.clamp_min(torch.finfo(WORKING).tiny))[x.abs().amax(1) > 0].clamp_max(1.0)
         x, owner = unit_points(x, owner)
         if not len(x):
             raise BadInput("every point is at the origin: there is nothing to separate without a bias")
     left, size, _ = torch.linalg.svd(x, full_matrices=False)
-    kept = size > max(x.shape) * torch.finfo(WORKING).eps * size[0]
+    kept = size > max(spread_of_rounding(share, x.shape[1]), of_solver(size, max(x.shape)))
     left, size = left[:, kept], size[kept]
     return left * size * torch.where(left.pow(3).sum(0) < 0, -1.0, 1.0), owner
 

@@ -1,7 +1,7 @@
 """How the variance of a point cloud is spread over directions.
 
-`lambda` are the eigenvalues of the centred sample covariance (n samples, d features). Points are first divided by
-their largest entry, so that squares neither overflow nor vanish; every number here ignores scale.
+`lambda` are the eigenvalues of the centred sample covariance (n samples, d features). Every number here ignores scale,
+and leaves out what may be rounding of the precision that the points came in.
 """
 
 from collections.abc import Callable
@@ -13,13 +13,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.numerics import WORKING, centred, jackknife_stderr
-from geomfeat.types import Points, as_points
+from geomfeat.grouping import errors_wanted
+from geomfeat.numerics import WORKING, jackknife_stderr
+from geomfeat.precision import Spread
+from geomfeat.types import Points, as_layer, as_points
 
-# An eigenvalue (squared singular value) below this share of the largest may be rounding of the features.
-EIGENVALUE_CUT = 1e-13
-# Shares of the variance closer than this are equal.
-ROUNDING = 1e-12
+# Shares of the variance closer than this are equal, whatever the precision of the points.
+EQUAL_SHARES = 1e-12
 # Parts of the data that the jackknife leaves out in turn.
 GROUPS = 10
 
@@ -28,7 +28,7 @@ class NoVariance(BadInput):
     """All points coincide (up to rounding), so there is no spectrum."""
 
 
-def covariance_spectrum(x: Points) -> Float[Tensor, "m"]:
+def covariance_spectrum(x: Points | Spread) -> Float[Tensor, "m"]:
     """Eigenvalues of the covariance of x over the largest one: descending, 1 first, those at rounding level left out.
 
     Raises NoVariance (a BadInput) if all points coincide.
@@ -36,43 +36,25 @@ def covariance_spectrum(x: Points) -> Float[Tensor, "m"]:
     >>> covariance_spectrum(torch.tensor([[1.0, 0.0], [-1.0, 0.0]])).tolist()
     [1.0]
     """
-    x = as_points(x)
-    values = torch.linalg.svdvals(scaled(x)).square()
-    values = values / values[0]
-    return values[values > EIGENVALUE_CUT]
+    return _spectrum(spread_of(x))
 
 
-def scaled(x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-    """Centred x over its largest entry, in float64; NoVariance if what is left is rounding."""
-    work = x.to(WORKING)
-    largest = work.abs().amax()
-    rounding = 8 * torch.finfo(x.dtype if x.is_floating_point() else WORKING).eps
-    out = centred(work / largest) if bool(largest > 0) else work
-    size = out.abs().amax()
-    if not bool(size > rounding):
+def spread_of(x: Points | Spread) -> Spread:
+    """Centred points with their rounding; NoVariance if rounding is all there is."""
+    if isinstance(x, Spread):
+        out, came = x, ""
+    else:
+        layer = as_layer(x)
+        out, came = Spread.of(layer.x, layer.precision), f" in {str(layer.precision).removeprefix('torch.')}"
+    if not out.varies:
         raise NoVariance(
-            f"all {x.shape[0]} points coincide (spread {float(size):.1e} of their size): "
+            f"all {len(out.x)} points coincide (up to rounding{came}): "
             "the layer is constant on these inputs; look at its inputs, or leave it out"
         )
-    return out / size
+    return out
 
 
-def rounding_of(x: Float[Tensor, "n d"], work: Float[Tensor, "n d"]) -> float:
-    """What rounding can make of a singular value of work = scaled(x): directions no larger may be of nothing else.
-
-    Entries of x are right to about eps of their size before centring, independently: a matrix of such errors has
-    singular values of up to that times sqrt(n) + sqrt(d) (Davidson & Szarek 2001, theorem II.13). A factor of 10 is for
-    features that were computed, with some roundings each. Those of the decomposition itself come on top.
-    """
-    n, d = x.shape
-    raw, around = x.to(WORKING), centred(x)
-    largest = raw.abs().amax()
-    rms = float((raw / largest).square().mean().sqrt() * (largest / around.abs().amax()))
-    own = max(n, d) * torch.finfo(WORKING).eps * float(torch.linalg.matrix_norm(work))
-    return max(10 * torch.finfo(x.dtype).eps * rms * (n**0.5 + d**0.5), own)
-
-
-def participation_ratio(x: Points) -> float:
+def participation_ratio(x: Points | Spread) -> float:
     """(sum lambda)^2 / sum lambda^2 of the sample covariance, in 1..min(n - 1, d) (Gao et al. 2017, eq. 5).
 
     Biased low: n samples of a true 50 read 16 at n = 25. See `participation_ratio_wishart`.
@@ -80,12 +62,11 @@ def participation_ratio(x: Points) -> float:
     >>> round(participation_ratio(torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])), 12)
     2.0
     """
-    x = as_points(x)
-    trace, trace_of_square = _moments(x)
+    trace, trace_of_square, _ = _moments(spread_of(x))
     return trace**2 / trace_of_square
 
 
-def participation_ratio_wishart(x: Points) -> float:
+def participation_ratio_wishart(x: Points | Spread) -> float:
     """Participation ratio of the population, for Gaussian rows; at least 1, infinite where n is far too small.
 
     With nu = n - 1 the sample covariance S of Gaussian rows has (Wishart moments)
@@ -97,15 +78,15 @@ def participation_ratio_wishart(x: Points) -> float:
     >>> participation_ratio(x) < 30 < 40 < participation_ratio_wishart(x) < 60
     True
     """
-    x = as_points(x)
-    trace, trace_of_square = _moments(x)
-    nu = x.shape[0] - 1
+    spread = spread_of(x)
+    trace, trace_of_square, off = _moments(spread)
+    nu = spread.x.shape[0] - 1
     square_of_trace = (nu + 1) / nu * trace**2 - 2 / nu * trace_of_square
     square = trace_of_square - trace**2 / nu
-    return square_of_trace / square if square > 1e-12 * trace_of_square else float("inf")
+    return square_of_trace / square if square > off else float("inf")
 
 
-def participation_ratio_unbiased(x: Points) -> float:
+def participation_ratio_unbiased(x: Points | Spread) -> float:
     """The same ratio from U-statistics over distinct samples; no Gaussian assumption, needs n >= 4.
 
     tr C^2 = E <(x1-x2), (x3-x4)>^2 / 4 is the unbiased HSIC of the linear kernel with itself (Song et al. 2012, eq. 5);
@@ -117,11 +98,10 @@ def participation_ratio_unbiased(x: Points) -> float:
     >>> 40 < participation_ratio_unbiased(x) < 60
     True
     """
-    x = as_points(x)
-    n = x.shape[0]
+    work = spread_of(x).x
+    n = len(work)
     if n < 4:
         raise BadInput(f"the unbiased participation ratio needs at least 4 samples, got {n}")
-    work = scaled(x)
     gram = work @ work.T
     norms = gram.diagonal().clone()
     distance = (norms[:, None] + norms[None, :] - 2 * gram).fill_diagonal_(0.0)
@@ -134,7 +114,7 @@ def participation_ratio_unbiased(x: Points) -> float:
     return float(square_of_trace / (hsic / (n * (n - 3))))
 
 
-def effective_rank(x: Points) -> float:
+def effective_rank(x: Points | Spread) -> float:
     """exp of the entropy of lambda / sum lambda, in 1..min(n - 1, d) (Roy & Vetterli 2007, on covariance eigenvalues).
 
     >>> round(effective_rank(torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])), 12)
@@ -143,7 +123,7 @@ def effective_rank(x: Points) -> float:
     return _exp_entropy(covariance_spectrum(x))
 
 
-def stable_rank(x: Points) -> float:
+def stable_rank(x: Points | Spread) -> float:
     """sum lambda / max lambda = |X|_F^2 / |X|_2^2 of the centred points, in 1..min(n - 1, d).
 
     Rudelson & Vershynin 2007, sec. 1.
@@ -155,7 +135,7 @@ def stable_rank(x: Points) -> float:
     return float(values.sum() / values[0])
 
 
-def components_for_variance(x: Points, share: float) -> int:
+def components_for_variance(x: Points | Spread, share: float) -> int:
     """Fewest principal components that hold a share of the variance, in 1..min(n - 1, d) (Jolliffe 2002, sec. 6.1.1).
 
     Raises BadInput unless 0 < share <= 1, NoVariance if all points coincide.
@@ -165,9 +145,11 @@ def components_for_variance(x: Points, share: float) -> int:
     """
     if not 0 < share <= 1:
         raise BadInput(f"share={share}: the share of the variance is in (0, 1], such as 0.9")
-    held = covariance_spectrum(x).cumsum(0)
-    # A share that is reached exactly must not be missed by rounding.
-    return int((held < share * held[-1] * (1 - ROUNDING)).sum()) + 1
+    spread = spread_of(x)
+    held = _spectrum(spread).cumsum(0)
+    # A share that is reached exactly must not be missed by rounding: of the squares, twice that of the entries.
+    off = max(EQUAL_SHARES, 2 * float(spread.of_entry / torch.linalg.matrix_norm(spread.x)))
+    return int((held < share * held[-1] * (1 - off)).sum()) + 1
 
 
 def rankme(x: Points, *, centre: bool = False) -> float:
@@ -180,12 +162,13 @@ def rankme(x: Points, *, centre: bool = False) -> float:
     >>> round(rankme(torch.eye(3)), 12)
     3.0
     """
-    x = as_points(x)
-    work = scaled(x) if centre else x.to(WORKING) / x.abs().amax().to(WORKING).clamp_min(torch.finfo(WORKING).tiny)
-    values = torch.linalg.svdvals(work)
-    if not bool(values[0] > 0):
+    layer = as_layer(x)
+    if not bool(layer.x.any()):
         raise NoVariance("every entry is zero: RankMe is not defined; the layer is dead on these inputs")
-    return _exp_entropy(values[values > EIGENVALUE_CUT * values[0]])
+    spread = spread_of(layer) if centre else Spread.of(layer.x, layer.precision)
+    values = torch.linalg.svdvals(spread.x if centre else layer.x.to(WORKING) / spread.unit)
+    own = max(layer.x.shape) * torch.finfo(WORKING).eps * values[0]
+    return _exp_entropy(values[values > max(spread.of_directions, float(own))])
 
 
 @dataclass(frozen=True)
@@ -203,7 +186,7 @@ class PowerLaw:
     last: int
 
 
-def power_law(x: Points, *, first: int | None = None, last: int | None = None) -> PowerLaw:
+def power_law(x: Points | Spread, *, first: int | None = None, last: int | None = None) -> PowerLaw:
     """Exponent of the eigenvalue decay (Stringer et al. 2019), with its fit range and quality.
 
     Args:
@@ -256,6 +239,8 @@ def group_jackknife(statistic: Callable[[Tensor], float], n: int, groups: int = 
     >>> abs(group_jackknife(lambda rows: float(x[rows].mean()), 40, 40) - float(x.std()) / 40**0.5) < 1e-12
     True
     """
+    if not errors_wanted():
+        return None
     groups = min(groups, n)
     rows = torch.arange(n)
     try:
@@ -266,11 +251,24 @@ def group_jackknife(statistic: Callable[[Tensor], float], n: int, groups: int = 
     return out if np.isfinite(out) else None
 
 
-def _moments(x: Tensor) -> tuple[float, float]:
-    """tr S and tr S^2 (S up to a factor), from the smaller Gram matrix."""
-    work = scaled(x)
+def _spectrum(spread: Spread) -> Float[Tensor, "m"]:
+    values = torch.linalg.svdvals(spread.x)
+    values = values[values > spread.of_directions]
+    if not len(values):
+        raise NoVariance(
+            "every direction of the points may be rounding (a mean far above their spread?): take the mean off before "
+            "the features are rounded, or compute them in a wider precision"
+        )
+    return (values / values[0]).square()
+
+
+def _moments(spread: Spread) -> tuple[float, float, float]:
+    """tr S and tr S^2 (S up to a factor), from the smaller Gram matrix; and by how much rounding can change tr S^2."""
+    work = spread.x
     gram = work @ work.T if work.shape[0] <= work.shape[1] else work.T @ work
-    return float(gram.diagonal().sum()), float(gram.square().sum())
+    trace, square = float(gram.diagonal().sum()), float(gram.square().sum())
+    off = max(EQUAL_SHARES, 4 * spread.of_entry / trace**0.5)
+    return trace, square, off * square
 
 
 def _exp_entropy(values: Tensor) -> float:

@@ -14,12 +14,12 @@ over a = b; the sums over distinct stimuli from row sums, column sums and square
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from geomfeat.errors import BadInput
 from geomfeat.geometry.spectrum import NoVariance
-from geomfeat.numerics import WORKING, as_tensor, require_finite
+from geomfeat.numerics import as_tensor, require_finite
+from geomfeat.precision import Spread, precision_of
 
 
 def participation_ratio_of_trials(x: Any) -> float:
@@ -37,7 +37,7 @@ def participation_ratio_of_trials(x: Any) -> float:
     >>> 4 < participation_ratio_of_trials(trials) < 6
     True
     """
-    x = as_tensor(x, "x")
+    precision, x = precision_of(x), as_tensor(x, "x")
     if x.ndim != 3 or 0 in x.shape:
         raise BadInput(f"x must be (trials, stimuli, units), got shape {tuple(x.shape)}")
     require_finite(x, "x")
@@ -46,13 +46,10 @@ def participation_ratio_of_trials(x: Any) -> float:
         raise BadInput(
             f"{n_trials} trials of {n} stimuli: signal and noise can be told apart with at least 2 trials of 4 stimuli"
         )
-    work = x.to(WORKING)
-    largest = work.abs().amax()
-    work = work - work.mean((0, 1))
-    size = work.abs().amax()
-    if not bool(size > 8 * torch.finfo(WORKING).eps * largest):
+    spread = Spread.of(x.flatten(0, 1), precision)
+    if not spread.varies:
         raise NoVariance("all trials of all stimuli are equal: there is no signal, look at how they were recorded")
-    work = work / size
+    work = spread.x.view(x.shape)
     total = work.sum(0)
     pairs = n_trials * (n_trials - 1)
     # |s_i - s_j|^2 from different trials.

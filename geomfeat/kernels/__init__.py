@@ -14,7 +14,7 @@ from geomfeat.kernels.movement import (
     kernel_relative_change,
     relative_change,
 )
-from geomfeat.kernels.noise import condition_residuals, noise_precision
+from geomfeat.kernels.noise import Residuals, condition_residuals, noise_precision
 from geomfeat.kernels.noise_ceiling import NoiseCeiling, noise_ceiling
 from geomfeat.kernels.ntk import (
     NTKSpectrum,
@@ -44,6 +44,7 @@ __all__ = [
     "Predictions",
     "RDMs",
     "RSARanking",
+    "Residuals",
     "SilentAlignment",
     "StreamedCka",
     "StreamingCKA",

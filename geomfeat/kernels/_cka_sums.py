@@ -15,7 +15,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from geomfeat.kernels.hsic import GRAM_UNITS
 from geomfeat.numerics import WORKING, double_centred
+from geomfeat.precision import is_constant
 
 SUMMED = 512
 ADDED = 256  # samples in one product X'Y
@@ -39,17 +41,19 @@ class Side:
     gram: Tensor | None = None
 
     @classmethod
-    def of_features(cls, x: Tensor) -> "Side":
-        """From features (n, d), for the linear kernel."""
-        x = x if x.dtype == WORKING else x.float()
+    def of_features(cls, x: Tensor, precision: torch.dtype) -> "Side":
+        """From features (n, d) that came in a precision, for the linear kernel."""
         unit = _far_from_one(x)
         x = x if unit == 1 else x / unit
         mean = x.mean(0)
         centred = (x - mean).float()
         centred -= centred.mean(0)  # what rounding of the mean left
-        total = torch.linalg.vector_norm(centred).to(WORKING).square()
-        before = len(x) * mean.to(WORKING).square().sum() + total
-        varies = bool(total > 100 * len(x) * torch.finfo(WORKING).eps * before)
+        spread = torch.linalg.vector_norm(centred, dim=0).to(WORKING)
+        constant = is_constant(spread, torch.hypot(spread, mean.to(WORKING) * len(x) ** 0.5), precision)
+        varies = not bool(constant.all())
+        if bool((constant & (spread > 0)).any()):
+            centred[:, constant] = 0
+        total = torch.where(constant, 0, spread.square()).sum()
         size = float(_positive((total / len(x)).sqrt()))
         features = torch.empty(x.shape[1], len(x), device=x.device)
         torch.div(centred.T, size, out=features)
@@ -57,15 +61,20 @@ class Side:
         return cls(features.square().sum(0).to(WORKING), varies, (unit * size) * (unit * size), features=features)
 
     @classmethod
-    def of_gram(cls, gram: Tensor) -> "Side":
-        """From a symmetric Gram matrix."""
+    def of_gram(cls, gram: Tensor, precision: torch.dtype = WORKING) -> "Side":
+        """From a symmetric Gram matrix that came in a precision."""
         largest = _positive(gram.abs().max())
         gram = gram / largest
         centred = double_centred(gram)
-        varies = bool(centred.norm() > 100 * len(gram) * torch.finfo(WORKING).eps * gram.norm())
+        varies = bool(centred.norm() > GRAM_UNITS * torch.finfo(precision).eps * gram.norm())
         size = _positive(centred.abs().max())
         scaled = centred / size
         return cls(scaled.diagonal().clone(), varies, float(largest * size), gram=scaled.float())
+
+    @classmethod
+    def dead(cls, n: int, device: torch.device) -> "Side":
+        """Of features that tell no samples apart."""
+        return cls(torch.zeros(n, dtype=WORKING, device=device), False, 1.0, gram=torch.zeros(n, n, device=device))
 
     @property
     def width(self) -> int:

@@ -5,10 +5,11 @@ derivative of the outputs (straight-through estimators, stopped gradients), the 
 follow the backward passes.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
 from geomfeat.kernels.gradients import differentiable_recurrence, plain_gradient
@@ -20,6 +21,11 @@ _NO_GRADIENT = (
     "so its outputs have no gradient sample by sample: give batch normalisation running statistics, and squeeze() "
     "dimensions by number, not all of size one"
 )
+_RANDOM = (
+    "two passes of the same inputs give different outputs: the model is random in evaluation mode, as by F.dropout "
+    "without training=self.training, or noise drawn in forward; turn it off to take gradients"
+)
+CUSTOM = "custom functions"  # known of a network: whether its graph holds autograd functions of other makers than torch
 # Relative difference between a backward pass and a central difference that no smooth network's rounding explains.
 DIFFERENT = 1e-3
 
@@ -45,10 +51,7 @@ def _check_independence(f: Functional, few: Any) -> int:
         together = f(f.theta, few)
         again = f(f.theta, few)
         if _apart(f, few, together, again):
-            raise BadInput(
-                "two passes of the same inputs give different outputs: the model is random in evaluation mode, as by "
-                "F.dropout without training=self.training, or noise drawn in forward; turn it off to take gradients"
-            )
+            raise BadInput(_RANDOM)
         try:
             alone = f(f.theta, take(few, slice(0, 1)))
         except (RuntimeError, ValueError, IndexError) as error:
@@ -71,10 +74,11 @@ def _apart(f: Functional, few: Any, one: Tensor, other: Tensor) -> bool:
     difference = (one - other).abs().max()
     if difference.isnan() or difference <= root * one.abs().max():
         return False
-    # Outputs that cancel (a network minus its twin) say nothing of their parts: a change of the weights in the same
-    # proportion as the tolerance does.
-    moved = {name: w * (1 + root * _normal(w, "rounding", name)) for name, w in f.theta.items()}
-    return not difference <= (f(moved, few) - f(f.theta, few)).abs().max()
+    # Outputs that cancel (a network minus its twin) say nothing of their parts, but what they change by with the
+    # weights does. The change of the weights is larger than the tolerance, so noise does not pass for it.
+    share = root**0.5
+    moved = {name: w * (1 + share * standard_normal(w, "rounding", name)) for name, w in f.theta.items()}
+    return not difference <= root / share * (f(moved, few) - f(f.theta, few)).abs().max()
 
 
 def _check_gradient(f: Functional, one: Any) -> None:
@@ -91,7 +95,8 @@ def _check_gradient(f: Functional, one: Any) -> None:
             "the model's outputs have no gradient in any parameter: its forward pass runs under torch.no_grad(), "
             "detaches its outputs, or does not use its parameters"
         )
-    weights = _normal(outputs, "weights of outputs")
+    f.known[CUSTOM] = _has_custom_functions(outputs)
+    weights = standard_normal(outputs, "weights of outputs")
     chosen = {name: every[name] for name in f.theta}
     try:
         gradient = plain_gradient((outputs * weights).sum(), chosen)
@@ -100,7 +105,31 @@ def _check_gradient(f: Functional, one: Any) -> None:
             raise
         f.narrow(error)
         gradient = plain_gradient((_with_gradient(f, every, one) * weights).sum(), chosen)
-    _compare_with_differences(f, one, weights, gradient, outputs.detach())
+    direction = random_direction(f)
+    each = [gradient[name] * along for name, along in direction.items()]
+    backward, size = float(sum(part.sum() for part in each)), float(sum(part.square().sum() for part in each)) ** 0.5
+
+    def change(step: float) -> float:
+        with torch.no_grad():
+            ahead, behind = (f({n: f.theta[n] + s * u for n, u in direction.items()}, one) for s in (step, -step))
+        return float(((ahead - behind) * weights).sum()) / (2 * step)
+
+    note_where_false(f, backward, size, float((weights * outputs.detach()).norm()), change)
+
+
+def _has_custom_functions(outputs: Tensor) -> bool:
+    """Whether autograd functions that are not torch's own are in the graph."""
+    waiting: list[Any] = [outputs.grad_fn]
+    seen = {outputs.grad_fn}
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, torch.autograd.function.BackwardCFunction):
+            return True
+        for source, _ in node.next_functions:
+            if source is not None and source not in seen:
+                seen.add(source)
+                waiting.append(source)
+    return False
 
 
 def _with_gradient(f: Functional, theta: dict[str, Tensor], inputs: Any) -> Tensor:
@@ -108,23 +137,32 @@ def _with_gradient(f: Functional, theta: dict[str, Tensor], inputs: Any) -> Tens
         return f(theta, inputs)
 
 
-def _compare_with_differences(
-    f: Functional, one: Any, weights: Tensor, gradient: dict[str, Tensor], outputs: Tensor
+def require_same(f: Functional, one: Tensor, other: Tensor) -> None:
+    """BadInput where two passes of the same samples differ by far more than rounding: the model is random."""
+    if (one - other).abs().max() > torch.finfo(f.precision).eps ** 0.25 * one.abs().max():
+        raise BadInput(_RANDOM)
+
+
+def note_where_false(
+    f: Functional, backward: float, size: float, outputs: float, change: Callable[[float], float]
 ) -> None:
-    """Note where backward passes do not give the derivative of the outputs, along one random direction."""
-    direction = random_direction(f)
-    each = {name: gradient[name] * along for name, along in direction.items()}
-    backward = float(sum(part.sum() for part in each.values()))
-    size = float(sum(part.square().sum() for part in each.values())) ** 0.5
+    """Note where backward passes do not give the derivative of the outputs, along one random direction.
+
+    Args:
+        backward: the derivative by a backward pass, with the `size` that it has for random signs. outputs: size of
+            what `change(step)`, a central difference, subtracts.
+    """
+    if ("derivative",) in f.known:
+        return
+    f.known[("derivative",)] = True
     unit = torch.finfo(f.precision).eps
     off = []
     for step in (unit ** (1 / 3), unit ** (1 / 3) / 10):
-        change = float((difference(f, one, direction, step) * weights).sum())
-        size = max(size, abs(change))
-        rounding = 100 * unit / step * float((weights * outputs).norm())
-        off.append(abs(change - backward) / size if size > 0 else 0.0)
-        if not abs(change - backward) > max(DIFFERENT, 100 * unit ** (2 / 3)) * size + rounding:
+        found = change(step)
+        size = max(size, abs(found))
+        if not abs(found - backward) > max(DIFFERENT, 100 * unit ** (2 / 3)) * size + 100 * unit / step * outputs:
             return
+        off.append(abs(found - backward) / size)
     f.note(
         f"backward passes differ from the derivative of the outputs, by {100 * min(off):.2g} % along one direction: "
         "a straight-through estimator, detach() or no_grad() in forward, or units exactly at a kink. Kernels and "
@@ -132,22 +170,26 @@ def _compare_with_differences(
     )
 
 
-def difference(f: Functional, inputs: Any, direction: dict[str, Tensor], step: float) -> Tensor:
-    """The central difference of the outputs along a direction."""
-    with torch.no_grad():
-        ahead, behind = (
-            f({name: f.theta[name] + s * along for name, along in direction.items()}, inputs) for s in (step, -step)
-        )
-    return (ahead - behind) / (2 * step)
-
-
 def random_direction(f: Functional) -> dict[str, Tensor]:
-    """Standard normal numbers, in the size of each parameter."""
-    return {
-        name: _normal(w, "direction", name) * (float(w.square().mean().sqrt()) or 1.0) for name, w in f.theta.items()
-    }
+    """Standard normal numbers, in the size of each parameter; 0 for the padding token of embeddings.
+
+    The padding token acts as any other, but backward passes leave it out, as training does.
+    """
+    drawn = torch.randn(f.n_parameters, generator=stream(0, "direction"), dtype=f.dtype).to(f.device)
+    direction = {}
+    for (name, w), piece in zip(f.theta.items(), drawn.split([w.numel() for w in f.theta.values()]), strict=True):
+        size = w.square().mean().sqrt()
+        direction[name] = piece.view_as(w) * torch.where(size > 0, size, 1.0)
+    sources = dict(f.uses)
+    for path, module in f.model.named_modules():
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.padding_idx is not None:
+            name = sources.get(f"{path}.weight" if path else "weight")
+            if name in direction:
+                direction[name][module.padding_idx] = 0.0
+    return direction
 
 
-def _normal(like: Tensor, *names: str) -> Tensor:
+def standard_normal(like: Tensor, *names: str) -> Tensor:
+    """Standard normal numbers in the shape and on the device of a tensor, the same for the same names."""
     drawn = torch.randn(like.shape, generator=stream(0, "guard", *names), dtype=like.dtype)
     return drawn.to(like.device)

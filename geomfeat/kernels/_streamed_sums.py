@@ -17,9 +17,7 @@ from torch import Tensor
 from geomfeat.kernels._cka_sums import ADDED
 from geomfeat.kernels.hsic import hsic_of_sums
 from geomfeat.numerics import WORKING
-
-# Below this share of its mean square, the variance of a layer is rounding of single precision.
-ROUNDING = 1e-12
+from geomfeat.precision import is_constant
 
 
 def bytes_of_sums(widths: list[int]) -> int:
@@ -29,13 +27,14 @@ def bytes_of_sums(widths: list[int]) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Origin:
-    """A layer's fixed point (d,) and unit, taken of its first block."""
+    """A layer's fixed point (d,) and unit, taken of its first block, and the precision that it came in."""
 
     point: Tensor
     unit: float
+    precision: torch.dtype
 
     @classmethod
-    def of(cls, x: Tensor) -> "Origin":
+    def of(cls, x: Tensor, precision: torch.dtype) -> "Origin":
         """The mean of a block and the root mean square around it, or around 0 where the block is constant."""
         x = x.to(WORKING)
         point = x.mean(0)
@@ -43,15 +42,18 @@ class Origin:
         around, raw = (
             float((y / largest).square().mean().sqrt() * largest) if largest > 0 else 0.0 for y in (x - point, x)
         )
-        return cls(point, (around if around > 1e-6 * raw else raw) or 1.0)
+        constant = bool(is_constant(torch.tensor(around), torch.tensor(raw), precision))
+        return cls(point, (raw if constant else around) or 1.0, precision)
 
     def seen_from(self, x: Tensor) -> Tensor:
         """Features less the point, over the unit, in single precision."""
         return ((x.to(WORKING) - self.point) / self.unit).float()
 
     def differs(self, variance: Tensor, mean: Tensor) -> bool:
-        """Whether features of this total variance around this mean, both as seen from here, are more than rounding."""
-        return bool(variance > ROUNDING * ((self.point / self.unit + mean).square().sum() + variance))
+        """Whether any of features of these variances (d,) and means (d,), as seen from here, is no constant."""
+        spread = variance.clamp_min(0).sqrt()
+        size = torch.hypot(spread, self.point / self.unit + mean)
+        return not bool(is_constant(spread, size, self.precision).all())
 
 
 class ExactSums:
@@ -110,5 +112,6 @@ class ExactSums:
         found = []
         for i, (start, width, origin) in enumerate(zip(self.starts, self.widths, self.origins, strict=True)):
             mean = self.x[start : start + width] / self.n
-            found.append(origin.differs(self.a[i] / self.n - mean @ mean, mean))
+            squares = self.xy[i][:, :width].diagonal() / self.n
+            found.append(origin.differs(squares - mean.square(), mean))
         return found

@@ -12,10 +12,14 @@ from torch import Tensor
 from geomfeat.errors import BadInput
 from geomfeat.kernels.gram import one_hot, rbf_gram
 from geomfeat.kernels.hsic import Centred, Moments, check_estimator
+from geomfeat.labels import as_goal
 from geomfeat.numerics import WORKING, as_tensor, jackknife_stderr, require_finite
-from geomfeat.types import Estimate, Kernel, Representation
+from geomfeat.precision import near_one
+from geomfeat.types import Estimate, Kernel, as_layer
 
 KERNELS = ("linear", "rbf")
+# Share of its terms below which a sum of them is rounding.
+CANCELLED = 64 * torch.finfo(WORKING).eps
 
 
 def hsic(a: Any, b: Any, *, kernel: str = "linear", estimator: str = "unbiased", bandwidth: float = 0.5) -> float:
@@ -89,17 +93,17 @@ def target_alignment(kernel: Kernel | Tensor, targets: Any, *, estimator: str = 
     1.0
     """
     gram = as_gram(kernel)
-    y = as_tensor(targets, "targets").to(gram.device)
+    y = as_goal(targets, "targets").to(gram.device)
     if y.ndim not in (1, 2) or 0 in y.shape or len(y) != len(gram):
         raise BadInput(
             f"targets of shape {tuple(y.shape)} for a kernel of {len(gram)} rows: one row for each sample is needed, "
             "and of a tangent kernel its trace over outputs (outputs='trace')"
         )
-    if bool((require_finite(y, "targets") == y[0]).all()):
+    if bool((y == y[0]).all()):
         raise BadInput("all targets are the same: pass samples of at least two classes or values")
     if y.ndim == 1:
         y = y[:, None] if y.is_floating_point() else one_hot(y)
-    return cka_estimate(Kernel(gram), y, estimator=estimator)
+    return cka_estimate(as_kernel(kernel), y, estimator=estimator)
 
 
 def kernel_alignment(a: Kernel | Tensor, b: Kernel | Tensor) -> float:
@@ -120,6 +124,11 @@ def kernel_alignment(a: Kernel | Tensor, b: Kernel | Tensor) -> float:
     return float((k * l).sum() / norms)
 
 
+def as_kernel(kernel: Kernel | Tensor, name: str = "kernel") -> Kernel:
+    """A Kernel, which knows the precision that it came in."""
+    return kernel if isinstance(kernel, Kernel) else Kernel(kernel, name)
+
+
 def as_gram(kernel: Kernel | Tensor, name: str = "kernel") -> Float[Tensor, "n n"]:
     """The symmetric Gram matrix of a Kernel or tensor in float64; BadInput when it is not one."""
     gram = as_tensor(kernel.gram if isinstance(kernel, Kernel) else kernel, name, WORKING)
@@ -129,17 +138,6 @@ def as_gram(kernel: Kernel | Tensor, name: str = "kernel") -> Float[Tensor, "n n
     if (gram - gram.T).abs().max() > 1e-6 * gram.abs().max():
         raise BadInput(f"{name} is not symmetric, so it is no kernel: pass a Gram matrix, or features (n, d) to cka()")
     return gram
-
-
-def unit_of(x: Tensor) -> Tensor:
-    """The power of two at the largest entry; 1 for zeros. Dividing by it loses no digit."""
-    largest = x.abs().max()
-    return torch.ldexp(torch.ones_like(largest), torch.frexp(largest).exponent - 1) if largest > 0 else largest + 1
-
-
-def near_one(x: Tensor) -> Tensor:
-    """Over its unit, so that fourth powers stay in range."""
-    return x / unit_of(x)
 
 
 def _pair(
@@ -157,21 +155,20 @@ def _pair(
 def _centred(value: Any, name: str, kernel: str, bandwidth: float, scaled: bool) -> Centred:
     if isinstance(value, Kernel):
         gram = as_gram(value, name)
-        return Centred.of_gram(near_one(gram) if scaled else gram)
-    x = as_tensor(value.x if isinstance(value, Representation) else value, name, WORKING)
-    if x.ndim != 2 or 0 in x.shape:
-        raise BadInput(f"{name} must be features (samples, features), got shape {tuple(x.shape)}")
-    x = near_one(require_finite(x, name)) if scaled else require_finite(x, name)
-    return Centred.of_features(x) if kernel == "linear" else Centred.of_gram(rbf_gram(x, bandwidth))
+        return Centred.of_gram(near_one(gram) if scaled else gram, value.precision)
+    layer = as_layer(value, name)
+    if kernel == "linear":
+        return Centred.of_features(layer.x, layer.precision, near_one=scaled)
+    return Centred.of_gram(rbf_gram(layer, bandwidth))
 
 
 def _require_geometry(name: str, moments: Moments, side: Centred, estimator: str) -> None:
     """BadInput where the centred kernel is zero up to rounding: HSIC(K, K) is a squared norm, or nearly."""
     n = moments.n
-    rounding = (n * 100 * torch.finfo(WORKING).eps * side.size) ** 2
-    norm = moments.hsic(estimator) * ((n - 1) ** 2 if estimator == "biased" else n * (n - 3))
-    if norm > rounding:
-        return
-    if estimator == "unbiased" and moments.hsic("biased") * (n - 1) ** 2 > rounding:
+    whole = moments.hsic("biased") * (n - 1) ** 2
+    if not whole > side.rounding**2:
+        raise BadInput(f"{name} is constant over the samples (a dead or saturated layer): CKA with it is undefined")
+    # The unbiased sum is what is left of terms of the size of the biased one.
+    left = moments.hsic("unbiased") * n * (n - 3) if estimator == "unbiased" else whole
+    if not left > max(side.rounding**2, CANCELLED * whole):
         raise BadInput(f"all pairs of samples of {name} are equally alike: no geometry to compare")
-    raise BadInput(f"{name} is constant over the samples (a dead or saturated layer): CKA with it is undefined")

@@ -10,10 +10,9 @@ from torch import Tensor
 from geomfeat.errors import BadInput
 from geomfeat.kernels._cka_sums import Side, products
 from geomfeat.kernels.alignment import KERNELS, as_gram
-from geomfeat.kernels.gram import rbf_gram
+from geomfeat.kernels.gram import NoWidth, rbf_gram
 from geomfeat.kernels.hsic import Moments, check_estimator
-from geomfeat.numerics import as_tensor, require_finite
-from geomfeat.types import Kernel, Representation
+from geomfeat.types import Kernel, Representation, as_layer
 
 # Below this share of the mean diagonal, differences between the other entries are rounding of single precision.
 SINGLE = 1e-5
@@ -70,7 +69,8 @@ def cka_matrix(
         kernel, estimator, bandwidth: as in `cka`; never clamped at 0.
         stderr: also the jackknife errors of `cka_estimate`, for about half as much time again.
 
-    A layer that is constant over the samples has NaN in its row and column, and a note. Raises BadInput for different
+    A layer that is constant over the samples, up to rounding in the precision it came in, has NaN in its row and column
+    and a note; so has one of whose samples most coincide, for "rbf". Raises BadInput for different
     numbers of samples, too few of them, or no layers.
 
     >>> x = torch.randn(20, 5, generator=torch.Generator().manual_seed(0))
@@ -83,15 +83,15 @@ def cka_matrix(
     if kernel not in KERNELS:
         raise BadInput(f"kernel must be one of {KERNELS}, got {kernel!r}")
     labels = [*names, *(other_names if others is not None else ())]
-    sides = _sides([*values, *other_values], labels, kernel, bandwidth)
+    sides, notes = _sides([*values, *other_values], labels, kernel, bandwidth)
     n = len(sides[0].diagonal)
     check_estimator(estimator, n)
     columns = slice(0 if others is None else len(names), len(sides))
     found = PairTable.of(sides, len(names), columns, stderr and n >= FEWEST)
     own = found.own.hsic_of_pairs(estimator)
-    notes = {
-        label: why for label, side, h in zip(labels, sides, own, strict=True) if (why := _undefined(side, h, estimator))
-    }
+    for label, side, h in zip(labels, sides, own, strict=True):
+        if label not in notes and (why := _undefined(side, h, estimator)):
+            notes[label] = why
     own = torch.where(torch.tensor([label in notes for label in labels], device=own.device), torch.nan, own)
     alone = None if found.times is None else found.own.leave_one_out(estimator)
     rows = [_row(found, i, columns, own, alone, estimator) for i in range(len(names))]
@@ -158,23 +158,29 @@ def _named(layers: Mapping[str, Any] | Sequence[Any], what: str) -> tuple[tuple[
     return tuple(given if unique else map(str, range(len(given)))), values
 
 
-def _sides(values: list[Any], labels: list[str], kernel: str, bandwidth: float) -> list[Side]:
-    sides = []
+def _sides(values: list[Any], labels: list[str], kernel: str, bandwidth: float) -> tuple[list[Side], dict[str, str]]:
+    """The centred kernels, and why some are none, by label."""
+    sides: list[Side] = []
+    notes: dict[str, str] = {}
     for value, label in zip(values, labels, strict=True):
         if isinstance(value, Kernel):
-            sides.append(Side.of_gram(as_gram(value, label)))
+            sides.append(Side.of_gram(as_gram(value, label), value.precision))
         else:
-            x = as_tensor(value.x if isinstance(value, Representation) else value, label)
-            if x.ndim != 2 or 0 in x.shape:
-                raise BadInput(f"{label} must be features (samples, features), got shape {tuple(x.shape)}")
-            require_finite(x, f"layer {label!r}")
-            sides.append(Side.of_features(x) if kernel == "linear" else Side.of_gram(rbf_gram(x, bandwidth)))
+            layer = as_layer(value, label)
+            if kernel == "linear":
+                sides.append(Side.of_features(layer.x, layer.precision))
+            else:
+                try:
+                    sides.append(Side.of_gram(rbf_gram(layer, bandwidth)))
+                except NoWidth as why:
+                    sides.append(Side.dead(layer.n, layer.x.device))
+                    notes[label] = str(why) if Side.of_features(layer.x, layer.precision).varies else DEAD
         if len(sides[-1].diagonal) != len(sides[0].diagonal):
             raise BadInput(
                 f"{label} has {len(sides[-1].diagonal)} samples, {labels[0]} has {len(sides[0].diagonal)}: "
                 "compare them on the same inputs in the same order"
             )
-    return sides
+    return sides, notes
 
 
 def _undefined(side: Side, own: Tensor, estimator: str) -> str:

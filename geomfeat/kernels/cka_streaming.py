@@ -21,6 +21,7 @@ from geomfeat.kernels._streamed_sums import ExactSums, Origin, bytes_of_sums
 from geomfeat.kernels.cka_matrix import DEAD, PairTable
 from geomfeat.kernels.hsic import check_estimator
 from geomfeat.numerics import WORKING, as_tensor, require_finite
+from geomfeat.precision import coarser, precision_of
 from geomfeat.types import Representation
 
 METHODS = ("auto", "exact", "minibatch")
@@ -75,7 +76,7 @@ class StreamingCKA:
         self.estimator, self.method, self.memory, self.block = estimator, method, memory, block
         self.names: tuple[str, ...] = ()
         self._waiting: list[list[Tensor]] = []
-        self._origins: list[Origin] = []
+        self._precisions: list[torch.dtype] = []
         self._sums: ExactSums | _BlockMeans | None = None
 
     def update(self, batch: Mapping[str, Any]) -> None:
@@ -102,7 +103,7 @@ class StreamingCKA:
         seen = self._sums.n if self._sums is not None else 0
         check_estimator(self.estimator, seen + (len(left[0]) if left else 0))
         if isinstance(self._sums, _BlockMeans) or (self._sums is None and not self._exact(left)):
-            sums = self._sums.copy() if self._sums is not None else _BlockMeans([Origin.of(x) for x in left])
+            sums = self._sums.copy() if self._sums is not None else _BlockMeans(self._origins(left))
             if len(left[0]) >= 4:  # fewer have no unbiased HSIC
                 sums.add(left)
             return self._found(sums.hsic(), sums, f"minibatch of {self.block}", sums.stderr())
@@ -130,21 +131,25 @@ class StreamingCKA:
 
     def _add(self, rows: list[Tensor]) -> None:
         if self._sums is None:
-            origins = [Origin.of(x) for x in rows]
+            origins = self._origins(rows)
             self._sums = ExactSums(origins) if self._exact(rows) else _BlockMeans(origins)
         self._sums.add(rows)
+
+    def _origins(self, rows: list[Tensor]) -> list[Origin]:
+        return [Origin.of(x, precision) for x, precision in zip(rows, self._precisions, strict=True)]
 
     def _checked(self, batch: Mapping[str, Any]) -> list[Tensor]:
         names = tuple(map(str, batch))
         if not names or names != (self.names or names):
             raise BadInput(f"a batch of layers {names} after one of {self.names}: give all layers, in one order")
-        rows = []
+        rows, precisions = [], []
         for name, value in batch.items():
             x = as_tensor(value.x if isinstance(value, Representation) else value, str(name))
             if x.ndim != 2 or x.shape[1] == 0:
                 raise BadInput(f"{name} must be features (samples, features), got shape {tuple(x.shape)}")
             require_finite(x, f"layer {name!r}")
             rows.append(x if x.is_floating_point() else x.to(WORKING))
+            precisions.append(value.precision if isinstance(value, Representation) else precision_of(value))
         counts = {name: len(x) for name, x in zip(names, rows, strict=True)}
         if len(set(counts.values())) > 1:
             raise BadInput(f"layers of one batch differ in samples: {counts}")
@@ -152,6 +157,7 @@ class StreamingCKA:
         if [x.shape[1] for x in rows] != widths:
             raise BadInput(f"layers {names} are {[x.shape[1] for x in rows]} wide, in the first batch {widths}")
         self.names = names
+        self._precisions = list(map(coarser, self._precisions or precisions, precisions))
         return rows
 
 
@@ -174,7 +180,7 @@ class _BlockMeans:
     def add(self, block: list[Tensor]) -> None:
         """One block of every layer's features (m, d), weighted by m."""
         parts = [origin.seen_from(x) for origin, x in zip(self.origins, block, strict=True)]
-        sides = [Side.of_features(x) for x in parts]
+        sides = [Side.of_features(x, o.precision) for x, o in zip(parts, self.origins, strict=True)]
         count = len(sides)
         units = torch.tensor([side.unit for side in sides], dtype=WORKING, device=self.sums.device)
         i, j = torch.cartesian_prod(*[torch.arange(count, device=units.device)] * 2).view(-1, 2).T
@@ -183,7 +189,7 @@ class _BlockMeans:
         self.n += len(block[0])
         self.blocks += 1
         self.alive = [
-            was or origin.differs(x.double().var(0, correction=0).sum(), x.double().mean(0))
+            was or origin.differs(x.double().var(0, correction=0), x.double().mean(0))
             for was, origin, x in zip(self.alive, self.origins, parts, strict=True)
         ]
 

@@ -7,8 +7,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.numerics import WORKING, as_tensor, require_finite
-from geomfeat.types import Points, as_points
+from geomfeat.labels import as_labels
+from geomfeat.numerics import WORKING
+from geomfeat.precision import Spread
+from geomfeat.types import Points, as_layer, as_points
+
+
+class NoWidth(BadInput):
+    """Most samples coincide (up to rounding), so that the Gaussian kernel has no width."""
 
 
 def linear_gram(x: Points) -> Float[Tensor, "n n"]:
@@ -27,20 +33,21 @@ def rbf_gram(x: Points, bandwidth: float = 0.5) -> Float[Tensor, "n n"]:
     The median is the lower one of all n^2 squared distances, the n zero ones of a sample to itself included: the
     rule of Kornblith et al. 2019 (section 3 and their code), with which their numbers can be compared.
 
-    Raises BadInput when the median distance is zero (most samples coincide), or for a bandwidth that is not positive.
+    Raises NoWidth (a BadInput) when the median distance is zero or may be rounding (most samples coincide), BadInput
+    for a bandwidth that is not positive.
 
     >>> round(float(rbf_gram(torch.tensor([[0.0], [1.0], [2.0]]))[0, 1]), 4)  # median distance 1, s = .5
     0.1353
     """
     if not bandwidth > 0:
         raise BadInput(f"bandwidth must be a positive fraction of the median distance, got {bandwidth}")
-    x = as_points(x).to(WORKING)
-    x = x - x.mean(0)
+    layer = as_layer(x)
+    spread = Spread.of(layer.x, layer.precision)
     # Direct differences: |x|^2 + |y|^2 - 2xy would lose the small distances to rounding.
-    squared = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist").square()
+    squared = torch.cdist(spread.x, spread.x, compute_mode="donot_use_mm_for_euclid_dist").square()
     median = squared.flatten().median()
-    if not median > 0:
-        raise BadInput(
+    if not median > spread.of_point**2:
+        raise NoWidth(
             "the median distance between samples is 0, so the Gaussian kernel has no width: "
             "drop duplicated samples or use kernel='linear'"
         )
@@ -53,18 +60,11 @@ def label_gram(labels: Any) -> Float[Tensor, "n n"]:
     >>> label_gram(torch.tensor([3, 3, 7])).tolist()
     [[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
     """
-    labels = _labels(labels)
-    return (labels[:, None] == labels[None, :]).to(WORKING)
+    codes = as_labels(labels).codes
+    return (codes[:, None] == codes[None, :]).to(WORKING)
 
 
 def one_hot(labels: Any) -> Float[Tensor, "n C"]:
     """One-hot labels over the classes that occur, in float64: features whose linear Gram is the label kernel."""
-    classes, index = _labels(labels).unique(return_inverse=True)
+    classes, index = as_labels(labels).codes.unique(return_inverse=True)
     return torch.nn.functional.one_hot(index, len(classes)).to(WORKING)
-
-
-def _labels(labels: Any) -> Tensor:
-    found = as_tensor(labels, "labels")
-    if found.ndim != 1 or not len(found):
-        raise BadInput(f"labels must be one for each sample, (n,), got shape {tuple(found.shape)}")
-    return require_finite(found, "labels")

@@ -20,8 +20,11 @@ from torch import Tensor
 
 from geomfeat.errors import BadInput
 from geomfeat.numerics import WORKING, double_centred
+from geomfeat.precision import Spread
 
 ESTIMATORS = ("unbiased", "biased")
+# Units of rounding that an entry of a kernel may be off by: a sum of products over many parameters or features.
+GRAM_UNITS = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,25 +33,33 @@ class Centred:
 
     Attributes:
         gram: (n, n), row and column sums zero; or None when `features` (n, d), of mean zero, say the same.
-        size: Frobenius norm before centring, against which "zero after centring" is judged.
+        rounding: Frobenius norm that the centred kernel may have of nothing but rounding.
     """
 
     n: int
-    size: float
+    rounding: float
     gram: Tensor | None = None
     features: Tensor | None = None
 
     @classmethod
-    def of_gram(cls, gram: Float[Tensor, "n n"]) -> "Centred":
-        """From a symmetric Gram matrix."""
+    def of_gram(cls, gram: Float[Tensor, "n n"], precision: torch.dtype = WORKING) -> "Centred":
+        """From a symmetric Gram matrix that came in a precision."""
         gram = gram.to(WORKING)
-        return cls(gram.shape[0], float(gram.norm()), gram=double_centred(gram))
+        units = GRAM_UNITS * torch.finfo(precision).eps
+        return cls(gram.shape[0], units * float(gram.norm()), gram=double_centred(gram))
 
     @classmethod
-    def of_features(cls, x: Float[Tensor, "n d"]) -> "Centred":
-        """From features, for the linear kernel."""
-        x = x.to(WORKING)
-        return cls(x.shape[0], float(x.square().sum()), features=x - x.mean(0))
+    def of_features(cls, x: Float[Tensor, "n d"], precision: torch.dtype, near_one: bool = False) -> "Centred":
+        """From features that came in a precision, for the linear kernel; in their own unit, or one with entries near 1.
+
+        Features that are constant up to rounding are left out.
+        """
+        spread = Spread.of(x, precision)
+        off = spread.of_directions
+        rounding = off * (2 * float(torch.linalg.vector_norm(spread.x)) + off)
+        if near_one:
+            return cls(x.shape[0], rounding, features=spread.x)
+        return cls(x.shape[0], rounding * spread.unit**2, features=spread.x * spread.unit)
 
     @cached_property
     def matrix(self) -> Tensor:

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from geomfeat.errors import BadInput
 from geomfeat.kernels.hsic import Centred, Moments
-from geomfeat.numerics import WORKING, jackknife_stderr
-from geomfeat.types import Estimate, Points, as_points
+from geomfeat.numerics import jackknife_stderr
+from geomfeat.precision import Spread
+from geomfeat.types import Estimate, Points, as_layer
 
 
 def low_rank_distance(features: Points, outputs: Points) -> Estimate:
@@ -29,17 +30,17 @@ def low_rank_distance(features: Points, outputs: Points) -> Estimate:
     >>> round(low_rank_distance(h, h).value, 12), round(low_rank_distance(h, h[:, :1]).value, 4)
     (0.0, 0.2929)
     """
-    features, outputs = as_points(features, "features"), as_points(outputs, "outputs")
-    if features.shape[0] != outputs.shape[0]:
-        raise BadInput(f"features of {features.shape[0]} and outputs of {outputs.shape[0]} samples")
-    q = span_of_outputs(outputs)
+    layer, function = as_layer(features, "features"), as_layer(outputs, "outputs")
+    if layer.n != function.n:
+        raise BadInput(f"features of {layer.n} and outputs of {function.n} samples")
+    q = span_of_outputs(function)
     n, rank = q.shape
-    centred = Centred.of_features(features)
+    centred = Centred.of_features(layer.x, layer.precision, near_one=True)
     phi = centred.features
     assert phi is not None
     own = Moments.between(centred, centred)
     size = own.hsic("biased") ** 0.5 * (n - 1)
-    if not size > n * 100 * torch.finfo(WORKING).eps * centred.size:
+    if not size > centred.rounding:
         raise BadInput("the features are constant over the samples (a dead or saturated layer): D_LR is undefined")
     along = q.T @ phi
     value = 1 - float(along.square().sum()) / (size * rank**0.5)
@@ -49,21 +50,18 @@ def low_rank_distance(features: Points, outputs: Points) -> Estimate:
     )
 
 
-def span_of_outputs(outputs: Float[Tensor, "n C"]) -> Float[Tensor, "n r"]:
+def span_of_outputs(outputs: Points) -> Float[Tensor, "n r"]:
     """Orthonormal basis of the span of the centred outputs (n, C); BadInput where it is nothing or everything."""
-    single = outputs.dtype if outputs.is_floating_point() else torch.float32
-    y = outputs.to(WORKING)
-    u, s, _ = torch.linalg.svd(y - y.mean(0), full_matrices=False)
-    # Independent roundings of the entries have singular values of up to their size times sqrt(n) + sqrt(C).
-    rms = float(y.square().mean().sqrt())
-    floor = 10 * torch.finfo(single).eps * rms * sum(size**0.5 for size in y.shape)
-    rank = int((s > floor).sum())
+    y = as_layer(outputs, "outputs")
+    spread = Spread.of(y.x, y.precision)
+    u, s, _ = torch.linalg.svd(spread.x, full_matrices=False)
+    rank = int((s > spread.of_directions).sum())
     if rank == 0:
         raise BadInput("the network's outputs are the same for all samples: D_LR is undefined")
-    if rank >= y.shape[0] - 1:
+    if rank >= y.n - 1:
         raise BadInput(
-            f"the outputs span all {y.shape[0]} samples, so every feature lies along them: "
-            f"pass more samples than outputs ({y.shape[1]})"
+            f"the outputs span all {y.n} samples, so every feature lies along them: "
+            f"pass more samples than outputs ({y.d})"
         )
     return u[:, :rank]
 

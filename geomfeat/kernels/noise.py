@@ -1,27 +1,32 @@
 """Noise precision between units, for Mahalanobis and crossnobis distances: from residuals, shrunk or diagonal."""
 
-from collections.abc import Hashable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.errors import BadInput
 from geomfeat.kernels.rdm import condition_means, levels_of
+from geomfeat.memory import require_memory
 from geomfeat.numerics import WORKING, as_tensor, require_finite, safe_eigh
 from geomfeat.types import Representation
 
 ESTIMATORS = ("shrinkage_diagonal", "shrinkage_identity", "sample", "variances")
 
 
-def condition_residuals(
-    x: Any, conditions: Sequence[Hashable] | Tensor | np.ndarray, runs: Any = None
-) -> tuple[Tensor, int]:
+class Residuals(NamedTuple):
+    """Residuals (n, d), and the degrees of freedom that the means or regressors taken away have left in them."""
+
+    values: Tensor
+    dof: int
+
+
+def condition_residuals(x: Any, conditions: Any, runs: Any = None) -> Residuals:
     """Samples minus the mean of their condition (of their condition in their run), and the degrees of freedom left.
 
-    These are samples minus the number of means taken away; conditions and runs as for `rdm`.
+    These are samples minus the number of means taken away; conditions and runs as for `rdm`. `noise_precision` takes
+    both together.
 
     >>> left, dof = condition_residuals([[0.0], [2.0], [5.0], [5.0]], ["a", "a", "b", "b"])
     >>> left[:, 0].tolist(), dof
@@ -36,22 +41,25 @@ def condition_residuals(
         index = levels_of(runs, data, "runs")[1] * len(levels) + index
     _, index = index.unique(return_inverse=True)
     count = int(index.max()) + 1
-    return data - condition_means(data, index, count)[index], len(data) - count
+    return Residuals(data - condition_means(data, index, count)[index], len(data) - count)
 
 
 def noise_precision(residuals: Any, *, estimator: str = "shrinkage_diagonal", dof: int | None = None) -> Tensor:
     """Inverse of the noise covariance S of the units, estimated from residuals.
 
     Args:
-        residuals: (n, d), e.g. of `condition_residuals` or a regression; used as they are: no mean is removed.
+        residuals: `Residuals` of `condition_residuals`, or (n, d), e.g. of a regression; used as they are: no mean is
+            removed.
         estimator: "shrinkage_diagonal": correlations shrunk towards 0 by the best share (Schaefer & Strimmer 2005,
             table 1, target D, on correlations); "shrinkage_identity": S shrunk towards its mean variance times the
             identity (Ledoit & Wolf 2004, section 3.3); "sample": S itself; "variances": no correlations at all.
-        dof: degrees of freedom, S = R'R / dof: n minus the number of means or regressors fitted. Default n - 1.
+        dof: degrees of freedom, S = R'R / dof: n minus the number of means or regressors fitted. Default those that
+            the `Residuals` know; of an array its rank, where n - 1 or more units show it; else n - 1.
 
     Returns (d, d), or (d,) for "variances"; both fit `rdm(precision=)`.
 
-    Raises BadInput for a singular covariance: too few degrees of freedom for "sample", units without noise.
+    Raises BadInput for a singular covariance: too few degrees of freedom for "sample", units without noise;
+    OutOfMemory for more units than fit.
 
     >>> r = torch.randn(2000, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 2.0])
     >>> [round(v, 1) for v in noise_precision(r, estimator="variances").tolist()]
@@ -59,11 +67,13 @@ def noise_precision(residuals: Any, *, estimator: str = "shrinkage_diagonal", do
     """
     if estimator not in ESTIMATORS:
         raise BadInput(f"estimator={estimator!r}: use one of {', '.join(map(repr, ESTIMATORS))}")
-    r = as_tensor(residuals, "residuals", WORKING)
+    known = residuals.dof if isinstance(residuals, Residuals) else None
+    r = as_tensor(residuals.values if isinstance(residuals, Residuals) else residuals, "residuals", WORKING)
     if r.ndim != 2 or 0 in r.shape:
         raise BadInput(f"residuals must be (samples, units), got shape {tuple(r.shape)}")
     require_finite(r, "residuals")
-    dof = len(r) - 1 if dof is None else dof
+    if dof is None:
+        dof = known if known is not None else _dof(r, as_tensor(residuals).dtype)
     if dof < 1:
         raise BadInput(f"{len(r)} residuals leave {dof} degrees of freedom: give repeated samples of the conditions")
     variance = r.square().sum(0) / dof
@@ -72,8 +82,25 @@ def noise_precision(residuals: Any, *, estimator: str = "shrinkage_diagonal", do
         raise BadInput(f"{silent} of {r.shape[1]} units have no noise, so S is singular: leave them out")
     if estimator == "variances":
         return 1 / variance
+    # Covariance, eigenvectors and inverse, each with a copy on the way.
+    require_memory(
+        48 * r.shape[1] ** 2,
+        f"the noise precision of {r.shape[1]} units",
+        "use estimator='variances', or fewer units",
+        r.device,
+    )
     makers = {"shrinkage_diagonal": _towards_diagonal, "shrinkage_identity": _towards_identity, "sample": _sample}
     return _inverse(makers[estimator](r, dof), dof)
+
+
+def _dof(r: Float[Tensor, "n d"], dtype: torch.dtype) -> int:
+    """n - 1, or the rank of the residuals where it is less and not for want of units: every mean costs one."""
+    n, d = r.shape
+    if d < n - 1:
+        return n - 1
+    sizes = torch.linalg.svdvals(r)
+    unit = torch.finfo(dtype if dtype.is_floating_point else WORKING).eps
+    return min(n - 1, int((sizes > max(n, d) * unit * sizes[0]).sum()))
 
 
 def _inverse(covariance: Tensor, dof: int) -> Tensor:

@@ -8,7 +8,16 @@ from torch import Tensor
 
 from geomfeat.errors import BadInput
 from geomfeat.kernels.pair_ranks import levels, mid_ranks, net_concordance
-from geomfeat.kernels.rdm_compare import HELD, RANKED, aligned, all_ranks, pair_counts, rank_products, similarities
+from geomfeat.kernels.rdm_compare import (
+    HELD,
+    RANKED,
+    aligned,
+    all_ranks,
+    missing_pairs,
+    pair_counts,
+    rank_products,
+    similarities,
+)
 from geomfeat.kernels.rdms import RDMs
 
 
@@ -36,7 +45,8 @@ def noise_ceiling(data: RDMs, comparator: str = "cosine") -> NoiseCeiling:
     of whitened length for the latter), of z-scores (correlation), of ranks (rho_a), of z-scored ranks (spearman). For
     kendall_tau_a no such RDM is known in closed form and mean ranks stand in: the upper bound is then not a strict one.
 
-    Raises BadInput as `compare_rdms`.
+    Raises BadInput as `compare_rdms`, and for subjects without any similarity, by name: RDMs of zeros, or constant ones
+    (correlation, spearman).
 
     >>> data = RDMs(torch.tensor([[1.0, 2.0, 3.0], [2.0, 1.0, 3.0], [1.0, 2.0, 4.0]]))
     >>> found = noise_ceiling(data, "rho_a")
@@ -44,8 +54,17 @@ def noise_ceiling(data: RDMs, comparator: str = "cosine") -> NoiseCeiling:
     (0.667, 0.833)
     """
     vectors, _, n = aligned(data, data, comparator)
-    lower, upper = ceilings_per_subject(vectors, comparator, vectors.new_ones(1, n))
+    everything = vectors.new_ones(1, n)
+    own = similarities(vectors, vectors, comparator, everything)[0].diagonal()
+    if bool(own.isnan().any()):
+        constant = [name for name, value in zip(data.names, own.tolist(), strict=True) if value != value]
+        raise BadInput(
+            f"{comparator} is undefined for {len(constant)} of {len(data.names)} subjects ({', '.join(constant[:5])}): "
+            "their RDMs are constant over the pairs that are measured in all: leave them out, or use 'rho_a'"
+        )
+    lower, upper = ceilings_per_subject(vectors, comparator, everything)
     notes = ["one subject: there is no lower ceiling, and the upper one is 1"] if len(vectors) == 1 else []
+    notes += missing_pairs(data)
     if comparator == "kendall_tau_a" and len(vectors) > 1:
         notes.append("the upper ceiling of kendall_tau_a is that of mean ranks: another RDM might exceed it a little")
     return NoiseCeiling(float(lower.mean()), float(upper.mean()), comparator, tuple(notes))
@@ -82,7 +101,9 @@ def _by_ranks(data: Tensor, comparator: str, weights: Tensor) -> tuple[Tensor, T
     ranks = all_ranks(data, weights)
     scores = ranks - (weights.sum(1)[:, None, None] + 1) / 2
     if comparator == "spearman":
-        scores = scores / (weights[:, None] * scores.square()).sum(2, keepdim=True).sqrt()
+        square = (weights[:, None] * scores.square()).sum(2, keepdim=True)
+        # A subject whose pairs are all tied in a sample has no z-scores, and the sample no best RDM.
+        scores = scores / torch.where(square > 0, square, torch.nan).sqrt()
     total = scores.sum(1)
     everyone = range(len(data))
     if comparator == "kendall_tau_a":

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from geomfeat.compiled.pair_ranks import concordance, dense_ranks, weighted_ranks
 from geomfeat.compiled.threads import in_threads
-from geomfeat.numerics import WORKING
+from geomfeat.numerics import WORKING, require_finite
 
 # Dissimilarities closer than this share of the largest one are tied.
 TIE = 1e-12
@@ -15,21 +15,24 @@ TIE = 1e-12
 def mid_ranks(values: Float[Tensor, "r p"], weights: Float[Tensor, "s p"]) -> Float[Tensor, "s p"]:
     """Ranks of p values in s samples that hold each of them `weights` times; ties get their mean rank.
 
-    values: one row for all samples, or one a sample. Computed on the CPU.
+    values: one row for all samples, or one a sample; a row that is not finite has no ranks: NaN. Computed on the CPU.
 
     >>> mid_ranks(torch.tensor([[0.5, 0.1, 0.5]], dtype=torch.float64), torch.ones(1, 3, dtype=torch.float64)).tolist()
     [[2.5, 1.0, 2.5]]
     """
     v, w = values.cpu().contiguous(), weights.cpu().contiguous()
+    ranked = v.isfinite().all(1)
+    # The compiled loop makes indices of values, so that NaN must not reach it.
+    v = v if bool(ranked.all()) else torch.where(ranked[:, None], v, 0)
     out = torch.empty_like(w)
     args = v.numpy(), _tie(v).numpy(), w.numpy(), out.numpy()
     in_threads(lambda first, last: weighted_ranks(*args, first, last), len(w), share=64)
-    return out.to(values.device)
+    return out.masked_fill_(~ranked[:, None], torch.nan).to(values.device)
 
 
 def levels(values: Float[Tensor, "r p"]) -> Int[Tensor, "r p"]:
-    """0, 1, 2, ... of the different values of each row, on the CPU."""
-    v = values.cpu().contiguous()
+    """0, 1, 2, ... of the different values of each row, on the CPU; BadInput for values that are not finite."""
+    v = require_finite(values.cpu().contiguous(), "values to rank")
     out = torch.empty(v.shape, dtype=torch.int64)
     dense_ranks(v.numpy(), v.argsort(1).numpy(), _tie(v).numpy(), out.numpy())
     return out

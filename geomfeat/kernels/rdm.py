@@ -1,17 +1,18 @@
 """Dissimilarities between conditions, each from one Gram matrix: Euclidean, Mahalanobis, correlation, crossnobis."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from contextlib import nullcontext
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from geomfeat import labels
 from geomfeat.compiled.threads import libraries_on_one_thread
 from geomfeat.errors import BadInput
 from geomfeat.kernels.rdms import RDMs
+from geomfeat.memory import require_memory
 from geomfeat.numerics import WORKING, as_tensor, require_finite
 from geomfeat.types import Representation
 
@@ -26,11 +27,11 @@ SMALL_PRODUCT = 1e9
 
 def rdm(
     x: Any,
-    conditions: Sequence[Hashable] | Tensor | np.ndarray | None = None,
+    conditions: Any = None,
     *,
     dissimilarity: str = "squared_euclidean",
     precision: Any = None,
-    runs: Sequence[Hashable] | Tensor | np.ndarray | None = None,
+    runs: Any = None,
     name: str = "",
 ) -> RDMs:
     """Representational dissimilarity matrix of the conditions' mean patterns.
@@ -51,7 +52,8 @@ def rdm(
         name: what the matrix is called; default the layer's name.
 
     Returns RDMs with one matrix. Raises BadInput for lengths that disagree, a condition that is missing in a run, fewer
-    than two runs or conditions, and patterns without variance over units ("correlation").
+    than two runs or conditions, and patterns without variance over units ("correlation"); OutOfMemory for more
+    conditions than fit, before anything is allocated.
 
     >>> x = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 0.0], [3.0, 4.0]])
     >>> rdm(x, ["a", "b", "a", "b"]).vectors.tolist()
@@ -74,6 +76,13 @@ def rdm(
     levels, index = levels_of(conditions if conditions is not None else range(len(data)), data, "conditions")
     if len(levels) < 2:
         raise BadInput("an RDM needs at least 2 conditions, got one: give conditions=")
+    # The Gram matrix, and the pairs' distances, sizes and places.
+    require_memory(
+        32 * len(levels) ** 2,
+        f"the RDM of {len(levels)} conditions",
+        "give conditions= that group the samples, or fewer samples",
+        data.device,
+    )
     weights = None if precision is None else _precision(precision, data)
     if runs is None:
         means = condition_means(data, index, len(levels))
@@ -95,16 +104,8 @@ def condition_means(x: Float[Tensor, "n d"], index: Int[Tensor, "n"], count: int
 
 def levels_of(given: Any, x: Tensor, name: str) -> tuple[tuple[Hashable, ...], Tensor]:
     """The different values in sorted order, and which one each sample has."""
-    values = np.asarray(given.cpu() if isinstance(given, Tensor) else list(given))
-    if values.shape != (len(x),):
-        raise BadInput(f"{name} must be one for each of the {len(x)} samples, got shape {values.shape}")
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise BadInput(f"{name} hold NaN or inf: drop those samples")
-    try:
-        levels, index = np.unique(values, return_inverse=True)
-    except TypeError as cause:
-        raise BadInput(f"{name} must be of one sortable kind (numbers or strings): {cause}") from cause
-    return tuple(levels.tolist()), torch.as_tensor(index, device=x.device)
+    levels, index = labels.levels_of(given, name, len(x))
+    return levels, index.to(x.device)
 
 
 def _run_means(x: Tensor, index: Tensor, runs: Any, levels: tuple[Hashable, ...]) -> Tensor:

@@ -5,6 +5,8 @@ a weighted sum over the pairs there are. Pairs of a stimulus with its own copy a
 construction, and would make any two RDMs look alike (Schuett et al. 2023).
 """
 
+import logging
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -13,6 +15,8 @@ from geomfeat.errors import BadInput
 from geomfeat.kernels.pair_ranks import levels, mid_ranks, net_concordance
 from geomfeat.kernels.rdms import RDMs, square
 from geomfeat.numerics import WORKING
+
+logger = logging.getLogger(__name__)
 
 COMPARATORS = ("cosine", "correlation", "spearman", "rho_a", "kendall_tau_a", "whitened_cosine")
 RANKED = ("spearman", "rho_a", "kendall_tau_a")
@@ -34,7 +38,7 @@ def compare_rdms(a: RDMs, b: RDMs, comparator: str = "cosine") -> Float[Tensor, 
             Euclidean RDMs it is the biased linear CKA of the patterns).
 
     NaN where it is undefined: an RDM of zeros, one without variance (correlation, spearman). Pairs that are NaN in any
-    of the RDMs are left out of all; whitened_cosine takes none.
+    of the RDMs are left out of all, which the log says; whitened_cosine takes none.
 
     Raises BadInput for an unknown comparator and for different conditions.
 
@@ -43,7 +47,23 @@ def compare_rdms(a: RDMs, b: RDMs, comparator: str = "cosine") -> Float[Tensor, 
     [0.996, 1.0, 1.0]
     """
     first, second, n = aligned(a, b, comparator)
+    for note in missing_pairs(a, b):
+        logger.warning(note)
     return similarities(first, second, comparator, first.new_ones(1, n))[0]
+
+
+def missing_pairs(*groups: RDMs) -> list[str]:
+    """A sentence on the pairs that are not measured in all RDMs and so left out of all, or none."""
+    absent = torch.cat([rdms.vectors.isnan().cpu() for rdms in groups])
+    lost, pairs = int(absent.any(0).sum()), absent.shape[1]
+    if not lost:
+        return []
+    names = [name for rdms in groups for name in rdms.names]
+    worst = int(absent.sum(1).argmax())
+    return [
+        f"{pairs - lost} of {pairs} pairs of conditions are used: {lost} are missing in at least one of "
+        f"{len(names)} RDMs and left out of all; {names[worst]!r} lacks most ({int(absent[worst].sum())})"
+    ]
 
 
 def aligned(a: RDMs, b: RDMs, comparator: str) -> tuple[Tensor, Tensor, int]:

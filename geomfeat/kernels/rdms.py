@@ -21,8 +21,8 @@ class RDMs:
     Args:
         vectors: (k, n (n-1) / 2) upper triangles, row by row, in float64; a vector is one matrix. NaN: not measured.
         dissimilarity: what they hold ("squared_euclidean", ...; see `rdm`), where known.
-        names: one of each matrix; default "0", "1", ...
-        conditions: one of each row of the matrices; default 0, 1, ...
+        names: one of each matrix, in any sequence; default "0", "1", ...; kept as a tuple.
+        conditions: one of each row of the matrices, in any sequence (a list, array, index); default 0, 1, ...; a tuple.
 
     Raises BadInput for a number of pairs that no number of conditions has, a square matrix, infinite values, and
     lengths that disagree.
@@ -34,8 +34,8 @@ class RDMs:
 
     vectors: Any
     dissimilarity: str = ""
-    names: tuple[str, ...] = ()
-    conditions: tuple[Hashable, ...] = ()
+    names: Any = ()
+    conditions: Any = ()
 
     def __post_init__(self) -> None:
         vectors = as_tensor(self.vectors, "vectors", WORKING)
@@ -55,8 +55,8 @@ class RDMs:
             raise BadInput(
                 f"vectors hold {int(torch.isinf(vectors).sum())} infinite values: mark unmeasured pairs by NaN"
             )
-        names = tuple(map(str, self.names or range(len(vectors))))
-        conditions = tuple(self.conditions or range(n))
+        names = tuple(map(str, as_names(self.names) or range(len(vectors))))
+        conditions = as_names(self.conditions) or tuple(range(n))
         for what, given, needed in (("names", names, len(vectors)), ("conditions", conditions, n)):
             if len(given) != needed:
                 raise BadInput(f"{len(given)} {what} for {needed} of them: give one each")
@@ -64,9 +64,7 @@ class RDMs:
             object.__setattr__(self, field, value)
 
     @classmethod
-    def of_matrices(
-        cls, matrices: object, dissimilarity: str = "", names: Sequence[str] = (), conditions: Sequence[Hashable] = ()
-    ) -> RDMs:
+    def of_matrices(cls, matrices: object, dissimilarity: str = "", names: Any = (), conditions: Any = ()) -> RDMs:
         """From square matrices (k, n, n) or (n, n); BadInput unless symmetric with a diagonal of zeros or NaN."""
         full = as_tensor(matrices, "matrices", WORKING)
         full = full[None] if full.ndim == 2 else full
@@ -77,7 +75,7 @@ class RDMs:
         if float((known - known.mT).abs().max()) > slack or float(known.diagonal(dim1=1, dim2=2).abs().max()) > slack:
             raise BadInput("matrices must be symmetric with zeros on the diagonal: these are no dissimilarities")
         rows, columns = torch.triu_indices(full.shape[1], full.shape[1], 1, device=full.device)
-        return cls(full[:, rows, columns], dissimilarity, tuple(names), tuple(conditions))
+        return cls(full[:, rows, columns], dissimilarity, names, conditions)
 
     @property
     def n_rdms(self) -> int:
@@ -94,9 +92,9 @@ class RDMs:
         """(k, n, n) symmetric matrices with zero diagonal."""
         return square(self.vectors, self.n_conditions)
 
-    def select(self, names: str | Sequence[str]) -> RDMs:
+    def select(self, names: Any) -> RDMs:
         """Some of the matrices by name, in the order asked; BadInput for a name that is not there, or there twice."""
-        wanted = [names] if isinstance(names, str) else list(names)
+        wanted = [names] if isinstance(names, str) else list(map(str, as_names(names)))
         for name in wanted:
             if name not in self.names:
                 raise BadInput(f"no RDM {name!r}; near: {near(name, self.names)}")
@@ -104,8 +102,9 @@ class RDMs:
                 raise BadInput(f"{self.names.count(name)} RDMs are named {name!r}: give each a name of its own")
         return replace(self, vectors=self.vectors[[self.names.index(n) for n in wanted]], names=tuple(wanted))
 
-    def take(self, conditions: Sequence[Hashable]) -> RDMs:
+    def take(self, conditions: Any) -> RDMs:
         """The matrices of 2 or more conditions, in the order asked; BadInput for one that is not there or twice."""
+        conditions = as_names(conditions)
         if len(conditions) < 2:
             raise BadInput(f"{len(conditions)} conditions asked for: an RDM needs at least 2")
         unknown = [c for c in conditions if c not in self.conditions]
@@ -116,7 +115,7 @@ class RDMs:
         return RDMs.of_matrices(kept, self.dissimilarity, self.names, conditions)
 
 
-def stack_rdms(parts: Sequence[RDMs], names: Sequence[str] = ()) -> RDMs:
+def stack_rdms(parts: Sequence[RDMs], names: Any = ()) -> RDMs:
     """RDMs of several subjects or layers as one object; their own names are kept unless `names` are given.
 
     Raises BadInput where their conditions or dissimilarities differ.
@@ -132,7 +131,19 @@ def stack_rdms(parts: Sequence[RDMs], names: Sequence[str] = ()) -> RDMs:
         if part.dissimilarity != parts[0].dissimilarity:
             raise BadInput(f"the RDMs hold {part.dissimilarity!r} and {parts[0].dissimilarity!r}: compute them alike")
     vectors = torch.cat([part.vectors for part in parts])
-    return replace(parts[0], vectors=vectors, names=tuple(names or (name for part in parts for name in part.names)))
+    own = tuple(name for part in parts for name in part.names)
+    return replace(parts[0], vectors=vectors, names=as_names(names) or own)
+
+
+def as_names(given: Any) -> tuple[Hashable, ...]:
+    """Names or conditions from any sequence, as plain Python values: arrays, tensors and indices are lists of theirs.
+
+    >>> as_names(torch.tensor([3, 1])), as_names(None)
+    ((3, 1), ())
+    """
+    if given is None:
+        return ()
+    return tuple(given.tolist() if hasattr(given, "tolist") else given)
 
 
 def square(vectors: Tensor, n: int) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from geomfeat.errors import BadInput
 from geomfeat.kernels.alignment import as_gram
+from geomfeat.labels import as_goal
 from geomfeat.numerics import WORKING, as_tensor, require_finite, safe_eigh
 from geomfeat.types import Kernel
 
@@ -178,14 +179,12 @@ def _told(values: Tensor, y: _Targets | None) -> Predictions:
 
 
 def _targets(targets: Any, test_targets: Any, gram: Tensor) -> tuple[_Targets, _Targets | None]:
-    y = require_finite(as_tensor(targets, "targets").to(gram.device), "targets")
-    z = None if test_targets is None else as_tensor(test_targets, "test_targets").to(gram.device)
-    if z is not None:
-        require_finite(z, "test_targets")
-        if z.ndim != y.ndim or z.is_floating_point() != y.is_floating_point():
-            raise BadInput(
-                f"targets are {tuple(y.shape)} {y.dtype}, test_targets {tuple(z.shape)} {z.dtype}: give both alike"
-            )
+    y = as_goal(targets, "targets").to(gram.device)
+    z = None if test_targets is None else as_goal(test_targets, "test_targets").to(gram.device)
+    if z is not None and (z.ndim != y.ndim or z.is_floating_point() != y.is_floating_point()):
+        raise BadInput(
+            f"targets are {tuple(y.shape)} {y.dtype}, test_targets {tuple(z.shape)} {z.dtype}: give both alike"
+        )
     rows = gram.shape[0]
     if y.ndim not in (1, 2) or 0 in y.shape or rows % len(y):
         raise BadInput(f"targets must be (n,) or (n, C) for a kernel of {rows} rows, got shape {tuple(y.shape)}")

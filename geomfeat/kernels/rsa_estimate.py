@@ -5,11 +5,13 @@ from typing import Any
 import torch
 
 from geomfeat.errors import BadInput
+from geomfeat.grouping import errors_wanted
 from geomfeat.kernels.rdm import rdm
 from geomfeat.kernels.rdm_compare import COMPARATORS, aligned, similarities
 from geomfeat.kernels.rdms import RDMs
 from geomfeat.numerics import jackknife_stderr
-from geomfeat.types import Estimate
+from geomfeat.precision import Spread
+from geomfeat.types import Estimate, as_layer
 
 # From how many samples on a jackknife means something, and up to how many it is cheap: it grows with their cube.
 FEWEST, MOST = 6, 256
@@ -32,8 +34,9 @@ def rsa_estimates(
     1.0
     """
     sides = [rdm(x, dissimilarity=dissimilarity) for x in (a, b)]
-    for name, side in zip("ab", sides, strict=True):
-        if not bool((side.vectors > 0).any()):
+    for name, x, side in zip("ab", (a, b), sides, strict=True):
+        layer = as_layer(x, name)
+        if not (Spread.of(layer.x, layer.precision).varies and bool((side.vectors > 0).any())):
             raise BadInput(f"{name} is constant over the samples (a dead or saturated layer): its RDM is zero")
     if sides[0].n_conditions != sides[1].n_conditions:
         raise BadInput(f"a has {sides[0].n_conditions} samples, b has {sides[1].n_conditions}: compare the same inputs")
@@ -45,7 +48,7 @@ def _estimate(first: RDMs, second: RDMs, comparator: str) -> Estimate:
     value = float(similarities(a, b, comparator, a.new_ones(1, n)))
     if value != value:
         return Estimate.failed(f"{comparator} is undefined: all pairs of samples are equally far apart; try rho_a")
-    if not FEWEST <= n <= MOST:
+    if not FEWEST <= n <= MOST or not errors_wanted():
         return Estimate(value)
     left_out = similarities(a, b, comparator, 1 - torch.eye(n, dtype=a.dtype, device=a.device))[:, 0, 0]
     return Estimate(value, jackknife_stderr(left_out) if bool(left_out.isfinite().all()) else None)

@@ -11,7 +11,7 @@ from torch import Tensor
 from geomfeat.errors import BadInput
 from geomfeat.kernels.noise_ceiling import NoiseCeiling, ceilings_per_subject, noise_ceiling
 from geomfeat.kernels.rdm import rdm
-from geomfeat.kernels.rdm_compare import aligned, similarities
+from geomfeat.kernels.rdm_compare import aligned, missing_pairs, similarities
 from geomfeat.kernels.rdms import RDMs, stack_rdms
 from geomfeat.kernels.rsa_bootstrap import OVER, Spread, resample, spread
 
@@ -112,16 +112,19 @@ def rank_by_rsa(
     first, second, n = aligned(predicted, data, comparator)
     counts = resample(n, n_boot, seed, "stimuli").to(first.device)
     subjects = resample(len(second), n_boot, seed, "subjects").to(first.device)
+    ceiling = noise_ceiling(data, comparator)
     full = _with_ceiling(first, second, comparator, counts.new_ones(1, n))[0]
     undefined = [name for name, row in zip(predicted.names, full[:-1], strict=True) if bool(row.isnan().any())]
     if undefined:
-        raise BadInput(f"{comparator} is undefined for {undefined[:5]}: the RDM of a model or subject is constant")
+        raise BadInput(f"{comparator} is undefined for {undefined[:5]}: the RDMs of these models are constant")
     several = len(full) - 1 + (data.n_rdms > 1)
     resampled = full.expand(n_boot, -1, -1) if over == "subjects" else _with_ceiling(first, second, comparator, counts)
     found = spread(full[:several], resampled[:, :several], subjects, n, over)
     if len(found.samples) < 2:
         raise BadInput("no bootstrap sample has similarities: give more conditions than the few there are")
-    return _ranking(predicted.names, full, found, noise_ceiling(data, comparator), over, n_boot)
+    # Pairs that a model lacks are left out too: one sentence for models and subjects together replaces the ceiling's.
+    notes = [*missing_pairs(predicted, data), *(note for note in ceiling.notes if note not in missing_pairs(data))]
+    return _ranking(predicted.names, full, found, replace(ceiling, notes=tuple(notes)), over, n_boot)
 
 
 def _predictions(models: RDMs | Mapping[str, Any], data: RDMs, dissimilarity: str) -> RDMs:

@@ -1,15 +1,10 @@
 """Products with the Jacobian of a network: J' v, J dtheta, and the directional derivative of hidden features.
 
-J dtheta is computed in forward mode; where an operation has no forward-mode derivative (cuDNN recurrences, some
-custom autograd functions) by two backward passes, which is as exact: u -> J' u is linear, and the derivative of
-<J' u, dtheta> with respect to u is J dtheta.
+J dtheta is taken in forward mode where that agrees with backward passes, else in another way: see `_directional`.
 """
 
-import contextlib
-import logging
-import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -17,17 +12,15 @@ from torch import Tensor
 
 from geomfeat.activations import module_name, recording
 from geomfeat.errors import BadInput
+from geomfeat.kernels._directional import Direction, Outputs, along, right_way
 from geomfeat.kernels._memory import BUDGET, saved_bytes
 from geomfeat.kernels.gradients import differentiable_recurrence, plain_gradient
 from geomfeat.kernels.jacobians import jacobian, jacobian_rows, parameter_slices
-from geomfeat.memory import is_out_of_memory
+from geomfeat.memory import free_bytes, in_gigabytes, with_smaller_chunks
 from geomfeat.models.functional import Functional, batches, n_samples
 
-__all__ = ["feature_jvp", "jacobian", "jacobian_rows", "jvp", "parameter_slices", "vjp"]
-
-logger = logging.getLogger(__name__)
-Direction = Mapping[str, Tensor]
-Outputs = dict[str, Tensor]
+T = TypeVar("T")
+__all__ = ["feature_jvp", "jacobian", "jacobian_rows", "jvp", "parameter_slices", "vjp", "way_of_outputs"]
 
 
 def vjp(
@@ -44,14 +37,17 @@ def vjp(
     if cotangent.ndim != 2 or cotangent.shape[0] != n_samples(inputs):
         raise BadInput(f"cotangent must be (n, C) with n = {n_samples(inputs)}, got {tuple(cotangent.shape)}")
     theta = {name: value.detach().requires_grad_() for name, value in f.theta.items()}
-    total = {name: torch.zeros_like(value) for name, value in f.theta.items()}
-    with differentiable_recurrence(f):
-        for rows, part in batches(inputs, batch_size or _batch_size(f, inputs, 1)):
+
+    def attempt(size: int) -> dict[str, Tensor]:
+        total = {name: torch.zeros_like(value) for name, value in f.theta.items()}
+        for rows, part in batches(inputs, size):
             with torch.enable_grad():
                 value = (f(theta, part) * cotangent[rows]).sum()
             for name, gradient in plain_gradient(value, theta).items():
                 total[name] += gradient
-    return total
+        return total
+
+    return _in_batches(f, inputs, attempt, 0, batch_size)
 
 
 def jvp(f: Functional, inputs: Any, direction: Direction, *, batch_size: int | None = None) -> Tensor:
@@ -67,10 +63,16 @@ def jvp(f: Functional, inputs: Any, direction: Direction, *, batch_size: int | N
     [[12.0]]
     """
 
-    def outputs(theta: Direction, part: Any) -> Outputs:
-        return {"": f(theta, part)}
+    return _directional(f, inputs, _outputs_of(f), direction, batch_size, "outputs")[1][""]
 
-    return _directional(f, inputs, outputs, direction, batch_size)[1][""]
+
+def way_of_outputs(f: Functional, inputs: Any) -> str:
+    """How J dtheta is taken for the outputs of a network, see `_directional`."""
+    return right_way(f, "outputs", _outputs_of(f), inputs)
+
+
+def _outputs_of(f: Functional) -> Callable[[Direction, Any], Outputs]:
+    return lambda theta, part: {"": f(theta, part)}
 
 
 def feature_jvp(
@@ -95,7 +97,7 @@ def feature_jvp(
             f(theta, part)
         return _asked_for(recorded, layers, n_samples(part))
 
-    primal, tangent = _directional(f, inputs, features, direction, batch_size)
+    primal, tangent = _directional(f, inputs, features, direction, batch_size, tuple(layers))
     return {name: (primal[name], tangent[name]) for name in primal}
 
 
@@ -117,31 +119,44 @@ def _directional(
     function: Callable[[Direction, Any], Outputs],
     direction: Direction,
     batch_size: int | None,
+    what: Any,
 ) -> tuple[Outputs, Outputs]:
-    """Values and derivatives of `function` along `direction`, over all inputs in batches."""
+    """Values and derivatives of `function`, known by `what`, along `direction`, over all inputs in batches."""
     inputs = f.inputs(inputs)
+    n_samples(inputs)
     moved, stacked = _checked(f, direction)
-    n_directions = len(next(iter(moved.values()))) if stacked else 1
-    values, tangents = [], []
-    derivative = _forward_mode
-    with differentiable_recurrence(f):
-        for _, part in batches(inputs, batch_size or _batch_size(f, inputs, n_directions)):
+    way = right_way(f, what, function, inputs)
+
+    def attempt(size: int) -> tuple[Outputs, Outputs]:
+        values, tangents = [], []
+        for _, part in batches(inputs, size):
             at = lambda theta, part=part: function({**f.theta, **theta}, part)  # noqa: E731
-            here = {name: f.theta[name] for name in moved}
-            try:
-                value, tangent = derivative(at, here, moved, stacked)
-            except (RuntimeError, TypeError) as error:
-                if is_out_of_memory(error) or derivative is _double_backward:
-                    raise
-                logger.info("no forward-mode derivative (%s): taking two backward passes instead", error)
-                derivative = _double_backward
-                value, tangent = derivative(at, here, moved, stacked)
+            value, tangent = along(way, at, f.theta, moved, stacked)
             values.append(value)
             tangents.append(tangent)
-    return (
-        {name: torch.cat([v[name] for v in values]) for name in values[0]},
-        {name: torch.cat([t[name] for t in tangents], dim=int(stacked)) for name in values[0]},
-    )
+        return (
+            {name: torch.cat([v[name] for v in values]) for name in values[0]},
+            {name: torch.cat([t[name] for t in tangents], dim=int(stacked)) for name in values[0]},
+        )
+
+    return _in_batches(f, inputs, attempt, len(next(iter(moved.values()))) if stacked else 1, batch_size)
+
+
+def _in_batches(f: Functional, inputs: Any, attempt: Callable[[int], T], directions: int, batch_size: int | None) -> T:
+    """`attempt(samples per batch)`, as many as keep activations, one tangent for each direction, within the budget."""
+    with differentiable_recurrence(f):
+        if batch_size is not None:
+            return attempt(batch_size)
+        each = max(1, saved_bytes(f, inputs)[0]) * max(2, 1 + directions)
+
+        def remedy() -> str:
+            return (
+                f"a product with the Jacobian takes {in_gigabytes(each)} for one sample and "
+                f"{in_gigabytes(2 * f.n_parameters * f.dtype.itemsize)} for the parameters, and "
+                f"{in_gigabytes(free_bytes(f.device))} are free: restrict params=, or take fewer directions at once"
+            )
+
+        return with_smaller_chunks(lambda budget: attempt(max(1, budget // each)), BUDGET, each, remedy)
 
 
 def _checked(f: Functional, direction: Direction) -> tuple[dict[str, Tensor], bool]:
@@ -156,56 +171,3 @@ def _checked(f: Functional, direction: Direction) -> tuple[dict[str, Tensor], bo
         wrong = {k: (tuple(v.shape), tuple(f.theta[k].shape)) for k, v in moved.items() if v.shape != f.theta[k].shape}
         raise BadInput(f"direction has other shapes than the parameters (given, parameter): {wrong}")
     return moved, not single
-
-
-def _forward_mode(
-    at: Callable[[Direction], Outputs], theta: dict[str, Tensor], direction: dict[str, Tensor], stacked: bool
-) -> tuple[Outputs, Outputs]:
-    load_forward_mode()
-
-    def one(along: dict[str, Tensor]) -> tuple[Outputs, Outputs]:
-        value, tangent, *_ = torch.func.jvp(at, (theta,), (along,))
-        return value, tangent
-
-    if not stacked:
-        return one(direction)
-    # The value does not depend on the direction, so it is computed once, and all its entries are equal.
-    value, tangent = torch.func.vmap(one)(direction)
-    return {name: copies[0] for name, copies in value.items()}, tangent
-
-
-def load_forward_mode() -> None:
-    """Load what torch needs for forward mode; it compiles scripts that it warns about as deprecated itself."""
-    with warnings.catch_warnings(), contextlib.suppress(ImportError):
-        warnings.simplefilter("ignore", DeprecationWarning)
-        import torch._decomp.decompositions_for_jvp  # noqa: F401
-
-
-def _double_backward(
-    at: Callable[[Direction], Outputs], theta: dict[str, Tensor], direction: dict[str, Tensor], stacked: bool
-) -> tuple[Outputs, Outputs]:
-    with torch.enable_grad():
-        theta = {name: value.detach().requires_grad_() for name, value in theta.items()}
-        values = at(theta)
-        moving = {name: value for name, value in values.items() if value.requires_grad}
-        dual = {name: torch.zeros_like(value, requires_grad=True) for name, value in moving.items()}
-        paired = sum(((value * dual[name]).sum() for name, value in moving.items()), torch.zeros(()))
-        pulled = plain_gradient(paired, theta, create_graph=True)
-        along = direction if stacked else {name: value[None] for name, value in direction.items()}
-        columns = []
-        for b in range(len(next(iter(along.values())))):
-            inner = sum(((pulled[name] * along[name][b]).sum() for name in along), torch.zeros(()))
-            columns.append(plain_gradient(inner, dual, retain_graph=True))
-    tangents = {}
-    for name, value in values.items():
-        still = torch.zeros_like(value, requires_grad=False)
-        each = [column.get(name, still) for column in columns]
-        tangents[name] = torch.stack(each) if stacked else each[0]
-    return {name: value.detach() for name, value in values.items()}, tangents
-
-
-def _batch_size(f: Functional, inputs: Any, n_directions: int) -> int:
-    """Samples per batch so that the activations, with one tangent per direction, stay within the budget."""
-    with differentiable_recurrence(f):
-        saved, _ = saved_bytes(f, inputs)
-    return max(1, BUDGET // (max(saved, 1) * (1 + n_directions)))

@@ -23,8 +23,8 @@ def cca_mean(a: Representation, b: Representation) -> Estimate:
     >>> round(cca_mean(a, a.with_(x=3 * a.x + 1)).value, 6)
     1.0
     """
-    value = geometry.cca_mean(a.x, b.x)
-    stderr = geometry.group_jackknife(lambda rows: geometry.cca_mean(a.x[rows], b.x[rows]), a.n)
-    trivial = geometry.canonical_correlations(a.x, b.x).n_trivial
+    value = geometry.cca_mean(a, b)
+    stderr = geometry.group_jackknife(lambda rows: geometry.cca_mean(a.take(rows), b.take(rows)), a.n)
+    trivial = geometry.canonical_correlations(a, b).n_trivial
     note = f"{trivial} of the correlations are 1 whatever the data: give more samples" if trivial else ""
     return Estimate(value, stderr, note=note)

@@ -28,10 +28,9 @@ def correlation_dimension(rep: Representation, *, k: tuple[int, int] = (10, 20))
     >>> 1.8 < correlation_dimension(Representation(x)).value < 2.2
     True
     """
-    found = geometry.correlation_dimension(rep.x, k)
+    found = geometry.correlation_dimension(rep, k)
     if not isfinite(found.value):
         return Estimate.failed(
             "no pair lies within the smaller radius: use more neighbours, k=(20, 40), or more samples"
         )
-    note = f"{found.n_duplicates} copies of samples left out" if found.n_duplicates else ""
-    return Estimate(found.value, found.stderr if isfinite(found.stderr) else None, note=note)
+    return Estimate(found.value, found.stderr if isfinite(found.stderr) else None, note=found.note)

@@ -28,4 +28,4 @@ def d_lr(rep: Representation) -> Estimate:
     """
     if rep.outputs is None:
         return Estimate.failed("D_LR needs the network's outputs: extract() records them with the features")
-    return low_rank_distance(rep.x, rep.outputs)
+    return low_rank_distance(rep, rep.with_(x=rep.outputs))

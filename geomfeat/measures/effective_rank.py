@@ -24,6 +24,7 @@ def effective_rank(rep: Representation) -> Estimate:
     >>> round(effective_rank(Representation(x)).value, 9)
     2.0
     """
-    x = geometry.reduced(rep.x)
-    stderr = geometry.group_jackknife(lambda rows: geometry.effective_rank(x[rows]), rep.n)
-    return Estimate(geometry.effective_rank(rep.x), stderr)
+    spread = geometry.spread_of(rep)
+    turned = spread.turned()
+    stderr = geometry.group_jackknife(lambda rows: geometry.effective_rank(turned.take(rows)), rep.n)
+    return Estimate(geometry.effective_rank(spread), stderr)

@@ -6,11 +6,13 @@ from math import inf, isfinite
 from typing import Any
 
 from geomfeat import geometry
+from geomfeat.geometry.floor import without_floor
 from geomfeat.registry import Quantity, measure
 from geomfeat.types import Estimate, Representation
 
 QUANTITIES = {
     "capacity": Quantity((0, inf), "classes per dimension", "higher = classes easier to separate linearly"),
+    "capacity_floor": Quantity((0, inf), "classes per dimension", "what points without structure give: P / rank"),
     "capacity_faces": Quantity((0, inf), "classes per dimension", "the same number from face counts, with less error"),
     "dimension": Quantity((0, inf), "dimensions", "lower = easier to separate"),
     "radius": Quantity((0, inf), "centre norms", "lower = easier to separate"),
@@ -20,10 +22,12 @@ QUANTITIES = {
     "axis_alignment": Quantity((0, 1), "|cos|", "compare with alignment_floor"),
     "center_axis_alignment": Quantity((0, 1), "|cos|", "compare with alignment_floor"),
     "alignment_floor": Quantity((0, 1), "|cos|", "what random directions of this layer's width give"),
-    "frac_inside": Quantity((0, 1), "share of draws", "draws without a unique anchor: left out of the geometry"),
+    "frac_inside": Quantity((0, 1), "share of draws", "t lies inside its cone: near 1, classes are not separable"),
     "frac_nonseparable": Quantity((0, 1), "share of dichotomies", "no hyperplane through the origin separates them"),
     "simulated_capacity": Quantity((0, inf), "classes per dimension", "predicted, not simulated"),
 }
+# Numbers that tell what the floor is and whether it is reached; they hold there as anywhere.
+OF_THE_FLOOR = ("capacity_floor", "alignment_floor", "frac_inside", "frac_nonseparable")
 NO_RADIUS = "no anchor ever moves (single points, or classes with one supporting point): there is no radius"
 NO_CAPACITY = "no draw met any class (p = 0 in all): raise n_draws"
 UNDEFINED = {
@@ -53,8 +57,10 @@ def capacity(
 ) -> dict[str, Estimate]:
     """Manifold capacity of the classes with dimension, radius, utility and alignments (GLUE).
 
-    dichotomies: "random", "one-vs-rest" or "balanced"; center: None or "global". A rotation of the layer changes the
-    numbers within their errors only, since the random directions are drawn in the layer's own coordinates.
+    dichotomies: "random", "one-vs-rest" or "balanced"; center: None or "global". Where hardly any dichotomy leaves room
+    (frac_inside near 1) the note begins with "at the floor": such numbers are left out of rankings. A rotation of the
+    layer changes the numbers within their errors only, since the random directions are drawn in the layer's own
+    coordinates.
 
     >>> import torch
     >>> x, labels = torch.eye(12), torch.arange(12) // 3                 # 4 simplices of 3 orthonormal points: 2/3
@@ -75,7 +81,7 @@ def _estimate(found: geometry.Capacity, name: str) -> Estimate:
     value, stderr = getattr(found, name), getattr(found, f"{name}_se", None)
     if not isfinite(value):
         return Estimate.failed(UNDEFINED.get(name, _undefined(found)))
-    note = "; ".join(found.notes)
+    note = "; ".join(found.notes if name not in OF_THE_FLOOR else without_floor(found.notes))
     return Estimate(value, _finite(stderr), ok=found.n_uncertified == 0, note=note)
 
 

@@ -33,8 +33,7 @@ def gride(rep: Representation) -> dict[str, Estimate]:
     >>> 1.8 < gride(Representation(x))["dimension_8"].value < 2.2
     True
     """
-    curve = geometry.dimension_curve(rep.x, largest=2 * NEAREST[-1])
-    note = f"{curve.n_duplicates} copies of samples left out" if curve.n_duplicates else ""
+    curve = geometry.dimension_curve(rep, largest=2 * NEAREST[-1])
     out = {}
     for n in NEAREST:
         if 2 * n not in curve.neighbours:
@@ -45,8 +44,11 @@ def gride(rep: Representation) -> dict[str, Estimate]:
         at = curve.neighbours.index(2 * n)
         value, stderr = curve.value[at], curve.stderr[at]
         out[f"dimension_{2 * n}"] = (
-            Estimate(value, stderr, note=note)
+            Estimate(value, stderr, note=geometry.copies_and_ties(curve.n_duplicates, curve.tied[at]))
             if isfinite(value)
-            else Estimate.failed("neighbours at equal distances (a lattice, or rounded values): add samples")
+            else Estimate.failed(
+                f"{100 * curve.tied[at]:.0f} % of neighbours {n} and {2 * n} are at equal distances (tied: a lattice, "
+                "whole numbers or rounded values): use features before rounding, or a larger scale"
+            )
         )
     return out

@@ -29,4 +29,4 @@ def label_alignment_unbiased(rep: Representation) -> Estimate:
         return Estimate.failed("label alignment needs labels: pass labels= to extract()")
     if len(rep.labels.unique()) < 2:
         return Estimate.failed("all samples have the same label: pass samples of at least two classes")
-    return cka_estimate(rep.x, one_hot(rep.labels), estimator="unbiased")
+    return cka_estimate(rep, one_hot(rep.labels), estimator="unbiased")

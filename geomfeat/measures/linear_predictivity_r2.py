@@ -31,6 +31,6 @@ def linear_predictivity_r2(a: Representation, b: Representation, *, folds: int =
     >>> linear_predictivity_r2(a, a.with_(x=a.x[:, :2] + 1)).value > 0.99
     True
     """
-    found = geometry.linear_predictivity(a.x, b.x, folds=min(folds, a.n // 2), seed=seed)
+    found = geometry.linear_predictivity(a, b, folds=min(folds, a.n // 2), seed=seed)
     error = float(np.std(found.by_fold, ddof=1)) / len(found.by_fold) ** 0.5
     return Estimate(found.r2, error if math.isfinite(error) else None)

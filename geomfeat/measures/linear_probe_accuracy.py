@@ -20,20 +20,17 @@ from geomfeat.types import Estimate, Representation
 def linear_probe_accuracy(
     rep: Representation, *, folds: int = 5, classifier: str = "logistic", strength: float = 1.0, seed: int = 0
 ) -> Estimate:
-    """Cross-validated accuracy of a linear classifier on standardised features, with a binomial error.
+    """Cross-validated accuracy of a linear classifier on standardised features, with its error over samples.
 
-    classifier: "logistic" or "ridge" (faster); strength: inverse penalty. The note gives the accuracy of always
-    answering the largest class.
+    classifier: "logistic" or "ridge" (faster); strength: inverse penalty. The note gives chance, the accuracy of always
+    answering the largest class. Samples of a group, and copies of a sample, are held out together.
 
     >>> import torch
-    >>> x = torch.cat([torch.zeros(10, 1), torch.ones(10, 1)])
+    >>> x = torch.cat([torch.linspace(0, 1, 10), torch.linspace(2, 3, 10)])[:, None]
     >>> linear_probe_accuracy(Representation(x, torch.arange(20) // 10)).value
     1.0
     """
     if rep.labels is None:
         return Estimate.failed("a linear probe needs labels: pass labels= to extract()")
-    found = geometry.linear_probe(rep.x, rep.labels, folds=folds, classifier=classifier, strength=strength, seed=seed)
-    note = f"largest class: {found.chance:.3f}"
-    if not found.converged:
-        note += "; the fit stopped before it converged: a smaller strength= or classifier='ridge' settles"
-    return Estimate(found.accuracy, found.stderr, note=note)
+    found = geometry.linear_probe(rep, folds=folds, classifier=classifier, strength=strength, seed=seed)
+    return Estimate(found.accuracy, found.stderr, note=found.note)

@@ -24,6 +24,6 @@ def linear_regression_r2(a: Representation, b: Representation) -> Estimate:
     >>> round(linear_regression_r2(a, a.with_(x=a.x[:, :2] + 1)).value, 6)
     1.0
     """
-    value = geometry.linear_regression_r2(a.x, b.x)
-    stderr = geometry.group_jackknife(lambda rows: geometry.linear_regression_r2(a.x[rows], b.x[rows]), a.n)
+    value = geometry.linear_regression_r2(a, b)
+    stderr = geometry.group_jackknife(lambda rows: geometry.linear_regression_r2(a.take(rows), b.take(rows)), a.n)
     return Estimate(value, stderr)

@@ -28,6 +28,5 @@ def mle_dimension(rep: Representation, *, k: int = 20) -> Estimate:
     >>> 1.8 < mle_dimension(Representation(x)).value < 2.2
     True
     """
-    found = geometry.mle_dimension(rep.x, k)
-    note = f"{found.n_duplicates} copies of samples left out" if found.n_duplicates else ""
-    return Estimate(found.value, found.stderr, note=note)
+    found = geometry.mle_dimension(rep, k)
+    return Estimate(found.value, found.stderr, note=found.note)

@@ -26,8 +26,8 @@ def mutual_knn(a: Representation, b: Representation, *, k: int = 10, metric: str
     >>> mutual_knn(a, a.with_(x=3 * a.x)).value
     1.0
     """
-    value = float(geometry.mutual_knn(a.x, b.x, k=k, metric=metric).mean())
+    value = float(geometry.mutual_knn(a, b, k=k, metric=metric).mean())
     stderr = geometry.group_jackknife(
-        lambda rows: float(geometry.mutual_knn(a.x[rows], b.x[rows], k=k, metric=metric).mean()), a.n
+        lambda rows: float(geometry.mutual_knn(a.take(rows), b.take(rows), k=k, metric=metric).mean()), a.n
     )
     return Estimate(value, stderr, note=f"by chance: {k / (a.n - 1):.3f}")

@@ -29,10 +29,11 @@ def nc1(rep: Representation) -> Estimate:
     """
     if rep.labels is None:
         return Estimate.failed("NC1 needs labels: pass labels= to extract()")
-    x, labels = geometry.reduced(rep.x), rep.labels
+    spread, labels = geometry.spread_of(rep), rep.labels
+    turned = spread.turned()
     # Sorted by class, every part that the jackknife leaves out is spread over the classes.
     order = torch.argsort(labels, stable=True)
-    stderr = geometry.group_jackknife(lambda rows: geometry.nc1(x[order[rows]], labels[order[rows]]), rep.n)
+    stderr = geometry.group_jackknife(lambda rows: geometry.nc1(turned.take(order[rows]), labels[order[rows]]), rep.n)
     single = int((torch.unique(labels, return_counts=True)[1] == 1).sum())
     note = f"{single} classes have a single sample, which adds no scatter within: NC1 is low" if single else ""
-    return Estimate(geometry.nc1(rep.x, labels), stderr, note=note)
+    return Estimate(geometry.nc1(spread, labels), stderr, note=note)

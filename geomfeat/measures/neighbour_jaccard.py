@@ -26,8 +26,8 @@ def neighbour_jaccard(a: Representation, b: Representation, *, k: int = 10, metr
     >>> neighbour_jaccard(a, a.with_(x=3 * a.x)).value
     1.0
     """
-    value = float(geometry.neighbour_jaccard(a.x, b.x, k=k, metric=metric).mean())
+    value = float(geometry.neighbour_jaccard(a, b, k=k, metric=metric).mean())
     stderr = geometry.group_jackknife(
-        lambda rows: float(geometry.neighbour_jaccard(a.x[rows], b.x[rows], k=k, metric=metric).mean()), a.n
+        lambda rows: float(geometry.neighbour_jaccard(a.take(rows), b.take(rows), k=k, metric=metric).mean()), a.n
     )
     return Estimate(value, stderr)

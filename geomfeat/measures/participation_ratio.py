@@ -24,6 +24,7 @@ def participation_ratio(rep: Representation) -> Estimate:
     >>> round(participation_ratio(Representation(x)).value, 9)
     2.0
     """
-    x = geometry.reduced(rep.x)
-    stderr = geometry.group_jackknife(lambda rows: geometry.participation_ratio(x[rows]), rep.n)
-    return Estimate(geometry.participation_ratio(rep.x), stderr)
+    spread = geometry.spread_of(rep)
+    turned = spread.turned()
+    stderr = geometry.group_jackknife(lambda rows: geometry.participation_ratio(turned.take(rows)), rep.n)
+    return Estimate(geometry.participation_ratio(spread), stderr)

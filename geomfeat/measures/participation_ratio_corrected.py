@@ -33,10 +33,11 @@ def participation_ratio_corrected(rep: Representation, *, estimator: str = "wish
     if estimator not in ESTIMATORS:
         raise BadInput(f"estimator={estimator!r}: use one of {', '.join(map(repr, ESTIMATORS))}")
     function = geometry.participation_ratio_wishart if estimator == "wishart" else geometry.participation_ratio_unbiased
-    value = function(rep.x)
+    spread = geometry.spread_of(rep)
+    value = function(spread)
     if not isfinite(value) or value <= 0:
         return Estimate.failed(
             f"{rep.n} samples are too few: their covariance is as even as noise would make it; give more samples"
         )
-    x = geometry.reduced(rep.x)
-    return Estimate(value, geometry.group_jackknife(lambda rows: function(x[rows]), rep.n))
+    turned = spread.turned()
+    return Estimate(value, geometry.group_jackknife(lambda rows: function(turned.take(rows)), rep.n))

@@ -28,5 +28,6 @@ def pca_components(rep: Representation) -> dict[str, Estimate]:
     >>> [int(found.value) for found in pca_components(Representation(x)).values()]
     [1, 2, 2, 2]
     """
-    counts = [geometry.components_for_variance(rep.x, p / 100) for p in PERCENT]
+    spread = geometry.spread_of(rep)
+    counts = [geometry.components_for_variance(spread, p / 100) for p in PERCENT]
     return {f"percent_{p}": Estimate(count) for p, count in zip(PERCENT, counts, strict=True)}

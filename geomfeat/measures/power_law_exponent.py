@@ -33,10 +33,11 @@ def power_law_exponent(
     >>> abs(power_law_exponent(Representation(torch.cat([x, -x])))["exponent"].value - 1) < 1e-5
     True
     """
-    fit = geometry.power_law(rep.x, first=first, last=last)
-    x = geometry.reduced(rep.x)
+    spread = geometry.spread_of(rep)
+    fit = geometry.power_law(spread, first=first, last=last)
+    turned = spread.turned()
     sampling = geometry.group_jackknife(
-        lambda rows: geometry.power_law(x[rows], first=fit.first, last=fit.last).exponent, rep.n
+        lambda rows: geometry.power_law(turned.take(rows), first=fit.first, last=fit.last).exponent, rep.n
     )
     return {
         "exponent": Estimate(fit.exponent, max(fit.stderr, sampling or 0.0)),

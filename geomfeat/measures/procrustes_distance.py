@@ -22,6 +22,6 @@ def procrustes_distance(a: Representation, b: Representation) -> Estimate:
     >>> procrustes_distance(a, a.with_(x=3 * a.x + 1)).value < 1e-6
     True
     """
-    value = geometry.procrustes_distance(a.x, b.x)
-    stderr = geometry.group_jackknife(lambda rows: geometry.procrustes_distance(a.x[rows], b.x[rows]), a.n)
+    value = geometry.procrustes_distance(a, b)
+    stderr = geometry.group_jackknife(lambda rows: geometry.procrustes_distance(a.take(rows), b.take(rows)), a.n)
     return Estimate(value, stderr)

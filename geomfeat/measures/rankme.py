@@ -29,10 +29,10 @@ def rankme(rep: Representation) -> dict[str, Estimate]:
     >>> round(rankme(Representation(torch.eye(3)))["uncentred"].value, 9)
     3.0
     """
-    x = geometry.reduced(rep.x)
+    turned = rep.with_(x=geometry.reduced(rep.x))
 
     def estimate(centre: bool) -> Estimate:
-        stderr = geometry.group_jackknife(lambda rows: geometry.rankme(x[rows], centre=centre), rep.n)
-        return Estimate(geometry.rankme(rep.x, centre=centre), stderr)
+        stderr = geometry.group_jackknife(lambda rows: geometry.rankme(turned.take(rows), centre=centre), rep.n)
+        return Estimate(geometry.rankme(rep, centre=centre), stderr)
 
     return {"uncentred": estimate(False), "centred": estimate(True)}

@@ -23,6 +23,6 @@ def shape_angle(a: Representation, b: Representation) -> Estimate:
     >>> shape_angle(a, a.with_(x=3 * a.x + 1)).value < 1e-6
     True
     """
-    value = geometry.shape_angle(a.x, b.x)
-    stderr = geometry.group_jackknife(lambda rows: geometry.shape_angle(a.x[rows], b.x[rows]), a.n)
+    value = geometry.shape_angle(a, b)
+    stderr = geometry.group_jackknife(lambda rows: geometry.shape_angle(a.take(rows), b.take(rows)), a.n)
     return Estimate(value, stderr)

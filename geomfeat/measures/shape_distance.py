@@ -25,6 +25,6 @@ def shape_distance(a: Representation, b: Representation) -> Estimate:
     >>> round(shape_distance(a, a.with_(x=a.x + 1)).value, 4)
     0.0
     """
-    value = geometry.shape_distance(a.x, b.x)
-    stderr = geometry.group_jackknife(lambda rows: geometry.shape_distance(a.x[rows], b.x[rows]), a.n)
+    value = geometry.shape_distance(a, b)
+    stderr = geometry.group_jackknife(lambda rows: geometry.shape_distance(a.take(rows), b.take(rows)), a.n)
     return Estimate(value, stderr)

@@ -24,6 +24,7 @@ def stable_rank(rep: Representation) -> Estimate:
     >>> round(stable_rank(Representation(x)).value, 9)
     2.0
     """
-    x = geometry.reduced(rep.x)
-    stderr = geometry.group_jackknife(lambda rows: geometry.stable_rank(x[rows]), rep.n)
-    return Estimate(geometry.stable_rank(rep.x), stderr)
+    spread = geometry.spread_of(rep)
+    turned = spread.turned()
+    stderr = geometry.group_jackknife(lambda rows: geometry.stable_rank(turned.take(rows)), rep.n)
+    return Estimate(geometry.stable_rank(spread), stderr)

@@ -25,6 +25,6 @@ def svcca(a: Representation, b: Representation, *, variance: float = 0.99) -> Es
     >>> round(svcca(a, a.with_(x=3 * a.x + 1)).value, 6)
     1.0
     """
-    value = geometry.svcca(a.x, b.x, variance=variance)
-    stderr = geometry.group_jackknife(lambda rows: geometry.svcca(a.x[rows], b.x[rows], variance=variance), a.n)
+    value = geometry.svcca(a, b, variance=variance)
+    stderr = geometry.group_jackknife(lambda rows: geometry.svcca(a.take(rows), b.take(rows), variance=variance), a.n)
     return Estimate(value, stderr)

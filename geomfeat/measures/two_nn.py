@@ -28,6 +28,5 @@ def two_nn(rep: Representation, *, method: str = "mle") -> Estimate:
     >>> 1.8 < two_nn(Representation(x)).value < 2.2
     True
     """
-    found = geometry.two_nn(rep.x, method=method)
-    note = f"{found.n_duplicates} copies of samples left out" if found.n_duplicates else ""
-    return Estimate(found.value, found.stderr, note=note)
+    found = geometry.two_nn(rep, method=method)
+    return Estimate(found.value, found.stderr, note=found.note)

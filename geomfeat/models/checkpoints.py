@@ -1,7 +1,7 @@
 """Models from a SPEC and weights from files, without pickle.
 
 A SPEC names a factory, a callable without arguments that returns an nn.Module: `pkg.module:factory` or
-`path/to/file.py:factory`. Weights are `.safetensors`, or `.pt`/`.pth` read with `weights_only=True`.
+`path/to/file.py:factory`. For the files that weights are read from see `geomfeat.models.weights_files`.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import inspect
+import json
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from geomfeat.errors import BadInput, CheckpointMismatch, near
-
-PREFIXES = ("_orig_mod.", "module.")  # of torch.compile and DataParallel
-SHOWN = 8  # keys listed in a mismatch
-SUFFIXES = (".safetensors", ".pt", ".pth")
+from geomfeat.errors import BadInput, OutOfMemory, near
+from geomfeat.memory import is_out_of_memory
+from geomfeat.models.weight_names import mismatch, missing_of, renamed, with_old_names, without_extras
+from geomfeat.models.weights_files import INDEX, read_weights, weights_files
+from geomfeat.owned import MADE_BY, MARK, as_path, make_folder, replace_file
 
 
 def load_object(spec: str, what: str = "model") -> Any:
@@ -54,8 +55,8 @@ def _imported(source: str, what: str) -> Any:
             f"{what}: no module {cause.name!r} while importing {source!r}: install it, run from its folder, "
             "or give the file as 'path/file.py:factory'"
         ) from cause
-    except Exception as cause:
-        raise BadInput(f"{what}: importing {source!r} failed: {type(cause).__name__}: {cause}") from cause
+    except (Exception, SystemExit) as cause:
+        raise BadInput(f"{what}: importing {source!r} failed: {what_went_wrong(cause)}") from cause
     finally:
         if added:
             sys.path.remove(os.getcwd())
@@ -74,12 +75,42 @@ def _from_file(path: Path, what: str) -> Any:
     sys.path.insert(0, str(path.resolve().parent))
     try:
         spec.loader.exec_module(module)
-    except Exception as cause:
-        del sys.modules[name]
-        raise BadInput(f"{what}: running {str(path)!r} failed: {type(cause).__name__}: {cause}") from cause
+    except (Exception, SystemExit) as cause:
+        sys.modules.pop(name, None)
+        raise BadInput(f"{what}: running {str(path)!r} failed: {what_went_wrong(cause)}") from cause
     finally:
         sys.path.remove(str(path.resolve().parent))
     return module
+
+
+def called(factory: Callable[[], Any], spec: str, what: str) -> Any:
+    """What a user's factory returns; BadInput with its error where it raises, ends the program or needs arguments.
+
+    OutOfMemory where what it builds does not fit.
+    """
+    try:
+        inspect.signature(factory).bind()
+    except TypeError as cause:
+        raise BadInput(f"{what}={spec!r} cannot be called without arguments: {cause}") from cause
+    except ValueError:  # some functions written in C tell no signature: the call decides
+        pass
+    try:
+        return factory()
+    except (Exception, SystemExit) as cause:
+        if is_out_of_memory(cause):
+            raise OutOfMemory(f"{what}={spec!r} does not fit into memory: {what_went_wrong(cause)}") from cause
+        raise BadInput(f"{what}={spec!r} failed when it was called: {what_went_wrong(cause)}") from cause
+
+
+def what_went_wrong(cause: BaseException) -> str:
+    """An error of a user's code in one line.
+
+    >>> what_went_wrong(ValueError("no\\nlicence")), what_went_wrong(SystemExit(0))
+    ('ValueError: no licence', 'it ended the program by sys.exit(0)')
+    """
+    if isinstance(cause, SystemExit):
+        return f"it ended the program by sys.exit({cause.code!r})"
+    return f"{type(cause).__name__}: {' '.join(str(cause).split())[:300]}"
 
 
 def load_factory(spec: str) -> Callable[[], nn.Module]:
@@ -99,12 +130,7 @@ def load_factory(spec: str) -> Callable[[], nn.Module]:
         raise BadInput(f"model={spec!r} is a module, not a factory: wrap it as 'def make(): return Net(...)'")
 
     def make() -> nn.Module:
-        try:
-            model = factory()
-        except TypeError as cause:
-            raise BadInput(f"model={spec!r} cannot be called without arguments: {cause}") from cause
-        except Exception as cause:
-            raise BadInput(f"model={spec!r} failed when it was called: {type(cause).__name__}: {cause}") from cause
+        model = called(factory, spec, "model")
         if not isinstance(model, nn.Module):
             raise BadInput(f"model={spec!r} returned {type(model).__name__}, not a torch.nn.Module")
         return model
@@ -112,85 +138,42 @@ def load_factory(spec: str) -> Callable[[], nn.Module]:
     return make
 
 
-def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """Tensors by name from a .safetensors, .pt or .pth file, on the CPU.
-
-    Raises BadInput for a file that is missing, truncated, corrupt, of another kind, without tensors, or with NaN.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise BadInput(f"there is no weights file {str(path)!r}")
-    if path.suffix not in SUFFIXES:
-        raise BadInput(f"weights {str(path)!r} must be one of {', '.join(SUFFIXES)}: convert with save_weights")
-    try:
-        state = _read(path)
-    except Exception as cause:
-        first = (str(cause).splitlines() or [""])[0][:200]
-        raise BadInput(
-            f"cannot read weights {str(path)!r} ({path.stat().st_size} bytes; {type(cause).__name__}: {first}): "
-            "the file is truncated or corrupt, or holds more than tensors; copy it again, or save the state dict alone"
-        ) from cause
-    for name, value in state.items():
-        bad = 0 if not value.is_floating_point() else int((~torch.isfinite(value)).sum())
-        if bad:
-            raise BadInput(
-                f"tensor {name!r} in {str(path)!r} holds {bad} NaN or infinite of {value.numel()} values: "
-                "the file is damaged or training diverged; use an earlier checkpoint"
-            )
-    return state
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    for key in ("state_dict", "model_state_dict", "model"):
-        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
-            state = state[key]
-    if not isinstance(state, Mapping):
-        raise ValueError(f"it holds a {type(state).__name__}, not a state dict")
-    tensors = {str(k): v.detach() for k, v in state.items() if isinstance(v, Tensor)}
-    if not tensors:
-        raise ValueError("it holds no tensors")
-    return tensors
-
-
 def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True) -> nn.Module:
-    """Load a file's weights into `model` (in place) and return it.
+    """Load the weights of a file or folder into `model` (in place) and return it.
 
-    Prefixes that torch.compile and DataParallel put before every key are taken off. A tensor that `model` shares
-    between names need be there only once. strict=False leaves what is missing as it is, and ignores what is too much.
+    What wrappers add to names is taken off: DataParallel, AveragedModel, torch.compile, in any order, and a beginning
+    that all names have, as Lightning's "model.". A tensor that `model` shares between names need be there only once;
+    counters that evaluation does not use (num_batches_tracked, n_averaged) may be absent or too much. strict=False
+    leaves what is missing as it is, and ignores what is too much.
 
-    Raises CheckpointMismatch that lists missing, unexpected and wrongly shaped keys; BadInput as `read_weights`.
-    The model is untouched when it raises.
+    Raises CheckpointMismatch that lists missing, unexpected and wrongly shaped keys, with near names; BadInput as
+    `read_weights`, and for a model on the meta device. The model is untouched when it raises.
     """
     model = getattr(model, "_orig_mod", model)
     own, state = model.state_dict(), read_weights(path)
-    for prefix in PREFIXES:
-        if not state.keys() & own.keys() and all(k.startswith(prefix) for k in state):
-            state = {k.removeprefix(prefix): v for k, v in state.items()}
-    state = _with_shared(own, state)
-    missing = [k for k in own if k not in state]
-    unexpected = [k for k in state if k not in own]
-    shaped = [
-        f"{k} {tuple(state[k].shape)} in the file, {tuple(own[k].shape)} in the model"
-        for k in own
-        if k in state and state[k].shape != own[k].shape
-    ]
-    if shaped or (strict and (missing or unexpected)) or not state.keys() & own.keys():
-        parts = [("missing", missing), ("unexpected", unexpected), ("wrongly shaped", shaped)]
-        raise CheckpointMismatch(
-            f"{str(path)!r} does not fit the model: " + "; ".join(_listed(*part) for part in parts if part[1])
+    empty = [name for name, value in own.items() if value.is_meta]
+    if empty:
+        raise BadInput(
+            f"the model's {empty[0]!r} is on the meta device, without memory: call model.to_empty(device='cpu') first"
         )
+    state = _with_shared(own, with_old_names(renamed(state, own, path), own))
+    state = without_extras(state, model, own)
+    missing = missing_of(state, own)
+    unexpected = [k for k in state if k not in own]
+    wrong = [
+        f"{k} {_kind(state[k])} in the file, {_kind(own[k])} in the model"
+        for k in own
+        if k in state and (state[k].shape != own[k].shape or (state[k].is_complex() and not own[k].is_complex()))
+    ]
+    if wrong or (strict and (missing or unexpected)) or not state.keys() & own.keys():
+        raise mismatch(path, missing, unexpected, wrong)
     model.load_state_dict(state, strict=False)
     return model
 
 
-def _listed(kind: str, keys: list[str]) -> str:
-    more = f", and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
-    return f"{len(keys)} {kind}: {', '.join(keys[:SHOWN])}{more}"
+def _kind(t: Tensor) -> str:
+    """Shape of a tensor, and whether it is complex: copying to a real one would lose the imaginary part."""
+    return f"{'complex ' if t.is_complex() else ''}{tuple(t.shape)}"
 
 
 def _place(t: Tensor) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
@@ -207,24 +190,23 @@ def _with_shared(own: Mapping[str, Tensor], state: dict[str, Tensor]) -> dict[st
 def save_weights(model: nn.Module, path: str | Path) -> Path:
     """Write a model's state dict as .safetensors, atomically; a tensor shared between names is written once.
 
-    Raises BadInput for another suffix.
+    Raises BadInput for another suffix, OutputExists for a file that geomfeat did not write, WriteFailed for a full
+    disk.
     """
-    path = Path(path)
+    path = as_path(path)
     if path.suffix != ".safetensors":
         raise BadInput(f"weights are saved as .safetensors, got {str(path)!r}")
     content = weights_content(model)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    make_folder(path.parent)
+    replace_file(path, lambda draft: _on_disk(draft, content))
     return path
+
+
+def _on_disk(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def weights_content(model: nn.Module) -> bytes:
@@ -239,10 +221,24 @@ def weights_content(model: nn.Module) -> bytes:
             continue
         # A copy, since safetensors refuses views into shared memory.
         tensors[name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
-    return save(tensors, metadata={"format": "pt"})
+    return _marked(save(tensors, metadata={"format": "pt"}))
+
+
+def _marked(content: bytes) -> bytes:
+    """The content with the mark of geomfeat in its header; safetensors itself writes several entries in any order."""
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    header["__metadata__"][MADE_BY] = MARK
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[8 + size :]
 
 
 def weights_sha256(path: str | Path) -> str:
-    """Hex sha256 of a file's bytes."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Hex sha256 of a file's bytes; of a folder of weights, or an index, that of the sums of its files."""
+    files = [Path(path)] if Path(path).is_file() and not str(path).endswith(INDEX) else weights_files(path)
+    sums = []
+    for name in files:
+        with name.open("rb") as file:
+            sums.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return sums[0] if len(sums) == 1 else hashlib.sha256("".join(sums).encode()).hexdigest()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,8 +11,15 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.parametrize import ParametrizationList
 
 from geomfeat.errors import BadInput
+from geomfeat.models.effective import (
+    inside_parametrization,
+    is_reparametrised,
+    set_weights,
+    without_reparametrisation,
+)
 from geomfeat.models.functional import as_inputs, call, copied, differentiable_attention, moved, unwrapped
 from geomfeat.numerics import stream
 
@@ -51,33 +58,72 @@ def _random_state(seed: int) -> Iterator[None]:
         np.random.set_state(of_numpy)  # noqa: NPY002
 
 
-def resetting(model: nn.Module) -> Factory:
+def resetting(model: nn.Module, keep: Collection[str] = ()) -> Factory:
     """A factory from the model alone: a copy on which every module's own `reset_parameters` was called.
 
     Parts before the modules that hold them, as constructors run: attention, for one, resets its projections itself.
+    A weight that is made of others (weight norm, spectral norm, parametrizations) is drawn as the plain one would be,
+    and what it is made of follows. `keep`: parameters that need no reset, see `keeping`.
+
     BadInput names the modules that hold parameters but offer no such method: then only the user knows how they start.
     """
     model = unwrapped(model)
-    mute = [
-        name or type(module).__name__
-        for name, module in model.named_modules()
-        if any(True for _ in module.parameters(recurse=False)) and _reset(module) is None
-    ]
+    mute = {}
+    for name, module in model.named_modules():
+        held = [own for own, _ in module.named_parameters(prefix=name, recurse=False) if own not in keep]
+        of_another = isinstance(module, ParametrizationList)
+        if held and not of_another and _reset(module) is None:
+            mute[name or type(module).__name__] = held
     if mute:
+        bare = [own for held in mute.values() for own in held]
         raise BadInput(
             f"neither initial= nor factory= is given, and {len(mute)} modules cannot reset their parameters "
-            f"({', '.join(mute[:5])}): pass factory=, a function that returns the model with fresh weights"
+            f"({', '.join(list(mute)[:5])}): pass factory=, a function that returns the model with fresh weights, or "
+            f"give their class a method reset_parameters() that draws {', '.join(bare[:5])}"
         )
 
     def factory() -> nn.Module:
         clone = copied(model)
         for module in reversed(list(clone.modules())):
-            reset = _reset(module)
-            if reset is not None:
-                reset()
+            _reset_module(module)
         return clone
 
     return factory
+
+
+def keeping(factory: Factory, model: nn.Module, names: Collection[str]) -> Factory:
+    """`factory` with the parameters `names` as they are in `model`: those that training is known to have left alone."""
+    if not names:
+        return factory
+    values = {name: p.detach() for name, p in unwrapped(model).named_parameters() if name in names}
+
+    def kept() -> nn.Module:
+        made = factory()
+        with torch.no_grad():
+            for name, p in unwrapped(made).named_parameters():
+                if name in values and values[name].shape == p.shape:
+                    p.copy_(values[name])
+        return made
+
+    return kept
+
+
+def _reset_module(module: nn.Module) -> None:
+    reset = _reset(module)
+    if reset is None:
+        return
+    if not is_reparametrised(module):
+        reset()
+        return
+    # A reset writes into the weight, which is computed anew at the next use: it is drawn on a plain twin.
+    plain = without_reparametrisation(module)
+    _reset(plain)()  # type: ignore[misc]
+    drawn, state = dict(plain.named_parameters(recurse=False)), plain.state_dict()
+    with torch.no_grad():
+        for name, tensor in module.state_dict().items():
+            if name in state and not inside_parametrization(name):
+                tensor.copy_(state[name])
+    set_weights(module, {name: p.detach() for name, p in drawn.items()})
 
 
 def _reset(module: nn.Module) -> Callable[[], Any] | None:

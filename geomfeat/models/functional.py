@@ -23,7 +23,7 @@ from geomfeat.errors import BadInput, GeomfeatError, near
 from geomfeat.memory import is_out_of_memory
 from geomfeat.models.contexts import differentiable_attention, eager, without_checkpoints
 from geomfeat.models.lazy_inputs import LazyInputs, in_batches
-from geomfeat.models.modules import copied, in_precision, require_differentiable, unwrapped, uses_of
+from geomfeat.models.modules import copied, in_precision, real_pairs, require_differentiable, unwrapped, uses_of
 from geomfeat.models.outputs import Readout, output_matrix, output_tensor
 from geomfeat.numerics import WORKING, as_tensor, resolve_device
 
@@ -174,7 +174,7 @@ def _rescaled(model: nn.Module) -> list[str]:
 class Functional:
     """A model as f(theta, inputs), in evaluation mode, on a copy that nothing else touches.
 
-    Complex parameters stand in theta as pairs of real numbers: (*shape, 2), real and imaginary parts.
+    Complex parameters stand in theta and fixed as pairs of real numbers: (*shape, 2), real and imaginary parts.
 
     A model that cannot run in `dtype` (an operation in single precision only, tensors made in float32 inside) runs in
     the precision it came in, and theta, inputs and outputs stay in `dtype`; see `precision` and `notes`.
@@ -183,7 +183,7 @@ class Functional:
         model: the copy. theta: trainable parameters by name (a shared parameter once). fixed: frozen ones and buffers.
         uses: where each of them is used: (name in the model, name in theta or fixed), each module once.
         dtype, device: of theta. readout: see `output_matrix`. native: the precision the model came in.
-        pairs: names of the complex parameters of theta.
+        pairs: names of the complex parameters.
         known: what was measured or checked about it once, by what asked; a changed copy begins without.
     """
 
@@ -224,19 +224,16 @@ class Functional:
         )
 
     def _in(self, dtype: torch.dtype, theta: Mapping[str, Tensor], inputs: Any) -> Tensor:
-        values = {**self.fixed, **{name: self._own(name, value) for name, value in theta.items()}}
+        values = self.stored({**self.fixed, **theta})
         if dtype != self.dtype:
             values = {name: in_dtype(value, dtype) for name, value in values.items()}
             inputs = map_inputs(inputs, lambda t: in_dtype(t, dtype))
         out = output_matrix(call_with(self.model, values, self.uses, inputs), inputs, self.readout)
         return out.to(self.dtype)
 
-    def _own(self, name: str, value: Tensor) -> Tensor:
-        return torch.view_as_complex(value) if name in self.pairs and not value.is_complex() else value
-
     def stored(self, theta: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Values of theta as the model itself holds them: complex where its parameter is."""
-        return {name: self._own(name, value) for name, value in theta.items()}
+        return {name: torch.view_as_complex(value) if name in self.pairs else value for name, value in theta.items()}
 
     def inputs(self, inputs: Inputs) -> Any:
         """Inputs on this function's device and in its precision."""
@@ -298,10 +295,10 @@ def functional(
             raise BadInput(
                 f"parameter {name!r} holds NaN or infinite values: the checkpoint is damaged or training diverged"
             )
-    theta = {n: torch.view_as_real(p.detach()) if p.is_complex() else p.detach() for n, p in named.items()
-             if n in chosen}  # fmt: skip
-    fixed = {n: t.detach() for n, t in [*clone.named_parameters(), *clone.named_buffers()] if n not in chosen}
-    pairs = frozenset(n for n in theta if named[n].is_complex())
+    parameters = {n: real_pairs(p.detach()) for n, p in clone.named_parameters()}
+    theta = {n: parameters[n] for n in named if n in chosen}
+    fixed = {n: t for n, t in parameters.items() if n not in chosen} | {n: b.detach() for n, b in clone.named_buffers()}
+    pairs = frozenset(n for n, p in named.items() if p.is_complex())
     f = Functional(clone, theta, fixed, uses_of(clone), dtype, device, readout, native, pairs)
     if not trainable:
         f.note("requires_grad is False for all parameters of the model: all of them count")

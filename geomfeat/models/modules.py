@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import nn
 
 from geomfeat.errors import BadInput
+from geomfeat.models.copying import deep_copy
 
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
@@ -49,11 +48,10 @@ def copied(model: nn.Module) -> nn.Module:
         if isinstance(value, nn.parameter.UninitializedParameter):
             raise BadInput(f"parameter {name!r} of a lazy module has no shape yet: call the model once on some inputs")
     try:
-        clone = copy.deepcopy(model)
+        clone = deep_copy(model)
     except RuntimeError as cause:
         raise BadInput(
-            f"the model cannot be copied ({cause}): use torch.nn.utils.parametrizations instead of weight_norm, and "
-            "keep no tensors with a gradient history in modules"
+            f"the model cannot be copied ({cause}): keep no tensors with a gradient history in objects that it holds"
         ) from cause
     for module in clone.modules():
         if isinstance(module, nn.Embedding | nn.EmbeddingBag):
@@ -73,6 +71,15 @@ def in_precision(model: nn.Module, device: torch.device, dtype: torch.dtype) -> 
         return t.to(device, wide if t.is_complex() else dtype if t.is_floating_point() else t.dtype)
 
     return model._apply(cast)
+
+
+def real_pairs(value: torch.Tensor) -> torch.Tensor:
+    """A complex tensor as pairs of real numbers, (*shape, 2); a real one as it is.
+
+    >>> real_pairs(torch.tensor([1 + 2j])).tolist()
+    [[1.0, 2.0]]
+    """
+    return torch.view_as_real(value) if value.is_complex() else value
 
 
 def require_differentiable(model: nn.Module) -> None:

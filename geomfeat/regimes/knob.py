@@ -6,7 +6,6 @@ gamma << 1 is lazy (the network stays at its linearisation), gamma >> 1 rich (Ch
 Only the targets' demand on the raw network changes: it has to produce gamma times the targets.
 """
 
-import copy
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -16,8 +15,10 @@ import torch
 from torch import nn
 
 from geomfeat.errors import BadInput
+from geomfeat.labels import as_goal
 from geomfeat.models.functional import Readout, as_inputs, moved, n_samples, unwrapped
-from geomfeat.numerics import as_tensor, resolve_device
+from geomfeat.models.modules import copied, in_precision
+from geomfeat.numerics import resolve_device
 from geomfeat.regimes.descent import Settings, descend
 from geomfeat.regimes.objective import Loss, objective
 from geomfeat.regimes.rates import rate_factors
@@ -106,10 +107,10 @@ def train_at_gamma(
     original = unwrapped(model)
     first = next(original.parameters(), None)
     where = resolve_device(device, first)
-    kind = dtype or (torch.float64 if gamma < FLOAT64_BELOW or first is None else first.dtype)
+    kind = dtype or (torch.float64 if gamma < FLOAT64_BELOW or first is None else first.real.dtype)
     kind = torch.float32 if kind in (torch.float16, torch.bfloat16) else kind
-    own = copy.deepcopy(original).to(where, kind)
-    data, goal = moved(as_inputs(inputs), where, kind), as_tensor(targets, "targets").to(where)
+    own = in_precision(copied(original), where, kind)
+    data, goal = moved(as_inputs(inputs), where, kind), as_goal(targets, "targets").to(where)
     if n_samples(data) != goal.shape[0]:
         raise BadInput(f"targets have {goal.shape[0]} entries, but inputs {n_samples(data)} samples")
     if mode == "train":

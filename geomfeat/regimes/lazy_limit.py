@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
 from geomfeat.kernels.ntk import ntk
+from geomfeat.labels import as_goal
 from geomfeat.models.functional import Functional, Readout, batches, functional, n_samples
-from geomfeat.numerics import WORKING, as_tensor, require_finite, safe_eigh
+from geomfeat.numerics import WORKING, require_finite, safe_eigh
 from geomfeat.regimes.linearize import EVALUATE_AT_ONCE
 from geomfeat.regimes.objective import prepared_targets
 
@@ -128,7 +129,7 @@ def _check(ridge: float, time: float, step: float, target_loss: float | None) ->
 
 
 def _targets(targets: Any, start: Tensor) -> Tensor:
-    given = require_finite(as_tensor(targets, "targets").to(start.device), "targets")
+    given = as_goal(targets, "targets").to(start.device)
     if given.shape[:1] != start.shape[:1]:
         raise BadInput(f"targets have shape {tuple(given.shape)}, but there are {len(start)} samples")
     return prepared_targets(given, "mse", start.shape[1], WORKING)

@@ -1,12 +1,10 @@
 """The linearised network f_lin(w) = f(w0) + Df(w0) (w - w0) as a module, and how far training leaves it.
 
 One Jacobian-vector product gives values and tangents together, and autograd goes through it backwards, so any torch
-optimizer trains the linear model and no Jacobian is ever formed. Where an operation has no forward-mode derivative,
-two backward passes are as exact: v -> J' v is linear, and the derivative of <J' v, dw> in v is J dw.
+optimizer trains the linear model and no Jacobian is ever formed. How the product is taken: see `kernels.tangent`.
 """
 
 import dataclasses
-import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
+from geomfeat.kernels._directional import load_forward_mode
 from geomfeat.kernels.gradients import differentiable_recurrence, plain_gradient
-from geomfeat.kernels.tangent import jvp, load_forward_mode
-from geomfeat.memory import is_out_of_memory
+from geomfeat.kernels.tangent import jvp, vjp, way_of_outputs
 from geomfeat.models.functional import Functional, Readout, batches, copied, functional, unwrapped
+from geomfeat.models.modules import real_pairs
 from geomfeat.numerics import require_finite
 
-logger = logging.getLogger(__name__)
 Weights = Mapping[str, Tensor]
 EVALUATE_AT_ONCE = 256  # samples per pass where outputs alone are wanted
 
@@ -44,7 +42,6 @@ class Linearised(nn.Module):
         for name, child in holder.named_children():
             self.add_module(name, child)
         self._expansion_point = point
-        self._forward_mode = True
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         """f_lin at the current weights, (n, C), for the inputs that the network takes."""
@@ -52,24 +49,22 @@ class Linearised(nn.Module):
             raise BadInput("a linearised network takes its inputs all by position or all by keyword, not both")
         f = self._expansion_point
         inputs = kwargs or (args[0] if len(args) == 1 else args)
-        step = {name: _own(self, name) - start for name, start in f.theta.items()}
+        step = {name: real_pairs(_own(self, name)) - start for name, start in f.theta.items()}
 
         def at(theta: Weights) -> Tensor:
             return f(theta, inputs)
 
+        way = way_of_outputs(f, inputs)
         with differentiable_recurrence(f):
-            if self._forward_mode:
+            if way == "forward":
                 load_forward_mode()
-                try:
-                    value, tangent, *_ = torch.func.jvp(at, (f.theta,), (step,))
-                    return value + tangent
-                except (RuntimeError, TypeError) as error:
-                    if is_out_of_memory(error):
-                        raise
-                    logger.info("no forward-mode derivative (%s): taking two backward passes instead", error)
-            out = _by_two_backward_passes(at, f.theta, step)
-            self._forward_mode = False
-            return out
+                value, tangent, *_ = torch.func.jvp(at, (f.theta,), (step,))
+                return value + tangent
+            if way == "backward twice":
+                return _by_two_backward_passes(at, f.theta, step)
+            with torch.no_grad():
+                value = f(f.theta, inputs)
+            return value + _Product.apply(f, inputs, tuple(step), *step.values())
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Linearised":
         """Move the expansion point along with the weights (`to`, `double`, `cuda`)."""
@@ -77,7 +72,7 @@ class Linearised(nn.Module):
         f = self._expansion_point
         f.model._apply(fn)
         tensors = {n: t.detach() for n, t in [*f.model.named_parameters(), *f.model.named_buffers()]}
-        theta = {name: tensors[name] for name in f.theta}
+        theta = {name: real_pairs(tensors[name]) for name in f.theta}
         first = next(iter(theta.values()))
         self._expansion_point = dataclasses.replace(
             f, theta=theta, fixed={name: tensors[name] for name in f.fixed}, dtype=first.dtype, device=first.device
@@ -103,6 +98,21 @@ def _by_two_backward_passes(at: Callable[[Weights], Tensor], theta: Weights, ste
         tangent = plain_gradient(inner, {"": dual}, create_graph=recording)[""]
     out = value.detach() + tangent
     return out if recording else out.detach()
+
+
+class _Product(torch.autograd.Function):
+    """J step by products alone, whose gradient in `step` is J' of the gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, f: Functional, inputs: Any, names: tuple[str, ...], *step: Tensor) -> Tensor:
+        ctx.f, ctx.given, ctx.names = f, inputs, names
+        return jvp(f, inputs, dict(zip(names, step, strict=True)))
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        pulled = vjp(ctx.f, ctx.given, gradient)
+        return None, None, None, *(pulled[name] for name in ctx.names)
 
 
 def linearize(model: nn.Module, readout: Readout | None = None) -> Linearised:

@@ -27,6 +27,7 @@ from geomfeat.models.functional import (
     take,
     uses_of,
 )
+from geomfeat.models.modules import real_pairs
 from geomfeat.numerics import require_finite
 
 Loss = str | Callable[[Tensor, Tensor], Tensor]
@@ -117,7 +118,8 @@ class Objective:
 
     Attributes:
         model: a private copy in its training or evaluation mode; its parameters stay w0, its buffers may move.
-        start: trainable parameters w0 by name. uses: where each of them is used, see `uses_of`.
+        start: trainable parameters w0 by name, complex ones (`pairs`) as pairs of real numbers.
+        uses: where each of them is used, see `uses_of`.
         centred: whether net(w0) is taken off. mode: "eval" or "train".
         scales: by name, a layer's own unit of displacement, w = w0 + gamma * scale * u: descent on u at one rate then
             moves w at the rate times scale^2 (an adaptive method: times scale). 1 where there is none.
@@ -140,6 +142,7 @@ class Objective:
     reference: Tensor
     frozen: nn.Module | None = None
     unit: float = 1.0
+    pairs: frozenset[str] = frozenset()
 
     def raw(self, u: Tensor, inputs: Any) -> Tensor:
         """(n, C) outputs of the network at w0 + gamma u."""
@@ -180,7 +183,7 @@ class Objective:
         value = self.relative_loss(self.outputs(u, rows), rows)
         (slope,) = torch.autograd.grad(value, u, allow_unused=True, materialize_grads=True)
         if self.weight_decay:
-            pulls = [self.weight_decay * self.step_of(n) * w.flatten() for n, w in self.weights_at(u.detach()).items()]
+            pulls = [self.weight_decay * self.step_of(n) * w.flatten() for n, w in self._at(u.detach()).items()]
             slope = slope + torch.cat(pulls)
         return float(value.detach()), slope
 
@@ -188,7 +191,7 @@ class Objective:
         """(weight_decay / 2) |w|^2, which descent lowers together with the relative loss."""
         if not self.weight_decay:
             return 0.0
-        return 0.5 * self.weight_decay * float(sum(w.square().sum() for w in self.weights_at(u).values()))
+        return 0.5 * self.weight_decay * float(sum(w.square().sum() for w in self._at(u).values()))
 
     def step_of(self, name: str) -> float:
         """dw/du of one parameter: gamma times its scale."""
@@ -196,6 +199,10 @@ class Objective:
 
     def weights_at(self, u: Tensor) -> dict[str, Tensor]:
         """The trainable parameters w0 + gamma u by name."""
+        return {n: torch.view_as_complex(w) if n in self.pairs else w for n, w in self._at(u).items()}
+
+    def _at(self, u: Tensor) -> dict[str, Tensor]:
+        """The same, complex ones as pairs of real numbers."""
         pieces = u.split([t.numel() for t in self.start.values()])
         return {
             name: w + self.step_of(name) * piece.view_as(w)
@@ -250,6 +257,8 @@ def objective(
     first = output_matrix(call_with(model, start, uses, inputs), inputs, readout).detach()
     if not torch.isfinite(first).all():
         raise BadInput("the untrained model's outputs hold NaN or infinite values: check its weights and the inputs")
+    pairs = frozenset(n for n, w in start.items() if w.is_complex())
+    start = {n: real_pairs(w) for n, w in start.items()}
     ready = prepared_targets(targets, loss, first.shape[1], first.dtype)
     if first.shape[0] != ready.shape[0]:
         raise BadInput(
@@ -263,7 +272,7 @@ def objective(
     return Objective(
         model, inputs, ready, gamma, loss, readout, start, uses, centred, mode, weight_decay, scales or {},
         first if centred else torch.zeros_like(first),
-        copy.deepcopy(model) if mode == "train" and centred else None, unit,
+        copy.deepcopy(model) if mode == "train" and centred else None, unit, pairs,
     )  # fmt: skip
 
 

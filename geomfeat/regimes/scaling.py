@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from geomfeat.errors import BadInput
+from geomfeat.labels import as_goal
 from geomfeat.models.functional import Readout, as_inputs, moved, n_samples, unwrapped
-from geomfeat.numerics import WORKING, as_tensor
+from geomfeat.numerics import WORKING
 from geomfeat.regimes.objective import Loss
 from geomfeat.regimes.power_law import FEWEST_WIDTHS
 from geomfeat.regimes.richness import Richness
@@ -166,7 +167,7 @@ def planned(
         gammas = tuple(Richness.from_r(r or 0.0, float(width)).gamma for width in sizes)
     else:
         gammas = (Richness(gamma).gamma,) * len(sizes)
-    data, goal = as_inputs(inputs), as_tensor(targets, "targets")
+    data, goal = as_inputs(inputs), as_goal(targets, "targets")
     if n_samples(data) != goal.shape[0]:
         raise BadInput(f"targets have {goal.shape[0]} entries, but inputs {n_samples(data)} samples")
     first = next(_built(build, sizes[0], chosen[0]).parameters(), torch.zeros(()))

@@ -3,10 +3,15 @@
 Full reorthogonalisation (twice) keeps the Krylov basis orthogonal, so no eigenvalue is found twice. A Ritz pair
 (theta, V s) has the residual |H v - theta v| = beta |last entry of s|, and an eigenvalue of H lies within it
 (Parlett 1998, theorem 4.5.1).
+
+The products are second derivatives by two backward passes, which silently leave out operations that cannot be
+differentiated twice. So one product is compared with a difference of gradients, and where they differ although the
+gradient is smooth, products are differences, if these are symmetric: else the gradients are those of no function.
 """
 
+import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +20,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels.gradients import differentiable_recurrence
-from geomfeat.models.functional import Readout, functional, n_samples
-from geomfeat.numerics import WORKING, as_tensor, require_finite, safe_eigh, stream
+from geomfeat.kernels.gradients import differentiable_recurrence, plain_gradient
+from geomfeat.labels import as_goal
+from geomfeat.memory import is_out_of_memory
+from geomfeat.models.functional import Functional, Readout, functional, n_samples, take
+from geomfeat.numerics import WORKING, require_finite, safe_eigh, stream
 from geomfeat.regimes.objective import Loss, loss_of, prepared_targets, require_gradient
 
+logger = logging.getLogger(__name__)
+FALSE = 1e-4  # relative difference of two ways to a product that neither rounding nor curvature explains
+COMPARED = 8  # samples on which the two ways are compared
 CHECK_EVERY = 5  # Lanczos looks at its answer every so many steps
 
 
@@ -146,30 +156,87 @@ def hessian_product(
         raise BadInput(f"gamma={gamma} must be a positive number")
     f = functional(model, readout=readout)
     x = f.inputs(inputs)
-    goal = as_tensor(targets, "targets").to(f.device)
-    theta = {name: value.detach().requires_grad_() for name, value in f.theta.items()}
-    with differentiable_recurrence(f), torch.enable_grad():
-        before = torch.zeros((), dtype=WORKING, device=f.device)
-        if initial is not None:
-            base = functional(initial, readout=readout, device=f.device)
-            before = base(base.theta, x).detach()
-        if n_samples(x) != goal.shape[0]:
-            raise BadInput(f"targets have {goal.shape[0]} entries, but inputs {n_samples(x)} samples")
-        out = (require_finite(f(theta, x), "the network's outputs on the inputs") - before) / gamma
-        ready = prepared_targets(goal, loss, out.shape[1], WORKING)
-        require_gradient(out, ready, loss)
-        value = loss_of(out, ready, loss)
-        slopes = _gradient(value, list(theta.values()), create_graph=True)
-    slope = torch.cat([s.flatten() for s in slopes])
+    goal = as_goal(targets, "targets").to(f.device)
+    before = torch.zeros((), dtype=WORKING, device=f.device)
+    if n_samples(x) != goal.shape[0]:
+        raise BadInput(f"targets have {goal.shape[0]} entries, but inputs {n_samples(x)} samples")
+    if initial is not None:
+        base = functional(initial, readout=readout, device=f.device)
+        with torch.no_grad():
+            before = base(base.theta, x)
 
-    def product(v: Tensor) -> Tensor:
-        if not slope.requires_grad:  # the loss is linear in the weights
+    def value_on(rows: slice) -> Callable[[Mapping[str, Tensor]], Tensor]:
+        part, wanted, start = take(x, rows), goal[rows], before[rows] if before.ndim else before
+
+        def value_at(theta: Mapping[str, Tensor]) -> Tensor:
+            out = (require_finite(f(theta, part), "the network's outputs on the inputs") - start) / gamma
+            ready = prepared_targets(wanted, loss, out.shape[1], WORKING)
+            require_gradient(out, ready, loss)
+            return loss_of(out, ready, loss)
+
+        return value_at
+
+    whole = _Hessian(f, value_on(slice(None)))
+    by_passes = _Hessian(f, value_on(slice(0, COMPARED))).is_by_two_passes()
+    return (whole.by_two_passes if by_passes else whole.by_differences), f.n_parameters
+
+
+class _Hessian:
+    """Products with the Hessian of `value_at` at a network's weights, v and H v flat."""
+
+    def __init__(self, f: Functional, value_at: Callable[[Mapping[str, Tensor]], Tensor]) -> None:
+        self.f, self.value_at = f, value_at
+        self.theta = {name: value.detach().requires_grad_() for name, value in f.theta.items()}
+        with differentiable_recurrence(f), torch.enable_grad():
+            self.slope = _flat(plain_gradient(value_at(self.theta), self.theta, create_graph=True))
+
+    def by_two_passes(self, v: Tensor) -> Tensor:
+        """The derivative of <gradient, v>."""
+        if not self.slope.requires_grad:  # the loss is linear in the weights
             return torch.zeros_like(v)
-        rows = _gradient(slope @ v.to(slope), list(theta.values()), retain_graph=True)
-        return torch.cat([r.detach().flatten() for r in rows])
+        rows = plain_gradient(self.slope @ v.to(self.slope), self.theta, retain_graph=True)
+        return _flat(rows).detach()
 
-    return product, f.n_parameters
+    def by_differences(self, v: Tensor, share: float = 1.0) -> Tensor:
+        """The central difference of the gradient, with `share` of the usual step."""
+        size = float(torch.stack([w.detach().norm() for w in self.theta.values()]).norm()) or 1.0
+        step = share * torch.finfo(self.f.precision).eps ** (1 / 3) * size / float(v.norm())
+        pieces = v.to(self.slope).split([w.numel() for w in self.theta.values()])
+        ends = []
+        for s in (step, -step):
+            moved = {
+                name: (w.detach() + s * piece.view_as(w)).requires_grad_()
+                for (name, w), piece in zip(self.theta.items(), pieces, strict=True)
+            }
+            with differentiable_recurrence(self.f), torch.enable_grad():
+                ends.append(_flat(plain_gradient(self.value_at(moved), moved)))
+        return (ends[0] - ends[1]) / (2 * step)
+
+    def is_by_two_passes(self) -> bool:
+        """Whether that is right for this network; else differences are. BadInput where there is no Hessian."""
+        v, w = (
+            torch.randn(self.f.n_parameters, generator=stream(0, "hessian", name), dtype=WORKING).to(self.f.device)
+            for name in ("first", "second")
+        )
+        fine = self.by_differences(v, 0.1)
+        near = FALSE * float(fine.norm())
+        try:
+            if float((self.by_two_passes(v) - fine).norm()) <= near:
+                return True
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+        # Where two steps differ there are kinks near by, and differences are no measure.
+        if not float((self.by_differences(v) - fine).norm()) <= near:
+            return True
+        if abs(float(w @ fine - v @ self.by_differences(w, 0.1))) > near * float(w.norm()):
+            raise BadInput(
+                "the gradients of this model are those of no function (a straight-through estimator, detach() or "
+                "no_grad() in forward), so its loss has no Hessian in the weights"
+            )
+        logger.info("Hessian-vector products are differences of gradients: an operation has no second derivative")
+        return False
 
 
-def _gradient(value: Tensor, weights: list[Tensor], **options: Any) -> tuple[Tensor, ...]:
-    return torch.autograd.grad(value, weights, allow_unused=True, materialize_grads=True, **options)
+def _flat(values: Mapping[str, Tensor]) -> Tensor:
+    return torch.cat([value.flatten() for value in values.values()])

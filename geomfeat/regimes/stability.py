@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
+from geomfeat.labels import as_goal
 from geomfeat.models.functional import Functional, Readout, functional, n_samples
-from geomfeat.numerics import WORKING, as_tensor, require_finite
+from geomfeat.numerics import WORKING, require_finite
 from geomfeat.regimes.objective import Loss, loss_of, prepared_targets, require_gradient
 from geomfeat.regimes.sharpness import sharpness
 
@@ -152,7 +153,7 @@ def descend_at_rate(
     if not (gamma > 0 and math.isfinite(gamma)):
         raise BadInput(f"gamma={gamma} must be a positive number")
     f = functional(model, readout=readout)
-    x, goal = f.inputs(inputs), as_tensor(targets, "targets").to(f.device)
+    x, goal = f.inputs(inputs), as_goal(targets, "targets").to(f.device)
     if n_samples(x) != goal.shape[0]:
         raise BadInput(f"targets have {goal.shape[0]} entries, but inputs {n_samples(x)} samples")
     with torch.no_grad():
@@ -186,6 +187,6 @@ def _at(f: Functional, theta: Mapping[str, Tensor]) -> nn.Module:
     out = copy.deepcopy(f.model)
     named = dict(out.named_parameters())
     with torch.no_grad():
-        for name, value in theta.items():
+        for name, value in f.stored(theta).items():
             named[name].copy_(value)
     return out

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
 from geomfeat.kernels._memory import saved_bytes
+from geomfeat.labels import as_goal
 from geomfeat.memory import is_out_of_memory
 from geomfeat.models.functional import Functional, Readout, functional, n_samples
-from geomfeat.numerics import WORKING, as_tensor, require_finite
+from geomfeat.numerics import WORKING, require_finite
 from geomfeat.regimes.objective import Loss, loss_at_zero, loss_of, prepared_targets, require_gradient
 from geomfeat.regimes.sharpness import sharpness
 
@@ -136,7 +137,7 @@ class _Trials:
         self.ceiling = ceiling
         self.f, self.functions, self.loss = functions[0], functions, loss
         self.inputs = self.f.inputs(inputs)
-        goal = as_tensor(targets, "targets").to(self.f.device)
+        goal = as_goal(targets, "targets").to(self.f.device)
         if goal.shape[0] != n_samples(self.inputs):
             raise BadInput(f"targets have {goal.shape[0]} entries, but inputs {n_samples(self.inputs)} samples")
         with torch.no_grad():

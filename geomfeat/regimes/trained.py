@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
+from geomfeat.labels import as_goal
 from geomfeat.models.functional import Readout, as_inputs, batches, call, functional, moved, n_samples
-from geomfeat.numerics import as_tensor
+from geomfeat.models.modules import in_precision
 from geomfeat.regimes.descent import Path
 from geomfeat.regimes.objective import Objective, loss_of, prepared_targets
 from geomfeat.types import Snapshot
@@ -101,7 +102,7 @@ def samples_to_judge(problem: Objective, test: Any) -> tuple[Any, Tensor]:
     if not isinstance(test, tuple | list) or len(test) != 2:
         raise BadInput(f"test must be a pair (inputs, targets), got {type(test).__name__}")
     inputs = moved(as_inputs(test[0]), problem.reference.device, problem.reference.dtype)
-    wanted = as_tensor(test[1], "test targets").to(problem.reference.device)
+    wanted = as_goal(test[1], "test targets").to(problem.reference.device)
     if wanted.ndim == 0 or n_samples(inputs) != len(wanted):
         raise BadInput(f"test targets have shape {tuple(wanted.shape)}, but test inputs {n_samples(inputs)} samples")
     prepared_targets(wanted, problem.loss, problem.reference.shape[1], problem.reference.dtype)
@@ -145,7 +146,7 @@ def _network(problem: Objective, original: nn.Module, u: Tensor) -> nn.Module:
     """A copy of the given model, in its own mode, with the weights of displacement u."""
     weights = problem.weights_at(u)
     first = next(iter(weights.values()))
-    out = copy.deepcopy(original).to(first.device, first.dtype)
+    out = in_precision(copy.deepcopy(original), first.device, first.real.dtype)
     named = dict(out.named_parameters())
     with torch.no_grad():
         for name, value in weights.items():

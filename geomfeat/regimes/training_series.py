@@ -13,9 +13,12 @@ from geomfeat.errors import BadInput
 from geomfeat.kernels.alignment import target_alignment
 from geomfeat.kernels.movement import kernel_angle, kernel_distance
 from geomfeat.kernels.ntk import ntk
-from geomfeat.models.functional import Readout, as_inputs, batches, functional, n_samples, take
-from geomfeat.numerics import as_tensor, double_centred
+from geomfeat.labels import as_goal
+from geomfeat.models.functional import Readout, as_inputs, batches, n_samples, take
+from geomfeat.models.moved import functional_in, moved_parameters
+from geomfeat.numerics import double_centred
 from geomfeat.regimes.objective import Loss, loss_of, prepared_targets
+from geomfeat.regimes.signs import are_signs, as_values, share_right
 from geomfeat.types import Snapshot
 
 BATCH = 512  # samples of one forward pass
@@ -153,9 +156,11 @@ def training_series(
     Args:
         snapshots: of one network, `at` their steps ("init" is step 0), in order.
         inputs, targets: the training samples; (n,) integer classes or (n, C) values. test: the same of test samples.
+            For one output, -1 and +1 are values whose sign is the class.
         loss: as in `train_at_gamma`.
         gamma: where training was of f = (net(w) - net(w0)) / gamma, as `train_at_gamma` does; the first snapshot is w0.
-        probes: the kernel, traced over outputs, is of so many training inputs, evenly spread.
+        probes: the kernel, traced over outputs, is of so many training inputs, evenly spread, and of the parameters
+            that moved over the run (of all where none did).
         device: of the computation; default that of each snapshot.
 
     From the first snapshot with outputs that are not finite on, the series is NaN. Raises BadInput for snapshots
@@ -167,12 +172,12 @@ def training_series(
     if gamma is not None and not (gamma > 0 and math.isfinite(gamma)):
         raise BadInput(f"gamma={gamma} must be a positive number, or None where net(w) itself was trained")
     steps = tuple(_step(s) for s in snapshots)
-    data, goal = as_inputs(inputs), as_tensor(targets, "targets")
+    data, goal = as_inputs(inputs), as_goal(targets, "targets")
     if n_samples(data) != len(goal):
         raise BadInput(f"targets have {len(goal)} entries, but inputs {n_samples(data)} samples")
     samples = [(data, goal)]
     if test is not None:
-        samples.append((as_inputs(test[0]), as_tensor(test[1], "test targets")))
+        samples.append((as_inputs(test[0]), as_goal(test[1], "test targets")))
         if n_samples(samples[1][0]) != len(samples[1][1]):
             raise BadInput(
                 f"test targets have {len(samples[1][1])} entries, but test inputs {n_samples(samples[1][0])} samples"
@@ -194,14 +199,17 @@ def training_series(
     if alive == 0:
         raise BadInput("the first snapshot's outputs are not finite: check its weights and the inputs")
     probe = take(data, rows)
+    # Before the run diverged, what moved is finite.
+    moved = frozenset[str]().union(*(moved_parameters(snapshots[0].model, s.model) for s in snapshots[1:alive]))
     kernels = (
-        ntk(functional(s.model, readout=readout, device=device), probe).gram
+        ntk(functional_in(s.model, moved or None, readout=readout, device=device), probe).gram
         if i < alive
         else torch.full((1, 1), math.nan)
         for i, s in enumerate(snapshots)
     )
     columns = [[tuple(row[side][k] for row in judged) for k in (0, 1)] for side in range(len(samples))]
-    accurate = not goal.is_floating_point() and goal.ndim == 1
+    accurate = _has_classes(goal, starts[0].shape[1])
+    goal = as_values(goal, starts[0].shape[1])
     return TrainingSeries(
         steps, columns[0][0], kernel_path(kernels, goal[rows]), columns[1][0] if test is not None else None,
         columns[0][1] if accurate else None, columns[1][1] if accurate and test is not None else None,
@@ -220,7 +228,7 @@ def _outputs(snapshot: Snapshot, inputs: Any, readout: Readout | None, device: s
     """(n, C) outputs; a single NaN where the weights are not finite."""
     if not all(bool(torch.isfinite(p).all()) for p in snapshot.model.parameters()):
         return torch.full((1, 1), math.nan)
-    f = functional(snapshot.model, readout=readout, device=device)
+    f = functional_in(snapshot.model, readout=readout, device=device)
     with torch.no_grad():
         return torch.cat([f(f.theta, f.inputs(part)).cpu() for _, part in batches(inputs, BATCH)])
 
@@ -230,7 +238,10 @@ def _judged(outputs: Tensor, targets: Tensor, loss: Loss) -> tuple[float, float]
     if not bool(torch.isfinite(outputs).all()):
         return math.nan, math.nan
     wanted = targets.cpu()
-    ready = prepared_targets(wanted, loss, outputs.shape[1], outputs.dtype)
-    classes = wanted.ndim == 1 and not wanted.is_floating_point()
-    accuracy = float((outputs.argmax(1) == wanted).double().mean()) if classes else math.nan
+    ready = prepared_targets(as_values(wanted, outputs.shape[1]), loss, outputs.shape[1], outputs.dtype)
+    accuracy = share_right(outputs, wanted) if _has_classes(wanted, outputs.shape[1]) else math.nan
     return float(loss_of(outputs, ready, loss)), accuracy
+
+
+def _has_classes(targets: Tensor, n_outputs: int) -> bool:
+    return (targets.ndim == 1 and not targets.is_floating_point()) or are_signs(targets, n_outputs)

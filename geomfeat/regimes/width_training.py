@@ -18,7 +18,18 @@ from torch import Tensor, nn
 from geomfeat.errors import BadInput
 from geomfeat.kernels.gradients import plain_gradient
 from geomfeat.kernels.ntk import ntk_diagonal
-from geomfeat.models.functional import Readout, call_with, copied, functional, n_samples, output_matrix, take, uses_of
+from geomfeat.models.functional import (
+    Readout,
+    call_with,
+    copied,
+    functional,
+    in_dtype,
+    n_samples,
+    output_matrix,
+    take,
+    uses_of,
+)
+from geomfeat.models.modules import in_precision
 from geomfeat.numerics import WORKING, stream
 from geomfeat.regimes.objective import (
     Loss,
@@ -67,7 +78,7 @@ class Family:
         """The i-th network as a module, with stacked `values`; what they leave out is as in fixed."""
         out = copy.deepcopy(self.model)
         dtype = next(iter(values.values())).dtype
-        out = out.to(dtype=dtype)
+        out = in_precision(out, next(iter(values.values())).device, dtype.to_real())
         named = {**dict(out.named_parameters()), **dict(out.named_buffers())}
         with torch.no_grad():
             for name, stacked in {**self.fixed, **values}.items():
@@ -76,13 +87,14 @@ class Family:
 
     def to(self, dtype: torch.dtype) -> "Family":
         """The same in another precision."""
-        return Family(copy.deepcopy(self.model).to(dtype=dtype), self.uses, cast(self.start, dtype),
+        device = next(iter(self.start.values())).device
+        return Family(in_precision(copy.deepcopy(self.model), device, dtype), self.uses, cast(self.start, dtype),
                       cast(self.fixed, dtype))  # fmt: skip
 
 
 def cast(values: Mapping[str, Tensor], dtype: torch.dtype) -> Values:
     """Floating tensors in another precision, integer buffers as they are."""
-    return {name: t.to(dtype) if t.is_floating_point() else t for name, t in values.items()}
+    return {name: in_dtype(t, dtype) for name, t in values.items()}
 
 
 def family(models: Sequence[nn.Module]) -> Family:

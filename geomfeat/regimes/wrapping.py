@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
+from geomfeat.labels import as_goal
 from geomfeat.models.functional import Readout, copied, differentiable_attention, output_tensor, unwrapped
-from geomfeat.numerics import as_tensor
 from geomfeat.regimes.objective import Loss, loss_at_zero, loss_of, prepared_targets
 from geomfeat.regimes.rates import rate_factors
 from geomfeat.regimes.richness import FLOAT64_BELOW, Richness
@@ -192,7 +192,7 @@ def relative_loss(f: Tensor, targets: Any, loss: Loss = "mse", unit: float | Non
     """
     if f.ndim != 2:
         raise BadInput(f"f must be (n, C) outputs, got {tuple(f.shape)}: flatten them to one row per sample")
-    ready = prepared_targets(as_tensor(targets, "targets").to(f.device), loss, f.shape[1], f.dtype)
+    ready = prepared_targets(as_goal(targets, "targets").to(f.device), loss, f.shape[1], f.dtype)
     unit = loss_at_zero(f, ready, loss) if unit is None else unit
     if not unit > 0:
         raise BadInput(f"unit={unit} must be positive: it is the loss of f = 0 on all samples")

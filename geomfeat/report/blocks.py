@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from geomfeat.geometry.floor import AT_FLOOR
 from geomfeat.report import look
 from geomfeat.report.tables import MISSING, number, signed, with_error
 from geomfeat.report.view import Value
@@ -100,6 +101,8 @@ def value_cell(value: Value | None) -> Cell:
     """A cell of a number of the results table: empty if it was not measured, 'failed' with the reason if it failed."""
     if value is None:
         return Cell("")
+    if value.low:
+        return Cell(f"{with_error(value.value, value.stderr)} ({AT_FLOOR})", float(value.value), "", value.note)
     if value.ok:
         return number_cell(value.value, value.stderr)
     doubtful = f"{number(value.value)} (doubtful)" if math.isfinite(value.value) else "failed"

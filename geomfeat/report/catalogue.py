@@ -36,7 +36,9 @@ GROUPS = (
         "classes",
         "Capacity and the geometry of the classes",
         "Each panel follows one quantity from the first to the last hidden layer: capacity rises when classes become "
-        "easier to separate, which happens when their dimension or their radius falls.",
+        "easier to separate, which happens when their dimension or their radius falls. The grey dotted line is the "
+        "number of classes over the rank of the layer, what points without any structure give: at this floor (crosses, "
+        "left out of the lines) classes are not separable, and capacity only counts units.",
     ),
     Group(
         "alignment",
@@ -180,12 +182,25 @@ _ROWS = (
 )
 CATALOGUE = tuple(Entry(row[0], row[1] or row[0], *row[2:]) for row in _ROWS)  # type: ignore[arg-type]
 
-# Drawn or told inside other figures, not in panels of their own: the floor is a line in the panels of alignments, and
+# Drawn or told inside other figures, not in panels of their own: floors are lines in the panels of what has them, and
 # the ranks between which a power law was fitted say little as a line; the verdict over time has a section of its own.
 ELSEWHERE = frozenset({
-    ("capacity", "alignment_floor"), ("power_law_exponent", "first_rank"), ("power_law_exponent", "last_rank"),
+    ("capacity", "alignment_floor"), ("capacity", "capacity_floor"),
+    ("power_law_exponent", "first_rank"), ("power_law_exponent", "last_rank"),
 })  # fmt: skip
 ELSEWHERE_MEASURES = frozenset({"location", "time_regime"})
+
+
+def floor_of(entry: Entry) -> tuple[str, str] | None:
+    """The (measure, quantity) that is the floor of a quantity's panel, if it has one.
+
+    >>> floor_of(Entry("capacity", "capacity", "", "", "classes")), floor_of(Entry("two_nn", "two_nn", "", "", "other"))
+    (('capacity', 'capacity_floor'), None)
+    """
+    if entry.group == "alignment":
+        return "capacity", "alignment_floor"
+    low = entry.measure == "capacity" and entry.quantity in ("capacity", "capacity_faces", "simulated_capacity")
+    return ("capacity", "capacity_floor") if low else None
 
 
 def entries(present: Iterable[tuple[str, str]], change: bool) -> list[Entry]:

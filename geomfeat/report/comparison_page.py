@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geomfeat._version import __version__
-from geomfeat.errors import BadInput
+from geomfeat.geometry.floor import AT_FLOOR, at_floor
 from geomfeat.report import look
 from geomfeat.report.blocks import Figure, Table, grid, number_cell, text_cell
-from geomfeat.report.page import Section, environment, spec_json, symbol_path
+from geomfeat.report.page import Section, environment, page_path, save_page, spec_json, symbol_path
 from geomfeat.report.plots_compared import brain_figures, matches_figure, profile_figures
 from geomfeat.report.plots_similarity import layers_figure, maps_figure, models_figure
 from geomfeat.report.sections import flattened
 from geomfeat.report.tables import MISSING, number, with_error
-from geomfeat.study.saved import replace_file
 
 if TYPE_CHECKING:
     from geomfeat.comparison.result import ModelComparison
@@ -25,13 +24,9 @@ def write_comparison(found: ModelComparison, path: str | Path, *, title: str | N
 
     Raises BadInput for a path that is a folder.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise BadInput(f"path={str(path)!r} is a folder: name the file, e.g. {str(path / 'comparison.html')!r}")
+    path = page_path(path, "comparison.html")
     text = render(found, title)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, lambda draft: draft.write_text(text, encoding="utf-8"))
-    return path
+    return save_page(text, path)
 
 
 def render(found: ModelComparison, title: str | None = None) -> str:
@@ -125,7 +120,9 @@ def differences_table(found: ModelComparison) -> Table | None:
             f"{r['other']} against {r['model']}",
             [
                 text_cell(f"{r['other_layer']}, {r['layer']}"),
-                number_cell(r["log_difference"], r["stderr"]), number_cell(r["stderr_unpaired"]),
+                text_cell(AT_FLOOR, "", r["note"]) if at_floor(r["note"])
+                else number_cell(r["log_difference"], r["stderr"]),
+                number_cell(r["stderr_unpaired"]),
             ],
         )
         for r in found.differences.to_dict("records")

@@ -11,7 +11,7 @@ from geomfeat.report import look
 from geomfeat.report.catalogue import Entry
 from geomfeat.report.drawing_location import WIDTH, literal
 from geomfeat.report.plots_maps import MOST_CLASSES, PAIRS, embedding_parts, shown_matrix
-from geomfeat.report.plots_profiles import FLOOR, moments_of
+from geomfeat.report.plots_profiles import floor_values, moments_of
 from geomfeat.report.plots_spectra import shown_spectra
 from geomfeat.report.view import CROWDED, INITIAL, TRAINED, Depth, View, clipped, depth_axis, thinned
 
@@ -43,8 +43,7 @@ def layer_profiles(several: list[View], chosen: list[Entry], group: str) -> Figu
         for view in several:
             for at in moments_of(group):
                 drawn += _line(axes, view, depth, entry, at)
-            if group == "alignment":
-                _floor(axes, view, depth)
+            _floor(axes, view, depth, entry)
         if entry.log and drawn and min(drawn) > 0:
             _log_axis(axes, max(drawn) / min(drawn))
         labels = [literal(label) for label in depth.labels]
@@ -89,10 +88,15 @@ def _line(axes: Axes, view: View, depth: Depth, entry: Entry, at: str) -> list[f
     return known
 
 
-def _floor(axes: Axes, view: View, depth: Depth) -> None:
-    found = view.at(TRAINED, *FLOOR) or view.at(INITIAL, *FLOOR)
+def _floor(axes: Axes, view: View, depth: Depth, entry: Entry) -> None:
+    found = floor_values(view, entry)
     values = [(depth.position(view, layer), found[layer]) for layer in view.layers if layer in found]
     y = [math.nan if v.drawn is None else v.drawn for _, v in values]
+    if not values:
+        return
+    of = view.at(TRAINED, entry.measure, entry.quantity)
+    low = [(depth.position(view, layer), of[layer].value) for layer in view.layers if layer in of and of[layer].low]
+    axes.plot([x for x, _ in low], [v for _, v in low], color=view.colour, marker="x", markersize=4, linestyle="")
     axes.plot([x for x, _ in values], y, color=look.FLOOR, linestyle=(0, (1, 2)), linewidth=1.4)
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geomfeat.errors import BadInput, near
+from geomfeat.owned import MARK, as_path, make_folder, replace_picture, require_own
 from geomfeat.report import drawing_layers, drawing_location
 from geomfeat.report.catalogue import GROUPS
 from geomfeat.report.plots_maps import PAIRS, embedding_parts, shown_matrix
@@ -79,23 +80,23 @@ def save_figures(
 ) -> list[Path]:
     """Write every figure that the studies have numbers for to `folder`; returns the paths.
 
-    Raises BadInput for an unknown format or an empty list of studies.
+    Raises BadInput for an unknown format or an empty list of studies; OutputExists for a file of such a name that
+    geomfeat did not write, or that was edited since.
     """
     unknown = [f for f in formats if f not in FORMATS]
     if unknown:
         raise BadInput(f"formats: {unknown[0]!r} is not one of {', '.join(FORMATS)}")
     made = drawings(views(studies))
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
+    folder = as_path(folder, "folder")
+    stem = lambda name: "".join(c if c.isalnum() or c in "-_." else "_" for c in name.replace(":", "_"))  # noqa: E731
+    paths = {name: [folder / f"{stem(name)}.{form}" for form in formats] for name in made}
+    require_own(path for several in paths.values() for path in several)
+    make_folder(folder)
     for name, make in made.items():
         figure = make()
-        stem = "".join(c if c.isalnum() or c in "-_." else "_" for c in name.replace(":", "_"))
-        for form in formats:
-            path = folder / f"{stem}.{form}"
-            path.write_bytes(as_bytes(figure, form))
-            paths.append(path)
-    return paths
+        for path, form in zip(paths[name], formats, strict=True):
+            replace_picture(path, as_bytes(figure, form))
+    return [path for several in paths.values() for path in several]
 
 
 def drawings(several: list[View]) -> dict[str, Callable[[], Figure]]:
@@ -161,7 +162,7 @@ def _styled(draw: Callable[..., Figure], *arguments: object) -> Figure:
 
 def as_bytes(figure: Figure, form: str) -> bytes:
     """A figure as a file's content, without a date, so that equal figures are equal files."""
-    dateless = {"svg": {"Date": None}, "pdf": {"CreationDate": None, "ModDate": None}}
+    dateless = {"svg": {"Date": None}, "pdf": {"CreationDate": None, "ModDate": None}, "png": {"Software": MARK}}
     buffer = io.BytesIO()
     with style():
         figure.savefig(buffer, format=form, metadata=dateless.get(form))

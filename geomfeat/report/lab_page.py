@@ -5,17 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from geomfeat._version import __version__
-from geomfeat.errors import BadInput
 from geomfeat.lab.experiments import Experiment
 from geomfeat.lab.findings import Check, Findings
+from geomfeat.owned import as_path, make_folder, replace_picture, require_own
 from geomfeat.report import look
 from geomfeat.report.blocks import Cell, Table, grid, number_cell, text_cell
 from geomfeat.report.drawing_lab import drawn
 from geomfeat.report.figures import as_bytes, style, svg_data_uri
-from geomfeat.report.page import environment, spec_json
+from geomfeat.report.page import environment, page_path, save_page, spec_json
 from geomfeat.report.plots_lab import lab_figure
 from geomfeat.report.sections import flattened
-from geomfeat.study.saved import replace_file
 
 MOST_ROWS = 300  # of the results table in the page; the file beside it holds all
 
@@ -25,24 +24,21 @@ def write_lab_page(asked: Experiment, found: Findings, path: str | Path, *, told
 
     Raises BadInput for a path that is a folder.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise BadInput(f"path={str(path)!r} is a folder: name the file, e.g. {str(path / 'lab.html')!r}")
+    path = page_path(path, "lab.html")
     text = render(asked, found, told)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, lambda draft: draft.write_text(text, encoding="utf-8"))
-    return path
+    return save_page(text, path)
 
 
 def save_lab_figures(found: Findings, folder: str | Path) -> list[Path]:
     """Every plot as an SVG file in `folder`; returns the paths."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = as_path(folder, "folder")
     paths = [folder / f"figure_{i + 1}.svg" for i in range(len(found.plots))]
+    require_own(paths)
+    make_folder(folder)
     for path, plot in zip(paths, found.plots, strict=True):
         with style():
             content = as_bytes(drawn(plot), "svg")
-        replace_file(path, lambda draft, content=content: draft.write_bytes(content))
+        replace_picture(path, content)
     return paths
 
 

@@ -7,7 +7,6 @@ to load anything else. Without JavaScript the page still holds every number as a
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from geomfeat._version import __version__
 from geomfeat.errors import BadInput
+from geomfeat.owned import as_path, make_folder, replace_page, require_own
 from geomfeat.report import look, over_time
 from geomfeat.report.blocks import Figure, Panel, clean
 from geomfeat.report.plots_location import demand_movement_plane, richness_scale
@@ -47,19 +47,26 @@ def write_page(studies: Study | Sequence[Study], path: str | Path, *, title: str
     """Write the page of one study, or of several side by side, to `path`; returns the path.
 
     The same studies give the same bytes. The file holds about 4.8 MB of Plotly's JavaScript besides the numbers.
-    Raises BadInput when there are no studies, or two of one name.
+    Raises BadInput when there are no studies, or two of one name; OutputExists for a file that geomfeat did not write,
+    or a page that was edited since.
     """
-    path = Path(path)
+    path = page_path(path)
+    return save_page(render(views(studies), title), path)
+
+
+def page_path(path: str | Path, name: str = "report.html") -> Path:
+    """The path of a page that may be written: BadInput for a folder; OutputExists for a file of the user's."""
+    path = as_path(path)
     if path.is_dir():
-        raise BadInput(f"path={str(path)!r} is a folder: name the file, e.g. {str(path / 'report.html')!r}")
-    text = render(views(studies), title)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        draft.write_text(text, encoding="utf-8")
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+        raise BadInput(f"path={str(path)!r} is a folder: name the file, e.g. {str(path / name)!r}")
+    require_own([path])
+    return path
+
+
+def save_page(text: str, path: Path) -> Path:
+    """Write a page whole, with its seal; returns its path."""
+    make_folder(path.parent)
+    replace_page(path, text)
     return path
 
 

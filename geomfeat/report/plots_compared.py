@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from geomfeat.geometry.floor import AT_FLOOR, at_floor
 from geomfeat.report import look
 from geomfeat.report.blocks import (
     Figure,
@@ -18,16 +19,16 @@ from geomfeat.report.blocks import (
     number_cell,
     plain,
     text_cell,
+    value_cell,
 )  # fmt: skip
-from geomfeat.report.catalogue import GROUPS, Entry, entries
+from geomfeat.report.catalogue import GROUPS, Entry, entries, floor_of
 from geomfeat.report.plots_similarity import SCALE
-from geomfeat.report.view import clipped
+from geomfeat.report.view import Value, clipped
 
 if TYPE_CHECKING:
     from geomfeat.comparison.result import ModelComparison
 
 MOST_PAIRS = 12
-FLOOR = Entry("capacity", "alignment_floor", "", "", "alignment")
 DEPTH = {"range": [-6, 106], "tickvals": [0, 25, 50, 75, 100]}
 
 
@@ -100,7 +101,10 @@ def profile_figures(found: ModelComparison) -> list[Figure]:
         if panels:
             tables = [_profile_table(found, entry) for entry in chosen]
             lost = sum(
-                not r["ok"] for e in chosen for name in found.names for r in _of(table, name, e).to_dict("records")
+                not r["ok"]
+                for e in chosen
+                for name in found.names
+                for r in _of(table, name, e.measure, e.quantity).to_dict("records")
             )
             told = f"{lost} numbers failed and are left out of the lines: see what failed, below." if lost else ""
             caption = f"{group.caption} Bars are ± one standard error."
@@ -111,13 +115,18 @@ def profile_figures(found: ModelComparison) -> list[Figure]:
 def _profile(found: ModelComparison, entry: Entry) -> Panel:
     data = []
     for i, name in enumerate(found.names):
-        mine = _of(found.profiles, name, entry)
+        mine = _of(found.profiles, name, entry.measure, entry.quantity)
         if not mine["ok"].any():
             continue
-        values = [v if ok else None for v, ok in zip(mine["value"], mine["ok"], strict=True)]
+        low = [ok and at_floor(note) for ok, note in zip(mine["ok"], mine["note"], strict=True)]
+        good = [ok and not below for ok, below in zip(mine["ok"], low, strict=True)]
+        values = [v if ok else None for v, ok in zip(mine["value"], good, strict=True)]
         data.append(_line(i, name, mine, values, list(mine["stderr"])))
-        if entry.group == "alignment":
-            data.append(_floor(i, _of(found.profiles, name, FLOOR)))
+        if any(low):
+            data.append(_low(i, name, mine[low]))
+        floor = floor_of(entry)
+        if floor is not None:
+            data.append(_floor(i, _of(found.profiles, name, *floor)))
     known = [y for trace in data for y in trace["y"] if y is not None]
     logarithmic = entry.log and all(y > 0 for y in known)
     rule = "nonnegative" if all(y >= 0 for y in known) else "normal"
@@ -125,17 +134,28 @@ def _profile(found: ModelComparison, entry: Entry) -> Panel:
     return Panel(entry.title, data, layout(axis("relative depth, %", **DEPTH), y))
 
 
-def _floor(index: int, rows: Any) -> dict[str, Any]:
-    """What random directions would give."""
+def _low(index: int, name: str, rows: Any) -> dict[str, Any]:
+    """Marks of numbers at the floor, outside of the lines."""
     return {
-        "type": "scatter", "mode": "lines", "x": 100 * rows["depth"], "y": list(rows["value"]),
-        "line": {"color": look.FLOOR, "width": 2, "dash": "1px,3px"}, "meta": {"model": index},
-        "hovertemplate": "floor of random directions: %{y:.3f}<extra></extra>",
+        "type": "scatter", "mode": "markers", "x": 100 * rows["depth"], "y": list(rows["value"]),
+        "customdata": [[plain(name), plain(layer)] for layer in rows["layer"]],
+        "hovertemplate": f"%{{customdata[0]}}<br>%{{customdata[1]}}: %{{y:.4g}}, {AT_FLOOR}<extra></extra>",
+        "marker": {"color": look.colour(index), "size": 6, "symbol": "x-thin-open", "line": {"width": 1.5}},
+        "opacity": 0.6, "meta": {"model": index},
     }  # fmt: skip
 
 
-def _of(profiles: Any, model: str, entry: Entry) -> Any:
-    chosen = (profiles["measure"] == entry.measure) & (profiles["quantity"] == entry.quantity)
+def _floor(index: int, rows: Any) -> dict[str, Any]:
+    """What random directions, or points without structure, would give."""
+    return {
+        "type": "scatter", "mode": "lines", "x": 100 * rows["depth"], "y": list(rows["value"]),
+        "line": {"color": look.FLOOR, "width": 2, "dash": "1px,3px"}, "meta": {"model": index},
+        "hovertemplate": "floor: %{y:.3f}<extra></extra>",
+    }  # fmt: skip
+
+
+def _of(profiles: Any, model: str, measure: str, quantity: str) -> Any:
+    chosen = (profiles["measure"] == measure) & (profiles["quantity"] == quantity)
     return profiles[chosen & (profiles["model"] == model)]
 
 
@@ -153,13 +173,16 @@ def _line(index: int, name: str, rows: Any, values: list[Any], errors: list[floa
 
 
 def _profile_table(found: ModelComparison, entry: Entry) -> Table:
-    rows = []
+    rows, key = [], floor_of(entry)
     for name in found.names:
-        for r in _of(found.profiles, name, entry).to_dict("records"):
-            failed = text_cell("failed", "failed", r["note"])
-            cell = number_cell(float(r["value"]), float(r["stderr"])) if r["ok"] else failed
-            rows.append((f"{name}: {r['layer']}", [number_cell(float(r["depth"])), cell]))
-    return grid(("layer", "depth", entry.title), rows, f"{entry.title} ({entry.axis})")
+        floors = {} if key is None else dict(_of(found.profiles, name, *key)[["layer", "value"]].to_numpy().tolist())
+        for r in _of(found.profiles, name, entry.measure, entry.quantity).to_dict("records"):
+            cell = value_cell(Value(float(r["value"]), float(r["stderr"]), bool(r["ok"]), str(r["note"])))
+            floor = [] if key is None else [number_cell(floors.get(r["layer"]))]
+            rows.append((f"{name}: {r['layer']}", [number_cell(float(r["depth"])), cell, *floor]))
+    return grid(
+        ("layer", "depth", entry.title, *([] if key is None else ["floor"])), rows, f"{entry.title} ({entry.axis})"
+    )
 
 
 def brain_figures(found: ModelComparison) -> list[Figure]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from geomfeat.geometry.floor import AT_FLOOR
 from geomfeat.report import look
 from geomfeat.report.blocks import (
     Cell,
@@ -20,10 +21,8 @@ from geomfeat.report.blocks import (
     plain,
     value_cell,
 )  # fmt: skip
-from geomfeat.report.catalogue import GROUPS, Entry, Group, entries
-from geomfeat.report.view import AT_WORDS, CHANGE, CROWDED, INITIAL, TRAINED, Depth, View, depth_axis
-
-FLOOR = ("capacity", "alignment_floor")
+from geomfeat.report.catalogue import GROUPS, Entry, Group, entries, floor_of
+from geomfeat.report.view import AT_WORDS, CHANGE, CROWDED, INITIAL, TRAINED, Depth, Value, View, depth_axis
 
 
 def profile_figures(several: Sequence[View]) -> list[Figure]:
@@ -78,8 +77,10 @@ def _panel(several: Sequence[View], depth: Depth, entry: Entry, group: str) -> P
         for at in moments_of(group)
         if (trace := _line(view, depth, entry, at)) is not None
     ]  # fmt: skip
-    if group == "alignment":
-        data += [trace for view in several if (trace := _floor(view, depth)) is not None]
+    data += [
+        trace for view in several for at in moments_of(group) if (trace := _low(view, depth, entry, at)) is not None
+    ]
+    data += [trace for view in several if (trace := _floor(view, depth, entry)) is not None]
     logarithmic = entry.log and all(y is None or y > 0 for trace in data for y in trace["y"])
     tickvals = {"tickvals": list(depth.ticks), "ticktext": [plain(label) for label in depth.labels]}
     slant = {"tickangle": -40} if depth.kind == "name" and sum(map(len, depth.labels)) > 24 else {"tickangle": 0}
@@ -138,8 +139,34 @@ def _line(view: View, depth: Depth, entry: Entry, at: str) -> dict[str, Any] | N
     return trace
 
 
-def _floor(view: View, depth: Depth) -> dict[str, Any] | None:
-    found = view.at(TRAINED, *FLOOR) or view.at(INITIAL, *FLOOR)
+def _low(view: View, depth: Depth, entry: Entry, at: str) -> dict[str, Any] | None:
+    """Marks of numbers at the floor, outside of the lines."""
+    found = view.at(at, entry.measure, entry.quantity)
+    values = [(layer, found[layer]) for layer in view.layers if layer in found and found[layer].low]
+    if not values:
+        return None
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": [depth.position(view, layer) for layer, _ in values],
+        "y": [v.value for _, v in values],
+        "customdata": [[plain(view.name), plain(layer)] for layer, _ in values],
+        "hovertemplate": f"%{{customdata[0]}}, {AT_WORDS[at]}<br>%{{customdata[1]}}: %{{y:.4g}}, {AT_FLOOR}"
+        "<extra></extra>",
+        "marker": {"color": view.colour, "size": 6, "symbol": "x-thin-open", "line": {"width": 1.5}},
+        "opacity": 0.6,
+        "meta": {"model": view.index, "at": at},
+    }
+
+
+def floor_values(view: View, entry: Entry) -> dict[str, Value]:
+    """{layer: floor} of the trained network, or of the initial one; empty where the quantity has none."""
+    key = floor_of(entry)
+    return {} if key is None else view.at(TRAINED, *key) or view.at(INITIAL, *key)
+
+
+def _floor(view: View, depth: Depth, entry: Entry) -> dict[str, Any] | None:
+    found = floor_values(view, entry)
     values = [(layer, found[layer]) for layer in view.layers if layer in found]
     if not any(v.drawn is not None for _, v in values):
         return None
@@ -149,7 +176,7 @@ def _floor(view: View, depth: Depth) -> dict[str, Any] | None:
         "x": [depth.position(view, layer) for layer, _ in values],
         "y": [v.drawn for _, v in values],
         "customdata": [plain(layer) for layer, _ in values],
-        "hovertemplate": "floor of random directions<br>%{customdata}: %{y:.3f}<extra></extra>",
+        "hovertemplate": "floor<br>%{customdata}: %{y:.3f}<extra></extra>",
         "line": {"color": look.FLOOR, "width": 2, "dash": "1px,3px"},
         "meta": {"model": view.index},
     }
@@ -158,8 +185,7 @@ def _floor(view: View, depth: Depth) -> dict[str, Any] | None:
 def _table(several: Sequence[View], entry: Entry, group: str) -> Table:
     moments = moments_of(group)
     columns = [(v, at) for v in several for at in moments if v.at(at, entry.measure, entry.quantity)]
-    floors = [(v, v.at(TRAINED, *FLOOR)) for v in several] if group == "alignment" else []
-    floors = [(v, found) for v, found in floors if found]
+    floors = [(v, found) for v in several if (found := floor_values(v, entry))]
     # Some diagnostics also tell of layers that are not hidden ones, like the readout: these are in the table only.
     told = [(*v.layers, *v.at(at, entry.measure, entry.quantity)) for v, at in columns]
     layers = [layer for layer in dict.fromkeys(layer for some in told for layer in some) if layer]

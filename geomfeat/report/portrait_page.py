@@ -16,6 +16,7 @@ from geomfeat.comparison.theory import expected_slope
 from geomfeat.comparison.trainings import Trainings, check_known, trainings_of
 from geomfeat.errors import BadInput
 from geomfeat.lab.findings import Curve, Plot
+from geomfeat.report.page import page_path, save_page
 from geomfeat.report.portrait_tables import CAPACITY, capacity_layers, stories
 from geomfeat.report.sweep_maps import (
     LOCATION,
@@ -31,14 +32,12 @@ from geomfeat.report.sweep_maps import (
 )
 from geomfeat.report.sweep_page import (
     Picture,
-    check_path,
     counted,
     explorer_of,
     named,
     rendered,
     save_pictures,
     trainings_table,
-    write_page,
 )
 from geomfeat.report.tables import number
 
@@ -62,7 +61,7 @@ def write_portrait_page(
 
     Raises BadInput where fewer than two conditions vary, for unknown axes, and for a path that is a folder.
     """
-    check_path(path)
+    path = page_path(path, "portrait.html")
     found = trainings_of(table)
     axes = portrait_axes(found, x, y)
     explorer = explorer_of(found, table, courses=True, lead=axes)
@@ -77,7 +76,7 @@ def write_portrait_page(
         notes=[*notes, *found.notes], stories=stories(found, table), trainings=trainings_table(found),
         count=len(found.frame), told=told,
     )  # fmt: skip
-    return write_page(text, path)
+    return save_page(text, path)
 
 
 def save_portrait_figures(

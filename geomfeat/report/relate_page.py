@@ -11,6 +11,7 @@ import pandas as pd
 
 from geomfeat.comparison.relate import ALL, Related, residuals
 from geomfeat.comparison.trainings import Frame, Trainings, trainings_of
+from geomfeat.report.page import page_path, save_page
 from geomfeat.report.relate_tables import (
     answer,
     comparisons,
@@ -36,14 +37,12 @@ from geomfeat.report.sweep_maps import (
 from geomfeat.report.sweep_page import (
     MOST_ROWS,
     Picture,
-    check_path,
     counted,
     explorer_of,
     named,
     rendered,
     save_pictures,
     trainings_table,
-    write_page,
 )
 
 MOST_GROUPS = 6  # of still maps; the explorer shows all
@@ -62,7 +61,7 @@ def write_relate_page(
 
     Raises BadInput for a path that is a folder.
     """
-    check_path(path)
+    path = page_path(path, "relate.html")
     found = trainings_of(table)
     pictures = relate_pictures(related, table, found)
     place = {"maps": [p for n, p in pictures.items() if not n.startswith("residual")],
@@ -82,7 +81,7 @@ def write_relate_page(
         count=len(found.frame), told=told, level=f"{related.level:.0%}",
         more_groups=len(found.groups()) - MOST_GROUPS,
     )  # fmt: skip
-    return write_page(text, path)
+    return save_page(text, path)
 
 
 def save_relate_figures(related: Related, table: pd.DataFrame, folder: str | Path) -> list[Path]:

@@ -10,6 +10,7 @@ from geomfeat._version import __version__
 from geomfeat.comparison.trainings import FIT, Frame, Trainings
 from geomfeat.errors import BadInput
 from geomfeat.lab.findings import Heat, Plot
+from geomfeat.owned import as_path, make_folder, replace_picture, require_own
 from geomfeat.report import look
 from geomfeat.report.blocks import Cell, Table, grid, number_cell, text_cell
 from geomfeat.report.drawing_lab import drawn
@@ -19,38 +20,26 @@ from geomfeat.report.page import environment, spec_json
 from geomfeat.report.plots_lab import lab_figure
 from geomfeat.report.sections import flattened
 from geomfeat.report.sweep_maps import LOCATION, PLACES, axis_name, varying
-from geomfeat.study.saved import replace_file
 
 MOST_ROWS = 400  # of a table in the page; the parquet file beside it holds all
 Picture = Plot | Heat
 
 
-def check_path(path: str | Path) -> None:
-    """BadInput for a path that is a folder, before any work."""
-    if Path(path).is_dir():
-        raise BadInput(f"path={str(path)!r} is a folder: name the file, e.g. {str(Path(path) / 'relate.html')!r}")
-
-
-def write_page(text: str, path: str | Path) -> Path:
-    """Write a page whole; returns its path."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, lambda draft: draft.write_text(text, encoding="utf-8"))
-    return path
-
-
 def save_pictures(pictures: Mapping[str, Picture], folder: str | Path) -> list[Path]:
-    """Every picture as `<name>.svg` in the folder; returns the paths. BadInput where a file is in the way."""
-    folder = Path(folder)
+    """Every picture as `<name>.svg` in the folder; returns the paths.
+
+    BadInput where a file is in the way of the folder; OutputExists for a picture that geomfeat did not write.
+    """
+    folder = as_path(folder, "figures")
     if folder.exists() and not folder.is_dir():
         raise BadInput(f"figures={str(folder)!r} is a file: name a folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for name, picture in pictures.items():
+    paths = [folder / f"{name}.svg" for name in pictures]
+    require_own(paths)
+    make_folder(folder)
+    for path, picture in zip(paths, pictures.values(), strict=True):
         with style():
             content = as_bytes(drawn(picture), "svg")
-        paths.append(folder / f"{name}.svg")
-        replace_file(paths[-1], lambda draft, content=content: draft.write_bytes(content))
+        replace_picture(path, content)
     return paths
 
 

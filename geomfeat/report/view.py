@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from geomfeat.errors import BadInput
+from geomfeat.geometry.floor import at_floor
 from geomfeat.report import look
 
 if TYPE_CHECKING:
@@ -34,7 +35,12 @@ class Value:
     @property
     def drawn(self) -> float | None:
         """The value where it can be drawn and relied on, else None (a gap in the line)."""
-        return self.value if self.ok and math.isfinite(self.value) else None
+        return self.value if self.ok and math.isfinite(self.value) and not self.low else None
+
+    @property
+    def low(self) -> bool:
+        """Is it a number at the floor, which says nothing of separability?"""
+        return self.ok and math.isfinite(self.value) and at_floor(self.note)
 
 
 @dataclass(frozen=True, eq=False)

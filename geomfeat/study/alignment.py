@@ -12,16 +12,16 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels.gram import linear_gram
 from geomfeat.kernels.hsic import Centred, Moments
-from geomfeat.numerics import centred, jackknife_stderr
+from geomfeat.numerics import WORKING, jackknife_stderr
 from geomfeat.types import Representation
 
 # The measures that are read off the shared Gram matrices, and their estimators.
 ESTIMATORS = {"cka_linear_unbiased": "unbiased", "cka_linear_biased": "biased"}
 BUDGET = 2**30
-# Below these the measure itself is asked: samples, and rounding errors that the features must exceed by far.
-FEWEST, DOUBT = 6, 1e4
+# Below these the measure itself is asked: samples, the multiple of its rounding that a kernel must be, and the share of
+# its terms that a sum must be.
+FEWEST, CLEAR, CANCELLED = 6, 2, 1e4 * torch.finfo(WORKING).eps
 
 Place = tuple[str, str]  # (moment, layer)
 Cell = tuple[float, float | None]
@@ -38,8 +38,9 @@ class _Grams:
 
     def __getitem__(self, place: Place) -> tuple[Centred, Moments]:
         if place not in self._kept:
-            x = self.reps[place].x
-            gram = Centred(x.shape[0], float(x.double().square().sum()), gram=linear_gram(centred(x)))
+            rep = self.reps[place]
+            side = Centred.of_features(rep.x, rep.precision)
+            gram = Centred(rep.n, side.rounding, gram=side.matrix)
             self._kept[place] = gram, Moments.between(gram, gram)
             if len(self._kept) > self.room:
                 self._kept.popitem(last=False)
@@ -52,7 +53,8 @@ def cka_cells(
 ) -> Iterator[tuple[tuple[Place, Place], dict[str, Cell | None]]]:
     """For every pair of places, {estimator: (CKA, jackknife standard error)}, or None where it may be undefined.
 
-    That is for (nearly) constant features and for very few samples: the measure itself decides there, and says why.
+    That is for (nearly) constant features, for very few samples and for samples in groups: the measure itself decides
+    there, and says why.
 
     >>> a, b = torch.randn(9, 3), torch.randn(9, 4)
     >>> reps = {("trained", "a"): Representation(a), ("trained", "b"): Representation(b)}
@@ -71,20 +73,24 @@ def cka_cells(
         if left.n != right.n:
             raise BadInput(f"{pair[0]} has {left.n} samples, {pair[1]} has {right.n}: compare the same inputs")
         cross = Moments.between(left, right)
-        sound = left.n >= FEWEST and _varies(left, own_left) and _varies(right, own_right)
-        yield pair, {e: _cell(cross, own_left, own_right, e) if sound else None for e in estimators}
+        grouped = any(reps[place].groups is not None for place in pair)
+        cells: dict[str, Cell | None] = dict.fromkeys(estimators)
+        for e in estimators:
+            if left.n >= FEWEST and not grouped and _is_sound(left, own_left, e) and _is_sound(right, own_right, e):
+                cells[e] = _cell(cross, own_left, own_right, e)
+        yield pair, cells
 
 
-def _varies(gram: Centred, own: Moments) -> bool:
-    """Whether the features vary by far more than rounding, so that CKA with them is defined beyond doubt."""
-    rounding = DOUBT * gram.n * torch.finfo(torch.float64).eps * gram.size
-    return own.hsic("biased") * (gram.n - 1) ** 2 > rounding**2
+def _is_sound(gram: Centred, own: Moments, estimator: str) -> bool:
+    """Whether the kernel is far more than rounding, so that CKA with it is defined beyond doubt."""
+    n = gram.n
+    whole = own.hsic("biased") * (n - 1) ** 2
+    left = whole if estimator == "biased" else own.hsic("unbiased") * n * (n - 3)
+    return left > max((CLEAR * gram.rounding) ** 2, CANCELLED * whole)
 
 
-def _cell(cross: Moments, left: Moments, right: Moments, estimator: str) -> Cell | None:
+def _cell(cross: Moments, left: Moments, right: Moments, estimator: str) -> Cell:
     own = [m.hsic(estimator) for m in (left, right)]
-    if not min(own) > DOUBT * torch.finfo(torch.float64).eps * max(left.hsic("biased"), right.hsic("biased")):
-        return None
     value = cross.hsic(estimator) / (own[0] * own[1]) ** 0.5
     scale = left.leave_one_out(estimator) * right.leave_one_out(estimator)
     if not bool((scale > 0).all()):

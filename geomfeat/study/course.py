@@ -9,10 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geomfeat.data.dataset import as_labels
 from geomfeat.diagnostics.series import SnapshotSeries
 from geomfeat.diagnostics.time_regime import FEWEST
-from geomfeat.errors import BadInput
+from geomfeat.labels import as_labels
 from geomfeat.models.functional import as_inputs, n_samples, take
 from geomfeat.study.place import CLEARLY, accuracies
 from geomfeat.study.subject import INITIAL, TRAINED, Subject
@@ -98,10 +97,10 @@ def series_of(subject: Subject, course: Course) -> SnapshotSeries:
     the plain outputs are right more often; where it is not, if they are clearly (by .1) right less often.
     """
     snapshots = [replace(subject.snapshots[at], at=step) for at, step in course.steps.items()]
-    look = subject.look
+    look, test = subject.look, _test_samples(course.test, subject.classes)
     return SnapshotSeries(
-        snapshots, subject.inputs, subject.labels, _test_samples(course.test), course.loss, _scale(subject, course),
-        look.readout, None if look.device is None else str(look.device),
+        snapshots, subject.inputs, subject.labels, test, course.loss, _scale(subject, course), look.readout,
+        None if look.device is None else str(look.device),
     )  # fmt: skip
 
 
@@ -115,12 +114,11 @@ def _scale(subject: Subject, course: Course) -> float | None:
     return 1.0 if change > plain + CLEARLY else None
 
 
-def _test_samples(test: tuple[Any, Any] | None) -> tuple[Any, Tensor] | None:
+def _test_samples(test: tuple[Any, Any] | None, classes: tuple[str, ...]) -> tuple[Any, Tensor] | None:
     if test is None:
         return None
-    inputs, labels = as_inputs(test[0]), as_labels(test[1], "labels of 'test'")
+    inputs = as_inputs(test[0])
     n = n_samples(inputs)
-    if labels is None or len(labels) != n:
-        raise BadInput(f"evaluate['test'] has {n} inputs and {0 if labels is None else len(labels)} labels")
+    labels = as_labels(test[1], "labels of evaluate['test']", n, classes).codes
     rows = torch.arange(min(n, MOST_TEST)) * n // min(n, MOST_TEST)
     return take(inputs, rows), labels[rows.to(labels.device)]

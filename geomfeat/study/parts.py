@@ -21,8 +21,22 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from geomfeat.errors import BadInput
 from geomfeat.models.lazy_inputs import LazyInputs
-from geomfeat.study.saved import file_sha256, load_arrays, replace_file, save_arrays
+from geomfeat.npz_files import archive_note, read_arrays, write_arrays
+from geomfeat.owned import (
+    MADE_BY,
+    MARK,
+    as_path,
+    is_own,
+    make_folder,
+    remove_own,
+    replace_file,
+    require_ours,
+    require_own,
+    writing,
+)
+from geomfeat.study.saved import file_sha256
 
 FINISHED = "finished.jsonl"
 
@@ -107,47 +121,87 @@ def _without_addresses(text: str) -> str:
 class Parts:
     """Finished parts by their key: JSON values in one append-only file, arrays in one `.npz` each.
 
-    Nothing is written before the first part is finished. A line or file that was cut off by an interruption is not
-    there for `get`. Without a folder nothing is kept.
+    Nothing is written before the first part is finished. A line or file that was cut off by an interruption, or that
+    is of another part, is not there for `get`. Without a folder nothing is kept.
+
+    Raises BadInput where the folder is a file; OutputExists where the file of values is not one of geomfeat's.
     """
 
     def __init__(self, folder: str | Path | None = None) -> None:
-        self.folder = None if folder is None else Path(folder)
+        self.folder = None if folder is None else as_path(folder, "resume")
         self._values: dict[str, Any] = {}
-        if self.folder is not None and (self.folder / FINISHED).is_file():
-            for line in (self.folder / FINISHED).read_text(encoding="utf-8").splitlines():
+        if self.folder is None:
+            return
+        if self.folder.exists() and not self.folder.is_dir():
+            raise BadInput(f"resume={str(self.folder)!r} is a file: name a folder")
+        file = self.folder / FINISHED
+        require_own([file])
+        if file.is_file():
+            for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
                 try:
-                    self._values.update([json.loads(line)])
-                except (ValueError, TypeError):
+                    part = json.loads(line)
+                except (ValueError, RecursionError):
                     continue
+                if isinstance(part, list) and len(part) == 2 and isinstance(part[0], str):
+                    self._values[part[0]] = part[1]
 
     def get(self, key: str) -> Any:
         """The JSON value of a finished part, or None."""
         return self._values.get(key)
 
     def put(self, key: str, value: Any) -> None:
-        """Keep a JSON value; it is on disk when this returns."""
+        """Keep a JSON value; it is on disk when this returns. WriteFailed, and nothing is added, for a full disk."""
         if self.folder is None:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / FINISHED).open("a+b") as file:
-            cut_off = file.tell() > 0 and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n"
-            file.write(b"\n" * cut_off + json.dumps([key, value]).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        path = make_folder(self.folder) / FINISHED
+        with writing(path), path.open("a+b") as file:
+            before = file.seek(0, os.SEEK_END)
+            cut_off = before > 0 and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n"
+            lines = [[MADE_BY, MARK], [key, value]] if before == 0 else [[key, value]]
+            try:
+                file.write(b"\n" * cut_off + b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError:
+                os.ftruncate(file.fileno(), before)
+                raise
         self._values[key] = value
 
     def get_arrays(self, key: str) -> dict[str, np.ndarray] | None:
-        """The arrays of a finished part, or None."""
+        """The arrays of a finished part; None where there is none, or its file is damaged or of another part."""
         path = self._array_path(key)
-        return load_arrays(path) if path is not None and path.is_file() else None
+        if path is None or not path.is_file():
+            return None
+        try:
+            return read_arrays(path) if archive_note(path) == key else None
+        except BadInput:
+            return None
 
     def put_arrays(self, key: str, arrays: dict[str, np.ndarray]) -> None:
         """Keep named arrays; they are on disk, whole, when this returns."""
         path = self._array_path(key)
         if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(path, lambda p: save_arrays(p, arrays))
+            make_folder(path.parent)
+            replace_file(path, lambda draft: write_arrays(draft, arrays, key), own=_is_part(path))
 
     def _array_path(self, key: str) -> Path | None:
         return None if self.folder is None else self.folder / f"{key[:32]}.npz"
+
+
+def require_parts(folder: Path) -> None:
+    """OutputExists that names the first entry of a folder of parts that geomfeat did not write."""
+    if folder.is_dir():
+        require_ours(folder, _is_part)
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove a folder of parts; OutputExists, and nothing is removed, where something else lies in it."""
+    if folder.is_dir():
+        remove_own(folder, _is_part)
+
+
+def _is_part(path: Path) -> bool:
+    """Whether a file is a part: by its name, 32 hexadecimal digits, or as the file of values."""
+    if path.name == FINISHED:
+        return is_own(path)
+    return re.fullmatch(r"[0-9a-f]{32}\.npz", path.name) is not None

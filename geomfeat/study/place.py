@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,14 +10,14 @@ from typing import Any
 
 import torch
 
-from geomfeat.activations import hidden_weight_layers
 from geomfeat.activations.firing import home, placed
 from geomfeat.activations.untouched import evaluating
 from geomfeat.diagnostics.locate import LOSSES, locate
 from geomfeat.diagnostics.location import Location
-from geomfeat.errors import BadInput
+from geomfeat.errors import BadInput, near
+from geomfeat.labels import as_goal
 from geomfeat.models.functional import as_inputs, batches, call, moved, n_samples, output_matrix, take
-from geomfeat.numerics import as_tensor
+from geomfeat.regimes.signs import are_signs, share_right
 from geomfeat.study.measuring import guarded
 from geomfeat.study.subject import INITIAL, TRAINED, Subject
 from geomfeat.study.table import Row, failed_rows, options_text, row
@@ -24,6 +25,7 @@ from geomfeat.types import Estimate
 
 OUTPUTS, CHANGE, CLEARLY = "outputs", "outputs minus initial outputs", 0.1
 QUANTITIES = ("richness", "low", "high", "movement", "excess")
+OPTIONS = tuple(inspect.signature(locate).parameters)
 GAMMAS = ("equivalent_gamma", "gamma_low", "gamma_high")
 
 
@@ -32,20 +34,18 @@ def locate_subject(
 ) -> tuple[Location | None, str]:
     """(location, "") or (None, why not); a location whose ladder failed comes with a flag and the reason.
 
-    R is a mean over hidden layers, so the layers are those of the study that are hidden ones with weights; where the
-    study looks at none of these (at blocks, say), all of them.
+    R is a mean over the layers that the study was asked for, as `locate` with these layers gives it; `further`, the
+    options of the location, come first.
     """
     look, model = subject.look, subject.snapshots[TRAINED].model
+    start = subject.snapshots.get(INITIAL)
+    options: dict[str, Any] = {
+        "initial": None if start is None else start.model, "factory": factory, "seed": seed,
+        "layers": subject.patterns, "device": look.device, "readout": look.readout, "progress": progress,
+    } | dict(further)  # fmt: skip
 
     def work(ladder: Any) -> Location:
-        hidden = hidden_weight_layers(model, subject.inputs, readout=look.readout, device=look.device)
-        chosen = [name for name in hidden if name in subject.layers]
-        start = subject.snapshots.get(INITIAL)
-        return locate(
-            model, subject.inputs, subject.labels, initial=None if start is None else start.model, factory=factory,
-            ladder=ladder, seed=seed, layers=chosen or "*", device=look.device, readout=look.readout,
-            progress=progress, **further,
-        )  # fmt: skip
+        return locate(model, subject.inputs, subject.labels, ladder=ladder, **options)
 
     where, _, note = guarded(lambda: work(ladder), "location")
     if where is None and ladder is not None:
@@ -57,6 +57,12 @@ def locate_subject(
 
 def check_location(labels: Any, ladder: Any, further: Mapping[str, Any]) -> None:
     """BadInput for options of the location that could only fail, before any work."""
+    unknown = [name for name in further if name not in OPTIONS]
+    if unknown:
+        raise BadInput(f"location={{{unknown[0]!r}: ...}} is no option of locate; near: {near(unknown[0], OPTIONS)}")
+    own = [name for name in ("trained", "inputs", "labels", "initial", "factory", "ladder") if name in further]
+    if own:
+        raise BadInput(f"location={{{own[0]!r}: ...}}: pass {own[0]}= to the study itself")
     if further.get("loss") not in LOSSES:
         raise BadInput(f"loss={further['loss']!r}: one of 'mse', 'cross-entropy', or leave it out")
     if isinstance(ladder, int) and ladder < 2:
@@ -101,6 +107,8 @@ def _estimate(value: Any, quantity: str) -> Estimate:
     number = math.nan if value is None else float(value)
     if math.isfinite(number):
         return Estimate(number)
+    if number == -math.inf:
+        return Estimate.failed(f"{quantity} is minus infinity: frozen, no feature moved")
     return Estimate.failed(f"{quantity} could not be told: see the flags of the location")
 
 
@@ -110,12 +118,14 @@ def accuracy_of(subject: Subject, evaluate: Mapping[str, tuple[Any, Any]] | None
     A network trained with its initial outputs subtracted answers by the change of its outputs: where the initial one is
     known, that reading is taken if it is clearly (by .1) right more often on the first part.
 
-    They fit when there are as many outputs as classes (largest label + 1): the outputs of an ImageNet network say
-    nothing about the labels of other pictures.
+    They fit when there are as many outputs as classes (largest label + 1), or one output for -1 and +1: the outputs of
+    an ImageNet network say nothing about the labels of other pictures.
     """
     parts = {"data": (subject.inputs, subject.labels)} if evaluate is None else dict(evaluate)
     parts = {
-        name: (as_inputs(x), as_tensor(y, f"labels of {name!r}")) for name, (x, y) in parts.items() if y is not None
+        name: (as_inputs(x), as_goal(y, f"labels of {name!r}", subject.classes))
+        for name, (x, y) in parts.items()
+        if y is not None
     }
     if not parts or not subject.has_outputs or any(y.ndim != 1 or y.is_floating_point() for _, y in parts.values()):
         return {}, ""
@@ -123,7 +133,8 @@ def accuracy_of(subject: Subject, evaluate: Mapping[str, tuple[Any, Any]] | None
     for name, (x, y) in parts.items():
         if n_samples(x) != y.shape[0]:
             raise BadInput(f"evaluate[{name!r}] has {n_samples(x)} inputs and {y.shape[0]} labels")
-    if classes < 2 or _outputs(subject, take(subject.inputs, slice(0, 1))).shape[1] != classes:
+    width = _outputs(subject, take(subject.inputs, slice(0, 1))).shape[1]
+    if (classes < 2 or width != classes) and not all(are_signs(y, width) for _, y in parts.values()):
         return {}, ""
     plain, change = accuracies(subject, parts)
     if INITIAL not in subject.snapshots:
@@ -135,15 +146,11 @@ def accuracy_of(subject: Subject, evaluate: Mapping[str, tuple[Any, Any]] | None
 def accuracies(subject: Subject, parts: Mapping[str, tuple[Any, Any]]) -> tuple[dict[str, float], dict[str, float]]:
     """Shares of right answers by part: of the trained outputs, and of their change since the start (or nothing)."""
     trained = {name: _outputs(subject, x) for name, (x, _) in parts.items()}
-    plain = {name: _share_right(trained[name], y) for name, (_, y) in parts.items()}
+    plain = {name: share_right(trained[name], y) for name, (_, y) in parts.items()}
     if INITIAL not in subject.snapshots:
         return plain, {}
     change = {name: trained[name] - _outputs(subject, x, INITIAL) for name, (x, _) in parts.items()}
-    return plain, {name: _share_right(change[name], y) for name, (_, y) in parts.items()}
-
-
-def _share_right(outputs: torch.Tensor, labels: torch.Tensor) -> float:
-    return float((outputs.argmax(1) == labels.to(outputs.device)).double().mean())
+    return plain, {name: share_right(change[name], y) for name, (_, y) in parts.items()}
 
 
 def _outputs(subject: Subject, inputs: Any, at: str = TRAINED) -> torch.Tensor:

@@ -5,7 +5,9 @@ On disk four files: `results.parquet`, `location.json`, `arrays.npz`, `settings.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,7 +15,10 @@ import numpy as np
 import pandas as pd
 
 from geomfeat.diagnostics.location import Location
-from geomfeat.study.saved import SavedFolder, load_arrays, save_arrays
+from geomfeat.npz_files import read_arrays, write_arrays
+from geomfeat.owned import as_path, json_text
+from geomfeat.study.saved import SavedFolder, read_json, read_parquet, write_parquet
+from geomfeat.study.table import COLUMNS
 
 TABLE, LOCATION, ARRAYS, SETTINGS = "results.parquet", "location.json", "arrays.npz", "settings.json"
 FILES = (TABLE, LOCATION, ARRAYS, SETTINGS)
@@ -43,13 +48,17 @@ class Study:
     settings: dict[str, Any] = field(default_factory=dict)
 
     def save(self, folder: str | Path) -> Path:
-        """Write the study to `folder`, making it if needed, and replacing a study that is there. Returns the folder."""
-        folder = Path(folder)
-        location = "null" if self.location is None else self.location.to_json()
+        """Write the study to `folder`, making it if needed, and replacing a study that is there. Returns the folder.
+
+        Raises OutputExists for a file of such a name that geomfeat did not write, WriteFailed for a full disk.
+        """
+        folder = as_path(folder, "folder")
+        # Without a location the object holds the mark alone.
+        location = json_text({} if self.location is None else json.loads(self.location.to_json()), indent=2)
         writers = {
-            TABLE: lambda path: self.table.to_parquet(path, index=False),
+            TABLE: lambda path: write_parquet(path, self.table),
             LOCATION: lambda path: path.write_text(location, encoding="utf-8"),
-            ARRAYS: lambda path: save_arrays(path, self.arrays),
+            ARRAYS: lambda path: write_arrays(path, self.arrays),
         }
         SAVED.write(folder, writers, {"name": self.name, **self.settings})
         return folder
@@ -57,10 +66,14 @@ class Study:
     @classmethod
     def load(cls, folder: str | Path) -> Self:
         """The study saved in `folder`; BadInput that names the file when one is missing, truncated or corrupt."""
-        folder = Path(folder)
+        folder = as_path(folder, "folder")
         settings = SAVED.open(folder)
-        table = SAVED.read(folder / TABLE, pd.read_parquet)
-        text = SAVED.read(folder / LOCATION, lambda path: path.read_text(encoding="utf-8"))
-        location = SAVED.read(folder / LOCATION, lambda _: None if text.strip() == "null" else Location.from_json(text))
-        arrays = SAVED.read(folder / ARRAYS, load_arrays)
+        table = SAVED.read(folder / TABLE, partial(read_parquet, columns=COLUMNS))
+        location = SAVED.read(folder / LOCATION, _location)
+        arrays = SAVED.read(folder / ARRAYS, read_arrays)
         return cls(str(settings.pop("name", folder.name)), table, location, arrays, settings)
+
+
+def _location(path: Path) -> Location | None:
+    told = read_json(path)
+    return Location.from_json(json.dumps(told)) if told else None

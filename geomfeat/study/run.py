@@ -18,6 +18,7 @@ from geomfeat.data.streams import reread
 from geomfeat.diagnostics.location import Location
 from geomfeat.errors import BadInput, near
 from geomfeat.models.functional import Inputs, Readout
+from geomfeat.models.readouts import as_readout
 from geomfeat.study.course import Course, course_of
 from geomfeat.study.measuring import guarded
 from geomfeat.study.parts import Parts, code_of, fingerprint
@@ -26,7 +27,7 @@ from geomfeat.study.place import accuracy_of, check_located, check_location, loc
 from geomfeat.study.plan import Plan, make_plan
 from geomfeat.study.result import Study
 from geomfeat.study.subject import INITIAL, TRAINED, Look, Subject, make_subject
-from geomfeat.study.table import Row, checked_conditions, failed_rows, table_of
+from geomfeat.study.table import Row, are_rows, checked_conditions, failed_rows, table_of
 from geomfeat.study.tasks import Features, Task, at_of, tasks_of
 from geomfeat.types import Representation, Snapshot
 
@@ -52,12 +53,13 @@ def run_study(
     factory: Callable[[], nn.Module] | None = None,
     ladder: Any = None,
     checkpoints: Mapping[Any, Any] | None = None,
-    readout: Readout | None = None,
+    readout: Readout | str | None = None,
     location: bool | Mapping[str, Any] = True,
     umap: bool | str = True,
     evaluate: Mapping[str, tuple[Any, Any]] | None = None,
     progress: bool = True,
     resume: str | Path | None = None,
+    groups: Any = None,
 ) -> Study:
     """Measure one network on some inputs: every measure on every layer, before and after training, and its location.
 
@@ -66,6 +68,8 @@ def run_study(
             with its step, `Snapshot(model, at=1000)`, the trained network is the last of a series over time).
         inputs: n samples: a tensor, a tuple or a mapping, samples first; or a DataLoader or Dataset, see `extract`,
             which is read anew for every pass, in a fixed order. labels: (n,) classes; default those of the batches.
+        groups: (n,) which samples belong together (views of one object), or None. What holds samples out then takes
+            whole groups, and errors over samples become errors over groups.
         layers: "*" the hidden layers with weights; else patterns, see `select_layers`.
         measures: names; None for all that can run on what is given (`settings["left_out"]` says what could not).
         name: of the model; the table's `run`. conditions: plain values that become columns.
@@ -101,8 +105,10 @@ def run_study(
     have = {"gradients"} | {what for what, there in given.items() if there}
     make_plan(measures, have | {"outputs"})
     check_location(labels, ladder, further)
-    look = Look(reduce, project, batch_size, seed, device, readout)
-    subject = make_subject(trained, inputs, labels, initial=initial, checkpoints=checkpoints, layers=layers, look=look)
+    look = Look(reduce, project, batch_size, seed, device, as_readout(readout))
+    subject = make_subject(
+        trained, inputs, labels, groups=groups, initial=initial, checkpoints=checkpoints, layers=layers, look=look
+    )
     if isinstance(umap, str) and umap not in subject.layers:
         raise BadInput(f"umap={umap!r} is not one of the layers; near: {near(umap, subject.layers)}")
     if location is not False:
@@ -119,6 +125,7 @@ def run_study(
     settings = {
         "version": __version__, **_software(), "layers": list(subject.layers), "measures": plan.names,
         "left_out": plan.left_out, "n": subject.n, "labels": labels is not None, "initial": initial is not None,
+        "groups": None if subject.groups is None else len(subject.groups.unique()),
         "checkpoints": [at for at in subject.snapshots if at not in WORDS], "seed": seed,
         "device": str(device or "as the model"), "reduce": reduce if isinstance(reduce, str) else reduce.__name__,
         "projected": {layer: subject.width for layer in subject.layers if layer in subject.projected},
@@ -141,7 +148,8 @@ class _Run:
         look = subject.look
         self.hashes = {at: fingerprint(s.model) for at, s in subject.snapshots.items()}
         self._code = {at: fingerprint(code_of(s.model)) for at, s in subject.snapshots.items()}
-        self.data = fingerprint(subject.inputs, subject.labels)
+        beside = (subject.labels,) if subject.groups is None else (subject.labels, subject.groups)
+        self.data = fingerprint(subject.inputs, *beside)
         device = torch.device(look.device).type if look.device is not None else "own"
         self._common = (__version__, seed, self.data, _named(look.reduce), look.project, _named(look.readout), device)
 
@@ -153,12 +161,12 @@ class _Run:
         """Rows of all measures, finished ones from the parts."""
         tasks = list(tasks_of(self.subject, self.plan, self.features, self.seed, self.course))
         keys = [self.key(*task.address, moments=task.moments) for task in tasks]
-        if any(self.parts.get(key) is None for key in keys):
+        if not all(are_rows(self.parts.get(key)) for key in keys):
             self.extract()
         rows: list[Row] = []
         for key, task in zip(keys, _bar(tasks, self.progress), strict=True):
             found = self.parts.get(key)
-            if found is None:
+            if not are_rows(found):
                 found = task.rows()
                 if all(row["ok"] for row in found):  # what failed is tried again: memory may be free then
                     self.parts.put(key, found)
@@ -178,8 +186,8 @@ class _Run:
         """The location and its rows; None with a failed row where it cannot be told."""
         ends = [at for at in WORDS if at in self.subject.snapshots]
         key = self.key("location", self.subject.layers, _named(factory), ladder, dict(further), moments=ends)
-        text = self.parts.get(key)
-        if text is None:
+        where = _kept_location(self.parts.get(key))
+        if where is None:
             where, note = locate_subject(
                 self.subject, factory=factory, ladder=ladder, seed=self.seed, progress=self.progress, further=further
             )
@@ -189,7 +197,7 @@ class _Run:
                 return where, location_rows(where, self.subject, note)
             text = where.to_json()
             self.parts.put(key, text)
-        where = Location.from_json(text)
+            where = Location.from_json(text)
         return where, location_rows(where, self.subject, "")
 
     def pictures(self, rows: list[Row], umap: bool | str) -> tuple[dict[str, np.ndarray], list[Row]]:
@@ -258,6 +266,14 @@ def cka_matrices(rows: list[Row], subject: Subject) -> dict[str, np.ndarray]:
             np.fill_diagonal(matrix, np.where(np.isfinite(matrix).any(0), 1.0, np.nan))
         arrays[f"cka/{WORDS[a]}/{WORDS[b]}"] = matrix
     return arrays
+
+
+def _kept_location(text: Any) -> Location | None:
+    """The location of a finished part; None where there is none that can be read."""
+    try:
+        return None if text is None else Location.from_json(text)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
 
 
 def _bar(tasks: Sequence[Task], progress: bool) -> Iterator[Task]:

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from geomfeat.errors import BadInput
+from geomfeat.npz_files import UNREADABLE, first_line
+from geomfeat.owned import MADE_BY, MARK, json_text, make_folder, replace_file, require_own
+
+DAMAGED = (*UNREADABLE, pa.ArrowException)
 
 
 @dataclass(frozen=True)
@@ -32,14 +36,22 @@ class SavedFolder:
     remedy: str
 
     def write(self, folder: Path, writers: Mapping[str, Callable[[Path], Any]], settings: Mapping[str, Any]) -> None:
-        """Fill `folder`, making it if needed and replacing what is there: one writer a file, and the settings."""
-        folder.mkdir(parents=True, exist_ok=True)
+        """Fill `folder`, making it if needed and replacing what is there: one writer a file, and the settings.
+
+        Raises OutputExists, before anything is written, where one of the files is not geomfeat's.
+        """
+        self.require_replaceable(folder)
+        make_folder(folder)
         (folder / self.settings).unlink(missing_ok=True)  # from here until the end the folder is not finished
         for name, write in writers.items():
-            replace_file(folder / name, write)
+            replace_file(folder / name, write, own=True)
         sums = {name: file_sha256(folder / name) for name in self.files if name != self.settings}
-        told = json.dumps({**settings, "files": sums}, indent=2, default=str)
+        told = json_text({**settings, "files": sums}, indent=2, default=str)
         replace_file(folder / self.settings, lambda path: path.write_text(told, encoding="utf-8"))
+
+    def require_replaceable(self, folder: Path) -> None:
+        """OutputExists that names a file in `folder`, with the name of one of these, that geomfeat did not write."""
+        require_own(folder / name for name in self.files)
 
     def open(self, folder: Path) -> dict[str, Any]:
         """The settings of a finished folder; BadInput that names the file when one is missing, truncated or corrupt."""
@@ -47,7 +59,10 @@ class SavedFolder:
         if missing:
             raise BadInput(f"{folder} holds no finished {self.kind}: {', '.join(missing)} missing. {self.remedy}")
         settings = self.read(folder / self.settings, read_json)
-        for name, expected in settings.pop("files", {}).items():
+        sums = settings.pop("files", None)
+        if not isinstance(sums, dict) or set(sums) != {*self.files} - {self.settings}:
+            raise self._damaged(folder / self.settings, "it does not list the files of the folder")
+        for name, expected in sums.items():
             if file_sha256(folder / name) != expected:
                 raise self._damaged(folder / name, f"its checksum is not the one in {self.settings}")
         return settings
@@ -56,8 +71,8 @@ class SavedFolder:
         """What `reader` makes of a file; BadInput where it cannot."""
         try:
             return reader(path)
-        except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as cause:
-            raise self._damaged(path, (str(cause).splitlines() or [type(cause).__name__])[0]) from cause
+        except DAMAGED as cause:
+            raise self._damaged(path, first_line(cause)) from cause
 
     def _damaged(self, path: Path, how: str) -> BadInput:
         return BadInput(
@@ -65,34 +80,51 @@ class SavedFolder:
         )
 
 
-def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write a file whole or not at all: `write` fills another name in the same folder, which then takes its place."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def write_parquet(path: Path, table: pd.DataFrame) -> None:
+    """A table as Parquet with the mark of geomfeat, at exactly this path."""
+    content = pa.Table.from_pandas(table, preserve_index=False)
+    pq.write_table(marked_table(content), path)
 
 
-def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """An `.npz` of named numeric arrays, at exactly this path."""
-    with path.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
+def marked_table(content: pa.Table) -> pa.Table:
+    """The table with the mark of geomfeat in its schema."""
+    return content.replace_schema_metadata({MADE_BY.encode(): MARK.encode(), **(content.schema.metadata or {})})
 
 
-def load_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an `.npz`, without pickle."""
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+def read_parquet(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
+    """A table that has at least these columns, each of its kind: "text", "number", "flag" or "any".
+
+    Raises ValueError that names what is missing or of another kind, and what pyarrow raises for damaged files.
+    """
+    table = pd.read_parquet(path)
+    require_columns(table, columns)
+    return table
+
+
+def require_columns(table: pd.DataFrame, columns: Mapping[str, str]) -> None:
+    """ValueError that names the columns that are missing, or hold another kind of value; see `read_parquet`."""
+    missing = [name for name in columns if name not in table.columns]
+    if missing:
+        raise ValueError(f"it lacks the columns {', '.join(missing[:8])}")
+    fits: dict[str, Callable[[Any], bool]] = {
+        "text": lambda c: pd.api.types.is_string_dtype(c) or c.isna().all(),
+        "number": lambda c: pd.api.types.is_numeric_dtype(c) and not pd.api.types.is_bool_dtype(c),
+        "flag": pd.api.types.is_bool_dtype, "any": lambda _: True,
+    }  # fmt: skip
+    wrong = [name for name, kind in columns.items() if len(table) and not fits[kind](table[name])]
+    if wrong:
+        raise ValueError(f"column {wrong[0]} holds {table[wrong[0]].dtype}, and {columns[wrong[0]]} is expected")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file; ValueError for anything else."""
-    value = json.loads(path.read_text(encoding="utf-8"))
+    """A JSON object from a file, without geomfeat's mark; ValueError for anything else."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as cause:
+        raise ValueError("it is nested too deeply") from cause
     if not isinstance(value, dict):
         raise ValueError(f"a JSON object was expected, found {type(value).__name__}")
-    return value
+    return {key: inner for key, inner in value.items() if key != MADE_BY}
 
 
 def file_sha256(path: str | Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -12,10 +11,12 @@ from torch import Tensor, nn
 
 from geomfeat.activations import extract, hidden_weight_layers
 from geomfeat.activations.select import Patterns
-from geomfeat.data.dataset import as_labels
+from geomfeat.diagnostics.located_layers import no_hidden_layer
 from geomfeat.errors import BadInput, CheckpointMismatch
-from geomfeat.models.functional import Inputs, Readout, as_inputs, n_samples, take, unwrapped
-from geomfeat.numerics import resolve_device
+from geomfeat.labels import Labels, as_groups, as_labels
+from geomfeat.models.functional import Inputs, Readout, as_inputs, copied, n_samples, take, unwrapped
+from geomfeat.models.moved import require_values
+from geomfeat.numerics import resolve_device, whole_seed
 from geomfeat.types import Representation, Snapshot
 
 INITIAL, TRAINED = "init", "trained"
@@ -40,6 +41,7 @@ class Look:
         if odd:
             raise BadInput(f"project={self.project!r}: use 'auto', None, or a number of features of at least 1")
         resolve_device(self.device)
+        whole_seed(self.seed)
 
     def features(
         self,
@@ -48,6 +50,7 @@ class Look:
         layers: Patterns,
         labels: Any = None,
         *,
+        groups: Any = None,
         outputs: bool,
         progress: bool = False,
         project: int | None = None,
@@ -55,8 +58,9 @@ class Look:
         """`extract` with these options, held in memory."""
         return dict(
             extract(
-                model, inputs, labels, layers=layers, reduce=self.reduce, project=project, batch_size=self.batch_size,
-                device=self.device, progress=progress, seed=self.seed, with_outputs=outputs, readout=self.readout,
+                model, inputs, labels, layers=layers, groups=groups, reduce=self.reduce, project=project,
+                batch_size=self.batch_size, device=self.device, progress=progress, seed=self.seed,
+                with_outputs=outputs, readout=self.readout,
             )
         )  # fmt: skip
 
@@ -67,7 +71,9 @@ class Subject:
 
     Attributes:
         layers: names of the features that are measured, in forward order. projected: those that are projected.
-        has_outputs: whether the network's outputs can be read as (n, C).
+        has_outputs: whether the network's outputs can be read as (n, C). classes: names that the labels stand for.
+        groups: (n,) which samples belong together, or None.
+        patterns: how the layers were asked for; "*" stands for the hidden layers with weights.
     """
 
     snapshots: dict[str, Snapshot]
@@ -77,6 +83,9 @@ class Subject:
     layers: tuple[str, ...]
     projected: frozenset[str]
     has_outputs: bool
+    classes: tuple[str, ...] = ()
+    groups: Tensor | None = None
+    patterns: Patterns = "*"
 
     @property
     def n(self) -> int:
@@ -91,14 +100,16 @@ class Subject:
     def features(self, at: str, progress: bool = False) -> dict[str, Representation]:
         """Features of every layer at one moment, wide ones projected, on the device of the study."""
         model, found = self.snapshots[at].model, {}
+        labels = None if self.labels is None else Labels(self.labels, self.classes)
         for names, width in (
             ([name for name in self.layers if name not in self.projected], None),
             ([name for name in self.layers if name in self.projected], self.width),
         ):
             if names:
                 found |= self.look.features(
-                    model, self.inputs, names, self.labels, outputs=self.has_outputs, progress=progress, project=width
-                )
+                    model, self.inputs, names, labels, groups=self.groups, outputs=self.has_outputs, progress=progress,
+                    project=width,
+                )  # fmt: skip
         return {name: _moved(found[name], self.look.device) for name in self.layers}
 
 
@@ -107,6 +118,7 @@ def make_subject(
     inputs: Inputs,
     labels: Any,
     *,
+    groups: Any = None,
     initial: nn.Module | Snapshot | None,
     checkpoints: Mapping[Any, Any] | None,
     layers: Patterns,
@@ -118,18 +130,19 @@ def make_subject(
     CheckpointMismatch where the moments are not of one architecture.
     """
     snapshots = _snapshots(trained, initial, checkpoints)
-    inputs, labels = as_inputs(inputs), as_labels(labels, "labels")
+    inputs = as_inputs(inputs)
     n = n_samples(inputs)
-    if labels is not None and len(labels) != n:
-        raise BadInput(f"labels has {len(labels)} entries, but there are {n} samples: pass one class per sample")
+    given = None if labels is None else as_labels(labels, n=n)
+    codes, classes = (None, ()) if given is None else (given.codes, given.classes)
+    together = None if groups is None else as_groups(groups, n=n)
     model = snapshots[TRAINED].model
     patterns: Patterns = layers
     if layers in ("*", ["*"], ("*",)):
         patterns = hidden_weight_layers(model, inputs, readout=look.readout, device=look.device)
         if not patterns:
             raise BadInput(
-                "layers='*' stands for hidden layers with weights, and this model has none: name layers, e.g. 'leaf'. "
-                "All of them: geomfeat extract --list"
+                f"layers='*' stands for hidden layers with weights, and there are none: {no_hidden_layer(model)}. Name "
+                "layers, e.g. 'leaf'. All of them: geomfeat extract --list"
             )
     pair = take(inputs, torch.arange(2) % n)
     has_outputs = True
@@ -140,7 +153,9 @@ def make_subject(
         probe, has_outputs = look.features(model, pair, patterns, outputs=False), False
     limit = WIDE if look.project == "auto" else look.project
     projected = frozenset(name for name, rep in probe.items() if isinstance(limit, int) and rep.d > limit)
-    return Subject(snapshots, inputs, labels, look, tuple(probe), projected, has_outputs)
+    return Subject(
+        snapshots, inputs, codes, look, tuple(probe), projected, has_outputs, classes, together, patterns=layers
+    )
 
 
 def _snapshots(trained: Any, initial: Any, checkpoints: Mapping[Any, Any] | None) -> dict[str, Snapshot]:
@@ -153,6 +168,7 @@ def _snapshots(trained: Any, initial: Any, checkpoints: Mapping[Any, Any] | None
         found[str(step)] = _snapshot(steps[step], str(step), last.model)
     found[TRAINED] = last
     for at, snapshot in found.items():
+        require_values(snapshot.model, repr(at))
         _require_finite_weights(snapshot.model, at)
     return found
 
@@ -161,7 +177,7 @@ def _snapshot(value: Any, at: str, like: nn.Module | None) -> Snapshot:
     if isinstance(value, Snapshot):
         made = replace(value, at=at, model=unwrapped(value.model))
     elif isinstance(value, Mapping) and like is not None:
-        model = copy.deepcopy(like)
+        model = copied(like)
         try:
             model.load_state_dict(dict(value))
         except RuntimeError as cause:
@@ -194,6 +210,9 @@ def _require_same_architecture(model: nn.Module, trained: nn.Module, at: str) ->
 
 def _require_finite_weights(model: nn.Module, at: str) -> None:
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if tensor.is_meta or isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+            why = "it is on the meta device" if tensor.is_meta else "its lazy module has seen no inputs"
+            raise BadInput(f"{name!r} of {at!r} has no values: {why}; load weights first, or run the model once")
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             bad = int((~torch.isfinite(tensor)).sum())
             raise BadInput(
@@ -203,7 +222,4 @@ def _require_finite_weights(model: nn.Module, at: str) -> None:
 
 
 def _moved(rep: Representation, device: str | torch.device | None) -> Representation:
-    if device is None:
-        return rep
-    place = lambda t: None if t is None else t.to(device)  # noqa: E731
-    return rep.with_(x=rep.x.to(device), labels=place(rep.labels), outputs=place(rep.outputs))
+    return rep if device is None else rep.with_(x=rep.x.to(device))

@@ -17,6 +17,11 @@ RESULT = (
     "layer", "layer_b", "measure", "quantity", "value", "stderr", "ok", "note",
     "n", "d", "dtype", "device", "seconds", "options", "version",
 )  # fmt: skip
+# What every table holds, with the kind of its values; see `geomfeat.study.saved.read_parquet`.
+COLUMNS = dict.fromkeys([*IDENTITY, *RESULT], "any") | {
+    **dict.fromkeys(("at", "layer", "measure", "quantity", "note"), "text"), "value": "number", "stderr": "number",
+    "ok": "flag",
+}  # fmt: skip
 Row = dict[str, Any]
 
 
@@ -34,6 +39,12 @@ def row(quantity: str, estimate: Estimate, **facts: Any) -> Row:
         "note": estimate.note,
     }
     return {**empty, "options": "{}", **facts, **number}
+
+
+def are_rows(value: Any) -> bool:
+    """Whether a value that was read back is a list of rows, as `row` makes them."""
+    needed = {"quantity", "value", "stderr", "ok", "note", "at", "measure", "layer"}
+    return isinstance(value, list) and all(isinstance(r, dict) and needed <= r.keys() for r in value)
 
 
 def failed_rows(quantities: Iterable[str], note: str, **facts: Any) -> list[Row]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import hypothesis.strategies as st
@@ -156,6 +157,9 @@ def test_half_precision_models_are_run_as_they_are_and_widened() -> None:
     half = extract(model.to(torch.bfloat16), x, progress=False)["3"].x
     assert half.dtype == torch.float32
     assert torch.equal(half, half.bfloat16().float())
+    mixed = extract(model, x, project=3, progress=False)["3"]
+    assert mixed.meta["precision"] == "bfloat16"
+    assert mixed.precision == torch.bfloat16
     assert model[0].weight.dtype == torch.bfloat16
 
 
@@ -463,3 +467,21 @@ def test_layers_that_return_nested_tensors_are_padded_and_know_their_lengths() -
     assert rep.labels.tolist() == torch.arange(6).repeat_interleave(lengths).tolist()
     with pytest.raises(BadInput, match="depends on the batch"):
         extract(Ragged(), (x, lengths), layers="cut", batch_size=3, progress=False)
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_names_and_groups_go_with_the_samples_and_their_tokens(stored: bool, tmp_path: Path) -> None:
+    model, x = mlp()
+    names, groups = ["b", "a", "c"] * 2, [10, 20, 30, 30, 20, 10]
+    store = tmp_path if stored else None
+    rep = extract(model, x, layers="0", labels=names, groups=groups, store=store, progress=False)["0"]
+    assert rep.classes == ("a", "b", "c")
+    assert rep.labels.tolist() == [1, 0, 2] * 2
+    assert rep.groups.tolist() == groups
+    tokens = torch.randn(6, 4, 5)
+    rows = extract(
+        nn.Sequential(nn.Linear(5, 3)), tokens, labels=names, groups=groups, reduce="token_all", progress=False
+    )
+    rep = next(iter(rows.values()))
+    assert rep.classes == ("a", "b", "c")
+    assert rep.groups.tolist() == torch.tensor(groups).repeat_interleave(4).tolist()

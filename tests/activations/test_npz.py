@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from geomfeat.activations import extract, load_npz, save_npz
-from geomfeat.errors import BadInput
+from geomfeat.errors import BadInput, OutputExists
 from geomfeat.types import Representation
 from tests.activations.zoo import lstm
 
@@ -50,11 +50,11 @@ def test_other_files_are_told(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"not written by save_npz: it holds \['x'\]"):
         load_npz(tmp_path / "other.npz")
     np.save(tmp_path / "one.npy", np.ones(3))
-    with pytest.raises(BadInput, match=r"not written by save_npz|damaged"):
+    with pytest.raises(BadInput, match="is a single array"):
         load_npz(tmp_path / "one.npy")
     pickled = np.empty(1, dtype=object)
     np.savez(tmp_path / "pickled.npz", index=pickled)
-    with pytest.raises(BadInput, match="damaged"):
+    with pytest.raises(BadInput, match="holds Python objects"):
         load_npz(tmp_path / "pickled.npz")
 
 
@@ -65,3 +65,43 @@ def test_arguments_in_the_wrong_order_are_told_the_right_one(tmp_path: Path) -> 
     with pytest.raises(BadInput, match=r"for one layer give \{'fc': it\}"):
         save_npz(tmp_path / "x.npz", reps["fc"])  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_of_the_users_is_not_replaced(tmp_path: Path) -> None:
+    reps = {"fc": Representation(torch.eye(3), layer="fc")}
+    np.savez(tmp_path / "mine.npz", x=np.ones(3))
+    before = (tmp_path / "mine.npz").read_bytes()
+    with pytest.raises(OutputExists, match=r"mine\.npz was not written by geomfeat"):
+        save_npz(tmp_path / "mine.npz", reps)
+    assert (tmp_path / "mine.npz").read_bytes() == before
+    for _ in range(2):
+        save_npz(tmp_path / "own.npz", reps)
+    with pytest.raises(BadInput, match="names nothing"):
+        save_npz("", reps)
+
+
+@pytest.mark.parametrize(
+    "index", ["[" * 100_000, "3", "[3]", '[{"key": "fc"}]', '[{"key": ["fc"], "layer": "fc", "meta": {}}]',
+              '[{"key": "fc", "layer": "fc", "meta": 3}]', '[{"key": "none", "layer": "fc", "meta": {}}]'],
+)  # fmt: skip
+def test_an_index_that_does_not_fit_is_told(tmp_path: Path, index: str) -> None:
+    np.savez(tmp_path / "a.npz", **{"x:fc": np.ones((3, 2)), "index": np.array(index)})
+    with pytest.raises(BadInput, match=r"a\.npz is damaged or truncated .*write it again with save_npz"):
+        load_npz(tmp_path / "a.npz")
+
+
+def test_an_array_that_is_no_features_names_the_file(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", **{"x:fc": np.array("text"), "index": '[{"key": "fc", "layer": "fc", "meta": {}}]'})
+    with pytest.raises(BadInput, match=r"a\.npz"):
+        load_npz(tmp_path / "a.npz")
+
+
+def test_names_of_classes_and_groups_come_out(tmp_path: Path) -> None:
+    model, x = lstm()
+    names, groups = ["b", "a", "c"] * 2, ["s1", "s0"] * 3
+    reps = dict(extract(model, x, labels=names, groups=groups, progress=False))
+    again = load_npz(save_npz(tmp_path / "named", reps))
+    for key, rep in again.items():
+        assert rep.classes == reps[key].classes == ("a", "b", "c")
+        assert rep.labels.tolist() == [1, 0, 2] * 2
+        assert rep.groups.tolist() == [1, 0] * 3

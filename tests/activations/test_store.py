@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -237,6 +241,145 @@ def test_bad_arguments_are_named(store: ActivationStore, tmp_path: Path) -> None
         ActivationStore(tmp_path, "")
     with pytest.raises(BadInput, match="no rows"):
         store.write("empty", [])
+
+
+def planned(store: ActivationStore, marker: str = "done.json", **changes: Any) -> None:
+    """Another marker than was written."""
+    file = store.folder("fc") / marker
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"shape": [10**12, 3]}, {"shape": [10, 10**12]}, {"shape": [10**12, 3], "rows_per_block": 10**12},
+        {"shape": [0, 3], "sha256": []}, {"shape": [10]}, {"shape": [-1, 3]}, {"shape": ["10", 3]}, {"shape": None},
+        {"shape": [10.0, 3]}, {"dtype": "float64"}, {"dtype": "object"}, {"dtype": "no type"}, {"dtype": "<U5"},
+        {"rows_per_block": 0}, {"rows_per_block": -3}, {"rows_per_block": 1}, {"sha256": []}, {"sha256": "abc"},
+        {"sha256": [1]}, {"sha256": [None]}, {"settings": [1]}, {"layer": "other"}, {"layer": None},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_marker_that_does_not_fit_its_array_is_refused_before_anything_is_allocated(
+    store: ActivationStore, changes: dict[str, Any]
+) -> None:
+    store.write("fc", [rows()])
+    planned(store, **changes)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(BadInput, match=r"fc.*is damaged or truncated \(.*delete the folder .*fc and extract again"):
+        store.read("fc")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
+
+
+def test_a_marker_and_an_array_that_both_announce_too_much_are_refused(store: ActivationStore) -> None:
+    store.write("fc", [rows()])
+    size = 10**12
+    planned(store, shape=[size, 3], rows_per_block=size)
+    file = store.folder("fc") / "zarr.json"
+    told = json.loads(file.read_text())
+    told["shape"] = [size, 3]
+    told["chunk_grid"]["configuration"]["chunk_shape"] = [size, 3]
+    told["codecs"][0]["configuration"]["chunk_shape"] = [256, 3]
+    file.write_text(json.dumps(told))
+    with pytest.raises(BadInput, match=r"(describes|has \d+ bytes, and 12000000000000 are announced)"):
+        store.read("fc")
+
+
+def test_markers_that_are_nested_without_end_are_refused(store: ActivationStore) -> None:
+    store.write("fc", [rows()])
+    (store.folder("fc") / "done.json").write_text("[" * 100_000)
+    with pytest.raises(BadInput, match=r"done\.json is damaged or truncated"):
+        store.read("fc")
+
+
+def test_a_layer_that_was_copied_from_elsewhere_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    first, second = ActivationStore(tmp_path, "init"), ActivationStore(tmp_path, "trained")
+    for store, weights in ((first, "a"), (second, "b")):
+        store.claim({"weights": weights})
+        for layer in ("fc", "head"):
+            store.write(layer, [rows()])
+    shutil.rmtree(first.folder("head"))
+    shutil.copytree(first.folder("fc"), first.folder("head"))
+    with pytest.raises(BadInput, match="it is of layer 'fc', and lies where 'head' should"):
+        first.read("head")
+    shutil.rmtree(second.folder("fc"))
+    shutil.copytree(first.folder("fc"), second.folder("fc"))
+    with pytest.raises(BadInput, match="it is of other weights or inputs than the checkpoint it lies in"):
+        second.read("fc")
+    with pytest.raises(BadInput, match="other weights or inputs"):
+        second.write("fc", [rows()])
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "zarr.json", "c/0/0", "c", "deep/notes.txt"])
+def test_what_lies_in_a_layers_folder_is_left_alone(store: ActivationStore, name: str) -> None:
+    mine = store.folder("fc") / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    with pytest.raises(OutputExists, match=r"was not written by geomfeat, and a layer is to be written to .*fc"):
+        store.write("fc", [rows()])
+    assert mine.read_text() == "mine"
+    assert [p for p in store.path.rglob("*") if p.is_file()] == [mine]
+
+
+def test_a_file_in_the_place_of_a_layer_is_left_alone(store: ActivationStore) -> None:
+    store.root.mkdir(parents=True)
+    store.folder("fc").write_text("mine")
+    with pytest.raises(OutputExists, match="fc is a file"):
+        store.write("fc", [rows()])
+    assert store.folder("fc").read_text() == "mine"
+
+
+def test_what_lies_beside_a_layer_that_is_gone_on_with_is_left_alone(store: ActivationStore) -> None:
+    begun(store, rows(), [])
+    begun(store, rows(), [1])
+    mine = [store.folder("fc") / "notes.txt", store.root / "notes.txt", store.path / "notes.txt"]
+    for path in mine:
+        path.write_text("mine")
+    store.write("fc", [rows()], {"reduce": "mean"})
+    assert np.array_equal(store.read("fc"), rows())
+    assert [path.read_text() for path in mine] == ["mine"] * 3
+
+
+def test_an_interruption_before_the_first_block_can_be_gone_on_with(store: ActivationStore) -> None:
+    begun(store, rows(), [0])
+    planned(store, "progress.json", sha256=[None] * 4)
+    (store.folder("fc") / "zarr.json").write_text("{")
+    store.write("fc", [rows()], {"reduce": "mean"})
+    assert np.array_equal(store.read("fc"), rows())
+
+
+LIMIT = """
+import resource, sys
+import numpy as np
+from geomfeat.activations import ActivationStore
+from geomfeat.errors import WriteFailed
+store, x = ActivationStore(sys.argv[1]), np.ones((3, 40000), "float32")
+writer = store.writer("fc", (6, 40000), "float32", 3, {})
+writer.put(0, x)
+resource.setrlimit(resource.RLIMIT_FSIZE, (90_000, 90_000))
+try:
+    writer.put(1, x)
+except WriteFailed as error:
+    sys.stdout.write(str(error))
+"""
+
+
+def test_a_full_disk_names_the_layer_and_keeps_the_blocks_before(store: ActivationStore) -> None:
+    command = [sys.executable, "-c", LIMIT, str(store.path)]
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert f"{store.folder('fc')} cannot be written: File too large" in told
+    writer = store.writer("fc", (6, 40000), "float32", 3, {})
+    assert writer.missing() == [1]
+    writer.put(1, np.ones((3, 40000), "float32"))
+    writer.finish()
+    assert np.array_equal(store.read("fc"), np.ones((6, 40000), "float32"))
+
+
+@pytest.mark.parametrize("path", ["", " "])
+def test_an_empty_path_is_no_store(path: str) -> None:
+    with pytest.raises(BadInput, match=r"store=.* names nothing"):
+        ActivationStore(path)
 
 
 def test_load_gives_a_representation_with_its_settings(store: ActivationStore) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import operator
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 import typer
 from click.testing import Result
 
+import geomfeat
 from geomfeat.cli.app import command
 from geomfeat.errors import BadInput
 
@@ -59,9 +61,81 @@ def test_an_interruption_says_how_to_resume_with_code_130(capsys: pytest.Capture
     assert capsys.readouterr().err.strip() == "geomfeat: interrupted. Run it again."
 
 
-def test_a_bug_is_not_hidden() -> None:
-    with pytest.raises(ZeroDivisionError), command(debug=False):
-        raise ZeroDivisionError
+def test_a_bug_is_not_hidden(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("geomfeat.registry.get", operator.index)
+    with pytest.raises(TypeError, match="cannot be interpreted as an integer"):
+        run("measures", "stable_rank")
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_the_console_tells_a_bug_in_one_line_unless_asked_for_the_traceback(debug: bool) -> None:
+    words = ["geomfeat", "measures", "x", *["--debug"] * debug]
+    code = (
+        "import operator, sys, geomfeat.registry\nfrom geomfeat.cli import main\n"
+        f"geomfeat.registry.get = operator.index\nsys.argv = {words}\nmain()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == (1 if debug else 2)
+    assert ("Traceback" in done.stderr) == debug
+    assert ("geomfeat: unexpected TypeError" in done.stderr) != debug
+
+
+def test_an_error_of_the_users_own_code_is_told_with_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as stopped, command(debug=False):
+        raise KeyError("layer9")
+    assert stopped.value.exit_code == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"geomfeat: {__file__}, line ")
+    assert told.endswith("failed: KeyError: 'layer9'; --debug shows its traceback\n")
+
+
+def test_code_that_ends_the_program_is_no_success(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as stopped, command(debug=False):
+        sys.exit(0)
+    assert stopped.value.exit_code == 2
+    assert "ended the program by sys.exit(0)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 8 GB")])
+def test_a_lack_of_memory_comes_with_what_to_do(capsys: pytest.CaptureFixture[str], error: Exception) -> None:
+    with pytest.raises(typer.Exit) as stopped, command(debug=False):
+        raise error
+    assert stopped.value.exit_code == 2
+    told = capsys.readouterr().err
+    assert told.startswith("geomfeat: out of memory")
+    assert "use fewer samples (--n)" in told
+
+
+def test_the_version_is_told(run: Run) -> None:
+    result = run("--version")
+    assert (result.exit_code, result.stdout) == (0, f"geomfeat {geomfeat.__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["analyse"], ["no such command 'analyse'", "Did you mean 'analyze'", "see geomfeat --help"]),
+        (["extract", "--no-such"], ["no such option: --no-such", "see geomfeat extract --help"]),
+        (["extract", "--data", "digits"], ["missing option '--model'"]),
+        (["lab", "--seed", "9" * 23], ["'--seed'", "too large"]),
+        (["lab", "--seed", "soon"], ["'--seed'"]),
+        (["report", ""], ["'FOLDER...'", "it is empty"]),
+        (["extract", "--model", "a:b", "--data", "digits", "--store", ""], ["'--store'", "it is empty"]),
+        (["extract", "--model", "a:b", "--data", "digits", "--npz="], ["'--npz'", "it is empty"]),
+    ],
+)
+def test_words_that_cannot_be_understood_are_told_in_one_line(run: Run, words: list[str], told: list[str]) -> None:
+    result = run(*words)
+    assert result.exit_code == 2
+    [line] = result.stderr.strip().splitlines()
+    assert line.startswith("geomfeat: ")
+    assert all(part in line for part in told), line
+
+
+def test_no_words_at_all_show_the_help(run: Run) -> None:
+    result = run()
+    assert result.exit_code == 2
+    assert "analyze" in result.stdout
 
 
 @pytest.mark.parametrize("debug", [False, True])

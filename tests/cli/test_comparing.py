@@ -110,7 +110,7 @@ BAD = [
     (("net.py:make",), "one model is given, and two are needed"),
     (("net.py:make", "net.py:make"), "two models are named 'make': name them"),
     (("a=net.py:make@none.safetensors", "net.py:make"), "there is no file 'none.safetensors'"),
-    (("a=net.py:make@net.py", "net.py:make"), "weights are .safetensors, .pt, .pth files"),
+    (("a=net.py:make@net.py", "net.py:make"), "must be one of .safetensors, .pt, .pth"),
     (("a=none.npz", "net.py:make"), "there is no file 'none.npz'"),
     (("digits.npz", "net.py:make"), "was not written by save_npz"),
     (("a=", "net.py:make"), "MODEL 'a=' names nothing"),

@@ -89,7 +89,12 @@ def test_a_file_that_is_there_is_replaced_only_with_force(files: Path, extract: 
     Path("features.npz").write_text("mine")
     refused = extract("--npz", "features.npz")
     assert refused.exit_code == 2
-    assert "'features.npz' exists" in refused.stderr
+    assert "features.npz was not written by geomfeat" in refused.stderr
+    assert extract("--npz", "features.npz", "--force").exit_code == 2
     assert Path("features.npz").read_text() == "mine"
-    assert extract("--npz", "features.npz", "--force").exit_code == 0
-    assert set(load_npz("features.npz")) == {"1", "3"}
+    assert extract("--npz", "own.npz").exit_code == 0
+    refused = extract("--npz", "own.npz")
+    assert refused.exit_code == 2
+    assert "'own.npz' exists" in refused.stderr
+    assert extract("--npz", "own.npz", "--force").exit_code == 0
+    assert set(load_npz("own.npz")) == {"1", "3"}

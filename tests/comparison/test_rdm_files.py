@@ -58,3 +58,27 @@ def test_the_92_objects() -> None:
         "monkey_it": 1, "human_it": 8, "v1_model": 1, "hmax": 1,
     }  # fmt: skip
     assert found["human_it"].n_conditions == 92
+
+
+@pytest.mark.parametrize("pairs", [3, 6, 10])
+def test_as_many_subjects_as_pairs_are_subjects_unless_the_array_is_a_dissimilarity_matrix(
+    tmp_path: Path, pairs: int
+) -> None:
+    values = np.random.default_rng(pairs).random((pairs, pairs))
+    full = values + values.T
+    np.fill_diagonal(full, 0)
+    gaps = values.copy()
+    gaps[0, 1] = np.nan
+    np.savez(tmp_path / "a.npz", rdm_subjects=values, rdm_matrix=full, rdm_gaps=gaps)
+    found = load_rdms(tmp_path / "a.npz")
+    several = (pairs, {3: 3, 6: 4, 10: 5}[pairs])
+    assert {name: (rdms.n_rdms, rdms.n_conditions) for name, rdms in found.items()} == {
+        "subjects": several, "matrix": (1, pairs), "gaps": several,
+    }  # fmt: skip
+    np.testing.assert_array_equal(found["subjects"].vectors, values)
+
+
+def test_a_square_array_that_is_neither_is_refused_as_a_matrix(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", rdm_a=np.random.default_rng(0).random((5, 5)))
+    with pytest.raises(BadInput, match=r"rdm_a of .*symmetric"):
+        load_rdms(tmp_path / "a.npz")

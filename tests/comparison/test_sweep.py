@@ -270,3 +270,111 @@ def test_an_uncentred_sweep_is_not_held_against_the_theory_of_centred_ones(tmp_p
         theory[centred] = slopes[(slopes["quantity"] == "richness") & (slopes["layer"] == "")]["theory"].tolist()
     assert theory[True] == [-3.0]
     assert np.isnan(theory[False]).all()
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.mark.parametrize(
+    "changes", [{"sigma": 0.5}, {"seeds": 1, "sigma": [0.5, 1.0]}, {"sigma": [0.5, 2.0]}, {"width": 16},
+                {"sigma": [0.5, 1.0], "measure": {"measures": ["effective_rank"]}}],
+    ids=str,
+)  # fmt: skip
+def test_a_config_that_lacks_trainings_of_the_folder_is_refused_and_nothing_is_lost(
+    tmp_path: Path, counted: Counted, changes: dict[str, Any]
+) -> None:
+    sweep(FOUR, tmp_path, progress=False)
+    counted.clear()
+    before = files_of(tmp_path)
+    with pytest.raises(OutputExists, match=r"sweep\.json and results\.parquet hold a sweep of 4 trainings, [24] of"):
+        sweep(tiny(**changes), tmp_path, progress=False)
+    assert (files_of(tmp_path), counted) == (before, [])
+    assert sweep(tiny(sigma=[1.0, 0.5]), tmp_path, progress=False).outcomes == {"matched": 4}
+
+
+def test_a_run_folder_at_another_address_is_not_that_run(tmp_path: Path, counted: Counted) -> None:
+    found = sweep(FOUR, tmp_path, progress=False)
+    first, second, third, _ = found.plan
+    runs = tmp_path / "runs"
+    shutil.rmtree(runs / first)
+    shutil.copytree(runs / second, runs / first)
+    told = json.loads((runs / third / run_folder.MANIFEST).read_text())
+    (runs / third / run_folder.MANIFEST).write_text(json.dumps({**told, "version": "9.9"}))
+    seen = SweepResult.load(tmp_path)
+    assert set(seen.damaged) == {first, third}
+    assert "it was copied here, or its manifest was changed" in seen.damaged[first]
+    counted.clear()
+    again = sweep(FOUR, tmp_path, progress=False)
+    assert sorted(counted) == sorted([first, third])
+    pd.testing.assert_frame_equal(numbers(again.table), numbers(found.table))
+
+
+def test_weights_that_were_changed_are_trained_again(tmp_path: Path, counted: Counted) -> None:
+    found = sweep(FOUR, tmp_path, progress=False)
+    path = tmp_path / "runs" / next(iter(found.plan)) / "trained.safetensors"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    counted.clear()
+    sweep(FOUR, tmp_path, progress=False)
+    assert counted == [next(iter(found.plan))]
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("name", [PLAN, RESULTS])
+def test_a_file_of_the_users_is_not_replaced_by_a_sweep(tmp_path: Path, counted: Counted, name: str) -> None:
+    (tmp_path / name).write_text('{"mine": 1}')
+    with pytest.raises(OutputExists, match=f"{name} was not written by geomfeat"):
+        sweep(FOUR, tmp_path, progress=False)
+    assert (files_of(tmp_path), counted) == ({name: b'{"mine": 1}'}, [])
+
+
+def test_a_file_of_the_users_in_a_damaged_run_is_kept_and_costs_that_run_alone(
+    tmp_path: Path, counted: Counted
+) -> None:
+    found = sweep(FOUR, tmp_path, progress=False)
+    address = next(iter(found.plan))
+    home = tmp_path / "runs" / address
+    (home / "notes.txt").write_text("mine")
+    assert sweep(FOUR, tmp_path, progress=False).outcomes == {"matched": 4}, "beside a whole run it does no harm"
+    (home / run_folder.TABLE).unlink()
+    counted.clear()
+    again = sweep(FOUR, tmp_path, progress=False)
+    assert counted == []
+    assert again.outcomes == {"matched": 3, "missing": 1}
+    assert "notes.txt was not written by geomfeat" in again.errors[address]
+    assert (home / "notes.txt").read_text() == "mine"
+    (home / "notes.txt").unlink()
+    assert sweep(FOUR, tmp_path, progress=False).outcomes == {"matched": 4}
+
+
+def test_a_run_without_the_columns_of_a_run_is_damaged(tmp_path: Path) -> None:
+    found = sweep(FOUR, tmp_path, progress=False)
+    home = tmp_path / "runs" / next(iter(found.plan))
+    run_folder.write_table(home / run_folder.TABLE, pd.DataFrame({"other": [1]}))
+    told = json.loads((home / run_folder.MANIFEST).read_text())
+    size, digest = (home / run_folder.TABLE).stat().st_size, run_folder.file_sha256(home / run_folder.TABLE)
+    told["files"][run_folder.TABLE] = [size, digest]
+    (home / run_folder.MANIFEST).write_text(json.dumps(told))
+    assert "it has no column 'run'" in SweepResult.load(tmp_path).damaged[home.name]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda told: told.update(plan={}), lambda told: told.update(version="9.9"), lambda told: told.update(errors=3),
+     lambda told: told.update(plan={"x" * 20: next(iter(told["plan"].values()))}), lambda told: told.update(plan=[1]),
+     lambda told: told.pop("config"), lambda told: next(iter(told["plan"].values())).update(width=9)],
+)  # fmt: skip
+def test_a_plan_that_was_changed_is_told_and_made_again(tmp_path: Path, change: Any) -> None:
+    sweep(FOUR, tmp_path, progress=False)
+    told = json.loads((tmp_path / PLAN).read_text())
+    change(told)
+    (tmp_path / PLAN).write_text(json.dumps(told))
+    with pytest.raises(BadInput, match=r"sweep\.json is truncated or corrupt"):
+        SweepResult.load(tmp_path)
+    assert sweep(FOUR, tmp_path, progress=False).outcomes == {"matched": 4}
+
+
+def test_an_empty_path_is_refused() -> None:
+    with pytest.raises(BadInput, match="out='' names nothing"):
+        sweep(FOUR, "")

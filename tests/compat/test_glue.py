@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+import geomfeat.compat.glue as glue
 from geomfeat import geometry
 from geomfeat.compat import glue_analysis, glue_analysis_dataframe
+from geomfeat.compat.glue.analysis import QUANTITIES
 from geomfeat.errors import BadInput
 from tests.geometry.clouds import normal, simplices, spheres
 
@@ -95,3 +97,93 @@ def test_backends_are_devices(backend: str) -> None:
 def test_bad_input_is_named(call: object, message: str) -> None:
     with pytest.raises(BadInput, match=message):
         call()
+
+
+def test_results_read_as_a_mapping_too() -> None:
+    found = glue_analysis(X.numpy(), backend="numpy", n_t=40)
+    assert found["dimension"] == found.dimension
+    assert dict(found) == {name: getattr(found, name) for name in found}
+    assert set(found) == set(found.keys()) == set(QUANTITIES)
+    assert len(found) == 7
+    assert found["axis_alignment"] == found.axes_alignment
+    assert found["center_axis_alignment"] == found.center_axes_alignment
+    assert found["notes"] == found.notes
+    with pytest.raises(KeyError, match="there are capacity, dimension"):
+        found["size"]
+    assert {**found}["radius"] == found.radius
+
+
+def test_the_calls_of_published_scripts() -> None:
+    """Class by class from (samples, features), fewer points of each, results by name."""
+    features, n_classes, m = X.mT.reshape(20, 12).numpy(), 4, 5
+    manifolds = [features[i * m : (i + 1) * m].T for i in range(n_classes)]
+    few = glue.preprocess.downsample_manifolds(manifolds, n_points=min(50, 4))
+    assert [part.shape for part in few] == [(12, 4)] * 4
+    assert glue.glue_analysis(few)["radius"] > 0
+    stacked = np.stack(manifolds)
+    assert glue.glue_analysis(stacked, backend="numpy")["capacity"] == glue.glue_analysis(manifolds)["capacity"]
+    ragged = np.empty(4, dtype=object)
+    ragged[:] = [part[:, : 3 + i % 2] for i, part in enumerate(manifolds)]
+    assert glue.glue_analysis(ragged)["capacity"] > 0
+
+
+def test_downsampling_keeps_points_kind_and_order() -> None:
+    manifolds = [normal(6, 10, seed=k).numpy() for k in range(3)]
+    few = glue.preprocess.downsample_manifolds(manifolds, 4, seed=3)
+    for part, whole in zip(few, manifolds, strict=True):
+        places = [int(np.flatnonzero((whole == column[:, None]).all(0))[0]) for column in part.T]
+        assert places == sorted(set(places))
+    again = glue.preprocess.downsample_manifolds(manifolds, n_points=4, seed=3)
+    other = glue.preprocess.downsample_manifolds(manifolds, n_points=4, seed=4)
+    assert all((a == b).all() for a, b in zip(few, again, strict=True))
+    assert any((a != b).any() for a, b in zip(few, other, strict=True))
+    array = glue.preprocess.downsample_manifolds(np.stack(manifolds), 4, seed=3)
+    np.testing.assert_array_equal(array, np.stack(few))
+    tensor = glue.preprocess.downsample_manifolds(torch.from_numpy(np.stack(manifolds)), 4, seed=3)
+    np.testing.assert_array_equal(tensor.numpy(), array)
+    for bad in (0, 11, 2.5):
+        with pytest.raises(BadInput, match="the smallest manifold has 10 points"):
+            glue.preprocess.downsample_manifolds(manifolds, bad)
+    with pytest.raises(BadInput, match="must be \\(features, points\\)"):
+        glue.preprocess.downsample_manifolds([np.zeros(3)], 1)
+
+
+def test_a_table_under_an_index_of_the_caller() -> None:
+    table, matrices = glue.contrib.glue_analysis_dataframe(
+        manifolds=list(X), indices=("v1", 3), indices_name=["area", "repeat"], analysis_type="ONE_VERSUS_REST",
+        n_hyperplanes=40, shuffle=True, gaussianize=False, bias=True, return_matrix=True, seed=2,
+    )  # fmt: skip
+    assert table.index.names == ["area", "repeat"]
+    assert table.index.tolist() == [("v1", 3)] * 2
+    assert table["shuffle"].tolist() == [False, True]
+    assert table["seed"].tolist() == [2, 2]
+    options = {"n_draws": 40, "dichotomies": "one-vs-rest", "center": "global", "seed": 2}
+    expected = [geometry.capacity(X.mT, **options), geometry.shuffled_control(X.mT, **options)]
+    for name in ("capacity", "dimension", "radius", "utility", "axis_alignment", "center_axis_alignment_se"):
+        assert table[name].tolist() == pytest.approx([getattr(c, name) for c in expected]), name
+    for name, found in matrices.items():
+        assert found.shape == (2, 4, 4)
+        assert np.nanmean(found[0]) == pytest.approx(table[name].iloc[0]), name
+    plain = glue.contrib.glue_analysis_dataframe(list(X), n_hyperplanes=40)
+    assert plain.index.tolist() == [0]
+    assert plain["capacity"].item() == geometry.capacity(X.mT, n_draws=40).capacity
+
+
+def test_the_first_manifold_against_the_rest_in_every_draw() -> None:
+    table = glue.contrib.glue_analysis_dataframe(X, analysis_type="FIRST_VERSUS_REST", n_hyperplanes=30)
+    expected = geometry.capacity(X.mT, n_draws=30, dichotomies=[1.0, -1.0, -1.0, -1.0])
+    assert table["capacity"].item() == expected.capacity
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"analysis_type": "ALL"}, "analysis_type='ALL': use one of 'RANDOM'"),
+        ({"gaussianize": True}, "gaussianize=True is not offered"),
+        ({"indices": (1,)}, "1 values for 0 names"),
+        ({"n_hyperplanes": 1}, "n_draws=1"),
+    ],
+)
+def test_bad_options_of_the_table_are_named(options: dict, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        glue.contrib.glue_analysis_dataframe(X, **options)

@@ -110,7 +110,7 @@ def test_bad_input_is_told_clearly(peer: Any, monkeypatch: pytest.MonkeyPatch) -
     x = Representation(draw(4, 3))
     for call, words in (
         (lambda: to_rsatoolbox(x.x), "value is a Tensor"),
-        (lambda: to_rsatoolbox(x, conditions=[1, 2]), "conditions has 2 entries for 4 samples"),
+        (lambda: to_rsatoolbox(x, conditions=[1, 2]), "conditions has 2 entries, but there are 4 samples"),
         (lambda: to_rsatoolbox(several(2), runs=[1]), "belong to a Representation"),
         (lambda: from_rsatoolbox(x), "value is a Representation"),
     ):

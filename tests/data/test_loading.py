@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from geomfeat.data.dataset import Dataset, as_features, as_labels, balanced_order
+from geomfeat.data.dataset import Dataset, as_features, balanced_order
 from geomfeat.data.embedded import read_idx
 from geomfeat.data.loading import load_data
 from geomfeat.errors import BadInput
@@ -92,16 +92,45 @@ def test_token_ids_stay_integers():
     assert ids["mask"].dtype == torch.bool
 
 
-def test_labels_in_many_forms():
-    for raw in ([0, 1, 2], np.array([[0.0], [1.0], [2.0]]), torch.tensor([0, 1, 2], dtype=torch.uint8)):
-        assert as_labels(raw).tolist() == [0, 1, 2]
-    assert as_labels(np.array([True, False])).tolist() == [1, 0]
-    with pytest.raises(BadInput, match="fractions"):
-        as_labels([0.5, 1])
-    with pytest.raises(BadInput, match="shape"):
-        as_labels(np.zeros((2, 3)))
-    with pytest.raises(BadInput, match="NaN"):
-        as_labels([0.0, float("nan")])
+def write_named(path, **arrays):
+    np.savez(path, x=np.zeros((4, 2)), **arrays)
+    return load_data(f"npz:{path}")
+
+
+def test_names_of_test_labels_are_numbered_as_those_of_the_training_labels(tmp_path):
+    data = write_named(
+        tmp_path / "named.npz", y=np.array(["cat", "ant", "dog", "dog"]), x_test=np.zeros((2, 2)),
+        y_test=np.array(["dog", "cat"]),
+    )  # fmt: skip
+    assert data.classes == ("ant", "cat", "dog")
+    assert data.labels.tolist() == [1, 0, 2, 2]
+    assert data.test_labels.tolist() == [2, 1]
+
+
+def test_classes_of_a_file_say_how_its_names_are_numbered(tmp_path):
+    names = np.array(["cat", "ant", "cat", "ant"])
+    data = write_named(tmp_path / "ordered.npz", y=names, classes=np.array(["dog", "cat", "ant"]))
+    assert data.labels.tolist() == [1, 2, 1, 2]
+    with pytest.raises(BadInput, match=r"y of .* holds 'ant', which is none of the classes dog, cat"):
+        write_named(tmp_path / "odd.npz", y=names, classes=np.array(["dog", "cat"]))
+
+
+def test_groups_of_a_file_follow_their_samples(tmp_path):
+    data = write_named(
+        tmp_path / "grouped.npz", y=np.arange(4) % 2, groups=np.array(["s2", "s1", "s2", "s1"]),
+        x_test=np.zeros((2, 2)), y_test=[0, 1], groups_test=[7, 8],
+    )  # fmt: skip
+    assert data.groups.tolist() == [1, 0, 1, 0]
+    assert data.testing().groups.tolist() == [7, 8]
+    small = data.subsample(2)
+    assert small.groups.tolist() == [1 - int(label) for label in small.labels]
+    with pytest.raises(BadInput, match="groups of 'short' has 3 entries, but there are 4 samples"):
+        write_named(tmp_path / "short.npz", groups=[1, 2, 3])
+
+
+def test_a_missing_label_of_a_file_is_counted(tmp_path):
+    with pytest.raises(BadInput, match=r"1 of 4 y of .*holes\.npz are missing"):
+        write_named(tmp_path / "holes.npz", y=np.array(["a", "b", np.nan, "a"]))
 
 
 def python2_pickle(content):

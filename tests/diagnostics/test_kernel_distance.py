@@ -25,7 +25,8 @@ class Product(nn.Module):
 def test_a_kernel_that_turns_from_one_direction_to_the_other() -> None:
     x = torch.eye(2)
     # a = 0: K = u u' on the unit vectors. e1 -> e2: no overlap at all; e1 -> (e1 + e2)/sqrt 2: cosine 1/2.
-    start = Product(0.0, [1.0, 0.0])
+    # a moves too, if by next to nothing, or it would be no part of the kernel.
+    start = Product(1e-9, [1.0, 0.0])
     turned = {"far": [0.0, 1.0], "half": [0.5**0.5, 0.5**0.5], "longer": [3.0, 0.0]}
     values = {
         name: kernel_distance(pair_of(start, Product(0.0, u), x, layers=()))[""]["distance"].value

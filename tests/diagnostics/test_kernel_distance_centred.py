@@ -15,7 +15,7 @@ class WithOffset(torch.nn.Module):
 
     def __init__(self, offset: float) -> None:
         super().__init__()
-        self.w = torch.nn.Parameter(torch.zeros(1, 3))
+        self.w = torch.nn.Parameter(torch.full((1, 3), offset))  # it acts on no kernel, but has to move to be in it
         self.offset = torch.nn.Parameter(torch.tensor([offset]))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

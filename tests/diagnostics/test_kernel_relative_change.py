@@ -80,7 +80,9 @@ def test_a_scaled_homogeneous_network_scales_its_kernel() -> None:
 def test_equals_the_definition_for_every_kind_of_network(case, diagnostic, quantity: str) -> None:
     trained = nudged(case.model, 0.3)
     rows = diagnostic(pair_of(case.model, trained, case.inputs, layers=()))
-    k, k0 = (ntk_by_loop(m, case.inputs).diagonal(dim1=2, dim2=3).sum(-1).numpy() for m in (trained, case.model))
+    # Every parameter moved, so all of them count, whatever requires_grad says of one.
+    models = [copy.deepcopy(m).requires_grad_(True) for m in (trained, case.model)]
+    k, k0 = (ntk_by_loop(m, case.inputs).diagonal(dim1=2, dim2=3).sum(-1).numpy() for m in models)
     assert rows[""][quantity].value == pytest.approx(by_definition(quantity, k, k0), rel=1e-7, abs=1e-12)
 
 

@@ -131,3 +131,18 @@ def test_weak_directions_of_single_precision_count(n: int) -> None:
     assert canonical_correlations(x.float(), y.float()).values.shape == (12,)
     copies = torch.cat([x.float(), (x.float() @ torch.ones(12, 3)) / 7], 1)
     assert canonical_correlations(copies, copies).values.shape == (12,)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rounding_makes_no_directions_to_correlate(dtype: torch.dtype) -> None:
+    a, b = draw(80, 3, "code") @ draw(3, 30, "wide"), draw(80, 4, "b")
+    for held in (a.to(dtype), a.to(dtype).double()):
+        assert len(canonical_correlations(held, b).values) == 3
+        assert cca_mean(held, b) == pytest.approx(cca_mean(draw(80, 3, "code"), b), abs=1e-2)
+
+
+def test_a_mean_far_above_the_spread_leaves_the_directions() -> None:
+    a, b = ((x * 2**12).round() / 2**12 for x in related())
+    for offset in (2.0**22, 2.0**30):
+        assert cca_mean(a + offset, b) == pytest.approx(cca_mean(a, b), rel=1e-6)
+    assert cca_mean((a + 1024).float(), b) == pytest.approx(cca_mean(a, b), rel=1e-3)

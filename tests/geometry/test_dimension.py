@@ -157,6 +157,47 @@ def test_copies_are_left_out_and_counted():
     assert local.rows.tolist() == list(range(80))
 
 
+ESTIMATORS = {
+    "gride": lambda x: gride(x, 2),
+    "mle": lambda x: mle_dimension(x, 8),
+    "correlation": correlation_dimension,
+}
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_copies_that_were_rounded_apart_are_copies(name: str):
+    x = uniform(400, 5).float()
+    last = torch.randint(-1, 2, (4, 60, 5), generator=torch.Generator().manual_seed(1)) * 6e-8
+    copied = torch.cat([x, (x[:60] * (1 + last)).flatten(0, 1)])
+    found, expected = ESTIMATORS[name](copied), ESTIMATORS[name](x)
+    assert found.value == pytest.approx(expected.value, rel=1e-5)
+    assert found.stderr == pytest.approx(expected.stderr, rel=1e-4)
+    assert found.n_duplicates == 240
+
+
+def test_curves_and_integrals_leave_out_copies_that_were_rounded_apart():
+    x = uniform(40, 3).float()
+    last = torch.randint(-1, 2, (2, 30, 3), generator=torch.Generator().manual_seed(1)) * 6e-8
+    copied = torch.cat([x, (x[:30] * (1 + last)).flatten(0, 1)])
+    found, expected = dimension_curve(copied), dimension_curve(x)
+    assert found.neighbours == expected.neighbours == (2, 4, 8, 16, 32)
+    np.testing.assert_allclose(found.value, expected.value, rtol=1e-5)
+    integral = correlation_integral(copied, [0.2, 0.5])
+    np.testing.assert_allclose(integral.share, correlation_integral(x, [0.2, 0.5]).share, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_tied_distances_are_refused_and_few_of_them_noted(name: str):
+    places = np.random.default_rng(0).uniform(0, 1, (2000, 2))
+    with pytest.raises(BadInput, match="tied"):
+        ESTIMATORS[name](torch.from_numpy(np.round(20 * places)))
+    some = ESTIMATORS[name](torch.from_numpy(np.round(250 * places)))
+    assert some.value == pytest.approx(2, rel=0.12)
+    if name != "gride":  # whose second and fourth neighbours are hardly ever as far
+        assert "are tied" in some.note
+    assert ESTIMATORS[name](torch.from_numpy(places)).note == ""
+
+
 def test_points_with_all_neighbours_at_one_distance_have_no_local_dimension():
     x = torch.cat([torch.eye(8, dtype=torch.float64), 100 + normal(20, 8)])
     assert local_dimension(x, 7).value[:8].isnan().all()

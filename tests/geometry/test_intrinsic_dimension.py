@@ -56,6 +56,53 @@ def test_copies_are_left_out_and_counted():
     assert found.value == two_nn(x).value
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_copies_that_were_rounded_apart_are_copies(dtype: torch.dtype):
+    """As features are that a network computed in batches of another size."""
+    x = torch.rand(600, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(dtype)
+    last = torch.randint(-1, 2, (3, 100, 6), generator=torch.Generator().manual_seed(1)) * torch.finfo(dtype).eps / 2
+    copies = (x[:100] * (1 + last)).to(dtype).flatten(0, 1)
+    found = two_nn(torch.cat([x, copies]))
+    assert found.value == pytest.approx(two_nn(x).value, rel=1e-5)
+    assert found.n_duplicates == 300
+    assert "300 copies" in found.note
+    assert two_nn(torch.cat([x, copies]).double()).value == pytest.approx(found.value, rel=1e-12)
+
+
+def test_points_that_are_dense_in_their_precision_are_no_copies():
+    x = torch.rand(20000, 1, generator=torch.Generator().manual_seed(0))
+    found = two_nn(x)
+    assert abs(found.value - 1) < 4 * found.stderr
+    assert found.n_duplicates == 20000 - len(x.unique())
+    assert found.tied < 0.01
+
+
+def test_a_large_constant_feature_hides_no_distance():
+    x = normal(300, 3).float()
+    beside = torch.cat([x, torch.full((300, 1), 1e9)], 1)
+    assert two_nn(beside).value == pytest.approx(two_nn(x).value, rel=1e-6)
+
+
+@pytest.mark.parametrize("unit", [1, 0.1, 1 / 255])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_tied_distances_are_refused_and_few_of_them_noted(unit: float, dtype: torch.dtype):
+    """Even points in a plane, rounded to a grid: the coarser, the more neighbours are at one distance."""
+    places = np.random.default_rng(0).uniform(0, 1, (2000, 2))
+    with pytest.raises(BadInput, match=r"\d+ % of \d+ points have neighbours 1 and 2 at one distance: tied"):
+        two_nn(torch.from_numpy(np.round(60 * places) * unit).to(dtype))
+    some = two_nn(torch.from_numpy(np.round(400 * places) * unit).to(dtype))
+    assert "are tied" in some.note
+    assert some.value == pytest.approx(2, rel=0.15)
+    fine = two_nn(torch.from_numpy(np.round(20000 * places) * unit).to(dtype))
+    assert fine.note == ""
+    assert abs(fine.value - 2) < 4 * fine.stderr
+
+
+def test_whole_numbers_are_exact_whatever_their_offset():
+    counts = torch.randint(0, 10**6, (300, 3), generator=torch.Generator().manual_seed(0))
+    assert two_nn(counts + 2**40).value == pytest.approx(two_nn(counts).value, rel=1e-12)
+
+
 @pytest.mark.parametrize(
     ("x", "options", "message"),
     [

@@ -39,6 +39,25 @@ def test_isotropic_noise_around_a_simplex():
     assert nc1(x, labels) == pytest.approx(s**2 * (c - 1), rel=0.03)
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.float16, 5e-3), (torch.bfloat16, 0.05)])
+def test_rounding_in_directions_that_a_bottleneck_left_empty_is_not_inverted(dtype: torch.dtype, tolerance: float):
+    """NC1 does not change under an injective linear map, such as that of 2 units onto 100."""
+    angle = torch.arange(10, dtype=torch.float64) * 2 * torch.pi / 10
+    labels = torch.arange(800) % 10
+    code = torch.stack([angle.cos(), angle.sin()], 1)[labels] + 0.05 * normal(800, 2)
+    expected = reference.nc1(code.numpy(), labels.numpy())
+    wide = (code @ normal(2, 100, seed=1) + normal(100, seed=2)).to(dtype)
+    for x in (wide, wide.float(), wide.double()):
+        assert nc1(x, labels) == pytest.approx(expected, rel=tolerance)
+
+
+def test_a_mean_far_above_the_scatter_costs_no_digits():
+    labels = torch.arange(60) % 3
+    x = ((normal(60, 4) + normal(3, 4, seed=1)[labels]) * 2**12).round() / 2**12
+    assert nc1(x + 2.0**22, labels) == pytest.approx(nc1(x, labels), rel=1e-6)
+    assert nc1((x * 2**12).long() + 2**40, labels) == pytest.approx(nc1(x, labels), rel=1e-6)
+
+
 @pytest.mark.parametrize(
     ("x", "labels", "message"),
     [

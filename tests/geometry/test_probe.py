@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from geomfeat.errors import BadInput
 from geomfeat.geometry import linear_probe
 from geomfeat.numerics import numpy_stream, stream
+from geomfeat.types import Representation
 from tests.geometry.clouds import normal
 
 CLASSIFIERS = ["logistic", "ridge"]
@@ -91,3 +92,77 @@ def test_more_features_than_samples_give_the_predictions_of_the_whole_fit() -> N
         expected.append(float((fit.predict((features[test] - mean) / size) == labels[test]).mean()))
     assert found.by_fold == pytest.approx(expected)
     assert found.accuracy > 0.5
+
+
+def test_copies_are_held_out_together_and_told():
+    """Random labels on samples that all occur three times: no classifier can do better than chance."""
+    labels = torch.arange(80) % 2
+    x = normal(80, 100).float()
+    found = linear_probe(torch.cat([x, x, x * (1 + 1e-7)]), labels.repeat(3))
+    assert abs(found.accuracy - 0.5) < 4 * found.stderr
+    assert found.n_copies == 160
+    assert found.n_groups == 80
+    assert "160 copies of samples" in found.note
+    assert linear_probe(x, labels).n_groups is None
+
+
+@pytest.mark.parametrize("classifier", CLASSIFIERS)
+@pytest.mark.parametrize("kind", ["numbers", "names", "of the layer"])
+def test_no_group_is_split_over_folds(classifier: str, kind: str):
+    """Views of objects with random labels are recognised, unless the objects are held out."""
+    objects, each = 60, 5
+    groups = torch.arange(objects).repeat_interleave(each)
+    labels = torch.randint(2, (objects,), generator=stream(1, "probe labels"))[groups]
+    views = normal(objects, 80)[groups] + 0.1 * normal(objects * each, 80, seed=1)
+    assert linear_probe(views, labels, classifier=classifier).accuracy > 0.95
+    if kind == "of the layer":
+        found = linear_probe(Representation(views, labels, groups=groups), classifier=classifier)
+    else:
+        given = groups if kind == "numbers" else [f"object {g}" for g in groups.tolist()]
+        found = linear_probe(views, labels, groups=given, classifier=classifier)
+    assert abs(found.accuracy - 0.5) < 4 * found.stderr
+    assert found.n_groups == objects
+    assert "60 groups, none of them split" in found.note
+
+
+def test_the_error_is_that_of_groups():
+    """Samples of a group that are all right or all wrong carry the information of one."""
+    groups = torch.arange(200).repeat_interleave(10)
+    labels = (torch.arange(200) % 2)[groups]
+    x = (normal(200, 1) + 1.0 * labels[::10, None])[groups] + 1e-3 * normal(2000, 1, seed=1)
+    found = linear_probe(x, labels, groups=groups)
+    p = found.accuracy
+    assert found.stderr == pytest.approx((p * (1 - p) / 200) ** 0.5, rel=0.1)
+    singles = linear_probe(x[::10], labels[::10], groups=groups[::10])
+    assert singles.stderr == pytest.approx((singles.accuracy * (1 - singles.accuracy) / 200) ** 0.5)
+    assert singles.by_fold == linear_probe(x[::10], labels[::10]).by_fold
+
+
+def test_groups_that_cross_classes_are_kept_whole_and_every_fold_trains_on_every_class():
+    groups = torch.arange(10).repeat_interleave(12)
+    labels = torch.arange(120) % 3
+    found = linear_probe(normal(120, 4), labels, groups=groups)
+    assert found.n_groups == 10
+    assert len(found.by_fold) == 5
+
+
+@pytest.mark.parametrize(
+    ("labels", "groups", "message"),
+    [
+        (["cat"] * 10 + ["dog"] * 10, torch.arange(20) // 5, "class 'cat' has 2 groups, fewer than 5 folds"),
+        (torch.arange(20) % 2, torch.zeros(20), "class 0 has 1 groups"),
+        (torch.arange(20) % 2, ["a", None] * 10, "10 of 20 groups are missing"),
+        (torch.arange(20) % 2, torch.arange(19), "groups has 19 entries, but there are 20"),
+        (["cat", None] * 10, None, "10 of 20 labels are missing"),
+        (None, None, "needs labels"),
+    ],
+)
+def test_groups_and_labels_that_do_not_do_are_named(labels: object, groups: object, message: str):
+    with pytest.raises(BadInput, match=message):
+        linear_probe(normal(20, 3), labels, groups=groups)
+
+
+def test_a_class_of_copies_alone_cannot_be_held_out():
+    x = torch.cat([torch.zeros(10, 2), normal(10, 2)])
+    with pytest.raises(BadInput, match="class 0 has 1 different samples"):
+        linear_probe(x, torch.arange(20) // 10)

@@ -107,3 +107,37 @@ def test_halves_that_fail_are_told() -> None:
 def test_bad_input(n: int, measure: str, options: dict[str, float], text: str) -> None:
     with pytest.raises(BadInput, match=text):
         similarity_interval(*pair(n, 0), measure, **options)
+
+
+def grouped_pair(n_groups: int, each: int, seed: int) -> tuple[Representation, Representation]:
+    """Samples of a group are nearly the same, so that groups are the independent draws."""
+    a, b = pair(n_groups, seed)
+    groups = torch.arange(n_groups).repeat_interleave(each)
+    wobble = 1e-3 * torch.randn(len(groups), 3, generator=stream(seed, "wobble"), dtype=torch.float64)
+    return Representation(a[groups] + wobble, groups=groups), Representation(b[groups])
+
+
+def test_halves_of_groups_scatter_as_groups_do() -> None:
+    a, b = grouped_pair(41, 6, 0)
+    found = similarity_interval(a, b, mean_product, n_boot=1000)
+    values = (a.x[:, 0] * b.x[:, 0]).numpy().reshape(41, 6).mean(1)
+    assert found.stderr == pytest.approx(values.std(ddof=1) / 41**0.5, rel=4 / (2 * 1000) ** 0.5)
+    assert found.n_groups == 41
+    assert "of 41 groups" in str(found)
+    alone = similarity_interval(a.with_(groups=None), b, mean_product, n_boot=1000)
+    assert alone.n_groups is None
+    assert alone.stderr < 0.5 * found.stderr
+
+
+def test_groups_of_one_sample_are_samples() -> None:
+    a, b = (Representation(x) for x in pair(30, 1))
+    one = similarity_interval(a.with_(groups=torch.arange(30)), b, "shape_angle", n_boot=50)
+    assert (one.low, one.high) == (similarity_interval(a, b, "shape_angle", n_boot=50).low, one.high)
+
+
+def test_too_few_groups_and_groups_that_differ_are_told() -> None:
+    a, b = grouped_pair(7, 6, 0)
+    with pytest.raises(BadInput, match="7 groups: an interval needs at least 8"):
+        similarity_interval(a, b, "shape_angle")
+    with pytest.raises(BadInput, match="different groups"):
+        similarity_interval(a, b.with_(groups=torch.arange(42) % 9), "shape_angle")

@@ -145,3 +145,54 @@ def test_jackknife_covers_the_spread_over_data_sets():
         geometry.group_jackknife(lambda rows, x=x: geometry.participation_ratio_wishart(x[rows]), 80) for x in clouds
     ]
     assert 0.7 < np.mean(claimed) / np.std(values, ddof=1) < 1.5
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_rounding_makes_no_eigenvalues(dtype: torch.dtype):
+    """Three directions of 40 units: however they are held, there are three eigenvalues."""
+    exact = normal(200, 3) @ normal(3, 40, seed=1)
+    x = exact.to(dtype)
+    tolerance = 0.02 if dtype == torch.bfloat16 else 1e-3
+    for held in (x, x.float(), x.double()):
+        values = geometry.covariance_spectrum(held)
+        assert len(values) == 3
+        torch.testing.assert_close(values, geometry.covariance_spectrum(exact), rtol=tolerance, atol=tolerance)
+        assert geometry.rankme(held) <= 3
+        with pytest.raises(BadInput, match="at least 5 ranks"):
+            geometry.power_law(held)
+
+
+def test_eigenvalues_of_double_precision_count_far_down():
+    scales = 10.0 ** -torch.arange(0, 12, 2, dtype=torch.float64)
+    x = torch.linalg.qr(normal(50, 6) - normal(50, 6).mean(0)).Q * scales
+    assert len(geometry.covariance_spectrum(x)) == 6
+    assert len(geometry.covariance_spectrum(x.float())) == 3  # rounding of the largest may be 1e-6 of it
+
+
+@pytest.mark.parametrize("offset", [2.0**10, 2.0**22, 2.0**30])
+def test_a_mean_far_above_the_spread_changes_no_number(offset: float):
+    x = (normal(80, 12) * 2**12).round() / 2**12
+    numbers = (
+        geometry.participation_ratio, geometry.participation_ratio_wishart, geometry.participation_ratio_unbiased,
+        geometry.effective_rank, geometry.stable_rank, lambda x: geometry.power_law(x, first=1, last=10).exponent,
+        lambda x: geometry.components_for_variance(x, 0.8), lambda x: geometry.rankme(x, centre=True),
+    )  # fmt: skip
+    for number in numbers:
+        assert number(x + offset) == pytest.approx(number(x), rel=1e-6)
+    single = (x + 2.0**10).float()
+    for number in numbers:
+        assert number(single) == pytest.approx(number(x), rel=1e-3)
+
+
+def test_a_share_that_is_reached_exactly_is_found_in_any_precision():
+    """Variances 4 to 1, in units of a tenth, which no binary precision holds."""
+    x = 0.1 * torch.tensor([[2.0, 0.0], [-2.0, 0.0], [0.0, 1.0], [0.0, -1.0]], dtype=torch.float64)
+    for dtype in (torch.float64, torch.float32, torch.float16):
+        assert geometry.components_for_variance((x + 0.3).to(dtype), 0.8) == 1
+
+
+def test_points_that_coincide_up_to_rounding_have_no_spectrum():
+    for dtype in (torch.float64, torch.float32, torch.bfloat16):
+        last = torch.randint(0, 2, (30, 4), generator=torch.Generator().manual_seed(0)) * torch.finfo(dtype).eps
+        with pytest.raises(NoVariance, match=str(dtype).removeprefix("torch.")):
+            geometry.stable_rank((3 * (1 + last.double())).to(dtype))

@@ -196,3 +196,43 @@ def test_sizes_whose_squares_are_out_of_range(size: float, estimator: str) -> No
     assert cka(Kernel(size * a @ a.T), b, estimator=estimator) == pytest.approx(truth.value, rel=1e-9)
     several = cka_matrix([size * a, b], estimator=estimator).values[0, 1]
     assert float(several) == pytest.approx(truth.value, abs=1e-6)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("kernel", ["linear", "rbf"])
+def test_a_mean_far_above_the_spread_costs_no_digits(kernel: str, estimator: str) -> None:
+    """Exact multiples of 2^-12 with a mean of four million, as raw voltages have."""
+    a, b = ((draw(60, 6, name) * 2**12).round() / 2**12 for name in "ab")
+    b = b + a
+    expected = cka_estimate(a, b, kernel=kernel, estimator=estimator)
+    found = cka_estimate(a + 2.0**22, b + 2.0**22, kernel=kernel, estimator=estimator)
+    assert found.value == pytest.approx(expected.value, rel=1e-8)
+    assert found.stderr == pytest.approx(expected.stderr, rel=1e-6)
+    whole = cka((a * 2**12).long() + 2**45, (b * 2**12).long(), kernel=kernel, estimator=estimator)
+    assert whole == pytest.approx(expected.value, rel=1e-6)
+
+
+@pytest.mark.parametrize("kernel", ["linear", "rbf"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_rounding_of_a_constant_is_no_geometry(dtype: torch.dtype, kernel: str) -> None:
+    last = torch.randint(0, 2, (12, 5), generator=stream(0, "last")) * torch.finfo(dtype).eps
+    noisy = (0.75 * (1 + last.double())).to(dtype)
+    assert len(noisy.unique()) > 1
+    for x in (noisy, Representation(noisy)):
+        with pytest.raises(BadInput, match="median distance" if kernel == "rbf" else "a is constant"):
+            cka(x, draw(12, 3), kernel=kernel)
+
+
+def test_rounding_of_a_constant_kernel_is_no_geometry() -> None:
+    noise = draw(20, 20, "noise")
+    single = (7 + 1e-7 * (noise + noise.T)).float()
+    with pytest.raises(BadInput, match="a is constant"):
+        cka(Kernel(single), draw(20, 3))
+    double = 7 + 1e-7 * (noise @ noise.T)
+    assert cka(Kernel(double), Kernel(noise @ noise.T)) == pytest.approx(1, abs=1e-6)
+
+
+def test_a_turned_simplex_has_no_geometry_either() -> None:
+    turned = torch.eye(9).double() @ torch.linalg.qr(draw(9, 9)).Q
+    with pytest.raises(BadInput, match="equally alike"):
+        cka(turned, draw(9, 3))

@@ -43,7 +43,7 @@ def test_equals_the_definition(estimator: str) -> None:
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_every_entry_and_error_is_that_of_the_pair(n: int, widths: tuple[int, ...], grams: int, estimator: str) -> None:
     reps = layers(n, *widths)
-    sides = [_cka_sums.Side.of_features(x) for x in reps.values()]
+    sides = [_cka_sums.Side.of_features(x, x.dtype) for x in reps.values()]
     pairs = {(i, j) for i in range(3) for j in range(i, 3)}
     assert len(_cka_sums.by_gram(sides, pairs)) == grams
     one_by_one = [[cka_estimate(a, b, estimator=estimator) for b in reps.values()] for a in reps.values()]
@@ -126,3 +126,49 @@ def test_devices_agree(device: str) -> None:
 def test_bad_input(reps: dict[str, object], options: dict[str, str], text: str) -> None:
     with pytest.raises(BadInput, match=text):
         cka_matrix(reps, **options)
+
+
+@pytest.mark.parametrize("stderr", [False, True])
+@pytest.mark.parametrize("kernel", ["linear", "rbf"])
+def test_degenerate_layers_cost_no_other_number_whatever_the_kernel(kernel: str, stderr: bool) -> None:
+    reps = layers(40, 5, 8)
+    noisy = (0.3 * (1 + torch.randint(0, 2, (40, 4), generator=stream(0, "last")) * 2.0**-23)).float()
+    dead = {"dead": torch.ones(40, 5), "rounded": noisy, "half": 0.3 * torch.ones(40, 2).bfloat16()}
+    found = cka_matrix({**dead, **reps}, kernel=kernel, stderr=stderr)
+    for i, a in enumerate(reps.values(), 3):
+        for j, b in enumerate(reps.values(), 3):
+            assert float(found.values[i, j]) == pytest.approx(cka_estimate(a, b, kernel=kernel).value, abs=1e-6)
+    assert found.values[:3].isnan().all()
+    assert found.values[:, :3].isnan().all()
+    assert set(found.notes) == set(dead)
+    assert all("dead or saturated" in note for note in found.notes.values())
+    columns = cka_matrix(reps, {"dead": torch.ones(40, 5), "same": reps["layer0"]}, kernel=kernel)
+    assert columns.values[:, 0].isnan().all()
+    assert float(columns.values[0, 1]) == pytest.approx(1, abs=1e-6)
+
+
+def test_a_layer_whose_samples_mostly_coincide_has_no_gaussian_kernel() -> None:
+    x = torch.zeros(40, 3, dtype=torch.float64)
+    x[:6] = torch.randn(6, 3, generator=stream(0, "few"), dtype=torch.float64)
+    found = cka_matrix({"few": x, **layers(40, 5)}, kernel="rbf")
+    assert "median distance" in found.notes["few"]
+    assert not cka_matrix({"few": x, **layers(40, 5)}).notes
+
+
+def test_a_mean_far_above_the_spread_is_no_dead_layer() -> None:
+    reps = layers(40, 6, 60)
+    moved = {name: (x * 2**12).round() / 2**12 + 2.0**24 for name, x in reps.items()}
+    found = cka_matrix(moved)
+    assert not found.notes
+    np.testing.assert_allclose(found.values, cka_matrix(reps).values, rtol=0, atol=1e-3)
+    counts = {name: (x * 1000).round().long() for name, x in reps.items()}
+    far = {name: x + 2**40 for name, x in counts.items()}
+    np.testing.assert_allclose(cka_matrix(far).values, cka_matrix(counts).values, rtol=0, atol=2 * SINGLE)
+
+
+def test_a_large_constant_unit_hides_no_other() -> None:
+    reps = layers(40, 6, 60)
+    beside = {name: torch.cat([x.float(), torch.full((40, 1), 1e9)], 1) for name, x in reps.items()}
+    found = cka_matrix(beside)
+    assert not found.notes
+    np.testing.assert_allclose(found.values, cka_matrix(reps).values, rtol=0, atol=1e-5)

@@ -189,3 +189,19 @@ def test_sizes_whose_squares_are_out_of_range(size: float, method: str) -> None:
         found.append(streaming.result())
     assert not found[1].notes
     torch.testing.assert_close(found[1].values, found[0].values, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["exact", "minibatch"])
+def test_a_mean_far_above_the_spread_is_no_dead_layer(method: str) -> None:
+    reps = {name: (x * 1000).round().long() for name, x in layers(60, 3, 9).items()}
+    far = {name: x + 2**40 for name, x in reps.items()}
+    found, expected = (streamed(x, 20, method=method, block=16).result() for x in (far, reps))
+    assert not found.notes
+    torch.testing.assert_close(found.values, expected.values, rtol=0, atol=10 * SINGLE)
+
+
+@pytest.mark.parametrize("method", ["exact", "minibatch"])
+def test_rounding_of_a_constant_is_a_dead_layer(method: str) -> None:
+    last = torch.randint(0, 2, (60, 4), generator=torch.Generator().manual_seed(0)) * 2.0**-23
+    found = streamed({**layers(60, 3), "dead": 0.3 * (1 + last)}, 20, method=method, block=16).result()
+    assert list(found.notes) == ["dead"]

@@ -8,6 +8,7 @@ import torch
 
 from geomfeat.errors import BadInput
 from geomfeat.kernels import label_gram, linear_gram, one_hot, rbf_gram
+from geomfeat.kernels.gram import NoWidth
 from geomfeat.numerics import stream, tolerance
 from geomfeat.types import Representation
 from tests.reference.kernels import gram_by_loop, rbf_by_loop
@@ -61,5 +62,12 @@ def test_labels_come_in_any_form(function) -> None:
     for given in (labels.numpy(), labels.tolist()):
         assert torch.equal(function(given), function(labels))
     for wrong in (labels[None], labels[:0]):
-        with pytest.raises(BadInput, match="one for each sample"):
+        with pytest.raises(BadInput, match="one class per sample"):
             function(wrong)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rounding_gives_a_gaussian_kernel_no_width(dtype: torch.dtype) -> None:
+    noise = torch.randint(0, 2, (9, 3), generator=torch.Generator().manual_seed(0)) * torch.finfo(dtype).eps
+    with pytest.raises(NoWidth, match="median distance"):
+        rbf_gram((1 + noise.double()).to(dtype))

@@ -98,3 +98,15 @@ def test_features_and_outputs_come_in_any_form() -> None:
     assert low_rank_distance(Representation(features), outputs) == truth
     with pytest.raises(BadInput, match="features holds 45 NaN"):
         low_rank_distance(features * torch.nan, outputs)
+
+
+def test_outputs_have_the_precision_they_came_in() -> None:
+    outputs = draw(40, 2, "y") @ draw(2, 6, "mix")
+    for dtype in (torch.float64, torch.float32, torch.bfloat16):
+        assert span_of_outputs(outputs.to(dtype)).shape == (40, 2)
+        assert span_of_outputs(outputs.to(dtype).double()).shape == (40, 2)
+    counts = (1000 * draw(40, 3, "y")).round().long()
+    assert span_of_outputs(counts + 2**40).shape == (40, 3)
+    features = draw(40, 5, "h")
+    far = low_rank_distance(features, counts + 2**40)
+    assert far.value == pytest.approx(low_rank_distance(features, counts).value, rel=1e-9)

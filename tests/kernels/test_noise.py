@@ -90,3 +90,18 @@ def test_residuals_are_about_condition_means() -> None:
     left, dof = condition_residuals(x, conditions, runs)
     assert dof == 6
     torch.testing.assert_close(left[:2], x[:2] - x[:2].mean(0))
+
+
+def test_degrees_of_freedom_are_those_that_the_residuals_know() -> None:
+    """S = R'R / dof with dof = samples minus means, whichever way the residuals are handed on."""
+    x, conditions = draw(12, 3) + 5, list("aabbccaabbcc")
+    residuals = condition_residuals(x, conditions)
+    right = torch.linalg.inv(residuals.values.T @ residuals.values / 9)
+    torch.testing.assert_close(noise_precision(residuals, estimator="sample"), right)
+    torch.testing.assert_close(noise_precision(residuals, estimator="sample", dof=11), right * 11 / 9)
+    # Means that are gone show in the rank where there are units enough, in single precision too.
+    for dtype in (torch.float64, torch.float32):
+        wide = condition_residuals(draw(12, 40).to(dtype), conditions).values.to(dtype)
+        torch.testing.assert_close(
+            noise_precision(wide, estimator="variances"), noise_precision(wide, estimator="variances", dof=9)
+        )

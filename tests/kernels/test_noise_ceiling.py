@@ -93,3 +93,40 @@ def test_one_subject_has_no_lower_ceiling() -> None:
     assert "mean ranks" in noise_ceiling(subjects(3, 6, 0.3), "kendall_tau_a").notes[0]
     with pytest.raises(BadInput, match="comparator='tau'"):
         noise_ceiling(subjects(3, 6, 0.3), "tau")
+
+
+@pytest.mark.parametrize("comparator", ["spearman", "correlation"])
+def test_a_constant_subject_is_named(comparator: str) -> None:
+    vectors = subjects(4, 10, 0.3).vectors.clone()
+    vectors[1] = 1.0
+    data = RDMs(vectors, names=("ann", "ben", "cid", "dora"))
+    with pytest.raises(BadInput, match=r"undefined for 1 of 4 subjects \(ben\).*constant"):
+        noise_ceiling(data, comparator)
+    # Ties broken at random: no correlation of its own, so others lose a quarter of theirs.
+    assert math.isfinite(noise_ceiling(data, "rho_a").upper)
+
+
+@pytest.mark.parametrize("comparator", ["spearman", "kendall_tau_a", "rho_a", "correlation", "cosine"])
+def test_samples_in_which_a_subject_is_constant_are_undefined_or_defined_alike_each_time(comparator: str) -> None:
+    """Only pairs of stimulus 0 differ in one subject's RDM: samples without stimulus 0 see a constant one."""
+    vectors = subjects(4, 8, 0.3).vectors.clone()
+    vectors[1] = 1.0
+    vectors[1, :7] = torch.linspace(1, 2, 7, dtype=torch.float64)
+    counts = torch.ones(6, 8, dtype=torch.float64)
+    counts[1, 0], counts[1, 1] = 0, 2
+    counts[4, 0], counts[4, 5] = 0, 2
+    first = ceilings_per_subject(vectors, comparator, counts)
+    for _ in range(5):
+        again = ceilings_per_subject(vectors, comparator, counts)
+        for one, other in zip(first, again, strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
+    undefined = torch.zeros(6, dtype=torch.bool)
+    undefined[[1, 4]] = comparator in ("spearman", "correlation")
+    assert first[1].isnan().any(1).tolist() == undefined.tolist()
+
+
+def test_pairs_missing_in_one_subject_are_counted_in_a_note() -> None:
+    vectors = subjects(3, 12, 0.3).vectors.clone()
+    vectors[2, :59] = torch.nan
+    found = noise_ceiling(RDMs(vectors, names=tuple("abc")), "spearman")
+    assert any("7 of 66 pairs" in note and "'c' lacks most (59)" in note for note in found.notes)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -158,8 +162,8 @@ X, C = draw(6, 3), [0, 0, 1, 1, 2, 2]
         (lambda: rdm(X[0]), "samples, units"),
         (lambda: rdm(X * float("nan")), "NaN"),
         (lambda: rdm(X, [0] * 6), "at least 2 conditions"),
-        (lambda: rdm(X, [0, 1]), "one for each of the 6 samples"),
-        (lambda: rdm(X, [0.0, 1, 2, 3, 4, float("nan")]), "conditions hold NaN"),
+        (lambda: rdm(X, [0, 1]), "conditions has 2 entries, but there are 6"),
+        (lambda: rdm(X, [0.0, 1, 2, 3, 4, float("nan")]), "1 of 6 conditions are missing"),
         (lambda: rdm(X, C, dissimilarity="crossnobis", runs=[0] * 6), "at least 2 runs"),
         (lambda: rdm(X, C, dissimilarity="crossnobis", runs=[0, 1, 0, 1, 0, 0]), "condition 2 is missing in run 1"),
         (lambda: rdm(X, C, dissimilarity="mahalanobis", precision=torch.eye(4)), "precision must be"),
@@ -210,3 +214,21 @@ def test_names_that_are_there_twice_and_too_few_conditions_are_refused() -> None
     for conditions in ([], [1]):
         with pytest.raises(BadInput, match="at least 2"):
             found.take(conditions)
+
+
+@pytest.mark.parametrize("kind", [list, tuple, np.array, pd.Index, pd.Series])
+def test_names_and_conditions_come_in_any_sequence(kind: Callable[[list[str]], Any]) -> None:
+    found = RDMs(np.arange(1.0, 13.0).reshape(2, 6), names=kind(["ann", "ben"]), conditions=kind(["a", "b", "c", "d"]))
+    assert found.names == ("ann", "ben")
+    assert found.conditions == ("a", "b", "c", "d")
+    assert found.select(kind(["ben"])).vectors.tolist() == [[7, 8, 9, 10, 11, 12]]
+    assert found.take(kind(["d", "a"])).vectors.tolist() == [[3], [9]]
+    assert (
+        RDMs.of_matrices(found.matrices, names=kind(["x", "y"]), conditions=kind(["a", "b", "c", "d"])).names[1] == "y"
+    )
+    assert stack_rdms([found, found], kind(["p", "q", "r", "s"])).names == ("p", "q", "r", "s")
+
+
+@pytest.mark.parametrize("numbers", [torch.arange(4), np.arange(4), range(4)])
+def test_numbered_conditions_are_plain_numbers(numbers: Any) -> None:
+    assert RDMs(torch.arange(1.0, 7.0), conditions=numbers).conditions == (0, 1, 2, 3)

@@ -176,3 +176,32 @@ TRUTH, DATA = study()
 def test_bad_input_is_told_clearly(call: object, words: str) -> None:
     with pytest.raises(BadInput, match=words):
         call()
+
+
+def test_samples_with_a_constant_subject_are_left_out_and_counted() -> None:
+    """Only pairs of stimulus 0 differ in one subject's RDM: samples without it are those that fail, and no others."""
+    truth, data = study(4, 8)
+    vectors = data.vectors.clone()
+    vectors[1] = 1.0
+    vectors[1, :7] = torch.linspace(1, 2, 7, dtype=torch.float64)
+    models = {"true": truth, "other": draw(8, 4, seed=9)}
+    found = rank_by_rsa(models, RDMs(vectors), "spearman", n_boot=200)
+    counts = resample(8, 200, 0, "stimuli")
+    without = (counts[:, 0] == 0) | ((counts > 0).sum(1) < 3)
+    assert 0 < found.n_failed == int(without.sum()) < 200
+    assert any(f"{found.n_failed} of 200 samples left out" in note for note in found.notes)
+    again = rank_by_rsa(models, RDMs(vectors), "spearman", n_boot=200)
+    torch.testing.assert_close(found.samples, again.samples, rtol=0, atol=0)
+
+
+def test_pairs_that_are_missing_anywhere_are_counted_in_a_note() -> None:
+    truth, data = study(3, 12)
+    model = rdm(truth, dissimilarity="correlation")
+    vectors = data.vectors.clone()
+    vectors[2, :40] = torch.nan
+    gaps = model.vectors.clone()
+    gaps[0, 40:59] = torch.nan
+    found = rank_by_rsa({"true": RDMs(gaps)}, RDMs(vectors), "spearman", n_boot=20)
+    notes = [note for note in found.notes if "pairs of conditions are used" in note]
+    assert len(notes) == 1
+    assert notes[0].startswith("7 of 66 pairs of conditions are used: 59 are missing in at least one of 4 RDMs")

@@ -35,7 +35,7 @@ def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
         def missing(*_: object) -> None:
             raise NotImplementedError("no forward-mode rule")
 
-        monkeypatch.setattr(tangent, "_forward_mode", missing)
+        monkeypatch.setattr("geomfeat.kernels._directional._forward_mode", missing)
     return request.param
 
 

@@ -15,7 +15,7 @@ def test_two_gaussians_reach_the_bayes_accuracy():
     x[:, 0] += 2 * labels
     found = get("linear_probe_accuracy").run(Representation(x, labels))["linear_probe_accuracy"]
     assert abs(found.value - 0.8413) < 4 * found.stderr
-    assert "largest class: 0.500" in found.note
+    assert "chance 0.500 (the largest class)" in found.note
 
 
 def test_a_class_smaller_than_the_folds_fails_with_the_remedy():

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from geomfeat.errors import BadInput, CheckpointMismatch
+from geomfeat.errors import BadInput, CheckpointMismatch, WriteFailed
 from geomfeat.models.architectures import build
 from geomfeat.models.checkpoints import load_factory, load_weights, read_weights, save_weights, weights_sha256
 
@@ -196,9 +196,9 @@ def test_nan_names_the_tensor(tmp_path):
 def test_other_files_are_refused(tmp_path):
     with pytest.raises(BadInput, match="no weights file"):
         read_weights(tmp_path / "none.pt")
-    (tmp_path / "w.bin").write_bytes(b"x")
+    (tmp_path / "w.onnx").write_bytes(b"x")
     with pytest.raises(BadInput, match=r"\.safetensors"):
-        read_weights(tmp_path / "w.bin")
+        read_weights(tmp_path / "w.onnx")
     with pytest.raises(BadInput, match=r"saved as \.safetensors"):
         save_weights(build("mlp"), tmp_path / "w.pt")
     torch.save(torch.zeros(3), tmp_path / "t.pt")
@@ -212,8 +212,8 @@ def test_other_files_are_refused(tmp_path):
 def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
     path = save_weights(build("mlp", seed=0), tmp_path / "w.safetensors")
     before = weights_sha256(path)
-    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "disk full")))
+    with pytest.raises(WriteFailed, match="cannot be written: disk full"):
         save_weights(build("mlp", seed=1), path)
     assert weights_sha256(path) == before
     assert [p.name for p in tmp_path.iterdir()] == ["w.safetensors"]

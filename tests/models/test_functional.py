@@ -261,13 +261,37 @@ def test_a_compiled_part_runs_its_eager_code() -> None:
         model(x)
 
 
-def test_a_model_that_cannot_be_copied_says_why() -> None:
-    class Caching(nn.Linear):
-        def forward(self, x: Tensor) -> Tensor:
-            self.last = super().forward(x)
-            return self.last
+class Caching(nn.Linear):
+    """Holds what it computed last, with its history, where `hold` puts it."""
 
-    model = Caching(2, 1)
+    def __init__(self, hold) -> None:
+        super().__init__(2, 1)
+        self.hold = hold
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = super().forward(x)
+        self.last = self.hold(out)
+        return out
+
+
+@pytest.mark.parametrize("hold", [lambda t: t, lambda t: [t], lambda t: {"out": (t, t)}])
+def test_a_model_that_holds_a_history_is_copied_without_it(hold) -> None:
+    model = Caching(hold)
+    model(torch.ones(1, 2))
+    clone = copied(model)
+    assert clone.weight is not model.weight
+    assert torch.equal(clone.weight, model.weight)
+    f = functional(model)
+    with torch.no_grad():
+        assert float(f(f.theta, f.inputs(torch.ones(1, 2)))) == pytest.approx(float(model(torch.ones(1, 2))))
+
+
+def test_a_model_that_cannot_be_copied_says_why() -> None:
+    class Holder:
+        def __init__(self, tensor: Tensor) -> None:
+            self.tensor = tensor
+
+    model = Caching(Holder)
     functional(model)
     model(torch.ones(1, 2))
     with pytest.raises(BadInput, match=r"the model cannot be copied .*keep no tensors with a gradient history"):

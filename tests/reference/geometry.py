@@ -42,6 +42,9 @@ def glue(
         if not use[draw]:
             continue
         active = sorted(a)
+        if not active:
+            b, c = [*b, 0.0], [*c, 0.0]
+            continue
         s0 = np.stack([y[draw, i] * centres[i] for i in active])
         s1 = np.stack([y[draw, i] * (a[i] - centres[i]) for i in active])
         z = s1 @ t[draw]

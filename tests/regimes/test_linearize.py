@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import itertools
 import math
 
@@ -69,20 +70,29 @@ def test_values_and_gradients_of_every_kind_of_network(case, dtype):
     assert_close(torch.cat([g.flatten() for g in slopes]), v.flatten() @ j.to(dtype), **tolerance(dtype, 10))
 
 
-def test_where_there_is_no_forward_mode_two_backward_passes_do_it():
+@pytest.mark.parametrize("way", ["backward twice", "differences", "rows"])
+def test_every_way_gives_the_same_outputs_and_gradients(way: str, monkeypatch: pytest.MonkeyPatch):
     cases = {case.name: case for case in zoo()}
-    for name, forward in (("lstm", False), ("mlp", True)):
-        network, inputs = in_precision(cases[name], torch.float32)
-        flat = linearize(network)
-        flat(*inputs)
-        assert flat._forward_mode == forward
     network, inputs = in_precision(cases["mlp"], F64)
-    by_passes, moved = displaced(network)
-    by_passes._forward_mode = False
-    assert_close(by_passes(*inputs), displaced(network)[0](*inputs), **tolerance(F64))
+    flat, _ = displaced(network)
+    expected = flat(*inputs)
+    slopes = torch.autograd.grad(expected.sum(), list(flat.parameters()), allow_unused=True)
+    monkeypatch.setattr(importlib.import_module("geomfeat.regimes.linearize"), "way_of_outputs", lambda *_: way)
+    monkeypatch.setattr("geomfeat.kernels.tangent.right_way", lambda *_: way)
+    found = flat(*inputs)
+    near = {"rtol": 1e-7, "atol": 1e-8} if way == "differences" else tolerance(F64)
+    assert_close(found, expected, **near)
+    again = torch.autograd.grad(found.sum(), list(flat.parameters()), allow_unused=True)
+    for mine, theirs in zip(again, slopes, strict=True):
+        assert_close(torch.zeros(()) if mine is None else mine, torch.zeros(()) if theirs is None else theirs,
+                     **tolerance(F64))  # fmt: skip
     with torch.no_grad():
-        assert not by_passes(*inputs).requires_grad
-    assert moved is not network
+        assert not flat(*inputs).requires_grad
+
+
+def test_a_network_without_forward_mode_is_linearised():
+    network, inputs = in_precision({case.name: case for case in zoo()}["lstm"], torch.float32)
+    assert_close(linearize(network)(*inputs), network.eval()(*inputs).detach(), **tolerance(torch.float32))
 
 
 def test_a_model_linear_in_its_parameters_is_its_own_linearisation():

@@ -179,3 +179,52 @@ def test_every_kind_of_network_by_differences_of_gradients(case):
 def test_bad_input_is_told(make, told):
     with pytest.raises(BadInput, match=told):
         make()
+
+
+class OnceDifferentiable(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.sin()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, g: Tensor) -> Tensor:
+        return g * ctx.saved_tensors[0].cos()
+
+
+class Between(nn.Module):
+    """Two layers around an operation."""
+
+    def __init__(self, operation: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        draw = stream(0, "between")
+        self.a = nn.Parameter(torch.randn(3, 5, generator=draw, dtype=F64))
+        self.b = nn.Parameter(torch.randn(5, 2, generator=draw, dtype=F64))
+        self.operation = operation
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.operation(x @ self.a) @ self.b
+
+
+def test_an_operation_without_a_second_derivative_has_the_hessian_of_its_twin() -> None:
+    x, y = (torch.randn(12, k, generator=stream(1, k), dtype=F64) for k in (3, 2))
+    plain, custom = (sharpness(Between(op), x, y, k=2) for op in (torch.sin, OnceDifferentiable.apply))
+    torch.testing.assert_close(custom.values, plain.values, rtol=1e-6, atol=0.0)
+    assert custom.converged
+
+
+def test_gradients_of_no_function_are_refused() -> None:
+    x, y = (torch.randn(12, k, generator=stream(1, k), dtype=F64) for k in (3, 2))
+
+    def stopped(h: Tensor) -> Tensor:
+        return h * h.detach().tanh()
+
+    with pytest.raises(BadInput, match="are those of no function"):
+        sharpness(Between(stopped), x, y)
+
+
+def test_rectified_networks_keep_two_passes() -> None:
+    x, y = (torch.randn(12, k, generator=stream(1, k), dtype=F64) for k in (3, 2))
+    x[0] = 0.0  # every unit exactly at its kink
+    assert math.isfinite(sharpness(Between(torch.relu), x, y).top)

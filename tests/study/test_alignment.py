@@ -66,3 +66,16 @@ def test_different_samples_are_refused() -> None:
 
 def test_no_pairs_give_nothing() -> None:
     assert list(cka_cells({}, [], ["unbiased"])) == []
+
+
+def test_precision_and_a_large_mean_leave_the_numbers_of_the_measures() -> None:
+    reps = places(25, 4, 50)
+    far = {
+        place: Representation((rep.x.double() * 2**12).round() / 2**12 + 2.0**22, layer=rep.layer)
+        for place, rep in reps.items()
+    }
+    for layers in (reps, far):
+        [(pair, cells)] = cka_cells(layers, [tuple(layers)], list(ESTIMATORS.values()))
+        for name, estimator in ESTIMATORS.items():
+            expected = get(name).run(*(layers[place] for place in pair))[name]
+            assert cells[estimator] == pytest.approx((expected.value, expected.stderr), rel=1e-8)

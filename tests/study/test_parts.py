@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from geomfeat.study.parts import FINISHED, Parts, fingerprint
+from geomfeat.errors import BadInput, OutputExists, WriteFailed
+from geomfeat.study.parts import FINISHED, Parts, fingerprint, remove_parts, require_parts
 
 
 def test_what_differs_has_another_address() -> None:
@@ -77,3 +80,85 @@ def test_without_a_folder_nothing_is_kept() -> None:
     parts.put_arrays("a", {"x": np.ones(1)})
     assert parts.get("a") is None
     assert parts.get_arrays("a") is None
+
+
+@pytest.mark.parametrize("harm", ["cut", "flip", "empty", "other"])
+def test_arrays_that_are_damaged_or_of_another_part_are_made_again(tmp_path: Path, harm: str) -> None:
+    parts, one, two = Parts(tmp_path), "a" * 64, "b" * 64
+    parts.put_arrays(one, {"x": np.arange(3)})
+    parts.put_arrays(two, {"x": np.arange(4)})
+    path = tmp_path / f"{'b' * 32}.npz"
+    whole = path.read_bytes()
+    if harm == "other":
+        shutil.copy(tmp_path / f"{'a' * 32}.npz", path)
+    else:
+        changed = whole[:20] + bytes(40) + whole[60:]
+        path.write_bytes({"cut": whole[: len(whole) // 2], "flip": changed, "empty": b""}[harm])
+    assert parts.get_arrays(two) is None
+    parts.put_arrays(two, {"x": np.arange(4)})
+    assert len(parts.get_arrays(two)["x"]) == 4  # type: ignore[index]
+    assert len(parts.get_arrays(one)["x"]) == 3  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    "line", ["[" * 100_000, "3", "null", '[["a"], 1]', '"ab"', '["a"]', '["a", 1, 2]', "\xff\xfe", "{}"]
+)
+def test_lines_that_are_no_parts_cost_nothing_else(tmp_path: Path, line: str) -> None:
+    Parts(tmp_path).put("a", 1)
+    with (tmp_path / FINISHED).open("ab") as file:
+        file.write(line.encode("latin1") + b"\n")
+    parts = Parts(tmp_path)
+    parts.put("c", 3)
+    again = Parts(tmp_path)
+    assert (again.get("a"), again.get("c")) == (1, 3)
+
+
+def test_a_file_of_the_users_is_not_added_to(tmp_path: Path) -> None:
+    (tmp_path / FINISHED).write_text('{"mine": 1}\n')
+    with pytest.raises(OutputExists, match=r"finished\.jsonl was not written by geomfeat"):
+        Parts(tmp_path)
+    assert (tmp_path / FINISHED).read_text() == '{"mine": 1}\n'
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "data.npz", f"{'a' * 31}.npz", "deep/a.npz"])
+def test_a_folder_with_a_file_of_the_users_is_not_removed(tmp_path: Path, name: str) -> None:
+    parts = Parts(tmp_path / "parts")
+    parts.put("a", 1)
+    parts.put_arrays("a" * 64, {"x": np.ones(1)})
+    mine = tmp_path / "parts" / name
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text("mine")
+    for refuse in (require_parts, remove_parts):
+        with pytest.raises(OutputExists, match="was not written by geomfeat"):
+            refuse(tmp_path / "parts")
+    assert mine.read_text() == "mine"
+    assert Parts(tmp_path / "parts").get("a") == 1
+    mine.unlink()
+    if name.startswith("deep"):
+        mine.parent.rmdir()
+    remove_parts(tmp_path / "parts")
+    assert not (tmp_path / "parts").exists()
+    remove_parts(tmp_path / "parts")
+
+
+def test_a_folder_that_is_a_file_or_empty_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(BadInput, match=r"resume=.* is a file: name a folder"):
+        Parts(tmp_path / "file")
+    with pytest.raises(BadInput, match="resume='' names nothing"):
+        Parts("")
+
+
+def test_a_full_disk_adds_nothing_and_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = Parts(tmp_path)
+    parts.put("a", 1)
+    before = (tmp_path / FINISHED).read_bytes()
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(WriteFailed, match=r"finished\.jsonl cannot be written: No space left"):
+        parts.put("b", "long " * 1000)
+    assert parts.get("b") is None
+    assert (tmp_path / FINISHED).read_bytes() == before

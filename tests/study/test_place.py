@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from geomfeat.diagnostics.ladder import Ladder
+from geomfeat.diagnostics.locate import locate
 from geomfeat.diagnostics.location import Location
 from geomfeat.errors import BadInput
 from geomfeat.regimes.knob import train_at_gamma
@@ -41,12 +42,20 @@ def test_rows_hold_the_location_of_the_network_and_of_every_layer() -> None:
         assert rows[record["layer"], "richness"] == record["richness"]
 
 
-def test_the_mean_is_over_hidden_layers_whatever_else_is_looked_at() -> None:
-    all_hidden = located(subject()).richness
-    assert located(subject(layers=["leaf"])).richness == pytest.approx(all_hidden)
-    assert located(subject(layers=["type:ReLU"])).richness == pytest.approx(all_hidden)
-    first_only = located(subject(layers=["1"]))
-    assert list(first_only.layers["layer"]) == ["1"]
+@pytest.mark.parametrize("layers", ["*", "leaf", ["type:ReLU"], ["1"], ["2", "[34]"]])
+def test_the_location_is_of_the_layers_that_were_asked_for(layers: str | list[str]) -> None:
+    x, y = digits()
+    alone = locate(model_at(2), x, y, initial=model_at(0), layers=layers, progress=False, **FAST)
+    found = located(subject(layers=layers))
+    pd.testing.assert_frame_equal(found.layers, alone.layers)
+    assert found.richness == alone.richness
+
+
+def test_options_of_the_location_may_name_other_layers() -> None:
+    further = {**FAST, "layers": ["3"]}
+    where, note = locate_subject(subject(), factory=None, ladder=None, seed=0, progress=False, further=further)
+    assert where is not None, note
+    assert list(where.layers["layer"]) == ["3"]
 
 
 def test_a_network_that_cannot_be_located_has_failed_rows_that_say_why() -> None:
@@ -84,7 +93,13 @@ def test_a_ladder_gives_rows_with_the_equivalent_gamma() -> None:
 
 @pytest.mark.parametrize(
     ("labels", "ladder", "further", "why"),
-    [(None, 4, {}, "pass labels="), (0, 1, {}, "ladder=1: at least 2"), (0, None, {"loss": "huber"}, "loss='huber'")],
+    [
+        (None, 4, {}, "pass labels="),
+        (0, 1, {}, "ladder=1: at least 2"),
+        (0, None, {"loss": "huber"}, "loss='huber'"),
+        (0, None, {"n_bootstraps": 2}, "'n_bootstraps': .* no option of locate; near: n_bootstrap"),
+        (0, None, {"initial": 2}, "pass initial= to the study itself"),
+    ],
 )
 def test_options_that_could_only_fail_are_refused_before_any_work(
     labels: object, ladder: int | None, further: dict[str, str], why: str

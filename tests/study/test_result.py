@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from geomfeat.diagnostics.location import Location
-from geomfeat.errors import BadInput
+from geomfeat.errors import BadInput, OutputExists, WriteFailed
+from geomfeat.owned import MARK, replace_file
 from geomfeat.study.result import FILES, Study
-from geomfeat.study.saved import replace_file
+from geomfeat.study.saved import file_sha256, write_parquet
 from geomfeat.study.table import row, table_of
 from geomfeat.types import Estimate
 
@@ -83,10 +86,10 @@ def test_a_save_that_breaks_leaves_no_finished_study_and_no_scraps(
 
     def break_down(path: Path, arrays: object) -> None:
         path.write_bytes(b"half")
-        raise OSError("disk full")
+        raise OSError(28, "disk full")
 
-    monkeypatch.setattr("geomfeat.study.result.save_arrays", break_down)
-    with pytest.raises(OSError, match="disk full"):
+    monkeypatch.setattr("geomfeat.study.result.write_arrays", break_down)
+    with pytest.raises(WriteFailed, match=r"arrays\.npz cannot be written: disk full"):
         study.save(tmp_path)
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
     with pytest.raises(BadInput, match=r"settings\.json missing"):
@@ -95,7 +98,7 @@ def test_a_save_that_breaks_leaves_no_finished_study_and_no_scraps(
 
 def test_replacing_a_file_is_whole_or_not_at_all(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
-    target.write_text("before")
+    target.write_text(f"before {MARK}")
 
     def write(path: Path) -> None:
         path.write_text("hal")
@@ -103,5 +106,74 @@ def test_replacing_a_file_is_whole_or_not_at_all(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         replace_file(target, write)
-    assert target.read_text() == "before"
+    assert target.read_text() == f"before {MARK}"
     assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_of_the_users_is_left_alone_and_nothing_is_written(study: Study, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(OutputExists, match=f"{name} was not written by geomfeat"):
+        study.save(tmp_path)
+    assert (tmp_path / name).read_text() == "mine"
+    assert list(tmp_path.iterdir()) == [tmp_path / name]
+
+
+def test_a_study_is_replaced_and_what_lies_beside_it_stays(study: Study, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    for each in (study, Study("other", study.table), study):
+        each.save(tmp_path)
+    assert Study.load(tmp_path).name == "net"
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_an_empty_path_is_refused(study: Study) -> None:
+    with pytest.raises(BadInput, match="folder='' names nothing"):
+        study.save("")
+    with pytest.raises(BadInput, match="folder='' names nothing"):
+        Study.load("")
+
+
+def tampered(folder: Path, name: str) -> None:
+    """Let the settings list what a file holds now."""
+    settings = json.loads((folder / "settings.json").read_text())
+    settings["files"][name] = file_sha256(folder / name)
+    (folder / "settings.json").write_text(json.dumps(settings))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda t: t.drop(columns="value"), "lacks the columns value"),
+        (lambda t: t.drop(columns=["ok", "note"]), "lacks the columns ok, note"),
+        (lambda t: t.assign(value="high"), "column value holds"),
+        (lambda t: t.assign(ok=1.5), "column ok holds"), (lambda t: t.assign(measure=3), "column measure holds"),
+        (lambda t: pd.DataFrame({"other": [1]}), "lacks the columns run, seed, at"),
+    ],
+)  # fmt: skip
+def test_a_table_of_another_schema_is_refused_by_name(study: Study, tmp_path: Path, change: Any, told: str) -> None:
+    study.save(tmp_path)
+    write_parquet(tmp_path / "results.parquet", change(study.table))
+    tampered(tmp_path, "results.parquet")
+    with pytest.raises(BadInput, match=rf"results\.parquet is truncated or corrupt \(.*{told}"):
+        Study.load(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "3", "{}x", '{"richness": 1}', "[" * 100_000, '{"a":' * 50_000])
+def test_a_location_that_is_none_is_refused_by_name(study: Study, tmp_path: Path, text: str) -> None:
+    study.save(tmp_path)
+    (tmp_path / "location.json").write_text(text)
+    tampered(tmp_path, "location.json")
+    with pytest.raises(BadInput, match=r"location\.json is truncated or corrupt"):
+        Study.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "files", [None, [], 3, {}, {"results.parquet": "abc"}, {"../results.parquet": "abc"}, "all"], ids=str
+)
+def test_settings_that_do_not_list_the_files_are_refused(study: Study, tmp_path: Path, files: Any) -> None:
+    study.save(tmp_path)
+    settings = json.loads((tmp_path / "settings.json").read_text())
+    (tmp_path / "settings.json").write_text(json.dumps({**settings, "files": files}))
+    with pytest.raises(BadInput, match=r"settings\.json is truncated or corrupt \(it does not list the files"):
+        Study.load(tmp_path)

@@ -36,7 +36,7 @@ def test_an_unknown_layer_is_refused_with_near_names() -> None:
 
 
 def test_a_model_without_hidden_layers_says_so() -> None:
-    with pytest.raises(BadInput, match="has none: name layers"):
+    with pytest.raises(BadInput, match=r"there are none: the model has no hidden layer.*Name layers"):
         subject(trained=nn.Linear(4, 2), initial=None, inputs=torch.randn(6, 4), labels=None)
 
 

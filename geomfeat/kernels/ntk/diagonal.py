@@ -13,7 +13,7 @@ from geomfeat.kernels.ntk.structured import Changed, Structured, structured
 from geomfeat.kernels.ntk.tiles import by_tiles
 from geomfeat.kernels.ntk.wide_head import wide_head
 from geomfeat.memory import free_bytes, with_smaller_chunks
-from geomfeat.models.functional import Functional, batches, n_samples
+from geomfeat.models.functional import Functional, Readout, batches, n_samples
 from geomfeat.numerics import WORKING, require_finite
 
 logger = logging.getLogger(__name__)
@@ -27,6 +27,8 @@ def ntk_diagonal(
     params: Params = None,
     batch_size: int | None = None,
     device: str | torch.device | None = None,
+    readout: Readout | None = None,
+    dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Tangent kernel of each sample with itself, in float64: (n,), or (n, C, C) blocks for outputs="full".
 
@@ -38,14 +40,15 @@ def ntk_diagonal(
         outputs: "trace": the squared norms of the gradients, summed over outputs. An int: of that one output.
             "full": the (C, C) kernel between the outputs of each sample, as `ntk(...).blocks` has on its diagonal.
             A (C, k) tensor: the (k, k) blocks of the projected outputs.
-        params, device: as in `ntk`. batch_size: samples per tile; default what fits in 1 GB of Jacobian entries.
+        params, device, readout, dtype (of the computation): as in `ntk`.
+        batch_size: samples per tile; default what fits in 1 GB of Jacobian entries.
 
     Raises BadInput and OutOfMemory as `ntk` does.
 
     >>> ntk_diagonal(torch.nn.Linear(2, 3), torch.tensor([[1.0, 2.0], [0.0, 0.0]])).tolist()  # (|a|^2 + 1) times 3
     [18.0, 3.0]
     """
-    f = as_functional(model, params, device)
+    f = as_functional(model, params, device, readout, dtype)
     x = f.inputs(x)
     engine = JacobianRows(f, x)
     cotangents, meta = cotangents_of(engine, outputs, None)

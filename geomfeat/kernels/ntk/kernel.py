@@ -83,6 +83,8 @@ def ntk_by_parameter_group(
     params: Params = None,
     batch_size: int | None = None,
     device: str | torch.device | None = None,
+    readout: Readout | None = None,
+    dtype: torch.dtype | None = None,
 ) -> dict[str, Kernel]:
     """The tangent kernel of each module's own parameters: module name -> Kernel; they sum to `ntk`.
 
@@ -95,7 +97,7 @@ def ntk_by_parameter_group(
     >>> list(ntk_by_parameter_group(net, torch.eye(3)))
     ['0', '1']
     """
-    f = as_functional(model, params, device)
+    f = as_functional(model, params, device, readout, dtype)
     groups = {name: parameter_group(name) for name in f.theta}
     grams, meta = _grams(f, x, x2, outputs, groups, batch_size, projection)
     return {group: Kernel(gram, "ntk", {**meta, "group": group}) for group, gram in grams.items()}

@@ -19,9 +19,9 @@ from geomfeat.errors import BadInput
 from geomfeat.kernels._memory import BUDGET
 from geomfeat.kernels.jacobians import JacobianRows
 from geomfeat.kernels.ntk.kernel import Params, as_functional
-from geomfeat.kernels.tangent import jvp, vjp
+from geomfeat.kernels.tangent import jvp, vjp, way_of_outputs
 from geomfeat.memory import free_bytes, with_smaller_chunks
-from geomfeat.models.functional import Functional, n_samples
+from geomfeat.models.functional import Functional, Readout, n_samples
 from geomfeat.numerics import WORKING, numpy_stream, require_finite
 
 Product = Callable[[np.ndarray], np.ndarray]
@@ -52,6 +52,8 @@ def ntk_spectrum(
     seed: int = 0,
     batch_size: int | None = None,
     device: str | torch.device | None = None,
+    readout: Readout | None = None,
+    dtype: torch.dtype | None = None,
 ) -> NTKSpectrum:
     """The k largest eigenvalues of the full tangent kernel of `x`, of which neither it nor the Jacobian is formed.
 
@@ -60,7 +62,8 @@ def ntk_spectrum(
 
     Args:
         k: how many, from 1 to n C - 1. seed: of the random starting vectors.
-        params, device: as in `ntk`. batch_size: samples per pass; default what fits in 1 GB of activations.
+        params, device, readout, dtype: as in `ntk`.
+        batch_size: samples per pass; default what fits in 1 GB of activations.
 
     Raises BadInput for k out of range and for samples that interact within a batch, OutOfMemory when one sample's
     passes do not fit.
@@ -69,11 +72,14 @@ def ntk_spectrum(
     >>> [round(float(value), 6) for value in ntk_spectrum(torch.nn.Linear(2, 1, bias=False), x, 2).eigenvalues]
     [9.0, 5.0]
     """
-    f = as_functional(model, params, device)
+    f = as_functional(model, params, device, readout, dtype)
     x = f.inputs(x)
     engine = JacobianRows(f, x)
     n, c = n_samples(x), engine.n_outputs
     _check_count(k, n, c)
+    accuracy = float(torch.finfo(f.precision).eps)
+    if way_of_outputs(f, x) == "differences":
+        accuracy **= 2 / 3
     one_sample = 2 * max(1, engine.saved)  # activations, and their tangents or gradients
 
     def attempt(budget: int) -> NTKSpectrum:
@@ -83,7 +89,7 @@ def ntk_spectrum(
             pulled = vjp(f, x, torch.from_numpy(v).view(n, c), batch_size=size)
             return jvp(f, x, pulled, batch_size=size).to("cpu", WORKING).flatten().numpy()
 
-        values, vectors, note = _leading(product, n * c, k, seed, float(torch.finfo(f.dtype).eps))
+        values, vectors, note = _leading(product, n * c, k, seed, accuracy)
         residuals = np.array(
             [np.linalg.norm(product(v) - a * v) for a, v in zip(values, vectors.T.copy(), strict=True)]
         )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,7 +18,7 @@ from geomfeat.types import Representation
 if TYPE_CHECKING:
     import pandas
 
-BACKENDS = ("auto", "cpu", "cuda")
+BACKENDS = ("auto", "cpu", "cuda", "numpy")
 # The tool's name for a quantity, and geomfeat's.
 QUANTITIES = {
     "capacity": "capacity",
@@ -28,11 +29,13 @@ QUANTITIES = {
     "center_axes_alignment": "center_axis_alignment",
     "utility": "utility",
 }
+# Names of its other versions.
+ALSO_NAMED = {"axis_alignment": "axes_alignment", "center_axis_alignment": "center_axes_alignment"}
 
 
-@dataclass(frozen=True)
-class GlueAnalysis:
-    """Capacity and geometry of P manifolds under the GLUE tool's names.
+@dataclass(frozen=True, eq=False)
+class GlueAnalysis(Mapping[str, Any]):
+    """Capacity and geometry of P manifolds under the GLUE tool's names: as attributes, and as a mapping of the numbers.
 
     Attributes:
         capacity, dimension, radius, utility: see `geomfeat.geometry.Capacity`.
@@ -51,6 +54,18 @@ class GlueAnalysis:
     details: Capacity
     notes: tuple[str, ...] = ()
 
+    def __getitem__(self, name: str) -> Any:
+        known = ALSO_NAMED.get(name, name)
+        if known not in {field.name for field in fields(self)}:
+            raise KeyError(f"{name!r}: there are {', '.join(QUANTITIES)}, details and notes")
+        return getattr(self, known)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(QUANTITIES)
+
+    def __len__(self) -> int:
+        return len(QUANTITIES)
+
 
 def glue_analysis(
     X: Any,
@@ -66,22 +81,24 @@ def glue_analysis(
     Args:
         X: a (P, N, M) array of P manifolds with N features and M points, or a list of P arrays (N, M_i); numpy or
             torch. The features come first: `geomfeat.capacity` takes (P, M, N).
-        backend: where to compute: "auto" (where the data lie), "cpu" or "cuda".
+        backend: where to compute: "auto" (where the data lie), "cpu" or "cuda"; "numpy" is the tool's name for the CPU.
         n_t: number of random directions. dichotomies, center, seed: see `geomfeat.capacity`.
 
-    Returns `GlueAnalysis`. Fewer features than points get a note, since (P, M, N) would look like that.
+    Returns `GlueAnalysis`, to be read as `found.dimension` or `found["dimension"]`. Fewer features than points get a
+    note, since (P, M, N) would look like that.
 
     Raises BadInput for other shapes, an unknown backend, or a device that is not there.
 
     >>> X = torch.eye(12, dtype=torch.float64).reshape(4, 3, 12).mT            # 4 simplices of 3 orthonormal points
-    >>> abs(glue_analysis(X, n_t=400).capacity - 2 / 3) < 0.1
-    True
+    >>> found = glue_analysis(X, n_t=400)
+    >>> abs(found.capacity - 2 / 3) < 0.1, found["capacity"] == found.capacity
+    (True, True)
     """
     device = _device(backend)
-    parts = _manifolds(X)
+    parts = manifolds_of(X)
     found = capacity(parts, n_draws=n_t, dichotomies=dichotomies, center=center, seed=seed, device=device)
     numbers = {name: getattr(found, ours) for name, ours in QUANTITIES.items()}
-    return GlueAnalysis(**numbers, details=found, notes=(*_transposed(parts), *found.notes))
+    return GlueAnalysis(**numbers, details=found, notes=(*transposed(parts), *found.notes))
 
 
 def glue_analysis_dataframe(
@@ -140,10 +157,10 @@ class _Layers(Mapping[str, Representation]):
         self.facts: dict[str, tuple[dict[str, int], tuple[str, ...]]] = {}
 
     def __getitem__(self, name: str) -> Representation:
-        parts = _manifolds(self.inputs[name])
+        parts = manifolds_of(self.inputs[name])
         sizes = torch.tensor([len(p) for p in parts])
         facts = {"n_manifolds": len(parts), "n_features": parts[0].shape[1], "n_points": int(sizes.sum())}
-        self.facts[name] = facts, _transposed(parts)
+        self.facts[name] = facts, transposed(parts)
         return Representation(torch.cat(parts), torch.repeat_interleave(sizes), layer=name)
 
     def __iter__(self) -> Iterator[str]:
@@ -156,15 +173,17 @@ class _Layers(Mapping[str, Representation]):
 def _device(backend: str) -> str | None:
     if backend not in BACKENDS:
         raise BadInput(f"backend={backend!r}: use one of {', '.join(map(repr, BACKENDS))}")
-    return None if backend == "auto" else backend
+    return {"auto": None, "numpy": "cpu"}.get(backend, backend)
 
 
-def _manifolds(X: Any) -> list[Tensor]:
-    """The manifolds as (M_i, N) arrays."""
+def manifolds_of(X: Any) -> list[Tensor]:
+    """The manifolds as (M_i, N) arrays, in the precision they came in."""
+    if isinstance(X, np.ndarray) and X.dtype == object:
+        X = list(X)
     if isinstance(X, Sequence) and not isinstance(X, str):
-        parts = [as_tensor(part, f"X[{i}]", WORKING) for i, part in enumerate(X)]
+        parts = [as_tensor(part, f"X[{i}]") for i, part in enumerate(X)]
     else:
-        x = as_tensor(X, "X", WORKING)
+        x = as_tensor(X, "X")
         if x.ndim != 3:
             raise BadInput(f"X must be (P, N, M), manifolds x features x points, got shape {tuple(x.shape)}")
         parts = list(x)
@@ -175,10 +194,10 @@ def _manifolds(X: Any) -> list[Tensor]:
         alike = len({m for _, m in shapes}) == 1
         remedy = "these are (points, features): transpose each" if alike else "give all manifolds the same features"
         raise BadInput(f"manifolds are (features, points), but their first sizes differ, {shapes[:5]}: {remedy}")
-    return [part.mT for part in parts]
+    return [(part if part.is_floating_point() else part.to(WORKING)).mT for part in parts]
 
 
-def _transposed(parts: list[Tensor]) -> tuple[str, ...]:
+def transposed(parts: list[Tensor]) -> tuple[str, ...]:
     """A note where every manifold has more points than features, as it would if the two had changed places."""
     n, fewest = parts[0].shape[1], min(len(p) for p in parts)
     if n >= fewest:

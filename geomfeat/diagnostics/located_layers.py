@@ -1,0 +1,66 @@
+"""The layers that a location is measured on, and what to say of those that cannot be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from geomfeat.activations import hidden_weight_layers, module_name
+from geomfeat.activations.choice import choose_layers
+from geomfeat.activations.firing import few, fired_on, home, placed
+from geomfeat.activations.select import Patterns
+from geomfeat.activations.sites import did_not_fire
+from geomfeat.errors import BadInput, LayerDidNotFire
+from geomfeat.models.functional import Readout, as_inputs, moved, unwrapped
+
+
+@dataclass(frozen=True, eq=False)
+class LocatedLayers:
+    """names: in order. named: those asked for by their own name, which must be measurable; others are left out."""
+
+    names: tuple[str, ...]
+    named: frozenset[str]
+
+    def must(self, key: str) -> bool:
+        """Whether a layer (or a tensor of it, "rnn[0]") was asked for by name."""
+        return key in self.named or module_name(key) in self.named
+
+
+def located_layers(
+    model: nn.Module, inputs: Any, layers: Patterns, *, readout: Readout | None = None, device: Any = None
+) -> LocatedLayers:
+    """The hidden layers that `layers` stands for.
+
+    "*" is every hidden layer with a weight matrix; other patterns are read as `extract` reads them. A layer asked for
+    by its own name must be called; what a pattern matches beyond the layers that are is left out.
+
+    Raises LayerNotFound for a pattern that matches nothing, LayerDidNotFire, or BadInput where no layer is hidden.
+    """
+    if layers in ("*", ["*"], ("*",)):
+        names = hidden_weight_layers(model, inputs, readout=readout, device=device)
+        if not names:
+            raise BadInput(no_hidden_layer(model))
+        return LocatedLayers(tuple(names), frozenset())
+    model, inputs = placed(model, device), as_inputs(inputs)
+    probe = moved(few(inputs, 2), *home(model))
+    names, named = choose_layers(model, probe, layers, readout)
+    fired = {"", *fired_on(model, probe)}
+    silent = [name for name in names if module_name(name) not in fired]
+    if silent:
+        raise LayerDidNotFire(did_not_fire(silent[0]))
+    return LocatedLayers(tuple(names), frozenset(named))
+
+
+def no_hidden_layer(model: nn.Module) -> str:
+    """Why a network has no hidden layers to look at, and what to do."""
+    model = unwrapped(model)
+    own = [name for name, _ in model.named_parameters(recurse=False)]
+    if own and not type(model).__module__.startswith("torch.nn."):
+        return (
+            f"the weights ({', '.join(own[:5])}) are bare nn.Parameters of the model itself, and no submodule is "
+            "called on its hidden features, so these cannot be seen: call one on them in forward, such as "
+            "self.hidden = nn.Identity(), and name it in layers= if need be"
+        )
+    return "the model has no hidden layer with weights, so it has no features that could move"

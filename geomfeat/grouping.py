@@ -1,0 +1,151 @@
+"""Errors over groups of samples that belong together: views of one object, trials of one session.
+
+Samples of a group are no independent samples, so that a jackknife over samples says too little. Groups are left out
+one after the other instead. Groups differ in size, for which the plain formula is not meant; with n samples, g parts of
+m_j samples, h_j = n / m_j, the value v of all and v_j of those without part j (Busing, Meijer & van der Leeden 1999,
+eq. 7; the plain formula where the parts are of one size)
+
+    J = g v - sum_j (1 - m_j / n) v_j,      variance = 1/g sum_j (h_j v - (h_j - 1) v_j - J)^2 / (h_j - 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from geomfeat.errors import BadInput, GeomfeatError
+from geomfeat.numerics import WORKING
+from geomfeat.types import Estimate, Representation
+
+# Errors of fewer groups mean nothing. More groups than MOST are left out several at a time, in so many parts.
+FEWEST, MOST = 3, 32
+_BREAKDOWN = (np.linalg.LinAlgError, torch.linalg.LinAlgError)  # pyright: ignore[reportPrivateImportUsage]
+# What data can do to a computation.
+CAUSED_BY_DATA = (GeomfeatError, ArithmeticError, *_BREAKDOWN)
+_values_alone: ContextVar[bool] = ContextVar("values_alone", default=False)
+
+
+def common_groups(*layers: Any) -> Tensor | None:
+    """The groups (n,) of samples that the layers share, or None where no layer has any.
+
+    Raises BadInput where two layers sort the same samples into different groups.
+
+    >>> a = Representation(torch.eye(3), groups=[0, 0, 1])
+    >>> common_groups(a, Representation(torch.eye(3))).tolist()
+    [0, 0, 1]
+    """
+    given = [layer.groups.cpu() for layer in layers if isinstance(layer, Representation) and layer.groups is not None]
+    for other in given[1:]:
+        if len(other) == len(given[0]) and not _same_parts(given[0], other):
+            raise BadInput(
+                "the two layers sort the samples into different groups: give both the same groups, or one of them none"
+            )
+    return given[0] if given else None
+
+
+def _same_parts(a: Tensor, b: Tensor) -> bool:
+    together = torch.unique(torch.stack([a, b], 1), dim=0)
+    return len(together) == len(torch.unique(a)) == len(torch.unique(b))
+
+
+def parts_of(groups: Tensor, most: int = MOST) -> Tensor:
+    """(n,) which part, 0, 1, ..., every sample is of: a group each, or several groups where there are more than `most`.
+
+    >>> parts_of(torch.tensor([7, 7, 3, 5]), most=2).tolist()
+    [0, 0, 0, 1]
+    """
+    return torch.unique(groups, return_inverse=True)[1] % most
+
+
+def grouped_stderr(whole: float | Tensor, without: Tensor, sizes: Tensor) -> Tensor:
+    """Standard error of `whole` (...) from the values `without` (g, ...) each of g parts of `sizes` (g,) samples.
+
+    >>> x = torch.tensor([1.0, 2.0, 4.0, 7.0], dtype=torch.float64)
+    >>> left_out = (x.sum() - x) / 3
+    >>> abs(grouped_stderr(x.mean(), left_out, torch.ones(4)) - x.std() / 2) < 1e-12
+    tensor(True)
+    """
+    count = len(without)
+    shape = (-1, *[1] * (without.ndim - 1))
+    weight = (sizes.sum() / sizes).to(without.dtype).reshape(shape)
+    centre = count * whole - ((1 - 1 / weight) * without).sum(0)
+    pseudo = weight * whole - (weight - 1) * without
+    return ((pseudo - centre).square() / (weight - 1)).mean(0).sqrt()
+
+
+def jackknife_over_groups(statistic: Callable[[Tensor], Any], groups: Tensor) -> tuple[list[Any], Tensor]:
+    """statistic(rows) of the samples without each part in turn, and the sizes (g,) of the parts.
+
+    Raises BadInput for fewer than three groups, and what `statistic` raises.
+    """
+    part = parts_of(groups)
+    sizes = torch.bincount(part)
+    if len(sizes) < FEWEST:
+        raise BadInput(f"{len(sizes)} groups are too few for an error over groups: {FEWEST} are needed, better 10")
+    return [statistic(torch.nonzero(part != j)[:, 0]) for j in range(len(sizes))], sizes
+
+
+def errors_over_groups(
+    function: Callable[..., Any], layers: Sequence[Any], options: Mapping[str, Any], groups: Tensor, least: int = 2
+) -> Any:
+    """function(*layers, **options), an Estimate or a mapping of them, with errors over groups in place of samples'.
+
+    What has no error over samples gets none over groups. Where a group left out leaves fewer than `least` samples, or
+    nothing to measure, there is no error, and the note says why.
+    """
+    whole = function(*layers, **options)
+    named: dict[Any, Estimate] = dict(whole) if isinstance(whole, Mapping) else {None: whole}
+    wanted = [key for key, estimate in named.items() if estimate.ok and estimate.stderr is not None]
+    if not wanted:
+        return whole
+
+    def values(rows: Tensor) -> list[float]:
+        if len(rows) < least:
+            raise BadInput(f"{len(rows)} samples are left without one of the groups, and {least} are needed")
+        found = function(*(_taken(layer, rows) for layer in layers), **options)
+        estimates = [found[key] if isinstance(found, Mapping) else found for key in wanted]
+        failed = next((estimate.note for estimate in estimates if not estimate.ok), "")
+        if failed:
+            raise BadInput(f"without one of the groups: {failed}")
+        return [estimate.value for estimate in estimates]
+
+    try:
+        with values_alone():
+            without, sizes = jackknife_over_groups(values, groups)
+    except CAUSED_BY_DATA as error:
+        errors, said = [None] * len(wanted), f"no error over groups ({error})"
+    else:
+        every = torch.tensor([named[key].value for key in wanted], dtype=WORKING)
+        errors = grouped_stderr(every, torch.tensor(without, dtype=WORKING), sizes).tolist()
+        said = f"error over {len(torch.unique(groups))} groups"
+    for key, error in zip(wanted, errors, strict=True):
+        estimate = named[key]
+        finite = error if error is not None and np.isfinite(error) else None
+        named[key] = replace(estimate, stderr=finite, note="; ".join(filter(None, (estimate.note, said))))
+    return named if isinstance(whole, Mapping) else named[None]
+
+
+def _taken(layer: Any, rows: Tensor) -> Any:
+    return layer.take(rows.to(layer.x.device)) if isinstance(layer, Representation) else layer
+
+
+@contextmanager
+def values_alone() -> Iterator[None]:
+    """Within, jackknifes over samples are left out: their errors are not wanted, and they take most of the time."""
+    token = _values_alone.set(True)
+    try:
+        yield
+    finally:
+        _values_alone.reset(token)
+
+
+def errors_wanted() -> bool:
+    """Whether errors over samples are wanted here; see `values_alone`."""
+    return not _values_alone.get()

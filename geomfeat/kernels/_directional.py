@@ -1,0 +1,199 @@
+"""Ways of taking J u, the derivative along a direction of the weights, and which of them is right for a network.
+
+    forward            forward mode. Some operations have none, and torch.no_grad() does not stop it.
+    backward twice     u -> J' v is linear in v, and the derivative of <J' v, u> in v is J u. Silently wrong through an
+                       autograd function whose backward is marked once_differentiable or is not built of torch.
+    differences        central differences of the outputs, to about 10 digits in float64.
+    rows               one backward pass for each output of each sample: the definition, and slow.
+
+Backward passes define J, since kernels are made of them and training follows them, so the first way is taken whose
+products agree with them: <v, J u> = <J' v, u> for random u and v, on a few samples, once for each network.
+"""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from geomfeat.errors import BadInput
+from geomfeat.kernels._guards import note_where_false, random_direction, require_same, standard_normal
+from geomfeat.kernels.gradients import differentiable_recurrence, plain_gradient
+from geomfeat.memory import is_out_of_memory
+from geomfeat.models.functional import Functional, map_inputs, take
+
+logger = logging.getLogger(__name__)
+Direction = Mapping[str, Tensor]
+Outputs = dict[str, Tensor]
+At = Callable[[Direction], Outputs]
+CHECKED = 3  # samples on which the ways are compared with a backward pass
+MOST_ROWS = 2**12  # entries of a sample's outputs beyond which one backward pass for each is no way out
+
+
+def right_way(f: Functional, what: Any, function: Callable[[Direction, Any], Outputs], inputs: Any) -> str:
+    """The name of the first way whose products agree with backward passes, for `function`, known by `what`.
+
+    Raises BadInput for a network that is random, and where only rows would do but there are too many.
+    """
+    key = ("way", what)
+    if key not in f.known:
+        few = map_inputs(take(inputs, slice(0, CHECKED)), torch.Tensor.detach)
+        with differentiable_recurrence(f):
+            f.known[key] = _first_right(f, lambda theta: function({**f.theta, **theta}, few))
+    return f.known[key]
+
+
+def _first_right(f: Functional, at: At) -> str:
+    direction = random_direction(f)
+    theta = {name: value.detach().requires_grad_() for name, value in f.theta.items()}
+    with torch.enable_grad():
+        values = at(theta)
+        weights = {name: _in_proportion(value, name) for name, value in values.items()}
+        paired = sum(((values[name] * w).sum() for name, w in weights.items()), torch.zeros(()))
+    pulled = plain_gradient(paired, theta)
+    values = {name: value.detach() for name, value in values.items()}
+    expected, size = _sum_and_size(pulled, direction)
+    near = torch.finfo(f.precision).eps ** 0.4
+    way = "rows"
+    for name in ("forward", "backward twice", "differences"):
+        try:
+            tangent = along(name, at, f.theta, direction)[1]
+        except (RuntimeError, TypeError) as error:
+            if is_out_of_memory(error):
+                raise
+            logger.info("products with the Jacobian: no %s (%s)", name, str(error).partition("\n")[0])
+            continue
+        found, found_size = _sum_and_size(weights, tangent)
+        if abs(found - expected) <= near * max(size, found_size):
+            way = name
+            break
+        with torch.no_grad():
+            for key, again in at(f.theta).items():
+                require_same(f, values[key], again)
+        logger.info("products with the Jacobian: %s gives %.6g along one direction, a backward pass %.6g", name, found,
+                    expected)  # fmt: skip
+    rounding = sum(float((weights[name] * value).norm()) for name, value in values.items())
+    note_where_false(f, expected, size, rounding, lambda step: _change(at, f.theta, direction, weights, step))
+    if way != "forward":
+        logger.info("products with the Jacobian are taken by %s", way)
+    if way == "rows" and (most := max(value[0].numel() for value in values.values())) > MOST_ROWS:
+        raise BadInput(
+            "an operation of the model cannot be differentiated twice, nor by differences of the outputs (an autograd "
+            "function with a backward that is once_differentiable, a straight-through estimator), so products with its "
+            f"Jacobian need a backward pass for each of {most} entries: choose smaller layers or fewer outputs"
+        )
+    return way
+
+
+def _in_proportion(value: Tensor, name: str) -> Tensor:
+    """Random weights in inverse proportion to the size of what they weigh, so that each layer counts."""
+    size = float(value.detach().square().mean().sqrt()) * value.numel() ** 0.5
+    return standard_normal(value.detach(), "weights", name) / (size or 1.0)
+
+
+def _sum_and_size(ones: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> tuple[float, float]:
+    """Sum of the products, and the root of the sum of their squares: its size where signs are random."""
+    products = [one * others[name] for name, one in ones.items()]
+    return float(sum(p.sum() for p in products)), float(sum(p.square().sum() for p in products)) ** 0.5
+
+
+def _change(at: At, theta: Direction, direction: Direction, weights: Direction, step: float) -> float:
+    with torch.no_grad():
+        ahead, behind = (at({n: theta[n] + s * u for n, u in direction.items()}) for s in (step, -step))
+    return float(sum(((ahead[n] - behind[n]) * w).sum() for n, w in weights.items())) / (2 * step)
+
+
+def along(way: str, at: At, theta: Direction, direction: Direction, stacked: bool = False) -> tuple[Outputs, Outputs]:
+    """Values of `at` and derivatives along one direction, or several stacked ones, by one of the ways."""
+    theta = {name: theta[name] for name in direction}
+    if way == "backward twice":
+        return _double_backward(at, theta, direction, stacked)
+    if way == "rows":
+        return _by_rows(at, theta, direction, stacked)
+    single = _forward_mode if way == "forward" else _differences
+    if not stacked:
+        return single(at, theta, direction)
+    if way == "forward":
+        try:
+            # The value does not depend on the direction, so it is computed once, and all its entries are equal.
+            value, tangent = torch.func.vmap(lambda one: _forward_mode(at, theta, one))(dict(direction))
+            return {name: copies[0] for name, copies in value.items()}, tangent
+        except (RuntimeError, TypeError, ValueError) as error:
+            if is_out_of_memory(error):
+                raise
+            logger.info("directions one at a time: torch.func cannot vectorise them (%s)", error)
+    each = [single(at, theta, {n: d[b] for n, d in direction.items()}) for b in range(_count(direction))]
+    return each[0][0], {name: torch.stack([tangent[name] for _, tangent in each]) for name in each[0][1]}
+
+
+def _count(direction: Direction) -> int:
+    return len(next(iter(direction.values())))
+
+
+def _forward_mode(at: At, theta: Direction, direction: Direction) -> tuple[Outputs, Outputs]:
+    load_forward_mode()
+    value, tangent, *_ = torch.func.jvp(at, (dict(theta),), (dict(direction),))
+    return value, tangent
+
+
+def load_forward_mode() -> None:
+    """Load what torch needs for forward mode; it compiles scripts that it warns about as deprecated itself."""
+    with warnings.catch_warnings(), contextlib.suppress(ImportError):
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import torch._decomp.decompositions_for_jvp  # noqa: F401
+
+
+def _differences(at: At, theta: Direction, direction: Direction) -> tuple[Outputs, Outputs]:
+    """Central differences, with the step at which rounding and curvature cost the same share of the digits."""
+    sizes = {name: _rms(value) for name, value in direction.items()}
+    ratios = [(_rms(theta[name]) or 1.0) / size for name, size in sizes.items() if size > 0]
+    step = torch.finfo(next(iter(theta.values())).dtype).eps ** (1 / 3) * min(ratios, default=1.0)
+    with torch.no_grad():
+        value = at(theta)
+        ahead, behind = (at({n: theta[n] + s * u for n, u in direction.items()}) for s in (step, -step))
+    return value, {name: (ahead[name] - behind[name]) / (2 * step) for name in value}
+
+
+def _rms(value: Tensor) -> float:
+    return float(value.square().mean().sqrt())
+
+
+def _double_backward(at: At, theta: Direction, direction: Direction, stacked: bool) -> tuple[Outputs, Outputs]:
+    with torch.enable_grad():
+        theta = {name: value.detach().requires_grad_() for name, value in theta.items()}
+        values = at(theta)
+        moving = {name: value for name, value in values.items() if value.requires_grad}
+        dual = {name: torch.zeros_like(value, requires_grad=True) for name, value in moving.items()}
+        paired = sum(((value * dual[name]).sum() for name, value in moving.items()), torch.zeros(()))
+        pulled = plain_gradient(paired, theta, create_graph=True)
+        several = direction if stacked else {name: value[None] for name, value in direction.items()}
+        columns = []
+        for b in range(_count(several)):
+            inner = sum(((pulled[name] * several[name][b]).sum() for name in several), torch.zeros(()))
+            columns.append(plain_gradient(inner, dual, retain_graph=True))
+    tangents = {}
+    for name, value in values.items():
+        still = torch.zeros_like(value, requires_grad=False)
+        each = [column.get(name, still) for column in columns]
+        tangents[name] = torch.stack(each) if stacked else each[0]
+    return {name: value.detach() for name, value in values.items()}, tangents
+
+
+def _by_rows(at: At, theta: Direction, direction: Direction, stacked: bool) -> tuple[Outputs, Outputs]:
+    with torch.enable_grad():
+        theta = {name: value.detach().requires_grad_() for name, value in theta.items()}
+        values = at(theta)
+        entries_of = {name: value.flatten().unbind() for name, value in values.items()}
+    several = direction if stacked else {name: value[None] for name, value in direction.items()}
+    tangents = {}
+    for name, value in values.items():
+        entries = []
+        for entry in entries_of[name]:
+            row = plain_gradient(entry, theta, retain_graph=True)
+            entries.append(sum((several[n] * g).flatten(1).sum(1) for n, g in row.items()))
+        tangent = torch.stack([torch.as_tensor(e) for e in entries], 1).view(-1, *value.shape)
+        tangents[name] = tangent if stacked else tangent[0]
+    return {name: value.detach() for name, value in values.items()}, tangents

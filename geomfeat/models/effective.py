@@ -1,0 +1,131 @@
+"""The weights that a module computes with: where a weight is made of other tensors, what results, and how to set it.
+
+Three ways to make a weight of other tensors are known: torch.nn.utils.parametrize (weight_norm, spectral_norm,
+orthogonal and those of users), and the older torch.nn.utils.weight_norm and spectral_norm, which compute it in a hook
+before every call. Their own tensors do not tell how far a weight moved: the length of weight norm's direction acts on
+nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize, remove_spectral_norm, remove_weight_norm
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
+
+from geomfeat.models.copying import deep_copy
+
+_PARTS = {WeightNorm: ("_g", "_v"), SpectralNorm: ("_orig",)}
+# Spectral norms are estimated by power iterations, one at each use in training mode; as many settle them.
+SETTLING = 20
+
+
+def inside_parametrization(name: str) -> bool:
+    """Whether a module of this name only makes the weight of another one.
+
+    >>> inside_parametrization("0.parametrizations.weight"), inside_parametrization("0")
+    (True, False)
+    """
+    return ".parametrizations." in f".{name}." or f".{name}".endswith(".parametrizations")
+
+
+def is_reparametrised(module: nn.Module) -> bool:
+    """Whether a module has a weight that is made of other tensors."""
+    return bool(_hooks(module)) or parametrize.is_parametrized(module)
+
+
+def effective_weights(module: nn.Module) -> dict[str, Tensor]:
+    """A module's own parameters by name, floating or complex; one that is made of others as the weight that results.
+
+    >>> normed = nn.utils.parametrizations.weight_norm(nn.Linear(2, 1))
+    >>> sorted(effective_weights(normed))
+    ['bias', 'weight']
+    """
+    own = dict(module.named_parameters(recurse=False))
+    with torch.no_grad(), _evaluated(module):
+        for name, hook in _hooks(module).items():
+            for part in _PARTS[type(hook)]:
+                own.pop(f"{name}{part}", None)
+            own[name] = _computed(hook, module)
+        for name in getattr(module, "parametrizations", {}):
+            own[name] = getattr(module, name)
+    return {k: w.detach() for k, w in own.items() if w.is_floating_point() or w.is_complex()}
+
+
+def without_reparametrisation(module: nn.Module) -> nn.Module:
+    """A copy with plain parameters in place of those that are made of others, of equal values."""
+    plain = deep_copy(module)
+    for name, hook in list(_hooks(plain).items()):
+        (remove_weight_norm if isinstance(hook, WeightNorm) else remove_spectral_norm)(plain, name)
+    values = {name: getattr(plain, name).detach().clone() for name in getattr(plain, "parametrizations", {})}
+    if values:
+        # Not remove_parametrizations: it strips the class, which a copy shares with its original.
+        plain.__class__ = parametrize.type_before_parametrizations(plain)
+        del plain._modules["parametrizations"]
+    for name, value in values.items():
+        plain.register_parameter(name, nn.Parameter(value))
+    return plain
+
+
+def set_weights(module: nn.Module, values: dict[str, Tensor]) -> None:
+    """Give a reparametrised module these weights, as its constructor would have."""
+    with torch.no_grad():
+        for name, hook in _hooks(module).items():
+            _set_by_hook(module, name, hook, values[name])
+        for name in getattr(module, "parametrizations", {}):
+            _set_by_parametrization(module, name, values[name])
+
+
+def _set_by_hook(module: nn.Module, name: str, hook: Any, value: Tensor) -> None:
+    if isinstance(hook, WeightNorm):
+        getattr(module, f"{name}_g").copy_(torch.norm_except_dim(value, 2, hook.dim))
+        getattr(module, f"{name}_v").copy_(value)
+        hook(module, None)
+        return
+    getattr(module, f"{name}_orig").copy_(value)
+    with _mode(module, training=True):
+        for _ in range(SETTLING):
+            hook(module, None)
+
+
+def _set_by_parametrization(module: nn.Module, name: str, value: Tensor) -> None:
+    try:
+        setattr(module, name, value)
+    except (NotImplementedError, RuntimeError):
+        # It cannot be inverted: torch then takes the weight itself as the tensor it is made of.
+        module.parametrizations[name].original.copy_(value)  # type: ignore[union-attr]
+    with _mode(module, training=True):
+        for _ in range(SETTLING):
+            getattr(module, name)
+
+
+def _hooks(module: nn.Module) -> dict[str, Any]:
+    hooks = module._forward_pre_hooks.values()
+    return {hook.name: hook for hook in hooks if isinstance(hook, WeightNorm | SpectralNorm)}
+
+
+def _computed(hook: Any, module: nn.Module) -> Tensor:
+    return hook.compute_weight(module) if isinstance(hook, WeightNorm) else hook.compute_weight(module, False)
+
+
+def _evaluated(module: nn.Module) -> Any:
+    return _mode(module, training=False)
+
+
+@contextmanager
+def _mode(module: nn.Module, *, training: bool) -> Iterator[None]:
+    """The mode of a module and its parametrizations for the block: a spectral norm iterates only in training."""
+    held = [module, *getattr(module, "parametrizations", nn.Module()).modules()]
+    flags = [(m, m.training) for m in held]
+    try:
+        for m in held:
+            m.training = training
+        yield
+    finally:
+        for m, flag in flags:
+            m.training = flag

@@ -1,0 +1,34 @@
+"""A readout by its name: what reads a network's outputs, given as a function or as the place where one is defined."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from geomfeat.errors import BadInput
+from geomfeat.models.checkpoints import load_object
+from geomfeat.models.functional import Readout
+
+
+def as_readout(readout: Readout | str | None) -> Any:
+    """The readout itself, or the function that "pkg.module:function" or "path/file.py:function" names.
+
+    It is called as readout(output, inputs) with what the model returned and was given, and returns (n, C).
+
+    Raises BadInput for a module, file or attribute that is not there, or something that cannot be called.
+
+    >>> as_readout("operator:getitem")([7.0, 8.0], 1)
+    8.0
+    """
+    if readout is None or (callable(readout) and not isinstance(readout, str)):
+        return readout
+    if not isinstance(readout, str):
+        raise BadInput(
+            f"readout={readout!r} must be a function of (output, inputs), or its name as 'pkg.module:function'"
+        )
+    found = load_object(readout, "readout")
+    if not callable(found):
+        raise BadInput(
+            f"readout={readout!r} is a {type(found).__name__}, not a function: name one of (output, inputs) that "
+            "returns a tensor of (samples, outputs)"
+        )
+    return found

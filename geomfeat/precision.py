@@ -1,0 +1,168 @@
+"""How precisely data are known: which roundings they carry, and what these can make of a distance or a direction.
+
+One policy for every rank cut, "same point" and "constant". Numbers are known to some units of the last place of the
+precision that they CAME IN, whatever they were widened to since, and decisions are made of centred data. Features in
+float32 and float64 were computed by sums of products, whose roundings have the size of the terms: about the spread of a
+feature (COMPUTED); a mean far above it costs the digits that it takes and few more (STORED). Half precisions are summed
+in float32 and rounded once. Whole numbers are exact, and known as well as float64 holds them.
+
+Measured on linear maps of 2 to 2048 inputs: directions that should be empty have singular values of .2 to 3.4 times
+eps * size * (sqrt(n) + sqrt(d)), under a large bias .2 to .6 times. Deep float32 networks that take samples in batches
+of another size give the features of a sample again to within eps * length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from geomfeat.numerics import WORKING
+
+COMPUTED, STORED, STORED_HALF = 10.0, 2.0, 1.0
+# Entries of a first look, and the share of entries that must use the digits of the precision they were rounded to.
+LOOK, USED = 1024, 1 / 8
+_NARROWER = {WORKING: (torch.float32, torch.float16, torch.bfloat16), torch.float32: (torch.float16, torch.bfloat16)}
+
+
+def coarser(a: torch.dtype, b: torch.dtype) -> torch.dtype:
+    """That of two precisions with fewer digits.
+
+    >>> coarser(torch.float64, torch.float16)
+    torch.float16
+    """
+    return a if torch.finfo(a).eps >= torch.finfo(b).eps else b
+
+
+def precision_of(x: Tensor | np.ndarray | Sequence[object]) -> torch.dtype:
+    """The precision of numbers: their dtype, or a coarser one that they were evidently widened from.
+
+    That is where all entries fit it, use its last digit, and lie on no common grid. Whole numbers, and those of Python,
+    are as exact as float64 holds them.
+
+    >>> x = torch.randn(100, generator=torch.Generator().manual_seed(0))
+    >>> precision_of(x), precision_of(x.double()), precision_of(x.half().double()), precision_of(x.long())
+    (torch.float32, torch.float32, torch.float16, torch.float64)
+    """
+    if isinstance(x, np.ndarray):
+        if x.dtype.kind != "f" or x.dtype.itemsize > 8:
+            return WORKING
+        if x.dtype.itemsize == 2:
+            return torch.float16
+        x = torch.from_numpy(np.array(x, x.dtype.newbyteorder("=")))
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        return WORKING
+    for narrow in _NARROWER.get(x.dtype, ()):
+        if _rounded_to(x.detach(), narrow):
+            return narrow
+    return x.dtype
+
+
+def _rounded_to(x: Tensor, narrow: torch.dtype) -> bool:
+    """Whether all entries are numbers of that precision, and too fine for whole multiples of a common step."""
+    flat = x.reshape(-1)
+    first = flat[:: max(1, len(flat) // LOOK)]
+    if not torch.equal(first.to(narrow).to(x.dtype), first):
+        return False
+    some = first[first != 0].to(WORKING)
+    if not len(some):
+        return False
+    last = torch.ldexp(torch.full_like(some, torch.finfo(narrow).eps), torch.frexp(some).exponent - 1)
+    uses_last_digit = (some / (2 * last)).frac() != 0
+    off_grid = (some / last.max()).frac() != 0
+    if min(float(uses_last_digit.double().mean()), float(off_grid.double().mean())) <= USED:
+        return False
+    return torch.equal(flat.to(narrow).to(x.dtype), flat)
+
+
+def roundings(precision: torch.dtype) -> tuple[float, float]:
+    """What to multiply the spread of numbers and their size with, to get how far they may be off."""
+    eps = torch.finfo(precision).eps
+    return (0.0, STORED_HALF * eps) if torch.finfo(precision).bits < 32 else (COMPUTED * eps, STORED * eps)
+
+
+def is_constant(spread: Tensor, size: Tensor, precision: torch.dtype) -> Bool[Tensor, "..."]:
+    """Whether numbers of this spread around their mean and this size (rms, or norms alike) are one number, rounded."""
+    return spread <= 2 * roundings(precision)[1] * size
+
+
+@dataclass(frozen=True, eq=False)
+class Spread:
+    """Points less their mean, and how far they are off by rounding.
+
+    Attributes:
+        x: (n, d) centred, in float64, over `unit`. Features that are constant up to rounding are 0.
+        unit: a power of two, so that squares stay in range.
+        of_entry: how far off the entries of the worst feature are, over `unit`; 0 if all features are constant.
+        of_point: how far off a point is, over `unit`: two that are nearer may be the same.
+    """
+
+    x: Float[Tensor, "n d"]
+    unit: float
+    of_entry: float
+    of_point: float
+
+    @classmethod
+    def of(cls, x: Float[Tensor, "n d"], precision: torch.dtype) -> Spread:
+        """Of points that came in a precision."""
+        unit = unit_of(x)
+        work = x.to(WORKING, copy=True).div_(unit)
+        mean = work.mean(0)
+        work -= mean
+        # Of a mean far above the spread, rounding leaves some.
+        work -= work.mean(0)
+        root = work.shape[0] ** 0.5
+        spread = torch.linalg.vector_norm(work, dim=0) / root
+        size = torch.hypot(spread, mean)
+        constant = is_constant(spread, size, precision)
+        if bool((constant & (spread > 0)).any()):
+            work[:, constant] = 0
+        of_spread, of_size = roundings(precision)
+        noise = torch.where(constant, 0, of_spread * spread + of_size * size)
+        return cls(work, float(unit), float(noise.max()), float(torch.linalg.vector_norm(noise)))
+
+    @property
+    def varies(self) -> bool:
+        """Whether more than rounding is left."""
+        return self.of_entry > 0
+
+    def turned(self) -> Spread:
+        """The same points in coordinates of their own span: min(n, d) of them, with the same inner products."""
+        x = self.x
+        return self if x.shape[1] <= x.shape[0] else replace(self, x=torch.linalg.qr(x.T, mode="r")[1].T)
+
+    def take(self, rows: Tensor) -> Spread:
+        """Some of the points, less their own mean."""
+        x = self.x[rows]
+        x -= x.mean(0)
+        if float(torch.linalg.vector_norm(x)) > self.of_point * x.shape[0] ** 0.5:
+            return replace(self, x=x)
+        return Spread(torch.zeros_like(x), self.unit, 0.0, 0.0)
+
+    @cached_property
+    def of_directions(self) -> float:
+        """How large a singular value of x can be of nothing but rounding.
+
+        Independent errors of size s have singular values of up to s (sqrt(n) + sqrt(d)) (Davidson & Szarek 2001,
+        theorem II.13); those of different sizes up to the norm of the largest column plus that of a row (Latala 2005).
+        Those of the decomposition itself are far below, unless the data are exact.
+        """
+        own = max(self.x.shape) * torch.finfo(WORKING).eps * float(torch.linalg.vector_norm(self.x))
+        return max(self.of_entry * self.x.shape[0] ** 0.5 + self.of_point, own)
+
+
+def unit_of(x: Tensor) -> Tensor:
+    """The power of two at the largest entry, in float64; 1 for zeros. Dividing by it loses no digit."""
+    low, high = x.aminmax()
+    largest = torch.maximum(-low.to(WORKING), high.to(WORKING))
+    return torch.ldexp(torch.ones_like(largest), torch.frexp(largest).exponent - 1) if largest > 0 else largest + 1
+
+
+def near_one(x: Tensor) -> Tensor:
+    """Over its unit, so that fourth powers stay in range."""
+    return x / unit_of(x)

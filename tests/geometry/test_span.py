@@ -1,0 +1,60 @@
+"""The span of points, by the precision of their data."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from geomfeat.geometry.span import in_span
+from geomfeat.numerics import WORKING
+from tests.geometry.clouds import normal
+
+EPS = {torch.float32: 2.0**-23, torch.float64: 2.0**-52}
+
+
+@pytest.mark.parametrize("dtype", EPS)
+@pytest.mark.parametrize(("k", "n", "rank"), [(200, 30, 7), (40, 30, 30), (25, 60, 9), (20, 60, 20), (5, 3, 1)])
+def test_rank_of_products_in_their_own_precision(k: int, n: int, rank: int, dtype: torch.dtype):
+    x = (normal(k, rank, seed=k).to(dtype) @ normal(rank, n, seed=n).to(dtype)).to(WORKING)
+    rounding = torch.linalg.vector_norm(x, dim=1) * EPS[dtype]
+    found = in_span(x, rounding)
+    assert found.rank == rank
+    # Inner products are those of the points, and directions see in the span what they see of the points.
+    torch.testing.assert_close(
+        found.x @ found.x.T, x @ x.T, rtol=0, atol=20 * EPS[dtype] * float((x @ x.T).abs().max())
+    )
+    t = normal(6, n, seed=9)
+    torch.testing.assert_close(
+        found.coordinates(t) @ found.x.T, t @ x.T, rtol=0, atol=50 * EPS[dtype] * float((t @ x.T).abs().max())
+    )
+
+
+def test_points_that_fill_their_coordinates_are_left_as_they_are():
+    x = normal(50, 8)
+    found = in_span(x, 1e-16 * torch.ones(50, dtype=WORKING))
+    assert torch.equal(found.x, x)
+    assert found.basis is None
+    assert found.units is None
+
+
+def test_dead_units_go_and_points_of_any_length_count():
+    x = torch.cat([normal(20, 4) * torch.logspace(-120, 120, 20, dtype=WORKING)[:, None], torch.zeros(20, 3)], 1)
+    found = in_span(x, torch.linalg.vector_norm(x, dim=1) * EPS[torch.float64])
+    assert found.rank == 4
+    assert found.units is not None
+    assert found.units.tolist() == [0, 1, 2, 3]
+
+
+def test_directions_just_above_rounding_are_kept():
+    x = normal(300, 6)
+    x[:, 5] *= 1e-5
+    assert in_span(x, torch.linalg.vector_norm(x, dim=1) * EPS[torch.float32]).rank == 6
+    x[:, 5] *= 1e-4
+    assert in_span(x, torch.linalg.vector_norm(x, dim=1) * EPS[torch.float32]).rank == 5
+    assert in_span(x, torch.linalg.vector_norm(x, dim=1) * EPS[torch.float64]).rank == 6
+
+
+def test_nothing_but_the_origin():
+    found = in_span(torch.zeros(3, 2, dtype=WORKING), torch.zeros(3, dtype=WORKING))
+    assert found.rank == 0
+    assert found.coordinates(normal(4, 2)).shape == (4, found.x.shape[1])
