@@ -62,8 +62,9 @@ def analyze(
     Args:
         trained: the network after training. initial: before it, if its weights are known; without them `factory`
             (or each module's own reset) draws fresh ones for the location; what compares with the start is left out.
-        inputs: a few hundred samples, best of the training set; a tensor, tuple or mapping, samples first.
-        labels: (n,) classes, or None. groups: (n,) which samples belong together, or None.
+        inputs: a few hundred samples, best of the training set; a tensor, tuple or mapping, samples first, or a
+            DataLoader or Dataset in a fixed order.
+        labels: (n,) classes; default those of the batches, if any. groups: (n,) which samples belong together, or None.
         layers, measures: patterns and names; default all hidden layers, all measures.
         The rest: see `geomfeat.study.run_study`.
 
@@ -126,7 +127,7 @@ def compare(
 
     Args:
         models: name -> a network, features (layer -> Representation), or RDMs; all of the same samples in order.
-        inputs: n samples, samples first; needed for networks. labels: (n,) classes, for the capacity.
+        inputs: n samples, samples first, or a DataLoader or Dataset in a fixed order; needed for networks. labels: (n,) classes, for the capacity.
         brain: RDMs of subjects, or name -> RDMs, over the same samples, by which the layers are ranked.
         The rest: see `geomfeat.comparison.models.compare_models`.
 

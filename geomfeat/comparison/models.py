@@ -56,7 +56,8 @@ def compare_models(
         models: name -> a network; features that were extracted or recorded (layer -> Representation, from input to
             output); or RDMs, each a layer. All of the same n samples in the same order: other numbers of samples, other
             labels, and other inputs where geomfeat extract recorded them are refused.
-        inputs: n samples, samples first; needed for networks. labels: (n,) classes; default those of a recording.
+        inputs: n samples, samples first, or a DataLoader or Dataset in a fixed order; needed for networks.
+        labels: (n,) classes; default those of the batches, or of a recording.
         layers: of the networks: "*" hidden layers with weights, else patterns; or model -> patterns.
         similarity: "cka_linear_unbiased", or "cka_linear_biased", which is near 1 for any wide layers.
         measures: names for the profiles over depth; None: capacity (with labels), corrected participation ratio and
