@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
 from contextlib import ExitStack
 from functools import partial
@@ -16,6 +15,7 @@ from geomfeat.activations.select import has_weight_matrix, modules_by_name, spli
 from geomfeat.activations.time_axis import require_samples_off_the_time_axis
 from geomfeat.activations.untouched import evaluating, with_gradients
 from geomfeat.errors import BadInput
+from geomfeat.models.copying import deep_copy
 from geomfeat.models.functional import (
     Inputs,
     Readout,
@@ -59,7 +59,7 @@ def placed(model: nn.Module, device: str | torch.device | None) -> nn.Module:
     here = home(model)[0]
     wanted = here if device is None else resolve_device(device)
     same = wanted.type == here.type and wanted.index in (None, here.index)
-    return model if same else copy.deepcopy(model).to(wanted)
+    return model if same else deep_copy(model).to(wanted)
 
 
 def fired_layers(model: nn.Module, inputs: Inputs, *, device: str | torch.device | None = None) -> list[str]:

@@ -1,6 +1,5 @@
 """What training at a chosen richness gives: the network, what stopped it, and its checkpoints."""
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
 from geomfeat.labels import as_goal
+from geomfeat.models.copying import deep_copy
 from geomfeat.models.functional import Readout, as_inputs, batches, call, functional, moved, n_samples
 from geomfeat.models.modules import in_precision
 from geomfeat.regimes.descent import Path
@@ -146,7 +146,7 @@ def _network(problem: Objective, original: nn.Module, u: Tensor) -> nn.Module:
     """A copy of the given model, in its own mode, with the weights of displacement u."""
     weights = problem.weights_at(u)
     first = next(iter(weights.values()))
-    out = in_precision(copy.deepcopy(original), first.device, first.real.dtype)
+    out = in_precision(deep_copy(original), first.device, first.real.dtype)
     named = dict(out.named_parameters())
     with torch.no_grad():
         for name, value in weights.items():

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
+
+import torch
 
 from geomfeat.diagnostics.pair import SnapshotPair
 from geomfeat.registry import Measure
@@ -139,7 +142,8 @@ def _series_task(subject: Subject, course: Course, m: Measure, seed: int) -> Tas
 
 def _network_rows(m: Measure, make: Callable[[], Any], subject: Subject, at: str, seed: int) -> list[Row]:
     """Rows of a diagnostic on the snapshots that `make` puts together."""
-    first = next(subject.snapshots[TRAINED].model.parameters())
+    model = subject.snapshots[TRAINED].model
+    first = next(chain(model.parameters(), model.buffers()), torch.zeros(0))
     facts = {"at": at, "n": subject.n, "device": str(subject.look.device or first.device.type)}
     made, seconds, problem = guarded(make, f"snapshots of {at}")
     if problem:

@@ -25,6 +25,7 @@ from geomfeat.diagnostics.weight_movement import weight_movement
 from geomfeat.errors import BadInput, LayerDidNotFire
 from geomfeat.models.functional import functional
 from geomfeat.numerics import stream
+from geomfeat.regimes.knob import train_at_gamma
 from tests.diagnostics.pairs import pair_of
 
 FAST = {"n_bootstrap": 2, "progress": False}
@@ -437,3 +438,11 @@ def test_flags_of_a_model_are_left_as_they_are() -> None:
     locate(trained(start), inputs(), initial=start, **FAST)
     assert [p.requires_grad for p in start.parameters()] == [False] * 2 + [True] * 4
     assert len(functional(start).theta) == 4
+
+
+def test_a_network_with_the_older_weight_norm_is_trained_as_it_is() -> None:
+    start = drawn(lambda: normed("old weight_norm"))
+    start(inputs()).sum().backward()
+    x, y = inputs(), torch.arange(24) % 3
+    end = train_at_gamma(start, x, y, gamma=1.0, max_steps=5).model
+    assert math.isfinite(locate(end, x, y, initial=start, ladder=2, **FAST).richness)
