@@ -62,7 +62,7 @@ def layer_drift(pair: SnapshotPair, batch_size: int = 64) -> dict[str, dict[str,
     >>> after = copy.deepcopy(net)
     >>> _ = after[0].requires_grad_(False).weight.mul_(3)
     >>> rows = layer_drift(SnapshotPair(Snapshot(net, "init"), Snapshot(after), torch.randn(4, 2)))
-    >>> [(round(rows[layer]["own"].value, 6), round(rows[layer]["inherited"].value, 6)) for layer in ("0", "2")]
+    >>> [(round(rows[layer]["own"].value, 4), round(rows[layer]["inherited"].value, 4)) for layer in ("0", "2")]
     [(2.0, 0.0), (0.0, 2.0)]
     """
     models = [_ready(s.model, pair.device) for s in (pair.initial, pair.trained)]
