@@ -51,14 +51,14 @@ class Side:
         size = float(_positive(torch.linalg.vector_norm(centred).to(WORKING) / len(x) ** 0.5))
         features = torch.empty(x.shape[1], len(x), device=x.device)
         torch.div(centred.T, size, out=features)
-        squares = features.square()
-        spread = squares.sum(1).to(WORKING).sqrt() * size
+        squares = centred.square_()  # in place: a new array would cost more than the sums
+        spread = squares.sum(0).to(WORKING).sqrt()
         constant = is_constant(spread, torch.hypot(spread, mean.to(WORKING) * len(x) ** 0.5), precision)
         if bool((constant & (spread > 0)).any()):
             return cls.of_features(torch.where(constant, 0, x * unit), precision)
         # A product, since powers of floats raise where products are infinite.
         scale = (unit * size) * (unit * size)
-        return cls(squares.sum(0).to(WORKING), not bool(constant.all()), scale, features=features)
+        return cls(squares.sum(1).to(WORKING) / (size * size), not bool(constant.all()), scale, features=features)
 
     @classmethod
     def of_gram(cls, gram: Tensor, precision: torch.dtype = WORKING) -> "Side":
