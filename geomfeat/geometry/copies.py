@@ -1,5 +1,7 @@
 """Which samples are copies of each other: equal, or nearer than the rounding of the precision they came in."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from jaxtyping import Int
@@ -9,7 +11,8 @@ from torch import Tensor
 
 from geomfeat.geometry.distinct import distinct_points, known_points
 from geomfeat.numerics import WORKING, stream
-from geomfeat.types import Points, as_layer
+from geomfeat.precision import roundings
+from geomfeat.types import Points, Representation, as_layer
 
 CHUNK_ENTRIES = 2**22
 
@@ -22,7 +25,10 @@ def copies_of(x: Points) -> Int[Tensor, "n"]:
     >>> copies_of(torch.tensor([[1.0, 2.0], [3.0, 4.0], [1.0, 2.0]])).tolist()
     [0, 1, 0]
     """
-    points = known_points(as_layer(x))
+    layer = as_layer(x)
+    if not _may_hold_copies(layer):
+        return torch.arange(layer.n)
+    points = known_points(layer)
     n, first = len(points.x), distinct_points(points.x)
     if len(first) == n:
         return torch.from_numpy(_numbered(_within_rounding(points.x, points.rounding)))
@@ -48,28 +54,41 @@ def united(*numbers: Tensor) -> Int[Tensor, "n"]:
     return torch.from_numpy(_numbered(_components(start, np.concatenate(rows), np.concatenate(columns))[:n]))
 
 
-def _within_rounding(x: Tensor, rounding: Tensor) -> np.ndarray:
-    """(m,) the first of those linked to each of m different points, by distances that are no more than rounding."""
+def _may_hold_copies(layer: Representation) -> bool:
+    """Whether two points are nearer than the most that rounding can be; a look that costs little where none are."""
+    x = layer.x.to(WORKING)
+    of_spread, of_size = roundings(layer.precision)
+    size = torch.linalg.vector_norm(x, dim=1)
+    most = of_spread * (size + torch.linalg.vector_norm(x.mean(0))) + of_size * size
+    return any(bool(_close(x, most, a, b).any()) for a, b in _near_on_an_axis(x, most))
+
+
+def _near_on_an_axis(x: Tensor, reach: Tensor) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pairs of points that are within reach on a random axis: first of neighbours there, then of those after next."""
     m, d = x.shape
     axis = torch.randn(d, generator=stream(0, "copies"), dtype=WORKING).to(x.device)
     place, order = (x.to(WORKING) @ (axis / axis.norm())).sort()
-    reach = rounding[order]
-    component = np.arange(m)
+    reach, ranked = reach[order], order.cpu().numpy()
     # How far the m products are off themselves.
     slack = 2 * torch.finfo(WORKING).eps * d**0.5 * float(torch.linalg.vector_norm(x, dim=1, dtype=WORKING).max())
     for step in range(1, m):
         near = place[step:] - place[:-step] <= torch.maximum(reach[step:], reach[:-step]) + slack
         left = torch.nonzero(near)[:, 0].cpu().numpy()
         if not len(left):
-            break
-        a, b = order.cpu().numpy()[left], order.cpu().numpy()[left + step]
+            return
+        yield ranked[left], ranked[left + step]
+
+
+def _within_rounding(x: Tensor, rounding: Tensor) -> np.ndarray:
+    """(m,) the first of those linked to each of m different points, by distances that are no more than rounding."""
+    every = component = np.arange(len(x))
+    size = max(1, CHUNK_ENTRIES // x.shape[1])
+    for a, b in _near_on_an_axis(x, rounding):
         apart = component[a] != component[b]
         a, b = a[apart], b[apart]
-        linked = [_close(x, rounding, a[i : i + size], b[i : i + size]) for size in [max(1, CHUNK_ENTRIES // d)]
-                  for i in range(0, len(a), size)]  # fmt: skip
+        linked = [_close(x, rounding, a[i : i + size], b[i : i + size]) for i in range(0, len(a), size)]
         if linked and (found := np.concatenate(linked)).any():
-            every = np.arange(m)
-            component = _components(m, np.r_[every, a[found]], np.r_[component, b[found]])
+            component = _components(len(x), np.r_[every, a[found]], np.r_[component, b[found]])
     return component
 
 
