@@ -128,7 +128,7 @@ def compare(
     Args:
         models: name -> a network, features (layer -> Representation), or RDMs; all of the same samples in order.
         inputs: n samples, samples first, or a DataLoader or Dataset in a fixed order; needed for networks.
-        labels: (n,) classes, for the capacity.
+        labels: (n,) classes, for the capacity; default those of the batches, if any.
         brain: RDMs of subjects, or name -> RDMs, over the same samples, by which the layers are ranked.
         The rest: see `geomfeat.comparison.models.compare_models`.
 

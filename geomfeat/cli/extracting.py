@@ -65,9 +65,8 @@ def extract(
         from geomfeat.activations import extract as run
 
         into = None if store is None else ActivationStore(store, checkpoint)
-        wanted: Any = layers or "weights"
         reps = run(
-            net, part.inputs, layers=wanted, labels=part.labels, groups=part.groups, reduce=reduce, project=width,
+            net, part.inputs, layers=layers or "weights", labels=part.labels, groups=part.groups, reduce=reduce, project=width,
             batch_size=batch_size, device=device, store=into, progress=not quiet, seed=seed, readout=read,
         )  # fmt: skip
         if npz is not None:
