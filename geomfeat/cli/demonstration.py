@@ -92,7 +92,7 @@ def run_demo(out: Path, *, progress: bool = True) -> list[Study]:
 
     from geomfeat.api import compare_page
     from geomfeat.cli.analyzing import analyzed
-    from geomfeat.owned import json_text, replace_file, require_own
+    from geomfeat.owned import marked, replace_file, require_own
     from geomfeat.study.saved import write_parquet
 
     _require_recipe(out)
@@ -107,9 +107,12 @@ def run_demo(out: Path, *, progress: bool = True) -> list[Study]:
     for case in tqdm(cases, desc="analyze", disable=not progress):
         studies.append(analyzed(_request(case), case.folder, progress=progress)[0])
     table = pd.concat([study.table for study in studies], ignore_index=True)
-    places = {study.name: None if study.location is None else json.loads(study.location.to_json()) for study in studies}
+    # The keys are the models alone, so each place carries the mark by which the file is known.
+    places = {
+        study.name: marked({} if study.location is None else json.loads(study.location.to_json())) for study in studies
+    }
     replace_file(out / TABLE, lambda path: write_parquet(path, table))
-    replace_file(out / LOCATION, lambda path: path.write_text(json_text(places, indent=2), encoding="utf-8"))
+    replace_file(out / LOCATION, lambda path: path.write_text(json.dumps(places, indent=2), encoding="utf-8"))
     compare_page(studies, out / PAGE, title="geomfeat demo: digits at three strengths of feature learning")
     return studies
 

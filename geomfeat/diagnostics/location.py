@@ -10,6 +10,8 @@ from typing import Any
 
 import pandas as pd
 
+from geomfeat.owned import MADE_BY
+
 # Regime boundaries in decades, for demand R and movement M (formulas of the location; see docs of `regime_of`).
 LAZY_BELOW = -0.5
 RICH_DEMAND = 0.5
@@ -124,8 +126,8 @@ class Location:
 
     @classmethod
     def from_json(cls, text: str) -> Location:
-        """The inverse of `to_json`."""
-        raw = json.loads(text)
+        """The inverse of `to_json`; also of a saved study's `location.json`, which carries geomfeat's mark."""
+        raw = {name: value for name, value in json.loads(text).items() if name != MADE_BY}
         for name in ("richness", "low", "high", "movement", "excess"):
             raw[name] = math.nan if raw[name] is None else float(raw[name])
         raw["layers"] = pd.DataFrame(raw["layers"]).astype({c: float for c in LAYER_COLUMNS[1:-1] if raw["layers"]})
