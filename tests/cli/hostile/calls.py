@@ -121,7 +121,7 @@ def damaged(chance: random.Random) -> Call:
     return Call(tuple(words), blame, f"{damage.__name__} {path}{told}", GROWING)
 
 
-SAMPLES = ("samples", "inputs", "labels", "path=")  # what all options together are about
+SAMPLES = ("samples", "inputs", "labels", "path=", "condition")  # what all options together are about
 COMMON = [
     "--seed",
     "--n",
