@@ -66,9 +66,8 @@ def extract(
 
         into = None if store is None else ActivationStore(store, checkpoint)
         reps = run(
-            net, part.inputs, layers=layers or "weights", labels=part.labels, groups=part.groups, reduce=reduce,
-            project=width, batch_size=batch_size, device=device, store=into, progress=not quiet, seed=seed,
-            readout=read,
+            net, part.inputs, part.labels, layers=layers or "weights", groups=part.groups, reduce=reduce, project=width,
+            batch_size=batch_size, device=device, store=into, progress=not quiet, seed=seed, readout=read,
         )  # fmt: skip
         if npz is not None:
             from geomfeat.activations.stored import fingerprint
