@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from geomfeat.models.functional import Readout
+    from geomfeat.types import Representation
 
 
 @app.command()
@@ -70,14 +72,18 @@ def extract(
             batch_size=batch_size, device=device, store=into, progress=not quiet, seed=seed, readout=read,
         )  # fmt: skip
         if npz is not None:
-            from geomfeat.activations.stored import fingerprint
-
-            # So that a comparison can tell whether other features are of the same samples.
-            seen = fingerprint(part.inputs)
-            reps = {name: rep.with_(meta={**rep.meta, "inputs": seen}) for name, rep in reps.items()}
+            reps = _with_inputs(reps, part.inputs)
         for name, rep in reps.items():
             typer.echo(f"{name}: {rep.n} x {rep.d}")
         typer.echo(f"written: {save_npz(npz, reps) if npz is not None else into}")
+
+
+def _with_inputs(reps: Mapping[str, Representation], inputs: Any) -> dict[str, Representation]:
+    """The features with a sum of their inputs, so that a comparison can tell whether others are of the same samples."""
+    from geomfeat.activations.stored import fingerprint
+
+    seen = fingerprint(inputs)
+    return {name: rep.with_(meta={**rep.meta, "inputs": seen}) for name, rep in reps.items()}
 
 
 def listed(model: nn.Module, inputs: Any, device: str | None, readout: Readout | None = None) -> str:
