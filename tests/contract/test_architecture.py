@@ -179,8 +179,8 @@ def test_importing_the_package_is_light() -> None:
 
 def test_shapes_are_checked_in_tests() -> None:
     """The pure functions run under jaxtyping's checker: a wrong shape is refused before it is computed with."""
-    from geomfeat.geometry.spectrum import scaled
+    from geomfeat.kernels.rdm import condition_means
 
-    assert scaled(torch.eye(3)).shape == (3, 3)
-    with pytest.raises(jaxtyping.TypeCheckError, match="scaled"):
-        scaled(torch.ones(3))
+    assert condition_means(torch.eye(3), torch.arange(3), 3).shape == (3, 3)
+    with pytest.raises(jaxtyping.TypeCheckError, match="condition_means"):
+        condition_means(torch.ones(3), torch.arange(3), 3)

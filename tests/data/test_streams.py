@@ -152,7 +152,7 @@ def test_ranges_that_follow_one_another_are_read_in_one_pass() -> None:
         {"sampler": WeightedRandomSampler([1.0] * N, N)},
         {"batch_sampler": BatchSampler(RandomSampler(range(N)), 8, False)},
     ],
-    ids=str,
+    ids=["shuffle", "random", "subset", "weighted", "batches"],
 )
 def test_a_shuffled_order_is_told_where_the_order_matters(sampler: dict[str, Any]) -> None:
     loader = DataLoader(TensorDataset(X, Y), **sampler)
