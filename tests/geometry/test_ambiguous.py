@@ -134,7 +134,7 @@ def test_a_ray_has_one_anchor():
     assert found.capacity == pytest.approx(capacity(rays()[:, :1], n_draws=60).capacity)
 
 
-def check_same_geometry(a: Capacity, b: Capacity, rel: float = 1e-7) -> None:
+def assert_same_geometry(a: Capacity, b: Capacity, rel: float = 1e-7) -> None:
     for name in GEOMETRY:
         assert getattr(a, name) == pytest.approx(getattr(b, name), rel=rel, nan_ok=True), name
 
@@ -145,9 +145,9 @@ def test_copies_and_order_change_nothing(points: Tensor):
     t, y = normal(60, n, seed=3), signs(60, len(points), seed=3)
     once = capacity(points, draws=(t, y))
     order = torch.randperm(points.shape[1], generator=torch.Generator().manual_seed(1))
-    check_same_geometry(capacity(points[:, order], draws=(t, y)), once)
-    check_same_geometry(capacity(torch.cat([points, points[:, 2:3], points[:, 2:3]], 1), draws=(t, y)), once)
-    check_same_geometry(capacity(points * 1e9, draws=(t, y)), once)
+    assert_same_geometry(capacity(points[:, order], draws=(t, y)), once)
+    assert_same_geometry(capacity(torch.cat([points, points[:, 2:3], points[:, 2:3]], 1), draws=(t, y)), once)
+    assert_same_geometry(capacity(points * 1e9, draws=(t, y)), once)
 
 
 def test_weight_is_shared_along_a_ray_by_length():
