@@ -8,7 +8,8 @@ CHECKED := tests/compiled tests/geometry/test_cone.py tests/geometry/test_cone_f
 	tests/geometry/test_intrinsic_dimension.py tests/kernels/test_rdm_compare.py tests/kernels/test_noise_ceiling.py
 # Two workers of one thread each: threads that wait for each other would take both cores from the other worker.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
-PYTEST := $(BIN)/python -m pytest -n 2
+# The long tests are the last ones: who has none left takes half of those that wait for the other.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .PHONY: demo test test-portable bounds lint clean
 

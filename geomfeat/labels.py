@@ -143,7 +143,9 @@ def _one_per_sample(raw: Any, name: str, n: int | None) -> tuple[np.ndarray, flo
         limit = min(limit, 2 / float(np.finfo(array.dtype).eps))
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
-    if array.ndim != 1 or not len(array):
+    if array.ndim and not array.size:
+        raise BadInput(f"{name} are empty: give them for a positive number of samples")
+    if array.ndim != 1:
         raise BadInput(
             f"{name} must be one class per sample, (n,), got shape {array.shape}: of one-hot rows take .argmax(1); "
             "labels of tokens belong to features of tokens (extract with reduce='token_all', then give the flattened "

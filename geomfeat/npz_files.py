@@ -6,6 +6,7 @@ import lzma
 import math
 import struct
 import tokenize
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -117,7 +118,9 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: str | Path) ->
         version = np.lib.format.read_magic(member)
         if version not in HEADERS:
             raise BadInput(f"{where} has the format {version} of numpy: save it again with plain number types")
-        shape, column_first, dtype = HEADERS[version](member)
+        with warnings.catch_warnings():  # of Python's parser, about a header that is refused in a moment
+            warnings.simplefilter("ignore")
+            shape, column_first, dtype = HEADERS[version](member)
         if dtype.hasobject:
             raise BadInput(f"{where} holds Python objects, which are not read: save plain arrays")
         told, held = math.prod(shape) * dtype.itemsize, info.file_size - member.tell()

@@ -39,7 +39,7 @@ def as_path(path: Any, what: str = "path") -> Path:
     try:
         text = os.fspath(path)
     except TypeError as cause:
-        raise BadInput(f"{what}={path!r} must be a path, got {type(path).__name__}") from cause
+        raise BadInput(f"{what} must be a path (str or pathlib.Path), got {type(path).__name__}") from cause
     text = os.fsdecode(text)
     if not text.strip() or "\0" in text:
         raise BadInput(f"{what}={text!r} names nothing: give a path, '.' for the current folder")
@@ -116,8 +116,8 @@ def replace_picture(path: Path, content: bytes) -> None:
 def sealed(content: bytes, suffix: str) -> bytes:
     """The content of a page or picture with the seal by which `is_own` knows it; other formats as they are.
 
-    >>> sealed(b"<p>", ".html")[:28]
-    b'<p>\\n<!-- geomfeat-output/1 4'
+    >>> sealed(b"<p>", ".html")[:26]
+    b'<p>\\n<!-- geomfeat-output/1'
     """
     if suffix not in SEALED:
         return content

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.activations.parameters import same_parameters
+from geomfeat.models.contexts import without_checkpoints
 from geomfeat.numerics import whole_seed
 
 
@@ -97,7 +98,7 @@ def evaluating(model: nn.Module, device: torch.device, seed: int = 0) -> Iterato
     gpus = [device] if device.type == "cuda" else []
     with (
         same_mode(model), same_buffers(model), same_parameters(model), uncompiled(), unfused_attention(),
-        torch.random.fork_rng(devices=gpus),
+        without_checkpoints(), torch.random.fork_rng(devices=gpus),
     ):  # fmt: skip
         torch.set_rng_state(torch.Generator().manual_seed(whole_seed(seed)).get_state())
         if gpus:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -63,8 +64,8 @@ def analyze(
     again = "the same command without --force" if force else "the same command"
     with command(debug, f"Finished parts are kept in {out / PARTS}: {again} goes on from there."):
         request: dict[str, Any] = {
-            "name": name or out.resolve().name, "model": model, "trained": trained, "initial": initial,
-            "checkpoints": checkpoints, "data": data, "n": n, "seed": seed, "layers": layers,
+            "name": name or os.path.basename(os.path.abspath(out)), "model": model, "trained": trained,
+            "initial": initial, "checkpoints": checkpoints, "data": data, "n": n, "seed": seed, "layers": layers,
             "measures": None if measures is None else sorted(set(measures)), "ladder": ladder, "loss": loss,
             "device": device or "cpu", "reduce": reduce, "project": options.projection(project),
             "umap_layer": umap_layer, "readout": readout, "probes": probes, "projections": projections,

@@ -124,4 +124,6 @@ def _matrices(path: Path, n_layers: int) -> dict[str, np.ndarray]:
     for name in ARRAYS:
         if name not in found or found[name].shape != shapes.get(name, found[name].shape):
             raise ValueError(f"{name} is missing, or does not fit the {n_layers} layers of layers.parquet")
+        if found[name].dtype.kind not in "biuf":
+            raise ValueError(f"{name} holds {found[name].dtype}, and numbers belong there")
     return found

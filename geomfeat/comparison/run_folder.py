@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -156,6 +157,8 @@ def _identified(folder: Path) -> dict[str, Any]:
         sums = {name: (int(size), str(digest)) for name, (size, digest) in told["files"].items()}
         if TABLE not in sums or not all(_is_run_file(Path(name)) and Path(name).name == name for name in sums):
             raise Damaged(f"{folder / MANIFEST} does not list the files of a run")
+        if not math.isfinite(told.get("seconds", 0.0)):
+            raise Damaged(f"{folder / MANIFEST} holds seconds={told['seconds']!r}, which is no time")
         found = address_of(told["version"], json.dumps(told["config"], sort_keys=True))
     except DAMAGED as cause:
         if isinstance(cause, Damaged):

@@ -114,8 +114,10 @@ def replica_capacity(
     # The numbers do not depend on the scale: in this one no square leaves the range of numbers.
     manifolds = as_manifolds(points, labels, device=device).rescaled()
     _check(manifolds, kappa, n_draws)
-    # A centre shorter than this is the rounding of the points.
-    floor = CENTRE_ROUNDINGS * float(manifolds.rounding.max()) + SUM_ROUNDINGS * torch.finfo(WORKING).eps
+    # A centre shorter than this is the rounding of the points, of which a mean of many keeps less.
+    fewest = int(torch.bincount(manifolds.owner).min())
+    rounding = float(manifolds.rounding.max()) / fewest**0.5
+    floor = CENTRE_ROUNDINGS * rounding + SUM_ROUNDINGS * torch.finfo(WORKING).eps
     x = manifolds.x - manifolds.x.mean(0)
     centers = _centers(x, manifolds)
     before = center_correlation(centers[_lengths(centers) > floor])

@@ -31,6 +31,7 @@ def participation_ratio_of_trials(x: Any) -> float:
 
     Raises BadInput for other shapes, NaN, fewer than 2 trials or 4 stimuli, NoVariance if all entries are equal.
 
+    >>> import torch
     >>> noise = torch.Generator().manual_seed(0)
     >>> signal = torch.randn(100, 5, generator=noise, dtype=torch.float64) @ torch.eye(5, 40, dtype=torch.float64)
     >>> trials = signal + torch.randn(8, 100, 40, generator=noise, dtype=torch.float64)

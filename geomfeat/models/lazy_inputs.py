@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 # Samples that are read at a time where nothing else says how many.
@@ -89,6 +89,9 @@ def bytes_of(tensor: Tensor) -> Any:
 def in_batches(inputs: Any) -> bool:
     """Whether something gives samples or batches one after the other, and is no array or structure of arrays."""
     if isinstance(inputs, Tensor | tuple | list | Mapping | str | bytes | LazyInputs) or hasattr(inputs, "__array__"):
+        return False
+    # Sequential and ModuleList can be indexed, as sparse matrices can, and are no samples either.
+    if isinstance(inputs, nn.Module) or hasattr(inputs, "toarray"):
         return False
     indexed = hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__")
     return isinstance(inputs, Iterable | Dataset) or indexed

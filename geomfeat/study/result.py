@@ -70,8 +70,19 @@ class Study:
         settings = SAVED.open(folder)
         table = SAVED.read(folder / TABLE, partial(read_parquet, columns=COLUMNS))
         location = SAVED.read(folder / LOCATION, _location)
-        arrays = SAVED.read(folder / ARRAYS, read_arrays)
+        arrays = SAVED.read(folder / ARRAYS, _arrays)
         return cls(str(settings.pop("name", folder.name)), table, location, arrays, settings)
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a study; ValueError for one that holds no numbers, or has other axes than its name says."""
+    found = read_arrays(path)
+    axes = {"cka": 2, "spectrum": 1, "umap": 2}
+    for name, array in found.items():
+        wanted = 1 if name == "umap/labels" else axes.get(name.partition("/")[0], array.ndim)
+        if array.dtype.kind not in "biuf" or array.ndim != wanted:
+            raise ValueError(f"{name} holds {array.dtype} of shape {array.shape}, not numbers on {wanted} axes")
+    return found
 
 
 def _location(path: Path) -> Location | None:

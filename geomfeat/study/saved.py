@@ -96,7 +96,8 @@ class SavedFolder:
 def write_parquet(path: Path, table: pd.DataFrame) -> None:
     """A table as Parquet with the mark of geomfeat, at exactly this path."""
     content = pa.Table.from_pandas(table, preserve_index=False)
-    pq.write_table(marked_table(content), path)
+    # pyarrow and pandas take a leading "~" for the home folder, and it may be the name of one here.
+    pq.write_table(marked_table(content), path.absolute())
 
 
 def marked_table(content: pa.Table) -> pa.Table:
@@ -109,7 +110,7 @@ def read_parquet(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
 
     Raises ValueError that names what is missing or of another kind, and what pyarrow raises for damaged files.
     """
-    table = pd.read_parquet(path)
+    table = pd.read_parquet(path.absolute())
     require_columns(table, columns)
     return table
 

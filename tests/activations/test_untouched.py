@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.testing import assert_close
+from torch.utils.checkpoint import checkpoint
 
+from geomfeat.activations import extract
 from geomfeat.activations.untouched import (
     evaluating,
     same_buffers,
@@ -123,3 +126,20 @@ def test_compiled_functions_run_their_own_code() -> None:
     with uncompiled():
         assert doubled(torch.ones(1)).item() == 2
     assert seen == [False]
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_checkpoints_are_passed_over_without_a_warning(reentrant: bool) -> None:
+    """torch warns of reentrant checkpoints whenever no input asks for gradients, as none does in an extraction."""
+
+    class Checkpointed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(5, 4), nn.Linear(4, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return checkpoint(self.second, self.first(x).tanh(), use_reentrant=reentrant)
+
+    model, x = Checkpointed(), torch.randn(6, 5, generator=torch.Generator().manual_seed(0))
+    found = extract(model, x, layers=["second"], progress=False)["second"]
+    assert_close(found.x, model.second(model.first(x).tanh()).detach())

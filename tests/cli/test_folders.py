@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from geomfeat.cli.folders import first_difference, is_finished, numbered_checkpoints
 from geomfeat.errors import BadInput, OutputExists
 from geomfeat.study.result import FILES
+from geomfeat.study.saved import read_parquet, write_parquet
 
 REQUEST = {"seed": 0, "layers": None}
 
@@ -88,3 +90,13 @@ def test_folders_that_are_no_series_are_refused(tmp_path: Path, names: list[str]
         (tmp_path / name).touch()
     with pytest.raises(BadInput, match=why):
         numbered_checkpoints(tmp_path)
+
+
+def test_a_folder_may_be_named_like_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pyarrow and pandas take a leading "~" of a relative path for the user's home."""
+    monkeypatch.chdir(tmp_path)
+    table = pd.DataFrame({"value": [1.0, 2.0]})
+    Path("~").mkdir()
+    write_parquet(Path("~") / "table.parquet", table)
+    assert read_parquet(Path("~") / "table.parquet", {"value": "number"}).value.tolist() == [1.0, 2.0]
+    assert [p.name for p in (tmp_path / "~").iterdir()] == ["table.parquet"]

@@ -68,7 +68,7 @@ def test_what_is_wrong_with_the_arrays_is_told_with_the_file(tmp_path: Path) -> 
         ("return make()", "RecursionError"),
         ("return 3", "returned int"),
         ("return None", "returned NoneType"),
-        ("import torch; return torch.zeros(4, 3).to_sparse()", "inputs are sparse"),
+        ("import torch; return torch.zeros(4, 3).to_sparse()", "inputs is a sparse tensor"),
         ("import torch; return torch.zeros(4, 3, device='meta')", "without values"),
         ("return {'x': 'words'}", "words|str|numeric"),
     ],

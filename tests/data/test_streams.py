@@ -21,6 +21,7 @@ from torch.utils.data import (
 )
 from torch.utils.data import Dataset as TorchDataset
 
+import geomfeat as gf
 from geomfeat.data.batch import Arguments, split
 from geomfeat.data.streams import Stream, opened, reread
 from geomfeat.errors import BadInput
@@ -307,3 +308,11 @@ def test_packed_sequences_are_refused_as_inputs() -> None:
     packed = nn.utils.rnn.pack_sequence([torch.ones(3, 2), torch.ones(2, 2)])
     with pytest.raises(BadInput, match=r"PackedSequence.*padded tensor and the lengths"):
         opened(net(), packed)
+
+
+@pytest.mark.parametrize("thing", [nn.Sequential(nn.Linear(2, 2)), nn.ModuleList([nn.Linear(2, 2)]), "words"])
+def test_what_can_be_indexed_and_holds_no_samples_is_refused_as_inputs(thing: Any) -> None:
+    """Model and inputs in the wrong order, above all: a Sequential has a length and can be indexed."""
+    for call in (gf.extract, gf.locate, gf.analyze):
+        with pytest.raises(gf.BadInput, match=r"must be a|is a"):
+            call(nn.Linear(2, 2), thing)

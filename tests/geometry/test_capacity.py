@@ -271,7 +271,7 @@ def test_works_on_every_device(device: str):
     [
         ((torch.ones(4, 3),), "without labels"),
         ((Representation(torch.ones(4, 3), layer="fc1"),), "layer 'fc1' was captured without labels"),
-        ((torch.ones(4, 3), [0, 1]), "labels have shape"),
+        ((torch.ones(4, 3), [0, 1]), "labels has 2 entries, but there are 4 samples"),
         ((torch.zeros(2, 4, 3),), "every point is at the origin"),
         ((torch.full((2, 4, 3), torch.nan),), "points holds 24 NaN"),
         (([torch.ones(2, 3), torch.ones(2, 4)],), "same features"),

@@ -89,7 +89,7 @@ def test_a_layer_that_fails_says_so_and_does_not_stop_the_others(store: Activati
     assert [layer for layer in found if math.isnan(found[layer].capacity)] == ["aa", "ab", "ac"]
     assert "layer 'aa' holds 72 NaN" in found["aa"].notes[0]
     assert "every point is at the origin" in found["ab"].notes[0]
-    assert "labels have shape" in found["ac"].notes[0]
+    assert "labels has 24 entries, but there are 20 samples" in found["ac"].notes[0]
     assert (found["aa"].n_draws, found["aa"].center, len(found["aa"].norms2)) == (0, "global", 0)
 
 

@@ -171,7 +171,7 @@ def test_bad_options_are_named(options: dict, message: str):
     "labels", [[0.0, 1.0, math.nan, math.nan], np.array(["a", None, None, "b"], dtype=object)], ids=["NaN", "None"]
 )
 def test_missing_labels_are_no_class(labels: object):
-    with pytest.raises(BadInput, match="2 of 4 labels are NaN or None"):
+    with pytest.raises(BadInput, match="2 of 4 labels are missing"):
         capacity(torch.eye(4), labels)
 
 

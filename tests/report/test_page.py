@@ -209,7 +209,7 @@ def test_a_place_of_infinities_and_nans_makes_a_page():
     nowhere = replace(study.location, richness=-np.inf, low=np.nan, high=np.nan, movement=-np.inf, excess=np.nan,
                       regime="frozen", layers=layers)  # fmt: skip
     text = page_module.render(views(replace(study, location=nowhere)))
-    assert "Neither its function nor its features changed at all" in text
+    assert "None of its hidden features changed at all" in text
     lost = replace(nowhere, richness=np.nan, movement=np.nan, regime="undetermined")
     assert "Its place could not be determined" in page_module.render(views(replace(study, location=lost)))
 

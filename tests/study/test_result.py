@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -175,4 +176,22 @@ def test_settings_that_do_not_list_the_files_are_refused(study: Study, tmp_path:
     settings = json.loads((tmp_path / "settings.json").read_text())
     (tmp_path / "settings.json").write_text(json.dumps({**settings, "files": files}))
     with pytest.raises(BadInput, match=r"settings\.json is truncated or corrupt \(it does not list the files"):
+        Study.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("spectrum/trained/fc1", np.array(["a", "b"])),
+        ("spectrum/trained/fc1", np.ones((2, 2))),
+        ("cka/trained/trained", np.ones(3)),
+        ("cka/trained/trained", np.ones((2, 2), complex)),
+        ("umap/labels", np.array(["cat", "dog"])),
+        ("umap/trained/fc1", np.ones(4)),
+    ],
+)
+def test_arrays_of_another_kind_are_refused_by_name(study: Study, tmp_path: Path, name: str, array: np.ndarray) -> None:
+    """Whatever the checksums of a folder say: its file may have been written by another program."""
+    replace(study, arrays={**study.arrays, name: array}).save(tmp_path)
+    with pytest.raises(BadInput, match=rf"arrays\.npz.*{name}"):
         Study.load(tmp_path)

@@ -118,7 +118,8 @@ def _of_end(call: Call, result: Result, warned: list[str]) -> list[tuple[str, st
         return [("not one sentence", result.stderr[-1500:] or "(stderr is empty)")]
     if warned:
         return [("warnings besides the sentence", " | ".join(warned)[:500])]
-    if not any(word in lines[0] for word in call.blame):
+    given = [repr(word.partition("=")[2] if word.startswith("--") else word) for word in call.words]
+    if not any(word in lines[0] for word in (*call.blame, *given[1:])):
         return [("names neither file nor option", f"{lines[0][:600]}\n    wanted one of {call.blame}")]
     return []
 
