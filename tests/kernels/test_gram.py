@@ -61,8 +61,8 @@ def test_labels_come_in_any_form(function) -> None:
     labels = torch.tensor([3, 3, 7])
     for given in (labels.numpy(), labels.tolist()):
         assert torch.equal(function(given), function(labels))
-    for wrong in (labels[None], labels[:0]):
-        with pytest.raises(BadInput, match="one class per sample"):
+    for wrong, words in ((labels[None], "one class per sample"), (labels[:0], "labels are empty")):
+        with pytest.raises(BadInput, match=words):
             function(wrong)
 
 
