@@ -12,6 +12,8 @@ loop runs along a row. `basis` holds the rows of Q' = R^-T U where a method keep
 import numpy as np
 from numba import njit
 
+# The share of `dependent` that is left of it where the held points are near to each other too.
+ROUNDED = 1e-2
 COMPILED = {"cache": True, "nogil": True, "fastmath": {"reassoc", "contract", "nsz"}}
 
 
@@ -20,8 +22,12 @@ def append(factor, w, s, gram, own, target, dependent):
     """Add a point with products `gram` (s,) to the held ones, `own` to itself and `target` to t; False if dependent.
 
     `gram` is overwritten. A point whose squared distance to the span of the held ones is below `dependent` is refused.
+    So is one at a larger distance, where two of the held ones are so near to each other that rounding can have made it:
+    an error in a product is divided by the squares of the diagonal.
     """
+    nearest = 1.0
     for i in range(s):
+        nearest = min(nearest, factor[i, i] * factor[i, i])
         x = gram[i] / factor[i, i]
         gram[i] = x
         row = factor[i]
@@ -32,7 +38,7 @@ def append(factor, w, s, gram, own, target, dependent):
         square += gram[i] * gram[i]
         along += gram[i] * w[i]
     rest = own - square
-    if not rest > dependent:
+    if not rest > dependent or not rest * nearest > ROUNDED * dependent:
         return False
     length = np.sqrt(rest)
     for i in range(s):
