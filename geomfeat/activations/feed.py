@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.activations.firing import few, home
+from geomfeat.activations.lengths import differing_rows, lengths_of
 from geomfeat.errors import BadInput
 from geomfeat.models.functional import batches, map_inputs, moved, n_samples, take
 from geomfeat.models.lazy_inputs import READ, LazyInputs
@@ -51,14 +52,23 @@ class Feed:
         return replace(self, inputs=few(self.inputs, k), mask=mask)
 
     def spread(self, k: int) -> Feed:
-        """`k` samples from first to last, evenly spread, in memory; repeated where there are fewer.
+        """`k` samples from first to last, in memory, of lengths that differ; repeated where there are fewer.
 
         Of inputs that are read batch by batch only the beginning is looked at.
         """
         if isinstance(self.inputs, LazyInputs):
-            return replace(self, inputs=self.inputs.first(HEAD)).spread(k)
+            return self.head().spread(k)
         n = self.n
-        return self.take(torch.arange(k) * (n - 1) // (k - 1) if n >= k > 1 else torch.arange(k) % n)
+        if n < k or k < 2:
+            return self.take(torch.arange(k) % n)
+        return self.take(differing_rows(lengths_of(self.inputs, self.mask), n, k))
+
+    def head(self) -> Feed:
+        """The beginning of inputs that are read batch by batch, in memory; others as they are."""
+        if not isinstance(self.inputs, LazyInputs):
+            return self
+        inputs = self.inputs.first(HEAD)
+        return replace(self, inputs=inputs, mask=None if self.mask is None else self.mask[: n_samples(inputs)])
 
     def batches(self, size: int, start: int, stop: int | None) -> Iterator[tuple[slice, Any, Tensor | None]]:
         """(rows, inputs, mask) of samples start to stop, at most `size` at a time; rows count from start."""

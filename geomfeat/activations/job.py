@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -14,8 +15,9 @@ from geomfeat.activations.block import Block
 from geomfeat.activations.feed import Feed
 from geomfeat.activations.firing import home
 from geomfeat.activations.hooks import recording
+from geomfeat.activations.lengths import Unseen
 from geomfeat.activations.select import module_name, split_key
-from geomfeat.activations.sites import Site, Wish, flat_output
+from geomfeat.activations.sites import CHECKED, Site, Sites, Survey, Wish, flat_output
 from geomfeat.activations.untouched import evaluating
 from geomfeat.errors import BadInput
 from geomfeat.models.functional import Readout, call
@@ -56,11 +58,17 @@ class Job:
         """The mask (n, tokens) of all samples, or None."""
         return self.feed.own_mask()
 
+    @cached_property
+    def _unseen(self) -> Unseen | None:
+        return Unseen(self.feed.head().inputs) if self.feed.lazy and self.batch_size > 1 else None
+
     def run(self, start: int, stop: int | None, keys: Sequence[str], padded: bool = False) -> Block:
         """The features of `keys` for samples start to stop (None: to the end); `padded`: see `Block`."""
         block = Block(None if stop is None else stop - start, {key: self.sites[key] for key in keys}, padded)
         wanted, wish = {module_name(key) for key in keys}, self.wish
         names = [name for name in self.names if module_name(name) in wanted]
+        unseen = self._unseen
+        doubtful: Feed | None = None
         with (
             evaluating(self.model, home(self.model)[0], wish.seed),
             torch.no_grad(),
@@ -69,6 +77,8 @@ class Job:
             ) as seen,
         ):
             for rows, batch, mask in self.feed.batches(self.batch_size, start, stop):
+                if unseen is not None and unseen.in_batch(batch):
+                    doubtful = Feed(batch, mask, self.feed.batch_dim).spread(min(CHECKED, rows.stop - rows.start))
                 block.begin(rows, mask)
                 ready = self.feed.ready(batch, self.model)
                 output = call(self.model, ready)
@@ -76,8 +86,21 @@ class Job:
                 if self.with_outputs:
                     block.add_outputs(flat_output(output, ready, self.readout, self.output_axis))
                 self.bar.update(rows.stop - rows.start)
+        if doubtful is not None:
+            self._check_again(doubtful, names, block.sites)
         block.close()
         return block
+
+    def _check_again(self, group: Feed, names: Sequence[str], sites: dict[str, Site]) -> None:
+        """BadInput where the rows of a layer are not these samples, which differ as the first of a stream did not."""
+        found = Sites(dict(sites), self.output_axis)
+        survey = Survey(
+            self.model, group, names, names, self.wish, self.batch_size, self.with_outputs, self.readout
+        )  # fmt: skip
+        with evaluating(self.model, home(self.model)[0], self.wish.seed), torch.no_grad():
+            survey.check_rows(group, found)
+        for problem in found.disordered.values():
+            raise BadInput(f"{problem} (in a later batch; or leave it out of layers=)")
 
     def _guarded(self, block: Block) -> Any:
         """`block.look`, which also refuses more calls than the probe saw: they would be dropped in silence."""

@@ -156,7 +156,7 @@ class Survey:
         self._run(self.feed.first(3), build)
         self._require_fired([*found.sites, *found.problems])
         if self.batch_size > 1:
-            self._check_rows(self.feed.spread(min(CHECKED, self.batch_size)), found)
+            self.check_rows(self.feed.spread(min(CHECKED, self.batch_size)), found)
         self._leave_out(found)
         return found
 
@@ -216,7 +216,7 @@ class Survey:
         self._run(feed, look)
         return rows
 
-    def _check_rows(self, group: Feed, found: Sites) -> None:
+    def check_rows(self, group: Feed, found: Sites) -> None:
         """Notes the sites whose rows are not the samples, with what the rows are instead."""
         k, eps = group.n, _precision(self.model)
         shapes: dict[str, set[tuple[int, ...]]] = {}

@@ -28,7 +28,7 @@ from geomfeat.models.fresh import (
     with_batchnorm_statistics,
 )
 from geomfeat.models.functional import Readout, as_inputs, n_samples, take
-from geomfeat.models.moved import coarsest
+from geomfeat.models.moved import STEPS, coarsest, with_iterations_of
 from geomfeat.numerics import WORKING, stream
 
 # Probes: this many output rows n * C, within these numbers of samples.
@@ -198,6 +198,7 @@ def start_from(
     estimated = bool(batchnorm_modules(model)) and never_estimated(model) and not never_estimated(observed.model)
     if estimated:
         model = with_batchnorm_statistics(model, observed.probes)
+    model = with_iterations_of(model, observed.model)
     options = {"dtype": precision_of(model), "device": observed.device, "readout": observed.readout}
     outputs, features = outputs_and_features(space.functional(model, **options), observed.probes, observed.layers)
     if outputs.shape != observed.outputs.shape or features.keys() != observed.features.keys():
@@ -244,8 +245,9 @@ def _still(moved: dict[str, float]) -> frozenset[str]:
 
 
 def _without_rounding(moved: dict[str, float], demand: Demand, coarser: torch.dtype) -> dict[str, float]:
-    """M, -inf too for layers that no moved parameter acts on and that differ by the rounding of saved weights only."""
-    least = math.log10(torch.finfo(coarser).eps)
+    """M, -inf too for layers that no moved parameter acts on and that differ by the rounding of weights only."""
+    finfo = torch.finfo(coarser)
+    least = math.log10(finfo.eps * (STEPS if finfo.bits >= 32 else 1))
     still = {name for name, m in moved.items() if demand.layers[name] == -math.inf and m < least}
     return {name: -math.inf if name in still else m for name, m in moved.items()}
 

@@ -23,13 +23,14 @@ from geomfeat.errors import BadInput
 from geomfeat.kernels._guards import note_where_false, random_direction, require_same, standard_normal
 from geomfeat.kernels.gradients import differentiable_recurrence, plain_gradient
 from geomfeat.memory import is_out_of_memory
-from geomfeat.models.functional import Functional, map_inputs, take
+from geomfeat.models.functional import Functional, map_inputs, n_samples, take
+from geomfeat.models.lazy_inputs import LazyInputs, leaves_of
 
 logger = logging.getLogger(__name__)
 Direction = Mapping[str, Tensor]
 Outputs = dict[str, Tensor]
 At = Callable[[Direction], Outputs]
-CHECKED = 3  # samples on which the ways are compared with a backward pass
+MOST_CHECKED = 7  # samples on which the ways are compared, beyond which no further part of the inputs adds any
 MOST_ROWS = 2**12  # entries of a sample's outputs beyond which one backward pass for each is no way out
 
 
@@ -40,10 +41,31 @@ def right_way(f: Functional, what: Any, function: Callable[[Direction, Any], Out
     """
     key = ("way", what)
     if key not in f.known:
-        few = map_inputs(take(inputs, slice(0, CHECKED)), torch.Tensor.detach)
+        few = map_inputs(take(inputs, telling_samples(inputs)), torch.Tensor.detach)
         with differentiable_recurrence(f):
             f.known[key] = _first_right(f, lambda theta: function({**f.theta, **theta}, few))
     return f.known[key]
+
+
+def telling_samples(inputs: Any) -> Tensor:
+    """Rows on which the ways are compared: the first, middle and last sample, and those of extreme size and mean.
+
+    A branch that only some samples take is then less likely to be missed.
+
+    >>> telling_samples(torch.tensor([[1.0], [2.0], [-9.0], [0.0], [3.0], [4.0], [9.5], [5.0], [1.0]])).tolist()
+    [0, 2, 3, 4, 6, 8]
+    """
+    n = n_samples(inputs)
+    rows = {0, n // 2, n - 1}
+    for _, part in () if isinstance(inputs, LazyInputs) else leaves_of(inputs):
+        if part.is_nested or part.is_complex() or not part.numel():
+            continue
+        flat = part.detach().reshape(n, -1).float()
+        for score in (flat.square().sum(1), flat.mean(1)):
+            rows |= {int(score.argmin()), int(score.argmax())}
+        if len(rows) >= MOST_CHECKED:
+            break
+    return torch.tensor(sorted(rows))
 
 
 def _first_right(f: Functional, at: At) -> str:

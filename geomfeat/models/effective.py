@@ -14,12 +14,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize, remove_spectral_norm, remove_weight_norm
+from torch.nn.utils import parametrizations, parametrize, remove_spectral_norm, remove_weight_norm
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from geomfeat.models.copying import deep_copy
+from geomfeat.models.modules import unwrapped
 
+PowerIteration = parametrizations._SpectralNorm
 _PARTS = {WeightNorm: ("_g", "_v"), SpectralNorm: ("_orig",)}
 # Spectral norms are estimated by power iterations, one at each use in training mode; as many settle them.
 SETTLING = 20
@@ -68,6 +70,40 @@ def makers_of(module: nn.Module) -> dict[str, list[str]]:
         name: [f"parametrizations.{name}.{own}" for own, _ in made.named_parameters()]
         for name, made in getattr(module, "parametrizations", {}).items()
     }
+
+
+def fixed_buffers(module: nn.Module, weight: str) -> dict[str, Tensor]:
+    """The buffers that a weight is made of, less the vectors of a spectral norm's power iteration.
+
+    >>> fixed_buffers(nn.utils.parametrizations.spectral_norm(nn.Linear(2, 1)), "weight")
+    {}
+    """
+    made = getattr(module, "parametrizations", {})
+    parts = made[weight].named_modules() if weight in made else ()
+    return {
+        f"{path}.{name}": buffer
+        for path, part in parts if not isinstance(part, PowerIteration)
+        for name, buffer in part.named_buffers(recurse=False)
+    }  # fmt: skip
+
+
+def power_iterations(model: nn.Module) -> dict[str, Tensor]:
+    """Name in the model -> buffer of every vector by which a spectral norm estimates the norm of its weight."""
+    return {name: buffer for name, buffer in unwrapped(model).named_buffers() if normed_by(model, name)}
+
+
+def normed_by(model: nn.Module, name: str) -> list[str]:
+    """The parameter that a vector of a power iteration belongs to, as a list; empty for another buffer."""
+    path, _, own = name.rpartition(".")
+    module = _holder(model, name)
+    if isinstance(module, PowerIteration):
+        return [f"{path.rpartition('.')[0]}.original"]
+    hooks = [key for key, hook in _hooks(module).items() if isinstance(hook, SpectralNorm)]
+    return [f"{path}.{key}_orig".lstrip(".") for key in hooks if own in (f"{key}_u", f"{key}_v")]
+
+
+def _holder(model: nn.Module, name: str) -> nn.Module:
+    return unwrapped(model).get_submodule(name.rpartition(".")[0])
 
 
 def without_reparametrisation(module: nn.Module) -> nn.Module:

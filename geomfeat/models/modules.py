@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from geomfeat.errors import BadInput
 from geomfeat.models.copying import deep_copy
 
-_WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+_WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The eager module, without the wrappers of torch.compile and data parallelism.
+    """The eager module, without the wrappers of torch.compile, data parallelism and averaged weights.
 
     Raises BadInput for TorchScript, which hooks cannot see into, and for weights without values (on the meta device).
 

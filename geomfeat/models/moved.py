@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from geomfeat.models.effective import effective_weights, is_reparametrised, makers_of
+from geomfeat.models.copying import deep_copy
+from geomfeat.models.effective import (
+    effective_weights,
+    fixed_buffers,
+    is_reparametrised,
+    makers_of,
+    normed_by,
+    power_iterations,
+)  # fmt: skip
 from geomfeat.models.functional import Functional, functional, unwrapped
+from geomfeat.precision import precision_of
+
+# Rounding steps by which arithmetic that changes nothing (a scaling and its inverse) may leave full precision off.
+STEPS = 4
 
 
 def differentiable(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -22,7 +34,8 @@ def differentiable(model: nn.Module) -> dict[str, nn.Parameter]:
 def moved_parameters(before: nn.Module, after: nn.Module) -> frozenset[str]:
     """Names of the parameters of `before` whose values differ in `after`, or that `after` has not in this shape.
 
-    Where one of the two was saved in a coarser type (bfloat16), what differs by its rounding only did not move.
+    What differs by rounding only did not move: that of a coarser type in which one was saved (bfloat16), whatever it
+    was loaded in since, or that of arithmetic. Of weights that are made of other tensors, what is made counts.
 
     >>> import copy
     >>> start = nn.Linear(2, 1)
@@ -31,24 +44,55 @@ def moved_parameters(before: nn.Module, after: nn.Module) -> frozenset[str]:
     >>> sorted(moved_parameters(start, end))
     ['bias']
     """
-    new = {plain_name(name): p.detach() for name, p in differentiable(after).items()}
-    moved = {name for name, old in differentiable(before).items() if _differs(old.detach(), new.get(plain_name(name)))}
-    return frozenset(moved | _behind_moved_weights(before, after))
+    old, new = differentiable(before), {plain_name(name): p for name, p in differentiable(after).items()}
+    rounded, rounded_new = _evident_halves(old.values()), _evident_halves(new.values())
+    moved = {
+        name for name, p in old.items() if _differs(p, new.get(plain_name(name)), rounded, rounded_new)
+    }  # fmt: skip
+    return frozenset(_by_weights(before, after, moved))
 
 
-def _behind_moved_weights(before: nn.Module, after: nn.Module) -> set[str]:
-    """Parameters that make a weight which differs, if only by a buffer beside them (the base of `orthogonal`)."""
+def _by_weights(before: nn.Module, after: nn.Module, moved: set[str]) -> set[str]:
+    """The moved parameters, where weights are made of others by what is made of them.
+
+    The length of weight norm's direction makes no difference, and a buffer beside parameters may (the base of
+    `orthogonal`). The power iterations of a spectral norm run wherever the network does, trained or not.
+    """
     twins = {plain_name(name): module for name, module in unwrapped(after).named_modules()}
-    found = set[str]()
+    moved, known = set(moved), set(differentiable(before))
     for name, module in unwrapped(before).named_modules():
         twin = twins.get(plain_name(name))
         if twin is None or not is_reparametrised(module) or not is_reparametrised(twin):
             continue
         old, new = effective_weights(module), effective_weights(twin)
         for weight, makers in makers_of(module).items():
-            if weight not in new or _differs(old[weight], new[weight]):
-                found |= {f"{name}.{maker}" if name else maker for maker in makers}
-    return found & set(differentiable(before))
+            made_of = {f"{name}.{maker}" if name else maker for maker in makers} & known
+            if weight in new and not _differs(old[weight], new[weight]):
+                moved -= made_of
+            elif made_of & moved or _differ(fixed_buffers(module, weight), fixed_buffers(twin, weight)):
+                moved |= made_of
+    return moved
+
+
+def _differ(old: dict[str, Tensor], new: dict[str, Tensor]) -> bool:
+    return old.keys() != new.keys() or any(_differs(old[name], new[name]) for name in old)
+
+
+def with_iterations_of(model: nn.Module, trained: nn.Module) -> nn.Module:
+    """The model, with the power iterations of `trained` in spectral norms of weights that did not move.
+
+    They approach the norm of the same weight wherever the network runs in training mode. Without any, itself.
+    """
+    old, new = power_iterations(model), power_iterations(trained)
+    own = {name: new[name] for name, b in old.items() if name in new and b.shape == new[name].shape}
+    if all(torch.equal(old[name], value.to(old[name])) for name, value in own.items()):
+        return model
+    moved = moved_parameters(model, trained)
+    copy = deep_copy(unwrapped(model))
+    for name, buffer in power_iterations(copy).items():
+        if name in own and not any(maker in moved for maker in normed_by(copy, name)):
+            buffer.copy_(own[name])
+    return copy
 
 
 def functional_in(model: nn.Module, names: Collection[str] | None = None, **options: Any) -> Functional:
@@ -64,8 +108,8 @@ def functional_in(model: nn.Module, names: Collection[str] | None = None, **opti
 
 
 def coarsest(*models: nn.Module) -> torch.dtype:
-    """The coarsest type that a parameter of these models has."""
-    types = {p.dtype for model in models for p in differentiable(model).values()}
+    """The coarsest type that a parameter of these models has, or was evidently rounded to."""
+    types = [_rounded_to(p.detach(), ()) for model in models for p in differentiable(model).values()]
     return max(types, key=lambda dtype: torch.finfo(dtype).eps)
 
 
@@ -78,12 +122,50 @@ def plain_name(name: str) -> str:
     return ".".join(part for part in name.split(".") if part != "_orig_mod")
 
 
-def _differs(old: Tensor, new: Tensor | None) -> bool:
+def _evident_halves(tensors: Iterable[Tensor]) -> frozenset[torch.dtype]:
+    """The half precisions that some of these tensors have, or were evidently widened from."""
+    return frozenset(dtype for t in tensors if torch.finfo(dtype := precision_of(t.detach())).bits < 32)
+
+
+def _rounded_to(x: Tensor, halves: Collection[torch.dtype]) -> torch.dtype:
+    """The precision of a parameter; one too small to tell has that of those beside it where all its entries fit it."""
+    found = precision_of(x)
+    if x.is_complex() or torch.finfo(found).bits < 32 or not halves or bool((x == x.round()).all()):
+        return x.dtype if x.is_complex() else found
+    fitting = [half for half in halves if torch.equal(x.to(half).to(x.dtype), x)]
+    return max(fitting, key=lambda dtype: torch.finfo(dtype).eps, default=found)
+
+
+def _differs(
+    old: Tensor,
+    new: Tensor | None,
+    old_halves: Collection[torch.dtype] = (),
+    new_halves: Collection[torch.dtype] = (),
+) -> bool:
+    """Whether two tensors differ by more than rounding.
+
+    Numbers that were saved in half precision were rounded once, so others that round to them are the same. Through two
+    half precisions they may end one step apart, and those of arithmetic a few.
+    """
     if new is None or old.shape != new.shape:
         return True
-    new = new.to(old.device)
-    coarser = max((old.dtype, new.dtype), key=lambda dtype: torch.finfo(dtype).eps)
-    return not torch.equal(old.to(coarser), new.to(coarser))
+    old, new = old.detach(), new.detach().to(old.device)
+    if torch.equal(old, new):
+        return False
+    if not (old.is_floating_point() or old.is_complex()):
+        return True
+    types = _rounded_to(old, old_halves), _rounded_to(new, new_halves)
+    if torch.finfo(types[0]).bits >= 32:
+        # A start in float64 often is one in float32, widened; what was trained from it may move by less.
+        types = old.dtype, types[1]
+    coarse, steps = max(types, key=lambda dtype: torch.finfo(dtype).eps), STEPS
+    if torch.finfo(coarse).bits < 32 and not coarse.is_complex:
+        old, new = old.to(coarse), new.to(coarse)
+        steps = int(types[0] != types[1] and all(torch.finfo(t).bits < 32 for t in types))
+    wide = torch.promote_types(torch.promote_types(old.dtype, new.dtype), torch.float64)
+    old, new = old.to(wide), new.to(wide)
+    size = torch.maximum(old.abs(), new.abs()).clamp_min(torch.finfo(coarse).tiny)
+    return not bool(((old - new).abs() <= steps * torch.finfo(coarse).eps * size).all())
 
 
 @contextmanager

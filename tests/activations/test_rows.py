@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch.testing import assert_close
+from torch.utils.data import DataLoader, TensorDataset
 
 from geomfeat.activations import extract, hidden_weight_layers, recording
 from geomfeat.errors import BadInput
@@ -120,6 +121,29 @@ def test_a_layer_inside_a_sorted_part_is_refused_with_what_was_seen(order: str) 
     with pytest.raises(BadInput, match=r"layer 'inside': .*order.*batch_size=1"):
         extract(net, (X, LENGTHS[order]), layers="inside", progress=False)
     assert list(extract(net, (X, LENGTHS[order]), layers="out", progress=False)) == ["out"]
+
+
+def uneven(n: int, *others: int) -> tuple[Tensor, Tensor]:
+    """Samples of one length but for a few, which no even choice of seven meets."""
+    x = torch.randn(n, STEPS, WIDTH, generator=torch.Generator().manual_seed(1))
+    lengths = torch.full((n,), 4)
+    lengths[list(others)] = torch.arange(len(others)) % 3 + 5
+    return x, lengths
+
+
+def test_samples_of_a_rare_length_are_among_those_that_are_checked() -> None:
+    with pytest.raises(BadInput, match=r"layer 'inside': .*order"):
+        extract(seeded(Sorting), uneven(200, 11, 57, 58), layers="inside", progress=False)
+
+
+@pytest.mark.parametrize("others", [(11, 40), (100, 101, 150)], ids=["at the beginning", "in a later batch"])
+def test_a_rare_length_in_a_stream_is_met(others: tuple[int, ...]) -> None:
+    loader = DataLoader(TensorDataset(*uneven(200, *others)), batch_size=32)
+    with pytest.raises(BadInput, match=r"layer 'inside': .*order"):
+        extract(seeded(Sorting), loader, layers="inside", progress=False)
+    inputs = uneven(200, *others)
+    streamed, held = (extract(seeded(Sorting), given, layers="out", progress=False) for given in (loader, inputs))
+    assert_close(streamed["out"].x, held["out"].x, **CLOSE)
 
 
 def test_patterns_leave_such_a_layer_out_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:

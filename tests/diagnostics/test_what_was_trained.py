@@ -120,6 +120,53 @@ def test_a_linear_probe_is_frozen_whatever_its_demand(dtype: torch.dtype) -> Non
     assert (again.tangent, again.movement, again.regime) == (found.tangent, -math.inf, "frozen")
 
 
+def rounded(model: nn.Module, half: torch.dtype) -> nn.Module:
+    model.load_state_dict({name: value.to(half) for name, value in model.state_dict().items()})
+    return model
+
+
+def rescaled(model: nn.Module) -> nn.Module:
+    with torch.no_grad():
+        for layer in (model[0], model[2]):
+            layer.weight.mul_(1 / 3).mul_(3)
+    return model
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda end: rounded(end, torch.float16), lambda end: rounded(end, torch.bfloat16), rescaled],
+    ids=["float16 widened", "bfloat16 widened", "last digits"],
+)
+def test_hidden_weights_that_differ_by_rounding_are_frozen(change) -> None:
+    start = drawn(net)
+    found = locate(change(trained(start, ("4",), size=10.0)), inputs(), initial=start, **FAST)
+    assert [found.regime, *found.layers["regime"]] == ["frozen"] * 3
+    assert found.tangent == "39 of 355 parameters"
+
+
+def normed_net(norm) -> nn.Module:
+    return nn.Sequential(norm(nn.Linear(6, 16)), nn.Tanh(), norm(nn.Linear(16, 12)), nn.Tanh(), nn.Linear(12, 3))
+
+
+@pytest.mark.parametrize("name", ["weight_norm", "spectral_norm"])
+def test_other_tensors_that_make_the_same_weights_are_frozen(name: str) -> None:
+    start = drawn(lambda: normed_net(getattr(nn.utils.parametrizations, name)))
+    end = trained(start, ("4",), size=10.0)
+    with torch.no_grad():
+        for layer in (end[0], end[2]):
+            if name == "weight_norm":
+                layer.parametrizations.weight.original1.mul_(1.7)
+            else:
+                layer.train()(torch.ones(2, layer.in_features))
+    found = locate(end.eval(), inputs(), initial=start.eval(), **FAST)
+    assert [found.regime, *found.layers["regime"]] == ["frozen"] * 3
+
+
+def test_movement_below_rounding_is_not_rich_by_its_demand() -> None:
+    assert [regime_of(2.0, m) for m in (-8.0, -6.0)] == ["frozen", "rich"]
+    assert regime_of(-8.0, -8.0) == "lazy"
+
+
 @pytest.mark.parametrize("movement", [-math.inf])
 def test_what_did_not_move_is_frozen_at_any_demand(movement: float) -> None:
     assert {regime_of(r, movement) for r in (-2.0, 0.0, 3.0, -math.inf)} == {"frozen"}

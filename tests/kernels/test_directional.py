@@ -181,6 +181,36 @@ def test_a_stopped_gradient_is_its_detached_twin() -> None:
     torch.testing.assert_close(jvp(f, X, u), jvp(twin, X, u), **tolerance())
 
 
+class Branching(nn.Module):
+    """Divides by a stopped norm those samples only that a rule picks."""
+
+    def __init__(self, picks: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.net, self.picks = Net(torch.tanh), picks
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.net(x)
+        return torch.where(self.picks(x)[:, None], unit_rows(h), h)
+
+
+@pytest.mark.parametrize(
+    "picks",
+    [
+        lambda x: x.norm(dim=1) > 3.5,
+        lambda x: x.norm(dim=1) < 1,
+        lambda x: x.mean(1) > 0.7,
+        lambda x: x[:, 1] > 1,
+    ],
+    ids=["large", "small", "of high mean", "the last"],
+)
+def test_a_branch_that_later_samples_take_is_seen(picks: Callable[[Tensor], Tensor]) -> None:
+    x = torch.randn(80, 4, generator=stream(0, "branching"), dtype=torch.float64)
+    x = torch.cat([x[~picks(x)][:20], x[picks(x)][:5]])
+    f = functional(Branching(picks))
+    u = direction(f)
+    torch.testing.assert_close(jvp(f, x, u), (jacobian(f, x) @ flat(u)).view(len(x), 2), **tolerance(scale=10))
+
+
 def test_the_way_is_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
     f = functional(Net(torch.tanh))
     calls = []

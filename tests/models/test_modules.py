@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 import geomfeat as gf
 from geomfeat.errors import BadInput
@@ -99,3 +100,21 @@ def test_copies_have_dense_gradients_and_the_original_stays() -> None:
     sparse = nn.Sequential(nn.Embedding(5, 3, sparse=True))
     assert copied(sparse)[0].sparse is False  # pyright: ignore[reportIndexIssue]
     assert sparse[0].sparse is True
+
+
+@pytest.mark.parametrize("wrap", [lambda model: model, nn.DataParallel])
+def test_averaged_weights_are_a_wrapper(wrap) -> None:
+    start, model = net(), net()
+    averaged, x = AveragedModel(wrap(model)), torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
+    assert list(unwrapped(averaged).state_dict()) == list(model.state_dict())
+    assert torch.equal(gf.extract(averaged, x, ["0"])["0"].x, gf.extract(model, x, ["0"])["0"].x)
+    assert torch.equal(gf.ntk(averaged, x).gram, gf.ntk(model, x).gram)
+    found, plain = (gf.locate(m, x, initial=start, n_bootstrap=2, progress=False) for m in (averaged, model))
+    assert found.layers.equals(plain.layers)
+    tables = [
+        gf.analyze(
+            m, x, layers=["0"], measures=["participation_ratio"], location=False, umap=False, progress=False
+        ).table
+        for m in (averaged, model)
+    ]
+    assert tables[0]["value"].equals(tables[1]["value"])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from geomfeat.models.functional import functional
-from geomfeat.models.moved import all_trainable, coarsest, functional_in, moved_parameters
+from geomfeat.models.moved import all_trainable, coarsest, functional_in, moved_parameters, with_iterations_of
 
 
 def net() -> nn.Module:
@@ -38,6 +39,58 @@ def test_the_rounding_of_a_saved_type_is_no_movement(dtype: torch.dtype) -> None
     start = net()
     assert moved_parameters(start, with_head_moved(start).to(dtype)) == {"2.weight"}
     assert coarsest(start, net().bfloat16()) == torch.bfloat16
+
+
+def mapped(model: nn.Module, function: Callable[[Tensor], Tensor]) -> nn.Module:
+    copied = copy.deepcopy(model)
+    copied.load_state_dict({name: function(value) for name, value in model.state_dict().items()})
+    return copied
+
+
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("rounded_start", [False, True])
+def test_weights_rounded_to_half_precision_and_widened_again_did_not_move(
+    half: torch.dtype, rounded_start: bool
+) -> None:
+    start = nn.Sequential(nn.Linear(30, 40), nn.Tanh(), nn.Linear(40, 2), nn.Tanh(), nn.Linear(2, 1))
+    end = copy.deepcopy(start)
+    with torch.no_grad():
+        end[4].weight.add_(1.0)
+    start = mapped(start, Tensor.half) if rounded_start else start
+    assert moved_parameters(start, mapped(end, lambda value: value.to(half))) == {"4.weight"}
+    assert coarsest(mapped(start, lambda value: value.to(half))) == half
+
+
+def test_a_few_steps_of_rounding_are_no_movement_and_more_are() -> None:
+    start = net()
+    assert moved_parameters(start, mapped(start, lambda value: value * (1 / 3) * 3)) == frozenset()
+    assert len(moved_parameters(start, mapped(start, lambda value: value * (1 + 1e-5)))) == 4
+    start = start.double()
+    assert moved_parameters(start, mapped(start, lambda value: value + 1e-12)) == set(start.state_dict())
+
+
+def test_a_scaled_direction_that_changes_no_weight_did_not_move() -> None:
+    start = nn.utils.parametrizations.weight_norm(nn.Linear(30, 4))
+    end = copy.deepcopy(start)
+    with torch.no_grad():
+        end.parametrizations.weight.original1.mul_(1.7)
+    assert moved_parameters(start, end) == frozenset()
+    with torch.no_grad():
+        end.parametrizations.weight.original0.mul_(1.7)
+    assert moved_parameters(start, end) == {f"parametrizations.weight.original{i}" for i in (0, 1)}
+
+
+@pytest.mark.parametrize("norm", [nn.utils.parametrizations.spectral_norm, nn.utils.spectral_norm])
+def test_power_iterations_go_on_without_training(norm: Callable[[nn.Module], nn.Module]) -> None:
+    start = nn.Sequential(norm(nn.Linear(30, 20)), nn.Linear(20, 1))
+    end = copy.deepcopy(start).train()
+    for _ in range(30):
+        end(torch.ones(2, 30))
+    assert moved_parameters(start, end) == frozenset()
+    assert moved_parameters(with_iterations_of(start, end), end) == frozenset()
+    settled = with_iterations_of(start.eval(), end.eval())
+    assert torch.equal(settled(torch.ones(2, 30)), end(torch.ones(2, 30)))
+    assert with_iterations_of(end, end) is end
 
 
 def test_a_parameter_of_another_shape_or_none_counts_as_moved() -> None:
