@@ -1,8 +1,8 @@
 """Canonical correlations of two representations, and the averages of them that are in use.
 
 With orthonormal bases Q_a, Q_b (n, r) of the centred features, the canonical correlations are the singular values of
-Q_a' Q_b. Features that span all samples (rank n - 1) correlate perfectly with any others, which is an error here; and
-if r_a + r_b > n - 1, then r_a + r_b - (n - 1) of the correlations are 1 whatever the data: `n_trivial` counts them.
+Q_a' Q_b. Features that span all samples (rank n - 1, copies counted once) correlate perfectly, which is an error here; and if
+r_a + r_b > n - 1, then r_a + r_b - (n - 1) of the correlations are 1 whatever the data: `n_trivial` counts them.
 """
 
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.errors import BadInput
+from geomfeat.geometry.copies import copies_of
 from geomfeat.geometry.same_samples import same_samples
 from geomfeat.geometry.spectrum import NoVariance, spread_of
 from geomfeat.types import Points, Representation
@@ -113,9 +114,11 @@ def span_of_features(
     elif variance < 1:
         held = s.square().cumsum(0) / s.square().sum()
         rank = min(rank, int((held < variance).sum()) + 1)
-    if rank >= layer.n - 1:
+    different = len(copies_of(layer).unique())  # copies of a sample add no direction
+    if rank >= different - 1:
+        copies = "" if different == layer.n else f", {different} of them different"
         raise BadInput(
-            f"{name} has {rank} directions on {layer.n} samples, so it predicts everything perfectly: "
+            f"{name} has {rank} directions on {layer.n} samples{copies}, so it predicts everything perfectly: "
             "pass more samples than features, or keep fewer principal components (svcca)"
         )
     return u[:, :rank]
