@@ -1,8 +1,9 @@
 """Canonical correlations of two representations, and the averages of them that are in use.
 
 With orthonormal bases Q_a, Q_b (n, r) of the centred features, the canonical correlations are the singular values of
-Q_a' Q_b. Features that span all samples (rank n - 1, copies counted once) correlate perfectly, which is an error here; and if
-r_a + r_b > n - 1, then r_a + r_b - (n - 1) of the correlations are 1 whatever the data: `n_trivial` counts them.
+Q_a' Q_b. Features that span all samples (rank n - 1, where copies of a sample count once) correlate perfectly with any
+others, which is an error here; and if r_a + r_b > n - 1, then r_a + r_b - (n - 1) of the correlations are 1 whatever
+the data: `n_trivial` counts them.
 """
 
 from dataclasses import dataclass
