@@ -39,7 +39,8 @@ def canonical_correlations(a: Points, b: Points) -> CanonicalCorrelations:
     [1.0]
     """
     a, b = same_samples(a, b)
-    return _between(span_of_features(a, "a"), span_of_features(b, "b"))
+    different = len((copies_of(a) * a.n + copies_of(b)).unique())  # copies of each other in both are one sample
+    return _between(span_of_features(a, "a"), span_of_features(b, "b"), different)
 
 
 def cca_mean(a: Points, b: Points) -> float:
@@ -82,7 +83,7 @@ def svcca(a: Points, b: Points, *, variance: float = 0.99, n_components: int | N
         raise BadInput(f"n_components={n_components}: keep at least 1")
     left = span_of_features(a, "a", variance, n_components)
     right = span_of_features(b, "b", variance, n_components)
-    return float(_between(left, right).values.mean())
+    return float(_between(left, right, a.n).values.mean())
 
 
 def pwcca(a: Points, b: Points) -> float:
@@ -125,7 +126,7 @@ def span_of_features(
     return u[:, :rank]
 
 
-def _between(left: Tensor, right: Tensor) -> CanonicalCorrelations:
+def _between(left: Tensor, right: Tensor, n: int) -> CanonicalCorrelations:
     u, s, _ = torch.linalg.svd(left.T @ right, full_matrices=False)
-    trivial = max(0, left.shape[1] + right.shape[1] - (left.shape[0] - 1))
+    trivial = max(0, left.shape[1] + right.shape[1] - (n - 1))
     return CanonicalCorrelations(s.clamp_max(1), left @ u, trivial)

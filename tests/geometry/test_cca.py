@@ -163,3 +163,10 @@ def test_copies_of_samples_are_no_new_samples(measure: Callable[..., float], d: 
     few = a[:, :3]
     twice = measure(few.repeat(2, 1), b.repeat(2, 1), **options)
     assert twice == pytest.approx(measure(few, b, **options), rel=1e-9)
+
+
+def test_copies_do_not_hide_correlations_that_are_one_whatever_the_data() -> None:
+    a, b = draw(12, 8, "a"), draw(12, 7, "b")
+    found = canonical_correlations(a.repeat(3, 1), b.repeat(3, 1))
+    assert found.n_trivial == canonical_correlations(a, b).n_trivial == 8 + 7 - 11
+    torch.testing.assert_close(found.values[:4], torch.ones(4, dtype=torch.float64))
