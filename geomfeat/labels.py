@@ -86,7 +86,9 @@ def as_groups(raw: Any, name: str = "groups", n: int | None = None) -> Tensor:
     if isinstance(raw, Tensor) and raw.dtype == torch.int64 and raw.ndim == 1 and len(raw):
         _check_length(len(raw), name, n)
         return raw.detach()
-    values, _, device = _one_per_sample(raw, name, n)
+    values, limit, device = _one_per_sample(raw, name, n)
+    if values.dtype.kind == "f":
+        _refuse_merged(values, name, limit)
     if values.dtype.kind in "bi" or (values.dtype.kind == "u" and int(values.max()) < 2**63):
         return torch.from_numpy(values.astype(np.int64)).to(device)
     return torch.from_numpy(_sorted(values, name)[1]).to(device)
@@ -232,15 +234,20 @@ def _whole(values: np.ndarray, name: str, limit: float) -> np.ndarray:
                 f"{name} must be classes as whole numbers or names, got {fractions} fractions or infinite values of "
                 f"{len(values)}: divide the values into bins"
             )
-        merged = int((np.abs(values) >= limit).sum())
-        if merged:
-            raise BadInput(
-                f"{merged} of {len(values)} {name} are {limit:.0f} or more, where {values.dtype} no longer tells whole "
-                "numbers apart: give them as integers"
-            )
+        _refuse_merged(values, name, limit)
     elif values.dtype.kind == "u" and int(values.max()) >= 2**63:
         raise BadInput(f"{name} holds whole numbers beyond 63 bits: number the classes (np.unique, return_inverse)")
     return np.ascontiguousarray(values.astype(np.int64))
+
+
+def _refuse_merged(values: np.ndarray, name: str, limit: float) -> None:
+    """BadInput for finite numbers so large that rounding may have merged some."""
+    merged = int((np.isfinite(values) & (np.abs(values) >= limit)).sum())
+    if merged:
+        raise BadInput(
+            f"{merged} of {len(values)} {name} are {limit:.0f} or more, where {values.dtype} no longer tells whole "
+            "numbers apart: give them as integers"
+        )
 
 
 def _plain(names: np.ndarray) -> tuple[Hashable, ...]:

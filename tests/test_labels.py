@@ -132,6 +132,21 @@ def test_numbers_that_rounding_may_have_merged_are_refused(values: Any, where: s
         as_labels(values)
 
 
+@pytest.mark.parametrize(
+    ("raw", "where"),
+    [
+        (np.float32(2**24) + np.arange(4, dtype=np.float32), "16777216"),
+        (torch.tensor([2.0**24, 2.0**24 + 2]), "16777216"),
+        (2.0**53 + np.arange(4.0), "9007199254740992"),
+        ([2**53 + 1, 0.5], "9007199254740992"),
+    ],
+)
+def test_groups_that_rounding_may_have_merged_are_refused(raw: Any, where: str) -> None:
+    with pytest.raises(BadInput, match=f"groups are {where} or more"):
+        as_groups(raw)
+    assert as_groups([0.5, 2.0**52, 0.5]).tolist() == [0, 1, 0]
+
+
 def test_large_integers_keep_every_digit() -> None:
     large = [2**62, 2**62 + 1]
     for raw in (large, np.array(large), torch.tensor(large), np.array(large, dtype=np.uint64), pd.Series(large)):

@@ -20,6 +20,7 @@ from geomfeat.models.functional import (
     Inputs,
     Readout,
     as_inputs,
+    batches_remedy,
     call,
     map_inputs,
     moved,
@@ -98,7 +99,7 @@ def tried(model: nn.Module, inputs: Inputs) -> Any:
         why = (str(cause).splitlines() or ["no reason given"])[0]
         raise BadInput(
             f"{type(model).__name__} cannot be called on these inputs ({', '.join(shapes)} for {n_samples(inputs)} "
-            f"samples): {why}. Give inputs of the shape and type it was trained on"
+            f"samples): {why}. Give inputs of the shape and type it was trained on{batches_remedy(inputs)}"
         ) from cause
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isqrt
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,8 @@ import torch
 
 from geomfeat.errors import BadInput, near
 from geomfeat.kernels import RDMs
+from geomfeat.kernels.rdms import Triangles
+from geomfeat.kernels.square_arrays import are_triangles
 from geomfeat.npz_files import array_names, read_arrays
 
 PREFIX, SUFFIX = "rdm_", "_subjects"
@@ -21,8 +22,8 @@ def load_rdms(path: str | Path, keys: Sequence[str] = ()) -> dict[str, RDMs]:
 
     An array holds upper triangles row by row, (pairs,) or (subjects, pairs), or square matrices, (n, n) or
     (subjects, n, n); NaN marks pairs that were not measured. Where there are as many subjects as pairs, an array
-    is a square matrix only if it is symmetric with zeros on its diagonal. They count as correlation distances (or any
-    that are proportional to squared distances).
+    is a square matrix only if it is symmetric with zeros or NaN on its diagonal. They count as correlation distances
+    (or any that are proportional to squared distances).
 
     Args:
         keys: names, with "rdm_" or without; default all of them. Where there is "rdm_x_subjects" beside their mean
@@ -59,21 +60,11 @@ def _as_rdms(name: str, array: np.ndarray, path: str | Path) -> RDMs:
             f"{PREFIX}{name} of {path} has type {array.dtype} and {array.ndim} axes: give real numbers, 1 to 3"
         )
     values = torch.from_numpy(np.array(array, dtype=np.float64))
-    square = array.ndim == 3 or (array.ndim == 2 and array.shape[0] == array.shape[1] and not _triangles(values))
+    alike = array.ndim == 2 and array.shape[0] == array.shape[1] > 1
     try:
+        square = array.ndim == 3 or (alike and not are_triangles(values))
         made = RDMs.of_matrices(values, "correlation") if square else RDMs(values, "correlation")
     except BadInput as cause:
         raise BadInput(f"{PREFIX}{name} of {path}: {cause}") from cause
     names = (name,) if made.n_rdms == 1 else tuple(f"{name} {i + 1}" for i in range(made.n_rdms))
-    return RDMs(made.vectors, "correlation", names)
-
-
-def _triangles(values: torch.Tensor) -> bool:
-    """Whether a square array can only be upper triangles, one row a subject: it is no dissimilarity matrix, and n
-    conditions have that many pairs."""
-    pairs = values.shape[1]
-    n = (1 + isqrt(1 + 8 * pairs)) // 2
-    known = values.nan_to_num()
-    slack = 1e-6 * float(known.abs().max())
-    symmetric = float((known - known.T).abs().max()) <= slack and float(known.diagonal().abs().max()) <= slack
-    return not symmetric and n * (n - 1) // 2 == pairs
+    return RDMs(Triangles(made.vectors), "correlation", names)

@@ -9,6 +9,7 @@ import numpy as np
 
 from geomfeat.errors import BadInput
 from geomfeat.kernels import RDMs
+from geomfeat.kernels.rdms import Triangles
 from geomfeat.labels import levels_of
 from geomfeat.types import Representation
 
@@ -77,7 +78,7 @@ def from_rsatoolbox(value: Any, *, descriptor: str = "condition") -> RDMs | Repr
         names = value.rdm_descriptors.get("name", ())
         conditions = np.asarray(value.pattern_descriptors.get(descriptor, ())).tolist()
         measure = value.dissimilarity_measure or ""
-        return RDMs(value.get_vectors(), OWN_NAMES.get(measure, measure), tuple(names), tuple(conditions))
+        return RDMs(Triangles(value.get_vectors()), OWN_NAMES.get(measure, measure), tuple(names), tuple(conditions))
     if type(value) is not package.data.Dataset:
         raise BadInput(f"value is a {type(value).__name__}: give an rsatoolbox RDMs or Dataset (no time dimension)")
     observations = {name: np.asarray(given).tolist() for name, given in value.obs_descriptors.items()}

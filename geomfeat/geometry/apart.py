@@ -16,6 +16,10 @@ EQUAL_DISTANCES = 1e-6
 # Shares of tied distances (of continuous data none are) from which on a dimension says so, and is not one any more.
 SOME_TIES, MANY_TIES = 0.02, 0.1
 MIN_POINTS = 10
+# A dimension so many times the number of features, and so many standard errors above it, is not one of the data.
+FAR_ABOVE, STDERRS_ABOVE = 1.5, 5.0
+# Standard error of 1 / dimension, relative, times sqrt(n): 1 of independent points, and more as neighbours are shared.
+INVERSE_STDERR = 1.4
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +87,23 @@ def require_different_distances(apart: Apart, near: int, far: int, name: str) ->
             f"numbers and rounded values; {name} is not defined. Use features before rounding, or further neighbours"
         )
     return tied
+
+
+def require_possible(value: float, stderr: float, apart: Apart, name: str) -> None:
+    """BadInput for a dimension that is far above the number of features: neighbours at nearly equal distances.
+
+    >>> apart = neighbours_apart(torch.rand(50, 2, generator=torch.Generator().manual_seed(0)), 2, "example")
+    >>> require_possible(2.3, 0.3, apart, "example")
+    """
+    d, n = apart.points.x.shape[1], len(apart.rows)
+    # The error of the estimate itself grows with it, where a few points at other distances decide it.
+    by_chance = value - d <= STDERRS_ABOVE * stderr and 1 - d / value <= STDERRS_ABOVE * INVERSE_STDERR / n**0.5
+    if value > FAR_ABOVE * d and not by_chance:
+        raise BadInput(
+            f"{name} gives a dimension of {value:.4g} to points of {d} features, which cannot be: their neighbours are "
+            "at nearly equal distances, as on a lattice with a little noise, or copies with noise are all at one "
+            "distance. Use further neighbours (gride with a larger n1, dimension_curve), or features without that noise"
+        )
 
 
 def copies_and_ties(n_copies: int, tied: float) -> str:

@@ -1,8 +1,9 @@
 """Canonical correlations of two representations, and the averages of them that are in use.
 
 With orthonormal bases Q_a, Q_b (n, r) of the centred features, the canonical correlations are the singular values of
-Q_a' Q_b. Features that span all samples (rank n - 1) correlate perfectly with any others, which is an error here; and
-if r_a + r_b > n - 1, then r_a + r_b - (n - 1) of the correlations are 1 whatever the data: `n_trivial` counts them.
+Q_a' Q_b. Features that span all samples (rank n - 1, where copies of a sample count once) correlate perfectly with any
+others, which is an error here; and if r_a + r_b > n - 1, then r_a + r_b - (n - 1) of the correlations are 1 whatever
+the data: `n_trivial` counts them.
 """
 
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.errors import BadInput
+from geomfeat.geometry.copies import copies_of
 from geomfeat.geometry.same_samples import same_samples
 from geomfeat.geometry.spectrum import NoVariance, spread_of
 from geomfeat.types import Points, Representation
@@ -37,7 +39,8 @@ def canonical_correlations(a: Points, b: Points) -> CanonicalCorrelations:
     [1.0]
     """
     a, b = same_samples(a, b)
-    return _between(span_of_features(a, "a"), span_of_features(b, "b"))
+    different = len((copies_of(a) * a.n + copies_of(b)).unique())  # copies of each other in both are one sample
+    return _between(span_of_features(a, "a"), span_of_features(b, "b"), different)
 
 
 def cca_mean(a: Points, b: Points) -> float:
@@ -80,7 +83,7 @@ def svcca(a: Points, b: Points, *, variance: float = 0.99, n_components: int | N
         raise BadInput(f"n_components={n_components}: keep at least 1")
     left = span_of_features(a, "a", variance, n_components)
     right = span_of_features(b, "b", variance, n_components)
-    return float(_between(left, right).values.mean())
+    return float(_between(left, right, a.n).values.mean())
 
 
 def pwcca(a: Points, b: Points) -> float:
@@ -113,15 +116,17 @@ def span_of_features(
     elif variance < 1:
         held = s.square().cumsum(0) / s.square().sum()
         rank = min(rank, int((held < variance).sum()) + 1)
-    if rank >= layer.n - 1:
+    different = len(copies_of(layer).unique())  # copies of a sample add no direction
+    if rank >= different - 1:
+        copies = "" if different == layer.n else f", {different} of them different"
         raise BadInput(
-            f"{name} has {rank} directions on {layer.n} samples, so it predicts everything perfectly: "
+            f"{name} has {rank} directions on {layer.n} samples{copies}, so it predicts everything perfectly: "
             "pass more samples than features, or keep fewer principal components (svcca)"
         )
     return u[:, :rank]
 
 
-def _between(left: Tensor, right: Tensor) -> CanonicalCorrelations:
+def _between(left: Tensor, right: Tensor, n: int) -> CanonicalCorrelations:
     u, s, _ = torch.linalg.svd(left.T @ right, full_matrices=False)
-    trivial = max(0, left.shape[1] + right.shape[1] - (left.shape[0] - 1))
+    trivial = max(0, left.shape[1] + right.shape[1] - (n - 1))
     return CanonicalCorrelations(s.clamp_max(1), left @ u, trivial)

@@ -16,7 +16,13 @@ import torch
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry.apart import Apart, neighbours_apart, overlap_stderr, require_different_distances
+from geomfeat.geometry.apart import (
+    Apart,
+    neighbours_apart,
+    overlap_stderr,
+    require_different_distances,
+    require_possible,
+)
 from geomfeat.geometry.intrinsic_dimension import IntrinsicDimension
 from geomfeat.types import Points
 
@@ -30,7 +36,8 @@ def gride(x: Points, n1: int = 2, n2: int | None = None) -> IntrinsicDimension:
     `dimension_curve` has a range of them. Copies of a point are left out first.
 
     Raises BadInput unless 1 <= n1 < n2, or with no more than n2 (or fewer than 10) different points, or if more than a
-    tenth of the ratios are 1 (a lattice, whole numbers or rounded values).
+    tenth of the ratios are 1 (a lattice, whole numbers or rounded values), or for a dimension far above the number of
+    features (nearly a lattice).
 
     >>> x = torch.rand(500, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     >>> 1.8 < gride(x, 4).value < 2.2
@@ -62,6 +69,7 @@ def gride_of(apart: Apart, n1: int, n2: int) -> IntrinsicDimension:
     score = 1 / d + between * ratio - (n2 - 1) * l
     information = float(n / d**2 + between * slope.sum())
     stderr = overlap_stderr(score, information, apart, n2)
+    require_possible(float(d), stderr, apart, "GRIDE")
     scale = float(apart.near.distance[:, n2 - 1].mean())
     return IntrinsicDimension(float(d), stderr, n, apart.n_copies, "gride", (n1, n2), scale, tie_share)
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from geomfeat.errors import BadInput
 from geomfeat.geometry.cca import span_of_features
+from geomfeat.geometry.copies import copies_of, united
 from geomfeat.geometry.same_samples import same_samples
 from geomfeat.geometry.spectrum import reduced, spread_of
 from geomfeat.grouping import common_groups
@@ -49,7 +50,7 @@ def linear_predictivity(a: Points, b: Points, *, folds: int = 5, seed: int = 0) 
     Args:
         folds: shuffled by `seed`. In each the penalty of least squared leave-one-out error on the training samples is
             taken of `PENALTIES`, one for all units of b. Where a Representation has groups, samples of a group are held
-            out together.
+            out together, and so are samples that are copies of each other in a.
 
     Errors are summed over units and folds, against predicting the training mean. Raises BadInput for other numbers of
     samples, fewer than 2 training samples, fewer groups than folds, and NoVariance for a constant layer.
@@ -65,7 +66,10 @@ def linear_predictivity(a: Points, b: Points, *, folds: int = 5, seed: int = 0) 
     spreads = spread_of(a), spread_of(b)
     features, targets = (reduced(spread.x) for spread in spreads)
     floor, level = (spread.of_directions for spread in spreads)
-    fold_of = _folds(common_groups(a, b), n, folds, seed).to(features.device)
+    groups, copies = common_groups(a, b), copies_of(a)
+    if len(copies.unique()) < n:
+        groups = copies if groups is None else united(copies, groups)
+    fold_of = _folds(groups, n, folds, seed).to(features.device)
     errors, totals, penalties = [], [], []
     for fold in range(folds):
         test, train = torch.nonzero(fold_of == fold)[:, 0], torch.nonzero(fold_of != fold)[:, 0]
@@ -82,7 +86,10 @@ def _folds(groups: Tensor | None, n: int, folds: int, seed: int) -> Tensor:
     which = torch.arange(n) if groups is None else torch.unique(groups, return_inverse=True)[1]
     count = int(which.max()) + 1
     if count < folds:
-        raise BadInput(f"folds={folds} of {count} groups: use at most as many folds as groups of samples")
+        raise BadInput(
+            f"folds={folds} of {count} groups (copies of a sample are one): use at most as many folds as groups of "
+            "samples"
+        )
     order = torch.from_numpy(numpy_stream(seed, "linear predictivity").permutation(count))
     fold_of = torch.empty(count, dtype=torch.int64)
     fold_of[order] = torch.arange(count) % folds

@@ -15,7 +15,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry.apart import Apart, neighbours_apart, overlap_stderr, require_different_distances
+from geomfeat.geometry.apart import (
+    Apart,
+    neighbours_apart,
+    overlap_stderr,
+    require_different_distances,
+    require_possible,
+)
 from geomfeat.geometry.intrinsic_dimension import IntrinsicDimension
 from geomfeat.types import Points, as_layer
 
@@ -54,6 +60,7 @@ def mle_of(apart: Apart, first: int, last: int) -> IntrinsicDimension:
         )
     value = float(1 / inverse.mean())
     stderr = overlap_stderr(inverse.mean() - inverse, len(inverse) / value**2, apart, last)
+    require_possible(value, stderr, apart, "the likelihood estimate")
     scale = float(apart.near.distance[:, last - 1].mean())
     return IntrinsicDimension(value, stderr, len(inverse), apart.n_copies, "mle", (1, last), scale, tied)
 

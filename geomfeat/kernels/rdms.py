@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
-from math import isqrt
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from geomfeat.errors import BadInput, near
+from geomfeat.kernels.square_arrays import are_triangles, conditions_of
 from geomfeat.numerics import WORKING, as_tensor
+
+
+class Triangles(NamedTuple):
+    """Vectors that are known to be upper triangles, also where they happen to look like a square matrix."""
+
+    vectors: Any
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,8 +30,8 @@ class RDMs:
         names: one of each matrix, in any sequence; default "0", "1", ...; kept as a tuple.
         conditions: one of each row of the matrices, in any sequence (a list, array, index); default 0, 1, ...; a tuple.
 
-    Raises BadInput for a number of pairs that no number of conditions has, a square matrix, infinite values, and
-    lengths that disagree.
+    Raises BadInput for a number of pairs that no number of conditions has, a square matrix, what looks like one (see
+    `are_triangles`), infinite values, and lengths that disagree.
 
     >>> found = RDMs(torch.tensor([1.0, 2.0, 3.0]), names=("V1",))
     >>> found.n_conditions, found.matrices[0].tolist()
@@ -38,19 +44,20 @@ class RDMs:
     conditions: Any = ()
 
     def __post_init__(self) -> None:
-        vectors = as_tensor(self.vectors, "vectors", WORKING)
+        sure = isinstance(self.vectors, Triangles)
+        vectors = as_tensor(self.vectors.vectors if sure else self.vectors, "vectors", WORKING)
         vectors = vectors[None] if vectors.ndim == 1 else vectors
         if vectors.ndim != 2 or 0 in vectors.shape:
             raise BadInput(f"vectors must be (matrices, pairs), got shape {tuple(vectors.shape)}; see RDMs.of_matrices")
         pairs = vectors.shape[1]
-        if len(vectors) == pairs > 1 and torch.equal(vectors, vectors.T) and not vectors.diagonal().any():
-            raise BadInput(f"vectors of shape ({pairs}, {pairs}) are a square matrix: use RDMs.of_matrices")
-        n = (1 + isqrt(1 + 8 * pairs)) // 2
-        if n * (n - 1) // 2 != pairs:
+        n = conditions_of(pairs)
+        if n == 0:
             raise BadInput(
                 f"{pairs} values are no upper triangle: n conditions have n (n - 1) / 2 pairs. For square matrices use "
                 "RDMs.of_matrices"
             )
+        if not (sure or are_triangles(vectors)):
+            raise BadInput(f"vectors of shape ({pairs}, {pairs}) are a square matrix: use RDMs.of_matrices")
         if bool(torch.isinf(vectors).any()):
             raise BadInput(
                 f"vectors hold {int(torch.isinf(vectors).sum())} infinite values: mark unmeasured pairs by NaN"
@@ -75,7 +82,7 @@ class RDMs:
         if float((known - known.mT).abs().max()) > slack or float(known.diagonal(dim1=1, dim2=2).abs().max()) > slack:
             raise BadInput("matrices must be symmetric with zeros on the diagonal: these are no dissimilarities")
         rows, columns = torch.triu_indices(full.shape[1], full.shape[1], 1, device=full.device)
-        return cls(full[:, rows, columns], dissimilarity, names, conditions)
+        return cls(Triangles(full[:, rows, columns]), dissimilarity, names, conditions)
 
     @property
     def n_rdms(self) -> int:
@@ -100,7 +107,9 @@ class RDMs:
                 raise BadInput(f"no RDM {name!r}; near: {near(name, self.names)}")
             if self.names.count(name) > 1:
                 raise BadInput(f"{self.names.count(name)} RDMs are named {name!r}: give each a name of its own")
-        return replace(self, vectors=self.vectors[[self.names.index(n) for n in wanted]], names=tuple(wanted))
+        return replace(
+            self, vectors=Triangles(self.vectors[[self.names.index(n) for n in wanted]]), names=tuple(wanted)
+        )
 
     def take(self, conditions: Any) -> RDMs:
         """The matrices of 2 or more conditions, in the order asked; BadInput for one that is not there or twice."""
@@ -132,7 +141,7 @@ def stack_rdms(parts: Sequence[RDMs], names: Any = ()) -> RDMs:
             raise BadInput(f"the RDMs hold {part.dissimilarity!r} and {parts[0].dissimilarity!r}: compute them alike")
     vectors = torch.cat([part.vectors for part in parts])
     own = tuple(name for part in parts for name in part.names)
-    return replace(parts[0], vectors=vectors, names=as_names(names) or own)
+    return replace(parts[0], vectors=Triangles(vectors), names=as_names(names) or own)
 
 
 def as_names(given: Any) -> tuple[Hashable, ...]:

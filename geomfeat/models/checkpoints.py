@@ -150,6 +150,10 @@ def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True) -> 
     `read_weights`, and for a model on the meta device. The model is untouched when it raises.
     """
     model = getattr(model, "_orig_mod", model)
+    if not isinstance(model, nn.Module):
+        raise BadInput(
+            f"model is a {type(model).__name__}, and load_weights takes the model first: load_weights(model, path)"
+        )
     own, state = model.state_dict(), read_weights(path)
     empty = [name for name, value in own.items() if value.is_meta]
     if empty:

@@ -101,9 +101,26 @@ def n_samples(inputs: Inputs) -> int:
     if len(sizes) != 1 or 0 in sizes:
         raise BadInput(
             f"inputs must hold the same positive number of samples along the first dimension of every tensor, "
-            f"got {sorted(sizes)}"
+            f"got {sorted(sizes)}{batches_remedy(inputs)}"
         )
     return sizes.pop()
+
+
+def batches_remedy(inputs: Any) -> str:
+    """What to give in place of a list of batches, for a message; "" for inputs that do not look like one.
+
+    >>> batches_remedy([(torch.ones(2, 3), torch.ones(2)), (torch.ones(1, 3), torch.ones(1))])[:32]
+    '. If this is a list of batches, '
+    """
+    listed = inputs if isinstance(inputs, tuple | list) else ()
+    parts = [part if isinstance(part, tuple | list) else (part,) for part in listed]
+    kinds = {tuple((t.shape[1:], t.dtype) if isinstance(t, Tensor) else None for t in part) for part in parts}
+    if len(kinds) != 1 or None in next(iter(kinds)):
+        return ""
+    return (
+        ". If this is a list of batches, give DataLoader(batches, batch_size=None), or one tensor (torch.cat of their "
+        "inputs)"
+    )
 
 
 def shapes_of(inputs: Any) -> tuple[tuple[tuple[int, ...], torch.dtype], ...]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,7 @@ from geomfeat.errors import BadInput
 from geomfeat.owned import as_path
 
 logger = logging.getLogger(__name__)
+_COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")  # escapes of terminals, which torch writes into its messages
 SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".tar")
 INDEX = ".index.json"
 # Within a folder, the first that is there, as transformers and diffusers look for them.
@@ -140,7 +142,7 @@ def _one(path: Path) -> dict[str, Tensor]:
             warnings.simplefilter("ignore")
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as cause:
-        first = (str(cause).splitlines() or [""])[0][:200]
+        first = (_COLOUR.sub("", str(cause)).splitlines() or [""])[0][:200]
         raise BadInput(
             f"cannot read weights {str(path)!r} ({path.stat().st_size} bytes; {type(cause).__name__}: {first}): "
             "the file is truncated or corrupt, or holds more than tensors; copy it again, or save the state dict alone"

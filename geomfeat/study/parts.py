@@ -12,7 +12,7 @@ import inspect
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ from geomfeat.owned import (
 from geomfeat.study.saved import file_sha256
 
 FINISHED = "finished.jsonl"
+HEADER = 30  # bytes of the header of an array in an archive, without its name
 
 
 def fingerprint(*things: Any) -> str:
@@ -124,7 +125,7 @@ class Parts:
     Nothing is written before the first part is finished. A line or file that was cut off by an interruption, or that
     is of another part, is not there for `get`. Without a folder nothing is kept.
 
-    Raises BadInput where the folder is a file; OutputExists where the file of values is not one of geomfeat's.
+    Raises BadInput where the folder is a file; OutputExists where a file of a part's name is not one of geomfeat's.
     """
 
     def __init__(self, folder: str | Path | None = None) -> None:
@@ -137,13 +138,7 @@ class Parts:
         file = self.folder / FINISHED
         require_own([file] if not _is_empty(file) else [])
         if file.is_file():
-            for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-                try:
-                    part = json.loads(line)
-                except (ValueError, RecursionError):
-                    continue
-                if isinstance(part, list) and len(part) == 2 and isinstance(part[0], str):
-                    self._values[part[0]] = part[1]
+            self._values = _read_values(file)
 
     def get(self, key: str) -> Any:
         """The JSON value of a finished part, or None."""
@@ -172,22 +167,62 @@ class Parts:
     def get_arrays(self, key: str) -> dict[str, np.ndarray] | None:
         """The arrays of a finished part; None where there is none, or its file is damaged or of another part."""
         path = self._array_path(key)
-        if path is None or not path.is_file():
+        if path is None or not path.exists():
             return None
+        if not _is_part(path, self._values):
+            require_own([path])
         try:
             return read_arrays(path) if archive_note(path) == key else None
         except BadInput:
             return None
 
     def put_arrays(self, key: str, arrays: dict[str, np.ndarray]) -> None:
-        """Keep named arrays; they are on disk, whole, when this returns."""
+        """Keep named arrays; they are on disk, whole, when this returns. OutputExists for a file of the user's there.
+
+        The beginning of the file is kept among the values, so that the file is known where its end, with the mark, is
+        cut off.
+        """
         path = self._array_path(key)
         if path is not None:
             make_folder(path.parent)
-            replace_file(path, lambda draft: write_arrays(draft, arrays, key), own=_is_part(path))
+            ours = path.exists() and _is_part(path, self._values)
+            replace_file(path, lambda draft: write_arrays(draft, arrays, key), own=ours)
+            self.put(path.name, _beginning(path).hex())
 
     def _array_path(self, key: str) -> Path | None:
         return None if self.folder is None else self.folder / f"{key[:32]}.npz"
+
+
+def require_parts(folder: Path) -> None:
+    """OutputExists that names the first entry of a folder of parts that geomfeat did not write."""
+    if folder.is_dir():
+        require_ours(folder, _parts_of(folder))
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove a folder of parts; OutputExists, and nothing is removed, where something else lies in it."""
+    if folder.is_dir():
+        remove_own(folder, _parts_of(folder))
+
+
+def _parts_of(folder: Path) -> Callable[[Path], bool]:
+    """Whether a file is one of a folder's parts."""
+    file = folder / FINISHED
+    known = _read_values(file) if file.is_file() and is_own(file) else {}
+    return lambda path: _is_part(path, known)
+
+
+def _read_values(file: Path) -> dict[str, Any]:
+    """Key -> value of each line that is whole."""
+    found = {}
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            part = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(part, list) and len(part) == 2 and isinstance(part[0], str):
+            found[part[0]] = part[1]
+    return found
 
 
 def _is_empty(path: Path) -> bool:
@@ -195,20 +230,19 @@ def _is_empty(path: Path) -> bool:
     return path.is_file() and path.stat().st_size == 0
 
 
-def require_parts(folder: Path) -> None:
-    """OutputExists that names the first entry of a folder of parts that geomfeat did not write."""
-    if folder.is_dir():
-        require_ours(folder, _is_part)
+def _beginning(path: Path) -> bytes:
+    """The header of an archive's first array, which holds the sum of its content."""
+    with path.open("rb") as file:
+        return file.read(HEADER)
 
 
-def remove_parts(folder: Path) -> None:
-    """Remove a folder of parts; OutputExists, and nothing is removed, where something else lies in it."""
-    if folder.is_dir():
-        remove_own(folder, _is_part)
-
-
-def _is_part(path: Path) -> bool:
-    """Whether a file is a part: by its name, 32 hexadecimal digits, or as the file of values."""
+def _is_part(path: Path, known: Mapping[str, Any]) -> bool:
+    """Whether a file was written as a part: it carries the mark, or it is what is left of arrays that `known` lists."""
+    if not path.is_file() or path.is_symlink():
+        return False
     if path.name == FINISHED:
         return _is_empty(path) or is_own(path)
-    return re.fullmatch(r"[0-9a-f]{32}\.npz", path.name) is not None
+    if re.fullmatch(r"[0-9a-f]{32}\.npz", path.name) is None:
+        return False
+    start = known.get(path.name)
+    return is_own(path) or _is_empty(path) or (isinstance(start, str) and start.startswith(_beginning(path).hex()))

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from geomfeat.activations import extract, fired_layers, hidden_weight_layers
 from geomfeat.errors import BadInput
@@ -196,3 +197,19 @@ def test_what_makes_a_weight_is_no_layer() -> None:
     assert hidden_weight_layers(model, torch.randn(5, 3)) == ["0"]
     for layers in ("*", "leaf", "weights", "re:."):
         assert not any("parametrizations" in name for name in extract(model, torch.randn(5, 3), layers=layers))
+
+
+@pytest.mark.parametrize("sizes", [(4,), (4, 4), (4, 3), (4, 4, 2)])
+@pytest.mark.parametrize("labelled", [True, False])
+def test_a_list_of_batches_is_told_how_to_be_given(sizes: tuple[int, ...], labelled: bool) -> None:
+    net = nn.Sequential(nn.Linear(3, 2), nn.ReLU())
+    batches = [(torch.ones(n, 3), torch.zeros(n)) if labelled else torch.ones(n, 3) for n in sizes]
+    if len(sizes) > 1 or labelled:
+        with pytest.raises(BadInput, match=r"DataLoader\(batches, batch_size=None\), or one tensor .torch\.cat"):
+            extract(net, batches)
+    assert extract(net, DataLoader(batches, batch_size=None))["0"].n == sum(sizes)
+
+
+def test_other_inputs_that_do_not_fit_are_not_called_batches() -> None:
+    with pytest.raises(BadInput, match=r"trained on$"):
+        extract(nn.Sequential(nn.Linear(3, 2)), torch.ones(4, 5))

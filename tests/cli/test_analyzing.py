@@ -427,6 +427,20 @@ def test_force_leaves_a_folder_of_parts_with_a_file_of_the_users(
     assert "already there" in analyze().stdout
 
 
+@pytest.mark.parametrize("force", [True, False])
+def test_a_file_of_the_users_in_the_place_of_a_part_is_never_replaced(
+    files: Path, analyze: Run, computed: list[str], force: bool
+) -> None:
+    assert analyze().exit_code == 0
+    mine = next(Path("out/parts").glob("*.npz"))
+    mine.write_bytes(b"mine")
+    Path("out/arrays.npz").unlink()
+    refused = analyze(*(["--force"] if force else []))
+    assert refused.exit_code == 2
+    assert f"{mine.name} was not written by geomfeat" in refused.stderr
+    assert mine.read_bytes() == b"mine"
+
+
 def test_an_edited_page_is_kept_and_does_not_stop_a_finished_run(files: Path, analyze: Run) -> None:
     assert analyze().exit_code == 0
     page = Path("out/report.html")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry import canonical_correlations, cca_mean, cca_mean_squared, pwcca, svcca
+from geomfeat.geometry import canonical_correlations, cca_mean, cca_mean_squared, linear_regression_r2, pwcca, svcca
 from geomfeat.numerics import stream
 from tests.reference import similarity as reference
 from tests.shared_data import shared
@@ -146,3 +148,25 @@ def test_a_mean_far_above_the_spread_leaves_the_directions() -> None:
     for offset in (2.0**22, 2.0**30):
         assert cca_mean(a + offset, b) == pytest.approx(cca_mean(a, b), rel=1e-6)
     assert cca_mean((a + 1024).float(), b) == pytest.approx(cca_mean(a, b), rel=1e-3)
+
+
+@pytest.mark.parametrize("measure", [cca_mean, cca_mean_squared, pwcca, svcca, linear_regression_r2])
+@pytest.mark.parametrize("d", [29, 100])
+def test_copies_of_samples_are_no_new_samples(measure: Callable[..., float], d: int) -> None:
+    """Features of 30 samples in 29 or more dimensions say everything about others, however often they are given."""
+    a, b = draw(30, d, "a"), draw(30, 3, "b")
+    options: dict[str, Any] = {"variance": 1.0} if measure is svcca else {}
+    with pytest.raises(BadInput, match="29 directions on 30 samples, so"):
+        measure(a, b, **options)
+    with pytest.raises(BadInput, match="29 directions on 120 samples, 30 of them different"):
+        measure(a.repeat(4, 1), b.repeat(4, 1), **options)
+    few = a[:, :3]
+    twice = measure(few.repeat(2, 1), b.repeat(2, 1), **options)
+    assert twice == pytest.approx(measure(few, b, **options), rel=1e-9)
+
+
+def test_copies_do_not_hide_correlations_that_are_one_whatever_the_data() -> None:
+    a, b = draw(12, 8, "a"), draw(12, 7, "b")
+    found = canonical_correlations(a.repeat(3, 1), b.repeat(3, 1))
+    assert found.n_trivial == canonical_correlations(a, b).n_trivial == 8 + 7 - 11
+    torch.testing.assert_close(found.values[:4], torch.ones(4, dtype=torch.float64))

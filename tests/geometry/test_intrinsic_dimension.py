@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry import two_nn
+from geomfeat.geometry import gride, two_nn
+from geomfeat.numerics import stream
 from tests.geometry.clouds import normal
 from tests.reference import geometry as reference
 from tests.shared_data import shared
@@ -116,3 +118,21 @@ def test_whole_numbers_are_exact_whatever_their_offset():
 def test_bad_input_is_named(x: torch.Tensor, options: dict, message: str):
     with pytest.raises(BadInput, match=message):
         two_nn(x, **options)
+
+
+@pytest.mark.parametrize("noise", [1e-4, 1e-2])
+@pytest.mark.parametrize("estimate", [two_nn, lambda x: gride(x, 1, 2), lambda x: gride(x, 2, 4)])
+def test_a_lattice_with_noise_has_no_more_dimensions_than_features(estimate: Any, noise: float) -> None:
+    points = torch.cartesian_prod(*[torch.arange(12.0, dtype=torch.float64)] * 3)
+    moved = points + noise * torch.randn(points.shape, generator=stream(0, "lattice"), dtype=torch.float64)
+    with pytest.raises(BadInput, match=r"of 3 features, which cannot be.*lattice"):
+        estimate(moved)
+    assert (
+        2.5 < two_nn(points + torch.rand(points.shape, generator=stream(0, "cells"), dtype=torch.float64)).value < 3.5
+    )
+
+
+@pytest.mark.parametrize("d", [1, 2, 10])
+def test_few_points_of_every_dimension_are_not_refused_for_chance(d: int) -> None:
+    for seed in range(100):
+        assert two_nn(torch.rand(10, d, generator=stream(seed, "few"), dtype=torch.float64)).value > 0

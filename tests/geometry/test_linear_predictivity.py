@@ -14,6 +14,7 @@ from geomfeat.errors import BadInput
 from geomfeat.geometry import linear_predictivity, linear_regression_r2
 from geomfeat.geometry.linear_predictivity import PENALTIES, _ridge
 from geomfeat.numerics import stream
+from geomfeat.types import Representation
 from tests.reference import similarity as reference
 from tests.shared_data import shared
 
@@ -96,3 +97,13 @@ def test_bad_input(a: Tensor, b: Tensor, folds: int, text: str) -> None:
 def test_regression_on_more_features_than_samples_is_refused() -> None:
     with pytest.raises(BadInput, match="predicts everything"):
         linear_regression_r2(draw(8, 9), draw(8, 2))
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_copies_of_a_sample_are_held_out_together(grouped: bool) -> None:
+    """Noise in many dimensions predicts nothing, and copies in another fold would give the answer away."""
+    a, b = draw(60, 100, "a"), draw(60, 5, "b")
+    twice = Representation(a.repeat(2, 1), groups=torch.arange(120) // 2 if grouped else None)
+    assert linear_predictivity(twice, b.repeat(2, 1)).r2 < 0.1
+    with pytest.raises(BadInput, match="folds=5 of 4 groups"):
+        linear_predictivity(a[:4].repeat(5, 1), b[:4].repeat(5, 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from geomfeat.comparison.rdm_files import load_rdms
 from geomfeat.errors import BadInput
 from geomfeat.kernels import RDMs, condition_residuals, noise_precision, rdm, stack_rdms
 from geomfeat.numerics import stream
@@ -205,6 +207,43 @@ def test_square_matrices_are_not_taken_for_many_vectors() -> None:
         with pytest.raises(BadInput, match="of_matrices"):
             RDMs(wrong)
     assert RDMs.of_matrices(square).n_conditions == 10
+
+
+def wrong_matrices(n: int) -> dict[str, torch.Tensor]:
+    """Square arrays of n conditions that are matrices, with whether they are dissimilarities."""
+    full = torch.cdist(*[torch.randn(n, 3, generator=torch.Generator().manual_seed(n)).double()] * 2)
+    gap, rounded, nearly = full.clone(), full.clone(), full.clone()
+    gap[0, 1] = gap[1, 0] = torch.nan
+    rounded[0, 1] += 1e-9
+    nearly[0, 1] *= 1 + 1e-3
+    below = torch.full_like(full, torch.nan).tril(-1)
+    return {
+        "of_matrices: NaN diagonal": full.clone().fill_diagonal_(torch.nan), "of_matrices: gap": gap,
+        "of_matrices: rounded": rounded, "correlation": 1 - full / full.max(), "nearly": nearly, "upper": full.triu(),
+        "lower": full.tril(), "upper and NaN": full.triu() + below,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("n", [3, 6, 10])
+def test_what_looks_like_a_matrix_is_never_many_triangles(n: int, tmp_path: Path) -> None:
+    for name, matrix in wrong_matrices(n).items():
+        np.savez(tmp_path / "a.npz", rdm_a=matrix)
+        with pytest.raises(BadInput, match=r"of_matrices"):
+            RDMs(matrix)
+        if name.startswith("of_matrices"):
+            assert RDMs.of_matrices(matrix).n_conditions == n
+            assert load_rdms(tmp_path / "a.npz")["a"].n_conditions == n
+        else:
+            with pytest.raises(BadInput, match=r"rdm_a of .*are no dissimilarities"):
+                load_rdms(tmp_path / "a.npz")
+
+
+def test_triangles_that_look_like_a_matrix_are_stacked() -> None:
+    """Of 3 conditions that are equally far apart, in 3 subjects."""
+    for made in (RDMs.of_matrices(1 - torch.eye(3).repeat(3, 1, 1)), stack_rdms([RDMs(torch.ones(3))] * 3, "abc")):
+        assert (made.n_rdms, made.n_conditions) == (3, 3)
+    assert made.select(["c", "a", "b"]).n_rdms == 3
+    assert RDMs(torch.rand(6, 6, generator=torch.Generator().manual_seed(0))).n_conditions == 4
 
 
 def test_names_that_are_there_twice_and_too_few_conditions_are_refused() -> None:

@@ -232,6 +232,21 @@ def test_nan_names_the_tensor(tmp_path):
         load_weights(build("mlp"), path)
 
 
+def test_path_and_model_in_the_other_order_are_told(tmp_path):
+    model = build("mlp", seed=0)
+    path = save_weights(model, tmp_path / "w.safetensors")
+    for first in (path, str(path), model.state_dict()):
+        with pytest.raises(BadInput, match=r"takes the model first: load_weights\(model, path\)"):
+            load_weights(first, model)
+
+
+def test_what_torch_says_of_a_file_comes_without_colours(tmp_path):
+    torch.save(build("mlp", seed=0), tmp_path / "whole.pt")
+    with pytest.raises(BadInput, match="cannot read weights") as caught:
+        read_weights(tmp_path / "whole.pt")
+    assert "\x1b" not in str(caught.value)
+
+
 def test_other_files_are_refused(tmp_path):
     with pytest.raises(BadInput, match="no weights file"):
         read_weights(tmp_path / "none.pt")

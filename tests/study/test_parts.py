@@ -141,6 +141,44 @@ def test_a_folder_with_a_file_of_the_users_is_not_removed(tmp_path: Path, name: 
     remove_parts(tmp_path / "parts")
 
 
+@pytest.mark.parametrize("content", [b"mine", b"PK\x03\x04 mine", None])
+@pytest.mark.parametrize("after", [False, True])
+def test_a_file_of_the_users_with_the_name_of_a_part_stays(tmp_path: Path, content: bytes | None, after: bool) -> None:
+    folder, key = tmp_path / "parts", "a" * 64
+    mine = folder / f"{key[:32]}.npz"
+    parts = Parts(folder)
+    parts.put("a", 1)
+    if after:
+        parts.put_arrays(key, {"x": np.arange(3)})
+    if content is None:
+        np.savez_compressed(mine, x=np.arange(3) + 5)
+    else:
+        mine.write_bytes(content)
+    before = mine.read_bytes()
+    again = Parts(folder)
+    for refuse in (
+        lambda: again.get_arrays(key), lambda: again.put_arrays(key, {"x": np.arange(3)}),
+        lambda: require_parts(folder), lambda: remove_parts(folder),
+    ):  # fmt: skip
+        with pytest.raises(OutputExists, match=r"a{32}\.npz was not written by geomfeat"):
+            refuse()
+    assert mine.read_bytes() == before
+
+
+@pytest.mark.parametrize("left", [0, 1, 20, 60, -30])
+def test_arrays_that_were_cut_off_are_known_in_another_process(tmp_path: Path, left: int) -> None:
+    folder, key = tmp_path / "parts", "a" * 64
+    Parts(folder).put_arrays(key, {"x": np.arange(3)})
+    path = folder / f"{key[:32]}.npz"
+    path.write_bytes(path.read_bytes()[:left])
+    again = Parts(folder)
+    assert again.get_arrays(key) is None
+    again.put_arrays(key, {"x": np.arange(3)})
+    path.write_bytes(path.read_bytes()[:left])
+    remove_parts(folder)
+    assert not folder.exists()
+
+
 def test_a_folder_that_is_a_file_or_empty_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(BadInput, match=r"resume=.* is a file: name a folder"):
