@@ -17,7 +17,7 @@ from geomfeat.activations.hooks import Calls
 from geomfeat.activations.job import Job
 from geomfeat.activations.meta import representation
 from geomfeat.activations.reduce import Reduction, check_reduction
-from geomfeat.activations.select import Patterns
+from geomfeat.activations.select import Patterns, inside
 from geomfeat.activations.sites import Survey, Wish
 from geomfeat.activations.time_axis import require_samples_off_the_time_axis
 from geomfeat.activations.untouched import evaluating
@@ -100,7 +100,7 @@ def extract(
         model, inputs, labels, groups, layers, mask, store, batch_size=batch_size, batch_dim=batch_dim
     )
     check_reduction(reduce, feed.own_mask())
-    model = placed(model, device)
+    model, layers = placed(model, device), inside(model, layers)
     wish = Wish(reduce, project, seed, io, calls)
 
     def probe(k: int) -> Any:

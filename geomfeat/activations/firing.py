@@ -89,9 +89,9 @@ def tried(model: nn.Module, inputs: Inputs) -> Any:
     """`call` on a few samples; BadInput with their shapes and types if the model cannot take such inputs."""
     try:
         return call(model, inputs)
-    except (RuntimeError, TypeError) as cause:
+    except (RuntimeError, TypeError, IndexError) as cause:
         # What torch raises where shapes or types do not fit; a subclass is the model's own error.
-        if type(cause) not in (RuntimeError, TypeError) or "memory" in str(cause).lower():
+        if type(cause) not in (RuntimeError, TypeError, IndexError) or "memory" in str(cause).lower():
             raise
         shapes: list[str] = []
         map_inputs(inputs, lambda t: (shapes.append(f"{tuple(t.shape)} {str(t.dtype)[6:]}"), t)[1])

@@ -10,7 +10,7 @@ from torch import nn
 from geomfeat.activations import hidden_weight_layers, module_name
 from geomfeat.activations.choice import choose_layers
 from geomfeat.activations.firing import few, fired_on, home, placed
-from geomfeat.activations.select import Patterns
+from geomfeat.activations.select import Patterns, inside
 from geomfeat.activations.sites import did_not_fire
 from geomfeat.errors import BadInput, LayerDidNotFire
 from geomfeat.models.functional import Readout, as_inputs, moved, unwrapped
@@ -43,6 +43,7 @@ def located_layers(
         if not names:
             raise BadInput(no_hidden_layer(model))
         return LocatedLayers(tuple(names), frozenset())
+    layers = inside(model, layers)
     model, inputs = placed(model, device), as_inputs(inputs)
     probe = moved(few(inputs, 2), *home(model))
     names, named = choose_layers(model, probe, layers, readout)

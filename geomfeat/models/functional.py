@@ -23,7 +23,16 @@ from geomfeat.errors import BadInput, GeomfeatError, near
 from geomfeat.memory import is_out_of_memory
 from geomfeat.models.contexts import differentiable_attention, eager, without_checkpoints
 from geomfeat.models.lazy_inputs import LazyInputs, in_batches
-from geomfeat.models.modules import copied, in_precision, real_pairs, require_differentiable, unwrapped, uses_of
+from geomfeat.models.modules import (
+    copied,
+    in_precision,
+    inside_wrappers,
+    real_pairs,
+    require_differentiable,
+    unwrapped,
+    uses_of,
+    wrapper_names,
+)
 from geomfeat.models.outputs import Readout, output_matrix, output_tensor
 from geomfeat.numerics import WORKING, as_tensor, resolve_device
 
@@ -289,7 +298,7 @@ def functional(
     clone = in_precision(clone, device, dtype).eval()
     named = {n: p for n, p in clone.named_parameters() if p.is_floating_point() or p.is_complex()}
     trainable = [n for n, p in named.items() if p.requires_grad]
-    chosen = _chosen(params, trainable or list(named))
+    chosen = _chosen(params, trainable or list(named), wrapper_names(model))
     for name, value in named.items():
         if not torch.isfinite(value).all():
             raise BadInput(
@@ -316,7 +325,7 @@ def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _chosen(params: Any, candidates: list[str]) -> set[str]:
+def _chosen(params: Any, candidates: list[str], wrappers: tuple[str, ...]) -> set[str]:
     if not candidates:
         raise BadInput("the model has no trainable parameters: there are none to differentiate with respect to")
     if params is None:
@@ -325,7 +334,8 @@ def _chosen(params: Any, candidates: list[str]) -> set[str]:
         chosen = {n for n in candidates if params(n)}
     else:
         patterns = [params] if isinstance(params, str) else list(params)
-        chosen = {n for n in candidates if any(fnmatch.fnmatchcase(n, p) for p in patterns)}
+        given = [p if fnmatch.filter(candidates, p) else inside_wrappers(p, wrappers) for p in patterns]
+        chosen = {n for p in given for n in fnmatch.filter(candidates, p)}
     if not chosen:
         raise BadInput(f"params={params!r} matches no trainable parameter; near: {near(str(params), candidates)}")
     return chosen

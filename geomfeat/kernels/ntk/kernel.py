@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput, OutOfMemory
+from geomfeat.kernels._guards import require_batch_size, require_callable
 from geomfeat.kernels._memory import BUDGET
 from geomfeat.kernels.jacobians import Columns, Identity, JacobianRows
 from geomfeat.kernels.ntk.layerwise import by_layers
@@ -68,6 +69,7 @@ def ntk(
     >>> ntk(torch.nn.Linear(3, 2, bias=False), torch.eye(3)).gram.tolist()  # (a . a') times 2 outputs
     [[2.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 2.0]]
     """
+    require_batch_size(batch_size)
     f = as_functional(model, params, device, readout, dtype)
     grams, meta = _grams(f, x, x2, outputs, dict.fromkeys(f.theta, ""), batch_size)
     return Kernel(grams[""], "ntk", meta)
@@ -97,6 +99,7 @@ def ntk_by_parameter_group(
     >>> list(ntk_by_parameter_group(net, torch.eye(3)))
     ['0', '1']
     """
+    require_batch_size(batch_size)
     f = as_functional(model, params, device, readout, dtype)
     groups = {name: parameter_group(name) for name in f.theta}
     grams, meta = _grams(f, x, x2, outputs, groups, batch_size, projection)
@@ -151,6 +154,8 @@ def _grams(
     x = f.inputs(x)
     x2 = None if x2 is None else f.inputs(x2)
     engine = JacobianRows(f, x)
+    if x2 is not None:
+        require_callable(f, x2)
     cotangents, meta = cotangents_of(engine, outputs, projection)
     n, k, summed = n_samples(x), cotangents.shape[1], meta["outputs"] != "full"
     head = wide_head(f, x, k) if isinstance(cotangents, Identity) and summed else None

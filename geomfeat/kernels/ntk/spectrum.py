@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
+from geomfeat.kernels._guards import require_batch_size
 from geomfeat.kernels._memory import BUDGET
 from geomfeat.kernels.jacobians import JacobianRows
 from geomfeat.kernels.ntk.kernel import Params, as_functional
@@ -72,6 +73,7 @@ def ntk_spectrum(
     >>> [round(float(value), 6) for value in ntk_spectrum(torch.nn.Linear(2, 1, bias=False), x, 2).eigenvalues]
     [9.0, 5.0]
     """
+    require_batch_size(batch_size)
     f = as_functional(model, params, device, readout, dtype)
     x = f.inputs(x)
     engine = JacobianRows(f, x)
