@@ -25,6 +25,7 @@ from geomfeat.data.streams import Stream, opened
 from geomfeat.errors import BadInput, LayerDidNotFire
 from geomfeat.labels import Labels, as_groups, as_labels
 from geomfeat.models.functional import Inputs, Readout, as_inputs, n_samples, unwrapped
+from geomfeat.models.readouts import as_readout
 from geomfeat.types import Representation
 
 _log = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ def extract(
     calls: Calls = "last",
     mask: Any = None,
     with_outputs: bool = False,
-    readout: Readout | None = None,
+    readout: Readout | str | None = None,
     batch_dim: int = 0,
 ) -> Mapping[str, Representation]:
     """Features of the layers of a model, for all samples: layer -> Representation.
@@ -73,7 +74,8 @@ def extract(
         io, calls: see `recording`.
         mask: (n, tokens), true for valid tokens. Default: the inputs' "attention_mask", or the complement of their
             boolean "src_key_padding_mask".
-        with_outputs: also the network's outputs (n, C), as `output_matrix` reads them, in every Representation.
+        with_outputs: also the network's outputs (n, C), as `output_matrix` or `readout` (a function or its
+            name, "pkg.module:function") reads them, in every Representation.
         batch_dim: the axis of the samples in the inputs, where it is not the first: 1 for (time, samples, features) of
             recurrent layers with batch_first=False. Tensors without such an axis, as lengths (n,), have samples first.
 
@@ -94,6 +96,7 @@ def extract(
     """
     if batch_size < 1:
         raise BadInput(f"batch_size={batch_size} must be at least 1")
+    readout = as_readout(readout)
     if project is not None and project < 1:
         raise BadInput(f"project={project} must be at least 1, or None for no projection")
     feed, labels, groups, layers, n = _prepared(

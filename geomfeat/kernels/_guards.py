@@ -16,6 +16,7 @@ from geomfeat.kernels.gradients import differentiable_recurrence, plain_gradient
 from geomfeat.memory import is_out_of_memory
 from geomfeat.models.functional import Functional, map_inputs, n_samples, shapes_of, take
 from geomfeat.models.lazy_inputs import LazyInputs
+from geomfeat.models.outputs import CALLED, RETURNS
 from geomfeat.numerics import stream
 
 _NO_GRADIENT = (
@@ -63,7 +64,7 @@ def require_callable(f: Functional, inputs: Any) -> None:
     for part in parts[key in f.known :]:
         try:
             with torch.no_grad():
-                f(f.theta, part)
+                rows = f(f.theta, part).shape[0]
         except (RuntimeError, TypeError, IndexError) as cause:
             # What torch raises where shapes or types do not fit; a subclass is the model's own error.
             if type(cause) not in (RuntimeError, TypeError, IndexError) or is_out_of_memory(cause):
@@ -71,11 +72,16 @@ def require_callable(f: Functional, inputs: Any) -> None:
             shapes = ", ".join(f"{shape} {str(dtype)[6:]}" for shape, dtype in shapes_of(part)) or "no tensors"
             names = f" under {', '.join(map(repr, part))}" if isinstance(part, dict) else ""
             why = (str(cause).splitlines() or ["no reason given"])[0]
+            reader = "" if f.readout is None else " and read by the readout"
             raise BadInput(
-                f"{type(f.model).__name__} cannot be called on these inputs ({shapes}{names}, for "
+                f"{type(f.model).__name__} cannot be called on these inputs{reader} ({shapes}{names}, for "
                 f"{n_samples(part)} samples): {why}. Give inputs of the shape and type it was trained on, samples "
                 "first: a lone sample as x[None], token ids as integers below the number of embeddings"
             ) from cause
+        if f.readout is not None and rows != n_samples(part):
+            raise BadInput(
+                f"the readout, called as {CALLED}, returned {rows} rows for {n_samples(part)} samples: {RETURNS}"
+            )
     f.known[key] = True
 
 

@@ -34,6 +34,7 @@ from geomfeat.models.modules import (
     wrapper_names,
 )
 from geomfeat.models.outputs import Readout, output_matrix, output_tensor
+from geomfeat.models.readouts import as_readout
 from geomfeat.numerics import WORKING, as_tensor, resolve_device
 
 __all__ = [
@@ -276,13 +277,13 @@ def functional(
     params: str | Sequence[str] | Callable[[str], bool] | None = None,
     dtype: torch.dtype = WORKING,
     device: str | torch.device | None = None,
-    readout: Readout | None = None,
+    readout: Readout | str | None = None,
 ) -> Functional:
     """A `Functional` of a model: deep copy, evaluation mode, `dtype`.
 
     Args:
         params: which parameters count as theta: name patterns (globs) or a predicate; default all that require grad,
-            or all, with a note, where none does (a trained model that was frozen).
+            or all, with a note, where none does (a trained model that was frozen). readout: or its name, `as_readout`.
 
     Raises BadInput for a model without (such) parameters, with NaN in them, quantised, on the meta device, that cannot
     be copied, or for TorchScript.
@@ -291,7 +292,7 @@ def functional(
     >>> list(f.theta), tuple(f(f.theta, f.inputs([[1.0, 2.0, 3.0]])).shape)
     (['bias'], (1, 2))
     """
-    clone = copied(model)
+    clone, readout = copied(model), as_readout(readout)
     require_differentiable(clone)
     native = next((p.dtype for p in clone.parameters() if p.is_floating_point()), dtype)
     device = resolve_device(device, next(clone.parameters(), None))

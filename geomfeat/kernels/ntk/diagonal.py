@@ -29,7 +29,7 @@ def ntk_diagonal(
     params: Params = None,
     batch_size: int | None = None,
     device: str | torch.device | None = None,
-    readout: Readout | None = None,
+    readout: Readout | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Tangent kernel of each sample with itself, in float64: (n,), or (n, C, C) blocks for outputs="full".

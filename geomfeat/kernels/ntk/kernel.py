@@ -44,7 +44,7 @@ def ntk(
     params: Params = None,
     batch_size: int | None = None,
     device: str | torch.device | None = None,
-    readout: Readout | None = None,
+    readout: Readout | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Kernel:
     """Neural tangent kernel between the samples of `x` (n1) and of `x2` (n2; default `x` itself).
@@ -59,7 +59,8 @@ def ntk(
             A (C, k) tensor P: the full kernel of the k projected outputs P' f, gram (n1 k, n2 k), with `.blocks`.
         params: which parameters count: name patterns (globs) or a predicate; default all that require grad.
         batch_size: samples per tile; default what fits in 1 GB of Jacobian entries.
-        readout: (output, inputs) -> tensor, picks the outputs, as the last step of a sequence.
+        readout: (output, inputs) -> tensor, picks the outputs, as the last step of a sequence; or its
+            name, "pkg.module:function".
         dtype: float64 (default) or float32, of the computation and the kernel.
 
     Raises BadInput for wrong outputs= or dtype=, random outputs, samples that interact within a batch, and a model
@@ -85,7 +86,7 @@ def ntk_by_parameter_group(
     params: Params = None,
     batch_size: int | None = None,
     device: str | torch.device | None = None,
-    readout: Readout | None = None,
+    readout: Readout | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> dict[str, Kernel]:
     """The tangent kernel of each module's own parameters: module name -> Kernel; they sum to `ntk`.
@@ -110,7 +111,7 @@ def as_functional(
     model: nn.Module | Functional,
     params: Params,
     device: Any,
-    readout: Readout | None = None,
+    readout: Readout | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Functional:
     """The model as a Functional; BadInput for options that belong to `functional` where it is one already."""

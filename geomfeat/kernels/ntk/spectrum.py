@@ -53,7 +53,7 @@ def ntk_spectrum(
     seed: int = 0,
     batch_size: int | None = None,
     device: str | torch.device | None = None,
-    readout: Readout | None = None,
+    readout: Readout | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> NTKSpectrum:
     """The k largest eigenvalues of the full tangent kernel of `x`, of which neither it nor the Jacobian is formed.
