@@ -18,7 +18,7 @@ from geomfeat.activations.job import Job
 from geomfeat.activations.meta import representation
 from geomfeat.activations.reduce import Reduction, check_reduction
 from geomfeat.activations.select import Patterns, inside
-from geomfeat.activations.sites import Survey, Wish
+from geomfeat.activations.sites import Survey, Wish, name_of
 from geomfeat.activations.time_axis import require_samples_off_the_time_axis
 from geomfeat.activations.untouched import evaluating
 from geomfeat.data.streams import Stream, opened
@@ -114,6 +114,9 @@ def extract(
     require_samples_off_the_time_axis(model, probe, where)
     with evaluating(model, where, seed), torch.no_grad():
         found = Survey(model, feed, names, named, wish, batch_size, with_outputs, readout).find()
+    if not found.sites and found.problems:
+        key, problem = next(iter(found.problems.items()))
+        raise BadInput(f"none of the layers {layers!r} can be taken; {name_of(key)}: {problem}")
     if not found.sites:
         raise LayerDidNotFire(f"none of the layers {layers!r} is called, with samples of its own, in a forward pass")
     with tqdm(total=_expected(feed), desc="extract", unit="sample", disable=not progress) as bar:

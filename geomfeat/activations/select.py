@@ -170,8 +170,21 @@ def has_weight_matrix(module: nn.Module) -> bool:
     if hasattr(module, "_packed_params"):  # quantised: the weights are no parameters
         return True
     # The reparametrised weight of torch.nn.utils.parametrize lives in a child; the module is still the layer.
-    own = [*module.parameters(recurse=False), *getattr(module, "parametrizations", nn.Module()).parameters()]
+    own = [*own_parameters(module).values(), *getattr(module, "parametrizations", nn.Module()).parameters()]
     return any(parameter.ndim >= 2 for parameter in own)
+
+
+def own_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
+    """A module's parameters outside its submodules, with those in its lists and dicts of parameters, by name.
+
+    >>> list(own_parameters(nn.ParameterList([nn.Linear(2, 1).bias])))
+    ['0']
+    """
+    own = dict(module.named_parameters(recurse=False))
+    for name, child in module.named_children():
+        if isinstance(child, nn.ParameterList | nn.ParameterDict):
+            own |= {f"{name}.{inner}": parameter for inner, parameter in own_parameters(child).items()}
+    return own
 
 
 def _has_children(module: nn.Module) -> bool:
