@@ -17,14 +17,15 @@ from geomfeat.activations.hooks import Calls
 from geomfeat.activations.job import Job
 from geomfeat.activations.meta import representation
 from geomfeat.activations.reduce import Reduction, check_reduction
-from geomfeat.activations.select import Patterns
-from geomfeat.activations.sites import Survey, Wish
+from geomfeat.activations.select import Patterns, inside
+from geomfeat.activations.sites import Survey, Wish, name_of
 from geomfeat.activations.time_axis import require_samples_off_the_time_axis
 from geomfeat.activations.untouched import evaluating
 from geomfeat.data.streams import Stream, opened
 from geomfeat.errors import BadInput, LayerDidNotFire
 from geomfeat.labels import Labels, as_groups, as_labels
 from geomfeat.models.functional import Inputs, Readout, as_inputs, n_samples, unwrapped
+from geomfeat.models.readouts import as_readout
 from geomfeat.types import Representation
 
 _log = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ def extract(
     calls: Calls = "last",
     mask: Any = None,
     with_outputs: bool = False,
-    readout: Readout | None = None,
+    readout: Readout | str | None = None,
     batch_dim: int = 0,
 ) -> Mapping[str, Representation]:
     """Features of the layers of a model, for all samples: layer -> Representation.
@@ -73,7 +74,8 @@ def extract(
         io, calls: see `recording`.
         mask: (n, tokens), true for valid tokens. Default: the inputs' "attention_mask", or the complement of their
             boolean "src_key_padding_mask".
-        with_outputs: also the network's outputs (n, C), as `output_matrix` reads them, in every Representation.
+        with_outputs: also the network's outputs (n, C), as `output_matrix` or `readout` (a function or its
+            name, "pkg.module:function") reads them, in every Representation.
         batch_dim: the axis of the samples in the inputs, where it is not the first: 1 for (time, samples, features) of
             recurrent layers with batch_first=False. Tensors without such an axis, as lengths (n,), have samples first.
 
@@ -94,13 +96,14 @@ def extract(
     """
     if batch_size < 1:
         raise BadInput(f"batch_size={batch_size} must be at least 1")
+    readout = as_readout(readout)
     if project is not None and project < 1:
         raise BadInput(f"project={project} must be at least 1, or None for no projection")
     feed, labels, groups, layers, n = _prepared(
         model, inputs, labels, groups, layers, mask, store, batch_size=batch_size, batch_dim=batch_dim
     )
     check_reduction(reduce, feed.own_mask())
-    model = placed(model, device)
+    model, layers = placed(model, device), inside(model, layers)
     wish = Wish(reduce, project, seed, io, calls)
 
     def probe(k: int) -> Any:
@@ -111,6 +114,9 @@ def extract(
     require_samples_off_the_time_axis(model, probe, where)
     with evaluating(model, where, seed), torch.no_grad():
         found = Survey(model, feed, names, named, wish, batch_size, with_outputs, readout).find()
+    if not found.sites and found.problems:
+        key, problem = next(iter(found.problems.items()))
+        raise BadInput(f"none of the layers {layers!r} can be taken; {name_of(key)}: {problem}")
     if not found.sites:
         raise LayerDidNotFire(f"none of the layers {layers!r} is called, with samples of its own, in a forward pass")
     with tqdm(total=_expected(feed), desc="extract", unit="sample", disable=not progress) as bar:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.activations.hooks import recording, tensors_by_path
-from geomfeat.activations.select import has_weight_matrix, modules_by_name, split_key
+from geomfeat.activations.select import has_weight_matrix, modules_by_name, own_parameters, split_key
 from geomfeat.activations.time_axis import require_samples_off_the_time_axis
 from geomfeat.activations.untouched import evaluating, with_gradients
 from geomfeat.errors import BadInput
@@ -90,9 +90,9 @@ def tried(model: nn.Module, inputs: Inputs) -> Any:
     """`call` on a few samples; BadInput with their shapes and types if the model cannot take such inputs."""
     try:
         return call(model, inputs)
-    except (RuntimeError, TypeError) as cause:
+    except (RuntimeError, TypeError, IndexError) as cause:
         # What torch raises where shapes or types do not fit; a subclass is the model's own error.
-        if type(cause) not in (RuntimeError, TypeError) or "memory" in str(cause).lower():
+        if type(cause) not in (RuntimeError, TypeError, IndexError) or "memory" in str(cause).lower():
             raise
         shapes: list[str] = []
         map_inputs(inputs, lambda t: (shapes.append(f"{tuple(t.shape)} {str(t.dtype)[6:]}"), t)[1])
@@ -152,7 +152,7 @@ def hidden_on(model: nn.Module, probe: Any, readout: Readout | None) -> list[str
     """`hidden_weight_layers` of two samples that are ready for the model, on its device and in its precision."""
     modules, fired = modules_by_name(model), fired_on(model, probe)
     found = _hidden(model, probe, [n for n in fired if has_weight_matrix(modules[n])], readout)
-    if found or not any(True for _ in model.parameters(recurse=False)):
+    if found or not own_parameters(model):
         return found
     leaves = [n for n in fired if not any(True for _ in modules[n].parameters()) and not list(modules[n].children())]
     return _hidden(model, probe, leaves, readout, bare=True)

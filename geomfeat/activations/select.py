@@ -15,6 +15,7 @@ from torch import nn
 from geomfeat.errors import BadInput, LayerNotFound, near
 from geomfeat.models.effective import inside_parametrization
 from geomfeat.models.functional import unwrapped
+from geomfeat.models.modules import inside_wrappers, wrapper_names
 
 Pattern = str | Callable[[str, nn.Module], bool]
 Patterns = Pattern | Sequence[Pattern]
@@ -63,7 +64,8 @@ def select_layers(model: nn.Module, patterns: Patterns, *, fired: Sequence[str] 
 
     Args:
         patterns: one or a list of
-            a name ("layer3.0.conv1"), also with a call index and a path into a nested output ("rnn[0]", "cell@3");
+            a name ("layer3.0.conv1"; of a wrapped model also "module.layer3.0.conv1"), also with a call index and a
+            path into a nested output ("rnn[0]", "cell@3");
             a glob ("layer3.*"; `*` also matches dots), "re:..." (searched anywhere in the name), "type:Conv2d"
             (a class name, also of a base class), a predicate (name, module) -> bool, or a kind:
             "*" everything but the root; "leaf" modules without children; "weights" modules with a weight matrix of
@@ -82,7 +84,7 @@ def select_layers(model: nn.Module, patterns: Patterns, *, fired: Sequence[str] 
     modules = modules_by_name(model)
     listed = as_list(patterns)
     chosen: set[str] = set()
-    for pattern in listed:
+    for pattern in inside(model, listed):
         found = _matching(pattern, modules, model)
         if fired is not None and not (isinstance(pattern, str) and is_exact(pattern, modules)):
             found = [name for name in found if name in set(fired)]
@@ -100,6 +102,21 @@ def as_list(patterns: Patterns) -> list[Pattern]:
     if not isinstance(patterns, Iterable):
         raise BadInput(f"layers must be a pattern or a list of patterns, got {patterns!r}")
     return list(patterns)
+
+
+def inside(model: nn.Module, patterns: Patterns) -> list[Pattern]:
+    """Patterns as the unwrapped model shows its names: without the wrapper's part where they match nothing with it.
+
+    >>> inside(nn.DataParallel(nn.Sequential(nn.ReLU())), "module.0")
+    ['0']
+    """
+    listed, wrappers = as_list(patterns), wrapper_names(model)
+    if not wrappers:
+        return listed
+    modules = modules_by_name(model)
+    return [
+        inside_wrappers(p, wrappers) if isinstance(p, str) and not _matching(p, modules, model) else p for p in listed
+    ]
 
 
 def is_kind(pattern: Pattern) -> bool:
@@ -153,8 +170,21 @@ def has_weight_matrix(module: nn.Module) -> bool:
     if hasattr(module, "_packed_params"):  # quantised: the weights are no parameters
         return True
     # The reparametrised weight of torch.nn.utils.parametrize lives in a child; the module is still the layer.
-    own = [*module.parameters(recurse=False), *getattr(module, "parametrizations", nn.Module()).parameters()]
+    own = [*own_parameters(module).values(), *getattr(module, "parametrizations", nn.Module()).parameters()]
     return any(parameter.ndim >= 2 for parameter in own)
+
+
+def own_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
+    """A module's parameters outside its submodules, with those in its lists and dicts of parameters, by name.
+
+    >>> list(own_parameters(nn.ParameterList([nn.Linear(2, 1).bias])))
+    ['0']
+    """
+    own = dict(module.named_parameters(recurse=False))
+    for name, child in module.named_children():
+        if isinstance(child, nn.ParameterList | nn.ParameterDict):
+            own |= {f"{name}.{inner}": parameter for inner, parameter in own_parameters(child).items()}
+    return own
 
 
 def _has_children(module: nn.Module) -> bool:

@@ -101,6 +101,10 @@ def locate(
     end, begin = _module(trained), None if initial is None else _module(initial)
     reading = as_readout(readout)
     space = space_without_start(end, params) if begin is None else space_of_moved(begin, end, params)
+    if isinstance(labels, nn.Module | Snapshot):
+        raise BadInput(
+            f"labels is a {type(labels).__name__}: give the weights that training began from as initial=, by its name"
+        )
     inputs, labels = reread(end, inputs, labels, why="locate")
     observed = observe(
         end, inputs, labels, layers=layers, n_probes=n_probes, seed=seed, readout=reading, device=device

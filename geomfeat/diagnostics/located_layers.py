@@ -10,7 +10,7 @@ from torch import nn
 from geomfeat.activations import hidden_weight_layers, module_name
 from geomfeat.activations.choice import choose_layers
 from geomfeat.activations.firing import few, fired_on, home, placed
-from geomfeat.activations.select import Patterns
+from geomfeat.activations.select import Patterns, inside, modules_by_name, own_parameters
 from geomfeat.activations.sites import did_not_fire
 from geomfeat.errors import BadInput, LayerDidNotFire
 from geomfeat.models.functional import Readout, as_inputs, moved, unwrapped
@@ -43,6 +43,7 @@ def located_layers(
         if not names:
             raise BadInput(no_hidden_layer(model))
         return LocatedLayers(tuple(names), frozenset())
+    layers = inside(model, layers)
     model, inputs = placed(model, device), as_inputs(inputs)
     probe = moved(few(inputs, 2), *home(model))
     names, named = choose_layers(model, probe, layers, readout)
@@ -56,11 +57,17 @@ def located_layers(
 def no_hidden_layer(model: nn.Module) -> str:
     """Why a network has no hidden layers to look at, and what to do."""
     model = unwrapped(model)
-    own = [name for name, _ in model.named_parameters(recurse=False)]
+    own = list(own_parameters(model))
     if own and not type(model).__module__.startswith("torch.nn."):
         return (
             f"the weights ({', '.join(own[:5])}) are bare nn.Parameters of the model itself, and no submodule is "
             "called on its hidden features, so these cannot be seen: call one on them in forward, such as "
             "self.hidden = nn.Identity(), and name it in layers= if need be"
+        )
+    tables = [n for n, m in modules_by_name(model).items() if isinstance(m, nn.Embedding | nn.EmbeddingBag)]
+    if tables:
+        return (
+            f"the only hidden weights are embedding tables ({', '.join(tables[:5])}), which '*' leaves out, since what "
+            f"they give depends on the token alone: ask for them by name, layers={tables[:5]!r}"
         )
     return "the model has no hidden layer with weights, so it has no features that could move"

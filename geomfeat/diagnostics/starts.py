@@ -129,6 +129,8 @@ def observe(
     names = tuple(name for name in chosen.names if name in features or name in map(module_name, features))
     if not names:
         raise BadInput(f"layers={layers!r} matches the network's output only: name hidden layers")
+    if labels is not None:
+        _require_fitting(labels, outputs.shape[1])
     padding = padding_of(f, probes, names)
     distinct = len(torch.unique(outputs, dim=0))
     if distinct < 4:
@@ -139,6 +141,16 @@ def observe(
         model, probes, None if labels is None else labels[rows], names, outputs, _cleared(features, padding), rows,
         readout, device, chosen, padding,
     )  # fmt: skip
+
+
+def _require_fitting(labels: Tensor, n_outputs: int) -> None:
+    """BadInput for rows of labels that are neither classes nor values of the outputs."""
+    width = labels[0].numel()
+    if labels.ndim > 1 and width not in (1, n_outputs):
+        raise BadInput(
+            f"labels has shape {tuple(labels.shape)}, but the model has {n_outputs} outputs: give one class per "
+            "sample, (n,), or a target value for every output"
+        )
 
 
 def _every(model: nn.Module) -> TangentSpace:

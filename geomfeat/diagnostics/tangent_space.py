@@ -16,6 +16,7 @@ from torch import nn
 
 from geomfeat.errors import BadInput, near
 from geomfeat.models.functional import Functional
+from geomfeat.models.modules import inside_wrappers, wrapper_names
 from geomfeat.models.moved import differentiable, functional_in, moved_parameters
 
 Params = str | Sequence[str] | Callable[[str], bool]
@@ -88,7 +89,10 @@ def _given(model: nn.Module, params: Params) -> TangentSpace:
         chosen = frozenset(name for name in sizes if params(name))
     else:
         patterns = [params] if isinstance(params, str) else list(params)
-        matches = {p: {name for name in sizes if fnmatch.fnmatchcase(name, p)} for p in patterns}
+        wrappers = wrapper_names(model)
+        matches = {
+            p: set(fnmatch.filter(sizes, p) or fnmatch.filter(sizes, inside_wrappers(p, wrappers))) for p in patterns
+        }
         empty = [p for p, found in matches.items() if not found]
         if empty:
             raise BadInput(f"params={empty[0]!r} matches no parameter; near: {near(str(empty[0]), sizes)}")

@@ -9,6 +9,7 @@ import math
 from math import inf, pi
 
 import torch
+from torch import Tensor
 
 from geomfeat.diagnostics._probes import WORK
 from geomfeat.diagnostics.series import SnapshotSeries
@@ -17,6 +18,7 @@ from geomfeat.kernels import JacobianRows
 from geomfeat.labels import as_goal
 from geomfeat.models.functional import as_inputs, n_samples, take
 from geomfeat.models.moved import functional_in
+from geomfeat.regimes.signs import SIGNS, two_levels, unnumbered
 from geomfeat.regimes.training_series import training_series
 from geomfeat.regimes.transitions import TransitionReport, transitions
 from geomfeat.registry import Quantity, measure
@@ -61,8 +63,9 @@ def time_regime(series: SnapshotSeries, probes: int = 64) -> dict[str, Estimate]
     throughout" (it turned by .15 radians at most) or "no transition" (never fitted), with "grokked" where the test
     samples took three times as many steps as the fit. The kernel is traced over outputs, of `probes` training inputs;
     fewer where one is too heavy, in the parameters that moved. Samples count as fitted from accuracy .99 on (values: a
-    tenth of the first loss), as learned from .8 (a fifth); for one output and targets -1 and +1, accuracy is agreement
-    in sign. A number whose event did not happen is a failed row with the reason.
+    tenth of the first loss), as learned from .8 (a fifth). Two values for one output are classes, divided half way
+    between them; as many classes as outputs are numbered in sorted order. A number whose event did not happen is a
+    failed row with the reason.
 
     Raises BadInput for fewer than three snapshots, those without steps, in another order, without training targets, or
     with fewer than two finite ones.
@@ -85,7 +88,8 @@ def time_regime(series: SnapshotSeries, probes: int = 64) -> dict[str, Estimate]
         raise BadInput("targets is None, and a fit is one of training targets: give classes or values, one per input")
     _require_one_network(series)
     n = n_samples(as_inputs(series.inputs))
-    used = min(_affordable(series, probes), n)
+    n_outputs, affordable = _affordable(series, probes)
+    used = min(affordable, n)
     told = transitions(
         training_series(
             series.snapshots, series.inputs, series.targets, test=series.test,
@@ -93,7 +97,8 @@ def time_regime(series: SnapshotSeries, probes: int = 64) -> dict[str, Estimate]
             probes=used, readout=series.readout, device=series.device,
         )
     )  # fmt: skip
-    return _estimates(told, series, "" if used == n else f"kernel of {used} of {n} inputs, evenly spread")
+    some = "" if used == n else f"kernel of {used} of {n} inputs, evenly spread"
+    return _estimates(told, series, some, _coding(as_goal(series.targets, "targets"), n_outputs))
 
 
 def _require_one_network(series: SnapshotSeries) -> None:
@@ -106,19 +111,30 @@ def _require_one_network(series: SnapshotSeries) -> None:
         )
 
 
-def _affordable(series: SnapshotSeries, most: int) -> int:
-    """At most `most` probes; fewer, and at least FEWEST_PROBES, where their Jacobians exceed the `WORK`."""
+def _affordable(series: SnapshotSeries, most: int) -> tuple[int, int]:
+    """Number of outputs, and of probes: `most`, or fewer (FEWEST_PROBES at least) where Jacobians exceed `WORK`."""
     f = functional_in(series.snapshots[0].model, device=series.device, readout=series.readout)
     engine = JacobianRows(f, f.inputs(take(as_inputs(series.inputs), torch.arange(1))))
-    return min(most, max(FEWEST_PROBES, WORK // max(engine.saved * engine.n_outputs, 1)))
+    return engine.n_outputs, min(most, max(FEWEST_PROBES, WORK // max(engine.saved * engine.n_outputs, 1)))
 
 
-def _estimates(told: TransitionReport, series: SnapshotSeries, probes: str) -> dict[str, Estimate]:
+def _coding(goal: Tensor, n_outputs: int) -> str:
+    """How targets are read that are neither classes from 0 on nor -1 and +1; empty for those."""
+    classes, levels = unnumbered(goal, n_outputs), two_levels(goal, n_outputs)
+    if classes is not None:
+        shown = ", ".join(str(c) for c in classes[:5].tolist())
+        return f"classes {shown}{', ...' if len(classes) > 5 else ''} numbered in sorted order"
+    if levels is None or levels == SIGNS:
+        return ""
+    return f"targets {levels[0]:g} and {levels[1]:g} divided at {sum(levels) / 2:g}, half way between them"
+
+
+def _estimates(told: TransitionReport, series: SnapshotSeries, probes: str, coding: str) -> dict[str, Estimate]:
     verdict = verdict_of(told)
     steps = f"{len(series.snapshots)} snapshots to step {series.snapshots[-1].at}"
     scaled = "" if series.gamma is None else f"outputs less those of the start, over gamma = {series.gamma:g}"
     untested = NO_TEST if series.test is None else ""
-    note = "; ".join(part for part in (verdict, *told.flags, steps, scaled, untested, probes) if part)
+    note = "; ".join(part for part in (verdict, *told.flags, steps, scaled, untested, probes, coding) if part)
     late, fitted = untested or NOT_LEARNED, not math.isnan(told.fit_time)
     goal = as_goal(series.targets, "targets")
     # Of values, the loss is that of the fit; classes are fitted by their accuracy, whatever the loss was.

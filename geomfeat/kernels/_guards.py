@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from geomfeat.errors import BadInput
 from geomfeat.kernels.gradients import differentiable_recurrence, plain_gradient
 from geomfeat.memory import is_out_of_memory
-from geomfeat.models.functional import Functional, n_samples, shapes_of, take
+from geomfeat.models.functional import Functional, map_inputs, n_samples, shapes_of, take
+from geomfeat.models.lazy_inputs import LazyInputs
+from geomfeat.models.outputs import CALLED, RETURNS
 from geomfeat.numerics import stream
 
 _NO_GRADIENT = (
@@ -36,6 +38,7 @@ def examined(f: Functional, inputs: Any) -> int:
     Raises BadInput when two passes of the same samples differ, when a sample alone and in company gives different
     outputs, and when no output has a gradient at all.
     """
+    require_callable(f, inputs)
     few = take(inputs, slice(0, min(2, n_samples(inputs))))
     key = ("examined", shapes_of(few))
     if key not in f.known:
@@ -44,6 +47,56 @@ def examined(f: Functional, inputs: Any) -> int:
             _check_gradient(f, take(few, slice(0, 1)))
         f.known[key] = outputs
     return f.known[key]
+
+
+def require_callable(f: Functional, inputs: Any) -> None:
+    """BadInput, with shapes and the cause, where the network cannot take such inputs, ready for it.
+
+    Two samples are tried, and of whole numbers (token ids) those with the smallest and largest one.
+    """
+    n = n_samples(inputs)
+    few = take(inputs, slice(0, min(2, n)))
+    extremes: list[int] = []
+    if not isinstance(inputs, LazyInputs):
+        map_inputs(inputs, lambda t: (extremes.extend(_extreme_rows(t)), t)[1])
+    parts = [few] if not extremes else [few, take(inputs, torch.tensor(extremes, device=f.device))]
+    key = ("callable", shapes_of(few))
+    for part in parts[key in f.known :]:
+        try:
+            with torch.no_grad():
+                rows = f(f.theta, part).shape[0]
+        except (RuntimeError, TypeError, IndexError) as cause:
+            # What torch raises where shapes or types do not fit; a subclass is the model's own error.
+            if type(cause) not in (RuntimeError, TypeError, IndexError) or is_out_of_memory(cause):
+                raise
+            shapes = ", ".join(f"{shape} {str(dtype)[6:]}" for shape, dtype in shapes_of(part)) or "no tensors"
+            names = f" under {', '.join(map(repr, part))}" if isinstance(part, dict) else ""
+            why = (str(cause).splitlines() or ["no reason given"])[0]
+            reader = "" if f.readout is None else " and read by the readout"
+            raise BadInput(
+                f"{type(f.model).__name__} cannot be called on these inputs{reader} ({shapes}{names}, for "
+                f"{n_samples(part)} samples): {why}. Give inputs of the shape and type it was trained on, samples "
+                "first: a lone sample as x[None], token ids as integers below the number of embeddings"
+            ) from cause
+        if f.readout is not None and rows != n_samples(part):
+            raise BadInput(
+                f"the readout, called as {CALLED}, returned {rows} rows for {n_samples(part)} samples: {RETURNS}"
+            )
+    f.known[key] = True
+
+
+def require_batch_size(batch_size: int | None) -> None:
+    """BadInput for a number of samples at a time that is less than 1."""
+    if batch_size is not None and batch_size < 1:
+        raise BadInput(f"batch_size={batch_size} must be at least 1")
+
+
+def _extreme_rows(tensor: Tensor) -> list[int]:
+    """The samples with the smallest and the largest whole number; none of other tensors."""
+    if tensor.dtype not in (torch.int64, torch.int32) or not tensor.numel():
+        return []
+    each = tensor.numel() // len(tensor)
+    return [int(tensor.argmin()) // each, int(tensor.argmax()) // each]
 
 
 def _check_independence(f: Functional, few: Any) -> int:

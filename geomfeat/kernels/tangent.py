@@ -13,6 +13,7 @@ from torch import Tensor
 from geomfeat.activations import module_name, recording
 from geomfeat.errors import BadInput
 from geomfeat.kernels._directional import Direction, Outputs, along, right_way
+from geomfeat.kernels._guards import require_batch_size, require_callable
 from geomfeat.kernels._memory import BUDGET, saved_bytes
 from geomfeat.kernels.gradients import differentiable_recurrence, plain_gradient
 from geomfeat.kernels.jacobians import jacobian, jacobian_rows, parameter_slices
@@ -36,6 +37,7 @@ def vjp(
     inputs, cotangent = f.inputs(inputs), cotangent.to(f.device, f.dtype)
     if cotangent.ndim != 2 or cotangent.shape[0] != n_samples(inputs):
         raise BadInput(f"cotangent must be (n, C) with n = {n_samples(inputs)}, got {tuple(cotangent.shape)}")
+    require_callable(f, inputs)
     theta = {name: value.detach().requires_grad_() for name, value in f.theta.items()}
 
     def attempt(size: int) -> dict[str, Tensor]:
@@ -123,7 +125,7 @@ def _directional(
 ) -> tuple[Outputs, Outputs]:
     """Values and derivatives of `function`, known by `what`, along `direction`, over all inputs in batches."""
     inputs = f.inputs(inputs)
-    n_samples(inputs)
+    require_callable(f, inputs)
     moved, stacked = _checked(f, direction)
     way = right_way(f, what, function, inputs)
 
@@ -146,6 +148,7 @@ def _in_batches(f: Functional, inputs: Any, attempt: Callable[[int], T], directi
     """`attempt(samples per batch)`, as many as keep activations, one tangent for each direction, within the budget."""
     with differentiable_recurrence(f):
         if batch_size is not None:
+            require_batch_size(batch_size)
             return attempt(batch_size)
         each = max(1, saved_bytes(f, inputs)[0]) * max(2, 1 + directions)
 

@@ -23,8 +23,18 @@ from geomfeat.errors import BadInput, GeomfeatError, near
 from geomfeat.memory import is_out_of_memory
 from geomfeat.models.contexts import differentiable_attention, eager, without_checkpoints
 from geomfeat.models.lazy_inputs import LazyInputs, in_batches
-from geomfeat.models.modules import copied, in_precision, real_pairs, require_differentiable, unwrapped, uses_of
+from geomfeat.models.modules import (
+    copied,
+    in_precision,
+    inside_wrappers,
+    real_pairs,
+    require_differentiable,
+    unwrapped,
+    uses_of,
+    wrapper_names,
+)
 from geomfeat.models.outputs import Readout, output_matrix, output_tensor
+from geomfeat.models.readouts import as_readout
 from geomfeat.numerics import WORKING, as_tensor, resolve_device
 
 __all__ = [
@@ -284,13 +294,13 @@ def functional(
     params: str | Sequence[str] | Callable[[str], bool] | None = None,
     dtype: torch.dtype = WORKING,
     device: str | torch.device | None = None,
-    readout: Readout | None = None,
+    readout: Readout | str | None = None,
 ) -> Functional:
     """A `Functional` of a model: deep copy, evaluation mode, `dtype`.
 
     Args:
         params: which parameters count as theta: name patterns (globs) or a predicate; default all that require grad,
-            or all, with a note, where none does (a trained model that was frozen).
+            or all, with a note, where none does (a trained model that was frozen). readout: or its name, `as_readout`.
 
     Raises BadInput for a model without (such) parameters, with NaN in them, quantised, on the meta device, that cannot
     be copied, or for TorchScript.
@@ -299,14 +309,14 @@ def functional(
     >>> list(f.theta), tuple(f(f.theta, f.inputs([[1.0, 2.0, 3.0]])).shape)
     (['bias'], (1, 2))
     """
-    clone = copied(model)
+    clone, readout = copied(model), as_readout(readout)
     require_differentiable(clone)
     native = next((p.dtype for p in clone.parameters() if p.is_floating_point()), dtype)
     device = resolve_device(device, next(clone.parameters(), None))
     clone = in_precision(clone, device, dtype).eval()
     named = {n: p for n, p in clone.named_parameters() if p.is_floating_point() or p.is_complex()}
     trainable = [n for n, p in named.items() if p.requires_grad]
-    chosen = _chosen(params, trainable or list(named))
+    chosen = _chosen(params, trainable or list(named), wrapper_names(model))
     for name, value in named.items():
         if not torch.isfinite(value).all():
             raise BadInput(
@@ -333,7 +343,7 @@ def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _chosen(params: Any, candidates: list[str]) -> set[str]:
+def _chosen(params: Any, candidates: list[str], wrappers: tuple[str, ...]) -> set[str]:
     if not candidates:
         raise BadInput("the model has no trainable parameters: there are none to differentiate with respect to")
     if params is None:
@@ -342,7 +352,8 @@ def _chosen(params: Any, candidates: list[str]) -> set[str]:
         chosen = {n for n in candidates if params(n)}
     else:
         patterns = [params] if isinstance(params, str) else list(params)
-        chosen = {n for n in candidates if any(fnmatch.fnmatchcase(n, p) for p in patterns)}
+        given = [p if fnmatch.filter(candidates, p) else inside_wrappers(p, wrappers) for p in patterns]
+        chosen = {n for p in given for n in fnmatch.filter(candidates, p)}
     if not chosen:
         raise BadInput(f"params={params!r} matches no trainable parameter; near: {near(str(params), candidates)}")
     return chosen

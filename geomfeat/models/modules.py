@@ -12,6 +12,29 @@ from geomfeat.models.copying import deep_copy
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
 
 
+def wrapper_names(model: nn.Module) -> tuple[str, ...]:
+    """The parts that its wrappers put before every name inside a model, outermost first.
+
+    >>> wrapper_names(nn.DataParallel(nn.Linear(2, 2)))
+    ('module',)
+    """
+    if isinstance(model, _WRAPPERS):
+        return ("module", *wrapper_names(model.module))
+    inner = getattr(model, "_orig_mod", None)
+    return ("_orig_mod", *wrapper_names(inner)) if isinstance(inner, nn.Module) else ()
+
+
+def inside_wrappers(pattern: str, wrappers: tuple[str, ...]) -> str:
+    """A name or glob as the unwrapped model shows it, without the leading names of its wrappers.
+
+    >>> inside_wrappers("module.0.*", ("module",))
+    '0.*'
+    """
+    for part in wrappers:
+        pattern = pattern.removeprefix(f"{part}.")
+    return pattern
+
+
 def unwrapped(model: nn.Module) -> nn.Module:
     """The eager module, without the wrappers of torch.compile, data parallelism and averaged weights.
 

@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geomfeat.errors import BadInput
+from geomfeat.errors import BadInput, GeomfeatError
 
 Readout = Callable[[Any, Any], Tensor]
+CALLED = "readout(output, inputs)"
+RETURNS = "it must return a tensor (n, ...) with a row for each sample"
 
 
 def output_matrix(output: Any, inputs: Any = None, readout: Readout | None = None) -> Tensor:
@@ -30,11 +32,46 @@ def output_matrix(output: Any, inputs: Any = None, readout: Readout | None = Non
 def output_tensor(output: Any, inputs: Any = None, readout: Readout | None = None) -> Tensor:
     """The tensor that `output_matrix` takes, in the shape that the model gave it."""
     if readout is not None:
-        output = readout(output, inputs)
-    elif not isinstance(output, Tensor):
-        output = _main_tensor(output, inputs)
+        return _checked(_read(readout, output, inputs), f"the readout, called as {CALLED}, returned", RETURNS)
+    found = output if isinstance(output, Tensor) else _main_tensor(output, inputs)
+    return _checked(output if found is None else found, "the model returns", "pass readout= to pick one")
+
+
+def _read(readout: Readout, output: Any, inputs: Any) -> Any:
+    """What the readout returns; BadInput with what it was given where it fails.
+
+    Errors of torch's own pass through: where one comes of a precision or of a way to take derivatives, another is
+    tried.
+    """
+    try:
+        return readout(output, inputs)
+    except (GeomfeatError, RuntimeError, MemoryError):
+        raise
+    except Exception as cause:
+        raise BadInput(
+            f"the readout, called as {CALLED} with output a {described(output)}, failed "
+            f"({type(cause).__name__}: {cause}): {RETURNS}"
+        ) from cause
+
+
+def described(output: Any) -> str:
+    """Type of a model's output, with the shape of a tensor, or the keys of a mapping.
+
+    >>> described(torch.ones(2, 3)), described({"logits": 0})
+    ('Tensor (2, 3)', "dict with keys 'logits'")
+    """
+    name = type(output).__name__
+    if isinstance(output, Tensor):
+        return f"{name} {tuple(output.shape)}"
+    if isinstance(output, Mapping):
+        return f"{name} with keys {', '.join(map(repr, output))}" if output else f"empty {name}"
+    return f"{name} of {len(output)}" if isinstance(output, tuple | list) else name
+
+
+def _checked(output: Any, who: str, remedy: str) -> Tensor:
+    """A tensor of real floating-point numbers, or BadInput."""
     if not isinstance(output, Tensor):
-        raise BadInput(f"the model returns {type(output).__name__}, not a tensor: pass readout= to pick one")
+        raise BadInput(f"{who} {described(output)}, not a tensor: {remedy}")
     if output.is_complex():
         raise BadInput(
             f"the model's output is complex ({output.dtype}): pass readout= that makes real numbers of it, such as "

@@ -29,6 +29,7 @@ from geomfeat.models.functional import (
 )
 from geomfeat.models.modules import real_pairs
 from geomfeat.numerics import require_finite
+from geomfeat.regimes.signs import as_values
 
 Loss = str | Callable[[Tensor, Tensor], Tensor]
 LOSSES = ("mse", "cross-entropy")
@@ -86,9 +87,19 @@ def require_gradient(f: Tensor, targets: Tensor, loss: Loss) -> None:
 
 
 def prepared_targets(targets: Tensor, loss: Loss, n_outputs: int, dtype: torch.dtype) -> Tensor:
-    """Targets as the loss takes them: for "mse" (n, C), integer classes as centred one-hot rows; else as they are."""
+    """Targets as the loss takes them: for "mse" (n, C), integer classes as centred one-hot rows; else as they are.
+
+    For "mse" of one output, integers of two values are these values.
+    """
     if isinstance(loss, str) and loss not in LOSSES:
         raise BadInput(f"loss={loss!r} must be one of {', '.join(LOSSES)} or a callable (f, targets) -> scalar")
+    if loss == "cross-entropy" and n_outputs == 1:
+        raise BadInput(
+            "the cross-entropy of one output is 0 whatever it is: give loss='mse', or a function such as "
+            "torch.nn.functional.binary_cross_entropy_with_logits with targets (n, 1)"
+        )
+    if loss == "mse":
+        targets = as_values(targets, n_outputs)
     classes = targets.ndim == 1 and not targets.is_floating_point()
     if classes and isinstance(loss, str) and targets.numel():
         low, high = int(targets.min()), int(targets.max())

@@ -18,7 +18,7 @@ from geomfeat.models.functional import Readout, as_inputs, batches, n_samples, t
 from geomfeat.models.moved import functional_in, moved_parameters
 from geomfeat.numerics import double_centred
 from geomfeat.regimes.objective import Loss, loss_of, prepared_targets
-from geomfeat.regimes.signs import are_signs, as_values, share_right
+from geomfeat.regimes.signs import Levels, as_values, numbered, share_right, two_levels, unnumbered
 from geomfeat.types import Snapshot
 
 BATCH = 512  # samples of one forward pass
@@ -156,7 +156,8 @@ def training_series(
     Args:
         snapshots: of one network, `at` their steps ("init" is step 0), in order.
         inputs, targets: the training samples; (n,) integer classes or (n, C) values. test: the same of test samples.
-            For one output, -1 and +1 are values whose sign is the class.
+            For one output, two values are classes, divided by the threshold half way between them; as many classes as
+            outputs that are not 0..C-1 are numbered in sorted order.
         loss: as in `train_at_gamma`.
         gamma: where training was of f = (net(w) - net(w0)) / gamma, as `train_at_gamma` does; the first snapshot is w0.
         probes: the kernel, traced over outputs, is of so many training inputs, evenly spread, and of the parameters
@@ -188,12 +189,17 @@ def training_series(
         )
     rows = torch.arange(min(probes, len(goal))) * len(goal) // min(probes, len(goal))
     judged: list[list[tuple[float, float]]] = []
+    levels: Levels | None = None
     starts: list[Tensor] = []
     for snapshot in snapshots:
         outputs = [_outputs(snapshot, x, readout, device) for x, _ in samples]
         starts = starts or outputs
         f = outputs if gamma is None else [(o - s) / gamma for o, s in zip(outputs, starts, strict=True)]
-        judged.append([_judged(o, y, loss) for o, (_, y) in zip(f, samples, strict=True)])
+        if not judged:
+            width = starts[0].shape[1] if bool(torch.isfinite(starts[0]).all()) else 0  # 0: of no known size
+            classes, levels = unnumbered(goal, width), two_levels(goal, width)
+            samples = [(x, numbered(y, classes)) for x, y in samples]
+        judged.append([_judged(o, y, loss, levels) for o, (_, y) in zip(f, samples, strict=True)])
     good = [all(math.isfinite(value) for value, _ in row) for row in judged]
     alive = good.index(False) if False in good else len(good)
     if alive == 0:
@@ -208,7 +214,8 @@ def training_series(
         for i, s in enumerate(snapshots)
     )
     columns = [[tuple(row[side][k] for row in judged) for k in (0, 1)] for side in range(len(samples))]
-    accurate = _has_classes(goal, starts[0].shape[1])
+    goal = samples[0][1]
+    accurate = _has_classes(goal, levels)
     goal = as_values(goal, starts[0].shape[1])
     return TrainingSeries(
         steps, columns[0][0], kernel_path(kernels, goal[rows]), columns[1][0] if test is not None else None,
@@ -233,15 +240,16 @@ def _outputs(snapshot: Snapshot, inputs: Any, readout: Readout | None, device: s
         return torch.cat([f(f.theta, f.inputs(part)).cpu() for _, part in batches(inputs, BATCH)])
 
 
-def _judged(outputs: Tensor, targets: Tensor, loss: Loss) -> tuple[float, float]:
-    """(loss, accuracy); the accuracy is NaN where the targets are no classes."""
+def _judged(outputs: Tensor, targets: Tensor, loss: Loss, levels: Levels | None) -> tuple[float, float]:
+    """(loss, accuracy); the accuracy is NaN where the targets are no classes. levels: the two values of one output."""
     if not bool(torch.isfinite(outputs).all()):
         return math.nan, math.nan
     wanted = targets.cpu()
-    ready = prepared_targets(as_values(wanted, outputs.shape[1]), loss, outputs.shape[1], outputs.dtype)
-    accuracy = share_right(outputs, wanted) if _has_classes(wanted, outputs.shape[1]) else math.nan
+    values = as_values(wanted, outputs.shape[1], levels)
+    ready = prepared_targets(values, loss, outputs.shape[1], outputs.dtype)
+    accuracy = share_right(outputs, wanted, levels) if _has_classes(wanted, levels) else math.nan
     return float(loss_of(outputs, ready, loss)), accuracy
 
 
-def _has_classes(targets: Tensor, n_outputs: int) -> bool:
-    return (targets.ndim == 1 and not targets.is_floating_point()) or are_signs(targets, n_outputs)
+def _has_classes(targets: Tensor, levels: Levels | None) -> bool:
+    return (targets.ndim == 1 and not targets.is_floating_point()) or levels is not None

@@ -485,3 +485,20 @@ def test_names_and_groups_go_with_the_samples_and_their_tokens(stored: bool, tmp
     rep = next(iter(rows.values()))
     assert rep.classes == ("a", "b", "c")
     assert rep.groups.tolist() == torch.tensor(groups).repeat_interleave(4).tolist()
+
+
+class _Masked(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(8, 8), nn.Linear(8, 4)
+
+    def forward(self, tokens: Tensor, attention_mask: Tensor) -> Tensor:
+        return self.second(torch.relu(self.first(tokens)) * attention_mask[..., None])
+
+
+@pytest.mark.parametrize("how", ["mean", "max"])
+@pytest.mark.parametrize("layers", ["*", "type:Linear", "first"])
+def test_a_reduction_that_fits_no_layer_is_refused_with_its_reason(how: str, layers: str) -> None:
+    x = {"tokens": torch.ones(6, 5, 8), "attention_mask": torch.ones(6, 5, dtype=torch.int64)}
+    with pytest.raises(BadInput, match="'token_mean'"):
+        extract(_Masked(), x, layers=layers, reduce=how, progress=False)  # type: ignore[arg-type]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import pytest
+import torch
 from torch import nn
 
-from geomfeat.activations import fired_layers, module_name, select_layers, split_key
+from geomfeat.activations import extract, fired_layers, module_name, select_layers, split_key
 from geomfeat.errors import BadInput, LayerNotFound
 from tests.activations.zoo import (
     conv_bn_residual,
@@ -136,3 +139,19 @@ def test_keys_are_split_into_module_call_and_path() -> None:
 def test_order_does_not_depend_on_the_order_of_patterns() -> None:
     model, _ = mlp()
     assert select_layers(model, ["5", "0", "3"]) == select_layers(model, ["type:Linear"]) == ["0", "3", "5"]
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_layers_are_chosen_by_the_names_that_a_wrapped_model_shows() -> None:
+    net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
+    for wrapped, prefix in ((nn.DataParallel(net), "module."), (torch.compile(net, backend="eager"), "_orig_mod.")):
+        assert select_layers(wrapped, f"{prefix}*") == ["0", "1", "2"]
+        assert list(extract(wrapped, torch.ones(4, 2), layers=[f"{prefix}0", "2"], progress=False)) == ["0", "2"]
+    with pytest.raises(LayerNotFound):
+        select_layers(net, "module.0")
+
+
+def test_a_part_of_the_network_that_is_called_module_keeps_its_name() -> None:
+    net = nn.Sequential(OrderedDict(module=nn.Sequential(nn.Linear(2, 3))))
+    assert select_layers(nn.DataParallel(net), "module.0") == ["module.0"]
+    assert select_layers(nn.DataParallel(net), "module.module.0") == ["module.0"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from geomfeat.activations import hidden_weight_layers
 from geomfeat.diagnostics.locate import locate
 from geomfeat.errors import BadInput
 
@@ -48,3 +50,61 @@ def test_time_taken_for_samples_is_refused(layers: Any) -> None:
     u = torch.randn(9, 30, 5, generator=torch.Generator().manual_seed(0))
     with pytest.raises(BadInput, match=r"layer 'rnn' is an? GRU with batch_first=False.* time"):
         locate(nets[1], u, initial=nets[0], layers=layers, n_bootstrap=2, progress=False)
+
+
+class _Tokens(nn.Module):
+    def __init__(self, seed: int, bag: bool):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.table = nn.EmbeddingBag(9, 8) if bag else nn.Embedding(9, 8)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        h = self.table(tokens)
+        return self.head(h if h.ndim == 2 else h.mean(1))
+
+
+@pytest.mark.parametrize("bag", [False, True])
+def test_embedding_tables_are_located_where_they_are_named_and_else_the_remedy_is_said(bag: bool) -> None:
+    end, start = _Tokens(1, bag), _Tokens(0, bag)
+    x = torch.randint(9, (20, 3), generator=torch.Generator().manual_seed(0))
+    with pytest.raises(BadInput, match=r"embedding tables \(table\).*layers=\['table'\]"):
+        locate(end, x, initial=start, n_bootstrap=3, progress=False)
+    found = locate(end, x, initial=start, layers=["table"], n_bootstrap=3, progress=False)
+    assert math.isfinite(found.richness)
+
+
+class _Held(nn.Module):
+    """A network whose weights lie in a list or dict of parameters."""
+
+    def __init__(self, seed: int, kind: str, seen: bool):
+        super().__init__()
+        torch.manual_seed(seed)
+        weights = [nn.Parameter(torch.randn(4, 8) / 2), nn.Parameter(torch.randn(8, 2) / 3)]
+        self.held = (
+            nn.ParameterList(weights) if kind == "list" else nn.ParameterDict(dict(zip("01", weights, strict=True)))
+        )
+        self.hidden = nn.Tanh() if seen else torch.tanh
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second = (self.held[i] if isinstance(self.held, nn.ParameterList) else self.held[str(i)] for i in (0, 1))
+        return self.hidden(x @ first) @ second
+
+
+@pytest.mark.parametrize("kind", ["list", "dict"])
+def test_weights_in_lists_of_parameters_are_those_of_the_model(kind: str) -> None:
+    x = torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
+    found = locate(_Held(1, kind, True), x, initial=_Held(0, kind, True), n_bootstrap=3, progress=False)
+    assert math.isfinite(found.richness)
+    assert hidden_weight_layers(_Held(1, kind, True), x) == ["hidden"]
+    with pytest.raises(BadInput, match=r"\(held\.0, held\.1\) are bare nn\.Parameters.*nn\.Identity"):
+        locate(_Held(1, kind, False), x, initial=_Held(0, kind, False), n_bootstrap=3, progress=False)
+
+
+def test_labels_that_fit_no_output_and_a_network_in_their_place_are_refused() -> None:
+    end, start = (nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2)) for _ in range(2))
+    x = torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(BadInput, match=r"labels has shape \(20, 5\), but the model has 2 outputs"):
+        locate(end, x, torch.zeros(20, 5, dtype=torch.int64), initial=start, progress=False)
+    with pytest.raises(BadInput, match=r"labels is a Sequential: .* initial="):
+        locate(end, x, start, progress=False)

@@ -158,7 +158,7 @@ def test_a_diverged_run_is_judged_up_to_there() -> None:
         (lambda: SnapshotSeries([], X, Y), BadInput, "0 snapshots"),
         (lambda: SnapshotSeries(nets(), X, None), BadInput, "targets is None"),
         (lambda: SnapshotSeries(nets(), X, Y[:5]), BadInput, "5 entries"),
-        (lambda: SnapshotSeries(nets(), X, Y + 7), BadInput, "classes 0..1"),
+        (lambda: SnapshotSeries(nets(), X, torch.arange(len(Y)) % 3 + 7), BadInput, "classes 0..1"),
         (lambda: SnapshotSeries([replace(s, at="trained") for s in nets()], X, Y), BadInput, "is no time"),
         (lambda: SnapshotSeries(nets()[::-1], X, Y), BadInput, "increasing"),
         (lambda: SnapshotSeries([*nets(2), Snapshot(mlp(3, (9,), 2), 50)], X, Y), CheckpointMismatch, "0 and 50"),
@@ -211,3 +211,49 @@ def test_a_trained_head_turns_no_kernel() -> None:
             snapshot.model[-1].weight.add_(snapshot.at)
     found = time_regime(replace(series, snapshots=kept, gamma=None))
     assert found["furthest_turn"].value == pytest.approx(0, abs=1e-7)
+
+
+def _binary_run(outputs: int) -> tuple[Tensor, Tensor, list[Snapshot]]:
+    """Inputs, truth values, and snapshots of a network that learned them."""
+    x = torch.randn(40, 6, generator=stream(0, "binary"))
+    y = x[:, 0] + 0.5 * x[:, 1] > 0
+    wanted = y.float()[:, None] if outputs == 1 else torch.stack([~y, y], 1).float()
+    net = mlp(6, (32,), outputs, seed=0)
+    kept = [Snapshot(copy.deepcopy(net), 0)]
+    optimizer = torch.optim.Adam(net.parameters(), 1e-2)
+    for step in range(1, 201):
+        optimizer.zero_grad()
+        (net(x) - wanted).square().mean().backward()
+        optimizer.step()
+        if step in (5, 15, 40, 100, 200):
+            kept.append(Snapshot(copy.deepcopy(net), step))
+    return x, y, kept
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        lambda y: y, lambda y: y.long(), lambda y: y.float(), lambda y: y.double().numpy(), lambda y: y.long()[:, None],
+        lambda y: y.float()[:, None], lambda y: y.tolist(), lambda y: ["y" if one else "n" for one in y.tolist()],
+    ],
+)  # fmt: skip
+def test_two_values_for_one_output_are_fitted_on_their_side_of_the_middle(code) -> None:
+    x, y, kept = _binary_run(1)
+    with torch.no_grad():
+        right = [float(((s.model(x)[:, 0] > 0.5) == y).double().mean()) for s in kept]
+    first = next(i for i, share in enumerate(right) if share >= 0.99)
+    series = SnapshotSeries(kept, x, code(y), (x[y], code(y)[y.numpy()] if not isinstance(code(y), list) else None))
+    found = time_regime(replace(series, test=None if series.test[1] is None else series.test))
+    assert kept[first - 1].at <= found["fit_time"].value <= kept[first].at
+    assert "0 and 1 divided at 0.5" in found["fit_time"].note
+    assert series.test[1] is None or found["test_time"].ok
+
+
+@pytest.mark.parametrize("pair", [(1, 2), (-1, 1), (10, 20)])
+def test_as_many_classes_as_outputs_are_numbered_in_sorted_order(pair: tuple[int, int]) -> None:
+    x, y, kept = _binary_run(2)
+    coded = torch.tensor(pair)[y.long()]
+    plain = time_regime(SnapshotSeries(kept, x, y.long(), (x, y.long())))
+    found = time_regime(SnapshotSeries(kept, x, coded, (x, coded)))
+    assert {name: e.value for name, e in found.items() if e.ok} == {n: e.value for n, e in plain.items() if e.ok}
+    assert f"classes {pair[0]}, {pair[1]} numbered in sorted order" in found["fit_time"].note

@@ -493,3 +493,10 @@ def test_a_network_with_the_older_weight_norm_is_trained_as_it_is() -> None:
     x, y = inputs(), torch.arange(24) % 3
     end = train_at_gamma(start, x, y, gamma=1.0, max_steps=5).model
     assert math.isfinite(locate(end, x, y, initial=start, ladder=2, **FAST).richness)
+
+
+def test_parameters_are_named_as_a_wrapped_model_shows_them() -> None:
+    start = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+    end = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+    space = space_of_moved(nn.DataParallel(start), nn.DataParallel(end), ["module.0.*", "1.bias"])
+    assert space.names == {"0.weight", "0.bias", "1.bias"}

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from geomfeat.activations import recording
 from geomfeat.errors import BadInput
-from geomfeat.kernels import feature_jvp, jvp, vjp
+from geomfeat.kernels import feature_jvp, jvp, ntk, vjp
 from geomfeat.models.functional import Functional, functional
 from geomfeat.numerics import stream, tolerance
 from tests.reference.kernels import gradients_by_loop
@@ -139,3 +139,37 @@ def test_products_on_every_device(device: str) -> None:
         f, g = functional(case.model, device=device), functional(case.model)
         got = jvp(f, case.inputs, directions(g)).cpu()
         torch.testing.assert_close(got, jvp(g, case.inputs, directions(g)), **tolerance(scale=100))
+
+
+NET = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Tanh(), torch.nn.Linear(3, 2))
+TOKENS = torch.nn.Sequential(torch.nn.Embedding(5, 3), torch.nn.Flatten(), torch.nn.Linear(6, 2))
+
+
+@pytest.mark.parametrize("product", [
+    lambda net, x: ntk(net, x), lambda net, x: vjp(functional(net), x, torch.ones(4, 2)),
+    lambda net, x: jvp(functional(net), x, {"2.bias": torch.ones(2)}),
+    lambda net, x: feature_jvp(functional(net), x, ["2"], {"2.bias": torch.ones(2)}),
+])  # fmt: skip
+@pytest.mark.parametrize(
+    ("net", "x", "words"),
+    [
+        (NET, torch.ones(4, 7), r"\(2, 7\)"),
+        (NET, torch.ones(4), r"x\[None\]"),
+        (NET, {"foo": torch.ones(4, 4)}, "'foo'"),
+        (TOKENS, torch.tensor([[0, 1], [1, 0], [0, 2], [5, 1]]), "index out of range"),
+        (TOKENS, torch.ones(4, 2), "token ids as integers"),
+    ],
+)
+def test_inputs_that_the_network_cannot_take_are_refused_with_the_cause(product, net, x, words: str) -> None:
+    with pytest.raises(BadInput, match=words) as refused:
+        product(net, x)
+    assert "cannot be called on these inputs" in str(refused.value)
+
+
+def test_other_inputs_of_a_kernel_and_sizes_of_batches_are_checked() -> None:
+    with pytest.raises(BadInput, match="cannot be called"):
+        ntk(NET, torch.ones(3, 4), torch.ones(3, 5))
+    with pytest.raises(BadInput, match="batch_size=0 must be at least 1"):
+        ntk(NET, torch.ones(3, 4), batch_size=0)
+    with pytest.raises(BadInput, match="batch_size=0 must be at least 1"):
+        vjp(functional(NET), torch.ones(3, 4), torch.ones(3, 2), batch_size=0)

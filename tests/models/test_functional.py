@@ -377,8 +377,8 @@ def test_a_readout_decides() -> None:
     ("output", "told"),
     [
         (None, "returns NoneType, not a tensor: pass readout="),
-        ("text", "returns NoneType, not a tensor"),
-        ({"a": None}, "not a tensor: pass readout="),
+        ("text", "returns str, not a tensor"),
+        ({"a": None}, "returns dict with keys 'a', not a tensor: pass readout="),
         (torch.ones(2, 3, dtype=torch.int64), "is torch.int64, not floating point: pass readout="),
         (torch.tensor(0.5), "one number for all samples"),
     ],
@@ -387,7 +387,7 @@ def test_a_readout_decides() -> None:
 def test_outputs_that_are_no_matrix_are_refused(output: Any, told: str) -> None:
     with pytest.raises(BadInput, match=told):
         output_matrix(output)
-    with pytest.raises(BadInput, match="pass readout="):
+    with pytest.raises(BadInput, match=r"pass readout=|it must return|one number"):
         output_matrix(A, None, lambda *_: output)
 
 
@@ -592,3 +592,13 @@ def test_devices_agree(device: str) -> None:
         out = there(there.theta, there.inputs(case.inputs))
         assert out.device.type == device
         torch.testing.assert_close(out.cpu(), here(here.theta, here.inputs(case.inputs)), **tolerance(scale=10))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_parameters_are_chosen_by_the_names_that_a_wrapped_model_shows() -> None:
+    net = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+    for wrapped, prefix in ((nn.DataParallel(net), "module."), (torch.compile(net, backend="eager"), "_orig_mod.")):
+        assert list(functional(wrapped, params=f"{prefix}0.*").theta) == ["0.weight", "0.bias"]
+        assert list(functional(wrapped, params=["1.bias"]).theta) == ["1.bias"]
+    with pytest.raises(BadInput, match="matches no trainable parameter"):
+        functional(net, params="module.0.*")

@@ -1,4 +1,4 @@
-"""-1 and +1 for one output: recognised whatever their type, and right where the signs agree."""
+"""Two values for one output: recognised whatever their type, and right on their side of the middle."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from geomfeat.regimes.signs import are_signs, as_values, share_right
+from geomfeat.regimes.signs import are_signs, as_values, numbered, share_right, two_levels, unnumbered
 
 SIGNS = [1.0, -1.0, -1.0, 1.0]
 
@@ -25,11 +25,10 @@ def test_signs_become_a_column_of_values(dtype: torch.dtype, shape: tuple[int, .
 @pytest.mark.parametrize(
     ("targets", "n_outputs"),
     [
-        (torch.tensor([0, 1, 1]), 1),
         (torch.tensor([1, -1]), 2),
         (torch.tensor([[1.0, -1.0], [1.0, 1.0]]), 2),
-        (torch.tensor([1.0, -0.5]), 1),
-        (torch.tensor([True, False]), 1),
+        (torch.tensor([1.0, -0.5, 0.0]), 1),
+        (torch.tensor([0, 0]), 1),
     ],
 )
 def test_other_targets_stay_as_they_are(targets: Tensor, n_outputs: int) -> None:
@@ -39,3 +38,38 @@ def test_other_targets_stay_as_they_are(targets: Tensor, n_outputs: int) -> None
 
 def test_classes_are_right_by_the_largest_output() -> None:
     assert share_right(torch.eye(3), torch.tensor([0, 1, 1])) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (0, 2), (-5, 7), (3, 4)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64])
+@pytest.mark.parametrize("shape", [(4,), (4, 1)])
+def test_any_two_values_are_divided_half_way(low: int, high: int, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+    targets = torch.tensor([high, low, low, high]).to(dtype).reshape(shape)
+    middle = (low + high) / 2
+    assert two_levels(targets, 1) == (low, high)
+    assert not are_signs(targets, 1)
+    assert as_values(targets, 1).tolist() == [[high], [low], [low], [high]]
+    outputs = torch.tensor([[middle + 0.1], [middle - 9.0], [middle + 0.1], [middle]])
+    assert share_right(outputs, targets) == 0.5
+
+
+def test_truth_values_are_two_values() -> None:
+    assert two_levels(torch.tensor([True, False]), 1) == (0, 1)
+    assert as_values(torch.tensor([True, False]), 1).tolist() == [[1.0], [0.0]]
+
+
+def test_levels_of_other_samples_hold_where_one_value_is_missing() -> None:
+    ones = torch.ones(3, dtype=torch.int64)
+    assert as_values(ones, 1, (0.0, 1.0)).tolist() == [[1.0]] * 3
+    assert share_right(torch.tensor([[0.6], [0.4], [2.0]]), ones, (0.0, 1.0)) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(
+    ("targets", "outputs", "classes"),
+    [([1, 2], 2, [1, 2]), ([1, -1], 2, [-1, 1]), ([20, 10, 10], 2, [10, 20]), ([0, 1], 2, None), ([5, 6], 3, None)],
+)
+def test_as_many_classes_as_outputs_are_numbered(targets: list[int], outputs: int, classes: list[int] | None) -> None:
+    found = unnumbered(torch.tensor(targets), outputs)
+    assert (None if found is None else found.tolist()) == classes
+    expected = targets if classes is None else [classes.index(t) for t in targets]
+    assert numbered(torch.tensor(targets), found).tolist() == expected

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.errors import OutOfMemory
+from geomfeat.kernels._guards import require_batch_size
 from geomfeat.kernels._memory import BUDGET
 from geomfeat.kernels.jacobians import Columns, Identity, JacobianRows
 from geomfeat.kernels.ntk.kernel import SMALL, Outputs, Params, as_functional, cotangents_of
@@ -28,7 +29,7 @@ def ntk_diagonal(
     params: Params = None,
     batch_size: int | None = None,
     device: str | torch.device | None = None,
-    readout: Readout | None = None,
+    readout: Readout | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Tangent kernel of each sample with itself, in float64: (n,), or (n, C, C) blocks for outputs="full".
@@ -49,6 +50,7 @@ def ntk_diagonal(
     >>> ntk_diagonal(torch.nn.Linear(2, 3), torch.tensor([[1.0, 2.0], [0.0, 0.0]])).tolist()  # (|a|^2 + 1) times 3
     [18.0, 3.0]
     """
+    require_batch_size(batch_size)
     f = as_functional(model, params, device, readout, dtype)
     x = f.inputs(x)
     engine = JacobianRows(f, x)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput, OutOfMemory
+from geomfeat.kernels._guards import require_batch_size, require_callable
 from geomfeat.kernels._memory import BUDGET
 from geomfeat.kernels.jacobians import Columns, Identity, JacobianRows
 from geomfeat.kernels.ntk.layerwise import by_layers
@@ -43,7 +44,7 @@ def ntk(
     params: Params = None,
     batch_size: int | None = None,
     device: str | torch.device | None = None,
-    readout: Readout | None = None,
+    readout: Readout | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Kernel:
     """Neural tangent kernel between the samples of `x` (n1) and of `x2` (n2; default `x` itself).
@@ -58,7 +59,8 @@ def ntk(
             A (C, k) tensor P: the full kernel of the k projected outputs P' f, gram (n1 k, n2 k), with `.blocks`.
         params: which parameters count: name patterns (globs) or a predicate; default all that require grad.
         batch_size: samples per tile; default what fits in 1 GB of Jacobian entries.
-        readout: (output, inputs) -> tensor, picks the outputs, as the last step of a sequence.
+        readout: (output, inputs) -> tensor, picks the outputs, as the last step of a sequence; or its
+            name, "pkg.module:function".
         dtype: float64 (default) or float32, of the computation and the kernel.
 
     Raises BadInput for wrong outputs= or dtype=, random outputs, samples that interact within a batch, and a model
@@ -68,6 +70,7 @@ def ntk(
     >>> ntk(torch.nn.Linear(3, 2, bias=False), torch.eye(3)).gram.tolist()  # (a . a') times 2 outputs
     [[2.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 2.0]]
     """
+    require_batch_size(batch_size)
     f = as_functional(model, params, device, readout, dtype)
     grams, meta = _grams(f, x, x2, outputs, dict.fromkeys(f.theta, ""), batch_size)
     return Kernel(grams[""], "ntk", meta)
@@ -83,7 +86,7 @@ def ntk_by_parameter_group(
     params: Params = None,
     batch_size: int | None = None,
     device: str | torch.device | None = None,
-    readout: Readout | None = None,
+    readout: Readout | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> dict[str, Kernel]:
     """The tangent kernel of each module's own parameters: module name -> Kernel; they sum to `ntk`.
@@ -97,6 +100,7 @@ def ntk_by_parameter_group(
     >>> list(ntk_by_parameter_group(net, torch.eye(3)))
     ['0', '1']
     """
+    require_batch_size(batch_size)
     f = as_functional(model, params, device, readout, dtype)
     groups = {name: parameter_group(name) for name in f.theta}
     grams, meta = _grams(f, x, x2, outputs, groups, batch_size, projection)
@@ -107,7 +111,7 @@ def as_functional(
     model: nn.Module | Functional,
     params: Params,
     device: Any,
-    readout: Readout | None = None,
+    readout: Readout | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Functional:
     """The model as a Functional; BadInput for options that belong to `functional` where it is one already."""
@@ -151,6 +155,8 @@ def _grams(
     x = f.inputs(x)
     x2 = None if x2 is None else f.inputs(x2)
     engine = JacobianRows(f, x)
+    if x2 is not None:
+        require_callable(f, x2)
     cotangents, meta = cotangents_of(engine, outputs, projection)
     n, k, summed = n_samples(x), cotangents.shape[1], meta["outputs"] != "full"
     head = wide_head(f, x, k) if isinstance(cotangents, Identity) and summed else None

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
+from geomfeat.kernels._guards import require_batch_size
 from geomfeat.kernels._memory import BUDGET
 from geomfeat.kernels.jacobians import JacobianRows
 from geomfeat.kernels.ntk.kernel import Params, as_functional
@@ -52,7 +53,7 @@ def ntk_spectrum(
     seed: int = 0,
     batch_size: int | None = None,
     device: str | torch.device | None = None,
-    readout: Readout | None = None,
+    readout: Readout | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> NTKSpectrum:
     """The k largest eigenvalues of the full tangent kernel of `x`, of which neither it nor the Jacobian is formed.
@@ -72,6 +73,7 @@ def ntk_spectrum(
     >>> [round(float(value), 6) for value in ntk_spectrum(torch.nn.Linear(2, 1, bias=False), x, 2).eigenvalues]
     [9.0, 5.0]
     """
+    require_batch_size(batch_size)
     f = as_functional(model, params, device, readout, dtype)
     x = f.inputs(x)
     engine = JacobianRows(f, x)
