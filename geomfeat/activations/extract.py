@@ -96,7 +96,7 @@ def extract(
     """
     if batch_size < 1:
         raise BadInput(f"batch_size={batch_size} must be at least 1")
-    readout = as_readout(readout)
+    reading = as_readout(readout)
     if project is not None and project < 1:
         raise BadInput(f"project={project} must be at least 1, or None for no projection")
     feed, labels, groups, layers, n = _prepared(
@@ -109,11 +109,11 @@ def extract(
     def probe(k: int) -> Any:
         return feed.ready(feed.first(k).inputs, model)
 
-    names, named = choose_layers(model, probe(2), layers, readout)
+    names, named = choose_layers(model, probe(2), layers, reading)
     where = home(model)[0]
     require_samples_off_the_time_axis(model, probe, where)
     with evaluating(model, where, seed), torch.no_grad():
-        found = Survey(model, feed, names, named, wish, batch_size, with_outputs, readout).find()
+        found = Survey(model, feed, names, named, wish, batch_size, with_outputs, reading).find()
     if not found.sites and found.problems:
         key, problem = next(iter(found.problems.items()))
         raise BadInput(f"none of the layers {layers!r} can be taken; {name_of(key)}: {problem}")
@@ -121,7 +121,7 @@ def extract(
         raise LayerDidNotFire(f"none of the layers {layers!r} is called, with samples of its own, in a forward pass")
     with tqdm(total=_expected(feed), desc="extract", unit="sample", disable=not progress) as bar:
         job = Job(
-            model, feed, names, found.sites, wish, batch_size, with_outputs, readout, found.output_axis, bar
+            model, feed, names, found.sites, wish, batch_size, with_outputs, reading, found.output_axis, bar
         )  # fmt: skip
         if store is not None:
             from geomfeat.activations.stored import stream  # brings zarr, which only stores need

@@ -309,7 +309,7 @@ def functional(
     >>> list(f.theta), tuple(f(f.theta, f.inputs([[1.0, 2.0, 3.0]])).shape)
     (['bias'], (1, 2))
     """
-    clone, readout = copied(model), as_readout(readout)
+    clone, reading = copied(model), as_readout(readout)
     require_differentiable(clone)
     native = next((p.dtype for p in clone.parameters() if p.is_floating_point()), dtype)
     device = resolve_device(device, next(clone.parameters(), None))
@@ -326,7 +326,7 @@ def functional(
     theta = {n: parameters[n] for n in named if n in chosen}
     fixed = {n: t for n, t in parameters.items() if n not in chosen} | {n: b.detach() for n, b in clone.named_buffers()}
     pairs = frozenset(n for n, p in named.items() if p.is_complex())
-    f = Functional(clone, theta, fixed, uses_of(clone), dtype, device, readout, native, pairs)
+    f = Functional(clone, theta, fixed, uses_of(clone), dtype, device, reading, native, pairs)
     if not trainable:
         f.note("requires_grad is False for all parameters of the model: all of them count")
     return f
