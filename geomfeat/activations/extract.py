@@ -18,7 +18,7 @@ from geomfeat.activations.job import Job
 from geomfeat.activations.meta import representation
 from geomfeat.activations.reduce import Reduction, check_reduction
 from geomfeat.activations.select import Patterns, inside
-from geomfeat.activations.sites import Survey, Wish, name_of
+from geomfeat.activations.sites import Sites, Survey, Wish, name_of
 from geomfeat.activations.time_axis import require_samples_off_the_time_axis
 from geomfeat.activations.untouched import evaluating
 from geomfeat.data.streams import Stream, opened
@@ -114,11 +114,7 @@ def extract(
     require_samples_off_the_time_axis(model, probe, where)
     with evaluating(model, where, seed), torch.no_grad():
         found = Survey(model, feed, names, named, wish, batch_size, with_outputs, reading).find()
-    if not found.sites and found.problems:
-        key, problem = next(iter(found.problems.items()))
-        raise BadInput(f"none of the layers {layers!r} can be taken; {name_of(key)}: {problem}")
-    if not found.sites:
-        raise LayerDidNotFire(f"none of the layers {layers!r} is called, with samples of its own, in a forward pass")
+    _require_sites(found, layers)
     with tqdm(total=_expected(feed), desc="extract", unit="sample", disable=not progress) as bar:
         job = Job(
             model, feed, names, found.sites, wish, batch_size, with_outputs, reading, found.output_axis, bar
@@ -155,6 +151,15 @@ def _prepared(
     groups = None if groups is None else as_groups(groups, n=n)
     feed = Feed(inputs, checked_mask(mask, n), look["batch_dim"])
     return (feed if store is None else feed.with_whole_mask()), labels, groups, layers, n
+
+
+def _require_sites(found: Sites, layers: Patterns) -> None:
+    """An error where no layer can be taken: with the reason of the first, or because none is called."""
+    if found.sites:
+        return
+    for key, problem in found.problems.items():
+        raise BadInput(f"none of the layers {layers!r} can be taken; {name_of(key)}: {problem}")
+    raise LayerDidNotFire(f"none of the layers {layers!r} is called, with samples of its own, in a forward pass")
 
 
 def _expected(feed: Feed) -> int | None:

@@ -101,10 +101,7 @@ def locate(
     end, begin = _module(trained), None if initial is None else _module(initial)
     reading = as_readout(readout)
     space = space_without_start(end, params) if begin is None else space_of_moved(begin, end, params)
-    if isinstance(labels, nn.Module | Snapshot):
-        raise BadInput(
-            f"labels is a {type(labels).__name__}: give the weights that training began from as initial=, by its name"
-        )
+    _require_no_network(labels)
     inputs, labels = reread(end, inputs, labels, why="locate")
     observed = observe(
         end, inputs, labels, layers=layers, n_probes=n_probes, seed=seed, readout=reading, device=device
@@ -135,6 +132,13 @@ def locate(
         located = _on_ladder(located, rungs, observed, stderr, _z(starts))
     flags = flags_of(located, starts[0], observed, loss=loss, own_reset=factory is None, trained=space)
     return replace(located, flags=flags)
+
+
+def _require_no_network(labels: Any) -> None:
+    if isinstance(labels, nn.Module | Snapshot):
+        raise BadInput(
+            f"labels is a {type(labels).__name__}: give the weights that training began from as initial=, by its name"
+        )
 
 
 def _effort(

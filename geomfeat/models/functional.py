@@ -8,7 +8,6 @@ or an object with `logits` or `last_hidden_state`. Everything that differentiate
 from __future__ import annotations
 
 import contextlib
-import fnmatch
 import logging
 import numbers
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,14 +18,14 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from geomfeat.errors import BadInput, GeomfeatError, near
+from geomfeat.errors import BadInput, GeomfeatError
 from geomfeat.memory import is_out_of_memory
 from geomfeat.models.contexts import differentiable_attention, eager, without_checkpoints
 from geomfeat.models.lazy_inputs import LazyInputs, in_batches
 from geomfeat.models.modules import (
+    chosen_parameters,
     copied,
     in_precision,
-    inside_wrappers,
     real_pairs,
     require_differentiable,
     unwrapped,
@@ -316,7 +315,7 @@ def functional(
     clone = in_precision(clone, device, dtype).eval()
     named = {n: p for n, p in clone.named_parameters() if p.is_floating_point() or p.is_complex()}
     trainable = [n for n, p in named.items() if p.requires_grad]
-    chosen = _chosen(params, trainable or list(named), wrapper_names(model))
+    chosen = chosen_parameters(params, trainable or list(named), wrapper_names(model))
     for name, value in named.items():
         if not torch.isfinite(value).all():
             raise BadInput(
@@ -341,19 +340,3 @@ def in_dtype(value: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
-
-
-def _chosen(params: Any, candidates: list[str], wrappers: tuple[str, ...]) -> set[str]:
-    if not candidates:
-        raise BadInput("the model has no trainable parameters: there are none to differentiate with respect to")
-    if params is None:
-        return set(candidates)
-    if callable(params):
-        chosen = {n for n in candidates if params(n)}
-    else:
-        patterns = [params] if isinstance(params, str) else list(params)
-        given = [p if fnmatch.filter(candidates, p) else inside_wrappers(p, wrappers) for p in patterns]
-        chosen = {n for p in given for n in fnmatch.filter(candidates, p)}
-    if not chosen:
-        raise BadInput(f"params={params!r} matches no trainable parameter; near: {near(str(params), candidates)}")
-    return chosen

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fnmatch
+from typing import Any
+
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from geomfeat.errors import BadInput
+from geomfeat.errors import BadInput, near
 from geomfeat.models.copying import deep_copy
 
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
@@ -134,3 +137,20 @@ def uses_of(model: nn.Module) -> tuple[tuple[str, str], ...]:
         for path, module in model.named_modules()
         for own, tensor in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
     )
+
+
+def chosen_parameters(params: Any, candidates: list[str], wrappers: tuple[str, ...]) -> set[str]:
+    """The names among the candidates that globs or a predicate choose; all of them for None. BadInput for none."""
+    if not candidates:
+        raise BadInput("the model has no trainable parameters: there are none to differentiate with respect to")
+    if params is None:
+        return set(candidates)
+    if callable(params):
+        chosen = {n for n in candidates if params(n)}
+    else:
+        patterns = [params] if isinstance(params, str) else list(params)
+        given = [p if fnmatch.filter(candidates, p) else inside_wrappers(p, wrappers) for p in patterns]
+        chosen = {n for p in given for n in fnmatch.filter(candidates, p)}
+    if not chosen:
+        raise BadInput(f"params={params!r} matches no trainable parameter; near: {near(str(params), candidates)}")
+    return chosen

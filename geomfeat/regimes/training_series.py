@@ -173,16 +173,8 @@ def training_series(
     if gamma is not None and not (gamma > 0 and math.isfinite(gamma)):
         raise BadInput(f"gamma={gamma} must be a positive number, or None where net(w) itself was trained")
     steps = tuple(_step(s) for s in snapshots)
-    data, goal = as_inputs(inputs), as_goal(targets, "targets")
-    if n_samples(data) != len(goal):
-        raise BadInput(f"targets have {len(goal)} entries, but inputs {n_samples(data)} samples")
-    samples = [(data, goal)]
-    if test is not None:
-        samples.append((as_inputs(test[0]), as_goal(test[1], "test targets")))
-        if n_samples(samples[1][0]) != len(samples[1][1]):
-            raise BadInput(
-                f"test targets have {len(samples[1][1])} entries, but test inputs {n_samples(samples[1][0])} samples"
-            )
+    samples = [_samples(inputs, targets)] + ([] if test is None else [_samples(*test, "test ")])
+    data, goal = samples[0]
     if min(probes, len(goal)) < FEWEST_PROBES:
         raise BadInput(
             f"probes={probes} of {len(goal)} training inputs: the turn of a centred kernel needs {FEWEST_PROBES}"
@@ -221,6 +213,14 @@ def training_series(
         steps, columns[0][0], kernel_path(kernels, goal[rows]), columns[1][0] if test is not None else None,
         columns[0][1] if accurate else None, columns[1][1] if accurate and test is not None else None,
     )  # fmt: skip
+
+
+def _samples(inputs: Any, targets: Any, part: str = "") -> tuple[Any, Tensor]:
+    """Inputs and as many targets, ready."""
+    data, goal = as_inputs(inputs), as_goal(targets, f"{part}targets")
+    if n_samples(data) != len(goal):
+        raise BadInput(f"{part}targets have {len(goal)} entries, but {part}inputs {n_samples(data)} samples")
+    return data, goal
 
 
 def _step(snapshot: Snapshot) -> float:
