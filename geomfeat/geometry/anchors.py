@@ -1,6 +1,6 @@
 """Anchors: the point of every manifold's hull that a projection rests on, with their means (centres) and axes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -23,6 +23,7 @@ class Anchors:
         s: anchors, 0 where inactive. active: which manifolds carry p. centres: mean anchors. used: draws that count.
         parts: what each manifold contributes to |p|^2, y_i sum_j l_ij x_ij . p, in every draw; the sum is |p|^2.
         rounding: largest rounding error of a manifold's points.
+        shift: what to add to s and centres to get those of the points as they are; None where they are these.
     """
 
     s: Float[Tensor, "draws P r"]
@@ -31,6 +32,7 @@ class Anchors:
     used: Bool[Tensor, "draws"]
     parts: Float[Tensor, "draws P"]
     rounding: Float[Tensor, "P"]
+    shift: Float[Tensor, "r"] | None = None
 
     def axes(self, rows: Tensor | slice) -> Float[Tensor, "m P r"]:
         """s1 of some draws, 0 where inactive or where the anchor never moves."""
@@ -48,8 +50,8 @@ class Anchors:
 
     def take(self, rows: Tensor) -> "Anchors":
         """The same manifolds and centres, some of the draws."""
-        parts = self.parts[rows]
-        return Anchors(self.s[rows], self.active[rows], self.centres, self.used[rows], parts, self.rounding)
+        s, active, used, parts = (value[rows] for value in (self.s, self.active, self.used, self.parts))
+        return replace(self, s=s, active=active, used=used, parts=parts)
 
 
 def anchors_of(
@@ -60,8 +62,12 @@ def anchors_of(
     *,
     used: Bool[Tensor, "draws"] | None = None,
     rounding: Float[Tensor, "k"] | None = None,
+    shift: Float[Tensor, "r"] | None = None,
 ) -> Anchors:
-    """Anchors of every draw; centres over the draws that are `used` (None: certified and outside their cones)."""
+    """Anchors of every draw; centres over the draws that are `used` (None: certified and outside their cones).
+
+    `shift`: what the projections' points are away from x.
+    """
     draws, n_manifolds = y.shape
     noise = torch.zeros(n_manifolds, dtype=WORKING, device=x.device)
     if rounding is not None:
@@ -76,8 +82,9 @@ def anchors_of(
     )
     s = torch.sparse.mm(shares, x).reshape(draws, n_manifolds, -1)
     total = total.reshape(draws, n_manifolds)
-    parts = torch.einsum("dpr,dr->dp", s, found.projection) * total * y
+    parts = torch.einsum("dpr,dr->dp", s, found.projection)
+    parts = (parts if shift is None else parts + (found.projection @ shift)[:, None]) * total * y
     used = found.certified & ~found.inside if used is None else used
     active = (total > 0) & used[:, None]
     s.mul_(active[:, :, None])
-    return Anchors(s, active, s.sum(0) / active.sum(0).clamp_min(1)[:, None], used, parts, noise)
+    return Anchors(s, active, s.sum(0) / active.sum(0).clamp_min(1)[:, None], used, parts, noise, shift)

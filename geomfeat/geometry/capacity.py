@@ -20,11 +20,12 @@ from torch import Tensor
 
 from geomfeat.errors import BadInput
 from geomfeat.geometry.ambiguous import ambiguous
-from geomfeat.geometry.anchors import anchors_of
+from geomfeat.geometry.anchors import Anchors, anchors_of
 from geomfeat.geometry.capacity_types import Capacity
 from geomfeat.geometry.cone import ConeProjections, project_on_cones
 from geomfeat.geometry.draws import Draws, blocks_of, given_draws, random_draws
 from geomfeat.geometry.face_median import capacity_from_median
+from geomfeat.geometry.far import Far, blur_note, brought_near, project_far
 from geomfeat.geometry.floor import floor_note, floor_of
 from geomfeat.geometry.glue import glue_geometry
 from geomfeat.geometry.influence import stderr
@@ -76,7 +77,8 @@ def capacity(
     Returns:
         `Capacity`. Draws whose projection is not certified are counted in `n_uncertified` and left out.
 
-    Raises BadInput for points, labels or options that do not fit, or if every point is at the origin.
+    Raises BadInput for points, labels or options that do not fit, if every point is at the origin, or if the points
+    differ by no more than the rounding of their common offset. A note says where much of their differences is rounding.
 
     >>> points = torch.eye(12, dtype=torch.float64).reshape(4, 3, 12)     # 4 simplices of 3 orthonormal points: 2/3
     >>> c = capacity(points, n_draws=400)
@@ -98,17 +100,24 @@ def capacity(
 def capacity_of(manifolds: Manifolds, every: Draws, n_draws: int, target_se: float | None) -> Capacity:
     """Capacity from the first n_draws of `every`, or from as many as the target asks for."""
     if not bool((manifolds.x != 0).any()):
-        raise BadInput("every point is at the origin (constant features after centring?): there is nothing to separate")
+        raise BadInput(
+            "every point is at the origin, or no further from it than rounding after centring (constant features, or a "
+            "common offset that takes up all digits: subtract it before it is rounded): there is nothing to separate"
+        )
     n_features, unit, given = manifolds.x.shape[1], manifolds.unit, manifolds
     manifolds = manifolds.without_copies().rescaled()
+    blurred = blur_note(manifolds)
+    manifolds, far = brought_near(manifolds)
     span = in_span(manifolds.x, manifolds.rounding)
-    manifolds = replace(manifolds, x=span.x)
+    manifolds, far = replace(manifolds, x=span.x), far.in_span(span) if far else None
     _require_memory(manifolds, n_draws)
     found, reached = None, True
     rows = slice(0, 0)
     for block in blocks_of(n_draws, len(every.t)):
         t, y = _placed(every.take(block), span)
-        new = project_on_cones(span.x, manifolds.owner, t, y)
+        new = (
+            project_far(span.x, manifolds.owner, t, y, far) if far else project_on_cones(span.x, manifolds.owner, t, y)
+        )
         found = new if found is None else _joined(found, new)
         rows = slice(0, block.stop)
         reached = target_se is None or _relative_error(found, every.take(rows).strata) <= target_se
@@ -122,11 +131,11 @@ def capacity_of(manifolds: Manifolds, every: Draws, n_draws: int, target_se: flo
             f"none of {len(t)} draws could be certified (violation {float(found.violation.min()):.1e} at best): "
             "remove nearly dependent units, or add noise of a size that means nothing"
         )
-    made = _summary(manifolds, span.rank, found, Draws(t, y, every.take(rows).strata))
+    made = _summary(manifolds, span.rank, found, Draws(t, y, every.take(rows).strata), far)
     late = "" if reached else f"{target_se:g} of the capacity not reached with {len(t)} draws: raise max_draws"
     zeros = int((given.x == 0).all(1).sum())
     notes = (*made.notes, *([f"{zeros} points at the origin ignored"] if zeros else []))
-    notes = (*notes, *([f"target_se={late}"] if late else []))
+    notes = (*notes, *([f"target_se={late}"] if late else []), *([blurred] if blurred else []))
     return replace(
         made, notes=notes, n_features=n_features, alignment_floor=math.sqrt(2 / (math.pi * n_features)),
         per_manifold=made.per_manifold.in_units_of(unit),
@@ -144,8 +153,11 @@ def _require_memory(manifolds: Manifolds, n_draws: int) -> None:
     )  # fmt: skip
 
 
-def _summary(manifolds: Manifolds, rank: int, found: ConeProjections, draws: Draws) -> Capacity:
-    """Everything that is computed from the projections; `manifolds` and `draws` in the coordinates of the span."""
+def _summary(manifolds: Manifolds, rank: int, found: ConeProjections, draws: Draws, far: Far | None) -> Capacity:
+    """Everything that is computed from the projections; `manifolds` and `draws` in the coordinates of the span.
+
+    Of points that are `far`, the manifolds are the nearer ones that were projected on.
+    """
     x, owner, n_manifolds = manifolds.x, manifolds.owner, manifolds.n_manifolds
     sure = found.certified
     strata = None if draws.strata is None else draws.strata.to(x.device)[sure]
@@ -154,7 +166,7 @@ def _summary(manifolds: Manifolds, rank: int, found: ConeProjections, draws: Dra
     unsure = ambiguous(x, owner, draws.y, found)
     chosen, settled = least_norm(x, owner, draws.y, found, unsure)
     used = sure & ~lost & (settled | ~unsure)
-    anchors = anchors_of(x, owner, draws.y, chosen, used=used, rounding=manifolds.rounding).take(sure)
+    anchors = _anchors(manifolds, draws, chosen, used, far).take(sure)
     p2, k = found.norms2[sure], found.faces[sure]
     glue = glue_geometry(anchors, draws.t[sure], p2, strata)
     alignments, per_pair = pair_geometry(anchors, strata, manifolds.classes)
@@ -177,6 +189,14 @@ def _summary(manifolds: Manifolds, rank: int, found: ConeProjections, draws: Dra
         per_manifold=manifold_geometry(anchors, strata, manifolds.classes), per_pair=per_pair,
         notes=_notes(manifolds, rank, found, judged, (int(lost[sure].sum()), unsure, settled), floor),
     )  # fmt: skip
+
+
+def _anchors(manifolds: Manifolds, draws: Draws, found: ConeProjections, used: Tensor, far: Far | None) -> Anchors:
+    x, rounding, shift = manifolds.x, manifolds.rounding, None
+    if far:
+        x, shift = far.for_geometry(x)
+        found, rounding = far.of_points(found, draws.t), rounding * far.eta
+    return anchors_of(x, manifolds.owner, draws.y, found, used=used, rounding=rounding, shift=shift)
 
 
 def _most_draws(n_draws: int, target_se: float | None, max_draws: int, draws: Any) -> int:

@@ -156,9 +156,11 @@ def _sub_sample(manifolds: Manifolds, along: str, order: Tensor, size: int) -> t
         kept, rows = kept[chosen], chosen[manifolds.owner]
     owner = torch.searchsorted(kept, manifolds.owner[rows])
     sizes = torch.bincount(owner, minlength=len(kept))
+    # Of some features, a point has as much less rounding.
+    rounding = manifolds.rounding[rows] * (len(units) / manifolds.x.shape[1]) ** 0.5
     some = Manifolds(
         manifolds.x[rows][:, units], owner, tuple(sizes.tolist()), tuple(manifolds.classes[i] for i in kept.tolist()),
-        manifolds.rounding[rows],
+        rounding, manifolds.precision,
     )  # fmt: skip
     return some, units, kept
 

@@ -23,6 +23,7 @@ from torch import Tensor
 from geomfeat.errors import BadInput
 from geomfeat.geometry.capacity_types import Capacity
 from geomfeat.geometry.draws import labels_for
+from geomfeat.geometry.far import brought_near
 from geomfeat.geometry.floor import AT_FLOOR
 from geomfeat.geometry.influence import stderr
 from geomfeat.geometry.manifolds import as_manifolds
@@ -97,7 +98,8 @@ def common_draws(
     n, n_manifolds = int(n_draws), manifolds.n_manifolds
     y, _ = labels_for(dichotomies, n, n_manifolds, seed)
     z = torch.randn(n, len(manifolds.x), generator=stream(seed, "capacity", "samples"), dtype=WORKING)
-    t = directions_of_samples(manifolds.x, z.to(manifolds.x.device), seed)
+    # Any points will do for directions that are standard normal; of these, the samples can be told apart.
+    t = directions_of_samples(brought_near(manifolds)[0].x, z.to(manifolds.x.device), seed)
     return t, y.to(t.device)
 
 

@@ -28,6 +28,7 @@ class Manifolds:
         x: (k, N) points in float64. owner: (k,) manifold of each, 0..P-1. sizes, classes: points and name of each.
         rounding: (k,) length of the rounding error of each point, by the precision that the data came in and their
             lengths before any centring.
+        precision: that which the data came in.
     """
 
     x: Tensor
@@ -35,6 +36,7 @@ class Manifolds:
     sizes: tuple[int, ...]
     classes: tuple[Any, ...]
     rounding: Tensor
+    precision: torch.dtype
 
     @property
     def n_manifolds(self) -> int:
@@ -55,7 +57,7 @@ class Manifolds:
         """Some of the points; every class must still have one."""
         owner = self.owner[rows]
         sizes = torch.bincount(owner, minlength=self.n_manifolds)
-        return Manifolds(self.x[rows], owner, tuple(sizes.tolist()), self.classes, self.rounding[rows])
+        return replace(self, x=self.x[rows], owner=owner, sizes=tuple(sizes.tolist()), rounding=self.rounding[rows])
 
     def without_copies(self) -> "Manifolds":
         """Each point once in its class: copies change no cone, and would only share a multiplier among them."""
@@ -111,7 +113,8 @@ def as_manifolds(
         owner, classes = _still_there(owner[kept], classes, labels is not None)
     if center == "global":
         x, rounding = _centred(x, counts, rounding)
-    return Manifolds(x, owner, tuple(torch.bincount(owner, minlength=len(classes)).tolist()), classes, rounding)
+    sizes = tuple(torch.bincount(owner, minlength=len(classes)).tolist())
+    return Manifolds(x, owner, sizes, classes, rounding, found.precision)
 
 
 def _gathered(points: Any, labels: Any, precision: torch.dtype | None) -> Manifolds:
@@ -120,8 +123,10 @@ def _gathered(points: Any, labels: Any, precision: torch.dtype | None) -> Manifo
     x = x.to(WORKING)
     largest = x.abs().amax(1, keepdim=True).clamp_min(torch.finfo(WORKING).tiny)
     rounding = largest[:, 0] * torch.linalg.vector_norm(x / largest, dim=1)
-    rounding *= torch.finfo(precision or _coarsest(points)).eps
-    return Manifolds(x, owner, tuple(torch.bincount(owner, minlength=len(classes)).tolist()), classes, rounding)
+    precision = precision or _coarsest(points)
+    rounding *= torch.finfo(precision).eps
+    sizes = tuple(torch.bincount(owner, minlength=len(classes)).tolist())
+    return Manifolds(x, owner, sizes, classes, rounding, precision)
 
 
 def _coarsest(points: Any) -> torch.dtype:

@@ -51,15 +51,17 @@ class PerManifold:
 def manifold_geometry(anchors: Anchors, strata: Int[Tensor, "draws"] | None, classes: tuple[Any, ...]) -> PerManifold:
     """Values of every manifold from the anchors of certified draws."""
     active, used = anchors.active, anchors.used[:, None].expand_as(anchors.active)
-    size = torch.linalg.vector_norm(anchors.centres, dim=1)
+    centres = anchors.centres if anchors.shift is None else anchors.centres + anchors.shift
+    size = torch.linalg.vector_norm(centres, dim=1)
     norm, spread, along = (torch.zeros(active.shape, dtype=WORKING, device=size.device) for _ in range(3))
-    unit = anchors.centres / size.clamp_min(TINY)[:, None]
+    unit = centres / size.clamp_min(TINY)[:, None]
     for part in chunks(len(active), anchors.centres.numel()):
         rows = torch.arange(len(active), device=size.device)[part]
-        norm[part] = torch.linalg.vector_norm(anchors.s[part], dim=2)
+        s = anchors.s[part] if anchors.shift is None else anchors.s[part] + anchors.shift
+        norm[part] = torch.linalg.vector_norm(s, dim=2)
         # In lengths of the centre, so that no square leaves the range of numbers.
         spread[part] = (torch.linalg.vector_norm(anchors.axes(rows), dim=2) / size.clamp_min(TINY)).square()
-        along[part] = torch.einsum("dpr,pr->dp", anchors.s[part], unit)
+        along[part] = torch.einsum("dpr,pr->dp", s, unit)
     share = active.to(WORKING)
     mean_spread = (spread * active).sum(0) / active.sum(0).clamp_min(1)
     ratio = mean_spread.sqrt()

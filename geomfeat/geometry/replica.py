@@ -28,6 +28,7 @@ from torch import Tensor
 from geomfeat.errors import BadInput
 from geomfeat.geometry.centers import center_correlation, least_correlated_rank, shared_directions, without
 from geomfeat.geometry.cone import project_on_cones
+from geomfeat.geometry.far import blur_note
 from geomfeat.geometry.manifolds import CENTRE_ROUNDINGS, SUM_ROUNDINGS, Manifolds, as_manifolds
 from geomfeat.geometry.span import of_solver, spread_of_rounding
 from geomfeat.numerics import WORKING, stream
@@ -114,6 +115,7 @@ def replica_capacity(
     # The numbers do not depend on the scale: in this one no square leaves the range of numbers.
     manifolds = as_manifolds(points, labels, device=device).rescaled()
     _check(manifolds, kappa, n_draws)
+    blurred = blur_note(manifolds)
     # A centre shorter than this is the rounding of the points, of which a mean of many keeps less.
     fewest = int(torch.bincount(manifolds.owner).min())
     rounding = float(manifolds.rounding.max()) / fewest**0.5
@@ -144,7 +146,7 @@ def replica_capacity(
     return ReplicaCapacity(
         1 / inverse, inverse_se / inverse**2, *_mean(each[2], each[3]), *_mean(each[4], each[5]),
         before, center_correlation(centers[there]), rank, float(kappa), int(n_draws), bad, *each.unbind(0),
-        notes=_notes(manifolds, ~there, bad, int(n_draws), center_rank),
+        notes=(*_notes(manifolds, ~there, bad, int(n_draws), center_rank), *([blurred] if blurred else [])),
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ The faces of the cone projections predict the whole curve (`crofton`); on 47 cel
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from torch import Tensor
 from geomfeat.errors import BadInput
 from geomfeat.geometry.crofton import capacity_at_half, crossing
 from geomfeat.geometry.draws import labels_for
+from geomfeat.geometry.far import Far, blur_note, brought_near
 from geomfeat.geometry.hull import separates
 from geomfeat.geometry.manifolds import Manifolds, as_manifolds
 from geomfeat.geometry.separability import lifted, separability, unit_points
@@ -98,19 +99,45 @@ def simulated_capacity(
     """
     manifolds = as_manifolds(points, labels, center=center).without_copies().rescaled()
     y, kind = _dichotomies(dichotomies, n_trials, manifolds.n_manifolds, seed)
-    x, owner = _principal(manifolds, bias)
+    blurred = blur_note(manifolds)
+    # A bias moves the points to their mean.
+    manifolds, far = (manifolds, None) if bias else brought_near(manifolds)
+    x, owner, far = _principal(manifolds, bias, far)
     rank = x.shape[1]
     whole, decided = _in_whole_space(x, owner, y.to(x.device), bias)
-    rows, owns, signs = x.cpu().numpy(), owner.cpu().numpy(), y.numpy()
+    owns, signs = owner.cpu().numpy(), y.numpy()
     critical = np.full(len(y), math.nan)
     critical[decided & ~whole] = math.inf
     guess = rank // 2
     for trial in np.flatnonzero(decided & whole):
         noise = torch.randn(rank, rank, generator=stream(seed, "simulated capacity", trial), dtype=WORKING).numpy()
-        critical[trial] = _critical(rows, signs[trial][owns], noise, guess, bias)
+        critical[trial] = _critical(_Projected(x, noise, far), signs[trial][owns], rank, guess, bias)
         known = critical[np.isfinite(critical)]
         guess = int(np.median(known)) if len(known) else guess
-    return _summary(torch.as_tensor(critical), manifolds.n_manifolds, rank, bias=bias, dichotomies=kind, center=center)
+    found = _summary(torch.as_tensor(critical), manifolds.n_manifolds, rank, bias=bias, dichotomies=kind, center=center)
+    return replace(found, notes=(*found.notes, blurred)) if blurred else found
+
+
+class _Projected:
+    """Points along the first columns of the noise; of points that are far, stretched as the nearer ones were.
+
+    The direction that the axis is projected on keeps its length, so that no labels change their separability.
+    """
+
+    def __init__(self, x: Tensor, noise: np.ndarray, far: Far | None) -> None:
+        self.rows, self.noise, self.far = x.cpu().numpy(), noise, far
+
+    def on(self, n: int) -> np.ndarray:
+        """The points in n dimensions."""
+        z = self.rows @ self.noise[:, :n]
+        if self.far is None:
+            return z
+        axis = self.far.axis.cpu().numpy()
+        along, shadow = self.rows @ axis, axis @ self.noise[:, :n]
+        length = np.linalg.norm(shadow)
+        z -= np.outer(along, shadow)
+        inner = z @ (shadow / length)
+        return z + np.outer(along * length + (self.far.eta - 1) * inner, shadow / length)
 
 
 def _dichotomies(dichotomies: Any, n_trials: int, n_manifolds: int, seed: int) -> tuple[Tensor, str]:
@@ -120,7 +147,7 @@ def _dichotomies(dichotomies: Any, n_trials: int, n_manifolds: int, seed: int) -
     return y.cpu(), dichotomies if isinstance(dichotomies, str) else "given"
 
 
-def _principal(manifolds: Manifolds, bias: bool) -> tuple[Tensor, Tensor]:
+def _principal(manifolds: Manifolds, bias: bool, far: Far | None) -> tuple[Tensor, Tensor, Far | None]:
     """The points in coordinates of their span that the points alone define: principal axes, signed by skewness."""
     x, owner, rounding = manifolds.x, manifolds.owner, manifolds.rounding
     if bias:
@@ -132,10 +159,13 @@ def _principal(manifolds: Manifolds, bias: bool) -> tuple[Tensor, Tensor]:
         x, owner = unit_points(x, owner)
         if not len(x):
             raise BadInput("every point is at the origin: there is nothing to separate without a bias")
-    left, size, _ = torch.linalg.svd(x, full_matrices=False)
+    left, size, right = torch.linalg.svd(x, full_matrices=False)
     kept = size > max(spread_of_rounding(share, x.shape[1]), of_solver(size, max(x.shape)))
     left, size = left[:, kept], size[kept]
-    return left * size * torch.where(left.pow(3).sum(0) < 0, -1.0, 1.0), owner
+    turn = torch.where(left.pow(3).sum(0) < 0, -1.0, 1.0)
+    if far is not None:
+        far = replace(far, axis=turn * (right[kept] @ far.axis))
+    return left * size * turn, owner, far
 
 
 def _in_whole_space(x: Tensor, owner: Tensor, y: Tensor, bias: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -148,12 +178,12 @@ def _in_whole_space(x: Tensor, owner: Tensor, y: Tensor, bias: bool) -> tuple[np
     return found.separable[which].cpu().numpy(), found.decided[which].cpu().numpy()
 
 
-def _critical(rows: np.ndarray, sign: np.ndarray, noise: np.ndarray, guess: int, bias: bool) -> float:
-    """Fewest columns of `noise` whose projection is separable, given that all of them are; NaN if undecided."""
-    low, high, step = -1 if bias else 0, noise.shape[1], 1
+def _critical(points: _Projected, sign: np.ndarray, rank: int, guess: int, bias: bool) -> float:
+    """Fewest dimensions in which the projection is separable, given that it is in all; NaN if undecided."""
+    low, high, step = -1 if bias else 0, rank, 1
     probe = min(max(guess, low + 1), high - 1)
     while high - low > 1:
-        z = rows @ noise[:, :probe]
+        z = points.on(probe)
         if bias:  # the longest of the points has length 1, and about sqrt(n) after projection
             z = np.column_stack([z, np.full(len(z), math.sqrt(max(probe, 1)))])
         answer = separates(z * (sign / np.linalg.norm(z, axis=1))[:, None])

@@ -1,0 +1,212 @@
+"""Points far from the origin, next to how far they are from each other: the cone problem without the lost digits.
+
+A cone does not care how long its points are. Points x_j = m + d_j with |d_j| much below |m| are, for a cone, nearly one
+and the same point, and a solver's tolerance for points of unit length leaves nothing of their differences. With u the
+direction of m, a_j = x_j . u and r_j the rest of d_j across u, take points that are nearer by eta < 1,
+
+    z_j = a_j u + r_j / eta,
+
+and solve for them with another target: t moved along u, so that theta = z . u takes the place of t . u. A projection q
+of it with residual w = z - q fulfils the conditions of the projection p of t on the cone of the x_j, with
+
+    p . u = q . u / eta,    v . u = eta (w . u),    the same across u,
+
+exactly if p . u + v . u = t . u: one equation for theta, whose left side rises with theta. The limit of eta to 0 is the
+projection across u on the cone of all differences of points of unlike signs, and the whole of t along u.
+
+The anchors move with the points. Dimension, radius and alignments lose digits where centres are far longer than axes,
+and depend on that length by its inverse alone: they are taken at FAR_ENOUGH times the points' distances.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from geomfeat.errors import BadInput
+from geomfeat.geometry.cone import ConeProjections, project_on_cones
+from geomfeat.geometry.manifolds import Manifolds
+from geomfeat.geometry.span import Span
+from geomfeat.precision import is_constant
+
+# The largest distance from the mean over the length of the mean: below FAR points are solved apart, as if it was NEAR.
+FAR, NEAR = 2.0**-12, 2.0**-4
+FAR_ENOUGH = 2.0**18
+# Rounding of the points over their distance from the mean (rms lengths) from which on it shows in the numbers.
+SOME = 1 / 20
+# Error of the equation for theta, relative to |t|: aimed at, and certain, as the projections themselves are. A bracket
+# this narrow, relative to |t|, holds a step that the solver's tolerance makes.
+SOLVED, CERTAIN, NARROW, ROUNDS = 1e-12, 1e-10, 1e-14, 120
+# Every so many steps of a root that is bracketed halve the bracket.
+HALVED = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Far:
+    """axis: the direction of the mean in the coordinates of the points. eta: see above. length: of the mean."""
+
+    axis: Float[Tensor, "r"]
+    eta: float
+    length: float
+
+    def in_span(self, span: Span) -> "Far":
+        """The same in the coordinates of the points' span."""
+        axis = span.coordinates(self.axis[None])[0]
+        return replace(self, axis=axis / torch.linalg.vector_norm(axis))
+
+    def across(self, z: Float[Tensor, "k r"], share: float, length: float) -> Float[Tensor, "k r"]:
+        """Points z with this share of what is across the axis, and a mean of this length."""
+        along = z @ self.axis
+        rest = z - along[:, None] * self.axis
+        return share * rest + (along - self.length + length)[:, None] * self.axis
+
+    def for_geometry(self, z: Float[Tensor, "k r"]) -> tuple[Float[Tensor, "k r"], Float[Tensor, "r"]]:
+        """The points as they are, but at FAR_ENOUGH times their distances, and what they were shifted by."""
+        length = self.length * min(1.0, FAR_ENOUGH * NEAR * self.eta)
+        return self.across(z, self.eta, length), (self.length - length) * self.axis
+
+    def of_points(self, found: ConeProjections, t: Float[Tensor, "draws r"]) -> ConeProjections:
+        """The projections for the nearer points as those for the points."""
+        along, back = t @ self.axis, found.residual @ self.axis
+        residual = found.residual + ((self.eta - 1) * back)[:, None] * self.axis
+        projection = found.projection + (along - self.eta * back - found.projection @ self.axis)[:, None] * self.axis
+        return replace(
+            found, projection=projection, residual=residual, norms2=projection.square().sum(1),
+            multipliers=found.multipliers / self.eta,
+        )  # fmt: skip
+
+
+def brought_near(manifolds: Manifolds) -> tuple[Manifolds, Far | None]:
+    """The points, or the nearer ones if they are far from the origin next to their distances from each other.
+
+    Features that are constant up to the rounding of the data are constant. Raises BadInput if that leaves nothing.
+
+    >>> from geomfeat.geometry.manifolds import as_manifolds
+    >>> x = torch.randn(2, 9, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    >>> near, far = brought_near(as_manifolds(x + 1e9))
+    >>> far is not None and bool(near.x.std(0).max() > 1e6)
+    True
+    """
+    x = manifolds.x
+    mean = x.mean(0)
+    length = float(torch.linalg.vector_norm(mean))
+    if not length > 0:
+        return manifolds, None
+    # Near the mean, the difference of two float64 is exact, so that no digit of the points is lost here.
+    moved = x - mean
+    if float(torch.linalg.vector_norm(moved, dim=1).max()) > FAR * length:
+        return manifolds, None
+    constant = is_constant(moved.square().mean(0).sqrt(), mean.abs(), manifolds.precision)
+    moved = torch.where(constant, 0.0, moved - moved.mean(0))
+    longest = float(torch.linalg.vector_norm(moved, dim=1).max())
+    if not longest > 0:
+        return manifolds, None
+    axis, eta = mean / length, longest / length / NEAR
+    along = moved @ axis
+    across = (moved - along[:, None] * axis) / eta
+    across -= (across @ axis)[:, None] * axis
+    nearer = replace(manifolds, x=mean + along[:, None] * axis + across, rounding=manifolds.rounding / eta)
+    return nearer, Far(axis, eta, length)
+
+
+def blur_note(manifolds: Manifolds) -> str:
+    """What to say of points whose differences are partly rounding, if they are.
+
+    Raises BadInput where the points are one point up to the rounding of their precision.
+    """
+    moved = torch.linalg.vector_norm(manifolds.x - manifolds.x.mean(0), dim=1)
+    spread, rounding = (v.square().mean().sqrt() for v in (moved, manifolds.rounding))
+    if rounding <= SOME * spread or not spread > 0:
+        return ""
+    size, share = rounding / torch.finfo(manifolds.precision).eps, float(rounding / spread)
+    what = (
+        f"the points lie {float(size / spread):.2g} times their spread from the origin, where {manifolds.precision} "
+        f"rounds them by up to {100 * share:.2g} % of the spread"
+    )
+    if bool(is_constant(spread, size, manifolds.precision)):
+        raise BadInput(f"{what}: they are one point, rounded. Subtract the common offset before it is rounded")
+    return f"{what}: their differences are partly rounding; subtract the common offset before it is rounded"
+
+
+def project_far(
+    z: Float[Tensor, "k r"], owner: Tensor, t: Float[Tensor, "draws r"], y: Float[Tensor, "draws P"], far: Far
+) -> ConeProjections:
+    """Projections for the nearer points z with the targets that make them those of t for the points; norms2 of these.
+
+    Raises BadInput as `project_on_cones`.
+    """
+    eta, axis = far.eta, far.axis
+    along, size = t @ axis, torch.linalg.vector_norm(t, dim=1)
+    polar = (((t + (eta - 1) * (t - along[:, None] * axis)) @ z.T) * y[:, owner] <= 0).all(1)
+    root = _Root(torch.where(polar, along / eta, eta * along))
+    todo = torch.arange(len(t), device=t.device)
+
+    def solved(rows: Tensor) -> tuple[ConeProjections, Tensor]:
+        target = t[rows] + (root.at[rows] - along[rows])[:, None] * axis
+        new = project_on_cones(z, owner, target, y[rows])
+        return new, new.projection @ axis + eta**2 * (new.residual @ axis) - eta * along[rows]
+
+    found, excess = solved(todo)
+    for _ in range(ROUNDS):
+        todo = todo[(excess[todo].abs() > SOLVED * size[todo]) & ~root.narrow(todo, NARROW * size[todo])]
+        if not len(todo):
+            break
+        root.step(todo, excess[todo], eta**2)
+        new, excess[todo] = solved(todo)
+        found = _with(found, todo, new)
+    # The side on which a class carries the projection, where the share it carries is below the solver's tolerance.
+    bare = torch.nonzero((found.faces == 0) & ~polar & (excess.abs() > SOLVED * size))[:, 0]
+    if len(bare):
+        root.outwards(bare, along[bare] > 0)
+        new, excess[bare] = solved(bare)
+        found = _with(found, bare, new)
+    violation = torch.maximum(found.violation, excess.abs() / size.clamp_min(1e-300))
+    certified = found.certified & (violation <= CERTAIN)
+    return replace(found, violation=violation, certified=certified, norms2=far.of_points(found, t).norms2)
+
+
+class _Root:
+    """Roots of functions that rise with a slope between a least one and 1: secants within a bracket."""
+
+    def __init__(self, start: Tensor) -> None:
+        self.at = start.clone()
+        self.low, self.high = torch.full_like(start, -torch.inf), torch.full_like(start, torch.inf)
+        self.taken = 0
+        self.before, self.value = torch.full_like(start, torch.nan), torch.full_like(start, torch.nan)
+
+    def narrow(self, rows: Tensor, width: Tensor) -> Tensor:
+        """In which rows the bracket has closed."""
+        return self.high[rows] - self.low[rows] <= width
+
+    def outwards(self, rows: Tensor, upwards: Tensor) -> None:
+        """To the upper or the lower end of the bracket, where it has one."""
+        end = torch.where(upwards, self.high[rows], self.low[rows])
+        self.at[rows] = torch.where(end.isfinite(), end, self.at[rows])
+
+    def step(self, rows: Tensor, value: Tensor, least: float) -> None:
+        """The next place in some rows, where the functions have this value."""
+        here, before = self.at[rows], self.before[rows]
+        self.low[rows] = torch.where(value < 0, torch.maximum(self.low[rows], here), self.low[rows])
+        self.high[rows] = torch.where(value > 0, torch.minimum(self.high[rows], here), self.high[rows])
+        slope = ((value - self.value[rows]) / (here - before)).nan_to_num(1.0).clamp(least, 1.0)
+        there, low, high = here - value / slope, self.low[rows], self.high[rows]
+        self.before[rows], self.value[rows], self.taken = here, value, self.taken + 1
+        inside, halves = (there > low) & (there < high), (low + high) / 2
+        # A flat piece beside a steep one would hold secants up.
+        halve = ~inside | (halves.isfinite() if self.taken % HALVED == 0 else torch.zeros_like(inside))
+        self.at[rows] = torch.where(halve, halves, there)
+
+
+def _with(found: ConeProjections, rows: Tensor, new: ConeProjections) -> ConeProjections:
+    """`found` with some rows replaced."""
+    width = max(found.support.shape[1], new.support.shape[1])
+    out = {}
+    for name, value in vars(found).items():
+        if isinstance(value, Tensor):
+            more = getattr(new, name)
+            if name in ("support", "multipliers"):
+                fill = -1 if name == "support" else 0
+                value, more = (torch.nn.functional.pad(v, (0, width - v.shape[1]), value=fill) for v in (value, more))
+            out[name] = value.index_copy(0, rows, more)
+    return replace(found, **out, n_fallback=found.n_fallback + new.n_fallback)
