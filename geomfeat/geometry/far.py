@@ -38,8 +38,6 @@ SOME = 1 / 20
 # Error of the equation for theta, relative to |t|: aimed at, and certain, as the projections themselves are. A bracket
 # this narrow, relative to |t|, holds a step that the solver's tolerance makes.
 SOLVED, CERTAIN, NARROW, ROUNDS = 1e-12, 1e-10, 1e-14, 120
-# Every so many steps of a root that is bracketed halve the bracket.
-HALVED = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,35 +165,51 @@ def project_far(
 
 
 class _Root:
-    """Roots of functions that rise with a slope between a least one and 1: secants within a bracket."""
+    """Roots of functions that rise with a slope between a least one and 1, of straight pieces, some of them nearly flat.
+
+    Every side of a root goes on from its own last two places, which is exact on a straight piece; in turns the nearest
+    side does, the other side, and the middle of the bracket.
+    """
 
     def __init__(self, start: Tensor) -> None:
-        self.at = start.clone()
-        self.low, self.high = torch.full_like(start, -torch.inf), torch.full_like(start, torch.inf)
-        self.taken = 0
-        self.before, self.value = torch.full_like(start, torch.nan), torch.full_like(start, torch.nan)
+        self.at, self.taken = start.clone(), 0
+        nowhere = torch.full_like(start, torch.nan)
+        # Last place and value, and those before, on the side below (0) and above the root (1).
+        self.seen = torch.stack([nowhere] * 4)[None].repeat(2, 1, 1)
+
+    def bracket(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """The nearest places below and above the roots."""
+        return self.seen[0, 0, rows].nan_to_num(-torch.inf), self.seen[1, 0, rows].nan_to_num(torch.inf)
 
     def narrow(self, rows: Tensor, width: Tensor) -> Tensor:
         """In which rows the bracket has closed."""
-        return self.high[rows] - self.low[rows] <= width
+        low, high = self.bracket(rows)
+        return high - low <= width
 
     def outwards(self, rows: Tensor, upwards: Tensor) -> None:
         """To the upper or the lower end of the bracket, where it has one."""
-        end = torch.where(upwards, self.high[rows], self.low[rows])
-        self.at[rows] = torch.where(end.isfinite(), end, self.at[rows])
+        end = torch.where(upwards, self.seen[1, 0, rows], self.seen[0, 0, rows])
+        self.at[rows] = torch.where(end.isnan(), self.at[rows], end)
 
     def step(self, rows: Tensor, value: Tensor, least: float) -> None:
         """The next place in some rows, where the functions have this value."""
-        here, before = self.at[rows], self.before[rows]
-        self.low[rows] = torch.where(value < 0, torch.maximum(self.low[rows], here), self.low[rows])
-        self.high[rows] = torch.where(value > 0, torch.minimum(self.high[rows], here), self.high[rows])
-        slope = ((value - self.value[rows]) / (here - before)).nan_to_num(1.0).clamp(least, 1.0)
-        there, low, high = here - value / slope, self.low[rows], self.high[rows]
-        self.before[rows], self.value[rows], self.taken = here, value, self.taken + 1
-        inside, halves = (there > low) & (there < high), (low + high) / 2
-        # A flat piece beside a steep one would hold secants up.
-        halve = ~inside | (halves.isfinite() if self.taken % HALVED == 0 else torch.zeros_like(inside))
-        self.at[rows] = torch.where(halve, halves, there)
+        here, side = self.at[rows], (value > 0).long()
+        self.seen[side, 2:, rows] = self.seen[side, :2, rows]
+        self.seen[side, 0, rows], self.seen[side, 1, rows] = here, value
+        low, high = self.bracket(rows)
+        halves = (low + high) / 2
+        ahead, behind = (self._onwards(which, rows, least) for which in (side, 1 - side))
+        first, second = (ahead, behind) if self.taken % 3 == 0 else (behind, ahead)
+        there = torch.where((second > low) & (second < high), second, halves)
+        there = torch.where((first > low) & (first < high), first, there)
+        if self.taken % 3 == 2:
+            there = torch.where(halves.isfinite(), halves, there)
+        self.at[rows], self.taken = there, self.taken + 1
+
+    def _onwards(self, side: Tensor, rows: Tensor, least: float) -> Tensor:
+        """The root as the last two places on one side have it; NaN where there is none."""
+        place, value, place0, value0 = self.seen[side, :, rows].T
+        return place - value / ((value - value0) / (place - place0)).nan_to_num(1.0).clamp(least, 1.0)
 
 
 def _with(found: ConeProjections, rows: Tensor, new: ConeProjections) -> ConeProjections:
