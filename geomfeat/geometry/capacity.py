@@ -169,6 +169,7 @@ def _summary(manifolds: Manifolds, rank: int, found: ConeProjections, draws: Dra
     anchors = _anchors(manifolds, draws, chosen, used, far).take(sure)
     p2, k = found.norms2[sure], found.faces[sure]
     glue = glue_geometry(anchors, draws.t[sure], p2, strata)
+    glue = far.of_one_side(glue) if far and bool((draws.y.amax(1) == draws.y.amin(1)).all()) else glue
     alignments, per_pair = pair_geometry(anchors, strata, manifolds.classes)
     judged = nonseparable(x, owner, draws.y, found, draws.strata)
     inside = found.inside[sure].double()

@@ -15,7 +15,7 @@ exactly if p . u + v . u = t . u: one equation for theta, whose left side rises 
 projection across u on the cone of all differences of points of unlike signs, and the whole of t along u.
 
 The anchors move with the points. Dimension, radius and alignments lose digits where centres are far longer than axes,
-and depend on that length by its inverse alone: they are taken at FAR_ENOUGH times the points' distances.
+and near their limits change with the inverse of that length: they are taken at FAR_ENOUGH times the points' distances.
 """
 
 from dataclasses import dataclass, replace
@@ -26,6 +26,7 @@ from torch import Tensor
 
 from geomfeat.errors import BadInput
 from geomfeat.geometry.cone import ConeProjections, project_on_cones
+from geomfeat.geometry.glue import Glue
 from geomfeat.geometry.manifolds import Manifolds
 from geomfeat.geometry.span import Span
 from geomfeat.precision import is_constant
@@ -59,9 +60,23 @@ class Far:
         rest = z - along[:, None] * self.axis
         return share * rest + (along - self.length + length)[:, None] * self.axis
 
+    @property
+    def shortened(self) -> float:
+        """What to multiply the length of the mean with, to have it at FAR_ENOUGH times the points' distances."""
+        return min(1.0, FAR_ENOUGH * NEAR * self.eta)
+
+    def of_one_side(self, glue: Glue) -> Glue:
+        """The geometry where all labels of any draw are alike: its radius has no limit but falls with the length."""
+        by, square = self.shortened, self.shortened**2
+        return replace(
+            glue, radius=glue.radius * by, radius_se=glue.radius_se * by,
+            radius_mean=glue.radius_mean * by, radius_mean_se=glue.radius_mean_se * by,
+            utility=glue.utility * square, utility_se=glue.utility_se * square,
+        )  # fmt: skip
+
     def for_geometry(self, z: Float[Tensor, "k r"]) -> tuple[Float[Tensor, "k r"], Float[Tensor, "r"]]:
         """The points as they are, but at FAR_ENOUGH times their distances, and what they were shifted by."""
-        length = self.length * min(1.0, FAR_ENOUGH * NEAR * self.eta)
+        length = self.length * self.shortened
         return self.across(z, self.eta, length), (self.length - length) * self.axis
 
     def of_points(self, found: ConeProjections, t: Float[Tensor, "draws r"]) -> ConeProjections:
@@ -165,7 +180,7 @@ def project_far(
 
 
 class _Root:
-    """Roots of functions that rise with a slope between a least one and 1, of straight pieces, some of them nearly flat.
+    """Roots of functions that rise with slopes between a least one and 1, of straight pieces, some of them nearly flat.
 
     Every side of a root goes on from its own last two places, which is exact on a straight piece; in turns the nearest
     side does, the other side, and the middle of the bracket.

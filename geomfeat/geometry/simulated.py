@@ -105,39 +105,17 @@ def simulated_capacity(
     x, owner, far = _principal(manifolds, bias, far)
     rank = x.shape[1]
     whole, decided = _in_whole_space(x, owner, y.to(x.device), bias)
-    owns, signs = owner.cpu().numpy(), y.numpy()
+    rows, owns, signs = x.cpu().numpy(), owner.cpu().numpy(), y.numpy()
     critical = np.full(len(y), math.nan)
     critical[decided & ~whole] = math.inf
     guess = rank // 2
     for trial in np.flatnonzero(decided & whole):
         noise = torch.randn(rank, rank, generator=stream(seed, "simulated capacity", trial), dtype=WORKING).numpy()
-        critical[trial] = _critical(_Projected(x, noise, far), signs[trial][owns], rank, guess, bias)
+        critical[trial] = _critical(rows, signs[trial][owns], noise, guess, bias, far)
         known = critical[np.isfinite(critical)]
         guess = int(np.median(known)) if len(known) else guess
     found = _summary(torch.as_tensor(critical), manifolds.n_manifolds, rank, bias=bias, dichotomies=kind, center=center)
     return replace(found, notes=(*found.notes, blurred)) if blurred else found
-
-
-class _Projected:
-    """Points along the first columns of the noise; of points that are far, stretched as the nearer ones were.
-
-    The direction that the axis is projected on keeps its length, so that no labels change their separability.
-    """
-
-    def __init__(self, x: Tensor, noise: np.ndarray, far: Far | None) -> None:
-        self.rows, self.noise, self.far = x.cpu().numpy(), noise, far
-
-    def on(self, n: int) -> np.ndarray:
-        """The points in n dimensions."""
-        z = self.rows @ self.noise[:, :n]
-        if self.far is None:
-            return z
-        axis = self.far.axis.cpu().numpy()
-        along, shadow = self.rows @ axis, axis @ self.noise[:, :n]
-        length = np.linalg.norm(shadow)
-        z -= np.outer(along, shadow)
-        inner = z @ (shadow / length)
-        return z + np.outer(along * length + (self.far.eta - 1) * inner, shadow / length)
 
 
 def _dichotomies(dichotomies: Any, n_trials: int, n_manifolds: int, seed: int) -> tuple[Tensor, str]:
@@ -178,12 +156,29 @@ def _in_whole_space(x: Tensor, owner: Tensor, y: Tensor, bias: bool) -> tuple[np
     return found.separable[which].cpu().numpy(), found.decided[which].cpu().numpy()
 
 
-def _critical(points: _Projected, sign: np.ndarray, rank: int, guess: int, bias: bool) -> float:
-    """Fewest dimensions in which the projection is separable, given that it is in all; NaN if undecided."""
-    low, high, step = -1 if bias else 0, rank, 1
+def _projected(rows: np.ndarray, noise: np.ndarray, far: Far | None) -> np.ndarray:
+    """Points along the columns of the noise; of points that are far, stretched as the nearer ones were.
+
+    The direction that the axis is projected on keeps its length, so that no labels change their separability.
+    """
+    z = rows @ noise
+    if far is None:
+        return z
+    axis = far.axis.cpu().numpy()
+    along, shadow = rows @ axis, axis @ noise
+    length = np.linalg.norm(shadow)
+    z -= np.outer(along, shadow)
+    return z + np.outer(along * length + (far.eta - 1) * (z @ (shadow / length)), shadow / length)
+
+
+def _critical(
+    rows: np.ndarray, sign: np.ndarray, noise: np.ndarray, guess: int, bias: bool, far: Far | None = None
+) -> float:
+    """Fewest columns of `noise` whose projection is separable, given that all of them are; NaN if undecided."""
+    low, high, step = -1 if bias else 0, noise.shape[1], 1
     probe = min(max(guess, low + 1), high - 1)
     while high - low > 1:
-        z = points.on(probe)
+        z = _projected(rows, noise[:, :probe], far)
         if bias:  # the longest of the points has length 1, and about sqrt(n) after projection
             z = np.column_stack([z, np.full(len(z), math.sqrt(max(probe, 1)))])
         answer = separates(z * (sign / np.linalg.norm(z, axis=1))[:, None])

@@ -170,3 +170,13 @@ def _flat(x: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     owner = torch.arange(len(x)).repeat_interleave(x.shape[1])
     signs = torch.tensor([[1.0, 1, -1, -1], [1, -1, 1, -1], [1, -1, -1, 1], [1, 1, 1, -1]], dtype=torch.float64)
     return torch.from_numpy(x.reshape(-1, x.shape[2])), owner, signs
+
+
+def test_one_class_far_away_shrinks_with_the_distance():
+    x = clouds(1, 20, 5)
+    near, *more = (capacity(x + 2.0**power, n_draws=100) for power in (12, 21, 31, 37))
+    for power, far in zip((9, 19, 25), more, strict=True):
+        assert far.radius * 2.0**power == pytest.approx(near.radius, rel=1e-2)
+        assert far.radius_mean * 2.0**power == pytest.approx(near.radius_mean, rel=1e-2)
+        assert far.capacity == pytest.approx(near.capacity, rel=2e-3)
+        assert far.capacity == pytest.approx(far.utility * (1 + far.radius**-2) / far.dimension, rel=1e-6)
