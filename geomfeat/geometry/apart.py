@@ -15,6 +15,9 @@ from geomfeat.types import Points, as_layer
 EQUAL_DISTANCES = 1e-6
 # Shares of tied distances (of continuous data none are) from which on a dimension says so, and is not one any more.
 SOME_TIES, MANY_TIES = 0.02, 0.1
+# Log ratios below this share of their mean, and those below three times as much: of continuous data the latter are
+# more than twice as many. Standard errors of such a share that are chance.
+NEARLY, STDERRS_OF_A_SHARE = 1 / 30, 3.0
 MIN_POINTS = 10
 # A dimension so many times the number of features, and so many standard errors above it, is not one of the data.
 FAR_ABOVE, STDERRS_ABOVE = 1.5, 5.0
@@ -44,6 +47,12 @@ class Apart:
         gap = self.near.distance[:, far - 1] - self.near.distance[:, near - 1]
         equal, beside = gap <= self.points.tie, (gap > self.points.tie) & (gap <= 2 * self.points.tie)
         return max(0.0, float(equal.double().mean() - beside.double().mean()))
+
+    def nearly_tied(self, near: int, far: int) -> float:
+        """Share of log ratios near 0 beyond those beside them, surely: as of a lattice with noise."""
+        ratio = self.log_ratio(near, far)
+        within, around = (float((ratio <= s * NEARLY * ratio.mean()).double().mean()) for s in (1, 3))
+        return max(0.0, 2 * within - around - STDERRS_OF_A_SHARE * (around / len(ratio)) ** 0.5)
 
 
 def neighbours_apart(x: Points, k: int, name: str, *, or_fewer: bool = False) -> Apart:
@@ -96,13 +105,29 @@ def require_possible(value: float, stderr: float, apart: Apart, name: str) -> No
     >>> require_possible(2.3, 0.3, apart, "example")
     """
     d, n = apart.points.x.shape[1], len(apart.rows)
+    if value <= FAR_ABOVE * d:
+        return
     # The error of the estimate itself grows with it, where a few points at other distances decide it.
-    by_chance = value - d <= STDERRS_ABOVE * stderr and 1 - d / value <= STDERRS_ABOVE * INVERSE_STDERR / n**0.5
-    if value > FAR_ABOVE * d and not by_chance:
+    if value - d > STDERRS_ABOVE * stderr or 1 - d / value > STDERRS_ABOVE * INVERSE_STDERR / n**0.5:
         raise BadInput(
             f"{name} gives a dimension of {value:.4g} to points of {d} features, which cannot be: their neighbours are "
             "at nearly equal distances, as on a lattice with a little noise, or copies with noise are all at one "
             "distance. Use further neighbours (gride with a larger n1, dimension_curve), or features without that noise"
+        )
+
+
+def require_no_steps(apart: Apart, near: int, far: int, name: str) -> None:
+    """BadInput if two neighbours of many points are at nearly one distance and those of the others are not.
+
+    >>> apart = neighbours_apart(torch.rand(50, 2, generator=torch.Generator().manual_seed(0)), 2, "example")
+    >>> require_no_steps(apart, 1, 2, "example")
+    """
+    nearly, n = apart.nearly_tied(near, far), len(apart.rows)
+    if nearly > MANY_TIES:
+        raise BadInput(
+            f"{100 * nearly:.0f} % of {n} points have neighbours {near} and {far} at nearly one distance, and hardly "
+            f"any a little further apart: as on a lattice with a little noise, where {name} is not defined. Use "
+            "features without that noise and before rounding, or further neighbours"
         )
 
 

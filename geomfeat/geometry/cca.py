@@ -6,6 +6,7 @@ others, which is an error here; and if r_a + r_b > n - 1, then r_a + r_b - (n - 
 the data: `n_trivial` counts them.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +17,12 @@ from geomfeat.errors import BadInput
 from geomfeat.geometry.copies import copies_of
 from geomfeat.geometry.same_samples import same_samples
 from geomfeat.geometry.spectrum import NoVariance, spread_of
+from geomfeat.numerics import WORKING
+from geomfeat.precision import Spread
 from geomfeat.types import Points, Representation
+
+# Error of a cosine from float64 products. A larger angle between variates is none of rounding.
+COSINE_ROUNDINGS, LARGEST_ANGLE = 64 * torch.finfo(WORKING).eps, 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +96,10 @@ def pwcca(a: Points, b: Points) -> float:
     """Canonical correlations weighted by how much of a they carry, in 0..1; not symmetric (Morcos et al. 2018, eq. 6).
 
     Weights sum_j |<h_i, a_j>| of a's canonical variates h_i over its centred units a_j: they depend on the units, so a
-    rotation of a changes them. Raises BadInput as `canonical_correlations` does.
+    rotation of a changes them. Where m correlations are tied (several are 1 as soon as layers share directions), any
+    rotation of their variates would do as well: their weights are the mean over all rotations,
+    sum_j |P a_j| m E|u_1|, with P the projection on these variates and u on the unit sphere in m dimensions. That is
+    the same sum for m = 1. Raises BadInput as `canonical_correlations` does.
 
     >>> x = torch.tensor([[1.0], [2.0], [3.0], [5.0]])
     >>> round(pwcca(x, -x), 6)
@@ -98,8 +107,41 @@ def pwcca(a: Points, b: Points) -> float:
     """
     a, b = same_samples(a, b)
     found = canonical_correlations(a, b)
-    weights = (found.variates.T @ spread_of(a).x).abs().sum(1)
-    return float(found.values @ weights / weights.sum())
+    units = spread_of(a)
+    shares = found.variates.T @ units.x
+    known = max(_known_to(units, len(found.values)), _known_to(spread_of(b), len(found.values)))
+    total = weighted = 0.0
+    for group in tied_correlations(found.values, known):
+        m = group.stop - group.start
+        weight = float(torch.linalg.vector_norm(shares[group], dim=0).sum()) * m * mean_coordinate(m)
+        total, weighted = total + weight, weighted + weight * float(found.values[group].mean())
+    return weighted / total
+
+
+def tied_correlations(values: Float[Tensor, "k"], known: float) -> list[slice]:
+    """Runs of descending correlations whose angles are nearer to the next than what these are `known` to.
+
+    >>> tied_correlations(torch.tensor([1.0, 1 - 1e-15, 0.5], dtype=torch.float64), 1e-12)
+    [slice(0, 2, None), slice(2, 3, None)]
+    """
+    # Near 1 a cosine in float64 leaves an angle the root of its rounding.
+    apart = torch.arccos(values).diff() > max(known, COSINE_ROUNDINGS**0.5)
+    ends = [*(torch.nonzero(apart)[:, 0] + 1).tolist(), len(values)]
+    return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def mean_coordinate(m: int) -> float:
+    """E|u_1| of a random point u of the unit sphere in m dimensions.
+
+    >>> mean_coordinate(1), round(mean_coordinate(2) * math.pi, 12)
+    (1.0, 2.0)
+    """
+    return math.exp(math.lgamma(m / 2) - math.lgamma((m + 1) / 2)) / math.sqrt(math.pi) if m > 1 else 1.0
+
+
+def _known_to(spread: Spread, rank: int) -> float:
+    """Angle by which rounding may turn a direction of typical strength among `rank` of them."""
+    return min(LARGEST_ANGLE, spread.of_directions * rank**0.5 / float(torch.linalg.vector_norm(spread.x)))
 
 
 def span_of_features(

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry.apart import MIN_POINTS, Apart, neighbours_apart
+from geomfeat.geometry.apart import MIN_POINTS, Apart, neighbours_apart, require_possible
 from geomfeat.geometry.candidates import SHARE_ROWS, SHARE_TILES, padded, rounding, tiles_of
 from geomfeat.geometry.distinct import distinct_points, known_points
 from geomfeat.geometry.intrinsic_dimension import IntrinsicDimension
@@ -80,7 +80,8 @@ def correlation_dimension(x: Points, k: tuple[int, int] = (10, 20)) -> Intrinsic
     Copies of a point are left out first; `scale` is the larger radius.
 
     Raises BadInput unless 1 <= k[0] < k[1], with no more than k[1] (or fewer than 10) different points, or if the two
-    radii are equal or fall on many equal distances (a lattice, whole numbers or rounded values).
+    radii are equal or fall on many equal distances (a lattice, whole numbers or rounded values), or for a dimension far
+    above the number of features (nearly a lattice).
 
     >>> x = torch.rand(500, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     >>> 1.8 < correlation_dimension(x).value < 2.2
@@ -101,13 +102,16 @@ def correlation_of(apart: Apart, near: int, far: int) -> IntrinsicDimension:
         )
     # Pairs at just a radius would count wholly as within it.
     tied = max(apart.tied(q - 1, q) for q in (near, far) if q > 1)
-    if tied > HALF_TIED:
+    nearly = max(apart.nearly_tied(q - 1, q) for q in (near, far) if q > 1)
+    if max(tied, nearly) > HALF_TIED:
         raise BadInput(
-            f"{100 * tied:.0f} % of the points have neighbours before and at a radius at one distance: tied, as whole "
-            "numbers and rounded values are; the correlation dimension is not defined. Use features before rounding"
+            f"{100 * max(tied, nearly):.0f} % of the points have neighbours before and at a radius at one distance"
+            f"{'' if tied > HALF_TIED else ', or nearly'}: tied, as whole numbers and rounded values are, also with a "
+            "little noise; the correlation dimension is not defined. Use features before rounding"
         )
     found = _integral(pairs_within(apart.points.x, radii), radii)
     n = len(apart.rows)
+    require_possible(found.slope[0], found.slope_stderr[0], apart, "the correlation dimension")
     return IntrinsicDimension(
         found.slope[0], found.slope_stderr[0], n, apart.n_copies, "correlation", (near, far), radii[1], tied
     )

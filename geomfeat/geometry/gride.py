@@ -21,6 +21,7 @@ from geomfeat.geometry.apart import (
     neighbours_apart,
     overlap_stderr,
     require_different_distances,
+    require_no_steps,
     require_possible,
 )
 from geomfeat.geometry.intrinsic_dimension import IntrinsicDimension
@@ -70,6 +71,7 @@ def gride_of(apart: Apart, n1: int, n2: int) -> IntrinsicDimension:
     information = float(n / d**2 + between * slope.sum())
     stderr = overlap_stderr(score, information, apart, n2)
     require_possible(float(d), stderr, apart, "GRIDE")
+    require_no_steps(apart, n1, n2, "GRIDE")
     scale = float(apart.near.distance[:, n2 - 1].mean())
     return IntrinsicDimension(float(d), stderr, n, apart.n_copies, "gride", (n1, n2), scale, tie_share)
 

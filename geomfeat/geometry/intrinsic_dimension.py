@@ -20,6 +20,7 @@ from geomfeat.geometry.apart import (
     neighbours_apart,
     overlap_stderr,
     require_different_distances,
+    require_no_steps,
     require_possible,
 )
 from geomfeat.numerics import WORKING, jackknife_stderr
@@ -64,8 +65,8 @@ def two_nn(x: Points, *, method: str = "mle", discard: float | None = None) -> I
     neighbours share distances (`apart.overlap_stderr`); d / sqrt(n), for independent points, is up to 1.4 times less.
 
     Raises BadInput for another method, with fewer than 10 different points, or if more than a tenth of the ratios are 1
-    (a lattice, whole numbers or rounded values), or for a dimension far above the number of features (a
-    lattice with noise).
+    (a lattice, whole numbers or rounded values), or for a dimension far above the number of features, or many ratios
+    of nearly 1 among larger ones (a lattice with noise).
 
     >>> x = torch.rand(500, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     >>> 1.8 < two_nn(x).value < 2.2
@@ -89,6 +90,7 @@ def two_nn(x: Points, *, method: str = "mle", discard: float | None = None) -> I
         which = torch.arange(n, device=log_mu.device) % groups
         stderr = jackknife_stderr([_slope(log_mu[which != g], share) for g in range(groups)])
     require_possible(value, stderr, apart, "TwoNN")
+    require_no_steps(apart, 1, 2, "TwoNN")
     scale = float(apart.near.distance[:, 1].mean())
     return IntrinsicDimension(value, stderr, n, apart.n_copies, method, (1, 2), scale, tied)
 

@@ -20,6 +20,7 @@ from geomfeat.geometry.apart import (
     neighbours_apart,
     overlap_stderr,
     require_different_distances,
+    require_no_steps,
     require_possible,
 )
 from geomfeat.geometry.intrinsic_dimension import IntrinsicDimension
@@ -53,14 +54,17 @@ def mle_of(apart: Apart, first: int, last: int) -> IntrinsicDimension:
     tied = require_different_distances(apart, 1, last, "the likelihood estimate")
     inverse = torch.stack([_inverse(apart, k) for k in range(first, last + 1)]).mean(0)
     tied = max(tied, sum(apart.tied(k, k + 1) for k in range(1, last)) / (last - 1))
-    if tied > MOSTLY_TIED:
+    nearly = sum(apart.nearly_tied(k, k + 1) for k in range(1, last)) / (last - 1)
+    if max(tied, nearly) > MOSTLY_TIED:
         raise BadInput(
-            f"{100 * tied:.0f} % of neighbours 1 to {last} are as far as the next: tied, as whole numbers and rounded "
-            "values are; the likelihood estimate is not defined. Use features before rounding, or more neighbours"
+            f"{100 * max(tied, nearly):.0f} % of neighbours 1 to {last} are as far as the next"
+            f"{'' if tied > MOSTLY_TIED else ', or nearly'}: tied, as whole numbers and rounded values are, also with "
+            "a little noise; the likelihood estimate is not defined. Use features before rounding, or more neighbours"
         )
     value = float(1 / inverse.mean())
     stderr = overlap_stderr(inverse.mean() - inverse, len(inverse) / value**2, apart, last)
     require_possible(value, stderr, apart, "the likelihood estimate")
+    require_no_steps(apart, 1, last, "the likelihood estimate")
     scale = float(apart.near.distance[:, last - 1].mean())
     return IntrinsicDimension(value, stderr, len(inverse), apart.n_copies, "mle", (1, last), scale, tied)
 

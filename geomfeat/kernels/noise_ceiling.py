@@ -9,6 +9,7 @@ from torch import Tensor
 from geomfeat.errors import BadInput
 from geomfeat.kernels.pair_ranks import levels, mid_ranks, net_concordance
 from geomfeat.kernels.rdm_compare import (
+    FEWEST_STIMULI,
     HELD,
     RANKED,
     aligned,
@@ -83,7 +84,7 @@ def ceilings_per_subject(
     step = max(1, HELD // (3 * (len(data) + 1) * data.shape[1]))
     parts = [_by_ranks(data[:, kept], comparator, pair_counts(part)[:, kept]) for part in counts.split(step)]
     lower, upper = (torch.cat(bounds) for bounds in zip(*parts, strict=True))
-    few = ((counts > 0).sum(1) < 3)[:, None]
+    few = ((counts > 0).sum(1) < FEWEST_STIMULI)[:, None]
     return lower.masked_fill(few, torch.nan), upper.masked_fill(few, torch.nan)
 
 

@@ -22,6 +22,8 @@ COMPARATORS = ("cosine", "correlation", "spearman", "rho_a", "kendall_tau_a", "w
 RANKED = ("spearman", "rho_a", "kendall_tau_a")
 # Entries of the arrays (samples x RDMs x pairs) held at a time.
 HELD = 2**23
+# Different stimuli that a resample must have for a similarity.
+FEWEST_STIMULI = 3
 # A share of an RDM's length that rounding can make of nothing.
 ROUNDING = 1e-12
 
@@ -95,7 +97,7 @@ def similarities(
 ) -> Float[Tensor, "s k l"]:
     """`compare_rdms` in s resamples that hold the n stimuli `counts` times; a, b as from `aligned`.
 
-    NaN in samples where it is undefined, and where fewer than three stimuli are left.
+    NaN in samples where it is undefined, and where fewer than three different stimuli are left.
     """
     if comparator == "whitened_cosine":
         out = _whitened(a, b, counts)
@@ -105,7 +107,7 @@ def similarities(
         step = max(1, HELD // (a.shape[1] * (1 + (len(a) + len(b)) * (comparator in RANKED))))
         parts = [_weighed(a, b, comparator, pair_counts(part)[:, kept]) for part in counts.split(step)]
         out = torch.cat(parts)
-    few = (counts > 0).sum(1) < 3
+    few = (counts > 0).sum(1) < FEWEST_STIMULI
     return out.masked_fill(few[:, None, None], torch.nan) if counts.shape[1] > 2 else out
 
 

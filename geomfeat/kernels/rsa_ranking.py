@@ -11,7 +11,7 @@ from torch import Tensor
 from geomfeat.errors import BadInput
 from geomfeat.kernels.noise_ceiling import NoiseCeiling, ceilings_per_subject, noise_ceiling
 from geomfeat.kernels.rdm import rdm
-from geomfeat.kernels.rdm_compare import aligned, missing_pairs, similarities
+from geomfeat.kernels.rdm_compare import FEWEST_STIMULI, aligned, missing_pairs, similarities
 from geomfeat.kernels.rdms import RDMs, stack_rdms
 from geomfeat.kernels.rsa_bootstrap import OVER, Spread, resample, spread
 
@@ -120,11 +120,39 @@ def rank_by_rsa(
     several = len(full) - 1 + (data.n_rdms > 1)
     resampled = full.expand(n_boot, -1, -1) if over == "subjects" else _with_ceiling(first, second, comparator, counts)
     found = spread(full[:several], resampled[:, :several], subjects, n, over)
+    failures = "" if over == "subjects" else _failures(resampled[:, :several], counts, predicted.names, data.names)
     if len(found.samples) < 2:
-        raise BadInput("no bootstrap sample has similarities: give more conditions than the few there are")
+        raise BadInput(
+            f"{len(found.samples)} of {n_boot} bootstrap samples have similarities, {failures}: give more conditions, "
+            "or a comparator that is defined for constant RDMs ('rho_a', 'kendall_tau_a')"
+        )
     # Pairs that a model lacks are left out too: one sentence for models and subjects together replaces the ceiling's.
     notes = [*missing_pairs(predicted, data), *(note for note in ceiling.notes if note not in missing_pairs(data))]
+    if found.n_failed:
+        notes.insert(0, f"{found.n_failed} of {n_boot} samples left out: {failures}")
     return _ranking(predicted.names, full, found, replace(ceiling, notes=tuple(notes)), over, n_boot)
+
+
+def _failures(
+    resampled: Float[Tensor, "s M k"], counts: Float[Tensor, "s n"], models: tuple[str, ...], subjects: tuple[str, ...]
+) -> str:
+    """Why samples of the stimuli have no similarities: too few different stimuli, or an RDM that is constant there."""
+    few = (counts > 0).sum(1) < FEWEST_STIMULI
+    lost = resampled.isnan() & ~few[:, None, None]
+    of_models, of_subjects = lost[:, : len(models)].all(2), lost[:, : len(models)].all(1)
+    constant = [
+        f"{name!r} ({int(times)})"
+        for names, found in ((models, of_models), (subjects, of_subjects & ~of_models.any(1)[:, None]))
+        for name, times in zip(names, found.sum(0).tolist(), strict=True)
+        if times
+    ]
+    other = int((lost.flatten(1).any(1) & ~of_models.any(1) & ~of_subjects.any(1)).sum())
+    parts = [
+        f"{int(few.sum())} have fewer than {FEWEST_STIMULI} different stimuli" if bool(few.any()) else "",
+        f"the pairs drawn have one dissimilarity in the RDM of {', '.join(constant[:5])}" if constant else "",
+        f"in {other} the similarity or the ceiling is undefined for the pairs drawn" if other else "",
+    ]
+    return "; ".join(filter(None, parts))
 
 
 def _predictions(models: RDMs | Mapping[str, Any], data: RDMs, dissimilarity: str) -> RDMs:
@@ -181,8 +209,6 @@ def _ranking(
     notes = ["pairs of a stimulus with its own copy are left out of every bootstrap sample"] * (over != "subjects")
     if k == 1:
         notes.append("errors are over stimuli alone")
-    if found.n_failed:
-        notes.append(f"{found.n_failed} of {n_boot} samples left out: too few different stimuli for a similarity")
     if m > 2:
         notes.append(f"p_pairwise is of single comparisons: correct it for the {m * (m - 1) // 2} pairs")
     return RSARanking(

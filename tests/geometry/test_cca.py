@@ -15,6 +15,7 @@ from torch import Tensor
 
 from geomfeat.errors import BadInput
 from geomfeat.geometry import canonical_correlations, cca_mean, cca_mean_squared, linear_regression_r2, pwcca, svcca
+from geomfeat.geometry.cca import mean_coordinate, tied_correlations
 from geomfeat.numerics import stream
 from tests.reference import similarity as reference
 from tests.shared_data import shared
@@ -170,3 +171,46 @@ def test_copies_do_not_hide_correlations_that_are_one_whatever_the_data() -> Non
     found = canonical_correlations(a.repeat(3, 1), b.repeat(3, 1))
     assert found.n_trivial == canonical_correlations(a, b).n_trivial == 8 + 7 - 11
     torch.testing.assert_close(found.values[:4], torch.ones(4, dtype=torch.float64))
+
+
+def shared_directions(n: int = 60, own: int = 3) -> tuple[Tensor, Tensor]:
+    """Four directions in common, and others of each alone."""
+    common = draw(n, 4, "common")
+    a, b = (torch.cat([common, draw(n, own, name)], 1) @ draw(4 + own, 4 + own, name, "mix") for name in "ab")
+    return a, b
+
+
+@pytest.mark.parametrize("trial", range(5))
+def test_weights_of_tied_correlations_do_not_depend_on_rounding(trial: int) -> None:
+    a, b = shared_directions()
+    assert int((canonical_correlations(a, b).values > 1 - 1e-12).sum()) == 4
+    value, g = pwcca(a, b), stream(trial, "moves")
+    rows, units = torch.randperm(len(a), generator=g), torch.randperm(a.shape[1], generator=g)
+    turn = torch.linalg.qr(draw(b.shape[1], b.shape[1], "turn", trial)).Q
+    moved = a * (1 + 1e-15 * torch.randn(a.shape, generator=g, dtype=a.dtype))
+    for x, y in ((moved, b), (a[rows], b[rows]), (a[:, units], b), (a, b @ turn), (a * 3 + 1, b - 2)):
+        assert pwcca(x, y) == pytest.approx(value, rel=1e-9)
+    single = pwcca(a.float(), b.float())
+    assert single == pytest.approx(value, rel=1e-4)
+
+
+def test_weights_of_tied_correlations_are_the_mean_over_all_rotations() -> None:
+    a, b = shared_directions()
+    found = canonical_correlations(a, b)
+    units, weights = a - a.mean(0), []
+    for k in range(4000):
+        turn = torch.linalg.qr(draw(4, 4, "rotation", k)).Q
+        variates = torch.cat([found.variates[:, :4] @ turn, found.variates[:, 4:]], 1)
+        weights.append((variates.T @ units).abs().sum(1))
+    mean = torch.stack(weights).mean(0)
+    assert pwcca(a, b) == pytest.approx(float(found.values @ mean / mean.sum()), rel=1e-3)
+
+
+def test_ties_are_runs_of_angles_within_what_they_are_known_to() -> None:
+    values = torch.tensor([1.0, 1 - 5e-15, 0.8, 0.8 - 1e-9, 0.5], dtype=torch.float64)
+    sizes = [[s.stop - s.start for s in tied_correlations(values, known)] for known in (1e-12, 1e-6)]
+    assert sizes == [[2, 2, 1], [2, 2, 1]]
+    assert len(tied_correlations(torch.tensor([0.8, 0.8 - 1e-5, 0.2]).double(), 1e-6)) == 3
+    sphere = draw(200_000, 3, "sphere")
+    sphere = sphere / sphere.norm(dim=1, keepdim=True)
+    assert mean_coordinate(3) == pytest.approx(float(sphere[:, 0].abs().mean()), rel=5e-3)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry import gride, two_nn
+from geomfeat.geometry import correlation_dimension, gride, mle_dimension, two_nn
 from geomfeat.numerics import stream
 from tests.geometry.clouds import normal
 from tests.reference import geometry as reference
@@ -136,3 +136,40 @@ def test_a_lattice_with_noise_has_no_more_dimensions_than_features(estimate: Any
 def test_few_points_of_every_dimension_are_not_refused_for_chance(d: int) -> None:
     for seed in range(100):
         assert two_nn(torch.rand(10, d, generator=stream(seed, "few"), dtype=torch.float64)).value > 0
+
+
+LATTICES = [(10, 3, 1e-4), (20, 2, 1e-6), (50, 2, 1e-5), (5, 4, 1e-7)]
+
+
+@pytest.mark.parametrize(("d", "levels", "noise"), LATTICES)
+@pytest.mark.parametrize("estimate", [two_nn, gride, lambda x: mle_dimension(x, 20), correlation_dimension])
+def test_a_lattice_with_noise_in_many_features_is_refused_as_the_lattice_is(estimate, d, levels, noise) -> None:
+    g = stream(0, "lattice", d)
+    points = torch.randint(levels, (1000, d), generator=g, dtype=torch.float64)
+    for x in (points, points + noise * torch.randn(points.shape, generator=g, dtype=torch.float64)):
+        with pytest.raises(BadInput, match=r"tied, as|as on a lattice|which cannot be|median distance"):
+            estimate(x)
+
+
+def test_clouds_of_two_dimensions_are_no_lattice() -> None:
+    """Small ratios among large ones, but at no step: half of the points have 20 dimensions, half have 2."""
+    g = stream(0, "mixture")
+    flat = torch.zeros(500, 20, dtype=torch.float64)
+    flat[:, :2] = torch.rand(500, 2, generator=g, dtype=torch.float64)
+    x = torch.cat([flat, 3 + 0.1 * torch.randn(500, 20, generator=g, dtype=torch.float64)])
+    for estimate in (two_nn, gride, mle_dimension):
+        assert 2 < estimate(x).value < 20
+    assert 0 <= correlation_dimension(x).value < 20
+
+
+@pytest.mark.parametrize("n", [12, 60, 400])
+def test_continuous_points_are_hardly_ever_taken_for_a_lattice(n: int) -> None:
+    found = [two_nn(torch.randn(n, 3, generator=stream(seed, "cloud"), dtype=torch.float64)) for seed in range(60)]
+    assert len(found) == 60
+
+
+def test_correlation_dimension_above_the_features_is_refused() -> None:
+    points = torch.cartesian_prod(*[torch.arange(12.0, dtype=torch.float64)] * 3)
+    moved = points + 0.01 * torch.randn(points.shape, generator=stream(0, "lattice"), dtype=torch.float64)
+    with pytest.raises(BadInput, match=r"the correlation dimension gives a dimension of .* of 3 features"):
+        correlation_dimension(moved, (4, 6))

@@ -205,3 +205,38 @@ def test_pairs_that_are_missing_anywhere_are_counted_in_a_note() -> None:
     notes = [note for note in found.notes if "pairs of conditions are used" in note]
     assert len(notes) == 1
     assert notes[0].startswith("7 of 66 pairs of conditions are used: 59 are missing in at least one of 4 RDMs")
+
+
+def test_a_note_names_the_rdm_that_is_constant_in_resamples() -> None:
+    truth, data = study(4, 8)
+    vectors = data.vectors.clone()
+    vectors[1] = 1.0
+    vectors[1, :7] = torch.linspace(1, 2, 7, dtype=torch.float64)
+    found = rank_by_rsa({"true": truth}, RDMs(vectors, names=list("abcd")), "spearman", n_boot=200)
+    note = next(note for note in found.notes if "samples left out" in note)
+    few = int(((resample(8, 200, 0, "stimuli") > 0).sum(1) < 3).sum())
+    assert f"one dissimilarity in the RDM of 'b' ({found.n_failed - few})" in note
+    assert ("fewer than 3 different stimuli" in note) == (few > 0)
+    flat = RDMs(torch.cat([torch.linspace(1, 2, 7), torch.ones(21)]).double())
+    found = rank_by_rsa({"true": truth, "flat": flat}, data, "correlation", n_boot=200)
+    note = next(note for note in found.notes if "samples left out" in note)
+    assert "in the RDM of 'flat'" in note
+    assert "too few" not in note
+
+
+def test_a_note_of_few_stimuli_says_how_many_samples_have_them() -> None:
+    truth, data = study(5, 4)
+    found = rank_by_rsa({"true": truth}, data, "rho_a", n_boot=300)
+    few = int(((resample(4, 300, 0, "stimuli") > 0).sum(1) < 3).sum())
+    assert found.n_failed == few > 0
+    assert f"{few} of 300 samples left out: {few} have fewer than 3 different stimuli" in found.notes
+
+
+def test_samples_that_are_all_constant_say_so() -> None:
+    """One pair alone differs, and both samples lack it."""
+    truth, data = study(3, 5)
+    lone = torch.ones(10, dtype=torch.float64)
+    lone[0] = 2.0
+    seed = next(s for s in range(200) if not bool((resample(5, 2, s, "stimuli")[:, :2] > 0).all(1).any()))
+    with pytest.raises(BadInput, match=r"0 of 2 bootstrap samples have similarities, .*in the RDM of 'lone'"):
+        rank_by_rsa({"true": truth, "lone": RDMs(lone)}, data, "correlation", n_boot=2, seed=seed)
