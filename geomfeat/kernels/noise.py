@@ -10,28 +10,43 @@ from geomfeat.errors import BadInput
 from geomfeat.kernels.rdm import condition_means, levels_of
 from geomfeat.memory import require_memory
 from geomfeat.numerics import WORKING, as_tensor, require_finite, safe_eigh
+from geomfeat.precision import is_constant, precision_of, roundings
 from geomfeat.types import Representation
 
 ESTIMATORS = ("shrinkage_diagonal", "shrinkage_identity", "sample", "variances")
 
 
-class Residuals(NamedTuple):
-    """Residuals (n, d), and the degrees of freedom that the means or regressors taken away have left in them."""
-
+class _ValuesAndDof(NamedTuple):
     values: Tensor
     dof: int
+
+
+class Residuals(_ValuesAndDof):
+    """Residuals (n, d), and the degrees of freedom that the means or regressors taken away have left in them.
+
+    rounding (d,): how far the residuals of each unit are off by the precision the samples came in; None: unknown.
+    """
+
+    rounding: Tensor | None
+
+    def __new__(cls, values: Tensor, dof: int, rounding: Tensor | None = None) -> "Residuals":
+        """Unpacks as (values, dof)."""
+        found = super().__new__(cls, values, dof)
+        found.rounding = rounding
+        return found
 
 
 def condition_residuals(x: Any, conditions: Any, runs: Any = None) -> Residuals:
     """Samples minus the mean of their condition (of their condition in their run), and the degrees of freedom left.
 
     These are samples minus the number of means taken away; conditions and runs as for `rdm`. `noise_precision` takes
-    both together.
+    both together. Residuals of a unit that are no more than the rounding of its samples are 0.
 
     >>> left, dof = condition_residuals([[0.0], [2.0], [5.0], [5.0]], ["a", "a", "b", "b"])
     >>> left[:, 0].tolist(), dof
     ([-1.0, 1.0, 0.0, 0.0], 2)
     """
+    precision = x.precision if isinstance(x, Representation) else precision_of(x)
     data = as_tensor(x.x if isinstance(x, Representation) else x, "x", WORKING)
     if data.ndim != 2 or 0 in data.shape:
         raise BadInput(f"x must be (samples, units), got shape {tuple(data.shape)}")
@@ -41,7 +56,11 @@ def condition_residuals(x: Any, conditions: Any, runs: Any = None) -> Residuals:
         index = levels_of(runs, data, "runs")[1] * len(levels) + index
     _, index = index.unique(return_inverse=True)
     count = int(index.max()) + 1
-    return Residuals(data - condition_means(data, index, count)[index], len(data) - count)
+    left = data - condition_means(data, index, count)[index]
+    size, spread = _rms(data), _rms(left)
+    silent = is_constant(spread, size, precision)
+    of_spread, of_size = roundings(precision)
+    return Residuals(torch.where(silent, 0, left), len(data) - count, of_spread * spread + of_size * size)
 
 
 def noise_precision(residuals: Any, *, estimator: str = "shrinkage_diagonal", dof: int | None = None) -> Tensor:
@@ -58,8 +77,8 @@ def noise_precision(residuals: Any, *, estimator: str = "shrinkage_diagonal", do
 
     Returns (d, d), or (d,) for "variances"; both fit `rdm(precision=)`.
 
-    Raises BadInput for a singular covariance: too few degrees of freedom for "sample", units without noise;
-    OutOfMemory for more units than fit.
+    Raises BadInput for a singular covariance: too few degrees of freedom for "sample", units without noise, or that
+    agree up to rounding; OutOfMemory for more units than fit.
 
     >>> r = torch.randn(2000, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 2.0])
     >>> [round(v, 1) for v in noise_precision(r, estimator="variances").tolist()]
@@ -72,11 +91,16 @@ def noise_precision(residuals: Any, *, estimator: str = "shrinkage_diagonal", do
     if r.ndim != 2 or 0 in r.shape:
         raise BadInput(f"residuals must be (samples, units), got shape {tuple(r.shape)}")
     require_finite(r, "residuals")
+    if isinstance(residuals, Residuals) and residuals.rounding is not None:
+        rounding = residuals.rounding.to(r.device)
+    else:
+        rounding = roundings(precision_of(residuals))[1] * _rms(r)
     if dof is None:
-        dof = known if known is not None else _dof(r, as_tensor(residuals).dtype)
+        dof = known if known is not None else _dof(r, rounding)
     if dof < 1:
         raise BadInput(f"{len(r)} residuals leave {dof} degrees of freedom: give repeated samples of the conditions")
     variance = r.square().sum(0) / dof
+    # Residuals that are nothing but rounding are 0 where their samples are known; nothing else tells them from noise.
     silent = int((variance <= 0).sum())
     if silent and estimator != "shrinkage_identity":
         raise BadInput(f"{silent} of {r.shape[1]} units have no noise, so S is singular: leave them out")
@@ -90,26 +114,38 @@ def noise_precision(residuals: Any, *, estimator: str = "shrinkage_diagonal", do
         r.device,
     )
     makers = {"shrinkage_diagonal": _towards_diagonal, "shrinkage_identity": _towards_identity, "sample": _sample}
-    return _inverse(makers[estimator](r, dof), dof)
+    return _inverse(makers[estimator](r, dof), dof, rounding, len(r))
 
 
-def _dof(r: Float[Tensor, "n d"], dtype: torch.dtype) -> int:
+def _rms(x: Float[Tensor, "n d"]) -> Float[Tensor, "d"]:
+    return x.square().mean(0).sqrt()
+
+
+def _dof(r: Float[Tensor, "n d"], rounding: Float[Tensor, "d"]) -> int:
     """n - 1, or the rank of the residuals where it is less and not for want of units: every mean costs one."""
     n, d = r.shape
     if d < n - 1:
         return n - 1
     sizes = torch.linalg.svdvals(r)
-    unit = torch.finfo(dtype if dtype.is_floating_point else WORKING).eps
-    return min(n - 1, int((sizes > max(n, d) * unit * sizes[0]).sum()))
+    return min(n - 1, int((sizes > max(n, d) * torch.finfo(WORKING).eps * sizes[0] + _of_rounding(rounding, n)).sum()))
 
 
-def _inverse(covariance: Tensor, dof: int) -> Tensor:
-    values, vectors = safe_eigh(covariance)
-    if not float(values[0]) > 1e-12 * float(values[-1]):
+def _of_rounding(rounding: Float[Tensor, "d"], n: int) -> float:
+    """Largest singular value of n rows of rounding, as in `precision.Spread`."""
+    return float(rounding.max()) * n**0.5 + float(torch.linalg.vector_norm(rounding))
+
+
+def _inverse(covariance: Tensor, dof: int, rounding: Float[Tensor, "d"], n: int) -> Tensor:
+    """By way of the correlations, so that units may be of very different sizes."""
+    size = covariance.diagonal().sqrt().clamp_min(torch.finfo(WORKING).tiny)
+    values, vectors = safe_eigh(covariance / (size[:, None] * size))
+    own = len(values) * torch.finfo(WORKING).eps * float(values[-1])
+    if not float(values[0]) > own + _of_rounding(rounding / size, n) ** 2 / n:
         raise BadInput(
-            f"the noise covariance of {len(values)} units from {dof} degrees of freedom is singular: use "
-            "estimator='shrinkage_diagonal', more samples, or fewer units"
+            f"the noise covariance of {len(values)} units from {dof} degrees of freedom is singular, as far as the "
+            "precision of the data shows: use estimator='shrinkage_diagonal', more samples, or fewer units"
         )
+    vectors = vectors / size[:, None]
     return (vectors / values) @ vectors.T
 
 

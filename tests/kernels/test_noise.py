@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from geomfeat.errors import BadInput
 from geomfeat.kernels import condition_residuals, noise_precision
 from geomfeat.numerics import stream
 from geomfeat.types import Representation
@@ -105,3 +106,49 @@ def test_degrees_of_freedom_are_those_that_the_residuals_know() -> None:
         torch.testing.assert_close(
             noise_precision(wide, estimator="variances"), noise_precision(wide, estimator="variances", dof=9)
         )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.float64])
+def test_a_unit_that_is_constant_up_to_rounding_has_no_noise(dtype: torch.dtype) -> None:
+    x = draw(40, 4) + 3
+    x[:, 2] = 1000 * (1 + 0.5 * torch.finfo(dtype).eps * draw(40, 1)[:, 0])
+    conditions = list("abcd") * 10
+    for held in (x.to(dtype), x.to(dtype).double()):
+        left = condition_residuals(held, conditions)
+        assert left.values[:, 2].eq(0).all()
+        for estimator in ("sample", "variances", "shrinkage_diagonal"):
+            with pytest.raises(BadInput, match="1 of 4 units have no noise"):
+                noise_precision(left, estimator=estimator)
+
+
+def test_small_noise_far_from_the_origin_is_noise() -> None:
+    left = condition_residuals(1e-6 * draw(40, 3) + 1000, list("abcd") * 10)
+    right = condition_residuals(1e-6 * draw(40, 3), list("abcd") * 10)
+    torch.testing.assert_close(noise_precision(left), noise_precision(right), rtol=1e-5, atol=1e3)
+
+
+def test_units_of_very_different_sizes_are_no_singular_covariance() -> None:
+    scale = torch.tensor([1e-9, 1.0, 1e9], dtype=torch.float64)
+    r = draw(50, 3) @ draw(3, 3, seed=1)
+    for estimator in ("sample", "shrinkage_diagonal"):
+        found = noise_precision(r * scale, estimator=estimator)
+        torch.testing.assert_close(
+            found * scale[:, None] * scale, noise_precision(r, estimator=estimator), rtol=1e-8, atol=0
+        )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_unit_and_its_copy_up_to_rounding_are_singular(dtype: torch.dtype) -> None:
+    x = draw(60, 3) + 5
+    x = torch.cat([x.to(dtype), (3 * x[:, :1]).to(dtype) / 3], 1)
+    with pytest.raises(BadInput, match="singular, as far as the precision of the data shows"):
+        noise_precision(condition_residuals(x, list("abc") * 20), estimator="sample")
+    assert noise_precision(condition_residuals(x[:, :3], list("abc") * 20), estimator="sample").isfinite().all()
+
+
+def test_residuals_unpack_as_before() -> None:
+    found = condition_residuals(draw(12, 3), list("abc") * 4)
+    values, dof = found
+    assert values is found.values
+    assert dof == found.dof == 9
+    assert found.rounding.shape == (3,)
