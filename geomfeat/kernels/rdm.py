@@ -11,16 +11,16 @@ from torch import Tensor
 from geomfeat import labels
 from geomfeat.compiled.threads import libraries_on_one_thread
 from geomfeat.errors import BadInput
+from geomfeat.kernels.alike import all_apart, distances_apart
 from geomfeat.kernels.rdms import RDMs
 from geomfeat.memory import require_memory
 from geomfeat.numerics import WORKING, as_tensor, require_finite
+from geomfeat.precision import is_constant, precision_of, roundings
 from geomfeat.types import Representation
 
 DISSIMILARITIES = (
     "squared_euclidean", "euclidean", "correlation", "squared_mahalanobis", "mahalanobis", "crossnobis"
 )  # fmt: skip
-# Squared distances below this many units of rounding of the two squared norms are of equal patterns.
-ROUNDING = 32 * torch.finfo(WORKING).eps
 # Multiplications (about 50 ms on one core) below which a product is not worth waking other threads for.
 SMALL_PRODUCT = 1e9
 
@@ -69,6 +69,7 @@ def rdm(
     if (dissimilarity == "crossnobis") != (runs is not None):
         raise BadInput("runs= belong to dissimilarity='crossnobis', and it needs them: give both or neither")
     layer = x.layer if isinstance(x, Representation) else ""
+    known = x.precision if isinstance(x, Representation) else precision_of(x)
     data = as_tensor(x.x if isinstance(x, Representation) else x, "x", WORKING)
     if data.ndim != 2 or 0 in data.shape:
         raise BadInput(f"x must be (samples, units), got shape {tuple(data.shape)}")
@@ -86,7 +87,8 @@ def rdm(
     weights = None if precision is None else _precision(precision, data)
     if runs is None:
         means = condition_means(data, index, len(levels))
-        vectors = _correlation(means, levels) if dissimilarity == "correlation" else _squared(means, weights)
+        correlated = dissimilarity == "correlation"
+        vectors = _correlation(means, levels, known) if correlated else _squared(means, weights, known)
     else:
         vectors = _crossnobis(_run_means(data, index, runs, levels), weights)
     if dissimilarity in ("euclidean", "mahalanobis"):
@@ -161,26 +163,45 @@ def _pairs(gram: Tensor) -> tuple[Tensor, Tensor]:
     return sizes - gram[rows, columns] - gram[columns, rows], sizes
 
 
-def _squared(means: Tensor, precision: Tensor | None) -> Tensor:
+def _squared(means: Tensor, weights: Tensor | None, known: torch.dtype) -> Tensor:
     # Far from the origin the norms would drown the distances.
-    means = means - means.mean(0)
-    squared, sizes = _pairs(_gram(means, precision))
-    if bool((squared < -1e-6 * sizes.abs()).any()):
+    mean = means.mean(0)
+    moved = means - mean
+    found = _measured(moved, mean, weights, known)
+    if all_apart(*found, weights):
+        return found[0] / means.shape[1]
+    constant = is_constant(moved.square().mean(0).sqrt(), mean.abs(), known)
+    if bool(constant.any()):
+        moved[:, constant] = 0.0
+        found = _measured(moved, torch.where(constant, 0, mean), weights, known)
+    return distances_apart(moved, *found, weights) / means.shape[1]
+
+
+def _measured(moved: Tensor, mean: Tensor, weights: Tensor | None, known: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """Squared distances, the norms that they come from, and how near a pattern another may be the same."""
+    gram = _gram(moved, weights)
+    squared, sizes = _pairs(gram)
+    # A share of the norms: float64 products are exact to far less, whatever the precision of the data.
+    if float(squared.min()) < 0 and bool((squared < -1e-6 * sizes.abs()).any()):
         raise BadInput("precision gives negative squared distances, so it is the inverse of no covariance")
-    return torch.where(squared > ROUNDING * sizes, squared, 0) / means.shape[1]
+    away = (gram.diagonal() if weights is None else moved.square().sum(1)).sqrt()
+    of_spread, of_size = roundings(known)
+    return squared, sizes, of_spread * away + of_size * (away + torch.linalg.vector_norm(mean))
 
 
-def _correlation(means: Tensor, levels: tuple[Hashable, ...]) -> Tensor:
+def _correlation(means: Tensor, levels: tuple[Hashable, ...], known: torch.dtype) -> Tensor:
     centred = means - means.mean(1, keepdim=True)
-    norms = centred.norm(dim=1)
-    flat = ~(norms > ROUNDING * means.norm(dim=1))
+    norms, size = centred.norm(dim=1), means.norm(dim=1)
+    flat = is_constant(norms, size, known)
     if bool(flat.any()):
         raise BadInput(
             f"{int(flat.sum())} conditions (the first: {levels[int(flat.nonzero()[0])]!r}) have the same value in "
             "every unit, so their correlation distance is undefined: leave them out, or use 'squared_euclidean'"
         )
     unit = centred / norms[:, None]
-    return torch.where((found := _pairs(unit @ unit.T)[0] / 2) > ROUNDING, found, 0)
+    of_spread, of_size = roundings(known)
+    squared, sizes = _pairs(unit @ unit.T)
+    return distances_apart(unit, squared, sizes, of_spread + of_size * size / norms) / 2
 
 
 def _crossnobis(means: Tensor, precision: Tensor | None) -> Tensor:
