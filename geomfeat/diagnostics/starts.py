@@ -30,6 +30,7 @@ from geomfeat.models.fresh import (
 from geomfeat.models.functional import Readout, as_inputs, n_samples, take
 from geomfeat.models.moved import STEPS, coarsest, with_iterations_of
 from geomfeat.numerics import WORKING, stream
+from geomfeat.precision import roundings
 
 # Probes: this many output rows n * C, within these numbers of samples.
 ROWS, MOST, FEWEST = 1280, 256, 32
@@ -219,7 +220,8 @@ def start_from(
             f"{tuple(observed.outputs.shape)}, layers {list(features)[:5]} and {list(observed.features)[:5]}"
         )
     change = observed.outputs - outputs
-    if not float(change.norm()) > 1e-12 * float(outputs.norm()):
+    # The same sums of the same weights: what differs by less than their rounding is the same function.
+    if not float(change.norm()) > roundings(options["dtype"])[0] * float(outputs.norm()):
         raise BadInput(
             "trained and initial model give the same outputs on the probes: nothing was learned, so there is nothing "
             "to locate (was the same file given twice?)"

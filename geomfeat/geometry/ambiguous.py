@@ -15,7 +15,8 @@ from geomfeat.geometry.cone import INSIDE, ConeProjections
 from geomfeat.geometry.problem import CHUNK_DOUBLES
 from geomfeat.geometry.separability import unit_points
 
-# Unit points whose smallest singular value is below this share of the largest are dependent.
+# Unit points whose smallest singular value is below this share of the largest are dependent. Points touch the plane to
+# INSIDE, the tolerance of the projections, whatever their own precision.
 DEPENDENT = 1e-9
 
 

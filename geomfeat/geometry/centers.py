@@ -10,7 +10,8 @@ from torch import Tensor
 
 from geomfeat.numerics import WORKING
 
-# Centres that a projection brings below this share of the longest are rounding.
+# Centres that a projection in float64 brings below this share of the longest are its rounding; that of the points is
+# `floor`.
 GONE = 1e-10
 
 

@@ -23,7 +23,8 @@ from geomfeat.geometry.intrinsic_dimension import IntrinsicDimension
 from geomfeat.geometry.neighbours import unit_scale
 from geomfeat.types import Points, as_layer
 
-# A radius is often the distance of a pair, which must not fall out of it by rounding.
+# A radius is often the distance of a pair, which must not fall out of it by rounding of float64 sums. Those that
+# are equal in the precision of the points are counted by `Apart.tied`.
 ON_THE_EDGE = 1e-9
 # Share of tied distances at a radius above which the dimension is off by more than some 10 %.
 HALF_TIED = 0.5

@@ -14,6 +14,7 @@ from torch import Tensor
 from geomfeat.geometry.anchors import Anchors
 from geomfeat.numerics import WORKING
 
+# Of unit rows: anchors are known to the tolerance of the projections, in the span that the points' precision shows.
 RANK_CUT = 1e-10
 CHUNK_DOUBLES = 2**23
 TINY = torch.finfo(WORKING).tiny

@@ -12,7 +12,8 @@ from geomfeat.geometry.separability import CLEAR, distinct_dichotomies, separabi
 
 # Separability is judged for at most this many different dichotomies (each costs about as much as a few draws).
 MOST_JUDGED = 50
-# Unit points farther than this from the span of those before them are independent of them.
+# Unit points farther than this from the span of those before them are independent of them: far above what QR in float64
+# leaves, since it stands for a proof. The points lie in the span that their precision shows.
 INDEPENDENT = 1e-8
 
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from geomfeat.errors import BadInput
 from geomfeat.geometry.copies import copies_of, united
 from geomfeat.labels import Labels, as_groups, as_labels
-from geomfeat.numerics import numpy_stream
-from geomfeat.precision import Spread
+from geomfeat.numerics import WORKING, numpy_stream
+from geomfeat.precision import Spread, roundings
 from geomfeat.types import Points, Representation, as_layer
 
 CLASSIFIERS = ("logistic", "ridge")
@@ -94,10 +94,15 @@ def linear_probe(
         names = [known.classes[i] if known.classes else i for i in values.tolist()]
         _check_groups(y, together.numpy(), folds, names, groups is None)
     # Units that are constant up to rounding are 0, or they would be scaled up to noise.
-    features = Spread.of(layer.x, layer.precision).x.cpu().numpy()
+    spread = Spread.of(layer.x, layer.precision)
+    features = spread.x.cpu().numpy()
+    # So are those that are constant up to rounding in the samples trained on.
+    size = torch.linalg.vector_norm(layer.x.to(WORKING) / spread.unit, dim=0) / layer.n**0.5
+    floor = (2 * roundings(layer.precision)[1] * size).cpu().numpy()
     hits, by_fold, converged = np.zeros(layer.n, bool), [], True
     for train, test in _folds(features, y, None if alone else together.numpy(), folds, seed):
-        hits[test], settled = _classified(features[train], y[train], features[test], y[test], classifier, strength)
+        a, b = _standardised(features[train], features[test], floor)
+        hits[test], settled = _classified(a, y[train], b, y[test], classifier, strength)
         converged &= settled
         by_fold.append(float(hits[test].mean()))
     accuracy = float(hits.mean())
@@ -169,10 +174,9 @@ def _classified(
         if classifier == "logistic"
         else RidgeClassifier(alpha=1 / strength)
     )
-    a, b = _standardised(train, test)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        return model.fit(a, y).predict(b) == wanted, not caught
+        return model.fit(train, y).predict(test) == wanted, not caught
 
 
 def _grouped_error(hits: np.ndarray, together: np.ndarray) -> float:
@@ -182,12 +186,11 @@ def _grouped_error(hits: np.ndarray, together: np.ndarray) -> float:
     return math.sqrt(count / (count - 1) * float(np.square(sums).sum())) / len(hits)
 
 
-def _standardised(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both minus the training mean, over the training deviation; features constant in training become 0."""
+def _standardised(train: np.ndarray, test: np.ndarray, floor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both minus the training mean, over the training deviation; features with none above the floor become 0."""
     mean = train.mean(0)
     deviation = train.std(0)
-    size = np.abs(train).max(0)
-    moves = deviation > 1e-12 * size
+    moves = deviation > floor
     scale = np.where(moves, deviation, 1.0)
     a, b = (train - mean) * moves / scale, (test - mean) * moves / scale
     if a.shape[1] <= a.shape[0]:

@@ -12,6 +12,7 @@ from geomfeat.kernels.rdm_compare import (
     FEWEST_STIMULI,
     HELD,
     RANKED,
+    ROUNDING,
     aligned,
     all_ranks,
     missing_pairs,
@@ -93,7 +94,8 @@ def _by_products(gram: Tensor) -> tuple[Tensor, Tensor]:
     along, own = gram.sum(2), gram.diagonal(dim1=1, dim2=2)
     length = along.sum(1, keepdim=True)
     rest = length - 2 * along + own
-    rest = torch.where(rest > 1e-12 * length, rest, torch.nan)
+    # A difference of float64 sums of unit vectors.
+    rest = torch.where(rest > ROUNDING * length, rest, torch.nan)
     return (along - own) / rest.sqrt(), along / torch.where(length > 0, length, torch.nan).sqrt()
 
 

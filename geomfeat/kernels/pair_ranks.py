@@ -8,7 +8,8 @@ from geomfeat.compiled.pair_ranks import concordance, dense_ranks, weighted_rank
 from geomfeat.compiled.threads import in_threads
 from geomfeat.numerics import WORKING, require_finite
 
-# Dissimilarities closer than this share of the largest one are tied.
+# Dissimilarities closer than this share of the largest one are tied: they are float64 sums, and copies of patterns
+# have equal ones in whatever precision these came (`alike`). A wider tie would join chains of different values.
 TIE = 1e-12
 
 

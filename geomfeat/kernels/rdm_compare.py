@@ -24,7 +24,7 @@ RANKED = ("spearman", "rho_a", "kendall_tau_a")
 HELD = 2**23
 # Different stimuli that a resample must have for a similarity.
 FEWEST_STIMULI = 3
-# A share of an RDM's length that rounding can make of nothing.
+# A share of an RDM's length that sums in float64 can make of nothing; the precision of patterns is seen to in `rdm`.
 ROUNDING = 1e-12
 
 

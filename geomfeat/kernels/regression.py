@@ -19,6 +19,7 @@ from geomfeat.kernels.alignment import as_gram
 from geomfeat.labels import as_goal
 from geomfeat.memory import require_memory
 from geomfeat.numerics import WORKING, as_tensor, require_finite, safe_eigh
+from geomfeat.precision import precision_of
 from geomfeat.types import Kernel
 
 
@@ -134,10 +135,8 @@ def _spectrum(gram: Tensor, unit: float) -> tuple[Tensor, Tensor, float]:
 
 
 def _unit(kernel: Kernel | Tensor) -> float:
-    """The rounding of the precision in which the kernel was handed over."""
-    gram = kernel.gram if isinstance(kernel, Kernel) else kernel
-    exact = not isinstance(gram, Tensor) or not gram.is_floating_point()
-    return torch.finfo(WORKING if exact else gram.dtype).eps
+    """The rounding of the precision that the kernel came in."""
+    return torch.finfo(kernel.precision if isinstance(kernel, Kernel) else precision_of(kernel)).eps
 
 
 def _left_out(

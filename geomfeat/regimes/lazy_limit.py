@@ -94,9 +94,9 @@ def lazy_limit(
     power = float(b.square().sum())
     if not power > 0:
         raise BadInput("the targets are met at the start (or all zero, for centred=True): there is nothing to learn")
-    gram = ntk(f, inputs, outputs="full").gram
-    values, vectors = safe_eigh(gram)
-    cut = len(values) * torch.finfo(WORKING).eps * float(values[-1])
+    kernel = ntk(f, inputs, outputs="full")
+    values, vectors = safe_eigh(kernel.gram)
+    cut = len(values) * torch.finfo(kernel.precision).eps * float(values[-1])
     if not float(values[-1]) > 0:
         raise BadInput("the tangent kernel is zero: the outputs do not depend on the parameters")
     loads = vectors.mT @ b.flatten()
@@ -108,7 +108,7 @@ def lazy_limit(
     gain = torch.where(seen, _gain(rates + ridge, time, step, power), 0.0)
     left = float((loads * (1 - rates * gain)).square().sum()) / power
     coefficients = vectors @ (gain * loads)
-    change = (gram @ coefficients).view_as(b)
+    change = (kernel.gram @ coefficients).view_as(b)
     test = None if test_inputs is None else _predicted(f, inputs, test_inputs, coefficients, centred)
     train = change if centred else start + change
     rank, largest_lr = int(seen.sum()), power / float(values[-1] + ridge)

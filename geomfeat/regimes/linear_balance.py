@@ -13,6 +13,7 @@ from torch import Tensor
 
 from geomfeat.errors import BadInput
 from geomfeat.numerics import WORKING, as_tensor, require_finite, stream
+from geomfeat.precision import precision_of
 
 
 @dataclass(frozen=True)
@@ -70,12 +71,14 @@ def balanced_factors(
     >>> round(layer_balance(w1, w2).value, 9)
     2.0
     """
+    unit = torch.finfo(precision_of(product)).eps
     product = require_finite(as_tensor(product, "product", WORKING), "product")
     outputs, inputs = product.shape
+    unit *= max(product.shape)
     _check_feasible(inputs, hidden, outputs, balance)
     u, s, vh = torch.linalg.svd(product)
-    if len(s) > hidden and float(s[hidden]) > 1e-10 * float(s[0]):
-        rank = int((s > 1e-10 * s[0]).sum())
+    if len(s) > hidden and float(s[hidden]) > unit * float(s[0]):
+        rank = int((s > unit * s[0]).sum())
         raise BadInput(f"product has rank {rank}, and hidden={hidden} units carry at most that many: widen the layer")
     padded = torch.zeros(max(hidden, len(s)), dtype=WORKING, device=product.device)
     padded[: len(s)] = s

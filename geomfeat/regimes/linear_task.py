@@ -7,6 +7,10 @@ from torch import Tensor
 
 from geomfeat.errors import BadInput
 from geomfeat.numerics import WORKING, as_tensor, require_finite, safe_eigh
+from geomfeat.precision import precision_of, roundings
+
+# How far x'x / n may be off the identity, of samples in double precision: the loss moves by a share about as large.
+WHITE = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,12 +62,13 @@ def linear_task(x: Tensor, y: Tensor) -> LinearTask:
     >>> task.correlation.shape
     torch.Size([1, 2])
     """
+    known = precision_of(x)
     x, y = (require_finite(as_tensor(v, name, WORKING), name) for v, name in ((x, "x"), (y, "y")))
     if x.ndim != 2 or y.ndim != 2 or len(x) != len(y) or not len(x):
         raise BadInput(f"x and y must be (n, inputs) and (n, outputs), got {tuple(x.shape)} and {tuple(y.shape)}")
     n, d = x.shape
     off = float((x.mT @ x / n - torch.eye(d, dtype=WORKING, device=x.device)).abs().max())
-    if off > 1e-6:
+    if off > max(WHITE, roundings(known)[1] * d**0.5):
         raise BadInput(
             f"x is not whitened: x'x/n is off the identity by {off:.2g}, and the exact solution holds for whitened "
             "inputs only: pass whitened(x)"
@@ -80,11 +85,15 @@ def whitened(x: Tensor) -> Tensor:
     >>> bool(torch.allclose(x.mT @ x / 3, torch.eye(2, dtype=x.dtype)))
     True
     """
+    known = precision_of(x)
     x = require_finite(as_tensor(x, "x", WORKING), "x")
     if x.ndim != 2 or not len(x):
         raise BadInput(f"x must be (n, inputs), got {tuple(x.shape)}")
     values, vectors = safe_eigh(x.mT @ x / len(x))
-    rank = int((values > values[-1] * 1e-12).sum())
+    # Rounding of the entries by a share of their size gives singular values of about that, and those of Gram matrices
+    # are squares.
+    of_rounding = (roundings(known)[1] * (1 + (x.shape[1] / len(x)) ** 0.5)) ** 2
+    rank = int((values > values[-1] * max(of_rounding, x.shape[1] * torch.finfo(WORKING).eps)).sum())
     if rank < x.shape[1]:
         raise BadInput(
             f"x spans {rank} of its {x.shape[1]} directions, so it cannot be whitened: "

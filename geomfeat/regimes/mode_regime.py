@@ -15,13 +15,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from geomfeat.numerics import WORKING
+from geomfeat.precision import coarser, precision_of, roundings
 from geomfeat.regimes.linear_balance import chained
 
 LAZY, RICH = 1 / 3, 3.0
 # The difference under the root is lost to rounding near here for weights in float32.
 LARGEST = 1e3
-# Singular values below this share of the largest are rounding, not modes.
-NULL = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +70,9 @@ def mode_regimes(first: Float[Tensor, "w i"], second: Float[Tensor, "o v"]) -> M
     """
     w1, w2 = chained(first, second)
     u, s, vh = torch.linalg.svd(w2 @ w1, full_matrices=False)
-    kept = s > NULL * s[0]
+    # What training in the precision of the weights leaves of modes that are none.
+    of_spread, of_size = roundings(coarser(precision_of(first), precision_of(second)))
+    kept = s > max(of_spread, of_size, max(w1.shape) * torch.finfo(WORKING).eps) * s[0]
     u, s, vh = u[:, kept], s[kept], vh[kept]
     p2, q2 = (w1 @ vh.mT).square().sum(0), (w2.mT @ u).square().sum(0)
     half = (p2 + q2) / 2

@@ -11,12 +11,14 @@ from torch import Tensor
 
 from geomfeat.errors import BadInput
 from geomfeat.kernels.alignment import target_alignment
+from geomfeat.kernels.hsic import GRAM_UNITS
 from geomfeat.kernels.movement import kernel_angle, kernel_distance
 from geomfeat.kernels.ntk import ntk
 from geomfeat.labels import as_goal
 from geomfeat.models.functional import Readout, as_inputs, batches, n_samples, take
 from geomfeat.models.moved import functional_in, moved_parameters
 from geomfeat.numerics import double_centred
+from geomfeat.precision import precision_of
 from geomfeat.regimes.objective import Loss, loss_of, prepared_targets
 from geomfeat.regimes.signs import Levels, as_values, numbered, share_right, two_levels, unnumbered
 from geomfeat.types import Snapshot
@@ -106,6 +108,10 @@ def log_spaced_steps(last: int, per_decade: int = 12) -> list[int]:
     return sorted({0, last, *(min(last, step) for step in rounded_powers(10, per_decade, count + 1))})
 
 
+def _units_of(kernel: Tensor) -> float:
+    return GRAM_UNITS * torch.finfo(precision_of(kernel)).eps
+
+
 def kernel_path(kernels: Iterable[Tensor], targets: Tensor) -> KernelPath:
     """The movement of a kernel (n, n) over recorded steps; `targets` as in `target_alignment`. One kernel at a time.
 
@@ -118,7 +124,7 @@ def kernel_path(kernels: Iterable[Tensor], targets: Tensor) -> KernelPath:
     for kernel in kernels:
         centred = double_centred(kernel)
         # An output that does not depend on the input leaves a kernel without geometry.
-        if not bool(torch.isfinite(kernel).all()) or not centred.norm() > 1e-12 * kernel.norm():
+        if not bool(torch.isfinite(kernel).all()) or not centred.norm() > _units_of(kernel) * kernel.norm():
             rows.append((math.nan, math.nan, math.nan, math.nan))
             before = None
             continue

@@ -166,3 +166,15 @@ def test_a_class_of_copies_alone_cannot_be_held_out():
     x = torch.cat([torch.zeros(10, 2), normal(10, 2)])
     with pytest.raises(BadInput, match="class 0 has 1 different samples"):
         linear_probe(x, torch.arange(20) // 10)
+
+
+def test_a_unit_that_is_constant_up_to_rounding_in_the_training_folds_decides_nothing() -> None:
+    """One sample moves it: in the fold that holds it out, what is left of it is rounding that follows the classes."""
+    g = torch.Generator().manual_seed(0)
+    x, y = torch.randn(40, 4, generator=g), torch.arange(40) % 2
+    beside = 1000 * (1 + torch.finfo(torch.float32).eps * y.float())
+    beside[7] = 1001.0
+    alone = linear_probe(x, y, folds=4)
+    with_it = linear_probe(torch.cat([x, beside[:, None]], 1), y, folds=4)
+    assert abs(with_it.accuracy - alone.accuracy) <= 4 / 40
+    assert with_it.accuracy < 0.8

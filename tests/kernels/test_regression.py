@@ -138,3 +138,11 @@ def test_bad_input_is_refused() -> None:
             kernel_regression(*arguments)
     with pytest.raises(BadInput, match="ridge"):
         kernel_regression(gram, y, ridge=-1.0)
+
+
+def test_the_rank_of_a_kernel_is_that_of_the_precision_it_came_in() -> None:
+    x = torch.randn(30, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    gram = (x @ x.T).float()
+    targets = torch.randn(30, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    for kernel in (gram, gram.double(), Kernel(gram), Kernel(gram.double())):
+        assert kernel_regression(kernel, targets, ridge=0.0).rank == 4
