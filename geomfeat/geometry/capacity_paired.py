@@ -99,7 +99,7 @@ def common_draws(
     y, _ = labels_for(dichotomies, n, n_manifolds, seed)
     z = torch.randn(n, len(manifolds.x), generator=stream(seed, "capacity", "samples"), dtype=WORKING)
     # Any points will do for directions that are standard normal; of these, the samples can be told apart.
-    t = directions_of_samples(brought_near(manifolds)[0].x, z.to(manifolds.x.device), seed)
+    t = directions_of_samples(brought_near(manifolds.rescaled())[0].x, z.to(manifolds.x.device), seed)
     return t, y.to(t.device)
 
 

@@ -6,8 +6,8 @@ direction of m, a_j = x_j . u and r_j the rest of d_j across u, take points that
 
     z_j = a_j u + r_j / eta,
 
-and solve for them with another target: t moved along u, so that theta = z . u takes the place of t . u. A projection q
-of it with residual w = z - q fulfils the conditions of the projection p of t on the cone of the x_j, with
+and solve for them with another target g: t moved along u, with theta = g . u in the place of t . u. The projection q of
+g with residual w = g - q fulfils the conditions of the projection p of t on the cone of the x_j with residual v, where
 
     p . u = q . u / eta,    v . u = eta (w . u),    the same across u,
 
@@ -93,7 +93,7 @@ class Far:
 def brought_near(manifolds: Manifolds) -> tuple[Manifolds, Far | None]:
     """The points, or the nearer ones if they are far from the origin next to their distances from each other.
 
-    Features that are constant up to the rounding of the data are constant. Raises BadInput if that leaves nothing.
+    Features that are constant up to the rounding of the data are made so; equal points stay as they are.
 
     >>> from geomfeat.geometry.manifolds import as_manifolds
     >>> x = torch.randn(2, 9, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
