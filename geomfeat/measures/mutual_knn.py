@@ -13,7 +13,7 @@ from geomfeat.types import Estimate, Representation
     bounds=(0, 1),
     unit="share of neighbours",
     direction="higher = more alike; k / (n - 1) by chance",
-    invariant_to={"rotation", "scale", "sample order", "unit order"},
+    invariant_to={"rotation", "scale", "sample order", "unit order", "duplication"},
     min_samples=11,
     by_default=False,
 )
