@@ -24,6 +24,8 @@ from geomfeat.diagnostics.location_flags import flags_of
 from geomfeat.diagnostics.starts import Observed, Start, initial_models, is_heavy, observe, start_from
 from geomfeat.diagnostics.tangent_space import Params, space_of_moved, space_without_start
 from geomfeat.errors import BadInput
+from geomfeat.grouping import FEWEST
+from geomfeat.labels import as_groups
 from geomfeat.models.fresh import Factory
 from geomfeat.models.functional import Readout, as_inputs, n_samples, unwrapped
 from geomfeat.models.readouts import as_readout
@@ -60,6 +62,7 @@ def locate(
     projections: int | None = None,
     loss: str | None = None,
     readout: Readout | str | None = None,
+    groups: Any = None,
     device: str | torch.device | None = None,
     progress: bool = True,
 ) -> Location:
@@ -88,7 +91,10 @@ def locate(
         loss: "mse" or "cross-entropy", if known; cross-entropy raises a flag.
         readout: (output, inputs) -> (n, C), or its name, "pkg.module:function" or "file.py:function".
 
-    Raises BadInput for inputs, layers or weights that cannot be used.
+        groups: (n,) which inputs belong together (views of one object, trials of one session), or None. The interval
+            is then over whole groups, of which the probes must hold 3, better 10.
+
+    Raises BadInput for inputs, layers, groups or weights that cannot be used.
 
     >>> start = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 2))
     >>> end = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 2))
@@ -106,6 +112,8 @@ def locate(
     observed = observe(
         end, inputs, labels, layers=layers, n_probes=n_probes, seed=seed, readout=reading, device=device
     )  # fmt: skip
+    given = n_samples(as_inputs(inputs))
+    together = _groups_of(observed, groups, given)
     n_bootstrap, projections = _effort(observed, n_bootstrap, projections, ladder is not None)
     orders = HEAVY_ORDERS if is_heavy(end) else ORDERS
     steps = (1 if begin is not None else 2 * n_reinitialisations) + n_bootstrap + 2 * orders
@@ -119,13 +127,14 @@ def locate(
                 )
             )  # fmt: skip
             bar.update()
-        samples = bootstrap(starts[0].task, n_bootstrap, seed, lambda: _tick(bar))
-        growth = by_probes(starts[0].task, starts[0].demand.richness, seed, lambda: _tick(bar), orders=orders)
+        task, richness = starts[0].task, starts[0].demand.richness
+        samples = bootstrap(task, n_bootstrap, seed, lambda: _tick(bar), together)
+        growth = by_probes(task, richness, seed, lambda: _tick(bar), orders=orders, groups=together)
         floors = None if begin is not None else _floor(starts, lambda: _tick(bar))
     located = replace(_assembled(starts, samples, floors, observed), tangent=space.words)
     stderr = _difference(located.richness, located.low) / _z(starts)
     details = _details(starts, observed, n_bootstrap, share_left, seed, loss) | {"stderr": stderr}
-    given = n_samples(as_inputs(inputs))
+    details |= {"n_groups": None if together is None else len(together.unique())}
     located = _widened(replace(located, by_probes=growth, details=details), starts[0], given)
     if ladder is not None:
         rungs = _rungs(ladder, starts[0], observed, inputs, labels, n_probes, seed, progress)
@@ -139,6 +148,19 @@ def _require_no_network(labels: Any) -> None:
         raise BadInput(
             f"labels is a {type(labels).__name__}: give the weights that training began from as initial=, by its name"
         )
+
+
+def _groups_of(observed: Observed, groups: Any, n: int) -> torch.Tensor | None:
+    """The groups of the probes, from those of the n inputs."""
+    if groups is None:
+        return None
+    together = as_groups(groups, n=n).cpu()[observed.rows]
+    if (count := len(together.unique())) < FEWEST:
+        raise BadInput(
+            f"the {len(together)} probes are of {count} groups, too few for an interval over groups: {FEWEST} are "
+            "needed, better 10; give inputs of more groups, or no groups"
+        )
+    return together
 
 
 def _effort(
