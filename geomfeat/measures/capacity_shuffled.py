@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import inf, isfinite
 
 from geomfeat import geometry
+from geomfeat.grouping import errors_over_draws
 from geomfeat.registry import Quantity, measure
 from geomfeat.types import Estimate, Representation
 
@@ -48,7 +49,7 @@ def capacity_shuffled(
     True
     """
     found = geometry.shuffled_control(rep, n_draws=n_draws, dichotomies=dichotomies, center=center, seed=seed)
-    return {name: _estimate(found, name) for name in QUANTITIES}
+    return errors_over_draws({name: _estimate(found, name) for name in QUANTITIES}, rep)
 
 
 def _estimate(found: geometry.Capacity, name: str) -> Estimate:
