@@ -112,8 +112,7 @@ def locate(
     observed = observe(
         end, inputs, labels, layers=layers, n_probes=n_probes, seed=seed, readout=reading, device=device
     )  # fmt: skip
-    given = n_samples(as_inputs(inputs))
-    together = _groups_of(observed, groups, given)
+    together = _groups_of(observed, groups, n_samples(as_inputs(inputs)))
     n_bootstrap, projections = _effort(observed, n_bootstrap, projections, ladder is not None)
     orders = HEAVY_ORDERS if is_heavy(end) else ORDERS
     steps = (1 if begin is not None else 2 * n_reinitialisations) + n_bootstrap + 2 * orders
@@ -127,15 +126,13 @@ def locate(
                 )
             )  # fmt: skip
             bar.update()
-        task, richness = starts[0].task, starts[0].demand.richness
-        samples = bootstrap(task, n_bootstrap, seed, lambda: _tick(bar), together)
-        growth = by_probes(task, richness, seed, lambda: _tick(bar), orders=orders, groups=together)
+        samples, growth = _resampled(starts[0], n_bootstrap, orders, seed, together, lambda: _tick(bar))
         floors = None if begin is not None else _floor(starts, lambda: _tick(bar))
     located = replace(_assembled(starts, samples, floors, observed), tangent=space.words)
     stderr = _difference(located.richness, located.low) / _z(starts)
-    details = _details(starts, observed, n_bootstrap, share_left, seed, loss) | {"stderr": stderr}
-    details |= {"n_groups": None if together is None else len(together.unique())}
-    located = _widened(replace(located, by_probes=growth, details=details), starts[0], given)
+    details = _details(starts, observed, together, n_bootstrap, share_left, seed, loss) | {"stderr": stderr}
+    located = replace(located, by_probes=growth, details=details)
+    located = _widened(located, starts[0], n_samples(as_inputs(inputs)))
     if ladder is not None:
         rungs = _rungs(ladder, starts[0], observed, inputs, labels, n_probes, seed, progress)
         located = _on_ladder(located, rungs, observed, stderr, _z(starts))
@@ -161,6 +158,14 @@ def _groups_of(observed: Observed, groups: Any, n: int) -> torch.Tensor | None:
             "needed, better 10; give inputs of more groups, or no groups"
         )
     return together
+
+
+def _resampled(
+    start: Start, n_bootstrap: int, orders: int, seed: int, groups: torch.Tensor | None, step: Callable[[], None]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Demand over resampled probes, and over their number."""
+    samples = bootstrap(start.task, n_bootstrap, seed, step, groups)
+    return samples, by_probes(start.task, start.demand.richness, seed, step, orders=orders, groups=groups)
 
 
 def _effort(
@@ -315,11 +320,13 @@ def _regime(richness: float, movement: float, floor: float | None) -> str:
 
 
 def _details(
-    starts: list[Start], observed: Observed, n_bootstrap: int, share_left: float, seed: int, loss: str | None
-) -> dict[str, Any]:
+    starts: list[Start], observed: Observed, groups: torch.Tensor | None, n_bootstrap: int, share_left: float,
+    seed: int, loss: str | None,
+) -> dict[str, Any]:  # fmt: skip
     first = starts[0]
     return {
         "n_probes": first.task.n,
+        "n_groups": None if groups is None else len(groups.unique()),
         "n_outputs": observed.outputs.shape[1],
         "projections": None if first.task.projection is None else first.task.projection.shape[1],
         "share_left": share_left,

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from geomfeat.activations import recording
 from geomfeat.models.functional import Functional, take
+from geomfeat.models.lazy_inputs import leaves_of
 from geomfeat.types import Representation
 
 
@@ -38,6 +39,56 @@ def cleared(features: Tensor, valid: Tensor) -> Tensor:
     by_token = features.reshape(*valid.shape, -1)
     # Not a product: padding may hold NaN.
     return torch.where(valid.to(features.device)[..., None], by_token, 0.0).reshape(features.shape)
+
+
+def mean_of_samples(values: Tensor, n: int, valid: Tensor | None) -> tuple[Tensor, Tensor] | None:
+    """Means (n,) of each sample's valid entries and how many these are (n,); None for a tensor without rows of samples.
+
+    Padding, where `valid` (n, tokens) is given, is left out of tensors of three or more dimensions, of which one after
+    the samples' are tokens (n, tokens, d), (n, channels, tokens), of those with time first (tokens, n, d), and of those
+    that put all tokens of all samples into rows (n tokens, d). Sequences may be cut to the longest of the samples. A
+    sample without a valid entry has mean 0 of 0 entries.
+
+    >>> gates = torch.tensor([[[1.0], [0.0]], [[0.0], [1.0]]])
+    >>> [part.tolist() for part in mean_of_samples(gates, 2, torch.tensor([[True, False], [True, True]]))]
+    [[1.0, 0.5], [1.0, 2.0]]
+    """
+    by_token = None if valid is None else _by_token(values, valid)
+    if by_token is not None and valid is not None:
+        kept = valid[:, : by_token.shape[1]].to(values.device)
+        counts = (kept.sum(1) * by_token.shape[2]).to(values.dtype)
+        return torch.where(kept[:, :, None], by_token, 0.0).sum((1, 2)) / counts.clamp_min(1), counts
+    if values.ndim == 0 or len(values) != n:
+        return None
+    rows = values.reshape(n, -1)
+    return rows.mean(1), rows.new_full((n,), float(rows.shape[1]))
+
+
+def _by_token(values: Tensor, valid: Tensor) -> Tensor | None:
+    """Values as (n, tokens, rest), where they lie over the tokens of `valid`, or those up to the last valid one."""
+    n, shape = len(valid), tuple(values.shape)
+    last = 1 + int(valid.any(0).nonzero().max()) if bool(valid.any()) else valid.shape[1]
+    for tokens in dict.fromkeys((valid.shape[1], last)):
+        if len(shape) == 2 and shape[0] == n * tokens:
+            return values.reshape(n, tokens, -1)
+        if len(shape) > 2 and shape[:2] == (tokens, n) != (n, tokens):
+            return values.transpose(0, 1).reshape(n, tokens, -1)
+        axes = [axis for axis in range(1, len(shape)) if shape[axis] == tokens]
+        if len(shape) > 2 and shape[0] == n and axes:
+            return values.movedim(axes[0], 1).reshape(n, tokens, -1)
+    return None
+
+
+def valid_steps(inputs: Any, lengths: Tensor) -> Tensor:
+    """(n, tokens), true up to the length (n,) of each sample, over as many tokens as a part of the inputs has.
+
+    >>> valid_steps((torch.zeros(2, 3, 5), torch.tensor([1, 2])), torch.tensor([1, 2])).int().tolist()
+    [[1, 0, 0], [1, 1, 0]]
+    """
+    longest, n = int(lengths.max()), len(lengths)
+    shapes = [part.shape for _, part in leaves_of(inputs) if part.ndim > 1 and len(part) == n]
+    tokens = next((shape[1] for shape in shapes if shape[1] >= longest), longest)
+    return torch.arange(tokens, device=lengths.device) < lengths[:, None]
 
 
 def valid_tokens(inputs: Any) -> Tensor | None:
