@@ -8,17 +8,14 @@ with their true input (after normalisation, after a residual sum).
 from __future__ import annotations
 
 from contextlib import ExitStack
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import PackedSequence
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from geomfeat.activations import module_name
-from geomfeat.activations.hooks import padded
-from geomfeat.diagnostics.padding import valid_steps, valid_tokens
+from geomfeat.diagnostics.padding import packed_lengths, valid_steps, valid_tokens
 from geomfeat.models.functional import Functional
 
 _ATEN = torch.ops.aten
@@ -33,15 +30,11 @@ _CLIPPED = {_ATEN.hardtanh, _ATEN.hardtanh_}  # ReLU6 is a hardtanh from 0 to 6
 
 
 class _Gates(TorchDispatchMode):
-    """Collects (layer, input > 0) of every gate; `layer` is set from outside to the last layer that has fired.
-
-    lengths: (n,) steps of the samples in a packed sequence that a module returned, or None.
-    """
+    """Collects (layer, input > 0) of every gate; `layer` is set from outside to the last layer that has fired."""
 
     def __init__(self) -> None:
         super().__init__()
         self.layer = ""
-        self.lengths: Tensor | None = None
         self.open: list[tuple[str, Tensor]] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -76,17 +69,10 @@ def open_gates(f: Functional, inputs: Any, layers: tuple[str, ...]) -> tuple[lis
                 gates.layer = layer
 
             stack.callback(modules[module_name(layer)].register_forward_hook(fired).remove)
-        for module in modules.values():
-            stack.callback(module.register_forward_hook(partial(_see_lengths, gates)).remove)
+        lengths = stack.enter_context(packed_lengths(f.model))
         stack.enter_context(gates)
         f(f.theta, inputs)
     valid = valid_tokens(inputs)
-    if valid is None and gates.lengths is not None:
-        valid = valid_steps(inputs, gates.lengths)
+    if valid is None and lengths:
+        valid = valid_steps(inputs, lengths[-1])
     return gates.open, None if valid is None or bool(valid.all()) else valid
-
-
-def _see_lengths(gates: _Gates, _module: Any, _args: Any, out: Any) -> None:
-    for part in out if isinstance(out, tuple) and not isinstance(out, PackedSequence) else (out,):
-        if isinstance(part, PackedSequence):
-            gates.lengths = padded(part)[1]
