@@ -183,6 +183,17 @@ def test_a_study_notes_copies() -> None:
     assert all("20 of 40 samples are copies of others" in note for note in notes)
 
 
+@pytest.mark.parametrize("grouped", [True, False])
+def test_a_comparison_notes_copies_once(grouped: bool) -> None:
+    a, b = (doubled(rep, grouped) for rep in layers())
+    found = gf.compare({"a": {"x": a}, "b": {"y": b}}, measures=["stable_rank"], progress=False)
+    said = [note for note in found.settings["notes"] if COPIED in note]
+    assert len(said) == 1
+    assert ("one in their group" in said[0]) == grouped
+    if grouped:
+        assert found.similarity[0, 1] == pytest.approx(cka(*layers()), abs=1e-6)
+
+
 def test_copies_are_left_out_of_all_sides_alike() -> None:
     x = normal(5, 2)[[0, 1, 0, 2, 1]]
     (a, k), note = without_copies(x, Kernel(x @ x.T))

@@ -25,7 +25,7 @@ UNDEFINED = "too few shuffled classes with moving anchors in the same draws: rai
 @measure(
     source="Chou, Le, Wang and Chung 2025 (arXiv 2503.18114), with labels permuted over the points",
     quantities=QUANTITIES,
-    invariant_to={"scale"},
+    invariant_to={"duplication", "scale"},
     needs={"labels"},
     stochastic=True,
     by_default=False,
