@@ -136,6 +136,23 @@ def _taken(layer: Any, rows: Tensor) -> Any:
     return layer.take(rows.to(layer.x.device)) if isinstance(layer, Representation) else layer
 
 
+def errors_over_draws(estimates: Mapping[str, Estimate], *layers: Any) -> dict[str, Estimate]:
+    """Estimates whose errors are over random draws for the samples as they are; a note says so of samples in groups.
+
+    >>> layer = Representation(torch.eye(3), groups=[0, 0, 1])
+    >>> errors_over_draws({"a": Estimate(1.0, 0.1), "b": Estimate(2.0)}, layer)["a"].note
+    'error over draws, not over the 2 groups of samples'
+    """
+    groups = common_groups(*layers)
+    if groups is None:
+        return dict(estimates)
+    said = f"error over draws, not over the {len(torch.unique(groups))} groups of samples"
+    return {
+        name: e if e.stderr is None else replace(e, note="; ".join(filter(None, (e.note, said))))
+        for name, e in estimates.items()
+    }
+
+
 @contextmanager
 def values_alone() -> Iterator[None]:
     """Within, jackknifes over samples are left out: their errors are not wanted, and they take most of the time."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -142,3 +143,14 @@ def test_errors_are_left_out_where_only_values_are_wanted() -> None:
         assert get("participation_ratio")(layer).stderr is None
     assert errors_wanted()
     assert isinstance(get("participation_ratio")(layer), Estimate)
+
+
+@pytest.mark.parametrize("name", ["capacity", "capacity_shuffled", "replica_capacity", "simulated_capacity"])
+def test_errors_over_draws_say_that_they_are_not_over_groups(name: str) -> None:
+    layer = Representation(torch.eye(12) + 0.1, torch.arange(12) // 3)
+    for groups in (None, torch.arange(12) // 2):
+        found = get(name).run(replace(layer, groups=groups), seed=1)
+        with_errors = [e for e in found.values() if e.ok and e.stderr is not None]
+        assert with_errors
+        said = ["not over the 6 groups of samples" in e.note for e in with_errors]
+        assert all(said) if groups is not None else not any(said)

@@ -90,7 +90,7 @@ def compare_models(
     look = Look(reduce, project, batch_size, seed, device, readout)
     members, known = members_of(models, inputs, labels, layers=layers, brain=brains, look=look, progress=progress)
     chosen, left_out = profile_measures(measures, known is not None)
-    found, errors, broken = similarity_of_all([value for _, _, value in each_layer(members)], similarity)
+    found, errors, broken, said = similarity_of_all([value for _, _, value in each_layer(members)], similarity)
     table = _layers(members, broken)
     profiles, differences = profiles_of(members, chosen, n_draws=n_draws, seed=seed, progress=progress)
     ranking, notes = pd.DataFrame(columns=list(RANKING_COLUMNS)), []
@@ -102,7 +102,7 @@ def compare_models(
         "measures": [m.name for m in chosen], "left_out": left_out, "n_draws": n_draws,
         "comparator": comparator if brains else None, "n_boot": n_boot if brains else None,
         "reduce": reduce if isinstance(reduce, str) else reduce.__name__, "project": project,
-        "device": str(device or "as the models"), "notes": [*_notes(table, similarity, members), *notes],
+        "device": str(device or "as the models"), "notes": [*_notes(table, similarity, members, said), *notes],
     }  # fmt: skip
     placed = _placed(found, table, umap, seed)
     return ModelComparison(
@@ -139,9 +139,9 @@ def _placed(similarity: np.ndarray, layers: pd.DataFrame, umap: bool, seed: int)
     }  # fmt: skip
 
 
-def _notes(layers: pd.DataFrame, similarity: str, members: list[Member]) -> list[str]:
+def _notes(layers: pd.DataFrame, similarity: str, members: list[Member], said: str) -> list[str]:
     told = zip(layers["model"], layers["layer"], layers["note"], strict=True)
-    notes = [f"{model} {layer}: {note}" for model, layer, note in told if note]
+    notes = [*filter(None, [said]), *(f"{model} {layer}: {note}" for model, layer, note in told if note)]
     if similarity == "cka_linear_biased" and bool(np.any(layers["d"].fillna(0) > layers["n"])):
         notes.append("biased CKA of layers with more features than samples is high for any layers: prefer unbiased")
     losses = {

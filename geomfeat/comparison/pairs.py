@@ -22,8 +22,10 @@ SIMILARITIES = {"cka_linear_unbiased": "unbiased", "cka_linear_biased": "biased"
 DISTANCES = ("euclidean", "mahalanobis")
 
 
-def similarity_of_all(values: Sequence[Any], similarity: str) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
-    """(similarity (L, L), jackknife standard errors, notes by index); NaN with a note for layers without one.
+def similarity_of_all(values: Sequence[Any], similarity: str) -> tuple[np.ndarray, np.ndarray, dict[int, str], str]:
+    """(similarity (L, L), jackknife standard errors, notes by index, note on all layers).
+
+    It is NaN, with a note, for layers that have none.
 
     An RDM takes part through -D/2, which holds, but for terms that centring removes, the inner products of patterns
     whose squared distances are D: distances "euclidean" and "mahalanobis" are squared first; a correlation distance is
@@ -39,6 +41,7 @@ def similarity_of_all(values: Sequence[Any], similarity: str) -> tuple[np.ndarra
     }
     kept = [i for i in range(len(values)) if i not in notes]
     found, errors = np.full((2, len(values), len(values)), np.nan)
+    said = ""
     if kept:
         layers = {str(i): _kernel(v) if isinstance(v := values[i], RDMs) else v for i in kept}
         layers, groups = _together(layers), common_groups(*(values[i] for i in kept))
@@ -48,7 +51,8 @@ def similarity_of_all(values: Sequence[Any], similarity: str) -> tuple[np.ndarra
         assert stderr is not None
         errors[np.ix_(kept, kept)] = stderr.cpu().numpy()
         notes |= {int(i): why for i, why in made.notes.items()}
-    return found, errors, notes
+        said = made.note
+    return found, errors, notes, said
 
 
 def _over_groups(layers: dict[str, Any], whole: CkaMatrix, groups: torch.Tensor) -> torch.Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from geomfeat.activations import module_name
+from geomfeat.diagnostics.padding import packed_lengths, valid_steps, valid_tokens
 from geomfeat.models.functional import Functional
 
 _ATEN = torch.ops.aten
@@ -52,10 +53,12 @@ def is_gate(func: Any, args: Any) -> bool:
     return packet in _FAMILY
 
 
-def open_gates(f: Functional, inputs: Any, layers: tuple[str, ...]) -> list[tuple[str, Tensor]]:
-    """(layer, which units are open) for every gate of a forward pass, in call order.
+def open_gates(f: Functional, inputs: Any, layers: tuple[str, ...]) -> tuple[list[tuple[str, Tensor]], Tensor | None]:
+    """(layer, which units are open) for every gate of a forward pass, in call order; and what is no padding.
 
-    The layer of a gate is that of `layers` which fired last before it, "" before the first of them.
+    The layer of a gate is that of `layers` which fired last before it, "" before the first of them. Padding (n, tokens)
+    is known from masks among the inputs, or from the lengths of packed sequences in the network; None where there is
+    none.
     """
     gates = _Gates()
     modules = dict(f.model.named_modules())
@@ -66,6 +69,10 @@ def open_gates(f: Functional, inputs: Any, layers: tuple[str, ...]) -> list[tupl
                 gates.layer = layer
 
             stack.callback(modules[module_name(layer)].register_forward_hook(fired).remove)
+        lengths = stack.enter_context(packed_lengths(f.model))
         stack.enter_context(gates)
         f(f.theta, inputs)
-    return gates.open
+    valid = valid_tokens(inputs)
+    if valid is None and lengths:
+        valid = valid_steps(inputs, lengths[-1])
+    return gates.open, None if valid is None or bool(valid.all()) else valid

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from geomfeat.diagnostics._gates import open_gates
 from geomfeat.diagnostics._probes import affordable, noted, trained_parameters
+from geomfeat.diagnostics.padding import mean_of_samples
 from geomfeat.diagnostics.pair import SnapshotPair
 from geomfeat.errors import BadInput
 from geomfeat.models.functional import batches, n_samples
@@ -28,7 +29,8 @@ def activation_stability(pair: SnapshotPair, probes: int = 512) -> dict[str, dic
     The rule: every call of a ReLU-like function (ReLU, ReLU6, leaky, P-, R-ReLU, ELU, CELU, SELU, GELU, SiLU,
     hard-swish, Mish; as a module or as a plain call) is a gate, and belongs to the layer of `pair.layers` that fired
     last before it. So h is the true pre-activation, after normalisation and residual sums. A layer without a gate
-    after it (a read-out, or the layers of a tanh network) is a failed row. The standard error is over samples.
+    after it (a read-out, or the layers of a tanh network) is a failed row. Padding, by masks among the inputs or by the
+    lengths of packed sequences in the network, has no gates. The standard error is over samples.
 
     >>> import torch
     >>> from geomfeat.types import Snapshot
@@ -58,23 +60,22 @@ def _agreement(pair: SnapshotPair, inputs: object) -> Agreement:
     parts: dict[str, list[Tensor]] = {}
     by_sample: dict[str, bool] = {}
     for _, x in batches(pair.f_initial.inputs(inputs), 64):
-        gates = zip(
-            open_gates(pair.f_initial, x, pair.layers), open_gates(pair.f_trained, x, pair.layers), strict=False
-        )
-        same: dict[str, list[tuple[Tensor, int]]] = {}
-        for (layer, old), (other, new) in gates:
+        gates, valid = open_gates(pair.f_initial, x, pair.layers)
+        n, same = n_samples(x), dict[str, list[tuple[Tensor, Tensor]]]()
+        for (layer, old), (other, new) in zip(gates, open_gates(pair.f_trained, x, pair.layers)[0], strict=False):
             if layer != other or old.shape != new.shape:
                 raise BadInput("the two snapshots call different gates for the same inputs: stability is undefined")
-            n = n_samples(x)
             equal = (old == new).to(WORKING)
-            aligned = old.ndim > 0 and old.shape[0] == n
-            by_sample[layer] = by_sample.get(layer, True) and aligned
-            each = equal.reshape(n, -1).mean(1) if aligned else equal.mean().expand(n)
-            same.setdefault(layer, []).append((each, old.numel()))
-        for layer, found in same.items():
-            units = sum(count for _, count in found)
-            total = torch.stack([each * (count / units) for each, count in found]).sum(0)
-            parts.setdefault(layer, []).append(total)
+            found = mean_of_samples(equal, n, valid)
+            by_sample[layer] = by_sample.get(layer, True) and found is not None
+            if found is None:
+                found = equal.mean().expand(n), equal.new_full((n,), equal.numel() / n)
+            same.setdefault(layer, []).append(found)
+        for layer, means in same.items():
+            units = torch.stack([count for _, count in means]).sum(0)
+            total = torch.stack([mean * count for mean, count in means]).sum(0)
+            # A sample that is all padding has no gates.
+            parts.setdefault(layer, []).append(torch.where(units > 0, total / units, torch.nan))
     return {layer: (torch.cat(values), by_sample[layer]) for layer, values in parts.items() if layer}
 
 
@@ -86,6 +87,9 @@ def _row(agreement: tuple[Tensor, bool] | None, note: str) -> Estimate:
 
 def _mean(agreements: list[tuple[Tensor, bool]]) -> Estimate:
     """Mean over layers and samples, with the standard error over samples."""
-    values = torch.stack([each for each, _ in agreements]).mean(0)
+    values = torch.stack([each for each, _ in agreements])
+    values = values[:, ~values.isnan().any(0)].mean(0)
+    if not len(values):
+        return Estimate.failed("every sample is padding throughout, so no gate is seen: check the mask of the inputs")
     told = all(aligned for _, aligned in agreements) and len(values) > 1
     return Estimate(float(values.mean()), float(values.std() / len(values) ** 0.5) if told else None)

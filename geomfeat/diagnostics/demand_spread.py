@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from geomfeat.diagnostics.demand import LinearisedTask, solve
 from geomfeat.numerics import WORKING, stream
@@ -16,28 +17,42 @@ Step = Callable[[], None]
 ROUGH = 1e-3  # a resample needs its movement only to the fraction of its spread
 
 
-def bootstrap(task: LinearisedTask, n_bootstrap: int, seed: int, step: Step = lambda: None) -> pd.DataFrame:
+def bootstrap(
+    task: LinearisedTask, n_bootstrap: int, seed: int, step: Step = lambda: None, groups: Tensor | None = None
+) -> pd.DataFrame:
     """Demand over bootstrap samples of the probes: one row per sample, one column per layer and "richness".
 
-    A resampled set holds about 63 % of the probes, so its demand is lower throughout (see `by_probes`): read the
-    spread of these rows, not their mean.
+    Whole groups are drawn where probes have `groups` (n,): those of one group are no independent probes. A resampled
+    set holds about 63 % of the probes, so its demand is lower throughout (see `by_probes`): read the spread of these
+    rows, not their mean.
     """
-    rows = []
+    rows, (part, count) = [], _parts(task.n, groups)
     for number in range(n_bootstrap):
-        draw = torch.randint(task.n, (task.n,), generator=stream(seed, "demand", "bootstrap", number))
-        found = solve(task, torch.bincount(draw, minlength=task.n).to(WORKING), rtol=ROUGH)
+        draw = torch.randint(count, (count,), generator=stream(seed, "demand", "bootstrap", number))
+        found = solve(task, torch.bincount(draw, minlength=count)[part].to(WORKING), rtol=ROUGH)
         rows.append({**found.layers, "richness": found.richness})
         step()
     return pd.DataFrame(rows, columns=None if rows else [*task.layers, "richness"], dtype=float)
 
 
 def by_probes(
-    task: LinearisedTask, richness: float, seed: int, step: Step = lambda: None, *, orders: int = 1
+    task: LinearisedTask,
+    richness: float,
+    seed: int,
+    step: Step = lambda: None,
+    *,
+    orders: int = 1,
+    groups: Tensor | None = None,
 ) -> pd.DataFrame:
-    """R on a quarter and a half of the probes, mean over `orders` random choices of them, and on all (`richness`)."""
+    """R on a quarter and a half of the probes, mean over `orders` random choices of them, and on all (`richness`).
+
+    Where probes have `groups` (n,), group after group is chosen, so that at most one is split.
+    """
+    part, count = _parts(task.n, groups)
     sizes, found = sorted({task.n // 4, task.n // 2} - {0, task.n}), []
     for number in range(orders):
-        order = torch.randperm(task.n, generator=stream(seed, "demand", "by probes", number))
+        order = torch.randperm(count, generator=stream(seed, "demand", "by probes", number))
+        order = order.argsort()[part].argsort(stable=True)
         for n in sizes:
             weights = torch.zeros(task.n, dtype=WORKING)
             weights[order[:n]] = 1.0
@@ -45,6 +60,12 @@ def by_probes(
             step()
     rows = [{"n_probes": n, "richness": float(np.mean([r for size, r in found if size == n]))} for n in sizes]
     return pd.DataFrame([*rows, {"n_probes": task.n, "richness": richness}])
+
+
+def _parts(n: int, groups: Tensor | None) -> tuple[Tensor, int]:
+    """(n,) which part every probe is of, and how many there are: groups, or single probes."""
+    part = torch.arange(n) if groups is None else torch.unique(groups, return_inverse=True)[1]
+    return part, int(part.max()) + 1
 
 
 def spread(samples: pd.DataFrame) -> dict[str, float]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from geomfeat.diagnostics._probes import attempted
-from geomfeat.diagnostics.padding import valid_tokens, without_padding
+from geomfeat.diagnostics.padding import may_pack, valid_positions, valid_tokens, without_padding
 from geomfeat.diagnostics.pair import SnapshotPair
 from geomfeat.kernels import relative_change
 from geomfeat.models.functional import as_inputs
@@ -27,8 +27,8 @@ def feature_movement(pair: SnapshotPair) -> dict[str, dict[str, Estimate]]:
     """|h_T - h_0| / |h_0| of every hidden layer on the same inputs, and the geometric mean over layers (layer "").
 
     log10 of it is the movement M of a layer; log10 of the geometric mean is M averaged over layers. A layer that did
-    not move at all therefore makes the mean 0. Padding, by the attention mask of the
-    inputs, is no feature. Standard errors are jackknives over samples, the mean's a joint one.
+    not move at all therefore makes the mean 0. Padding, by the attention mask of the inputs or by packed sequences in
+    the network, is no feature. Standard errors are jackknives over samples, the mean's a joint one.
 
     >>> import torch
     >>> from geomfeat.types import Snapshot
@@ -42,7 +42,8 @@ def feature_movement(pair: SnapshotPair) -> dict[str, dict[str, Estimate]]:
     """
     if not pair.layers and not pair.initial_reps:
         return {"": {"relative": _geometric_mean([], 0)}}
-    valid = valid_tokens(as_inputs(pair.inputs))
+    packs = may_pack(pair.initial.model)
+    valid = valid_positions(pair.f_initial, pair.inputs) if packs else valid_tokens(as_inputs(pair.inputs))
     rows: dict[str, dict[str, Estimate]] = {}
     moved: list[tuple[Tensor, Tensor]] = []
     for layer, old in pair.before.items():

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from geomfeat.activations import fired_layers, innermost_layers, recording_layer_calls, tensors_by_path
 from geomfeat.activations.layer_calls import LayerCall
 from geomfeat.activations.untouched import evaluating, unfused_attention
-from geomfeat.diagnostics.padding import cleared, valid_tokens
+from geomfeat.diagnostics.padding import cleared, fitted, packed_lengths, valid_steps, valid_tokens
 from geomfeat.diagnostics.pair import SnapshotPair
 from geomfeat.diagnostics.starts import precision_of
 from geomfeat.errors import BadInput
@@ -103,14 +103,15 @@ def _squares(
         for _, part in batches(moved(as_inputs(pair.inputs), first.device, first.dtype), batch_size):
             seen = []
             for model in models:
-                with recording_layer_calls(model, list(found)) as calls:
+                with recording_layer_calls(model, list(found)) as calls, packed_lengths(model) as lengths:
                     call(model, part)
                 seen.append(dict(calls))
+            valid = valid_steps(part, lengths[-1]) if lengths else valid_tokens(part)
             for name in [n for n in found if n not in problems]:
                 modules = [named[i][name] for i in (0, 1)]
                 try:
                     calls_of = [s.get(name, []) for s in seen]
-                    found[name].append(_of_batch(modules, calls_of, n_samples(part), valid_tokens(part)))
+                    found[name].append(_of_batch(modules, calls_of, n_samples(part), valid))
                 except (BadInput, RuntimeError, TypeError, ValueError) as cause:
                     problems[name] = f"it cannot be called on its own ({str(cause).splitlines()[0]})"
     joined = {n: {k: torch.cat([p[k] for p in parts]) for k in parts[0]} for n, parts in found.items()
@@ -148,7 +149,8 @@ def _first(output: Any, n: int, valid: Tensor | None) -> Tensor:
                 raise BadInput(f"its output of shape {tuple(tensor.shape)} has no axis of the {n} samples")
             rows = tensor.movedim(axes[0], 0)
             flat = rows.reshape(n, -1).to(WORKING)
-            return flat if valid is None or rows.ndim < 3 or rows.shape[:2] != valid.shape else cleared(flat, valid)
+            kept = None if rows.ndim < 3 else fitted(valid, rows.shape[1])
+            return flat if kept is None else cleared(flat, kept)
     raise BadInput("it returns no tensor of floating numbers")
 
 

@@ -24,6 +24,8 @@ from geomfeat.diagnostics.location_flags import flags_of
 from geomfeat.diagnostics.starts import Observed, Start, initial_models, is_heavy, observe, start_from
 from geomfeat.diagnostics.tangent_space import Params, space_of_moved, space_without_start
 from geomfeat.errors import BadInput
+from geomfeat.grouping import FEWEST
+from geomfeat.labels import as_groups
 from geomfeat.models.fresh import Factory
 from geomfeat.models.functional import Readout, as_inputs, n_samples, unwrapped
 from geomfeat.models.readouts import as_readout
@@ -60,6 +62,7 @@ def locate(
     projections: int | None = None,
     loss: str | None = None,
     readout: Readout | str | None = None,
+    groups: Any = None,
     device: str | torch.device | None = None,
     progress: bool = True,
 ) -> Location:
@@ -88,7 +91,10 @@ def locate(
         loss: "mse" or "cross-entropy", if known; cross-entropy raises a flag.
         readout: (output, inputs) -> (n, C), or its name, "pkg.module:function" or "file.py:function".
 
-    Raises BadInput for inputs, layers or weights that cannot be used.
+        groups: (n,) which inputs belong together (views of one object, trials of one session), or None. The interval
+            is then over whole groups, of which the probes must hold 3, better 10.
+
+    Raises BadInput for inputs, layers, groups or weights that cannot be used.
 
     >>> start = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 2))
     >>> end = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 2))
@@ -106,6 +112,7 @@ def locate(
     observed = observe(
         end, inputs, labels, layers=layers, n_probes=n_probes, seed=seed, readout=reading, device=device
     )  # fmt: skip
+    together = _groups_of(observed, groups, n_samples(as_inputs(inputs)))
     n_bootstrap, projections = _effort(observed, n_bootstrap, projections, ladder is not None)
     orders = HEAVY_ORDERS if is_heavy(end) else ORDERS
     steps = (1 if begin is not None else 2 * n_reinitialisations) + n_bootstrap + 2 * orders
@@ -119,14 +126,13 @@ def locate(
                 )
             )  # fmt: skip
             bar.update()
-        samples = bootstrap(starts[0].task, n_bootstrap, seed, lambda: _tick(bar))
-        growth = by_probes(starts[0].task, starts[0].demand.richness, seed, lambda: _tick(bar), orders=orders)
+        samples, growth = _resampled(starts[0], n_bootstrap, orders, seed, together, lambda: _tick(bar))
         floors = None if begin is not None else _floor(starts, lambda: _tick(bar))
     located = replace(_assembled(starts, samples, floors, observed), tangent=space.words)
     stderr = _difference(located.richness, located.low) / _z(starts)
-    details = _details(starts, observed, n_bootstrap, share_left, seed, loss) | {"stderr": stderr}
-    given = n_samples(as_inputs(inputs))
-    located = _widened(replace(located, by_probes=growth, details=details), starts[0], given)
+    details = _details(starts, observed, together, n_bootstrap, share_left, seed, loss) | {"stderr": stderr}
+    located = replace(located, by_probes=growth, details=details)
+    located = _widened(located, starts[0], n_samples(as_inputs(inputs)))
     if ladder is not None:
         rungs = _rungs(ladder, starts[0], observed, inputs, labels, n_probes, seed, progress)
         located = _on_ladder(located, rungs, observed, stderr, _z(starts))
@@ -139,6 +145,27 @@ def _require_no_network(labels: Any) -> None:
         raise BadInput(
             f"labels is a {type(labels).__name__}: give the weights that training began from as initial=, by its name"
         )
+
+
+def _groups_of(observed: Observed, groups: Any, n: int) -> torch.Tensor | None:
+    """The groups of the probes, from those of the n inputs."""
+    if groups is None:
+        return None
+    together = as_groups(groups, n=n).cpu()[observed.rows]
+    if (count := len(together.unique())) < FEWEST:
+        raise BadInput(
+            f"the {len(together)} probes are of {count} groups, too few for an interval over groups: {FEWEST} are "
+            "needed, better 10; give inputs of more groups, or no groups"
+        )
+    return together
+
+
+def _resampled(
+    start: Start, n_bootstrap: int, orders: int, seed: int, groups: torch.Tensor | None, step: Callable[[], None]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Demand over resampled probes, and over their number."""
+    samples = bootstrap(start.task, n_bootstrap, seed, step, groups)
+    return samples, by_probes(start.task, start.demand.richness, seed, step, orders=orders, groups=groups)
 
 
 def _effort(
@@ -293,11 +320,13 @@ def _regime(richness: float, movement: float, floor: float | None) -> str:
 
 
 def _details(
-    starts: list[Start], observed: Observed, n_bootstrap: int, share_left: float, seed: int, loss: str | None
-) -> dict[str, Any]:
+    starts: list[Start], observed: Observed, groups: torch.Tensor | None, n_bootstrap: int, share_left: float,
+    seed: int, loss: str | None,
+) -> dict[str, Any]:  # fmt: skip
     first = starts[0]
     return {
         "n_probes": first.task.n,
+        "n_groups": None if groups is None else len(groups.unique()),
         "n_outputs": observed.outputs.shape[1],
         "projections": None if first.task.projection is None else first.task.projection.shape[1],
         "share_left": share_left,

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from geomfeat.distinct import KnownPoints, distinct_points, far_enough, known_points
 from geomfeat.errors import BadInput
-from geomfeat.geometry.distinct import KnownPoints, distinct_points, far_enough, known_points
 from geomfeat.geometry.neighbours import Neighbours, nearest_neighbours
 from geomfeat.types import Points, as_layer
 

@@ -19,6 +19,9 @@ _SHOWN = (
 class Capacity:
     """Capacity and geometry of P manifolds. A field `x_se` is the standard error of x over the draws; NaN: undefined.
 
+    Errors are those of the average over directions and labels for the points as they are. How the numbers would differ
+    with other samples, or other groups of samples, is not in them.
+
     Attributes:
         capacity: alpha = P / E|p|^2. capacity_faces: P / E k, the same number for standard normal t that does not
             depend on y, usually with less error; for other `draws` it need not be.

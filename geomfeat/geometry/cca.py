@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from geomfeat.copies import copies_of
 from geomfeat.errors import BadInput
-from geomfeat.geometry.copies import copies_of
 from geomfeat.geometry.same_samples import same_samples
 from geomfeat.geometry.spectrum import NoVariance, spread_of
 from geomfeat.numerics import WORKING
@@ -45,7 +45,7 @@ def canonical_correlations(a: Points, b: Points) -> CanonicalCorrelations:
     [1.0]
     """
     a, b = same_samples(a, b)
-    different = len((copies_of(a) * a.n + copies_of(b)).unique())  # copies of each other in both are one sample
+    different = len(copies_of(a, b).unique())  # copies of each other in both are one sample
     return _between(span_of_features(a, "a"), span_of_features(b, "b"), different)
 
 

@@ -15,10 +15,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from geomfeat.distinct import distinct_points, known_points
 from geomfeat.errors import BadInput
 from geomfeat.geometry.apart import MIN_POINTS, Apart, neighbours_apart, require_possible
 from geomfeat.geometry.candidates import SHARE_ROWS, SHARE_TILES, padded, rounding, tiles_of
-from geomfeat.geometry.distinct import distinct_points, known_points
 from geomfeat.geometry.intrinsic_dimension import IntrinsicDimension
 from geomfeat.geometry.neighbours import unit_scale
 from geomfeat.types import Points, as_layer

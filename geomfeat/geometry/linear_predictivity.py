@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from geomfeat.copies import copies_of, united
 from geomfeat.errors import BadInput
 from geomfeat.geometry.cca import span_of_features
-from geomfeat.geometry.copies import copies_of, united
 from geomfeat.geometry.same_samples import same_samples
 from geomfeat.geometry.spectrum import reduced, spread_of
 from geomfeat.grouping import common_groups

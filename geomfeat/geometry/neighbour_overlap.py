@@ -1,12 +1,15 @@
 """Whether two representations agree on which samples are near each other: overlap of nearest neighbours.
 
-By chance two sets of k of the n - 1 others share k / (n - 1) of them. Equally near samples (copies) come in any order.
+By chance two sets of k of the n - 1 others share k / (n - 1) of them. Samples that are copies of others in both
+representations are one sample: they would be each other's nearest neighbours whatever the representations. Those that
+are equally near in one alone come in any order.
 """
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from geomfeat.copies import copies_of, first_of_each
 from geomfeat.errors import BadInput
 from geomfeat.geometry.neighbours import nearest_neighbours
 from geomfeat.geometry.same_samples import same_samples
@@ -26,8 +29,9 @@ def mutual_knn(a: Points, b: Points, *, k: int = 10, metric: str = "cosine") -> 
     Args:
         metric: "cosine" (of the features as they are, not centred) or "euclidean".
 
-    Raises BadInput for other numbers of samples, k not in 1..n - 1, another metric, and samples that are zero
-    everywhere, which have no direction; NoVariance where all k neighbours of every sample are copies of it.
+    Neighbours are those among the different samples: copies count once, and each gets the share of its sample. Raises
+    BadInput for other numbers of samples, k not in 1..n - 1 of the different ones, another metric, and samples that are
+    zero everywhere, which have no direction; NoVariance where all k neighbours of every sample are copies of it.
 
     >>> x = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
     >>> float(mutual_knn(x, 2 * x, k=5).mean())
@@ -78,5 +82,20 @@ def _directions(x: Tensor) -> Tensor:
 
 def _shared(a: Representation, b: Representation, k: int, metric: str) -> Tensor:
     """How many neighbours every sample has in common in a and b."""
+    number = copies_of(a, b)
+    first = first_of_each(number)
+    if len(first) < a.n:
+        _require_different(len(first), a.n, k)
+        a, b = a.take(first.to(a.x.device)), b.take(first.to(b.x.device))
     left, right = _nearest(a, k, metric), _nearest(b, k, metric)
-    return (left[:, :, None] == right[:, None, :]).any(2).sum(1).to(WORKING)
+    return (left[:, :, None] == right[:, None, :]).any(2).sum(1).to(WORKING)[number.to(left.device)]
+
+
+def _require_different(different: int, n: int, k: int) -> None:
+    if different == 1:
+        raise NoVariance(f"all {n} samples are copies of each other in both, so they have no neighbours: give others")
+    if different <= k < n:
+        raise BadInput(
+            f"{different} different of {n} samples: {k} neighbours need at least {k + 1}, give more samples or fewer "
+            "neighbours"
+        )

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from geomfeat.copies import copies_of, united
 from geomfeat.errors import BadInput
-from geomfeat.geometry.copies import copies_of, united
 from geomfeat.labels import Labels, as_groups, as_labels
 from geomfeat.numerics import WORKING, numpy_stream
 from geomfeat.precision import Spread, roundings

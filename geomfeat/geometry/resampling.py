@@ -19,11 +19,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from geomfeat.copies import copies_of
 from geomfeat.errors import BadInput
 from geomfeat.geometry.same_samples import same_samples
 from geomfeat.grouping import common_groups, values_alone
 from geomfeat.numerics import stream
 from geomfeat.registry import get
+from geomfeat.repeats import copies_said
 from geomfeat.types import Estimate, Representation
 
 LEAST = 8  # samples, or groups of them
@@ -37,7 +39,8 @@ class Interval:
         value: of all samples. low, high: the interval. stderr: standard deviation over halves.
         level: share of intervals that should hold the population's value. n_boot: halves drawn.
         n_groups: groups that the halves were drawn of; None where samples were drawn one by one.
-        n_failed: halves on which the measure failed (with any, the interval is NaN). note: what to do about it.
+        n_failed: halves on which the measure failed (with any, the interval is NaN). note: what to do about it; what
+            the measure notes of all samples; how many samples are copies of others.
     """
 
     value: float
@@ -69,6 +72,8 @@ def similarity_interval(
         measure: the name of a registered pair measure ("name.quantity" where it has several), or a function of two
             Representations that gives a number or an Estimate.
 
+    Copies of samples are taken for independent draws, which the note says: give repeats of a sample one group.
+
     A measure that needs more samples than features needs twice as many here. Raises BadInput for other numbers of
     samples, too few of them or of their groups, options out of range, and a measure that is none of two layers.
 
@@ -92,10 +97,12 @@ def similarity_interval(
         whole = work(left, right)
     if not whole.ok:
         return Interval(whole.value, np.nan, np.nan, np.nan, level, n_boot, n_boot, whole.note, count)
+    said = [whole.note] if whole.note else []
+    if groups is None and (copies := n - len(copies_of(left, right).unique())):
+        said.append(copies_said(copies, n, "the halves take", False))
     draws = stream(seed, "similarity interval")
     drawn = [torch.randperm(n, generator=draws)[: n // 2].sort().values for _ in range(n_boot)]
     halves = drawn if groups is None else [torch.nonzero(torch.isin(part, half))[:, 0] for half in drawn]
-    left, right = left.with_(groups=None), right.with_(groups=None)
     with values_alone():
         found = [work(left.take(_on(rows, left)), right.take(_on(rows, right))) for rows in halves]
     failed = [estimate.note for estimate in found if not estimate.ok]
@@ -108,7 +115,7 @@ def similarity_interval(
     low, high = whole.value + np.quantile(away, [(1 - level) / 2, (1 + level) / 2])
     return Interval(
         whole.value, max(float(low), bounds[0]), min(float(high), bounds[1]), float(away.std(ddof=1)), level, n_boot,
-        n_groups=count,
+        note="; ".join(said), n_groups=count,
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from geomfeat.kernels.hsic import Centred, Moments, check_estimator
 from geomfeat.labels import as_goal
 from geomfeat.numerics import WORKING, as_tensor, jackknife_stderr, require_finite
 from geomfeat.precision import near_one
+from geomfeat.repeats import repeats_once
 from geomfeat.types import Estimate, Kernel, as_layer
 
 KERNELS = ("linear", "rbf")
@@ -31,6 +32,7 @@ def hsic(a: Any, b: Any, *, kernel: str = "linear", estimator: str = "unbiased",
     >>> hsic(x, x, estimator="biased")
     1.0
     """
+    (a, b), _ = _independent(a, b, estimator, noted=False)
     left, right = _pair(a, b, kernel, estimator, bandwidth)
     return Moments.between(left, right).hsic(estimator)
 
@@ -49,11 +51,15 @@ def cka(a: Any, b: Any, *, kernel: str = "linear", estimator: str = "unbiased", 
     Returns 1 for equal geometry up to rotation, scale and shift. Raises BadInput for different numbers of samples,
     too few of them, and constant features (which have no geometry to compare).
 
+    The unbiased estimate takes samples for independent draws: with repeats of samples it is wrong, for wide layers by
+    .5 where every sample is there twice. Copies within one of the groups of a Representation count once;
+    `cka_estimate` says how many others there are.
+
     >>> x = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [2.0, 2.0], [1.0, 3.0]])
     >>> round(cka(x, 3 * x.flip(1) + 1), 12)
     1.0
     """
-    return cka_estimate(a, b, kernel=kernel, estimator=estimator, bandwidth=bandwidth).value
+    return _cka(a, b, kernel, estimator, bandwidth, noted=False).value
 
 
 def cka_estimate(
@@ -62,7 +68,13 @@ def cka_estimate(
     """`cka` with its jackknife standard error over samples (None below 6 samples, where it means nothing).
 
     The error is exact for the leave-one-out values of fixed Gram matrices: the bandwidth of "rbf" is not refitted.
+    Of the unbiased estimate a note counts the samples that are copies of others in both.
     """
+    return _cka(a, b, kernel, estimator, bandwidth, noted=True)
+
+
+def _cka(a: Any, b: Any, kernel: str, estimator: str, bandwidth: float, noted: bool) -> Estimate:
+    (a, b), note = _independent(a, b, estimator, noted)
     left, right = _pair(a, b, kernel, estimator, bandwidth, scaled=True)
     cross, own_a, own_b = Moments.between(left, right), Moments.between(left, left), Moments.between(right, right)
     for name, moments, side in (("a", own_a, left), ("b", own_b, right)):
@@ -71,11 +83,11 @@ def cka_estimate(
     # Both are inner products of (U-)centred matrices, so only rounding can lead beyond -1 and 1.
     value = max(-1.0, min(1.0, value))
     if left.n < 6:
-        return Estimate(value)
+        return Estimate(value, note=note)
     scale = own_a.leave_one_out(estimator) * own_b.leave_one_out(estimator)
     if not (scale > 0).all():  # one sample carries the whole geometry: no spread can be told
-        return Estimate(value)
-    return Estimate(value, jackknife_stderr(cross.leave_one_out(estimator) / scale.sqrt()))
+        return Estimate(value, note=note)
+    return Estimate(value, jackknife_stderr(cross.leave_one_out(estimator) / scale.sqrt()), note=note)
 
 
 def target_alignment(kernel: Kernel | Tensor, targets: Any, *, estimator: str = "unbiased") -> Estimate:
@@ -138,6 +150,11 @@ def as_gram(kernel: Kernel | Tensor, name: str = "kernel") -> Float[Tensor, "n n
     if (gram - gram.T).abs().max() > 1e-6 * gram.abs().max():
         raise BadInput(f"{name} is not symmetric, so it is no kernel: pass a Gram matrix, or features (n, d) to cka()")
     return gram
+
+
+def _independent(a: Any, b: Any, estimator: str, noted: bool) -> tuple[list[Any], str]:
+    """Both without repeats within groups, and a note on copies; as they are for the biased estimate."""
+    return repeats_once(a, b, noted=noted) if estimator == "unbiased" else ([a, b], "")
 
 
 def _pair(

@@ -12,6 +12,7 @@ from geomfeat.kernels._cka_sums import Side, products
 from geomfeat.kernels.alignment import KERNELS, as_gram
 from geomfeat.kernels.gram import NoWidth, rbf_gram
 from geomfeat.kernels.hsic import Moments, check_estimator
+from geomfeat.repeats import repeats_once
 from geomfeat.types import Kernel, Representation, as_layer
 
 # Below this share of the mean diagonal, differences between the other entries are rounding of single precision.
@@ -27,6 +28,7 @@ class CkaMatrix:
     Attributes:
         values: (rows, columns), in float64; NaN where it is undefined, which `notes` explain, by layer.
         stderr: jackknife standard errors over samples, NaN where there is none; None when they were not asked for.
+        note: on samples that are copies of others in all layers, if there are any; see `cka`.
     """
 
     names: tuple[str, ...]
@@ -36,6 +38,7 @@ class CkaMatrix:
     kernel: str
     estimator: str
     notes: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
 
     def __str__(self) -> str:
         wide = max(len(name) for name in (*self.names, *self.other_names))
@@ -46,7 +49,8 @@ class CkaMatrix:
         for name, row in zip(self.names, self.values.tolist(), strict=True):
             cells = (f" {v:{max(7, len(n))}.3f}" for n, v in zip(self.other_names, row, strict=True))
             lines.append(f"{name:{wide}}" + "".join(cells))
-        return "\n".join([*lines, *(f"  note: {name}: {why}" for name, why in self.notes.items())])
+        said = [*([self.note] if self.note else []), *(f"{name}: {why}" for name, why in self.notes.items())]
+        return "\n".join([*lines, *(f"  note: {why}" for why in said)])
 
     __repr__ = __str__
 
@@ -70,8 +74,8 @@ def cka_matrix(
         stderr: also the jackknife errors of `cka_estimate`, for about half as much time again.
 
     A layer that is constant over the samples, up to rounding in the precision it came in, has NaN in its row and column
-    and a note; so has one of whose samples most coincide, for "rbf". Raises BadInput for different
-    numbers of samples, too few of them, or no layers.
+    and a note; so has one of whose samples most coincide, for "rbf". Samples that are copies of each other in all
+    layers count once within a group. Raises BadInput for different numbers of samples, too few of them, or no layers.
 
     >>> x = torch.randn(20, 5, generator=torch.Generator().manual_seed(0))
     >>> found = cka_matrix({"a": x, "b": 2 * x + 1, "flat": 0 * x})
@@ -83,7 +87,10 @@ def cka_matrix(
     if kernel not in KERNELS:
         raise BadInput(f"kernel must be one of {KERNELS}, got {kernel!r}")
     labels = [*names, *(other_names if others is not None else ())]
-    sides, notes = _sides([*values, *other_values], labels, kernel, bandwidth)
+    every, note = [*values, *other_values], ""
+    if estimator == "unbiased":
+        every, note = repeats_once(*every)
+    sides, notes = _sides(every, labels, kernel, bandwidth)
     n = len(sides[0].diagonal)
     check_estimator(estimator, n)
     columns = slice(0 if others is None else len(names), len(sides))
@@ -96,7 +103,7 @@ def cka_matrix(
     alone = None if found.times is None else found.own.leave_one_out(estimator)
     rows = [_row(found, i, columns, own, alone, estimator) for i in range(len(names))]
     values, errors = (torch.stack(side) for side in zip(*rows, strict=True))
-    return CkaMatrix(names, other_names, values, errors if stderr else None, kernel, estimator, notes)
+    return CkaMatrix(names, other_names, values, errors if stderr else None, kernel, estimator, notes, note)
 
 
 @dataclass(frozen=True, eq=False)

@@ -51,6 +51,11 @@ class StreamedCka:
 class StreamingCKA:
     """Takes batches of all layers' features and gives their linear CKA at any time, in memory that does not grow.
 
+    Samples are taken for independent draws. A stream forgets them, so that it neither sees copies nor takes groups:
+    where samples come in groups (views of one object) its errors are too small, and where they repeat the unbiased
+    estimate is wrong. Leave repeats out, or give all samples at once to `cka_matrix`, which counts those of a group
+    once.
+
     Args:
         estimator: "unbiased" or "biased", as in `cka`; "minibatch" knows the unbiased one only.
         method: "exact", "minibatch", or "auto": exact where its sums fit `memory` bytes.

@@ -11,6 +11,7 @@ from geomfeat.kernels.rdm_compare import COMPARATORS, aligned, similarities
 from geomfeat.kernels.rdms import RDMs
 from geomfeat.numerics import jackknife_stderr
 from geomfeat.precision import Spread
+from geomfeat.repeats import repeats_once
 from geomfeat.types import Estimate, as_layer
 
 # From how many samples on a jackknife means something, and up to how many it is cheap: it grows with their cube.
@@ -27,12 +28,15 @@ def rsa_estimates(
         dissimilarity: of both; see `rdm`. comparators: see `compare_rdms`.
 
     The error is the jackknife's over samples, None below 6 and above 256 samples (`rank_by_rsa` resamples any number).
-    What is undefined is a failed Estimate. Raises BadInput for different samples, and for a constant layer.
+    Copies of samples in both layers are 0 apart in both, which makes RDMs alike: within a group they count once, and
+    the note counts others. What is undefined is a failed Estimate. Raises BadInput for different samples, and for a
+    constant layer.
 
     >>> x = torch.randn(20, 5, generator=torch.Generator().manual_seed(0))
     >>> round(rsa_estimates(x, 3 * x.flip(1) + 1)["rho_a"].value, 6)
     1.0
     """
+    (a, b), note = repeats_once(a, b)
     sides = [rdm(x, dissimilarity=dissimilarity) for x in (a, b)]
     for name, x, side in zip("ab", (a, b), sides, strict=True):
         layer = as_layer(x, name)
@@ -40,15 +44,15 @@ def rsa_estimates(
             raise BadInput(f"{name} is constant over the samples (a dead or saturated layer): its RDM is zero")
     if sides[0].n_conditions != sides[1].n_conditions:
         raise BadInput(f"a has {sides[0].n_conditions} samples, b has {sides[1].n_conditions}: compare the same inputs")
-    return {name: _estimate(sides[0], sides[1], name) for name in comparators}
+    return {name: _estimate(sides[0], sides[1], name, note) for name in comparators}
 
 
-def _estimate(first: RDMs, second: RDMs, comparator: str) -> Estimate:
+def _estimate(first: RDMs, second: RDMs, comparator: str, note: str) -> Estimate:
     a, b, n = aligned(first, second, comparator)
     value = float(similarities(a, b, comparator, a.new_ones(1, n)))
     if value != value:
         return Estimate.failed(f"{comparator} is undefined: all pairs of samples are equally far apart; try rho_a")
     if not FEWEST <= n <= MOST or not errors_wanted():
-        return Estimate(value)
+        return Estimate(value, note=note)
     left_out = similarities(a, b, comparator, 1 - torch.eye(n, dtype=a.dtype, device=a.device))[:, 0, 0]
-    return Estimate(value, jackknife_stderr(left_out) if bool(left_out.isfinite().all()) else None)
+    return Estimate(value, jackknife_stderr(left_out) if bool(left_out.isfinite().all()) else None, note=note)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import inf, isfinite
 
 from geomfeat import geometry
+from geomfeat.grouping import errors_over_draws
 from geomfeat.registry import Quantity, measure
 from geomfeat.types import Estimate, Representation
 
@@ -24,7 +25,7 @@ UNDEFINED = "too few shuffled classes with moving anchors in the same draws: rai
 @measure(
     source="Chou, Le, Wang and Chung 2025 (arXiv 2503.18114), with labels permuted over the points",
     quantities=QUANTITIES,
-    invariant_to={"scale"},
+    invariant_to={"duplication", "scale"},
     needs={"labels"},
     stochastic=True,
     by_default=False,
@@ -48,7 +49,7 @@ def capacity_shuffled(
     True
     """
     found = geometry.shuffled_control(rep, n_draws=n_draws, dichotomies=dichotomies, center=center, seed=seed)
-    return {name: _estimate(found, name) for name in QUANTITIES}
+    return errors_over_draws({name: _estimate(found, name) for name in QUANTITIES}, rep)
 
 
 def _estimate(found: geometry.Capacity, name: str) -> Estimate:

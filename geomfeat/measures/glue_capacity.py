@@ -7,6 +7,7 @@ from typing import Any
 
 from geomfeat import geometry
 from geomfeat.geometry.floor import without_floor
+from geomfeat.grouping import errors_over_draws
 from geomfeat.registry import Quantity, measure
 from geomfeat.types import Estimate, Representation
 
@@ -69,7 +70,7 @@ def capacity(
     True
     """
     found = geometry.capacity(rep, n_draws=n_draws, dichotomies=dichotomies, center=center, seed=seed)
-    return estimates(found)
+    return errors_over_draws(estimates(found), rep)
 
 
 def estimates(found: geometry.Capacity) -> dict[str, Estimate]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from geomfeat import geometry
 from geomfeat.registry import measure
+from geomfeat.repeats import without_copies
 from geomfeat.types import Estimate, Representation
 
 
@@ -12,12 +13,14 @@ from geomfeat.types import Estimate, Representation
     bounds=(0, 1),
     unit="share of neighbours",
     direction="higher = more alike; k / (n - 1) by chance",
-    invariant_to={"rotation", "scale", "sample order", "unit order"},
+    invariant_to={"rotation", "scale", "sample order", "unit order", "duplication"},
     min_samples=11,
     by_default=False,
 )
 def mutual_knn(a: Representation, b: Representation, *, k: int = 10, metric: str = "cosine") -> Estimate:
     """Mean share of every sample's k nearest neighbours in one layer that are so in the other (mutual k-NN alignment).
+
+    Samples that are copies of others in both layers are left out first, which the note says.
 
     k: neighbours of a sample. metric: "cosine" (not centred) or "euclidean".
 
@@ -26,8 +29,9 @@ def mutual_knn(a: Representation, b: Representation, *, k: int = 10, metric: str
     >>> mutual_knn(a, a.with_(x=3 * a.x)).value
     1.0
     """
+    [a, b], said = without_copies(a, b)
     value = float(geometry.mutual_knn(a, b, k=k, metric=metric).mean())
     stderr = geometry.group_jackknife(
         lambda rows: float(geometry.mutual_knn(a.take(rows), b.take(rows), k=k, metric=metric).mean()), a.n
     )
-    return Estimate(value, stderr, note=f"by chance: {k / (a.n - 1):.3f}")
+    return Estimate(value, stderr, note="; ".join(filter(None, [f"by chance: {k / (a.n - 1):.3f}", said])))

@@ -7,6 +7,7 @@ from math import inf, isfinite
 from geomfeat import geometry
 from geomfeat.errors import BadInput
 from geomfeat.registry import measure
+from geomfeat.repeats import repeats_once
 from geomfeat.types import Estimate, Representation
 
 ESTIMATORS = ("wishart", "unbiased")
@@ -23,6 +24,8 @@ ESTIMATORS = ("wishart", "unbiased")
 def participation_ratio_corrected(rep: Representation, *, estimator: str = "wishart") -> Estimate:
     """Participation ratio of the population that the samples come from.
 
+    Copies of a sample within a group count once, and the note counts others.
+
     estimator: "wishart" (exact moments for Gaussian rows; at least 1) or "unbiased" (no Gaussian assumption, noisier).
 
     >>> import torch
@@ -33,6 +36,7 @@ def participation_ratio_corrected(rep: Representation, *, estimator: str = "wish
     if estimator not in ESTIMATORS:
         raise BadInput(f"estimator={estimator!r}: use one of {', '.join(map(repr, ESTIMATORS))}")
     function = geometry.participation_ratio_wishart if estimator == "wishart" else geometry.participation_ratio_unbiased
+    [rep], note = repeats_once(rep)
     spread = geometry.spread_of(rep)
     value = function(spread)
     if not isfinite(value) or value <= 0:
@@ -40,4 +44,4 @@ def participation_ratio_corrected(rep: Representation, *, estimator: str = "wish
             f"{rep.n} samples are too few: their covariance is as even as noise would make it; give more samples"
         )
     turned = spread.turned()
-    return Estimate(value, geometry.group_jackknife(lambda rows: function(turned.take(rows)), rep.n))
+    return Estimate(value, geometry.group_jackknife(lambda rows: function(turned.take(rows)), rep.n), note=note)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import inf, isfinite
 
 from geomfeat import geometry
+from geomfeat.grouping import errors_over_draws
 from geomfeat.registry import Quantity, measure
 from geomfeat.types import Estimate, Representation
 
@@ -53,4 +54,4 @@ def replica_capacity(
         failed = note or "no draw met any class: raise n_draws"
         whole = found.n_uncertified == 0
         out[name] = Estimate(value, usable, whole, note) if isfinite(value) else Estimate.failed(failed)
-    return out
+    return errors_over_draws(out, rep)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import inf, isfinite
 
 from geomfeat import geometry
+from geomfeat.grouping import errors_over_draws
 from geomfeat.registry import Quantity, measure
 from geomfeat.types import Estimate, Representation
 
@@ -48,7 +49,7 @@ def simulated_capacity(
     decided = found.n_undecided == 0
     share = found.frac_nonseparable
     error = (share * (1 - share) / max(1, found.n_trials - found.n_undecided)) ** 0.5
-    return {
+    estimates = {
         "capacity": (
             Estimate(found.capacity, found.capacity_se if isfinite(found.capacity_se) else None, decided, note)
             if isfinite(found.capacity)
@@ -56,3 +57,4 @@ def simulated_capacity(
         ),
         "frac_nonseparable": Estimate(share, error, decided, note),
     }
+    return errors_over_draws(estimates, rep)

@@ -10,7 +10,9 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
+from torch import Tensor
 
+from geomfeat.copies import copies_of
 from geomfeat.errors import BadInput
 from geomfeat.kernels.hsic import Centred, Moments
 from geomfeat.numerics import WORKING, jackknife_stderr
@@ -35,6 +37,19 @@ class _Grams:
         self.reps = reps
         self.room = max(4, BUDGET // (8 * n * n))
         self._kept: OrderedDict[Place, tuple[Centred, Moments]] = OrderedDict()
+        self._copies: dict[Place, Tensor | None] = {}
+
+    def share_copies(self, pair: tuple[Place, Place]) -> bool:
+        """Whether samples are copies of each other in both layers."""
+        numbers = [found for place in pair if (found := self._copies_in(place)) is not None]
+        return len(numbers) == 2 and len(torch.unique(torch.stack(numbers), dim=1)[0]) < len(numbers[0])
+
+    def _copies_in(self, place: Place) -> Tensor | None:
+        """`copies_of` a layer; None where it has none."""
+        if place not in self._copies:
+            number = copies_of(self.reps[place])
+            self._copies[place] = number if int(number.max()) + 1 < len(number) else None
+        return self._copies[place]
 
     def __getitem__(self, place: Place) -> tuple[Centred, Moments]:
         if place not in self._kept:
@@ -53,8 +68,8 @@ def cka_cells(
 ) -> Iterator[tuple[tuple[Place, Place], dict[str, Cell | None]]]:
     """For every pair of places, {estimator: (CKA, jackknife standard error)}, or None where it may be undefined.
 
-    That is for (nearly) constant features, for very few samples and for samples in groups: the measure itself decides
-    there, and says why.
+    That is for (nearly) constant features, for very few samples, for samples in groups, and, unbiased, for copies of
+    samples: the measure itself decides there, and says why.
 
     >>> a, b = torch.randn(9, 3), torch.randn(9, 4)
     >>> reps = {("trained", "a"): Representation(a), ("trained", "b"): Representation(b)}
@@ -75,7 +90,10 @@ def cka_cells(
         cross = Moments.between(left, right)
         grouped = any(reps[place].groups is not None for place in pair)
         cells: dict[str, Cell | None] = dict.fromkeys(estimators)
+        repeated = "unbiased" in estimators and grams.share_copies(pair)
         for e in estimators:
+            if e == "unbiased" and repeated:
+                continue
             if left.n >= FEWEST and not grouped and _is_sound(left, own_left, e) and _is_sound(right, own_right, e):
                 cells[e] = _cell(cross, own_left, own_right, e)
         yield pair, cells

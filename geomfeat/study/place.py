@@ -15,6 +15,7 @@ from geomfeat.activations.untouched import evaluating
 from geomfeat.diagnostics.locate import LOSSES, locate
 from geomfeat.diagnostics.location import Location
 from geomfeat.errors import BadInput, near
+from geomfeat.grouping import FEWEST
 from geomfeat.labels import as_goal
 from geomfeat.models.functional import as_inputs, batches, call, moved, n_samples, output_matrix, take
 from geomfeat.regimes.signs import are_signs, share_right
@@ -36,13 +37,15 @@ def locate_subject(
     """(location, "") or (None, why not); a location whose ladder failed comes with a flag and the reason.
 
     R is a mean over the layers that the study was asked for, as `locate` with these layers gives it; `further`, the
-    options of the location, come first.
+    options of the location, come first. Of too few groups for an interval over groups, it is over samples, with a flag.
     """
+    few = subject.n_groups is not None and subject.n_groups < FEWEST
     look, model = subject.look, subject.snapshots[TRAINED].model
     start = subject.snapshots.get(INITIAL)
     options: dict[str, Any] = {
         "initial": None if start is None else start.model, "factory": factory, "seed": seed,
         "layers": subject.patterns, "device": look.device, "readout": look.readout, "progress": progress,
+        "groups": None if few else subject.groups,
     } | dict(further)  # fmt: skip
 
     def work(ladder: Any) -> Location:
@@ -53,6 +56,9 @@ def locate_subject(
         # A ladder that cannot be climbed must not cost the location itself.
         where, _, _ = guarded(lambda: work(None), "location")
         where = None if where is None else replace(where, flags=(*where.flags, f"No equivalent gamma: {note}"))
+    if where is not None and few:
+        said = f"The interval is over samples: one over groups needs at least {FEWEST}, there are {subject.n_groups}."
+        where = replace(where, flags=(*where.flags, said))
     return where, note
 
 
@@ -61,7 +67,8 @@ def check_location(labels: Any, ladder: Any, further: Mapping[str, Any]) -> None
     unknown = [name for name in further if name not in OPTIONS]
     if unknown:
         raise BadInput(f"location={{{unknown[0]!r}: ...}} is no option of locate; near: {near(unknown[0], OPTIONS)}")
-    own = [name for name in ("trained", "inputs", "labels", "initial", "factory", "ladder") if name in further]
+    whole = ("trained", "inputs", "labels", "initial", "factory", "ladder", "groups")
+    own = [name for name in whole if name in further]
     if own:
         raise BadInput(f"location={{{own[0]!r}: ...}}: pass {own[0]}= to the study itself")
     if further.get("loss") not in LOSSES:

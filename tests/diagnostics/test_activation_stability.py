@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -91,7 +92,7 @@ NOT_GATES = {
 @pytest.mark.parametrize("name", GATES)
 def test_every_function_of_the_family_is_a_gate_with_its_true_input(name: str) -> None:
     model = Called(GATES[name])
-    gates = open_gates(functional(model), X.double(), ("fc",))
+    gates, _ = open_gates(functional(model), X.double(), ("fc",))
     assert [layer for layer, _ in gates] == ["fc"]
     assert torch.equal(gates[0][1], copy.deepcopy(model.fc).double()(X.double()) > 0)
 
@@ -108,7 +109,7 @@ def test_other_functions_are_not(name: str) -> None:
 def test_gates_see_what_normalisation_and_residual_sums_made_of_a_layer() -> None:
     case = next(c for c in zoo() if c.name == "residual")
     f = functional(case.model)
-    gates = open_gates(f, f.inputs(case.inputs), ("stem", "conv"))
+    gates, _ = open_gates(f, f.inputs(case.inputs), ("stem", "conv"))
     assert [layer for layer, _ in gates] == ["stem", "conv"]
     model = copy.deepcopy(case.model).double().eval()
     before = model.norm(model.stem(case.inputs.double()))
@@ -137,3 +138,88 @@ def test_leaves_no_hooks() -> None:
     pair = pair_of(mlp(6, (8,), 3), mlp(6, (8,), 3), X)
     activation_stability(pair)
     assert not any(m._forward_hooks for m in pair.f_initial.model.modules())
+
+
+class Masked(nn.Module):
+    """A gate for every token, in several layouts, and padding that the mask, or packing, tells."""
+
+    def __init__(self, layout: str) -> None:
+        super().__init__()
+        self.layout = layout
+        self.fc, self.head = nn.Linear(3, 4), nn.Linear(4, 2)
+
+    def forward(self, ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        h = self.fc(ids)
+        n, tokens, d = h.shape
+        if self.layout == "channels first":
+            h = F.relu(h.transpose(1, 2)).transpose(1, 2)
+        elif self.layout == "time first":
+            h = F.relu(h.transpose(0, 1)).transpose(0, 1)
+        elif self.layout == "rows of tokens":
+            h = F.relu(h.reshape(n * tokens, d)).reshape(n, tokens, d)
+        else:
+            h = F.relu(h)
+        mask = attention_mask[:, :, None]
+        return self.head((h * mask).sum(1) / mask.sum(1))
+
+
+class Packed(nn.Module):
+    """A recurrent network whose padded outputs pass a gate."""
+
+    def __init__(self, total: int | None) -> None:
+        super().__init__()
+        self.total = total
+        self.rnn, self.fc, self.head = nn.GRU(3, 3, batch_first=True), nn.Linear(3, 4), nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        packed = nn.utils.rnn.pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        out, _ = nn.utils.rnn.pad_packed_sequence(self.rnn(packed)[0], batch_first=True, total_length=self.total)
+        return self.head(F.relu(self.fc(out)).sum(1))
+
+
+LENGTHS = torch.arange(20) % 5 + 1
+STEPS = torch.randn(20, 7, 3, generator=stream(0, "steps"))
+
+
+def stability_by_hand(models: list[nn.Module], before: list[torch.Tensor]) -> torch.Tensor:
+    """Share of equal gates of each sample, over its valid steps, from the inputs (n, steps, 3) of the layer `fc`."""
+    signs = [m.get_submodule("fc").double()(h.double()) > 0 for m, h in zip(models, before, strict=True)]
+    return torch.stack([(signs[0][i, :k] == signs[1][i, :k]).double().mean() for i, k in enumerate(LENGTHS.tolist())])
+
+
+@pytest.mark.parametrize("layout", ["tokens", "channels first", "time first", "rows of tokens"])
+def test_padding_by_a_mask_has_no_gates(layout: str) -> None:
+    model = Masked(layout)
+    trained = nudged(model, 0.5)
+    mask = torch.arange(7) < LENGTHS[:, None]
+    for fill in (0.0, 1e3):
+        x = torch.where(mask[:, :, None], STEPS, fill)
+        pair = replace(pair_of(model, trained, {"ids": x, "attention_mask": mask.long()}), layers=("fc",))
+        found = activation_stability(pair)["fc"]["stability"]
+        expected = stability_by_hand([copy.deepcopy(model), copy.deepcopy(trained)], [x, x])
+        assert found.value == pytest.approx(float(expected.mean()), rel=1e-12)
+        assert found.stderr == pytest.approx(float(expected.std()) / 20**0.5, rel=1e-9)
+
+
+@pytest.mark.parametrize("total", [None, 7])
+def test_padding_of_packed_sequences_has_no_gates(total: int | None) -> None:
+    model = Packed(total)
+    trained = nudged(model, 0.5)
+    pair = replace(pair_of(model, trained, (STEPS, LENGTHS)), layers=("fc",))
+    states = []
+    for net in (copy.deepcopy(model).double(), copy.deepcopy(trained).double()):
+        with torch.no_grad():
+            states.append(net.get_submodule("rnn")(STEPS.double())[0])
+    expected = stability_by_hand([copy.deepcopy(model), copy.deepcopy(trained)], states)
+    found = activation_stability(pair)["fc"]["stability"]
+    assert found.value == pytest.approx(float(expected.mean()), rel=1e-9)
+
+
+def test_samples_of_padding_alone_have_no_gates() -> None:
+    model = Masked("tokens")
+    trained = nudged(model, 0.5)
+    mask = torch.arange(7) < LENGTHS[:, None]
+    mask[3:] = False
+    pair = replace(pair_of(model, trained, {"ids": STEPS, "attention_mask": mask.long()}), layers=("fc",))
+    expected = stability_by_hand([copy.deepcopy(model), copy.deepcopy(trained)], [STEPS, STEPS])[:3]
+    assert activation_stability(pair)["fc"]["stability"].value == pytest.approx(float(expected.mean()), rel=1e-12)

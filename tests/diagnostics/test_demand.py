@@ -187,6 +187,23 @@ def test_resamples_do_not_depend_on_how_many_there_are() -> None:
     assert np.isnan(spread(few.iloc[:1])["richness"])
 
 
+def test_groups_of_probes_are_drawn_and_chosen_whole() -> None:
+    x, change = drawn(16, 6), drawn(16, 2, name="change")
+    f = functional(mlp(6, (9,), 2, seed=0))
+    twice, groups = torch.arange(16).repeat(2), 7 * torch.arange(16).flip(0).repeat(2)
+    once = linearised_task(f, x, change, ["fc1"])
+    task = linearised_task(f, x[twice], change[twice], ["fc1"])
+    # Numbered from the last one on, so that the draws are of the same samples.
+    flipped = linearised_task(f, x.flip(0), change.flip(0), ["fc1"])
+    assert bootstrap(task, 4, 1, groups=groups)["richness"].tolist() == pytest.approx(
+        bootstrap(flipped, 4, 1)["richness"].tolist(), abs=1e-3
+    )
+    richness = solve(once).richness
+    grouped, single = by_probes(task, richness, 0, groups=groups), by_probes(flipped, richness, 0)
+    assert grouped["n_probes"].tolist() == [8, 16, 32]
+    assert grouped["richness"].tolist() == pytest.approx(single["richness"].tolist(), abs=1e-3)
+
+
 def test_more_probes_ask_for_more() -> None:
     x, y = digits(80)
     model = mlp(64, (64,), 10, seed=0)

@@ -365,3 +365,26 @@ def test_bad_data_are_named() -> None:
         locate(nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), x, initial=start, progress=False)
     with pytest.raises(BadInput, match="ladder needs labels"):
         locate(end, x, initial=start, ladder=2, n_bootstrap=2, progress=False)
+
+
+def test_repeats_in_one_group_make_no_interval_narrower() -> None:
+    start, end = trained("mlp", 0.3)
+    x = digits()[0][:24]
+    twice, groups = x.repeat(2, 1, 1, 1), torch.arange(24).repeat(2)
+    once, plain, grouped = (
+        locate(end, inputs, initial=start, n_probes=len(inputs), groups=together, progress=False)
+        for inputs, together in ((x, None), (twice, None), (twice, groups))
+    )
+    assert grouped.richness == pytest.approx(once.richness, abs=1e-3)
+    assert (grouped.low, grouped.high) == (pytest.approx(once.low, abs=5e-3), pytest.approx(once.high, abs=5e-3))
+    assert grouped.details["stderr"] > 1.1 * plain.details["stderr"]
+    assert (grouped.details["n_groups"], plain.details["n_groups"]) == (24, None)
+
+
+def test_too_few_groups_are_refused() -> None:
+    start, end = trained("mlp", 0.3)
+    x = digits()[0][:24]
+    with pytest.raises(BadInput, match="24 probes are of 2 groups, too few for an interval over groups: 3 are needed"):
+        locate(end, x, initial=start, groups=torch.arange(24) % 2, progress=False)
+    with pytest.raises(BadInput, match="groups"):
+        locate(end, x, initial=start, groups=torch.arange(23), progress=False)

@@ -337,6 +337,47 @@ def test_padding_is_no_feature() -> None:
         assert values == [pytest.approx(10**a.movement, rel=1e-4)] * 2
 
 
+class Sequences(nn.Module):
+    """Packs sequences by their lengths, and reads the padded states through a layer that has a bias."""
+
+    def __init__(self, total: int) -> None:
+        super().__init__()
+        self.total = total
+        self.r, self.l, self.o = nn.GRU(3, 5, batch_first=True), nn.Linear(5, 8), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        packed = nn.utils.rnn.pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        states, _ = nn.utils.rnn.pad_packed_sequence(self.r(packed)[0], batch_first=True, total_length=self.total)
+        h = torch.tanh(self.l(states))
+        valid = torch.arange(self.total, device=lengths.device) < lengths[:, None]
+        return self.o((h * valid[:, :, None]).sum(1))
+
+
+def test_padding_of_packed_sequences_is_no_feature() -> None:
+    lengths = torch.arange(24) % 4 + 1
+    x = torch.randn(24, 4, 3, generator=stream(0, "sequences")).sign()  # as exact in any precision
+    found = []
+    for total in (4, 11):
+        start = drawn(lambda total=total: Sequences(total))
+        end = trained(start, ["l.bias", "o"])
+        data = (torch.cat([x, torch.zeros(24, total - 4, 3)], 1), lengths)
+        where = locate(end, data, initial=start, layers=["l"], **FAST)
+        pair = pair_of(start, end, data, layers=("l",))
+        found.append([where.richness, where.movement, *(
+            math.log10(measure(pair)["l"][quantity].value)
+            for measure, quantity in ((feature_movement, "relative"), (layer_drift, "total"))
+        )])  # fmt: skip
+    assert found[1] == pytest.approx(found[0], abs=1e-5)
+    # By hand: only the valid states count.
+    sizes = []
+    for model in (start, end):
+        with torch.no_grad():
+            every = model.get_submodule("l")(model.get_submodule("r")(x)[0])
+        sizes.append(torch.cat([every[i, :k] for i, k in enumerate(lengths.tolist())]))
+    moved = math.log10(float((sizes[1] - sizes[0]).norm() / sizes[0].norm()))
+    assert found[0][1:] == pytest.approx([moved] * 3, abs=1e-5)
+
+
 NORMS = {
     "weight_norm": nn.utils.parametrizations.weight_norm,
     "orthogonal": nn.utils.parametrizations.orthogonal,

@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from geomfeat.distinct import distinct_points
 from geomfeat.errors import BadInput
 from geomfeat.geometry import candidates, neighbours
-from geomfeat.geometry.distinct import distinct_points
 from geomfeat.geometry.neighbours import by_blocks, by_products, nearest_neighbours, unit_scale
 from tests.geometry.clouds import normal
 from tests.reference import dimension as reference

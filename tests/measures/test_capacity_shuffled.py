@@ -42,3 +42,10 @@ def test_shuffled_classes_that_fill_the_layer_fail_with_the_reason():
     assert found["capacity"].ok
     assert not found["axis_alignment"].ok
     assert "fewer samples" in found["axis_alignment"].note
+
+
+def test_copies_of_points_are_not_shuffled_apart():
+    rep = labelled(spheres(4, 8, 30, 0.4, 4))
+    twice = rep.take(torch.arange(rep.n).repeat(2))
+    once, again = (get("capacity_shuffled").run(r, seed=1) for r in (rep, twice))
+    assert {name: e.value for name, e in again.items()} == {name: e.value for name, e in once.items()}

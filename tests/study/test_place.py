@@ -169,3 +169,24 @@ def test_rows_of_a_frozen_network_say_that_nothing_moved() -> None:
     assert rows["", "richness"]["ok"]
     assert not rows["1", "movement"]["ok"]
     assert "nothing moved" in rows["1", "movement"]["note"]
+
+
+def test_the_interval_is_over_groups_where_there_are_enough() -> None:
+    x, y = digits()
+    many, few = torch.arange(len(x)) // 4, torch.arange(len(x)) % 2
+    found = []
+    for groups in (None, many, few):
+        made = make_subject(
+            model_at(2), x, y, groups=groups, initial=model_at(0), checkpoints=None, layers="*", look=Look()
+        )
+        options = {"factory": None, "ladder": None, "seed": 0, "progress": False, "further": {"n_probes": len(x)}}
+        where, _ = locate_subject(made, **options)
+        assert where is not None
+        found.append(where)
+    plain, over_groups, over_samples = found
+    assert (over_groups.details["n_groups"], over_samples.details["n_groups"]) == (len(many.unique()), None)
+    assert over_groups.richness == plain.richness
+    assert over_groups.details["stderr"] != plain.details["stderr"] == over_samples.details["stderr"]
+    assert over_samples.flags[-1] == "The interval is over samples: one over groups needs at least 3, there are 2."
+    with pytest.raises(BadInput, match="pass groups= to the study itself"):
+        check_location(None, None, {"groups": many})

@@ -66,23 +66,37 @@ def far_enough(distance: Float[Tensor, "n k"], index: Int[Tensor, "n k"], roundi
 def distinct_points(x: Float[Tensor, "n d"]) -> Int[Tensor, "m"]:
     """Indices of the first of each set of equal rows, ascending.
 
-    Equal rows share a 64-bit weighted sum of their bits; the rows that share one are then compared.
-
     >>> distinct_points(torch.tensor([[1.0, 2.0], [3.0, 4.0], [1.0, 2.0]])).tolist()
     [0, 1]
     """
-    n, d = x.shape
-    weights = torch.randint(-(2**62), 2**62, (d,), generator=stream(0, "distinct points")).mul_(2).add_(1).to(x.device)
-    size = max(1, CHUNK_ENTRIES // d)
-    codes = torch.cat([(_bits(x[i : i + size]) * weights).sum(1) for i in range(0, n, size)])
+    first = equal_rows(x)
+    return torch.nonzero(first == torch.arange(len(first), device=first.device))[:, 0]
+
+
+def equal_rows(*layers: Float[Tensor, "n _"]) -> Int[Tensor, "n"]:
+    """The first sample that each sample equals in all layers (n, d), which is the sample itself where none does before.
+
+    Equal rows share a 64-bit weighted sum of their bits; the rows that share one are then compared.
+
+    >>> equal_rows(torch.tensor([[1.0], [3.0], [1.0], [1.0]]), torch.tensor([[5.0], [5.0], [5.0], [6.0]])).tolist()
+    [0, 1, 0, 3]
+    """
+    n, device = len(layers[0]), layers[0].device
+    draws, codes = stream(0, "distinct points"), torch.zeros(n, dtype=torch.int64, device=device)
+    for x in layers:
+        d = x.shape[1]
+        weights = torch.randint(-(2**62), 2**62, (d,), generator=draws).mul_(2).add_(1).to(x.device)
+        size = max(1, CHUNK_ENTRIES // d)
+        codes += torch.cat([(_bits(x[i : i + size]) * weights).sum(1) for i in range(0, n, size)]).to(device)
     _, group, count = torch.unique(codes, return_inverse=True, return_counts=True)
     shared = torch.nonzero(count[group] > 1)[:, 0]
-    keep = count[group] == 1
+    first = torch.arange(n, device=device)
     if len(shared):
-        _, row = torch.unique(_bits(x[shared]), dim=0, return_inverse=True)
-        first = torch.full((int(row.max()) + 1,), n, device=x.device).scatter_reduce_(0, row, shared, "amin")
-        keep[first] = True
-    return torch.nonzero(keep)[:, 0]
+        bits = torch.cat([_bits(x[shared.to(x.device)]).to(device) for x in layers], 1)
+        _, row = torch.unique(bits, dim=0, return_inverse=True)
+        earliest = torch.full((int(row.max()) + 1,), n, device=device).scatter_reduce_(0, row, shared, "amin")
+        first[shared] = earliest[row]
+    return first
 
 
 def _bits(x: Tensor) -> Tensor:
