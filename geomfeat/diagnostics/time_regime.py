@@ -13,11 +13,12 @@ from torch import Tensor
 
 from geomfeat.diagnostics._probes import WORK
 from geomfeat.diagnostics.series import SnapshotSeries
-from geomfeat.errors import BadInput, CheckpointMismatch
+from geomfeat.errors import BadInput
 from geomfeat.kernels import JacobianRows
 from geomfeat.labels import as_goal
 from geomfeat.models.functional import as_inputs, n_samples, take
 from geomfeat.models.moved import functional_in
+from geomfeat.models.one_network import require_one_network
 from geomfeat.regimes.signs import SIGNS, two_levels, unnumbered
 from geomfeat.regimes.training_series import training_series
 from geomfeat.regimes.transitions import TransitionReport, transitions
@@ -102,13 +103,9 @@ def time_regime(series: SnapshotSeries, probes: int = 64) -> dict[str, Estimate]
 
 
 def _require_one_network(series: SnapshotSeries) -> None:
-    sizes = [{name: p.shape for name, p in s.model.named_parameters()} for s in series.snapshots]
-    odd = next((s.at for s, size in zip(series.snapshots, sizes, strict=True) if size != sizes[0]), None)
-    if odd is not None:
-        raise CheckpointMismatch(
-            f"the snapshots at {series.snapshots[0].at} and {odd} differ in names or shapes of parameters: give "
-            "checkpoints of one model"
-        )
+    first = series.snapshots[0]
+    for later in series.snapshots[1:]:
+        require_one_network(later.model, first.model, f"the weights at {later.at} differ from those at {first.at}")
 
 
 def _affordable(series: SnapshotSeries, most: int) -> tuple[int, int]:

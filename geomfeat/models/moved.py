@@ -62,10 +62,13 @@ def _by_weights(before: nn.Module, after: nn.Module, moved: set[str]) -> set[str
     moved, known = set(moved), set(differentiable(before))
     for name, module in unwrapped(before).named_modules():
         twin = twins.get(plain_name(name))
-        if twin is None or not is_reparametrised(module) or not is_reparametrised(twin):
+        if twin is None or not (is_reparametrised(module) or is_reparametrised(twin)):
             continue
         old, new = effective_weights(module), effective_weights(twin)
-        for weight, makers in makers_of(module).items():
+        # A weight that is made of others at one moment only is plain at the other.
+        for weight, makers in ({made: [made] for made in makers_of(twin)} | makers_of(module)).items():
+            if weight not in old:
+                continue
             made_of = {f"{name}.{maker}" if name else maker for maker in makers} & known
             if weight in new and not _differs(old[weight], new[weight]):
                 moved -= made_of

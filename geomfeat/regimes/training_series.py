@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -16,6 +16,7 @@ from geomfeat.kernels.ntk import ntk
 from geomfeat.labels import as_goal
 from geomfeat.models.functional import Readout, as_inputs, batches, n_samples, take
 from geomfeat.models.moved import functional_in, moved_parameters
+from geomfeat.models.one_network import in_one_form
 from geomfeat.numerics import double_centred
 from geomfeat.regimes.objective import Loss, loss_of, prepared_targets
 from geomfeat.regimes.signs import Levels, as_values, numbered, share_right, two_levels, unnumbered
@@ -173,6 +174,8 @@ def training_series(
     if gamma is not None and not (gamma > 0 and math.isfinite(gamma)):
         raise BadInput(f"gamma={gamma} must be a positive number, or None where net(w) itself was trained")
     steps = tuple(_step(s) for s in snapshots)
+    models = in_one_form([s.model for s in snapshots])
+    snapshots = tuple(replace(s, model=model) for s, model in zip(snapshots, models, strict=True))
     samples = [_samples(inputs, targets)] + ([] if test is None else [_samples(*test, "test ")])
     data, goal = samples[0]
     if min(probes, len(goal)) < FEWEST_PROBES:

@@ -17,6 +17,8 @@ from geomfeat.diagnostics.location import Location
 from geomfeat.errors import BadInput, near
 from geomfeat.labels import as_goal
 from geomfeat.models.functional import as_inputs, batches, call, moved, n_samples, output_matrix, take
+from geomfeat.models.moved import plain_name
+from geomfeat.models.one_network import in_one_form
 from geomfeat.regimes.signs import are_signs, share_right
 from geomfeat.study.measuring import guarded
 from geomfeat.study.subject import INITIAL, TRAINED, Subject
@@ -81,8 +83,11 @@ def check_located(subject: Subject, further: Mapping[str, Any]) -> None:
         raise BadInput(f"n_probes={n_probes} must lie between 4 and the number of inputs, {subject.n}")
     if INITIAL not in subject.snapshots:
         return
-    ends = [dict(subject.snapshots[at].model.named_parameters()) for at in (INITIAL, TRAINED)]
-    if ends[1] and all(torch.equal(ends[0][k].detach().cpu(), p.detach().cpu()) for k, p in ends[1].items()):
+    ends = [
+        {plain_name(name): p.detach().cpu() for name, p in model.named_parameters()}
+        for model in in_one_form([subject.snapshots[at].model for at in (INITIAL, TRAINED)])
+    ]
+    if ends[1] and all(torch.equal(ends[0][name], p) for name, p in ends[1].items()):
         raise BadInput(
             "nothing was learned: the same weights were given as trained and initial. Give those before training as "
             "initial, or leave initial out"

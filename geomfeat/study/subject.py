@@ -15,6 +15,7 @@ from geomfeat.diagnostics.located_layers import no_hidden_layer
 from geomfeat.errors import BadInput, CheckpointMismatch
 from geomfeat.labels import Labels, as_groups, as_labels
 from geomfeat.models.functional import Inputs, Readout, as_inputs, copied, n_samples, take, unwrapped
+from geomfeat.models.one_network import require_one_network
 from geomfeat.numerics import resolve_device, whole_seed
 from geomfeat.types import Representation, Snapshot
 
@@ -191,24 +192,9 @@ def _snapshot(value: Any, at: str, like: nn.Module | None) -> Snapshot:
     else:
         made = Snapshot(unwrapped(cast(nn.Module, value)), at)
     if like is not None:
-        _require_same_architecture(made.model, like, at)
+        words = f"the weights of {at!r} are not of the trained model's architecture"
+        require_one_network(made.model, like, words)
     return made
-
-
-def _require_same_architecture(model: nn.Module, trained: nn.Module, at: str) -> None:
-    shapes = [{name: tuple(p.shape) for name, p in m.named_parameters()} for m in (model, trained)]
-    if shapes[0] == shapes[1]:
-        return
-    missing, unexpected = sorted(shapes[1].keys() - shapes[0].keys()), sorted(shapes[0].keys() - shapes[1].keys())
-    other = [
-        f"{k}: {shapes[0][k]} and {shapes[1][k]}" for k in shapes[0] if shapes[1].get(k, shapes[0][k]) != shapes[0][k]
-    ]
-    told = [f"{what} {', '.join(names[:8])}" for what, names in
-            (("missing", missing), ("unexpected", unexpected), ("shapes differ", other)) if names]  # fmt: skip
-    raise CheckpointMismatch(
-        f"the weights of {at!r} are not of the trained model's architecture ({'; '.join(told)}): "
-        "pass snapshots of one network"
-    )
 
 
 def _require_finite_weights(model: nn.Module, at: str) -> None:

@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from geomfeat.diagnostics.locate import locate
 from geomfeat.errors import BadInput, CheckpointMismatch, LayerNotFound
+from geomfeat.study.run import run_study
 from geomfeat.study.subject import PROJECTED, Look, Subject, make_subject
 from geomfeat.types import Snapshot
 from tests.study.small import digits, make_seeded, model_at, states
@@ -123,3 +125,27 @@ def test_outputs_that_are_no_matrix_are_done_without() -> None:
     made = make_subject(Odd(), torch.randn(6, 4), None, initial=None, checkpoints=None, layers=["fc"], look=Look())
     assert not made.has_outputs
     assert made.features("trained")["fc"].outputs is None
+
+
+def test_moments_of_one_network_may_make_their_weights_differently() -> None:
+    x, y = digits(30)
+    norm = nn.utils.parametrizations.weight_norm
+
+    def net() -> nn.Module:
+        torch.manual_seed(1)
+        parts = norm(nn.Linear(x[0].numel(), 8)), nn.Tanh(), norm(nn.Linear(8, 6)), nn.Tanh(), nn.Linear(6, 10)
+        return nn.Sequential(nn.Flatten(), *parts).eval()
+
+    start, end = net(), net()
+    with torch.no_grad():
+        for layer in (end[1], end[3], end[5]):
+            layer.bias.add_(0.3)
+    for layer in (end[1], end[3]):
+        nn.utils.parametrize.remove_parametrizations(layer, "weight")
+    study = run_study(end, x, y, initial=start, location={"n_bootstrap": 4}, umap=False, progress=False)
+    alone = locate(end, x, y, initial=start, n_bootstrap=4, seed=0, progress=False)
+    assert study.location is not None
+    assert study.location.richness == alone.richness
+    changes = study.table.loc[study.table["at"] == "init->trained"].set_index(["measure", "layer"])
+    assert bool(changes.loc[("linearisation_gap", ""), "ok"].all())
+    assert float(changes.loc[("weight_movement", "1"), "value"].iloc[0]) == 0.0
