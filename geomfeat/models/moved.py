@@ -110,9 +110,15 @@ def functional_in(model: nn.Module, names: Collection[str] | None = None, **opti
         return functional(model, params=lambda name: wanted is None or plain_name(name) in wanted, **options)
 
 
-def coarsest(*models: nn.Module) -> torch.dtype:
-    """The coarsest type that a parameter of these models has, or was evidently rounded to."""
-    types = [_rounded_to(p.detach(), ()) for model in models for p in differentiable(model).values()]
+def coarsest(before: nn.Module, after: nn.Module) -> torch.dtype:
+    """The coarsest type that a parameter has, or was evidently rounded to.
+
+    A start in float64 often is one in float32, widened; what was trained from it may move by less.
+    """
+    types = [_rounded_to(p.detach(), ()) for p in differentiable(after).values()]
+    for p in differentiable(before).values():
+        found = _rounded_to(p.detach(), ())
+        types.append(found if torch.finfo(found).bits < 32 else p.dtype)
     return max(types, key=lambda dtype: torch.finfo(dtype).eps)
 
 

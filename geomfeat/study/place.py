@@ -28,6 +28,7 @@ from geomfeat.types import Estimate
 MOST_RUNGS = 100
 OUTPUTS, CHANGE, CLEARLY = "outputs", "outputs minus initial outputs", 0.1
 QUANTITIES = ("richness", "low", "high", "movement", "excess")
+DEMANDS = ("richness", "low", "high")
 OPTIONS = tuple(inspect.signature(locate).parameters)
 GAMMAS = ("equivalent_gamma", "gamma_low", "gamma_high")
 
@@ -101,20 +102,28 @@ def location_rows(where: Location | None, subject: Subject, note: str) -> list[R
     if where is None:
         return failed_rows(QUANTITIES, note, **facts, n=subject.n)
     facts |= {"n": where.details.get("n_probes"), "options": options_text({"tier": where.tier})}
-    places = [("", {q: getattr(where, q) for q in QUANTITIES})]
-    places += [(str(r["layer"]), {q: r[q] for q in QUANTITIES if q in r}) for r in where.layers.to_dict("records")]
+    places = [("", where.regime, {q: getattr(where, q) for q in QUANTITIES})]
+    places += [
+        (str(r["layer"]), str(r["regime"]), {q: r[q] for q in QUANTITIES if q in r})
+        for r in where.layers.to_dict("records")
+    ]
     if where.equivalent_gamma is not None:
-        places[0][1].update({q: getattr(where, q) for q in GAMMAS})
+        places[0][2].update({q: getattr(where, q) for q in GAMMAS})
     failed = failed_rows(GAMMAS[:1], note, **facts) if note else []
     return failed + [
-        row(q, _estimate(v, q), layer=layer, **facts) for layer, values in places for q, v in values.items()
+        row(q, _estimate(v, q, regime), layer=layer, **facts)
+        for layer, regime, values in places
+        for q, v in values.items()
     ]
 
 
-def _estimate(value: Any, quantity: str) -> Estimate:
+def _estimate(value: Any, quantity: str, regime: str) -> Estimate:
     number = math.nan if value is None else float(value)
     if math.isfinite(number):
-        return Estimate(number)
+        hypothetical = regime == "frozen" and quantity in DEMANDS
+        return Estimate(
+            number, note="frozen: what would have been asked, had it been free to move" if hypothetical else ""
+        )
     if number == -math.inf:
         return Estimate.failed(f"{quantity} is minus infinity: nothing moved, or could to first order")
     return Estimate.failed(f"{quantity} could not be told: see the flags of the location")

@@ -167,5 +167,6 @@ def test_rows_of_a_frozen_network_say_that_nothing_moved() -> None:
     assert where.regime == "frozen"
     rows = {(r["layer"], r["quantity"]): r for r in location_rows(where, made, "")}
     assert rows["", "richness"]["ok"]
+    assert "had it been free to move" in rows["", "richness"]["note"]
     assert not rows["1", "movement"]["ok"]
     assert "nothing moved" in rows["1", "movement"]["note"]
