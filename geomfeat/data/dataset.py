@@ -86,6 +86,20 @@ class Dataset:
         """The same of the test samples."""
         return self.test_labels if self.test_targets is None else self.test_targets
 
+    def numbered(self) -> Dataset:
+        """The same with classes 0, 1, ... in sorted order, those of the test included, and named by their numbers.
+
+        Itself where its classes have names, are numbered so already, or are not there.
+        """
+        given = [t for t in (self.labels, self.test_labels) if t is not None]
+        if self.labels is None or self.classes:
+            return self
+        found = torch.cat(given).unique()
+        if int(found[0]) == 0 and int(found[-1]) == len(found) - 1:
+            return self
+        labels, test = (None if t is None else torch.searchsorted(found, t) for t in (self.labels, self.test_labels))
+        return replace(self, labels=labels, test_labels=test, classes=tuple(map(str, found.tolist())))
+
     def testing(self) -> Dataset:
         """The test samples as inputs; BadInput when there are none."""
         if self.test_inputs is None:

@@ -31,6 +31,7 @@ from geomfeat.models.fresh import (
 from geomfeat.models.functional import Readout, as_inputs, n_samples, take
 from geomfeat.models.moved import STEPS, coarsest, with_iterations_of
 from geomfeat.numerics import WORKING, stream
+from geomfeat.regimes.signs import as_classes
 
 # Probes: this many output rows n * C, within these numbers of samples.
 ROWS, MOST, FEWEST = 1280, 256, 32
@@ -132,6 +133,7 @@ def observe(
         raise BadInput(f"layers={layers!r} matches the network's output only: name hidden layers")
     if labels is not None:
         _require_fitting(labels, outputs.shape[1])
+        labels = as_classes(labels, outputs.shape[1])
     padding = padding_of(f, probes, names)
     distinct = len(torch.unique(outputs, dim=0))
     if distinct < 4:

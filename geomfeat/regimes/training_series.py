@@ -13,13 +13,22 @@ from geomfeat.errors import BadInput
 from geomfeat.kernels.alignment import target_alignment
 from geomfeat.kernels.movement import kernel_angle, kernel_distance
 from geomfeat.kernels.ntk import ntk
-from geomfeat.labels import as_goal
+from geomfeat.labels import Labels, goal_of
 from geomfeat.models.functional import Readout, as_inputs, batches, n_samples, take
 from geomfeat.models.moved import functional_in, moved_parameters
 from geomfeat.models.one_network import in_one_form
 from geomfeat.numerics import double_centred
 from geomfeat.regimes.objective import Loss, loss_of, prepared_targets
-from geomfeat.regimes.signs import Levels, as_values, numbered, share_right, two_levels, unnumbered
+from geomfeat.regimes.signs import (
+    Levels,
+    as_row,
+    as_values,
+    numbered,
+    share_right,
+    threshold_of,
+    two_levels,
+    unnumbered,
+)
 from geomfeat.types import Snapshot
 
 BATCH = 512  # samples of one forward pass
@@ -176,7 +185,7 @@ def training_series(
     steps = tuple(_step(s) for s in snapshots)
     models = in_one_form([s.model for s in snapshots])
     snapshots = tuple(replace(s, model=model) for s, model in zip(snapshots, models, strict=True))
-    samples = [_samples(inputs, targets)] + ([] if test is None else [_samples(*test, "test ")])
+    samples = _samples(inputs, targets, test)
     data, goal = samples[0]
     if min(probes, len(goal)) < FEWEST_PROBES:
         raise BadInput(
@@ -192,6 +201,8 @@ def training_series(
         f = outputs if gamma is None else [(o - s) / gamma for o, s in zip(outputs, starts, strict=True)]
         if not judged:
             width = starts[0].shape[1] if bool(torch.isfinite(starts[0]).all()) else 0  # 0: of no known size
+            samples = [(x, as_row(y, width)) for x, y in samples]
+            goal = samples[0][1]
             classes, levels = unnumbered(goal, width), two_levels(goal, width)
             samples = [(x, numbered(y, classes)) for x, y in samples]
         judged.append([_judged(o, y, loss, levels) for o, (_, y) in zip(f, samples, strict=True)])
@@ -218,12 +229,17 @@ def training_series(
     )  # fmt: skip
 
 
-def _samples(inputs: Any, targets: Any, part: str = "") -> tuple[Any, Tensor]:
-    """Inputs and as many targets, ready."""
-    data, goal = as_inputs(inputs), as_goal(targets, f"{part}targets")
-    if n_samples(data) != len(goal):
-        raise BadInput(f"{part}targets have {len(goal)} entries, but {part}inputs {n_samples(data)} samples")
-    return data, goal
+def _samples(inputs: Any, targets: Any, test: tuple[Any, Any] | None) -> list[tuple[Any, Tensor]]:
+    """Inputs and as many targets, ready: of training, and of the test; names of classes are numbered alike."""
+    found: list[tuple[Any, Tensor]] = []
+    classes: tuple[str, ...] = ()
+    for part, (x, y) in (("", (inputs, targets)), *([] if test is None else [("test ", test)])):
+        data, given = as_inputs(x), goal_of(y, f"{part}targets", classes)
+        classes, goal = (given.classes, given.codes) if isinstance(given, Labels) else ((), given)
+        if n_samples(data) != len(goal):
+            raise BadInput(f"{part}targets have {len(goal)} entries, but {part}inputs {n_samples(data)} samples")
+        found.append((data, goal))
+    return found
 
 
 def _step(snapshot: Snapshot) -> float:
@@ -250,7 +266,8 @@ def _judged(outputs: Tensor, targets: Tensor, loss: Loss, levels: Levels | None)
     wanted = targets.cpu()
     values = as_values(wanted, outputs.shape[1], levels)
     ready = prepared_targets(values, loss, outputs.shape[1], outputs.dtype)
-    accuracy = share_right(outputs, wanted, levels) if _has_classes(wanted, levels) else math.nan
+    threshold = None if levels is None else threshold_of(outputs, wanted, levels, loss)
+    accuracy = share_right(outputs, wanted, levels, threshold) if _has_classes(wanted, levels) else math.nan
     return float(loss_of(outputs, ready, loss)), accuracy
 
 

@@ -17,6 +17,7 @@ from geomfeat.activations.select import Patterns
 from geomfeat.data.streams import reread
 from geomfeat.diagnostics.location import Location
 from geomfeat.errors import BadInput, near
+from geomfeat.labels import classes_in
 from geomfeat.models.functional import Inputs, Readout
 from geomfeat.models.readouts import as_readout
 from geomfeat.study.course import Course, course_of
@@ -67,7 +68,8 @@ def run_study(
         trained, initial: the network after and before training, or Snapshots of it (their conditions become columns;
             with its step, `Snapshot(model, at=1000)`, the trained network is the last of a series over time).
         inputs: n samples: a tensor, a tuple or a mapping, samples first; or a DataLoader or Dataset, see `extract`,
-            which is read anew for every pass, in a fixed order. labels: (n,) classes; default those of the batches.
+            which is read anew for every pass, in a fixed order. labels: (n,) classes, or the values (n,)
+            or (n, C) of a regression, for which measures that need classes fail; default those of the batches.
         groups: (n,) which samples belong together (views of one object), or None. What holds samples out then takes
             whole groups, and errors over samples become errors over groups.
         layers: "*" the hidden layers with weights; else patterns, see `select_layers`.
@@ -101,7 +103,13 @@ def run_study(
     columns = checked_conditions({**own, **(conditions or {})})
     further = {} if isinstance(location, bool) else dict(location)
     course = course_of(trained, initial, checkpoints, evaluate, further.get("loss"), columns)
-    given = {"labels": labels is not None, "init": initial is not None, "course": course.told}
+    valued = labels is not None and classes_in(labels) is None
+    given = {
+        "labels": labels is not None and not valued,
+        "values": valued,
+        "init": initial is not None,
+        "course": course.told,
+    }
     have = {"gradients"} | {what for what, there in given.items() if there}
     make_plan(measures, have | {"outputs"})
     check_location(labels, ladder, further)
@@ -118,7 +126,7 @@ def run_study(
         where, located = run.located(factory, ladder, further)
         rows += located
     arrays, failures = run.pictures(rows, umap)
-    accuracy, read_from = accuracy_of(subject, evaluate)
+    accuracy, read_from = accuracy_of(subject, evaluate, course.loss)
     settings = {
         "version": __version__, **_software(), "layers": list(subject.layers), "measures": plan.names,
         "left_out": plan.left_out, "n": subject.n, "labels": labels is not None, "initial": initial is not None,
@@ -151,7 +159,7 @@ class _Run:
         look = subject.look
         self.hashes = {at: fingerprint(s.model) for at, s in subject.snapshots.items()}
         self._code = {at: fingerprint(code_of(s.model)) for at, s in subject.snapshots.items()}
-        beside = (subject.labels,) if subject.groups is None else (subject.labels, subject.groups)
+        beside = (subject.goal,) if subject.groups is None else (subject.goal, subject.groups)
         self.data = fingerprint(subject.inputs, *beside)
         device = torch.device(look.device).type if look.device is not None else "own"
         self._common = (__version__, seed, self.data, _named(look.reduce), look.project, _named(look.readout), device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -80,11 +81,32 @@ def test_weights_that_are_not_finite_are_named(at: str) -> None:
 
 @pytest.mark.parametrize(
     ("labels", "why"),
-    [(torch.zeros(59), "59 entries, but there are 60"), (torch.rand(60), "fractions"), (torch.zeros(60, 10), "shape")],
+    [
+        (torch.zeros(59), "59 entries, but there are 60"),
+        (torch.rand(59, 2), "59 entries, but there are 60"),
+        (torch.full((60,), torch.nan), "NaN"),
+        (torch.zeros(60, 10).long(), "shape"),
+    ],
 )
-def test_labels_that_cannot_be_classes_are_refused(labels: torch.Tensor, why: str) -> None:
+def test_labels_that_are_no_classes_and_no_values_are_refused(labels: torch.Tensor, why: str) -> None:
     with pytest.raises(BadInput, match=f"labels.*{why}"):
         subject(labels=labels)
+
+
+@pytest.mark.parametrize("values", [torch.rand(60), torch.rand(60, 1), torch.rand(60, 10), torch.arange(60) / 7])
+def test_values_are_what_was_learned_and_no_classes(values: torch.Tensor) -> None:
+    made = subject(labels=values)
+    assert made.labels is None
+    torch.testing.assert_close(made.goal, values)
+
+
+@pytest.mark.parametrize("column", [np.array([["b"], ["a"]] * 30), np.array([["b"], ["a"]] * 30, object)])
+def test_a_column_of_names_is_classes(column: np.ndarray) -> None:
+    made = subject(labels=column)
+    assert made.classes == ("a", "b")
+    assert made.labels is not None
+    assert made.goal is not None
+    assert made.labels.tolist() == made.goal.tolist() == [1, 0] * 30
 
 
 def test_wide_layers_are_projected_alike_at_every_moment() -> None:
