@@ -183,8 +183,7 @@ def training_series(
     if gamma is not None and not (gamma > 0 and math.isfinite(gamma)):
         raise BadInput(f"gamma={gamma} must be a positive number, or None where net(w) itself was trained")
     steps = tuple(_step(s) for s in snapshots)
-    models = in_one_form([s.model for s in snapshots])
-    snapshots = tuple(replace(s, model=model) for s, model in zip(snapshots, models, strict=True))
+    snapshots = _in_one_form(snapshots)
     samples = _samples(inputs, targets, test)
     data, goal = samples[0]
     if min(probes, len(goal)) < FEWEST_PROBES:
@@ -201,10 +200,9 @@ def training_series(
         f = outputs if gamma is None else [(o - s) / gamma for o, s in zip(outputs, starts, strict=True)]
         if not judged:
             width = starts[0].shape[1] if bool(torch.isfinite(starts[0]).all()) else 0  # 0: of no known size
-            samples = [(x, as_row(y, width)) for x, y in samples]
-            goal = samples[0][1]
+            goal = as_row(goal, width)
             classes, levels = unnumbered(goal, width), two_levels(goal, width)
-            samples = [(x, numbered(y, classes)) for x, y in samples]
+            samples = [(x, numbered(as_row(y, width), classes)) for x, y in samples]
         judged.append([_judged(o, y, loss, levels) for o, (_, y) in zip(f, samples, strict=True)])
     good = [all(math.isfinite(value) for value, _ in row) for row in judged]
     alive = good.index(False) if False in good else len(good)
@@ -240,6 +238,11 @@ def _samples(inputs: Any, targets: Any, test: tuple[Any, Any] | None) -> list[tu
             raise BadInput(f"{part}targets have {len(goal)} entries, but {part}inputs {n_samples(data)} samples")
         found.append((data, goal))
     return found
+
+
+def _in_one_form(snapshots: tuple[Snapshot, ...]) -> tuple[Snapshot, ...]:
+    models = in_one_form([s.model for s in snapshots])
+    return tuple(replace(s, model=model) for s, model in zip(snapshots, models, strict=True))
 
 
 def _step(snapshot: Snapshot) -> float:

@@ -103,14 +103,7 @@ def run_study(
     columns = checked_conditions({**own, **(conditions or {})})
     further = {} if isinstance(location, bool) else dict(location)
     course = course_of(trained, initial, checkpoints, evaluate, further.get("loss"), columns)
-    valued = labels is not None and classes_in(labels) is None
-    given = {
-        "labels": labels is not None and not valued,
-        "values": valued,
-        "init": initial is not None,
-        "course": course.told,
-    }
-    have = {"gradients"} | {what for what, there in given.items() if there}
+    have = _had(labels, initial, course)
     make_plan(measures, have | {"outputs"})
     check_location(labels, ladder, further)
     look = Look(reduce, project, batch_size, seed, device, as_readout(readout))
@@ -138,6 +131,16 @@ def run_study(
     }  # fmt: skip
     table = table_of([*rows, *failures], run=name, seed=seed, conditions=columns, version=__version__)
     return Study(name, table, where, arrays, settings)
+
+
+def _had(labels: Any, initial: Any, course: Course) -> set[str]:
+    """What measures may need and there is, as `make_plan` names it."""
+    values = labels is not None and classes_in(labels) is None
+    there = {
+        "labels": labels is not None and not values, "values": values, "init": initial is not None,
+        "course": course.told,
+    }  # fmt: skip
+    return {"gradients"} | {what for what, given in there.items() if given}
 
 
 def _check_asked(subject: Subject, umap: bool | str, location: Any, further: Mapping[str, Any]) -> None:
