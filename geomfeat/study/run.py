@@ -57,7 +57,7 @@ def run_study(
     readout: Readout | str | None = None,
     location: bool | Mapping[str, Any] = True,
     umap: bool | str = True,
-    evaluate: Mapping[str, tuple[Any, Any]] | None = None,
+    evaluate: Mapping[str, Any] | None = None,
     progress: bool = True,
     resume: str | Path | None = None,
     groups: Any = None,
@@ -82,8 +82,9 @@ def run_study(
             from three known steps on (initial is 0) also the verdict over time, `time_regime`.
         location: False leaves it out; a mapping gives further options of `locate`.
         umap: the layer to draw in the plane; True the last, False none.
-        evaluate: part -> (inputs, labels), whose accuracy is told; default the inputs themselves, as "data". The part
-            "test" is taken as samples that were not trained on, also over time.
+        evaluate: part -> (inputs, labels), or a Dataset or DataLoader of both in a fixed order, whose accuracy is told;
+            default the inputs themselves, as "data". The part "test" is taken as samples that were not trained on, also
+            over time.
         resume: a folder for finished parts: after an interruption the same call goes on where it was.
 
     Table: `at` is "init", "trained" or a step; for comparisons "init->trained" or "init-><step>".
@@ -99,6 +100,7 @@ def run_study(
     ['init', 'trained']
     """
     inputs, labels = reread(trained, inputs, labels, why="analyze", batch_size=batch_size)
+    evaluate = _samples_of(evaluate, trained, batch_size)
     own = dict(getattr(trained, "conditions", {}))
     columns = checked_conditions({**own, **(conditions or {})})
     further = {} if isinstance(location, bool) else dict(location)
@@ -122,7 +124,8 @@ def run_study(
     accuracy, read_from = accuracy_of(subject, evaluate, course.loss)
     settings = {
         "version": __version__, **_software(), "layers": list(subject.layers), "measures": plan.names,
-        "left_out": plan.left_out, "n": subject.n, "labels": labels is not None, "initial": initial is not None,
+        "left_out": plan.left_out, "n": subject.n, "labels": labels is not None, "classes": list(subject.classes),
+        "initial": initial is not None,
         "checkpoints": [at for at in subject.snapshots if at not in WORDS], "seed": seed, "groups": subject.n_groups,
         "device": str(device or "as the model"), "reduce": reduce if isinstance(reduce, str) else reduce.__name__,
         "projected": {layer: subject.width for layer in subject.layers if layer in subject.projected},
@@ -141,6 +144,25 @@ def _had(labels: Any, initial: Any, course: Course) -> set[str]:
         "course": course.told,
     }  # fmt: skip
     return {"gradients"} | {what for what, given in there.items() if given}
+
+
+def _samples_of(evaluate: Mapping[str, Any] | None, trained: Any, batch_size: int) -> dict[str, tuple[Any, Any]] | None:
+    """Part -> (inputs, labels), whatever holds them."""
+    if evaluate is None:
+        return None
+    if not isinstance(evaluate, Mapping):
+        raise BadInput(
+            f"evaluate is a {type(evaluate).__name__}: give {{'test': (inputs, labels)}}, or a DataLoader in it"
+        )
+    found = {}
+    for name, part in evaluate.items():
+        pair = part if isinstance(part, tuple | list) else (part, None)
+        if len(pair) != 2:
+            raise BadInput(
+                f"evaluate[{name!r}] has {len(pair)} entries: give (inputs, labels), or a DataLoader of both"
+            )
+        found[name] = reread(trained, *pair, why=f"evaluate[{name!r}]", batch_size=batch_size)
+    return found
 
 
 def _check_asked(subject: Subject, umap: bool | str, location: Any, further: Mapping[str, Any]) -> None:
