@@ -142,8 +142,8 @@ def goal_of(raw: Any, name: str = "labels", classes: Sequence[str] = ()) -> Labe
 def classes_in(raw: Any, name: str = "labels", n: int | None = None) -> Labels | None:
     """The classes of n samples, or None where they have values instead, as in a regression.
 
-    Values are numbers of which one has a fraction, and rows of several floating-point numbers for each sample. Raises
-    BadInput as `as_labels` and `as_goal`.
+    Values are numbers of which one has a fraction. Raises BadInput as `as_labels` and `as_goal`; rows of several whole
+    numbers are labels of tokens or one-hot rows, which are neither.
 
     >>> classes_in([0.5, 1.0, 2.0]), classes_in([[0.1, 0.2], [1.0, 2.0]]), classes_in([1.0, 0.0]).codes.tolist()
     (None, None, [1, 0])
@@ -153,8 +153,7 @@ def classes_in(raw: Any, name: str = "labels", n: int | None = None) -> Labels |
         _check_length(len(goal.codes), name, n)
         return goal
     _check_length(goal.shape[0], name, n)
-    wide = goal.ndim > 1 and goal[0].numel() > 1
-    if goal.is_floating_point() and (wide or bool((goal != goal.round()).any())):
+    if goal.is_floating_point() and bool((goal != goal.round()).any()):
         return None
     return as_labels(raw, name, n)
 

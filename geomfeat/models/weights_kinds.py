@@ -35,7 +35,7 @@ def what_it_is(path: Path) -> str:
                 return _in_archive(path)
             file.seek(0)
             return _by_names(set(_names_in(file)))
-    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError):
+    except (OSError, ValueError, zipfile.BadZipFile, RuntimeError, EOFError):
         return ""
 
 

@@ -101,8 +101,7 @@ def run_study(
     """
     inputs, labels = reread(trained, inputs, labels, why="analyze", batch_size=batch_size)
     evaluate = _samples_of(evaluate, trained, batch_size)
-    own = dict(getattr(trained, "conditions", {}))
-    columns = checked_conditions({**own, **(conditions or {})})
+    columns = checked_conditions({**getattr(trained, "conditions", {}), **(conditions or {})})
     further = {} if isinstance(location, bool) else dict(location)
     course = course_of(trained, initial, checkpoints, evaluate, further.get("loss"), columns)
     have = _had(labels, initial, course)
