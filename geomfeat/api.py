@@ -52,7 +52,7 @@ def analyze(
     readout: Readout | str | None = None,
     location: bool | Mapping[str, Any] = True,
     umap: bool | str = True,
-    evaluate: Mapping[str, tuple[Any, Any]] | None = None,
+    evaluate: Mapping[str, Any] | None = None,
     progress: bool = True,
     resume: str | Path | None = None,
     groups: Any = None,

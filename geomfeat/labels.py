@@ -108,23 +108,54 @@ def levels_of(raw: Any, name: str, n: int | None = None) -> tuple[tuple[Hashable
 def as_goal(raw: Any, name: str = "labels", classes: Sequence[str] = ()) -> Tensor:
     """What a network is to learn: classes (n,) as int64, or values (n,) or (n, C) as floating-point numbers.
 
-    (n,) whole numbers and names are classes, read as `as_labels` does; other numbers are values, and stay as they are.
-    Raises BadInput for missing labels or values.
+    (n,) whole numbers, and names in (n,) or (n, 1), are classes, read as `as_labels` does; other numbers are values,
+    and stay as they are. Raises BadInput for missing labels or values.
 
     >>> as_goal(["b", "a"]).tolist(), as_goal([[0.5], [1.5]]).tolist()
     ([1, 0], [[0.5], [1.5]])
     """
+    found = goal_of(raw, name, classes)
+    return found.codes if isinstance(found, Labels) else found
+
+
+def goal_of(raw: Any, name: str = "labels", classes: Sequence[str] = ()) -> Labels | Tensor:
+    """As `as_goal`, with the names that classes stand for.
+
+    >>> goal_of([["b"], ["a"]]).classes
+    ('a', 'b')
+    """
     if isinstance(raw, Labels):
-        return raw.codes
+        return raw
     array = raw if isinstance(raw, Tensor) else _as_array(raw, name)
-    if isinstance(array, np.ndarray) and array.ndim == 1:
-        array = _tightened(array, name)
-        _refuse_missing(array, name)
+    if isinstance(array, np.ndarray) and (array.ndim == 1 or (array.ndim == 2 and array.shape[1] == 1)):
+        flat = _tightened(array.reshape(-1), name)
+        _refuse_missing(flat, name)
+        # Columns of numbers may be values of one output; columns of names cannot.
+        array = flat.reshape(array.shape) if flat.dtype.kind in "biuf" else flat
     floating = array.is_floating_point() if isinstance(array, Tensor) else array.dtype.kind == "f"
     if array.ndim == 0 or (array.ndim == 1 and not floating):
-        return as_labels(array, name, classes=classes).codes
+        return as_labels(array, name, classes=classes)
     values = as_tensor(array, name)
     return require_finite(values, name) if values.is_floating_point() else values
+
+
+def classes_in(raw: Any, name: str = "labels", n: int | None = None) -> Labels | None:
+    """The classes of n samples, or None where they have values instead, as in a regression.
+
+    Values are numbers of which one has a fraction. Raises BadInput as `as_labels` and `as_goal`; rows of several whole
+    numbers are labels of tokens or one-hot rows, which are neither.
+
+    >>> classes_in([0.5, 1.0, 2.0]), classes_in([[0.1, 0.2], [1.0, 2.0]]), classes_in([1.0, 0.0]).codes.tolist()
+    (None, None, [1, 0])
+    """
+    goal = goal_of(raw, name)
+    if isinstance(goal, Labels):
+        _check_length(len(goal.codes), name, n)
+        return goal
+    _check_length(goal.shape[0], name, n)
+    if goal.is_floating_point() and bool((goal != goal.round()).any()):
+        return None
+    return as_labels(raw, name, n)
 
 
 def _check_length(found: int, name: str, n: int | None) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
-from geomfeat.activations.select import Patterns, modules_by_name, select_layers, split_key
+from geomfeat.activations.select import Patterns, inside, modules_by_name, select_layers, split_key
 from geomfeat.activations.untouched import same_mode, uncompiled, unfused_attention
 from geomfeat.errors import BadInput
 from geomfeat.models.functional import unwrapped
@@ -152,7 +152,7 @@ def recording(
     >>> {name: tuple(tensor.shape) for name, tensor in seen.items()}
     {'0': (4, 3), '1': (4, 3)}
     """
-    model = unwrapped(model)
+    layers, model = inside(model, layers), unwrapped(model)
     if io not in ("output", "input"):
         raise BadInput(f"io={io!r} must be 'output' or 'input'")
     if calls not in ("last", "all") and not (isinstance(calls, int) and calls >= 0):

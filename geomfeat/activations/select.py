@@ -15,7 +15,7 @@ from torch import nn
 from geomfeat.errors import BadInput, LayerNotFound, near
 from geomfeat.models.effective import inside_parametrization
 from geomfeat.models.functional import unwrapped
-from geomfeat.models.modules import inside_wrappers, wrapper_names
+from geomfeat.models.modules import wrapper_names
 
 Pattern = str | Callable[[str, nn.Module], bool]
 Patterns = Pattern | Sequence[Pattern]
@@ -23,6 +23,8 @@ Patterns = Pattern | Sequence[Pattern]
 KINDS = ("*", "leaf", "block", "weights")
 # Never called themselves: what they hold is.
 _CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
+# The network of a training program (Lightning's) in names of weights; the models given here are that network.
+INNER = "model"
 _SUFFIX = re.compile(r"(?P<name>.*?)(?P<call>@\d+)?(?P<path>(\[[^\[\]]+\])*)")
 
 
@@ -105,18 +107,33 @@ def as_list(patterns: Patterns) -> list[Pattern]:
 
 
 def inside(model: nn.Module, patterns: Patterns) -> list[Pattern]:
-    """Patterns as the unwrapped model shows its names: without the wrapper's part where they match nothing with it.
+    """Patterns as the unwrapped model shows its names: without a wrapper's part where they match nothing with it.
 
-    >>> inside(nn.DataParallel(nn.Sequential(nn.ReLU())), "module.0")
-    ['0']
+    A regular expression is then searched in the names as the wrapped model shows them.
+
+    >>> inside(nn.DataParallel(nn.Sequential(nn.ReLU())), "module.0"), inside(nn.Sequential(nn.ReLU()), "model.0")
+    (['0'], ['0'])
     """
-    listed, wrappers = as_list(patterns), wrapper_names(model)
-    if not wrappers:
-        return listed
-    modules = modules_by_name(model)
-    return [
-        inside_wrappers(p, wrappers) if isinstance(p, str) and not _matching(p, modules, model) else p for p in listed
-    ]
+    listed, modules, wrappers = as_list(patterns), modules_by_name(model), wrapper_names(model)
+    parts = (wrappers[i:j] for i in range(len(wrappers)) for j in range(len(wrappers), i, -1))
+    beginnings = [".".join(part) + "." for part in (*parts, (INNER,))]
+    found: list[Pattern] = []
+    for pattern in listed:
+        if isinstance(pattern, str) and pattern and not _matching(pattern, modules, model):
+            found.append(next((p for p in _within(pattern, beginnings) if _matching(p, modules, model)), pattern))
+        else:
+            found.append(pattern)
+    return found
+
+
+def _within(pattern: str, beginnings: Iterable[str]) -> Iterator[Pattern]:
+    """The pattern as it would be inside of each of these beginnings of names."""
+    for start in beginnings:
+        if pattern.startswith("re:"):
+            expression = re.compile(pattern[3:])
+            yield lambda name, _, start=start, expression=expression: bool(expression.search(start + name))
+        elif pattern.startswith(start):
+            yield pattern.removeprefix(start)
 
 
 def is_kind(pattern: Pattern) -> bool:

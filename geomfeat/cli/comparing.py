@@ -115,7 +115,7 @@ def compared(
             raise BadInput("--n chooses samples, but matrices are of all inputs in their order: leave --n out")
         part = samples(load_data(request["data"]), 0 if in_order else request["n"], request["seed"])
     found = compare(
-        models_of(named), None if part is None else part.inputs, None if part is None else part.labels,
+        models_of(named), None if part is None else part.inputs, None if part is None else part.known,
         layers=patterns_of(request["layers"], networks), similarity=request["similarity"],
         measures=request["measures"], brain=None if brain is None else load_rdms(*brain), n_draws=request["draws"],
         n_boot=request["boot"], seed=request["seed"], device=request["device"], reduce=request["reduce"],

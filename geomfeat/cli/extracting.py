@@ -67,8 +67,9 @@ def extract(
         from geomfeat.activations import extract as run
 
         into = None if store is None else ActivationStore(store, checkpoint)
+        known = None if part.labels is None else part.known
         reps = run(
-            net, part.inputs, part.labels, layers=layers or "weights", groups=part.groups, reduce=reduce, project=width,
+            net, part.inputs, known, layers=layers or "weights", groups=part.groups, reduce=reduce, project=width,
             batch_size=batch_size, device=device, store=into, progress=not quiet, seed=seed, readout=read,
         )  # fmt: skip
         if npz is not None:

@@ -105,7 +105,7 @@ def ask(
     whole = load_data(request["data"])
     part = samples(whole, request["n"], request["seed"])
     found = analyze(
-        trained, part.inputs, part.labels, groups=part.groups, initial=initial, factory=factory,
+        trained, part.inputs, part.known, groups=part.groups, initial=initial, factory=factory,
         ladder=ladder_of(request["ladder"]),
         checkpoints={step: load_weights(factory(), path) for step, path in steps.items()},
         layers=request["layers"] or "*", measures=request["measures"], seed=request["seed"], name=request["name"],
@@ -149,7 +149,7 @@ def parts_of(data: Dataset) -> dict[str, tuple[Any, Any]]:
         parts = {"data": few(data)}
     else:
         parts = {"train": few(data.training()), "test": few(data.testing())}
-    return {name: (part.inputs, part.labels) for name, part in parts.items() if part.labels is not None}
+    return {name: (part.inputs, part.known) for name, part in parts.items() if part.known is not None}
 
 
 def location_options(request: Mapping[str, Any]) -> dict[str, Any]:

@@ -201,7 +201,7 @@ def _dataset(spec: str, sums: tuple[str, ...], n: int | None) -> Dataset:
         raise BadInput(
             f"data={spec!r} is not what the sweep was planned with: its files have changed, or are others here"
         )
-    return load_data(spec, n=n)
+    return load_data(spec, n=n).numbered()
 
 
 def network_of(run: RunConfig, data: Dataset) -> nn.Module:

@@ -13,7 +13,7 @@ from geomfeat.activations.select import Patterns
 from geomfeat.data.streams import reread
 from geomfeat.errors import BadInput
 from geomfeat.kernels import RDMs
-from geomfeat.labels import Labels, as_labels
+from geomfeat.labels import Labels, classes_in
 from geomfeat.models.functional import n_samples
 from geomfeat.study.subject import TRAINED, Look, make_subject
 from geomfeat.types import Representation, Snapshot
@@ -60,7 +60,7 @@ def members_of(
         m.model if isinstance(m, Snapshot) else m for m in models.values() if isinstance(m, nn.Module | Snapshot)
     ]
     inputs, labels = reread(next(iter(networks), None), inputs, labels, why="compare", batch_size=look.batch_size)
-    given = None if labels is None else as_labels(labels)
+    given = None if labels is None else classes_in(labels)
     made = [
         _network(name, model, inputs, given, patterns[name], look, progress)
         if isinstance(model, nn.Module | Snapshot)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.labels import as_groups, as_labels
+from geomfeat.labels import Labels, as_groups, as_labels, classes_in, goal_of
 from geomfeat.models.functional import as_inputs, map_inputs, n_samples, take
 from geomfeat.numerics import require_finite, stream
 
@@ -77,6 +77,14 @@ class Dataset:
         return n_samples(self.inputs)
 
     @property
+    def known(self) -> Labels | Tensor | None:
+        """What is known of the samples: their classes, with names where every class has one; else target values."""
+        if self.labels is None:
+            return self.targets
+        named = int(self.labels.min()) >= 0 and int(self.labels.max()) < len(self.classes)
+        return Labels(self.labels, self.classes) if named else self.labels
+
+    @property
     def goal(self) -> Tensor | None:
         """What is to be learned: the target values of a regression, else the classes."""
         return self.labels if self.targets is None else self.targets
@@ -85,6 +93,20 @@ class Dataset:
     def test_goal(self) -> Tensor | None:
         """The same of the test samples."""
         return self.test_labels if self.test_targets is None else self.test_targets
+
+    def numbered(self) -> Dataset:
+        """The same with classes 0, 1, ... in sorted order, those of the test included, and named by their numbers.
+
+        Itself where its classes have names, are numbered so already, or are not there.
+        """
+        given = [t for t in (self.labels, self.test_labels) if t is not None]
+        if self.labels is None or self.classes:
+            return self
+        found = torch.cat(given).unique()
+        if int(found[0]) == 0 and int(found[-1]) == len(found) - 1:
+            return self
+        labels, test = (None if t is None else torch.searchsorted(found, t) for t in (self.labels, self.test_labels))
+        return replace(self, labels=labels, test_labels=test, classes=tuple(map(str, found.tolist())))
 
     def testing(self) -> Dataset:
         """The test samples as inputs; BadInput when there are none."""
@@ -111,6 +133,19 @@ class Dataset:
         rows = balanced_order(self.labels, self.n, seed)[:n]
         labels, targets, groups = (None if t is None else t[rows] for t in (self.labels, self.targets, self.groups))
         return replace(self, inputs=take(self.inputs, rows), labels=labels, targets=targets, groups=groups)
+
+
+def classes_or_targets(raw: Any, name: str, classes: Sequence[str] = ()) -> tuple[Labels | None, Tensor | None]:
+    """(classes, None) of raw labels, or (None, values (n, C) to be learned) where they are those of a regression.
+
+    >>> classes_or_targets([0.5, 1.5], "y")[1].tolist()
+    [[0.5], [1.5]]
+    """
+    if classes_in(raw, name) is not None:
+        return as_labels(raw, name, classes=classes), None
+    values = goal_of(raw, name)
+    assert isinstance(values, Tensor)
+    return None, values.flatten(1) if values.ndim > 1 else values[:, None]
 
 
 def balanced_order(labels: Tensor | None, n: int, seed: int) -> Tensor:

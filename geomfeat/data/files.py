@@ -5,15 +5,20 @@ from __future__ import annotations
 import inspect
 import pickle
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from torch import Tensor
 
-from geomfeat.data.dataset import Dataset, as_features, standardised
-from geomfeat.errors import BadInput
-from geomfeat.labels import as_groups, as_labels
-from geomfeat.models.checkpoints import called, load_object
+from geomfeat.data.dataset import Dataset, as_features, classes_or_targets, standardised
+from geomfeat.data.streams import collected
+from geomfeat.errors import BadInput, OutOfMemory
+from geomfeat.labels import as_goal, as_groups, as_labels
+from geomfeat.memory import is_out_of_memory
+from geomfeat.models.checkpoints import called, load_object, what_went_wrong
+from geomfeat.models.lazy_inputs import in_batches
 from geomfeat.npz_files import UNREADABLE, read_arrays
 
 AIRPLANE_TO_TRUCK = (
@@ -37,26 +42,35 @@ def _from_arrays(arrays: Mapping[str, Any], where: str, name: str) -> Dataset:
     label_key = next((k for k in ("y", "y_train", "labels") if k in arrays), None)
     test = as_features(arrays["x_test"]) if "x_test" in arrays else None
     given = () if "classes" not in arrays else tuple(str(c) for c in arrays["classes"])
-    parts = [(label_key, arrays[label_key])] if label_key else []
-    parts += [("y_test", arrays["y_test"])] if test is not None and "y_test" in arrays else []
-    labels, classes = _numbered({key: raw for key, raw in parts if raw is not None}, where, given)
+    parts = [("y", label_key, arrays[label_key])] if label_key else []
+    parts += [("y_test", "y_test", arrays["y_test"])] if test is not None and "y_test" in arrays else []
+    known = {part: (f"{key} of {where}", raw) for part, key, raw in parts if raw is not None}
+    labels, targets, classes = _known(known, given)
     groups, test_groups = (
         None if arrays.get(k) is None else as_groups(arrays[k], f"{k} of {where}") for k in ("groups", "groups_test")
     )
     return Dataset(
-        as_features(arrays[key]), labels.get(label_key or ""), name, classes, test, labels.get("y_test"),
+        as_features(arrays[key]), labels.get("y"), name, classes, test, labels.get("y_test"),
         "bytes divided by 255, images as (n, channels, height, width), else as given",
+        targets=targets.get("y"), test_targets=targets.get("y_test"),
         groups=groups, test_groups=test_groups if test is not None else None,
     )  # fmt: skip
 
 
-def _numbered(parts: Mapping[str, Any], where: str, classes: tuple[str, ...]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Codes of the labels of each part, with one numbering for all, and the names of the classes."""
-    found = {key: as_labels(raw, f"{key} of {where}") for key, raw in parts.items()}
-    if any(one.classes for one in found.values()):
-        classes = classes or tuple(sorted({name for one in found.values() for name in one.classes}))
-        found = {key: as_labels(raw, f"{key} of {where}", classes=classes) for key, raw in parts.items()}
-    return {key: one.codes for key, one in found.items()}, classes
+def _known(
+    parts: Mapping[str, tuple[str, Any]], classes: tuple[str, ...]
+) -> tuple[dict[str, Tensor], dict[str, Tensor], tuple[str, ...]]:
+    """Codes of the classes of each part, with one numbering for all, or target values; and the names of the classes."""
+    found = {part: classes_or_targets(raw, name) for part, (name, raw) in parts.items()}
+    if any(values is not None for _, values in found.values()):
+        # Values that are whole by chance in one part are values there too.
+        goals = {part: as_goal(raw, name) for part, (name, raw) in parts.items()}
+        return {}, {part: goal.reshape(len(goal), -1) for part, goal in goals.items()}, ()
+    labels = {part: known for part, (known, _) in found.items() if known is not None}
+    if any(known.classes for known in labels.values()):
+        classes = classes or tuple(sorted({name for known in labels.values() for name in known.classes}))
+        labels = {part: as_labels(raw, name, classes=classes) for part, (name, raw) in parts.items()}
+    return {part: known.codes for part, known in labels.items()}, {}, classes
 
 
 def cifar10(path: Path) -> Dataset:
@@ -128,9 +142,11 @@ def _read_arrays(file: BinaryIO) -> dict[bytes, Any]:
 
 
 def from_factory(spec: str) -> Dataset:
-    """What `pkg.module:factory` or `path/file.py:factory` returns: (x, y), a Dataset, inputs alone, or a mapping.
+    """What `pkg.module:factory` or `path/file.py:factory` returns, as a data set.
 
-    A mapping with x (and y, x_test, y_test, classes) is read like an npz; any other mapping is the model's inputs.
+    That is (x, y), x alone, a Dataset of geomfeat or torch, a DataLoader or iterator of batches, a pair (train, test)
+    of these, or a mapping: with x (and y, x_test, y_test, classes) it is read like an npz, any other is the model's
+    inputs. Batches are read once, into memory.
     """
     made = load_object(spec, "data")
     if inspect.isroutine(made) or isinstance(made, type):
@@ -138,12 +154,49 @@ def from_factory(spec: str) -> Dataset:
     name = spec.rpartition(":")[2]
     if isinstance(made, Dataset):
         return made
+    if in_batches(made):
+        return replace(_read(made, spec), name=name)
     if isinstance(made, Mapping) and ("x" in made or "x_train" in made):
         return _from_arrays(made, spec, name)
+    if isinstance(made, tuple | list) and len(made) == 2 and all(map(in_batches, made)):
+        return _with_test(_read(made[0], spec), _read(made[1], spec), name)
     if isinstance(made, tuple | list) and len(made) == 2 and not isinstance(made[0], int | float):
-        labels = None if made[1] is None else as_labels(made[1], f"labels of {spec}")
-        codes, classes = (None, ()) if labels is None else (labels.codes, labels.classes)
-        return Dataset(as_features(made[0]), codes, name, classes)
+        known, targets = (None, None) if made[1] is None else classes_or_targets(made[1], f"labels of {spec}")
+        codes, classes = (None, ()) if known is None else (known.codes, known.classes)
+        return Dataset(as_features(made[0]), codes, name, classes, targets=targets)
     if not isinstance(made, Mapping | tuple | list) and not hasattr(made, "__array__"):
-        raise BadInput(f"data={spec!r} returned {type(made).__name__}; it must return a Dataset, (x, y) or x")
+        raise BadInput(
+            f"data={spec!r} returned {type(made).__name__}; it must return a Dataset, (x, y) or x, or a DataLoader"
+        )
     return Dataset(as_features(made), None, name)
+
+
+def _read(source: Any, spec: str) -> Dataset:
+    """`collected`, with what the user's own code raises as BadInput."""
+    try:
+        return collected(source)
+    except BadInput:
+        raise
+    except (Exception, SystemExit) as cause:
+        if is_out_of_memory(cause):
+            raise OutOfMemory(f"data={spec!r} does not fit into memory: {what_went_wrong(cause)}") from cause
+        raise BadInput(f"data={spec!r} failed while its batches were read: {what_went_wrong(cause)}") from cause
+
+
+def _with_test(train: Dataset, test: Dataset, name: str) -> Dataset:
+    """One data set of two parts, with one numbering of their classes."""
+    if train.classes != test.classes:
+        parts = {"y": ("labels", _names_of(train)), "y_test": ("test labels", _names_of(test))}
+        codes, _, classes = _known({key: part for key, part in parts.items() if part[1] is not None}, ())
+        train = replace(train, labels=codes.get("y"), classes=classes)
+        test = replace(test, labels=codes.get("y_test"), classes=classes)
+    return replace(
+        train, name=name, test_inputs=test.inputs, test_labels=test.labels, test_targets=test.targets,
+    )  # fmt: skip
+
+
+def _names_of(data: Dataset) -> list[Any] | None:
+    """The class of every sample by name, or by its number where it has none."""
+    if data.labels is None:
+        return None
+    return [data.classes[code] if data.classes else code for code in data.labels.tolist()]

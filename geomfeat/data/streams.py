@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, RandomSampler, SubsetRandomSampler, Wei
 from torch.utils.data import Dataset as TorchDataset
 
 from geomfeat.data.batch import Arguments, joined, split
-from geomfeat.data.dataset import Dataset
+from geomfeat.data.dataset import Dataset, classes_or_targets
 from geomfeat.errors import BadInput
 from geomfeat.models.functional import map_inputs, n_samples, shapes_of, take
 from geomfeat.models.lazy_inputs import READ, LazyInputs, bytes_of, in_batches, leaves_of
@@ -47,6 +47,7 @@ class Stream(LazyInputs):
         self._cursor: _Cursor | None = None
         self._n: int | None = None
         self._labels: Any = None
+        self._goal: Any = None
 
     @property
     def n(self) -> int:
@@ -70,6 +71,11 @@ class Stream(LazyInputs):
     def labels(self) -> Any:
         """Classes (n,) of the batches as they were given, or None where they hold none; known after a whole pass."""
         return self._labels if self.n else None
+
+    @property
+    def goal(self) -> Any:
+        """The same, or the values (n,) or (n, C) that the batches hold in their place."""
+        return self._goal if self.n else None
 
     @property
     def shuffled(self) -> bool:
@@ -146,7 +152,13 @@ class Stream(LazyInputs):
         if not n:
             raise BadInput(f"inputs is a {type(self._source).__name__} without samples")
         if self._n is None:
-            self._n, self._labels = n, _classes(labels)
+            self._n, (self._labels, self._goal) = n, _classes_and_goal(labels)
+
+    def read(self) -> Iterator[tuple[Any, Any]]:
+        """(inputs, labels or None) of every batch, in one pass; BadInput where there is none."""
+        if not (found := list(self._opened())):
+            raise BadInput(f"inputs is a {type(self._source).__name__} without samples")
+        return iter(found)
 
     def _opened(self) -> Iterator[tuple[Any, Any]]:
         if self._once and self._spent:
@@ -241,23 +253,43 @@ def _checked(labels: Any, n: int) -> Any:
     return labels
 
 
-def _classes(labels: list[Any]) -> Any:
-    """The labels of all batches as one, or None where they are no classes: a regression, or images to be restored."""
+def _classes_and_goal(labels: list[Any]) -> tuple[Any, Any]:
+    """The labels of all batches as one: as classes, or None where they are none; and as what was to be learned.
+
+    Values of a regression are no classes; images to be restored are neither.
+    """
     if any(part is None for part in labels):
-        return None
+        return None, None
     if not all(isinstance(part, Tensor) for part in labels):
-        return [label for part in labels for label in part]
+        names = [label for part in labels for label in part]
+        return names, names
     if len({part.shape[1:] for part in labels}) > 1:
-        return None
+        return None, None
     whole = torch.cat(labels)
     fractions = whole.is_floating_point() and not bool((whole == whole.round()).all())
     if (whole.ndim == 1 or whole.shape[1:] == (1,)) and not fractions:
-        return whole
+        return whole, whole
     _log.warning(
         "the second part of the batches has shape %s and type %s, which are no classes (one whole number for each "
         "sample): the features have no labels", tuple(whole.shape), whole.dtype,
     )  # fmt: skip
-    return None
+    return None, whole if whole.ndim <= 2 and whole.is_floating_point() else None
+
+
+def collected(source: Any) -> Dataset:
+    """All samples of a DataLoader, Dataset or iterator of batches, in memory, with the classes or values they hold.
+
+    Names of classes are those of the source (`classes`, as folders of images have them). The batches are the arguments
+    of a network of one argument, followed by labels; see `split`.
+    """
+    stream, _ = opened(None, source)
+    batches = list(stream.read())
+    goal = _classes_and_goal([labels for _, labels in batches])[1]
+    named = next((s for s in (source, getattr(source, "dataset", None)) if hasattr(s, "classes")), None)
+    names = tuple(map(str, named.classes)) if named is not None and isinstance(named.classes, list | tuple) else ()
+    known, values = (None, None) if goal is None else classes_or_targets(goal, "the labels of the batches")
+    labels, classes = (None, ()) if known is None else (known.codes, known.classes)
+    return Dataset(joined([inputs for inputs, _ in batches]), labels, classes=classes or names, targets=values)
 
 
 def opened(
@@ -273,10 +305,8 @@ def opened(
             "pack them in the forward pass"
         )
     if isinstance(inputs, Dataset):
-        return opened(
-            model, inputs.inputs, inputs.labels if labels is None else labels, batch_size=batch_size,
-            batch_dim=batch_dim,
-        )  # fmt: skip
+        known = inputs.known if labels is None and inputs.labels is not None else labels
+        return opened(model, inputs.inputs, known, batch_size=batch_size, batch_dim=batch_dim)
     if not in_batches(inputs):
         return inputs, labels
     if not isinstance(inputs, DataLoader) and (hasattr(inputs, "__getitem__") or isinstance(inputs, TorchDataset)):
@@ -295,8 +325,10 @@ def reread(model: Any, inputs: Any, labels: Any = None, *, why: str, batch_size:
 
     `why`: what reads them, for the message. Raises BadInput for what can be read once only, or comes shuffled.
     """
+    if isinstance(inputs, Dataset) and labels is None:
+        labels = inputs.known
     inputs, labels = opened(model, inputs, labels, batch_size=batch_size)
     if isinstance(inputs, Stream):
         inputs.require_again(why)
-        labels = inputs.labels if labels is None else labels
+        labels = inputs.goal if labels is None else labels
     return inputs, labels

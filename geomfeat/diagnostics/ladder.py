@@ -32,7 +32,7 @@ from geomfeat.numerics import WORKING
 from geomfeat.owned import as_path, json_text, make_folder, replace_file
 from geomfeat.regimes.knob import train_at_gamma
 from geomfeat.regimes.objective import centred_one_hot
-from geomfeat.regimes.signs import as_values, numbered, unnumbered
+from geomfeat.regimes.signs import as_classes, as_values
 
 # Rungs lie this far apart, in decades of gamma; relative losses outside these bounds are not asked for.
 SPACING, LOSS_BOUNDS = 0.5, (0.01, 0.5)
@@ -74,7 +74,7 @@ class Ladder:
 
 def wanted_change(labels: Tensor, n_outputs: int) -> Tensor:
     """(n, C) change of the outputs at gamma = 1: centred one-hot rows for classes, the values for a regression."""
-    labels = as_values(numbered(labels, unnumbered(labels, n_outputs)), n_outputs)
+    labels = as_values(as_classes(labels, n_outputs), n_outputs)
     if labels.ndim == 1 and not labels.is_floating_point():
         if int(labels.max()) >= n_outputs or int(labels.min()) < 0:
             raise BadInput(
@@ -158,8 +158,7 @@ def train_ladder(
     initial = initial if space is None else _trainable(initial, space)
     look = {"layers": layers, "n_probes": n_probes, "seed": seed, "readout": reading, "device": device}
     first = observe(initial, inputs, labels, **look)
-    labels = numbered(labels, unnumbered(labels, first.outputs.shape[1]))
-    labels = as_values(labels, first.outputs.shape[1])
+    labels = as_values(as_classes(labels, first.outputs.shape[1]), first.outputs.shape[1])
     wanted_change(labels, first.outputs.shape[1])
     rows = []
     for gamma in tqdm(sorted(gammas), desc="ladder", disable=not progress, leave=False):

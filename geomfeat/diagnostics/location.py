@@ -17,8 +17,6 @@ LAZY_BELOW = -0.5
 RICH_DEMAND = 0.5
 RICH_MOVEMENT = 0.3
 BEYOND_DEMAND = 0.5
-# What moved less than float32 rounds, although that much was asked of it, did not move.
-ROUNDED_OFF = -6.3
 # Within this many decades of the floor, R cannot be told from the difference between two initialisations.
 ABOVE_FLOOR = 0.3
 
@@ -31,8 +29,8 @@ LAYER_COLUMNS = ("layer", "richness", "low", "high", "movement", "excess", "regi
 def regime_of(richness: float, movement: float) -> str:
     """The regime of a (demand R, movement M) pair, both in decades of the features' own size.
 
-    'frozen': nothing moved, whatever the demand, or by rounding only (M < -6.3) although R is not lazy. 'Moved beyond
-    demand' (E = M - R > .5 although R < 0): such a network moved for other reasons than learning its function. Then
+    'frozen': nothing moved (M = -inf), whatever the demand. 'Moved beyond demand' (E = M - R > .5 although R < 0): such
+    a network moved for other reasons than learning its function. Then
     'lazy': R < -.5 and M < -.5. 'rich': R > .5 or M > .3. Else 'transition'. What moved although it has no demand
     (R = -inf: to first order nothing moves it) is 'rich' by its movement or 'undetermined'.
 
@@ -41,7 +39,7 @@ def regime_of(richness: float, movement: float) -> str:
     """
     if math.isnan(richness) or math.isnan(movement):
         return "undetermined"
-    if movement == -math.inf or (movement < ROUNDED_OFF and richness >= LAZY_BELOW):
+    if movement == -math.inf:
         return "frozen"
     if richness == -math.inf:
         return "rich" if movement > RICH_MOVEMENT else "undetermined"
@@ -112,6 +110,11 @@ class Location:
     gamma_high: float | None = None
     ladder: pd.DataFrame | None = None
     tangent: str = ""
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether no hidden layer moved, so that R is what would have been asked of them, and no place of the model."""
+        return self.regime == "frozen"
 
     def __str__(self) -> str:
         bound = "at most " if self.at_most else ""

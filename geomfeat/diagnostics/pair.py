@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from geomfeat.activations import extract
 from geomfeat.diagnostics.tangent_space import TangentSpace, space_of_moved
 from geomfeat.models.functional import Functional, Readout
+from geomfeat.models.one_network import in_one_form
 from geomfeat.types import Representation, Snapshot
 
 
@@ -20,7 +21,8 @@ class SnapshotPair:
     """The same network before and after training, and the probe inputs.
 
     Args:
-        initial, trained: snapshots with equal parameter names and shapes.
+        initial, trained: snapshots with weights of equal names and shapes. Where only one of them makes its weights of
+            other tensors (weight norm before and after `remove_parametrizations`), both are taken with plain weights.
         inputs: probes (tensor, tuple or mapping; samples along the first dimension).
         labels: (n,) classes of the probes, or None.
         layers: names of the hidden layers to report, in forward order.
@@ -37,6 +39,12 @@ class SnapshotPair:
     readout: Readout | None = None
     initial_reps: Mapping[str, Representation] | None = None
     trained_reps: Mapping[str, Representation] | None = None
+
+    def __post_init__(self) -> None:
+        initial, trained = in_one_form([self.initial.model, self.trained.model])
+        if trained is not self.trained.model:
+            object.__setattr__(self, "initial", replace(self.initial, model=initial))
+            object.__setattr__(self, "trained", replace(self.trained, model=trained))
 
     @cached_property
     def before(self) -> Mapping[str, Representation]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from geomfeat.activations import module_name, require_samples_first
 from geomfeat.diagnostics.demand import Demand, LinearisedTask, linearised_task, solve
 from geomfeat.diagnostics.located_layers import LocatedLayers, located_layers
+from geomfeat.diagnostics.location import LAZY_BELOW
 from geomfeat.diagnostics.movement import movement, outputs_and_features
 from geomfeat.diagnostics.padding import Padding, padding_of
 from geomfeat.diagnostics.tangent_space import GIVEN, TangentSpace, space_of_moved
@@ -31,6 +32,7 @@ from geomfeat.models.functional import Readout, as_inputs, n_samples, take
 from geomfeat.models.moved import STEPS, coarsest, with_iterations_of
 from geomfeat.numerics import WORKING, stream
 from geomfeat.precision import roundings
+from geomfeat.regimes.signs import as_classes
 
 # Probes: this many output rows n * C, within these numbers of samples.
 ROWS, MOST, FEWEST = 1280, 256, 32
@@ -132,6 +134,7 @@ def observe(
         raise BadInput(f"layers={layers!r} matches the network's output only: name hidden layers")
     if labels is not None:
         _require_fitting(labels, outputs.shape[1])
+        labels = as_classes(labels, outputs.shape[1])
     padding = padding_of(f, probes, names)
     distinct = len(torch.unique(outputs, dim=0))
     if distinct < 4:
@@ -259,11 +262,20 @@ def _still(moved: dict[str, float]) -> frozenset[str]:
 
 
 def _without_rounding(moved: dict[str, float], demand: Demand, coarser: torch.dtype) -> dict[str, float]:
-    """M, -inf too for layers that no moved parameter acts on and that differ by the rounding of weights only."""
+    """M, -inf too for layers that differ by the rounding of weights only.
+
+    These are layers that no moved parameter acts on; and those of which more was asked while they moved by less than
+    full precision (float32 or float64) rounds. What moved as little because it was asked for as little did move.
+    """
     finfo = torch.finfo(coarser)
     least = math.log10(finfo.eps * (STEPS if finfo.bits >= 32 else 1))
-    still = {name for name, m in moved.items() if demand.layers[name] == -math.inf and m < least}
-    return {name: -math.inf if name in still else m for name, m in moved.items()}
+    full = min(least, math.log10(STEPS * torch.finfo(torch.float32).eps))
+
+    def rounded_off(name: str, m: float) -> bool:
+        asked = demand.layers[name]
+        return m < least if asked == -math.inf else m < full and asked >= LAZY_BELOW
+
+    return {name: -math.inf if rounded_off(name, m) else m for name, m in moved.items()}
 
 
 def _with_size(features: dict[str, Tensor], observed: Observed) -> tuple[dict[str, Tensor], tuple[str, ...]]:

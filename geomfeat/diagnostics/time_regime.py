@@ -10,15 +10,18 @@ from math import inf, pi
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from geomfeat.diagnostics._probes import WORK
 from geomfeat.diagnostics.series import SnapshotSeries
-from geomfeat.errors import BadInput, CheckpointMismatch
+from geomfeat.errors import BadInput
 from geomfeat.kernels import JacobianRows
 from geomfeat.labels import as_goal
-from geomfeat.models.functional import as_inputs, n_samples, take
+from geomfeat.models.functional import as_inputs, batches, n_samples, take
 from geomfeat.models.moved import functional_in
-from geomfeat.regimes.signs import SIGNS, two_levels, unnumbered
+from geomfeat.models.one_network import require_one_network
+from geomfeat.regimes.objective import Loss
+from geomfeat.regimes.signs import SIGNS, Levels, as_row, threshold_of, two_levels, unnumbered
 from geomfeat.regimes.training_series import training_series
 from geomfeat.regimes.transitions import TransitionReport, transitions
 from geomfeat.registry import Quantity, measure
@@ -26,6 +29,7 @@ from geomfeat.types import Estimate
 
 FEWEST = 3  # a start, a middle and an end: two snapshots have no order of events
 FEWEST_PROBES = 16
+ZERO_AND_ONE: Levels = (0.0, 1.0)
 
 NEVER_FITTED = "the training samples were never fitted, so nothing came before or after the fit"
 UNTOLD_LOSS = (
@@ -90,25 +94,22 @@ def time_regime(series: SnapshotSeries, probes: int = 64) -> dict[str, Estimate]
     n = n_samples(as_inputs(series.inputs))
     n_outputs, affordable = _affordable(series, probes)
     used = min(affordable, n)
+    goal = as_goal(series.targets, "targets")
+    loss = _loss_of(series, goal, n_outputs)
     told = transitions(
         training_series(
             series.snapshots, series.inputs, series.targets, test=series.test,
-            loss="mse" if series.loss is None else series.loss, gamma=series.gamma,
-            probes=used, readout=series.readout, device=series.device,
+            loss=loss, gamma=series.gamma, probes=used, readout=series.readout, device=series.device,
         )
     )  # fmt: skip
     some = "" if used == n else f"kernel of {used} of {n} inputs, evenly spread"
-    return _estimates(told, series, some, _coding(as_goal(series.targets, "targets"), n_outputs))
+    return _estimates(told, series, some, _coding(goal, n_outputs, loss))
 
 
 def _require_one_network(series: SnapshotSeries) -> None:
-    sizes = [{name: p.shape for name, p in s.model.named_parameters()} for s in series.snapshots]
-    odd = next((s.at for s, size in zip(series.snapshots, sizes, strict=True) if size != sizes[0]), None)
-    if odd is not None:
-        raise CheckpointMismatch(
-            f"the snapshots at {series.snapshots[0].at} and {odd} differ in names or shapes of parameters: give "
-            "checkpoints of one model"
-        )
+    first = series.snapshots[0]
+    for later in series.snapshots[1:]:
+        require_one_network(later.model, first.model, f"the weights at {later.at} differ from those at {first.at}")
 
 
 def _affordable(series: SnapshotSeries, most: int) -> tuple[int, int]:
@@ -118,15 +119,33 @@ def _affordable(series: SnapshotSeries, most: int) -> tuple[int, int]:
     return engine.n_outputs, min(most, max(FEWEST_PROBES, WORK // max(engine.saved * engine.n_outputs, 1)))
 
 
-def _coding(goal: Tensor, n_outputs: int) -> str:
+def _loss_of(series: SnapshotSeries, goal: Tensor, n_outputs: int) -> Loss:
+    """The loss to judge by: the given one, that of logits where the last outputs show them, else the mean square."""
+    levels = two_levels(goal, n_outputs)
+    if series.loss is not None:
+        return series.loss
+    if levels is None or levels != ZERO_AND_ONE:
+        return "mse"
+    ends = []
+    for snapshot in (series.snapshots[-1], series.snapshots[0]):
+        f = functional_in(snapshot.model, device=series.device, readout=series.readout)
+        with torch.no_grad():
+            ends.append(torch.cat([f(f.theta, f.inputs(x)).cpu() for _, x in batches(as_inputs(series.inputs), 512)]))
+    outputs = ends[0] if series.gamma is None else (ends[0] - ends[1]) / series.gamma
+    return functional.binary_cross_entropy_with_logits if threshold_of(outputs, goal, levels) == 0 else "mse"
+
+
+def _coding(goal: Tensor, n_outputs: int, loss: Loss) -> str:
     """How targets are read that are neither classes from 0 on nor -1 and +1; empty for those."""
-    classes, levels = unnumbered(goal, n_outputs), two_levels(goal, n_outputs)
+    classes, levels = unnumbered(as_row(goal, n_outputs), n_outputs), two_levels(goal, n_outputs)
     if classes is not None:
         shown = ", ".join(str(c) for c in classes[:5].tolist())
         return f"classes {shown}{', ...' if len(classes) > 5 else ''} numbered in sorted order"
     if levels is None or levels == SIGNS:
         return ""
-    return f"targets {levels[0]:g} and {levels[1]:g} divided at {sum(levels) / 2:g}, half way between them"
+    at = threshold_of(torch.zeros(1, 1), goal[:1], levels, loss)
+    where = "0, the outputs being logits" if at == 0 else f"{at:g}, half way between them"
+    return f"targets {levels[0]:g} and {levels[1]:g} divided at {where}"
 
 
 def _estimates(told: TransitionReport, series: SnapshotSeries, probes: str, coding: str) -> dict[str, Estimate]:

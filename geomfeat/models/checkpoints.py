@@ -154,7 +154,8 @@ def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True) -> 
         raise BadInput(
             f"model is a {type(model).__name__}, and load_weights takes the model first: load_weights(model, path)"
         )
-    own, state = model.state_dict(), read_weights(path)
+    own = model.state_dict()
+    state = read_weights(path, own.keys())
     empty = [name for name, value in own.items() if value.is_meta]
     if empty:
         raise BadInput(

@@ -54,8 +54,8 @@ def effective_weights(module: nn.Module) -> dict[str, Tensor]:
             for part in _PARTS[type(hook)]:
                 own.pop(f"{name}{part}", None)
             own[name] = _computed(hook, module)
-        for name in getattr(module, "parametrizations", {}):
-            own[name] = getattr(module, name)
+        for name, made in getattr(module, "parametrizations", {}).items():
+            own[name] = made()
     return {k: w.detach() for k, w in own.items() if w.is_floating_point() or w.is_complex()}
 
 
@@ -107,18 +107,41 @@ def _holder(model: nn.Module, name: str) -> nn.Module:
 
 
 def without_reparametrisation(module: nn.Module) -> nn.Module:
-    """A copy with plain parameters in place of those that are made of others, of equal values."""
+    """A copy with plain parameters in place of those that are made of others, of equal values.
+
+    Only of the module itself; what lies inside of it stays as it is.
+    """
     plain = deep_copy(module)
-    for name, hook in list(_hooks(plain).items()):
-        (remove_weight_norm if isinstance(hook, WeightNorm) else remove_spectral_norm)(plain, name)
-    values = {name: getattr(plain, name).detach().clone() for name in getattr(plain, "parametrizations", {})}
-    if values:
-        # Not remove_parametrizations: it strips the class, which a copy shares with its original.
-        plain.__class__ = parametrize.type_before_parametrizations(plain)
-        del plain._modules["parametrizations"]
-    for name, value in values.items():
-        plain.register_parameter(name, nn.Parameter(value))
+    _make_plain(plain)
     return plain
+
+
+def plain_network(model: nn.Module) -> nn.Module:
+    """A copy of a whole network in which no weight is made of others; its outputs in evaluation are the same.
+
+    >>> normed = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(2, 1)))
+    >>> [name for name, _ in plain_network(normed).named_parameters()]
+    ['0.bias', '0.weight']
+    """
+    plain = deep_copy(unwrapped(model))
+    for module in list(plain.modules()):
+        _make_plain(module)
+    return plain
+
+
+def _make_plain(module: nn.Module) -> None:
+    hooks, made = _hooks(module), getattr(module, "parametrizations", {})
+    names = [*hooks, *made]
+    values = {name: value.clone() for name, value in effective_weights(module).items() if name in names}
+    for name, hook in hooks.items():
+        (remove_weight_norm if isinstance(hook, WeightNorm) else remove_spectral_norm)(module, name)
+        delattr(module, name)
+    if made:
+        # Not remove_parametrizations: it strips the class, which a copy shares with its original.
+        module.__class__ = parametrize.type_before_parametrizations(module)
+        del module._modules["parametrizations"]
+    for name, value in values.items():
+        module.register_parameter(name, nn.Parameter(value))
 
 
 def set_weights(module: nn.Module, values: dict[str, Tensor]) -> None:

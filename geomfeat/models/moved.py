@@ -62,10 +62,13 @@ def _by_weights(before: nn.Module, after: nn.Module, moved: set[str]) -> set[str
     moved, known = set(moved), set(differentiable(before))
     for name, module in unwrapped(before).named_modules():
         twin = twins.get(plain_name(name))
-        if twin is None or not is_reparametrised(module) or not is_reparametrised(twin):
+        if twin is None or not (is_reparametrised(module) or is_reparametrised(twin)):
             continue
         old, new = effective_weights(module), effective_weights(twin)
-        for weight, makers in makers_of(module).items():
+        # A weight that is made of others at one moment only is plain at the other.
+        for weight, makers in ({made: [made] for made in makers_of(twin)} | makers_of(module)).items():
+            if weight not in old:
+                continue
             made_of = {f"{name}.{maker}" if name else maker for maker in makers} & known
             if weight in new and not _differs(old[weight], new[weight]):
                 moved -= made_of
@@ -107,9 +110,15 @@ def functional_in(model: nn.Module, names: Collection[str] | None = None, **opti
         return functional(model, params=lambda name: wanted is None or plain_name(name) in wanted, **options)
 
 
-def coarsest(*models: nn.Module) -> torch.dtype:
-    """The coarsest type that a parameter of these models has, or was evidently rounded to."""
-    types = [_rounded_to(p.detach(), ()) for model in models for p in differentiable(model).values()]
+def coarsest(before: nn.Module, after: nn.Module) -> torch.dtype:
+    """The coarsest type that a parameter has, or was evidently rounded to.
+
+    A start in float64 often is one in float32, widened; what was trained from it may move by less.
+    """
+    types = [_rounded_to(p.detach(), ()) for p in differentiable(after).values()]
+    for p in differentiable(before).values():
+        found = _rounded_to(p.detach(), ())
+        types.append(found if torch.finfo(found).bits < 32 else p.dtype)
     return max(types, key=lambda dtype: torch.finfo(dtype).eps)
 
 

@@ -63,6 +63,21 @@ def covers(state: Mapping[str, object], names: Iterable[str]) -> bool:
     return bool(names) and all(name in state for name in names)
 
 
+def fits(state: Iterable[str], own: Iterable[str]) -> bool:
+    """Whether every weight of a model is among these names, whatever wrappers add to them.
+
+    >>> fits(["epoch", "net.module.fc.weight"], ["fc.weight"]), fits(["fc.weight"], ["head.weight"])
+    (True, False)
+    """
+    names = {_bare(name) for name in state}
+    needed = [_bare(name) for name in own if not _is_counter(name)]
+    if not needed:
+        return False
+    last = max(needed, key=len)
+    starts = [name.removesuffix(last) for name in names if name == last or name.endswith("." + last)]
+    return any(all(start + name in names for name in needed) for start in starts)
+
+
 def _beginning(names: Mapping[str, object], inner: list[str], path: object) -> str | None:
     """The beginning with which all of `inner` are among the names; None where there is none."""
     if not inner:

@@ -13,7 +13,7 @@ import json
 import logging
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ import torch
 from torch import Tensor
 
 from geomfeat.errors import BadInput
+from geomfeat.models.weight_names import fits
+from geomfeat.models.weights_kinds import what_it_is
 from geomfeat.owned import as_path
 
 logger = logging.getLogger(__name__)
@@ -36,6 +38,7 @@ IN_FOLDER = (
 # Where a checkpoint holds the weights among other things: the trained weights first, then their running averages.
 OWN = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "module", "weights", "params")
 AVERAGES = ("model_ema", "state_dict_ema", "ema_state_dict", "model_ema_state_dict", "ema_model", "ema", "averaged")
+DEEPEST = 6  # mappings within mappings in which weights are looked for
 # What a checkpoint holds beside weights and may have tensors in it too.
 ASIDE = ("optimizer", "optim", "scheduler", "scaler", "rng", "state", "callbacks", "loops", "args", "hyper", "config")
 
@@ -61,19 +64,19 @@ def weights_files(path: str | Path) -> list[Path]:
     return [path]
 
 
-def read_weights(path: str | Path) -> dict[str, Tensor]:
+def read_weights(path: str | Path, own: Collection[str] = ()) -> dict[str, Tensor]:
     """Tensors by name from a file or folder of weights, on the CPU.
 
-    Where a checkpoint holds several sets, the trained weights are taken before their running average, and the log
-    says which.
+    Where a checkpoint holds several sets, at any depth, those that fit the names `own` of a model are taken before
+    others, the trained weights before their running average, and the log says which.
 
     Raises BadInput for what is missing, truncated, corrupt, of another kind, without tensors, or holds NaN.
     """
     first, *parts = weights_files(path)
     if not parts:
-        state = _one(first)
+        state = _one(first, own)
     else:
-        state = {name: value for part in parts for name, value in _one(part).items()}
+        state = {name: value for part in parts for name, value in _one(part, own).items()}
         lost = [name for name in _weight_map(first) if name not in state]
         if lost:
             raise BadInput(
@@ -107,10 +110,23 @@ def _in_folder(folder: Path) -> Path:
     if len(found) == 1:
         return found[0]
     there = ", ".join(p.name for p in found[:8]) or "none"
+    inside = _folders_with_weights(folder)
+    if inside and not found:
+        raise BadInput(
+            f"weights {str(folder)!r} holds no weights itself, but its folders {', '.join(p.name for p in inside[:8])} "
+            f"do: name one of them, e.g. {str(inside[-1])!r}"
+        )
     raise BadInput(
         f"weights {str(folder)!r} is a folder with none of {', '.join(IN_FOLDER[:4])}: name the file (weights there: "
         f"{there})"
     )
+
+
+def _folders_with_weights(folder: Path) -> list[Path]:
+    """Folders inside, such as the Trainer's checkpoint-100, in which a file of weights lies; by their number."""
+    inside = [p for p in folder.iterdir() if p.is_dir() and any((p / name).is_file() for name in IN_FOLDER)]
+    number = lambda p: int(end) if (end := p.name.rpartition("-")[2]).isdecimal() else -1  # noqa: E731
+    return sorted(inside, key=lambda p: (number(p), p.name))
 
 
 def _weight_map(index: Path) -> dict[str, str]:
@@ -130,7 +146,7 @@ def _weight_map(index: Path) -> dict[str, str]:
     return found
 
 
-def _one(path: Path) -> dict[str, Tensor]:
+def _one(path: Path, own: Collection[str]) -> dict[str, Tensor]:
     """The state dict in one file."""
     try:
         if path.suffix == ".safetensors":
@@ -142,12 +158,15 @@ def _one(path: Path) -> dict[str, Tensor]:
             warnings.simplefilter("ignore")
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as cause:
+        known = what_it_is(path)
+        if known:
+            raise BadInput(f"cannot read weights {str(path)!r}: it is {known}") from cause
         first = (_COLOUR.sub("", str(cause)).splitlines() or [""])[0][:200]
         raise BadInput(
             f"cannot read weights {str(path)!r} ({path.stat().st_size} bytes; {type(cause).__name__}: {first}): "
             "the file is truncated or corrupt, or holds more than tensors; copy it again, or save the state dict alone"
         ) from cause
-    return _chosen(content, path)
+    return _chosen(content, path, own)
 
 
 def _plain_values() -> list[Any]:
@@ -158,17 +177,17 @@ def _plain_values() -> list[Any]:
     return [argparse.Namespace, np.dtype, *kinds, *names]
 
 
-def _chosen(content: Any, path: Path) -> dict[str, Tensor]:
+def _chosen(content: Any, path: Path, own: Collection[str]) -> dict[str, Tensor]:
     """The state dict among what a checkpoint holds; BadInput where there is none, or two that no name tells apart."""
     if not isinstance(content, Mapping):
         kind = type(content).__name__
         raise BadInput(f"weights {str(path)!r} holds a {kind}, not a state dict: save model.state_dict()")
-    sets = _state_dicts(content)
+    sets = _state_dicts(content, own)
     if not sets:
         if "param_groups" in content:
             raise BadInput(f"weights {str(path)!r} is an optimizer's state, without weights: name the model's file")
         raise BadInput(f"weights {str(path)!r} holds no tensors by name: it holds {', '.join(map(str, content))[:200]}")
-    ranked = [name for name in ("", *OWN, *AVERAGES) if name in sets]
+    ranked = _ranked(sets, own)
     if not ranked and len(sets) > 1:
         raise BadInput(
             f"weights {str(path)!r} holds several sets: {', '.join(sets)}; save the one that is meant, as "
@@ -183,15 +202,24 @@ def _chosen(content: Any, path: Path) -> dict[str, Tensor]:
     return sets[taken]
 
 
-def _state_dicts(content: Mapping[Any, Any], depth: int = 3) -> dict[str, dict[str, Tensor]]:
+def _ranked(sets: Mapping[str, Mapping[str, Tensor]], own: Collection[str]) -> list[str]:
+    """Names of the sets that can be told to be the weights, best first."""
+    known = [name for name in ("", *OWN, *AVERAGES) if name in sets]
+    fitting = [name for name in (*known, *(n for n in sets if n not in known)) if fits(sets[name], own)]
+    return fitting if len(fitting) == 1 or (fitting and fitting[0] in known) else known
+
+
+def _state_dicts(
+    content: Mapping[Any, Any], own: Collection[str], depth: int = DEEPEST
+) -> dict[str, dict[str, Tensor]]:
     """Name -> state dict of each set of weights; "" for the checkpoint itself, where its values are the tensors."""
     named = {str(k): v.detach() for k, v in content.items() if isinstance(k, str) and isinstance(v, Tensor)}
     sets: dict[str, dict[str, Tensor]] = {}
     for key, value in content.items():
-        known = key in OWN or key in AVERAGES
+        known = key in OWN or key in AVERAGES or (key == "state" and "param_groups" not in content)
         if depth and isinstance(value, Mapping) and (known or not str(key).lower().startswith(ASIDE)):
-            inner = _state_dicts(value, depth - 1)
-            best = next((n for n in ("", *OWN, *AVERAGES) if n in inner), next(iter(inner), None))
+            inner = _state_dicts(value, own, depth - 1)
+            best = next(iter([*_ranked(inner, own), *inner]), None)
             if best is not None:
                 sets[str(key)] = inner[best]
     # Tensors beside a set are its company, a loss or a step; alone they are the weights.

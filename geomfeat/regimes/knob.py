@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from geomfeat.errors import BadInput
-from geomfeat.labels import as_goal
+from geomfeat.labels import Labels, goal_of
 from geomfeat.models.functional import Readout, as_inputs, call, moved, n_samples, take, unwrapped
 from geomfeat.models.modules import copied, in_precision
 from geomfeat.numerics import resolve_device
@@ -24,6 +24,7 @@ from geomfeat.regimes.descent import Settings, descend
 from geomfeat.regimes.objective import Loss, objective
 from geomfeat.regimes.rates import rate_factors
 from geomfeat.regimes.richness import FLOAT64_BELOW, Richness
+from geomfeat.regimes.signs import as_classes
 from geomfeat.regimes.step_rules import MakeOptimizer
 from geomfeat.regimes.trained import Trained, result, samples_to_judge
 from geomfeat.regimes.training_series import log_spaced_steps
@@ -115,7 +116,8 @@ def train_at_gamma(
     if dtype is None and first is not None:
         kind = _runnable(original, as_inputs(inputs), where, kind, first.real.dtype)
     own = in_precision(copied(original), where, kind)
-    data, goal = moved(as_inputs(inputs), where, kind), as_goal(targets, "targets").to(where)
+    data, given = moved(as_inputs(inputs), where, kind), goal_of(targets, "targets")
+    goal = (given.codes if isinstance(given, Labels) else given).to(where)
     if n_samples(data) != goal.shape[0]:
         raise BadInput(f"targets have {goal.shape[0]} entries, but inputs {n_samples(data)} samples")
     if mode == "train":
@@ -123,7 +125,8 @@ def train_at_gamma(
     factors = rate_factors(own, lr_multipliers)
     problem = objective(_without_frozen(own, factors), data, goal, gamma=gamma, loss=loss, readout=readout, mode=mode,
                         centred=centred, weight_decay=weight_decay, scales=_scales(factors, optimizer))  # fmt: skip
-    test = None if test is None else samples_to_judge(problem, test)
+    test = None if test is None else samples_to_judge(problem, test, given)
+    goal = as_classes(goal, problem.reference.shape[1])
     bar = _bar(progress, gamma, target_loss)
     settings = Settings(target_loss, max_steps, lr, optimizer, momentum, batch_size, back_off, seed,
                         wanted, bar, factors)  # fmt: skip

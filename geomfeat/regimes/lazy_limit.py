@@ -24,6 +24,7 @@ from geomfeat.models.functional import Functional, Readout, batches, functional,
 from geomfeat.numerics import WORKING, require_finite, safe_eigh
 from geomfeat.regimes.linearize import EVALUATE_AT_ONCE
 from geomfeat.regimes.objective import prepared_targets
+from geomfeat.regimes.signs import as_classes
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +133,7 @@ def _targets(targets: Any, start: Tensor) -> Tensor:
     given = as_goal(targets, "targets").to(start.device)
     if given.shape[:1] != start.shape[:1]:
         raise BadInput(f"targets have shape {tuple(given.shape)}, but there are {len(start)} samples")
-    return prepared_targets(given, "mse", start.shape[1], WORKING)
+    return prepared_targets(as_classes(given, start.shape[1]), "mse", start.shape[1], WORKING)
 
 
 def _gain(rates: Tensor, time: float, step: float, power: float) -> Tensor:

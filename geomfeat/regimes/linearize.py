@@ -17,6 +17,7 @@ from geomfeat.kernels.gradients import differentiable_recurrence, plain_gradient
 from geomfeat.kernels.tangent import jvp, vjp, way_of_outputs
 from geomfeat.models.functional import Functional, Readout, batches, copied, functional, unwrapped
 from geomfeat.models.modules import real_pairs
+from geomfeat.models.one_network import in_one_form
 from geomfeat.numerics import require_finite
 
 Weights = Mapping[str, Tensor]
@@ -162,6 +163,8 @@ def linearisation_gaps(
     >>> linearisation_gaps(net, {0: net, 5: after}, torch.eye(2))[5] < 1e-12
     True
     """
+    model, *networks = in_one_form([model, *snapshots.values()])
+    snapshots = dict(zip(snapshots, networks, strict=True))
     f = functional(model, readout=readout)
     inputs = f.inputs(inputs)
     before = require_finite(_outputs(f, inputs), "the network's outputs on the inputs")

@@ -29,7 +29,7 @@ from geomfeat.models.functional import (
 )
 from geomfeat.models.modules import real_pairs
 from geomfeat.numerics import require_finite
-from geomfeat.regimes.signs import as_values
+from geomfeat.regimes.signs import as_classes, as_row, as_values
 
 Loss = str | Callable[[Tensor, Tensor], Tensor]
 LOSSES = ("mse", "cross-entropy")
@@ -98,6 +98,7 @@ def prepared_targets(targets: Tensor, loss: Loss, n_outputs: int, dtype: torch.d
             "the cross-entropy of one output is 0 whatever it is: give loss='mse', or a function such as "
             "torch.nn.functional.binary_cross_entropy_with_logits with targets (n, 1)"
         )
+    targets = as_row(targets, n_outputs)
     if loss == "mse":
         targets = as_values(targets, n_outputs)
     classes = targets.ndim == 1 and not targets.is_floating_point()
@@ -270,7 +271,7 @@ def objective(
         raise BadInput("the untrained model's outputs hold NaN or infinite values: check its weights and the inputs")
     pairs = frozenset(n for n, w in start.items() if w.is_complex())
     start = {n: real_pairs(w) for n, w in start.items()}
-    ready = prepared_targets(targets, loss, first.shape[1], first.dtype)
+    ready = prepared_targets(as_classes(targets, first.shape[1]), loss, first.shape[1], first.dtype)
     if first.shape[0] != ready.shape[0]:
         raise BadInput(
             f"the model returns {first.shape[0]} rows of outputs for {ready.shape[0]} samples: "

@@ -26,6 +26,7 @@ from geomfeat.memory import is_out_of_memory, with_more_rows
 from geomfeat.models.functional import Functional, Readout, functional, n_samples, take
 from geomfeat.numerics import WORKING, require_finite, safe_eigh, stream
 from geomfeat.regimes.objective import Loss, loss_of, prepared_targets, require_gradient
+from geomfeat.regimes.signs import as_classes
 
 logger = logging.getLogger(__name__)
 FALSE = 1e-4  # relative difference of two ways to a product that neither rounding nor curvature explains
@@ -169,11 +170,12 @@ def hessian_product(
             before = base(base.theta, x)
 
     def value_on(rows: slice) -> Callable[[Mapping[str, Tensor]], Tensor]:
-        part, wanted, start = take(x, rows), goal[rows], before[rows] if before.ndim else before
+        part, start = take(x, rows), before[rows] if before.ndim else before
 
         def value_at(theta: Mapping[str, Tensor]) -> Tensor:
             out = (require_finite(f(theta, part), "the network's outputs on the inputs") - start) / gamma
-            ready = prepared_targets(wanted, loss, out.shape[1], WORKING)
+            # Numbered by all samples: one batch may lack a class.
+            ready = prepared_targets(as_classes(goal, out.shape[1])[rows], loss, out.shape[1], WORKING)
             require_gradient(out, ready, loss)
             return loss_of(out, ready, loss)
 

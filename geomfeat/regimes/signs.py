@@ -6,13 +6,20 @@ where it has the same sign.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from geomfeat.numerics import WORKING
 
 Levels = tuple[float, float]
+Loss = str | Callable[[Tensor, Tensor], Tensor]
 SIGNS: Levels = (-1.0, 1.0)
+# Share of the spread of two values (or of the entropy of two classes) that outputs explain if they were trained on it.
+WELL = 0.5
 
 
 def two_levels(targets: Tensor, n_outputs: int) -> Levels | None:
@@ -52,11 +59,14 @@ def as_values(targets: Tensor, n_outputs: int, levels: Levels | None = None) -> 
     return targets.reshape(-1, 1).to(targets.dtype if targets.is_floating_point() else WORKING)
 
 
-def share_right(outputs: Tensor, targets: Tensor, levels: Levels | None = None) -> float:
+def share_right(
+    outputs: Tensor, targets: Tensor, levels: Levels | None = None, threshold: float | None = None
+) -> float:
     """Share of samples whose largest output is their class, or, of two values, whose output is on their side.
 
     Args:
-        levels: the two values, where they are known from other samples.
+        levels: the two values, where they are known from other samples. threshold: between the outputs of the two;
+            default half way between the values.
 
     >>> share_right(torch.tensor([[0.3], [-2.0], [0.1]]), torch.tensor([1, -1, -1]))
     0.6666666666666666
@@ -69,8 +79,48 @@ def share_right(outputs: Tensor, targets: Tensor, levels: Levels | None = None) 
         right = outputs.argmax(1) == targets
     else:
         middle = sum(levels) / 2
-        right = (outputs[:, 0] - middle).sign() == (targets.reshape(-1).to(WORKING) - middle).sign()
+        divided = middle if threshold is None else threshold
+        right = (outputs[:, 0] - divided).sign() == (targets.reshape(-1).to(WORKING) - middle).sign()
     return float(right.double().mean())
+
+
+def threshold_of(outputs: Tensor, targets: Tensor, levels: Levels, loss: Loss | None = None) -> float | None:
+    """What divides one output (n, 1) between two values: 0 where it is a logit, half way where it fits the values.
+
+    Args:
+        loss: "mse", "cross-entropy" or a function (f, targets), if it is known: where it is equal for both values, they
+            are divided. None: by what the outputs show; None is returned where they show neither and it matters.
+
+    >>> y = torch.tensor([0, 1])
+    >>> threshold_of(torch.tensor([[-3.0], [2.0]]), y, (0, 1)), threshold_of(torch.tensor([[0.1], [0.9]]), y, (0, 1))
+    (0.0, 0.5)
+    """
+    middle = sum(levels) / 2
+    if middle == 0 or loss == "mse":
+        return middle
+    if loss == "cross-entropy":
+        return 0.0
+    if callable(loss):
+        return min((middle, 0.0), key=lambda at: _imbalance(loss, at, levels, outputs))
+    f, upper = outputs[:, 0].to(WORKING), targets.reshape(-1).to(outputs.device) == levels[1]
+    values = torch.where(upper, levels[1], levels[0]).to(f)
+    explained = 1 - float((f - values).square().mean() / (values - values.mean()).square().mean())
+    share = upper.to(f).mean()
+    at_random = functional.binary_cross_entropy(share.expand(len(f)), upper.to(f))
+    informed = 1 - float(functional.binary_cross_entropy_with_logits(f, upper.to(f)) / at_random)
+    if explained > WELL and explained > informed:
+        return middle
+    if informed > 0 >= explained or informed > WELL > explained:
+        return 0.0
+    same = bool(((f > 0) == (f > middle)).all())
+    return 0.0 if same else None
+
+
+def _imbalance(loss: Callable[[Tensor, Tensor], Tensor], at: float, levels: Levels, outputs: Tensor) -> float:
+    """|loss of one value - loss of the other| for an output; infinite where it is not defined."""
+    f = torch.full((1, 1), at, dtype=outputs.dtype)
+    low, high = (float(loss(f, torch.full_like(f, value))) for value in levels)
+    return abs(high - low) if math.isfinite(high - low) else math.inf
 
 
 def unnumbered(targets: Tensor, n_outputs: int) -> Tensor | None:
@@ -98,3 +148,22 @@ def numbered(targets: Tensor, classes: Tensor | None) -> Tensor:
         return targets
     matches = targets[:, None] == classes.to(targets.device)
     return torch.where(matches.any(1), matches.long().argmax(1), -1)
+
+
+def as_classes(targets: Tensor, n_outputs: int) -> Tensor:
+    """The targets of all samples as a network with `n_outputs` learns them: classes from 0 on, or values.
+
+    A column (n, 1) of whole numbers is classes (n,) for several outputs, and as many classes as outputs are numbered
+    in sorted order.
+
+    >>> as_classes(torch.tensor([[20], [10]]), 2).tolist(), as_classes(torch.tensor([[3], [7]]), 1).tolist()
+    ([1, 0], [[3], [7]])
+    """
+    targets = as_row(targets, n_outputs)
+    return numbered(targets, unnumbered(targets, n_outputs))
+
+
+def as_row(targets: Tensor, n_outputs: int) -> Tensor:
+    """A column (n, 1) of whole numbers as classes (n,), for several outputs; other targets as they are."""
+    column = targets.ndim == 2 and targets.shape[1] == 1 and not targets.is_floating_point()
+    return targets[:, 0] if column and n_outputs > 1 else targets

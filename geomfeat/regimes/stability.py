@@ -22,6 +22,7 @@ from geomfeat.models.functional import Functional, Readout, functional, n_sample
 from geomfeat.numerics import WORKING, require_finite
 from geomfeat.regimes.objective import Loss, loss_of, prepared_targets, require_gradient
 from geomfeat.regimes.sharpness import sharpness
+from geomfeat.regimes.signs import as_classes
 
 PHASES = ("diverged", "catapult", "edge of stability", "flow")
 EDGE = (0.9, 1.3)  # sharpness over 2 / eta that counts as hovering at the edge
@@ -158,7 +159,7 @@ def descend_at_rate(
         raise BadInput(f"targets have {goal.shape[0]} entries, but inputs {n_samples(x)} samples")
     with torch.no_grad():
         start = require_finite(f(f.theta, x), "the network's outputs on the inputs")
-    ready = prepared_targets(goal, loss, start.shape[1], WORKING)
+    ready = prepared_targets(as_classes(goal, start.shape[1]), loss, start.shape[1], WORKING)
     require_gradient(start, ready, loss)
     shift = start if centred else torch.zeros_like(start)
     theta = {name: value.clone().requires_grad_() for name, value in f.theta.items()}

@@ -21,6 +21,7 @@ from geomfeat.models.functional import Functional, Readout, functional, n_sample
 from geomfeat.numerics import WORKING, require_finite
 from geomfeat.regimes.objective import Loss, loss_at_zero, loss_of, prepared_targets, require_gradient
 from geomfeat.regimes.sharpness import sharpness
+from geomfeat.regimes.signs import as_classes
 
 CANDIDATES = 8  # rates tried at once for each gamma and model: each round narrows a bracket ninefold
 AT_ONCE = 2**28  # bytes of weights and activations of the trainings that run together
@@ -143,6 +144,7 @@ class _Trials:
         with torch.no_grad():
             starts = torch.stack([f(f.theta, self.inputs) for f in functions])
         self.starts = require_finite(starts, "the network's outputs on the inputs")
+        goal = as_classes(goal, self.starts.shape[2])
         self.goal = prepared_targets(goal, loss, self.starts.shape[2], WORKING)
         require_gradient(self.starts[0], self.goal, loss)
         loss_at_zero(self.starts[0], self.goal, loss)  # training has to end below it

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
-from geomfeat.labels import as_goal
+from geomfeat.labels import Labels, as_goal
 from geomfeat.models.copying import deep_copy
 from geomfeat.models.functional import Readout, as_inputs, batches, call, functional, moved, n_samples
 from geomfeat.models.modules import in_precision
 from geomfeat.regimes.descent import Path
 from geomfeat.regimes.objective import Objective, loss_of, prepared_targets
+from geomfeat.regimes.signs import as_row, numbered, unnumbered
 from geomfeat.types import Snapshot
 
 
@@ -97,16 +98,33 @@ def scaled_outputs(
     return (after if initial is None else after - values(initial).to(after.device)) / gamma
 
 
-def samples_to_judge(problem: Objective, test: Any) -> tuple[Any, Tensor]:
-    """A pair (inputs, targets) as tensors where the problem's are; BadInput before training, and not after it."""
+def samples_to_judge(problem: Objective, test: Any, trained: Labels | Tensor) -> tuple[Any, Tensor]:
+    """A pair (inputs, targets) as tensors where the problem's are; BadInput before training, and not after it.
+
+    trained: the targets that are trained on, by which classes are numbered.
+    """
     if not isinstance(test, tuple | list) or len(test) != 2:
         raise BadInput(f"test must be a pair (inputs, targets), got {type(test).__name__}")
     inputs = moved(as_inputs(test[0]), problem.reference.device, problem.reference.dtype)
-    wanted = as_goal(test[1], "test targets").to(problem.reference.device)
+    names = trained.classes if isinstance(trained, Labels) else ()
+    wanted = as_goal(test[1], "test targets", names).to(problem.reference.device)
     if wanted.ndim == 0 or n_samples(inputs) != len(wanted):
         raise BadInput(f"test targets have shape {tuple(wanted.shape)}, but test inputs {n_samples(inputs)} samples")
-    prepared_targets(wanted, problem.loss, problem.reference.shape[1], problem.reference.dtype)
+    outputs = problem.reference.shape[1]
+    known = trained.codes if isinstance(trained, Labels) else as_row(trained, outputs)
+    wanted = _numbered_as(as_row(wanted, outputs), unnumbered(known, outputs))
+    prepared_targets(wanted, problem.loss, outputs, problem.reference.dtype)
     return inputs, wanted
+
+
+def _numbered_as(wanted: Tensor, classes: Tensor | None) -> Tensor:
+    found = numbered(wanted, classes)
+    if classes is not None and found is not wanted and bool((found < 0).any()):
+        raise BadInput(
+            f"test targets hold {int(wanted[found < 0][0])}, which is none of the classes of targets, "
+            f"{', '.join(map(str, classes.tolist()))}"
+        )
+    return found
 
 
 def result(

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -14,13 +14,23 @@ from geomfeat.kernels.alignment import target_alignment
 from geomfeat.kernels.hsic import GRAM_UNITS
 from geomfeat.kernels.movement import kernel_angle, kernel_distance
 from geomfeat.kernels.ntk import ntk
-from geomfeat.labels import as_goal
+from geomfeat.labels import Labels, goal_of
 from geomfeat.models.functional import Readout, as_inputs, batches, n_samples, take
 from geomfeat.models.moved import functional_in, moved_parameters
+from geomfeat.models.one_network import in_one_form
 from geomfeat.numerics import double_centred
 from geomfeat.precision import precision_of
 from geomfeat.regimes.objective import Loss, loss_of, prepared_targets
-from geomfeat.regimes.signs import Levels, as_values, numbered, share_right, two_levels, unnumbered
+from geomfeat.regimes.signs import (
+    Levels,
+    as_row,
+    as_values,
+    numbered,
+    share_right,
+    threshold_of,
+    two_levels,
+    unnumbered,
+)
 from geomfeat.types import Snapshot
 
 BATCH = 512  # samples of one forward pass
@@ -179,7 +189,8 @@ def training_series(
     if gamma is not None and not (gamma > 0 and math.isfinite(gamma)):
         raise BadInput(f"gamma={gamma} must be a positive number, or None where net(w) itself was trained")
     steps = tuple(_step(s) for s in snapshots)
-    samples = [_samples(inputs, targets)] + ([] if test is None else [_samples(*test, "test ")])
+    snapshots = _in_one_form(snapshots)
+    samples = _samples(inputs, targets, test)
     data, goal = samples[0]
     if min(probes, len(goal)) < FEWEST_PROBES:
         raise BadInput(
@@ -195,8 +206,9 @@ def training_series(
         f = outputs if gamma is None else [(o - s) / gamma for o, s in zip(outputs, starts, strict=True)]
         if not judged:
             width = starts[0].shape[1] if bool(torch.isfinite(starts[0]).all()) else 0  # 0: of no known size
+            goal = as_row(goal, width)
             classes, levels = unnumbered(goal, width), two_levels(goal, width)
-            samples = [(x, numbered(y, classes)) for x, y in samples]
+            samples = [(x, numbered(as_row(y, width), classes)) for x, y in samples]
         judged.append([_judged(o, y, loss, levels) for o, (_, y) in zip(f, samples, strict=True)])
     good = [all(math.isfinite(value) for value, _ in row) for row in judged]
     alive = good.index(False) if False in good else len(good)
@@ -221,12 +233,22 @@ def training_series(
     )  # fmt: skip
 
 
-def _samples(inputs: Any, targets: Any, part: str = "") -> tuple[Any, Tensor]:
-    """Inputs and as many targets, ready."""
-    data, goal = as_inputs(inputs), as_goal(targets, f"{part}targets")
-    if n_samples(data) != len(goal):
-        raise BadInput(f"{part}targets have {len(goal)} entries, but {part}inputs {n_samples(data)} samples")
-    return data, goal
+def _samples(inputs: Any, targets: Any, test: tuple[Any, Any] | None) -> list[tuple[Any, Tensor]]:
+    """Inputs and as many targets, ready: of training, and of the test; names of classes are numbered alike."""
+    found: list[tuple[Any, Tensor]] = []
+    classes: tuple[str, ...] = ()
+    for part, (x, y) in (("", (inputs, targets)), *([] if test is None else [("test ", test)])):
+        data, given = as_inputs(x), goal_of(y, f"{part}targets", classes)
+        classes, goal = (given.classes, given.codes) if isinstance(given, Labels) else ((), given)
+        if n_samples(data) != len(goal):
+            raise BadInput(f"{part}targets have {len(goal)} entries, but {part}inputs {n_samples(data)} samples")
+        found.append((data, goal))
+    return found
+
+
+def _in_one_form(snapshots: tuple[Snapshot, ...]) -> tuple[Snapshot, ...]:
+    models = in_one_form([s.model for s in snapshots])
+    return tuple(replace(s, model=model) for s, model in zip(snapshots, models, strict=True))
 
 
 def _step(snapshot: Snapshot) -> float:
@@ -253,7 +275,8 @@ def _judged(outputs: Tensor, targets: Tensor, loss: Loss, levels: Levels | None)
     wanted = targets.cpu()
     values = as_values(wanted, outputs.shape[1], levels)
     ready = prepared_targets(values, loss, outputs.shape[1], outputs.dtype)
-    accuracy = share_right(outputs, wanted, levels) if _has_classes(wanted, levels) else math.nan
+    threshold = None if levels is None else threshold_of(outputs, wanted, levels, loss)
+    accuracy = share_right(outputs, wanted, levels, threshold) if _has_classes(wanted, levels) else math.nan
     return float(loss_of(outputs, ready, loss)), accuracy
 
 

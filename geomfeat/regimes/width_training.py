@@ -40,6 +40,7 @@ from geomfeat.regimes.objective import (
     require_gradient,
     top_curvature,
 )
+from geomfeat.regimes.signs import as_classes
 
 logger = logging.getLogger(__name__)
 Values = dict[str, Tensor]
@@ -200,6 +201,7 @@ def descend_together(
     outputs = outputs_of(nets, inputs, readout)
     with torch.no_grad():
         reference = over_seeds(outputs, batched)(nets.start, nets.fixed)
+    targets = as_classes(targets, reference.shape[-1])
     goal = prepared_targets(targets, loss, reference.shape[-1], reference.dtype)
     unit = loss_at_zero(reference[0], goal, loss)
     require_gradient(reference[0], goal, loss)

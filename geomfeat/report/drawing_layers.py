@@ -10,7 +10,7 @@ import numpy as np
 from geomfeat.report import look
 from geomfeat.report.catalogue import Entry
 from geomfeat.report.drawing_location import WIDTH, literal
-from geomfeat.report.plots_maps import MOST_CLASSES, PAIRS, embedding_parts, shown_matrix
+from geomfeat.report.plots_maps import LONGEST_NAME, MOST_CLASSES, PAIRS, embedding_parts, shown_matrix
 from geomfeat.report.plots_profiles import floor_values, moments_of
 from geomfeat.report.plots_spectra import shown_spectra
 from geomfeat.report.view import CROWDED, INITIAL, TRAINED, Depth, View, clipped, depth_axis, thinned
@@ -140,13 +140,13 @@ def spectra(several: list[View]) -> Figure:
 def embedding(several: list[View], layer: str) -> Figure:
     """The samples of a layer in the plane, before and after training, a colour and mark for each class."""
     shown = [
-        (f"{literal(clipped(view.name, 20))}: {at}", *parts)
+        (view, f"{literal(clipped(view.name, 20))}: {at}", *parts)
         for view in several
         for at in ("initial", "trained")
         if (parts := embedding_parts(view, at, layer)) is not None
     ]
     figure, panels = _panels(len(shown), 2.4, columns=4, width=WIDTH * 1.3)
-    for axes, (title, points, labels) in zip(panels, shown, strict=True):
+    for axes, (view, title, points, labels) in zip(panels, shown, strict=True):
         classes = list(np.unique(labels))
         for i, label in enumerate(classes):
             mine = points[labels == label]
@@ -154,7 +154,8 @@ def embedding(several: list[View], layer: str) -> Figure:
             axes.scatter(*mine.T, s=5, linewidths=0, alpha=0.75, rasterized=True, **style)
             if len(classes) > 1 and i < MOST_CLASSES:
                 x, y = np.median(mine, axis=0)
-                axes.text(x, y, literal(label), ha="center", va="center", fontsize=7, weight="bold",
+                name = clipped(view.class_name(label), LONGEST_NAME)
+                axes.text(x, y, literal(name), ha="center", va="center", fontsize=7, weight="bold",
                           bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0.8})  # fmt: skip
         axes.set(xticks=[], yticks=[])
         axes.set_title(title, loc="left")

@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING
 
 from geomfeat.diagnostics.location import LAZY_BELOW, RICH_DEMAND
 from geomfeat.report import look
-from geomfeat.report.plots_location import column, located, plane_ranges, regime_areas, scale_range
-from geomfeat.report.tables import richness_text
+from geomfeat.report.plots_location import (
+    column,
+    located,
+    on_scale,
+    plane_ranges,
+    regime_areas,
+    scale_range,
+    scale_text,
+)
 from geomfeat.report.view import View, clipped
 from geomfeat.report.words import true_minus
 
@@ -45,10 +52,10 @@ def richness_scale(several: list[View]) -> Figure:
         axes.text(
             low + 0.02 * (high - low),
             y + 0.22,
-            f"{literal(view.name)}   R = {true_minus(richness_text(where))}",
+            f"{literal(view.name)}   {'' if where.is_frozen else 'R = '}{true_minus(scale_text(where))}",
             va="bottom",
         )
-        if not math.isfinite(where.richness):
+        if not on_scale(where):
             continue
         if math.isfinite(where.low) and math.isfinite(where.high):
             axes.plot([where.low, where.high], [y, y], color=view.colour, linewidth=2.5, solid_capstyle="butt")

@@ -39,7 +39,23 @@ def _range(values: Iterable[float | None], least: tuple[float, float], pad: floa
 
 def scale_range(found: Sequence[tuple[View, Location]]) -> tuple[float, float]:
     """Ends of the richness scale: room for every R, interval and floor, and always for all three bands."""
-    return _range([x for _, w in found for x in (w.richness, w.low, w.high, w.floor)], least=(-1.75, 1.0))
+    placed = [w for _, w in found if on_scale(w)]
+    return _range([x for w in placed for x in (w.richness, w.low, w.high, w.floor)], least=(-1.75, 1.0))
+
+
+def on_scale(where: Location) -> bool:
+    """Whether a model has a place from lazy to rich: a frozen one has none, whatever was asked of its layers."""
+    return math.isfinite(where.richness) and not where.is_frozen
+
+
+def scale_text(where: Location) -> str:
+    """What stands beside a model's name on the richness scale.
+
+    >>> import pandas as pd
+    >>> scale_text(Location(0.3, 0.2, 0.4, -math.inf, math.nan, "initial", None, False, "frozen", pd.DataFrame()))
+    'frozen: no hidden feature moved, so it has no place here'
+    """
+    return "frozen: no hidden feature moved, so it has no place here" if where.is_frozen else richness_text(where)
 
 
 def _decade_ticks(low: float, high: float) -> dict[str, Any]:
@@ -62,7 +78,7 @@ def richness_scale(several: Sequence[View]) -> Figure | None:
     for row, (view, where) in enumerate(found):
         y = len(found) - row
         data += _scale_traces(view, where, y)
-        said = f"{plain(clipped(view.name, 24))}  <b>{plain(richness_text(where).replace('-', '−'))}</b>"
+        said = f"{plain(clipped(view.name, 24))}  <b>{plain(scale_text(where).replace('-', '−'))}</b>"
         marks.append(note(0.01, y, said, xref="paper", xanchor="left", yshift=15, font={"size": 12, "color": look.INK}))
         marks[-1]["bgcolor"] = "rgba(255,255,255,0.6)"
         rows.append((view.name, _location_cells(where)))
@@ -85,7 +101,7 @@ def richness_scale(several: Sequence[View]) -> Figure | None:
     caption = (
         "Read from left (lazy: features hardly had to move) to right (rich: they had to move by more than their own "
         "size); dots are the models, bars their 90 % intervals, a vertical stroke is the floor below which R cannot be "
-        "told from zero, and an arrow to the left means 'at most'. "
+        "told from zero, and an arrow to the left means 'at most'. A frozen model has no dot. "
         "Under each number of decades stands the movement asked for, as a share of the features' own size."
     )
     columns = ("model", "richness R", "low", "high", "movement M", "excess E", "floor", "start", "regime")
@@ -109,7 +125,7 @@ def _band(x0: float, x1: float, fill: str) -> dict[str, Any]:
 
 
 def _scale_traces(view: View, where: Location, y: float) -> list[dict[str, Any]]:
-    if not math.isfinite(where.richness):
+    if not on_scale(where):
         return []
     meta = {"model": view.index}
     known = math.isfinite(where.low) and math.isfinite(where.high)
@@ -155,8 +171,10 @@ def plane_ranges(several: Sequence[View]) -> tuple[tuple[float, float], tuple[fl
     """Ranges of R and of M that hold every layer of every model, and the corners of the regimes."""
     demand, movement = [], []
     for _, where in located(several):
-        demand += [where.richness, *column(where, "richness")]
-        movement += [where.movement, *column(where, "movement")]
+        asked, moved = ([getattr(where, name), *column(where, name)] for name in ("richness", "movement"))
+        drawn = [(r, m) for r, m in zip(asked, moved, strict=True) if math.isfinite(m)]
+        demand += [r for r, _ in drawn]
+        movement += [m for _, m in drawn]
     x, y = _range(demand, (-1.5, 1.0)), _range(movement, (-1.5, 1.0))
     return (x[0], x[1]), (min(y[0], x[0] + BEYOND_DEMAND), y[1])
 
@@ -205,7 +223,7 @@ def demand_movement_plane(several: Sequence[View]) -> Figure | None:
     caption = (
         "Each small mark is a layer (larger = deeper, joined from input to output), the ringed mark is the whole "
         "model: on the dashed line a layer moved exactly as far as its linear response asked, above it further, "
-        "below it less."
+        "below it less. What is frozen has no mark."
     )
     rows = [
         (view.name, [text_cell(row["layer"]), *(decades_cell(row.get(c)) for c in ("richness", "movement", "excess")),

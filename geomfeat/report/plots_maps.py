@@ -14,6 +14,7 @@ from geomfeat.report.view import View, clipped, thinned
 MOST_LAYERS = 40
 MOST_POINTS = 1200
 MOST_CLASSES = 20
+LONGEST_NAME = 14  # of a class, beside its points
 PAIRS = (
     ("initial", "initial", "initial with initial"),
     ("trained", "trained", "trained with trained"),
@@ -119,12 +120,12 @@ def _embedding(several: Sequence[View], layer: str) -> Figure:
             if parts is None:
                 continue
             cut = cut or len(view.array("umap", at, layer)) > MOST_POINTS
-            panels.append(_embedding_panel(view.index, f"{view.name}: {at}", *parts))
-            tables.append(_embedding_table(f"{view.name}: {at}", *parts))
+            panels.append(_embedding_panel(view, f"{view.name}: {at}", *parts))
+            tables.append(_embedding_table(view, f"{view.name}: {at}", *parts))
     caption = (
-        "Each point is a sample, coloured and marked by its class (numbers mark the middle of a class); classes that "
-        "are islands after training but not before were pulled apart by learning. UMAP keeps neighbours together: "
-        "distances between islands, directions and areas mean nothing."
+        "Each point is a sample, coloured and marked by its class (names or numbers mark the middle of a class); "
+        "classes that are islands after training but not before were pulled apart by learning. UMAP keeps neighbours "
+        "together: distances between islands, directions and areas mean nothing."
     )
     limited = f"At most {MOST_POINTS} samples are drawn. " if cut else ""
     limited += "The tables give, for each class, how many samples are drawn and the median place."
@@ -132,20 +133,21 @@ def _embedding(several: Sequence[View], layer: str) -> Figure:
     return Figure(title, caption, panels, tables, shape="pairs", note=limited)
 
 
-def _embedding_panel(model: int, title: str, points: np.ndarray, labels: np.ndarray) -> Panel:
+def _embedding_panel(view: View, title: str, points: np.ndarray, labels: np.ndarray) -> Panel:
     classes = list(np.unique(labels))
     data: list[dict[str, Any]] = []
     marks = []
     for i, label in enumerate(classes[:MOST_CLASSES]):
-        mine = points[labels == label]
+        mine, name = points[labels == label], view.class_name(label)
         data.append({
             "type": "scatter", "mode": "markers", "x": mine[:, 0], "y": mine[:, 1],
             "marker": {"color": look.colour(i), "symbol": look.symbol(i), "size": 5, "opacity": 0.75},
-            "text": f"class {plain(label)}", "hovertemplate": "%{text}<extra></extra>",
+            "text": f"class {plain(name)}", "hovertemplate": "%{text}<extra></extra>",
         })  # fmt: skip
         if len(classes) > 1:
             x, y = np.median(mine, axis=0)
-            marks.append(note(float(x), float(y), f"<b>{plain(label)}</b>", bgcolor="rgba(255,255,255,0.8)",
+            short = f"<b>{plain(clipped(name, LONGEST_NAME))}</b>"
+            marks.append(note(float(x), float(y), short, bgcolor="rgba(255,255,255,0.8)",
                               font={"size": 11, "color": look.INK}))  # fmt: skip
     rest = points[np.isin(labels, classes[MOST_CLASSES:])]
     if len(rest):
@@ -161,13 +163,13 @@ def _embedding_panel(model: int, title: str, points: np.ndarray, labels: np.ndar
         "automargin": False,
     }
     frame = layout(axis("", **bare), axis("", **bare), annotations=marks, margin={"l": 6, "r": 6, "t": 6, "b": 6})
-    return Panel(title, data, frame, "square", model)
+    return Panel(title, data, frame, "square", view.index)
 
 
-def _embedding_table(title: str, points: np.ndarray, labels: np.ndarray) -> Table:
+def _embedding_table(view: View, title: str, points: np.ndarray, labels: np.ndarray) -> Table:
     rows = []
     for label in np.unique(labels):
         x, y = np.median(points[labels == label], axis=0)
         count = int((labels == label).sum())
-        rows.append((str(label), [number_cell(float(count)), number_cell(float(x)), number_cell(float(y))]))
+        rows.append((view.class_name(label), [number_cell(float(count)), number_cell(float(x)), number_cell(float(y))]))
     return Table(title, ("class", "samples drawn", "across", "up"), [[text_cell(head), *cells] for head, cells in rows])

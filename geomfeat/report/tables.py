@@ -83,7 +83,7 @@ def size_words(decades: float) -> str:
 
 
 def richness_text(where: Location | None) -> str:
-    """R with its interval; 'at most' in front where it is only an upper bound.
+    """R with its interval; 'at most' in front where it is only an upper bound, and said to be hypothetical if frozen.
 
     >>> from geomfeat.diagnostics.location import Location
     >>> import pandas as pd
@@ -94,7 +94,8 @@ def richness_text(where: Location | None) -> str:
         return MISSING
     bound = "at most " if where.at_most else ""
     interval = f" [{signed(where.low)}, {signed(where.high)}]" if math.isfinite(where.low + where.high) else ""
-    return f"{bound}{signed(where.richness)}{interval}"
+    free = " if free to move" if where.is_frozen and math.isfinite(where.richness) else ""
+    return f"{bound}{signed(where.richness)}{interval}{free}"
 
 
 def runs(words: Sequence[str]) -> str:

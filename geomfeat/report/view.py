@@ -77,6 +77,11 @@ class View:
         """{layer: Value} of one quantity at one moment; empty if it was not measured."""
         return self.numbers.get((at, measure, quantity), {})
 
+    def class_name(self, code: Any) -> str:
+        """The name of a class, or its number where it has none."""
+        names = self.study.settings.get("classes") or ()
+        return str(names[int(code)]) if 0 <= int(code) < len(names) else str(code)
+
     def array(self, *key: str) -> Any:
         """The array stored under "a/b/c", or None."""
         return self.study.arrays.get("/".join(key))

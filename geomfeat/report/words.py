@@ -57,8 +57,9 @@ def answer(where: Location | None) -> str:
     if math.isnan(where.richness):
         return f"{meaning}: see the failures below."
     bound = "at most " if where.at_most else ""
+    linear = "Had all weights been free to move" if where.is_frozen else "Had it stayed linear in its weights"
     asked = (
-        "Had it stayed linear in its weights, learning what it learned would have moved its features by "
+        f"{linear}, learning what it learned would have moved its features by "
         f"{bound}{size_words(where.richness)} their size."
     )
     return true_minus(f"{meaning}. {asked} {_moved(where)}".strip())
@@ -89,7 +90,7 @@ def comparison(several: Sequence[View]) -> str:
     lost = len(several) - len(found)
     parts += [f"{lost} not located"] if lost else []
     said = f"Of {len(several)} models: {', '.join(parts)}."
-    known = [w.richness for w in found if math.isfinite(w.richness)]
+    known = [w.richness for w in found if math.isfinite(w.richness) and not w.is_frozen]
     if len(known) > 1 and max(known) - min(known) >= 0.1:
         factor = float(f"{10 ** (max(known) - min(known)):.2g}")
         said += (

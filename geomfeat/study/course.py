@@ -11,7 +11,8 @@ from torch import Tensor
 
 from geomfeat.diagnostics.series import SnapshotSeries
 from geomfeat.diagnostics.time_regime import FEWEST
-from geomfeat.labels import as_labels
+from geomfeat.errors import BadInput
+from geomfeat.labels import as_goal
 from geomfeat.models.functional import as_inputs, n_samples, take
 from geomfeat.study.place import CLEARLY, accuracies
 from geomfeat.study.subject import INITIAL, TRAINED, Subject
@@ -99,7 +100,7 @@ def series_of(subject: Subject, course: Course) -> SnapshotSeries:
     snapshots = [replace(subject.snapshots[at], at=step) for at, step in course.steps.items()]
     look, test = subject.look, _test_samples(course.test, subject.classes)
     return SnapshotSeries(
-        snapshots, subject.inputs, subject.labels, test, course.loss, _scale(subject, course), look.readout,
+        snapshots, subject.inputs, subject.goal, test, course.loss, _scale(subject, course), look.readout,
         None if look.device is None else str(look.device),
     )  # fmt: skip
 
@@ -108,7 +109,8 @@ def _scale(subject: Subject, course: Course) -> float | None:
     """The output scale to read by, or None for the plain outputs."""
     if next(iter(course.steps)) != INITIAL or not subject.has_outputs or subject.labels is None:
         return None
-    plain, change = (found["data"] for found in accuracies(subject, {"data": (subject.inputs, subject.labels)}))
+    readings = accuracies(subject, {"data": (subject.inputs, subject.labels)}, course.loss)
+    plain, change = (found.get("data", 0.0) for found in readings)
     if course.gamma is not None:
         return course.gamma if change >= plain else None
     return 1.0 if change > plain + CLEARLY else None
@@ -119,6 +121,8 @@ def _test_samples(test: tuple[Any, Any] | None, classes: tuple[str, ...]) -> tup
         return None
     inputs = as_inputs(test[0])
     n = n_samples(inputs)
-    labels = as_labels(test[1], "labels of evaluate['test']", n, classes).codes
+    labels = as_goal(test[1], "labels of evaluate['test']", classes)
+    if len(labels) != n:
+        raise BadInput(f"labels of evaluate['test'] has {len(labels)} entries, but there are {n} samples")
     rows = torch.arange(min(n, MOST_TEST)) * n // min(n, MOST_TEST)
     return take(inputs, rows), labels[rows.to(labels.device)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,9 @@ from geomfeat.errors import BadInput, near
 from geomfeat.grouping import FEWEST
 from geomfeat.labels import as_goal
 from geomfeat.models.functional import as_inputs, batches, call, moved, n_samples, output_matrix, take
-from geomfeat.regimes.signs import are_signs, share_right
+from geomfeat.models.moved import plain_name
+from geomfeat.models.one_network import in_one_form
+from geomfeat.regimes.signs import Levels, as_row, numbered, share_right, threshold_of, two_levels, unnumbered
 from geomfeat.study.measuring import guarded
 from geomfeat.study.subject import INITIAL, TRAINED, Subject
 from geomfeat.study.table import Row, failed_rows, options_text, row
@@ -27,6 +29,7 @@ from geomfeat.types import Estimate
 MOST_RUNGS = 100
 OUTPUTS, CHANGE, CLEARLY = "outputs", "outputs minus initial outputs", 0.1
 QUANTITIES = ("richness", "low", "high", "movement", "excess")
+DEMANDS = ("richness", "low", "high")
 OPTIONS = tuple(inspect.signature(locate).parameters)
 GAMMAS = ("equivalent_gamma", "gamma_low", "gamma_high")
 
@@ -49,7 +52,7 @@ def locate_subject(
     } | dict(further)  # fmt: skip
 
     def work(ladder: Any) -> Location:
-        return locate(model, subject.inputs, subject.labels, ladder=ladder, **options)
+        return locate(model, subject.inputs, subject.goal, ladder=ladder, **options)
 
     where, _, note = guarded(lambda: work(ladder), "location")
     if where is None and ladder is not None:
@@ -88,8 +91,11 @@ def check_located(subject: Subject, further: Mapping[str, Any]) -> None:
         raise BadInput(f"n_probes={n_probes} must lie between 4 and the number of inputs, {subject.n}")
     if INITIAL not in subject.snapshots:
         return
-    ends = [dict(subject.snapshots[at].model.named_parameters()) for at in (INITIAL, TRAINED)]
-    if ends[1] and all(torch.equal(ends[0][k].detach().cpu(), p.detach().cpu()) for k, p in ends[1].items()):
+    ends = [
+        {plain_name(name): p.detach().cpu() for name, p in model.named_parameters()}
+        for model in in_one_form([subject.snapshots[at].model for at in (INITIAL, TRAINED)])
+    ]
+    if ends[1] and all(torch.equal(ends[0][name], p) for name, p in ends[1].items()):
         raise BadInput(
             "nothing was learned: the same weights were given as trained and initial. Give those before training as "
             "initial, or leave initial out"
@@ -103,64 +109,107 @@ def location_rows(where: Location | None, subject: Subject, note: str) -> list[R
     if where is None:
         return failed_rows(QUANTITIES, note, **facts, n=subject.n)
     facts |= {"n": where.details.get("n_probes"), "options": options_text({"tier": where.tier})}
-    places = [("", {q: getattr(where, q) for q in QUANTITIES})]
-    places += [(str(r["layer"]), {q: r[q] for q in QUANTITIES if q in r}) for r in where.layers.to_dict("records")]
+    places = [("", where.regime, {q: getattr(where, q) for q in QUANTITIES})]
+    places += [
+        (str(r["layer"]), str(r["regime"]), {q: r[q] for q in QUANTITIES if q in r})
+        for r in where.layers.to_dict("records")
+    ]
     if where.equivalent_gamma is not None:
-        places[0][1].update({q: getattr(where, q) for q in GAMMAS})
+        places[0][2].update({q: getattr(where, q) for q in GAMMAS})
     failed = failed_rows(GAMMAS[:1], note, **facts) if note else []
     return failed + [
-        row(q, _estimate(v, q), layer=layer, **facts) for layer, values in places for q, v in values.items()
+        row(q, _estimate(v, q, regime), layer=layer, **facts)
+        for layer, regime, values in places
+        for q, v in values.items()
     ]
 
 
-def _estimate(value: Any, quantity: str) -> Estimate:
+def _estimate(value: Any, quantity: str, regime: str) -> Estimate:
     number = math.nan if value is None else float(value)
     if math.isfinite(number):
-        return Estimate(number)
+        hypothetical = regime == "frozen" and quantity in DEMANDS
+        return Estimate(
+            number, note="frozen: what would have been asked, had it been free to move" if hypothetical else ""
+        )
     if number == -math.inf:
         return Estimate.failed(f"{quantity} is minus infinity: nothing moved, or could to first order")
     return Estimate.failed(f"{quantity} could not be told: see the flags of the location")
 
 
-def accuracy_of(subject: Subject, evaluate: Mapping[str, tuple[Any, Any]] | None) -> tuple[dict[str, float], str]:
+def accuracy_of(
+    subject: Subject, evaluate: Mapping[str, tuple[Any, Any]] | None, loss: Any = None
+) -> tuple[dict[str, float], str]:
     """Share of right answers by part of the data, and what was read; empty where outputs and classes do not fit.
 
     A network trained with its initial outputs subtracted answers by the change of its outputs: where the initial one is
     known, that reading is taken if it is clearly (by .1) right more often on the first part.
 
-    They fit when there are as many outputs as classes (largest label + 1), or one output for -1 and +1: the outputs of
-    an ImageNet network say nothing about the labels of other pictures.
+    They fit when there are as many outputs as classes (largest label + 1, or as many different ones), or one output for
+    two values, divided as `threshold_of` says: the outputs of an ImageNet network say nothing about the labels of other
+    pictures. loss: of the training, if it is known.
     """
-    parts = {"data": (subject.inputs, subject.labels)} if evaluate is None else dict(evaluate)
+    parts = {"data": (subject.inputs, subject.goal)} if evaluate is None else dict(evaluate)
     parts = {
         name: (as_inputs(x), as_goal(y, f"labels of {name!r}", subject.classes))
         for name, (x, y) in parts.items()
         if y is not None
     }
-    if not parts or not subject.has_outputs or any(y.ndim != 1 or y.is_floating_point() for _, y in parts.values()):
+    if not parts or not subject.has_outputs:
         return {}, ""
-    classes = 1 + max(int(y.max()) for _, y in parts.values())
     for name, (x, y) in parts.items():
         if n_samples(x) != y.shape[0]:
             raise BadInput(f"evaluate[{name!r}] has {n_samples(x)} inputs and {y.shape[0]} labels")
     width = _outputs(subject, take(subject.inputs, slice(0, 1))).shape[1]
-    if (classes < 2 or width != classes) and not all(are_signs(y, width) for _, y in parts.values()):
+    known = unnumbered(as_row(next(iter(parts.values()))[1], width), width)
+    parts = {name: (x, numbered(as_row(y, width), known)) for name, (x, y) in parts.items()}
+    if not _fit([y for _, y in parts.values()], width):
         return {}, ""
-    plain, change = accuracies(subject, parts)
-    if INITIAL not in subject.snapshots:
-        return plain, OUTPUTS
+    plain, change = accuracies(subject, parts, loss)
     first = next(iter(parts))
-    return (change, CHANGE) if change[first] > plain[first] + CLEARLY else (plain, OUTPUTS)
+    if first not in plain and first not in change:
+        return {}, "nothing: outputs near both readings of two values, as logits and as values (give the loss)"
+    if first in change and change[first] > plain.get(first, 0.0) + CLEARLY:
+        return change, CHANGE
+    return plain, OUTPUTS if plain else ""
 
 
-def accuracies(subject: Subject, parts: Mapping[str, tuple[Any, Any]]) -> tuple[dict[str, float], dict[str, float]]:
-    """Shares of right answers by part: of the trained outputs, and of their change since the start (or nothing)."""
+def _fit(goals: Sequence[torch.Tensor], width: int) -> bool:
+    """Whether these are classes that outputs of this width can tell apart."""
+    if width == 1:
+        return all(y.numel() == len(y) for y in goals) and _levels(goals) is not None
+    if any(y.ndim != 1 or y.is_floating_point() for y in goals):
+        return False
+    return width == 1 + max(int(y.max()) for y in goals)
+
+
+def _levels(goals: Sequence[torch.Tensor]) -> Levels | None:
+    """The two values of all parts for one output, or None."""
+    return two_levels(torch.cat([y.reshape(-1).cpu() for y in goals]), 1)
+
+
+def accuracies(
+    subject: Subject, parts: Mapping[str, tuple[Any, Any]], loss: Any = None
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Shares of right answers by part: of the trained outputs, and of their change since the start (or nothing).
+
+    Empty too where it cannot be told what divides one output.
+    """
     trained = {name: _outputs(subject, x) for name, (x, _) in parts.items()}
-    plain = {name: share_right(trained[name], y) for name, (_, y) in parts.items()}
+    goals = {name: y for name, (_, y) in parts.items()}
+    plain = _shares(trained, goals, loss)
     if INITIAL not in subject.snapshots:
         return plain, {}
     change = {name: trained[name] - _outputs(subject, x, INITIAL) for name, (x, _) in parts.items()}
-    return plain, {name: share_right(change[name], y) for name, (_, y) in parts.items()}
+    return plain, _shares(change, goals, loss)
+
+
+def _shares(outputs: Mapping[str, torch.Tensor], goals: Mapping[str, torch.Tensor], loss: Any) -> dict[str, float]:
+    first = next(iter(outputs))
+    levels = _levels(list(goals.values())) if outputs[first].shape[1] == 1 else None
+    threshold = None if levels is None else threshold_of(outputs[first], goals[first], levels, loss)
+    if levels is not None and threshold is None:
+        return {}
+    return {name: share_right(outputs[name], y, levels, threshold) for name, y in goals.items()}
 
 
 def _outputs(subject: Subject, inputs: Any, at: str = TRAINED) -> torch.Tensor:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from geomfeat.errors import BadInput
 from geomfeat.registry import Measure, available, get
 
+CLASSES = "it needs class labels; the targets are real numbers"
 # What to do about a need that is not met.
 REMEDY = {
     "labels": "it needs labels: pass labels= (one class per sample)",
@@ -45,14 +46,22 @@ class Plan:
 
 
 def unmet(m: Measure, have: Iterable[str]) -> str:
-    """What a measure needs and does not have, as a sentence; empty when nothing is missing."""
+    """What a measure needs and does not have, as a sentence; empty when nothing is missing.
+
+    Diagnostics over time take values as well as classes, in place of "labels".
+    """
+    have = set(have)
     needs = m.needs | BY_SCOPE.get(m.scope, set())
-    return "; ".join(REMEDY[need] for need in sorted(needs - set(have)))
+    if "values" in have and m.scope == "series":
+        needs = needs - {"labels"}
+    remedy = REMEDY | ({"labels": CLASSES} if "values" in have else {})
+    return "; ".join(remedy[need] for need in sorted(needs - have))
 
 
 def make_plan(measures: Sequence[str] | str | None, have: Iterable[str]) -> Plan:
-    """The plan for these names, given what there is of {labels, outputs, init, gradients, course}.
+    """The plan for these names, given what there is of {labels, values, outputs, init, gradients, course}.
 
+    values: the targets are real numbers; measures that need classes are then failed rows, in place of being left out.
     measures=None stands for all that run by default and can.
     Raises BadInput for an unknown name (with near ones), or for a measure of bare kernels.
     """
@@ -64,9 +73,11 @@ def make_plan(measures: Sequence[str] | str | None, have: Iterable[str]) -> Plan
     odd = [m.name for m in chosen if m.scope not in SCOPES]
     if odd:
         raise BadInput(f"measures={odd} compare two kernels, not layers of a network: call them on Kernels instead")
+    regression = "values" in have
     missing = {m.name: unmet(m, have) or (WAITS if asked is None and not m.by_default else "") for m in chosen}
     able = [m for m in chosen if not missing[m.name]]
     refused = [(m, missing[m.name]) for m in chosen if missing[m.name]]
+    failed = [(m, why) for m, why in refused if asked is not None or (regression and why == CLASSES)]
     pairs = [m for m in able if m.scope == "pair"]
     return Plan(
         layer=tuple(m for m in able if m.scope == "layer"),
@@ -74,6 +85,6 @@ def make_plan(measures: Sequence[str] | str | None, have: Iterable[str]) -> Plan
         changes=tuple(m for m in pairs if "init" in m.needs),
         network=tuple(m for m in able if m.scope == "network"),
         series=tuple(m for m in able if m.scope == "series"),
-        refused=() if asked is None else tuple(refused),
-        left_out={m.name: why for m, why in refused} if asked is None else {},
+        refused=tuple(failed),
+        left_out={m.name: why for m, why in refused if (m, why) not in failed},
     )

@@ -17,6 +17,7 @@ from geomfeat.activations.select import Patterns
 from geomfeat.data.streams import reread
 from geomfeat.diagnostics.location import Location
 from geomfeat.errors import BadInput, near
+from geomfeat.labels import classes_in
 from geomfeat.models.functional import Inputs, Readout
 from geomfeat.models.readouts import as_readout
 from geomfeat.study.course import Course, course_of
@@ -56,7 +57,7 @@ def run_study(
     readout: Readout | str | None = None,
     location: bool | Mapping[str, Any] = True,
     umap: bool | str = True,
-    evaluate: Mapping[str, tuple[Any, Any]] | None = None,
+    evaluate: Mapping[str, Any] | None = None,
     progress: bool = True,
     resume: str | Path | None = None,
     groups: Any = None,
@@ -67,7 +68,8 @@ def run_study(
         trained, initial: the network after and before training, or Snapshots of it (their conditions become columns;
             with its step, `Snapshot(model, at=1000)`, the trained network is the last of a series over time).
         inputs: n samples: a tensor, a tuple or a mapping, samples first; or a DataLoader or Dataset, see `extract`,
-            which is read anew for every pass, in a fixed order. labels: (n,) classes; default those of the batches.
+            which is read anew for every pass, in a fixed order. labels: (n,) classes, or the values (n,)
+            or (n, C) of a regression, for which measures that need classes fail; default those of the batches.
         groups: (n,) which samples belong together (views of one object), or None. What holds samples out then takes
             whole groups, and errors over samples become errors over groups.
         layers: "*" the hidden layers with weights; else patterns, see `select_layers`.
@@ -80,8 +82,9 @@ def run_study(
             from three known steps on (initial is 0) also the verdict over time, `time_regime`.
         location: False leaves it out; a mapping gives further options of `locate`.
         umap: the layer to draw in the plane; True the last, False none.
-        evaluate: part -> (inputs, labels), whose accuracy is told; default the inputs themselves, as "data". The part
-            "test" is taken as samples that were not trained on, also over time.
+        evaluate: part -> (inputs, labels), or a Dataset or DataLoader of both in a fixed order, whose accuracy is told;
+            default the inputs themselves, as "data". The part "test" is taken as samples that were not trained on, also
+            over time.
         resume: a folder for finished parts: after an interruption the same call goes on where it was.
 
     Table: `at` is "init", "trained" or a step; for comparisons "init->trained" or "init-><step>".
@@ -97,12 +100,11 @@ def run_study(
     ['init', 'trained']
     """
     inputs, labels = reread(trained, inputs, labels, why="analyze", batch_size=batch_size)
-    own = dict(getattr(trained, "conditions", {}))
-    columns = checked_conditions({**own, **(conditions or {})})
+    evaluate = _samples_of(evaluate, trained, batch_size)
+    columns = checked_conditions({**getattr(trained, "conditions", {}), **(conditions or {})})
     further = {} if isinstance(location, bool) else dict(location)
     course = course_of(trained, initial, checkpoints, evaluate, further.get("loss"), columns)
-    given = {"labels": labels is not None, "init": initial is not None, "course": course.told}
-    have = {"gradients"} | {what for what, there in given.items() if there}
+    have = _had(labels, initial, course)
     make_plan(measures, have | {"outputs"})
     check_location(labels, ladder, further)
     look = Look(reduce, project, batch_size, seed, device, as_readout(readout))
@@ -118,10 +120,11 @@ def run_study(
         where, located = run.located(factory, ladder, further)
         rows += located
     arrays, failures = run.pictures(rows, umap)
-    accuracy, read_from = accuracy_of(subject, evaluate)
+    accuracy, read_from = accuracy_of(subject, evaluate, course.loss)
     settings = {
         "version": __version__, **_software(), "layers": list(subject.layers), "measures": plan.names,
-        "left_out": plan.left_out, "n": subject.n, "labels": labels is not None, "initial": initial is not None,
+        "left_out": plan.left_out, "n": subject.n, "labels": labels is not None, "classes": list(subject.classes),
+        "initial": initial is not None,
         "checkpoints": [at for at in subject.snapshots if at not in WORDS], "seed": seed, "groups": subject.n_groups,
         "device": str(device or "as the model"), "reduce": reduce if isinstance(reduce, str) else reduce.__name__,
         "projected": {layer: subject.width for layer in subject.layers if layer in subject.projected},
@@ -130,6 +133,35 @@ def run_study(
     }  # fmt: skip
     table = table_of([*rows, *failures], run=name, seed=seed, conditions=columns, version=__version__)
     return Study(name, table, where, arrays, settings)
+
+
+def _had(labels: Any, initial: Any, course: Course) -> set[str]:
+    """What measures may need and there is, as `make_plan` names it."""
+    values = labels is not None and classes_in(labels) is None
+    there = {
+        "labels": labels is not None and not values, "values": values, "init": initial is not None,
+        "course": course.told,
+    }  # fmt: skip
+    return {"gradients"} | {what for what, given in there.items() if given}
+
+
+def _samples_of(evaluate: Mapping[str, Any] | None, trained: Any, batch_size: int) -> dict[str, tuple[Any, Any]] | None:
+    """Part -> (inputs, labels), whatever holds them."""
+    if evaluate is None:
+        return None
+    if not isinstance(evaluate, Mapping):
+        raise BadInput(
+            f"evaluate is a {type(evaluate).__name__}: give {{'test': (inputs, labels)}}, or a DataLoader in it"
+        )
+    found = {}
+    for name, part in evaluate.items():
+        pair = part if isinstance(part, tuple | list) else (part, None)
+        if len(pair) != 2:
+            raise BadInput(
+                f"evaluate[{name!r}] has {len(pair)} entries: give (inputs, labels), or a DataLoader of both"
+            )
+        found[name] = reread(trained, *pair, why=f"evaluate[{name!r}]", batch_size=batch_size)
+    return found
 
 
 def _check_asked(subject: Subject, umap: bool | str, location: Any, further: Mapping[str, Any]) -> None:
@@ -151,7 +183,7 @@ class _Run:
         look = subject.look
         self.hashes = {at: fingerprint(s.model) for at, s in subject.snapshots.items()}
         self._code = {at: fingerprint(code_of(s.model)) for at, s in subject.snapshots.items()}
-        beside = (subject.labels,) if subject.groups is None else (subject.labels, subject.groups)
+        beside = (subject.goal,) if subject.groups is None else (subject.goal, subject.groups)
         self.data = fingerprint(subject.inputs, *beside)
         device = torch.device(look.device).type if look.device is not None else "own"
         self._common = (__version__, seed, self.data, _named(look.reduce), look.project, _named(look.readout), device)

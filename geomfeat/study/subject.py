@@ -13,8 +13,9 @@ from geomfeat.activations import extract, hidden_weight_layers
 from geomfeat.activations.select import Patterns
 from geomfeat.diagnostics.located_layers import no_hidden_layer
 from geomfeat.errors import BadInput, CheckpointMismatch
-from geomfeat.labels import Labels, as_groups, as_labels
+from geomfeat.labels import Labels, as_goal, as_groups, classes_in
 from geomfeat.models.functional import Inputs, Readout, as_inputs, copied, n_samples, take, unwrapped
+from geomfeat.models.one_network import require_one_network
 from geomfeat.numerics import resolve_device, whole_seed
 from geomfeat.types import Representation, Snapshot
 
@@ -70,6 +71,7 @@ class Subject:
 
     Attributes:
         layers: names of the features that are measured, in forward order. projected: those that are projected.
+        labels: (n,) classes, or None where there are none. goal: what was to be learned: these, or values (n,), (n, C).
         has_outputs: whether the network's outputs can be read as (n, C). classes: names that the labels stand for.
         groups: (n,) which samples belong together, or None.
         patterns: how the layers were asked for; "*" stands for the hidden layers with weights.
@@ -85,6 +87,7 @@ class Subject:
     classes: tuple[str, ...] = ()
     groups: Tensor | None = None
     patterns: Patterns = "*"
+    goal: Tensor | None = None
 
     @property
     def n(self) -> int:
@@ -136,7 +139,7 @@ def make_subject(
     snapshots = _snapshots(trained, initial, checkpoints)
     inputs = as_inputs(inputs)
     n = n_samples(inputs)
-    given = None if labels is None else as_labels(labels, n=n)
+    goal, given = (None, None) if labels is None else (as_goal(labels), classes_in(labels, n=n))
     codes, classes = (None, ()) if given is None else (given.codes, given.classes)
     together = None if groups is None else as_groups(groups, n=n)
     model = snapshots[TRAINED].model
@@ -158,7 +161,17 @@ def make_subject(
     limit = WIDE if look.project == "auto" else look.project
     projected = frozenset(name for name, rep in probe.items() if isinstance(limit, int) and rep.d > limit)
     return Subject(
-        snapshots, inputs, codes, look, tuple(probe), projected, has_outputs, classes, together, patterns=layers
+        snapshots,
+        inputs,
+        codes,
+        look,
+        tuple(probe),
+        projected,
+        has_outputs,
+        classes,
+        together,
+        patterns=layers,
+        goal=goal,
     )
 
 
@@ -191,24 +204,9 @@ def _snapshot(value: Any, at: str, like: nn.Module | None) -> Snapshot:
     else:
         made = Snapshot(unwrapped(cast(nn.Module, value)), at)
     if like is not None:
-        _require_same_architecture(made.model, like, at)
+        words = f"the weights of {at!r} are not of the trained model's architecture"
+        require_one_network(made.model, like, words)
     return made
-
-
-def _require_same_architecture(model: nn.Module, trained: nn.Module, at: str) -> None:
-    shapes = [{name: tuple(p.shape) for name, p in m.named_parameters()} for m in (model, trained)]
-    if shapes[0] == shapes[1]:
-        return
-    missing, unexpected = sorted(shapes[1].keys() - shapes[0].keys()), sorted(shapes[0].keys() - shapes[1].keys())
-    other = [
-        f"{k}: {shapes[0][k]} and {shapes[1][k]}" for k in shapes[0] if shapes[1].get(k, shapes[0][k]) != shapes[0][k]
-    ]
-    told = [f"{what} {', '.join(names[:8])}" for what, names in
-            (("missing", missing), ("unexpected", unexpected), ("shapes differ", other)) if names]  # fmt: skip
-    raise CheckpointMismatch(
-        f"the weights of {at!r} are not of the trained model's architecture ({'; '.join(told)}): "
-        "pass snapshots of one network"
-    )
 
 
 def _require_finite_weights(model: nn.Module, at: str) -> None:

@@ -18,7 +18,7 @@ from geomfeat.study.parts import fingerprint
 from geomfeat.study.plan import Plan
 from geomfeat.study.subject import INITIAL, TRAINED, Subject
 from geomfeat.study.table import Row, failed_rows, row
-from geomfeat.types import Estimate, Representation
+from geomfeat.types import Estimate, Representation, Snapshot
 
 CHANGE = "init->{}"
 
@@ -45,7 +45,7 @@ class Features:
     subject: Subject
     progress: bool = False
     _kept: dict[str, dict[str, Representation]] = field(default_factory=dict)
-    _pair: SnapshotPair | None = None
+    _pair: tuple[Snapshot, SnapshotPair] | None = None
 
     def at(self, at: str) -> dict[str, Representation]:
         """{layer: Representation} of one moment."""
@@ -60,15 +60,17 @@ class Features:
 
         The diagnostics want features as they are: reduced or projected ones are left to them to extract.
         """
-        if self._pair is None or self._pair.trained is not self.subject.snapshots[at]:
+        after = self.subject.snapshots[at]
+        if self._pair is None or self._pair[0] is not after:
             subject, look = self.subject, self.subject.look
             whole = look.reduce == "flatten" and not subject.projected
-            self._pair = SnapshotPair(
-                subject.snapshots[INITIAL], subject.snapshots[at], subject.inputs, subject.labels, subject.layers, seed,
+            pair = SnapshotPair(
+                subject.snapshots[INITIAL], after, subject.inputs, subject.labels, subject.layers, seed,
                 None if look.device is None else str(look.device), look.readout,
                 self.at(INITIAL) if whole else None, self.at(at) if whole else None,
             )  # fmt: skip
-        return self._pair
+            self._pair = after, pair
+        return self._pair[1]
 
 
 def tasks_of(subject: Subject, plan: Plan, features: Features, seed: int, course: Course) -> Iterator[Task]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from geomfeat.activations import extract, fired_layers, module_name, select_layers, split_key
+from geomfeat.activations import extract, fired_layers, module_name, recording, select_layers, split_key
 from geomfeat.errors import BadInput, LayerNotFound
 from tests.activations.zoo import (
     conv_bn_residual,
@@ -155,3 +155,32 @@ def test_a_part_of_the_network_that_is_called_module_keeps_its_name() -> None:
     net = nn.Sequential(OrderedDict(module=nn.Sequential(nn.Linear(2, 3))))
     assert select_layers(nn.DataParallel(net), "module.0") == ["module.0"]
     assert select_layers(nn.DataParallel(net), "module.module.0") == ["module.0"]
+
+
+WRAPPED = {
+    "data parallel": (lambda net: nn.DataParallel(net), "module"),
+    "compiled": (lambda net: torch.compile(net, backend="eager"), "_orig_mod"),
+    "both": (lambda net: nn.DataParallel(torch.compile(net, backend="eager")), "module._orig_mod"),
+    "as in a file": (lambda net: net, "model"),
+}
+
+
+@pytest.mark.parametrize("name", WRAPPED)
+def test_names_with_the_part_of_a_wrapper_choose_what_is_inside(name: str) -> None:
+    wrap, start = WRAPPED[name]
+    net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Sequential(nn.Linear(3, 1)))
+    model = wrap(net)
+    for pattern, chosen in (
+        (f"{start}.0", ["0"]),
+        (f"{start}.2.*", ["2.0"]),
+        (rf"re:^{start}\.[01]$", ["0", "1"]),
+        (r"re:^[01]$", ["0", "1"]),
+    ):
+        assert select_layers(model, pattern) == chosen
+        with recording(model, pattern) as seen:
+            net(torch.ones(4, 2))
+        assert list(seen) == chosen
+    with pytest.raises(LayerNotFound):
+        select_layers(model, f"{start}.7")
+    with pytest.raises(LayerNotFound):
+        select_layers(model, rf"re:^{start}\.7$")

@@ -162,9 +162,27 @@ def test_other_tensors_that_make_the_same_weights_are_frozen(name: str) -> None:
     assert [found.regime, *found.layers["regime"]] == ["frozen"] * 3
 
 
-def test_movement_below_rounding_is_not_rich_by_its_demand() -> None:
-    assert [regime_of(2.0, m) for m in (-8.0, -6.0)] == ["frozen", "rich"]
+def test_a_small_movement_that_can_be_measured_is_an_ordinary_verdict() -> None:
+    assert [regime_of(0.0, m) for m in (-14.0, -8.0, -6.0)] == ["transition"] * 3
+    assert regime_of(2.0, -8.0) == "rich"
     assert regime_of(-8.0, -8.0) == "lazy"
+
+
+@pytest.mark.parametrize(("dtype", "regime"), [(torch.float64, "rich"), (torch.float32, "frozen")])
+def test_what_counts_as_rounding_depends_on_the_precision_of_the_weights(dtype: torch.dtype, regime: str) -> None:
+    # The read-out learns; the hidden weights move by a hundred millionth of their size, the biases from zero.
+    start = drawn(net).to(dtype)
+    with torch.no_grad():
+        start[0].bias.zero_(), start[2].bias.zero_()
+    end = trained(start, ("4",), size=30.0)
+    with torch.no_grad():
+        for layer in (end[0], end[2]):
+            layer.weight.mul_(1 + 1e-8)
+            layer.bias.add_(1e-9)
+    found = locate(end, inputs(), initial=start, **FAST)
+    assert found.regime == regime
+    assert set(found.layers["regime"]) == {regime}
+    assert (found.movement == -math.inf) == (regime == "frozen")
 
 
 @pytest.mark.parametrize("movement", [-math.inf])

@@ -6,6 +6,8 @@ import argparse
 import copy
 import json
 import logging
+import pickle
+import warnings
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -371,3 +373,82 @@ def test_a_full_disk_keeps_the_old_weights(tmp_path: Path, monkeypatch: pytest.M
         save_weights(network(1), path)
     assert list(tmp_path.iterdir()) == [path]
     assert_loaded(path)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda s: {"state": {"model": s}},
+        lambda s: {"state": s, "step": 3},
+        lambda s: {"checkpoint": {"run": {"stage": {"inner": {"weights": s}}}}},
+        lambda s: {"generator": before("module.", s), "discriminator": {"a.weight": torch.ones(2)}},
+        lambda s: {"nets": {"critic": {"b.weight": torch.ones(2)}, "actor": s}},
+        lambda s: {"train_state": {"optimizer": {"state": {0: {"exp_avg": torch.ones(2)}}}, "params": s}},
+    ],
+    ids=["state.model", "state", "deep", "fits one", "nested fits one", "beside an optimizer"],
+)  # fmt: skip
+def test_the_set_that_fits_the_model_is_found_at_any_depth(tmp_path: Path, wrap: Any) -> None:
+    torch.save(wrap(state_of(1)), tmp_path / "w.pt")
+    assert_loaded(tmp_path / "w.pt", 1)
+
+
+def test_an_optimizer_state_is_still_no_weights(tmp_path: Path) -> None:
+    optimizer = torch.optim.Adam(network().parameters())
+    torch.save(optimizer.state_dict(), tmp_path / "w.pt")
+    with pytest.raises(BadInput, match="optimizer's state, without weights"):
+        read_weights(tmp_path / "w.pt", state_of().keys())
+
+
+def _numpy_state(path: Path) -> None:
+    torch.save({name: value.numpy() for name, value in state_of().items()}, path)
+
+
+def _numpy_pickle(path: Path) -> None:
+    path.write_bytes(pickle.dumps({name: value.numpy() for name, value in state_of().items()}))
+
+
+def _npz(path: Path) -> None:
+    with path.open("wb") as file:
+        np.savez(file, **{name: value.numpy() for name, value in state_of().items()})
+
+
+@pytest.mark.parametrize(
+    ("write", "what"),
+    [
+        (_numpy_state, "numpy arrays in a pickle"),
+        (_numpy_pickle, "numpy arrays in a pickle"),
+        (_npz, r"numpy arrays \(\.npz\)"),
+        (lambda path: torch.save(network(), path), r"a whole pickled module \(of torch\.nn\..*weights_only=False"),
+        (lambda path: torch.save({"model": Own()}, path), r"a whole pickled module \(of tests\.models\.\S+\.Own"),
+        (lambda path: torch.save(network(), path, _use_new_zipfile_serialization=False), "a whole pickled module"),
+        (lambda path: path.write_bytes(b"version https://git-lfs.github.com/spec/v1\n"), "a Git LFS pointer"),
+        (lambda path: path.write_bytes(b"<!DOCTYPE html><html></html>"), "a web page"),
+    ],
+)  # fmt: skip
+def test_other_files_are_called_what_they_are(tmp_path: Path, write: Any, what: str) -> None:
+    write(tmp_path / "w.pt")
+    with pytest.raises(BadInput, match=f"w.pt': it is {what}") as caught:
+        read_weights(tmp_path / "w.pt")
+    assert "truncated" not in str(caught.value)
+
+
+class Own(nn.Module):
+    """A module of the user's."""
+
+
+def test_a_torchscript_program_is_called_so(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.script(nn.Linear(2, 2)), tmp_path / "w.pt")
+    with pytest.raises(BadInput, match="a TorchScript program"):
+        read_weights(tmp_path / "w.pt")
+
+
+def test_a_folder_of_checkpoints_names_them(tmp_path: Path) -> None:
+    for step in (900, 1000):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        save_file(state_of(), tmp_path / f"checkpoint-{step}" / "model.safetensors")
+    (tmp_path / "logs").mkdir()
+    with pytest.raises(BadInput, match=r"its folders checkpoint-900, checkpoint-1000 do.*e\.g\. '.*checkpoint-1000'"):
+        read_weights(tmp_path)
+    assert_loaded(tmp_path / "checkpoint-1000")

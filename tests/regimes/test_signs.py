@@ -6,7 +6,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from geomfeat.regimes.signs import are_signs, as_values, numbered, share_right, two_levels, unnumbered
+from geomfeat.regimes.signs import (
+    are_signs,
+    as_classes,
+    as_values,
+    numbered,
+    share_right,
+    threshold_of,
+    two_levels,
+    unnumbered,
+)
 
 SIGNS = [1.0, -1.0, -1.0, 1.0]
 
@@ -73,3 +82,45 @@ def test_as_many_classes_as_outputs_are_numbered(targets: list[int], outputs: in
     assert (None if found is None else found.tolist()) == classes
     expected = targets if classes is None else [classes.index(t) for t in targets]
     assert numbered(torch.tensor(targets), found).tolist() == expected
+
+
+def bce(f: Tensor, y: Tensor) -> Tensor:
+    return torch.nn.functional.binary_cross_entropy_with_logits(f, y)
+
+
+ZERO_ONE = torch.tensor([0, 1] * 20)
+NOISE = torch.randn(40, 1, generator=torch.Generator().manual_seed(0))
+LOGITS = torch.where(ZERO_ONE[:, None] == 1, 2.0, -2.5) + 0.5 * NOISE
+VALUES = ZERO_ONE[:, None] + 0.2 * NOISE
+
+
+@pytest.mark.parametrize(
+    ("outputs", "loss", "at"),
+    [
+        (VALUES, None, 0.5), (LOGITS, None, 0.0), (VALUES, "mse", 0.5), (VALUES, "cross-entropy", 0.0),
+        (VALUES, bce, 0.0), (VALUES, lambda f, y: (f - y).square().mean(), 0.5), (0.1 * LOGITS, bce, 0.0),
+        (VALUES.sigmoid(), lambda f, y: torch.nn.functional.binary_cross_entropy(f.clamp(0, 1), y), 0.5),
+        (0.05 * LOGITS, None, 0.0),
+    ],
+)  # fmt: skip
+def test_what_divides_zero_and_one(outputs: Tensor, loss, at: float) -> None:
+    assert threshold_of(outputs, ZERO_ONE, (0.0, 1.0), loss) == at
+
+
+def test_what_outputs_show_decides_only_where_it_is_clear_or_makes_no_difference() -> None:
+    between = torch.full((40, 1), 0.3)
+    assert threshold_of(between, ZERO_ONE, (0.0, 1.0)) is None
+    assert threshold_of(between - 1, ZERO_ONE, (0.0, 1.0)) == 0.0
+    assert threshold_of(between, 2 * ZERO_ONE - 1, (-1.0, 1.0)) == 0.0
+
+
+def test_shares_are_counted_at_the_threshold() -> None:
+    assert share_right(torch.tensor([[0.2], [-0.2]]), torch.tensor([1, 0])) == 0.5
+    assert share_right(torch.tensor([[0.2], [-0.2]]), torch.tensor([1, 0]), threshold=0.0) == 1.0
+
+
+def test_columns_of_classes_are_numbered() -> None:
+    column = torch.tensor([[20], [10], [20]])
+    assert as_classes(column, 2).tolist() == [1, 0, 1]
+    assert as_classes(column, 1) is column
+    assert as_classes(column.double(), 2).tolist() == column.tolist()

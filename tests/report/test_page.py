@@ -289,3 +289,12 @@ def test_a_page_of_the_users_or_edited_since_is_not_replaced(tmp_path):
     assert path.read_text(encoding="utf-8") == edited
     with pytest.raises(BadInput, match="names nothing"):
         write_page(study, "")
+
+
+def test_samples_in_the_plane_have_the_names_of_their_classes():
+    study = synthetic.make_study()
+    labels = np.asarray(study.arrays["umap/labels"])
+    names = [f"kind {c}" for c in range(int(labels.max()) + 1)]
+    text = page_module.render(views(replace(study, settings={**study.settings, "classes": names})))
+    assert all(f"class kind {c}" in text for c in np.unique(labels))
+    assert "class kind" not in page_module.render(views(study))

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from matplotlib.path import Path as Outline
 
 from geomfeat.diagnostics.location import regime_of
+from geomfeat.report import drawing_location
 from geomfeat.report.plots_location import demand_movement_plane, plane_ranges, regime_areas, richness_scale
+from geomfeat.report.tables import richness_text
 from geomfeat.report.view import views
+from geomfeat.report.words import comparison
 from tests.report import synthetic
 
 
@@ -55,3 +60,20 @@ def test_nothing_to_draw_without_a_location():
     several = views(synthetic.make_study(located=False))
     assert richness_scale(several) is None
     assert demand_movement_plane(several) is None
+
+
+def test_a_frozen_model_has_no_dot_and_says_so():
+    study = synthetic.make_study(richness=0.3)
+    layers = study.location.layers.assign(movement=-np.inf, excess=np.nan, regime="frozen")
+    frozen = replace(study.location, movement=-np.inf, excess=np.nan, regime="frozen", layers=layers)
+    several = views([replace(study, location=frozen, name="head only"), synthetic.make_study(richness=-1.0)])
+    panel = richness_scale(several).panels[0]
+    assert {trace["meta"]["model"] for trace in panel.data} == {1}
+    assert any("frozen: no hidden feature moved" in mark["text"] for mark in panel.layout["annotations"])
+    whole = [t for t in demand_movement_plane(several).panels[0].data if t.get("meta") == {"model": 0}]
+    assert not np.isfinite([v for trace in whole for v in trace["y"]]).any()
+    figure = drawing_location.richness_scale(several)
+    marked = [line for line in figure.axes[0].lines if line.get_marker() not in ("None", "", None)]
+    assert len(marked) == 1
+    assert richness_text(frozen).endswith("if free to move")
+    assert "Richness spans" not in comparison(several)

@@ -167,6 +167,7 @@ def test_rows_of_a_frozen_network_say_that_nothing_moved() -> None:
     assert where.regime == "frozen"
     rows = {(r["layer"], r["quantity"]): r for r in location_rows(where, made, "")}
     assert rows["", "richness"]["ok"]
+    assert "had it been free to move" in rows["", "richness"]["note"]
     assert not rows["1", "movement"]["ok"]
     assert "nothing moved" in rows["1", "movement"]["note"]
 
@@ -190,3 +191,34 @@ def test_the_interval_is_over_groups_where_there_are_enough() -> None:
     assert over_samples.flags[-1] == "The interval is over samples: one over groups needs at least 3, there are 2."
     with pytest.raises(BadInput, match="pass groups= to the study itself"):
         check_location(None, None, {"groups": many})
+
+
+def test_one_output_for_zero_and_one_is_read_as_the_logit_or_the_value_that_it_shows() -> None:
+    x, y = digits()
+    odd = y % 2
+    for logit in (True, False):
+        made = make_subject(Answering(logit), x, odd, initial=None, checkpoints=None, layers=["first"], look=Look())
+        object.__setattr__(made, "inputs", torch.cat([odd[:, None].float(), x.flatten(1)], 1))
+        assert accuracy_of(made, None)[0] == {"data": 1.0}
+        assert accuracy_of(made, None, "cross-entropy" if logit else "mse")[0] == {"data": 1.0}
+        assert accuracy_of(made, None, "mse" if logit else "cross-entropy")[0]["data"] < 1.0
+
+
+def test_classes_with_other_numbers_are_right_where_their_output_is_the_largest() -> None:
+    x, y = digits()
+    renamed = {"data": (x, 7 * y + 3), "test": (x[:5], 7 * y[:5] + 3)}
+    assert accuracy_of(subject(), renamed) == accuracy_of(subject(), {"data": (x, y), "test": (x[:5], y[:5])})
+
+
+class Answering(nn.Module):
+    """Reads the answer from the first input: as a logit that is small for one class, or as the value."""
+
+    def __init__(self, logit: bool) -> None:
+        super().__init__()
+        self.first = nn.Identity()
+        self.weight = nn.Parameter(torch.ones(1))
+        self.logit = logit
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        answer = self.first(x.flatten(1)[:, :1]) * self.weight
+        return 2.4 * answer - 2.0 if self.logit else 0.8 * answer + 0.1

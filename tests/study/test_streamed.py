@@ -96,3 +96,35 @@ def test_what_cannot_be_read_again_in_order_is_refused_at_once(source: Any, told
     with pytest.raises(BadInput, match=told):
         compare_models({"a": network(0), "b": network(1)}, source(), progress=False)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("source", [loader, lambda: TensorDataset(X, Y), lambda: Dataset(X, Y)])
+def test_parts_to_evaluate_may_come_in_batches(source: Any) -> None:
+    arguments: dict[str, Any] = {"measures": ["stable_rank"], "location": False, "umap": False, "progress": False}
+    plain = run_study(network(1), X, Y, evaluate={"test": (X, Y)}, **arguments)
+    found = run_study(network(1), X, Y, evaluate={"test": source()}, **arguments)
+    assert found.settings["accuracy"] == plain.settings["accuracy"] != {}
+
+
+@pytest.mark.parametrize(
+    ("evaluate", "why"),
+    [
+        ({"test": loader(shuffle=True)}, "shuffle=False"),
+        ({"test": (X, Y, Y)}, "'test'.*3 entries"),
+        (loader(), "evaluate is a DataLoader"),
+    ],
+)
+def test_parts_that_cannot_be_evaluated_are_refused(evaluate: Any, why: str) -> None:
+    with pytest.raises(BadInput, match=why):
+        run_study(network(1), X, Y, evaluate=evaluate, measures=["stable_rank"], location=False, progress=False)
+
+
+def test_values_of_batches_are_what_was_learned() -> None:
+    found = run_study(
+        network(1), TensorDataset(X, X[:, :3].sin()), initial=network(0), measures=["nc1", "stable_rank"], umap=False,
+        location={"n_bootstrap": 2}, progress=False,
+    )  # fmt: skip
+    rows = found.table.set_index("measure")
+    assert set(rows.loc[["nc1"], "note"]) == {"it needs class labels; the targets are real numbers"}
+    assert rows.loc[["stable_rank"], "ok"].all()
+    assert found.location is not None

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from geomfeat.diagnostics.locate import locate
 from geomfeat.errors import BadInput, CheckpointMismatch, LayerNotFound
+from geomfeat.study.run import run_study
 from geomfeat.study.subject import PROJECTED, Look, Subject, make_subject
 from geomfeat.types import Snapshot
 from tests.study.small import digits, make_seeded, model_at, states
@@ -78,11 +81,32 @@ def test_weights_that_are_not_finite_are_named(at: str) -> None:
 
 @pytest.mark.parametrize(
     ("labels", "why"),
-    [(torch.zeros(59), "59 entries, but there are 60"), (torch.rand(60), "fractions"), (torch.zeros(60, 10), "shape")],
+    [
+        (torch.zeros(59), "59 entries, but there are 60"),
+        (torch.rand(59, 2), "59 entries, but there are 60"),
+        (torch.full((60,), torch.nan), "NaN"),
+        (torch.zeros(60, 10).long(), "shape"),
+    ],
 )
-def test_labels_that_cannot_be_classes_are_refused(labels: torch.Tensor, why: str) -> None:
+def test_labels_that_are_no_classes_and_no_values_are_refused(labels: torch.Tensor, why: str) -> None:
     with pytest.raises(BadInput, match=f"labels.*{why}"):
         subject(labels=labels)
+
+
+@pytest.mark.parametrize("values", [torch.rand(60), torch.rand(60, 1), torch.rand(60, 10), torch.arange(60) / 7])
+def test_values_are_what_was_learned_and_no_classes(values: torch.Tensor) -> None:
+    made = subject(labels=values)
+    assert made.labels is None
+    torch.testing.assert_close(made.goal, values)
+
+
+@pytest.mark.parametrize("column", [np.array([["b"], ["a"]] * 30), np.array([["b"], ["a"]] * 30, object)])
+def test_a_column_of_names_is_classes(column: np.ndarray) -> None:
+    made = subject(labels=column)
+    assert made.classes == ("a", "b")
+    assert made.labels is not None
+    assert made.goal is not None
+    assert made.labels.tolist() == made.goal.tolist() == [1, 0] * 30
 
 
 def test_wide_layers_are_projected_alike_at_every_moment() -> None:
@@ -123,3 +147,27 @@ def test_outputs_that_are_no_matrix_are_done_without() -> None:
     made = make_subject(Odd(), torch.randn(6, 4), None, initial=None, checkpoints=None, layers=["fc"], look=Look())
     assert not made.has_outputs
     assert made.features("trained")["fc"].outputs is None
+
+
+def test_moments_of_one_network_may_make_their_weights_differently() -> None:
+    x, y = digits(30)
+    norm = nn.utils.parametrizations.weight_norm
+
+    def net() -> nn.Module:
+        torch.manual_seed(1)
+        parts = norm(nn.Linear(x[0].numel(), 8)), nn.Tanh(), norm(nn.Linear(8, 6)), nn.Tanh(), nn.Linear(6, 10)
+        return nn.Sequential(nn.Flatten(), *parts).eval()
+
+    start, end = net(), net()
+    with torch.no_grad():
+        for layer in (end[1], end[3], end[5]):
+            layer.bias.add_(0.3)
+    for layer in (end[1], end[3]):
+        nn.utils.parametrize.remove_parametrizations(layer, "weight")
+    study = run_study(end, x, y, initial=start, location={"n_bootstrap": 4}, umap=False, progress=False)
+    alone = locate(end, x, y, initial=start, n_bootstrap=4, seed=0, progress=False)
+    assert study.location is not None
+    assert study.location.richness == alone.richness
+    changes = study.table.loc[study.table["at"] == "init->trained"].set_index(["measure", "layer"])
+    assert bool(changes.loc[("linearisation_gap", ""), "ok"].all())
+    assert float(changes.loc[("weight_movement", "1"), "value"].iloc[0]) == 0.0

@@ -181,7 +181,7 @@ def renamed(path: Path, chance: random.Random) -> None:
     members = _members(path)
     name = chance.choice(sorted(members))
     other = chance.choice(
-        ["", "é.npy", "../up.npy", "x", ".npy", "a" * 300 + ".npy", "x.npy", "index.npy", "rdm_.npy", "\n.npy"]
+        [" ", "é.npy", "../up.npy", "x", ".npy", "a" * 300 + ".npy", "x.npy", "index.npy", "rdm_.npy", "\n.npy"]
     )
     members = {other if key == name else key: content for key, content in members.items()}
     _write(path, members)
