@@ -127,7 +127,7 @@ def hidden_weight_layers(
     hidden layers are the modules without children that are called on what these parameters made (an nn.Tanh, an
     nn.Identity), the output aside.
 
-    Names are as `recording` gives them: of nested outputs the first tensor ("rnn[0]", the states of an LSTM). An empty
+    Names are as `recording` gives them: of nested outputs the first tensor with floating numbers ("rnn[0]", the states of an LSTM). An empty
     list says that no layer is hidden, as in a single linear layer.
 
     Raises BadInput where a recurrent or attention layer runs over the samples as if they were time.
@@ -183,12 +183,13 @@ def _attached(model: nn.Module, names: list[str], io: Literal["input", "output"]
 
 
 def _first_of_each(names: Iterable[str], made: dict[str, Tensor]) -> dict[str, str]:
-    """Module name -> key of the first tensor that it returned."""
+    """Module name -> key of the first tensor that it returned; of those with floating numbers, if there are any."""
     first: dict[str, str] = {}
     for name in names:
         keys = [key for key in made if split_key(key)[0] == name]
+        readable = [key for key in keys if made[key].is_floating_point() and made[key].numel()]
         if keys:
-            first[name] = keys[0]
+            first[name] = (readable or keys)[0]
     return first
 
 

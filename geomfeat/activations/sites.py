@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from geomfeat.activations.feed import Feed, mask_of
 from geomfeat.activations.firing import home, tried
-from geomfeat.activations.hooks import Calls, recording
+from geomfeat.activations.hooks import Calls, recording, tensors_by_path
 from geomfeat.activations.project import project, projection_matrix
-from geomfeat.activations.reduce import Reduction, dense, reduce
+from geomfeat.activations.reduce import Reduction, dense, plain, reduce
 from geomfeat.activations.rows import (
     Rows,
     batch_statistics,
@@ -139,6 +139,7 @@ class Survey:
         Raises LayerDidNotFire or BadInput, naming the layer.
         """
         found, small = Sites(), {}
+        unfinite: dict[str, BadInput] = {}
         self._run(self.feed.first(2), lambda key, tensor, _: small.update({key: _shape(tensor)}))
 
         def build(key: str, tensor: Tensor, mask: Tensor | None) -> None:
@@ -150,15 +151,30 @@ class Survey:
             except BadInput as problem:
                 found.problems[key] = problem
                 return
-            require_finite(reduced, f"layer {key!r}")
+            try:
+                require_finite(reduced, "it")
+            except BadInput as problem:
+                unfinite[key] = problem
+                return
             found.sites[key] = site
 
-        self._run(self.feed.first(3), build)
+        output = self._run(self.feed.first(3), build)
+        self._judge(unfinite, output, found)
         self._require_fired([*found.sites, *found.problems])
         if self.batch_size > 1:
             self.check_rows(self.feed.spread(min(CHECKED, self.batch_size)), found)
         self._leave_out(found)
         return found
+
+    def _judge(self, unfinite: dict[str, BadInput], output: Any, found: Sites) -> None:
+        """Notes NaN and infinite layers as problems; BadInput where a network passes them on to its output."""
+        made = [t for t in tensors_by_path(output).values() if t.is_floating_point() or t.is_complex()]
+        # Infinities that the output does not inherit are meant, as those of a mask are.
+        passed_on = not made or not all(bool(torch.isfinite(plain(t)).all()) for t in made)
+        for key, problem in unfinite.items():
+            if passed_on:
+                raise BadInput(str(problem).replace("it", name_of(key), 1)) from problem
+            found.problems[key] = problem
 
     def _leave_out(self, found: Sites) -> None:
         """Raises for what was asked for by name (and the output), and drops the rest with a message."""
@@ -177,8 +193,8 @@ class Survey:
     def _is_named(self, key: str) -> bool:
         return key in self.named or module_name(key) in self.named
 
-    def _run(self, feed: Feed, look: Callable[[str, Tensor, Tensor | None], Any]) -> None:
-        """One forward pass; `look` is called with key, tensor and mask of every layer, and of the output."""
+    def _run(self, feed: Feed, look: Callable[[str, Tensor, Tensor | None], Any]) -> Any:
+        """The network's output of one pass; `look` is called with key, tensor, mask of every layer and of the output."""
         lengths: dict[str, Tensor] = {}
         mask = mask_of(feed.inputs) if feed.mask is None else feed.mask
 
@@ -192,6 +208,7 @@ class Survey:
         if self.with_outputs:
             output_matrix(output, ready, self.readout)
             look(OUTPUTS, output_tensor(output, ready, self.readout), mask)
+        return output
 
     def _require_fired(self, keys: Sequence[str]) -> None:
         for name in self.names:
@@ -211,7 +228,7 @@ class Survey:
                 site = found.sites[key]
                 rows[key] = sampled(site.of_samples(tensor, mask))
                 if shapes is not None and mask is None and not tensor.is_nested:
-                    shapes.setdefault(key, set()).add(tuple(tensor.movedim(site.axis, 0).shape[1:]))
+                    shapes.setdefault(key, set()).add(tensor.shape[: site.axis] + tensor.shape[site.axis + 1 :])
 
         self._run(feed, look)
         return rows

@@ -24,17 +24,18 @@ def saved_bytes(f: Functional, inputs: Any) -> tuple[int, int]:
 
 
 def _measured(f: Functional, one: Any) -> tuple[int, int]:
-    parameters = {t.data_ptr() for t in (*f.theta.values(), *f.fixed.values())}
+    parameters = {_place(t) for t in (*f.theta.values(), *f.fixed.values())}
     total, largest, seen = 0, 0, set()
     saved: list[Tensor] = []
 
     def pack(t: Tensor) -> int:
         nonlocal total, largest
         key = t.untyped_storage().data_ptr() if t.layout is torch.strided else id(t)
-        if key not in seen and t.data_ptr() not in parameters:
+        if key not in seen and _place(t) not in parameters:
             seen.add(key)
-            total += t.numel() * t.element_size()
-            largest = max(largest, t.numel() * t.element_size())
+            size = (t.numel() if t.layout is torch.strided else t._nnz()) * t.element_size()
+            total += size
+            largest = max(largest, size)
         saved.append(t)
         return len(saved) - 1
 
@@ -45,3 +46,8 @@ def _measured(f: Functional, one: Any) -> tuple[int, int]:
         f(theta, one)
     saved.clear()
     return total, largest
+
+
+def _place(t: Tensor) -> int:
+    """What tells a tensor from others: where its values lie, or itself where it is sparse and holds several."""
+    return t.data_ptr() if t.layout is torch.strided else id(t)
