@@ -127,8 +127,8 @@ def hidden_weight_layers(
     hidden layers are the modules without children that are called on what these parameters made (an nn.Tanh, an
     nn.Identity), the output aside.
 
-    Names are as `recording` gives them: of nested outputs the first tensor with floating numbers ("rnn[0]", the states of an LSTM). An empty
-    list says that no layer is hidden, as in a single linear layer.
+    Names are as `recording` gives them: of nested outputs the first tensor with floating numbers ("rnn[0]", the states
+    of an LSTM). An empty list says that no layer is hidden, as in a single linear layer.
 
     Raises BadInput where a recurrent or attention layer runs over the samples as if they were time.
 

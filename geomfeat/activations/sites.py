@@ -194,7 +194,7 @@ class Survey:
         return key in self.named or module_name(key) in self.named
 
     def _run(self, feed: Feed, look: Callable[[str, Tensor, Tensor | None], Any]) -> Any:
-        """The network's output of one pass; `look` is called with key, tensor, mask of every layer and of the output."""
+        """The output of one pass; `look` is called with key, tensor and mask of every layer, and of the output."""
         lengths: dict[str, Tensor] = {}
         mask = mask_of(feed.inputs) if feed.mask is None else feed.mask
 

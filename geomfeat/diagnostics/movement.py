@@ -27,7 +27,7 @@ def outputs_and_features(
     """(n, C) outputs and, for every layer, its (n, d) features, flattened per sample.
 
     A layer with nested outputs gives one entry for each that has a row per sample ("rnn[0]"). A layer that has none, or
-    holds infinite values that the outputs do not inherit (a mask), is left out, or raises BadInput where it is `needed`.
+    holds infinite values that the outputs do not inherit (a mask), is left out, or is BadInput where it is `needed`.
     """
     inputs = f.inputs(inputs)
     outputs, features = [], {}

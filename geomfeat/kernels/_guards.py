@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from geomfeat.errors import BadInput
 from geomfeat.kernels.gradients import differentiable_recurrence, plain_gradient
 from geomfeat.memory import is_out_of_memory
+from geomfeat.models.effective import constant_diagonals
 from geomfeat.models.functional import Functional, map_inputs, n_samples, shapes_of, take
 from geomfeat.models.lazy_inputs import LazyInputs
 from geomfeat.models.outputs import CALLED, RETURNS
@@ -224,9 +225,10 @@ def note_where_false(
 
 
 def random_direction(f: Functional) -> dict[str, Tensor]:
-    """Standard normal numbers, in the size of each parameter; 0 for the padding token of embeddings.
+    """Standard normal numbers, in the size of each parameter; 0 where training moves nothing by design.
 
-    The padding token acts as any other, but backward passes leave it out, as training does.
+    The padding token of embeddings acts as any other, but backward passes leave it out, as they do the signs of
+    Householder reflections.
     """
     drawn = torch.randn(f.n_parameters, generator=stream(0, "direction"), dtype=f.dtype).to(f.device)
     direction = {}
@@ -239,6 +241,9 @@ def random_direction(f: Functional) -> dict[str, Tensor]:
             name = sources.get(f"{path}.weight" if path else "weight")
             if name in direction:
                 direction[name][module.padding_idx] = 0.0
+    for path in constant_diagonals(f.model):
+        if (name := sources.get(path)) in direction:
+            direction[name].diagonal(dim1=-2, dim2=-1).zero_()
     return direction
 
 
