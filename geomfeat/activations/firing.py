@@ -22,7 +22,6 @@ from geomfeat.models.functional import (
     as_inputs,
     batches_remedy,
     call,
-    map_inputs,
     moved,
     n_samples,
     output_matrix,
@@ -30,6 +29,7 @@ from geomfeat.models.functional import (
     unwrapped,
 )
 from geomfeat.models.lazy_inputs import LazyInputs
+from geomfeat.models.refused import explained
 from geomfeat.numerics import resolve_device
 
 
@@ -88,19 +88,7 @@ def fired_on(model: nn.Module, probe: Any) -> list[str]:
 
 def tried(model: nn.Module, inputs: Inputs) -> Any:
     """`call` on a few samples; BadInput with their shapes and types if the model cannot take such inputs."""
-    try:
-        return call(model, inputs)
-    except (RuntimeError, TypeError, IndexError) as cause:
-        # What torch raises where shapes or types do not fit; a subclass is the model's own error.
-        if type(cause) not in (RuntimeError, TypeError, IndexError) or "memory" in str(cause).lower():
-            raise
-        shapes: list[str] = []
-        map_inputs(inputs, lambda t: (shapes.append(f"{tuple(t.shape)} {str(t.dtype)[6:]}"), t)[1])
-        why = (str(cause).splitlines() or ["no reason given"])[0]
-        raise BadInput(
-            f"{type(model).__name__} cannot be called on these inputs ({', '.join(shapes)} for {n_samples(inputs)} "
-            f"samples): {why}. Give inputs of the shape and type it was trained on{batches_remedy(inputs)}"
-        ) from cause
+    return explained(model, lambda: call(model, inputs), inputs, remedy=lambda: batches_remedy(inputs))
 
 
 def _note(fired: dict[str, None], name: str, *_: Any) -> None:

@@ -23,6 +23,7 @@ from geomfeat.models.effective import constant_diagonals
 from geomfeat.models.functional import Functional, map_inputs, n_samples, shapes_of, take
 from geomfeat.models.lazy_inputs import LazyInputs
 from geomfeat.models.outputs import CALLED, RETURNS
+from geomfeat.models.refused import explained
 from geomfeat.numerics import stream
 
 _NO_GRADIENT = (
@@ -85,23 +86,10 @@ def require_callable(f: Functional, inputs: Any) -> Tensor | None:
     parts = [few] if not extremes else [few, take(inputs, torch.tensor(extremes, device=f.device))]
     key = ("callable", shapes_of(few))
     first: Tensor | None = None
+    reader = "" if f.readout is None else " and read by the readout"
     for part in parts[key in f.known :]:
-        try:
-            with torch.no_grad():
-                outputs = f(f.theta, part)
-        except (RuntimeError, TypeError, IndexError) as cause:
-            # What torch raises where shapes or types do not fit; a subclass is the model's own error.
-            if type(cause) not in (RuntimeError, TypeError, IndexError) or is_out_of_memory(cause):
-                raise
-            shapes = ", ".join(f"{shape} {str(dtype)[6:]}" for shape, dtype in shapes_of(part)) or "no tensors"
-            names = f" under {', '.join(map(repr, part))}" if isinstance(part, dict) else ""
-            why = (str(cause).splitlines() or ["no reason given"])[0]
-            reader = "" if f.readout is None else " and read by the readout"
-            raise BadInput(
-                f"{type(f.model).__name__} cannot be called on these inputs{reader} ({shapes}{names}, for "
-                f"{n_samples(part)} samples): {why}. Give inputs of the shape and type it was trained on, samples "
-                "first: a lone sample as x[None], token ids as integers below the number of embeddings"
-            ) from cause
+        with torch.no_grad():
+            outputs = explained(f.model, lambda part=part: f(f.theta, part), part, reader=reader)
         if f.readout is not None and outputs.shape[0] != n_samples(part):
             raise BadInput(
                 f"the readout, called as {CALLED}, returned {outputs.shape[0]} rows for {n_samples(part)} samples: "
