@@ -44,6 +44,11 @@ class Block:
     _now: dict[str, Tensor] = field(default_factory=dict)
     _output_parts: list[Tensor] = field(default_factory=list)
 
+    @property
+    def rows(self) -> int:
+        """Number of samples that came in."""
+        return self._rows.stop
+
     def begin(self, rows: slice, mask: Tensor | None) -> None:
         """The batch that comes next."""
         self._rows, self._mask = rows, mask

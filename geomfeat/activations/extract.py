@@ -104,10 +104,11 @@ def extract(
     )
     wish = Wish(reduce, project, seed, io, calls)
     model, layers = placed(model, device), inside(model, layers)
-    names, found = _surveyed(model, feed, layers, wish, batch_size, with_outputs, reading)
+    names, named, found = _surveyed(model, feed, layers, wish, batch_size, with_outputs, reading)
     with tqdm(total=_expected(feed), desc="extract", unit="sample", disable=not progress) as bar:
         job = Job(
-            model, feed, names, found.sites, wish, batch_size, with_outputs, reading, found.output_axis, bar
+            model, feed, names, found.sites, wish, batch_size, with_outputs, reading, found.output_axis, bar,
+            found, named,
         )  # fmt: skip
         if store is not None:
             from geomfeat.activations.stored import stream  # brings zarr, which only stores need
@@ -144,15 +145,15 @@ def readable_layers(
     feed = Feed(as_inputs(inputs))
     model, layers = placed(model, device), inside(model, layers)
     wish = Wish(reduce, seed=seed)
-    found = _surveyed(model, feed, layers, wish, batch_size, with_outputs, as_readout(readout))[1]
+    found = _surveyed(model, feed, layers, wish, batch_size, with_outputs, as_readout(readout))[2]
     return {key: site.width for key, site in found.sites.items()}
 
 
 def _surveyed(
     model: nn.Module, feed: Feed, layers: Patterns, wish: Wish, batch_size: int, with_outputs: bool,
     readout: Readout | None,
-) -> tuple[list[str], Sites]:  # fmt: skip
-    """Names of the layers to record, and what they deliver, found by small forward passes."""
+) -> tuple[list[str], set[str], Sites]:  # fmt: skip
+    """Layers to record, those given by name, and what they deliver, found by small forward passes."""
     check_reduction(wish.reduce, feed.own_mask())
 
     def probe(k: int) -> Any:
@@ -164,7 +165,7 @@ def _surveyed(
     with evaluating(model, where, wish.seed), torch.no_grad():
         found = Survey(model, feed, names, named, wish, batch_size, with_outputs, readout).find()
     _require_sites(found, layers)
-    return names, found
+    return names, named, found
 
 
 def _prepared(

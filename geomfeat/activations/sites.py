@@ -81,7 +81,8 @@ class Site:
     def of_samples(self, tensor: Tensor, mask: Tensor | None) -> Tensor:
         """(n, d) by which samples are compared: the features, or the mean over tokens where rows are tokens."""
         tensor, mask = _sample_first(tensor, self.axis, mask)
-        return reduce(tensor, self.wish.reduce if self.tokens is None else "token_mean", mask=mask)
+        out = reduce(tensor, self.wish.reduce if self.tokens is None else "token_mean", mask=mask)
+        return out if self.matrix is None else project(out, self.matrix)
 
     def valid(self, tensor: Tensor, mask: Tensor | None) -> Tensor:
         """(n, tokens) of a batch, true for those that "token_all" makes rows of."""
@@ -108,12 +109,15 @@ class Sites:
     Attributes:
         sites: by key, in the order of recording. output_axis: of the samples in the network's output.
         problems: what has no samples, or does not fit the reduction. disordered: whose rows are not the samples.
+        rows: (k,) the samples whose rows were checked. checked: what `rows` compares of them, by key.
     """
 
     sites: dict[str, Site] = field(default_factory=dict)
     output_axis: int = 0
     problems: dict[str, BadInput] = field(default_factory=dict)
     disordered: dict[str, BadInput] = field(default_factory=dict)
+    rows: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
+    checked: Rows = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +166,8 @@ class Survey:
         self._judge(unfinite, output, found)
         self._require_fired([*found.sites, *found.problems])
         if self.batch_size > 1:
-            self.check_rows(self.feed.spread(min(CHECKED, self.batch_size)), found)
+            found.rows = self.feed.spread_rows(min(CHECKED, self.batch_size))
+            found.checked = self.check_rows(self.feed.head().take(found.rows), found)
         self._leave_out(found)
         return found
 
@@ -179,18 +184,19 @@ class Survey:
     def _leave_out(self, found: Sites) -> None:
         """Raises for what was asked for by name (and the output), and drops the rest with a message."""
         for key, problem in found.problems.items():
-            if key == OUTPUTS or self._is_named(key):
+            if key == OUTPUTS or self.is_named(key):
                 raise BadInput(f"{name_of(key)}: {problem}") from problem
             _log.info("layer %r is left out: %s", key, problem)
         for key, problem in found.disordered.items():
-            if key == OUTPUTS or self._is_named(key):
+            if key == OUTPUTS or self.is_named(key):
                 raise problem
             _log.warning("left out: %s", problem)
             del found.sites[key]
         if not found.sites and found.disordered:
             raise next(iter(found.disordered.values()))
 
-    def _is_named(self, key: str) -> bool:
+    def is_named(self, key: str) -> bool:
+        """Whether a layer was given by its name, or by that of its module."""
         return key in self.named or module_name(key) in self.named
 
     def _run(self, feed: Feed, look: Callable[[str, Tensor, Tensor | None], Any]) -> Any:
@@ -217,7 +223,7 @@ class Survey:
                     raise LayerDidNotFire(did_not_fire(name))
                 _log.info("layer %r returns no tensor: left out", name)
 
-    def _rows(self, feed: Feed, found: Sites, shapes: dict[str, set[tuple[int, ...]]] | None = None) -> Rows:
+    def rows_of(self, feed: Feed, found: Sites, shapes: dict[str, set[tuple[int, ...]]] | None = None) -> Rows:
         """What `rows` compares of every site; into `shapes` that of one sample where no mask says what is padding."""
         rows: dict[str, Tensor] = {}
 
@@ -233,19 +239,19 @@ class Survey:
         self._run(feed, look)
         return rows
 
-    def check_rows(self, group: Feed, found: Sites) -> None:
-        """Notes the sites whose rows are not the samples, with what the rows are instead."""
-        k, eps = group.n, _precision(self.model)
+    def check_rows(self, group: Feed, found: Sites) -> Rows:
+        """The rows of a batch; notes the sites whose rows are not the samples, with what the rows are instead."""
+        k, eps = group.n, precision_of_model(self.model)
         shapes: dict[str, set[tuple[int, ...]]] = {}
-        batch = self._rows(group, found, shapes)
-        backwards = self._rows(group.take(torch.arange(k - 1, -1, -1)), found)
-        alone = self._rows(group.take(torch.tensor([k - 1, k - 1])), found, shapes)
+        batch = self.rows_of(group, found, shapes)
+        backwards = self.rows_of(group.take(torch.arange(k - 1, -1, -1)), found)
+        alone = self.rows_of(group.take(torch.tensor([k - 1, k - 1])), found, shapes)
         wrong = differing(batch, backwards, alone, eps)
         if not wrong:
-            return
-        random = random_keys(batch, self._rows(group, found), eps)
+            return batch
+        random = random_keys(batch, self.rows_of(group, found), eps)
         nudge = nudged_inputs(group.inputs, eps)
-        nudged = None if nudge is None else self._rows(Feed(nudge, group.mask, group.batch_dim), found)
+        nudged = None if nudge is None else self.rows_of(Feed(nudge, group.mask, group.batch_dim), found)
         for key in [key for key in batch if key in wrong]:
             what = name_of(key)
             if key in random:
@@ -257,6 +263,7 @@ class Survey:
             else:
                 padded = len(shapes.get(key, ())) > 1
                 found.disordered[key] = BadInput(f"{what}: {what_is_seen(batch[key], alone[key], eps, padded)}")
+        return batch
 
 
 def name_of(key: str) -> str:
@@ -288,7 +295,7 @@ def _shape(tensor: Tensor) -> tuple[int, ...] | None:
     return None if tensor.is_nested else tuple(tensor.shape)
 
 
-def _precision(model: nn.Module) -> float:
+def precision_of_model(model: nn.Module) -> float:
     """Rounding of the model's arithmetic: that of its weights, or of TensorFloat32 where torch may use it."""
     device, dtype = home(model)
     coarse = torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32
