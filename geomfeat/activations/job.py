@@ -106,7 +106,7 @@ class Job:
         """BadInput where the rows of a layer are not these samples, which differ as the first of a stream did not."""
         found = Sites(dict(sites), self.output_axis)
         survey = self._survey(group, names, names)
-        with evaluating(self.model, home(self.model)[0], self.wish.seed), torch.no_grad():
+        with evaluating(self.model, home(self.model)[0], self.wish.seed), torch.no_grad(), survey.passes():
             survey.check_rows(group, found)
         for problem in found.disordered.values():
             raise BadInput(f"{problem} (in a later batch; or leave it out of layers=)")

@@ -58,7 +58,7 @@ def require_same_rows(survey: Survey, found: Sites, block: Block, start: int, *,
     ]
     if not displaced or batch_statistics(survey.model):
         return
-    with evaluating(survey.model, home(survey.model)[0], survey.wish.seed), torch.no_grad():
+    with evaluating(survey.model, home(survey.model)[0], survey.wish.seed), torch.no_grad(), survey.passes():
         certain = _certain(survey, found, block, seen, displaced, eps)
     for key in certain:
         problem = BadInput(f"{name_of(key)}: {_what(block, key, seen, eps)}")

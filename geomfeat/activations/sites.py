@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -33,6 +34,7 @@ from geomfeat.numerics import WORKING, require_finite
 
 _log = logging.getLogger(__name__)
 
+Look = Callable[[str, Tensor, Tensor | None], Any]
 # Samples in the batch whose rows are checked, and the key of the network's output among those of the layers.
 CHECKED, OUTPUTS = 7, "@outputs"
 RANDOM = (
@@ -132,6 +134,7 @@ class Survey:
     batch_size: int
     with_outputs: bool = False
     readout: Readout | None = None
+    _looks: list[tuple[Look, Tensor | None]] = field(default_factory=list, init=False, repr=False)
 
     def find(self) -> Sites:
         """The sites of the layers.
@@ -142,6 +145,10 @@ class Survey:
 
         Raises LayerDidNotFire or BadInput, naming the layer.
         """
+        with self.passes():
+            return self._found()
+
+    def _found(self) -> Sites:
         found, small = Sites(), {}
         unfinite: dict[str, BadInput] = {}
         self._run(self.feed.first(2), lambda key, tensor, _: small.update({key: _shape(tensor)}))
@@ -199,22 +206,32 @@ class Survey:
         """Whether a layer was given by its name, or by that of its module."""
         return key in self.named or module_name(key) in self.named
 
-    def _run(self, feed: Feed, look: Callable[[str, Tensor, Tensor | None], Any]) -> Any:
-        """The output of one pass; `look` is called with key, tensor and mask of every layer, and of the output."""
+    @contextmanager
+    def passes(self) -> Iterator[None]:
+        """One recording for all passes inside."""
         lengths: dict[str, Tensor] = {}
-        mask = mask_of(feed.inputs) if feed.mask is None else feed.mask
 
         def seen(key: str, tensor: Tensor) -> tuple[()]:
+            look, mask = self._looks[-1]
             look(key, tensor, mask_at(key, tensor, mask, lengths))
             return ()
 
-        wish, ready = self.wish, feed.ready(feed.inputs, self.model)
+        wish = self.wish
         with recording(self.model, list(self.names), io=wish.io, calls=wish.calls, transform=seen, lengths=lengths):
+            yield
+
+    def _run(self, feed: Feed, look: Look) -> Any:
+        """The output of one of the `passes`; `look` sees key, tensor and mask of every layer, and of the output."""
+        ready = feed.ready(feed.inputs, self.model)
+        self._looks.append((look, mask_of(feed.inputs) if feed.mask is None else feed.mask))
+        try:
             output = tried(self.model, ready)
-        if self.with_outputs:
-            output_matrix(output, ready, self.readout)
-            look(OUTPUTS, output_tensor(output, ready, self.readout), mask)
-        return output
+            if self.with_outputs:
+                output_matrix(output, ready, self.readout)
+                look(OUTPUTS, output_tensor(output, ready, self.readout), self._looks[-1][1])
+            return output
+        finally:
+            self._looks.pop()
 
     def _require_fired(self, keys: Sequence[str]) -> None:
         for name in self.names:
