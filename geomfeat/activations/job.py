@@ -71,6 +71,8 @@ class Job:
         block = Block(None if stop is None else stop - start, {key: self.sites[key] for key in keys}, padded)
         wanted, wish = {module_name(key) for key in keys}, self.wish
         names = [name for name in self.names if module_name(name) in wanted]
+        if self.found is not None and not padded:
+            block.needed = lambda key: key in self.named or module_name(key) in self.named
         unseen = self._unseen
         doubtful: Feed | None = None
         with (

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from geomfeat.activations.firing import home
 from geomfeat.models.functional import map_inputs
 from geomfeat.numerics import stream
 
@@ -136,3 +137,20 @@ def what_is_seen(rows: Tensor, alone: Tensor, eps: float, padded: bool) -> str:
         "where the inputs have them), or the forward pass sorts, compares or normalises over the batch: pass "
         "batch_size=1 for each sample by itself, or take another layer"
     )
+
+
+def some_rows(rows: int, n: int) -> str:
+    """What is wrong where a layer has fewer or more rows than there are samples."""
+    return (
+        f"it has {rows} rows for {n} samples, so it sees some of them only (an expert that samples are sent to), or "
+        "parts of them: take a layer where they are together again, or pass batch_size=1"
+    )
+
+
+def precision_of_model(model: nn.Module) -> float:
+    """Rounding of the model's arithmetic: that of its weights, or of TensorFloat32 where torch may use it."""
+    device, dtype = home(model)
+    coarse = torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32
+    if device.type == "cuda" and coarse and dtype in (None, torch.float32):
+        return 2.0**-10
+    return torch.finfo(dtype or torch.float32).eps

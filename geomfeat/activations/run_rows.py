@@ -24,11 +24,12 @@ from geomfeat.activations.rows import (
     limit_of,
     loose,
     nudged_inputs,
+    precision_of_model,
     random_keys,
     sampled,
     size_of,
 )
-from geomfeat.activations.sites import OUTPUTS, Sites, Survey, name_of, precision_of_model
+from geomfeat.activations.sites import OUTPUTS, Sites, Survey, name_of
 from geomfeat.activations.untouched import evaluating
 from geomfeat.errors import BadInput
 

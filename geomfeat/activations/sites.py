@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.activations.feed import Feed, mask_of
-from geomfeat.activations.firing import home, tried
+from geomfeat.activations.firing import tried
 from geomfeat.activations.hooks import Calls, recording, tensors_by_path
 from geomfeat.activations.project import project, projection_matrix
 from geomfeat.activations.reduce import Reduction, dense, plain, reduce
@@ -23,8 +23,10 @@ from geomfeat.activations.rows import (
     follow_order,
     nudged_inputs,
     only_rounding,
+    precision_of_model,
     random_keys,
     sampled,
+    some_rows,
     what_is_seen,
 )
 from geomfeat.activations.select import module_name
@@ -262,6 +264,9 @@ class Survey:
         shapes: dict[str, set[tuple[int, ...]]] = {}
         batch = self.rows_of(group, found, shapes)
         backwards = self.rows_of(group.take(torch.arange(k - 1, -1, -1)), found)
+        parts = {key: len(rows) for key, rows in batch.items() if len(rows) != k}
+        found.disordered |= {key: BadInput(f"{name_of(key)}: {some_rows(n, k)}") for key, n in parts.items()}
+        batch = {key: rows for key, rows in batch.items() if key not in parts}
         alone = self.rows_of(group.take(torch.tensor([k - 1, k - 1])), found, shapes)
         wrong = differing(batch, backwards, alone, eps)
         if not wrong:
@@ -310,15 +315,6 @@ def _flat(output: Tensor, axis: int) -> Tensor:
 
 def _shape(tensor: Tensor) -> tuple[int, ...] | None:
     return None if tensor.is_nested else tuple(tensor.shape)
-
-
-def precision_of_model(model: nn.Module) -> float:
-    """Rounding of the model's arithmetic: that of its weights, or of TensorFloat32 where torch may use it."""
-    device, dtype = home(model)
-    coarse = torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32
-    if device.type == "cuda" and coarse and dtype in (None, torch.float32):
-        return 2.0**-10
-    return torch.finfo(dtype or torch.float32).eps
 
 
 def _site(

@@ -1,12 +1,15 @@
 """How much of a Jacobian to hold at a time, and what a backward pass keeps."""
 
+from contextlib import ExitStack
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from geomfeat.models.functional import Functional, shapes_of, take
+from geomfeat.models.lazy_inputs import leaves_of
 
+OPERATIONS = 8  # tensors kept for each that a module returns, where they cannot be counted
 BUDGET = 2**30  # bytes of Jacobian entries held at a time, unless the caller says otherwise
 
 
@@ -42,10 +45,30 @@ def _measured(f: Functional, one: Any) -> tuple[int, int]:
     theta = {k: v.detach().requires_grad_() for k, v in f.theta.items()}
     # The graph holds places in a list, not the tensors: a tensor that its own graph holds (the output of tanh) would
     # never be freed.
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, saved.__getitem__):
-        f(theta, one)
+    try:
+        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, saved.__getitem__):
+            f(theta, one)
+    except RuntimeError as error:
+        if "saved tensor hooks" not in str(error):
+            raise
+        # torch.func inside the model's own forward pass, as for the gradient of an energy, refuses these hooks.
+        return _by_modules(f, one)
     saved.clear()
     return total, largest
+
+
+def _by_modules(f: Functional, one: Any) -> tuple[int, int]:
+    """An estimate from what the modules return: so many times that for the operations between and inside them."""
+    sizes = [64]
+
+    def see(_module: nn.Module, _args: Any, output: Any) -> None:
+        sizes.extend(t.numel() * t.element_size() for _, t in leaves_of(output))
+
+    with torch.no_grad(), ExitStack() as stack:
+        for module in f.model.modules():
+            stack.callback(module.register_forward_hook(see).remove)
+        f(f.theta, one)
+    return OPERATIONS * sum(sizes), OPERATIONS * max(sizes)
 
 
 def _place(t: Tensor) -> int:
