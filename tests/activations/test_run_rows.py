@@ -95,3 +95,12 @@ def test_a_model_that_draws_random_numbers_is_kept_with_a_warning(caplog: pytest
     net, x = _Net(lambda _, h: nn.functional.dropout(h)), _inputs()
     assert list(gf.extract(net, x, progress=False)) == ["fc", "mixed", "out"]
     assert any("random" in text for text in caplog.messages)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_layer_whose_output_the_next_one_overwrites_keeps_its_rows(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(6, 8), nn.ReLU(inplace=True), nn.Linear(8, 2)).to(dtype)
+    kept = gf.extract(net, _inputs(), progress=False)
+    assert list(kept) == ["0", "1", "2"]
+    torch.testing.assert_close(kept["0"].x, net[0](_inputs().to(dtype)).detach())
