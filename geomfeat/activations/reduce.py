@@ -102,7 +102,7 @@ def dense(tensor: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | 
 def plain(tensor: Tensor) -> Tensor:
     """A tensor with all its entries in memory: sparse and quantised ones written out, others as they are.
 
-    >>> plain(torch.eye(2).to_sparse_csr()).tolist()
+    >>> plain(torch.eye(2).to_sparse()).tolist()
     [[1.0, 0.0], [0.0, 1.0]]
     """
     if tensor.is_nested:
