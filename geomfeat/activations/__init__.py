@@ -1,6 +1,6 @@
 """Activations: choose layers, hook them, reduce what they return to (samples, features), stream it to disk."""
 
-from geomfeat.activations.extract import extract
+from geomfeat.activations.extract import extract, readable_layers
 from geomfeat.activations.firing import fired_layers, hidden_weight_layers, require_samples_first
 from geomfeat.activations.hooks import recording, tensors_by_path
 from geomfeat.activations.layer_calls import innermost_layers, recording_layer_calls
@@ -20,6 +20,7 @@ __all__ = [
     "module_name",
     "project",
     "projection_matrix",
+    "readable_layers",
     "recording",
     "recording_layer_calls",
     "reduce",

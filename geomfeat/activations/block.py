@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from geomfeat.activations.rows import some_rows
 from geomfeat.activations.sites import Site, did_not_fire, mask_at
-from geomfeat.errors import BadInput, LayerDidNotFire
+from geomfeat.errors import BadInput, GeomfeatError, LayerDidNotFire
+
+_log = logging.getLogger(__name__)
 
 
 def columns(site: Site, padded: bool) -> int:
@@ -28,6 +33,7 @@ class Block:
         features: key -> (samples, d); where rows are tokens (tokens, d), or padded (samples, length * d).
         tokens: key -> (samples,) number of rows of each sample, where rows are tokens.
         outputs: (samples, C) of the network, or None.
+        needed: whether a layer that does not deliver is an error; others are left out.
     """
 
     n: int | None
@@ -37,12 +43,18 @@ class Block:
     features: dict[str, Tensor] = field(default_factory=dict)
     tokens: dict[str, Tensor] = field(default_factory=dict)
     outputs: Tensor | None = None
+    needed: Callable[[str], bool] = lambda _: True
     _rows: slice = field(default_factory=lambda: slice(0, 0))
     _mask: Tensor | None = None
     _parts: dict[str, list[Tensor]] = field(default_factory=dict)
     _counts: dict[str, list[Tensor]] = field(default_factory=dict)
     _now: dict[str, Tensor] = field(default_factory=dict)
     _output_parts: list[Tensor] = field(default_factory=list)
+
+    @property
+    def rows(self) -> int:
+        """Number of samples that came in."""
+        return self._rows.stop
 
     def begin(self, rows: slice, mask: Tensor | None) -> None:
         """The batch that comes next."""
@@ -86,10 +98,10 @@ class Block:
 
     def end(self, seen: dict[str, Any], where: str) -> None:
         """Takes in what was seen of a batch; LayerDidNotFire where a layer is missing."""
-        for key in self.sites:
+        for key in list(self.sites):
             if key not in seen:
-                raise LayerDidNotFire(did_not_fire(key, where))
-            if isinstance(seen[key], Tensor):
+                self._drop(key, LayerDidNotFire(did_not_fire(key, where)))
+            elif isinstance(seen[key], Tensor):
                 self._write(key, seen[key])
             elif seen[key]:
                 self._parts.setdefault(key, []).append(seen[key][0].cpu())
@@ -97,6 +109,14 @@ class Block:
         for key, features in self._now.items():
             self._parts.setdefault(key, []).append(features)
         self._now = {}
+
+    def _drop(self, key: str, problem: GeomfeatError) -> None:
+        """Leaves out a layer that sees some of the samples only, with a warning; or raises, see `needed`."""
+        if self.needed(key) or len(self.sites) == 1:
+            raise problem
+        _log.warning("left out: %s", problem)
+        for held in (self.sites, self.features, self.tokens, self._parts, self._counts, self._now):
+            held.pop(key, None)
 
     def close(self) -> None:
         """Joins what came in parts."""
@@ -120,6 +140,9 @@ class Block:
     def _write(self, key: str, features: Tensor) -> None:
         site = self.sites[key]
         expected = (self._rows.stop - self._rows.start, columns(site, self.padded))
+        if len(features) != expected[0]:
+            self._drop(key, BadInput(f"layer {key!r}: {some_rows(len(features), expected[0])}"))
+            return
         if features.shape != expected:
             raise BadInput(
                 f"layer {key!r} gives features of shape {tuple(features.shape)} for a batch, expected {expected}: its "

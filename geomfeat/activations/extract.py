@@ -102,22 +102,13 @@ def extract(
     feed, labels, groups, layers, n = _prepared(
         model, inputs, labels, groups, layers, mask, store, batch_size=batch_size, batch_dim=batch_dim
     )
-    check_reduction(reduce, feed.own_mask())
-    model, layers = placed(model, device), inside(model, layers)
     wish = Wish(reduce, project, seed, io, calls)
-
-    def probe(k: int) -> Any:
-        return feed.ready(feed.first(k).inputs, model)
-
-    names, named = choose_layers(model, probe(2), layers, reading)
-    where = home(model)[0]
-    require_samples_off_the_time_axis(model, probe, where)
-    with evaluating(model, where, seed), torch.no_grad():
-        found = Survey(model, feed, names, named, wish, batch_size, with_outputs, reading).find()
-    _require_sites(found, layers)
+    model, layers = placed(model, device), inside(model, layers)
+    names, named, found = _surveyed(model, feed, layers, wish, batch_size, with_outputs, reading)
     with tqdm(total=_expected(feed), desc="extract", unit="sample", disable=not progress) as bar:
         job = Job(
-            model, feed, names, found.sites, wish, batch_size, with_outputs, reading, found.output_axis, bar
+            model, feed, names, found.sites, wish, batch_size, with_outputs, reading, found.output_axis, bar,
+            found, named,
         )  # fmt: skip
         if store is not None:
             from geomfeat.activations.stored import stream  # brings zarr, which only stores need
@@ -130,6 +121,51 @@ def extract(
         key: representation(sites[key], x, block.tokens.get(key), labels, block.outputs, groups)
         for key, x in block.features.items()
     }
+
+
+def readable_layers(
+    model: nn.Module,
+    inputs: Inputs,
+    *,
+    layers: Patterns = "weights",
+    reduce: Reduction = "flatten",
+    batch_size: int = 256,
+    device: str | torch.device | None = None,
+    seed: int = 0,
+    with_outputs: bool = False,
+    readout: Readout | str | None = None,
+) -> dict[str, int]:
+    """The layers that `extract` with these arguments would return, and their numbers of features d, without a full run.
+
+    Raises what `extract` raises; what a pattern matches beyond layers that can be read is left out with a log message.
+
+    >>> readable_layers(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)), torch.ones(5, 2))
+    {'0': 3}
+    """
+    feed = Feed(as_inputs(inputs))
+    model, layers = placed(model, device), inside(model, layers)
+    wish = Wish(reduce, seed=seed)
+    found = _surveyed(model, feed, layers, wish, batch_size, with_outputs, as_readout(readout))[2]
+    return {key: site.width for key, site in found.sites.items()}
+
+
+def _surveyed(
+    model: nn.Module, feed: Feed, layers: Patterns, wish: Wish, batch_size: int, with_outputs: bool,
+    readout: Readout | None,
+) -> tuple[list[str], set[str], Sites]:  # fmt: skip
+    """Layers to record, those given by name, and what they deliver, found by small forward passes."""
+    check_reduction(wish.reduce, feed.own_mask())
+
+    def probe(k: int) -> Any:
+        return feed.ready(feed.first(k).inputs, model)
+
+    names, named = choose_layers(model, probe(2), layers, readout)
+    where = home(model)[0]
+    require_samples_off_the_time_axis(model, probe, where)
+    with evaluating(model, where, wish.seed), torch.no_grad():
+        found = Survey(model, feed, names, named, wish, batch_size, with_outputs, readout).find()
+    _require_sites(found, layers)
+    return names, named, found
 
 
 def _prepared(

@@ -56,12 +56,16 @@ class Feed:
 
         Of inputs that are read batch by batch only the beginning is looked at.
         """
+        return self.head().take(self.spread_rows(k))
+
+    def spread_rows(self, k: int) -> Tensor:
+        """Which samples (k,) `spread` takes."""
         if isinstance(self.inputs, LazyInputs):
-            return self.head().spread(k)
+            return self.head().spread_rows(k)
         n = self.n
         if n < k or k < 2:
-            return self.take(torch.arange(k) % n)
-        return self.take(differing_rows(lengths_of(self.inputs, self.mask), n, k))
+            return torch.arange(k) % n
+        return differing_rows(lengths_of(self.inputs, self.mask), n, k)
 
     def head(self) -> Feed:
         """The beginning of inputs that are read batch by batch, in memory; others as they are."""

@@ -22,7 +22,6 @@ from geomfeat.models.functional import (
     as_inputs,
     batches_remedy,
     call,
-    map_inputs,
     moved,
     n_samples,
     output_matrix,
@@ -30,6 +29,7 @@ from geomfeat.models.functional import (
     unwrapped,
 )
 from geomfeat.models.lazy_inputs import LazyInputs
+from geomfeat.models.refused import explained
 from geomfeat.numerics import resolve_device
 
 
@@ -88,19 +88,7 @@ def fired_on(model: nn.Module, probe: Any) -> list[str]:
 
 def tried(model: nn.Module, inputs: Inputs) -> Any:
     """`call` on a few samples; BadInput with their shapes and types if the model cannot take such inputs."""
-    try:
-        return call(model, inputs)
-    except (RuntimeError, TypeError, IndexError) as cause:
-        # What torch raises where shapes or types do not fit; a subclass is the model's own error.
-        if type(cause) not in (RuntimeError, TypeError, IndexError) or "memory" in str(cause).lower():
-            raise
-        shapes: list[str] = []
-        map_inputs(inputs, lambda t: (shapes.append(f"{tuple(t.shape)} {str(t.dtype)[6:]}"), t)[1])
-        why = (str(cause).splitlines() or ["no reason given"])[0]
-        raise BadInput(
-            f"{type(model).__name__} cannot be called on these inputs ({', '.join(shapes)} for {n_samples(inputs)} "
-            f"samples): {why}. Give inputs of the shape and type it was trained on{batches_remedy(inputs)}"
-        ) from cause
+    return explained(model, lambda: call(model, inputs), inputs, remedy=lambda: batches_remedy(inputs))
 
 
 def _note(fired: dict[str, None], name: str, *_: Any) -> None:
@@ -127,8 +115,8 @@ def hidden_weight_layers(
     hidden layers are the modules without children that are called on what these parameters made (an nn.Tanh, an
     nn.Identity), the output aside.
 
-    Names are as `recording` gives them: of nested outputs the first tensor ("rnn[0]", the states of an LSTM). An empty
-    list says that no layer is hidden, as in a single linear layer.
+    Names are as `recording` gives them: of nested outputs the first tensor with floating numbers ("rnn[0]", the states
+    of an LSTM). An empty list says that no layer is hidden, as in a single linear layer.
 
     Raises BadInput where a recurrent or attention layer runs over the samples as if they were time.
 
@@ -183,12 +171,13 @@ def _attached(model: nn.Module, names: list[str], io: Literal["input", "output"]
 
 
 def _first_of_each(names: Iterable[str], made: dict[str, Tensor]) -> dict[str, str]:
-    """Module name -> key of the first tensor that it returned."""
+    """Module name -> key of the first tensor that it returned; of those with floating numbers, if there are any."""
     first: dict[str, str] = {}
     for name in names:
         keys = [key for key in made if split_key(key)[0] == name]
+        readable = [key for key in keys if made[key].is_floating_point() and made[key].numel()]
         if keys:
-            first[name] = keys[0]
+            first[name] = (readable or keys)[0]
     return first
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -16,6 +16,7 @@ from geomfeat.activations.feed import Feed
 from geomfeat.activations.firing import home
 from geomfeat.activations.hooks import recording
 from geomfeat.activations.lengths import Unseen
+from geomfeat.activations.run_rows import require_same_rows
 from geomfeat.activations.select import module_name, split_key
 from geomfeat.activations.sites import CHECKED, Site, Sites, Survey, Wish, flat_output
 from geomfeat.activations.untouched import evaluating
@@ -30,6 +31,7 @@ class Job:
     Attributes:
         names: layers as they were selected. sites: by key, what each of them delivers.
         output_axis: of the samples in the network's output. bar: the progress bar, in samples.
+        found: the sites with samples whose rows were checked, or None. named: layers that were asked for by name.
     """
 
     model: nn.Module
@@ -42,6 +44,8 @@ class Job:
     readout: Readout | None = None
     output_axis: int = 0
     bar: tqdm[Any] = field(default_factory=lambda: tqdm(disable=True))
+    found: Sites | None = None
+    named: Collection[str] = ()
 
     @property
     def n(self) -> int:
@@ -67,6 +71,8 @@ class Job:
         block = Block(None if stop is None else stop - start, {key: self.sites[key] for key in keys}, padded)
         wanted, wish = {module_name(key) for key in keys}, self.wish
         names = [name for name in self.names if module_name(name) in wanted]
+        if self.found is not None and not padded:
+            block.needed = lambda key: key in self.named or module_name(key) in self.named
         unseen = self._unseen
         doubtful: Feed | None = None
         with (
@@ -89,15 +95,20 @@ class Job:
         if doubtful is not None:
             self._check_again(doubtful, names, block.sites)
         block.close()
+        if self.found is not None:
+            require_same_rows(self._survey(self.feed, self.names, self.named), self.found, block, start, strict=padded)
         return block
+
+    def _survey(self, feed: Feed, names: Sequence[str], named: Collection[str]) -> Survey:
+        return Survey(
+            self.model, feed, names, named, self.wish, self.batch_size, self.with_outputs, self.readout
+        )  # fmt: skip
 
     def _check_again(self, group: Feed, names: Sequence[str], sites: dict[str, Site]) -> None:
         """BadInput where the rows of a layer are not these samples, which differ as the first of a stream did not."""
         found = Sites(dict(sites), self.output_axis)
-        survey = Survey(
-            self.model, group, names, names, self.wish, self.batch_size, self.with_outputs, self.readout
-        )  # fmt: skip
-        with evaluating(self.model, home(self.model)[0], self.wish.seed), torch.no_grad():
+        survey = self._survey(group, names, names)
+        with evaluating(self.model, home(self.model)[0], self.wish.seed), torch.no_grad(), survey.passes():
             survey.check_rows(group, found)
         for problem in found.disordered.values():
             raise BadInput(f"{problem} (in a later batch; or leave it out of layers=)")

@@ -86,10 +86,7 @@ def dense(tensor: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | 
             lengths = torch.tensor([p.shape[0] for p in parts], device=tensor.device)
             mask = torch.arange(int(lengths.max()), device=tensor.device) < lengths[:, None]
         tensor = torch.nested.to_padded_tensor(tensor, 0.0)
-    if tensor.is_sparse or tensor.layout != torch.strided:
-        tensor = tensor.to_dense()
-    if tensor.is_quantized:
-        tensor = tensor.dequantize()
+    tensor = plain(tensor)
     if tensor.is_complex():
         raise BadInput(
             f"a layer returned complex numbers ({tensor.dtype}), whose geometry is not defined here: "
@@ -100,6 +97,19 @@ def dense(tensor: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | 
     elif torch.finfo(tensor.dtype).bits < 32:
         tensor = tensor.float()
     return tensor, mask
+
+
+def plain(tensor: Tensor) -> Tensor:
+    """A tensor with all its entries in memory: sparse and quantised ones written out, others as they are.
+
+    >>> plain(torch.eye(2).to_sparse()).tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
+    if tensor.is_nested:
+        return torch.nested.to_padded_tensor(tensor, 0.0)
+    if tensor.layout != torch.strided:
+        return tensor.to_dense()
+    return tensor.dequantize() if tensor.is_quantized else tensor
 
 
 def _parsed(how: object) -> tuple[str, int]:

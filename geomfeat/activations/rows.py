@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from geomfeat.activations.firing import home
 from geomfeat.models.functional import map_inputs
 from geomfeat.numerics import stream
 
@@ -31,7 +32,8 @@ Rows = Mapping[str, Tensor]
 def sampled(features: Tensor) -> Tensor:
     """At most `MOST` of the features (n, d), evenly spread, copied, in float64."""
     step = math.ceil(features.shape[1] / MOST)
-    return features[:, ::step].double()
+    # A copy in float64 too: the next layer may work in place on what it is given.
+    return features[:, ::step].to(torch.float64, copy=True)
 
 
 def differing(batch: Rows, backwards: Rows, alone: Rows, eps: float) -> set[str]:
@@ -41,25 +43,31 @@ def differing(batch: Rows, backwards: Rows, alone: Rows, eps: float) -> set[str]
         batch: key -> (k, d) features of k samples; backwards: of the same in reverse order; alone: (2, d) of the last
             of them by itself, twice. eps: of the precision in which the network runs.
     """
-    largest = max((_size(rows) for rows in batch.values()), default=0.0)
+    largest = max((size_of(rows) for rows in batch.values()), default=0.0)
     found = set()
     for key, rows in batch.items():
-        limit = max(_loose(eps) * _size(rows), NOISE * eps * largest)
-        if _gap(rows.flip(0), backwards.get(key)) > limit or _gap(rows[-1:], alone.get(key)) > limit:
+        limit = limit_of(rows, largest, eps)
+        if gap(rows.flip(0), backwards.get(key)) > limit or gap(rows[-1:], alone.get(key)) > limit:
             found.add(key)
     return found
 
 
-def _loose(eps: float) -> float:
+def limit_of(rows: Tensor, largest: float, eps: float) -> float:
+    """Distance between rows that rounding may make: of the layer's own, and of the largest features in the network."""
+    return max(loose(eps) * size_of(rows), NOISE * eps * largest)
+
+
+def loose(eps: float) -> float:
     """Relative difference that rounding may make between batches: half of the digits."""
     return max(math.sqrt(eps), 1e-6)
 
 
-def _size(rows: Tensor) -> float:
+def size_of(rows: Tensor) -> float:
+    """Norm of the largest row."""
     return float(rows.norm(dim=1).max())
 
 
-def _gap(rows: Tensor, other: Tensor | None) -> float:
+def gap(rows: Tensor, other: Tensor | None) -> float:
     """Largest distance between rows; 0 where the widths differ (padding to the longest, which is refused elsewhere)."""
     if other is None or other.shape[1:] != rows.shape[1:]:
         return 0.0
@@ -68,15 +76,15 @@ def _gap(rows: Tensor, other: Tensor | None) -> float:
 
 def random_keys(batch: Rows, again: Rows, eps: float) -> set[str]:
     """Keys that differ between two passes of the same batch."""
-    return {key for key, rows in batch.items() if _gap(rows, again.get(key)) > _loose(eps) * _size(rows)}
+    return {key for key, rows in batch.items() if gap(rows, again.get(key)) > loose(eps) * size_of(rows)}
 
 
 def only_rounding(key: str, batch: Rows, backwards: Rows, alone: Rows, nudged: Rows | None) -> bool:
     """Whether inputs that differ by their rounding move the rows about as far: a chaotic network, or a cancellation."""
     if nudged is None:
         return False
-    gap = max(_gap(batch[key].flip(0), backwards.get(key)), _gap(batch[key][-1:], alone.get(key)))
-    return gap <= AMPLIFIED * _gap(batch[key], nudged.get(key))
+    found = max(gap(batch[key].flip(0), backwards.get(key)), gap(batch[key][-1:], alone.get(key)))
+    return found <= AMPLIFIED * gap(batch[key], nudged.get(key))
 
 
 def nudged_inputs(inputs: Any, eps: float) -> Any:
@@ -107,12 +115,12 @@ def batch_statistics(model: nn.Module) -> str:
 
 def follow_order(key: str, batch: Rows, backwards: Rows, eps: float) -> bool:
     """Whether the reversed batch gives the reversed rows, whatever a sample gives alone."""
-    return _gap(batch[key].flip(0), backwards.get(key)) <= _loose(eps) * _size(batch[key])
+    return gap(batch[key].flip(0), backwards.get(key)) <= loose(eps) * size_of(batch[key])
 
 
 def what_is_seen(rows: Tensor, alone: Tensor, eps: float, padded: bool) -> str:
     """What the rows of a layer are instead of the samples, and what to do."""
-    near = (rows - alone[:1]).norm(dim=1) <= _loose(eps) * _size(rows)
+    near = (rows - alone[:1]).norm(dim=1) <= loose(eps) * size_of(rows)
     if bool(near.any()) and not bool(near[-1]):
         return (
             f"its rows are not in the order of the samples: of {len(rows)} samples in a batch, the features of the "
@@ -130,3 +138,20 @@ def what_is_seen(rows: Tensor, alone: Tensor, eps: float, padded: bool) -> str:
         "where the inputs have them), or the forward pass sorts, compares or normalises over the batch: pass "
         "batch_size=1 for each sample by itself, or take another layer"
     )
+
+
+def some_rows(rows: int, n: int) -> str:
+    """What is wrong where a layer has fewer or more rows than there are samples."""
+    return (
+        f"it has {rows} rows for {n} samples, so it sees some of them only (an expert that samples are sent to), or "
+        "parts of them: take a layer where they are together again, or pass batch_size=1"
+    )
+
+
+def precision_of_model(model: nn.Module) -> float:
+    """Rounding of the model's arithmetic: that of its weights, or of TensorFloat32 where torch may use it."""
+    device, dtype = home(model)
+    coarse = torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32
+    if device.type == "cuda" and coarse and dtype in (None, torch.float32):
+        return 2.0**-10
+    return torch.finfo(dtype or torch.float32).eps

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -11,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.activations.feed import Feed, mask_of
-from geomfeat.activations.firing import home, tried
-from geomfeat.activations.hooks import Calls, recording
+from geomfeat.activations.firing import tried
+from geomfeat.activations.hooks import Calls, recording, tensors_by_path
 from geomfeat.activations.project import project, projection_matrix
-from geomfeat.activations.reduce import Reduction, dense, reduce
+from geomfeat.activations.reduce import Reduction, dense, plain, reduce
 from geomfeat.activations.rows import (
     Rows,
     batch_statistics,
@@ -22,8 +23,10 @@ from geomfeat.activations.rows import (
     follow_order,
     nudged_inputs,
     only_rounding,
+    precision_of_model,
     random_keys,
     sampled,
+    some_rows,
     what_is_seen,
 )
 from geomfeat.activations.select import module_name
@@ -33,6 +36,7 @@ from geomfeat.numerics import WORKING, require_finite
 
 _log = logging.getLogger(__name__)
 
+Look = Callable[[str, Tensor, Tensor | None], Any]
 # Samples in the batch whose rows are checked, and the key of the network's output among those of the layers.
 CHECKED, OUTPUTS = 7, "@outputs"
 RANDOM = (
@@ -81,7 +85,8 @@ class Site:
     def of_samples(self, tensor: Tensor, mask: Tensor | None) -> Tensor:
         """(n, d) by which samples are compared: the features, or the mean over tokens where rows are tokens."""
         tensor, mask = _sample_first(tensor, self.axis, mask)
-        return reduce(tensor, self.wish.reduce if self.tokens is None else "token_mean", mask=mask)
+        out = reduce(tensor, self.wish.reduce if self.tokens is None else "token_mean", mask=mask)
+        return out if self.matrix is None else project(out, self.matrix)
 
     def valid(self, tensor: Tensor, mask: Tensor | None) -> Tensor:
         """(n, tokens) of a batch, true for those that "token_all" makes rows of."""
@@ -108,12 +113,15 @@ class Sites:
     Attributes:
         sites: by key, in the order of recording. output_axis: of the samples in the network's output.
         problems: what has no samples, or does not fit the reduction. disordered: whose rows are not the samples.
+        rows: (k,) the samples whose rows were checked. checked: what `rows` compares of them, by key.
     """
 
     sites: dict[str, Site] = field(default_factory=dict)
     output_axis: int = 0
     problems: dict[str, BadInput] = field(default_factory=dict)
     disordered: dict[str, BadInput] = field(default_factory=dict)
+    rows: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
+    checked: Rows = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +136,7 @@ class Survey:
     batch_size: int
     with_outputs: bool = False
     readout: Readout | None = None
+    _looks: list[tuple[Look, Tensor | None]] = field(default_factory=list, init=False, repr=False)
 
     def find(self) -> Sites:
         """The sites of the layers.
@@ -138,7 +147,12 @@ class Survey:
 
         Raises LayerDidNotFire or BadInput, naming the layer.
         """
+        with self.passes():
+            return self._found()
+
+    def _found(self) -> Sites:
         found, small = Sites(), {}
+        unfinite: dict[str, BadInput] = {}
         self._run(self.feed.first(2), lambda key, tensor, _: small.update({key: _shape(tensor)}))
 
         def build(key: str, tensor: Tensor, mask: Tensor | None) -> None:
@@ -150,48 +164,76 @@ class Survey:
             except BadInput as problem:
                 found.problems[key] = problem
                 return
-            require_finite(reduced, f"layer {key!r}")
+            try:
+                require_finite(reduced, "it")
+            except BadInput as problem:
+                unfinite[key] = problem
+                return
             found.sites[key] = site
 
-        self._run(self.feed.first(3), build)
+        output = self._run(self.feed.first(3), build)
+        self._judge(unfinite, output, found)
         self._require_fired([*found.sites, *found.problems])
         if self.batch_size > 1:
-            self.check_rows(self.feed.spread(min(CHECKED, self.batch_size)), found)
+            found.rows = self.feed.spread_rows(min(CHECKED, self.batch_size))
+            found.checked = self.check_rows(self.feed.head().take(found.rows), found)
         self._leave_out(found)
         return found
+
+    def _judge(self, unfinite: dict[str, BadInput], output: Any, found: Sites) -> None:
+        """Notes NaN and infinite layers as problems; BadInput where a network passes them on to its output."""
+        made = [t for t in tensors_by_path(output).values() if t.is_floating_point() or t.is_complex()]
+        # Infinities that the output does not inherit are meant, as those of a mask are.
+        passed_on = not made or not all(bool(torch.isfinite(plain(t)).all()) for t in made)
+        for key, problem in unfinite.items():
+            if passed_on:
+                raise BadInput(str(problem).replace("it", name_of(key), 1)) from problem
+            found.problems[key] = problem
 
     def _leave_out(self, found: Sites) -> None:
         """Raises for what was asked for by name (and the output), and drops the rest with a message."""
         for key, problem in found.problems.items():
-            if key == OUTPUTS or self._is_named(key):
+            if key == OUTPUTS or self.is_named(key):
                 raise BadInput(f"{name_of(key)}: {problem}") from problem
             _log.info("layer %r is left out: %s", key, problem)
         for key, problem in found.disordered.items():
-            if key == OUTPUTS or self._is_named(key):
+            if key == OUTPUTS or self.is_named(key):
                 raise problem
             _log.warning("left out: %s", problem)
             del found.sites[key]
         if not found.sites and found.disordered:
             raise next(iter(found.disordered.values()))
 
-    def _is_named(self, key: str) -> bool:
+    def is_named(self, key: str) -> bool:
+        """Whether a layer was given by its name, or by that of its module."""
         return key in self.named or module_name(key) in self.named
 
-    def _run(self, feed: Feed, look: Callable[[str, Tensor, Tensor | None], Any]) -> None:
-        """One forward pass; `look` is called with key, tensor and mask of every layer, and of the output."""
+    @contextmanager
+    def passes(self) -> Iterator[None]:
+        """One recording for all passes inside."""
         lengths: dict[str, Tensor] = {}
-        mask = mask_of(feed.inputs) if feed.mask is None else feed.mask
 
         def seen(key: str, tensor: Tensor) -> tuple[()]:
+            look, mask = self._looks[-1]
             look(key, tensor, mask_at(key, tensor, mask, lengths))
             return ()
 
-        wish, ready = self.wish, feed.ready(feed.inputs, self.model)
+        wish = self.wish
         with recording(self.model, list(self.names), io=wish.io, calls=wish.calls, transform=seen, lengths=lengths):
+            yield
+
+    def _run(self, feed: Feed, look: Look) -> Any:
+        """The output of one of the `passes`; `look` sees key, tensor and mask of every layer, and of the output."""
+        ready = feed.ready(feed.inputs, self.model)
+        self._looks.append((look, mask_of(feed.inputs) if feed.mask is None else feed.mask))
+        try:
             output = tried(self.model, ready)
-        if self.with_outputs:
-            output_matrix(output, ready, self.readout)
-            look(OUTPUTS, output_tensor(output, ready, self.readout), mask)
+            if self.with_outputs:
+                output_matrix(output, ready, self.readout)
+                look(OUTPUTS, output_tensor(output, ready, self.readout), self._looks[-1][1])
+            return output
+        finally:
+            self._looks.pop()
 
     def _require_fired(self, keys: Sequence[str]) -> None:
         for name in self.names:
@@ -200,7 +242,7 @@ class Survey:
                     raise LayerDidNotFire(did_not_fire(name))
                 _log.info("layer %r returns no tensor: left out", name)
 
-    def _rows(self, feed: Feed, found: Sites, shapes: dict[str, set[tuple[int, ...]]] | None = None) -> Rows:
+    def rows_of(self, feed: Feed, found: Sites, shapes: dict[str, set[tuple[int, ...]]] | None = None) -> Rows:
         """What `rows` compares of every site; into `shapes` that of one sample where no mask says what is padding."""
         rows: dict[str, Tensor] = {}
 
@@ -211,24 +253,27 @@ class Survey:
                 site = found.sites[key]
                 rows[key] = sampled(site.of_samples(tensor, mask))
                 if shapes is not None and mask is None and not tensor.is_nested:
-                    shapes.setdefault(key, set()).add(tuple(tensor.movedim(site.axis, 0).shape[1:]))
+                    shapes.setdefault(key, set()).add(tensor.shape[: site.axis] + tensor.shape[site.axis + 1 :])
 
         self._run(feed, look)
         return rows
 
-    def check_rows(self, group: Feed, found: Sites) -> None:
-        """Notes the sites whose rows are not the samples, with what the rows are instead."""
-        k, eps = group.n, _precision(self.model)
+    def check_rows(self, group: Feed, found: Sites) -> Rows:
+        """The rows of a batch; notes the sites whose rows are not the samples, with what the rows are instead."""
+        k, eps = group.n, precision_of_model(self.model)
         shapes: dict[str, set[tuple[int, ...]]] = {}
-        batch = self._rows(group, found, shapes)
-        backwards = self._rows(group.take(torch.arange(k - 1, -1, -1)), found)
-        alone = self._rows(group.take(torch.tensor([k - 1, k - 1])), found, shapes)
+        batch = self.rows_of(group, found, shapes)
+        backwards = self.rows_of(group.take(torch.arange(k - 1, -1, -1)), found)
+        parts = {key: len(rows) for key, rows in batch.items() if len(rows) != k}
+        found.disordered |= {key: BadInput(f"{name_of(key)}: {some_rows(n, k)}") for key, n in parts.items()}
+        batch = {key: rows for key, rows in batch.items() if key not in parts}
+        alone = self.rows_of(group.take(torch.tensor([k - 1, k - 1])), found, shapes)
         wrong = differing(batch, backwards, alone, eps)
         if not wrong:
-            return
-        random = random_keys(batch, self._rows(group, found), eps)
+            return batch
+        random = random_keys(batch, self.rows_of(group, found), eps)
         nudge = nudged_inputs(group.inputs, eps)
-        nudged = None if nudge is None else self._rows(Feed(nudge, group.mask, group.batch_dim), found)
+        nudged = None if nudge is None else self.rows_of(Feed(nudge, group.mask, group.batch_dim), found)
         for key in [key for key in batch if key in wrong]:
             what = name_of(key)
             if key in random:
@@ -240,6 +285,7 @@ class Survey:
             else:
                 padded = len(shapes.get(key, ())) > 1
                 found.disordered[key] = BadInput(f"{what}: {what_is_seen(batch[key], alone[key], eps, padded)}")
+        return batch
 
 
 def name_of(key: str) -> str:
@@ -269,15 +315,6 @@ def _flat(output: Tensor, axis: int) -> Tensor:
 
 def _shape(tensor: Tensor) -> tuple[int, ...] | None:
     return None if tensor.is_nested else tuple(tensor.shape)
-
-
-def _precision(model: nn.Module) -> float:
-    """Rounding of the model's arithmetic: that of its weights, or of TensorFloat32 where torch may use it."""
-    device, dtype = home(model)
-    coarse = torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32
-    if device.type == "cuda" and coarse and dtype in (None, torch.float32):
-        return 2.0**-10
-    return torch.finfo(dtype or torch.float32).eps
 
 
 def _site(

@@ -45,6 +45,9 @@ def same_buffers(model: nn.Module) -> Iterator[None]:
 
 
 def _same(a: Tensor, b: Tensor) -> bool:
+    if a.layout is not torch.strided and not a.is_nested:
+        a, b = (t.to_sparse_coo().coalesce() for t in (a, b))
+        return torch.equal(a.indices(), b.indices()) and _same(a.values(), b.values())
     return bool(((a == b) | ((a != a) & (b != b))).all())
 
 

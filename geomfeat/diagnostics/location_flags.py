@@ -31,6 +31,7 @@ def flags_of(
         _frozen(start),
         _tangent(start.space if trained is None else trained),
         _left_out(start),
+        _unread(observed),
         _no_first_order(start),
         _floor(location),
         _own_reset(own_reset, location),
@@ -94,6 +95,15 @@ def _left_out(start: Start) -> str:
     return (
         f"Left out: {_some(list(start.left_out))}, zero on every probe at the start, so that no movement is relative "
         "to its size. Name layers behind such a branch to see what it changed."
+    )
+
+
+def _unread(observed: Observed) -> str:
+    if not observed.unread:
+        return ""
+    return (
+        f"Left out: {_some(list(observed.unread))}, whose output is not a row of finite real numbers for each sample "
+        "(whole or complex numbers, nothing, infinite values, or one value for all samples)."
     )
 
 

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from geomfeat.activations import recording
+from geomfeat.activations.reduce import plain
 from geomfeat.errors import BadInput
+from geomfeat.kernels.tangent import has_rows
 from geomfeat.models.functional import Functional, batches, n_samples
 from geomfeat.numerics import require_finite
 
@@ -24,8 +26,8 @@ def outputs_and_features(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """(n, C) outputs and, for every layer, its (n, d) features, flattened per sample.
 
-    A layer with nested outputs gives one entry for each that has a row per sample ("rnn[0]"). A layer that has none is
-    left out, or raises BadInput where it is `needed`.
+    A layer with nested outputs gives one entry for each that has a row per sample ("rnn[0]"). A layer that has none, or
+    holds infinite values that the outputs do not inherit (a mask), is left out, or is BadInput where it is `needed`.
     """
     inputs = f.inputs(inputs)
     outputs, features = [], {}
@@ -35,11 +37,17 @@ def outputs_and_features(
                 outputs.append(f(f.theta, part))
             n = n_samples(part)
             for name, value in recorded.items():
-                if value.shape[:1] == (n,) and value.is_floating_point():
-                    features.setdefault(name, []).append(value.reshape(n, -1))
+                if has_rows(value, n):
+                    features.setdefault(name, []).append(plain(value).reshape(n, -1))
     # Chance can make another dimension as long as one batch (the layers of an LSTM's states), but not as every batch.
     rows = sum(part.shape[0] for part in outputs)
     features = {name: parts for name, parts in features.items() if sum(p.shape[0] for p in parts) == rows}
+    if bool(torch.isfinite(torch.cat(outputs)).all()):
+        features = {
+            key: parts
+            for key, parts in features.items()
+            if needed(key) or all(bool(torch.isfinite(part).all()) for part in parts)
+        }
     missing = [name for name in layers if not any(key == name or key.startswith(f"{name}[") for key in features)]
     missing = [name for name in missing if needed(name) or not features]
     if missing:

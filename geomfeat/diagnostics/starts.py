@@ -49,6 +49,7 @@ class Observed:
         model: the trained network. probes: inputs of the n probes. labels: theirs, or None. layers: hidden layers.
         outputs: (n, C). features: layer -> (n, d). rows: which of the given inputs the probes are.
         chosen: how the layers were asked for. padding: positions that are no features, or None.
+        unread: layers that were not asked for by name and whose output has no finite numbers, a row for each sample.
     """
 
     model: nn.Module
@@ -62,6 +63,7 @@ class Observed:
     device: Any
     chosen: LocatedLayers
     padding: Padding | None = None
+    unread: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +130,8 @@ def observe(
     rows = torch.randperm(n, generator=stream(seed, "locate", "probes"))[:n_probes].sort().values
     probes = take(inputs, rows)
     outputs, features = outputs_and_features(f, probes, chosen.names, needed=chosen.must)
+    seen = {*features, *map(module_name, features)}
+    unread = tuple(name for name in chosen.names if name not in seen)
     features = {name: h for name, h in features.items() if chosen.must(name) or not torch.equal(h, outputs)}
     names = tuple(name for name in chosen.names if name in features or name in map(module_name, features))
     if not names:
@@ -143,7 +147,7 @@ def observe(
         )
     return Observed(
         model, probes, None if labels is None else labels[rows], names, outputs, _cleared(features, padding), rows,
-        readout, device, chosen, padding,
+        readout, device, chosen, padding, unread,
     )  # fmt: skip
 
 
@@ -217,6 +221,7 @@ def start_from(
     model = with_iterations_of(model, observed.model)
     options = {"dtype": precision_of(model), "device": observed.device, "readout": observed.readout}
     outputs, features = outputs_and_features(space.functional(model, **options), observed.probes, observed.layers)
+    features = {name: h for name, h in features.items() if name in observed.features}
     if outputs.shape != observed.outputs.shape or features.keys() != observed.features.keys():
         raise BadInput(
             f"initial and trained model differ in architecture: outputs {tuple(outputs.shape)} and "

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels._guards import note_where_false, random_direction, require_same, standard_normal
+from geomfeat.kernels._guards import moved_along, note_where_false, random_direction, require_same, standard_normal
+from geomfeat.kernels._known_modules import of_known_modules, outputs_and_bends
 from geomfeat.kernels.gradients import differentiable_recurrence, plain_gradient
 from geomfeat.memory import is_out_of_memory
 from geomfeat.models.functional import Functional, map_inputs, n_samples, take
@@ -42,9 +43,23 @@ def right_way(f: Functional, what: Any, function: Callable[[Direction, Any], Out
     key = ("way", what)
     if key not in f.known:
         few = map_inputs(take(inputs, telling_samples(inputs)), torch.Tensor.detach)
-        with differentiable_recurrence(f):
-            f.known[key] = _first_right(f, lambda theta: function({**f.theta, **theta}, few))
+        at = lambda theta: function({**f.theta, **theta}, few)  # noqa: E731
+        if of_known_modules(f) and not outputs_and_bends(f, few)[1] and _runs_forward(f, at):
+            f.known[key] = "forward"
+        else:
+            with differentiable_recurrence(f):
+                f.known[key] = _first_right(f, at)
     return f.known[key]
+
+
+def _runs_forward(f: Functional, at: At) -> bool:
+    try:
+        _forward_mode(at, f.theta, f.theta)
+    except (RuntimeError, TypeError) as error:
+        if is_out_of_memory(error):
+            raise
+        return False
+    return True
 
 
 def telling_samples(inputs: Any) -> Tensor:
@@ -124,7 +139,7 @@ def _sum_and_size(ones: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> t
 
 def _change(at: At, theta: Direction, direction: Direction, weights: Direction, step: float) -> float:
     with torch.no_grad():
-        ahead, behind = (at({n: theta[n] + s * u for n, u in direction.items()}) for s in (step, -step))
+        ahead, behind = (at(moved_along(theta, direction, s)) for s in (step, -step))
     return float(sum(((ahead[n] - behind[n]) * w).sum() for n, w in weights.items())) / (2 * step)
 
 
@@ -175,7 +190,7 @@ def _differences(at: At, theta: Direction, direction: Direction) -> tuple[Output
     step = torch.finfo(next(iter(theta.values())).dtype).eps ** (1 / 3) * min(ratios, default=1.0)
     with torch.no_grad():
         value = at(theta)
-        ahead, behind = (at({n: theta[n] + s * u for n, u in direction.items()}) for s in (step, -step))
+        ahead, behind = (at(moved_along(theta, direction, s)) for s in (step, -step))
     return value, {name: (ahead[name] - behind[name]) / (2 * step) for name in value}
 
 

@@ -5,18 +5,25 @@ derivative of the outputs (straight-through estimators, stopped gradients), the 
 follow the backward passes.
 """
 
-from collections.abc import Callable
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
+from geomfeat.kernels._known_modules import of_known_modules, outputs_and_bends
 from geomfeat.kernels.gradients import differentiable_recurrence, plain_gradient
 from geomfeat.memory import is_out_of_memory
+from geomfeat.models.effective import constant_diagonals
 from geomfeat.models.functional import Functional, map_inputs, n_samples, shapes_of, take
 from geomfeat.models.lazy_inputs import LazyInputs
 from geomfeat.models.outputs import CALLED, RETURNS
+from geomfeat.models.refused import explained
 from geomfeat.numerics import stream
 
 _NO_GRADIENT = (
@@ -30,6 +37,7 @@ _RANDOM = (
 CUSTOM = "custom functions"  # known of a network: whether its graph holds autograd functions of other makers than torch
 # Relative difference between a backward pass and a central difference that no smooth network's rounding explains.
 DIFFERENT = 1e-3
+KEPT = 2**17  # parameters up to which the numbers drawn for a direction are kept
 
 
 def examined(f: Functional, inputs: Any) -> int:
@@ -38,19 +46,35 @@ def examined(f: Functional, inputs: Any) -> int:
     Raises BadInput when two passes of the same samples differ, when a sample alone and in company gives different
     outputs, and when no output has a gradient at all.
     """
-    require_callable(f, inputs)
+    together = require_callable(f, inputs)
     few = take(inputs, slice(0, min(2, n_samples(inputs))))
     key = ("examined", shapes_of(few))
     if key not in f.known:
-        outputs = _check_independence(f, few)
-        with differentiable_recurrence(f):
-            _check_gradient(f, take(few, slice(0, 1)))
-        f.known[key] = outputs
+        f.known[key] = _checked(f, few, together)
     return f.known[key]
 
 
-def require_callable(f: Functional, inputs: Any) -> None:
-    """BadInput, with shapes and the cause, where the network cannot take such inputs, ready for it.
+def _checked(f: Functional, few: Any, together: Tensor | None) -> int:
+    """Number of outputs; `together`: those of `few`, where they are known already."""
+    one = take(few, slice(0, 1))
+    if of_known_modules(f):
+        try:
+            outputs, bends = outputs_and_bends(f, one)
+        except (RuntimeError, ValueError, IndexError) as error:
+            raise BadInput(f"the model refuses a single sample ({error}), {_NO_GRADIENT}") from error
+        _check_independence(f, few, together, outputs, again=False)
+        if not bends:
+            f.known[CUSTOM] = False
+            return outputs.shape[1]
+    with differentiable_recurrence(f):
+        alone = _Alone.of(f, one)
+        _check_independence(f, few, together, alone.outputs.detach())
+        _check_gradient(f, alone)
+    return alone.outputs.shape[1]
+
+
+def require_callable(f: Functional, inputs: Any) -> Tensor | None:
+    """The outputs of two samples, if not taken before; BadInput, with shapes and the cause, where there are none.
 
     Two samples are tried, and of whole numbers (token ids) those with the smallest and largest one.
     """
@@ -61,28 +85,19 @@ def require_callable(f: Functional, inputs: Any) -> None:
         map_inputs(inputs, lambda t: (extremes.extend(_extreme_rows(t)), t)[1])
     parts = [few] if not extremes else [few, take(inputs, torch.tensor(extremes, device=f.device))]
     key = ("callable", shapes_of(few))
+    first: Tensor | None = None
+    reader = "" if f.readout is None else " and read by the readout"
     for part in parts[key in f.known :]:
-        try:
-            with torch.no_grad():
-                rows = f(f.theta, part).shape[0]
-        except (RuntimeError, TypeError, IndexError) as cause:
-            # What torch raises where shapes or types do not fit; a subclass is the model's own error.
-            if type(cause) not in (RuntimeError, TypeError, IndexError) or is_out_of_memory(cause):
-                raise
-            shapes = ", ".join(f"{shape} {str(dtype)[6:]}" for shape, dtype in shapes_of(part)) or "no tensors"
-            names = f" under {', '.join(map(repr, part))}" if isinstance(part, dict) else ""
-            why = (str(cause).splitlines() or ["no reason given"])[0]
-            reader = "" if f.readout is None else " and read by the readout"
+        with torch.no_grad():
+            outputs = explained(f.model, lambda part=part: f(f.theta, part), part, reader=reader)
+        if f.readout is not None and outputs.shape[0] != n_samples(part):
             raise BadInput(
-                f"{type(f.model).__name__} cannot be called on these inputs{reader} ({shapes}{names}, for "
-                f"{n_samples(part)} samples): {why}. Give inputs of the shape and type it was trained on, samples "
-                "first: a lone sample as x[None], token ids as integers below the number of embeddings"
-            ) from cause
-        if f.readout is not None and rows != n_samples(part):
-            raise BadInput(
-                f"the readout, called as {CALLED}, returned {rows} rows for {n_samples(part)} samples: {RETURNS}"
+                f"the readout, called as {CALLED}, returned {outputs.shape[0]} rows for {n_samples(part)} samples: "
+                f"{RETURNS}"
             )
+        first = outputs if part is few else first
     f.known[key] = True
+    return first
 
 
 def require_batch_size(batch_size: int | None) -> None:
@@ -99,24 +114,51 @@ def _extreme_rows(tensor: Tensor) -> list[int]:
     return [int(tensor.argmin()) // each, int(tensor.argmax()) // each]
 
 
-def _check_independence(f: Functional, few: Any) -> int:
-    with torch.no_grad():
-        together = f(f.theta, few)
-        again = f(f.theta, few)
-        if _apart(f, few, together, again):
-            raise BadInput(_RANDOM)
+@dataclass(frozen=True, eq=False)
+class _Alone:
+    """A sample by itself: inputs, every parameter, chosen or not, and the outputs (1, C), differentiable in them."""
+
+    inputs: Any
+    every: dict[str, Tensor]
+    outputs: Tensor
+
+    @classmethod
+    def of(cls, f: Functional, one: Any) -> _Alone:
+        parameters = {name for name, _ in f.model.named_parameters()}
+        every = {
+            name: t.detach().requires_grad_()
+            for name, t in {**f.fixed, **f.theta}.items()
+            if name in parameters and (t.is_floating_point() or t.is_complex())
+        }
         try:
-            alone = f(f.theta, take(few, slice(0, 1)))
+            with torch.enable_grad():
+                return cls(one, every, f(every, one))
         except (RuntimeError, ValueError, IndexError) as error:
             if is_out_of_memory(error):
                 raise
-            raise BadInput(f"the model refuses a single sample ({error}), {_NO_GRADIENT}") from error
+            _require_alone(f, one)
+            raise
+
+
+def _require_alone(f: Functional, one: Any) -> None:
+    """BadInput where the model does not take a single sample, whether or not it is differentiated."""
+    try:
+        with torch.no_grad():
+            f(f.theta, one)
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise BadInput(f"the model refuses a single sample ({error}), {_NO_GRADIENT}") from error
+
+
+def _check_independence(f: Functional, few: Any, together: Tensor | None, alone: Tensor, again: bool = True) -> None:
+    with torch.no_grad():
+        together = f(f.theta, few) if together is None else together
+        if again and _apart(f, few, together, f(f.theta, few)):
+            raise BadInput(_RANDOM)
         if alone.shape[0] != 1 or alone.shape[1] != together.shape[1] or _apart(f, few, together[:1], alone):
             raise BadInput(
                 f"the model's output for a sample depends on the batch it is in (alone: shape {tuple(alone.shape)}, in "
                 f"a batch: {tuple(together.shape)}), {_NO_GRADIENT}"
             )
-    return alone.shape[1]
 
 
 def _apart(f: Functional, few: Any, one: Tensor, other: Tensor) -> bool:
@@ -134,15 +176,9 @@ def _apart(f: Functional, few: Any, one: Tensor, other: Tensor) -> bool:
     return not difference <= root / share * (f(moved, few) - f(f.theta, few)).abs().max()
 
 
-def _check_gradient(f: Functional, one: Any) -> None:
+def _check_gradient(f: Functional, alone: _Alone) -> None:
     """BadInput where no parameter at all, chosen or not, has a gradient: a kernel of zeros would say nothing of it."""
-    parameters = {name for name, _ in f.model.named_parameters()}
-    every = {
-        name: t.detach().requires_grad_()
-        for name, t in {**f.fixed, **f.theta}.items()
-        if name in parameters and (t.is_floating_point() or t.is_complex())
-    }
-    outputs = _with_gradient(f, every, one)
+    outputs = alone.outputs
     if not outputs.requires_grad:
         raise BadInput(
             "the model's outputs have no gradient in any parameter: its forward pass runs under torch.no_grad(), "
@@ -150,24 +186,35 @@ def _check_gradient(f: Functional, one: Any) -> None:
         )
     f.known[CUSTOM] = _has_custom_functions(outputs)
     weights = standard_normal(outputs, "weights of outputs")
-    chosen = {name: every[name] for name in f.theta}
+    chosen = {name: alone.every[name] for name in f.theta}
     try:
         gradient = plain_gradient((outputs * weights).sum(), chosen)
     except RuntimeError as error:
         if is_out_of_memory(error) or f.precision == f.native:
             raise
         f.narrow(error)
-        gradient = plain_gradient((_with_gradient(f, every, one) * weights).sum(), chosen)
+        again = _Alone.of(f, alone.inputs)
+        chosen = {name: again.every[name] for name in f.theta}
+        gradient = plain_gradient((again.outputs * weights).sum(), chosen)
     direction = random_direction(f)
-    each = [gradient[name] * along for name, along in direction.items()]
-    backward, size = float(sum(part.sum() for part in each)), float(sum(part.square().sum() for part in each)) ** 0.5
+    each = _flat(gradient) * _flat(direction)
+    backward, size = float(each.sum()), float(each.norm())
 
     def change(step: float) -> float:
-        with torch.no_grad():
-            ahead, behind = (f({n: f.theta[n] + s * u for n, u in direction.items()}, one) for s in (step, -step))
+        ahead, behind = (f(moved_along(f.theta, direction, s), alone.inputs) for s in (step, -step))
         return float(((ahead - behind) * weights).sum()) / (2 * step)
 
-    note_where_false(f, backward, size, float((weights * outputs.detach()).norm()), change)
+    with torch.no_grad():
+        note_where_false(f, backward, size, float((weights * outputs).norm()), change)
+
+
+def _flat(values: Mapping[str, Tensor]) -> Tensor:
+    return torch.cat([value.flatten() for value in values.values()])
+
+
+def moved_along(theta: Mapping[str, Tensor], direction: Mapping[str, Tensor], step: float) -> dict[str, Tensor]:
+    """theta + step * direction, for the parameters of the direction."""
+    return {name: torch.add(theta[name], along, alpha=step) for name, along in direction.items()}
 
 
 def _has_custom_functions(outputs: Tensor) -> bool:
@@ -183,11 +230,6 @@ def _has_custom_functions(outputs: Tensor) -> bool:
                 seen.add(source)
                 waiting.append(source)
     return False
-
-
-def _with_gradient(f: Functional, theta: dict[str, Tensor], inputs: Any) -> Tensor:
-    with torch.enable_grad():
-        return f(theta, inputs)
 
 
 def require_same(f: Functional, one: Tensor, other: Tensor) -> None:
@@ -224,22 +266,44 @@ def note_where_false(
 
 
 def random_direction(f: Functional) -> dict[str, Tensor]:
-    """Standard normal numbers, in the size of each parameter; 0 for the padding token of embeddings.
+    """Standard normal numbers, in the size of each parameter; 0 where training moves nothing by design.
 
-    The padding token acts as any other, but backward passes leave it out, as training does.
+    The padding token of embeddings acts as any other, but backward passes leave it out, as they do the signs of
+    Householder reflections.
     """
-    drawn = torch.randn(f.n_parameters, generator=stream(0, "direction"), dtype=f.dtype).to(f.device)
-    direction = {}
-    for (name, w), piece in zip(f.theta.items(), drawn.split([w.numel() for w in f.theta.values()]), strict=True):
-        size = w.square().mean().sqrt()
-        direction[name] = piece.view_as(w) * torch.where(size > 0, size, 1.0)
+    values = list(f.theta.values())
+    counts = torch.tensor([w.numel() for w in values], dtype=f.dtype)
+    sizes = torch.stack([w.norm() for w in values]).cpu() / counts.clamp_min(1).sqrt()
+    pieces = _drawn(f).split([w.numel() for w in values])
+    direction = {
+        name: piece.view_as(w) * (size or 1.0)
+        for (name, w), piece, size in zip(f.theta.items(), pieces, sizes.tolist(), strict=True)
+    }
+    if of_known_modules(f):
+        return direction
     sources = dict(f.uses)
     for path, module in f.model.named_modules():
         if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.padding_idx is not None:
             name = sources.get(f"{path}.weight" if path else "weight")
             if name in direction:
                 direction[name][module.padding_idx] = 0.0
+    for path in constant_diagonals(f.model):
+        if (name := sources.get(path)) in direction:
+            direction[name].diagonal(dim1=-2, dim2=-1).zero_()
     return direction
+
+
+def _drawn(f: Functional) -> Tensor:
+    """Standard normal numbers, one for each parameter; those of small networks are kept for the next of their size."""
+    n = f.n_parameters
+    return (_kept_draws(n, f.dtype) if n <= KEPT else _draws(n, f.dtype)).to(f.device)
+
+
+def _draws(n: int, dtype: torch.dtype) -> Tensor:
+    return torch.randn(n, generator=stream(0, "direction"), dtype=dtype)
+
+
+_kept_draws = lru_cache(maxsize=8)(_draws)
 
 
 def standard_normal(like: Tensor, *names: str) -> Tensor:

@@ -1,12 +1,15 @@
 """How much of a Jacobian to hold at a time, and what a backward pass keeps."""
 
+from contextlib import ExitStack
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from geomfeat.models.functional import Functional, shapes_of, take
+from geomfeat.models.lazy_inputs import leaves_of
 
+OPERATIONS = 8  # tensors kept for each that a module returns, where they cannot be counted
 BUDGET = 2**30  # bytes of Jacobian entries held at a time, unless the caller says otherwise
 
 
@@ -24,24 +27,50 @@ def saved_bytes(f: Functional, inputs: Any) -> tuple[int, int]:
 
 
 def _measured(f: Functional, one: Any) -> tuple[int, int]:
-    parameters = {t.data_ptr() for t in (*f.theta.values(), *f.fixed.values())}
+    parameters = {_place(t) for t in (*f.theta.values(), *f.fixed.values())}
     total, largest, seen = 0, 0, set()
     saved: list[Tensor] = []
 
     def pack(t: Tensor) -> int:
         nonlocal total, largest
         key = t.untyped_storage().data_ptr() if t.layout is torch.strided else id(t)
-        if key not in seen and t.data_ptr() not in parameters:
+        if key not in seen and _place(t) not in parameters:
             seen.add(key)
-            total += t.numel() * t.element_size()
-            largest = max(largest, t.numel() * t.element_size())
+            size = (t.numel() if t.layout is torch.strided else t._nnz()) * t.element_size()
+            total += size
+            largest = max(largest, size)
         saved.append(t)
         return len(saved) - 1
 
     theta = {k: v.detach().requires_grad_() for k, v in f.theta.items()}
     # The graph holds places in a list, not the tensors: a tensor that its own graph holds (the output of tanh) would
     # never be freed.
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, saved.__getitem__):
-        f(theta, one)
+    try:
+        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, saved.__getitem__):
+            f(theta, one)
+    except RuntimeError as error:
+        if "saved tensor hooks" not in str(error):
+            raise
+        # torch.func inside the model's own forward pass, as for the gradient of an energy, refuses these hooks.
+        return _by_modules(f, one)
     saved.clear()
     return total, largest
+
+
+def _by_modules(f: Functional, one: Any) -> tuple[int, int]:
+    """An estimate from what the modules return: so many times that for the operations between and inside them."""
+    sizes = [64]
+
+    def see(_module: nn.Module, _args: Any, output: Any) -> None:
+        sizes.extend(t.numel() * t.element_size() for _, t in leaves_of(output))
+
+    with torch.no_grad(), ExitStack() as stack:
+        for module in f.model.modules():
+            stack.callback(module.register_forward_hook(see).remove)
+        f(f.theta, one)
+    return OPERATIONS * sum(sizes), OPERATIONS * max(sizes)
+
+
+def _place(t: Tensor) -> int:
+    """What tells a tensor from others: where its values lie, or itself where it is sparse and holds several."""
+    return t.data_ptr() if t.layout is torch.strided else id(t)

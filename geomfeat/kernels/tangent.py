@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.activations import module_name, recording
+from geomfeat.activations.reduce import plain
 from geomfeat.errors import BadInput
 from geomfeat.kernels._directional import Direction, Outputs, along, right_way
 from geomfeat.kernels._guards import require_batch_size, require_callable
@@ -107,12 +108,21 @@ def _asked_for(recorded: Mapping[str, Tensor], layers: list[str], n: int) -> Out
     out = {}
     for name in layers:
         whole = [name] if name in recorded else [key for key in recorded if module_name(key) == name]
-        found = [key for key in whole if recorded[key].shape[:1] == (n,) and recorded[key].is_floating_point()]
+        found = [key for key in whole if has_rows(recorded[key], n)]
         if not found:
             shapes = {key: tuple(recorded[key].shape) for key in whole}
             raise BadInput(f"layer {name!r} has no output with one row per sample ({n} samples, recorded {shapes})")
-        out |= {key: recorded[key].reshape(n, -1) for key in found}
+        out |= {key: plain(recorded[key]).reshape(n, -1) for key in found}
     return out
+
+
+def has_rows(value: Tensor, n: int) -> bool:
+    """Whether a tensor holds floating numbers with one row of features for each of n samples.
+
+    >>> has_rows(torch.ones(2, 3), 2), has_rows(torch.ones(2, 0), 2), has_rows(torch.ones(2, 3).long(), 2)
+    (True, False, False)
+    """
+    return not value.is_nested and value.is_floating_point() and value.shape[:1] == (n,) and value.numel() > 0
 
 
 def _directional(

@@ -6,15 +6,15 @@ import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
 def deep_copy(model: nn.Module) -> nn.Module:
-    """A deep copy. Tensors that were computed (and so cannot be copied by torch) are copied as plain values.
+    """A deep copy. Tensors that torch cannot copy deeply are copied as plain values: computed ones, and sparse ones.
 
-    torch.nn.utils.weight_norm and spectral_norm keep the weight that they compute as such a tensor.
+    torch.nn.utils.weight_norm and spectral_norm keep the weight that they compute, graph networks a sparse matrix.
 
-    >>> import torch
     >>> net = nn.Linear(2, 1)
     >>> net.doubled = 2 * net.weight
     >>> deep_copy(net).doubled.requires_grad
@@ -24,7 +24,7 @@ def deep_copy(model: nn.Module) -> nn.Module:
         id(value): value.detach().clone()
         for module in model.modules()
         for value in _tensors({k: v for k, v in vars(module).items() if k != "_modules"})
-        if not value.is_leaf
+        if not value.is_leaf or (value.layout is not torch.strided and not isinstance(value, nn.Parameter))
     }
     return copy.deepcopy(model, memo)
 

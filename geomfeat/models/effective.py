@@ -87,6 +87,25 @@ def fixed_buffers(module: nn.Module, weight: str) -> dict[str, Tensor]:
     }  # fmt: skip
 
 
+def constant_diagonals(model: nn.Module) -> list[str]:
+    """Names of the parameters whose diagonal is a constant: 1 and -1, the signs of Householder reflections.
+
+    Orthogonal weights by reflections read them as whole numbers, so no gradient moves them, and by any other value the
+    weight jumps.
+
+    >>> square = nn.utils.parametrizations.orthogonal(nn.Linear(2, 2), orthogonal_map="householder")
+    >>> constant_diagonals(square)
+    ['parametrizations.weight.original']
+    """
+    reflected = (
+        path
+        for path, module in model.named_modules()
+        if isinstance(module, parametrizations._Orthogonal)
+        and module.orthogonal_map is parametrizations._OrthMaps.householder
+    )
+    return [f"{path.rpartition('.')[0]}.original" for path in reflected]
+
+
 def power_iterations(model: nn.Module) -> dict[str, Tensor]:
     """Name in the model -> buffer of every vector by which a spectral norm estimates the norm of its weight."""
     return {name: buffer for name, buffer in unwrapped(model).named_buffers() if normed_by(model, name)}

@@ -34,6 +34,7 @@ from geomfeat.models.modules import (
 )
 from geomfeat.models.outputs import Readout, output_matrix, output_tensor
 from geomfeat.models.readouts import as_readout
+from geomfeat.models.refused import flat_bags
 from geomfeat.numerics import WORKING, as_tensor, resolve_device
 
 __all__ = [
@@ -106,11 +107,12 @@ def n_samples(inputs: Inputs) -> int:
     """Number of samples; BadInput when the tensors of the inputs disagree or hold none."""
     if isinstance(inputs, LazyInputs):
         return inputs.n
-    sizes = {t.shape[0] if t.ndim else 0 for t in _leaves(as_inputs(inputs))}
+    leaves = _leaves(as_inputs(inputs))
+    sizes = {t.shape[0] if t.ndim else 0 for t in leaves}
     if len(sizes) != 1 or 0 in sizes:
         raise BadInput(
             f"inputs must hold the same positive number of samples along the first dimension of every tensor, "
-            f"got {sorted(sizes)}{batches_remedy(inputs)}"
+            f"got {sorted(sizes)}{next(flat_bags(leaves), batches_remedy(inputs))}"
         )
     return sizes.pop()
 

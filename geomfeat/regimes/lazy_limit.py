@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
+from geomfeat.kernels._guards import require_callable
 from geomfeat.kernels.ntk import ntk
 from geomfeat.labels import as_goal
 from geomfeat.models.functional import Functional, Readout, batches, functional, n_samples
@@ -178,6 +179,7 @@ def _time_of(goal: float, decay: Tensor, rates: Tensor, loads: Tensor, step: flo
 
 
 def _outputs(f: Functional, inputs: Any) -> Float[Tensor, "n C"]:
+    require_callable(f, inputs)
     with torch.no_grad():
         return torch.cat([f(f.theta, part) for _, part in batches(inputs, EVALUATE_AT_ONCE)])
 

@@ -28,6 +28,7 @@ from geomfeat.models.functional import (
     uses_of,
 )
 from geomfeat.models.modules import real_pairs
+from geomfeat.models.refused import explained
 from geomfeat.numerics import require_finite
 from geomfeat.regimes.signs import as_classes, as_row, as_values
 
@@ -266,7 +267,8 @@ def objective(
         raise BadInput("the model has no trainable parameters (requires_grad is False for all, or there are none)")
     _set_mode(model, mode)
     uses = uses_of(model)
-    first = output_matrix(call_with(model, start, uses, inputs), inputs, readout).detach()
+    made = explained(model, lambda: call_with(model, start, uses, inputs), inputs)
+    first = output_matrix(made, inputs, readout).detach()
     if not torch.isfinite(first).all():
         raise BadInput("the untrained model's outputs hold NaN or infinite values: check its weights and the inputs")
     pairs = frozenset(n for n, w in start.items() if w.is_complex())

@@ -20,6 +20,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
+from geomfeat.kernels._guards import require_callable
 from geomfeat.kernels.gradients import differentiable_recurrence, plain_gradient
 from geomfeat.labels import as_goal
 from geomfeat.memory import is_out_of_memory, with_more_rows
@@ -164,6 +165,7 @@ def hessian_product(
     before = torch.zeros((), dtype=WORKING, device=f.device)
     if n_samples(x) != goal.shape[0]:
         raise BadInput(f"targets have {goal.shape[0]} entries, but inputs {n_samples(x)} samples")
+    require_callable(f, x)
     if initial is not None:
         base = functional(initial, readout=readout, device=f.device)
         with torch.no_grad():

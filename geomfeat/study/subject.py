@@ -9,12 +9,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from geomfeat.activations import extract, hidden_weight_layers
+from geomfeat.activations import extract, hidden_weight_layers, readable_layers
 from geomfeat.activations.select import Patterns
 from geomfeat.diagnostics.located_layers import no_hidden_layer
 from geomfeat.errors import BadInput, CheckpointMismatch
 from geomfeat.labels import Labels, as_goal, as_groups, classes_in
-from geomfeat.models.functional import Inputs, Readout, as_inputs, copied, n_samples, take, unwrapped
+from geomfeat.models.functional import Inputs, Readout, as_inputs, copied, n_samples, unwrapped
 from geomfeat.models.one_network import require_one_network
 from geomfeat.numerics import resolve_device, whole_seed
 from geomfeat.types import Representation, Snapshot
@@ -63,6 +63,18 @@ class Look:
                 with_outputs=outputs, readout=self.readout,
             )
         )  # fmt: skip
+
+    def widths(self, model: nn.Module, inputs: Any, layers: Patterns) -> tuple[dict[str, int], bool]:
+        """Layer -> number of its features, of those that can be read, and whether the outputs can be read as (n, C)."""
+        options: dict[str, Any] = {
+            "layers": layers, "reduce": self.reduce, "batch_size": self.batch_size, "device": self.device,
+            "seed": self.seed, "readout": self.readout,
+        }  # fmt: skip
+        try:
+            return readable_layers(model, inputs, with_outputs=True, **options), True
+        except BadInput:
+            # Either the outputs cannot be read as (n, C), which a study can do without, or this raises again.
+            return readable_layers(model, inputs, **options), False
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +143,7 @@ def make_subject(
     layers: Patterns,
     look: Look,
 ) -> Subject:
-    """A checked Subject; a cheap pass of two samples finds the layers and their widths.
+    """A checked Subject; cheap passes of a few samples find the layers and their widths.
 
     Raises BadInput for weights that are not finite, inputs without samples, or a model without such layers;
     CheckpointMismatch where the moments are not of one architecture.
@@ -145,34 +157,19 @@ def make_subject(
     model = snapshots[TRAINED].model
     patterns: Patterns = layers
     if layers in ("*", ["*"], ("*",)):
-        patterns = hidden_weight_layers(model, inputs, readout=look.readout, device=look.device)
-        if not patterns:
+        patterns = "weights"
+        if not hidden_weight_layers(model, inputs, readout=look.readout, device=look.device):
             raise BadInput(
                 f"layers='*' stands for hidden layers with weights, and there are none: {no_hidden_layer(model)}. Name "
                 "layers, e.g. 'leaf'. All of them: geomfeat extract --list"
             )
-    pair = take(inputs, torch.arange(2) % n)
-    has_outputs = True
-    try:
-        probe = look.features(model, pair, patterns, outputs=True)
-    except BadInput:
-        # Either the outputs cannot be read as (n, C), which a study can do without, or this raises again.
-        probe, has_outputs = look.features(model, pair, patterns, outputs=False), False
+    widths, has_outputs = look.widths(model, inputs, patterns)
     limit = WIDE if look.project == "auto" else look.project
-    projected = frozenset(name for name, rep in probe.items() if isinstance(limit, int) and rep.d > limit)
+    projected = frozenset(name for name, d in widths.items() if isinstance(limit, int) and d > limit)
     return Subject(
-        snapshots,
-        inputs,
-        codes,
-        look,
-        tuple(probe),
-        projected,
-        has_outputs,
-        classes,
-        together,
-        patterns=layers,
+        snapshots, inputs, codes, look, tuple(widths), projected, has_outputs, classes, together, patterns=layers,
         goal=goal,
-    )
+    )  # fmt: skip
 
 
 def _snapshots(trained: Any, initial: Any, checkpoints: Mapping[Any, Any] | None) -> dict[str, Snapshot]:

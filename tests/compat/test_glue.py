@@ -187,3 +187,32 @@ def test_the_first_manifold_against_the_rest_in_every_draw() -> None:
 def test_bad_options_of_the_table_are_named(options: dict, message: str) -> None:
     with pytest.raises(BadInput, match=message):
         glue.contrib.glue_analysis_dataframe(X, **options)
+
+
+CLASSES = {"cat": normal(12, 4, seed=1), "dog": normal(12, 5, seed=2), "cow": normal(12, 6, seed=3)}
+
+
+@pytest.mark.parametrize("arrays", [CLASSES, {name: x.numpy() for name, x in CLASSES.items()}], ids=["torch", "numpy"])
+def test_a_mapping_of_classes_is_the_list_of_its_manifolds(arrays: dict[str, object]) -> None:
+    listed = list(arrays.values())
+    found, expected = glue_analysis(arrays, "numpy", n_t=30), glue_analysis(listed, n_t=30)
+    assert dict(found) == dict(expected)
+    assert found["dimension"] == expected.dimension
+    table = glue_analysis_dataframe(arrays, n_t=30)
+    assert table.index.tolist() == [0]
+    assert table.equals(glue_analysis_dataframe(listed, n_t=30))
+    row = glue.contrib.glue_analysis_dataframe(arrays, (1,), ["repeat"], n_hyperplanes=30)
+    assert row.equals(glue.contrib.glue_analysis_dataframe(listed, (1,), ["repeat"], n_hyperplanes=30))
+    few = glue.preprocess.downsample_manifolds(arrays, 3)
+    assert list(few) == list(arrays)
+    for one, other in zip(few.values(), glue.preprocess.downsample_manifolds(listed, 3), strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_a_mapping_of_layers_is_no_single_input() -> None:
+    with pytest.raises(BadInput, match=r"wide, narrow.*glue_analysis_dataframe"):
+        glue_analysis({"wide": X, "narrow": X[:, :8]})
+    by_layer = {"a": list(CLASSES.values()), "b": list(CLASSES.values())}
+    assert glue_analysis_dataframe(by_layer, n_t=20).index.tolist() == ["a", "b"]
+    with pytest.raises(BadInput, match="mapping"):
+        glue_analysis({})

@@ -156,7 +156,7 @@ TOKENS = torch.nn.Sequential(torch.nn.Embedding(5, 3), torch.nn.Flatten(), torch
         (NET, torch.ones(4, 7), r"\(2, 7\)"),
         (NET, torch.ones(4), r"x\[None\]"),
         (NET, {"foo": torch.ones(4, 4)}, "'foo'"),
-        (TOKENS, torch.tensor([[0, 1], [1, 0], [0, 2], [5, 1]]), "index out of range"),
+        (TOKENS, torch.tensor([[0, 1], [1, 0], [0, 2], [5, 1]]), "token ids run from 0 to 5 where it has 0 to 4"),
         (TOKENS, torch.ones(4, 2), "token ids as integers"),
     ],
 )

@@ -79,8 +79,8 @@ def glue_analysis(
     """GLUE analysis of P manifolds.
 
     Args:
-        X: a (P, N, M) array of P manifolds with N features and M points, or a list of P arrays (N, M_i); numpy or
-            torch. The features come first: `geomfeat.capacity` takes (P, M, N).
+        X: a (P, N, M) array of P manifolds with N features and M points, or a list or a mapping (by class) of P arrays
+            (N, M_i); numpy or torch. The features come first: `geomfeat.capacity` takes (P, M, N).
         backend: where to compute: "auto" (where the data lie), "cpu" or "cuda"; "numpy" is the tool's name for the CPU.
         n_t: number of random directions. dichotomies, center, seed: see `geomfeat.capacity`.
 
@@ -113,10 +113,10 @@ def glue_analysis_dataframe(
     """GLUE analysis of one or several inputs, a row each.
 
     Args:
-        X: as for `glue_analysis`, or a mapping of names (layers, checkpoints, models) to such inputs. Rows of inputs
-            with the same samples, in the same order, have their random draws in common (`common_draws`), so that
-            their differences are sharper than the standard errors say. `glue_analysis` draws t itself: its numbers
-            differ from these within their errors.
+        X: as for `glue_analysis`, or a mapping of names (layers, checkpoints, models) to such inputs; a mapping of
+            single manifolds (N, M_i) is one input. Rows of inputs with the same samples, in the same order, have their
+            random draws in common (`common_draws`), so that their differences are sharper than the standard errors
+            say. `glue_analysis` draws t itself: its numbers differ from these within their errors.
         The rest: as for `glue_analysis`.
 
     Returns a pandas DataFrame, index "layer" (0 for a single input), with every number of `GlueAnalysis`, its standard
@@ -132,8 +132,9 @@ def glue_analysis_dataframe(
     import pandas
 
     device = _device(backend)
-    inputs = {str(name): value for name, value in X.items()} if isinstance(X, Mapping) else {"0": X}
-    if not inputs:
+    several = isinstance(X, Mapping) and not is_by_class(X)
+    inputs = {str(name): value for name, value in X.items()} if several else {"0": X}
+    if isinstance(X, Mapping) and not X:
         raise BadInput("X is an empty mapping: give at least one input")
     layers = _Layers(inputs)
     found = capacity_by_layer(
@@ -145,7 +146,7 @@ def glue_analysis_dataframe(
         errors = {f"{column}_se": getattr(value, f"{ours}_se") for column, ours in QUANTITIES.items()}
         sizes, told = layers.facts.get(name, ({}, ()))
         rows.append({**numbers, **errors, **sizes, "note": "; ".join((*told, *value.notes))})
-    index = [0] if not isinstance(X, Mapping) else list(X)
+    index = list(X) if several else [0]
     return pandas.DataFrame(rows, index=pandas.Index(index, name="layer"))
 
 
@@ -178,6 +179,13 @@ def _device(backend: str) -> str | None:
 
 def manifolds_of(X: Any) -> list[Tensor]:
     """The manifolds as (M_i, N) arrays, in the precision they came in."""
+    if isinstance(X, Mapping):
+        if not is_by_class(X):
+            raise BadInput(
+                f"X is a mapping ({', '.join(map(str, list(X)[:5]))}) of other things than manifolds (features, "
+                "points): give one input here, or all of them to glue_analysis_dataframe"
+            )
+        X = list(X.values())
     if isinstance(X, np.ndarray) and X.dtype == object:
         X = list(X)
     if isinstance(X, Sequence) and not isinstance(X, str):
@@ -195,6 +203,16 @@ def manifolds_of(X: Any) -> list[Tensor]:
         remedy = "these are (points, features): transpose each" if alike else "give all manifolds the same features"
         raise BadInput(f"manifolds are (features, points), but their first sizes differ, {shapes[:5]}: {remedy}")
     return [(part if part.is_floating_point() else part.to(WORKING)).mT for part in parts]
+
+
+def is_by_class(X: Mapping[Any, Any]) -> bool:
+    """Whether a mapping holds one manifold (N, M_i) for each class, and no inputs of several manifolds each.
+
+    >>> is_by_class({"cat": np.zeros((5, 3)), "dog": np.zeros((5, 4))}), is_by_class({"fc1": np.zeros((2, 5, 3))})
+    (True, False)
+    """
+    arrays = [value if isinstance(value, Tensor | np.ndarray) else None for value in X.values()]
+    return bool(arrays) and all(array is not None and array.ndim == 2 for array in arrays)
 
 
 def transposed(parts: list[Tensor]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from geomfeat.compat.glue.analysis import glue_analysis_dataframe as by_layer
-from geomfeat.compat.glue.analysis import manifolds_of, transposed
+from geomfeat.compat.glue.analysis import is_by_class, manifolds_of, transposed
 from geomfeat.errors import BadInput
 from geomfeat.geometry import Capacity, capacity, shuffled_control
 
@@ -39,8 +39,8 @@ def glue_analysis_dataframe(
     """GLUE analysis of one input as a row (with its control, two) under an index that says what it is of.
 
     Args:
-        manifolds: a list of P arrays (N, M_i), features before points, or a (P, N, M) array; a mapping of layers goes
-            to `geomfeat.compat.glue.glue_analysis_dataframe`.
+        manifolds: a list or a mapping (by class) of P arrays (N, M_i), features before points, or a (P, N, M) array; a
+            mapping of layers goes to `geomfeat.compat.glue.glue_analysis_dataframe`.
         indices, indices_name: what the rows are of, and names for that: the index of the table.
         analysis_type: "RANDOM" labels, "ONE_VERSUS_REST", "FIRST_VERSUS_REST" (the first manifold against the others,
             the same labels in every draw) or "BALANCED".
@@ -64,7 +64,7 @@ def glue_analysis_dataframe(
     """
     import pandas
 
-    if isinstance(manifolds, Mapping):
+    if isinstance(manifolds, Mapping) and not is_by_class(manifolds):
         return by_layer(manifolds, n_t=n_hyperplanes, seed=seed)
     if gaussianize:
         raise BadInput("gaussianize=True is not offered: replace the points yourself, and leave it False")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,8 @@ def downsample_manifolds(manifolds: Any, n_points: int, seed: int = 0) -> Any:
     """`n_points` points of each manifold, drawn without replacement: capacity falls with the number of points.
 
     Args:
-        manifolds: a list of P arrays (N, M_i), features before points, or a (P, N, M) array; numpy or torch.
+        manifolds: a list or a mapping (by class) of P arrays (N, M_i), features before points, or a (P, N, M) array;
+            numpy or torch.
         n_points: at most the number of points of the smallest manifold.
         seed: manifolds of one index get the same points of equally many, whatever the others are.
 
@@ -29,6 +30,9 @@ def downsample_manifolds(manifolds: Any, n_points: int, seed: int = 0) -> Any:
     >>> [m.shape for m in few]
     [(3, 5), (3, 5)]
     """
+    if isinstance(manifolds, Mapping):
+        few = downsample_manifolds(list(manifolds.values()), n_points, seed)
+        return dict(zip(manifolds, few, strict=True))
     listed = isinstance(manifolds, Sequence)
     parts: list[Any] = [part if isinstance(part, Tensor) else np.asarray(part) for part in manifolds]
     shapes = [tuple(part.shape) for part in parts]
