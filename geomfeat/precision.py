@@ -27,6 +27,8 @@ from geomfeat.numerics import WORKING
 COMPUTED, STORED, STORED_HALF = 10.0, 2.0, 1.0
 # Entries of a first look, and the share of entries that must use the digits of the precision they were rounded to.
 LOOK, USED = 1024, 1 / 8
+# Whole numbers up to here are exact in every precision, so they say nothing of one: codes of classes, say.
+COUNTS = 256
 # Sizes whose eighth powers are in range, and a mean over the spread whose rounding is still too small to matter.
 IN_RANGE, FAR = 2.0**60, 1e4
 _NARROWER = {WORKING: (torch.float32, torch.float16, torch.bfloat16), torch.float32: (torch.float16, torch.bfloat16)}
@@ -59,17 +61,22 @@ def precision_of(x: Tensor | np.ndarray | Sequence[object]) -> torch.dtype:
         x = torch.from_numpy(np.array(x, x.dtype.newbyteorder("=")))
     if not isinstance(x, Tensor) or not x.is_floating_point():
         return WORKING
+    flat = x.detach().reshape(-1)
+    first = flat[:: max(1, len(flat) // LOOK)]
+    if bool(((first == first.round()) & (first.abs() <= COUNTS)).all()):
+        return x.dtype
     for narrow in _NARROWER.get(x.dtype, ()):
-        if _rounded_to(x.detach(), narrow):
+        if _rounded_to(flat, first, narrow):
             return narrow
     return x.dtype
 
 
-def _rounded_to(x: Tensor, narrow: torch.dtype) -> bool:
-    """Whether all entries are numbers of that precision, and too fine for whole multiples of a common step."""
-    flat = x.reshape(-1)
-    first = flat[:: max(1, len(flat) // LOOK)]
-    if not torch.equal(first.to(narrow).to(x.dtype), first):
+def _rounded_to(flat: Tensor, first: Tensor, narrow: torch.dtype) -> bool:
+    """Whether all entries are numbers of that precision, and too fine for whole multiples of a common step.
+
+    `first`: some of them, looked at before all are.
+    """
+    if not torch.equal(first.to(narrow).to(flat.dtype), first):
         return False
     some = first[first != 0].to(WORKING)
     if not len(some):
@@ -79,7 +86,7 @@ def _rounded_to(x: Tensor, narrow: torch.dtype) -> bool:
     off_grid = (some / last.max()).frac() != 0
     if min(float(uses_last_digit.double().mean()), float(off_grid.double().mean())) <= USED:
         return False
-    return torch.equal(flat.to(narrow).to(x.dtype), flat)
+    return torch.equal(flat.to(narrow).to(flat.dtype), flat)
 
 
 def roundings(precision: torch.dtype) -> tuple[float, float]:

@@ -61,7 +61,9 @@ class Representation:
                 "reduce it (reduce='flatten', 'mean', 'last', ...)"
             )
         x = in_floats(x, where)
-        object.__setattr__(self, "meta", _with_precision(self.meta, precision_of(self.x), x.dtype))
+        precision = _known(self.meta, precision_of(self.x))
+        self.__dict__["precision"] = precision  # the cached property, which every measure asks for
+        object.__setattr__(self, "meta", _with_precision(self.meta, precision, x.dtype))
         object.__setattr__(self, "x", require_finite(x, where))
         labels = None if self.labels is None else _named(as_labels(self.labels), self.classes)
         object.__setattr__(self, "classes", labels.classes if labels is not None else ())
@@ -182,7 +184,8 @@ def as_layer(x: Points, name: str = "x") -> Representation:
     if isinstance(x, Representation):
         return x
     points = as_points(x, name)
-    return Representation(points, meta=_with_precision({}, precision_of(x), points.dtype))
+    widened = getattr(x, "dtype", None) != points.dtype
+    return Representation(points, meta=_with_precision({}, precision_of(x), points.dtype) if widened else {})
 
 
 @dataclass(frozen=True, eq=False)
