@@ -89,12 +89,12 @@ class _Look(NamedTuple):
         """Of a layer, with the most that rounding can be."""
         size, mean = torch.linalg.vector_norm(layer.x, dim=1), layer.x.mean(0)
         of_spread, of_size = roundings(layer.precision)
-        return cls.of(layer.x, of_spread * (size + torch.linalg.vector_norm(mean)) + of_size * size, mean)
+        return cls.of(layer.x, of_spread * (size + torch.linalg.vector_norm(mean)) + of_size * size, mean, size)
 
     @classmethod
-    def of(cls, x: Tensor, reach: Tensor, mean: Tensor) -> "_Look":
-        """Of points within `reach` of each other."""
-        d, size = x.shape[1], torch.linalg.vector_norm(x, dim=1)
+    def of(cls, x: Tensor, reach: Tensor, mean: Tensor, size: Tensor | None = None) -> "_Look":
+        """Of points within `reach` of each other; their `size` (n,) if it is known."""
+        d, size = x.shape[1], torch.linalg.vector_norm(x, dim=1) if size is None else size
         axes = torch.randn(d, AXES, generator=stream(0, "copies"), dtype=WORKING)
         # Far from the origin the products would lose what tells points apart.
         far = bool(torch.linalg.vector_norm(mean) > FAR * size.mean())
