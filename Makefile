@@ -4,8 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 # Tests whose functions end in compiled loops: run once more with every index checked.
-CHECKED := tests/compiled tests/geometry/test_cone.py tests/geometry/test_cone_fuzz.py tests/geometry/test_neighbours.py \
-	tests/geometry/test_intrinsic_dimension.py tests/kernels/test_rdm_compare.py tests/kernels/test_noise_ceiling.py
+CHECKED := tests/compiled tests/geometry/manifolds/cones/test_project.py tests/geometry/manifolds/cones/test_project_fuzz.py tests/geometry/dimension/test_nearest_neighbours.py \
+	tests/geometry/dimension/test_two_nn.py tests/geometry/rsa/test_compare.py tests/geometry/rsa/test_noise_ceiling.py
 # Two workers of one thread each: threads that wait for each other would take both cores from the other worker.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 # The long tests are the last ones: who has none left takes half of those that wait for the other.

@@ -26,7 +26,7 @@ from keeping import keep, machine, memory
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from geomfeat.geometry import capacity, project_on_cones
+from geomfeat.geometry.manifolds import capacity, project_on_cones
 from geomfeat.numerics import WORKING, stream
 
 PACKAGES = ("torch", "numpy", "numba", "scipy", "daqp", "cvxopt", "quadprog")

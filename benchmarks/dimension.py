@@ -44,7 +44,7 @@ def call(tool: str, job: str, x: np.ndarray) -> list[float]:
     if tool == "geomfeat":
         import torch
 
-        from geomfeat.geometry import dimension_curve, mle_dimension, two_nn
+        from geomfeat.geometry.dimension import dimension_curve, mle_dimension, two_nn
 
         t = torch.from_numpy(x)
         if job.startswith("TwoNN"):

@@ -24,8 +24,8 @@ import torch
 from keeping import added_memory, keep, machine  # noqa: F401  the memory processes take it from here
 from torch import Tensor, nn
 
-from geomfeat.kernels import ntk
 from geomfeat.models.functional import functional
+from geomfeat.tangent import ntk
 
 PACKAGES = ("torch", "nngeometry")
 

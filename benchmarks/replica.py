@@ -16,7 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geomfeat.geometry.replica import ReplicaAnchors, manifold_frame, manifold_geometry, replica_anchors
+from geomfeat.geometry.manifolds.theory.replica_theory import (
+    ReplicaAnchors,
+    manifold_frame,
+    manifold_geometry,
+    replica_anchors,
+)
 from geomfeat.numerics import WORKING, stream
 
 # 50 points (51 where they span 50 dimensions) on spheres in 60 features: many dimensions and few, near and far.

@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from keeping import keep, machine
 
-from geomfeat.kernels import RDMs, condition_residuals, noise_precision, rank_by_rsa, rdm
-from geomfeat.kernels.rdm_compare import similarities
-from geomfeat.kernels.rsa_bootstrap import resample
+from geomfeat.geometry.rsa import RDMs, condition_residuals, noise_precision, rank_by_rsa, rdm
+from geomfeat.geometry.rsa.bootstrap import resample
+from geomfeat.geometry.rsa.compare import similarities
 from geomfeat.numerics import WORKING, stream
 
 PACKAGES = ("torch", "numpy", "numba", "rsatoolbox")

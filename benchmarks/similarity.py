@@ -24,7 +24,7 @@ import torch
 from keeping import keep, machine
 from torch import Tensor, nn
 
-from geomfeat.kernels import StreamingCKA, cka_matrix
+from geomfeat.geometry.similarity import StreamingCKA, cka_matrix
 from geomfeat.numerics import stream
 
 PACKAGES = ("torch", "numpy", "pytorch-cka")

@@ -21,7 +21,7 @@ from scipy.stats import chi2
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 from torch import Tensor
 
-from geomfeat.geometry import (
+from geomfeat.geometry.manifolds import (
     draw_dichotomies,
     predicted_capacity,
     predicted_separability,
@@ -29,7 +29,7 @@ from geomfeat.geometry import (
     separability,
     simulated_capacity,
 )
-from geomfeat.geometry.separability import lifted
+from geomfeat.geometry.manifolds.cones._separability import lifted
 from geomfeat.numerics import WORKING, span_basis, stream
 
 # Weight of the constant coordinate when its cone stands for the slice: shares of hyperplanes change by about 1e-4.

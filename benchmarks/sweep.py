@@ -28,12 +28,12 @@ import torch
 from keeping import keep, machine
 from torch.func import functional_call, grad, stack_module_state, vmap
 
-from geomfeat.comparison import task
-from geomfeat.comparison.design import dataset_of, network_of, runs_of
-from geomfeat.comparison.engine import serial
-from geomfeat.comparison.engines import engine_named
-from geomfeat.comparison.sweep import SweepResult, found_in, planned, sweep
-from geomfeat.comparison.sweep_config import SlurmConfig, parse_config
+from geomfeat.comparison.sweeps import task
+from geomfeat.comparison.sweeps._sweep import SweepResult, found_in, planned, sweep
+from geomfeat.comparison.sweeps.config import SlurmConfig, parse_config
+from geomfeat.comparison.sweeps.executors.base import serial
+from geomfeat.comparison.sweeps.executors.registry import engine_named
+from geomfeat.comparison.sweeps.grid import dataset_of, network_of, runs_of
 
 CONFIG = Path(__file__).parents[1] / "tutorials" / "configs" / "scale_by_rate.yaml"
 TINY = {

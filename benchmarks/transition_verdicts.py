@@ -16,13 +16,12 @@ from collections.abc import Iterator
 import torch
 from torch.nn import functional as F
 
-from geomfeat.data.loading import load_data
+from geomfeat.data._load_data import load_data
 from geomfeat.models.mlp import mlp
-from geomfeat.regimes.knob import train_at_gamma
-from geomfeat.regimes.modular_addition import modular_addition, train_with_decay
-from geomfeat.regimes.polynomial_grokking import polynomial_grokking
-from geomfeat.regimes.training_series import TrainingSeries, log_spaced_steps, training_series
-from geomfeat.regimes.transitions import LAZY, LAZY_THEN_RICH, NONE, RICH, VERDICTS, transitions
+from geomfeat.regimes.grokking import modular_addition, polynomial_grokking, train_with_decay, transitions
+from geomfeat.regimes.grokking._transitions import LAZY, LAZY_THEN_RICH, NONE, RICH, VERDICTS
+from geomfeat.regimes.training import TrainingSeries, train_at_gamma, training_series
+from geomfeat.regimes.training.series import log_spaced_steps
 from geomfeat.types import Snapshot
 
 Case = tuple[str, str, TrainingSeries]

@@ -12,34 +12,33 @@ from geomfeat._version import __version__
 if TYPE_CHECKING:
     from geomfeat.activations import extract, load_npz, recording, save_npz, select_layers
     from geomfeat.api import Comparison, Results, analyze, compare, compare_page
-    from geomfeat.comparison.match import Matched, match
-    from geomfeat.comparison.portrait import portrait
-    from geomfeat.comparison.relate import Related, relate
-    from geomfeat.comparison.sweep import SweepResult, sweep
-    from geomfeat.data.loading import load_data
-    from geomfeat.diagnostics.ladder import Ladder, train_ladder
-    from geomfeat.diagnostics.locate import locate
-    from geomfeat.diagnostics.location import Location
+    from geomfeat.comparison.relations._relate import Related, relate
+    from geomfeat.comparison.relations.equal_fit import Matched, match
+    from geomfeat.comparison.relations.phase_map import portrait
+    from geomfeat.comparison.sweeps._sweep import SweepResult, sweep
+    from geomfeat.data._load_data import load_data
     from geomfeat.errors import BadInput, GeomfeatError
-    from geomfeat.geometry import (
+    from geomfeat.geometry.dimension import dimension_curve
+    from geomfeat.geometry.manifolds import (
         Capacity,
         capacity,
         capacity_by_layer,
         capacity_curve,
         capacity_difference,
-        dimension_curve,
-        linear_probe,
         replica_capacity,
-        similarity_interval,
         simulated_capacity,
     )
-    from geomfeat.kernels import RDMs, StreamingCKA, cka, cka_matrix, compare_rdms, ntk, rank_by_rsa, rdm, stack_rdms
-    from geomfeat.models.checkpoints import load_weights, save_weights
-    from geomfeat.regimes.knob import train_at_gamma
-    from geomfeat.regimes.richness import Richness
-    from geomfeat.regimes.wrapping import at_richness
+    from geomfeat.geometry.probes import linear_probe
+    from geomfeat.geometry.rsa import RDMs, compare_rdms, rank_by_rsa, rdm, stack_rdms
+    from geomfeat.geometry.similarity import StreamingCKA, cka, cka_matrix, similarity_interval
+    from geomfeat.location._locate import locate
+    from geomfeat.location.reference_ladder import Ladder, train_ladder
+    from geomfeat.location.result import Location
+    from geomfeat.models.weights.checkpoints import load_weights, save_weights
+    from geomfeat.regimes.training import Richness, at_richness, train_at_gamma
     from geomfeat.registry import available, get, measure
     from geomfeat.study import Study
+    from geomfeat.tangent import ntk
     from geomfeat.types import Estimate, Kernel, Representation, Snapshot
 
 _HOME = {

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from geomfeat.activations.select import Patterns
-from geomfeat.comparison.models import compare_models
-from geomfeat.comparison.result import ModelComparison
-from geomfeat.kernels import RDMs
+from geomfeat.activations.layer_selection import Patterns
+from geomfeat.comparison.models._compare import compare_models
+from geomfeat.comparison.models.result import ModelComparison
+from geomfeat.geometry.rsa import RDMs
 from geomfeat.models.functional import Inputs, Readout
 from geomfeat.study import Study, run_study
 from geomfeat.types import Representation, Snapshot
@@ -71,7 +71,7 @@ def analyze(
     Returns Results: `.table` (one row per number), `.location`, `.to_html(path)`, `.save(dir)`.
     Raises BadInput, before any work, for what cannot be used.
 
-    >>> from geomfeat.models.architectures import build
+    >>> from geomfeat.models import build
     >>> start, end = build("mlp", seed=0), build("mlp", seed=0)
     >>> with torch.no_grad(): _ = end[-1].weight.mul_(2)
     >>> found = analyze(end, torch.randn(30, 64), initial=start, measures="stable_rank", umap=False, progress=False)
@@ -92,12 +92,12 @@ class Comparison(ModelComparison):
 
     def to_html(self, path: str | Path) -> Path:
         """Write the self-contained page of this comparison to `path`; returns the path."""
-        from geomfeat.report.comparison_page import write_comparison  # brings plotly
+        from geomfeat.report.pages.comparison import write_comparison  # brings plotly
 
         return write_comparison(self, path)
 
     def __str__(self) -> str:
-        from geomfeat.report.comparison_page import answers
+        from geomfeat.report.pages.comparison import answers
 
         return " ".join([f"{len(self.names)} models, {len(self.layers)} layers.", *answers(self)])
 
@@ -130,13 +130,13 @@ def compare(
         inputs: n samples, samples first, or a DataLoader or Dataset in a fixed order; needed for networks.
         labels: (n,) classes, for the capacity; default those of the batches, if any.
         brain: RDMs of subjects, or name -> RDMs, over the same samples, by which the layers are ranked.
-        The rest: see `geomfeat.comparison.models.compare_models`.
+        The rest: see `geomfeat.comparison.models._compare.compare_models`.
 
     Returns Comparison: similarity of layers and models, best matches, maps, profiles over relative depth, the ranking
     with its noise ceiling; `.to_html(path)`, `.save(dir)`.
     Raises BadInput, before any comparison, for what cannot be compared.
 
-    >>> from geomfeat.models.architectures import build
+    >>> from geomfeat.models import build
     >>> models = {"a": build("mlp", seed=0), "b": build("mlp", seed=1)}
     >>> found = compare(models, torch.randn(20, 64), measures=["stable_rank"], progress=False)
     >>> found.model_similarity.shape, sorted(found.profiles["model"].unique())
@@ -155,6 +155,6 @@ def compare_page(studies: Study | Sequence[Study], path: str | Path, *, title: s
 
     Raises BadInput for no studies, or two of one name.
     """
-    from geomfeat.report.page import write_page  # brings plotly
+    from geomfeat.report.pages import write_page  # brings plotly
 
     return write_page(studies, path, title=title)

@@ -16,8 +16,8 @@ from math import inf
 from typing import Any
 
 from geomfeat.errors import BadInput, near
-from geomfeat.grouping import CAUSED_BY_DATA, common_groups, errors_over_groups, errors_wanted
 from geomfeat.memory import is_out_of_memory
+from geomfeat.statistics.group_errors import CAUSED_BY_DATA, common_groups, errors_over_groups, errors_wanted
 from geomfeat.types import Estimate, Kernel, Representation
 
 # Transformations of a representation that the contract tests apply to every measure.
@@ -42,7 +42,7 @@ class Quantity:
 class Measure:
     """A plain function plus declared facts. Call it like the function.
 
-    Where layers have `groups`, errors of what is not stochastic are those over groups, see `geomfeat.grouping`.
+    Where layers have `groups`, errors of what is not stochastic are those over groups, see `geomfeat.statistics.group_errors`.
 
     Attributes:
         scope: what it takes, read from the annotations: "layer" (one Representation), "pair" (two Representations),

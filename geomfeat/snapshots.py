@@ -1,8 +1,8 @@
-"""What every network diagnostic takes: the same network at two moments, with inputs to look at it through."""
+"""Snapshots of one network: before and after training, and at the steps of a training, with the samples to measure on."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -10,9 +10,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from geomfeat.activations import extract
-from geomfeat.diagnostics.tangent_space import TangentSpace, space_of_moved
 from geomfeat.models.functional import Functional, Readout
 from geomfeat.models.one_network import in_one_form
+from geomfeat.tangent.tangent_space import TangentSpace, space_of_moved
 from geomfeat.types import Representation, Snapshot
 
 
@@ -85,3 +85,25 @@ class SnapshotPair:
             device=self.device,
             progress=False,
         )
+
+
+@dataclass(frozen=True, eq=False)
+class SnapshotSeries:
+    """One network at several steps, in order, and its training samples.
+
+    Args:
+        snapshots: `at` their steps ("init" is step 0), the first of them the start.
+        inputs, targets: training samples (first dimension); (n,) integer classes, or (n, C) values.
+        test: (inputs, targets) that were not trained on, or None: then only the training side is judged.
+        loss: "mse", "cross-entropy" or a function, if it is known; values are judged by "mse" without it.
+        gamma: where training was of f = (net(w) - net(w0)) / gamma, as `train_at_gamma` does; w0 is the first snapshot.
+    """
+
+    snapshots: Sequence[Snapshot]
+    inputs: Any
+    targets: Tensor | None
+    test: tuple[Any, Any] | None = None
+    loss: Any = None
+    gamma: float | None = None
+    readout: Readout | None = None
+    device: str | None = None

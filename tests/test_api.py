@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from geomfeat.api import Comparison, Results, analyze, compare, compare_page
-from geomfeat.comparison.models import compare_models
+from geomfeat.comparison.models._compare import compare_models
 from geomfeat.errors import BadInput
 from geomfeat.study import run_study
 from tests.study.small import digits, model_at

@@ -11,10 +11,9 @@ import pytest
 import torch
 
 from geomfeat import registry
-from geomfeat.diagnostics.pair import SnapshotPair
-from geomfeat.diagnostics.series import SnapshotSeries
 from geomfeat.errors import BadInput, GeomfeatError, LayerDidNotFire, OutOfMemory
 from geomfeat.registry import NEEDS, SCOPES, Measure, Quantity, available, get, measure
+from geomfeat.snapshots import SnapshotPair, SnapshotSeries
 from geomfeat.types import Estimate, Kernel, Representation
 
 REP = Representation(torch.eye(4), torch.tensor([0, 1, 0, 1]), "fc1", outputs=torch.ones(4, 2))

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from geomfeat.diagnostics import pair as pair_module
-from geomfeat.diagnostics.pair import SnapshotPair
+from geomfeat import snapshots as pair_module
 from geomfeat.errors import LayerNotFound
 from geomfeat.numerics import WORKING, stream, tolerance
+from geomfeat.snapshots import SnapshotPair
 from geomfeat.types import Representation, Snapshot
-from tests.diagnostics.pairs import pair_of
+from tests.measures.network.pairs import pair_of
 from tests.zoo import Case, nudged, zoo
 
 

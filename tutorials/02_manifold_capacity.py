@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 import geomfeat as gf
-from geomfeat.geometry import (
+from geomfeat.geometry.manifolds import (
     ball_capacity,
     capacity_by_layer,
     capacity_curve,

@@ -18,11 +18,14 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import torch
 
-from geomfeat.regimes.linear_balance import balanced_network, layer_balance
-from geomfeat.regimes.linear_flow import linear_flow
-from geomfeat.regimes.linear_modes import aligned_mode
-from geomfeat.regimes.linear_sequence import learn_in_sequence
-from geomfeat.regimes.linear_task import LinearTask
+from geomfeat.regimes.linear_networks import (
+    LinearTask,
+    aligned_mode,
+    balanced_network,
+    layer_balance,
+    learn_in_sequence,
+    linear_flow,
+)
 
 PICTURES = Path("pictures")
 PICTURES.mkdir(exist_ok=True)

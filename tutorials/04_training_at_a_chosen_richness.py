@@ -25,7 +25,7 @@ import torch
 
 import geomfeat as gf
 from geomfeat.models.mlp import mlp
-from geomfeat.regimes.wrapping import parameter_groups, relative_loss
+from geomfeat.regimes.training import parameter_groups, relative_loss
 
 PICTURES = Path("pictures")
 PICTURES.mkdir(exist_ok=True)

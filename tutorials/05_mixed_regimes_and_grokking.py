@@ -21,10 +21,17 @@ import matplotlib.pyplot as plt
 import torch
 
 from geomfeat.numerics import WORKING, stream
-from geomfeat.regimes.mixed import activity_threshold, mixed_flow, n_active
-from geomfeat.regimes.mixed_descent import descend_products, random_products
-from geomfeat.regimes.mode_regime import mode_regimes
-from geomfeat.regimes.phase_diagram import REGIMES, noisy_low_rank, phase_diagram
+from geomfeat.regimes.linear_networks import (
+    activity_threshold,
+    descend_products,
+    mixed_flow,
+    mode_regimes,
+    n_active,
+    noisy_low_rank,
+    phase_diagram,
+    random_products,
+)
+from geomfeat.regimes.linear_networks._phase_diagram import REGIMES
 
 PICTURES = Path("pictures")
 PICTURES.mkdir(exist_ok=True)
@@ -140,8 +147,7 @@ assert rest < lazy / 2
 # how much of the turn came after the fit.
 
 # %%
-from geomfeat.regimes.modular_addition import modular_addition, train_with_decay
-from geomfeat.regimes.transitions import transitions
+from geomfeat.regimes.grokking import modular_addition, train_with_decay, transitions
 
 task = modular_addition(23)
 runs = {
@@ -182,7 +188,7 @@ figure.savefig(PICTURES / "grokking.png", dpi=140)
 # kernel falls as $\alpha^{-2}$.
 
 # %%
-from geomfeat.regimes.polynomial_grokking import polynomial_grokking
+from geomfeat.regimes.grokking import polynomial_grokking
 
 alphas, rate = (0.5, 1.0, 2.0, 4.0, 8.0), 10.0
 found = polynomial_grokking(alphas, seeds=(1,), steps=1000, rate=rate)

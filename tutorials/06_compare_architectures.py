@@ -27,9 +27,9 @@ import torch
 from torch import nn
 
 import geomfeat as gf
-from geomfeat.kernels import RDMs, rdm, stack_rdms
-from geomfeat.models.architectures import build
-from geomfeat.models.fresh import fresh, resetting, with_batchnorm_statistics
+from geomfeat.geometry.rsa import RDMs, rdm, stack_rdms
+from geomfeat.models import build
+from geomfeat.models.reinitialize import fresh, resetting, with_batchnorm_statistics
 from geomfeat.numerics import stream
 
 PICTURES = Path("pictures")

@@ -25,10 +25,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import geomfeat as gf
-from geomfeat.comparison.portrait import contours, grid_of, numbers_of
-from geomfeat.comparison.relate import relate
-from geomfeat.report.portrait_page import write_portrait_page
-from geomfeat.report.relate_page import write_relate_page
+from geomfeat.comparison.relations._relate import relate
+from geomfeat.comparison.relations.phase_map import contours, grid_of, numbers_of
+from geomfeat.report.pages.portrait import write_portrait_page
+from geomfeat.report.pages.relate import write_relate_page
 
 PICTURES = Path("pictures")
 PICTURES.mkdir(exist_ok=True)

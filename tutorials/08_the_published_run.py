@@ -23,7 +23,7 @@ import yaml
 from scipy.stats import spearmanr
 
 import geomfeat as gf
-from geomfeat.comparison.match import match
+from geomfeat.comparison.relations.equal_fit import match
 
 PICTURES = Path("pictures")
 PICTURES.mkdir(exist_ok=True)

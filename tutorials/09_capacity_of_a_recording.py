@@ -22,7 +22,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from geomfeat.geometry import capacity, capacity_curve
+from geomfeat.geometry.manifolds import capacity, capacity_curve
 from geomfeat.numerics import jackknife_stderr, numpy_stream
 
 PICTURES = Path("pictures")

@@ -6,8 +6,8 @@ The arrays are those of `geometry.column_generation.Columns`.
 import numpy as np
 from numba import njit
 
-from geomfeat.compiled.factor import COMPILED, append, settle
-from geomfeat.compiled.gram import DEPENDENT, most_violated
+from geomfeat._numba.cholesky_update import COMPILED, append, settle
+from geomfeat._numba.cone_gram import DEPENDENT, most_violated
 
 
 @njit(**COMPILED)

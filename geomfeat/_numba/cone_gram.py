@@ -8,7 +8,7 @@ points themselves, and no draw waits for another.
 import numpy as np
 from numba import njit
 
-from geomfeat.compiled.factor import COMPILED, append, settle
+from geomfeat._numba.cholesky_update import COMPILED, append, settle
 
 # A point whose squared distance to the span of the held ones is below this is left to a method with more digits.
 DEPENDENT = 1e-10

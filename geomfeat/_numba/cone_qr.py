@@ -8,8 +8,8 @@ from the basis, not from the multipliers, and is exact to rounding however large
 import numpy as np
 from numba import njit
 
-from geomfeat.compiled.factor import COMPILED, settle
-from geomfeat.compiled.gram import most_violated
+from geomfeat._numba.cholesky_update import COMPILED, settle
+from geomfeat._numba.cone_gram import most_violated
 
 # A unit point this near the span of the held ones cannot be violated by more than that.
 DEPENDENT = 1e-12

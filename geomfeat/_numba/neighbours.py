@@ -10,7 +10,7 @@ the exact distances.
 import numpy as np
 from numba import njit
 
-from geomfeat.compiled.factor import COMPILED
+from geomfeat._numba.cholesky_update import COMPILED
 
 WIDTH = 1024  # columns of a tile
 RUN = 16  # comparisons made together

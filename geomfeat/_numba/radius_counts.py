@@ -2,8 +2,8 @@
 
 from numba import njit
 
-from geomfeat.compiled.factor import COMPILED
-from geomfeat.compiled.nearest import RUN, WIDTH, squared
+from geomfeat._numba.cholesky_update import COMPILED
+from geomfeat._numba.neighbours import RUN, WIDTH, squared
 
 
 @njit(**COMPILED)

@@ -7,7 +7,7 @@ again. Values closer than `tie` are tied: rounding must not decide an order.
 import numpy as np
 from numba import njit
 
-from geomfeat.compiled.factor import COMPILED
+from geomfeat._numba.cholesky_update import COMPILED
 
 # Buckets of more values than this are sorted by a general routine.
 CROWDED = 24

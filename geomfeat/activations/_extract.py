@@ -10,18 +10,18 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from geomfeat.activations.choice import choose_layers, labels_or_layers
-from geomfeat.activations.feed import Feed, checked_mask, samples_first
-from geomfeat.activations.firing import home, placed
+from geomfeat.activations._extraction_loop import Job
+from geomfeat.activations._feature_sites import Sites, Survey, Wish, name_of
+from geomfeat.activations._layer_choice import choose_layers, labels_or_layers
+from geomfeat.activations._metadata import representation
+from geomfeat.activations._network_input import Feed, checked_mask, samples_first
+from geomfeat.activations.checks.time_axis import require_samples_off_the_time_axis
+from geomfeat.activations.hidden_layers import home, placed
 from geomfeat.activations.hooks import Calls
-from geomfeat.activations.job import Job
-from geomfeat.activations.meta import representation
-from geomfeat.activations.reduce import Reduction, check_reduction
-from geomfeat.activations.select import Patterns, inside
-from geomfeat.activations.sites import Sites, Survey, Wish, name_of
-from geomfeat.activations.time_axis import require_samples_off_the_time_axis
-from geomfeat.activations.untouched import evaluating
-from geomfeat.data.streams import Stream, opened
+from geomfeat.activations.layer_selection import Patterns, inside
+from geomfeat.activations.model_state import evaluating
+from geomfeat.activations.reduction import Reduction, check_reduction
+from geomfeat.data.batch_streams import Stream, opened
 from geomfeat.errors import BadInput, LayerDidNotFire
 from geomfeat.labels import Labels, as_groups, as_labels
 from geomfeat.models.functional import Inputs, Readout, as_inputs, n_samples, unwrapped
@@ -111,7 +111,7 @@ def extract(
             found, named,
         )  # fmt: skip
         if store is not None:
-            from geomfeat.activations.stored import stream  # brings zarr, which only stores need
+            from geomfeat.activations.stored_representations import stream  # brings zarr, which only stores need
 
             labels, groups = _completed(feed, labels, groups)
             return stream(job, store, labels, groups)

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from geomfeat.activations.block import Block
-from geomfeat.activations.feed import Feed
-from geomfeat.activations.firing import home
+from geomfeat.activations._feature_sites import CHECKED, Site, Sites, Survey, Wish, flat_output
+from geomfeat.activations._network_input import Feed
+from geomfeat.activations._row_block import Block
+from geomfeat.activations.checks.sequence_lengths import Unseen
+from geomfeat.activations.checks.whole_run import require_same_rows
+from geomfeat.activations.hidden_layers import home
 from geomfeat.activations.hooks import recording
-from geomfeat.activations.lengths import Unseen
-from geomfeat.activations.run_rows import require_same_rows
-from geomfeat.activations.select import module_name, split_key
-from geomfeat.activations.sites import CHECKED, Site, Sites, Survey, Wish, flat_output
-from geomfeat.activations.untouched import evaluating
+from geomfeat.activations.layer_selection import module_name, split_key
+from geomfeat.activations.model_state import evaluating
 from geomfeat.errors import BadInput
 from geomfeat.models.functional import Readout, call
 

@@ -11,12 +11,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from geomfeat.activations.feed import Feed, mask_of
-from geomfeat.activations.firing import tried
-from geomfeat.activations.hooks import Calls, recording, tensors_by_path
-from geomfeat.activations.project import project, projection_matrix
-from geomfeat.activations.reduce import Reduction, dense, plain, reduce
-from geomfeat.activations.rows import (
+from geomfeat.activations._network_input import Feed, mask_of
+from geomfeat.activations.checks.small_batches import (
     Rows,
     batch_statistics,
     differing,
@@ -29,7 +25,11 @@ from geomfeat.activations.rows import (
     some_rows,
     what_is_seen,
 )
-from geomfeat.activations.select import module_name
+from geomfeat.activations.hidden_layers import tried
+from geomfeat.activations.hooks import Calls, recording, tensors_by_path
+from geomfeat.activations.layer_selection import module_name
+from geomfeat.activations.random_projection import project, projection_matrix
+from geomfeat.activations.reduction import Reduction, dense, plain, reduce
 from geomfeat.errors import BadInput, LayerDidNotFire
 from geomfeat.models.functional import Readout, output_matrix, output_tensor
 from geomfeat.numerics import WORKING, require_finite

@@ -8,15 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from geomfeat.activations.firing import fired_on, hidden_on
-from geomfeat.activations.select import (
-    Pattern,
-    Patterns,
-    as_list,
-    is_exact,
-    modules_by_name,
-    select_layers,
-)
+from geomfeat.activations.hidden_layers import fired_on, hidden_on
+from geomfeat.activations.layer_selection import Pattern, Patterns, as_list, is_exact, modules_by_name, select_layers
 from geomfeat.errors import BadInput, LayerDidNotFire, LayerNotFound
 from geomfeat.models.functional import Readout
 

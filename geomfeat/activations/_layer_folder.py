@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from geomfeat.errors import BadInput, OutputExists
-from geomfeat.npz_files import UNREADABLE, first_line
-from geomfeat.owned import MADE_BY, is_temporary, json_text, make_folder, replace_file, writing
+from geomfeat.storage.npz_files import UNREADABLE, first_line
+from geomfeat.storage.owned_files import MADE_BY, is_temporary, json_text, make_folder, replace_file, writing
 
 DONE, PROGRESS, FACTS = "done.json", "progress.json", "facts.json"
 

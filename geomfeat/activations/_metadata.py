@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from geomfeat.activations.sites import Site
+from geomfeat.activations._feature_sites import Site
 from geomfeat.labels import Labels
 from geomfeat.precision import coarser
 from geomfeat.types import Representation

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from geomfeat.activations.firing import few, home
-from geomfeat.activations.lengths import differing_rows, lengths_of
+from geomfeat.activations.checks.sequence_lengths import differing_rows, lengths_of
+from geomfeat.activations.hidden_layers import few, home
 from geomfeat.errors import BadInput
 from geomfeat.models.functional import batches, map_inputs, moved, n_samples, take
-from geomfeat.models.lazy_inputs import READ, LazyInputs
+from geomfeat.models.streamed_inputs import READ, LazyInputs
 from geomfeat.numerics import as_tensor
 
 HEAD = 64

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geomfeat.activations.rows import some_rows
-from geomfeat.activations.sites import Site, did_not_fire, mask_at
+from geomfeat.activations._feature_sites import Site, did_not_fire, mask_at
+from geomfeat.activations.checks.small_batches import some_rows
 from geomfeat.errors import BadInput, GeomfeatError, LayerDidNotFire
 
 _log = logging.getLogger(__name__)

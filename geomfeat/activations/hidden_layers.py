@@ -10,10 +10,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from geomfeat.activations.checks.time_axis import require_samples_off_the_time_axis
 from geomfeat.activations.hooks import recording, tensors_by_path
-from geomfeat.activations.select import has_weight_matrix, modules_by_name, own_parameters, split_key
-from geomfeat.activations.time_axis import require_samples_off_the_time_axis
-from geomfeat.activations.untouched import evaluating, with_gradients
+from geomfeat.activations.layer_selection import has_weight_matrix, modules_by_name, own_parameters, split_key
+from geomfeat.activations.model_state import evaluating, with_gradients
 from geomfeat.errors import BadInput
 from geomfeat.models.copying import deep_copy
 from geomfeat.models.functional import (
@@ -28,8 +28,8 @@ from geomfeat.models.functional import (
     take,
     unwrapped,
 )
-from geomfeat.models.lazy_inputs import LazyInputs
-from geomfeat.models.refused import explained
+from geomfeat.models.refused_inputs import explained
+from geomfeat.models.streamed_inputs import LazyInputs
 from geomfeat.numerics import resolve_device
 
 

@@ -13,8 +13,8 @@ from typing import Any, Literal
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
-from geomfeat.activations.select import Patterns, inside, modules_by_name, select_layers, split_key
-from geomfeat.activations.untouched import same_mode, uncompiled, unfused_attention
+from geomfeat.activations.layer_selection import Patterns, inside, modules_by_name, select_layers, split_key
+from geomfeat.activations.model_state import same_mode, uncompiled, unfused_attention
 from geomfeat.errors import BadInput
 from geomfeat.models.functional import unwrapped
 

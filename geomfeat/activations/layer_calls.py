@@ -11,8 +11,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from geomfeat.activations.select import modules_by_name
-from geomfeat.activations.untouched import same_mode, uncompiled, unfused_attention
+from geomfeat.activations.layer_selection import modules_by_name
+from geomfeat.activations.model_state import same_mode, uncompiled, unfused_attention
 from geomfeat.models.functional import unwrapped
 
 

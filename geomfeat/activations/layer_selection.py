@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from torch import nn
 
 from geomfeat.errors import BadInput, LayerNotFound, near
-from geomfeat.models.effective import inside_parametrization
+from geomfeat.models.effective_weights import inside_parametrization
 from geomfeat.models.functional import unwrapped
 from geomfeat.models.modules import wrapper_names
 

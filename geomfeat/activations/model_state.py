@@ -9,8 +9,8 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, nn
 
-from geomfeat.activations.parameters import same_parameters
-from geomfeat.models.contexts import without_checkpoints
+from geomfeat.activations.parameter_state import same_parameters
+from geomfeat.models.forward_contexts import without_checkpoints
 from geomfeat.numerics import whole_seed
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from geomfeat.errors import BadInput
-from geomfeat.npz_files import UNREADABLE, array_names, first_line, read_arrays, write_arrays
-from geomfeat.owned import as_path, make_folder, replace_file, require_own
+from geomfeat.storage.npz_files import UNREADABLE, array_names, first_line, read_arrays, write_arrays
+from geomfeat.storage.owned_files import as_path, make_folder, replace_file, require_own
 from geomfeat.types import Representation
 
 REMEDY = "write it again with save_npz"

@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geomfeat.activations.block import columns
+from geomfeat.activations._extraction_loop import Job
+from geomfeat.activations._metadata import representation, settings_of
+from geomfeat.activations._row_block import columns
 from geomfeat.activations.hooks import leaves_by_path
-from geomfeat.activations.job import Job
-from geomfeat.activations.meta import representation, settings_of
-from geomfeat.activations.store import ActivationStore, LayerWriter
+from geomfeat.activations.zarr_store import ActivationStore, LayerWriter
 from geomfeat.errors import BadInput
 from geomfeat.labels import Labels
-from geomfeat.models.lazy_inputs import READ, LazyInputs
+from geomfeat.models.streamed_inputs import READ, LazyInputs
 from geomfeat.numerics import require_finite
 from geomfeat.types import Representation
 

@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote
 import numpy as np
 import torch
 
-from geomfeat.activations.layer_files import (
+from geomfeat.activations._layer_folder import (
     DONE,
     FACTS,
     PROGRESS,
@@ -34,9 +34,9 @@ from geomfeat.activations.layer_files import (
     write_json,
 )
 from geomfeat.errors import BadInput, OutputExists, near
-from geomfeat.npz_files import UNREADABLE
 from geomfeat.numerics import refuse_masked
-from geomfeat.owned import as_path
+from geomfeat.storage.npz_files import UNREADABLE
+from geomfeat.storage.owned_files import as_path
 from geomfeat.types import Representation
 
 _ROOT = "%"  # the folder of the layer "", the model itself; _safe() never makes it

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from geomfeat.errors import BadInput
-from geomfeat.models.checkpoints import weights_sha256
-from geomfeat.models.weights_files import weights_files
-from geomfeat.npz_files import array_names
-from geomfeat.study.saved import file_sha256
+from geomfeat.models.weights.checkpoints import weights_sha256
+from geomfeat.models.weights.file_formats import weights_files
+from geomfeat.storage.atomic import file_sha256
+from geomfeat.storage.npz_files import array_names
 
 
 @dataclass(frozen=True)
@@ -96,9 +96,9 @@ def _has_index(path: Path) -> bool:
 def models_of(found: Iterable[Word]) -> dict[str, Any]:
     """The models themselves, as `compare_models` takes them."""
     from geomfeat.activations import load_npz
-    from geomfeat.cli.sources import model_of
-    from geomfeat.comparison.rdm_files import load_rdms
-    from geomfeat.kernels import stack_rdms
+    from geomfeat.cli._request import model_of
+    from geomfeat.geometry.rsa import stack_rdms
+    from geomfeat.geometry.rsa.files import load_rdms
 
     models: dict[str, Any] = {}
     for word in found:

@@ -19,8 +19,8 @@ def is_finished(out: Path, request: Mapping[str, Any], force: bool) -> bool:
 
     Raises OutputExists where it holds those of another request, and `force` is not given; BadInput for a file.
     """
+    from geomfeat.storage.atomic import read_json
     from geomfeat.study.result import FILES, SETTINGS
-    from geomfeat.study.saved import read_json
 
     if out.exists() and not out.is_dir():
         raise BadInput(f"--out {str(out)!r} is a file: name a folder")
@@ -57,7 +57,7 @@ def is_finished(out: Path, request: Mapping[str, Any], force: bool) -> bool:
 
 def require_replaceable(out: Path) -> None:
     """OutputExists where `out` holds a file with the name of a result that geomfeat did not write."""
-    from geomfeat.owned import require_own
+    from geomfeat.storage.owned_files import require_own
     from geomfeat.study.result import SAVED
 
     SAVED.require_replaceable(out)
@@ -70,7 +70,7 @@ def replacing(out: Path, force: bool) -> Iterator[None]:
 
     Where the work is refused (bad input), all is as before; an interruption leaves the new parts to go on from.
     """
-    from geomfeat.study.parts import remove_parts, require_parts
+    from geomfeat.study.part_cache import remove_parts, require_parts
     from geomfeat.study.result import SETTINGS
 
     if not force:
@@ -124,7 +124,7 @@ def numbered_checkpoints(folder: Path) -> dict[int, Path]:
     """
     if not folder.is_dir():
         raise BadInput(f"--checkpoints {str(folder)!r} is no folder")
-    from geomfeat.models.weights_files import IN_FOLDER, SUFFIXES
+    from geomfeat.models.weights.file_formats import IN_FOLDER, SUFFIXES
 
     saved = lambda p: p.is_dir() and any((p / name).is_file() for name in IN_FOLDER)  # noqa: E731
     files = sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES or saved(p))

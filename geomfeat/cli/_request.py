@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from geomfeat._version import __version__
-from geomfeat.data.contents import contents
+from geomfeat.data._load_data import load_data
+from geomfeat.data.content_hash import contents
 from geomfeat.data.dataset import Dataset
-from geomfeat.data.loading import load_data
 from geomfeat.errors import BadInput
-from geomfeat.models.checkpoints import load_factory, load_object, load_weights, weights_sha256, what_went_wrong
 from geomfeat.models.functional import Readout
-from geomfeat.study.saved import file_sha256
+from geomfeat.models.weights.checkpoints import load_factory, load_object, load_weights, weights_sha256, what_went_wrong
+from geomfeat.storage.atomic import file_sha256
 
 if TYPE_CHECKING:
     from torch import nn
 
     from geomfeat.api import Results
-    from geomfeat.diagnostics.ladder import Ladder
+    from geomfeat.location.reference_ladder import Ladder
 
 DEFAULT_SAMPLES = 500
 # Accuracy on so many samples is known to half a per cent; more would only cost time.
@@ -128,7 +128,7 @@ def ladder_of(option: Any) -> int | Ladder | None:
         return option
     if str(option).isdecimal():
         return int(option)
-    from geomfeat.diagnostics.ladder import Ladder
+    from geomfeat.location.reference_ladder import Ladder
 
     if not Path(option).is_file():
         raise BadInput(f"--ladder {str(option)!r} is neither a number of rungs nor a file with a ladder")

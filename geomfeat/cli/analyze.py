@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from geomfeat.cli import options
-from geomfeat.cli.app import app, command
-from geomfeat.cli.folders import PAGE, PARTS, is_finished, numbered_checkpoints, replacing, require_replaceable
+from geomfeat.cli._app import app, command
+from geomfeat.cli._output_folder import PAGE, PARTS, is_finished, numbered_checkpoints, replacing, require_replaceable
 
 if TYPE_CHECKING:
     from geomfeat.study import Study
@@ -84,7 +84,7 @@ def analyzed(
     Raises BadInput and its kin before anything is written; OutputExists when `out` holds another request's results.
     """
     from geomfeat.api import Results
-    from geomfeat.cli.sources import ask, dated
+    from geomfeat.cli._request import ask, dated
     from geomfeat.registry import get
 
     for measure in request["measures"] or ():
@@ -107,7 +107,7 @@ def analyzed(
 def told(study: Study, out: Path, fresh: bool) -> None:
     """Print what was found, what failed, and where the page is; the page is made again if it is gone."""
     from geomfeat.api import compare_page
-    from geomfeat.report.tables import location_table
+    from geomfeat.report.content import location_table
 
     if not (out / PAGE).is_file():
         compare_page(study, out / PAGE)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from geomfeat.cli import options
-from geomfeat.cli.app import app, command
-from geomfeat.cli.pages import COMPARISON
+from geomfeat.cli._app import app, command
+from geomfeat.cli.report import COMPARISON
 
 if TYPE_CHECKING:
     from geomfeat.api import Comparison
@@ -88,13 +88,13 @@ def compared(
     Raises BadInput and its kin before anything is written; OutputExists when `out` holds another request's results.
     """
     from geomfeat.api import Comparison, compare
-    from geomfeat.cli.compared import models_of, patterns_of, words
-    from geomfeat.cli.sources import readout_of, samples
-    from geomfeat.comparison.rdm_files import load_rdms
-    from geomfeat.comparison.result import SAVED
-    from geomfeat.data.loading import load_data
+    from geomfeat.cli._model_specs import models_of, patterns_of, words
+    from geomfeat.cli._request import readout_of, samples
+    from geomfeat.comparison.models.result import SAVED
+    from geomfeat.data._load_data import load_data
     from geomfeat.errors import BadInput
-    from geomfeat.owned import require_own
+    from geomfeat.geometry.rsa.files import load_rdms
+    from geomfeat.storage.owned_files import require_own
 
     named = words(request["models"])
     networks = [word.name for word in named if word.kind == "network"]
@@ -132,9 +132,9 @@ def compared(
 def _dated(request: dict[str, Any], named: list[Any]) -> tuple[tuple[Path, tuple[str, ...]] | None, dict[str, Any]]:
     """(brain file with keys, or None; the request as JSON with files by their content)."""
     from geomfeat._version import __version__
-    from geomfeat.cli.compared import brains_of
-    from geomfeat.data.contents import contents
-    from geomfeat.study.saved import file_sha256
+    from geomfeat.cli._model_specs import brains_of
+    from geomfeat.data.content_hash import contents
+    from geomfeat.storage.atomic import file_sha256
 
     brain = None if request["brain"] is None else brains_of(request["brain"])
     dates = {"version": __version__, **request, "models": [word.dated() for word in named]}
@@ -147,10 +147,10 @@ def _dated(request: dict[str, Any], named: list[Any]) -> tuple[tuple[Path, tuple
 
 def _is_finished(out: Path, request: dict[str, Any], force: bool) -> bool:
     """Whether `out` holds the whole comparison of this request; OutputExists where it is another one's."""
-    from geomfeat.cli.folders import first_difference
-    from geomfeat.comparison.result import FILES, SETTINGS
+    from geomfeat.cli._output_folder import first_difference
+    from geomfeat.comparison.models.result import FILES, SETTINGS
     from geomfeat.errors import BadInput, OutputExists
-    from geomfeat.study.saved import read_json
+    from geomfeat.storage.atomic import read_json
 
     if out.exists() and not out.is_dir():
         raise BadInput(f"--out {str(out)!r} is a file: name a folder")

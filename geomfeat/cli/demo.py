@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from geomfeat.cli import options
-from geomfeat.cli.app import app, command
-from geomfeat.cli.folders import PAGE
+from geomfeat.cli._app import app, command
+from geomfeat.cli._output_folder import PAGE
 
 if TYPE_CHECKING:
-    from geomfeat.diagnostics.ladder import Ladder
+    from geomfeat.location.reference_ladder import Ladder
     from geomfeat.study import Study
 
 logger = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ def demo(
 ) -> None:
     """Train small networks at three strengths of feature learning, analyze and compare them: the whole path."""
     with command(debug, f"Finished parts are kept: the same command goes on, geomfeat demo --out {out}"):
-        from geomfeat.report.tables import location_table
+        from geomfeat.report.content import location_table
 
         studies = run_demo(out, progress=not quiet)
         typer.echo(location_table(studies))
@@ -91,9 +91,9 @@ def run_demo(out: Path, *, progress: bool = True) -> list[Study]:
     from tqdm import tqdm
 
     from geomfeat.api import compare_page
-    from geomfeat.cli.analyzing import analyzed
-    from geomfeat.owned import marked, replace_file, require_own
-    from geomfeat.study.saved import write_parquet
+    from geomfeat.cli.analyze import analyzed
+    from geomfeat.storage.atomic import write_parquet
+    from geomfeat.storage.owned_files import marked, replace_file, require_own
 
     _require_recipe(out)
     require_own(out / name for name in (TABLE, LOCATION, PAGE))
@@ -131,7 +131,7 @@ def _require_recipe(out: Path) -> None:
     """Note what this demo is made of, or refuse a folder that holds another one."""
     from geomfeat._version import __version__
     from geomfeat.errors import BadInput, OutputExists
-    from geomfeat.owned import json_text, make_folder, marked, replace_file, require_own
+    from geomfeat.storage.owned_files import json_text, make_folder, marked, replace_file, require_own
 
     recipe = {
         "version": __version__, "strengths": STRENGTHS, "rungs": list(RUNGS), "n_train": N_TRAIN,
@@ -151,9 +151,9 @@ def _data(out: Path) -> dict[str, Any]:
     """The training and test digits, also written to the npz file that the analyses read."""
     import numpy as np
 
-    from geomfeat.data.loading import load_data
-    from geomfeat.npz_files import write_arrays
-    from geomfeat.owned import replace_file
+    from geomfeat.data._load_data import load_data
+    from geomfeat.storage.npz_files import write_arrays
+    from geomfeat.storage.owned_files import replace_file
 
     whole = load_data("digits")
     part = whole.subsample(N_TRAIN, SEED)
@@ -168,13 +168,13 @@ def _data(out: Path) -> dict[str, Any]:
 
 def _trainings(cases: list[Case], data: dict[str, Any]) -> Iterator[Case]:
     """Train every case that has no weights yet, from the architecture's one set of initial weights."""
-    from geomfeat.models.checkpoints import load_factory, save_weights
-    from geomfeat.regimes.knob import train_at_gamma
+    from geomfeat.models.weights.checkpoints import load_factory, save_weights
+    from geomfeat.regimes.training import train_at_gamma
 
     for case in cases:
         start = load_factory(FACTORIES[case.architecture])
         if not case.initial.is_file():
-            from geomfeat.models.fresh import fresh
+            from geomfeat.models.reinitialize import fresh
 
             save_weights(fresh(start, SEED, 0), case.initial)
         if not case.trained.is_file():
@@ -188,14 +188,14 @@ def _trainings(cases: list[Case], data: dict[str, Any]) -> Iterator[Case]:
 
 
 def _initial(case: Case) -> Any:
-    from geomfeat.models.checkpoints import load_factory, load_weights
+    from geomfeat.models.weights.checkpoints import load_factory, load_weights
 
     return load_weights(load_factory(FACTORIES[case.architecture])(), case.initial)
 
 
 def _ladder(case: Case, data: dict[str, Any], progress: bool) -> Ladder:
     """The architecture's ladder: four rungs over three decades of gamma, shared by its three models."""
-    from geomfeat.diagnostics.ladder import Ladder, train_ladder
+    from geomfeat.location.reference_ladder import Ladder, train_ladder
 
     if case.ladder.is_file():
         return Ladder.load(case.ladder)

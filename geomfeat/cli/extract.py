@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from geomfeat.cli import options
-from geomfeat.cli.app import app, command
+from geomfeat.cli._app import app, command
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,10 +44,10 @@ def extract(
 ) -> None:
     """Write the features of layers, rows are samples, to --npz FILE or --store DIR; or --list the layers."""
     with command(debug, f"The same command goes on: complete blocks are kept in {store}." if store else ""):
-        from geomfeat.cli.sources import model_of, readout_of, samples
-        from geomfeat.data.loading import load_data
+        from geomfeat.cli._request import model_of, readout_of, samples
+        from geomfeat.data._load_data import load_data
         from geomfeat.errors import BadInput, OutputExists
-        from geomfeat.owned import require_own
+        from geomfeat.storage.owned_files import require_own
 
         if not list_layers and (store is None) == (npz is None):
             raise BadInput("say where the features go: --npz FILE or --store DIR (one of them), or --list the layers")
@@ -81,7 +81,7 @@ def extract(
 
 def _with_inputs(reps: Mapping[str, Representation], inputs: Any) -> dict[str, Representation]:
     """The features with a sum of their inputs, so that a comparison can tell whether others are of the same samples."""
-    from geomfeat.activations.stored import fingerprint
+    from geomfeat.activations.stored_representations import fingerprint
 
     seen = fingerprint(inputs)
     return {name: rep.with_(meta={**rep.meta, "inputs": seen}) for name, rep in reps.items()}
@@ -90,8 +90,8 @@ def _with_inputs(reps: Mapping[str, Representation], inputs: Any) -> dict[str, R
 def listed(model: nn.Module, inputs: Any, device: str | None, readout: Readout | None = None) -> str:
     """The layers of a model in module order: name, class, what one sample looks like; hidden ones are marked."""
     from geomfeat.activations import extract as run
-    from geomfeat.activations import hidden_weight_layers
-    from geomfeat.activations.select import module_name, modules_by_name
+    from geomfeat.activations import hidden_weight_layers, module_name
+    from geomfeat.activations.layer_selection import modules_by_name
     from geomfeat.models.functional import n_samples, take
 
     pair = take(inputs, slice(0, min(2, n_samples(inputs))))

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from geomfeat.cli import options
-from geomfeat.cli.app import app, command
+from geomfeat.cli._app import app, command
 
 if TYPE_CHECKING:
-    from geomfeat.lab import Findings
+    from geomfeat.charts import Findings
 
 PAGE, TABLE = "lab.html", "results.parquet"
 FAILED_CHECKS = 1
@@ -36,9 +36,9 @@ def lab(
     with command(debug, "Nothing was written: run the same command again."):
         from geomfeat.errors import BadInput
         from geomfeat.lab import all_experiments, get_experiment, run_experiment
-        from geomfeat.owned import make_folder, replace_file, require_own
-        from geomfeat.report.lab_page import save_lab_figures, write_lab_page
-        from geomfeat.study.saved import write_parquet
+        from geomfeat.report.pages.lab import save_lab_figures, write_lab_page
+        from geomfeat.storage.atomic import write_parquet
+        from geomfeat.storage.owned_files import make_folder, replace_file, require_own
 
         if listed:
             wide = max(len(e.name) for e in all_experiments())

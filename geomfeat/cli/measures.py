@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from geomfeat.cli.app import app, command
+from geomfeat.cli._app import app, command
 from geomfeat.cli.options import Debug
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from geomfeat.cli import options
-from geomfeat.cli.app import app, command
+from geomfeat.cli._app import app, command
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,10 +39,10 @@ def relate(
     Prints the answer, and writes a page with slopes, maps, what follows richness or fit, and comparisons at equal fit.
     """
     with command(debug):
-        from geomfeat.comparison.relate import relate as related
-        from geomfeat.report.page import page_path
-        from geomfeat.report.relate_page import save_relate_figures, write_relate_page
-        from geomfeat.report.relate_tables import answer
+        from geomfeat.comparison.relations._relate import relate as related
+        from geomfeat.report.content.relate_content import answer
+        from geomfeat.report.pages.relate import save_relate_figures, write_relate_page
+        from geomfeat.report.pages.study import page_path
 
         page = page_path(out or folder / RELATE_PAGE)
         made = read_sweep(folder)
@@ -67,10 +67,10 @@ def portrait(
 ) -> None:
     """Draw phase diagrams of a sweep over two conditions, courses over training, and what gained capacity."""
     with command(debug):
-        from geomfeat.comparison.trainings import trainings_of
-        from geomfeat.report.page import page_path
-        from geomfeat.report.portrait_page import save_portrait_figures, write_portrait_page
-        from geomfeat.report.sweep_page import counted
+        from geomfeat.comparison.relations.runs import trainings_of
+        from geomfeat.report.pages.portrait import save_portrait_figures, write_portrait_page
+        from geomfeat.report.pages.study import page_path
+        from geomfeat.report.pages.sweep_common import counted
 
         page = page_path(out or folder / PORTRAIT_PAGE)
         made = read_sweep(folder)
@@ -104,8 +104,8 @@ def read_sweep(folder: Path) -> ReadSweep:
 
     Raises BadInput for a folder that is no sweep, and for one without a finished training.
     """
-    from geomfeat.comparison.sweep import RESULTS, SweepResult
-    from geomfeat.comparison.training import MISSING
+    from geomfeat.comparison.sweeps._sweep import RESULTS, SweepResult
+    from geomfeat.comparison.sweeps.train import MISSING
     from geomfeat.errors import BadInput
 
     found = SweepResult.load(folder)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from geomfeat.cli import options
-from geomfeat.cli.app import app, command
-from geomfeat.cli.folders import PAGE
+from geomfeat.cli._app import app, command
+from geomfeat.cli._output_folder import PAGE
 
 if TYPE_CHECKING:
     from geomfeat.study import Study
@@ -33,8 +33,8 @@ def report(
     """Make the page of saved results again; of several folders, one page that compares them."""
     with command(debug):
         from geomfeat.api import compare_page
-        from geomfeat.report.page import page_path
-        from geomfeat.report.tables import location_table
+        from geomfeat.report.content import location_table
+        from geomfeat.report.pages.study import page_path
 
         page = page_path(out or (folders[0] / PAGE if len(folders) == 1 else Path(COMPARISON)))
         studies = load_all(folders)
@@ -42,7 +42,7 @@ def report(
         typer.echo(location_table(studies))
         typer.echo(f"\npage: {page}")
         if figures is not None:
-            from geomfeat.report.figures import save_figures
+            from geomfeat.report import save_figures
 
             typer.echo(f"figures: {len(save_figures(studies, figures))} files in {figures}")
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from geomfeat.cli import options
-from geomfeat.cli.app import app, command
+from geomfeat.cli._app import app, command
 
 UNFINISHED = 1
 
@@ -52,8 +52,8 @@ def sweep(
         if dry_run:
             typer.echo(foreseen(config, out, engine, workers))
             return
-        from geomfeat.comparison.sweep import RESULTS
-        from geomfeat.comparison.sweep import sweep as run_sweep
+        from geomfeat.comparison.sweeps._sweep import RESULTS
+        from geomfeat.comparison.sweeps._sweep import sweep as run_sweep
 
         found = run_sweep(config, out, engine=engine, workers=workers, recompute=recompute, progress=not quiet)
         typer.echo(str(found))
@@ -68,17 +68,17 @@ def schema_text() -> str:
     """The JSON schema of a sweep's config."""
     import json
 
-    from geomfeat.comparison.sweep_config import SweepConfig
+    from geomfeat.comparison.sweeps.config import SweepConfig
 
     return json.dumps(SweepConfig.model_json_schema(), indent=2)
 
 
 def foreseen(config: Path, out: Path, engine: str, workers: int) -> str:
     """What `sweep` would do: trainings, time, and for SLURM the job script. Nothing is written."""
-    from geomfeat.comparison.engines import engine_named, slurm_script
-    from geomfeat.comparison.estimating import estimate
-    from geomfeat.comparison.sweep import check_plan, check_versions, found_in, planned
-    from geomfeat.comparison.sweep_config import parse_config
+    from geomfeat.comparison.sweeps._sweep import check_plan, check_versions, found_in, planned
+    from geomfeat.comparison.sweeps.config import parse_config
+    from geomfeat.comparison.sweeps.executors.registry import engine_named, slurm_script
+    from geomfeat.comparison.sweeps.time_estimate import estimate
     from geomfeat.errors import OutputExists
 
     plan = planned(config, out)

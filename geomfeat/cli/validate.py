@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from geomfeat.cli import options
-from geomfeat.cli.app import app, command
+from geomfeat.cli._app import app, command
 
 PAGE, FAMILIES = "validation.html", "families.parquet"
 
@@ -31,11 +31,11 @@ def validate(
     Takes an hour or two on two cores; what is there is not trained again. Writes validation.html and the tables.
     """
     with command(debug, "Finished runs are kept: the same command goes on from there."):
-        from geomfeat.comparison.families import FAMILIES as ALL
-        from geomfeat.comparison.validation import validate as run_validation
-        from geomfeat.comparison.validation_files import TABLES, load_validation, save_validation
-        from geomfeat.owned import require_own
-        from geomfeat.report.validation_page import write_validation
+        from geomfeat.comparison.validation.campaign import validate as run_validation
+        from geomfeat.comparison.validation.families import FAMILIES as ALL
+        from geomfeat.comparison.validation.files import TABLES, load_validation, save_validation
+        from geomfeat.report.pages.validation import write_validation
+        from geomfeat.storage.owned_files import require_own
 
         if listed:
             typer.echo("\n".join(family.name for family in ALL))

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels import RDMs
-from geomfeat.kernels.rdms import Triangles
+from geomfeat.geometry.rsa import RDMs
+from geomfeat.geometry.rsa.rdms import Triangles
 from geomfeat.labels import levels_of
 from geomfeat.types import Representation
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from geomfeat.data.builtin import digits, fashion_mnist
 from geomfeat.data.dataset import Dataset
-from geomfeat.data.embedded import digits, fashion_mnist
-from geomfeat.data.files import cifar10, from_factory, from_npz
+from geomfeat.data.user_files import cifar10, from_factory, from_npz
 from geomfeat.errors import BadInput, near
 
 BY_NAME: dict[str, Callable[[], Dataset]] = {"digits": digits, "fashion-mnist": fashion_mnist}

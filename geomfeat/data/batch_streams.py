@@ -15,11 +15,11 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.utils.data import DataLoader, RandomSampler, SubsetRandomSampler, WeightedRandomSampler
 from torch.utils.data import Dataset as TorchDataset
 
-from geomfeat.data.batch import Arguments, joined, split
+from geomfeat.data._batch import Arguments, joined, split
 from geomfeat.data.dataset import Dataset, classes_or_targets
 from geomfeat.errors import BadInput
 from geomfeat.models.functional import map_inputs, n_samples, shapes_of, take
-from geomfeat.models.lazy_inputs import READ, LazyInputs, bytes_of, in_batches, leaves_of
+from geomfeat.models.streamed_inputs import READ, LazyInputs, bytes_of, in_batches, leaves_of
 from geomfeat.types import Snapshot
 
 _log = logging.getLogger(__name__)

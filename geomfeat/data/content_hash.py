@@ -8,8 +8,8 @@ import os
 import sys
 from pathlib import Path
 
-from geomfeat.data.loading import BY_PATH
-from geomfeat.models.checkpoints import weights_sha256 as file_sha256
+from geomfeat.data._load_data import BY_PATH
+from geomfeat.models.weights.checkpoints import weights_sha256 as file_sha256
 
 
 def contents(spec: str) -> list[str]:

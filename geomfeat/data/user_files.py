@@ -12,14 +12,14 @@ from typing import Any, BinaryIO
 import numpy as np
 from torch import Tensor
 
+from geomfeat.data.batch_streams import collected
 from geomfeat.data.dataset import Dataset, as_features, classes_or_targets, standardised
-from geomfeat.data.streams import collected
 from geomfeat.errors import BadInput, OutOfMemory
 from geomfeat.labels import as_goal, as_groups, as_labels
 from geomfeat.memory import is_out_of_memory
-from geomfeat.models.checkpoints import called, load_object, what_went_wrong
-from geomfeat.models.lazy_inputs import in_batches
-from geomfeat.npz_files import UNREADABLE, read_arrays
+from geomfeat.models.streamed_inputs import in_batches
+from geomfeat.models.weights.checkpoints import called, load_object, what_went_wrong
+from geomfeat.storage.npz_files import UNREADABLE, read_arrays
 
 AIRPLANE_TO_TRUCK = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",

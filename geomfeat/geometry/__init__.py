@@ -1,51 +1,26 @@
-"""Geometry of point clouds: cones and capacity, spectra, intrinsic dimension, collapse, probes. Pure functions."""
+"""Geometry of point clouds: manifolds, dimension, similarity, dissimilarity matrices, probes. Pure functions."""
 
-from geomfeat.geometry.apart import copies_and_ties
-from geomfeat.geometry.ball import ball_capacity
-from geomfeat.geometry.capacity import capacity
-from geomfeat.geometry.capacity_curve import CapacityCurve, capacity_curve
-from geomfeat.geometry.capacity_layers import capacity_by_layer
-from geomfeat.geometry.capacity_paired import CapacityDifference, capacity_difference, common_draws
-from geomfeat.geometry.capacity_types import Capacity
-from geomfeat.geometry.cca import (
-    CanonicalCorrelations,
-    canonical_correlations,
-    cca_mean,
-    cca_mean_squared,
-    pwcca,
-    svcca,
-)
-from geomfeat.geometry.centers import center_correlation
-from geomfeat.geometry.cone import ConeProjections, project_on_cones
-from geomfeat.geometry.correlation_dimension import CorrelationIntegral, correlation_dimension, correlation_integral
-from geomfeat.geometry.crofton import predicted_capacity, predicted_separability
-from geomfeat.geometry.decomposition import Decomposition, decompose, what_changed
-from geomfeat.geometry.dichotomies import draw_dichotomies
-from geomfeat.geometry.dimension_curve import DimensionCurve, dimension_curve
-from geomfeat.geometry.gride import gride
-from geomfeat.geometry.intrinsic_dimension import IntrinsicDimension, two_nn
-from geomfeat.geometry.linear_predictivity import LinearPredictivity, linear_predictivity, linear_regression_r2
-from geomfeat.geometry.manifolds import Manifolds, as_manifolds
-from geomfeat.geometry.mle_dimension import LocalDimension, local_dimension, mle_dimension
-from geomfeat.geometry.neighbour_overlap import mutual_knn, neighbour_jaccard
-from geomfeat.geometry.neighbours import Neighbours, nearest_neighbours
-from geomfeat.geometry.neural_collapse import nc1
-from geomfeat.geometry.pairs import PerPair
-from geomfeat.geometry.per_manifold import PerManifold
-from geomfeat.geometry.probe import ProbeAccuracy, linear_probe
-from geomfeat.geometry.replica import ReplicaCapacity, replica_capacity
-from geomfeat.geometry.resampling import Interval, similarity_interval
-from geomfeat.geometry.separability import Separability, margins, separability
-from geomfeat.geometry.shape_metrics import procrustes_distance, shape_angle, shape_distance
-from geomfeat.geometry.shuffled import shuffled_control
-from geomfeat.geometry.simulated import SimulatedCapacity, simulated_capacity
-from geomfeat.geometry.spectrum import (
+from geomfeat.geometry.dimension import (
+    CorrelationIntegral,
+    DimensionCurve,
+    IntrinsicDimension,
+    LocalDimension,
+    Neighbours,
     PowerLaw,
     components_for_variance,
+    copies_and_ties,
+    correlation_dimension,
+    correlation_integral,
     covariance_spectrum,
+    dimension_curve,
     effective_rank,
+    gride,
     group_jackknife,
+    local_dimension,
+    mle_dimension,
+    nearest_neighbours,
     participation_ratio,
+    participation_ratio_of_trials,
     participation_ratio_unbiased,
     participation_ratio_wishart,
     power_law,
@@ -53,14 +28,98 @@ from geomfeat.geometry.spectrum import (
     reduced,
     spread_of,
     stable_rank,
+    two_nn,
 )
-from geomfeat.geometry.spectrum_trials import participation_ratio_of_trials
+from geomfeat.geometry.manifolds import (
+    Capacity,
+    CapacityCurve,
+    CapacityDifference,
+    ConeProjections,
+    Decomposition,
+    Manifolds,
+    PerManifold,
+    PerPair,
+    ReplicaCapacity,
+    Separability,
+    SimulatedCapacity,
+    as_manifolds,
+    ball_capacity,
+    capacity,
+    capacity_by_layer,
+    capacity_curve,
+    capacity_difference,
+    center_correlation,
+    common_draws,
+    decompose,
+    draw_dichotomies,
+    margins,
+    predicted_capacity,
+    predicted_separability,
+    project_on_cones,
+    replica_capacity,
+    separability,
+    shuffled_control,
+    simulated_capacity,
+    what_changed,
+)
+from geomfeat.geometry.probes import ProbeAccuracy, linear_probe, low_rank_distance, nc1
+from geomfeat.geometry.rsa import (
+    NoiseCeiling,
+    RDMs,
+    Residuals,
+    RSARanking,
+    compare_rdms,
+    condition_residuals,
+    noise_ceiling,
+    noise_precision,
+    rank_by_rsa,
+    rdm,
+    rsa_estimates,
+    stack_rdms,
+)
+from geomfeat.geometry.similarity import (
+    CanonicalCorrelations,
+    CkaMatrix,
+    Interval,
+    LinearPredictivity,
+    StreamedCka,
+    StreamingCKA,
+    canonical_correlations,
+    cca_mean,
+    cca_mean_squared,
+    cka,
+    cka_estimate,
+    cka_matrix,
+    hsic,
+    kernel_alignment,
+    kernel_angle,
+    kernel_distance,
+    kernel_distance_centred,
+    kernel_relative_change,
+    label_gram,
+    linear_gram,
+    linear_predictivity,
+    linear_regression_r2,
+    mutual_knn,
+    neighbour_jaccard,
+    one_hot,
+    procrustes_distance,
+    pwcca,
+    rbf_gram,
+    relative_change,
+    shape_angle,
+    shape_distance,
+    similarity_interval,
+    svcca,
+    target_alignment,
+)
 
 __all__ = [
     "CanonicalCorrelations",
     "Capacity",
     "CapacityCurve",
     "CapacityDifference",
+    "CkaMatrix",
     "ConeProjections",
     "CorrelationIntegral",
     "Decomposition",
@@ -71,13 +130,19 @@ __all__ = [
     "LocalDimension",
     "Manifolds",
     "Neighbours",
+    "NoiseCeiling",
     "PerManifold",
     "PerPair",
     "PowerLaw",
     "ProbeAccuracy",
+    "RDMs",
+    "RSARanking",
     "ReplicaCapacity",
+    "Residuals",
     "Separability",
     "SimulatedCapacity",
+    "StreamedCka",
+    "StreamingCKA",
     "as_manifolds",
     "ball_capacity",
     "canonical_correlations",
@@ -88,8 +153,13 @@ __all__ = [
     "cca_mean",
     "cca_mean_squared",
     "center_correlation",
+    "cka",
+    "cka_estimate",
+    "cka_matrix",
     "common_draws",
+    "compare_rdms",
     "components_for_variance",
+    "condition_residuals",
     "copies_and_ties",
     "correlation_dimension",
     "correlation_integral",
@@ -100,16 +170,28 @@ __all__ = [
     "effective_rank",
     "gride",
     "group_jackknife",
+    "hsic",
+    "kernel_alignment",
+    "kernel_angle",
+    "kernel_distance",
+    "kernel_distance_centred",
+    "kernel_relative_change",
+    "label_gram",
+    "linear_gram",
     "linear_predictivity",
     "linear_probe",
     "linear_regression_r2",
     "local_dimension",
+    "low_rank_distance",
     "margins",
     "mle_dimension",
     "mutual_knn",
     "nc1",
     "nearest_neighbours",
     "neighbour_jaccard",
+    "noise_ceiling",
+    "noise_precision",
+    "one_hot",
     "participation_ratio",
     "participation_ratio_of_trials",
     "participation_ratio_unbiased",
@@ -120,9 +202,14 @@ __all__ = [
     "procrustes_distance",
     "project_on_cones",
     "pwcca",
+    "rank_by_rsa",
     "rankme",
+    "rbf_gram",
+    "rdm",
     "reduced",
+    "relative_change",
     "replica_capacity",
+    "rsa_estimates",
     "separability",
     "shape_angle",
     "shape_distance",
@@ -131,7 +218,9 @@ __all__ = [
     "simulated_capacity",
     "spread_of",
     "stable_rank",
+    "stack_rdms",
     "svcca",
+    "target_alignment",
     "two_nn",
     "what_changed",
 ]

@@ -12,15 +12,14 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from geomfeat.diagnostics.demand import linearised_task, solve
-from geomfeat.lab.experiments import experiment
-from geomfeat.lab.findings import Check, Curve, Findings, Plot
+from geomfeat.charts import Check, Curve, Findings, Plot
+from geomfeat.lab.registry import experiment
+from geomfeat.location.demand import linearised_task, solve
 from geomfeat.models.functional import functional
 from geomfeat.models.linear import linear
 from geomfeat.models.mlp import mlp
 from geomfeat.numerics import WORKING, stream
-from geomfeat.regimes.linear_balance import balanced_network
-from geomfeat.regimes.linear_demand import balanced_demand, one_mode_demand
+from geomfeat.regimes.linear_networks import balanced_demand, balanced_network, one_mode_demand
 
 DIMENSION, START = 6, 0.1
 SIGMAS, STRENGTHS = (0.1, 0.3, 1.0), (0.1, 1.0, 10.0)

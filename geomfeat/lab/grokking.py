@@ -8,10 +8,10 @@ from statistics import fmean, median, stdev
 
 import pandas as pd
 
-from geomfeat.lab.experiments import experiment
-from geomfeat.lab.findings import Check, Curve, Findings, Plot
-from geomfeat.regimes.polynomial_grokking import GrokkingRun, PolynomialTask, polynomial_grokking
-from geomfeat.regimes.transitions import FITTED_LOSS, GENERALISED_LOSS, TransitionReport, transitions
+from geomfeat.charts import Check, Curve, Findings, Plot
+from geomfeat.lab.registry import experiment
+from geomfeat.regimes.grokking import GrokkingRun, PolynomialTask, TransitionReport, polynomial_grokking, transitions
+from geomfeat.regimes.grokking._transitions import FITTED_LOSS, GENERALISED_LOSS
 
 ALPHAS = (0.5, 1.0, 2.0, 4.0, 8.0)
 PUBLISHED_GAP = {0.5: 404.0, 1.0: 877.0, 2.0: 1918.0, 4.0: 4859.0}  # one draw; more than 7558 at alpha = 8

@@ -8,15 +8,13 @@ import pandas as pd
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from geomfeat.data.loading import load_data
-from geomfeat.lab.experiments import experiment
-from geomfeat.lab.findings import Check, Curve, Findings, Plot
-from geomfeat.models.architectures import build
+from geomfeat.charts import Check, Curve, Findings, Plot
+from geomfeat.data._load_data import load_data
+from geomfeat.lab.registry import experiment
+from geomfeat.models import build
 from geomfeat.numerics import WORKING
-from geomfeat.regimes.knob import train_at_gamma
-from geomfeat.regimes.lazy_agreement import lazy_agreement
-from geomfeat.regimes.lazy_limit import lazy_limit
-from geomfeat.regimes.linearize import linearisation_gaps
+from geomfeat.regimes.linearization import lazy_agreement, lazy_limit, linearisation_gaps
+from geomfeat.regimes.training import train_at_gamma
 
 NETWORKS = {
     "MLP, tanh": ("mlp", {"hidden": (64, 64), "activation": "tanh"}),

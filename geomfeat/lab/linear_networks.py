@@ -9,13 +9,10 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from geomfeat.lab.experiments import experiment
-from geomfeat.lab.findings import Check, Curve, Findings, Plot
+from geomfeat.charts import Check, Curve, Findings, Plot
+from geomfeat.lab.registry import experiment
 from geomfeat.numerics import WORKING, stream
-from geomfeat.regimes.linear_balance import balanced_network
-from geomfeat.regimes.linear_flow import linear_flow
-from geomfeat.regimes.linear_modes import aligned_mode
-from geomfeat.regimes.linear_task import LinearTask
+from geomfeat.regimes.linear_networks import LinearTask, aligned_mode, balanced_network, linear_flow
 
 SHAPES = {"square 5-5-5": (5, 5, 5), "funnel 10-5-5": (10, 5, 5), "anti-funnel 5-5-10": (5, 5, 10),
           "bottleneck 10-5-10": (10, 5, 10)}  # fmt: skip

@@ -13,15 +13,15 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from geomfeat.activations import hidden_weight_layers
-from geomfeat.diagnostics.layer_regime import LAZY_BELOW, RICH_FROM, layer_regimes
-from geomfeat.diagnostics.pair import SnapshotPair
-from geomfeat.lab._layerwise import FROZEN, FULL, SLOW, Run, train_by_layer
-from geomfeat.lab.experiments import experiment
-from geomfeat.lab.findings import Check, Curve, Findings, Plot
+from geomfeat.charts import Check, Curve, Findings, Plot
+from geomfeat.lab._train_by_layer import FROZEN, FULL, SLOW, Run, train_by_layer
+from geomfeat.lab.registry import experiment
+from geomfeat.measures.network.layer_regime import LAZY_BELOW, RICH_FROM, layer_regimes
 from geomfeat.models.cnn import cnn
 from geomfeat.models.mlp import mlp
 from geomfeat.numerics import WORKING, numpy_stream, stream
-from geomfeat.regimes.objective import centred_one_hot
+from geomfeat.regimes.training.objective import centred_one_hot
+from geomfeat.snapshots import SnapshotPair
 from geomfeat.types import Snapshot
 
 N, PROBES, SIDE = 80, 40, 8

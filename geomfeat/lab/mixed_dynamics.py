@@ -6,12 +6,17 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from geomfeat.lab.experiments import experiment
-from geomfeat.lab.findings import Check, Curve, Findings, Plot
+from geomfeat.charts import Check, Curve, Findings, Plot
+from geomfeat.lab.registry import experiment
 from geomfeat.numerics import WORKING, stream
-from geomfeat.regimes.mixed import activity_threshold, mixed_flow, n_active
-from geomfeat.regimes.mixed_descent import descend_products, random_products
-from geomfeat.regimes.mode_regime import mode_regimes
+from geomfeat.regimes.linear_networks import (
+    activity_threshold,
+    descend_products,
+    mixed_flow,
+    mode_regimes,
+    n_active,
+    random_products,
+)
 
 DIMENSION, THRESHOLD, RATE = 10, 1.0, 1e-3
 SPREAD = (1.0, -1.0)  # modes of the target from 10 to 0.1

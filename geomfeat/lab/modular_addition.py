@@ -10,11 +10,18 @@ from statistics import fmean
 import pandas as pd
 from tqdm import tqdm
 
-from geomfeat.lab.experiments import experiment
-from geomfeat.lab.findings import Check, Curve, Findings, Plot
-from geomfeat.regimes.modular_addition import ModularRun, modular_addition, train_at_alpha, train_with_decay
-from geomfeat.regimes.training_series import TrainingSeries
-from geomfeat.regimes.transitions import LAZY, LAZY_THEN_RICH, RICH, TransitionReport, over_seeds, transitions
+from geomfeat.charts import Check, Curve, Findings, Plot
+from geomfeat.lab.registry import experiment
+from geomfeat.regimes.grokking import (
+    ModularRun,
+    TransitionReport,
+    modular_addition,
+    train_at_alpha,
+    train_with_decay,
+    transitions,
+)
+from geomfeat.regimes.grokking._transitions import LAZY, LAZY_THEN_RICH, RICH, over_seeds
+from geomfeat.regimes.training import TrainingSeries
 
 LARGE, SMALL, FREE = "large start, decay", "small start, decay", "large start, no decay"
 EXPECTED = {LARGE: LAZY_THEN_RICH, SMALL: RICH, FREE: LAZY}

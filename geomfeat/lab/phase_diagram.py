@@ -5,9 +5,10 @@ from __future__ import annotations
 import pandas as pd
 import torch
 
-from geomfeat.lab.experiments import experiment
-from geomfeat.lab.findings import Check, Curve, Findings, Heat
-from geomfeat.regimes.phase_diagram import REGIMES, PhaseDiagram, noisy_low_rank, phase_diagram
+from geomfeat.charts import Check, Curve, Findings, Heat
+from geomfeat.lab.registry import experiment
+from geomfeat.regimes.linear_networks import PhaseDiagram, noisy_low_rank, phase_diagram
+from geomfeat.regimes.linear_networks._phase_diagram import REGIMES
 
 DIMENSION, RANK, NOISE = 12, 2, 0.4
 VARIANCE, WIDTH = (-5.0, 1.0), (0.25, 4.0)  # powers of the dimension

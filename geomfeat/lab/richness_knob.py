@@ -9,15 +9,15 @@ import pandas as pd
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from geomfeat.data.loading import load_data
-from geomfeat.diagnostics.demand import solve
-from geomfeat.diagnostics.starts import observe, start_from
-from geomfeat.lab.experiments import experiment
-from geomfeat.lab.findings import Check, Curve, Findings, Plot
-from geomfeat.models.architectures import build
+from geomfeat.charts import Check, Curve, Findings, Plot
+from geomfeat.data._load_data import load_data
+from geomfeat.lab.registry import experiment
+from geomfeat.location.demand import solve
+from geomfeat.location.initial_states import observe, start_from
+from geomfeat.models import build
 from geomfeat.numerics import WORKING
-from geomfeat.regimes.knob import train_at_gamma
-from geomfeat.regimes.objective import centred_one_hot
+from geomfeat.regimes.training import train_at_gamma
+from geomfeat.regimes.training.objective import centred_one_hot
 
 TARGET_LOSS = 0.05
 LAZY_UP_TO = 0.03  # gamma below which movement and demand are compared

@@ -11,14 +11,20 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from geomfeat.data.loading import load_data
-from geomfeat.lab.experiments import experiment
-from geomfeat.lab.findings import Check, Curve, Findings, Plot
-from geomfeat.models.architectures import build
+from geomfeat.charts import Check, Curve, Findings, Plot
+from geomfeat.data._load_data import load_data
+from geomfeat.lab.registry import experiment
+from geomfeat.models import build
 from geomfeat.numerics import WORKING, stream
-from geomfeat.regimes.sharpness import sharpness
-from geomfeat.regimes.stability import FixedRateDescent, StabilityReport, descend_at_rate, training_flags
-from geomfeat.regimes.stable_rate import StableRates, largest_stable_lr
+from geomfeat.regimes.stability import (
+    FixedRateDescent,
+    StabilityReport,
+    StableRates,
+    descend_at_rate,
+    largest_stable_lr,
+    sharpness,
+    training_flags,
+)
 
 DEPTHS = (2, 3, 4)
 LAZY, RICH = (1e-3, 3e-2), (1e2, 1e4)  # where slopes are fitted: between them is the crossover

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from geomfeat.data.loading import load_data
-from geomfeat.lab.experiments import experiment
-from geomfeat.lab.findings import Check, Curve, Findings, Plot
+from geomfeat.charts import Check, Curve, Findings, Plot
+from geomfeat.data._load_data import load_data
+from geomfeat.lab.registry import experiment
 from geomfeat.models.cnn import cnn
 from geomfeat.models.mlp import mlp
 from geomfeat.numerics import WORKING, safe_eigh
-from geomfeat.regimes.coordinate_check import CoordinateCheck, coordinate_check
-from geomfeat.regimes.scaling import Build, width_scaling
-from geomfeat.regimes.scaling_result import WidthScaling, richness_of
+from geomfeat.regimes.width import CoordinateCheck, WidthScaling, coordinate_check, width_scaling
+from geomfeat.regimes.width.result import richness_of
+from geomfeat.regimes.width.scaling import Build
 
 RICHNESS = {"full": (0.0, 0.125, 0.25, 0.375, 0.5), "small": (0.0, 0.25, 0.5)}
 WIDTHS = {"full": (64, 128, 256, 512, 1024), "small": (32, 64, 128, 256)}

@@ -14,21 +14,21 @@ from scipy import stats
 from torch import nn
 from tqdm import tqdm
 
-from geomfeat.activations.select import Patterns
-from geomfeat.data.streams import reread
-from geomfeat.diagnostics.demand import solve
-from geomfeat.diagnostics.demand_spread import bootstrap, by_probes, deviation, spread
-from geomfeat.diagnostics.ladder import Ladder, plan_ladder, read_off, train_ladder
-from geomfeat.diagnostics.location import ABOVE_FLOOR, LAYER_COLUMNS, Location, regime_of, regime_without_start
-from geomfeat.diagnostics.location_flags import flags_of
-from geomfeat.diagnostics.starts import Observed, Start, initial_models, is_heavy, observe, start_from
-from geomfeat.diagnostics.tangent_space import Params, space_of_moved, space_without_start
+from geomfeat.activations.layer_selection import Patterns
+from geomfeat.data.batch_streams import reread
 from geomfeat.errors import BadInput
-from geomfeat.grouping import FEWEST
 from geomfeat.labels import as_groups
-from geomfeat.models.fresh import Factory
+from geomfeat.location.caveats import flags_of
+from geomfeat.location.demand import solve
+from geomfeat.location.demand_interval import bootstrap, by_probes, deviation, spread
+from geomfeat.location.initial_states import Observed, Start, initial_models, is_heavy, observe, start_from
+from geomfeat.location.reference_ladder import Ladder, plan_ladder, read_off, train_ladder
+from geomfeat.location.result import ABOVE_FLOOR, LAYER_COLUMNS, Location, regime_of, regime_without_start
 from geomfeat.models.functional import Readout, as_inputs, n_samples, unwrapped
 from geomfeat.models.readouts import as_readout
+from geomfeat.models.reinitialize import Factory
+from geomfeat.statistics.group_errors import FEWEST
+from geomfeat.tangent.tangent_space import Params, space_of_moved, space_without_start
 from geomfeat.types import Snapshot
 
 LEVEL = 0.9  # of the intervals

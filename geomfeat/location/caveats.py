@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from geomfeat.diagnostics.location import BEYOND_DEMAND, Location
-from geomfeat.diagnostics.starts import Observed, Start
-from geomfeat.diagnostics.tangent_space import GIVEN, HINTED, MOVED, TangentSpace
-from geomfeat.models.fresh import batchnorm_modules
+from geomfeat.location.initial_states import Observed, Start
+from geomfeat.location.result import BEYOND_DEMAND, Location
+from geomfeat.models.reinitialize import batchnorm_modules
+from geomfeat.tangent.tangent_space import GIVEN, HINTED, MOVED, TangentSpace
 
 # An excess above this in the lazy range is more than too few probes explain.
 EXCESS_OF_NOTE = 0.3

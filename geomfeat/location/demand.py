@@ -20,12 +20,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geomfeat.diagnostics.padding import Padding
 from geomfeat.errors import BadInput
-from geomfeat.kernels import feature_jvp, jvp, ntk, vjp
+from geomfeat.location.padding import Padding
 from geomfeat.models.functional import Functional, n_samples, output_matrix, take
 from geomfeat.numerics import WORKING
-from geomfeat.regimes.linear_response import Response, respond, respond_by_products
+from geomfeat.regimes.linearization.response import Response, respond, respond_by_products
+from geomfeat.tangent import feature_jvp, jvp, ntk, vjp
 
 # The kernel is formed up to this many rows n * C and multiplications (rows^2 * parameters); beyond, thirty products
 # with the Jacobian cost less. A formed kernel is diagonalised up to this many rows, and used by products above.

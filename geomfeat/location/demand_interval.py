@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from geomfeat.diagnostics.demand import LinearisedTask, solve
+from geomfeat.location.demand import LinearisedTask, solve
 from geomfeat.numerics import WORKING, stream
 
 Step = Callable[[], None]

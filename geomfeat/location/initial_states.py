@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.activations import module_name, require_samples_first
-from geomfeat.diagnostics.demand import Demand, LinearisedTask, linearised_task, solve
-from geomfeat.diagnostics.located_layers import LocatedLayers, located_layers
-from geomfeat.diagnostics.location import LAZY_BELOW
-from geomfeat.diagnostics.movement import movement, outputs_and_features
-from geomfeat.diagnostics.padding import Padding, padding_of
-from geomfeat.diagnostics.tangent_space import GIVEN, TangentSpace, space_of_moved
 from geomfeat.errors import BadInput
 from geomfeat.labels import as_goal
-from geomfeat.models.fresh import (
+from geomfeat.location.demand import Demand, LinearisedTask, linearised_task, solve
+from geomfeat.location.located_layers import LocatedLayers, located_layers
+from geomfeat.location.movement import movement, outputs_and_features
+from geomfeat.location.padding import Padding, padding_of
+from geomfeat.location.result import LAZY_BELOW
+from geomfeat.models.functional import Readout, as_inputs, n_samples, take
+from geomfeat.models.reinitialize import (
     Factory,
     batchnorm_modules,
     fresh,
@@ -28,11 +28,11 @@ from geomfeat.models.fresh import (
     resetting,
     with_batchnorm_statistics,
 )
-from geomfeat.models.functional import Readout, as_inputs, n_samples, take
-from geomfeat.models.moved import STEPS, coarsest, with_iterations_of
+from geomfeat.models.trained_parameters import STEPS, coarsest, with_iterations_of
 from geomfeat.numerics import WORKING, stream
 from geomfeat.precision import roundings
-from geomfeat.regimes.signs import as_classes
+from geomfeat.regimes.training.class_targets import as_classes
+from geomfeat.tangent.tangent_space import GIVEN, TangentSpace, space_of_moved
 
 # Probes: this many output rows n * C, within these numbers of samples.
 ROWS, MOST, FEWEST = 1280, 256, 32

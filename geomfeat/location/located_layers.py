@@ -8,10 +8,10 @@ from typing import Any
 from torch import nn
 
 from geomfeat.activations import hidden_weight_layers, module_name
-from geomfeat.activations.choice import choose_layers
-from geomfeat.activations.firing import few, fired_on, home, placed
-from geomfeat.activations.select import Patterns, inside, modules_by_name, own_parameters
-from geomfeat.activations.sites import did_not_fire
+from geomfeat.activations._feature_sites import did_not_fire
+from geomfeat.activations._layer_choice import choose_layers
+from geomfeat.activations.hidden_layers import few, fired_on, home, placed
+from geomfeat.activations.layer_selection import Patterns, inside, modules_by_name, own_parameters
 from geomfeat.errors import BadInput, LayerDidNotFire
 from geomfeat.models.functional import Readout, as_inputs, moved, unwrapped
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from geomfeat.activations import recording
-from geomfeat.activations.reduce import plain
+from geomfeat.activations.reduction import plain
 from geomfeat.errors import BadInput
-from geomfeat.kernels.tangent import has_rows
 from geomfeat.models.functional import Functional, batches, n_samples
 from geomfeat.numerics import require_finite
+from geomfeat.tangent.jacobians.products import has_rows
 
 
 def outputs_and_features(

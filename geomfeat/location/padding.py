@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from geomfeat.activations import recording
+from geomfeat.activations.checks.sequence_lengths import lengths_of
 from geomfeat.activations.hooks import padded
-from geomfeat.activations.lengths import lengths_of
 from geomfeat.models.functional import Functional, as_inputs, batches, n_samples, take
-from geomfeat.models.lazy_inputs import LazyInputs, leaves_of
+from geomfeat.models.streamed_inputs import LazyInputs, leaves_of
 from geomfeat.types import Representation
 
 

@@ -18,21 +18,21 @@ import pandas as pd
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from geomfeat.diagnostics.demand import solve
-from geomfeat.diagnostics.starts import Observed, Start, observe, start_from
-from geomfeat.diagnostics.tangent_space import Params, TangentSpace, space_of_moved
 from geomfeat.errors import BadInput
 from geomfeat.labels import as_goal
+from geomfeat.location.demand import solve
+from geomfeat.location.initial_states import Observed, Start, observe, start_from
 from geomfeat.models.functional import Readout, as_inputs, copied
-from geomfeat.models.lazy_inputs import LazyInputs
-from geomfeat.models.moved import differentiable
 from geomfeat.models.readouts import as_readout
-from geomfeat.npz_files import UNREADABLE
+from geomfeat.models.streamed_inputs import LazyInputs
+from geomfeat.models.trained_parameters import differentiable
 from geomfeat.numerics import WORKING
-from geomfeat.owned import as_path, json_text, make_folder, replace_file
-from geomfeat.regimes.knob import train_at_gamma
-from geomfeat.regimes.objective import centred_one_hot
-from geomfeat.regimes.signs import as_classes, as_values
+from geomfeat.regimes.training import train_at_gamma
+from geomfeat.regimes.training.class_targets import as_classes, as_values
+from geomfeat.regimes.training.objective import centred_one_hot
+from geomfeat.storage.npz_files import UNREADABLE
+from geomfeat.storage.owned_files import as_path, json_text, make_folder, replace_file
+from geomfeat.tangent.tangent_space import Params, TangentSpace, space_of_moved
 
 # Rungs lie this far apart, in decades of gamma; relative losses outside these bounds are not asked for.
 SPACING, LOSS_BOUNDS = 0.5, (0.01, 0.5)

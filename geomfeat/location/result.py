@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from geomfeat.owned import MADE_BY
+from geomfeat.storage.owned_files import MADE_BY
 
 # Regime boundaries in decades, for demand R and movement M (formulas of the location; see docs of `regime_of`).
 LAZY_BELOW = -0.5

@@ -1,1 +1,1 @@
-"""Measures, one file each; the registry finds them, and they never import each other."""
+"""The registered measures: a function with declared facts each, by what they take."""

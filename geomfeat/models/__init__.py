@@ -1,5 +1,5 @@
 """Reference architectures, checkpoints, and any module as a function of its parameters."""
 
-from geomfeat.models.architectures import build
+from geomfeat.models.zoo import build
 
 __all__ = ["build"]

@@ -20,8 +20,7 @@ from torch.func import functional_call
 
 from geomfeat.errors import BadInput, GeomfeatError
 from geomfeat.memory import is_out_of_memory
-from geomfeat.models.contexts import differentiable_attention, eager, without_checkpoints
-from geomfeat.models.lazy_inputs import LazyInputs, in_batches
+from geomfeat.models.forward_contexts import differentiable_attention, eager, without_checkpoints
 from geomfeat.models.modules import (
     chosen_parameters,
     copied,
@@ -34,7 +33,8 @@ from geomfeat.models.modules import (
 )
 from geomfeat.models.outputs import Readout, output_matrix, output_tensor
 from geomfeat.models.readouts import as_readout
-from geomfeat.models.refused import flat_bags
+from geomfeat.models.refused_inputs import flat_bags
+from geomfeat.models.streamed_inputs import LazyInputs, in_batches
 from geomfeat.numerics import WORKING, as_tensor, resolve_device
 
 __all__ = [

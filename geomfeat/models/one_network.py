@@ -11,9 +11,14 @@ from collections.abc import Sequence
 from torch import nn
 
 from geomfeat.errors import CheckpointMismatch
-from geomfeat.models.effective import effective_weights, inside_parametrization, is_reparametrised, plain_network
+from geomfeat.models.effective_weights import (
+    effective_weights,
+    inside_parametrization,
+    is_reparametrised,
+    plain_network,
+)
 from geomfeat.models.modules import unwrapped
-from geomfeat.models.moved import plain_name
+from geomfeat.models.trained_parameters import plain_name
 
 SHOWN = 8  # names listed in a refusal
 

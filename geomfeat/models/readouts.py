@@ -6,8 +6,8 @@ import inspect
 from typing import Any
 
 from geomfeat.errors import BadInput
-from geomfeat.models.checkpoints import load_object
 from geomfeat.models.outputs import CALLED, RETURNS, Readout
+from geomfeat.models.weights.checkpoints import load_object
 
 
 def as_readout(readout: Readout | str | None) -> Any:

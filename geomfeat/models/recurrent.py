@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
+from geomfeat.models._sequence_input import as_sequence
 from geomfeat.models.parameterization import scaled, seeded
-from geomfeat.models.sequences import as_sequence
 
 
 class LSTMClassifier(nn.Module):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
 from geomfeat.memory import is_out_of_memory
-from geomfeat.models.lazy_inputs import leaves_of
+from geomfeat.models.streamed_inputs import leaves_of
 
 _SAME = "Give inputs of the shape and type it was trained on, samples first (a lone sample as x[None])"
 _FLOATS = (

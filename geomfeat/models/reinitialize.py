@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrize import ParametrizationList
 
 from geomfeat.errors import BadInput
-from geomfeat.models.effective import (
+from geomfeat.models.effective_weights import (
     inside_parametrization,
     is_reparametrised,
     set_weights,

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.models.copying import deep_copy
-from geomfeat.models.effective import (
+from geomfeat.models.effective_weights import (  # fmt: skip
     effective_weights,
     fixed_buffers,
     is_reparametrised,
     makers_of,
     normed_by,
     power_iterations,
-)  # fmt: skip
+)
 from geomfeat.models.functional import Functional, functional, unwrapped
 from geomfeat.precision import precision_of
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
+from geomfeat.models._sequence_input import as_sequence
 from geomfeat.models.parameterization import scaled, seeded
-from geomfeat.models.sequences import as_sequence
 
 
 class TransformerClassifier(nn.Module):

@@ -1,39 +1,90 @@
-"""Regimes of learning: training at a chosen richness, its lazy limit, width, stability, exact dynamics and grokking."""
+"""Regimes of training: how richness is set, and the theory of what follows.
 
-from geomfeat.regimes.coordinate_check import CoordinateCheck, coordinate_check
-from geomfeat.regimes.knob import train_at_gamma
-from geomfeat.regimes.lazy_agreement import LazyAgreement, lazy_agreement
-from geomfeat.regimes.lazy_limit import LazyLimit, lazy_limit
-from geomfeat.regimes.linear_balance import Balance, balanced_factors, balanced_network, layer_balance
-from geomfeat.regimes.linear_demand import balanced_demand, one_mode_demand
-from geomfeat.regimes.linear_flow import LinearPath, linear_flow
-from geomfeat.regimes.linear_modes import aligned_mode
-from geomfeat.regimes.linear_sequence import TaskSequence, learn_in_sequence
-from geomfeat.regimes.linear_task import LinearTask, linear_task, whitened
-from geomfeat.regimes.linearize import Linearised, linearisation_gaps, linearize
-from geomfeat.regimes.mixed import activity_threshold, mixed_flow, n_active
-from geomfeat.regimes.mixed_descent import Products, descend_products, products_of, random_products
-from geomfeat.regimes.mode_regime import ModeRegimes, mode_regimes
-from geomfeat.regimes.modular_addition import (
+`training` trains at a known richness, `linearization` compares with the lazy limit, `stability` finds the largest
+rate, `width` scales networks, `linear_networks` and `grokking` hold cases with known answers.
+"""
+
+from geomfeat.regimes.grokking import (
+    GrokkingRun,
     ModularRun,
     ModularTask,
+    PolynomialTask,
+    TransitionReport,
     modular_addition,
     modular_network,
+    polynomial_grokking,
     train_at_alpha,
     train_with_decay,
+    transitions,
 )
-from geomfeat.regimes.phase_diagram import PhaseDiagram, noisy_low_rank, phase_diagram
-from geomfeat.regimes.polynomial_grokking import GrokkingRun, PolynomialTask, polynomial_grokking
-from geomfeat.regimes.richness import Richness, gamma_from
-from geomfeat.regimes.scaling import estimate_r, width_scaling
-from geomfeat.regimes.scaling_result import RichnessEstimate, WidthScaling
-from geomfeat.regimes.sharpness import Sharpness, sharpness
-from geomfeat.regimes.stability import FixedRateDescent, StabilityReport, descend_at_rate, training_flags
-from geomfeat.regimes.stable_rate import StableRates, largest_stable_lr
-from geomfeat.regimes.trained import Trained, scaled_outputs
-from geomfeat.regimes.training_series import TrainingSeries, training_series
-from geomfeat.regimes.transitions import TransitionReport, transitions
-from geomfeat.regimes.wrapping import AtRichness, at_richness, parameter_groups, relative_loss
+from geomfeat.regimes.linear_networks import (
+    Balance,
+    LinearPath,
+    LinearTask,
+    ModeRegimes,
+    PhaseDiagram,
+    Products,
+    TaskSequence,
+    activity_threshold,
+    aligned_mode,
+    balanced_demand,
+    balanced_factors,
+    balanced_network,
+    descend_products,
+    layer_balance,
+    learn_in_sequence,
+    linear_flow,
+    linear_task,
+    mixed_flow,
+    mode_regimes,
+    n_active,
+    noisy_low_rank,
+    one_mode_demand,
+    phase_diagram,
+    products_of,
+    random_products,
+    whitened,
+)
+from geomfeat.regimes.linearization import (
+    LazyAgreement,
+    LazyLimit,
+    Linearised,
+    lazy_agreement,
+    lazy_limit,
+    linearisation_gaps,
+    linearize,
+)
+from geomfeat.regimes.stability import (
+    FixedRateDescent,
+    Sharpness,
+    StabilityReport,
+    StableRates,
+    descend_at_rate,
+    largest_stable_lr,
+    sharpness,
+    training_flags,
+)
+from geomfeat.regimes.training import (
+    AtRichness,
+    Richness,
+    Trained,
+    TrainingSeries,
+    at_richness,
+    gamma_from,
+    parameter_groups,
+    relative_loss,
+    scaled_outputs,
+    train_at_gamma,
+    training_series,
+)
+from geomfeat.regimes.width import (
+    CoordinateCheck,
+    RichnessEstimate,
+    WidthScaling,
+    coordinate_check,
+    estimate_r,
+    width_scaling,
+)
 
 __all__ = [
     "AtRichness",

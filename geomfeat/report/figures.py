@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geomfeat.errors import BadInput, near
-from geomfeat.owned import MARK, as_path, make_folder, replace_picture, require_own
-from geomfeat.report import drawing_layers, drawing_location
-from geomfeat.report.catalogue import GROUPS
-from geomfeat.report.plots_maps import PAIRS, embedding_parts, shown_matrix
-from geomfeat.report.plots_profiles import profile_entries
-from geomfeat.report.plots_spectra import shown_spectra
-from geomfeat.report.view import View, views
+from geomfeat.report.content.quantity_labels import GROUPS
+from geomfeat.report.content.study_view import View, views
+from geomfeat.report.matplotlib import layers as drawing_layers
+from geomfeat.report.matplotlib import location as drawing_location
+from geomfeat.report.plotly.maps import PAIRS, embedding_parts, shown_matrix
+from geomfeat.report.plotly.profiles import profile_entries
+from geomfeat.report.plotly.spectra import shown_spectra
+from geomfeat.storage.owned_files import MARK, as_path, make_folder, replace_picture, require_own
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

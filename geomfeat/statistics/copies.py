@@ -10,9 +10,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from geomfeat.distinct import equal_rows, known_points
 from geomfeat.numerics import WORKING, stream
 from geomfeat.precision import IN_RANGE, near_one, roundings
+from geomfeat.statistics.distinct_points import equal_rows, known_points
 from geomfeat.types import Points, Representation, as_layer
 
 CHUNK_ENTRIES = 2**22

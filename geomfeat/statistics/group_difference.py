@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import t as student
 
-from geomfeat.comparison.clustered import Interval, over_seeds
-from geomfeat.comparison.plane import Design, design_of, fitted_slopes
+from geomfeat.statistics.cluster_bootstrap import Interval, over_seeds
+from geomfeat.statistics.least_squares import Design, design_of, fitted_slopes
 
 NOTHING = np.full(1, np.nan)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import t as student
 
-from geomfeat.comparison.clustered import Interval, over_seeds
+from geomfeat.statistics.cluster_bootstrap import Interval, over_seeds
 
 # A term counts as told apart from those before it if this share of its length is new.
 NEW = 1e-6

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from scipy.stats import norm
 
-from geomfeat.comparison.clustered import Interval, over_seeds
+from geomfeat.statistics.cluster_bootstrap import Interval, over_seeds
 
 # |rho| above this counts as this on Fisher's scale, on which the errors are symmetric: .9999 is 5.0 there.
 MOST = 0.9999

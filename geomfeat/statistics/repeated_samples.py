@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from geomfeat.copies import copies_of, first_of_each
-from geomfeat.grouping import common_groups, errors_wanted
+from geomfeat.statistics.copies import copies_of, first_of_each
+from geomfeat.statistics.group_errors import common_groups, errors_wanted
 from geomfeat.types import Kernel, Representation, as_layer
 
 

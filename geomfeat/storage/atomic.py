@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from geomfeat.errors import BadInput
-from geomfeat.npz_files import UNREADABLE, first_line
-from geomfeat.owned import MADE_BY, MARK, json_text, make_folder, require_own, temporary_for, writing
+from geomfeat.storage.npz_files import UNREADABLE, first_line
+from geomfeat.storage.owned_files import MADE_BY, MARK, json_text, make_folder, require_own, temporary_for, writing
 
 DAMAGED = (*UNREADABLE, pa.ArrowException)
 

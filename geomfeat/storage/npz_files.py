@@ -16,7 +16,7 @@ from typing import IO, Any
 import numpy as np
 
 from geomfeat.errors import BadInput
-from geomfeat.owned import MARK
+from geomfeat.storage.owned_files import MARK
 
 # What readers of zip archives, array headers, JSON and tables raise for content that is damaged or made to harm.
 UNREADABLE = (

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from geomfeat.copies import copies_of
 from geomfeat.errors import BadInput
-from geomfeat.kernels.hsic import Centred, Moments
+from geomfeat.geometry.similarity._hsic import Centred, Moments
 from geomfeat.numerics import WORKING, jackknife_stderr
+from geomfeat.statistics.copies import copies_of
 from geomfeat.types import Representation
 
 # The measures that are read off the shared Gram matrices, and their estimators.
@@ -74,7 +74,7 @@ def cka_cells(
     >>> a, b = torch.randn(9, 3), torch.randn(9, 4)
     >>> reps = {("trained", "a"): Representation(a), ("trained", "b"): Representation(b)}
     >>> [(pair, cells)] = cka_cells(reps, [tuple(reps)], ["unbiased"])
-    >>> from geomfeat.kernels.alignment import cka
+    >>> from geomfeat.geometry.similarity import cka
     >>> abs(cells["unbiased"][0] - cka(a, b)) < 1e-12
     True
     """

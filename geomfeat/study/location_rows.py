@@ -10,19 +10,27 @@ from typing import Any
 
 import torch
 
-from geomfeat.activations.firing import home, placed
-from geomfeat.activations.untouched import evaluating
-from geomfeat.diagnostics.locate import LOSSES, locate
-from geomfeat.diagnostics.location import Location
+from geomfeat.activations.hidden_layers import home, placed
+from geomfeat.activations.model_state import evaluating
 from geomfeat.errors import BadInput, near
-from geomfeat.grouping import FEWEST
 from geomfeat.labels import as_goal
+from geomfeat.location._locate import LOSSES, locate
+from geomfeat.location.result import Location
 from geomfeat.models.functional import as_inputs, batches, call, moved, n_samples, output_matrix, take
-from geomfeat.models.moved import plain_name
 from geomfeat.models.one_network import in_one_form
-from geomfeat.regimes.signs import Levels, as_row, numbered, share_right, threshold_of, two_levels, unnumbered
-from geomfeat.study.measuring import guarded
-from geomfeat.study.subject import INITIAL, TRAINED, Subject
+from geomfeat.models.trained_parameters import plain_name
+from geomfeat.regimes.training.class_targets import (
+    Levels,
+    as_row,
+    numbered,
+    share_right,
+    threshold_of,
+    two_levels,
+    unnumbered,
+)
+from geomfeat.statistics.group_errors import FEWEST
+from geomfeat.study.measure_rows import guarded
+from geomfeat.study.snapshots import INITIAL, TRAINED, Subject
 from geomfeat.study.table import Row, failed_rows, options_text, row
 from geomfeat.types import Estimate
 

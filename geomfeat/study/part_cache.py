@@ -22,9 +22,10 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
-from geomfeat.models.lazy_inputs import LazyInputs
-from geomfeat.npz_files import archive_note, read_arrays, write_arrays
-from geomfeat.owned import (
+from geomfeat.models.streamed_inputs import LazyInputs
+from geomfeat.storage.atomic import file_sha256
+from geomfeat.storage.npz_files import archive_note, read_arrays, write_arrays
+from geomfeat.storage.owned_files import (
     MADE_BY,
     MARK,
     as_path,
@@ -36,7 +37,6 @@ from geomfeat.owned import (
     require_own,
     writing,
 )
-from geomfeat.study.saved import file_sha256
 
 FINISHED = "finished.jsonl"
 HEADER = 30  # bytes of the header of an array in an archive, without its name

@@ -1,6 +1,6 @@
 """What a study gives: the tidy table, the location and the arrays behind the pictures; saved to a folder and back.
 
-On disk four files: `results.parquet`, `location.json`, `arrays.npz`, `settings.json` (see `geomfeat.study.saved`).
+On disk four files: `results.parquet`, `location.json`, `arrays.npz`, `settings.json` (see `geomfeat.storage.atomic`).
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from geomfeat.diagnostics.location import Location
-from geomfeat.npz_files import read_arrays, write_arrays
-from geomfeat.owned import as_path, json_text
-from geomfeat.study.saved import SavedFolder, read_json, read_parquet, write_parquet
+from geomfeat.location.result import Location
+from geomfeat.storage.atomic import SavedFolder, read_json, read_parquet, write_parquet
+from geomfeat.storage.npz_files import read_arrays, write_arrays
+from geomfeat.storage.owned_files import as_path, json_text
 from geomfeat.study.table import COLUMNS
 
 TABLE, LOCATION, ARRAYS, SETTINGS = "results.parquet", "location.json", "arrays.npz", "settings.json"

@@ -13,23 +13,23 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from geomfeat._version import __version__
-from geomfeat.activations.select import Patterns
-from geomfeat.data.streams import reread
-from geomfeat.diagnostics.location import Location
+from geomfeat.activations.layer_selection import Patterns
+from geomfeat.data.batch_streams import reread
 from geomfeat.errors import BadInput, near
 from geomfeat.labels import classes_in
+from geomfeat.location.result import Location
 from geomfeat.models.functional import Inputs, Readout
 from geomfeat.models.readouts import as_readout
-from geomfeat.study.course import Course, course_of
-from geomfeat.study.measuring import guarded
-from geomfeat.study.parts import Parts, code_of, fingerprint
-from geomfeat.study.pictures import spectrum, umap_plane, umap_rows
-from geomfeat.study.place import accuracy_of, check_located, check_location, locate_subject, location_rows
-from geomfeat.study.plan import Plan, make_plan
+from geomfeat.study.figure_arrays import spectrum, umap_plane, umap_rows
+from geomfeat.study.location_rows import accuracy_of, check_located, check_location, locate_subject, location_rows
+from geomfeat.study.measure_rows import guarded
+from geomfeat.study.measure_selection import Plan, make_plan
+from geomfeat.study.part_cache import Parts, code_of, fingerprint
 from geomfeat.study.result import Study
-from geomfeat.study.subject import INITIAL, TRAINED, Look, Subject, make_subject
+from geomfeat.study.snapshots import INITIAL, TRAINED, Look, Subject, make_subject
 from geomfeat.study.table import Row, are_rows, checked_conditions, failed_rows, table_of
 from geomfeat.study.tasks import Features, Task, at_of, tasks_of
+from geomfeat.study.timeline import Course, course_of
 from geomfeat.types import Representation, Snapshot
 
 # Arrays speak of "initial" and "trained".
@@ -93,7 +93,7 @@ def run_study(
 
     Raises BadInput and its kin before any work and before anything is written.
 
-    >>> from geomfeat.models.architectures import build
+    >>> from geomfeat.models import build
     >>> study = run_study(build("mlp", seed=1), torch.randn(30, 64), initial=build("mlp", seed=0), umap=False,
     ...                   measures=["participation_ratio"], location=False, progress=False)
     >>> sorted(set(study.table["at"]))

@@ -17,7 +17,7 @@ RESULT = (
     "layer", "layer_b", "measure", "quantity", "value", "stderr", "ok", "note",
     "n", "d", "dtype", "device", "seconds", "options", "version",
 )  # fmt: skip
-# What every table holds, with the kind of its values; see `geomfeat.study.saved.read_parquet`.
+# What every table holds, with the kind of its values; see `geomfeat.storage.atomic.read_parquet`.
 COLUMNS = dict.fromkeys([*IDENTITY, *RESULT], "any") | {
     **dict.fromkeys(("at", "layer", "measure", "quantity", "note"), "text"), "value": "number", "stderr": "number",
     "ok": "flag",

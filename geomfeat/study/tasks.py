@@ -9,15 +9,15 @@ from typing import Any
 
 import torch
 
-from geomfeat.diagnostics.pair import SnapshotPair
 from geomfeat.registry import Measure
-from geomfeat.study.alignment import ESTIMATORS, cka_cells
-from geomfeat.study.course import Course, series_of
-from geomfeat.study.measuring import facts_of, guarded, measure_layers, measure_network, options_of
-from geomfeat.study.parts import fingerprint
-from geomfeat.study.plan import Plan
-from geomfeat.study.subject import INITIAL, TRAINED, Subject
+from geomfeat.snapshots import SnapshotPair
+from geomfeat.study.cka_rows import ESTIMATORS, cka_cells
+from geomfeat.study.measure_rows import facts_of, guarded, measure_layers, measure_network, options_of
+from geomfeat.study.measure_selection import Plan
+from geomfeat.study.part_cache import fingerprint
+from geomfeat.study.snapshots import INITIAL, TRAINED, Subject
 from geomfeat.study.table import Row, failed_rows, row
+from geomfeat.study.timeline import Course, series_of
 from geomfeat.types import Estimate, Representation, Snapshot
 
 CHANGE = "init->{}"

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geomfeat.diagnostics.series import SnapshotSeries
-from geomfeat.diagnostics.time_regime import FEWEST
 from geomfeat.errors import BadInput
 from geomfeat.labels import as_goal
+from geomfeat.measures.series.time_regime import FEWEST
 from geomfeat.models.functional import as_inputs, n_samples, take
-from geomfeat.study.place import CLEARLY, accuracies
-from geomfeat.study.subject import INITIAL, TRAINED, Subject
+from geomfeat.snapshots import SnapshotSeries
+from geomfeat.study.location_rows import CLEARLY, accuracies
+from geomfeat.study.snapshots import INITIAL, TRAINED, Subject
 from geomfeat.types import Snapshot
 
 TEST = "test"  # the part of the data whose samples were not trained on

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels.alignment import as_gram
+from geomfeat.geometry.similarity._cka import as_gram
 from geomfeat.labels import as_goal
 from geomfeat.memory import require_memory
 from geomfeat.numerics import WORKING, as_tensor, require_finite, safe_eigh

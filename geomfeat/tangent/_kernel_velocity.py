@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels.alignment import as_gram
-from geomfeat.kernels.movement import kernel_angle, kernel_distance
+from geomfeat.geometry.similarity import kernel_angle, kernel_distance
+from geomfeat.geometry.similarity._cka import as_gram
 from geomfeat.numerics import WORKING, as_tensor, require_finite
 from geomfeat.types import Estimate, Kernel
 

@@ -14,17 +14,17 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput, OutOfMemory
-from geomfeat.kernels._guards import require_batch_size, require_callable
-from geomfeat.kernels._memory import BUDGET
-from geomfeat.kernels.jacobians import Columns, Identity, JacobianRows
-from geomfeat.kernels.ntk.layerwise import by_layers
-from geomfeat.kernels.ntk.plan import parameter_group
-from geomfeat.kernels.ntk.structured import Changed, structured
-from geomfeat.kernels.ntk.tiles import by_tiles
-from geomfeat.kernels.ntk.wide_head import WideHead, wide_head
 from geomfeat.memory import free_bytes, with_smaller_chunks
 from geomfeat.models.functional import Functional, Readout, functional, n_samples
 from geomfeat.numerics import WORKING, as_tensor
+from geomfeat.tangent.jacobians._memory_budget import BUDGET
+from geomfeat.tangent.jacobians.derivative_checks import require_batch_size, require_callable
+from geomfeat.tangent.jacobians.rows import Columns, Identity, JacobianRows
+from geomfeat.tangent.jacobians.tiles import by_tiles
+from geomfeat.tangent.layerwise.coverage import parameter_group
+from geomfeat.tangent.layerwise.kernel import by_layers
+from geomfeat.tangent.layerwise.structured_kernel import Changed, structured
+from geomfeat.tangent.layerwise.wide_head import WideHead, wide_head
 from geomfeat.types import Kernel
 
 logger = logging.getLogger(__name__)

@@ -7,16 +7,16 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.errors import OutOfMemory
-from geomfeat.kernels._guards import require_batch_size
-from geomfeat.kernels._memory import BUDGET
-from geomfeat.kernels.jacobians import Columns, Identity, JacobianRows
-from geomfeat.kernels.ntk.kernel import SMALL, Outputs, Params, as_functional, cotangents_of
-from geomfeat.kernels.ntk.structured import Changed, Structured, structured
-from geomfeat.kernels.ntk.tiles import by_tiles
-from geomfeat.kernels.ntk.wide_head import wide_head
 from geomfeat.memory import free_bytes, with_smaller_chunks
 from geomfeat.models.functional import Functional, Readout, batches, n_samples
 from geomfeat.numerics import WORKING, require_finite
+from geomfeat.tangent._ntk import SMALL, Outputs, Params, as_functional, cotangents_of
+from geomfeat.tangent.jacobians._memory_budget import BUDGET
+from geomfeat.tangent.jacobians.derivative_checks import require_batch_size
+from geomfeat.tangent.jacobians.rows import Columns, Identity, JacobianRows
+from geomfeat.tangent.jacobians.tiles import by_tiles
+from geomfeat.tangent.layerwise.structured_kernel import Changed, Structured, structured
+from geomfeat.tangent.layerwise.wide_head import wide_head
 
 logger = logging.getLogger(__name__)
 

@@ -16,14 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels._guards import require_batch_size
-from geomfeat.kernels._memory import BUDGET
-from geomfeat.kernels.jacobians import JacobianRows
-from geomfeat.kernels.ntk.kernel import Params, as_functional
-from geomfeat.kernels.tangent import jvp, vjp, way_of_outputs
 from geomfeat.memory import free_bytes, with_smaller_chunks
 from geomfeat.models.functional import Functional, Readout, n_samples
 from geomfeat.numerics import WORKING, numpy_stream, require_finite
+from geomfeat.tangent._ntk import Params, as_functional
+from geomfeat.tangent.jacobians._memory_budget import BUDGET
+from geomfeat.tangent.jacobians.derivative_checks import require_batch_size
+from geomfeat.tangent.jacobians.products import jvp, vjp, way_of_outputs
+from geomfeat.tangent.jacobians.rows import JacobianRows
 
 Product = Callable[[np.ndarray], np.ndarray]
 

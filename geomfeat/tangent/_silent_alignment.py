@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels.velocity import increasing_times
 from geomfeat.numerics import WORKING, as_tensor, require_finite
+from geomfeat.tangent._kernel_velocity import increasing_times
 
 ALIGNED = 0.9
 FALLEN = 0.5

@@ -17,7 +17,7 @@ from torch import nn
 from geomfeat.errors import BadInput, near
 from geomfeat.models.functional import Functional
 from geomfeat.models.modules import inside_wrappers, wrapper_names
-from geomfeat.models.moved import differentiable, functional_in, moved_parameters
+from geomfeat.models.trained_parameters import differentiable, functional_in, moved_parameters
 
 Params = str | Sequence[str] | Callable[[str], bool]
 EVERY, MOVED, GIVEN, HINTED = "every", "moved", "given", "hinted"

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 import geomfeat as gf
 from geomfeat.errors import BadInput, LayerDidNotFire
-from geomfeat.kernels import jvp
 from geomfeat.models.functional import functional
 from geomfeat.numerics import stream
+from geomfeat.tangent import jvp
 
 N = 40
 

@@ -18,14 +18,7 @@ from geomfeat.activations import extract
 from geomfeat.errors import BadInput, LayerDidNotFire, LayerNotFound
 from geomfeat.models.functional import output_matrix
 from geomfeat.numerics import tolerance
-from tests.activations.zoo import (
-    ZOO,
-    conv_bn_residual,
-    gru_cell_loop,
-    lstm,
-    mlp,
-    transformer_encoder_masked,
-)
+from tests.activations.zoo import ZOO, conv_bn_residual, gru_cell_loop, lstm, mlp, transformer_encoder_masked
 from tests.reference.activations import one_sample_at_a_time
 
 CLOSE = tolerance(torch.float32)

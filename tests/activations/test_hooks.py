@@ -17,7 +17,7 @@ from torch.func import functional_call, grad, hessian, jacrev, jvp, vmap
 from torch.testing import assert_close
 
 from geomfeat.activations import extract, fired_layers, hidden_weight_layers, recording, tensors_by_path
-from geomfeat.activations.untouched import unfused_attention
+from geomfeat.activations.model_state import unfused_attention
 from geomfeat.errors import BadInput, GeomfeatError, LayerNotFound
 from geomfeat.models.functional import call, functional
 from geomfeat.numerics import tolerance

@@ -10,13 +10,7 @@ from torch import nn
 
 from geomfeat.activations import extract, fired_layers, module_name, recording, select_layers, split_key
 from geomfeat.errors import BadInput, LayerNotFound
-from tests.activations.zoo import (
-    conv_bn_residual,
-    lstm,
-    mlp,
-    shared_weights,
-    transformer_encoder_masked,
-)
+from tests.activations.zoo import conv_bn_residual, lstm, mlp, shared_weights, transformer_encoder_masked
 
 RESNET = conv_bn_residual()[0]
 CONVS = [name for name, module in RESNET.named_modules() if isinstance(module, nn.Conv2d)]

@@ -15,7 +15,7 @@ from torch.testing import assert_close
 from torch.utils.checkpoint import checkpoint
 
 from geomfeat.activations import extract
-from geomfeat.activations.untouched import (
+from geomfeat.activations.model_state import (
     evaluating,
     same_buffers,
     same_mode,
@@ -109,7 +109,7 @@ def test_the_fast_path_switch_comes_back(before: bool) -> None:
 
 
 def test_nothing_is_imported_where_nothing_is_compiled() -> None:
-    script = "import sys, torch; from geomfeat.activations.untouched import uncompiled\n"
+    script = "import sys, torch; from geomfeat.activations.model_state import uncompiled\n"
     script += "with uncompiled(): torch.ones(1)\n"
     script += "sys.exit('torch._dynamo' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geomfeat.activations import extract, fired_layers, hidden_weight_layers
-from geomfeat.activations.parameters import same_parameters
-from geomfeat.activations.untouched import evaluating
+from geomfeat.activations.model_state import evaluating
+from geomfeat.activations.parameter_state import same_parameters
 from geomfeat.errors import BadInput
 from geomfeat.study import run_study
 from tests.activations.zoo import mlp

@@ -16,9 +16,9 @@ from torch.testing import assert_close
 from torch.utils.data import DataLoader, TensorDataset
 
 from geomfeat.activations import ActivationStore, extract
-from geomfeat.activations.stored import fingerprint
+from geomfeat.activations.stored_representations import fingerprint
+from geomfeat.data.batch_streams import opened
 from geomfeat.data.dataset import Dataset
-from geomfeat.data.streams import opened
 from geomfeat.errors import BadInput, OutputExists
 from geomfeat.models.functional import n_samples, take
 from tests.activations.zoo import ZOO, lstm, mlp, transformer_encoder_masked

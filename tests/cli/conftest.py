@@ -11,7 +11,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from geomfeat.cli import app
-from geomfeat.models.checkpoints import save_weights
+from geomfeat.models.weights.checkpoints import save_weights
 from tests.study.small import digits, model_at
 
 NET = """

@@ -16,9 +16,9 @@ import pytest
 import torch
 from click.testing import Result
 
-from geomfeat.cli.sources import dated
-from geomfeat.diagnostics.ladder import Ladder
-from geomfeat.models.checkpoints import save_weights
+from geomfeat.cli._request import dated
+from geomfeat.location.reference_ladder import Ladder
+from geomfeat.models.weights.checkpoints import save_weights
 from geomfeat.registry import Measure
 from geomfeat.study import Study, tasks
 from tests.cli.conftest import PROBES, N

@@ -14,7 +14,7 @@ import typer
 from click.testing import Result
 
 import geomfeat
-from geomfeat.cli.app import command
+from geomfeat.cli._app import command
 from geomfeat.errors import BadInput
 
 Run = Callable[..., Result]

@@ -13,8 +13,8 @@ import torch
 from click.testing import Result
 
 from geomfeat.activations import extract, load_npz, save_npz
-from geomfeat.comparison.result import FILES
-from geomfeat.kernels import rdm
+from geomfeat.comparison.models.result import FILES
+from geomfeat.geometry.rsa import rdm
 from tests.study.small import digits, model_at
 
 Run = Callable[..., Result]

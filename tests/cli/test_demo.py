@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from geomfeat.cli.demonstration import FACTORIES, STRENGTHS, run_demo
+from geomfeat.cli.demo import FACTORIES, STRENGTHS, run_demo
 from geomfeat.errors import OutputExists
 from geomfeat.study import Study
 

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from geomfeat.charts import Check, Findings
 from geomfeat.cli import app
-from geomfeat.lab import Check, Findings
-from geomfeat.lab import experiments as experiments_module
+from geomfeat.lab import registry as experiments_module
 
 RUN = CliRunner()
 

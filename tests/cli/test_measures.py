@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from click.testing import Result
 
-from geomfeat.cli.lookup import markdown_table
+from geomfeat.cli.measures import markdown_table
 from geomfeat.registry import available, get
 
 Run = Callable[..., Result]

@@ -8,10 +8,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from geomfeat.cli.folders import first_difference, is_finished, numbered_checkpoints
+from geomfeat.cli._output_folder import first_difference, is_finished, numbered_checkpoints
 from geomfeat.errors import BadInput, OutputExists
+from geomfeat.storage.atomic import read_parquet, write_parquet
 from geomfeat.study.result import FILES
-from geomfeat.study.saved import read_parquet, write_parquet
 
 REQUEST = {"seed": 0, "layers": None}
 

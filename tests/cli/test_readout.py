@@ -10,7 +10,7 @@ import torch
 
 from geomfeat.activations import load_npz
 from geomfeat.api import Comparison
-from geomfeat.cli.sources import readout_of
+from geomfeat.cli._request import readout_of
 from geomfeat.errors import BadInput
 from geomfeat.study import Study
 from tests.cli.conftest import Run
@@ -73,7 +73,7 @@ number = 3
 def odd(files: Path) -> Path:
     """A network in odd.py whose outputs need a readout, with weights before and after training."""
     (files / "odd.py").write_text(ODD)
-    from geomfeat.models.checkpoints import load_factory, load_weights, save_weights
+    from geomfeat.models.weights.checkpoints import load_factory, load_weights, save_weights
 
     for name in ("init", "final"):
         model = load_factory("odd.py:make")()

@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from geomfeat.cli import app
-from geomfeat.comparison.sweep import sweep
-from tests.comparison.sweeps import tiny
+from geomfeat.comparison.sweeps._sweep import sweep
+from tests.comparison.sweeps_on_disk import tiny
 
 RUN = CliRunner()
 CONFIG = tiny(sigma=[0.5, 1.0], eta=[0.1, 0.5], measure={"location": {"n_probes": 8, "n_bootstrap": 20}, "n": 20})

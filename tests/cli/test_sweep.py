@@ -11,11 +11,12 @@ import pandas as pd
 import pytest
 import yaml
 
-from geomfeat.comparison import sweep, task
-from geomfeat.comparison.design import runs_of
-from geomfeat.comparison.sweep_config import read_config
+from geomfeat.comparison.sweeps import _sweep as sweep
+from geomfeat.comparison.sweeps import task
+from geomfeat.comparison.sweeps.config import read_config
+from geomfeat.comparison.sweeps.grid import runs_of
 from tests.cli.conftest import Run
-from tests.comparison.sweeps import tiny
+from tests.comparison.sweeps_on_disk import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 

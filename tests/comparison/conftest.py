@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from geomfeat.comparison import task
-from geomfeat.comparison.task import code_version
-from tests.comparison.sweeps import Counted
+from geomfeat.comparison.sweeps import task
+from geomfeat.comparison.sweeps.task import code_version
+from tests.comparison.sweeps_on_disk import Counted
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import torch
 
 import geomfeat.compat.glue as glue
 from geomfeat import geometry
-from geomfeat.compat import glue_analysis, glue_analysis_dataframe
+from geomfeat.compat.glue import glue_analysis, glue_analysis_dataframe
 from geomfeat.compat.glue.analysis import QUANTITIES
 from geomfeat.errors import BadInput
 from tests.geometry.clouds import normal, simplices, spheres

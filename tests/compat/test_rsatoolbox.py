@@ -12,8 +12,8 @@ import torch
 
 from geomfeat.compat import from_rsatoolbox, to_rsatoolbox
 from geomfeat.errors import BadInput
-from geomfeat.kernels import RDMs, compare_rdms, noise_ceiling, noise_precision, rdm, stack_rdms
-from geomfeat.kernels.rdm_compare import similarities
+from geomfeat.geometry.rsa import RDMs, compare_rdms, noise_ceiling, noise_precision, rdm, stack_rdms
+from geomfeat.geometry.rsa.compare import similarities
 from geomfeat.numerics import stream
 from geomfeat.types import Representation
 

@@ -18,7 +18,7 @@ LIBRARY = sorted((ROOT / "geomfeat").rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 FILE_CAP, FUNCTION_CAP, LINE_CAP = 350, 60, 120
 # Reads CIFAR-10's python batches, with an unpickler that knows numpy arrays and nothing else.
-MAY_IMPORT_PICKLE = {"geomfeat/data/files.py"}
+MAY_IMPORT_PICKLE = {"geomfeat/data/user_files.py"}
 # A clone says nothing of the machines it was written on, nor of where packages come from (but LICENSE and the pins).
 MACHINES = re.compile(r"(?<![\w.])/(work|farm|root|tmp)/\w")
 FOREIGN = re.compile(r"helper session|pypi\.\w|pythonhosted|npmjs|conda\.anaconda", re.IGNORECASE)
@@ -141,7 +141,7 @@ def test_no_file_names_a_package_registry() -> None:
 
 
 def test_readme_holds_the_current_table_of_measures() -> None:
-    from geomfeat.cli.lookup import markdown_table
+    from geomfeat.cli.measures import markdown_table
     from geomfeat.registry import available
 
     assert markdown_table(available()).strip() in (ROOT / "README.md").read_text(encoding="utf-8"), (
@@ -179,7 +179,7 @@ def test_importing_the_package_is_light() -> None:
 
 def test_shapes_are_checked_in_tests() -> None:
     """The pure functions run under jaxtyping's checker: a wrong shape is refused before it is computed with."""
-    from geomfeat.kernels.rdm import condition_means
+    from geomfeat.geometry.rsa.dissimilarity import condition_means
 
     assert condition_means(torch.eye(3), torch.arange(3), 3).shape == (3, 3)
     with pytest.raises(jaxtyping.TypeCheckError, match="condition_means"):

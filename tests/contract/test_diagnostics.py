@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from geomfeat.diagnostics.pair import SnapshotPair
 from geomfeat.numerics import stream
 from geomfeat.registry import Measure, available
+from geomfeat.snapshots import SnapshotPair
 from geomfeat.types import Estimate
 from tests.contract.facts import assert_examples_run, assert_facts_are_told
-from tests.diagnostics.pairs import pair_of
+from tests.measures.network.pairs import pair_of
 from tests.zoo import Case, nudged, zoo
 
 DIAGNOSTICS = available(scope="network")

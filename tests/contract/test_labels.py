@@ -16,24 +16,15 @@ import torch
 from torch import nn
 
 import geomfeat as gf
-from geomfeat import geometry, kernels
+from geomfeat import geometry, tangent
 from geomfeat.data.dataset import Dataset
 from geomfeat.errors import BadInput
 from geomfeat.models.mlp import mlp
 from geomfeat.numerics import stream
-from geomfeat.regimes import (
-    coordinate_check,
-    descend_at_rate,
-    estimate_r,
-    largest_stable_lr,
-    lazy_agreement,
-    lazy_limit,
-    relative_loss,
-    sharpness,
-    train_at_gamma,
-    training_series,
-    width_scaling,
-)
+from geomfeat.regimes.linearization import lazy_agreement, lazy_limit
+from geomfeat.regimes.stability import descend_at_rate, largest_stable_lr, sharpness
+from geomfeat.regimes.training import relative_loss, train_at_gamma, training_series
+from geomfeat.regimes.width import coordinate_check, estimate_r, width_scaling
 from geomfeat.study import run_study
 from geomfeat.types import Representation, Snapshot
 
@@ -96,16 +87,16 @@ CLASSES: dict[str, Callable[[Any], Any]] = {
         gf.linear_probe(X, [i % 2 for i in range(N)], groups=y, folds=2, classifier="ridge").accuracy
     ),
     "Representation groups": lambda y: Representation(X, groups=y).groups.unique(return_inverse=True)[1].tolist(),
-    "label_gram": lambda y: kernels.label_gram(y).tolist(),
-    "one_hot": lambda y: kernels.one_hot(y).tolist(),
+    "label_gram": lambda y: geometry.label_gram(y).tolist(),
+    "one_hot": lambda y: geometry.one_hot(y).tolist(),
     "rdm": lambda y: gf.rdm(X, y).vectors.tolist(),
     "rdm runs": lambda y: gf.rdm(X, [i // 12 for i in range(N)], dissimilarity="crossnobis", runs=y).vectors.tolist(),
-    "condition_residuals": lambda y: kernels.condition_residuals(X, y)[0].tolist(),
+    "condition_residuals": lambda y: geometry.condition_residuals(X, y)[0].tolist(),
 }
 # What takes classes or values to be learned.
 GOALS: dict[str, Callable[[Any], Any]] = {
-    "target_alignment": lambda y: kernels.target_alignment(GRAM, y).value,
-    "kernel_regression": lambda y: kernels.kernel_regression(GRAM, y, ridge=1.0).train.values.tolist(),
+    "target_alignment": lambda y: geometry.target_alignment(GRAM, y).value,
+    "kernel_regression": lambda y: tangent.kernel_regression(GRAM, y, ridge=1.0).train.values.tolist(),
     "train_at_gamma": lambda y: train_at_gamma(net(), X, y, gamma=1.0, max_steps=3).train_loss,
     "lazy_limit": lambda y: lazy_limit(net(), X, y, time=0.1).train.tolist(),
     "lazy_agreement": lambda y: lazy_agreement(net(), X, y, gamma=1.0, lr=1e-3, steps=2).is_lazy,

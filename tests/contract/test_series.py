@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from geomfeat.diagnostics.series import SnapshotSeries
 from geomfeat.models.functional import as_inputs, n_samples, take
 from geomfeat.numerics import stream
 from geomfeat.registry import Measure, available
+from geomfeat.snapshots import SnapshotSeries
 from geomfeat.types import Estimate, Snapshot
 from tests.contract.facts import assert_examples_run, assert_facts_are_told
-from tests.diagnostics.runs import RICH_GAMMA, digits_series
+from tests.location.runs import RICH_GAMMA, digits_series
 from tests.zoo import Case, nudged, zoo
 
 SERIES = available(scope="series")

@@ -22,8 +22,8 @@ from torch.utils.data import (
 from torch.utils.data import Dataset as TorchDataset
 
 import geomfeat as gf
-from geomfeat.data.batch import Arguments, split
-from geomfeat.data.streams import Stream, opened, reread
+from geomfeat.data._batch import Arguments, split
+from geomfeat.data.batch_streams import Stream, opened, reread
 from geomfeat.errors import BadInput
 from geomfeat.models.functional import batches, map_inputs, n_samples, take
 

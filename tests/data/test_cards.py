@@ -11,11 +11,11 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
+from geomfeat.data._load_data import load_data
+from geomfeat.data.builtin import DEBIAN_FOLDER
 from geomfeat.data.cards import parse_card, read_card
-from geomfeat.data.embedded import DEBIAN_FOLDER
-from geomfeat.data.loading import load_data
 from geomfeat.errors import BadInput
-from geomfeat.models.checkpoints import read_weights
+from geomfeat.models.weights.checkpoints import read_weights
 from tests.shared_data import shared
 
 FOLDER = Path(__file__).resolve().parents[2] / "data_cards"

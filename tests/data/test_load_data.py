@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
+from geomfeat.data._load_data import load_data
+from geomfeat.data.builtin import read_idx
 from geomfeat.data.dataset import Dataset, as_features, balanced_order
-from geomfeat.data.embedded import read_idx
-from geomfeat.data.loading import load_data
 from geomfeat.errors import BadInput
 
 
@@ -291,7 +291,7 @@ def test_fashion_mnist_from_a_folder(sub, tmp_path, monkeypatch):
 
 
 def test_missing_and_damaged_idx_files(tmp_path, monkeypatch):
-    monkeypatch.setattr("geomfeat.data.embedded.DEBIAN_FOLDER", tmp_path / "none")
+    monkeypatch.setattr("geomfeat.data.builtin.DEBIAN_FOLDER", tmp_path / "none")
     monkeypatch.setenv("GEOMFEAT_DATA", str(tmp_path))
     with pytest.raises(BadInput, match="dataset-fashion-mnist"):
         load_data("fashion-mnist")

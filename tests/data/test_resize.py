@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from geomfeat.data.fitting import images_like
+from geomfeat.data.resize import images_like
 from geomfeat.errors import BadInput
 from geomfeat.numerics import stream, tolerance
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from geomfeat.data.loading import load_data
+from geomfeat.data._load_data import load_data
 from geomfeat.errors import BadInput
 
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from geomfeat.kernels import jvp, ntk
-from geomfeat.kernels._known_modules import BENT_AT_ZERO, NORMS, SMOOTH, of_known_modules
 from geomfeat.models.functional import functional
 from geomfeat.numerics import stream
+from geomfeat.tangent import jvp, ntk
+from geomfeat.tangent.jacobians.known_modules import BENT_AT_ZERO, NORMS, SMOOTH, of_known_modules
 
 # A network around each of them and the shape of a sample; its first and last layers are linear.
 AROUND: dict[type[nn.Module], tuple[Callable[[], list[nn.Module]], tuple[int, ...]]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from geomfeat.lab._layerwise import LEFT, train_by_layer
+from geomfeat.lab._train_by_layer import LEFT, train_by_layer
 from geomfeat.lab.mixed_by_layer import DATA, data_of, run
 from geomfeat.models.mlp import mlp
 

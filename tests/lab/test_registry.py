@@ -6,8 +6,9 @@ import math
 
 import pytest
 
+from geomfeat.charts import Check, Curve, Findings, Heat, Plot
 from geomfeat.errors import BadInput
-from geomfeat.lab import Check, Curve, Findings, Heat, Plot, all_experiments, experiment, get_experiment, run_experiment
+from geomfeat.lab import all_experiments, experiment, get_experiment, run_experiment
 
 
 @pytest.fixture(scope="module", params=[e.name for e in all_experiments()])

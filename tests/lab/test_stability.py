@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from geomfeat.lab import Findings, run_experiment
+from geomfeat.charts import Findings
+from geomfeat.lab import run_experiment
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from geomfeat.lab.experiments import run_experiment
+from geomfeat.lab import run_experiment
 
 
 def test_slopes_and_verdict() -> None:

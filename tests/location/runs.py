@@ -7,12 +7,11 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from geomfeat.data.loading import load_data
-from geomfeat.diagnostics.series import SnapshotSeries
+from geomfeat.data._load_data import load_data
 from geomfeat.models.mlp import mlp
-from geomfeat.regimes.knob import train_at_gamma
-from geomfeat.regimes.modular_addition import modular_addition, train_with_decay
-from geomfeat.regimes.trained import Trained
+from geomfeat.regimes.grokking import modular_addition, train_with_decay
+from geomfeat.regimes.training import Trained, train_at_gamma
+from geomfeat.snapshots import SnapshotSeries
 
 LAZY_GAMMA, RICH_GAMMA = 0.02, 10.0
 

@@ -11,16 +11,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from geomfeat.diagnostics.demand import linearised_task, solve
-from geomfeat.diagnostics.demand_spread import bootstrap, by_probes, spread
-from geomfeat.diagnostics.movement import movement, outputs_and_features
 from geomfeat.errors import BadInput
+from geomfeat.location.demand import linearised_task, solve
+from geomfeat.location.demand_interval import bootstrap, by_probes, spread
+from geomfeat.location.movement import movement, outputs_and_features
 from geomfeat.models.functional import functional
 from geomfeat.models.linear import linear
 from geomfeat.models.mlp import mlp
 from geomfeat.numerics import stream
-from geomfeat.regimes.knob import train_at_gamma
-from geomfeat.regimes.objective import centred_one_hot
+from geomfeat.regimes.training import train_at_gamma
+from geomfeat.regimes.training.objective import centred_one_hot
 from tests.activations import zoo
 from tests.reference import demand as reference
 

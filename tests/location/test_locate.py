@@ -13,19 +13,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from geomfeat.diagnostics.demand import linearised_task
-from geomfeat.diagnostics.ladder import Ladder, fitted_scale, read_off, train_ladder
-from geomfeat.diagnostics.locate import locate
-from geomfeat.diagnostics.location import LAYER_COLUMNS, REGIMES, Location, regime_of, regime_without_start
-from geomfeat.diagnostics.location_flags import flags_of
-from geomfeat.diagnostics.starts import observe, start_from
 from geomfeat.errors import BadInput
+from geomfeat.location._locate import locate
+from geomfeat.location.caveats import flags_of
+from geomfeat.location.demand import linearised_task
+from geomfeat.location.initial_states import observe, start_from
+from geomfeat.location.reference_ladder import Ladder, fitted_scale, read_off, train_ladder
+from geomfeat.location.result import LAYER_COLUMNS, REGIMES, Location, regime_of, regime_without_start
 from geomfeat.models.cnn import cnn
-from geomfeat.models.fresh import fresh, resetting
 from geomfeat.models.functional import functional
 from geomfeat.models.mlp import mlp
+from geomfeat.models.reinitialize import fresh, resetting
 from geomfeat.numerics import stream
-from geomfeat.regimes.knob import train_at_gamma
+from geomfeat.regimes.training import train_at_gamma
 from geomfeat.types import Snapshot
 from tests.activations import zoo
 
@@ -176,10 +176,10 @@ def test_any_network_is_located(build) -> None:
 
 def test_a_heavy_network_is_measured_in_float32_through_projections_and_agrees(monkeypatch) -> None:
     start, end = trained("mlp", 0.3)
-    monkeypatch.setattr("geomfeat.diagnostics.starts.HEAVY", 1000)
+    monkeypatch.setattr("geomfeat.location.initial_states.HEAVY", 1000)
     single = locate(end, *digits(), initial=start, n_bootstrap=2, progress=False)
     assert single.richness == pytest.approx(located("mlp", 0.3).richness, abs=0.005)
-    monkeypatch.setattr("geomfeat.diagnostics.locate.MANY_OUTPUTS", 5)
+    monkeypatch.setattr("geomfeat.location._locate.MANY_OUTPUTS", 5)
     few = locate(end, *digits(), initial=start, progress=False)
     assert few.details["projections"] == 4
     assert few.details["n_bootstrap"] == 6

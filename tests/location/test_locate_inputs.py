@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from geomfeat.activations import hidden_weight_layers
-from geomfeat.diagnostics.locate import locate
 from geomfeat.errors import BadInput
+from geomfeat.location._locate import locate
 
 X = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
 Y = torch.arange(40) % 3

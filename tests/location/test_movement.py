@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from geomfeat.activations import hidden_weight_layers
-from geomfeat.diagnostics.movement import movement, outputs_and_features
 from geomfeat.errors import BadInput, LayerNotFound
+from geomfeat.location.movement import movement, outputs_and_features
 from geomfeat.models.functional import functional, output_matrix
 from geomfeat.numerics import WORKING, stream, tolerance
 from tests.zoo import Case, zoo

@@ -12,21 +12,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from geomfeat.diagnostics.feature_movement import feature_movement
-from geomfeat.diagnostics.kernel_relative_change import kernel_relative_change
-from geomfeat.diagnostics.ladder import plan_ladder
-from geomfeat.diagnostics.layer_drift import layer_drift
-from geomfeat.diagnostics.linearisation_gap import linearisation_gap
-from geomfeat.diagnostics.locate import locate
-from geomfeat.diagnostics.location import Location, regime_of
-from geomfeat.diagnostics.starts import observe, start_from
-from geomfeat.diagnostics.tangent_space import TangentSpace, space_of_moved, space_without_start
-from geomfeat.diagnostics.weight_movement import weight_movement
 from geomfeat.errors import BadInput, LayerDidNotFire
+from geomfeat.location._locate import locate
+from geomfeat.location.initial_states import observe, start_from
+from geomfeat.location.reference_ladder import plan_ladder
+from geomfeat.location.result import Location, regime_of
+from geomfeat.measures.network.feature_movement import feature_movement
+from geomfeat.measures.network.kernel_relative_change import kernel_relative_change
+from geomfeat.measures.network.layer_drift import layer_drift
+from geomfeat.measures.network.linearisation_gap import linearisation_gap
+from geomfeat.measures.network.weight_movement import weight_movement
 from geomfeat.models.functional import functional
 from geomfeat.numerics import stream
-from geomfeat.regimes.knob import train_at_gamma
-from tests.diagnostics.pairs import pair_of
+from geomfeat.regimes.training import train_at_gamma
+from geomfeat.tangent.tangent_space import TangentSpace, space_of_moved, space_without_start
+from tests.measures.network.pairs import pair_of
 
 FAST = {"n_bootstrap": 2, "progress": False}
 
@@ -511,7 +511,7 @@ def test_weights_without_values_are_refused() -> None:
 
 
 def test_a_ladder_of_a_heavy_network_takes_all_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("geomfeat.diagnostics.starts.HEAVY", 100)
+    monkeypatch.setattr("geomfeat.location.initial_states.HEAVY", 100)
     start = drawn(lambda: nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 20)))
     x, y = inputs(), torch.arange(24) % 20
     end = trained(start)

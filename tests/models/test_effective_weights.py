@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize, spectral_norm, weight_norm
 
-from geomfeat.models.effective import (
+from geomfeat.models.effective_weights import (
     effective_weights,
     inside_parametrization,
     is_reparametrised,

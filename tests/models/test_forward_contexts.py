@@ -11,10 +11,10 @@ from torch.utils import checkpoint as torch_checkpoint
 from torch.utils.checkpoint import checkpoint
 
 import geomfeat as gf
-from geomfeat.kernels import jvp
-from geomfeat.models.contexts import without_checkpoints
+from geomfeat.models.forward_contexts import without_checkpoints
 from geomfeat.models.functional import functional
 from geomfeat.numerics import stream, tolerance
+from geomfeat.tangent import jvp
 
 
 class Saving(nn.Module):

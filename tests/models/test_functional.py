@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.func import jvp, vjp, vmap
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels import ntk
 from geomfeat.models.functional import (
     as_inputs,
     batches,
@@ -33,6 +32,7 @@ from geomfeat.models.functional import (
     unwrapped,
 )
 from geomfeat.numerics import WORKING, stream, tolerance
+from geomfeat.tangent import ntk
 from tests.activations.zoo import ZOO
 from tests.zoo import zoo
 

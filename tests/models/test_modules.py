@@ -9,8 +9,8 @@ from torch.optim.swa_utils import AveragedModel
 
 import geomfeat as gf
 from geomfeat.errors import BadInput
-from geomfeat.kernels import ntk_by_parameter_group
 from geomfeat.models.modules import copied, in_precision, real_pairs, unwrapped
+from geomfeat.tangent import ntk_by_parameter_group
 
 
 def net() -> nn.Sequential:

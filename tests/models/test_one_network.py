@@ -11,9 +11,9 @@ from torch import nn
 from torch.nn.utils import parametrizations, parametrize, remove_weight_norm, weight_norm
 
 from geomfeat.errors import CheckpointMismatch
-from geomfeat.models.effective import plain_network
-from geomfeat.models.moved import moved_parameters
+from geomfeat.models.effective_weights import plain_network
 from geomfeat.models.one_network import in_one_form, require_one_network, weight_shapes
+from geomfeat.models.trained_parameters import moved_parameters
 
 # The older weight_norm is deprecated, and still what many saved networks hold.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated:FutureWarning")

@@ -10,8 +10,8 @@ import torch
 
 from geomfeat.activations import extract
 from geomfeat.errors import BadInput
-from geomfeat.kernels import ntk
 from geomfeat.models.readouts import as_readout
+from geomfeat.tangent import ntk
 
 
 def test_a_function_and_none_stay_as_they_are() -> None:

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 import geomfeat as gf
 from geomfeat.errors import BadInput
-from geomfeat.kernels import jvp
 from geomfeat.models.functional import functional, n_samples
-from geomfeat.regimes import lazy_limit, sharpness
+from geomfeat.regimes.linearization import lazy_limit
+from geomfeat.regimes.stability import sharpness
+from geomfeat.tangent import jvp
 
 N = 12
 

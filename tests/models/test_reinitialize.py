@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
-from geomfeat.models.effective import effective_weights
-from geomfeat.models.fresh import (
+from geomfeat.models.effective_weights import effective_weights
+from geomfeat.models.reinitialize import (
     batchnorm_modules,
     fresh,
     keeping,

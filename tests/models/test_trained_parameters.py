@@ -10,7 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.models.functional import functional
-from geomfeat.models.moved import all_trainable, coarsest, functional_in, moved_parameters, with_iterations_of
+from geomfeat.models.trained_parameters import (
+    all_trainable,
+    coarsest,
+    functional_in,
+    moved_parameters,
+    with_iterations_of,
+)
 
 
 def net() -> nn.Module:

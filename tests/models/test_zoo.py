@@ -12,8 +12,9 @@ from torch import nn
 from torch.testing import assert_close
 
 from geomfeat.errors import BadInput
-from geomfeat.models.architectures import ARCHITECTURES, build
+from geomfeat.models import build
 from geomfeat.models.parameterization import ScaledConv2d, ScaledLinear
+from geomfeat.models.zoo import ARCHITECTURES
 from geomfeat.numerics import stream, tolerance
 
 X = torch.randn(3, 1, 8, 8, generator=stream(0, "architectures"))

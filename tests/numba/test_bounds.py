@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 CODE = """
 import numpy as np
-from geomfeat.compiled.pair_ranks import rank_row
+from geomfeat._numba.rank_statistics import rank_row
 rank_row(np.array([0, 9]), np.array([True, True]), np.ones(2), np.empty(2))
 """
 

@@ -11,7 +11,7 @@ import torch
 from scipy.stats import rankdata
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels.pair_ranks import levels, mid_ranks
+from geomfeat.geometry.rsa._ranks import levels, mid_ranks
 
 SMALLEST = float(np.nextafter(0.0, 1.0))
 LARGEST = float(np.finfo(np.float64).max)

@@ -12,7 +12,7 @@ import scipy.linalg
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from geomfeat.compiled.threads import PIECE, in_threads, libraries_on_one_thread, products
+from geomfeat._numba.threads import PIECE, in_threads, libraries_on_one_thread, products
 
 
 @pytest.fixture(autouse=True)

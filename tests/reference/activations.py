@@ -63,7 +63,7 @@ def one_sample_at_a_time(model: nn.Module, inputs: Any) -> dict[str, list[list[T
 
 
 def reduced_by_loops(x: np.ndarray, how: str, mask: np.ndarray | None = None) -> np.ndarray:
-    """`geomfeat.activations.reduce` with loops over samples, from the words of its docstring."""
+    """`geomfeat.activations.reduction` with loops over samples, from the words of its docstring."""
     rows = []
     for i, sample in enumerate(x):
         valid = [t for t in range(len(sample)) if mask is None or mask[i][t]]

@@ -10,8 +10,9 @@ import torch
 
 from geomfeat.errors import BadInput
 from geomfeat.models.mlp import mlp
-from geomfeat.regimes.knob import Trained, train_at_gamma
-from geomfeat.regimes.sharpness import sharpness
+from geomfeat.regimes.stability import sharpness
+from geomfeat.regimes.training import train_at_gamma
+from geomfeat.regimes.training.scaled_training import Trained
 
 X = torch.randn(24, 5, generator=torch.Generator().manual_seed(0))
 Y = (X[:, 0] > 0).long() + (X[:, 1] > 0).long()

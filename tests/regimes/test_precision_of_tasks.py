@@ -7,10 +7,8 @@ import torch
 
 from geomfeat.errors import BadInput
 from geomfeat.numerics import stream
-from geomfeat.regimes.linear_balance import balanced_factors
-from geomfeat.regimes.linear_task import linear_task, whitened
-from geomfeat.regimes.mode_regime import mode_regimes
-from geomfeat.regimes.training_series import kernel_path
+from geomfeat.regimes.linear_networks import balanced_factors, linear_task, mode_regimes, whitened
+from geomfeat.regimes.training.series import kernel_path
 
 
 def draw(*shape: int, name: str = "") -> torch.Tensor:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from geomfeat.report import write_page
+from geomfeat.report.pages import write_page
 from geomfeat.study import Study
 from tests.report import synthetic
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from geomfeat.diagnostics.location import Location, regime_of
+from geomfeat.location.result import Location, regime_of
 from geomfeat.study import Study
 
 HOSTILE = '<img src=x onerror="window.broken=1">%{x} $\\foo$ & </script><b>"quoted"</b>'

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from geomfeat.comparison.changepoints import change_points, noise_of, segment_costs
 from geomfeat.errors import BadInput
+from geomfeat.statistics.changepoints import change_points, noise_of, segment_costs
 from tests.reference.relate import best_segments
 
 

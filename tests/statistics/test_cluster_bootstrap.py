@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 from scipy.stats import t as student
 
-from geomfeat.comparison.clustered import MOST_LISTED, draws_of, over_seeds
-from geomfeat.comparison.partial_ranks import midranks, partial_rank_correlations, with_intervals
-from geomfeat.comparison.plane import design_of, explained, fitted_slopes, least_squares
 from geomfeat.errors import BadInput
+from geomfeat.statistics.cluster_bootstrap import MOST_LISTED, draws_of, over_seeds
+from geomfeat.statistics.least_squares import design_of, explained, fitted_slopes, least_squares
+from geomfeat.statistics.partial_correlation import midranks, partial_rank_correlations, with_intervals
 from tests.reference.relate import bootstrap_by_rows, partial_rank_by_residuals, slopes_by_pinv
 
 

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geomfeat.copies import copies_of, first_of_each, united
-from geomfeat.distinct import equal_rows, known_points
+from geomfeat.statistics.copies import copies_of, first_of_each, united
+from geomfeat.statistics.distinct_points import equal_rows, known_points
 from geomfeat.types import as_layer
 from tests.geometry.clouds import normal
 

@@ -9,7 +9,10 @@ import pytest
 import torch
 
 from geomfeat.errors import BadInput
-from geomfeat.grouping import (
+from geomfeat.geometry.similarity import cka_estimate
+from geomfeat.numerics import jackknife_stderr, stream
+from geomfeat.registry import get
+from geomfeat.statistics.group_errors import (
     common_groups,
     errors_wanted,
     grouped_stderr,
@@ -17,9 +20,6 @@ from geomfeat.grouping import (
     parts_of,
     values_alone,
 )
-from geomfeat.kernels import cka_estimate
-from geomfeat.numerics import jackknife_stderr, stream
-from geomfeat.registry import get
 from geomfeat.types import Estimate, Representation
 
 LAYER = ["participation_ratio", "effective_rank", "nc1", "label_alignment_unbiased", "two_nn", "correlation_dimension"]

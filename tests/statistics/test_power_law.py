@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from geomfeat.errors import BadInput
 from geomfeat.numerics import stream
-from geomfeat.regimes.power_law import power_law, slopes
+from geomfeat.statistics.power_law import power_law, slopes
 
 WIDTHS = torch.tensor([16.0, 32.0, 64.0, 128.0], dtype=torch.float64)
 

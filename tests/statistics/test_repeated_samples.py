@@ -11,12 +11,13 @@ from torch import Tensor
 import geomfeat as gf
 from geomfeat import geometry
 from geomfeat.errors import BadInput
-from geomfeat.geometry.spectrum import NoVariance
-from geomfeat.grouping import values_alone
-from geomfeat.kernels import cka, cka_estimate, cka_matrix, hsic, one_hot, rsa_estimates, target_alignment
+from geomfeat.geometry.dimension.eigenspectrum import NoVariance
+from geomfeat.geometry.rsa import rsa_estimates
+from geomfeat.geometry.similarity import cka, cka_estimate, cka_matrix, hsic, one_hot, target_alignment
 from geomfeat.registry import get
-from geomfeat.repeats import repeats_once, without_copies
-from geomfeat.study.alignment import cka_cells
+from geomfeat.statistics.group_errors import values_alone
+from geomfeat.statistics.repeated_samples import repeats_once, without_copies
+from geomfeat.study.cka_rows import cka_cells
 from geomfeat.types import Kernel, Representation
 from tests.geometry.clouds import normal
 

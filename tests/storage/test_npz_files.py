@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from geomfeat.errors import BadInput
-from geomfeat.npz_files import archive_note, array_names, read_arrays, write_arrays
+from geomfeat.storage.npz_files import archive_note, array_names, read_arrays, write_arrays
 
 ARRAYS = {
     "whole": np.arange(6).reshape(2, 3), "column_first": np.asfortranarray(np.arange(12.0).reshape(3, 4)),

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from geomfeat.errors import BadInput, GeomfeatError, OutputExists, WriteFailed
-from geomfeat.owned import (
+from geomfeat.storage.owned_files import (
     ENDS,
     MARK,
     as_path,
@@ -149,9 +149,9 @@ LIMIT = """
 import resource, sys
 from pathlib import Path
 import numpy as np, pandas as pd
-from geomfeat.npz_files import write_arrays
-from geomfeat.owned import replace_file
-from geomfeat.study.saved import write_parquet
+from geomfeat.storage.npz_files import write_arrays
+from geomfeat.storage.owned_files import replace_file
+from geomfeat.storage.atomic import write_parquet
 folder = Path(sys.argv[1])
 rng = np.random.default_rng(0)
 x = rng.standard_normal((200, 200))

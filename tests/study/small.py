@@ -7,7 +7,7 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from geomfeat.data.loading import load_data
+from geomfeat.data._load_data import load_data
 
 
 def make() -> nn.Module:

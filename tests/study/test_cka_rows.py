@@ -10,8 +10,8 @@ import torch
 from geomfeat.errors import BadInput
 from geomfeat.numerics import stream, tolerance
 from geomfeat.registry import get
-from geomfeat.study import alignment
-from geomfeat.study.alignment import ESTIMATORS, cka_cells
+from geomfeat.study import cka_rows as alignment
+from geomfeat.study.cka_rows import ESTIMATORS, cka_cells
 from geomfeat.types import Representation
 
 

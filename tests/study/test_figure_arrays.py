@@ -8,7 +8,7 @@ import torch
 
 from geomfeat.errors import BadInput
 from geomfeat.numerics import stream
-from geomfeat.study.pictures import MOST_SAMPLES, spectrum, umap_plane, umap_rows
+from geomfeat.study.figure_arrays import MOST_SAMPLES, spectrum, umap_plane, umap_rows
 from geomfeat.types import Representation
 
 

@@ -10,7 +10,7 @@ import torch
 
 from geomfeat.api import analyze, compare
 from geomfeat.errors import BadInput
-from geomfeat.kernels import cka
+from geomfeat.geometry.similarity import cka
 from geomfeat.models.mlp import mlp
 from geomfeat.numerics import jackknife_stderr, stream
 from geomfeat.study import run_study

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from geomfeat.diagnostics.ladder import Ladder
-from geomfeat.diagnostics.locate import locate
-from geomfeat.diagnostics.location import Location
 from geomfeat.errors import BadInput
-from geomfeat.regimes.knob import train_at_gamma
-from geomfeat.study.place import QUANTITIES, accuracy_of, check_location, locate_subject, location_rows
-from geomfeat.study.subject import Look, Subject, make_subject
+from geomfeat.location._locate import locate
+from geomfeat.location.reference_ladder import Ladder
+from geomfeat.location.result import Location
+from geomfeat.regimes.training import train_at_gamma
+from geomfeat.study.location_rows import QUANTITIES, accuracy_of, check_location, locate_subject, location_rows
+from geomfeat.study.snapshots import Look, Subject, make_subject
 from tests.study.small import digits, model_at
 
 FAST = {"n_bootstrap": 2, "n_probes": 24}

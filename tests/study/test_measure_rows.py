@@ -12,7 +12,7 @@ import torch
 
 from geomfeat.errors import BadInput, OutOfMemory
 from geomfeat.registry import Measure, Quantity, get
-from geomfeat.study.measuring import guarded, measure_layers, measure_network
+from geomfeat.study.measure_rows import guarded, measure_layers, measure_network
 from geomfeat.types import Estimate, Representation
 
 REP = Representation(torch.randn(8, 3), torch.arange(8) % 2, "fc1", {"reduce": "mean", "project": 5, "seed": 0})

@@ -6,7 +6,7 @@ import pytest
 
 from geomfeat.errors import BadInput
 from geomfeat.registry import available
-from geomfeat.study.plan import SCOPES, make_plan, unmet
+from geomfeat.study.measure_selection import SCOPES, make_plan, unmet
 
 EVERYTHING = {"labels", "outputs", "init", "gradients", "course"}
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from geomfeat.errors import BadInput, OutputExists, WriteFailed
-from geomfeat.study.parts import FINISHED, Parts, fingerprint, remove_parts, require_parts
+from geomfeat.study.part_cache import FINISHED, Parts, fingerprint, remove_parts, require_parts
 
 
 def test_what_differs_has_another_address() -> None:

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from geomfeat.diagnostics.locate import locate
-from geomfeat.study.run import run_study
+from geomfeat.location._locate import locate
+from geomfeat.study import run_study
 
 NOTE = "it needs class labels; the targets are real numbers"
 FAST: dict[str, Any] = {"umap": False, "progress": False, "location": {"n_bootstrap": 2}}

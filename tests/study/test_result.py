@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from geomfeat.diagnostics.location import Location
 from geomfeat.errors import BadInput, OutputExists, WriteFailed
-from geomfeat.owned import MARK, replace_file
-from geomfeat.study.result import FILES, Study
-from geomfeat.study.saved import file_sha256, write_parquet
+from geomfeat.location.result import Location
+from geomfeat.storage.atomic import file_sha256, write_parquet
+from geomfeat.storage.owned_files import MARK, replace_file
+from geomfeat.study import Study
+from geomfeat.study.result import FILES
 from geomfeat.study.table import row, table_of
 from geomfeat.types import Estimate
 

@@ -12,12 +12,13 @@ import pytest
 import torch
 from torch import nn
 
-from geomfeat.diagnostics.ladder import Ladder
 from geomfeat.errors import BadInput, LayerNotFound
-from geomfeat.models.checkpoints import load_object
+from geomfeat.location.reference_ladder import Ladder
+from geomfeat.models.weights.checkpoints import load_object
 from geomfeat.registry import available, get
-from geomfeat.study import Study, measuring, run_study, tasks
-from geomfeat.study.plan import SCOPES
+from geomfeat.study import Study, run_study, tasks
+from geomfeat.study import measure_rows as measuring
+from geomfeat.study.measure_selection import SCOPES
 from geomfeat.study.table import RESULT
 from geomfeat.types import Snapshot
 from tests.study.small import digits, make, model_at
@@ -320,7 +321,7 @@ def test_the_location_is_kept_too_and_read_off_a_ladder_only_with_it(
 ) -> None:
     options: dict[str, Any] = {"measures": ["stable_rank"], "location": FAST, "resume": tmp_path}
     first = study(**options)
-    monkeypatch.setattr("geomfeat.study.place.locate", None)
+    monkeypatch.setattr("geomfeat.study.location_rows.locate", None)
     again = study(**options)
     assert first.location is not None
     assert again.location is not None

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from geomfeat.diagnostics.locate import locate
 from geomfeat.errors import BadInput, CheckpointMismatch, LayerNotFound
-from geomfeat.study.run import run_study
-from geomfeat.study.subject import PROJECTED, Look, Subject, make_subject
+from geomfeat.location._locate import locate
+from geomfeat.study import run_study
+from geomfeat.study.snapshots import PROJECTED, Look, Subject, make_subject
 from geomfeat.types import Snapshot
 from tests.study.small import digits, make_seeded, model_at, states
 

@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from geomfeat.activations import extract
-from geomfeat.comparison.models import compare_models
+from geomfeat.comparison.models._compare import compare_models
 from geomfeat.data.dataset import Dataset
 from geomfeat.errors import BadInput
 from geomfeat.study import run_study
@@ -71,7 +71,7 @@ def test_a_comparison_of_a_loader_is_that_of_the_tensor() -> None:
 
 
 def test_recordings_of_the_same_samples_are_recognised_beside_a_loader() -> None:
-    from geomfeat.activations.stored import fingerprint
+    from geomfeat.activations.stored_representations import fingerprint
 
     reps = extract(network(0), X, layers="0", progress=False)
     known = {key: rep.with_(meta={**rep.meta, "inputs": fingerprint(X)}) for key, rep in reps.items()}

@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 import torch
 
-from geomfeat.diagnostics.time_regime import time_regime
 from geomfeat.errors import BadInput
+from geomfeat.measures.series.time_regime import time_regime
 from geomfeat.study import Study, run_study, tasks
-from geomfeat.study.course import known_steps
+from geomfeat.study.timeline import known_steps
 from geomfeat.types import Snapshot
-from tests.diagnostics.runs import LAZY_GAMMA, RICH_GAMMA, at_gamma, digits_series, parts
+from tests.location.runs import LAZY_GAMMA, RICH_GAMMA, at_gamma, digits_series, parts
 from tests.study.small import model_at
 
 

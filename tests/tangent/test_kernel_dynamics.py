@@ -13,16 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels import (
-    kernel_angle,
-    kernel_distance,
-    kernel_velocity,
-    linear_gram,
-    one_hot,
-    silent_alignment_lag,
-    target_alignment,
-)
+from geomfeat.geometry.similarity import kernel_angle, kernel_distance, linear_gram, one_hot, target_alignment
 from geomfeat.numerics import stream
+from geomfeat.tangent import kernel_velocity, silent_alignment_lag
 from geomfeat.types import Kernel
 from tests.reference.kernel_regression import angle_by_definition, first_time_by_search
 from tests.reference.kernels import cka_by_definition, jackknife_by_loop

@@ -9,8 +9,9 @@ from sklearn.kernel_ridge import KernelRidge
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels import kernel_regression, linear_gram, ntk
+from geomfeat.geometry.similarity import linear_gram
 from geomfeat.numerics import stream
+from geomfeat.tangent import kernel_regression, ntk
 from geomfeat.types import Kernel
 from tests.reference.kernel_regression import fit_by_solving, leave_one_out_by_loop
 

@@ -10,7 +10,8 @@ import torch
 
 from geomfeat import memory
 from geomfeat.errors import OutOfMemory
-from geomfeat.kernels import cka, cka_matrix, label_gram, linear_gram, noise_precision, rbf_gram, rdm, rsa_estimates
+from geomfeat.geometry.rsa import noise_precision, rdm, rsa_estimates
+from geomfeat.geometry.similarity import cka, cka_matrix, label_gram, linear_gram, rbf_gram
 from geomfeat.numerics import stream
 from geomfeat.registry import get
 from geomfeat.types import Representation

@@ -10,15 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput, OutOfMemory
-from geomfeat.kernels import ntk, ntk_by_parameter_group, ntk_diagonal, parameter_group
-from geomfeat.kernels.jacobians import JacobianRows
 from geomfeat.models.functional import functional
 from geomfeat.numerics import stream, tolerance
+from geomfeat.tangent import JacobianRows, ntk, ntk_by_parameter_group, ntk_diagonal, parameter_group
 from tests.reference.kernels import ntk_by_loop
 from tests.shared_data import shared
 from tests.zoo import Case, zoo
 
-ntk_module = importlib.import_module("geomfeat.kernels.ntk.kernel")
+ntk_module = importlib.import_module("geomfeat.tangent._ntk")
 
 
 def full(blocks: Tensor) -> Tensor:

@@ -10,15 +10,14 @@ import torch
 from torch import nn
 
 from geomfeat.errors import BadInput, OutOfMemory
-from geomfeat.kernels import ntk, ntk_diagonal
-from geomfeat.kernels.jacobians import JacobianRows
-from geomfeat.kernels.ntk.factors import Outer
 from geomfeat.models.functional import functional
 from geomfeat.numerics import stream, tolerance
+from geomfeat.tangent import JacobianRows, ntk, ntk_diagonal
+from geomfeat.tangent.layerwise.outer_factors import Outer
 from tests.reference.kernels import ntk_by_loop
 from tests.zoo import Case, zoo
 
-module = importlib.import_module("geomfeat.kernels.ntk.diagonal")
+module = importlib.import_module("geomfeat.tangent._ntk_diagonal")
 
 
 def test_a_linear_layer_has_the_norms_of_its_inputs_times_the_outputs() -> None:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize, spectral_norm, weight_norm
 
-from geomfeat.kernels import jvp, ntk
 from geomfeat.models.functional import Functional, functional
 from geomfeat.numerics import stream
+from geomfeat.tangent import jvp, ntk
 
 ORTHOGONAL = [
     (shape, kind, trivial)

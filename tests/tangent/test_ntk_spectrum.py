@@ -11,12 +11,12 @@ import torch
 from torch import nn
 
 from geomfeat.errors import BadInput, OutOfMemory
-from geomfeat.kernels import ntk, ntk_spectrum
 from geomfeat.numerics import stream
+from geomfeat.tangent import ntk, ntk_spectrum
 from tests.reference.kernels import ntk_by_loop
 from tests.zoo import Case, zoo
 
-module = importlib.import_module("geomfeat.kernels.ntk.spectrum")
+module = importlib.import_module("geomfeat.tangent._ntk_spectrum")
 CLOSE: dict[str, Any] = {"rtol": 1e-9, "atol": 1e-9}
 
 

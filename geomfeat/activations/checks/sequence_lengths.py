@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geomfeat.models.lazy_inputs import leaves_of
+from geomfeat.models.streamed_inputs import leaves_of
 
 
 def lengths_of(inputs: Any, mask: Tensor | None = None) -> list[Tensor]:

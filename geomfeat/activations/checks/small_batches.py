@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from geomfeat.activations.firing import home
+from geomfeat.activations.hidden_layers import home
 from geomfeat.models.functional import map_inputs
 from geomfeat.numerics import stream
 

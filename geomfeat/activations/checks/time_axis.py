@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from geomfeat.activations.select import modules_by_name
-from geomfeat.activations.untouched import evaluating
+from geomfeat.activations.layer_selection import modules_by_name
+from geomfeat.activations.model_state import evaluating
 from geomfeat.errors import BadInput
 from geomfeat.models.functional import call
 

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geomfeat.activations.block import Block
-from geomfeat.activations.feed import Feed
-from geomfeat.activations.firing import home
-from geomfeat.activations.rows import (
+from geomfeat.activations._feature_sites import OUTPUTS, Sites, Survey, name_of
+from geomfeat.activations._network_input import Feed
+from geomfeat.activations._row_block import Block
+from geomfeat.activations.checks.small_batches import (
     AMPLIFIED,
     Rows,
     batch_statistics,
@@ -29,8 +29,8 @@ from geomfeat.activations.rows import (
     sampled,
     size_of,
 )
-from geomfeat.activations.sites import OUTPUTS, Sites, Survey, name_of
-from geomfeat.activations.untouched import evaluating
+from geomfeat.activations.hidden_layers import home
+from geomfeat.activations.model_state import evaluating
 from geomfeat.errors import BadInput
 
 _log = logging.getLogger(__name__)

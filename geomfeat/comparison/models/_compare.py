@@ -11,18 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat._version import __version__
-from geomfeat.activations.select import Patterns
-from geomfeat.comparison.brain import RANKING_COLUMNS, brain_ranking
-from geomfeat.comparison.layout import angles, classical_mds, clusters, umap_map
-from geomfeat.comparison.matching import best_matches, model_similarity
-from geomfeat.comparison.members import Member, each_layer, members_of
-from geomfeat.comparison.pairs import SIMILARITIES, projection_loss, similarity_of_all
-from geomfeat.comparison.profiles import profile_measures, profiles_of
-from geomfeat.comparison.result import ModelComparison
+from geomfeat.activations.layer_selection import Patterns
+from geomfeat.comparison.models.brain_ranking import RANKING_COLUMNS, brain_ranking
+from geomfeat.comparison.models.depth_profiles import profile_measures, profiles_of
+from geomfeat.comparison.models.embedding import angles, classical_mds, clusters, umap_map
+from geomfeat.comparison.models.inputs import Member, each_layer, members_of
+from geomfeat.comparison.models.layer_matching import best_matches, model_similarity
+from geomfeat.comparison.models.layer_similarity import SIMILARITIES, projection_loss, similarity_of_all
+from geomfeat.comparison.models.result import ModelComparison
 from geomfeat.errors import BadInput
-from geomfeat.kernels import RDMs
+from geomfeat.geometry.rsa import RDMs
 from geomfeat.models.functional import Inputs, Readout
-from geomfeat.study.subject import Look
+from geomfeat.study.snapshots import Look
 from geomfeat.types import Representation, Snapshot
 
 # Loss of similarity by projection, above which it is told.

@@ -7,10 +7,9 @@ from dataclasses import replace
 
 import pandas as pd
 
-from geomfeat.comparison.members import BRAIN, Member, each_layer
+from geomfeat.comparison.models.inputs import BRAIN, Member, each_layer
 from geomfeat.errors import BadInput
-from geomfeat.kernels import RDMs, rank_by_rsa, rdm
-from geomfeat.kernels.rsa_ranking import RSARanking
+from geomfeat.geometry.rsa import RDMs, RSARanking, rank_by_rsa, rdm
 
 RANKING_COLUMNS = (
     "brain", "rank", "model", "layer", "depth", "similarity", "stderr", "low", "high", "p_zero", "p_ceiling",

@@ -10,13 +10,13 @@ import pandas as pd
 from tqdm import tqdm
 
 from geomfeat._version import __version__
-from geomfeat.comparison.members import Member
+from geomfeat.comparison.models.inputs import Member
 from geomfeat.errors import BadInput
-from geomfeat.geometry import Capacity, capacity_by_layer, capacity_difference
-from geomfeat.measures.glue_capacity import estimates
+from geomfeat.geometry.manifolds import Capacity, capacity_by_layer, capacity_difference
+from geomfeat.measures.layer.capacity import estimates
 from geomfeat.registry import Measure
-from geomfeat.study.measuring import facts_of, guarded, measure_layers, options_of
-from geomfeat.study.plan import make_plan
+from geomfeat.study.measure_rows import facts_of, guarded, measure_layers, options_of
+from geomfeat.study.measure_selection import make_plan
 from geomfeat.study.table import Row, failed_rows, row, table_of
 from geomfeat.types import Representation
 

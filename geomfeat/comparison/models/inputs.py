@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from geomfeat.activations.select import Patterns
-from geomfeat.data.streams import reread
+from geomfeat.activations.layer_selection import Patterns
+from geomfeat.data.batch_streams import reread
 from geomfeat.errors import BadInput
-from geomfeat.kernels import RDMs
+from geomfeat.geometry.rsa import RDMs
 from geomfeat.labels import Labels, classes_in
 from geomfeat.models.functional import n_samples
-from geomfeat.study.subject import TRAINED, Look, make_subject
+from geomfeat.study.snapshots import TRAINED, Look, make_subject
 from geomfeat.types import Representation, Snapshot
 
 FEWEST = 4  # samples, below which unbiased CKA is undefined
@@ -136,7 +136,7 @@ def _given(name: str, model: Any) -> Member:
 def _one_matrix(name: str, rdms: Any) -> RDMs:
     """The mean over subjects, each scaled to a mean of 1 before, so that no subject counts for more."""
     if not isinstance(rdms, RDMs):
-        raise BadInput(f"brain {name!r} must be RDMs, got {type(rdms).__name__}: see geomfeat.kernels.RDMs")
+        raise BadInput(f"brain {name!r} must be RDMs, got {type(rdms).__name__}: see geomfeat.geometry.rsa.RDMs")
     size = rdms.vectors.abs().nanmean(1, keepdim=True)
     scaled = rdms.vectors / torch.where(size > 0, size, torch.ones_like(size))
     return replace(rdms, vectors=scaled.nanmean(0, keepdim=True), names=(name,))
@@ -169,7 +169,7 @@ def _require_same_inputs(members: list[Member], inputs: Any) -> None:
         if isinstance(value, Representation) and member.kind == RECORDING and "inputs" in value.meta
     }
     if known and inputs is not None:
-        from geomfeat.activations.stored import fingerprint  # brings zarr
+        from geomfeat.activations.stored_representations import fingerprint  # brings zarr
 
         known = {"the inputs": fingerprint(inputs), **known}
     for name, checksum in known.items():

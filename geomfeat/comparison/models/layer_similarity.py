@@ -11,10 +11,11 @@ import numpy as np
 import torch
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry import participation_ratio_unbiased
-from geomfeat.grouping import common_groups, grouped_stderr, jackknife_over_groups
-from geomfeat.kernels import CkaMatrix, RDMs, cka_matrix
+from geomfeat.geometry.dimension import participation_ratio_unbiased
+from geomfeat.geometry.rsa import RDMs
+from geomfeat.geometry.similarity import CkaMatrix, cka_matrix
 from geomfeat.numerics import double_centred
+from geomfeat.statistics.group_errors import common_groups, grouped_stderr, jackknife_over_groups
 from geomfeat.types import Kernel, Representation
 
 # Name -> estimator of CKA with a linear kernel.

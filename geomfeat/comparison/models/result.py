@@ -2,7 +2,7 @@
 
 On disk: `similarity.parquet`, `layers.parquet`, `matches.parquet`, `profiles.parquet`, `differences.parquet` and
 `ranking.parquet` for reading elsewhere, `comparison.npz` with the matrices and maps, and `comparison.json`, the
-settings (see `geomfeat.study.saved`).
+settings (see `geomfeat.storage.atomic`).
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from geomfeat.npz_files import read_arrays, write_arrays
-from geomfeat.owned import as_path
-from geomfeat.study.saved import SavedFolder, read_parquet, write_parquet
+from geomfeat.storage.atomic import SavedFolder, read_parquet, write_parquet
+from geomfeat.storage.npz_files import read_arrays, write_arrays
+from geomfeat.storage.owned_files import as_path
 
-# Each table with the columns it must have, and their kinds; see `geomfeat.study.saved.read_parquet`.
+# Each table with the columns it must have, and their kinds; see `geomfeat.storage.atomic.read_parquet`.
 TABLES: dict[str, dict[str, str]] = {
     "layers": {"model": "text", "layer": "text", "depth": "number", "kind": "text", "n": "number", "d": "number"},
     "matches": {"model": "text", "layer": "text", "other": "text", "match": "text", "similarity": "number"},

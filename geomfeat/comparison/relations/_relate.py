@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from geomfeat.comparison.follow import FOLLOW_COLUMNS, follow_row
-from geomfeat.comparison.partial_ranks import with_intervals
-from geomfeat.comparison.phases import BEYOND, FLOW
-from geomfeat.comparison.plane import design_of, explained, fitted_slopes
-from geomfeat.comparison.theory import agreement, expected_slope
-from geomfeat.comparison.trainings import Frame, Trainings, axes_of, check_known, coordinates, trainings_of
+from geomfeat.comparison.relations.drivers import FOLLOW_COLUMNS, follow_row
+from geomfeat.comparison.relations.expected_slopes import agreement, expected_slope
+from geomfeat.comparison.relations.optimizer_phase import BEYOND, FLOW
+from geomfeat.comparison.relations.runs import Frame, Trainings, axes_of, check_known, coordinates, trainings_of
 from geomfeat.errors import BadInput
+from geomfeat.statistics.least_squares import design_of, explained, fitted_slopes
+from geomfeat.statistics.partial_correlation import with_intervals
 
 LOCATION, RICHNESS = "location", ("location", "richness", "")
 ALL, FLOW_ONLY, BEYOND_FLOW = "all", "flow", "beyond flow"

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from geomfeat.comparison.changepoints import LEAST_MOMENTS, change_points, noise_of
-from geomfeat.comparison.paths import ERRORS, trajectories
-from geomfeat.comparison.trainings import Frame
-from geomfeat.geometry.decomposition import what_changed
+from geomfeat.comparison.relations.runs import Frame
+from geomfeat.comparison.relations.trajectories import ERRORS, trajectories
+from geomfeat.geometry.manifolds import what_changed
+from geomfeat.statistics.changepoints import LEAST_MOMENTS, change_points, noise_of
 
 PARTS = ("capacity", "utility", "radius", "dimension")
 # The utility is what alignments of centres and axes leave of the capacity of radius and dimension alone.
@@ -31,7 +31,7 @@ STILL_SHARE, NOISE_RANGE = 0.1, 4.0
 
 @dataclass(frozen=True)
 class _Numbers:
-    """One capacity as read from a table; see `geomfeat.geometry.decomposition.Geometry`."""
+    """One capacity as read from a table; see `geomfeat.geometry.manifolds.decomposition.Geometry`."""
 
     capacity: float
     capacity_se: float
@@ -46,7 +46,7 @@ class _Numbers:
 def strategies(table: pd.DataFrame, layer: str, *, measure: str = "capacity") -> pd.DataFrame:
     """Change of log capacity from the first to the last moment, split into its terms exactly, for every training.
 
-    log alpha = log Psi + log(1 + R^-2) - log D (Chou et al. 2025; see `geomfeat.geometry.decomposition`).
+    log alpha = log Psi + log(1 + R^-2) - log D (Chou et al. 2025; see `geomfeat.geometry.manifolds.decomposition`).
 
     One row per training: from_step, to_step; `capacity` and its terms `utility`, `radius`, `dimension` in natural logs
     with standard errors; `strategy`: the term that did most in the direction of the capacity ("radius", "dimension",
@@ -88,7 +88,7 @@ def stages(table: pd.DataFrame, layer: str, *, measure: str = "capacity") -> pd.
     """The stages of every training: pieces of its course between change points, each with a name.
 
     log dimension, log radius and the alignments of a layer over log10(step + 1) are cut into straight pieces together
-    (`geomfeat.comparison.changepoints`); a stage is named by `stage_name`. The names are those of Chou et al. 2025, the
+    (`geomfeat.statistics.changepoints`); a stage is named by `stage_name`. The names are those of Chou et al. 2025, the
     rule is this library's.
 
     One row per training and stage: stage, from_step, to_step, moments, the change of each number, and note.

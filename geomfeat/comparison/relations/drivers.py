@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from geomfeat.comparison.clustered import Interval
-from geomfeat.comparison.partial_ranks import with_intervals
-from geomfeat.comparison.trainings import Frame, Trainings
+from geomfeat.comparison.relations.runs import Frame, Trainings
+from geomfeat.statistics.cluster_bootstrap import Interval
+from geomfeat.statistics.partial_correlation import with_intervals
 
 FITS = ("train_loss", "train_accuracy")
 # A correlation that is not zero can still be of no use: below this it has less than 4 % of the ranks' variance.

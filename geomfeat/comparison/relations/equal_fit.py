@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from geomfeat.comparison.adjusted import adjusted_difference, paired_difference, plain_difference, reading_of
-from geomfeat.comparison.balance import LOGARITHMIC, SAME_FIT, Balance, balance, caliper, nearest_pairs
-from geomfeat.comparison.trainings import KNOBS, Frame, Trainings, axes_of, check_known, coordinates, trainings_of
+from geomfeat.comparison.relations.runs import KNOBS, Frame, Trainings, axes_of, check_known, coordinates, trainings_of
 from geomfeat.errors import BadInput
+from geomfeat.statistics.covariate_balance import LOGARITHMIC, SAME_FIT, Balance, balance, caliper, nearest_pairs
+from geomfeat.statistics.group_difference import adjusted_difference, paired_difference, plain_difference, reading_of
 
 # Pairs that are fewer than half of the smaller group speak for a minority of it.
 LEAST_SHARE, LEAST_PAIRS = 0.5, 3

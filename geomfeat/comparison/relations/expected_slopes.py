@@ -33,7 +33,7 @@ def expected_slope(
         quantity: "richness" or "excess". axis: a condition, e.g. "sigma".
         facts: conditions that are the same for all these trainings: architecture, depth, parameterization, centred; and
             where they set the output scale, the means of r and of gamma0 over them, with that of log_width.
-        cells: "all", "flow" or "beyond flow", see `geomfeat.comparison.relate`.
+        cells: "all", "flow" or "beyond flow", see `geomfeat.comparison.relations._relate`.
         first: whether it is of the first hidden layer; None for the mean over hidden layers.
 
     >>> expected_slope("richness", "sigma", {"architecture": "mlp", "depth": 2, "parameterization": "standard"}).slope

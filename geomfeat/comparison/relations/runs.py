@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from geomfeat.comparison.phases import DIVERGED, FAILED, against_limit, phase_of
+from geomfeat.comparison.relations.optimizer_phase import DIVERGED, FAILED, against_limit, phase_of
 from geomfeat.errors import BadInput, near
-from geomfeat.geometry.floor import AT_FLOOR, at_floor
+from geomfeat.geometry.manifolds.capacity_floor import AT_FLOOR, at_floor
 from geomfeat.study.table import IDENTITY, RESULT
 
 # A DataFrame whose parts are used at once: pandas' annotations give unions that only a cast could narrow.

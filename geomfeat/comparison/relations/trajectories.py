@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pandas as pd
 
-from geomfeat.comparison.trainings import Frame, check_known, trainings_of
+from geomfeat.comparison.relations.runs import Frame, check_known, trainings_of
 from geomfeat.errors import BadInput
-from geomfeat.geometry.floor import at_floor
+from geomfeat.geometry.manifolds.capacity_floor import at_floor
 
 Key = tuple[str, str, str]
 COMPRESS, TRADE, EXPAND, STILL, UNTOLD = "compress", "trade", "expand", "still", "cannot tell"

@@ -16,17 +16,17 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from geomfeat._version import __version__
-from geomfeat.comparison.design import RunConfig, runs_of
-from geomfeat.comparison.engine import Engine, Task
-from geomfeat.comparison.engines import engine_named, require_submit
-from geomfeat.comparison.refusals import refuse_depths, refuse_layers, refuse_options
-from geomfeat.comparison.run_folder import RUNS, Damaged, manifest_of, read_table
-from geomfeat.comparison.sweep_config import SweepConfig, parse_config, read_config
-from geomfeat.comparison.task import COLUMN_TYPES, code_version
-from geomfeat.comparison.training import MISSING
+from geomfeat.comparison.sweeps.config import SweepConfig, parse_config, read_config
+from geomfeat.comparison.sweeps.config_checks import refuse_depths, refuse_layers, refuse_options
+from geomfeat.comparison.sweeps.executors.base import Engine, Task
+from geomfeat.comparison.sweeps.executors.registry import engine_named, require_submit
+from geomfeat.comparison.sweeps.folder import RUNS, Damaged, manifest_of, read_table
+from geomfeat.comparison.sweeps.grid import RunConfig, runs_of
+from geomfeat.comparison.sweeps.task import COLUMN_TYPES, code_version
+from geomfeat.comparison.sweeps.train import MISSING
 from geomfeat.errors import BadInput, GeomfeatError, OutputExists
-from geomfeat.owned import as_path, json_text, make_folder, replace_file, require_own
-from geomfeat.study.saved import DAMAGED, read_json, write_parquet
+from geomfeat.storage.atomic import DAMAGED, read_json, write_parquet
+from geomfeat.storage.owned_files import as_path, json_text, make_folder, replace_file, require_own
 from geomfeat.study.table import failed_rows, table_of
 
 logger = logging.getLogger("geomfeat.sweep")

@@ -20,8 +20,8 @@ from pydantic import (
 )  # fmt: skip
 
 from geomfeat.errors import BadInput, near
-from geomfeat.models.architectures import ARCHITECTURES
-from geomfeat.regimes.knob import OPTIMIZERS
+from geomfeat.models.zoo import ARCHITECTURES
+from geomfeat.regimes.training.scaled_training import OPTIMIZERS
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]

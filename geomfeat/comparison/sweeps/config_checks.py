@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from geomfeat.activations.select import select_layers
-from geomfeat.comparison.design import RunConfig, dataset_of, network_of
-from geomfeat.comparison.sweep_config import SweepConfig
+from geomfeat.activations import select_layers
+from geomfeat.comparison.sweeps.config import SweepConfig
+from geomfeat.comparison.sweeps.grid import RunConfig, dataset_of, network_of
 from geomfeat.errors import BadInput
 
 # Options of an architecture that are conditions of a sweep: as an option they would overrule what its column says.

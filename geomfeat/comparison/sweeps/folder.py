@@ -26,8 +26,8 @@ import pandas as pd
 import pyarrow as pa
 
 from geomfeat.errors import BadInput
-from geomfeat.owned import json_text, make_folder, remove_own, require_ours, writing
-from geomfeat.study.saved import DAMAGED, file_sha256, marked_table, read_json
+from geomfeat.storage.atomic import DAMAGED, file_sha256, marked_table, read_json
+from geomfeat.storage.owned_files import json_text, make_folder, remove_own, require_ours, writing
 from geomfeat.study.table import COLUMNS
 
 RUNS, PARTIAL, CLAIMS = "runs", ".partial", ".claims"

@@ -14,17 +14,17 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
-from geomfeat.comparison.run_folder import address_of
-from geomfeat.comparison.sweep_config import KNOBS, MeasureConfig, RandomDesign, Range, SweepConfig, TrainConfig
-from geomfeat.data.contents import contents
+from geomfeat.comparison.sweeps.config import KNOBS, MeasureConfig, RandomDesign, Range, SweepConfig, TrainConfig
+from geomfeat.comparison.sweeps.folder import address_of
+from geomfeat.data._load_data import load_data
+from geomfeat.data.content_hash import contents
 from geomfeat.data.dataset import Dataset
-from geomfeat.data.fitting import images_like
-from geomfeat.data.loading import load_data
+from geomfeat.data.resize import images_like
 from geomfeat.errors import BadInput, near
-from geomfeat.models.architectures import build
+from geomfeat.models import build
 from geomfeat.models.functional import take
 from geomfeat.numerics import stream
-from geomfeat.regimes.richness import gamma_from
+from geomfeat.regimes.training import gamma_from
 from geomfeat.registry import get
 
 # Width and depth of an architecture where none are asked for: the defaults of its factory.

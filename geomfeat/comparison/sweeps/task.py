@@ -14,9 +14,10 @@ import pandas as pd
 import torch
 from torch import nn
 
+from geomfeat._numba.threads import libraries_on_one_thread
 from geomfeat._version import __version__
-from geomfeat.comparison.design import RunConfig, dataset_of
-from geomfeat.comparison.run_folder import (
+from geomfeat.comparison.sweeps.config import LocationConfig
+from geomfeat.comparison.sweeps.folder import (
     RUNS,
     TABLE,
     claimed,
@@ -25,16 +26,15 @@ from geomfeat.comparison.run_folder import (
     write_run,
     write_table,
 )
-from geomfeat.comparison.sweep_config import LocationConfig
-from geomfeat.comparison.training import QUANTITIES, TrainedRun, train_run
-from geomfeat.comparison.transfer import transfer_rows
-from geomfeat.compiled.threads import libraries_on_one_thread
+from geomfeat.comparison.sweeps.grid import RunConfig, dataset_of
+from geomfeat.comparison.sweeps.train import QUANTITIES, TrainedRun, train_run
+from geomfeat.comparison.sweeps.transfer import transfer_rows
 from geomfeat.data.dataset import Dataset
 from geomfeat.errors import BadInput, GeomfeatError
-from geomfeat.models.checkpoints import weights_content
+from geomfeat.models.weights.checkpoints import weights_content
 from geomfeat.registry import get
 from geomfeat.study import run_study
-from geomfeat.study.place import QUANTITIES as LOCATION_QUANTITIES
+from geomfeat.study.location_rows import QUANTITIES as LOCATION_QUANTITIES
 from geomfeat.study.table import Row, failed_rows, row, table_of
 from geomfeat.types import Estimate, Snapshot
 
@@ -54,7 +54,7 @@ COLUMN_TYPES = {"sigma": "float64", "eta": "float64", "gamma": "float64", "width
 @cache
 def code_version() -> str:
     """The version of geomfeat with 12 digits of the SHA-256 of the source that decides a run's numbers."""
-    home = Path(__file__).parents[1]
+    home = Path(__file__).parents[2]
     digest = hashlib.sha256()
     for path in sorted(home.rglob("*.py")):
         name = path.relative_to(home)

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from geomfeat.comparison.design import RunConfig, dataset_of
-from geomfeat.comparison.engine import Task
-from geomfeat.comparison.task import run_table
-from geomfeat.comparison.training import train_run
-from geomfeat.compiled.threads import libraries_on_one_thread
+from geomfeat._numba.threads import libraries_on_one_thread
+from geomfeat.comparison.sweeps.executors.base import Task
+from geomfeat.comparison.sweeps.grid import RunConfig, dataset_of
+from geomfeat.comparison.sweeps.task import run_table
+from geomfeat.comparison.sweeps.train import train_run
 
 FEW, MORE = 1, 11  # steps of the two trainings whose difference is the time of the steps between
 

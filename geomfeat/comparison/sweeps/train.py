@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from geomfeat.comparison.design import RunConfig, network_of
+from geomfeat.comparison.sweeps.grid import RunConfig, network_of
 from geomfeat.data.dataset import Dataset
 from geomfeat.errors import BadInput
 from geomfeat.models.modules import real_pairs
-from geomfeat.regimes.knob import Trained, train_at_gamma
-from geomfeat.regimes.objective import objective, top_curvature
-from geomfeat.regimes.training_series import rounded_powers
+from geomfeat.regimes.training import train_at_gamma
+from geomfeat.regimes.training.objective import objective, top_curvature
+from geomfeat.regimes.training.scaled_training import Trained
+from geomfeat.regimes.training.series import rounded_powers
 
 # What became of a training.
 MATCHED, COMPLETED = "matched", "completed"
@@ -109,7 +110,7 @@ def log_spaced(last: int, count: int) -> list[int]:
 def sharpness(run: RunConfig, data: Dataset, initial: nn.Module, trained: nn.Module) -> float:
     """Largest eigenvalue of the Gauss-Newton Hessian of the relative loss in u = (w - w0) / gamma, at `trained`.
 
-    Source: see `geomfeat.regimes.objective.top_curvature`.
+    Source: see `geomfeat.regimes.training.objective.top_curvature`.
     """
     assert data.goal is not None
     problem = objective(

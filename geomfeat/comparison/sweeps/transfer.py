@@ -6,13 +6,12 @@ import json
 
 from torch import Tensor, nn
 
-from geomfeat.activations import extract, fired_layers
-from geomfeat.activations.select import select_layers
-from geomfeat.comparison.design import RunConfig, probe_of
-from geomfeat.comparison.training import TrainedRun
+from geomfeat.activations import extract, fired_layers, select_layers
+from geomfeat.comparison.sweeps.grid import RunConfig, probe_of
+from geomfeat.comparison.sweeps.train import TrainedRun
 from geomfeat.data.dataset import Dataset
 from geomfeat.registry import get
-from geomfeat.study.measuring import guarded, measure_layers
+from geomfeat.study.measure_rows import guarded, measure_layers
 from geomfeat.study.table import Row, failed_rows, options_text
 from geomfeat.types import Representation
 

@@ -13,14 +13,14 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from geomfeat.comparison.families import FAMILIES, FASHION, LAWS, RUNGS, SEEDS, Family, Law
-from geomfeat.comparison.onsets import onsets_of
-from geomfeat.comparison.second_look import SHARES, second_look
-from geomfeat.comparison.sweep import SweepResult, sweep
-from geomfeat.comparison.training import MATCHED
-from geomfeat.data.loading import load_data
+from geomfeat.comparison.sweeps._sweep import SweepResult, sweep
+from geomfeat.comparison.sweeps.train import MATCHED
+from geomfeat.comparison.validation.families import FAMILIES, FASHION, LAWS, RUNGS, SEEDS, Family, Law
+from geomfeat.comparison.validation.onset_of_richness import onsets_of
+from geomfeat.comparison.validation.remeasure import SHARES, second_look
+from geomfeat.data._load_data import load_data
 from geomfeat.errors import BadInput, near
-from geomfeat.owned import as_path
+from geomfeat.storage.owned_files import as_path
 
 LAZY_RANGE = -0.7  # R below it: where movement should equal demand
 STOPPING = tuple(f"{share:g}{probes}" for probes in ("", "_quarter") for share in SHARES)

@@ -9,13 +9,13 @@ from typing import Any
 
 import pandas as pd
 
-from geomfeat.comparison.validation import Validation
+from geomfeat.comparison.validation.campaign import Validation
 from geomfeat.errors import BadInput
-from geomfeat.npz_files import first_line
-from geomfeat.owned import as_path, make_folder, replace_file, require_own
-from geomfeat.study.saved import DAMAGED, read_parquet, require_columns, write_parquet
+from geomfeat.storage.atomic import DAMAGED, read_parquet, require_columns, write_parquet
+from geomfeat.storage.npz_files import first_line
+from geomfeat.storage.owned_files import as_path, make_folder, replace_file, require_own
 
-# Each table with the columns it must have where it is not empty; see `geomfeat.study.saved.read_parquet`.
+# Each table with the columns it must have where it is not empty; see `geomfeat.storage.atomic.read_parquet`.
 TABLES: dict[str, dict[str, str]] = {
     "runs": {"family": "text", "gamma": "number", "seed": "number", "outcome": "text"},
     "families": {"family": "text", "breaks": "text", "runs": "number", "located": "number", "slope": "number"},

@@ -13,9 +13,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from geomfeat.diagnostics.starts import Start
-from geomfeat.kernels import ntk, vjp
+from geomfeat.location.initial_states import Start
 from geomfeat.models.functional import functional, n_samples, take
+from geomfeat.tangent import ntk, vjp
 
 Pair = tuple[float, float]
 PROBES = 40  # of the kernel

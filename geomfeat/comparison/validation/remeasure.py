@@ -11,18 +11,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from geomfeat.comparison.design import RunConfig, dataset_of, network_of
-from geomfeat.comparison.norms import kernel_norms, weight_norms
-from geomfeat.comparison.run_folder import RUNS
-from geomfeat.compiled.threads import libraries_on_one_thread
+from geomfeat._numba.threads import libraries_on_one_thread
+from geomfeat.comparison.sweeps.folder import RUNS
+from geomfeat.comparison.sweeps.grid import RunConfig, dataset_of, network_of
+from geomfeat.comparison.validation.other_norms import kernel_norms, weight_norms
 from geomfeat.data.dataset import Dataset
-from geomfeat.diagnostics.demand import solve
-from geomfeat.diagnostics.locate import locate
-from geomfeat.diagnostics.starts import observe, start_from
 from geomfeat.errors import GeomfeatError
-from geomfeat.models.checkpoints import load_weights
-from geomfeat.owned import json_text, make_folder, replace_file
-from geomfeat.study.saved import read_json
+from geomfeat.location._locate import locate
+from geomfeat.location.demand import solve
+from geomfeat.location.initial_states import observe, start_from
+from geomfeat.models.weights.checkpoints import load_weights
+from geomfeat.storage.atomic import read_json
+from geomfeat.storage.owned_files import json_text, make_folder, replace_file
 
 LOOKS = "looks"
 FORMAT = 1  # of a look's file; one more whenever `_look` gives other numbers, so that old ones are taken again

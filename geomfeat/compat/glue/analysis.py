@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry import Capacity, capacity, capacity_by_layer
+from geomfeat.geometry.manifolds import Capacity, capacity, capacity_by_layer
 from geomfeat.numerics import WORKING, as_tensor
 from geomfeat.types import Representation
 
@@ -38,7 +38,7 @@ class GlueAnalysis(Mapping[str, Any]):
     """Capacity and geometry of P manifolds under the GLUE tool's names: as attributes, and as a mapping of the numbers.
 
     Attributes:
-        capacity, dimension, radius, utility: see `geomfeat.geometry.Capacity`.
+        capacity, dimension, radius, utility: see `geomfeat.geometry.manifolds.Capacity`.
         center_alignment, axes_alignment, center_axes_alignment: mean absolute cosines, 0 to 1.
         details: everything else, with standard errors and per-draw values.
         notes: what limits these numbers, in sentences; also a suspicion that features and points changed places.

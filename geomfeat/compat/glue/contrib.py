@@ -12,7 +12,7 @@ from torch import Tensor
 from geomfeat.compat.glue.analysis import glue_analysis_dataframe as by_layer
 from geomfeat.compat.glue.analysis import is_by_class, manifolds_of, transposed
 from geomfeat.errors import BadInput
-from geomfeat.geometry import Capacity, capacity, shuffled_control
+from geomfeat.geometry.manifolds import Capacity, capacity, shuffled_control
 
 if TYPE_CHECKING:
     import pandas

@@ -15,12 +15,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from geomfeat.distinct import distinct_points, known_points
 from geomfeat.errors import BadInput
-from geomfeat.geometry.apart import MIN_POINTS, Apart, neighbours_apart, require_possible
-from geomfeat.geometry.candidates import SHARE_ROWS, SHARE_TILES, padded, rounding, tiles_of
-from geomfeat.geometry.intrinsic_dimension import IntrinsicDimension
-from geomfeat.geometry.neighbours import unit_scale
+from geomfeat.geometry.dimension._nearest_neighbours import unit_scale
+from geomfeat.geometry.dimension._neighbour_candidates import SHARE_ROWS, SHARE_TILES, padded, rounding, tiles_of
+from geomfeat.geometry.dimension._two_nn import IntrinsicDimension
+from geomfeat.geometry.dimension._valid_neighbours import MIN_POINTS, Apart, neighbours_apart, require_possible
+from geomfeat.statistics.distinct_points import distinct_points, known_points
 from geomfeat.types import Points, as_layer
 
 # A radius is often the distance of a pair, which must not fall out of it by rounding of float64 sums. Those that
@@ -140,9 +140,9 @@ def pairs_within(x: Float[Tensor, "n d"], radii: list[float] | tuple[float, ...]
 
 
 def _count(x: np.ndarray, squares: np.ndarray) -> np.ndarray:
-    from geomfeat.compiled.nearest import WIDTH, products
-    from geomfeat.compiled.pairs import count_within
-    from geomfeat.compiled.threads import in_threads
+    from geomfeat._numba.neighbours import WIDTH, products
+    from geomfeat._numba.radius_counts import count_within
+    from geomfeat._numba.threads import in_threads
 
     n, d = x.shape
     radius = float(np.sqrt(squares[-1]))

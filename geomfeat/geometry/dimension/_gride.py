@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry.apart import (
+from geomfeat.geometry.dimension._two_nn import IntrinsicDimension
+from geomfeat.geometry.dimension._valid_neighbours import (
     Apart,
     neighbours_apart,
     overlap_stderr,
@@ -24,7 +25,6 @@ from geomfeat.geometry.apart import (
     require_no_steps,
     require_possible,
 )
-from geomfeat.geometry.intrinsic_dimension import IntrinsicDimension
 from geomfeat.types import Points
 
 STEPS = 100

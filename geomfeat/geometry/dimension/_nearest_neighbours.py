@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry.candidates import Lists, Padded, lists_of, lists_of_all, padded, proven
+from geomfeat.geometry.dimension._neighbour_candidates import Lists, Padded, lists_of, lists_of_all, padded, proven
 from geomfeat.numerics import WORKING
 from geomfeat.types import Points, as_points
 
@@ -102,8 +102,8 @@ def _ranked(
     x: np.ndarray, points: Padded, rows: np.ndarray, lists: Lists, k: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Distances and indices (rows, k) of the nearest candidates, and which rows are proven to have the right ones."""
-    from geomfeat.compiled.nearest import exact_distances
-    from geomfeat.compiled.threads import in_threads
+    from geomfeat._numba.neighbours import exact_distances
+    from geomfeat._numba.threads import in_threads
 
     # A list may hold fewer than k: such a row has no k-th distance, and is not proven.
     distance, index = np.full((len(rows), k), np.inf), np.empty((len(rows), k), np.int32)
@@ -113,8 +113,8 @@ def _ranked(
 
 
 def _directly(x: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    from geomfeat.compiled.nearest import nearest_directly
-    from geomfeat.compiled.threads import in_threads
+    from geomfeat._numba.neighbours import nearest_directly
+    from geomfeat._numba.threads import in_threads
 
     distance, index = np.empty((len(rows), k)), np.empty((len(rows), k), np.int32)
     in_threads(lambda i, j: nearest_directly(x, rows, distance, index, i, j), len(rows))

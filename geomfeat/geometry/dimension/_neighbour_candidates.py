@@ -69,7 +69,7 @@ class Lists:
 
 def padded(x: np.ndarray, dtype: type) -> Padded:
     """Points (n, d) of entries at most 1, ready for products in that precision."""
-    from geomfeat.compiled.nearest import WIDTH
+    from geomfeat._numba.neighbours import WIDTH
 
     n, d = x.shape
     points, halves, exact = np.zeros((n + WIDTH, d), dtype), np.full(n + WIDTH, np.inf, dtype), np.empty(n)
@@ -85,8 +85,8 @@ def padded(x: np.ndarray, dtype: type) -> Padded:
 
 def lists_of_all(p: Padded, keep: int) -> Lists:
     """The `keep` best candidates of every point; each product is computed once and offered to both of its points."""
-    from geomfeat.compiled import nearest
-    from geomfeat.compiled.threads import in_threads
+    from geomfeat._numba import neighbours as nearest
+    from geomfeat._numba.threads import in_threads
 
     state = _empty(len(p.x), keep, p.x.dtype)
     _begin(p, keep, state[3])
@@ -111,8 +111,8 @@ def lists_of_all(p: Padded, keep: int) -> Lists:
 
 def lists_of(p: Padded, points: np.ndarray, keep: int) -> Lists:
     """The same for some of the points only."""
-    from geomfeat.compiled import nearest
-    from geomfeat.compiled.threads import in_threads
+    from geomfeat._numba import neighbours as nearest
+    from geomfeat._numba.threads import in_threads
 
     state = _empty(len(points), keep, p.x.dtype)
     rows, buffer = tiles_of(p)
@@ -161,8 +161,8 @@ def _begin(p: Padded, keep: int, floor: np.ndarray) -> None:
     Of n points, about n rank / SAMPLE lie above the rank-th of a sample. The rank leaves room for `keep` of them but in
     one of some thousand lists; such a list ends short, is not proven, and its point is done again.
     """
-    from geomfeat.compiled.nearest import first_floors
-    from geomfeat.compiled.threads import in_threads
+    from geomfeat._numba.neighbours import first_floors
+    from geomfeat._numba.threads import in_threads
 
     if p.n < MORE * SAMPLE:
         return
@@ -181,7 +181,7 @@ def _empty(n: int, keep: int, dtype: np.dtype) -> State:
 
 
 def _settled(state: State, n: int, keep: int) -> Lists:
-    from geomfeat.compiled import nearest
+    from geomfeat._numba import neighbours as nearest
 
     key, index, count, floor = state
     nearest.settle_lists(key, index, count, floor, keep, 0, n)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry.apart import (
+from geomfeat.geometry.dimension._valid_neighbours import (
     copies_and_ties,
     neighbours_apart,
     overlap_stderr,

@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from geomfeat.distinct import KnownPoints, distinct_points, far_enough, known_points
 from geomfeat.errors import BadInput
-from geomfeat.geometry.neighbours import Neighbours, nearest_neighbours
+from geomfeat.geometry.dimension._nearest_neighbours import Neighbours, nearest_neighbours
+from geomfeat.statistics.distinct_points import KnownPoints, distinct_points, far_enough, known_points
 from geomfeat.types import Points, as_layer
 
 # A mean log ratio below this, a dimension above a million, is rounding of equal distances.

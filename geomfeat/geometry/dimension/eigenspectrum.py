@@ -13,9 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.grouping import errors_wanted
 from geomfeat.numerics import WORKING, jackknife_stderr
 from geomfeat.precision import Spread
+from geomfeat.statistics.group_errors import errors_wanted
 from geomfeat.types import Points, as_layer, as_points
 
 # Shares of the variance closer than this are equal, whatever the precision of the points.

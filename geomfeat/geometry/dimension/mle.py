@@ -15,7 +15,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry.apart import (
+from geomfeat.geometry.dimension._two_nn import IntrinsicDimension
+from geomfeat.geometry.dimension._valid_neighbours import (
     Apart,
     neighbours_apart,
     overlap_stderr,
@@ -23,7 +24,6 @@ from geomfeat.geometry.apart import (
     require_no_steps,
     require_possible,
 )
-from geomfeat.geometry.intrinsic_dimension import IntrinsicDimension
 from geomfeat.types import Points, as_layer
 
 # Share of tied distances above which the estimate is off by more than some 10 %; far more than at two neighbours.

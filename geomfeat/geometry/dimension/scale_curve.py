@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import torch
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry.apart import neighbours_apart
-from geomfeat.geometry.correlation_dimension import correlation_of
-from geomfeat.geometry.gride import gride_of
-from geomfeat.geometry.mle_dimension import mle_of
+from geomfeat.geometry.dimension._correlation_dimension import correlation_of
+from geomfeat.geometry.dimension._gride import gride_of
+from geomfeat.geometry.dimension._valid_neighbours import neighbours_apart
+from geomfeat.geometry.dimension.mle import mle_of
 from geomfeat.types import Points
 
 ESTIMATORS = ("gride", "mle", "correlation")

@@ -17,7 +17,7 @@ from typing import Any
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry.spectrum import NoVariance
+from geomfeat.geometry.dimension.eigenspectrum import NoVariance
 from geomfeat.numerics import as_tensor, require_finite
 from geomfeat.precision import Spread, precision_of
 

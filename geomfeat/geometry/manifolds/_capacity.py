@@ -19,23 +19,23 @@ import torch
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry.ambiguous import ambiguous
-from geomfeat.geometry.anchors import Anchors, anchors_of
-from geomfeat.geometry.capacity_types import Capacity
-from geomfeat.geometry.cone import ConeProjections, project_on_cones
-from geomfeat.geometry.draws import Draws, blocks_of, given_draws, random_draws
-from geomfeat.geometry.face_median import capacity_from_median
-from geomfeat.geometry.far import Far, blur_note, brought_near, project_far
-from geomfeat.geometry.floor import floor_note, floor_of
-from geomfeat.geometry.glue import glue_geometry
-from geomfeat.geometry.influence import stderr
-from geomfeat.geometry.least_norm import least_norm
-from geomfeat.geometry.manifolds import Manifolds, as_manifolds
-from geomfeat.geometry.nonseparable import Nonseparable, nonseparable
-from geomfeat.geometry.pairs import pair_geometry
-from geomfeat.geometry.per_manifold import manifold_geometry
-from geomfeat.geometry.span import Span, in_span
+from geomfeat.geometry.manifolds.anchor_points import Anchors, anchors_of
+from geomfeat.geometry.manifolds.anchor_uniqueness import ambiguous
+from geomfeat.geometry.manifolds.capacity_floor import floor_note, floor_of
+from geomfeat.geometry.manifolds.cones.distant_points import Far, blur_note, brought_near, project_far
+from geomfeat.geometry.manifolds.cones.least_norm_multipliers import least_norm
+from geomfeat.geometry.manifolds.cones.project import ConeProjections, project_on_cones
+from geomfeat.geometry.manifolds.cones.span import Span, in_span
+from geomfeat.geometry.manifolds.face_median import capacity_from_median
+from geomfeat.geometry.manifolds.glue_geometry import glue_geometry
+from geomfeat.geometry.manifolds.nonseparable_fraction import Nonseparable, nonseparable
+from geomfeat.geometry.manifolds.per_manifold import manifold_geometry
+from geomfeat.geometry.manifolds.per_pair import pair_geometry
+from geomfeat.geometry.manifolds.point_clouds import Manifolds, as_manifolds
+from geomfeat.geometry.manifolds.random_directions import Draws, blocks_of, given_draws, random_draws
+from geomfeat.geometry.manifolds.result import Capacity
 from geomfeat.memory import require_memory
+from geomfeat.statistics.influence_functions import stderr
 
 # Doubles that are held at once for every draw: in each dimension, for each point, and for each class and dimension.
 DIRECTIONS, PRICES, ANCHORS = 4, 3, 4

@@ -13,11 +13,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.errors import BadInput, GeomfeatError
-from geomfeat.geometry.capacity import capacity
-from geomfeat.geometry.capacity_types import Capacity
-from geomfeat.geometry.draws import labels_for
-from geomfeat.geometry.floor import AT_FLOOR
-from geomfeat.geometry.manifolds import Manifolds, as_manifolds
+from geomfeat.geometry.manifolds._capacity import capacity
+from geomfeat.geometry.manifolds.capacity_floor import AT_FLOOR
+from geomfeat.geometry.manifolds.point_clouds import Manifolds, as_manifolds
+from geomfeat.geometry.manifolds.random_directions import labels_for
+from geomfeat.geometry.manifolds.result import Capacity
 from geomfeat.numerics import WORKING, stream
 
 ALONG = ("points", "features", "manifolds")

@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from geomfeat.geometry.anchors import Anchors
-from geomfeat.geometry.energies import TINY, chunks
+from geomfeat.geometry.manifolds.anchor_points import Anchors
+from geomfeat.geometry.manifolds.projection_energies import TINY, chunks
 from geomfeat.numerics import WORKING
 
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from geomfeat.geometry.cone import ConeProjections
+from geomfeat.geometry.manifolds.cones.project import ConeProjections
 from geomfeat.numerics import WORKING
 
 # An axis below this share of its anchor's length is rounding: the manifold always answers with the same anchor.

@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from geomfeat.geometry.cone import INSIDE, ConeProjections
-from geomfeat.geometry.problem import CHUNK_DOUBLES
-from geomfeat.geometry.separability import unit_points
+from geomfeat.geometry.manifolds.cones._separability import unit_points
+from geomfeat.geometry.manifolds.cones.problem import CHUNK_DOUBLES
+from geomfeat.geometry.manifolds.cones.project import INSIDE, ConeProjections
 
 # Unit points whose smallest singular value is below this share of the largest are dependent. Points touch the plane to
 # INSIDE, the tolerance of the projections, whatever their own precision.
@@ -25,7 +25,7 @@ def ambiguous(
 ) -> Bool[Tensor, "draws"]:
     """Which certified draws outside their cones leave a choice of anchors; `x` is what `found` was projected on.
 
-    >>> from geomfeat.geometry import project_on_cones
+    >>> from geomfeat.geometry.manifolds import project_on_cones
     >>> x = torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]], dtype=torch.float64)       # two points on one ray
     >>> t, y = torch.tensor([[1.0, -1.0], [-1.0, 2.0]]).double(), torch.ones(2, 2).double()
     >>> owner = torch.tensor([0, 0, 1])

@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 
-from geomfeat.activations.store import ActivationStore
-from geomfeat.activations.stored import OUTPUTS
+from geomfeat.activations import ActivationStore
+from geomfeat.activations.stored_representations import OUTPUTS
 from geomfeat.errors import BadInput, GeomfeatError, LayerNotFound, near
-from geomfeat.geometry.capacity import capacity
-from geomfeat.geometry.capacity_paired import common_draws
-from geomfeat.geometry.capacity_types import Capacity
-from geomfeat.geometry.pairs import PerPair
-from geomfeat.geometry.per_manifold import PerManifold
+from geomfeat.geometry.manifolds._capacity import capacity
+from geomfeat.geometry.manifolds.paired_difference import common_draws
+from geomfeat.geometry.manifolds.per_manifold import PerManifold
+from geomfeat.geometry.manifolds.per_pair import PerPair
+from geomfeat.geometry.manifolds.result import Capacity
 from geomfeat.memory import is_out_of_memory
 from geomfeat.types import Representation
 

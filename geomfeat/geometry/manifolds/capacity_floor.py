@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geomfeat.geometry.cone import ConeProjections
+from geomfeat.geometry.manifolds.cones.project import ConeProjections
 
 # Share of the draws with t inside its cone from which on a capacity is called one at the floor.
 NEAR_ONE = 0.9

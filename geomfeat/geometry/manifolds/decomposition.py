@@ -49,7 +49,7 @@ class Decomposition:
 def decompose(of: Geometry) -> Decomposition:
     """The terms of one capacity; NaN where it has no radius.
 
-    >>> from geomfeat.geometry import capacity
+    >>> from geomfeat.geometry.manifolds import capacity
     >>> found = decompose(capacity([[[1.0, 1.0, 0.0], [1.0, -1.0, 0.0]], [[0.0, 1.0, 1.0]]], n_draws=50))
     >>> abs(found.capacity - (found.utility + found.radius + found.dimension)) < 1e-10
     True

@@ -8,8 +8,8 @@ which crosses 1/2 near the median of k. That holds where every dichotomy is sepa
 from jaxtyping import Int
 from torch import Tensor
 
-from geomfeat.geometry.influence import stderr
 from geomfeat.numerics import WORKING
+from geomfeat.statistics.influence_functions import stderr
 
 
 def capacity_from_median(

@@ -22,10 +22,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from geomfeat.geometry.anchors import NO_AXIS, Anchors
-from geomfeat.geometry.energies import Energies, axis_energies, centre_slope
-from geomfeat.geometry.influence import on_mean, stderr
+from geomfeat.geometry.manifolds.anchor_points import NO_AXIS, Anchors
+from geomfeat.geometry.manifolds.projection_energies import Energies, axis_energies, centre_slope
 from geomfeat.numerics import WORKING
+from geomfeat.statistics.influence_functions import on_mean, stderr
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from geomfeat.geometry.cone import ConeProjections
-from geomfeat.geometry.separability import CLEAR, distinct_dichotomies, separability
+from geomfeat.geometry.manifolds.cones._separability import CLEAR, distinct_dichotomies, separability
+from geomfeat.geometry.manifolds.cones.project import ConeProjections
 
 # Separability is judged for at most this many different dichotomies (each costs about as much as a few draws).
 MOST_JUDGED = 50

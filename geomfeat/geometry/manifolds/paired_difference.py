@@ -21,13 +21,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry.capacity_types import Capacity
-from geomfeat.geometry.draws import labels_for
-from geomfeat.geometry.far import brought_near
-from geomfeat.geometry.floor import AT_FLOOR
-from geomfeat.geometry.influence import stderr
-from geomfeat.geometry.manifolds import as_manifolds
+from geomfeat.geometry.manifolds.capacity_floor import AT_FLOOR
+from geomfeat.geometry.manifolds.cones.distant_points import brought_near
+from geomfeat.geometry.manifolds.point_clouds import as_manifolds
+from geomfeat.geometry.manifolds.random_directions import labels_for
+from geomfeat.geometry.manifolds.result import Capacity
 from geomfeat.numerics import WORKING, stream
+from geomfeat.statistics.influence_functions import stderr
 
 # Below this share of the largest singular value, z X V / S loses digits (1e-12 of them at the cut): w stands in.
 SHARED_CUT = 1e-4
@@ -130,7 +130,7 @@ def capacity_difference(a: Capacity, b: Capacity) -> CapacityDifference:
 
     Raises BadInput for other numbers of draws or classes, other dichotomies or seeds.
 
-    >>> from geomfeat.geometry import capacity
+    >>> from geomfeat.geometry.manifolds import capacity
     >>> x = torch.randn(5, 8, 20, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     >>> found = capacity_difference(capacity(x, n_draws=60), capacity(x + 0.5, n_draws=60))
     >>> found.difference_se < found.difference_se_unpaired

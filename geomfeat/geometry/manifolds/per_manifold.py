@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from geomfeat.geometry.anchors import Anchors
-from geomfeat.geometry.energies import TINY, chunks
-from geomfeat.geometry.influence import on_mean, stderr
+from geomfeat.geometry.manifolds.anchor_points import Anchors
+from geomfeat.geometry.manifolds.projection_energies import TINY, chunks
 from geomfeat.numerics import WORKING
+from geomfeat.statistics.influence_functions import on_mean, stderr
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from geomfeat.geometry.anchors import Anchors
-from geomfeat.geometry.cosines import axis_cosines, center_axis_cosines, center_cosines, moves_of
-from geomfeat.geometry.influence import stderr
+from geomfeat.geometry.manifolds.alignment_cosines import axis_cosines, center_axis_cosines, center_cosines, moves_of
+from geomfeat.geometry.manifolds.anchor_points import Anchors
+from geomfeat.statistics.influence_functions import stderr
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geomfeat.geometry.anchors import Anchors
+from geomfeat.geometry.manifolds.anchor_points import Anchors
 from geomfeat.numerics import WORKING
 
 # Of unit rows: anchors are known to the tolerance of the projections, in the span that the points' precision shows.

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry.dichotomies import BLOCK, cycled, given_dichotomies, labels_of_draws
+from geomfeat.geometry.manifolds.dichotomies import BLOCK, cycled, given_dichotomies, labels_of_draws
 from geomfeat.numerics import WORKING, as_tensor, stream
 
 

@@ -6,8 +6,8 @@ from typing import Any
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from geomfeat.geometry.pairs import PerPair
-from geomfeat.geometry.per_manifold import PerManifold
+from geomfeat.geometry.manifolds.per_manifold import PerManifold
+from geomfeat.geometry.manifolds.per_pair import PerPair
 
 _SHOWN = (
     "capacity", "capacity_faces", "dimension", "radius", "radius_mean", "utility", "center_alignment", "axis_alignment",

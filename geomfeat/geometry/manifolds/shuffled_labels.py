@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
-from geomfeat.geometry.capacity import capacity
-from geomfeat.geometry.capacity_types import Capacity
-from geomfeat.geometry.manifolds import as_manifolds
+from geomfeat.geometry.manifolds._capacity import capacity
+from geomfeat.geometry.manifolds.point_clouds import as_manifolds
+from geomfeat.geometry.manifolds.result import Capacity
 from geomfeat.numerics import stream
 
 

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geomfeat.copies import copies_of, united
 from geomfeat.errors import BadInput
 from geomfeat.labels import Labels, as_groups, as_labels
 from geomfeat.numerics import WORKING, numpy_stream
 from geomfeat.precision import Spread, roundings
+from geomfeat.statistics.copies import copies_of, united
 from geomfeat.types import Points, Representation, as_layer
 
 CLASSIFIERS = ("logistic", "ridge")

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels.hsic import Centred, Moments
+from geomfeat.geometry.similarity._hsic import Centred, Moments
 from geomfeat.numerics import jackknife_stderr
 from geomfeat.precision import Spread
 from geomfeat.types import Estimate, Points, as_layer

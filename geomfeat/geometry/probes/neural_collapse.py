@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry.spectrum import spread_of
+from geomfeat.geometry.dimension.eigenspectrum import spread_of
 from geomfeat.labels import as_labels
 from geomfeat.numerics import WORKING
 from geomfeat.precision import Spread

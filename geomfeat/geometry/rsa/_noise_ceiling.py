@@ -7,8 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels.pair_ranks import levels, mid_ranks, net_concordance
-from geomfeat.kernels.rdm_compare import (
+from geomfeat.geometry.rsa._ranks import levels, mid_ranks, net_concordance
+from geomfeat.geometry.rsa.compare import (
     FEWEST_STIMULI,
     HELD,
     RANKED,
@@ -20,7 +20,7 @@ from geomfeat.kernels.rdm_compare import (
     rank_products,
     similarities,
 )
-from geomfeat.kernels.rdms import RDMs
+from geomfeat.geometry.rsa.rdms import RDMs
 
 
 @dataclass(frozen=True)

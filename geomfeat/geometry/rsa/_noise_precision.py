@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels.rdm import condition_means, levels_of
+from geomfeat.geometry.rsa.dissimilarity import condition_means, levels_of
 from geomfeat.memory import require_memory
 from geomfeat.numerics import WORKING, as_tensor, require_finite, safe_eigh
 from geomfeat.precision import is_constant, precision_of, roundings

@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from geomfeat.compiled.pair_ranks import concordance, dense_ranks, weighted_ranks
-from geomfeat.compiled.threads import in_threads
+from geomfeat._numba.rank_statistics import concordance, dense_ranks, weighted_ranks
+from geomfeat._numba.threads import in_threads
 from geomfeat.numerics import WORKING, require_finite
 
 # Dissimilarities closer than this share of the largest one are tied: they are float64 sums, and copies of patterns

@@ -12,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels.pair_ranks import levels, mid_ranks, net_concordance
-from geomfeat.kernels.rdms import RDMs, square
+from geomfeat.geometry.rsa._ranks import levels, mid_ranks, net_concordance
+from geomfeat.geometry.rsa.rdms import RDMs, square
 from geomfeat.numerics import WORKING
 
 logger = logging.getLogger(__name__)

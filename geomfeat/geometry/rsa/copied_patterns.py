@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from geomfeat.kernels.rdms import square
+from geomfeat.geometry.rsa.rdms import square
 from geomfeat.numerics import WORKING
 
 # Share of two squared norms below which less than half of the digits of a squared distance is left in products.

@@ -9,10 +9,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from geomfeat import labels
-from geomfeat.compiled.threads import libraries_on_one_thread
+from geomfeat._numba.threads import libraries_on_one_thread
 from geomfeat.errors import BadInput
-from geomfeat.kernels.alike import all_apart, distances_apart
-from geomfeat.kernels.rdms import RDMs
+from geomfeat.geometry.rsa.copied_patterns import all_apart, distances_apart
+from geomfeat.geometry.rsa.rdms import RDMs
 from geomfeat.memory import require_memory
 from geomfeat.numerics import WORKING, as_tensor, require_finite
 from geomfeat.precision import is_constant, precision_of, roundings

@@ -5,13 +5,13 @@ from typing import Any
 import torch
 
 from geomfeat.errors import BadInput
-from geomfeat.grouping import errors_wanted
-from geomfeat.kernels.rdm import rdm
-from geomfeat.kernels.rdm_compare import COMPARATORS, aligned, similarities
-from geomfeat.kernels.rdms import RDMs
+from geomfeat.geometry.rsa.compare import COMPARATORS, aligned, similarities
+from geomfeat.geometry.rsa.dissimilarity import rdm
+from geomfeat.geometry.rsa.rdms import RDMs
 from geomfeat.numerics import jackknife_stderr
 from geomfeat.precision import Spread
-from geomfeat.repeats import repeats_once
+from geomfeat.statistics.group_errors import errors_wanted
+from geomfeat.statistics.repeated_samples import repeats_once
 from geomfeat.types import Estimate, as_layer
 
 # From how many samples on a jackknife means something, and up to how many it is cheap: it grows with their cube.

@@ -9,10 +9,9 @@ import numpy as np
 import torch
 
 from geomfeat.errors import BadInput, near
-from geomfeat.kernels import RDMs
-from geomfeat.kernels.rdms import Triangles
-from geomfeat.kernels.square_arrays import are_triangles
-from geomfeat.npz_files import array_names, read_arrays
+from geomfeat.geometry.rsa.rdms import RDMs, Triangles
+from geomfeat.geometry.rsa.square_arrays import are_triangles
+from geomfeat.storage.npz_files import array_names, read_arrays
 
 PREFIX, SUFFIX = "rdm_", "_subjects"
 

@@ -9,11 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels.noise_ceiling import NoiseCeiling, ceilings_per_subject, noise_ceiling
-from geomfeat.kernels.rdm import rdm
-from geomfeat.kernels.rdm_compare import FEWEST_STIMULI, aligned, missing_pairs, similarities
-from geomfeat.kernels.rdms import RDMs, stack_rdms
-from geomfeat.kernels.rsa_bootstrap import OVER, Spread, resample, spread
+from geomfeat.geometry.rsa._noise_ceiling import NoiseCeiling, ceilings_per_subject, noise_ceiling
+from geomfeat.geometry.rsa.bootstrap import OVER, Spread, resample, spread
+from geomfeat.geometry.rsa.compare import FEWEST_STIMULI, aligned, missing_pairs, similarities
+from geomfeat.geometry.rsa.dissimilarity import rdm
+from geomfeat.geometry.rsa.rdms import RDMs, stack_rdms
 
 LEVEL = 0.95
 

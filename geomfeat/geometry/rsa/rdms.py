@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from geomfeat.errors import BadInput, near
-from geomfeat.kernels.square_arrays import are_triangles, conditions_of
+from geomfeat.geometry.rsa.square_arrays import are_triangles, conditions_of
 from geomfeat.numerics import WORKING, as_tensor
 
 

@@ -10,12 +10,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels.gram import one_hot, rbf_gram
-from geomfeat.kernels.hsic import Centred, Moments, check_estimator
+from geomfeat.geometry.similarity._hsic import Centred, Moments, check_estimator
+from geomfeat.geometry.similarity.gram import one_hot, rbf_gram
 from geomfeat.labels import as_goal
 from geomfeat.numerics import WORKING, as_tensor, jackknife_stderr, require_finite
 from geomfeat.precision import near_one
-from geomfeat.repeats import repeats_once
+from geomfeat.statistics.repeated_samples import repeats_once
 from geomfeat.types import Estimate, Kernel, as_layer
 
 KERNELS = ("linear", "rbf")

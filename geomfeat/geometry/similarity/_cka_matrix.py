@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels._cka_sums import Side, products
-from geomfeat.kernels.alignment import KERNELS, as_gram
-from geomfeat.kernels.gram import NoWidth, rbf_gram
-from geomfeat.kernels.hsic import Moments, check_estimator
-from geomfeat.repeats import repeats_once
+from geomfeat.geometry.similarity._cka import KERNELS, as_gram
+from geomfeat.geometry.similarity._cka_sums import Side, products
+from geomfeat.geometry.similarity._hsic import Moments, check_estimator
+from geomfeat.geometry.similarity.gram import NoWidth, rbf_gram
+from geomfeat.statistics.repeated_samples import repeats_once
 from geomfeat.types import Kernel, Representation, as_layer
 
 # Below this share of the mean diagonal, differences between the other entries are rounding of single precision.

@@ -15,7 +15,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from geomfeat.kernels.hsic import GRAM_UNITS
+from geomfeat.geometry.similarity._hsic import GRAM_UNITS
 from geomfeat.numerics import WORKING, double_centred
 from geomfeat.precision import is_constant
 

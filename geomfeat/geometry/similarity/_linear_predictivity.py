@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geomfeat.copies import copies_of, united
 from geomfeat.errors import BadInput
-from geomfeat.geometry.cca import span_of_features
-from geomfeat.geometry.same_samples import same_samples
-from geomfeat.geometry.spectrum import reduced, spread_of
-from geomfeat.grouping import common_groups
+from geomfeat.geometry.dimension.eigenspectrum import reduced, spread_of
+from geomfeat.geometry.similarity._validation import same_samples
+from geomfeat.geometry.similarity.cca import span_of_features
 from geomfeat.numerics import WORKING, numpy_stream
+from geomfeat.statistics.copies import copies_of, united
+from geomfeat.statistics.group_errors import common_groups
 from geomfeat.types import Points
 
 # Penalties over the mean variance of a feature's direction: from none to one that predicts the mean.

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from geomfeat.kernels._cka_sums import ADDED
-from geomfeat.kernels.hsic import hsic_of_sums
+from geomfeat.geometry.similarity._cka_sums import ADDED
+from geomfeat.geometry.similarity._hsic import hsic_of_sums
 from geomfeat.numerics import WORKING
 from geomfeat.precision import is_constant
 

@@ -13,12 +13,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geomfeat.copies import copies_of
 from geomfeat.errors import BadInput
-from geomfeat.geometry.same_samples import same_samples
-from geomfeat.geometry.spectrum import NoVariance, spread_of
+from geomfeat.geometry.dimension.eigenspectrum import NoVariance, spread_of
+from geomfeat.geometry.similarity._validation import same_samples
 from geomfeat.numerics import WORKING
 from geomfeat.precision import Spread
+from geomfeat.statistics.copies import copies_of
 from geomfeat.types import Points, Representation
 
 # Error of a cosine from float64 products. A larger angle between variates is none of rounding.

@@ -19,13 +19,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geomfeat.copies import copies_of
 from geomfeat.errors import BadInput
-from geomfeat.geometry.same_samples import same_samples
-from geomfeat.grouping import common_groups, values_alone
+from geomfeat.geometry.similarity._validation import same_samples
 from geomfeat.numerics import stream
 from geomfeat.registry import get
-from geomfeat.repeats import copies_said
+from geomfeat.statistics.copies import copies_of
+from geomfeat.statistics.group_errors import common_groups, values_alone
+from geomfeat.statistics.repeated_samples import copies_said
 from geomfeat.types import Estimate, Representation
 
 LEAST = 8  # samples, or groups of them

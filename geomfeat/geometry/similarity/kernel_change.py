@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels.alignment import as_gram, as_kernel, cka_estimate
+from geomfeat.geometry.similarity._cka import as_gram, as_kernel, cka_estimate
 from geomfeat.numerics import WORKING, double_centred, jackknife_stderr
 from geomfeat.precision import near_one, unit_of
 from geomfeat.types import Estimate, Kernel, Points, as_points

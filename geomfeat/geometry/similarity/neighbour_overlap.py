@@ -9,13 +9,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geomfeat.copies import copies_of, first_of_each
 from geomfeat.errors import BadInput
-from geomfeat.geometry.neighbours import nearest_neighbours
-from geomfeat.geometry.same_samples import same_samples
-from geomfeat.geometry.spectrum import NoVariance
+from geomfeat.geometry.dimension._nearest_neighbours import nearest_neighbours
+from geomfeat.geometry.dimension.eigenspectrum import NoVariance
+from geomfeat.geometry.similarity._validation import same_samples
 from geomfeat.numerics import WORKING
 from geomfeat.precision import Spread
+from geomfeat.statistics.copies import copies_of, first_of_each
 from geomfeat.types import Points, Representation
 
 METRICS = ("cosine", "euclidean")

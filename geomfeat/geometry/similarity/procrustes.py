@@ -16,8 +16,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry.same_samples import same_samples
-from geomfeat.geometry.spectrum import NoVariance, reduced, spread_of
+from geomfeat.geometry.dimension.eigenspectrum import NoVariance, reduced, spread_of
+from geomfeat.geometry.similarity._validation import same_samples
 from geomfeat.precision import Spread
 from geomfeat.types import Points, Representation
 

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels._cka_sums import Side
-from geomfeat.kernels._streamed_sums import ExactSums, Origin, bytes_of_sums
-from geomfeat.kernels.cka_matrix import DEAD, PairTable
-from geomfeat.kernels.hsic import check_estimator
+from geomfeat.geometry.similarity._cka_matrix import DEAD, PairTable
+from geomfeat.geometry.similarity._cka_sums import Side
+from geomfeat.geometry.similarity._hsic import check_estimator
+from geomfeat.geometry.similarity._streaming_sums import ExactSums, Origin, bytes_of_sums
 from geomfeat.numerics import WORKING, as_tensor, require_finite
 from geomfeat.precision import coarser, precision_of
 from geomfeat.types import Representation

@@ -6,9 +6,9 @@ from math import inf, isfinite
 from typing import Any
 
 from geomfeat import geometry
-from geomfeat.geometry.floor import without_floor
-from geomfeat.grouping import errors_over_draws
+from geomfeat.geometry.manifolds.capacity_floor import without_floor
 from geomfeat.registry import Quantity, measure
+from geomfeat.statistics.group_errors import errors_over_draws
 from geomfeat.types import Estimate, Representation
 
 QUANTITIES = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 from math import inf, isfinite
 
 from geomfeat import geometry
-from geomfeat.grouping import errors_over_draws
 from geomfeat.registry import Quantity, measure
+from geomfeat.statistics.group_errors import errors_over_draws
 from geomfeat.types import Estimate, Representation
 
 QUANTITIES = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from geomfeat.kernels import low_rank_distance
+from geomfeat.geometry.probes import low_rank_distance
 from geomfeat.registry import measure
 from geomfeat.types import Estimate, Representation
 

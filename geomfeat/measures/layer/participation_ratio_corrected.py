@@ -7,7 +7,7 @@ from math import inf, isfinite
 from geomfeat import geometry
 from geomfeat.errors import BadInput
 from geomfeat.registry import measure
-from geomfeat.repeats import repeats_once
+from geomfeat.statistics.repeated_samples import repeats_once
 from geomfeat.types import Estimate, Representation
 
 ESTIMATORS = ("wishart", "unbiased")

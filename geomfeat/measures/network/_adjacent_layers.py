@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from geomfeat.diagnostics.weight_movement import own_weights
+from geomfeat.measures.network.weight_movement import own_weights
 from geomfeat.models.functional import unwrapped
 
 # Modules that pass their input on as it is, when evaluated.

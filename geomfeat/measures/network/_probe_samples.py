@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geomfeat.diagnostics.pair import SnapshotPair
 from geomfeat.errors import BadInput, CheckpointMismatch, OutOfMemory
-from geomfeat.kernels import saved_bytes
 from geomfeat.models.functional import as_inputs, n_samples, take
+from geomfeat.snapshots import SnapshotPair
+from geomfeat.tangent import saved_bytes
 from geomfeat.types import Estimate
 
 # Bytes of activations to differentiate through, summed over probes (or rows of a Jacobian): some minutes on a laptop.

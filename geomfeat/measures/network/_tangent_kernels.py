@@ -9,12 +9,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from geomfeat.diagnostics._probes import WORK, attempted, noted, strided, trained_parameters
-from geomfeat.diagnostics.pair import SnapshotPair
 from geomfeat.errors import BadInput, OutOfMemory
-from geomfeat.kernels import JacobianRows, ntk_by_parameter_group
+from geomfeat.measures.network._probe_samples import WORK, attempted, noted, strided, trained_parameters
 from geomfeat.models.functional import Functional, n_samples
 from geomfeat.numerics import WORKING, stream
+from geomfeat.snapshots import SnapshotPair
+from geomfeat.tangent import JacobianRows, ntk_by_parameter_group
 from geomfeat.types import Estimate, Kernel
 
 # More outputs are randomly projected onto this many; networks too heavy for it get fewer, see `_sizes`.

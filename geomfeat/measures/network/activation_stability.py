@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from geomfeat.diagnostics._gates import open_gates
-from geomfeat.diagnostics._probes import affordable, noted, trained_parameters
-from geomfeat.diagnostics.padding import mean_of_samples
-from geomfeat.diagnostics.pair import SnapshotPair
 from geomfeat.errors import BadInput
+from geomfeat.location.padding import mean_of_samples
+from geomfeat.measures.network._probe_samples import affordable, noted, trained_parameters
+from geomfeat.measures.network._relu_gates import open_gates
 from geomfeat.models.functional import batches, n_samples
 from geomfeat.numerics import WORKING
 from geomfeat.registry import Quantity, measure
+from geomfeat.snapshots import SnapshotPair
 from geomfeat.types import Estimate
 
 Agreement = dict[str, tuple[Tensor, bool]]

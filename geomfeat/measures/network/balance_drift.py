@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from geomfeat.diagnostics._adjacent import AdjacentLayers, adjacent_linear_layers
-from geomfeat.diagnostics._probes import attempted
-from geomfeat.diagnostics.pair import SnapshotPair
 from geomfeat.errors import BadInput
-from geomfeat.regimes.linear_balance import layer_balance
+from geomfeat.measures.network._adjacent_layers import AdjacentLayers, adjacent_linear_layers
+from geomfeat.measures.network._probe_samples import attempted
+from geomfeat.regimes.linear_networks import layer_balance
 from geomfeat.registry import Quantity, measure
+from geomfeat.snapshots import SnapshotPair
 from geomfeat.types import Estimate
 
 
@@ -42,7 +42,7 @@ def balance_drift(pair: SnapshotPair) -> dict[str, dict[str, Estimate]]:
     old, new = (adjacent_linear_layers(snapshot.model) for snapshot in (pair.initial, pair.trained))
     if not old or old.keys() != new.keys():
         what = "the snapshots have different layers" if old else "no two adjacent torch.nn.Linear layers share a width"
-        remedy = "pass weights to geomfeat.regimes.linear_balance.layer_balance by hand"
+        remedy = "pass weights to geomfeat.regimes.linear_networks.balance.layer_balance by hand"
         return {"": {"drift": Estimate.failed(f"{what}: {remedy}")}}
     rows = {name: {"drift": attempted(lambda name=name: _drift(old[name], new[name]))} for name in old}
     good = [row["drift"].value for row in rows.values() if row["drift"].ok]

@@ -7,13 +7,13 @@ from math import inf
 import torch
 from torch import Tensor
 
-from geomfeat.diagnostics._probes import attempted
-from geomfeat.diagnostics.padding import may_pack, valid_positions, valid_tokens, without_padding
-from geomfeat.diagnostics.pair import SnapshotPair
-from geomfeat.kernels import relative_change
+from geomfeat.geometry.similarity import relative_change
+from geomfeat.location.padding import may_pack, valid_positions, valid_tokens, without_padding
+from geomfeat.measures.network._probe_samples import attempted
 from geomfeat.models.functional import as_inputs
 from geomfeat.numerics import WORKING, jackknife_stderr
 from geomfeat.registry import Quantity, measure
+from geomfeat.snapshots import SnapshotPair
 from geomfeat.types import Estimate
 
 

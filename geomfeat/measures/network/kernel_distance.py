@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from geomfeat.diagnostics._ntk_pair import compared
-from geomfeat.diagnostics.pair import SnapshotPair
-from geomfeat.kernels import kernel_distance as distance
+from geomfeat.geometry.similarity import kernel_distance as distance
+from geomfeat.measures.network._tangent_kernels import compared
 from geomfeat.registry import Quantity, measure
+from geomfeat.snapshots import SnapshotPair
 from geomfeat.types import Estimate
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from math import inf
 
-from geomfeat.diagnostics._ntk_pair import compared
-from geomfeat.diagnostics.pair import SnapshotPair
-from geomfeat.kernels import kernel_relative_change as change
+from geomfeat.geometry.similarity import kernel_relative_change as change
+from geomfeat.measures.network._tangent_kernels import compared
 from geomfeat.registry import Quantity, measure
+from geomfeat.snapshots import SnapshotPair
 from geomfeat.types import Estimate
 
 

@@ -18,14 +18,14 @@ from torch import Tensor, nn
 
 from geomfeat.activations import fired_layers, innermost_layers, recording_layer_calls, tensors_by_path
 from geomfeat.activations.layer_calls import LayerCall
-from geomfeat.activations.untouched import evaluating, unfused_attention
-from geomfeat.diagnostics.padding import cleared, fitted, packed_lengths, valid_steps, valid_tokens
-from geomfeat.diagnostics.pair import SnapshotPair
-from geomfeat.diagnostics.starts import precision_of
+from geomfeat.activations.model_state import evaluating, unfused_attention
 from geomfeat.errors import BadInput
+from geomfeat.location.initial_states import precision_of
+from geomfeat.location.padding import cleared, fitted, packed_lengths, valid_steps, valid_tokens
 from geomfeat.models.functional import as_inputs, batches, call, copied, moved, n_samples
 from geomfeat.numerics import WORKING, jackknife_stderr, resolve_device
 from geomfeat.registry import Quantity, measure
+from geomfeat.snapshots import SnapshotPair
 from geomfeat.types import Estimate
 
 PARTS = ("own", "inherited", "interaction", "total")

@@ -16,12 +16,12 @@ from math import inf
 import pandas as pd
 
 from geomfeat.activations import module_name
-from geomfeat.diagnostics.layer_drift import layer_drift
-from geomfeat.diagnostics.pair import SnapshotPair
-from geomfeat.diagnostics.starts import observe, start_from
-from geomfeat.diagnostics.weight_movement import weight_movement
 from geomfeat.errors import BadInput, CheckpointMismatch
+from geomfeat.location.initial_states import observe, start_from
+from geomfeat.measures.network.layer_drift import layer_drift
+from geomfeat.measures.network.weight_movement import weight_movement
 from geomfeat.registry import Quantity, measure
+from geomfeat.snapshots import SnapshotPair
 from geomfeat.types import Estimate
 
 # Edges, rounded, of the gap between lazy and rich layers in those networks of `geomfeat lab mixed-by-layer` on which it

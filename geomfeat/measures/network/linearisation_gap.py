@@ -6,13 +6,13 @@ from math import inf
 
 import torch
 
-from geomfeat.diagnostics._probes import affordable, attempted, noted, trained_parameters
-from geomfeat.diagnostics.pair import SnapshotPair
 from geomfeat.errors import BadInput
-from geomfeat.kernels import jvp
+from geomfeat.measures.network._probe_samples import affordable, attempted, noted, trained_parameters
 from geomfeat.models.functional import batches
 from geomfeat.numerics import jackknife_stderr
 from geomfeat.registry import Quantity, measure
+from geomfeat.snapshots import SnapshotPair
+from geomfeat.tangent import jvp
 from geomfeat.types import Estimate
 
 

@@ -7,10 +7,11 @@ from statistics import fmean
 
 from torch import Tensor
 
-from geomfeat.diagnostics._adjacent import adjacent_linear_layers
-from geomfeat.diagnostics.pair import SnapshotPair
-from geomfeat.regimes.mode_regime import LARGEST, mode_regimes
+from geomfeat.measures.network._adjacent_layers import adjacent_linear_layers
+from geomfeat.regimes.linear_networks import mode_regimes
+from geomfeat.regimes.linear_networks.mode_regime import LARGEST
 from geomfeat.registry import Quantity, measure
+from geomfeat.snapshots import SnapshotPair
 from geomfeat.types import Estimate
 
 

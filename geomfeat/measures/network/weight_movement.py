@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from geomfeat.diagnostics._probes import attempted
-from geomfeat.diagnostics.pair import SnapshotPair
 from geomfeat.errors import BadInput
-from geomfeat.models.effective import effective_weights, inside_parametrization
+from geomfeat.measures.network._probe_samples import attempted
+from geomfeat.models.effective_weights import effective_weights, inside_parametrization
 from geomfeat.models.functional import unwrapped
 from geomfeat.numerics import WORKING
 from geomfeat.registry import Quantity, measure
+from geomfeat.snapshots import SnapshotPair
 from geomfeat.types import Estimate
 
 Weights = dict[str, dict[str, Tensor]]
@@ -68,7 +68,7 @@ def weight_movement(pair: SnapshotPair) -> dict[str, dict[str, Estimate]]:
 def own_weights(model: nn.Module) -> Weights:
     """Module name -> its own parameters by name; one that is made of others as the weight that results.
 
-    Parameters of the model itself are listed under their own name, as in `geomfeat.kernels.parameter_group`.
+    Parameters of the model itself are listed under their own name, as in `geomfeat.tangent.parameter_group`.
     """
     out: dict[str, dict[str, Tensor]] = {}
     for name, module in unwrapped(model).named_modules():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from geomfeat.kernels import cka_estimate
+from geomfeat.geometry.similarity import cka_estimate
 from geomfeat.registry import measure
 from geomfeat.types import Estimate, Representation
 

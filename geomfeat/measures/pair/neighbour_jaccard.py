@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from geomfeat import geometry
 from geomfeat.registry import measure
-from geomfeat.repeats import without_copies
+from geomfeat.statistics.repeated_samples import without_copies
 from geomfeat.types import Estimate, Representation
 
 

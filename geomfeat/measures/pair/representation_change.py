@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import inf
 
-from geomfeat.kernels import relative_change
+from geomfeat.geometry.similarity import relative_change
 from geomfeat.registry import measure
 from geomfeat.types import Estimate, Representation
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from geomfeat.kernels import rsa_estimates
+from geomfeat.geometry.rsa import rsa_estimates
 from geomfeat.registry import Quantity, measure
 from geomfeat.types import Estimate, Representation
 
@@ -27,7 +27,7 @@ def rsa_correlation_distance(a: Representation, b: Representation) -> dict[str, 
     """Similarity of one minus the correlation between samples in two layers, by six comparators.
 
     The usual choice with brain data; every sample needs units that differ. Each quantity is a comparator of
-    `geomfeat.kernels.compare_rdms`; its error is the jackknife's over samples.
+    `geomfeat.geometry.rsa.compare_rdms`; its error is the jackknife's over samples.
 
     >>> import torch
     >>> a = Representation(torch.randn(20, 5, generator=torch.Generator().manual_seed(0)))

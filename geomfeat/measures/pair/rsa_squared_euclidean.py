@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from geomfeat.kernels import rsa_estimates
+from geomfeat.geometry.rsa import rsa_estimates
 from geomfeat.registry import Quantity, measure
 from geomfeat.types import Estimate, Representation
 
@@ -26,7 +26,7 @@ ALIKE = "higher = more alike geometry"
 def rsa_squared_euclidean(a: Representation, b: Representation) -> dict[str, Estimate]:
     """Similarity of the squared Euclidean distances between samples in two layers, by six comparators.
 
-    Each quantity is a comparator of `geomfeat.kernels.compare_rdms`; its error is the jackknife's over samples.
+    Each quantity is a comparator of `geomfeat.geometry.rsa.compare_rdms`; its error is the jackknife's over samples.
 
     >>> import torch
     >>> a = Representation(torch.randn(20, 5, generator=torch.Generator().manual_seed(0)))

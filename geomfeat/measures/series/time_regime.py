@@ -1,6 +1,6 @@
 """The verdict over time: was a network rich from the start, lazy throughout, or first lazy and then rich.
 
-The numbers and the verdict are those of `geomfeat.regimes.transitions`, which says what its limits rest on.
+The numbers and the verdict are those of `geomfeat.regimes.grokking._transitions`, which says what its limits rest on.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from geomfeat.diagnostics._probes import WORK
-from geomfeat.diagnostics.series import SnapshotSeries
 from geomfeat.errors import BadInput
-from geomfeat.kernels import JacobianRows
 from geomfeat.labels import as_goal
+from geomfeat.measures.network._probe_samples import WORK
 from geomfeat.models.functional import as_inputs, batches, n_samples, take
-from geomfeat.models.moved import functional_in
 from geomfeat.models.one_network import require_one_network
-from geomfeat.regimes.objective import Loss
-from geomfeat.regimes.signs import SIGNS, Levels, as_row, threshold_of, two_levels, unnumbered
-from geomfeat.regimes.training_series import training_series
-from geomfeat.regimes.transitions import TransitionReport, transitions
+from geomfeat.models.trained_parameters import functional_in
+from geomfeat.regimes.grokking import TransitionReport, transitions
+from geomfeat.regimes.training import training_series
+from geomfeat.regimes.training.class_targets import SIGNS, Levels, as_row, threshold_of, two_levels, unnumbered
+from geomfeat.regimes.training.objective import Loss
 from geomfeat.registry import Quantity, measure
+from geomfeat.snapshots import SnapshotSeries
+from geomfeat.tangent import JacobianRows
 from geomfeat.types import Estimate
 
 FEWEST = 3  # a start, a middle and an end: two snapshots have no order of events
@@ -75,7 +75,7 @@ def time_regime(series: SnapshotSeries, probes: int = 64) -> dict[str, Estimate]
     with fewer than two finite ones.
 
     >>> from geomfeat.models.mlp import mlp
-    >>> from geomfeat.regimes.knob import train_at_gamma
+    >>> from geomfeat.regimes.training import train_at_gamma
     >>> x, y = torch.eye(8), torch.arange(8) % 2
     >>> run = train_at_gamma(mlp(8, (32,), 2, parameterization="ntk"), x, y, gamma=0.02, max_steps=60,
     ...                      snapshot_steps="log", dtype=torch.float64)

@@ -1,7 +1,7 @@
 """Models from a SPEC and weights from files, without pickle.
 
 A SPEC names a factory, a callable without arguments that returns an nn.Module: `pkg.module:factory` or
-`path/to/file.py:factory`. For the files that weights are read from see `geomfeat.models.weights_files`.
+`path/to/file.py:factory`. For the files that weights are read from see `geomfeat.models.weights.file_formats`.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from torch import Tensor, nn
 
 from geomfeat.errors import BadInput, OutOfMemory, near
 from geomfeat.memory import is_out_of_memory
-from geomfeat.models.weight_names import mismatch, missing_of, renamed, with_old_names, without_extras
-from geomfeat.models.weights_files import INDEX, read_weights, weights_files
-from geomfeat.owned import MADE_BY, MARK, as_path, make_folder, replace_file
+from geomfeat.models.weights.file_formats import INDEX, read_weights, weights_files
+from geomfeat.models.weights.names import mismatch, missing_of, renamed, with_old_names, without_extras
+from geomfeat.storage.owned_files import MADE_BY, MARK, as_path, make_folder, replace_file
 
 
 def load_object(spec: str, what: str = "model") -> Any:

@@ -22,9 +22,9 @@ import torch
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.models.weight_names import fits
-from geomfeat.models.weights_kinds import what_it_is
-from geomfeat.owned import as_path
+from geomfeat.models.weights.names import fits
+from geomfeat.models.weights.other_files import what_it_is
+from geomfeat.storage.owned_files import as_path
 
 logger = logging.getLogger(__name__)
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")  # escapes of terminals, which torch writes into its messages

@@ -21,8 +21,8 @@ from torch.nn import functional as F
 from geomfeat.errors import BadInput
 from geomfeat.models.parameterization import seeded
 from geomfeat.numerics import stream
-from geomfeat.regimes.objective import loss_of, prepared_targets
-from geomfeat.regimes.training_series import TrainingSeries, log_spaced_steps, training_series
+from geomfeat.regimes.training.objective import loss_of, prepared_targets
+from geomfeat.regimes.training.series import TrainingSeries, log_spaced_steps, training_series
 from geomfeat.types import Snapshot
 
 ACTIVATIONS = ("square", "relu")

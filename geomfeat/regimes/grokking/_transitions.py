@@ -24,8 +24,8 @@ from statistics import fmean, stdev
 from scipy.stats import t as student
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels.silent_alignment import SilentAlignment, silent_alignment_lag
-from geomfeat.regimes.training_series import TrainingSeries
+from geomfeat.regimes.training.series import TrainingSeries
+from geomfeat.tangent import SilentAlignment, silent_alignment_lag
 
 LAZY_THEN_RICH, RICH, LAZY, NONE = "lazy-then-rich", "rich from the start", "lazy throughout", "no transition"
 VERDICTS = (LAZY_THEN_RICH, RICH, LAZY, NONE)
@@ -88,7 +88,7 @@ def transitions(series: TrainingSeries) -> TransitionReport:
     Times are of first crossings, interpolated linearly between records. A series that diverged is judged up to its
     last finite record, and flagged.
 
-    >>> from geomfeat.regimes.training_series import KernelPath
+    >>> from geomfeat.regimes.training.series import KernelPath
     >>> path = KernelPath((0, 0, 0.2, 0.2), (0, 0.01, 0.6, 0.6), (0, 0.01, 0.6, 0.01), (0.0, 0.0, 0.4, 0.4))
     >>> found = transitions(TrainingSeries((0, 10, 100, 200), (1, 0.05, 0.01, 0.01), path, (1, 1, 0.1, 0.1)))
     >>> found.verdict, round(found.fit_time, 1), round(found.test_time, 1), found.grokked

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from geomfeat.errors import BadInput
 from geomfeat.numerics import WORKING, stream
-from geomfeat.regimes.training_series import TrainingSeries, kernel_path, log_spaced_steps
+from geomfeat.regimes.training.series import TrainingSeries, kernel_path, log_spaced_steps
 
 
 @dataclass(frozen=True)

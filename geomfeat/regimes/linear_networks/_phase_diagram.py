@@ -1,6 +1,6 @@
 """The phase diagram of two-layer linear networks: initial variance and width, in powers of the dimension d.
 
-Every cell is a network of its own, trained by gradient descent in d x d (`geomfeat.regimes.mixed_descent`), all cells
+Every cell is a network of its own, trained by gradient descent in d x d (`geomfeat.regimes.linear_networks.mixed_descent`), all cells
 side by side. A cell's regime says how many modes of the target lie above its threshold sigma^2 w: none is lazy, all is
 active, some is mixed; a width below d is under-parameterized. Modes of size d turn active below the line
 log_d sigma^2 + log_d w = 1. Tu, Aranguri and Jacot 2024, section 3.
@@ -16,8 +16,8 @@ from torch import Tensor
 
 from geomfeat.errors import BadInput
 from geomfeat.numerics import WORKING, as_tensor, require_finite, stream
-from geomfeat.regimes.mixed import n_active
-from geomfeat.regimes.mixed_descent import Products, descend_products, random_products
+from geomfeat.regimes.linear_networks.mixed_descent import Products, descend_products, random_products
+from geomfeat.regimes.linear_networks.mixed_dynamics import n_active
 
 REGIMES = ("active", "mixed", "lazy", "under-parameterized")
 # Learning rate times a bound on the curvature that a cell can meet; up to 2 is stable.

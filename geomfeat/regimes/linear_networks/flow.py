@@ -16,8 +16,8 @@ from torch import Tensor
 
 from geomfeat.errors import BadInput
 from geomfeat.numerics import WORKING, as_tensor, require_finite, safe_eigh
-from geomfeat.regimes.linear_balance import chained, layer_balance
-from geomfeat.regimes.linear_task import LinearTask
+from geomfeat.regimes.linear_networks.balance import chained, layer_balance
+from geomfeat.regimes.linear_networks.task import LinearTask
 
 # Beyond |eigenvalue of F| dt ~ 15 the bracket loses all digits of the small modes; at 2 it loses under one.
 _LONGEST_STEP = 2.0
@@ -73,7 +73,7 @@ class LinearPath:
         return hidden @ hidden.mT
 
     def ntk(self, x: Tensor) -> Tensor:
-        """Neural tangent kernel, (T, n outputs, n outputs), sample-major as in `geomfeat.kernels.ntk`.
+        """Neural tangent kernel, (T, n outputs, n outputs), sample-major as in `geomfeat.tangent.ntk`.
 
         K[(i, c), (j, d)] = [c = d] x_i'W1'W1 x_j + (W2W2')_cd x_i'x_j.
         """
@@ -104,7 +104,7 @@ def linear_flow(w1: Tensor, w2: Tensor, task: LinearTask, times: Sequence[float]
     leaves after |F| t ~ 35. BadInput where the weights are not balanced or shapes differ from the task's.
     Gradient descent at learning rate eta, t = eta * steps, differs by about a third of eta, relative.
 
-    >>> from geomfeat.regimes.linear_balance import balanced_network
+    >>> from geomfeat.regimes.linear_networks import balanced_network
     >>> w1, w2 = balanced_network(3, 2, 3, balance=1.0)
     >>> path = linear_flow(w1, w2, LinearTask(torch.diag(torch.tensor([2.0, 1.0, 0.0]))), [0, 1, 50])
     >>> [round(float(v), 4) for v in path.loss][2]

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from geomfeat.errors import BadInput
 from geomfeat.numerics import WORKING, as_tensor, numpy_stream, require_finite, stream
-from geomfeat.regimes.linear_balance import chained
+from geomfeat.regimes.linear_networks.balance import chained
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,7 @@
 
 For a singular triplet (s, u, v) of W2 W1, let p = W1 v and q = W2' u: the mode's input and output weights in the hidden
 layer, with p . q = s. Gradient flow from small random weights keeps (|p|^2 + |q|^2)^2 / 4 - s^2 at its initial value,
-about (sigma^2 w)^2 (M1^2 - A' A in `geomfeat.regimes.mixed`), so
+about (sigma^2 w)^2 (M1^2 - A' A in `geomfeat.regimes.linear_networks.mixed_dynamics`), so
 
     rho = s / sqrt(((|p|^2 + |q|^2) / 2)^2 - s^2)
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from geomfeat.numerics import WORKING
 from geomfeat.precision import coarser, precision_of, roundings
-from geomfeat.regimes.linear_balance import chained
+from geomfeat.regimes.linear_networks.balance import chained
 
 LAZY, RICH = 1 / 3, 3.0
 # The difference under the root is lost to rounding near here for weights in float32.

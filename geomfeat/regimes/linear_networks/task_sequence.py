@@ -11,8 +11,8 @@ from torch import Tensor
 
 from geomfeat.errors import BadInput
 from geomfeat.numerics import WORKING
-from geomfeat.regimes.linear_flow import LinearPath, linear_flow
-from geomfeat.regimes.linear_task import LinearTask
+from geomfeat.regimes.linear_networks.flow import LinearPath, linear_flow
+from geomfeat.regimes.linear_networks.task import LinearTask
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +63,7 @@ def learn_in_sequence(
     The last of `times` is when the next task begins. Reversal learning is [task, task.reversed()]; transfer is the
     second path's loss from its start; a new item's answer is `paths[k].outputs(x)`. Errors as in `linear_flow`.
 
-    >>> from geomfeat.regimes.linear_balance import balanced_network
+    >>> from geomfeat.regimes.linear_networks import balanced_network
     >>> task = LinearTask(torch.eye(2))
     >>> seen = learn_in_sequence(*balanced_network(2, 2, 2, 1.0), [task, task.reversed()], [0, 5, 20])
     >>> seen.losses.shape, round(float(seen.forgetting[0, 1]), 3)

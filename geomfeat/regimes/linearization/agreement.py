@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from geomfeat.errors import BadInput
 from geomfeat.models.functional import Readout
 from geomfeat.numerics import WORKING
-from geomfeat.regimes.knob import train_at_gamma
-from geomfeat.regimes.lazy_limit import lazy_limit
-from geomfeat.regimes.linearize import linearisation_gaps, linearize
-from geomfeat.regimes.richness import FLOAT64_BELOW, Richness
-from geomfeat.regimes.trained import scaled_outputs
+from geomfeat.regimes.linearization.kernel_limit import lazy_limit
+from geomfeat.regimes.linearization.linearized_module import linearisation_gaps, linearize
+from geomfeat.regimes.training.result import scaled_outputs
+from geomfeat.regimes.training.richness import FLOAT64_BELOW, Richness
+from geomfeat.regimes.training.scaled_training import train_at_gamma
 
 
 @dataclass(frozen=True)

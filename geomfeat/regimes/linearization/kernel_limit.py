@@ -18,14 +18,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels._guards import require_callable
-from geomfeat.kernels.ntk import ntk
 from geomfeat.labels import as_goal
 from geomfeat.models.functional import Functional, Readout, batches, functional, n_samples
 from geomfeat.numerics import WORKING, require_finite, safe_eigh
-from geomfeat.regimes.linearize import EVALUATE_AT_ONCE
-from geomfeat.regimes.objective import prepared_targets
-from geomfeat.regimes.signs import as_classes
+from geomfeat.regimes.linearization.linearized_module import EVALUATE_AT_ONCE
+from geomfeat.regimes.training.class_targets import as_classes
+from geomfeat.regimes.training.objective import prepared_targets
+from geomfeat.tangent import ntk
+from geomfeat.tangent.jacobians.derivative_checks import require_callable
 
 
 @dataclass(frozen=True, eq=False)

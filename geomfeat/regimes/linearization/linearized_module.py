@@ -12,13 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels._directional import load_forward_mode
-from geomfeat.kernels.gradients import differentiable_recurrence, plain_gradient
-from geomfeat.kernels.tangent import jvp, vjp, way_of_outputs
 from geomfeat.models.functional import Functional, Readout, batches, copied, functional, unwrapped
 from geomfeat.models.modules import real_pairs
 from geomfeat.models.one_network import in_one_form
 from geomfeat.numerics import require_finite
+from geomfeat.tangent import jvp, vjp
+from geomfeat.tangent.jacobians.directional_derivative import load_forward_mode
+from geomfeat.tangent.jacobians.gradients import differentiable_recurrence, plain_gradient
+from geomfeat.tangent.jacobians.products import way_of_outputs
 
 Weights = Mapping[str, Tensor]
 EVALUATE_AT_ONCE = 256  # samples per pass where outputs alone are wanted

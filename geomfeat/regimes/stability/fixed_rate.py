@@ -20,9 +20,9 @@ from geomfeat.errors import BadInput
 from geomfeat.labels import as_goal
 from geomfeat.models.functional import Functional, Readout, functional, n_samples
 from geomfeat.numerics import WORKING, require_finite
-from geomfeat.regimes.objective import Loss, loss_of, prepared_targets, require_gradient
-from geomfeat.regimes.sharpness import sharpness
-from geomfeat.regimes.signs import as_classes
+from geomfeat.regimes.stability.hessian_spectrum import sharpness
+from geomfeat.regimes.training.class_targets import as_classes
+from geomfeat.regimes.training.objective import Loss, loss_of, prepared_targets, require_gradient
 
 PHASES = ("diverged", "catapult", "edge of stability", "flow")
 EDGE = (0.9, 1.3)  # sharpness over 2 / eta that counts as hovering at the edge

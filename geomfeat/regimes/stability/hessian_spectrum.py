@@ -20,14 +20,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels._guards import require_callable
-from geomfeat.kernels.gradients import differentiable_recurrence, plain_gradient
 from geomfeat.labels import as_goal
 from geomfeat.memory import is_out_of_memory, with_more_rows
 from geomfeat.models.functional import Functional, Readout, functional, n_samples, take
 from geomfeat.numerics import WORKING, require_finite, safe_eigh, stream
-from geomfeat.regimes.objective import Loss, loss_of, prepared_targets, require_gradient
-from geomfeat.regimes.signs import as_classes
+from geomfeat.regimes.training.class_targets import as_classes
+from geomfeat.regimes.training.objective import Loss, loss_of, prepared_targets, require_gradient
+from geomfeat.tangent.jacobians.derivative_checks import require_callable
+from geomfeat.tangent.jacobians.gradients import differentiable_recurrence, plain_gradient
 
 logger = logging.getLogger(__name__)
 FALSE = 1e-4  # relative difference of two ways to a product that neither rounding nor curvature explains

@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels._memory import saved_bytes
 from geomfeat.labels import as_goal
 from geomfeat.memory import is_out_of_memory
 from geomfeat.models.functional import Functional, Readout, functional, n_samples
 from geomfeat.numerics import WORKING, require_finite
-from geomfeat.regimes.objective import Loss, loss_at_zero, loss_of, prepared_targets, require_gradient
-from geomfeat.regimes.sharpness import sharpness
-from geomfeat.regimes.signs import as_classes
+from geomfeat.regimes.stability.hessian_spectrum import sharpness
+from geomfeat.regimes.training.class_targets import as_classes
+from geomfeat.regimes.training.objective import Loss, loss_at_zero, loss_of, prepared_targets, require_gradient
+from geomfeat.tangent import saved_bytes
 
 CANDIDATES = 8  # rates tried at once for each gamma and model: each round narrows a bracket ninefold
 AT_ONCE = 2**28  # bytes of weights and activations of the trainings that run together

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from geomfeat.numerics import stream
-from geomfeat.regimes.objective import Objective
-from geomfeat.regimes.step_rules import Adam, Foreign, MakeOptimizer, Momentum, StepSize
+from geomfeat.regimes.training.objective import Objective
+from geomfeat.regimes.training.optimizers import Adam, Foreign, MakeOptimizer, Momentum, StepSize
 
 CURVATURE_EVERY = 25  # steps between two estimates of the curvature: two or three gradients each
 MOST_BACKOFFS = 60  # halvings of the step before giving up: 18 orders of magnitude

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
-from geomfeat.regimes.objective import Objective, top_curvature
+from geomfeat.regimes.training.objective import Objective, top_curvature
 
 MakeOptimizer = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
 Gradient = Callable[[Tensor], tuple[float, Tensor]]  # u -> (relative loss, slope), of one batch

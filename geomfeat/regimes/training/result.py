@@ -13,9 +13,9 @@ from geomfeat.labels import Labels, as_goal
 from geomfeat.models.copying import deep_copy
 from geomfeat.models.functional import Readout, as_inputs, batches, call, functional, moved, n_samples
 from geomfeat.models.modules import in_precision
-from geomfeat.regimes.descent import Path
-from geomfeat.regimes.objective import Objective, loss_of, prepared_targets
-from geomfeat.regimes.signs import as_row, numbered, unnumbered
+from geomfeat.regimes.training.class_targets import as_row, numbered, unnumbered
+from geomfeat.regimes.training.gradient_descent import Path
+from geomfeat.regimes.training.objective import Objective, loss_of, prepared_targets
 from geomfeat.types import Snapshot
 
 

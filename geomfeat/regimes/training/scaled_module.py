@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from geomfeat.errors import BadInput
 from geomfeat.labels import as_goal
 from geomfeat.models.functional import Readout, copied, differentiable_attention, output_tensor, unwrapped
-from geomfeat.regimes.objective import Loss, loss_at_zero, loss_of, prepared_targets
-from geomfeat.regimes.rates import rate_factors
-from geomfeat.regimes.richness import FLOAT64_BELOW, Richness
+from geomfeat.regimes.training.layer_rates import rate_factors
+from geomfeat.regimes.training.objective import Loss, loss_at_zero, loss_of, prepared_targets
+from geomfeat.regimes.training.richness import FLOAT64_BELOW, Richness
 
 RULES = ("sgd", "adam")
 logger = logging.getLogger(__name__)

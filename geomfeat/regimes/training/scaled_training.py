@@ -20,14 +20,14 @@ from geomfeat.labels import Labels, goal_of
 from geomfeat.models.functional import Readout, as_inputs, call, moved, n_samples, take, unwrapped
 from geomfeat.models.modules import copied, in_precision
 from geomfeat.numerics import resolve_device
-from geomfeat.regimes.descent import Settings, descend
-from geomfeat.regimes.objective import Loss, objective
-from geomfeat.regimes.rates import rate_factors
-from geomfeat.regimes.richness import FLOAT64_BELOW, Richness
-from geomfeat.regimes.signs import as_classes
-from geomfeat.regimes.step_rules import MakeOptimizer
-from geomfeat.regimes.trained import Trained, result, samples_to_judge
-from geomfeat.regimes.training_series import log_spaced_steps
+from geomfeat.regimes.training.class_targets import as_classes
+from geomfeat.regimes.training.gradient_descent import Settings, descend
+from geomfeat.regimes.training.layer_rates import rate_factors
+from geomfeat.regimes.training.objective import Loss, objective
+from geomfeat.regimes.training.optimizers import MakeOptimizer
+from geomfeat.regimes.training.result import Trained, result, samples_to_judge
+from geomfeat.regimes.training.richness import FLOAT64_BELOW, Richness
+from geomfeat.regimes.training.series import log_spaced_steps
 
 logger = logging.getLogger(__name__)
 

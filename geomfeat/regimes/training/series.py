@@ -10,18 +10,15 @@ import torch
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels.alignment import target_alignment
-from geomfeat.kernels.hsic import GRAM_UNITS
-from geomfeat.kernels.movement import kernel_angle, kernel_distance
-from geomfeat.kernels.ntk import ntk
+from geomfeat.geometry.similarity import kernel_angle, kernel_distance, target_alignment
+from geomfeat.geometry.similarity._hsic import GRAM_UNITS
 from geomfeat.labels import Labels, goal_of
 from geomfeat.models.functional import Readout, as_inputs, batches, n_samples, take
-from geomfeat.models.moved import functional_in, moved_parameters
 from geomfeat.models.one_network import in_one_form
+from geomfeat.models.trained_parameters import functional_in, moved_parameters
 from geomfeat.numerics import double_centred
 from geomfeat.precision import precision_of
-from geomfeat.regimes.objective import Loss, loss_of, prepared_targets
-from geomfeat.regimes.signs import (
+from geomfeat.regimes.training.class_targets import (
     Levels,
     as_row,
     as_values,
@@ -31,6 +28,8 @@ from geomfeat.regimes.signs import (
     two_levels,
     unnumbered,
 )
+from geomfeat.regimes.training.objective import Loss, loss_of, prepared_targets
+from geomfeat.tangent import ntk
 from geomfeat.types import Snapshot
 
 BATCH = 512  # samples of one forward pass

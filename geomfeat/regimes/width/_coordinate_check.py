@@ -17,11 +17,11 @@ from tqdm import tqdm
 from geomfeat.errors import BadInput
 from geomfeat.models.functional import Readout, moved
 from geomfeat.numerics import WORKING
-from geomfeat.regimes.objective import Loss
-from geomfeat.regimes.power_law import PowerLaw, power_law
-from geomfeat.regimes.scaling import Build, Plan, Train, planned, rates_of, trained_by
-from geomfeat.regimes.width_readings import find_sites, passed
-from geomfeat.regimes.width_training import Family, Values, can_batch, descend_together, over_seeds
+from geomfeat.regimes.training.objective import Loss
+from geomfeat.regimes.width.parallel_training import Family, Values, can_batch, descend_together, over_seeds
+from geomfeat.regimes.width.readings import find_sites, passed
+from geomfeat.regimes.width.scaling import Build, Plan, Train, planned, rates_of, trained_by
+from geomfeat.statistics.power_law import PowerLaw, power_law
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,8 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels.gradients import plain_gradient
-from geomfeat.kernels.ntk import ntk_diagonal
 from geomfeat.models.functional import (
     Readout,
     call_with,
@@ -31,7 +29,8 @@ from geomfeat.models.functional import (
 )
 from geomfeat.models.modules import in_precision
 from geomfeat.numerics import WORKING, stream
-from geomfeat.regimes.objective import (
+from geomfeat.regimes.training.class_targets import as_classes
+from geomfeat.regimes.training.objective import (
     Loss,
     loss_at_zero,
     loss_of,
@@ -40,7 +39,8 @@ from geomfeat.regimes.objective import (
     require_gradient,
     top_curvature,
 )
-from geomfeat.regimes.signs import as_classes
+from geomfeat.tangent import ntk_diagonal
+from geomfeat.tangent.jacobians.gradients import plain_gradient
 
 logger = logging.getLogger(__name__)
 Values = dict[str, Tensor]

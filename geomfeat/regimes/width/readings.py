@@ -29,14 +29,13 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from geomfeat.activations.firing import fired_layers, hidden_weight_layers
-from geomfeat.activations.hooks import recording, tensors_by_path
-from geomfeat.activations.select import has_weight_matrix, module_name, modules_by_name, split_key
+from geomfeat.activations import fired_layers, hidden_weight_layers, module_name, recording, split_key, tensors_by_path
+from geomfeat.activations.layer_selection import has_weight_matrix, modules_by_name
 from geomfeat.errors import BadInput
-from geomfeat.kernels.tangent import jvp
 from geomfeat.models.functional import Readout, call_with, functional, n_samples, output_matrix
 from geomfeat.numerics import tolerance
-from geomfeat.regimes.width_training import Family, Values, over_seeds
+from geomfeat.regimes.width.parallel_training import Family, Values, over_seeds
+from geomfeat.tangent import jvp
 
 OF_LAYERS = ("feature_change", "direct", "inherited", "spectral_update")
 OF_NETWORK = ("initial_output", "output_change", "useful_update", "second_order")

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from geomfeat.errors import BadInput
 from geomfeat.numerics import WORKING
-from geomfeat.regimes.power_law import PowerLaw, mean_with_interval, power_law, slopes
+from geomfeat.statistics.power_law import PowerLaw, mean_with_interval, power_law, slopes
 
 # Known parameterizations differ by half powers of the width, so what is nearer to 0 than to 1/2 counts as 0.
 MARGIN = 0.25
 SHARES = {"direct_share": "direct", "inherited_share": "inherited"}
-# Exponents as (a, b) in a + b r; quantities of `geomfeat.regimes.width_readings`, shares of the feature change.
+# Exponents as (a, b) in a + b r; quantities of `geomfeat.regimes.width.readings`, shares of the feature change.
 THEORY = {
     "feature_change": (0.0, 1.0), "direct": (0.0, 1.0), "inherited": (0.0, 1.0), "spectral_update": (-0.5, 1.0),
     "initial_output": (0.0, -1.0), "output_change": (0.0, 0.0), "useful_update": (0.0, 0.0),
@@ -80,7 +80,7 @@ class WidthScaling:
     Attributes:
         widths, seeds: as trained. r: of the training, None where it was the user's own.
         hidden, readout: layers with a weight matrix, in call order.
-        readings: one per number. Quantities: see `geomfeat.regimes.width_readings`, and train_loss.
+        readings: one per number. Quantities: see `geomfeat.regimes.width.readings`, and train_loss.
     """
 
     widths: tuple[int, ...]

@@ -2,7 +2,7 @@
 
 Karkada 2024 (section 3): with outputs f = net / gamma, gamma = n^r, and rate eta0 gamma^2 in NTK parameterization,
 features change as |Dh| ~ n^r, f starts as n^-r, |DW|/|W| ~ n^(r - 1/2), and the part of the change of f that the
-linearised network leaves out is ~ |Dh|^2 / n = n^(2r - 1). `geomfeat.regimes.width_readings` says what exactly is
+linearised network leaves out is ~ |Dh|^2 / n = n^(2r - 1). `geomfeat.regimes.width.readings` says what exactly is
 measured. Any family of networks can be measured so: what its exponents say is its own r.
 """
 
@@ -19,12 +19,12 @@ from geomfeat.errors import BadInput
 from geomfeat.labels import as_goal
 from geomfeat.models.functional import Readout, as_inputs, moved, n_samples, unwrapped
 from geomfeat.numerics import WORKING
-from geomfeat.regimes.objective import Loss
-from geomfeat.regimes.power_law import FEWEST_WIDTHS
-from geomfeat.regimes.richness import Richness
-from geomfeat.regimes.scaling_result import Reading, RichnessEstimate, WidthScaling, richness_of
-from geomfeat.regimes.width_readings import Sites, find_sites, readings
-from geomfeat.regimes.width_training import Family, Values, can_batch, descend_together, family, learning_rates
+from geomfeat.regimes.training.objective import Loss
+from geomfeat.regimes.training.richness import Richness
+from geomfeat.regimes.width.parallel_training import Family, Values, can_batch, descend_together, family, learning_rates
+from geomfeat.regimes.width.readings import Sites, find_sites, readings
+from geomfeat.regimes.width.result import Reading, RichnessEstimate, WidthScaling, richness_of
+from geomfeat.statistics.power_law import FEWEST_WIDTHS
 
 Build = Callable[[int, int], nn.Module]
 Train = Callable[[nn.Module, Any, Any], nn.Module]

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from geomfeat.geometry.floor import AT_FLOOR
-from geomfeat.report import look
-from geomfeat.report.tables import MISSING, number, signed, with_error
-from geomfeat.report.view import Value
+from geomfeat.geometry.manifolds.capacity_floor import AT_FLOOR
+from geomfeat.report.content import theme as look
+from geomfeat.report.content.number_format import MISSING, number, signed, with_error
+from geomfeat.report.content.study_view import Value
 
 FONT = "system-ui, 'Segoe UI', Roboto, 'Liberation Sans', Arial, sans-serif"
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from geomfeat.comparison.paths import trajectories
-from geomfeat.comparison.trainings import FIT, LINEAR, Frame, Trainings
-from geomfeat.report import look
-from geomfeat.report.blocks import clean
-from geomfeat.report.sweep_maps import LEAST_COVERED, axis_name, label_of, varying
+from geomfeat.comparison.relations.runs import FIT, LINEAR, Frame, Trainings
+from geomfeat.comparison.relations.trajectories import trajectories
+from geomfeat.report.content import theme as look
+from geomfeat.report.content.components import clean
+from geomfeat.report.content.sweep_charts import LEAST_COVERED, axis_name, label_of, varying
 
 # Choosing one value of a condition is for grids; a condition drawn at random has a value for every training.
 MOST_CHOICES = 24

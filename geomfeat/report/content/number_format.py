@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from geomfeat.diagnostics.location import Location
+    from geomfeat.location.result import Location
     from geomfeat.study import Study
 
 MISSING = "–"
@@ -85,7 +85,7 @@ def size_words(decades: float) -> str:
 def richness_text(where: Location | None) -> str:
     """R with its interval; 'at most' in front where it is only an upper bound, and said to be hypothetical if frozen.
 
-    >>> from geomfeat.diagnostics.location import Location
+    >>> from geomfeat.location.result import Location
     >>> import pandas as pd
     >>> richness_text(Location(-1.5, -1.6, -1.4, -1.4, .1, "reinitialised", -.9, True, "at most lazy", pd.DataFrame()))
     'at most -1.50 [-1.60, -1.40]'

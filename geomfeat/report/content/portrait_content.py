@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from geomfeat.comparison.paths import UNTOLD, courses
-from geomfeat.comparison.strategies import NO_CHANGE, PARTS, STRATEGIES, stages, strategies
-from geomfeat.comparison.trainings import Frame, Trainings
-from geomfeat.report.blocks import Table, grid, number_cell, text_cell
-from geomfeat.report.sweep_maps import axis_name, varying
-from geomfeat.report.tables import number
+from geomfeat.comparison.relations.capacity_stages import NO_CHANGE, PARTS, STRATEGIES, stages, strategies
+from geomfeat.comparison.relations.runs import Frame, Trainings
+from geomfeat.comparison.relations.trajectories import UNTOLD, courses
+from geomfeat.report.content.components import Table, grid, number_cell, text_cell
+from geomfeat.report.content.number_format import number
+from geomfeat.report.content.sweep_charts import axis_name, varying
 
 CAPACITY = "capacity"
 MOST_LAYERS, MOST_ROWS = 6, 400

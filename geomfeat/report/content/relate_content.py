@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from geomfeat.comparison.match import Matched, match
-from geomfeat.comparison.relate import ALL, Related
-from geomfeat.comparison.trainings import LINEAR, Frame, Trainings
+from geomfeat.comparison.relations._relate import ALL, Related
+from geomfeat.comparison.relations.equal_fit import Matched, match
+from geomfeat.comparison.relations.runs import LINEAR, Frame, Trainings
 from geomfeat.errors import BadInput
-from geomfeat.report.blocks import Cell, Table, grid, number_cell, text_cell
-from geomfeat.report.sweep_maps import LOCATION, PLACES, axis_name, label_of, varying
-from geomfeat.report.sweep_page import named
-from geomfeat.report.tables import number
+from geomfeat.report.content.components import Cell, Table, grid, number_cell, text_cell
+from geomfeat.report.content.number_format import number
+from geomfeat.report.content.sweep_charts import LOCATION, PLACES, axis_name, label_of, varying
+from geomfeat.report.pages.sweep_common import named
 
 FOLLOWS = ("richness", "fit", "both", "neither")
 

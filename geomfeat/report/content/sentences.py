@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from geomfeat.diagnostics.location import Location
-from geomfeat.report.catalogue import title_of
-from geomfeat.report.tables import layers_text, signed, size_words
-from geomfeat.report.view import AT_WORDS, View, as_text
+from geomfeat.location.result import Location
+from geomfeat.report.content.number_format import layers_text, signed, size_words
+from geomfeat.report.content.quantity_labels import title_of
+from geomfeat.report.content.study_view import AT_WORDS, View, as_text
 
 MEANING = {
     "frozen": "none of its hidden features changed at all: only what reads them out was trained",

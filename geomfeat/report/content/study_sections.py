@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from geomfeat.report import look, over_time
-from geomfeat.report.blocks import Cell, Table, text_cell
-from geomfeat.report.tables import accuracies, percent, richness_text, signed
-from geomfeat.report.view import View
-from geomfeat.report.words import answer, layers_line, true_minus
+from geomfeat.report.content import theme as look
+from geomfeat.report.content import time_sentences as over_time
+from geomfeat.report.content.components import Cell, Table, text_cell
+from geomfeat.report.content.number_format import accuracies, percent, richness_text, signed
+from geomfeat.report.content.sentences import answer, layers_line, true_minus
+from geomfeat.report.content.study_view import View
 
 CROWDED = 16
 

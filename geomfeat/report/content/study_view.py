@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry.floor import at_floor
-from geomfeat.report import look
+from geomfeat.geometry.manifolds.capacity_floor import at_floor
+from geomfeat.report.content import theme as look
 
 if TYPE_CHECKING:
-    from geomfeat.diagnostics.location import Location
+    from geomfeat.location.result import Location
     from geomfeat.study import Study
 
 INITIAL, TRAINED, CHANGE = "init", "trained", "init->trained"

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from geomfeat.comparison.phases import FLOW
-from geomfeat.comparison.portrait import Grid, contours, grid_of, theory_line
-from geomfeat.comparison.trainings import LINEAR, Frame, Trainings, axes_of
-from geomfeat.lab.findings import Curve, Heat, Plot
-from geomfeat.report import look
-from geomfeat.report.blocks import plain
-from geomfeat.report.tables import number
+from geomfeat.charts import Curve, Heat, Plot
+from geomfeat.comparison.relations.optimizer_phase import FLOW
+from geomfeat.comparison.relations.phase_map import Grid, contours, grid_of, theory_line
+from geomfeat.comparison.relations.runs import LINEAR, Frame, Trainings, axes_of
+from geomfeat.report.content import theme as look
+from geomfeat.report.content.components import plain
+from geomfeat.report.content.number_format import number
 
 Key = tuple[str, str, str]
 LOCATION, PLACES = "location", ("richness", "movement", "excess")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from geomfeat.regimes.transitions import LATE_SHARE, LATE_TEST, LAZY, LAZY_THEN_RICH, LAZY_TURN, NONE, RICH
-from geomfeat.report.blocks import Table, grid, value_cell
-from geomfeat.report.catalogue import CATALOGUE, title_of
-from geomfeat.report.view import Value, View
+from geomfeat.regimes.grokking._transitions import LATE_SHARE, LATE_TEST, LAZY, LAZY_THEN_RICH, LAZY_TURN, NONE, RICH
+from geomfeat.report.content.components import Table, grid, value_cell
+from geomfeat.report.content.quantity_labels import CATALOGUE, title_of
+from geomfeat.report.content.study_view import Value, View
 
 MEASURE = "time_regime"
 MEANING = {

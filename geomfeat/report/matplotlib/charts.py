@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from geomfeat.lab.findings import Curve, Heat, Plot
-from geomfeat.report import look
-from geomfeat.report.plots_lab import bare, curve_colours, largest_size, lower_errors
+from geomfeat.charts import Curve, Heat, Plot
+from geomfeat.report.content import theme as look
+from geomfeat.report.plotly.charts import bare, curve_colours, largest_size, lower_errors
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from geomfeat.report import look
-from geomfeat.report.catalogue import Entry
-from geomfeat.report.drawing_location import WIDTH, literal
-from geomfeat.report.plots_maps import LONGEST_NAME, MOST_CLASSES, PAIRS, embedding_parts, shown_matrix
-from geomfeat.report.plots_profiles import floor_values, moments_of
-from geomfeat.report.plots_spectra import shown_spectra
-from geomfeat.report.view import CROWDED, INITIAL, TRAINED, Depth, View, clipped, depth_axis, thinned
+from geomfeat.report.content import theme as look
+from geomfeat.report.content.quantity_labels import Entry
+from geomfeat.report.content.study_view import CROWDED, INITIAL, TRAINED, Depth, View, clipped, depth_axis, thinned
+from geomfeat.report.matplotlib.location import WIDTH, literal
+from geomfeat.report.plotly.maps import LONGEST_NAME, MOST_CLASSES, PAIRS, embedding_parts, shown_matrix
+from geomfeat.report.plotly.profiles import floor_values, moments_of
+from geomfeat.report.plotly.spectra import shown_spectra
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from geomfeat.diagnostics.location import LAZY_BELOW, RICH_DEMAND
-from geomfeat.report import look
-from geomfeat.report.plots_location import (
+from geomfeat.location.result import LAZY_BELOW, RICH_DEMAND
+from geomfeat.report.content import theme as look
+from geomfeat.report.content.sentences import true_minus
+from geomfeat.report.content.study_view import View, clipped
+from geomfeat.report.plotly.location import (
     column,
     located,
     on_scale,
@@ -16,8 +18,6 @@ from geomfeat.report.plots_location import (
     scale_range,
     scale_text,
 )
-from geomfeat.report.view import View, clipped
-from geomfeat.report.words import true_minus
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

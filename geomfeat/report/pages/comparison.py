@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geomfeat._version import __version__
-from geomfeat.geometry.floor import AT_FLOOR, at_floor
-from geomfeat.report import look
-from geomfeat.report.blocks import Figure, Table, grid, number_cell, text_cell
-from geomfeat.report.page import Section, environment, page_path, save_page, spec_json, symbol_path
-from geomfeat.report.plots_compared import brain_figures, matches_figure, profile_figures
-from geomfeat.report.plots_similarity import layers_figure, maps_figure, models_figure
-from geomfeat.report.sections import flattened
-from geomfeat.report.tables import MISSING, number, with_error
+from geomfeat.geometry.manifolds.capacity_floor import AT_FLOOR, at_floor
+from geomfeat.report.content import theme as look
+from geomfeat.report.content.components import Figure, Table, grid, number_cell, text_cell
+from geomfeat.report.content.number_format import MISSING, number, with_error
+from geomfeat.report.content.study_sections import flattened
+from geomfeat.report.pages.study import Section, environment, page_path, save_page, spec_json, symbol_path
+from geomfeat.report.plotly.depth import brain_figures, matches_figure, profile_figures
+from geomfeat.report.plotly.similarity import layers_figure, maps_figure, models_figure
 
 if TYPE_CHECKING:
-    from geomfeat.comparison.result import ModelComparison
+    from geomfeat.comparison.models.result import ModelComparison
 
 
 def write_comparison(found: ModelComparison, path: str | Path, *, title: str | None = None) -> Path:

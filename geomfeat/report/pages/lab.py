@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from geomfeat._version import __version__
-from geomfeat.lab.experiments import Experiment
-from geomfeat.lab.findings import Check, Findings
-from geomfeat.owned import as_path, make_folder, replace_picture, require_own
-from geomfeat.report import look
-from geomfeat.report.blocks import Cell, Table, grid, number_cell, text_cell
-from geomfeat.report.drawing_lab import drawn
+from geomfeat.charts import Check, Findings
+from geomfeat.lab import Experiment
+from geomfeat.report.content import theme as look
+from geomfeat.report.content.components import Cell, Table, grid, number_cell, text_cell
+from geomfeat.report.content.study_sections import flattened
 from geomfeat.report.figures import as_bytes, style, svg_data_uri
-from geomfeat.report.page import environment, page_path, save_page, spec_json
-from geomfeat.report.plots_lab import lab_figure
-from geomfeat.report.sections import flattened
+from geomfeat.report.matplotlib.charts import drawn
+from geomfeat.report.pages.study import environment, page_path, save_page, spec_json
+from geomfeat.report.plotly.charts import lab_figure
+from geomfeat.storage.owned_files import as_path, make_folder, replace_picture, require_own
 
 MOST_ROWS = 300  # of the results table in the page; the file beside it holds all
 

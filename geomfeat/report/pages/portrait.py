@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from geomfeat.comparison.paths import trajectories
-from geomfeat.comparison.relate import fixed_conditions
-from geomfeat.comparison.theory import expected_slope
-from geomfeat.comparison.trainings import Trainings, check_known, trainings_of
+from geomfeat.charts import Curve, Plot
+from geomfeat.comparison.relations._relate import fixed_conditions
+from geomfeat.comparison.relations.expected_slopes import expected_slope
+from geomfeat.comparison.relations.runs import Trainings, check_known, trainings_of
+from geomfeat.comparison.relations.trajectories import trajectories
 from geomfeat.errors import BadInput
-from geomfeat.lab.findings import Curve, Plot
-from geomfeat.report.page import page_path, save_page
-from geomfeat.report.portrait_tables import CAPACITY, capacity_layers, stories
-from geomfeat.report.sweep_maps import (
+from geomfeat.report.content.number_format import number
+from geomfeat.report.content.portrait_content import CAPACITY, capacity_layers, stories
+from geomfeat.report.content.sweep_charts import (
     LOCATION,
     axis_name,
     grid_on,
@@ -30,7 +30,8 @@ from geomfeat.report.sweep_maps import (
     unit_of,
     varying,
 )
-from geomfeat.report.sweep_page import (
+from geomfeat.report.pages.study import page_path, save_page
+from geomfeat.report.pages.sweep_common import (
     Picture,
     counted,
     explorer_of,
@@ -39,7 +40,6 @@ from geomfeat.report.sweep_page import (
     save_pictures,
     trainings_table,
 )
-from geomfeat.report.tables import number
 
 MOST_COURSES = 7  # in a still picture: as many colours as there are
 MOST_GROUPS = 6
@@ -57,7 +57,7 @@ def write_portrait_page(
 
     Args:
         table: the tidy table of a sweep. x, y: the axes that are shown first; default the first two that vary.
-        settings, told, notes: see `geomfeat.report.relate_page.write_relate_page`.
+        settings, told, notes: see `geomfeat.report.pages.relate.write_relate_page`.
 
     Raises BadInput where fewer than two conditions vary, for unknown axes, and for a path that is a folder.
     """

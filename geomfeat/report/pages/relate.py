@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from geomfeat.comparison.relate import ALL, Related, residuals
-from geomfeat.comparison.trainings import Frame, Trainings, trainings_of
-from geomfeat.report.page import page_path, save_page
-from geomfeat.report.relate_tables import (
+from geomfeat.comparison.relations._relate import ALL, Related, residuals
+from geomfeat.comparison.relations.runs import Frame, Trainings, trainings_of
+from geomfeat.report.content.relate_content import (
     answer,
     comparisons,
     follow_table,
@@ -20,7 +19,7 @@ from geomfeat.report.relate_tables import (
     slopes_table,
     theory_tables,
 )
-from geomfeat.report.sweep_maps import (
+from geomfeat.report.content.sweep_charts import (
     LOCATION,
     PLACES,
     axis_name,
@@ -34,7 +33,8 @@ from geomfeat.report.sweep_maps import (
     unit_of,
     varying,
 )
-from geomfeat.report.sweep_page import (
+from geomfeat.report.pages.study import page_path, save_page
+from geomfeat.report.pages.sweep_common import (
     MOST_ROWS,
     Picture,
     counted,
@@ -56,7 +56,7 @@ def write_relate_page(
     """Write the page of a sweep's relations to `path`; returns the path.
 
     Args:
-        related: of `table`, see `geomfeat.comparison.relate`. settings: the sweep's. told: the file with the whole
+        related: of `table`, see `geomfeat.comparison.relations._relate`. settings: the sweep's. told: the file with the whole
             table. notes: further ones, of an unfinished sweep for example. seed: of the bootstrap at equal fit.
 
     Raises BadInput for a path that is a folder.

@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 from geomfeat._version import __version__
 from geomfeat.errors import BadInput
-from geomfeat.owned import as_path, make_folder, replace_page, require_own
-from geomfeat.report import look, over_time
-from geomfeat.report.blocks import Figure, Panel, clean
-from geomfeat.report.plots_location import demand_movement_plane, richness_scale
-from geomfeat.report.plots_maps import cka_matrices, embeddings
-from geomfeat.report.plots_probes import probes_and_ladder
-from geomfeat.report.plots_profiles import profile_figures, whole_network
-from geomfeat.report.plots_spectra import spectra
-from geomfeat.report.sections import cards, glossary, settings_table, strips
-from geomfeat.report.view import View, views
-from geomfeat.report.words import comparison, left_out, troubles
+from geomfeat.report.content import theme as look
+from geomfeat.report.content import time_sentences as over_time
+from geomfeat.report.content.components import Figure, Panel, clean
+from geomfeat.report.content.sentences import comparison, left_out, troubles
+from geomfeat.report.content.study_sections import cards, glossary, settings_table, strips
+from geomfeat.report.content.study_view import View, views
+from geomfeat.report.plotly.location import demand_movement_plane, richness_scale
+from geomfeat.report.plotly.maps import cka_matrices, embeddings
+from geomfeat.report.plotly.probes import probes_and_ladder
+from geomfeat.report.plotly.profiles import profile_figures, whole_network
+from geomfeat.report.plotly.spectra import spectra
+from geomfeat.storage.owned_files import as_path, make_folder, replace_page, require_own
 
 if TYPE_CHECKING:
     from geomfeat.study import Study

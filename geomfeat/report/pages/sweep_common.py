@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from geomfeat._version import __version__
-from geomfeat.comparison.trainings import FIT, Frame, Trainings
+from geomfeat.charts import Heat, Plot
+from geomfeat.comparison.relations.runs import FIT, Frame, Trainings
 from geomfeat.errors import BadInput
-from geomfeat.lab.findings import Heat, Plot
-from geomfeat.owned import as_path, make_folder, replace_picture, require_own
-from geomfeat.report import look
-from geomfeat.report.blocks import Cell, Table, grid, number_cell, text_cell
-from geomfeat.report.drawing_lab import drawn
-from geomfeat.report.explorer import explorer_data, json_text
+from geomfeat.report.content import theme as look
+from geomfeat.report.content.components import Cell, Table, grid, number_cell, text_cell
+from geomfeat.report.content.explorer_data import explorer_data, json_text
+from geomfeat.report.content.study_sections import flattened
+from geomfeat.report.content.sweep_charts import LOCATION, PLACES, axis_name, varying
 from geomfeat.report.figures import as_bytes, style, svg_data_uri
-from geomfeat.report.page import environment, spec_json
-from geomfeat.report.plots_lab import lab_figure
-from geomfeat.report.sections import flattened
-from geomfeat.report.sweep_maps import LOCATION, PLACES, axis_name, varying
+from geomfeat.report.matplotlib.charts import drawn
+from geomfeat.report.pages.study import environment, spec_json
+from geomfeat.report.plotly.charts import lab_figure
+from geomfeat.storage.owned_files import as_path, make_folder, replace_picture, require_own
 
 MOST_ROWS = 400  # of a table in the page; the parquet file beside it holds all
 Picture = Plot | Heat

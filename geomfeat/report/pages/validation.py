@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from geomfeat.comparison.onsets import RICH_ONSET, best_summary, spreads_of
-from geomfeat.comparison.validation import RICH_END, STOPPING, Validation
-from geomfeat.lab.experiments import Experiment
-from geomfeat.lab.findings import Check, Curve, Findings, Plot
-from geomfeat.report.lab_page import write_lab_page
+from geomfeat.charts import Check, Curve, Findings, Plot
+from geomfeat.comparison.validation.campaign import RICH_END, STOPPING, Validation
+from geomfeat.comparison.validation.onset_of_richness import RICH_ONSET, best_summary, spreads_of
+from geomfeat.lab import Experiment
+from geomfeat.report.pages.lab import write_lab_page
 
 PER_PLOT = 8  # families in one plot
 GOALS = {"slope": 0.03, "scatter": 0.05, "lazy_excess": 0.1, "reinit_median": 0.08, "reinit_worst": 0.2}
@@ -28,7 +28,7 @@ def write_validation(found: Validation, path: str | Path, *, settings: Mapping[s
         "Does R find the richness that networks were trained at, and do its intervals and M keep their word?",
         "Multiplying the output scale γ by ten raises R by one decade whatever the architecture, task and optimizer; "
         "where networks are lazy the features move as far as demanded, M = R.",
-        "geomfeat/diagnostics/demand.py; Chizat, Oyallon and Bach 2019; Karkada 2024", lambda *_: findings,
+        "geomfeat/location/demand.py; Chizat, Oyallon and Bach 2019; Karkada 2024", lambda *_: findings,
     )  # fmt: skip
     return write_lab_page(asked, findings, path, told=told)
 

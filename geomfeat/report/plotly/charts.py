@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from geomfeat.lab.findings import Curve, Heat, Plot
-from geomfeat.report import look
-from geomfeat.report.blocks import (
+from geomfeat.charts import Curve, Heat, Plot
+from geomfeat.report.content import theme as look
+from geomfeat.report.content.components import (  # fmt: skip
     Figure,
     Panel,
     Table,
@@ -20,7 +20,7 @@ from geomfeat.report.blocks import (
     number_cell,
     plain,
     text_cell,
-)  # fmt: skip
+)
 
 LEGEND_ROW = 22  # pixels of height that two entries of a legend take
 MOST_MARKS = 60  # on one curve

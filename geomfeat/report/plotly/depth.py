@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from geomfeat.geometry.floor import AT_FLOOR, at_floor
-from geomfeat.report import look
-from geomfeat.report.blocks import (
+from geomfeat.geometry.manifolds.capacity_floor import AT_FLOOR, at_floor
+from geomfeat.report.content import theme as look
+from geomfeat.report.content.components import (  # fmt: skip
     Figure,
     Panel,
     Table,
@@ -20,13 +20,13 @@ from geomfeat.report.blocks import (
     plain,
     text_cell,
     value_cell,
-)  # fmt: skip
-from geomfeat.report.catalogue import GROUPS, Entry, entries, floor_of
-from geomfeat.report.plots_similarity import SCALE
-from geomfeat.report.view import Value, clipped
+)
+from geomfeat.report.content.quantity_labels import GROUPS, Entry, entries, floor_of
+from geomfeat.report.content.study_view import Value, clipped
+from geomfeat.report.plotly.similarity import SCALE
 
 if TYPE_CHECKING:
-    from geomfeat.comparison.result import ModelComparison
+    from geomfeat.comparison.models.result import ModelComparison
 
 MOST_PAIRS = 12
 DEPTH = {"range": [-6, 106], "tickvals": [0, 25, 50, 75, 100]}

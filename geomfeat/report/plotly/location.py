@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from geomfeat.diagnostics.location import BEYOND_DEMAND, LAZY_BELOW, RICH_DEMAND, RICH_MOVEMENT, Location
-from geomfeat.report import look
-from geomfeat.report.blocks import (
+from geomfeat.location.result import BEYOND_DEMAND, LAZY_BELOW, RICH_DEMAND, RICH_MOVEMENT, Location
+from geomfeat.report.content import theme as look
+from geomfeat.report.content.components import (  # fmt: skip
     Cell,
     Figure,
     Panel,
@@ -19,9 +19,9 @@ from geomfeat.report.blocks import (
     note,
     plain,
     text_cell,
-)  # fmt: skip
-from geomfeat.report.tables import richness_text, signed, size_words
-from geomfeat.report.view import View, clipped
+)
+from geomfeat.report.content.number_format import richness_text, signed, size_words
+from geomfeat.report.content.study_view import View, clipped
 
 Polygon = list[tuple[float, float]]
 

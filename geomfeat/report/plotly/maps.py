@@ -7,9 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from geomfeat.report import look
-from geomfeat.report.blocks import Figure, Panel, Table, axis, grid, layout, note, number_cell, plain, text_cell
-from geomfeat.report.view import View, clipped, thinned
+from geomfeat.report.content import theme as look
+from geomfeat.report.content.components import (
+    Figure,
+    Panel,
+    Table,
+    axis,
+    grid,
+    layout,
+    note,
+    number_cell,
+    plain,
+    text_cell,
+)
+from geomfeat.report.content.study_view import View, clipped, thinned
 
 MOST_LAYERS = 40
 MOST_POINTS = 1200

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from geomfeat.diagnostics.location import Location
-from geomfeat.report import look
-from geomfeat.report.blocks import (
+from geomfeat.location.result import Location
+from geomfeat.report.content import theme as look
+from geomfeat.report.content.components import (  # fmt: skip
     Figure,
     Panel,
     Table,
@@ -20,9 +20,9 @@ from geomfeat.report.blocks import (
     number_cell,
     plain,
     text_cell,
-)  # fmt: skip
-from geomfeat.report.plots_location import located
-from geomfeat.report.view import View
+)
+from geomfeat.report.content.study_view import View
+from geomfeat.report.plotly.location import located
 
 
 def probes_and_ladder(several: Sequence[View]) -> Figure | None:

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from geomfeat.geometry.floor import AT_FLOOR
-from geomfeat.report import look
-from geomfeat.report.blocks import (
+from geomfeat.geometry.manifolds.capacity_floor import AT_FLOOR
+from geomfeat.report.content import theme as look
+from geomfeat.report.content.components import (  # fmt: skip
     Cell,
     Figure,
     Panel,
@@ -20,9 +20,19 @@ from geomfeat.report.blocks import (
     log_axis,
     plain,
     value_cell,
-)  # fmt: skip
-from geomfeat.report.catalogue import GROUPS, Entry, Group, entries, floor_of
-from geomfeat.report.view import AT_WORDS, CHANGE, CROWDED, INITIAL, TRAINED, Depth, Value, View, depth_axis
+)
+from geomfeat.report.content.quantity_labels import GROUPS, Entry, Group, entries, floor_of
+from geomfeat.report.content.study_view import (
+    AT_WORDS,
+    CHANGE,
+    CROWDED,
+    INITIAL,
+    TRAINED,
+    Depth,
+    Value,
+    View,
+    depth_axis,
+)
 
 
 def profile_figures(several: Sequence[View]) -> list[Figure]:

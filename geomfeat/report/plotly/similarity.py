@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from geomfeat.report import look
-from geomfeat.report.blocks import Figure, Panel, axis, grid, layout, note, number_cell, plain
-from geomfeat.report.view import clipped
+from geomfeat.report.content import theme as look
+from geomfeat.report.content.components import Figure, Panel, axis, grid, layout, note, number_cell, plain
+from geomfeat.report.content.study_view import clipped
 
 if TYPE_CHECKING:
-    from geomfeat.comparison.result import ModelComparison
+    from geomfeat.comparison.models.result import ModelComparison
 
 MOST_NAMED = 48  # layers, above which names along a matrix cannot be read
 MOST_NUMBERED = 12

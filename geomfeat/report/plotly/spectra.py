@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from geomfeat.report import look
-from geomfeat.report.blocks import Figure, Panel, Table, grid, layout, log_axis, number_cell, plain
-from geomfeat.report.view import AT_KEYS, View, thinned
+from geomfeat.report.content import theme as look
+from geomfeat.report.content.components import Figure, Panel, Table, grid, layout, log_axis, number_cell, plain
+from geomfeat.report.content.study_view import AT_KEYS, View, thinned
 
 MOST_LAYERS = 4
 RANKS = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500, 1000, 2000, 5000)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.models.functional import Functional, shapes_of, take
-from geomfeat.models.lazy_inputs import leaves_of
+from geomfeat.models.streamed_inputs import leaves_of
 
 OPERATIONS = 8  # tensors kept for each that a module returns, where they cannot be counted
 BUDGET = 2**30  # bytes of Jacobian entries held at a time, unless the caller says otherwise

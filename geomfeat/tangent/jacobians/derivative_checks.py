@@ -16,15 +16,15 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels._known_modules import of_known_modules, outputs_and_bends
-from geomfeat.kernels.gradients import differentiable_recurrence, plain_gradient
 from geomfeat.memory import is_out_of_memory
-from geomfeat.models.effective import constant_diagonals
+from geomfeat.models.effective_weights import constant_diagonals
 from geomfeat.models.functional import Functional, map_inputs, n_samples, shapes_of, take
-from geomfeat.models.lazy_inputs import LazyInputs
 from geomfeat.models.outputs import CALLED, RETURNS
-from geomfeat.models.refused import explained
+from geomfeat.models.refused_inputs import explained
+from geomfeat.models.streamed_inputs import LazyInputs
 from geomfeat.numerics import stream
+from geomfeat.tangent.jacobians.gradients import differentiable_recurrence, plain_gradient
+from geomfeat.tangent.jacobians.known_modules import of_known_modules, outputs_and_bends
 
 _NO_GRADIENT = (
     "so its outputs have no gradient sample by sample: give batch normalisation running statistics, and squeeze() "

@@ -20,12 +20,18 @@ import torch
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels._guards import moved_along, note_where_false, random_direction, require_same, standard_normal
-from geomfeat.kernels._known_modules import of_known_modules, outputs_and_bends
-from geomfeat.kernels.gradients import differentiable_recurrence, plain_gradient
 from geomfeat.memory import is_out_of_memory
 from geomfeat.models.functional import Functional, map_inputs, n_samples, take
-from geomfeat.models.lazy_inputs import LazyInputs, leaves_of
+from geomfeat.models.streamed_inputs import LazyInputs, leaves_of
+from geomfeat.tangent.jacobians.derivative_checks import (
+    moved_along,
+    note_where_false,
+    random_direction,
+    require_same,
+    standard_normal,
+)
+from geomfeat.tangent.jacobians.gradients import differentiable_recurrence, plain_gradient
+from geomfeat.tangent.jacobians.known_modules import of_known_modules, outputs_and_bends
 
 logger = logging.getLogger(__name__)
 Direction = Mapping[str, Tensor]

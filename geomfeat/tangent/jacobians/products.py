@@ -11,15 +11,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.activations import module_name, recording
-from geomfeat.activations.reduce import plain
+from geomfeat.activations.reduction import plain
 from geomfeat.errors import BadInput
-from geomfeat.kernels._directional import Direction, Outputs, along, right_way
-from geomfeat.kernels._guards import require_batch_size, require_callable
-from geomfeat.kernels._memory import BUDGET, saved_bytes
-from geomfeat.kernels.gradients import differentiable_recurrence, plain_gradient
-from geomfeat.kernels.jacobians import jacobian, jacobian_rows, parameter_slices
 from geomfeat.memory import free_bytes, in_gigabytes, with_smaller_chunks
 from geomfeat.models.functional import Functional, batches, n_samples
+from geomfeat.tangent.jacobians._memory_budget import BUDGET, saved_bytes
+from geomfeat.tangent.jacobians.derivative_checks import require_batch_size, require_callable
+from geomfeat.tangent.jacobians.directional_derivative import Direction, Outputs, along, right_way
+from geomfeat.tangent.jacobians.gradients import differentiable_recurrence, plain_gradient
+from geomfeat.tangent.jacobians.rows import jacobian, jacobian_rows, parameter_slices
 
 T = TypeVar("T")
 __all__ = ["feature_jvp", "jacobian", "jacobian_rows", "jvp", "parameter_slices", "vjp", "way_of_outputs"]

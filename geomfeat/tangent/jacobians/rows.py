@@ -17,12 +17,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.errors import BadInput, OutOfMemory
-from geomfeat.kernels._guards import CUSTOM, examined
-from geomfeat.kernels._memory import BUDGET, saved_bytes
-from geomfeat.kernels.gradients import differentiable_recurrence, plain_gradient
 from geomfeat.memory import free_bytes, in_gigabytes, is_out_of_memory, require_memory, with_smaller_chunks
 from geomfeat.models.functional import Functional, batches, map_inputs, n_samples, take
 from geomfeat.numerics import stream
+from geomfeat.tangent.jacobians._memory_budget import BUDGET, saved_bytes
+from geomfeat.tangent.jacobians.derivative_checks import CUSTOM, examined
+from geomfeat.tangent.jacobians.gradients import differentiable_recurrence, plain_gradient
 
 logger = logging.getLogger(__name__)
 # A vectorised call writes this much on a CPU: measured 1.5-3 times faster than calls of 256 MB or more, whose fresh

@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
-from geomfeat.kernels.jacobians import Columns, JacobianRows
 from geomfeat.models.functional import n_samples, take
+from geomfeat.tangent.jacobians.rows import Columns, JacobianRows
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geomfeat.kernels.ntk.factors import Factors, Outer, Rows, Where
-from geomfeat.kernels.ntk.graph import Use, uses
-from geomfeat.kernels.ntk.rules import OuterTerm, Term, operation, term
-from geomfeat.kernels.ntk.rules_elementwise import ElementwiseTerm
-from geomfeat.kernels.ntk.samples import SampleAxis
 from geomfeat.models.functional import Functional
+from geomfeat.tangent.layerwise.autograd_graph import Use, uses
+from geomfeat.tangent.layerwise.outer_factors import Factors, Outer, Rows, Where
+from geomfeat.tangent.layerwise.rules import OuterTerm, Term, operation, term
+from geomfeat.tangent.layerwise.rules_elementwise import ElementwiseTerm
+from geomfeat.tangent.layerwise.sample_axis import SampleAxis
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from typing import Any
 
 from torch import Tensor
 
-from geomfeat.kernels.jacobians import Columns
-from geomfeat.kernels.ntk.factors import Factors
-from geomfeat.kernels.ntk.structured import Structured
-from geomfeat.kernels.ntk.tiles import Tile
 from geomfeat.models.functional import n_samples, take
+from geomfeat.tangent.jacobians.rows import Columns
+from geomfeat.tangent.jacobians.tiles import Tile
+from geomfeat.tangent.layerwise.outer_factors import Factors
+from geomfeat.tangent.layerwise.structured_kernel import Structured
 
 
 def by_layers(

@@ -5,12 +5,12 @@ from typing import Any
 
 from torch import Tensor
 
-from geomfeat.kernels.ntk import rules_conv, rules_elementwise, rules_embedding, rules_linear
-from geomfeat.kernels.ntk.graph import Use
-from geomfeat.kernels.ntk.rules_conv import ConvTerm
-from geomfeat.kernels.ntk.rules_elementwise import ElementwiseTerm
-from geomfeat.kernels.ntk.rules_embedding import EmbeddingTerm
-from geomfeat.kernels.ntk.rules_linear import LinearTerm
+from geomfeat.tangent.layerwise import rules_conv, rules_elementwise, rules_embedding, rules_linear
+from geomfeat.tangent.layerwise.autograd_graph import Use
+from geomfeat.tangent.layerwise.rules_conv import ConvTerm
+from geomfeat.tangent.layerwise.rules_elementwise import ElementwiseTerm
+from geomfeat.tangent.layerwise.rules_embedding import EmbeddingTerm
+from geomfeat.tangent.layerwise.rules_linear import LinearTerm
 
 # One use of a parameter: what turns the gradient at its output into gradients of each sample. `weight` is the part of
 # the parameter that acts, `oriented(delta)` the gradient with its axes in the rule's order; `deltas(delta, samples)` is

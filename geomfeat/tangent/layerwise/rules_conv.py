@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from geomfeat.kernels.ntk.samples import SampleAxis
+from geomfeat.tangent.layerwise.sample_axis import SampleAxis
 
 
 @dataclass(frozen=True, eq=False)

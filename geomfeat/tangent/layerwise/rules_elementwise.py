@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geomfeat.kernels.ntk.samples import SampleAxis
+from geomfeat.tangent.layerwise.sample_axis import SampleAxis
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from geomfeat.kernels.ntk.samples import SampleAxis
+from geomfeat.tangent.layerwise.sample_axis import SampleAxis
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geomfeat.kernels.gradients import differentiable_recurrence, plain_gradient
-from geomfeat.kernels.ntk.factors import Factors
-from geomfeat.kernels.ntk.passes import Collected, Pass, differing, forward, signature, where_of
-from geomfeat.kernels.ntk.plan import Plan, plan
 from geomfeat.memory import is_out_of_memory
 from geomfeat.models.functional import Functional, batches, map_inputs, n_samples, take
 from geomfeat.numerics import stream
+from geomfeat.tangent.jacobians.gradients import differentiable_recurrence, plain_gradient
+from geomfeat.tangent.layerwise.coverage import Plan, plan
+from geomfeat.tangent.layerwise.forward_pass import Collected, Pass, differing, forward, signature, where_of
+from geomfeat.tangent.layerwise.outer_factors import Factors
 
 CHECKED = 4  # samples of every tile whose gradients by the rules are compared with plain ones
 

@@ -18,11 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geomfeat.kernels.gradients import differentiable_recurrence
-from geomfeat.kernels.ntk.graph import Use, uses
 from geomfeat.memory import is_out_of_memory
 from geomfeat.models.functional import Functional, batches, n_samples, take
 from geomfeat.numerics import WORKING, safe_eigh
+from geomfeat.tangent.jacobians.gradients import differentiable_recurrence
+from geomfeat.tangent.layerwise.autograd_graph import Use, uses
 
 FEWEST = 256  # outputs below which gradients one output at a time are as good
 EVALUATE_AT_ONCE = 256  # samples per pass where features alone are wanted

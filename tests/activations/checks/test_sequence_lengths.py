@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from geomfeat.activations.lengths import Unseen, differing_rows, lengths_of
+from geomfeat.activations.checks.sequence_lengths import Unseen, differing_rows, lengths_of
 
 
 @pytest.mark.parametrize("k", [2, 3, 7])

@@ -14,7 +14,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 from geomfeat.cli import app
-from geomfeat.models.checkpoints import save_weights
+from geomfeat.models.weights.checkpoints import save_weights
 from tests.cli.hostile import user_code
 
 SWEEP = {
@@ -116,7 +116,7 @@ def _weights() -> None:
                 parameter.add_(0.1 * torch.randn_like(parameter))
     import pandas as pd
 
-    from geomfeat.diagnostics.ladder import Ladder
+    from geomfeat.location.reference_ladder import Ladder
 
     rungs = pd.DataFrame({"gamma": [0.1, 1.0, 10.0], "richness": [-1.0, 0.0, 1.0], "converged": True})
     Ladder(rungs, 0.05, ("0",), 8).save("ladder.json")

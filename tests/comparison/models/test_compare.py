@@ -13,13 +13,13 @@ import pytest
 import torch
 from torch import nn
 
-from geomfeat.comparison.models import compare_models
-from geomfeat.comparison.pairs import projection_loss
-from geomfeat.comparison.result import FILES, ModelComparison
+from geomfeat.comparison.models._compare import compare_models
+from geomfeat.comparison.models.layer_similarity import projection_loss
+from geomfeat.comparison.models.result import FILES, ModelComparison
 from geomfeat.errors import BadInput, OutputExists
-from geomfeat.kernels import RDMs, rdm, stack_rdms
-from geomfeat.npz_files import write_arrays
-from geomfeat.study.saved import file_sha256, write_parquet
+from geomfeat.geometry.rsa import RDMs, rdm, stack_rdms
+from geomfeat.storage.atomic import file_sha256, write_parquet
+from geomfeat.storage.npz_files import write_arrays
 from geomfeat.types import Representation, Snapshot
 from tests.comparison.planted import LABELS, N, layer, model, normal
 from tests.reference.comparison import similarity_by_pairs

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist, squareform
 
-from geomfeat.comparison.layout import angles, classical_mds, clusters, known_rows, umap_map
-from geomfeat.kernels import cka_matrix
+from geomfeat.comparison.models.embedding import angles, classical_mds, clusters, known_rows, umap_map
+from geomfeat.geometry.similarity import cka_matrix
 from tests.comparison.planted import normal
 from tests.reference.comparison import average_linkage_heights
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from geomfeat.comparison.matching import best, best_matches, model_similarity
+from geomfeat.comparison.models.layer_matching import best, best_matches, model_similarity
 from tests.reference.comparison import model_similarity_by_loops
 
 

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from geomfeat.comparison.adjusted import adjusted_difference, paired_difference, plain_difference, reading_of
-from geomfeat.comparison.balance import balance, caliper, nearest_pairs
-from geomfeat.comparison.clustered import Interval
-from geomfeat.comparison.match import Matched, match
+from geomfeat.comparison.relations.equal_fit import Matched, match
 from geomfeat.errors import BadInput
+from geomfeat.statistics.cluster_bootstrap import Interval
+from geomfeat.statistics.covariate_balance import balance, caliper, nearest_pairs
+from geomfeat.statistics.group_difference import adjusted_difference, paired_difference, plain_difference, reading_of
 from geomfeat.types import Estimate
 from tests.comparison.swept import Numbers, log, noise, sweep
 from tests.reference.relate import bootstrap_by_rows, match_by_trying, slopes_by_pinv

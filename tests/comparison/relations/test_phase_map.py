@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import geomfeat
-from geomfeat.comparison.portrait import contours, grid_of, largest_rate, numbers_of, theory_line
-from geomfeat.comparison.relate import residuals
+from geomfeat.comparison.relations._relate import residuals
+from geomfeat.comparison.relations.phase_map import contours, grid_of, largest_rate, numbers_of, theory_line
 from geomfeat.errors import BadInput
 from geomfeat.types import Estimate
 from tests.comparison.swept import Numbers, log, sweep

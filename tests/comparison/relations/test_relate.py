@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from geomfeat.comparison.relate import relate, residuals
-from geomfeat.comparison.trainings import trainings_of
+from geomfeat.comparison.relations._relate import relate, residuals
+from geomfeat.comparison.relations.runs import trainings_of
 from geomfeat.errors import BadInput
 from geomfeat.types import Estimate
 from tests.comparison.swept import Numbers, log, noise, sweep

@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 import torch
 
-from geomfeat.comparison.paths import course_of, courses, trajectories
-from geomfeat.comparison.strategies import stage_name, stages, strategies
+from geomfeat.comparison.relations.capacity_stages import stage_name, stages, strategies
+from geomfeat.comparison.relations.trajectories import course_of, courses, trajectories
 from geomfeat.errors import BadInput
-from geomfeat.geometry import capacity
-from geomfeat.measures.glue_capacity import estimates
+from geomfeat.geometry.manifolds import capacity
+from geomfeat.measures.layer.capacity import estimates
 from geomfeat.numerics import stream
 from geomfeat.study.table import row, table_of
 from geomfeat.types import Estimate

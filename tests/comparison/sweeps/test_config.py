@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from geomfeat.comparison.sweep_config import Range, SweepConfig, parse_config, read_config
+from geomfeat.comparison.sweeps.config import Range, SweepConfig, parse_config, read_config
 from geomfeat.errors import BadInput
 
-CONFIGS = sorted((Path(__file__).parents[2] / "tutorials" / "configs").glob("*.yaml"))
+CONFIGS = sorted((Path(__file__).parents[3] / "tutorials" / "configs").glob("*.yaml"))
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from geomfeat.comparison.sweep import planned, sweep
+from geomfeat.comparison.sweeps._sweep import planned, sweep
 from geomfeat.errors import BadInput
-from tests.comparison.sweeps import tiny
+from tests.comparison.sweeps_on_disk import tiny
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from geomfeat.comparison.run_folder import (
+from geomfeat.comparison.sweeps.folder import (
     CLAIMS,
     MANIFEST,
     PARTIAL,
@@ -115,7 +115,7 @@ def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
 HOLD = """
 import sys, time
 from pathlib import Path
-from geomfeat.comparison.run_folder import claimed, PARTIAL
+from geomfeat.comparison.sweeps.folder import PARTIAL, claimed
 root = Path(sys.argv[1])
 with claimed(root, sys.argv[2], wait=False) as mine:
     (root / PARTIAL / f"{sys.argv[2]}.half").mkdir(parents=True)

@@ -12,11 +12,11 @@ import pytest
 import torch
 from scipy import stats
 
-from geomfeat.comparison.design import SIZES, RunConfig, _dataset, dataset_of, network_of, runs_of
-from geomfeat.comparison.sweep_config import parse_config
+from geomfeat.comparison.sweeps.config import parse_config
+from geomfeat.comparison.sweeps.grid import SIZES, RunConfig, _dataset, dataset_of, network_of, runs_of
 from geomfeat.errors import BadInput
-from geomfeat.models.architectures import ARCHITECTURES
-from tests.comparison.sweeps import tiny
+from geomfeat.models.zoo import ARCHITECTURES
+from tests.comparison.sweeps_on_disk import tiny
 
 
 def runs(**changes: Any) -> tuple[RunConfig, ...]:

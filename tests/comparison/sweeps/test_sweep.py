@@ -13,16 +13,18 @@ import pandas as pd
 import pytest
 import torch
 
-from geomfeat.comparison import engine, run_folder, task
-from geomfeat.comparison import sweep as module
-from geomfeat.comparison.estimating import estimate
-from geomfeat.comparison.relate import relate
-from geomfeat.comparison.sweep import PLAN, RESULTS, SweepResult, found_in, planned, sweep
-from geomfeat.comparison.task import run_task
+from geomfeat.comparison.relations._relate import relate
+from geomfeat.comparison.sweeps import _sweep as module
+from geomfeat.comparison.sweeps import folder as run_folder
+from geomfeat.comparison.sweeps import task
+from geomfeat.comparison.sweeps._sweep import PLAN, RESULTS, SweepResult, found_in, planned, sweep
+from geomfeat.comparison.sweeps.executors import base as engine
+from geomfeat.comparison.sweeps.task import run_task
+from geomfeat.comparison.sweeps.time_estimate import estimate
 from geomfeat.errors import BadInput, OutputExists
-from geomfeat.models.architectures import build
-from geomfeat.models.checkpoints import load_weights
-from tests.comparison.sweeps import Counted, left_over, numbers, tiny, weights
+from geomfeat.models import build
+from geomfeat.models.weights.checkpoints import load_weights
+from tests.comparison.sweeps_on_disk import Counted, left_over, numbers, tiny, weights
 
 FOUR = tiny(sigma=[0.5, 1.0])
 

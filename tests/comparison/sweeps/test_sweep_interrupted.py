@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from geomfeat.comparison.sweep import SweepResult, sweep
+from geomfeat.comparison.sweeps._sweep import SweepResult, sweep
 from geomfeat.errors import GeomfeatError
-from tests.comparison.sweeps import Counted, finished, left_over, script, tiny, wait_for, weights
+from tests.comparison.sweeps_on_disk import Counted, finished, left_over, script, tiny, wait_for, weights
 
 
 def test_a_full_disk_ends_the_sweep_with_what_is_finished(tmp_path: Path, counted: Counted) -> None:
@@ -40,7 +40,7 @@ QUOTA = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))
 import geomfeat as gf
-from tests.comparison.sweeps import tiny
+from tests.comparison.sweeps_on_disk import tiny
 try:
     gf.sweep(tiny(), sys.argv[1], progress=False)
 except gf.GeomfeatError as error:
@@ -58,7 +58,7 @@ def test_a_file_that_may_not_grow_is_told_as_a_full_disk(tmp_path: Path) -> None
 SWEEP = """
 import sys
 import geomfeat as gf
-from tests.comparison.sweeps import tiny
+from tests.comparison.sweeps_on_disk import tiny
 try:
     print(gf.sweep(tiny(seeds=6, train={"target_loss": None, "max_steps": 400}), sys.argv[1], progress=False))
 except KeyboardInterrupt:

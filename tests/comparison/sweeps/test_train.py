@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from geomfeat.comparison.design import RunConfig, dataset_of, network_of, runs_of
-from geomfeat.comparison.sweep_config import parse_config
-from geomfeat.comparison.training import TrainedRun, log_spaced, train_run
+from geomfeat.comparison.sweeps.config import parse_config
+from geomfeat.comparison.sweeps.grid import RunConfig, dataset_of, network_of, runs_of
+from geomfeat.comparison.sweeps.train import TrainedRun, log_spaced, train_run
 from geomfeat.data.dataset import Dataset
-from geomfeat.diagnostics.locate import locate
+from geomfeat.location._locate import locate
 from geomfeat.models.functional import functional
-from tests.comparison.sweeps import tiny
+from tests.comparison.sweeps_on_disk import tiny
 
 
 def one(**changes: Any) -> tuple[RunConfig, Dataset, TrainedRun]:

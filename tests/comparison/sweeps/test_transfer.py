@@ -13,16 +13,17 @@ from sklearn.model_selection import cross_val_score
 from sklearn.preprocessing import StandardScaler
 from torch.testing import assert_close
 
-from geomfeat.comparison.design import _dataset, dataset_of, probe_of, runs_of
-from geomfeat.comparison.relate import relate
-from geomfeat.comparison.sweep import sweep
-from geomfeat.comparison.sweep_config import parse_config
-from geomfeat.comparison.transfer import FEATURES, LAYER, MEASURE, last_features
+from geomfeat.comparison.relations._relate import relate
+from geomfeat.comparison.sweeps._sweep import sweep
+from geomfeat.comparison.sweeps.config import parse_config
+from geomfeat.comparison.sweeps.grid import _dataset, dataset_of, probe_of, runs_of
+from geomfeat.comparison.sweeps.transfer import FEATURES, LAYER, MEASURE, last_features
 from geomfeat.errors import BadInput
-from geomfeat.models.architectures import ARCHITECTURES, build
-from geomfeat.models.checkpoints import load_weights
+from geomfeat.models import build
+from geomfeat.models.weights.checkpoints import load_weights
+from geomfeat.models.zoo import ARCHITECTURES
 from geomfeat.numerics import stream, tolerance
-from tests.comparison.sweeps import tiny
+from tests.comparison.sweeps_on_disk import tiny
 
 X = torch.randn(6, 1, 8, 8, generator=stream(0, "transfer"))
 

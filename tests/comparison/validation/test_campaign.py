@@ -14,16 +14,16 @@ import torch
 from typer.testing import CliRunner
 
 from geomfeat.cli import app
-from geomfeat.comparison import validation
-from geomfeat.comparison.families import FAMILIES, LAWS, RUNGS, Family
-from geomfeat.comparison.onsets import best_summary, onsets_of, spreads_of, summed_up
-from geomfeat.comparison.sweep_config import parse_config
-from geomfeat.comparison.validation import Validation, judge, validate
-from geomfeat.comparison.validation_files import load_validation, save_validation
+from geomfeat.comparison.sweeps.config import parse_config
+from geomfeat.comparison.validation import campaign as validation
+from geomfeat.comparison.validation.campaign import Validation, judge, validate
+from geomfeat.comparison.validation.families import FAMILIES, LAWS, RUNGS, Family
+from geomfeat.comparison.validation.files import load_validation, save_validation
+from geomfeat.comparison.validation.onset_of_richness import best_summary, onsets_of, spreads_of, summed_up
+from geomfeat.data._load_data import load_data
 from geomfeat.data.cards import read_card
-from geomfeat.data.loading import load_data
 from geomfeat.errors import BadInput, OutputExists
-from geomfeat.report.validation_page import checks_of, write_validation
+from geomfeat.report.pages.validation import checks_of, write_validation
 
 
 def planted(
@@ -176,8 +176,8 @@ def test_a_real_family_has_unit_slope_and_lazy_movement(real: tuple[Path, Valida
 
 def test_what_is_there_is_not_made_again(real: tuple[Path, Validation], monkeypatch: pytest.MonkeyPatch) -> None:
     out, first = real
-    monkeypatch.setattr("geomfeat.comparison.second_look._look", lambda *_: pytest.fail("looked again"))
-    monkeypatch.setattr("geomfeat.comparison.task.train_run", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr("geomfeat.comparison.validation.remeasure._look", lambda *_: pytest.fail("looked again"))
+    monkeypatch.setattr("geomfeat.comparison.sweeps.task.train_run", lambda *_: pytest.fail("trained again"))
     again = validate(out, only="mlp regression", rungs=(0.1, 1.0, 10.0), seeds=1, laws=False, progress=False)
     assert again.families.equals(first.families)
 
@@ -246,7 +246,7 @@ def test_a_look_of_another_format_is_taken_again(
     real: tuple[Path, Validation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, first = real
-    monkeypatch.setattr("geomfeat.comparison.second_look.FORMAT", -1)
+    monkeypatch.setattr("geomfeat.comparison.validation.remeasure.FORMAT", -1)
     again = validate(out, only="mlp regression", rungs=(0.1, 1.0, 10.0), seeds=1, laws=False, progress=False)
     assert again.families.equals(first.families)
     assert all(json.loads(path.read_text(encoding="utf-8"))["format"] == -1 for path in out.glob("*/looks/*.json"))
@@ -296,7 +296,7 @@ def test_the_shipped_campaign_is_small_and_its_card_tells_its_numbers() -> None:
     assert sum(path.stat().st_size for path in folder.iterdir()) < 2e6
     assert set(found.families["family"]) == {family.name for family in FAMILIES}
     assert list(found.laws["law"]) == [law.name for law in LAWS]
-    card, body = read_card(Path(__file__).parents[2] / "data_cards" / "location-validation.md")
+    card, body = read_card(Path(__file__).parents[3] / "data_cards" / "location-validation.md")
     assert (card.samples, f"{len(found.families)} families" in card.title) == (len(found.runs), True)
     told = found.summary()
     rows = {line.split(" |")[0]: line.split("|")[2].split(", ") for line in body.splitlines() if line.startswith("| ")}

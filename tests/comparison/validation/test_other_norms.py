@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from geomfeat.comparison.norms import kernel_norms, weight_norms
-from geomfeat.diagnostics.starts import Start, observe, start_from
-from geomfeat.kernels import vjp
+from geomfeat.comparison.validation.other_norms import kernel_norms, weight_norms
+from geomfeat.location.initial_states import Start, observe, start_from
+from geomfeat.tangent import vjp
 
 
 def tanh_net(seed: int) -> nn.Sequential:

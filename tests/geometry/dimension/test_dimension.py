@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry import (
+from geomfeat.geometry.dimension import (
     correlation_dimension,
     correlation_integral,
     dimension_curve,
@@ -20,10 +20,10 @@ from geomfeat.geometry import (
     mle_dimension,
     two_nn,
 )
-from geomfeat.geometry.apart import neighbours_apart, overlap_stderr
-from geomfeat.geometry.correlation_dimension import pairs_within
-from geomfeat.geometry.gride import gride_of
-from geomfeat.geometry.mle_dimension import mle_of
+from geomfeat.geometry.dimension._correlation_dimension import pairs_within
+from geomfeat.geometry.dimension._gride import gride_of
+from geomfeat.geometry.dimension._valid_neighbours import neighbours_apart, overlap_stderr
+from geomfeat.geometry.dimension.mle import mle_of
 from tests.geometry.clouds import normal
 from tests.reference import dimension as reference
 from tests.shared_data import shared

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from geomfeat import geometry
 from geomfeat.errors import BadInput
-from geomfeat.geometry.spectrum import NoVariance
+from geomfeat.geometry.dimension.eigenspectrum import NoVariance
 from tests.geometry.clouds import normal
 from tests.reference import dimension
 from tests.reference import geometry as reference

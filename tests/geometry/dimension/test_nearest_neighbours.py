@@ -8,10 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geomfeat.distinct import distinct_points
 from geomfeat.errors import BadInput
-from geomfeat.geometry import candidates, neighbours
-from geomfeat.geometry.neighbours import by_blocks, by_products, nearest_neighbours, unit_scale
+from geomfeat.geometry.dimension import _nearest_neighbours as neighbours
+from geomfeat.geometry.dimension import _neighbour_candidates as candidates
+from geomfeat.geometry.dimension import nearest_neighbours
+from geomfeat.geometry.dimension._nearest_neighbours import by_blocks, by_products, unit_scale
+from geomfeat.statistics.distinct_points import distinct_points
 from tests.geometry.clouds import normal
 from tests.reference import dimension as reference
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry import correlation_dimension, gride, mle_dimension, two_nn
+from geomfeat.geometry.dimension import correlation_dimension, gride, mle_dimension, two_nn
 from geomfeat.numerics import stream
 from tests.geometry.clouds import normal
 from tests.reference import geometry as reference

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from geomfeat.geometry import Capacity, as_manifolds, capacity, project_on_cones
-from geomfeat.geometry.ambiguous import ambiguous
-from geomfeat.geometry.anchors import anchors_of
-from geomfeat.geometry.least_norm import least_norm, shortest
-from geomfeat.geometry.span import in_span
+from geomfeat.geometry.manifolds import Capacity, as_manifolds, capacity, project_on_cones
+from geomfeat.geometry.manifolds.anchor_points import anchors_of
+from geomfeat.geometry.manifolds.anchor_uniqueness import ambiguous
+from geomfeat.geometry.manifolds.cones.least_norm_multipliers import least_norm, shortest
+from geomfeat.geometry.manifolds.cones.span import in_span
 from tests.geometry.clouds import normal, signs, simplices, spheres
 from tests.reference import anchors as slow
 from tests.reference import geometry as reference

@@ -13,7 +13,7 @@ from torch import nn
 
 from geomfeat.activations import ActivationStore, extract
 from geomfeat.errors import BadInput, LayerNotFound
-from geomfeat.geometry import capacity, capacity_by_layer, capacity_difference, common_draws
+from geomfeat.geometry.manifolds import capacity, capacity_by_layer, capacity_difference, common_draws
 from geomfeat.types import Representation
 from tests.geometry.clouds import normal
 

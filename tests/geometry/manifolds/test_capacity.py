@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry import Capacity, capacity
+from geomfeat.geometry.manifolds import Capacity, capacity
 from geomfeat.numerics import WORKING
 from geomfeat.types import Representation
 from tests.geometry.clouds import discs, normal, segments, signs, simplices, spheres, subspaces
@@ -231,10 +231,10 @@ def test_degenerate_points_give_what_is_defined():
 
 
 def test_uncertified_draws_are_counted_and_left_out(monkeypatch: pytest.MonkeyPatch):
-    from geomfeat.geometry.cone import project_on_cones
+    from geomfeat.geometry.manifolds import project_on_cones
 
     x = spheres(4, 5, 12, 0.7, 3)
-    module = __import__("sys").modules["geomfeat.geometry.capacity"]
+    module = __import__("sys").modules["geomfeat.geometry.manifolds._capacity"]
     honest = capacity(x, n_draws=40)
 
     def some_fail(*args, **kwargs):

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry import CapacityCurve, capacity_curve
+from geomfeat.geometry.manifolds import CapacityCurve, capacity_curve
 from geomfeat.numerics import WORKING
 from tests.geometry.clouds import normal, simplices, spheres
-from tests.geometry.test_capacity import binomial_alpha
+from tests.geometry.manifolds.test_capacity import binomial_alpha
 
 
 def assert_follows(curve: CapacityCurve, exact: list[float]) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from geomfeat.geometry import capacity
+from geomfeat.geometry.manifolds import capacity
 from geomfeat.numerics import WORKING
 from tests.geometry.clouds import discs, normal, segments, signs, simplices, spheres, subspaces
 

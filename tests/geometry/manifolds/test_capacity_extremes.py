@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from geomfeat.errors import OutOfMemory
-from geomfeat.geometry import (
+from geomfeat.geometry.manifolds import (
     as_manifolds,
     capacity,
     common_draws,
@@ -18,7 +18,7 @@ from geomfeat.geometry import (
     shuffled_control,
     simulated_capacity,
 )
-from geomfeat.geometry.manifolds import first_of_copies
+from geomfeat.geometry.manifolds.point_clouds import first_of_copies
 from geomfeat.types import Representation
 from tests.geometry.clouds import normal, spheres
 

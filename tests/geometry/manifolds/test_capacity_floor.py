@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from geomfeat.comparison.paths import courses, trajectories
-from geomfeat.comparison.strategies import strategies
-from geomfeat.comparison.trainings import trainings_of
-from geomfeat.geometry import capacity, capacity_curve, capacity_difference, shuffled_control, what_changed
-from geomfeat.geometry.floor import AT_FLOOR, at_floor
-from geomfeat.measures.glue_capacity import estimates
+from geomfeat.comparison.relations.capacity_stages import strategies
+from geomfeat.comparison.relations.runs import trainings_of
+from geomfeat.comparison.relations.trajectories import courses, trajectories
+from geomfeat.geometry.manifolds import capacity, capacity_curve, capacity_difference, shuffled_control, what_changed
+from geomfeat.geometry.manifolds.capacity_floor import AT_FLOOR, at_floor
+from geomfeat.measures.layer.capacity import estimates
 from geomfeat.study.table import row, table_of
 from tests.geometry.clouds import normal, spheres, subspaces
 

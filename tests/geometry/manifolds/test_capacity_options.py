@@ -11,9 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry import as_manifolds, capacity, decompose, draw_dichotomies, shuffled_control, what_changed
-from geomfeat.geometry.draws import random_draws
-from geomfeat.geometry.influence import stderr
+from geomfeat.geometry.manifolds import (
+    as_manifolds,
+    capacity,
+    decompose,
+    draw_dichotomies,
+    shuffled_control,
+    what_changed,
+)
+from geomfeat.geometry.manifolds.random_directions import random_draws
+from geomfeat.statistics.influence_functions import stderr
 from tests.geometry.clouds import normal, segments, signs, simplices, spheres
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry import draw_dichotomies
-from geomfeat.geometry.dichotomies import KINDS
+from geomfeat.geometry.manifolds import draw_dichotomies
+from geomfeat.geometry.manifolds.dichotomies import KINDS
 
 
 @pytest.mark.parametrize("kind", KINDS)

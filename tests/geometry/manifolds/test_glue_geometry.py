@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from geomfeat.geometry import capacity, project_on_cones
-from geomfeat.geometry.anchors import anchors_of
+from geomfeat.geometry.manifolds import capacity, project_on_cones
+from geomfeat.geometry.manifolds.anchor_points import anchors_of
 from tests.geometry.clouds import normal, segments, signs, spheres
 from tests.reference import geometry as reference
 

@@ -12,12 +12,12 @@ import torch
 from hypothesis import given, settings
 
 from geomfeat.activations import extract
-from geomfeat.data.loading import load_data
+from geomfeat.data._load_data import load_data
 from geomfeat.errors import BadInput
-from geomfeat.geometry import capacity, capacity_by_layer, capacity_difference, common_draws
+from geomfeat.geometry.manifolds import capacity, capacity_by_layer, capacity_difference, common_draws
 from geomfeat.models.mlp import mlp
 from geomfeat.numerics import WORKING
-from geomfeat.regimes.knob import train_at_gamma
+from geomfeat.regimes.training import train_at_gamma
 from geomfeat.types import Representation
 from tests.geometry.clouds import normal, simplices, spheres
 from tests.reference import capacity_paired as reference
@@ -45,7 +45,7 @@ def layers() -> dict[str, Representation]:
 @pytest.mark.parametrize(("k", "n"), [(12, 30), (30, 12)])
 def test_shared_directions_are_those_of_the_definition(k: int, n: int) -> None:
     """Both sides of the noise are taken from the function itself: t in the span of x is linear in z alone."""
-    from geomfeat.geometry.capacity_paired import directions_of_samples
+    from geomfeat.geometry.manifolds.paired_difference import directions_of_samples
 
     x, z = normal(k, n, seed=1), normal(7, k, seed=2)
     t = directions_of_samples(x, z)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from geomfeat.geometry import Capacity, capacity, project_on_cones
+from geomfeat.geometry.manifolds import Capacity, capacity, project_on_cones
 from tests.geometry.clouds import normal, segments, signs, spheres
 from tests.reference import geometry as whole
 from tests.reference import glue as reference

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry import as_manifolds
+from geomfeat.geometry.manifolds import as_manifolds
 from geomfeat.types import Representation
 
 

@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry import linear_probe
+from geomfeat.geometry.probes import linear_probe
 from geomfeat.numerics import numpy_stream, stream
 from geomfeat.types import Representation
 from tests.geometry.clouds import normal

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels import cka, low_rank_distance, one_hot
-from geomfeat.kernels.low_rank import span_of_outputs
+from geomfeat.geometry.probes import low_rank_distance
+from geomfeat.geometry.probes._low_rank_distance import span_of_outputs
+from geomfeat.geometry.similarity import cka, one_hot
 from geomfeat.numerics import stream
 from geomfeat.types import Kernel, Representation
 from tests.reference.kernels import d_lr_by_definition, jackknife_by_loop

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry import nc1
+from geomfeat.geometry.probes import nc1
 from tests.geometry.clouds import normal
 from tests.reference import geometry as reference
 

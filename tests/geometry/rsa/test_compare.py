@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels import RDMs, cka, compare_rdms, rdm
-from geomfeat.kernels.rdm_compare import COMPARATORS, RANKED, similarities
+from geomfeat.geometry.rsa import RDMs, compare_rdms, rdm
+from geomfeat.geometry.rsa.compare import COMPARATORS, RANKED, similarities
+from geomfeat.geometry.similarity import cka
 from geomfeat.numerics import stream
 from tests.reference.rsa import resampled_similarity
 

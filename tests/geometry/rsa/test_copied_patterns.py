@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels import compare_rdms, rdm
-from geomfeat.kernels.alike import distances_apart
+from geomfeat.geometry.rsa import compare_rdms, rdm
+from geomfeat.geometry.rsa.copied_patterns import distances_apart
 from geomfeat.numerics import stream
 
 COMMON = {"squared_euclidean": {}, "euclidean": {}, "correlation": {}, "mahalanobis": {"precision": torch.ones(30)}}

@@ -13,9 +13,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geomfeat.comparison.rdm_files import load_rdms
 from geomfeat.errors import BadInput
-from geomfeat.kernels import RDMs, condition_residuals, noise_precision, rdm, stack_rdms
+from geomfeat.geometry.rsa import RDMs, condition_residuals, noise_precision, rdm, stack_rdms
+from geomfeat.geometry.rsa.files import load_rdms
 from geomfeat.numerics import stream
 from geomfeat.types import Representation
 from tests.reference.rsa import correlation_by_pairs, crossnobis_by_folds, distances_by_pairs

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from geomfeat.comparison.rdm_files import load_rdms
 from geomfeat.errors import BadInput
-from geomfeat.kernels import rdm
+from geomfeat.geometry.rsa import rdm
+from geomfeat.geometry.rsa.files import load_rdms
 from tests.comparison.planted import layer
 from tests.shared_data import shared
 

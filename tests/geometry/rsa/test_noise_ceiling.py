@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels import RDMs, compare_rdms, noise_ceiling
-from geomfeat.kernels.noise_ceiling import ceilings_per_subject
-from geomfeat.kernels.rdm_compare import COMPARATORS
+from geomfeat.geometry.rsa import RDMs, compare_rdms, noise_ceiling
+from geomfeat.geometry.rsa._noise_ceiling import ceilings_per_subject
+from geomfeat.geometry.rsa.compare import COMPARATORS
 from geomfeat.numerics import stream
 from tests.reference.rsa import best_rdm, ceiling_by_loop, resampled, similarity
 

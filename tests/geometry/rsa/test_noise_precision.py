@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels import condition_residuals, noise_precision
+from geomfeat.geometry.rsa import condition_residuals, noise_precision
 from geomfeat.numerics import stream
 from geomfeat.types import Representation
 from tests.reference.rsa import shrunk_to_diagonal, shrunk_to_identity

@@ -8,9 +8,9 @@ import torch
 from scipy import stats
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels import RDMs, compare_rdms, noise_ceiling, rank_by_rsa, rdm, stack_rdms
-from geomfeat.kernels.rdm_compare import COMPARATORS
-from geomfeat.kernels.rsa_bootstrap import resample, spread
+from geomfeat.geometry.rsa import RDMs, compare_rdms, noise_ceiling, rank_by_rsa, rdm, stack_rdms
+from geomfeat.geometry.rsa.bootstrap import resample, spread
+from geomfeat.geometry.rsa.compare import COMPARATORS
 from geomfeat.numerics import stream
 from geomfeat.types import Representation
 from tests.shared_data import shared

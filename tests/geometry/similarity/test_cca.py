@@ -14,8 +14,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry import canonical_correlations, cca_mean, cca_mean_squared, linear_regression_r2, pwcca, svcca
-from geomfeat.geometry.cca import mean_coordinate, tied_correlations
+from geomfeat.geometry.similarity import (
+    canonical_correlations,
+    cca_mean,
+    cca_mean_squared,
+    linear_regression_r2,
+    pwcca,
+    svcca,
+)
+from geomfeat.geometry.similarity.cca import mean_coordinate, tied_correlations
 from geomfeat.numerics import stream
 from tests.reference import similarity as reference
 from tests.shared_data import shared

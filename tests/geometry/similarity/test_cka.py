@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels import cka, cka_estimate, cka_matrix, hsic, kernel_alignment, label_gram, linear_gram, rbf_gram
+from geomfeat.geometry.similarity import (
+    cka,
+    cka_estimate,
+    cka_matrix,
+    hsic,
+    kernel_alignment,
+    label_gram,
+    linear_gram,
+    rbf_gram,
+)
 from geomfeat.numerics import stream, tolerance
 from geomfeat.types import Kernel, Representation
 from tests.reference.kernels import cka_by_definition, hsic_by_definition, jackknife_by_loop

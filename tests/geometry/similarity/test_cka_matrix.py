@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels import _cka_sums, cka, cka_estimate, cka_matrix, linear_gram, rbf_gram
+from geomfeat.geometry.similarity import _cka_sums, cka, cka_estimate, cka_matrix, linear_gram, rbf_gram
 from geomfeat.numerics import stream
 from geomfeat.types import Kernel, Representation
 from tests.reference.kernels import cka_by_definition

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels import label_gram, linear_gram, one_hot, rbf_gram
-from geomfeat.kernels.gram import NoWidth
+from geomfeat.geometry.similarity import label_gram, linear_gram, one_hot, rbf_gram
+from geomfeat.geometry.similarity.gram import NoWidth
 from geomfeat.numerics import stream, tolerance
 from geomfeat.types import Representation
 from tests.reference.kernels import gram_by_loop, rbf_by_loop

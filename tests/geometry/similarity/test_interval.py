@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry import shape_angle, similarity_interval
-from geomfeat.kernels import cka
+from geomfeat.geometry.similarity import cka, shape_angle, similarity_interval
 from geomfeat.numerics import stream
 from geomfeat.registry import available
 from geomfeat.types import Estimate, Representation

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels import (
+from geomfeat.geometry.similarity import (
     kernel_alignment,
     kernel_angle,
     kernel_distance,

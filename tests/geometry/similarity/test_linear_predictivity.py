@@ -11,8 +11,8 @@ from sklearn.linear_model import RidgeCV
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry import linear_predictivity, linear_regression_r2
-from geomfeat.geometry.linear_predictivity import PENALTIES, _ridge
+from geomfeat.geometry.similarity import linear_predictivity, linear_regression_r2
+from geomfeat.geometry.similarity._linear_predictivity import PENALTIES, _ridge
 from geomfeat.numerics import stream
 from geomfeat.types import Representation
 from tests.reference import similarity as reference

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry import mutual_knn, neighbour_jaccard
+from geomfeat.geometry.similarity import mutual_knn, neighbour_jaccard
 from geomfeat.numerics import stream
 from tests.reference import similarity as reference
 from tests.shared_data import shared

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry import procrustes_distance, shape_angle, shape_distance
+from geomfeat.geometry.similarity import procrustes_distance, shape_angle, shape_distance
 from geomfeat.numerics import stream
 from tests.geometry.clouds import normal
 from tests.reference import similarity as reference

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels import StreamingCKA, cka_matrix, linear_gram
+from geomfeat.geometry.similarity import StreamingCKA, cka_matrix, linear_gram
 from geomfeat.numerics import stream
 from geomfeat.types import Representation
 from tests.reference.kernels import cka_by_definition, hsic_by_definition

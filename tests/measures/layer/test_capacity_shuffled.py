@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from geomfeat.geometry import shuffled_control
+from geomfeat.geometry.manifolds import shuffled_control
 from geomfeat.registry import get
 from geomfeat.types import Representation
 from tests.geometry.clouds import normal, simplices, spheres

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from geomfeat.measures.d_lr import d_lr
+from geomfeat.measures.layer.d_lr import d_lr
 from geomfeat.numerics import stream
 from geomfeat.types import Representation
 from tests.reference.kernels import d_lr_by_definition

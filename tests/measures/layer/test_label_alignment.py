@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from geomfeat.kernels import label_gram, linear_gram
-from geomfeat.measures.label_alignment import label_alignment_unbiased
+from geomfeat.geometry.similarity import label_gram, linear_gram
+from geomfeat.measures.layer.label_alignment import label_alignment_unbiased
 from geomfeat.numerics import stream
 from geomfeat.types import Representation
 from tests.reference.kernels import cka_by_definition

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from geomfeat.activations import hidden_weight_layers
-from geomfeat.diagnostics.pair import SnapshotPair
+from geomfeat.snapshots import SnapshotPair
 from geomfeat.types import Snapshot
 
 

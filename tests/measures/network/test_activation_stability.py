@@ -10,12 +10,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from geomfeat.diagnostics._gates import open_gates
-from geomfeat.diagnostics.activation_stability import activation_stability
+from geomfeat.measures.network._relu_gates import open_gates
+from geomfeat.measures.network.activation_stability import activation_stability
 from geomfeat.models.functional import functional
 from geomfeat.models.mlp import mlp
 from geomfeat.numerics import stream
-from tests.diagnostics.pairs import pair_of
+from tests.measures.network.pairs import pair_of
 from tests.zoo import nudged, zoo
 
 X = torch.randn(70, 6, generator=stream(0, "probes"))

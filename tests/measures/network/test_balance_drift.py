@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from geomfeat.diagnostics._adjacent import adjacent_linear_layers
-from geomfeat.diagnostics.balance_drift import balance_drift
+from geomfeat.measures.network._adjacent_layers import adjacent_linear_layers
+from geomfeat.measures.network.balance_drift import balance_drift
 from geomfeat.models.linear import linear
 from geomfeat.numerics import WORKING, stream
-from geomfeat.regimes.linear_balance import balanced_network
-from tests.diagnostics.pairs import pair_of
+from geomfeat.regimes.linear_networks import balanced_network
+from tests.measures.network.pairs import pair_of
 
 X = torch.randn(40, 6, generator=stream(0, "probes"), dtype=WORKING)
 

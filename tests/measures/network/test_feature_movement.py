@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from geomfeat.diagnostics.feature_movement import feature_movement
+from geomfeat.measures.network.feature_movement import feature_movement
 from geomfeat.models.mlp import mlp
 from geomfeat.numerics import stream
 from geomfeat.types import Representation
-from tests.diagnostics.pairs import pair_of
+from tests.measures.network.pairs import pair_of
 from tests.reference.kernels import jackknife_by_loop
 from tests.zoo import nudged, zoo
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from geomfeat.diagnostics.kernel_distance import kernel_distance
-from tests.diagnostics.pairs import pair_of
+from geomfeat.measures.network.kernel_distance import kernel_distance
+from tests.measures.network.pairs import pair_of
 
 
 class Product(nn.Module):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from geomfeat.diagnostics.kernel_distance import kernel_distance
-from geomfeat.diagnostics.kernel_distance_centred import kernel_distance_centred
-from tests.diagnostics.pairs import pair_of
+from geomfeat.measures.network.kernel_distance import kernel_distance
+from geomfeat.measures.network.kernel_distance_centred import kernel_distance_centred
+from tests.measures.network.pairs import pair_of
 
 
 class WithOffset(torch.nn.Module):

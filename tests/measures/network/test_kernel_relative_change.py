@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from geomfeat.diagnostics.kernel_distance import kernel_distance
-from geomfeat.diagnostics.kernel_distance_centred import kernel_distance_centred
-from geomfeat.diagnostics.kernel_relative_change import kernel_relative_change
-from geomfeat.kernels import ntk
+from geomfeat.measures.network.kernel_distance import kernel_distance
+from geomfeat.measures.network.kernel_distance_centred import kernel_distance_centred
+from geomfeat.measures.network.kernel_relative_change import kernel_relative_change
 from geomfeat.models.mlp import mlp
 from geomfeat.numerics import stream
-from tests.diagnostics.pairs import pair_of
+from geomfeat.tangent import ntk
+from tests.measures.network.pairs import pair_of
 from tests.reference.kernels import cka_by_definition, ntk_by_loop
 from tests.zoo import nudged, zoo
 
@@ -25,7 +25,7 @@ DIAGNOSTICS = [
     (kernel_distance, "distance"),
     (kernel_distance_centred, "distance_centred"),
 ]
-ntk_pair = importlib.import_module("geomfeat.diagnostics._ntk_pair")
+ntk_pair = importlib.import_module("geomfeat.measures.network._tangent_kernels")
 
 
 def inputs(n: int, d: int = 6) -> Tensor:

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from geomfeat.diagnostics.layer_drift import layer_drift
+from geomfeat.measures.network.layer_drift import layer_drift
 from geomfeat.models.mlp import mlp
 from geomfeat.numerics import stream
-from tests.diagnostics.pairs import pair_of
+from tests.measures.network.pairs import pair_of
 from tests.reference import layer_drift as reference
 from tests.reference.kernels import jackknife_by_loop
 from tests.zoo import nudged, zoo
@@ -77,7 +77,7 @@ def test_every_kind_of_layer_is_called_again(case) -> None:
 
 
 def test_total_drift_is_the_movement_of_the_features() -> None:
-    from geomfeat.diagnostics.feature_movement import feature_movement
+    from geomfeat.measures.network.feature_movement import feature_movement
 
     for case in zoo():
         if case.layer in ("rnn[0]", "stem", "first"):

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from geomfeat.diagnostics.layer_drift import layer_drift
-from geomfeat.diagnostics.layer_regime import (
+from geomfeat.location._locate import locate
+from geomfeat.measures.network.layer_drift import layer_drift
+from geomfeat.measures.network.layer_regime import (
     COLUMNS,
     LAZY_BELOW,
     RICH_FROM,
@@ -18,11 +19,10 @@ from geomfeat.diagnostics.layer_regime import (
     layer_regime_of,
     layer_regimes,
 )
-from geomfeat.diagnostics.locate import locate
 from geomfeat.models.mlp import mlp
 from geomfeat.numerics import stream
-from tests.diagnostics.pairs import pair_of
-from tests.diagnostics.test_layer_drift import Around
+from tests.measures.network.pairs import pair_of
+from tests.measures.network.test_layer_drift import Around
 from tests.zoo import nudged, zoo
 
 X = torch.randn(12, 6, generator=stream(0, "probes"))

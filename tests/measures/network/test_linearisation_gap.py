@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from geomfeat.diagnostics.linearisation_gap import linearisation_gap
+from geomfeat.measures.network.linearisation_gap import linearisation_gap
 from geomfeat.models.mlp import mlp
 from geomfeat.numerics import stream
-from tests.diagnostics.pairs import pair_of
+from tests.measures.network.pairs import pair_of
 from tests.reference.kernels import gradients_by_loop, jackknife_by_loop
 from tests.zoo import nudged, zoo
 
@@ -94,7 +94,7 @@ def test_outputs_that_stayed_although_the_parameters_moved_are_a_failed_row() ->
 
 
 def test_a_heavy_network_gets_fewer_probes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.import_module("geomfeat.diagnostics._probes"), "WORK", 1)
+    monkeypatch.setattr(importlib.import_module("geomfeat.measures.network._probe_samples"), "WORK", 1)
     model = mlp(6, (8,), 3)
     assert "32 of 60 probes" in gap(model, nudged(model, 0.1), X.repeat(5, 1)).note
 

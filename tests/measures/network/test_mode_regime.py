@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from geomfeat.diagnostics._adjacent import adjacent_linear_layers
-from geomfeat.diagnostics.mode_regime import mode_regime
+from geomfeat.measures.network._adjacent_layers import adjacent_linear_layers
+from geomfeat.measures.network.mode_regime import mode_regime
 from geomfeat.models.linear import linear
 from geomfeat.models.mlp import mlp
 from geomfeat.numerics import stream
-from tests.diagnostics.pairs import pair_of
+from tests.measures.network.pairs import pair_of
 
 X = torch.randn(4, 6, generator=stream(0, "probes"))
 

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from geomfeat.diagnostics.weight_movement import own_weights, spectral_norm, weight_movement
+from geomfeat.measures.network.weight_movement import own_weights, spectral_norm, weight_movement
 from geomfeat.models.mlp import mlp
 from geomfeat.numerics import stream
-from tests.diagnostics.pairs import pair_of
+from tests.measures.network.pairs import pair_of
 from tests.zoo import Shared, nudged, zoo
 
 X = torch.randn(4, 6, generator=stream(0, "probes"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from geomfeat.kernels import linear_gram
-from geomfeat.measures.cka_linear_biased import cka_linear_biased
+from geomfeat.geometry.similarity import linear_gram
+from geomfeat.measures.pair.cka_linear_biased import cka_linear_biased
 from geomfeat.numerics import stream
 from geomfeat.types import Representation
 from tests.reference.kernels import cka_by_definition

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from geomfeat.measures.representation_change import representation_change
+from geomfeat.measures.pair.representation_change import representation_change
 from geomfeat.numerics import stream
 from geomfeat.types import Representation
 from tests.reference.kernels import jackknife_by_loop

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels import cka, rsa_estimates
-from geomfeat.kernels.rdm_compare import COMPARATORS
+from geomfeat.geometry.rsa import rsa_estimates
+from geomfeat.geometry.rsa.compare import COMPARATORS
+from geomfeat.geometry.similarity import cka
 from geomfeat.numerics import stream
 from geomfeat.registry import get
 from geomfeat.types import Representation

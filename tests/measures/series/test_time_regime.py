@@ -10,16 +10,16 @@ import pytest
 import torch
 from torch import nn
 
-from geomfeat.diagnostics.series import SnapshotSeries
-from geomfeat.diagnostics.time_regime import time_regime
 from geomfeat.errors import BadInput, CheckpointMismatch
+from geomfeat.measures.series.time_regime import time_regime
 from geomfeat.models.mlp import mlp
 from geomfeat.numerics import stream
-from geomfeat.regimes.polynomial_grokking import PolynomialTask, _descend, _draw, polynomial_grokking
-from geomfeat.regimes.training_series import log_spaced_steps
-from geomfeat.regimes.transitions import transitions
+from geomfeat.regimes.grokking import PolynomialTask, polynomial_grokking, transitions
+from geomfeat.regimes.grokking.polynomial import _descend, _draw
+from geomfeat.regimes.training.series import log_spaced_steps
+from geomfeat.snapshots import SnapshotSeries
 from geomfeat.types import Estimate, Snapshot
-from tests.diagnostics.runs import LAZY_GAMMA, RICH_GAMMA, at_gamma, digits_series, grokking_series, parts
+from tests.location.runs import LAZY_GAMMA, RICH_GAMMA, at_gamma, digits_series, grokking_series, parts
 from tests.reference import time_regime as reference
 from tests.reference.grokking import PolynomialNetwork
 

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from geomfeat.errors import BadInput, CheckpointMismatch, OutOfMemory, WriteFailed
-from geomfeat.models.architectures import build
-from geomfeat.models.checkpoints import load_factory, load_weights, read_weights, save_weights, weights_sha256
+from geomfeat.models import build
+from geomfeat.models.weights.checkpoints import load_factory, load_weights, read_weights, save_weights, weights_sha256
 
 SOURCE = """
 from dataclasses import dataclass

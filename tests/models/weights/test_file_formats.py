@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from geomfeat.errors import BadInput, CheckpointMismatch, OutputExists, WriteFailed
-from geomfeat.models.checkpoints import load_weights, save_weights, weights_sha256
-from geomfeat.models.weights_files import read_weights
+from geomfeat.models.weights.checkpoints import load_weights, save_weights, weights_sha256
+from geomfeat.models.weights.file_formats import read_weights
 
 State = dict[str, Tensor]
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from geomfeat.errors import BadInput
-from geomfeat.regimes.modular_addition import modular_addition, modular_network, train_at_alpha, train_with_decay
-from geomfeat.regimes.transitions import LAZY, LAZY_THEN_RICH, RICH, transitions
+from geomfeat.regimes.grokking import modular_addition, modular_network, train_at_alpha, train_with_decay, transitions
+from geomfeat.regimes.grokking._transitions import LAZY, LAZY_THEN_RICH, RICH
 
 TASK = modular_addition(23, seed=7)  # no run of this seed was used to set the limits of the verdicts
 

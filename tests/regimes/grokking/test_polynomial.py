@@ -8,17 +8,11 @@ import pytest
 import torch
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels import kernel_distance, ntk
+from geomfeat.geometry.similarity import kernel_distance
 from geomfeat.numerics import WORKING, stream, tolerance
-from geomfeat.regimes.polynomial_grokking import (
-    GrokkingRun,
-    PolynomialTask,
-    _descend,
-    _draw,
-    polynomial_grokking,
-    polynomial_kernel,
-)
-from geomfeat.regimes.transitions import transitions
+from geomfeat.regimes.grokking import GrokkingRun, PolynomialTask, polynomial_grokking, transitions
+from geomfeat.regimes.grokking.polynomial import _descend, _draw, polynomial_kernel
+from geomfeat.tangent import ntk
 from tests.reference import grokking as reference
 
 SMALL = PolynomialTask(inputs=5, samples=12, width=7, test_samples=9)

@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geomfeat.errors import BadInput
-from geomfeat.regimes.training_series import KernelPath, TrainingSeries, log_spaced_steps
-from geomfeat.regimes.transitions import LAZY, LAZY_THEN_RICH, NONE, RICH, TransitionReport, over_seeds, transitions
+from geomfeat.regimes.grokking import TransitionReport, transitions
+from geomfeat.regimes.grokking._transitions import LAZY, LAZY_THEN_RICH, NONE, RICH, over_seeds
+from geomfeat.regimes.training import TrainingSeries
+from geomfeat.regimes.training.series import KernelPath, log_spaced_steps
 
 STEPS = np.array(log_spaced_steps(10_000, 40), dtype=float)
 

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from geomfeat.errors import BadInput
 from geomfeat.numerics import WORKING, stream
-from geomfeat.regimes.linear_balance import balanced_factors, balanced_network, layer_balance
+from geomfeat.regimes.linear_networks import balanced_factors, balanced_network, layer_balance
 
 WIDTH = st.integers(1, 7)
 

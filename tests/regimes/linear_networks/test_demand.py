@@ -8,13 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from geomfeat.diagnostics.demand import linearised_task, solve
 from geomfeat.errors import BadInput
+from geomfeat.location.demand import linearised_task, solve
 from geomfeat.models.functional import functional
 from geomfeat.models.linear import linear
 from geomfeat.numerics import WORKING, stream
-from geomfeat.regimes.linear_balance import balanced_network
-from geomfeat.regimes.linear_demand import balanced_demand, one_mode_demand
+from geomfeat.regimes.linear_networks import balanced_demand, balanced_network, one_mode_demand
 from tests.reference import demand as reference
 
 

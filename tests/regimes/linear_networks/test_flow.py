@@ -9,13 +9,18 @@ from torch import nn
 from torch.testing import assert_close
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels import ntk
 from geomfeat.numerics import WORKING, stream
-from geomfeat.regimes.linear_balance import balanced_factors, balanced_network
-from geomfeat.regimes.linear_flow import linear_flow
-from geomfeat.regimes.linear_modes import aligned_mode
-from geomfeat.regimes.linear_sequence import learn_in_sequence
-from geomfeat.regimes.linear_task import LinearTask, linear_task, whitened
+from geomfeat.regimes.linear_networks import (
+    LinearTask,
+    aligned_mode,
+    balanced_factors,
+    balanced_network,
+    learn_in_sequence,
+    linear_flow,
+    linear_task,
+    whitened,
+)
+from geomfeat.tangent import ntk
 from tests.reference import linear as reference
 
 

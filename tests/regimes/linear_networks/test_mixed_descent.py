@@ -10,7 +10,7 @@ import torch
 
 from geomfeat.errors import BadInput
 from geomfeat.numerics import WORKING, stream
-from geomfeat.regimes.mixed_descent import descend_products, products_of, random_products
+from geomfeat.regimes.linear_networks import descend_products, products_of, random_products
 from tests.reference import mixed as reference
 
 

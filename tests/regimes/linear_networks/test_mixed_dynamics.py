@@ -10,8 +10,8 @@ import torch
 
 from geomfeat.errors import BadInput
 from geomfeat.numerics import WORKING, stream
-from geomfeat.regimes.mixed import activity_threshold, mixed_flow, mixed_velocity, n_active
-from geomfeat.regimes.mixed_descent import descend_products, random_products
+from geomfeat.regimes.linear_networks import activity_threshold, descend_products, mixed_flow, n_active, random_products
+from geomfeat.regimes.linear_networks.mixed_dynamics import mixed_velocity
 from tests.reference import mixed as reference
 
 

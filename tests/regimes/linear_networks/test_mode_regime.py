@@ -8,7 +8,7 @@ import torch
 
 from geomfeat.errors import BadInput
 from geomfeat.numerics import WORKING, stream
-from geomfeat.regimes.mode_regime import mode_regimes
+from geomfeat.regimes.linear_networks import mode_regimes
 from tests.reference import mixed as reference
 
 

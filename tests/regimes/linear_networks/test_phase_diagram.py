@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from geomfeat.errors import BadInput
-from geomfeat.regimes.phase_diagram import REGIMES, PhaseDiagram, noisy_low_rank, phase_diagram
+from geomfeat.regimes.linear_networks import PhaseDiagram, noisy_low_rank, phase_diagram
+from geomfeat.regimes.linear_networks._phase_diagram import REGIMES
 
 D, RANK, NOISE = 16, 3, 0.5
 VARIANCES, WIDTHS = [-5.0, -3.0, -2.25, -1.25, 0.0, 1.0], [0.5, 2.0, 3.0, 8.0]  # off the line: none sums to 1

@@ -11,17 +11,13 @@ from torch import nn
 from torch.testing import assert_close
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels.ntk import ntk
-from geomfeat.kernels.regression import kernel_regression
-from geomfeat.models.architectures import build
+from geomfeat.models import build
 from geomfeat.models.mlp import mlp
 from geomfeat.numerics import stream, tolerance
-from geomfeat.regimes.knob import train_at_gamma
-from geomfeat.regimes.lazy_agreement import lazy_agreement
-from geomfeat.regimes.lazy_limit import lazy_limit
-from geomfeat.regimes.linearize import linearize
-from geomfeat.regimes.objective import centred_one_hot
-from geomfeat.regimes.richness import Richness
+from geomfeat.regimes.linearization import lazy_agreement, lazy_limit, linearize
+from geomfeat.regimes.training import Richness, train_at_gamma
+from geomfeat.regimes.training.objective import centred_one_hot
+from geomfeat.tangent import kernel_regression, ntk
 from tests.reference.lazy import linearised_descent
 from tests.reference.linearised import flow_of_outputs, full_jacobian
 

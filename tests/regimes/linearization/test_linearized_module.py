@@ -13,12 +13,12 @@ from torch import nn
 from torch.testing import assert_close
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels.ntk import ntk
 from geomfeat.models.functional import call
 from geomfeat.models.mlp import mlp
 from geomfeat.numerics import stream, tolerance
-from geomfeat.regimes.knob import train_at_gamma
-from geomfeat.regimes.linearize import Linearised, linearisation_gaps, linearize
+from geomfeat.regimes.linearization import Linearised, linearisation_gaps, linearize
+from geomfeat.regimes.training import train_at_gamma
+from geomfeat.tangent import ntk
 from tests.reference import linearised as reference
 from tests.reference.kernels import gradients_by_loop
 from tests.zoo import Case, nudged, zoo
@@ -77,8 +77,10 @@ def test_every_way_gives_the_same_outputs_and_gradients(way: str, monkeypatch: p
     flat, _ = displaced(network)
     expected = flat(*inputs)
     slopes = torch.autograd.grad(expected.sum(), list(flat.parameters()), allow_unused=True)
-    monkeypatch.setattr(importlib.import_module("geomfeat.regimes.linearize"), "way_of_outputs", lambda *_: way)
-    monkeypatch.setattr("geomfeat.kernels.tangent.right_way", lambda *_: way)
+    monkeypatch.setattr(
+        importlib.import_module("geomfeat.regimes.linearization.linearized_module"), "way_of_outputs", lambda *_: way
+    )
+    monkeypatch.setattr("geomfeat.tangent.jacobians.products.right_way", lambda *_: way)
     found = flat(*inputs)
     near = {"rtol": 1e-7, "atol": 1e-8} if way == "differences" else tolerance(F64)
     assert_close(found, expected, **near)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from geomfeat.errors import BadInput
 from geomfeat.numerics import stream
-from geomfeat.regimes.linear_response import respond, respond_by_products
+from geomfeat.regimes.linearization.response import respond, respond_by_products
 from tests.reference.demand import displacement
 
 

@@ -8,17 +8,21 @@ import pytest
 import torch
 from torch import nn
 
-from geomfeat.data.loading import load_data
+from geomfeat.data._load_data import load_data
 from geomfeat.errors import BadInput
-from geomfeat.models.architectures import build
+from geomfeat.models import build
 from geomfeat.models.mlp import mlp
 from geomfeat.numerics import stream
-from geomfeat.regimes.knob import train_at_gamma
-from geomfeat.regimes.lazy_limit import lazy_limit
-from geomfeat.regimes.linearize import linearize
-from geomfeat.regimes.sharpness import sharpness
-from geomfeat.regimes.stability import StabilityReport, descend_at_rate, training_flags
-from geomfeat.regimes.stable_rate import StableRates, largest_stable_lr
+from geomfeat.regimes.linearization import lazy_limit, linearize
+from geomfeat.regimes.stability import (
+    StabilityReport,
+    StableRates,
+    descend_at_rate,
+    largest_stable_lr,
+    sharpness,
+    training_flags,
+)
+from geomfeat.regimes.training import train_at_gamma
 from tests.reference.lazy import descend
 
 F64 = torch.float64

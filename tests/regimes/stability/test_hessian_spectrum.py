@@ -15,8 +15,9 @@ from geomfeat.errors import BadInput
 from geomfeat.models.functional import call
 from geomfeat.models.mlp import mlp
 from geomfeat.numerics import stream
-from geomfeat.regimes.linearize import linearize
-from geomfeat.regimes.sharpness import sharpness, top_eigenvalues
+from geomfeat.regimes.linearization import linearize
+from geomfeat.regimes.stability import sharpness
+from geomfeat.regimes.stability.hessian_spectrum import top_eigenvalues
 from tests.zoo import nudged, zoo
 
 F64 = torch.float64

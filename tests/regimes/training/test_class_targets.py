@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from geomfeat.regimes.signs import (
+from geomfeat.regimes.training.class_targets import (
     are_signs,
     as_classes,
     as_values,

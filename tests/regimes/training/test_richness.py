@@ -13,8 +13,8 @@ from torch.testing import assert_close
 
 from geomfeat.errors import BadInput
 from geomfeat.numerics import stream, tolerance
-from geomfeat.regimes.knob import train_at_gamma
-from geomfeat.regimes.richness import READOUTS, Richness, gamma_from
+from geomfeat.regimes.training import Richness, gamma_from, train_at_gamma
+from geomfeat.regimes.training.richness import READOUTS
 
 F64 = torch.float64
 

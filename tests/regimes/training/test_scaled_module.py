@@ -11,14 +11,12 @@ from torch import nn
 from torch.testing import assert_close
 
 import geomfeat
-from geomfeat.data.loading import load_data
+from geomfeat.data._load_data import load_data
 from geomfeat.errors import BadInput
-from geomfeat.models.architectures import build
+from geomfeat.models import build
 from geomfeat.models.functional import call
 from geomfeat.numerics import stream, tolerance
-from geomfeat.regimes.knob import train_at_gamma
-from geomfeat.regimes.richness import Richness
-from geomfeat.regimes.wrapping import AtRichness, at_richness, parameter_groups, relative_loss
+from geomfeat.regimes.training import AtRichness, Richness, at_richness, parameter_groups, relative_loss, train_at_gamma
 
 F64 = torch.float64
 DIGITS = load_data("digits", n=40)

@@ -10,13 +10,12 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from geomfeat.data.loading import load_data
+from geomfeat.data._load_data import load_data
 from geomfeat.errors import BadInput
-from geomfeat.models.architectures import build
+from geomfeat.models import build
 from geomfeat.numerics import stream, tolerance
-from geomfeat.regimes.knob import train_at_gamma
-from geomfeat.regimes.objective import centred_one_hot, objective, top_curvature
-from geomfeat.regimes.trained import Trained, scaled_outputs
+from geomfeat.regimes.training import Trained, scaled_outputs, train_at_gamma
+from geomfeat.regimes.training.objective import centred_one_hot, objective, top_curvature
 from tests.reference import lazy
 
 F64 = torch.float64

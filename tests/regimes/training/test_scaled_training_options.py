@@ -10,11 +10,10 @@ from torch import nn
 from torch.testing import assert_close
 
 from geomfeat.errors import BadInput
-from geomfeat.models.architectures import build
+from geomfeat.models import build
 from geomfeat.numerics import stream, tolerance
-from geomfeat.regimes.knob import train_at_gamma
-from geomfeat.regimes.objective import centred_one_hot, objective, top_curvature
-from geomfeat.regimes.trained import Trained
+from geomfeat.regimes.training import Trained, train_at_gamma
+from geomfeat.regimes.training.objective import centred_one_hot, objective, top_curvature
 from tests.reference import lazy
 
 F64 = torch.float64

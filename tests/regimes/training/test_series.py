@@ -10,11 +10,12 @@ import torch
 from torch import nn
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels import kernel_angle, ntk, target_alignment
+from geomfeat.geometry.similarity import kernel_angle, target_alignment
 from geomfeat.models.mlp import mlp
 from geomfeat.numerics import WORKING, double_centred, stream
-from geomfeat.regimes.trained import scaled_outputs
-from geomfeat.regimes.training_series import KernelPath, TrainingSeries, kernel_path, log_spaced_steps, training_series
+from geomfeat.regimes.training import TrainingSeries, scaled_outputs, training_series
+from geomfeat.regimes.training.series import KernelPath, kernel_path, log_spaced_steps
+from geomfeat.tangent import ntk
 from geomfeat.types import Snapshot
 
 X = torch.randn(12, 3, generator=stream(0, "x"), dtype=WORKING)

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from geomfeat.errors import BadInput
-from geomfeat.regimes.coordinate_check import coordinate_check
-from geomfeat.regimes.objective import loss_of
-from tests.regimes.test_scaling import ntk_mlp, task
+from geomfeat.regimes.training.objective import loss_of
+from geomfeat.regimes.width import coordinate_check
+from tests.regimes.width.test_scaling import ntk_mlp, task
 
 WIDTHS = (64, 128, 256, 512)
 

@@ -13,10 +13,10 @@ from torch.testing import assert_close
 from geomfeat.errors import BadInput
 from geomfeat.models.mlp import mlp
 from geomfeat.numerics import stream, tolerance
-from geomfeat.regimes.knob import train_at_gamma
-from geomfeat.regimes.power_law import PowerLaw
-from geomfeat.regimes.scaling import estimate_r, width_scaling
-from geomfeat.regimes.scaling_result import Criterion, WidthScaling, richness_of
+from geomfeat.regimes.training import train_at_gamma
+from geomfeat.regimes.width import WidthScaling, estimate_r, width_scaling
+from geomfeat.regimes.width.result import Criterion, richness_of
+from geomfeat.statistics.power_law import PowerLaw
 from tests.reference import scaling as reference
 
 F64 = torch.float64

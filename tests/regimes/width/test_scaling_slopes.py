@@ -8,10 +8,10 @@ from torch import nn
 
 from geomfeat.models.cnn import cnn
 from geomfeat.models.mlp import mlp
-from geomfeat.regimes.scaling import width_scaling
-from geomfeat.regimes.scaling_result import richness_of
-from geomfeat.regimes.width_training import family, learning_rates
-from tests.regimes.test_scaling import ntk_mlp, task
+from geomfeat.regimes.width import width_scaling
+from geomfeat.regimes.width.parallel_training import family, learning_rates
+from geomfeat.regimes.width.result import richness_of
+from tests.regimes.width.test_scaling import ntk_mlp, task
 
 
 @pytest.mark.parametrize("r", [0.0, 0.125, 0.25, 0.375, 0.5])

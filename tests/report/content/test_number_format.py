@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geomfeat.report.tables import layers_text, location_table, number, percent, signed, size_words, with_error
+from geomfeat.report.content import location_table
+from geomfeat.report.content.number_format import layers_text, number, percent, signed, size_words, with_error
 from tests.report import synthetic
 
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geomfeat.registry import available
-from geomfeat.report.catalogue import CATALOGUE, ELSEWHERE
-from geomfeat.report.view import clipped, depth_axis, thinned, views
+from geomfeat.report.content.quantity_labels import CATALOGUE, ELSEWHERE
+from geomfeat.report.content.study_view import clipped, depth_axis, thinned, views
 from tests.report.synthetic import make_study
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from geomfeat.report import over_time, write_page
-from geomfeat.report.view import views
+from geomfeat.report.content import time_sentences as over_time
+from geomfeat.report.content.study_view import views
+from geomfeat.report.pages import write_page
 from geomfeat.study import Study
 from geomfeat.study.table import failed_rows, row
 from geomfeat.types import Estimate

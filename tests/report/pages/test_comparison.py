@@ -10,12 +10,12 @@ import plotly.graph_objects as go
 import pytest
 import torch
 
-from geomfeat.comparison.models import compare_models
-from geomfeat.comparison.result import ModelComparison
+from geomfeat.comparison.models._compare import compare_models
+from geomfeat.comparison.models.result import ModelComparison
 from geomfeat.errors import BadInput
-from geomfeat.kernels import rdm, stack_rdms
-from geomfeat.report import comparison_page as module
-from geomfeat.report.comparison_page import answers, sections, write_comparison
+from geomfeat.geometry.rsa import rdm, stack_rdms
+from geomfeat.report.pages import comparison as module
+from geomfeat.report.pages.comparison import answers, sections, write_comparison
 from geomfeat.types import Representation
 from tests.comparison.planted import LABELS, layer, model, normal
 from tests.report.html_reader import Read, read
@@ -124,7 +124,7 @@ def test_without_brains_and_profiles_the_page_says_so() -> None:
     shutil.which("chromium") is None, reason="no Chromium: apt-get install chromium to test the page in it"
 )
 def test_the_browser_draws_every_plot_and_says_nothing(path: Path, page: Read, tmp_path: Path) -> None:
-    from tests.report.test_page_in_browser import visit
+    from tests.report.pages.test_study_in_browser import visit
 
     seen = visit(path, tmp_path)
     assert 'data-plots="drawn"' in seen.dom

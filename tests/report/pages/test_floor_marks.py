@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 import torch
 
-from geomfeat.comparison.models import compare_models
-from geomfeat.geometry.floor import AT_FLOOR, at_floor, floor_note
+from geomfeat.comparison.models._compare import compare_models
+from geomfeat.geometry.manifolds.capacity_floor import AT_FLOOR, at_floor, floor_note
 from geomfeat.report import figures
-from geomfeat.report.comparison_page import differences_table, render
-from geomfeat.report.plots_compared import profile_figures as compared_figures
-from geomfeat.report.plots_profiles import profile_figures
-from geomfeat.report.view import views
+from geomfeat.report.content.study_view import views
+from geomfeat.report.pages.comparison import differences_table, render
+from geomfeat.report.plotly.depth import profile_figures as compared_figures
+from geomfeat.report.plotly.profiles import profile_figures
 from geomfeat.study import Study
 from geomfeat.types import Representation
 from tests.report import synthetic

@@ -9,10 +9,11 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
+from geomfeat.charts import Check, Curve, Findings, Heat, Plot
 from geomfeat.errors import BadInput
-from geomfeat.lab import Check, Curve, Experiment, Findings, Heat, Plot
-from geomfeat.report.lab_page import save_lab_figures, write_lab_page
-from geomfeat.report.plots_lab import curve_colours, lab_figure
+from geomfeat.lab import Experiment
+from geomfeat.report.pages.lab import save_lab_figures, write_lab_page
+from geomfeat.report.plotly.charts import curve_colours, lab_figure
 from tests.report.html_reader import Read, read
 
 HOSTILE = '</script><b>"%{x}" $y$ & co'

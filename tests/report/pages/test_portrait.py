@@ -9,17 +9,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from geomfeat.comparison.trainings import trainings_of
+from geomfeat.charts import Heat, Plot
+from geomfeat.comparison.relations.runs import trainings_of
 from geomfeat.errors import BadInput
-from geomfeat.lab import Heat, Plot
-from geomfeat.report.portrait_page import (
-    portrait_axes,
-    portrait_pictures,
-    save_portrait_figures,
-    write_portrait_page,
-)
-from geomfeat.report.portrait_tables import stories
-from geomfeat.report.sweep_page import explorer_of
+from geomfeat.report.content.portrait_content import stories
+from geomfeat.report.pages.portrait import portrait_axes, portrait_pictures, save_portrait_figures, write_portrait_page
+from geomfeat.report.pages.sweep_common import explorer_of
 from geomfeat.types import Estimate
 from tests.comparison.swept import sweep
 from tests.report import swept_pages

@@ -11,14 +11,14 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from geomfeat.comparison.relate import Related, relate
-from geomfeat.comparison.trainings import trainings_of
+from geomfeat.charts import Heat, Plot
+from geomfeat.comparison.relations._relate import Related, relate
+from geomfeat.comparison.relations.runs import trainings_of
 from geomfeat.errors import BadInput
-from geomfeat.lab import Heat, Plot
-from geomfeat.report.explorer import explorer_data, json_text
-from geomfeat.report.plots_lab import lab_figure
-from geomfeat.report.relate_page import relate_pictures, save_relate_figures, write_relate_page
-from geomfeat.report.relate_tables import answer, comparisons
+from geomfeat.report.content.explorer_data import explorer_data, json_text
+from geomfeat.report.content.relate_content import answer, comparisons
+from geomfeat.report.pages.relate import relate_pictures, save_relate_figures, write_relate_page
+from geomfeat.report.plotly.charts import lab_figure
 from tests.comparison.swept import noise, sweep
 from tests.report import swept_pages
 from tests.report.html_reader import Read, read

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from geomfeat.comparison.relate import relate
-from geomfeat.report.portrait_page import write_portrait_page
-from geomfeat.report.relate_page import write_relate_page
+from geomfeat.comparison.relations._relate import relate
+from geomfeat.report.pages.portrait import write_portrait_page
+from geomfeat.report.pages.relate import write_relate_page
 from tests.report import swept_pages
-from tests.report.test_page_in_browser import CHROMIUM, Visit, visit
+from tests.report.pages.test_study_in_browser import CHROMIUM, Visit, visit
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium to test the page in it")
 

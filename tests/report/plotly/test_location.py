@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from matplotlib.path import Path as Outline
 
-from geomfeat.diagnostics.location import regime_of
-from geomfeat.report import drawing_location
-from geomfeat.report.plots_location import demand_movement_plane, plane_ranges, regime_areas, richness_scale
-from geomfeat.report.tables import richness_text
-from geomfeat.report.view import views
-from geomfeat.report.words import comparison
+from geomfeat.location.result import regime_of
+from geomfeat.report.content.number_format import richness_text
+from geomfeat.report.content.sentences import comparison
+from geomfeat.report.content.study_view import views
+from geomfeat.report.matplotlib import location as drawing_location
+from geomfeat.report.plotly.location import demand_movement_plane, plane_ranges, regime_areas, richness_scale
 from tests.report import synthetic
 
 

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
-from geomfeat.kernels import feature_jvp, jacobian, jvp, ntk, vjp
-from geomfeat.kernels._directional import along, right_way
-from geomfeat.kernels.tangent import way_of_outputs
 from geomfeat.models.functional import Functional, functional
 from geomfeat.numerics import stream, tolerance
-from geomfeat.regimes.linearize import linearize
+from geomfeat.regimes.linearization import linearize
+from geomfeat.tangent import feature_jvp, jacobian, jvp, ntk, vjp
+from geomfeat.tangent.jacobians.directional_derivative import along, right_way
+from geomfeat.tangent.jacobians.products import way_of_outputs
 
 X = torch.randn(7, 4, generator=stream(0, "directional"), dtype=torch.float64)
 
@@ -214,7 +214,9 @@ def test_a_branch_that_later_samples_take_is_seen(picks: Callable[[Tensor], Tens
 def test_the_way_is_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
     f = functional(Net(torch.tanh))
     calls = []
-    monkeypatch.setattr("geomfeat.kernels._directional._first_right", lambda *_: calls.append(1) or "forward")
+    monkeypatch.setattr(
+        "geomfeat.tangent.jacobians.directional_derivative._first_right", lambda *_: calls.append(1) or "forward"
+    )
     for _ in range(3):
         jvp(f, X, direction(f))
     assert len(calls) == 1
@@ -227,7 +229,7 @@ def test_a_random_network_is_refused_by_name() -> None:
 
 
 def test_too_many_entries_for_rows_are_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("geomfeat.kernels._directional.MOST_ROWS", 1)
+    monkeypatch.setattr("geomfeat.tangent.jacobians.directional_derivative.MOST_ROWS", 1)
     f = functional(Net(Sign.apply))
     with pytest.raises(BadInput, match=r"cannot be differentiated twice.*choose smaller layers or fewer outputs"):
         jvp(f, X, direction(f))

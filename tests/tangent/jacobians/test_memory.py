@@ -13,9 +13,8 @@ from torch import nn
 
 import geomfeat as gf
 from geomfeat.errors import OutOfMemory
-from geomfeat.kernels import jacobian, jvp, vjp
-from geomfeat.kernels._memory import saved_bytes
 from geomfeat.models.functional import Functional, functional
+from geomfeat.tangent import jacobian, jvp, saved_bytes, vjp
 
 
 def test_saved_bytes_count_activations_and_not_parameters() -> None:
@@ -118,7 +117,7 @@ def test_products_are_taken_in_smaller_batches_where_memory_runs_out(monkeypatch
     direction = vjp(f, inputs, cotangent)
     expected = jvp(f, inputs, direction)
     tried = limited(monkeypatch, 4)
-    monkeypatch.setattr("geomfeat.kernels.tangent.BUDGET", 9 * 2 * saved_bytes(f, inputs)[0])
+    monkeypatch.setattr("geomfeat.tangent.jacobians.products.BUDGET", 9 * 2 * saved_bytes(f, inputs)[0])
     for name, pulled in vjp(f, inputs, cotangent).items():
         torch.testing.assert_close(pulled, direction[name])
     torch.testing.assert_close(jvp(f, inputs, direction), expected)
@@ -134,6 +133,6 @@ def test_what_does_not_fit_is_refused_before_it_is_made(monkeypatch: pytest.Monk
     with pytest.raises(OutOfMemory, match=r"the Jacobian of 40 samples x 100 outputs x 40100 parameters takes 1.3 GB, "
                                           r"and 0.001 GB are free: use fewer samples"):  # fmt: skip
         jacobian(functional(net), inputs)
-    monkeypatch.setattr(importlib.import_module("geomfeat.kernels.ntk.kernel"), "free_bytes", lambda *_: 2**10)
+    monkeypatch.setattr(importlib.import_module("geomfeat.tangent._ntk"), "free_bytes", lambda *_: 2**10)
     with pytest.raises(OutOfMemory, match=r"the tangent kernel of 40 samples .* does not fit"):
         gf.ntk(net, inputs)

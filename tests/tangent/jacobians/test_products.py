@@ -10,13 +10,13 @@ from torch import Tensor
 
 from geomfeat.activations import recording
 from geomfeat.errors import BadInput
-from geomfeat.kernels import feature_jvp, jvp, ntk, vjp
 from geomfeat.models.functional import Functional, functional
 from geomfeat.numerics import stream, tolerance
+from geomfeat.tangent import feature_jvp, jvp, ntk, vjp
 from tests.reference.kernels import gradients_by_loop
 from tests.zoo import Case, zoo
 
-tangent = importlib.import_module("geomfeat.kernels.tangent")
+tangent = importlib.import_module("geomfeat.tangent.jacobians.products")
 
 
 def directions(f: Functional, seed: int = 0) -> dict[str, Tensor]:
@@ -35,7 +35,7 @@ def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
         def missing(*_: object) -> None:
             raise NotImplementedError("no forward-mode rule")
 
-        monkeypatch.setattr("geomfeat.kernels._directional._forward_mode", missing)
+        monkeypatch.setattr("geomfeat.tangent.jacobians.directional_derivative._forward_mode", missing)
     return request.param
 
 

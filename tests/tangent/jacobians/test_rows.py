@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from geomfeat.errors import BadInput, OutOfMemory
-from geomfeat.kernels import JacobianRows, jacobian, jacobian_rows, parameter_slices
 from geomfeat.models.functional import functional
 from geomfeat.numerics import stream, tolerance
+from geomfeat.tangent import JacobianRows, jacobian, jacobian_rows, parameter_slices
 from tests.reference.kernels import gradients_by_loop
 from tests.zoo import Case, zoo
 

@@ -12,16 +12,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
-from geomfeat.kernels import ntk, ntk_by_parameter_group
-from geomfeat.kernels.ntk import factors
-from geomfeat.kernels.ntk.layerwise import layer_tiles
-from geomfeat.kernels.ntk.structured import Changed, structured
 from geomfeat.models.functional import functional, take
 from geomfeat.numerics import stream, tolerance
+from geomfeat.tangent import ntk, ntk_by_parameter_group
+from geomfeat.tangent.layerwise import outer_factors as factors
+from geomfeat.tangent.layerwise.kernel import layer_tiles
+from geomfeat.tangent.layerwise.structured_kernel import Changed, structured
 from tests.reference.kernels import ntk_by_loop
 from tests.zoo import zoo
 
-kernel = importlib.import_module("geomfeat.kernels.ntk.kernel")
+kernel = importlib.import_module("geomfeat.tangent._ntk")
 N = 5
 
 

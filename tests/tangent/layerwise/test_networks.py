@@ -13,10 +13,10 @@ from torch.nn import functional as F
 
 import geomfeat as gf
 from geomfeat.errors import BadInput
-from geomfeat.kernels import jacobian, jvp, ntk_by_parameter_group, ntk_diagonal, ntk_spectrum, vjp
 from geomfeat.models.functional import functional
 from geomfeat.numerics import stream, tolerance
-from geomfeat.regimes.linearize import linearize
+from geomfeat.regimes.linearization import linearize
+from geomfeat.tangent import jacobian, jvp, ntk_by_parameter_group, ntk_diagonal, ntk_spectrum, vjp
 
 F32 = torch.float32
 
@@ -273,7 +273,7 @@ def language(**options: Any) -> nn.Module:
 
 @pytest.mark.parametrize("small", [0.0, 2.0**40], ids=["by layers", "by rows"])
 def test_sparse_gradients_are_the_dense_ones(small: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.import_module("geomfeat.kernels.ntk.kernel"), "SMALL", small)
+    monkeypatch.setattr(importlib.import_module("geomfeat.tangent._ntk"), "SMALL", small)
     dense, sparse = language(), language(sparse=True)
     torch.testing.assert_close(gf.ntk(sparse, TOKENS).gram, gf.ntk(dense, TOKENS).gram, **tolerance())
 
@@ -349,7 +349,7 @@ class Diagonal(nn.Module):
 
 @pytest.mark.parametrize("small", [0.0, 2.0**40], ids=["by layers", "by rows"])
 def test_bare_parameters_and_frozen_ones_count(small: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.import_module("geomfeat.kernels.ntk.kernel"), "SMALL", small)
+    monkeypatch.setattr(importlib.import_module("geomfeat.tangent._ntk"), "SMALL", small)
     net, x = Diagonal(), normal(6, 4, 3)
     expected = by_autograd(copy.deepcopy(net).double(), x.double())
     torch.testing.assert_close(gf.ntk(net, x).gram, expected, **tolerance(scale=100))

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 import geomfeat as gf
-from geomfeat.kernels import jacobian, ntk_by_parameter_group, ntk_diagonal
-from geomfeat.kernels.jacobians import Identity
-from geomfeat.kernels.ntk import wide_head as module
-from geomfeat.kernels.ntk.wide_head import wide_head
 from geomfeat.models.functional import functional
 from geomfeat.numerics import stream, tolerance
+from geomfeat.tangent import jacobian, ntk_by_parameter_group, ntk_diagonal
+from geomfeat.tangent.jacobians.rows import Identity
+from geomfeat.tangent.layerwise import wide_head as module
+from geomfeat.tangent.layerwise.wide_head import wide_head
 
 TOKENS = torch.arange(24).reshape(6, 4) * 5 % 11
 
@@ -108,5 +108,5 @@ def test_columns_of_the_identity() -> None:
 def test_rows_of_many_outputs_come_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     net = Language(kind="tied")
     whole = jacobian(functional(net), TOKENS)
-    monkeypatch.setattr("geomfeat.kernels.jacobians.CPU_CALL", 1)
+    monkeypatch.setattr("geomfeat.tangent.jacobians.rows.CPU_CALL", 1)
     torch.testing.assert_close(jacobian(functional(net), TOKENS), whole, **tolerance())

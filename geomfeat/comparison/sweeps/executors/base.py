@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from geomfeat.comparison.task import run_task
+from geomfeat.comparison.sweeps.task import run_task
 
 logger = logging.getLogger("geomfeat.sweep")
 # Failures to write that every other task would meet too.

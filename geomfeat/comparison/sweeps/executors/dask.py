@@ -17,9 +17,9 @@ from typing import Any
 
 from distributed import Client, LocalCluster
 
-from geomfeat.comparison.engine import Done, Engine, Task, failed
-from geomfeat.comparison.run_folder import is_finished
-from geomfeat.comparison.task import environment, run_task
+from geomfeat.comparison.sweeps.executors.base import Done, Engine, Task, failed
+from geomfeat.comparison.sweeps.folder import is_finished
+from geomfeat.comparison.sweeps.task import environment, run_task
 from geomfeat.errors import BadInput, GeomfeatError
 
 logger = logging.getLogger("geomfeat.sweep")

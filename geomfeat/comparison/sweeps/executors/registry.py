@@ -8,8 +8,8 @@ from importlib.util import find_spec
 from shutil import which
 from typing import Any
 
-from geomfeat.comparison.engine import Engine, serial
-from geomfeat.comparison.sweep_config import SlurmConfig
+from geomfeat.comparison.sweeps.config import SlurmConfig
+from geomfeat.comparison.sweeps.executors.base import Engine, serial
 from geomfeat.errors import BadInput, near
 
 NAMES = ("serial", "dask", "slurm")
@@ -32,7 +32,7 @@ def engine_named(name: str, workers: int, slurm: SlurmConfig) -> Engine:
     _require("distributed", name)
     if name == "slurm":
         _require("dask_jobqueue", name)
-    from geomfeat.comparison.engine_dask import local, remote, slurm_jobs
+    from geomfeat.comparison.sweeps.executors.dask import local, remote, slurm_jobs
 
     if name == "dask":
         return local(workers)

@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from geomfeat.geometry.cone import project_on_cones
-from geomfeat.geometry.hull import TOUCH, separates
-from geomfeat.geometry.manifolds import is_centre
+from geomfeat.geometry.manifolds.cones.project import project_on_cones
+from geomfeat.geometry.manifolds.cones.separating_hyperplane import TOUCH, separates
+from geomfeat.geometry.manifolds.point_clouds import is_centre
 from geomfeat.numerics import WORKING, centred, safe_eigh
 from geomfeat.precision import unit_of
 

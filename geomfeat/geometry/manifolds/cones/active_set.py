@@ -11,7 +11,7 @@ entering lowers the distance strictly.
 import torch
 from torch import Tensor
 
-from geomfeat.geometry.problem import ConeProblem, members_of
+from geomfeat.geometry.manifolds.cones.problem import ConeProblem, members_of
 from geomfeat.numerics import WORKING
 
 # A point nearer than this to the span of the held ones (both of unit length) spoils the Cholesky factor, whose diagonal

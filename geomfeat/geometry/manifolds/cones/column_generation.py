@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geomfeat.compiled.columns import advance, choose
-from geomfeat.compiled.threads import in_threads, products
-from geomfeat.geometry.problem import ConeProblem
+from geomfeat._numba.cone_columns import advance, choose
+from geomfeat._numba.threads import in_threads, products
+from geomfeat.geometry.manifolds.cones.problem import ConeProblem
 
 # Single-precision prices of unit points are rounded to about this share of the residual.
 NOISE = 1e-6

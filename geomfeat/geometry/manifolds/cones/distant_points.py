@@ -25,10 +25,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry.cone import ConeProjections, project_on_cones
-from geomfeat.geometry.glue import Glue
-from geomfeat.geometry.manifolds import Manifolds
-from geomfeat.geometry.span import Span
+from geomfeat.geometry.manifolds.cones.project import ConeProjections, project_on_cones
+from geomfeat.geometry.manifolds.cones.span import Span
+from geomfeat.geometry.manifolds.glue_geometry import Glue
+from geomfeat.geometry.manifolds.point_clouds import Manifolds
 from geomfeat.precision import is_constant
 
 # The largest distance from the mean over the length of the mean: below FAR points are solved apart, as if it was NEAR.

@@ -18,8 +18,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from geomfeat.geometry.ambiguous import DEPENDENT, touching
-from geomfeat.geometry.cone import ConeProjections
+from geomfeat.geometry.manifolds.anchor_uniqueness import DEPENDENT, touching
+from geomfeat.geometry.manifolds.cones.project import ConeProjections
 
 STEPS = 200
 # Of the Hessian's largest eigenvalue: enough to step where it is singular, too little to turn a step.
@@ -41,7 +41,7 @@ def least_norm(
     `x`: what was projected on, without copies (which would count for their number). `faces` are those of the solver:
     the dimension of the face, not how many points have a share.
 
-    >>> from geomfeat.geometry import project_on_cones
+    >>> from geomfeat.geometry.manifolds import project_on_cones
     >>> x = torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]], dtype=torch.float64)       # two points on one ray
     >>> t, y = torch.tensor([[5.0, -1.0]]).double(), torch.ones(1, 2).double()
     >>> owner = torch.tensor([0, 0, 1])

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from geomfeat.compiled.threads import products
+from geomfeat._numba.threads import products
 from geomfeat.numerics import WORKING
 
 # Doubles in the largest intermediate over all draws: 256 MB.

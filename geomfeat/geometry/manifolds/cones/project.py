@@ -20,10 +20,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from geomfeat.compiled.threads import libraries_on_one_thread
+from geomfeat._numba.threads import libraries_on_one_thread
 from geomfeat.errors import BadInput
-from geomfeat.geometry.methods import METHODS, Answer, Step, order_of_methods
-from geomfeat.geometry.problem import ConeProblem
+from geomfeat.geometry.manifolds.cones.problem import ConeProblem
+from geomfeat.geometry.manifolds.cones.solvers import METHODS, Answer, Step, order_of_methods
 from geomfeat.numerics import WORKING, require_finite
 
 # No point sees more of v than this share of |t|: t, as far as it lies in the points' span, is in its cone.

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geomfeat.compiled.threads import in_threads
+from geomfeat._numba.threads import in_threads
 from geomfeat.errors import BadInput
-from geomfeat.geometry.active_set import active_set
-from geomfeat.geometry.problem import ConeProblem, in_chunks, joined
+from geomfeat.geometry.manifolds.cones.active_set import active_set
+from geomfeat.geometry.manifolds.cones.problem import ConeProblem, in_chunks, joined
 
 # Held points (draws, s), -1 where unused; their multipliers; the residual, where it is better than theirs.
 Answer = tuple[Tensor, Tensor, Tensor | None]
@@ -48,7 +48,7 @@ def _per_manifold(problem: ConeProblem) -> int:
 
 def by_gram(problem: ConeProblem, start: Start = None) -> Answer:
     """One Gram matrix of all points, then one compiled run a draw."""
-    from geomfeat.compiled.gram import project_by_gram
+    from geomfeat._numba.cone_gram import project_by_gram
 
     unit, t = problem.unit.numpy(), problem.t.numpy()
     gram, products = np.empty((len(unit), len(unit))), np.empty((len(t), len(unit)))
@@ -68,7 +68,7 @@ def by_columns(problem: ConeProblem, start: Start = None) -> Answer:
 
     The start must have one row a draw.
     """
-    from geomfeat.geometry.column_generation import Columns
+    from geomfeat.geometry.manifolds.cones.column_generation import Columns
 
     held = problem.rank // 2 + problem.y.shape[1]
     priced = (problem.unit.float() if start is None else problem.unit).numpy()
@@ -85,7 +85,7 @@ def by_columns(problem: ConeProblem, start: Start = None) -> Answer:
 
 def by_basis(problem: ConeProblem, start: Start = None) -> Answer:
     """An orthonormal basis of the held points, one compiled run a draw on the CPU; goes on from another's points."""
-    from geomfeat.compiled.orthogonal import project_by_basis
+    from geomfeat._numba.cone_qr import project_by_basis
 
     here = problem.to("cpu")
     draws, capacity = len(here.t), here.rank

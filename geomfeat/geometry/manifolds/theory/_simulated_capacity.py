@@ -24,13 +24,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry.crofton import capacity_at_half, crossing
-from geomfeat.geometry.draws import labels_for
-from geomfeat.geometry.far import Far, blur_note, brought_near
-from geomfeat.geometry.hull import separates
-from geomfeat.geometry.manifolds import Manifolds, as_manifolds
-from geomfeat.geometry.separability import lifted, separability, unit_points
-from geomfeat.geometry.span import of_solver, spread_of_rounding
+from geomfeat.geometry.manifolds.cones._separability import lifted, separability, unit_points
+from geomfeat.geometry.manifolds.cones.distant_points import Far, blur_note, brought_near
+from geomfeat.geometry.manifolds.cones.separating_hyperplane import separates
+from geomfeat.geometry.manifolds.cones.span import of_solver, spread_of_rounding
+from geomfeat.geometry.manifolds.point_clouds import Manifolds, as_manifolds
+from geomfeat.geometry.manifolds.random_directions import labels_for
+from geomfeat.geometry.manifolds.theory.crofton_prediction import capacity_at_half, crossing
 from geomfeat.numerics import WORKING, stream
 
 

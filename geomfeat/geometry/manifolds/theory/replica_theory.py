@@ -26,11 +26,16 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry.centers import center_correlation, least_correlated_rank, shared_directions, without
-from geomfeat.geometry.cone import project_on_cones
-from geomfeat.geometry.far import blur_note
-from geomfeat.geometry.manifolds import CENTRE_ROUNDINGS, SUM_ROUNDINGS, Manifolds, as_manifolds
-from geomfeat.geometry.span import of_solver, spread_of_rounding
+from geomfeat.geometry.manifolds.center_correlations import (
+    center_correlation,
+    least_correlated_rank,
+    shared_directions,
+    without,
+)
+from geomfeat.geometry.manifolds.cones.distant_points import blur_note
+from geomfeat.geometry.manifolds.cones.project import project_on_cones
+from geomfeat.geometry.manifolds.cones.span import of_solver, spread_of_rounding
+from geomfeat.geometry.manifolds.point_clouds import CENTRE_ROUNDINGS, SUM_ROUNDINGS, Manifolds, as_manifolds
 from geomfeat.numerics import WORKING, stream
 
 # An anchor this near the mean anchor, relative to their size, does not move.

@@ -18,19 +18,19 @@ import pandas as pd
 import pytest
 from distributed import Client
 
-from geomfeat.comparison import engine_dask
-from geomfeat.comparison.engines import slurm_script
-from geomfeat.comparison.sweep import SweepResult, sweep
-from geomfeat.comparison.sweep_config import SlurmConfig
+from geomfeat.comparison.sweeps._sweep import SweepResult, sweep
+from geomfeat.comparison.sweeps.config import SlurmConfig
+from geomfeat.comparison.sweeps.executors import dask as engine_dask
+from geomfeat.comparison.sweeps.executors.registry import slurm_script
 from geomfeat.errors import BadInput, GeomfeatError
-from tests.comparison.sweeps import finished, left_over, numbers, script, tiny, wait_for, weights
+from tests.comparison.sweeps_on_disk import finished, left_over, numbers, script, tiny, wait_for, weights
 
 # Eight runs of a second or so: long enough to be interrupted in the middle.
 EIGHT = tiny(seeds=8, width=32, train={"target_loss": None, "max_steps": 400})
 SWEEP = """
 import sys
 import geomfeat as gf
-from tests.comparison.test_engine_dask import EIGHT
+from tests.comparison.sweeps.executors.test_dask import EIGHT
 if __name__ == "__main__":
     try:
         print(gf.sweep(EIGHT, sys.argv[1], engine=sys.argv[2], workers=2, progress=False))

@@ -7,10 +7,9 @@ from scipy.optimize import nnls
 
 from geomfeat import Representation, geometry
 from geomfeat.errors import BadInput
-from geomfeat.geometry import capacity, common_draws, replica_capacity, simulated_capacity
-from geomfeat.geometry.far import FAR, brought_near
-from geomfeat.geometry.manifolds import as_manifolds
-from geomfeat.measures.glue_capacity import capacity as measured
+from geomfeat.geometry.manifolds import as_manifolds, capacity, common_draws, replica_capacity, simulated_capacity
+from geomfeat.geometry.manifolds.cones.distant_points import FAR, brought_near
+from geomfeat.measures.layer.capacity import capacity as measured
 
 
 def clouds(p: int = 4, m: int = 5, n: int = 6, seed: int = 1) -> np.ndarray:

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry import ConeProjections, column_generation, project_on_cones
-from geomfeat.geometry import problem as problem_module
-from geomfeat.geometry.methods import order_of_methods
-from geomfeat.geometry.problem import ConeProblem
+from geomfeat.geometry.manifolds import ConeProjections, project_on_cones
+from geomfeat.geometry.manifolds.cones import column_generation
+from geomfeat.geometry.manifolds.cones import problem as problem_module
+from geomfeat.geometry.manifolds.cones.problem import ConeProblem
+from geomfeat.geometry.manifolds.cones.solvers import order_of_methods
 from geomfeat.numerics import WORKING
 from tests.geometry.clouds import normal, signs, spheres
 from tests.reference import geometry as reference

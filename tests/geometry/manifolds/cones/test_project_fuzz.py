@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from geomfeat.geometry import ConeProjections, methods, project_on_cones
+from geomfeat.geometry.manifolds import ConeProjections, project_on_cones
+from geomfeat.geometry.manifolds.cones import solvers as methods
 
 DRAWS, SHAPES = 8, 25
 # The certificate asks for 1e-10; ten times that leaves room for the rounding of this second calculation.

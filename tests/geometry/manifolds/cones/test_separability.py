@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
-from geomfeat.geometry import capacity, hull
-from geomfeat.geometry.separability import distinct_dichotomies, lifted, margins, separability
+from geomfeat.geometry.manifolds import capacity, margins, separability
+from geomfeat.geometry.manifolds.cones import separating_hyperplane as hull
+from geomfeat.geometry.manifolds.cones._separability import distinct_dichotomies, lifted
 from tests.geometry.clouds import normal, signs
 from tests.reference import geometry as reference
 from tests.reference import separability as slow
@@ -144,7 +145,7 @@ def test_witnesses_are_checked_whatever_the_method_says(monkeypatch: pytest.Monk
 def test_what_the_cones_do_not_certify_is_decided_row_by_row_or_marked(monkeypatch: pytest.MonkeyPatch):
     x, owner, y = normal(12, 6), torch.arange(12), signs(30, 12)
     honest = separability(x, owner, y).separable
-    home = __import__("sys").modules["geomfeat.geometry.separability"]
+    home = __import__("sys").modules["geomfeat.geometry.manifolds.cones._separability"]
     nothing = torch.zeros(30, dtype=x.dtype)
     monkeypatch.setattr(home, "margins", lambda x, owner, y: (nothing[: len(y)], nothing[: len(y)].bool()))
     found = separability(x, owner, y)

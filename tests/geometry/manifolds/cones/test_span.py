@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from geomfeat.geometry.span import in_span
+from geomfeat.geometry.manifolds.cones.span import in_span
 from geomfeat.numerics import WORKING
 from tests.geometry.clouds import normal
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry import ball_capacity
+from geomfeat.geometry.manifolds import ball_capacity
 from tests.geometry.clouds import normal
 from tests.reference import replica as reference
 

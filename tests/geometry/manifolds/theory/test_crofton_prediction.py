@@ -9,8 +9,14 @@ import pytest
 import torch
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry import capacity, predicted_capacity, predicted_separability, project_on_cones, simulated_capacity
-from geomfeat.geometry.crofton import _checked, capacity_at_half, crossing
+from geomfeat.geometry.manifolds import (
+    capacity,
+    predicted_capacity,
+    predicted_separability,
+    project_on_cones,
+    simulated_capacity,
+)
+from geomfeat.geometry.manifolds.theory.crofton_prediction import _checked, capacity_at_half, crossing
 from geomfeat.numerics import WORKING, stream
 from tests.geometry.clouds import normal, spheres
 from tests.reference import separability as reference

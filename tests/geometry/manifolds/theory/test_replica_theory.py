@@ -12,9 +12,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry import ReplicaCapacity, ball_capacity, capacity, center_correlation, replica_capacity
-from geomfeat.geometry.centers import least_correlated_rank, shared_directions, without
-from geomfeat.geometry.replica import ReplicaAnchors, manifold_frame, manifold_geometry, replica_anchors
+from geomfeat.geometry.manifolds import ReplicaCapacity, ball_capacity, capacity, center_correlation, replica_capacity
+from geomfeat.geometry.manifolds.center_correlations import least_correlated_rank, shared_directions, without
+from geomfeat.geometry.manifolds.theory.replica_theory import (
+    ReplicaAnchors,
+    manifold_frame,
+    manifold_geometry,
+    replica_anchors,
+)
 from geomfeat.numerics import WORKING
 from tests.geometry.clouds import discs, normal, segments, simplices, spheres
 from tests.reference import replica as reference

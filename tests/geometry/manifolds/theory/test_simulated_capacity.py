@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry import simulated as module
-from geomfeat.geometry import simulated_capacity
+from geomfeat.geometry.manifolds import simulated_capacity
+from geomfeat.geometry.manifolds.theory import _simulated_capacity as module
 from geomfeat.numerics import WORKING
 from tests.geometry.clouds import normal, segments, signs, simplices, spheres
 from tests.reference import separability as reference

@@ -1,0 +1,1 @@
+"""Networks, recordings and brain data compared on the same samples."""

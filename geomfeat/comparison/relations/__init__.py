@@ -1,0 +1,1 @@
+"""What follows from initialization scale, learning rate and width: slopes, equal fit, phase maps."""

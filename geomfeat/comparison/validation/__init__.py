@@ -1,0 +1,1 @@
+"""The validation of the location: families of networks whose richness is known."""

@@ -1,1 +1,0 @@
-"""Compiled loops (numba) over arrays: what tensor operations are too coarse for. Imported when first needed."""

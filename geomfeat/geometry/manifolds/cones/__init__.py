@@ -1,0 +1,1 @@
+"""The solver of manifold capacity: projections onto cones of labelled points."""

@@ -1,0 +1,1 @@
+"""Predictions and simulations of capacity: balls, integral geometry, replica theory, counting."""

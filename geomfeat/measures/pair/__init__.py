@@ -1,0 +1,1 @@
+"""Measures of two layers on the same samples."""

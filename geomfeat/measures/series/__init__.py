@@ -1,0 +1,1 @@
+"""Measures of a series of snapshots of one training."""

@@ -1,0 +1,21 @@
+"""Training at a chosen richness: output scale, optimizers, learning rates by layer."""
+
+from geomfeat.regimes.training.result import Trained, scaled_outputs
+from geomfeat.regimes.training.richness import Richness, gamma_from
+from geomfeat.regimes.training.scaled_module import AtRichness, at_richness, parameter_groups, relative_loss
+from geomfeat.regimes.training.scaled_training import train_at_gamma
+from geomfeat.regimes.training.series import TrainingSeries, training_series
+
+__all__ = [
+    "AtRichness",
+    "Richness",
+    "Trained",
+    "TrainingSeries",
+    "at_richness",
+    "gamma_from",
+    "parameter_groups",
+    "relative_loss",
+    "scaled_outputs",
+    "train_at_gamma",
+    "training_series",
+]

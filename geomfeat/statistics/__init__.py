@@ -1,0 +1,1 @@
+"""Statistics that several rooms use: intervals, bootstrap and jackknife over groups, regression, change points."""

@@ -1,0 +1,1 @@
+"""Files on disk: written whole, verified by checksum, and never over files of others."""

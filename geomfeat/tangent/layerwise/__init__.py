@@ -1,0 +1,1 @@
+"""Tangent kernels from rules for each layer, without forming Jacobians."""
