@@ -41,26 +41,37 @@ if TYPE_CHECKING:
     from geomfeat.tangent import ntk
     from geomfeat.types import Estimate, Kernel, Representation, Snapshot
 
+# Which module holds a public name.
 _HOME = {
-    "extract": "activations", "load_npz": "activations", "recording": "activations", "save_npz": "activations",
-    "select_layers": "activations", "Results": "api", "analyze": "api", "Comparison": "api", "compare": "api",
-    "compare_page": "api",
-    "load_data": "data.loading", "Ladder": "diagnostics.ladder", "train_ladder": "diagnostics.ladder",
-    "locate": "diagnostics.locate", "Location": "diagnostics.location", "BadInput": "errors",
-    "GeomfeatError": "errors", "Capacity": "geometry", "capacity": "geometry",
-    "capacity_by_layer": "geometry", "capacity_curve": "geometry", "capacity_difference": "geometry",
-    "replica_capacity": "geometry", "simulated_capacity": "geometry", "cka": "kernels", "ntk": "kernels",
-    "load_weights": "models.checkpoints", "save_weights": "models.checkpoints", "train_at_gamma": "regimes.knob",
-    "Richness": "regimes.richness", "at_richness": "regimes.wrapping",
-    "available": "registry", "get": "registry", "measure": "registry", "Study": "study", "Estimate": "types",
-    "RDMs": "kernels", "StreamingCKA": "kernels", "cka_matrix": "kernels", "compare_rdms": "kernels",
-    "rank_by_rsa": "kernels", "rdm": "kernels", "stack_rdms": "kernels", "dimension_curve": "geometry",
-    "similarity_interval": "geometry", "linear_probe": "geometry",
-    "SweepResult": "comparison.sweep", "sweep": "comparison.sweep", "Related": "comparison.relate",
-    "relate": "comparison.relate", "Matched": "comparison.match", "match": "comparison.match",
-    "portrait": "comparison.portrait",
-    "Kernel": "types", "Representation": "types", "Snapshot": "types",
-}  # fmt: skip
+    name: module
+    for module, names in {
+        "activations": "extract load_npz recording save_npz select_layers",
+        "api": "Comparison Results analyze compare compare_page",
+        "comparison.relations._relate": "Related relate",
+        "comparison.relations.equal_fit": "Matched match",
+        "comparison.relations.phase_map": "portrait",
+        "comparison.sweeps._sweep": "SweepResult sweep",
+        "data._load_data": "load_data",
+        "errors": "BadInput GeomfeatError",
+        "geometry.dimension": "dimension_curve",
+        "geometry.manifolds": (
+            "Capacity capacity capacity_by_layer capacity_curve capacity_difference replica_capacity simulated_capacity"
+        ),
+        "geometry.probes": "linear_probe",
+        "geometry.rsa": "RDMs compare_rdms rank_by_rsa rdm stack_rdms",
+        "geometry.similarity": "StreamingCKA cka cka_matrix similarity_interval",
+        "location._locate": "locate",
+        "location.reference_ladder": "Ladder train_ladder",
+        "location.result": "Location",
+        "models.weights.checkpoints": "load_weights save_weights",
+        "regimes.training": "Richness at_richness train_at_gamma",
+        "registry": "available get measure",
+        "study": "Study",
+        "tangent": "ntk",
+        "types": "Estimate Kernel Representation Snapshot",
+    }.items()
+    for name in names.split()
+}
 
 __all__ = [
     "BadInput",

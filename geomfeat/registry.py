@@ -24,7 +24,7 @@ from geomfeat.types import Estimate, Kernel, Representation
 TRANSFORMS = frozenset({"rotation", "scale", "shift", "sample order", "unit order", "duplication"})
 NEEDS = frozenset({"labels", "outputs", "init", "gradients"})
 SCOPES = ("layer", "pair", "kernels", "network", "series")
-PACKAGES = ("geomfeat.measures", "geomfeat.diagnostics")
+PACKAGES = tuple(f"geomfeat.measures.{scope}" for scope in ("layer", "pair", "network", "series"))
 
 Result = Estimate | dict[str, Estimate]
 
@@ -42,7 +42,8 @@ class Quantity:
 class Measure:
     """A plain function plus declared facts. Call it like the function.
 
-    Where layers have `groups`, errors of what is not stochastic are those over groups, see `geomfeat.statistics.group_errors`.
+    Where layers have `groups`, errors of what is not stochastic are those over groups
+    (see `geomfeat.statistics.group_errors`).
 
     Attributes:
         scope: what it takes, read from the annotations: "layer" (one Representation), "pair" (two Representations),

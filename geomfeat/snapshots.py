@@ -1,4 +1,4 @@
-"""Snapshots of one network: before and after training, and at the steps of a training, with the samples to measure on."""
+"""Snapshots of one network: before and after training, and at the steps of a training, with samples to measure on."""
 
 from __future__ import annotations
 

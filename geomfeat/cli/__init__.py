@@ -2,21 +2,11 @@
 
 import sys
 
-from geomfeat.cli import analyze as analyzing
-from geomfeat.cli import compare as comparing
-from geomfeat.cli import demo as demonstration
-from geomfeat.cli import extract as extracting
-from geomfeat.cli import lab
-from geomfeat.cli import measures as lookup
-from geomfeat.cli import relate as relating
-from geomfeat.cli import report as pages
-from geomfeat.cli import sweep as sweeping
-from geomfeat.cli import validate as validating
+from geomfeat.cli import analyze, compare, demo, extract, lab, measures, relate, report, sweep, validate
 from geomfeat.cli._app import BAD_INPUT, app
 
 __all__ = [
-    "analyzing", "app", "comparing", "demonstration", "extracting", "lab", "lookup", "main", "pages", "relating",
-    "sweeping", "validating",
+    "analyze", "app", "compare", "demo", "extract", "lab", "main", "measures", "relate", "report", "sweep", "validate",
 ]  # fmt: skip
 
 

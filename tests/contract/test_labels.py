@@ -183,7 +183,7 @@ def test_shapes_that_are_no_class_for_each_sample_are_refused_everywhere(entranc
 
 
 MODULES = (
-    "geomfeat", "geomfeat.geometry", "geomfeat.kernels", "geomfeat.diagnostics", "geomfeat.regimes",
+    "geomfeat", "geomfeat.geometry", "geomfeat.tangent", "geomfeat.location", "geomfeat.regimes",
     "geomfeat.activations", "geomfeat.study", "geomfeat.data.dataset",
 )  # fmt: skip
 # Labels that are whole numbers inside of the package, or no labels of samples at all.

@@ -39,7 +39,7 @@ INNER = {
 
 def entrances() -> dict[str, Callable[[Any], Any]]:
     found: dict[str, Callable[[Any], Any]] = {}
-    for module in map(importlib.import_module, ("geomfeat", "geomfeat.geometry", "geomfeat.kernels")):
+    for module in map(importlib.import_module, ("geomfeat", "geomfeat.geometry", "geomfeat.tangent")):
         for name in module.__all__:
             function = getattr(module, name)
             if not inspect.isroutine(function) or name in INNER:

@@ -129,7 +129,7 @@ def theory_line(grid: Grid, level: float, slope_x: float, slope_y: float) -> np.
     """(2, 2) or (0, 2) ends, in (log x, log y), of the line on which a plane with theory's slopes takes `level`.
 
     The plane's height is that of the cells in the mean; its line is cut at the borders of the grid. On sigma and eta
-    the slopes of the richness are -L and 0 (see `geomfeat.comparison.relations.expected_slopes`): lines of equal richness are upright.
+    the slopes of the richness are -L and 0 (see `expected_slopes`): lines of equal richness are upright.
     """
     if slope_x == 0 and slope_y == 0:
         raise BadInput("slope_x and slope_y are both 0: a plane without a slope has no line")

@@ -1,6 +1,6 @@
 """The phase diagram of two-layer linear networks: initial variance and width, in powers of the dimension d.
 
-Every cell is a network of its own, trained by gradient descent in d x d (`geomfeat.regimes.linear_networks.mixed_descent`), all cells
+Every cell is one network, trained by gradient descent in d x d (see `mixed_descent` beside this file), all cells
 side by side. A cell's regime says how many modes of the target lie above its threshold sigma^2 w: none is lazy, all is
 active, some is mixed; a width below d is under-parameterized. Modes of size d turn active below the line
 log_d sigma^2 + log_d w = 1. Tu, Aranguri and Jacot 2024, section 3.

@@ -56,7 +56,7 @@ def write_relate_page(
     """Write the page of a sweep's relations to `path`; returns the path.
 
     Args:
-        related: of `table`, see `geomfeat.comparison.relations._relate`. settings: the sweep's. told: the file with the whole
+        related: of `table`, see `geomfeat.relate`. settings: the sweep's. told: the file with the whole
             table. notes: further ones, of an unfinished sweep for example. seed: of the bootstrap at equal fit.
 
     Raises BadInput for a path that is a folder.
