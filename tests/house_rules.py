@@ -59,9 +59,9 @@ def habits(name: str, text: str) -> Iterator[str]:
             yield f"{at}: a bare except hides every failure"
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
             yield f"{at}: print in the library"
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
-            if "weights_only=True" not in ast.unparse(node):
-                yield f"{at}: torch.load without weights_only=True"
+        loads = isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load"
+        if loads and "weights_only=True" not in ast.unparse(node):
+            yield f"{at}: torch.load without weights_only=True"
 
 
 def names(name: str, text: str) -> Iterator[str]:
