@@ -1,4 +1,4 @@
-"""What README shows must run: its Python example, and its way to add a measure."""
+"""What README and CONTRIBUTING show must run: examples, the way to add a measure, the walks through the code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
+BLOCKS = PYTHON.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 
 def test_the_example_runs_and_writes_its_page(tmp_path: Path) -> None:
@@ -42,12 +44,33 @@ def test_the_example_of_the_knob_runs(tmp_path: Path) -> None:
     assert found.stdout.startswith("gamma 0.1 (alpha 10, gamma0 0.0125, r -0.55")
 
 
+def test_the_walks_name_functions_that_are_there_in_at_most_eight_steps() -> None:
+    walks = CONTRIBUTING.partition("## Two walks")[2].partition("\n## ")[0].split("\nFrom ")[1:]
+    assert len(walks) == 2
+    for walk in walks:
+        steps = re.findall(r"^\d\. `(geomfeat/[\w/]+\.py)`:(.*)$", walk, re.MULTILINE)
+        assert 2 < len(steps) <= 8
+        for path, text in steps:
+            source = (ROOT / path).read_text(encoding="utf-8")
+            named = re.findall(r"`(\w+)`", text)
+            assert named
+            assert [name for name in named if not re.search(rf"^(def|class) {name}\b", source, re.MULTILINE)] == []
+
+
+def test_the_tree_shows_every_room() -> None:
+    tree = CONTRIBUTING.partition("```\ngeomfeat/\n")[2].partition("```")[0]
+    rooms = [path for path in (ROOT / "geomfeat").iterdir() if (path / "__init__.py").exists()]
+    files = list((ROOT / "geomfeat").glob("[a-z]*.py"))
+    assert [room.name for room in rooms if f"  {room.name}/" not in tree] == []
+    assert [file.name for file in files if not re.search(rf"[ ]{file.name}", tree)] == []
+
+
 def test_a_measure_is_added_by_one_file(monkeypatch: pytest.MonkeyPatch) -> None:
     from geomfeat import registry
 
     monkeypatch.setattr(registry, "_REGISTERED", dict(registry._REGISTERED))
-    space: dict[str, object] = {"__name__": "geomfeat.measures.mean_norm"}
-    exec(compile(BLOCKS[-1], "mean_norm.py", "exec"), space)
+    space: dict[str, object] = {"__name__": "geomfeat.measures.layer.mean_norm"}
+    exec(compile(PYTHON.findall(CONTRIBUTING)[-1], "mean_norm.py", "exec"), space)
     added = registry.get("mean_norm")
     assert added.scope == "layer"
     from geomfeat.types import Representation
