@@ -1,13 +1,9 @@
-"""What an experiment of the lab hands on: curves, maps, checks against theory and a table, as plain values."""
+"""The description of a chart: curves and maps as plain values, drawn by two renderers (plotly and matplotlib)."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
-
-import pandas as pd
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from geomfeat.errors import BadInput
 
@@ -88,46 +84,3 @@ class Heat:
                 f"map {self.title!r}: values must be {len(self.y)} rows of {len(self.x)}, got {len(self.values)} of "
                 f"{sorted({len(row) for row in self.values})}"
             )
-
-
-@dataclass(frozen=True)
-class Check:
-    """A measured number beside the one that theory names.
-
-    >>> Check("slope on width", 0.27, 0.25, 0.05).ok
-    True
-    """
-
-    what: str
-    value: float
-    expected: float
-    tolerance: float
-    unit: str = ""
-
-    @property
-    def ok(self) -> bool:
-        """Whether the number lies within the tolerance; False where it is not finite."""
-        return math.isfinite(self.value) and abs(self.value - self.expected) <= self.tolerance
-
-
-@dataclass(frozen=True, eq=False)
-class Findings:
-    """All that an experiment found.
-
-    Attributes:
-        answer: a few sentences, the answer to the experiment's question in numbers.
-        checks: against theory; empty where nothing is known.
-        table: the numbers, one row each. settings: what was run. notes: what limits the numbers.
-    """
-
-    answer: str
-    plots: Sequence[Plot | Heat]
-    checks: Sequence[Check]
-    table: pd.DataFrame
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    notes: Sequence[str] = ()
-
-    @property
-    def failed(self) -> list[Check]:
-        """The checks that do not hold."""
-        return [check for check in self.checks if not check.ok]

@@ -12,7 +12,7 @@ from geomfeat.cli import options
 from geomfeat.cli._app import app, command
 
 if TYPE_CHECKING:
-    from geomfeat.charts import Findings
+    from geomfeat.lab.result import Findings
 
 PAGE, TABLE = "lab.html", "results.parquet"
 FAILED_CHECKS = 1

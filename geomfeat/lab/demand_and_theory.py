@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from geomfeat.charts import Check, Curve, Findings, Plot
+from geomfeat.charts import Curve, Plot
 from geomfeat.lab.registry import experiment
+from geomfeat.lab.result import Check, Findings
 from geomfeat.location.demand import linearised_task, solve
 from geomfeat.models.functional import functional
 from geomfeat.models.linear import linear

@@ -8,8 +8,9 @@ from statistics import fmean, median, stdev
 
 import pandas as pd
 
-from geomfeat.charts import Check, Curve, Findings, Plot
+from geomfeat.charts import Curve, Plot
 from geomfeat.lab.registry import experiment
+from geomfeat.lab.result import Check, Findings
 from geomfeat.regimes.grokking import GrokkingRun, PolynomialTask, TransitionReport, polynomial_grokking, transitions
 from geomfeat.regimes.grokking._transitions import FITTED_LOSS, GENERALISED_LOSS
 

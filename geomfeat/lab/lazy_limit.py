@@ -8,9 +8,10 @@ import pandas as pd
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from geomfeat.charts import Check, Curve, Findings, Plot
+from geomfeat.charts import Curve, Plot
 from geomfeat.data._load_data import load_data
 from geomfeat.lab.registry import experiment
+from geomfeat.lab.result import Check, Findings
 from geomfeat.models import build
 from geomfeat.numerics import WORKING
 from geomfeat.regimes.linearization import lazy_agreement, lazy_limit, linearisation_gaps

@@ -9,8 +9,9 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from geomfeat.charts import Check, Curve, Findings, Plot
+from geomfeat.charts import Curve, Plot
 from geomfeat.lab.registry import experiment
+from geomfeat.lab.result import Check, Findings
 from geomfeat.numerics import WORKING, stream
 from geomfeat.regimes.linear_networks import LinearTask, aligned_mode, balanced_network, linear_flow
 

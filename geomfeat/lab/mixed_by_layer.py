@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from geomfeat.activations import hidden_weight_layers
-from geomfeat.charts import Check, Curve, Findings, Plot
+from geomfeat.charts import Curve, Plot
 from geomfeat.lab._train_by_layer import FROZEN, FULL, SLOW, Run, train_by_layer
 from geomfeat.lab.registry import experiment
+from geomfeat.lab.result import Check, Findings
 from geomfeat.measures.network.layer_regime import LAZY_BELOW, RICH_FROM, layer_regimes
 from geomfeat.models.cnn import cnn
 from geomfeat.models.mlp import mlp

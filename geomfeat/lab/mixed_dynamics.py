@@ -6,8 +6,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from geomfeat.charts import Check, Curve, Findings, Plot
+from geomfeat.charts import Curve, Plot
 from geomfeat.lab.registry import experiment
+from geomfeat.lab.result import Check, Findings
 from geomfeat.numerics import WORKING, stream
 from geomfeat.regimes.linear_networks import (
     activity_threshold,

@@ -10,8 +10,9 @@ from statistics import fmean
 import pandas as pd
 from tqdm import tqdm
 
-from geomfeat.charts import Check, Curve, Findings, Plot
+from geomfeat.charts import Curve, Plot
 from geomfeat.lab.registry import experiment
+from geomfeat.lab.result import Check, Findings
 from geomfeat.regimes.grokking import (
     ModularRun,
     TransitionReport,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pandas as pd
 import torch
 
-from geomfeat.charts import Check, Curve, Findings, Heat
+from geomfeat.charts import Curve, Heat
 from geomfeat.lab.registry import experiment
+from geomfeat.lab.result import Check, Findings
 from geomfeat.regimes.linear_networks import PhaseDiagram, noisy_low_rank, phase_diagram
 from geomfeat.regimes.linear_networks._phase_diagram import REGIMES
 

@@ -7,8 +7,8 @@ import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from geomfeat.charts import Findings
 from geomfeat.errors import BadInput, near
+from geomfeat.lab.result import Findings
 
 SIZES = ("full", "small")
 _FRAME = ("experiments", "findings")  # modules of this package that are no experiments

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from geomfeat.charts import Check, Curve, Findings, Plot
+from geomfeat.charts import Curve, Plot
 from geomfeat.data._load_data import load_data
 from geomfeat.lab.registry import experiment
+from geomfeat.lab.result import Check, Findings
 from geomfeat.models.cnn import cnn
 from geomfeat.models.mlp import mlp
 from geomfeat.numerics import WORKING, safe_eigh

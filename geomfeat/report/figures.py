@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geomfeat.errors import BadInput, near
+from geomfeat.report.content.map_data import PAIRS, embedding_parts, shown_matrix
+from geomfeat.report.content.profile_data import profile_entries
 from geomfeat.report.content.quantity_labels import GROUPS
+from geomfeat.report.content.spectrum_data import shown_spectra
 from geomfeat.report.content.study_view import View, views
 from geomfeat.report.matplotlib import layers as drawing_layers
 from geomfeat.report.matplotlib import location as drawing_location
-from geomfeat.report.plotly.maps import PAIRS, embedding_parts, shown_matrix
-from geomfeat.report.plotly.profiles import profile_entries
-from geomfeat.report.plotly.spectra import shown_spectra
 from geomfeat.storage.owned_files import MARK, as_path, make_folder, replace_picture, require_own
 
 if TYPE_CHECKING:

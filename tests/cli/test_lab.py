@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from geomfeat.charts import Check, Findings
 from geomfeat.cli import app
 from geomfeat.lab import registry as experiments_module
+from geomfeat.lab.result import Check, Findings
 
 RUN = CliRunner()
 

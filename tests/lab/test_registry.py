@@ -6,9 +6,10 @@ import math
 
 import pytest
 
-from geomfeat.charts import Check, Curve, Findings, Heat, Plot
+from geomfeat.charts import Curve, Heat, Plot
 from geomfeat.errors import BadInput
 from geomfeat.lab import all_experiments, experiment, get_experiment, run_experiment
+from geomfeat.lab.result import Check, Findings
 
 
 @pytest.fixture(scope="module", params=[e.name for e in all_experiments()])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from geomfeat.charts import Findings
 from geomfeat.lab import run_experiment
+from geomfeat.lab.result import Findings
 
 
 @pytest.fixture(scope="module")

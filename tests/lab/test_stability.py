@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from geomfeat.charts import Findings
 from geomfeat.lab import run_experiment
+from geomfeat.lab.result import Findings
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from geomfeat.comparison.relations.runs import LINEAR, Frame, Trainings
 from geomfeat.errors import BadInput
 from geomfeat.report.content.components import Cell, Table, grid, number_cell, text_cell
 from geomfeat.report.content.number_format import number
+from geomfeat.report.content.sentences import named
 from geomfeat.report.content.sweep_charts import LOCATION, PLACES, axis_name, label_of, varying
-from geomfeat.report.pages.sweep_common import named
 
 FOLLOWS = ("richness", "fit", "both", "neither")
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from geomfeat.location.result import Location
 from geomfeat.report.content.number_format import layers_text, signed, size_words
@@ -159,3 +160,11 @@ def left_out(several: Sequence[View]) -> list[tuple[str, list[str]]]:
             if str(measure) not in found:
                 found.append(str(measure))
     return list(reasons.items())
+
+
+def named(facts: Mapping[str, Any]) -> str:
+    """A group of trainings in words, "" for the only one."""
+    given = {True: "given", False: "not given"}
+    return ", ".join(
+        f"{k.removeprefix('has_')} {given[bool(v)] if k.startswith('has_') else v}" for k, v in facts.items()
+    )

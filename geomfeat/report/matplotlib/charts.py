@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from geomfeat.charts import Curve, Heat, Plot
 from geomfeat.report.content import theme as look
-from geomfeat.report.plotly.charts import bare, curve_colours, largest_size, lower_errors
+from geomfeat.report.content.curve_data import bare, curve_colours, largest_size, lower_errors
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

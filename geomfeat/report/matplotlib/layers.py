@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geomfeat.report.content import theme as look
+from geomfeat.report.content.map_data import MOST_CLASSES, PAIRS, embedding_parts, shown_matrix
+from geomfeat.report.content.profile_data import floor_values, moments_of
 from geomfeat.report.content.quantity_labels import Entry
+from geomfeat.report.content.spectrum_data import shown_spectra
 from geomfeat.report.content.study_view import CROWDED, INITIAL, TRAINED, Depth, View, clipped, depth_axis, thinned
 from geomfeat.report.matplotlib.location import WIDTH, literal
-from geomfeat.report.plotly.maps import LONGEST_NAME, MOST_CLASSES, PAIRS, embedding_parts, shown_matrix
-from geomfeat.report.plotly.profiles import floor_values, moments_of
-from geomfeat.report.plotly.spectra import shown_spectra
+from geomfeat.report.plotly.maps import LONGEST_NAME
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

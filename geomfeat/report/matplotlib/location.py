@@ -7,17 +7,10 @@ from typing import TYPE_CHECKING
 
 from geomfeat.location.result import LAZY_BELOW, RICH_DEMAND
 from geomfeat.report.content import theme as look
+from geomfeat.report.content.location_data import column, located, on_scale, plane_ranges, regime_areas, scale_range
 from geomfeat.report.content.sentences import true_minus
 from geomfeat.report.content.study_view import View, clipped
-from geomfeat.report.plotly.location import (
-    column,
-    located,
-    on_scale,
-    plane_ranges,
-    regime_areas,
-    scale_range,
-    scale_text,
-)
+from geomfeat.report.plotly.location import scale_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from geomfeat._version import __version__
-from geomfeat.charts import Check, Findings
 from geomfeat.lab import Experiment
+from geomfeat.lab.result import Check, Findings
 from geomfeat.report.content import theme as look
 from geomfeat.report.content.components import Cell, Table, grid, number_cell, text_cell
 from geomfeat.report.content.study_sections import flattened

@@ -18,6 +18,7 @@ from geomfeat.comparison.relations.trajectories import trajectories
 from geomfeat.errors import BadInput
 from geomfeat.report.content.number_format import number
 from geomfeat.report.content.portrait_content import CAPACITY, capacity_layers, stories
+from geomfeat.report.content.sentences import named
 from geomfeat.report.content.sweep_charts import (
     LOCATION,
     axis_name,
@@ -31,15 +32,7 @@ from geomfeat.report.content.sweep_charts import (
     varying,
 )
 from geomfeat.report.pages.study import page_path, save_page
-from geomfeat.report.pages.sweep_common import (
-    Picture,
-    counted,
-    explorer_of,
-    named,
-    rendered,
-    save_pictures,
-    trainings_table,
-)
+from geomfeat.report.pages.sweep_common import Picture, counted, explorer_of, rendered, save_pictures, trainings_table
 
 MOST_COURSES = 7  # in a still picture: as many colours as there are
 MOST_GROUPS = 6

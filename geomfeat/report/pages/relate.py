@@ -19,6 +19,7 @@ from geomfeat.report.content.relate_content import (
     slopes_table,
     theory_tables,
 )
+from geomfeat.report.content.sentences import named
 from geomfeat.report.content.sweep_charts import (
     LOCATION,
     PLACES,
@@ -39,7 +40,6 @@ from geomfeat.report.pages.sweep_common import (
     Picture,
     counted,
     explorer_of,
-    named,
     rendered,
     save_pictures,
     trainings_table,

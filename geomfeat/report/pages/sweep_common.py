@@ -150,11 +150,3 @@ def trainings_table(found: Trainings) -> Table:
 def _cell(value: Any) -> Cell:
     number = isinstance(value, float | int) and not isinstance(value, bool)
     return number_cell(float(value)) if number else text_cell(value)
-
-
-def named(facts: Mapping[str, Any]) -> str:
-    """A group of trainings in words, "" for the only one."""
-    given = {True: "given", False: "not given"}
-    return ", ".join(
-        f"{k.removeprefix('has_')} {given[bool(v)] if k.startswith('has_') else v}" for k, v in facts.items()
-    )

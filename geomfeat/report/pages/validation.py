@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from geomfeat.charts import Check, Curve, Findings, Plot
+from geomfeat.charts import Curve, Plot
 from geomfeat.comparison.validation.campaign import RICH_END, STOPPING, Validation
 from geomfeat.comparison.validation.onset_of_richness import RICH_ONSET, best_summary, spreads_of
 from geomfeat.lab import Experiment
+from geomfeat.lab.result import Check, Findings
 from geomfeat.report.pages.lab import write_lab_page
 
 PER_PLOT = 8  # families in one plot

@@ -21,9 +21,9 @@ from geomfeat.report.content.components import (  # fmt: skip
     plain,
     text_cell,
 )
+from geomfeat.report.content.curve_data import bare, curve_colours, largest_size, lower_errors
 
 LEGEND_ROW = 22  # pixels of height that two entries of a legend take
-MOST_MARKS = 60  # on one curve
 MODES = {"measured": "lines+markers", "theory": "lines", "scatter": "markers"}
 MOST_ROWS = 400  # of a table in the page; a map of more cells is in the results table alone
 
@@ -33,25 +33,6 @@ def lab_figure(plot: Plot | Heat, static: str = "") -> Figure:
     panel = _curves_panel(plot) if isinstance(plot, Plot) else _map_panel(plot)
     table = _curves_table(plot) if isinstance(plot, Plot) else _map_table(plot)
     return Figure(plot.title, plot.caption, [panel], [table] if table else [], static=static)
-
-
-def curve_colours(curves: list[Curve]) -> list[tuple[str, int]]:
-    """(colour, mark number) of each curve: a theory line has those of the measurement that its label begins with.
-
-    Theory that stands alone is drawn in the ink of the text, unless all curves are theory.
-    """
-    measured = [c.label for c in curves if c.kind != "theory"]
-    found, alone = [], 0
-    for curve in curves:
-        own = [i for i, label in enumerate(measured) if curve.label == label or curve.label.startswith(f"{label},")]
-        if own:
-            found.append((look.colour(own[-1]), own[-1]))
-        elif measured:
-            found.append((look.INK, 0))
-        else:
-            found.append((look.colour(alone), alone))
-            alone += 1
-    return found
 
 
 def _curves_panel(plot: Plot) -> Panel:
@@ -67,17 +48,6 @@ def _curves_panel(plot: Plot) -> Panel:
         margin={"l": 56, "r": 14, "t": 10, "b": 54 + LEGEND_ROW * rows},
     )
     return Panel(plot.title, data, frame, "map")
-
-
-def lower_errors(curve: Curve, log_y: bool) -> list[float]:
-    """How far down a curve's bars reach: on a log axis by the factor that they reach up by, so never to 0."""
-    assert curve.error is not None
-    return [y * e / (y + e) if log_y and y > 0 and e > 0 else e for y, e in zip(curve.y, curve.error, strict=True)]
-
-
-def bare(curve: Curve) -> bool:
-    """Whether a curve is drawn without marks: theory, and so many points that marks would run into a thick line."""
-    return curve.kind == "theory" or (curve.kind == "measured" and len(curve.x) > MOST_MARKS)
 
 
 def _trace(curve: Curve, colour: str, number: int, log_y: bool) -> dict[str, Any]:
@@ -143,15 +113,6 @@ def _colours(heat: Heat) -> tuple[list[list[Any]], dict[str, Any], dict[str, Any
         return scale, bar, {}
     most = largest_size(heat)
     return scale, bar, {"zmin": -most, "zmax": most}
-
-
-def largest_size(heat: Heat) -> float:
-    """The largest absolute value of a map; 1 where it has none beside 0.
-
-    >>> largest_size(Heat("", "", "", [0.0, 1.0], [0.0], [[math.nan, -2.0]], ""))
-    2.0
-    """
-    return max((abs(v) for row in heat.values for v in row if math.isfinite(v)), default=1.0) or 1.0
 
 
 def _marks_trace(curve: Curve, number: int) -> dict[str, Any]:

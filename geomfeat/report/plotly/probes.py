@@ -21,8 +21,8 @@ from geomfeat.report.content.components import (  # fmt: skip
     plain,
     text_cell,
 )
+from geomfeat.report.content.location_data import located
 from geomfeat.report.content.study_view import View
-from geomfeat.report.plotly.location import located
 
 
 def probes_and_ladder(several: Sequence[View]) -> Figure | None:

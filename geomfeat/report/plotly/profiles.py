@@ -21,15 +21,14 @@ from geomfeat.report.content.components import (  # fmt: skip
     plain,
     value_cell,
 )
-from geomfeat.report.content.quantity_labels import GROUPS, Entry, Group, entries, floor_of
+from geomfeat.report.content.profile_data import floor_values, moments_of, profile_entries
+from geomfeat.report.content.quantity_labels import GROUPS, Entry, Group, entries
 from geomfeat.report.content.study_view import (
     AT_WORDS,
     CHANGE,
     CROWDED,
     INITIAL,
-    TRAINED,
     Depth,
-    Value,
     View,
     depth_axis,
 )
@@ -40,29 +39,6 @@ def profile_figures(several: Sequence[View]) -> list[Figure]:
     depth = depth_axis(several)
     chosen = profile_entries(several)
     return [_figure(several, depth, group, found) for group in GROUPS if (found := chosen.get(group.key))]
-
-
-def profile_entries(several: Sequence[View]) -> dict[str, list[Entry]]:
-    """Group key -> quantities with a number for at least one layer, in the order of the catalogue."""
-    chosen: dict[str, list[Entry]] = {}
-    for change in (False, True):
-        moments = (CHANGE,) if change else (INITIAL, TRAINED)
-        present = {
-            (measure, quantity)
-            for view in several
-            for (at, measure, quantity), found in view.numbers.items()
-            if at in moments and any(found.get(layer) is not None for layer in view.layers)
-        }
-        for entry in entries(present, change):
-            same = chosen.setdefault("movement" if change else entry.group, [])
-            if entry not in same:
-                same.append(entry)
-    return chosen
-
-
-def moments_of(group: str) -> tuple[str, ...]:
-    """The moments that a group of quantities is known at."""
-    return (CHANGE,) if group == "movement" else (INITIAL, TRAINED)
 
 
 def _figure(several: Sequence[View], depth: Depth, group: Group, found: list[Entry]) -> Figure:
@@ -167,12 +143,6 @@ def _low(view: View, depth: Depth, entry: Entry, at: str) -> dict[str, Any] | No
         "opacity": 0.6,
         "meta": {"model": view.index, "at": at},
     }
-
-
-def floor_values(view: View, entry: Entry) -> dict[str, Value]:
-    """{layer: floor} of the trained network, or of the initial one; empty where the quantity has none."""
-    key = floor_of(entry)
-    return {} if key is None else view.at(TRAINED, *key) or view.at(INITIAL, *key)
 
 
 def _floor(view: View, depth: Depth, entry: Entry) -> dict[str, Any] | None:

@@ -9,11 +9,10 @@ import numpy as np
 
 from geomfeat.report.content import theme as look
 from geomfeat.report.content.components import Figure, Panel, Table, grid, layout, log_axis, number_cell, plain
-from geomfeat.report.content.study_view import AT_KEYS, View, thinned
+from geomfeat.report.content.spectrum_data import MOST_LAYERS, shown_spectra, spectrum_layers
+from geomfeat.report.content.study_view import AT_KEYS, View
 
-MOST_LAYERS = 4
 RANKS = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500, 1000, 2000, 5000)
-SMALLEST = 1e-12
 
 
 def spectra(several: Sequence[View]) -> Figure | None:
@@ -37,29 +36,6 @@ def spectra(several: Sequence[View]) -> Figure | None:
     limited += "Hover a line to see its layer."
     bar = ("near the input", "near the output", look.DEPTH)
     return Figure("", caption, panels, tables, bar=bar, note=limited)
-
-
-def spectrum_layers(view: View) -> list[str]:
-    """Layers with a spectrum, in forward order."""
-    return list(dict.fromkeys(layer for at in AT_KEYS for layer, _ in view.arrays("spectrum", at)))
-
-
-def shown_spectra(view: View) -> list[tuple[str, str, float, np.ndarray]]:
-    """(layer, at, share of the depth, shares of variance (r,) by rank) of the layers that are shown."""
-    layers = spectrum_layers(view)
-    chosen = [layers[i] for i in thinned(len(layers), MOST_LAYERS)]
-    found = []
-    for i, layer in enumerate(chosen):
-        for at in AT_KEYS:
-            values = view.array("spectrum", at, layer)
-            if values is None:
-                continue
-            values = np.asarray(values, dtype=float).ravel()
-            total = values[np.isfinite(values)].sum()
-            if total > 0:
-                shares = values / total
-                found.append((layer, at, i / max(len(chosen) - 1, 1), shares[shares > SMALLEST]))
-    return found
 
 
 def _panel(view: View, found: list[tuple[str, str, float, np.ndarray]]) -> Panel:

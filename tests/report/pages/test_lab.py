@@ -9,11 +9,13 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from geomfeat.charts import Check, Curve, Findings, Heat, Plot
+from geomfeat.charts import Curve, Heat, Plot
 from geomfeat.errors import BadInput
 from geomfeat.lab import Experiment
+from geomfeat.lab.result import Check, Findings
+from geomfeat.report.content.curve_data import curve_colours
 from geomfeat.report.pages.lab import save_lab_figures, write_lab_page
-from geomfeat.report.plotly.charts import curve_colours, lab_figure
+from geomfeat.report.plotly.charts import lab_figure
 from tests.report.html_reader import Read, read
 
 HOSTILE = '</script><b>"%{x}" $y$ & co'

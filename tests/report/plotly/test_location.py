@@ -9,11 +9,12 @@ import pytest
 from matplotlib.path import Path as Outline
 
 from geomfeat.location.result import regime_of
+from geomfeat.report.content.location_data import plane_ranges, regime_areas
 from geomfeat.report.content.number_format import richness_text
 from geomfeat.report.content.sentences import comparison
 from geomfeat.report.content.study_view import views
 from geomfeat.report.matplotlib import location as drawing_location
-from geomfeat.report.plotly.location import demand_movement_plane, plane_ranges, regime_areas, richness_scale
+from geomfeat.report.plotly.location import demand_movement_plane, richness_scale
 from tests.report import synthetic
 
 
