@@ -1,1 +1,8 @@
 """Sweeps: a grid of trainings, each run and measured once, resumed after an interruption."""
+
+from geomfeat.comparison.sweeps._sweep import SweepResult, sweep
+
+__all__ = [
+    "SweepResult",
+    "sweep",
+]
