@@ -190,7 +190,8 @@ def _require_same(known: Mapping[str, Any], wanted: Mapping[str, Any], what: str
     wanted = plain(wanted)
     different = [key for key in wanted if known.get(key) != wanted[key]]
     if different:
-        told = "; ".join(f"{key} is {known.get(key)!r} there, {wanted[key]!r} now" for key in different)
+        differences = "; ".join(f"{key} is {known.get(key)!r} there, {wanted[key]!r} now" for key in different)
         raise OutputExists(
-            f"{what} was made with other settings ({told}): choose another store or checkpoint name, or delete {folder}"
+            f"{what} was made with other settings ({differences}): choose another store or checkpoint name, "
+            f"or delete {folder}"
         )

@@ -28,8 +28,8 @@ def contents(spec: str) -> list[str]:
 def _folder_sum(folder: Path) -> str:
     """SHA-256 over names, sizes and contents of the files in a folder, and in the folders right in it."""
     files = sorted(path for pattern in ("*", "*/*") for path in folder.glob(pattern) if path.is_file())
-    told = [f"{path.relative_to(folder)} {path.stat().st_size} {file_sha256(path)}" for path in files]
-    return hashlib.sha256("\n".join(told).encode()).hexdigest()
+    lines = [f"{path.relative_to(folder)} {path.stat().st_size} {file_sha256(path)}" for path in files]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _module_file(name: str) -> Path | None:

@@ -72,13 +72,13 @@ def run(size: str, seed: int, progress: bool) -> Findings:
         *(Check(f"{p} parameterization, {layer}: slope on log10 width", fitted[p, layer], SLOPES[p][i], 0.1)
           for p in SLOPES for i, layer in enumerate(HIDDEN)),
     ]  # fmt: skip
-    told = {p: ", ".join(f"{fitted[p, layer]:+.2f}" for layer in HIDDEN) for p in SLOPES}
+    fits = {p: ", ".join(f"{fitted[p, layer]:+.2f}" for layer in HIDDEN) for p in SLOPES}
     answer = (
         f"R of one mode is log10(s / σ²w) {constant:+.2f} (slope {slope:.3f} over strength, variance and width). In "
         f"square balanced networks it follows the closed form; the mean over both layers falls with slope "
         f"{mean_slope:.2f}, but at λ ≫ 0 the small first layer still moves by {10 ** balanced['R'].iloc[-1]:.1f} times "
-        f"its size while the kernel rests. Slopes on log width, layer by layer: NTK {told['ntk']}; standard "
-        f"{told['standard']}."
+        f"its size while the kernel rests. Slopes on log width, layer by layer: NTK {fits['ntk']}; standard "
+        f"{fits['standard']}."
     )
     table = pd.concat([modes.assign(part="mode"), balanced.assign(part="balance"), widths.assign(part="width")])
     settings = {"dimension": DIMENSION, "start": START, "probes": PROBES, "seed": seed}

@@ -140,9 +140,9 @@ def _checks(table: pd.DataFrame, slopes: dict[str, float]) -> list[Check]:
 def _answer(table: pd.DataFrame, slopes: dict[str, float]) -> str:
     lazy = table[table.gamma == 1e-4].network_linearised.max()
     rich = table[table.gamma == 1.0].network_linearised
-    told = ", ".join(f"{slope:.3f} ({name})" for name, slope in slopes.items())
+    listed = ", ".join(f"{slope:.3f} ({name})" for name, slope in slopes.items())
     return (
         f"At γ = 1e-4 all networks agree with their linearisation to {lazy:.1g}; at γ = 1 they differ from it by "
-        f"{rich.min():.0%} to {rich.max():.0%}. Up to γ = {LAZY_BELOW:g} the difference grows with slope {told}. The "
+        f"{rich.min():.0%} to {rich.max():.0%}. Up to γ = {LAZY_BELOW:g} the difference grows with slope {listed}. The "
         f"linearised network and kernel descent agree to {table.linearised_kernel.max():.1g}."
     )

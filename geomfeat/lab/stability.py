@@ -202,17 +202,17 @@ def _checks(found: dict[str, StableRates], runs: Runs) -> list[Check]:
 
 
 def _answer(found: dict[str, StableRates], runs: Runs) -> str:
-    told = []
+    phases = []
     for name, rates in found.items():
         rich = tuple(g for g in RICH if g <= max(rates.gammas) * 1.01)
         slopes = f"{rates.slope(*LAZY)[0]:.2f}"
         if max(rates.gammas) >= 1e3 * 0.99 and len(rich):
             slopes += f" then {rates.slope(RICH[0], max(rates.gammas))[0]:.2f}"
-        told.append(f"{slopes} ({name})")
+        phases.append(f"{slopes} ({name})")
     edge, catapult = runs["edge of stability"][1], runs["catapult"][1]
     spread = catapult.highest if math.isfinite(catapult.highest) else 0.0
     return (
-        f"log η* has slope {', '.join(told)} on log γ, lazy then rich. At the edge of stability λη/2 ends at "
+        f"log η* has slope {', '.join(phases)} on log γ, lazy then rich. At the edge of stability λη/2 ends at "
         f"{edge.end:.2f}; the catapult raises the loss {spread:.0f}-fold and takes λη/2 from {catapult.start:.2f} to "
         f"{catapult.end:.2f}."
     )

@@ -52,9 +52,9 @@ class SavedFolder:
                 with writing(folder / name):
                     write(drafts[name])
             sums = {name: file_sha256(drafts[name]) for name in self.files if name != self.settings}
-            told = json_text({**settings, "files": sums}, indent=2, default=str)
+            content = json_text({**settings, "files": sums}, indent=2, default=str)
             with writing(folder / self.settings):
-                drafts[self.settings].write_text(told, encoding="utf-8")
+                drafts[self.settings].write_text(content, encoding="utf-8")
                 (folder / self.settings).unlink(missing_ok=True)  # from here until the end the folder is not finished
                 for name, draft in drafts.items():
                     os.replace(draft, folder / name)

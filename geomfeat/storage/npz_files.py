@@ -123,13 +123,15 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: str | Path) ->
             shape, column_first, dtype = HEADERS[version](member)
         if dtype.hasobject:
             raise BadInput(f"{where} holds Python objects, which are not read: save plain arrays")
-        told, held = math.prod(shape) * dtype.itemsize, info.file_size - member.tell()
-        if told != held or any(size < 0 for size in shape):
-            raise ValueError(f"the header of {_name(info)} announces {shape} {dtype}, {told} bytes, and {held} follow")
+        expected, held = math.prod(shape) * dtype.itemsize, info.file_size - member.tell()
+        if expected != held or any(size < 0 for size in shape):
+            raise ValueError(
+                f"the header of {_name(info)} announces {shape} {dtype}, {expected} bytes, and {held} follow"
+            )
         try:
             array = np.empty(math.prod(shape), dtype)
         except MemoryError as cause:
-            raise BadInput(f"{where} needs {told} bytes, more than there is memory: save fewer samples") from cause
+            raise BadInput(f"{where} needs {expected} bytes, more than there is memory: save fewer samples") from cause
         _fill(array, member)
     return array.reshape(shape, order="F" if column_first else "C")
 

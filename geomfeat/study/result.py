@@ -86,5 +86,5 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def _location(path: Path) -> Location | None:
-    told = read_json(path)
-    return Location.from_json(json.dumps(told)) if told else None
+    place = read_json(path)
+    return Location.from_json(json.dumps(place)) if place else None

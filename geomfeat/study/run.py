@@ -140,7 +140,7 @@ def _had(labels: Any, initial: Any, course: Course) -> set[str]:
     values = labels is not None and classes_in(labels) is None
     there = {
         "labels": labels is not None and not values, "values": values, "init": initial is not None,
-        "course": course.told,
+        "course": course.is_long_enough,
     }  # fmt: skip
     return {"gradients"} | {what for what, given in there.items() if given}
 

@@ -47,7 +47,7 @@ def test_a_run_that_could_not_be_made_is_told_with_exit_code_1(
     done = run("sweep", config, "--out", tmp_path / "out", "--quiet")
     assert done.exit_code == 1
     assert "4 missing" in done.stdout
-    assert "could not be run: ZeroDivisionError: a bug" in done.stderr
+    assert "failed: ZeroDivisionError: a bug" in done.stderr
 
 
 def test_a_dry_run_tells_number_and_time_and_writes_nothing(run: Run, config: Path, tmp_path: Path) -> None:

@@ -140,8 +140,8 @@ def _placed(similarity: np.ndarray, layers: pd.DataFrame, umap: bool, seed: int)
 
 
 def _notes(layers: pd.DataFrame, similarity: str, members: list[Member], said: str) -> list[str]:
-    told = zip(layers["model"], layers["layer"], layers["note"], strict=True)
-    notes = [*filter(None, [said]), *(f"{model} {layer}: {note}" for model, layer, note in told if note)]
+    noted = zip(layers["model"], layers["layer"], layers["note"], strict=True)
+    notes = [*filter(None, [said]), *(f"{model} {layer}: {note}" for model, layer, note in noted if note)]
     if similarity == "cka_linear_biased" and bool(np.any(layers["d"].fillna(0) > layers["n"])):
         notes.append("biased CKA of layers with more features than samples is high for any layers: prefer unbiased")
     losses = {

@@ -91,8 +91,8 @@ def _require_two(models: Mapping[str, Any], brain: Mapping[str, RDMs]) -> None:
     if twice:
         raise BadInput(f"{twice[0]!r} names a model and a brain: give each its own name")
     if len(models) + len(brain) < 2 or not models:
-        told = f"{len(models)} model" + (f" and {len(brain)} brain data" if brain else "")
-        raise BadInput(f"there is nothing to compare with: got {told}, and two are needed (for one, use analyze)")
+        counts = f"{len(models)} model" + (f" and {len(brain)} brain data" if brain else "")
+        raise BadInput(f"there is nothing to compare with: got {counts}, and two are needed (for one, use analyze)")
 
 
 def _patterns(layers: Any, models: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -125,9 +125,9 @@ def _stages(known: Frame, names: tuple[str, ...]) -> list[dict[str, Any]]:
     rows = []
     for (a, b), change in zip(pieces, np.diff(levels, axis=0), strict=True):
         share = dict(zip(names, map(float, change / scale), strict=True))
-        told = dict(zip(names, map(float, change), strict=True))
+        changes = dict(zip(names, map(float, change), strict=True))
         stage = stage_name(share)
-        rows.append({"stage": stage, "from_step": steps[a], "to_step": steps[b - 1], "moments": b - a, **told})
+        rows.append({"stage": stage, "from_step": steps[a], "to_step": steps[b - 1], "moments": b - a, **changes})
     return rows
 
 

@@ -71,8 +71,8 @@ def match(
     others = _others(found, frame, condition)
     near = caliper(*_sides(frame, "fit"), negligible=SAME_FIT[fit])
     a, b = _pairs(frame, [n for n in found.by if n != condition], others, near)
-    told = _balances(frame, a, b, fit, others, condition)
-    confounded, statement = _judged(frame, told, len(a), condition, levels, fit)
+    balances = _balances(frame, a, b, fit, others, condition)
+    confounded, statement = _judged(frame, balances, len(a), condition, levels, fit)
     rows = []
     for key in found.values.columns:
         if measures is None or key[0] in measures:
@@ -89,7 +89,7 @@ def match(
     columns = pd.DataFrame(
         [{"name": n, "differs": d.difference, "standardized": d.standardized, "overlap": d.overlap,
           "differs_paired": np.nan if p is None else p.difference,
-          "standardized_paired": np.nan if p is None else p.standardized} for n, (d, p) in told.items()]
+          "standardized_paired": np.nan if p is None else p.standardized} for n, (d, p) in balances.items()]
     )  # fmt: skip
     return Matched(pd.DataFrame(rows, columns=MATCH_COLUMNS), pairs, columns, confounded, statement, tuple(notes))
 
@@ -183,7 +183,7 @@ def _balances(
 
 
 def _judged(
-    frame: Frame, told: dict[str, tuple[Balance, Balance | None]], n_pairs: int, condition: str,
+    frame: Frame, balances: dict[str, tuple[Balance, Balance | None]], n_pairs: int, condition: str,
     levels: tuple[Any, Any], fit: str,
 ) -> tuple[tuple[str, ...], str]:  # fmt: skip
     """What confounds the comparison, and the statement.
@@ -192,7 +192,7 @@ def _judged(
     if what is then compared is balanced in the other conditions too.
     """
     smaller = int(min((frame["second"] == s).sum() for s in (False, True)))
-    before, after = told[fit]
+    before, after = balances[fit]
     unit = " decades" if fit in LOGARITHMIC else ""
     first, second = (_listed([level]) for level in levels)
     gap = f"{fit} differs by {before.difference:+.2g}{unit} between {condition} {first} and {second}"
@@ -208,7 +208,7 @@ def _judged(
             f"Confounded by fit: {gap}, {before.overlap:.0%} of the trainings overlap in it, and {n_pairs} pairs of "
             f"equal fit can be made out of {smaller} at most. A difference may be one of fit: train to a common {fit}."
         )
-    off = [n for n, both in told.items() if n != fit and (found := both[which]) is not None and not found.balanced]
+    off = [n for n, both in balances.items() if n != fit and (found := both[which]) is not None and not found.balanced]
     if off:
         words += f" What is compared also differs in {', '.join(off)}: a difference may be due to that."
     return (*bad, *off), words

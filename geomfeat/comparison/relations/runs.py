@@ -222,13 +222,13 @@ def _used(frame: Frame) -> tuple[Frame, list[str]]:
     ]
     start, last = frame["stability"] * scale, frame["last_stability"] * scale
     phases = [phase_of(str(o), n, a, b) for o, n, a, b in zip(outcome, frame["reason"], start, last, strict=True)]
-    told = frame["reason"].where(frame["reason"] != "", outcome.astype(str))
+    reason = frame["reason"].where(frame["reason"] != "", outcome.astype(str))
     broken = pd.Series([p in (DIVERGED, FAILED) for p in phases], index=frame.index) | outcome.eq("missing")
     lossless = frame["train_loss"].isna() & frame["train_loss"].notna().any() & ~broken
     short = (frame["converged"] == 0) & (frame["converged"] == 1).any() & ~broken & ~lossless
     why = pd.Series("", index=frame.index)
-    why = why.mask(broken, "did not end: " + told).mask(lossless, "its loss is not a number: " + told)
-    why = why.mask(short, "did not reach the target loss: " + told)
+    why = why.mask(broken, "did not end: " + reason).mask(lossless, "its loss is not a number: " + reason)
+    why = why.mask(short, "did not reach the target loss: " + reason)
     notes = [
         f"{int(which.sum())} of {len(frame)} trainings {words}: marked, and left out of every fit. "
         "They are not missing at random."

@@ -99,8 +99,8 @@ class SweepResult:
             tables.append(pa.Table.from_pandas(_missing(missing), preserve_index=False))
         table = pa.concat_tables(tables, promote_options="permissive").to_pandas()
         for name in OF_TRAINING:
-            told = {address: getattr(run.train, name) for address, run in self.plan.items()}
-            table.insert(list(table.columns).index("outcome"), name, table["run"].map(told))
+            value_of = {address: getattr(run.train, name) for address, run in self.plan.items()}
+            table.insert(list(table.columns).index("outcome"), name, table["run"].map(value_of))
         return table, damaged
 
     @classmethod
@@ -110,11 +110,11 @@ class SweepResult:
         if folder.exists() and not folder.is_dir():
             raise BadInput(f"{folder} is a file: name the folder that geomfeat sweep wrote")
         try:
-            told = read_json(folder / PLAN)
-            plan = {address: RunConfig.model_validate(run) for address, run in told["plan"].items()}
-            if not plan or any(run.address(told["version"]) != address for address, run in plan.items()):
+            saved = read_json(folder / PLAN)
+            plan = {address: RunConfig.model_validate(run) for address, run in saved["plan"].items()}
+            if not plan or any(run.address(saved["version"]) != address for address, run in plan.items()):
                 raise ValueError("its runs are not at their addresses")
-            return cls(folder, told["version"], dict(told["config"]), plan, dict(told["errors"]))
+            return cls(folder, saved["version"], dict(saved["config"]), plan, dict(saved["errors"]))
         except FileNotFoundError as cause:
             raise BadInput(f"{folder} holds no sweep ({PLAN} is missing): run geomfeat sweep --out {folder}") from cause
         except DAMAGED as cause:
@@ -125,11 +125,11 @@ class SweepResult:
 
     def save(self) -> None:
         """Write the plan, whole."""
-        told = {
+        content = {
             "version": self.version, "config": dict(self.config), "errors": dict(self.errors),
             "plan": {address: run.model_dump(mode="json") for address, run in self.plan.items()},
         }  # fmt: skip
-        replace_file(self.folder / PLAN, lambda path: path.write_text(json_text(told), encoding="utf-8"))
+        replace_file(self.folder / PLAN, lambda path: path.write_text(json_text(content), encoding="utf-8"))
 
     def __str__(self) -> str:
         counts = ", ".join(f"{n} {outcome}" for outcome, n in self.outcomes.items())
@@ -258,11 +258,11 @@ def check_versions(planned: SweepResult, todo: Sequence[Task]) -> None:
         if manifest and json.dumps(manifest.get("config"), sort_keys=True) in wanted:
             others[str(manifest.get("version"))] += 1
     if others:
-        told = ", ".join(f"{n} by geomfeat {version}" for version, n in others.items())
+        makers = ", ".join(f"{n} by geomfeat {version}" for version, n in others.items())
         raise OutputExists(
             f"{planned.folder} holds {others.total()} of these {len(planned.plan)} runs made by another version "
-            f"({told}; this is {planned.version}): --recompute (recompute=True) makes them again; another folder "
-            "starts anew"
+            f"({makers}; this is {planned.version}): repeat them with --recompute (recompute=True), or choose "
+            "another folder"
         )
 
 

@@ -227,7 +227,7 @@ def parse_config(raw: Mapping[str, Any] | SweepConfig, where: str = "the sweep")
     try:
         return SweepConfig.model_validate(dict(raw))
     except ValidationError as cause:
-        told: dict[str, list[str]] = {}
+        problems: dict[str, list[str]] = {}
         errors = cause.errors()
         for error in errors:
             place, words = _told(error)
@@ -235,9 +235,9 @@ def parse_config(raw: Mapping[str, Any] | SweepConfig, where: str = "the sweep")
                 e["type"] not in OTHER_KIND and e["loc"][:1] == error["loc"][:1] for e in errors
             ):
                 continue  # a branch of a union that is not meant: the one that is has something to say
-            told.setdefault(place, [])
-            told[place] += [words] if words not in told[place] else []
-        lines = [f"{place}: {' or '.join(words)}" if place else " or ".join(words) for place, words in told.items()]
+            problems.setdefault(place, [])
+            problems[place] += [words] if words not in problems[place] else []
+        lines = [f"{place}: {' or '.join(words)}" if place else " or ".join(words) for place, words in problems.items()]
         raise BadInput(f"{where} cannot be used: " + "; ".join(lines)) from cause
 
 

@@ -90,8 +90,10 @@ def write_run(
             for name, write in writers.items():
                 write(made / name)
             sums = {name: [(made / name).stat().st_size, file_sha256(made / name)] for name in writers}
-            told = json_text({"format": FORMAT, **manifest, "address": address, "files": sums}, indent=1, default=str)
-            (made / MANIFEST).write_text(told, encoding="utf-8")
+            content = json_text(
+                {"format": FORMAT, **manifest, "address": address, "files": sums}, indent=1, default=str
+            )
+            (made / MANIFEST).write_text(content, encoding="utf-8")
             if final.exists() and not is_finished(root, address):
                 require_ours(final, _is_run_file)
                 os.rename(final, replaced)
@@ -134,8 +136,8 @@ def manifest_of(root: Path, address: str) -> dict[str, Any] | None:
     folder = root / RUNS / address
     if not folder.is_dir():
         return None
-    told = _identified(folder)
-    for name, (size, digest) in told["files"].items():
+    manifest = _identified(folder)
+    for name, (size, digest) in manifest["files"].items():
         try:
             found = (folder / name).stat().st_size
             same = found == size and file_sha256(folder / name) == digest
@@ -144,29 +146,29 @@ def manifest_of(root: Path, address: str) -> dict[str, Any] | None:
         if found != size:
             raise Damaged(f"{folder / name} has {found} bytes in place of {size}")
         if not same:
-            raise Damaged(f"{folder / name} is not what was written: its checksum is another one")
-    return told
+            raise Damaged(f"{folder / name} was changed since it was written: its checksum differs")
+    return manifest
 
 
 def _identified(folder: Path) -> dict[str, Any]:
-    """The manifest in a run's folder; Damaged where it cannot be read, or is not of the run at this address."""
+    """The manifest in a run's folder; Damaged if it cannot be read, or belongs to another run."""
     try:
-        told = read_json(folder / MANIFEST)
-        if told["format"] != FORMAT:
-            raise Damaged(f"{folder} has format {told['format']}, and this version reads {FORMAT}")
-        sums = {name: (int(size), str(digest)) for name, (size, digest) in told["files"].items()}
+        manifest = read_json(folder / MANIFEST)
+        if manifest["format"] != FORMAT:
+            raise Damaged(f"{folder} has format {manifest['format']}, and this version reads {FORMAT}")
+        sums = {name: (int(size), str(digest)) for name, (size, digest) in manifest["files"].items()}
         if TABLE not in sums or not all(_is_run_file(Path(name)) and Path(name).name == name for name in sums):
             raise Damaged(f"{folder / MANIFEST} does not list the files of a run")
-        if not math.isfinite(told.get("seconds", 0.0)):
-            raise Damaged(f"{folder / MANIFEST} holds seconds={told['seconds']!r}, which is no time")
-        found = address_of(told["version"], json.dumps(told["config"], sort_keys=True))
+        if not math.isfinite(manifest.get("seconds", 0.0)):
+            raise Damaged(f"{folder / MANIFEST} holds seconds={manifest['seconds']!r}, which is not a time")
+        found = address_of(manifest["version"], json.dumps(manifest["config"], sort_keys=True))
     except DAMAGED as cause:
         if isinstance(cause, Damaged):
             raise
-        raise Damaged(f"{folder} holds no whole run ({type(cause).__name__}: {cause})") from cause
-    if folder.name != found or told.get("address", found) != found:
+        raise Damaged(f"{folder} holds no complete run ({type(cause).__name__}: {cause})") from cause
+    if folder.name != found or manifest.get("address", found) != found:
         raise Damaged(f"{folder} holds the run {found}: it was copied here, or its manifest was changed")
-    return {**told, "files": sums}
+    return {**manifest, "files": sums}
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:

@@ -108,11 +108,11 @@ def run_task(config: str, root: str, version: str, wait: bool = True) -> str | N
             f"{name}.safetensors": partial(_write_weights, m) for name, m in kept.items() if m is not None
         }
         writers[TABLE] = lambda path: write_table(path, table)
-        told = {
+        manifest = {
             "version": version, "environment": environment(), "config": run.model_dump(mode="json"),
             "outcome": trained.outcome, "note": trained.note, "seconds": time.perf_counter() - began,
         }  # fmt: skip
-        return str(write_run(folder, address, writers, told))
+        return str(write_run(folder, address, writers, manifest))
 
 
 def _write_weights(model: nn.Module, path: Path) -> None:

@@ -70,10 +70,10 @@ def _look(home: Path, run: RunConfig, data: Dataset) -> dict[str, Any]:
     few: dict[str, Any] = {
         "n_probes": min(PROBES, seen.n), "n_bootstrap": BOOTSTRAP, "seed": run.seed, "progress": False,
     }  # fmt: skip
-    told = locate(trained, seen.inputs, initial=initial, **few)
+    location = locate(trained, seen.inputs, initial=initial, **few)
     again = locate(trained, seen.inputs, factory=lambda: _fresh(run, data), n_reinitialisations=DRAWS, **few)
     return {
-        "R": told.richness, "low": told.low, "high": told.high,
+        "R": location.richness, "low": location.low, "high": location.high,
         **{f"R_{share:g}": solve(task).richness for share, task in tasks.items()},
         **{f"R_{share:g}_quarter": solve(task, quarter).richness for share, task in tasks.items()},
         "M": sum(moved) / len(moved) if moved else -math.inf,

@@ -144,8 +144,8 @@ def glue_analysis_dataframe(
     for name, value in found.items():
         numbers = {column: getattr(value, ours) for column, ours in QUANTITIES.items()}
         errors = {f"{column}_se": getattr(value, f"{ours}_se") for column, ours in QUANTITIES.items()}
-        sizes, told = layers.facts.get(name, ({}, ()))
-        rows.append({**numbers, **errors, **sizes, "note": "; ".join((*told, *value.notes))})
+        sizes, caveats = layers.facts.get(name, ({}, ()))
+        rows.append({**numbers, **errors, **sizes, "note": "; ".join((*caveats, *value.notes))})
     index = list(X) if several else [0]
     return pandas.DataFrame(rows, index=pandas.Index(index, name="layer"))
 

@@ -55,8 +55,8 @@ class Interval:
 
     def __str__(self) -> str:
         of = "" if self.n_groups is None else f" of {self.n_groups} groups"
-        told = f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}] ({100 * self.level:g} %, {self.n_boot} halves{of})"
-        return f"{told}: {self.note}" if self.note else told
+        text = f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}] ({100 * self.level:g} %, {self.n_boot} halves{of})"
+        return f"{text}: {self.note}" if self.note else text
 
     __repr__ = __str__
 

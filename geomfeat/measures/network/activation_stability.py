@@ -91,5 +91,5 @@ def _mean(agreements: list[tuple[Tensor, bool]]) -> Estimate:
     values = values[:, ~values.isnan().any(0)].mean(0)
     if not len(values):
         return Estimate.failed("every sample is padding throughout, so no gate is seen: check the mask of the inputs")
-    told = all(aligned for _, aligned in agreements) and len(values) > 1
-    return Estimate(float(values.mean()), float(values.std() / len(values) ** 0.5) if told else None)
+    known = all(aligned for _, aligned in agreements) and len(values) > 1
+    return Estimate(float(values.mean()), float(values.std() / len(values) ** 0.5) if known else None)

@@ -128,10 +128,10 @@ def missing_of(state: Mapping[str, Tensor], own: Iterable[str]) -> list[str]:
 def mismatch(path: object, missing: list[str], unexpected: list[str], wrong: list[str]) -> CheckpointMismatch:
     """The error that lists what does not fit, with the file's names that look like the first that is missing."""
     parts = [("missing", missing), ("unexpected", unexpected), ("wrongly shaped", wrong)]
-    told = "; ".join(f"{len(names)} {kind}: {_listed(names)}" for kind, names in parts if names)
+    message = "; ".join(f"{len(names)} {kind}: {_listed(names)}" for kind, names in parts if names)
     if missing and unexpected:
-        told += f"; near {missing[0]!r} in the file: {near(missing[0], unexpected)}"
-    return CheckpointMismatch(f"{str(path)!r} does not fit the model: {told}")
+        message += f"; near {missing[0]!r} in the file: {near(missing[0], unexpected)}"
+    return CheckpointMismatch(f"{str(path)!r} does not fit the model: {message}")
 
 
 def _listed(names: list[str]) -> str:

@@ -123,13 +123,13 @@ def hints_of(grid: Grid, value_label: str) -> list[list[str]]:
         row = []
         for j, x in enumerate(grid.x_values):
             spread = f" ± {number(grid.spread[i, j])}" if math.isfinite(grid.spread[i, j]) else ""
-            told = [
+            parts = [
                 f"{grid.x} {number(x)}, {grid.y} {number(y)}",
                 f"{value_label}: {number(grid.value[i, j])}{spread} ({grid.n[i, j]} trainings)",
                 str(grid.phase[i, j]),
                 f"{grid.left_out[i, j]} left out: {grid.reason[i, j]}" if grid.left_out[i, j] else "",
             ]
-            row.append("<br>".join(plain(t) for t in told if t))
+            row.append("<br>".join(plain(t) for t in parts if t))
         out.append(row)
     return out
 

@@ -45,17 +45,17 @@ def verdict(view: View) -> str:
 
 def sentences(several: Sequence[View]) -> list[tuple[str, str, str]]:
     """(model, verdict, what it means and from which snapshots it is) for every model that was judged over time."""
-    told = []
+    found_verdicts = []
     for view in judged(several):
         values = list(_numbers(view).values())
         found = verdict(view)
         if not found:
-            told.append((view.name, "not judged over time", f"{_capital(values[0].note)}."))
+            found_verdicts.append((view.name, "not judged over time", f"{_capital(values[0].note)}."))
             continue
         _, *rest = next(value.note for value in values if value.ok).split("; ")
         meaning = MEANING.get(found.removesuffix(", grokked"), found)
-        told.append((view.name, found, f"{_capital(meaning)}. From: {'; '.join(rest)}."))
-    return told
+        found_verdicts.append((view.name, found, f"{_capital(meaning)}. From: {'; '.join(rest)}."))
+    return found_verdicts
 
 
 def _capital(text: str) -> str:

@@ -80,15 +80,15 @@ def sections(found: ModelComparison) -> list[Section]:
 
 def answers(found: ModelComparison) -> list[str]:
     """What was found, in sentences."""
-    told = []
+    sentences = []
     values = found.model_similarity.copy()
     pairs = [(values[i, j], a, b) for i, a in enumerate(found.names) for j, b in enumerate(found.names) if i < j]
     known = sorted((p for p in pairs if p[0] == p[0]), reverse=True)
     if known:
         high, low = known[0], known[-1]
-        told.append(f"Most alike are {high[1]} and {high[2]} ({number(high[0])}).")
+        sentences.append(f"Most alike are {high[1]} and {high[2]} ({number(high[0])}).")
         if len(known) > 1:
-            told.append(f"Least alike are {low[1]} and {low[2]} ({number(low[0])}).")
+            sentences.append(f"Least alike are {low[1]} and {low[2]} ({number(low[0])}).")
     ranking: Any = found.ranking
     for brain, rows in ranking.groupby("brain", sort=False):
         best = rows[rows["ok"] & (rows["layer"] != rows["model"])].head(1).to_dict("records")
@@ -96,8 +96,8 @@ def answers(found: ModelComparison) -> list[str]:
             ceiling = f"noise ceiling {number(r['ceiling_lower'])} to {number(r['ceiling_upper'])}"
             known_ceiling = f"; {ceiling}" if r["ceiling_lower"] == r["ceiling_lower"] else ""
             value = with_error(r["similarity"], r["stderr"])
-            told.append(f"Nearest to {brain} is layer {r['layer']} of {r['model']} ({value}{known_ceiling}).")
-    return told
+            sentences.append(f"Nearest to {brain} is layer {r['layer']} of {r['model']} ({value}{known_ceiling}).")
+    return sentences
 
 
 def compared_table(found: ModelComparison) -> Table:

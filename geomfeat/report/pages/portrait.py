@@ -44,13 +44,13 @@ PATHS = (
 
 def write_portrait_page(
     table: pd.DataFrame, path: str | Path, *, x: str | None = None, y: str | None = None,
-    settings: Mapping[str, Any] | None = None, told: str = "", notes: tuple[str, ...] = (),
+    settings: Mapping[str, Any] | None = None, table_file: str = "", notes: tuple[str, ...] = (),
 ) -> Path:  # fmt: skip
     """Write the portrait of a sweep to `path`; returns the path.
 
     Args:
         table: the tidy table of a sweep. x, y: the axes that are shown first; default the first two that vary.
-        settings, told, notes: see `geomfeat.report.pages.relate.write_relate_page`.
+        settings, table_file, notes: see `geomfeat.report.pages.relate.write_relate_page`.
 
     Raises BadInput where fewer than two conditions vary, for unknown axes, and for a path that is a folder.
     """
@@ -67,7 +67,7 @@ def write_portrait_page(
         "portrait.html.j2", place, explorer, settings=settings or {},
         title=f"Portrait over {axis_name(axes[0])} and {axis_name(axes[1])}", counted=counted(found),
         notes=[*notes, *found.notes], stories=stories(found, table), trainings=trainings_table(found),
-        count=len(found.frame), told=told,
+        count=len(found.frame), table_file=table_file,
     )  # fmt: skip
     return save_page(text, path)
 
@@ -89,10 +89,10 @@ def portrait_axes(found: Trainings, x: str | None = None, y: str | None = None) 
             f"{split} is no axis of these pages: they draw a diagram for each of its values; geomfeat.portrait takes it"
         )
     if len(axes) < 2:
-        told = f"only {axes[0]} varies" if axes else "none varies"
-        told += f" ({', '.join(found.by)} would split the diagrams)" if found.by else ""
+        instead = f"only {axes[0]} varies" if axes else "none varies"
+        instead += f" ({', '.join(found.by)} would split the diagrams)" if found.by else ""
         raise BadInput(
-            f"a phase diagram needs two conditions that vary, and {told}: vary another one, or use geomfeat relate"
+            f"a phase diagram needs two conditions that vary, and {instead}: vary another one, or use geomfeat relate"
         )
     check_known([a for a in (x, y) if a is not None], axes, "condition that varies")
     first = x or next(a for a in axes if a != y)

@@ -21,7 +21,7 @@ GOALS = {"slope": 0.03, "scatter": 0.05, "lazy_excess": 0.1, "reinit_median": 0.
 COVERAGE, WORST_COVERAGE = (0.85, 0.97), 0.75
 
 
-def write_validation(found: Validation, path: str | Path, *, settings: Mapping[str, Any], told: str = "") -> Path:
+def write_validation(found: Validation, path: str | Path, *, settings: Mapping[str, Any], table_file: str = "") -> Path:
     """Write the page to `path`; returns the path."""
     findings = findings_of(found, settings)
     asked = Experiment(
@@ -31,7 +31,7 @@ def write_validation(found: Validation, path: str | Path, *, settings: Mapping[s
         "where networks are lazy the features move as far as demanded, M = R.",
         "geomfeat/location/demand.py; Chizat, Oyallon and Bach 2019; Karkada 2024", lambda *_: findings,
     )  # fmt: skip
-    return write_lab_page(asked, findings, path, told=told)
+    return write_lab_page(asked, findings, path, table_file=table_file)
 
 
 def findings_of(found: Validation, settings: Mapping[str, Any]) -> Findings:
@@ -44,8 +44,8 @@ def findings_of(found: Validation, settings: Mapping[str, Any]) -> Findings:
     ]
     lost = {str(row["family"]): row["runs"] - row["located"] for row in families if row["located"] < row["runs"]}
     if lost:
-        told_of = ", ".join(f"{name} ({count})" for name, count in lost.items())
-        notes.append(f"Trainings that missed the loss and are not judged: {told_of}.")
+        missed = ", ".join(f"{name} ({count})" for name, count in lost.items())
+        notes.append(f"Trainings that missed the loss and are not judged: {missed}.")
     notes += [f"{name} was not trained: {reason}" for name, reason in found.absent.items()]
     notes += [*_stopping(families), *_onsets(found)]
     plots = [*_ladders(found.runs.to_dict("records")), _onset_plot(found)]

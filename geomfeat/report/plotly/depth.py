@@ -106,9 +106,9 @@ def profile_figures(found: ModelComparison) -> list[Figure]:
                 for name in found.names
                 for r in _of(table, name, e.measure, e.quantity).to_dict("records")
             )
-            told = f"{lost} numbers failed and are left out of the lines: see what failed, below." if lost else ""
+            note = f"{lost} values failed and are missing from the lines: see the failures below." if lost else ""
             caption = f"{group.caption} Bars are ± one standard error."
-            figures.append(Figure(group.title, caption, panels, tables, note=told))
+            figures.append(Figure(group.title, caption, panels, tables, note=note))
     return figures
 
 
@@ -262,13 +262,13 @@ def _brain_best(found: ModelComparison, rows: Any, how: str) -> Panel:
 
 def _brain_table(rows: Any) -> Table:
     columns = ("rank", "model", "layer", "depth", "similarity", "95 % interval", "p above 0", "p below the ceiling")
-    told = []
+    lines = []
     for r in rows.to_dict("records"):
         if not r["ok"]:
-            told.append(("–", [text_cell(r["model"]), text_cell(r["layer"]), number_cell(r["depth"]),
-                               text_cell("failed", "failed", r["note"]), *[text_cell("")] * 3]))  # fmt: skip
+            lines.append(("–", [text_cell(r["model"]), text_cell(r["layer"]), number_cell(r["depth"]),
+                                text_cell("failed", "failed", r["note"]), *[text_cell("")] * 3]))  # fmt: skip
             continue
-        told.append((
+        lines.append((
             str(r["rank"]),
             [
                 text_cell(r["model"]), text_cell(r["layer"]), number_cell(r["depth"]),
@@ -277,4 +277,4 @@ def _brain_table(rows: Any) -> Table:
                 number_cell(r["p_zero"]), number_cell(r["p_ceiling"]),
             ],
         ))  # fmt: skip
-    return grid(columns, told, "All layers, ranked; p are of single comparisons")
+    return grid(columns, lines, "All layers, ranked; p values are for single comparisons")

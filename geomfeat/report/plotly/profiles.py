@@ -167,8 +167,8 @@ def _table(several: Sequence[View], entry: Entry, group: str) -> Table:
     columns = [(v, at) for v in several for at in moments if v.at(at, entry.measure, entry.quantity)]
     floors = [(v, found) for v in several if (found := floor_values(v, entry))]
     # Some diagnostics also tell of layers that are not hidden ones, like the readout: these are in the table only.
-    told = [(*v.layers, *v.at(at, entry.measure, entry.quantity)) for v, at in columns]
-    layers = [layer for layer in dict.fromkeys(layer for some in told for layer in some) if layer]
+    places = [(*v.layers, *v.at(at, entry.measure, entry.quantity)) for v, at in columns]
+    layers = [layer for layer in dict.fromkeys(layer for some in places for layer in some) if layer]
     heads = [view.name if len(moments) == 1 else f"{view.name}, {AT_WORDS[at]}" for view, at in columns]
     heads += [f"{view.name}, floor" for view, _ in floors]
     rows: list[tuple[str, list[Cell]]] = []

@@ -38,7 +38,7 @@ def related(table: pd.DataFrame) -> Related:
 def path(table: pd.DataFrame, related: Related, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("relate") / "deep" / "relate.html"
     return write_relate_page(
-        related, table, out, settings={"seeds": 3, "hostile": swept_pages.HOSTILE}, told="results.parquet",
+        related, table, out, settings={"seeds": 3, "hostile": swept_pages.HOSTILE}, table_file="results.parquet",
         notes=("A note of the sweep.",),
     )  # fmt: skip
 
@@ -157,7 +157,7 @@ def test_figures_are_saved_with_their_words(table: pd.DataFrame, related: Relate
 def test_the_same_sweep_gives_the_same_page(path: Path, table: pd.DataFrame, related: Related, tmp_path: Path) -> None:
     again = write_relate_page(
         related, table, tmp_path / "again.html", settings={"seeds": 3, "hostile": swept_pages.HOSTILE},
-        told="results.parquet", notes=("A note of the sweep.",),
+        table_file="results.parquet", notes=("A note of the sweep.",),
     )  # fmt: skip
     assert again.read_bytes() == path.read_bytes()
 
