@@ -50,7 +50,7 @@ def test_two_networks_a_control_and_a_brain(files: Path, brain: Path, compare: R
     words = (*NETWORKS, "pixels=brain.npz:pixels", "--brain", "brain.npz:it_subjects", "--layers", "leaf", "--boot", 20)
     result = compare(*words, "--layers", "start=type:Linear")
     assert result.exit_code == 0, result.stderr
-    assert "Nearest to it is layer 3 of end" in result.stdout
+    assert "The layer most similar to it is 3 of end" in result.stdout
     assert "page: out/comparison.html" in result.stdout
     assert {p.name for p in Path("out").iterdir()} == {*FILES, "comparison.html"}
     ranking = pd.read_parquet("out/ranking.parquet")
@@ -108,7 +108,7 @@ def test_recordings_of_other_samples_are_refused_and_nothing_is_written(files: P
 
 BAD = [
     (("net.py:make",), "one is given, and a comparison needs two or more"),
-    (("net.py:make", "net.py:make"), "two models are named 'make': name them"),
+    (("net.py:make", "net.py:make"), "two models are named 'make'; give each a name"),
     (("a=net.py:make@none.safetensors", "net.py:make"), "no such file: 'none.safetensors'"),
     (("a=net.py:make@net.py", "net.py:make"), "must be one of .safetensors, .pt, .pth"),
     (("a=none.npz", "net.py:make"), "no such file: 'none.npz'"),

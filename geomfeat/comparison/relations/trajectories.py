@@ -12,7 +12,7 @@ from geomfeat.errors import BadInput
 from geomfeat.geometry.manifolds.capacity_floor import at_floor
 
 Key = tuple[str, str, str]
-COMPRESS, TRADE, EXPAND, STILL, UNTOLD = "compress", "trade", "expand", "still", "cannot tell"
+COMPRESS, TRADE, EXPAND, STILL, CANNOT_TELL = "compress", "trade", "expand", "still", "cannot tell"
 # A change counts from two standard errors on.
 ERRORS = 2.0
 
@@ -85,7 +85,7 @@ def courses(table: pd.DataFrame, layer: str, *, measure: str = "capacity") -> pd
         known = moments[moments["complete"]]
         row = {"training": training, "layer": layer}
         if len(known) < 2:
-            rows.append({**row, "course": UNTOLD})
+            rows.append({**row, "course": CANNOT_TELL})
             continue
         first, last = known.iloc[0], known.iloc[-1]
         changes = {}
@@ -106,7 +106,7 @@ def course_of(dimension: float, radius: float, dimension_se: float = 0.0, radius
     """
     pairs = ((dimension, dimension_se), (radius, radius_se))
     if any(math.isnan(change) for change, _ in pairs):
-        return UNTOLD
+        return CANNOT_TELL
     signs = {change > 0 for change, se in pairs if abs(change) > ERRORS * (0.0 if math.isnan(se) else se)}
     if not signs:
         return STILL

@@ -32,7 +32,7 @@ FEWEST_PROBES = 16
 ZERO_AND_ONE: Levels = (0.0, 1.0)
 
 NEVER_FITTED = "the training samples were never fitted, so nothing came before or after the fit"
-UNTOLD_LOSS = (
+UNKNOWN_LOSS = (
     "the loss of the training is not known, and the alignment is timed against it: give loss= (a study: --loss, or "
     "location={'loss': ...})"
 )
@@ -159,7 +159,7 @@ def _estimates(report: TransitionReport, series: SnapshotSeries, probes: str, co
     # Of values, the loss is that of the fit; classes are fitted by their accuracy, whatever the loss was.
     timed = series.loss is not None or goal.ndim != 1 or goal.is_floating_point()
     silent = report.silent if timed else None
-    untimed = FEW_RECORDS if timed else UNTOLD_LOSS
+    untimed = FEW_RECORDS if timed else UNKNOWN_LOSS
     numbers = {
         "fit_time": (report.fit_time, NEVER_FITTED),
         "test_time": (report.test_time, late),

@@ -37,32 +37,32 @@ GROUPS = (
         "Capacity and the geometry of the classes",
         "Each panel follows one quantity from the first to the last hidden layer: capacity rises when classes become "
         "easier to separate, which happens when their dimension or their radius falls. The grey dotted line is the "
-        "number of classes over the rank of the layer, what points without any structure give: at this floor (crosses, "
-        "left out of the lines) classes are not separable, and capacity only counts units.",
+        "number of classes over the rank of the layer, the value for points without structure: at this floor (crosses, "
+        "not in the lines) classes are not separable, and capacity only counts units.",
     ),
     Group(
         "alignment",
         "Alignments between classes",
-        "Mean absolute cosines between the centres and axes of classes; the grey dotted line is the floor that random "
-        "directions in as many features would give, so that only what rises above it is structure.",
+        "Mean absolute cosines between the centres and axes of classes; the grey dotted line is the floor, the value "
+        "for random directions in as many features: only values above it show structure.",
     ),
     Group(
         "dimension",
         "Dimension of the layers",
-        "How many directions the layer uses, by measures that weigh large and small directions differently; a fall "
+        "How many directions the layer uses, by measures that weigh large and small directions differently; a decrease "
         "from initial to trained means that training concentrated the layer on fewer directions.",
     ),
     Group(
         "labels",
         "What the layers know about the labels",
-        "Probe accuracy and label alignment rise, within-class scatter (NC1) and D_LR fall, as a layer comes to encode "
-        "the classes.",
+        "As a layer encodes the classes better, probe accuracy and label alignment rise, and within-class scatter "
+        "(NC1) and D_LR fall.",
     ),
     Group(
         "movement",
         "How far each layer moved",
         "Change from the initial to the trained network, layer by layer, on logarithmic axes where changes span "
-        "decades; near zero the layer is still what it was at the start.",
+        "decades; near zero, the layer did not change.",
     ),
     Group(
         "other",

@@ -46,11 +46,11 @@ def answer(related: Related) -> list[str]:
             continue  # the predicted slope of R is the same in all phases: only a phase that differs is reported
         of = {"richness": "Richness R", "excess": "Excess E"}.get(row["quantity"], row["quantity"])
         where = "" if row["cells"] == ALL else f" ({row['cells']})"
-        verdict = {"agrees": "this agrees", "differs": "this differs", "": "there is no interval",
-                   "too wide to tell": "the interval is too wide to tell"}[row["verdict"]]  # fmt: skip
+        verdict = {"agrees": "this agrees", "differs": "this differs", "": "no interval",
+                   "too wide to tell": "the interval is too wide to decide"}[row["verdict"]]  # fmt: skip
         lines.append(
             f"{_group(related, row)}{of} changes by {_interval(row)} decades per {_step(row['term'])}"
-            f"{where}; theory has {row['expected'].replace('-', '−')}: {verdict}."
+            f"{where}; theory predicts {row['expected'].replace('-', '−')}: {verdict}."
         )
     follow = [r for r in related.follow.to_dict("records") if r["measure"] != LOCATION]
     for word in FOLLOWS:
@@ -63,8 +63,8 @@ def answer(related: Related) -> list[str]:
     unknown = sum(r["follows"] == "cannot tell" for r in follow)
     if unknown:
         lines.append(
-            f"What {unknown} of {len(follow)} other numbers follow cannot be told: too few trainings, or seeds, for "
-            "intervals that tell."
+            f"For {unknown} of {len(follow)} other numbers it is undecided what they follow: with this few trainings "
+            "or seeds, the intervals are too wide."
         )
     return lines
 

@@ -37,8 +37,8 @@ from geomfeat.report.pages.sweep_common import Picture, counted, explorer_of, re
 MOST_COURSES = 7  # in a still picture: as many colours as there are
 MOST_GROUPS = 6
 PATHS = (
-    "Each line is a training from its start to its end, for {n} trainings of the first seed, evenly chosen by richness "
-    "or, where it is not known, by order; the plot above has all of them. Down and to the left is compression."
+    "Each line is a training from start to end. Shown are {n} trainings of the first seed, evenly spaced in richness "
+    "or, if it is unknown, in order; the plot above shows all. Down and to the left is compression."
 )
 
 
@@ -59,7 +59,9 @@ def write_portrait_page(
     axes = portrait_axes(found, x, y)
     explorer = explorer_of(found, table, courses=True, lead=axes)
     if explorer is None:
-        raise BadInput("the table has no number but losses: nothing to portray; ask for measures or the location")
+        raise BadInput(
+            "the table holds losses only, so there is nothing to draw: run the sweep with measures or location"
+        )
     pictures = portrait_pictures(table, found, axes)
     place = {"maps": [p for p in pictures.values() if not isinstance(p, Plot)],
              "courses": [p for p in pictures.values() if isinstance(p, Plot)]}  # fmt: skip
@@ -86,7 +88,7 @@ def portrait_axes(found: Trainings, x: str | None = None, y: str | None = None) 
     split = next((a for a in (x, y) if a in found.by), None)
     if split is not None:
         raise BadInput(
-            f"{split} is no axis of these pages: they draw a diagram for each of its values; geomfeat.portrait takes it"
+            f"{split} cannot be an axis here: the page draws a diagram for each of its values; use geomfeat.portrait"
         )
     if len(axes) < 2:
         instead = f"only {axes[0]} varies" if axes else "none varies"

@@ -46,7 +46,7 @@ from geomfeat.report.pages.sweep_common import (
 )
 
 MOST_GROUPS = 6  # of still maps; the explorer shows all
-LEFT = "What the plane of the slopes leaves: where a pattern is seen, a slope does not tell all."
+LEFT = "Residuals of the fitted slopes: a visible pattern means that constant slopes do not describe the data fully."
 
 
 def write_relate_page(

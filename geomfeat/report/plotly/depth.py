@@ -39,13 +39,13 @@ def matches_figure(found: ModelComparison) -> Figure:
     pairs = [(a, b) for a in several for b in several if a != b]
     panels = [_match_panel(found.matches, a, b) for a, b in pairs[:MOST_PAIRS]]
     caption = (
-        "For each layer of one model, the depth of the layer of the other that is most alike (0 % = first, 100 % = "
-        "last); the lighter the mark, the more alike. Along the dotted diagonal layers correspond by relative depth; a "
+        "For each layer of one model, the depth of the most similar layer of the other (0 % = first, 100 % = last); "
+        "the lighter the mark, the more similar. On the dotted diagonal, layers match at the same relative depth; a "
         "flat row of marks means that many layers match the same one."
     )
     limited = f"Of {len(pairs)} pairs, {MOST_PAIRS} are drawn; all are in the table." if len(pairs) > MOST_PAIRS else ""
     if len(several) < len(found.names):
-        limited += " Models of one layer are in the table only."
+        limited += " Models with one layer are in the table only."
     bar = ("similarity 0", "1", look.CIVIDIS) if panels else None
     return Figure("", caption, panels, [_matches_table(found.matches)], bar=bar, note=limited.strip())
 
@@ -194,13 +194,13 @@ def _brain_figure(found: ModelComparison, brain: Any, rows: Any) -> Figure:
     lower, upper = rows["ceiling_lower"].iloc[0], rows["ceiling_upper"].iloc[0]
     how = rows["comparator"].iloc[0]
     caption = (
-        f"How alike the dissimilarity matrix of each layer is to that of {brain} ({how}; correlation distance between "
-        "patterns). Bars are ± one standard error over stimuli, and over subjects where there are several."
+        f"Similarity of each layer's dissimilarity matrix to that of {brain} ({how}; correlation distance between "
+        "patterns). Bars are ± one standard error over stimuli and, if there are several, subjects."
     )
     if math.isfinite(lower):
         caption += (
-            f" The grey band is the noise ceiling, {lower:.2f} to {upper:.2f}: what the true model would reach, given "
-            "how much the subjects differ."
+            f" The grey band is the noise ceiling, {lower:.2f} to {upper:.2f}: the similarity that the true model "
+            "would reach, given how much the subjects differ."
         )
     else:
         caption += " With one subject there is no noise ceiling."
