@@ -39,8 +39,8 @@ class WriteFailed(GeomfeatError, OSError):
 
     def __str__(self) -> str:
         return (
-            f"{self.filename} cannot be written: {self.strerror}. What was there is kept: make room or choose another "
-            "place, and run the same again"
+            f"{self.filename} cannot be written: {self.strerror}. Existing files are unchanged: free some space or "
+            "choose another place, then run the same again"
         )
 
 

@@ -253,9 +253,9 @@ def resolve_device(device: str | torch.device | None, like: Tensor | None = None
             warnings.simplefilter("ignore")  # torch warns of some kinds that are refused below
             out = torch.device(device)
     except (RuntimeError, TypeError) as cause:
-        raise BadInput(f"device={str(device)!r} is no device: use 'cpu', 'cuda' or 'cuda:1'") from cause
+        raise BadInput(f"device={str(device)!r} is not a device: use 'cpu', 'cuda' or 'cuda:1'") from cause
     if out.type not in ("cpu", "cuda") or (out.type == "cpu" and out.index):
-        raise BadInput(f"device={str(device)!r} is none that geomfeat computes on: use 'cpu', 'cuda' or 'cuda:1'")
+        raise BadInput(f"device={str(device)!r} is not supported: use 'cpu', 'cuda' or 'cuda:1'")
     seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if out.type == "cuda" and (out.index or 0) >= seen:
         raise BadInput(f"device={str(device)!r}, but torch sees {seen or 'no'} CUDA device: use device='cpu'")

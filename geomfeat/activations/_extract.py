@@ -195,7 +195,9 @@ def _require_sites(found: Sites, layers: Patterns) -> None:
         return
     for key, problem in found.problems.items():
         raise BadInput(f"none of the layers {layers!r} can be taken; {name_of(key)}: {problem}")
-    raise LayerDidNotFire(f"none of the layers {layers!r} is called, with samples of its own, in a forward pass")
+    raise LayerDidNotFire(
+        f"none of the layers {layers!r} is called in a forward pass and returns a row for each sample"
+    )
 
 
 def _expected(feed: Feed) -> int | None:
@@ -205,7 +207,7 @@ def _expected(feed: Feed) -> int | None:
 def _check_beside(streamed: Stream, **given: Any) -> None:
     """BadInput for arguments that need the samples in a known order, or twice, where a stream has them once."""
     if given["store"] is not None:
-        streamed.require_again("a store, which keeps a sum of the samples,")
+        streamed.require_again("a store, which saves a checksum of the samples,")
     for name in ("groups", "mask"):
         if given[name] is not None and streamed.shuffled:
             raise BadInput(

@@ -95,7 +95,7 @@ class Feed:
         masks = [mask for _, part in self.inputs.batches(READ) if (mask := mask_of(part)) is not None]
         if len({mask.shape[1] for mask in masks}) > 1:
             raise BadInput(
-                "attention masks of several lengths cannot be kept in a store: pad all batches to one length"
+                "attention masks of several lengths cannot be saved in a store: pad all batches to one length"
             )
         return replace(self, mask=torch.cat(masks))
 

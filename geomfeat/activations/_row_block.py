@@ -92,7 +92,7 @@ class Block:
             return
         if self._mask is None or not torch.equal(valid, self._mask[:, : valid.shape[1]].cpu()):
             raise BadInput(
-                f"layer {key!r} returns sequences of several lengths, which a store does not keep: pass mask= "
+                f"layer {key!r} returns sequences of several lengths, which a store cannot hold: pass mask= "
                 "(n, tokens) of these lengths to extract(), or leave out store="
             )
 

@@ -170,7 +170,7 @@ class ActivationStore:
         marker = self.folder(layer) / DONE
         if not marker.is_file():
             begun = (self.folder(layer) / PROGRESS).is_file()
-            state = "is not complete: run the same extraction again to go on" if begun else "is not there"
+            state = "is not complete: run the same extraction again to resume" if begun else "is missing"
             known = self.layers()
             raise BadInput(f"layer {layer!r} in {self!r} {state}; complete: {near(layer, known) or 'none'}")
         return read_plan(marker, layer, self._facts())

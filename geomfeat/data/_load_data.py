@@ -60,7 +60,7 @@ def _expanded(path: str, spec: str) -> Path:
     try:
         return Path(path).expanduser()
     except RuntimeError as cause:
-        raise BadInput(f"data={spec!r}: there is no such home folder ({cause})") from cause
+        raise BadInput(f"data={spec!r}: no such home folder ({cause})") from cause
 
 
 def _naming(spec: str, name: str, load: Callable[[], Dataset]) -> Dataset:

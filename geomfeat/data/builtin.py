@@ -83,7 +83,7 @@ def read_idx(path: Path) -> np.ndarray:
     Raises BadInput that names the file when it is missing, truncated or of another kind.
     """
     if not path.is_file():
-        raise BadInput(f"there is no file {str(path)!r}: the four idx .gz files must lie in one folder")
+        raise BadInput(f"no such file: {str(path)!r}; the four idx .gz files must be in one folder")
     try:
         with gzip.open(path) as file:
             raw = file.read()

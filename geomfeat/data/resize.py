@@ -28,7 +28,7 @@ def images_like(images: Tensor, shape: Sequence[int]) -> Tensor:
         raise BadInput(f"samples of shape {own} cannot be made {wanted}: both must be images (channels, height, width)")
     channels = wanted[0]
     if own[0] != channels and 1 not in (own[0], channels):
-        raise BadInput(f"images of {own[0]} channels cannot be given {channels}: one of the two must be grey")
+        raise BadInput(f"images of {own[0]} channels cannot be given {channels}: one of the two must be greyscale")
     if own[0] != channels:
         images = images.expand(-1, channels, -1, -1) if own[0] == 1 else images.mean(1, keepdim=True)
     if own[1:] == wanted[1:]:

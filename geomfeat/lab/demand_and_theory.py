@@ -35,8 +35,8 @@ Table = Any  # pandas annotates selections of a frame as anything that pandas kn
 
 @experiment(
     name="demand-and-theory",
-    title="What demand R should be: modes, balance and width",
-    question="Does demand R follow the theory of lazy and rich learning where that is known?",
+    title="Demand R where theory predicts it: modes, balance and width",
+    question="Does demand R agree with the theory of lazy and rich learning where the theory is known?",
     theory="One mode of a wide linear network: R = log10(s / σ²w) + log10((1 − √ε) / 2√d). A square λ-balanced one: "
     "the mean of R over both layers falls as −log10 |λ|, the first layer's as −2 log10 |λ| for λ < 0 only. Width n: "
     "R ~ −½ log10 n for each layer in NTK parameterization; in the standard one −3/2 for the first, −½ for the rest.",

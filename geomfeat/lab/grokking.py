@@ -152,5 +152,5 @@ def _answer(table: pd.DataFrame, plateau: float, reached: float) -> str:
         f"the kernel does not wait for the test loss: {1 - late[0.5]:.0%} of its turn at α = 0.5, and "
         f"{1 - late[8.0]:.0%} at α = 8, is done when the training samples are fitted. At α = 8 it turns by "
         f"{turn[8.0]:.2f} radians in all, and yet the test loss ends at {reached:.2f}, the linearised network's at "
-        f"{plateau:.2f}: an angle between kernels hardly shows the little that the late learning needs."
+        f"{plateau:.2f}: an angle between kernels hardly shows the small change that late learning needs."
     )

@@ -31,8 +31,8 @@ SLOPE_TOLERANCE = 0.03
 
 @experiment(
     name="lazy-limit",
-    title="The lazy limit: when a network is its linearisation, and when a kernel machine",
-    question="At which gamma does a trained network do what its linearisation and its tangent kernel do?",
+    title="The lazy limit: when a network equals its linearisation and its kernel machine",
+    question="At which gamma does a trained network agree with its linearisation and its tangent kernel?",
     theory="f = (net(w) − net(w0))/γ tends to the linear model f_lin(w) = Df(w0)(w − w0)/γ as γ → 0, with a relative "
     "difference of first order in γ (slope 1) for smooth activations; gradient descent on the linear model is, "
     "exactly, kernel descent with the initial tangent kernel.",

@@ -194,7 +194,7 @@ def _checks(found: dict[str, StableRates], runs: Runs) -> list[Check]:
     for name in NETWORKS:
         checks.append(Check(f"{name}: slope of η*, γ ≤ 0.01", found[name].slope(1e-3, 1e-2)[0], 2.0, 0.15))
     seen = sum(report.phase == name for name, (_, report) in runs.items())
-    checks.append(Check("trainings in the phase that theory names", float(seen), float(len(runs)), 0.0))
+    checks.append(Check("trainings in the predicted phase", float(seen), float(len(runs)), 0.0))
     edge, catapult = runs["edge of stability"][1], runs["catapult"][1]
     checks.append(Check("edge of stability: λ η / 2, last third", edge.end, 1.0, 0.15))
     checks.append(Check("catapult: λ η / 2 at the start", catapult.start, 1.5, 0.1))

@@ -26,7 +26,7 @@ def noise_of(y: np.ndarray, x: np.ndarray) -> float:
     Blind to a few changes of course, by the median. Source: Gasser, Sroka and Jennen-Steinmetz 1986, with a median.
     """
     if len(y) < 3:
-        raise BadInput(f"{len(y)} moments: 3 at least to tell noise from course")
+        raise BadInput(f"y holds {len(y)} moments: an estimate of noise needs at least 3")
     share = (x[2:] - x[1:-1]) / (x[2:] - x[:-2])
     off = share * y[:-2] + (1 - share) * y[2:] - y[1:-1]
     return MAD * float(np.median(np.abs(off) / np.sqrt(share**2 + (1 - share) ** 2 + 1)))

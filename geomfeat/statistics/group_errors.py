@@ -108,7 +108,7 @@ def errors_over_groups(
 
     def values(rows: Tensor) -> list[float]:
         if len(rows) < least:
-            raise BadInput(f"{len(rows)} samples are left without one of the groups, and {least} are needed")
+            raise BadInput(f"{len(rows)} samples remain without one of the groups, and {least} are needed")
         found = function(*(_taken(layer, rows) for layer in layers), **options)
         estimates = [found[key] if isinstance(found, Mapping) else found for key in wanted]
         failed = next((estimate.note for estimate in estimates if not estimate.ok), "")

@@ -76,7 +76,7 @@ class _opened:
 
     def __enter__(self) -> zipfile.ZipFile:
         if not self.path.is_file():
-            raise BadInput(f"there is no file {str(self.path)!r}")
+            raise BadInput(f"no such file: {str(self.path)!r}")
         try:
             with self.path.open("rb") as file:
                 if file.read(6) == b"\x93NUMPY":

@@ -73,8 +73,8 @@ def require_own(paths: Iterable[Path]) -> None:
             raise OutputExists(f"{path} is a folder where a file is to be written: choose another name, or move it")
         if (path.exists() or path.is_symlink()) and not (path.is_file() and is_own(path)):
             raise OutputExists(
-                f"{path} was not written by geomfeat, or has been changed or damaged since: it is left as it is. "
-                "Choose another name, or remove it yourself"
+                f"{path} was not written by geomfeat, or was changed or damaged since, so it is not replaced: "
+                "choose another name, or remove it yourself"
             )
 
 

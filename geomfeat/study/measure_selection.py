@@ -1,4 +1,4 @@
-"""Which measures a study runs, decided before any work: unknown names are errors, unmet needs are told."""
+"""Which measures a study runs, decided before any work: unknown names are errors, unmet needs become notes."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def make_plan(measures: Sequence[str] | str | None, have: Iterable[str]) -> Plan
     have = set(have)
     asked = None if measures is None else [measures] if isinstance(measures, str) else list(dict.fromkeys(measures))
     if asked is not None and not asked:
-        raise BadInput("measures=[] asks for nothing: leave it out for all of them. Their names: geomfeat measures")
+        raise BadInput("measures=[] is empty: leave it out to run all measures. Names: geomfeat measures")
     chosen = [m for m in available() if m.scope in SCOPES] if asked is None else [get(name) for name in asked]
     odd = [m.name for m in chosen if m.scope not in SCOPES]
     if odd:

@@ -160,7 +160,7 @@ def make_subject(
         patterns = "weights"
         if not hidden_weight_layers(model, inputs, readout=look.readout, device=look.device):
             raise BadInput(
-                f"layers='*' stands for hidden layers with weights, and there are none: {no_hidden_layer(model)}. Name "
+                f"layers='*' means hidden layers with weights, and the model has none: {no_hidden_layer(model)}. Name "
                 "layers, e.g. 'leaf'. All of them: geomfeat extract --list"
             )
     widths, has_outputs = look.widths(model, inputs, patterns)
@@ -178,7 +178,7 @@ def _snapshots(trained: Any, initial: Any, checkpoints: Mapping[Any, Any] | None
     steps = dict(checkpoints or {})
     for step in sorted(steps, key=lambda s: (not str(s).isdigit(), int(s) if str(s).isdigit() else 0, str(s))):
         if str(step) in (INITIAL, TRAINED, ""):
-            raise BadInput(f"checkpoints: {step!r} is no step; pass initial= and trained= by their own names")
+            raise BadInput(f"checkpoints: {step!r} is not a step; pass initial= and trained= by name")
         found[str(step)] = _snapshot(steps[step], str(step), last.model)
     found[TRAINED] = last
     for at, snapshot in found.items():

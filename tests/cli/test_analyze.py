@@ -448,7 +448,7 @@ def test_an_edited_page_is_kept_and_does_not_stop_a_finished_run(files: Path, an
     assert "already there" in analyze().stdout
     refused = analyze("--force")
     assert refused.exit_code == 2
-    assert "report.html was not written by geomfeat, or has been changed" in refused.stderr
+    assert "report.html was not written by geomfeat, or was changed" in refused.stderr
     assert page.read_text(encoding="utf-8").endswith("<p>my notes</p>")
 
 

@@ -69,7 +69,7 @@ def test_one_value_of_every_condition_is_refused(tmp_path: Path) -> None:
     sweep(tiny(seeds=1), tmp_path / "one", progress=False)
     told = RUN.invoke(app, ["relate", str(tmp_path / "one")])
     assert told.exit_code == 2
-    assert "there is no slope: vary sigma or eta" in " ".join(told.output.split())
+    assert "no slope can be fitted: vary sigma or eta" in " ".join(told.output.split())
     told = RUN.invoke(app, ["portrait", str(tmp_path / "one")])
     assert told.exit_code == 2
     assert "needs two conditions that vary" in told.output

@@ -92,7 +92,7 @@ def _require_two(models: Mapping[str, Any], brain: Mapping[str, RDMs]) -> None:
         raise BadInput(f"{twice[0]!r} names a model and a brain: give each its own name")
     if len(models) + len(brain) < 2 or not models:
         counts = f"{len(models)} model" + (f" and {len(brain)} brain data" if brain else "")
-        raise BadInput(f"there is nothing to compare with: got {counts}, and two are needed (for one, use analyze)")
+        raise BadInput(f"models: got {counts}, and two are needed (for one, use analyze)")
 
 
 def _patterns(layers: Any, models: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -100,7 +100,7 @@ def _patterns(layers: Any, models: Mapping[str, Any]) -> Mapping[str, Any]:
         return dict.fromkeys(models, layers)
     unknown = sorted(set(layers) - set(models))
     if unknown:
-        raise BadInput(f"layers names the model {unknown[0]!r}, which is not there: the models are {', '.join(models)}")
+        raise BadInput(f"layers names the unknown model {unknown[0]!r}: the models are {', '.join(models)}")
     given: Mapping[str, Any] = layers
     return {name: given.get(name, "*") for name in models}
 

@@ -29,7 +29,7 @@ SLOPE_COLUMNS = [
     "n", "n_seeds", "n_left_out", "note",
 ]  # fmt: skip
 CORRELATION_COLUMNS = [*NUMBER, "axis", "rho", "low", "high", "interval", "n", "n_seeds", "n_left_out", "note"]
-ONE_SEED = "one seed: the interval is from the scatter of single trainings, with the plane's lack of fit in it"
+ONE_SEED = "one seed: the interval is from the scatter of single trainings, which includes the misfit of the plane"
 LONE_SEED = "one seed alone tells this slope, or only all of them together, for want of trainings: no interval"
 TWO_SEEDS = "two seeds: the interval is as wide as it has to be"
 
@@ -82,7 +82,7 @@ def relate(table: pd.DataFrame, *, measures: Sequence[str] | None = None, level:
     if measures is not None:
         check_known(measures, set(found.values.columns.get_level_values(0)) | {LOCATION}, "measure")
     if not found.axes:
-        raise BadInput("no condition that is a positive number has two values, so there is no slope: vary sigma or eta")
+        raise BadInput("no positive condition has two values, so no slope can be fitted: vary sigma or eta")
     keys = [k for k in found.values.columns if measures is None or k[0] in (*measures, LOCATION)]
     slopes, correlations, follow, notes = [], [], [], list(found.notes)
     for facts, group in found.groups():
@@ -180,7 +180,7 @@ def _slope_rows(
                 "note": "; ".join(filter(None, notes)),
             })  # fmt: skip
         rows += [{**common, "term": term, "slope": np.nan, "interval": "none", "expected": "", "verdict": "",
-                  "note": f"{term} varies together with other terms: no slope of its own"}
+                  "note": f"{term} varies together with other terms: no separate slope"}
                  for term in design.dropped if ":" not in term]  # fmt: skip
     return rows
 

@@ -100,7 +100,7 @@ def stages(table: pd.DataFrame, layer: str, *, measure: str = "capacity") -> pd.
         known = moments[moments["complete"] & (moments["dimension"] > 0) & (moments["radius"] > 0)]
         row = {"training": training, "layer": layer, "note": ""}
         if len(known) < 2 * LEAST_MOMENTS:
-            note = f"{len(known)} moments: {2 * LEAST_MOMENTS} at least to find a change of course"
+            note = f"{len(known)} moments: finding a change point needs at least {2 * LEAST_MOMENTS}"
             rows.append({**row, "stage": CANNOT_TELL, "moments": len(known), "note": note})
             continue
         rows += [{**row, **stage} for stage in _stages(known, wanted)]

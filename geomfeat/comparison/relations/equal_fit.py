@@ -198,7 +198,7 @@ def _judged(
     gap = f"{fit} differs by {before.difference:+.2g}{unit} between {condition} {first} and {second}"
     enough = n_pairs >= max(LEAST_PAIRS, LEAST_SHARE * smaller)
     if before.balanced:
-        which, words, bad = 0, f"Equal fit: {gap}, which is no more than it varies by. Compare all trainings.", ()
+        which, words, bad = 0, f"Equal fit: {gap}, within its variation. All trainings can be compared.", ()
     elif enough and after is not None and after.balanced:
         which, bad = 1, ()
         words = f"Unequal fit: {gap}. {n_pairs} pairs of equal fit can be compared, out of {smaller} at most."

@@ -239,7 +239,7 @@ def found_in(planned: SweepResult) -> tuple[list[Task], list[dict[str, Any]]]:
         else:
             there.append(manifest)
     if damaged:
-        logger.warning("%d damaged folders are left out, and made again: %s", len(damaged), damaged[0])
+        logger.warning("%d damaged runs are left out, and repeated: %s", len(damaged), damaged[0])
     return todo, there
 
 
@@ -282,7 +282,7 @@ def _run(
         except OSError as error:
             raise GeomfeatError(
                 f"{found.folder} cannot be written: {error.strerror or error}. {made} of {total} runs "
-                "are finished: make room, and the same command goes on"
+                "are finished: free some space, then run the same command to resume"
             ) from error
     return errors
 

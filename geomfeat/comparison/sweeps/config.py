@@ -285,14 +285,14 @@ def read_config(path: str | Path) -> SweepConfig:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
         _require_small(raw)
     except FileNotFoundError as cause:
-        raise BadInput(f"there is no sweep file {str(path)!r}") from cause
+        raise BadInput(f"no such sweep file: {str(path)!r}") from cause
     except OSError as cause:
         raise BadInput(f"{str(path)!r} cannot be read: {cause.strerror or cause}") from cause
     except RecursionError as cause:
-        raise BadInput(f"{path} is no sweep: it is nested too deeply") from cause
+        raise BadInput(f"{path} is not a sweep: it is nested too deeply") from cause
     except (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, OverflowError) as cause:
         # PyYAML raises its own errors for the text, and Python's for values such as the 45th of January.
-        raise BadInput(f"{path} is no readable YAML: {' '.join(str(cause).split())[:300]}") from cause
+        raise BadInput(f"{path} is not valid YAML: {' '.join(str(cause).split())[:300]}") from cause
     if raw is None:
         raise BadInput(f"{path} is empty: name at least one key of a sweep, see geomfeat sweep --schema")
     return parse_config(raw, str(path))

@@ -67,7 +67,7 @@ def glue_analysis_dataframe(
     if isinstance(manifolds, Mapping) and not is_by_class(manifolds):
         return by_layer(manifolds, n_t=n_hyperplanes, seed=seed)
     if gaussianize:
-        raise BadInput("gaussianize=True is not offered: replace the points yourself, and leave it False")
+        raise BadInput("gaussianize=True is not supported: replace the points yourself, and leave it False")
     if len(indices) != len(indices_name):
         raise BadInput(f"indices has {len(indices)} values for {len(indices_name)} names: give as many names as values")
     parts = manifolds_of(manifolds)

@@ -49,7 +49,7 @@ def spread_of(x: Points | Spread) -> Spread:
     if not out.varies:
         raise NoVariance(
             f"all {len(out.x)} points coincide (up to rounding{came}): "
-            "the layer is constant on these inputs; look at its inputs, or leave it out"
+            "the layer is constant on these inputs; check them, or leave the layer out"
         )
     return out
 
@@ -164,7 +164,7 @@ def rankme(x: Points, *, centre: bool = False) -> float:
     """
     layer = as_layer(x)
     if not bool(layer.x.any()):
-        raise NoVariance("every entry is zero: RankMe is not defined; the layer is dead on these inputs")
+        raise NoVariance("every entry is zero: RankMe is not defined; the layer is zero (dead) on these inputs")
     spread = spread_of(layer) if centre else Spread.of(layer.x, layer.precision)
     values = torch.linalg.svdvals(spread.x if centre else layer.x.to(WORKING) / spread.unit)
     own = max(layer.x.shape) * torch.finfo(WORKING).eps * values[0]

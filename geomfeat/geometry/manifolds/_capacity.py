@@ -102,7 +102,7 @@ def capacity_of(manifolds: Manifolds, every: Draws, n_draws: int, target_se: flo
     if not bool((manifolds.x != 0).any()):
         raise BadInput(
             "every point is at the origin, or no further from it than rounding after centring (constant features, or a "
-            "common offset that takes up all digits: subtract it before it is rounded): there is nothing to separate"
+            "common offset that takes up all digits: subtract it before it is rounded): nothing can be separated"
         )
     n_features, unit, given = manifolds.x.shape[1], manifolds.unit, manifolds
     manifolds = manifolds.without_copies().rescaled()
@@ -129,7 +129,7 @@ def capacity_of(manifolds: Manifolds, every: Draws, n_draws: int, target_se: flo
     if not bool(found.certified.any()):
         raise ArithmeticError(
             f"none of {len(t)} draws could be certified (violation {float(found.violation.min()):.1e} at best): "
-            "remove nearly dependent units, or add noise of a size that means nothing"
+            "remove nearly dependent units, or add negligible noise"
         )
     made = _summary(manifolds, span.rank, found, Draws(t, y, every.take(rows).strata), far)
     late = "" if reached else f"{target_se:g} of the capacity not reached with {len(t)} draws: raise max_draws"
@@ -260,7 +260,7 @@ def _notes(
     if floor:
         out.append(floor_note(manifolds.n_manifolds, rank))
     if manifolds.n_manifolds == 1:
-        out.append("one class alone: its capacity says how large it is, not what it can be told apart from")
+        out.append("one class only: the capacity describes its size, not its separation from other classes")
     if bad:
         out.append(f"{bad} of {n} draws not certified (worst violation {float(found.violation.max()):.0e}), left out")
     if inside:

@@ -97,7 +97,7 @@ def _source(layers_of: Any, labels: Any, checkpoint: str | int) -> tuple[list[st
             "of layer to Representation"
         )
     if labels is None:
-        raise BadInput(f"{layers_of!r} keeps no labels: pass labels=, one class per sample in the order of extraction")
+        raise BadInput(f"{layers_of!r} holds no labels: pass labels=, one class per sample in the order of extraction")
     names = [name for name in layers_of.layers() if name != OUTPUTS]
     if not names:
         raise BadInput(f"{layers_of!r} holds no complete layer: check the path and checkpoint=, or run the extraction")

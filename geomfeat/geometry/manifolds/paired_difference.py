@@ -187,7 +187,7 @@ def _comparable(a: Capacity, b: Capacity) -> tuple[str, ...]:
             "not t; draws=common_draws(...) shares both"
         )
     if a.dichotomies == "given":
-        notes.append("given draws or dichotomies: that they are the same in a and b is taken on trust")
+        notes.append("given draws or dichotomies: they are assumed to be the same in a and b")
     return tuple(notes)
 
 

@@ -170,7 +170,7 @@ def _predictions(models: RDMs | Mapping[str, Any], data: RDMs, dissimilarity: st
                 )
             found = replace(found, conditions=data.conditions)
         if found.n_rdms != 1:
-            raise BadInput(f"model {name!r} has {found.n_rdms} RDMs: give each a name of its own, see select()")
+            raise BadInput(f"model {name!r} has {found.n_rdms} RDMs: give each its own name, see select()")
         if found.conditions != data.conditions:
             raise BadInput(f"model {name!r} has other conditions than the data, or another order: use take(conditions)")
         parts.append(replace(found, dissimilarity="", vectors=found.vectors.to(data.vectors.device)))

@@ -53,8 +53,8 @@ class RDMs:
         n = conditions_of(pairs)
         if n == 0:
             raise BadInput(
-                f"{pairs} values are no upper triangle: n conditions have n (n - 1) / 2 pairs. For square matrices use "
-                "RDMs.of_matrices"
+                f"{pairs} values are not an upper triangle: n conditions have n (n - 1) / 2 pairs. For square matrices "
+                "use RDMs.of_matrices"
             )
         if not (sure or are_triangles(vectors)):
             raise BadInput(f"vectors of shape ({pairs}, {pairs}) are a square matrix: use RDMs.of_matrices")
@@ -80,7 +80,7 @@ class RDMs:
         known = full.nan_to_num()
         slack = 1e-6 * float(known.abs().max())
         if float((known - known.mT).abs().max()) > slack or float(known.diagonal(dim1=1, dim2=2).abs().max()) > slack:
-            raise BadInput("matrices must be symmetric with zeros on the diagonal: these are no dissimilarities")
+            raise BadInput("matrices must be symmetric with zeros on the diagonal: these are not dissimilarities")
         rows, columns = torch.triu_indices(full.shape[1], full.shape[1], 1, device=full.device)
         return cls(Triangles(full[:, rows, columns]), dissimilarity, names, conditions)
 
@@ -106,7 +106,7 @@ class RDMs:
             if name not in self.names:
                 raise BadInput(f"no RDM {name!r}; near: {near(name, self.names)}")
             if self.names.count(name) > 1:
-                raise BadInput(f"{self.names.count(name)} RDMs are named {name!r}: give each a name of its own")
+                raise BadInput(f"{self.names.count(name)} RDMs are named {name!r}: give each its own name")
         return replace(
             self, vectors=Triangles(self.vectors[[self.names.index(n) for n in wanted]]), names=tuple(wanted)
         )

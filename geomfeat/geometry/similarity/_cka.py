@@ -85,7 +85,7 @@ def _cka(a: Any, b: Any, kernel: str, estimator: str, bandwidth: float, noted: b
     if left.n < 6:
         return Estimate(value, note=note)
     scale = own_a.leave_one_out(estimator) * own_b.leave_one_out(estimator)
-    if not (scale > 0).all():  # one sample carries the whole geometry: no spread can be told
+    if not (scale > 0).all():  # one sample carries the whole geometry: its spread cannot be estimated
         return Estimate(value, note=note)
     return Estimate(value, jackknife_stderr(cross.leave_one_out(estimator) / scale.sqrt()), note=note)
 
@@ -148,7 +148,9 @@ def as_gram(kernel: Kernel | Tensor, name: str = "kernel") -> Float[Tensor, "n n
         raise BadInput(f"{name} must be a square kernel (n, n) between one set of samples, got {tuple(gram.shape)}")
     require_finite(gram, f"kernel {name!r}")
     if (gram - gram.T).abs().max() > 1e-6 * gram.abs().max():
-        raise BadInput(f"{name} is not symmetric, so it is no kernel: pass a Gram matrix, or features (n, d) to cka()")
+        raise BadInput(
+            f"{name} is not symmetric, so it is not a kernel: pass a Gram matrix, or features (n, d) to cka()"
+        )
     return gram
 
 

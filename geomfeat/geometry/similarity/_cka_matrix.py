@@ -147,7 +147,7 @@ def _row(
     values = (cross.hsic_of_pairs(estimator) / (own[i] * own[j]).sqrt()).clamp(-1, 1)
     if alone is None:
         return values, torch.full_like(values, torch.nan)
-    # The root of a negative number: one sample carries the whole geometry, and no spread can be told.
+    # The root of a negative number: one sample carries the whole geometry, and its spread cannot be estimated.
     left_out = cross.leave_one_out(estimator) / (alone[:, [i]] * alone[:, j]).sqrt()
     n = cross.n
     return values, (left_out.var(0, correction=0) * (n - 1)).sqrt() + 0 * values

@@ -77,7 +77,7 @@ class StreamingCKA:
         if method not in METHODS:
             raise BadInput(f"method={method!r}: use one of {', '.join(map(repr, METHODS))}")
         if method == "minibatch" and estimator == "biased":
-            raise BadInput("the biased HSIC of blocks is no estimate of that of all samples: use estimator='unbiased'")
+            raise BadInput("the biased HSIC of blocks does not estimate that of all samples: use estimator='unbiased'")
         self.estimator, self.method, self.memory, self.block = estimator, method, memory, block
         self.names: tuple[str, ...] = ()
         self._waiting: list[list[Tensor]] = []

@@ -61,7 +61,7 @@ def _drift(old: AdjacentLayers, new: AdjacentLayers) -> Estimate:
     grams = [(two.second.mT @ two.second, two.first @ two.first.mT) for two in (old, new)]
     size = sum(float(upper.norm() + lower.norm()) for upper, lower in grams)
     if not size > 0:
-        raise BadInput("both layers are zero in both snapshots: there is no balance to compare")
+        raise BadInput("both layers are zero in both snapshots: their balance is undefined")
     was, became = (upper - lower for upper, lower in grams)
     note = (
         f"with {new.upper}: lambda {before.value:.3g} -> {after.value:.3g}, "

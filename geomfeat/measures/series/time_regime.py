@@ -85,8 +85,8 @@ def time_regime(series: SnapshotSeries, probes: int = 64) -> dict[str, Estimate]
     """
     if len(series.snapshots) < FEWEST:
         raise BadInput(
-            f"{len(series.snapshots)} snapshots have no order of events: give {FEWEST} or more, best at steps evenly "
-            "spaced in their logarithm (snapshot_steps='log')"
+            f"{len(series.snapshots)} snapshots are too few for an order of events: give {FEWEST} or more, best at "
+            "steps evenly spaced in their logarithm (snapshot_steps='log')"
         )
     if series.targets is None:
         raise BadInput("targets is None, and a fit is one of training targets: give classes or values, one per input")

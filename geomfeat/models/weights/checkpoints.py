@@ -64,7 +64,7 @@ def _imported(source: str, what: str) -> Any:
 
 def _from_file(path: Path, what: str) -> Any:
     if not path.is_file():
-        raise BadInput(f"{what}: there is no file {str(path)!r} (looked from {os.getcwd()!r})")
+        raise BadInput(f"{what}: no such file: {str(path)!r} (relative to {os.getcwd()!r})")
     name = f"geomfeat_user_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None

@@ -53,7 +53,7 @@ def weights_files(path: str | Path) -> list[Path]:
     if path.is_dir():
         path = _in_folder(path)
     if not path.is_file():
-        raise BadInput(f"there is no weights file {str(path)!r}")
+        raise BadInput(f"no such weights file: {str(path)!r}")
     if path.name.endswith(INDEX):
         return [path, *dict.fromkeys(path.parent / name for name in _weight_map(path).values())]
     if path.suffix not in SUFFIXES:
@@ -135,12 +135,16 @@ def _weight_map(index: Path) -> dict[str, str]:
         listed = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         found = {str(name): str(file) for name, file in listed.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as cause:
-        raise BadInput(f"{index} is no index of weights ({type(cause).__name__}: {cause}): copy it again") from cause
+        raise BadInput(
+            f"{index} is not an index of weights ({type(cause).__name__}: {cause}): copy it again"
+        ) from cause
     for file in dict.fromkeys(found.values()):
         if Path(file).name != file or Path(file).suffix not in SUFFIXES:
-            raise BadInput(f"{index} lists {file!r}, which is no weights file beside it: copy the folder again")
+            raise BadInput(
+                f"{index} lists {file!r}, which is not a weights file in the same folder: copy the folder again"
+            )
         if not (index.parent / file).is_file():
-            raise BadInput(f"{index} lists {file}, which is not there: copy the whole folder")
+            raise BadInput(f"{index} lists {file}, which is missing: copy the whole folder")
     if not found:
         raise BadInput(f"{index} lists no weights: copy it again")
     return found

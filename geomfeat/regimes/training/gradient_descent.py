@@ -145,7 +145,9 @@ def _descend_full(problem: Objective, settings: Settings, path: Path) -> None:
             continue
         if not math.isfinite(new_standing):
             path.diverged = True
-            path.note = f"diverged at step {path.steps + 1}: lower lr, or leave back_off on; kept the last finite point"
+            path.note = (
+                f"diverged at step {path.steps + 1}: lower lr, or leave back_off on; the last finite point is returned"
+            )
             break
         before = path.u
         velocity, slope, loss, standing = moving, new_slope, new_loss, new_standing
@@ -195,7 +197,9 @@ def _descend_by_epoch(problem: Objective, settings: Settings, path: Path) -> Non
             continue
         if not math.isfinite(standing):
             path.diverged = True
-            path.note = f"diverged by step {path.steps + done}: lower lr, or leave back_off on; kept the last epoch"
+            path.note = (
+                f"diverged by step {path.steps + done}: lower lr, or leave back_off on; the last epoch is returned"
+            )
             break
         before, best = path.u, min(best, standing)
         path.u, path.loss, path.lr, path.steps = u, loss, rule.step_size.value, path.steps + done

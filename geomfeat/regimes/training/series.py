@@ -254,7 +254,7 @@ def _step(snapshot: Snapshot) -> float:
     if snapshot.at == "init":
         return 0.0
     if isinstance(snapshot.at, str):
-        raise BadInput(f"snapshot.at={snapshot.at!r} is no time: give every snapshot the step it was taken at")
+        raise BadInput(f"snapshot.at={snapshot.at!r} is not a time: give every snapshot its step")
     return float(snapshot.at)
 
 

@@ -176,7 +176,7 @@ X, C = draw(6, 3), [0, 0, 1, 1, 2, 2]
             "inverse of no covariance",
         ),
         (lambda: rdm(X[:, :1], dissimilarity="correlation"), "same value in every unit"),
-        (lambda: RDMs(torch.ones(2, 4)), "no upper triangle"),
+        (lambda: RDMs(torch.ones(2, 4)), "not an upper triangle"),
         (lambda: RDMs(torch.ones(3) / 0), "infinite"),
         (lambda: RDMs(torch.ones(3), names=("a", "b")), "2 names for 1"),
         (lambda: RDMs(torch.ones(0)), "matrices, pairs"),

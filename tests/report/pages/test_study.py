@@ -284,7 +284,7 @@ def test_a_page_of_the_users_or_edited_since_is_not_replaced(tmp_path):
     write_page(study, path, title="again")
     edited = path.read_text(encoding="utf-8").replace("again", "again, with my notes")
     path.write_text(edited, encoding="utf-8")
-    with pytest.raises(OutputExists, match="has been changed"):
+    with pytest.raises(OutputExists, match="was changed"):
         write_page(study, path)
     assert path.read_text(encoding="utf-8") == edited
     with pytest.raises(BadInput, match="names nothing"):

@@ -145,7 +145,7 @@ def _returned(address: str, left: int) -> Any:
         except BadInput as cause:
             if time.monotonic() > until:
                 raise GeomfeatError(
-                    f"the scheduler at {address!r} went away, and {left} runs were not made: what is finished is kept; "
+                    f"the scheduler at {address!r} stopped, and {left} runs were not made. Finished runs are saved: "
                     "start it again, and the same command goes on"
                 ) from cause
             time.sleep(LOOK)
