@@ -144,7 +144,7 @@ def test_force_computes_everything_again(files: Path, analyze: Run, computed: li
     assert "nothing was computed" in analyze().stdout
     forced = analyze("--force")
     assert forced.exit_code == 0
-    assert "already there" not in forced.stdout
+    assert "results exist" not in forced.stdout
     assert len(computed) == 16
     assert {p.name for p in Path("out").iterdir()} == WRITTEN
 
@@ -424,7 +424,7 @@ def test_force_leaves_a_folder_of_parts_with_a_file_of_the_users(
     assert "was not written by geomfeat" in refused.stderr
     assert computed == []
     assert {p: p.read_bytes() for p in Path("out").rglob("*") if p.is_file()} == before
-    assert "already there" in analyze().stdout
+    assert "results exist" in analyze().stdout
 
 
 @pytest.mark.parametrize("force", [True, False])
@@ -445,7 +445,7 @@ def test_an_edited_page_is_kept_and_does_not_stop_a_finished_run(files: Path, an
     assert analyze().exit_code == 0
     page = Path("out/report.html")
     page.write_text(page.read_text(encoding="utf-8") + "<p>my notes</p>", encoding="utf-8")
-    assert "already there" in analyze().stdout
+    assert "results exist" in analyze().stdout
     refused = analyze("--force")
     assert refused.exit_code == 2
     assert "report.html was not written by geomfeat, or was changed" in refused.stderr

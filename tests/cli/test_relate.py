@@ -27,7 +27,7 @@ def test_relate_answers_and_writes_page_and_figures(made: Path, tmp_path: Path) 
     told = RUN.invoke(app, ["relate", str(made), "--figures", str(tmp_path / "figures")], catch_exceptions=False)
     assert told.exit_code == 0, told.output
     assert "Richness R changes by" in told.output
-    assert "theory has −3" in told.output
+    assert "theory predicts −3" in told.output
     assert f"page: {made / 'relate.html'}" in told.output
     text = (made / "relate.html").read_text(encoding="utf-8")
     assert "8 trainings of 4 configurations" in text

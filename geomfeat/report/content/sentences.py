@@ -51,8 +51,8 @@ def answer(where: Location | None) -> str:
     """Where a model sits, in sentences that need no knowledge of the symbols."""
     if where is None:
         return (
-            "Not located; the failures below say why. Give the initial weights (--initial FILE), or a model factory "
-            "that draws fresh initial weights."
+            "Not located. The failures below give the reason. Give the initial weights (--initial FILE), or a model "
+            "factory that draws fresh initial weights."
         )
     meaning = MEANING.get(where.regime, where.regime)
     meaning = meaning[0].upper() + meaning[1:]

@@ -64,7 +64,7 @@ def test_slopes_stand_beside_theory_and_the_answer_says_so(page: Read, related: 
     assert slope == pytest.approx(-3, abs=0.05)
     first = next(line for line in told if "mlp" in line and "init scale" in line)
     assert f"−{abs(slope):.1f}" in first
-    assert "theory has −3: this agrees" in first
+    assert "theory predicts −3: this agrees" in first
     assert all(line in page.text for line in told)
     assert float(f"{slope:.6f}") in {round(value, 6) for value, _ in page.numbers}
     assert f"Follow richness, the other held fixed: dim, {swept_pages.HOSTILE}." in told
@@ -178,7 +178,7 @@ def test_groups_by_what_is_given_and_slopes_on_an_exponent_are_in_words(tmp_path
     found = relate(table)
     told = answer(found)
     assert told[0].startswith("batch_size given: Richness R changes by 2.1")
-    assert "decades per 1 of r; theory has 2.107: this agrees" in told[0]
+    assert "decades per 1 of r; theory predicts 2.107: this agrees" in told[0]
     assert any(line.startswith("batch_size not given: ") for line in told)
     text = read(write_relate_page(found, table, tmp_path / "r.html")).text
     assert "has_batch_size" not in text

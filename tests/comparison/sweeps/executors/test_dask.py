@@ -145,7 +145,7 @@ def test_a_scheduler_that_stays_away_is_told_and_what_is_finished_kept(
             own.kill()
 
         threading.Thread(target=kill).start()
-        with pytest.raises(GeomfeatError, match="stopped, and 8 runs were not made. Finished runs are saved"):
+        with pytest.raises(GeomfeatError, match="stopped, and 8 runs were not made"):
             sweep(EIGHT, tmp_path, engine=f"tcp://127.0.0.1:{port}", progress=False)
     assert SweepResult.load(tmp_path).outcomes == {"missing": 8}
 
