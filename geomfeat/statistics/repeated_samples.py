@@ -45,7 +45,7 @@ def repeats_once(*sides: Any, noted: bool = True) -> tuple[list[Any], str]:
     if groups is not None:
         first = first_of_each(torch.unique(torch.stack([number, groups], 1), dim=0, return_inverse=True)[1])
         if len(first) < n:
-            said.append(f"{n - len(first)} of {n} samples are copies of another one in their group and left out")
+            said.append(f"{n - len(first)} of {n} samples are copies of another one in their group, and left out")
             given = [_taken(side, first) for side in given]
     left = len(first) - int(number.max()) - 1
     if left:
