@@ -10,8 +10,8 @@
 #
 # The responses to one class are a cloud of points, its *manifold*. How many manifolds per dimension can a linear
 # read-out separate, and which property decides it: how far they spread (radius), in how many directions (dimension), or
-# how similar they are (alignments)? Manifold capacity is one number that follows from this geometry. Here it is compared
-# with exact answers, and then measured in a small network.
+# how similar they are (alignments)? Manifold capacity is one number that follows from this geometry. Here it is
+# compared with exact answers, and then measured in a small network.
 #
 # ## Five lines
 
@@ -136,9 +136,9 @@ for m, value, error in zip(counts, curve.mean["capacity"], curve.se["capacity"],
     print(f"  {m:5} points  {value:.3f} ± {error:.3f}")
 
 # %% [markdown]
-# With correlated centres the tasks differ. Under random labels the capacity stays 2; one point against the others becomes
-# easy when all are similar, since one direction then labels almost all of them. A capacity belongs to its labels, and
-# `Capacity` stores which ones they were.
+# With correlated centres the tasks differ. Under random labels the capacity stays 2; one point against the others
+# becomes easy when all are similar, since one direction then labels almost all of them. A capacity belongs to its
+# labels, and `Capacity` stores which ones they were.
 
 # %%
 correlations = np.array([0.0, 0.25, 0.5, 0.75, 0.95])
@@ -445,6 +445,6 @@ panel.legend(frameon=False, loc="upper left", ncols=2)
 figure.savefig(PICTURES / "02_collisions.png", dpi=130)
 
 # %% [markdown]
-# Two classes whose centres point the same way differ only in the small remainder: the classes most similar to the others
-# cost most. (The diagonal is left out. Where draws lie inside their cone, as a few may on the images of
-# the first section, the costs depend on a choice of multipliers; here `frac_inside` is 0.)
+# Two classes whose centres point the same way differ only in the small remainder: the classes most similar to the
+# others cost most. (The diagonal is left out. Where draws lie inside their cone, as a few may on the images of the
+# first section, the costs depend on a choice of multipliers; here `frac_inside` is 0.)

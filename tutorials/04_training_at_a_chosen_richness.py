@@ -39,8 +39,8 @@ start = mlp(hidden=(WIDTH, WIDTH), parameterization="ntk", seed=0)
 # ## One knob, four names
 #
 # Papers use the same knob under other names, and two of them depend on the width $n$ and on how the network is read
-# out. `Richness` converts between them and states its convention with every number. In NTK parameterization (a $1/\sqrt n$
-# read-out), $\alpha = 1/\gamma$ (Chizat), $\gamma_0 = \gamma/\sqrt n$ (Bordelon and Pehlevan) and $\gamma = n^r$
+# out. `Richness` converts between them and states its convention with every number. In NTK parameterization (a
+# $1/\sqrt n$ read-out), $\alpha = 1/\gamma$ (Chizat), $\gamma_0 = \gamma/\sqrt n$ (Bordelon and Pehlevan) and $\gamma = n^r$
 # (Karkada), where $r = 0$ is the NTK limit and $r = 1/2$ is muP.
 
 # %%
@@ -121,7 +121,7 @@ print("the first layer moved by", float((run.model.fc1.weight - start.fc1.weight
 #
 # `at_richness` wraps a network of any kind; its forward pass gives $f$, and training it trains the network.
 # `parameter_groups` scales the learning rate: by $\gamma^2$ for gradient descent, by $\gamma$ for Adam and similar
-# methods, whose steps do not depend on the size of the gradient. A stable $\eta_0$ is what `train_at_gamma` found itself.
+# methods, whose steps do not depend on the size of the gradient. `train_at_gamma` finds a stable $\eta_0$ itself.
 
 # %%
 net = mlp(hidden=(WIDTH, WIDTH), parameterization="ntk", seed=0)

@@ -48,8 +48,8 @@ print(f"threshold {c:.2f}: {int(n_active(target, c))} of {d} modes of the target
 # ## The formula against gradient descent
 #
 # Gradient descent is run in the products $W_2 W_1$, $W_1^\top W_1$ and $W_2 W_2^\top$, which is exact and costs the
-# same at every width; the start is drawn with the exact law of the weights' products. It is compared with the mixed flow
-# and its two limits: the lazy flow, every mode at rate $2c$, and the balanced flow, $c = 0$.
+# same at every width; the start is drawn with the exact law of the weights' products. It is compared with the mixed
+# flow and its two limits: the lazy flow, every mode at rate $2c$, and the balanced flow, $c = 0$.
 
 # %%
 steps = sorted({round(10 ** (1 + 0.1 * k)) for k in range(24)})

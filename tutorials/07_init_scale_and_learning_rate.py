@@ -14,8 +14,8 @@
 #
 # - The response of a network with $L$ layers of weights falls with $\sigma^{L-1}$, and its features with $\sigma$, so
 #   the demand $R$ has slope $-L$ on $\log_{10}\sigma$.
-# - Gradient flow does not depend on its step: $R$ and the excess $E = M - R$ have slope 0 on $\log_{10}\eta$, until steps
-#   become so large that training leaves the flow. From there on $E$ rises.
+# - Gradient flow does not depend on its step: $R$ and the excess $E = M - R$ have slope 0 on $\log_{10}\eta$, until
+#   steps become so large that training leaves the flow. From there on $E$ rises.
 
 # %%
 import os

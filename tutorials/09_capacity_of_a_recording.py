@@ -9,8 +9,9 @@
 # # The manifold capacity of a recording
 #
 # How easily could a linear read-out separate categories by these voxels, and which property of the responses decides
-# it: how far they spread (radius), in how many directions (dimension), or how similar the categories are (alignments)? Manifold capacity answers with one number and its geometry. The data are those of Haxby et al. (2001):
-# a subject looks at pictures of eight categories in twelve runs, while fMRI records 530 voxels of one slice.
+# it: how far they spread (radius), in how many directions (dimension), or how similar the categories are (alignments)?
+# Manifold capacity answers with one number and its geometry. The data are those of Haxby et al. (2001): a subject
+# looks at pictures of eight categories in twelve runs, while fMRI records 530 voxels of one slice.
 #
 # The data lie outside this repository. Where they are missing, the same analysis runs on a simulated recording.
 

@@ -35,16 +35,12 @@ def compare(
         str | None,
         typer.Option(
             metavar="FILE.npz[:KEY,...]",
-            help="Dissimilarity matrices rdm_<name> of brain data, over the inputs in order: layers are ranked by "
-            "similarity to them.",
+            help="Dissimilarity matrices rdm_<name> of brain data, over the inputs in order, to rank layers by.",
         ),
     ] = None,
     layers: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Layers of all networks, or NAME=PATTERN for one of them; repeatable. Default: hidden layers with "
-            "weights."
-        ),
+        typer.Option(help="Layers, or NAME=PATTERN for one network; repeatable. Default: hidden layers with weights."),
     ] = None,
     measures: Annotated[
         list[str] | None,
@@ -53,9 +49,7 @@ def compare(
             "participation_ratio_corrected and two_nn. Names: geomfeat measures."
         ),
     ] = None,
-    similarity: Annotated[
-        str, typer.Option(help="Similarity measure: cka_linear_unbiased or cka_linear_biased.")
-    ] = "cka_linear_unbiased",
+    similarity: Annotated[str, typer.Option(help="Measure: cka_linear_unbiased or _biased.")] = "cka_linear_unbiased",
     n: options.Samples = None,
     draws: Annotated[int, typer.Option(help="Number of random draws for the capacity.", min=2)] = 200,
     boot: Annotated[int, typer.Option(help="Number of bootstrap samples for the brain ranking.", min=2)] = 1000,

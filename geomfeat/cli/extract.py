@@ -26,12 +26,8 @@ def extract(
     layers: options.Layers = None,
     list_layers: Annotated[bool, typer.Option("--list", help="Only list the layers and their shapes.")] = False,
     reduce: options.Reduce = "flatten",
-    project: Annotated[
-        str, typer.Option(help="Sparse random projection to this number of features, or none.")
-    ] = "none",
-    store: Annotated[
-        Path | None, options.path("Write to this zarr store, block by block; an interrupted run resumes there.")
-    ] = None,
+    project: Annotated[str, typer.Option(help="Sparse random projection to a number of features; none.")] = "none",
+    store: Annotated[Path | None, options.path("Write to this zarr store; an interrupted run resumes there.")] = None,
     npz: Annotated[Path | None, options.path("Write to this .npz file.")] = None,
     checkpoint: Annotated[str, typer.Option(help="Name of these weights in the store.")] = "trained",
     split: Annotated[
