@@ -1,6 +1,6 @@
 """Errors that name the argument, its value and the remedy.
 
-Every error of the library derives from `GeomfeatError`, so a caller can tell "bad input, told clearly" from a bug.
+Every error that the library raises on purpose derives from `GeomfeatError`; any other error is a bug.
 They are `ValueError`s too, where the cause is a bad value.
 """
 
@@ -35,7 +35,7 @@ class OutputExists(GeomfeatError):
 
 
 class WriteFailed(GeomfeatError, OSError):
-    """A file could not be written: the disk is full, read-only, or the place is not allowed. The old file is kept."""
+    """A file could not be written: the disk is full or read-only, or access is denied. The old file is unchanged."""
 
     def __str__(self) -> str:
         return (
@@ -45,7 +45,7 @@ class WriteFailed(GeomfeatError, OSError):
 
 
 class OutOfMemory(GeomfeatError):
-    """A computation does not fit, also in the smallest chunks; the message says what would."""
+    """A computation does not fit into memory, even in the smallest chunks; the message says what would fit."""
 
 
 def near(name: str, known: Iterable[str], most: int = 5) -> str:

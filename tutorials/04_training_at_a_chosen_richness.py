@@ -40,8 +40,8 @@ start = mlp(hidden=(WIDTH, WIDTH), parameterization="ntk", seed=0)
 #
 # Papers use the same knob under other names, and two of them depend on the width $n$ and on how the network is read
 # out. `Richness` converts between them and states its convention with every number. In NTK parameterization (a
-# $1/\sqrt n$ read-out), $\alpha = 1/\gamma$ (Chizat), $\gamma_0 = \gamma/\sqrt n$ (Bordelon and Pehlevan) and $\gamma = n^r$
-# (Karkada), where $r = 0$ is the NTK limit and $r = 1/2$ is muP.
+# $1/\sqrt n$ read-out), $\alpha = 1/\gamma$ (Chizat), $\gamma_0 = \gamma/\sqrt n$ (Bordelon and Pehlevan) and
+# $\gamma = n^r$ (Karkada), where $r = 0$ is the NTK limit and $r = 1/2$ is muP.
 
 # %%
 for knob in (

@@ -1,6 +1,6 @@
-"""The folder of one layer in a store: a zarr v3 array with its marker, begun, gone on with, and sealed.
+"""The folder of one layer in a store: a zarr v3 array with its marker, begun, resumed, and sealed.
 
-The marker is written before the array, so that a folder without one is not geomfeat's: what lies there is left alone.
+The marker is written before the array, so a folder without one is not geomfeat's and its files are left alone.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A folder `path/checkpoint/layer` holds the array (any zarr reader opens it) and, beside its chunks, a marker: while
 it is written `progress.json`, renewed after every block; at last `done.json`. Both list the sha256 of every block, so
-an interrupted write goes on where it stopped and damage is noticed when the block is read.
+an interrupted write resumes and damage is noticed when the block is read.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ def _expanded(path: str, spec: str) -> Path:
 
 
 def _naming(spec: str, name: str, load: Callable[[], Dataset]) -> Dataset:
-    """What `load` gives; what it refuses is told with the SPEC where it does not name the file itself."""
+    """The result of `load`; its errors name the SPEC if they do not name the file."""
     try:
         return load()
     except BadInput as cause:

@@ -33,13 +33,13 @@ def _folder_sum(folder: Path) -> str:
 
 
 def _module_file(name: str) -> Path | None:
-    """The file of a module, looked for where `load_factory` does; None where there is none (told when it is loaded)."""
+    """The file of a module, looked for where `load_factory` does; None if there is none (loading reports it)."""
     added = os.getcwd() not in sys.path and "" not in sys.path
     if added:
         sys.path.insert(0, os.getcwd())
     try:
         found = importlib.util.find_spec(name)
-    except Exception:  # noqa: BLE001 - a package that breaks when imported: loading tells it with its cause
+    except Exception:  # noqa: BLE001 - a package that breaks when imported: loading reports the cause
         return None
     finally:
         if added:

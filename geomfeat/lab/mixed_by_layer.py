@@ -1,4 +1,4 @@
-"""Networks that are frozen, lazy and rich at once, layer by layer, and which number tells the layers apart."""
+"""Networks that are frozen, lazy and rich at once, layer by layer, and which number distinguishes them."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def run(size: str, seed: int, progress: bool) -> Findings:
     plots = [
         _modes(times, descent, flows["mixed flow"], left, right, c),
         _errors(times, errors),
-        _told(strengths, rho, c),
+        _read_from_weights(strengths, rho, c),
     ]
     table = pd.DataFrame({"time": times, **{name: error.tolist() for name, error in errors.items()}})
     settings = {"dimension": DIMENSION, "width": width, "sigma": sigma, "learning rate": RATE, "seed": seed}
@@ -100,7 +100,7 @@ def _errors(times: list[float], errors: dict[str, Tensor]) -> Plot:
     return Plot("Three formulas against gradient descent", "time", "relative error", curves, log_x=True, log_y=True)
 
 
-def _told(strengths: Tensor, rho: Tensor, c: float) -> Plot:
+def _read_from_weights(strengths: Tensor, rho: Tensor, c: float) -> Plot:
     x = (strengths / c).tolist()
     curves = [Curve("modes of the trained pair", x, rho.tolist()), Curve("equal", x, x, kind="theory")]
     return Plot("Regime of every mode, from the trained weights alone", "strength / threshold", "ρ", curves,

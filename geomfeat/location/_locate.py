@@ -259,7 +259,7 @@ def _module(model: nn.Module | Snapshot) -> nn.Module:
 def _floor(starts: list[Start], step: Callable[[], None]) -> dict[str, float]:
     """Mean demand, by layer and as "" for the network, of turning one random initialisation into the next.
 
-    It is the R of having learned nothing: smaller demands cannot be told from it.
+    It is the value of R when nothing was learned: smaller demands are indistinguishable from it.
     """
     found = []
     for start, other in zip(starts, [*starts[1:], starts[0]], strict=True):

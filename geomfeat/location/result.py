@@ -17,7 +17,7 @@ LAZY_BELOW = -0.5
 RICH_DEMAND = 0.5
 RICH_MOVEMENT = 0.3
 BEYOND_DEMAND = 0.5
-# Within this many decades of the floor, R cannot be told from the difference between two initialisations.
+# Within this many decades of the floor, R is indistinguishable from the difference between two initialisations.
 ABOVE_FLOOR = 0.3
 
 REGIMES = (
@@ -53,7 +53,7 @@ def regime_of(richness: float, movement: float) -> str:
 def regime_without_start(richness: float, at_most: bool, floor: float) -> str:
     """The regime from demand alone, where the initial weights are unknown: movement from a fresh draw means nothing.
 
-    `at_most`: R cannot be told from the floor, so only an upper bound of floor + .3 is known.
+    `at_most`: R is indistinguishable from the floor, so only an upper bound of floor + .3 is known.
 
     >>> regime_without_start(-0.9, True, -1.0), regime_without_start(0.8, False, -1.0)
     ('at most lazy', 'rich')
@@ -79,7 +79,7 @@ class Location:
             outputs on few was seen to add (.5).
         movement: M, how far they did move. excess: E = M - R.
         tier: "initial" (the true initial weights were given) or "reinitialised" (fresh draws from the factory).
-        floor: R between two re-initialisations, the smallest R that tier can tell from zero; None for tier "initial".
+        floor: R between two re-initialisations, the smallest meaningful R in that tier; None for tier "initial".
         at_most: R lies below floor + .3, so it is only an upper bound.
         regime: see `regime_of`; "mixed by layer" is a flag, since it says something about `layers`. "frozen" where no
             hidden layer moved; R is then that of the layers, had every parameter been free to move.

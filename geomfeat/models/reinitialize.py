@@ -138,7 +138,7 @@ def batchnorm_modules(model: nn.Module) -> list[_BatchNorm]:
 def never_estimated(model: nn.Module) -> bool:
     """True when BatchNorm statistics are still those of construction: means 0, variances 1, no batch counted.
 
-    The count alone does not tell: weights that were converted from elsewhere come without one.
+    The count alone does not decide: converted weights come without one.
     """
     norms = batchnorm_modules(model)
     return bool(norms) and all(_as_constructed(m) for m in norms)

@@ -1,4 +1,4 @@
-"""Where a series changes its course: the best cut into straight pieces, by dynamic programming with a BIC penalty.
+"""Change points of a series: the best cut into straight pieces, by dynamic programming with a BIC penalty.
 
 Optimal partitioning (Jackson et al. 2005): F(t) = min over s < t of F(s) + C(s, t) + penalty, with C the residual sum
 of squares of one straight line per column from s to t, columns scaled by their noise. Exact; O(n^2) by running sums.
@@ -23,7 +23,7 @@ MAD = 1.4826
 def noise_of(y: np.ndarray, x: np.ndarray) -> float:
     """Standard deviation of the noise of a series (n,) at places x (n,), from how far each value is off its neighbours.
 
-    Blind to a few changes of course, by the median. Source: Gasser, Sroka and Jennen-Steinmetz 1986, with a median.
+    Robust to a few change points, by the median. Source: Gasser, Sroka and Jennen-Steinmetz 1986, with a median.
     """
     if len(y) < 3:
         raise BadInput(f"y holds {len(y)} moments: an estimate of noise needs at least 3")
@@ -35,7 +35,7 @@ def noise_of(y: np.ndarray, x: np.ndarray) -> float:
 def change_points(
     y: np.ndarray, x: np.ndarray | None = None, *, noise: Any = None, least: int = LEAST_MOMENTS
 ) -> tuple[int, ...]:
-    """The first moment of every piece but the first; () for a series that keeps its course.
+    """The first moment of every piece but the first; () if there is no change point.
 
     Args:
         y: (n,) or (n, k) series, cut at the same moments. x: (n,) ascending places of the moments; default 0, 1, ...

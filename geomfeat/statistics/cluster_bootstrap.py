@@ -30,7 +30,7 @@ Statistic = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True, eq=False)
 class Interval:
-    """Estimates (k,) with standard errors and two-sided intervals; NaN where nothing can be told."""
+    """Estimates (k,) with standard errors and two-sided intervals; NaN where they are undefined."""
 
     estimate: np.ndarray
     stderr: np.ndarray

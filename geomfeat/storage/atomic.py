@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and folders of them that are finished when their settings are there.
+"""Files that are written atomically, and folders of them that are finished when their settings file exists.
 
 Each file is written under another name and renamed; the settings come last, with the SHA-256 of the others, so that
 damage is noticed (parquet readers answer a flipped bit with anything from another number to an internal error).

@@ -1,4 +1,4 @@
-"""Arrays in `.npz` files, without pickle: sizes are checked before anything is allocated, and every damage is told."""
+"""Arrays in `.npz` files, without pickle: sizes are checked before memory is allocated, and damage is reported."""
 
 from __future__ import annotations
 
@@ -83,15 +83,15 @@ class _opened:
                     raise BadInput(f"{str(self.path)!r} is a single array: save it with np.savez(file, name=array)")
             self.archive = zipfile.ZipFile(self.path)
         except UNREADABLE as cause:
-            raise self._told(cause) from cause
+            raise self._damaged(cause) from cause
         return self.archive
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         self.archive.close()
         if isinstance(error, UNREADABLE):
-            raise self._told(error) from error
+            raise self._damaged(error) from error
 
-    def _told(self, cause: BaseException) -> BadInput:
+    def _damaged(self, cause: BaseException) -> BadInput:
         if isinstance(cause, BadInput):
             return cause
         return BadInput(

@@ -1,7 +1,7 @@
-"""Files on disk: written whole or not at all, and never over a file that geomfeat did not write.
+"""Files on disk: written atomically, and never over a file that geomfeat did not write.
 
-Every file that is written carries a mark in its content (see `is_own`), so that it is known wherever it is moved.
-What carries none is the user's: it is not overwritten and not removed, and the call is refused, naming it.
+Every file that geomfeat writes carries a mark in its content (see `is_own`), so it is recognised wherever it is moved.
+A file without the mark is the user's: it is neither overwritten nor removed, and the call raises an error with its name.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ def is_temporary(path: Path) -> bool:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Inside, whatever the operating system refuses is told as WriteFailed that names the path."""
+    """Inside, every error of the operating system becomes a WriteFailed that names the path."""
     try:
         yield
     except GeomfeatError:

@@ -184,7 +184,7 @@ def accuracy_of(
 
 
 def _fit(goals: Sequence[torch.Tensor], width: int) -> bool:
-    """Whether these are classes that outputs of this width can tell apart."""
+    """Whether outputs of this width have a column for each of these classes."""
     if width == 1:
         return all(y.numel() == len(y) for y in goals) and _levels(goals) is not None
     if any(y.ndim != 1 or y.is_floating_point() for y in goals):

@@ -1,4 +1,4 @@
-"""Finished parts of a study, so that an interrupted one goes on where it was.
+"""Finished parts of a study, so that an interrupted one resumes.
 
 A part is addressed by its content: a hash of the weights, the model's code, data, measure, options, seed and version
 that made it. A part of other settings is therefore never taken for this one, and nothing has to be invalidated.

@@ -81,17 +81,17 @@ def run_study(
         checkpoints: step -> Snapshot, module or state; adds rows with `at` the step, and "init-><step>" for changes;
             from three known steps on (initial is 0) also the verdict over time, `time_regime`.
         location: False leaves it out; a mapping gives further options of `locate`.
-        umap: the layer to draw in the plane; True the last, False none.
-        evaluate: part -> (inputs, labels), or a Dataset or DataLoader of both in a fixed order, whose accuracy is told;
-            default the inputs themselves, as "data". The part "test" is taken as samples that were not trained on, also
-            over time.
+        umap: the layer for the UMAP plot; True the last, False none.
+        evaluate: part -> (inputs, labels), or a Dataset or DataLoader of both in a fixed order, to report the accuracy
+            on; default the inputs, as "data". The part "test" counts as samples that were not trained on, also over
+            time.
         resume: a folder for finished parts: after an interruption the same call goes on where it was.
 
     Table: `at` is "init", "trained" or a step; for comparisons "init->trained" or "init-><step>".
     A measure that fails gives rows with ok False and a note. Results depend on neither the order nor the choice of
     layers and measures.
 
-    Raises BadInput and its kin before any work and before anything is written.
+    Raises BadInput (or a subclass) before any work and before anything is written.
 
     >>> from geomfeat.models import build
     >>> study = run_study(build("mlp", seed=1), torch.randn(30, 64), initial=build("mlp", seed=0), umap=False,
@@ -172,7 +172,7 @@ def _check_asked(subject: Subject, umap: bool | str, location: Any, further: Map
 
 
 class _Run:
-    """The work of one study, with what is finished kept in `parts`."""
+    """The work of one study, with finished parts saved in `parts`."""
 
     def __init__(
         self, subject: Subject, plan: Plan, seed: int, parts: Parts, features: Features, progress: bool, course: Course
@@ -212,13 +212,13 @@ class _Run:
         return [*rows, *refused]
 
     def extract(self) -> None:
-        """Features of the two ends, first of all: what is wrong with them is told before anything is written."""
+        """Features of the initial and trained network, first of all: errors in them come before anything is written."""
         for at in WORDS:
             if at in self.subject.snapshots:
                 self.features.at(at)
 
     def located(self, factory: Any, ladder: Any, further: Mapping[str, Any]) -> tuple[Location | None, list[Row]]:
-        """The location and its rows; None with a failed row where it cannot be told."""
+        """The location and its rows; None with a failed row if it cannot be computed."""
         ends = [at for at in WORDS if at in self.subject.snapshots]
         key = self.key("location", self.subject.layers, _named(factory), ladder, dict(further), moments=ends)
         where = _kept_location(self.parts.get(key))
@@ -320,7 +320,7 @@ def _bar(tasks: Sequence[Task], progress: bool) -> Iterator[Task]:
 
 
 def _named(function: Any) -> str | None:
-    """A name that tells functions apart across processes: where it was defined, and its code."""
+    """A name that identifies a function across processes: where it was defined, and its code."""
     if function is None or isinstance(function, str):
         return function
     code = getattr(function, "__code__", None)

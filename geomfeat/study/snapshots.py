@@ -1,4 +1,4 @@
-"""What a study looks at: one network at several moments, on the same inputs, through the same layers; checked."""
+"""What a study measures: one network at several moments, on the same inputs, through the same layers; checked."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ BAD = [
     (("a=net.py:make@net.py", "net.py:make"), "must be one of .safetensors, .pt, .pth"),
     (("a=none.npz", "net.py:make"), "no such file: 'none.npz'"),
     (("digits.npz", "net.py:make"), "was not written by save_npz"),
-    (("a=", "net.py:make"), "MODEL 'a=' names nothing"),
+    (("a=", "net.py:make"), "MODEL 'a=' is empty"),
     (("net", "net.py:make"), "'net' is neither"),
     ((*NETWORKS, "--brain", "none.npz"), "--brain 'none.npz': no such file"),
     ((*NETWORKS, "--brain", "digits.npz"), "holds no array named rdm_<name>"),

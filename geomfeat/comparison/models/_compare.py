@@ -1,4 +1,4 @@
-"""Compare models on the same samples: similarity of layers and models, profiles over depth, and likeness to brains."""
+"""Compare models on the same samples: similarity of layers and models, profiles over depth, similarity to brain data."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from geomfeat.models.functional import Inputs, Readout
 from geomfeat.study.snapshots import Look
 from geomfeat.types import Representation, Snapshot
 
-# Loss of similarity by projection, above which it is told.
-TOLD_LOSS = 0.02
+# Loss of similarity by projection, above which a note reports it.
+REPORTED_LOSS = 0.02
 
 
 def compare_models(
@@ -67,7 +67,7 @@ def compare_models(
             see `rank_by_rsa`.
         n_draws: of the capacity, the same for all layers of all models.
         reduce, project, batch_size, readout: see `run_study`. Projection ("auto": above 4096 features to 2048) lowers
-            CKA of layers of many dimensions, which a note tells; None is exact.
+            CKA of layers of many dimensions, which a note reports; None is exact.
         umap: also a UMAP of the layers, where there are at least 15.
 
     The similarity of two models is the mean over the layers of each of the similarity with the other's best matching
@@ -150,7 +150,7 @@ def _notes(layers: pd.DataFrame, similarity: str, members: list[Member], said: s
         if isinstance(value, Representation)
     }
     worst = max(losses, key=losses.__getitem__, default="")
-    if losses.get(worst, 0) > TOLD_LOSS:
+    if losses.get(worst, 0) > REPORTED_LOSS:
         notes.append(
             "random projection of wide layers lowers their similarity with others, by up to "
             f"{100 * losses[worst]:.0f} % ({worst}): project=None is exact where memory allows"

@@ -1,4 +1,4 @@
-"""Layers of models ranked by how alike their geometry is to that of brains, beside the noise ceiling."""
+"""Layers of models ranked by the similarity of their geometry to that of brain data, with the noise ceiling."""
 
 from __future__ import annotations
 

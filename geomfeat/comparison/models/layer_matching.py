@@ -1,4 +1,4 @@
-"""How alike two models are, and which of their layers correspond, from the similarity of all their layers."""
+"""How similar two models are, and which of their layers correspond, from the similarity of all their layers."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ SLOPE_COLUMNS = [
 ]  # fmt: skip
 CORRELATION_COLUMNS = [*NUMBER, "axis", "rho", "low", "high", "interval", "n", "n_seeds", "n_left_out", "note"]
 ONE_SEED = "one seed: the interval is from the scatter of single trainings, which includes the misfit of the plane"
-LONE_SEED = "one seed alone tells this slope, or only all of them together, for want of trainings: no interval"
+LONE_SEED = "too few seeds identify this slope (one, or only all together): no interval"
 TWO_SEEDS = "two seeds: the interval is as wide as it has to be"
 
 
@@ -109,7 +109,7 @@ def residuals(table: pd.DataFrame, measure: str, quantity: str, layer: str = "")
     """What the plane over all axes leaves of one number: the trainings with `value`, `fitted` and `residual`.
 
     Trainings that are not used, or without the number, keep their row, with NaN. A pattern in the mean over seeds (see
-    `geomfeat.comparison.cells`) is curvature, which no slope tells. BadInput for an unknown name.
+    `geomfeat.comparison.cells`) is curvature, which a slope does not describe. BadInput for an unknown name.
     """
     found = trainings_of(table)
     key = found.key(measure, quantity, layer)

@@ -13,7 +13,7 @@ from geomfeat.statistics.partial_correlation import with_intervals
 FITS = ("train_loss", "train_accuracy")
 # A correlation that is not zero can still be of no use: below this it has less than 4 % of the ranks' variance.
 LEAST = 0.2
-# An interval that holds both 0 and half of the ranks' variance (.7 squared) tells nothing.
+# An interval that holds both 0 and half of the ranks' variance (.7 squared) decides nothing.
 TELLING = 0.7
 SAME = 0.999  # two fits with this rank correlation are one
 FOLLOW_COLUMNS = [

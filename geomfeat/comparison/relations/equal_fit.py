@@ -1,4 +1,4 @@
-"""Comparisons at equal fit: nearest pairs, regression adjustment, and a plain word where neither can help."""
+"""Comparisons at equal fit: nearest pairs, regression adjustment, and a statement where neither is possible."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def against_limit(optimizer: str, momentum: float) -> float:
 
 
 def phase_of(outcome: str, note: str, stability: float, last_stability: float) -> str:
-    """The phase of one training, or "" where nothing tells it.
+    """The phase of one training, or "" if it is unknown.
 
     Words in `note` or `outcome` come first. Else from stability = eta * largest curvature, on the scale of
     `against_limit`, NaN where it is unknown: a start above 2 that did not diverge is a catapult (Lewkowycz et al.

@@ -168,7 +168,7 @@ def _is_bool(value: object) -> bool:
 
 
 def _status(table: Frame, trainings: pd.Index) -> Frame:
-    """Last losses, accuracies, steps, whether the target was met, and the phase, by training; NaN where not told."""
+    """Last losses, accuracies, steps, whether the target was met, and the phase, by training; NaN if unknown."""
     rows = table[(table["measure"] == STATUS) & (table["layer"] == "")]
     wide = rows.drop_duplicates(["training", "quantity"], keep="last").pivot(
         index="training", columns="quantity", values="value"
@@ -209,7 +209,7 @@ def _values(table: Frame, trainings: pd.Index) -> tuple[Frame, int]:
 
 
 def _given(frame: Frame, name: str, default: Any) -> Frame:
-    """A condition, with its default where the table does not tell it."""
+    """A condition, with its default where the table does not have it."""
     return frame[name].fillna(default) if name in frame else pd.Series(default, index=frame.index)
 
 

@@ -64,7 +64,7 @@ class Range(_Strict):
 
 
 def _one_of(known: Collection[str]) -> AfterValidator:
-    """Checks that a name is one of these; another is told with the nearest ones."""
+    """Checks that a name is one of these; the error for another one suggests the nearest."""
 
     def check(name: str) -> str:
         if name not in known:
@@ -230,7 +230,7 @@ def parse_config(raw: Mapping[str, Any] | SweepConfig, where: str = "the sweep")
         problems: dict[str, list[str]] = {}
         errors = cause.errors()
         for error in errors:
-            place, words = _told(error)
+            place, words = _problem(error)
             if error["type"] in OTHER_KIND and any(
                 e["type"] not in OTHER_KIND and e["loc"][:1] == error["loc"][:1] for e in errors
             ):
@@ -248,8 +248,8 @@ OTHER_KIND = {
 }  # fmt: skip
 
 
-def _told(error: Any) -> tuple[str, str]:
-    """(key, what is wrong with it) of one pydantic error; branches of a union are told under the one key."""
+def _problem(error: Any) -> tuple[str, str]:
+    """(key, what is wrong with it) of one pydantic error; branches of a union are reported under one key."""
     loc = [str(part) for part in error["loc"]]
     parents = {"train": TrainConfig, "measure": MeasureConfig, "slurm": SlurmConfig, "design": RandomDesign}
     if error["type"] in ("extra_forbidden", "missing") and len(loc) > 1:

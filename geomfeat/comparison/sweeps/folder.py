@@ -1,4 +1,4 @@
-"""The folder of one finished run: there whole or not at all, checked by sums, written by one process at a time.
+"""The folder of one finished run: written atomically by one process at a time, verified by checksum.
 
 A sweep's folder holds `runs/<address>/` for every finished run, `.partial/` for those in the making, `.claims/` with
 a lock for each of these, and `sweep.json`. A run is made in `.partial` and moved to its place by one rename. The lock

@@ -188,7 +188,7 @@ def probe_of(run: RunConfig, data: Dataset) -> Dataset | None:
         return None
     other = _dataset(run.measure.probe.data, run.probe_sums, run.measure.probe.n).training()
     if other.labels is None or len(other.labels.unique()) < 2:
-        raise BadInput(f"measure.probe.data={run.measure.probe.data!r} has no classes to tell apart: take another")
+        raise BadInput(f"measure.probe.data={run.measure.probe.data!r} has fewer than two classes: choose another")
     if not isinstance(data.inputs, torch.Tensor) or not isinstance(other.inputs, torch.Tensor):
         raise BadInput(f"a probe needs samples that are one tensor, in {run.data!r} and in {other.name!r}")
     return replace(other, inputs=images_like(other.inputs, data.inputs.shape[1:]))

@@ -131,7 +131,7 @@ def rows_of(found: SweepResult, progress: bool = False) -> list[dict[str, Any]]:
     """A row for every training of a family's sweep, with the second look at those that reached the loss."""
     outcomes = dict(zip(found.table["run"], found.table["outcome"], strict=True))
     rows = []
-    for address, run in tqdm(found.plan.items(), desc="second looks", disable=not progress, leave=False):
+    for address, run in tqdm(found.plan.items(), desc="remeasure", disable=not progress, leave=False):
         outcome = outcomes[address]
         looked = second_look(found.folder, address, run) if outcome == MATCHED else {"failed": outcome}
         rows.append({"gamma": run.gamma, "seed": run.seed, "outcome": outcome, **looked})

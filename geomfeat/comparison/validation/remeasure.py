@@ -32,7 +32,7 @@ PROBES, DRAWS, BOOTSTRAP = 50, 4, 20
 
 
 def second_look(folder: Path, address: str, run: RunConfig) -> dict[str, Any]:
-    """Numbers of one finished run, kept in `folder`/looks/<address>.json, from where they are read the next time.
+    """Numbers of one finished run, saved in `folder`/looks/<address>.json and read from there the next time.
 
     Keys: R, low, high (the location from 50 probes and the true initial weights); R_<share>, M (all training inputs as
     probes), R_<share>_quarter (every fourth input), layers {name: [R, M]} at a share of .01, weights and kernel (the

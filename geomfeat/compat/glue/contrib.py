@@ -45,8 +45,8 @@ def glue_analysis_dataframe(
         analysis_type: "RANDOM" labels, "ONE_VERSUS_REST", "FIRST_VERSUS_REST" (the first manifold against the others,
             the same labels in every draw) or "BALANCED".
         n_hyperplanes: number of random directions.
-        shuffle: also a row for the same points with their classes shuffled; the column `shuffle` tells the two apart.
-        gaussianize: only False is offered.
+        shuffle: also a row for the same points with shuffled classes, marked in the column `shuffle`.
+        gaussianize: only False is supported.
         bias: read-outs with an offset, which do not know where the origin is: the mean of all points is taken for it.
         return_matrix: also return {"center_alignment", "axis_alignment", "center_axis_alignment": (rows, P, P) arrays},
             absolute cosines, NaN on the diagonal.

@@ -24,7 +24,7 @@ TILE_ENTRIES = 2**22
 ROWS = 512
 # Rows, or tiles, that one thread takes at a time.
 SHARE_ROWS, SHARE_TILES = 64, 2
-# Points in a sample that tells where lists may begin, and for how many points more than those it is worth its time.
+# Points in a sample that estimates where lists may begin, and how many times more points make it worth its time.
 SAMPLE, MORE = 512, 8
 # Squared distances closer than this share are equal.
 SAME = 1e-11

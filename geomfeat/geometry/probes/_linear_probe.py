@@ -1,4 +1,4 @@
-"""How well a linear read-out tells the classes apart, on samples it was not fitted to."""
+"""How well a linear read-out separates the classes, on samples it was not fitted to."""
 
 import math
 import warnings

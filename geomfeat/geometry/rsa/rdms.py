@@ -30,8 +30,8 @@ class RDMs:
         names: one of each matrix, in any sequence; default "0", "1", ...; kept as a tuple.
         conditions: one of each row of the matrices, in any sequence (a list, array, index); default 0, 1, ...; a tuple.
 
-    Raises BadInput for a number of pairs that no number of conditions has, a square matrix, what looks like one (see
-    `are_triangles`), infinite values, and lengths that disagree.
+    Raises BadInput for a number of pairs that no number of conditions has, a square matrix, values that resemble
+    one (see `are_triangles`), infinite values, and lengths that disagree.
 
     >>> found = RDMs(torch.tensor([1.0, 2.0, 3.0]), names=("V1",))
     >>> found.n_conditions, found.matrices[0].tolist()

@@ -26,7 +26,7 @@ def shape_distance(a: Points, b: Points, *, alpha: float = 1.0) -> float:
     """min over rotations Q of |A Q - B| (Frobenius) of the centred features, in their own unit, at least 0: a metric.
 
     With alpha = 1 the size-and-shape distance of Procrustes analysis. Grows with the number of samples, as their root.
-    Raises BadInput for other numbers of samples, alpha outside 0..1, and alpha = 0 where it cannot tell anything.
+    Raises BadInput for other numbers of samples, alpha outside 0..1, and alpha = 0 where it is meaningless.
 
     >>> x = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0]])
     >>> round(shape_distance(x, 2 * x.flip(1)), 6)  # |x| = 2

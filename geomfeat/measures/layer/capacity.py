@@ -27,7 +27,7 @@ QUANTITIES = {
     "frac_nonseparable": Quantity((0, 1), "share of dichotomies", "no hyperplane through the origin separates them"),
     "simulated_capacity": Quantity((0, inf), "classes per dimension", "predicted, not simulated"),
 }
-# Numbers that tell what the floor is and whether it is reached; they hold there as anywhere.
+# Numbers that give the floor and whether it is reached; they are valid at the floor too.
 OF_THE_FLOOR = ("capacity_floor", "alignment_floor", "frac_inside", "frac_nonseparable")
 NO_RADIUS = "no anchor moves (single points, or classes with one supporting point): the radius is undefined"
 NO_CAPACITY = "no draw met any class (p = 0 in all): raise n_draws"

@@ -92,7 +92,7 @@ def called(factory: Callable[[], Any], spec: str, what: str) -> Any:
         inspect.signature(factory).bind()
     except TypeError as cause:
         raise BadInput(f"{what}={spec!r} cannot be called without arguments: {cause}") from cause
-    except ValueError:  # some functions written in C tell no signature: the call decides
+    except ValueError:  # some functions written in C have no signature: the call decides
         pass
     try:
         return factory()

@@ -182,7 +182,7 @@ def _plain_values() -> list[Any]:
 
 
 def _chosen(content: Any, path: Path, own: Collection[str]) -> dict[str, Tensor]:
-    """The state dict among what a checkpoint holds; BadInput where there is none, or two that no name tells apart."""
+    """The state dict among what a checkpoint holds; BadInput for none, or for several without a name that decides."""
     if not isinstance(content, Mapping):
         kind = type(content).__name__
         raise BadInput(f"weights {str(path)!r} holds a {kind}, not a state dict: save model.state_dict()")
@@ -207,7 +207,7 @@ def _chosen(content: Any, path: Path, own: Collection[str]) -> dict[str, Tensor]
 
 
 def _ranked(sets: Mapping[str, Mapping[str, Tensor]], own: Collection[str]) -> list[str]:
-    """Names of the sets that can be told to be the weights, best first."""
+    """Names of the sets that may be the weights, best first."""
     known = [name for name in ("", *OWN, *AVERAGES) if name in sets]
     fitting = [name for name in (*known, *(n for n in sets if n not in known)) if fits(sets[name], own)]
     return fitting if len(fitting) == 1 or (fitting and fitting[0] in known) else known

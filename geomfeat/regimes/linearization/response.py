@@ -24,7 +24,7 @@ from geomfeat.numerics import WORKING, safe_eigh
 
 # Eigenvalues below this share of the largest are null: the linear model cannot learn along them in any finite time.
 NULL = 1e-12
-# Lanczos looks at its answer every so many steps: more often than this costs more than the steps it saves.
+# Lanczos checks its convergence every so many steps: more often than this costs more than the steps it saves.
 CHECK_EVERY = 5
 FIRST_ROWS = 32  # vectors that Lanczos has room for at first
 

@@ -182,8 +182,8 @@ _ROWS = (
 )
 CATALOGUE = tuple(Entry(row[0], row[1] or row[0], *row[2:]) for row in _ROWS)  # type: ignore[arg-type]
 
-# Drawn or told inside other figures, not in panels of their own: floors are lines in the panels of what has them, and
-# the ranks between which a power law was fitted say little as a line; the verdict over time has a section of its own.
+# Drawn or named inside other figures, not in their own panels: floors are lines in the panels of their quantities, the
+# ranks between which a power law was fitted mean little as a line, and the verdict over time has its own section.
 ELSEWHERE = frozenset({
     ("capacity", "alignment_floor"), ("capacity", "capacity_floor"),
     ("power_law_exponent", "first_rank"), ("power_law_exponent", "last_rank"),

@@ -186,6 +186,6 @@ def _between(value: Any, low: Any, high: Any) -> Cell:
     half = (high - low) / 2
     if not 1e-4 < half < 1e4:
         return Cell(f"{number(value)} [{number(low)}, {number(high)}]", float(value))
-    # Two digits of the interval's half-width: more of them tell nothing.
+    # Two digits of the interval's half-width: more digits mean nothing.
     decimals = max(1 - math.floor(math.log10(half)), 0)
     return Cell(f"{value:.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]", float(value))

@@ -105,7 +105,7 @@ def _decades(value: Any) -> str:
 
 def settings_table(several: Sequence[View]) -> tuple[list[str], list[tuple[str, list[str], bool]]]:
     """(model names, rows): each row a setting, its text for every model, and whether all models have the same."""
-    flat = [flattened(_told(view)) for view in several]
+    flat = [flattened(_settings_of(view)) for view in several]
     keys = list(dict.fromkeys(key for one in flat for key in one))
     rows = []
     for key in keys:
@@ -114,7 +114,7 @@ def settings_table(several: Sequence[View]) -> tuple[list[str], list[tuple[str, 
     return [view.name for view in several], rows
 
 
-def _told(view: View) -> dict[str, Any]:
+def _settings_of(view: View) -> dict[str, Any]:
     settings = {k: v for k, v in view.study.settings.items() if k not in ("left_out", "accuracy")}
     if view.location is not None and view.location.details:
         settings["location"] = dict(view.location.details)

@@ -65,7 +65,7 @@ class View:
 
     @property
     def location(self) -> Location | None:
-        """Where it sits, if that could be told."""
+        """Its location, if it could be computed."""
         return self.study.location
 
     @property
@@ -95,7 +95,7 @@ class View:
 
 
 def views(studies: Study | Sequence[Study]) -> list[View]:
-    """The studies of a page, checked. BadInput for none, or for two with one name (they could not be told apart)."""
+    """The studies of a page, checked. BadInput for none, or for two with the same name."""
     several = list(studies) if isinstance(studies, Sequence) else [studies]
     if not several:
         raise BadInput("studies is empty: there is nothing to report; run geomfeat analyze first")
@@ -189,7 +189,7 @@ def thinned(n: int, most: int) -> list[int]:
 
 
 def clipped(name: str, longest: int = LONGEST_TICK) -> str:
-    """A long name with its middle left out: layers are told apart by how they start and end.
+    """A long name with its middle left out: names of layers differ at their start and end.
 
     >>> clipped("encoder.layers.11.attention.output.dense")
     'encode….dense'

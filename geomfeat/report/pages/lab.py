@@ -20,7 +20,7 @@ MOST_ROWS = 300  # of the results table in the page; the file beside it holds al
 
 
 def write_lab_page(asked: Experiment, found: Findings, path: str | Path, *, table_file: str = "") -> Path:
-    """Write the page of an experiment to `path`; returns the path. `told` names the file with the whole table.
+    """Write the page of an experiment to `path`; returns the path. table_file: with the whole table.
 
     Raises BadInput for a path that is a folder.
     """

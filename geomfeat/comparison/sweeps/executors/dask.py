@@ -25,7 +25,7 @@ from geomfeat.errors import BadInput, GeomfeatError
 logger = logging.getLogger("geomfeat.sweep")
 ANSWER = 10.0  # seconds in which a scheduler has to answer
 AWAY = 300.0  # seconds for which a scheduler that was there may be away
-LOOK = 0.5  # seconds between two looks at whether the scheduler is there
+LOOK = 0.5  # seconds between two checks that the scheduler is running
 
 
 def local(workers: int) -> Engine:
