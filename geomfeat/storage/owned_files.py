@@ -1,7 +1,7 @@
 """Files on disk: written atomically, and never over a file that geomfeat did not write.
 
 Every file that geomfeat writes carries a mark in its content (see `is_own`), so it is recognised wherever it is moved.
-A file without the mark is the user's: it is neither overwritten nor removed, and the call raises an error with its name.
+A file without it is the user's: it is neither overwritten nor removed, and the call raises an error that names it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Compare models on the same samples: similarity of layers and models, profiles over depth, similarity to brain data."""
+"""Compare models on the same samples: similarity of layers and models, profiles over depth, likeness to brain data."""
 
 from __future__ import annotations
 
