@@ -1,7 +1,7 @@
-"""Labels, groups and conditions in any container, as one thing: a whole number or a name for each sample.
+"""Labels, groups and conditions from any container: a whole number or a name for each sample.
 
-Every function that takes labels takes them through here, so that the same labels mean the same everywhere, and a
-missing one is never a class.
+Every function that takes labels reads them here, so that the same labels mean the same everywhere and a missing label
+is never a class.
 """
 
 from __future__ import annotations

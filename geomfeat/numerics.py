@@ -1,7 +1,7 @@
 """One numerical policy: precision, tolerances, random streams, centring, safe decompositions.
 
 Spectra, cones and kernels are computed in float64 (`WORKING`) unless a function says otherwise. Library and tests
-share `tolerance`, so that a test never has a threshold of its own invention.
+share `tolerance`, so that no test invents a threshold.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def tolerance(dtype: torch.dtype = WORKING, scale: float = 1.0) -> dict[str, flo
 
 
 def stream(seed: int, *names: object) -> torch.Generator:
-    """A CPU generator for one purpose, named by what it is for: `stream(seed, "capacity", layer)`.
+    """A CPU random generator for one purpose, which its name says: `stream(seed, "capacity", layer)`.
 
     The state depends on the seed and the names alone, so a result never depends on order, subset, batch size or
     device. Draw on the CPU, then move. BadInput for a seed that is not a whole number of at most 64 bits.
@@ -80,7 +80,7 @@ def as_tensor(x: object, name: str = "x", dtype: torch.dtype | None = None) -> T
     """
     out = _dense(x, name) if isinstance(x, Tensor) else _from_array(x, name)
     if out.is_complex():
-        raise BadInput(f"{name} must be real, got {out.dtype}: give real and imaginary parts as features of their own")
+        raise BadInput(f"{name} must be real, got {out.dtype}: give real and imaginary parts as separate features")
     if out.dtype in _STORED_ONLY:
         out = _signed(out)
     if dtype is not None:

@@ -1,4 +1,4 @@
-"""How precisely data are known: which roundings they carry, and what these can make of a distance or a direction.
+"""How precisely data are known: their rounding errors, and the effect of these on a distance or a direction.
 
 One policy for every rank cut, "same point" and "constant". Numbers are known to some units of the last place of the
 precision that they CAME IN, whatever they were widened to since, and decisions are made of centred data. Features in

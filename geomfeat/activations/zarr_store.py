@@ -97,7 +97,7 @@ class ActivationStore:
     def writer(
         self, layer: str, shape: tuple[int, int], dtype: str, rows_per_block: int, settings: Mapping[str, Any]
     ) -> LayerWriter:
-        """Begin a layer, or go on with one (its own rows_per_block then holds).
+        """Begin a layer, or resume one (whose rows_per_block is then used).
 
         Raises OutputExists for other settings, and where something lies in the layer's folder that geomfeat did not
         write; BadInput for a layer that is damaged.

@@ -71,20 +71,20 @@ def locate(
     Args:
         trained: the network, or a Snapshot of it.
         inputs: probe inputs, best from the training set; a tensor, tuple or mapping with samples first, or a
-            DataLoader or Dataset in a fixed order, of which no more than the probes are held.
-        labels: (n,) classes or target values. Not needed for the location; they allow the ladder and show the fit.
+            DataLoader or Dataset in a fixed order, of which only the probes are held in memory.
+        labels: (n,) classes or target values. Not needed for the location; the ladder and the check of fit use them.
         initial: the weights training began from. Without them `factory` draws fresh ones `n_reinitialisations` times
-            (default: copies of `trained` reset by each module's own `reset_parameters`); R is then trusted only above
-            the measured floor, and movement says little.
-        ladder: number of rungs to train on the user's own architecture and inputs, or a Ladder trained before; gives
-            the output scale gamma with the same R.
+            (default: copies of `trained` reset by each module's own `reset_parameters`); R is then reported only above
+            the measured floor, and movement means little.
+        ladder: number of reference networks to train at known gamma, with this architecture and these inputs, or a
+            Ladder trained before; gives the output scale gamma with the same R.
         layers: which hidden layers count; "*" is every hidden layer with a weight matrix. What a kind or a glob matches
             beyond the layers that are called, and have a size at the start, is left out.
         params: which parameters were trained: name globs or a predicate. Default: those that differ from `initial`,
             whatever their requires_grad; without it, those of `trained` that require a gradient, or all of them.
             Parameters that were not trained make no tangent space, and fresh weights leave them as they are.
         n_probes: how many inputs to use (seeded choice); default up to 256, fewer with many outputs.
-        share_left: share of the change that is left when the linear response stops.
+        share_left: share of the change that remains when the linear response stops.
         n_bootstrap: resamples of the probes behind the interval; default 20, or 6 for more than a million parameters.
         method, projections: see `linearised_task`. Default: all outputs, or the 4 leading directions of their change
             for more than a million parameters and 16 outputs.

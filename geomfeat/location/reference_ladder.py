@@ -40,12 +40,12 @@ SPACING, LOSS_BOUNDS = 0.5, (0.01, 0.5)
 
 @dataclass(frozen=True, eq=False)
 class Ladder:
-    """Rungs trained at known gamma.
+    """Reference networks ("rungs") trained at known gamma, to interpolate the gamma of a model.
 
     Attributes:
         rungs: columns gamma, richness, movement, train_loss, steps, converged, note.
         target_loss: relative loss, 1 at the start, at which they stopped.
-        layers, n_probes: what R was measured on; a model is read off only if it was measured on the same.
+        layers, n_probes: what R was measured on; a model must be measured on the same.
     """
 
     rungs: pd.DataFrame
@@ -138,15 +138,15 @@ def train_ladder(
     device: Any = None,
     progress: bool = True,
 ) -> Ladder:
-    """Train a rung at each gamma from `initial` on (inputs, labels), and measure each as `locate` would.
+    """Train a reference network at each gamma from `initial` on (inputs, labels), and measure each as `locate` would.
 
     Args:
         labels: (n,) classes or (n, C) target values. loss, target_loss: as for `train_at_gamma`; the relative loss at
-            which a rung stops should be the models' own.
-        layers, n_probes, seed, readout: as given to `locate` for the models to be read off.
+            which a rung stops should be that of the models to locate.
+        layers, n_probes, seed, readout: as given to `locate` for these models.
         params: which parameters to train, as for `locate`; default those of `initial` that require a gradient.
 
-    A rung that missed the loss is kept with converged False and its note.
+    A rung that missed the loss has converged False and a note.
     """
     if len(gammas) < 2 or min(gammas) <= 0:
         raise BadInput(f"gammas={tuple(gammas)}: at least 2, all positive")

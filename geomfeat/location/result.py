@@ -69,27 +69,27 @@ def regime_without_start(richness: float, at_most: bool, floor: float) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Location:
-    """Where a model sits between lazy and rich, with what the number rests on.
+    """Where a model sits between lazy and rich, with an interval and flags that say what limits the number.
 
     Attributes:
         richness: demand R, decades: log10 of how far the hidden features would have had to move, relative to their
-            size, had the network stayed linear in its parameters while learning what it learned. Mean over layers.
+            size, if the network were linear in its parameters and learned the same function. Mean over layers.
         low, high: 90 % interval of R, from resampled probes and, where they are used, fresh initialisations; the upper
             end also covers what the last doubling of the number of probes added, the lower end what projecting many
             outputs on few was seen to add (.5).
-        movement: M, how far they did move. excess: E = M - R.
+        movement: M, how far they moved. excess: E = M - R.
         tier: "initial" (the true initial weights were given) or "reinitialised" (fresh draws from the factory).
         floor: R between two re-initialisations, the smallest meaningful R in that tier; None for tier "initial".
         at_most: R lies below floor + .3, so it is only an upper bound.
-        regime: see `regime_of`; "mixed by layer" is a flag, since it says something about `layers`. "frozen" where no
-            hidden layer moved; R is then that of the layers, had every parameter been free to move.
+        regime: see `regime_of`; "mixed by layer" is a flag, since it says something about `layers`. "frozen" if no
+            hidden layer moved; R is then the demand with every parameter free to move.
         layers: one row per hidden layer, columns LAYER_COLUMNS (and more). Frozen ones (M = -inf) are in no mean.
-        flags: sentences for the reader: what limits or qualifies the number.
+        flags: sentences that say what limits the number.
         by_probes: R against the number of probes (columns n_probes, richness).
         details: n_probes, n_outputs, epsilon, method, seed, ...
-        equivalent_gamma: output scale whose rung on the user's own ladder has this R (None without a ladder);
+        equivalent_gamma: output scale at which the reference networks have this R (None without a ladder);
             with gamma_low, gamma_high; ladder: the rungs (gamma, richness, train_loss, ...).
-        tangent: how many parameters moved, or were taken to, and so make the tangent space behind R, in words.
+        tangent: how many parameters moved (or are assumed to have moved); they span the tangent space of R.
     """
 
     richness: float

@@ -68,24 +68,24 @@ def run_study(
         trained, initial: the network after and before training, or Snapshots of it (their conditions become columns;
             with its step, `Snapshot(model, at=1000)`, the trained network is the last of a series over time).
         inputs: n samples: a tensor, a tuple or a mapping, samples first; or a DataLoader or Dataset, see `extract`,
-            which is read anew for every pass, in a fixed order. labels: (n,) classes, or the values (n,)
+            which is read again for every pass, in a fixed order. labels: (n,) classes, or the values (n,)
             or (n, C) of a regression, for which measures that need classes fail; default those of the batches.
-        groups: (n,) which samples belong together (views of one object), or None. What holds samples out then takes
-            whole groups, and errors over samples become errors over groups.
+        groups: (n,) which samples belong together (views of one object), or None. Samples are then held out by whole
+            groups, and errors over samples become errors over groups.
         layers: "*" the hidden layers with weights; else patterns, see `select_layers`.
-        measures: names; None for all that can run on what is given (`settings["left_out"]` says what could not).
+        measures: names; default every measure that can run on these inputs (`settings["left_out"]` lists the others).
         name: of the model; the table's `run`. conditions: plain values that become columns.
         reduce, batch_size: see `extract`. project: "auto" projects layers of more than 4096 features to 2048 for
             geometry; a number projects layers wider than it to it; None never projects.
         factory, ladder, readout: see `locate`.
         checkpoints: step -> Snapshot, module or state; adds rows with `at` the step, and "init-><step>" for changes;
-            from three known steps on (initial is 0) also the verdict over time, `time_regime`.
+            with three or more known steps (initial is 0) also the verdict over time, `time_regime`.
         location: False leaves it out; a mapping gives further options of `locate`.
         umap: the layer for the UMAP plot; True the last, False none.
         evaluate: part -> (inputs, labels), or a Dataset or DataLoader of both in a fixed order, to report the accuracy
             on; default the inputs, as "data". The part "test" counts as samples that were not trained on, also over
             time.
-        resume: a folder for finished parts: after an interruption the same call goes on where it was.
+        resume: a folder for finished parts: after an interruption the same call resumes from them.
 
     Table: `at` is "init", "trained" or a step; for comparisons "init->trained" or "init-><step>".
     A measure that fails gives rows with ok False and a note. Results depend on neither the order nor the choice of

@@ -59,16 +59,16 @@ class Related:
 
 
 def relate(table: pd.DataFrame, *, measures: Sequence[str] | None = None, level: float = 0.9, seed: int = 0) -> Related:
-    """Slopes, partial rank correlations and what follows what, from the tidy table of a sweep.
+    """Slopes of every measure on init scale, learning rate and width, and which measures follow richness or fit.
 
     Args:
         table: rows as in `geomfeat.study.table`, with conditions as columns and rows of measure "training".
-        measures: names of measures to relate beside the location; default all in the table.
-        level: of all intervals, each by itself: with many numbers, 1 - level of the true zeros are called otherwise.
-        seed: of the bootstrap over seeds, which is drawn for 7 seeds or more and listed in full below.
+        measures: names of measures to relate besides the location; default all in the table.
+        level: of each interval; not corrected for many numbers: 1 - level of the true zeros appear nonzero.
+        seed: of the bootstrap over seeds, which is random for 7 seeds or more and exhaustive below.
 
     Diverged, failed and unmatched trainings are counted in `notes`, marked in `trainings` and left out of every fit.
-    The plane is the best one for this grid: its interval is about other seeds, not about other grids.
+    The plane is fitted to this grid: its interval covers other seeds, not other grids.
 
     Raises BadInput for missing columns, an unknown measure, or a table in which no condition varies.
 

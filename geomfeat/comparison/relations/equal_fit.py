@@ -33,7 +33,8 @@ class Matched:
             "pairs and adjustment disagree", "confounded", or "cannot tell".
         pairs: one row per pair: training_a, training_b, fit_a, fit_b. balance: one row per number that has to be equal,
             the fit first: standardized differences and overlap, before and after pairing.
-        confounded_by: what differs and cannot be made equal; empty where the comparison is fair. statement: in words.
+        confounded_by: conditions that differ and cannot be balanced; empty if the comparison is fair. statement: the
+            result as a sentence.
         notes: trainings that are missing from the comparison, with counts.
     """
 
@@ -52,15 +53,15 @@ def match(
     """Compare every measure between two levels of a condition among trainings that fit equally well.
 
     Args:
-        table: the tidy table of a sweep. condition: a column, e.g. "sigma". levels: the two to compare; default the
-            two that there are.
+        table: the tidy table of a sweep. condition: a column, e.g. "sigma". levels: the two values to compare; default
+            its only two.
         fit: "train_loss" or "test_loss" (in decades), "train_accuracy" or "test_accuracy".
         measures: names; default all, and the location. level: of the intervals. seed: of the bootstrap over seeds.
 
     Pairs lie within a caliper of .2 standard deviations of the fit, or a difference that does not matter (.05 decades
     of loss, .01 of accuracy), and agree in text conditions and depth; among those, nearest in the other conditions. The
     adjustment is linear in fit and conditions. Diverged and failed trainings are counted and left out; trainings that
-    did not reach their target loss are in.
+    did not reach their target loss are included.
 
     Raises BadInput for an unknown condition, level, fit or measure, and fewer than two trainings of a level.
     """

@@ -38,7 +38,7 @@ OF_TRAINING = ("momentum", "centred")
 
 @dataclass(frozen=True, eq=False)
 class SweepResult:
-    """A sweep's folder: what was planned and what is there.
+    """A sweep's folder: its plan and its finished runs.
 
     Attributes:
         folder: with `runs/<address>/`: run.json, table.arrow, and init, step_* and trained as .safetensors.
@@ -119,8 +119,8 @@ class SweepResult:
             raise BadInput(f"{folder} holds no sweep ({PLAN} is missing): run geomfeat sweep --out {folder}") from cause
         except DAMAGED as cause:
             raise BadInput(
-                f"{folder / PLAN} is truncated or corrupt ({type(cause).__name__}): run the same sweep again, what is "
-                "finished is kept"
+                f"{folder / PLAN} is truncated or corrupt ({type(cause).__name__}): run the same sweep again; finished "
+                "runs are reused"
             ) from cause
 
     def save(self) -> None:
@@ -146,20 +146,20 @@ def sweep(
     recompute: bool = False,
     progress: bool = True,
 ) -> SweepResult:
-    """Train and measure every network of a sweep, and go on where an earlier call was interrupted.
+    """Train and measure every network of a sweep; an interrupted sweep resumes.
 
     Args:
-        config: a mapping, or a YAML file; see `SweepConfig`. out: folder of the sweep; a sweep that was made larger
-            goes on in the same folder.
-        engine: "serial"; "dask", so many `workers` on this machine; "tcp://...", a running dask scheduler whose workers
-            see the same folder; "slurm". Numbers do not depend on it.
-        recompute: make runs again that another version has made.
+        config: a mapping, or a YAML file; see `SweepConfig`. out: folder of the sweep; an enlarged sweep continues in
+            the same folder.
+        engine: "serial" (default); "dask", with `workers` processes on this machine; "tcp://...", a running dask
+            scheduler whose workers see the same folder; "slurm". Numbers do not depend on it.
+        recompute: repeat runs made by another version.
 
     Runs that diverge, stall or miss the target loss are rows with their reason, see `SweepResult.table`.
 
-    Raises BadInput, before any training, for what cannot be run, and for a scheduler that is not there; OutputExists
-    where the runs are another version's, where the folder holds a sweep with trainings that this config lacks, and for
-    files that geomfeat did not write; GeomfeatError where nothing more can be written: what is finished stays.
+    Raises BadInput, before any training, for a config that cannot run or a scheduler that does not answer; OutputExists
+    if the runs were made by another version, if the folder holds trainings that this config lacks, and for files that
+    geomfeat did not write; GeomfeatError if nothing more can be written: finished runs stay.
 
     >>> import tempfile
     >>> small = {"width": 8, "sigma": [0.5, 1.0], "seeds": 1, "train": {"n": 50, "target_loss": 0.5},
@@ -206,7 +206,7 @@ def planned(config: Mapping[str, Any] | SweepConfig | str | Path, out: str | Pat
 def check_plan(planned: SweepResult) -> None:
     """OutputExists where the folder holds a sweep with trainings that this one lacks, or files of somebody else's.
 
-    A plan that cannot be read is replaced: the trainings are kept in folders of their own.
+    A plan that cannot be read is replaced: the trainings are in their own folders.
     """
     require_own(planned.folder / name for name in (PLAN, RESULTS))
     try:
@@ -221,7 +221,7 @@ def check_plan(planned: SweepResult) -> None:
         raise OutputExists(
             f"{planned.folder / PLAN} and {RESULTS} hold a sweep of {len(there.plan)} trainings, {len(lost)} of which "
             f"this config lacks (first: {fields}): choose another folder, or add to the config what it lacks; a config "
-            "that only adds trainings goes on in the same folder"
+            "that only adds trainings continues in the same folder"
         )
 
 

@@ -64,21 +64,21 @@ def capacity(
             layers, checkpoints and models are compared under common random numbers; the first n draws do not depend
             on how many follow.
         dichotomies: "random" (independent signs), "one-vs-rest", "balanced", or an (m, P) array of +-1: m dichotomies
-            of interest that take turns over the draws. Where a fixed set of dichotomies takes turns (given ones with
+            of interest that alternate over the draws. Where a fixed set of dichotomies alternates (given ones with
             n_draws at least 2 m, all kinds with up to 32 of them), errors are those within a dichotomy.
         center: None (points as they are) or "global" (minus the mean of all points).
         draws: (t, y) of shapes (n_draws, N), (n_draws, P) to use in place of random ones.
-        weights: how many copies each point counts as (0 leaves it out). A cone does not change when points are
-            repeated, so without centring positive weights change nothing.
-        target_se: draw n_draws at a time until capacity_se / capacity is at most this, or max_draws are used. Where
-            to stop depends on the draws themselves: both the capacity and its error then are biased by a share of
-            order 1 / n_draws, which is nothing to worry about for n_draws of 100 or more.
+        weights: how many copies each point counts as (0 leaves it out). Repeated points do not change a cone, so
+            without centring positive weights have no effect.
+        target_se: draw n_draws at a time until capacity_se / capacity is at most this, or max_draws are used. The
+            stopping point depends on the draws, so both the capacity and its error are biased by a share of order
+            1 / n_draws, which is negligible for n_draws of 100 or more.
 
     Returns:
         `Capacity`. Draws whose projection is not certified are counted in `n_uncertified` and left out.
 
     Raises BadInput for points, labels or options that do not fit, if every point is at the origin, or if the points
-    differ by no more than the rounding of their common offset. A note says where much of their differences is rounding.
+    differ by no more than the rounding of their common offset. A note reports if much of their differences is rounding.
 
     >>> points = torch.eye(12, dtype=torch.float64).reshape(4, 3, 12)     # 4 simplices of 3 orthonormal points: 2/3
     >>> c = capacity(points, n_draws=400)

@@ -78,7 +78,7 @@ def rank_by_rsa(
     dissimilarity: str = "correlation",
     seed: int = 0,
 ) -> RSARanking:
-    """Rank models (layers, networks, other brains) by how alike their geometry is to that of subjects.
+    """Rank models (layers, networks, other brains) by the similarity of their geometry to that of subjects.
 
     Args:
         models: RDMs, or names with a model each: RDMs of one matrix, a Representation or an array (conditions, units)

@@ -27,7 +27,7 @@ class RDMs:
     Args:
         vectors: (k, n (n-1) / 2) upper triangles, row by row, in float64; a vector is one matrix. NaN: not measured.
         dissimilarity: what they hold ("squared_euclidean", ...; see `rdm`), where known.
-        names: one of each matrix, in any sequence; default "0", "1", ...; kept as a tuple.
+        names: one of each matrix, in any sequence; default "0", "1", ...; stored as a tuple.
         conditions: one of each row of the matrices, in any sequence (a list, array, index); default 0, 1, ...; a tuple.
 
     Raises BadInput for a number of pairs that no number of conditions has, a square matrix, values that resemble

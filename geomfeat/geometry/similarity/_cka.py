@@ -41,8 +41,8 @@ def cka(a: Any, b: Any, *, kernel: str = "linear", estimator: str = "unbiased", 
     """Centred kernel alignment HSIC(K, L) / sqrt(HSIC(K, K) HSIC(L, L)) (Kornblith et al. 2019, eq. 4).
 
     Args:
-        a, b: Representations, or arrays (n, d) of features: `kernel` is taken of their rows. Kernels: their Gram
-            matrices are used as they are. The same n samples in the same order.
+        a, b: Representations, or arrays (n, d) of features: `kernel` is computed from their rows. Kernels: their Gram
+            matrices are used directly. The same n samples in the same order.
         kernel: "linear", or "rbf" with `bandwidth` times the median distance (see `rbf_gram`).
         estimator: "unbiased" (Song et al. 2012; n >= 4; about 0 for independent features, also when they are many
             more than samples; may be negative) or "biased" (Kornblith et al. 2019; in [0, 1] for positive kernels;
@@ -51,8 +51,8 @@ def cka(a: Any, b: Any, *, kernel: str = "linear", estimator: str = "unbiased", 
     Returns 1 for equal geometry up to rotation, scale and shift. Raises BadInput for different numbers of samples,
     too few of them, and constant features (which have no geometry to compare).
 
-    The unbiased estimate takes samples for independent draws: with repeats of samples it is wrong, for wide layers by
-    .5 where every sample is there twice. Copies within one of the groups of a Representation count once;
+    The unbiased estimate assumes independent samples: with repeated samples it is wrong, for wide layers by .5 if every
+    sample occurs twice. Copies within one of the groups of a Representation count once;
     `cka_estimate` says how many others there are.
 
     >>> x = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [2.0, 2.0], [1.0, 3.0]])

@@ -141,10 +141,10 @@ def load_factory(spec: str) -> Callable[[], nn.Module]:
 def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True) -> nn.Module:
     """Load the weights of a file or folder into `model` (in place) and return it.
 
-    What wrappers add to names is taken off: DataParallel, AveragedModel, torch.compile, in any order, and a beginning
-    that all names have, as Lightning's "model.". A tensor that `model` shares between names need be there only once;
-    counters that evaluation does not use (num_batches_tracked, n_averaged) may be absent or too much. strict=False
-    leaves what is missing as it is, and ignores what is too much.
+    Prefixes of wrappers are removed from names: DataParallel, AveragedModel, torch.compile, in any order, and a prefix
+    that all names have, as Lightning's "model.". A tensor that `model` shares between names may occur only once;
+    counters that evaluation does not use (num_batches_tracked, n_averaged) may be missing or superfluous. strict=False
+    leaves missing parameters unchanged and ignores superfluous ones.
 
     Raises CheckpointMismatch that lists missing, unexpected and wrongly shaped keys, with near names; BadInput as
     `read_weights`, and for a model on the meta device. The model is untouched when it raises.

@@ -28,10 +28,10 @@ FLOAT64_BELOW = 1e-3  # below this gamma the division by gamma eats the digits o
 
 @dataclass(frozen=True)
 class Richness:
-    """How rich a training is asked to be: gamma, with the width and read-out that other papers' knobs need.
+    """The richness of a training: gamma, with the width and read-out that convert it to the scales of other papers.
 
     Args:
-        gamma: what the network's outputs are divided by, > 0. Small is lazy, large is rich.
+        gamma: divisor of the network's outputs, > 0. Small is lazy, large is rich.
         width: hidden units n, at least 1; needed for gamma0 and r alone.
         readout: "1/sqrt(n)" (NTK parameterization), "1/n" (mean-field) or "standard"; see the module.
 

@@ -98,7 +98,7 @@ def at_richness(
     """Wrap a network so that its outputs are f = (net(x) - net0(x)) / gamma, to be trained in any loop.
 
     Args:
-        model: any module: its weights as they are now become w0, and are trained in place.
+        model: any module; its current weights become w0, and are trained in place.
         richness, gamma: exactly one of them; a number is gamma. In float32, gamma below 1e-3 costs digits: take
             model.double() there.
         centred: False for net(x) / gamma.
@@ -106,7 +106,7 @@ def at_richness(
             of recurrent layers, outputs of transformers). Its shape is kept.
 
     f is exactly 0 at the start, but with dropout in training mode, where it is 0 up to the dropped units.
-    To go on from a checkpoint, load w0 into the model, wrap it, then load the weights.
+    To continue from a checkpoint, load w0 into the model, wrap it, then load the weights.
 
     Raises BadInput for none or both of richness and gamma, for TorchScript, and in forward for an output without a
     tensor of floating point.

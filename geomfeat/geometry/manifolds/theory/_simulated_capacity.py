@@ -84,7 +84,7 @@ def simulated_capacity(
         points, labels: as for `capacity`.
         bias: whether the hyperplanes may miss the origin.
         n_trials: pairs of a random projection and a dichotomy.
-        dichotomies: "random", "one-vs-rest", "balanced", or an (m, P) array of +-1 whose rows take turns.
+        dichotomies: "random", "one-vs-rest", "balanced", or an (m, P) array of +-1 whose rows alternate.
         center: None or "global" (minus the mean of all points; makes no difference with a bias).
 
     Returns:
