@@ -44,7 +44,7 @@ def analyze(
     ] = None,
     projections: Annotated[
         int | None,
-        typer.Option(help="Random combinations of the outputs for the location; default all outputs, if few."),
+        typer.Option(help="Leading directions of the outputs for the location; default all, or 4 in large networks."),
     ] = None,
     readout: options.Readout = None,
     device: options.Device = None,

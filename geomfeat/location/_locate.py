@@ -31,13 +31,13 @@ from geomfeat.statistics.group_errors import FEWEST
 from geomfeat.tangent.tangent_space import Params, space_of_moved, space_without_start
 from geomfeat.types import Snapshot
 
-LEVEL = 0.9  # of the intervals
+LEVEL = 0.9  # level of the intervals
 # Decades by which R through projected outputs was seen to exceed R through all (ImageNet CNN: 1.35 against .83).
 PROJECTION_EXCESS = 0.5
 FEWEST_REINITIALISATIONS = 4
 LOSSES = (None, "mse", "cross-entropy")
 BOOTSTRAP, HEAVY_BOOTSTRAP, HEAVY_PROJECTIONS, MANY_OUTPUTS = 20, 6, 4, 16
-ORDERS, HEAVY_ORDERS = 4, 1  # of the probes, behind the growth of R with their number
+ORDERS, HEAVY_ORDERS = 4, 1  # random orders of the probes to average the growth of R with their number over
 # A doubling of the probes can add more than the one before did. The margin was chosen on half the families of
 # `geomfeat validate`, which look one and two doublings ahead.
 MARGIN, MOST_DOUBLINGS = 1.25, 2.0
@@ -202,6 +202,7 @@ def _widened(located: Location, start: Start, given: int) -> Location:
     last = _difference(*curve[[-1, -2]].tolist()) if len(curve) > 1 else 0.0
     doublings = min(max(1.0, math.log2(given / start.task.n)), MOST_DOUBLINGS)
     ahead = MARGIN * doublings * last if math.isfinite(last) else 0.0
+    # Projection can only make R too high, so only the lower end widens.
     surplus = 0.0 if start.task.projection is None else PROJECTION_EXCESS
     return replace(
         located, low=located.low - surplus + min(ahead, 0.0), high=located.high + max(ahead, 0.0),
@@ -282,7 +283,7 @@ def _assembled(
     z = _z(starts)
 
     def centre_and_half(of_start: list[float], column: str) -> tuple[float, float]:
-        # A fresh draw stands in for the one lost start: its own scatter counts beside the error of the mean.
+        # The lost initial weights are one more draw: their variance adds to that of the mean, hence 1 + 1 / n.
         own = deviation(of_start) * math.sqrt(1 + 1 / len(starts)) if len(starts) > 1 else 0.0
         return float(np.mean(of_start)), z * float(np.hypot(by_sample[column], own))
 

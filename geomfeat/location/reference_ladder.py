@@ -34,7 +34,8 @@ from geomfeat.storage.npz_files import UNREADABLE
 from geomfeat.storage.owned_files import as_path, json_text, make_folder, replace_file
 from geomfeat.tangent.tangent_space import Params, TangentSpace, space_of_moved
 
-# Rungs lie this far apart, in decades of gamma; relative losses outside these bounds are not asked for.
+# Distance of the rungs in decades of gamma, and bounds of their target loss: below, training takes too long; above, too
+# little is learned to measure.
 SPACING, LOSS_BOUNDS = 0.5, (0.01, 0.5)
 
 
@@ -118,6 +119,7 @@ def plan_ladder(start: Start, observed: Observed, rungs: int) -> tuple[tuple[flo
         raise BadInput(f"ladder={rungs}: at least 2 rungs")
     wanted = wanted_change(observed.labels, start.outputs.shape[1]).to(start.outputs.device)
     loss = float(np.clip(fitted_scale(observed.outputs - start.outputs, wanted)[1], *LOSS_BOUNDS))
+    # R has slope 1 on log10 gamma, so the model's R minus that of the targets at gamma = 1 estimates its log10 gamma.
     centre = start.demand.richness - solve(start.task.towards(wanted)).richness
     return tuple(10 ** (centre + SPACING * (i - (rungs - 1) / 2)) for i in range(rungs)), loss
 

@@ -12,7 +12,8 @@ import pandas as pd
 
 from geomfeat.storage.owned_files import MADE_BY
 
-# Regime boundaries in decades, for demand R and movement M (formulas of the location; see docs of `regime_of`).
+# Regime boundaries in decades, for demand R and movement M (see `regime_of`). They are conventions: a movement below a
+# third of the features' size counts as lazy, one above twice (M) or three times (R) their size as rich.
 LAZY_BELOW = -0.5
 RICH_DEMAND = 0.5
 RICH_MOVEMENT = 0.3
@@ -43,6 +44,7 @@ def regime_of(richness: float, movement: float) -> str:
         return "frozen"
     if richness == -math.inf:
         return "rich" if movement > RICH_MOVEMENT else "undetermined"
+    # Only in the lazy half: there M = R is expected, so an excess has another cause than the learned function.
     if movement - richness > BEYOND_DEMAND and richness < 0:
         return "moved beyond demand"
     if richness < LAZY_BELOW and movement < LAZY_BELOW:

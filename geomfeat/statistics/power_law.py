@@ -83,7 +83,7 @@ def mean_with_interval(values: Float[Tensor, "s"], confidence: float = 0.95) -> 
 
 
 def _of_one(widths: Tensor, values: Tensor, slope: float, confidence: float) -> PowerLaw:
-    """Interval from the scatter about the line, of one repetition."""
+    """Interval of a single repetition, from the scatter about its line."""
     kept = torch.isfinite(values) & (values > 0)
     x, y = widths[kept].to(WORKING).log(), values[kept].to(WORKING).log()
     x, y = x - x.mean(), y - y.mean()

@@ -64,7 +64,7 @@ def locate_subject(
 
     where, _, note = guarded(lambda: work(ladder), "location")
     if where is None and ladder is not None:
-        # A ladder that cannot be climbed must not cost the location itself.
+        # A ladder that fails must not cost the location itself.
         where, _, _ = guarded(lambda: work(None), "location")
         where = None if where is None else replace(where, flags=(*where.flags, f"No equivalent gamma: {note}"))
     if where is not None and few:

@@ -20,8 +20,8 @@ from geomfeat.numerics import resolve_device, whole_seed
 from geomfeat.types import Representation, Snapshot
 
 INITIAL, TRAINED = "init", "trained"
-# Wider layers are projected for geometry: at 4096 features a covariance costs 0.1 GB, and distances between samples are
-# kept by 2048 random directions to about sqrt(2 / 2048) = 3 %.
+# Wider layers are projected for geometry: at 4096 features a covariance takes 0.1 GB, and 2048 random directions
+# preserve distances between samples to about sqrt(2 / 2048) = 3 %.
 WIDE, PROJECTED = 4096, 2048
 
 

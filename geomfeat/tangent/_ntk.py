@@ -28,7 +28,7 @@ from geomfeat.tangent.layerwise.wide_head import WideHead, wide_head
 from geomfeat.types import Kernel
 
 logger = logging.getLogger(__name__)
-# Multiplications below which a kernel from Jacobian rows is done before the rules have been looked up and verified.
+# Multiplications below which Jacobian rows are faster: finding and verifying the rules would take longer.
 SMALL = 2.0**27
 
 Outputs = str | int | np.integer | Tensor | np.ndarray

@@ -157,7 +157,7 @@ def _slope_rows(
         if len(y) < 3 or not varying:
             continue
         design = design_of(coordinates(part, varying), varying)
-        # Interactions are for grids that can carry them: else they cost the slopes their interval.
+        # Interactions only if the grid has enough trainings: otherwise they widen the intervals of the slopes.
         if len(y) <= design.x.shape[1]:
             design = design_of(coordinates(part, varying), varying, interactions=False)
         seeds = part["seed"].to_numpy()

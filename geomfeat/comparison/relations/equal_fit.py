@@ -14,7 +14,7 @@ from geomfeat.errors import BadInput
 from geomfeat.statistics.covariate_balance import LOGARITHMIC, SAME_FIT, Balance, balance, caliper, nearest_pairs
 from geomfeat.statistics.group_difference import adjusted_difference, paired_difference, plain_difference, reading_of
 
-# Pairs that are fewer than half of the smaller group speak for a minority of it.
+# With fewer pairs than half of the smaller group, the pairs represent a minority of it.
 LEAST_SHARE, LEAST_PAIRS = 0.5, 3
 OTHER_SEED, TIE = 0.5, 0.01  # of the range of a condition: what another seed costs a pair, and a whole caliper of fit
 KINDS = ("plain", "paired", "adjusted")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 # Networks whose output is homogeneous in all weights together (biases aside), with depth + 1 layers of weights.
 HOMOGENEOUS = ("mlp", "linear", "cnn")
-# Theory is asymptotic: finite networks are known to lie within .06 of it. An interval that comes this close agrees.
+# Theory is asymptotic: slopes of finite networks are within about .06 of it. An interval that comes this close agrees.
 MARGIN = 0.1
 # An interval with a larger half-width is no test of any of these numbers, which are .5 apart.
 TOO_WIDE = 0.5

@@ -6,8 +6,8 @@ import math
 
 FLOW, CATAPULT, EDGE, DIVERGED, FAILED = "flow", "catapult", "edge of stability", "diverged", "failed"
 BEYOND = (CATAPULT, EDGE)
-# Gradient descent on a quadratic is stable while eta * curvature is below 2. A run whose last weights are within a
-# tenth of that has been held there: the curvature measured at one moment swings about the edge.
+# Gradient descent on a quadratic is stable while eta * curvature is below 2. A run that ends within a tenth of that
+# value is at the edge of stability: the curvature at one step fluctuates about it.
 LIMIT, HELD = 2.0, 1.8
 
 

@@ -13,7 +13,7 @@ from geomfeat.geometry.manifolds.capacity_floor import at_floor
 
 Key = tuple[str, str, str]
 COMPRESS, TRADE, EXPAND, STILL, CANNOT_TELL = "compress", "trade", "expand", "still", "cannot tell"
-# A change counts from two standard errors on.
+# Standard errors from which a change counts.
 ERRORS = 2.0
 
 

@@ -19,7 +19,7 @@ from geomfeat.regimes.training.objective import objective, top_curvature
 from geomfeat.regimes.training.scaled_training import Trained
 from geomfeat.regimes.training.series import rounded_powers
 
-# What became of a training.
+# Possible outcomes of a training.
 MATCHED, COMPLETED = "matched", "completed"
 UNMATCHED, STALLED, DIVERGED, FAILED, MISSING = "unmatched", "stalled", "diverged", "failed", "missing"
 ABOVE = 1.001  # times the loss at the start, from which a network is worse than there, beyond rounding

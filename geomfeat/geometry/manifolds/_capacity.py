@@ -37,7 +37,7 @@ from geomfeat.geometry.manifolds.result import Capacity
 from geomfeat.memory import require_memory
 from geomfeat.statistics.influence_functions import stderr
 
-# Doubles that are held at once for every draw: in each dimension, for each point, and for each class and dimension.
+# Float64 values held at once for every draw: per dimension, per point, and per class and dimension.
 DIRECTIONS, PRICES, ANCHORS = 4, 3, 4
 
 
@@ -104,6 +104,8 @@ def capacity_of(manifolds: Manifolds, every: Draws, n_draws: int, target_se: flo
             "every point is at the origin, or no further from it than rounding after centring (constant features, or a "
             "common offset that takes up all digits: subtract it before it is rounded): nothing can be separated"
         )
+    # The order matters: copies are found before any rounding, far clouds are brought near before their span is taken,
+    # and the span is taken last, because directions far smaller than the offset would be cut away with it.
     n_features, unit, given = manifolds.x.shape[1], manifolds.unit, manifolds
     manifolds = manifolds.without_copies().rescaled()
     blurred = blur_note(manifolds)
@@ -137,6 +139,7 @@ def capacity_of(manifolds: Manifolds, every: Draws, n_draws: int, target_se: flo
     notes = (*made.notes, *([f"{zeros} points at the origin ignored"] if zeros else []))
     notes = (*notes, *([f"target_se={late}"] if late else []), *([blurred] if blurred else []))
     return replace(
+        # E|cos| of two random directions in N dimensions is sqrt(2 / (pi N)) for large N.
         made, notes=notes, n_features=n_features, alignment_floor=math.sqrt(2 / (math.pi * n_features)),
         per_manifold=made.per_manifold.in_units_of(unit),
     )  # fmt: skip

@@ -136,7 +136,7 @@ def _of_rounding(rounding: Float[Tensor, "d"], n: int) -> float:
 
 
 def _inverse(covariance: Tensor, dof: int, rounding: Float[Tensor, "d"], n: int) -> Tensor:
-    """By way of the correlations, so that units may be of very different sizes."""
+    """Inverse through the correlation matrix, so that units of very different sizes do not make it singular."""
     size = covariance.diagonal().sqrt().clamp_min(torch.finfo(WORKING).tiny)
     values, vectors = safe_eigh(covariance / (size[:, None] * size))
     own = len(values) * torch.finfo(WORKING).eps * float(values[-1])

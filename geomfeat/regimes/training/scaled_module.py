@@ -42,7 +42,7 @@ class AtRichness(nn.Module):
     def __init__(self, net: nn.Module, richness: Richness, centred: bool, readout: Readout | None) -> None:
         super().__init__()
         self.net, self.richness, self.readout = net, richness, readout
-        # In a tuple: torch would register a module that is set as an attribute, and count its weights twice.
+        # In a tuple: torch would register a module that is set as an attribute, and its weights would count twice.
         self._held: tuple[nn.Module, ...] = (_frozen_copy(net),) if centred else ()
 
     @property
@@ -178,6 +178,8 @@ def parameter_groups(
             by_factor.setdefault(factors[name], []).append(parameter)
     if not by_factor:
         raise BadInput("the model has no trainable parameters (requires_grad is False, or the factor 0, for all)")
+    # Training runs on u = (w - w0) / gamma: its gradient is gamma times that in w, and its step moves w by gamma times
+    # as much. Adam's steps do not depend on the size of the gradient, so only the second factor remains.
     rate = lr * (gamma**2 if rule == "sgd" else gamma)
     return [{"params": p, "lr": rate * factor, "weight_decay": weight_decay} for factor, p in by_factor.items()]
 

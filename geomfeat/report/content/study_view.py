@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 INITIAL, TRAINED, CHANGE = "init", "trained", "init->trained"
 AT_WORDS = {INITIAL: "initial", TRAINED: "trained", CHANGE: "initial to trained"}
-CROWDED = 24  # layers, above which marks of single layers merge into a smear
+CROWDED = 24  # number of layers above which marks of single layers overlap
 AT_KEYS = {"initial": INITIAL, "trained": TRAINED}
 MOST_TICKS, FEW_TICKS = 12, 7
 LONGEST_TICK = 13

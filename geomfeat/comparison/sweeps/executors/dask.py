@@ -33,7 +33,7 @@ def local(workers: int) -> Engine:
 
     @contextmanager
     def cluster() -> Iterator[str]:
-        # Port 0 is any free one: without an address the scheduler would take 8787, which another cluster may hold.
+        # Port 0 means any free one: by default the dashboard would take 8787, which another cluster may use.
         quiet: dict[str, Any] = {"dashboard_address": ":0", "silence_logs": logging.ERROR}
         made: Any = LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, **quiet)
         with made:
