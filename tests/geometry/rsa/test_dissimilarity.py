@@ -180,7 +180,7 @@ X, C = draw(6, 3), [0, 0, 1, 1, 2, 2]
         (lambda: RDMs(torch.ones(3) / 0), "infinite"),
         (lambda: RDMs(torch.ones(3), names=("a", "b")), "2 names for 1"),
         (lambda: RDMs(torch.ones(0)), "matrices, pairs"),
-        (lambda: RDMs.of_matrices(draw(3, 3)), "no dissimilarities"),
+        (lambda: RDMs.of_matrices(draw(3, 3)), "not dissimilarities"),
         (lambda: RDMs.of_matrices(draw(3, 4)), "matrices, conditions, conditions"),
         (lambda: rdm(X).select("fc9"), "no RDM 'fc9'"),
         (lambda: rdm(X).take([0, 9]), "not there"),

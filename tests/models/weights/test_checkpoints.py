@@ -78,7 +78,7 @@ def test_factories_from_a_package_and_from_a_file(net_file, monkeypatch):
         ("geomfeat.models.mlp:", "must look like"),
         ("geomfeat.models.mlpp:mlp", "no module"),
         ("geomfeat.models.mlp:mpl", "near: mlp"),
-        ("nowhere/net.py:make", "no file"),
+        ("nowhere/net.py:make", "no such file"),
         ("FILE:ready", "wrap it"),
         ("FILE:number", "not a factory"),
     ],
