@@ -15,7 +15,7 @@ class GeomfeatError(Exception):
 
 
 class BadInput(GeomfeatError, ValueError):
-    """An argument cannot be used as it is; the message says which, why and what to do."""
+    """An argument cannot be used; the message says which, why and what to do."""
 
 
 class LayerNotFound(BadInput):

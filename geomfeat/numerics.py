@@ -243,7 +243,7 @@ def jackknife_stderr(leave_one_out: Sequence[float] | Tensor) -> float:
 def resolve_device(device: str | torch.device | None, like: Tensor | None = None) -> torch.device:
     """The device to work on: the given one, else that of `like`, else the CPU.
 
-    Raises BadInput for one that is not there, and for kinds other than "cpu" and "cuda": those lack double precision
+    Raises BadInput for a missing one, and for kinds other than "cpu" and "cuda": those lack double precision
     (mps) or values (meta).
     """
     if device is None:

@@ -126,7 +126,7 @@ class Sites:
 
 @dataclass(frozen=True, eq=False)
 class Survey:
-    """Small forward passes over a few samples of a feed; the network's output is looked at too if `with_outputs`."""
+    """Small forward passes over a few samples of a feed; the network's output is included if `with_outputs`."""
 
     model: nn.Module
     feed: Feed

@@ -41,7 +41,7 @@ class LayerWriter:
         return [k for k, digest in enumerate(self.plan["sha256"]) if digest is None]
 
     def put(self, k: int, block: np.ndarray) -> None:
-        """Write block k, then note that it is there. WriteFailed where the disk is full; earlier blocks are kept."""
+        """Write block k, then record it. WriteFailed if the disk is full; earlier blocks stay."""
         block = np.ascontiguousarray(block, self.plan["dtype"])
         rows, (_, d) = self.rows(k), self.plan["shape"]
         if block.shape != (rows.stop - rows.start, d):
@@ -149,7 +149,7 @@ def opened(folder: Path, plan: Mapping[str, Any], mode: Any) -> Any:
 
 
 def require_bytes(folder: Path, plan: Mapping[str, Any], blocks: range) -> None:
-    """ValueError where the blocks hold fewer bytes than their rows need: nothing is allocated for what is not there."""
+    """ValueError where the blocks hold fewer bytes than their rows need: nothing is allocated for missing rows."""
     n, d = plan["shape"]
     size, width = plan["rows_per_block"], d * np.dtype(plan["dtype"]).itemsize
     for k in blocks:

@@ -54,7 +54,7 @@ class Feed:
     def spread(self, k: int) -> Feed:
         """`k` samples from first to last, in memory, of lengths that differ; repeated where there are fewer.
 
-        Of inputs that are read batch by batch only the beginning is looked at.
+        Of inputs that are read batch by batch only the beginning is used.
         """
         return self.head().take(self.spread_rows(k))
 

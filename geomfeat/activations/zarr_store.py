@@ -71,7 +71,7 @@ class ActivationStore:
         return self.path / _safe(self.checkpoint)
 
     def folder(self, layer: str) -> Path:
-        """Where a layer lies."""
+        """The folder of a layer."""
         return self.root / (_safe(layer) if layer else _ROOT)
 
     def layers(self) -> list[str]:
@@ -99,7 +99,7 @@ class ActivationStore:
     ) -> LayerWriter:
         """Begin a layer, or resume one (whose rows_per_block is then used).
 
-        Raises OutputExists for other settings, and where something lies in the layer's folder that geomfeat did not
+        Raises OutputExists for other settings, and if the layer's folder holds a file that geomfeat did not
         write; BadInput for a layer that is damaged.
         """
         folder, facts = self.folder(layer), self._facts()
@@ -134,7 +134,7 @@ class ActivationStore:
     def read(self, layer: str, rows: slice | None = None) -> np.ndarray:
         """The rows of a layer (all, or a slice with step 1), checked against their sha256.
 
-        Raises BadInput for a layer that is not there or not complete, and for damaged data.
+        Raises BadInput for a missing or incomplete layer, and for damaged data.
         """
         plan = self._plan(layer)
         folder, size = self.folder(layer), plan["rows_per_block"]

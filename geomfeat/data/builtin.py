@@ -1,4 +1,4 @@
-"""Data sets that need no download: scikit-learn's digits, and Fashion-MNIST where its files lie."""
+"""Data sets that need no download: scikit-learn's digits, and Fashion-MNIST if its files are installed."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def fashion_mnist() -> Dataset:
     """70,000 pictures of clothing, 28 x 28 (60,000 to train), from $GEOMFEAT_DATA or the Debian package's folder.
 
     Images (n, 1, 28, 28), standardised by the mean and deviation of all training pixels.
-    Raises BadInput, with what to install, where the files are not there or are damaged.
+    Raises BadInput, with what to install, if the files are missing or damaged.
     """
     folder = _fashion_folder()
     x, y = _images(folder, "train"), _labels(folder, "train")

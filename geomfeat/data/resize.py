@@ -13,7 +13,7 @@ from geomfeat.errors import BadInput
 def images_like(images: Tensor, shape: Sequence[int]) -> Tensor:
     """`images` (n, c, h, w) as (n, *shape): grey repeated in every channel or channels averaged to grey, then resized.
 
-    Resizing is bilinear, with smoothing where images shrink. Samples that have the shape already are left as they are,
+    Resizing is bilinear, with smoothing where images shrink. Samples that already have the shape are unchanged,
     whatever they are. Raises BadInput for other samples that are no images, and for channels that are neither equal,
     nor one on either side.
 

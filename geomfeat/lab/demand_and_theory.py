@@ -118,7 +118,7 @@ def _modes(widths: tuple[int, ...], draws: int, seed: int) -> Table:
 
 
 def _balanced(balance: float, seed: int) -> dict[str, float]:
-    """R of a square balanced network towards a rotation of its map, beside the closed form."""
+    """R of a square balanced network towards a rotation of its map, with the closed form."""
     w1, w2 = balanced_network(DIMENSION, DIMENSION, DIMENSION, balance, START, seed=seed)
     drawn = torch.randn(DIMENSION, DIMENSION, generator=stream(seed, "lab", "turn"), dtype=WORKING)
     change = torch.linalg.qr(drawn).Q

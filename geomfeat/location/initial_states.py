@@ -269,7 +269,7 @@ def _without_rounding(moved: dict[str, float], demand: Demand, coarser: torch.dt
     """M, -inf too for layers that differ by the rounding of weights only.
 
     These are layers that no moved parameter acts on; and those of which more was asked while they moved by less than
-    full precision (float32 or float64) rounds. What moved as little because it was asked for as little did move.
+    full precision (float32 or float64) rounds. A layer that moved as little as its demand did move.
     """
     finfo = torch.finfo(coarser)
     least = math.log10(finfo.eps * (STEPS if finfo.bits >= 32 else 1))

@@ -1,4 +1,4 @@
-"""A ladder: the user's own architecture trained at known output scales gamma, to read off which gamma a model equals.
+"""A ladder: reference networks of the user's architecture at known gamma, to interpolate the gamma of a model.
 
 Rungs start from the same weights, learn the same task to the same relative loss and are measured on the same probes
 as the model; R grows by one decade for a decade of gamma, so a few rungs suffice.

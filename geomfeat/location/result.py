@@ -115,7 +115,7 @@ class Location:
 
     @property
     def is_frozen(self) -> bool:
-        """Whether no hidden layer moved, so that R is what would have been asked of them, and no place of the model."""
+        """Whether no hidden layer moved; R is then hypothetical, not a place of the model."""
         return self.regime == "frozen"
 
     def __str__(self) -> str:

@@ -27,7 +27,7 @@ Factory = Callable[[], nn.Module]
 
 
 def fresh(factory: Factory, seed: int, number: int) -> nn.Module:
-    """`factory()` under random states of its own (seed, number), those of torch, numpy and Python.
+    """`factory()` under separate random states (seed, number) of torch, numpy and Python.
 
     The global generators are as before afterwards, also when the factory raised. Raises BadInput when what it returns
     is not a module.

@@ -179,7 +179,7 @@ def _differs(
 
 @contextmanager
 def all_trainable(model: nn.Module) -> Iterator[None]:
-    """Every parameter that can be trained asks for gradients inside; afterwards only those that did."""
+    """Inside, every trainable parameter requires gradients; afterwards only those that did before."""
     flags = [(p, p.requires_grad) for p in differentiable(model).values()]
     try:
         for p, _ in flags:

@@ -53,7 +53,7 @@ def slopes(widths: Float[Tensor, "k"], values: Float[Tensor, "s k"]) -> Float[Te
 def power_law(widths: Float[Tensor, "k"], values: Float[Tensor, "s k"], confidence: float = 0.95) -> PowerLaw:
     """The exponent of values (repetitions, widths) in the width; all NaN where no repetition has three widths.
 
-    Every repetition has a slope of its own, and the interval is Student's for their mean; with complete data that mean
+    Every repetition has its own slope, and the interval is Student's for their mean; with complete data that mean
     is the pooled least-squares slope. Noise need not be equal at all widths, and two repetitions are enough; a single
     one has the regression's own interval.
 

@@ -1,4 +1,4 @@
-"""Samples that stand in the data several times, for measures that take samples for independent draws.
+"""Samples that occur in the data several times, for measures that assume independent samples.
 
 An unbiased estimate leaves out the pairs of a sample with itself. A copy is such a pair that it cannot see: with every
 sample there twice, the unbiased CKA of independent wide layers reads .5. Only the user knows whether copies are equal

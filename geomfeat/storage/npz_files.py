@@ -24,7 +24,7 @@ UNREADABLE = (
     OverflowError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, tokenize.TokenError,
 )  # fmt: skip
 METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
-MOST_DEFLATED = 1032  # times smaller at best: a deflated length-distance pair of 2 bits stands for 258 bytes
+MOST_DEFLATED = 1032  # times smaller at best: a deflated length-distance pair of 2 bits encodes 258 bytes
 REMEDY = "save plain arrays with np.savez(file, name=array)"
 HEADERS: dict[tuple[int, int], Callable[[IO[bytes]], tuple[tuple[int, ...], bool, np.dtype]]] = {
     (1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0,
@@ -32,7 +32,7 @@ HEADERS: dict[tuple[int, int], Callable[[IO[bytes]], tuple[tuple[int, ...], bool
 
 
 def first_line(cause: BaseException) -> str:
-    """What an error says, in one line; its kind where it says nothing."""
+    """The message of an error, in one line; its type if it has none."""
     return (str(cause).strip().splitlines() or [type(cause).__name__])[0][:200]
 
 

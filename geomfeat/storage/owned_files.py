@@ -67,7 +67,7 @@ def is_own(path: Path) -> bool:
 
 
 def require_own(paths: Iterable[Path]) -> None:
-    """OutputExists that names the first of these paths at which something lies that geomfeat did not write."""
+    """OutputExists that names the first of these paths with a file that geomfeat did not write."""
     for path in paths:
         if path.is_dir():
             raise OutputExists(f"{path} is a folder where a file is to be written: choose another name, or move it")
@@ -82,10 +82,10 @@ def replace_file(path: Path, write: Callable[[Path], Any], *, own: bool = False)
     """Write a file whole or not at all: `write` fills another name in the same folder, which then takes its place.
 
     Args:
-        own: the place is geomfeat's by its name, as within a run's folder; else what lies there must carry the mark.
+        own: the place is geomfeat's by its name, as within a run's folder; else the file there must carry the mark.
 
     Raises OutputExists for a file of the user's; WriteFailed that names the path where the disk is full or read-only.
-    The old file is left in both cases.
+    The old file stays in both cases.
     """
     if not own:
         require_own([path])
@@ -104,7 +104,7 @@ def temporary_for(path: Path) -> Path:
 
 
 def replace_page(path: Path, text: str) -> None:
-    """Write an HTML page with its seal, whole or not at all, whatever its name; see `replace_file`."""
+    """Write an HTML page with its seal, atomically, under any name; see `replace_file`."""
     replace_file(path, lambda draft: draft.write_bytes(sealed(text.encode(), ".html")))
 
 
@@ -135,7 +135,7 @@ def json_text(value: Mapping[str, Any], **options: Any) -> str:
 
 
 def make_folder(folder: Path) -> Path:
-    """The folder, made if it is not there; BadInput where a file is in its way, WriteFailed where it cannot be made."""
+    """The folder, made if missing; BadInput if a file is in its place, WriteFailed if it cannot be made."""
     with writing(folder):
         for part in (folder, *folder.parents):
             if part.exists():

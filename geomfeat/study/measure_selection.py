@@ -28,7 +28,7 @@ WAITS = "runs only when asked for by name: pass measures="
 
 @dataclass(frozen=True)
 class Plan:
-    """The measures to run, by scope; those asked for by name that cannot run; and those left out, with the reason."""
+    """The measures to run, by scope; those named that cannot run; and those left out, with the reason."""
 
     layer: tuple[Measure, ...]
     pairs: tuple[Measure, ...]
@@ -40,7 +40,7 @@ class Plan:
 
     @property
     def names(self) -> list[str]:
-        """Names of all measures that run or were asked for."""
+        """Names of all measures that run or were named."""
         found = [*self.layer, *self.pairs, *self.changes, *self.network, *self.series, *(m for m, _ in self.refused)]
         return sorted({m.name for m in found})
 
@@ -62,7 +62,7 @@ def make_plan(measures: Sequence[str] | str | None, have: Iterable[str]) -> Plan
     """The plan for these names, given what there is of {labels, values, outputs, init, gradients, course}.
 
     values: the targets are real numbers; measures that need classes are then failed rows, in place of being left out.
-    measures=None stands for all that run by default and can.
+    measures=None means all that run by default and can.
     Raises BadInput for an unknown name (with near ones), or for a measure of bare kernels.
     """
     have = set(have)

@@ -281,7 +281,7 @@ def spectrum_arrays(rep: Representation) -> dict[str, np.ndarray]:
 
 
 def cka_matrices(rows: list[Row], subject: Subject) -> dict[str, np.ndarray]:
-    """Unbiased linear CKA of all pairs of layers as (L, L) matrices, read off the rows; NaN where it is undefined.
+    """Unbiased linear CKA of all pairs of layers as (L, L) matrices, from the rows; NaN where undefined.
 
     Within a moment the diagonal is 1 where any other cell of the layer is defined (or it is the only layer).
     """

@@ -86,7 +86,7 @@ class Subject:
         labels: (n,) classes, or None where there are none. goal: what was to be learned: these, or values (n,), (n, C).
         has_outputs: whether the network's outputs can be read as (n, C). classes: names that the labels stand for.
         groups: (n,) which samples belong together, or None.
-        patterns: how the layers were asked for; "*" stands for the hidden layers with weights.
+        patterns: how the layers were selected; "*" means the hidden layers with weights.
     """
 
     snapshots: dict[str, Snapshot]

@@ -49,7 +49,7 @@ def ntk(
 ) -> Kernel:
     """Neural tangent kernel between the samples of `x` (n1) and of `x2` (n2; default `x` itself).
 
-    The model is copied, put in evaluation mode and widened to float64; a `Functional` is taken as it is. A complex
+    The model is copied, put in evaluation mode and widened to float64; a `Functional` is used directly. A complex
     weight counts as two real ones. `meta` names the precision ("dtype") and what must be known of the gradients
     ("notes").
 

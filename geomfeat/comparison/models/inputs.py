@@ -51,7 +51,7 @@ def members_of(
 ) -> tuple[list[Member], Tensor | None]:
     """The models with the features of their layers, and the labels (n,) that all share, or None.
 
-    Raises BadInput for what is no model, for fewer than two of them, for other numbers of samples, and for recordings
+    Raises BadInput for other types, for fewer than two models, for other numbers of samples, and for recordings
     whose labels differ (their samples are others, or in another order).
     """
     _require_two(models, brain)

@@ -138,7 +138,7 @@ def _listed(values: Sequence[Any]) -> str:
 
 
 def _others(found: Trainings, frame: Frame, condition: str) -> list[str]:
-    """The axes beside the condition; other names of the same knob are not others."""
+    """The axes other than the condition and other names of it."""
     same = {condition} | ({"gamma", *KNOBS} if condition in ("gamma", *KNOBS) else set())
     return [a for a in axes_of(frame, found.axes) if a not in same]
 
@@ -189,7 +189,7 @@ def _judged(
 ) -> tuple[tuple[str, ...], str]:  # fmt: skip
     """What confounds the comparison, and the statement.
 
-    Fair if the fit is balanced as it is, or if pairs that balance it are at least 3 and half of the smaller group; and
+    Fair if the fit is already balanced, or if pairs that balance it are at least 3 and half of the smaller group; and
     if what is then compared is balanced in the other conditions too.
     """
     smaller = int(min((frame["second"] == s).sum() for s in (False, True)))

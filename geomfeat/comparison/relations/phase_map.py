@@ -177,7 +177,7 @@ def _conditions(frame: Frame) -> list[str]:
 
 
 def _check_fixed(frame: Frame, x: str, y: str, known: list[str]) -> None:
-    """BadInput where something beside the seed varies within a cell."""
+    """BadInput if anything but the seed varies within a cell."""
     same = {x, y} | ({"gamma", *KNOBS} if {x, y} & {"gamma", *KNOBS} else set())
     for name in known:
         if name in same or name.startswith("has_"):

@@ -110,7 +110,7 @@ def _trainings(table: Frame) -> Trainings:
 
 
 def coordinates(frame: Frame, axes: Sequence[str]) -> np.ndarray:
-    """(n, k) conditions as numbers to fit on: log10, but an exponent as it is.
+    """(n, k) conditions as numbers to fit on: log10, except exponents.
 
     >>> coordinates(pd.DataFrame({"sigma": [1.0, 10.0], "r": [0.0, 0.5]}), ["sigma", "r"]).tolist()
     [[0.0, 0.0], [1.0, 0.5]]

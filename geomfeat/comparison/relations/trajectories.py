@@ -18,7 +18,7 @@ ERRORS = 2.0
 
 
 def moment_of(at: str, last: float) -> float:
-    """The step that a row is of: 0 for "init", `last` for "trained", NaN for what is no moment.
+    """The step of a row: 0 for "init", `last` for "trained", NaN for a change.
 
     >>> moment_of("init", 500.0), moment_of("32", 500.0), moment_of("init->32", 500.0), moment_of("trained", 500.0)
     (0.0, 32.0, 32.0, 500.0)
@@ -39,7 +39,7 @@ def trajectories(table: pd.DataFrame, **quantities: Key) -> pd.DataFrame:
         quantities: name=(measure, quantity, layer), the columns to make; each comes with name_se.
 
     Returns training, step, the columns, and `complete`: whether all of them are numbers. Flagged numbers are NaN, and
-    so are capacities at the floor, which say nothing of separability. The last moment is the number of steps of the
+    so are capacities at the floor, which do not measure separability. The last moment is the number of steps of the
     training; where that is not known, one after the last other moment.
 
     Raises BadInput for a name that the table does not have.

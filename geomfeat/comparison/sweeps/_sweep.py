@@ -68,7 +68,7 @@ class SweepResult:
         Rows of measure "training" hold train_loss, test_loss (relative to f = 0), train_accuracy, test_accuracy,
         steps, eta (at the end), converged (1 or 0), sharpness_initial, sharpness (largest Gauss-Newton curvature)
         and stability (eta times sharpness_initial); what went wrong is in their note. Diverged and failed runs have
-        a failed row for each number that was asked for; "location" rows hold richness, low, high, movement, excess.
+        a failed row for each requested number; "location" rows hold richness, low, high, movement, excess.
         """
         return self._loaded[0]
 
@@ -288,7 +288,7 @@ def _run(
 
 
 def _missing(runs: Mapping[str, tuple[RunConfig, str]]) -> pd.DataFrame:
-    """A row for each training that is not there."""
+    """A row for each missing training."""
     frames = []
     for address, (run, why) in runs.items():
         conditions = {**run.conditions(), "outcome": MISSING}

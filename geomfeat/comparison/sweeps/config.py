@@ -135,7 +135,7 @@ class MeasureConfig(_Strict):
 
     Attributes:
         measures: names, or "all"; an empty list for none. location: where it sits between lazy and rich.
-        layers: patterns, "*" the hidden layers with weights. n: training samples to look at; null for all.
+        layers: patterns, "*" the hidden layers with weights. n: number of training samples; null for all.
         probe: another data set for rows "transfer_probe"; null for none.
         snapshots: also measure the checkpoints. seed: of the measures' draws, the same in all runs.
     """
@@ -157,7 +157,7 @@ class RandomDesign(_Strict):
 
 
 class SlurmConfig(_Strict):
-    """What `--engine slurm` asks of the batch system: `jobs` jobs of one core each."""
+    """Options of `--engine slurm`: `jobs` jobs of one core each."""
 
     jobs: PositiveInt = 4
     partition: str | None = None
@@ -175,7 +175,7 @@ class SweepConfig(_Strict):
         data: a SPEC, see `load_data`. architecture: a reference one. width, depth: default the architecture's own.
         parameterization: "standard", "ntk", or "mup": the NTK one at gamma = gamma0 sqrt(width), gamma0 = 1 by default.
         sigma: factor on all initial weights. sigma_of: further factors by layer name or glob.
-        eta: learning rate eta0, kept as it is also where training diverges; null takes it from the curvature.
+        eta: learning rate eta0, constant even if training diverges; null derives it from the curvature.
         gamma, alpha, r, gamma0: the output scale, by one of these knobs (see `gamma_from`); default gamma = 1.
         optimizer: "sgd" or "adam". batch_size: null for the full batch.
         seeds: how many, 0, 1, ..., or which. options: further options of the architecture, e.g. activation.

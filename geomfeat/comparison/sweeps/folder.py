@@ -3,7 +3,7 @@
 A sweep's folder holds `runs/<address>/` for every finished run, `.partial/` for those in the making, `.claims/` with
 a lock for each of these, and `sweep.json`. A run is made in `.partial` and moved to its place by one rename. The lock
 is the operating system's, so that it ends with the process that holds it. The address is a sum of the run's config and
-the code's version, which the manifest holds: a folder that was copied to another address is not taken for that run.
+the code's version, which the manifest holds: a folder that was copied to another address does not count as that run.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def address_of(version: str, config: str) -> str:
 def claimed(root: Path, address: str, *, wait: bool) -> Iterator[bool]:
     """Inside, no other process makes this run: yields False at once where one does, or waits for its end.
 
-    Where the file system has no locks, several processes may make the same run; the first to finish is kept.
+    Where the file system has no locks, several processes may make the same run; the first to finish counts.
     """
     path = make_folder(root / CLAIMS) / address
     with writing(path):
@@ -78,7 +78,7 @@ def write_run(
 ) -> Path:
     """Make the folder of a finished run: one writer a file, then the manifest with their sums; returns the folder.
 
-    A whole one that is there already is kept; a damaged one is replaced. OutputExists where something lies in that one
+    An existing complete run stays; a damaged one is replaced. OutputExists if the damaged one holds a file
     that geomfeat did not write; WriteFailed where the disk is full.
     """
     final, made = root / RUNS / address, root / PARTIAL / f"{address}.{socket.gethostname()}.{uuid.uuid4().hex[:8]}"

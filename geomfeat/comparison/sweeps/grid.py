@@ -1,4 +1,4 @@
-"""From a sweep's config to its trainings: a grid or random draws, each training a config of its own with a hash."""
+"""From a sweep's config to its trainings: a grid or random draws, each training with its own config and hash."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ def dataset_of(run: RunConfig) -> Dataset:
 
 
 def probe_of(run: RunConfig, data: Dataset) -> Dataset | None:
-    """The samples of a run's probe in the shape of its `data`; None where there is no probe.
+    """The samples of a run's probe in the shape of its `data`; None without a probe.
 
     Raises BadInput for a probe without classes, or whose samples cannot be given that shape.
     """

@@ -149,7 +149,7 @@ def _training_row(quantity: str, trained: TrainedRun, n: int) -> Row:
 
 
 def _failures(run: RunConfig, why: str) -> list[Row]:
-    """A row for everything that was asked for and cannot be measured."""
+    """A row for every requested number that cannot be measured."""
     asked = [] if run.measure.measures == "all" else [get(name) for name in run.measure.measures]
     found = [r for m in asked for r in failed_rows(m.quantities, why, at="trained", measure=m.name)]
     if run.measure.location is not False:

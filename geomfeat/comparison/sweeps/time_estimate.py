@@ -1,4 +1,4 @@
-"""How long a sweep will take, before it is run: from runs that are there, else from a few steps of three of them."""
+"""How long a sweep will take, estimated from its finished runs, else from a few steps of three runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The proof of the location: families trained at known richness, and how well R, its interval and M keep their word."""
+"""Validation of the location: families trained at known richness, and the errors of R, its interval and M."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def validate(
     """Train the families through the sweep engine and judge the location on them; what is there is not trained again.
 
     Args:
-        out: folder; each family has a sweep of its own in it. only: glob of family names.
+        out: folder; each family has its own sweep there. only: glob of family names.
         engine, workers: see `sweep`.
 
     Raises BadInput where no family has such a name, and where `out` is a file.
@@ -128,7 +128,7 @@ def slug(name: str) -> str:
 
 
 def rows_of(found: SweepResult, progress: bool = False) -> list[dict[str, Any]]:
-    """A row for every training of a family's sweep, with the second look at those that reached the loss."""
+    """A row for every training of a family's sweep, with further measurements of those that reached the loss."""
     outcomes = dict(zip(found.table["run"], found.table["outcome"], strict=True))
     rows = []
     for address, run in tqdm(found.plan.items(), desc="remeasure", disable=not progress, leave=False):
@@ -185,7 +185,7 @@ def _by_stopping(runs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def slope_of(law: Law, found: SweepResult) -> dict[str, Any]:
-    """Measured beside theory's slope of R on log10 of a condition, with its standard error; one offset a seed."""
+    """Measured and predicted slope of R on log10 of a condition, with its standard error; one offset for each seed."""
     rows = found.table.query("measure == 'location' and quantity == 'richness' and ok").to_dict("records")
     mine = [row for row in rows if row["layer"] == law.layer]
     slope, error, _ = _slope(np.log10(_column(mine, law.axis)), _column(mine, "value"), _column(mine, "seed"), 0.0)

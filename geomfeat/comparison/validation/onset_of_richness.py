@@ -22,7 +22,7 @@ def onsets_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
     Columns: family; the features' R over layers: "mean" (of R_l), "first", "last", "largest" and "demand-weighted"
     (R of the root mean square of 10^R_l); the mean over layers of R in the norm of weights; and R in the norm of the
-    tangent kernel. M is summed up alike.
+    tangent kernel. M is summarised in the same way.
     """
     found = []
     for family in dict.fromkeys(row["family"] for row in rows):

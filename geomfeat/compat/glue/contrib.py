@@ -47,7 +47,7 @@ def glue_analysis_dataframe(
         n_hyperplanes: number of random directions.
         shuffle: also a row for the same points with shuffled classes, marked in the column `shuffle`.
         gaussianize: only False is supported.
-        bias: read-outs with an offset, which do not know where the origin is: the mean of all points is taken for it.
+        bias: read-outs with an offset, which do not depend on the origin: it is set to the mean of all points.
         return_matrix: also return {"center_alignment", "axis_alignment", "center_axis_alignment": (rows, P, P) arrays},
             absolute cosines, NaN on the diagonal.
 

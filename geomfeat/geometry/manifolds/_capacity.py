@@ -98,7 +98,7 @@ def capacity(
 
 
 def capacity_of(manifolds: Manifolds, every: Draws, n_draws: int, target_se: float | None) -> Capacity:
-    """Capacity from the first n_draws of `every`, or from as many as the target asks for."""
+    """Capacity from the first n_draws of `every`, or from as many as the target requires."""
     if not bool((manifolds.x != 0).any()):
         raise BadInput(
             "every point is at the origin, or no further from it than rounding after centring (constant features, or a "

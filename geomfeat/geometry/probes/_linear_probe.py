@@ -39,7 +39,7 @@ class ProbeAccuracy:
 
     @property
     def note(self) -> str:
-        """What to know beside the number."""
+        """What limits the number."""
         parts = [f"chance {self.chance:.3f} (the largest class)"]
         if self.n_copies:
             parts.append(f"{self.n_copies} copies of samples, each in the fold of the first")

@@ -1,4 +1,4 @@
-"""How alike to the subjects' RDMs the RDM of the true model could be, given how much the subjects differ."""
+"""How similar the RDM of the true model could be to the subjects' RDMs, given how much the subjects differ."""
 
 from dataclasses import dataclass
 

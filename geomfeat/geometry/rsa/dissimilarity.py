@@ -46,7 +46,7 @@ def rdm(
             "correlation"          1 - Pearson correlation over units;
             "crossnobis"           as squared_mahalanobis, but v'P times the difference in other runs: each run against
                                    the mean of the others, averaged over runs (Walther et al. 2016). 0 on average for
-                                   equal patterns, so it can be negative. Runs count alike, of whatever size.
+                                   equal patterns, so it can be negative. Runs of any size have equal weight.
         precision: P, (d, d), or (d,) where diagonal; see `noise_precision`. Crossnobis: None is the identity.
         runs: (samples,) the run (session, fold) of each sample, for "crossnobis"; each condition in each run.
         name: name of the matrix; default the layer's name.

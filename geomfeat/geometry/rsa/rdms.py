@@ -100,7 +100,7 @@ class RDMs:
         return square(self.vectors, self.n_conditions)
 
     def select(self, names: Any) -> RDMs:
-        """Some of the matrices by name, in the order asked; BadInput for a name that is not there, or there twice."""
+        """Some of the matrices by name, in the given order; BadInput for a missing or ambiguous name."""
         wanted = [names] if isinstance(names, str) else list(map(str, as_names(names)))
         for name in wanted:
             if name not in self.names:
@@ -112,7 +112,7 @@ class RDMs:
         )
 
     def take(self, conditions: Any) -> RDMs:
-        """The matrices of 2 or more conditions, in the order asked; BadInput for one that is not there or twice."""
+        """The matrices of 2 or more conditions, in the given order; BadInput for a missing or repeated one."""
         conditions = as_names(conditions)
         if len(conditions) < 2:
             raise BadInput(f"{len(conditions)} conditions asked for: an RDM needs at least 2")
@@ -125,7 +125,7 @@ class RDMs:
 
 
 def stack_rdms(parts: Sequence[RDMs], names: Any = ()) -> RDMs:
-    """RDMs of several subjects or layers as one object; their own names are kept unless `names` are given.
+    """RDMs of several subjects or layers as one object; they keep their names unless `names` are given.
 
     Raises BadInput where their conditions or dissimilarities differ.
 

@@ -1,6 +1,6 @@
-"""How alike two kernels are: HSIC, centred kernel alignment, uncentred alignment.
+"""Similarity of two kernels: HSIC, centred kernel alignment, uncentred alignment.
 
-One set of functions for layers, tangent kernels and label kernels alike.
+One set of functions for layers, tangent kernels and label kernels.
 """
 
 from typing import Any

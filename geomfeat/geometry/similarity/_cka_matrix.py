@@ -27,7 +27,7 @@ class CkaMatrix:
 
     Attributes:
         values: (rows, columns), in float64; NaN where it is undefined, which `notes` explain, by layer.
-        stderr: jackknife standard errors over samples, NaN where there is none; None when they were not asked for.
+        stderr: jackknife standard errors over samples, NaN where there is none; None if they were not requested.
         note: on samples that are copies of others in all layers, if there are any; see `cka`.
     """
 

@@ -1,4 +1,4 @@
-"""Distances between the shapes of two representations: what is left when one is rotated onto the other at best.
+"""Distances between the shapes of two representations: what remains after the best rotation of one onto the other.
 
 Williams, Kunz, Kornblith & Linderman 2021, section 2. Columns are centred; the smaller representation is padded with
 zeros. Whitened in part first, with singular values s of the centred features,

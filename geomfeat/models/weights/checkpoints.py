@@ -116,7 +116,7 @@ def what_went_wrong(cause: BaseException) -> str:
 def load_factory(spec: str) -> Callable[[], nn.Module]:
     """The factory a SPEC names, wrapped to check that each call gives an nn.Module. See the module docstring.
 
-    Raises BadInput for a module, file or attribute that is not there (with near names), for something that cannot be
+    Raises BadInput for a missing module, file or attribute (with near names), for something that cannot be
     called, and, when called, for a factory that needs arguments or returns no module.
 
     >>> type(load_factory("geomfeat.models.mlp:mlp")()).__name__

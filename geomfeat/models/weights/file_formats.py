@@ -46,7 +46,7 @@ ASIDE = ("optimizer", "optim", "scheduler", "scaler", "rng", "state", "callbacks
 def weights_files(path: str | Path) -> list[Path]:
     """The files that hold the weights that a path names, in order: one, or an index and the files it lists.
 
-    Raises BadInput for a path that is not there, a folder without weights, and an index that cannot be read or lists
+    Raises BadInput for a missing path, a folder without weights, and an index that cannot be read or lists
     files that are not there.
     """
     path = as_path(path, "weights")

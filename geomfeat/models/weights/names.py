@@ -30,7 +30,7 @@ def renamed(state: Mapping[str, Tensor], own: Iterable[str], path: object) -> di
     all names have in common with the model's. What lies beside the beginning in the file, such as a loss's weights, is
     left out, with a note in the log.
 
-    Raises CheckpointMismatch where two beginnings fit alike.
+    Raises CheckpointMismatch if two beginnings fit equally well.
     """
     own = list(own)
     needed = [name for name in own if not _is_counter(name)]

@@ -75,7 +75,7 @@ class Trained:
 
     @property
     def snapshots_list(self) -> list[Snapshot]:
-        """All checkpoints that were kept, in order of their steps."""
+        """All saved checkpoints, in order of their steps."""
         return [self.at(step) for step in self.snapshots]
 
 

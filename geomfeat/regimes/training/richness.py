@@ -2,7 +2,7 @@
 
     f = (net(w) - net(w0)) / gamma
 
-gamma divides the outputs of the network as it is, so alpha = 1 / gamma always, while gamma0 and r are defined for a
+gamma divides the outputs of the network, so alpha = 1 / gamma always, while gamma0 and r are defined for a
 network whose outputs are O(1) at the start, whatever its width n. Which constant that takes is the read-out convention:
 
     "1/sqrt(n)"  h = a . phi / sqrt(n), NTK parameterization: gamma0 = gamma / sqrt(n), r = log gamma / log n
@@ -62,7 +62,7 @@ class Richness:
 
     @classmethod
     def from_gamma0(cls, gamma0: float, width: float, readout: str = "1/sqrt(n)") -> "Richness":
-        """Bordelon and Pehlevan 2022: gamma = gamma0 sqrt(n) ("1/n": gamma0); 1 is rich at every width alike."""
+        """Bordelon and Pehlevan 2022: gamma = gamma0 sqrt(n) ("1/n": gamma0); 1 is equally rich at every width."""
         size = _size_of(width, readout, "gamma0")
         return cls(_positive("gamma0", gamma0) * math.sqrt(width) / size, width, readout)
 

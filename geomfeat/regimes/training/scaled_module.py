@@ -1,4 +1,4 @@
-"""A network at a chosen richness for a training loop of one's own: the scaled outputs, and what to scale beside them.
+"""A network at a chosen richness for your own training loop: scaled outputs, learning rates and loss.
 
 `train_at_gamma` does all of it by itself. In another loop, train
 

@@ -1,4 +1,4 @@
-"""Width scaling: train one architecture at a range of widths, and read off the powers of the width.
+"""Width scaling: train one architecture at a range of widths, and fit the powers of the width.
 
 Karkada 2024 (section 3): with outputs f = net / gamma, gamma = n^r, and rate eta0 gamma^2 in NTK parameterization,
 features change as |Dh| ~ n^r, f starts as n^-r, |DW|/|W| ~ n^(r - 1/2), and the part of the change of f that the

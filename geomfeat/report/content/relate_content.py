@@ -29,7 +29,7 @@ class AtEqualFit:
 
 
 def answer(related: Related) -> list[str]:
-    """Sentences: theory's slopes beside the measured ones, the learning rate's, and what follows richness or fit."""
+    """Sentences: measured and predicted slopes, the learning rate's, and what follows richness or fit."""
     lines = []
     rows = _located(related, whole=True)
     disputed = {

@@ -39,7 +39,7 @@ class Value:
 
     @property
     def low(self) -> bool:
-        """Is it a number at the floor, which says nothing of separability?"""
+        """Whether it is a capacity at the floor, which does not measure separability."""
         return self.ok and math.isfinite(self.value) and at_floor(self.note)
 
 

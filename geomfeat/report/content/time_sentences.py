@@ -28,7 +28,7 @@ RESTS_ON = (
 
 
 def judged(several: Sequence[View]) -> list[View]:
-    """The models whose course over time was measured, or asked for."""
+    """The models whose verdict over time was measured or requested."""
     return [view for view in several if _numbers(view)]
 
 

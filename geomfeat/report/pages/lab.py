@@ -78,7 +78,7 @@ def render(asked: Experiment, found: Findings, table_file: str = "") -> str:
 
 
 def checks_table(found: Findings) -> Table | None:
-    """Measured beside known, and whether they agree; None where nothing is known."""
+    """Measured and known values, and whether they agree; None if nothing is known."""
     if not found.checks:
         return None
     rows = [(check.what, _cells(check)) for check in found.checks]

@@ -1,4 +1,4 @@
-"""The page of `geomfeat relate`: how init scale, learning rate and width set the location, beside theory."""
+"""The page of `geomfeat relate`: how init scale, learning rate and width set the location, compared with theory."""
 
 from __future__ import annotations
 

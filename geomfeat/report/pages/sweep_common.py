@@ -123,7 +123,7 @@ def counted(found: Trainings) -> str:
 
 
 def trainings_table(found: Trainings) -> Table:
-    """Every training: conditions, phase, fit, R, M, E, and why it is left out; those that are left out come first."""
+    """Every training: conditions, phase, fit, R, M, E, and why it is left out; trainings left out come first."""
     every: Frame = found.frame
     frame: Frame = every.sort_values("used", kind="stable").head(MOST_ROWS)
     keys = [k for k in found.values.columns if k[0] == LOCATION and k[1] in PLACES and k[2] == ""]

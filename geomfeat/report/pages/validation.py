@@ -102,7 +102,7 @@ def _answer(found: Validation) -> str:
 
 
 def checks_of(found: Validation) -> list[Check]:
-    """The goals, as numbers beside what they should be."""
+    """The goals: measured and required numbers."""
     s = found.summary()
     rows = [row for row in found.families.to_dict("records") if row["located"] >= 3]
     middle = sum(COVERAGE) / 2

@@ -1,4 +1,4 @@
-"""Models over relative depth: which layers correspond, how measures run, and how alike layers are to brains."""
+"""Models over relative depth: matching layers, profiles of measures, and similarity of layers to brain data."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ DEPTH = {"range": [-6, 106], "tickvals": [0, 25, 50, 75, 100]}
 
 
 def matches_figure(found: ModelComparison) -> Figure:
-    """For each two models, where in the second the best match of each layer of the first lies."""
+    """For each pair of models, the depth in the second of the best match of each layer of the first."""
     counts = found.layers["model"].tolist()
     several = [name for name in found.names if counts.count(name) > 1]
     pairs = [(a, b) for a in several for b in several if a != b]

@@ -26,7 +26,7 @@ from geomfeat.report.content.study_view import View, clipped
 
 
 def scale_text(where: Location) -> str:
-    """What stands beside a model's name on the richness scale.
+    """The text beside a model's name on the richness scale.
 
     >>> import pandas as pd
     >>> scale_text(Location(0.3, 0.2, 0.4, -math.inf, math.nan, "initial", None, False, "frozen", pd.DataFrame()))

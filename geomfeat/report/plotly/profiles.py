@@ -1,4 +1,4 @@
-"""Profiles: every measure of a layer against depth, initial beside trained, one small panel for each quantity."""
+"""Profiles: every measure of a layer against depth, initial and trained, one small panel for each quantity."""
 
 from __future__ import annotations
 

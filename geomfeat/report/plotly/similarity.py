@@ -1,4 +1,4 @@
-"""How alike models and their layers are: matrices, a dendrogram, and maps in the plane."""
+"""Similarity of models and their layers: matrices, a dendrogram, and maps in the plane."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Spectra of layers on logarithmic axes, initial beside trained."""
+"""Spectra of layers on logarithmic axes, initial and trained."""
 
 from __future__ import annotations
 

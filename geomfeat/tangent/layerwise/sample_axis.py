@@ -25,7 +25,7 @@ class SampleAxis:
 
 
 def sample_axis(two: tuple[int, ...], three: Tensor, chosen: int) -> SampleAxis | None:
-    """The axis of the samples; None where there is no telling.
+    """The axis of the samples; None if it is ambiguous.
 
     Args:
         two: the shape with two samples. three: with three, the gradient of the outputs of sample `chosen` alone.

@@ -1,4 +1,4 @@
-"""The engine that a name asks for."""
+"""The engine of a name."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def require_submit(name: str) -> None:
 
 
 def slurm_options(slurm: SlurmConfig) -> dict[str, Any]:
-    """What dask-jobqueue is asked for: jobs of one process on one core, with this Python."""
+    """Options for dask-jobqueue: jobs of one process on one core, with this Python."""
     return {
         "queue": slurm.partition, "account": slurm.account, "walltime": slurm.walltime, "memory": slurm.memory,
         "cores": 1, "processes": 1, "job_extra_directives": list(slurm.directives),
