@@ -27,8 +27,8 @@ class Results(Study):
 
     def __str__(self) -> str:
         failed = self.table["ok"].tolist().count(False)
-        told = f"{len(self.table)} numbers of {self.table['measure'].nunique()} measures, {failed} failed"
-        return f"{self.name}: {told}; {self.location or 'not located'}"
+        counts = f"{len(self.table)} numbers of {self.table['measure'].nunique()} measures, {failed} failed"
+        return f"{self.name}: {counts}; {self.location or 'not located'}"
 
 
 def analyze(

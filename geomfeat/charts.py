@@ -54,9 +54,9 @@ class Heat:
         values: a row for every y, a column for every x; NaN where there is none.
         lines: curves drawn on top, theory's boundaries for example.
         categories: names of the values 0, 1, 2, ... where they are classes; empty where they are numbers.
-        x_ticks, y_ticks: what stands at every x and y, where that is not x and y themselves.
+        x_ticks, y_ticks: labels of every x and y, if other than x and y themselves.
         marks: points drawn on top with their label in a legend, kinds of cells for example.
-        hints: for every value what is told where it is pointed at; empty for the numbers alone.
+        hints: hover text of every value; empty for the numbers alone.
         centred: whether 0 is the middle of the colours, as for residuals.
 
     Raises BadInput for rows or columns that do not fit the axes.

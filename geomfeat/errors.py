@@ -1,6 +1,6 @@
 """Errors that name the argument, its value and the remedy.
 
-Every error of the library derives from `GeomfeatError`, so a caller can tell "bad input, told clearly" from a bug.
+Every error that the library raises on purpose derives from `GeomfeatError`; any other error is a bug.
 They are `ValueError`s too, where the cause is a bad value.
 """
 
@@ -15,7 +15,7 @@ class GeomfeatError(Exception):
 
 
 class BadInput(GeomfeatError, ValueError):
-    """An argument cannot be used as it is; the message says which, why and what to do."""
+    """An argument cannot be used; the message says which, why and what to do."""
 
 
 class LayerNotFound(BadInput):
@@ -35,17 +35,17 @@ class OutputExists(GeomfeatError):
 
 
 class WriteFailed(GeomfeatError, OSError):
-    """A file could not be written: the disk is full, read-only, or the place is not allowed. The old file is kept."""
+    """A file could not be written: the disk is full or read-only, or access is denied. The old file is unchanged."""
 
     def __str__(self) -> str:
         return (
-            f"{self.filename} cannot be written: {self.strerror}. What was there is kept: make room or choose another "
-            "place, and run the same again"
+            f"{self.filename} cannot be written: {self.strerror}. Existing files are unchanged: free some space or "
+            "choose another place, then run the same again"
         )
 
 
 class OutOfMemory(GeomfeatError):
-    """A computation does not fit, also in the smallest chunks; the message says what would."""
+    """A computation does not fit into memory, even in the smallest chunks; the message says what would fit."""
 
 
 def near(name: str, known: Iterable[str], most: int = 5) -> str:

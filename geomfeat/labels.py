@@ -1,7 +1,7 @@
-"""Labels, groups and conditions in any container, as one thing: a whole number or a name for each sample.
+"""Labels, groups and conditions from any container: a whole number or a name for each sample.
 
-Every function that takes labels takes them through here, so that the same labels mean the same everywhere, and a
-missing one is never a class.
+Every function that takes labels reads them here, so that the same labels mean the same everywhere and a missing label
+is never a class.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from geomfeat.numerics import as_tensor, refuse_masked, refuse_sparse, require_f
 
 # What numpy and pandas write where a missing value stands among text.
 MISSING_AS_TEXT = ("nan", "NaT", "<NA>")
-# Whole numbers above this are not told apart in float64.
+# float64 does not represent every whole number above this.
 EXACT = 2**53
 REMEDY = "leave those samples out, or say what they are"
 
@@ -47,7 +47,7 @@ def as_labels(raw: Any, name: str = "labels", n: int | None = None, classes: Seq
         classes: the order in which names are numbered instead, where it is known from other samples.
 
     Raises BadInput for missing labels (NaN, None, NaT, pandas.NA, masked entries, and text that says so), fractions,
-    numbers too large to be told apart in their precision, kinds that cannot be put in order, names that are none of
+    numbers too large for their precision, kinds that cannot be put in order, names that are none of
     `classes`, and other shapes.
 
     >>> found = as_labels(["cat", "dog", "ant", "cat"])
@@ -276,8 +276,8 @@ def _refuse_merged(values: np.ndarray, name: str, limit: float) -> None:
     merged = int((np.isfinite(values) & (np.abs(values) >= limit)).sum())
     if merged:
         raise BadInput(
-            f"{merged} of {len(values)} {name} are {limit:.0f} or more, where {values.dtype} no longer tells whole "
-            "numbers apart: give them as integers"
+            f"{merged} of {len(values)} {name} are {limit:.0f} or more, beyond which {values.dtype} does not represent "
+            "every whole number: give them as integers"
         )
 
 

@@ -1,8 +1,8 @@
-"""How much memory is free, what an allocation that failed looks like, and what to do about either.
+"""How much memory is free, how to recognise a failed allocation, and what to do in either case.
 
-A system that promises more memory than it has ends the process instead of refusing, so large allocations are compared
-with what is free before they are made: `require_memory`. Work that can be done in parts takes smaller ones where an
-allocation fails all the same: `with_smaller_chunks`.
+A system that overcommits memory kills the process instead of refusing an allocation, so large allocations are compared
+with the free memory first: `require_memory`. Work that can be done in parts uses smaller parts after a failed
+allocation: `with_smaller_chunks`.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
 """One numerical policy: precision, tolerances, random streams, centring, safe decompositions.
 
 Spectra, cones and kernels are computed in float64 (`WORKING`) unless a function says otherwise. Library and tests
-share `tolerance`, so that a test never has a threshold of its own invention.
+share `tolerance`, so that no test invents a threshold.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def tolerance(dtype: torch.dtype = WORKING, scale: float = 1.0) -> dict[str, flo
 
 
 def stream(seed: int, *names: object) -> torch.Generator:
-    """A CPU generator for one purpose, named by what it is for: `stream(seed, "capacity", layer)`.
+    """A CPU random generator for one purpose, which its name says: `stream(seed, "capacity", layer)`.
 
     The state depends on the seed and the names alone, so a result never depends on order, subset, batch size or
     device. Draw on the CPU, then move. BadInput for a seed that is not a whole number of at most 64 bits.
@@ -80,7 +80,7 @@ def as_tensor(x: object, name: str = "x", dtype: torch.dtype | None = None) -> T
     """
     out = _dense(x, name) if isinstance(x, Tensor) else _from_array(x, name)
     if out.is_complex():
-        raise BadInput(f"{name} must be real, got {out.dtype}: give real and imaginary parts as features of their own")
+        raise BadInput(f"{name} must be real, got {out.dtype}: give real and imaginary parts as separate features")
     if out.dtype in _STORED_ONLY:
         out = _signed(out)
     if dtype is not None:
@@ -243,7 +243,7 @@ def jackknife_stderr(leave_one_out: Sequence[float] | Tensor) -> float:
 def resolve_device(device: str | torch.device | None, like: Tensor | None = None) -> torch.device:
     """The device to work on: the given one, else that of `like`, else the CPU.
 
-    Raises BadInput for one that is not there, and for kinds other than "cpu" and "cuda": those lack double precision
+    Raises BadInput for a missing one, and for kinds other than "cpu" and "cuda": those lack double precision
     (mps) or values (meta).
     """
     if device is None:
@@ -253,9 +253,9 @@ def resolve_device(device: str | torch.device | None, like: Tensor | None = None
             warnings.simplefilter("ignore")  # torch warns of some kinds that are refused below
             out = torch.device(device)
     except (RuntimeError, TypeError) as cause:
-        raise BadInput(f"device={str(device)!r} is no device: use 'cpu', 'cuda' or 'cuda:1'") from cause
+        raise BadInput(f"device={str(device)!r} is not a device: use 'cpu', 'cuda' or 'cuda:1'") from cause
     if out.type not in ("cpu", "cuda") or (out.type == "cpu" and out.index):
-        raise BadInput(f"device={str(device)!r} is none that geomfeat computes on: use 'cpu', 'cuda' or 'cuda:1'")
+        raise BadInput(f"device={str(device)!r} is not supported: use 'cpu', 'cuda' or 'cuda:1'")
     seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if out.type == "cuda" and (out.index or 0) >= seen:
         raise BadInput(f"device={str(device)!r}, but torch sees {seen or 'no'} CUDA device: use device='cpu'")

@@ -1,4 +1,4 @@
-"""How precisely data are known: which roundings they carry, and what these can make of a distance or a direction.
+"""How precisely data are known: their rounding errors, and the effect of these on a distance or a direction.
 
 One policy for every rank cut, "same point" and "constant". Numbers are known to some units of the last place of the
 precision that they CAME IN, whatever they were widened to since, and decisions are made of centred data. Features in
@@ -74,7 +74,7 @@ def precision_of(x: Tensor | np.ndarray | Sequence[object]) -> torch.dtype:
 def _rounded_to(flat: Tensor, first: Tensor, narrow: torch.dtype) -> bool:
     """Whether all entries are numbers of that precision, and too fine for whole multiples of a common step.
 
-    `first`: some of them, looked at before all are.
+    `first`: some of them, checked before all are.
     """
     if not torch.equal(first.to(narrow).to(flat.dtype), first):
         return False
@@ -144,7 +144,7 @@ class Spread:
         return self.of_entry > 0
 
     def turned(self) -> Spread:
-        """The same points in coordinates of their own span: min(n, d) of them, with the same inner products."""
+        """The same points in coordinates of their span: min(n, d) of them, with the same inner products."""
         x = self.x
         return self if x.shape[1] <= x.shape[0] else replace(self, x=torch.linalg.qr(x.T, mode="r")[1].T)
 

@@ -1,7 +1,7 @@
 """The registry of measures: a plain function plus declared facts.
 
 Adding a measure is one new file in `geomfeat/measures` or `geomfeat/diagnostics` with a function under `@measure(...)`
-and one known-answer test. The CLI, README's table, the report and the contract tests find it by themselves.
+and one known-answer test. The CLI, README's table, the report and the contract tests find it.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Measure:
         quantities: name -> Quantity. A measure with one quantity returns an Estimate (its name is the measure's own),
             one with several a dict of Estimates with exactly these keys. Network diagnostics return
             {layer: {quantity: Estimate}}, with layer "" for the whole network.
-        by_default: whether a study that asks for no measure by name runs it; controls and simulations wait to be asked.
+        by_default: whether a study runs it unless it is named; controls and simulations run only if named.
     """
 
     function: Callable[..., Any]
@@ -107,7 +107,7 @@ class Measure:
         return {"": rows} if self.scope == "network" else rows
 
     def _unmet(self, args: tuple[Any, ...]) -> str:
-        """Why the measure cannot be taken of these arguments, or nothing."""
+        """Why the measure cannot be computed from these arguments, or ""."""
         for fact in ("labels", "outputs"):
             holders = [a for a in args if hasattr(a, fact)]
             if fact in self.needs and holders and all(getattr(a, fact) is None for a in holders):
@@ -158,7 +158,7 @@ def measure(
     min_samples: int = 2,
     by_default: bool = True,
 ) -> Callable[[Callable[..., Any]], Measure]:
-    """Register a function as a measure. See `Measure` for the facts; the contract tests check each of them both ways.
+    """Register a function as a measure. See `Measure` for the facts; the contract tests check each of them.
 
     Give either `quantities`, or `bounds`, `unit` and `direction` of the single quantity. Raises BadInput for facts
     or scopes that are not known, and for a name that another module has registered.

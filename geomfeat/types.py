@@ -1,6 +1,6 @@
-"""The four values that travel between layers: Representation, Kernel, Snapshot, Estimate. All frozen and validated.
+"""The four values that pass between packages: Representation, Kernel, Snapshot, Estimate. All frozen and validated.
 
-And points as users have them, which functions of features take: Representations and arrays of any kind.
+Also converts points as users have them, Representations and arrays of any kind, for functions of features.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ class Representation:
 
     Args:
         x: (n, d) features; whole numbers become float64, half precisions float32.
-        labels: (n,) classes, or None; see `as_labels`. Whole numbers are kept as int64, on the device of x; names are
+        labels: (n,) classes, or None; see `as_labels`. Whole numbers are stored as int64, on the device of x; names are
             numbered in sorted order, and `classes` says which name each number stands for.
         layer: the module's name, with a path where an output is nested ("rnn[1][0]").
         meta: how it was made; `meta["reduce"]` says how a map or a token sequence became (n, d), `meta["precision"]`
             which precision the features came in, where x has more digits.
         outputs: (n, C) the network's own outputs for the same samples, where known (D_LR needs them).
         groups: (n,) which samples belong together (views of one object, trials of one session), or None; any labels,
-            kept as int64. What holds samples out, or resamples them, then takes whole groups.
+            stored as int64. Samples are then held out, or resampled, by whole groups.
         classes: names of the classes 0, 1, ... where labels stand for names; empty where they are numbers.
 
     Whole numbers in x become float64. Raises BadInput for other shapes, NaN, inf, masked or missing entries, labels
@@ -243,7 +243,7 @@ class Snapshot:
     Args:
         model: the module, with the weights of that moment.
         at: "init", "trained", or the training step.
-        conditions: what set the run up (init_scale, lr, width, gamma, seed, ...); becomes columns of the table.
+        conditions: settings of the run (init_scale, lr, width, gamma, seed, ...); become columns of the table.
     """
 
     model: nn.Module

@@ -324,13 +324,13 @@ def test_the_device_is_the_given_one_or_that_of_the_data(device: str) -> None:
 
 @pytest.mark.parametrize("wrong", ["gpu", "cuda:x", "", 3.5])
 def test_what_is_no_device_is_refused(wrong: object) -> None:
-    with pytest.raises(BadInput, match="is no device: use 'cpu'"):
+    with pytest.raises(BadInput, match="is not a device: use 'cpu'"):
         resolve_device(wrong)
 
 
 @pytest.mark.parametrize("kind", ["mps", "xla", "meta", "xpu", "cpu:3", "mkldnn", torch.device("meta")])
 def test_kinds_of_devices_that_lack_double_precision_or_values_are_refused(kind: object) -> None:
-    with pytest.raises(BadInput, match="is none that geomfeat computes on: use 'cpu', 'cuda' or 'cuda:1'"):
+    with pytest.raises(BadInput, match="is not supported: use 'cpu', 'cuda' or 'cuda:1'"):
         resolve_device(kind)
 
 

@@ -9,9 +9,8 @@
 # # Locate a network between lazy and rich
 #
 # Two networks with the same architecture, data and training loss can have learned in opposite ways. A *lazy* one
-# kept the features it was born with and only re-weighted them; a *rich* one built new features. Accuracy does not
-# tell them apart. Here we make networks whose place is known, locate them, and look at what their features
-# became.
+# network keeps its initial features and only re-weights them; a *rich* one builds new features. Accuracy does not
+# distinguish them. Here we train networks of known richness, locate them, and measure how their features changed.
 
 # %%
 from pathlib import Path
@@ -27,7 +26,7 @@ PICTURES = Path("pictures")
 PICTURES.mkdir(exist_ok=True)
 
 # %% [markdown]
-# ## Networks whose place is known
+# ## Networks of known richness
 #
 # Train the function $f = (\mathrm{net}(w) - \mathrm{net}(w_0)) / \gamma$. With a small output scale $\gamma$,
 # tiny changes of the weights suffice, and training is lazy; with a large one the features must move. All three
@@ -47,14 +46,13 @@ for name, run in trained.items():
     print(f"{name:7} loss {run.train_loss:.3f}  train {run.train_accuracy:.1%}  test {run.test_accuracy:.1%}")
 
 # %% [markdown]
-# The test accuracies are close: they do not say which network is which.
+# The test accuracies are close: they do not show which network is lazy.
 #
 # ## Demand, movement, excess
 #
-# `locate` asks one question of the *initial* network: to change its outputs from $f_0$ to $f_T$ as it did, how
-# far would its hidden features have had to move, had it stayed linear in its parameters? That is the demand $R$,
-# in decades of the features' own size. Beside it stands the movement $M$, how far they did move, and the excess
-# $E = M - R$.
+# `locate` linearises the *initial* network in its parameters and computes how far its hidden features would have had
+# to move to change its outputs from $f_0$ to $f_T$. That is the demand $R$, in decades of the features' own size. The
+# movement $M$ is how far they actually moved, and the excess is $E = M - R$.
 
 # %%
 located = {name: gf.locate(run.model, x, y, initial=start, progress=False) for name, run in trained.items()}
@@ -62,7 +60,7 @@ for name, where in located.items():
     print(f"{name:7} {where}")
 
 # %% [markdown]
-# The three differ by the decades of $\gamma$ between them, although `locate` was never told $\gamma$:
+# The three differ by the decades of $\gamma$ between them, although `locate` does not know $\gamma$:
 
 # %%
 found = np.diff([where.richness for where in located.values()])
@@ -72,8 +70,8 @@ assert np.allclose(found, known, atol=0.08)
 
 # %% [markdown]
 # In the plane of demand and movement, the lazy network lies on the diagonal: its features moved just as far as
-# the linear response asks. The rich one lies below: learning new features takes a shorter way than the linear one
-# would.
+# the linear response requires. The rich one lies below: learning new features needs less movement than linear
+# learning would.
 
 # %%
 figure, axes = plt.subplots(figsize=(5, 4.5), layout="constrained")
@@ -88,9 +86,9 @@ figure.savefig(PICTURES / "01_plane.png", dpi=120)
 # %% [markdown]
 # ## Without the initial weights
 #
-# Often only the final weights are left. Fresh weights from the same factory stand in for the lost ones. Two
-# random initialisations already differ by some function, so there is a floor below which nothing can be told, and
-# `locate` measures it: the lazy network is *at most* that rich.
+# Often only the final weights are available. Fresh weights from the same factory then replace the initial ones. Two
+# random initialisations already compute different functions, so values of R below a floor mean nothing. `locate`
+# measures this floor: the lazy network is *at most* that rich.
 
 # %%
 for name in gammas:
@@ -102,7 +100,7 @@ for name in gammas:
 # %% [markdown]
 # ## Which gamma is that?
 #
-# A ladder trains the same architecture at known $\gamma$ and reads off the $\gamma$ with the same $R$.
+# A ladder trains the same architecture at known values of $\gamma$ and interpolates the $\gamma$ with the same $R$.
 
 # %%
 ladder = gf.train_ladder(start, x, y, (0.1, 0.5, 2.0, 8.0), progress=False)
@@ -111,9 +109,9 @@ print(f"equivalent gamma {where.equivalent_gamma:.2f} [{where.gamma_low:.2f}, {w
 assert abs(np.log10(where.equivalent_gamma / 1.5)) < 0.1
 
 # %% [markdown]
-# ## What did the features become?
+# ## How did the features change?
 #
-# `R` and `M` say how much. The geometry says what: `analyze` measures every layer before and after training.
+# `R` and `M` say how much they moved. `analyze` measures how the geometry of every layer changed.
 
 # %%
 measures = ["capacity", "participation_ratio", "participation_ratio_corrected", "label_alignment_unbiased"]
@@ -128,15 +126,15 @@ for study in studies:
     print(f"{study.name:7} {last}: {numbers}")
 
 # %% [markdown]
-# Richer learning packs the classes more tightly: their manifolds are fewer dimensions wide and smaller, so that
-# the same units could separate more of them. The lazy network's geometry is that of its initial weights.
+# Richer learning makes the classes more compact: their manifolds have fewer dimensions and a smaller radius, so the
+# same units could separate more classes. The lazy network has the geometry of its initial weights.
 
 # %%
 layer_profiles(studies).savefig(PICTURES / "01_profiles.png", dpi=120)
 richness_scale(studies).savefig(PICTURES / "01_scale.png", dpi=120)
 
 # %% [markdown]
-# Everything on one page, which works offline and can be sent as one file:
+# All results on one page, a single file that works offline:
 
 # %%
 page = gf.compare_page(studies, "01_locate_a_network.html")

@@ -9,9 +9,9 @@
 # # Manifold capacity
 #
 # The responses to one class are a cloud of points, its *manifold*. How many manifolds per dimension can a linear
-# read-out tell apart, and what about them decides it: how far they spread (radius), in how many directions
-# (dimension), or how alike they are (alignments)? Manifold capacity is one number with that geometry behind it. Here it
-# is held against every exact answer that fits in a picture, and then used on a small network.
+# read-out separate, and which property decides it: how far they spread (radius), in how many directions (dimension), or
+# how similar they are (alignments)? Manifold capacity is one number that follows from this geometry. Here it is
+# compared with exact answers, and then measured in a small network.
 #
 # ## Five lines
 
@@ -51,8 +51,8 @@ print(found)
 # %% [markdown]
 # Each draw takes a random direction and a random labelling of the classes by plus and minus, and projects the direction
 # on the cone that the labelled points span. The mean squared length of the projection, per class, is 1 / capacity.
-# Every number above has its standard error over the draws; what other images would have given is not in it. Alignments
-# are to be read against their floor, which is what random directions give.
+# Every number above has its standard error over the draws; variation over images is not included. Compare alignments
+# with their floor, the value for random directions.
 #
 # Each projection is checked against the conditions that define it, and one that fails them is counted and left out:
 
@@ -61,7 +61,7 @@ print(f"{int(found.certified.sum())} of {found.n_draws} draws certified, worst v
 assert found.n_uncertified == 0
 
 # %% [markdown]
-# Capacity is made of the geometry exactly, utility times $(1 + R^{-2})$ over dimension:
+# Capacity equals utility times $(1 + R^{-2})$ over dimension, exactly:
 
 # %%
 product = found.utility * (1 + found.radius**-2) / found.dimension
@@ -136,9 +136,9 @@ for m, value, error in zip(counts, curve.mean["capacity"], curve.se["capacity"],
     print(f"  {m:5} points  {value:.3f} ± {error:.3f}")
 
 # %% [markdown]
-# Correlated centres set the tasks apart. Under random labels the capacity stays 2; one point against the others becomes
-# easy when all are alike, since one direction then labels almost all of them. A capacity is a number for its labels,
-# and `Capacity` keeps which ones they were.
+# With correlated centres the tasks differ. Under random labels the capacity stays 2; one point against the others
+# becomes easy when all are similar, since one direction then labels almost all of them. A capacity belongs to its
+# labels, and `Capacity` stores which ones they were.
 
 # %%
 correlations = np.array([0.0, 0.25, 0.5, 0.75, 0.95])
@@ -216,7 +216,7 @@ figure.savefig(PICTURES / "02_exact.png", dpi=130)
 #
 # A small network learns the digits above at a rich output scale. Its layers are measured on other digits that it never
 # saw, as many, before and after training. `capacity_by_layer` gives all layers the same noise over the samples, so that
-# differences err less than those of independent draws.
+# differences have smaller errors than with independent draws.
 
 # %%
 start = mlp(seed=0)
@@ -266,8 +266,8 @@ for name, diff in named.items():
 assert change["act2"].difference > 4 * change["act2"].difference_se
 
 # %% [markdown]
-# And through what it came: the logarithms of the three factors add up to that of the capacity. Training makes the
-# manifolds smaller and lower-dimensional; utility falls, and takes a part of the gain back.
+# The sources of the change: the logarithms of the three factors add up to that of the capacity. Training makes the
+# manifolds smaller and lower-dimensional; utility falls, which reduces the gain.
 
 # %%
 parts = {k: what_changed(by_layer["before"][k], by_layer["after"][k]) for k in trained}
@@ -314,7 +314,7 @@ for i, (term, color) in enumerate(terms.items()):
     )
 panel.axhline(0, color="black", linewidth=0.8)
 panel.set_xticks(range(len(trained)), [LAYERS[k] for k in trained])
-panel.set(ylabel="change of the logarithm by training", title="Through what it changed")
+panel.set(ylabel="change of the logarithm by training", title="Sources of the change")
 low, high = panel.get_ylim()
 panel.set_ylim(low, high + 0.45 * (high - low))
 panel.legend(frameon=False, loc="upper left")
@@ -348,7 +348,7 @@ figure.savefig(PICTURES / "02_network.png", dpi=130)
 # means fewer dimensions); the error bars are those of independent draws, too large here. *Right:* each difference with
 # its two errors. All errors are over the draws, for these images and this one network.
 #
-# ## Other roads to the same number, and to others
+# ## Other estimates of capacity
 #
 # The projection lies in a face of its cone, and the mean dimension of that face is the mean squared length of the
 # projection. Counting dimensions gives the same capacity from the same draws, with less error:
@@ -445,6 +445,6 @@ panel.legend(frameon=False, loc="upper left", ncols=2)
 figure.savefig(PICTURES / "02_collisions.png", dpi=130)
 
 # %% [markdown]
-# Two classes whose centres point the same way have to be told apart by what little is left: the classes that are most
-# like the others cost most. (The diagonal is left out. Where draws lie inside their cone, as a few may on the images of
-# the first section, the costs depend on a choice of multipliers; here `frac_inside` is 0.)
+# Two classes whose centres point the same way differ only in the small remainder: the classes most similar to the
+# others cost most. (The diagonal is left out. Where draws lie inside their cone, as a few may on the images of the
+# first section, the costs depend on a choice of multipliers; here `frac_inside` is 0.)

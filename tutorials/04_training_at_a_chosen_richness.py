@@ -38,10 +38,10 @@ start = mlp(hidden=(WIDTH, WIDTH), parameterization="ntk", seed=0)
 # %% [markdown]
 # ## One knob, four names
 #
-# Papers turn the same knob under other names, and two of them depend on the width $n$ and on how the network is read
-# out. `Richness` converts, and says its convention with every number. In NTK parameterization (a $1/\sqrt n$
-# read-out), $\alpha = 1/\gamma$ (Chizat), $\gamma_0 = \gamma/\sqrt n$ (Bordelon and Pehlevan) and $\gamma = n^r$
-# (Karkada), where $r = 0$ is the NTK limit and $r = 1/2$ is muP.
+# Papers use the same knob under other names, and two of them depend on the width $n$ and on how the network is read
+# out. `Richness` converts between them and states its convention with every number. In NTK parameterization (a
+# $1/\sqrt n$ read-out), $\alpha = 1/\gamma$ (Chizat), $\gamma_0 = \gamma/\sqrt n$ (Bordelon and Pehlevan) and
+# $\gamma = n^r$ (Karkada), where $r = 0$ is the NTK limit and $r = 1/2$ is muP.
 
 # %%
 for knob in (
@@ -55,8 +55,8 @@ for knob in (
 
 # %% [markdown]
 # The last line is the training of the line before it, written for a mean-field network, whose outputs are $\sqrt n$
-# smaller: the same $\gamma_0$ and $r$, another $\alpha$. A value that is no point of the scale is refused, with what
-# it would mean:
+# smaller: the same $\gamma_0$ and $r$, another $\alpha$. A value outside the scale raises an error that says what it
+# would mean:
 
 # %%
 try:
@@ -84,8 +84,8 @@ for knob in knobs:
           f"demand {where.richness:+.2f}, movement {where.movement:+.2f}, {where.regime}")  # fmt: skip
 
 # %% [markdown]
-# The demand $R$ never saw $\gamma$, and follows it with slope 1. The movement $M$ goes along while the network is
-# lazy, and then falls behind: rich learning needs less movement than the linearised network would.
+# The demand $R$ is computed without $\gamma$, and follows it with slope 1. The movement $M$ equals it while the network
+# is lazy, and then falls below: rich learning needs less movement than the linearised network would.
 
 # %%
 gammas = np.array([knob.gamma for knob in knobs])
@@ -117,11 +117,11 @@ for snapshot in run.snapshots_list:
 print("the first layer moved by", float((run.model.fc1.weight - start.fc1.weight).detach().abs().max()))
 
 # %% [markdown]
-# ## In a loop of your own
+# ## In your own training loop
 #
 # `at_richness` wraps a network of any kind; its forward pass gives $f$, and training it trains the network.
-# `parameter_groups` scales the learning rate: by $\gamma^2$ for gradient descent, by $\gamma$ for Adam and its kin,
-# whose steps do not depend on the size of the gradient. A stable $\eta_0$ is what `train_at_gamma` found itself.
+# `parameter_groups` scales the learning rate: by $\gamma^2$ for gradient descent, by $\gamma$ for Adam and similar
+# methods, whose steps do not depend on the size of the gradient. `train_at_gamma` finds a stable $\eta_0$ itself.
 
 # %%
 net = mlp(hidden=(WIDTH, WIDTH), parameterization="ntk", seed=0)

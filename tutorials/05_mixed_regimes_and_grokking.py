@@ -48,8 +48,8 @@ print(f"threshold {c:.2f}: {int(n_active(target, c))} of {d} modes of the target
 # ## The formula against gradient descent
 #
 # Gradient descent is run in the products $W_2 W_1$, $W_1^\top W_1$ and $W_2 W_2^\top$, which is exact and costs the
-# same at every width; the start is drawn with the exact law of the weights' products. Beside the mixed flow stand its
-# two limits: the lazy flow, every mode at rate $2c$, and the balanced flow, $c = 0$.
+# same at every width; the start is drawn with the exact law of the weights' products. It is compared with the mixed
+# flow and its two limits: the lazy flow, every mode at rate $2c$, and the balanced flow, $c = 0$.
 
 # %%
 steps = sorted({round(10 ** (1 + 0.1 * k)) for k in range(24)})
@@ -90,8 +90,8 @@ figure.savefig(PICTURES / "mixed_flow.png", dpi=140)
 # %% [markdown]
 # ## Which modes were lazy: from the weights alone
 #
-# A trained pair of layers tells the regime of each of its modes without the start: $\rho$, from how long the mode's
-# weights are for the strength they make, reads $s / c$.
+# A trained pair of layers shows the regime of each of its modes without the initial weights: $\rho$ estimates $s / c$
+# from the size of a mode's weights relative to the mode's strength.
 
 # %%
 generator, units = stream(0, "weights"), 5000
@@ -179,7 +179,7 @@ figure.savefig(PICTURES / "grokking.png", dpi=140)
 
 # %% [markdown]
 # The small start learns its test samples late as well, but its kernel had turned before it fitted: a delay alone does
-# not tell the regime.
+# not show the regime.
 #
 # ## The output scale alone
 #

@@ -115,7 +115,7 @@ assert late < early, "training changes late layers more than early ones"
 # ## Profiles over relative depth
 #
 # All layers of both networks are measured with the same random draws, made from the samples alone, so that the
-# difference of two capacities errs much less than either.
+# difference of two capacities has a much smaller error than either.
 
 # %%
 last = found.differences.iloc[0]
@@ -206,8 +206,8 @@ figure.savefig(PICTURES / "06_compare.png", dpi=130)
 # fades with depth, where training pulled the categories apart: the trained network's capacity rises, the untrained
 # one's falls. Late layers of the trained network, but not the last ones, come nearest to IT of both species: within the
 # errors as near to human IT as monkey IT is, and as near to monkey IT as human IT is. They stay below the noise
-# ceiling, so there is something about human IT that none of these models has. Fresh weights bring no layer as near.
-# Ninety-two pictures of six kinds are a small world: what is ranked here is likeness on them.
+# ceiling, so none of these models explains human IT fully. With fresh weights no layer comes as near.
+# Ninety-two pictures of six kinds are a small sample: the ranking is of similarity on these pictures.
 #
 # `found.to_html("comparison.html")` writes all of it as a page, and the same from files is
 #

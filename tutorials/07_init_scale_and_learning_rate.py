@@ -8,14 +8,14 @@
 # %% [markdown]
 # # Init scale and learning rate
 #
-# Two knobs that every training has: the factor $\sigma$ on all initial weights, and the learning rate $\eta$. Which of
-# them makes a network lazy or rich, and by how much? We train a grid of networks on the digits, all to the same train
-# loss, locate each of them, and hold the slopes beside theory's:
+# Every training has two knobs: the factor $\sigma$ on all initial weights, and the learning rate $\eta$. Which of them
+# makes a network lazy or rich, and by how much? We train a grid of networks on the digits, all to the same train loss,
+# locate each of them, and compare the slopes with theory:
 #
 # - The response of a network with $L$ layers of weights falls with $\sigma^{L-1}$, and its features with $\sigma$, so
 #   the demand $R$ has slope $-L$ on $\log_{10}\sigma$.
-# - Gradient flow does not know its step: $R$ and the excess $E = M - R$ have slope 0 on $\log_{10}\eta$, until steps
-#   become so large that training leaves the flow. From there on $E$ rises.
+# - Gradient flow does not depend on its step: $R$ and the excess $E = M - R$ have slope 0 on $\log_{10}\eta$, until
+#   steps become so large that training leaves the flow. From there on $E$ rises.
 
 # %%
 import os
@@ -37,8 +37,8 @@ FULL = os.environ.get("GEOMFEAT_FULL", "0") == "1"  # 6 x 6 x 3 = 108 trainings,
 # %% [markdown]
 # ## The sweep
 #
-# The same as a file is `tutorials/configs/scale_by_rate.yaml`, for `geomfeat sweep`. Rates are kept as they are also
-# where training diverges: those runs are rows with their reason.
+# The same as a file is `tutorials/configs/scale_by_rate.yaml`, for `geomfeat sweep`. Rates are not lowered
+# when training diverges: those runs are rows that give the reason.
 
 # %%
 count, width, n = (6, 128, 500) if FULL else (4, 32, 200)
@@ -55,11 +55,11 @@ found = gf.sweep(config, "runs/scale_by_rate", progress=False)
 print(found)
 
 # %% [markdown]
-# ## Slopes beside theory
+# ## Measured and predicted slopes
 #
 # Intervals are over seeds. Trainings that diverged or missed the target loss are counted, and left out: they are not
 # missing at random. In the full grid the trainings like gradient flow have slope -2.99 on sigma; those beyond the flow
-# have -2.80, outside of theory's margin: theory is of the flow.
+# have -2.80, outside the margin of the theory, which assumes gradient flow.
 
 # %%
 related = relate(found.table)

@@ -6,7 +6,7 @@
 # ---
 
 # %% [markdown]
-# # A published run, in our hands
+# # Reproducing a published run
 #
 # Chou et al. (2025) train a VGG-11 on CIFAR-10 on $f = \alpha\,(\mathrm{net}(w) - \mathrm{net}(w_0))$, rich at
 # $\alpha = 1$ and lazy at $100$, and try its last features on the classes of another data set, CIFAR-100. The numbers
@@ -118,7 +118,7 @@ print("before training:", untrained[["linear_probe_accuracy", "capacity", "radiu
 # ## Which claims hold
 #
 # Each claim is a rule that can fail, applied to their table and to ours. "Peaks between" says that some alpha inside
-# the range is above both ends, by more than the standard error of their difference where seeds tell one.
+# the range is above both ends, by more than the standard error of their difference if several seeds give one.
 
 
 # %%
@@ -174,8 +174,8 @@ assert {"activation stability rises with alpha", "weights move less with alpha"}
 # %% [markdown]
 # ## At equal fit
 #
-# After as many steps, a lazy network has fitted less: what differs along alpha may be a matter of richness, or of fit.
-# `match` says so rather than compare.
+# After the same number of steps, a lazy network has fitted less: a difference along alpha may be due to richness or to
+# fit. `match` reports this.
 
 # %%
 ends = [float(ours.index[0]), float(ours.index[-1])]
@@ -237,9 +237,9 @@ axes[0, 0].legend(frameon=False, fontsize=8)
 figure.savefig(PICTURES / "08_published.png", dpi=130)
 
 # %% [markdown]
-# That stability rises and weights stand still as alpha grows are facts about the knob, and hold at any size and any
-# fit. Where the peaks lie depends on the task, the width and the data on which features are tried: read the
-# table for what holds here, and the last column for what is left when all networks fit equally well.
+# As alpha grows, stability rises and weights move less, at any size and any fit. Where the peaks lie depends on the
+# task, the width and the data on which features are tested. The table shows what holds here, and its last column what
+# remains when all networks fit equally well.
 #
 # ## On CIFAR-10, at a small size
 #
@@ -254,8 +254,8 @@ figure.savefig(PICTURES / "08_published.png", dpi=130)
 # | 100 | .930 | .299 | .996 | .011 | .007 | .062 | .754 | .0918 | .799 | 4.62 | -2.18 |
 # | untrained | | | | | | .062 | .756 | .0919 | .798 | 4.60 | |
 #
-# Train accuracy falls with alpha as published, stability rises, weights and kernel stand still, and features align
+# Train accuracy falls with alpha as published, stability rises, weights and kernel hardly move, and features align
 # with the labels at the rich end. Test accuracy does not fall. The probe is best at alpha = 5 by no more than its
 # error (.019). Capacity on clothing is that of the untrained network, while radius and dimension are larger the richer
-# the training: in this network 300 pictures teach nothing that carries over. Whether the published peaks return with
-# more of them, this size cannot tell.
+# the training: in this network 300 pictures teach nothing that transfers. Whether the published peaks return with
+# more pictures cannot be decided at this size.

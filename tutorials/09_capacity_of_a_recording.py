@@ -8,10 +8,10 @@
 # %% [markdown]
 # # The manifold capacity of a recording
 #
-# How easily could a linear read-out tell categories apart from these voxels, and which property of the responses
-# decides it: how far they spread (radius), in how many directions (dimension), or how alike the categories are
-# (alignments)? Manifold capacity answers with one number and its geometry. The data are those of Haxby et al. (2001):
-# a subject looks at pictures of eight categories in twelve runs, while fMRI records 530 voxels of one slice.
+# How easily could a linear read-out separate categories by these voxels, and which property of the responses decides
+# it: how far they spread (radius), in how many directions (dimension), or how similar the categories are (alignments)?
+# Manifold capacity answers with one number and its geometry. The data are those of Haxby et al. (2001): a subject
+# looks at pictures of eight categories in twelve runs, while fMRI records 530 voxels of one slice.
 #
 # The data lie outside this repository. Where they are missing, the same analysis runs on a simulated recording.
 
@@ -121,10 +121,10 @@ assert value[0] > control[:, 0].max(), "real categories are easier to separate t
 # correlated with each other. (A jackknife repeat has 11 points per manifold, not 12, and a slightly larger capacity;
 # that shifts all repeats together and leaves their spread as it is.)
 #
-# ## Which question is asked of the read-out?
+# ## Which task does the read-out solve?
 #
-# With random dichotomies any half of the categories may have to be told from the rest; one-vs-rest asks for one
-# category at a time. They are different tasks, with different capacities, and a number without its task is of no use.
+# With random dichotomies any subset of the categories is separated from the rest; with one-vs-rest, one category at a
+# time. They are different tasks with different capacities, so always report the task with the number.
 
 # %%
 tasks = {"random dichotomies": "random", "one against the rest": "one-vs-rest"}
@@ -138,7 +138,7 @@ for task, kind in tasks.items():
 # %% [markdown]
 # ## Which categories collide?
 #
-# Two categories whose centres point the same way have to be told apart by what little is left. The cosine between two
+# Two categories whose centres point the same way differ only in the small remainder. The cosine between two
 # centres of one set of runs is inflated by noise that both share (they were recorded in the same runs), so each centre
 # of the odd runs is compared with each centre of the even runs. The diagonal is then not 1: it says how well a
 # category repeats, and a pair collides if its cosine comes near that.
@@ -267,7 +267,7 @@ figure.savefig(PICTURES / "09_collisions.png", dpi=130)
 
 # %% [markdown]
 # *Left:* which categories collide. In Haxby's data, small things that one handles (shoe, bottle, scissors) are about as
-# like each other as themselves, while house and face stand alone; a diagonal near 0 is a category that hardly repeats.
+# like each other as themselves, while house and face are distinct; a diagonal near 0 is a category that hardly repeats.
 # *Right:* the two tasks, with standard errors over runs (categories) and standard deviations over shuffles.
 #
 # Twelve run means of one subject's slice are a small sample: these are statements about this recording, and the curve

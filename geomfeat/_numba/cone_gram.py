@@ -17,7 +17,7 @@ DEPENDENT = 1e-10
 @njit(**COMPILED)
 def project_by_gram(gram, products, signs, starts, per_manifold, limit, capacity, index, weight, first, last):
     """Active set of the draws first..last, in place; what cannot be finished is left for the certificate to refuse.
-    A point that the Gram matrix cannot tell from the held ones waits until something else has moved.
+    A point whose Gram matrix with the held ones is singular up to rounding waits until the held set has changed.
 
     gram (k, k); products (draws, k) = U t; signs (draws, P); points sorted by manifold, those of p in
     starts[p]..starts[p + 1]; limit (draws,): largest violation of a finished draw; capacity: most held points.

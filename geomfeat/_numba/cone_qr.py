@@ -1,4 +1,4 @@
-"""Cone projections with an orthonormal basis of the held points: for points that a Gram matrix cannot tell apart.
+"""Cone projections with an orthonormal basis of the held points: for points too close for a Gram matrix.
 
 The non-negative least squares method of Lawson & Hanson 1974, chapter 23, as they wrote it: with QR in place of normal
 equations, so that the condition number of the held points counts once and not squared. The residual v = t - Q Q't comes

@@ -1,4 +1,4 @@
-"""Work in parallel: functions that let go of Python's lock, on as many threads as torch uses.
+"""Work in parallel: functions that release the GIL, on as many threads as torch uses.
 
 Libraries' own threads are no help here: after each operation they spin for the next one and take the cores from the
 compiled kernels that follow, and on a busy machine each waits for all others at the end of every operation.

@@ -1,4 +1,4 @@
-"""Hook a network, run the inputs through it in batches, and hand back one Representation per layer."""
+"""Hook a network, run the inputs through it in batches, and return one Representation per layer."""
 
 from __future__ import annotations
 
@@ -52,25 +52,25 @@ def extract(
     readout: Readout | str | None = None,
     batch_dim: int = 0,
 ) -> Mapping[str, Representation]:
-    """Features of the layers of a model, for all samples: layer -> Representation.
+    """Extract the features of the layers of a model, for all samples: layer -> Representation.
 
-    The model runs in evaluation mode, without gradients, in its own precision and where it is (on a copy, if `device`
-    is given and elsewhere). Afterwards, also after an error, it is as before: no hook, flags, buffers, random state.
+    The model runs in evaluation mode, without gradients, in its own precision and on its device (on a copy, if
+    `device` is another one). Afterwards, also after an error, it is unchanged: hooks, flags, buffers, random state.
 
     Args:
         inputs: a tensor, a tuple (positional) or a mapping (keyword arguments); samples first, see batch_dim. Or a
             DataLoader, Dataset or iterator of batches, read once and never held as a whole; a batch is such inputs, or
-            a tuple of them and labels (in a mapping: under "labels"), which are taken if none are given.
+            a tuple of them and labels (in a mapping: under "labels"), which are used if none are given.
         labels: (n,) classes, numbers or names; see `as_labels`. groups: (n,) which samples belong together (views of
-            one object, trials of one session), or None; what holds samples out then takes whole groups.
+            one object, trials of one session), or None; samples are then held out by whole groups.
         layers: see `select_layers` ("weights": `hidden_weight_layers`). A layer given by its name must be called in
             every batch and have samples; of every other pattern those that do are taken, and a log message says which
             are left out. A pattern (or list of names) given third, in place of labels, is taken as layers.
-        reduce: how a map or sequence becomes (n, d); see `reduce`. project: then sparse-randomly to so many features,
-            where there are more; the same matrix for a layer of that name at every checkpoint, given `seed`.
+        reduce: how a map or sequence becomes (n, d); see `reduce`. project: number of features of a sparse random
+            projection, for wider layers; the same matrix for a layer of that name at every checkpoint, given `seed`.
         batch_size: samples per forward pass; no effect on the numbers.
-        store: a folder, or an ActivationStore: stream to disk, resume what is there, and read a layer when it is
-            looked up. Without it all features are held in memory.
+        store: a folder, or an ActivationStore: write to disk, resume an interrupted run, and read a layer when it is
+            accessed. Without it all features are held in memory.
         io, calls: see `recording`.
         mask: (n, tokens), true for valid tokens. Default: the inputs' "attention_mask", or the complement of their
             boolean "src_key_padding_mask".
@@ -79,8 +79,8 @@ def extract(
         batch_dim: the axis of the samples in the inputs, where it is not the first: 1 for (time, samples, features) of
             recurrent layers with batch_first=False. Tensors without such an axis, as lengths (n,), have samples first.
 
-    A few samples are passed in a batch, in reverse order and alone: a layer whose rows do not follow its samples is
-    refused, or left out where a pattern chose it. Padding of packed sequences and nested tensors is never read.
+    A few samples are passed in a batch, in reverse order and alone: a layer whose rows are not its samples raises
+    BadInput, or is left out if a pattern chose it. Padding of packed sequences and nested tensors is never read.
 
     Names are those of `recording`: "rnn[1][0]" for nested outputs, "cell@2" for call 2 of `calls="all"`. Whatever axis
     a layer gives to the samples, rows of the result are samples. `meta` records "reduce", "shape" (of one sample, not
@@ -195,7 +195,9 @@ def _require_sites(found: Sites, layers: Patterns) -> None:
         return
     for key, problem in found.problems.items():
         raise BadInput(f"none of the layers {layers!r} can be taken; {name_of(key)}: {problem}")
-    raise LayerDidNotFire(f"none of the layers {layers!r} is called, with samples of its own, in a forward pass")
+    raise LayerDidNotFire(
+        f"none of the layers {layers!r} is called in a forward pass and returns a row for each sample"
+    )
 
 
 def _expected(feed: Feed) -> int | None:
@@ -203,9 +205,9 @@ def _expected(feed: Feed) -> int | None:
 
 
 def _check_beside(streamed: Stream, **given: Any) -> None:
-    """BadInput for arguments that need the samples in a known order, or twice, where a stream has them once."""
+    """BadInput for arguments that need the samples in a known order, or twice, with a stream that is read once."""
     if given["store"] is not None:
-        streamed.require_again("a store, which keeps a sum of the samples,")
+        streamed.require_again("a store, which saves a checksum of the samples,")
     for name in ("groups", "mask"):
         if given[name] is not None and streamed.shuffled:
             raise BadInput(

@@ -126,7 +126,7 @@ class Sites:
 
 @dataclass(frozen=True, eq=False)
 class Survey:
-    """Small forward passes over a few samples of a feed; the network's output is looked at too if `with_outputs`."""
+    """Small forward passes over a few samples of a feed; the network's output is included if `with_outputs`."""
 
     model: nn.Module
     feed: Feed
@@ -338,7 +338,7 @@ def _sample_axis(small: tuple[int, ...] | None, three: Tensor) -> int:
     axes = [i for i, sizes in enumerate(zip(small or (), large, strict=False)) if sizes == (2, 3)]
     if small is None or len(small) != len(large) or len(axes) != 1:
         raise BadInput(
-            f"for 2 and 3 samples its shapes are {small} and {large}, so no one dimension counts the samples (a value "
-            "that is the same for all of them, or windows folded into the batch): select another layer"
+            f"for 2 and 3 samples its shapes are {small} and {large}, so no dimension is that of the samples (one "
+            "value for all samples, or windows folded into the batch?): select another layer"
         )
     return axes[0]

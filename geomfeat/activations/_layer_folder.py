@@ -1,6 +1,6 @@
-"""The folder of one layer in a store: a zarr v3 array with its marker, begun, gone on with, and sealed.
+"""The folder of one layer in a store: a zarr v3 array with its marker, begun, resumed, and sealed.
 
-The marker is written before the array, so that a folder without one is not geomfeat's: what lies there is left alone.
+The marker is written before the array, so a folder without one is not geomfeat's and its files are left alone.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class LayerWriter:
         return [k for k, digest in enumerate(self.plan["sha256"]) if digest is None]
 
     def put(self, k: int, block: np.ndarray) -> None:
-        """Write block k, then note that it is there. WriteFailed where the disk is full; earlier blocks are kept."""
+        """Write block k, then record it. WriteFailed if the disk is full; earlier blocks stay."""
         block = np.ascontiguousarray(block, self.plan["dtype"])
         rows, (_, d) = self.rows(k), self.plan["shape"]
         if block.shape != (rows.stop - rows.start, d):
@@ -78,7 +78,7 @@ class LayerWriter:
 
 
 def require_free(folder: Path) -> None:
-    """OutputExists that names what lies in a layer's folder that has no marker: geomfeat did not write it."""
+    """OutputExists that names the files in a layer's folder without a marker: geomfeat did not write it."""
     if folder.exists() and not folder.is_dir():
         raise OutputExists(f"{folder} is a file where a folder is to be made: choose another store or checkpoint name")
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
@@ -112,9 +112,9 @@ def read_plan(marker: Path, layer: str, facts: Any) -> dict[str, Any]:
         if marker.name == DONE and None in plan["sha256"]:
             raise ValueError("it is sealed, and blocks are missing")
         if plan["layer"] != layer:
-            raise ValueError(f"it is of layer {plan['layer']!r}, and lies where {layer!r} should")
+            raise ValueError(f"it belongs to layer {plan['layer']!r}, in place of layer {layer!r}")
         if facts is not None and plan.get("facts") not in (None, facts):
-            raise ValueError("it is of other weights or inputs than the checkpoint it lies in")
+            raise ValueError("it belongs to other weights or inputs than its checkpoint")
     except UNREADABLE as cause:
         raise BadInput(damaged(marker, cause)) from cause
     return plan
@@ -125,15 +125,15 @@ def _check(plan: Mapping[str, Any]) -> None:
     size, sums = plan["rows_per_block"], plan["sha256"]
     for name, value in (("rows", n), ("columns", d), ("rows_per_block", size)):
         if type(value) is not int or value < 1:
-            raise ValueError(f"{name} is {value!r}, and a number of at least 1 is expected")
+            raise ValueError(f"{name} is {value!r}, expected a number of at least 1")
     if np.dtype(plan["dtype"]).kind not in "fiubc":
-        raise ValueError(f"dtype is {plan['dtype']!r}, which is no type of numbers")
+        raise ValueError(f"dtype is {plan['dtype']!r}, which is not a numeric type")
     if not isinstance(sums, list) or len(sums) != math.ceil(n / size):
-        raise ValueError(f"{n} rows are {math.ceil(n / size)} blocks, and it does not list so many")
+        raise ValueError(f"{n} rows need {math.ceil(n / size)} blocks, and it lists another number")
     if not all(digest is None or isinstance(digest, str) for digest in sums):
         raise ValueError("it lists something else than checksums")
     if not isinstance(plan["settings"], dict):
-        raise ValueError("its settings are no JSON object")
+        raise ValueError("its settings are not a JSON object")
 
 
 def opened(folder: Path, plan: Mapping[str, Any], mode: Any) -> Any:
@@ -149,14 +149,14 @@ def opened(folder: Path, plan: Mapping[str, Any], mode: Any) -> Any:
 
 
 def require_bytes(folder: Path, plan: Mapping[str, Any], blocks: range) -> None:
-    """ValueError where the blocks hold fewer bytes than their rows need: nothing is allocated for what is not there."""
+    """ValueError where the blocks hold fewer bytes than their rows need: nothing is allocated for missing rows."""
     n, d = plan["shape"]
     size, width = plan["rows_per_block"], d * np.dtype(plan["dtype"]).itemsize
     for k in blocks:
         needed = (min(n, (k + 1) * size) - k * size) * width
         there = (folder / "c" / str(k) / "0").stat().st_size
         if there < needed:
-            raise ValueError(f"block {k} has {there} bytes, and {needed} are announced")
+            raise ValueError(f"block {k} has {there} bytes, expected {needed}")
 
 
 def _chunks(plan: Mapping[str, Any]) -> tuple[int, int]:
@@ -184,7 +184,7 @@ def write_json(file: Path, value: Mapping[str, Any]) -> None:
 
 
 def parsed(file: Path) -> dict[str, Any]:
-    """A marker of the store, without the mark of geomfeat; BadInput where it is no JSON object."""
+    """A marker of the store, without the mark of geomfeat; BadInput if it is not a JSON object."""
     try:
         found = json.loads(file.read_text())
         if not isinstance(found, dict):

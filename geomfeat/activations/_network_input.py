@@ -54,7 +54,7 @@ class Feed:
     def spread(self, k: int) -> Feed:
         """`k` samples from first to last, in memory, of lengths that differ; repeated where there are fewer.
 
-        Of inputs that are read batch by batch only the beginning is looked at.
+        Of inputs that are read batch by batch only the beginning is used.
         """
         return self.head().take(self.spread_rows(k))
 
@@ -95,7 +95,7 @@ class Feed:
         masks = [mask for _, part in self.inputs.batches(READ) if (mask := mask_of(part)) is not None]
         if len({mask.shape[1] for mask in masks}) > 1:
             raise BadInput(
-                "attention masks of several lengths cannot be kept in a store: pad all batches to one length"
+                "attention masks of several lengths cannot be saved in a store: pad all batches to one length"
             )
         return replace(self, mask=torch.cat(masks))
 

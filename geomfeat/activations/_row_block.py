@@ -87,12 +87,12 @@ class Block:
         return ()
 
     def _require_kept_lengths(self, key: str, tensor: Tensor, valid: Tensor) -> None:
-        """A store tells tokens from padding by the mask alone; what knows its lengths must agree with it."""
+        """A store knows padding from the mask alone, so the lengths of a layer's sequences must agree with it."""
         if not tensor.is_nested and key not in self.lengths:
             return
         if self._mask is None or not torch.equal(valid, self._mask[:, : valid.shape[1]].cpu()):
             raise BadInput(
-                f"layer {key!r} returns sequences of several lengths, which a store does not keep: pass mask= "
+                f"layer {key!r} returns sequences of several lengths, which a store cannot hold: pass mask= "
                 "(n, tokens) of these lengths to extract(), or leave out store="
             )
 

@@ -111,7 +111,7 @@ def hidden_weight_layers(
     - it has as many outputs per sample as the network, and nothing with weights lies between it and the output: the
       network's output is then its output rescaled, shifted, normalised or centred.
 
-    Where no such module is hidden and the model holds parameters of its own, as code with bare nn.Parameters does, its
+    Where no such module is hidden and the model itself holds parameters, as code with bare nn.Parameters does, its
     hidden layers are the modules without children that are called on what these parameters made (an nn.Tanh, an
     nn.Identity), the output aside.
 
@@ -149,7 +149,7 @@ def hidden_on(model: nn.Module, probe: Any, readout: Readout | None) -> list[str
 def _hidden(
     model: nn.Module, probe: Any, names: list[str], readout: Readout | None, *, bare: bool = False
 ) -> list[str]:
-    """Those of the modules that are no read-out; `bare`: that depend on a parameter and are not the output."""
+    """The modules that are not the read-out; `bare`: that depend on a parameter and are not the output."""
     if not names:
         return []
     # cuDNN's recurrent layers have no backward pass in evaluation mode.

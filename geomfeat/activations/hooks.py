@@ -123,7 +123,7 @@ def recording(
     detach: bool = True,
     lengths: dict[str, Tensor] | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """A dictionary that every forward pass inside the block fills anew with what the layers computed.
+    """A dictionary that every forward pass inside the block fills with the outputs of the layers.
 
     Keys: "layer"; "layer[1][0]" for the tensors of nested outputs (see `tensors_by_path`); "layer@2" where a call is
     asked for by number or `calls="all"`. A key can itself be given as a layer, to record only that tensor.
@@ -132,8 +132,8 @@ def recording(
         layers: patterns, see `select_layers`; "" is the model itself.
         io: what a layer returns, or what it is given (before it can change it in place).
         calls: of a module that is called several times in a forward pass: the last call, all, or the k-th from 0.
-        transform: (key, tensor) -> what to keep, applied at once. It must copy or reduce: the tensor may be
-            overwritten by the next layer. None as its answer keeps nothing. Default: a copy.
+        transform: (key, tensor) -> what to store, applied at once. It must copy or reduce: the tensor may be
+            overwritten by the next layer. None stores nothing. Default: a copy.
         detach: False keeps the tensors differentiable, also under torch.func transforms (record and use them inside
             the transformed function then).
         lengths: a dictionary to be filled with the number of steps (n,) of every sample, by key, for what comes as a

@@ -181,7 +181,7 @@ def _of_kind(kind: str, modules: Mapping[str, nn.Module], model: nn.Module) -> l
 
 
 def has_weight_matrix(module: nn.Module) -> bool:
-    """Whether a module has a parameter with two or more dimensions of its own, other than an embedding table."""
+    """Whether a module itself has a parameter with two or more dimensions, other than an embedding table."""
     if isinstance(module, nn.Embedding | nn.EmbeddingBag):
         return False
     if hasattr(module, "_packed_params"):  # quantised: the weights are no parameters

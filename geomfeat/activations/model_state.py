@@ -1,4 +1,4 @@
-"""Run a model without leaving a trace: its mode, weights and the global random state come back as they were."""
+"""Run a model without side effects: its mode, weights and the global random state are restored."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _same(a: Tensor, b: Tensor) -> bool:
 
 @contextmanager
 def with_gradients(model: nn.Module) -> Iterator[None]:
-    """Every floating parameter asks for gradients, then only those that did; `.grad` is not touched.
+    """Inside, every floating parameter requires gradients; afterwards only those that did before. Leaves `.grad` alone.
 
     Not `functional_call`, which leaves shared modules with the tensors it was given (torch 2.13).
     """

@@ -21,11 +21,11 @@ _FIELDS = ("x", "labels", "outputs", "groups")
 
 
 def save_npz(path: str | os.PathLike[str], reps: Mapping[str, Representation]) -> Path:
-    """Write representations to a compressed `.npz`, whole or not at all; `load_npz` gives them back.
+    """Write representations to a compressed `.npz`, atomically; `load_npz` reads it.
 
     Arrays are named "x:layer", "labels:layer", "outputs:layer", "groups:layer"; "index" is JSON with layers, their
-    `meta` and names of classes. What is not JSON in a `meta` (a function, an array) is kept as its text. A file of that
-    name is replaced only where `save_npz` wrote it; any other raises OutputExists. WriteFailed for a full disk.
+    `meta` and names of classes. A value in `meta` that is not JSON (a function, an array) is saved as text. An existing
+    file is replaced only if `save_npz` wrote it; any other raises OutputExists. WriteFailed for a full disk.
 
     >>> import tempfile
     >>> file = save_npz(tempfile.mkdtemp() + "/two", {"fc1": Representation(torch.eye(3), layer="fc1")})
@@ -57,7 +57,7 @@ def save_npz(path: str | os.PathLike[str], reps: Mapping[str, Representation]) -
 
 
 def load_npz(path: str | os.PathLike[str]) -> dict[str, Representation]:
-    """The representations of a file that `save_npz` wrote.
+    """Load the representations of a file written by `save_npz`.
 
     Raises BadInput for one that is missing, damaged, encrypted, without a layer, or of another kind.
     """

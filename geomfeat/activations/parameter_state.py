@@ -1,4 +1,4 @@
-"""Parameters come back as they were, also where a forward pass writes into them: an Embedding with max_norm, say."""
+"""Parameters are restored even if a forward pass writes into them, as an Embedding with max_norm does."""
 
 from __future__ import annotations
 

@@ -30,9 +30,9 @@ def reduce(tensor: Tensor, how: Reduction = "flatten", *, mask: Tensor | None = 
             for maps (n, channels, space...): "mean", "max" over space, "adaptive(k)" average-pooled to k per spatial
             dimension and flattened;
             for sequences (n, tokens, features...): "cls" the first token, "last" the last, "token_mean" their mean,
-            "token(i)" the i-th (negative from the end), "token_all" every token as a row of its own, sample by sample;
+            "token(i)" the i-th (negative from the end), "token_all" every token as a row, sample by sample;
             or a function (n, ...) -> (n, d).
-            What is (n, d) already stays as it is.
+            Features (n, d) are unchanged.
         mask: (n, tokens), true or 1 for valid tokens. "cls", "last", "token_mean" and "token_all" see valid tokens
             only; "token(i)" counts all, and refuses a position that is padding.
 
@@ -100,7 +100,7 @@ def dense(tensor: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | 
 
 
 def plain(tensor: Tensor) -> Tensor:
-    """A tensor with all its entries in memory: sparse and quantised ones written out, others as they are.
+    """A tensor with all its entries in memory: sparse and quantised ones become dense, others are unchanged.
 
     >>> plain(torch.eye(2).to_sparse()).tolist()
     [[1.0, 0.0], [0.0, 1.0]]

@@ -27,7 +27,7 @@ OUTPUTS = "@outputs"
 
 
 class StoredRepresentations(Mapping[str, Representation]):
-    """The layers of an extraction that lie in a store; a layer is loaded when it is looked up, and not kept."""
+    """The layers of an extraction in a store; a layer is loaded at every access and not cached."""
 
     def __init__(self, store: ActivationStore, job: Job, labels: Labels | None, groups: Tensor | None = None) -> None:
         self.store = store
@@ -119,7 +119,7 @@ def fingerprint(value: Any) -> str:
 
 
 def _parts(value: Any, name: str) -> Iterator[Tensor]:
-    """One of the tensors, some rows at a time; lazy inputs are read anew for each, so that the sum is the same."""
+    """One of the tensors, some rows at a time; lazy inputs are read again for each: the checksum is the same."""
     if isinstance(value, LazyInputs):
         for _, batch in value.batches(READ):
             yield dict(leaves_by_path(batch))[name]

@@ -2,7 +2,7 @@
 
 A folder `path/checkpoint/layer` holds the array (any zarr reader opens it) and, beside its chunks, a marker: while
 it is written `progress.json`, renewed after every block; at last `done.json`. Both list the sha256 of every block, so
-an interrupted write goes on where it stopped and damage is noticed when the block is read.
+an interrupted write resumes and damage is noticed when the block is read.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class ActivationStore:
         return self.path / _safe(self.checkpoint)
 
     def folder(self, layer: str) -> Path:
-        """Where a layer lies."""
+        """The folder of a layer."""
         return self.root / (_safe(layer) if layer else _ROOT)
 
     def layers(self) -> list[str]:
@@ -97,9 +97,9 @@ class ActivationStore:
     def writer(
         self, layer: str, shape: tuple[int, int], dtype: str, rows_per_block: int, settings: Mapping[str, Any]
     ) -> LayerWriter:
-        """Begin a layer, or go on with one (its own rows_per_block then holds).
+        """Begin a layer, or resume one (whose rows_per_block is then used).
 
-        Raises OutputExists for other settings, and where something lies in the layer's folder that geomfeat did not
+        Raises OutputExists for other settings, and if the layer's folder holds a file that geomfeat did not
         write; BadInput for a layer that is damaged.
         """
         folder, facts = self.folder(layer), self._facts()
@@ -134,7 +134,7 @@ class ActivationStore:
     def read(self, layer: str, rows: slice | None = None) -> np.ndarray:
         """The rows of a layer (all, or a slice with step 1), checked against their sha256.
 
-        Raises BadInput for a layer that is not there or not complete, and for damaged data.
+        Raises BadInput for a missing or incomplete layer, and for damaged data.
         """
         plan = self._plan(layer)
         folder, size = self.folder(layer), plan["rows_per_block"]
@@ -170,7 +170,7 @@ class ActivationStore:
         marker = self.folder(layer) / DONE
         if not marker.is_file():
             begun = (self.folder(layer) / PROGRESS).is_file()
-            state = "is not complete: run the same extraction again to go on" if begun else "is not there"
+            state = "is not complete: run the same extraction again to resume" if begun else "is missing"
             known = self.layers()
             raise BadInput(f"layer {layer!r} in {self!r} {state}; complete: {near(layer, known) or 'none'}")
         return read_plan(marker, layer, self._facts())
@@ -190,7 +190,8 @@ def _require_same(known: Mapping[str, Any], wanted: Mapping[str, Any], what: str
     wanted = plain(wanted)
     different = [key for key in wanted if known.get(key) != wanted[key]]
     if different:
-        told = "; ".join(f"{key} is {known.get(key)!r} there, {wanted[key]!r} now" for key in different)
+        differences = "; ".join(f"{key} is {known.get(key)!r} there, {wanted[key]!r} now" for key in different)
         raise OutputExists(
-            f"{what} was made with other settings ({told}): choose another store or checkpoint name, or delete {folder}"
+            f"{what} was made with other settings ({differences}): choose another store or checkpoint name, "
+            f"or delete {folder}"
         )

@@ -1,4 +1,4 @@
-"""The command line. A user of Python never needs it, and a user of it never needs Python."""
+"""The command line: one module for each command, named as the command."""
 
 import sys
 
@@ -11,15 +11,15 @@ __all__ = [
 
 
 def main() -> None:
-    """Entry point of the `geomfeat` console script; an error that nobody foresaw is a line too, but with --debug."""
+    """Entry point of the `geomfeat` console script. An unexpected error is one line; with --debug, a traceback."""
     try:
         app()
     except Exception as error:
         if "--debug" in sys.argv:
             raise
-        told = " ".join(str(error).split())[:300]
+        message = " ".join(str(error).split())[:300]
         sys.stderr.write(
-            f"geomfeat: unexpected {type(error).__name__}: {told}. This is a fault of geomfeat: please report it, with "
-            "what the same command says with --debug\n"
+            f"geomfeat: unexpected {type(error).__name__}: {message}. This is a bug in geomfeat: please report it, "
+            "with the output of the same command with --debug\n"
         )
         sys.exit(BAD_INPUT)

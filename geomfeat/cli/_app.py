@@ -1,4 +1,4 @@
-"""The command line: the application, its log, and how errors are told. Nothing heavy is imported here."""
+"""The command line application, its log and its error messages. Imports nothing slow, so that --help is quick."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from geomfeat.errors import GeomfeatError
 
 BAD_INPUT, INTERRUPTED = 2, 130
 REMEDY = "use fewer samples (--n), fewer layers (--layers), or a smaller --batch-size"
-# Of all that is wrong with the words themselves; typer has no name for it.
+# click's class for every error of usage (unknown option, wrong type); typer does not export it.
 UsageError: type[typer.BadParameter] = typer.BadParameter.__mro__[1]  # type: ignore[assignment]
 
 
 class OneSentence(TyperGroup):
-    """The commands, with words that cannot be understood told in one line, as all else that is wrong."""
+    """The commands. An error of usage is reported in one line, as every other error is."""
 
     def main(self, args: Any = None, prog_name: str | None = None, *rest: Any, **extra: Any) -> Any:
-        """Run the command that the words name, and end the program with its exit code."""
+        """Run the command that the arguments name, and end the program with its exit code."""
         if not extra.pop("standalone_mode", True):
             return super().main(args, prog_name, *rest, standalone_mode=False, **extra)
         try:
@@ -35,8 +35,8 @@ class OneSentence(TyperGroup):
         except UsageError as error:
             about = getattr(error, "ctx", None)
             path = "geomfeat" if about is None else about.command_path
-            told = " ".join(error.format_message().split()).rstrip(".")
-            typer.echo(f"geomfeat: {told[:1].lower()}{told[1:]}; see {path} --help", err=True)
+            message = " ".join(error.format_message().split()).rstrip(".")
+            typer.echo(f"geomfeat: {message[:1].lower()}{message[1:]}; see {path} --help", err=True)
             sys.exit(BAD_INPUT)
         except typer.Abort:
             sys.exit(INTERRUPTED)
@@ -62,7 +62,7 @@ def _version(asked: bool) -> None:
 def geomfeat(
     context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", help="Tell the version, and end.", callback=_version, is_eager=True)
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
     """Measure the geometry of what a neural network has learned, and where it sits between lazy and rich."""
@@ -72,7 +72,7 @@ def geomfeat(
 
 
 class _OneLine(logging.Formatter):
-    """Level and message; the traceback only where it was asked for."""
+    """Level and message; the traceback only with `traceback`."""
 
     def __init__(self, traceback: bool) -> None:
         super().__init__("geomfeat: %(levelname)s: %(message)s")
@@ -90,7 +90,7 @@ class _OneLine(logging.Formatter):
 def command(debug: bool, resume: str = "") -> Iterator[None]:
     """The frame of every command: a log on stderr, errors in one line with exit code 2, Ctrl-C with 130.
 
-    `resume` says how to go on after an interruption. With `debug`, tracebacks are shown.
+    `resume` is the line printed after an interruption. With `debug`, tracebacks are shown.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_OneLine(debug))
@@ -100,15 +100,15 @@ def command(debug: bool, resume: str = "") -> Iterator[None]:
     logger.setLevel(logging.DEBUG if debug else logging.WARNING)
     try:
         yield
-    except (typer.Exit, typer.Abort, BrokenPipeError):  # of a pipe: whoever reads stdout has enough, as `head` does
+    except (typer.Exit, typer.Abort, BrokenPipeError):  # a closed pipe is no error: `head` closes it after ten lines
         raise
     except (Exception, SystemExit) as error:
-        told = refusal(error)
-        if told is None:
+        message = refusal(error)
+        if message is None:
             raise
         if debug:
             logger.error("refused", exc_info=True)
-        typer.echo(f"geomfeat: {' '.join(told.split())}", err=True)
+        typer.echo(f"geomfeat: {' '.join(message.split())}", err=True)
         raise typer.Exit(BAD_INPUT) from None
     except KeyboardInterrupt:
         typer.echo(f"\ngeomfeat: interrupted. {resume}".rstrip(), err=True)
@@ -119,7 +119,7 @@ def command(debug: bool, resume: str = "") -> Iterator[None]:
 
 
 def refusal(error: BaseException) -> str | None:
-    """What to tell of an error: of a bad input, a file, a lack of memory, or the user's own code; None for all others.
+    """The message for an error in the input, a file, memory or the user's code; None for any other error (a bug).
 
     >>> refusal(FileNotFoundError(2, "No such file or directory", "a.npz"))
     "'a.npz' cannot be used: No such file or directory"
@@ -135,7 +135,7 @@ def refusal(error: BaseException) -> str | None:
     if isinstance(error, SystemExit):
         return f"{place or 'the code of the model or the data'} ended the program by sys.exit({error.code!r})"
     if isinstance(error, OSError) and error.filename is not None:
-        why = "there is a file where a folder is needed" if isinstance(error, FileExistsError) else error.strerror
+        why = "it is a file, and a folder is needed" if isinstance(error, FileExistsError) else error.strerror
         return f"{str(error.filename)!r} cannot be used: {why or error}"
     if place is not None:
         return f"{place} failed: {type(error).__name__}: {first}; --debug shows its traceback"
@@ -143,7 +143,7 @@ def refusal(error: BaseException) -> str | None:
 
 
 def user_line(error: BaseException) -> str | None:
-    """File and line of the user's own code in which an error was raised; None where no such code was running."""
+    """File and line of the user's code in which an error was raised; None where no such code was running."""
     others = [str(Path(__file__).parents[1]), *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))]
     found, step = None, error.__traceback__
     while step is not None:

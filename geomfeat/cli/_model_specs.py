@@ -1,4 +1,4 @@
-"""What `geomfeat compare` is given, word by word: networks, recordings and matrices, and the layers of each."""
+"""The arguments of `geomfeat compare`: networks, recordings and matrices, and the layers of each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from geomfeat.storage.npz_files import array_names
 
 @dataclass(frozen=True)
 class Word:
-    """One MODEL. kind: "network" (spec, perhaps weights), "recording" (file) or "rdms" (file, perhaps keys)."""
+    """One MODEL argument. kind: "network" (spec, optional weights), "recording" (file) or "rdms" (file, keys)."""
 
     name: str
     kind: str
@@ -26,16 +26,16 @@ class Word:
     keys: tuple[str, ...] = ()
 
     def dated(self) -> list[Any]:
-        """What decides its content, with the SHA-256 of its files."""
+        """Everything that determines the model, with the SHA-256 of its files."""
         file = self.weights if self.kind == "network" else Path(self.spec)
         content = None if file is None else weights_sha256(file) if self.kind == "network" else file_sha256(file)
         return [self.name, self.kind, self.spec, content, list(self.keys)]
 
 
 def words(texts: Sequence[str]) -> list[Word]:
-    """The models named by words like `NAME=pkg.module:factory@weights.safetensors` or `NAME=features.npz`.
+    """The models named by arguments like `NAME=pkg.module:factory@weights.safetensors` or `NAME=features.npz`.
 
-    Raises BadInput for files that are not there, two models of one name, and fewer than one.
+    Raises BadInput for missing files, two models with one name, and no models.
 
     >>> [(w.name, w.kind, w.spec) for w in words(["a=net:make", "geomfeat.models.mlp:mlp"])]
     [('a', 'network', 'net:make'), ('mlp', 'network', 'geomfeat.models.mlp:mlp')]
@@ -44,7 +44,9 @@ def words(texts: Sequence[str]) -> list[Word]:
     names = [word.name for word in found]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise BadInput(f"two models are named {twice[0]!r}: name them, as in 'one={texts[names.index(twice[0])]}'")
+        raise BadInput(
+            f"MODEL: two models are named {twice[0]!r}; give each a name, as in 'one={texts[names.index(twice[0])]}'"
+        )
     return found
 
 
@@ -53,7 +55,7 @@ def _word(text: str) -> Word:
     if not separator or "/" in name or ":" in name:
         name, spec = "", text
     if not spec:
-        raise BadInput(f"MODEL {text!r} names nothing: give NAME=pkg.module:factory@weights or NAME=features.npz")
+        raise BadInput(f"MODEL {text!r} is empty: give NAME=pkg.module:factory@weights or NAME=features.npz")
     npz = re.fullmatch(r"(.*\.npz)(?::(.+))?", spec)
     if npz:
         path = _there(npz[1], text)
@@ -70,7 +72,7 @@ def _word(text: str) -> Word:
 
 def _there(path: str, text: str) -> Path:
     if not Path(path).is_file():
-        raise BadInput(f"MODEL {text!r}: there is no file {path!r}")
+        raise BadInput(f"MODEL {text!r}: no such file: {path!r}")
     return Path(path)
 
 
@@ -85,7 +87,7 @@ def _weights(path: str, text: str) -> Path:
 
 
 def _has_index(path: Path) -> bool:
-    """Whether a file was written by `save_npz`; other than a damaged one, any other holds matrices."""
+    """Whether `save_npz` wrote a file (or it is damaged); any other file holds dissimilarity matrices."""
     try:
         names = array_names(path)
     except BadInput:
@@ -112,16 +114,16 @@ def models_of(found: Iterable[Word]) -> dict[str, Any]:
 
 
 def brains_of(option: str) -> tuple[Path, tuple[str, ...]]:
-    """(file, keys) of `--brain FILE.npz[:KEY,...]`; BadInput where there is no such file."""
+    """(file, keys) of `--brain FILE.npz[:KEY,...]`; BadInput if the file does not exist."""
     path, _, keys = option.partition(".npz")
     file = Path(f"{path}.npz")
     if not file.is_file() or (keys and not keys.startswith(":")):
-        raise BadInput(f"--brain {option!r}: there is no file {str(file)!r}; give FILE.npz or FILE.npz:KEY,KEY")
+        raise BadInput(f"--brain {option!r}: no such file: {str(file)!r}; give FILE.npz or FILE.npz:KEY,KEY")
     return file, tuple(key for key in keys.removeprefix(":").split(",") if key)
 
 
 def patterns_of(layers: Sequence[str] | None, names: Iterable[str]) -> Any:
-    """Patterns for all models; or, where some are written NAME=PATTERN, for each model its own.
+    """Layer patterns of each model: PATTERN applies to all models, NAME=PATTERN to one.
 
     >>> patterns_of(["a=block", "re:fc=?"], ["a", "b"])
     {'a': ['block', 're:fc=?'], 'b': ['re:fc=?']}

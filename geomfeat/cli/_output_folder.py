@@ -15,9 +15,9 @@ PAGE, PARTS = "report.html", "parts"
 
 
 def is_finished(out: Path, request: Mapping[str, Any], force: bool) -> bool:
-    """Whether `out` holds the whole results of this very request; never with `force`, which makes them again.
+    """Whether `out` holds the complete results of this request; False with `force`, which computes them again.
 
-    Raises OutputExists where it holds those of another request, and `force` is not given; BadInput for a file.
+    Raises OutputExists if it holds results of another request, without `force`; BadInput if `out` is a file.
     """
     from geomfeat.storage.atomic import read_json
     from geomfeat.study.result import FILES, SETTINGS
@@ -30,7 +30,7 @@ def is_finished(out: Path, request: Mapping[str, Any], force: bool) -> bool:
         stray = [name for name in FILES if (out / name).exists()]
         if stray and not (out / PARTS).is_dir():
             raise OutputExists(
-                f"--out {str(out)!r} holds {stray[0]} without settings.json, so what made it is not known: "
+                f"--out {str(out)!r} holds {stray[0]} without settings.json, so its origin is unknown: "
                 "choose another folder, or --force to replace it"
             )
         return False
@@ -42,14 +42,14 @@ def is_finished(out: Path, request: Mapping[str, Any], force: bool) -> bool:
         ) from cause
     if not isinstance(there, dict):
         raise OutputExists(
-            f"--out {str(out)!r} holds results that another program or notebook made: "
+            f"--out {str(out)!r} holds results made by another program or notebook: "
             "choose another folder, or --force to replace them"
         )
     found = first_difference(there, request)
     if found:
         name, old, new = found
         raise OutputExists(
-            f"--out {str(out)!r} holds results of other settings, first {name}: {old} there, {new} now. "
+            f"--out {str(out)!r} holds results with other settings, first {name}: {old} there, {new} now. "
             "Choose another folder, use those settings to resume, or --force to replace them"
         )
     return all((out / name).is_file() for name in FILES)
@@ -68,7 +68,7 @@ def require_replaceable(out: Path) -> None:
 def replacing(out: Path, force: bool) -> Iterator[None]:
     """With `force`, the work inside starts without the finished parts of `out`, and its results count as unfinished.
 
-    Where the work is refused (bad input), all is as before; an interruption leaves the new parts to go on from.
+    A bad input restores the old parts and settings; after an interruption, the work resumes from the new parts.
     """
     from geomfeat.study.part_cache import remove_parts, require_parts
     from geomfeat.study.result import SETTINGS
@@ -78,7 +78,7 @@ def replacing(out: Path, force: bool) -> Iterator[None]:
         return
     parts, settings = out / PARTS, out / SETTINGS
     aside = {path: path.with_name(f".{path.name}.replaced") for path in (parts, settings)}
-    for folder in (parts, aside[parts]):  # before anything is moved: nothing of the user's lies in them
+    for folder in (parts, aside[parts]):  # before anything is moved: a file of the user in them must not be deleted
         require_parts(folder)
     remove_parts(aside[parts])
     aside[settings].unlink(missing_ok=True)
@@ -123,7 +123,7 @@ def numbered_checkpoints(folder: Path) -> dict[int, Path]:
     Raises BadInput for a folder without such files, a name without a number, or a step that comes twice.
     """
     if not folder.is_dir():
-        raise BadInput(f"--checkpoints {str(folder)!r} is no folder")
+        raise BadInput(f"--checkpoints {str(folder)!r} is not a folder: name a folder of weights files")
     from geomfeat.models.weights.file_formats import IN_FOLDER, SUFFIXES
 
     saved = lambda p: p.is_dir() and any((p / name).is_file() for name in IN_FOLDER)  # noqa: E731
@@ -139,6 +139,6 @@ def numbered_checkpoints(folder: Path) -> dict[int, Path]:
             )
         step = int(numbers[-1])
         if step in found:
-            raise BadInput(f"--checkpoints: {found[step].name!r} and {path.name!r} are both of step {step}: rename one")
+            raise BadInput(f"--checkpoints: {found[step].name!r} and {path.name!r} both have step {step}: rename one")
         found[step] = path
     return dict(sorted(found.items()))

@@ -1,4 +1,4 @@
-"""From what a command names to what a study takes: models, weights, data; and the request that is kept with results."""
+"""Load the models, weights and data that a command names; and the request that is saved with the results."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from geomfeat.location.reference_ladder import Ladder
 
 DEFAULT_SAMPLES = 500
-# Accuracy on so many samples is known to half a per cent; more would only cost time.
+# The standard error of an accuracy on 10,000 samples is at most half a per cent; more would only cost time.
 MOST_FOR_ACCURACY = 10_000
 
 
 def dated(request: Mapping[str, Any], steps: Mapping[int, Path]) -> dict[str, Any]:
     """The request as JSON, with files by their content (SHA-256) and the version: equal where results must be equal.
 
-    Raises BadInput for a weights file that is not there.
+    Raises BadInput for a missing weights file.
     """
     found = {"version": __version__, **request}
     for name in ("trained", "initial"):
@@ -47,10 +47,10 @@ def dated(request: Mapping[str, Any], steps: Mapping[int, Path]) -> dict[str, An
 
 
 def readout_of(spec: str | None) -> Readout | None:
-    """The function (output, inputs) -> outputs (n, C) that --readout names; None where none is named.
+    """The function (output, inputs) -> outputs (n, C) that --readout names; None if there is none.
 
-    Raises BadInput for a SPEC that names no function of two arguments; and, when it is called, for one that raises,
-    ends the program, or returns no tensor with a row for each sample.
+    Raises BadInput if it is not a function of two arguments; and, when called, if it raises, ends the program, or
+    does not return a tensor with a row for each sample.
     """
     if spec is None:
         return None
@@ -67,22 +67,22 @@ def readout_of(spec: str | None) -> Readout | None:
             raise BadInput(f"readout={spec!r} failed when it was called: {what_went_wrong(cause)}") from cause
         if not isinstance(made, Tensor) or made.ndim == 0:
             kind = "one number" if isinstance(made, Tensor) else type(made).__name__
-            raise BadInput(f"readout={spec!r} returned {kind}, not a tensor with a row for each sample")
+            raise BadInput(f"readout={spec!r} returned {kind}: it must return a tensor with a row for each sample")
         return made
 
-    # Finished parts are known by the name of what made them: that of this function must change with its file.
+    # Finished parts are found by the name of the function that made them, so the name must change with its file.
     read.__qualname__ = " ".join([spec, *contents(spec)])
     return read
 
 
 def _sum(path: Any, option: str) -> str:
     if not Path(path).is_file():
-        raise BadInput(f"{option} {str(path)!r}: there is no such file")
+        raise BadInput(f"{option} {str(path)!r}: no such file")
     return file_sha256(path)
 
 
 def _weights_sum(path: Any, option: str) -> str:
-    """SHA-256 of weights, of one file or several; BadInput that names the option where they are not there."""
+    """SHA-256 of weights, in one file or several; BadInput that names the option if they are missing."""
     if not Path(path).exists():
         return _sum(path, option)
     try:
@@ -113,17 +113,17 @@ def ask(
         readout=readout_of(request.get("readout")), location=location_options(request),
         umap=drawn_layer(request["umap_layer"]), evaluate=parts_of(whole), progress=progress, resume=resume,
     )  # fmt: skip
-    told = {
+    dataset = {
         "name": whole.name,
         "samples": whole.n,
         "preprocessing": whole.preprocessing,
         "classes": list(whole.classes),
     }
-    return replace(found, settings={**found.settings, "dataset": told})
+    return replace(found, settings={**found.settings, "dataset": dataset})
 
 
 def ladder_of(option: Any) -> int | Ladder | None:
-    """The ladder that --ladder names: a number of rungs to train, or a file that holds one; BadInput for neither."""
+    """The ladder that --ladder names: a number of networks to train, or a saved ladder; BadInput for neither."""
     if option is None or isinstance(option, int):
         return option
     if str(option).isdecimal():
@@ -131,19 +131,19 @@ def ladder_of(option: Any) -> int | Ladder | None:
     from geomfeat.location.reference_ladder import Ladder
 
     if not Path(option).is_file():
-        raise BadInput(f"--ladder {str(option)!r} is neither a number of rungs nor a file with a ladder")
+        raise BadInput(f"--ladder {str(option)!r} is neither a number of networks to train nor the file of a ladder")
     return Ladder.load(option)
 
 
 def samples(data: Dataset, n: int | None, seed: int) -> Dataset:
-    """`n` samples, balanced over the classes: by default up to 500; 0 stands for all."""
+    """`n` samples, balanced over the classes: by default up to 500; 0 means all."""
     if n is None:
         n = min(DEFAULT_SAMPLES, data.n)
     return data.subsample(None if n == 0 else n, seed)
 
 
 def parts_of(data: Dataset) -> dict[str, tuple[Any, Any]]:
-    """The parts of the data whose accuracy is told: "train" and "test", or "data" where there is no test part."""
+    """The parts of the data for which accuracy is reported: "train" and "test", or "data" without a test part."""
     few = lambda part: part.subsample(min(part.n, MOST_FOR_ACCURACY))  # noqa: E731
     if data.test_inputs is None:
         parts = {"data": few(data)}

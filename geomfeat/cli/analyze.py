@@ -1,4 +1,4 @@
-"""`geomfeat analyze`: from files to a folder with the page, the table, the location, the arrays and the settings."""
+"""`geomfeat analyze`: measure a network; writes a folder with page, table, location, arrays and settings."""
 
 from __future__ import annotations
 
@@ -22,24 +22,29 @@ def analyze(
     model: options.Model,
     trained: options.Trained,
     data: options.Data,
-    out: Annotated[Path, options.path("Folder for the results; an interrupted run goes on there.")],
-    initial: Annotated[Path | None, options.path("Weights before training, if they are known.")] = None,
-    checkpoints: Annotated[Path | None, options.path("Folder of weights named with their step.")] = None,
+    out: Annotated[Path, options.path("Folder for the results; an interrupted run resumes there.")],
+    initial: Annotated[
+        Path | None, options.path("Initial weights, if known; default fresh ones drawn from --model.")
+    ] = None,
+    checkpoints: Annotated[
+        Path | None, options.path("Folder of weights during training, step number in the file name.")
+    ] = None,
     layers: options.Layers = None,
     measures: options.Measures = None,
     ladder: Annotated[
         str | None,
         typer.Option(
-            metavar="N|FILE", help="Train N rungs at known output scale and read off the own; or a saved ladder."
+            metavar="N|FILE",
+            help="Train N reference networks at known gamma and interpolate this model's gamma; or a saved ladder.",
         ),
     ] = None,
-    loss: Annotated[str | None, typer.Option(help="The training loss, if known: mse or cross-entropy.")] = None,
+    loss: Annotated[str | None, typer.Option(help="Training loss, if known: mse or cross-entropy.")] = None,
     probes: Annotated[
-        int | None, typer.Option(help="Samples that the location uses; default up to 256, fewer with many outputs.")
+        int | None, typer.Option(help="Samples for the location; default up to 256, fewer with many outputs.")
     ] = None,
     projections: Annotated[
         int | None,
-        typer.Option(help="Random combinations of the outputs that the location uses, where there are many."),
+        typer.Option(help="Leading directions of the outputs for the location; default all, or 4 in large networks."),
     ] = None,
     readout: options.Readout = None,
     device: options.Device = None,
@@ -49,20 +54,20 @@ def analyze(
     project: options.Project = "auto",
     batch_size: options.BatchSize = 256,
     umap_layer: Annotated[
-        str | None, typer.Option(help="Layer to draw in the plane; default the last; 'none' for no drawing.")
+        str | None, typer.Option(help="Layer for the UMAP plot; default the last; 'none' for no plot.")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the model; default the name of --out.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the model; default the last part of --out.")] = None,
     force: options.Force = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
     """Measure a trained network layer by layer and locate it between lazy and rich.
 
-    Writes report.html, results.parquet, location.json, arrays.npz and settings.json to --out; parts/ there holds
-    finished parts, from which an interrupted run goes on. Without --initial, fresh weights are drawn by --model.
+    Writes report.html, results.parquet, location.json, arrays.npz and settings.json to --out. An interrupted run
+    resumes from the finished parts in --out/parts. Without --initial, fresh weights are drawn from --model.
     """
     again = "the same command without --force" if force else "the same command"
-    with command(debug, f"Finished parts are kept in {out / PARTS}: {again} goes on from there."):
+    with command(debug, f"Finished parts are saved in {out / PARTS}: run {again} to resume."):
         request: dict[str, Any] = {
             "name": name or os.path.basename(os.path.abspath(out)), "model": model, "trained": trained,
             "initial": initial, "checkpoints": checkpoints, "data": data, "n": n, "seed": seed, "layers": layers,
@@ -71,17 +76,17 @@ def analyze(
             "umap_layer": umap_layer, "readout": readout, "probes": probes, "projections": projections,
         }  # fmt: skip
         study, fresh = analyzed(request, out, batch_size=batch_size, force=force, progress=not quiet)
-        told(study, out, fresh)
+        print_summary(study, out, fresh)
 
 
 def analyzed(
     request: dict[str, Any], out: Path, *, batch_size: int = 256, force: bool = False, progress: bool = True
 ) -> tuple[Study, bool]:
-    """The study of a request, in `out`, and whether it was made now (or was there already). See `analyze`.
+    """The study of a request, in `out`, and whether it was computed now (False: it was there). See `analyze`.
 
-    What is there is not computed again, but for numbers that failed; with `force`, everything is.
+    Finished numbers are not computed again, failed ones are; with `force`, all are.
 
-    Raises BadInput and its kin before anything is written; OutputExists when `out` holds another request's results.
+    Raises BadInput (or a subclass) before anything is written; OutputExists if `out` holds another request's results.
     """
     from geomfeat.api import Results
     from geomfeat.cli._request import ask, dated
@@ -104,8 +109,8 @@ def analyzed(
     return study, True
 
 
-def told(study: Study, out: Path, fresh: bool) -> None:
-    """Print what was found, what failed, and where the page is; the page is made again if it is gone."""
+def print_summary(study: Study, out: Path, fresh: bool) -> None:
+    """Print the location, the failures and the path of the page; writes the page again if it is missing."""
     from geomfeat.api import compare_page
     from geomfeat.report.content import location_table
 
@@ -114,10 +119,10 @@ def told(study: Study, out: Path, fresh: bool) -> None:
     typer.echo(location_table(study))
     failed = study.table.loc[~study.table["ok"]]
     if len(failed):
-        typer.echo(f"\n{len(failed)} of {len(study.table)} numbers could not be told; the page says why, for example:")
+        typer.echo(f"\n{len(failed)} of {len(study.table)} values could not be computed; see the report. For example:")
         first = failed.iloc[0]
         typer.echo(f"  {first['measure']} ({first['at']} {first['layer']}): {first['note']}".replace(" )", ")"))
     if study.location is not None:
         for flag in study.location.flags:
             typer.echo(f"  note: {flag}")
-    typer.echo(f"\n{'page' if fresh else 'already there, nothing was computed again; page'}: {out / PAGE}")
+    typer.echo(f"\n{'page' if fresh else 'results exist, nothing was computed; page'}: {out / PAGE}")

@@ -1,4 +1,4 @@
-"""`geomfeat compare`: several models on the same samples, to a folder with the page, the tables and the matrices."""
+"""`geomfeat compare`: compare models on the same samples; writes a folder with page, tables and matrices."""
 
 from __future__ import annotations
 
@@ -22,38 +22,39 @@ def compare(
         list[str],
         typer.Argument(
             metavar="MODEL...",
-            help="[NAME=]pkg.module:factory[@WEIGHTS], [NAME=]features.npz (of geomfeat extract), or "
-            "[NAME=]FILE.npz:KEY,... of dissimilarity matrices.",
+            help="A network, [NAME=]pkg.module:factory[@WEIGHTS]; features from geomfeat extract, "
+            "[NAME=]features.npz; or dissimilarity matrices, [NAME=]FILE.npz:KEY,...",
         ),
     ],
     out: Annotated[Path, options.path("Folder for the results.")],
     data: Annotated[
-        str | None, typer.Option(help="Inputs of the networks, and labels: see geomfeat analyze. Not for recordings.")
+        str | None,
+        typer.Option(help="Inputs and labels, as in geomfeat analyze. Required with networks; recordings need none."),
     ] = None,
     brain: Annotated[
         str | None,
         typer.Option(
             metavar="FILE.npz[:KEY,...]",
-            help="Matrices rdm_<name> of brains over the inputs in their order: layers are ranked by likeness to them.",
+            help="Dissimilarity matrices rdm_<name> of brain data, over the inputs in order, to rank layers by.",
         ),
     ] = None,
     layers: Annotated[
         list[str] | None,
-        typer.Option(help="Layers of all networks, or NAME=PATTERN of one; repeatable. Default: hidden with weights."),
+        typer.Option(help="Layers, or NAME=PATTERN for one network; repeatable. Default: hidden layers with weights."),
     ] = None,
     measures: Annotated[
         list[str] | None,
         typer.Option(
-            help="Measures of single layers, drawn over depth; repeatable. Default: capacity (where there are labels), "
+            help="Measures of single layers to plot over depth; repeatable. Default: capacity (with labels), "
             "participation_ratio_corrected and two_nn. Names: geomfeat measures."
         ),
     ] = None,
-    similarity: Annotated[str, typer.Option(help="cka_linear_unbiased or cka_linear_biased.")] = "cka_linear_unbiased",
+    similarity: Annotated[str, typer.Option(help="Measure: cka_linear_unbiased or _biased.")] = "cka_linear_unbiased",
     n: options.Samples = None,
-    draws: Annotated[int, typer.Option(help="Random draws of the capacity.", min=2)] = 200,
-    boot: Annotated[int, typer.Option(help="Bootstrap samples of the brain ranking.", min=2)] = 1000,
+    draws: Annotated[int, typer.Option(help="Number of random draws for the capacity.", min=2)] = 200,
+    boot: Annotated[int, typer.Option(help="Number of bootstrap samples for the brain ranking.", min=2)] = 1000,
     umap: Annotated[
-        bool, typer.Option("--umap", help="Also a UMAP of the layers, where there are at least 15.")
+        bool, typer.Option("--umap", help="Also draw a UMAP of the layers, if there are at least 15.")
     ] = False,
     reduce: options.Reduce = "flatten",
     project: options.Project = "auto",
@@ -65,7 +66,7 @@ def compare(
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Compare models on the same samples: similarity, corresponding layers, profiles over depth, likeness to brains.
+    """Compare models on the same samples: similarity, matched layers, profiles over depth, similarity to brain data.
 
     Writes comparison.html, tables as .parquet, comparison.npz and comparison.json to --out, all of them or none.
     """
@@ -77,15 +78,15 @@ def compare(
         }  # fmt: skip
         found, fresh = compared(request, out, batch_size=batch_size, force=force, progress=not quiet)
         typer.echo(str(found))
-        typer.echo(f"\n{'page' if fresh else 'already there, nothing was computed again; page'}: {out / COMPARISON}")
+        typer.echo(f"\n{'page' if fresh else 'results exist, nothing was computed; page'}: {out / COMPARISON}")
 
 
 def compared(
     request: dict[str, Any], out: Path, *, batch_size: int = 256, force: bool = False, progress: bool = True
 ) -> tuple[Comparison, bool]:
-    """The comparison of a request, in `out`, and whether it was made now (or was there already). See `compare`.
+    """The comparison of a request, in `out`, and whether it was computed now (False: it was there). See `compare`.
 
-    Raises BadInput and its kin before anything is written; OutputExists when `out` holds another request's results.
+    Raises BadInput (or a subclass) before anything is written; OutputExists if `out` holds another request's results.
     """
     from geomfeat.api import Comparison, compare
     from geomfeat.cli._model_specs import models_of, patterns_of, words
@@ -102,17 +103,17 @@ def compared(
         raise BadInput(f"--data is missing: {networks[0]!r} is a network, which needs inputs")
     brain, dates = _dated(request, named)
     if len(named) + (brain is not None) < 2:
-        raise BadInput("one model is given, and two are needed to compare: for one, use geomfeat analyze")
+        raise BadInput("MODEL: one is given, and a comparison needs two or more; for one model, use geomfeat analyze")
     if _is_finished(out, dates, force):
         return Comparison.load(out), False
     SAVED.require_replaceable(out)
     require_own([out / COMPARISON])
     part = None
     if request["data"] is not None:
-        # Matrices are of all inputs, in the order of the data.
+        # A matrix has a row for every input, in the order of the data: a subsample would not match it.
         in_order = brain is not None or any(word.kind == "rdms" for word in named)
         if in_order and request["n"]:
-            raise BadInput("--n chooses samples, but matrices are of all inputs in their order: leave --n out")
+            raise BadInput(f"--n {request['n']}: dissimilarity matrices cover all inputs in order; leave out --n")
         part = samples(load_data(request["data"]), 0 if in_order else request["n"], request["seed"])
     found = compare(
         models_of(named), None if part is None else part.inputs, None if part is None else part.known,
@@ -122,8 +123,8 @@ def compared(
         project=request["project"], batch_size=batch_size, umap=request["umap"],
         readout=readout_of(request["readout"]), progress=progress,
     )  # fmt: skip
-    told = None if part is None else {"name": part.name, "preprocessing": part.preprocessing}
-    found = replace(found, settings={"request": dates, "dataset": told, **found.settings})
+    dataset = None if part is None else {"name": part.name, "preprocessing": part.preprocessing}
+    found = replace(found, settings={"request": dates, "dataset": dataset, **found.settings})
     found.save(out)
     found.to_html(out / COMPARISON)
     return found, True
@@ -162,14 +163,14 @@ def _is_finished(out: Path, request: dict[str, Any], force: bool) -> bool:
         raise OutputExists(f"{out / SETTINGS} cannot be read ({cause}): --force replaces the comparison") from cause
     if not isinstance(there, dict):
         raise OutputExists(
-            f"--out {str(out)!r} holds a comparison that another program or notebook made: choose another folder, or "
+            f"--out {str(out)!r} holds a comparison made by another program or notebook: choose another folder, or "
             "--force to replace it"
         )
     found = first_difference(there, request)
     if found:
         name, old, new = found
         raise OutputExists(
-            f"--out {str(out)!r} holds a comparison of other settings, first {name}: {old} there, {new} now. "
+            f"--out {str(out)!r} holds a comparison with other settings, first {name}: {old} there, {new} now. "
             "Choose another folder, or --force to replace it"
         )
     return all((out / name).is_file() for name in (*FILES, COMPARISON))

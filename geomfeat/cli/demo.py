@@ -1,7 +1,7 @@
-"""`geomfeat demo`: the whole path on embedded data, from training at known richness to a page that compares models.
+"""`geomfeat demo`: a complete example on embedded data, from training at known richness to a comparison page.
 
 Two small networks learn the same digits from the same initial weights at three output scales gamma, to the same loss:
-lazy, middle and rich by construction. Each is then analyzed by the very command a user would type.
+lazy, middle and rich by construction. Each is then analyzed as `geomfeat analyze` does.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ def demo(
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Train small networks at three strengths of feature learning, analyze and compare them: the whole path."""
-    with command(debug, f"Finished parts are kept: the same command goes on, geomfeat demo --out {out}"):
+    """Train small networks at three strengths of feature learning, analyze and compare them: a complete example."""
+    with command(debug, f"Finished parts are saved; to resume: geomfeat demo --out {out}"):
         from geomfeat.report.content import location_table
 
         studies = run_demo(out, progress=not quiet)
@@ -77,12 +77,12 @@ def demo(
         for study in studies:
             where = study.location
             if where is not None and where.equivalent_gamma is not None:
-                typer.echo(f"  {study.name}: gamma read from its ladder {where.equivalent_gamma:.3g}")
+                typer.echo(f"  {study.name}: gamma interpolated from the ladder {where.equivalent_gamma:.3g}")
         typer.echo(f"\npage: {out / PAGE}")
 
 
 def run_demo(out: Path, *, progress: bool = True) -> list[Study]:
-    """Train, save, analyze and compare; what is already in `out` is kept. Returns the six studies.
+    """Train, save, analyze and compare; finished parts in `out` are reused. Returns the six studies.
 
     Writes models/*.safetensors, a folder for each model, and report.html, results.parquet, location.json of all.
     Raises OutputExists where `out` holds a demo of another version.
@@ -107,7 +107,7 @@ def run_demo(out: Path, *, progress: bool = True) -> list[Study]:
     for case in tqdm(cases, desc="analyze", disable=not progress):
         studies.append(analyzed(_request(case), case.folder, progress=progress)[0])
     table = pd.concat([study.table for study in studies], ignore_index=True)
-    # The keys are the models alone, so each place carries the mark by which the file is known.
+    # The keys of this file are model names, so the mark that geomfeat wrote it is inside each entry.
     places = {
         study.name: marked({} if study.location is None else json.loads(study.location.to_json())) for study in studies
     }
@@ -118,7 +118,7 @@ def run_demo(out: Path, *, progress: bool = True) -> list[Study]:
 
 
 def _request(case: Case) -> dict[str, Any]:
-    """What `geomfeat analyze` would be asked for this model."""
+    """The request of `geomfeat analyze` for this model."""
     return {
         "name": case.name, "model": FACTORIES[case.architecture], "trained": case.trained, "initial": case.initial,
         "checkpoints": None, "data": f"npz:{case.out / DATA}", "n": 0, "seed": SEED, "layers": None, "measures": None,
@@ -128,7 +128,7 @@ def _request(case: Case) -> dict[str, Any]:
 
 
 def _require_recipe(out: Path) -> None:
-    """Note what this demo is made of, or refuse a folder that holds another one."""
+    """Save the settings of this demo, or raise OutputExists for a folder with another demo."""
     from geomfeat._version import __version__
     from geomfeat.errors import BadInput, OutputExists
     from geomfeat.storage.owned_files import json_text, make_folder, marked, replace_file, require_own
@@ -167,7 +167,7 @@ def _data(out: Path) -> dict[str, Any]:
 
 
 def _trainings(cases: list[Case], data: dict[str, Any]) -> Iterator[Case]:
-    """Train every case that has no weights yet, from the architecture's one set of initial weights."""
+    """Train every case without saved weights. All cases of an architecture share their initial weights."""
     from geomfeat.models.weights.checkpoints import load_factory, save_weights
     from geomfeat.regimes.training import train_at_gamma
 

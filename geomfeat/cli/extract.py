@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 def extract(
     model: options.Model,
     data: options.Data,
-    trained: Annotated[
-        Path | None, options.path("Weights: .safetensors, or .pt; without them the model as it is built.")
-    ] = None,
+    trained: Annotated[Path | None, options.path("Weights: .safetensors or .pt; default the model as built.")] = None,
     layers: options.Layers = None,
     list_layers: Annotated[bool, typer.Option("--list", help="Only list the layers and their shapes.")] = False,
     reduce: options.Reduce = "flatten",
-    project: Annotated[str, typer.Option(help="Sparse random projection to so many features; none.")] = "none",
-    store: Annotated[Path | None, options.path("Stream to this zarr store; resumes what is there.")] = None,
-    npz: Annotated[Path | None, options.path("Write one .npz file.")] = None,
+    project: Annotated[str, typer.Option(help="Sparse random projection to a number of features; none.")] = "none",
+    store: Annotated[Path | None, options.path("Write to this zarr store; an interrupted run resumes there.")] = None,
+    npz: Annotated[Path | None, options.path("Write to this .npz file.")] = None,
     checkpoint: Annotated[str, typer.Option(help="Name of these weights in the store.")] = "trained",
-    split: Annotated[str | None, typer.Option(help="train or test; default the data's own inputs.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Part of the data: train or test; default the data's main inputs.")
+    ] = None,
     readout: options.Readout = None,
     device: options.Device = None,
     seed: options.Seed = 0,
@@ -42,21 +42,23 @@ def extract(
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Write the features of layers, rows are samples, to --npz FILE or --store DIR; or --list the layers."""
-    with command(debug, f"The same command goes on: complete blocks are kept in {store}." if store else ""):
+    """Write the features of layers (a row for each sample) to --npz FILE or --store DIR; or --list the layers."""
+    with command(debug, f"Complete blocks are saved in {store}: run the same command to resume." if store else ""):
         from geomfeat.cli._request import model_of, readout_of, samples
         from geomfeat.data._load_data import load_data
         from geomfeat.errors import BadInput, OutputExists
         from geomfeat.storage.owned_files import require_own
 
         if not list_layers and (store is None) == (npz is None):
-            raise BadInput("say where the features go: --npz FILE or --store DIR (one of them), or --list the layers")
+            raise BadInput(
+                "no destination (or two): give either --npz FILE or --store DIR, or --list to list the layers"
+            )
         require_own([npz] if npz is not None else [])
         if npz is not None and npz.exists() and not force:
             raise OutputExists(f"--npz {str(npz)!r} exists: name another file, or --force to replace it")
         width = options.projection(project)
         if isinstance(width, str):
-            raise BadInput("--project auto is for analyze: give a number of features, or none")
+            raise BadInput("--project auto works in geomfeat analyze only: give a number of features, or none")
         net, _ = model_of(model, trained)
         part = samples(load_data(data, split=split), n, seed)
         read = readout_of(readout)
@@ -80,7 +82,7 @@ def extract(
 
 
 def _with_inputs(reps: Mapping[str, Representation], inputs: Any) -> dict[str, Representation]:
-    """The features with a sum of their inputs, so that a comparison can tell whether others are of the same samples."""
+    """The features with a checksum of their inputs, by which a comparison checks that samples are the same."""
     from geomfeat.activations.stored_representations import fingerprint
 
     seen = fingerprint(inputs)
@@ -88,7 +90,7 @@ def _with_inputs(reps: Mapping[str, Representation], inputs: Any) -> dict[str, R
 
 
 def listed(model: nn.Module, inputs: Any, device: str | None, readout: Readout | None = None) -> str:
-    """The layers of a model in module order: name, class, what one sample looks like; hidden ones are marked."""
+    """The layers of a model in module order: name, class, shape of one sample; hidden ones are marked."""
     from geomfeat.activations import extract as run
     from geomfeat.activations import hidden_weight_layers, module_name
     from geomfeat.activations.layer_selection import modules_by_name
@@ -107,5 +109,5 @@ def listed(model: nn.Module, inputs: Any, device: str | None, readout: Readout |
     widths = [max(len(row[i]) for row in rows) for i in range(5)]
     lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
     if silent:
-        lines.append(f"not called, or without samples of their own: {', '.join(silent)}")
+        lines.append(f"not called, or output without a row for each sample: {', '.join(silent)}")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""`geomfeat lab`: run an experiment of the theory lab and write its page."""
+"""`geomfeat lab`: run an experiment with a known theoretical answer and write its page."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ FAILED_CHECKS = 1
 
 @app.command()
 def lab(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="The experiment: see --list.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Name of the experiment; see --list.")] = None,
     out: Annotated[Path | None, options.path("Folder for the results; default runs/lab/NAME.")] = None,
-    listed: Annotated[bool, typer.Option("--list", help="List the experiments.")] = False,
-    small: Annotated[bool, typer.Option("--small", help="Fewer points, in seconds.")] = False,
+    listed: Annotated[bool, typer.Option("--list", help="Only list the experiments.")] = False,
+    small: Annotated[bool, typer.Option("--small", help="Run with fewer points, in seconds.")] = False,
     seed: options.Seed = 0,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Run an experiment whose answer theory knows, and write a page with its figure, numbers and theory's line.
+    """Run an experiment with a known theoretical answer, and write a page with figure, numbers and prediction.
 
-    Writes lab.html, results.parquet and figures as SVG to --out. The exit code is 1 where a number lies outside of its
+    Writes lab.html, results.parquet and figures as SVG to --out. The exit code is 1 if a number is outside its
     tolerance.
     """
     with command(debug, "Nothing was written: run the same command again."):
@@ -45,7 +45,7 @@ def lab(
             typer.echo("\n".join(f"{e.name:{wide}}  {e.question}" for e in all_experiments()))
             return
         if name is None:
-            raise BadInput("name an experiment; `geomfeat lab --list` lists them")
+            raise BadInput("NAME is missing: name an experiment; `geomfeat lab --list` lists them")
         asked, folder = get_experiment(name), out or Path("runs") / "lab" / name
         if folder.exists() and not folder.is_dir():
             raise BadInput(f"--out {str(folder)!r} is a file: name a folder")
@@ -56,7 +56,7 @@ def lab(
         make_folder(folder)
         save_lab_figures(found, folder)
         replace_file(folder / TABLE, lambda draft: write_parquet(draft, found.table))
-        page = write_lab_page(asked, found, folder / PAGE, told=TABLE)
+        page = write_lab_page(asked, found, folder / PAGE, table_file=TABLE)
         typer.echo(f"{asked.question}\n{found.answer}\n\n{checked(found)}\n\n{seconds:.0f} s; page: {page}")
         if found.failed:
             raise typer.Exit(FAILED_CHECKS)

@@ -1,4 +1,4 @@
-"""`geomfeat measures`: what can be measured, from which source, and what it needs."""
+"""`geomfeat measures`: list the measures with their sources and needs."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ HEAD = ("measure", "of", "needs", "least n", "quantities and bounds", "source")
 
 @app.command()
 def measures(
-    names: Annotated[list[str] | None, typer.Argument(help="Only these; more is told of each.")] = None,
-    markdown: Annotated[bool, typer.Option("--markdown", help="As a Markdown table.")] = False,
+    names: Annotated[list[str] | None, typer.Argument(help="Only these measures, with full documentation.")] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
     debug: Debug = False,
 ) -> None:
     """List every measure with its scope, needs, bounds and source."""
@@ -71,7 +71,7 @@ def markdown_table(chosen: list[Measure] | None = None) -> str:
 
 
 def plain_table(chosen: list[Measure]) -> list[str]:
-    """The table as lines of text: a line of facts per measure, then what it says, its numbers and its source."""
+    """The table as lines of text: a line of facts for each measure, then its summary, quantities and source."""
     width = max(len(m.name) for m in chosen)
     lines = []
     for m in chosen:

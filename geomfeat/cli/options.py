@@ -9,7 +9,7 @@ import typer
 
 
 def path_of(text: str | Path) -> Path:
-    """The path that a word names (or a default). An empty word is refused: it would stand for the current folder.
+    """The path that an argument (or a default) names. An empty one is refused: it would mean the current folder.
 
     >>> path_of("runs/mine").name
     'mine'
@@ -25,7 +25,7 @@ def path(help: str, **more: Any) -> Any:
 
 
 def seed_of(seed: int) -> int:
-    """A seed that a column of a table can hold."""
+    """A seed that fits the int64 column of a table."""
     if not -(2**63) <= seed < 2**63:
         raise typer.BadParameter(f"{seed} is too large: use a whole number from -2**63 to 2**63 - 1")
     return seed
@@ -33,11 +33,11 @@ def seed_of(seed: int) -> int:
 
 Model = Annotated[
     str,
-    typer.Option(help="What builds the model without arguments: pkg.module:factory or path/file.py:factory."),
+    typer.Option(help="Function that builds the model, without arguments: pkg.module:name or path/file.py:name."),
 ]
 Trained = Annotated[
     Path,
-    path("Weights after training: .safetensors, .pt, .pth, .ckpt, .bin, or a folder of save_pretrained; no pickle."),
+    path("Trained weights: .safetensors, .pt, .pth, .ckpt, .bin (read without pickle), or a save_pretrained folder."),
 ]
 Data = Annotated[
     str,
@@ -55,35 +55,39 @@ Layers = Annotated[
 ]
 Measures = Annotated[
     list[str] | None,
-    typer.Option(help="Measures, repeatable; default all that run by default and can. Names: geomfeat measures."),
+    typer.Option(help="Measures, repeatable; default every measure that the inputs allow. Names: geomfeat measures."),
 ]
 Readout = Annotated[
     str | None,
     typer.Option(
-        help="pkg.module:function or path/file.py:function that makes outputs (n, C) from (output, inputs) of the "
-        "model, where it returns something else."
+        help="Function (output, inputs) -> tensor (n, C), for a model that does not return one: pkg.module:name or "
+        "path/file.py:name."
     ),
 ]
 Reduce = Annotated[
     str,
-    typer.Option(help="Maps and sequences to features: flatten, mean, max, adaptive(k), cls, last, token_mean, ..."),
+    typer.Option(
+        help="How feature maps and sequences become vectors: flatten, mean, max, adaptive(k), cls, last, "
+        "token_mean, ..."
+    ),
 ]
 Project = Annotated[
     str,
     typer.Option(
-        help="Sparse random projection: auto (layers over 4096 features to 2048), none, or a number of features."
+        help="Sparse random projection: auto (layers of more than 4096 features, to 2048), none, or a number of "
+        "features."
     ),
 ]
 Samples = Annotated[
     int | None,
-    typer.Option("--n", help="Samples to use, balanced over the classes; default up to 500, 0 for all.", min=0),
+    typer.Option("--n", help="Number of samples, balanced over the classes; default up to 500; 0 uses all.", min=0),
 ]
-Seed = Annotated[int, typer.Option(help="A whole number: the same seed gives the same numbers.", callback=seed_of)]
-Device = Annotated[str | None, typer.Option(help="Where to compute: cpu, cuda, cuda:1, ...; default cpu.")]
+Seed = Annotated[int, typer.Option(help="Random seed: the same seed gives the same numbers.", callback=seed_of)]
+Device = Annotated[str | None, typer.Option(help="Device to compute on: cpu, cuda, cuda:1, ...; default cpu.")]
 BatchSize = Annotated[int, typer.Option(help="Samples per forward pass; no effect on the numbers.", min=1)]
-Force = Annotated[bool, typer.Option("--force", help="Replace results of other settings.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and the whole log.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace existing results, even of other settings.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress bars.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and the full log.")]
 
 
 def projection(text: str) -> str | int | None:

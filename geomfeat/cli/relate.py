@@ -1,4 +1,4 @@
-"""`geomfeat relate` and `geomfeat portrait`: the pages of a sweep's folder."""
+"""`geomfeat relate` and `geomfeat portrait`: the two pages of a sweep."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ if TYPE_CHECKING:
 
 RELATE_PAGE, PORTRAIT_PAGE = "relate.html", "portrait.html"
 Folder = Annotated[
-    Path, typer.Argument(metavar="DIR", help="A folder that geomfeat sweep wrote.", parser=options.path_of)
+    Path, typer.Argument(metavar="DIR", help="Folder written by geomfeat sweep.", parser=options.path_of)
 ]
-Figures = Annotated[Path | None, options.path("A folder for the maps as SVG, for papers.")]
+Figures = Annotated[Path | None, options.path("Folder for the maps as SVG files, for papers.")]
 
 
 @app.command()
 def relate(
     folder: Folder,
-    out: Annotated[Path | None, options.path(f"The page; default DIR/{RELATE_PAGE}.")] = None,
+    out: Annotated[Path | None, options.path(f"Path of the page; default DIR/{RELATE_PAGE}.")] = None,
     figures: Figures = None,
     measures: Annotated[
-        list[str] | None, typer.Option(help="Measures, repeatable; default all that the sweep has taken.")
+        list[str] | None, typer.Option(help="Measures, repeatable; default all measures of the sweep.")
     ] = None,
-    level: Annotated[float, typer.Option(help="Of all intervals.", min=0.5, max=0.999)] = 0.9,
+    level: Annotated[float, typer.Option(help="Level of all intervals.", min=0.5, max=0.999)] = 0.9,
     seed: options.Seed = 0,
     debug: options.Debug = False,
 ) -> None:
-    """Relate the location and every measure of a sweep to init scale, learning rate and width, beside theory's slopes.
+    """Relate location and measures of a sweep to init scale, learning rate and width, with the slopes theory predicts.
 
-    Prints the answer, and writes a page with slopes, maps, what follows richness or fit, and comparisons at equal fit.
+    Prints a summary, and writes a page with slopes, maps, what follows richness or fit, and comparisons at equal fit.
     """
     with command(debug):
         from geomfeat.comparison.relations._relate import relate as related
@@ -46,10 +46,10 @@ def relate(
 
         page = page_path(out or folder / RELATE_PAGE)
         made = read_sweep(folder)
-        _tell(made)
+        _print_notes(made)
         found = related(made.table, measures=measures, level=level, seed=seed)
         write_relate_page(
-            found, made.table, page, settings=made.settings, told=made.told, notes=made.notes, seed=seed
+            found, made.table, page, settings=made.settings, table_file=made.table_file, notes=made.notes, seed=seed
         )  # fmt: skip
         typer.echo("\n".join([*found.notes, "", *answer(found), "", f"page: {page}"]).lstrip())
         if figures is not None:
@@ -59,13 +59,13 @@ def relate(
 @app.command()
 def portrait(
     folder: Folder,
-    x: Annotated[str | None, typer.Option(help="The condition across; default the first that varies.")] = None,
-    y: Annotated[str | None, typer.Option(help="The condition up; default the second that varies.")] = None,
-    out: Annotated[Path | None, options.path(f"The page; default DIR/{PORTRAIT_PAGE}.")] = None,
+    x: Annotated[str | None, typer.Option(help="Condition on the x axis; default the first that varies.")] = None,
+    y: Annotated[str | None, typer.Option(help="Condition on the y axis; default the second that varies.")] = None,
+    out: Annotated[Path | None, options.path(f"Path of the page; default DIR/{PORTRAIT_PAGE}.")] = None,
     figures: Figures = None,
     debug: options.Debug = False,
 ) -> None:
-    """Draw phase diagrams of a sweep over two conditions, courses over training, and what gained capacity."""
+    """Draw phase diagrams of a sweep over two conditions, trajectories over training, and sources of capacity."""
     with command(debug):
         from geomfeat.comparison.relations.runs import trainings_of
         from geomfeat.report.pages.portrait import save_portrait_figures, write_portrait_page
@@ -74,9 +74,9 @@ def portrait(
 
         page = page_path(out or folder / PORTRAIT_PAGE)
         made = read_sweep(folder)
-        _tell(made)
+        _print_notes(made)
         write_portrait_page(
-            made.table, page, x=x, y=y, settings=made.settings, told=made.told, notes=made.notes
+            made.table, page, x=x, y=y, settings=made.settings, table_file=made.table_file, notes=made.notes
         )  # fmt: skip
         typer.echo(f"{counted(trainings_of(made.table))}\n\npage: {page}")
         if figures is not None:
@@ -85,24 +85,24 @@ def portrait(
 
 @dataclass(frozen=True, eq=False)
 class ReadSweep:
-    """A sweep's finished trainings, its settings, what is not finished, and the name of its table's file."""
+    """A sweep's finished trainings, its settings, notes about missing runs, and the name of its table's file."""
 
     table: pd.DataFrame
     settings: Mapping[str, Any]
     notes: tuple[str, ...]
-    told: str
+    table_file: str
 
 
-def _tell(made: ReadSweep) -> None:
-    """What is not there, before anything that may be refused for want of it."""
+def _print_notes(made: ReadSweep) -> None:
+    """Print the notes about missing runs first: they explain an error that may follow from them."""
     for note in made.notes:
         typer.echo(note)
 
 
 def read_sweep(folder: Path) -> ReadSweep:
-    """The finished trainings of a sweep's folder; those that are not there yet are counted in `notes`.
+    """The finished trainings of a sweep's folder; missing ones are counted in `notes`.
 
-    Raises BadInput for a folder that is no sweep, and for one without a finished training.
+    Raises BadInput for a folder that is not a sweep, and for one without a finished training.
     """
     from geomfeat.comparison.sweeps._sweep import RESULTS, SweepResult
     from geomfeat.comparison.sweeps.train import MISSING
@@ -114,19 +114,19 @@ def read_sweep(folder: Path) -> ReadSweep:
     if missing == total:
         first = next(iter(found.damaged.values()), "")
         why = f", and {len(found.damaged)} folders are damaged or of another version ({first})" if first else ""
-        raise BadInput(f"none of the {total} trainings in {folder} is finished{why}: run the same geomfeat sweep again")
+        raise BadInput(f"none of the {total} runs in {folder} is finished{why}: run the same geomfeat sweep again")
     every: Any = found.table
     table = every[every["outcome"] != MISSING].reset_index(drop=True)
     notes = []
     if missing:
         notes.append(
-            f"{missing} of {total} trainings are not there: the sweep is unfinished, and what is told may change. "
-            "The same geomfeat sweep goes on."
+            f"{missing} of {total} runs are missing: the sweep is unfinished and results may change. "
+            "Run the same geomfeat sweep to resume."
         )
     if found.errors:
         why = next(iter(found.errors.values()))
-        notes.append(f"{len(found.errors)} trainings could not be run, and are not missing at random, e.g.: {why}")
+        notes.append(f"{len(found.errors)} runs failed with an error, so they are not missing at random, e.g.: {why}")
     if found.damaged:
-        notes.append(f"{len(found.damaged)} damaged folders are left out: the same geomfeat sweep makes them again.")
+        notes.append(f"{len(found.damaged)} damaged runs are left out: run the same geomfeat sweep to replace them.")
     settings = {"version": found.version, **found.config}
     return ReadSweep(table, settings, tuple(notes), RESULTS if (folder / RESULTS).is_file() else "")

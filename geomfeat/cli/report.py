@@ -1,4 +1,4 @@
-"""`geomfeat report` makes the page of saved results again."""
+"""`geomfeat report`: write the page of saved results again."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ COMPARISON = "comparison.html"
 def report(
     folders: Annotated[
         list[Path],
-        typer.Argument(help="Folders that geomfeat analyze wrote.", parser=options.path_of, metavar="FOLDER..."),
+        typer.Argument(help="Folders written by geomfeat analyze.", parser=options.path_of, metavar="FOLDER..."),
     ],
     out: Annotated[
-        Path | None, options.path(f"The page; default {PAGE} in the folder, of several ./{COMPARISON}.")
+        Path | None, options.path(f"Path of the page; default FOLDER/{PAGE}, or ./{COMPARISON} for several folders.")
     ] = None,
-    figures: Annotated[Path | None, options.path("A folder for paper figures, SVG and PDF.")] = None,
+    figures: Annotated[Path | None, options.path("Folder for figures as SVG and PDF, for papers.")] = None,
     debug: options.Debug = False,
 ) -> None:
-    """Make the page of saved results again; of several folders, one page that compares them."""
+    """Write the page of saved results again; for several folders, one page that compares them."""
     with command(debug):
         from geomfeat.api import compare_page
         from geomfeat.report.content import location_table
@@ -48,7 +48,7 @@ def report(
 
 
 def load_all(folders: list[Path]) -> list[Study]:
-    """The studies of these folders; those of one name are told apart by their folders' names."""
+    """The studies of these folders; where names are equal, the folder is added to the name."""
     from geomfeat.study import Study
 
     studies = [Study.load(folder) for folder in dict.fromkeys(folders)]

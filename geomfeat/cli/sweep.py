@@ -1,4 +1,4 @@
-"""`geomfeat sweep`: train and measure a grid of networks, from a YAML file to a folder that can be gone on with."""
+"""`geomfeat sweep`: train and measure a grid of networks from a YAML file; an interrupted sweep can be resumed."""
 
 from __future__ import annotations
 
@@ -17,29 +17,31 @@ UNFINISHED = 1
 def sweep(
     config: Annotated[
         Path | None,
-        typer.Argument(metavar="SWEEP.yaml", help="What to vary, train and measure.", parser=options.path_of),
+        typer.Argument(
+            metavar="SWEEP.yaml", help="Configuration: what to vary, train and measure.", parser=options.path_of
+        ),
     ] = None,
-    out: Annotated[Path | None, options.path("Folder of the sweep; an interrupted one goes on there.")] = None,
+    out: Annotated[Path | None, options.path("Folder of the sweep; an interrupted sweep resumes there.")] = None,
     engine: Annotated[
-        str, typer.Option(help="serial; dask (workers here); tcp://HOST:PORT, a running dask scheduler; slurm.")
+        str, typer.Option(help="serial, dask (local workers), tcp://HOST:PORT (a running dask scheduler) or slurm.")
     ] = "serial",
-    workers: Annotated[int, typer.Option(help="Processes of --engine dask, one core each.", min=1)] = 2,
+    workers: Annotated[int, typer.Option(help="Number of processes for --engine dask, one core each.", min=1)] = 2,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only tell how many trainings there are, and how long they would take.")
+        bool, typer.Option("--dry-run", help="Only print the number of runs and their estimated time.")
     ] = False,
     schema: Annotated[bool, typer.Option("--schema", help="Only print the JSON schema of the config.")] = False,
     recompute: Annotated[
-        bool, typer.Option("--recompute", help="Make runs again that another version of geomfeat has made.")
+        bool, typer.Option("--recompute", help="Repeat runs made by another version of geomfeat.")
     ] = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
     """Train and measure a grid or random design of networks: init scale, learning rate, width, seeds, ...
 
-    Every run is a folder in OUT/runs; OUT/results.parquet is the table of all, with a row for what diverged, stalled
-    or missed the target loss, too. The same command goes on where it was interrupted.
+    Every run is a folder in OUT/runs. OUT/results.parquet is the table of all runs, including those that diverged,
+    stalled or missed the target loss. Run the same command again to resume an interrupted sweep.
     """
-    with command(debug, "Finished runs are kept: the same command goes on from there."):
+    with command(debug, "Finished runs are saved: run the same command to resume."):
         from geomfeat.errors import BadInput
 
         if schema:
@@ -58,7 +60,7 @@ def sweep(
         found = run_sweep(config, out, engine=engine, workers=workers, recompute=recompute, progress=not quiet)
         typer.echo(str(found))
         for address, why in list(found.errors.items())[:3]:
-            typer.echo(f"  {address} could not be run: {why}", err=True)
+            typer.echo(f"  {address} failed: {why}", err=True)
         typer.echo(f"\ntable: {out / RESULTS}")
         if found.errors:
             raise typer.Exit(UNFINISHED)
@@ -74,7 +76,7 @@ def schema_text() -> str:
 
 
 def foreseen(config: Path, out: Path, engine: str, workers: int) -> str:
-    """What `sweep` would do: trainings, time, and for SLURM the job script. Nothing is written."""
+    """What `sweep` would do: number of runs, time, and for SLURM the job script. Writes nothing."""
     from geomfeat.comparison.sweeps._sweep import check_plan, check_versions, found_in, planned
     from geomfeat.comparison.sweeps.config import parse_config
     from geomfeat.comparison.sweeps.executors.registry import engine_named, slurm_script
@@ -86,10 +88,10 @@ def foreseen(config: Path, out: Path, engine: str, workers: int) -> str:
     engine_named(engine, workers, slurm)
     parallel = {"serial": 1, "slurm": slurm.jobs}.get(engine, workers)
     todo, there = found_in(plan)
-    told = estimate(todo, there).told(parallel)
+    forecast = estimate(todo, there).describe(parallel)
     try:
         check_plan(plan)
         check_versions(plan, todo)
     except OutputExists as other:
-        told += f"\nBut {other}"
-    return f"{told}\n\n{slurm_script(slurm)}" if engine == "slurm" else told
+        forecast += f"\nBut {other}"
+    return f"{forecast}\n\n{slurm_script(slurm)}" if engine == "slurm" else forecast

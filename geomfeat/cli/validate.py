@@ -1,4 +1,4 @@
-"""`geomfeat validate`: train families of known richness and judge the location on them."""
+"""`geomfeat validate`: train families of networks of known richness and test the location on them."""
 
 from __future__ import annotations
 
@@ -15,22 +15,24 @@ PAGE, FAMILIES = "validation.html", "families.parquet"
 
 @app.command()
 def validate(
-    out: Annotated[Path, options.path("Folder of the campaign; an interrupted one goes on there.")],
-    only: Annotated[str, typer.Option(help="Glob of family names; see --list.")] = "*",
-    seeds: Annotated[int, typer.Option(help="Initial weights of each family.", min=1)] = 2,
-    engine: Annotated[str, typer.Option(help="serial, dask or tcp://HOST:PORT, see geomfeat sweep.")] = "serial",
-    workers: Annotated[int, typer.Option(help="Processes of --engine dask.", min=1)] = 2,
-    laws: Annotated[bool, typer.Option(help="Also the slopes of R on initial scale and width.")] = True,
-    shipped: Annotated[bool, typer.Option(help="Train nothing: write the page of the packaged campaign.")] = False,
+    out: Annotated[Path, options.path("Folder of the validation; an interrupted one resumes there.")],
+    only: Annotated[str, typer.Option(help="Family names, as a glob; default all; see --list.")] = "*",
+    seeds: Annotated[int, typer.Option(help="Number of initial weights for each family.", min=1)] = 2,
+    engine: Annotated[str, typer.Option(help="serial, dask or tcp://HOST:PORT; see geomfeat sweep.")] = "serial",
+    workers: Annotated[int, typer.Option(help="Number of processes for --engine dask.", min=1)] = 2,
+    laws: Annotated[bool, typer.Option(help="Also fit the slopes of R on initial scale and width.")] = True,
+    shipped: Annotated[
+        bool, typer.Option(help="Train nothing; write the page of the packaged validation results.")
+    ] = False,
     listed: Annotated[bool, typer.Option("--list", help="Only list the families.")] = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Prove the location: train over thirty families at eight known output scales, and judge R, M and intervals.
+    """Validate the location: train over thirty families at eight known output scales; test R, M and intervals.
 
-    Takes an hour or two on two cores; what is there is not trained again. Writes validation.html and the tables.
+    Takes one or two hours on two cores; finished runs are not repeated. Writes validation.html and tables.
     """
-    with command(debug, "Finished runs are kept: the same command goes on from there."):
+    with command(debug, "Finished runs are saved: run the same command to resume."):
         from geomfeat.comparison.validation.campaign import validate as run_validation
         from geomfeat.comparison.validation.families import FAMILIES as ALL
         from geomfeat.comparison.validation.files import TABLES, load_validation, save_validation
@@ -49,7 +51,7 @@ def validate(
             )  # fmt: skip
             settings = {"only": only, "seeds": seeds}
         save_validation(found, out)
-        page = write_validation(found, out / PAGE, settings=settings, told=FAMILIES)
+        page = write_validation(found, out / PAGE, settings=settings, table_file=FAMILIES)
         for name, reason in found.absent.items():
             typer.echo(f"not trained: {name}: {reason}", err=True)
         for name, value in found.summary().items():

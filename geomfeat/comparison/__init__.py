@@ -1,5 +1,5 @@
-"""Several networks, recordings or trainings beside each other.
+"""Compare existing models and recordings; train and analyse sweeps.
 
 `models` compares networks on the same samples, `sweeps` trains and measures a grid, `relations` finds what follows
-from initialization scale, learning rate and width, `validation` judges the location by what theory knows.
+from initialization scale, learning rate and width, `validation` tests the location against theory.
 """

@@ -68,7 +68,7 @@ def from_rsatoolbox(value: Any, *, descriptor: str = "condition") -> RDMs | Repr
             there leaves RDMs with conditions 0, 1, ... and a Representation without labels.
 
     The matrices keep their names from the rdm descriptor "name". A Representation has whole numbers as labels, in the
-    order of the sorted conditions; `meta["conditions"]` holds what they stand for, and `meta["observations"]` every
+    order of the sorted conditions; `meta["conditions"]` holds their names, and `meta["observations"]` every
     descriptor of the samples (runs, sessions, ...).
 
     Raises BadInput where rsatoolbox is not installed, and for other objects (of several time points, for example).

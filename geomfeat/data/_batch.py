@@ -31,7 +31,7 @@ class Arguments:
 
     @classmethod
     def of(cls, model: Any) -> Arguments:
-        """Those of a module's `forward`; one argument where that cannot be told."""
+        """Those of a module's `forward`; one argument if that is unknown."""
         model = unwrapped(model) if isinstance(model, nn.Module) else model
         try:
             parameters = list(inspect.signature(model.forward).parameters.values())

@@ -16,14 +16,14 @@ FORMS = "digits, fashion-mnist, npz:FILE, cifar10:DIR, pkg.module:factory, path/
 
 
 def load_data(spec: str, *, split: str | None = None, n: int | None = None, seed: int = 0) -> Dataset:
-    """The data set a SPEC names.
+    """Load the data set that a SPEC names.
 
     Args:
         split: "test" makes the test samples the inputs; "train" leaves them out; None keeps both.
-        n: so many samples of the inputs, balanced over the classes, chosen by `seed`; larger n contain smaller ones.
+        n: number of samples, balanced over the classes, chosen by `seed`; a larger n contains the smaller ones.
 
-    Embedded data sets and CIFAR-10 are standardised by their training images; of others bytes are divided by 255 and
-    the rest is left as it is. Images come as (n, channels, height, width).
+    Embedded data sets and CIFAR-10 are standardised by their training images; in other data, bytes are divided by 255
+    and the rest is unchanged. Images come as (n, channels, height, width).
 
     Raises BadInput for an unknown SPEC (with near names), files that are missing, truncated or of another kind, labels
     of the wrong length, NaN in the inputs, or an `n` out of range.
@@ -60,11 +60,11 @@ def _expanded(path: str, spec: str) -> Path:
     try:
         return Path(path).expanduser()
     except RuntimeError as cause:
-        raise BadInput(f"data={spec!r}: there is no such home folder ({cause})") from cause
+        raise BadInput(f"data={spec!r}: no such home folder ({cause})") from cause
 
 
 def _naming(spec: str, name: str, load: Callable[[], Dataset]) -> Dataset:
-    """What `load` gives; what it refuses is told with the SPEC where it does not name the file itself."""
+    """The result of `load`; its errors name the SPEC if they do not name the file."""
     try:
         return load()
     except BadInput as cause:

@@ -32,9 +32,9 @@ READ_AGAIN = (
 
 
 class Stream(LazyInputs):
-    """A source of batches as inputs, read anew for every pass; labels come along where the batches hold them.
+    """A source of batches as inputs, read again for every pass; with labels if the batches hold them.
 
-    Every pass must give what the first one gave. The global random state is left alone, also by loaders that shuffle.
+    Every pass must give the same samples. The global random state is left alone, also by loaders that shuffle.
     """
 
     def __init__(self, source: Any, arguments: Arguments, batch_dim: int = 0) -> None:
@@ -51,7 +51,7 @@ class Stream(LazyInputs):
 
     @property
     def n(self) -> int:
-        """Number of samples; they are counted in a pass of their own if need be."""
+        """Number of samples; they are counted in a separate pass if necessary."""
         if self._n is None:
             self.require_again("counting the samples")
             for _ in self._pass():
@@ -96,7 +96,7 @@ class Stream(LazyInputs):
             )
 
     def first(self, k: int) -> Any:
-        """The first `k` samples, or all where there are fewer; the next pass goes on from there."""
+        """The first `k` samples, or all if there are fewer; the next pass continues from there."""
         if not self._front and self._rest is None:
             self._rest = self._opened()
         while self._rest is not None and sum(n_samples(inputs) for inputs, _ in self._front) < k:
@@ -173,7 +173,7 @@ class Stream(LazyInputs):
             yield inputs, _checked(labels, n_samples(inputs))
 
     def _quietly(self, step: Callable[[], Any]) -> Any:
-        """A step of the source with a random state beside the global one: a loader draws seeds, also in order."""
+        """A step of the source with a separate random state: a loader draws seeds even without shuffling."""
         before = torch.get_rng_state()
         torch.set_rng_state(self._random)
         try:

@@ -1,4 +1,4 @@
-"""Data sets that need no download: scikit-learn's digits, and Fashion-MNIST where its files lie."""
+"""Data sets that need no download: scikit-learn's digits, and Fashion-MNIST if its files are installed."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def fashion_mnist() -> Dataset:
     """70,000 pictures of clothing, 28 x 28 (60,000 to train), from $GEOMFEAT_DATA or the Debian package's folder.
 
     Images (n, 1, 28, 28), standardised by the mean and deviation of all training pixels.
-    Raises BadInput, with what to install, where the files are not there or are damaged.
+    Raises BadInput, with what to install, if the files are missing or damaged.
     """
     folder = _fashion_folder()
     x, y = _images(folder, "train"), _labels(folder, "train")
@@ -83,7 +83,7 @@ def read_idx(path: Path) -> np.ndarray:
     Raises BadInput that names the file when it is missing, truncated or of another kind.
     """
     if not path.is_file():
-        raise BadInput(f"there is no file {str(path)!r}: the four idx .gz files must lie in one folder")
+        raise BadInput(f"no such file: {str(path)!r}; the four idx .gz files must be in one folder")
     try:
         with gzip.open(path) as file:
             raw = file.read()

@@ -88,7 +88,7 @@ def read_card(path: str | Path) -> tuple[Card, str]:
     """
     path = Path(path)
     if not path.is_file():
-        raise BadInput(f"there is no card {str(path)!r}")
+        raise BadInput(f"no such card: {str(path)!r}")
     card, body = parse_card(path.read_text(encoding="utf-8"), str(path))
     if card.name != path.stem:
         raise BadInput(f"{str(path)!r} describes {card.name!r}: name the file {card.name}.md")

@@ -28,18 +28,18 @@ def contents(spec: str) -> list[str]:
 def _folder_sum(folder: Path) -> str:
     """SHA-256 over names, sizes and contents of the files in a folder, and in the folders right in it."""
     files = sorted(path for pattern in ("*", "*/*") for path in folder.glob(pattern) if path.is_file())
-    told = [f"{path.relative_to(folder)} {path.stat().st_size} {file_sha256(path)}" for path in files]
-    return hashlib.sha256("\n".join(told).encode()).hexdigest()
+    lines = [f"{path.relative_to(folder)} {path.stat().st_size} {file_sha256(path)}" for path in files]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _module_file(name: str) -> Path | None:
-    """The file of a module, looked for where `load_factory` does; None where there is none (told when it is loaded)."""
+    """The file of a module, looked for where `load_factory` does; None if there is none (loading reports it)."""
     added = os.getcwd() not in sys.path and "" not in sys.path
     if added:
         sys.path.insert(0, os.getcwd())
     try:
         found = importlib.util.find_spec(name)
-    except Exception:  # noqa: BLE001 - a package that breaks when imported: loading tells it with its cause
+    except Exception:  # noqa: BLE001 - a package that breaks when imported: loading reports the cause
         return None
     finally:
         if added:

@@ -13,7 +13,7 @@ from geomfeat.errors import BadInput
 def images_like(images: Tensor, shape: Sequence[int]) -> Tensor:
     """`images` (n, c, h, w) as (n, *shape): grey repeated in every channel or channels averaged to grey, then resized.
 
-    Resizing is bilinear, with smoothing where images shrink. Samples that have the shape already are left as they are,
+    Resizing is bilinear, with smoothing where images shrink. Samples that already have the shape are unchanged,
     whatever they are. Raises BadInput for other samples that are no images, and for channels that are neither equal,
     nor one on either side.
 
@@ -28,7 +28,7 @@ def images_like(images: Tensor, shape: Sequence[int]) -> Tensor:
         raise BadInput(f"samples of shape {own} cannot be made {wanted}: both must be images (channels, height, width)")
     channels = wanted[0]
     if own[0] != channels and 1 not in (own[0], channels):
-        raise BadInput(f"images of {own[0]} channels cannot be given {channels}: one of the two must be grey")
+        raise BadInput(f"images of {own[0]} channels cannot be given {channels}: one of the two must be greyscale")
     if own[0] != channels:
         images = images.expand(-1, channels, -1, -1) if own[0] == 1 else images.mean(1, keepdim=True)
     if own[1:] == wanted[1:]:

@@ -30,7 +30,7 @@ def parity() -> Dataset:
 
 
 def gaussian_mixture() -> Dataset:
-    """Five classes of two Gaussian clusters each, on opposite sides of the origin: no linear map tells them apart.
+    """Five classes of two Gaussian clusters each, on opposite sides of the origin: no linear map separates them.
 
     (n, 20) inputs, 400 to train; centres N(0, I) and their negatives, spread 0.6 a dimension.
     """

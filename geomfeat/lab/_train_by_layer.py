@@ -1,4 +1,4 @@
-"""Networks whose layers learn at rates of their own, so that the regime of every layer is known by construction."""
+"""Networks whose layers learn at different rates, so that the regime of every layer is known by construction."""
 
 from __future__ import annotations
 

@@ -35,8 +35,8 @@ Table = Any  # pandas annotates selections of a frame as anything that pandas kn
 
 @experiment(
     name="demand-and-theory",
-    title="What demand R should be: modes, balance and width",
-    question="Does demand R follow the theory of lazy and rich learning where that is known?",
+    title="Demand R where theory predicts it: modes, balance and width",
+    question="Does demand R agree with the theory of lazy and rich learning where the theory is known?",
     theory="One mode of a wide linear network: R = log10(s / σ²w) + log10((1 − √ε) / 2√d). A square λ-balanced one: "
     "the mean of R over both layers falls as −log10 |λ|, the first layer's as −2 log10 |λ| for λ < 0 only. Width n: "
     "R ~ −½ log10 n for each layer in NTK parameterization; in the standard one −3/2 for the first, −½ for the rest.",
@@ -72,13 +72,13 @@ def run(size: str, seed: int, progress: bool) -> Findings:
         *(Check(f"{p} parameterization, {layer}: slope on log10 width", fitted[p, layer], SLOPES[p][i], 0.1)
           for p in SLOPES for i, layer in enumerate(HIDDEN)),
     ]  # fmt: skip
-    told = {p: ", ".join(f"{fitted[p, layer]:+.2f}" for layer in HIDDEN) for p in SLOPES}
+    fits = {p: ", ".join(f"{fitted[p, layer]:+.2f}" for layer in HIDDEN) for p in SLOPES}
     answer = (
         f"R of one mode is log10(s / σ²w) {constant:+.2f} (slope {slope:.3f} over strength, variance and width). In "
         f"square balanced networks it follows the closed form; the mean over both layers falls with slope "
         f"{mean_slope:.2f}, but at λ ≫ 0 the small first layer still moves by {10 ** balanced['R'].iloc[-1]:.1f} times "
-        f"its size while the kernel rests. Slopes on log width, layer by layer: NTK {told['ntk']}; standard "
-        f"{told['standard']}."
+        f"its size while the kernel rests. Slopes on log width, layer by layer: NTK {fits['ntk']}; standard "
+        f"{fits['standard']}."
     )
     table = pd.concat([modes.assign(part="mode"), balanced.assign(part="balance"), widths.assign(part="width")])
     settings = {"dimension": DIMENSION, "start": START, "probes": PROBES, "seed": seed}
@@ -118,7 +118,7 @@ def _modes(widths: tuple[int, ...], draws: int, seed: int) -> Table:
 
 
 def _balanced(balance: float, seed: int) -> dict[str, float]:
-    """R of a square balanced network towards a rotation of its map, beside the closed form."""
+    """R of a square balanced network towards a rotation of its map, with the closed form."""
     w1, w2 = balanced_network(DIMENSION, DIMENSION, DIMENSION, balance, START, seed=seed)
     drawn = torch.randn(DIMENSION, DIMENSION, generator=stream(seed, "lab", "turn"), dtype=WORKING)
     change = torch.linalg.qr(drawn).Q

@@ -143,14 +143,14 @@ def _answer(table: pd.DataFrame, plateau: float, reached: float) -> str:
     gaps = {a: [g for g in table.loc[table["alpha"] == a, "gap"].tolist() if math.isfinite(g)] for a in ALPHAS}
     draws = len(table) // len(ALPHAS)
     distance, late, turn = (_means(table, column) for column in ("kernel distance", "late share", "turn"))
-    told = ", ".join(f"{median(found):.0f} steps at α = {a:g}" for a, found in gaps.items() if len(found) == draws)
+    medians = ", ".join(f"{median(found):.0f} steps at α = {a:g}" for a, found in gaps.items() if len(found) == draws)
     rare = "; ".join(f"at α = {a:g} in {len(found)} of {draws}" for a, found in gaps.items() if len(found) < draws)
     return (
-        f"Yes: the median gap is {told or 'longer than the run'}"
+        f"Yes: the median gap is {medians or 'longer than the run'}"
         + (f"; within {HORIZON} steps the test level is reached {rare} draws" if rare else "")
         + f". The kernel's distance falls from {distance[0.5]:.3f} to {distance[8.0]:.4f}, as α⁻² at the lazy end. But "
         f"the kernel does not wait for the test loss: {1 - late[0.5]:.0%} of its turn at α = 0.5, and "
         f"{1 - late[8.0]:.0%} at α = 8, is done when the training samples are fitted. At α = 8 it turns by "
         f"{turn[8.0]:.2f} radians in all, and yet the test loss ends at {reached:.2f}, the linearised network's at "
-        f"{plateau:.2f}: an angle between kernels hardly shows the little that the late learning needs."
+        f"{plateau:.2f}: an angle between kernels hardly shows the small change that late learning needs."
     )

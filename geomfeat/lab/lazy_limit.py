@@ -31,8 +31,8 @@ SLOPE_TOLERANCE = 0.03
 
 @experiment(
     name="lazy-limit",
-    title="The lazy limit: when a network is its linearisation, and when a kernel machine",
-    question="At which gamma does a trained network do what its linearisation and its tangent kernel do?",
+    title="The lazy limit: when a network equals its linearisation and its kernel machine",
+    question="At which gamma does a trained network agree with its linearisation and its tangent kernel?",
     theory="f = (net(w) − net(w0))/γ tends to the linear model f_lin(w) = Df(w0)(w − w0)/γ as γ → 0, with a relative "
     "difference of first order in γ (slope 1) for smooth activations; gradient descent on the linear model is, "
     "exactly, kernel descent with the initial tangent kernel.",
@@ -140,9 +140,9 @@ def _checks(table: pd.DataFrame, slopes: dict[str, float]) -> list[Check]:
 def _answer(table: pd.DataFrame, slopes: dict[str, float]) -> str:
     lazy = table[table.gamma == 1e-4].network_linearised.max()
     rich = table[table.gamma == 1.0].network_linearised
-    told = ", ".join(f"{slope:.3f} ({name})" for name, slope in slopes.items())
+    listed = ", ".join(f"{slope:.3f} ({name})" for name, slope in slopes.items())
     return (
         f"At γ = 1e-4 all networks agree with their linearisation to {lazy:.1g}; at γ = 1 they differ from it by "
-        f"{rich.min():.0%} to {rich.max():.0%}. Up to γ = {LAZY_BELOW:g} the difference grows with slope {told}. The "
+        f"{rich.min():.0%} to {rich.max():.0%}. Up to γ = {LAZY_BELOW:g} the difference grows with slope {listed}. The "
         f"linearised network and kernel descent agree to {table.linearised_kernel.max():.1g}."
     )

@@ -1,4 +1,4 @@
-"""Networks that are frozen, lazy and rich at once, layer by layer, and which number tells the layers apart."""
+"""Networks that are frozen, lazy and rich at once, layer by layer, and which number distinguishes them."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ SET_ON = (("MLP, ReLU", "CNN, ReLU"), ("digits", "mixture"))
 @experiment(
     name="mixed-by-layer",
     title="Frozen, lazy and rich layers in one network",
-    question="When every layer learns at its own rate, which number tells frozen, lazy and rich layers apart?",
+    question="When every layer learns at its own rate, which number distinguishes frozen, lazy and rich layers?",
     theory="A layer whose learning rate is 0 has own drift 0, however far its features move: it inherits the change of "
     "the layers before it. At rate 10⁻⁴ its weights stay near where they were, lazy; at full rate in a network that "
     "must move its features (large γ) they leave it, rich. Gradient flow of a homogeneous network conserves "
-    "|W_l|²/rate_l − |W_k|²/rate_k, which tells how long a slow layer stays lazy.",
+    "|W_l|²/rate_l − |W_k|²/rate_k, which determines how long a slow layer stays lazy.",
     source="Chizat, Oyallon and Bach 2019, section 1; Karkada 2024, section 3, taken by layer",
 )
 def run(size: str, seed: int, progress: bool) -> Findings:
@@ -209,7 +209,7 @@ def _plots(table: Table, judged: dict[str, tuple[float, float, float]]) -> list[
         caption="Layers that moved their features by many times their size can be lazy: they inherit the movement.",
     )  # fmt: skip
     inherit = Plot(
-        "Frozen layers move by what they are given", "inherited drift", "total drift",
+        "Frozen layers move with their inputs", "inherited drift", "total drift",
         [Curve("frozen", frozen["inherited"].tolist(), frozen["total"].tolist(), kind="scatter"),
          Curve("equal", equal, equal, kind="theory")],
         log_x=True, log_y=True, caption="Own drift of these layers is exactly 0.",

@@ -26,9 +26,9 @@ SPREAD = (1.0, -1.0)  # modes of the target from 10 to 0.1
 @experiment(
     name="mixed-dynamics",
     title="Lazy and rich at once: the modes of one linear network",
-    question="Can one network be lazy in some directions and rich in others, and do its weights tell which?",
+    question="Can one network be lazy in some directions and rich in others, and do its weights show which?",
     theory="A = W2W1 moves by dA/dt = −[√(AA' + c²) G + G √(A'A + c²)], G = A − Y, c = σ²w: modes below c learn at one "
-    "rate 2c as in the lazy limit, modes above it as in the rich one. The weights alone tell s/c of every mode.",
+    "rate 2c as in the lazy limit, modes above it as in the rich one. The weights alone give s/c of every mode.",
     source="Tu, Aranguri and Jacot 2024, equation 1 and section 2",
 )
 def run(size: str, seed: int, progress: bool) -> Findings:
@@ -60,13 +60,13 @@ def run(size: str, seed: int, progress: bool) -> Findings:
     answer = (
         f"{active} of {DIMENSION} modes end above c = {c:g} and learn richly, the rest lazily. The mixed flow follows "
         f"gradient descent within {worst['mixed flow']:.1%}, the lazy formula alone is up to {worst['lazy alone']:.0%} "
-        f"off and the balanced one {worst['balanced alone']:.0%}. The trained weights alone tell s/c within "
+        f"off and the balanced one {worst['balanced alone']:.0%}. The trained weights alone give s/c within "
         f"{away:.3f} decades (median)."
     )
     plots = [
         _modes(times, descent, flows["mixed flow"], left, right, c),
         _errors(times, errors),
-        _told(strengths, rho, c),
+        _read_from_weights(strengths, rho, c),
     ]
     table = pd.DataFrame({"time": times, **{name: error.tolist() for name, error in errors.items()}})
     settings = {"dimension": DIMENSION, "width": width, "sigma": sigma, "learning rate": RATE, "seed": seed}
@@ -100,7 +100,7 @@ def _errors(times: list[float], errors: dict[str, Tensor]) -> Plot:
     return Plot("Three formulas against gradient descent", "time", "relative error", curves, log_x=True, log_y=True)
 
 
-def _told(strengths: Tensor, rho: Tensor, c: float) -> Plot:
+def _read_from_weights(strengths: Tensor, rho: Tensor, c: float) -> Plot:
     x = (strengths / c).tolist()
     curves = [Curve("modes of the trained pair", x, rho.tolist()), Curve("equal", x, x, kind="theory")]
     return Plot("Regime of every mode, from the trained weights alone", "strength / threshold", "ρ", curves,

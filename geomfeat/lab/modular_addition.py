@@ -58,7 +58,7 @@ def run(size: str, seed: int, progress: bool) -> Findings:
     table = pd.DataFrame([_row(name, i, r) for name, found in runs.items() for i, (_, r) in enumerate(found)])
     settings = {"modulus": modulus, "draws": seeds, "alphas": alphas, "steps": steps, "seed": seed}
     notes = ["A small start too learns the test samples well after the training samples, although its kernel turned "
-             "before: a delay does not tell the regime, the kernel does."]  # fmt: skip
+             "before: the regime is seen in the kernel, not in the delay."]  # fmt: skip
     return Findings(_answer(runs), [_accuracies(runs), _turns(runs), _alphas(runs, alphas)], checks, table, settings,
                     notes)  # fmt: skip
 

@@ -14,7 +14,7 @@ from geomfeat.charts import Heat, Plot
 
 @dataclass(frozen=True)
 class Check:
-    """A measured number beside the one that theory names.
+    """A measured number and its predicted value.
 
     >>> Check("slope on width", 0.27, 0.25, 0.05).ok
     True

@@ -194,7 +194,7 @@ def _checks(found: dict[str, StableRates], runs: Runs) -> list[Check]:
     for name in NETWORKS:
         checks.append(Check(f"{name}: slope of η*, γ ≤ 0.01", found[name].slope(1e-3, 1e-2)[0], 2.0, 0.15))
     seen = sum(report.phase == name for name, (_, report) in runs.items())
-    checks.append(Check("trainings in the phase that theory names", float(seen), float(len(runs)), 0.0))
+    checks.append(Check("trainings in the predicted phase", float(seen), float(len(runs)), 0.0))
     edge, catapult = runs["edge of stability"][1], runs["catapult"][1]
     checks.append(Check("edge of stability: λ η / 2, last third", edge.end, 1.0, 0.15))
     checks.append(Check("catapult: λ η / 2 at the start", catapult.start, 1.5, 0.1))
@@ -202,17 +202,17 @@ def _checks(found: dict[str, StableRates], runs: Runs) -> list[Check]:
 
 
 def _answer(found: dict[str, StableRates], runs: Runs) -> str:
-    told = []
+    phases = []
     for name, rates in found.items():
         rich = tuple(g for g in RICH if g <= max(rates.gammas) * 1.01)
         slopes = f"{rates.slope(*LAZY)[0]:.2f}"
         if max(rates.gammas) >= 1e3 * 0.99 and len(rich):
             slopes += f" then {rates.slope(RICH[0], max(rates.gammas))[0]:.2f}"
-        told.append(f"{slopes} ({name})")
+        phases.append(f"{slopes} ({name})")
     edge, catapult = runs["edge of stability"][1], runs["catapult"][1]
     spread = catapult.highest if math.isfinite(catapult.highest) else 0.0
     return (
-        f"log η* has slope {', '.join(told)} on log γ, lazy then rich. At the edge of stability λη/2 ends at "
+        f"log η* has slope {', '.join(phases)} on log γ, lazy then rich. At the edge of stability λη/2 ends at "
         f"{edge.end:.2f}; the catapult raises the loss {spread:.0f}-fold and takes λη/2 from {catapult.start:.2f} to "
         f"{catapult.end:.2f}."
     )

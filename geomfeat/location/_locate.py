@@ -31,13 +31,13 @@ from geomfeat.statistics.group_errors import FEWEST
 from geomfeat.tangent.tangent_space import Params, space_of_moved, space_without_start
 from geomfeat.types import Snapshot
 
-LEVEL = 0.9  # of the intervals
+LEVEL = 0.9  # level of the intervals
 # Decades by which R through projected outputs was seen to exceed R through all (ImageNet CNN: 1.35 against .83).
 PROJECTION_EXCESS = 0.5
 FEWEST_REINITIALISATIONS = 4
 LOSSES = (None, "mse", "cross-entropy")
 BOOTSTRAP, HEAVY_BOOTSTRAP, HEAVY_PROJECTIONS, MANY_OUTPUTS = 20, 6, 4, 16
-ORDERS, HEAVY_ORDERS = 4, 1  # of the probes, behind the growth of R with their number
+ORDERS, HEAVY_ORDERS = 4, 1  # random orders of the probes to average the growth of R with their number over
 # A doubling of the probes can add more than the one before did. The margin was chosen on half the families of
 # `geomfeat validate`, which look one and two doublings ahead.
 MARGIN, MOST_DOUBLINGS = 1.25, 2.0
@@ -71,20 +71,20 @@ def locate(
     Args:
         trained: the network, or a Snapshot of it.
         inputs: probe inputs, best from the training set; a tensor, tuple or mapping with samples first, or a
-            DataLoader or Dataset in a fixed order, of which no more than the probes are held.
-        labels: (n,) classes or target values. Not needed for the location; they allow the ladder and show the fit.
+            DataLoader or Dataset in a fixed order, of which only the probes are held in memory.
+        labels: (n,) classes or target values. Not needed for the location; the ladder and the check of fit use them.
         initial: the weights training began from. Without them `factory` draws fresh ones `n_reinitialisations` times
-            (default: copies of `trained` reset by each module's own `reset_parameters`); R is then trusted only above
-            the measured floor, and movement says little.
-        ladder: number of rungs to train on the user's own architecture and inputs, or a Ladder trained before; gives
-            the output scale gamma with the same R.
+            (default: copies of `trained` reset by each module's own `reset_parameters`); R is then reported only above
+            the measured floor, and movement means little.
+        ladder: number of reference networks to train at known gamma, with this architecture and these inputs, or a
+            Ladder trained before; gives the output scale gamma with the same R.
         layers: which hidden layers count; "*" is every hidden layer with a weight matrix. What a kind or a glob matches
             beyond the layers that are called, and have a size at the start, is left out.
         params: which parameters were trained: name globs or a predicate. Default: those that differ from `initial`,
             whatever their requires_grad; without it, those of `trained` that require a gradient, or all of them.
             Parameters that were not trained make no tangent space, and fresh weights leave them as they are.
         n_probes: how many inputs to use (seeded choice); default up to 256, fewer with many outputs.
-        share_left: share of the change that is left when the linear response stops.
+        share_left: share of the change that remains when the linear response stops.
         n_bootstrap: resamples of the probes behind the interval; default 20, or 6 for more than a million parameters.
         method, projections: see `linearised_task`. Default: all outputs, or the 4 leading directions of their change
             for more than a million parameters and 16 outputs.
@@ -202,6 +202,7 @@ def _widened(located: Location, start: Start, given: int) -> Location:
     last = _difference(*curve[[-1, -2]].tolist()) if len(curve) > 1 else 0.0
     doublings = min(max(1.0, math.log2(given / start.task.n)), MOST_DOUBLINGS)
     ahead = MARGIN * doublings * last if math.isfinite(last) else 0.0
+    # Projection can only make R too high, so only the lower end widens.
     surplus = 0.0 if start.task.projection is None else PROJECTION_EXCESS
     return replace(
         located, low=located.low - surplus + min(ahead, 0.0), high=located.high + max(ahead, 0.0),
@@ -259,7 +260,7 @@ def _module(model: nn.Module | Snapshot) -> nn.Module:
 def _floor(starts: list[Start], step: Callable[[], None]) -> dict[str, float]:
     """Mean demand, by layer and as "" for the network, of turning one random initialisation into the next.
 
-    It is the R of having learned nothing: smaller demands cannot be told from it.
+    It is the value of R when nothing was learned: smaller demands are indistinguishable from it.
     """
     found = []
     for start, other in zip(starts, [*starts[1:], starts[0]], strict=True):
@@ -282,7 +283,7 @@ def _assembled(
     z = _z(starts)
 
     def centre_and_half(of_start: list[float], column: str) -> tuple[float, float]:
-        # A fresh draw stands in for the one lost start: its own scatter counts beside the error of the mean.
+        # The lost initial weights are one more draw: their variance adds to that of the mean, hence 1 + 1 / n.
         own = deviation(of_start) * math.sqrt(1 + 1 / len(starts)) if len(starts) > 1 else 0.0
         return float(np.mean(of_start)), z * float(np.hypot(by_sample[column], own))
 

@@ -1,4 +1,4 @@
-"""Sentences that qualify a location: what limits the number, and what it can and cannot tell."""
+"""Flags of a location: sentences that say what limits its numbers."""
 
 from __future__ import annotations
 
@@ -56,19 +56,19 @@ def _sentence(note: str) -> str:
 def _frozen(start: Start) -> str:
     if not start.all_frozen:
         still = sorted(start.demand.frozen, key=list(start.demand.layers).index)
-        return f"Frozen, so in no mean: {_some(still)}, whose features did not move at all." if still else ""
+        return f"Frozen, and left out of every mean: {_some(still)}, whose features did not move." if still else ""
     return (
-        "Frozen: no feature of the hidden layers moved, so nothing was learned in them, and the network is linear in "
-        "what was trained as far as they go. R is what the change of function would have asked of these layers, had "
-        "every parameter been free to move."
+        "Frozen: no feature of the hidden layers moved, so they learned nothing, and as far as they matter the network "
+        "is linear in the trained parameters. R is the movement that this change of the function would have required "
+        "with every parameter free to move."
     )
 
 
 _SOURCES = {
     MOVED: "those whose values differ before and after training",
     GIVEN: "as params= says",
-    HINTED: "those of the trained network that require a gradient, which is a hint only: without the initial weights "
-    "nothing tells which moved (params= names them). The others are taken as they are for its start too",
+    HINTED: "those of the trained network that require a gradient, which is a guess: without the initial weights it is "
+    "unknown which moved (name them by params=). The others are assumed unchanged by training",
 }
 
 
@@ -83,9 +83,9 @@ def _no_first_order(start: Start) -> str:
     if not names:
         return ""
     return (
-        f"No demand on {_some(names)}: to first order nothing that was trained moves them at the start (a weight after "
-        "them starts at zero, or only running statistics changed), so R is minus infinity there although they moved. "
-        "Go by M, or start from a checkpoint some steps into training."
+        f"No demand on {_some(names)}: at the initial weights no trained parameter moves them to first order (a weight "
+        "after them starts at zero, or only running statistics changed), so R is minus infinity there although they "
+        "moved. Use M, or an initial checkpoint some steps into training."
     )
 
 
@@ -93,8 +93,8 @@ def _left_out(start: Start) -> str:
     if not start.left_out:
         return ""
     return (
-        f"Left out: {_some(list(start.left_out))}, zero on every probe at the start, so that no movement is relative "
-        "to its size. Name layers behind such a branch to see what it changed."
+        f"Left out: {_some(list(start.left_out))}, zero on every probe at the start, so movement relative to its "
+        "size is undefined. Name layers after such a branch to see what it changed."
     )
 
 
@@ -130,9 +130,9 @@ def _excess(location: Location) -> str:
         return ""
     strength = "far more" if location.excess > BEYOND_DEMAND else "more"
     return (
-        f"Features moved {strength} than learning this function demands (excess {location.excess:+.2f} decades, in the "
-        "lazy range): large learning-rate steps (a catapult), gradient noise, weight decay or drift, or far more "
-        "training data than probes. More probes lower only the last of these."
+        f"Features moved {strength} than this function required (excess {location.excess:+.2f} decades, in the lazy "
+        "range). Possible causes: large learning-rate steps (a catapult), gradient noise, weight decay or drift, or "
+        "far more training data than probes. More probes help only with the last of these."
     )
 
 
@@ -162,7 +162,7 @@ def _fit(start: Start, observed: Observed, true_start: bool) -> str:
         return ""
     return (
         f"Unmatched loss: the model classifies {accuracy:.0%} of the probes as labelled, so R is the demand of what "
-        "it has learned so far; compare it only with models of equal fit."
+        "it has learned so far. Compare it only with models of equal fit."
     )
 
 
@@ -170,9 +170,9 @@ def _loss(loss: str | None) -> str:
     if loss != "cross-entropy":
         return ""
     return (
-        "Cross-entropy: outputs keep growing while training goes on, and R with them; it is the demand so far, and "
-        "depends on when training stopped. At one loss it grows faster than the output scale (by 1.08 and 1.13 decades "
-        "for a decade in two families, see geomfeat validate)."
+        "Cross-entropy: outputs, and with them R, keep growing during training, so R depends on when training stopped. "
+        "At equal loss it grows faster than the output scale (by 1.08 and 1.13 decades for a decade in two families, "
+        "see geomfeat validate)."
     )
 
 
@@ -180,9 +180,9 @@ def _batchnorm(start: Start, observed: Observed) -> str:
     if not batchnorm_modules(observed.model):
         return ""
     how = (
-        "the initial network's were estimated on the probes, since it had none of its own"
+        "those of the initial network were estimated on the probes, since it has none"
         if start.batchnorm_estimated
-        else "each snapshot with its own"
+        else "those of each snapshot"
     )
     return f"BatchNorm: measured in evaluation mode with running statistics ({how})."
 
@@ -205,8 +205,8 @@ def _reach(start: Start) -> str:
     if share <= OUT_OF_REACH:
         return ""
     return (
-        f"{share:.0%} of the change lies where the linearised network cannot go at all, so R counts only the rest: "
-        "the network has fewer parameters than the probes have outputs, or it left its linear range."
+        f"{share:.0%} of the change is out of reach of the linearised network, so R describes only the rest: the "
+        "network has fewer parameters than the probes have outputs, or it left its linear range."
     )
 
 
@@ -216,9 +216,8 @@ def _projections(start: Start) -> str:
     c, k = start.task.projection.shape
     return (
         f"Measured through the {k} leading directions of the change among {c} outputs, which leaves the others free. "
-        "Where outputs are about as many as the units of the last hidden layer, or more, R comes out too high, by .3 "
-        "to .5 decades where it was checked; the interval's lower end allows for that. "
-        "projections= the number of outputs is exact, and slow."
+        "With about as many outputs as units in the last hidden layer, or more, R is too high, by .3 to .5 decades "
+        f"where it was checked; the lower end of the interval allows for that. projections={c} is exact, and slow."
     )
 
 
@@ -227,9 +226,9 @@ def _convergence(start: Start) -> str:
     if response.residual <= UNSETTLED:
         return ""
     return (
-        f"The linear response had not settled after {response.steps} products with the kernel (its movement still "
-        f"changed by {response.residual:.0%}): a part of the change is learned only very slowly by the linearised "
-        "network, and R is a lower bound."
+        f"The linear response had not converged after {response.steps} products with the kernel (its movement still "
+        f"changed by {response.residual:.0%}): the linearised network learns part of the change very slowly, and R is "
+        "a lower bound."
     )
 
 

@@ -27,8 +27,8 @@ from geomfeat.numerics import WORKING
 from geomfeat.regimes.linearization.response import Response, respond, respond_by_products
 from geomfeat.tangent import feature_jvp, jvp, ntk, vjp
 
-# The kernel is formed up to this many rows n * C and multiplications (rows^2 * parameters); beyond, thirty products
-# with the Jacobian cost less. A formed kernel is diagonalised up to this many rows, and used by products above.
+# The kernel is formed up to this many rows n * C and multiplications (rows^2 * parameters); above, some thirty products
+# with the Jacobian cost less. A formed kernel is diagonalised up to this many rows, and multiplied with above.
 FORMED_ROWS, FORMED_MULTIPLICATIONS = 1536, 1e11
 DIAGONALISED_UP_TO = 512
 METHODS = ("auto", "kernel", "products")
@@ -130,6 +130,7 @@ def linearised_task(
     if projections is not None and not projections >= 1:
         raise BadInput(f"projections must be at least 1, got {projections}")
     if projections is not None and projections < c:
+        # The right singular vectors of the change hold most of it in few outputs; random directions would spread it.
         basis = torch.linalg.svd(change, full_matrices=False)[2][:projections].mT
         f = replace(f, readout=partial(_projected, readout=f.readout, basis=basis))
         kept = change @ basis
@@ -158,6 +159,7 @@ def solve(task: LinearisedTask, weights: Tensor | None = None, rtol: float = 1e-
     """
     weights = torch.ones(task.n, dtype=WORKING) if weights is None else weights.to(WORKING)
     rows = torch.nonzero(weights > 0).flatten()
+    # Counting a probe w times is the same as multiplying its rows of J, its change and its features by sqrt(w).
     root = weights[rows].sqrt().to(task.change.device)[:, None]
     inputs = task.inputs if len(rows) == task.n else take(task.inputs, rows.to(task.change.device))
     change = task.change[rows.to(task.change.device)]
@@ -173,6 +175,7 @@ def solve(task: LinearisedTask, weights: Tensor | None = None, rtol: float = 1e-
         size = float((root * feature.to(WORKING)).norm())
         if size == 0.0 and len(rows) == task.n:
             raise BadInput(f"layer {name!r} is zero on every probe: leave it out of layers=")
+        # Movement is linear in the change, so the movement for the projected change is scaled up to the whole one.
         length = task.energy * float((root * tangent.to(WORKING)).norm())
         layers[name] = math.nan if size == 0.0 else math.log10(length / size) if length > 0 else -math.inf
     return Demand(layers, response, task.frozen)

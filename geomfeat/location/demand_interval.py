@@ -14,7 +14,7 @@ from geomfeat.location.demand import LinearisedTask, solve
 from geomfeat.numerics import WORKING, stream
 
 Step = Callable[[], None]
-ROUGH = 1e-3  # a resample needs its movement only to the fraction of its spread
+ROUGH = 1e-3  # relative tolerance of a resample's movement: far below the spread between resamples
 
 
 def bootstrap(
@@ -52,6 +52,7 @@ def by_probes(
     sizes, found = sorted({task.n // 4, task.n // 2} - {0, task.n}), []
     for number in range(orders):
         order = torch.randperm(count, generator=stream(seed, "demand", "by probes", number))
+        # The rank of a probe's group, then a stable sort by it: whole groups follow each other in random order.
         order = order.argsort()[part].argsort(stable=True)
         for n in sizes:
             weights = torch.zeros(task.n, dtype=WORKING)

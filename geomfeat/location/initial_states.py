@@ -34,7 +34,7 @@ from geomfeat.precision import roundings
 from geomfeat.regimes.training.class_targets import as_classes
 from geomfeat.tangent.tangent_space import GIVEN, TangentSpace, space_of_moved
 
-# Probes: this many output rows n * C, within these numbers of samples.
+# Default number of probes: as many as give this many output rows n * C (the size of the kernel), between these limits.
 ROWS, MOST, FEWEST = 1280, 256, 32
 # A network of more parameters is differentiated in float32: float64 convolutions cost ten times as much. The
 # algebra on its kernel stays in float64.
@@ -228,7 +228,7 @@ def start_from(
             f"{tuple(observed.outputs.shape)}, layers {list(features)[:5]} and {list(observed.features)[:5]}"
         )
     change = observed.outputs - outputs
-    # The same sums of the same weights: what differs by less than their rounding is the same function.
+    # Outputs of equal weights can differ by rounding: a smaller change is no change of the function.
     if not float(change.norm()) > roundings(options["dtype"])[0] * float(outputs.norm()):
         raise BadInput(
             "trained and initial model give the same outputs on the probes: nothing was learned, so there is nothing "
@@ -253,8 +253,7 @@ def start_from(
     frozen = _still(moved)
     all_frozen = len(frozen) == len(moved)
     if task is None or demand is None or all_frozen:
-        # What moved acts behind every hidden layer. R is then what the change would have asked of them, had they been
-        # free.
+        # The trained parameters act after every hidden layer. R is then the demand with all parameters free to move.
         space = space if space.source == GIVEN else space.widened()
         task, demand = demanded(space)
     frozen = frozenset() if all_frozen else frozen
@@ -270,7 +269,7 @@ def _without_rounding(moved: dict[str, float], demand: Demand, coarser: torch.dt
     """M, -inf too for layers that differ by the rounding of weights only.
 
     These are layers that no moved parameter acts on; and those of which more was asked while they moved by less than
-    full precision (float32 or float64) rounds. What moved as little because it was asked for as little did move.
+    full precision (float32 or float64) rounds. A layer that moved as little as its demand did move.
     """
     finfo = torch.finfo(coarser)
     least = math.log10(finfo.eps * (STEPS if finfo.bits >= 32 else 1))

@@ -31,7 +31,7 @@ class LocatedLayers:
 def located_layers(
     model: nn.Module, inputs: Any, layers: Patterns, *, readout: Readout | None = None, device: Any = None
 ) -> LocatedLayers:
-    """The hidden layers that `layers` stands for.
+    """The hidden layers that `layers` selects.
 
     "*" is every hidden layer with a weight matrix; other patterns are read as `extract` reads them. A layer asked for
     by its own name must be called; what a pattern matches beyond the layers that are is left out.
@@ -55,7 +55,7 @@ def located_layers(
 
 
 def no_hidden_layer(model: nn.Module) -> str:
-    """Why a network has no hidden layers to look at, and what to do."""
+    """Why a network has no hidden layers to measure, and what to do."""
     model = unwrapped(model)
     own = list(own_parameters(model))
     if own and not type(model).__module__.startswith("torch.nn."):

@@ -1,4 +1,4 @@
-"""A ladder: the user's own architecture trained at known output scales gamma, to read off which gamma a model equals.
+"""A ladder: reference networks of the user's architecture at known gamma, to interpolate the gamma of a model.
 
 Rungs start from the same weights, learn the same task to the same relative loss and are measured on the same probes
 as the model; R grows by one decade for a decade of gamma, so a few rungs suffice.
@@ -34,18 +34,19 @@ from geomfeat.storage.npz_files import UNREADABLE
 from geomfeat.storage.owned_files import as_path, json_text, make_folder, replace_file
 from geomfeat.tangent.tangent_space import Params, TangentSpace, space_of_moved
 
-# Rungs lie this far apart, in decades of gamma; relative losses outside these bounds are not asked for.
+# Distance of the rungs in decades of gamma, and bounds of their target loss: below, training takes too long; above, too
+# little is learned to measure.
 SPACING, LOSS_BOUNDS = 0.5, (0.01, 0.5)
 
 
 @dataclass(frozen=True, eq=False)
 class Ladder:
-    """Rungs trained at known gamma.
+    """Reference networks ("rungs") trained at known gamma, to interpolate the gamma of a model.
 
     Attributes:
         rungs: columns gamma, richness, movement, train_loss, steps, converged, note.
         target_loss: relative loss, 1 at the start, at which they stopped.
-        layers, n_probes: what R was measured on; a model is read off only if it was measured on the same.
+        layers, n_probes: what R was measured on; a model must be measured on the same.
     """
 
     rungs: pd.DataFrame
@@ -118,6 +119,7 @@ def plan_ladder(start: Start, observed: Observed, rungs: int) -> tuple[tuple[flo
         raise BadInput(f"ladder={rungs}: at least 2 rungs")
     wanted = wanted_change(observed.labels, start.outputs.shape[1]).to(start.outputs.device)
     loss = float(np.clip(fitted_scale(observed.outputs - start.outputs, wanted)[1], *LOSS_BOUNDS))
+    # R has slope 1 on log10 gamma, so the model's R minus that of the targets at gamma = 1 estimates its log10 gamma.
     centre = start.demand.richness - solve(start.task.towards(wanted)).richness
     return tuple(10 ** (centre + SPACING * (i - (rungs - 1) / 2)) for i in range(rungs)), loss
 
@@ -138,15 +140,15 @@ def train_ladder(
     device: Any = None,
     progress: bool = True,
 ) -> Ladder:
-    """Train a rung at each gamma from `initial` on (inputs, labels), and measure each as `locate` would.
+    """Train a reference network at each gamma from `initial` on (inputs, labels), and measure each as `locate` would.
 
     Args:
         labels: (n,) classes or (n, C) target values. loss, target_loss: as for `train_at_gamma`; the relative loss at
-            which a rung stops should be the models' own.
-        layers, n_probes, seed, readout: as given to `locate` for the models to be read off.
+            which a rung stops should be that of the models to locate.
+        layers, n_probes, seed, readout: as given to `locate` for these models.
         params: which parameters to train, as for `locate`; default those of `initial` that require a gradient.
 
-    A rung that missed the loss is kept with converged False and its note.
+    A rung that missed the loss has converged False and a note.
     """
     if len(gammas) < 2 or min(gammas) <= 0:
         raise BadInput(f"gammas={tuple(gammas)}: at least 2, all positive")

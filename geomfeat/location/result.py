@@ -12,12 +12,13 @@ import pandas as pd
 
 from geomfeat.storage.owned_files import MADE_BY
 
-# Regime boundaries in decades, for demand R and movement M (formulas of the location; see docs of `regime_of`).
+# Regime boundaries in decades, for demand R and movement M (see `regime_of`). They are conventions: a movement below a
+# third of the features' size counts as lazy, one above twice (M) or three times (R) their size as rich.
 LAZY_BELOW = -0.5
 RICH_DEMAND = 0.5
 RICH_MOVEMENT = 0.3
 BEYOND_DEMAND = 0.5
-# Within this many decades of the floor, R cannot be told from the difference between two initialisations.
+# Within this many decades of the floor, R is indistinguishable from the difference between two initialisations.
 ABOVE_FLOOR = 0.3
 
 REGIMES = (
@@ -43,6 +44,7 @@ def regime_of(richness: float, movement: float) -> str:
         return "frozen"
     if richness == -math.inf:
         return "rich" if movement > RICH_MOVEMENT else "undetermined"
+    # Only in the lazy half: there M = R is expected, so an excess has another cause than the learned function.
     if movement - richness > BEYOND_DEMAND and richness < 0:
         return "moved beyond demand"
     if richness < LAZY_BELOW and movement < LAZY_BELOW:
@@ -53,7 +55,7 @@ def regime_of(richness: float, movement: float) -> str:
 def regime_without_start(richness: float, at_most: bool, floor: float) -> str:
     """The regime from demand alone, where the initial weights are unknown: movement from a fresh draw means nothing.
 
-    `at_most`: R cannot be told from the floor, so only an upper bound of floor + .3 is known.
+    `at_most`: R is indistinguishable from the floor, so only an upper bound of floor + .3 is known.
 
     >>> regime_without_start(-0.9, True, -1.0), regime_without_start(0.8, False, -1.0)
     ('at most lazy', 'rich')
@@ -69,27 +71,27 @@ def regime_without_start(richness: float, at_most: bool, floor: float) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Location:
-    """Where a model sits between lazy and rich, with what the number rests on.
+    """Where a model sits between lazy and rich, with an interval and flags that say what limits the number.
 
     Attributes:
         richness: demand R, decades: log10 of how far the hidden features would have had to move, relative to their
-            size, had the network stayed linear in its parameters while learning what it learned. Mean over layers.
+            size, if the network were linear in its parameters and learned the same function. Mean over layers.
         low, high: 90 % interval of R, from resampled probes and, where they are used, fresh initialisations; the upper
             end also covers what the last doubling of the number of probes added, the lower end what projecting many
             outputs on few was seen to add (.5).
-        movement: M, how far they did move. excess: E = M - R.
+        movement: M, how far they moved. excess: E = M - R.
         tier: "initial" (the true initial weights were given) or "reinitialised" (fresh draws from the factory).
-        floor: R between two re-initialisations, the smallest R that tier can tell from zero; None for tier "initial".
+        floor: R between two re-initialisations, the smallest meaningful R in that tier; None for tier "initial".
         at_most: R lies below floor + .3, so it is only an upper bound.
-        regime: see `regime_of`; "mixed by layer" is a flag, since it says something about `layers`. "frozen" where no
-            hidden layer moved; R is then that of the layers, had every parameter been free to move.
+        regime: see `regime_of`; "mixed by layer" is a flag, since it says something about `layers`. "frozen" if no
+            hidden layer moved; R is then the demand with every parameter free to move.
         layers: one row per hidden layer, columns LAYER_COLUMNS (and more). Frozen ones (M = -inf) are in no mean.
-        flags: sentences for the reader: what limits or qualifies the number.
+        flags: sentences that say what limits the number.
         by_probes: R against the number of probes (columns n_probes, richness).
         details: n_probes, n_outputs, epsilon, method, seed, ...
-        equivalent_gamma: output scale whose rung on the user's own ladder has this R (None without a ladder);
+        equivalent_gamma: output scale at which the reference networks have this R (None without a ladder);
             with gamma_low, gamma_high; ladder: the rungs (gamma, richness, train_loss, ...).
-        tangent: how many parameters moved, or were taken to, and so make the tangent space behind R, in words.
+        tangent: how many parameters moved (or are assumed to have moved); they span the tangent space of R.
     """
 
     richness: float
@@ -113,7 +115,7 @@ class Location:
 
     @property
     def is_frozen(self) -> bool:
-        """Whether no hidden layer moved, so that R is what would have been asked of them, and no place of the model."""
+        """Whether no hidden layer moved; R is then hypothetical, not a place of the model."""
         return self.regime == "frozen"
 
     def __str__(self) -> str:

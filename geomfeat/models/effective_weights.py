@@ -2,7 +2,7 @@
 
 Three ways to make a weight of other tensors are known: torch.nn.utils.parametrize (weight_norm, spectral_norm,
 orthogonal and those of users), and the older torch.nn.utils.weight_norm and spectral_norm, which compute it in a hook
-before every call. Their own tensors do not tell how far a weight moved: the length of weight norm's direction acts on
+before every call. Their own tensors do not show how far a weight moved: the length of weight norm's direction acts on
 nothing.
 """
 

@@ -329,7 +329,7 @@ def functional(
     pairs = frozenset(n for n, p in named.items() if p.is_complex())
     f = Functional(clone, theta, fixed, uses_of(clone), dtype, device, reading, native, pairs)
     if not trainable:
-        f.note("requires_grad is False for all parameters of the model: all of them count")
+        f.note("requires_grad is False for all parameters of the model: all are taken as trainable")
     return f
 
 

@@ -56,7 +56,7 @@ def require_one_network(model: nn.Module, other: nn.Module, words: str) -> None:
 def in_one_form(models: Sequence[nn.Module]) -> list[nn.Module]:
     """The models, of the same parameters: with plain weights if what they are made of differs between the models.
 
-    Models that differ otherwise too are given back as they are.
+    Models that also differ otherwise are returned unchanged.
 
     >>> net = nn.Sequential(nn.Linear(2, 1))
     >>> normed = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(2, 1)))

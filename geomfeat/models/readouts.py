@@ -15,7 +15,7 @@ def as_readout(readout: Readout | str | None) -> Any:
 
     It is called as readout(output, inputs) with what the model returned and was given, and returns (n, C).
 
-    Raises BadInput for a module, file or attribute that is not there, or something that cannot be called so.
+    Raises BadInput for a missing module, file or attribute, or something that cannot be called so.
 
     >>> as_readout("operator:getitem")([7.0, 8.0], 1)
     8.0

@@ -27,7 +27,7 @@ Factory = Callable[[], nn.Module]
 
 
 def fresh(factory: Factory, seed: int, number: int) -> nn.Module:
-    """`factory()` under random states of its own (seed, number), those of torch, numpy and Python.
+    """`factory()` under separate random states (seed, number) of torch, numpy and Python.
 
     The global generators are as before afterwards, also when the factory raised. Raises BadInput when what it returns
     is not a module.
@@ -138,7 +138,7 @@ def batchnorm_modules(model: nn.Module) -> list[_BatchNorm]:
 def never_estimated(model: nn.Module) -> bool:
     """True when BatchNorm statistics are still those of construction: means 0, variances 1, no batch counted.
 
-    The count alone does not tell: weights that were converted from elsewhere come without one.
+    The count alone does not decide: converted weights come without one.
     """
     norms = batchnorm_modules(model)
     return bool(norms) and all(_as_constructed(m) for m in norms)

@@ -1,4 +1,4 @@
-"""Inputs that are not held in memory: they give the samples that are asked for, or all of them batch by batch."""
+"""Inputs that are not held in memory: they give the requested samples, or all of them batch by batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which parameters training moved: told by their values before and after, never by requires_grad."""
+"""Which parameters training moved, by their values before and after, never by requires_grad."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def _evident_halves(tensors: Iterable[Tensor]) -> frozenset[torch.dtype]:
 
 
 def _rounded_to(x: Tensor, halves: Collection[torch.dtype]) -> torch.dtype:
-    """The precision of a parameter; one too small to tell has that of those beside it where all its entries fit it."""
+    """The precision of a parameter; a very small one has that of its neighbours if all its entries fit it."""
     found = precision_of(x)
     if x.is_complex() or torch.finfo(found).bits < 32 or not halves or bool((x == x.round()).all()):
         return x.dtype if x.is_complex() else found
@@ -179,7 +179,7 @@ def _differs(
 
 @contextmanager
 def all_trainable(model: nn.Module) -> Iterator[None]:
-    """Every parameter that can be trained asks for gradients inside; afterwards only those that did."""
+    """Inside, every trainable parameter requires gradients; afterwards only those that did before."""
     flags = [(p, p.requires_grad) for p in differentiable(model).values()]
     try:
         for p, _ in flags:

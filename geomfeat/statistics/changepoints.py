@@ -1,4 +1,4 @@
-"""Where a series changes its course: the best cut into straight pieces, by dynamic programming with a BIC penalty.
+"""Change points of a series: the best cut into straight pieces, by dynamic programming with a BIC penalty.
 
 Optimal partitioning (Jackson et al. 2005): F(t) = min over s < t of F(s) + C(s, t) + penalty, with C the residual sum
 of squares of one straight line per column from s to t, columns scaled by their noise. Exact; O(n^2) by running sums.
@@ -16,17 +16,19 @@ from geomfeat.numerics import WORKING, as_tensor
 
 # A line through fewer moments than this fits them exactly, whatever they are.
 LEAST_MOMENTS = 3
-# Median absolute deviation -> standard deviation of normal noise.
+# Factor from the median absolute deviation to the standard deviation of normal noise, 1 / Phi^-1(3/4).
 MAD = 1.4826
 
 
 def noise_of(y: np.ndarray, x: np.ndarray) -> float:
     """Standard deviation of the noise of a series (n,) at places x (n,), from how far each value is off its neighbours.
 
-    Blind to a few changes of course, by the median. Source: Gasser, Sroka and Jennen-Steinmetz 1986, with a median.
+    Robust to a few change points, by the median. Source: Gasser, Sroka and Jennen-Steinmetz 1986, with a median.
     """
     if len(y) < 3:
-        raise BadInput(f"{len(y)} moments: 3 at least to tell noise from course")
+        raise BadInput(f"y holds {len(y)} moments: an estimate of noise needs at least 3")
+    # Each value against the line through its two neighbours: a trend cancels, and the noise of the difference has
+    # variance share^2 + (1 - share)^2 + 1. The median ignores the few values at change points.
     share = (x[2:] - x[1:-1]) / (x[2:] - x[:-2])
     off = share * y[:-2] + (1 - share) * y[2:] - y[1:-1]
     return MAD * float(np.median(np.abs(off) / np.sqrt(share**2 + (1 - share) ** 2 + 1)))
@@ -35,7 +37,7 @@ def noise_of(y: np.ndarray, x: np.ndarray) -> float:
 def change_points(
     y: np.ndarray, x: np.ndarray | None = None, *, noise: Any = None, least: int = LEAST_MOMENTS
 ) -> tuple[int, ...]:
-    """The first moment of every piece but the first; () for a series that keeps its course.
+    """The first moment of every piece but the first; () if there is no change point.
 
     Args:
         y: (n,) or (n, k) series, cut at the same moments. x: (n,) ascending places of the moments; default 0, 1, ...
@@ -57,6 +59,7 @@ def change_points(
         raise BadInput(f"noise={noise} must be at least 0")
     floor = 1e-9 * np.maximum(np.abs(series).max(0), np.finfo(float).tiny)
     costs = segment_costs(series / np.maximum(sd, floor), places)
+    # BIC: a further piece costs an intercept and a slope for each column, and its place.
     return _best_cut(costs, (2 * k + 1) * math.log(n * k), least)
 
 
@@ -80,7 +83,7 @@ def segment_costs(y: np.ndarray, x: np.ndarray) -> np.ndarray:
 def _best_cut(costs: np.ndarray, penalty: float, least: int) -> tuple[int, ...]:
     n = len(costs) - 1
     best, last = np.full(n + 1, math.inf), np.zeros(n + 1, dtype=int)
-    best[0] = -penalty
+    best[0] = -penalty  # the first piece is free
     for t in range(least, n + 1):
         totals = best[: t - least + 1] + costs[: t - least + 1, t] + penalty
         last[t] = int(np.argmin(totals))

@@ -22,15 +22,15 @@ from geomfeat.errors import BadInput
 from geomfeat.numerics import numpy_stream
 
 DRAWS = 400
-MOST_LISTED = 500  # all distinct draws are listed, with their probabilities, where there are no more: up to 6 seeds
-LEAST_SHARE = 0.5  # of the draws: more than these must give a number
+MOST_LISTED = 500  # up to this many distinct draws (6 seeds) are all listed with their probabilities: no random error
+LEAST_SHARE = 0.5  # smallest share of the draws that must give a number
 
 Statistic = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
 class Interval:
-    """Estimates (k,) with standard errors and two-sided intervals; NaN where nothing can be told."""
+    """Estimates (k,) with standard errors and two-sided intervals; NaN where they are undefined."""
 
     estimate: np.ndarray
     stderr: np.ndarray
@@ -46,6 +46,7 @@ def draws_of(n_clusters: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     ([[2, 0], [1, 1], [0, 2]], [0.25, 0.5, 0.25])
     """
     g = n_clusters
+    # The number of distinct draws of g items from g with replacement.
     if math.comb(2 * g - 1, g) > MOST_LISTED:
         return numpy_stream(seed, "bootstrap over seeds", g).multinomial(g, np.full(g, 1 / g), DRAWS), np.full(
             DRAWS, 1 / DRAWS

@@ -27,8 +27,8 @@ def copies_of(*layers: Points) -> Int[Tensor, "n"]:
     """(n,) a number for each sample, 0, 1, ...: the same one for samples that are copies of each other in all layers.
 
     Layers are (n, d) of the same n samples. A sample is the same only where all layers say so: equal rows of one layer
-    alone, as of one-hot labels or a dead layer, are no copies. Samples that few random axes tell apart are not compared
-    in full.
+    alone, as of one-hot labels or a dead layer, are no copies. Samples that differ along a few random axes are not
+    compared in full.
 
     >>> copies_of(torch.tensor([[1.0, 2.0], [3.0, 4.0], [1.0, 2.0]])).tolist()
     [0, 1, 0]
@@ -96,7 +96,7 @@ class _Look(NamedTuple):
         """Of points within `reach` of each other; their `size` (n,) if it is known."""
         d, size = x.shape[1], torch.linalg.vector_norm(x, dim=1) if size is None else size
         axes = torch.randn(d, AXES, generator=stream(0, "copies"), dtype=WORKING)
-        # Far from the origin the products would lose what tells points apart.
+        # Far from the origin the products would lose the digits in which the points differ.
         far = bool(torch.linalg.vector_norm(mean) > FAR * size.mean())
         seen = x.to(WORKING) - mean if far else x
         along = seen @ (axes / torch.linalg.vector_norm(axes, dim=0)).to(x.device, seen.dtype)

@@ -1,4 +1,4 @@
-"""Points without their copies: at distance 0 a copy says nothing about dimension, nor does one that was rounded."""
+"""Points without their copies: copies, also rounded ones, carry no information about dimension."""
 
 from typing import NamedTuple
 

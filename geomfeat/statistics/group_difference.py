@@ -39,7 +39,7 @@ def adjusted_difference(
 ) -> Interval:
     """The difference between the groups at equal columns (n, k), the fit first: the slope of a linear regression.
 
-    NaN where the first column varies with the group alone, so that the two cannot be told apart.
+    NaN where the first column is determined by the group, so that their effects cannot be separated.
     """
     names = ["second", "fit", *(f"x{i}" for i in range(1, columns.shape[1]))]
     design = design_of(np.column_stack([second.astype(float), columns]), names, interactions=False)

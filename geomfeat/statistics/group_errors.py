@@ -1,6 +1,6 @@
 """Errors over groups of samples that belong together: views of one object, trials of one session.
 
-Samples of a group are no independent samples, so that a jackknife over samples says too little. Groups are left out
+Samples of a group are not independent, so a jackknife over samples gives too small an error. Groups are left out
 one after the other instead. Groups differ in size, for which the plain formula is not meant; with n samples, g parts of
 m_j samples, h_j = n / m_j, the value v of all and v_j of those without part j (Busing, Meijer & van der Leeden 1999,
 eq. 7; the plain formula where the parts are of one size)
@@ -108,7 +108,7 @@ def errors_over_groups(
 
     def values(rows: Tensor) -> list[float]:
         if len(rows) < least:
-            raise BadInput(f"{len(rows)} samples are left without one of the groups, and {least} are needed")
+            raise BadInput(f"{len(rows)} samples remain without one of the groups, and {least} are needed")
         found = function(*(_taken(layer, rows) for layer in layers), **options)
         estimates = [found[key] if isinstance(found, Mapping) else found for key in wanted]
         failed = next((estimate.note for estimate in estimates if not estimate.ok), "")

@@ -11,7 +11,7 @@ from scipy.stats import t as student
 
 from geomfeat.statistics.cluster_bootstrap import Interval, over_seeds
 
-# A term counts as told apart from those before it if this share of its length is new.
+# A term counts as independent of those before it if this share of its length is new.
 NEW = 1e-6
 
 
@@ -21,7 +21,7 @@ class Design:
 
     Attributes:
         x: (n, 1 + k) a constant, then the terms. terms: their names, interactions as "a:b".
-        dropped: terms that cannot be told apart from those before them.
+        dropped: terms that are linear combinations of those before them.
     """
 
     x: np.ndarray
@@ -30,7 +30,7 @@ class Design:
 
 
 def design_of(coordinates: np.ndarray, axes: Sequence[str], *, interactions: bool = True) -> Design:
-    """The terms that these trainings can tell apart: a constant, every axis, and every product of two centred axes.
+    """The terms that these trainings identify: a constant, every axis, and every product of two centred axes.
 
     Axes are centred at their mean, so that a slope is that in the middle of the grid.
 
@@ -60,7 +60,7 @@ def design_of(coordinates: np.ndarray, axes: Sequence[str], *, interactions: boo
 
 
 def least_squares(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(B, p) coefficients for every row of weights (B, n); NaN where a draw cannot tell the terms apart."""
+    """(B, p) coefficients for every row of weights (B, n); NaN where a draw does not identify all terms."""
     scale = np.sqrt((x * x).mean(0))
     scaled = x / scale
     moments = np.einsum("bn,np,nq->bpq", weights, scaled, scaled, optimize=True)
@@ -86,9 +86,9 @@ def fitted_slopes(design: Design, y: np.ndarray, seeds: np.ndarray, *, level: fl
 
 
 def _without_lone_seeds(found: Interval, x: np.ndarray, seeds: np.ndarray) -> Interval:
-    """No interval for a slope that one seed alone tells: every draw of seeds that has it would have the same one.
+    """No interval for a slope that a single seed identifies: every draw of seeds that has it would have the same one.
 
-    So where trainings are missing: at the largest learning rate all but one diverged, for example.
+    This happens where trainings are missing, for example if all but one diverged at the largest learning rate.
     """
     scaled = x / np.sqrt((x * x).mean(0))
     columns = np.arange(x.shape[1])

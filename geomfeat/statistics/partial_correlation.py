@@ -71,6 +71,7 @@ def with_intervals(
     (1.0, 'seeds')
     """
 
+    # On Fisher's scale errors hardly depend on rho, so an interval of mean and standard error is valid there.
     def statistic(weights: np.ndarray) -> np.ndarray:
         return np.arctanh(np.clip(partial_rank_correlations(columns, weights), -MOST, MOST))
 

@@ -53,7 +53,7 @@ def slopes(widths: Float[Tensor, "k"], values: Float[Tensor, "s k"]) -> Float[Te
 def power_law(widths: Float[Tensor, "k"], values: Float[Tensor, "s k"], confidence: float = 0.95) -> PowerLaw:
     """The exponent of values (repetitions, widths) in the width; all NaN where no repetition has three widths.
 
-    Every repetition has a slope of its own, and the interval is Student's for their mean; with complete data that mean
+    Every repetition has its own slope, and the interval is Student's for their mean; with complete data that mean
     is the pooled least-squares slope. Noise need not be equal at all widths, and two repetitions are enough; a single
     one has the regression's own interval.
 
@@ -83,7 +83,7 @@ def mean_with_interval(values: Float[Tensor, "s"], confidence: float = 0.95) -> 
 
 
 def _of_one(widths: Tensor, values: Tensor, slope: float, confidence: float) -> PowerLaw:
-    """Interval from the scatter about the line, of one repetition."""
+    """Interval of a single repetition, from the scatter about its line."""
     kept = torch.isfinite(values) & (values > 0)
     x, y = widths[kept].to(WORKING).log(), values[kept].to(WORKING).log()
     x, y = x - x.mean(), y - y.mean()

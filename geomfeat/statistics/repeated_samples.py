@@ -1,4 +1,4 @@
-"""Samples that stand in the data several times, for measures that take samples for independent draws.
+"""Samples that occur in the data several times, for measures that assume independent samples.
 
 An unbiased estimate leaves out the pairs of a sample with itself. A copy is such a pair that it cannot see: with every
 sample there twice, the unbiased CKA of independent wide layers reads .5. Only the user knows whether copies are equal
@@ -61,7 +61,7 @@ def copies_said(left: int, n: int, who: str, grouped: bool) -> str:
     """
     remedy = "give them one group" if grouped else "give groups= that hold them together"
     return (
-        f"{left} of {n} samples are copies of others, which {who} for independent draws: where they repeat a sample, "
+        f"{left} of {n} samples are copies of others, which {who} for independent draws: if they repeat a sample, "
         f"remove them, or {remedy}"
     )
 

@@ -1,1 +1,1 @@
-"""Files on disk: written whole, verified by checksum, and never over files of others."""
+"""Files on disk: written atomically, verified by checksum, and never over files of others."""

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and folders of them that are finished when their settings are there.
+"""Files that are written atomically, and folders of them that are finished when their settings file exists.
 
 Each file is written under another name and renamed; the settings come last, with the SHA-256 of the others, so that
 damage is noticed (parquet readers answer a flipped bit with anything from another number to an internal error).
@@ -52,9 +52,9 @@ class SavedFolder:
                 with writing(folder / name):
                     write(drafts[name])
             sums = {name: file_sha256(drafts[name]) for name in self.files if name != self.settings}
-            told = json_text({**settings, "files": sums}, indent=2, default=str)
+            content = json_text({**settings, "files": sums}, indent=2, default=str)
             with writing(folder / self.settings):
-                drafts[self.settings].write_text(told, encoding="utf-8")
+                drafts[self.settings].write_text(content, encoding="utf-8")
                 (folder / self.settings).unlink(missing_ok=True)  # from here until the end the folder is not finished
                 for name, draft in drafts.items():
                     os.replace(draft, folder / name)

@@ -1,4 +1,4 @@
-"""Arrays in `.npz` files, without pickle: sizes are checked before anything is allocated, and every damage is told."""
+"""Arrays in `.npz` files, without pickle: sizes are checked before memory is allocated, and damage is reported."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ UNREADABLE = (
     OverflowError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, tokenize.TokenError,
 )  # fmt: skip
 METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
-MOST_DEFLATED = 1032  # times smaller at best: a deflated length-distance pair of 2 bits stands for 258 bytes
+MOST_DEFLATED = 1032  # times smaller at best: a deflated length-distance pair of 2 bits encodes 258 bytes
 REMEDY = "save plain arrays with np.savez(file, name=array)"
 HEADERS: dict[tuple[int, int], Callable[[IO[bytes]], tuple[tuple[int, ...], bool, np.dtype]]] = {
     (1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0,
@@ -32,7 +32,7 @@ HEADERS: dict[tuple[int, int], Callable[[IO[bytes]], tuple[tuple[int, ...], bool
 
 
 def first_line(cause: BaseException) -> str:
-    """What an error says, in one line; its kind where it says nothing."""
+    """The message of an error, in one line; its type if it has none."""
     return (str(cause).strip().splitlines() or [type(cause).__name__])[0][:200]
 
 
@@ -76,22 +76,22 @@ class _opened:
 
     def __enter__(self) -> zipfile.ZipFile:
         if not self.path.is_file():
-            raise BadInput(f"there is no file {str(self.path)!r}")
+            raise BadInput(f"no such file: {str(self.path)!r}")
         try:
             with self.path.open("rb") as file:
                 if file.read(6) == b"\x93NUMPY":
                     raise BadInput(f"{str(self.path)!r} is a single array: save it with np.savez(file, name=array)")
             self.archive = zipfile.ZipFile(self.path)
         except UNREADABLE as cause:
-            raise self._told(cause) from cause
+            raise self._damaged(cause) from cause
         return self.archive
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         self.archive.close()
         if isinstance(error, UNREADABLE):
-            raise self._told(error) from error
+            raise self._damaged(error) from error
 
-    def _told(self, cause: BaseException) -> BadInput:
+    def _damaged(self, cause: BaseException) -> BadInput:
         if isinstance(cause, BadInput):
             return cause
         return BadInput(
@@ -123,13 +123,15 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: str | Path) ->
             shape, column_first, dtype = HEADERS[version](member)
         if dtype.hasobject:
             raise BadInput(f"{where} holds Python objects, which are not read: save plain arrays")
-        told, held = math.prod(shape) * dtype.itemsize, info.file_size - member.tell()
-        if told != held or any(size < 0 for size in shape):
-            raise ValueError(f"the header of {_name(info)} announces {shape} {dtype}, {told} bytes, and {held} follow")
+        expected, held = math.prod(shape) * dtype.itemsize, info.file_size - member.tell()
+        if expected != held or any(size < 0 for size in shape):
+            raise ValueError(
+                f"the header of {_name(info)} announces {shape} {dtype}, {expected} bytes, and {held} follow"
+            )
         try:
             array = np.empty(math.prod(shape), dtype)
         except MemoryError as cause:
-            raise BadInput(f"{where} needs {told} bytes, more than there is memory: save fewer samples") from cause
+            raise BadInput(f"{where} needs {expected} bytes, more than there is memory: save fewer samples") from cause
         _fill(array, member)
     return array.reshape(shape, order="F" if column_first else "C")
 

@@ -1,7 +1,7 @@
-"""Files on disk: written whole or not at all, and never over a file that geomfeat did not write.
+"""Files on disk: written atomically, and never over a file that geomfeat did not write.
 
-Every file that is written carries a mark in its content (see `is_own`), so that it is known wherever it is moved.
-What carries none is the user's: it is not overwritten and not removed, and the call is refused, naming it.
+Every file that geomfeat writes carries a mark in its content (see `is_own`), so it is recognised wherever it is moved.
+A file without it is the user's: it is neither overwritten nor removed, and the call raises an error that names it.
 """
 
 from __future__ import annotations
@@ -67,14 +67,14 @@ def is_own(path: Path) -> bool:
 
 
 def require_own(paths: Iterable[Path]) -> None:
-    """OutputExists that names the first of these paths at which something lies that geomfeat did not write."""
+    """OutputExists that names the first of these paths with a file that geomfeat did not write."""
     for path in paths:
         if path.is_dir():
             raise OutputExists(f"{path} is a folder where a file is to be written: choose another name, or move it")
         if (path.exists() or path.is_symlink()) and not (path.is_file() and is_own(path)):
             raise OutputExists(
-                f"{path} was not written by geomfeat, or has been changed or damaged since: it is left as it is. "
-                "Choose another name, or remove it yourself"
+                f"{path} was not written by geomfeat, or was changed or damaged since, so it is not replaced: "
+                "choose another name, or remove it yourself"
             )
 
 
@@ -82,10 +82,10 @@ def replace_file(path: Path, write: Callable[[Path], Any], *, own: bool = False)
     """Write a file whole or not at all: `write` fills another name in the same folder, which then takes its place.
 
     Args:
-        own: the place is geomfeat's by its name, as within a run's folder; else what lies there must carry the mark.
+        own: the place is geomfeat's by its name, as within a run's folder; else the file there must carry the mark.
 
     Raises OutputExists for a file of the user's; WriteFailed that names the path where the disk is full or read-only.
-    The old file is left in both cases.
+    The old file stays in both cases.
     """
     if not own:
         require_own([path])
@@ -104,7 +104,7 @@ def temporary_for(path: Path) -> Path:
 
 
 def replace_page(path: Path, text: str) -> None:
-    """Write an HTML page with its seal, whole or not at all, whatever its name; see `replace_file`."""
+    """Write an HTML page with its seal, atomically, under any name; see `replace_file`."""
     replace_file(path, lambda draft: draft.write_bytes(sealed(text.encode(), ".html")))
 
 
@@ -135,7 +135,7 @@ def json_text(value: Mapping[str, Any], **options: Any) -> str:
 
 
 def make_folder(folder: Path) -> Path:
-    """The folder, made if it is not there; BadInput where a file is in its way, WriteFailed where it cannot be made."""
+    """The folder, made if missing; BadInput if a file is in its place, WriteFailed if it cannot be made."""
     with writing(folder):
         for part in (folder, *folder.parents):
             if part.exists():
@@ -175,7 +175,7 @@ def is_temporary(path: Path) -> bool:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Inside, whatever the operating system refuses is told as WriteFailed that names the path."""
+    """Inside, every error of the operating system becomes a WriteFailed that names the path."""
     try:
         yield
     except GeomfeatError:

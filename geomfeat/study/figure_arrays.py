@@ -35,12 +35,12 @@ def umap_plane(rep: Representation, seed: int) -> np.ndarray:
         raise BadInput(f"UMAP of layer {rep.layer!r} needs at least {FEWEST_SAMPLES} samples, there are {rep.n}")
     x = rep.x.double().cpu().numpy()
     if x.shape[1] < 2 or np.ptp(x, axis=0).max() == 0:
-        raise BadInput(f"layer {rep.layer!r} has one feature only, or equal samples: there is no plane to draw them in")
+        raise BadInput(f"layer {rep.layer!r} has one feature only, or equal samples: a UMAP needs two dimensions")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ImportWarning)  # umap offers a part that would need tensorflow
         from umap import UMAP
 
         state = int(numpy_stream(seed, "umap", rep.layer).integers(2**31))
-        # One job, said outright: with a fixed state UMAP runs on one anyway, and warns when it was not told so.
+        # With a fixed random state UMAP runs on one job anyway, and warns unless n_jobs says so.
         made = UMAP(n_neighbors=min(NEIGHBOURS, rep.n - 1), init="pca", random_state=state, n_jobs=1)
         return np.asarray(made.fit_transform(x), dtype=np.float32)

@@ -64,7 +64,7 @@ def locate_subject(
 
     where, _, note = guarded(lambda: work(ladder), "location")
     if where is None and ladder is not None:
-        # A ladder that cannot be climbed must not cost the location itself.
+        # A ladder that fails must not cost the location itself.
         where, _, _ = guarded(lambda: work(None), "location")
         where = None if where is None else replace(where, flags=(*where.flags, f"No equivalent gamma: {note}"))
     if where is not None and few:
@@ -77,7 +77,9 @@ def check_location(labels: Any, ladder: Any, further: Mapping[str, Any]) -> None
     """BadInput for options of the location that could only fail, before any work."""
     unknown = [name for name in further if name not in OPTIONS]
     if unknown:
-        raise BadInput(f"location={{{unknown[0]!r}: ...}} is no option of locate; near: {near(unknown[0], OPTIONS)}")
+        raise BadInput(
+            f"location={{{unknown[0]!r}: ...}} is not an option of locate; near: {near(unknown[0], OPTIONS)}"
+        )
     whole = ("trained", "inputs", "labels", "initial", "factory", "ladder", "groups")
     own = [name for name in whole if name in further]
     if own:
@@ -137,11 +139,11 @@ def _estimate(value: Any, quantity: str, regime: str) -> Estimate:
     if math.isfinite(number):
         hypothetical = regime == "frozen" and quantity in DEMANDS
         return Estimate(
-            number, note="frozen: what would have been asked, had it been free to move" if hypothetical else ""
+            number, note="frozen: the movement required if it had been free to move" if hypothetical else ""
         )
     if number == -math.inf:
         return Estimate.failed(f"{quantity} is minus infinity: nothing moved, or could to first order")
-    return Estimate.failed(f"{quantity} could not be told: see the flags of the location")
+    return Estimate.failed(f"{quantity} could not be computed: see the flags of the location")
 
 
 def accuracy_of(
@@ -182,7 +184,7 @@ def accuracy_of(
 
 
 def _fit(goals: Sequence[torch.Tensor], width: int) -> bool:
-    """Whether these are classes that outputs of this width can tell apart."""
+    """Whether outputs of this width have a column for each of these classes."""
     if width == 1:
         return all(y.numel() == len(y) for y in goals) and _levels(goals) is not None
     if any(y.ndim != 1 or y.is_floating_point() for y in goals):
@@ -200,7 +202,7 @@ def accuracies(
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Shares of right answers by part: of the trained outputs, and of their change since the start (or nothing).
 
-    Empty too where it cannot be told what divides one output.
+    Also empty if no threshold of a single output is known.
     """
     trained = {name: _outputs(subject, x) for name, (x, _) in parts.items()}
     goals = {name: y for name, (_, y) in parts.items()}

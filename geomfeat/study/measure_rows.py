@@ -51,7 +51,7 @@ def measure_layers(m: Measure, *reps: Representation, seed: int, at: str) -> lis
 
 
 def measure_network(m: Measure, pair: Any, *, seed: int, facts: Mapping[str, Any]) -> list[Row]:
-    """Rows of a network diagnostic: one for every quantity of every layer it tells of ("" is the whole network)."""
+    """Rows of a network diagnostic: one for every quantity of every layer it measures ("" is the whole network)."""
     facts = {"measure": m.name, "options": options_of(m), **facts}
     result, facts["seconds"], note = guarded(lambda: m.run(pair, **_seeded(m, seed)), f"{m.name} ({facts['at']})")
     if note:
@@ -74,7 +74,7 @@ def guarded(work: Callable[[], Any], what: str) -> tuple[Any, float, str]:
         if is_out_of_memory(error):
             first = str(error).partition("\n")[0]
             return None, time.perf_counter() - start, f"out of memory ({first}): use fewer samples, or device='cpu'"
-        # One measure's bug must not cost the rows of all others: it is logged, and told in the row.
+        # One measure's bug must not cost the rows of all others: it is logged, and noted in the row.
         logger.warning("%s failed", what, exc_info=True)
         result, note = None, f"unexpected {type(error).__name__}: {error}. Its traceback is in the log (--debug)"
     return result, time.perf_counter() - start, note

@@ -1,4 +1,4 @@
-"""Which measures a study runs, decided before any work: unknown names are errors, unmet needs are told."""
+"""Which measures a study runs, decided before any work: unknown names are errors, unmet needs become notes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WAITS = "runs only when asked for by name: pass measures="
 
 @dataclass(frozen=True)
 class Plan:
-    """The measures to run, by scope; those asked for by name that cannot run; and those left out, with the reason."""
+    """The measures to run, by scope; those named that cannot run; and those left out, with the reason."""
 
     layer: tuple[Measure, ...]
     pairs: tuple[Measure, ...]
@@ -40,7 +40,7 @@ class Plan:
 
     @property
     def names(self) -> list[str]:
-        """Names of all measures that run or were asked for."""
+        """Names of all measures that run or were named."""
         found = [*self.layer, *self.pairs, *self.changes, *self.network, *self.series, *(m for m, _ in self.refused)]
         return sorted({m.name for m in found})
 
@@ -62,13 +62,13 @@ def make_plan(measures: Sequence[str] | str | None, have: Iterable[str]) -> Plan
     """The plan for these names, given what there is of {labels, values, outputs, init, gradients, course}.
 
     values: the targets are real numbers; measures that need classes are then failed rows, in place of being left out.
-    measures=None stands for all that run by default and can.
+    measures=None means all that run by default and can.
     Raises BadInput for an unknown name (with near ones), or for a measure of bare kernels.
     """
     have = set(have)
     asked = None if measures is None else [measures] if isinstance(measures, str) else list(dict.fromkeys(measures))
     if asked is not None and not asked:
-        raise BadInput("measures=[] asks for nothing: leave it out for all of them. Their names: geomfeat measures")
+        raise BadInput("measures=[] is empty: leave it out to run all measures. Names: geomfeat measures")
     chosen = [m for m in available() if m.scope in SCOPES] if asked is None else [get(name) for name in asked]
     odd = [m.name for m in chosen if m.scope not in SCOPES]
     if odd:

@@ -1,7 +1,7 @@
-"""Finished parts of a study, so that an interrupted one goes on where it was.
+"""Finished parts of a study, so that an interrupted one resumes.
 
 A part is addressed by its content: a hash of the weights, the model's code, data, measure, options, seed and version
-that made it. A part of other settings is therefore never taken for this one, and nothing has to be invalidated.
+that made it. A part of other settings is therefore never used, and nothing has to be invalidated.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class Parts:
     """Finished parts by their key: JSON values in one append-only file, arrays in one `.npz` each.
 
     Nothing is written before the first part is finished. A line or file that was cut off by an interruption, or that
-    is of another part, is not there for `get`. Without a folder nothing is kept.
+    is of another part, is not there for `get`. Without a folder nothing is saved.
 
     Raises BadInput where the folder is a file; OutputExists where a file of a part's name is not one of geomfeat's.
     """

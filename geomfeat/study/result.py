@@ -24,7 +24,7 @@ TABLE, LOCATION, ARRAYS, SETTINGS = "results.parquet", "location.json", "arrays.
 FILES = (TABLE, LOCATION, ARRAYS, SETTINGS)
 SAVED = SavedFolder(
     "study", "analyze", FILES, SETTINGS,
-    "Run the same geomfeat analyze command again, it goes on where it was interrupted",
+    "Run the same geomfeat analyze command again to resume",
 )  # fmt: skip
 
 
@@ -35,7 +35,7 @@ class Study:
     Attributes:
         name: of the model; also the table's `run`.
         table: one row per number (columns: see `geomfeat.study.table`). A failure is a row with ok False and a note.
-        location: where the model sits between lazy and rich; None where it could not be told (the table says why).
+        location: where the model sits between lazy and rich; None if it could not be computed (the table says why).
         arrays: "cka/<at>/<at>" (L, L) unbiased linear CKA between layers, "spectrum/<at>/<layer>" eigenvalues of the
             covariance (descending), "umap/<at>/<layer>" (n, 2), "umap/labels" (n,); <at> is "initial" or "trained".
         settings: everything that made it; `settings["layers"]` names the rows of the matrices.
@@ -86,5 +86,5 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def _location(path: Path) -> Location | None:
-    told = read_json(path)
-    return Location.from_json(json.dumps(told)) if told else None
+    place = read_json(path)
+    return Location.from_json(json.dumps(place)) if place else None

@@ -68,30 +68,30 @@ def run_study(
         trained, initial: the network after and before training, or Snapshots of it (their conditions become columns;
             with its step, `Snapshot(model, at=1000)`, the trained network is the last of a series over time).
         inputs: n samples: a tensor, a tuple or a mapping, samples first; or a DataLoader or Dataset, see `extract`,
-            which is read anew for every pass, in a fixed order. labels: (n,) classes, or the values (n,)
+            which is read again for every pass, in a fixed order. labels: (n,) classes, or the values (n,)
             or (n, C) of a regression, for which measures that need classes fail; default those of the batches.
-        groups: (n,) which samples belong together (views of one object), or None. What holds samples out then takes
-            whole groups, and errors over samples become errors over groups.
+        groups: (n,) which samples belong together (views of one object), or None. Samples are then held out by whole
+            groups, and errors over samples become errors over groups.
         layers: "*" the hidden layers with weights; else patterns, see `select_layers`.
-        measures: names; None for all that can run on what is given (`settings["left_out"]` says what could not).
+        measures: names; default every measure that can run on these inputs (`settings["left_out"]` lists the others).
         name: of the model; the table's `run`. conditions: plain values that become columns.
         reduce, batch_size: see `extract`. project: "auto" projects layers of more than 4096 features to 2048 for
             geometry; a number projects layers wider than it to it; None never projects.
         factory, ladder, readout: see `locate`.
         checkpoints: step -> Snapshot, module or state; adds rows with `at` the step, and "init-><step>" for changes;
-            from three known steps on (initial is 0) also the verdict over time, `time_regime`.
+            with three or more known steps (initial is 0) also the verdict over time, `time_regime`.
         location: False leaves it out; a mapping gives further options of `locate`.
-        umap: the layer to draw in the plane; True the last, False none.
-        evaluate: part -> (inputs, labels), or a Dataset or DataLoader of both in a fixed order, whose accuracy is told;
-            default the inputs themselves, as "data". The part "test" is taken as samples that were not trained on, also
-            over time.
-        resume: a folder for finished parts: after an interruption the same call goes on where it was.
+        umap: the layer for the UMAP plot; True the last, False none.
+        evaluate: part -> (inputs, labels), or a Dataset or DataLoader of both in a fixed order, to report the accuracy
+            on; default the inputs, as "data". The part "test" counts as samples that were not trained on, also over
+            time.
+        resume: a folder for finished parts: after an interruption the same call resumes from them.
 
     Table: `at` is "init", "trained" or a step; for comparisons "init->trained" or "init-><step>".
     A measure that fails gives rows with ok False and a note. Results depend on neither the order nor the choice of
     layers and measures.
 
-    Raises BadInput and its kin before any work and before anything is written.
+    Raises BadInput (or a subclass) before any work and before anything is written.
 
     >>> from geomfeat.models import build
     >>> study = run_study(build("mlp", seed=1), torch.randn(30, 64), initial=build("mlp", seed=0), umap=False,
@@ -140,7 +140,7 @@ def _had(labels: Any, initial: Any, course: Course) -> set[str]:
     values = labels is not None and classes_in(labels) is None
     there = {
         "labels": labels is not None and not values, "values": values, "init": initial is not None,
-        "course": course.told,
+        "course": course.is_long_enough,
     }  # fmt: skip
     return {"gradients"} | {what for what, given in there.items() if given}
 
@@ -172,7 +172,7 @@ def _check_asked(subject: Subject, umap: bool | str, location: Any, further: Map
 
 
 class _Run:
-    """The work of one study, with what is finished kept in `parts`."""
+    """The work of one study, with finished parts saved in `parts`."""
 
     def __init__(
         self, subject: Subject, plan: Plan, seed: int, parts: Parts, features: Features, progress: bool, course: Course
@@ -212,13 +212,13 @@ class _Run:
         return [*rows, *refused]
 
     def extract(self) -> None:
-        """Features of the two ends, first of all: what is wrong with them is told before anything is written."""
+        """Features of the initial and trained network, first of all: errors in them come before anything is written."""
         for at in WORDS:
             if at in self.subject.snapshots:
                 self.features.at(at)
 
     def located(self, factory: Any, ladder: Any, further: Mapping[str, Any]) -> tuple[Location | None, list[Row]]:
-        """The location and its rows; None with a failed row where it cannot be told."""
+        """The location and its rows; None with a failed row if it cannot be computed."""
         ends = [at for at in WORDS if at in self.subject.snapshots]
         key = self.key("location", self.subject.layers, _named(factory), ladder, dict(further), moments=ends)
         where = _kept_location(self.parts.get(key))
@@ -281,7 +281,7 @@ def spectrum_arrays(rep: Representation) -> dict[str, np.ndarray]:
 
 
 def cka_matrices(rows: list[Row], subject: Subject) -> dict[str, np.ndarray]:
-    """Unbiased linear CKA of all pairs of layers as (L, L) matrices, read off the rows; NaN where it is undefined.
+    """Unbiased linear CKA of all pairs of layers as (L, L) matrices, from the rows; NaN where undefined.
 
     Within a moment the diagonal is 1 where any other cell of the layer is defined (or it is the only layer).
     """
@@ -320,7 +320,7 @@ def _bar(tasks: Sequence[Task], progress: bool) -> Iterator[Task]:
 
 
 def _named(function: Any) -> str | None:
-    """A name that tells functions apart across processes: where it was defined, and its code."""
+    """A name that identifies a function across processes: where it was defined, and its code."""
     if function is None or isinstance(function, str):
         return function
     code = getattr(function, "__code__", None)

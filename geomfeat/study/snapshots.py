@@ -1,4 +1,4 @@
-"""What a study looks at: one network at several moments, on the same inputs, through the same layers; checked."""
+"""What a study measures: one network at several moments, on the same inputs, through the same layers; checked."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from geomfeat.numerics import resolve_device, whole_seed
 from geomfeat.types import Representation, Snapshot
 
 INITIAL, TRAINED = "init", "trained"
-# Wider layers are projected for geometry: at 4096 features a covariance costs 0.1 GB, and distances between samples are
-# kept by 2048 random directions to about sqrt(2 / 2048) = 3 %.
+# Wider layers are projected for geometry: at 4096 features a covariance takes 0.1 GB, and 2048 random directions
+# preserve distances between samples to about sqrt(2 / 2048) = 3 %.
 WIDE, PROJECTED = 4096, 2048
 
 
@@ -86,7 +86,7 @@ class Subject:
         labels: (n,) classes, or None where there are none. goal: what was to be learned: these, or values (n,), (n, C).
         has_outputs: whether the network's outputs can be read as (n, C). classes: names that the labels stand for.
         groups: (n,) which samples belong together, or None.
-        patterns: how the layers were asked for; "*" stands for the hidden layers with weights.
+        patterns: how the layers were selected; "*" means the hidden layers with weights.
     """
 
     snapshots: dict[str, Snapshot]
@@ -160,7 +160,7 @@ def make_subject(
         patterns = "weights"
         if not hidden_weight_layers(model, inputs, readout=look.readout, device=look.device):
             raise BadInput(
-                f"layers='*' stands for hidden layers with weights, and there are none: {no_hidden_layer(model)}. Name "
+                f"layers='*' means hidden layers with weights, and the model has none: {no_hidden_layer(model)}. Name "
                 "layers, e.g. 'leaf'. All of them: geomfeat extract --list"
             )
     widths, has_outputs = look.widths(model, inputs, patterns)
@@ -178,7 +178,7 @@ def _snapshots(trained: Any, initial: Any, checkpoints: Mapping[Any, Any] | None
     steps = dict(checkpoints or {})
     for step in sorted(steps, key=lambda s: (not str(s).isdigit(), int(s) if str(s).isdigit() else 0, str(s))):
         if str(step) in (INITIAL, TRAINED, ""):
-            raise BadInput(f"checkpoints: {step!r} is no step; pass initial= and trained= by their own names")
+            raise BadInput(f"checkpoints: {step!r} is not a step; pass initial= and trained= by name")
         found[str(step)] = _snapshot(steps[step], str(step), last.model)
     found[TRAINED] = last
     for at, snapshot in found.items():

@@ -28,7 +28,7 @@ Row = dict[str, Any]
 def row(quantity: str, estimate: Estimate, **facts: Any) -> Row:
     """One row of the table without its identity columns: an estimate and what it is of.
 
-    Facts are the other RESULT columns; those left out are empty. NaN stands for "no standard error".
+    Facts are the other RESULT columns; those left out are empty. NaN means "no standard error".
     """
     empty: Row = {"layer": "", "layer_b": "", "n": None, "d": None, "dtype": "", "device": "", "seconds": math.nan}
     number = {

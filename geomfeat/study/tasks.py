@@ -1,4 +1,4 @@
-"""The pieces of work of a study: each gives rows, is cheap to name, and can be finished, kept and skipped by itself."""
+"""The pieces of work of a study: each gives rows, is cheap to name, and can be saved and skipped by itself."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Task:
 
 @dataclass
 class Features:
-    """Features by moment, extracted when they are first asked for. Those of a checkpoint give way to the next one's."""
+    """Features by moment, extracted at first use. Those of a checkpoint give way to the next one's."""
 
     subject: Subject
     progress: bool = False
@@ -56,7 +56,7 @@ class Features:
         return self._kept[at]
 
     def pair(self, at: str, seed: int) -> SnapshotPair:
-        """The initial network and that of `at`, as network diagnostics take them; the last one made is kept.
+        """The initial network and that of `at`, as network diagnostics take them; the last one made is cached.
 
         The diagnostics want features as they are: reduced or projected ones are left to them to extract.
         """

@@ -38,7 +38,7 @@ class Course:
     gamma: float | None = None
 
     @property
-    def told(self) -> bool:
+    def is_long_enough(self) -> bool:
         """Whether there are enough snapshots for an order of events."""
         return len(self.steps) >= FEWEST
 

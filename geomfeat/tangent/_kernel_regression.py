@@ -108,9 +108,9 @@ def kernel_regression(
     fitted = (gram @ coefficients).reshape(y.values.shape)
     return KernelRegression(
         coefficients.reshape(y.values.shape),
-        _told(fitted, y),
-        _told(y.values - residual, y),
-        None if test is None else _told(_test_values(test, coefficients, block), y_test),
+        _predictions(fitted, y),
+        _predictions(y.values - residual, y),
+        None if test is None else _predictions(_test_values(test, coefficients, block), y_test),
         rank,
         len(values),
         _note(rank, len(values), ridge, cut),
@@ -171,7 +171,7 @@ def _test_values(test: Kernel | Tensor, coefficients: Tensor, block: int) -> Ten
     return (require_finite(gram, "kernel 'test'") @ coefficients).reshape(gram.shape[0] // block, -1)
 
 
-def _told(values: Tensor, y: _Targets | None) -> Predictions:
+def _predictions(values: Tensor, y: _Targets | None) -> Predictions:
     if y is None:
         return Predictions(values, None, None)
     if values.shape != y.values.shape:

@@ -28,7 +28,7 @@ from geomfeat.tangent.layerwise.wide_head import WideHead, wide_head
 from geomfeat.types import Kernel
 
 logger = logging.getLogger(__name__)
-# Multiplications below which a kernel from Jacobian rows is done before the rules have been looked up and verified.
+# Multiplications below which Jacobian rows are faster: finding and verifying the rules would take longer.
 SMALL = 2.0**27
 
 Outputs = str | int | np.integer | Tensor | np.ndarray
@@ -49,7 +49,7 @@ def ntk(
 ) -> Kernel:
     """Neural tangent kernel between the samples of `x` (n1) and of `x2` (n2; default `x` itself).
 
-    The model is copied, put in evaluation mode and widened to float64; a `Functional` is taken as it is. A complex
+    The model is copied, put in evaluation mode and widened to float64; a `Functional` is used directly. A complex
     weight counts as two real ones. `meta` names the precision ("dtype") and what must be known of the gradients
     ("notes").
 

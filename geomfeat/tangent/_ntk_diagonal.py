@@ -1,4 +1,4 @@
-"""The diagonal of the tangent kernel: what each sample's own gradients are worth, without the pairs of samples."""
+"""The diagonal of the tangent kernel: the kernel of every sample with itself, without the pairs of samples."""
 
 import logging
 from typing import Any

@@ -135,7 +135,7 @@ def _leading(product: Product, size: int, k: int, seed: int, eps: float) -> tupl
             return v - found @ (found.T @ v)
 
         value, vector, converged = _lanczos(rest, size, 1, (seed, "rest", missed), eps, scale)
-        # Rounding of the products decides below this, as in `numerics.tolerance`.
+        # Below this, eigenvalues are rounding of the products, as in `numerics.tolerance`.
         if not converged or value[0] <= values[-1] + 1e4 * eps * scale:
             break
         missed += 1
@@ -154,7 +154,7 @@ def _lanczos(
     random = numpy_stream(names[0], "ntk spectrum", *names[1:])
     options: dict[str, Any] = {"which": "LA", "v0": random.standard_normal(size), "tol": eps}
 
-    # Moved from [0, scale] to about [1, 2], since ARPACK's accuracy is relative to each eigenvalue, also to zero.
+    # Shifted from [0, scale] to about [1, 2]: ARPACK's accuracy is relative to each eigenvalue, which fails at zero.
     def shifted(v: np.ndarray) -> np.ndarray:
         return product(v.reshape(-1)) / scale + v.reshape(-1)
 

@@ -305,7 +305,7 @@ class Constant(nn.Module):
 def test_tensors_without_a_sample_axis_are_left_out_or_refused_by_name(name: str) -> None:
     x = torch.ones(7, 4)
     assert list(extract(Constant(), x, progress=False)) == ["fc"]
-    with pytest.raises(BadInput, match=f"layer '{name}'.*no one dimension counts the samples"):
+    with pytest.raises(BadInput, match=f"layer '{name}'.*no dimension is that of the samples"):
         extract(Constant(), x, layers=name, progress=False)
 
 

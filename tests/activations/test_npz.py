@@ -44,7 +44,7 @@ def test_truncated_files_are_told(tmp_path: Path, keep: float) -> None:
 
 
 def test_other_files_are_told(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="there is no file"):
+    with pytest.raises(BadInput, match="no such file"):
         load_npz(tmp_path / "none.npz")
     np.savez(tmp_path / "other.npz", x=np.ones(3))
     with pytest.raises(BadInput, match=r"not written by save_npz: it holds \['x'\]"):

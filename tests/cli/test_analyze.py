@@ -117,7 +117,7 @@ def test_the_same_request_is_not_computed_again_and_a_lost_page_is_made_again(fi
     Path("out/report.html").unlink()
     again = analyze()
     assert again.exit_code == 0
-    assert "nothing was computed again" in again.stdout
+    assert "nothing was computed" in again.stdout
     after = {p.name: p.stat().st_mtime_ns for p in Path("out").iterdir() if p.is_file()}
     assert {k for k in before if after[k] != before[k]} == {"report.html"}
 
@@ -141,10 +141,10 @@ def test_force_computes_everything_again(files: Path, analyze: Run, computed: li
     refused = analyze("--layers", "fc1", "--force")
     assert refused.exit_code == 2
     assert {p.name for p in Path("out").iterdir()} == WRITTEN, "what is refused costs nothing"
-    assert "nothing was computed again" in analyze().stdout
+    assert "nothing was computed" in analyze().stdout
     forced = analyze("--force")
     assert forced.exit_code == 0
-    assert "already there" not in forced.stdout
+    assert "results exist" not in forced.stdout
     assert len(computed) == 16
     assert {p.name for p in Path("out").iterdir()} == WRITTEN
 
@@ -164,7 +164,7 @@ def test_a_forced_run_that_is_interrupted_goes_on_without_force(
         patch.setattr(tasks, "measure_layers", interrupted)
         stopped = analyze("--force")
     assert stopped.exit_code == 130
-    assert "the same command without --force goes on" in stopped.stderr
+    assert "run the same command without --force to resume" in stopped.stderr
     assert analyze().exit_code == 0
     assert len(computed) == 16
     assert {p.name for p in Path("out").iterdir()} == WRITTEN
@@ -189,7 +189,7 @@ def test_numbers_that_failed_are_tried_again_and_only_they(
     assert again.exit_code == 0
     assert computed == ["nc1"] * 4
     assert Study.load("out").table["ok"].all()
-    assert "nothing was computed again" in analyze().stdout
+    assert "nothing was computed" in analyze().stdout
 
 
 def test_a_factory_in_a_package_that_changed_is_other_settings(files: Path, analyze: Run) -> None:
@@ -197,7 +197,7 @@ def test_a_factory_in_a_package_that_changed_is_other_settings(files: Path, anal
     Path("a_package_of_nets/net.py").write_text(Path("net.py").read_text())
     words = ("--model", "a_package_of_nets.net:make")
     assert analyze(*words).exit_code == 0
-    assert "nothing was computed again" in analyze(*words).stdout
+    assert "nothing was computed" in analyze(*words).stdout
     Path("a_package_of_nets/net.py").write_text(Path("net.py").read_text().replace("ReLU", "Tanh"))
     assert "first model:" in analyze(*words).stderr
 
@@ -222,7 +222,7 @@ def test_results_of_other_settings_are_not_overwritten_unasked(files: Path, anal
     other = analyze("--seed", 1)
     assert other.exit_code == 2
     [line] = other.stderr.strip().splitlines()
-    assert "'out' holds results of other settings, first seed: 0 there, 1 now" in line
+    assert "'out' holds results with other settings, first seed: 0 there, 1 now" in line
     assert "--force" in line
     assert {p.name: p.read_bytes() for p in Path("out").iterdir() if p.is_file()} == before
     assert analyze("--seed", 1, "--force").exit_code == 0
@@ -249,7 +249,7 @@ def test_an_interruption_keeps_what_is_finished_and_says_how_to_go_on(
     monkeypatch.setattr(tasks, "measure_layers", interrupted)
     result = analyze()
     assert result.exit_code == 130
-    assert "interrupted. Finished parts are kept in out/parts: the same command goes on" in result.stderr
+    assert "interrupted. Finished parts are saved in out/parts: run the same command to resume" in result.stderr
     assert {p.name for p in Path("out").iterdir()} == {"parts"}
     assert analyze().exit_code == 0
     assert len(calls) == 4 + 8 - 3, "3 of the 8 parts (2 measures, 2 layers, before and after) were finished"
@@ -280,7 +280,7 @@ def test_a_damaged_result_is_told_and_made_again_once_it_is_deleted(files: Path,
         (["--model", "no_such_package:make"], ["no_such_package"]),
         (["--trained", "lost.safetensors"], ["--trained 'lost.safetensors'", "no such file"]),
         (["--initial", "lost.safetensors"], ["--initial 'lost.safetensors'"]),
-        (["--checkpoints", "lost"], ["--checkpoints 'lost' is no folder"]),
+        (["--checkpoints", "lost"], ["--checkpoints 'lost' is not a folder"]),
         (["--data", "digts"], ["'digts'", "near: digits"]),
         (["--data", "npz:lost.npz"], ["'lost.npz'"]),
         (["--n", "100000"], ["n=100000", "30 samples"]),
@@ -424,7 +424,7 @@ def test_force_leaves_a_folder_of_parts_with_a_file_of_the_users(
     assert "was not written by geomfeat" in refused.stderr
     assert computed == []
     assert {p: p.read_bytes() for p in Path("out").rglob("*") if p.is_file()} == before
-    assert "already there" in analyze().stdout
+    assert "results exist" in analyze().stdout
 
 
 @pytest.mark.parametrize("force", [True, False])
@@ -445,10 +445,10 @@ def test_an_edited_page_is_kept_and_does_not_stop_a_finished_run(files: Path, an
     assert analyze().exit_code == 0
     page = Path("out/report.html")
     page.write_text(page.read_text(encoding="utf-8") + "<p>my notes</p>", encoding="utf-8")
-    assert "already there" in analyze().stdout
+    assert "results exist" in analyze().stdout
     refused = analyze("--force")
     assert refused.exit_code == 2
-    assert "report.html was not written by geomfeat, or has been changed" in refused.stderr
+    assert "report.html was not written by geomfeat, or was changed" in refused.stderr
     assert page.read_text(encoding="utf-8").endswith("<p>my notes</p>")
 
 

@@ -50,7 +50,7 @@ def test_two_networks_a_control_and_a_brain(files: Path, brain: Path, compare: R
     words = (*NETWORKS, "pixels=brain.npz:pixels", "--brain", "brain.npz:it_subjects", "--layers", "leaf", "--boot", 20)
     result = compare(*words, "--layers", "start=type:Linear")
     assert result.exit_code == 0, result.stderr
-    assert "Nearest to it is layer 3 of end" in result.stdout
+    assert "The layer most similar to it is 3 of end" in result.stdout
     assert "page: out/comparison.html" in result.stdout
     assert {p.name for p in Path("out").iterdir()} == {*FILES, "comparison.html"}
     ranking = pd.read_parquet("out/ranking.parquet")
@@ -67,7 +67,7 @@ def test_the_same_request_is_not_computed_again_and_another_is_refused(files: Pa
     before = Path("out/comparison.html").stat().st_mtime_ns
     again = compare(*NETWORKS)
     assert again.exit_code == 0
-    assert "nothing was computed again" in again.stdout
+    assert "nothing was computed" in again.stdout
     other = compare(*NETWORKS, "--seed", 1)
     assert other.exit_code == 2
     assert "other settings, first seed: 0 there, 1 now" in other.stderr
@@ -107,15 +107,15 @@ def test_recordings_of_other_samples_are_refused_and_nothing_is_written(files: P
 
 
 BAD = [
-    (("net.py:make",), "one model is given, and two are needed"),
-    (("net.py:make", "net.py:make"), "two models are named 'make': name them"),
-    (("a=net.py:make@none.safetensors", "net.py:make"), "there is no file 'none.safetensors'"),
+    (("net.py:make",), "one is given, and a comparison needs two or more"),
+    (("net.py:make", "net.py:make"), "two models are named 'make'; give each a name"),
+    (("a=net.py:make@none.safetensors", "net.py:make"), "no such file: 'none.safetensors'"),
     (("a=net.py:make@net.py", "net.py:make"), "must be one of .safetensors, .pt, .pth"),
-    (("a=none.npz", "net.py:make"), "there is no file 'none.npz'"),
+    (("a=none.npz", "net.py:make"), "no such file: 'none.npz'"),
     (("digits.npz", "net.py:make"), "was not written by save_npz"),
-    (("a=", "net.py:make"), "MODEL 'a=' names nothing"),
+    (("a=", "net.py:make"), "MODEL 'a=' is empty"),
     (("net", "net.py:make"), "'net' is neither"),
-    ((*NETWORKS, "--brain", "none.npz"), "--brain 'none.npz': there is no file"),
+    ((*NETWORKS, "--brain", "none.npz"), "--brain 'none.npz': no such file"),
     ((*NETWORKS, "--brain", "digits.npz"), "holds no array named rdm_<name>"),
     ((*NETWORKS, "--measures", "nonsense"), "no measure 'nonsense'"),
     ((*NETWORKS, "--similarity", "cka"), "similarity='cka'"),
@@ -136,7 +136,7 @@ def test_what_cannot_be_compared_is_told_in_one_line(
 
 def test_networks_need_data_and_matrices_all_of_it(files: Path, brain: Path, compare: Run) -> None:
     assert "--data is missing: 'end' is a network" in compare(*NETWORKS, data=None).stderr
-    assert "leave --n out" in compare(*NETWORKS, "--brain", "brain.npz", "--n", 10).stderr
+    assert "leave out --n" in compare(*NETWORKS, "--brain", "brain.npz", "--n", 10).stderr
 
 
 def test_a_recording_with_a_layer_of_any_name_is_read(files: Path, compare: Run) -> None:

@@ -68,7 +68,7 @@ def _end(code: str) -> Result:
     ("code", "what"),
     [
         ("raise ZeroDivisionError", "traceback"),
-        ("import sys; sys.stderr.write('geomfeat: unexpected X. This is a fault of geomfeat: \\n'); sys.exit(2)",
+        ("import sys; sys.stderr.write('geomfeat: unexpected X. This is a bug in geomfeat: \\n'); sys.exit(2)",
          "last resort"),
         ("import sys; sys.exit(3)", "exit code 3"),
         ("import sys; sys.exit(2)", "not one sentence"),

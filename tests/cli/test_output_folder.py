@@ -83,7 +83,7 @@ def test_folders_of_save_pretrained_are_checkpoints(tmp_path: Path) -> None:
     ("names", "why"),
     [([], "holds no .safetensors"), (["notes.txt"], "holds no .safetensors"),
      (["last.pt"], "'last.pt' has no step number"),
-     (["a_7.pt", "b_07.pt"], "'a_7.pt' and 'b_07.pt' are both of step 7")],
+     (["a_7.pt", "b_07.pt"], "'a_7.pt' and 'b_07.pt' both have step 7")],
 )  # fmt: skip
 def test_folders_that_are_no_series_are_refused(tmp_path: Path, names: list[str], why: str) -> None:
     for name in names:

@@ -27,7 +27,7 @@ def test_relate_answers_and_writes_page_and_figures(made: Path, tmp_path: Path) 
     told = RUN.invoke(app, ["relate", str(made), "--figures", str(tmp_path / "figures")], catch_exceptions=False)
     assert told.exit_code == 0, told.output
     assert "Richness R changes by" in told.output
-    assert "theory has −3" in told.output
+    assert "theory predicts −3" in told.output
     assert f"page: {made / 'relate.html'}" in told.output
     text = (made / "relate.html").read_text(encoding="utf-8")
     assert "8 trainings of 4 configurations" in text
@@ -55,21 +55,21 @@ def test_an_unfinished_sweep_is_counted_and_said(made: Path, tmp_path: Path) -> 
         shutil.rmtree(run)
     told = RUN.invoke(app, ["relate", str(part)], catch_exceptions=False)
     assert told.exit_code == 0, told.output
-    assert "2 of 8 trainings are not there: the sweep is unfinished" in told.output
+    assert "2 of 8 runs are missing: the sweep is unfinished" in told.output
     assert "of 8 trainings diverged" not in told.output  # the two that are missing did not fail
-    assert "2 of 8 trainings are not there" in (part / "relate.html").read_text(encoding="utf-8")
+    assert "2 of 8 runs are missing" in (part / "relate.html").read_text(encoding="utf-8")
     shutil.rmtree(part / "runs")
     for word in ("relate", "portrait"):
         told = RUN.invoke(app, [word, str(part)])
         assert told.exit_code == 2
-        assert "none of the 8 trainings" in told.output
+        assert "none of the 8 runs" in told.output
 
 
 def test_one_value_of_every_condition_is_refused(tmp_path: Path) -> None:
     sweep(tiny(seeds=1), tmp_path / "one", progress=False)
     told = RUN.invoke(app, ["relate", str(tmp_path / "one")])
     assert told.exit_code == 2
-    assert "there is no slope: vary sigma or eta" in " ".join(told.output.split())
+    assert "no slope can be fitted: vary sigma or eta" in " ".join(told.output.split())
     told = RUN.invoke(app, ["portrait", str(tmp_path / "one")])
     assert told.exit_code == 2
     assert "needs two conditions that vary" in told.output
@@ -95,7 +95,7 @@ def test_what_is_missing_is_told_before_what_is_refused_for_want_of_it(tmp_path:
     for word in ("relate", "portrait"):
         told = RUN.invoke(app, [word, str(tmp_path)])
         assert told.exit_code == 2
-        assert told.output.index("1 of 2 trainings are not there") < told.output.index("geomfeat: ")
+        assert told.output.index("1 of 2 runs are missing") < told.output.index("geomfeat: ")
 
 
 def test_a_sweep_whose_folders_are_all_damaged_says_so(made: Path, tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_a_run_that_could_not_be_made_is_told_with_exit_code_1(
     done = run("sweep", config, "--out", tmp_path / "out", "--quiet")
     assert done.exit_code == 1
     assert "4 missing" in done.stdout
-    assert "could not be run: ZeroDivisionError: a bug" in done.stderr
+    assert "failed: ZeroDivisionError: a bug" in done.stderr
 
 
 def test_a_dry_run_tells_number_and_time_and_writes_nothing(run: Run, config: Path, tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_slurm_without_sbatch_is_refused_before_anything_is_written(
     monkeypatch.setenv("PATH", str(tmp_path))
     done = run("sweep", config, "--out", tmp_path / "out", "--quiet", "--engine", "slurm")
     assert done.exit_code == 2
-    assert "'slurm' hands jobs to sbatch, which is not on this machine" in done.stderr
+    assert "'slurm' needs sbatch, which is not on this machine" in done.stderr
     assert not (tmp_path / "out").exists()
 
 
@@ -78,12 +78,12 @@ LAUGHS = "a: &a [1, 1]\n" + "".join(f"{k}: &{k} [*{j}, *{j}]\n" for j, k in pair
         ("[" * 20_000, "nested too deeply"),
         ("sigma: &a [*a]", "holds itself"),
         (LAUGHS, "more than 100000 values"),
-        ("eta: 2026-13-45", "no readable YAML"),
-        ("eta: !!int ''", "no readable YAML"),
-        ("eta: !!timestamp x", "no readable YAML"),
-        ("? [a]\n: 1", "no readable YAML"),
-        ("eta: !!python/object:os.system x", "no readable YAML"),
-        ("\x00", "no readable YAML"),
+        ("eta: 2026-13-45", "is not valid YAML"),
+        ("eta: !!int ''", "is not valid YAML"),
+        ("eta: !!timestamp x", "is not valid YAML"),
+        ("? [a]\n: 1", "is not valid YAML"),
+        ("eta: !!python/object:os.system x", "is not valid YAML"),
+        ("\x00", "is not valid YAML"),
     ],
 )
 def test_a_config_that_is_no_sweep_is_refused(run: Run, config: Path, tmp_path: Path, text: str, told: str) -> None:
@@ -127,7 +127,7 @@ def test_the_schema_is_json_and_knows_every_key(run: Run) -> None:
     [
         ((), "SWEEP.yaml is missing"),
         (("{config}",), "--out is missing"),
-        (("none.yaml", "--out", "out"), "there is no sweep file 'none.yaml'"),
+        (("none.yaml", "--out", "out"), "no such sweep file: 'none.yaml'"),
         (("{config}", "--out", "out", "--engine", "dusk"), "engine='dusk': near: dask"),
     ],
 )

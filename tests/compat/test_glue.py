@@ -179,7 +179,7 @@ def test_the_first_manifold_against_the_rest_in_every_draw() -> None:
     ("options", "message"),
     [
         ({"analysis_type": "ALL"}, "analysis_type='ALL': use one of 'RANDOM'"),
-        ({"gaussianize": True}, "gaussianize=True is not offered"),
+        ({"gaussianize": True}, "gaussianize=True is not supported"),
         ({"indices": (1,)}, "1 values for 0 names"),
         ({"n_hyperplanes": 1}, "n_draws=1"),
     ],

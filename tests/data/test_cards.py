@@ -151,5 +151,5 @@ def test_a_card_is_named_like_its_file(tmp_path):
     (tmp_path / "other.md").write_text(GOOD)
     with pytest.raises(BadInput, match=r"digits\.md"):
         read_card(tmp_path / "other.md")
-    with pytest.raises(BadInput, match="no card"):
+    with pytest.raises(BadInput, match="no such card"):
         read_card(tmp_path / "none.md")

@@ -102,7 +102,7 @@ def test_the_demand_is_that_of_the_parameters_that_moved() -> None:
     assert found.movement == found.layers["movement"][1]
     assert found.tangent == "243 of 355 parameters"
     assert any(flag.startswith("Tangent space: 243 of 355 parameters") for flag in found.flags)
-    assert any("Frozen, so in no mean: 0," in flag for flag in found.flags)
+    assert any("Frozen, and left out of every mean: 0," in flag for flag in found.flags)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -227,7 +227,7 @@ def test_without_the_start_flags_are_a_hint_that_is_stated() -> None:
     assert found.tier == "reinitialised"
     assert found.layers["regime"][0] == "frozen"
     assert found.tangent == "243 of 355 parameters"
-    assert any("require a gradient, which is a hint only" in flag for flag in found.flags)
+    assert any("require a gradient, which is a guess" in flag for flag in found.flags)
 
 
 def test_the_size_of_a_space_is_told_in_words() -> None:

@@ -98,7 +98,7 @@ def test_pictures_of_the_users_or_edited_since_are_not_replaced(tmp_path):
         path = next(p for p in paths if p.suffix == f".{suffix}")
         edited = path.read_bytes().replace(b"1", b"2", 1)
         path.write_bytes(edited)
-        with pytest.raises(OutputExists, match=f"{path.name} was not written by geomfeat, or has been changed"):
+        with pytest.raises(OutputExists, match=f"{path.name} was not written by geomfeat, or was changed"):
             save_figures(study, tmp_path / "own", formats=(suffix,))
         assert path.read_bytes() == edited
     mine = tmp_path / "mine" / paths[-1].name

@@ -98,7 +98,7 @@ def test_what_has_no_error_over_samples_has_none_over_groups() -> None:
     ("groups", "told"),
     [
         (torch.arange(40) % 2, "2 groups are too few for an error over groups"),
-        (torch.tensor([0] * 38 + [1, 2]), "2 samples are left without one of the groups, and 4 are needed"),
+        (torch.tensor([0] * 38 + [1, 2]), "2 samples remain without one of the groups, and 4 are needed"),
     ],
 )
 def test_groups_that_give_no_error_are_told(groups: torch.Tensor, told: str) -> None:

@@ -81,7 +81,7 @@ def test_an_edited_page_or_picture_is_the_users(tmp_path: Path, name: str) -> No
     write(path, "<p>found again</p>")
     edited = path.read_text().replace("found", "found, as I think")
     path.write_text(edited)
-    with pytest.raises(OutputExists, match="has been changed"):
+    with pytest.raises(OutputExists, match="was changed"):
         write(path, "<p>new</p>")
     assert path.read_text() == edited
 

@@ -97,7 +97,7 @@ def test_a_ladder_gives_rows_with_the_equivalent_gamma() -> None:
         (None, 4, {}, "pass labels="),
         (0, 1, {}, "ladder=1: at least 2"),
         (0, None, {"loss": "huber"}, "loss='huber'"),
-        (0, None, {"n_bootstraps": 2}, "'n_bootstraps': .* no option of locate; near: n_bootstrap"),
+        (0, None, {"n_bootstraps": 2}, "'n_bootstraps': .* not an option of locate; near: n_bootstrap"),
         (0, None, {"initial": 2}, "pass initial= to the study itself"),
     ],
 )
@@ -167,7 +167,7 @@ def test_rows_of_a_frozen_network_say_that_nothing_moved() -> None:
     assert where.regime == "frozen"
     rows = {(r["layer"], r["quantity"]): r for r in location_rows(where, made, "")}
     assert rows["", "richness"]["ok"]
-    assert "had it been free to move" in rows["", "richness"]["note"]
+    assert "if it had been free to move" in rows["", "richness"]["note"]
     assert not rows["1", "movement"]["ok"]
     assert "nothing moved" in rows["1", "movement"]["note"]
 

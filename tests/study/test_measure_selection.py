@@ -61,7 +61,7 @@ def test_an_unknown_measure_is_refused_with_near_names() -> None:
 
 
 def test_asking_for_nothing_is_refused() -> None:
-    with pytest.raises(BadInput, match=r"measures=\[\] asks for nothing"):
+    with pytest.raises(BadInput, match=r"measures=\[\] is empty"):
         make_plan([], EVERYTHING)
 
 

@@ -39,7 +39,7 @@ def test_an_unknown_layer_is_refused_with_near_names() -> None:
 
 
 def test_a_model_without_hidden_layers_says_so() -> None:
-    with pytest.raises(BadInput, match=r"there are none: the model has no hidden layer.*Name layers"):
+    with pytest.raises(BadInput, match=r"the model has none: the model has no hidden layer.*Name layers"):
         subject(trained=nn.Linear(4, 2), initial=None, inputs=torch.randn(6, 4), labels=None)
 
 
@@ -56,7 +56,7 @@ def test_checkpoints_come_in_the_order_of_their_steps() -> None:
 
 
 def test_a_checkpoint_cannot_be_called_trained() -> None:
-    with pytest.raises(BadInput, match="'trained' is no step"):
+    with pytest.raises(BadInput, match="'trained' is not a step"):
         subject(checkpoints={"trained": model_at(1)})
 
 

@@ -1,1 +1,1 @@
-"""Whether rows are the samples, and positions are tokens that are there: checks of an extraction."""
+"""Checks of an extraction: rows are the samples, and positions are valid tokens."""

@@ -1,4 +1,4 @@
-"""Compare models on the same samples: similarity of layers and models, profiles over depth, and likeness to brains."""
+"""Compare models on the same samples: similarity of layers and models, profiles over depth, likeness to brain data."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from geomfeat.models.functional import Inputs, Readout
 from geomfeat.study.snapshots import Look
 from geomfeat.types import Representation, Snapshot
 
-# Loss of similarity by projection, above which it is told.
-TOLD_LOSS = 0.02
+# Loss of similarity by projection, above which a note reports it.
+REPORTED_LOSS = 0.02
 
 
 def compare_models(
@@ -50,28 +50,28 @@ def compare_models(
     umap: bool = False,
     progress: bool = True,
 ) -> ModelComparison:
-    """Compare networks, recordings and brains layer by layer and as wholes, on the same samples and the same draws.
+    """Compare networks, recordings and brain data as a whole and layer by layer, on the same samples and draws.
 
     Args:
         models: name -> a network; features that were extracted or recorded (layer -> Representation, from input to
-            output); or RDMs, each a layer. All of the same n samples in the same order: other numbers of samples, other
-            labels, and other inputs where geomfeat extract recorded them are refused.
+            output); or RDMs, each a layer. All of the same n samples in the same order: differing numbers of samples,
+            labels, or inputs (if geomfeat extract recorded them) raise BadInput.
         inputs: n samples, samples first, or a DataLoader or Dataset in a fixed order; needed for networks.
         labels: (n,) classes; default those of the batches, or of a recording.
         layers: of the networks: "*" hidden layers with weights, else patterns; or model -> patterns.
         similarity: "cka_linear_unbiased", or "cka_linear_biased", which is near 1 for any wide layers.
         measures: names for the profiles over depth; None: capacity (with labels), corrected participation ratio and
             TwoNN; an empty list: none.
-        brain: RDMs of subjects, or name -> RDMs, whose conditions are the n samples in order. Each is one more model,
-            of one layer (the mean over subjects), and what the layers of all others are ranked by. comparator, n_boot:
-            see `rank_by_rsa`.
-        n_draws: of the capacity, the same for all layers of all models.
+        brain: RDMs of subjects, or name -> RDMs, whose conditions are the n samples in order. Each becomes a model with
+            one layer (the mean over subjects), and the layers of all other models are ranked by similarity to it.
+            comparator, n_boot: see `rank_by_rsa`.
+        n_draws: number of random draws of the capacity, the same draws for all layers of all models.
         reduce, project, batch_size, readout: see `run_study`. Projection ("auto": above 4096 features to 2048) lowers
-            CKA of layers of many dimensions, which a note tells; None is exact.
-        umap: also a UMAP of the layers, where there are at least 15.
+            CKA of layers of many dimensions, which a note reports; None is exact.
+        umap: also a UMAP of the layers, if there are at least 15.
 
-    The similarity of two models is the mean over the layers of each of the similarity with the other's best matching
-    layer, averaged over both directions. A layer that is constant, and a number that fails, is NaN with a note.
+    The similarity of two models is the mean over the layers of one of the similarity with the best matching layer of
+    the other, averaged over both directions. A constant layer, and a number that fails, is NaN with a note.
 
     Raises BadInput, before any comparison, for fewer than two models, other samples, unknown names.
 
@@ -140,8 +140,8 @@ def _placed(similarity: np.ndarray, layers: pd.DataFrame, umap: bool, seed: int)
 
 
 def _notes(layers: pd.DataFrame, similarity: str, members: list[Member], said: str) -> list[str]:
-    told = zip(layers["model"], layers["layer"], layers["note"], strict=True)
-    notes = [*filter(None, [said]), *(f"{model} {layer}: {note}" for model, layer, note in told if note)]
+    noted = zip(layers["model"], layers["layer"], layers["note"], strict=True)
+    notes = [*filter(None, [said]), *(f"{model} {layer}: {note}" for model, layer, note in noted if note)]
     if similarity == "cka_linear_biased" and bool(np.any(layers["d"].fillna(0) > layers["n"])):
         notes.append("biased CKA of layers with more features than samples is high for any layers: prefer unbiased")
     losses = {
@@ -150,7 +150,7 @@ def _notes(layers: pd.DataFrame, similarity: str, members: list[Member], said: s
         if isinstance(value, Representation)
     }
     worst = max(losses, key=losses.__getitem__, default="")
-    if losses.get(worst, 0) > TOLD_LOSS:
+    if losses.get(worst, 0) > REPORTED_LOSS:
         notes.append(
             "random projection of wide layers lowers their similarity with others, by up to "
             f"{100 * losses[worst]:.0f} % ({worst}): project=None is exact where memory allows"

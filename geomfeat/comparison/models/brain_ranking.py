@@ -1,4 +1,4 @@
-"""Layers of models ranked by how alike their geometry is to that of brains, beside the noise ceiling."""
+"""Layers of models ranked by the similarity of their geometry to that of brain data, with the noise ceiling."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def brain_ranking(
     n_boot: int,
     seed: int,
 ) -> tuple[pd.DataFrame, list[str]]:
-    """(one row per brain and layer, best first; notes). Other brains are ranked beside the models, by their mean RDM.
+    """(one row per brain and layer, best first; notes). Other brains are ranked with the models, by their mean RDM.
 
     `similarity` is the mean over subjects of that between the correlation-distance RDM of the layer and the subject's;
     stderr, low and high (95 %) are for new stimuli and new subjects, where there are several. Layers without an RDM

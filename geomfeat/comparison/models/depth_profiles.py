@@ -28,7 +28,7 @@ DIFFERENCE_COLUMNS = (
 
 
 def profile_measures(measures: Sequence[str] | str | None, labels: bool) -> tuple[list[Measure], dict[str, str]]:
-    """(measures of single layers, {name: why it is left out}). None stands for `DEFAULT`, an empty list for none.
+    """(measures of single layers, {name: why it is left out}). None means `DEFAULT`, an empty list none.
 
     Raises BadInput for an unknown name, a measure of more than one layer, or one asked for whose needs are not met.
     """

@@ -1,4 +1,4 @@
-"""Where layers and models lie: a distance from their similarity, its clusters, and its map in the plane."""
+"""Distances between layers and models from their similarity, their clusters, and their map in the plane."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def members_of(
 ) -> tuple[list[Member], Tensor | None]:
     """The models with the features of their layers, and the labels (n,) that all share, or None.
 
-    Raises BadInput for what is no model, for fewer than two of them, for other numbers of samples, and for recordings
+    Raises BadInput for other types, for fewer than two models, for other numbers of samples, and for recordings
     whose labels differ (their samples are others, or in another order).
     """
     _require_two(models, brain)
@@ -91,8 +91,8 @@ def _require_two(models: Mapping[str, Any], brain: Mapping[str, RDMs]) -> None:
     if twice:
         raise BadInput(f"{twice[0]!r} names a model and a brain: give each its own name")
     if len(models) + len(brain) < 2 or not models:
-        told = f"{len(models)} model" + (f" and {len(brain)} brain data" if brain else "")
-        raise BadInput(f"there is nothing to compare with: got {told}, and two are needed (for one, use analyze)")
+        counts = f"{len(models)} model" + (f" and {len(brain)} brain data" if brain else "")
+        raise BadInput(f"models: got {counts}, and two are needed (for one, use analyze)")
 
 
 def _patterns(layers: Any, models: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -100,7 +100,7 @@ def _patterns(layers: Any, models: Mapping[str, Any]) -> Mapping[str, Any]:
         return dict.fromkeys(models, layers)
     unknown = sorted(set(layers) - set(models))
     if unknown:
-        raise BadInput(f"layers names the model {unknown[0]!r}, which is not there: the models are {', '.join(models)}")
+        raise BadInput(f"layers names the unknown model {unknown[0]!r}: the models are {', '.join(models)}")
     given: Mapping[str, Any] = layers
     return {name: given.get(name, "*") for name in models}
 

@@ -1,4 +1,4 @@
-"""How alike two models are, and which of their layers correspond, from the similarity of all their layers."""
+"""How similar two models are, and which of their layers correspond, from the similarity of all their layers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def best(similarity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def model_similarity(similarity: np.ndarray, owner: np.ndarray) -> np.ndarray:
     """Similarity between models (M, M) from that between all layers (L, L) and the model (L,) each layer is of.
 
-    s(a -> b) is the mean, over the layers of a, of the similarity with the layer of b that is most alike; the result is
+    s(a -> b) is the mean, over the layers of a, of the similarity with the most similar layer of b; the result is
     (s(a -> b) + s(b -> a)) / 2, 1 on the diagonal. Layers without a number are left out; NaN where none is left.
 
     >>> layers = np.array([[1, .2, .9, .1], [.2, 1, .3, .5], [.9, .3, 1, .2], [.1, .5, .2, 1]])
@@ -40,7 +40,7 @@ def model_similarity(similarity: np.ndarray, owner: np.ndarray) -> np.ndarray:
 
 
 def best_matches(similarity: np.ndarray, stderr: np.ndarray, layers: pd.DataFrame) -> pd.DataFrame:
-    """For every layer and every other model the layer there that is most alike, in both directions.
+    """For every layer, the most similar layer of every other model, in both directions.
 
     `layers` has the columns model, layer and depth, one row for each row of the matrices. The largest of many estimates
     is a little too large; `stderr` is that of the pair, not of the choice. A layer without a number has match "".

@@ -36,7 +36,7 @@ def similarity_of_all(values: Sequence[Any], similarity: str) -> tuple[np.ndarra
     if similarity not in SIMILARITIES:
         raise BadInput(f"similarity={similarity!r}: use one of {', '.join(map(repr, SIMILARITIES))}")
     notes = {
-        i: f"{int(v.vectors.isnan().sum())} pairs were not measured: its similarity with features is undefined"
+        i: f"{int(v.vectors.isnan().sum())} pairs were not measured: the similarity with features is undefined"
         for i, v in enumerate(values)
         if isinstance(v, RDMs) and bool(v.vectors.isnan().any())
     }

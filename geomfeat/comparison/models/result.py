@@ -48,11 +48,11 @@ class ModelComparison:
         similarity, stderr: (L, L) between all layers, and jackknife standard errors over samples; NaN where undefined.
         model_similarity: (M, M), see `matching.model_similarity`.
         matches: model, layer, depth, other, match, match_depth, similarity, stderr: for every layer and other model the
-            layer there that is most alike.
+            most similar layer there.
         linkage, order: average linkage of the layers that have similarities, by the angle arccos(similarity), in
             scipy's format, and the order (L,) of all layers as its leaves.
         layer_map, model_map: (L, 2) and (M, 2) classical scaling of the angles. map_shares: (2,) what the planes hold.
-        umap: (L, 2), or (0, 2) where it was not asked for or there are too few layers.
+        umap: (L, 2), or (0, 2) if it was not requested or there are too few layers.
         profiles: one row per number: model, layer, depth, measure, quantity, value, stderr, ok, note, ...
         differences: of capacity between the last layers of each two models, with errors of paired draws.
         ranking: one row per brain and layer, best first, with the noise ceiling; empty without brains.

@@ -29,8 +29,8 @@ SLOPE_COLUMNS = [
     "n", "n_seeds", "n_left_out", "note",
 ]  # fmt: skip
 CORRELATION_COLUMNS = [*NUMBER, "axis", "rho", "low", "high", "interval", "n", "n_seeds", "n_left_out", "note"]
-ONE_SEED = "one seed: the interval is from the scatter of single trainings, with the plane's lack of fit in it"
-LONE_SEED = "one seed alone tells this slope, or only all of them together, for want of trainings: no interval"
+ONE_SEED = "one seed: the interval is from the scatter of single trainings, which includes the misfit of the plane"
+LONE_SEED = "too few seeds identify this slope (one, or only all together): no interval"
 TWO_SEEDS = "two seeds: the interval is as wide as it has to be"
 
 
@@ -59,16 +59,16 @@ class Related:
 
 
 def relate(table: pd.DataFrame, *, measures: Sequence[str] | None = None, level: float = 0.9, seed: int = 0) -> Related:
-    """Slopes, partial rank correlations and what follows what, from the tidy table of a sweep.
+    """Slopes of every measure on init scale, learning rate and width, and which measures follow richness or fit.
 
     Args:
         table: rows as in `geomfeat.study.table`, with conditions as columns and rows of measure "training".
-        measures: names of measures to relate beside the location; default all in the table.
-        level: of all intervals, each by itself: with many numbers, 1 - level of the true zeros are called otherwise.
-        seed: of the bootstrap over seeds, which is drawn for 7 seeds or more and listed in full below.
+        measures: names of measures to relate besides the location; default all in the table.
+        level: of each interval; not corrected for many numbers: 1 - level of the true zeros appear nonzero.
+        seed: of the bootstrap over seeds, which is random for 7 seeds or more and exhaustive below.
 
     Diverged, failed and unmatched trainings are counted in `notes`, marked in `trainings` and left out of every fit.
-    The plane is the best one for this grid: its interval is about other seeds, not about other grids.
+    The plane is fitted to this grid: its interval covers other seeds, not other grids.
 
     Raises BadInput for missing columns, an unknown measure, or a table in which no condition varies.
 
@@ -82,7 +82,7 @@ def relate(table: pd.DataFrame, *, measures: Sequence[str] | None = None, level:
     if measures is not None:
         check_known(measures, set(found.values.columns.get_level_values(0)) | {LOCATION}, "measure")
     if not found.axes:
-        raise BadInput("no condition that is a positive number has two values, so there is no slope: vary sigma or eta")
+        raise BadInput("no positive condition has two values, so no slope can be fitted: vary sigma or eta")
     keys = [k for k in found.values.columns if measures is None or k[0] in (*measures, LOCATION)]
     slopes, correlations, follow, notes = [], [], [], list(found.notes)
     for facts, group in found.groups():
@@ -109,7 +109,7 @@ def residuals(table: pd.DataFrame, measure: str, quantity: str, layer: str = "")
     """What the plane over all axes leaves of one number: the trainings with `value`, `fitted` and `residual`.
 
     Trainings that are not used, or without the number, keep their row, with NaN. A pattern in the mean over seeds (see
-    `geomfeat.comparison.cells`) is curvature, which no slope tells. BadInput for an unknown name.
+    `geomfeat.comparison.cells`) is curvature, which a slope does not describe. BadInput for an unknown name.
     """
     found = trainings_of(table)
     key = found.key(measure, quantity, layer)
@@ -157,7 +157,7 @@ def _slope_rows(
         if len(y) < 3 or not varying:
             continue
         design = design_of(coordinates(part, varying), varying)
-        # Interactions are for grids that can carry them: else they cost the slopes their interval.
+        # Interactions only if the grid has enough trainings: otherwise they widen the intervals of the slopes.
         if len(y) <= design.x.shape[1]:
             design = design_of(coordinates(part, varying), varying, interactions=False)
         seeds = part["seed"].to_numpy()
@@ -180,7 +180,7 @@ def _slope_rows(
                 "note": "; ".join(filter(None, notes)),
             })  # fmt: skip
         rows += [{**common, "term": term, "slope": np.nan, "interval": "none", "expected": "", "verdict": "",
-                  "note": f"{term} varies together with other terms: no slope of its own"}
+                  "note": f"{term} varies together with other terms: no separate slope"}
                  for term in design.dropped if ":" not in term]  # fmt: skip
     return rows
 

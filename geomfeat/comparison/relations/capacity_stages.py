@@ -19,7 +19,7 @@ from geomfeat.statistics.changepoints import LEAST_MOMENTS, change_points, noise
 PARTS = ("capacity", "utility", "radius", "dimension")
 # The utility is what alignments of centres and axes leave of the capacity of radius and dimension alone.
 STRATEGIES = {"radius": "radius", "dimension": "dimension", "utility": "alignment"}
-NO_CHANGE, UNTOLD = "no change", "cannot tell"
+NO_CHANGE, CANNOT_TELL = "no change", "cannot tell"
 ALIGNMENTS = ("center_alignment", "axis_alignment", "center_axis_alignment")
 CLUSTERING, STRUCTURING, SEPARATING = "clustering", "structuring", "separating"
 STABILISING, OTHER = "stabilising", "other"
@@ -58,7 +58,7 @@ def strategies(table: pd.DataFrame, layer: str, *, measure: str = "capacity") ->
         known = moments[moments["complete"]]
         row: dict[str, Any] = {"training": training, "layer": layer, "note": ""}
         if len(known) < 2:
-            rows.append({**row, "strategy": UNTOLD, "note": f"{len(known)} moments have all four numbers: {FEW}"})
+            rows.append({**row, "strategy": CANNOT_TELL, "note": f"{len(known)} moments have all four numbers: {FEW}"})
             continue
         first, last = known.iloc[0], known.iloc[-1]
         change = vars(what_changed(_numbers(first), _numbers(last)))
@@ -76,9 +76,9 @@ def _strategy(change: Mapping[str, float]) -> dict[str, str]:
     total, error = change["capacity"], change["capacity_se"]
     terms = {name: change[name] for name in STRATEGIES}
     if not all(map(math.isfinite, (total, *terms.values()))):
-        return {"strategy": UNTOLD, "note": "a number is not positive, so it has no logarithm"}
+        return {"strategy": CANNOT_TELL, "note": "a number is not positive, so it has no logarithm"}
     if abs(total - sum(terms.values())) > 1e-6 * max(1.0, *map(abs, terms.values())):
-        return {"strategy": UNTOLD, "note": "the terms do not add up: these numbers are not of one capacity"}
+        return {"strategy": CANNOT_TELL, "note": "the terms do not add up: these numbers are not of one capacity"}
     if abs(total) <= (0.0 if math.isnan(error) else ERRORS * error):
         return {"strategy": NO_CHANGE}
     return {"strategy": STRATEGIES[max(terms, key=lambda k: math.copysign(1, total) * terms[k])]}
@@ -100,8 +100,8 @@ def stages(table: pd.DataFrame, layer: str, *, measure: str = "capacity") -> pd.
         known = moments[moments["complete"] & (moments["dimension"] > 0) & (moments["radius"] > 0)]
         row = {"training": training, "layer": layer, "note": ""}
         if len(known) < 2 * LEAST_MOMENTS:
-            note = f"{len(known)} moments: {2 * LEAST_MOMENTS} at least to find a change of course"
-            rows.append({**row, "stage": UNTOLD, "moments": len(known), "note": note})
+            note = f"{len(known)} moments: finding a change point needs at least {2 * LEAST_MOMENTS}"
+            rows.append({**row, "stage": CANNOT_TELL, "moments": len(known), "note": note})
             continue
         rows += [{**row, **stage} for stage in _stages(known, wanted)]
     columns = ["training", "layer", "stage", "from_step", "to_step", "moments", *wanted, "note"]
@@ -125,9 +125,9 @@ def _stages(known: Frame, names: tuple[str, ...]) -> list[dict[str, Any]]:
     rows = []
     for (a, b), change in zip(pieces, np.diff(levels, axis=0), strict=True):
         share = dict(zip(names, map(float, change / scale), strict=True))
-        told = dict(zip(names, map(float, change), strict=True))
+        changes = dict(zip(names, map(float, change), strict=True))
         stage = stage_name(share)
-        rows.append({"stage": stage, "from_step": steps[a], "to_step": steps[b - 1], "moments": b - a, **told})
+        rows.append({"stage": stage, "from_step": steps[a], "to_step": steps[b - 1], "moments": b - a, **changes})
     return rows
 
 

@@ -11,11 +11,11 @@ from geomfeat.statistics.cluster_bootstrap import Interval
 from geomfeat.statistics.partial_correlation import with_intervals
 
 FITS = ("train_loss", "train_accuracy")
-# A correlation that is not zero can still be of no use: below this it has less than 4 % of the ranks' variance.
+# A nonzero correlation can still be negligible: below this it explains less than 4 % of the variance of the ranks.
 LEAST = 0.2
-# An interval that holds both 0 and half of the ranks' variance (.7 squared) tells nothing.
+# An interval that holds both 0 and half of the ranks' variance (.7 squared) decides nothing.
 TELLING = 0.7
-SAME = 0.999  # two fits with this rank correlation are one
+SAME = 0.999  # rank correlation above which two measures of fit count as one
 FOLLOW_COLUMNS = [
     "measure", "quantity", "layer", "at", "rho_richness", "low_richness", "high_richness", "given",
     *(f"{stat}_{fit}" for fit in FITS for stat in ("rho", "low", "high")), "follows", "n", "n_seeds", "note",

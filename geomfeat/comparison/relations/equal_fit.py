@@ -1,4 +1,4 @@
-"""Comparisons at equal fit: nearest pairs, regression adjustment, and a plain word where neither can help."""
+"""Comparisons at equal fit: nearest pairs, regression adjustment, and a statement where neither is possible."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from geomfeat.errors import BadInput
 from geomfeat.statistics.covariate_balance import LOGARITHMIC, SAME_FIT, Balance, balance, caliper, nearest_pairs
 from geomfeat.statistics.group_difference import adjusted_difference, paired_difference, plain_difference, reading_of
 
-# Pairs that are fewer than half of the smaller group speak for a minority of it.
+# With fewer pairs than half of the smaller group, the pairs represent a minority of it.
 LEAST_SHARE, LEAST_PAIRS = 0.5, 3
 OTHER_SEED, TIE = 0.5, 0.01  # of the range of a condition: what another seed costs a pair, and a whole caliper of fit
 KINDS = ("plain", "paired", "adjusted")
@@ -33,7 +33,8 @@ class Matched:
             "pairs and adjustment disagree", "confounded", or "cannot tell".
         pairs: one row per pair: training_a, training_b, fit_a, fit_b. balance: one row per number that has to be equal,
             the fit first: standardized differences and overlap, before and after pairing.
-        confounded_by: what differs and cannot be made equal; empty where the comparison is fair. statement: in words.
+        confounded_by: conditions that differ and cannot be balanced; empty if the comparison is fair. statement: the
+            result as a sentence.
         notes: trainings that are missing from the comparison, with counts.
     """
 
@@ -52,15 +53,15 @@ def match(
     """Compare every measure between two levels of a condition among trainings that fit equally well.
 
     Args:
-        table: the tidy table of a sweep. condition: a column, e.g. "sigma". levels: the two to compare; default the
-            two that there are.
+        table: the tidy table of a sweep. condition: a column, e.g. "sigma". levels: the two values to compare; default
+            its only two.
         fit: "train_loss" or "test_loss" (in decades), "train_accuracy" or "test_accuracy".
         measures: names; default all, and the location. level: of the intervals. seed: of the bootstrap over seeds.
 
     Pairs lie within a caliper of .2 standard deviations of the fit, or a difference that does not matter (.05 decades
     of loss, .01 of accuracy), and agree in text conditions and depth; among those, nearest in the other conditions. The
     adjustment is linear in fit and conditions. Diverged and failed trainings are counted and left out; trainings that
-    did not reach their target loss are in.
+    did not reach their target loss are included.
 
     Raises BadInput for an unknown condition, level, fit or measure, and fewer than two trainings of a level.
     """
@@ -71,8 +72,8 @@ def match(
     others = _others(found, frame, condition)
     near = caliper(*_sides(frame, "fit"), negligible=SAME_FIT[fit])
     a, b = _pairs(frame, [n for n in found.by if n != condition], others, near)
-    told = _balances(frame, a, b, fit, others, condition)
-    confounded, statement = _judged(frame, told, len(a), condition, levels, fit)
+    balances = _balances(frame, a, b, fit, others, condition)
+    confounded, statement = _judged(frame, balances, len(a), condition, levels, fit)
     rows = []
     for key in found.values.columns:
         if measures is None or key[0] in measures:
@@ -89,7 +90,7 @@ def match(
     columns = pd.DataFrame(
         [{"name": n, "differs": d.difference, "standardized": d.standardized, "overlap": d.overlap,
           "differs_paired": np.nan if p is None else p.difference,
-          "standardized_paired": np.nan if p is None else p.standardized} for n, (d, p) in told.items()]
+          "standardized_paired": np.nan if p is None else p.standardized} for n, (d, p) in balances.items()]
     )  # fmt: skip
     return Matched(pd.DataFrame(rows, columns=MATCH_COLUMNS), pairs, columns, confounded, statement, tuple(notes))
 
@@ -137,7 +138,7 @@ def _listed(values: Sequence[Any]) -> str:
 
 
 def _others(found: Trainings, frame: Frame, condition: str) -> list[str]:
-    """The axes beside the condition; other names of the same knob are not others."""
+    """The axes other than the condition and other names of it."""
     same = {condition} | ({"gamma", *KNOBS} if condition in ("gamma", *KNOBS) else set())
     return [a for a in axes_of(frame, found.axes) if a not in same]
 
@@ -183,22 +184,22 @@ def _balances(
 
 
 def _judged(
-    frame: Frame, told: dict[str, tuple[Balance, Balance | None]], n_pairs: int, condition: str,
+    frame: Frame, balances: dict[str, tuple[Balance, Balance | None]], n_pairs: int, condition: str,
     levels: tuple[Any, Any], fit: str,
 ) -> tuple[tuple[str, ...], str]:  # fmt: skip
     """What confounds the comparison, and the statement.
 
-    Fair if the fit is balanced as it is, or if pairs that balance it are at least 3 and half of the smaller group; and
+    Fair if the fit is already balanced, or if pairs that balance it are at least 3 and half of the smaller group; and
     if what is then compared is balanced in the other conditions too.
     """
     smaller = int(min((frame["second"] == s).sum() for s in (False, True)))
-    before, after = told[fit]
+    before, after = balances[fit]
     unit = " decades" if fit in LOGARITHMIC else ""
     first, second = (_listed([level]) for level in levels)
     gap = f"{fit} differs by {before.difference:+.2g}{unit} between {condition} {first} and {second}"
     enough = n_pairs >= max(LEAST_PAIRS, LEAST_SHARE * smaller)
     if before.balanced:
-        which, words, bad = 0, f"Equal fit: {gap}, which is no more than it varies by. Compare all trainings.", ()
+        which, words, bad = 0, f"Equal fit: {gap}, within its variation. All trainings can be compared.", ()
     elif enough and after is not None and after.balanced:
         which, bad = 1, ()
         words = f"Unequal fit: {gap}. {n_pairs} pairs of equal fit can be compared, out of {smaller} at most."
@@ -208,7 +209,7 @@ def _judged(
             f"Confounded by fit: {gap}, {before.overlap:.0%} of the trainings overlap in it, and {n_pairs} pairs of "
             f"equal fit can be made out of {smaller} at most. A difference may be one of fit: train to a common {fit}."
         )
-    off = [n for n, both in told.items() if n != fit and (found := both[which]) is not None and not found.balanced]
+    off = [n for n, both in balances.items() if n != fit and (found := both[which]) is not None and not found.balanced]
     if off:
         words += f" What is compared also differs in {', '.join(off)}: a difference may be due to that."
     return (*bad, *off), words

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 # Networks whose output is homogeneous in all weights together (biases aside), with depth + 1 layers of weights.
 HOMOGENEOUS = ("mlp", "linear", "cnn")
-# Theory is asymptotic: finite networks are known to lie within .06 of it. An interval that comes this close agrees.
+# Theory is asymptotic: slopes of finite networks are within about .06 of it. An interval that comes this close agrees.
 MARGIN = 0.1
 # An interval with a larger half-width is no test of any of these numbers, which are .5 apart.
 TOO_WIDE = 0.5
@@ -27,7 +27,7 @@ class Expected:
 def expected_slope(
     quantity: str, axis: str, facts: Mapping[str, object], *, cells: str = "all", first: bool | None = None
 ) -> Expected | None:
-    """The slope of a location's `quantity` on log10 of `axis`; None where there is no theory for it.
+    """The slope of a location's `quantity` on log10 of `axis`; None without a theory for it.
 
     Args:
         quantity: "richness" or "excess". axis: a condition, e.g. "sigma".
@@ -41,15 +41,15 @@ def expected_slope(
     """
     if quantity == "excess" and axis == "eta":
         if cells == "beyond flow":
-            return Expected(math.nan, POSITIVE, "steps beyond gradient flow move features further than asked for")
+            return Expected(math.nan, POSITIVE, "steps beyond gradient flow move features further than required")
         return _number(0.0, "gradient flow does not depend on its step") if cells == "flow" else None
     if quantity != "richness":
         return None
     if axis == "eta":
-        return _number(0.0, "R asks what the linear response would need, whatever the optimizer")
+        return _number(0.0, "R is the movement that the linear response would need, whatever the optimizer")
     if axis in ("gamma", "gamma0", "alpha"):
         sign = -1.0 if axis == "alpha" else 1.0
-        return _number(sign, "the network has to change by 1 / output scale more (Chizat et al. 2019)")
+        return _number(sign, "the required change of the network is proportional to gamma (Chizat et al. 2019)")
     if axis == "sigma":
         return _scale(facts)
     if axis == "r" and "log_width" in facts:

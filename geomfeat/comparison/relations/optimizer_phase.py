@@ -6,8 +6,8 @@ import math
 
 FLOW, CATAPULT, EDGE, DIVERGED, FAILED = "flow", "catapult", "edge of stability", "diverged", "failed"
 BEYOND = (CATAPULT, EDGE)
-# Gradient descent on a quadratic is stable while eta * curvature is below 2. A run whose last weights are within a
-# tenth of that has been held there: the curvature measured at one moment swings about the edge.
+# Gradient descent on a quadratic is stable while eta * curvature is below 2. A run that ends within a tenth of that
+# value is at the edge of stability: the curvature at one step fluctuates about it.
 LIMIT, HELD = 2.0, 1.8
 
 
@@ -24,7 +24,7 @@ def against_limit(optimizer: str, momentum: float) -> float:
 
 
 def phase_of(outcome: str, note: str, stability: float, last_stability: float) -> str:
-    """The phase of one training, or "" where nothing tells it.
+    """The phase of one training, or "" if it is unknown.
 
     Words in `note` or `outcome` come first. Else from stability = eta * largest curvature, on the scale of
     `against_limit`, NaN where it is unknown: a start above 2 that did not diverge is a catapult (Lewkowycz et al.

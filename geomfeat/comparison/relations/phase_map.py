@@ -105,7 +105,9 @@ def grid_of(
     frame = frame[frame[x].notna() & frame[y].notna()]
     for name in (x, y):
         if not pd.api.types.is_numeric_dtype(frame[name]) or not frame[name].nunique():
-            raise BadInput(f"{name} is no number here: an axis of a phase diagram is a condition like sigma or eta")
+            raise BadInput(
+                f"{name} is not a number: an axis of a phase diagram is a numeric condition like sigma or eta"
+            )
     _check_fixed(frame, x, y, known)
     xs, ys = np.unique(frame[x].to_numpy(float)), np.unique(frame[y].to_numpy(float))
     return _filled(frame, x, y, xs, ys, column)
@@ -136,7 +138,7 @@ def theory_line(grid: Grid, level: float, slope_x: float, slope_y: float) -> np.
     x, y = np.meshgrid(grid.log_x, grid.log_y)
     known = np.isfinite(grid.value)
     if not known.any():
-        raise BadInput("no cell of the grid has a number: there is no height to put theory's plane at")
+        raise BadInput("no cell of the grid has a number, so theory's plane has no offset: give a grid with values")
     height = float((grid.value - slope_x * x - slope_y * y)[known].mean())
     rest = level - height
     (left, right), (low, high) = ((v.min(), v.max()) for v in (grid.log_x, grid.log_y))
@@ -175,7 +177,7 @@ def _conditions(frame: Frame) -> list[str]:
 
 
 def _check_fixed(frame: Frame, x: str, y: str, known: list[str]) -> None:
-    """BadInput where something beside the seed varies within a cell."""
+    """BadInput if anything but the seed varies within a cell."""
     same = {x, y} | ({"gamma", *KNOBS} if {x, y} & {"gamma", *KNOBS} else set())
     for name in known:
         if name in same or name.startswith("has_"):

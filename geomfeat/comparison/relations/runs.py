@@ -110,7 +110,7 @@ def _trainings(table: Frame) -> Trainings:
 
 
 def coordinates(frame: Frame, axes: Sequence[str]) -> np.ndarray:
-    """(n, k) conditions as numbers to fit on: log10, but an exponent as it is.
+    """(n, k) conditions as numbers to fit on: log10, except exponents.
 
     >>> coordinates(pd.DataFrame({"sigma": [1.0, 10.0], "r": [0.0, 0.5]}), ["sigma", "r"]).tolist()
     [[0.0, 0.0], [1.0, 0.5]]
@@ -168,7 +168,7 @@ def _is_bool(value: object) -> bool:
 
 
 def _status(table: Frame, trainings: pd.Index) -> Frame:
-    """Last losses, accuracies, steps, whether the target was met, and the phase, by training; NaN where not told."""
+    """Last losses, accuracies, steps, whether the target was met, and the phase, by training; NaN if unknown."""
     rows = table[(table["measure"] == STATUS) & (table["layer"] == "")]
     wide = rows.drop_duplicates(["training", "quantity"], keep="last").pivot(
         index="training", columns="quantity", values="value"
@@ -209,7 +209,7 @@ def _values(table: Frame, trainings: pd.Index) -> tuple[Frame, int]:
 
 
 def _given(frame: Frame, name: str, default: Any) -> Frame:
-    """A condition, with its default where the table does not tell it."""
+    """A condition, with its default where the table does not have it."""
     return frame[name].fillna(default) if name in frame else pd.Series(default, index=frame.index)
 
 
@@ -222,13 +222,13 @@ def _used(frame: Frame) -> tuple[Frame, list[str]]:
     ]
     start, last = frame["stability"] * scale, frame["last_stability"] * scale
     phases = [phase_of(str(o), n, a, b) for o, n, a, b in zip(outcome, frame["reason"], start, last, strict=True)]
-    told = frame["reason"].where(frame["reason"] != "", outcome.astype(str))
+    reason = frame["reason"].where(frame["reason"] != "", outcome.astype(str))
     broken = pd.Series([p in (DIVERGED, FAILED) for p in phases], index=frame.index) | outcome.eq("missing")
     lossless = frame["train_loss"].isna() & frame["train_loss"].notna().any() & ~broken
     short = (frame["converged"] == 0) & (frame["converged"] == 1).any() & ~broken & ~lossless
     why = pd.Series("", index=frame.index)
-    why = why.mask(broken, "did not end: " + told).mask(lossless, "its loss is not a number: " + told)
-    why = why.mask(short, "did not reach the target loss: " + told)
+    why = why.mask(broken, "did not end: " + reason).mask(lossless, "its loss is not a number: " + reason)
+    why = why.mask(short, "did not reach the target loss: " + reason)
     notes = [
         f"{int(which.sum())} of {len(frame)} trainings {words}: marked, and left out of every fit. "
         "They are not missing at random."

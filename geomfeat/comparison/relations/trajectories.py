@@ -12,13 +12,13 @@ from geomfeat.errors import BadInput
 from geomfeat.geometry.manifolds.capacity_floor import at_floor
 
 Key = tuple[str, str, str]
-COMPRESS, TRADE, EXPAND, STILL, UNTOLD = "compress", "trade", "expand", "still", "cannot tell"
-# A change counts from two standard errors on.
+COMPRESS, TRADE, EXPAND, STILL, CANNOT_TELL = "compress", "trade", "expand", "still", "cannot tell"
+# Standard errors from which a change counts.
 ERRORS = 2.0
 
 
 def moment_of(at: str, last: float) -> float:
-    """The step that a row is of: 0 for "init", `last` for "trained", NaN for what is no moment.
+    """The step of a row: 0 for "init", `last` for "trained", NaN for a change.
 
     >>> moment_of("init", 500.0), moment_of("32", 500.0), moment_of("init->32", 500.0), moment_of("trained", 500.0)
     (0.0, 32.0, 32.0, 500.0)
@@ -39,7 +39,7 @@ def trajectories(table: pd.DataFrame, **quantities: Key) -> pd.DataFrame:
         quantities: name=(measure, quantity, layer), the columns to make; each comes with name_se.
 
     Returns training, step, the columns, and `complete`: whether all of them are numbers. Flagged numbers are NaN, and
-    so are capacities at the floor, which say nothing of separability. The last moment is the number of steps of the
+    so are capacities at the floor, which do not measure separability. The last moment is the number of steps of the
     training; where that is not known, one after the last other moment.
 
     Raises BadInput for a name that the table does not have.
@@ -85,7 +85,7 @@ def courses(table: pd.DataFrame, layer: str, *, measure: str = "capacity") -> pd
         known = moments[moments["complete"]]
         row = {"training": training, "layer": layer}
         if len(known) < 2:
-            rows.append({**row, "course": UNTOLD})
+            rows.append({**row, "course": CANNOT_TELL})
             continue
         first, last = known.iloc[0], known.iloc[-1]
         changes = {}
@@ -106,7 +106,7 @@ def course_of(dimension: float, radius: float, dimension_se: float = 0.0, radius
     """
     pairs = ((dimension, dimension_se), (radius, radius_se))
     if any(math.isnan(change) for change, _ in pairs):
-        return UNTOLD
+        return CANNOT_TELL
     signs = {change > 0 for change, se in pairs if abs(change) > ERRORS * (0.0 if math.isnan(se) else se)}
     if not signs:
         return STILL

@@ -38,7 +38,7 @@ OF_TRAINING = ("momentum", "centred")
 
 @dataclass(frozen=True, eq=False)
 class SweepResult:
-    """A sweep's folder: what was planned and what is there.
+    """A sweep's folder: its plan and its finished runs.
 
     Attributes:
         folder: with `runs/<address>/`: run.json, table.arrow, and init, step_* and trained as .safetensors.
@@ -68,7 +68,7 @@ class SweepResult:
         Rows of measure "training" hold train_loss, test_loss (relative to f = 0), train_accuracy, test_accuracy,
         steps, eta (at the end), converged (1 or 0), sharpness_initial, sharpness (largest Gauss-Newton curvature)
         and stability (eta times sharpness_initial); what went wrong is in their note. Diverged and failed runs have
-        a failed row for each number that was asked for; "location" rows hold richness, low, high, movement, excess.
+        a failed row for each requested number; "location" rows hold richness, low, high, movement, excess.
         """
         return self._loaded[0]
 
@@ -99,8 +99,8 @@ class SweepResult:
             tables.append(pa.Table.from_pandas(_missing(missing), preserve_index=False))
         table = pa.concat_tables(tables, promote_options="permissive").to_pandas()
         for name in OF_TRAINING:
-            told = {address: getattr(run.train, name) for address, run in self.plan.items()}
-            table.insert(list(table.columns).index("outcome"), name, table["run"].map(told))
+            value_of = {address: getattr(run.train, name) for address, run in self.plan.items()}
+            table.insert(list(table.columns).index("outcome"), name, table["run"].map(value_of))
         return table, damaged
 
     @classmethod
@@ -110,26 +110,26 @@ class SweepResult:
         if folder.exists() and not folder.is_dir():
             raise BadInput(f"{folder} is a file: name the folder that geomfeat sweep wrote")
         try:
-            told = read_json(folder / PLAN)
-            plan = {address: RunConfig.model_validate(run) for address, run in told["plan"].items()}
-            if not plan or any(run.address(told["version"]) != address for address, run in plan.items()):
+            saved = read_json(folder / PLAN)
+            plan = {address: RunConfig.model_validate(run) for address, run in saved["plan"].items()}
+            if not plan or any(run.address(saved["version"]) != address for address, run in plan.items()):
                 raise ValueError("its runs are not at their addresses")
-            return cls(folder, told["version"], dict(told["config"]), plan, dict(told["errors"]))
+            return cls(folder, saved["version"], dict(saved["config"]), plan, dict(saved["errors"]))
         except FileNotFoundError as cause:
             raise BadInput(f"{folder} holds no sweep ({PLAN} is missing): run geomfeat sweep --out {folder}") from cause
         except DAMAGED as cause:
             raise BadInput(
-                f"{folder / PLAN} is truncated or corrupt ({type(cause).__name__}): run the same sweep again, what is "
-                "finished is kept"
+                f"{folder / PLAN} is truncated or corrupt ({type(cause).__name__}): run the same sweep again; finished "
+                "runs are reused"
             ) from cause
 
     def save(self) -> None:
         """Write the plan, whole."""
-        told = {
+        content = {
             "version": self.version, "config": dict(self.config), "errors": dict(self.errors),
             "plan": {address: run.model_dump(mode="json") for address, run in self.plan.items()},
         }  # fmt: skip
-        replace_file(self.folder / PLAN, lambda path: path.write_text(json_text(told), encoding="utf-8"))
+        replace_file(self.folder / PLAN, lambda path: path.write_text(json_text(content), encoding="utf-8"))
 
     def __str__(self) -> str:
         counts = ", ".join(f"{n} {outcome}" for outcome, n in self.outcomes.items())
@@ -146,20 +146,20 @@ def sweep(
     recompute: bool = False,
     progress: bool = True,
 ) -> SweepResult:
-    """Train and measure every network of a sweep, and go on where an earlier call was interrupted.
+    """Train and measure every network of a sweep; an interrupted sweep resumes.
 
     Args:
-        config: a mapping, or a YAML file; see `SweepConfig`. out: folder of the sweep; a sweep that was made larger
-            goes on in the same folder.
-        engine: "serial"; "dask", so many `workers` on this machine; "tcp://...", a running dask scheduler whose workers
-            see the same folder; "slurm". Numbers do not depend on it.
-        recompute: make runs again that another version has made.
+        config: a mapping, or a YAML file; see `SweepConfig`. out: folder of the sweep; an enlarged sweep continues in
+            the same folder.
+        engine: "serial" (default); "dask", with `workers` processes on this machine; "tcp://...", a running dask
+            scheduler whose workers see the same folder; "slurm". Numbers do not depend on it.
+        recompute: repeat runs made by another version.
 
     Runs that diverge, stall or miss the target loss are rows with their reason, see `SweepResult.table`.
 
-    Raises BadInput, before any training, for what cannot be run, and for a scheduler that is not there; OutputExists
-    where the runs are another version's, where the folder holds a sweep with trainings that this config lacks, and for
-    files that geomfeat did not write; GeomfeatError where nothing more can be written: what is finished stays.
+    Raises BadInput, before any training, for a config that cannot run or a scheduler that does not answer; OutputExists
+    if the runs were made by another version, if the folder holds trainings that this config lacks, and for files that
+    geomfeat did not write; GeomfeatError if nothing more can be written: finished runs stay.
 
     >>> import tempfile
     >>> small = {"width": 8, "sigma": [0.5, 1.0], "seeds": 1, "train": {"n": 50, "target_loss": 0.5},
@@ -206,7 +206,7 @@ def planned(config: Mapping[str, Any] | SweepConfig | str | Path, out: str | Pat
 def check_plan(planned: SweepResult) -> None:
     """OutputExists where the folder holds a sweep with trainings that this one lacks, or files of somebody else's.
 
-    A plan that cannot be read is replaced: the trainings are kept in folders of their own.
+    A plan that cannot be read is replaced: the trainings are in their own folders.
     """
     require_own(planned.folder / name for name in (PLAN, RESULTS))
     try:
@@ -221,7 +221,7 @@ def check_plan(planned: SweepResult) -> None:
         raise OutputExists(
             f"{planned.folder / PLAN} and {RESULTS} hold a sweep of {len(there.plan)} trainings, {len(lost)} of which "
             f"this config lacks (first: {fields}): choose another folder, or add to the config what it lacks; a config "
-            "that only adds trainings goes on in the same folder"
+            "that only adds trainings continues in the same folder"
         )
 
 
@@ -239,7 +239,7 @@ def found_in(planned: SweepResult) -> tuple[list[Task], list[dict[str, Any]]]:
         else:
             there.append(manifest)
     if damaged:
-        logger.warning("%d damaged folders are left out, and made again: %s", len(damaged), damaged[0])
+        logger.warning("%d damaged runs are left out, and repeated: %s", len(damaged), damaged[0])
     return todo, there
 
 
@@ -258,11 +258,11 @@ def check_versions(planned: SweepResult, todo: Sequence[Task]) -> None:
         if manifest and json.dumps(manifest.get("config"), sort_keys=True) in wanted:
             others[str(manifest.get("version"))] += 1
     if others:
-        told = ", ".join(f"{n} by geomfeat {version}" for version, n in others.items())
+        makers = ", ".join(f"{n} by geomfeat {version}" for version, n in others.items())
         raise OutputExists(
             f"{planned.folder} holds {others.total()} of these {len(planned.plan)} runs made by another version "
-            f"({told}; this is {planned.version}): --recompute (recompute=True) makes them again; another folder "
-            "starts anew"
+            f"({makers}; this is {planned.version}): repeat them with --recompute (recompute=True), or choose "
+            "another folder"
         )
 
 
@@ -282,13 +282,13 @@ def _run(
         except OSError as error:
             raise GeomfeatError(
                 f"{found.folder} cannot be written: {error.strerror or error}. {made} of {total} runs "
-                "are finished: make room, and the same command goes on"
+                "are finished: free some space, then run the same command to resume"
             ) from error
     return errors
 
 
 def _missing(runs: Mapping[str, tuple[RunConfig, str]]) -> pd.DataFrame:
-    """A row for each training that is not there."""
+    """A row for each missing training."""
     frames = []
     for address, (run, why) in runs.items():
         conditions = {**run.conditions(), "outcome": MISSING}

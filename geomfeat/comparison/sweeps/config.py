@@ -64,7 +64,7 @@ class Range(_Strict):
 
 
 def _one_of(known: Collection[str]) -> AfterValidator:
-    """Checks that a name is one of these; another is told with the nearest ones."""
+    """Checks that a name is one of these; the error for another one suggests the nearest."""
 
     def check(name: str) -> str:
         if name not in known:
@@ -135,7 +135,7 @@ class MeasureConfig(_Strict):
 
     Attributes:
         measures: names, or "all"; an empty list for none. location: where it sits between lazy and rich.
-        layers: patterns, "*" the hidden layers with weights. n: training samples to look at; null for all.
+        layers: patterns, "*" the hidden layers with weights. n: number of training samples; null for all.
         probe: another data set for rows "transfer_probe"; null for none.
         snapshots: also measure the checkpoints. seed: of the measures' draws, the same in all runs.
     """
@@ -157,7 +157,7 @@ class RandomDesign(_Strict):
 
 
 class SlurmConfig(_Strict):
-    """What `--engine slurm` asks of the batch system: `jobs` jobs of one core each."""
+    """Options of `--engine slurm`: `jobs` jobs of one core each."""
 
     jobs: PositiveInt = 4
     partition: str | None = None
@@ -175,7 +175,7 @@ class SweepConfig(_Strict):
         data: a SPEC, see `load_data`. architecture: a reference one. width, depth: default the architecture's own.
         parameterization: "standard", "ntk", or "mup": the NTK one at gamma = gamma0 sqrt(width), gamma0 = 1 by default.
         sigma: factor on all initial weights. sigma_of: further factors by layer name or glob.
-        eta: learning rate eta0, kept as it is also where training diverges; null takes it from the curvature.
+        eta: learning rate eta0, constant even if training diverges; null derives it from the curvature.
         gamma, alpha, r, gamma0: the output scale, by one of these knobs (see `gamma_from`); default gamma = 1.
         optimizer: "sgd" or "adam". batch_size: null for the full batch.
         seeds: how many, 0, 1, ..., or which. options: further options of the architecture, e.g. activation.
@@ -227,17 +227,17 @@ def parse_config(raw: Mapping[str, Any] | SweepConfig, where: str = "the sweep")
     try:
         return SweepConfig.model_validate(dict(raw))
     except ValidationError as cause:
-        told: dict[str, list[str]] = {}
+        problems: dict[str, list[str]] = {}
         errors = cause.errors()
         for error in errors:
-            place, words = _told(error)
+            place, words = _problem(error)
             if error["type"] in OTHER_KIND and any(
                 e["type"] not in OTHER_KIND and e["loc"][:1] == error["loc"][:1] for e in errors
             ):
                 continue  # a branch of a union that is not meant: the one that is has something to say
-            told.setdefault(place, [])
-            told[place] += [words] if words not in told[place] else []
-        lines = [f"{place}: {' or '.join(words)}" if place else " or ".join(words) for place, words in told.items()]
+            problems.setdefault(place, [])
+            problems[place] += [words] if words not in problems[place] else []
+        lines = [f"{place}: {' or '.join(words)}" if place else " or ".join(words) for place, words in problems.items()]
         raise BadInput(f"{where} cannot be used: " + "; ".join(lines)) from cause
 
 
@@ -248,8 +248,8 @@ OTHER_KIND = {
 }  # fmt: skip
 
 
-def _told(error: Any) -> tuple[str, str]:
-    """(key, what is wrong with it) of one pydantic error; branches of a union are told under the one key."""
+def _problem(error: Any) -> tuple[str, str]:
+    """(key, what is wrong with it) of one pydantic error; branches of a union are reported under one key."""
     loc = [str(part) for part in error["loc"]]
     parents = {"train": TrainConfig, "measure": MeasureConfig, "slurm": SlurmConfig, "design": RandomDesign}
     if error["type"] in ("extra_forbidden", "missing") and len(loc) > 1:
@@ -285,14 +285,14 @@ def read_config(path: str | Path) -> SweepConfig:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
         _require_small(raw)
     except FileNotFoundError as cause:
-        raise BadInput(f"there is no sweep file {str(path)!r}") from cause
+        raise BadInput(f"no such sweep file: {str(path)!r}") from cause
     except OSError as cause:
         raise BadInput(f"{str(path)!r} cannot be read: {cause.strerror or cause}") from cause
     except RecursionError as cause:
-        raise BadInput(f"{path} is no sweep: it is nested too deeply") from cause
+        raise BadInput(f"{path} is not a sweep: it is nested too deeply") from cause
     except (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, OverflowError) as cause:
         # PyYAML raises its own errors for the text, and Python's for values such as the 45th of January.
-        raise BadInput(f"{path} is no readable YAML: {' '.join(str(cause).split())[:300]}") from cause
+        raise BadInput(f"{path} is not valid YAML: {' '.join(str(cause).split())[:300]}") from cause
     if raw is None:
         raise BadInput(f"{path} is empty: name at least one key of a sweep, see geomfeat sweep --schema")
     return parse_config(raw, str(path))

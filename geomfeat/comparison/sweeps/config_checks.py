@@ -1,4 +1,4 @@
-"""What a sweep is refused for before any training, beside what `runs_of` finds: each would cost all of its runs."""
+"""Errors of a sweep's config that would fail every run, found before any training, besides those of `runs_of`."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""The folder of one finished run: there whole or not at all, checked by sums, written by one process at a time.
+"""The folder of one finished run: written atomically by one process at a time, verified by checksum.
 
 A sweep's folder holds `runs/<address>/` for every finished run, `.partial/` for those in the making, `.claims/` with
 a lock for each of these, and `sweep.json`. A run is made in `.partial` and moved to its place by one rename. The lock
 is the operating system's, so that it ends with the process that holds it. The address is a sum of the run's config and
-the code's version, which the manifest holds: a folder that was copied to another address is not taken for that run.
+the code's version, which the manifest holds: a folder that was copied to another address does not count as that run.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def address_of(version: str, config: str) -> str:
 def claimed(root: Path, address: str, *, wait: bool) -> Iterator[bool]:
     """Inside, no other process makes this run: yields False at once where one does, or waits for its end.
 
-    Where the file system has no locks, several processes may make the same run; the first to finish is kept.
+    Where the file system has no locks, several processes may make the same run; the first to finish counts.
     """
     path = make_folder(root / CLAIMS) / address
     with writing(path):
@@ -78,7 +78,7 @@ def write_run(
 ) -> Path:
     """Make the folder of a finished run: one writer a file, then the manifest with their sums; returns the folder.
 
-    A whole one that is there already is kept; a damaged one is replaced. OutputExists where something lies in that one
+    An existing complete run stays; a damaged one is replaced. OutputExists if the damaged one holds a file
     that geomfeat did not write; WriteFailed where the disk is full.
     """
     final, made = root / RUNS / address, root / PARTIAL / f"{address}.{socket.gethostname()}.{uuid.uuid4().hex[:8]}"
@@ -90,8 +90,10 @@ def write_run(
             for name, write in writers.items():
                 write(made / name)
             sums = {name: [(made / name).stat().st_size, file_sha256(made / name)] for name in writers}
-            told = json_text({"format": FORMAT, **manifest, "address": address, "files": sums}, indent=1, default=str)
-            (made / MANIFEST).write_text(told, encoding="utf-8")
+            content = json_text(
+                {"format": FORMAT, **manifest, "address": address, "files": sums}, indent=1, default=str
+            )
+            (made / MANIFEST).write_text(content, encoding="utf-8")
             if final.exists() and not is_finished(root, address):
                 require_ours(final, _is_run_file)
                 os.rename(final, replaced)
@@ -134,8 +136,8 @@ def manifest_of(root: Path, address: str) -> dict[str, Any] | None:
     folder = root / RUNS / address
     if not folder.is_dir():
         return None
-    told = _identified(folder)
-    for name, (size, digest) in told["files"].items():
+    manifest = _identified(folder)
+    for name, (size, digest) in manifest["files"].items():
         try:
             found = (folder / name).stat().st_size
             same = found == size and file_sha256(folder / name) == digest
@@ -144,29 +146,29 @@ def manifest_of(root: Path, address: str) -> dict[str, Any] | None:
         if found != size:
             raise Damaged(f"{folder / name} has {found} bytes in place of {size}")
         if not same:
-            raise Damaged(f"{folder / name} is not what was written: its checksum is another one")
-    return told
+            raise Damaged(f"{folder / name} was changed since it was written: its checksum differs")
+    return manifest
 
 
 def _identified(folder: Path) -> dict[str, Any]:
-    """The manifest in a run's folder; Damaged where it cannot be read, or is not of the run at this address."""
+    """The manifest in a run's folder; Damaged if it cannot be read, or belongs to another run."""
     try:
-        told = read_json(folder / MANIFEST)
-        if told["format"] != FORMAT:
-            raise Damaged(f"{folder} has format {told['format']}, and this version reads {FORMAT}")
-        sums = {name: (int(size), str(digest)) for name, (size, digest) in told["files"].items()}
+        manifest = read_json(folder / MANIFEST)
+        if manifest["format"] != FORMAT:
+            raise Damaged(f"{folder} has format {manifest['format']}, and this version reads {FORMAT}")
+        sums = {name: (int(size), str(digest)) for name, (size, digest) in manifest["files"].items()}
         if TABLE not in sums or not all(_is_run_file(Path(name)) and Path(name).name == name for name in sums):
             raise Damaged(f"{folder / MANIFEST} does not list the files of a run")
-        if not math.isfinite(told.get("seconds", 0.0)):
-            raise Damaged(f"{folder / MANIFEST} holds seconds={told['seconds']!r}, which is no time")
-        found = address_of(told["version"], json.dumps(told["config"], sort_keys=True))
+        if not math.isfinite(manifest.get("seconds", 0.0)):
+            raise Damaged(f"{folder / MANIFEST} holds seconds={manifest['seconds']!r}, which is not a time")
+        found = address_of(manifest["version"], json.dumps(manifest["config"], sort_keys=True))
     except DAMAGED as cause:
         if isinstance(cause, Damaged):
             raise
-        raise Damaged(f"{folder} holds no whole run ({type(cause).__name__}: {cause})") from cause
-    if folder.name != found or told.get("address", found) != found:
+        raise Damaged(f"{folder} holds no complete run ({type(cause).__name__}: {cause})") from cause
+    if folder.name != found or manifest.get("address", found) != found:
         raise Damaged(f"{folder} holds the run {found}: it was copied here, or its manifest was changed")
-    return {**told, "files": sums}
+    return {**manifest, "files": sums}
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:

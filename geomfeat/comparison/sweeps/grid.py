@@ -1,4 +1,4 @@
-"""From a sweep's config to its trainings: a grid or random draws, each training a config of its own with a hash."""
+"""From a sweep's config to its trainings: a grid or random draws, each training with its own config and hash."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ def dataset_of(run: RunConfig) -> Dataset:
 
 
 def probe_of(run: RunConfig, data: Dataset) -> Dataset | None:
-    """The samples of a run's probe in the shape of its `data`; None where there is no probe.
+    """The samples of a run's probe in the shape of its `data`; None without a probe.
 
     Raises BadInput for a probe without classes, or whose samples cannot be given that shape.
     """
@@ -188,7 +188,7 @@ def probe_of(run: RunConfig, data: Dataset) -> Dataset | None:
         return None
     other = _dataset(run.measure.probe.data, run.probe_sums, run.measure.probe.n).training()
     if other.labels is None or len(other.labels.unique()) < 2:
-        raise BadInput(f"measure.probe.data={run.measure.probe.data!r} has no classes to tell apart: take another")
+        raise BadInput(f"measure.probe.data={run.measure.probe.data!r} has fewer than two classes: choose another")
     if not isinstance(data.inputs, torch.Tensor) or not isinstance(other.inputs, torch.Tensor):
         raise BadInput(f"a probe needs samples that are one tensor, in {run.data!r} and in {other.name!r}")
     return replace(other, inputs=images_like(other.inputs, data.inputs.shape[1:]))

@@ -108,11 +108,11 @@ def run_task(config: str, root: str, version: str, wait: bool = True) -> str | N
             f"{name}.safetensors": partial(_write_weights, m) for name, m in kept.items() if m is not None
         }
         writers[TABLE] = lambda path: write_table(path, table)
-        told = {
+        manifest = {
             "version": version, "environment": environment(), "config": run.model_dump(mode="json"),
             "outcome": trained.outcome, "note": trained.note, "seconds": time.perf_counter() - began,
         }  # fmt: skip
-        return str(write_run(folder, address, writers, told))
+        return str(write_run(folder, address, writers, manifest))
 
 
 def _write_weights(model: nn.Module, path: Path) -> None:
@@ -149,7 +149,7 @@ def _training_row(quantity: str, trained: TrainedRun, n: int) -> Row:
 
 
 def _failures(run: RunConfig, why: str) -> list[Row]:
-    """A row for everything that was asked for and cannot be measured."""
+    """A row for every requested number that cannot be measured."""
     asked = [] if run.measure.measures == "all" else [get(name) for name in run.measure.measures]
     found = [r for m in asked for r in failed_rows(m.quantities, why, at="trained", measure=m.name)]
     if run.measure.location is not False:

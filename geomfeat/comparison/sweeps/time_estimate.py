@@ -1,4 +1,4 @@
-"""How long a sweep will take, before it is run: from runs that are there, else from a few steps of three of them."""
+"""How long a sweep will take, estimated from its finished runs, else from a few steps of three runs."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class SweepEstimate:
     seconds: float
     at_most: bool
 
-    def told(self, workers: int) -> str:
-        """In words.
+    def describe(self, workers: int) -> str:
+        """The estimate as a sentence.
 
-        >>> SweepEstimate(108, 8, 3.0, False).told(2)
+        >>> SweepEstimate(108, 8, 3.0, False).describe(2)
         '108 trainings, 8 finished. About 3.0 s each, as so far: about 2.5 minutes for 100 on 2 workers'
         """
         left = self.trainings - self.finished

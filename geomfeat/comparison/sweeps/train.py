@@ -19,7 +19,7 @@ from geomfeat.regimes.training.objective import objective, top_curvature
 from geomfeat.regimes.training.scaled_training import Trained
 from geomfeat.regimes.training.series import rounded_powers
 
-# What became of a training.
+# Possible outcomes of a training.
 MATCHED, COMPLETED = "matched", "completed"
 UNMATCHED, STALLED, DIVERGED, FAILED, MISSING = "unmatched", "stalled", "diverged", "failed", "missing"
 ABOVE = 1.001  # times the loss at the start, from which a network is worse than there, beyond rounding
@@ -59,7 +59,7 @@ class TrainedRun:
 def train_run(run: RunConfig, data: Dataset) -> TrainedRun:
     """Train the network of a run. What training itself cannot do (an infinite start, say) is an outcome, not an error.
 
-    A given eta is kept, also where the loss rises; eta None follows the curvature and halves a step that raises it.
+    A given eta stays constant even if the loss rises; eta None follows the curvature and halves a step that raises it.
     """
     initial = network_of(run, data)
     tested = None if data.test_inputs is None else (data.test_inputs, data.test_goal)

@@ -1,4 +1,4 @@
-"""What the last features of a trained network are worth on another data set: a linear probe and the capacity."""
+"""The last features of a trained network on another data set: a linear probe and the capacity."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The proof of the location: families trained at known richness, and how well R, its interval and M keep their word."""
+"""Validation of the location: families trained at known richness, and the errors of R, its interval and M."""
 
 from __future__ import annotations
 
@@ -48,17 +48,19 @@ class Validation:
         """The numbers that the goals are about, over the families in which the rules should hold."""
         fine = [f for f in self.families.to_dict("records") if not f["breaks"] and f["located"] >= 3]
         of = lambda name: np.array([f[name] for f in fine if math.isfinite(f[name])], dtype=float)  # noqa: E731
-        told = lambda v, how: float(how(v)) if len(v) else math.nan  # noqa: E731
+        of_values = lambda v, how: float(how(v)) if len(v) else math.nan  # noqa: E731
         lazy, again, covered = of("lazy_excess_0.01"), of("reinit_error"), of("coverage")
         return {
             "families": float(len(self.families)), "trainings": float(len(self.runs)),
-            "slope, largest distance from 1": told(np.abs(of("slope") - 1), np.max),
-            "scatter, median": told(of("scatter"), np.median), "scatter, worst": told(of("scatter"), np.max),
-            "M - R in the lazy range, median": told(lazy, np.median),
-            "M - R in the lazy range, worst": told(np.abs(lazy), np.max),
-            "M - R in the lazy range, worst, .002 left": told(np.abs(of("lazy_excess_0.002")), np.max),
-            "re-initialised, median error": told(again, np.median), "re-initialised, worst error": told(again, np.max),
-            "coverage, mean": told(covered, np.mean), "coverage, worst": told(covered, np.min),
+            "slope, largest distance from 1": of_values(np.abs(of("slope") - 1), np.max),
+            "scatter, median": of_values(of("scatter"), np.median),
+            "scatter, worst": of_values(of("scatter"), np.max),
+            "M - R in the lazy range, median": of_values(lazy, np.median),
+            "M - R in the lazy range, worst": of_values(np.abs(lazy), np.max),
+            "M - R in the lazy range, worst, .002 left": of_values(np.abs(of("lazy_excess_0.002")), np.max),
+            "re-initialised, median error": of_values(again, np.median),
+            "re-initialised, worst error": of_values(again, np.max),
+            "coverage, mean": of_values(covered, np.mean), "coverage, worst": of_values(covered, np.min),
         }  # fmt: skip
 
 
@@ -76,7 +78,7 @@ def validate(
     """Train the families through the sweep engine and judge the location on them; what is there is not trained again.
 
     Args:
-        out: folder; each family has a sweep of its own in it. only: glob of family names.
+        out: folder; each family has its own sweep there. only: glob of family names.
         engine, workers: see `sweep`.
 
     Raises BadInput where no family has such a name, and where `out` is a file.
@@ -126,10 +128,10 @@ def slug(name: str) -> str:
 
 
 def rows_of(found: SweepResult, progress: bool = False) -> list[dict[str, Any]]:
-    """A row for every training of a family's sweep, with the second look at those that reached the loss."""
+    """A row for every training of a family's sweep, with further measurements of those that reached the loss."""
     outcomes = dict(zip(found.table["run"], found.table["outcome"], strict=True))
     rows = []
-    for address, run in tqdm(found.plan.items(), desc="second looks", disable=not progress, leave=False):
+    for address, run in tqdm(found.plan.items(), desc="remeasure", disable=not progress, leave=False):
         outcome = outcomes[address]
         looked = second_look(found.folder, address, run) if outcome == MATCHED else {"failed": outcome}
         rows.append({"gamma": run.gamma, "seed": run.seed, "outcome": outcome, **looked})
@@ -148,9 +150,9 @@ def judge(family: Family, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     reinit_coverage: the same of the interval from fresh weights.
     """
     fine = [run for run in runs if _judged(run)]
-    told = {"family": family.name, "breaks": family.breaks, "runs": len(runs), "located": len(fine)}
+    counts = {"family": family.name, "breaks": family.breaks, "runs": len(runs), "located": len(fine)}
     if len(fine) < 3:
-        return told
+        return counts
     seeds = _column(fine, "seed")
     slope, error, scatter = _slope(np.log10(_column(fine, "gamma")), _column(fine, "R"), seeds, 1.0)
     truth, above = _column(fine, "R_0.01"), ~_column(fine, "at_most").astype(bool)
@@ -158,7 +160,7 @@ def judge(family: Family, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     inside = (_column(fine, "low") <= truth) & (truth <= _column(fine, "high"))
     also = (_column(fine, "reinit_low") <= truth) & (truth <= _column(fine, "reinit_high"))
     return {
-        **told, "slope": slope, "slope_stderr": error, "scatter": scatter,
+        **counts, "slope": slope, "slope_stderr": error, "scatter": scatter,
         **_by_stopping(fine),
         "reinit_error": float(np.median(again[above])) if above.any() else math.nan,
         "coverage": _mean(inside), "reinit_coverage": _mean(also[above]), "tripled": _mean(_column(fine, "tripled")),
@@ -173,8 +175,8 @@ def _by_stopping(runs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """lazy_excess_<how> and rich_scatter_<how>, see `judge`."""
     seeds, gammas, found = _column(runs, "seed"), np.log10(_column(runs, "gamma")), {}
     for how in STOPPING:
-        r, told = _column(runs, f"R_{how}"), _column(runs, "R_0.01")
-        lazy, rich = told < LAZY_RANGE, told > RICH_END
+        r, reference = _column(runs, f"R_{how}"), _column(runs, "R_0.01")
+        lazy, rich = reference < LAZY_RANGE, reference > RICH_END
         found[f"lazy_excess_{how}"] = _mean((_column(runs, "M") - r)[lazy])
         enough = rich.sum() > len(np.unique(seeds[rich])) + 1
         scatter = _slope(gammas[rich], r[rich], seeds[rich], 1.0)[2] if enough else math.nan
@@ -183,9 +185,9 @@ def _by_stopping(runs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def slope_of(law: Law, found: SweepResult) -> dict[str, Any]:
-    """Measured beside theory's slope of R on log10 of a condition, with its standard error; one offset a seed."""
-    told = found.table.query("measure == 'location' and quantity == 'richness' and ok").to_dict("records")
-    mine = [row for row in told if row["layer"] == law.layer]
+    """Measured and predicted slope of R on log10 of a condition, with its standard error; one offset for each seed."""
+    rows = found.table.query("measure == 'location' and quantity == 'richness' and ok").to_dict("records")
+    mine = [row for row in rows if row["layer"] == law.layer]
     slope, error, _ = _slope(np.log10(_column(mine, law.axis)), _column(mine, "value"), _column(mine, "seed"), 0.0)
     return {"law": law.name, "axis": law.axis, "layer": law.layer, "slope": slope, "stderr": error, "theory": law.slope}
 

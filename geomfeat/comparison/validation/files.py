@@ -70,7 +70,7 @@ def load_validation(folder: str | Path | None = None) -> Validation:
                         tables[name][column] = [_nested(v) for v in tables[name][column]]
         except DAMAGED as cause:
             raise BadInput(
-                f"{path} is truncated or corrupt, or no table of a validation ({first_line(cause)}): run geomfeat "
+                f"{path} is truncated or corrupt, or not a table of a validation ({first_line(cause)}): run geomfeat "
                 "validate again"
             ) from cause
     return Validation(**tables)

@@ -22,7 +22,7 @@ def onsets_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
     Columns: family; the features' R over layers: "mean" (of R_l), "first", "last", "largest" and "demand-weighted"
     (R of the root mean square of 10^R_l); the mean over layers of R in the norm of weights; and R in the norm of the
-    tangent kernel. M is summed up alike.
+    tangent kernel. M is summarised in the same way.
     """
     found = []
     for family in dict.fromkeys(row["family"] for row in rows):
@@ -76,14 +76,14 @@ def best_summary(onsets: pd.DataFrame) -> tuple[str, float, float]:
 
     Spread: standard deviation over families, decades. "" and NaN with the onset in fewer than three families.
     """
-    told = {name: onsets[name].to_numpy(dtype=float) for name in SUMMARIES}
-    counts = {name: int(np.isfinite(values[::2]).sum()) for name, values in told.items()}
+    values_of = {name: onsets[name].to_numpy(dtype=float) for name in SUMMARIES}
+    counts = {name: int(np.isfinite(values[::2]).sum()) for name, values in values_of.items()}
     enough = max(3, (1 - MOST_MISSING) * max(counts.values()))
-    spreads = {name: _spread(values[::2]) for name, values in told.items() if counts[name] >= enough}
+    spreads = {name: _spread(values[::2]) for name, values in values_of.items() if counts[name] >= enough}
     if not spreads:
         return "", math.nan, math.nan
     name = min(spreads, key=lambda key: spreads[key])
-    return name, spreads[name], _spread(told[name][1::2])
+    return name, spreads[name], _spread(values_of[name][1::2])
 
 
 def spreads_of(onsets: pd.DataFrame) -> list[dict[str, Any]]:

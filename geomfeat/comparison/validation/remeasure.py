@@ -32,7 +32,7 @@ PROBES, DRAWS, BOOTSTRAP = 50, 4, 20
 
 
 def second_look(folder: Path, address: str, run: RunConfig) -> dict[str, Any]:
-    """Numbers of one finished run, kept in `folder`/looks/<address>.json, from where they are read the next time.
+    """Numbers of one finished run, saved in `folder`/looks/<address>.json and read from there the next time.
 
     Keys: R, low, high (the location from 50 probes and the true initial weights); R_<share>, M (all training inputs as
     probes), R_<share>_quarter (every fourth input), layers {name: [R, M]} at a share of .01, weights and kernel (the
@@ -70,10 +70,10 @@ def _look(home: Path, run: RunConfig, data: Dataset) -> dict[str, Any]:
     few: dict[str, Any] = {
         "n_probes": min(PROBES, seen.n), "n_bootstrap": BOOTSTRAP, "seed": run.seed, "progress": False,
     }  # fmt: skip
-    told = locate(trained, seen.inputs, initial=initial, **few)
+    location = locate(trained, seen.inputs, initial=initial, **few)
     again = locate(trained, seen.inputs, factory=lambda: _fresh(run, data), n_reinitialisations=DRAWS, **few)
     return {
-        "R": told.richness, "low": told.low, "high": told.high,
+        "R": location.richness, "low": location.low, "high": location.high,
         **{f"R_{share:g}": solve(task).richness for share, task in tasks.items()},
         **{f"R_{share:g}_quarter": solve(task, quarter).richness for share, task in tasks.items()},
         "M": sum(moved) / len(moved) if moved else -math.inf,

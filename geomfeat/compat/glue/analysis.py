@@ -87,7 +87,7 @@ def glue_analysis(
     Returns `GlueAnalysis`, to be read as `found.dimension` or `found["dimension"]`. Fewer features than points get a
     note, since (P, M, N) would look like that.
 
-    Raises BadInput for other shapes, an unknown backend, or a device that is not there.
+    Raises BadInput for other shapes, an unknown backend, or a missing device.
 
     >>> X = torch.eye(12, dtype=torch.float64).reshape(4, 3, 12).mT            # 4 simplices of 3 orthonormal points
     >>> found = glue_analysis(X, n_t=400)
@@ -144,14 +144,14 @@ def glue_analysis_dataframe(
     for name, value in found.items():
         numbers = {column: getattr(value, ours) for column, ours in QUANTITIES.items()}
         errors = {f"{column}_se": getattr(value, f"{ours}_se") for column, ours in QUANTITIES.items()}
-        sizes, told = layers.facts.get(name, ({}, ()))
-        rows.append({**numbers, **errors, **sizes, "note": "; ".join((*told, *value.notes))})
+        sizes, caveats = layers.facts.get(name, ({}, ()))
+        rows.append({**numbers, **errors, **sizes, "note": "; ".join((*caveats, *value.notes))})
     index = list(X) if several else [0]
     return pandas.DataFrame(rows, index=pandas.Index(index, name="layer"))
 
 
 class _Layers(Mapping[str, Representation]):
-    """Inputs of the GLUE tool as Representations, made when looked up; what was learned of their shapes is kept."""
+    """Inputs of the GLUE tool as Representations, made at access; their shapes are cached."""
 
     def __init__(self, inputs: Mapping[str, Any]) -> None:
         self.inputs = inputs

@@ -45,9 +45,9 @@ def glue_analysis_dataframe(
         analysis_type: "RANDOM" labels, "ONE_VERSUS_REST", "FIRST_VERSUS_REST" (the first manifold against the others,
             the same labels in every draw) or "BALANCED".
         n_hyperplanes: number of random directions.
-        shuffle: also a row for the same points with their classes shuffled; the column `shuffle` tells the two apart.
-        gaussianize: only False is offered.
-        bias: read-outs with an offset, which do not know where the origin is: the mean of all points is taken for it.
+        shuffle: also a row for the same points with shuffled classes, marked in the column `shuffle`.
+        gaussianize: only False is supported.
+        bias: read-outs with an offset, which do not depend on the origin: it is set to the mean of all points.
         return_matrix: also return {"center_alignment", "axis_alignment", "center_axis_alignment": (rows, P, P) arrays},
             absolute cosines, NaN on the diagonal.
 
@@ -67,7 +67,7 @@ def glue_analysis_dataframe(
     if isinstance(manifolds, Mapping) and not is_by_class(manifolds):
         return by_layer(manifolds, n_t=n_hyperplanes, seed=seed)
     if gaussianize:
-        raise BadInput("gaussianize=True is not offered: replace the points yourself, and leave it False")
+        raise BadInput("gaussianize=True is not supported: replace the points yourself, and leave it False")
     if len(indices) != len(indices_name):
         raise BadInput(f"indices has {len(indices)} values for {len(indices_name)} names: give as many names as values")
     parts = manifolds_of(manifolds)

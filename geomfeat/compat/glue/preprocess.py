@@ -20,7 +20,7 @@ def downsample_manifolds(manifolds: Any, n_points: int, seed: int = 0) -> Any:
         manifolds: a list or a mapping (by class) of P arrays (N, M_i), features before points, or a (P, N, M) array;
             numpy or torch.
         n_points: at most the number of points of the smallest manifold.
-        seed: manifolds of one index get the same points of equally many, whatever the others are.
+        seed: manifolds of equal index and size get the same points, for any other manifolds.
 
     Returns the same kind of thing, each manifold (N, n_points), its points in their old order.
 

@@ -154,7 +154,7 @@ def _count(x: np.ndarray, squares: np.ndarray) -> np.ndarray:
 
     p = padded(x, np.float32)
     half = p.exact_half
-    # Where single precision cannot tell the radius from 0, it sorts nothing out.
+    # Where the radius is within the rounding of single precision, the quick test excludes no pair.
     if np.median(half - 0.5 * squares[-1] - floors(np.float32)) > 0.25 * squares[-1]:
         p = padded(x, np.float64)
     # Rounded down in that precision.

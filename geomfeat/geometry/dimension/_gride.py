@@ -33,7 +33,7 @@ STEPS = 100
 def gride(x: Points, n1: int = 2, n2: int | None = None) -> IntrinsicDimension:
     """GRIDE dimension of the points from their n1-th and n2-th neighbours (n2 = 2 n1 by default).
 
-    Larger n1 look at a larger scale, with less noise and more bias from curvature, edges and uneven density;
+    Larger n1 measure at a larger scale, with less noise and more bias from curvature, edges and uneven density;
     `dimension_curve` has a range of them. Copies of a point are left out first.
 
     Raises BadInput unless 1 <= n1 < n2, or with no more than n2 (or fewer than 10) different points, or if more than a

@@ -11,7 +11,7 @@ their sizes (Higham 2002, eq. 3.5); both inputs, the half norm and the differenc
     e <= 1.01 u ((d + 4) A B + B^2) / (1 - (d + 4) u) + underflow,        u = 2^-24, or 2^-53 in float64.
 
 So r^2 <= |a_i|^2 - 2 (f + e) proves that nothing nearer was left out. The products are of centred points, whose entries
-were rounded once more: a distance can have changed by c = u sqrt(d), for entries at most 1, so r + 2 c stands for r.
+were rounded once more: a distance can have changed by c = u sqrt(d), for entries at most 1, so r + 2 c replaces r.
 """
 
 import math
@@ -24,7 +24,7 @@ TILE_ENTRIES = 2**22
 ROWS = 512
 # Rows, or tiles, that one thread takes at a time.
 SHARE_ROWS, SHARE_TILES = 64, 2
-# Points in a sample that tells where lists may begin, and for how many points more than those it is worth its time.
+# Points in a sample that estimates where lists may begin, and how many times more points make it worth its time.
 SAMPLE, MORE = 512, 8
 # Squared distances closer than this share are equal.
 SAME = 1e-11

@@ -81,6 +81,7 @@ def two_nn(x: Points, *, method: str = "mle", discard: float | None = None) -> I
     log_mu = apart.log_ratio(1, 2)
     n = len(log_mu)
     if method == "mle":
+        # n - 1, not n: the mean of 1 / (sum of n exponential variables) is d / (n - 1).
         value = float((n - 1) / log_mu.sum())
         stderr = overlap_stderr(1 / value - log_mu, n / value**2, apart, 2)
     else:
@@ -99,6 +100,6 @@ def _slope(log_mu: Tensor, discard: float) -> float:
     n = len(log_mu)
     kept = log_mu.sort().values[: max(2, int(n * (1 - discard)))]
     empirical = torch.arange(1, len(kept) + 1, dtype=WORKING, device=kept.device) / n
-    ok = empirical < 1
+    ok = empirical < 1  # log(1 - F) of the last point is minus infinity
     kept, y = kept[ok], -torch.log1p(-empirical[ok])
     return float((kept @ y) / (kept @ kept))

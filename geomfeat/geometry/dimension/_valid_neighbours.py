@@ -58,7 +58,7 @@ class Apart:
 def neighbours_apart(x: Points, k: int, name: str, *, or_fewer: bool = False) -> Apart:
     """The k nearest neighbours of every point among the different ones, `or_fewer` where there are not as many.
 
-    Points nearer than their rounding are copies, of which the first is kept, if they stand out from others. Raises
+    Points nearer than their rounding are copies, of which only the first counts, if separate from others. Raises
     BadInput with fewer than 10 different points or no more than k. `name` is the estimator's, for the message.
     """
     layer = as_layer(x)

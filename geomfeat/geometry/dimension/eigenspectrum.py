@@ -49,7 +49,7 @@ def spread_of(x: Points | Spread) -> Spread:
     if not out.varies:
         raise NoVariance(
             f"all {len(out.x)} points coincide (up to rounding{came}): "
-            "the layer is constant on these inputs; look at its inputs, or leave it out"
+            "the layer is constant on these inputs; check them, or leave the layer out"
         )
     return out
 
@@ -81,6 +81,8 @@ def participation_ratio_wishart(x: Points | Spread) -> float:
     spread = spread_of(x)
     trace, trace_of_square, off = _moments(spread)
     nu = spread.x.shape[0] - 1
+    # Wishart moments: E tr(S)^2 = tr(C)^2 + 2/nu tr(C^2) and E tr(S^2) = (1 + 1/nu) tr(C^2) + tr(C)^2 / nu, solved for
+    # tr(C)^2 and tr(C^2) up to a common factor.
     square_of_trace = (nu + 1) / nu * trace**2 - 2 / nu * trace_of_square
     square = trace_of_square - trace**2 / nu
     return square_of_trace / square if square > off else float("inf")
@@ -106,6 +108,7 @@ def participation_ratio_unbiased(x: Points | Spread) -> float:
     norms = gram.diagonal().clone()
     distance = (norms[:, None] + norms[None, :] - 2 * gram).fill_diagonal_(0.0)
     rows, total = distance.sum(1), distance.sum()
+    # tr(C)^2 from pairs of distances without a common sample, E|x_i - x_j|^2 = 2 tr(C); tr(C^2) is the unbiased HSIC.
     quadruples = n * (n - 1) * (n - 2) * (n - 3)
     square_of_trace = (total.square() - 4 * rows.square().sum() + 2 * distance.square().sum()) / (4 * quadruples)
     k = gram.fill_diagonal_(0.0)
@@ -164,7 +167,7 @@ def rankme(x: Points, *, centre: bool = False) -> float:
     """
     layer = as_layer(x)
     if not bool(layer.x.any()):
-        raise NoVariance("every entry is zero: RankMe is not defined; the layer is dead on these inputs")
+        raise NoVariance("every entry is zero: RankMe is not defined; the layer is zero (dead) on these inputs")
     spread = spread_of(layer) if centre else Spread.of(layer.x, layer.precision)
     values = torch.linalg.svdvals(spread.x if centre else layer.x.to(WORKING) / spread.unit)
     own = max(layer.x.shape) * torch.finfo(WORKING).eps * values[0]
@@ -201,6 +204,7 @@ def power_law(x: Points | Spread, *, first: int | None = None, last: int | None 
     True
     """
     values = covariance_spectrum(x).cpu().numpy()
+    # Leading ranks do not follow the law, and the last ones are lowered by the finite number of samples.
     first = max(1, round(0.05 * len(values))) if first is None else first
     last = max(first + 4, len(values) // 2) if last is None else last
     if first < 1 or last - first < 4 or last > len(values):
@@ -265,6 +269,7 @@ def _spectrum(spread: Spread) -> Float[Tensor, "m"]:
 def _moments(spread: Spread) -> tuple[float, float, float]:
     """tr S and tr S^2 (S up to a factor), from the smaller Gram matrix; and by how much rounding can change tr S^2."""
     work = spread.x
+    # Both products have the same nonzero eigenvalues, so the smaller one is enough.
     gram = work @ work.T if work.shape[0] <= work.shape[1] else work.T @ work
     trace, square = float(gram.diagonal().sum()), float(gram.square().sum())
     off = max(EQUAL_SHARES, 4 * spread.of_entry / trace**0.5)

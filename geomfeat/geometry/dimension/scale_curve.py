@@ -1,4 +1,4 @@
-"""Intrinsic dimension against the scale at which the points are looked at."""
+"""Intrinsic dimension against the scale at which it is measured."""
 
 from dataclasses import dataclass
 

@@ -45,11 +45,11 @@ def participation_ratio_of_trials(x: Any) -> float:
     n_trials, n = x.shape[:2]
     if n_trials < 2 or n < 4:
         raise BadInput(
-            f"{n_trials} trials of {n} stimuli: signal and noise can be told apart with at least 2 trials of 4 stimuli"
+            f"{n_trials} trials of {n} stimuli: separating signal from noise needs at least 2 trials of 4 stimuli"
         )
     spread = Spread.of(x.flatten(0, 1), precision)
     if not spread.varies:
-        raise NoVariance("all trials of all stimuli are equal: there is no signal, look at how they were recorded")
+        raise NoVariance("all trials of all stimuli are equal: no signal; check the recording")
     work = spread.x.view(x.shape)
     total = work.sum(0)
     pairs = n_trials * (n_trials - 1)

@@ -37,7 +37,7 @@ from geomfeat.geometry.manifolds.result import Capacity
 from geomfeat.memory import require_memory
 from geomfeat.statistics.influence_functions import stderr
 
-# Doubles that are held at once for every draw: in each dimension, for each point, and for each class and dimension.
+# Float64 values held at once for every draw: per dimension, per point, and per class and dimension.
 DIRECTIONS, PRICES, ANCHORS = 4, 3, 4
 
 
@@ -64,21 +64,21 @@ def capacity(
             layers, checkpoints and models are compared under common random numbers; the first n draws do not depend
             on how many follow.
         dichotomies: "random" (independent signs), "one-vs-rest", "balanced", or an (m, P) array of +-1: m dichotomies
-            of interest that take turns over the draws. Where a fixed set of dichotomies takes turns (given ones with
+            of interest that alternate over the draws. Where a fixed set of dichotomies alternates (given ones with
             n_draws at least 2 m, all kinds with up to 32 of them), errors are those within a dichotomy.
         center: None (points as they are) or "global" (minus the mean of all points).
         draws: (t, y) of shapes (n_draws, N), (n_draws, P) to use in place of random ones.
-        weights: how many copies each point counts as (0 leaves it out). A cone does not change when points are
-            repeated, so without centring positive weights change nothing.
-        target_se: draw n_draws at a time until capacity_se / capacity is at most this, or max_draws are used. Where
-            to stop depends on the draws themselves: both the capacity and its error then are biased by a share of
-            order 1 / n_draws, which is nothing to worry about for n_draws of 100 or more.
+        weights: how many copies each point counts as (0 leaves it out). Repeated points do not change a cone, so
+            without centring positive weights have no effect.
+        target_se: draw n_draws at a time until capacity_se / capacity is at most this, or max_draws are used. The
+            stopping point depends on the draws, so both the capacity and its error are biased by a share of order
+            1 / n_draws, which is negligible for n_draws of 100 or more.
 
     Returns:
         `Capacity`. Draws whose projection is not certified are counted in `n_uncertified` and left out.
 
     Raises BadInput for points, labels or options that do not fit, if every point is at the origin, or if the points
-    differ by no more than the rounding of their common offset. A note says where much of their differences is rounding.
+    differ by no more than the rounding of their common offset. A note reports if much of their differences is rounding.
 
     >>> points = torch.eye(12, dtype=torch.float64).reshape(4, 3, 12)     # 4 simplices of 3 orthonormal points: 2/3
     >>> c = capacity(points, n_draws=400)
@@ -98,12 +98,14 @@ def capacity(
 
 
 def capacity_of(manifolds: Manifolds, every: Draws, n_draws: int, target_se: float | None) -> Capacity:
-    """Capacity from the first n_draws of `every`, or from as many as the target asks for."""
+    """Capacity from the first n_draws of `every`, or from as many as the target requires."""
     if not bool((manifolds.x != 0).any()):
         raise BadInput(
             "every point is at the origin, or no further from it than rounding after centring (constant features, or a "
-            "common offset that takes up all digits: subtract it before it is rounded): there is nothing to separate"
+            "common offset that takes up all digits: subtract it before it is rounded): nothing can be separated"
         )
+    # The order matters: copies are found before any rounding, far clouds are brought near before their span is taken,
+    # and the span is taken last, because directions far smaller than the offset would be cut away with it.
     n_features, unit, given = manifolds.x.shape[1], manifolds.unit, manifolds
     manifolds = manifolds.without_copies().rescaled()
     blurred = blur_note(manifolds)
@@ -129,7 +131,7 @@ def capacity_of(manifolds: Manifolds, every: Draws, n_draws: int, target_se: flo
     if not bool(found.certified.any()):
         raise ArithmeticError(
             f"none of {len(t)} draws could be certified (violation {float(found.violation.min()):.1e} at best): "
-            "remove nearly dependent units, or add noise of a size that means nothing"
+            "remove nearly dependent units, or add negligible noise"
         )
     made = _summary(manifolds, span.rank, found, Draws(t, y, every.take(rows).strata), far)
     late = "" if reached else f"{target_se:g} of the capacity not reached with {len(t)} draws: raise max_draws"
@@ -137,6 +139,7 @@ def capacity_of(manifolds: Manifolds, every: Draws, n_draws: int, target_se: flo
     notes = (*made.notes, *([f"{zeros} points at the origin ignored"] if zeros else []))
     notes = (*notes, *([f"target_se={late}"] if late else []), *([blurred] if blurred else []))
     return replace(
+        # E|cos| of two random directions in N dimensions is sqrt(2 / (pi N)) for large N.
         made, notes=notes, n_features=n_features, alignment_floor=math.sqrt(2 / (math.pi * n_features)),
         per_manifold=made.per_manifold.in_units_of(unit),
     )  # fmt: skip
@@ -260,7 +263,7 @@ def _notes(
     if floor:
         out.append(floor_note(manifolds.n_manifolds, rank))
     if manifolds.n_manifolds == 1:
-        out.append("one class alone: its capacity says how large it is, not what it can be told apart from")
+        out.append("one class only: the capacity describes its size, not its separation from other classes")
     if bad:
         out.append(f"{bad} of {n} draws not certified (worst violation {float(found.violation.max()):.0e}), left out")
     if inside:

@@ -68,8 +68,8 @@ def capacity_curve(
     """Capacity and geometry against the number of points per manifold, of units, or of manifolds.
 
     Every repeat takes its members at random without replacement, the smaller sizes within the larger ones, and keeps
-    its directions t and labels y over all sizes: along one repeat, differences between sizes are differences of the
-    geometry ("one-vs-rest" and "balanced" need labels of their own for every number of manifolds).
+    its directions t and labels y over all sizes: within one repeat, differences between sizes are differences of the
+    geometry ("one-vs-rest" and "balanced" need other labels for every number of manifolds).
 
     Args:
         points, labels, n_draws, dichotomies, center, device: as for `capacity`.
@@ -80,7 +80,7 @@ def capacity_curve(
 
     Returns `CapacityCurve`. A sub-sample that gives no capacity (every point at the origin, say) is NaN, with a note.
 
-    Raises BadInput for another `along`, sizes that are not there, or what `capacity` refuses.
+    Raises BadInput for another `along`, sizes out of range, and as `capacity`.
 
     >>> x = torch.eye(24, dtype=torch.float64).reshape(4, 6, 24)             # of orthonormal points: 2 / M
     >>> curve = capacity_curve(x, sizes=[1, 2, 6], n_draws=400)

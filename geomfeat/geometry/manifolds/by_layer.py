@@ -37,13 +37,14 @@ def capacity_by_layer(
     Args:
         layers_of: the path of a store, an `ActivationStore`, or a mapping of layer to Representation (what `extract`
             returns, with or without store=).
-        labels: (n,) classes of the samples; None: those of the Representations (a store on disk keeps none).
+        labels: (n,) classes of the samples; None: those of the Representations (a store on disk has none).
         checkpoint: which of a path's checkpoints. layers: a name or glob, or several.
         n_draws, dichotomies, seed: as for `capacity`, the same for every layer. The draws are those of `common_draws`,
-            so that layers of any widths err together and `capacity_difference` is sharp. Other options: `capacity`.
+            so the errors of layers of any widths are correlated and `capacity_difference` is precise. Other options:
+        `capacity`.
 
     Returns a Capacity per layer, in the store's (alphabetical) or the mapping's order. A layer that fails (NaN, every
-    point at the origin, out of memory) has NaN in every number and the reason in `notes`; the others go on.
+    point at the origin, out of memory) has NaN in every number and the reason in `notes`; the others are measured.
 
     Raises LayerNotFound for a pattern that matches nothing; BadInput if no layer at all gives a number, with the
     reason of the first.
@@ -97,7 +98,7 @@ def _source(layers_of: Any, labels: Any, checkpoint: str | int) -> tuple[list[st
             "of layer to Representation"
         )
     if labels is None:
-        raise BadInput(f"{layers_of!r} keeps no labels: pass labels=, one class per sample in the order of extraction")
+        raise BadInput(f"{layers_of!r} holds no labels: pass labels=, one class per sample in the order of extraction")
     names = [name for name in layers_of.layers() if name != OUTPUTS]
     if not names:
         raise BadInput(f"{layers_of!r} holds no complete layer: check the path and checkpoint=, or run the extraction")

@@ -1,4 +1,4 @@
-"""Where capacity says nothing of separability: t lies in every cone, |p|^2 = |t|^2, and the capacity is P / rank.
+"""Where capacity does not measure separability: t lies in every cone, |p|^2 = |t|^2, and the capacity is P / rank.
 
 Classes that no hyperplane separates fill the span of all points, whatever their labels: noise in few units reads higher
 than signal in many. Such a capacity counts units. Dichotomies that give all classes the same sign ask for no separation

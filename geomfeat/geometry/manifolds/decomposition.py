@@ -68,7 +68,7 @@ def what_changed(before: Geometry, after: Geometry) -> Decomposition:
     """How much of the change in log capacity came through utility, radius and dimension.
 
     Standard errors are those of independent draws: too large where both used the same (common random numbers). NaN
-    where one of them is a capacity at the floor, which says nothing of separability.
+    where one of them is a capacity at the floor, which does not measure separability.
     """
     if any(getattr(of, "at_floor", False) for of in (before, after)):
         return Decomposition(*[math.nan] * len(fields(Decomposition)))

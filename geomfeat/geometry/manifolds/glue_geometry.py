@@ -57,6 +57,7 @@ def glue_geometry(
     n_used = len(rows)
     mean_b, mean_c, mean_p2 = b[used].mean(), c[used].mean(), norms2.mean()
     each = torch.full_like(energies.b, 1 / n_used)
+    # The mean anchors are estimated from the same draws, so each draw also acts through them (delta method).
     on_b = on_mean(b, used) + anchors.through_centres(centre_slope(energies, each, 0 * each))
     on_c = on_mean(c, used) + anchors.through_centres(centre_slope(energies, 0 * each, each))
     on_p2 = norms2 - mean_p2

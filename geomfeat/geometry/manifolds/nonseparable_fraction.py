@@ -1,4 +1,4 @@
-"""Share of dichotomies that no hyperplane separates: most are settled by the projections that are there already."""
+"""Share of dichotomies that no hyperplane separates: the capacity's projections already decide most of them."""
 
 import math
 from dataclasses import dataclass

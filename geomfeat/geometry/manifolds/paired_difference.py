@@ -98,7 +98,7 @@ def common_draws(
     n, n_manifolds = int(n_draws), manifolds.n_manifolds
     y, _ = labels_for(dichotomies, n, n_manifolds, seed)
     z = torch.randn(n, len(manifolds.x), generator=stream(seed, "capacity", "samples"), dtype=WORKING)
-    # Any points will do for directions that are standard normal; of these, the samples can be told apart.
+    # Directions are standard normal for any points; these points also distinguish the samples.
     t = directions_of_samples(brought_near(manifolds.rescaled())[0].x, z.to(manifolds.x.device), seed)
     return t, y.to(t.device)
 
@@ -187,7 +187,7 @@ def _comparable(a: Capacity, b: Capacity) -> tuple[str, ...]:
             "not t; draws=common_draws(...) shares both"
         )
     if a.dichotomies == "given":
-        notes.append("given draws or dichotomies: that they are the same in a and b is taken on trust")
+        notes.append("given draws or dichotomies: they are assumed to be the same in a and b")
     return tuple(notes)
 
 

@@ -22,7 +22,7 @@ class PerManifold:
             multipliers are one choice of many): where none is inside, the costs add up to P / capacity.
         active: share of draws (outside their cones) in which the manifold carries p.
         anchor_norm: mean |s_i|, in units of the points. center_norm: |s0_i|.
-        axis_ratio: sqrt(E|s1_i|^2) / |s0_i|, how far its anchors spread about their centre: a radius of its own.
+        axis_ratio: sqrt(E|s1_i|^2) / |s0_i|, how far its anchors spread about their centre: its own radius.
     """
 
     classes: tuple[Any, ...]

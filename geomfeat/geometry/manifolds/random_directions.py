@@ -15,7 +15,7 @@ from geomfeat.numerics import WORKING, as_tensor, stream
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """t: directions. y: labels. strata: which of a fixed set of dichotomies y is, None where there is no such set."""
+    """t: directions. y: labels. strata: which of a fixed set of dichotomies y is, None without such a set."""
 
     t: Float[Tensor, "draws N"]
     y: Float[Tensor, "draws P"]

@@ -19,8 +19,8 @@ _SHOWN = (
 class Capacity:
     """Capacity and geometry of P manifolds. A field `x_se` is the standard error of x over the draws; NaN: undefined.
 
-    Errors are those of the average over directions and labels for the points as they are. How the numbers would differ
-    with other samples, or other groups of samples, is not in them.
+    Errors are those of the average over directions and labels, for these points. They do not include the variation over
+    samples or groups of samples.
 
     Attributes:
         capacity: alpha = P / E|p|^2. capacity_faces: P / E k, the same number for standard normal t that does not
@@ -31,17 +31,17 @@ class Capacity:
             ever moves).
         utility: Psi; alpha = Psi (1 + R^-2) / D exactly.
         center_alignment, axis_alignment, center_axis_alignment: mean absolute cosines; compare with
-            alignment_floor = sqrt(2 / (pi N)), what random directions give.
+            alignment_floor = sqrt(2 / (pi N)), the value for random directions.
         frac_inside: share of draws with t inside its cone; unless all points are linearly independent, their anchors
             are not unique, and they count in `capacity` alone.
         frac_nonseparable: share of the judged dichotomies that no hyperplane through the origin separates strictly.
-        simulated_capacity: P / median(k), a prediction (no simulation) of what random projections would show.
+        simulated_capacity: P / median(k), a prediction (not a simulation) of the result of random projections.
         max_violation: worst KKT violation of all draws. n_uncertified: draws above the tolerance, left out everywhere.
         n_ambiguous: other draws in which more points could carry the projection, so that anchors are a choice: that of
             the multipliers of least norm.
         n_draws: all draws. norms2: |p|^2 per draw; faces: k per draw; certified: which of them count;
             inside: which lie inside their cone.
-        strata: which dichotomy of a fixed set each draw has; errors are then those within a dichotomy.
+        strata: which dichotomy of a fixed set each draw uses; errors are then those within a dichotomy.
         n_features: N. dichotomies: which kind of labels. seed: of the draws, where they are not given.
         through_samples: whether t is made from the samples (`common_draws`), the same way in every layer.
         classes: names of the manifolds, in the order of per_manifold and per_pair.

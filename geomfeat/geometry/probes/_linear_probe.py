@@ -1,4 +1,4 @@
-"""How well a linear read-out tells the classes apart, on samples it was not fitted to."""
+"""How well a linear read-out separates the classes, on samples it was not fitted to."""
 
 import math
 import warnings
@@ -39,7 +39,7 @@ class ProbeAccuracy:
 
     @property
     def note(self) -> str:
-        """What to know beside the number."""
+        """What limits the number."""
         parts = [f"chance {self.chance:.3f} (the largest class)"]
         if self.n_copies:
             parts.append(f"{self.n_copies} copies of samples, each in the fold of the first")
@@ -93,10 +93,10 @@ def linear_probe(
     if not alone:
         names = [known.classes[i] if known.classes else i for i in values.tolist()]
         _check_groups(y, together.numpy(), folds, names, groups is None)
-    # Units that are constant up to rounding are 0, or they would be scaled up to noise.
+    # Units that are constant up to rounding become 0: standardising would scale their rounding up to noise.
     spread = Spread.of(layer.x, layer.precision)
     features = spread.x.cpu().numpy()
-    # So are those that are constant up to rounding in the samples trained on.
+    # The same holds for units that are constant up to rounding within the training folds.
     size = torch.linalg.vector_norm(layer.x.to(WORKING) / spread.unit, dim=0) / layer.n**0.5
     floor = (2 * roundings(layer.precision)[1] * size).cpu().numpy()
     hits, by_fold, converged = np.zeros(layer.n, bool), [], True

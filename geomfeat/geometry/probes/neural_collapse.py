@@ -34,7 +34,7 @@ def nc1(x: Points | Spread, labels: Any) -> float:
     if n_classes < 2:
         raise BadInput("NC1 needs at least 2 classes, got 1: take inputs of more classes")
     if int(counts.max()) < 2:
-        raise BadInput("every class has a single sample, so there is no scatter within classes: give more samples")
+        raise BadInput("every class has a single sample, so the scatter within classes is zero: give more samples")
     which, counts = which.to(work.device), counts.to(work.device).to(work.dtype)
     means = torch.zeros(n_classes, work.shape[1], dtype=work.dtype, device=work.device).index_add_(0, which, work)
     means = means / counts[:, None]

@@ -1,4 +1,4 @@
-"""How alike to the subjects' RDMs the RDM of the true model could be, given how much the subjects differ."""
+"""How similar the RDM of the true model could be to the subjects' RDMs, given how much the subjects differ."""
 
 from dataclasses import dataclass
 
@@ -65,7 +65,7 @@ def noise_ceiling(data: RDMs, comparator: str = "cosine") -> NoiseCeiling:
             "their RDMs are constant over the pairs that are measured in all: leave them out, or use 'rho_a'"
         )
     lower, upper = ceilings_per_subject(vectors, comparator, everything)
-    notes = ["one subject: there is no lower ceiling, and the upper one is 1"] if len(vectors) == 1 else []
+    notes = ["one subject: the lower ceiling is undefined, and the upper one is 1"] if len(vectors) == 1 else []
     notes += missing_pairs(data)
     if comparator == "kendall_tau_a" and len(vectors) > 1:
         notes.append("the upper ceiling of kendall_tau_a is that of mean ranks: another RDM might exceed it a little")

@@ -100,7 +100,7 @@ def noise_precision(residuals: Any, *, estimator: str = "shrinkage_diagonal", do
     if dof < 1:
         raise BadInput(f"{len(r)} residuals leave {dof} degrees of freedom: give repeated samples of the conditions")
     variance = r.square().sum(0) / dof
-    # Residuals that are nothing but rounding are 0 where their samples are known; nothing else tells them from noise.
+    # Residuals that are rounding alone are set to 0 where the samples are known; otherwise they count as noise.
     silent = int((variance <= 0).sum())
     if silent and estimator != "shrinkage_identity":
         raise BadInput(f"{silent} of {r.shape[1]} units have no noise, so S is singular: leave them out")
@@ -136,7 +136,7 @@ def _of_rounding(rounding: Float[Tensor, "d"], n: int) -> float:
 
 
 def _inverse(covariance: Tensor, dof: int, rounding: Float[Tensor, "d"], n: int) -> Tensor:
-    """By way of the correlations, so that units may be of very different sizes."""
+    """Inverse through the correlation matrix, so that units of very different sizes do not make it singular."""
     size = covariance.diagonal().sqrt().clamp_min(torch.finfo(WORKING).tiny)
     values, vectors = safe_eigh(covariance / (size[:, None] * size))
     own = len(values) * torch.finfo(WORKING).eps * float(values[-1])

@@ -1,8 +1,8 @@
-"""How alike two RDMs are, for one set of stimuli or for many resamples of it in a few tensor operations.
+"""Similarity of two RDMs, for one set of stimuli or for many resamples of it in a few tensor operations.
 
 A resample of n stimuli holds stimulus i w_i times, so each pair of different stimuli w_i w_j times: every comparator is
 a weighted sum over the pairs there are. Pairs of a stimulus with its own copy are left out: their dissimilarity is 0 by
-construction, and would make any two RDMs look alike (Schuett et al. 2023).
+construction, and would make any two RDMs similar (Schuett et al. 2023).
 """
 
 import logging

@@ -39,17 +39,17 @@ def rdm(
     Args:
         x: a Representation or an array (samples, units).
         conditions: (samples,) which condition each sample is of, anything sortable; the RDM is in their sorted order.
-            None: every sample is a condition of its own.
+            None: every sample is its own condition.
         dissimilarity, of two patterns of d units with difference v:
             "squared_euclidean"    v'v / d (Walther et al. 2016), and its root "euclidean";
             "squared_mahalanobis"  v'Pv / d with the noise precision P, and its root "mahalanobis";
             "correlation"          1 - Pearson correlation over units;
             "crossnobis"           as squared_mahalanobis, but v'P times the difference in other runs: each run against
                                    the mean of the others, averaged over runs (Walther et al. 2016). 0 on average for
-                                   equal patterns, so it can be negative. Runs count alike, of whatever size.
+                                   equal patterns, so it can be negative. Runs of any size have equal weight.
         precision: P, (d, d), or (d,) where diagonal; see `noise_precision`. Crossnobis: None is the identity.
         runs: (samples,) the run (session, fold) of each sample, for "crossnobis"; each condition in each run.
-        name: what the matrix is called; default the layer's name.
+        name: name of the matrix; default the layer's name.
 
     Returns RDMs with one matrix. Raises BadInput for lengths that disagree, a condition that is missing in a run, fewer
     than two runs or conditions, and patterns without variance over units ("correlation"); OutOfMemory for more

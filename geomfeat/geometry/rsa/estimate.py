@@ -28,8 +28,8 @@ def rsa_estimates(
         dissimilarity: of both; see `rdm`. comparators: see `compare_rdms`.
 
     The error is the jackknife's over samples, None below 6 and above 256 samples (`rank_by_rsa` resamples any number).
-    Copies of samples in both layers are 0 apart in both, which makes RDMs alike: within a group they count once, and
-    the note counts others. What is undefined is a failed Estimate. Raises BadInput for different samples, and for a
+    Copies of samples in both layers are 0 apart in both, which inflates the similarity: within a group they count once,
+    and the note counts others. What is undefined is a failed Estimate. Raises BadInput for different samples, and for a
     constant layer.
 
     >>> x = torch.randn(20, 5, generator=torch.Generator().manual_seed(0))

@@ -78,7 +78,7 @@ def rank_by_rsa(
     dissimilarity: str = "correlation",
     seed: int = 0,
 ) -> RSARanking:
-    """Rank models (layers, networks, other brains) by how alike their geometry is to that of subjects.
+    """Rank models (layers, networks, other brains) by the similarity of their geometry to that of subjects.
 
     Args:
         models: RDMs, or names with a model each: RDMs of one matrix, a Representation or an array (conditions, units)
@@ -170,7 +170,7 @@ def _predictions(models: RDMs | Mapping[str, Any], data: RDMs, dissimilarity: st
                 )
             found = replace(found, conditions=data.conditions)
         if found.n_rdms != 1:
-            raise BadInput(f"model {name!r} has {found.n_rdms} RDMs: give each a name of its own, see select()")
+            raise BadInput(f"model {name!r} has {found.n_rdms} RDMs: give each its own name, see select()")
         if found.conditions != data.conditions:
             raise BadInput(f"model {name!r} has other conditions than the data, or another order: use take(conditions)")
         parts.append(replace(found, dissimilarity="", vectors=found.vectors.to(data.vectors.device)))

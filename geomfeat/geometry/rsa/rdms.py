@@ -27,11 +27,11 @@ class RDMs:
     Args:
         vectors: (k, n (n-1) / 2) upper triangles, row by row, in float64; a vector is one matrix. NaN: not measured.
         dissimilarity: what they hold ("squared_euclidean", ...; see `rdm`), where known.
-        names: one of each matrix, in any sequence; default "0", "1", ...; kept as a tuple.
+        names: one of each matrix, in any sequence; default "0", "1", ...; stored as a tuple.
         conditions: one of each row of the matrices, in any sequence (a list, array, index); default 0, 1, ...; a tuple.
 
-    Raises BadInput for a number of pairs that no number of conditions has, a square matrix, what looks like one (see
-    `are_triangles`), infinite values, and lengths that disagree.
+    Raises BadInput for a number of pairs that no number of conditions has, a square matrix, values that resemble
+    one (see `are_triangles`), infinite values, and lengths that disagree.
 
     >>> found = RDMs(torch.tensor([1.0, 2.0, 3.0]), names=("V1",))
     >>> found.n_conditions, found.matrices[0].tolist()
@@ -53,8 +53,8 @@ class RDMs:
         n = conditions_of(pairs)
         if n == 0:
             raise BadInput(
-                f"{pairs} values are no upper triangle: n conditions have n (n - 1) / 2 pairs. For square matrices use "
-                "RDMs.of_matrices"
+                f"{pairs} values are not an upper triangle: n conditions have n (n - 1) / 2 pairs. For square matrices "
+                "use RDMs.of_matrices"
             )
         if not (sure or are_triangles(vectors)):
             raise BadInput(f"vectors of shape ({pairs}, {pairs}) are a square matrix: use RDMs.of_matrices")
@@ -80,7 +80,7 @@ class RDMs:
         known = full.nan_to_num()
         slack = 1e-6 * float(known.abs().max())
         if float((known - known.mT).abs().max()) > slack or float(known.diagonal(dim1=1, dim2=2).abs().max()) > slack:
-            raise BadInput("matrices must be symmetric with zeros on the diagonal: these are no dissimilarities")
+            raise BadInput("matrices must be symmetric with zeros on the diagonal: these are not dissimilarities")
         rows, columns = torch.triu_indices(full.shape[1], full.shape[1], 1, device=full.device)
         return cls(Triangles(full[:, rows, columns]), dissimilarity, names, conditions)
 
@@ -100,19 +100,19 @@ class RDMs:
         return square(self.vectors, self.n_conditions)
 
     def select(self, names: Any) -> RDMs:
-        """Some of the matrices by name, in the order asked; BadInput for a name that is not there, or there twice."""
+        """Some of the matrices by name, in the given order; BadInput for a missing or ambiguous name."""
         wanted = [names] if isinstance(names, str) else list(map(str, as_names(names)))
         for name in wanted:
             if name not in self.names:
                 raise BadInput(f"no RDM {name!r}; near: {near(name, self.names)}")
             if self.names.count(name) > 1:
-                raise BadInput(f"{self.names.count(name)} RDMs are named {name!r}: give each a name of its own")
+                raise BadInput(f"{self.names.count(name)} RDMs are named {name!r}: give each its own name")
         return replace(
             self, vectors=Triangles(self.vectors[[self.names.index(n) for n in wanted]]), names=tuple(wanted)
         )
 
     def take(self, conditions: Any) -> RDMs:
-        """The matrices of 2 or more conditions, in the order asked; BadInput for one that is not there or twice."""
+        """The matrices of 2 or more conditions, in the given order; BadInput for a missing or repeated one."""
         conditions = as_names(conditions)
         if len(conditions) < 2:
             raise BadInput(f"{len(conditions)} conditions asked for: an RDM needs at least 2")
@@ -125,7 +125,7 @@ class RDMs:
 
 
 def stack_rdms(parts: Sequence[RDMs], names: Any = ()) -> RDMs:
-    """RDMs of several subjects or layers as one object; their own names are kept unless `names` are given.
+    """RDMs of several subjects or layers as one object; they keep their names unless `names` are given.
 
     Raises BadInput where their conditions or dissimilarities differ.
 

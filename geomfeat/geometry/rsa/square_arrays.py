@@ -43,8 +43,8 @@ def is_dissimilarity_matrix(values: Tensor) -> bool:
 def are_triangles(values: Tensor) -> bool:
     """Whether an array is upper triangles, a row each, and no dissimilarity matrix.
 
-    Raises BadInput for a square array that looks like a matrix which is no dissimilarity matrix: symmetric, with
-    another diagonal, symmetric only nearly, or with one half of it filled.
+    Raises BadInput for a square array that seems to be a matrix but not of dissimilarities: symmetric with a nonzero
+    diagonal, nearly symmetric, or with only one half filled.
 
     >>> are_triangles(torch.tensor([[1.0, 2.0, 3.0], [5.0, 1.0, 0.5], [4.0, 9.0, 7.0]]))
     True

@@ -1,6 +1,6 @@
-"""How alike two kernels are: HSIC, centred kernel alignment, uncentred alignment.
+"""Similarity of two kernels: HSIC, centred kernel alignment, uncentred alignment.
 
-One set of functions for layers, tangent kernels and label kernels alike.
+One set of functions for layers, tangent kernels and label kernels.
 """
 
 from typing import Any
@@ -41,8 +41,8 @@ def cka(a: Any, b: Any, *, kernel: str = "linear", estimator: str = "unbiased", 
     """Centred kernel alignment HSIC(K, L) / sqrt(HSIC(K, K) HSIC(L, L)) (Kornblith et al. 2019, eq. 4).
 
     Args:
-        a, b: Representations, or arrays (n, d) of features: `kernel` is taken of their rows. Kernels: their Gram
-            matrices are used as they are. The same n samples in the same order.
+        a, b: Representations, or arrays (n, d) of features: `kernel` is computed from their rows. Kernels: their Gram
+            matrices are used directly. The same n samples in the same order.
         kernel: "linear", or "rbf" with `bandwidth` times the median distance (see `rbf_gram`).
         estimator: "unbiased" (Song et al. 2012; n >= 4; about 0 for independent features, also when they are many
             more than samples; may be negative) or "biased" (Kornblith et al. 2019; in [0, 1] for positive kernels;
@@ -51,8 +51,8 @@ def cka(a: Any, b: Any, *, kernel: str = "linear", estimator: str = "unbiased", 
     Returns 1 for equal geometry up to rotation, scale and shift. Raises BadInput for different numbers of samples,
     too few of them, and constant features (which have no geometry to compare).
 
-    The unbiased estimate takes samples for independent draws: with repeats of samples it is wrong, for wide layers by
-    .5 where every sample is there twice. Copies within one of the groups of a Representation count once;
+    The unbiased estimate assumes independent samples: with repeated samples it is wrong, for wide layers by .5 if every
+    sample occurs twice. Copies within one of the groups of a Representation count once;
     `cka_estimate` says how many others there are.
 
     >>> x = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [2.0, 2.0], [1.0, 3.0]])
@@ -85,7 +85,7 @@ def _cka(a: Any, b: Any, kernel: str, estimator: str, bandwidth: float, noted: b
     if left.n < 6:
         return Estimate(value, note=note)
     scale = own_a.leave_one_out(estimator) * own_b.leave_one_out(estimator)
-    if not (scale > 0).all():  # one sample carries the whole geometry: no spread can be told
+    if not (scale > 0).all():  # one sample carries the whole geometry: its spread cannot be estimated
         return Estimate(value, note=note)
     return Estimate(value, jackknife_stderr(cross.leave_one_out(estimator) / scale.sqrt()), note=note)
 
@@ -148,7 +148,9 @@ def as_gram(kernel: Kernel | Tensor, name: str = "kernel") -> Float[Tensor, "n n
         raise BadInput(f"{name} must be a square kernel (n, n) between one set of samples, got {tuple(gram.shape)}")
     require_finite(gram, f"kernel {name!r}")
     if (gram - gram.T).abs().max() > 1e-6 * gram.abs().max():
-        raise BadInput(f"{name} is not symmetric, so it is no kernel: pass a Gram matrix, or features (n, d) to cka()")
+        raise BadInput(
+            f"{name} is not symmetric, so it is not a kernel: pass a Gram matrix, or features (n, d) to cka()"
+        )
     return gram
 
 

@@ -27,7 +27,7 @@ class CkaMatrix:
 
     Attributes:
         values: (rows, columns), in float64; NaN where it is undefined, which `notes` explain, by layer.
-        stderr: jackknife standard errors over samples, NaN where there is none; None when they were not asked for.
+        stderr: jackknife standard errors over samples, NaN where there is none; None if they were not requested.
         note: on samples that are copies of others in all layers, if there are any; see `cka`.
     """
 
@@ -71,7 +71,7 @@ def cka_matrix(
             features, of which `kernel` is taken, or a Kernel. All of the same n samples in the same order.
         others: the columns; `reps` again by default.
         kernel, estimator, bandwidth: as in `cka`; never clamped at 0.
-        stderr: also the jackknife errors of `cka_estimate`, for about half as much time again.
+        stderr: also the jackknife errors of `cka_estimate`; takes about 1.5 times as long.
 
     A layer that is constant over the samples, up to rounding in the precision it came in, has NaN in its row and column
     and a note; so has one of whose samples most coincide, for "rbf". Samples that are copies of each other in all
@@ -147,7 +147,7 @@ def _row(
     values = (cross.hsic_of_pairs(estimator) / (own[i] * own[j]).sqrt()).clamp(-1, 1)
     if alone is None:
         return values, torch.full_like(values, torch.nan)
-    # The root of a negative number: one sample carries the whole geometry, and no spread can be told.
+    # The root of a negative number: one sample carries the whole geometry, and its spread cannot be estimated.
     left_out = cross.leave_one_out(estimator) / (alone[:, [i]] * alone[:, j]).sqrt()
     n = cross.n
     return values, (left_out.var(0, correction=0) * (n - 1)).sqrt() + 0 * values

@@ -73,7 +73,7 @@ class Side:
 
     @classmethod
     def dead(cls, n: int, device: torch.device) -> "Side":
-        """Of features that tell no samples apart."""
+        """Of features that are equal for all samples."""
         return cls(torch.zeros(n, dtype=WORKING, device=device), False, 1.0, gram=torch.zeros(n, n, device=device))
 
     @property

@@ -96,6 +96,7 @@ class Moments:
             raise BadInput(f"the two kernels are between {a.n} and {b.n} samples: compare them on the same samples")
         p, q = a.diagonal, b.diagonal
         x, y = a.features, b.features
+        # With fewer features than samples, products of features replace the (n, n) Gram matrices.
         if x is not None and y is not None and max(x.shape[1], y.shape[1]) < a.n:
             cross = x.T @ y
             return cls(a.n, ((x @ cross) * y).sum(1), p, q, y @ (y.T @ p), x @ (x.T @ q))

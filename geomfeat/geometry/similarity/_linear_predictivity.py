@@ -15,7 +15,7 @@ from geomfeat.statistics.copies import copies_of, united
 from geomfeat.statistics.group_errors import common_groups
 from geomfeat.types import Points
 
-# Penalties over the mean variance of a feature's direction: from none to one that predicts the mean.
+# Penalties relative to the mean squared singular value: from nearly none to one that predicts the mean.
 PENALTIES = tuple(10.0**p for p in range(-6, 5))
 
 
@@ -66,6 +66,7 @@ def linear_predictivity(a: Points, b: Points, *, folds: int = 5, seed: int = 0) 
     spreads = spread_of(a), spread_of(b)
     features, targets = (reduced(spread.x) for spread in spreads)
     floor, level = (spread.of_directions for spread in spreads)
+    # A copy of a held-out sample in the training folds would give its value away.
     groups, copies = common_groups(a, b), copies_of(a)
     if len(copies.unique()) < n:
         groups = copies if groups is None else united(copies, groups)
@@ -110,7 +111,7 @@ def _ridge(x: Tensor, y: Tensor, new: Tensor, floor: float = 0.0) -> tuple[Tenso
 
     def left_out(penalty: float) -> float:
         shrunk = s.square() / (s.square() + penalty * size)
-        # A constant is fitted too: 1/n of every sample's leverage.
+        # Leave-one-out residual = residual / (1 - leverage); the fitted mean adds 1/n to every leverage.
         leverage = u.square() @ shrunk + 1 / len(x)
         residual = y - level - (u * shrunk) @ target
         return float((residual / (1 - leverage).clamp_min(torch.finfo(WORKING).eps)[:, None]).square().sum())

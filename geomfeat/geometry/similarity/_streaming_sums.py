@@ -6,7 +6,7 @@ means of x and y over all n samples, known only at the end:
     squared norms           p_i = a_i - 2 m.x_i + |m|^2,    sum p = sum a - n |m|^2,
     their products          sum p q = sum a b - 2 k.sum(a y) - 2 m.sum(b x) + |k|^2 sum a + |m|^2 sum b
                                       + 4 m' sum(x y') k - 3 n |m|^2 |k|^2.
-So these are kept: sum x, sum a, sum a b, sum a y of all pairs of layers, and sum x y' of all pairs.
+So these sums are stored: sum x, sum a, sum a b, sum a y of all pairs of layers, and sum x y' of all pairs.
 """
 
 from dataclasses import dataclass

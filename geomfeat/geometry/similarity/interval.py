@@ -55,8 +55,8 @@ class Interval:
 
     def __str__(self) -> str:
         of = "" if self.n_groups is None else f" of {self.n_groups} groups"
-        told = f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}] ({100 * self.level:g} %, {self.n_boot} halves{of})"
-        return f"{told}: {self.note}" if self.note else told
+        text = f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}] ({100 * self.level:g} %, {self.n_boot} halves{of})"
+        return f"{text}: {self.note}" if self.note else text
 
     __repr__ = __str__
 
@@ -72,10 +72,10 @@ def similarity_interval(
         measure: the name of a registered pair measure ("name.quantity" where it has several), or a function of two
             Representations that gives a number or an Estimate.
 
-    Copies of samples are taken for independent draws, which the note says: give repeats of a sample one group.
+    Copies of samples count as independent draws, which a note reports: give repeats of a sample one group.
 
     A measure that needs more samples than features needs twice as many here. Raises BadInput for other numbers of
-    samples, too few of them or of their groups, options out of range, and a measure that is none of two layers.
+    samples, too few of them or of their groups, options out of range, and a measure that is not one of two layers.
 
     >>> x = torch.randn(40, 5, generator=torch.Generator().manual_seed(0))
     >>> found = similarity_interval(x, x + torch.randn(40, 5), "cka_linear_unbiased", n_boot=50)

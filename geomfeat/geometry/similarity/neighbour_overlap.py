@@ -64,7 +64,7 @@ def _nearest(layer: Representation, k: int, metric: str) -> Tensor:
     found = nearest_neighbours(spread.x, k)
     if not bool(found.distance.amax() > spread.of_point):
         raise NoVariance(
-            f"the {k} nearest neighbours of every sample are copies of it (a constant layer?), so they say nothing: "
+            f"the {k} nearest neighbours of every sample are copies of it (a constant layer?), so they mean nothing: "
             "leave the layer out, or drop the copies"
         )
     return found.index

@@ -1,4 +1,4 @@
-"""Distances between the shapes of two representations: what is left when one is rotated onto the other at best.
+"""Distances between the shapes of two representations: what remains after the best rotation of one onto the other.
 
 Williams, Kunz, Kornblith & Linderman 2021, section 2. Columns are centred; the smaller representation is padded with
 zeros. Whitened in part first, with singular values s of the centred features,
@@ -26,7 +26,7 @@ def shape_distance(a: Points, b: Points, *, alpha: float = 1.0) -> float:
     """min over rotations Q of |A Q - B| (Frobenius) of the centred features, in their own unit, at least 0: a metric.
 
     With alpha = 1 the size-and-shape distance of Procrustes analysis. Grows with the number of samples, as their root.
-    Raises BadInput for other numbers of samples, alpha outside 0..1, and alpha = 0 where it cannot tell anything.
+    Raises BadInput for other numbers of samples, alpha outside 0..1, and alpha = 0 where it is meaningless.
 
     >>> x = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0]])
     >>> round(shape_distance(x, 2 * x.flip(1)), 6)  # |x| = 2

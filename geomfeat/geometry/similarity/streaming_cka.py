@@ -49,17 +49,16 @@ class StreamedCka:
 
 
 class StreamingCKA:
-    """Takes batches of all layers' features and gives their linear CKA at any time, in memory that does not grow.
+    """Linear CKA of all layers from batches of their features, at any time, in constant memory.
 
-    Samples are taken for independent draws. A stream forgets them, so that it neither sees copies nor takes groups:
-    where samples come in groups (views of one object) its errors are too small, and where they repeat the unbiased
-    estimate is wrong. Leave repeats out, or give all samples at once to `cka_matrix`, which counts those of a group
-    once.
+    Assumes independent samples. A stream does not store them, so it can neither find copies nor use groups: with groups
+    of samples (views of one object) its errors are too small, and with repeated samples the unbiased estimate is wrong.
+    Leave repeats out, or give all samples at once to `cka_matrix`, which counts those of a group once.
 
     Args:
         estimator: "unbiased" or "biased", as in `cka`; "minibatch" knows the unbiased one only.
         method: "exact", "minibatch", or "auto": exact where its sums fit `memory` bytes.
-        block: samples that are worked on together, whatever the batches.
+        block: number of samples processed together, for any size of batches.
 
     >>> x = torch.randn(500, 6, generator=torch.Generator().manual_seed(0))
     >>> stream = StreamingCKA()
@@ -77,7 +76,7 @@ class StreamingCKA:
         if method not in METHODS:
             raise BadInput(f"method={method!r}: use one of {', '.join(map(repr, METHODS))}")
         if method == "minibatch" and estimator == "biased":
-            raise BadInput("the biased HSIC of blocks is no estimate of that of all samples: use estimator='unbiased'")
+            raise BadInput("the biased HSIC of blocks does not estimate that of all samples: use estimator='unbiased'")
         self.estimator, self.method, self.memory, self.block = estimator, method, memory, block
         self.names: tuple[str, ...] = ()
         self._waiting: list[list[Tensor]] = []

@@ -13,7 +13,7 @@ from geomfeat.types import Estimate, Representation
 
 QUANTITIES = {
     "capacity": Quantity((0, inf), "classes per dimension", "higher = classes easier to separate linearly"),
-    "capacity_floor": Quantity((0, inf), "classes per dimension", "what points without structure give: P / rank"),
+    "capacity_floor": Quantity((0, inf), "classes per dimension", "value for points without structure: P / rank"),
     "capacity_faces": Quantity((0, inf), "classes per dimension", "the same number from face counts, with less error"),
     "dimension": Quantity((0, inf), "dimensions", "lower = easier to separate"),
     "radius": Quantity((0, inf), "centre norms", "lower = easier to separate"),
@@ -22,14 +22,14 @@ QUANTITIES = {
     "center_alignment": Quantity((0, 1), "|cos|", "compare with alignment_floor"),
     "axis_alignment": Quantity((0, 1), "|cos|", "compare with alignment_floor"),
     "center_axis_alignment": Quantity((0, 1), "|cos|", "compare with alignment_floor"),
-    "alignment_floor": Quantity((0, 1), "|cos|", "what random directions of this layer's width give"),
+    "alignment_floor": Quantity((0, 1), "|cos|", "value for random directions of this layer's width"),
     "frac_inside": Quantity((0, 1), "share of draws", "t lies inside its cone: near 1, classes are not separable"),
     "frac_nonseparable": Quantity((0, 1), "share of dichotomies", "no hyperplane through the origin separates them"),
     "simulated_capacity": Quantity((0, inf), "classes per dimension", "predicted, not simulated"),
 }
-# Numbers that tell what the floor is and whether it is reached; they hold there as anywhere.
+# Numbers that give the floor and whether it is reached; they are valid at the floor too.
 OF_THE_FLOOR = ("capacity_floor", "alignment_floor", "frac_inside", "frac_nonseparable")
-NO_RADIUS = "no anchor ever moves (single points, or classes with one supporting point): there is no radius"
+NO_RADIUS = "no anchor moves (single points, or classes with one supporting point): the radius is undefined"
 NO_CAPACITY = "no draw met any class (p = 0 in all): raise n_draws"
 UNDEFINED = {
     "radius": NO_RADIUS,

@@ -10,12 +10,12 @@ from geomfeat.statistics.group_errors import errors_over_draws
 from geomfeat.types import Estimate, Representation
 
 QUANTITIES = {
-    "capacity": Quantity((0, inf), "classes per dimension", "what shuffled labels give: true classes lie above"),
-    "dimension": Quantity((0, inf), "dimensions", "what shuffled labels give"),
-    "radius": Quantity((0, inf), "centre norms", "what shuffled labels give"),
-    "center_alignment": Quantity((0, 1), "|cos|", "what shuffled labels give: a floor for this layer"),
-    "axis_alignment": Quantity((0, 1), "|cos|", "what shuffled labels give: a floor for this layer"),
-    "center_axis_alignment": Quantity((0, 1), "|cos|", "what shuffled labels give: a floor for this layer"),
+    "capacity": Quantity((0, inf), "classes per dimension", "value for shuffled labels; true classes lie above"),
+    "dimension": Quantity((0, inf), "dimensions", "value for shuffled labels"),
+    "radius": Quantity((0, inf), "centre norms", "value for shuffled labels"),
+    "center_alignment": Quantity((0, 1), "|cos|", "value for shuffled labels: a floor for this layer"),
+    "axis_alignment": Quantity((0, 1), "|cos|", "value for shuffled labels: a floor for this layer"),
+    "center_axis_alignment": Quantity((0, 1), "|cos|", "value for shuffled labels: a floor for this layer"),
 }
 
 FILLED = "shuffled classes fill the layer: t lies inside its cone in every draw; use more units or fewer samples"

@@ -31,7 +31,7 @@ def nc1(rep: Representation) -> Estimate:
         return Estimate.failed("NC1 needs labels: pass labels= to extract()")
     spread, labels = geometry.spread_of(rep), rep.labels
     turned = spread.turned()
-    # Sorted by class, every part that the jackknife leaves out is spread over the classes.
+    # Sorted by class, so that every part that the jackknife leaves out is spread over the classes.
     order = torch.argsort(labels, stable=True)
     stderr = geometry.group_jackknife(lambda rows: geometry.nc1(turned.take(order[rows]), labels[order[rows]]), rep.n)
     single = int((torch.unique(labels, return_counts=True)[1] == 1).sum())

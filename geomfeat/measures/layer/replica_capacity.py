@@ -33,7 +33,7 @@ def replica_capacity(
     center_rank: int | str | None = None,
     seed: int = 0,
 ) -> dict[str, Estimate]:
-    """Mean-field capacity of the classes one by one, with anchor radius and dimension, and how alike the centres are.
+    """Mean-field capacity of the classes one by one, with anchor radius, dimension and the correlation of the centres.
 
     kappa: margin; center_rank: shared directions of the centres to remove first (None, "auto" or a number). Classes
     interact in `capacity` (GLUE) alone: here each counts as if the centres of the others were random.

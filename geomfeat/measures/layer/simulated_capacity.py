@@ -1,4 +1,4 @@
-"""How many dimensions a random projection must keep for the classes to stay linearly separable: by simulation."""
+"""How many dimensions a random projection needs for the classes to stay linearly separable: by simulation."""
 
 from __future__ import annotations
 

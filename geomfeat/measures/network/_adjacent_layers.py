@@ -23,8 +23,8 @@ class AdjacentLayers:
     between: tuple[str, ...]
 
     @property
-    def told(self) -> str:
-        """The second layer, and that something nonlinear stands before it."""
+    def description(self) -> str:
+        """The second layer, and the modules between the two layers, if any."""
         through = f", through {', '.join(self.between)}: a description of the weights only" if self.between else ""
         return f"with {self.upper}{through}"
 
@@ -33,7 +33,7 @@ def adjacent_linear_layers(model: nn.Module) -> dict[str, AdjacentLayers]:
     """First layer's name -> the pair, for torch.nn.Linear one after the other among the modules with sizes that fit.
 
     >>> net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
-    >>> {name: pair.told for name, pair in adjacent_linear_layers(net).items()}
+    >>> {name: pair.description for name, pair in adjacent_linear_layers(net).items()}
     {'0': 'with 2, through ReLU: a description of the weights only'}
     """
     weights = own_weights(model)

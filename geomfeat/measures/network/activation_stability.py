@@ -20,7 +20,7 @@ Agreement = dict[str, tuple[Tensor, bool]]
 
 @measure(
     source="Chou et al. 2025, supplement (activation stability); Chizat, Oyallon and Bach 2019, section 3",
-    quantities={"stability": Quantity((0, 1), "", "1 = no gate flipped (lazy), .5 = as good as redrawn")},
+    quantities={"stability": Quantity((0, 1), "", "1 = no gate flipped (lazy), .5 = as if redrawn")},
     needs={"init"},
 )
 def activation_stability(pair: SnapshotPair, probes: int = 512) -> dict[str, dict[str, Estimate]]:
@@ -90,6 +90,6 @@ def _mean(agreements: list[tuple[Tensor, bool]]) -> Estimate:
     values = torch.stack([each for each, _ in agreements])
     values = values[:, ~values.isnan().any(0)].mean(0)
     if not len(values):
-        return Estimate.failed("every sample is padding throughout, so no gate is seen: check the mask of the inputs")
-    told = all(aligned for _, aligned in agreements) and len(values) > 1
-    return Estimate(float(values.mean()), float(values.std() / len(values) ** 0.5) if told else None)
+        return Estimate.failed("every sample is padding throughout, so no gate counts: check the mask of the inputs")
+    known = all(aligned for _, aligned in agreements) and len(values) > 1
+    return Estimate(float(values.mean()), float(values.std() / len(values) ** 0.5) if known else None)

@@ -23,7 +23,7 @@ from geomfeat.types import Estimate
 def balance_drift(pair: SnapshotPair) -> dict[str, dict[str, Estimate]]:
     """Change of B = W2'W2 - W1 W1' of adjacent torch.nn.Linear layers, relative to the weights of both snapshots.
 
-    |B(T) - B(0)| / sum over snapshots of (|W2'W2| + |W1 W1'|), Frobenius, under the lower layer's name. The note tells
+    |B(T) - B(0)| / sum over snapshots of (|W2'W2| + |W1 W1'|), Frobenius, under the lower layer's name. The note gives
     lambda, the mean of B's diagonal, before and after, and the residual |B - lambda I| / (|W2'W2| + |W1 W1'|): 0 = the
     exact theory of two-layer linear networks holds. Adjacent = one after the other among the model's modules, with
     widths that chain and no other weights between; a nonlinearity between conserves the diagonal of B only if it is
@@ -61,7 +61,7 @@ def _drift(old: AdjacentLayers, new: AdjacentLayers) -> Estimate:
     grams = [(two.second.mT @ two.second, two.first @ two.first.mT) for two in (old, new)]
     size = sum(float(upper.norm() + lower.norm()) for upper, lower in grams)
     if not size > 0:
-        raise BadInput("both layers are zero in both snapshots: there is no balance to compare")
+        raise BadInput("both layers are zero in both snapshots: their balance is undefined")
     was, became = (upper - lower for upper, lower in grams)
     note = (
         f"with {new.upper}: lambda {before.value:.3g} -> {after.value:.3g}, "

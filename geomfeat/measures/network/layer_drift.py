@@ -30,7 +30,7 @@ from geomfeat.types import Estimate
 
 PARTS = ("own", "inherited", "interaction", "total")
 FEWEST_FOR_STDERR = 6
-HOLDS_OTHERS = "it holds weights of its own and calls other layers, so its share is not known: look at those inside"
+HOLDS_OTHERS = "it has weights and also calls other layers, so its share is unknown: see the layers inside"
 # A layer called again on what it was given must return what it returned, up to rounding.
 REPRODUCED = 1e-4
 
@@ -39,8 +39,8 @@ REPRODUCED = 1e-4
     source="Chizat, Oyallon and Bach 2019, section 1 (movement of representations), split by cause: this package",
     quantities={
         "own": Quantity((0, inf), "", "higher = the layer's own weights moved its output more; 0 = frozen"),
-        "inherited": Quantity((0, inf), "", "higher = what the layer is given moved its output more"),
-        "interaction": Quantity((0, inf), "", "higher = own and inherited drift do not add up"),
+        "inherited": Quantity((0, inf), "", "higher = changes of its input moved its output more"),
+        "interaction": Quantity((0, inf), "", "higher = own and inherited drift are less additive"),
         "total": Quantity((0, inf), "", "higher = the layer's output moved more"),
         "share_own": Quantity((0, 1), "share of squares", "0 = all drift is inherited, 1 = all is the layer's own"),
     },
@@ -131,7 +131,7 @@ def _of_batch(
         y = {(w, b): _first(given[b].again(modules[w]), n, valid) for b in (0, 1) for w in (0, 1)}
         returned = _first(before.output, n, valid)
         if not float((y[0, 0] - returned).norm()) <= REPRODUCED * float(returned.norm()):
-            raise BadInput("it returns something else for the same arguments: it has a state, or draws at random")
+            raise BadInput("it returns other values for the same arguments: it has a state, or is random")
         own, inherited, both = y[1, 0] - y[0, 0], y[0, 1] - y[0, 0], y[1, 1] - y[0, 0]
         parts = {"own": own, "inherited": inherited, "interaction": both - own - inherited, "total": both,
                  "size": y[0, 0]}  # fmt: skip
@@ -165,7 +165,7 @@ def _estimates(layers: list[dict[str, Tensor]], left_out: int = 0) -> dict[str, 
     out["share_own"] = (
         _mean([_share(s["own"], s["inherited"]) for s in moving], note)
         if moving
-        else Estimate.failed("nothing drifted, so there is no share of it: compare with a later checkpoint")
+        else Estimate.failed("nothing drifted, so its share is undefined: compare with a later checkpoint")
     )
     return out
 

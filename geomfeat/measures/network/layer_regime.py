@@ -1,10 +1,10 @@
-"""Which layers of one network are frozen, lazy or rich, by what each layer's own weights did.
+"""Which layers of one network are frozen, lazy or rich, by the change of each layer's own weights.
 
-How far a layer's features moved does not tell: a frozen layer inherits the change of the layers before it. Nor does
-its demand R_l, which asks how far the features would move if every layer were free to learn. What tells is the own
+The movement of a layer's features does not show its regime: a frozen layer inherits the change of the layers before it.
+Nor does its demand R_l, the movement required if every layer were free to learn. The regime is read from the own
 movement sqrt(own drift * spectral movement), of |layer(W_T, h_0) - layer(W_0, h_0)| / |layer(W_0, h_0)| (see
-`layer_drift`) and |DW| / |W_0|. Each alone errs in its own way: the drift is small where weights move across what the
-probes excite or into saturation, the spectral movement where biases learn, so the geometric mean is taken.
+`layer_drift`) and |DW| / |W_0|. Each alone fails in one case: the drift is small where weights move in directions that
+the probes do not excite or into saturation, the spectral movement where biases learn. Hence the geometric mean.
 """
 
 from __future__ import annotations

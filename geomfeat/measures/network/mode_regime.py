@@ -43,7 +43,7 @@ def mode_regime(pair: SnapshotPair) -> dict[str, dict[str, Estimate]]:
     1.0
     """
     found_pairs = adjacent_linear_layers(pair.trained.model)
-    rows = {name: _row(two.first, two.second, two.told) for name, two in found_pairs.items()}
+    rows = {name: _row(two.first, two.second, two.description) for name, two in found_pairs.items()}
     found = [row for row in rows.values() if row["strongest"].ok]
     if not found:
         why = "all pairs are zero" if rows else "no two linear layers follow one another with sizes that fit"

@@ -31,7 +31,7 @@ Weights = dict[str, dict[str, Tensor]]
     min_samples=1,
 )
 def weight_movement(pair: SnapshotPair) -> dict[str, dict[str, Estimate]]:
-    """Spectral |DW|_2 / |W0|_2 and Frobenius |Dw| / |w0| of every module with parameters of its own.
+    """Spectral |DW|_2 / |W0|_2 and Frobenius |Dw| / |w0| of every module that itself has parameters.
 
     Spectral: a convolution kernel as the matrix (out, in k k), a gain vector without a matrix beside it as a diagonal
     matrix; of several matrices (LSTM, attention) the one that moved most, named in the note. Frobenius: all of the

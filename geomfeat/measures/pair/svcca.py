@@ -18,7 +18,7 @@ from geomfeat.types import Estimate, Representation
 def svcca(a: Representation, b: Representation, *, variance: float = 0.99) -> Estimate:
     """Mean canonical correlation of the principal components that hold most of each layer's variance.
 
-    variance: the share of variance that is kept of each layer.
+    variance: the share of each layer's variance that its components hold.
 
     >>> import torch
     >>> a = Representation(torch.randn(20, 5, generator=torch.Generator().manual_seed(0)))

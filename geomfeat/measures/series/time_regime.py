@@ -32,7 +32,7 @@ FEWEST_PROBES = 16
 ZERO_AND_ONE: Levels = (0.0, 1.0)
 
 NEVER_FITTED = "the training samples were never fitted, so nothing came before or after the fit"
-UNTOLD_LOSS = (
+UNKNOWN_LOSS = (
     "the loss of the training is not known, and the alignment is timed against it: give loss= (a study: --loss, or "
     "location={'loss': ...})"
 )
@@ -85,8 +85,8 @@ def time_regime(series: SnapshotSeries, probes: int = 64) -> dict[str, Estimate]
     """
     if len(series.snapshots) < FEWEST:
         raise BadInput(
-            f"{len(series.snapshots)} snapshots have no order of events: give {FEWEST} or more, best at steps evenly "
-            "spaced in their logarithm (snapshot_steps='log')"
+            f"{len(series.snapshots)} snapshots are too few for an order of events: give {FEWEST} or more, best at "
+            "steps evenly spaced in their logarithm (snapshot_steps='log')"
         )
     if series.targets is None:
         raise BadInput("targets is None, and a fit is one of training targets: give classes or values, one per input")
@@ -96,14 +96,14 @@ def time_regime(series: SnapshotSeries, probes: int = 64) -> dict[str, Estimate]
     used = min(affordable, n)
     goal = as_goal(series.targets, "targets")
     loss = _loss_of(series, goal, n_outputs)
-    told = transitions(
+    report = transitions(
         training_series(
             series.snapshots, series.inputs, series.targets, test=series.test,
             loss=loss, gamma=series.gamma, probes=used, readout=series.readout, device=series.device,
         )
     )  # fmt: skip
     some = "" if used == n else f"kernel of {used} of {n} inputs, evenly spread"
-    return _estimates(told, series, some, _coding(goal, n_outputs, loss))
+    return _estimates(report, series, some, _coding(goal, n_outputs, loss))
 
 
 def _require_one_network(series: SnapshotSeries) -> None:
@@ -148,26 +148,26 @@ def _coding(goal: Tensor, n_outputs: int, loss: Loss) -> str:
     return f"targets {levels[0]:g} and {levels[1]:g} divided at {where}"
 
 
-def _estimates(told: TransitionReport, series: SnapshotSeries, probes: str, coding: str) -> dict[str, Estimate]:
-    verdict = verdict_of(told)
+def _estimates(report: TransitionReport, series: SnapshotSeries, probes: str, coding: str) -> dict[str, Estimate]:
+    verdict = verdict_of(report)
     steps = f"{len(series.snapshots)} snapshots to step {series.snapshots[-1].at}"
     scaled = "" if series.gamma is None else f"outputs less those of the start, over gamma = {series.gamma:g}"
     untested = NO_TEST if series.test is None else ""
-    note = "; ".join(part for part in (verdict, *told.flags, steps, scaled, untested, probes, coding) if part)
-    late, fitted = untested or NOT_LEARNED, not math.isnan(told.fit_time)
+    note = "; ".join(part for part in (verdict, *report.flags, steps, scaled, untested, probes, coding) if part)
+    late, fitted = untested or NOT_LEARNED, not math.isnan(report.fit_time)
     goal = as_goal(series.targets, "targets")
     # Of values, the loss is that of the fit; classes are fitted by their accuracy, whatever the loss was.
     timed = series.loss is not None or goal.ndim != 1 or goal.is_floating_point()
-    silent = told.silent if timed else None
-    untimed = FEW_RECORDS if timed else UNTOLD_LOSS
+    silent = report.silent if timed else None
+    untimed = FEW_RECORDS if timed else UNKNOWN_LOSS
     numbers = {
-        "fit_time": (told.fit_time, NEVER_FITTED),
-        "test_time": (told.test_time, late),
-        "delay": (told.delay, NEVER_FITTED if not fitted else FITTED_AT_ONCE if told.fit_time == 0 else late),
-        "fastest_time": (told.fastest_time, STILL if told.furthest_turn == 0 else NOT_AFTER_THE_START),
-        "turn_at_fit": (told.turn_at_fit, NEVER_FITTED),
-        "furthest_turn": (told.furthest_turn, ""),
-        "late_share": (told.late_share, STILL if fitted else NEVER_FITTED),
+        "fit_time": (report.fit_time, NEVER_FITTED),
+        "test_time": (report.test_time, late),
+        "delay": (report.delay, NEVER_FITTED if not fitted else FITTED_AT_ONCE if report.fit_time == 0 else late),
+        "fastest_time": (report.fastest_time, STILL if report.furthest_turn == 0 else NOT_AFTER_THE_START),
+        "turn_at_fit": (report.turn_at_fit, NEVER_FITTED),
+        "furthest_turn": (report.furthest_turn, ""),
+        "late_share": (report.late_share, STILL if fitted else NEVER_FITTED),
         "silent_log_ratio": (math.nan if silent is None else silent.log_ratio, silent.note if silent else untimed),
     }
     return {
@@ -176,10 +176,10 @@ def _estimates(told: TransitionReport, series: SnapshotSeries, probes: str, codi
     }
 
 
-def verdict_of(told: TransitionReport) -> str:
+def verdict_of(report: TransitionReport) -> str:
     """The verdict in words, with "grokked" where the test samples were learned long after the fit.
 
     >>> verdict_of(TransitionReport("lazy-then-rich", 10.0, 90.0, 9.0, True, 50.0, 1.0, 0.1, 0.8, 0.9, None))
     'lazy-then-rich, grokked'
     """
-    return f"{told.verdict}, grokked" if told.grokked else told.verdict
+    return f"{report.verdict}, grokked" if report.grokked else report.verdict

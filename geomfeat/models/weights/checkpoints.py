@@ -64,7 +64,7 @@ def _imported(source: str, what: str) -> Any:
 
 def _from_file(path: Path, what: str) -> Any:
     if not path.is_file():
-        raise BadInput(f"{what}: there is no file {str(path)!r} (looked from {os.getcwd()!r})")
+        raise BadInput(f"{what}: no such file: {str(path)!r} (relative to {os.getcwd()!r})")
     name = f"geomfeat_user_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
@@ -92,7 +92,7 @@ def called(factory: Callable[[], Any], spec: str, what: str) -> Any:
         inspect.signature(factory).bind()
     except TypeError as cause:
         raise BadInput(f"{what}={spec!r} cannot be called without arguments: {cause}") from cause
-    except ValueError:  # some functions written in C tell no signature: the call decides
+    except ValueError:  # some functions written in C have no signature: the call decides
         pass
     try:
         return factory()
@@ -116,7 +116,7 @@ def what_went_wrong(cause: BaseException) -> str:
 def load_factory(spec: str) -> Callable[[], nn.Module]:
     """The factory a SPEC names, wrapped to check that each call gives an nn.Module. See the module docstring.
 
-    Raises BadInput for a module, file or attribute that is not there (with near names), for something that cannot be
+    Raises BadInput for a missing module, file or attribute (with near names), for something that cannot be
     called, and, when called, for a factory that needs arguments or returns no module.
 
     >>> type(load_factory("geomfeat.models.mlp:mlp")()).__name__
@@ -141,10 +141,10 @@ def load_factory(spec: str) -> Callable[[], nn.Module]:
 def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True) -> nn.Module:
     """Load the weights of a file or folder into `model` (in place) and return it.
 
-    What wrappers add to names is taken off: DataParallel, AveragedModel, torch.compile, in any order, and a beginning
-    that all names have, as Lightning's "model.". A tensor that `model` shares between names need be there only once;
-    counters that evaluation does not use (num_batches_tracked, n_averaged) may be absent or too much. strict=False
-    leaves what is missing as it is, and ignores what is too much.
+    Prefixes of wrappers are removed from names: DataParallel, AveragedModel, torch.compile, in any order, and a prefix
+    that all names have, as Lightning's "model.". A tensor that `model` shares between names may occur only once;
+    counters that evaluation does not use (num_batches_tracked, n_averaged) may be missing or superfluous. strict=False
+    leaves missing parameters unchanged and ignores superfluous ones.
 
     Raises CheckpointMismatch that lists missing, unexpected and wrongly shaped keys, with near names; BadInput as
     `read_weights`, and for a model on the meta device. The model is untouched when it raises.

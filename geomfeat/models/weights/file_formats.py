@@ -46,14 +46,14 @@ ASIDE = ("optimizer", "optim", "scheduler", "scaler", "rng", "state", "callbacks
 def weights_files(path: str | Path) -> list[Path]:
     """The files that hold the weights that a path names, in order: one, or an index and the files it lists.
 
-    Raises BadInput for a path that is not there, a folder without weights, and an index that cannot be read or lists
+    Raises BadInput for a missing path, a folder without weights, and an index that cannot be read or lists
     files that are not there.
     """
     path = as_path(path, "weights")
     if path.is_dir():
         path = _in_folder(path)
     if not path.is_file():
-        raise BadInput(f"there is no weights file {str(path)!r}")
+        raise BadInput(f"no such weights file: {str(path)!r}")
     if path.name.endswith(INDEX):
         return [path, *dict.fromkeys(path.parent / name for name in _weight_map(path).values())]
     if path.suffix not in SUFFIXES:
@@ -135,12 +135,16 @@ def _weight_map(index: Path) -> dict[str, str]:
         listed = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         found = {str(name): str(file) for name, file in listed.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as cause:
-        raise BadInput(f"{index} is no index of weights ({type(cause).__name__}: {cause}): copy it again") from cause
+        raise BadInput(
+            f"{index} is not an index of weights ({type(cause).__name__}: {cause}): copy it again"
+        ) from cause
     for file in dict.fromkeys(found.values()):
         if Path(file).name != file or Path(file).suffix not in SUFFIXES:
-            raise BadInput(f"{index} lists {file!r}, which is no weights file beside it: copy the folder again")
+            raise BadInput(
+                f"{index} lists {file!r}, which is not a weights file in the same folder: copy the folder again"
+            )
         if not (index.parent / file).is_file():
-            raise BadInput(f"{index} lists {file}, which is not there: copy the whole folder")
+            raise BadInput(f"{index} lists {file}, which is missing: copy the whole folder")
     if not found:
         raise BadInput(f"{index} lists no weights: copy it again")
     return found
@@ -178,7 +182,7 @@ def _plain_values() -> list[Any]:
 
 
 def _chosen(content: Any, path: Path, own: Collection[str]) -> dict[str, Tensor]:
-    """The state dict among what a checkpoint holds; BadInput where there is none, or two that no name tells apart."""
+    """The state dict among what a checkpoint holds; BadInput for none, or for several without a name that decides."""
     if not isinstance(content, Mapping):
         kind = type(content).__name__
         raise BadInput(f"weights {str(path)!r} holds a {kind}, not a state dict: save model.state_dict()")
@@ -203,7 +207,7 @@ def _chosen(content: Any, path: Path, own: Collection[str]) -> dict[str, Tensor]
 
 
 def _ranked(sets: Mapping[str, Mapping[str, Tensor]], own: Collection[str]) -> list[str]:
-    """Names of the sets that can be told to be the weights, best first."""
+    """Names of the sets that may be the weights, best first."""
     known = [name for name in ("", *OWN, *AVERAGES) if name in sets]
     fitting = [name for name in (*known, *(n for n in sets if n not in known)) if fits(sets[name], own)]
     return fitting if len(fitting) == 1 or (fitting and fitting[0] in known) else known

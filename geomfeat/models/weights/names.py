@@ -30,7 +30,7 @@ def renamed(state: Mapping[str, Tensor], own: Iterable[str], path: object) -> di
     all names have in common with the model's. What lies beside the beginning in the file, such as a loss's weights, is
     left out, with a note in the log.
 
-    Raises CheckpointMismatch where two beginnings fit alike.
+    Raises CheckpointMismatch if two beginnings fit equally well.
     """
     own = list(own)
     needed = [name for name in own if not _is_counter(name)]
@@ -128,10 +128,10 @@ def missing_of(state: Mapping[str, Tensor], own: Iterable[str]) -> list[str]:
 def mismatch(path: object, missing: list[str], unexpected: list[str], wrong: list[str]) -> CheckpointMismatch:
     """The error that lists what does not fit, with the file's names that look like the first that is missing."""
     parts = [("missing", missing), ("unexpected", unexpected), ("wrongly shaped", wrong)]
-    told = "; ".join(f"{len(names)} {kind}: {_listed(names)}" for kind, names in parts if names)
+    message = "; ".join(f"{len(names)} {kind}: {_listed(names)}" for kind, names in parts if names)
     if missing and unexpected:
-        told += f"; near {missing[0]!r} in the file: {near(missing[0], unexpected)}"
-    return CheckpointMismatch(f"{str(path)!r} does not fit the model: {told}")
+        message += f"; near {missing[0]!r} in the file: {near(missing[0], unexpected)}"
+    return CheckpointMismatch(f"{str(path)!r} does not fit the model: {message}")
 
 
 def _listed(names: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""What a file holds that cannot be read as weights, told from its bytes and the names in its pickle; nothing is run."""
+"""What a file holds that cannot be read as weights, by its bytes and the names in its pickle; runs none of its code."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HEADS = (
 
 
 def what_it_is(path: Path) -> str:
-    """What a file that torch refuses holds, and what to do; "" where that cannot be told (truncated, or corrupt)."""
+    """What a file that torch refuses holds, and what to do; "" if that is unknown (truncated, or corrupt)."""
     try:
         with path.open("rb") as file:
             head = file.read(64)

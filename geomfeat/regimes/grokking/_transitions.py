@@ -170,7 +170,7 @@ def _alive(series: TrainingSeries) -> tuple[int, list[str]]:
         end += 1
     if end < 2:
         raise BadInput(
-            "the series is finite at fewer than two records, so it has no course: check the first snapshots, and "
+            "the series is finite at fewer than two records: check the first snapshots, and "
             "that the outputs of the first network depend on its inputs"
         )
     flags = []

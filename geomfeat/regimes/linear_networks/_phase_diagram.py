@@ -1,6 +1,6 @@
 """The phase diagram of two-layer linear networks: initial variance and width, in powers of the dimension d.
 
-Every cell is one network, trained by gradient descent in d x d (see `mixed_descent` beside this file), all cells
+Every cell is one network, trained by gradient descent in d x d (see `mixed_descent`), all cells
 side by side. A cell's regime says how many modes of the target lie above its threshold sigma^2 w: none is lazy, all is
 active, some is mixed; a width below d is under-parameterized. Modes of size d turn active below the line
 log_d sigma^2 + log_d w = 1. Tu, Aranguri and Jacot 2024, section 3.
@@ -90,7 +90,7 @@ def phase_diagram(
         log_variance: log_d sigma^2 of the initial weights, one or more.
         log_width: log_d of the width, one or more; widths are rounded to whole units.
         signal: (d, d) what errors are against, e.g. the target without its noise; the target itself when not given.
-        max_steps: gradient-descent steps of every cell, each at a tenth of its own stable learning rate or below.
+        max_steps: gradient-descent steps of every cell, each at a tenth of its stable learning rate or below.
 
     Raises BadInput for a target that is not square, a signal of zero or of another size, and NaN.
 

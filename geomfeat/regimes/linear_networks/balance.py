@@ -103,7 +103,7 @@ def balanced_network(
 ) -> tuple[Tensor, Tensor]:
     """Random lambda-balanced weights (w1, w2), float64: directions uniform, singular values of w2 w1 as given.
 
-    A number stands for all min(inputs, hidden, outputs) of them. BadInput as in `balanced_factors`.
+    A single number is repeated min(inputs, hidden, outputs) times. BadInput as in `balanced_factors`.
 
     >>> w1, w2 = balanced_network(10, 5, 4, balance=-3.0, seed=1)
     >>> w1.shape, w2.shape

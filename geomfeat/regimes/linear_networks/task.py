@@ -1,4 +1,4 @@
-"""What a linear network is asked to learn, on whitened inputs."""
+"""The task of a linear network, on whitened inputs."""
 
 from dataclasses import dataclass
 

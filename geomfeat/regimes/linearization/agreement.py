@@ -19,11 +19,11 @@ from geomfeat.regimes.training.scaled_training import train_at_gamma
 
 @dataclass(frozen=True)
 class LazyAgreement:
-    """How far three trainings of one task differ in f, relative to |f| of the linear one, over all samples looked at.
+    """How far three trainings of one task differ in f, relative to |f| of the linear one, over all samples given.
 
     Attributes:
         gamma: of the network. steps: taken by both. train_loss: relative loss of the network at the end.
-        network_linearised: the network against the linearised network, trained alike.
+        network_linearised: the network against the linearised network, trained in the same way.
         network_kernel: the network against kernel regression with its initial tangent kernel, after as many steps.
         linearised_kernel: the linearised network against kernel regression; rounding alone keeps it from 0.
         gap: linearisation gap of the trained network, |f - f_lin(w)| / |f|.

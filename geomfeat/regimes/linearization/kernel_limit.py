@@ -95,7 +95,7 @@ def lazy_limit(
     b = y if centred else y - start
     power = float(b.square().sum())
     if not power > 0:
-        raise BadInput("the targets are met at the start (or all zero, for centred=True): there is nothing to learn")
+        raise BadInput("the targets are met at the start (or all zero, for centred=True): nothing can be learned")
     kernel = ntk(f, inputs, outputs="full")
     values, vectors = safe_eigh(kernel.gram)
     cut = len(values) * torch.finfo(kernel.precision).eps * float(values[-1])

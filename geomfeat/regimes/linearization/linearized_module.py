@@ -156,7 +156,7 @@ def linearisation_gaps(
     1 and beyond: rich. A snapshot with the initial weights has gap 0.
 
     Args:
-        snapshots: step -> network, as `Trained.snapshots`. inputs: samples to look at.
+        snapshots: step -> network, as `Trained.snapshots`. inputs: samples to compare the outputs on.
 
     Raises BadInput for snapshots of another architecture, or whose outputs stay where they were while weights moved.
 

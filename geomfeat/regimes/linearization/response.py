@@ -24,7 +24,7 @@ from geomfeat.numerics import WORKING, safe_eigh
 
 # Eigenvalues below this share of the largest are null: the linear model cannot learn along them in any finite time.
 NULL = 1e-12
-# Lanczos looks at its answer every so many steps: more often than this costs more than the steps it saves.
+# Lanczos checks its convergence every so many steps: more often than this costs more than the steps it saves.
 CHECK_EVERY = 5
 FIRST_ROWS = 32  # vectors that Lanczos has room for at first
 
@@ -97,9 +97,11 @@ def respond_by_products(
         known = basis[:step]
         w = product(known[-1]).to(WORKING)
         diagonal.append(float(w @ known[-1]))
+        # Rounding destroys the orthogonality of Lanczos vectors; orthogonalising twice against all of them restores it.
         for _ in range(2):
             w = w - known.mT @ (known @ w)
         off.append(float(w.norm()))
+        # A new vector of rounding size means that the vectors span an invariant subspace: the answer is exact.
         closed = off[-1] <= 1e-12 * max(abs(v) for v in diagonal) or step == b.numel()
         if closed or step == most or step % CHECK_EVERY == 0:
             values, vectors = _tridiagonal(diagonal, off[:-1])
@@ -145,12 +147,13 @@ def _flow(values: Tensor, loads: Tensor, share_left: float) -> tuple[Tensor, flo
     def excess(log_t: float) -> float:
         return float((p * torch.exp(-2 * w * math.exp(log_t))).sum()) - goal
 
+    # The residual falls monotonically in t, so bisection finds t; in log t, since rates span many decades.
     low, high = math.log(1e-12 / float(w.max())), math.log(1e3 / float(w.min()))
     for _ in range(200):
         middle = 0.5 * (low + high)
         low, high = (middle, high) if excess(middle) > 0 else (low, middle)
     t = math.exp(0.5 * (low + high))
     gain = torch.zeros_like(values)
-    gain[reachable] = -torch.expm1(-w * t) / w
+    gain[reachable] = -torch.expm1(-w * t) / w  # 1 - exp(-w t) would lose the digits of slow modes
     unreachable = 1.0 - float(p.sum()) / total
     return gain * loads, t, share_left * (1 - unreachable) + unreachable, max(unreachable, 0.0)

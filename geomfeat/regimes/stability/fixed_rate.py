@@ -140,7 +140,7 @@ def descend_at_rate(
 
     Args:
         lr: raw eta. gamma: f = (net(w) - net(w0)) / gamma; centred=False leaves net(w0) in.
-        loss: as in `sharpness`, plain. sharpness_every: steps between two looks at the Hessian; 0 for none.
+        loss: as in `sharpness`, plain. sharpness_every: steps between two evaluations of the sharpness; 0: none.
 
     Stops at the first loss that is not finite. Raises BadInput for settings out of range and targets that do not fit.
 

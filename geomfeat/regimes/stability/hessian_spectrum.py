@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 FALSE = 1e-4  # relative difference of two ways to a product that neither rounding nor curvature explains
 FIRST_ROWS = 32  # vectors that Lanczos has room for at first
 COMPARED = 8  # samples on which the two ways are compared
-CHECK_EVERY = 5  # Lanczos looks at its answer every so many steps
+CHECK_EVERY = 5  # Lanczos checks its convergence every so many steps
 
 
 @dataclass(frozen=True, eq=False)

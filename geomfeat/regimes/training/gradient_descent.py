@@ -17,11 +17,11 @@ from geomfeat.numerics import stream
 from geomfeat.regimes.training.objective import Objective
 from geomfeat.regimes.training.optimizers import Adam, Foreign, MakeOptimizer, Momentum, StepSize
 
-CURVATURE_EVERY = 25  # steps between two estimates of the curvature: two or three gradients each
+CURVATURE_EVERY = 25  # steps between two estimates of the curvature, each as costly as two or three gradients
 MOST_BACKOFFS = 60  # halvings of the step before giving up: 18 orders of magnitude
-NOISE_ALLOWED = 1.2  # rise of the loss over an epoch of minibatches, or of Adam, that is not yet divergence
-STALLED = 1e-7  # relative fall of the loss between two such estimates that counts as none
-STOP_WITHIN = 0.01  # relative distance to the target loss at which the last step is cut
+NOISE_ALLOWED = 1.2  # factor by which the loss may rise over an epoch of minibatches or Adam without being divergence
+STALLED = 1e-7  # relative decrease of the loss between two curvature estimates that counts as none
+STOP_WITHIN = 0.01  # largest relative distance below the target loss at the end
 
 
 @dataclass
@@ -72,6 +72,7 @@ class Settings:
 
 def cut_at(problem: Objective, before: Tensor, after: Tensor, loss: float, target: float) -> tuple[Tensor, float]:
     """The point between `before` (loss above target) and `after` (loss <= target) whose loss is within 1 % below it."""
+    # Networks are compared at equal loss, so the last step must not overshoot by an amount that depends on gamma.
     low, high = 0.0, 1.0
     u = after
     for _ in range(20):
@@ -134,6 +135,7 @@ def _descend_full(problem: Objective, settings: Settings, path: Path) -> None:
         new_loss, new_slope = problem.gradient(u)
         new_standing = new_loss + problem.penalty(u)
         if not new_standing <= standing and settings.back_off:
+            # Momentum is the first suspect: without it a small enough step lowers the loss.
             if bool(velocity.any()):
                 velocity = torch.zeros_like(velocity)
                 continue
@@ -145,7 +147,9 @@ def _descend_full(problem: Objective, settings: Settings, path: Path) -> None:
             continue
         if not math.isfinite(new_standing):
             path.diverged = True
-            path.note = f"diverged at step {path.steps + 1}: lower lr, or leave back_off on; kept the last finite point"
+            path.note = (
+                f"diverged at step {path.steps + 1}: lower lr, or leave back_off on; the last finite point is returned"
+            )
             break
         before = path.u
         velocity, slope, loss, standing = moving, new_slope, new_loss, new_standing
@@ -195,7 +199,9 @@ def _descend_by_epoch(problem: Objective, settings: Settings, path: Path) -> Non
             continue
         if not math.isfinite(standing):
             path.diverged = True
-            path.note = f"diverged by step {path.steps + done}: lower lr, or leave back_off on; kept the last epoch"
+            path.note = (
+                f"diverged by step {path.steps + done}: lower lr, or leave back_off on; the last epoch is returned"
+            )
             break
         before, best = path.u, min(best, standing)
         path.u, path.loss, path.lr, path.steps = u, loss, rule.step_size.value, path.steps + done

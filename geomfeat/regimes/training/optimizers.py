@@ -17,8 +17,8 @@ from geomfeat.regimes.training.objective import Objective, top_curvature
 
 MakeOptimizer = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
 Gradient = Callable[[Tensor], tuple[float, Tensor]]  # u -> (relative loss, slope), of one batch
-CURVATURE_ROUNDS = (20, 2)  # power iterations at the start, and later from the last vector
-LONGEST_STEP = 0.03  # of the weights' norm in one step: the curvature is known only nearby
+CURVATURE_ROUNDS = (20, 2)  # power iterations at the start, and later, when they begin with the last vector
+LONGEST_STEP = 0.03  # largest step relative to the norm of the weights: the curvature holds only near them
 
 
 class StepSize:
@@ -37,6 +37,7 @@ class StepSize:
         first = self.vector is None
         curvature, self.vector = top_curvature(self.problem, u, self.vector, CURVATURE_ROUNDS[0 if first else 1])
         stiffest = max((self.problem.step_of(name) for name in self.problem.start), default=0.0)
+        # The penalty is quadratic in the raw weights; u moves them by up to this factor.
         curvature += self.problem.weight_decay * stiffest**2
         self.trust = min(self.share, 1.5 * self.trust)
         if curvature > 0 and math.isfinite(curvature):
@@ -99,6 +100,7 @@ class Adam:
         self.second = 0.999 * self.second + 0.001 * slope.square()
         mean = self.first / (1 - 0.9**self.count)
         spread = (self.second / (1 - 0.999**self.count)).sqrt()
+        # Adam's epsilon relative to the gradients, so that the path does not depend on the scale of the loss or gamma.
         return u - self.step_size.value * mean / (spread + 1e-8 * spread.mean().clamp_min(1e-30))
 
 
@@ -181,6 +183,6 @@ def _check_optimizer(optimizer: Any, leaves: set[int]) -> None:
     usual = inspect.signature(type(optimizer)).parameters.get("weight_decay")
     if usual is not None and optimizer.defaults.get("weight_decay", 0) not in (0, usual.default):
         raise BadInput(
-            "the optimizer's own weight_decay would pull the weights to where they started: "
+            "the optimizer's weight_decay would pull the weights to their initial values: "
             "leave it out, and give weight_decay= to train_at_gamma"
         )

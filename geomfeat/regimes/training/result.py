@@ -64,10 +64,10 @@ class Trained:
         )  # fmt: skip
 
     def at(self, step: int) -> Snapshot:
-        """The checkpoint of a step, with conditions gamma, lr, seed, step, loss; BadInput where none was kept."""
+        """The checkpoint of a step, with conditions gamma, lr, seed, step, loss; BadInput if none was saved."""
         if step not in self.snapshots:
-            kept = ", ".join(map(str, self.snapshots)) or "none"
-            raise BadInput(f"no checkpoint of step {step!r} was kept, only {kept}: name it in snapshot_steps=")
+            saved = ", ".join(map(str, self.snapshots)) or "none"
+            raise BadInput(f"no checkpoint of step {step!r} was saved, only {saved}: name it in snapshot_steps=")
         conditions = {
             "gamma": self.gamma, "lr": self.lr, "seed": self.seed, "step": step, "loss": self.snapshot_losses[step],
         }  # fmt: skip
@@ -75,7 +75,7 @@ class Trained:
 
     @property
     def snapshots_list(self) -> list[Snapshot]:
-        """All checkpoints that were kept, in order of their steps."""
+        """All saved checkpoints, in order of their steps."""
         return [self.at(step) for step in self.snapshots]
 
 

@@ -2,7 +2,7 @@
 
     f = (net(w) - net(w0)) / gamma
 
-gamma divides the outputs of the network as it is, so alpha = 1 / gamma always, while gamma0 and r are defined for a
+gamma divides the outputs of the network, so alpha = 1 / gamma always, while gamma0 and r are defined for a
 network whose outputs are O(1) at the start, whatever its width n. Which constant that takes is the read-out convention:
 
     "1/sqrt(n)"  h = a . phi / sqrt(n), NTK parameterization: gamma0 = gamma / sqrt(n), r = log gamma / log n
@@ -28,10 +28,10 @@ FLOAT64_BELOW = 1e-3  # below this gamma the division by gamma eats the digits o
 
 @dataclass(frozen=True)
 class Richness:
-    """How rich a training is asked to be: gamma, with the width and read-out that other papers' knobs need.
+    """The richness of a training: gamma, with the width and read-out that convert it to the scales of other papers.
 
     Args:
-        gamma: what the network's outputs are divided by, > 0. Small is lazy, large is rich.
+        gamma: divisor of the network's outputs, > 0. Small is lazy, large is rich.
         width: hidden units n, at least 1; needed for gamma0 and r alone.
         readout: "1/sqrt(n)" (NTK parameterization), "1/n" (mean-field) or "standard"; see the module.
 
@@ -62,7 +62,7 @@ class Richness:
 
     @classmethod
     def from_gamma0(cls, gamma0: float, width: float, readout: str = "1/sqrt(n)") -> "Richness":
-        """Bordelon and Pehlevan 2022: gamma = gamma0 sqrt(n) ("1/n": gamma0); 1 is rich at every width alike."""
+        """Bordelon and Pehlevan 2022: gamma = gamma0 sqrt(n) ("1/n": gamma0); 1 is equally rich at every width."""
         size = _size_of(width, readout, "gamma0")
         return cls(_positive("gamma0", gamma0) * math.sqrt(width) / size, width, readout)
 

@@ -1,4 +1,4 @@
-"""A network at a chosen richness for a training loop of one's own: the scaled outputs, and what to scale beside them.
+"""A network at a chosen richness for your own training loop: scaled outputs, learning rates and loss.
 
 `train_at_gamma` does all of it by itself. In another loop, train
 
@@ -42,7 +42,7 @@ class AtRichness(nn.Module):
     def __init__(self, net: nn.Module, richness: Richness, centred: bool, readout: Readout | None) -> None:
         super().__init__()
         self.net, self.richness, self.readout = net, richness, readout
-        # In a tuple: torch would register a module that is set as an attribute, and count its weights twice.
+        # In a tuple: torch would register a module that is set as an attribute, and its weights would count twice.
         self._held: tuple[nn.Module, ...] = (_frozen_copy(net),) if centred else ()
 
     @property
@@ -98,7 +98,7 @@ def at_richness(
     """Wrap a network so that its outputs are f = (net(x) - net0(x)) / gamma, to be trained in any loop.
 
     Args:
-        model: any module: its weights as they are now become w0, and are trained in place.
+        model: any module; its current weights become w0, and are trained in place.
         richness, gamma: exactly one of them; a number is gamma. In float32, gamma below 1e-3 costs digits: take
             model.double() there.
         centred: False for net(x) / gamma.
@@ -106,7 +106,7 @@ def at_richness(
             of recurrent layers, outputs of transformers). Its shape is kept.
 
     f is exactly 0 at the start, but with dropout in training mode, where it is 0 up to the dropped units.
-    To go on from a checkpoint, load w0 into the model, wrap it, then load the weights.
+    To continue from a checkpoint, load w0 into the model, wrap it, then load the weights.
 
     Raises BadInput for none or both of richness and gamma, for TorchScript, and in forward for an output without a
     tensor of floating point.
@@ -178,6 +178,8 @@ def parameter_groups(
             by_factor.setdefault(factors[name], []).append(parameter)
     if not by_factor:
         raise BadInput("the model has no trainable parameters (requires_grad is False, or the factor 0, for all)")
+    # Training runs on u = (w - w0) / gamma: its gradient is gamma times that in w, and its step moves w by gamma times
+    # as much. Adam's steps do not depend on the size of the gradient, so only the second factor remains.
     rate = lr * (gamma**2 if rule == "sgd" else gamma)
     return [{"params": p, "lr": rate * factor, "weight_decay": weight_decay} for factor, p in by_factor.items()]
 

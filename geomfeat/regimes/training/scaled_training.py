@@ -62,14 +62,14 @@ def train_at_gamma(
     snapshot_steps: Iterable[int] | str = (),
     progress: bool | Callable[[int, float], None] | None = None,
 ) -> Trained:
-    """Train a copy of `model` on f = (net(w) - net(w0)) / gamma; the given model is not touched.
+    """Train a copy of `model` on f = (net(w) - net(w0)) / gamma; the given model is unchanged.
 
     Args:
         inputs: tensor, tuple or mapping, samples first. targets: (n,) integer classes or (n, C) values.
         gamma: output scale, > 0, or a `Richness`; small is lazy, large is rich.
         loss: "mse" (mean over samples of the sum of squares over outputs; classes become one-hot rows minus 1/C),
             "cross-entropy", or a callable (f, targets) -> positive scalar. Every loss is divided by its value at
-            f = 0, so training starts at 1 and `target_loss` is the share of it that may be left.
+            f = 0, so training starts at 1 and stops at `target_loss`.
         lr: eta0. Default: 1 / (largest Gauss-Newton curvature), re-estimated while training, and no step longer than
             3 % of the weights' norm (Adam: 1e-3 min(1, 1/gamma)).
         max_steps: minibatch steps if `batch_size` is given, else full-batch ones.
@@ -82,13 +82,13 @@ def train_at_gamma(
         weight_decay: adds (weight_decay / 2) |w|^2 to the relative loss, of the raw weights and not of w - w0. So
             gradient descent shrinks them by lr gamma^2 weight_decay a step (Adam: as torch's Adam, before its
             normalisation), and the minimum does not depend on gamma through the learning rate.
-        centred: False trains f = net(w) / gamma. The loss then starts wherever net(w0) is, far above 1 at small gamma,
-            but is still counted in units of its value at f = 0, and learning also has to undo net(w0).
+        centred: False trains f = net(w) / gamma. The loss then starts at that of net(w0), far above 1 at small gamma,
+            but is still in units of its value at f = 0, and learning also has to undo net(w0).
         mode: "eval" (BatchNorm keeps the running statistics that `model` has, so f is a function of each sample) or
             "train" (batch statistics; the returned network's running ones are re-estimated on `inputs`). No dropout.
-        back_off: undo a step that raises the loss, and halve the step size; False keeps going, as for catapults.
+        back_off: undo a step that raises the loss, and halve the step size; False continues, as catapults need.
         dtype: of the computation; default the model's, or float64 below gamma = 1e-3.
-        test: (inputs, targets) to report on. snapshot_steps: steps at which to keep a copy, or "log": 0, then four
+        test: (inputs, targets) to report on. snapshot_steps: steps at which to save a copy, or "log": 0, then four
             a decade, and the last.
         progress: True for a bar, or a function of (step, relative loss).
 

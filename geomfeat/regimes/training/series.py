@@ -65,7 +65,7 @@ class TrainingSeries:
         steps: increasing, >= 0. train_loss, test_loss: not negative. train_accuracy, test_accuracy: in [0, 1].
         kernel: the movement of the tangent kernel on training inputs.
 
-    Raises BadInput for lengths that differ or steps that do not increase. NaN is kept: a run may have diverged.
+    Raises BadInput for lengths that differ or steps that do not increase. NaN is allowed: a run may have diverged.
 
     >>> path = KernelPath((0.0, 0.1), (0.0, 0.5), (0.0, 0.5), (0.1, 0.4))
     >>> TrainingSeries((0, 10), (1.0, 0.1), path).test_loss is None
@@ -254,7 +254,7 @@ def _step(snapshot: Snapshot) -> float:
     if snapshot.at == "init":
         return 0.0
     if isinstance(snapshot.at, str):
-        raise BadInput(f"snapshot.at={snapshot.at!r} is no time: give every snapshot the step it was taken at")
+        raise BadInput(f"snapshot.at={snapshot.at!r} is not a time: give every snapshot its step")
     return float(snapshot.at)
 
 

@@ -194,7 +194,7 @@ def descend_together(
 
     Args:
         lr: (S,) eta0 of every network.
-        wanted: steps whose weights to keep; the last one always is. batched: see `can_batch`.
+        wanted: steps whose weights to save; the last one always is. batched: see `can_batch`.
 
     The displacement u = (w - w0) / gamma is what is updated, so small changes lose no digits.
     """

@@ -38,7 +38,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Scaling:
-    """A quantity's exponent in the width beside what theory expects at the r of the training (None: r not known)."""
+    """A quantity's exponent in the width, and the predicted one at the r of the training (None: r unknown)."""
 
     quantity: str
     layer: str
@@ -48,7 +48,7 @@ class Scaling:
 
 @dataclass(frozen=True)
 class Criterion:
-    """One of Karkada's criteria at one layer ("": the network). It asks for an exponent of 0.
+    """One of Karkada's criteria at one layer ("": the network). It requires an exponent of 0.
 
     nontriviality: |change of f| ~ 1. useful update: |W_l Dh_(l-1)| ~ |Dh_l|, what the layers before learned arrives;
     at the network, |change of f with the read-out's old weights| ~ 1. maximality: |DW_l h_(l-1)| ~ |Dh_l|, the layer's
@@ -123,7 +123,7 @@ class WidthScaling:
 
     @property
     def criteria(self) -> tuple[Criterion, ...]:
-        """The three criteria. A layer on data has no maximality of its own: all its change is direct."""
+        """The three criteria. A layer on data has no maximality criterion: all its change is direct."""
         found = [Criterion("nontriviality", "", self.exponent("output_change")),
                  Criterion("useful update", "", self.exponent("useful_update"))]  # fmt: skip
         for layer in (*self.hidden, *self.readout):

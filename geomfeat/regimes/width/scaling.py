@@ -1,4 +1,4 @@
-"""Width scaling: train one architecture at a range of widths, and read off the powers of the width.
+"""Width scaling: train one architecture at a range of widths, and fit the powers of the width.
 
 Karkada 2024 (section 3): with outputs f = net / gamma, gamma = n^r, and rate eta0 gamma^2 in NTK parameterization,
 features change as |Dh| ~ n^r, f starts as n^-r, |DW|/|W| ~ n^(r - 1/2), and the part of the change of f that the
@@ -92,7 +92,7 @@ def width_scaling(
     """Train `build(width, seed)` at several widths and fit how feature change, updates and outputs scale with width.
 
     Args:
-        build: (width, seed) -> untrained network, in any parameterization of its own.
+        build: (width, seed) -> untrained network, in any parameterization.
         inputs, targets: as for `train_at_gamma`; the training set, on which everything is measured too.
         widths: three or more. seeds: how many, or which; four or more for intervals.
         r: gamma = width^r, from 0 (lazy) to 1/2 (rich); or gamma: the same at all widths. Default gamma = 1.

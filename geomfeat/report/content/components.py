@@ -154,7 +154,7 @@ def log_axis(title: str, **more: Any) -> dict[str, Any]:
 
 def layout(xaxis: Mapping[str, Any], yaxis: Mapping[str, Any], **more: Any) -> dict[str, Any]:
     """A layout without decoration; legends are part of the page, not of the plots."""
-    # Room for labels grows across the axis only: slanted ones that may also push sideways make Plotly go in circles.
+    # Room for labels grows across the axis only: slanted labels that also push sideways make Plotly's layout oscillate.
     base = {
         "xaxis": {"automargin": "height", **xaxis},
         "yaxis": {"automargin": "width", **yaxis},

@@ -57,7 +57,7 @@ def json_text(data: Any) -> str:
 
 
 def _labels(keys: Sequence[tuple[str, ...]]) -> list[str]:
-    """Names of numbers; with their moment where two would be alike."""
+    """Names of numbers; with their moment if two would be equal."""
     plain = [label_of(k) for k in keys]
     return [f"{n} ({k[3]})" if plain.count(n) > 1 else n for n, k in zip(plain, keys, strict=True)]
 

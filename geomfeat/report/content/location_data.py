@@ -29,7 +29,7 @@ def scale_range(found: Sequence[tuple[View, Location]]) -> tuple[float, float]:
 
 
 def on_scale(where: Location) -> bool:
-    """Whether a model has a place from lazy to rich: a frozen one has none, whatever was asked of its layers."""
+    """Whether a model has a place from lazy to rich: a frozen one has none."""
     return math.isfinite(where.richness) and not where.is_frozen
 
 
@@ -63,5 +63,5 @@ def plane_ranges(several: Sequence[View]) -> tuple[tuple[float, float], tuple[fl
 
 
 def column(where: Location, name: str) -> list[float]:
-    """A column of the layers of a location; empty if it is not there."""
+    """A column of the layers of a location; empty if it is missing."""
     return [float(v) for v in where.layers[name]] if name in where.layers else []

@@ -15,7 +15,7 @@ MISSING = "–"
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A number to `digits` significant digits, without a tail of zeros that says nothing.
+    """A number to `digits` significant digits, without trailing zeros.
 
     >>> number(0.0123456), number(123456.0), number(2.0), number(float("nan"))
     ('0.0123', '1.23e+05', '2', '–')
@@ -83,7 +83,7 @@ def size_words(decades: float) -> str:
 
 
 def richness_text(where: Location | None) -> str:
-    """R with its interval; 'at most' in front where it is only an upper bound, and said to be hypothetical if frozen.
+    """R with its interval; 'at most' in front if it is only an upper bound, and marked as hypothetical if frozen.
 
     >>> from geomfeat.location.result import Location
     >>> import pandas as pd

@@ -10,7 +10,7 @@ import pandas as pd
 
 from geomfeat.comparison.relations.capacity_stages import NO_CHANGE, PARTS, STRATEGIES, stages, strategies
 from geomfeat.comparison.relations.runs import Frame, Trainings
-from geomfeat.comparison.relations.trajectories import UNTOLD, courses
+from geomfeat.comparison.relations.trajectories import CANNOT_TELL, courses
 from geomfeat.report.content.components import Table, grid, number_cell, text_cell
 from geomfeat.report.content.number_format import number
 from geomfeat.report.content.sweep_charts import axis_name, varying
@@ -24,7 +24,7 @@ class LayerStory:
     """A layer's name, what its trainings did in sentences, and every training's changes."""
 
     layer: str
-    told: list[str]
+    sentences: list[str]
     table: Table
     total: int
 
@@ -69,13 +69,13 @@ def _story(found: Trainings, table: pd.DataFrame, layer: str) -> LayerStory:
         "course",
         "stages",
     )
-    told = _sentences(found, list(changed.values()), list(ways.values()), pieces)
-    return LayerStory(layer, told, grid(head, rows), len(changed))
+    sentences = _sentences(found, list(changed.values()), list(ways.values()), pieces)
+    return LayerStory(layer, sentences, grid(head, rows), len(changed))
 
 
 def _sequence(pieces: Sequence[Any]) -> str:
     """Stages with their steps, or why there are none."""
-    if len(pieces) == 1 and pieces[0]["stage"] == UNTOLD:
+    if len(pieces) == 1 and pieces[0]["stage"] == CANNOT_TELL:
         return str(pieces[0]["note"])
     return ", ".join(f"{p['stage']} {number(p['from_step'])} to {number(p['to_step'])}" for p in pieces)
 
@@ -83,31 +83,31 @@ def _sequence(pieces: Sequence[Any]) -> str:
 def _sentences(
     found: Trainings, changed: Sequence[Any], ways: Sequence[str], pieces: dict[str, list[Any]]
 ) -> list[str]:
-    told = []
+    sentences = []
     lost = len(found.frame) - len(changed)
     rising = [r for r in changed if r["strategy"] in STRATEGIES.values() and r["capacity"] > 0]
     falling = [r for r in changed if r["strategy"] in STRATEGIES.values() and r["capacity"] < 0]
     for several, word, did in ((rising, "rose", "gain"), (falling, "fell", "loss")):
         if several:
-            told.append(
-                f"Capacity {word} in {len(several)} of {len(changed)} trainings; most of the {did} came by "
+            sentences.append(
+                f"Capacity {word} in {len(several)} of {len(changed)} trainings; most of the {did} came from "
                 f"{_counts([r['strategy'] for r in several])}."
             )
     still = sum(r["strategy"] == NO_CHANGE for r in changed)
-    unknown = sum(r["strategy"] == UNTOLD for r in changed)
+    unknown = sum(r["strategy"] == CANNOT_TELL for r in changed)
     if still:
-        told.append(f"{still} of {len(changed)} did not change it by two standard errors.")
+        sentences.append(f"In {still} of {len(changed)} it changed by less than two standard errors.")
     if unknown:
-        told.append(f"Of {unknown} of {len(changed)} it cannot be told; the table says why.")
-    told.append(f"Dimension and radius together: {_counts(ways)}.")
-    known = [[p["stage"] for p in several] for several in pieces.values() if several[0]["stage"] != UNTOLD]
+        sentences.append(f"In {unknown} of {len(changed)} the change is unknown; the table gives the reason.")
+    sentences.append(f"Dimension and radius together: {_counts(ways)}.")
+    known = [[p["stage"] for p in several] for several in pieces.values() if several[0]["stage"] != CANNOT_TELL]
     if known:
-        told.append(f"Stages in order: {_counts([', then '.join(s) for s in known])}.")
+        sentences.append(f"Stages in order: {_counts([', then '.join(s) for s in known])}.")
     else:
-        told.append("No stages: six moments with numbers are needed (train.snapshots and measure.snapshots).")
+        sentences.append("No stages: they need numbers at six steps or more (train.snapshots and measure.snapshots).")
     if lost:
-        told.append(f"{lost} of {len(found.frame)} trainings have no capacity here: see the failures.")
-    return told
+        sentences.append(f"{lost} of {len(found.frame)} trainings have no capacity here: see the failures.")
+    return sentences
 
 
 def _counts(words: Sequence[str]) -> str:

@@ -37,32 +37,32 @@ GROUPS = (
         "Capacity and the geometry of the classes",
         "Each panel follows one quantity from the first to the last hidden layer: capacity rises when classes become "
         "easier to separate, which happens when their dimension or their radius falls. The grey dotted line is the "
-        "number of classes over the rank of the layer, what points without any structure give: at this floor (crosses, "
-        "left out of the lines) classes are not separable, and capacity only counts units.",
+        "number of classes over the rank of the layer, the value for points without structure: at this floor (crosses, "
+        "not in the lines) classes are not separable, and capacity only counts units.",
     ),
     Group(
         "alignment",
         "Alignments between classes",
-        "Mean absolute cosines between the centres and axes of classes; the grey dotted line is the floor that random "
-        "directions in as many features would give, so that only what rises above it is structure.",
+        "Mean absolute cosines between the centres and axes of classes; the grey dotted line is the floor, the value "
+        "for random directions in as many features: only values above it show structure.",
     ),
     Group(
         "dimension",
         "Dimension of the layers",
-        "How many directions the layer uses, by measures that weigh large and small directions differently; a fall "
+        "How many directions the layer uses, by measures that weigh large and small directions differently; a decrease "
         "from initial to trained means that training concentrated the layer on fewer directions.",
     ),
     Group(
         "labels",
         "What the layers know about the labels",
-        "Probe accuracy and label alignment rise, within-class scatter (NC1) and D_LR fall, as a layer comes to encode "
-        "the classes.",
+        "As a layer encodes the classes better, probe accuracy and label alignment rise, and within-class scatter "
+        "(NC1) and D_LR fall.",
     ),
     Group(
         "movement",
         "How far each layer moved",
         "Change from the initial to the trained network, layer by layer, on logarithmic axes where changes span "
-        "decades; near zero the layer is still what it was at the start.",
+        "decades; near zero, the layer did not change.",
     ),
     Group(
         "other",
@@ -182,8 +182,8 @@ _ROWS = (
 )
 CATALOGUE = tuple(Entry(row[0], row[1] or row[0], *row[2:]) for row in _ROWS)  # type: ignore[arg-type]
 
-# Drawn or told inside other figures, not in panels of their own: floors are lines in the panels of what has them, and
-# the ranks between which a power law was fitted say little as a line; the verdict over time has a section of its own.
+# Drawn or named inside other figures, not in their own panels: floors are lines in the panels of their quantities, the
+# ranks between which a power law was fitted mean little as a line, and the verdict over time has its own section.
 ELSEWHERE = frozenset({
     ("capacity", "alignment_floor"), ("capacity", "capacity_floor"),
     ("power_law_exponent", "first_rank"), ("power_law_exponent", "last_rank"),

@@ -29,8 +29,8 @@ class AtEqualFit:
 
 
 def answer(related: Related) -> list[str]:
-    """Sentences: theory's slopes beside the measured ones, the learning rate's, and what follows richness or fit."""
-    told = []
+    """Sentences: measured and predicted slopes, the learning rate's, and what follows richness or fit."""
+    lines = []
     rows = _located(related, whole=True)
     disputed = {
         (_group(related, r), r["term"]) for r in rows if r["quantity"] == "richness" and r["verdict"] == "differs"
@@ -43,14 +43,14 @@ def answer(related: Related) -> list[str]:
             and row["cells"] != ALL
             and (_group(related, row), row["term"]) not in disputed
         ):
-            continue  # theory's slope of R is the same in all phases: they are told where one differs
+            continue  # the predicted slope of R is the same in all phases: only a phase that differs is reported
         of = {"richness": "Richness R", "excess": "Excess E"}.get(row["quantity"], row["quantity"])
         where = "" if row["cells"] == ALL else f" ({row['cells']})"
-        verdict = {"agrees": "this agrees", "differs": "this differs", "": "there is no interval",
-                   "too wide to tell": "the interval is too wide to tell"}[row["verdict"]]  # fmt: skip
-        told.append(
+        verdict = {"agrees": "this agrees", "differs": "this differs", "": "no interval",
+                   "too wide to tell": "the interval is too wide to decide"}[row["verdict"]]  # fmt: skip
+        lines.append(
             f"{_group(related, row)}{of} changes by {_interval(row)} decades per {_step(row['term'])}"
-            f"{where}; theory has {row['expected'].replace('-', '−')}: {verdict}."
+            f"{where}; theory predicts {row['expected'].replace('-', '−')}: {verdict}."
         )
     follow = [r for r in related.follow.to_dict("records") if r["measure"] != LOCATION]
     for word in FOLLOWS:
@@ -59,14 +59,14 @@ def answer(related: Related) -> list[str]:
         if names:
             of = {"both": "richness and fit", "neither": "neither richness nor fit"}.get(word, word)
             rest = f" and {len(names) - 8} more" if len(names) > 8 else ""
-            told.append(f"Follow {of}, the other held fixed: {'; '.join(names[:8])}{rest}.")
+            lines.append(f"Follow {of}, the other held fixed: {'; '.join(names[:8])}{rest}.")
     unknown = sum(r["follows"] == "cannot tell" for r in follow)
     if unknown:
-        told.append(
-            f"What {unknown} of {len(follow)} other numbers follow cannot be told: too few trainings, or seeds, for "
-            "intervals that tell."
+        lines.append(
+            f"For {unknown} of {len(follow)} other numbers it is undecided what they follow: with this few trainings "
+            "or seeds, the intervals are too wide."
         )
-    return told
+    return lines
 
 
 def theory_tables(related: Related) -> tuple[list[Table], list[str]]:
@@ -186,6 +186,6 @@ def _between(value: Any, low: Any, high: Any) -> Cell:
     half = (high - low) / 2
     if not 1e-4 < half < 1e4:
         return Cell(f"{number(value)} [{number(low)}, {number(high)}]", float(value))
-    # Two digits of the interval's half-width: more of them tell nothing.
+    # Two digits of the interval's half-width: more digits mean nothing.
     decimals = max(1 - math.floor(math.log10(half)), 0)
     return Cell(f"{value:.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]", float(value))

@@ -15,14 +15,15 @@ from geomfeat.report.content.quantity_labels import title_of
 from geomfeat.report.content.study_view import AT_WORDS, View, as_text
 
 MEANING = {
-    "frozen": "none of its hidden features changed at all: only what reads them out was trained",
-    "lazy": "its features hardly changed: it learned nearly as a model that is linear in its weights does",
-    "at most lazy": "its demand cannot be told from that of a lazy network",
-    "at most transition": "its demand cannot be told from what its random starts give; it is not shown to be rich",
-    "transition": "it is between the lazy and the rich end: its features changed by a sizeable part of their own size",
-    "rich": "it learned features of its own: they changed by about their own size or more",
-    "moved beyond demand": "its features moved much further than learning this function asked for; large learning "
-    "steps, gradient noise, weight decay, or far more training data than probes do that",
+    "frozen": "none of its hidden features changed: only the layers that read them out were trained",
+    "lazy": "its features hardly changed: it learned almost like a model that is linear in its weights",
+    "at most lazy": "its demand is indistinguishable from a lazy network's",
+    "at most transition": "its demand is no larger than that between two random initialisations, so it is not shown "
+    "to be rich",
+    "transition": "it is between lazy and rich: its features changed by a sizeable share of their size",
+    "rich": "it learned new features: they changed by about their size or more",
+    "moved beyond demand": "its features moved much further than this function required; possible causes are large "
+    "learning steps, gradient noise, weight decay, or far more training data than probes",
     "undetermined": "its place could not be determined",
 }
 
@@ -50,18 +51,18 @@ def answer(where: Location | None) -> str:
     """Where a model sits, in sentences that need no knowledge of the symbols."""
     if where is None:
         return (
-            "Not located. Give the weights it was trained from (--initial FILE), or a model factory that can draw "
-            "fresh initial weights, and see below what failed."
+            "Not located. The failures below give the reason. Give the initial weights (--initial FILE), or a model "
+            "factory that draws fresh initial weights."
         )
     meaning = MEANING.get(where.regime, where.regime)
     meaning = meaning[0].upper() + meaning[1:]
     if math.isnan(where.richness):
         return f"{meaning}: see the failures below."
     bound = "at most " if where.at_most else ""
-    linear = "Had all weights been free to move" if where.is_frozen else "Had it stayed linear in its weights"
+    linear = "with all weights free to move" if where.is_frozen else "if it were linear in its weights"
     asked = (
-        f"{linear}, learning what it learned would have moved its features by "
-        f"{bound}{size_words(where.richness)} their size."
+        f"To learn the same function, its features would have had to move by {bound}{size_words(where.richness)} their "
+        f"size {linear}."
     )
     return true_minus(f"{meaning}. {asked} {_moved(where)}".strip())
 
@@ -70,13 +71,14 @@ def _moved(where: Location) -> str:
     if where.tier == "initial":
         if math.isnan(where.movement):
             return ""
-        return f"They did move by {size_words(where.movement)} their size."
+        return f"They moved by {size_words(where.movement)} their size."
     floor = ""
     if where.floor is not None and math.isfinite(where.floor):
         floor = (
-            f" Between two such draws R reads {signed(where.floor)}: below {signed(where.floor + 0.3)} it says nothing."
+            f" Between two such draws R is {signed(where.floor)}, so values below {signed(where.floor + 0.3)} mean "
+            "nothing."
         )
-    return "Its initial weights were not given: fresh draws stand in, so its movement M says little." + floor
+    return "Fresh draws replace its initial weights, which were not given, so its movement M means little." + floor
 
 
 def comparison(several: Sequence[View]) -> str:
@@ -95,8 +97,8 @@ def comparison(several: Sequence[View]) -> str:
     if len(known) > 1 and max(known) - min(known) >= 0.1:
         factor = float(f"{10 ** (max(known) - min(known)):.2g}")
         said += (
-            f" Richness spans {signed(min(known))} to {signed(max(known))} decades: the richest asked its features for "
-            f"{factor:,.10g} times the relative movement that the laziest did."
+            f" Richness spans {signed(min(known))} to {signed(max(known))} decades: the richest model required "
+            f"{factor:,.10g} times more relative feature movement than the laziest."
         )
     return true_minus(said)
 

@@ -105,7 +105,7 @@ def _decades(value: Any) -> str:
 
 def settings_table(several: Sequence[View]) -> tuple[list[str], list[tuple[str, list[str], bool]]]:
     """(model names, rows): each row a setting, its text for every model, and whether all models have the same."""
-    flat = [flattened(_told(view)) for view in several]
+    flat = [flattened(_settings_of(view)) for view in several]
     keys = list(dict.fromkeys(key for one in flat for key in one))
     rows = []
     for key in keys:
@@ -114,7 +114,7 @@ def settings_table(several: Sequence[View]) -> tuple[list[str], list[tuple[str, 
     return [view.name for view in several], rows
 
 
-def _told(view: View) -> dict[str, Any]:
+def _settings_of(view: View) -> dict[str, Any]:
     settings = {k: v for k, v in view.study.settings.items() if k not in ("left_out", "accuracy")}
     if view.location is not None and view.location.details:
         settings["location"] = dict(view.location.details)
@@ -138,21 +138,21 @@ def flattened(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 LOCATION_TERMS = (
-    ("Richness R (demand)", "How far the hidden features would have had to move, relative to their own size, had the "
-     "network stayed linear in its weights while learning the change of function that it learned; log10, mean over "
-     "hidden layers. 0 = by their own size, −1 = by a tenth of it. No labels and no calibration are needed.",
+    ("Richness R (demand)", "How far the hidden features would have had to move, relative to their size, if the "
+     "network were linear in its weights and learned the same change of its function; log10, mean over hidden layers. "
+     "0 = by their own size, −1 = by a tenth of it. Needs no labels and no calibration.",
      "linear response of the tangent features, after Jacot et al. 2018 and Chizat et al. 2019"),
-    ("Movement M", "How far the hidden features did move, relative to their size before training; log10, mean over "
+    ("Movement M", "How far the hidden features moved, relative to their size before training; log10, mean over "
      "hidden layers.", "relative feature change, after Chizat et al. 2019"),
-    ("Excess E = M − R", "Movement beyond what the learned function asked for. Near 0 at the lazy end, negative in "
-     "rich networks (rich learning needs less movement than the linear kind would), positive after large steps, noise "
+    ("Excess E = M − R", "Movement beyond what the learned function required. Near 0 in lazy networks, negative in "
+     "rich ones (rich learning needs less movement than linear learning would), positive after large steps, noise "
      "or decay.", "difference of the two above"),
-    ("Interval", "90 % interval of R from resampling the probe inputs, and from the re-initialisations where they are "
-     "used.", "bootstrap"),
-    ("Floor, 'at most'", "R between two fresh re-initialisations: what the method reads when there is nothing to find. "
-     "Less than 0.3 decades above it, R is only an upper bound.", "measured for each model"),
+    ("Interval", "90 % interval of R from resampling the probe inputs and, where they are used, the "
+     "re-initialisations.", "bootstrap"),
+    ("Floor, 'at most'", "R between two fresh re-initialisations: its value when nothing was learned. Within "
+     "0.3 decades of the floor, R is only an upper bound.", "measured for each model"),
     ("Regimes", "lazy: R < −0.5 and M < −0.5. Rich: R > 0.5, or M > 0.3. Moved beyond demand: E > 0.5 with R < 0. "
-     "Frozen: nothing changed. Transition: everything else. From fresh draws R alone decides.",
+     "Frozen: nothing changed. Transition: everything else. With fresh draws, R alone decides.",
      "thresholds in decades of the features' own size"),
 )  # fmt: skip
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 INITIAL, TRAINED, CHANGE = "init", "trained", "init->trained"
 AT_WORDS = {INITIAL: "initial", TRAINED: "trained", CHANGE: "initial to trained"}
-CROWDED = 24  # layers, above which marks of single layers merge into a smear
+CROWDED = 24  # number of layers above which marks of single layers overlap
 AT_KEYS = {"initial": INITIAL, "trained": TRAINED}
 MOST_TICKS, FEW_TICKS = 12, 7
 LONGEST_TICK = 13
@@ -39,7 +39,7 @@ class Value:
 
     @property
     def low(self) -> bool:
-        """Is it a number at the floor, which says nothing of separability?"""
+        """Whether it is a capacity at the floor, which does not measure separability."""
         return self.ok and math.isfinite(self.value) and at_floor(self.note)
 
 
@@ -65,7 +65,7 @@ class View:
 
     @property
     def location(self) -> Location | None:
-        """Where it sits, if that could be told."""
+        """Its location, if it could be computed."""
         return self.study.location
 
     @property
@@ -95,7 +95,7 @@ class View:
 
 
 def views(studies: Study | Sequence[Study]) -> list[View]:
-    """The studies of a page, checked. BadInput for none, or for two with one name (they could not be told apart)."""
+    """The studies of a page, checked. BadInput for none, or for two with the same name."""
     several = list(studies) if isinstance(studies, Sequence) else [studies]
     if not several:
         raise BadInput("studies is empty: there is nothing to report; run geomfeat analyze first")
@@ -189,7 +189,7 @@ def thinned(n: int, most: int) -> list[int]:
 
 
 def clipped(name: str, longest: int = LONGEST_TICK) -> str:
-    """A long name with its middle left out: layers are told apart by how they start and end.
+    """A long name with its middle left out: names of layers differ at their start and end.
 
     >>> clipped("encoder.layers.11.attention.output.dense")
     'encode….dense'

@@ -74,14 +74,14 @@ def grid_on(rows: Frame, x: str, y: str, where: Mapping[str, Any], column: str =
 
 MAP = (
     "Every cell is the mean over seeds{where}. White lines join equal values{theory}. Grey cells have no training that "
-    "can be compared; marks tell how trainings of a cell ran, where not all were like gradient flow."
+    "can be compared. Marks show cells in which some trainings did not behave like gradient flow."
 )
 
 
 def map_caption(where: Mapping[str, Any], *, theory: bool) -> str:
-    """How to read a map: what it averages over, which conditions are fixed, and whether it has theory's lines."""
+    """How to read a map: what it averages over, which conditions are fixed, and whether it shows predicted lines."""
     at = " at " + ", ".join(f"{k} {v:.4g}" for k, v in where.items()) if where else ""
-    return MAP.format(where=at, theory="; dashed ones are theory's" if theory else "")
+    return MAP.format(where=at, theory="; dashed lines are predicted by theory" if theory else "")
 
 
 def map_of(
@@ -117,19 +117,19 @@ def marks_of(grid: Grid) -> list[Curve]:
 
 
 def hints_of(grid: Grid, value_label: str) -> list[list[str]]:
-    """What is told of every cell: its conditions, the number, how many trainings, phases, and what went wrong."""
+    """The hover text of every cell: its conditions, value, number of trainings, phases and failures."""
     out = []
     for i, y in enumerate(grid.y_values):
         row = []
         for j, x in enumerate(grid.x_values):
             spread = f" ± {number(grid.spread[i, j])}" if math.isfinite(grid.spread[i, j]) else ""
-            told = [
+            parts = [
                 f"{grid.x} {number(x)}, {grid.y} {number(y)}",
                 f"{value_label}: {number(grid.value[i, j])}{spread} ({grid.n[i, j]} trainings)",
                 str(grid.phase[i, j]),
                 f"{grid.left_out[i, j]} left out: {grid.reason[i, j]}" if grid.left_out[i, j] else "",
             ]
-            row.append("<br>".join(plain(t) for t in told if t))
+            row.append("<br>".join(plain(t) for t in parts if t))
         out.append(row)
     return out
 

@@ -18,7 +18,7 @@ MATPLOTLIB_MARKS = ("o", "s", "D", "^", "X", "*", "h")
 # Cividis at equal steps (Nunez et al. 2018), for colour scales of matrices and of depth.
 CIVIDIS = ("#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678", "#a59c74", "#c3b369", "#e1cc55", "#fee838")
 
-# From blue over white to orange, for what has a sign: told apart by all kinds of colour vision.
+# From blue over white to orange, for signed values: distinguishable with all kinds of colour vision.
 DIVERGING = ("#1f4e9c", "#4f86c6", "#9cc0e7", "#dbe8f5", "#f7f7f7", "#fbe3cd", "#f2b47c", "#d97a2b", "#9c4a06")
 
 # Marks of cells that are not like gradient flow: (Plotly's symbol, matplotlib's).

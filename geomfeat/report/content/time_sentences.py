@@ -11,24 +11,24 @@ from geomfeat.report.content.study_view import Value, View
 
 MEASURE = "time_regime"
 MEANING = {
-    LAZY: "its tangent kernel stayed near that of the start, during the whole series",
+    LAZY: "its tangent kernel stayed near the initial one throughout the series",
     RICH: "most of its kernel's turn was made by the time the training samples were fitted",
     LAZY_THEN_RICH: "most of its kernel's turn came after the training samples were fitted",
     NONE: "the training samples were not fitted within the series, so there is no before and after",
 }
 RESTS_ON = (
-    "The verdict compares when the training samples were fitted with when the tangent kernel turned away from that of "
-    f"the first snapshot: lazy throughout up to a turn of {LAZY_TURN:g} radians; lazy, then rich where more than "
-    f"{LATE_SHARE:g} of the furthest turn came after the fit; otherwise rich from the start. Grokked: the test samples "
-    f"took at least {LATE_TEST:g} times as many steps as the fit. The limits were set on 34 runs of networks with one "
-    "hidden layer whose regime is known from how they were set up, and judged on 56 others, with all verdicts right "
-    "(benchmarks/transition_verdicts.py). Between the regimes the numbers change smoothly, and the verdict is only the "
-    "nearer one; it is as fine in time as the snapshots are."
+    "The verdict compares the step at which the training samples were fitted with the steps at which the tangent "
+    f"kernel turned away from that of the first snapshot. Lazy throughout: it turned by at most {LAZY_TURN:g} radians. "
+    f"Lazy, then rich: more than {LATE_SHARE:g} of the furthest turn came after the fit. Rich from the start: all "
+    f"others. Grokked: the test samples took at least {LATE_TEST:g} times as many steps as the fit. The limits were "
+    "set on 34 runs of networks with one hidden layer, of known regime, and tested on 56 others, with all verdicts "
+    "right (benchmarks/transition_verdicts.py). The numbers change smoothly between regimes, and the verdict names the "
+    "nearer one; its resolution in time is that of the snapshots."
 )
 
 
 def judged(several: Sequence[View]) -> list[View]:
-    """The models whose course over time was measured, or asked for."""
+    """The models whose verdict over time was measured or requested."""
     return [view for view in several if _numbers(view)]
 
 
@@ -45,17 +45,17 @@ def verdict(view: View) -> str:
 
 def sentences(several: Sequence[View]) -> list[tuple[str, str, str]]:
     """(model, verdict, what it means and from which snapshots it is) for every model that was judged over time."""
-    told = []
+    found_verdicts = []
     for view in judged(several):
         values = list(_numbers(view).values())
         found = verdict(view)
         if not found:
-            told.append((view.name, "not judged over time", f"{_capital(values[0].note)}."))
+            found_verdicts.append((view.name, "not judged over time", f"{_capital(values[0].note)}."))
             continue
         _, *rest = next(value.note for value in values if value.ok).split("; ")
         meaning = MEANING.get(found.removesuffix(", grokked"), found)
-        told.append((view.name, found, f"{_capital(meaning)}. From: {'; '.join(rest)}."))
-    return told
+        found_verdicts.append((view.name, found, f"{_capital(meaning)}. From: {'; '.join(rest)}."))
+    return found_verdicts
 
 
 def _capital(text: str) -> str:

@@ -16,7 +16,7 @@ WIDTH, HEIGHT = 4.6, 3.2  # inches
 
 
 def drawn(plot: Plot | Heat) -> Figure:
-    """One plot as a figure of its own."""
+    """One plot as a figure."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")

@@ -66,7 +66,7 @@ def render(found: ModelComparison, title: str | None = None) -> str:
 def sections(found: ModelComparison) -> list[Section]:
     """The sections that draw, in the order of the page."""
     brains: list[Figure] = brain_figures(found)
-    none = "No profiles were asked for: name measures of layers."
+    none = "No profiles were requested: name measures of layers."
     alone = "No brain data were given."
     return [
         Section("models", "Model by model", [models_figure(found)]),
@@ -80,15 +80,15 @@ def sections(found: ModelComparison) -> list[Section]:
 
 def answers(found: ModelComparison) -> list[str]:
     """What was found, in sentences."""
-    told = []
+    sentences = []
     values = found.model_similarity.copy()
     pairs = [(values[i, j], a, b) for i, a in enumerate(found.names) for j, b in enumerate(found.names) if i < j]
     known = sorted((p for p in pairs if p[0] == p[0]), reverse=True)
     if known:
         high, low = known[0], known[-1]
-        told.append(f"Most alike are {high[1]} and {high[2]} ({number(high[0])}).")
+        sentences.append(f"The most similar models are {high[1]} and {high[2]} ({number(high[0])}).")
         if len(known) > 1:
-            told.append(f"Least alike are {low[1]} and {low[2]} ({number(low[0])}).")
+            sentences.append(f"The least similar are {low[1]} and {low[2]} ({number(low[0])}).")
     ranking: Any = found.ranking
     for brain, rows in ranking.groupby("brain", sort=False):
         best = rows[rows["ok"] & (rows["layer"] != rows["model"])].head(1).to_dict("records")
@@ -96,8 +96,10 @@ def answers(found: ModelComparison) -> list[str]:
             ceiling = f"noise ceiling {number(r['ceiling_lower'])} to {number(r['ceiling_upper'])}"
             known_ceiling = f"; {ceiling}" if r["ceiling_lower"] == r["ceiling_lower"] else ""
             value = with_error(r["similarity"], r["stderr"])
-            told.append(f"Nearest to {brain} is layer {r['layer']} of {r['model']} ({value}{known_ceiling}).")
-    return told
+            sentences.append(
+                f"The layer most similar to {brain} is {r['layer']} of {r['model']} ({value}{known_ceiling})."
+            )
+    return sentences
 
 
 def compared_table(found: ModelComparison) -> Table:

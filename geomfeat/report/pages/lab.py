@@ -19,13 +19,13 @@ from geomfeat.storage.owned_files import as_path, make_folder, replace_picture, 
 MOST_ROWS = 300  # of the results table in the page; the file beside it holds all
 
 
-def write_lab_page(asked: Experiment, found: Findings, path: str | Path, *, told: str = "") -> Path:
-    """Write the page of an experiment to `path`; returns the path. `told` names the file with the whole table.
+def write_lab_page(asked: Experiment, found: Findings, path: str | Path, *, table_file: str = "") -> Path:
+    """Write the page of an experiment to `path`; returns the path. table_file: with the whole table.
 
     Raises BadInput for a path that is a folder.
     """
     path = page_path(path, "lab.html")
-    text = render(asked, found, told)
+    text = render(asked, found, table_file)
     return save_page(text, path)
 
 
@@ -42,7 +42,7 @@ def save_lab_figures(found: Findings, folder: str | Path) -> list[Path]:
     return paths
 
 
-def render(asked: Experiment, found: Findings, told: str = "") -> str:
+def render(asked: Experiment, found: Findings, table_file: str = "") -> str:
     """The page as text."""
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
@@ -64,7 +64,7 @@ def render(asked: Experiment, found: Findings, told: str = "") -> str:
             figures=figures,
             results=results_table(found),
             count=len(found.table),
-            told=told,
+            table_file=table_file,
             notes=list(found.notes),
             settings=flattened(dict(found.settings)),
             tints=look.REGIME_TINTS,
@@ -78,7 +78,7 @@ def render(asked: Experiment, found: Findings, told: str = "") -> str:
 
 
 def checks_table(found: Findings) -> Table | None:
-    """Measured beside known, and whether they agree; None where nothing is known."""
+    """Measured and known values, and whether they agree; None if nothing is known."""
     if not found.checks:
         return None
     rows = [(check.what, _cells(check)) for check in found.checks]

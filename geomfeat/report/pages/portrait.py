@@ -37,20 +37,20 @@ from geomfeat.report.pages.sweep_common import Picture, counted, explorer_of, re
 MOST_COURSES = 7  # in a still picture: as many colours as there are
 MOST_GROUPS = 6
 PATHS = (
-    "Each line is a training from its start to its end, for {n} trainings of the first seed, evenly chosen by richness "
-    "or, where it is not known, by order; the plot above has all of them. Down and to the left is compression."
+    "Each line is a training from start to end. Shown are {n} trainings of the first seed, evenly spaced in richness "
+    "or, if it is unknown, in order; the plot above shows all. Down and to the left is compression."
 )
 
 
 def write_portrait_page(
     table: pd.DataFrame, path: str | Path, *, x: str | None = None, y: str | None = None,
-    settings: Mapping[str, Any] | None = None, told: str = "", notes: tuple[str, ...] = (),
+    settings: Mapping[str, Any] | None = None, table_file: str = "", notes: tuple[str, ...] = (),
 ) -> Path:  # fmt: skip
     """Write the portrait of a sweep to `path`; returns the path.
 
     Args:
         table: the tidy table of a sweep. x, y: the axes that are shown first; default the first two that vary.
-        settings, told, notes: see `geomfeat.report.pages.relate.write_relate_page`.
+        settings, table_file, notes: see `geomfeat.report.pages.relate.write_relate_page`.
 
     Raises BadInput where fewer than two conditions vary, for unknown axes, and for a path that is a folder.
     """
@@ -59,7 +59,9 @@ def write_portrait_page(
     axes = portrait_axes(found, x, y)
     explorer = explorer_of(found, table, courses=True, lead=axes)
     if explorer is None:
-        raise BadInput("the table has no number but losses: nothing to portray; ask for measures or the location")
+        raise BadInput(
+            "the table holds losses only, so there is nothing to draw: run the sweep with measures or location"
+        )
     pictures = portrait_pictures(table, found, axes)
     place = {"maps": [p for p in pictures.values() if not isinstance(p, Plot)],
              "courses": [p for p in pictures.values() if isinstance(p, Plot)]}  # fmt: skip
@@ -67,7 +69,7 @@ def write_portrait_page(
         "portrait.html.j2", place, explorer, settings=settings or {},
         title=f"Portrait over {axis_name(axes[0])} and {axis_name(axes[1])}", counted=counted(found),
         notes=[*notes, *found.notes], stories=stories(found, table), trainings=trainings_table(found),
-        count=len(found.frame), told=told,
+        count=len(found.frame), table_file=table_file,
     )  # fmt: skip
     return save_page(text, path)
 
@@ -86,13 +88,13 @@ def portrait_axes(found: Trainings, x: str | None = None, y: str | None = None) 
     split = next((a for a in (x, y) if a in found.by), None)
     if split is not None:
         raise BadInput(
-            f"{split} is no axis of these pages: they draw a diagram for each of its values; geomfeat.portrait takes it"
+            f"{split} cannot be an axis here: the page draws a diagram for each of its values; use geomfeat.portrait"
         )
     if len(axes) < 2:
-        told = f"only {axes[0]} varies" if axes else "none varies"
-        told += f" ({', '.join(found.by)} would split the diagrams)" if found.by else ""
+        instead = f"only {axes[0]} varies" if axes else "none varies"
+        instead += f" ({', '.join(found.by)} would split the diagrams)" if found.by else ""
         raise BadInput(
-            f"a phase diagram needs two conditions that vary, and {told}: vary another one, or use geomfeat relate"
+            f"a phase diagram needs two conditions that vary, and {instead}: vary another one, or use geomfeat relate"
         )
     check_known([a for a in (x, y) if a is not None], axes, "condition that varies")
     first = x or next(a for a in axes if a != y)

@@ -1,4 +1,4 @@
-"""The page of `geomfeat relate`: how init scale, learning rate and width set the location, beside theory."""
+"""The page of `geomfeat relate`: how init scale, learning rate and width set the location, compared with theory."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ from geomfeat.report.pages.sweep_common import (
 )
 
 MOST_GROUPS = 6  # of still maps; the explorer shows all
-LEFT = "What the plane of the slopes leaves: where a pattern is seen, a slope does not tell all."
+LEFT = "Residuals of the fitted slopes: a visible pattern means that constant slopes do not describe the data fully."
 
 
 def write_relate_page(
     related: Related, table: pd.DataFrame, path: str | Path, *, settings: Mapping[str, Any] | None = None,
-    told: str = "", notes: tuple[str, ...] = (), seed: int = 0,
+    table_file: str = "", notes: tuple[str, ...] = (), seed: int = 0,
 ) -> Path:  # fmt: skip
     """Write the page of a sweep's relations to `path`; returns the path.
 
     Args:
-        related: of `table`, see `geomfeat.relate`. settings: the sweep's. told: the file with the whole
+        related: of `table`, see `geomfeat.relate`. settings: the sweep's. table_file: with the whole
             table. notes: further ones, of an unfinished sweep for example. seed: of the bootstrap at equal fit.
 
     Raises BadInput for a path that is a folder.
@@ -78,7 +78,7 @@ def write_relate_page(
         title="What sets the regime: " + ", ".join(axis_name(a) for a in related.axes), counted=counted(found),
         answer=answer(related), theory=tables, reasons=reasons, slopes=slopes, slopes_total=total,
         follow=follow_table(related), equal=equal, notes=[*notes, *related.notes], trainings=trainings_table(found),
-        count=len(found.frame), told=told, level=f"{related.level:.0%}",
+        count=len(found.frame), table_file=table_file, level=f"{related.level:.0%}",
         more_groups=len(found.groups()) - MOST_GROUPS,
     )  # fmt: skip
     return save_page(text, path)
@@ -121,8 +121,8 @@ def _map(rows: Any, axes: list[str], title: str, unit: str, theory: Mapping[str,
         return None
     slopes = (theory[axes[0]], theory[axes[1]]) if all(a in theory for a in axes[:2]) else None
     slopes = None if slopes == (0.0, 0.0) else slopes
-    told = map_caption(where, theory=slopes is not None)
-    return map_of(grid, title, unit, lines=True, theory=slopes, caption=told)
+    caption = map_caption(where, theory=slopes is not None)
+    return map_of(grid, title, unit, lines=True, theory=slopes, caption=caption)
 
 
 def _residual(table: pd.DataFrame, group: Any, axes: list[str], title: str) -> Picture | None:

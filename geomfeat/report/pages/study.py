@@ -116,7 +116,7 @@ def sections(several: list[View]) -> list[Section]:
     movement = [listed.pop("movement")] if "movement" in listed else []
     found = lambda *figures: [f for f in figures if f is not None]  # noqa: E731
     timed = [Section("time", "Over time", [])] if over_time.judged(several) else []
-    nowhere = "No model of this page could be located, so there is nothing to draw here."
+    nowhere = "No model on this page could be located, so this plot is empty."
     return [
         Section("scale", "From lazy to rich", found(richness_scale(several), probes_and_ladder(several)), nowhere),
         Section("plane", "Demand and movement, layer by layer", found(demand_movement_plane(several)), nowhere),
@@ -124,9 +124,9 @@ def sections(several: list[View]) -> list[Section]:
         *timed,
         Section("profiles", "Profiles over layers", list(listed.values()), "No measure of layers was run."),
         Section(
-            "cka", "Similarity between layers", found(cka_matrices(several)), "These studies hold no CKA matrices."
+            "cka", "Similarity between layers", found(cka_matrices(several)), "These studies have no CKA matrices."
         ),
-        Section("spectra", "Spectra", found(spectra(several)), "These studies hold no spectra."),
+        Section("spectra", "Spectra", found(spectra(several)), "These studies have no spectra."),
         Section("umap", "Before and after training", embeddings(several), "No layer was chosen for UMAP."),
         Section(
             "movement", "What moved during training", movement, "No diagnostic compared initial and trained weights."

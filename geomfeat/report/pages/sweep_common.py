@@ -45,9 +45,9 @@ def save_pictures(pictures: Mapping[str, Picture], folder: str | Path) -> list[P
 
 def rendered(
     template: str, pictures: Mapping[str, Sequence[Picture]], explorer: dict[str, Any] | None, *,
-    settings: Mapping[str, Any], **told: Any,
+    settings: Mapping[str, Any], **fields: Any,
 ) -> str:  # fmt: skip
-    """A page as text. `pictures`: section -> its pictures; `explorer`: see `explorer_of`; `told`: for the template."""
+    """A page as text. pictures: section -> its pictures; explorer: see `explorer_of`; fields: for the template."""
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
@@ -65,7 +65,7 @@ def rendered(
     return environment().get_template(template).render(
         figures=figures, explore=explorer, data=Markup(data), static=stills, spec=lambda p: Markup(specs[id(p)]),
         plotly=Markup(plotly), version=__version__, settings=flattened(dict(settings)), tints=look.REGIME_TINTS,
-        size=f"{(len(plotly) + len(data) + sum(map(len, specs.values()))) / 1e6:.1f} MB", **told,
+        size=f"{(len(plotly) + len(data) + sum(map(len, specs.values()))) / 1e6:.1f} MB", **fields,
     )  # fmt: skip
 
 
@@ -115,15 +115,15 @@ def counted(found: Trainings) -> str:
     names = [*found.by, *varying(found)]
     cells = len(frame.drop_duplicates(names)) if names else 1
     phases = frame["phase"].replace("", "of unknown phase").value_counts()
-    told = ", ".join(f"{n} {phase}" for phase, n in phases.items())
+    by_phase = ", ".join(f"{n} {phase}" for phase, n in phases.items())
     used = int(frame["used"].sum())
     rest = f"; the other {len(frame) - used} diverged, failed or did not reach the target loss"
     rest = rest if used < len(frame) else ""
-    return f"{len(frame)} trainings of {cells} configurations: {told}. {used} can be compared{rest}."
+    return f"{len(frame)} trainings of {cells} configurations: {by_phase}. {used} can be compared{rest}."
 
 
 def trainings_table(found: Trainings) -> Table:
-    """Every training: conditions, phase, fit, R, M, E, and why it is left out; those that are left out come first."""
+    """Every training: conditions, phase, fit, R, M, E, and why it is left out; trainings left out come first."""
     every: Frame = found.frame
     frame: Frame = every.sort_values("used", kind="stable").head(MOST_ROWS)
     keys = [k for k in found.values.columns if k[0] == LOCATION and k[1] in PLACES and k[2] == ""]

@@ -21,17 +21,17 @@ GOALS = {"slope": 0.03, "scatter": 0.05, "lazy_excess": 0.1, "reinit_median": 0.
 COVERAGE, WORST_COVERAGE = (0.85, 0.97), 0.75
 
 
-def write_validation(found: Validation, path: str | Path, *, settings: Mapping[str, Any], told: str = "") -> Path:
+def write_validation(found: Validation, path: str | Path, *, settings: Mapping[str, Any], table_file: str = "") -> Path:
     """Write the page to `path`; returns the path."""
     findings = findings_of(found, settings)
     asked = Experiment(
-        "validate", "The location proved on families of known richness",
-        "Does R find the richness that networks were trained at, and do its intervals and M keep their word?",
-        "Multiplying the output scale γ by ten raises R by one decade whatever the architecture, task and optimizer; "
-        "where networks are lazy the features move as far as demanded, M = R.",
+        "validate", "Validation of the location on families of known richness",
+        "Does R recover the richness at which networks were trained, and are M and the intervals correct?",
+        "Multiplying the output scale γ by ten raises R by one decade for every architecture, task and optimizer; "
+        "in lazy networks the features move exactly as far as required, M = R.",
         "geomfeat/location/demand.py; Chizat, Oyallon and Bach 2019; Karkada 2024", lambda *_: findings,
     )  # fmt: skip
-    return write_lab_page(asked, findings, path, told=told)
+    return write_lab_page(asked, findings, path, table_file=table_file)
 
 
 def findings_of(found: Validation, settings: Mapping[str, Any]) -> Findings:
@@ -44,8 +44,8 @@ def findings_of(found: Validation, settings: Mapping[str, Any]) -> Findings:
     ]
     lost = {str(row["family"]): row["runs"] - row["located"] for row in families if row["located"] < row["runs"]}
     if lost:
-        told_of = ", ".join(f"{name} ({count})" for name, count in lost.items())
-        notes.append(f"Trainings that missed the loss and are not judged: {told_of}.")
+        missed = ", ".join(f"{name} ({count})" for name, count in lost.items())
+        notes.append(f"Trainings that missed the target loss and are left out: {missed}.")
     notes += [f"{name} was not trained: {reason}" for name, reason in found.absent.items()]
     notes += [*_stopping(families), *_onsets(found)]
     plots = [*_ladders(found.runs.to_dict("records")), _onset_plot(found)]
@@ -83,8 +83,8 @@ def _onsets(found: Validation) -> list[str]:
         if row["families"]
     ]
     best = (
-        f"Of these the {name} had the smallest spread over every other family, {chosen:.2f} decades; over the rest, on "
-        f"which it was not chosen, {judged:.2f}."
+        f"Of these the {name} was chosen for the smallest spread over every other family, {chosen:.2f} decades; over "
+        f"the remaining families its spread is {judged:.2f}."
     )
     return [*notes, best]
 
@@ -95,14 +95,14 @@ def _answer(found: Validation) -> str:
         f"{int(s['trainings'])} trainings of {int(s['families'])} families: the slope of R on log10 γ is within "
         f"{s['slope, largest distance from 1']:.3f} of 1 in every family where it should be, with a scatter of "
         f"{s['scatter, median']:.3f} decades (worst {s['scatter, worst']:.3f}); M − R at the lazy end is "
-        f"{s['M - R in the lazy range, median']:+.3f} (median). From fresh weights R errs by "
+        f"{s['M - R in the lazy range, median']:+.3f} (median). From fresh weights R is off by "
         f"{s['re-initialised, median error']:.2f} decades (worst family {s['re-initialised, worst error']:.2f}). "
-        f"90 % intervals hold the truth in {s['coverage, mean']:.0%} (worst family {s['coverage, worst']:.0%})."
+        f"90 % intervals contain the true value in {s['coverage, mean']:.0%} (worst family {s['coverage, worst']:.0%})."
     )
 
 
 def checks_of(found: Validation) -> list[Check]:
-    """The goals, as numbers beside what they should be."""
+    """The goals: measured and required numbers."""
     s = found.summary()
     rows = [row for row in found.families.to_dict("records") if row["located"] >= 3]
     middle = sum(COVERAGE) / 2
@@ -165,5 +165,5 @@ def _onset_plot(found: Validation) -> Plot:
         Curve("M = R", ends, [0.0, 0.0], kind="theory"),
     ]
     return Plot("Excess over demand", "R, decades", "M − R, decades", curves, caption=(
-        "Every training. At the lazy end features move as far as demanded; rich learning needs less movement than the "
-        "linear one would."))  # fmt: skip
+        "Every training. Lazy networks move their features as far as required; rich learning needs less movement than "
+        "linear learning would."))  # fmt: skip

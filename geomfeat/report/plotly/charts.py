@@ -68,12 +68,12 @@ def _trace(curve: Curve, colour: str, number: int, log_y: bool) -> dict[str, Any
 
 def _map_panel(heat: Heat) -> Panel:
     scale, bar, limits = _colours(heat)
-    told = {"text": [list(row) for row in heat.hints], "hovertemplate": "%{text}<extra></extra>"} if heat.hints else {
+    hover = {"text": [list(row) for row in heat.hints], "hovertemplate": "%{text}<extra></extra>"} if heat.hints else {
         "hovertemplate": f"%{{x:.3g}}, %{{y:.3g}}: %{{z:.3g}} {plain(heat.value_label)}<extra></extra>"
     }  # fmt: skip
     data = [{
         "type": "heatmap", "x": list(heat.x), "y": list(heat.y), "z": [list(row) for row in heat.values],
-        "colorscale": scale, "colorbar": bar, **limits, "hoverongaps": True, **told,
+        "colorscale": scale, "colorbar": bar, **limits, "hoverongaps": True, **hover,
     }]  # fmt: skip
     for line in heat.lines:
         data.append(

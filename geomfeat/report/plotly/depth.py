@@ -1,4 +1,4 @@
-"""Models over relative depth: which layers correspond, how measures run, and how alike layers are to brains."""
+"""Models over relative depth: matching layers, profiles of measures, and similarity of layers to brain data."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ DEPTH = {"range": [-6, 106], "tickvals": [0, 25, 50, 75, 100]}
 
 
 def matches_figure(found: ModelComparison) -> Figure:
-    """For each two models, where in the second the best match of each layer of the first lies."""
+    """For each pair of models, the depth in the second of the best match of each layer of the first."""
     counts = found.layers["model"].tolist()
     several = [name for name in found.names if counts.count(name) > 1]
     pairs = [(a, b) for a in several for b in several if a != b]
     panels = [_match_panel(found.matches, a, b) for a, b in pairs[:MOST_PAIRS]]
     caption = (
-        "For each layer of one model, the depth of the layer of the other that is most alike (0 % = first, 100 % = "
-        "last); the lighter the mark, the more alike. Along the dotted diagonal layers correspond by relative depth; a "
+        "For each layer of one model, the depth of the most similar layer of the other (0 % = first, 100 % = last); "
+        "the lighter the mark, the more similar. On the dotted diagonal, layers match at the same relative depth; a "
         "flat row of marks means that many layers match the same one."
     )
     limited = f"Of {len(pairs)} pairs, {MOST_PAIRS} are drawn; all are in the table." if len(pairs) > MOST_PAIRS else ""
     if len(several) < len(found.names):
-        limited += " Models of one layer are in the table only."
+        limited += " Models with one layer are in the table only."
     bar = ("similarity 0", "1", look.CIVIDIS) if panels else None
     return Figure("", caption, panels, [_matches_table(found.matches)], bar=bar, note=limited.strip())
 
@@ -106,9 +106,9 @@ def profile_figures(found: ModelComparison) -> list[Figure]:
                 for name in found.names
                 for r in _of(table, name, e.measure, e.quantity).to_dict("records")
             )
-            told = f"{lost} numbers failed and are left out of the lines: see what failed, below." if lost else ""
+            note = f"{lost} values failed and are missing from the lines: see the failures below." if lost else ""
             caption = f"{group.caption} Bars are ± one standard error."
-            figures.append(Figure(group.title, caption, panels, tables, note=told))
+            figures.append(Figure(group.title, caption, panels, tables, note=note))
     return figures
 
 
@@ -194,13 +194,13 @@ def _brain_figure(found: ModelComparison, brain: Any, rows: Any) -> Figure:
     lower, upper = rows["ceiling_lower"].iloc[0], rows["ceiling_upper"].iloc[0]
     how = rows["comparator"].iloc[0]
     caption = (
-        f"How alike the dissimilarity matrix of each layer is to that of {brain} ({how}; correlation distance between "
-        "patterns). Bars are ± one standard error over stimuli, and over subjects where there are several."
+        f"Similarity of each layer's dissimilarity matrix to that of {brain} ({how}; correlation distance between "
+        "patterns). Bars are ± one standard error over stimuli and, if there are several, subjects."
     )
     if math.isfinite(lower):
         caption += (
-            f" The grey band is the noise ceiling, {lower:.2f} to {upper:.2f}: what the true model would reach, given "
-            "how much the subjects differ."
+            f" The grey band is the noise ceiling, {lower:.2f} to {upper:.2f}: the similarity that the true model "
+            "would reach, given how much the subjects differ."
         )
     else:
         caption += " With one subject there is no noise ceiling."
@@ -262,13 +262,13 @@ def _brain_best(found: ModelComparison, rows: Any, how: str) -> Panel:
 
 def _brain_table(rows: Any) -> Table:
     columns = ("rank", "model", "layer", "depth", "similarity", "95 % interval", "p above 0", "p below the ceiling")
-    told = []
+    lines = []
     for r in rows.to_dict("records"):
         if not r["ok"]:
-            told.append(("–", [text_cell(r["model"]), text_cell(r["layer"]), number_cell(r["depth"]),
-                               text_cell("failed", "failed", r["note"]), *[text_cell("")] * 3]))  # fmt: skip
+            lines.append(("–", [text_cell(r["model"]), text_cell(r["layer"]), number_cell(r["depth"]),
+                                text_cell("failed", "failed", r["note"]), *[text_cell("")] * 3]))  # fmt: skip
             continue
-        told.append((
+        lines.append((
             str(r["rank"]),
             [
                 text_cell(r["model"]), text_cell(r["layer"]), number_cell(r["depth"]),
@@ -277,4 +277,4 @@ def _brain_table(rows: Any) -> Table:
                 number_cell(r["p_zero"]), number_cell(r["p_ceiling"]),
             ],
         ))  # fmt: skip
-    return grid(columns, told, "All layers, ranked; p are of single comparisons")
+    return grid(columns, lines, "All layers, ranked; p values are for single comparisons")

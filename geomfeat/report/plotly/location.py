@@ -26,13 +26,13 @@ from geomfeat.report.content.study_view import View, clipped
 
 
 def scale_text(where: Location) -> str:
-    """What stands beside a model's name on the richness scale.
+    """The text beside a model's name on the richness scale.
 
     >>> import pandas as pd
     >>> scale_text(Location(0.3, 0.2, 0.4, -math.inf, math.nan, "initial", None, False, "frozen", pd.DataFrame()))
     'frozen: no hidden feature moved, so it has no place here'
     """
-    return "frozen: no hidden feature moved, so it has no place here" if where.is_frozen else richness_text(where)
+    return "frozen: no hidden feature moved, so R is not defined" if where.is_frozen else richness_text(where)
 
 
 def _decade_ticks(low: float, high: float) -> dict[str, Any]:
@@ -76,10 +76,10 @@ def richness_scale(several: Sequence[View]) -> Figure | None:
         "wide",
     )
     caption = (
-        "Read from left (lazy: features hardly had to move) to right (rich: they had to move by more than their own "
-        "size); dots are the models, bars their 90 % intervals, a vertical stroke is the floor below which R cannot be "
-        "told from zero, and an arrow to the left means 'at most'. A frozen model has no dot. "
-        "Under each number of decades stands the movement asked for, as a share of the features' own size."
+        "From left (lazy: features hardly had to move) to right (rich: they had to move by more than their size). Dots "
+        "are the models, bars their 90 % intervals; a vertical stroke is the floor, below which R means nothing; an "
+        "arrow to the left means 'at most'. A frozen model has no dot. "
+        "The axis gives R in decades and, below, the required movement as a share of the features' size."
     )
     columns = ("model", "richness R", "low", "high", "movement M", "excess E", "floor", "start", "regime")
     return Figure("The richness scale", caption, [panel], [grid(columns, rows)], "richness_scale")
@@ -156,8 +156,8 @@ def demand_movement_plane(several: Sequence[View]) -> Figure | None:
         "Demand and movement of every layer",
         [diagonal, *(trace for view, where in found for trace in _plane_traces(view, where))],
         layout(
-            axis("demand R, decades (how far features had to move)", range=list(x)),
-            axis("movement M, decades (how far they did move)", range=list(y)),
+            axis("demand R, decades (required movement)", range=list(x)),
+            axis("movement M, decades (actual movement)", range=list(y)),
             shapes=shapes,
             annotations=marks,
         ),
@@ -165,8 +165,8 @@ def demand_movement_plane(several: Sequence[View]) -> Figure | None:
     )
     caption = (
         "Each small mark is a layer (larger = deeper, joined from input to output), the ringed mark is the whole "
-        "model: on the dashed line a layer moved exactly as far as its linear response asked, above it further, "
-        "below it less. What is frozen has no mark."
+        "model. On the dashed line a layer moved exactly as far as its linear response required; above it further, "
+        "below it less. Frozen layers have no mark."
     )
     rows = [
         (view.name, [text_cell(row["layer"]), *(decades_cell(row.get(c)) for c in ("richness", "movement", "excess")),
@@ -176,7 +176,7 @@ def demand_movement_plane(several: Sequence[View]) -> Figure | None:
     tables = [grid(("model", "layer", "demand R", "movement M", "excess E", "regime"), rows)]
     fresh = [view.name for view, where in found if where.tier != "initial"]
     said = (
-        f"The movement of {', '.join(fresh)} is from fresh draws, not from where training began: it says little."
+        f"The movement of {', '.join(fresh)} is from fresh draws, not from the initial weights: it means little."
         if fresh
         else ""
     )

@@ -50,11 +50,11 @@ def cka_matrices(several: Sequence[View]) -> Figure | None:
         return None
     caption = (
         "Each square compares two layers by unbiased linear CKA (1 = same geometry up to rotation and scale, 0 = "
-        "unrelated); in 'initial with trained' the initial layers go down and the trained ones across, and a bright "
+        "unrelated). In 'initial with trained', rows are the initial layers and columns the trained ones: a bright "
         "diagonal means that layers kept their initial geometry."
     )
     limited = (
-        f"Of networks with more than {MOST_LAYERS} layers, {MOST_LAYERS} evenly spread ones are shown." if cut else ""
+        f"For networks with more than {MOST_LAYERS} layers, {MOST_LAYERS} evenly spaced ones are shown." if cut else ""
     )
     bar = ("CKA 0", "1", look.CIVIDIS)
     return Figure("", caption, panels, tables, bar=bar, shape="triples", note=limited)
@@ -111,12 +111,12 @@ def _embedding(several: Sequence[View], layer: str) -> Figure:
             panels.append(_embedding_panel(view, f"{view.name}: {at}", *parts))
             tables.append(_embedding_table(view, f"{view.name}: {at}", *parts))
     caption = (
-        "Each point is a sample, coloured and marked by its class (names or numbers mark the middle of a class); "
-        "classes that are islands after training but not before were pulled apart by learning. UMAP keeps neighbours "
-        "together: distances between islands, directions and areas mean nothing."
+        "Each point is a sample, coloured and marked by its class (names or numbers mark the middle of a class). "
+        "Classes that form clusters after training but not before were separated by learning. UMAP keeps neighbours "
+        "together; distances between clusters, directions and areas have no meaning."
     )
     limited = f"At most {MOST_POINTS} samples are drawn. " if cut else ""
-    limited += "The tables give, for each class, how many samples are drawn and the median place."
+    limited += "The tables give the number of samples drawn and the median position of each class."
     title = f"Samples in layer {layer} (UMAP)"
     return Figure(title, caption, panels, tables, shape="pairs", note=limited)
 

@@ -45,17 +45,17 @@ def probes_and_ladder(several: Sequence[View]) -> Figure | None:
     if not panels:
         return None
     caption = (
-        "The first panel shows whether R has settled as probes are added (few probes make it a lower bound)"
-        if probed else "Each panel shows the models that were trained to read off an equivalent strength"
+        "The first panel shows whether R has converged as probes are added (with few probes it is a lower bound)"
+        if probed else "Each panel shows the reference networks trained to find this model's equivalent γ"
     )  # fmt: skip
     if len(panels) > len(probed[:1]):
         caption += (
-            "; ladder panels show R of the same architecture trained at known output scales γ, with the model's own R "
-            "as a horizontal line that meets the ladder at its equivalent γ."
+            "; ladder panels show R of the same architecture trained at known output scales γ, and the model's R as a "
+            "horizontal line, which meets the ladder at the equivalent γ."
         )
     else:
         caption += "."
-    return Figure("What the location rests on", caption, panels, tables, "")
+    return Figure("What the location is based on", caption, panels, tables, "")
 
 
 def _probes_panel(probed: list[tuple[View, Location]]) -> Panel:

@@ -1,4 +1,4 @@
-"""Profiles: every measure of a layer against depth, initial beside trained, one small panel for each quantity."""
+"""Profiles: every measure of a layer against depth, initial and trained, one small panel for each quantity."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _figure(several: Sequence[View], depth: Depth, group: Group, found: list[Ent
         for at in moments_of(group.key)
         for value in view.at(at, entry.measure, entry.quantity).values()
     )
-    note = f"{lost} of these numbers failed and are left out of the lines: see what failed, below." if lost else ""
+    note = f"{lost} of these values failed and are missing from the lines: see the failures below." if lost else ""
     return Figure(group.title, group.caption + bars, panels, tables, note=note, key=group.key)
 
 
@@ -166,9 +166,9 @@ def _table(several: Sequence[View], entry: Entry, group: str) -> Table:
     moments = moments_of(group)
     columns = [(v, at) for v in several for at in moments if v.at(at, entry.measure, entry.quantity)]
     floors = [(v, found) for v in several if (found := floor_values(v, entry))]
-    # Some diagnostics also tell of layers that are not hidden ones, like the readout: these are in the table only.
-    told = [(*v.layers, *v.at(at, entry.measure, entry.quantity)) for v, at in columns]
-    layers = [layer for layer in dict.fromkeys(layer for some in told for layer in some) if layer]
+    # Some diagnostics also measure layers that are not hidden, like the readout: these are in the table only.
+    places = [(*v.layers, *v.at(at, entry.measure, entry.quantity)) for v, at in columns]
+    layers = [layer for layer in dict.fromkeys(layer for some in places for layer in some) if layer]
     heads = [view.name if len(moments) == 1 else f"{view.name}, {AT_WORDS[at]}" for view, at in columns]
     heads += [f"{view.name}, floor" for view, _ in floors]
     rows: list[tuple[str, list[Cell]]] = []

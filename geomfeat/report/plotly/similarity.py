@@ -1,4 +1,4 @@
-"""How alike models and their layers are: matrices, a dendrogram, and maps in the plane."""
+"""Similarity of models and their layers: matrices, a dendrogram, and maps in the plane."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def models_figure(found: ModelComparison) -> Figure:
     )
     panels = [Panel("Similarity of models", [_heat(found.model_similarity, names, names)], frame, "square")]
     caption = (
-        "Each cell is the mean, over the layers of either model, of the similarity with the other's best matching "
-        "layer, averaged over both directions (1 = for every layer there is one of the same geometry)."
+        "Each cell is the mean, over the layers of one model, of the similarity with the best matching layer of the "
+        "other, averaged over both directions (1 = every layer has a match with the same geometry)."
     )
     if n >= 3:
         panels.append(_models_map(found))
         caption += (
-            f" On the map (classical scaling of the angles arccos(similarity), of which the plane holds "
-            f"{100 * found.map_shares[1]:.0f} %) models that are alike lie close; directions mean nothing."
+            f" On the map (classical scaling of the angles arccos(similarity), of which the plane shows "
+            f"{100 * found.map_shares[1]:.0f} %) similar models are close; directions have no meaning."
         )
     rows = [(name, [number_cell(float(v)) for v in line])
             for name, line in zip(found.names, found.model_similarity, strict=True)]  # fmt: skip
@@ -83,12 +83,12 @@ def layers_figure(found: ModelComparison) -> Figure:
     ]
     caption = (
         f"Each cell compares two layers by {found.settings.get('similarity', 'CKA')} (1 = same geometry up to rotation "
-        "and scale, 0 = unrelated). Left, models one after the other, from input to output: a bright diagonal in the "
-        "block of two models means that layers at the same depth correspond. Right, the same layers sorted so that "
-        "alike ones are neighbours; the tree joins clusters at their mean angle arccos(similarity), and the strip "
-        "tells the model."
+        "and scale, 0 = unrelated). Left: models one after the other, from input to output; a bright diagonal in the "
+        "block of two models means that layers at the same depth correspond. Right: the same layers, sorted so that "
+        "similar ones are neighbours; the tree joins clusters at their mean angle arccos(similarity), and the colour "
+        "strip shows the model."
     )
-    limited = "" if len(every) <= MOST_NAMED else "Names are in the labels that appear under the pointer."
+    limited = "" if len(every) <= MOST_NAMED else "Hover a cell to see the names of its layers."
     names = layer_names(found)
     rows = [(name, [number_cell(float(v)) for v in line]) for name, line in zip(names, found.similarity, strict=True)]
     return Figure(
@@ -178,13 +178,13 @@ def maps_figure(found: ModelComparison) -> Figure:
     """Layers in the plane: each model a path from its first to its last layer."""
     panels = [_layers_map(found, found.layer_map, "Classical scaling")]
     caption = (
-        "Every mark is a layer, and each model a path from its first layer (open) to its last (large, with the name): "
-        "paths that run together are of models whose layers correspond. Distances stand for the angles "
-        f"arccos(similarity), of which this plane holds {100 * found.map_shares[0]:.0f} %; directions mean nothing."
+        "Every mark is a layer, and each model a path from its first layer (open) to its last (large, with the name). "
+        "Paths that run together belong to models whose layers correspond. Distances approximate the angles "
+        f"arccos(similarity); this plane shows {100 * found.map_shares[0]:.0f} % of them; directions have no meaning."
     )
     if len(found.umap):
         panels.append(_layers_map(found, found.umap, "UMAP"))
-        caption += " UMAP keeps neighbours together, and its long distances mean nothing."
+        caption += " UMAP keeps neighbours together; its long distances have no meaning."
     rows = [
         (name, [number_cell(float(depth)), *(number_cell(float(v)) for v in place)])
         for name, depth, place in zip(layer_names(found), found.layers["depth"], found.layer_map, strict=True)

@@ -1,4 +1,4 @@
-"""Spectra of layers on logarithmic axes, initial beside trained."""
+"""Spectra of layers on logarithmic axes, initial and trained."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _panel(view: View, found: list[tuple[str, str, float, np.ndarray]]) -> Panel
 
 
 def _log_ranks(n: int) -> list[int]:
-    """Ranks from 1 to n, dense at first, then evenly spread on the logarithmic axis: all that the eye can tell."""
+    """Ranks from 1 to n, dense at first, then evenly spaced on the logarithmic axis: more points are not visible."""
     return sorted({*range(1, min(n, 20) + 1), *(int(r) for r in np.geomspace(1, n, 60))}) if n else []
 
 

@@ -34,7 +34,7 @@
   }
 
   // What stands for a training: run, seed, conditions, the number, phase, and its failure.
-  function told(i, lines) {
+  function hover(i, lines) {
     var conditions = data.axes.map(function (a) { return a.name + " " + number(a.values[i]); });
     var groups = data.filters.filter(function (f) { return f.one; }).map(function (f) { return f.title + " " + f.values[i]; });
     return ["run " + data.trainings[i] + ", seed " + data.seed[i], groups.concat(conditions).join(", ")]
@@ -155,13 +155,13 @@
     rows.forEach(function (i) {
       var p = path(i, a.name), q = path(i, b.name), last = { i: i, x: a.values[i], y: b.values[i] };
       if (p && q) {
-        traces.push({ type: "scatter", mode: "lines+markers", x: p.values, y: q.values, showlegend: false, opacity: faint(i) ? 0.12 : 0.9, line: { color: colour(i), width: 1.5 }, marker: { size: 3, color: colour(i) }, text: p.steps.map(function (s, k) { return told(i, ["step " + number(s) + ": " + a.name + " " + number(p.values[k]) + ", " + b.name + " " + number(q.values[k])]); }), hovertemplate: "%{text}<extra></extra>" });
+        traces.push({ type: "scatter", mode: "lines+markers", x: p.values, y: q.values, showlegend: false, opacity: faint(i) ? 0.12 : 0.9, line: { color: colour(i), width: 1.5 }, marker: { size: 3, color: colour(i) }, text: p.steps.map(function (s, k) { return hover(i, ["step " + number(s) + ": " + a.name + " " + number(p.values[k]) + ", " + b.name + " " + number(q.values[k])]); }), hovertemplate: "%{text}<extra></extra>" });
       }
       ends.push(last);
     });
     traces.push({
       type: "scatter", mode: "markers", showlegend: false, x: ends.map(function (e) { return e.x; }), y: ends.map(function (e) { return e.y; }),
-      text: ends.map(function (e) { return told(e.i, [a.name + " " + number(e.x), b.name + " " + number(e.y)]); }), hovertemplate: "%{text}<extra></extra>",
+      text: ends.map(function (e) { return hover(e.i, [a.name + " " + number(e.x), b.name + " " + number(e.y)]); }), hovertemplate: "%{text}<extra></extra>",
       marker: { size: 9, color: ends.map(function (e) { return colour(e.i); }), opacity: ends.map(function (e) { return faint(e.i) ? 0.15 : 1; }), symbol: ends.map(function (e) { return data.used[e.i] ? "circle" : "x"; }), line: { width: 1, color: data.quiet } }
     });
     Plotly.react(document.getElementById("explore-plane"), traces, layout(quietAxis(a.name), quietAxis(b.name), { margin: { l: 60, r: 10, t: 10, b: 50 } }), config);

@@ -72,5 +72,5 @@ def _by_modules(f: Functional, one: Any) -> tuple[int, int]:
 
 
 def _place(t: Tensor) -> int:
-    """What tells a tensor from others: where its values lie, or itself where it is sparse and holds several."""
+    """The identity of a tensor: the address of its values, or of the object if it is sparse and holds several."""
     return t.data_ptr() if t.layout is torch.strided else id(t)

@@ -1,4 +1,4 @@
-"""What must hold of a network before its gradients mean anything, looked at once for each network and shape of inputs.
+"""Conditions under which a network's gradients are valid, checked once for each network and shape of inputs.
 
 Kernels are made of the gradients that backward passes give, as training follows them. Where these are not the
 derivative of the outputs (straight-through estimators, stopped gradients), the network notes it, and all products

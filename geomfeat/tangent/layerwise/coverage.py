@@ -50,7 +50,8 @@ NOTHING = Plan((), frozenset(), 0)
 def plan(f: Functional, inputs: Any) -> Plan:
     """Find the uses of all parameters on a few samples, and verify what the rules say of them.
 
-    Two and three samples tell which axis of every operation holds the samples, one sample's gradient in which order.
+    Passes of two and three samples show which axis of every operation holds the samples, one sample's gradient shows
+    their order.
     A parameter is covered when every use of it has a rule and the weighted sum of the samples' gradients by the rules
     equals the plain gradient.
     """

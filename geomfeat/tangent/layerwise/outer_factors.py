@@ -1,4 +1,4 @@
-"""Gradients of many samples and outputs for one weight, kept as factors and multiplied without forming them.
+"""Gradients of many samples and outputs for one weight, stored as factors and multiplied without forming them.
 
 A sample's gradient is the outer product sum_t delta_t a_t' over its positions t, so that
     <G_i, G_j> = sum_tt' (a_it . a_jt') (delta_it . delta_jt').

@@ -39,7 +39,7 @@ def operation(use: Use) -> str:
 
 
 def term(use: Use) -> Term | None:
-    """The rule's reading of a use; None where there is no rule for it."""
+    """The rule's reading of a use; None without a rule for it."""
     for rule in RULES.get(operation(use), ()):
         try:
             found = rule(use.node, use.position, use.view)

@@ -34,7 +34,7 @@ class LinearTerm:
 
 
 def addmm(node: Any, position: int, view: Tensor) -> LinearTerm | None:
-    """The second matrix of bias + a @ W; the bias is a rule of its own."""
+    """The second matrix of bias + a @ W; the bias has its own rule."""
     if node._saved_alpha != 1:
         return None
     return LinearTerm(view.T, node._saved_mat1.detach(), False) if position == 2 else None

@@ -25,7 +25,7 @@ class SampleAxis:
 
 
 def sample_axis(two: tuple[int, ...], three: Tensor, chosen: int) -> SampleAxis | None:
-    """The axis of the samples; None where there is no telling.
+    """The axis of the samples; None if it is ambiguous.
 
     Args:
         two: the shape with two samples. three: with three, the gradient of the outputs of sample `chosen` alone.
@@ -37,7 +37,7 @@ def sample_axis(two: tuple[int, ...], three: Tensor, chosen: int) -> SampleAxis 
         return None
     per = three.shape[grown[0]] // 3
     found = [s for s in (SampleAxis(grown[0], per, False), SampleAxis(grown[0], per, True)) if _only(three, s, chosen)]
-    # Both fit a gradient of zero (a dead layer), and then nothing tells them apart.
+    # Both fit a gradient of zero (a dead layer), and then the axis stays unknown.
     return found[0] if found and (len(found) == 1 or per == 1) else None
 
 

@@ -133,7 +133,7 @@ def _gives(f: Functional, few: Any, outputs: Tensor, weight: Tensor, bias: Tenso
     try:
         with torch.no_grad():
             a = f(f.theta, few)
-    # A network that looks at the number of its outputs, or has the weight in another place too.
+    # A network that depends on the number of its outputs, or uses the weight in another place too.
     except (RuntimeError, ValueError, IndexError) as error:
         if is_out_of_memory(error):
             raise

@@ -86,7 +86,7 @@ def test_a_padded_step_cannot_be_asked_for_by_its_number() -> None:
 def test_tokens_of_packed_sequences_go_into_a_store_with_their_mask_only(tmp_path: Any) -> None:
     net, lengths = seeded(Packed), LENGTHS["mixed"]
     arguments: dict[str, Any] = {"layers": "after", "reduce": "token_all", "batch_size": 10, "progress": False}
-    with pytest.raises(BadInput, match="layer 'after' returns sequences of several lengths, which a store does not"):
+    with pytest.raises(BadInput, match="layer 'after' returns sequences of several lengths, which a store cannot hold"):
         extract(net, (X, lengths), store=tmp_path / "without", **arguments)
     mask = torch.arange(STEPS) < lengths[:, None]
     kept = extract(net, (X, lengths), store=tmp_path / "with", mask=mask, **arguments)["after"]

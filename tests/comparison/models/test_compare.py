@@ -256,7 +256,7 @@ BAD = [
     ({"a": model([0]), "b": {"x": torch.eye(N)}}, {}, "layer 'x' of model 'b' is a Tensor"),
     ({"a": model([0]), "b": model_at(0)}, {}, "'b' is a network: give the inputs"),
     ({"a": model([0]), "b": model([1])}, {"similarity": "cka"}, "similarity='cka'"),
-    ({"a": model([0]), "b": model([1])}, {"layers": {"c": "*"}}, "the model 'c', which is not there"),
+    ({"a": model([0]), "b": model([1])}, {"layers": {"c": "*"}}, "the unknown model 'c'"),
     ({"a": model([0]), "b": model([1])}, {"measures": ["capacity"]}, "'capacity' cannot be taken.*labels"),
     ({"a": model([0]), "b": model([1])}, {"measures": ["cka_linear_biased"]}, "not of a single layer"),
     ({"a": model([0]), "b": model([1])}, {"brain": {"a": rdm(layer(0))}}, "'a' names a model and a brain"),

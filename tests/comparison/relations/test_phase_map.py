@@ -106,7 +106,7 @@ def test_bad_input_says_what_to_do() -> None:
         grid_of(trainings, "sigmma", "eta")
     with pytest.raises(BadInput, match="both 'eta'"):
         grid_of(trainings, "eta", "eta")
-    with pytest.raises(BadInput, match="optimizer is no number"):
+    with pytest.raises(BadInput, match="optimizer is not a number"):
         grid_of(trainings, "optimizer", "eta")
     with pytest.raises(BadInput, match="no training has depth=7; there are: 2"):
         grid_of(trainings, "sigma", "eta", where={"depth": 7})

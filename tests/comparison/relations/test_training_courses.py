@@ -164,7 +164,7 @@ def test_few_moments_are_no_stages_and_bad_names_are_told() -> None:
     table = over_training({"init": full, "8": full, "trained": full})
     found = stages(table, LAYER).iloc[0]
     assert (found["stage"], found["moments"]) == ("cannot tell", 3)
-    assert "6 at least" in found["note"]
+    assert "needs at least 6" in found["note"]
     with pytest.raises(BadInput, match="layer with capacity dimension 'fc'; near: fc1"):
         courses(table, "fc")
     with pytest.raises(BadInput, match="measure 'capactiy'; near: capacity"):

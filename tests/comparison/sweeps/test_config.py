@@ -58,10 +58,10 @@ def test_numbers_that_yaml_reads_as_text_are_numbers(tmp_path: Path) -> None:
 
 
 def test_files_that_cannot_be_read_are_told(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="no sweep file"):
+    with pytest.raises(BadInput, match="no such sweep file"):
         read_config(tmp_path / "none.yaml")
     (tmp_path / "bad.yaml").write_text("sigma: [1, 2")
-    with pytest.raises(BadInput, match=r"bad\.yaml is no readable YAML"):
+    with pytest.raises(BadInput, match=r"bad\.yaml is not valid YAML"):
         read_config(tmp_path / "bad.yaml")
     (tmp_path / "list.yaml").write_text("- 1")
     with pytest.raises(BadInput, match="must be a mapping of keys to values, got list"):

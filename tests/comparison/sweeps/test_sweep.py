@@ -203,14 +203,16 @@ def test_bad_calls_are_refused_before_anything_is_written(tmp_path: Path) -> Non
     with pytest.raises(BadInput, match=r"engine='dusk': near: dask"):
         sweep(FOUR, tmp_path / "a", engine="dusk")
     for address in ("tcp://", "tcp://host", "http://host:80"):
-        with pytest.raises(BadInput, match=f"engine='{address}' is no scheduler's address: give scheme, host and port"):
+        with pytest.raises(
+            BadInput, match=f"engine='{address}' is not the address of a scheduler: give scheme, host and port"
+        ):
             sweep(FOUR, tmp_path / "a", engine=address)
     with pytest.raises(BadInput, match="workers=0: at least 1"):
         sweep(FOUR, tmp_path / "a", engine="dask", workers=0)
     (tmp_path / "file").write_text("")
     with pytest.raises(BadInput, match="is a file: name a folder"):
         sweep(FOUR, tmp_path / "file")
-    with pytest.raises(BadInput, match="no sweep file"):
+    with pytest.raises(BadInput, match="no such sweep file"):
         sweep(tmp_path / "none.yaml", tmp_path / "a")
     assert not (tmp_path / "a").exists()
     with pytest.raises(BadInput, match="file is a file: name the folder that geomfeat sweep wrote"):
@@ -226,7 +228,7 @@ def test_damaged_folders_are_counted_when_they_are_made_again(
         table.write_bytes(table.read_bytes()[:100])
     assert sweep(FOUR, tmp_path, progress=False).outcomes == {"matched": 4}
     assert len(counted) == 2
-    assert "2 damaged folders are left out, and made again: " in caplog.text
+    assert "2 damaged runs are left out, and repeated: " in caplog.text
 
 
 def test_the_time_is_told_from_a_few_steps_and_then_from_what_was_made(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def test_a_full_disk_ends_the_sweep_with_what_is_finished(tmp_path: Path, counte
     if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("needs the right to mount a small file system")
     try:
-        with pytest.raises(GeomfeatError, match=r"No space left on device. [12] of 4 runs are finished: make room"):
+        with pytest.raises(GeomfeatError, match=r"No space left on device. [12] of 4 runs are finished: free"):
             sweep(config, disk, progress=False)
         finished = SweepResult.load(disk)
         assert finished.outcomes == {"matched": len(weights(disk)) // 2, "missing": 4 - len(weights(disk)) // 2}
@@ -50,7 +50,7 @@ except gf.GeomfeatError as error:
 
 def test_a_file_that_may_not_grow_is_told_as_a_full_disk(tmp_path: Path) -> None:
     _, told = script(QUOTA, tmp_path).communicate(timeout=120)
-    assert "File too large. 0 of 2 runs are finished: make room" in told
+    assert "File too large. 0 of 2 runs are finished: free some space" in told
     assert list((tmp_path / "runs").iterdir()) == []
     assert left_over(tmp_path) == []
 

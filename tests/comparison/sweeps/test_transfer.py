@@ -121,9 +121,9 @@ def test_a_probe_can_be_related_to_what_was_varied(tmp_path: Path) -> None:
     ("make", "told"),
     [
         (lambda folder: "fashoin-mnist", "near: fashion-mnist"),
-        (lambda folder: blobs(folder, classes=1), "no classes to tell apart"),
+        (lambda folder: blobs(folder, classes=1), "fewer than two classes"),
         (lambda folder: blobs(folder, shape=(7,)), "both must be images"),
-        (lambda folder: blobs(folder, shape=(1, 5, 5)) + "x", "there is no file"),
+        (lambda folder: blobs(folder, shape=(1, 5, 5)) + "x", "no such file"),
     ],
 )
 def test_a_probe_that_cannot_be_taken_is_refused_before_any_training(make: Any, told: str, tmp_path: Path) -> None:

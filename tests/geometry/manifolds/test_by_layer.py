@@ -104,7 +104,7 @@ def test_layers_are_chosen_by_name_or_glob(store: ActivationStore, patterns: obj
 def test_what_cannot_be_read_is_told(store: ActivationStore, tmp_path: Path) -> None:
     with pytest.raises(LayerNotFound, match="no layer matches 'fc9'"):
         capacity_by_layer(store, LABELS, layers="fc9")
-    with pytest.raises(BadInput, match="keeps no labels"):
+    with pytest.raises(BadInput, match="holds no labels"):
         capacity_by_layer(store)
     with pytest.raises(BadInput, match="holds no complete layer"):
         capacity_by_layer(tmp_path / "nowhere", LABELS)

@@ -120,7 +120,7 @@ def test_few_classes_go_through_every_dichotomy_equally(kind: str, n_manifolds: 
 def test_one_to_three_classes_have_a_capacity_under_all_labels(kind: str, n_manifolds: int):
     found = capacity(simplices(n_manifolds, 3), n_draws=300, dichotomies=kind)
     assert abs(found.capacity - 2 / 3) < 4 * found.capacity_se
-    assert any("one class alone" in note for note in found.notes) == (n_manifolds == 1)
+    assert any("one class only" in note for note in found.notes) == (n_manifolds == 1)
 
 
 def test_going_through_all_labels_takes_their_variance_away():

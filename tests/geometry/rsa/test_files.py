@@ -45,8 +45,8 @@ def test_files_that_hold_none_are_told(tmp_path: Path) -> None:
     np.savez(tmp_path / "odd.npz", rdm_a=np.zeros(4))
     (tmp_path / "torn.npz").write_bytes(b"PK not a zip")
     for name, message in (
-        ("other.npz", "no array named rdm_<name>: it holds x"), ("odd.npz", "rdm_a of .*4 values are no upper"),
-        ("torn.npz", "no readable .npz"), ("none.npz", "there is no file"),
+        ("other.npz", "no array named rdm_<name>: it holds x"), ("odd.npz", "rdm_a of .*4 values are not an upper"),
+        ("torn.npz", "no readable .npz"), ("none.npz", "no such file"),
     ):  # fmt: skip
         with pytest.raises(BadInput, match=message):
             load_rdms(tmp_path / name)

@@ -118,7 +118,7 @@ def test_layers_that_cannot_be_split_say_so() -> None:
     rows = layer_drift(pair_of(model, nudged(model, 0.2), X, layers=()))
     assert "calls other layers" in rows["0"]["own"].note
     assert rows["0.inner"]["own"].ok
-    assert "a state, or draws at random" in rows["1"]["own"].note
+    assert "a state, or is random" in rows["1"]["own"].note
     assert "2 layers left out" in rows[""]["own"].note
 
 

@@ -153,13 +153,17 @@ def test_a_diverged_run_is_judged_up_to_there() -> None:
 @pytest.mark.parametrize(
     ("series", "error", "told"),
     [
-        (lambda: SnapshotSeries(nets(1), X, Y), BadInput, "1 snapshots have no order of events: give 3 or more"),
+        (
+            lambda: SnapshotSeries(nets(1), X, Y),
+            BadInput,
+            "1 snapshots are too few for an order of events: give 3 or more",
+        ),
         (lambda: SnapshotSeries(nets(2), X, Y), BadInput, "2 snapshots"),
         (lambda: SnapshotSeries([], X, Y), BadInput, "0 snapshots"),
         (lambda: SnapshotSeries(nets(), X, None), BadInput, "targets is None"),
         (lambda: SnapshotSeries(nets(), X, Y[:5]), BadInput, "5 entries"),
         (lambda: SnapshotSeries(nets(), X, torch.arange(len(Y)) % 3 + 7), BadInput, "classes 0..1"),
-        (lambda: SnapshotSeries([replace(s, at="trained") for s in nets()], X, Y), BadInput, "is no time"),
+        (lambda: SnapshotSeries([replace(s, at="trained") for s in nets()], X, Y), BadInput, "is not a time"),
         (lambda: SnapshotSeries(nets()[::-1], X, Y), BadInput, "increasing"),
         (lambda: SnapshotSeries([*nets(2), Snapshot(mlp(3, (9,), 2), 50)], X, Y), CheckpointMismatch, "at 50 differ"),
         (lambda: SnapshotSeries(nets(), X, Y, loss="hinge"), BadInput, "loss='hinge'"),

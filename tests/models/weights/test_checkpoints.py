@@ -78,7 +78,7 @@ def test_factories_from_a_package_and_from_a_file(net_file, monkeypatch):
         ("geomfeat.models.mlp:", "must look like"),
         ("geomfeat.models.mlpp:mlp", "no module"),
         ("geomfeat.models.mlp:mpl", "near: mlp"),
-        ("nowhere/net.py:make", "no file"),
+        ("nowhere/net.py:make", "no such file"),
         ("FILE:ready", "wrap it"),
         ("FILE:number", "not a factory"),
     ],
@@ -248,7 +248,7 @@ def test_what_torch_says_of_a_file_comes_without_colours(tmp_path):
 
 
 def test_other_files_are_refused(tmp_path):
-    with pytest.raises(BadInput, match="no weights file"):
+    with pytest.raises(BadInput, match="no such weights file"):
         read_weights(tmp_path / "none.pt")
     (tmp_path / "w.onnx").write_bytes(b"x")
     with pytest.raises(BadInput, match=r"\.safetensors"):

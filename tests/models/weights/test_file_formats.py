@@ -243,11 +243,11 @@ def test_folders_and_indices_that_cannot_be_read_are_told(tmp_path: Path) -> Non
     index = shards(tmp_path, "safetensors", state_of())
     whole = json.loads(index.read_text())
     for content, told in [
-        ("", "is no index of weights"), ("[" * 100_000, "is no index of weights"), ("{}", "is no index"),
-        ('{"weight_map": 3}', "is no index"), ('{"weight_map": {}}', "lists no weights"),
-        ('{"weight_map": {"a": "../a.pt"}}', "is no weights file beside it"),
-        ('{"weight_map": {"a": "index.json"}}', "is no weights file beside it"),
-        ('{"weight_map": {"a": "none.bin"}}', "which is not there"),
+        ("", "is not an index of weights"), ("[" * 100_000, "is not an index of weights"), ("{}", "is not an index"),
+        ('{"weight_map": 3}', "is not an index"), ('{"weight_map": {}}', "lists no weights"),
+        ('{"weight_map": {"a": "../a.pt"}}', "is not a weights file in the same folder"),
+        ('{"weight_map": {"a": "index.json"}}', "is not a weights file in the same folder"),
+        ('{"weight_map": {"a": "none.bin"}}', "which is missing"),
         (json.dumps({"weight_map": {**whole["weight_map"], "more": "a.pt"}}), "lists 'more' in a.pt"),
     ]:  # fmt: skip
         index.write_text(content)

@@ -21,9 +21,17 @@ def test_every_regime_has_a_meaning_and_a_tint():
 @pytest.mark.parametrize(
     ("richness", "movement", "words"),
     [
-        (-1.5, -1.4, "moved its features by 3.2 % of their size. They did move by 4 % of their size."),
-        (0.9, 0.3, "moved its features by 7.9 times their size. They did move by 2 times their size."),
-        (0.0, 0.0, "moved its features by 100 % of their size."),
+        (
+            -1.5,
+            -1.4,
+            "to move by 3.2 % of their size if it were linear in its weights. They moved by 4 % of their size.",
+        ),
+        (
+            0.9,
+            0.3,
+            "to move by 7.9 times their size if it were linear in its weights. They moved by 2 times their size.",
+        ),
+        (0.0, 0.0, "had to move by 100 % of their size if it were linear in its weights."),
     ],
 )
 def test_answer_says_how_far(richness, movement, words):
@@ -34,9 +42,9 @@ def test_answer_says_how_far(richness, movement, words):
 def test_answer_without_the_initial_weights_says_at_most_and_why():
     text = answer(make_study(richness=-0.9, tier="reinitialised").location)
     assert "at most 13 % of their size" in text
-    assert "Its initial weights were not given" in text
-    assert "reads −0.80: below −0.50 it says nothing" in text
-    assert "did move by" not in text
+    assert "its initial weights, which were not given" in text
+    assert "R is −0.80, so values below −0.50 mean nothing" in text
+    assert "They moved by" not in text
 
 
 def test_comparison_counts_and_spans(gallery, trouble):

@@ -37,7 +37,7 @@ def test_the_verdict_is_told_with_its_numbers_and_what_it_rests_on(tmp_path: Pat
     assert "one: lazy-then-rich, grokked." in seen.text
     assert "came after the training samples were fitted. From: 13 snapshots to step 2000; outputs less" in seen.text
     assert "set on 34 runs" in seen.text
-    assert "judged on 56 others" in seen.text
+    assert "tested on 56 others" in seen.text
     assert "Training samples fitted at" in seen.text
     assert set(NUMBERS.values()) <= {value for value, _ in seen.numbers}
     sections = [a["id"] for tag, a in seen.elements if tag == "section"]

@@ -54,7 +54,7 @@ def test_every_section_is_there_in_order_and_linked(page: Read) -> None:
 
 def test_the_answer_names_the_planted_layer_and_its_ceiling(found: ModelComparison, page: Read) -> None:
     told = " ".join(answers(found))
-    assert "Nearest to it is layer layer2 of a" in told or "Nearest to it is layer layer1 of </script>" in told
+    assert "The layer most similar to it is layer2 of a" in told or "most similar to it is layer1 of </script>" in told
     assert "noise ceiling 0." in told
     assert all(sentence in page.text for sentence in answers(found))
 
@@ -117,7 +117,7 @@ def test_without_brains_and_profiles_the_page_says_so() -> None:
     bare = compare_models({"a": model([0]), "b": model([0], seed=1)}, measures=[], progress=False)
     text = module.render(bare, "two")
     assert "No brain data were given." in text
-    assert "No profiles were asked for" in text
+    assert "No profiles were requested" in text
 
 
 @pytest.mark.skipif(

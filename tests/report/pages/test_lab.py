@@ -38,7 +38,9 @@ FOUND = Findings(
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_lab_page(ASKED, FOUND, tmp_path_factory.mktemp("lab") / "deep" / "lab.html", told="results.parquet")
+    return write_lab_page(
+        ASKED, FOUND, tmp_path_factory.mktemp("lab") / "deep" / "lab.html", table_file="results.parquet"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +106,7 @@ def test_figures_are_saved_as_svg_with_their_words(tmp_path: Path) -> None:
 
 
 def test_the_same_findings_give_the_same_page(path: Path, tmp_path: Path) -> None:
-    again = write_lab_page(ASKED, FOUND, tmp_path / "again.html", told="results.parquet")
+    again = write_lab_page(ASKED, FOUND, tmp_path / "again.html", table_file="results.parquet")
     assert again.read_bytes() == path.read_bytes()
 
 

@@ -28,7 +28,9 @@ def table() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def page(table: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Read:
-    return read(write_portrait_page(table, tmp_path_factory.mktemp("portrait") / "portrait.html", told="table.parquet"))
+    return read(
+        write_portrait_page(table, tmp_path_factory.mktemp("portrait") / "portrait.html", table_file="table.parquet")
+    )
 
 
 def test_the_page_is_whole_and_its_links_lead_somewhere(page: Read) -> None:
@@ -41,10 +43,10 @@ def test_the_page_is_whole_and_its_links_lead_somewhere(page: Read) -> None:
 def test_strategies_and_courses_are_counted(table: pd.DataFrame, page: Read) -> None:
     (story,) = stories(trainings_of(table), table)
     # 33 trainings ended; the dimension does most, and with the radius falls in all of them.
-    assert story.told[0] == "Capacity rose in 33 of 33 trainings; most of the gain came by dimension (33)."
-    assert story.told[1] == "Dimension and radius together: compress (33)."
-    assert story.told[-1] == "3 of 36 trainings have no capacity here: see the failures."
-    assert all(line in page.text for line in story.told)
+    assert story.sentences[0] == "Capacity rose in 33 of 33 trainings; most of the gain came from dimension (33)."
+    assert story.sentences[1] == "Dimension and radius together: compress (33)."
+    assert story.sentences[-1] == "3 of 36 trainings have no capacity here: see the failures."
+    assert all(line in page.text for line in story.sentences)
     start, end = swept_pages.story(0.25, 0.0), swept_pages.story(0.25, 1.0)
     change = math.log(end["capacity"] / start["capacity"])
     assert any(value == pytest.approx(change, abs=1e-6) for value, _ in page.numbers)
@@ -108,7 +110,7 @@ def test_depth_splits_the_diagrams_and_is_told_so() -> None:
     found = trainings_of(deep)
     with pytest.raises(BadInput, match=r"only sigma varies \(depth would split the diagrams\)"):
         portrait_axes(found)
-    with pytest.raises(BadInput, match=r"depth is no axis of these pages.*geomfeat\.portrait"):
+    with pytest.raises(BadInput, match=r"depth cannot be an axis here.*geomfeat\.portrait"):
         portrait_axes(found, x="depth")
 
 
@@ -131,7 +133,7 @@ def test_maps_of_richness_have_theorys_lines_and_those_of_other_numbers_none(tab
     upright = [line for line in heat.lines if line.kind == "theory"]
     assert upright
     assert all(max(line.x) - min(line.x) < 1e-9 for line in upright)
-    assert "dashed ones are theory's" in heat.caption
+    assert "dashed lines are predicted by theory" in heat.caption
     for name, other in pictures.items():
         if isinstance(other, Heat) and not name.startswith("richness"):
             assert not [line for line in other.lines if line.kind == "theory"]

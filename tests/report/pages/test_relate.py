@@ -38,7 +38,7 @@ def related(table: pd.DataFrame) -> Related:
 def path(table: pd.DataFrame, related: Related, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("relate") / "deep" / "relate.html"
     return write_relate_page(
-        related, table, out, settings={"seeds": 3, "hostile": swept_pages.HOSTILE}, told="results.parquet",
+        related, table, out, settings={"seeds": 3, "hostile": swept_pages.HOSTILE}, table_file="results.parquet",
         notes=("A note of the sweep.",),
     )  # fmt: skip
 
@@ -64,7 +64,7 @@ def test_slopes_stand_beside_theory_and_the_answer_says_so(page: Read, related: 
     assert slope == pytest.approx(-3, abs=0.05)
     first = next(line for line in told if "mlp" in line and "init scale" in line)
     assert f"−{abs(slope):.1f}" in first
-    assert "theory has −3: this agrees" in first
+    assert "theory predicts −3: this agrees" in first
     assert all(line in page.text for line in told)
     assert float(f"{slope:.6f}") in {round(value, 6) for value, _ in page.numbers}
     assert f"Follow richness, the other held fixed: dim, {swept_pages.HOSTILE}." in told
@@ -157,7 +157,7 @@ def test_figures_are_saved_with_their_words(table: pd.DataFrame, related: Relate
 def test_the_same_sweep_gives_the_same_page(path: Path, table: pd.DataFrame, related: Related, tmp_path: Path) -> None:
     again = write_relate_page(
         related, table, tmp_path / "again.html", settings={"seeds": 3, "hostile": swept_pages.HOSTILE},
-        told="results.parquet", notes=("A note of the sweep.",),
+        table_file="results.parquet", notes=("A note of the sweep.",),
     )  # fmt: skip
     assert again.read_bytes() == path.read_bytes()
 
@@ -178,7 +178,7 @@ def test_groups_by_what_is_given_and_slopes_on_an_exponent_are_in_words(tmp_path
     found = relate(table)
     told = answer(found)
     assert told[0].startswith("batch_size given: Richness R changes by 2.1")
-    assert "decades per 1 of r; theory has 2.107: this agrees" in told[0]
+    assert "decades per 1 of r; theory predicts 2.107: this agrees" in told[0]
     assert any(line.startswith("batch_size not given: ") for line in told)
     text = read(write_relate_page(found, table, tmp_path / "r.html")).text
     assert "has_batch_size" not in text

@@ -190,8 +190,8 @@ def test_any_array_may_be_absent(kind):
     study = synthetic.make_study(located=False)
     arrays = {k: v for k, v in study.arrays.items() if not k.startswith(kind)}
     text = page_module.render(views(replace(study, arrays=arrays)))
-    assert ("hold no CKA matrices" in text) == (kind in ("cka", ""))
-    assert ("hold no spectra" in text) == (kind in ("spectrum", ""))
+    assert ("have no CKA matrices" in text) == (kind in ("cka", ""))
+    assert ("have no spectra" in text) == (kind in ("spectrum", ""))
     assert ("No layer was chosen for UMAP" in text) == (kind in ("umap", ""))
 
 
@@ -200,7 +200,7 @@ def test_an_empty_study_makes_a_page():
     empty = replace(study, table=study.table.iloc[:0], settings={})
     text = page_module.render(views(empty))
     assert "No measure of layers was run." in text
-    assert "No model of this page could be located" in text
+    assert "No model on this page could be located" in text
 
 
 def test_a_place_of_infinities_and_nans_makes_a_page():
@@ -209,7 +209,7 @@ def test_a_place_of_infinities_and_nans_makes_a_page():
     nowhere = replace(study.location, richness=-np.inf, low=np.nan, high=np.nan, movement=-np.inf, excess=np.nan,
                       regime="frozen", layers=layers)  # fmt: skip
     text = page_module.render(views(replace(study, location=nowhere)))
-    assert "None of its hidden features changed at all" in text
+    assert "None of its hidden features changed:" in text
     lost = replace(nowhere, richness=np.nan, movement=np.nan, regime="undetermined")
     assert "Its place could not be determined" in page_module.render(views(replace(study, location=lost)))
 
@@ -243,7 +243,7 @@ def test_deep_networks_stay_readable(seen):
         assert ticks is None or len(ticks) <= 12
         if panel.data[0]["type"] == "heatmap":
             assert np.shape(panel.data[0]["z"]) == (40, 40)
-    assert "40 evenly spread ones are shown" in seen["deep"].text
+    assert "40 evenly spaced ones are shown" in seen["deep"].text
     assert any(a.get("class") == "strip crowded" for _, a in seen["deep"].elements)
 
 
@@ -284,7 +284,7 @@ def test_a_page_of_the_users_or_edited_since_is_not_replaced(tmp_path):
     write_page(study, path, title="again")
     edited = path.read_text(encoding="utf-8").replace("again", "again, with my notes")
     path.write_text(edited, encoding="utf-8")
-    with pytest.raises(OutputExists, match="has been changed"):
+    with pytest.raises(OutputExists, match="was changed"):
         write_page(study, path)
     assert path.read_text(encoding="utf-8") == edited
     with pytest.raises(BadInput, match="names nothing"):

@@ -1,4 +1,4 @@
-"""Engines: what runs the tasks of a sweep. All call the same function, `run_task`, and tell what became of each.
+"""Engines: what runs the tasks of a sweep. All call the same function, `run_task`, and report the outcome of each.
 
 "serial" is this process; the others are in `engine_dask`.
 """
@@ -40,7 +40,7 @@ Engine = Callable[[Iterable[Task], Path, str], Iterator[Done]]
 def serial(tasks: Iterable[Task], root: Path, version: str) -> Iterator[Done]:
     """One task after the other in this process. Those that another process makes now come last.
 
-    A task's exception is told and the next one is done; OSError where nothing more can be written.
+    A task's exception is reported and the next task runs; OSError if nothing more can be written.
     """
     held = []
     for task in tasks:
@@ -58,7 +58,7 @@ def serial(tasks: Iterable[Task], root: Path, version: str) -> Iterator[Done]:
 def _one(task: Task, root: Path, version: str, *, wait: bool) -> Done | None:
     try:
         path = run_task(task.config, str(root), version, wait)
-    except Exception as error:  # noqa: BLE001 - one run's bug must not cost the others: it is logged and told
+    except Exception as error:  # noqa: BLE001 - one run's bug must not cost the others: it is logged and reported
         return failed(task, error)
     return None if path is None else Done(task.address)
 
@@ -67,5 +67,7 @@ def failed(task: Task, error: BaseException) -> Done:
     """The task with its error in words; raises it again where no task could be written."""
     if isinstance(error, OSError) and error.errno in FULL:
         raise error
-    logger.debug("run %s failed", task.address, exc_info=error)  # told with the result; the traceback on --debug
+    logger.debug(
+        "run %s failed", task.address, exc_info=error
+    )  # the result reports it; the traceback shows with --debug
     return Done(task.address, f"{type(error).__name__}: {' '.join(str(error).split())}")

@@ -25,7 +25,7 @@ from geomfeat.errors import BadInput, GeomfeatError
 logger = logging.getLogger("geomfeat.sweep")
 ANSWER = 10.0  # seconds in which a scheduler has to answer
 AWAY = 300.0  # seconds for which a scheduler that was there may be away
-LOOK = 0.5  # seconds between two looks at whether the scheduler is there
+LOOK = 0.5  # seconds between two checks that the scheduler is running
 
 
 def local(workers: int) -> Engine:
@@ -33,7 +33,7 @@ def local(workers: int) -> Engine:
 
     @contextmanager
     def cluster() -> Iterator[str]:
-        # Port 0 is any free one: without an address the scheduler would take 8787, which another cluster may hold.
+        # Port 0 means any free one: by default the dashboard would take 8787, which another cluster may use.
         quiet: dict[str, Any] = {"dashboard_address": ":0", "silence_logs": logging.ERROR}
         made: Any = LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, **quiet)
         with made:
@@ -145,7 +145,7 @@ def _returned(address: str, left: int) -> Any:
         except BadInput as cause:
             if time.monotonic() > until:
                 raise GeomfeatError(
-                    f"the scheduler at {address!r} went away, and {left} runs were not made: what is finished is kept; "
+                    f"the scheduler at {address!r} stopped, and {left} runs were not made. Finished runs are saved: "
                     "start it again, and the same command goes on"
                 ) from cause
             time.sleep(LOOK)

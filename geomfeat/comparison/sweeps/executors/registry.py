@@ -1,4 +1,4 @@
-"""The engine that a name asks for."""
+"""The engine of a name."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ def engine_named(name: str, workers: int, slurm: SlurmConfig) -> Engine:
     if name not in NAMES and "://" not in name:
         raise BadInput(f"engine={name!r}: near: {near(name, NAMES)}; or the address of a scheduler, tcp://host:port")
     if name not in NAMES and not ADDRESS.fullmatch(name):
-        raise BadInput(f"engine={name!r} is no scheduler's address: give scheme, host and port, as in tcp://host:8786")
+        raise BadInput(
+            f"engine={name!r} is not the address of a scheduler: give scheme, host and port, as in tcp://host:8786"
+        )
     if workers < 1:
         raise BadInput(f"workers={workers}: at least 1")
     _require("distributed", name)
@@ -43,13 +45,13 @@ def require_submit(name: str) -> None:
     """BadInput where an engine needs sbatch, and this machine has none; a dry run needs none."""
     if name == "slurm" and which("sbatch") is None:
         raise BadInput(
-            f"engine={name!r} hands jobs to sbatch, which is not on this machine: run it where SLURM is, or use "
+            f"engine={name!r} needs sbatch, which is not on this machine: run it where SLURM is installed, or use "
             "engine='dask'"
         )
 
 
 def slurm_options(slurm: SlurmConfig) -> dict[str, Any]:
-    """What dask-jobqueue is asked for: jobs of one process on one core, with this Python."""
+    """Options for dask-jobqueue: jobs of one process on one core, with this Python."""
     return {
         "queue": slurm.partition, "account": slurm.account, "walltime": slurm.walltime, "memory": slurm.memory,
         "cores": 1, "processes": 1, "job_extra_directives": list(slurm.directives),

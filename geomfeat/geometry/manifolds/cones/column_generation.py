@@ -3,7 +3,7 @@
 Most constraints never matter. Every draw holds the few points that carry its projection; each round one matrix product
 prices all points for all unfinished draws, the most violated points of every manifold enter, and each draw solves its
 small problem exactly (`factor.settle`). Rounds are priced in single precision until violations are down to its noise;
-a draw that the certificate then refuses goes on in float64, from the points it holds. It never stops because the points
+a draw that the certificate refuses continues in float64, from the points it holds. It never stops because the points
 that seem violated are held already: held points are not priced.
 """
 

@@ -8,7 +8,7 @@ v = t - p solve a non-negative least squares problem; the KKT conditions
 hold at p and nowhere else, so every answer is certified by checking them in float64, whatever method found it.
 
 A cone does not care how long its points are, nor for what is orthogonal to all of them: points are scaled to unit
-length, and fewer points than coordinates are written in an orthonormal basis (QR) of their own. `methods` holds the
+length, and fewer points than coordinates are written in an orthonormal basis (QR) of their span. `methods` holds the
 ways to solve; a draw that one of them leaves without a certificate goes to the next. A draw that fails everywhere is
 marked, never perturbed or left out.
 """
@@ -79,7 +79,7 @@ def project_on_cones(
         owner: which manifold, 0..P-1, a point belongs to.
         t: targets. y: sign of every manifold for every target; 0 leaves a manifold out.
         tol: largest KKT violation of a certified projection (points of unit length, relative to |t|).
-        method: "auto" chooses by size and device, and goes on to others where one fails. A name asks for one alone:
+        method: "auto" chooses by size and device, and tries others if one fails. A name uses one alone:
             "gram" and "columns" (compiled, on the CPU), "orthogonal" (compiled, for ill-conditioned points), "batched"
             (tensor operations on any device; "patient" never gives a draw up), "daqp" (the package of that name).
 

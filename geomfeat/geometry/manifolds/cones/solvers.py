@@ -84,7 +84,7 @@ def by_columns(problem: ConeProblem, start: Start = None) -> Answer:
 
 
 def by_basis(problem: ConeProblem, start: Start = None) -> Answer:
-    """An orthonormal basis of the held points, one compiled run a draw on the CPU; goes on from another's points."""
+    """An orthonormal basis of the held points, a compiled run for each draw on the CPU; resumes another's points."""
     from geomfeat._numba.cone_qr import project_by_basis
 
     here = problem.to("cpu")

@@ -1,4 +1,4 @@
-"""The span of a cloud of points, as far as the precision of its data tells it from rounding.
+"""The span of a cloud of points, as far as the precision of its data separates it from rounding.
 
 A cone does not care how long its points are: directions in which points differ by rounding alone would count like all
 others. A matrix of unit points whose rows carry rounding of relative size eta, spread over N coordinates at random, has

@@ -4,7 +4,7 @@ Cohen, Chung, Lee & Sompolinsky 2020 (Nat. Commun. 11, 746), Methods: project th
 draw a dichotomy of the P classes, ask whether it is linearly separable; n* is the n at which half of the trials are,
 and the capacity P / n*. It needs no theory of the manifolds: it is what the theories are held against.
 
-Every trial has a dichotomy and a Gaussian matrix of its own, of which n dimensions use the first n columns. These
+Every trial has its own dichotomy and Gaussian matrix, of which n dimensions use the first n columns. These
 projections are nested, so a trial that is separable at n is so at every larger n, and has one critical dimension: the
 fewest that separate it. Bisection finds it in about log2(range) exact decisions. The distribution of the critical
 dimensions over trials is the share of separable dichotomies at every n at once, from independent trials: its errors are
@@ -84,7 +84,7 @@ def simulated_capacity(
         points, labels: as for `capacity`.
         bias: whether the hyperplanes may miss the origin.
         n_trials: pairs of a random projection and a dichotomy.
-        dichotomies: "random", "one-vs-rest", "balanced", or an (m, P) array of +-1 whose rows take turns.
+        dichotomies: "random", "one-vs-rest", "balanced", or an (m, P) array of +-1 whose rows alternate.
         center: None or "global" (minus the mean of all points; makes no difference with a bias).
 
     Returns:

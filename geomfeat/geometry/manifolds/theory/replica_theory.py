@@ -1,6 +1,6 @@
 """Replica mean-field capacity: each manifold alone, as if the centres of all were random.
 
-Chung, Lee & Sompolinsky 2018 (PRX 8 031003) and Cohen et al. 2020 (Nat. Commun. 11 746), kept for comparison with the
+Chung, Lee & Sompolinsky 2018 (PRX 8 031003) and Cohen et al. 2020 (Nat. Commun. 11 746), for comparison with the
 literature before GLUE. A manifold (minus the mean of all points) is seen from its centre, in units of the centre's
 length, with a last coordinate 1: the columns of S. With T = (t, t0) ~ N(0, I_{D+1}),
 
