@@ -23,8 +23,8 @@ def draw(plot: Plot | Heat, ax: Axes | None = None) -> Axes:
         ax = pyplot.subplots(figsize=(WIDTH, HEIGHT), layout="constrained")[1]
     _fill(ax, plot)
     # The legend of a map's marks stands between the map and its title.
-    above = {"pad": 22} if isinstance(plot, Heat) and plot.marks else {}
-    ax.set_title(_flat(plot.title), fontsize="medium", **above)
+    above = 22.0 if isinstance(plot, Heat) and plot.marks else None
+    ax.set_title(_flat(plot.title), fontsize="medium", pad=above)
     return ax
 
 
