@@ -43,7 +43,7 @@ class BaseResult:
         """The columns of the table: the attributes in `_rows`, and all single numbers and words."""
         listed = {name: as_list(getattr(self, name)) for name in self._rows if getattr(self, name) is not None}
         single = {
-            name: value if isinstance(value, bool | int | str | None) else float(value)
+            name: value.item() if hasattr(value, "item") else value
             for name, value in attributes_of(self)
             if is_single(value)
         }
