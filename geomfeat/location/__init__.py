@@ -1,1 +1,7 @@
 """Where a network is between lazy and rich: demand, movement, excess, and the location made of them."""
+
+from geomfeat.location._locate import locate
+from geomfeat.location.reference_ladder import Ladder, train_ladder
+from geomfeat.location.result import Location
+
+__all__ = ["Ladder", "Location", "locate", "train_ladder"]
