@@ -51,11 +51,10 @@ class BaseResult:
         return listed | {name: [value] * n for name, value in single.items()}
 
     def __str__(self) -> str:
-        single = [f"{name} = {short(value)}" for name, value in attributes_of(self) if is_single(value)]
-        text = f"{type(self).__name__}: {', '.join(single)}".removesuffix(": ")
+        text = f"{type(self).__name__}: {', '.join(stated(self))}".removesuffix(": ")
         if self._rows:
             count = len(as_list(getattr(self, self._rows[0])))
-            text += f"; {count} rows of {', '.join(self._rows)}"
+            text += f"; {count} entries each of {', '.join(self._rows)}"
         return "\n".join([*textwrap.wrap(text, 110, subsequent_indent="  "), *(f"  note: {n}" for n in notes_of(self))])
 
     def _repr_html_(self) -> str:
@@ -92,16 +91,34 @@ def attributes_of(result: Any) -> list[tuple[str, Any]]:
     return [(f.name, getattr(result, f.name)) for f in fields(result) if f.name not in NOTES]
 
 
+def stated(result: Any) -> list[str]:
+    """The single numbers and words of a result, with their errors; what is None or empty is left out.
+
+    >>> from dataclasses import make_dataclass
+    >>> stated(make_dataclass("Found", ["size", "size_se", "unit"])(2.0, 0.125, None))
+    ['size = 2 ± 0.12']
+    """
+    known = {name: value for name, value in attributes_of(result) if is_single(value) and value not in (None, "")}
+    errors = {name: "stderr" if name == "value" else f"{name}_se" for name in known}
+    found = []
+    for name, value in known.items():
+        if name not in errors.values():
+            error = f" ± {float(known[errors[name]]):.2g}" if errors[name] in known else ""
+            found.append(f"{name} = {short(value)}{error}")
+    return found
+
+
 def notes_of(result: Any) -> list[str]:
     """What limits or qualifies a result, in sentences."""
     found: list[str] = []
     for name in NOTES:
         value = getattr(result, name, ())
+        if isinstance(value, frozenset):  # kinds, as the phases of a training, and no sentences
+            continue
         if isinstance(value, Mapping):
             found += [f"{key}: {text}" for key, text in value.items()]
         elif value:
-            several = sorted(value) if isinstance(value, frozenset) else value
-            found += [value] if isinstance(value, str) else list(map(str, several))
+            found += [value] if isinstance(value, str) else list(map(str, value))
     return found
 
 

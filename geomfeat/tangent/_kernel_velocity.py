@@ -41,7 +41,7 @@ class KernelVelocity(PlottableResult):
         found: dict[str, Any] = {"at": list(self.at)}
         for name in ("velocity", "angular_velocity"):
             found[name] = [e.value for e in getattr(self, name)]
-            found[f"{name}_se"] = [e.stderr for e in getattr(self, name)]
+            found[f"{name}_se"] = [math.nan if e.stderr is None else e.stderr for e in getattr(self, name)]
         return {**found, "per": self.per}
 
     def _chart(self) -> Plot:
