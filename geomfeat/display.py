@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MOST_ROWS, MOST_COLUMNS = 10, 12  # of the table in a notebook
-MOST_NAMES = 30  # along the axis of a map; more would run into each other
+MOST_NAMES = 20  # along the axis of a map; more would run into each other
 NOTES = ("note", "notes", "flags")
 
 

@@ -327,6 +327,9 @@ class Estimate(float, BaseResult):
             "note": [self.note],
         }  # fmt: skip
 
+    def __ne__(self, other: object) -> bool:
+        return not self == other  # float has its own, which would compare the values alone
+
     def __hash__(self) -> int:
         """That of the value: an Estimate equals the plain number too."""
         return hash(self.value)

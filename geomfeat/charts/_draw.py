@@ -22,6 +22,9 @@ def draw(plot: Plot | Heat, ax: Axes | None = None) -> Axes:
 
         ax = pyplot.subplots(figsize=(WIDTH, HEIGHT), layout="constrained")[1]
     _fill(ax, plot)
+    if isinstance(plot, Heat) and plot.x_ticks:
+        for label in ax.get_xticklabels():
+            label.set(rotation=40, ha="right")
     # The legend of a map's marks stands between the map and its title.
     above = 22.0 if isinstance(plot, Heat) and plot.marks else None
     ax.set_title(_flat(plot.title), fontsize="medium", pad=above)
