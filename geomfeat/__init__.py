@@ -14,13 +14,18 @@ if TYPE_CHECKING:
     from geomfeat.api import Comparison, Results, analyze, compare, compare_page
     from geomfeat.comparison.relations._relate import Related, relate
     from geomfeat.comparison.relations.equal_fit import Matched, match
-    from geomfeat.comparison.relations.phase_map import portrait
+    from geomfeat.comparison.relations.phase_map import Grid, portrait
     from geomfeat.comparison.sweeps._sweep import SweepResult, sweep
     from geomfeat.data._load_data import load_data
+    from geomfeat.data.dataset import Dataset
     from geomfeat.errors import BadInput, GeomfeatError
-    from geomfeat.geometry.dimension import dimension_curve
+    from geomfeat.geometry.dimension import DimensionCurve, dimension_curve
     from geomfeat.geometry.manifolds import (
         Capacity,
+        CapacityCurve,
+        CapacityDifference,
+        ReplicaCapacity,
+        SimulatedCapacity,
         capacity,
         capacity_by_layer,
         capacity_curve,
@@ -28,15 +33,23 @@ if TYPE_CHECKING:
         replica_capacity,
         simulated_capacity,
     )
-    from geomfeat.geometry.probes import linear_probe
-    from geomfeat.geometry.rsa import RDMs, compare_rdms, rank_by_rsa, rdm, stack_rdms
-    from geomfeat.geometry.similarity import StreamingCKA, cka, cka_matrix, similarity_interval
+    from geomfeat.geometry.probes import ProbeAccuracy, linear_probe
+    from geomfeat.geometry.rsa import RDMs, RSARanking, compare_rdms, rank_by_rsa, rdm, stack_rdms
+    from geomfeat.geometry.similarity import (
+        CkaMatrix,
+        Interval,
+        StreamedCka,
+        StreamingCKA,
+        cka,
+        cka_matrix,
+        similarity_interval,
+    )
     from geomfeat.location._locate import locate
     from geomfeat.location.reference_ladder import Ladder, train_ladder
     from geomfeat.location.result import Location
     from geomfeat.models.weights.checkpoints import load_weights, save_weights
-    from geomfeat.regimes.training import Richness, at_richness, train_at_gamma
-    from geomfeat.registry import available, get, measure
+    from geomfeat.regimes.training import AtRichness, Richness, Trained, at_richness, train_at_gamma
+    from geomfeat.registry import Measure, available, get, list_measures, measure
     from geomfeat.study import Study
     from geomfeat.tangent import ntk
     from geomfeat.types import Estimate, Kernel, Representation, Snapshot
@@ -49,23 +62,25 @@ _HOME = {
         "api": "Comparison Results analyze compare compare_page",
         "comparison.relations._relate": "Related relate",
         "comparison.relations.equal_fit": "Matched match",
-        "comparison.relations.phase_map": "portrait",
+        "comparison.relations.phase_map": "Grid portrait",
         "comparison.sweeps._sweep": "SweepResult sweep",
         "data._load_data": "load_data",
+        "data.dataset": "Dataset",
         "errors": "BadInput GeomfeatError",
-        "geometry.dimension": "dimension_curve",
+        "geometry.dimension": "DimensionCurve dimension_curve",
         "geometry.manifolds": (
-            "Capacity capacity capacity_by_layer capacity_curve capacity_difference replica_capacity simulated_capacity"
+            "Capacity CapacityCurve CapacityDifference ReplicaCapacity SimulatedCapacity "
+            "capacity capacity_by_layer capacity_curve capacity_difference replica_capacity simulated_capacity"
         ),
-        "geometry.probes": "linear_probe",
-        "geometry.rsa": "RDMs compare_rdms rank_by_rsa rdm stack_rdms",
-        "geometry.similarity": "StreamingCKA cka cka_matrix similarity_interval",
+        "geometry.probes": "ProbeAccuracy linear_probe",
+        "geometry.rsa": "RDMs RSARanking compare_rdms rank_by_rsa rdm stack_rdms",
+        "geometry.similarity": "CkaMatrix Interval StreamedCka StreamingCKA cka cka_matrix similarity_interval",
         "location._locate": "locate",
         "location.reference_ladder": "Ladder train_ladder",
         "location.result": "Location",
         "models.weights.checkpoints": "load_weights save_weights",
-        "regimes.training": "Richness at_richness train_at_gamma",
-        "registry": "available get measure",
+        "regimes.training": "AtRichness Richness Trained at_richness train_at_gamma",
+        "registry": "Measure available get list_measures measure",
         "study": "Study",
         "tangent": "ntk",
         "types": "Estimate Kernel Representation Snapshot",
@@ -74,24 +89,39 @@ _HOME = {
 }
 
 __all__ = [
+    "AtRichness",
     "BadInput",
     "Capacity",
+    "CapacityCurve",
+    "CapacityDifference",
+    "CkaMatrix",
     "Comparison",
+    "Dataset",
+    "DimensionCurve",
     "Estimate",
     "GeomfeatError",
+    "Grid",
+    "Interval",
     "Kernel",
     "Ladder",
     "Location",
     "Matched",
+    "Measure",
+    "ProbeAccuracy",
     "RDMs",
+    "RSARanking",
     "Related",
+    "ReplicaCapacity",
     "Representation",
     "Results",
     "Richness",
+    "SimulatedCapacity",
     "Snapshot",
+    "StreamedCka",
     "StreamingCKA",
     "Study",
     "SweepResult",
+    "Trained",
     "__version__",
     "analyze",
     "at_richness",
@@ -109,6 +139,7 @@ __all__ = [
     "extract",
     "get",
     "linear_probe",
+    "list_measures",
     "load_data",
     "load_npz",
     "load_weights",

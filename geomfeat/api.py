@@ -25,11 +25,6 @@ class Results(Study):
         """Write the self-contained page of this study to `path`; returns the path."""
         return compare_page([self], path)
 
-    def __str__(self) -> str:
-        failed = self.table["ok"].tolist().count(False)
-        counts = f"{len(self.table)} numbers of {self.table['measure'].nunique()} measures, {failed} failed"
-        return f"{self.name}: {counts}; {self.location or 'not located'}"
-
 
 def analyze(
     trained: nn.Module | Snapshot,

@@ -13,12 +13,15 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import inf
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from geomfeat.errors import BadInput, near
 from geomfeat.memory import is_out_of_memory
 from geomfeat.statistics.group_errors import CAUSED_BY_DATA, common_groups, errors_over_groups, errors_wanted
 from geomfeat.types import Estimate, Kernel, Representation
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Transformations of a representation that the contract tests apply to every measure.
 TRANSFORMS = frozenset({"rotation", "scale", "shift", "sample order", "unit order", "duplication"})
@@ -214,6 +217,24 @@ def available(scope: str | None = None, needs: frozenset[str] | set[str] | None 
     _load()
     found = sorted(_REGISTERED.values(), key=lambda m: m.name)
     return [m for m in found if (scope is None or m.scope == scope) and (needs is None or m.needs <= frozenset(needs))]
+
+
+def list_measures() -> pd.DataFrame:
+    """All registered measures, one row each, by name.
+
+    Columns: name; scope ("layer", "pair", "kernels", "network" or "series", see `Measure`); needs ("labels", "init",
+    ...); summary; quantities (their names); source; min_samples. Lists are text, joined by ", ".
+
+    >>> list_measures().set_index("name").loc["nc1", "needs"]
+    'labels'
+    """
+    import pandas as pd
+
+    rows = [
+        (m.name, m.scope, ", ".join(sorted(m.needs)), m.summary, ", ".join(m.quantities), m.source, m.min_samples)
+        for m in available()
+    ]
+    return pd.DataFrame(rows, columns=["name", "scope", "needs", "summary", "quantities", "source", "min_samples"])
 
 
 def get(name: str) -> Measure:

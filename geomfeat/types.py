@@ -9,12 +9,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from geomfeat.charts import Heat
+from geomfeat.display import BaseResult, PlottableResult, matrix_map, pair_columns
 from geomfeat.errors import BadInput
 from geomfeat.labels import Labels, as_groups, as_labels
 from geomfeat.numerics import WORKING, as_tensor, in_floats, require_finite
@@ -22,7 +24,7 @@ from geomfeat.precision import coarser, precision_of
 
 
 @dataclass(frozen=True, eq=False)
-class Representation:
+class Representation(BaseResult):
     """Features of one layer. Rows are ALWAYS samples.
 
     Args:
@@ -77,6 +79,18 @@ class Representation:
             if outputs.ndim != 2:
                 raise BadInput(f"outputs must be (samples, outputs), got shape {tuple(outputs.shape)}")
             object.__setattr__(self, "outputs", self._beside(outputs, "outputs", where))
+
+    def _columns(self) -> dict[str, Any]:
+        """A row for each sample: label and group where there are any, and a column 0, 1, ... for each feature."""
+        known = {"label": self.labels, "group": self.groups}
+        beside = {name: value.tolist() for name, value in known.items() if value is not None}
+        return beside | {str(j): column for j, column in enumerate(self.x.T.tolist())}
+
+    def __str__(self) -> str:
+        labels = "" if self.labels is None else f", {len(torch.unique(self.labels))} classes"
+        groups = "" if self.groups is None else f", {len(torch.unique(self.groups))} groups"
+        name = f" of layer {self.layer!r}" if self.layer else ""
+        return f"Representation{name}: {self.n} samples, {self.d} features{labels}{groups}"
 
     def _beside(self, value: Tensor, name: str, where: str) -> Tensor:
         if value.shape[0] != self.x.shape[0]:
@@ -189,7 +203,7 @@ def as_layer(x: Points, name: str = "x") -> Representation:
 
 
 @dataclass(frozen=True, eq=False)
-class Kernel:
+class Kernel(PlottableResult):
     """A kernel between samples: NTK, feature Gram and label kernel alike; symmetric unless it is between two sets.
 
     Args:
@@ -210,6 +224,18 @@ class Kernel:
         gram = in_floats(gram, f"kernel {self.name!r}")
         object.__setattr__(self, "meta", _with_precision(self.meta, precision_of(self.gram), gram.dtype))
         object.__setattr__(self, "gram", require_finite(gram, f"kernel {self.name!r}"))
+
+    def _columns(self) -> dict[str, Any]:
+        """A row for each entry: row, column, value."""
+        n1, n2 = self.gram.shape
+        return pair_columns(range(n1), range(n2), value=self.gram)
+
+    def _chart(self) -> Heat:
+        n1, n2 = self.gram.shape
+        return matrix_map(f"kernel {self.name}", range(n1), range(n2), self.gram, "kernel")
+
+    def __str__(self) -> str:
+        return f"Kernel {self.name!r}: {' x '.join(map(str, self.gram.shape))}"
 
     @property
     def n(self) -> int:
@@ -256,11 +282,16 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A number with its error, or a failure that says what to do.
+class Estimate(float, BaseResult):
+    """A number with its error, or a failure that says what to do. It is a float wherever a float is wanted.
+
+    Comparing, rounding, formatting and arithmetic use the value and give plain floats; two Estimates are equal if all
+    that they hold is. A value that is not finite, and its error, must be marked ok=False; else BadInput is raised.
 
     >>> Estimate(0.41, 0.02).ok
     True
+    >>> Estimate(0.41, 0.02) < 0.5, 1 - Estimate(0.25), f"{Estimate(0.41):.1f}", str(Estimate(0.41, 0.02))
+    (True, 0.75, '0.4', '0.41 ± 0.02')
     >>> Estimate.failed("needs labels: pass labels=").ok
     False
     """
@@ -269,6 +300,10 @@ class Estimate:
     stderr: float | None = None
     ok: bool = True
     note: str = ""
+
+    def __new__(cls, value: float, stderr: float | None = None, ok: bool = True, note: str = "") -> Self:
+        """The float that the Estimate is."""
+        return super().__new__(cls, value)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "value", float(self.value))
@@ -285,3 +320,25 @@ class Estimate:
     def failed(cls, note: str, value: float = math.nan) -> Estimate:
         """A failure: ok=False with the reason and the next step."""
         return cls(value, None, False, note)
+
+    def _columns(self) -> dict[str, Any]:
+        return {
+            "value": [self.value], "stderr": [math.nan if self.stderr is None else self.stderr], "ok": [self.ok],
+            "note": [self.note],
+        }  # fmt: skip
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other  # float has its own, which would compare the values alone
+
+    def __hash__(self) -> int:
+        """That of the value: an Estimate equals the plain number too."""
+        return hash(self.value)
+
+    def __float__(self) -> float:
+        return self.value
+
+    def __str__(self) -> str:
+        if not self.ok:
+            return f"failed: {self.note}"
+        error = "" if self.stderr is None else f" ± {self.stderr:.2g}"
+        return f"{self.value:.4g}{error}" + (f" ({self.note})" if self.note else "")

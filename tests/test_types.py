@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import json
 import math
+import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -294,3 +298,35 @@ def test_masks_are_refused_in_every_field(field: str) -> None:
     fields = {"x": torch.ones(3, 2), field: masked[:, None] if field == "x" else masked}
     with pytest.raises(BadInput, match="1 masked of 3"):
         Representation(**fields)
+
+
+def test_an_estimate_is_a_float_wherever_one_is_wanted() -> None:
+    e = Estimate(0.5, 0.1, note="few samples")
+    assert isinstance(e, float)
+    assert (float(e), round(e, 1), f"{e:.2f}", -e, abs(e)) == (0.5, 0.5, "0.50", -0.5, 0.5)
+    assert type(e + 1) is type(e * 2) is type(float(e)) is float
+    assert 0.4 < e < 0.6
+    assert e == 0.5 == e
+    assert sum([e, e]) == 1
+    assert np.asarray([e, e]).dtype == float
+    assert np.sqrt(e) == np.float64(0.5) ** 0.5
+    assert torch.tensor([e]).item() == 0.5
+    assert json.loads(json.dumps({"value": e})) == {"value": 0.5}
+    assert pd.DataFrame({"value": [e]})["value"].dtype == float
+    assert Estimate(e).note == ""
+    assert str(e) == "0.5 ± 0.1 (few samples)"
+    assert str(Estimate.failed("needs labels: pass labels=")) == "failed: needs labels: pass labels="
+
+
+def test_equal_estimates_hold_the_same_and_copies_keep_all() -> None:
+    e = Estimate(0.5, 0.1, note="few samples")
+    assert e != Estimate(0.5, 0.2, note="few samples")
+    assert e != Estimate(0.5, 0.1)
+    assert hash(e) == hash(0.5)
+    for other in (copy.copy(e), copy.deepcopy(e), dataclasses.replace(e), pickle.loads(pickle.dumps(e))):
+        assert type(other) is Estimate
+        assert other == e
+    failed = Estimate.failed("no labels")
+    assert failed == Estimate.failed("no labels")
+    assert hash(failed) == hash(Estimate.failed("no labels"))
+    assert not failed < 1

@@ -46,7 +46,7 @@ class OneSentence(TyperGroup):
 app = typer.Typer(
     name="geomfeat",
     cls=OneSentence,
-    add_completion=False,
+    add_completion=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )

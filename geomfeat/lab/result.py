@@ -10,10 +10,12 @@ from typing import Any
 import pandas as pd
 
 from geomfeat.charts import Heat, Plot
+from geomfeat.display import BaseResult, PlottableResult
+from geomfeat.errors import BadInput
 
 
 @dataclass(frozen=True)
-class Check:
+class Check(BaseResult):
     """A measured number and its predicted value.
 
     >>> Check("slope on width", 0.27, 0.25, 0.05).ok
@@ -33,13 +35,15 @@ class Check:
 
 
 @dataclass(frozen=True, eq=False)
-class Findings:
+class Findings(PlottableResult):
     """All that an experiment found.
 
     Attributes:
         answer: a few sentences, the answer to the experiment's question in numbers.
         checks: against theory; empty where nothing is known.
         table: the numbers, one row each. settings: what was run. notes: what limits the numbers.
+
+    `to_frame()`: `table`. The picture is the first of `plots`.
     """
 
     answer: str
@@ -53,3 +57,16 @@ class Findings:
     def failed(self) -> list[Check]:
         """The checks that do not hold."""
         return [check for check in self.checks if not check.ok]
+
+    def to_frame(self) -> pd.DataFrame:
+        """The numbers, one row each."""
+        return self.table.copy()
+
+    def _chart(self) -> Plot | Heat:
+        if not self.plots:
+            raise BadInput("this experiment has no plots: see .table")
+        return self.plots[0]
+
+    def __str__(self) -> str:
+        good = len(self.checks) - len(self.failed)
+        return f"{self.answer}\n{good} of {len(self.checks)} checks hold; {len(self.table)} numbers"

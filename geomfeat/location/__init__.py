@@ -4,9 +4,4 @@ from geomfeat.location._locate import locate
 from geomfeat.location.reference_ladder import Ladder, train_ladder
 from geomfeat.location.result import Location
 
-__all__ = [
-    "Ladder",
-    "Location",
-    "locate",
-    "train_ladder",
-]
+__all__ = ["Ladder", "Location", "locate", "train_ladder"]

@@ -18,6 +18,8 @@ import pandas as pd
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from geomfeat.charts import Plot
+from geomfeat.display import PlottableResult, line_chart
 from geomfeat.errors import BadInput
 from geomfeat.labels import as_goal
 from geomfeat.location.demand import solve
@@ -40,13 +42,15 @@ SPACING, LOSS_BOUNDS = 0.5, (0.01, 0.5)
 
 
 @dataclass(frozen=True, eq=False)
-class Ladder:
+class Ladder(PlottableResult):
     """Reference networks ("rungs") trained at known gamma, to interpolate the gamma of a model.
 
     Attributes:
         rungs: columns gamma, richness, movement, train_loss, steps, converged, note.
         target_loss: relative loss, 1 at the start, at which they stopped.
         layers, n_probes: what R was measured on; a model must be measured on the same.
+
+    `to_frame()`: `rungs`.
     """
 
     rungs: pd.DataFrame
@@ -71,6 +75,19 @@ class Ladder:
             return cls(rungs, float(content["target_loss"]), tuple(content["layers"]), int(content["n_probes"]))
         except UNREADABLE as cause:
             raise BadInput(f"ladder {str(path)!r} is not a ladder that geomfeat saved ({cause})") from cause
+
+    def to_frame(self) -> pd.DataFrame:
+        """The rungs, one row each."""
+        return self.rungs.copy()
+
+    def _chart(self) -> Plot:
+        found = self.rungs.sort_values("gamma")
+        gamma, richness = found["gamma"], found["richness"]
+        return line_chart("reference networks", "gamma", "richness R (decades)", gamma, richness, log_x=True)
+
+    def __str__(self) -> str:
+        gammas = ", ".join(f"{gamma:.3g}" for gamma in self.rungs["gamma"])
+        return f"Ladder of {len(self.rungs)} rungs, gamma {gammas}, trained to relative loss {self.target_loss:g}"
 
 
 def wanted_change(labels: Tensor, n_outputs: int) -> Tensor:

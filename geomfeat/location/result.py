@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
 
+from geomfeat.charts import Curve, Plot
+from geomfeat.display import PlottableResult, line_chart
 from geomfeat.storage.owned_files import MADE_BY
 
 # Regime boundaries in decades, for demand R and movement M (see `regime_of`). They are conventions: a movement below a
@@ -70,7 +72,7 @@ def regime_without_start(richness: float, at_most: bool, floor: float) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class Location:
+class Location(PlottableResult):
     """Where a model sits between lazy and rich, with an interval and flags that say what limits the number.
 
     Attributes:
@@ -92,6 +94,8 @@ class Location:
         equivalent_gamma: output scale at which the reference networks have this R (None without a ladder);
             with gamma_low, gamma_high; ladder: the rungs (gamma, richness, train_loss, ...).
         tangent: how many parameters moved (or are assumed to have moved); they span the tangent space of R.
+
+    `to_frame()`: one row for the model, layer "", and one for each hidden layer: the columns of `layers`.
     """
 
     richness: float
@@ -142,6 +146,22 @@ class Location:
         raw["ladder"] = None if raw.get("ladder") is None else pd.DataFrame(raw["ladder"])
         raw["flags"] = tuple(raw["flags"])
         return cls(**raw)
+
+    def to_frame(self) -> pd.DataFrame:
+        """The model, layer "", and its hidden layers, one row each, with the columns of `layers`."""
+        whole = {name: getattr(self, name) for name in LAYER_COLUMNS[1:]}
+        return pd.DataFrame([{"layer": "", **whole}, *self.layers.to_dict("records")])
+
+    def _chart(self) -> Plot:
+        names, richness = list(self.layers["layer"]), _finite(self.layers["richness"])
+        plot = line_chart(str(self.regime), "", "decades", range(len(names)), richness, names=names)
+        movement = Curve("movement M", range(len(names)), _finite(self.layers["movement"]))
+        return replace(plot, curves=[replace(plot.curves[0], label="richness R"), movement])
+
+
+def _finite(values: Any) -> list[float]:
+    """The values that can be drawn: NaN for infinite ones."""
+    return [value if math.isfinite(value) else math.nan for value in values]
 
 
 def _plain(value: Any) -> Any:

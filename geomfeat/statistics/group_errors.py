@@ -22,7 +22,7 @@ from torch import Tensor
 
 from geomfeat.errors import BadInput, GeomfeatError
 from geomfeat.numerics import WORKING
-from geomfeat.types import Estimate, Representation
+from geomfeat.types import Estimate, Kernel, Representation
 
 # Errors of fewer groups mean nothing. More groups than MOST are left out several at a time, in so many parts.
 FEWEST, MOST = 3, 32
@@ -109,7 +109,7 @@ def errors_over_groups(
     def values(rows: Tensor) -> list[float]:
         if len(rows) < least:
             raise BadInput(f"{len(rows)} samples remain without one of the groups, and {least} are needed")
-        found = function(*(_taken(layer, rows) for layer in layers), **options)
+        found = function(*(taken(layer, rows) for layer in layers), **options)
         estimates = [found[key] if isinstance(found, Mapping) else found for key in wanted]
         failed = next((estimate.note for estimate in estimates if not estimate.ok), "")
         if failed:
@@ -132,8 +132,14 @@ def errors_over_groups(
     return named if isinstance(whole, Mapping) else named[None]
 
 
-def _taken(layer: Any, rows: Tensor) -> Any:
-    return layer.take(rows.to(layer.x.device)) if isinstance(layer, Representation) else layer
+def taken(side: Any, rows: Tensor) -> Any:
+    """Some of the samples of a Representation or a Kernel between samples; anything else as it is."""
+    if isinstance(side, Representation):
+        return side.take(rows.to(side.x.device))
+    if isinstance(side, Kernel):
+        at = rows.to(side.gram.device)
+        return Kernel(side.gram[at][:, at], side.name, side.meta)
+    return side
 
 
 def errors_over_draws(estimates: Mapping[str, Estimate], *layers: Any) -> dict[str, Estimate]:

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from scipy import stats
 from torch import Tensor
 
+from geomfeat.display import BaseResult
 from geomfeat.errors import BadInput
 from geomfeat.numerics import WORKING
 
@@ -15,7 +16,7 @@ FEWEST_WIDTHS = 3
 
 
 @dataclass(frozen=True)
-class PowerLaw:
+class PowerLaw(BaseResult):
     """value ~ width^exponent.
 
     Attributes:

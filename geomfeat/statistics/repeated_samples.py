@@ -15,7 +15,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from geomfeat.statistics.copies import copies_of, first_of_each
-from geomfeat.statistics.group_errors import common_groups, errors_wanted
+from geomfeat.statistics.group_errors import common_groups, errors_wanted, taken
 from geomfeat.types import Kernel, Representation, as_layer
 
 
@@ -46,7 +46,7 @@ def repeats_once(*sides: Any, noted: bool = True) -> tuple[list[Any], str]:
         first = first_of_each(torch.unique(torch.stack([number, groups], 1), dim=0, return_inverse=True)[1])
         if len(first) < n:
             said.append(f"{n - len(first)} of {n} samples are copies of another one in their group, and left out")
-            given = [_taken(side, first) for side in given]
+            given = [taken(side, first) for side in given]
     left = len(first) - int(number.max()) - 1
     if left:
         said.append(copies_said(left, len(first), "the estimate takes", groups is not None))
@@ -79,7 +79,7 @@ def without_copies(*sides: Any) -> tuple[list[Any], str]:
         return given, ""
     first = first_of_each(number)
     said = f"{len(number) - len(first)} of {len(number)} samples are copies of others, and left out"
-    return [_taken(side, first) for side in given], said
+    return [taken(side, first) for side in given], said
 
 
 def _numbered(sides: list[Any]) -> Int[Tensor, "n"] | None:
@@ -95,10 +95,3 @@ def _rows(side: Kernel | Representation) -> Representation:
     if isinstance(side, Representation):
         return side
     return Representation(side.gram, meta={"precision": str(side.precision).removeprefix("torch.")})
-
-
-def _taken(side: Kernel | Representation, rows: Tensor) -> Kernel | Representation:
-    if isinstance(side, Representation):
-        return side.take(rows.to(side.x.device))
-    at = rows.to(side.gram.device)
-    return Kernel(side.gram[at][:, at], side.name, side.meta)

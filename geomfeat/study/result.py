@@ -14,6 +14,9 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
+from geomfeat.charts import Heat, Plot
+from geomfeat.display import PlottableResult
+from geomfeat.errors import BadInput
 from geomfeat.location.result import Location
 from geomfeat.storage.atomic import SavedFolder, read_json, read_parquet, write_parquet
 from geomfeat.storage.npz_files import read_arrays, write_arrays
@@ -29,7 +32,7 @@ SAVED = SavedFolder(
 
 
 @dataclass(frozen=True, eq=False)
-class Study:
+class Study(PlottableResult):
     """The measured geometry of one model.
 
     Attributes:
@@ -39,6 +42,8 @@ class Study:
         arrays: "cka/<at>/<at>" (L, L) unbiased linear CKA between layers, "spectrum/<at>/<layer>" eigenvalues of the
             covariance (descending), "umap/<at>/<layer>" (n, 2), "umap/labels" (n,); <at> is "initial" or "trained".
         settings: everything that made it; `settings["layers"]` names the rows of the matrices.
+
+    `to_frame()`: `table`. The picture is that of the location.
     """
 
     name: str
@@ -72,6 +77,20 @@ class Study:
         location = SAVED.read(folder / LOCATION, _location)
         arrays = SAVED.read(folder / ARRAYS, _arrays)
         return cls(str(settings.pop("name", folder.name)), table, location, arrays, settings)
+
+    def to_frame(self) -> pd.DataFrame:
+        """The table: one row per number."""
+        return self.table.copy()
+
+    def _chart(self) -> Plot | Heat:
+        if self.location is None:
+            raise BadInput(f"{self.name!r} was not located, so there is nothing to draw: see .table, or write the page")
+        return self.location._chart()
+
+    def __str__(self) -> str:
+        failed = self.table["ok"].tolist().count(False)
+        text = f"{len(self.table)} numbers of {self.table['measure'].nunique()} measures, {failed} failed"
+        return f"{self.name}: {text}; {self.location or 'not located'}"
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:

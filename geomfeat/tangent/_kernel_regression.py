@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from geomfeat.display import BaseResult, pair_columns
 from geomfeat.errors import BadInput
 from geomfeat.geometry.similarity._cka import as_gram
 from geomfeat.labels import as_goal
@@ -24,22 +25,29 @@ from geomfeat.types import Kernel
 
 
 @dataclass(frozen=True, eq=False)
-class Predictions:
+class Predictions(BaseResult):
     """What a kernel regression says of some samples.
 
     Attributes:
         values: (n, C) predicted targets.
         mean_squared_error: Mean over samples and outputs; None where no targets were given.
         accuracy: Share of samples whose largest output is their class, in [0, 1]; None where targets are no classes.
+
+    `to_frame()`: one row for each sample and output: sample, output, value.
     """
 
     values: Tensor
     mean_squared_error: float | None
     accuracy: float | None
 
+    def _columns(self) -> dict[str, Any]:
+        n, outputs = self.values.shape
+        table = pair_columns(range(n), range(outputs), value=self.values)
+        return {"sample": table["row"], "output": table["column"], "value": table["value"]}
+
 
 @dataclass(frozen=True, eq=False)
-class KernelRegression:
+class KernelRegression(BaseResult):
     """The result of `kernel_regression`.
 
     Attributes:
@@ -48,6 +56,8 @@ class KernelRegression:
         rank: Number of eigenvalues of the training kernel above rounding.
         size: Number of its rows. At ridge 0 and rank < size the solution is the one of least norm.
         note: What is special about this fit, or "".
+
+    `to_frame()`: one row for each set of samples: of, mean_squared_error, accuracy, rank, size.
     """
 
     coefficients: Tensor
@@ -57,6 +67,17 @@ class KernelRegression:
     rank: int
     size: int
     note: str
+
+    def _columns(self) -> dict[str, Any]:
+        parts = {"train": self.train, "leave_one_out": self.leave_one_out, "test": self.test}
+        known = {name: part for name, part in parts.items() if part is not None}
+        return {
+            "of": list(known),
+            "mean_squared_error": [part.mean_squared_error for part in known.values()],
+            "accuracy": [part.accuracy for part in known.values()],
+            "rank": self.rank,
+            "size": self.size,
+        }
 
 
 @dataclass(frozen=True, eq=False)

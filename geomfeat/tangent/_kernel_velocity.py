@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
+from geomfeat.charts import Plot
+from geomfeat.display import PlottableResult, line_chart
 from geomfeat.errors import BadInput
 from geomfeat.geometry.similarity import kernel_angle, kernel_distance
 from geomfeat.geometry.similarity._cka import as_gram
@@ -18,7 +20,7 @@ PER = ("step", "log")
 
 
 @dataclass(frozen=True, eq=False)
-class KernelVelocity:
+class KernelVelocity(PlottableResult):
     """Velocities of a kernel, one for each interval between successive checkpoints.
 
     Attributes:
@@ -26,12 +28,27 @@ class KernelVelocity:
         velocity: `kernel_distance` of the ends by the length of the interval.
         angular_velocity: `kernel_angle` of the ends by the same length, in radians per unit of time.
         per: "step" or "log".
+
+    `to_frame()`: one row for each interval: at, velocity, velocity_se, angular_velocity, angular_velocity_se, per.
     """
 
     at: tuple[float, ...]
     velocity: tuple[Estimate, ...]
     angular_velocity: tuple[Estimate, ...]
     per: str
+
+    def _columns(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"at": list(self.at)}
+        for name in ("velocity", "angular_velocity"):
+            found[name] = [e.value for e in getattr(self, name)]
+            found[f"{name}_se"] = [math.nan if e.stderr is None else e.stderr for e in getattr(self, name)]
+        return {**found, "per": self.per}
+
+    def _chart(self) -> Plot:
+        table = self._columns()
+        speed, error = table["angular_velocity"], table["angular_velocity_se"]
+        unit = "step" if self.per == "step" else "log step"
+        return line_chart("velocity of the kernel", "step", f"radians per {unit}", self.at, speed, error)
 
 
 def kernel_velocity(kernels: Sequence[Kernel | Tensor], at: Any, *, per: str = "step") -> KernelVelocity:

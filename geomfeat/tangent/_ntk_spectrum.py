@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from geomfeat.charts import Plot
+from geomfeat.display import PlottableResult, line_chart
 from geomfeat.errors import BadInput
 from geomfeat.memory import free_bytes, with_smaller_chunks
 from geomfeat.models.functional import Functional, Readout, n_samples
@@ -29,19 +31,29 @@ Product = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
-class NTKSpectrum:
+class NTKSpectrum(PlottableResult):
     """Leading eigenpairs of the full tangent kernel (n C, n C), sample-major, in float64.
 
     Attributes:
         eigenvalues: (k,) descending; NaN for those that did not converge. eigenvectors: (n C, k), orthonormal.
         residuals: (k,) norms |K v - eigenvalue v|: an eigenvalue of K lies no further away (Parlett 1998, th. 4.5.1).
         note: what to do about eigenvalues that did not converge; empty where all did.
+
+    `to_frame()`: one row for each eigenvalue: eigenvalues, residuals, note.
     """
 
     eigenvalues: Tensor
     eigenvectors: Tensor
     residuals: Tensor
     note: str = ""
+
+    _rows = ("eigenvalues", "residuals")
+
+    def _chart(self) -> Plot:
+        ranks = range(1, len(self.eigenvalues) + 1)
+        return line_chart(
+            "spectrum of the tangent kernel", "rank", "eigenvalue", ranks, self.eigenvalues, log_x=True, log_y=True
+        )
 
 
 def ntk_spectrum(

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from geomfeat.display import BaseResult
 from geomfeat.errors import BadInput
 from geomfeat.numerics import WORKING, as_tensor, require_finite
 from geomfeat.tangent._kernel_velocity import increasing_times
@@ -13,7 +14,7 @@ FALLEN = 0.5
 
 
 @dataclass(frozen=True)
-class SilentAlignment:
+class SilentAlignment(BaseResult):
     """When a kernel aligned and when the loss fell, in the units of `at`.
 
     Attributes:

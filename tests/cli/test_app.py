@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import operator
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -172,3 +173,28 @@ def test_paths_of_installed_packages_work_as_models(run: Run) -> None:
     assert result.exit_code == 0, result.stderr
     assert Path.cwd().exists()
     assert "hidden, with weights" in result.stdout
+
+
+def in_shell(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command line in a process of its own, whose parent is no shell that typer could ask."""
+    code = "import sys; from geomfeat.cli import main; sys.argv[0] = 'geomfeat'; main()"
+    given = {**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1", **environment}
+    return subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, env=given)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_shown_and_installed_for_a_shell(shell: str, tmp_path: Path) -> None:
+    shown = in_shell("--show-completion", shell)
+    assert shown.returncode == 0, shown.stderr
+    assert "_GEOMFEAT_COMPLETE=complete_" in shown.stdout
+    made = in_shell("--install-completion", shell, HOME=str(tmp_path))
+    assert made.returncode == 0, made.stderr
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert any("_GEOMFEAT_COMPLETE" in path.read_text(encoding="utf-8") for path in files)
+
+
+def test_completion_gives_the_commands_and_their_options() -> None:
+    words = {"_GEOMFEAT_COMPLETE": "complete_bash", "COMP_WORDS": "geomfeat me", "COMP_CWORD": "1"}
+    assert in_shell(**words).stdout.split() == ["measures"]
+    words |= {"COMP_WORDS": "geomfeat measures --mark", "COMP_CWORD": "2"}
+    assert in_shell(**words).stdout.split() == ["--markdown"]

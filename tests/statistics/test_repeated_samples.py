@@ -13,7 +13,7 @@ from geomfeat import geometry
 from geomfeat.errors import BadInput
 from geomfeat.geometry.dimension.eigenspectrum import NoVariance
 from geomfeat.geometry.rsa import rsa_estimates
-from geomfeat.geometry.similarity import cka, cka_estimate, cka_matrix, hsic, one_hot, target_alignment
+from geomfeat.geometry.similarity import cka, cka_matrix, cka_over_samples, hsic, one_hot, target_alignment
 from geomfeat.registry import get
 from geomfeat.statistics.group_errors import values_alone
 from geomfeat.statistics.repeated_samples import repeats_once, without_copies
@@ -102,8 +102,8 @@ def test_independent_layers_are_not_alike_for_being_there_twice() -> None:
 def test_equal_rows_of_one_layer_alone_are_no_copies() -> None:
     a, b = layers()
     dead = Representation(torch.cat([normal(5, 3), torch.zeros(55, 3)]))
-    assert not cka_estimate(a, dead).note
-    assert not cka_estimate(one_hot(torch.arange(60) % 3), b).note
+    assert not cka_over_samples(a, dead).note
+    assert not cka_over_samples(one_hot(torch.arange(60) % 3), b).note
     assert not get("label_alignment_unbiased").run(a)["label_alignment_unbiased"].note
 
 

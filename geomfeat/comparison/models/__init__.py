@@ -3,7 +3,4 @@
 from geomfeat.comparison.models._compare import compare_models
 from geomfeat.comparison.models.result import ModelComparison
 
-__all__ = [
-    "ModelComparison",
-    "compare_models",
-]
+__all__ = ["ModelComparison", "compare_models"]

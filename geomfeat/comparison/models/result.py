@@ -16,6 +16,8 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
+from geomfeat.charts import Heat
+from geomfeat.display import PlottableResult, matrix_map
 from geomfeat.storage.atomic import SavedFolder, read_parquet, write_parquet
 from geomfeat.storage.npz_files import read_arrays, write_arrays
 from geomfeat.storage.owned_files import as_path
@@ -38,7 +40,7 @@ SAVED = SavedFolder("comparison", "compare", FILES, SETTINGS, "Run geomfeat comp
 
 
 @dataclass(frozen=True, eq=False)
-class ModelComparison:
+class ModelComparison(PlottableResult):
     """M models, of L layers together, on the same n samples.
 
     Attributes:
@@ -57,6 +59,8 @@ class ModelComparison:
         differences: of capacity between the last layers of each two models, with errors of paired draws.
         ranking: one row per brain and layer, best first, with the noise ceiling; empty without brains.
         settings: everything that made it; `settings["notes"]` qualify it, in sentences.
+
+    `to_frame()`: `pairs()`: one row for each pair of layers.
     """
 
     names: tuple[str, ...]
@@ -114,6 +118,16 @@ class ModelComparison:
         arrays = SAVED.read(folder / MATRICES, partial(_matrices, n_layers=len(tables["layers"])))
         names = tuple(settings.pop("names", dict.fromkeys(tables["layers"]["model"])))
         return cls(names=names, settings=settings, **tables, **arrays)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Each pair of different layers once: model, layer and depth of both, similarity, stderr."""
+        return self.pairs()
+
+    def _chart(self) -> Heat:
+        return matrix_map("similarity of the models", self.names, self.names, self.model_similarity, "similarity")
+
+    def __str__(self) -> str:
+        return f"{len(self.names)} models, {len(self.layers)} layers: {', '.join(self.names)}"
 
 
 def _matrices(path: Path, n_layers: int) -> dict[str, np.ndarray]:

@@ -2,12 +2,6 @@
 
 from geomfeat.comparison.relations._relate import Related, relate
 from geomfeat.comparison.relations.equal_fit import Matched, match
-from geomfeat.comparison.relations.phase_map import portrait
+from geomfeat.comparison.relations.phase_map import Grid, portrait
 
-__all__ = [
-    "Matched",
-    "Related",
-    "match",
-    "portrait",
-    "relate",
-]
+__all__ = ["Grid", "Matched", "Related", "match", "portrait", "relate"]

@@ -17,6 +17,7 @@ from geomfeat.comparison.relations.drivers import FOLLOW_COLUMNS, follow_row
 from geomfeat.comparison.relations.expected_slopes import agreement, expected_slope
 from geomfeat.comparison.relations.optimizer_phase import BEYOND, FLOW
 from geomfeat.comparison.relations.runs import Frame, Trainings, axes_of, check_known, coordinates, trainings_of
+from geomfeat.display import BaseResult
 from geomfeat.errors import BadInput
 from geomfeat.statistics.least_squares import design_of, explained, fitted_slopes
 from geomfeat.statistics.partial_correlation import with_intervals
@@ -35,7 +36,7 @@ TWO_SEEDS = "two seeds: the interval is as wide as it has to be"
 
 
 @dataclass(frozen=True, eq=False)
-class Related:
+class Related(BaseResult):
     """What `relate` found. Every table begins with the columns that split the trainings into groups, if any.
 
     Attributes:
@@ -46,6 +47,8 @@ class Related:
         follow: one row per number: rho with richness given the fit, with the fit given richness, and `follows`.
         trainings: every training with its conditions, last losses, `phase`, `used` and `why` not.
         by: the grouping columns. axes: the conditions that vary. level: of all intervals. notes: for the reader.
+
+    `to_frame()`: `slopes`.
     """
 
     slopes: pd.DataFrame
@@ -56,6 +59,15 @@ class Related:
     axes: tuple[str, ...]
     level: float
     notes: tuple[str, ...]
+
+    def to_frame(self) -> pd.DataFrame:
+        """The slopes, one row for each number and term."""
+        return self.slopes.copy()
+
+    def __str__(self) -> str:
+        used = self.trainings["used"].tolist().count(True)
+        numbers = f"{len(self.slopes)} slopes, {100 * self.level:g} % intervals"
+        return f"Related: {used} of {len(self.trainings)} trainings, over {', '.join(self.axes)}; {numbers}"
 
 
 def relate(table: pd.DataFrame, *, measures: Sequence[str] | None = None, level: float = 0.9, seed: int = 0) -> Related:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from geomfeat.comparison.relations.runs import KNOBS, Frame, Trainings, axes_of, check_known, coordinates, trainings_of
+from geomfeat.display import BaseResult
 from geomfeat.errors import BadInput
 from geomfeat.statistics.covariate_balance import LOGARITHMIC, SAME_FIT, Balance, balance, caliper, nearest_pairs
 from geomfeat.statistics.group_difference import adjusted_difference, paired_difference, plain_difference, reading_of
@@ -24,7 +25,7 @@ MATCH_COLUMNS = ["measure", "quantity", "layer", "at", *(k + s for k in KINDS fo
 
 
 @dataclass(frozen=True, eq=False)
-class Matched:
+class Matched(BaseResult):
     """Two levels of a condition, compared at equal fit.
 
     Attributes:
@@ -36,6 +37,8 @@ class Matched:
         confounded_by: conditions that differ and cannot be balanced; empty if the comparison is fair. statement: the
             result as a sentence.
         notes: trainings that are missing from the comparison, with counts.
+
+    `to_frame()`: `table`.
     """
 
     table: pd.DataFrame
@@ -44,6 +47,13 @@ class Matched:
     confounded_by: tuple[str, ...]
     statement: str
     notes: tuple[str, ...]
+
+    def to_frame(self) -> pd.DataFrame:
+        """The differences, one row for each number."""
+        return self.table.copy()
+
+    def __str__(self) -> str:
+        return f"Matched: {len(self.pairs)} pairs, {len(self.table)} numbers. {self.statement}"
 
 
 def match(

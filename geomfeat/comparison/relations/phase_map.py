@@ -12,14 +12,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from geomfeat.comparison.relations.runs import KNOBS, Frame, check_known, coordinates, trainings_of
+from geomfeat.charts import Heat
+from geomfeat.comparison.relations.runs import KNOBS, LINEAR, Frame, check_known, coordinates, trainings_of
+from geomfeat.display import PlottableResult, pair_columns
 from geomfeat.errors import BadInput
 
 ASIDE = ("run", "seed", "training", "outcome")
 
 
 @dataclass(frozen=True, eq=False)
-class Grid:
+class Grid(PlottableResult):
     """A number over two conditions; arrays are (rows, columns) = (values of y, values of x), both ascending.
 
     Attributes:
@@ -27,6 +29,9 @@ class Grid:
         value: mean over the seeds that can be compared, NaN where there is none. spread: standard deviation over them.
         n: how many. left_out: how many were trained but cannot be compared. reason: why, "" where none is left out.
         phase: the phases of the cell's trainings, the most frequent first, joined by ", ".
+
+    `to_frame()`: one row for each cell: the two conditions under their names, then value, spread, n, left_out,
+    reason, phase.
     """
 
     x: str
@@ -46,6 +51,19 @@ class Grid:
     def failed(self) -> np.ndarray:
         """(rows, columns) cells that were trained and have no number at all."""
         return (self.n == 0) & (self.left_out > 0)
+
+    def _columns(self) -> dict[str, Any]:
+        cells = ("value", "spread", "n", "left_out", "reason", "phase")
+        table = pair_columns(list(self.y_values), list(self.x_values), **{name: getattr(self, name) for name in cells})
+        return {self.y: table.pop("row"), self.x: table.pop("column"), **table}
+
+    def _chart(self) -> Heat:
+        x, y = (name if name in LINEAR else f"log10 {name}" for name in (self.x, self.y))
+        return Heat("", x, y, self.log_x.tolist(), self.log_y.tolist(), self.value.tolist(), "value")
+
+    def __str__(self) -> str:
+        cells = f"{len(self.y_values)} x {len(self.x_values)} cells"
+        return f"Grid of {self.y} and {self.x}: {cells}, {int((self.n > 0).sum())} with a value"
 
 
 def numbers_of(table: pd.DataFrame, measure: str, quantity: str, layer: str = "") -> pd.DataFrame:

@@ -1,8 +1,6 @@
 """Sweeps: a grid of trainings, each run and measured once, resumed after an interruption."""
 
 from geomfeat.comparison.sweeps._sweep import SweepResult, sweep
+from geomfeat.comparison.sweeps.config import SweepConfig
 
-__all__ = [
-    "SweepResult",
-    "sweep",
-]
+__all__ = ["SweepConfig", "SweepResult", "sweep"]

@@ -16,6 +16,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from geomfeat._version import __version__
+from geomfeat.charts import Curve, Plot
 from geomfeat.comparison.sweeps.config import SweepConfig, parse_config, read_config
 from geomfeat.comparison.sweeps.config_checks import refuse_depths, refuse_layers, refuse_options
 from geomfeat.comparison.sweeps.executors.base import Engine, Task
@@ -24,6 +25,7 @@ from geomfeat.comparison.sweeps.folder import RUNS, Damaged, manifest_of, read_t
 from geomfeat.comparison.sweeps.grid import RunConfig, runs_of
 from geomfeat.comparison.sweeps.task import COLUMN_TYPES, code_version
 from geomfeat.comparison.sweeps.train import MISSING
+from geomfeat.display import PlottableResult
 from geomfeat.errors import BadInput, GeomfeatError, OutputExists
 from geomfeat.storage.atomic import DAMAGED, read_json, write_parquet
 from geomfeat.storage.owned_files import as_path, json_text, make_folder, replace_file, require_own
@@ -37,13 +39,15 @@ OF_TRAINING = ("momentum", "centred")
 
 
 @dataclass(frozen=True, eq=False)
-class SweepResult:
+class SweepResult(PlottableResult):
     """A sweep's folder: its plan and its finished runs.
 
     Attributes:
         folder: with `runs/<address>/`: run.json, table.arrow, and init, step_* and trained as .safetensors.
         version: of the code that made it. config: the sweep's, as JSON. plan: address -> config of every training.
         errors: address -> why the last call could not make a run.
+
+    `to_frame()`: `table`.
     """
 
     folder: Path
@@ -135,6 +139,18 @@ class SweepResult:
         counts = ", ".join(f"{n} {outcome}" for outcome, n in self.outcomes.items())
         damaged = f"; {len(self.damaged)} folders damaged and left out" if self.damaged else ""
         return f"{len(self.plan)} trainings: {counts}{damaged}; {len(self.table)} numbers"
+
+    def to_frame(self) -> pd.DataFrame:
+        """The table: one row per number."""
+        return self.table.copy()
+
+    def _chart(self) -> Plot:
+        known = self.table["ok"] & (self.table["measure"] == "location") & (self.table["quantity"] == "richness")
+        found = self.table[known & (self.table["layer"].fillna("") == "")]
+        if found.empty:
+            raise BadInput("no training of this sweep was located, so there is no richness to draw: see .table")
+        points = Curve("trainings", found["gamma"].tolist(), found["value"].tolist(), kind="scatter")
+        return Plot("location of the trained networks", "gamma", "richness R (decades)", [points], log_x=True)
 
 
 def sweep(

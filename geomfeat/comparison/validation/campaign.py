@@ -19,6 +19,7 @@ from geomfeat.comparison.validation.families import FAMILIES, FASHION, LAWS, RUN
 from geomfeat.comparison.validation.onset_of_richness import onsets_of
 from geomfeat.comparison.validation.remeasure import SHARES, second_look
 from geomfeat.data._load_data import load_data
+from geomfeat.display import BaseResult
 from geomfeat.errors import BadInput, near
 from geomfeat.storage.owned_files import as_path
 
@@ -28,7 +29,7 @@ RICH_END = 0.5  # R above it: where the choice of the stopping share and of the 
 
 
 @dataclass(frozen=True, eq=False)
-class Validation:
+class Validation(BaseResult):
     """What the campaign found.
 
     Attributes:
@@ -36,6 +37,8 @@ class Validation:
             `second_look` gives.
         families: one row per family, see `judge`. laws: measured and theory's slopes. onsets: of rich learning.
         absent: family -> why its data could not be had here, and so it was not trained.
+
+    `to_frame()`: `families`.
     """
 
     runs: pd.DataFrame
@@ -62,6 +65,14 @@ class Validation:
             "re-initialised, worst error": of_values(again, np.max),
             "coverage, mean": of_values(covered, np.mean), "coverage, worst": of_values(covered, np.min),
         }  # fmt: skip
+
+    def to_frame(self) -> pd.DataFrame:
+        """The families, one row each."""
+        return self.families.copy()
+
+    def __str__(self) -> str:
+        absent = f"; {len(self.absent)} families are absent" if self.absent else ""
+        return f"Validation: {len(self.families)} families, {len(self.runs)} trainings{absent}"
 
 
 def validate(

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from geomfeat.display import BaseResult
 from geomfeat.errors import BadInput
 from geomfeat.geometry.manifolds import Capacity, capacity, capacity_by_layer
 from geomfeat.numerics import WORKING, as_tensor
@@ -34,7 +35,7 @@ ALSO_NAMED = {"axis_alignment": "axes_alignment", "center_axis_alignment": "cent
 
 
 @dataclass(frozen=True, eq=False)
-class GlueAnalysis(Mapping[str, Any]):
+class GlueAnalysis(Mapping[str, Any], BaseResult):
     """Capacity and geometry of P manifolds under the GLUE tool's names: as attributes, and as a mapping of the numbers.
 
     Attributes:
@@ -42,6 +43,8 @@ class GlueAnalysis(Mapping[str, Any]):
         center_alignment, axes_alignment, center_axes_alignment: mean absolute cosines, 0 to 1.
         details: everything else, with standard errors and per-draw values.
         notes: what limits these numbers, in sentences; also a suspicion that features and points changed places.
+
+    `to_frame()`: one row for each number: quantity, value.
     """
 
     capacity: float
@@ -65,6 +68,9 @@ class GlueAnalysis(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(QUANTITIES)
+
+    def _columns(self) -> dict[str, Any]:
+        return {"quantity": list(QUANTITIES), "value": [self[name] for name in QUANTITIES]}
 
 
 def glue_analysis(

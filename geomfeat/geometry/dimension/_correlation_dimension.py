@@ -15,6 +15,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from geomfeat.charts import Plot
+from geomfeat.display import PlottableResult, line_chart
 from geomfeat.errors import BadInput
 from geomfeat.geometry.dimension._nearest_neighbours import unit_scale
 from geomfeat.geometry.dimension._neighbour_candidates import SHARE_ROWS, SHARE_TILES, padded, rounding, tiles_of
@@ -31,10 +33,12 @@ HALF_TIED = 0.5
 
 
 @dataclass(frozen=True)
-class CorrelationIntegral:
+class CorrelationIntegral(PlottableResult):
     """radius, share (C of it), stderr: one entry a radius.
 
     slope, slope_stderr: dimension between each radius and the next.
+
+    `to_frame()`: one row for each radius: radius, share, stderr.
     """
 
     radius: tuple[float, ...]
@@ -42,6 +46,12 @@ class CorrelationIntegral:
     stderr: tuple[float, ...]
     slope: tuple[float, ...]
     slope_stderr: tuple[float, ...]
+
+    _rows = ("radius", "share", "stderr")
+
+    def _chart(self) -> Plot:
+        values = self.radius, self.share, self.stderr
+        return line_chart("correlation integral", "radius", "share of pairs", *values, log_x=True, log_y=True)
 
 
 def correlation_integral(x: Points, radii: list[float] | tuple[float, ...]) -> CorrelationIntegral:

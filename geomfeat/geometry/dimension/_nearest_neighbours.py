@@ -6,12 +6,14 @@ done again with float64 products, and what is uncertain there from the differenc
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from geomfeat.display import BaseResult, pair_columns
 from geomfeat.errors import BadInput
 from geomfeat.geometry.dimension._neighbour_candidates import Lists, Padded, lists_of, lists_of_all, padded, proven
 from geomfeat.numerics import WORKING
@@ -25,11 +27,19 @@ BLOCK_ENTRIES = 2**24
 
 
 @dataclass(frozen=True, eq=False)
-class Neighbours:
-    """distance (n, k): from every point to its k nearest others, nearest first; index (n, k): which they are."""
+class Neighbours(BaseResult):
+    """distance (n, k): from every point to its k nearest others, nearest first; index (n, k): which they are.
+
+    `to_frame()`: one row for each point and neighbour: point, rank (from 1), neighbour, distance.
+    """
 
     distance: Float[Tensor, "n k"]
     index: Int[Tensor, "n k"]
+
+    def _columns(self) -> dict[str, Any]:
+        n, k = self.index.shape
+        table = pair_columns(range(n), range(1, k + 1), neighbour=self.index, distance=self.distance)
+        return {"point": table.pop("row"), "rank": table.pop("column"), **table}
 
 
 def nearest_neighbours(x: Points, k: int) -> Neighbours:

@@ -14,6 +14,7 @@ from math import nan
 import torch
 from torch import Tensor
 
+from geomfeat.display import BaseResult
 from geomfeat.errors import BadInput
 from geomfeat.geometry.dimension._valid_neighbours import (
     copies_and_ties,
@@ -30,7 +31,7 @@ METHODS = ("mle", "linear")
 
 
 @dataclass(frozen=True)
-class IntrinsicDimension:
+class IntrinsicDimension(BaseResult):
     """A dimension with its standard error.
 
     n_used: points that it is made of. n_duplicates: copies left out. method: which estimator.

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from geomfeat.display import BaseResult
 from geomfeat.errors import BadInput
 from geomfeat.numerics import WORKING, jackknife_stderr
 from geomfeat.precision import Spread
@@ -175,7 +176,7 @@ def rankme(x: Points, *, centre: bool = False) -> float:
 
 
 @dataclass(frozen=True)
-class PowerLaw:
+class PowerLaw(BaseResult):
     """lambda_k ~ k^-exponent over ranks first..last (1 is the largest), by least squares on logarithms.
 
     stderr: of the slope if the residuals were independent; neighbouring eigenvalues are not, so it is a lower bound.

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from geomfeat.display import BaseResult
 from geomfeat.errors import BadInput
 from geomfeat.geometry.dimension._two_nn import IntrinsicDimension
 from geomfeat.geometry.dimension._valid_neighbours import (
@@ -70,16 +71,20 @@ def mle_of(apart: Apart, first: int, last: int) -> IntrinsicDimension:
 
 
 @dataclass(frozen=True, eq=False)
-class LocalDimension:
+class LocalDimension(BaseResult):
     """value, stderr (m,): dimension around each of the different points; rows (m,): which of the given points they are.
 
     NaN where the neighbours of a point are all at one distance.
+
+    `to_frame()`: one row for each different point: rows, value, stderr, n_duplicates.
     """
 
     value: Float[Tensor, "m"]
     stderr: Float[Tensor, "m"]
     rows: Int[Tensor, "m"]
     n_duplicates: int
+
+    _rows = ("rows", "value", "stderr")
 
 
 def local_dimension(x: Points, k: int = 20) -> LocalDimension:

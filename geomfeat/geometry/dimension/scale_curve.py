@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
+from geomfeat.charts import Plot
+from geomfeat.display import PlottableResult, line_chart
 from geomfeat.errors import BadInput
 from geomfeat.geometry.dimension._correlation_dimension import correlation_of
 from geomfeat.geometry.dimension._gride import gride_of
@@ -15,11 +17,13 @@ ESTIMATORS = ("gride", "mle", "correlation")
 
 
 @dataclass(frozen=True)
-class DimensionCurve:
+class DimensionCurve(PlottableResult):
     """One entry a scale, from small to large: a plateau is a dimension, a slope a change of it with scale.
 
     neighbours: the furthest neighbour counted. scale: mean distance to it ("correlation": the median).
     value, stderr: dimension; NaN at scales where too many distances are equal. tied: share of those.
+
+    `to_frame()`: one row for each scale: neighbours, scale, value, stderr, estimator, n_duplicates.
     """
 
     estimator: str
@@ -29,6 +33,12 @@ class DimensionCurve:
     stderr: tuple[float, ...]
     n_duplicates: int
     tied: tuple[float, ...] = ()
+
+    _rows = ("neighbours", "scale", "value", "stderr")
+
+    def _chart(self) -> Plot:
+        title = f"dimension against scale ({self.estimator})"
+        return line_chart(title, "scale", "dimension", self.scale, self.value, self.stderr, log_x=True)
 
 
 def dimension_curve(x: Points, estimator: str = "gride", *, largest: int = 64) -> DimensionCurve:

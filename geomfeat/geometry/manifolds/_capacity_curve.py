@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from geomfeat.charts import Plot
+from geomfeat.display import PlottableResult, line_chart, pair_columns
 from geomfeat.errors import BadInput, GeomfeatError
 from geomfeat.geometry.manifolds._capacity import capacity
 from geomfeat.geometry.manifolds.capacity_floor import AT_FLOOR
@@ -25,7 +27,7 @@ HALVINGS = 5
 
 
 @dataclass(frozen=True, eq=False)
-class CapacityCurve:
+class CapacityCurve(PlottableResult):
     """What `capacity` says of random sub-samples, by size.
 
     Attributes:
@@ -37,6 +39,8 @@ class CapacityCurve:
             errors are for the points as given: what other points would have shown is in neither.
         n_draws, repeats, dichotomies, center: as asked for.
         notes: what limits these numbers, in sentences.
+
+    `to_frame()`: one row for each size and quantity: along, size, quantity, value, stderr, stderr_draws.
     """
 
     along: str
@@ -50,6 +54,19 @@ class CapacityCurve:
     dichotomies: str
     center: str | None
     notes: tuple[str, ...] = ()
+
+    def _columns(self) -> dict[str, Any]:
+        table = pair_columns(
+            tuple(self.mean), self.sizes, value=[*self.mean.values()], stderr=[*self.se.values()],
+            stderr_draws=[*self.se_draws.values()],
+        )  # fmt: skip
+        names, sizes = table.pop("row"), table.pop("column")
+        table = {name: list(map(float, values)) for name, values in table.items()}
+        return {"along": [self.along] * len(sizes), "size": sizes, "quantity": names, **table}
+
+    def _chart(self) -> Plot:
+        mean, error = self.mean["capacity"], self.se["capacity"]
+        return line_chart(f"capacity against {self.along}", self.along, "capacity", self.sizes, mean, error, log_x=True)
 
 
 def capacity_curve(

@@ -2,7 +2,9 @@
 
 import math
 from dataclasses import dataclass, fields
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
+
+from geomfeat.display import BaseResult, quantity_columns
 
 
 @runtime_checkable
@@ -28,12 +30,14 @@ class Geometry(Protocol):
 
 
 @dataclass(frozen=True)
-class Decomposition:
+class Decomposition(BaseResult):
     """Natural logarithms, of one capacity or of the ratio of two: capacity = utility + radius + dimension exactly.
 
     Attributes:
         capacity: log alpha. utility: log Psi. radius: log(1 + R^-2). dimension: -log D (a larger dimension costs).
         x_se: standard error of each over the draws; the three terms share the draws, so these do not add up.
+
+    `to_frame()`: one row for each term: quantity, value, stderr.
     """
 
     capacity: float
@@ -44,6 +48,9 @@ class Decomposition:
     radius_se: float
     dimension: float
     dimension_se: float
+
+    def _columns(self) -> dict[str, Any]:
+        return quantity_columns(self)
 
 
 def decompose(of: Geometry) -> Decomposition:

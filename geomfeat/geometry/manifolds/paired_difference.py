@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from geomfeat.display import BaseResult, quantity_columns
 from geomfeat.errors import BadInput
 from geomfeat.geometry.manifolds.capacity_floor import AT_FLOOR
 from geomfeat.geometry.manifolds.cones.distant_points import brought_near
@@ -34,7 +35,7 @@ SHARED_CUT = 1e-4
 
 
 @dataclass(frozen=True, repr=False)
-class CapacityDifference:
+class CapacityDifference(BaseResult):
     """Capacity of b minus that of a, from the same draws.
 
     Attributes:
@@ -45,6 +46,8 @@ class CapacityDifference:
         gain: (log_difference_se_unpaired / log_difference_se)^2, how many times as many independent draws would be
             needed for the same error; below 1 if pairing made it worse.
         notes: what limits these numbers, in sentences.
+
+    `to_frame()`: one row for each number: quantity, value, stderr, stderr of independent draws (unpaired).
     """
 
     difference: float
@@ -71,6 +74,9 @@ class CapacityDifference:
         return "\n".join([head, *rows, *(f"  note: {note}" for note in self.notes)])
 
     __repr__ = __str__
+
+    def _columns(self) -> dict[str, Any]:
+        return quantity_columns(self, "unpaired")
 
 
 def common_draws(

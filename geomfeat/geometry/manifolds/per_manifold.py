@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from geomfeat.display import BaseResult
 from geomfeat.geometry.manifolds.anchor_points import Anchors
 from geomfeat.geometry.manifolds.projection_energies import TINY, chunks
 from geomfeat.numerics import WORKING
@@ -14,7 +15,7 @@ from geomfeat.statistics.influence_functions import on_mean, stderr
 
 
 @dataclass(frozen=True, eq=False)
-class PerManifold:
+class PerManifold(BaseResult):
     """(P,) values, NaN where the draws do not define them; `x_se` is the standard error of x over the draws.
 
     Attributes:
@@ -23,6 +24,8 @@ class PerManifold:
         active: share of draws (outside their cones) in which the manifold carries p.
         anchor_norm: mean |s_i|, in units of the points. center_norm: |s0_i|.
         axis_ratio: sqrt(E|s1_i|^2) / |s0_i|, how far its anchors spread about their centre: its own radius.
+
+    `to_frame()`: one row for each class: class, then the attributes.
     """
 
     classes: tuple[Any, ...]
@@ -46,6 +49,8 @@ class PerManifold:
         """One row per class, for `pandas.DataFrame(found.per_manifold.columns())`."""
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "classes"}
         return {"class": list(self.classes), **{name: value.tolist() for name, value in values.items()}}
+
+    _columns = columns
 
 
 def manifold_geometry(anchors: Anchors, strata: Int[Tensor, "draws"] | None, classes: tuple[Any, ...]) -> PerManifold:

@@ -8,19 +8,22 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from geomfeat.display import BaseResult
 from geomfeat.geometry.manifolds.alignment_cosines import axis_cosines, center_axis_cosines, center_cosines, moves_of
 from geomfeat.geometry.manifolds.anchor_points import Anchors
 from geomfeat.statistics.influence_functions import stderr
 
 
 @dataclass(frozen=True, eq=False)
-class PerPair:
+class PerPair(BaseResult):
     """(P, P) values, NaN on the diagonal and where the draws do not define them; `x_se` is the standard error of x.
 
     Attributes:
         center_cosine: signed cosine of the mean anchors of i and j; its absolute value is averaged in
             `Capacity.center_alignment`.
         axis_alignment: mean absolute cosine of the axes of i and j. center_axis_alignment: centre of i, axis of j.
+
+    `to_frame()`: one row for each ordered pair of classes: class, other, then the attributes.
     """
 
     classes: tuple[Any, ...]
@@ -40,6 +43,8 @@ class PerPair:
             "other": [self.classes[j] for j in second],
             **{name: value.cpu().numpy()[first, second].tolist() for name, value in values.items()},
         }
+
+    _columns = columns
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ from typing import Any
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from geomfeat.charts import Heat
+from geomfeat.display import PlottableResult, matrix_map, quantity_columns
 from geomfeat.geometry.manifolds.per_manifold import PerManifold
 from geomfeat.geometry.manifolds.per_pair import PerPair
 
@@ -16,7 +18,7 @@ _SHOWN = (
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Capacity:
+class Capacity(PlottableResult):
     """Capacity and geometry of P manifolds. A field `x_se` is the standard error of x over the draws; NaN: undefined.
 
     Errors are those of the average over directions and labels, for these points. They do not include the variation over
@@ -46,6 +48,8 @@ class Capacity:
         through_samples: whether t is made from the samples (`common_draws`), the same way in every layer.
         classes: names of the manifolds, in the order of per_manifold and per_pair.
         notes: what limits these numbers, in sentences.
+
+    `to_frame()`: one row for each number: quantity, value, stderr.
     """
 
     capacity: float
@@ -107,3 +111,11 @@ class Capacity:
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 
     __repr__ = __str__
+
+    def _columns(self) -> dict[str, Any]:
+        return quantity_columns(self)
+
+    def _chart(self) -> Heat:
+        cosines = self.per_pair.center_cosine
+        title = f"centers of the classes, capacity {self.capacity:.3g} ± {self.capacity_se:.2g}"
+        return matrix_map(title, self.classes, self.classes, cosines, "cosine of centers", centred=True)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from geomfeat.display import BaseResult
 from geomfeat.errors import BadInput
 from geomfeat.labels import Labels, as_groups, as_labels
 from geomfeat.numerics import WORKING, numpy_stream
@@ -21,7 +22,7 @@ CLASSIFIERS = ("logistic", "ridge")
 
 
 @dataclass(frozen=True)
-class ProbeAccuracy:
+class ProbeAccuracy(BaseResult):
     """accuracy: share of held-out samples classified rightly. by_fold: each fold's.
 
     stderr: binomial, over samples; where some belong together, of the mean over groups. chance: share of the largest

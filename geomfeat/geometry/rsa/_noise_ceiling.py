@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from geomfeat.display import BaseResult
 from geomfeat.errors import BadInput
 from geomfeat.geometry.rsa._ranks import levels, mid_ranks, net_concordance
 from geomfeat.geometry.rsa.compare import (
@@ -24,7 +25,7 @@ from geomfeat.geometry.rsa.rdms import RDMs
 
 
 @dataclass(frozen=True)
-class NoiseCeiling:
+class NoiseCeiling(BaseResult):
     """Bounds on the mean similarity that the true model would have with the subjects.
 
     Attributes:

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from geomfeat.charts import Curve, Plot
+from geomfeat.display import PlottableResult, line_chart
 from geomfeat.errors import BadInput
 from geomfeat.geometry.rsa._noise_ceiling import NoiseCeiling, ceilings_per_subject, noise_ceiling
 from geomfeat.geometry.rsa.bootstrap import OVER, Spread, resample, spread
@@ -19,7 +21,7 @@ LEVEL = 0.95
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class RSARanking:
+class RSARanking(PlottableResult):
     """m models, best first, against k subjects.
 
     Attributes:
@@ -34,6 +36,9 @@ class RSARanking:
         samples: (n_boot - n_failed, m) means in the bootstrap samples.
         comparator, over, n_boot, n_failed: as asked for; `over` is "stimuli" for a single subject.
         notes: what limits these numbers, in sentences.
+
+    `to_frame()`: one row for each model, best first: names, mean, stderr, low, high, p_zero, p_ceiling, then what
+    is common to all.
     """
 
     names: tuple[str, ...]
@@ -53,6 +58,8 @@ class RSARanking:
     n_failed: int
     notes: tuple[str, ...] = ()
 
+    _rows = ("names", "mean", "stderr", "low", "high", "p_zero", "p_ceiling")
+
     def __str__(self) -> str:
         wide = max(len(name) for name in self.names)
         rows = [
@@ -66,6 +73,16 @@ class RSARanking:
         return "\n".join([head, *rows, *(f"  note: {note}" for note in self.notes)])
 
     __repr__ = __str__
+
+    def _chart(self) -> Plot:
+        plot = line_chart("", "", self.comparator, range(len(self.names)), self.mean, self.stderr, names=self.names)
+        ends = (0, len(self.names) - 1)
+        bounds = [
+            Curve(f"{side} noise ceiling", ends, (value, value), kind="theory")
+            for side, value in (("lower", self.ceiling.lower), ("upper", self.ceiling.upper))
+        ]
+        models = replace(plot.curves[0], label="models", kind="scatter")
+        return replace(plot, title=f"RSA by {self.comparator}", curves=[models, *bounds])
 
 
 def rank_by_rsa(

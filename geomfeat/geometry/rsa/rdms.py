@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from geomfeat.charts import Heat
+from geomfeat.display import PlottableResult, matrix_map, pair_columns
 from geomfeat.errors import BadInput, near
 from geomfeat.geometry.rsa.square_arrays import are_triangles, conditions_of
 from geomfeat.numerics import WORKING, as_tensor
@@ -21,7 +24,7 @@ class Triangles(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class RDMs:
+class RDMs(PlottableResult):
     """k dissimilarity matrices of the same n conditions: of subjects, of layers, of models.
 
     Args:
@@ -36,6 +39,8 @@ class RDMs:
     >>> found = RDMs(torch.tensor([1.0, 2.0, 3.0]), names=("V1",))
     >>> found.n_conditions, found.matrices[0].tolist()
     (3, [[0.0, 1.0, 2.0], [1.0, 0.0, 3.0], [2.0, 3.0, 0.0]])
+
+    `to_frame()`: one row for each matrix and pair of conditions: rdm, condition_a, condition_b, value.
     """
 
     vectors: Any
@@ -122,6 +127,21 @@ class RDMs:
         rows = torch.tensor([self.conditions.index(c) for c in conditions], device=self.vectors.device)
         kept = self.matrices[:, rows][:, :, rows]
         return RDMs.of_matrices(kept, self.dissimilarity, self.names, conditions)
+
+    def _columns(self) -> dict[str, Any]:
+        pairs = list(combinations(self.conditions, 2))
+        table = pair_columns(self.names, pairs, value=self.vectors)
+        first, second = ([pair[side] for pair in table["column"]] for side in (0, 1))
+        return {"rdm": table["row"], "condition_a": first, "condition_b": second, "value": table["value"]}
+
+    def _chart(self) -> Heat:
+        title = self.names[0] if self.n_rdms == 1 else f"mean of {self.n_rdms} matrices"
+        label = self.dissimilarity or "dissimilarity"
+        return matrix_map(title, self.conditions, self.conditions, self.matrices.nanmean(0), label)
+
+    def __str__(self) -> str:
+        kind = f" of {self.dissimilarity}" if self.dissimilarity else ""
+        return f"RDMs{kind}: {self.n_rdms} matrices of {self.n_conditions} conditions"
 
 
 def stack_rdms(parts: Sequence[RDMs], names: Any = ()) -> RDMs:

@@ -1,6 +1,6 @@
 """Similarity of two representations of the same samples: CKA, CCA, Procrustes, regression, neighbours."""
 
-from geomfeat.geometry.similarity._cka import cka, cka_estimate, hsic, kernel_alignment, target_alignment
+from geomfeat.geometry.similarity._cka import cka, cka_over_samples, hsic, kernel_alignment, target_alignment
 from geomfeat.geometry.similarity._cka_matrix import CkaMatrix, cka_matrix
 from geomfeat.geometry.similarity._linear_predictivity import (
     LinearPredictivity,
@@ -39,8 +39,8 @@ __all__ = [
     "cca_mean",
     "cca_mean_squared",
     "cka",
-    "cka_estimate",
     "cka_matrix",
+    "cka_over_samples",
     "hsic",
     "kernel_alignment",
     "kernel_angle",

@@ -15,6 +15,7 @@ from geomfeat.geometry.similarity.gram import one_hot, rbf_gram
 from geomfeat.labels import as_goal
 from geomfeat.numerics import WORKING, as_tensor, jackknife_stderr, require_finite
 from geomfeat.precision import near_one
+from geomfeat.statistics.group_errors import common_groups, errors_over_groups, errors_wanted
 from geomfeat.statistics.repeated_samples import repeats_once
 from geomfeat.types import Estimate, Kernel, as_layer
 
@@ -37,7 +38,7 @@ def hsic(a: Any, b: Any, *, kernel: str = "linear", estimator: str = "unbiased",
     return Moments.between(left, right).hsic(estimator)
 
 
-def cka(a: Any, b: Any, *, kernel: str = "linear", estimator: str = "unbiased", bandwidth: float = 0.5) -> float:
+def cka(a: Any, b: Any, *, kernel: str = "linear", estimator: str = "unbiased", bandwidth: float = 0.5) -> Estimate:
     """Centred kernel alignment HSIC(K, L) / sqrt(HSIC(K, K) HSIC(L, L)) (Kornblith et al. 2019, eq. 4).
 
     Args:
@@ -48,33 +49,33 @@ def cka(a: Any, b: Any, *, kernel: str = "linear", estimator: str = "unbiased", 
             more than samples; may be negative) or "biased" (Kornblith et al. 2019; in [0, 1] for positive kernels;
             near 1 for any two wide layers).
 
-    Returns 1 for equal geometry up to rotation, scale and shift. Raises BadInput for different numbers of samples,
-    too few of them, and constant features (which have no geometry to compare).
+    Returns an Estimate, which is a float where one is wanted: 1 for equal geometry up to rotation, scale and shift. Its
+    standard error is a jackknife: over groups where the Representations have any, else over samples (None below 6 of
+    them, where it means nothing). It is exact for fixed Gram matrices: the bandwidth of "rbf" is not refitted.
+    Raises BadInput for different numbers of samples, too few of them, and constant features (which have no geometry to
+    compare).
 
     The unbiased estimate assumes independent samples: with repeated samples it is wrong, for wide layers by .5 if every
     sample occurs twice. Copies within one of the groups of a Representation count once;
-    `cka_estimate` says how many others there are.
+    the note says how many others there are.
 
     >>> x = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [2.0, 2.0], [1.0, 3.0]])
     >>> round(cka(x, 3 * x.flip(1) + 1), 12)
     1.0
     """
-    return _cka(a, b, kernel, estimator, bandwidth, noted=False).value
+    options = {"kernel": kernel, "estimator": estimator, "bandwidth": bandwidth}
+    groups = common_groups(a, b) if errors_wanted() else None
+    if groups is None:
+        return cka_over_samples(a, b, **options)
+    sides = [side if isinstance(side, Kernel) else as_layer(side) for side in (a, b)]
+    return errors_over_groups(cka_over_samples, sides, options, groups, 4 if estimator == "unbiased" else 2)
 
 
-def cka_estimate(
+def cka_over_samples(
     a: Any, b: Any, *, kernel: str = "linear", estimator: str = "unbiased", bandwidth: float = 0.5
 ) -> Estimate:
-    """`cka` with its jackknife standard error over samples (None below 6 samples, where it means nothing).
-
-    The error is exact for the leave-one-out values of fixed Gram matrices: the bandwidth of "rbf" is not refitted.
-    Of the unbiased estimate a note counts the samples that are copies of others in both.
-    """
-    return _cka(a, b, kernel, estimator, bandwidth, noted=True)
-
-
-def _cka(a: Any, b: Any, kernel: str, estimator: str, bandwidth: float, noted: bool) -> Estimate:
-    (a, b), note = _independent(a, b, estimator, noted)
+    """`cka` with its error over samples, whatever their groups; measures add that over groups themselves."""
+    (a, b), note = _independent(a, b, estimator, noted=True)
     left, right = _pair(a, b, kernel, estimator, bandwidth, scaled=True)
     cross, own_a, own_b = Moments.between(left, right), Moments.between(left, left), Moments.between(right, right)
     for name, moments, side in (("a", own_a, left), ("b", own_b, right)):
@@ -115,7 +116,7 @@ def target_alignment(kernel: Kernel | Tensor, targets: Any, *, estimator: str = 
         raise BadInput("all targets are the same: pass samples of at least two classes or values")
     if y.ndim == 1:
         y = y[:, None] if y.is_floating_point() else one_hot(y)
-    return cka_estimate(as_kernel(kernel), y, estimator=estimator)
+    return cka_over_samples(as_kernel(kernel), y, estimator=estimator)
 
 
 def kernel_alignment(a: Kernel | Tensor, b: Kernel | Tensor) -> float:

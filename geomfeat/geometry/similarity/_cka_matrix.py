@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from geomfeat.charts import Heat
+from geomfeat.display import PlottableResult, matrix_map, pair_columns
 from geomfeat.errors import BadInput
 from geomfeat.geometry.similarity._cka import KERNELS, as_gram
 from geomfeat.geometry.similarity._cka_sums import Side, products
@@ -22,13 +24,15 @@ DEAD = "constant over the samples (a dead or saturated layer): leave it out"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class CkaMatrix:
+class CkaMatrix(PlottableResult):
     """CKA of every layer (rows) with every layer (columns).
 
     Attributes:
         values: (rows, columns), in float64; NaN where it is undefined, which `notes` explain, by layer.
         stderr: jackknife standard errors over samples, NaN where there is none; None if they were not requested.
         note: on samples that are copies of others in all layers, if there are any; see `cka`.
+
+    `to_frame()`: one row for each pair of layers: row, column, value, stderr.
     """
 
     names: tuple[str, ...]
@@ -54,6 +58,14 @@ class CkaMatrix:
 
     __repr__ = __str__
 
+    def _columns(self) -> dict[str, Any]:
+        errors = torch.full_like(self.values, torch.nan) if self.stderr is None else self.stderr
+        return pair_columns(self.names, self.other_names, value=self.values, stderr=errors)
+
+    def _chart(self) -> Heat:
+        title = f"CKA, {self.kernel} kernel, {self.estimator}"
+        return matrix_map(title, self.names, self.other_names, self.values, "CKA")
+
 
 def cka_matrix(
     reps: Mapping[str, Any] | Sequence[Any],
@@ -71,7 +83,7 @@ def cka_matrix(
             features, of which `kernel` is taken, or a Kernel. All of the same n samples in the same order.
         others: the columns; `reps` again by default.
         kernel, estimator, bandwidth: as in `cka`; never clamped at 0.
-        stderr: also the jackknife errors of `cka_estimate`; takes about 1.5 times as long.
+        stderr: also the jackknife errors of `cka_over_samples`; takes about 1.5 times as long.
 
     A layer that is constant over the samples, up to rounding in the precision it came in, has NaN in its row and column
     and a note; so has one of whose samples most coincide, for "rbf". Samples that are copies of each other in all

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from geomfeat.display import BaseResult
 from geomfeat.errors import BadInput
 from geomfeat.geometry.dimension.eigenspectrum import reduced, spread_of
 from geomfeat.geometry.similarity._validation import same_samples
@@ -20,12 +21,17 @@ PENALTIES = tuple(10.0**p for p in range(-6, 5))
 
 
 @dataclass(frozen=True)
-class LinearPredictivity:
-    """r2: share of b's variance, held out. by_fold: of each fold. penalties: that each fold chose, relative."""
+class LinearPredictivity(BaseResult):
+    """r2: share of b's variance, held out. by_fold: of each fold. penalties: that each fold chose, relative.
+
+    `to_frame()`: one row for each fold: by_fold, penalties, r2.
+    """
 
     r2: float
     by_fold: tuple[float, ...]
     penalties: tuple[float, ...]
+
+    _rows = ("by_fold", "penalties")
 
 
 def linear_regression_r2(a: Points, b: Points) -> float:

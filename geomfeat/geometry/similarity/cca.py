@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from geomfeat.charts import Plot
+from geomfeat.display import PlottableResult, line_chart
 from geomfeat.errors import BadInput
 from geomfeat.geometry.dimension.eigenspectrum import NoVariance, spread_of
 from geomfeat.geometry.similarity._validation import same_samples
@@ -26,12 +28,21 @@ COSINE_ROUNDINGS, LARGEST_ANGLE = 64 * torch.finfo(WORKING).eps, 1e-3
 
 
 @dataclass(frozen=True, eq=False)
-class CanonicalCorrelations:
-    """values: correlations in 0..1, descending. variates: (n, k) those of a, orthonormal. n_trivial: see the module."""
+class CanonicalCorrelations(PlottableResult):
+    """values: correlations in 0..1, descending. variates: (n, k) those of a, orthonormal. n_trivial: see the module.
+
+    `to_frame()`: one row for each correlation: values, n_trivial.
+    """
 
     values: Tensor
     variates: Tensor
     n_trivial: int
+
+    _rows = ("values",)
+
+    def _chart(self) -> Plot:
+        ranks = range(1, len(self.values) + 1)
+        return line_chart("canonical correlations", "rank", "correlation", ranks, self.values)
 
 
 def canonical_correlations(a: Points, b: Points) -> CanonicalCorrelations:

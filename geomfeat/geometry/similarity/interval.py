@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from geomfeat.display import BaseResult
 from geomfeat.errors import BadInput
 from geomfeat.geometry.similarity._validation import same_samples
 from geomfeat.numerics import stream
@@ -32,7 +33,7 @@ LEAST = 8  # samples, or groups of them
 
 
 @dataclass(frozen=True, repr=False)
-class Interval:
+class Interval(BaseResult):
     """A similarity with a confidence interval over samples.
 
     Attributes:

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from geomfeat.charts import Heat
+from geomfeat.display import PlottableResult, matrix_map, pair_columns
 from geomfeat.errors import BadInput
 from geomfeat.geometry.similarity._cka_matrix import DEAD, PairTable
 from geomfeat.geometry.similarity._cka_sums import Side
@@ -29,7 +31,7 @@ GROUPS = 32  # of blocks, left out in turn for the standard error
 
 
 @dataclass(frozen=True, eq=False)
-class StreamedCka:
+class StreamedCka(PlottableResult):
     """CKA of every layer with every other over all samples seen.
 
     Attributes:
@@ -37,6 +39,8 @@ class StreamedCka:
         stderr: of "minibatch", from the scatter of blocks (which must be drawn at random); None for "exact".
         method: "exact", or "minibatch of 1024" with the number of samples in a block.
         n: samples that were used.
+
+    `to_frame()`: one row for each pair of layers: row, column, value, stderr.
     """
 
     names: tuple[str, ...]
@@ -46,6 +50,13 @@ class StreamedCka:
     method: str
     n: int
     notes: Mapping[str, str] = field(default_factory=dict)
+
+    def _columns(self) -> dict[str, Any]:
+        errors = torch.full_like(self.values, torch.nan) if self.stderr is None else self.stderr
+        return pair_columns(self.names, self.names, value=self.values, stderr=errors)
+
+    def _chart(self) -> Heat:
+        return matrix_map(f"CKA, {self.estimator}, {self.method}", self.names, self.names, self.values, "CKA")
 
 
 class StreamingCKA:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from geomfeat.geometry.similarity import cka_estimate
+from geomfeat.geometry.similarity import cka_over_samples
 from geomfeat.registry import measure
 from geomfeat.types import Estimate, Representation
 
@@ -22,4 +22,4 @@ def cka_linear_unbiased(a: Representation, b: Representation) -> Estimate:
     >>> round(cka_linear_unbiased(a, a.with_(x=3 * a.x + 1)).value, 6)
     1.0
     """
-    return cka_estimate(a, b, estimator="unbiased")
+    return cka_over_samples(a, b, estimator="unbiased")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from geomfeat.geometry.similarity import cka_estimate
+from geomfeat.geometry.similarity import cka_over_samples
 from geomfeat.registry import measure
 from geomfeat.types import Estimate, Representation
 
@@ -25,4 +25,4 @@ def cka_rbf_unbiased(a: Representation, b: Representation, *, bandwidth: float =
     >>> round(cka_rbf_unbiased(a, a.with_(x=3 * a.x + 1)).value, 6)
     1.0
     """
-    return cka_estimate(a, b, kernel="rbf", estimator="unbiased", bandwidth=bandwidth)
+    return cka_over_samples(a, b, kernel="rbf", estimator="unbiased", bandwidth=bandwidth)

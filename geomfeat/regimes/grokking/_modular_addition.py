@@ -13,11 +13,13 @@ import copy
 import math
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from geomfeat.display import BaseResult
 from geomfeat.errors import BadInput
 from geomfeat.models.parameterization import seeded
 from geomfeat.numerics import stream
@@ -52,11 +54,13 @@ class ModularTask:
 
 
 @dataclass(frozen=True, eq=False)
-class ModularRun:
+class ModularRun(BaseResult):
     """Snapshots of a run at log-spaced steps, and what it was trained on.
 
     Attributes:
         alpha: the output scale where f = alpha (net(w) - net(w0)) was trained, else None.
+
+    `to_frame()`: one row for each snapshot: at, loss function (loss), alpha.
     """
 
     task: ModularTask
@@ -71,6 +75,12 @@ class ModularRun:
             self.snapshots, t.inputs, t.targets, test=(t.test_inputs, t.test_targets), loss=self.loss,
             gamma=None if self.alpha is None else 1 / self.alpha, probes=probes,
         )  # fmt: skip
+
+    def _columns(self) -> dict[str, Any]:
+        return {"at": [snapshot.at for snapshot in self.snapshots], "loss": self.loss, "alpha": self.alpha}
+
+    def __str__(self) -> str:
+        return f"ModularRun: {len(self.snapshots)} snapshots of a training by {self.loss}"
 
 
 def modular_addition(modulus: int = 23, share: float = 0.5, *, seed: int = 0) -> ModularTask:

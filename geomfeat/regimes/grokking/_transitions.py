@@ -23,6 +23,7 @@ from statistics import fmean, stdev
 
 from scipy.stats import t as student
 
+from geomfeat.display import BaseResult
 from geomfeat.errors import BadInput
 from geomfeat.regimes.training.series import TrainingSeries
 from geomfeat.tangent import SilentAlignment, silent_alignment_lag
@@ -37,7 +38,7 @@ LATE_TEST = 3.0  # test transition over fit, in steps, from which on a run has g
 
 
 @dataclass(frozen=True)
-class TransitionReport:
+class TransitionReport(BaseResult):
     """The order of events in one run; a time is NaN where its event did not happen.
 
     Attributes:

@@ -17,11 +17,14 @@ weights find beta, and 1 / alpha is how far they have to move.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from geomfeat.charts import Curve, Plot
+from geomfeat.display import PlottableResult
 from geomfeat.errors import BadInput
 from geomfeat.numerics import WORKING, stream
 from geomfeat.regimes.training.series import TrainingSeries, kernel_path, log_spaced_steps
@@ -51,18 +54,38 @@ class PolynomialTask:
 
 
 @dataclass(frozen=True, eq=False)
-class GrokkingRun:
+class GrokkingRun(PlottableResult):
     """Runs at every seed and alpha, recorded at log-spaced steps.
 
     Attributes:
         seeds, alphas: what was run. steps: recorded, from 0.
         series: (seed, alpha) -> its `TrainingSeries`; losses are relative to those of f = 0, so they start at 1.
+
+    `to_frame()`: one row for each run and step: seed, alpha, then the columns of its `TrainingSeries`.
     """
 
     seeds: tuple[int, ...]
     alphas: tuple[float, ...]
     steps: tuple[int, ...]
     series: dict[tuple[int, float], TrainingSeries]
+
+    def _columns(self) -> dict[str, Any]:
+        found: dict[str, list[Any]] = {"seed": [], "alpha": []}
+        for (seed, alpha), series in self.series.items():
+            found["seed"] += [seed] * len(series.steps)
+            found["alpha"] += [alpha] * len(series.steps)
+            for name, values in series._columns().items():
+                found.setdefault(name, []).extend(values)
+        return found
+
+    def _chart(self) -> Plot:
+        first = {alpha: run for (seed, alpha), run in self.series.items() if seed == self.seeds[0]}
+        curves = [Curve(f"alpha = {alpha:g}", run.steps, run.test_loss or ()) for alpha, run in first.items()]
+        return Plot(f"seed {self.seeds[0]}", "step", "relative test loss", curves, log_y=True)
+
+    def __str__(self) -> str:
+        seeds, alphas = (", ".join(f"{v:g}" for v in values) for values in (self.seeds, self.alphas))
+        return f"GrokkingRun: seeds {seeds}; alphas {alphas}; {len(self.steps)} recorded steps"
 
 
 def polynomial_kernel(weights: Float[Tensor, "D N"], x: Float[Tensor, "n D"], eps: float) -> Float[Tensor, "n n"]:

@@ -9,11 +9,14 @@ log_d sigma^2 + log_d w = 1. Tu, Aranguri and Jacot 2024, section 3.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from geomfeat.charts import Heat
+from geomfeat.display import PlottableResult, pair_columns
 from geomfeat.errors import BadInput
 from geomfeat.numerics import WORKING, as_tensor, require_finite, stream
 from geomfeat.regimes.linear_networks.mixed_descent import Products, descend_products, random_products
@@ -25,7 +28,7 @@ RATE = 0.2
 
 
 @dataclass(frozen=True, eq=False)
-class PhaseDiagram:
+class PhaseDiagram(PlottableResult):
     """One row per variance, one column per width; the moment of each cell is that of its smallest error.
 
     Attributes:
@@ -38,6 +41,8 @@ class PhaseDiagram:
         error: (v, w) smallest |A(t) - signal|^2 / |signal|^2 of the run; NaN where the run diverged.
         stable_rank: (v, w) |A|_F^2 / |A|_2^2 at that moment.
         steps: (v, w) gradient-descent steps up to that moment; `max_steps` where the error was still falling.
+
+    `to_frame()`: one row for each variance and width: log_variance, log_width, then the numbers of the cell.
     """
 
     log_variance: Tensor
@@ -49,6 +54,19 @@ class PhaseDiagram:
     error: Tensor
     stable_rank: Tensor
     steps: Tensor
+
+    def _columns(self) -> dict[str, Any]:
+        cells = ("threshold", "regime", "n_active", "error", "stable_rank", "steps")
+        matrices = {name: getattr(self, name) for name in cells}
+        table = pair_columns(self.log_variance.tolist(), self.log_width.tolist(), **matrices)
+        return {"log_variance": table.pop("row"), "log_width": table.pop("column"), **table}
+
+    def _chart(self) -> Heat:
+        x, y = self.log_width.tolist(), self.log_variance.tolist()
+        return Heat("smallest error", "log width", "log variance", x, y, self.error.tolist(), "relative error")
+
+    def __str__(self) -> str:
+        return f"PhaseDiagram: {len(self.log_variance)} variances x {len(self.log_width)} widths"
 
 
 def noisy_low_rank(dimension: int, rank: int, noise: float = 1.0, *, seed: int = 0) -> tuple[Tensor, Tensor]:

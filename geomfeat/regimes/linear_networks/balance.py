@@ -11,13 +11,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from geomfeat.display import BaseResult
 from geomfeat.errors import BadInput
 from geomfeat.numerics import WORKING, as_tensor, require_finite, stream
 from geomfeat.precision import precision_of
 
 
 @dataclass(frozen=True)
-class Balance:
+class Balance(BaseResult):
     """The lambda nearest to W2'W2 - W1 W1' = lambda I, and what is left.
 
     Args:

@@ -14,6 +14,8 @@ from math import ceil
 import torch
 from torch import Tensor
 
+from geomfeat.charts import Plot
+from geomfeat.display import PlottableResult, line_chart
 from geomfeat.errors import BadInput
 from geomfeat.numerics import WORKING, as_tensor, require_finite, safe_eigh
 from geomfeat.regimes.linear_networks.balance import chained, layer_balance
@@ -25,7 +27,7 @@ _BALANCED = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
-class LinearPath:
+class LinearPath(PlottableResult):
     """A two-layer linear network along its training.
 
     The hidden units are known up to a rotation that may differ between times: products, similarities, kernels, losses
@@ -35,12 +37,16 @@ class LinearPath:
         times: (T,), from the start of the task.
         w1, w2: (T, hidden, inputs) and (T, outputs, hidden), float64.
         task: what it is trained on.
+
+    `to_frame()`: one row for each time: times, loss.
     """
 
     times: Tensor
     w1: Tensor
     w2: Tensor
     task: LinearTask
+
+    _rows = ("times", "loss")
 
     @property
     def product(self) -> Tensor:
@@ -94,6 +100,9 @@ class LinearPath:
         if x.ndim != 2 or x.shape[1] != self.w1.shape[2]:
             raise BadInput(f"x must be (n, {self.w1.shape[2]}), the width of the inputs, got {tuple(x.shape)}")
         return x
+
+    def _chart(self) -> Plot:
+        return line_chart("linear network", "time", "loss", self.times, self.loss)
 
 
 def linear_flow(w1: Tensor, w2: Tensor, task: LinearTask, times: Sequence[float] | Tensor) -> LinearPath:

@@ -15,6 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from geomfeat.charts import Plot
+from geomfeat.display import PlottableResult, line_chart
 from geomfeat.numerics import WORKING
 from geomfeat.precision import coarser, precision_of, roundings
 from geomfeat.regimes.linear_networks.balance import chained
@@ -25,18 +27,22 @@ LARGEST = 1e3
 
 
 @dataclass(frozen=True, eq=False)
-class ModeRegimes:
+class ModeRegimes(PlottableResult):
     """The modes of a pair of linear layers, strongest first; float64.
 
     Attributes:
         strengths: (k,) singular values s of W2 W1, those above rounding.
         rho: (k,) s / (sigma^2 w), from 0 to 1000 (where rounding leaves no more): lazy below 1/3, rich above 3.
         imbalance: (k,) (|q|^2 - |p|^2) / (|q|^2 + |p|^2), from -1 (all weight in the first layer) to 1.
+
+    `to_frame()`: one row for each mode, strongest first: strengths, rho, imbalance.
     """
 
     strengths: Tensor
     rho: Tensor
     imbalance: Tensor
+
+    _rows = ("strengths", "rho", "imbalance")
 
     @property
     def lazy(self) -> Tensor:
@@ -47,6 +53,10 @@ class ModeRegimes:
     def rich(self) -> Tensor:
         """(k,) which modes are rich."""
         return self.rho > RICH
+
+    def _chart(self) -> Plot:
+        modes = range(1, len(self.rho) + 1)
+        return line_chart("lazy below 1/3, rich above 3", "mode", "rho", modes, self.rho, log_y=True)
 
 
 def mode_regimes(first: Float[Tensor, "w i"], second: Float[Tensor, "o v"]) -> ModeRegimes:

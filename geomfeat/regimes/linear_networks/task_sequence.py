@@ -5,10 +5,13 @@ Gradient flow conserves lambda whatever the target, so the exact solution restar
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from geomfeat.charts import Curve, Plot
+from geomfeat.display import PlottableResult, pair_columns
 from geomfeat.errors import BadInput
 from geomfeat.numerics import WORKING
 from geomfeat.regimes.linear_networks.flow import LinearPath, linear_flow
@@ -16,12 +19,14 @@ from geomfeat.regimes.linear_networks.task import LinearTask
 
 
 @dataclass(frozen=True, eq=False)
-class TaskSequence:
+class TaskSequence(PlottableResult):
     """A network along its training on tasks 0, 1, ...; every stretch starts where the last one ended.
 
     Args:
         paths: one for each stretch of training, its times counted from the stretch's start.
         starts: (tasks,), the time at which each stretch starts.
+
+    `to_frame()`: one row for each task and time: task, time, loss.
     """
 
     paths: tuple[LinearPath, ...]
@@ -53,6 +58,17 @@ class TaskSequence:
         after = torch.stack([path.task.loss(ends) for path in self.paths])
         learned = torch.ones_like(after).triu().bool()
         return torch.where(learned, after - after.diagonal()[:, None], torch.full_like(after, float("nan")))
+
+    def _columns(self) -> dict[str, Any]:
+        table = pair_columns(range(len(self.paths)), self.times.tolist(), loss=self.losses)
+        return {"task": table["row"], "time": table["column"], "loss": table["loss"]}
+
+    def _chart(self) -> Plot:
+        times, losses = self.times.tolist(), self.losses.tolist()
+        return Plot("tasks in sequence", "time", "loss", [Curve(f"task {k}", times, y) for k, y in enumerate(losses)])
+
+    def __str__(self) -> str:
+        return f"TaskSequence: {len(self.paths)} tasks, {len(self.times)} times"
 
 
 def learn_in_sequence(

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from geomfeat.display import BaseResult
 from geomfeat.errors import BadInput
 from geomfeat.models.functional import Readout
 from geomfeat.numerics import WORKING
@@ -18,7 +19,7 @@ from geomfeat.regimes.training.scaled_training import train_at_gamma
 
 
 @dataclass(frozen=True)
-class LazyAgreement:
+class LazyAgreement(BaseResult):
     """How far three trainings of one task differ in f, relative to |f| of the linear one, over all samples given.
 
     Attributes:

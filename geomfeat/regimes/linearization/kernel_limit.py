@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from geomfeat.display import BaseResult, pair_columns
 from geomfeat.errors import BadInput
 from geomfeat.labels import as_goal
 from geomfeat.models.functional import Functional, Readout, batches, functional, n_samples
@@ -29,7 +30,7 @@ from geomfeat.tangent.jacobians.derivative_checks import require_callable
 
 
 @dataclass(frozen=True, eq=False)
-class LazyLimit:
+class LazyLimit(BaseResult):
     """The outputs of a network trained in the lazy limit.
 
     Attributes:
@@ -39,6 +40,8 @@ class LazyLimit:
         unreachable: share of it that the linear model cannot fit in any time, because K is singular.
         rank, size: eigenvalues of K above rounding, and all n C of them.
         largest_lr: 2 / largest curvature: lr at and above which gradient descent on the linear model diverges.
+
+    `to_frame()`: one row for each sample and output: of (train or test), sample, output, value.
     """
 
     train: Tensor
@@ -49,6 +52,16 @@ class LazyLimit:
     rank: int
     size: int
     largest_lr: float
+
+    def _columns(self) -> dict[str, Any]:
+        found: dict[str, list[Any]] = {"of": [], "sample": [], "output": [], "value": []}
+        for name, values in (("train", self.train), ("test", self.test)):
+            if values is not None:
+                table = pair_columns(*map(range, values.shape), value=values)
+                found["of"] += [name] * len(table["row"])
+                for column, source in (("sample", "row"), ("output", "column"), ("value", "value")):
+                    found[column] += table[source]
+        return found
 
 
 def lazy_limit(

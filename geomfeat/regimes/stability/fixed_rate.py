@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from geomfeat.charts import Plot
+from geomfeat.display import BaseResult, PlottableResult, line_chart
 from geomfeat.errors import BadInput
 from geomfeat.labels import as_goal
 from geomfeat.models.functional import Functional, Readout, functional, n_samples
@@ -32,12 +34,14 @@ EARLY = 0.5  # a catapult's highest loss lies in this share of the training
 
 
 @dataclass(frozen=True, eq=False)
-class FixedRateDescent:
+class FixedRateDescent(PlottableResult):
     """Gradient descent at a fixed raw rate.
 
     Attributes:
         losses: at steps 0, 1, 2, ..., up to the first that is not finite. sharpness: step -> largest eigenvalue of the
             loss's Hessian. lr: eta. model: copy in float64 with the last weights, also where they are not finite.
+
+    `to_frame()`: one row for each step: step, loss, sharpness (NaN where it was not measured), lr.
     """
 
     losses: tuple[float, ...]
@@ -45,9 +49,22 @@ class FixedRateDescent:
     lr: float
     model: nn.Module
 
+    def _columns(self) -> dict[str, Any]:
+        steps = range(len(self.losses))
+        sharpness = [self.sharpness.get(step, math.nan) for step in steps]
+        return {"step": list(steps), "loss": list(self.losses), "sharpness": sharpness, "lr": self.lr}
+
+    def _chart(self) -> Plot:
+        steps = range(len(self.losses))
+        return line_chart(f"descent at rate {self.lr:.3g}", "step", "loss", steps, self.losses, log_y=True)
+
+    def __str__(self) -> str:
+        end = f"loss {self.losses[0]:.3g} to {self.losses[-1]:.3g}"
+        return f"FixedRateDescent at rate {self.lr:.3g}: {len(self.losses) - 1} steps, {end}"
+
 
 @dataclass(frozen=True)
-class StabilityReport:
+class StabilityReport(BaseResult):
     """What a training at a fixed rate did.
 
     Attributes:

@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from geomfeat.display import BaseResult
 from geomfeat.errors import BadInput
 from geomfeat.labels import as_goal
 from geomfeat.memory import is_out_of_memory, with_more_rows
@@ -37,13 +38,15 @@ CHECK_EVERY = 5  # Lanczos checks its convergence every so many steps
 
 
 @dataclass(frozen=True, eq=False)
-class Sharpness:
+class Sharpness(BaseResult):
     """The largest eigenvalues of a loss's Hessian.
 
     Attributes:
         values: (k,) descending, by sign: negative curvature counts as small. vectors: (p, k), orthonormal.
         residuals: (k,) |H v - value v|: an eigenvalue lies within it of each value.
         steps: Hessian-vector products taken. converged: whether all residuals met the tolerance.
+
+    `to_frame()`: one row for each eigenvalue: values, residuals, steps, converged.
     """
 
     values: Tensor
@@ -51,6 +54,8 @@ class Sharpness:
     residuals: Tensor
     steps: int
     converged: bool
+
+    _rows = ("values", "residuals")
 
     @property
     def top(self) -> float:

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from geomfeat.charts import Plot
+from geomfeat.display import PlottableResult, line_chart, pair_columns
 from geomfeat.errors import BadInput
 from geomfeat.labels import as_goal
 from geomfeat.memory import is_out_of_memory
@@ -29,12 +31,14 @@ NEAR_LAZY = 1e-3  # a gamma at which the loss's Hessian is its Gauss-Newton part
 
 
 @dataclass(frozen=True, eq=False)
-class StableRates:
+class StableRates(PlottableResult):
     """The largest stable raw learning rates.
 
     Attributes:
         gammas: (G,). rates: (G, S), for each gamma and model; NaN where the search found none. above: (G, S), the
             lowest rate tried above it, at which training diverges. steps: of each training.
+
+    `to_frame()`: one row for each gamma and model: gamma, model, rate, above, steps.
     """
 
     gammas: tuple[float, ...]
@@ -59,6 +63,18 @@ class StableRates:
         slope = float(x @ y / (x @ x))
         rest = float((y - slope * x).square().sum())
         return slope, math.sqrt(rest / max(len(kept) - 2, 1) / float(x @ x))
+
+    def _columns(self) -> dict[str, Any]:
+        table = pair_columns(self.gammas, range(self.rates.shape[1]), rate=self.rates, above=self.above)
+        return {"gamma": table.pop("row"), "model": table.pop("column"), **table, "steps": self.steps}
+
+    def _chart(self) -> Plot:
+        mean = self.rates.log().nanmean(1).exp()
+        title = "largest stable rate, geometric mean over models"
+        return line_chart(title, "gamma", "rate", self.gammas, mean, log_x=True, log_y=True)
+
+    def __str__(self) -> str:
+        return f"StableRates: {len(self.gammas)} gammas, {self.rates.shape[1]} models, {self.steps} steps each"
 
 
 def largest_stable_lr(

@@ -8,6 +8,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from geomfeat.charts import Plot
+from geomfeat.display import PlottableResult, line_chart
 from geomfeat.errors import BadInput
 from geomfeat.labels import Labels, as_goal
 from geomfeat.models.copying import deep_copy
@@ -20,7 +22,7 @@ from geomfeat.types import Snapshot
 
 
 @dataclass(frozen=True, eq=False)
-class Trained:
+class Trained(PlottableResult):
     """A network trained at output scale gamma.
 
     Attributes:
@@ -35,6 +37,8 @@ class Trained:
         test_loss: relative to the loss of f = 0 on the training targets; None without test data.
         snapshots: step -> copy of the network, for `snapshot_steps`; snapshot_losses: step -> relative loss.
         seconds: wall time. centred: whether f = (net(w) - net(w0)) / gamma, or net(w) / gamma. seed: as given.
+
+    `to_frame()`: `history`: one row for each recorded step: step, loss.
     """
 
     model: nn.Module
@@ -77,6 +81,18 @@ class Trained:
     def snapshots_list(self) -> list[Snapshot]:
         """All saved checkpoints, in order of their steps."""
         return [self.at(step) for step in self.snapshots]
+
+    def to_frame(self) -> pd.DataFrame:
+        """The history: step, loss."""
+        return self.history.copy()
+
+    def _chart(self) -> Plot:
+        steps, losses = self.history["step"], self.history["loss"]
+        return line_chart(f"training at gamma = {self.gamma:g}", "step", "relative loss", steps, losses, log_y=True)
+
+    def __str__(self) -> str:
+        end = "diverged" if self.diverged else "converged" if self.converged else self.note or "not converged"
+        return f"Trained at gamma = {self.gamma:g}: relative loss {self.train_loss:.3g} after {self.steps} steps, {end}"
 
 
 def scaled_outputs(

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from geomfeat.charts import Curve, Plot
+from geomfeat.display import PlottableResult
 from geomfeat.errors import BadInput
 from geomfeat.geometry.similarity import kernel_angle, kernel_distance, target_alignment
 from geomfeat.geometry.similarity._hsic import GRAM_UNITS
@@ -58,7 +60,7 @@ class KernelPath:
 
 
 @dataclass(frozen=True, eq=False)
-class TrainingSeries:
+class TrainingSeries(PlottableResult):
     """What happened at every recorded step; tuples of one length, None where there were no test data or classes.
 
     Attributes:
@@ -70,6 +72,9 @@ class TrainingSeries:
     >>> path = KernelPath((0.0, 0.1), (0.0, 0.5), (0.0, 0.5), (0.1, 0.4))
     >>> TrainingSeries((0, 10), (1.0, 0.1), path).test_loss is None
     True
+
+    `to_frame()`: one row for each step: steps, the losses and accuracies that are known, and distance, turn, arc,
+    alignment of the kernel.
     """
 
     steps: tuple[float, ...]
@@ -78,6 +83,8 @@ class TrainingSeries:
     test_loss: tuple[float, ...] | None = None
     train_accuracy: tuple[float, ...] | None = None
     test_accuracy: tuple[float, ...] | None = None
+
+    _rows = ("steps", "train_loss", "test_loss", "train_accuracy", "test_accuracy")
 
     def __post_init__(self) -> None:
         n = len(self.steps)
@@ -94,6 +101,19 @@ class TrainingSeries:
             if values is not None and "." not in name:
                 object.__setattr__(self, name, tuple(map(float, values)))
         object.__setattr__(self, "steps", tuple(map(float, self.steps)))
+
+    def _columns(self) -> dict[str, Any]:
+        known = {name: values for name in self._rows if (values := getattr(self, name)) is not None}
+        return {**known, **vars(self.kernel)}
+
+    def _chart(self) -> Plot:
+        losses = {"train loss": self.train_loss, "test loss": self.test_loss}
+        curves = [Curve(name, self.steps, values) for name, values in losses.items() if values is not None]
+        return Plot("training", "step", "relative loss", curves, log_y=True)
+
+    def __str__(self) -> str:
+        steps = f"{len(self.steps)} steps from {self.steps[0]:g} to {self.steps[-1]:g}"
+        return f"TrainingSeries: {steps}; train loss {self.train_loss[0]:.3g} to {self.train_loss[-1]:.3g}"
 
 
 def rounded_powers(base: float, parts: int, count: int) -> list[int]:

@@ -7,6 +7,7 @@ out is parameterized wrongly (Yang et al. 2021, appendix D.1, Tensor Programs V)
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import torch
@@ -14,6 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
+from geomfeat.charts import Curve, Plot
+from geomfeat.display import PlottableResult
 from geomfeat.errors import BadInput
 from geomfeat.models.functional import Readout, moved
 from geomfeat.numerics import WORKING
@@ -25,12 +28,14 @@ from geomfeat.statistics.power_law import PowerLaw, power_law
 
 
 @dataclass(frozen=True, eq=False)
-class CoordinateCheck:
+class CoordinateCheck(PlottableResult):
     """Root mean square change of a layer's coordinates since the start.
 
     Attributes:
         widths, seeds: as trained. layers: with a weight matrix, in call order; the last one or ones are read-out.
         changes: layer -> (steps, seeds, widths), after 1, 2, ... steps; NaN where a network diverged.
+
+    `to_frame()`: one row for each layer, step, seed and width: layer, step, seed, width, change.
     """
 
     widths: tuple[int, ...]
@@ -55,6 +60,23 @@ class CoordinateCheck:
         if not 1 <= step <= len(known):
             raise BadInput(f"step={step} must be from 1 to {len(known)}, or -1 for the last")
         return known[step - 1]
+
+    def _columns(self) -> dict[str, Any]:
+        found: dict[str, list[Any]] = {"layer": [], "step": [], "seed": [], "width": [], "change": []}
+        for layer, changes in self.changes.items():
+            keys = product(range(1, len(changes) + 1), self.seeds, self.widths)
+            for (step, seed, width), change in zip(keys, changes.flatten().tolist(), strict=True):
+                for name, value in zip(found, (layer, step, seed, width, change), strict=True):
+                    found[name].append(value)
+        return found
+
+    def _chart(self) -> Plot:
+        curves = [Curve(layer, self.widths, self.mean(layer).tolist()) for layer in self.layers]
+        return Plot("after the last step", "width", "change of a coordinate", curves, log_x=True, log_y=True)
+
+    def __str__(self) -> str:
+        powers = "; ".join(f"{layer}: n^{self.exponent(layer)}" for layer in self.layers)
+        return f"CoordinateCheck of widths {', '.join(map(str, self.widths))}, {len(self.seeds)} seeds; {powers}"
 
 
 def coordinate_check(

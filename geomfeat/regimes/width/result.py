@@ -2,12 +2,15 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from scipy import stats
 from torch import Tensor
 
+from geomfeat.charts import Curve, Plot
+from geomfeat.display import BaseResult, PlottableResult
 from geomfeat.errors import BadInput
 from geomfeat.numerics import WORKING
 from geomfeat.statistics.power_law import PowerLaw, mean_with_interval, power_law, slopes
@@ -74,13 +77,15 @@ class Criterion:
 
 
 @dataclass(frozen=True, eq=False)
-class WidthScaling:
+class WidthScaling(PlottableResult):
     """Readings of all networks, tidy, and what follows from them.
 
     Attributes:
         widths, seeds: as trained. r: of the training, None where it was the user's own.
         hidden, readout: layers with a weight matrix, in call order.
         readings: one per number. Quantities: see `geomfeat.regimes.width.readings`, and train_loss.
+
+    `to_frame()`: one row for each reading: width, seed, layer, quantity, value, ok, note.
     """
 
     widths: tuple[int, ...]
@@ -178,9 +183,18 @@ class WidthScaling:
             lines.append(f"{x.quantity} {x.layer}".rstrip() + f": n^{x.law}{theory}")
         return "\n".join([*lines, str(richness_of(self)), *self.notes])
 
+    def _columns(self) -> dict[str, Any]:
+        names = ("width", "seed", "layer", "quantity", "value", "ok", "note")
+        return {name: [getattr(reading, name) for reading in self.readings] for name in names}
+
+    def _chart(self) -> Plot:
+        means = {layer: self.values("feature_change", layer).log().nanmean(0).exp() for layer in self.hidden}
+        curves = [Curve(layer, self.widths, mean.tolist()) for layer, mean in means.items()]
+        return Plot("change of features", "width", "relative change", curves, log_x=True, log_y=True)
+
 
 @dataclass(frozen=True)
-class RichnessEstimate:
+class RichnessEstimate(BaseResult):
     """The richness r of a family of networks, 0 lazy and 1/2 rich.
 
     Attributes:
@@ -188,6 +202,8 @@ class RichnessEstimate:
             95 % interval from the scatter of seeds and the disagreement of the exponents together.
         by_layer: r of every hidden layer, by its feature change alone.
         violations: criteria that are violated, and layers that train at another r, in words. unclear: not decided.
+
+    `to_frame()`: one row for the family, layer "", and one for each hidden layer: layer, r, low, high.
     """
 
     r: float
@@ -201,6 +217,15 @@ class RichnessEstimate:
         text = f"this family trains at r = {self.r:.2f} ± {0.5 * (self.high - self.low):.2f}"
         text += "; violates " + "; ".join(self.violations) if self.violations else "; violates no criterion"
         return text + ("; unclear: " + "; ".join(self.unclear) if self.unclear else "")
+
+    def _columns(self) -> dict[str, Any]:
+        laws = self.by_layer.values()
+        return {
+            "layer": ["", *self.by_layer],
+            "r": [self.r, *(law.exponent for law in laws)],
+            "low": [self.low, *(law.low for law in laws)],
+            "high": [self.high, *(law.high for law in laws)],
+        }
 
 
 def richness_of(scaling: WidthScaling) -> RichnessEstimate:

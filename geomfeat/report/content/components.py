@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from geomfeat.charts import theme as look
 from geomfeat.geometry.manifolds.capacity_floor import AT_FLOOR
-from geomfeat.report.content import theme as look
 from geomfeat.report.content.number_format import MISSING, number, signed, with_error
 from geomfeat.report.content.study_view import Value
 

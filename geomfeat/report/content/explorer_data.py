@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from geomfeat.charts import theme as look
 from geomfeat.comparison.relations.runs import FIT, LINEAR, Frame, Trainings
 from geomfeat.comparison.relations.trajectories import trajectories
-from geomfeat.report.content import theme as look
 from geomfeat.report.content.components import clean
 from geomfeat.report.content.sweep_charts import LEAST_COVERED, axis_name, label_of, varying
 

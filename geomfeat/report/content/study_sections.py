@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from geomfeat.report.content import theme as look
+from geomfeat.charts import theme as look
 from geomfeat.report.content import time_sentences as over_time
 from geomfeat.report.content.components import Cell, Table, text_cell
 from geomfeat.report.content.number_format import accuracies, percent, richness_text, signed

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from geomfeat.charts import theme as look
 from geomfeat.errors import BadInput
 from geomfeat.geometry.manifolds.capacity_floor import at_floor
-from geomfeat.report.content import theme as look
 
 if TYPE_CHECKING:
     from geomfeat.location.result import Location

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from geomfeat.report.content import theme as look
+from geomfeat.charts import theme as look
 from geomfeat.report.content.map_data import MOST_CLASSES, PAIRS, embedding_parts, shown_matrix
 from geomfeat.report.content.profile_data import floor_values, moments_of
 from geomfeat.report.content.quantity_labels import Entry

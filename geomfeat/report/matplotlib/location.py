@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from geomfeat.charts import theme as look
 from geomfeat.location.result import LAZY_BELOW, RICH_DEMAND
-from geomfeat.report.content import theme as look
 from geomfeat.report.content.location_data import column, located, on_scale, plane_ranges, regime_areas, scale_range
 from geomfeat.report.content.sentences import true_minus
 from geomfeat.report.content.study_view import View, clipped

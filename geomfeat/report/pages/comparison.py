@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geomfeat._version import __version__
+from geomfeat.charts import theme as look
 from geomfeat.geometry.manifolds.capacity_floor import AT_FLOOR, at_floor
-from geomfeat.report.content import theme as look
 from geomfeat.report.content.components import Figure, Table, grid, number_cell, text_cell
 from geomfeat.report.content.number_format import MISSING, number, with_error
 from geomfeat.report.content.study_sections import flattened

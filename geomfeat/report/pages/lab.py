@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from geomfeat._version import __version__
+from geomfeat.charts import figure_of
+from geomfeat.charts import theme as look
 from geomfeat.lab import Experiment
 from geomfeat.lab.result import Check, Findings
-from geomfeat.report.content import theme as look
 from geomfeat.report.content.components import Cell, Table, grid, number_cell, text_cell
 from geomfeat.report.content.study_sections import flattened
 from geomfeat.report.figures import as_bytes, style, svg_data_uri
-from geomfeat.report.matplotlib.charts import drawn
 from geomfeat.report.pages.study import environment, page_path, save_page, spec_json
 from geomfeat.report.plotly.charts import lab_figure
 from geomfeat.storage.owned_files import as_path, make_folder, replace_picture, require_own
@@ -37,7 +37,7 @@ def save_lab_figures(found: Findings, folder: str | Path) -> list[Path]:
     make_folder(folder)
     for path, plot in zip(paths, found.plots, strict=True):
         with style():
-            content = as_bytes(drawn(plot), "svg")
+            content = as_bytes(figure_of(plot), "svg")
         replace_picture(path, content)
     return paths
 
@@ -49,7 +49,7 @@ def render(asked: Experiment, found: Findings, table_file: str = "") -> str:
 
     figures = [lab_figure(plot, static=str(i)) for i, plot in enumerate(found.plots)]
     with style():
-        stills = {str(i): svg_data_uri(drawn(plot)) for i, plot in enumerate(found.plots)}
+        stills = {str(i): svg_data_uri(figure_of(plot)) for i, plot in enumerate(found.plots)}
     specs = {id(panel): spec_json(panel) for figure in figures for panel in figure.panels}
     plotly = get_plotlyjs()
     return (

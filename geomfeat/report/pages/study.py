@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geomfeat._version import __version__
+from geomfeat.charts import theme as look
 from geomfeat.errors import BadInput
-from geomfeat.report.content import theme as look
 from geomfeat.report.content import time_sentences as over_time
 from geomfeat.report.content.components import Figure, Panel, clean
 from geomfeat.report.content.sentences import comparison, left_out, troubles

@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from geomfeat._version import __version__
-from geomfeat.charts import Heat, Plot
+from geomfeat.charts import Heat, Plot, figure_of
+from geomfeat.charts import theme as look
 from geomfeat.comparison.relations.runs import FIT, Frame, Trainings
 from geomfeat.errors import BadInput
-from geomfeat.report.content import theme as look
 from geomfeat.report.content.components import Cell, Table, grid, number_cell, text_cell
 from geomfeat.report.content.explorer_data import explorer_data, json_text
 from geomfeat.report.content.study_sections import flattened
 from geomfeat.report.content.sweep_charts import LOCATION, PLACES, axis_name, varying
 from geomfeat.report.figures import as_bytes, style, svg_data_uri
-from geomfeat.report.matplotlib.charts import drawn
 from geomfeat.report.pages.study import environment, spec_json
 from geomfeat.report.plotly.charts import lab_figure
 from geomfeat.storage.owned_files import as_path, make_folder, replace_picture, require_own
@@ -38,7 +37,7 @@ def save_pictures(pictures: Mapping[str, Picture], folder: str | Path) -> list[P
     make_folder(folder)
     for path, picture in zip(paths, pictures.values(), strict=True):
         with style():
-            content = as_bytes(drawn(picture), "svg")
+            content = as_bytes(figure_of(picture), "svg")
         replace_picture(path, content)
     return paths
 
@@ -57,7 +56,7 @@ def rendered(
     with style():
         for i, (section, picture) in enumerate(numbered):
             figures[section].append(lab_figure(picture, static=str(i)))
-            stills[str(i)] = svg_data_uri(drawn(picture))
+            stills[str(i)] = svg_data_uri(figure_of(picture))
     for panel in (p for several in figures.values() for figure in several for p in figure.panels):
         specs[id(panel)] = spec_json(panel)
     plotly = get_plotlyjs()

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from geomfeat.charts import Curve, Heat, Plot
-from geomfeat.report.content import theme as look
+from geomfeat.charts import theme as look
+from geomfeat.charts.curve_style import bare, curve_colours, largest_size, lower_errors
 from geomfeat.report.content.components import (  # fmt: skip
     Figure,
     Panel,
@@ -21,7 +22,6 @@ from geomfeat.report.content.components import (  # fmt: skip
     plain,
     text_cell,
 )
-from geomfeat.report.content.curve_data import bare, curve_colours, largest_size, lower_errors
 
 LEGEND_ROW = 22  # pixels of height that two entries of a legend take
 MODES = {"measured": "lines+markers", "theory": "lines", "scatter": "markers"}
@@ -47,6 +47,9 @@ def _curves_panel(plot: Plot) -> Panel:
         height=330 + LEGEND_ROW * rows,
         margin={"l": 56, "r": 14, "t": 10, "b": 54 + LEGEND_ROW * rows},
     )
+    if plot.x_ticks:
+        ticks = {"tickvals": list(range(len(plot.x_ticks))), "ticktext": [plain(t) for t in plot.x_ticks]}
+        frame["xaxis"] = {**frame["xaxis"], **ticks}
     return Panel(plot.title, data, frame, "map")
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from geomfeat.charts import theme as look
 from geomfeat.geometry.manifolds.capacity_floor import AT_FLOOR, at_floor
-from geomfeat.report.content import theme as look
 from geomfeat.report.content.components import (  # fmt: skip
     Figure,
     Panel,

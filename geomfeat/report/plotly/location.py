@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from geomfeat.charts import theme as look
 from geomfeat.location.result import LAZY_BELOW, RICH_DEMAND, Location
-from geomfeat.report.content import theme as look
 from geomfeat.report.content.components import (  # fmt: skip
     Cell,
     Figure,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from geomfeat.report.content import theme as look
+from geomfeat.charts import theme as look
 from geomfeat.report.content.components import (
     Figure,
     Panel,

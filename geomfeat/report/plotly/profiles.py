@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from geomfeat.charts import theme as look
 from geomfeat.geometry.manifolds.capacity_floor import AT_FLOOR
-from geomfeat.report.content import theme as look
 from geomfeat.report.content.components import (  # fmt: skip
     Cell,
     Figure,

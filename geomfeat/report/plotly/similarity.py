@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from geomfeat.report.content import theme as look
+from geomfeat.charts import theme as look
 from geomfeat.report.content.components import Figure, Panel, axis, grid, layout, note, number_cell, plain
 from geomfeat.report.content.study_view import clipped
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from geomfeat.report.content import theme as look
+from geomfeat.charts import theme as look
 from geomfeat.report.content.components import Figure, Panel, Table, grid, layout, log_axis, number_cell, plain
 from geomfeat.report.content.spectrum_data import MOST_LAYERS, shown_spectra, spectrum_layers
 from geomfeat.report.content.study_view import AT_KEYS, View

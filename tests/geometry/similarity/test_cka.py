@@ -14,8 +14,8 @@ from torch import Tensor
 from geomfeat.errors import BadInput
 from geomfeat.geometry.similarity import (
     cka,
-    cka_estimate,
     cka_matrix,
+    cka_over_samples,
     hsic,
     kernel_alignment,
     label_gram,
@@ -23,6 +23,7 @@ from geomfeat.geometry.similarity import (
     rbf_gram,
 )
 from geomfeat.numerics import stream, tolerance
+from geomfeat.registry import get
 from geomfeat.types import Kernel, Representation
 from tests.reference.kernels import cka_by_definition, hsic_by_definition, jackknife_by_loop
 from tests.shared_data import shared
@@ -69,7 +70,7 @@ def test_the_standard_error_is_the_jackknife(shape: tuple[int, int, int], estima
     a, b = draw(n, d1, "a"), draw(n, d2, "b")
     b[:, 0] += a[:, 0]
     expected = jackknife_by_loop(lambda rows: cka(a[rows], b[rows], estimator=estimator), n)
-    assert cka_estimate(a, b, estimator=estimator).stderr == pytest.approx(expected, rel=1e-9)
+    assert cka_over_samples(a, b, estimator=estimator).stderr == pytest.approx(expected, rel=1e-9)
 
 
 def test_the_standard_error_covers_the_spread_over_draws() -> None:
@@ -77,7 +78,7 @@ def test_the_standard_error_covers_the_spread_over_draws() -> None:
     for seed in range(60):
         a = torch.randn(100, 5, generator=stream(seed, "spread a"), dtype=torch.float64)
         b = a + torch.randn(100, 5, generator=stream(seed, "spread b"), dtype=torch.float64)
-        estimate = cka_estimate(a, b)
+        estimate = cka_over_samples(a, b)
         values.append(estimate.value)
         errors.append(estimate.stderr)
     assert np.mean(errors) == pytest.approx(np.std(values), rel=0.3)
@@ -188,7 +189,7 @@ def test_bad_input_is_told_clearly(a: object, b: object, options: dict[str, str]
 def test_three_samples_do_for_the_biased_estimator() -> None:
     a, b = draw(3, 2, "a"), draw(3, 2, "b")
     expected = cka_by_definition(linear_gram(a).numpy(), linear_gram(b).numpy(), "biased")
-    estimate = cka_estimate(a, b, estimator="biased")
+    estimate = cka_over_samples(a, b, estimator="biased")
     torch.testing.assert_close(estimate.value, expected, **tolerance())
     assert estimate.stderr is None
 
@@ -198,8 +199,8 @@ def test_three_samples_do_for_the_biased_estimator() -> None:
 def test_sizes_whose_squares_are_out_of_range(size: float, estimator: str) -> None:
     draws = torch.Generator().manual_seed(0)
     a, b = (torch.randn(20, 4, generator=draws, dtype=torch.float64) for _ in range(2))
-    truth = cka_estimate(a, b, estimator=estimator)
-    found = cka_estimate(size * a, b, estimator=estimator)
+    truth = cka_over_samples(a, b, estimator=estimator)
+    found = cka_over_samples(size * a, b, estimator=estimator)
     assert found.value == pytest.approx(truth.value, rel=1e-9)
     assert found.stderr == pytest.approx(truth.stderr, rel=1e-9)
     assert cka(Kernel(size * a @ a.T), b, estimator=estimator) == pytest.approx(truth.value, rel=1e-9)
@@ -213,8 +214,8 @@ def test_a_mean_far_above_the_spread_costs_no_digits(kernel: str, estimator: str
     """Exact multiples of 2^-12 with a mean of four million, as raw voltages have."""
     a, b = ((draw(60, 6, name) * 2**12).round() / 2**12 for name in "ab")
     b = b + a
-    expected = cka_estimate(a, b, kernel=kernel, estimator=estimator)
-    found = cka_estimate(a + 2.0**22, b + 2.0**22, kernel=kernel, estimator=estimator)
+    expected = cka_over_samples(a, b, kernel=kernel, estimator=estimator)
+    found = cka_over_samples(a + 2.0**22, b + 2.0**22, kernel=kernel, estimator=estimator)
     assert found.value == pytest.approx(expected.value, rel=1e-8)
     assert found.stderr == pytest.approx(expected.stderr, rel=1e-6)
     whole = cka((a * 2**12).long() + 2**45, (b * 2**12).long(), kernel=kernel, estimator=estimator)
@@ -245,3 +246,30 @@ def test_a_turned_simplex_has_no_geometry_either() -> None:
     turned = torch.eye(9).double() @ torch.linalg.qr(draw(9, 9)).Q
     with pytest.raises(BadInput, match="equally alike"):
         cka(turned, draw(9, 3))
+
+
+@pytest.mark.parametrize(
+    ("measure", "options"),
+    [
+        ("cka_linear_unbiased", {}),
+        ("cka_linear_biased", {"estimator": "biased"}),
+        ("cka_rbf_unbiased", {"kernel": "rbf"}),
+    ],
+)
+@pytest.mark.parametrize("grouped", [False, True])
+def test_the_function_and_the_measure_give_the_same_estimate(
+    measure: str, options: dict[str, str], grouped: bool
+) -> None:
+    x = draw(24, 5, "reached either way")
+    groups = torch.arange(24) // 3 if grouped else None
+    a, b = Representation(x, groups=groups), Representation(x[:, :3] ** 2, groups=groups)
+    assert cka(a, b, **options) == get(measure)(a, b)
+    assert cka(a, b, **options).note == ("error over 8 groups" if grouped else "")
+
+
+def test_groups_of_one_side_hold_for_an_array_and_a_kernel_on_the_other() -> None:
+    x = draw(24, 5, "one side")
+    a = Representation(x, groups=torch.arange(24) // 3)
+    of_array = cka(a, x[:, :3])
+    assert cka(a, Kernel(linear_gram(x[:, :3]))).stderr == pytest.approx(of_array.stderr, rel=1e-6)
+    assert of_array.note == "error over 8 groups"

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from geomfeat.charts.theme import REGIME_TINTS
 from geomfeat.location.result import REGIMES
 from geomfeat.report.content.sentences import MEANING, answer, comparison, left_out, troubles, true_minus
 from geomfeat.report.content.study_view import views
-from geomfeat.report.content.theme import REGIME_TINTS
 from tests.report.synthetic import make_study
 
 

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from geomfeat.display import BaseResult
 from geomfeat.geometry.manifolds.cones.project import project_on_cones
 from geomfeat.geometry.manifolds.cones.separating_hyperplane import TOUCH, separates
 from geomfeat.geometry.manifolds.point_clouds import is_centre
@@ -24,11 +25,16 @@ CLEAR = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
-class Separability:
-    """separable: of every dichotomy. decided: certified; where it is not, `separable` must not be used."""
+class Separability(BaseResult):
+    """separable: of every dichotomy. decided: certified; where it is not, `separable` must not be used.
+
+    `to_frame()`: one row for each dichotomy: separable, decided.
+    """
 
     separable: Bool[Tensor, "m"]
     decided: Bool[Tensor, "m"]
+
+    _rows = ("separable", "decided")
 
 
 def separability(

@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from geomfeat._numba.threads import libraries_on_one_thread
+from geomfeat.display import BaseResult
 from geomfeat.errors import BadInput
 from geomfeat.geometry.manifolds.cones.problem import ConeProblem
 from geomfeat.geometry.manifolds.cones.solvers import METHODS, Answer, Step, order_of_methods
@@ -34,7 +35,7 @@ SAFE = 1e-140
 
 
 @dataclass(frozen=True, eq=False)
-class ConeProjections:
+class ConeProjections(BaseResult):
     """Projections of `draws` targets, one cone each.
 
     Attributes:
@@ -49,6 +50,8 @@ class ConeProjections:
             are nearer to each other than about 1e-7 can then change |p|^2 by much more. What is not certified must
             not be used.
         n_fallback: how many draws the first method left to another.
+
+    `to_frame()`: one row for each draw: norms2, faces, inside, violation, certified, n_fallback.
     """
 
     norms2: Float[Tensor, "draws"]
@@ -61,6 +64,8 @@ class ConeProjections:
     violation: Float[Tensor, "draws"]
     certified: Bool[Tensor, "draws"]
     n_fallback: int = 0
+
+    _rows = ("norms2", "faces", "inside", "violation", "certified")
 
 
 def project_on_cones(

@@ -23,6 +23,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from geomfeat.charts import Plot
+from geomfeat.display import PlottableResult, line_chart
 from geomfeat.errors import BadInput
 from geomfeat.geometry.manifolds.cones._separability import lifted, separability, unit_points
 from geomfeat.geometry.manifolds.cones.distant_points import Far, blur_note, brought_near
@@ -35,7 +37,7 @@ from geomfeat.numerics import WORKING, stream
 
 
 @dataclass(frozen=True, eq=False)
-class SimulatedCapacity:
+class SimulatedCapacity(PlottableResult):
     """Capacity of P classes under random projections. Shares are over the decided trials.
 
     Attributes:
@@ -48,6 +50,8 @@ class SimulatedCapacity:
         n_undecided: trials without a proof either way, left out. n_trials: all trials.
         n_manifolds: P. rank: dimension of the points' span. bias: whether read-outs had one.
         dichotomies, center: as asked for. notes: what limits these numbers, in sentences.
+
+    `to_frame()`: one row for each number of dimensions: dimensions, shares, shares_se, then all single numbers.
     """
 
     capacity: float
@@ -66,6 +70,12 @@ class SimulatedCapacity:
     dichotomies: str
     center: str | None
     notes: tuple[str, ...] = ()
+
+    _rows = ("dimensions", "shares", "shares_se")
+
+    def _chart(self) -> Plot:
+        title = f"simulated capacity {self.capacity:.3g} ± {self.capacity_se:.2g}"
+        return line_chart(title, "dimensions", "separable share", self.dimensions, self.shares, self.shares_se)
 
 
 def simulated_capacity(

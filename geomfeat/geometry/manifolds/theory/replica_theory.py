@@ -25,6 +25,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from geomfeat.display import BaseResult
 from geomfeat.errors import BadInput
 from geomfeat.geometry.manifolds.center_correlations import (
     center_correlation,
@@ -43,7 +44,7 @@ STILL = 1e-10
 
 
 @dataclass(frozen=True, eq=False)
-class ReplicaCapacity:
+class ReplicaCapacity(BaseResult):
     """Mean-field capacity and geometry. A field `x_se` is the standard error of x over the draws; NaN: undefined.
 
     Attributes:
@@ -54,6 +55,9 @@ class ReplicaCapacity:
         residual_correlation: the same after `center_rank` shared directions have been removed.
         kappa: margin. n_draws: per manifold. n_uncertified: draws, of all manifolds, that were left out.
         notes: what limits these numbers, in sentences.
+
+    `to_frame()`: one row for each manifold, and a first one, "all", of the whole: manifold, then capacity, radius
+    and dimension with their errors.
     """
 
     capacity: float
@@ -75,6 +79,14 @@ class ReplicaCapacity:
     dimensions: Float[Tensor, "P"]
     dimensions_se: Float[Tensor, "P"]
     notes: tuple[str, ...] = ()
+
+    def _columns(self) -> dict[str, Any]:
+        several = {"capacity": "capacities", "radius": "radii", "dimension": "dimensions"}
+        columns: dict[str, Any] = {"manifold": ["all", *range(len(self.capacities))]}
+        for name, each in several.items():
+            for ending in ("", "_se"):
+                columns[name + ending] = [getattr(self, name + ending), *getattr(self, each + ending).tolist()]
+        return columns
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from geomfeat.charts import Curve, Heat
-from geomfeat.report.content import theme as look
+from geomfeat.charts import theme as look
+from geomfeat.charts.description import Curve, Heat
 
 MOST_MARKS = 60  # on one curve
 

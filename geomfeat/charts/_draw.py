@@ -1,12 +1,12 @@
-"""Curves and maps of a lab experiment drawn with matplotlib, for papers and for pages without JavaScript."""
+"""Curves and maps drawn with matplotlib, for notebooks, papers and pages without JavaScript."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from geomfeat.charts import Curve, Heat, Plot
-from geomfeat.report.content import theme as look
-from geomfeat.report.content.curve_data import bare, curve_colours, largest_size, lower_errors
+from geomfeat.charts import theme as look
+from geomfeat.charts.curve_style import bare, curve_colours, largest_size, lower_errors
+from geomfeat.charts.description import Curve, Heat, Plot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,20 +15,40 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT = 4.6, 3.2  # inches
 
 
-def drawn(plot: Plot | Heat) -> Figure:
-    """One plot as a figure."""
+def draw(plot: Plot | Heat, ax: Axes | None = None) -> Axes:
+    """One plot drawn into `ax`, or into the axes of a new pyplot figure, which notebooks show; returns the axes."""
+    if ax is None:
+        from matplotlib import pyplot
+
+        ax = pyplot.subplots(figsize=(WIDTH, HEIGHT), layout="constrained")[1]
+    _fill(ax, plot)
+    if isinstance(plot, Heat) and plot.x_ticks:
+        for label in ax.get_xticklabels():
+            label.set(rotation=40, ha="right")
+    # The legend of a map's marks stands between the map and its title.
+    above = 22.0 if isinstance(plot, Heat) and plot.marks else None
+    ax.set_title(_flat(plot.title), fontsize="medium", pad=above)
+    return ax
+
+
+def figure_of(plot: Plot | Heat) -> Figure:
+    """One plot as a figure that pyplot does not keep."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
     panel = figure.add_subplot()
+    _fill(panel, plot)
+    marked = isinstance(plot, Heat) and bool(plot.marks)
+    (figure.suptitle if marked else panel.set_title)(_flat(plot.title), fontsize="medium")
+    return figure
+
+
+def _fill(panel: Axes, plot: Plot | Heat) -> None:
     if isinstance(plot, Plot):
         _curves(panel, plot)
     else:
-        _map(figure, panel, plot)
-    marked = isinstance(plot, Heat) and bool(plot.marks)
-    (figure.suptitle if marked else panel.set_title)(_flat(plot.title), fontsize="medium")
+        _map(panel, plot)
     panel.set(xlabel=_flat(plot.x_label), ylabel=_flat(plot.y_label))
-    return figure
 
 
 def _curves(panel: Axes, plot: Plot) -> None:
@@ -39,7 +59,10 @@ def _curves(panel: Axes, plot: Plot) -> None:
         panel.set_xscale("log")
     if plot.log_y:
         panel.set_yscale("log")
-    panel.legend(fontsize="small", ncols=1 + (len(curves) > 5))
+    if plot.x_ticks:
+        panel.set_xticks(range(len(plot.x_ticks)), [_flat(t) for t in plot.x_ticks], rotation=40, ha="right")
+    if any(curve.label for curve in curves):
+        panel.legend(fontsize="small", ncols=1 + (len(curves) > 5))
 
 
 def _line(panel: Axes, curve: Curve, colour: str, mark: str, log_y: bool) -> None:
@@ -51,7 +74,7 @@ def _line(panel: Axes, curve: Curve, colour: str, mark: str, log_y: bool) -> Non
     )  # fmt: skip
 
 
-def _map(figure: Figure, panel: Axes, heat: Heat) -> None:
+def _map(panel: Axes, heat: Heat) -> None:
     from matplotlib.colors import LinearSegmentedColormap
 
     n = len(heat.categories)
@@ -61,7 +84,7 @@ def _map(figure: Figure, panel: Axes, heat: Heat) -> None:
     if heat.centred:
         low, high = -largest_size(heat), largest_size(heat)
     image = panel.pcolormesh(heat.x, heat.y, heat.values, cmap=colours, shading="nearest", vmin=low, vmax=high)
-    bar = figure.colorbar(image, ax=panel, label=_flat(heat.value_label))
+    bar = panel.figure.colorbar(image, ax=panel, label=_flat(heat.value_label))
     if n:
         bar.set_ticks(list(range(n)), labels=list(heat.categories))
     ends = panel.get_xlim(), panel.get_ylim()

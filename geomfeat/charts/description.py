@@ -35,7 +35,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Plot:
-    """Curves over one pair of axes."""
+    """Curves over one pair of axes; x_ticks: names that stand at x = 0, 1, 2, ..., where x is no number."""
 
     title: str
     x_label: str
@@ -44,6 +44,7 @@ class Plot:
     log_x: bool = False
     log_y: bool = False
     caption: str = ""
+    x_ticks: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
