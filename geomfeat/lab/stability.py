@@ -64,8 +64,8 @@ def run(size: str, seed: int, progress: bool) -> Findings:
         _answer(found, runs), [_rate_plot(found), *_traces(runs)], _checks(found, runs), table,
         {"ceiling of the loss": CEILING, "lazy": LAZY, "rich": RICH, "size": size, "seed": seed}, [
             "A training counts as stable if its loss ends below its start and never exceeds ten times its start.",
-            "MLP and CNN have three weight layers with biases; theory's 2/L is for homogeneous ones. tanh saturates, "
-            "so its hidden layers cannot grow with γ. The CNN's frontier is rough at large γ.",
+            "MLP and CNN have three weight layers with biases; the predicted 2/L is for homogeneous ones. tanh "
+            "saturates, so its hidden layers cannot grow with γ. The CNN's frontier is rough at large γ.",
         ])  # fmt: skip
 
 

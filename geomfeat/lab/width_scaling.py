@@ -187,6 +187,6 @@ def _notes(families: dict[str, WidthScaling]) -> list[str]:
 def _answer(dense: dict[float, WidthScaling], standard: WidthScaling) -> str:
     found = "; ".join(f"r = {r:g} gives n^{one.exponent('feature_change', 'fc2')}" for r, one in dense.items())
     return (
-        f"Features change as the width to the power r that was asked for: {found}. In the standard parameterization "
+        f"Features change as the width to the chosen power r: {found}. In the standard parameterization "
         f"with one learning rate {richness_of(standard)}."
     )
