@@ -33,10 +33,10 @@ Runs = dict[str, list[tuple[TrainingSeries, TransitionReport]]]
     name="modular-addition",
     title="Modular addition: grokking as first lazy, then rich",
     question="Does a network that groks fit with a frozen kernel first and turn it when the test samples are learned?",
-    theory="From a large start the network fits lazily, by a kernel that does not depend on the sum; weight decay leads "
-    "it to small weights, where features turn and the test samples follow. From a small start it is rich at once; "
-    "without decay it stays lazy. Without decay and from a small start, f = α(net − net₀) delays the features by α "
-    "alone.",
+    theory="From a large start the network fits lazily, by a kernel that does not depend on the sum; weight decay "
+    "leads it to small weights, where features turn and the test samples follow. From a small start it is rich at "
+    "once; without decay it stays lazy. Without decay and from a small start, f = α(net − net₀) delays the features by "
+    "α alone.",
     source="Gromov 2023; Liu et al. 2023, section 3; Kumar et al. 2024, section 4; Lyu et al. 2024",
 )
 def run(size: str, seed: int, progress: bool) -> Findings:
