@@ -28,7 +28,7 @@ from geomfeat.regimes.stability import (
 )
 
 DEPTHS = (2, 3, 4)
-LAZY, RICH = (1e-3, 3e-2), (1e2, 1e4)  # where slopes are fitted: between them is the crossover
+LAZY, RICH = (1e-3, 3e-2), (1e2, 1e4)  # ranges of gamma in which slopes are fitted; the crossover is between them
 NETWORKS = {
     "MLP, ReLU": ("mlp", {"hidden": (16, 16), "activation": "relu"}),
     "MLP, tanh": ("mlp", {"hidden": (16, 16), "activation": "tanh"}),

@@ -7,7 +7,7 @@ import math
 from geomfeat.charts import Curve, Heat
 from geomfeat.report.content import theme as look
 
-MOST_MARKS = 60  # on one curve
+MOST_MARKS = 60  # marks on one curve; more would merge into a line
 
 
 def curve_colours(curves: list[Curve]) -> list[tuple[str, int]]:

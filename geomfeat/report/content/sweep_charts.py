@@ -24,7 +24,7 @@ GREEK = {"sigma": "init scale σ", "eta": "learning rate η", "gamma": "output s
 LINES = 5  # iso-richness lines of a map
 # A design whose cells are mostly empty is no grid: it has no map.
 LEAST_COVERED = 0.5
-MOST_VALUES = 40  # of a condition on the axis of a still map
+MOST_VALUES = 40  # values of a condition on the axis of a static map
 
 
 def label_of(key: Sequence[str]) -> str:
