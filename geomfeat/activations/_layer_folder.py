@@ -58,7 +58,7 @@ class LayerWriter:
         if any(self.plan["sha256"]):
             return opened(self.folder, self.plan, "r+")
         write_json(self.folder / PROGRESS, self.plan)
-        (self.folder / "zarr.json").unlink(missing_ok=True)  # of an interrupted start
+        (self.folder / "zarr.json").unlink(missing_ok=True)  # left by an interrupted start
         # A block is a shard, written and checked whole. No compression: features of a network hardly shrink, and
         # writing would be bound by the compressor.
         return zarr.create_array(

@@ -7,7 +7,7 @@ import math
 from geomfeat.charts import theme as look
 from geomfeat.charts.description import Curve, Heat
 
-MOST_MARKS = 60  # on one curve
+MOST_MARKS = 60  # marks on one curve; more would merge into a line
 
 
 def curve_colours(curves: list[Curve]) -> list[tuple[str, int]]:

@@ -1,4 +1,4 @@
-"""The theory lab: experiments whose answer is known, each with its figure, numbers and theory's line through them."""
+"""Experiments with a known theoretical answer, each with its figure, numbers and the predicted line."""
 
 from geomfeat.charts import Curve, Heat, Plot
 from geomfeat.lab.registry import Experiment, all_experiments, experiment, get_experiment, run_experiment

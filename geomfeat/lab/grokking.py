@@ -22,7 +22,7 @@ LINEAR = 1024.0  # an alpha at which the network is its own linearisation
 
 @experiment(
     name="grokking",
-    title="Grokking: the later the test loss falls, the lazier the start",
+    title="Grokking: the lazier the start, the later the test loss falls",
     question="Does the output scale alone delay the test loss, and does the kernel turn when it falls?",
     theory="f = (α/N) Σ φ(wᵢ·x), φ(h) = h + εh²/2, trained on (β·x)²/2 at rate N/α²: the linearised network learns "
     "equally fast at every α, while the weights move, and the kernel turns, as 1/α. So the kernel's distance falls as "
@@ -50,9 +50,9 @@ def run(size: str, seed: int, progress: bool) -> Findings:
     settings = {"alphas": ALPHAS, "seeds": seeds, "seed": seed, "rate": rate, "steps": HORIZON,
                 "fit": f"train loss at {FITTED_LOSS} of its start", "test": f"at {GENERALISED_LOSS}"}  # fmt: skip
     notes = [
-        "The gap depends on the draw of the samples and of the start, and on the loss at which a transition is said to "
-        "happen; the dashed line is one published draw, at levels of its own.",
-        "Where a draw did not reach the test level within the run, its gap is missing, so that a mean is too short.",
+        "The gap depends on the draw of the samples and of the start, and on the loss that defines a transition; the "
+        "dashed line is one published draw, with other levels.",
+        "If a draw did not reach the test level within the run, its gap is missing, so the mean is too short.",
     ]
     plateau, reached = (_last_test_loss(found, alpha) for alpha in (LINEAR, 8.0))
     return Findings(_answer(table, plateau, reached), plots, checks, table, settings, notes)
@@ -119,9 +119,9 @@ def _beside(found: GrokkingRun, rate: float) -> Plot:
         curves.append(Curve(f"α = {alpha:g}, share of the kernel's turn", times,
                             [t / end for t in series.kernel.turn[1:]]))  # fmt: skip
         curves.append(Curve(f"α = {alpha:g}, test loss", times, series.test_loss[1:], kind="theory"))
-    return Plot("The kernel's movement beside the test transition", "step at rate N/α²", "share", curves, log_x=True,
+    return Plot("The kernel's movement and the test transition", "step at rate N/α²", "share", curves, log_x=True,
                 caption="Dashed: the test loss. Most of the turn comes early, while the training samples are fitted; "
-                "at large α the test loss goes on falling long after, along the small rest of it.")  # fmt: skip
+                "at large α the test loss falls long after, with the small rest of the turn.")  # fmt: skip
 
 
 def _distances(table: pd.DataFrame) -> Plot:
@@ -150,7 +150,7 @@ def _answer(table: pd.DataFrame, plateau: float, reached: float) -> str:
         + (f"; within {HORIZON} steps the test level is reached {rare} draws" if rare else "")
         + f". The kernel's distance falls from {distance[0.5]:.3f} to {distance[8.0]:.4f}, as α⁻² at the lazy end. But "
         f"the kernel does not wait for the test loss: {1 - late[0.5]:.0%} of its turn at α = 0.5, and "
-        f"{1 - late[8.0]:.0%} at α = 8, is done when the training samples are fitted. At α = 8 it turns by "
+        f"{1 - late[8.0]:.0%} at α = 8, is over when the training samples are fitted. At α = 8 it turns by "
         f"{turn[8.0]:.2f} radians in all, and yet the test loss ends at {reached:.2f}, the linearised network's at "
         f"{plateau:.2f}: an angle between kernels hardly shows the small change that late learning needs."
     )

@@ -60,8 +60,8 @@ def run(size: str, seed: int, progress: bool) -> Findings:
         _answer(table, slopes), [_differences(table), _gap_plot(first, gaps)], _checks(table, slopes), table,
         {"data": "digits", "samples": SAMPLES[size], "steps": STEPS[size], "seed": seed,
          "share of the largest lr": SHARE_OF_LARGEST_LR}, [
-            "All trainings are full-batch gradient descent on the mean square, in float64, of equal lr and steps.",
-            "For ReLU no slope is checked: it is 1 too while no gate flips, but the first flip is a step up, and where "
+            "All trainings are full-batch gradient descent on the mean square, in float64, with equal lr and steps.",
+            "No slope is checked for ReLU: it is also 1 while no gate flips, but the first flip is a jump, and when "
             "about γ·n of n gates flip, by amounts of order γ and of random signs, the difference is of order √(γ/n)."],
     )  # fmt: skip
 
@@ -115,7 +115,7 @@ def _gap_plot(name: str, gaps: dict[float, dict[int, float]]) -> Plot:
         curves,
         log_x=True,
         log_y=True,
-        caption="The linearisation is taken at the initial weights and read at the trained ones.",
+        caption="The network is linearised at the initial weights and evaluated at the trained ones.",
     )
 
 

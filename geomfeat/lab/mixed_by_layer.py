@@ -56,8 +56,8 @@ SET_ON = (("MLP, ReLU", "CNN, ReLU"), ("digits", "mixture"))
     title="Frozen, lazy and rich layers in one network",
     question="When every layer learns at its own rate, which number distinguishes frozen, lazy and rich layers?",
     theory="A layer whose learning rate is 0 has own drift 0, however far its features move: it inherits the change of "
-    "the layers before it. At rate 10⁻⁴ its weights stay near where they were, lazy; at full rate in a network that "
-    "must move its features (large γ) they leave it, rich. Gradient flow of a homogeneous network conserves "
+    "the layers before it. At rate 10⁻⁴ its weights stay near their initial values, lazy; at full rate in a network "
+    "that must move its features (large γ) they leave them, rich. Gradient flow of a homogeneous network conserves "
     "|W_l|²/rate_l − |W_k|²/rate_k, which determines how long a slow layer stays lazy.",
     source="Chizat, Oyallon and Bach 2019, section 1; Karkada 2024, section 3, taken by layer",
 )
@@ -78,17 +78,18 @@ def run(size: str, seed: int, progress: bool) -> Findings:
         Check("first layers: inherited drift", float(table.loc[table["depth"] == 0, "inherited"].max()), 0.0, 0.0),
     ]
     answer = (
-        f"Of {len(held)} layers of unseen networks own movement names {shipped:.1%} (balanced over regimes; lazy < "
-        f"{LAZY_BELOW:g}, rich ≥ {RICH_FROM:g}). With a limit set anew on the other {int(table['set_on'].sum())} "
-        f"layers, which lie below {low:.2g} or above {high:.2g}, it names {anew:.1%}; own drift alone "
+        f"Of {len(held)} layers of unseen networks, own movement classifies {shipped:.1%} correctly (balanced over "
+        f"regimes; lazy < {LAZY_BELOW:g}, rich ≥ {RICH_FROM:g}). With a limit fitted to the other "
+        f"{int(table['set_on'].sum())} layers, which are below {low:.2g} or above {high:.2g}, {anew:.1%}; own drift "
+        "alone "
         f"{judged['own'][2]:.1%}, spectral movement {judged['spectral'][2]:.1%}, total drift "
         f"{judged['total'][2]:.1%}, demand R {judged['demand'][2]:.1%}: "
         f"a frozen layer inherited up to {frozen['inherited'].max():.3g} times its size."
     )
     notes = [
-        f"{left_out} runs that did not learn (more than {LEARNED:g} of the loss left) were left out.",
-        f"{len(everything) - len(table)} slow layers were not judged: the layers at full rate outgrew them so far that "
-        f"the conserved balance lets them gain more than {OUTGROWN:g} of their own squared weights.",
+        f"{left_out} runs that did not learn (more than {LEARNED:g} of the loss remained) were left out.",
+        f"{len(everything) - len(table)} slow layers have no known regime: the layers at full rate outgrew them so far "
+        f"that the conserved balance lets them gain more than {OUTGROWN:g} of their squared weights.",
     ]
     settings = {"gamma": [*LAZY_SCALES, *RICH_SCALES], "rates": [FROZEN, SLOW, FULL], "samples": N, "seed": seed}
     return Findings(answer, _plots(table, judged), checks, everything, settings, notes)

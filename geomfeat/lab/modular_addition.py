@@ -33,10 +33,10 @@ Runs = dict[str, list[tuple[TrainingSeries, TransitionReport]]]
     name="modular-addition",
     title="Modular addition: grokking as first lazy, then rich",
     question="Does a network that groks fit with a frozen kernel first and turn it when the test samples are learned?",
-    theory="From a large start the network fits lazily, by a kernel that knows nothing of the sum; weight decay takes "
-    "it to small weights, where features turn and the test samples follow. From a small start it is rich at once; "
-    "without decay it stays lazy. Without decay and from a small start, f = α(net − net₀) delays the features by α "
-    "alone.",
+    theory="From a large start the network fits lazily, by a kernel that does not depend on the sum; weight decay "
+    "leads it to small weights, where features turn and the test samples follow. From a small start it is rich at "
+    "once; without decay it stays lazy. Without decay and from a small start, f = α(net − net₀) delays the features by "
+    "α alone.",
     source="Gromov 2023; Liu et al. 2023, section 3; Kumar et al. 2024, section 4; Lyu et al. 2024",
 )
 def run(size: str, seed: int, progress: bool) -> Findings:
@@ -57,7 +57,7 @@ def run(size: str, seed: int, progress: bool) -> Findings:
                         _out_of_order(runs, alphas, seeds), 0.0, 0.0))  # fmt: skip
     table = pd.DataFrame([_row(name, i, r) for name, found in runs.items() for i, (_, r) in enumerate(found)])
     settings = {"modulus": modulus, "draws": seeds, "alphas": alphas, "steps": steps, "seed": seed}
-    notes = ["A small start too learns the test samples well after the training samples, although its kernel turned "
+    notes = ["A small start also learns the test samples well after the training samples, although its kernel turned "
              "before: the regime is seen in the kernel, not in the delay."]  # fmt: skip
     return Findings(_answer(runs), [_accuracies(runs), _turns(runs), _alphas(runs, alphas)], checks, table, settings,
                     notes)  # fmt: skip

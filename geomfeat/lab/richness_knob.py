@@ -32,9 +32,9 @@ SIZES: dict[str, dict[str, Any]] = {
     name="richness-knob",
     title="The richness knob: one number from lazy to rich",
     question="How do demand and movement of the hidden features follow the output scale γ, at one training loss?",
-    theory="Training f = (net(w) − net(w₀))/γ to the same loss asks the network for γ times the same change: demand "
-    "R = log₁₀ γ + constant, slope 1. While the network is lazy it moves just as far, M = R; beyond, it finds ways "
-    "that need less movement than the linearised network would.",
+    theory="Training f = (net(w) − net(w₀))/γ to the same loss requires a γ times larger change of the network: "
+    "demand R = log₁₀ γ + constant, slope 1. While the network is lazy it moves exactly as far, M = R; beyond, it "
+    "needs less movement than the linearised network would.",
     source="Chizat et al. 2019, section 2; Geiger et al. 2020; Karkada 2024",
 )
 def run(size: str, seed: int, progress: bool) -> Findings:
@@ -103,8 +103,9 @@ def _answer(table: pd.DataFrame) -> str:
         gamma, gap = part["gamma"], float((part["movement"] - part["demand_of_target"])[-1])
         said.append(
             f"{name}: demand has slope {_slope(gamma, part['demand']):.3f} on log₁₀ γ over "
-            f"{np.log10(gamma[-1] / gamma[0]):.0f} decades; movement is what the linearised network needs for the "
-            f"targets at the lazy end, and {abs(gap):.2f} decades {'less' if gap < 0 else 'more'} at γ = {gamma[-1]:g}."
+            f"{np.log10(gamma[-1] / gamma[0]):.0f} decades; at the lazy end movement equals what the linearised "
+            f"network needs for the targets, and at γ = {gamma[-1]:g} it is {abs(gap):.2f} decades "
+            f"{'less' if gap < 0 else 'more'}."
         )
     return " ".join(said)
 
@@ -120,8 +121,9 @@ def _against_gamma(table: pd.DataFrame) -> Plot:
         ]
     return Plot(
         "Demand and movement at one training loss", "γ", "decades of the features' size", curves, log_x=True,
-        caption="The dashed line is known before training: the linearised network's way to γ times the targets. "
-        "The demand of what was learned lies a constant below it, as it asks for the change that was reached only.",
+        caption="The dashed line is known before training: the movement of the linearised network towards γ times the "
+        "targets. The demand of the learned function is below it by a constant, since it counts only the change that "
+        "was reached.",
     )  # fmt: skip
 
 
@@ -133,6 +135,6 @@ def _excess(table: pd.DataFrame) -> Plot:
     ]
     curves.append(Curve("lazy limit", x, [0.0] * len(x), kind="theory"))
     return Plot(
-        "Movement beside the linearised network's", "γ", "M − R of the targets, decades", curves, log_x=True,
-        caption="Rich learning gets to the same loss with less movement than its linearisation would need.",
+        "Movement compared with the linearised network's", "γ", "M − R of the targets, decades", curves, log_x=True,
+        caption="Rich learning reaches the same loss with less movement than its linearisation would need.",
     )  # fmt: skip

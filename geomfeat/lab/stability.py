@@ -28,7 +28,7 @@ from geomfeat.regimes.stability import (
 )
 
 DEPTHS = (2, 3, 4)
-LAZY, RICH = (1e-3, 3e-2), (1e2, 1e4)  # where slopes are fitted: between them is the crossover
+LAZY, RICH = (1e-3, 3e-2), (1e2, 1e4)  # ranges of gamma in which slopes are fitted; the crossover is between them
 NETWORKS = {
     "MLP, ReLU": ("mlp", {"hidden": (16, 16), "activation": "relu"}),
     "MLP, tanh": ("mlp", {"hidden": (16, 16), "activation": "tanh"}),
@@ -64,8 +64,8 @@ def run(size: str, seed: int, progress: bool) -> Findings:
         _answer(found, runs), [_rate_plot(found), *_traces(runs)], _checks(found, runs), table,
         {"ceiling of the loss": CEILING, "lazy": LAZY, "rich": RICH, "size": size, "seed": seed}, [
             "A training counts as stable if its loss ends below its start and never exceeds ten times its start.",
-            "MLP and CNN have three weight layers with biases; theory's 2/L is for homogeneous ones. tanh saturates, "
-            "so its hidden layers cannot grow with γ. The CNN's frontier is rough at large γ.",
+            "MLP and CNN have three weight layers with biases; the predicted 2/L is for homogeneous ones. tanh "
+            "saturates, so its hidden layers cannot grow with γ. The CNN's frontier is rough at large γ.",
         ])  # fmt: skip
 
 

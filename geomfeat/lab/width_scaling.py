@@ -26,7 +26,7 @@ RICHNESS = {"full": (0.0, 0.125, 0.25, 0.375, 0.5), "small": (0.0, 0.25, 0.5)}
 WIDTHS = {"full": (64, 128, 256, 512, 1024), "small": (32, 64, 128, 256)}
 CHANNELS = {"full": (16, 32, 64, 128), "small": (8, 16, 32)}
 SEEDS = {"full": 6, "small": 3}
-TOLERANCE = {"full": 0.05, "small": 0.1}  # of a slope, in powers of the width
+TOLERANCE = {"full": 0.05, "small": 0.1}  # tolerance of a slope, in powers of the width
 FEATURES = 8  # principal components of the images: few, so that the smallest network is wide beside them
 
 
@@ -187,6 +187,6 @@ def _notes(families: dict[str, WidthScaling]) -> list[str]:
 def _answer(dense: dict[float, WidthScaling], standard: WidthScaling) -> str:
     found = "; ".join(f"r = {r:g} gives n^{one.exponent('feature_change', 'fc2')}" for r, one in dense.items())
     return (
-        f"Features change as the width to the power r that was asked for: {found}. In the standard parameterization "
+        f"Features change as the width to the chosen power r: {found}. In the standard parameterization "
         f"with one learning rate {richness_of(standard)}."
     )

@@ -181,7 +181,7 @@ def call_with(model: nn.Module, values: Mapping[str, Tensor], uses: Sequence[tup
     """
     placed = {name: values[source] for name, source in uses if source in values}
     for name in _rescaled(model):
-        if name in placed:  # in place, at every look-up
+        if name in placed:  # in place, at every access
             placed[name] = placed[name].clone()
     inputs = map_inputs(inputs, torch.clone)
     args, kwargs = ((), inputs) if isinstance(inputs, dict) else (inputs, {})

@@ -118,7 +118,7 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: str | Path) ->
         version = np.lib.format.read_magic(member)
         if version not in HEADERS:
             raise BadInput(f"{where} has the format {version} of numpy: save it again with plain number types")
-        with warnings.catch_warnings():  # of Python's parser, about a header that is refused in a moment
+        with warnings.catch_warnings():  # Python's parser warns about a header that is refused next
             warnings.simplefilter("ignore")
             shape, column_first, dtype = HEADERS[version](member)
         if dtype.hasobject:

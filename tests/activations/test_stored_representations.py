@@ -189,9 +189,9 @@ def test_fingerprints_tell_values_shapes_precisions_and_names_apart() -> None:
 MEMORY = """
     import resource, sys, torch
     from torch import nn
-    from geomfeat.activations import extract, stored
+    from geomfeat.activations import extract, stored_representations
     torch.set_num_threads(1)
-    stored.BLOCK_BYTES = 2**22
+    stored_representations.BLOCK_BYTES = 2**22
     class Wide(nn.Module):
         def __init__(self):
             super().__init__()

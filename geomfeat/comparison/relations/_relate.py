@@ -120,8 +120,8 @@ def relate(table: pd.DataFrame, *, measures: Sequence[str] | None = None, level:
 def residuals(table: pd.DataFrame, measure: str, quantity: str, layer: str = "") -> pd.DataFrame:
     """What the plane over all axes leaves of one number: the trainings with `value`, `fitted` and `residual`.
 
-    Trainings that are not used, or without the number, keep their row, with NaN. A pattern in the mean over seeds (see
-    `geomfeat.comparison.cells`) is curvature, which a slope does not describe. BadInput for an unknown name.
+    Trainings that are not used, or without the number, keep their row, with NaN. A pattern in the mean over seeds
+    is curvature, which a slope does not describe. BadInput for an unknown name.
     """
     found = trainings_of(table)
     key = found.key(measure, quantity, layer)

@@ -17,7 +17,7 @@ from geomfeat.statistics.group_difference import adjusted_difference, paired_dif
 
 # With fewer pairs than half of the smaller group, the pairs represent a minority of it.
 LEAST_SHARE, LEAST_PAIRS = 0.5, 3
-OTHER_SEED, TIE = 0.5, 0.01  # of the range of a condition: what another seed costs a pair, and a whole caliper of fit
+OTHER_SEED, TIE = 0.5, 0.01  # costs of a pair, in ranges of a condition: another seed, a whole caliper of fit
 KINDS = ("plain", "paired", "adjusted")
 STATS = ("", "_low", "_high")
 MATCH_COLUMNS = ["measure", "quantity", "layer", "at", *(k + s for k in KINDS for s in STATS), "reading", "n_a", "n_b",

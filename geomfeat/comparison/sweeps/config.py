@@ -26,7 +26,7 @@ from geomfeat.regimes.training.scaled_training import OPTIMIZERS
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 NonNegative = Annotated[int, Field(ge=0)]
-MOST_VALUES = 100_000  # of a config file
+MOST_VALUES = 100_000  # values in a config file: YAML aliases can make a small file explode
 KNOBS = ("gamma", "alpha", "r", "gamma0")
 
 

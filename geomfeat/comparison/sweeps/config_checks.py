@@ -13,7 +13,13 @@ from geomfeat.errors import BadInput
 CONDITION = {"init_scale": "sigma", "seed": "seeds", "parameterization": "parameterization"}
 WIDTHS, DEPTHS = ("hidden", "channels", "width"), ("hidden", "channels", "convs", "blocks", "depth")
 LISTED = {"mlp": "hidden", "linear": "hidden", "cnn": "channels"}  # the option that lists sizes layer by layer
-WIDE_ONLY = ("transformer", "lstm", "gru_loop", "vgg", "residual")  # where hidden or channels leave the depth as it is
+WIDE_ONLY = (
+    "transformer",
+    "lstm",
+    "gru_loop",
+    "vgg",
+    "residual",
+)  # architectures in which hidden or channels do not set the depth
 
 
 def refuse_options(config: SweepConfig) -> None:

@@ -100,7 +100,7 @@ def write_run(
             try:
                 os.rename(made, final)
             except OSError:
-                if not is_finished(root, address):  # else another process was first: its run is the same
+                if not is_finished(root, address):  # otherwise another process was first, and its run is the same
                     raise
     finally:
         shutil.rmtree(made, ignore_errors=True)  # this call's own folder, under a name that no other has

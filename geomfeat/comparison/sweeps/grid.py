@@ -30,7 +30,7 @@ from geomfeat.registry import get
 # Width and depth of an architecture where none are asked for: the defaults of its factory.
 SIZES = {"mlp": (256, 2), "cnn": (32, 2), "vgg": (16, 1), "residual": (16, 1), "transformer": (32, 2), "lstm": (32, 1),
          "gru_loop": (32, 1), "linear": (64, 1)}  # fmt: skip
-STAGES = 3  # of a vgg, each twice as wide as the one before: 8 pixels a side, as the digits have, can be halved thrice
+STAGES = 3  # stages of a vgg, each twice as wide as the last: the 8 pixels a side of the digits can be halved thrice
 AXES = ("data", "architecture", "width", "depth", "parameterization", "sigma", "eta", *KNOBS, "optimizer", "batch_size")
 
 

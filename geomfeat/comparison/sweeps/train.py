@@ -23,7 +23,7 @@ from geomfeat.regimes.training.series import rounded_powers
 MATCHED, COMPLETED = "matched", "completed"
 UNMATCHED, STALLED, DIVERGED, FAILED, MISSING = "unmatched", "stalled", "diverged", "failed", "missing"
 ABOVE = 1.001  # times the loss at the start, from which a network is worse than there, beyond rounding
-ROUNDS = 20  # of the power iteration for the sharpness
+ROUNDS = 20  # rounds of the power iteration for the sharpness
 QUANTITIES = (
     "train_loss", "test_loss", "train_accuracy", "test_accuracy", "steps", "eta", "converged",
     "sharpness_initial", "sharpness", "stability",

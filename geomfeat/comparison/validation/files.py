@@ -21,7 +21,7 @@ TABLES: dict[str, dict[str, str]] = {
     "families": {"family": "text", "breaks": "text", "runs": "number", "located": "number", "slope": "number"},
     "laws": {"law": "text", "slope": "number", "theory": "number"}, "onsets": {"family": "text"},
 }  # fmt: skip
-NESTED = ("layers", "weights", "kernel")  # of runs: {layer: [R, M]}
+NESTED = ("layers", "weights", "kernel")  # columns of runs that hold {layer: [R, M]}
 SHIPPED = "validation"  # a folder in the package's data
 
 

@@ -18,7 +18,7 @@ from geomfeat.models.functional import functional, n_samples, take
 from geomfeat.tangent import ntk, vjp
 
 Pair = tuple[float, float]
-PROBES = 40  # of the kernel
+PROBES = 40  # samples on which the kernel is computed
 # Relative step of the derivative of the kernel: so small that no ReLU gate changes on the way, as in J itself.
 STEP = 1e-6
 

@@ -25,8 +25,8 @@ from geomfeat.storage.atomic import read_json
 from geomfeat.storage.owned_files import json_text, make_folder, replace_file
 
 LOOKS = "looks"
-FORMAT = 1  # of a look's file; one more whenever `_look` gives other numbers, so that old ones are taken again
-SHARES = (0.05, 0.01, 0.002)  # of the change that is left when the linear response stops
+FORMAT = 1  # of the saved files; increase it when `_look` gives other numbers, so that old files are replaced
+SHARES = (0.05, 0.01, 0.002)  # shares of the change that remain when the linear response stops
 MIDDLE = 0.01
 PROBES, DRAWS, BOOTSTRAP = 50, 4, 20
 

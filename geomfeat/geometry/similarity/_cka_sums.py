@@ -21,7 +21,7 @@ from geomfeat.precision import is_constant
 
 SUMMED = 512
 ADDED = 256  # samples in one product X'Y
-ROWS = 128  # of the Gram matrices, held at a time
+ROWS = 128  # rows of the Gram matrices held at a time
 
 
 @dataclass(frozen=True, eq=False)

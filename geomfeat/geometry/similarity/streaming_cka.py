@@ -27,7 +27,7 @@ from geomfeat.precision import coarser, precision_of
 from geomfeat.types import Representation
 
 METHODS = ("auto", "exact", "minibatch")
-GROUPS = 32  # of blocks, left out in turn for the standard error
+GROUPS = 32  # groups of blocks, left out in turn for the standard error
 
 
 @dataclass(frozen=True, eq=False)

@@ -54,7 +54,7 @@ def compared(
 
 
 def _compute(pair: SnapshotPair, probes: int) -> NtkPair:
-    trained_parameters(pair)  # of one model, or an error that says so
+    trained_parameters(pair)  # raises BadInput unless both snapshots are of one model
     inputs, note = strided(pair.inputs, probes)
     engine = JacobianRows(pair.f_initial, pair.f_initial.inputs(inputs))
     n, k = _sizes(n_samples(inputs), engine.n_outputs, engine.saved)

@@ -31,7 +31,7 @@ from geomfeat.tangent import SilentAlignment, silent_alignment_lag
 LAZY_THEN_RICH, RICH, LAZY, NONE = "lazy-then-rich", "rich from the start", "lazy throughout", "no transition"
 VERDICTS = (LAZY_THEN_RICH, RICH, LAZY, NONE)
 FITTED_ACCURACY, GENERALISED_ACCURACY = 0.99, 0.8
-FITTED_LOSS, GENERALISED_LOSS = 0.1, 0.2  # of the first loss, where there are no classes
+FITTED_LOSS, GENERALISED_LOSS = 0.1, 0.2  # shares of the first loss, for tasks without classes
 LAZY_TURN = 0.15  # radians
 LATE_SHARE = 0.5
 LATE_TEST = 3.0  # test transition over fit, in steps, from which on a run has grokked

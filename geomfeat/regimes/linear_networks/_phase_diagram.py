@@ -176,7 +176,7 @@ def _train(start: Products, y: Tensor, truth: Tensor, max_steps: int) -> tuple[T
     for step in range(1, max_steps + 1):
         now = descend_products(now, y, rate, [1])[0]
         found = (now.map - truth).square().sum((-2, -1)) / size
-        better = ~(found >= error)  # also where the run diverged: NaN stays from there on
+        better = ~(found >= error)  # true for NaN too, so a diverged run stays NaN
         kept = torch.where(better[:, None, None], now.map, kept)
         error, steps = torch.where(better, found, error), torch.where(better, step, steps)
     return error, steps, torch.nan_to_num(kept, posinf=0.0, neginf=0.0)

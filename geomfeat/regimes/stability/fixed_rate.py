@@ -28,7 +28,7 @@ from geomfeat.regimes.training.objective import Loss, loss_of, prepared_targets,
 
 PHASES = ("diverged", "catapult", "edge of stability", "flow")
 EDGE = (0.9, 1.3)  # sharpness over 2 / eta that counts as hovering at the edge
-RISING_SHARE = 0.02  # of the later steps that must raise the loss at the edge: at its start they are few
+RISING_SHARE = 0.02  # share of the later steps that raise the loss at the edge; few do so at its start
 ROUNDING = 1e-16  # loss over the first below which rises are rounding, of a network that fits its targets
 EARLY = 0.5  # a catapult's highest loss lies in this share of the training
 

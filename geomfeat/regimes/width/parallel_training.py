@@ -156,7 +156,7 @@ def can_batch(nets: Family, inputs: Any, readout: Readout | None = None) -> bool
     """Whether torch.func can run all networks of a family at once; tried on the inputs themselves."""
     try:
         with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("error")  # that torch would loop over an operation: then our own loop is as good
+            warnings.simplefilter("error")  # torch would loop over an operation: then our own loop is as fast
             torch.func.vmap(outputs_of(nets, inputs, readout))(nets.start, nets.fixed)
     except (RuntimeError, TypeError, ValueError, AttributeError, UserWarning) as cause:
         logger.info("seeds are trained one at a time: torch.func cannot batch this model (%s)", cause)

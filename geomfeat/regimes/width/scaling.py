@@ -41,7 +41,7 @@ class Plan:
     seeds: tuple[int, ...]
     gammas: tuple[float, ...]
     r: float | None
-    train_is_plain: bool  # by gradient descent, the same for the same network
+    train_is_plain: bool  # trained by gradient descent without randomness, so equal networks give equal results
 
     def families(self) -> list[Family]:
         """The untrained networks of every width."""

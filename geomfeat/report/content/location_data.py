@@ -39,7 +39,7 @@ def regime_areas(x: tuple[float, float], y: tuple[float, float]) -> dict[str, li
     The same boundaries as `regime_of`: the line M = R + .5 for R < 0 first, then lazy, then rich.
     """
     (x0, x1), (y0, y1) = x, y
-    corner = LAZY_BELOW - BEYOND_DEMAND  # where the line of excess leaves the lazy square
+    corner = LAZY_BELOW - BEYOND_DEMAND  # where the line of constant excess leaves the lazy square
     meet = RICH_MOVEMENT - BEYOND_DEMAND
     beyond = [(x0, x0 + BEYOND_DEMAND), (0.0, BEYOND_DEMAND), (0.0, y1), (x0, y1)]
     lazy = [(x0, y0), (x0, x0 + BEYOND_DEMAND), (corner, LAZY_BELOW), (LAZY_BELOW, LAZY_BELOW), (LAZY_BELOW, y0)]

@@ -24,7 +24,7 @@ GREEK = {"sigma": "init scale σ", "eta": "learning rate η", "gamma": "output s
 LINES = 5  # iso-richness lines of a map
 # A design whose cells are mostly empty is no grid: it has no map.
 LEAST_COVERED = 0.5
-MOST_VALUES = 40  # of a condition on the axis of a still map
+MOST_VALUES = 40  # values of a condition on the axis of a static map
 
 
 def label_of(key: Sequence[str]) -> str:
@@ -151,7 +151,7 @@ def curve_of(
 
 
 def rows_of(found: Trainings, key: Key, group: Frame | None = None) -> Frame:
-    """Every training of a group with one number as `value`, as `geomfeat.comparison.numbers_of` gives it."""
+    """Every training of a group with one number as `value`, as `geomfeat.comparison.relations.phase_map.numbers_of` gives it."""
     frame: Frame = found.frame if group is None else group
     values = found.values.loc[frame.index, [found.key(*key)]].to_numpy().ravel()
     return frame.assign(value=values).reset_index()

@@ -16,7 +16,7 @@ from geomfeat.report.pages.study import environment, page_path, save_page, spec_
 from geomfeat.report.plotly.charts import lab_figure
 from geomfeat.storage.owned_files import as_path, make_folder, replace_picture, require_own
 
-MOST_ROWS = 300  # of the results table in the page; the file beside it holds all
+MOST_ROWS = 300  # rows of the results table in the page; the parquet file holds all
 
 
 def write_lab_page(asked: Experiment, found: Findings, path: str | Path, *, table_file: str = "") -> Path:

@@ -34,7 +34,7 @@ from geomfeat.report.content.sweep_charts import (
 from geomfeat.report.pages.study import page_path, save_page
 from geomfeat.report.pages.sweep_common import Picture, counted, explorer_of, rendered, save_pictures, trainings_table
 
-MOST_COURSES = 7  # in a still picture: as many colours as there are
+MOST_COURSES = 7  # trajectories in a static picture: one for each colour of the palette
 MOST_GROUPS = 6
 PATHS = (
     "Each line is a training from start to end. Shown are {n} trainings of the first seed, evenly spaced in richness "

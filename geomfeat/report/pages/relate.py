@@ -45,7 +45,7 @@ from geomfeat.report.pages.sweep_common import (
     trainings_table,
 )
 
-MOST_GROUPS = 6  # of still maps; the explorer shows all
+MOST_GROUPS = 6  # groups with static maps; the explorer shows all
 LEFT = "Residuals of the fitted slopes: a visible pattern means that constant slopes do not describe the data fully."
 
 

@@ -20,7 +20,7 @@ from geomfeat.report.pages.study import environment, spec_json
 from geomfeat.report.plotly.charts import lab_figure
 from geomfeat.storage.owned_files import as_path, make_folder, replace_picture, require_own
 
-MOST_ROWS = 400  # of a table in the page; the parquet file beside it holds all
+MOST_ROWS = 400  # rows of a table in the page; the parquet file holds all
 Picture = Plot | Heat
 
 

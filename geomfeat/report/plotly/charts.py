@@ -25,7 +25,7 @@ from geomfeat.report.content.components import (  # fmt: skip
 
 LEGEND_ROW = 22  # pixels of height that two entries of a legend take
 MODES = {"measured": "lines+markers", "theory": "lines", "scatter": "markers"}
-MOST_ROWS = 400  # of a table in the page; a map of more cells is in the results table alone
+MOST_ROWS = 400  # rows of a table in the page; a map with more cells is in the results table only
 
 
 def lab_figure(plot: Plot | Heat, static: str = "") -> Figure:

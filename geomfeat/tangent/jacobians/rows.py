@@ -175,7 +175,7 @@ class JacobianRows:
             return torch.func.vmap(pull)(columns.T)[0]
 
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that torch loops over operations without a batching rule
+            warnings.simplefilter("ignore")  # torch warns that it loops over operations without a batching rule
             gradients = torch.func.vmap(rows)(*leaves)
         for name, value in gradients.items():
             out[:, :, self.slices[name]] = value.reshape(*out.shape[:2], -1)

@@ -109,7 +109,7 @@ def _vectorises(f: Functional, inputs: Any) -> bool:
         return f(f.theta, map_inputs(two, lambda _: next(queue).unsqueeze(0)))[0]
 
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that torch loops where it has no batching rule
+        warnings.simplefilter("ignore")  # torch warns that it loops over operations without a batching rule
         try:
             torch.func.vmap(one)(*leaves)
         except (RuntimeError, TypeError, ValueError, AttributeError, AssertionError) as error:
