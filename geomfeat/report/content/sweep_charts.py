@@ -151,7 +151,7 @@ def curve_of(
 
 
 def rows_of(found: Trainings, key: Key, group: Frame | None = None) -> Frame:
-    """Every training of a group with one number as `value`, as `geomfeat.comparison.relations.phase_map.numbers_of` gives it."""
+    """Every training of a group with one number as `value`, as `numbers_of` gives it."""
     frame: Frame = found.frame if group is None else group
     values = found.values.loc[frame.index, [found.key(*key)]].to_numpy().ravel()
     return frame.assign(value=values).reset_index()
