@@ -48,8 +48,8 @@ def clouds(n_manifolds: int, points: int, n: int, radius: float, d: int) -> Tens
     noise = stream(0, "benchmark", n_manifolds, points, n)
     draw = lambda *shape: torch.randn(*shape, generator=noise, dtype=WORKING)  # noqa: E731
     unit = lambda x: torch.nn.functional.normalize(x, dim=-1)  # noqa: E731
-    centres = unit(draw(n_manifolds, 1, n))
-    return unit(draw(n_manifolds, points, d)).mul_(radius / n**0.5).matmul(draw(n_manifolds, d, n)).add_(centres)
+    centers = unit(draw(n_manifolds, 1, n))
+    return unit(draw(n_manifolds, points, d)).mul_(radius / n**0.5).matmul(draw(n_manifolds, d, n)).add_(centers)
 
 
 def digits() -> Tensor:

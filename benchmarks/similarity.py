@@ -93,8 +93,8 @@ def exact(features: list[Tensor]) -> Tensor:
     n = len(features[0])
     flat, rows = [], []
     for x in features:
-        centred = x.double() - x.double().mean(0)
-        gram = centred @ centred.T
+        centered = x.double() - x.double().mean(0)
+        gram = centered @ centered.T
         gram.fill_diagonal_(0)
         rows.append(gram.sum(1))
         flat.append(gram.flatten())

@@ -49,9 +49,9 @@ def spheres(p: int, m: int, n: int, radius: float, d: int, correlation: float = 
     """Random points of d-dimensional spheres around unit centres, which share a direction where correlated."""
     name = f"{p} {m} {n} {radius} {d}"
     own, shared = unit(normal(p, 1, n, name=name)), unit(normal(1, 1, n, name=f"shared {name}"))
-    centres = math.sqrt(1 - correlation) * own + math.sqrt(correlation) * shared
+    centers = math.sqrt(1 - correlation) * own + math.sqrt(correlation) * shared
     on_sphere = unit(normal(p, m, d, name=f"sphere {name}"))
-    return centres + radius * on_sphere @ (normal(p, d, n, name=f"axes {name}") / n**0.5)
+    return centers + radius * on_sphere @ (normal(p, d, n, name=f"axes {name}") / n**0.5)
 
 
 def segments(p: int, radius: float) -> Tensor:

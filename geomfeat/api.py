@@ -108,7 +108,7 @@ def compare(
     brain: RDMs | Mapping[str, RDMs] | None = None,
     comparator: str = "rho_a",
     n_draws: int = 200,
-    n_boot: int = 1000,
+    n_bootstrap: int = 1000,
     seed: int = 0,
     device: str | torch.device | None = None,
     reduce: str | Callable[[Tensor], Tensor] = "flatten",
@@ -139,7 +139,7 @@ def compare(
     """
     found = compare_models(
         models, inputs, labels, layers=layers, similarity=similarity, measures=measures, brain=brain,
-        comparator=comparator, n_draws=n_draws, n_boot=n_boot, seed=seed, device=device, reduce=reduce,
+        comparator=comparator, n_draws=n_draws, n_bootstrap=n_bootstrap, seed=seed, device=device, reduce=reduce,
         project=project, batch_size=batch_size, readout=readout, umap=umap, progress=progress,
     )  # fmt: skip
     return Comparison(**vars(found))

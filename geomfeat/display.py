@@ -177,7 +177,7 @@ def pair_columns(rows: Sequence[Any], columns: Sequence[Any], **matrices: Any) -
 
 
 def matrix_map(
-    title: str, rows: Sequence[Any], columns: Sequence[Any], values: Any, label: str, centred: bool = False
+    title: str, rows: Sequence[Any], columns: Sequence[Any], values: Any, label: str, centered: bool = False
 ) -> Heat:
     """A matrix with named rows and columns as a map, first row at the bottom; many names are left out.
 
@@ -186,7 +186,7 @@ def matrix_map(
     """
     named = max(len(rows), len(columns)) <= MOST_NAMES
     return Heat(
-        title, "", "", list(range(len(columns))), list(range(len(rows))), as_list(values), label, centred=centred,
+        title, "", "", list(range(len(columns))), list(range(len(rows))), as_list(values), label, centered=centered,
         x_ticks=tuple(map(str, columns)) if named else (), y_ticks=tuple(map(str, rows)) if named else (),
     )  # fmt: skip
 

@@ -196,7 +196,7 @@ def require_finite(x: Tensor, what: str) -> Tensor:
     return x
 
 
-def centred(x: Tensor) -> Tensor:
+def centered(x: Tensor) -> Tensor:
     """Rows of `x` (n, d) minus their mean, in float64."""
     x = x.to(WORKING)
     return x - x.mean(0, keepdim=True)
@@ -216,7 +216,7 @@ def safe_eigh(a: Tensor) -> tuple[Tensor, Tensor]:
 
 def spectrum_of_rows(x: Tensor) -> Tensor:
     """Eigenvalues (descending, >= 0) of the sample covariance X'X/(n-1) of centred rows X (n, d); min(n, d) of them."""
-    values = torch.linalg.svdvals(centred(x))
+    values = torch.linalg.svdvals(centered(x))
     return values.square() / max(x.shape[0] - 1, 1)
 
 

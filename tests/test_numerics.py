@@ -17,7 +17,7 @@ from geomfeat.errors import BadInput
 from geomfeat.numerics import (
     WORKING,
     as_tensor,
-    centred,
+    centered,
     double_centred,
     in_floats,
     jackknife_stderr,
@@ -210,24 +210,24 @@ def test_what_is_not_finite_is_counted_and_named(bad: list[float], told: str) ->
 
 
 def test_centring_a_known_matrix() -> None:
-    assert centred(torch.tensor([[1.0, 5.0], [3.0, 5.0]])).tolist() == [[-1.0, 0.0], [1.0, 0.0]]
-    assert centred(torch.tensor([[1], [2]])).dtype == WORKING
+    assert centered(torch.tensor([[1.0, 5.0], [3.0, 5.0]])).tolist() == [[-1.0, 0.0], [1.0, 0.0]]
+    assert centered(torch.tensor([[1], [2]])).dtype == WORKING
 
 
 @settings(deadline=None, max_examples=40)
 @given(SIZES)
 def test_centring_is_a_projection(sizes: tuple[int, int, int]) -> None:
     x = normal(*sizes) + 3.0
-    once = centred(x)
+    once = centered(x)
     torch.testing.assert_close(once.sum(0), torch.zeros(sizes[1], dtype=WORKING), **tolerance())
-    torch.testing.assert_close(centred(once), once, **tolerance())
+    torch.testing.assert_close(centered(once), once, **tolerance())
 
 
 @settings(deadline=None, max_examples=40)
 @given(SIZES)
 def test_double_centring_gives_the_gram_matrix_of_centred_features(sizes: tuple[int, int, int]) -> None:
     x = normal(*sizes) + 3.0
-    expected = centred(x) @ centred(x).T
+    expected = centered(x) @ centered(x).T
     torch.testing.assert_close(double_centred(x @ x.T), expected, **tolerance(scale=100))
 
 

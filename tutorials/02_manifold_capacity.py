@@ -384,9 +384,9 @@ assert abs(simulated.capacity - predicted) < 4 * np.hypot(simulated.capacity_se,
 
 # %%
 replica = replica_capacity(rep, n_draws=N_DRAWS)
-centred = gf.capacity(rep, n_draws=N_DRAWS, center="global")
+centered = gf.capacity(rep, n_draws=N_DRAWS, center="global")
 print(f"replica mean-field {replica.capacity:.3f} ± {replica.capacity_se:.3f}")
-for name, c in (("GLUE", last), ("GLUE, minus the mean", centred)):
+for name, c in (("GLUE", last), ("GLUE, minus the mean", centered)):
     print(f"{name} {c.capacity:.3f} ± {c.capacity_se:.3f}, center_alignment {c.center_alignment:.2f}")
 
 # %% [markdown]

@@ -92,7 +92,7 @@ untrained = with_batchnorm_statistics(fresh(resetting(trained), seed=0, number=0
 found = gf.compare(
     {"trained": trained, "untrained": untrained, **controls},
     pictures, categories, layers={"trained": layers, "untrained": layers}, brain=brains,
-    n_draws=100, n_boot=100, project=None, progress=False,
+    n_draws=100, n_bootstrap=100, project=None, progress=False,
 )  # fmt: skip
 print(found)
 print(found.layers.groupby(["model", "kind"], sort=False).size().to_string())

@@ -35,14 +35,14 @@ def simulated(n_runs=12, n_voxels=530, volumes=9):
     """Eight categories with centres of their own, responses that drift by run, noise shared by neighbouring volumes."""
     noise = numpy_stream(0, "simulated recording")
     names = ["house", "scrambledpix", "cat", "shoe", "bottle", "scissors", "chair", "face"]
-    centres = noise.standard_normal((8, n_voxels))
-    centres[3:6] = 0.6 * centres[3:6] + 0.8 * noise.standard_normal(n_voxels)  # shoe, bottle, scissors: alike
+    centers = noise.standard_normal((8, n_voxels))
+    centers[3:6] = 0.6 * centers[3:6] + 0.8 * noise.standard_normal(n_voxels)  # shoe, bottle, scissors: alike
     category = np.tile(np.repeat(np.arange(8), volumes), n_runs)
     run = np.repeat(np.arange(1, n_runs + 1), 8 * volumes)
     block = (run - 1) * 8 + category
     shared_noise = noise.standard_normal((8 * n_runs, n_voxels))[block]
     own_noise = noise.standard_normal((len(run), n_voxels))
-    return 0.4 * centres[category] + 0.7 * shared_noise + 0.6 * own_noise, category, run, np.array(names)
+    return 0.4 * centers[category] + 0.7 * shared_noise + 0.6 * own_noise, category, run, np.array(names)
 
 
 if FILE.is_file():

@@ -78,10 +78,10 @@ def _map(panel: Axes, heat: Heat) -> None:
     from matplotlib.colors import LinearSegmentedColormap
 
     n = len(heat.categories)
-    steps = look.DIVERGING if heat.centred else look.CIVIDIS
+    steps = look.DIVERGING if heat.centered else look.CIVIDIS
     colours = LinearSegmentedColormap.from_list("steps", steps, N=n or 256)
     low, high = (-0.5, n - 0.5) if n else (None, None)
-    if heat.centred:
+    if heat.centered:
         low, high = -largest_size(heat), largest_size(heat)
     image = panel.pcolormesh(heat.x, heat.y, heat.values, cmap=colours, shading="nearest", vmin=low, vmax=high)
     bar = panel.figure.colorbar(image, ax=panel, label=_flat(heat.value_label))

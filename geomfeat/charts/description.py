@@ -58,7 +58,7 @@ class Heat:
         x_ticks, y_ticks: labels of every x and y, if other than x and y themselves.
         marks: points drawn on top with their label in a legend, kinds of cells for example.
         hints: hover text of every value; empty for the numbers alone.
-        centred: whether 0 is the middle of the colours, as for residuals.
+        centered: whether 0 is the middle of the colours, as for residuals.
 
     Raises BadInput for rows or columns that do not fit the axes.
     """
@@ -77,7 +77,7 @@ class Heat:
     y_ticks: Sequence[str] = ()
     marks: Sequence[Curve] = ()
     hints: Sequence[Sequence[str]] = ()
-    centred: bool = False
+    centered: bool = False
 
     def __post_init__(self) -> None:
         if len(self.values) != len(self.y) or any(len(row) != len(self.x) for row in self.values):

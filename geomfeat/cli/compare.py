@@ -119,7 +119,7 @@ def compared(
         models_of(named), None if part is None else part.inputs, None if part is None else part.known,
         layers=patterns_of(request["layers"], networks), similarity=request["similarity"],
         measures=request["measures"], brain=None if brain is None else load_rdms(*brain), n_draws=request["draws"],
-        n_boot=request["boot"], seed=request["seed"], device=request["device"], reduce=request["reduce"],
+        n_bootstrap=request["boot"], seed=request["seed"], device=request["device"], reduce=request["reduce"],
         project=request["project"], batch_size=batch_size, umap=request["umap"],
         readout=readout_of(request["readout"]), progress=progress,
     )  # fmt: skip

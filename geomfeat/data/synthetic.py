@@ -35,11 +35,11 @@ def gaussian_mixture() -> Dataset:
     (n, 20) inputs, 400 to train; centres N(0, I) and their negatives, spread 0.6 a dimension.
     """
     generator = stream(0, "gaussian mixture")
-    centres = torch.randn(CLASSES, DIMENSION, generator=generator)
-    centres = torch.cat([centres, -centres])
+    centers = torch.randn(CLASSES, DIMENSION, generator=generator)
+    centers = torch.cat([centers, -centers])
     cluster = torch.arange(SAMPLES + TEST) % (2 * CLASSES)
     cluster = cluster[torch.randperm(len(cluster), generator=generator)]
-    x = centres[cluster] + SPREAD * torch.randn(len(cluster), DIMENSION, generator=generator)
+    x = centers[cluster] + SPREAD * torch.randn(len(cluster), DIMENSION, generator=generator)
     return _split(x, cluster % CLASSES, "gaussian-mixture", tuple(str(c) for c in range(CLASSES)))
 
 

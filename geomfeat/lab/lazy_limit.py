@@ -44,7 +44,7 @@ def run(size: str, seed: int, progress: bool) -> Findings:
     assert labels is not None
     networks = {name: build(kind, **options, seed=seed).to(WORKING) for name, (kind, options) in NETWORKS.items()}
     rates = {
-        name: SHARE_OF_LARGEST_LR * lazy_limit(network, inputs, labels, centred=True).largest_lr
+        name: SHARE_OF_LARGEST_LR * lazy_limit(network, inputs, labels, centered=True).largest_lr
         for name, network in networks.items()
     }
     cells = [(name, gamma) for name in NETWORKS for gamma in GAMMAS[size]]

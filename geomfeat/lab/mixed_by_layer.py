@@ -106,8 +106,8 @@ def data_of(kind: str, seed: int) -> tuple[Tensor, Tensor]:
         x, y, c = torch.tensor(images / 16)[rows].float(), torch.tensor(classes)[rows], 10
         x = x - x.mean(0)
     elif kind == "mixture":
-        centres, y, c = 2 * torch.randn(4, SIDE**2, generator=draw), torch.arange(N) % 4, 4
-        x = (centres[y] + torch.randn(N, SIDE**2, generator=draw)) / SIDE
+        centers, y, c = 2 * torch.randn(4, SIDE**2, generator=draw), torch.arange(N) % 4, 4
+        x = (centers[y] + torch.randn(N, SIDE**2, generator=draw)) / SIDE
     else:
         x = (2 * torch.randint(0, 2, (N, SIDE**2), generator=draw) - 1) / SIDE
         y, c = (x[:, 0] * x[:, 1] > 0).long(), 2

@@ -116,8 +116,8 @@ def _runs(seed: int) -> Runs:
     curvature = sharpness(network, inputs, data.labels, initial=network).top
     kernel = float((wide.u.square().sum() + wide.v.square().sum()).detach()) / len(wide.u)  # Hessian 2 K
 
-    def at(model: nn.Module, x: Tensor, y: Any, lr: float, steps: int, centred: bool) -> Any:
-        found = descend_at_rate(model, x, y, lr=lr, steps=steps, centred=centred, sharpness_every=max(1, steps // 20))
+    def at(model: nn.Module, x: Tensor, y: Any, lr: float, steps: int, centered: bool) -> Any:
+        found = descend_at_rate(model, x, y, lr=lr, steps=steps, centered=centered, sharpness_every=max(1, steps // 20))
         return found, training_flags(found.losses, found.sharpness, found.lr)
 
     return {

@@ -137,8 +137,8 @@ def plan_ladder(start: Start, observed: Observed, rungs: int) -> tuple[tuple[flo
     wanted = wanted_change(observed.labels, start.outputs.shape[1]).to(start.outputs.device)
     loss = float(np.clip(fitted_scale(observed.outputs - start.outputs, wanted)[1], *LOSS_BOUNDS))
     # R has slope 1 on log10 gamma, so the model's R minus that of the targets at gamma = 1 estimates its log10 gamma.
-    centre = start.demand.richness - solve(start.task.towards(wanted)).richness
-    return tuple(10 ** (centre + SPACING * (i - (rungs - 1) / 2)) for i in range(rungs)), loss
+    center = start.demand.richness - solve(start.task.towards(wanted)).richness
+    return tuple(10 ** (center + SPACING * (i - (rungs - 1) / 2)) for i in range(rungs)), loss
 
 
 def train_ladder(

@@ -75,9 +75,9 @@ def grouped_stderr(whole: float | Tensor, without: Tensor, sizes: Tensor) -> Ten
     count = len(without)
     shape = (-1, *[1] * (without.ndim - 1))
     weight = (sizes.sum() / sizes).to(without.dtype).reshape(shape)
-    centre = count * whole - ((1 - 1 / weight) * without).sum(0)
+    center = count * whole - ((1 - 1 / weight) * without).sum(0)
     pseudo = weight * whole - (weight - 1) * without
-    return ((pseudo - centre).square() / (weight - 1)).mean(0).sqrt()
+    return ((pseudo - center).square() / (weight - 1)).mean(0).sqrt()
 
 
 def jackknife_over_groups(statistic: Callable[[Tensor], Any], groups: Tensor) -> tuple[list[Any], Tensor]:

@@ -37,15 +37,15 @@ def design_of(coordinates: np.ndarray, axes: Sequence[str], *, interactions: boo
     >>> design_of(np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), ["a", "b"]).dropped
     ('a:b',)
     """
-    centred = coordinates - coordinates.mean(0)
-    wanted = [(a, centred[:, i]) for i, a in enumerate(axes)]
+    centered = coordinates - coordinates.mean(0)
+    wanted = [(a, centered[:, i]) for i, a in enumerate(axes)]
     if interactions:
         wanted += [
-            (f"{axes[i]}:{axes[j]}", centred[:, i] * centred[:, j])
+            (f"{axes[i]}:{axes[j]}", centered[:, i] * centered[:, j])
             for i, j in itertools.combinations(range(len(axes)), 2)
         ]
-    columns, terms, dropped = [np.ones(len(centred))], [], []
-    basis = np.ones((len(centred), 1)) / np.sqrt(len(centred))
+    columns, terms, dropped = [np.ones(len(centered))], [], []
+    basis = np.ones((len(centered), 1)) / np.sqrt(len(centered))
     for name, column in wanted:
         rest = column - basis @ (basis.T @ column)
         rest -= basis @ (basis.T @ rest)

@@ -21,8 +21,8 @@ def signs(*shape: int, seed: int = 0) -> Tensor:
 def segments(n_manifolds: int, radius: float) -> Tensor:
     """(P, 2, 2P): centre e_i, ends e_i +- R e_{P+i}."""
     eye = torch.eye(2 * n_manifolds, dtype=WORKING)
-    centres, axes = eye[:n_manifolds], radius * eye[n_manifolds:]
-    return torch.stack([centres + axes, centres - axes], 1)
+    centers, axes = eye[:n_manifolds], radius * eye[n_manifolds:]
+    return torch.stack([centers + axes, centers - axes], 1)
 
 
 def discs(n_manifolds: int, radius: float, points: int) -> Tensor:
@@ -48,7 +48,7 @@ def subspaces(n_manifolds: int, d: int) -> Tensor:
 
 def spheres(n_manifolds: int, points: int, n: int, radius: float, d: int, seed: int = 0) -> Tensor:
     """(P, M, N): random points of d-dimensional spheres around random unit centres."""
-    centres = torch.nn.functional.normalize(normal(n_manifolds, 1, n, seed=seed), dim=2)
+    centers = torch.nn.functional.normalize(normal(n_manifolds, 1, n, seed=seed), dim=2)
     axes = normal(n_manifolds, d, n, seed=seed + 1) / n**0.5
     on_sphere = torch.nn.functional.normalize(normal(n_manifolds, points, d, seed=seed + 2), dim=2)
-    return centres + radius * on_sphere @ axes
+    return centers + radius * on_sphere @ axes

@@ -76,7 +76,7 @@ def _moved(net: nn.Module) -> nn.Module:
 CALLS: dict[str, Callable[[nn.Module, Any], Any]] = {
     "extract": lambda net, x: gf.extract(net, x, progress=False),
     "analyze": lambda net, x: gf.analyze(net, x, measures=["participation_ratio"], location=False, progress=False),
-    "compare": lambda net, x: gf.compare({"a": net, "b": _moved(net)}, x, n_boot=5, n_draws=5, progress=False),
+    "compare": lambda net, x: gf.compare({"a": net, "b": _moved(net)}, x, n_bootstrap=5, n_draws=5, progress=False),
     "locate": lambda net, x: gf.locate(_moved(net), x, initial=net, n_bootstrap=2, progress=False),
     "ntk": gf.ntk,
     "jvp": lambda net, x: jvp(f := functional(net), x, dict(f.theta)),

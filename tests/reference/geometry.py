@@ -30,11 +30,11 @@ def glue(
         {i: l[i] @ x[i] / l[i].sum() for i in range(n_manifolds) if l[i].sum() > 0} if used else {}
         for l, used in zip(multipliers, use, strict=True)
     ]
-    centres = {}
+    centers = {}
     for i in range(n_manifolds):
         found = [a[i] for a in anchors if i in a]
         if found:
-            centres[i] = np.mean(found, axis=0)
+            centers[i] = np.mean(found, axis=0)
     b, c = [], []
     axis_cos: dict[tuple[int, int], list[float]] = {}
     mixed_cos: dict[tuple[int, int], list[float]] = {}
@@ -45,22 +45,22 @@ def glue(
         if not active:
             b, c = [*b, 0.0], [*c, 0.0]
             continue
-        s0 = np.stack([y[draw, i] * centres[i] for i in active])
-        s1 = np.stack([y[draw, i] * (a[i] - centres[i]) for i in active])
+        s0 = np.stack([y[draw, i] * centers[i] for i in active])
+        s1 = np.stack([y[draw, i] * (a[i] - centers[i]) for i in active])
         z = s1 @ t[draw]
         b.append(z @ np.linalg.pinv(s1 @ s1.T, rcond=1e-10) @ z)
         c.append(z @ np.linalg.pinv(s0 @ s0.T + s1 @ s1.T, rcond=1e-12) @ z)
         for i, j in itertools.permutations(active, 2):
-            axis_cos.setdefault((i, j), []).append(_cos(a[i] - centres[i], a[j] - centres[j]))
-        for i, j in itertools.product(centres, active):
+            axis_cos.setdefault((i, j), []).append(_cos(a[i] - centers[i], a[j] - centers[j]))
+        for i, j in itertools.product(centers, active):
             if i != j:
-                mixed_cos.setdefault((i, j), []).append(_cos(centres[i], a[j] - centres[j]))
+                mixed_cos.setdefault((i, j), []).append(_cos(centers[i], a[j] - centers[j]))
     mean_b, mean_c = np.mean(b), np.mean(c)
     return {
         "dimension": mean_b / n_manifolds,
         "radius": np.sqrt(mean_c / (mean_b - mean_c)),
         "utility": mean_c / e_p2,
-        "center_alignment": np.mean([_cos(centres[i], centres[j]) for i, j in itertools.permutations(centres, 2)]),
+        "center_alignment": np.mean([_cos(centers[i], centers[j]) for i, j in itertools.permutations(centers, 2)]),
         "axis_alignment": np.mean([np.mean(v) for v in axis_cos.values()]),
         "center_axis_alignment": np.mean([np.mean(v) for v in mixed_cos.values()]),
     }
@@ -135,6 +135,6 @@ def nc1(x: np.ndarray, labels: np.ndarray) -> float:
     for c, mean in zip(classes, means, strict=True):
         rows = x[labels == c] - mean
         within += rows.T @ rows / len(rows) / len(classes)
-    centred = means - means.mean(0)
-    between = centred.T @ centred / len(classes)
+    centered = means - means.mean(0)
+    between = centered.T @ centered / len(classes)
     return np.trace(within @ np.linalg.pinv(between, rcond=1e-10)) / len(classes)

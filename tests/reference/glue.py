@@ -21,12 +21,12 @@ def anchors_and_centres(
 
 def radius_mean(x: np.ndarray, t: np.ndarray, multipliers: list[np.ndarray], use: np.ndarray) -> float:
     """Mean over draws of sqrt(c / (b - c))."""
-    anchors, centres = anchors_and_centres(x, multipliers, use)
+    anchors, centers = anchors_and_centres(x, multipliers, use)
     values = []
     for draw, a in enumerate(anchors):
         if a:
-            s0 = np.stack([centres[i] for i in sorted(a)])
-            s1 = np.stack([a[i] - centres[i] for i in sorted(a)])
+            s0 = np.stack([centers[i] for i in sorted(a)])
+            s1 = np.stack([a[i] - centers[i] for i in sorted(a)])
             z = s1 @ t[draw]
             b = z @ np.linalg.pinv(s1 @ s1.T, rcond=1e-10) @ z
             c = z @ np.linalg.pinv(s0 @ s0.T + s1 @ s1.T, rcond=1e-12) @ z
@@ -38,7 +38,7 @@ def per_manifold(
     x: np.ndarray, t: np.ndarray, y: np.ndarray, multipliers: list[np.ndarray], use: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Cost, share active, norms of anchors and centres, spread of the anchors about their centre."""
-    anchors, centres = anchors_and_centres(x, multipliers, use)
+    anchors, centers = anchors_and_centres(x, multipliers, use)
     cost = np.zeros((len(t), len(x)))
     for draw, l in enumerate(multipliers):
         parts = y[draw, :, None] * np.einsum("pm,pmn->pn", l, x)
@@ -48,9 +48,9 @@ def per_manifold(
         "cost": cost[np.asarray(use)].mean(0),
         "active": np.array([len(seen[i]) / use.sum() for i in seen]),
         "anchor_norm": np.array([np.mean([np.linalg.norm(s) for s in seen[i]]) for i in seen]),
-        "center_norm": np.array([np.linalg.norm(centres[i]) for i in seen]),
+        "center_norm": np.array([np.linalg.norm(centers[i]) for i in seen]),
         "axis_ratio": np.array([
-            np.sqrt(np.mean([(s - centres[i]) @ (s - centres[i]) for s in seen[i]])) / np.linalg.norm(centres[i])
+            np.sqrt(np.mean([(s - centers[i]) @ (s - centers[i]) for s in seen[i]])) / np.linalg.norm(centers[i])
             for i in seen
         ]),
     }  # fmt: skip
@@ -58,7 +58,7 @@ def per_manifold(
 
 def per_pair(x: np.ndarray, multipliers: list[np.ndarray], use: np.ndarray) -> dict[str, np.ndarray]:
     """Cosines of centres (signed), of axes, and of centre i with axis j; NaN on the diagonal."""
-    anchors, centres = anchors_and_centres(x, multipliers, use)
+    anchors, centers = anchors_and_centres(x, multipliers, use)
     out = {
         name: np.full((len(x), len(x)), np.nan) for name in ("center_cosine", "axis_alignment", "center_axis_alignment")
     }
@@ -66,11 +66,11 @@ def per_pair(x: np.ndarray, multipliers: list[np.ndarray], use: np.ndarray) -> d
         for j in range(len(x)):
             if i == j:
                 continue
-            out["center_cosine"][i, j] = _cos(centres[i], centres[j])
+            out["center_cosine"][i, j] = _cos(centers[i], centers[j])
             both = [a for a in anchors if i in a and j in a]
-            out["axis_alignment"][i, j] = np.mean([abs(_cos(a[i] - centres[i], a[j] - centres[j])) for a in both])
+            out["axis_alignment"][i, j] = np.mean([abs(_cos(a[i] - centers[i], a[j] - centers[j])) for a in both])
             out["center_axis_alignment"][i, j] = np.mean(
-                [abs(_cos(centres[i], a[j] - centres[j])) for a in anchors if j in a]
+                [abs(_cos(centers[i], a[j] - centers[j])) for a in anchors if j in a]
             )
     return out
 

@@ -6,13 +6,13 @@ import numpy as np
 from scipy.linalg import eigh, orthogonal_procrustes, sqrtm
 
 
-def centre(x: np.ndarray) -> np.ndarray:
+def center(x: np.ndarray) -> np.ndarray:
     return x - x.mean(0)
 
 
 def whitened(x: np.ndarray, alpha: float) -> np.ndarray:
     """X (alpha I + (1 - alpha) (X'X)^-1/2), rescaled to the variance of X."""
-    x = centre(x)
+    x = center(x)
     if alpha == 1:
         return x
     z = x @ (alpha * np.eye(x.shape[1]) + (1 - alpha) * np.linalg.inv(np.real(sqrtm(x.T @ x))))
@@ -39,7 +39,7 @@ def shape_angle(a: np.ndarray, b: np.ndarray, alpha: float = 1.0) -> float:
 
 def canonical(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Correlations, descending, and a's variates of unit norm, from the generalised eigenproblem of covariances."""
-    a, b = centre(a), centre(b)
+    a, b = center(a), center(b)
     saa, sbb, sab = a.T @ a, b.T @ b, a.T @ b
     values, directions = eigh(sab @ np.linalg.inv(sbb) @ sab.T, saa)
     order = np.argsort(-values)[: min(a.shape[1], b.shape[1])]
@@ -48,7 +48,7 @@ def canonical(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def components(x: np.ndarray, variance: float) -> np.ndarray:
     """Scores of the fewest principal components that hold a share of the variance."""
-    x = centre(x)
+    x = center(x)
     values, vectors = np.linalg.eigh(x.T @ x)
     values, vectors = values[::-1], vectors[:, ::-1]
     for k in range(1, len(values) + 1):
@@ -59,7 +59,7 @@ def components(x: np.ndarray, variance: float) -> np.ndarray:
 
 def pwcca(a: np.ndarray, b: np.ndarray) -> float:
     correlations, variates = canonical(a, b)
-    weights = [sum(abs(h @ unit) for unit in centre(a).T) for h in variates.T]
+    weights = [sum(abs(h @ unit) for unit in center(a).T) for h in variates.T]
     return float(np.dot(weights, correlations) / sum(weights))
 
 
@@ -67,7 +67,7 @@ def regression_r2(a: np.ndarray, b: np.ndarray) -> float:
     """Of b from a, with an intercept, by least squares."""
     design = np.column_stack([np.ones(len(a)), a])
     residual = b - design @ np.linalg.lstsq(design, b, rcond=None)[0]
-    return float(1 - np.sum(residual**2) / np.sum(centre(b) ** 2))
+    return float(1 - np.sum(residual**2) / np.sum(center(b) ** 2))
 
 
 def neighbours(x: np.ndarray, k: int, metric: str) -> list[set[int]]:

@@ -46,7 +46,7 @@ def reached(steps: Sequence[float], values: Sequence[float], level: float) -> fl
 
 def numbers(
     models: Sequence[nn.Module], steps: Sequence[float], train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor],
-    *, centred: bool,
+    *, centered: bool,
 ) -> dict[str, float]:  # fmt: skip
     """fit_time, test_time, turn_at_fit, furthest_turn, late_share of a run on classes."""
     first = copy.deepcopy(models[0]).double()
@@ -55,7 +55,7 @@ def numbers(
         model, right = copy.deepcopy(model).double(), 0
         for x, y in zip(*data, strict=True):
             f = model(x[None].double())[0]
-            f = f - first(x[None].double())[0] if centred else f
+            f = f - first(x[None].double())[0] if centered else f
             right += int(f.argmax()) == int(y)
         return right / len(data[1])
 

@@ -200,8 +200,8 @@ def _arrays(layers: list[str], richness: float, rng: np.random.Generator, n: int
         for i, layer in enumerate(layers):
             steep = 1.0 + (0.8 * moved * (i + 1) / len(layers) if at == "trained" else 0.0)
             out[f"spectrum/{at}/{layer}"] = 3.0 * np.arange(1, 65) ** -steep * np.exp(0.03 * rng.standard_normal(64))
-        centres = 4 * np.stack([np.cos(labels * 0.628), np.sin(labels * 0.628)], 1)
-        out[f"umap/{at}/{layers[-1]}"] = centres + spread * rng.standard_normal((n, 2))
+        centers = 4 * np.stack([np.cos(labels * 0.628), np.sin(labels * 0.628)], 1)
+        out[f"umap/{at}/{layers[-1]}"] = centers + spread * rng.standard_normal((n, 2))
     return {**out, "umap/labels": labels}
 
 

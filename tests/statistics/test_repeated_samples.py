@@ -149,9 +149,9 @@ def test_a_matrix_notes_copies_once_and_counts_those_of_a_group_once(kernel: str
 
 def test_intervals_say_that_halves_hold_copies_and_take_groups_once() -> None:
     a, b = layers()
-    once = gf.similarity_interval(a, b, "cka_linear_unbiased", n_boot=60)
-    plain = gf.similarity_interval(doubled(a, False), doubled(b, False), "cka_linear_biased", n_boot=20)
-    grouped = gf.similarity_interval(doubled(a, True), doubled(b, True), "cka_linear_unbiased", n_boot=60)
+    once = gf.similarity_interval(a, b, "cka_linear_unbiased", n_bootstrap=60)
+    plain = gf.similarity_interval(doubled(a, False), doubled(b, False), "cka_linear_biased", n_bootstrap=20)
+    grouped = gf.similarity_interval(doubled(a, True), doubled(b, True), "cka_linear_unbiased", n_bootstrap=60)
     assert not once.note
     assert once.low < 0 < once.high
     assert f"{COPIED} others, which the halves take for independent draws" in plain.note

@@ -140,7 +140,7 @@ def test_a_layer_that_mixes_samples_is_no_default_layer_of_a_study(caplog: pytes
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(5, 6), nn.Tanh(), Mixed(6, 6), nn.Tanh(), nn.Linear(6, 2)).double()
     pair = {"a": nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, 2)).double(), "b": net}
-    compared = gf.compare(pair, normal(20, 5), layers={"b": "weights"}, n_boot=10, n_draws=5, progress=False)
+    compared = gf.compare(pair, normal(20, 5), layers={"b": "weights"}, n_bootstrap=10, n_draws=5, progress=False)
     assert compared is not None
     assert any("left out" in text and "'2'" in text for text in caplog.messages)
 

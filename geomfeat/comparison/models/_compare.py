@@ -40,7 +40,7 @@ def compare_models(
     brain: RDMs | Mapping[str, RDMs] | None = None,
     comparator: str = "rho_a",
     n_draws: int = 200,
-    n_boot: int = 1000,
+    n_bootstrap: int = 1000,
     seed: int = 0,
     device: str | torch.device | None = None,
     reduce: str | Callable[[Tensor], Tensor] = "flatten",
@@ -64,7 +64,7 @@ def compare_models(
             TwoNN; an empty list: none.
         brain: RDMs of subjects, or name -> RDMs, whose conditions are the n samples in order. Each becomes a model with
             one layer (the mean over subjects), and the layers of all other models are ranked by similarity to it.
-            comparator, n_boot: see `rank_by_rsa`.
+            comparator, n_bootstrap: see `rank_by_rsa`.
         n_draws: number of random draws of the capacity, the same draws for all layers of all models.
         reduce, project, batch_size, readout: see `run_study`. Projection ("auto": above 4096 features to 2048) lowers
             CKA of layers of many dimensions, which a note reports; None is exact.
@@ -95,12 +95,12 @@ def compare_models(
     profiles, differences = profiles_of(members, chosen, n_draws=n_draws, seed=seed, progress=progress)
     ranking, notes = pd.DataFrame(columns=list(RANKING_COLUMNS)), []
     if brains:
-        ranking, notes = brain_ranking(members, brains, comparator=comparator, n_boot=n_boot, seed=seed)
+        ranking, notes = brain_ranking(members, brains, comparator=comparator, n_bootstrap=n_bootstrap, seed=seed)
     settings = {
         "version": __version__, "torch": torch.__version__, "n": int(table["n"].iloc[0]), "seed": seed,
         "classes": None if known is None else len(known.unique()), "similarity": similarity,
         "measures": [m.name for m in chosen], "left_out": left_out, "n_draws": n_draws,
-        "comparator": comparator if brains else None, "n_boot": n_boot if brains else None,
+        "comparator": comparator if brains else None, "n_bootstrap": n_bootstrap if brains else None,
         "reduce": reduce if isinstance(reduce, str) else reduce.__name__, "project": project,
         "device": str(device or "as the models"), "notes": [*_notes(table, similarity, members, said), *notes],
     }  # fmt: skip

@@ -22,7 +22,7 @@ def brain_ranking(
     targets: Mapping[str, RDMs],
     *,
     comparator: str,
-    n_boot: int,
+    n_bootstrap: int,
     seed: int,
 ) -> tuple[pd.DataFrame, list[str]]:
     """(one row per brain and layer, best first; notes). Other brains are ranked with the models, by their mean RDM.
@@ -38,7 +38,7 @@ def brain_ranking(
         if not usable:
             raise BadInput(f"no layer has an RDM to compare with {target!r}: {next(iter(broken.values()))}")
         named = {str(i): replace(found, conditions=data.conditions) for i, found in enumerate(usable.values())}
-        found = rank_by_rsa(named, data, comparator, n_boot=n_boot, seed=seed)
+        found = rank_by_rsa(named, data, comparator, n_bootstrap=n_bootstrap, seed=seed)
         depths = {(m.name, layer): m.depth(layer) for m in members for layer in m.layers}
         parts += _rows(target, list(usable), depths, found)
         parts += [_failed(target, key, depths[key], found, why) for key, why in broken.items() if key[0] != target]

@@ -65,8 +65,8 @@ def classical_mds(distances: np.ndarray, dimensions: int = 2) -> tuple[np.ndarra
     if len(known) < 2:
         return out, np.nan
     squared = distances[np.ix_(known, known)] ** 2
-    centred = squared - squared.mean(0) - squared.mean(1, keepdims=True) + squared.mean()
-    values, vectors = np.linalg.eigh(-centred / 2)
+    centered = squared - squared.mean(0) - squared.mean(1, keepdims=True) + squared.mean()
+    values, vectors = np.linalg.eigh(-centered / 2)
     values, vectors = values[::-1], vectors[:, ::-1]
     kept = min(dimensions, len(known))
     leading = np.clip(values[:kept], 0, None)

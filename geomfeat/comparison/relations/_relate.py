@@ -231,7 +231,7 @@ def _seed_note(kind: str, seeds: np.ndarray, high: float) -> str:
 
 def fixed_conditions(part: Frame, facts: dict[str, Any]) -> dict[str, Any]:
     """Conditions that are the same for all of these trainings, and the means of those that set their output scale."""
-    names = ("architecture", "depth", "parameterization", "centred")
+    names = ("architecture", "depth", "parameterization", "centered")
     same = {n: part[n].iloc[0] for n in names if n in part and part[n].nunique(dropna=False) == 1} | facts
     scale = {n: float(part[n].mean()) for n in ("r", "gamma0") if n in part and part[n].notna().all()}
     if "width" in part and part["width"].notna().all():

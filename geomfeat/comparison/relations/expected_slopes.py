@@ -90,7 +90,7 @@ def _scale(facts: Mapping[str, object]) -> Expected | None:
     Holds where the output at the start does not have to be unlearned: centred, or small.
     """
     layers = _layers(facts)
-    if layers is None or str(facts.get("centred", True)) in ("False", "0", "0.0"):
+    if layers is None or str(facts.get("centered", True)) in ("False", "0", "0.0"):
         return None
     return _number(
         -float(layers), f"-L for L = {layers} layers of weights, the output at the start subtracted or small"

@@ -35,7 +35,7 @@ logger = logging.getLogger("geomfeat.sweep")
 PLAN, RESULTS = "sweep.json", "results.parquet"
 # Options of the training, the same for a whole sweep, that decide what its numbers can be held against: columns too,
 # for tables of several sweeps together.
-OF_TRAINING = ("momentum", "centred")
+OF_TRAINING = ("momentum", "centered")
 
 
 @dataclass(frozen=True, eq=False)

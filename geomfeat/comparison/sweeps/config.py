@@ -105,7 +105,7 @@ class TrainConfig(_Strict):
     target_loss: Annotated[float, Field(gt=0, lt=1)] | None = 0.1
     max_steps: PositiveInt = 2000
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    centred: bool = True
+    centered: bool = True
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     n: PositiveInt | None = None
     snapshots: NonNegative = 0

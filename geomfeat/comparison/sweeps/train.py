@@ -70,7 +70,7 @@ def train_run(run: RunConfig, data: Dataset) -> TrainedRun:
             initial, data.inputs, data.goal, gamma=run.gamma, loss=run.train.loss, lr=run.eta,
             target_loss=run.train.target_loss, max_steps=run.train.max_steps, batch_size=run.batch_size,
             momentum=run.train.momentum, optimizer=run.optimizer, back_off=run.eta is None, seed=run.seed,
-            test=tested, snapshot_steps=wanted, centred=run.train.centred, weight_decay=run.train.weight_decay,
+            test=tested, snapshot_steps=wanted, centered=run.train.centered, weight_decay=run.train.weight_decay,
         )  # fmt: skip
         outcome, note = outcome_of(found, run.train.target_loss)
         last = None if outcome == DIVERGED else sharpness(run, data, initial, found.model)
@@ -115,7 +115,7 @@ def sharpness(run: RunConfig, data: Dataset, initial: nn.Module, trained: nn.Mod
     assert data.goal is not None
     problem = objective(
         copy.deepcopy(initial), data.inputs, data.goal, gamma=run.gamma, loss=run.train.loss, readout=None,
-        mode="eval", centred=run.train.centred,
+        mode="eval", centered=run.train.centered,
     )  # fmt: skip
     moved = dict(trained.named_parameters())
     with torch.no_grad():

@@ -134,14 +134,14 @@ def _directly(x: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.n
 def by_blocks(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The same in float64 blocks of rows, on any device."""
     n, d = x.shape
-    centred = x - x.mean(0)
-    half = 0.5 * centred.square().sum(1)
+    centered = x - x.mean(0)
+    half = 0.5 * centered.square().sum(1)
     keep = min(n - 1, k + 6)
     size = max(1, BLOCK_ENTRIES // max(n, keep * d))
     distance, index = x.new_empty(n, k), torch.empty(n, k, dtype=torch.int64, device=x.device)
     for start in range(0, n, size):
         rows = torch.arange(start, min(n, start + size), device=x.device)
-        nearness = centred[rows] @ centred.T - half
+        nearness = centered[rows] @ centered.T - half
         nearness[torch.arange(len(rows), device=x.device), rows] = -torch.inf
         best = nearness.topk(keep, dim=1)
         exact = torch.linalg.vector_norm(x[best.indices] - x[rows, None, :], dim=2)

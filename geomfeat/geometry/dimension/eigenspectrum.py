@@ -156,7 +156,7 @@ def components_for_variance(x: Points | Spread, share: float) -> int:
     return int((held < share * held[-1] * (1 - off)).sum()) + 1
 
 
-def rankme(x: Points, *, centre: bool = False) -> float:
+def rankme(x: Points, *, center: bool = False) -> float:
     """exp of the entropy of the SINGULAR values over their sum, in 1..min(n, d) (Garrido et al. 2023, eq. 1).
 
     Not centred by default, as published. Three numbers go by names like this one, and differ by factors:
@@ -169,8 +169,8 @@ def rankme(x: Points, *, centre: bool = False) -> float:
     layer = as_layer(x)
     if not bool(layer.x.any()):
         raise NoVariance("every entry is zero: RankMe is not defined; the layer is zero (dead) on these inputs")
-    spread = spread_of(layer) if centre else Spread.of(layer.x, layer.precision)
-    values = torch.linalg.svdvals(spread.x if centre else layer.x.to(WORKING) / spread.unit)
+    spread = spread_of(layer) if center else Spread.of(layer.x, layer.precision)
+    values = torch.linalg.svdvals(spread.x if center else layer.x.to(WORKING) / spread.unit)
     own = max(layer.x.shape) * torch.finfo(WORKING).eps * values[0]
     return _exp_entropy(values[values > max(spread.of_directions, float(own))])
 

@@ -29,7 +29,7 @@ class Pairs(NamedTuple):
 class Moves:
     """Unit centres and axes with their lengths, and how far each draw moves each centre (influence)."""
 
-    centres: Float[Tensor, "P r"]
+    centers: Float[Tensor, "P r"]
     size: Float[Tensor, "P"]
     axes: Float[Tensor, "draws P r"]
     length: Float[Tensor, "draws P"]
@@ -44,20 +44,20 @@ class Moves:
 
 def moves_of(anchors: Anchors) -> Moves:
     """The vectors whose cosines are wanted."""
-    size = torch.linalg.vector_norm(anchors.centres, dim=1)
+    size = torch.linalg.vector_norm(anchors.centers, dim=1)
     axes = anchors.axes(slice(None))
     length = torch.linalg.vector_norm(axes, dim=2)
     share = anchors.active.to(WORKING).mean(0).clamp_min(1e-300)
-    shift = (anchors.s - anchors.centres).mul_((anchors.active / share)[:, :, None])
+    shift = (anchors.s - anchors.centers).mul_((anchors.active / share)[:, :, None])
     axes.div_(length.clamp_min(TINY)[:, :, None])
-    centres = anchors.centres / size.clamp_min(TINY)[:, None]
-    return Moves(centres, size, axes, length, shift, anchors.active.any(0))
+    centers = anchors.centers / size.clamp_min(TINY)[:, None]
+    return Moves(centers, size, axes, length, shift, anchors.active.any(0))
 
 
 def center_cosines(m: Moves) -> Pairs:
     """Signed cosines of the centres."""
-    cosine = (m.centres @ m.centres.T).clamp(-1.0, 1.0)
-    along = (m.shift @ m.centres.T) / m.size.clamp_min(TINY)[:, None]
+    cosine = (m.centers @ m.centers.T).clamp(-1.0, 1.0)
+    along = (m.shift @ m.centers.T) / m.size.clamp_min(TINY)[:, None]
     turned = along - cosine * along.diagonal(dim1=1, dim2=2)[:, :, None]
     return Pairs(cosine, turned + turned.mT, m.apart & m.seen & m.seen[:, None])
 
@@ -74,15 +74,15 @@ def axis_cosines(m: Moves) -> Pairs:
 
 def center_axis_cosines(m: Moves) -> Pairs:
     """Mean |cos| between the centre of i and the axis of j, over the draws in which j moves."""
-    cosine = (m.axes @ m.centres.T).mT
+    cosine = (m.axes @ m.centers.T).mT
     defined = (m.length > 0)[:, None, :] & (m.seen[:, None] & m.apart)
     sign = _signs(cosine, defined)
-    along = m.shift @ m.centres.T
+    along = m.shift @ m.centers.T
     own = along.diagonal(dim1=1, dim2=2)[:, :, None]
-    centre = (_along_other(sign, m.axes, m.shift) - (sign * cosine).sum(0) * own) * _inverse(m.size)[:, None]
+    center = (_along_other(sign, m.axes, m.shift) - (sign * cosine).sum(0) * own) * _inverse(m.size)[:, None]
     weight = (sign * _inverse(m.length)[:, None, :]).mT
     axis = _along_own(weight * cosine.mT, m.axes, m.shift) - weight.sum(0) * along
-    return _averaged(cosine, defined, centre + axis.mT)
+    return _averaged(cosine, defined, center + axis.mT)
 
 
 def _signs(cosine: Tensor, defined: Tensor) -> Tensor:

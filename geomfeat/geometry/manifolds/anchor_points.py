@@ -28,7 +28,7 @@ class Anchors:
 
     s: Float[Tensor, "draws P r"]
     active: Bool[Tensor, "draws P"]
-    centres: Float[Tensor, "P r"]
+    centers: Float[Tensor, "P r"]
     used: Bool[Tensor, "draws"]
     parts: Float[Tensor, "draws P"]
     rounding: Float[Tensor, "P"]
@@ -37,15 +37,15 @@ class Anchors:
     def axes(self, rows: Tensor | slice) -> Float[Tensor, "m P r"]:
         """s1 of some draws, 0 where inactive or where the anchor never moves."""
         s, active = self.s[rows], self.active[rows]
-        size = torch.linalg.vector_norm(s, dim=2) + torch.linalg.vector_norm(self.centres, dim=1)
-        axis = (s - self.centres).mul_(active[:, :, None])
+        size = torch.linalg.vector_norm(s, dim=2) + torch.linalg.vector_norm(self.centers, dim=1)
+        axis = (s - self.centers).mul_(active[:, :, None])
         least = torch.maximum(NO_AXIS * size, ROUNDINGS * self.rounding)
         return axis.mul_((torch.linalg.vector_norm(axis, dim=2) > least)[:, :, None])
 
     def through_centres(self, slope: Float[Tensor, "P r"]) -> Float[Tensor, "draws"]:
         """Influence of each draw on a number that moves by `slope` with the centres."""
         share = self.active.to(WORKING).mean(0).clamp_min(1e-300)
-        along = torch.einsum("dpr,pr->dp", self.s, slope) - (self.centres * slope).sum(1)
+        along = torch.einsum("dpr,pr->dp", self.s, slope) - (self.centers * slope).sum(1)
         return (along * self.active / share).sum(1)
 
     def take(self, rows: Tensor) -> "Anchors":

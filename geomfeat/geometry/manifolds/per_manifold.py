@@ -56,11 +56,11 @@ class PerManifold(BaseResult):
 def manifold_geometry(anchors: Anchors, strata: Int[Tensor, "draws"] | None, classes: tuple[Any, ...]) -> PerManifold:
     """Values of every manifold from the anchors of certified draws."""
     active, used = anchors.active, anchors.used[:, None].expand_as(anchors.active)
-    centres = anchors.centres if anchors.shift is None else anchors.centres + anchors.shift
-    size = torch.linalg.vector_norm(centres, dim=1)
+    centers = anchors.centers if anchors.shift is None else anchors.centers + anchors.shift
+    size = torch.linalg.vector_norm(centers, dim=1)
     norm, spread, along = (torch.zeros(active.shape, dtype=WORKING, device=size.device) for _ in range(3))
-    unit = centres / size.clamp_min(TINY)[:, None]
-    for part in chunks(len(active), anchors.centres.numel()):
+    unit = centers / size.clamp_min(TINY)[:, None]
+    for part in chunks(len(active), anchors.centers.numel()):
         rows = torch.arange(len(active), device=size.device)[part]
         s = anchors.s[part] if anchors.shift is None else anchors.s[part] + anchors.shift
         norm[part] = torch.linalg.vector_norm(s, dim=2)

@@ -34,10 +34,10 @@ class Energies:
 
 def axis_energies(anchors: Anchors, t: Float[Tensor, "draws r"], rows: Tensor) -> Energies:
     """b and c of some draws. The signs y_i cancel in both."""
-    triangle = torch.linalg.qr(anchors.centres.mT, mode="r")[1]
-    length0 = torch.linalg.vector_norm(anchors.centres, dim=1)
+    triangle = torch.linalg.qr(anchors.centers.mT, mode="r")[1]
+    length0 = torch.linalg.vector_norm(anchors.centers, dim=1)
     parts = []
-    n_manifolds, r = anchors.centres.shape
+    n_manifolds, r = anchors.centers.shape
     for part in chunks(len(rows), 3 * n_manifolds * r):
         here = rows[part]
         target, s1, active = t[here], anchors.axes(here), anchors.active[here]
@@ -53,7 +53,7 @@ def axis_energies(anchors: Anchors, t: Float[Tensor, "draws r"], rows: Tensor) -
             torch.where(size > TINY, w / size.clamp_min(TINY), 0.0) for w, size in ((w_b, length1), (w_c, length))
         )
         q_b, q_c = (target - torch.bmm(w[:, None], s1)[:, 0] for w in (w_b, w_c))
-        parts.append((b, c, w_b, w_c, q_b, q_c + (w_c * active) @ anchors.centres))
+        parts.append((b, c, w_b, w_c, q_b, q_c + (w_c * active) @ anchors.centers))
     return Energies(*(torch.cat(p) for p in zip(*parts, strict=True)))
 
 

@@ -118,4 +118,4 @@ class Capacity(PlottableResult):
     def _chart(self) -> Heat:
         cosines = self.per_pair.center_cosine
         title = f"centers of the classes, capacity {self.capacity:.3g} ± {self.capacity_se:.2g}"
-        return matrix_map(title, self.classes, self.classes, cosines, "cosine of centers", centred=True)
+        return matrix_map(title, self.classes, self.classes, cosines, "cosine of centers", centered=True)

@@ -35,12 +35,12 @@ def low_rank_distance(features: Points, outputs: Points) -> Estimate:
         raise BadInput(f"features of {layer.n} and outputs of {function.n} samples")
     q = span_of_outputs(function)
     n, rank = q.shape
-    centred = Centred.of_features(layer.x, layer.precision, near_one=True)
-    phi = centred.features
+    centered = Centred.of_features(layer.x, layer.precision, near_one=True)
+    phi = centered.features
     assert phi is not None
-    own = Moments.between(centred, centred)
+    own = Moments.between(centered, centered)
     size = own.hsic("biased") ** 0.5 * (n - 1)
-    if not size > centred.rounding:
+    if not size > centered.rounding:
         raise BadInput("the features are constant over the samples (a dead or saturated layer): D_LR is undefined")
     along = q.T @ phi
     value = 1 - float(along.square().sum()) / (size * rank**0.5)

@@ -16,7 +16,7 @@ class Spread:
     """Variances of M mean similarities and of their differences.
 
     Attributes:
-        samples: (n_boot, M) the means in each sample.
+        samples: (n_bootstrap, M) the means in each sample.
         variance: (M,). difference: (M, M) variance of mean i minus mean j.
         dof: degrees of freedom for t. n_failed: samples left out because a similarity was undefined in them.
     """
@@ -28,10 +28,10 @@ class Spread:
     n_failed: int
 
 
-def resample(n: int, n_boot: int, seed: int, what: str) -> Float[Tensor, "s n"]:
-    """How often each of n things is drawn in each of n_boot bootstrap samples of n."""
-    drawn = torch.randint(n, (n_boot, n), generator=stream(seed, "rsa bootstrap", what))
-    return torch.zeros(n_boot, n, dtype=WORKING).scatter_add_(1, drawn, torch.ones(n_boot, n, dtype=WORKING))
+def resample(n: int, n_bootstrap: int, seed: int, what: str) -> Float[Tensor, "s n"]:
+    """How often each of n things is drawn in each of n_bootstrap bootstrap samples of n."""
+    drawn = torch.randint(n, (n_bootstrap, n), generator=stream(seed, "rsa bootstrap", what))
+    return torch.zeros(n_bootstrap, n, dtype=WORKING).scatter_add_(1, drawn, torch.ones(n_bootstrap, n, dtype=WORKING))
 
 
 def spread(

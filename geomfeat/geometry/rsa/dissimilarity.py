@@ -190,15 +190,15 @@ def _measured(moved: Tensor, mean: Tensor, weights: Tensor | None, known: torch.
 
 
 def _correlation(means: Tensor, levels: tuple[Hashable, ...], known: torch.dtype) -> Tensor:
-    centred = means - means.mean(1, keepdim=True)
-    norms, size = centred.norm(dim=1), means.norm(dim=1)
+    centered = means - means.mean(1, keepdim=True)
+    norms, size = centered.norm(dim=1), means.norm(dim=1)
     flat = is_constant(norms, size, known)
     if bool(flat.any()):
         raise BadInput(
             f"{int(flat.sum())} conditions (the first: {levels[int(flat.nonzero()[0])]!r}) have the same value in "
             "every unit, so their correlation distance is undefined: leave them out, or use 'squared_euclidean'"
         )
-    unit = centred / norms[:, None]
+    unit = centered / norms[:, None]
     of_spread, of_size = roundings(known)
     squared, sizes = _pairs(unit @ unit.T)
     return distances_apart(unit, squared, sizes, of_spread + of_size * size / norms) / 2

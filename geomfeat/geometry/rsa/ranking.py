@@ -33,8 +33,8 @@ class RSARanking(PlottableResult):
         p_ceiling: (m,) one-sided t test that it is below the lower noise ceiling; NaN for one subject.
         p_pairwise: (m, m) two-sided t test that two models differ; not corrected for the number of pairs.
         ceiling: the noise ceiling of the subjects.
-        samples: (n_boot - n_failed, m) means in the bootstrap samples.
-        comparator, over, n_boot, n_failed: as asked for; `over` is "stimuli" for a single subject.
+        samples: (n_bootstrap - n_failed, m) means in the bootstrap samples.
+        comparator, over, n_bootstrap, n_failed: as asked for; `over` is "stimuli" for a single subject.
         notes: what limits these numbers, in sentences.
 
     `to_frame()`: one row for each model, best first: names, mean, stderr, low, high, p_zero, p_ceiling, then what
@@ -54,7 +54,7 @@ class RSARanking(PlottableResult):
     samples: Tensor
     comparator: str
     over: str
-    n_boot: int
+    n_bootstrap: int
     n_failed: int
     notes: tuple[str, ...] = ()
 
@@ -90,7 +90,7 @@ def rank_by_rsa(
     data: RDMs,
     comparator: str = "rho_a",
     *,
-    n_boot: int = 1000,
+    n_bootstrap: int = 1000,
     over: str = "both",
     dissimilarity: str = "correlation",
     seed: int = 0,
@@ -102,52 +102,56 @@ def rank_by_rsa(
             with its rows in the order of data.conditions, whose RDM is taken by `dissimilarity`.
         data: one RDM a subject (or session).
         comparator: see `compare_rdms`. "rho_a" fits models that predict ties, "whitened_cosine" crossnobis distances.
-        n_boot: bootstrap samples. over: what is resampled, "both" stimuli and subjects (conclusions for new stimuli and
-            new subjects), "stimuli" or "subjects".
+        n_bootstrap: bootstrap samples. over: what is resampled, "both" stimuli and subjects (conclusions for new stimuli
+            and new subjects), "stimuli" or "subjects".
         seed: of the samples.
 
     Pairs of a stimulus with its own copy are left out of each sample. The ceiling's RDMs are pooled anew in each sample
     of stimuli, but are those of all (other) subjects in each sample of subjects.
 
     Raises BadInput for other conditions than those of the data, an unknown comparator or `over`, fewer than 4
-    conditions, n_boot below 2, and models without any dissimilarity.
+    conditions, n_bootstrap below 2, and models without any dissimilarity.
 
     >>> x = torch.randn(8, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     >>> noise = torch.randn(4, 8, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     >>> data = stack_rdms([rdm(x + 0.5 * e) for e in noise], "abcd")
-    >>> rank_by_rsa({"other": noise[0], "true": x}, data, dissimilarity="squared_euclidean", n_boot=50).names
+    >>> rank_by_rsa({"other": noise[0], "true": x}, data, dissimilarity="squared_euclidean", n_bootstrap=50).names
     ('true', 'other')
     """
     if over not in OVER:
         raise BadInput(f"over={over!r}: use one of {', '.join(map(repr, OVER))}")
-    if n_boot < 2:
-        raise BadInput(f"n_boot={n_boot}: an error needs at least 2 bootstrap samples, and is steady from 1000")
+    if n_bootstrap < 2:
+        raise BadInput(
+            f"n_bootstrap={n_bootstrap}: an error needs at least 2 bootstrap samples, and is steady from 1000"
+        )
     if data.n_conditions < 4:
         raise BadInput(f"data have {data.n_conditions} conditions: resampling stimuli needs at least 4")
     over = "stimuli" if data.n_rdms == 1 else over
     predicted = _predictions(models, data, dissimilarity)
     first, second, n = aligned(predicted, data, comparator)
-    counts = resample(n, n_boot, seed, "stimuli").to(first.device)
-    subjects = resample(len(second), n_boot, seed, "subjects").to(first.device)
+    counts = resample(n, n_bootstrap, seed, "stimuli").to(first.device)
+    subjects = resample(len(second), n_bootstrap, seed, "subjects").to(first.device)
     ceiling = noise_ceiling(data, comparator)
     full = _with_ceiling(first, second, comparator, counts.new_ones(1, n))[0]
     undefined = [name for name, row in zip(predicted.names, full[:-1], strict=True) if bool(row.isnan().any())]
     if undefined:
         raise BadInput(f"{comparator} is undefined for {undefined[:5]}: the RDMs of these models are constant")
     several = len(full) - 1 + (data.n_rdms > 1)
-    resampled = full.expand(n_boot, -1, -1) if over == "subjects" else _with_ceiling(first, second, comparator, counts)
+    resampled = (
+        full.expand(n_bootstrap, -1, -1) if over == "subjects" else _with_ceiling(first, second, comparator, counts)
+    )
     found = spread(full[:several], resampled[:, :several], subjects, n, over)
     failures = "" if over == "subjects" else _failures(resampled[:, :several], counts, predicted.names, data.names)
     if len(found.samples) < 2:
         raise BadInput(
-            f"{len(found.samples)} of {n_boot} bootstrap samples have similarities, {failures}: give more conditions, "
-            "or a comparator that is defined for constant RDMs ('rho_a', 'kendall_tau_a')"
+            f"{len(found.samples)} of {n_bootstrap} bootstrap samples have similarities, {failures}: give more "
+            "conditions, or a comparator that is defined for constant RDMs ('rho_a', 'kendall_tau_a')"
         )
     # Pairs that a model lacks are left out too: one sentence for models and subjects together replaces the ceiling's.
     notes = [*missing_pairs(predicted, data), *(note for note in ceiling.notes if note not in missing_pairs(data))]
     if found.n_failed:
-        notes.insert(0, f"{found.n_failed} of {n_boot} samples left out: {failures}")
-    return _ranking(predicted.names, full, found, replace(ceiling, notes=tuple(notes)), over, n_boot)
+        notes.insert(0, f"{found.n_failed} of {n_bootstrap} samples left out: {failures}")
+    return _ranking(predicted.names, full, found, replace(ceiling, notes=tuple(notes)), over, n_bootstrap)
 
 
 def _failures(
@@ -203,7 +207,7 @@ def _with_ceiling(
 
 
 def _ranking(
-    names: tuple[str, ...], full: Tensor, found: Spread, ceiling: NoiseCeiling, over: str, n_boot: int
+    names: tuple[str, ...], full: Tensor, found: Spread, ceiling: NoiseCeiling, over: str, n_bootstrap: int
 ) -> RSARanking:
     from scipy import stats
 
@@ -233,6 +237,6 @@ def _ranking(
         low=(means[:m] - reach * stderr[:m])[order], high=(means[:m] + reach * stderr[:m])[order],
         per_subject=full[order], p_zero=tail(means[:m], found.variance[:m])[order], p_ceiling=below[order],
         p_pairwise=(2 * tail(gaps.abs(), found.difference[:m, :m])).clamp(max=1)[order][:, order], ceiling=ceiling,
-        samples=found.samples[:, order], comparator=ceiling.comparator, over=over, n_boot=n_boot,
+        samples=found.samples[:, order], comparator=ceiling.comparator, over=over, n_bootstrap=n_bootstrap,
         n_failed=found.n_failed, notes=(*notes, *ceiling.notes),
     )  # fmt: skip

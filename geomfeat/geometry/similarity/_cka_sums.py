@@ -46,12 +46,12 @@ class Side:
         unit = _far_from_one(x)
         x = x if unit == 1 else x / unit
         mean = x.mean(0)
-        centred = (x - mean).float()
-        centred -= centred.mean(0)  # what rounding of the mean left
-        size = float(_positive(torch.linalg.vector_norm(centred).to(WORKING) / len(x) ** 0.5))
+        centered = (x - mean).float()
+        centered -= centered.mean(0)  # what rounding of the mean left
+        size = float(_positive(torch.linalg.vector_norm(centered).to(WORKING) / len(x) ** 0.5))
         features = torch.empty(x.shape[1], len(x), device=x.device)
-        torch.div(centred.T, size, out=features)
-        squares = centred.square_()  # in place: a new array would cost more than the sums
+        torch.div(centered.T, size, out=features)
+        squares = centered.square_()  # in place: a new array would cost more than the sums
         spread = squares.sum(0).to(WORKING).sqrt()
         constant = is_constant(spread, torch.hypot(spread, mean.to(WORKING) * len(x) ** 0.5), precision)
         if bool((constant & (spread > 0)).any()):
@@ -65,10 +65,10 @@ class Side:
         """From a symmetric Gram matrix that came in a precision."""
         largest = _positive(gram.abs().max())
         gram = gram / largest
-        centred = double_centred(gram)
-        varies = bool(centred.norm() > GRAM_UNITS * torch.finfo(precision).eps * gram.norm())
-        size = _positive(centred.abs().max())
-        scaled = centred / size
+        centered = double_centred(gram)
+        varies = bool(centered.norm() > GRAM_UNITS * torch.finfo(precision).eps * gram.norm())
+        size = _positive(centered.abs().max())
+        scaled = centered / size
         return cls(scaled.diagonal().clone(), varies, float(largest * size), gram=scaled.float())
 
     @classmethod

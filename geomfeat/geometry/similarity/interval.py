@@ -38,7 +38,7 @@ class Interval(BaseResult):
 
     Attributes:
         value: of all samples. low, high: the interval. stderr: standard deviation over halves.
-        level: share of intervals that should hold the population's value. n_boot: halves drawn.
+        level: share of intervals that should hold the population's value. n_bootstrap: halves drawn.
         n_groups: groups that the halves were drawn of; None where samples were drawn one by one.
         n_failed: halves on which the measure failed (with any, the interval is NaN). note: what to do about it; what
             the measure notes of all samples; how many samples are copies of others.
@@ -49,21 +49,22 @@ class Interval(BaseResult):
     high: float
     stderr: float
     level: float
-    n_boot: int
+    n_bootstrap: int
     n_failed: int = 0
     note: str = ""
     n_groups: int | None = None
 
     def __str__(self) -> str:
         of = "" if self.n_groups is None else f" of {self.n_groups} groups"
-        text = f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}] ({100 * self.level:g} %, {self.n_boot} halves{of})"
+        ends = f"[{self.low:.4g}, {self.high:.4g}]"
+        text = f"{self.value:.4g} {ends} ({100 * self.level:g} %, {self.n_bootstrap} halves{of})"
         return f"{text}: {self.note}" if self.note else text
 
     __repr__ = __str__
 
 
 def similarity_interval(
-    a: Any, b: Any, measure: str | Callable[..., Any], *, n_boot: int = 200, level: float = 0.95, seed: int = 0
+    a: Any, b: Any, measure: str | Callable[..., Any], *, n_bootstrap: int = 200, level: float = 0.95, seed: int = 0
 ) -> Interval:
     """Confidence interval of a similarity of two layers, from random halves of the samples (see the module).
 
@@ -79,7 +80,7 @@ def similarity_interval(
     samples, too few of them or of their groups, options out of range, and a measure that is not one of two layers.
 
     >>> x = torch.randn(40, 5, generator=torch.Generator().manual_seed(0))
-    >>> found = similarity_interval(x, x + torch.randn(40, 5), "cka_linear_unbiased", n_boot=50)
+    >>> found = similarity_interval(x, x + torch.randn(40, 5), "cka_linear_unbiased", n_bootstrap=50)
     >>> found.low < found.value < found.high
     True
     """
@@ -90,32 +91,35 @@ def similarity_interval(
     n = int(part.max()) + 1
     if n < LEAST:
         raise BadInput(f"{n} {'samples' if groups is None else 'groups'}: an interval needs at least {LEAST}")
-    if n_boot < 20 or not 0 < level < 1:
-        raise BadInput(f"n_boot={n_boot}, level={level}: draw at least 20 halves, for a level between 0 and 1")
+    if n_bootstrap < 20 or not 0 < level < 1:
+        raise BadInput(
+            f"n_bootstrap={n_bootstrap}, level={level}: draw at least 20 halves, for a level between 0 and 1"
+        )
     work, bounds = _measured(measure)
     count = None if groups is None else n
     with values_alone():
         whole = work(left, right)
     if not whole.ok:
-        return Interval(whole.value, np.nan, np.nan, np.nan, level, n_boot, n_boot, whole.note, count)
+        return Interval(whole.value, np.nan, np.nan, np.nan, level, n_bootstrap, n_bootstrap, whole.note, count)
     said = [whole.note] if whole.note else []
     if groups is None and (copies := n - len(copies_of(left, right).unique())):
         said.append(copies_said(copies, n, "the halves take", False))
     draws = stream(seed, "similarity interval")
-    drawn = [torch.randperm(n, generator=draws)[: n // 2].sort().values for _ in range(n_boot)]
+    drawn = [torch.randperm(n, generator=draws)[: n // 2].sort().values for _ in range(n_bootstrap)]
     halves = drawn if groups is None else [torch.nonzero(torch.isin(part, half))[:, 0] for half in drawn]
     with values_alone():
         found = [work(left.take(_on(rows, left)), right.take(_on(rows, right))) for rows in halves]
     failed = [estimate.note for estimate in found if not estimate.ok]
     if failed:
-        note = f"{len(failed)} of {n_boot} halves failed ({failed[0]}): give more samples"
-        return Interval(whole.value, np.nan, np.nan, np.nan, level, n_boot, len(failed), note, count)
+        note = f"{len(failed)} of {n_bootstrap} halves failed ({failed[0]}): give more samples"
+        return Interval(whole.value, np.nan, np.nan, np.nan, level, n_bootstrap, len(failed), note, count)
     # A half of an odd number of samples is a little less than half, and scatters a little more.
     away = np.array([estimate.value for estimate in found]) * (n // 2 / (n - n // 2)) ** 0.5
     away -= away.mean()
     low, high = whole.value + np.quantile(away, [(1 - level) / 2, (1 + level) / 2])
     return Interval(
-        whole.value, max(float(low), bounds[0]), min(float(high), bounds[1]), float(away.std(ddof=1)), level, n_boot,
+        whole.value, max(float(low), bounds[0]), min(float(high), bounds[1]), float(away.std(ddof=1)), level,
+        n_bootstrap,
         note="; ".join(said), n_groups=count,
     )  # fmt: skip
 

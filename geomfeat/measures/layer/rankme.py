@@ -26,13 +26,13 @@ def rankme(rep: Representation) -> dict[str, Estimate]:
     `effective_rank` is that of the eigenvalues, which are the squares, of centred samples.
 
     >>> import torch
-    >>> round(rankme(Representation(torch.eye(3)))["uncentred"].value, 9)
+    >>> round(rankme(Representation(torch.eye(3)))["uncentered"].value, 9)
     3.0
     """
     turned = rep.with_(x=geometry.reduced(rep.x))
 
-    def estimate(centre: bool) -> Estimate:
-        stderr = geometry.group_jackknife(lambda rows: geometry.rankme(turned.take(rows), centre=centre), rep.n)
-        return Estimate(geometry.rankme(rep, centre=centre), stderr)
+    def estimate(center: bool) -> Estimate:
+        stderr = geometry.group_jackknife(lambda rows: geometry.rankme(turned.take(rows), center=center), rep.n)
+        return Estimate(geometry.rankme(rep, center=center), stderr)
 
     return {"uncentred": estimate(False), "centred": estimate(True)}

@@ -71,7 +71,7 @@ def lazy_agreement(
     if not 0 < lr < math.inf or steps < 1:
         raise BadInput(f"lr={lr} must be positive and finite, and steps={steps} at least 1")
     looked_at = inputs if test_inputs is None else test_inputs
-    kernel = lazy_limit(model, inputs, targets, looked_at, time=lr * steps, step=lr, centred=True, readout=readout)
+    kernel = lazy_limit(model, inputs, targets, looked_at, time=lr * steps, step=lr, centered=True, readout=readout)
     assert kernel.test is not None
 
     def trained(network: nn.Module, readout: Readout | None) -> tuple[Tensor, nn.Module, float, int]:

@@ -74,7 +74,7 @@ def lazy_limit(
     time: float = math.inf,
     step: float = 0.0,
     target_loss: float | None = None,
-    centred: bool = False,
+    centered: bool = False,
     readout: Readout | None = None,
     device: str | torch.device | None = None,
 ) -> LazyLimit:
@@ -86,7 +86,7 @@ def lazy_limit(
         time: of gradient flow on the mse divided by its value at the start: lr times steps of `train_at_gamma`
             without momentum, at every gamma << 1. step: its lr, for gradient descent with such steps in place of flow.
         target_loss: the relative loss at which to stop, instead of a time.
-        centred: learn y in place of y - f0, and leave f0 out: the limit of f = (net(w) - net(w0)) / gamma, gamma -> 0.
+        centered: learn y in place of y - f0, and leave f0 out: the limit of f = (net(w) - net(w0)) / gamma, gamma -> 0.
 
     The kernel is (n C, n C): 500 samples of 10 outputs take 0.2 GB and an eigendecomposition of 5000 rows.
 
@@ -105,10 +105,10 @@ def lazy_limit(
     inputs = f.inputs(inputs)
     start = require_finite(_outputs(f, inputs), "the network's outputs on the inputs")
     y = _targets(targets, start)
-    b = y if centred else y - start
+    b = y if centered else y - start
     power = float(b.square().sum())
     if not power > 0:
-        raise BadInput("the targets are met at the start (or all zero, for centred=True): nothing can be learned")
+        raise BadInput("the targets are met at the start (or all zero, for centered=True): nothing can be learned")
     kernel = ntk(f, inputs, outputs="full")
     values, vectors = safe_eigh(kernel.gram)
     cut = len(values) * torch.finfo(kernel.precision).eps * float(values[-1])
@@ -124,8 +124,8 @@ def lazy_limit(
     left = float((loads * (1 - rates * gain)).square().sum()) / power
     coefficients = vectors @ (gain * loads)
     change = (kernel.gram @ coefficients).view_as(b)
-    test = None if test_inputs is None else _predicted(f, inputs, test_inputs, coefficients, centred)
-    train = change if centred else start + change
+    test = None if test_inputs is None else _predicted(f, inputs, test_inputs, coefficients, centered)
+    train = change if centered else start + change
     rank, largest_lr = int(seen.sum()), power / float(values[-1] + ridge)
     return LazyLimit(train, test, time, left, unreachable, rank, len(values), largest_lr)
 
@@ -197,8 +197,8 @@ def _outputs(f: Functional, inputs: Any) -> Float[Tensor, "n C"]:
         return torch.cat([f(f.theta, part) for _, part in batches(inputs, EVALUATE_AT_ONCE)])
 
 
-def _predicted(f: Functional, inputs: Any, test_inputs: Any, coefficients: Tensor, centred: bool) -> Tensor:
+def _predicted(f: Functional, inputs: Any, test_inputs: Any, coefficients: Tensor, centered: bool) -> Tensor:
     test_inputs = f.inputs(test_inputs)
     start = require_finite(_outputs(f, test_inputs), "the network's outputs on the test inputs")
     change = (ntk(f, test_inputs, inputs, outputs="full").gram @ coefficients).view(n_samples(test_inputs), -1)
-    return change if centred else change + start
+    return change if centered else change + start

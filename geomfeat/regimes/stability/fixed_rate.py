@@ -148,7 +148,7 @@ def descend_at_rate(
     lr: float,
     steps: int,
     gamma: float = 1.0,
-    centred: bool = True,
+    centered: bool = True,
     loss: Loss = "mse",
     sharpness_every: int = 0,
     readout: Readout | None = None,
@@ -156,7 +156,7 @@ def descend_at_rate(
     """Plain full-batch gradient descent w -= lr dL/dw in float64, with the loss of every step.
 
     Args:
-        lr: raw eta. gamma: f = (net(w) - net(w0)) / gamma; centred=False leaves net(w0) in.
+        lr: raw eta. gamma: f = (net(w) - net(w0)) / gamma; centered=False leaves net(w0) in.
         loss: as in `sharpness`, plain. sharpness_every: steps between two evaluations of the sharpness; 0: none.
 
     Stops at the first loss that is not finite. Raises BadInput for settings out of range and targets that do not fit.
@@ -178,7 +178,7 @@ def descend_at_rate(
         start = require_finite(f(f.theta, x), "the network's outputs on the inputs")
     ready = prepared_targets(as_classes(goal, start.shape[1]), loss, start.shape[1], WORKING)
     require_gradient(start, ready, loss)
-    shift = start if centred else torch.zeros_like(start)
+    shift = start if centered else torch.zeros_like(start)
     theta = {name: value.clone().requires_grad_() for name, value in f.theta.items()}
     losses: list[float] = []
     curvature: dict[int, float] = {}
@@ -189,7 +189,7 @@ def descend_at_rate(
         if not math.isfinite(losses[-1]):
             break
         if sharpness_every and step % sharpness_every == 0:
-            found = sharpness(_at(f, theta), inputs, targets, loss=loss, initial=f.model if centred else None,
+            found = sharpness(_at(f, theta), inputs, targets, loss=loss, initial=f.model if centered else None,
                               gamma=gamma, rtol=1e-3, readout=readout, start=vector)  # fmt: skip
             curvature[step], vector = found.top, found.vectors[:, 0]
         if step < steps:

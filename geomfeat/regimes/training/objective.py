@@ -125,7 +125,7 @@ class Objective:
         model: a private copy in its training or evaluation mode; its parameters stay w0, its buffers may move.
         start: trainable parameters w0 by name, complex ones (`pairs`) as pairs of real numbers.
         uses: where each of them is used, see `uses_of`.
-        centred: whether net(w0) is taken off. mode: "eval" or "train".
+        centered: whether net(w0) is taken off. mode: "eval" or "train".
         scales: by name, a layer's own unit of displacement, w = w0 + gamma * scale * u: descent on u at one rate then
             moves w at the rate times scale^2 (an adaptive method: times scale). 1 where there is none.
         reference: net(w0) on all inputs (n, C), or zeros if not centred. frozen: net at w0 where its outputs depend on
@@ -140,7 +140,7 @@ class Objective:
     readout: Readout | None
     start: dict[str, Tensor]
     uses: tuple[tuple[str, str], ...]
-    centred: bool
+    centered: bool
     mode: str
     weight_decay: float
     scales: Mapping[str, float]
@@ -249,7 +249,7 @@ def objective(
     loss: Loss,
     readout: Readout | None,
     mode: str,
-    centred: bool = True,
+    centered: bool = True,
     weight_decay: float = 0.0,
     scales: Mapping[str, float] | None = None,
 ) -> Objective:
@@ -273,12 +273,12 @@ def objective(
         )
     require_gradient(first, ready, loss)
     unit = loss_at_zero(first, ready, loss)
-    if not centred and not math.isfinite(float(loss_of(first / gamma, ready, loss))):
+    if not centered and not math.isfinite(float(loss_of(first / gamma, ready, loss))):
         raise BadInput(f"the loss of net(w0) / {gamma:g} is not finite: centre the outputs, or take a larger gamma")
     return Objective(
-        model, inputs, ready, gamma, loss, readout, start, uses, centred, mode, weight_decay, scales or {},
-        first if centred else torch.zeros_like(first),
-        copy.deepcopy(model) if mode == "train" and centred else None, unit, pairs,
+        model, inputs, ready, gamma, loss, readout, start, uses, centered, mode, weight_decay, scales or {},
+        first if centered else torch.zeros_like(first),
+        copy.deepcopy(model) if mode == "train" and centered else None, unit, pairs,
     )  # fmt: skip
 
 

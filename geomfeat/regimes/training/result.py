@@ -58,13 +58,13 @@ class Trained(PlottableResult):
     snapshot_losses: Mapping[int, float] = field(default_factory=dict)
     seconds: float = 0.0
     diverged: bool = False
-    centred: bool = True
+    centered: bool = True
     seed: int = 0
 
     def outputs(self, initial: nn.Module, inputs: Any, readout: Readout | None = None) -> Tensor:
         """f (n, C) of the trained network, in evaluation mode; the initial one is not asked where f is uncentred."""
         return scaled_outputs(
-            self.model, initial if self.centred else None, inputs, gamma=self.gamma, readout=readout
+            self.model, initial if self.centered else None, inputs, gamma=self.gamma, readout=readout
         )  # fmt: skip
 
     def at(self, step: int) -> Snapshot:
@@ -153,7 +153,7 @@ def result(
     test_loss, test_accuracy = None, None
     if test is not None:
         inputs, wanted = test
-        before = _network(problem, original, problem.zero()) if problem.centred else None
+        before = _network(problem, original, problem.zero()) if problem.centered else None
         g = scaled_outputs(final, before, inputs, gamma=problem.gamma, readout=problem.readout)
         ready = prepared_targets(wanted, problem.loss, g.shape[1], g.dtype)
         test_loss = float(loss_of(g, ready, problem.loss)) / problem.unit
@@ -166,7 +166,7 @@ def result(
         test_loss=test_loss, test_accuracy=test_accuracy,
         snapshots={step: _network(problem, original, path.snapshots[step]) for step in kept},
         snapshot_losses={s: losses[s] if s in losses else problem.value(path.snapshots[s]) for s in kept},
-        seconds=seconds, diverged=path.diverged, centred=problem.centred, seed=seed,
+        seconds=seconds, diverged=path.diverged, centered=problem.centered, seed=seed,
     )  # fmt: skip
 
 

@@ -39,11 +39,11 @@ class AtRichness(nn.Module):
             state_dict(); None if not centred. It is in evaluation mode, but for BatchNorm, which follows the mode.
     """
 
-    def __init__(self, net: nn.Module, richness: Richness, centred: bool, readout: Readout | None) -> None:
+    def __init__(self, net: nn.Module, richness: Richness, centered: bool, readout: Readout | None) -> None:
         super().__init__()
         self.net, self.richness, self.readout = net, richness, readout
         # In a tuple: torch would register a module that is set as an attribute, and its weights would count twice.
-        self._held: tuple[nn.Module, ...] = (_frozen_copy(net),) if centred else ()
+        self._held: tuple[nn.Module, ...] = (_frozen_copy(net),) if centered else ()
 
     @property
     def gamma(self) -> float:
@@ -92,7 +92,7 @@ def at_richness(
     richness: Richness | float | None = None,
     *,
     gamma: float | None = None,
-    centred: bool = True,
+    centered: bool = True,
     readout: Readout | None = None,
 ) -> AtRichness:
     """Wrap a network so that its outputs are f = (net(x) - net0(x)) / gamma, to be trained in any loop.
@@ -101,7 +101,7 @@ def at_richness(
         model: any module; its current weights become w0, and are trained in place.
         richness, gamma: exactly one of them; a number is gamma. In float32, gamma below 1e-3 costs digits: take
             model.double() there.
-        centred: False for net(x) / gamma.
+        centered: False for net(x) / gamma.
         readout: (output, inputs) -> tensor; by default the output itself, its `logits`, else its first tensor (tuples
             of recurrent layers, outputs of transformers). Its shape is kept.
 
@@ -127,7 +127,7 @@ def at_richness(
     if first is not None and first.dtype != torch.float64 and knob.gamma < FLOAT64_BELOW:
         logger.warning("gamma=%g in %s leaves few digits to net(x) - net0(x): use model.double()", knob.gamma,
                        first.dtype)  # fmt: skip
-    return AtRichness(model, knob, centred, readout)
+    return AtRichness(model, knob, centered, readout)
 
 
 def parameter_groups(

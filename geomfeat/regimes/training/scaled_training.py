@@ -51,7 +51,7 @@ def train_at_gamma(
     optimizer: str | MakeOptimizer = "sgd",
     lr_multipliers: Mapping[str, float] | None = None,
     weight_decay: float = 0.0,
-    centred: bool = True,
+    centered: bool = True,
     mode: str = "eval",
     back_off: bool = True,
     readout: Readout | None = None,
@@ -82,7 +82,7 @@ def train_at_gamma(
         weight_decay: adds (weight_decay / 2) |w|^2 to the relative loss, of the raw weights and not of w - w0. So
             gradient descent shrinks them by lr gamma^2 weight_decay a step (Adam: as torch's Adam, before its
             normalisation), and the minimum does not depend on gamma through the learning rate.
-        centred: False trains f = net(w) / gamma. The loss then starts at that of net(w0), far above 1 at small gamma,
+        centered: False trains f = net(w) / gamma. The loss then starts at that of net(w0), far above 1 at small gamma,
             but is still in units of its value at f = 0, and learning also has to undo net(w0).
         mode: "eval" (BatchNorm keeps the running statistics that `model` has, so f is a function of each sample) or
             "train" (batch statistics; the returned network's running ones are re-estimated on `inputs`). No dropout.
@@ -124,7 +124,7 @@ def train_at_gamma(
         _check_batches(own, min(batch_size or len(goal), len(goal)))
     factors = rate_factors(own, lr_multipliers)
     problem = objective(_without_frozen(own, factors), data, goal, gamma=gamma, loss=loss, readout=readout, mode=mode,
-                        centred=centred, weight_decay=weight_decay, scales=_scales(factors, optimizer))  # fmt: skip
+                        centered=centered, weight_decay=weight_decay, scales=_scales(factors, optimizer))  # fmt: skip
     test = None if test is None else samples_to_judge(problem, test, given)
     goal = as_classes(goal, problem.reference.shape[1])
     bar = _bar(progress, gamma, target_loss)

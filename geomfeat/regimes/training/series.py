@@ -151,18 +151,18 @@ def kernel_path(kernels: Iterable[Tensor], targets: Tensor) -> KernelPath:
     rows: list[tuple[float, float, float, float]] = []
     first = first_centred = before = None
     for kernel in kernels:
-        centred = double_centred(kernel)
+        centered = double_centred(kernel)
         # An output that does not depend on the input leaves a kernel without geometry.
-        if not bool(torch.isfinite(kernel).all()) or not centred.norm() > _units_of(kernel) * kernel.norm():
+        if not bool(torch.isfinite(kernel).all()) or not centered.norm() > _units_of(kernel) * kernel.norm():
             rows.append((math.nan, math.nan, math.nan, math.nan))
             before = None
             continue
         if first is None or first_centred is None:
-            first, first_centred = kernel, centred
-        arc = 0.0 if not rows else math.nan if before is None else kernel_angle(centred, before).value
-        distance, turn = kernel_distance(kernel, first).value, kernel_angle(centred, first_centred).value
+            first, first_centred = kernel, centered
+        arc = 0.0 if not rows else math.nan if before is None else kernel_angle(centered, before).value
+        distance, turn = kernel_distance(kernel, first).value, kernel_angle(centered, first_centred).value
         rows.append((distance, turn, arc, _aligned(kernel, targets)))
-        before = centred
+        before = centered
     return KernelPath(*(tuple(column) for column in zip(*rows, strict=True)))
 
 

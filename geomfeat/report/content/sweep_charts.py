@@ -86,7 +86,7 @@ def map_caption(where: Mapping[str, Any], *, theory: bool) -> str:
 
 def map_of(
     grid: Grid, title: str, value_label: str, *, lines: bool = False, theory: tuple[float, float] | None = None,
-    centred: bool = False, caption: str = "",
+    centered: bool = False, caption: str = "",
 ) -> Heat:  # fmt: skip
     """A grid as a map, with lines of equal value and, dashed, those of theory's slopes (on x, on y)."""
     drawn: list[Curve] = []
@@ -100,7 +100,7 @@ def map_of(
     return Heat(
         title, axis_name(grid.x), axis_name(grid.y), list(grid.log_x), list(grid.log_y), grid.value.tolist(),
         value_label, drawn, x_ticks=[number(v) for v in grid.x_values], y_ticks=[number(v) for v in grid.y_values],
-        marks=marks_of(grid), hints=hints_of(grid, value_label), centred=centred, caption=caption,
+        marks=marks_of(grid), hints=hints_of(grid, value_label), centered=centered, caption=caption,
     )  # fmt: skip
 
 

@@ -131,7 +131,7 @@ def _residual(table: pd.DataFrame, group: Any, axes: list[str], title: str) -> P
     grid = grid_on(left, axes[0], axes[1], middle_of(left, axes[2:]), "residual")
     if grid is None or not np.isfinite(grid.value).any():
         return None
-    return map_of(grid, f"Residuals of {title}", "residual, decades", centred=True, caption=LEFT)
+    return map_of(grid, f"Residuals of {title}", "residual, decades", centered=True, caption=LEFT)
 
 
 def _theory(related: Related, facts: Mapping[str, Any], quantity: str) -> dict[str, float]:

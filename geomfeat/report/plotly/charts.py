@@ -110,9 +110,9 @@ def _colours(heat: Heat) -> tuple[list[list[Any]], dict[str, Any], dict[str, Any
         }  # fmt: skip
         return scale, bar, {"zmin": -0.5, "zmax": n - 0.5}
     bar = {"title": {"text": plain(heat.value_label), "side": "right"}, "thickness": 12}
-    steps = look.DIVERGING if heat.centred else look.CIVIDIS
+    steps = look.DIVERGING if heat.centered else look.CIVIDIS
     scale = [[i / (len(steps) - 1), c] for i, c in enumerate(steps)]
-    if not heat.centred:
+    if not heat.centered:
         return scale, bar, {}
     most = largest_size(heat)
     return scale, bar, {"zmin": -most, "zmax": most}

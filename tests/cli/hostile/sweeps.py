@@ -87,7 +87,7 @@ def yaml_value(path: Path, chance: random.Random) -> None:
         "unknown",
     ]
     inner = {
-        "train": ["n", "max_steps", "target_loss", "loss", "snapshots", "momentum", "weight_decay", "centred"],
+        "train": ["n", "max_steps", "target_loss", "loss", "snapshots", "momentum", "weight_decay", "centered"],
         "measure": ["measures", "location", "n", "layers", "seed", "probe", "snapshots"],
     }
     odd = [

@@ -136,7 +136,7 @@ def brains() -> tuple[dict[str, RDMs], ModelComparison]:
     a = model([0, 1, 2, 3])
     a["dead"] = Representation(torch.ones(N, 5), layer="dead")
     models = {"a": a, "b": model([4, 2], noise=2.0), "control": rdm(layer(5), dissimilarity="correlation", name="v1")}
-    return data, compare_models(models, brain=data, n_boot=120, **CHEAP)
+    return data, compare_models(models, brain=data, n_bootstrap=120, **CHEAP)
 
 
 def test_the_planted_layer_is_nearest_to_the_brain(brains: tuple[dict[str, RDMs], ModelComparison]) -> None:
@@ -182,7 +182,7 @@ def test_a_dead_layer_is_told_and_costs_no_other(brains: tuple[dict[str, RDMs], 
 def test_unmeasured_pairs_leave_a_brain_out_of_the_matrix_but_not_of_the_ranking() -> None:
     vectors = rdm(layer(1), dissimilarity="correlation").vectors.clone()
     vectors[0, 3] = torch.nan
-    found = compare_models({"a": model([0, 1])}, brain=RDMs(vectors, "correlation"), n_boot=20, **CHEAP)
+    found = compare_models({"a": model([0, 1])}, brain=RDMs(vectors, "correlation"), n_bootstrap=20, **CHEAP)
     assert np.isnan(found.similarity[2, :2]).all()
     assert "not measured" in found.layers["note"].iloc[2]
     assert found.ranking["layer"].iloc[0] == "layer1"

@@ -86,15 +86,15 @@ def test_layers_have_slopes_on_width_of_their_own() -> None:
 
 def test_groups_are_fitted_by_themselves() -> None:
     table = sweep(
-        {"sigma": SIGMA, "depth": [1, 3], "centred": [True, False]}, 3,
+        {"sigma": SIGMA, "depth": [1, 3], "centered": [True, False]}, 3,
         lambda c, s: {R: -(c["depth"] + 1) * log(c["sigma"]) + 0.02 * noise(s, c["sigma"])},
     )  # fmt: skip
     found = relate(table)
-    assert found.by == ("depth", "centred")
+    assert found.by == ("depth", "centered")
     for depth in (1, 3):
-        assert one(found.slopes, depth=depth, centred=True)["theory"] == -(depth + 1)
-        assert np.isnan(one(found.slopes, depth=depth, centred=False)["theory"])
-        assert one(found.slopes, depth=depth, centred=True)["slope"] == pytest.approx(-(depth + 1), abs=0.1)
+        assert one(found.slopes, depth=depth, centered=True)["theory"] == -(depth + 1)
+        assert np.isnan(one(found.slopes, depth=depth, centered=False)["theory"])
+        assert one(found.slopes, depth=depth, centered=True)["slope"] == pytest.approx(-(depth + 1), abs=0.1)
 
 
 def test_failures_are_counted_marked_and_left_out() -> None:

@@ -103,10 +103,10 @@ def test_strategies_are_what_did_most_in_the_direction_of_the_capacity() -> None
 def test_real_capacities_split_exactly() -> None:
     """Classes that shrink about their centres: capacity rises, and its terms add up to the last digit."""
     generator = stream(0, "shrinking classes")
-    centres = torch.randn(6, 1, 40, generator=generator, dtype=torch.float64)
+    centers = torch.randn(6, 1, 40, generator=generator, dtype=torch.float64)
     around = torch.randn(6, 8, 40, generator=generator, dtype=torch.float64)
     table = over_training({
-        at: estimates(capacity(centres + size * around, n_draws=100)) for at, size in (("init", 1.0), ("trained", 0.1))
+        at: estimates(capacity(centers + size * around, n_draws=100)) for at, size in (("init", 1.0), ("trained", 0.1))
     })  # fmt: skip
     found = strategies(table, LAYER).iloc[0]
     assert found["capacity"] > 0.3

@@ -68,7 +68,7 @@ def test_the_table_has_the_documented_columns_and_rows(tmp_path: Path) -> None:
     table = sweep(config, tmp_path, progress=False).table
     assert list(table.columns) == [
         "run", "seed", "at", "data", "architecture", "width", "depth", "parameterization", "sigma", "eta", "gamma",
-        "optimizer", "batch_size", "sigma.fc1", "gamma0", "momentum", "centred", "outcome", "layer", "layer_b",
+        "optimizer", "batch_size", "sigma.fc1", "gamma0", "momentum", "centered", "outcome", "layer", "layer_b",
         "measure", "quantity", "value", "stderr", "ok", "note", "n", "d", "dtype", "device", "seconds", "options",
         "version",
     ]  # fmt: skip
@@ -267,11 +267,11 @@ def test_the_results_file_is_the_table(tmp_path: Path) -> None:
 def test_an_uncentred_sweep_is_not_held_against_the_theory_of_centred_ones(tmp_path: Path) -> None:
     config = tiny(seeds=2, sigma=[0.5, 1.0, 2.0], measure={"measures": [], "location": {"n_bootstrap": 2}})
     theory = {}
-    for centred in (True, False):
-        own = {**config, "train": {**config["train"], "centred": centred}}
-        table = sweep(own, tmp_path / str(centred), progress=False).table
+    for centered in (True, False):
+        own = {**config, "train": {**config["train"], "centered": centered}}
+        table = sweep(own, tmp_path / str(centered), progress=False).table
         slopes = relate(table).slopes
-        theory[centred] = slopes[(slopes["quantity"] == "richness") & (slopes["layer"] == "")]["theory"].tolist()
+        theory[centered] = slopes[(slopes["quantity"] == "richness") & (slopes["layer"] == "")]["theory"].tolist()
     assert theory[True] == [-3.0]
     assert np.isnan(theory[False]).all()
 

@@ -106,7 +106,7 @@ def test_snapshots_lie_evenly_in_log_step() -> None:
 
 
 def test_uncentred_training_starts_from_the_outputs_of_the_initial_network() -> None:
-    _, data, found = one(sigma=2.0, train={"centred": False, "target_loss": None, "max_steps": 1}, eta=1e-9)
+    _, data, found = one(sigma=2.0, train={"centered": False, "target_loss": None, "max_steps": 1}, eta=1e-9)
     assert found.initial is not None
     assert data.labels is not None
     goal = F.one_hot(data.labels, 10) - 0.1

@@ -83,24 +83,24 @@ def test_rankme_equals_its_definition():
     values = np.linalg.svd(x.numpy(), compute_uv=False)
     share = values / values.sum()
     assert geometry.rankme(x) == pytest.approx(np.exp(-(share * np.log(share)).sum()), rel=1e-10)
-    assert geometry.rankme(x, centre=True) > geometry.rankme(x)
+    assert geometry.rankme(x, center=True) > geometry.rankme(x)
 
 
 def test_three_numbers_that_are_called_the_effective_rank_differ_by_factors():
     # A mean far from 0 and a spectrum that decays, as rectified layers have them.
     x = normal(300, 150) * torch.arange(1, 151, dtype=torch.float64) ** -0.5 + 0.5
     singular = np.linalg.svd(x.numpy(), compute_uv=False)
-    centred = np.linalg.svd(x.numpy() - x.numpy().mean(0), compute_uv=False)
+    centered = np.linalg.svd(x.numpy() - x.numpy().mean(0), compute_uv=False)
 
     def entropy(values: np.ndarray) -> float:
         share = values / values.sum()
         return float(np.exp(-(share * np.log(share)).sum()))
 
     assert geometry.rankme(x) == pytest.approx(entropy(singular), rel=1e-10)
-    assert geometry.rankme(x, centre=True) == pytest.approx(entropy(centred), rel=1e-10)
-    assert geometry.effective_rank(x) == pytest.approx(entropy(centred**2), rel=1e-10)
-    assert 1.4 * geometry.effective_rank(x) < geometry.rankme(x, centre=True)
-    assert 1.2 * geometry.rankme(x) < geometry.rankme(x, centre=True)
+    assert geometry.rankme(x, center=True) == pytest.approx(entropy(centered), rel=1e-10)
+    assert geometry.effective_rank(x) == pytest.approx(entropy(centered**2), rel=1e-10)
+    assert 1.4 * geometry.effective_rank(x) < geometry.rankme(x, center=True)
+    assert 1.2 * geometry.rankme(x) < geometry.rankme(x, center=True)
 
 
 @settings(deadline=None, max_examples=30)
@@ -125,7 +125,7 @@ def test_benchmark_manifolds_equal_the_libraries(name: str):
     assert geometry.participation_ratio(x) == pytest.approx(expected["PR"], rel=1e-9)
     assert geometry.effective_rank(x) == pytest.approx(expected["eff_rank_entropy_eig"], rel=1e-9)
     # The library adds a small constant to every share.
-    assert geometry.rankme(x, centre=True) == pytest.approx(expected["rankme_entropy_sv_centered"], rel=1e-6)
+    assert geometry.rankme(x, center=True) == pytest.approx(expected["rankme_entropy_sv_centered"], rel=1e-6)
     assert geometry.stable_rank(x) == pytest.approx(expected["stable_rank_centered"], rel=1e-9)
     assert geometry.components_for_variance(x, 0.9) == expected["pca90"]
 
@@ -175,7 +175,7 @@ def test_a_mean_far_above_the_spread_changes_no_number(offset: float):
     numbers = (
         geometry.participation_ratio, geometry.participation_ratio_wishart, geometry.participation_ratio_unbiased,
         geometry.effective_rank, geometry.stable_rank, lambda x: geometry.power_law(x, first=1, last=10).exponent,
-        lambda x: geometry.components_for_variance(x, 0.8), lambda x: geometry.rankme(x, centre=True),
+        lambda x: geometry.components_for_variance(x, 0.8), lambda x: geometry.rankme(x, center=True),
     )  # fmt: skip
     for number in numbers:
         assert number(x + offset) == pytest.approx(number(x), rel=1e-6)

@@ -76,10 +76,10 @@ def test_an_offset_is_taken_off_in_the_precision_of_the_data(name: str, offset: 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_classes_of_rounding_alone_are_points(dtype: torch.dtype):
     """Copies up to the last digit, as batches of other sizes leave them: no radius and no dimension."""
-    centres = (100 + 10 * normal(8, 1, 30)).to(dtype)
+    centers = (100 + 10 * normal(8, 1, 30)).to(dtype)
     last = torch.finfo(dtype).eps * torch.randint(-1, 2, (8, 6, 30), generator=torch.Generator().manual_seed(0))
-    jittered = centres * (1 + last).to(dtype)
-    found, points = capacity(jittered, n_draws=100), capacity(centres, n_draws=100)
+    jittered = centers * (1 + last).to(dtype)
+    found, points = capacity(jittered, n_draws=100), capacity(centers, n_draws=100)
     assert found.capacity == pytest.approx(points.capacity, rel=1e-4)
     assert found.dimension == pytest.approx(0.0, abs=1e-9)
     mean_field = replica_capacity(jittered, n_draws=100)

@@ -152,8 +152,8 @@ def test_positive_weights_change_nothing_without_centring():
     x = spheres(3, 4, 9, 0.7, 3)
     weights = [torch.rand(4, generator=torch.Generator().manual_seed(i)) + 0.1 for i in range(3)]
     assert torch.equal(capacity(x, weights=weights, n_draws=20).norms2, capacity(x, n_draws=20).norms2)
-    centred = [capacity(x, weights=w, n_draws=20, center="global") for w in (weights, None)]
-    assert not torch.allclose(centred[0].norms2, centred[1].norms2)
+    centered = [capacity(x, weights=w, n_draws=20, center="global") for w in (weights, None)]
+    assert not torch.allclose(centered[0].norms2, centered[1].norms2)
 
 
 @pytest.mark.parametrize(

@@ -174,8 +174,8 @@ def test_what_cannot_be_compared_is_told() -> None:
     ]:
         with pytest.raises(BadInput, match=told):
             capacity_difference(a, other)
-    centred = capacity_difference(a, capacity(x, n_draws=30, center="global"))
-    assert any("center=None, b center='global'" in note for note in centred.notes)
+    centered = capacity_difference(a, capacity(x, n_draws=30, center="global"))
+    assert any("center=None, b center='global'" in note for note in centered.notes)
     with pytest.raises(BadInput, match="seed is 0 in a and 1 in b"):
         capacity_difference(a, capacity(x, n_draws=30, seed=1))
 

@@ -31,7 +31,7 @@ def test_known_order_on_objects_seen_by_humans() -> None:
     subjects = RDMs(data["rdm_human_it_subjects"])
     models = {name: RDMs(data[f"rdm_{name}"]) for name in ("v1_model", "hmax", "monkey_it")}
     for comparator in ("rho_a", "correlation"):
-        found = rank_by_rsa(models, subjects, comparator, n_boot=300)
+        found = rank_by_rsa(models, subjects, comparator, n_bootstrap=300)
         assert found.names[0] == "monkey_it"
         by_name = dict(zip(found.names, found.mean.tolist(), strict=True))
         for name, model in models.items():
@@ -47,7 +47,7 @@ def test_known_order_on_objects_seen_by_humans() -> None:
 def test_samples_are_the_similarities_of_resampled_data(comparator: str, device: str) -> None:
     truth, data = study()
     models = {"true": truth, "other": draw(10, 4, seed=9)}
-    found = rank_by_rsa(models, RDMs(data.vectors.to(device)), comparator, n_boot=6, seed=3)
+    found = rank_by_rsa(models, RDMs(data.vectors.to(device)), comparator, n_bootstrap=6, seed=3)
     stimuli, subjects = resample(10, 6, 3, "stimuli"), resample(5, 6, 3, "subjects")
     pairs = torch.triu_indices(10, 10, 1)
     for s in range(6):
@@ -88,7 +88,7 @@ def test_intervals_cover_the_value_of_the_population() -> None:
         weak = truth + 1.5 * draw(n, 5, seed=seed + 1000)
         strong = truth + 1.5 * draw(n, 5, seed=seed + 2000)
         data = stack_rdms([rdm(truth + e) for e in draw(6, n, 5, seed=seed + 1)])
-        found = rank_by_rsa({"a": rdm(weak), "b": rdm(strong)}, data, "cosine", n_boot=80, seed=seed)
+        found = rank_by_rsa({"a": rdm(weak), "b": rdm(strong)}, data, "cosine", n_bootstrap=80, seed=seed)
         first = found.names.index("a")
         values.append(float(found.mean[first]))
         low.append(float(found.low[first]))
@@ -105,7 +105,7 @@ def test_tests_are_those_of_the_samples_spread() -> None:
     truth, data = study(n=14, noise=0.7)
     models = {"near": truth + 0.4 * draw(14, 6, seed=3), "true": truth, "other": draw(14, 6, seed=4)}
     models = {name: rdm(x) for name, x in models.items()}
-    found = rank_by_rsa(models, data, "correlation", over="stimuli", n_boot=200)
+    found = rank_by_rsa(models, data, "correlation", over="stimuli", n_bootstrap=200)
     assert found.names == ("true", "near", "other")
     larger = 14 / 13  # resampling shrinks a variance by it
     stderr = (found.samples.var(0) * larger).sqrt()
@@ -127,14 +127,16 @@ def test_what_is_resampled_is_what_varies() -> None:
     truth, data = study(k=6)
     alike = RDMs(data.vectors[:1].repeat(6, 1))
     model = {"true": truth, "other": draw(10, 3)}
-    assert float(rank_by_rsa(model, alike, over="subjects", n_boot=50).stderr.max()) < 1e-9
-    errors = {over: rank_by_rsa(model, data, over=over, n_boot=200).stderr for over in ("both", "stimuli", "subjects")}
+    assert float(rank_by_rsa(model, alike, over="subjects", n_bootstrap=50).stderr.max()) < 1e-9
+    errors = {
+        over: rank_by_rsa(model, data, over=over, n_bootstrap=200).stderr for over in ("both", "stimuli", "subjects")
+    }
     assert bool((errors["both"] >= errors["stimuli"].maximum(errors["subjects"]) * 0.9).all())
 
 
 def test_one_subject_is_resampled_over_stimuli() -> None:
     truth, data = study(k=1, noise=0.3)
-    found = rank_by_rsa({"fc1": Representation(truth), "V1": draw(10, 3)}, data, n_boot=50)
+    found = rank_by_rsa({"fc1": Representation(truth), "V1": draw(10, 3)}, data, n_bootstrap=50)
     assert found.over == "stimuli"
     assert found.names == ("fc1", "V1")
     assert bool(found.p_ceiling.isnan().all())
@@ -146,14 +148,14 @@ def test_one_subject_is_resampled_over_stimuli() -> None:
 def test_results_depend_on_the_seed_and_on_no_order_of_models() -> None:
     truth, data = study()
     a, b = truth, draw(10, 4)
-    first = rank_by_rsa({"a": a, "b": b}, data, n_boot=30, seed=1)
-    again = rank_by_rsa({"b": b, "a": a}, data, n_boot=30, seed=1)
+    first = rank_by_rsa({"a": a, "b": b}, data, n_bootstrap=30, seed=1)
+    again = rank_by_rsa({"b": b, "a": a}, data, n_bootstrap=30, seed=1)
     assert first.names == again.names
     torch.testing.assert_close(first.stderr, again.stderr)
     torch.testing.assert_close(first.p_pairwise, again.p_pairwise)
-    assert not torch.equal(first.stderr, rank_by_rsa({"a": a, "b": b}, data, n_boot=30, seed=2).stderr)
+    assert not torch.equal(first.stderr, rank_by_rsa({"a": a, "b": b}, data, n_bootstrap=30, seed=2).stderr)
     every = stack_rdms([rdm(x, dissimilarity="correlation") for x in (a, b)], ["a", "b"])
-    torch.testing.assert_close(rank_by_rsa(every, data, n_boot=30, seed=1).stderr, first.stderr)
+    torch.testing.assert_close(rank_by_rsa(every, data, n_bootstrap=30, seed=1).stderr, first.stderr)
 
 
 TRUTH, DATA = study()
@@ -164,7 +166,7 @@ TRUTH, DATA = study()
     [
         (lambda: rank_by_rsa({"a": TRUTH}, DATA, over="units"), "over='units'"),
         (lambda: rank_by_rsa({"a": TRUTH}, DATA, "tau"), "comparator='tau'"),
-        (lambda: rank_by_rsa({"a": TRUTH}, DATA, n_boot=1), "n_boot=1"),
+        (lambda: rank_by_rsa({"a": TRUTH}, DATA, n_bootstrap=1), "n_bootstrap=1"),
         (lambda: rank_by_rsa({"a": TRUTH[:5]}, DATA), "model 'a' has 5 rows for 10 conditions"),
         (lambda: rank_by_rsa({"a": rdm(TRUTH[:5])}, DATA), "model 'a' has other conditions"),
         (lambda: rank_by_rsa({"a": DATA}, DATA), "model 'a' has 5 RDMs"),
@@ -185,12 +187,12 @@ def test_samples_with_a_constant_subject_are_left_out_and_counted() -> None:
     vectors[1] = 1.0
     vectors[1, :7] = torch.linspace(1, 2, 7, dtype=torch.float64)
     models = {"true": truth, "other": draw(8, 4, seed=9)}
-    found = rank_by_rsa(models, RDMs(vectors), "spearman", n_boot=200)
+    found = rank_by_rsa(models, RDMs(vectors), "spearman", n_bootstrap=200)
     counts = resample(8, 200, 0, "stimuli")
     without = (counts[:, 0] == 0) | ((counts > 0).sum(1) < 3)
     assert 0 < found.n_failed == int(without.sum()) < 200
     assert any(f"{found.n_failed} of 200 samples left out" in note for note in found.notes)
-    again = rank_by_rsa(models, RDMs(vectors), "spearman", n_boot=200)
+    again = rank_by_rsa(models, RDMs(vectors), "spearman", n_bootstrap=200)
     torch.testing.assert_close(found.samples, again.samples, rtol=0, atol=0)
 
 
@@ -201,7 +203,7 @@ def test_pairs_that_are_missing_anywhere_are_counted_in_a_note() -> None:
     vectors[2, :40] = torch.nan
     gaps = model.vectors.clone()
     gaps[0, 40:59] = torch.nan
-    found = rank_by_rsa({"true": RDMs(gaps)}, RDMs(vectors), "spearman", n_boot=20)
+    found = rank_by_rsa({"true": RDMs(gaps)}, RDMs(vectors), "spearman", n_bootstrap=20)
     notes = [note for note in found.notes if "pairs of conditions are used" in note]
     assert len(notes) == 1
     assert notes[0].startswith("7 of 66 pairs of conditions are used: 59 are missing in at least one of 4 RDMs")
@@ -212,13 +214,13 @@ def test_a_note_names_the_rdm_that_is_constant_in_resamples() -> None:
     vectors = data.vectors.clone()
     vectors[1] = 1.0
     vectors[1, :7] = torch.linspace(1, 2, 7, dtype=torch.float64)
-    found = rank_by_rsa({"true": truth}, RDMs(vectors, names=list("abcd")), "spearman", n_boot=200)
+    found = rank_by_rsa({"true": truth}, RDMs(vectors, names=list("abcd")), "spearman", n_bootstrap=200)
     note = next(note for note in found.notes if "samples left out" in note)
     few = int(((resample(8, 200, 0, "stimuli") > 0).sum(1) < 3).sum())
     assert f"one dissimilarity in the RDM of 'b' ({found.n_failed - few})" in note
     assert ("fewer than 3 different stimuli" in note) == (few > 0)
     flat = RDMs(torch.cat([torch.linspace(1, 2, 7), torch.ones(21)]).double())
-    found = rank_by_rsa({"true": truth, "flat": flat}, data, "correlation", n_boot=200)
+    found = rank_by_rsa({"true": truth, "flat": flat}, data, "correlation", n_bootstrap=200)
     note = next(note for note in found.notes if "samples left out" in note)
     assert "in the RDM of 'flat'" in note
     assert "too few" not in note
@@ -226,7 +228,7 @@ def test_a_note_names_the_rdm_that_is_constant_in_resamples() -> None:
 
 def test_a_note_of_few_stimuli_says_how_many_samples_have_them() -> None:
     truth, data = study(5, 4)
-    found = rank_by_rsa({"true": truth}, data, "rho_a", n_boot=300)
+    found = rank_by_rsa({"true": truth}, data, "rho_a", n_bootstrap=300)
     few = int(((resample(4, 300, 0, "stimuli") > 0).sum(1) < 3).sum())
     assert found.n_failed == few > 0
     assert f"{few} of 300 samples left out: {few} have fewer than 3 different stimuli" in found.notes
@@ -239,4 +241,4 @@ def test_samples_that_are_all_constant_say_so() -> None:
     lone[0] = 2.0
     seed = next(s for s in range(200) if not bool((resample(5, 2, s, "stimuli")[:, :2] > 0).all(1).any()))
     with pytest.raises(BadInput, match=r"0 of 2 bootstrap samples have similarities, .*in the RDM of 'lone'"):
-        rank_by_rsa({"true": truth, "lone": RDMs(lone)}, data, "correlation", n_boot=2, seed=seed)
+        rank_by_rsa({"true": truth, "lone": RDMs(lone)}, data, "correlation", n_bootstrap=2, seed=seed)

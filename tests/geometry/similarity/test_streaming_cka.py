@@ -92,8 +92,8 @@ def test_blocks_are_right_on_average_and_scatter_more_when_small() -> None:
 def test_samples_sorted_by_class_mislead_blocks_but_not_exact_sums() -> None:
     g = stream(0, "sorted")
     classes = torch.arange(8).repeat_interleave(32)
-    centres = 3 * torch.randn(8, 6, generator=g)
-    reps = {k: centres[classes] + torch.randn(256, 6, generator=g) for k in "ab"}
+    centers = 3 * torch.randn(8, 6, generator=g)
+    reps = {k: centers[classes] + torch.randn(256, 6, generator=g) for k in "ab"}
     order = torch.randperm(256, generator=g)
     shuffled = {k: x[order] for k, x in reps.items()}
     exact = [streamed(r, 64, block=32).result().values[0, 1] for r in (reps, shuffled)]

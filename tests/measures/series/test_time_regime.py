@@ -77,14 +77,14 @@ def test_polynomial_networks_are_read_as_their_own_closed_form_reads_them(alpha:
         assert not found[name].ok or found[name].value == pytest.approx(there, rel=1e-6), name
 
 
-@pytest.mark.parametrize("centred", [True, False])
-def test_numbers_are_those_of_the_slow_definitions(centred: bool) -> None:
+@pytest.mark.parametrize("centered", [True, False])
+def test_numbers_are_those_of_the_slow_definitions(centered: bool) -> None:
     (x, y), (z, w) = parts()
     run = at_gamma(RICH_GAMMA)
     train, test = (x[:30], y[:30]), (z[:40], w[:40])
     steps = list(run.snapshots)
-    expected = reference.numbers(list(run.snapshots.values()), steps, train, test, centred=centred)
-    series = SnapshotSeries(run.snapshots_list, *train, test, "mse", RICH_GAMMA if centred else None)
+    expected = reference.numbers(list(run.snapshots.values()), steps, train, test, centered=centered)
+    series = SnapshotSeries(run.snapshots_list, *train, test, "mse", RICH_GAMMA if centered else None)
     found = time_regime(series)
     for name, value in expected.items():
         assert found[name].ok == math.isfinite(value), (name, found[name])

@@ -55,7 +55,7 @@ def test_the_end_of_training_is_kernel_regression(ridge):
 
 def test_centred_leaves_the_start_out():
     network = small()
-    limit = lazy_limit(network, X, Y, X_TEST, centred=True)
+    limit = lazy_limit(network, X, Y, X_TEST, centered=True)
     j, j_test = full_jacobian(network, X), full_jacobian(network, X_TEST)
     want = (j_test @ j.mT @ torch.linalg.solve(j @ j.mT, Y.flatten())).view(4, 2)
     assert limit.test is not None
@@ -77,19 +77,19 @@ def test_finite_times_are_those_of_stepped_flow():
 def test_steps_are_those_of_gradient_descent():
     network = small()
     y = centred_one_hot(torch.tensor([0, 1] * 4), 2, F64)
-    lr = 0.7 * lazy_limit(network, X, y, centred=True).largest_lr
+    lr = 0.7 * lazy_limit(network, X, y, centered=True).largest_lr
     want = linearised_descent(network, X, y, lr, 30)
-    found = lazy_limit(network, X, torch.tensor([0, 1] * 4), time=30 * lr, step=lr, centred=True)
+    found = lazy_limit(network, X, torch.tensor([0, 1] * 4), time=30 * lr, step=lr, centered=True)
     assert_close(found.train, want, **tolerance(F64))
-    short = lazy_limit(network, X, y, time=30 * lr, step=lr / 1000, centred=True).train
-    flow = lazy_limit(network, X, y, time=30 * lr, centred=True).train
+    short = lazy_limit(network, X, y, time=30 * lr, step=lr / 1000, centered=True).train
+    flow = lazy_limit(network, X, y, time=30 * lr, centered=True).train
     assert float((short - flow).norm()) < 1e-2 * float((found.train - flow).norm())
 
 
 @pytest.mark.parametrize("share_of_largest", [0.95, 1.05])
 def test_the_largest_lr_parts_descent_that_converges_from_descent_that_does_not(share_of_largest):
     network = small()
-    lr = share_of_largest * lazy_limit(network, X, Y, centred=True).largest_lr
+    lr = share_of_largest * lazy_limit(network, X, Y, centered=True).largest_lr
     run = train_at_gamma(linearize(network), X, Y, gamma=1.0, lr=lr, max_steps=150, momentum=0.0, back_off=False)
     assert (run.train_loss < 1) == (share_of_largest < 1)
 
@@ -110,7 +110,7 @@ def test_a_target_loss_is_met(step):
 def test_targets_that_a_singular_kernel_cannot_reach_are_told():
     network = nn.Linear(5, 1, bias=False).double()  # rank 5
     y = Y[:, :1]
-    limit = lazy_limit(network, X, y, centred=True)
+    limit = lazy_limit(network, X, y, centered=True)
     solution = torch.linalg.lstsq(X, y).solution
     assert (limit.rank, limit.size) == (5, 8)
     assert_close(limit.train, X @ solution, **tolerance(F64))
@@ -118,7 +118,7 @@ def test_targets_that_a_singular_kernel_cannot_reach_are_told():
     assert limit.unreachable == pytest.approx(share, rel=1e-9)
     assert limit.left == pytest.approx(share, rel=1e-9)
     with pytest.raises(BadInput, match="never reached"):
-        lazy_limit(network, X, y, centred=True, target_loss=0.5 * share)
+        lazy_limit(network, X, y, centered=True, target_loss=0.5 * share)
 
 
 def test_readout_picks_the_outputs():
@@ -129,7 +129,7 @@ def test_readout_picks_the_outputs():
 
 def test_training_is_lazy_iff_it_is_that_of_the_linearised_network():
     network, y = small(), torch.tensor([0, 1] * 4)
-    lr = 0.5 * lazy_limit(network, X, y, centred=True).largest_lr
+    lr = 0.5 * lazy_limit(network, X, y, centered=True).largest_lr
     lazy = lazy_agreement(network, X, y, gamma=1e-4, lr=lr, steps=200, test_inputs=X_TEST)
     assert lazy.is_lazy
     assert lazy.network_linearised < 1e-3
@@ -150,7 +150,7 @@ def test_gamma_may_be_a_richness():
 
 def test_the_difference_is_of_first_order_in_gamma():
     network, y = small(), torch.tensor([0, 1] * 4)
-    lr = 0.5 * lazy_limit(network, X, y, centred=True).largest_lr
+    lr = 0.5 * lazy_limit(network, X, y, centered=True).largest_lr
     off = [lazy_agreement(network, X, y, gamma=g, lr=lr, steps=100) for g in (1e-4, 1e-3, 1e-2)]
     for name in ("network_linearised", "network_kernel", "gap"):
         values = [getattr(a, name) for a in off]
@@ -163,7 +163,7 @@ def test_other_networks_are_lazy_at_small_gamma_too(name):
     network = build(name, outputs=2, seed=0, **options[name]).double()
     x = torch.randn(5, 1, 8, 8, generator=stream(1, name), dtype=F64)
     y = torch.tensor([0, 1, 1, 0, 1])
-    lr = 0.5 * lazy_limit(network, x, y, centred=True).largest_lr
+    lr = 0.5 * lazy_limit(network, x, y, centered=True).largest_lr
     assert lazy_agreement(network, x, y, gamma=1e-5, lr=lr, steps=30).is_lazy
     assert not lazy_agreement(network, x, y, gamma=1.0, lr=lr, steps=30).is_lazy
 
@@ -183,7 +183,7 @@ def shut() -> nn.Module:
         (lambda: lazy_limit(small(), X, Y[:, :1]), "1 values per sample"),
         (lambda: lazy_limit(small(), X, Y * math.nan), "NaN"),
         (lambda: lazy_limit(small(), X, small()(X).detach()), "nothing can be learned"),
-        (lambda: lazy_limit(small(), X, 0 * Y, centred=True), "nothing can be learned"),
+        (lambda: lazy_limit(small(), X, 0 * Y, centered=True), "nothing can be learned"),
         (lambda: lazy_limit(shut(), X, Y[:, :1]), "do not depend on the parameters"),
         (lambda: lazy_limit(small(), X, Y, ridge=-1.0), "ridge=-1.0 must be at least 0"),
         (lambda: lazy_limit(small(), X, Y, time=-1.0), "time=-1.0 must be"),

@@ -63,7 +63,7 @@ def test_a_wide_product_is_catapulted_between_two_and_four_over_lambda(ratio, wa
     model = WideProduct(2000, seed)
     # L = f^2: in the wide limit the Hessian is 2 K, K = (|u|^2 + |v|^2)/n.
     kernel = float((model.u.square().sum() + model.v.square().sum()).detach()) / 2000
-    report = phase(model, ratio / (2 * kernel), centred=False)
+    report = phase(model, ratio / (2 * kernel), centered=False)
     assert report.phase == want
     assert report.start == pytest.approx(ratio / 2, rel=0.06)
     if want == "catapult":
@@ -122,7 +122,7 @@ def test_flags_by_hand():
 
 def test_the_largest_stable_rate_of_a_linear_model_is_two_over_lambda():
     network = linearize(mlp(8, (12,), 1, activation="tanh", seed=0).double())
-    want = lazy_limit(network, X, Y, centred=True).largest_lr / float(Y.square().mean())
+    want = lazy_limit(network, X, Y, centered=True).largest_lr / float(Y.square().mean())
     found = largest_stable_lr(network, X, Y, [0.1, 10.0], steps=100, precision=0.02)
     for gamma, rate in zip(found.gammas, found.rates[:, 0], strict=True):
         assert float(rate) == pytest.approx(want * gamma**2, rel=0.03)

@@ -82,16 +82,16 @@ def loop(model, x, y, gamma, make, steps, **how) -> AtRichness:
     return wrapped
 
 
-@pytest.mark.parametrize("centred", [True, False])
+@pytest.mark.parametrize("centered", [True, False])
 @pytest.mark.parametrize("gamma", [1e-4, 0.1, 3.0])
-def test_an_own_loop_of_sgd_is_train_at_gamma(gamma, centred):
+def test_an_own_loop_of_sgd_is_train_at_gamma(gamma, centered):
     model, x = small()
-    how = {"centred": centred, "lr": 0.02, "weight_decay": 0.1, "lr_multipliers": {"head": 0.5}}
+    how = {"centered": centered, "lr": 0.02, "weight_decay": 0.1, "lr_multipliers": {"head": 0.5}}
     want = train_at_gamma(model, x, Y, gamma=gamma, momentum=0.0, max_steps=25, back_off=False, **how)
     wrapped = loop(
         model, x, Y, gamma,
         lambda m: torch.optim.SGD(parameter_groups(m, 0.02, weight_decay=0.1, lr_multipliers={"head": 0.5})), 25,
-        centred=centred,
+        centered=centered,
     )  # fmt: skip
     assert wrapped.net is model
     assert_close(model.state_dict(), want.model.state_dict(), **tolerance(F64, 100))
@@ -172,7 +172,7 @@ def test_weights_are_held_once():
     again.net.load_state_dict(loop_end.state_dict())
     assert_close(again(x), (loop_end(x) - model(x)) / 0.5, **tolerance(F64, 10))
     assert_close(copy.deepcopy(again)(x), again(x), rtol=0, atol=0)
-    assert at_richness(model, gamma=0.5, centred=False).start is None
+    assert at_richness(model, gamma=0.5, centered=False).start is None
 
 
 def test_the_frozen_network_follows_device_precision_and_mode(device):

@@ -210,7 +210,7 @@ def test_a_catapult_runs_its_course_without_back_off():
 def test_uncentred_outputs_start_where_the_network_is():
     model, x = small()
     y = centred_one_hot(Y, 3, F64)
-    trained = train_at_gamma(model, x, Y, gamma=0.5, centred=False, lr=0.02, momentum=0.0, max_steps=20)
+    trained = train_at_gamma(model, x, Y, gamma=0.5, centered=False, lr=0.02, momentum=0.0, max_steps=20)
     assert trained.initial_loss == pytest.approx(
         float((model(x).detach() / 0.5 - y).square().sum() / y.square().sum()), rel=1e-9
     )
@@ -222,7 +222,7 @@ def test_uncentred_outputs_start_where_the_network_is():
         opt.step()
     assert_agree(trained.model, net)
     assert_close(trained.outputs(model, x), net(x) / 0.5, **tolerance(F64, 100))
-    reached = train_at_gamma(model, x, Y, gamma=0.5, centred=False, target_loss=0.1, test=(x, Y))
+    reached = train_at_gamma(model, x, Y, gamma=0.5, centered=False, target_loss=0.1, test=(x, Y))
     assert reached.converged
     assert reached.test_loss == pytest.approx(reached.train_loss, rel=1e-6)
 
@@ -230,7 +230,7 @@ def test_uncentred_outputs_start_where_the_network_is():
 def test_uncentred_batch_statistics(device):
     model = nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3)).double().to(device)
     x = small()[1].to(device)
-    trained = train_at_gamma(model, x, Y, gamma=1.0, centred=False, mode="train", max_steps=30)
+    trained = train_at_gamma(model, x, Y, gamma=1.0, centered=False, mode="train", max_steps=30)
     assert trained.initial_loss != 1
     assert trained.train_loss < 0.9 * trained.initial_loss
     assert_close(trained.model[1].running_mean, trained.model[0](x).mean(0), rtol=1e-6, atol=1e-9)
@@ -369,4 +369,4 @@ def test_outputs_that_are_no_tensor_or_too_large():
     with pytest.raises(BadInput, match="not a tensor: pass readout="):
         train_at_gamma(Words(), x.float(), Y, gamma=1.0)
     with pytest.raises(BadInput, match="centre the outputs"):
-        train_at_gamma(model, x, Y, gamma=1e-300, centred=False)
+        train_at_gamma(model, x, Y, gamma=1e-300, centered=False)

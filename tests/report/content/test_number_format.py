@@ -41,9 +41,9 @@ def test_with_error(value, stderr, text):
 def test_rounding_moves_a_value_by_less_than_its_error(value, stderr):
     text = with_error(value, stderr)
     mantissa, _, power = text.partition(")e")
-    centre, error = (float(part) for part in mantissa.strip("(").split(" ± "))
+    center, error = (float(part) for part in mantissa.strip("(").split(" ± "))
     scale = 10.0 ** int(power) if power else 1.0
-    assert abs(centre * scale - value) <= 0.5 * stderr + 1e-9 * abs(value)
+    assert abs(center * scale - value) <= 0.5 * stderr + 1e-9 * abs(value)
     assert 0.66 * stderr <= error * scale <= 1.5 * stderr
 
 

@@ -32,7 +32,7 @@ def found() -> ModelComparison:
     models = {"a": model([0, 1, 2], labels=True), HOSTILE: hostile, "one": model([3], labels=True)}
     subjects = stack_rdms([rdm(x, dissimilarity="correlation") for x in seen], "123")
     monkey = rdm(layer(2), dissimilarity="correlation")
-    return compare_models(models, brain={"it": subjects, "monkey": monkey}, n_draws=16, n_boot=30, progress=False)
+    return compare_models(models, brain={"it": subjects, "monkey": monkey}, n_draws=16, n_bootstrap=30, progress=False)
 
 
 @pytest.fixture(scope="module")

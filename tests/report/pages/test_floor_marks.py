@@ -68,10 +68,10 @@ def test_printed_figures_mark_it_too(study: Study) -> None:
 def test_a_comparison_makes_no_ratio_with_a_model_at_the_floor() -> None:
     noise = torch.Generator().manual_seed(0)
     labels = torch.arange(240) % 4
-    centres = 3 * torch.randn(4, 60, generator=noise)
+    centers = 3 * torch.randn(4, 60, generator=noise)
     models = {
         name: {"fc": Representation(torch.randn(240, units, generator=noise) + shift, labels, layer="fc")}
-        for name, units, shift in (("noise", 12, 0.0), ("signal", 60, centres[labels]), ("more", 60, centres[labels]))
+        for name, units, shift in (("noise", 12, 0.0), ("signal", 60, centers[labels]), ("more", 60, centers[labels]))
     }
     found = compare_models(models, measures=["capacity"], n_draws=40, progress=False)
     rows = found.differences.set_index(["model", "other"])

@@ -105,7 +105,7 @@ def test_maps_hold_every_cell_with_marks_and_upright_theory(table: pd.DataFrame,
     assert len(heat.lines) > len(theory)
     left = pictures["residual_1"]
     assert isinstance(left, Heat)
-    assert left.centred
+    assert left.centered
     assert np.nanmax(np.abs(np.array(left.values))) < 0.1
 
 

@@ -15,7 +15,7 @@ from geomfeat.display import BaseResult
 from geomfeat.geometry.manifolds.cones.project import project_on_cones
 from geomfeat.geometry.manifolds.cones.separating_hyperplane import TOUCH, separates
 from geomfeat.geometry.manifolds.point_clouds import is_centre
-from geomfeat.numerics import WORKING, centred, safe_eigh
+from geomfeat.numerics import WORKING, centered, safe_eigh
 from geomfeat.precision import unit_of
 
 # Directions with less than this share of the largest moment are left out of the least squares fit.
@@ -124,7 +124,7 @@ def lifted(points: Float[Tensor, "k r"], rounding: Float[Tensor, "k"] | None = N
     unit = unit_of(points)
     points = points / unit
     own = torch.linalg.vector_norm(points, dim=1) * torch.finfo(WORKING).eps
-    moved = centred(points)
+    moved = centered(points)
     still = is_centre(moved, points, own if rounding is None else rounding / unit)
     moved = torch.where(still[:, None], 0.0, moved)
     largest = moved.abs().max().clamp_min(torch.finfo(WORKING).tiny)

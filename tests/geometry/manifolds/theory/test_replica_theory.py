@@ -90,8 +90,8 @@ def test_points_have_the_capacity_of_cover_and_gardner(kappa: float):
 def test_manifolds_in_orthogonal_spans_have_the_capacity_of_glue():
     x = spheres(8, 20, 40, 0.8, 4)
     mean_field = replica_capacity(x, n_draws=800)
-    centred = x - x.mean((0, 1))
-    frames = [manifold_frame(m, m.mean(0), 1e-12) for m in centred]
+    centered = x - x.mean((0, 1))
+    frames = [manifold_frame(m, m.mean(0), 1e-12) for m in centered]
     width = sum(f.shape[1] for f in frames)
     blocks, start = [], 0
     for frame in frames:
