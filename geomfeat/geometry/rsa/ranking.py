@@ -102,8 +102,9 @@ def rank_by_rsa(
             with its rows in the order of data.conditions, whose RDM is taken by `dissimilarity`.
         data: one RDM a subject (or session).
         comparator: see `compare_rdms`. "rho_a" fits models that predict ties, "whitened_cosine" crossnobis distances.
-        n_bootstrap: bootstrap samples. over: what is resampled, "both" stimuli and subjects (conclusions for new stimuli
-            and new subjects), "stimuli" or "subjects".
+        n_bootstrap: bootstrap samples.
+        over: what is resampled, "both" stimuli and subjects (conclusions for new stimuli and new subjects), "stimuli" or
+            "subjects".
         seed: of the samples.
 
     Pairs of a stimulus with its own copy are left out of each sample. The ceiling's RDMs are pooled anew in each sample
