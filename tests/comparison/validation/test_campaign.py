@@ -292,7 +292,7 @@ def test_an_unknown_family_is_told_with_the_nearest(tmp_path: Path) -> None:
 
 def test_the_shipped_campaign_is_small_and_its_card_tells_its_numbers() -> None:
     found = load_validation()
-    folder = Path(validation.__file__).parents[1] / "data" / "validation"
+    folder = Path(validation.__file__).parents[2] / "data" / "validation"
     assert sum(path.stat().st_size for path in folder.iterdir()) < 2e6
     assert set(found.families["family"]) == {family.name for family in FAMILIES}
     assert list(found.laws["law"]) == [law.name for law in LAWS]
