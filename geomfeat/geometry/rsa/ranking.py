@@ -103,7 +103,7 @@ def rank_by_rsa(
         data: one RDM a subject (or session).
         comparator: see `compare_rdms`. "rho_a" fits models that predict ties, "whitened_cosine" crossnobis distances.
         n_bootstrap: bootstrap samples.
-        over: what is resampled, "both" stimuli and subjects (conclusions for new stimuli and new subjects), "stimuli" or
+        over: what is resampled, "both" stimuli and subjects (for conclusions on new ones of each), "stimuli" or
             "subjects".
         seed: of the samples.
 
