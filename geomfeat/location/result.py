@@ -71,6 +71,12 @@ def regime_without_start(richness: float, at_most: bool, floor: float) -> str:
     return "rich" if richness > RICH_DEMAND else "transition"
 
 
+# What `Location.from_json` expects, by entry.
+NUMBERS = ("richness", "low", "high", "movement", "excess")
+NUMBERS_OR_NONE = ("floor", "equivalent_gamma", "gamma_low", "gamma_high")
+KINDS = {"tier": str, "regime": str, "at_most": bool, "tangent": str, "details": dict}
+
+
 @dataclass(frozen=True, eq=False)
 class Location(PlottableResult):
     """Where a model sits between lazy and rich, with an interval and flags that say what limits the number.
@@ -137,14 +143,27 @@ class Location(PlottableResult):
 
     @classmethod
     def from_json(cls, text: str) -> Location:
-        """The inverse of `to_json`; also of a saved study's `location.json`, which carries geomfeat's mark."""
+        """The inverse of `to_json`; also of a saved study's `location.json`, which carries geomfeat's mark.
+
+        Raises ValueError, naming the entry, for one of another kind than it was written with.
+        """
         raw = {name: value for name, value in json.loads(text).items() if name != MADE_BY}
-        for name in ("richness", "low", "high", "movement", "excess"):
+        for name in NUMBERS:
             raw[name] = math.nan if raw[name] is None else float(raw[name])
+        for name in NUMBERS_OR_NONE:
+            raw[name] = None if raw.get(name) is None else float(raw[name])
         raw["layers"] = pd.DataFrame(raw["layers"]).astype({c: float for c in LAYER_COLUMNS[1:-1] if raw["layers"]})
-        raw["by_probes"] = pd.DataFrame(raw["by_probes"], columns=["n_probes", "richness"])
-        raw["ladder"] = None if raw.get("ladder") is None else pd.DataFrame(raw["ladder"])
+        by_probes = pd.DataFrame(raw["by_probes"], columns=["n_probes", "richness"])
+        raw["by_probes"] = by_probes.astype({"n_probes": int, "richness": float})
+        rungs = None if raw.get("ladder") is None else pd.DataFrame(raw["ladder"])
+        drawn = () if rungs is None else {"gamma", "richness", "train_loss"} & set(rungs)
+        raw["ladder"] = rungs if rungs is None else rungs.astype(dict.fromkeys(drawn, float))
         raw["flags"] = tuple(raw["flags"])
+        for name, kind in KINDS.items():
+            if not isinstance(raw.get(name, kind()), kind):
+                raise ValueError(f"{name} is {raw[name]!r}, not of type {kind.__name__}")
+        if not all(isinstance(flag, str) for flag in raw["flags"]):
+            raise ValueError(f"flags are {raw['flags']!r}, not sentences")
         return cls(**raw)
 
     def to_frame(self) -> pd.DataFrame:

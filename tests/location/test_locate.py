@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 from dataclasses import replace
 from functools import lru_cache
@@ -147,6 +148,22 @@ def test_a_location_survives_json() -> None:
     )  # fmt: skip
     pd.testing.assert_frame_equal(again.layers[list(LAYER_COLUMNS)], found.layers[list(LAYER_COLUMNS)])
     assert again.floor is None
+    assert again.by_probes.dtypes.tolist() == found.by_probes.dtypes.tolist()
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"floor": "no number"}, {"richness": [1]}, {"tier": 3}, {"regime": None}, {"at_most": "yes"}, {"flags": [1]},
+        {"gamma_low": {}}, {"details": []}, {"by_probes": {"n_probes": ["many"], "richness": [0.5]}},
+        {"ladder": {"gamma": ["x"]}}, {"layers": {"layer": ["a"], "richness": ["x"]}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_entries_of_another_kind_are_refused(entry: dict[str, object]) -> None:
+    raw = json.loads(located("mlp", 0.3).to_json())
+    with pytest.raises((ValueError, TypeError, KeyError)):
+        Location.from_json(json.dumps({**raw, **entry}))
 
 
 def test_the_same_seed_gives_the_same_location_and_global_state_is_left_alone() -> None:
