@@ -144,7 +144,7 @@ def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True) -> 
     Prefixes of wrappers are removed from names: DataParallel, AveragedModel, torch.compile, in any order, and a prefix
     that all names have, as Lightning's "model.". A tensor that `model` shares between names may occur only once;
     counters that evaluation does not use (num_batches_tracked, n_averaged) may be missing or superfluous. strict=False
-    leaves missing parameters unchanged and ignores superfluous ones.
+    leaves missing parameters unchanged and ignores superfluous ones. Lazy parameters take the shapes of the file.
 
     Raises CheckpointMismatch that lists missing, unexpected and wrongly shaped keys, with near names; BadInput as
     `read_weights`, and for a model on the meta device. The model is untouched when it raises.
@@ -168,12 +168,19 @@ def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True) -> 
     wrong = [
         f"{k} {_kind(state[k])} in the file, {_kind(own[k])} in the model"
         for k in own
-        if k in state and (state[k].shape != own[k].shape or (state[k].is_complex() and not own[k].is_complex()))
+        if k in state and _differ(state[k], own[k])
     ]
     if wrong or (strict and (missing or unexpected)) or not state.keys() & own.keys():
         raise mismatch(path, missing, unexpected, wrong)
     model.load_state_dict(state, strict=False)
     return model
+
+
+def _differ(there: Tensor, here: Tensor) -> bool:
+    # A lazy parameter has no shape yet: torch gives it that of the tensor it is loaded from.
+    if nn.parameter.is_lazy(here):
+        return False
+    return there.shape != here.shape or (there.is_complex() and not here.is_complex())
 
 
 def _kind(t: Tensor) -> str:
@@ -187,8 +194,9 @@ def _place(t: Tensor) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
 
 def _with_shared(own: Mapping[str, Tensor], state: dict[str, Tensor]) -> dict[str, Tensor]:
     """`state` with the other names of tensors that the model shares and the file holds once."""
-    by_place = {_place(t): state[k] for k, t in own.items() if k in state and t.numel()}
-    extra = {k: by_place[_place(t)] for k, t in own.items() if k not in state and t.numel() and _place(t) in by_place}
+    held = {k: t for k, t in own.items() if not nn.parameter.is_lazy(t) and t.numel()}
+    by_place = {_place(t): state[k] for k, t in held.items() if k in state}
+    extra = {k: by_place[_place(t)] for k, t in held.items() if k not in state and _place(t) in by_place}
     return state | extra
 
 

@@ -279,3 +279,16 @@ def test_bfloat16_files_load_into_float32(tmp_path):
     load_weights(b, path)
     assert b.fc1.weight.dtype == torch.float32
     assert torch.equal(b.fc1.weight, a.fc1.weight.bfloat16().float())
+
+
+def test_lazy_parameters_take_the_shapes_of_the_file(tmp_path: Path) -> None:
+    def made(first: nn.Module) -> nn.Sequential:
+        return nn.Sequential(first, nn.ReLU(), nn.Linear(4, 2))
+
+    net = made(nn.Linear(3, 4))
+    save_weights(net, tmp_path / "w.safetensors")
+    lazy = load_weights(made(nn.LazyLinear(4)), tmp_path / "w.safetensors")
+    x = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(lazy(x), net(x))
+    with pytest.raises(CheckpointMismatch, match=r"2\.weight"):
+        load_weights(nn.Sequential(nn.LazyLinear(4), nn.ReLU(), nn.Linear(5, 2)), tmp_path / "w.safetensors")
