@@ -39,13 +39,13 @@ test: lint bounds
 
 # The checked loops have a cache beside the usual one, since numba does not tell the two apart.
 bounds: $(VENV)/.dev
-	$(ONE_THREAD) NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(VENV)/checked-loops $(PYTEST) $(CHECKED)
+	$(ONE_THREAD) NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(CURDIR)/$(VENV)/checked-loops $(PYTEST) $(CHECKED)
 
 # The whole suite as it runs on other processors: kernels of torch, MKL and OpenBLAS for others, compiled loops for none in
 # particular, two threads. A kernel that this processor lacks falls back to the next one it has.
 test-portable: $(VENV)/.dev
 	$(ONE_THREAD) ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE OPENBLAS_CORETYPE=Nehalem \
-	  NUMBA_CPU_NAME=generic NUMBA_CACHE_DIR=$(VENV)/generic-loops $(PYTEST)
+	  NUMBA_CPU_NAME=generic NUMBA_CACHE_DIR=$(CURDIR)/$(VENV)/generic-loops $(PYTEST)
 	OMP_NUM_THREADS=2 OPENBLAS_NUM_THREADS=2 ATEN_CPU_CAPABILITY=avx2 OPENBLAS_CORETYPE=Sandybridge $(PYTEST)
 	$(ONE_THREAD) ATEN_CPU_CAPABILITY=avx512 $(PYTEST)
 

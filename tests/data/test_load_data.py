@@ -315,7 +315,7 @@ def test_missing_and_damaged_idx_files(tmp_path, monkeypatch):
     [
         ("digts", {}, "near: digits"),
         ("npz:", {}, "names no file"),
-        ("npz:nowhere.npz", {}, "no file 'nowhere.npz'"),
+        ("npz:nowhere.npz", {}, "no such file: 'nowhere.npz'"),
         ("cifar10:nowhere", {}, "nowhere"),
         ("digits", {"n": 5000}, "n=5000"),
         ("digits", {"n": 0}, "n=0"),

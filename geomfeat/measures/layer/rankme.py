@@ -26,7 +26,7 @@ def rankme(rep: Representation) -> dict[str, Estimate]:
     `effective_rank` is that of the eigenvalues, which are the squares, of centred samples.
 
     >>> import torch
-    >>> round(rankme(Representation(torch.eye(3)))["uncentered"].value, 9)
+    >>> round(rankme(Representation(torch.eye(3)))["uncentred"].value, 9)
     3.0
     """
     turned = rep.with_(x=geometry.reduced(rep.x))

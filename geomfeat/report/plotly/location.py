@@ -30,7 +30,7 @@ def scale_text(where: Location) -> str:
 
     >>> import pandas as pd
     >>> scale_text(Location(0.3, 0.2, 0.4, -math.inf, math.nan, "initial", None, False, "frozen", pd.DataFrame()))
-    'frozen: no hidden feature moved, so it has no place here'
+    'frozen: no hidden feature moved, so R is not defined'
     """
     return "frozen: no hidden feature moved, so R is not defined" if where.is_frozen else richness_text(where)
 
