@@ -35,10 +35,14 @@ def copies_of(*layers: Points) -> Int[Tensor, "n"]:
     >>> copies_of(torch.tensor([[1.0], [1.0], [1.0]]), torch.tensor([[5.0], [5.0], [6.0]])).tolist()
     [0, 0, 1]
     """
-    given = [_in_range(as_layer(x)) for x in layers]
-    looks = [_Look.at(layer) for layer in given]
-    if not any(_close(looks, a, b).any() for a, b in _near_on_axes(looks)):
-        return torch.arange(given[0].n)
+    given: list[Representation] = []
+    looks: list[_Look] = []
+    for x in layers:
+        given.append(_in_range(as_layer(x)))
+        looks.append(_Look.at(given[-1]))
+        # Copies are near each other in every layer, so layers without near points need no look at the others.
+        if not any(_close(looks, a, b).any() for a, b in _near_on_axes(looks)):
+            return torch.arange(given[0].n)
     points = [known_points(layer) for layer in given]
     first = equal_rows(*(side.x for side in points))
     rows, place = torch.unique(first, return_inverse=True)
