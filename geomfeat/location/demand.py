@@ -2,7 +2,7 @@
 
 Take a network at theta0 with tangent features J of its outputs on probe inputs, and the change of the outputs that
 training made. Run gradient flow of the linearised network until a small share of the change is left
-(`regimes/linear_response.py`); it has moved the parameters by Dtheta = J' a. For every hidden layer l
+(`regimes/linearization/response.py`); it has moved the parameters by Dtheta = J' a. For every hidden layer l
 
     R_l = log10( |J_{h_l} Dtheta| / |h_l(theta0)| ),     R = mean of R_l over layers.
 

@@ -16,7 +16,7 @@ QUANTITIES = {
 
 
 @measure(
-    source="Cohen, Chung, Lee and Sompolinsky 2020 (Nat. Commun. 11, 746), Methods; bisection: geometry/simulated.py",
+    source="Cohen, Chung, Lee and Sompolinsky 2020 (Nat. Commun. 11, 746), Methods; and bisection",
     quantities=QUANTITIES,
     invariant_to={"rotation", "scale", "sample order", "unit order", "duplication"},
     needs={"labels"},
