@@ -25,6 +25,7 @@ from geomfeat.precision import Spread
 ESTIMATORS = ("unbiased", "biased")
 # Units of rounding that an entry of a kernel may be off by: a sum of products over many parameters or features.
 GRAM_UNITS = 32
+BLOCK = 128  # features whose products with all later ones are formed at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,8 +99,8 @@ class Moments:
         x, y = a.features, b.features
         # With fewer features than samples, products of features replace the (n, n) Gram matrices.
         if x is not None and y is not None and max(x.shape[1], y.shape[1]) < a.n:
-            cross = x.T @ y
-            return cls(a.n, ((x @ cross) * y).sum(1), p, q, y @ (y.T @ p), x @ (x.T @ q))
+            dots = own_dots(x) if a is b else ((x @ (x.T @ y)) * y).sum(1)
+            return cls(a.n, dots, p, q, y @ (y.T @ p), x @ (x.T @ q))
         k, l = a.matrix, b.matrix
         return cls(a.n, (k * l).sum(1), p, q, l @ p, k @ q)
 
@@ -122,6 +123,17 @@ class Moments:
         total = (dots - pq).sum(0) - 2 * (dots - pq)
         sums = (2 * p - p.sum(0)) * (2 * q - q.sum(0))
         return _unbiased(self.n - 1, total, sums, pq.sum(0) - 4 * pq + self.lp + self.kq + dots)
+
+
+def own_dots(x: Float[Tensor, "n d"]) -> Float[Tensor, "n"]:
+    """sum_j K_ij^2 = x_i' (X'X) x_i for K = XX'. X'X is symmetric, so blocks left of its diagonal are not formed."""
+    dots = torch.zeros_like(x[:, 0])
+    for first in range(0, x.shape[1], BLOCK):
+        block, rest = x[:, first : first + BLOCK], x[:, first:]
+        cross = block.T @ rest
+        cross[:, BLOCK:] *= 2
+        dots += ((block @ cross) * rest).sum(1)
+    return dots
 
 
 def hsic_of_sums(n: int, products: Tensor, sums: Tensor, diagonals: Tensor, estimator: str) -> Tensor:
