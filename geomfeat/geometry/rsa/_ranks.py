@@ -22,13 +22,14 @@ def mid_ranks(values: Float[Tensor, "r p"], weights: Float[Tensor, "s p"]) -> Fl
     [[2.5, 1.0, 2.5]]
     """
     v, w = values.cpu().contiguous(), weights.cpu().contiguous()
-    ranked = v.isfinite().all(1)
-    # The compiled loop makes indices of values, so that NaN must not reach it.
-    v = v if bool(ranked.all()) else torch.where(ranked[:, None], v, 0)
+    # The compiled loop makes indices of values, so that NaN must not reach it. A sum is finite only where all are.
+    unranked = None if v.sum(1).isfinite().all() else ~v.isfinite().all(1)
+    v = v if unranked is None else torch.where(unranked[:, None], 0, v)
     out = torch.empty_like(w)
     args = v.numpy(), _tie(v).numpy(), w.numpy(), out.numpy()
     in_threads(lambda first, last: weighted_ranks(*args, first, last), len(w), share=64)
-    return out.masked_fill_(~ranked[:, None], torch.nan).to(values.device)
+    out = out if unranked is None else out.masked_fill_(unranked[:, None], torch.nan)
+    return out.to(values.device)
 
 
 def levels(values: Float[Tensor, "r p"]) -> Int[Tensor, "r p"]:
