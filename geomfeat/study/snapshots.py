@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.activations import extract, hidden_weight_layers, readable_layers
+from geomfeat.activations.chosen_layers import no_hidden_layer
 from geomfeat.activations.layer_selection import Patterns
 from geomfeat.errors import BadInput, CheckpointMismatch
 from geomfeat.labels import Labels, as_goal, as_groups, classes_in
-from geomfeat.location.located_layers import no_hidden_layer
 from geomfeat.models.functional import Inputs, Readout, as_inputs, copied, n_samples, unwrapped
 from geomfeat.models.one_network import require_one_network
 from geomfeat.numerics import resolve_device, whole_seed
