@@ -11,7 +11,7 @@ import contextlib
 import logging
 import numbers
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -212,6 +212,7 @@ class Functional:
         uses: where each of them is used: (name in the model, name in theta or fixed), each module once.
         dtype, device: of theta. readout: see `output_matrix`. native: the precision the model came in.
         pairs: names of the complex parameters.
+        scale: name -> factor: theta holds these parameters over it (numbers, or tensors of their shape); see `scaled`.
         known: what was measured or checked about it once, by what asked; a changed copy begins without.
     """
 
@@ -224,6 +225,7 @@ class Functional:
     readout: Readout | None = None
     native: torch.dtype = WORKING
     pairs: frozenset[str] = frozenset()
+    scale: Mapping[str, Tensor | float] = field(default_factory=dict)
     known: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __call__(self, theta: Mapping[str, Tensor], inputs: Any) -> Tensor:
@@ -252,7 +254,8 @@ class Functional:
         )
 
     def _in(self, dtype: torch.dtype, theta: Mapping[str, Tensor], inputs: Any) -> Tensor:
-        values = self.stored({**self.fixed, **theta})
+        unscaled = {name: theta[name] * factor for name, factor in self.scale.items() if name in theta}
+        values = self.stored({**self.fixed, **theta, **unscaled})
         if dtype != self.dtype:
             values = {name: in_dtype(value, dtype) for name, value in values.items()}
             inputs = map_inputs(inputs, lambda t: in_dtype(t, dtype))
@@ -262,6 +265,14 @@ class Functional:
     def stored(self, theta: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Values of theta as the model itself holds them: complex where its parameter is."""
         return {name: torch.view_as_complex(value) if name in self.pairs else value for name, value in theta.items()}
+
+    def scaled(self, scale: Mapping[str, Tensor | float]) -> Functional:
+        """The same function of theta over these factors: its tangent features are those of theta times them.
+
+        Gradient flow in theta / sqrt(D) is gradient flow of theta with rates D.
+        """
+        theta = {name: value / scale[name] if name in scale else value for name, value in self.theta.items()}
+        return replace(self, theta=theta, scale=scale)
 
     def inputs(self, inputs: Inputs) -> Any:
         """Inputs on this function's device and in its precision."""

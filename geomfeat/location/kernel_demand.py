@@ -1,0 +1,187 @@
+"""Kernel demand: by what factor the learned change exceeds the largest one for which the tangent kernel stays put.
+
+Let Dtheta be the linear response to the change that training made (`regimes/linearization/response.py`) and K(s) the
+tangent kernel of all outputs at theta0 + s Dtheta. The network is linear along Dtheta for as long as K(s) is K(0):
+
+    kappa = -log10 s*,       s* the smallest s > 0 with |K(s) - K(0)|_F = .2 |K(0)|_F.
+
+This is the criterion of Chizat et al. (2019, section 1.2), measured instead of bounded by second derivatives: lazy for
+kappa << 0, where the kernel would stay put for a change many times as large. Only the part of the kernel that acts on
+the target counts for what is learned, so the same is asked of K(s) a, with Dtheta = D J' a:
+
+    kappa_a = -log10 s*,     s* the smallest s > 0 with |(K(s) - K(0)) a| = .5 |K(0) a|.
+
+The shares .2 and .5 were chosen among others: below, one ReLU that switches is seen; above, some networks never get
+there. A cosine in place of the difference would saturate, and hide that a kernel grows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from geomfeat.models.functional import Functional, n_samples
+from geomfeat.numerics import WORKING, stream
+from geomfeat.tangent import jvp, ntk, vjp
+
+CHANGED, CHANGED_ON_TARGET = 0.2, 0.5
+# Vectors in place of the whole kernel: |K v| over 8 random v is |K|_F within 4 % (standard deviation, measured).
+VECTORS = 8
+# The change of a kernel grows as s (its derivative along Dtheta) or s^2 (where that vanishes), and as other powers in
+# between; a slope outside of these limits is one of noise or of a kink.
+FLATTEST, STEEPEST = 0.5, 4.0
+MOST_STEPS, PRECISION = 20, 1e-3  # of log10 s
+FURTHEST = 8.0  # decades of s to look in, up and down
+HALF, BLIND = math.log10(2), 2.0
+
+
+@dataclass(frozen=True, eq=False)
+class KernelDemand:
+    """Kernel demand along one linear response.
+
+    Attributes:
+        demand: kappa, decades; -inf for a kernel that cannot change along the response (only the read-out is free).
+        on_target: kappa_a, decades, or NaN where it was not asked for.
+        at_response: K1 = log10(|K(1) - K(0)|_F / |K(0)|_F): the kernel's change at the response itself.
+        steps: kernels that were computed.
+    """
+
+    demand: float
+    on_target: float
+    at_response: float
+    steps: int
+
+
+KernelAt = Callable[[Mapping[str, Tensor]], Tensor]
+
+
+def kernel_demand(
+    f: Functional,
+    inputs: Any,
+    direction: Mapping[str, Tensor],
+    coefficients: Tensor | None = None,
+    direction_on_target: Mapping[str, Tensor] | None = None,
+    *,
+    vectors: int | None = None,
+    seed: int = 0,
+    precision: float = PRECISION,
+) -> KernelDemand:
+    """Kernel demand of a network on probes.
+
+    Args:
+        f: at theta0, in coordinates in which training is gradient flow (`Functional.scaled`).
+        inputs: n probes. direction: Dtheta, name -> tensor. coefficients: (n, C) a, for the demand on the target.
+        direction_on_target: Dtheta for it; default `direction`.
+        vectors: how many random vectors stand for the kernel, where it is too large to be formed; default: none do.
+        precision: of the result, decades.
+
+    >>> from geomfeat.models.functional import functional
+    >>> net = torch.nn.Sequential(torch.nn.Linear(1, 1, bias=False), torch.nn.Linear(1, 1, bias=False)).double()
+    >>> for p in net.parameters(): _ = torch.nn.init.ones_(p)
+    >>> f = functional(net)  # a w x with a = w = x = 1: K(s) = 2 (1 + s / 2)^2 along (1, 1) / 2
+    >>> found = kernel_demand(f, torch.ones(1, 1), {name: p / 2 for name, p in f.theta.items()}, precision=1e-9)
+    >>> abs(10**-found.demand - 2 * (1.2**0.5 - 1)) < 1e-8
+    True
+    """
+    inputs = f.inputs(inputs)
+    kernel = _formed(f, inputs) if vectors is None else _by_vectors(f, inputs, vectors, seed)
+    demand, at_response, steps = _reach(kernel, f, direction, CHANGED, precision)
+    if coefficients is None:
+        return KernelDemand(demand, math.nan, at_response, steps)
+    a = coefficients.to(f.device, f.dtype).reshape(n_samples(inputs), -1)
+
+    def on_target(theta: Mapping[str, Tensor]) -> Tensor:
+        return _product(f, theta, inputs, a)
+
+    along = direction if direction_on_target is None else direction_on_target
+    on, _, more = _reach(on_target, f, along, CHANGED_ON_TARGET, precision)
+    return KernelDemand(demand, on, at_response, steps + more)
+
+
+def relative_change(f: Functional, after: Mapping[str, Tensor], inputs: Any, *, vectors: int | None = None,
+                    seed: int = 0) -> float:  # fmt: skip
+    """|K(after) - K|_F / |K|_F of the tangent kernel of all outputs, between two sets of parameters."""
+    inputs = f.inputs(inputs)
+    kernel = _formed(f, inputs) if vectors is None else _by_vectors(f, inputs, vectors, seed)
+    start = kernel(f.theta)
+    return float((kernel(after) - start).norm() / start.norm())
+
+
+def _formed(f: Functional, inputs: Any) -> KernelAt:
+    return lambda theta: ntk(replace(f, theta=dict(theta)), inputs, outputs="full").gram.to(WORKING)
+
+
+def _by_vectors(f: Functional, inputs: Any, count: int, seed: int) -> KernelAt:
+    """K v for a few random v of unit variance, the same at all theta: their norms estimate those of K, unbiased."""
+    n, c = f(f.theta, inputs).shape
+    draws = torch.randn(count, n, c, generator=stream(seed, "kernel demand"), dtype=WORKING).to(f.device, f.dtype)
+    return lambda theta: torch.stack([_product(f, theta, inputs, v) for v in draws])
+
+
+def _product(f: Functional, theta: Mapping[str, Tensor], inputs: Any, v: Tensor) -> Tensor:
+    """K(theta) v = J J' v, (n, C)."""
+    at = replace(f, theta=dict(theta))
+    return jvp(at, inputs, vjp(at, inputs, v)).to(WORKING)
+
+
+def _reach(
+    kernel: KernelAt, f: Functional, direction: Mapping[str, Tensor], share: float, precision: float
+) -> tuple[float, float, int]:
+    """(-log10 s*, log10 of the relative change at s = 1, kernels computed)."""
+    start = kernel(f.theta)
+    size = float(start.norm())
+    steps = 1
+    # Differences of two kernels below this are rounding of the kernels themselves.
+    rounding = 64 * torch.finfo(f.dtype).eps
+
+    def change(log_s: float) -> float:
+        """log10 of the relative change; -inf where it is rounding."""
+        nonlocal steps
+        steps += 1
+        s = 10**log_s
+        theta = {name: value + s * direction[name] if name in direction else value for name, value in f.theta.items()}
+        moved = float((kernel(theta) - start).norm()) / size
+        return math.log10(moved) if moved > rounding else -math.inf
+
+    goal = math.log10(share)
+    first = change(0.0)
+    found = _crossing(change, 0.0, first, goal, precision)
+    # A kernel that shrinks before it grows crosses earlier, and is back near its start on half the way.
+    while math.isfinite(found) and (half := change(found - HALF)) >= goal:
+        found = _crossing(change, found - HALF, half, goal, precision, below_this=True)
+    return -found, first, steps
+
+
+def _crossing(
+    change: Callable[[float], float], x: float, y: float, goal: float, precision: float, below_this: bool = False
+) -> float:
+    """log10 s at which the change is `goal`, by the secant rule between ends that hold the crossing; inf for none.
+
+    Starts at x, where the change is y; `below_this` looks at smaller s only. In a double logarithmic plot the change of
+    a smooth kernel is nearly straight.
+    """
+    low, high, slope = -math.inf, x if below_this else math.inf, 1.0
+    for _ in range(MOST_STEPS):
+        if y < goal:
+            low = x
+        else:
+            high = x
+        # A change that is too small to be seen has no slope: up until it can be.
+        step = BLIND if y == -math.inf else (goal - y) / slope
+        if abs(step) <= precision:
+            return x + step
+        following = x + step
+        if not low < following < high:
+            following = (low + high) / 2
+        if abs(following) > FURTHEST:
+            return math.copysign(math.inf, following)
+        value = change(following)
+        if math.isfinite(y) and math.isfinite(value):
+            slope = min(max((value - y) / (following - x), FLATTEST), STEEPEST)
+        x, y = following, value
+    return (low + high) / 2
