@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -36,7 +36,7 @@ VECTORS = 8
 # between; a slope outside of these limits is one of noise or of a kink.
 FLATTEST, STEEPEST = 0.5, 4.0
 MOST_STEPS, PRECISION = 20, 1e-3  # of log10 s
-FURTHEST = 8.0  # decades of s to look in, up and down
+FURTHEST = 8.0  # decades of s, up and down, within which the crossing is sought
 HALF, BLIND = math.log10(2), 2.0
 
 
@@ -113,7 +113,7 @@ def relative_change(f: Functional, after: Mapping[str, Tensor], inputs: Any, *, 
 
 
 def _formed(f: Functional, inputs: Any) -> KernelAt:
-    return lambda theta: ntk(replace(f, theta=dict(theta)), inputs, outputs="full").gram.to(WORKING)
+    return lambda theta: ntk(f.at(theta), inputs, outputs="full").gram.to(WORKING)
 
 
 def _by_vectors(f: Functional, inputs: Any, count: int, seed: int) -> KernelAt:
@@ -125,7 +125,7 @@ def _by_vectors(f: Functional, inputs: Any, count: int, seed: int) -> KernelAt:
 
 def _product(f: Functional, theta: Mapping[str, Tensor], inputs: Any, v: Tensor) -> Tensor:
     """K(theta) v = J J' v, (n, C)."""
-    at = replace(f, theta=dict(theta))
+    at = f.at(theta)
     return jvp(at, inputs, vjp(at, inputs, v)).to(WORKING)
 
 
@@ -175,11 +175,11 @@ def _crossing(
         step = BLIND if y == -math.inf else (goal - y) / slope
         if abs(step) <= precision:
             return x + step
-        following = x + step
+        if abs(x) == FURTHEST and abs(x + step) > FURTHEST:
+            return math.copysign(math.inf, x)
+        following = min(max(x + step, -FURTHEST), FURTHEST)
         if not low < following < high:
             following = (low + high) / 2
-        if abs(following) > FURTHEST:
-            return math.copysign(math.inf, following)
         value = change(following)
         if math.isfinite(y) and math.isfinite(value):
             slope = min(max((value - y) / (following - x), FLATTEST), STEEPEST)

@@ -274,6 +274,12 @@ class Functional:
         theta = {name: value / scale[name] if name in scale else value for name, value in self.theta.items()}
         return replace(self, theta=theta, scale=scale)
 
+    def at(self, theta: Mapping[str, Tensor]) -> Functional:
+        """The same function at other parameters; what was checked about its derivatives holds there too."""
+        other = replace(self, theta=dict(theta))
+        other.known.update(self.known)
+        return other
+
     def inputs(self, inputs: Inputs) -> Any:
         """Inputs on this function's device and in its precision."""
         return moved(as_inputs(inputs), self.device, self.dtype)
