@@ -1,0 +1,138 @@
+"""Rates and sizes of gradients in torch's optimizers, by hand; and optimizers that cannot be those of the model."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from geomfeat.errors import BadInput
+from geomfeat.tangent.optimizer_rates import optimizer_rates
+
+
+def net() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+
+
+def stepped(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int = 3) -> list[dict[str, Tensor]]:
+    """Gradients of every step."""
+    torch.manual_seed(1)
+    x, found = torch.randn(5, 3), []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        model(x).square().sum().backward()
+        found.append({name: p.grad.double() for name, p in model.named_parameters() if p.grad is not None})
+        optimizer.step()
+    return found
+
+
+def test_groups_have_their_rates_by_identity_names_and_order() -> None:
+    model = net()
+    groups = [{"params": model[2].parameters(), "lr": 0.3}, {"params": model[0].parameters()}]
+    want = {"0.weight": 0.1, "0.bias": 0.1, "2.weight": 0.3, "2.bias": 0.3}
+    assert optimizer_rates(torch.optim.SGD(groups, lr=0.1), model).rates == want
+    named = [
+        {"params": [(f"2.{n}", p) for n, p in model[2].named_parameters()], "lr": 0.3},
+        {"params": [(f"0.{n}", p) for n, p in model[0].named_parameters()]},
+    ]
+    by_name = torch.optim.SGD(named, lr=0.1)
+    assert optimizer_rates(by_name.state_dict(), copy.deepcopy(model)).rates == want
+    one = torch.optim.SGD(model.parameters(), lr=0.2)
+    assert optimizer_rates(one.state_dict(), model).rates == dict.fromkeys(want, 0.2)
+    assert optimizer_rates(one, copy.deepcopy(model)).rates == dict.fromkeys(want, 0.2)
+
+
+def test_a_schedule_is_left_aside() -> None:
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.2)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=3)
+    for _ in range(3):
+        optimizer.step()
+        schedule.step()
+    assert optimizer.param_groups[0]["lr"] == 0
+    assert set(optimizer_rates(optimizer, model).rates.values()) == {0.2}
+
+
+def test_patterns_give_rates_and_later_ones_count() -> None:
+    assert optimizer_rates({"*": 1, "2.*": 0.5}, net()).rates == {
+        "0.weight": 1.0, "0.bias": 1.0, "2.weight": 0.5, "2.bias": 0.5
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW, torch.optim.NAdam, torch.optim.RAdam])
+def test_the_size_of_gradients_is_the_unbiased_root_mean_square(kind: Any) -> None:
+    model = net()
+    optimizer = kind(model.parameters(), lr=0.01, betas=(0.9, 0.95))
+    gradients = stepped(model, optimizer)
+    weights = [0.05 * 0.95**k for k in range(3)][::-1]
+    for found in (optimizer_rates(optimizer, model), optimizer_rates(optimizer.state_dict(), model)):
+        assert found.adaptive == set(found.rates)
+        for name, size in found.sizes.items():
+            squares = sum(w * g[name].square() for w, g in zip(weights, gradients, strict=True)) / sum(weights)
+            torch.testing.assert_close(size.square(), squares, rtol=1e-5, atol=1e-12)
+
+
+def test_other_running_sizes_are_read() -> None:
+    model = net()
+    by_squares = torch.optim.RMSprop(model.parameters(), lr=0.01, alpha=0.5)
+    gradients = stepped(copy.deepcopy(model), torch.optim.SGD(model.parameters(), lr=0.0), 1)
+    stepped(model, by_squares, 1)
+    for name, size in optimizer_rates(by_squares, model).sizes.items():
+        torch.testing.assert_close(size, gradients[0][name].abs() * 0.5**0.5, rtol=1e-5, atol=1e-12)
+    model = net()
+    adafactor = torch.optim.Adafactor(model.parameters(), lr=0.01, eps=(None, 1e-30))
+    stepped(model, adafactor, 1)
+    size = optimizer_rates(adafactor, model).sizes["0.weight"]
+    squares = gradients[0]["0.weight"].square()
+    rank_one = squares.mean(1, keepdim=True) * squares.mean(0, keepdim=True) / squares.mean()
+    torch.testing.assert_close(size.square(), rank_one, rtol=1e-4, atol=1e-12)
+
+
+def test_optimizers_without_a_step_are_known_to_be_adaptive() -> None:
+    model = net()
+    fresh = optimizer_rates(torch.optim.AdamW(model.parameters(), lr=0.01), model)
+    assert (fresh.sizes, fresh.adaptive) == ({}, set(fresh.rates))
+    plain = optimizer_rates(torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9), model)
+    assert plain.adaptive == set()
+    matrices = [p for p in model.parameters() if p.ndim == 2]
+    assert optimizer_rates(torch.optim.Muon(matrices, lr=0.01), model).orthogonal == {"0.weight", "2.weight"}
+
+
+def without_steps(model: nn.Module) -> dict[str, Any]:
+    optimizer = torch.optim.Adam(model.parameters())
+    stepped(model, optimizer)
+    state = optimizer.state_dict()
+    for part in state["state"].values():
+        part["step"] = torch.tensor(0.0)
+    return state
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda m: torch.optim.SGD(nn.Linear(5, 4).parameters(), lr=0.1), "holds 2 parameters, the model 4"),
+        (
+            lambda m: torch.optim.SGD([*nn.Linear(5, 4).parameters(), *m[2].parameters()], lr=0.1),
+            r"holds \(4, 5\) where parameter '0.weight' of the model is \(4, 3\)",
+        ),
+        (
+            lambda m: torch.optim.SGD(
+                [{"params": m[0].parameters()}, {"params": m[2].parameters()}], lr=1
+            ).state_dict(),
+            "2 groups without parameter names",
+        ),
+        (lambda m: {"fc.*": 0.1}, "'fc.*' matches no parameter"),
+        (lambda m: {"*": -0.1}, "rate of '\\*' is -0.1"),
+        (lambda m: {"*": "fast"}, "is 'fast'"),
+        (lambda m: {"*": 0.0}, "all rates are 0"),
+        (lambda m: torch.optim.SGD(m.parameters(), lr=0.0), "all rates are 0"),
+        (lambda m: 0.1, "optimizer is a float"),
+        (without_steps, "has made no step"),
+    ],
+)
+def test_optimizers_that_cannot_be_those_of_the_model(make: Any, words: str) -> None:
+    model = net()
+    with pytest.raises(BadInput, match=words):
+        optimizer_rates(make(model), model)
