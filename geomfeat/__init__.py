@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from geomfeat._version import __version__
 
 if TYPE_CHECKING:
-    from geomfeat.activations import extract, load_npz, recording, save_npz, select_layers
+    from geomfeat.activations import ExtractOptions, extract, load_npz, recording, save_npz, select_layers
     from geomfeat.api import Comparison, Results, analyze, compare, compare_page
+    from geomfeat.comparison.models import CompareOptions
     from geomfeat.comparison.relations._relate import Related, relate
     from geomfeat.comparison.relations.equal_fit import Matched, match
     from geomfeat.comparison.relations.phase_map import Grid, portrait
@@ -45,12 +46,13 @@ if TYPE_CHECKING:
         similarity_interval,
     )
     from geomfeat.location._locate import locate
+    from geomfeat.location.options import LocateOptions
     from geomfeat.location.reference_ladder import Ladder, train_ladder
     from geomfeat.location.result import Location
     from geomfeat.models.weights.checkpoints import load_weights, save_weights
-    from geomfeat.regimes.training import AtRichness, Richness, Trained, at_richness, train_at_gamma
+    from geomfeat.regimes.training import AtRichness, Richness, Trained, TrainOptions, at_richness, train_at_gamma
     from geomfeat.registry import Measure, available, get, list_measures, measure
-    from geomfeat.study import Study
+    from geomfeat.study import Study, StudyOptions
     from geomfeat.tangent import ntk
     from geomfeat.types import Estimate, Kernel, Representation, Snapshot
 
@@ -58,8 +60,9 @@ if TYPE_CHECKING:
 _HOME = {
     name: module
     for module, names in {
-        "activations": "extract load_npz recording save_npz select_layers",
+        "activations": "ExtractOptions extract load_npz recording save_npz select_layers",
         "api": "Comparison Results analyze compare compare_page",
+        "comparison.models": "CompareOptions",
         "comparison.relations._relate": "Related relate",
         "comparison.relations.equal_fit": "Matched match",
         "comparison.relations.phase_map": "Grid portrait",
@@ -76,12 +79,13 @@ _HOME = {
         "geometry.rsa": "RDMs RSARanking compare_rdms rank_by_rsa rdm stack_rdms",
         "geometry.similarity": "CkaMatrix Interval StreamedCka StreamingCKA cka cka_matrix similarity_interval",
         "location._locate": "locate",
+        "location.options": "LocateOptions",
         "location.reference_ladder": "Ladder train_ladder",
         "location.result": "Location",
         "models.weights.checkpoints": "load_weights save_weights",
-        "regimes.training": "AtRichness Richness Trained at_richness train_at_gamma",
+        "regimes.training": "AtRichness Richness TrainOptions Trained at_richness train_at_gamma",
         "registry": "Measure available get list_measures measure",
-        "study": "Study",
+        "study": "Study StudyOptions",
         "tangent": "ntk",
         "types": "Estimate Kernel Representation Snapshot",
     }.items()
@@ -95,15 +99,18 @@ __all__ = [
     "CapacityCurve",
     "CapacityDifference",
     "CkaMatrix",
+    "CompareOptions",
     "Comparison",
     "Dataset",
     "DimensionCurve",
     "Estimate",
+    "ExtractOptions",
     "GeomfeatError",
     "Grid",
     "Interval",
     "Kernel",
     "Ladder",
+    "LocateOptions",
     "Location",
     "Matched",
     "Measure",
@@ -120,7 +127,9 @@ __all__ = [
     "StreamedCka",
     "StreamingCKA",
     "Study",
+    "StudyOptions",
     "SweepResult",
+    "TrainOptions",
     "Trained",
     "__version__",
     "analyze",

@@ -1,4 +1,4 @@
-"""The house rules that `make lint` enforces: sizes, names, layers of folders, honest tests, no forbidden habits.
+"""The house rules that `make lint` enforces: sizes, names, short calls, honest tests, no forbidden habits.
 
     python -m tests.house_rules
 
@@ -8,16 +8,22 @@ prints what breaks a rule, a line each, and ends with 1. Import layers are the t
 from __future__ import annotations
 
 import ast
+import importlib
+import inspect
+import pkgutil
 import re
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import is_dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-FILE_CAP, FUNCTION_CAP, LINE_CAP, FOLDER_CAP = 350, 60, 120, 22
+FILE_CAP, FUNCTION_CAP, LINE_CAP, FOLDER_CAP, ARGUMENT_CAP = 350, 60, 120, 22, 10
+SHARED = {"layers", "device", "seed", "progress"}  # arguments of every call of the kind, which are not counted
 # Reads CIFAR-10's python batches, with an unpickler that knows numpy arrays and nothing else.
 MAY_IMPORT_PICKLE = {"geomfeat/data/user_files.py"}
 # A clone says nothing of the machines it was written on, nor of where packages come from (but LICENSE and the pins).
@@ -112,6 +118,40 @@ def full_folders() -> Iterator[str]:
             yield f"{name_of(folder)}: {count} modules, at most {FOLDER_CAP}"
 
 
+def long_calls() -> Iterator[str]:
+    """A callable that a package of geomfeat exports takes at most ten arguments, besides the shared ones."""
+    for name, called in exported().items():
+        yield from arguments(name, called)
+
+
+def arguments(name: str, called: Callable[..., Any]) -> Iterator[str]:
+    """See `long_calls`. Dataclasses and schemas hold results and options: their fields are no arguments."""
+    if is_dataclass(called) or hasattr(called, "model_fields"):
+        return
+    try:
+        counted = set(inspect.signature(called).parameters) - SHARED
+    except (TypeError, ValueError):  # what Python knows no signature of
+        return
+    if len(counted) > ARGUMENT_CAP:
+        yield (
+            f"{name} takes {len(counted)} arguments besides {', '.join(sorted(SHARED))}, at most {ARGUMENT_CAP}: move "
+            "those that travel together into a frozen dataclass of options, exported beside it"
+        )
+
+
+def exported() -> dict[str, Callable[..., Any]]:
+    """ "geomfeat.package.name" -> every callable in the `__all__` of geomfeat and of its packages, each once."""
+    home = importlib.import_module("geomfeat")
+    packages = [info.name for info in pkgutil.walk_packages(home.__path__, "geomfeat.") if info.ispkg]
+    found: dict[int, tuple[str, Any]] = {}
+    for module in map(importlib.import_module, ["geomfeat", *packages]):
+        for name in getattr(module, "__all__", []):
+            value = getattr(module, name)
+            if callable(value):
+                found.setdefault(id(value), (f"{module.__name__}.{name}", value))
+    return dict(found.values())
+
+
 def repository_texts() -> Iterator[str]:
     """Short lines; no machine and no package registry is named in any file that is, or could be, committed."""
     for name, text in texts().items():
@@ -141,7 +181,7 @@ def name_of(path: Path) -> str:
 
 def broken_rules() -> list[str]:
     """What breaks a rule, in the whole checkout."""
-    found = [*full_folders(), *repository_texts()]
+    found = [*full_folders(), *long_calls(), *repository_texts()]
     for name, text in texts().items():
         if not name.endswith(".py"):
             continue

@@ -55,7 +55,7 @@ def _inputs() -> Tensor:
 
 @pytest.mark.parametrize("batch_size", [5, 16, 256])
 def test_experts_are_left_out_of_patterns(batch_size: int) -> None:
-    kept = gf.extract(_Experts(), _inputs(), batch_size=batch_size, progress=False)
+    kept = gf.extract(_Experts(), _inputs(), progress=False, options=gf.ExtractOptions(batch_size=batch_size))
     assert list(kept) == ["gate", "out"]
 
 
@@ -67,15 +67,20 @@ def test_an_expert_given_by_name_is_refused_with_its_rows() -> None:
 def test_a_layer_that_a_later_batch_does_not_call_is_left_out_of_patterns(caplog: pytest.LogCaptureFixture) -> None:
     x = _inputs().clamp(-2, 2)
     x[37, 0] = 4.0
-    assert list(gf.extract(_Rare(), x, batch_size=10, progress=False)) == ["fc", "out"]
+    assert list(gf.extract(_Rare(), x, progress=False, options=gf.ExtractOptions(batch_size=10))) == ["fc", "out"]
     assert any("'rare' was not called for samples 30 to 40" in text for text in caplog.messages)
     with pytest.raises(LayerDidNotFire, match="'rare' was not called for samples 30 to 40"):
-        gf.extract(_Rare(), x, layers=["fc", "rare"], batch_size=10, progress=False)
+        gf.extract(_Rare(), x, layers=["fc", "rare"], progress=False, options=gf.ExtractOptions(batch_size=10))
 
 
 def test_a_study_goes_without_experts() -> None:
     results = gf.analyze(
-        _Experts(), _inputs(), measures=["participation_ratio"], location=False, umap=False, progress=False
+        _Experts(),
+        _inputs(),
+        measures=["participation_ratio"],
+        location=False,
+        progress=False,
+        options=gf.StudyOptions(umap=False),
     )
     assert set(results.table["layer"]) == {"gate"}
 

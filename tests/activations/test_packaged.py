@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from geomfeat.activations import extract, hidden_weight_layers, select_layers
+from geomfeat.activations import ExtractOptions, extract, hidden_weight_layers, select_layers
 from geomfeat.models.functional import output_matrix
 from geomfeat.numerics import tolerance
 from tests.activations.test_hooks import assert_untouched, state_of
@@ -56,7 +56,7 @@ def test_every_layer_of_the_cnn_is_what_one_sample_at_a_time_gives(cnn: Any) -> 
     model, x = cnn
     expected = one_sample_at_a_time(model, x)
     before = state_of(model)
-    reps = extract(model, x, batch_size=2, progress=False, calls="all", with_outputs=True)
+    reps = extract(model, x, progress=False, options=ExtractOptions(batch_size=2, calls="all", with_outputs=True))
     assert_untouched(model, before)
     for key, rep in reps.items():
         name, call = key.rsplit("@", 1)
@@ -80,7 +80,14 @@ def test_layers_of_the_cnn_by_kind(cnn: Any) -> None:
 def test_the_sentence_transformer_by_layer_and_mask(sentences: Any) -> None:
     model, inputs = sentences
     before = state_of(model)
-    reps = extract(model, inputs, layers="block", reduce="token_mean", batch_size=3, progress=False, with_outputs=True)
+    reps = extract(
+        model,
+        inputs,
+        layers="block",
+        reduce="token_mean",
+        progress=False,
+        options=ExtractOptions(batch_size=3, with_outputs=True),
+    )
     assert_untouched(model, before)
     assert list(reps) == [f"encoder.layer.{i}" for i in range(6)]
     with torch.no_grad():

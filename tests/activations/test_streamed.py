@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 from torch.utils.data import DataLoader, TensorDataset
 
-from geomfeat.activations import ActivationStore, extract
+from geomfeat.activations import ActivationStore, ExtractOptions, extract
 from geomfeat.activations.stored_representations import fingerprint
 from geomfeat.data.batch_streams import opened
 from geomfeat.data.dataset import Dataset
@@ -47,7 +47,7 @@ def test_every_network_of_the_zoo_sees_what_it_sees_in_the_stacked_tensor(
     name: str, where: str, tmp_path: Path
 ) -> None:
     model, inputs = ZOO[name](N)
-    arguments: dict[str, Any] = {"batch_size": 7, "with_outputs": True, "progress": False}
+    arguments: dict[str, Any] = {"options": ExtractOptions(batch_size=7, with_outputs=True), "progress": False}
     plain = extract(model, inputs, LABELS, **arguments)
     store = tmp_path if where == "store" else None
     found = extract(model, DataLoader(Rows(inputs, LABELS), batch_size=5), store=store, **arguments)
@@ -63,7 +63,8 @@ def test_every_network_of_the_zoo_sees_what_it_sees_in_the_stacked_tensor(
 @pytest.mark.parametrize("where", ["memory", "store"])
 def test_masks_come_with_the_batches(how: str, where: str, tmp_path: Path) -> None:
     model, inputs = transformer_encoder_masked(N)
-    arguments: dict[str, Any] = {"layers": "encoder", "reduce": how, "batch_size": 7, "progress": False}
+    options = ExtractOptions(batch_size=7)
+    arguments: dict[str, Any] = {"layers": "encoder", "reduce": how, "options": options, "progress": False}
     plain = extract(model, inputs, LABELS, **arguments)["encoder"]
     loader = DataLoader(Rows({**inputs, "label": LABELS}), batch_size=5)
     found = extract(model, loader, store=tmp_path if where == "store" else None, **arguments)["encoder"]
@@ -75,11 +76,16 @@ def test_masks_come_with_the_batches(how: str, where: str, tmp_path: Path) -> No
 def test_a_mask_for_all_samples_goes_with_a_loader_too() -> None:
     model, x = lstm(N)
     mask = torch.arange(5) < (torch.arange(N) % 5 + 1)[:, None]
-    arguments: dict[str, Any] = {"layers": "rnn[0]", "reduce": "last", "mask": mask, "batch_size": 7, "progress": False}
+    options = ExtractOptions(mask=mask, batch_size=7)
+    arguments: dict[str, Any] = {"layers": "rnn[0]", "reduce": "last", "options": options, "progress": False}
     plain = extract(model, x, **arguments)["rnn[0]"]
     assert torch.equal(extract(model, DataLoader(Rows(x), batch_size=5), **arguments)["rnn[0]"].x, plain.x)
     with pytest.raises(BadInput, match=rf"mask must be \({N}, tokens\)"):
-        extract(model, DataLoader(Rows(x), batch_size=5), **{**arguments, "mask": torch.cat([mask, mask])})
+        extract(
+            model,
+            DataLoader(Rows(x), batch_size=5),
+            **{**arguments, "options": ExtractOptions(mask=torch.cat([mask, mask]))},
+        )
 
 
 @pytest.mark.parametrize("last", [1, 2, 8])
@@ -94,7 +100,7 @@ def test_datasets_and_iterators_are_taken_too(last: int) -> None:
         Dataset(x, labels),
         DataLoader(TensorDataset(x, labels), batch_size=8),
     ):
-        found = extract(model, source, batch_size=8, progress=False)["3"]
+        found = extract(model, source, progress=False, options=ExtractOptions(batch_size=8))["3"]
         assert_close(found.x, plain.x)
         assert found.labels.tolist() == labels.tolist()
 
@@ -181,15 +187,28 @@ def test_a_late_batch_that_does_not_fit_names_its_samples() -> None:
     x = torch.arange(200.0).reshape(100, 2)
     with pytest.raises(BadInput, match="'sometimes' was not called for samples 50 to 60"):
         extract(
-            Branching(), DataLoader(TensorDataset(x), batch_size=64), layers="sometimes", batch_size=10, progress=False
+            Branching(),
+            DataLoader(TensorDataset(x), batch_size=64),
+            layers="sometimes",
+            progress=False,
+            options=ExtractOptions(batch_size=10),
         )
 
 
 def test_time_first_batches_come_with_batch_dim() -> None:
     model = nn.GRU(3, 4)
     x = torch.randn(5, N, 3, generator=torch.Generator().manual_seed(0))
-    plain = extract(model, x, layers="", reduce="last", batch_dim=1, batch_size=7, progress=False)
-    found = extract(model, iter(x.split(6, 1)), layers="", reduce="last", batch_dim=1, batch_size=7, progress=False)
+    plain = extract(
+        model, x, layers="", reduce="last", progress=False, options=ExtractOptions(batch_dim=1, batch_size=7)
+    )
+    found = extract(
+        model,
+        iter(x.split(6, 1)),
+        layers="",
+        reduce="last",
+        progress=False,
+        options=ExtractOptions(batch_dim=1, batch_size=7),
+    )
     for key, rep in plain.items():
         assert rep.n == N
         assert torch.equal(found[key].x, rep.x)
@@ -209,7 +228,7 @@ MEMORY = """
     import resource, sys, torch
     from torch import nn
     from torch.utils.data import DataLoader, Dataset
-    from geomfeat.activations import extract
+    from geomfeat.activations import ExtractOptions, extract
     torch.set_num_threads(1)
 
     class Wide(Dataset):
@@ -221,9 +240,10 @@ MEMORY = """
             return torch.full((4096,), float(i)), i % 3
 
     net = nn.Sequential(nn.Linear(4096, 2), nn.Tanh())
-    extract(net, DataLoader(Wide(600), batch_size=16), batch_size=16, progress=False)
+    options = ExtractOptions(batch_size=16)
+    extract(net, DataLoader(Wide(600), batch_size=16), options=options, progress=False)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    found = extract(net, DataLoader(Wide(6000), batch_size=16), batch_size=16, progress=False)
+    found = extract(net, DataLoader(Wide(6000), batch_size=16), options=options, progress=False)
     assert found["1"].n == 6000
     sys.stdout.write(str((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024))
 """

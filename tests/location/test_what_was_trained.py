@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from geomfeat.errors import BadInput, LayerDidNotFire
 from geomfeat.location._locate import locate
 from geomfeat.location.initial_states import observe, start_from
+from geomfeat.location.options import LocateOptions
 from geomfeat.location.reference_ladder import plan_ladder
 from geomfeat.location.result import Location, regime_of
 from geomfeat.measures.network.feature_movement import feature_movement
@@ -28,7 +29,7 @@ from geomfeat.regimes.training import train_at_gamma
 from geomfeat.tangent.tangent_space import TangentSpace, space_of_moved, space_without_start
 from tests.measures.network.pairs import pair_of
 
-FAST = {"n_bootstrap": 2, "progress": False}
+FAST = {"options": LocateOptions(n_bootstrap=2), "progress": False}
 
 
 def inputs(n: int = 24, *shape: int) -> Tensor:
@@ -94,7 +95,7 @@ def demand_by_hand(start: nn.Module, end: nn.Module, names: Sequence[str], layer
 def test_the_demand_is_that_of_the_parameters_that_moved() -> None:
     start = drawn(net)
     end = trained(start, ("2", "4"))
-    found = locate(end, inputs(), initial=start, n_probes=24, **FAST)
+    found = locate(end, inputs(), initial=start, options=LocateOptions(n_probes=24, n_bootstrap=2), progress=False)
     by_hand = demand_by_hand(start, end, ["2.weight", "2.bias", "4.weight", "4.bias"], "2")
     assert found.layers["richness"].tolist() == [-math.inf, pytest.approx(by_hand, abs=1e-3)]
     assert found.layers["regime"].tolist()[0] == "frozen"
@@ -305,7 +306,9 @@ def test_a_network_that_starts_at_zero_by_doubling_is_located(layers: str) -> No
             p[20:] = p[:20].clone()
         start[2].weight[:, 20:] = -start[2].weight[:, :20]
     end = trained(start)
-    found = locate(end, inputs(), initial=start, layers=layers, n_probes=24, **FAST)
+    found = locate(
+        end, inputs(), initial=start, layers=layers, options=LocateOptions(n_probes=24, n_bootstrap=2), progress=False
+    )
     by_hand = demand_by_hand(start, end, ["0.weight", "0.bias", "2.weight"], "0")
     assert found.layers["richness"][0] == pytest.approx(by_hand, abs=1e-3)
 
@@ -418,7 +421,7 @@ def test_weights_that_are_made_of_others_are_located_with_default_layers(name: s
     found = locate(end, inputs(), initial=start, **FAST)
     assert found.layers["layer"].tolist() == ["0", "2"]
     assert math.isfinite(found.richness)
-    fresh = locate(end, inputs(), n_reinitialisations=4, **FAST)
+    fresh = locate(end, inputs(), options=LocateOptions(n_reinitialisations=4, n_bootstrap=2), progress=False)
     assert fresh.tier == "reinitialised"
     assert math.isfinite(fresh.richness)
 

@@ -11,7 +11,7 @@ import torch
 from geomfeat.errors import BadInput
 from geomfeat.models.mlp import mlp
 from geomfeat.regimes.stability import sharpness
-from geomfeat.regimes.training import train_at_gamma
+from geomfeat.regimes.training import TrainOptions, train_at_gamma
 from geomfeat.regimes.training.scaled_training import Trained
 
 X = torch.randn(24, 5, generator=torch.Generator().manual_seed(0))
@@ -20,7 +20,7 @@ Y = (X[:, 0] > 0).long() + (X[:, 1] > 0).long()
 
 def trained(targets: Any, test: Any = None) -> Trained:
     torch.manual_seed(0)
-    return train_at_gamma(mlp(5, (8,), 3), X, targets, gamma=1.0, max_steps=20, test=test, seed=0)
+    return train_at_gamma(mlp(5, (8,), 3), X, targets, gamma=1.0, max_steps=20, seed=0, options=TrainOptions(test=test))
 
 
 @pytest.mark.parametrize(

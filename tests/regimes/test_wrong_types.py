@@ -36,9 +36,10 @@ import numpy as np
 import torch
 from geomfeat.errors import BadInput
 from geomfeat.regimes import *
+from tests.option_groups import grouped
 x, y, net = torch.ones(4, 3), torch.arange(4) % 2, torch.nn.Linear(3, 2)
 def train(**changes):
-    return train_at_gamma(net, x, y, **({"gamma": 1.0, "max_steps": 1} | changes))
+    return train_at_gamma(net, x, y, **grouped(train_at_gamma, {"gamma": 1.0, "max_steps": 1} | changes))
 for case in sys.argv[1:]:
     try:
         print("->", eval(case))

@@ -89,12 +89,17 @@ def test_default_layers_are_those_that_can_be_read(what: str) -> None:
     assert list(readable_layers(end, x)) == _expected(what)
     assert list(gf.extract(end, x, layers="weights", progress=False)) == _expected(what)
     measured = gf.analyze(
-        end, x, initial=start, measures=["participation_ratio"], umap=False, location={"n_bootstrap": 2},
+        end,
+        x,
+        initial=start,
+        measures=["participation_ratio"],
+        location=gf.LocateOptions(n_bootstrap=2),
         progress=False,
-    )  # fmt: skip
+        options=gf.StudyOptions(umap=False),
+    )
     table = measured.table[measured.table["measure"] == "participation_ratio"]
     assert set(table["layer"]) == set(_expected(what))
-    located = gf.locate(end, x, initial=start, n_bootstrap=2, progress=False)
+    located = gf.locate(end, x, initial=start, progress=False, options=gf.LocateOptions(n_bootstrap=2))
     assert set(located.layers["layer"]) == set(_expected(what))
     told = any(flag.startswith("Left out: odd") for flag in located.flags)
     assert told == (what in UNREAD and what not in ("an empty mapping", "nothing", "a word"))
@@ -106,9 +111,18 @@ def test_a_layer_given_by_name_raises_where_it_cannot_be_read(what: str) -> None
     with pytest.raises(gf.errors.GeomfeatError, match="odd"):
         gf.extract(end, x, layers=["odd", "last"], progress=False)
     with pytest.raises(gf.errors.GeomfeatError, match="odd"):
-        gf.analyze(end, x, layers=["odd", "last"], measures=["participation_ratio"], umap=False, progress=False)
+        gf.analyze(
+            end,
+            x,
+            layers=["odd", "last"],
+            measures=["participation_ratio"],
+            progress=False,
+            options=gf.StudyOptions(umap=False),
+        )
     with pytest.raises(gf.errors.GeomfeatError, match="odd"):
-        gf.locate(end, x, initial=start, layers=["odd", "last"], n_bootstrap=2, progress=False)
+        gf.locate(
+            end, x, initial=start, layers=["odd", "last"], progress=False, options=gf.LocateOptions(n_bootstrap=2)
+        )
 
 
 def test_a_layer_that_is_left_out_is_named_with_its_reason(caplog: pytest.LogCaptureFixture) -> None:
@@ -140,7 +154,13 @@ def test_a_layer_that_mixes_samples_is_no_default_layer_of_a_study(caplog: pytes
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(5, 6), nn.Tanh(), Mixed(6, 6), nn.Tanh(), nn.Linear(6, 2)).double()
     pair = {"a": nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, 2)).double(), "b": net}
-    compared = gf.compare(pair, normal(20, 5), layers={"b": "weights"}, n_bootstrap=10, n_draws=5, progress=False)
+    compared = gf.compare(
+        pair,
+        normal(20, 5),
+        layers={"b": "weights"},
+        progress=False,
+        options=gf.CompareOptions(n_bootstrap=10, n_draws=5),
+    )
     assert compared is not None
     assert any("left out" in text and "'2'" in text for text in caplog.messages)
 

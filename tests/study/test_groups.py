@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from geomfeat.api import analyze, compare
+from geomfeat.api import compare
 from geomfeat.errors import BadInput
 from geomfeat.geometry.similarity import cka
 from geomfeat.models.mlp import mlp
 from geomfeat.numerics import jackknife_stderr, stream
-from geomfeat.study import run_study
+from geomfeat.study import StudyOptions, analyze
 from geomfeat.types import Representation
 
 OBJECTS, EACH = 12, 5
@@ -23,7 +23,7 @@ X = X + 0.1 * torch.randn(len(X), 6, generator=stream(1, "study groups"))
 NAMES = [f"object {g}" for g in GROUPS.tolist()]
 SETTINGS = {
     "measures": ["linear_probe_accuracy", "participation_ratio", "cka_linear_unbiased", "cka_linear_biased"],
-    "layers": ["fc1", "fc2"], "location": False, "umap": False, "progress": False,
+    "layers": ["fc1", "fc2"], "location": False, "progress": False,
 }  # fmt: skip
 
 
@@ -32,8 +32,8 @@ def net() -> torch.nn.Module:
 
 
 def test_a_study_takes_errors_over_groups_and_splits_none(tmp_path: Path) -> None:
-    plain = run_study(net(), X, GROUPS % 2, resume=tmp_path, **SETTINGS).table
-    found = analyze(net(), X, GROUPS % 2, groups=NAMES, resume=tmp_path, **SETTINGS)
+    plain = analyze(net(), X, GROUPS % 2, options=StudyOptions(umap=False, resume=tmp_path), **SETTINGS).table
+    found = analyze(net(), X, GROUPS % 2, groups=NAMES, options=StudyOptions(umap=False, resume=tmp_path), **SETTINGS)
     table = found.table
     assert found.settings["groups"] == OBJECTS
     probe = table[table["measure"] == "linear_probe_accuracy"]

@@ -9,10 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.location._locate import locate
-from geomfeat.study import run_study
+from geomfeat.location.options import LocateOptions
+from geomfeat.study import StudyOptions, analyze
 
 NOTE = "it needs class labels; the targets are real numbers"
-FAST: dict[str, Any] = {"umap": False, "progress": False, "location": {"n_bootstrap": 2}}
+FAST: dict[str, Any] = {
+    "options": StudyOptions(umap=False), "progress": False, "location": LocateOptions(n_bootstrap=2)
+}  # fmt: skip
 
 
 def pair(outputs: int) -> tuple[nn.Module, nn.Module]:
@@ -39,8 +42,8 @@ def inputs(n: int = 40) -> Tensor:
 )
 def test_a_regression_is_studied_as_it_is_located(targets: Any) -> None:
     start, end = pair(2 if targets.ndim == 2 and targets.shape[1] == 2 else 1)
-    study = run_study(end, inputs(), targets, initial=start, **FAST)
-    alone = locate(end, inputs(), targets, initial=start, n_bootstrap=2, progress=False)
+    study = analyze(end, inputs(), targets, initial=start, **FAST)
+    alone = locate(end, inputs(), targets, initial=start, progress=False, options=LocateOptions(n_bootstrap=2))
     assert study.location is not None
     assert study.location.richness == alone.richness
     rows = study.table.set_index("measure")
@@ -58,10 +61,16 @@ def test_a_regression_is_seen_over_time() -> None:
     with torch.no_grad():
         for p, a in zip(middle.parameters(), start.parameters(), strict=True):
             p.lerp_(a, 0.5)
-    study = run_study(
-        end, inputs(), inputs()[:, :1].sin(), initial=start, checkpoints={5: middle, 9: end},
-        measures=["time_regime", "nc1"], **{**FAST, "location": False},
-    )  # fmt: skip
+    study = analyze(
+        end,
+        inputs(),
+        inputs()[:, :1].sin(),
+        initial=start,
+        measures=["time_regime", "nc1"],
+        location=False,
+        progress=False,
+        options=StudyOptions(checkpoints={5: middle, 9: end}, umap=False),
+    )
     rows = study.table.set_index("measure")
     assert rows.loc[["time_regime"], "ok"].any()
     assert set(rows.loc[["nc1"], "note"]) == {NOTE}
@@ -69,6 +78,6 @@ def test_a_regression_is_seen_over_time() -> None:
 
 def test_classes_as_whole_numbers_in_floating_point_are_classes() -> None:
     start, end = pair(3)
-    study = run_study(end, inputs(), torch.arange(40).double() % 3, initial=start, measures=["nc1"], **FAST)
+    study = analyze(end, inputs(), torch.arange(40).double() % 3, initial=start, measures=["nc1"], **FAST)
     assert study.table.set_index("measure").loc[["nc1"], "ok"].all()
     assert "data" in study.settings["accuracy"] or study.settings["accuracy"] == {}

@@ -12,10 +12,12 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from geomfeat.activations import extract
-from geomfeat.comparison.models._compare import compare_models
+from geomfeat.comparison.models._compare import compare
+from geomfeat.comparison.models.options import CompareOptions
 from geomfeat.data.dataset import Dataset
 from geomfeat.errors import BadInput
-from geomfeat.study import run_study
+from geomfeat.location.options import LocateOptions
+from geomfeat.study import StudyOptions, analyze
 
 N = 40
 X = torch.randn(N, 6, generator=torch.Generator().manual_seed(0))
@@ -39,12 +41,12 @@ def assert_same_tables(a: pd.DataFrame, b: pd.DataFrame) -> None:
 
 @pytest.fixture(scope="module")
 def stacked() -> Any:
-    return run_study(network(1), X, Y, initial=network(0), progress=False)
+    return analyze(network(1), X, Y, initial=network(0), progress=False)
 
 
 @pytest.mark.parametrize("source", [loader, lambda: TensorDataset(X, Y), lambda: Dataset(X, Y)])
 def test_a_study_of_a_loader_is_that_of_the_tensor(source: Any, stacked: Any) -> None:
-    found = run_study(network(1), source(), initial=network(0), progress=False)
+    found = analyze(network(1), source(), initial=network(0), progress=False)
     assert_same_tables(found.table, stacked.table)
     assert found.location.richness == pytest.approx(stacked.location.richness)
     assert found.settings["accuracy"] == stacked.settings["accuracy"]
@@ -53,18 +55,23 @@ def test_a_study_of_a_loader_is_that_of_the_tensor(source: Any, stacked: Any) ->
 
 
 def test_parts_of_a_study_are_found_again(tmp_path: Path) -> None:
-    arguments: dict[str, Any] = {"measures": ["stable_rank"], "location": False, "umap": False, "progress": False}
-    first = run_study(network(1), loader(), resume=tmp_path, **arguments)
+    arguments: dict[str, Any] = {"measures": ["stable_rank"], "location": False, "progress": False}
+    first = analyze(network(1), loader(), options=StudyOptions(umap=False, resume=tmp_path), **arguments)
     kept = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
-    again = run_study(network(1), DataLoader(TensorDataset(X, Y), batch_size=11), resume=tmp_path, **arguments)
+    again = analyze(
+        network(1),
+        DataLoader(TensorDataset(X, Y), batch_size=11),
+        options=StudyOptions(umap=False, resume=tmp_path),
+        **arguments,
+    )
     assert_same_tables(first.table, again.table)
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == kept
 
 
 def test_a_comparison_of_a_loader_is_that_of_the_tensor() -> None:
     models = {"a": network(0), "b": network(1)}
-    arguments: dict[str, Any] = {"n_draws": 20, "progress": False}
-    plain, found = compare_models(models, X, Y, **arguments), compare_models(models, loader(), **arguments)
+    arguments: dict[str, Any] = {"options": CompareOptions(n_draws=20), "progress": False}
+    plain, found = compare(models, X, Y, **arguments), compare(models, loader(), **arguments)
     assert (plain.similarity == found.similarity).all()
     assert_same_tables(plain.profiles, found.profiles)
     assert found.settings["classes"] == 3
@@ -75,11 +82,11 @@ def test_recordings_of_the_same_samples_are_recognised_beside_a_loader() -> None
 
     reps = extract(network(0), X, layers="0", progress=False)
     known = {key: rep.with_(meta={**rep.meta, "inputs": fingerprint(X)}) for key, rep in reps.items()}
-    found = compare_models({"net": network(0), "seen": known}, loader(), measures=[], progress=False)
+    found = compare({"net": network(0), "seen": known}, loader(), measures=[], progress=False)
     assert found.similarity[0, 2] == pytest.approx(1)
     other = {key: rep.with_(meta={**rep.meta, "inputs": fingerprint(X + 1)}) for key, rep in reps.items()}
     with pytest.raises(BadInput, match="other samples, or in another order"):
-        compare_models({"net": network(0), "seen": other}, loader(), measures=[], progress=False)
+        compare({"net": network(0), "seen": other}, loader(), measures=[], progress=False)
 
 
 @pytest.mark.parametrize(
@@ -92,17 +99,17 @@ def test_recordings_of_the_same_samples_are_recognised_beside_a_loader() -> None
 )
 def test_what_cannot_be_read_again_in_order_is_refused_at_once(source: Any, told: str, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=told):
-        run_study(network(1), source(), initial=network(0), progress=False, resume=tmp_path)
+        analyze(network(1), source(), initial=network(0), progress=False, options=StudyOptions(resume=tmp_path))
     with pytest.raises(BadInput, match=told):
-        compare_models({"a": network(0), "b": network(1)}, source(), progress=False)
+        compare({"a": network(0), "b": network(1)}, source(), progress=False)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("source", [loader, lambda: TensorDataset(X, Y), lambda: Dataset(X, Y)])
 def test_parts_to_evaluate_may_come_in_batches(source: Any) -> None:
-    arguments: dict[str, Any] = {"measures": ["stable_rank"], "location": False, "umap": False, "progress": False}
-    plain = run_study(network(1), X, Y, evaluate={"test": (X, Y)}, **arguments)
-    found = run_study(network(1), X, Y, evaluate={"test": source()}, **arguments)
+    arguments: dict[str, Any] = {"measures": ["stable_rank"], "location": False, "progress": False}
+    plain = analyze(network(1), X, Y, options=StudyOptions(umap=False, evaluate={"test": (X, Y)}), **arguments)
+    found = analyze(network(1), X, Y, options=StudyOptions(umap=False, evaluate={"test": source()}), **arguments)
     assert found.settings["accuracy"] == plain.settings["accuracy"] != {}
 
 
@@ -116,14 +123,27 @@ def test_parts_to_evaluate_may_come_in_batches(source: Any) -> None:
 )
 def test_parts_that_cannot_be_evaluated_are_refused(evaluate: Any, why: str) -> None:
     with pytest.raises(BadInput, match=why):
-        run_study(network(1), X, Y, evaluate=evaluate, measures=["stable_rank"], location=False, progress=False)
+        analyze(
+            network(1),
+            X,
+            Y,
+            measures=["stable_rank"],
+            location=False,
+            progress=False,
+            options=StudyOptions(evaluate=evaluate),
+        )
 
 
 def test_values_of_batches_are_what_was_learned() -> None:
-    found = run_study(
-        network(1), TensorDataset(X, X[:, :3].sin()), initial=network(0), measures=["nc1", "stable_rank"], umap=False,
-        location={"n_bootstrap": 2}, progress=False,
-    )  # fmt: skip
+    found = analyze(
+        network(1),
+        TensorDataset(X, X[:, :3].sin()),
+        initial=network(0),
+        measures=["nc1", "stable_rank"],
+        location=LocateOptions(n_bootstrap=2),
+        progress=False,
+        options=StudyOptions(umap=False),
+    )
     rows = found.table.set_index("measure")
     assert set(rows.loc[["nc1"], "note"]) == {"it needs class labels; the targets are real numbers"}
     assert rows.loc[["stable_rank"], "ok"].all()

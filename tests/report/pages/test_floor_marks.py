@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 import torch
 
-from geomfeat.comparison.models._compare import compare_models
+from geomfeat.comparison.models._compare import compare
+from geomfeat.comparison.models.options import CompareOptions
 from geomfeat.geometry.manifolds.capacity_floor import AT_FLOOR, at_floor, floor_note
 from geomfeat.report import figures
 from geomfeat.report.content.study_view import views
@@ -73,7 +74,7 @@ def test_a_comparison_makes_no_ratio_with_a_model_at_the_floor() -> None:
         name: {"fc": Representation(torch.randn(240, units, generator=noise) + shift, labels, layer="fc")}
         for name, units, shift in (("noise", 12, 0.0), ("signal", 60, centers[labels]), ("more", 60, centers[labels]))
     }
-    found = compare_models(models, measures=["capacity"], n_draws=40, progress=False)
+    found = compare(models, measures=["capacity"], progress=False, options=CompareOptions(n_draws=40))
     rows = found.differences.set_index(["model", "other"])
     assert rows["log_difference"].isna().to_dict() == {
         ("noise", "signal"): True, ("noise", "more"): True, ("signal", "more"): False,

@@ -85,7 +85,7 @@ def test_locations_leave_no_tensors_behind() -> None:
 
     def locations(times: int) -> None:
         for _ in range(times):
-            gf.locate(end, inputs, initial=start, n_bootstrap=2, progress=False)
+            gf.locate(end, inputs, initial=start, progress=False, options=gf.LocateOptions(n_bootstrap=2))
 
     locations(2)
     before = live_tensors()
