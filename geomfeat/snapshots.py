@@ -10,8 +10,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from geomfeat.activations import extract
+from geomfeat.activations.chosen_layers import ChosenLayers
 from geomfeat.models.functional import Functional, Readout
 from geomfeat.models.one_network import in_one_form
+from geomfeat.network import Network
 from geomfeat.tangent.tangent_space import TangentSpace, space_of_moved
 from geomfeat.types import Representation, Snapshot
 
@@ -62,14 +64,25 @@ class SnapshotPair:
         return space_of_moved(self.initial.model, self.trained.model)
 
     @cached_property
-    def f_initial(self) -> Functional:
-        """The initial network as a function of the parameters that training moved, in float64."""
-        return self.space.functional(self.initial.model, device=self.device, readout=self.readout)
+    def network(self) -> Network:
+        """The trained network on the probes, with the parameters that training moved, in float64."""
+        chosen = ChosenLayers.by_name(self.layers)
+        return Network(self.trained.model, self.inputs, chosen, self.space, self.readout, self.device)
 
     @cached_property
+    def start(self) -> Network:
+        """The same before training."""
+        return self.network.at(self.initial.model)
+
+    @property
+    def f_initial(self) -> Functional:
+        """The initial network as a function of the parameters that training moved, in float64."""
+        return self.start.f
+
+    @property
     def f_trained(self) -> Functional:
         """The trained network as a function of the parameters that training moved, in float64."""
-        return self.space.functional(self.trained.model, device=self.device, readout=self.readout)
+        return self.network.f
 
     @property
     def space_note(self) -> str:

@@ -16,6 +16,7 @@ from geomfeat.lab.result import Check, Findings
 from geomfeat.location.demand import solve
 from geomfeat.location.initial_states import observe, start_from
 from geomfeat.models import build
+from geomfeat.network import Network
 from geomfeat.numerics import WORKING
 from geomfeat.regimes.training import TrainOptions, train_at_gamma
 from geomfeat.regimes.training.objective import centred_one_hot
@@ -64,7 +65,8 @@ def _cell(start: nn.Module, inputs: Tensor, labels: Tensor, gamma: float, seed: 
         start, inputs, labels, gamma=gamma, target_loss=TARGET_LOSS, max_steps=40000, seed=seed,
         options=TrainOptions(momentum=0.0),
     )  # fmt: skip
-    seen = observe(trained.model, inputs, labels, n_probes=len(inputs), seed=seed)
+    network = Network.prepare(trained.model, inputs, initial=start)
+    seen = observe(network, labels, n_probes=network.n, seed=seed)
     found = start_from(start, seen, share_left=TARGET_LOSS, seed=seed)
     wanted = gamma * centred_one_hot(labels, seen.outputs.shape[1], WORKING)
     return {

@@ -21,15 +21,16 @@ from geomfeat.labels import as_groups
 from geomfeat.location.caveats import flags_of
 from geomfeat.location.demand import solve
 from geomfeat.location.demand_interval import bootstrap, by_probes, deviation, spread
-from geomfeat.location.initial_states import Observed, Start, initial_models, is_heavy, observe, start_from
+from geomfeat.location.initial_states import Observed, Start, initial_models, observe, start_from
 from geomfeat.location.options import FEWEST_REINITIALISATIONS, LocateOptions
 from geomfeat.location.reference_ladder import Ladder, plan_ladder, read_off, train_ladder
 from geomfeat.location.result import ABOVE_FLOOR, LAYER_COLUMNS, Location, regime_of, regime_without_start
-from geomfeat.models.functional import Readout, as_inputs, n_samples, unwrapped
+from geomfeat.models.functional import Readout, unwrapped
 from geomfeat.models.readouts import as_readout
 from geomfeat.models.reinitialize import Factory
+from geomfeat.network import Network
 from geomfeat.statistics.group_errors import FEWEST
-from geomfeat.tangent.tangent_space import Params, space_of_moved, space_without_start
+from geomfeat.tangent.tangent_space import Params
 from geomfeat.types import Snapshot
 
 LEVEL = 0.9  # level of the intervals
@@ -91,38 +92,38 @@ def locate(
     _check(options, ladder, initial)
     end, begin = _module(model), None if initial is None else _module(initial)
     reading = as_readout(readout)
-    space = space_without_start(end, params) if begin is None else space_of_moved(begin, end, params)
     _require_no_network(labels)
     inputs, labels = reread(end, inputs, labels, why="locate")
-    observed = observe(
-        end, inputs, labels, layers=layers, n_probes=options.n_probes, seed=seed, readout=reading, device=device
-    )
-    together = _groups_of(observed, groups, n_samples(as_inputs(inputs)))
+    network = Network.prepare(
+        end, inputs, layers=layers, initial=begin, params=params, readout=reading, device=device
+    )  # fmt: skip
+    observed = observe(network, labels, n_probes=options.n_probes, seed=seed)
+    together = _groups_of(observed, groups, network.n)
     options = _with_effort(observed, options, ladder is not None)
     n_bootstrap, n_starts = cast(int, options.n_bootstrap), options.n_reinitialisations
-    orders = HEAVY_ORDERS if is_heavy(end) else ORDERS
+    orders = HEAVY_ORDERS if network.is_heavy else ORDERS
     steps = (1 if begin is not None else 2 * n_starts) + n_bootstrap + 2 * orders
     with tqdm(total=steps, desc="locate", disable=not progress, leave=False) as bar:
         starts = []
-        for fresh in initial_models(end, begin, factory, n_starts, seed, space):
+        for fresh in initial_models(end, begin, factory, n_starts, seed, network.space):
             starts.append(
                 start_from(
-                    fresh, observed, space=space, share_left=options.share_left, method=options.method,
+                    fresh, observed, share_left=options.share_left, method=options.method,
                     projections=options.projections, seed=seed,
                 )
             )  # fmt: skip
             bar.update()
         samples, growth = _resampled(starts[0], n_bootstrap, orders, seed, together, lambda: _tick(bar))
         floors = None if begin is not None else _floor(starts, lambda: _tick(bar))
-    located = replace(_assembled(starts, samples, floors, observed), tangent=space.words)
+    located = replace(_assembled(starts, samples, floors, observed), tangent=network.space.words)
     stderr = _difference(located.richness, located.low) / _z(starts)
     details = _details(starts, observed, together, options, seed) | {"stderr": stderr}
     located = replace(located, by_probes=growth, details=details)
-    located = _widened(located, starts[0], n_samples(as_inputs(inputs)))
+    located = _widened(located, starts[0], network.n)
     if ladder is not None:
         rungs = _rungs(ladder, starts[0], observed, inputs, labels, options.n_probes, seed, progress)
         located = _on_ladder(located, rungs, observed, stderr, _z(starts))
-    flags = flags_of(located, starts[0], observed, loss=options.loss, own_reset=factory is None, trained=space)
+    flags = flags_of(located, starts[0], observed, loss=options.loss, own_reset=factory is None, trained=network.space)
     return replace(located, flags=flags)
 
 
@@ -156,7 +157,7 @@ def _resampled(
 
 def _with_effort(observed: Observed, options: LocateOptions, climbed: bool) -> LocateOptions:
     """Resamples and projections as given, or as the size of the network allows. A ladder compares all outputs."""
-    heavy = is_heavy(observed.model)
+    heavy = observed.network.is_heavy
     n_bootstrap, projections = options.n_bootstrap, options.projections
     if n_bootstrap is None:
         n_bootstrap = HEAVY_BOOTSTRAP if heavy else BOOTSTRAP
@@ -205,7 +206,7 @@ def _rungs(
     gammas, loss_reached = plan_ladder(start, observed, ladder)
     return train_ladder(
         start.model, inputs, labels, gammas, target_loss=loss_reached, layers=list(observed.layers), n_probes=n_probes,
-        seed=seed, readout=observed.readout, device=observed.device, progress=progress,
+        seed=seed, readout=observed.network.readout, device=observed.network.device, progress=progress,
         params=start.space.names.__contains__,
     )  # fmt: skip
 

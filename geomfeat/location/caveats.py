@@ -177,7 +177,7 @@ def _loss(loss: str | None) -> str:
 
 
 def _batchnorm(start: Start, observed: Observed) -> str:
-    if not batchnorm_modules(observed.model):
+    if not batchnorm_modules(observed.network.model):
         return ""
     how = (
         "those of the initial network were estimated on the probes, since it has none"

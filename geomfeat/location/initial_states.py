@@ -10,15 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from geomfeat.activations import module_name, require_samples_first
+from geomfeat.activations import module_name
 from geomfeat.errors import BadInput
 from geomfeat.labels import as_goal
 from geomfeat.location.demand import Demand, LinearisedTask, linearised_task, solve
-from geomfeat.location.located_layers import LocatedLayers, located_layers
 from geomfeat.location.movement import movement, outputs_and_features
 from geomfeat.location.padding import Padding, padding_of
 from geomfeat.location.result import LAZY_BELOW
-from geomfeat.models.functional import Readout, as_inputs, n_samples, take
 from geomfeat.models.reinitialize import (
     Factory,
     batchnorm_modules,
@@ -29,16 +27,14 @@ from geomfeat.models.reinitialize import (
     with_batchnorm_statistics,
 )
 from geomfeat.models.trained_parameters import STEPS, coarsest, with_iterations_of
-from geomfeat.numerics import WORKING, stream
+from geomfeat.network import Network
+from geomfeat.numerics import stream
 from geomfeat.precision import roundings
 from geomfeat.regimes.training.class_targets import as_classes
-from geomfeat.tangent.tangent_space import GIVEN, TangentSpace, space_of_moved
+from geomfeat.tangent.tangent_space import GIVEN, TangentSpace
 
 # Default number of probes: as many as give this many output rows n * C (the size of the kernel), between these limits.
 ROWS, MOST, FEWEST = 1280, 256, 32
-# A network of more parameters is differentiated in float32: float64 convolutions cost ten times as much. The
-# algebra on its kernel stays in float64.
-HEAVY = 1_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,24 +42,24 @@ class Observed:
     """The trained network on the probes: what every start is compared with.
 
     Attributes:
-        model: the trained network. probes: inputs of the n probes. labels: theirs, or None. layers: hidden layers.
-        outputs: (n, C). features: layer -> (n, d). rows: which of the given inputs the probes are.
-        chosen: how the layers were asked for. padding: positions that are no features, or None.
+        network: the trained network, with the probes as its inputs and the hidden layers that can be measured.
+        labels: of the n probes, or None. outputs: (n, C). features: layer -> (n, d).
+        rows: which of the given inputs the probes are. padding: positions that are no features, or None.
         unread: layers that were not asked for by name and whose output has no finite numbers, a row for each sample.
     """
 
-    model: nn.Module
-    probes: Any
+    network: Network
     labels: Tensor | None
-    layers: tuple[str, ...]
     outputs: Tensor
     features: dict[str, Tensor]
     rows: Tensor
-    readout: Readout | None
-    device: Any
-    chosen: LocatedLayers
     padding: Padding | None = None
     unread: tuple[str, ...] = ()
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the hidden layers."""
+        return self.network.layers.names
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,67 +84,41 @@ class Start:
     all_frozen: bool = False
 
 
-def is_heavy(model: nn.Module) -> bool:
-    """Whether the network has more than a million parameters."""
-    return sum(p.numel() for p in model.parameters()) > HEAVY
-
-
-def precision_of(model: nn.Module) -> torch.dtype:
-    """float64, or float32 for a heavy network that is not in float64 itself."""
-    return torch.float32 if is_heavy(model) and next(model.parameters()).dtype != WORKING else WORKING
-
-
-def observe(
-    model: nn.Module,
-    inputs: Any,
-    labels: Any,
-    *,
-    layers: Any = "*",
-    n_probes: int | None = None,
-    seed: int = 0,
-    readout: Readout | None = None,
-    device: Any = None,
-) -> Observed:
-    """The trained network on a seeded choice of the inputs. Raises BadInput for no hidden layer, or unfit labels."""
-    inputs = as_inputs(inputs)
-    n = n_samples(inputs)
+def observe(network: Network, labels: Any, *, n_probes: int | None = None, seed: int = 0) -> Observed:
+    """The trained network on a seeded choice of its inputs. Raises BadInput for no hidden layer, or unfit labels."""
+    n = network.n
     if n < 4:
         raise BadInput(f"inputs hold {n} samples: a location needs at least 4 probes, better 50")
     if labels is not None:
         labels = as_goal(labels, "labels")
         if labels.shape[0] != n:
             raise BadInput(f"labels has {labels.shape[0]} entries, but inputs hold {n} samples")
-    chosen = located_layers(model, inputs, layers, readout=readout, device=device)
-    require_samples_first(model, inputs, device=device)
-    f = _every(model).functional(model, dtype=precision_of(model), device=device, readout=readout)
+    f, chosen = network.f, network.layers
     if n_probes is None:
         with torch.no_grad():
-            c = f(f.theta, f.inputs(take(inputs, slice(0, 2)))).shape[1]
+            c = f(f.theta, f.inputs(network.take(slice(0, 2)).inputs)).shape[1]
         n_probes = min(n, MOST, max(FEWEST, ROWS // c))
     if not 4 <= n_probes <= n:
         raise BadInput(f"n_probes={n_probes} must lie between 4 and the number of inputs, {n}")
     rows = torch.randperm(n, generator=stream(seed, "locate", "probes"))[:n_probes].sort().values
-    probes = take(inputs, rows)
-    outputs, features = outputs_and_features(f, probes, chosen.names, needed=chosen.must)
+    network = network.take(rows)
+    outputs, features = outputs_and_features(f, network.inputs, chosen.names, needed=chosen.must)
     seen = {*features, *map(module_name, features)}
     unread = tuple(name for name in chosen.names if name not in seen)
     features = {name: h for name, h in features.items() if chosen.must(name) or not torch.equal(h, outputs)}
     names = tuple(name for name in chosen.names if name in features or name in map(module_name, features))
     if not names:
-        raise BadInput(f"layers={layers!r} matches the network's output only: name hidden layers")
+        raise BadInput(f"layers={list(chosen.names)} are the network's output only: name hidden layers")
     if labels is not None:
         _require_fitting(labels, outputs.shape[1])
-        labels = as_classes(labels, outputs.shape[1])
-    padding = padding_of(f, probes, names)
+        labels = as_classes(labels, outputs.shape[1])[rows]
+    padding = padding_of(f, network.inputs, names)
     distinct = len(torch.unique(outputs, dim=0))
     if distinct < 4:
         raise BadInput(
             f"the model gives only {distinct} different outputs on {n_probes} probes: give inputs that differ"
         )
-    return Observed(
-        model, probes, None if labels is None else labels[rows], names, outputs, _cleared(features, padding), rows,
-        readout, device, chosen, padding, unread,
-    )  # fmt: skip
+    return Observed(network.on_layers(names), labels, outputs, _cleared(features, padding), rows, padding, unread)
 
 
 def _require_fitting(labels: Tensor, n_outputs: int) -> None:
@@ -159,10 +129,6 @@ def _require_fitting(labels: Tensor, n_outputs: int) -> None:
             f"labels has shape {tuple(labels.shape)}, but the model has {n_outputs} outputs: give one class per "
             "sample, (n,), or a target value for every output"
         )
-
-
-def _every(model: nn.Module) -> TangentSpace:
-    return space_of_moved(model, model)
 
 
 def _cleared(features: dict[str, Tensor], padding: Padding | None) -> dict[str, Tensor]:
@@ -204,23 +170,22 @@ def start_from(
     model: nn.Module,
     observed: Observed,
     *,
-    space: TangentSpace | None = None,
     share_left: float = 0.01,
     method: str = "auto",
     projections: int | None = None,
     seed: int = 0,
 ) -> Start:
-    """Demand and movement from one set of initial weights. `space`: default the parameters that training moved.
+    """Demand and movement from one set of initial weights, in the parameters that were free to move.
 
     Raises BadInput when the trained outputs are the initial ones.
     """
-    space = space_of_moved(model, observed.model) if space is None else space
-    estimated = bool(batchnorm_modules(model)) and never_estimated(model) and not never_estimated(observed.model)
+    end = observed.network
+    estimated = bool(batchnorm_modules(model)) and never_estimated(model) and not never_estimated(end.model)
     if estimated:
-        model = with_batchnorm_statistics(model, observed.probes)
-    model = with_iterations_of(model, observed.model)
-    options = {"dtype": precision_of(model), "device": observed.device, "readout": observed.readout}
-    outputs, features = outputs_and_features(space.functional(model, **options), observed.probes, observed.layers)
+        model = with_batchnorm_statistics(model, end.inputs)
+    model = with_iterations_of(model, end.model)
+    start = end.at(model)
+    outputs, features = outputs_and_features(start.f, start.inputs, observed.layers)
     features = {name: h for name, h in features.items() if name in observed.features}
     if outputs.shape != observed.outputs.shape or features.keys() != observed.features.keys():
         raise BadInput(
@@ -229,7 +194,7 @@ def start_from(
         )
     change = observed.outputs - outputs
     # Outputs of equal weights can differ by rounding: a smaller change is no change of the function.
-    if not float(change.norm()) > roundings(options["dtype"])[0] * float(outputs.norm()):
+    if not float(change.norm()) > roundings(start.dtype)[0] * float(outputs.norm()):
         raise BadInput(
             "trained and initial model give the same outputs on the probes: nothing was learned, so there is nothing "
             "to locate (was the same file given twice?)"
@@ -238,9 +203,9 @@ def start_from(
     layers = observed.layers if not left_out else tuple(features)
     moved = movement(features, observed.features)
 
-    def demanded(space: TangentSpace) -> tuple[LinearisedTask, Demand]:
+    def demanded(network: Network) -> tuple[LinearisedTask, Demand]:
         task = linearised_task(
-            space.functional(model, **options), observed.probes, change, layers,
+            network.f, network.inputs, change, layers,
             share_left=share_left, method=method, projections=projections, seed=seed,
         )  # fmt: skip
         task = replace(task, padding=observed.padding)
@@ -248,17 +213,17 @@ def start_from(
 
     task = demand = None
     if len(_still(moved)) < len(moved):
-        task, demand = demanded(space)
-        moved = _without_rounding(moved, demand, coarsest(model, observed.model))
+        task, demand = demanded(start)
+        moved = _without_rounding(moved, demand, coarsest(model, end.model))
     frozen = _still(moved)
     all_frozen = len(frozen) == len(moved)
     if task is None or demand is None or all_frozen:
         # The trained parameters act after every hidden layer. R is then the demand with all parameters free to move.
-        space = space if space.source == GIVEN else space.widened()
-        task, demand = demanded(space)
+        start = start if start.space.source == GIVEN else start.within(start.space.widened())
+        task, demand = demanded(start)
     frozen = frozenset() if all_frozen else frozen
     task, demand = replace(task, frozen=frozen), replace(demand, frozen=frozen)
-    return Start(model, task, demand, moved, outputs, features, estimated, space, left_out, all_frozen)
+    return Start(model, task, demand, moved, outputs, features, estimated, start.space, left_out, all_frozen)
 
 
 def _still(moved: dict[str, float]) -> frozenset[str]:
@@ -289,7 +254,7 @@ def _with_size(features: dict[str, Tensor], observed: Observed) -> tuple[dict[st
     Raises BadInput for such a layer that was asked for by name, or where no other is left.
     """
     empty = tuple(name for name, h in features.items() if not h.any())
-    needed = [name for name in empty if observed.chosen.must(name)]
+    needed = [name for name in empty if observed.network.layers.must(name)]
     if needed or len(empty) == len(features):
         raise BadInput(
             f"layer {(needed or empty)[0]!r} is zero on every probe at the start, so no movement is relative to its "

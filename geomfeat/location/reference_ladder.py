@@ -28,6 +28,7 @@ from geomfeat.models.functional import Readout, as_inputs, copied
 from geomfeat.models.readouts import as_readout
 from geomfeat.models.streamed_inputs import LazyInputs
 from geomfeat.models.trained_parameters import differentiable
+from geomfeat.network import Network
 from geomfeat.numerics import WORKING
 from geomfeat.regimes.training import train_at_gamma
 from geomfeat.regimes.training.class_targets import as_classes, as_values
@@ -175,8 +176,9 @@ def train_ladder(
     reading = as_readout(readout)
     space = None if params is None else space_of_moved(initial, initial, params)
     initial = initial if space is None else _trainable(initial, space)
-    look = {"layers": layers, "n_probes": n_probes, "seed": seed, "readout": reading, "device": device}
-    first = observe(initial, inputs, labels, **look)
+    network = Network.prepare(initial, inputs, layers=layers, readout=reading, device=device)
+    probes = {"n_probes": n_probes, "seed": seed}
+    first = observe(network, labels, **probes)
     labels = as_values(as_classes(labels, first.outputs.shape[1]), first.outputs.shape[1])
     wanted_change(labels, first.outputs.shape[1])
     rows = []
@@ -190,7 +192,9 @@ def train_ladder(
             "converged": trained.converged, "note": trained.note, "richness": math.nan, "movement": math.nan,
         }  # fmt: skip
         try:
-            rung = start_from(initial, observe(trained.model, inputs, labels, **look), space=space, seed=seed)
+            free = space_of_moved(initial, trained.model) if space is None else space
+            end = network.at(trained.model).within(free)
+            rung = start_from(initial, observe(end, labels, **probes), seed=seed)
         except BadInput as cause:
             row |= {"converged": False, "note": str(cause)}
         else:

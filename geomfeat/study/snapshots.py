@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.activations import ExtractOptions, extract, hidden_weight_layers, readable_layers
+from geomfeat.activations.chosen_layers import no_hidden_layer
 from geomfeat.activations.layer_selection import Patterns
 from geomfeat.activations.random_projection import AUTO, PROJECTED, projected_width
 from geomfeat.errors import BadInput, CheckpointMismatch, require_kind
 from geomfeat.labels import Labels, as_goal, as_groups, classes_in
-from geomfeat.location.located_layers import no_hidden_layer
 from geomfeat.models.functional import Inputs, Readout, as_inputs, copied, n_samples, unwrapped
 from geomfeat.models.one_network import require_one_network
 from geomfeat.models.readouts import as_readout

@@ -26,6 +26,7 @@ from geomfeat.models.cnn import cnn
 from geomfeat.models.functional import functional
 from geomfeat.models.mlp import mlp
 from geomfeat.models.reinitialize import fresh, resetting
+from geomfeat.network import Network
 from geomfeat.numerics import stream
 from geomfeat.regimes.training import train_at_gamma
 from geomfeat.types import Snapshot
@@ -199,7 +200,7 @@ def test_any_network_is_located(build) -> None:
 
 def test_a_heavy_network_is_measured_in_float32_through_projections_and_agrees(monkeypatch) -> None:
     start, end = trained("mlp", 0.3)
-    monkeypatch.setattr("geomfeat.location.initial_states.HEAVY", 1000)
+    monkeypatch.setattr("geomfeat.network.HEAVY", 1000)
     single = locate(end, *digits(), initial=start, progress=False, options=LocateOptions(n_bootstrap=2))
     assert single.richness == pytest.approx(located("mlp", 0.3).richness, abs=0.005)
     monkeypatch.setattr("geomfeat.location._locate.MANY_OUTPUTS", 5)
@@ -223,7 +224,8 @@ def test_batchnorm_of_a_fresh_start_is_estimated_and_flagged() -> None:
 def test_layers_on_both_sides_are_flagged_as_mixed() -> None:
     start, end = trained("mlp", 0.3)
     rows = pd.DataFrame([("fc1", "lazy"), ("fc2", "rich")], columns=["layer", "regime"])
-    observed = observe(end, *digits())
+    x, y = digits()
+    observed = observe(Network.prepare(end, x, initial=start), y)
     common = {"loss": None, "own_reset": False}
     said = flags_of(replace(located("mlp", 0.3), layers=rows), start_from(start, observed), observed, **common)
     assert "Mixed by layer: fc1 lazy, fc2 rich." in said

@@ -24,6 +24,7 @@ from geomfeat.measures.network.layer_drift import layer_drift
 from geomfeat.measures.network.linearisation_gap import linearisation_gap
 from geomfeat.measures.network.weight_movement import weight_movement
 from geomfeat.models.functional import functional
+from geomfeat.network import Network
 from geomfeat.numerics import stream
 from geomfeat.regimes.training import train_at_gamma
 from geomfeat.tangent.tangent_space import TangentSpace, space_of_moved, space_without_start
@@ -514,7 +515,7 @@ def test_weights_without_values_are_refused() -> None:
 
 
 def test_a_ladder_of_a_heavy_network_takes_all_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("geomfeat.location.initial_states.HEAVY", 100)
+    monkeypatch.setattr("geomfeat.network.HEAVY", 100)
     start = drawn(lambda: nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 20)))
     x, y = inputs(), torch.arange(24) % 20
     end = trained(start)
@@ -529,7 +530,7 @@ def test_a_ladder_trains_what_was_trained_and_refuses_a_frozen_network() -> None
     assert found.ladder is not None
     assert not found.layers["richness"].isna().any()
     frozen = trained(start, ("4",))
-    observed = observe(frozen, x, y)
+    observed = observe(Network.prepare(frozen, x, initial=start), y)
     with pytest.raises(BadInput, match="no hidden layer moved"):
         plan_ladder(start_from(start, observed), observed, 2)
 

@@ -22,6 +22,7 @@ from geomfeat.location.demand import solve
 from geomfeat.location.initial_states import observe, start_from
 from geomfeat.location.options import LocateOptions
 from geomfeat.models.weights.checkpoints import load_weights
+from geomfeat.network import Network
 from geomfeat.storage.atomic import read_json
 from geomfeat.storage.owned_files import json_text, make_folder, replace_file
 
@@ -63,7 +64,7 @@ def _look(home: Path, run: RunConfig, data: Dataset) -> dict[str, Any]:
         load_weights(network_of(run, data), home / f"{name}.safetensors") for name in ("init", "trained")
     )
     seen = data.training()
-    observed = observe(trained, seen.inputs, None, n_probes=seen.n)
+    observed = observe(Network.prepare(trained, seen.inputs, initial=initial), None, n_probes=seen.n)
     middle, quarter = start_from(initial, observed, share_left=MIDDLE), (torch.arange(seen.n) % 4 == 0).double()
     tasks = {share: replace(middle.task, share_left=share) for share in SHARES}
     moved = [m for m in middle.movement.values() if math.isfinite(m)]

@@ -20,9 +20,9 @@ from geomfeat.activations import fired_layers, innermost_layers, recording_layer
 from geomfeat.activations.layer_calls import LayerCall
 from geomfeat.activations.model_state import evaluating, unfused_attention
 from geomfeat.errors import BadInput
-from geomfeat.location.initial_states import precision_of
 from geomfeat.location.padding import cleared, fitted, packed_lengths, valid_steps, valid_tokens
 from geomfeat.models.functional import as_inputs, batches, call, copied, moved, n_samples
+from geomfeat.network import working_precision
 from geomfeat.numerics import WORKING, jackknife_stderr, resolve_device
 from geomfeat.registry import Quantity, measure
 from geomfeat.snapshots import SnapshotPair
@@ -86,7 +86,7 @@ def layer_drift(pair: SnapshotPair, batch_size: int = 64) -> dict[str, dict[str,
 def _ready(model: nn.Module, device: Any) -> nn.Module:
     model = copied(model)
     where = resolve_device(device, next(model.parameters(), None))
-    return model.to(where, precision_of(model)) if any(True for _ in model.parameters()) else model.to(where)
+    return model.to(where, working_precision(model)) if any(True for _ in model.parameters()) else model.to(where)
 
 
 def _squares(

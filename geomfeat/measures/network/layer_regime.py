@@ -20,6 +20,7 @@ from geomfeat.errors import BadInput, CheckpointMismatch
 from geomfeat.location.initial_states import observe, start_from
 from geomfeat.measures.network.layer_drift import layer_drift
 from geomfeat.measures.network.weight_movement import weight_movement
+from geomfeat.network import Network
 from geomfeat.registry import Quantity, measure
 from geomfeat.snapshots import SnapshotPair
 from geomfeat.types import Estimate
@@ -148,11 +149,11 @@ def layer_regimes(pair: SnapshotPair) -> pd.DataFrame:
 def _demand_and_movement(pair: SnapshotPair) -> tuple[dict[str, float], dict[str, float]]:
     """R and M by module; nothing where they cannot be had (equal networks, no hidden layer, too few probes)."""
     try:
-        observed = observe(
-            pair.trained.model, pair.inputs, pair.labels, layers=list(pair.layers) or "*", seed=pair.seed,
+        network = Network.prepare(
+            pair.trained.model, pair.inputs, layers=list(pair.layers) or "*", initial=pair.initial.model,
             readout=pair.readout, device=pair.device,
         )  # fmt: skip
-        start = start_from(pair.initial.model, observed, seed=pair.seed)
+        start = start_from(pair.initial.model, observe(network, pair.labels, seed=pair.seed), seed=pair.seed)
     except (BadInput, CheckpointMismatch):
         return {}, {}
     by_module = [{module_name(k): v for k, v in found.items()} for found in (start.demand.layers, start.movement)]

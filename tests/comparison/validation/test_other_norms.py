@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from geomfeat.comparison.validation.other_norms import kernel_norms, weight_norms
 from geomfeat.location.initial_states import Start, observe, start_from
+from geomfeat.network import Network
 from geomfeat.tangent import vjp
 
 
@@ -23,7 +24,7 @@ def tanh_net(seed: int) -> nn.Sequential:
 @pytest.fixture(scope="module")
 def start() -> Start:
     x = torch.randn(20, 5, generator=torch.Generator().manual_seed(3)).double()
-    return start_from(tanh_net(0), observe(tanh_net(1), x, None, n_probes=20))
+    return start_from(tanh_net(0), observe(Network.prepare(tanh_net(1), x, initial=tanh_net(0)), None, n_probes=20))
 
 
 def stepped(start: Start, size: float) -> nn.Module:
@@ -78,5 +79,5 @@ def test_modules_that_start_at_zero_are_left_out() -> None:
     with torch.no_grad():
         for parameter in zero[4].parameters():
             parameter.zero_()
-    start = start_from(zero, observe(tanh_net(1), x, None, n_probes=20))
+    start = start_from(zero, observe(Network.prepare(tanh_net(1), x, initial=zero), None, n_probes=20))
     assert list(weight_norms(start, tanh_net(1))) == ["0", "2"]

@@ -1,36 +1,46 @@
-"""The layers that a location is measured on, and what to say of those that cannot be."""
+"""The layers that a network is measured on, and what to say of those that cannot be."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
-from geomfeat.activations import hidden_weight_layers, module_name
 from geomfeat.activations._feature_sites import did_not_fire
 from geomfeat.activations._layer_choice import choose_layers
-from geomfeat.activations.hidden_layers import few, fired_on, home, placed
-from geomfeat.activations.layer_selection import Patterns, inside, modules_by_name, own_parameters
+from geomfeat.activations.hidden_layers import few, fired_on, hidden_weight_layers, home, placed
+from geomfeat.activations.layer_selection import Patterns, inside, module_name, modules_by_name, own_parameters
 from geomfeat.errors import BadInput, LayerDidNotFire
 from geomfeat.models.functional import Readout, as_inputs, moved, unwrapped
 
 
 @dataclass(frozen=True, eq=False)
-class LocatedLayers:
-    """names: in order. named: those asked for by their own name, which must be measurable; others are left out."""
+class ChosenLayers:
+    """Hidden layers of a network.
+
+    Attributes:
+        names: in forward order. named: those asked for by their own name, which must be measurable; others are left
+            out where they are not.
+    """
 
     names: tuple[str, ...]
     named: frozenset[str]
+
+    @classmethod
+    def by_name(cls, names: Sequence[str]) -> ChosenLayers:
+        """Layers that were all asked for by name."""
+        return cls(tuple(names), frozenset(names))
 
     def must(self, key: str) -> bool:
         """Whether a layer (or a tensor of it, "rnn[0]") was asked for by name."""
         return key in self.named or module_name(key) in self.named
 
 
-def located_layers(
+def choose_hidden_layers(
     model: nn.Module, inputs: Any, layers: Patterns, *, readout: Readout | None = None, device: Any = None
-) -> LocatedLayers:
+) -> ChosenLayers:
     """The hidden layers that `layers` selects.
 
     "*" is every hidden layer with a weight matrix; other patterns are read as `extract` reads them. A layer asked for
@@ -42,7 +52,7 @@ def located_layers(
         names = hidden_weight_layers(model, inputs, readout=readout, device=device)
         if not names:
             raise BadInput(no_hidden_layer(model))
-        return LocatedLayers(tuple(names), frozenset())
+        return ChosenLayers(tuple(names), frozenset())
     layers = inside(model, layers)
     model, inputs = placed(model, device), as_inputs(inputs)
     probe = moved(few(inputs, 2), *home(model))
@@ -51,7 +61,7 @@ def located_layers(
     silent = [name for name in names if module_name(name) not in fired]
     if silent:
         raise LayerDidNotFire(did_not_fire(silent[0]))
-    return LocatedLayers(tuple(names), frozenset(named))
+    return ChosenLayers(tuple(names), frozenset(named))
 
 
 def no_hidden_layer(model: nn.Module) -> str:

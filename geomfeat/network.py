@@ -1,0 +1,121 @@
+"""One network with what every question about it needs: prepared once, carried through location, study and kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from geomfeat.activations import require_samples_first
+from geomfeat.activations.chosen_layers import ChosenLayers, choose_hidden_layers
+from geomfeat.activations.layer_selection import Patterns
+from geomfeat.models.functional import Functional, Readout, as_inputs, n_samples, take
+from geomfeat.numerics import WORKING
+from geomfeat.tangent.tangent_space import Params, TangentSpace, space_of_moved, space_without_start
+
+# A network of more parameters is differentiated in float32: float64 convolutions cost ten times as much. The
+# algebra on its kernel stays in float64.
+HEAVY = 1_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A network at one moment of its training, the inputs it is measured on, and how.
+
+    Attributes:
+        model: it, with the weights of this moment. inputs: samples, in the form that the model takes.
+        layers: the hidden layers to measure. space: the parameters that training was free to move.
+        readout: see `output_matrix`. device: where it is computed; None for the model's own. dtype: in what precision.
+    """
+
+    model: nn.Module
+    inputs: Any
+    layers: ChosenLayers
+    space: TangentSpace
+    readout: Readout | None = None
+    device: str | torch.device | None = None
+    dtype: torch.dtype = WORKING
+
+    @classmethod
+    def prepare(
+        cls,
+        model: nn.Module,
+        inputs: Any,
+        *,
+        layers: Patterns = "*",
+        initial: nn.Module | None = None,
+        params: Params | None = None,
+        readout: Readout | None = None,
+        device: str | torch.device | None = None,
+    ) -> Network:
+        """Find the layers and the trained parameters, and check that the model takes the inputs as samples.
+
+        Args:
+            layers: patterns, see `choose_hidden_layers`. initial: the network before training, if it is known.
+            params: which parameters were trained; default those that differ from `initial`, see `TangentSpace`.
+
+        Raises BadInput (or a subclass) for layers, parameters or inputs that cannot be used.
+
+        >>> net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
+        >>> network = Network.prepare(net, torch.ones(4, 2), params="2.*")
+        >>> network.layers.names, network.space.words, network.n
+        (('0',), '4 of 13 parameters', 4)
+        """
+        inputs = as_inputs(inputs)
+        n_samples(inputs)
+        space = space_without_start(model, params) if initial is None else space_of_moved(initial, model, params)
+        chosen = choose_hidden_layers(model, inputs, layers, readout=readout, device=device)
+        require_samples_first(model, inputs, device=device)
+        return cls(model, inputs, chosen, space, readout, device, working_precision(model))
+
+    @property
+    def n(self) -> int:
+        """Number of samples."""
+        return n_samples(self.inputs)
+
+    @property
+    def is_heavy(self) -> bool:
+        """Whether it has more than a million parameters."""
+        return is_heavy(self.model)
+
+    @cached_property
+    def f(self) -> Functional:
+        """The network as a function of the parameters of `space`, whatever their requires_grad."""
+        return self.space.functional(self.model, dtype=self.dtype, device=self.device, readout=self.readout)
+
+    def at(self, model: nn.Module) -> Network:
+        """The same at another moment: other weights of the same architecture."""
+        return replace(self, model=model)
+
+    def within(self, space: TangentSpace) -> Network:
+        """The same with other parameters free to move."""
+        return self if space is self.space else replace(self, space=space)
+
+    def take(self, rows: Tensor | slice) -> Network:
+        """The same on some of its samples."""
+        return self._measured_on(inputs=take(self.inputs, rows))
+
+    def on_layers(self, names: Sequence[str]) -> Network:
+        """The same with these of its layers."""
+        return self._measured_on(layers=replace(self.layers, names=tuple(names)))
+
+    def _measured_on(self, **changed: Any) -> Network:
+        """With other inputs or layers, on which `f` does not depend: it is not prepared again."""
+        other = replace(self, **changed)
+        if "f" in self.__dict__:
+            other.__dict__["f"] = self.f
+        return other
+
+
+def is_heavy(model: nn.Module) -> bool:
+    """Whether a model has more than a million parameters."""
+    return sum(p.numel() for p in model.parameters()) > HEAVY
+
+
+def working_precision(model: nn.Module) -> torch.dtype:
+    """float64, or float32 for a heavy network that is not in float64 itself."""
+    return torch.float32 if is_heavy(model) and next(model.parameters()).dtype != WORKING else WORKING
