@@ -89,23 +89,41 @@ def locate(
     >>> locate(end, torch.randn(40, 8), initial=start, options=LocateOptions(n_bootstrap=5), progress=False).tier
     'initial'
     """
-    _check(options, ladder, initial)
+    require_kind(options, LocateOptions, "options")
     end, begin = _module(model), None if initial is None else _module(initial)
     reading = as_readout(readout)
     _require_no_network(labels)
     inputs, labels = reread(end, inputs, labels, why="locate")
-    network = Network.prepare(
-        end, inputs, layers=layers, initial=begin, params=params, readout=reading, device=device
+    network = Network.prepare(end, inputs, layers=layers, initial=begin, params=params, readout=reading, device=device)
+    return locate_network(
+        network, labels, begin, factory=factory, groups=groups, ladder=ladder, seed=seed, progress=progress,
+        options=options,
     )  # fmt: skip
+
+
+def locate_network(
+    network: Network,
+    labels: Any,
+    initial: nn.Module | None,
+    *,
+    factory: Factory | None,
+    groups: Any,
+    ladder: int | Ladder | None,
+    seed: int,
+    progress: bool,
+    options: LocateOptions,
+) -> Location:
+    """`locate` of a network that is prepared, on its inputs, layers and trained parameters."""
+    _check(options, ladder, initial)
     observed = observe(network, labels, n_probes=options.n_probes, seed=seed)
     together = _groups_of(observed, groups, network.n)
     options = _with_effort(observed, options, ladder is not None)
     n_bootstrap, n_starts = cast(int, options.n_bootstrap), options.n_reinitialisations
     orders = HEAVY_ORDERS if network.is_heavy else ORDERS
-    steps = (1 if begin is not None else 2 * n_starts) + n_bootstrap + 2 * orders
+    steps = (1 if initial is not None else 2 * n_starts) + n_bootstrap + 2 * orders
     with tqdm(total=steps, desc="locate", disable=not progress, leave=False) as bar:
         starts = []
-        for fresh in initial_models(end, begin, factory, n_starts, seed, network.space):
+        for fresh in initial_models(network.model, initial, factory, n_starts, seed, network.space):
             starts.append(
                 start_from(
                     fresh, observed, share_left=options.share_left, method=options.method,
@@ -114,14 +132,14 @@ def locate(
             )  # fmt: skip
             bar.update()
         samples, growth = _resampled(starts[0], n_bootstrap, orders, seed, together, lambda: _tick(bar))
-        floors = None if begin is not None else _floor(starts, lambda: _tick(bar))
+        floors = None if initial is not None else _floor(starts, lambda: _tick(bar))
     located = replace(_assembled(starts, samples, floors, observed), tangent=network.space.words)
     stderr = _difference(located.richness, located.low) / _z(starts)
     details = _details(starts, observed, together, options, seed) | {"stderr": stderr}
     located = replace(located, by_probes=growth, details=details)
     located = _widened(located, starts[0], network.n)
     if ladder is not None:
-        rungs = _rungs(ladder, starts[0], observed, inputs, labels, options.n_probes, seed, progress)
+        rungs = _rungs(ladder, starts[0], observed, network.inputs, labels, options.n_probes, seed, progress)
         located = _on_ladder(located, rungs, observed, stderr, _z(starts))
     flags = flags_of(located, starts[0], observed, loss=options.loss, own_reset=factory is None, trained=network.space)
     return replace(located, flags=flags)
@@ -167,7 +185,6 @@ def _with_effort(observed: Observed, options: LocateOptions, climbed: bool) -> L
 
 
 def _check(options: LocateOptions, ladder: Any, initial: Any) -> None:
-    require_kind(options, LocateOptions, "options")
     n = options.n_reinitialisations
     if initial is None and n < FEWEST_REINITIALISATIONS:
         raise BadInput(f"n_reinitialisations={n}: at least 4, for an interval and a floor")

@@ -13,7 +13,7 @@ from geomfeat.activations.hidden_layers import home, placed
 from geomfeat.activations.model_state import evaluating
 from geomfeat.errors import BadInput
 from geomfeat.labels import as_goal
-from geomfeat.location._locate import locate
+from geomfeat.location._locate import locate_network
 from geomfeat.location.options import LocateOptions
 from geomfeat.location.result import Location
 from geomfeat.models.functional import as_inputs, batches, call, moved, n_samples, output_matrix, take
@@ -50,14 +50,12 @@ def locate_subject(
     for an interval over groups, it is over samples, with a flag.
     """
     few = subject.n_groups is not None and subject.n_groups < FEWEST
-    look, start = subject.look, subject.snapshots.get(INITIAL)
+    start = subject.snapshots.get(INITIAL)
 
     def work(ladder: Any) -> Location:
-        return locate(
-            subject.snapshots[TRAINED].model, subject.inputs, subject.goal,
-            initial=None if start is None else start.model, factory=factory, params=asked.params, readout=look.readout,
-            groups=None if few else subject.groups, ladder=ladder, seed=seed, layers=subject.patterns,
-            device=look.device, progress=progress, options=options,
+        return locate_network(
+            subject.network, subject.goal, None if start is None else start.model, factory=factory,
+            groups=None if few else subject.groups, ladder=ladder, seed=seed, progress=progress, options=options,
         )  # fmt: skip
 
     where, _, note = guarded(lambda: work(asked.ladder), "location")

@@ -107,8 +107,9 @@ def analyze(
     make_plan(measures, have | {"outputs"})
     check_ladder(options.ladder, labels)
     subject = make_subject(
-        model, inputs, labels, groups=groups, initial=initial, checkpoints=options.checkpoints, layers=layers, look=look
-    )
+        model, inputs, labels, groups=groups, initial=initial, checkpoints=options.checkpoints, layers=layers,
+        look=look, params=options.params,
+    )  # fmt: skip
     _check_asked(subject, options.umap, where)
     plan = make_plan(measures, have | ({"outputs"} if subject.has_outputs else set()))
     run = _Run(subject, plan, Parts(options.resume), Features(subject, progress), progress, course)

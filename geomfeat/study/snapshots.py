@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Self, cast
 
 import torch
@@ -18,7 +19,9 @@ from geomfeat.labels import Labels, as_goal, as_groups, classes_in
 from geomfeat.models.functional import Inputs, Readout, as_inputs, copied, n_samples, unwrapped
 from geomfeat.models.one_network import require_one_network
 from geomfeat.models.readouts import as_readout
+from geomfeat.network import Network
 from geomfeat.numerics import resolve_device, whole_seed
+from geomfeat.tangent.tangent_space import Params
 from geomfeat.types import Representation, Snapshot
 
 INITIAL, TRAINED = "init", "trained"
@@ -88,6 +91,7 @@ class Subject:
         has_outputs: whether the network's outputs can be read as (n, C). classes: names that the labels stand for.
         groups: (n,) which samples belong together, or None.
         patterns: how the layers were selected; "*" means the hidden layers with weights.
+        params: which parameters were trained, if it is known, see `Network.prepare`.
     """
 
     snapshots: dict[str, Snapshot]
@@ -101,6 +105,17 @@ class Subject:
     groups: Tensor | None = None
     patterns: Patterns = "*"
     goal: Tensor | None = None
+    params: Params | None = None
+
+    @cached_property
+    def network(self) -> Network:
+        """The trained network as its location takes it."""
+        start = self.snapshots.get(INITIAL)
+        return Network.prepare(
+            self.snapshots[TRAINED].model, self.inputs, layers=self.patterns,
+            initial=None if start is None else start.model, params=self.params, readout=self.look.readout,
+            device=self.look.device,
+        )  # fmt: skip
 
     @property
     def n(self) -> int:
@@ -139,6 +154,7 @@ def make_subject(
     checkpoints: Mapping[Any, Any] | None,
     layers: Patterns,
     look: Look,
+    params: Params | None = None,
 ) -> Subject:
     """A checked Subject; cheap passes of a few samples find the layers and their widths.
 
@@ -164,7 +180,7 @@ def make_subject(
     projected = frozenset(name for name, d in widths.items() if projected_width(d, look.options.project) is not None)
     return Subject(
         snapshots, inputs, codes, look, tuple(widths), projected, has_outputs, classes, together, patterns=layers,
-        goal=goal,
+        goal=goal, params=params,
     )  # fmt: skip
 
 

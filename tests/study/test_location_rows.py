@@ -33,10 +33,12 @@ FAST = LocateOptions(n_bootstrap=2, n_probes=24)
 HOW: dict[str, Any] = {"factory": None, "seed": 0, "progress": False}
 
 
-def subject(model: nn.Module | None = None, layers: str | list[str] = "*") -> Subject:
+def subject(model: nn.Module | None = None, layers: str | list[str] = "*", **known: Any) -> Subject:
     x, y = digits()
     initial = model_at(0) if model is None else None
-    return make_subject(model or model_at(2), x, y, initial=initial, checkpoints=None, layers=layers, look=Look.of())
+    return make_subject(
+        model or model_at(2), x, y, initial=initial, checkpoints=None, layers=layers, look=Look.of(), **known
+    )
 
 
 def located(made: Subject) -> Location:
@@ -65,10 +67,9 @@ def test_the_location_is_of_the_layers_that_were_asked_for(layers: str | list[st
 
 def test_the_parameters_that_were_trained_may_be_named() -> None:
     x, y = digits()
-    asked = StudyOptions(params=["3.*", "5.*"])
-    where, note = locate_subject(subject(), asked=asked, options=FAST, **HOW)
-    assert where is not None, note
-    alone = locate(model_at(2), x, y, initial=model_at(0), params=asked.params, progress=False, options=FAST)
+    named = ["3.*", "5.*"]
+    where = located(subject(params=named))
+    alone = locate(model_at(2), x, y, initial=model_at(0), params=named, progress=False, options=FAST)
     assert where.richness == alone.richness != located(subject()).richness
 
 

@@ -329,7 +329,7 @@ def test_the_location_is_kept_too_and_read_off_a_ladder_only_with_it(
 ) -> None:
     options: dict[str, Any] = {"measures": ["stable_rank"], "location": FAST, "resume": tmp_path}
     first = study(**options)
-    monkeypatch.setattr("geomfeat.study.location_rows.locate", None)
+    monkeypatch.setattr("geomfeat.study.location_rows.locate_network", None)
     again = study(**options)
     assert first.location is not None
     assert again.location is not None
