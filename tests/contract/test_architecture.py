@@ -46,6 +46,16 @@ def test_what_counts_as_an_assertion(line: str) -> None:
     assert list(house_rules.tests_can_fail("tests/example.py", f"def test_x():\n    {line}\n")) == []
 
 
+@pytest.mark.parametrize("name", ["geometry/rsa/test_rsa_files.py", "geometry/rsa/test_ranks.py", "contract/test_x.py"])
+def test_a_test_that_names_a_module_or_its_package_is_in_place(name: str) -> None:
+    assert list(house_rules.tests_mirror_the_package(f"tests/{name}", "")) == []
+
+
+@pytest.mark.parametrize("name", ["geometry/rsa/test_rank.py", "geometry/test_ranks.py", "rsa/test_ranks.py"])
+def test_a_test_that_names_no_module_is_found(name: str) -> None:
+    assert len(list(house_rules.tests_mirror_the_package(f"tests/{name}", ""))) == 1
+
+
 def test_a_function_that_hides_a_module_is_found() -> None:
     found = list(
         house_rules.names("geomfeat/geometry/rsa/__init__.py", "from geomfeat.geometry.rsa.x import ranking\n")
