@@ -1,4 +1,4 @@
-"""Shared by all tests: one torch thread per worker, the devices that are there, and skips that are told."""
+"""Shared by all tests: one torch thread per worker, the devices that are there, and a count of the skips."""
 
 from __future__ import annotations
 
@@ -24,5 +24,5 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     reasons = [report.longrepr[2] for report in terminalreporter.getreports("skipped")]
     counts = Counter(reason.removeprefix("Skipped: ") for reason in reasons).most_common()
     if counts:
-        told = "; ".join(f"{reason} {n}x" for reason, n in counts)
-        terminalreporter.write_line(f"{len(reasons)} skipped: {told}", yellow=True)
+        message = "; ".join(f"{reason} {n}x" for reason, n in counts)
+        terminalreporter.write_line(f"{len(reasons)} skipped: {message}", yellow=True)

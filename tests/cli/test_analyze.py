@@ -1,4 +1,4 @@
-"""`geomfeat analyze` on files: what it writes, that it resumes, that bad input is told and writes nothing."""
+"""`geomfeat analyze` on files: what it writes, that it resumes, that bad input is reported and writes nothing."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_a_saved_ladder_gives_the_equivalent_gamma(files: Path, analyze: Run) ->
     assert "first ladder:" in analyze("--ladder", "ladder.json").stderr
 
 
-def test_accuracy_is_told_by_part_where_there_is_a_test_part(files: Path, analyze: Run) -> None:
+def test_accuracy_is_reported_by_part_where_there_is_a_test_part(files: Path, analyze: Run) -> None:
     x, y = digits(200)
     np.savez("split.npz", x_train=x[:150], y_train=y[:150], x_test=x[150:], y_test=y[150:])
     assert analyze("--n", 20, data="npz:split.npz").exit_code == 0
@@ -257,20 +257,20 @@ def test_an_interruption_keeps_what_is_finished_and_says_how_to_go_on(
     assert Study.load("out").table["ok"].all()
 
 
-def test_a_damaged_result_is_told_and_made_again_once_it_is_deleted(files: Path, analyze: Run) -> None:
+def test_a_damaged_result_is_reported_and_made_again_once_it_is_deleted(files: Path, analyze: Run) -> None:
     assert analyze().exit_code == 0
     table = Path("out/results.parquet")
     table.write_bytes(table.read_bytes()[:-50])
-    told = analyze()
-    assert told.exit_code == 2
-    assert "results.parquet is truncated or corrupt" in told.stderr
+    result = analyze()
+    assert result.exit_code == 2
+    assert "results.parquet is truncated or corrupt" in result.stderr
     table.unlink()
     assert analyze().exit_code == 0
     assert Study.load("out").table["ok"].all()
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--layers", "fc1"], ["no layer matches 'fc1'", "near:", "geomfeat extract --list"]),
         (["--measures", "stable_rnk"], ["no measure 'stable_rnk'", "near: stable_rank", "geomfeat measures"]),
@@ -297,10 +297,10 @@ def test_a_damaged_result_is_told_and_made_again_once_it_is_deleted(files: Path,
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) and value[0].startswith("--") else "",
 )
-def test_bad_options_are_told_in_one_line_and_nothing_is_written(
-    files: Path, analyze: Run, words: list[str], told: list[str]
+def test_bad_options_are_reported_in_one_line_and_nothing_is_written(
+    files: Path, analyze: Run, words: list[str], message: list[str]
 ) -> None:
-    assert_refused(analyze(*words), *told)
+    assert_refused(analyze(*words), *message)
 
 
 def test_weights_of_another_network_are_refused_with_the_keys(files: Path, analyze: Run) -> None:
@@ -309,13 +309,13 @@ def test_weights_of_another_network_are_refused_with_the_keys(files: Path, analy
 
 
 @pytest.mark.parametrize("name", ["final.safetensors", "init.safetensors", "digits.npz"])
-def test_truncated_files_are_told(files: Path, analyze: Run, name: str) -> None:
+def test_truncated_files_are_reported(files: Path, analyze: Run, name: str) -> None:
     whole = Path(name).read_bytes()
     Path(name).write_bytes(whole[: len(whole) // 2])
     assert_refused(analyze(), name, "truncated")
 
 
-def test_weights_that_are_not_finite_are_told(files: Path, analyze: Run) -> None:
+def test_weights_that_are_not_finite_are_reported(files: Path, analyze: Run) -> None:
     broken = model_at(2)
     with torch.no_grad():
         broken[1].weight[0, 0] = float("inf")  # type: ignore[index]
@@ -331,13 +331,13 @@ def test_activations_that_overflow_name_the_layer(files: Path, analyze: Run) -> 
     assert_refused(analyze(), "layer '3'", "infinite")
 
 
-def test_inputs_that_are_not_finite_are_told(files: Path, analyze: Run) -> None:
+def test_inputs_that_are_not_finite_are_reported(files: Path, analyze: Run) -> None:
     x, y = digits(N)
     np.savez("digits.npz", x=np.where(x.numpy() > 1, np.nan, x.numpy()), y=y.numpy())
     assert_refused(analyze(), "NaN", "digits")
 
 
-def test_labels_of_the_wrong_length_are_told(files: Path, analyze: Run) -> None:
+def test_labels_of_the_wrong_length_are_reported(files: Path, analyze: Run) -> None:
     x, y = digits(N)
     np.savez("digits.npz", x=x.numpy(), y=y.numpy()[:-1])
     assert_refused(analyze(), "labels", "29", "30 samples")

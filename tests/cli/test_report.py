@@ -28,7 +28,7 @@ def test_the_page_of_one_folder_is_made_again_the_same(two: tuple[str, str], run
     assert "page: a/report.html" in result.stdout
 
 
-def test_several_folders_make_one_page_and_models_of_one_name_are_told_apart(two: tuple[str, str], run: Run) -> None:
+def test_several_folders_make_one_page_and_models_of_one_name_are_distinguished(two: tuple[str, str], run: Run) -> None:
     result = run("report", "a", "b", "--out", "pages/both.html", "--figures", "figures")
     assert result.exit_code == 0, result.stderr
     html = Path("pages/both.html").read_text(encoding="utf-8")
@@ -43,7 +43,7 @@ def test_a_folder_given_twice_counts_once(two: tuple[str, str], run: Run) -> Non
     assert Path("comparison.html").is_file()
 
 
-def test_a_folder_without_results_is_told(files: Path, run: Run) -> None:
+def test_a_folder_without_results_is_reported(files: Path, run: Run) -> None:
     result = run("report", "nowhere")
     assert result.exit_code == 2
     [line] = result.stderr.strip().splitlines()

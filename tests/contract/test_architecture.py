@@ -10,7 +10,7 @@ import jaxtyping
 import pytest
 import torch
 
-from tests import house_rules
+from tests import fast_tier, house_rules
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -54,6 +54,13 @@ def test_a_test_that_names_a_module_or_its_package_is_in_place(name: str) -> Non
 @pytest.mark.parametrize("name", ["geometry/rsa/test_rank.py", "geometry/test_ranks.py", "rsa/test_ranks.py"])
 def test_a_test_that_names_no_module_is_found(name: str) -> None:
     assert len(list(house_rules.tests_mirror_the_package(f"tests/{name}", ""))) == 1
+
+
+def test_make_check_tests_every_package() -> None:
+    tests = ROOT / "tests"
+    folders = {path.parent.relative_to(tests).as_posix().replace(".", "") for path in tests.rglob("test_*.py")}
+    assert {folder for folder in folders if folder not in fast_tier.FAST} == fast_tier.SLOW_ONLY
+    assert [path for path in fast_tier.files() if not path.exists()] == []
 
 
 def test_a_function_that_hides_a_module_is_found() -> None:

@@ -51,7 +51,7 @@ def test_a_check_fails_outside_its_tolerance_and_where_there_is_no_number() -> N
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "message"),
     [
         (lambda: Curve("a", [1, 2], [1]), "one length"),
         (lambda: Curve("a", [1], [1], [1, 2]), "one length"),
@@ -63,7 +63,7 @@ def test_a_check_fails_outside_its_tolerance_and_where_there_is_no_number() -> N
          "registered twice"),
     ],
 )  # fmt: skip
-def test_bad_input_is_told(make, told: str) -> None:
+def test_bad_input_is_refused(make, message: str) -> None:
     all_experiments()
-    with pytest.raises(BadInput, match=told):
+    with pytest.raises(BadInput, match=message):
         make()

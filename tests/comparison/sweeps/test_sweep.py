@@ -1,4 +1,4 @@
-"""Sweeps on the serial engine: resume, damage, versions, failures, what is in the table, and how the time is told."""
+"""Sweeps on the serial engine: resume, damage, versions, failures, the table, and how the time is estimated."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def test_damaged_runs_are_left_out_counted_and_made_again(tmp_path: Path, four: 
     assert (again.damaged, left_over(tmp_path)) == ({}, [])
 
 
-def test_runs_of_another_version_are_told_and_made_again_only_when_asked(
+def test_runs_of_another_version_are_reported_and_made_again_only_when_asked(
     tmp_path: Path, four: SweepResult, counted: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for where in (task, module):
@@ -206,7 +206,7 @@ def test_a_run_that_another_holds_is_waited_for_at_the_end(tmp_path: Path, monke
 
 
 @pytest.mark.parametrize("content", [None, "", "{}", '{"plan": [1]}'])
-def test_a_folder_without_a_readable_plan_is_told(tmp_path: Path, content: str | None) -> None:
+def test_a_folder_without_a_readable_plan_is_reported(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / PLAN).write_text(content)
     with pytest.raises(BadInput, match="holds no sweep" if content is None else "truncated or corrupt"):
@@ -244,7 +244,7 @@ def test_damaged_folders_are_counted_when_they_are_made_again(
     assert "2 damaged runs are left out, and repeated: " in caplog.text
 
 
-def test_the_time_is_told_from_a_few_steps_and_then_from_what_was_made(tmp_path: Path) -> None:
+def test_the_time_is_estimated_from_a_few_steps_and_then_from_what_was_made(tmp_path: Path) -> None:
     config = tiny(seeds=3, train={"target_loss": None, "max_steps": 200})
     before = estimate(*found_in(planned(config, tmp_path)))
     assert (before.trainings, before.finished, before.at_most) == (3, 0, True)
@@ -266,9 +266,9 @@ def test_the_progress_bar_counts_failures(
     sweep(tiny(), tmp_path, progress=False)
     monkeypatch.setattr(task, "train_run", breaking)
     sweep(tiny(sigma=[1.0, 2.0]), tmp_path)
-    told = capsys.readouterr().err
-    assert "4/4" in told
-    assert "failed=2" in told
+    output = capsys.readouterr().err
+    assert "4/4" in output
+    assert "failed=2" in output
 
 
 def test_the_results_file_is_the_table(made: tuple[Path, SweepResult]) -> None:
@@ -314,8 +314,8 @@ def test_a_run_folder_at_another_address_is_not_that_run(tmp_path: Path, four: S
     runs = tmp_path / "runs"
     shutil.rmtree(runs / first)
     shutil.copytree(runs / second, runs / first)
-    told = json.loads((runs / third / run_folder.MANIFEST).read_text())
-    (runs / third / run_folder.MANIFEST).write_text(json.dumps({**told, "version": "9.9"}))
+    saved = json.loads((runs / third / run_folder.MANIFEST).read_text())
+    (runs / third / run_folder.MANIFEST).write_text(json.dumps({**saved, "version": "9.9"}))
     seen = SweepResult.load(tmp_path)
     assert set(seen.damaged) == {first, third}
     assert "it was copied here, or its manifest was changed" in seen.damaged[first]
@@ -364,23 +364,23 @@ def test_a_file_of_the_users_in_a_damaged_run_is_kept_and_costs_that_run_alone(
 def test_a_run_without_the_columns_of_a_run_is_damaged(tmp_path: Path, four: SweepResult) -> None:
     home = tmp_path / "runs" / next(iter(four.plan))
     run_folder.write_table(home / run_folder.TABLE, pd.DataFrame({"other": [1]}))
-    told = json.loads((home / run_folder.MANIFEST).read_text())
+    saved = json.loads((home / run_folder.MANIFEST).read_text())
     size, digest = (home / run_folder.TABLE).stat().st_size, run_folder.file_sha256(home / run_folder.TABLE)
-    told["files"][run_folder.TABLE] = [size, digest]
-    (home / run_folder.MANIFEST).write_text(json.dumps(told))
+    saved["files"][run_folder.TABLE] = [size, digest]
+    (home / run_folder.MANIFEST).write_text(json.dumps(saved))
     assert "it has no column 'run'" in SweepResult.load(tmp_path).damaged[home.name]
 
 
 @pytest.mark.parametrize(
     "change",
-    [lambda told: told.update(plan={}), lambda told: told.update(version="9.9"), lambda told: told.update(errors=3),
-     lambda told: told.update(plan={"x" * 20: next(iter(told["plan"].values()))}), lambda told: told.update(plan=[1]),
-     lambda told: told.pop("config"), lambda told: next(iter(told["plan"].values())).update(width=9)],
+    [lambda raw: raw.update(plan={}), lambda raw: raw.update(version="9.9"), lambda raw: raw.update(errors=3),
+     lambda raw: raw.update(plan={"x" * 20: next(iter(raw["plan"].values()))}), lambda raw: raw.update(plan=[1]),
+     lambda raw: raw.pop("config"), lambda raw: next(iter(raw["plan"].values())).update(width=9)],
 )  # fmt: skip
-def test_a_plan_that_was_changed_is_told_and_made_again(tmp_path: Path, four: SweepResult, change: Any) -> None:
-    told = json.loads((tmp_path / PLAN).read_text())
-    change(told)
-    (tmp_path / PLAN).write_text(json.dumps(told))
+def test_a_plan_that_was_changed_is_reported_and_made_again(tmp_path: Path, four: SweepResult, change: Any) -> None:
+    saved = json.loads((tmp_path / PLAN).read_text())
+    change(saved)
+    (tmp_path / PLAN).write_text(json.dumps(saved))
     with pytest.raises(BadInput, match=r"sweep\.json is truncated or corrupt"):
         SweepResult.load(tmp_path)
     assert sweep(FOUR, tmp_path, progress=False).outcomes == {"matched": 4}

@@ -195,7 +195,7 @@ X, C = draw(6, 3), [0, 0, 1, 1, 2, 2]
         (lambda: condition_residuals(X[0], C), "samples, units"),
     ],
 )
-def test_bad_input_is_told_clearly(call: object, words: str) -> None:
+def test_bad_input_is_refused_clearly(call: object, words: str) -> None:
     with pytest.raises(BadInput, match=words):
         call()
 
