@@ -12,17 +12,16 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parent
 # Folder -> modules, without "test_" and ".py".
 FAST = {
-    "": "errors labels memory_refusals numerics precision registry snapshots types",
+    "": "errors labels numerics precision registry snapshots types",
     "_numba": "numba_loop_cache rank_statistics threads",
-    "activations": "hidden_layers layer_selection npz parameter_state random_projection reduction",
+    "activations": "hidden_layers layer_selection npz random_projection reduction",
     "activations/checks": "whole_run",
     "cli": "measures output_folder",
-    "comparison/models": "compare embedding layer_matching",
+    "comparison/models": "embedding layer_matching",
     "comparison/relations": "phase_map trajectories_and_stages",
     "comparison/sweeps": "config config_checks grid",
     "comparison/validation": "other_norms",
     "compat": "glue rsatoolbox",
-    "contract": "architecture",
     "data": "batch_streams cards dataset_classes load_data resize user_files",
     "geometry/dimension": "dimension_points eigenspectrum signal_participation_ratio",
     "geometry/manifolds": "capacity_floor dichotomies glue_geometry point_clouds",
@@ -54,7 +53,7 @@ FAST = {
     "tangent/jacobians": "directional_derivative known_modules",
     "tangent/layerwise": "wide_head",
 }
-SLOW_ONLY = {"comparison/sweeps/executors", "measures/series", "regimes", "report"}
+SLOW_ONLY = {"contract", "comparison/sweeps/executors", "measures/series", "regimes", "report"}
 
 
 def files() -> list[Path]:

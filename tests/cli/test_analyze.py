@@ -111,8 +111,23 @@ def test_accuracy_is_reported_by_part_where_there_is_a_test_part(files: Path, an
     assert study.settings["n"] == 20
 
 
-def test_the_same_request_is_not_computed_again_and_a_lost_page_is_made_again(files: Path, analyze: Run) -> None:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the folder of a finished `analyze()` is, once a test has needed one."""
+    return tmp_path_factory.mktemp("made") / "out"
+
+
+@pytest.fixture
+def finished(files: Path, analyze: Run, made: Path) -> None:
+    """`out`, the folder of a finished `analyze()`: computed once for all tests, each of which has a copy."""
+    if made.exists():
+        shutil.copytree(made, "out")
+        return
     assert analyze().exit_code == 0
+    shutil.copytree("out", made)
+
+
+def test_the_same_request_is_not_computed_again_and_a_lost_page_is_made_again(finished: None, analyze: Run) -> None:
     before = {p.name: p.stat().st_mtime_ns for p in Path("out").iterdir() if p.is_file()}
     Path("out/report.html").unlink()
     again = analyze()
@@ -216,8 +231,7 @@ def test_a_data_folder_that_changed_is_other_settings(files: Path) -> None:
     assert second["model"] == first["model"]
 
 
-def test_results_of_other_settings_are_not_overwritten_unasked(files: Path, analyze: Run) -> None:
-    assert analyze().exit_code == 0
+def test_results_of_other_settings_are_not_overwritten_unasked(finished: None, analyze: Run) -> None:
     before = {p.name: p.read_bytes() for p in Path("out").iterdir() if p.is_file()}
     other = analyze("--seed", 1)
     assert other.exit_code == 2
@@ -229,8 +243,7 @@ def test_results_of_other_settings_are_not_overwritten_unasked(files: Path, anal
     assert Study.load("out").settings["seed"] == 1
 
 
-def test_weights_that_changed_under_the_same_name_are_other_settings(files: Path, analyze: Run) -> None:
-    assert analyze().exit_code == 0
+def test_weights_that_changed_under_the_same_name_are_other_settings(finished: None, analyze: Run) -> None:
     shutil.copy("steps/step_20.safetensors", "final.safetensors")
     assert "first trained:" in analyze().stderr
 
@@ -257,8 +270,7 @@ def test_an_interruption_keeps_what_is_finished_and_says_how_to_go_on(
     assert Study.load("out").table["ok"].all()
 
 
-def test_a_damaged_result_is_reported_and_made_again_once_it_is_deleted(files: Path, analyze: Run) -> None:
-    assert analyze().exit_code == 0
+def test_a_damaged_result_is_reported_and_made_again_once_it_is_deleted(finished: None, analyze: Run) -> None:
     table = Path("out/results.parquet")
     table.write_bytes(table.read_bytes()[:-50])
     result = analyze()
@@ -411,9 +423,8 @@ def test_a_file_of_the_users_in_the_folder_is_never_replaced(
 
 @pytest.mark.parametrize("name", ["notes.txt", "deep/notes.txt"])
 def test_force_leaves_a_folder_of_parts_with_a_file_of_the_users(
-    files: Path, analyze: Run, computed: list[str], name: str
+    finished: None, analyze: Run, computed: list[str], name: str
 ) -> None:
-    assert analyze().exit_code == 0
     mine = Path("out/parts") / name
     mine.parent.mkdir(exist_ok=True)
     mine.write_text("mine")
@@ -429,9 +440,8 @@ def test_force_leaves_a_folder_of_parts_with_a_file_of_the_users(
 
 @pytest.mark.parametrize("force", [True, False])
 def test_a_file_of_the_users_in_the_place_of_a_part_is_never_replaced(
-    files: Path, analyze: Run, computed: list[str], force: bool
+    finished: None, analyze: Run, computed: list[str], force: bool
 ) -> None:
-    assert analyze().exit_code == 0
     mine = next(Path("out/parts").glob("*.npz"))
     mine.write_bytes(b"mine")
     Path("out/arrays.npz").unlink()
@@ -441,8 +451,7 @@ def test_a_file_of_the_users_in_the_place_of_a_part_is_never_replaced(
     assert mine.read_bytes() == b"mine"
 
 
-def test_an_edited_page_is_kept_and_does_not_stop_a_finished_run(files: Path, analyze: Run) -> None:
-    assert analyze().exit_code == 0
+def test_an_edited_page_is_kept_and_does_not_stop_a_finished_run(finished: None, analyze: Run) -> None:
     page = Path("out/report.html")
     page.write_text(page.read_text(encoding="utf-8") + "<p>my notes</p>", encoding="utf-8")
     assert "results exist" in analyze().stdout
