@@ -41,7 +41,7 @@ lint: $(VENV)/.dev
 
 # The quick test modules, at least one for each package: tests/fast_tier.py has the list and the rule for it.
 check: lint
-	$(ONE_THREAD) $(call LOOPS,loops) $(BIN)/python -m pytest $$($(BIN)/python -m tests.fast_tier)
+	$(ONE_THREAD) $(call LOOPS,loops) $(BIN)/python -m pytest -m "not slow" $$($(BIN)/python -m tests.fast_tier)
 
 test: lint bounds
 	$(ONE_THREAD) $(call LOOPS,loops) $(PYTEST)

@@ -1,7 +1,7 @@
 """The tests of `make check`: python -m tests.fast_tier prints their files.
 
-A test module is here if all of it takes less than about a second and a half on one core. Every package that has tests
-has one here, except those of `SLOW_ONLY`. A module that grows slower leaves the list.
+A test module is here if all of it, but for tests marked `slow`, takes less than about two seconds on one core. Every
+package that has tests has one here, except those of `SLOW_ONLY`. A module that grows slower leaves the list.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parent
 # Folder -> modules, without "test_" and ".py".
 FAST = {
-    "": "errors labels numerics precision registry snapshots types",
+    "": "errors labels memory_refusals numerics precision registry snapshots types",
     "_numba": "numba_loop_cache rank_statistics threads",
     "activations": "hidden_layers layer_selection npz random_projection reduction",
     "activations/checks": "whole_run",
     "cli": "measures output_folder",
-    "comparison/models": "embedding layer_matching",
+    "comparison/models": "compare embedding layer_matching",
     "comparison/relations": "phase_map trajectories_and_stages",
     "comparison/sweeps": "config config_checks grid",
     "comparison/validation": "other_norms",
@@ -25,7 +25,7 @@ FAST = {
     "data": "batch_streams cards dataset_classes load_data resize user_files",
     "geometry/dimension": "dimension_points eigenspectrum signal_participation_ratio",
     "geometry/manifolds": "capacity_floor dichotomies glue_geometry point_clouds",
-    "geometry/manifolds/cones": "separability span",
+    "geometry/manifolds/cones": "span",
     "geometry/manifolds/theory": "crofton_prediction",
     "geometry/probes": "linear_probe neural_collapse",
     "geometry/rsa": "copied_patterns dissimilarity files",

@@ -17,6 +17,7 @@ def found(request: pytest.FixtureRequest) -> tuple[str, Findings]:
     return request.param, run_experiment(request.param, size="small", progress=False)
 
 
+@pytest.mark.slow
 def test_every_experiment_answers_and_shows(found: tuple[str, Findings]) -> None:
     name, findings = found
     assert get_experiment(name).name == name
@@ -33,6 +34,7 @@ def test_every_experiment_answers_and_shows(found: tuple[str, Findings]) -> None
     assert any(c.kind == "theory" for p in findings.plots for c in (p.curves if isinstance(p, Plot) else p.lines))
 
 
+@pytest.mark.slow
 def test_every_experiment_agrees_with_theory_at_its_small_size(found: tuple[str, Findings]) -> None:
     assert found[1].failed == []
 
