@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,11 +12,22 @@ from click.testing import Result
 Run = Callable[..., Result]
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the folders of `two` are, once a test has needed them."""
+    return tmp_path_factory.mktemp("made") / "two"
+
+
 @pytest.fixture
-def two(files: Path, analyze: Run) -> tuple[str, str]:
-    """Two finished folders of models with the same name."""
+def two(files: Path, analyze: Run, made: Path) -> tuple[str, str]:
+    """Two finished folders of models with the same name: computed once for all tests, each of which has a copy."""
+    if made.exists():
+        shutil.copytree(made, ".", dirs_exist_ok=True)
+        return "a", "b"
     assert analyze("--name", "net", out="a").exit_code == 0
     assert analyze("--name", "net", "--seed", 1, out="b").exit_code == 0
+    for name in ("a", "b"):
+        shutil.copytree(name, made / name)
     return "a", "b"
 
 
