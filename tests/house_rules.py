@@ -30,6 +30,8 @@ MAY_IMPORT_PICKLE = {"geomfeat/data/user_files.py"}
 MACHINES = re.compile(r"(?<![\w.])/(work|farm|root|tmp)/\w")
 FOREIGN = re.compile(r"helper session|pypi\.\w|pythonhosted|npmjs|conda\.anaconda", re.IGNORECASE)
 OWN = "tests/house_rules.py"
+# Tests of what belongs to no module: the files of the repository, and facts that hold for every measure and result.
+ABOUT_NO_MODULE = ("tests/contract/", "tests/test_packaging.py", "tests/test_readme.py", "tests/test_tutorials.py")
 COMPARING = {"allclose", "isclose", "equal", "array_equal"}
 
 Rule = Callable[[str, str], Iterator[str]]
@@ -82,6 +84,20 @@ def names(name: str, text: str) -> Iterator[str]:
             for alias in node.names:
                 if (alias.asname or alias.name) in beside:
                     yield f"{name}:{node.lineno}: {alias.asname or alias.name} shadows the module of its name"
+
+
+def tests_mirror_the_package(name: str, text: str) -> Iterator[str]:
+    """tests/a/b/test_c.py, or test_c_and_more.py, tests geomfeat/a/b: its module or package c, or c is b itself."""
+    path = Path(name)
+    if not path.name.startswith("test_") or name.startswith(ABOUT_NO_MODULE):
+        return
+    tested = ROOT / "geomfeat" / path.parent.relative_to("tests")
+    if not (tested / "__init__.py").exists():
+        yield f"{name}: there is no package {name_of(tested)}"
+        return
+    subjects = {entry.stem.strip("_") for entry in tested.iterdir()} | {tested.name.strip("_")}
+    if not any(f"{path.stem}_".startswith(f"test_{subject}_") for subject in subjects):
+        yield f"{name}: its name begins with no module of {name_of(tested)}"
 
 
 def tests_can_fail(name: str, text: str) -> Iterator[str]:
@@ -188,7 +204,7 @@ def broken_rules() -> list[str]:
         if name.startswith("geomfeat/"):
             found += [line for rule in library_rules() for line in rule(name, text)]
         if name.startswith("tests/"):
-            found += tests_can_fail(name, text)
+            found += [line for rule in (tests_can_fail, tests_mirror_the_package) for line in rule(name, text)]
     return found
 
 

@@ -75,7 +75,7 @@ def stand_in():
 
 
 missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
-missing += [] if FILE.is_file() else [f"{FILE.name} beside the checkout"]
+missing += [] if FILE.is_file() else [f"{FILE.name} next to the checkout"]
 pictures, categories, trained, layers, brains, controls = stand_in() if missing else objects()
 if missing:
     print(f"MISSING: {', '.join(missing)}. LEFT OUT: the ImageNet network, its 92 pictures, monkey and human IT.")

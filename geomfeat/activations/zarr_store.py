@@ -1,6 +1,6 @@
 """Activations on disk: a zarr v3 array per checkpoint and layer, written once in whole blocks of rows, then sealed.
 
-A folder `path/checkpoint/layer` holds the array (any zarr reader opens it) and, beside its chunks, a marker: while
+A folder `path/checkpoint/layer` holds the array (any zarr reader opens it) and, next to its chunks, a marker: while
 it is written `progress.json`, renewed after every block; at last `done.json`. Both list the sha256 of every block, so
 an interrupted write resumes and damage is noticed when the block is read.
 """

@@ -27,6 +27,7 @@ def midranks(column: np.ndarray, weights: np.ndarray) -> np.ndarray:
     order = np.argsort(place, kind="stable")
     starts = np.flatnonzero(np.diff(place[order], prepend=-1))
     counts = np.add.reduceat(weights[:, order], starts, axis=1)
+    # The ranks of k equal values end at the cumulated count c: their mean is c - k / 2 + 1 / 2.
     return (np.cumsum(counts, axis=1) - counts / 2 + 0.5)[:, place]
 
 
@@ -83,4 +84,5 @@ def with_intervals(
         found = Interval(found.estimate, error, found.estimate - half, found.estimate + half)
         kind = "independent" if free > 0 else "none"
     rho = partial_rank_correlations(columns, np.ones((1, len(columns))))[0]
+    # Back from the scale of arctanh: d tanh(z) / dz = 1 - rho^2.
     return Interval(rho, found.stderr * (1 - rho**2), np.tanh(found.low), np.tanh(found.high)), kind

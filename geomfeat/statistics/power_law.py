@@ -47,6 +47,7 @@ def slopes(widths: Float[Tensor, "k"], values: Float[Tensor, "s k"]) -> Float[Te
     n = kept.sum(1)
     x, y = torch.where(kept, x, 0.0), torch.where(kept, y, 1.0).log()
     x = torch.where(kept, x - (x.sum(1) / n)[:, None], 0.0)
+    # With x centred in every row, the mean of y drops out.
     slope = (x * y).sum(1) / x.square().sum(1)
     return torch.where(n >= FEWEST_WIDTHS, slope, torch.nan)
 

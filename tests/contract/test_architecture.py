@@ -10,7 +10,7 @@ import jaxtyping
 import pytest
 import torch
 
-from tests import house_rules
+from tests import fast_tier, house_rules
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -44,6 +44,23 @@ def test_a_broken_rule_is_found(rule: house_rules.Rule, text: str) -> None:
 @pytest.mark.parametrize("line", ["assert x", "torch.testing.assert_close(x, y)", "with pytest.raises(E): f()"])
 def test_what_counts_as_an_assertion(line: str) -> None:
     assert list(house_rules.tests_can_fail("tests/example.py", f"def test_x():\n    {line}\n")) == []
+
+
+@pytest.mark.parametrize("name", ["geometry/rsa/test_rsa_files.py", "geometry/rsa/test_ranks.py", "contract/test_x.py"])
+def test_a_test_that_names_a_module_or_its_package_is_in_place(name: str) -> None:
+    assert list(house_rules.tests_mirror_the_package(f"tests/{name}", "")) == []
+
+
+@pytest.mark.parametrize("name", ["geometry/rsa/test_rank.py", "geometry/test_ranks.py", "rsa/test_ranks.py"])
+def test_a_test_that_names_no_module_is_found(name: str) -> None:
+    assert len(list(house_rules.tests_mirror_the_package(f"tests/{name}", ""))) == 1
+
+
+def test_make_check_tests_every_package() -> None:
+    tests = ROOT / "tests"
+    folders = {path.parent.relative_to(tests).as_posix().replace(".", "") for path in tests.rglob("test_*.py")}
+    assert {folder for folder in folders if folder not in fast_tier.FAST} == fast_tier.SLOW_ONLY
+    assert [path for path in fast_tier.files() if not path.exists()] == []
 
 
 def test_a_function_that_hides_a_module_is_found() -> None:

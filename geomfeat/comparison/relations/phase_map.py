@@ -134,7 +134,7 @@ def grid_of(
 def contours(grid: Grid, levels: Sequence[float]) -> dict[float, list[np.ndarray]]:
     """Level -> lines, each (k, 2) in (log x, log y): where the number, linear between cells, takes that level.
 
-    Lines end at cells without a number: beside one, only the triangle of the three others is crossed. On the richness,
+    Lines end at cells without a number: next to one, only the triangle of the three others is crossed. On the richness,
     these are the iso-richness lines.
     """
     if min(grid.value.shape) < 2:

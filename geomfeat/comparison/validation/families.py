@@ -116,8 +116,8 @@ class Law:
 
 
 SIGMAS, WIDTHS = [0.7, 1.0, 1.4, 2.0, 2.8], [128, 256, 512, 1024]
-# The laws of width are limits: hidden units must be many beside outputs times probes, so these take few probes and
-# two classes.
+# The laws of width are limits: hidden units must be many compared with outputs times probes, so these take few
+# probes and two classes.
 _WIDE, FEW = {"architecture": "mlp", "depth": 2, "width": WIDTHS, "data": PARITY}, 12
 LAWS = (
     *(

@@ -44,7 +44,7 @@ def load_object(spec: str, what: str = "model") -> Any:
 
 
 def _imported(source: str, what: str) -> Any:
-    # The working folder is where a user's own packages lie, but a console script does not look there.
+    # The working folder is where a user's own packages are, but a console script does not look there.
     added = os.getcwd() not in sys.path and "" not in sys.path
     if added:
         sys.path.insert(0, os.getcwd())

@@ -210,7 +210,7 @@ def test_a_look_that_was_copied_from_another_run_is_taken_again(real: tuple[Path
 
 
 @pytest.mark.parametrize("name", ["runs", "families", "laws", "onsets"])
-def test_a_table_of_the_users_or_of_another_kind_is_told(
+def test_a_table_of_the_users_or_of_another_kind_is_reported(
     real: tuple[Path, Validation], tmp_path: Path, name: str
 ) -> None:
     path = tmp_path / f"{name}.parquet"
@@ -222,9 +222,9 @@ def test_a_table_of_the_users_or_of_another_kind_is_told(
     path.unlink()
     save_validation(real[1], tmp_path)
     save_validation(real[1], tmp_path)
-    for content, told in [(whole, "it lacks the columns"), (b"", "is truncated or corrupt"), (b"x" * 99, "corrupt")]:
+    for content, message in [(whole, "it lacks the columns"), (b"", "is truncated or corrupt"), (b"x" * 99, "corrupt")]:
         path.write_bytes(content)
-        with pytest.raises(BadInput, match=rf"{name}\.parquet is truncated or corrupt.*{told}|{told}"):
+        with pytest.raises(BadInput, match=rf"{name}\.parquet is truncated or corrupt.*{message}|{message}"):
             load_validation(tmp_path)
 
 
@@ -266,28 +266,28 @@ def test_the_page_tells_families_goals_and_misses(tmp_path: Path) -> None:
     assert "slope on log10 γ: a" in text
 
 
-def test_a_campaign_without_a_location_is_told_and_no_crash() -> None:
+def test_a_campaign_without_a_location_is_reported_and_no_crash() -> None:
     lost = {"family": "f", "gamma": 1.0, "seed": 0, "outcome": "diverged", "R": None, "failed": "diverged"}
     empty = Validation(
         pd.DataFrame([lost]), pd.DataFrame([judge(Family("f"), [lost])]), pd.DataFrame(), onsets_of([lost])
     )
-    told = empty.summary()
-    assert told["trainings"] == 1
-    assert math.isnan(told["scatter, worst"])
+    summary = empty.summary()
+    assert summary["trainings"] == 1
+    assert math.isnan(summary["scatter, worst"])
     assert not any(check.ok for check in checks_of(empty))
 
 
-def test_a_file_in_the_way_is_told(tmp_path: Path) -> None:
+def test_a_file_in_the_way_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(BadInput, match="is a file: name a folder"):
         validate(tmp_path / "file", only="mlp regression")
 
 
-def test_an_unknown_family_is_told_with_the_nearest(tmp_path: Path) -> None:
+def test_an_unknown_family_is_reported_with_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"near: .*transformer"):
         validate(tmp_path, only="transfomer")
-    told = CliRunner().invoke(app, ["validate", "--out", str(tmp_path), "--list"])
-    assert "residual, batch norm" in told.output
+    result = CliRunner().invoke(app, ["validate", "--out", str(tmp_path), "--list"])
+    assert "residual, batch norm" in result.output
 
 
 def test_the_shipped_campaign_is_small_and_its_card_tells_its_numbers() -> None:
@@ -298,7 +298,7 @@ def test_the_shipped_campaign_is_small_and_its_card_tells_its_numbers() -> None:
     assert list(found.laws["law"]) == [law.name for law in LAWS]
     card, body = read_card(Path(__file__).parents[3] / "data_cards" / "location-validation.md")
     assert (card.samples, f"{len(found.families)} families" in card.title) == (len(found.runs), True)
-    told = found.summary()
+    summary = found.summary()
     rows = {line.split(" |")[0]: line.split("|")[2].split(", ") for line in body.splitlines() if line.startswith("| ")}
     for start, names in {
         "| largest distance": ["slope, largest distance from 1"],
@@ -308,7 +308,7 @@ def test_the_shipped_campaign_is_small_and_its_card_tells_its_numbers() -> None:
         "| share of 90": ["coverage, mean", "coverage, worst"],
     }.items():
         (written,) = [values for row, values in rows.items() if row.startswith(start)]
-        assert [f"{told[name]:.3g}" for name in names] == [value.strip() for value in written], start
+        assert [f"{summary[name]:.3g}" for name in names] == [value.strip() for value in written], start
     for law in found.laws.to_dict("records"):
         assert f"{law['slope']:.3f}".replace("-0.", "-.") in body, law["law"]
 

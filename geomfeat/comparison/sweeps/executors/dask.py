@@ -25,7 +25,7 @@ from geomfeat.errors import BadInput, GeomfeatError
 logger = logging.getLogger("geomfeat.sweep")
 ANSWER = 10.0  # seconds in which a scheduler has to answer
 AWAY = 300.0  # seconds for which a scheduler that was there may be away
-LOOK = 0.5  # seconds between two checks that the scheduler is running
+CHECK_EVERY = 0.5  # seconds between two checks that the scheduler is running
 
 
 def local(workers: int) -> Engine:
@@ -110,7 +110,7 @@ def _handed_out(client: Any, left: dict[str, Task], root: Path, version: str) ->
     try:
         while left:
             try:
-                future = ended.get(timeout=LOOK)
+                future = ended.get(timeout=CHECK_EVERY)
             except queue.Empty:
                 if client.status != "running":
                     return
@@ -148,7 +148,7 @@ def _returned(address: str, left: int) -> Any:
                     f"the scheduler at {address!r} stopped, and {left} runs were not made. Finished runs are saved: "
                     "start it again, and the same command goes on"
                 ) from cause
-            time.sleep(LOOK)
+            time.sleep(CHECK_EVERY)
 
 
 def _check_workers(client: Any) -> None:

@@ -101,8 +101,8 @@ def test_default_layers_are_those_that_can_be_read(what: str) -> None:
     assert set(table["layer"]) == set(_expected(what))
     located = gf.locate(end, x, initial=start, progress=False, options=gf.LocateOptions(n_bootstrap=2))
     assert set(located.layers["layer"]) == set(_expected(what))
-    told = any(flag.startswith("Left out: odd") for flag in located.flags)
-    assert told == (what in UNREAD and what not in ("an empty mapping", "nothing", "a word"))
+    message = any(flag.startswith("Left out: odd") for flag in located.flags)
+    assert message == (what in UNREAD and what not in ("an empty mapping", "nothing", "a word"))
 
 
 @pytest.mark.parametrize("what", UNREAD)

@@ -90,17 +90,17 @@ def test_recordings_of_the_same_samples_are_recognised_beside_a_loader() -> None
 
 
 @pytest.mark.parametrize(
-    ("source", "told"),
+    ("source", "message"),
     [
         (lambda: loader(shuffle=True), "shuffle=False"),
         (lambda: iter([(X, Y)]), r"can be read once only.*torch Dataset"),
         (lambda: zip(X.split(8), Y.split(8), strict=True), r"can be read once only.*torch Dataset"),
     ],
 )
-def test_what_cannot_be_read_again_in_order_is_refused_at_once(source: Any, told: str, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=told):
+def test_what_cannot_be_read_again_in_order_is_refused_at_once(source: Any, message: str, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=message):
         analyze(network(1), source(), initial=network(0), progress=False, options=StudyOptions(resume=tmp_path))
-    with pytest.raises(BadInput, match=told):
+    with pytest.raises(BadInput, match=message):
         compare({"a": network(0), "b": network(1)}, source(), progress=False)
     assert list(tmp_path.iterdir()) == []
 

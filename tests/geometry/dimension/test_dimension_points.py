@@ -75,18 +75,18 @@ def test_half_precision_is_widened(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("name", REFUSED)
 @pytest.mark.parametrize("function", ONE.values(), ids=ONE)
 def test_what_is_no_points_is_refused(function: Callable[..., Any], name: str) -> None:
-    given, told = REFUSED[name]
-    with pytest.raises(BadInput, match=told):
+    given, message = REFUSED[name]
+    with pytest.raises(BadInput, match=message):
         function(given)
 
 
 @pytest.mark.parametrize("name", REFUSED)
 @pytest.mark.parametrize("function", TWO.values(), ids=TWO)
 def test_what_is_no_pair_of_points_is_refused(function: Callable[..., Any], name: str) -> None:
-    given, told = REFUSED[name]
-    with pytest.raises(BadInput, match=f"a .*{told}"):
+    given, message = REFUSED[name]
+    with pytest.raises(BadInput, match=f"a .*{message}"):
         function(given, Y)
-    with pytest.raises(BadInput, match=f"b .*{told}"):
+    with pytest.raises(BadInput, match=f"b .*{message}"):
         function(Y, given)
     with pytest.raises(BadInput, match="a has 60 samples, b has 59"):
         function(X, Y[1:])

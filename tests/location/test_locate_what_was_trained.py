@@ -232,7 +232,7 @@ def test_without_the_start_flags_are_a_hint_that_is_stated() -> None:
     assert any("require a gradient, which is a guess" in flag for flag in found.flags)
 
 
-def test_the_size_of_a_space_is_told_in_words() -> None:
+def test_the_size_of_a_space_is_reported_in_words() -> None:
     sizes = {"a": 999_999, "b": 22_650_000, "c": 7_000_000_000}
     words = [TangentSpace(frozenset(names), sizes, "moved").words for names in ("a", "ab", "abc")]
     assert words == [

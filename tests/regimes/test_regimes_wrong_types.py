@@ -49,12 +49,12 @@ for case in sys.argv[1:]:
 
 
 @pytest.fixture(scope="module")
-def told() -> dict[str, str]:
+def message() -> dict[str, str]:
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(SCRIPT), *CASES], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return dict(zip(CASES, done.stdout.splitlines(), strict=True))
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_wrong_types_are_told_or_read(case: str, told: dict[str, str]) -> None:
-    assert CASES[case] in told[case]
+def test_wrong_types_are_reported_or_read(case: str, message: dict[str, str]) -> None:
+    assert CASES[case] in message[case]

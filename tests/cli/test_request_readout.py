@@ -111,9 +111,9 @@ def test_a_readout_whose_file_has_changed_is_another_request(odd: Path, run: Run
     (odd / "read.py").write_text("def read(output, inputs):\n    return 2 * output['answer']\n")
     assert run(*words).exit_code == 0
     assert len((odd / "out/parts/finished.jsonl").read_text().splitlines()) > first, "parts of the old one were taken"
-    told = json.loads((odd / "out/settings.json").read_text())["request"]["readout"]
-    assert told[0] == "read.py:read"
-    assert len(told[1]) == 64
+    saved = json.loads((odd / "out/settings.json").read_text())["request"]["readout"]
+    assert saved[0] == "read.py:read"
+    assert len(saved[1]) == 64
 
 
 def test_extract_and_compare_take_it(odd: Path, run: Run) -> None:
@@ -127,7 +127,7 @@ def test_extract_and_compare_take_it(odd: Path, run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("raises", "KeyError: 'nothing'"),
         ("quits", "sys.exit(0)"),
@@ -139,12 +139,14 @@ def test_extract_and_compare_take_it(odd: Path, run: Run) -> None:
     ],
 )
 @pytest.mark.parametrize("words", [ANALYZE, ["extract", *WORDS, "--npz", "out.npz"]], ids=["analyze", "extract"])
-def test_a_readout_that_fails_is_refused_by_name(odd: Path, run: Run, words: list[str], name: str, told: str) -> None:
+def test_a_readout_that_fails_is_refused_by_name(
+    odd: Path, run: Run, words: list[str], name: str, message: str
+) -> None:
     done = run(*words, "--readout", f"odd.py:{name}")
     assert done.exit_code == 2, done.output
     [line] = done.stderr.strip().splitlines()
     assert f"readout='odd.py:{name}'" in line
-    assert told in line
+    assert message in line
     assert not Path("out").exists()
     assert not Path("out.npz").exists()
 

@@ -86,7 +86,7 @@ def test_gaussian_kernel_of_independent_wide_layers_reads_zero() -> None:
     assert abs(got.value) < 4 * got.stderr < 0.3
 
 
-def test_trivial_correlations_are_told_and_spanning_features_refused() -> None:
+def test_trivial_correlations_are_reported_and_spanning_features_refused() -> None:
     a, b = (torch.randn(20, 12, generator=stream(0, side), dtype=torch.float64) for side in "ab")
     assert "5 of the correlations are 1 whatever the data" in of("cca_mean", a, b).note
     failed = of("pwcca", a[:12], b[:12])

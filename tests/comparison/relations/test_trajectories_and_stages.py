@@ -158,7 +158,7 @@ def test_names_of_stages_follow_the_rule() -> None:
     assert stage_name({"radius": 0.09, "center_alignment": -0.09}) == "stabilising"
 
 
-def test_few_moments_are_no_stages_and_bad_names_are_told() -> None:
+def test_few_moments_are_no_stages_and_bad_names_are_reported() -> None:
     full = {**geometry(4, 1), **{a: Estimate(0.1) for a in ("center_alignment", "axis_alignment")}}
     full["center_axis_alignment"] = Estimate(0.1)
     table = over_training({"init": full, "8": full, "trained": full})
