@@ -77,7 +77,7 @@ def test_the_wheel_holds_every_module_and_what_goes_with_it(wheel: Path) -> None
     library = {path.relative_to(ROOT).as_posix() for path in (ROOT / "geomfeat").rglob("*.py")}
     templates = {path.relative_to(ROOT).as_posix() for path in (ROOT / "geomfeat/report/templates").iterdir()}
     assert len(templates) >= 3
-    assert library | templates | {"geomfeat/py.typed"} <= names
+    assert library | templates | {"geomfeat/py.typed", "geomfeat/__init__.pyi"} <= names
 
 
 def test_the_wheel_holds_nothing_else(wheel: Path) -> None:

@@ -79,10 +79,6 @@ class ActivationStore:
         found = sorted(marker.parent.name for marker in self.root.glob(f"*/{DONE}"))
         return ["" if name == _ROOT else unquote(name) for name in found]
 
-    def is_done(self, layer: str) -> bool:
-        """Whether the layer is there, complete."""
-        return (self.folder(layer) / DONE).is_file()
-
     def claim(self, facts: Mapping[str, Any]) -> None:
         """Record what the checkpoint was made from; OutputExists if it was made from something else."""
         file = self.root / FACTS

@@ -29,7 +29,7 @@ Statistic = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
-class Interval:
+class Intervals:
     """Estimates (k,) with standard errors and two-sided intervals; NaN where they are undefined."""
 
     estimate: np.ndarray
@@ -57,7 +57,7 @@ def draws_of(n_clusters: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return np.stack(found), np.array(orders) / g**g
 
 
-def over_seeds(statistic: Statistic, seeds: np.ndarray, *, level: float = 0.9, seed: int = 0) -> Interval:
+def over_seeds(statistic: Statistic, seeds: np.ndarray, *, level: float = 0.9, seed: int = 0) -> Intervals:
     """Estimate and interval of a statistic of rows, by the bootstrap over seeds.
 
     Args:
@@ -79,7 +79,7 @@ def over_seeds(statistic: Statistic, seeds: np.ndarray, *, level: float = 0.9, s
     estimate = statistic(np.ones((1, len(member))))[0]
     if g < 2:
         nothing = np.full_like(estimate, np.nan)
-        return Interval(estimate, nothing, nothing, nothing)
+        return Intervals(estimate, nothing, nothing, nothing)
     counts, p = draws_of(g, seed)
     values = statistic(counts[:, member].astype(float))
     known = np.isfinite(values)
@@ -93,4 +93,4 @@ def over_seeds(statistic: Statistic, seeds: np.ndarray, *, level: float = 0.9, s
     # degrees of freedom left, the quantiles are those of t.
     stderr = np.where(total > LEAST_SHARE, np.sqrt(variance * g / (g - 1)), np.nan)
     half = student.ppf(0.5 + level / 2, g - 1) * stderr
-    return Interval(estimate, stderr, estimate - half, estimate + half)
+    return Intervals(estimate, stderr, estimate - half, estimate + half)

@@ -19,7 +19,7 @@ from geomfeat.location.options import LocateOptions
 from geomfeat.location.reference_ladder import plan_ladder
 from geomfeat.location.result import Location, regime_of
 from geomfeat.measures.network.feature_movement import feature_movement
-from geomfeat.measures.network.kernel_relative_change import kernel_relative_change
+from geomfeat.measures.network.kernel_change import kernel_relative_change
 from geomfeat.measures.network.layer_drift import layer_drift
 from geomfeat.measures.network.linearisation_gap import linearisation_gap
 from geomfeat.measures.network.weight_movement import weight_movement

@@ -172,21 +172,6 @@ def theory_line(grid: Grid, level: float, slope_x: float, slope_y: float) -> np.
     return np.array([first, max(inside, key=lambda p: (p[0] - first[0]) ** 2 + (p[1] - first[1]) ** 2)])
 
 
-def largest_rate(log_gamma: np.ndarray, layers: int, log_rate_at_one: float = 0.0) -> np.ndarray:
-    """log10 of the largest stable learning rate against log10 gamma: slope 2 below gamma = 1, 2 / layers above.
-
-    Deep linear networks with `layers` layers of weights (Atanasov et al. 2024); `log_rate_at_one` is its place at
-    gamma = 1, e.g. the middle between the last rate that was stable there and the first that was not.
-
-    >>> largest_rate(np.array([-1.0, 0.0, 1.0]), layers=4).tolist()
-    [-2.0, 0.0, 0.5]
-    """
-    if layers < 1:
-        raise BadInput(f"layers={layers} must be at least 1")
-    x = np.asarray(log_gamma, dtype=float)
-    return log_rate_at_one + np.where(x < 0, 2 * x, 2 / layers * x)
-
-
 def _conditions(frame: Frame) -> list[str]:
     """The columns before the losses, which begin what is not a condition."""
     ends = {"train_loss", "value", "used", "phase"}

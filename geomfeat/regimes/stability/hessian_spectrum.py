@@ -2,7 +2,8 @@
 
 Full reorthogonalisation (twice) keeps the Krylov basis orthogonal, so no eigenvalue is found twice. A Ritz pair
 (theta, V s) has the residual |H v - theta v| = beta |last entry of s|, and an eigenvalue of H lies within it
-(Parlett 1998, theorem 4.5.1).
+(Parlett 1998, theorem 4.5.1). ARPACK (scipy's eigsh) takes as many products, but gives no value and no residual
+before it has converged.
 
 The products are second derivatives by two backward passes, which silently leave out operations that cannot be
 differentiated twice. So one product is compared with a difference of gradients, and where they differ although the

@@ -24,7 +24,7 @@ from geomfeat.regimes.width.options import WidthOptions
 from geomfeat.regimes.width.parallel_training import Family, Values, can_batch, descend_together, over_seeds
 from geomfeat.regimes.width.readings import find_sites, passed
 from geomfeat.regimes.width.scaling import Build, Plan, Train, planned, rates_of, trained_by
-from geomfeat.statistics.power_law import PowerLaw, power_law
+from geomfeat.statistics.power_law import WidthExponent, power_law
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,7 @@ class CoordinateCheck(PlottableResult):
         """Geometric mean over seeds, by width, after a step counted from 1; -1 is the last."""
         return self._at(layer, step).log().nanmean(0).exp()
 
-    def exponent(self, layer: str, step: int = -1) -> PowerLaw:
+    def exponent(self, layer: str, step: int = -1) -> WidthExponent:
         """The power of the width that the change scales with after a step counted from 1; -1 is the last."""
         return power_law(torch.tensor(self.widths, dtype=WORKING), self._at(layer, step))
 

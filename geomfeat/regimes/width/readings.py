@@ -37,7 +37,6 @@ from geomfeat.numerics import tolerance
 from geomfeat.regimes.width.parallel_training import Family, Values, over_seeds
 from geomfeat.tangent import jvp
 
-OF_LAYERS = ("feature_change", "direct", "inherited", "spectral_update")
 OF_NETWORK = ("initial_output", "output_change", "useful_update", "second_order")
 
 

@@ -17,7 +17,7 @@ from geomfeat.cli import app
 from geomfeat.comparison.sweeps.config import parse_config
 from geomfeat.comparison.validation import campaign as validation
 from geomfeat.comparison.validation.campaign import Validation, judge, validate
-from geomfeat.comparison.validation.families import FAMILIES, LAWS, RUNGS, Family
+from geomfeat.comparison.validation.families import FAMILIES, LAWS, RUNGS, LadderFamily
 from geomfeat.comparison.validation.files import load_validation, save_validation
 from geomfeat.comparison.validation.onset_of_richness import best_summary, onsets_of, spreads_of, summed_up
 from geomfeat.data._load_data import load_data
@@ -50,7 +50,7 @@ def planted(
 
 @pytest.mark.parametrize("slope", [1.0, 0.8])
 def test_a_planted_ladder_is_found(slope: float) -> None:
-    found = judge(Family("f"), planted(slope))
+    found = judge(LadderFamily("f"), planted(slope))
     assert found["slope"] == pytest.approx(slope)
     assert found["lazy_excess_0.01"] == pytest.approx(0.03)
     assert found["lazy_excess_0.05"] == pytest.approx(0.13)
@@ -61,16 +61,16 @@ def test_a_planted_ladder_is_found(slope: float) -> None:
 
 def test_scatter_and_coverage_are_those_that_were_planted() -> None:
     runs = [row for seed in range(40) for row in planted(scatter=0.1, half=0.1645, seed=seed)]
-    found = judge(Family("f"), runs)
+    found = judge(LadderFamily("f"), runs)
     assert found["scatter"] == pytest.approx(0.1, rel=0.1)
     assert found["coverage"] == pytest.approx(0.9, abs=0.03)
     assert abs(found["slope"] - 1) < 4 * found["slope_stderr"]
-    narrow = judge(Family("f"), [{**row, "low": row["R"] - 0.01, "high": row["R"] + 0.01} for row in runs])
+    narrow = judge(LadderFamily("f"), [{**row, "low": row["R"] - 0.01, "high": row["R"] + 0.01} for row in runs])
     assert narrow["coverage"] < 0.2
 
 
 def test_what_a_stopping_share_adds_at_the_rich_end_is_found() -> None:
-    found = judge(Family("f"), planted(ripple=0.2))
+    found = judge(LadderFamily("f"), planted(ripple=0.2))
     assert found["lazy_excess_0.05_quarter"] == pytest.approx(0.23)
     assert found["rich_scatter_0.05"] == pytest.approx(0.0, abs=1e-9)
     assert found["rich_scatter_0.002_quarter"] > 0.05
@@ -79,7 +79,7 @@ def test_what_a_stopping_share_adds_at_the_rich_end_is_found() -> None:
 def test_a_training_that_missed_the_loss_is_not_judged() -> None:
     rows = planted()
     far = {**rows[0], "R": 5.0, "outcome": "unmatched"}
-    found = judge(Family("f"), [far, *rows[1:]])
+    found = judge(LadderFamily("f"), [far, *rows[1:]])
     assert (found["runs"], found["located"]) == (24, 23)
     assert found["slope"] == pytest.approx(1.0)
 
@@ -87,10 +87,10 @@ def test_a_training_that_missed_the_loss_is_not_judged() -> None:
 def test_runs_without_a_location_are_counted_and_left_out() -> None:
     rows = planted()
     lost = {"family": "f", "gamma": 1e3, "seed": 0, "outcome": "diverged", "R": None, "failed": "diverged"}
-    found = judge(Family("f"), [*rows, lost])
+    found = judge(LadderFamily("f"), [*rows, lost])
     assert (found["runs"], found["located"]) == (25, 24)
     assert found["slope"] == pytest.approx(1.0)
-    assert judge(Family("f"), [lost] * 5)["located"] == 0
+    assert judge(LadderFamily("f"), [lost] * 5)["located"] == 0
 
 
 def test_the_onset_is_where_excess_passes_a_tenth() -> None:
@@ -254,7 +254,7 @@ def test_a_look_of_another_format_is_taken_again(
 
 def test_the_page_tells_families_goals_and_misses(tmp_path: Path) -> None:
     fine = [row for name in ("a", "b", "c", "d") for row in planted(family=name)]
-    judged = [judge(Family(name), [r for r in fine if r["family"] == name]) for name in ("a", "b", "c", "d")]
+    judged = [judge(LadderFamily(name), [r for r in fine if r["family"] == name]) for name in ("a", "b", "c", "d")]
     judged[0]["slope"] = 1.2
     judged[1]["breaks"] = "It decays."
     laws = pd.DataFrame([{"law": "w", "axis": "width", "layer": "", "slope": -0.5, "stderr": 0.01, "theory": -0.5}])
@@ -269,7 +269,7 @@ def test_the_page_tells_families_goals_and_misses(tmp_path: Path) -> None:
 def test_a_campaign_without_a_location_is_reported_and_no_crash() -> None:
     lost = {"family": "f", "gamma": 1.0, "seed": 0, "outcome": "diverged", "R": None, "failed": "diverged"}
     empty = Validation(
-        pd.DataFrame([lost]), pd.DataFrame([judge(Family("f"), [lost])]), pd.DataFrame(), onsets_of([lost])
+        pd.DataFrame([lost]), pd.DataFrame([judge(LadderFamily("f"), [lost])]), pd.DataFrame(), onsets_of([lost])
     )
     summary = empty.summary()
     assert summary["trainings"] == 1

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from geomfeat import geometry
 from geomfeat.numerics import stream
 from geomfeat.registry import get
 from geomfeat.types import Estimate, Representation
@@ -47,6 +48,16 @@ def test_known_answers_of_an_angle(name: str, expected: float) -> None:
     got = of(name, u[:, None], (math.cos(0.3) * u + math.sin(0.3) * v)[:, None])
     assert got.value == pytest.approx(expected, rel=1e-9)
     assert got.stderr > 0
+
+
+@pytest.mark.parametrize("name", [name for name in ASKED if hasattr(geometry, name)])
+@pytest.mark.parametrize("grouped", [False, True])
+def test_the_function_and_the_measure_give_the_same(name: str, grouped: bool) -> None:
+    groups = torch.arange(40) // 4 if grouped else None
+    a, b = (Representation(torch.randn(40, 5, generator=stream(0, side)), groups=groups) for side in "ab")
+    found = get(name)(a, b)
+    assert getattr(geometry, name)(a, b) == found
+    assert found.note.count("error over 10 groups") == int(grouped)
 
 
 def test_pwcca_weighs_by_the_first_layer() -> None:

@@ -16,7 +16,7 @@ from geomfeat.numerics import stream, tolerance
 from geomfeat.regimes.training import TrainOptions, train_at_gamma
 from geomfeat.regimes.width import WidthOptions, WidthScaling, estimate_r, width_scaling
 from geomfeat.regimes.width.result import Criterion, richness_of
-from geomfeat.statistics.power_law import PowerLaw
+from geomfeat.statistics.power_law import WidthExponent
 from tests.option_groups import grouped
 from tests.reference import scaling as reference
 
@@ -214,7 +214,7 @@ def test_the_given_networks_and_data_are_untouched() -> None:
      ((0.1, -0.9, 1.1), "unclear"), ((0.3, 0.1, 0.5), "violated")],
 )  # fmt: skip
 def test_verdicts(law: tuple[float, float, float], verdict: str) -> None:
-    assert Criterion("maximality", "fc2", PowerLaw(*law, n_seeds=4)).verdict == verdict
+    assert Criterion("maximality", "fc2", WidthExponent(*law, n_seeds=4)).verdict == verdict
 
 
 def call(**changes: object) -> WidthScaling:

@@ -17,7 +17,7 @@ from typing import Any
 
 from distributed import Client, LocalCluster
 
-from geomfeat.comparison.sweeps.executors.base import Done, Engine, Task, failed
+from geomfeat.comparison.sweeps.executors.base import Done, Engine, RunTask, failed
 from geomfeat.comparison.sweeps.folder import is_finished
 from geomfeat.comparison.sweeps.task import environment, run_task
 from geomfeat.errors import BadInput, GeomfeatError
@@ -68,14 +68,14 @@ def slurm_jobs(options: dict[str, Any], jobs: int) -> Engine:
 
 
 def _on(cluster: Callable[[], AbstractContextManager[str]]) -> Engine:
-    def engine(tasks: Iterable[Task], root: Path, version: str) -> Iterator[Done]:
+    def engine(tasks: Iterable[RunTask], root: Path, version: str) -> Iterator[Done]:
         with cluster() as address:
             yield from through(address, tasks, root.resolve(), version)
 
     return engine
 
 
-def through(address: str, tasks: Iterable[Task], root: Path, version: str) -> Iterator[Done]:
+def through(address: str, tasks: Iterable[RunTask], root: Path, version: str) -> Iterator[Done]:
     """The tasks, through the scheduler at `address`, also when it goes away in between and comes back.
 
     Raises BadInput where no scheduler answers, or its workers have other code; GeomfeatError where it stays away;
@@ -94,7 +94,7 @@ def through(address: str, tasks: Iterable[Task], root: Path, version: str) -> It
             yield from _handed_out(client, left, root, version)
 
 
-def _handed_out(client: Any, left: dict[str, Task], root: Path, version: str) -> Iterator[Done]:
+def _handed_out(client: Any, left: dict[str, RunTask], root: Path, version: str) -> Iterator[Done]:
     """Hand out the tasks in `left`, taking out each that is done; ends when all are, or the scheduler is away."""
     if not left:
         return

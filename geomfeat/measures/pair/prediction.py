@@ -1,4 +1,4 @@
-"""How much of the second layer a linear map of the first predicts on samples it was not fitted to."""
+"""How much of the second layer a linear map of the first gives."""
 
 from __future__ import annotations
 
@@ -34,3 +34,23 @@ def linear_predictivity_r2(a: Representation, b: Representation, *, folds: int =
     found = geometry.linear_predictivity(a, b, folds=min(folds, a.n // 2), seed=seed)
     error = float(np.std(found.by_fold, ddof=1)) / len(found.by_fold) ** 0.5
     return Estimate(found.r2, error if math.isfinite(error) else None)
+
+
+@measure(
+    source="Kornblith et al. 2019, table 1 (linear regression), from the first layer to the second",
+    bounds=(0, 1),
+    unit="share of variance",
+    direction="higher = b follows from a; units / (samples - 1) by chance",
+    invariant_to={"rotation", "scale", "shift", "sample order", "unit order", "duplication"},
+    min_samples=3,
+    by_default=False,
+)
+def linear_regression_r2(a: Representation, b: Representation) -> Estimate:
+    """Share of the second layer's variance that a linear map of the first explains on the same samples (a to b).
+
+    >>> import torch
+    >>> a = Representation(torch.randn(20, 5, generator=torch.Generator().manual_seed(0)))
+    >>> round(linear_regression_r2(a, a.with_(x=a.x[:, :2] + 1)).value, 6)
+    1.0
+    """
+    return geometry.linear_regression_r2(a, b)

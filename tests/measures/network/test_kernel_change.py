@@ -10,9 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from geomfeat.measures.network.kernel_distance import kernel_distance
-from geomfeat.measures.network.kernel_distance_centred import kernel_distance_centred
-from geomfeat.measures.network.kernel_relative_change import kernel_relative_change
+from geomfeat.measures.network.kernel_change import (
+    kernel_distance,
+    kernel_distance_centred,
+    kernel_relative_change,
+)
 from geomfeat.models.mlp import mlp
 from geomfeat.numerics import stream
 from geomfeat.tangent import ntk
@@ -152,3 +154,63 @@ def test_snapshots_of_other_models_are_a_failed_row() -> None:
     row = kernel_distance(pair_of(mlp(6, (8,), 3), mlp(6, (9,), 3), inputs(10)))[""]["distance"]
     assert not row.ok
     assert "one model" in row.note
+
+
+class Product(nn.Module):
+    """f(x) = a u.x with scalar a: K = (u.x)(u.x') + a^2 x.x'."""
+
+    def __init__(self, a: float, u: list[float]) -> None:
+        super().__init__()
+        self.a = nn.Parameter(torch.tensor([[a]]))
+        self.u = nn.Parameter(torch.tensor([u]))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x @ self.u.T @ self.a
+
+
+def test_a_kernel_that_turns_from_one_direction_to_the_other() -> None:
+    x = torch.eye(2)
+    # a = 0: K = u u' on the unit vectors. e1 -> e2: no overlap at all; e1 -> (e1 + e2)/sqrt 2: cosine 1/2.
+    # a moves too, if by next to nothing, or it would be no part of the kernel.
+    start = Product(1e-9, [1.0, 0.0])
+    turned = {"far": [0.0, 1.0], "half": [0.5**0.5, 0.5**0.5], "longer": [3.0, 0.0]}
+    values = {
+        name: kernel_distance(pair_of(start, Product(0.0, u), x, layers=()))[""]["distance"].value
+        for name, u in turned.items()
+    }
+    assert values["far"] == pytest.approx(1, abs=1e-7)
+    assert values["half"] == pytest.approx(0.5, abs=1e-6)
+    assert values["longer"] == pytest.approx(0, abs=1e-12)
+
+
+def test_groups_are_the_parameters_of_the_model_itself() -> None:
+    rows = kernel_distance(pair_of(Product(1.0, [1.0, 0.0]), Product(2.0, [1.0, 1.0]), torch.eye(2), layers=()))
+    assert set(rows) == {"", "a", "u"}
+    # The kernel of u is a^2 x.x': it only grows.
+    assert rows["u"]["distance"].value == pytest.approx(0, abs=1e-12)
+
+
+class WithOffset(torch.nn.Module):
+    """f(x) = w.x + offset^2 / 2: the kernel is x.x' + offset^2, a constant on top of a fixed one."""
+
+    def __init__(self, offset: float) -> None:
+        super().__init__()
+        self.w = torch.nn.Parameter(torch.full((1, 3), offset))  # it acts on no kernel, but has to move to be in it
+        self.offset = torch.nn.Parameter(torch.tensor([offset]))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x @ self.w.T + self.offset.square() / 2
+
+
+def test_a_constant_added_to_the_kernel_is_no_movement_when_centred() -> None:
+    pair = pair_of(WithOffset(0.0), WithOffset(2.0), torch.eye(4, 3), layers=())
+    assert kernel_distance_centred(pair)[""]["distance_centred"].value == pytest.approx(0, abs=1e-12)
+    # K0 = diag(1, 1, 1, 0), K = K0 + 4: cosine (3 + 12) / (sqrt 3 sqrt(3 * 25 + 13 * 16)).
+    assert kernel_distance(pair)[""]["distance"].value == pytest.approx(1 - 15 / (3 * 283) ** 0.5, rel=1e-9)
+
+
+def test_a_layer_that_gives_every_sample_the_same_gradient_fails_alone() -> None:
+    rows = kernel_distance_centred(pair_of(WithOffset(1.0), WithOffset(2.0), torch.eye(4, 3), layers=()))
+    assert rows["w"]["distance_centred"].ok
+    assert not rows["offset"]["distance_centred"].ok
+    assert "constant" in rows["offset"]["distance_centred"].note
