@@ -1,18 +1,23 @@
-# `make demo` and `make test` set up everything they need in .venv.
+# `make demo`, `make check` and `make test` set up everything they need in .venv.
+#   make demo    train small networks at known richness, analyze and compare them: runs/demo/report.html
+#   make check   lint, types, import layers, house rules and the quick tests of every package: under 3 minutes on one core
+#   make test    lint, the compiled loops with index checks, and all tests
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
 # Tests whose functions end in compiled loops: run once more with every index checked.
-CHECKED := tests/numba tests/geometry/manifolds/cones/test_project.py \
+CHECKED := tests/_numba tests/geometry/manifolds/cones/test_project.py \
 	tests/geometry/manifolds/cones/test_project_fuzz.py tests/geometry/dimension/test_nearest_neighbours.py \
 	tests/geometry/dimension/test_two_nn.py tests/geometry/rsa/test_compare.py tests/geometry/rsa/test_noise_ceiling.py
 # Two workers of one thread each: threads that wait for each other would take both cores from the other worker.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+# Compiled loops are stored in the environment, under a name that follows their text (see tests/loop_cache.py).
+LOOPS = NUMBA_CACHE_DIR=$$($(BIN)/python -m tests.loop_cache $(VENV)/$(1))
 # The long tests are the last ones: who has none left takes half of those that wait for the other.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo test test-portable bounds lint clean
+.PHONY: demo check test test-portable bounds lint clean
 
 $(VENV)/.core: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -34,18 +39,22 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.house_rules
 
-test: lint bounds
-	$(ONE_THREAD) $(PYTEST)
+# The quick test modules, at least one for each package: tests/fast_tier.py has the list and the rule for it.
+check: lint
+	$(ONE_THREAD) $(call LOOPS,loops) $(BIN)/python -m pytest -m "not slow" $$($(BIN)/python -m tests.fast_tier)
 
-# The checked loops have a cache beside the usual one, since numba does not tell the two apart.
+test: lint bounds
+	$(ONE_THREAD) $(call LOOPS,loops) $(PYTEST)
+
+# The checked loops are stored apart from the usual ones, since numba does not distinguish the two.
 bounds: $(VENV)/.dev
-	$(ONE_THREAD) NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(CURDIR)/$(VENV)/checked-loops $(PYTEST) $(CHECKED)
+	$(ONE_THREAD) NUMBA_BOUNDSCHECK=1 $(call LOOPS,checked-loops) $(PYTEST) $(CHECKED)
 
 # The whole suite as it runs on other processors: kernels of torch, MKL and OpenBLAS for others, compiled loops for none in
 # particular, two threads. A kernel that this processor lacks falls back to the next one it has.
 test-portable: $(VENV)/.dev
 	$(ONE_THREAD) ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE OPENBLAS_CORETYPE=Nehalem \
-	  NUMBA_CPU_NAME=generic NUMBA_CACHE_DIR=$(CURDIR)/$(VENV)/generic-loops $(PYTEST)
+	  NUMBA_CPU_NAME=generic $(call LOOPS,generic-loops) $(PYTEST)
 	OMP_NUM_THREADS=2 OPENBLAS_NUM_THREADS=2 ATEN_CPU_CAPABILITY=avx2 OPENBLAS_CORETYPE=Sandybridge $(PYTEST)
 	$(ONE_THREAD) ATEN_CPU_CAPABILITY=avx512 $(PYTEST)
 

@@ -174,8 +174,8 @@ def compared(
         violations.append((rows @ v).max() / np.linalg.norm(t[d]))
     theirs = statistics.median(seconds) * 1e3
     goal = f" (goal {work.goal:g})" if peer == "daqp" else ""
-    told = f", {failed} of {work.peer_draws} failed" if failed else ""
-    return f"{theirs:.3g}: **{theirs / ours:.3g}x**{goal}, error {max(errors):.0e}, viol. {max(violations):.0e}{told}"
+    lost = f", {failed} of {work.peer_draws} failed" if failed else ""
+    return f"{theirs:.3g}: **{theirs / ours:.3g}x**{goal}, error {max(errors):.0e}, viol. {max(violations):.0e}{lost}"
 
 
 def whole_geometry() -> str:

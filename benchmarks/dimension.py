@@ -111,13 +111,13 @@ def rows(pythons: dict[str, str], file: str) -> list[str]:
                 continue
             seconds, memory = (statistics.median(m[i] for m in measured[tool]) for i in (0, 1))
             values = measured[tool][0][3]
-            told = f"{seconds:.2f} s, {memory:.0f} MB, d = {values[0]:.3f}" + (
+            text = f"{seconds:.2f} s, {memory:.0f} MB, d = {values[0]:.3f}" + (
                 f" to {values[-1]:.3f}" if len(values) > 1 else ""
             )
             if tool != "geomfeat":
                 error = max(abs(a / b - 1) for a, b in zip(values, exact, strict=False))
-                told += f": **{seconds / ours:.2g}x** (goal {GOAL}), differs by {error:.0e}"
-            cells.append(told)
+                text += f": **{seconds / ours:.2g}x** (goal {GOAL}), differs by {error:.0e}"
+            cells.append(text)
         out.append(f"| {' | '.join(cells)} |")
         print(out[-1], flush=True)
     return out

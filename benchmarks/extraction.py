@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from geomfeat.activations import extract, recording
+from geomfeat.activations import ExtractOptions, extract, recording
 
 Row = dict[str, Any]
 
@@ -64,15 +64,16 @@ def overhead(repeats: int, batch: int, batches: int, channels: int = 64, side: i
 
         return run
 
-    def extracted(**options: Any) -> Callable[[], Any]:
-        return lambda: extract(model, x, layers=names, batch_size=batch, progress=False, **options)
+    def extracted(how: str) -> Callable[[], Any]:
+        options = ExtractOptions(reduce=how, batch_size=batch)
+        return lambda: extract(model, x, layers=names, progress=False, options=options)
 
     ways = {
         "hooks that keep nothing": recorded(lambda _key, _tensor: None),
         "recording, copies of 16 maps": recorded(None),
         "recording, mean over space": recorded(lambda _key, tensor: tensor.mean((2, 3))),
-        "extract, reduce='mean'": extracted(reduce="mean"),
-        "extract, reduce='flatten'": extracted(),
+        "extract, reduce='mean'": extracted("mean"),
+        "extract, reduce='flatten'": extracted("flatten"),
     }
     plain()
     return [{"way": way, "samples": len(x), **compared(plain, run, repeats)} for way, run in ways.items()]

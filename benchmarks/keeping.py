@@ -23,7 +23,7 @@ def machine(packages: Sequence[str], threads: int) -> str:
     return f"{where}, {versions}; {time.strftime('%Y-%m-%d')}, load {load} at the end"
 
 
-MODULES = {"scikit-dimension": "skdim", "pytorch-cka": "cka"}
+MODULES = {"scikit-dimension": "skdim", "scikit-learn": "sklearn", "pytorch-cka": "cka"}
 
 
 def memory(field: str) -> float:

@@ -94,8 +94,8 @@ def inference() -> list[str]:
             calls = {"geomfeat": ours, "peer": lambda m=method, n=n_peer, p=peer: p(theirs, data, method=m, N=n)}
             seconds = in_turn(calls, 3 if n_peer > 10 else 1)
             seconds["peer"] *= 1000 / n_peer
-            told = f"{difference(models, subjects, comparator, method):.0e}"
-            rows.append(row(f"1,000 samples over {over}, {comparator}", seconds, told, goal))
+            error = f"{difference(models, subjects, comparator, method):.0e}"
+            rows.append(row(f"1,000 samples over {over}, {comparator}", seconds, error, goal))
     return rows
 
 
@@ -117,8 +117,8 @@ def difference(models: torch.Tensor, subjects: torch.Tensor, comparator: str, me
 def row(name: str, seconds: dict[str, float], error: str, goal: float | None) -> str:
     """One line of the table."""
     ours, peer = seconds["geomfeat"], seconds["peer"]
-    told = "" if goal is None else f"{goal:g}x"
-    line = f"| {name} | {ours:.3g} | {peer:.3g} | **{peer / ours:.3g}x** | {told} | {error} |"
+    wanted = "" if goal is None else f"{goal:g}x"
+    line = f"| {name} | {ours:.3g} | {peer:.3g} | **{peer / ours:.3g}x** | {wanted} | {error} |"
     print(line, flush=True)
     return line
 

@@ -51,9 +51,9 @@ def whole_sweep(folder: Path) -> list[str]:
     began, before = time.perf_counter(), children()
     found = sweep(CONFIG, folder, engine="dask", workers=2)
     wall, work = time.perf_counter() - began, children() - before
-    told = ", ".join(f"{n} {outcome}" for outcome, n in found.outcomes.items())
+    outcomes = ", ".join(f"{n} {outcome}" for outcome, n in found.outcomes.items())
     return [
-        row(f"108 trainings, 2 workers ({told}), wall time", wall, "s", 240),
+        row(f"108 trainings, 2 workers ({outcomes}), wall time", wall, "s", 240),
         row("the same, CPU seconds of both workers", work, "s", 480),
     ]
 

@@ -20,7 +20,7 @@ from geomfeat.data._load_data import load_data
 from geomfeat.models.mlp import mlp
 from geomfeat.regimes.grokking import modular_addition, polynomial_grokking, train_with_decay, transitions
 from geomfeat.regimes.grokking._transitions import LAZY, LAZY_THEN_RICH, NONE, RICH, VERDICTS
-from geomfeat.regimes.training import TrainingSeries, train_at_gamma, training_series
+from geomfeat.regimes.training import TrainingSeries, TrainOptions, train_at_gamma, training_series
 from geomfeat.regimes.training.series import log_spaced_steps
 from geomfeat.types import Snapshot
 
@@ -71,8 +71,8 @@ def digits() -> Iterator[Case]:
     for seed in range(3):
         for gamma in (0.02, 0.05, 10.0, 30.0):
             run = train_at_gamma(
-                mlp(64, (128,), 10, parameterization="ntk", seed=seed), x, y, gamma=gamma, max_steps=1000,
-                snapshot_steps=log_spaced_steps(1000, 6), seed=seed, dtype=torch.float64,
+                mlp(64, (128,), 10, parameterization="ntk", seed=seed), x, y, gamma=gamma, max_steps=1000, seed=seed,
+                options=TrainOptions(snapshot_steps=log_spaced_steps(1000, 6), dtype=torch.float64),
             )  # fmt: skip
             snapshots = [Snapshot(run.snapshots[step], step) for step in sorted(run.snapshots)]
             series = training_series(snapshots, x, y, test=other, gamma=gamma, probes=48)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class GeomfeatError(Exception):
@@ -46,6 +47,15 @@ class WriteFailed(GeomfeatError, OSError):
 
 class OutOfMemory(GeomfeatError):
     """A computation does not fit into memory, even in the smallest chunks; the message says what would fit."""
+
+
+def require_kind(value: Any, kind: type, name: str) -> None:
+    """BadInput for an argument that is of another class, as options that came as a mapping.
+
+    >>> require_kind(1, int, "steps")
+    """
+    if not isinstance(value, kind):
+        raise BadInput(f"{name} is a {type(value).__name__}: give {kind.__name__}(...)")
 
 
 def near(name: str, known: Iterable[str], most: int = 5) -> str:

@@ -164,7 +164,7 @@ def _check_length(found: int, name: str, n: int | None) -> None:
 
 
 def _one_per_sample(raw: Any, name: str, n: int | None) -> tuple[np.ndarray, float, torch.device]:
-    """(n,) values without missing ones, the size up to which they are exact as whole numbers, and where they lie."""
+    """(n,) values without missing ones, the size up to which they are exact as whole numbers, and their device."""
     limit, device = float(EXACT), torch.device("cpu")
     if isinstance(raw, Tensor):
         device = raw.device

@@ -18,7 +18,7 @@ from geomfeat.errors import OutOfMemory
 
 T = TypeVar("T")
 # What torch, numpy and the C++ library say on the CPU (Linux, Windows, macOS) and on accelerators.
-_SAID = (
+_FAILED_ALLOCATION = (
     "out of memory",
     "not enough memory",
     "can't allocate memory",
@@ -46,7 +46,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     text = str(error).lower()
-    return isinstance(error, RuntimeError) and any(said in text for said in _SAID)
+    return isinstance(error, RuntimeError) and any(words in text for words in _FAILED_ALLOCATION)
 
 
 def free_bytes(device: torch.device | str = "cpu") -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -99,9 +98,9 @@ class Network:
         """The same on some of its samples."""
         return self._measured_on(inputs=take(self.inputs, rows))
 
-    def on_layers(self, names: Sequence[str]) -> Network:
-        """The same with these of its layers."""
-        return self._measured_on(layers=replace(self.layers, names=tuple(names)))
+    def on_layers(self, layers: ChosenLayers) -> Network:
+        """The same with other layers to measure."""
+        return self._measured_on(layers=layers)
 
     def _measured_on(self, **changed: Any) -> Network:
         """With other inputs or layers, on which `f` does not depend: it is not prepared again."""

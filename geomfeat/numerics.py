@@ -186,7 +186,7 @@ def _signed(x: Tensor) -> Tensor:
 
 def require_finite(x: Tensor, what: str) -> Tensor:
     """`x` unchanged, or BadInput that counts the NaN and inf in it. `what` names the thing, e.g. "layer 'fc1'"."""
-    # A finite sum has no NaN or inf in it; it costs one pass, without the temporaries of the full look.
+    # A finite sum has no NaN or inf in it; it costs one pass, without the temporaries of the full check.
     if not (bool(torch.isfinite(x.sum())) or bool(torch.isfinite(x).all())):
         nan, inf = int(torch.isnan(x).sum()), int(torch.isinf(x).sum())
         raise BadInput(

@@ -25,7 +25,7 @@ from torch import Tensor
 from geomfeat.numerics import WORKING
 
 COMPUTED, STORED, STORED_HALF = 10.0, 2.0, 1.0
-# Entries of a first look, and the share of entries that must use the digits of the precision they were rounded to.
+# Entries of a first check, and the share of entries that must use the digits of the precision they were rounded to.
 LOOK, USED = 1024, 1 / 8
 # Whole numbers up to here are exact in every precision, so they say nothing of one: codes of classes, say.
 COUNTS = 256
@@ -96,7 +96,7 @@ def roundings(precision: torch.dtype) -> tuple[float, float]:
 
 
 def is_constant(spread: Tensor, size: Tensor, precision: torch.dtype) -> Bool[Tensor, "..."]:
-    """Whether numbers of this spread around their mean and this size (rms, or norms alike) are one number, rounded."""
+    """Whether numbers of this spread around their mean and this size (two rms or two norms) are one number, rounded."""
     return spread <= 2 * roundings(precision)[1] * size
 
 

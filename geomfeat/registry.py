@@ -1,6 +1,6 @@
 """The registry of measures: a plain function plus declared facts.
 
-Adding a measure is one new file in `geomfeat/measures` or `geomfeat/diagnostics` with a function under `@measure(...)`
+Adding a measure is one function under `@measure(...)` in a file of `geomfeat/measures`, those of a family in one file,
 and one known-answer test. The CLI, README's table, the report and the contract tests find it.
 """
 
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from geomfeat.errors import BadInput, near
 from geomfeat.memory import is_out_of_memory
-from geomfeat.statistics.group_errors import CAUSED_BY_DATA, common_groups, errors_over_groups, errors_wanted
+from geomfeat.statistics.group_errors import CAUSED_BY_DATA, errors_over_groups
 from geomfeat.types import Estimate, Kernel, Representation
 
 if TYPE_CHECKING:
@@ -71,11 +71,9 @@ class Measure:
     by_default: bool = True
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        over_samples = self.scope in ("layer", "pair") and not self.stochastic and errors_wanted()
-        groups = common_groups(*args) if over_samples else None
-        if groups is None:
-            return self.function(*args, **kwargs)
-        return errors_over_groups(self.function, args, kwargs, groups, self.min_samples)
+        if self.scope in ("layer", "pair") and not self.stochastic:
+            return errors_over_groups(self.function, args, kwargs, self.min_samples)
+        return self.function(*args, **kwargs)
 
     def __str__(self) -> str:
         return self.name

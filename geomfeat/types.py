@@ -204,7 +204,7 @@ def as_layer(x: Points, name: str = "x") -> Representation:
 
 @dataclass(frozen=True, eq=False)
 class Kernel(PlottableResult):
-    """A kernel between samples: NTK, feature Gram and label kernel alike; symmetric unless it is between two sets.
+    """A kernel between samples: an NTK, a feature Gram or a label kernel; symmetric unless it is between two sets.
 
     Args:
         gram: (n, n), or (n1, n2) between two sets; for a full NTK (n1 C, n2 C), sample-major: row i * C + c is output

@@ -1,4 +1,4 @@
-"""The house rules that `make lint` enforces: sizes, names, layers of folders, honest tests, no forbidden habits.
+"""The house rules that `make lint` enforces: sizes, names, short calls, honest tests, no forbidden habits.
 
     python -m tests.house_rules
 
@@ -8,22 +8,30 @@ prints what breaks a rule, a line each, and ends with 1. Import layers are the t
 from __future__ import annotations
 
 import ast
+import importlib
+import inspect
+import pkgutil
 import re
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import is_dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-FILE_CAP, FUNCTION_CAP, LINE_CAP, FOLDER_CAP = 350, 60, 120, 22
+FILE_CAP, FUNCTION_CAP, LINE_CAP, FOLDER_CAP, ARGUMENT_CAP = 350, 60, 120, 22, 10
+SHARED = {"layers", "device", "seed", "progress"}  # arguments of every call of the kind, which are not counted
 # Reads CIFAR-10's python batches, with an unpickler that knows numpy arrays and nothing else.
 MAY_IMPORT_PICKLE = {"geomfeat/data/user_files.py"}
 # A clone says nothing of the machines it was written on, nor of where packages come from (but LICENSE and the pins).
 MACHINES = re.compile(r"(?<![\w.])/(work|farm|root|tmp)/\w")
 FOREIGN = re.compile(r"helper session|pypi\.\w|pythonhosted|npmjs|conda\.anaconda", re.IGNORECASE)
 OWN = "tests/house_rules.py"
+# Tests of what belongs to no module: the files of the repository, and facts that hold for every measure and result.
+ABOUT_NO_MODULE = ("tests/contract/", "tests/test_packaging.py", "tests/test_readme.py", "tests/test_tutorials.py")
 COMPARING = {"allclose", "isclose", "equal", "array_equal"}
 
 Rule = Callable[[str, str], Iterator[str]]
@@ -78,6 +86,20 @@ def names(name: str, text: str) -> Iterator[str]:
                     yield f"{name}:{node.lineno}: {alias.asname or alias.name} shadows the module of its name"
 
 
+def tests_mirror_the_package(name: str, text: str) -> Iterator[str]:
+    """tests/a/b/test_c.py, or test_c_and_more.py, tests geomfeat/a/b: its module or package c, or c is b itself."""
+    path = Path(name)
+    if not path.name.startswith("test_") or name.startswith(ABOUT_NO_MODULE):
+        return
+    tested = ROOT / "geomfeat" / path.parent.relative_to("tests")
+    if not (tested / "__init__.py").exists():
+        yield f"{name}: there is no package {name_of(tested)}"
+        return
+    subjects = {entry.stem.strip("_") for entry in tested.iterdir()} | {tested.name.strip("_")}
+    if not any(f"{path.stem}_".startswith(f"test_{subject}_") for subject in subjects):
+        yield f"{name}: its name begins with no module of {name_of(tested)}"
+
+
 def tests_can_fail(name: str, text: str) -> Iterator[str]:
     """No comparison whose result is dropped, and no test function that asserts nothing."""
     tree = ast.parse(text)
@@ -112,6 +134,40 @@ def full_folders() -> Iterator[str]:
             yield f"{name_of(folder)}: {count} modules, at most {FOLDER_CAP}"
 
 
+def long_calls() -> Iterator[str]:
+    """A callable that a package of geomfeat exports takes at most ten arguments, besides the shared ones."""
+    for name, called in exported().items():
+        yield from arguments(name, called)
+
+
+def arguments(name: str, called: Callable[..., Any]) -> Iterator[str]:
+    """See `long_calls`. Dataclasses and schemas hold results and options: their fields are no arguments."""
+    if is_dataclass(called) or hasattr(called, "model_fields"):
+        return
+    try:
+        counted = set(inspect.signature(called).parameters) - SHARED
+    except (TypeError, ValueError):  # what Python knows no signature of
+        return
+    if len(counted) > ARGUMENT_CAP:
+        yield (
+            f"{name} takes {len(counted)} arguments besides {', '.join(sorted(SHARED))}, at most {ARGUMENT_CAP}: move "
+            "those that travel together into a frozen dataclass of options, exported beside it"
+        )
+
+
+def exported() -> dict[str, Callable[..., Any]]:
+    """ "geomfeat.package.name" -> every callable in the `__all__` of geomfeat and of its packages, each once."""
+    home = importlib.import_module("geomfeat")
+    packages = [info.name for info in pkgutil.walk_packages(home.__path__, "geomfeat.") if info.ispkg]
+    found: dict[int, tuple[str, Any]] = {}
+    for module in map(importlib.import_module, ["geomfeat", *packages]):
+        for name in getattr(module, "__all__", []):
+            value = getattr(module, name)
+            if callable(value):
+                found.setdefault(id(value), (f"{module.__name__}.{name}", value))
+    return dict(found.values())
+
+
 def repository_texts() -> Iterator[str]:
     """Short lines; no machine and no package registry is named in any file that is, or could be, committed."""
     for name, text in texts().items():
@@ -141,14 +197,14 @@ def name_of(path: Path) -> str:
 
 def broken_rules() -> list[str]:
     """What breaks a rule, in the whole checkout."""
-    found = [*full_folders(), *repository_texts()]
+    found = [*full_folders(), *long_calls(), *repository_texts()]
     for name, text in texts().items():
         if not name.endswith(".py"):
             continue
         if name.startswith("geomfeat/"):
             found += [line for rule in library_rules() for line in rule(name, text)]
         if name.startswith("tests/"):
-            found += tests_can_fail(name, text)
+            found += [line for rule in (tests_can_fail, tests_mirror_the_package) for line in rule(name, text)]
     return found
 
 

@@ -1,4 +1,4 @@
-"""Where reference answers and real data lie: beside the checkout, or where $GEOMFEAT_SHARED says."""
+"""Where reference answers and real data are: next to the checkout, or where $GEOMFEAT_SHARED says."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ def shared(relative: str) -> Path:
     """The path of a shared file; the test skips, and says so, where the file is not there."""
     path = ROOT / relative
     if not path.exists():
-        pytest.skip(f"needs shared/{relative}: put the folder beside the checkout or set GEOMFEAT_SHARED")
+        pytest.skip(f"needs shared/{relative}: put the folder next to the checkout or set GEOMFEAT_SHARED")
     return path

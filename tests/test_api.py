@@ -4,26 +4,35 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
+import geomfeat as gf
 from geomfeat.api import Comparison, Results, analyze, compare, compare_page
-from geomfeat.comparison.models._compare import compare_models
 from geomfeat.errors import BadInput
-from geomfeat.study import run_study
+from geomfeat.location import LocateOptions
+from geomfeat.study import StudyOptions
 from tests.study.small import digits, model_at
 
-FAST = {"n_bootstrap": 2, "n_probes": 24}
+FAST = LocateOptions(n_bootstrap=2, n_probes=24)
 
 
 @pytest.fixture(scope="module")
 def found() -> Results:
     x, y = digits()
     return analyze(
-        model_at(2), x, y, initial=model_at(0), measures=["stable_rank", "nc1"], umap=False, location=FAST,
-        progress=False, name="net",
-    )  # fmt: skip
+        model_at(2),
+        x,
+        y,
+        initial=model_at(0),
+        measures=["stable_rank", "nc1"],
+        location=FAST,
+        progress=False,
+        options=StudyOptions(umap=False, name="net"),
+    )
 
 
 def test_results_are_a_table_a_location_and_a_page(found: Results, tmp_path: Path) -> None:
@@ -48,16 +57,40 @@ def test_several_studies_are_compared_on_one_page(found: Results, tmp_path: Path
         compare_page([found, found], tmp_path / "page.html")
 
 
-def test_analyze_takes_what_a_study_takes_with_the_same_defaults() -> None:
-    ours, theirs = inspect.signature(analyze).parameters, inspect.signature(run_study).parameters
-    assert {k: p.default for k, p in ours.items()} == {k: p.default for k, p in theirs.items()}
-    pinned = ["trained", "inputs", "labels", "initial", "layers", "measures", "seed", "device"]
-    assert list(ours)[: len(pinned)] == pinned
+def test_pinned_arguments_are_taken() -> None:
+    pinned = {
+        gf.analyze: "model inputs labels initial layers measures seed device",
+        gf.locate: "model inputs labels initial factory params readout groups ladder seed",
+        gf.extract: "model inputs labels layers reduce project groups store device progress",
+    }
+    for function, names in pinned.items():
+        known = inspect.signature(function).parameters
+        assert set(names.split()) <= set(known)
+        assert list(known)[:3] == ["model", "inputs", "labels"]
 
 
-def test_compare_takes_what_a_comparison_takes_with_the_same_defaults() -> None:
-    ours, theirs = inspect.signature(compare).parameters, inspect.signature(compare_models).parameters
-    assert {k: p.default for k, p in ours.items()} == {k: p.default for k, p in theirs.items()}
+def test_options_that_are_no_options_are_refused_by_name() -> None:
+    x, y = digits()
+    given = {"n_bootstrap": 2}
+    for call in (
+        lambda: gf.extract(model_at(2), x, options=given),
+        lambda: gf.locate(model_at(2), x, y, options=given),
+        lambda: gf.analyze(model_at(2), x, y, options=given),
+        lambda: gf.compare({"a": model_at(0), "b": model_at(2)}, x, options=given),
+        lambda: gf.train_at_gamma(model_at(0), x, y, gamma=1.0, options=given),
+    ):
+        with pytest.raises(BadInput, match=r"options is a dict: give \w+Options\(...\)"):
+            call()
+
+
+@pytest.mark.parametrize("option", [{"io": "input"}, {"mask": np.ones((60, 3))}, {"batch_dim": 1}, {"calls": "all"}])
+def test_options_of_extract_alone_are_refused_elsewhere(option: dict[str, Any]) -> None:
+    x, _ = digits()
+    extraction = gf.ExtractOptions(**option)
+    with pytest.raises(BadInput, match=f"{next(iter(option))} is an option of extract alone"):
+        analyze(model_at(2), x, extraction=extraction)
+    with pytest.raises(BadInput, match="alone"):
+        compare({"a": model_at(0), "b": model_at(2)}, x, extraction=extraction)
 
 
 def test_a_comparison_draws_itself_and_comes_back(tmp_path: Path) -> None:

@@ -194,15 +194,15 @@ def test_finite_values_with_an_infinite_sum_pass() -> None:
 
 
 @pytest.mark.parametrize(
-    ("bad", "told"),
+    ("bad", "message"),
     [
         ([math.nan, 1.0, math.nan], "2 NaN and 0 infinite of 3"),
         ([math.inf, 0.0], "0 NaN and 1 infinite of 2"),
         ([math.inf, -math.inf, math.nan], "1 NaN and 2 infinite of 3"),
     ],
 )
-def test_what_is_not_finite_is_counted_and_named(bad: list[float], told: str) -> None:
-    with pytest.raises(BadInput, match=f"layer 'fc1' holds {told}"):
+def test_what_is_not_finite_is_counted_and_named(bad: list[float], message: str) -> None:
+    with pytest.raises(BadInput, match=f"layer 'fc1' holds {message}"):
         require_finite(torch.tensor(bad), "layer 'fc1'")
 
 
@@ -396,7 +396,7 @@ def test_the_same_numbers_are_the_same_in_any_container(rows: list[list[int]]) -
 
 
 @pytest.mark.parametrize(
-    ("x", "told"),
+    ("x", "message"),
     [
         (scipy.sparse.csr_matrix(np.eye(3)), r"x is a sparse matrix \(csr_matrix\).*toarray"),
         (scipy.sparse.coo_array(np.eye(3)), "sparse matrix"),
@@ -411,8 +411,8 @@ def test_the_same_numbers_are_the_same_in_any_container(rows: list[list[int]]) -
         (np.zeros(2, dtype=[("a", float)]), "numeric"),
     ],
 )
-def test_what_is_no_dense_array_of_numbers_is_refused_by_name(x: object, told: str) -> None:
-    with pytest.raises(BadInput, match=told):
+def test_what_is_no_dense_array_of_numbers_is_refused_by_name(x: object, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
         as_tensor(x)
 
 

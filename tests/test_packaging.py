@@ -19,7 +19,8 @@ USE = """
 import torch, geomfeat as gf
 x, y = torch.randn(40, 5, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 2
 net = torch.nn.Sequential(torch.nn.Linear(5, 8), torch.nn.Tanh(), torch.nn.Linear(8, 2))
-results = gf.analyze(net, x, y, layers=["0"], measures=["participation_ratio", "nc1"], location=False, umap=False)
+options = gf.StudyOptions(umap=False)
+results = gf.analyze(net, x, y, layers=["0"], measures=["participation_ratio", "nc1"], location=False, options=options)
 results.to_html("page.html")
 print(gf.__file__)
 print(sorted(set(results.table["measure"][results.table["ok"]])))
@@ -76,7 +77,7 @@ def test_the_wheel_holds_every_module_and_what_goes_with_it(wheel: Path) -> None
     library = {path.relative_to(ROOT).as_posix() for path in (ROOT / "geomfeat").rglob("*.py")}
     templates = {path.relative_to(ROOT).as_posix() for path in (ROOT / "geomfeat/report/templates").iterdir()}
     assert len(templates) >= 3
-    assert library | templates | {"geomfeat/py.typed"} <= names
+    assert library | templates | {"geomfeat/py.typed", "geomfeat/__init__.pyi"} <= names
 
 
 def test_the_wheel_holds_nothing_else(wheel: Path) -> None:

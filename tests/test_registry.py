@@ -94,7 +94,7 @@ def test_declared_facts_are_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("facts", "told"),
+    ("facts", "message"),
     [
         ({"invariant_to": {"rotatoin"}}, r"unknown facts \['rotatoin'\]: invariant_to from"),
         ({"needs": {"label"}}, r"unknown facts \['label'\].*needs from"),
@@ -102,8 +102,8 @@ def test_declared_facts_are_kept() -> None:
         ({"quantities": {"a": Quantity()}, "bounds": (0, 1)}, "either quantities= or"),
     ],
 )
-def test_unknown_and_contradictory_facts_are_refused(facts: dict, told: str) -> None:
-    with pytest.raises(BadInput, match=told):
+def test_unknown_and_contradictory_facts_are_refused(facts: dict, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
         measure(source=SOURCE, **facts)
 
 
@@ -178,7 +178,7 @@ def test_several_numbers_keep_their_keys() -> None:
 
 
 @pytest.mark.parametrize("fact", ["labels", "outputs"])
-def test_what_is_needed_and_missing_is_told(fact: str) -> None:
+def test_what_is_needed_and_missing_is_reported(fact: str) -> None:
     def needy(rep: Representation) -> Estimate:
         return Estimate(1)
 
@@ -202,7 +202,7 @@ def test_one_of_a_pair_with_labels_is_enough() -> None:
     assert not m.run(bare, bare)["needy_pair"].ok
 
 
-def test_too_few_samples_are_told() -> None:
+def test_too_few_samples_are_reported() -> None:
     def counting(a: Representation, b: Representation) -> Estimate:
         return Estimate(1)
 
@@ -223,7 +223,7 @@ def test_too_few_samples_are_told() -> None:
         BadInput("every class has one sample: give more"),
         LayerDidNotFire("layer 'fc9' was not called"),
         OutOfMemory("the Jacobian takes 9 GB: use fewer samples"),
-        GeomfeatError("told clearly"),
+        GeomfeatError("message clearly"),
         ZeroDivisionError("float division by zero"),
         OverflowError("too large"),
         torch.linalg.LinAlgError("the algorithm failed to converge"),

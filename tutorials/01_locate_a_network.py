@@ -39,7 +39,9 @@ start = mlp(seed=0)
 
 gammas = {"lazy": 0.03, "middle": 1.5, "rich": 30.0}
 trained = {
-    name: gf.train_at_gamma(start, x, y, gamma=gamma, target_loss=0.05, test=(data.test_inputs, data.test_labels))
+    name: gf.train_at_gamma(
+        start, x, y, gamma=gamma, target_loss=0.05, options=gf.TrainOptions(test=(data.test_inputs, data.test_labels))
+    )
     for name, gamma in gammas.items()
 }
 for name, run in trained.items():
@@ -116,7 +118,15 @@ assert abs(np.log10(where.equivalent_gamma / 1.5)) < 0.1
 # %%
 measures = ["capacity", "participation_ratio", "participation_ratio_corrected", "label_alignment_unbiased"]
 studies = [
-    gf.analyze(run.model, x, y, initial=start, name=name, measures=measures, umap=False, progress=False)
+    gf.analyze(
+        run.model,
+        x,
+        y,
+        initial=start,
+        measures=measures,
+        progress=False,
+        options=gf.StudyOptions(name=name, umap=False),
+    )
     for name, run in trained.items()
 ]
 last = "fc2"

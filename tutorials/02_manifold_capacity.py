@@ -258,9 +258,9 @@ deeper = {when: capacity_difference(c["act1"], c["act2"]) for when, c in by_laye
 named = {f"{LAYERS[k]}\nafter - before": diff for k, diff in change.items()}
 named |= {f"layer 2 - 1\n{when} training": diff for when, diff in deeper.items()}
 for name, diff in named.items():
-    told = name.replace("\n", ", ")
+    label = name.replace("\n", ", ")
     print(
-        f"{told:28} {diff.difference:+.3f} ± {diff.difference_se:.4f} paired, ± {diff.difference_se_unpaired:.4f} if "
+        f"{label:28} {diff.difference:+.3f} ± {diff.difference_se:.4f} paired, ± {diff.difference_se_unpaired:.4f} if "
         f"not (worth {diff.gain:.1f} times the draws)"
     )
 assert change["act2"].difference > 4 * change["act2"].difference_se
@@ -413,8 +413,8 @@ for when, c in (("before", by_layer["before"]["act2"]), ("after", last)):
         f"{cost[cheap]:.2f} ± {cost_se[cheap]:.2f}; sum {cost.sum():.1f}"
     )
     assert abs(cost.sum() * c.capacity / len(names) - 1) < 1e-9
-alike = np.nanmean(cosine, axis=1)
-together = np.corrcoef(alike, costs["after"][0])[0, 1]
+similar = np.nanmean(cosine, axis=1)
+together = np.corrcoef(similar, costs["after"][0])[0, 1]
 print(f"correlation over classes of the mean cosine with the others and the cost after training: {together:.2f}")
 assert together > 0.5
 

@@ -87,7 +87,7 @@ axes[1].legend()
 # ## Tasks one after another
 #
 # Since $\lambda$ is conserved whatever the target, the solution simply restarts with a new task. Learning the second
-# of two full-rank tasks undoes the first, lazily or richly alike; only the way there differs. At $\lambda = 0$ this
+# of two full-rank tasks undoes the first, lazily as well as richly; only the way there differs. At $\lambda = 0$ this
 # draw also has the wrong sign for both tasks: its loss stays at 1/2, the weakest mode of each being missing.
 
 # %%

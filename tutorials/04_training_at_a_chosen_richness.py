@@ -76,7 +76,9 @@ knobs += [gf.Richness.from_r(r, WIDTH) for r in (0.0, 0.25, 0.5)]
 knobs += [gf.Richness.from_gamma0(4.0, WIDTH)]
 demand, movement = [], []
 for knob in knobs:
-    run = gf.train_at_gamma(start, x, y, gamma=knob, target_loss=0.05, test=(data.test_inputs, data.test_labels))
+    run = gf.train_at_gamma(
+        start, x, y, gamma=knob, target_loss=0.05, options=gf.TrainOptions(test=(data.test_inputs, data.test_labels))
+    )
     where = gf.locate(run.model, x, y, initial=start, progress=False)
     demand.append(where.richness)
     movement.append(where.movement)
@@ -109,8 +111,11 @@ assert abs(slope - 1) < 0.1
 
 # %%
 run = gf.train_at_gamma(
-    start, x, y, gamma=1.0, target_loss=0.05, weight_decay=1e-4, lr_multipliers={"fc1": 0.0},
-    optimizer=lambda groups: torch.optim.Adam(groups, lr=3e-3), snapshot_steps="log",
+    start, x, y, gamma=1.0, target_loss=0.05,
+    options=gf.TrainOptions(
+        weight_decay=1e-4, lr_multipliers={"fc1": 0.0}, snapshot_steps="log",
+        optimizer=lambda groups: torch.optim.Adam(groups, lr=3e-3),
+    ),
 )  # fmt: skip
 for snapshot in run.snapshots_list:
     print(snapshot.at, f"{snapshot.conditions['loss']:.3f}")
@@ -133,7 +138,7 @@ for _ in range(100):
     loss = relative_loss(wrapped(x), y)
     loss.backward()
     optimizer.step()
-same = gf.train_at_gamma(start, x, y, gamma=0.1, lr=eta0, momentum=0.0, max_steps=100)
+same = gf.train_at_gamma(start, x, y, gamma=0.1, lr=eta0, max_steps=100, options=gf.TrainOptions(momentum=0.0))
 print(f"own loop {float(loss.detach()):.4f} before its last step, train_at_gamma {same.train_loss:.4f} after it")
 apart = float((same.model.fc1.weight - net.fc1.weight).detach().norm())
 print(

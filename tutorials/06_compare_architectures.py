@@ -75,7 +75,7 @@ def stand_in():
 
 
 missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
-missing += [] if FILE.is_file() else [f"{FILE.name} beside the checkout"]
+missing += [] if FILE.is_file() else [f"{FILE.name} next to the checkout"]
 pictures, categories, trained, layers, brains, controls = stand_in() if missing else objects()
 if missing:
     print(f"MISSING: {', '.join(missing)}. LEFT OUT: the ImageNet network, its 92 pictures, monkey and human IT.")
@@ -84,15 +84,16 @@ if missing:
 # %% [markdown]
 # The untrained network has the same architecture, fresh weights, and BatchNorm statistics of these pictures: with those
 # of the trained one its signals would fade or explode. Two simple models known by their dissimilarities alone, a bank
-# of V1 filters and HMAX, are models too, of one layer each. Layers are taken as wide as they are (`project=None`): a
-# random projection to 2048 features would save memory, but lower the similarities by some 10 %.
+# of V1 filters and HMAX, are models too, of one layer each. Layers are taken as wide as they are, with
+# `ExtractOptions(project=None)`: a random projection to 2048 features would save memory, but lower the similarities by
+# some 10 %.
 
 # %%
 untrained = with_batchnorm_statistics(fresh(resetting(trained), seed=0, number=0), pictures)
 found = gf.compare(
     {"trained": trained, "untrained": untrained, **controls},
-    pictures, categories, layers={"trained": layers, "untrained": layers}, brain=brains,
-    n_draws=100, n_bootstrap=100, project=None, progress=False,
+    pictures, categories, layers={"trained": layers, "untrained": layers}, brain=brains, progress=False,
+    extraction=gf.ExtractOptions(project=None), options=gf.CompareOptions(n_draws=100, n_bootstrap=100),
 )  # fmt: skip
 print(found)
 print(found.layers.groupby(["model", "kind"], sort=False).size().to_string())

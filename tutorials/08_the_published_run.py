@@ -84,7 +84,7 @@ same_steps = gf.sweep(config, Path("runs", "published"), progress=False)
 print(same_steps)
 
 # %% [markdown]
-# One line for each alpha, beside what was published. Weight change is $\|\Delta w\| / \|w_0\|$ of the whole network,
+# One line for each alpha, next to what was published. Weight change is $\|\Delta w\| / \|w_0\|$ of the whole network,
 # kernel change that of the tangent kernel on 64 samples at once (a mean over small batches would leave out what
 # changes between them), label alignment that of the last convolution, centred and without bias.
 

@@ -36,7 +36,7 @@ def simulated(n_runs=12, n_voxels=530, volumes=9):
     noise = numpy_stream(0, "simulated recording")
     names = ["house", "scrambledpix", "cat", "shoe", "bottle", "scissors", "chair", "face"]
     centers = noise.standard_normal((8, n_voxels))
-    centers[3:6] = 0.6 * centers[3:6] + 0.8 * noise.standard_normal(n_voxels)  # shoe, bottle, scissors: alike
+    centers[3:6] = 0.6 * centers[3:6] + 0.8 * noise.standard_normal(n_voxels)  # shoe, bottle, scissors: similar
     category = np.tile(np.repeat(np.arange(8), volumes), n_runs)
     run = np.repeat(np.arange(1, n_runs + 1), 8 * volumes)
     block = (run - 1) * 8 + category
@@ -52,7 +52,7 @@ if FILE.is_file():
 else:
     responses, category, run, names = simulated()
     source = "a SIMULATED recording"
-    print(f"{FILE.name} is not beside the checkout: what follows is {source}, and says nothing about brains")
+    print(f"{FILE.name} is not next to the checkout: what follows is {source}, and says nothing about brains")
 runs = np.unique(run)
 print(
     f"{source}: {responses.shape[0]} volumes x {responses.shape[1]} voxels, {len(names)} categories, {len(runs)} runs"
@@ -117,7 +117,7 @@ assert value[0] > control[:, 0].max(), "real categories are easier to separate t
 # %% [markdown]
 # The categories beat every shuffle, and the geometry says why: their manifolds are smaller for their distance from the
 # origin (radius) and spread in fewer directions (dimension). A shuffled category mixes all of them, so shuffled centres
-# come out more alike. All alignments are above the level of random directions, whatever the labels: voxels are
+# come out more similar. All alignments are above the level of random directions, whatever the labels: voxels are
 # correlated with each other. (A jackknife repeat has 11 points per manifold, not 12, and a slightly larger capacity;
 # that shifts all repeats together and leaves their spread as it is.)
 #

@@ -1,12 +1,12 @@
 """Steps of an active-set method: a triangular factor that points enter and leave, and the step that keeps l >= 0.
 
-The held points u_1..u_s have Gram matrix G = R'R with R upper triangular, one column a point. With w = R^-T (U t), kept
-beside it, the equality-constrained multipliers are z = R^-1 w and |w|^2 is the squared norm of the projection. A point
-enters as a new last column (a triangular solve); one leaves by plane rotations of the rows below it (Golub & Van Loan
-2013, section 6.5.2), which turn w with them. `settle` is the inner loop of Lawson & Hanson 1974, chapter 23.
+The held points u_1..u_s have Gram matrix G = R'R with R upper triangular, one column a point, and w = R^-T (U t) is
+stored with it: the equality-constrained multipliers are z = R^-1 w, and |w|^2 is the squared norm of the projection. A
+point enters as a new last column (a triangular solve); one leaves by plane rotations of the rows below it (Golub & Van
+Loan 2013, section 6.5.2), which turn w with them. `settle` is the inner loop of Lawson & Hanson 1974, chapter 23.
 
 All arrays are float64 and larger than what is in use; s says how much is. Rows of R are contiguous, so that every inner
-loop runs along a row. `basis` holds the rows of Q' = R^-T U where a method keeps them, and has no columns where not.
+loop runs along a row. `basis` holds the rows of Q' = R^-T U where a method uses them, and has no columns otherwise.
 """
 
 import numpy as np

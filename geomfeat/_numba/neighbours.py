@@ -3,8 +3,8 @@
 Nearness of j to i is a_i.a_j - |a_j|^2 / 2, larger when nearer: half of |a_i|^2 - |a_i - a_j|^2. A list has room for
 twice the m points it is to hold; when it is full, a partition keeps the m largest, and `floor` is the largest nearness
 that was ever left out, so that a run of points is passed over by one comparison each. Points are padded to whole tiles
-by rows with an infinite half norm, which no list takes. Arrays are float32 or float64, all of one call alike, but for
-the exact distances.
+by rows with an infinite half norm, which no list takes. Arrays are all float32 or all float64 in one call, but
+for the exact distances.
 """
 
 import numpy as np

@@ -6,12 +6,14 @@ from geomfeat.activations.hooks import recording, tensors_by_path
 from geomfeat.activations.layer_calls import innermost_layers, recording_layer_calls
 from geomfeat.activations.layer_selection import module_name, select_layers, split_key
 from geomfeat.activations.npz import load_npz, save_npz
+from geomfeat.activations.options import ExtractOptions
 from geomfeat.activations.random_projection import project, projection_matrix
 from geomfeat.activations.reduction import reduce, span_coordinates
 from geomfeat.activations.zarr_store import ActivationStore
 
 __all__ = [
     "ActivationStore",
+    "ExtractOptions",
     "extract",
     "fired_layers",
     "hidden_weight_layers",

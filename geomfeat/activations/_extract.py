@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,15 +17,14 @@ from geomfeat.activations._metadata import representation
 from geomfeat.activations._network_input import Feed, checked_mask, samples_first
 from geomfeat.activations.checks.time_axis import require_samples_off_the_time_axis
 from geomfeat.activations.hidden_layers import home, placed
-from geomfeat.activations.hooks import Calls
 from geomfeat.activations.layer_selection import Patterns, inside
 from geomfeat.activations.model_state import evaluating
+from geomfeat.activations.options import ExtractOptions, merged
 from geomfeat.activations.reduction import Reduction, check_reduction
 from geomfeat.data.batch_streams import Stream, opened
 from geomfeat.errors import BadInput, LayerDidNotFire
 from geomfeat.labels import Labels, as_groups, as_labels
-from geomfeat.models.functional import Inputs, Readout, as_inputs, n_samples, unwrapped
-from geomfeat.models.readouts import as_readout
+from geomfeat.models.functional import Inputs, as_inputs, n_samples, unwrapped
 from geomfeat.types import Representation
 
 _log = logging.getLogger(__name__)
@@ -37,20 +36,14 @@ def extract(
     labels: Any = None,
     *,
     layers: Patterns = "*",
-    groups: Any = None,
     reduce: Reduction = "flatten",
-    project: int | None = None,
-    batch_size: int = 256,
-    device: str | torch.device | None = None,
+    project: int | str | None = None,
+    groups: Any = None,
     store: Any = None,
-    progress: bool = True,
+    device: str | torch.device | None = None,
     seed: int = 0,
-    io: Literal["output", "input"] = "output",
-    calls: Calls = "last",
-    mask: Any = None,
-    with_outputs: bool = False,
-    readout: Readout | str | None = None,
-    batch_dim: int = 0,
+    progress: bool = True,
+    options: ExtractOptions | None = None,
 ) -> Mapping[str, Representation]:
     """Extract the features of the layers of a model, for all samples: layer -> Representation.
 
@@ -58,26 +51,21 @@ def extract(
     `device` is another one). Afterwards, also after an error, it is unchanged: hooks, flags, buffers, random state.
 
     Args:
-        inputs: a tensor, a tuple (positional) or a mapping (keyword arguments); samples first, see batch_dim. Or a
-            DataLoader, Dataset or iterator of batches, read once and never held as a whole; a batch is such inputs, or
-            a tuple of them and labels (in a mapping: under "labels"), which are used if none are given.
+        inputs: a tensor, a tuple (positional) or a mapping (keyword arguments); samples first (see `ExtractOptions` for
+            other axes). Or a DataLoader, Dataset or iterator of batches, read once and never held as a whole; a batch
+            is such inputs, or a tuple of them and labels (in a mapping: under "labels"), which are used if none are
+            given.
         labels: (n,) classes, numbers or names; see `as_labels`. groups: (n,) which samples belong together (views of
             one object, trials of one session), or None; samples are then held out by whole groups.
         layers: see `select_layers` ("weights": `hidden_weight_layers`). A layer given by its name must be called in
             every batch and have samples; of every other pattern those that do are taken, and a log message says which
             are left out. A pattern (or list of names) given third, in place of labels, is taken as layers.
-        reduce: how a map or sequence becomes (n, d); see `reduce`. project: number of features of a sparse random
-            projection, for wider layers; the same matrix for a layer of that name at every checkpoint, given `seed`.
-        batch_size: samples per forward pass; no effect on the numbers.
+        reduce: how a map or sequence becomes (n, d); see `geomfeat.activations.reduce`. project: number of features
+            of a sparse random projection, for wider layers, or "auto". Give them here or in options.
         store: a folder, or an ActivationStore: write to disk, resume an interrupted run, and read a layer when it is
             accessed. Without it all features are held in memory.
-        io, calls: see `recording`.
-        mask: (n, tokens), true for valid tokens. Default: the inputs' "attention_mask", or the complement of their
-            boolean "src_key_padding_mask".
-        with_outputs: also the network's outputs (n, C), as `output_matrix` or `readout` (a function or its
-            name, "pkg.module:function") reads them, in every Representation.
-        batch_dim: the axis of the samples in the inputs, where it is not the first: 1 for (time, samples, features) of
-            recurrent layers with batch_first=False. Tensors without such an axis, as lengths (n,), have samples first.
+        options: batch size, readout, inputs or outputs of layers, calls, mask, axis of the samples, see
+            `ExtractOptions`.
 
     A few samples are passed in a batch, in reverse order and alone: a layer whose rows are not its samples raises
     BadInput, or is left out if a pattern chose it. Padding of packed sequences and nested tensors is never read.
@@ -94,22 +82,15 @@ def extract(
     >>> {name: (rep.n, rep.d) for name, rep in reps.items()}
     {'0': (5, 3), '2': (5, 1)}
     """
-    if batch_size < 1:
-        raise BadInput(f"batch_size={batch_size} must be at least 1")
-    reading = as_readout(readout)
-    if project is not None and project < 1:
-        raise BadInput(f"project={project} must be at least 1, or None for no projection")
+    how = merged(options, reduce=None if reduce == "flatten" else reduce, project=project)
+    wish = Wish.of(how, seed)
     feed, labels, groups, layers, n = _prepared(
-        model, inputs, labels, groups, layers, mask, store, batch_size=batch_size, batch_dim=batch_dim
+        model, inputs, labels, groups, layers, how.mask, store, batch_size=how.batch_size, batch_dim=how.batch_dim
     )
-    wish = Wish(reduce, project, seed, io, calls)
     model, layers = placed(model, device), inside(model, layers)
-    names, named, found = _surveyed(model, feed, layers, wish, batch_size, with_outputs, reading)
+    names, named, found = _surveyed(model, feed, layers, wish)
     with tqdm(total=_expected(feed), desc="extract", unit="sample", disable=not progress) as bar:
-        job = Job(
-            model, feed, names, found.sites, wish, batch_size, with_outputs, reading, found.output_axis, bar,
-            found, named,
-        )  # fmt: skip
+        job = Job(model, feed, names, found.sites, wish, found.output_axis, bar, found, named)
         if store is not None:
             from geomfeat.activations.stored_representations import stream  # brings zarr, which only stores need
 
@@ -128,12 +109,9 @@ def readable_layers(
     inputs: Inputs,
     *,
     layers: Patterns = "weights",
-    reduce: Reduction = "flatten",
-    batch_size: int = 256,
     device: str | torch.device | None = None,
     seed: int = 0,
-    with_outputs: bool = False,
-    readout: Readout | str | None = None,
+    options: ExtractOptions | None = None,
 ) -> dict[str, int]:
     """The layers that `extract` with these arguments would return, and their numbers of features d, without a full run.
 
@@ -142,28 +120,26 @@ def readable_layers(
     >>> readable_layers(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)), torch.ones(5, 2))
     {'0': 3}
     """
-    feed = Feed(as_inputs(inputs))
+    how = merged(options)
+    look: dict[str, int] = {"batch_size": how.batch_size, "batch_dim": how.batch_dim}
+    feed = _prepared(model, inputs, None, None, layers, how.mask, None, **look)[0]
     model, layers = placed(model, device), inside(model, layers)
-    wish = Wish(reduce, seed=seed)
-    found = _surveyed(model, feed, layers, wish, batch_size, with_outputs, as_readout(readout))[2]
+    found = _surveyed(model, feed, layers, Wish.of(how, seed))[2]
     return {key: site.width for key, site in found.sites.items()}
 
 
-def _surveyed(
-    model: nn.Module, feed: Feed, layers: Patterns, wish: Wish, batch_size: int, with_outputs: bool,
-    readout: Readout | None,
-) -> tuple[list[str], set[str], Sites]:  # fmt: skip
+def _surveyed(model: nn.Module, feed: Feed, layers: Patterns, wish: Wish) -> tuple[list[str], set[str], Sites]:
     """Layers to record, those given by name, and what they deliver, found by small forward passes."""
-    check_reduction(wish.reduce, feed.own_mask())
+    check_reduction(wish.options.reduce, feed.own_mask())
 
     def probe(k: int) -> Any:
         return feed.ready(feed.first(k).inputs, model)
 
-    names, named = choose_layers(model, probe(2), layers, readout)
+    names, named = choose_layers(model, probe(2), layers, wish.readout)
     where = home(model)[0]
     require_samples_off_the_time_axis(model, probe, where)
     with evaluating(model, where, wish.seed), torch.no_grad():
-        found = Survey(model, feed, names, named, wish, batch_size, with_outputs, readout).find()
+        found = Survey(model, feed, names, named, wish).find()
     _require_sites(found, layers)
     return names, named, found
 

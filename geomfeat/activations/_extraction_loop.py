@@ -21,7 +21,7 @@ from geomfeat.activations.hooks import recording
 from geomfeat.activations.layer_selection import module_name, split_key
 from geomfeat.activations.model_state import evaluating
 from geomfeat.errors import BadInput
-from geomfeat.models.functional import Readout, call
+from geomfeat.models.functional import call
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,9 +39,6 @@ class Job:
     names: Sequence[str]
     sites: dict[str, Site]
     wish: Wish
-    batch_size: int = 256
-    with_outputs: bool = False
-    readout: Readout | None = None
     output_axis: int = 0
     bar: tqdm[Any] = field(default_factory=lambda: tqdm(disable=True))
     found: Sites | None = None
@@ -64,33 +61,33 @@ class Job:
 
     @cached_property
     def _unseen(self) -> Unseen | None:
-        return Unseen(self.feed.head().inputs) if self.feed.lazy and self.batch_size > 1 else None
+        return Unseen(self.feed.head().inputs) if self.feed.lazy and self.wish.options.batch_size > 1 else None
 
     def run(self, start: int, stop: int | None, keys: Sequence[str], padded: bool = False) -> Block:
         """The features of `keys` for samples start to stop (None: to the end); `padded`: see `Block`."""
         block = Block(None if stop is None else stop - start, {key: self.sites[key] for key in keys}, padded)
-        wanted, wish = {module_name(key) for key in keys}, self.wish
+        wanted, how = {module_name(key) for key in keys}, self.wish.options
         names = [name for name in self.names if module_name(name) in wanted]
         if self.found is not None and not padded:
             block.needed = lambda key: key in self.named or module_name(key) in self.named
         unseen = self._unseen
         doubtful: Feed | None = None
         with (
-            evaluating(self.model, home(self.model)[0], wish.seed),
+            evaluating(self.model, home(self.model)[0], self.wish.seed),
             torch.no_grad(),
             recording(
-                self.model, names, io=wish.io, calls=wish.calls, transform=self._guarded(block), lengths=block.lengths
+                self.model, names, io=how.io, calls=how.calls, transform=self._guarded(block), lengths=block.lengths
             ) as seen,
         ):
-            for rows, batch, mask in self.feed.batches(self.batch_size, start, stop):
+            for rows, batch, mask in self.feed.batches(how.batch_size, start, stop):
                 if unseen is not None and unseen.in_batch(batch):
                     doubtful = Feed(batch, mask, self.feed.batch_dim).spread(min(CHECKED, rows.stop - rows.start))
                 block.begin(rows, mask)
                 ready = self.feed.ready(batch, self.model)
                 output = call(self.model, ready)
                 block.end(seen, f"for samples {start + rows.start} to {start + rows.stop}")
-                if self.with_outputs:
-                    block.add_outputs(flat_output(output, ready, self.readout, self.output_axis))
+                if how.with_outputs:
+                    block.add_outputs(flat_output(output, ready, self.wish.readout, self.output_axis))
                 self.bar.update(rows.stop - rows.start)
         if doubtful is not None:
             self._check_again(doubtful, names, block.sites)
@@ -100,9 +97,7 @@ class Job:
         return block
 
     def _survey(self, feed: Feed, names: Sequence[str], named: Collection[str]) -> Survey:
-        return Survey(
-            self.model, feed, names, named, self.wish, self.batch_size, self.with_outputs, self.readout
-        )  # fmt: skip
+        return Survey(self.model, feed, names, named, self.wish)
 
     def _check_again(self, group: Feed, names: Sequence[str], sites: dict[str, Site]) -> None:
         """BadInput where the rows of a layer are not these samples, which differ as the first of a stream did not."""
@@ -115,7 +110,7 @@ class Job:
 
     def _guarded(self, block: Block) -> Any:
         """`block.look`, which also refuses more calls than the probe saw: they would be dropped in silence."""
-        if self.wish.calls != "all":
+        if self.wish.options.calls != "all":
             return block.look
         calls = {(module_name(key), split_key(key)[2]): split_key(key)[1] for key in self.sites}
 

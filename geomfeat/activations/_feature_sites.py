@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -26,12 +26,14 @@ from geomfeat.activations.checks.small_batches import (
     what_is_seen,
 )
 from geomfeat.activations.hidden_layers import tried
-from geomfeat.activations.hooks import Calls, recording, tensors_by_path
+from geomfeat.activations.hooks import recording, tensors_by_path
 from geomfeat.activations.layer_selection import module_name
-from geomfeat.activations.random_projection import project, projection_matrix
-from geomfeat.activations.reduction import Reduction, dense, plain, reduce
+from geomfeat.activations.options import ExtractOptions
+from geomfeat.activations.random_projection import project, projected_width, projection_matrix
+from geomfeat.activations.reduction import dense, plain, reduce
 from geomfeat.errors import BadInput, LayerDidNotFire
 from geomfeat.models.functional import Readout, output_matrix, output_tensor
+from geomfeat.models.readouts import as_readout
 from geomfeat.numerics import WORKING, require_finite
 
 _log = logging.getLogger(__name__)
@@ -45,15 +47,18 @@ RANDOM = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Wish:
-    """How to read layers: the arguments of `extract` that decide what a feature is."""
+    """How to read a network: the options of `extract`, the seed, and what reads the outputs."""
 
-    reduce: Reduction = "flatten"
-    project: int | None = None
-    seed: int = 0
-    io: Literal["output", "input"] = "output"
-    calls: Calls = "last"
+    options: ExtractOptions
+    seed: int
+    readout: Readout | None
+
+    @classmethod
+    def of(cls, options: ExtractOptions, seed: int) -> Self:
+        """Wish with these options, the function that reads the outputs found by its name."""
+        return cls(options, seed, as_readout(options.readout))
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,13 +84,13 @@ class Site:
     def features(self, tensor: Tensor, mask: Tensor | None) -> Tensor:
         """(n, d) features of a batch; (tokens, d) where rows are tokens."""
         tensor, mask = _sample_first(tensor, self.axis, mask)
-        out = reduce(tensor, self.wish.reduce, mask=mask)
+        out = reduce(tensor, self.wish.options.reduce, mask=mask)
         return out if self.matrix is None else project(out, self.matrix)
 
     def of_samples(self, tensor: Tensor, mask: Tensor | None) -> Tensor:
         """(n, d) by which samples are compared: the features, or the mean over tokens where rows are tokens."""
         tensor, mask = _sample_first(tensor, self.axis, mask)
-        out = reduce(tensor, self.wish.reduce if self.tokens is None else "token_mean", mask=mask)
+        out = reduce(tensor, self.wish.options.reduce if self.tokens is None else "token_mean", mask=mask)
         return out if self.matrix is None else project(out, self.matrix)
 
     def valid(self, tensor: Tensor, mask: Tensor | None) -> Tensor:
@@ -126,16 +131,13 @@ class Sites:
 
 @dataclass(frozen=True, eq=False)
 class Survey:
-    """Small forward passes over a few samples of a feed; the network's output is included if `with_outputs`."""
+    """Small forward passes over a few samples of a feed; the network's output is included if it was wished for."""
 
     model: nn.Module
     feed: Feed
     names: Sequence[str]
     named: Collection[str]
     wish: Wish
-    batch_size: int
-    with_outputs: bool = False
-    readout: Readout | None = None
     _looks: list[tuple[Look, Tensor | None]] = field(default_factory=list, init=False, repr=False)
 
     def find(self) -> Sites:
@@ -174,8 +176,9 @@ class Survey:
         output = self._run(self.feed.first(3), build)
         self._judge(unfinite, output, found)
         self._require_fired([*found.sites, *found.problems])
-        if self.batch_size > 1:
-            found.rows = self.feed.spread_rows(min(CHECKED, self.batch_size))
+        batch_size = self.wish.options.batch_size
+        if batch_size > 1:
+            found.rows = self.feed.spread_rows(min(CHECKED, batch_size))
             found.checked = self.check_rows(self.feed.head().take(found.rows), found)
         self._leave_out(found)
         return found
@@ -218,8 +221,8 @@ class Survey:
             look(key, tensor, mask_at(key, tensor, mask, lengths))
             return ()
 
-        wish = self.wish
-        with recording(self.model, list(self.names), io=wish.io, calls=wish.calls, transform=seen, lengths=lengths):
+        how = self.wish.options
+        with recording(self.model, list(self.names), io=how.io, calls=how.calls, transform=seen, lengths=lengths):
             yield
 
     def _run(self, feed: Feed, look: Look) -> Any:
@@ -228,9 +231,9 @@ class Survey:
         self._looks.append((look, mask_of(feed.inputs) if feed.mask is None else feed.mask))
         try:
             output = tried(self.model, ready)
-            if self.with_outputs:
-                output_matrix(output, ready, self.readout)
-                look(OUTPUTS, output_tensor(output, ready, self.readout), self._looks[-1][1])
+            if self.wish.options.with_outputs:
+                output_matrix(output, ready, self.wish.readout)
+                look(OUTPUTS, output_tensor(output, ready, self.wish.readout), self._looks[-1][1])
             return output
         finally:
             self._looks.pop()
@@ -322,9 +325,10 @@ def _site(
 ) -> tuple[Site, Tensor]:
     axis = 0 if three.is_nested else _sample_axis(small, three)
     tensor, mask = _sample_first(three, axis, mask)
-    tokens = tensor.shape[1] if tensor.ndim > 2 and wish.reduce == "token_all" else None
-    reduced = reduce(tensor, wish.reduce, mask=mask)
-    k = wish.project if wish.project is not None and wish.project < reduced.shape[1] else None
+    how = wish.options
+    tokens = tensor.shape[1] if tensor.ndim > 2 and how.reduce == "token_all" else None
+    reduced = reduce(tensor, how.reduce, mask=mask)
+    k = projected_width(reduced.shape[1], how.project)
     matrix = None if k is None else projection_matrix(reduced.shape[1], k, key, wish.seed)
     width = reduced.shape[1] if k is None else k
     if width == 0:

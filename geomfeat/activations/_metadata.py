@@ -17,15 +17,15 @@ def settings_of(site: Site) -> dict[str, Any]:
 
     And "precision", where the layer computes in one with fewer digits than the features have.
     """
-    wish = site.wish
+    how = site.wish.options
     widened = coarser(site.precision, site.dtype) != site.dtype
     return {
-        "reduce": wish.reduce if isinstance(wish.reduce, str) else getattr(wish.reduce, "__qualname__", "function"),
+        "reduce": how.reduce if isinstance(how.reduce, str) else getattr(how.reduce, "__qualname__", "function"),
         "shape": site.shape,
         "project": None if site.matrix is None else site.width,
-        "seed": None if site.matrix is None else wish.seed,
-        "io": wish.io,
-        "calls": wish.calls,
+        "seed": None if site.matrix is None else site.wish.seed,
+        "io": how.io,
+        "calls": how.calls,
         **({"precision": str(site.precision).removeprefix("torch.")} if widened else {}),
     }
 

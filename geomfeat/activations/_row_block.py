@@ -92,8 +92,8 @@ class Block:
             return
         if self._mask is None or not torch.equal(valid, self._mask[:, : valid.shape[1]].cpu()):
             raise BadInput(
-                f"layer {key!r} returns sequences of several lengths, which a store cannot hold: pass mask= "
-                "(n, tokens) of these lengths to extract(), or leave out store="
+                f"layer {key!r} returns sequences of several lengths, which a store cannot hold: pass "
+                "options=ExtractOptions(mask=...), (n, tokens) of these lengths, to extract(), or leave out store="
             )
 
     def end(self, seen: dict[str, Any], where: str) -> None:

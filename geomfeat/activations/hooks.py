@@ -80,11 +80,11 @@ class _Recorder:
         self.lengths = {} if lengths is None else lengths
         self.transform = transform
         self.detach = detach
-        self.kept: dict[str, Any] = {}
+        self.recorded: dict[str, Any] = {}
         self.counts: dict[str, int] = {}
 
     def restart(self) -> None:
-        self.kept.clear()
+        self.recorded.clear()
         self.lengths.clear()
         self.counts.clear()
 
@@ -109,7 +109,7 @@ class _Recorder:
         # Cloned here and now: a following in-place operation overwrites the tensor that the module returned.
         value = tensor.clone() if self.transform is None else self.transform(key, tensor)
         if value is not None:
-            self.kept[key] = value
+            self.recorded[key] = value
 
 
 @contextmanager
@@ -171,7 +171,7 @@ def recording(
         stack.callback(restart.remove)
         for name, wants in wanted.items():
             stack.callback(_attach(modules[name], name, wants, recorder, io).remove)
-        yield recorder.kept
+        yield recorder.recorded
 
 
 def _attach(module: nn.Module, name: str, wants: list[_Wanted], recorder: _Recorder, io: str) -> Any:

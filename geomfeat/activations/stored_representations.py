@@ -32,7 +32,7 @@ class StoredRepresentations(Mapping[str, Representation]):
     def __init__(self, store: ActivationStore, job: Job, labels: Labels | None, groups: Tensor | None = None) -> None:
         self.store = store
         self._sites, self._mask, self._labels, self._groups = dict(job.sites), job.mask, labels, groups
-        self._with_outputs = job.with_outputs
+        self._with_outputs = job.wish.options.with_outputs
 
     def __getitem__(self, layer: str) -> Representation:
         site = self._sites[layer]
@@ -76,14 +76,15 @@ def stream(job: Job, store: Any, labels: Labels | None, groups: Tensor | None = 
 
 def _writers(job: Job, store: ActivationStore) -> dict[str, LayerWriter]:
     widths = {key: columns(site, padded=True) for key, site in job.sites.items()}
+    batch_size = job.wish.options.batch_size
     row_bytes = sum(widths[key] * site.dtype.itemsize for key, site in job.sites.items())
-    rows = max(1, BLOCK_BYTES // (row_bytes * job.batch_size)) * job.batch_size
+    rows = max(1, BLOCK_BYTES // (row_bytes * batch_size)) * batch_size
     writers = {}
     for key, site in job.sites.items():
         settings = settings_of(site) | {"mask": None if job.mask is None else fingerprint(job.mask)}
         dtype = str(site.dtype).removeprefix("torch.")
         writers[key] = store.writer(key, (job.n, widths[key]), dtype, rows, settings)
-    if job.with_outputs:
+    if job.wish.options.with_outputs:
         outputs = job.run(0, 1, []).outputs
         if outputs is not None:
             dtype = str(outputs.dtype).removeprefix("torch.")

@@ -1,6 +1,6 @@
 """Activations on disk: a zarr v3 array per checkpoint and layer, written once in whole blocks of rows, then sealed.
 
-A folder `path/checkpoint/layer` holds the array (any zarr reader opens it) and, beside its chunks, a marker: while
+A folder `path/checkpoint/layer` holds the array (any zarr reader opens it) and, next to its chunks, a marker: while
 it is written `progress.json`, renewed after every block; at last `done.json`. Both list the sha256 of every block, so
 an interrupted write resumes and damage is noticed when the block is read.
 """
@@ -78,10 +78,6 @@ class ActivationStore:
         """Names of the layers that are complete, in alphabetical order."""
         found = sorted(marker.parent.name for marker in self.root.glob(f"*/{DONE}"))
         return ["" if name == _ROOT else unquote(name) for name in found]
-
-    def is_done(self, layer: str) -> bool:
-        """Whether the layer is there, complete."""
-        return (self.folder(layer) / DONE).is_file()
 
     def claim(self, facts: Mapping[str, Any]) -> None:
         """Record what the checkpoint was made from; OutputExists if it was made from something else."""

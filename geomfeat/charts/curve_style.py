@@ -41,7 +41,7 @@ def bare(curve: Curve) -> bool:
 
 
 def largest_size(heat: Heat) -> float:
-    """The largest absolute value of a map; 1 where it has none beside 0.
+    """The largest absolute value of a map; 1 where all are 0.
 
     >>> largest_size(Heat("", "", "", [0.0, 1.0], [0.0], [[math.nan, -2.0]], ""))
     2.0

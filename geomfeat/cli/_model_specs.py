@@ -96,7 +96,7 @@ def _has_index(path: Path) -> bool:
 
 
 def models_of(found: Iterable[Word]) -> dict[str, Any]:
-    """The models themselves, as `compare_models` takes them."""
+    """The models themselves, as `compare` takes them."""
     from geomfeat.activations import load_npz
     from geomfeat.cli._request import model_of
     from geomfeat.geometry.rsa import stack_rdms

@@ -21,8 +21,9 @@ from geomfeat.storage.atomic import file_sha256
 if TYPE_CHECKING:
     from torch import nn
 
-    from geomfeat.api import Results
+    from geomfeat.location.options import LocateOptions
     from geomfeat.location.reference_ladder import Ladder
+    from geomfeat.study import Study
 
 DEFAULT_SAMPLES = 500
 # The standard error of an accuracy on 10,000 samples is at most half a per cent; more would only cost time.
@@ -93,11 +94,12 @@ def _weights_sum(path: Any, option: str) -> str:
 
 def ask(
     request: Mapping[str, Any], steps: Mapping[int, Path], *, batch_size: int, progress: bool, resume: Path
-) -> Results:
+) -> Study:
     """Load what the request names and analyze it."""
     from dataclasses import replace
 
-    from geomfeat.api import analyze
+    from geomfeat.activations import ExtractOptions
+    from geomfeat.study import StudyOptions, analyze
 
     factory = load_factory(request["model"])
     trained = load_weights(factory(), request["trained"])
@@ -105,13 +107,19 @@ def ask(
     whole = load_data(request["data"])
     part = samples(whole, request["n"], request["seed"])
     found = analyze(
-        trained, part.inputs, part.known, groups=part.groups, initial=initial, factory=factory,
-        ladder=ladder_of(request["ladder"]),
-        checkpoints={step: load_weights(factory(), path) for step, path in steps.items()},
-        layers=request["layers"] or "*", measures=request["measures"], seed=request["seed"], name=request["name"],
-        device=request["device"], reduce=request["reduce"], project=request["project"], batch_size=batch_size,
-        readout=readout_of(request.get("readout")), location=location_options(request),
-        umap=drawn_layer(request["umap_layer"]), evaluate=parts_of(whole), progress=progress, resume=resume,
+        trained, part.inputs, part.known, initial=initial, factory=factory, layers=request["layers"] or "*",
+        measures=request["measures"], groups=part.groups, seed=request["seed"], device=request["device"],
+        progress=progress,
+        extraction=ExtractOptions(
+            reduce=request["reduce"], project=request["project"], batch_size=batch_size,
+            readout=readout_of(request.get("readout")),
+        ),
+        location=location_options(request),
+        options=StudyOptions(
+            name=request["name"], checkpoints={step: load_weights(factory(), path) for step, path in steps.items()},
+            evaluate=parts_of(whole), umap=drawn_layer(request["umap_layer"]), resume=resume,
+            ladder=ladder_of(request["ladder"]),
+        ),
     )  # fmt: skip
     dataset = {
         "name": whole.name,
@@ -152,10 +160,13 @@ def parts_of(data: Dataset) -> dict[str, tuple[Any, Any]]:
     return {name: (part.inputs, part.known) for name, part in parts.items() if part.known is not None}
 
 
-def location_options(request: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of `locate` that a request sets."""
-    named = {"loss": "loss", "n_probes": "probes", "projections": "projections"}
-    return {option: request[name] for option, name in named.items() if request.get(name) is not None}
+def location_options(request: Mapping[str, Any]) -> LocateOptions:
+    """How a request says that the network is located."""
+    from geomfeat.location.options import LocateOptions
+
+    return LocateOptions(
+        n_probes=request.get("probes"), projections=request.get("projections"), loss=request.get("loss")
+    )
 
 
 def drawn_layer(option: str | None) -> str | bool:

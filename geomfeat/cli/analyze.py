@@ -88,16 +88,16 @@ def analyzed(
 
     Raises BadInput (or a subclass) before anything is written; OutputExists if `out` holds another request's results.
     """
-    from geomfeat.api import Results
     from geomfeat.cli._request import ask, dated
     from geomfeat.registry import get
+    from geomfeat.study import Study
 
     for measure in request["measures"] or ():
         get(measure)
     steps = {} if request["checkpoints"] is None else numbered_checkpoints(Path(request["checkpoints"]))
     dates = dated(request, steps)
     if is_finished(out, dates, force):
-        there = Results.load(out)
+        there = Study.load(out)
         if there.table.loc[~there.table["ok"]].empty:
             return there, False
     require_replaceable(out)

@@ -13,7 +13,7 @@ from geomfeat.cli._app import app, command
 from geomfeat.cli.report import COMPARISON
 
 if TYPE_CHECKING:
-    from geomfeat.api import Comparison
+    from geomfeat.comparison.models import ModelComparison
 
 
 @app.command()
@@ -83,14 +83,15 @@ def compare(
 
 def compared(
     request: dict[str, Any], out: Path, *, batch_size: int = 256, force: bool = False, progress: bool = True
-) -> tuple[Comparison, bool]:
+) -> tuple[ModelComparison, bool]:
     """The comparison of a request, in `out`, and whether it was computed now (False: it was there). See `compare`.
 
     Raises BadInput (or a subclass) before anything is written; OutputExists if `out` holds another request's results.
     """
-    from geomfeat.api import Comparison, compare
+    from geomfeat.activations import ExtractOptions
     from geomfeat.cli._model_specs import models_of, patterns_of, words
     from geomfeat.cli._request import readout_of, samples
+    from geomfeat.comparison.models import CompareOptions, ModelComparison, compare
     from geomfeat.comparison.models.result import SAVED
     from geomfeat.data._load_data import load_data
     from geomfeat.errors import BadInput
@@ -105,7 +106,7 @@ def compared(
     if len(named) + (brain is not None) < 2:
         raise BadInput("MODEL: one is given, and a comparison needs two or more; for one model, use geomfeat analyze")
     if _is_finished(out, dates, force):
-        return Comparison.load(out), False
+        return ModelComparison.load(out), False
     SAVED.require_replaceable(out)
     require_own([out / COMPARISON])
     part = None
@@ -117,11 +118,14 @@ def compared(
         part = samples(load_data(request["data"]), 0 if in_order else request["n"], request["seed"])
     found = compare(
         models_of(named), None if part is None else part.inputs, None if part is None else part.known,
-        layers=patterns_of(request["layers"], networks), similarity=request["similarity"],
-        measures=request["measures"], brain=None if brain is None else load_rdms(*brain), n_draws=request["draws"],
-        n_bootstrap=request["boot"], seed=request["seed"], device=request["device"], reduce=request["reduce"],
-        project=request["project"], batch_size=batch_size, umap=request["umap"],
-        readout=readout_of(request["readout"]), progress=progress,
+        layers=patterns_of(request["layers"], networks), measures=request["measures"],
+        similarity=request["similarity"], brain=None if brain is None else load_rdms(*brain), seed=request["seed"],
+        device=request["device"], progress=progress,
+        extraction=ExtractOptions(
+            reduce=request["reduce"], project=request["project"], batch_size=batch_size,
+            readout=readout_of(request["readout"]),
+        ),
+        options=CompareOptions(n_draws=request["draws"], n_bootstrap=request["boot"], umap=request["umap"]),
     )  # fmt: skip
     dataset = None if part is None else {"name": part.name, "preprocessing": part.preprocessing}
     found = replace(found, settings={"request": dates, "dataset": dataset, **found.settings})

@@ -26,7 +26,7 @@ def extract(
     layers: options.Layers = None,
     list_layers: Annotated[bool, typer.Option("--list", help="Only list the layers and their shapes.")] = False,
     reduce: options.Reduce = "flatten",
-    project: Annotated[str, typer.Option(help="Sparse random projection to a number of features; none.")] = "none",
+    project: options.Project = "none",
     store: Annotated[Path | None, options.path("Write to this zarr store; an interrupted run resumes there.")] = None,
     npz: Annotated[Path | None, options.path("Write to this .npz file.")] = None,
     checkpoint: Annotated[str, typer.Option(help="Name of these weights in the store.")] = "trained",
@@ -57,22 +57,21 @@ def extract(
         if npz is not None and npz.exists() and not force:
             raise OutputExists(f"--npz {str(npz)!r} exists: name another file, or --force to replace it")
         width = options.projection(project)
-        if isinstance(width, str):
-            raise BadInput("--project auto works in geomfeat analyze only: give a number of features, or none")
         net, _ = model_of(model, trained)
         part = samples(load_data(data, split=split), n, seed)
         read = readout_of(readout)
         if list_layers:
             typer.echo(listed(net, part.inputs, device, read))
             return
-        from geomfeat.activations import ActivationStore, save_npz
+        from geomfeat.activations import ActivationStore, ExtractOptions, save_npz
         from geomfeat.activations import extract as run
 
         into = None if store is None else ActivationStore(store, checkpoint)
         known = None if part.labels is None else part.known
         reps = run(
-            net, part.inputs, known, layers=layers or "weights", groups=part.groups, reduce=reduce, project=width,
-            batch_size=batch_size, device=device, store=into, progress=not quiet, seed=seed, readout=read,
+            net, part.inputs, known, layers=layers or "weights", reduce=reduce, project=width, groups=part.groups,
+            store=into, device=device, seed=seed, progress=not quiet,
+            options=ExtractOptions(batch_size=batch_size, readout=read),
         )  # fmt: skip
         if npz is not None:
             reps = _with_inputs(reps, part.inputs)

@@ -107,8 +107,8 @@ class Stream(LazyInputs):
         if not self._front:
             raise BadInput(f"inputs is a {type(self._source).__name__} without samples")
         parts, kind = [inputs for inputs, _ in self._front], _kind(self._front[0][0])
-        alike = list(itertools.takewhile(lambda part: _kind(part) == kind, parts))
-        return take(joined(alike), slice(0, k))
+        same_kind = list(itertools.takewhile(lambda part: _kind(part) == kind, parts))
+        return take(joined(same_kind), slice(0, k))
 
     def take(self, rows: Tensor | slice) -> Any:
         """The samples `rows`, in this order, in memory."""
@@ -140,7 +140,7 @@ class Stream(LazyInputs):
         self._cursor = cursor
 
     def _pass(self) -> Iterator[Any]:
-        """The inputs of all batches. The first whole pass counts the samples and keeps the labels."""
+        """The inputs of all batches. The first whole pass counts the samples and stores the labels."""
         front, rest = (self._front, self._rest) if self._rest is not None else ([], self._opened())
         self._rest = None
         n, labels = 0, []

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
-import sys
 from pathlib import Path
 
 from geomfeat.data._load_data import BY_PATH
 from geomfeat.models.weights.checkpoints import weights_sha256 as file_sha256
+from geomfeat.models.weights.checkpoints import working_folder_on_path
 
 
 def contents(spec: str) -> list[str]:
@@ -34,14 +33,9 @@ def _folder_sum(folder: Path) -> str:
 
 def _module_file(name: str) -> Path | None:
     """The file of a module, looked for where `load_factory` does; None if there is none (loading reports it)."""
-    added = os.getcwd() not in sys.path and "" not in sys.path
-    if added:
-        sys.path.insert(0, os.getcwd())
     try:
-        found = importlib.util.find_spec(name)
+        with working_folder_on_path():
+            found = importlib.util.find_spec(name)
     except Exception:  # noqa: BLE001 - a package that breaks when imported: loading reports the cause
         return None
-    finally:
-        if added:
-            sys.path.remove(os.getcwd())
     return None if found is None or not found.has_location or found.origin is None else Path(found.origin)

@@ -15,7 +15,7 @@ from geomfeat.lab.result import Check, Findings
 from geomfeat.models import build
 from geomfeat.numerics import WORKING
 from geomfeat.regimes.linearization import lazy_agreement, lazy_limit, linearisation_gaps
-from geomfeat.regimes.training import train_at_gamma
+from geomfeat.regimes.training import TrainOptions, train_at_gamma
 
 NETWORKS = {
     "MLP, tanh": ("mlp", {"hidden": (64, 64), "activation": "tanh"}),
@@ -78,8 +78,8 @@ def _gaps(network: nn.Module, inputs: Tensor, labels: Tensor, lr: float, size: s
     when = sorted({round(STEPS[size] ** (i / 12)) for i in range(13)})
     gaps = {}
     for gamma in (g for g in GAMMAS[size] if g >= 1e-3 and math.isclose(math.log10(g) % 1, 0, abs_tol=1e-9)):
-        run = train_at_gamma(network, inputs, labels, gamma=gamma, lr=lr, max_steps=STEPS[size], momentum=0.0,
-                             back_off=False, snapshot_steps=when)  # fmt: skip
+        options = TrainOptions(momentum=0.0, back_off=False, snapshot_steps=when)
+        run = train_at_gamma(network, inputs, labels, gamma=gamma, lr=lr, max_steps=STEPS[size], options=options)
         gaps[gamma] = linearisation_gaps(network, run.snapshots, inputs)
     return gaps
 

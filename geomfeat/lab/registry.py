@@ -11,7 +11,6 @@ from geomfeat.errors import BadInput, near
 from geomfeat.lab.result import Findings
 
 SIZES = ("full", "small")
-_FRAME = ("experiments", "findings")  # modules of this package that are no experiments
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def all_experiments() -> list[Experiment]:
     """
     package = importlib.import_module("geomfeat.lab")
     for module in pkgutil.iter_modules(package.__path__):
-        if module.name not in _FRAME and not module.name.startswith("_"):
+        if not module.name.startswith("_"):
             importlib.import_module(f"geomfeat.lab.{module.name}")
     return [_REGISTERED[name] for name in sorted(_REGISTERED)]
 

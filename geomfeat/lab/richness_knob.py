@@ -18,7 +18,7 @@ from geomfeat.location.initial_states import observe, start_from
 from geomfeat.models import build
 from geomfeat.network import Network
 from geomfeat.numerics import WORKING
-from geomfeat.regimes.training import train_at_gamma
+from geomfeat.regimes.training import TrainOptions, train_at_gamma
 from geomfeat.regimes.training.objective import centred_one_hot
 
 TARGET_LOSS = 0.05
@@ -62,8 +62,9 @@ def run(size: str, seed: int, progress: bool) -> Findings:
 def _cell(start: nn.Module, inputs: Tensor, labels: Tensor, gamma: float, seed: int) -> dict[str, Any]:
     """One training, and demand (of what was learned, of the target) and movement on its own training inputs."""
     trained = train_at_gamma(
-        start, inputs, labels, gamma=gamma, target_loss=TARGET_LOSS, max_steps=40000, seed=seed, momentum=0.0
-    )
+        start, inputs, labels, gamma=gamma, target_loss=TARGET_LOSS, max_steps=40000, seed=seed,
+        options=TrainOptions(momentum=0.0),
+    )  # fmt: skip
     network = Network.prepare(trained.model, inputs, initial=start)
     seen = observe(network, labels, n_probes=network.n, seed=seed)
     found = start_from(start, seen, share_left=TARGET_LOSS, seed=seed)

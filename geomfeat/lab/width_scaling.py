@@ -27,7 +27,7 @@ WIDTHS = {"full": (64, 128, 256, 512, 1024), "small": (32, 64, 128, 256)}
 CHANNELS = {"full": (16, 32, 64, 128), "small": (8, 16, 32)}
 SEEDS = {"full": 6, "small": 3}
 TOLERANCE = {"full": 0.05, "small": 0.1}  # tolerance of a slope, in powers of the width
-FEATURES = 8  # principal components of the images: few, so that the smallest network is wide beside them
+FEATURES = 8  # principal components of the images: few, so that the smallest network is wide compared with them
 
 
 @experiment(

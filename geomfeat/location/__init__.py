@@ -1,7 +1,8 @@
 """Where a network is between lazy and rich: demand, movement, excess, and the location made of them."""
 
 from geomfeat.location._locate import locate
+from geomfeat.location.options import LocateOptions
 from geomfeat.location.reference_ladder import Ladder, train_ladder
 from geomfeat.location.result import Location
 
-__all__ = ["Ladder", "Location", "locate", "train_ladder"]
+__all__ = ["Ladder", "LocateOptions", "Location", "locate", "train_ladder"]

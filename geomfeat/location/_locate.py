@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -16,12 +16,13 @@ from tqdm import tqdm
 
 from geomfeat.activations.layer_selection import Patterns
 from geomfeat.data.batch_streams import reread
-from geomfeat.errors import BadInput
+from geomfeat.errors import BadInput, require_kind
 from geomfeat.labels import as_groups
 from geomfeat.location.caveats import flags_of
 from geomfeat.location.demand import solve
 from geomfeat.location.demand_interval import bootstrap, by_probes, deviation, spread
 from geomfeat.location.initial_states import Observed, Start, initial_models, observe, start_from
+from geomfeat.location.options import FEWEST_REINITIALISATIONS, LocateOptions
 from geomfeat.location.reference_ladder import Ladder, plan_ladder, read_off, train_ladder
 from geomfeat.location.result import ABOVE_FLOOR, LAYER_COLUMNS, Location, regime_of, regime_without_start
 from geomfeat.models.functional import Readout, unwrapped
@@ -35,8 +36,6 @@ from geomfeat.types import Snapshot
 LEVEL = 0.9  # level of the intervals
 # Decades by which R through projected outputs was seen to exceed R through all (ImageNet CNN: 1.35 against .83).
 PROJECTION_EXCESS = 0.5
-FEWEST_REINITIALISATIONS = 4
-LOSSES = (None, "mse", "cross-entropy")
 BOOTSTRAP, HEAVY_BOOTSTRAP, HEAVY_PROJECTIONS, MANY_OUTPUTS = 20, 6, 4, 16
 ORDERS, HEAVY_ORDERS = 4, 1  # random orders of the probes to average the growth of R with their number over
 # A doubling of the probes can add more than the one before did. The margin was chosen on half the families of
@@ -45,99 +44,104 @@ MARGIN, MOST_DOUBLINGS = 1.25, 2.0
 
 
 def locate(
-    trained: nn.Module | Snapshot,
+    model: nn.Module | Snapshot,
     inputs: Any,
     labels: Any = None,
     *,
     initial: nn.Module | Snapshot | None = None,
     factory: Factory | None = None,
+    params: Params | None = None,
+    readout: Readout | str | None = None,
+    groups: Any = None,
     ladder: int | Ladder | None = None,
     seed: int = 0,
     layers: Patterns = "*",
-    params: Params | None = None,
-    n_probes: int | None = None,
-    share_left: float = 0.01,
-    n_bootstrap: int | None = None,
-    n_reinitialisations: int = FEWEST_REINITIALISATIONS,
-    method: str = "auto",
-    projections: int | None = None,
-    loss: str | None = None,
-    readout: Readout | str | None = None,
-    groups: Any = None,
     device: str | torch.device | None = None,
     progress: bool = True,
+    options: LocateOptions = LocateOptions(),
 ) -> Location:
     """Where a trained network sits between lazy and rich, from its weights before and after training and some inputs.
 
     Args:
-        trained: the network, or a Snapshot of it.
+        model: the trained network, or a Snapshot of it.
         inputs: probe inputs, best from the training set; a tensor, tuple or mapping with samples first, or a
             DataLoader or Dataset in a fixed order, of which only the probes are held in memory.
         labels: (n,) classes or target values. Not needed for the location; the ladder and the check of fit use them.
-        initial: the weights training began from. Without them `factory` draws fresh ones `n_reinitialisations` times
-            (default: copies of `trained` reset by each module's own `reset_parameters`); R is then reported only above
-            the measured floor, and movement means little.
+        initial: the weights training began from. Without them `factory` draws fresh ones a few times (default: copies
+            of `model` reset by each module's own `reset_parameters`); R is then reported only above the measured floor,
+            and movement means little.
+        params: which parameters were trained: name globs or a predicate. Default: those that differ from `initial`,
+            whatever their requires_grad; without it, those of `model` that require a gradient, or all of them.
+            Parameters that were not trained make no tangent space, and fresh weights leave them as they are.
+        readout: (output, inputs) -> (n, C), or its name, "pkg.module:function" or "file.py:function".
+        groups: (n,) which inputs belong together (views of one object, trials of one session), or None. The interval
+            is then over whole groups, of which the probes must hold 3, better 10.
         ladder: number of reference networks to train at known gamma, with this architecture and these inputs, or a
             Ladder trained before; gives the output scale gamma with the same R.
         layers: which hidden layers count; "*" is every hidden layer with a weight matrix. What a kind or a glob matches
             beyond the layers that are called, and have a size at the start, is left out.
-        params: which parameters were trained: name globs or a predicate. Default: those that differ from `initial`,
-            whatever their requires_grad; without it, those of `trained` that require a gradient, or all of them.
-            Parameters that were not trained make no tangent space, and fresh weights leave them as they are.
-        n_probes: how many inputs to use (seeded choice); default up to 256, fewer with many outputs.
-        share_left: share of the change that remains when the linear response stops.
-        n_bootstrap: resamples of the probes behind the interval; default 20, or 6 for more than a million parameters.
-        method, projections: see `linearised_task`. Default: all outputs, or the 4 leading directions of their change
-            for more than a million parameters and 16 outputs.
-        loss: "mse" or "cross-entropy", if known; cross-entropy raises a flag.
-        readout: (output, inputs) -> (n, C), or its name, "pkg.module:function" or "file.py:function".
-
-        groups: (n,) which inputs belong together (views of one object, trials of one session), or None. The interval
-            is then over whole groups, of which the probes must hold 3, better 10.
+        options: number of probes, effort, and the training loss if it is known, see `LocateOptions`.
 
     Raises BadInput for inputs, layers, groups or weights that cannot be used.
 
     >>> start = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 2))
     >>> end = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 2))
-    >>> locate(end, torch.randn(40, 8), initial=start, n_bootstrap=5, progress=False).tier
+    >>> locate(end, torch.randn(40, 8), initial=start, options=LocateOptions(n_bootstrap=5), progress=False).tier
     'initial'
     """
-    _check_loss(loss, ladder)
-    if initial is None and n_reinitialisations < FEWEST_REINITIALISATIONS:
-        raise BadInput(f"n_reinitialisations={n_reinitialisations}: at least 4, for an interval and a floor")
-    end, begin = _module(trained), None if initial is None else _module(initial)
+    require_kind(options, LocateOptions, "options")
+    end, begin = _module(model), None if initial is None else _module(initial)
     reading = as_readout(readout)
     _require_no_network(labels)
     inputs, labels = reread(end, inputs, labels, why="locate")
-    network = Network.prepare(
-        end, inputs, layers=layers, initial=begin, params=params, readout=reading, device=device
+    network = Network.prepare(end, inputs, layers=layers, initial=begin, params=params, readout=reading, device=device)
+    return locate_network(
+        network, labels, begin, factory=factory, groups=groups, ladder=ladder, seed=seed, progress=progress,
+        options=options,
     )  # fmt: skip
-    observed = observe(network, labels, n_probes=n_probes, seed=seed)
+
+
+def locate_network(
+    network: Network,
+    labels: Any,
+    initial: nn.Module | None,
+    *,
+    factory: Factory | None,
+    groups: Any,
+    ladder: int | Ladder | None,
+    seed: int,
+    progress: bool,
+    options: LocateOptions,
+) -> Location:
+    """`locate` of a network that is prepared, on its inputs, layers and trained parameters."""
+    _check(options, ladder, initial)
+    observed = observe(network, labels, n_probes=options.n_probes, seed=seed)
     together = _groups_of(observed, groups, network.n)
-    n_bootstrap, projections = _effort(observed, n_bootstrap, projections, ladder is not None)
+    options = _with_effort(observed, options, ladder is not None)
+    n_bootstrap, n_starts = cast(int, options.n_bootstrap), options.n_reinitialisations
     orders = HEAVY_ORDERS if network.is_heavy else ORDERS
-    steps = (1 if begin is not None else 2 * n_reinitialisations) + n_bootstrap + 2 * orders
+    steps = (1 if initial is not None else 2 * n_starts) + n_bootstrap + 2 * orders
     with tqdm(total=steps, desc="locate", disable=not progress, leave=False) as bar:
         starts = []
-        for model in initial_models(end, begin, factory, n_reinitialisations, seed, network.space):
+        for fresh in initial_models(network.model, initial, factory, n_starts, seed, network.space):
             starts.append(
                 start_from(
-                    model, observed, share_left=share_left, method=method,
-                    projections=projections, seed=seed,
+                    fresh, observed, share_left=options.share_left, method=options.method,
+                    projections=options.projections, seed=seed,
                 )
             )  # fmt: skip
             bar.update()
         samples, growth = _resampled(starts[0], n_bootstrap, orders, seed, together, lambda: _tick(bar))
-        floors = None if begin is not None else _floor(starts, lambda: _tick(bar))
+        floors = None if initial is not None else _floor(starts, lambda: _tick(bar))
     located = replace(_assembled(starts, samples, floors, observed), tangent=network.space.words)
     stderr = _difference(located.richness, located.low) / _z(starts)
-    details = _details(starts, observed, together, n_bootstrap, share_left, seed, loss) | {"stderr": stderr}
+    details = _details(starts, observed, together, options, seed) | {"stderr": stderr}
     located = replace(located, by_probes=growth, details=details)
     located = _widened(located, starts[0], network.n)
     if ladder is not None:
-        rungs = _rungs(ladder, starts[0], observed, inputs, labels, n_probes, seed, progress)
+        rungs = _rungs(ladder, starts[0], observed, network.inputs, labels, options.n_probes, seed, progress)
         located = _on_ladder(located, rungs, observed, stderr, _z(starts))
-    flags = flags_of(located, starts[0], observed, loss=loss, own_reset=factory is None, trained=network.space)
+    flags = flags_of(located, starts[0], observed, loss=options.loss, own_reset=factory is None, trained=network.space)
     return replace(located, flags=flags)
 
 
@@ -169,24 +173,22 @@ def _resampled(
     return samples, by_probes(start.task, start.demand.richness, seed, step, orders=orders, groups=groups)
 
 
-def _effort(
-    observed: Observed, n_bootstrap: int | None, projections: int | None, climbed: bool
-) -> tuple[int, int | None]:
-    """(resamples, projections), as given or as the size of the network allows. A ladder compares all outputs."""
+def _with_effort(observed: Observed, options: LocateOptions, climbed: bool) -> LocateOptions:
+    """Resamples and projections as given, or as the size of the network allows. A ladder compares all outputs."""
     heavy = observed.network.is_heavy
+    n_bootstrap, projections = options.n_bootstrap, options.projections
     if n_bootstrap is None:
         n_bootstrap = HEAVY_BOOTSTRAP if heavy else BOOTSTRAP
-    if n_bootstrap < 2:
-        raise BadInput(f"n_bootstrap={n_bootstrap}: an interval needs at least 2 resamples")
     if projections is None and heavy and not climbed and observed.outputs.shape[1] > MANY_OUTPUTS:
         projections = HEAVY_PROJECTIONS
-    return n_bootstrap, projections
+    return replace(options, n_bootstrap=n_bootstrap, projections=projections)
 
 
-def _check_loss(loss: str | None, ladder: Any) -> None:
-    if loss not in LOSSES:
-        raise BadInput(f"loss={loss!r}: one of {LOSSES}")
-    if isinstance(ladder, int) and loss == "cross-entropy":
+def _check(options: LocateOptions, ladder: Any, initial: Any) -> None:
+    n = options.n_reinitialisations
+    if initial is None and n < FEWEST_REINITIALISATIONS:
+        raise BadInput(f"n_reinitialisations={n}: at least 4, for an interval and a floor")
+    if isinstance(ladder, int) and options.loss == "cross-entropy":
         raise BadInput(
             "ladder= with loss='cross-entropy' needs to know how far training went: train the rungs yourself, "
             "train_ladder(..., loss='cross-entropy', target_loss=...), and pass that ladder"
@@ -252,7 +254,7 @@ def _module(model: nn.Module | Snapshot) -> nn.Module:
     model = model.model if isinstance(model, Snapshot) else model
     if not isinstance(model, nn.Module):
         raise BadInput(
-            f"trained and initial must be torch modules or Snapshots, got {type(model).__name__}: "
+            f"model and initial must be torch modules or Snapshots, got {type(model).__name__}: "
             "load weights with geomfeat.load_weights(model, path)"
         )
     return unwrapped(model)
@@ -322,22 +324,21 @@ def _regime(richness: float, movement: float, floor: float | None) -> str:
 
 
 def _details(
-    starts: list[Start], observed: Observed, groups: torch.Tensor | None, n_bootstrap: int, share_left: float,
-    seed: int, loss: str | None,
-) -> dict[str, Any]:  # fmt: skip
+    starts: list[Start], observed: Observed, groups: torch.Tensor | None, options: LocateOptions, seed: int
+) -> dict[str, Any]:
     first = starts[0]
     return {
         "n_probes": first.task.n,
         "n_groups": None if groups is None else len(groups.unique()),
         "n_outputs": observed.outputs.shape[1],
         "projections": None if first.task.projection is None else first.task.projection.shape[1],
-        "share_left": share_left,
+        "share_left": options.share_left,
         "method": first.task.method,
         "unreachable": first.demand.response.unreachable,
         "left_out": list(first.left_out),
-        "n_bootstrap": n_bootstrap,
+        "n_bootstrap": options.n_bootstrap,
         "level": LEVEL,
         "richness_of_each_start": [s.demand.richness for s in starts],
         "seed": seed,
-        "loss": loss,
+        "loss": options.loss,
     }

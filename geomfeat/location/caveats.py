@@ -217,7 +217,8 @@ def _projections(start: Start) -> str:
     return (
         f"Measured through the {k} leading directions of the change among {c} outputs, which leaves the others free. "
         "With about as many outputs as units in the last hidden layer, or more, R is too high, by .3 to .5 decades "
-        f"where it was checked; the lower end of the interval allows for that. projections={c} is exact, and slow."
+        f"where it was checked; the lower end of the interval allows for that. "
+        f"LocateOptions(projections={c}) is exact, and slow."
     )
 
 

@@ -118,7 +118,15 @@ def observe(network: Network, labels: Any, *, n_probes: int | None = None, seed:
         raise BadInput(
             f"the model gives only {distinct} different outputs on {n_probes} probes: give inputs that differ"
         )
-    return Observed(network.on_layers(names), labels, outputs, _cleared(features, padding), rows, padding, unread)
+    return Observed(
+        network.on_layers(replace(chosen, names=names)),
+        labels,
+        outputs,
+        _cleared(features, padding),
+        rows,
+        padding,
+        unread,
+    )
 
 
 def _require_fitting(labels: Tensor, n_outputs: int) -> None:

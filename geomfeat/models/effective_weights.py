@@ -128,7 +128,7 @@ def _holder(model: nn.Module, name: str) -> nn.Module:
 def without_reparametrisation(module: nn.Module) -> nn.Module:
     """A copy with plain parameters in place of those that are made of others, of equal values.
 
-    Only of the module itself; what lies inside of it stays as it is.
+    Only of the module itself; what is inside of it stays as it is.
     """
     plain = deep_copy(module)
     _make_plain(plain)

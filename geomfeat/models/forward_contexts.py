@@ -39,7 +39,7 @@ def eager(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def without_checkpoints() -> Iterator[None]:
-    """Activation checkpointing keeps everything, and recomputes nothing: it changes memory alone.
+    """Activation checkpointing stores everything, and recomputes nothing: it changes memory alone.
 
     A recomputation comes after the pass, when the model has its own tensors again, so it would differentiate at other
     weights than the pass had; and torch's reentrant checkpoints refuse torch.autograd.grad.

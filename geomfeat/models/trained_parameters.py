@@ -55,8 +55,9 @@ def moved_parameters(before: nn.Module, after: nn.Module) -> frozenset[str]:
 def _by_weights(before: nn.Module, after: nn.Module, moved: set[str]) -> set[str]:
     """The moved parameters, where weights are made of others by what is made of them.
 
-    The length of weight norm's direction makes no difference, and a buffer beside parameters may (the base of
-    `orthogonal`). The power iterations of a spectral norm run wherever the network does, trained or not.
+    The length of weight norm's direction makes no difference, and a buffer that parameters are combined with may
+    (the base of `orthogonal`). The power iterations of a spectral norm run wherever the network
+    does, trained or not.
     """
     twins = {plain_name(name): module for name, module in unwrapped(after).named_modules()}
     moved, known = set(moved), set(differentiable(before))

@@ -29,7 +29,7 @@ Statistic = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
-class Interval:
+class Intervals:
     """Estimates (k,) with standard errors and two-sided intervals; NaN where they are undefined."""
 
     estimate: np.ndarray
@@ -52,11 +52,12 @@ def draws_of(n_clusters: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
             DRAWS, 1 / DRAWS
         )
     found = [np.bincount(c, minlength=g) for c in itertools.combinations_with_replacement(range(g), g)]
+    # A draw that takes cluster i k_i times comes in g! / prod k_i! orders, of g^g equally likely ones.
     orders = [math.factorial(g) / math.prod(math.factorial(k) for k in c) for c in found]
     return np.stack(found), np.array(orders) / g**g
 
 
-def over_seeds(statistic: Statistic, seeds: np.ndarray, *, level: float = 0.9, seed: int = 0) -> Interval:
+def over_seeds(statistic: Statistic, seeds: np.ndarray, *, level: float = 0.9, seed: int = 0) -> Intervals:
     """Estimate and interval of a statistic of rows, by the bootstrap over seeds.
 
     Args:
@@ -78,7 +79,7 @@ def over_seeds(statistic: Statistic, seeds: np.ndarray, *, level: float = 0.9, s
     estimate = statistic(np.ones((1, len(member))))[0]
     if g < 2:
         nothing = np.full_like(estimate, np.nan)
-        return Interval(estimate, nothing, nothing, nothing)
+        return Intervals(estimate, nothing, nothing, nothing)
     counts, p = draws_of(g, seed)
     values = statistic(counts[:, member].astype(float))
     known = np.isfinite(values)
@@ -88,6 +89,8 @@ def over_seeds(statistic: Statistic, seeds: np.ndarray, *, level: float = 0.9, s
     filled = np.where(known, values, 0.0)
     mean = (weight * filled).sum(0) / safe
     variance = (weight * np.where(known, (filled - mean) ** 2, 0.0)).sum(0) / safe
+    # Draws of g from g with replacement spread by (g - 1) / g of the variance that new seeds would; and with g - 1
+    # degrees of freedom left, the quantiles are those of t.
     stderr = np.where(total > LEAST_SHARE, np.sqrt(variance * g / (g - 1)), np.nan)
     half = student.ppf(0.5 + level / 2, g - 1) * stderr
-    return Interval(estimate, stderr, estimate - half, estimate + half)
+    return Intervals(estimate, stderr, estimate - half, estimate + half)

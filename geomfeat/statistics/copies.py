@@ -16,8 +16,8 @@ from geomfeat.statistics.distinct_points import equal_rows, known_points
 from geomfeat.types import Points, Representation, as_layer
 
 CHUNK_ENTRIES = 2**22
-# Random axes of a first look. A vector of d entries is longer on one than so many times its length over sqrt(d) once in
-# some thirty million.
+# Random axes of a first check. A vector of d entries is longer on one than so many times its length over sqrt(d) once
+# in some thirty million.
 AXES, LONGEST = 8, 6.0
 # Share of the points' mean size from which on their mean is far above their spread: seven times.
 FAR = 0.99
@@ -40,7 +40,7 @@ def copies_of(*layers: Points) -> Int[Tensor, "n"]:
     for x in layers:
         given.append(_in_range(as_layer(x)))
         looks.append(_Look.at(given[-1]))
-        # Copies are near each other in every layer, so layers without near points need no look at the others.
+        # Copies are near each other in every layer, so layers without near points need no check of the others.
         if not any(_close(looks, a, b).any() for a, b in _near_on_axes(looks)):
             return torch.arange(given[0].n)
     points = [known_points(layer) for layer in given]

@@ -17,7 +17,7 @@ LOGARITHMIC = ("train_loss", "test_loss")
 
 
 @dataclass(frozen=True)
-class Balance:
+class GroupBalance:
     """How far apart two groups are in one number.
 
     Attributes:
@@ -32,18 +32,18 @@ class Balance:
     balanced: bool
 
 
-def balance(a: np.ndarray, b: np.ndarray, *, negligible: float = 0.0) -> Balance:
+def balance(a: np.ndarray, b: np.ndarray, *, negligible: float = 0.0) -> GroupBalance:
     """How far b is from a in the mean.
 
     >>> balance(np.array([0.0, 2.0, 4.0]), np.array([4.0, 6.0, 8.0]))
-    Balance(difference=4.0, standardized=2.0, overlap=0.3333333333333333, balanced=False)
+    GroupBalance(difference=4.0, standardized=2.0, overlap=0.3333333333333333, balanced=False)
     """
     difference = float(b.mean() - a.mean())
     spread = _spread(a, b)
     standardized = difference / spread if spread > 0 else 0.0 if difference == 0 else float("nan")
     inside = [np.mean((x >= y.min()) & (x <= y.max())) for x, y in ((a, b), (b, a))]
     close = abs(difference) <= negligible or abs(standardized) <= BALANCED
-    return Balance(difference, standardized, float(np.mean(inside)), bool(close))
+    return GroupBalance(difference, standardized, float(np.mean(inside)), bool(close))
 
 
 def caliper(a: np.ndarray, b: np.ndarray, *, negligible: float = 0.0) -> float:

@@ -11,7 +11,7 @@ eq. 7; the plain formula where the parts are of one size)
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
@@ -30,6 +30,7 @@ _BREAKDOWN = (np.linalg.LinAlgError, torch.linalg.LinAlgError)  # pyright: ignor
 # What data can do to a computation.
 CAUSED_BY_DATA = (GeomfeatError, ArithmeticError, *_BREAKDOWN)
 _values_alone: ContextVar[bool] = ContextVar("values_alone", default=False)
+_groups_taken: ContextVar[bool] = ContextVar("groups_taken", default=False)
 
 
 def common_groups(*layers: Any) -> Tensor | None:
@@ -93,14 +94,19 @@ def jackknife_over_groups(statistic: Callable[[Tensor], Any], groups: Tensor) ->
 
 
 def errors_over_groups(
-    function: Callable[..., Any], layers: Sequence[Any], options: Mapping[str, Any], groups: Tensor, least: int = 2
+    function: Callable[..., Any], layers: Sequence[Any], options: Mapping[str, Any], least: int = 2
 ) -> Any:
-    """function(*layers, **options), an Estimate or a mapping of them, with errors over groups in place of samples'.
+    """function(*layers, **options), an Estimate or a mapping of them: with errors over the layers' groups, if any.
 
-    What has no error over samples gets none over groups. Where a group left out leaves fewer than `least` samples, or
+    A function that calls this itself may be given: its errors are taken once. What has no error over samples gets none
+    over groups. Where a group left out leaves fewer than `least` samples, or
     nothing to measure, there is no error, and the note says why.
     """
-    whole = function(*layers, **options)
+    groups = None if _groups_taken.get() or not errors_wanted() else common_groups(*layers)
+    if groups is None:
+        return function(*layers, **options)
+    with _true(_groups_taken):
+        whole = function(*layers, **options)
     named: dict[Any, Estimate] = dict(whole) if isinstance(whole, Mapping) else {None: whole}
     wanted = [key for key, estimate in named.items() if estimate.ok and estimate.stderr is not None]
     if not wanted:
@@ -159,14 +165,18 @@ def errors_over_draws(estimates: Mapping[str, Estimate], *layers: Any) -> dict[s
     }
 
 
-@contextmanager
-def values_alone() -> Iterator[None]:
+def values_alone() -> AbstractContextManager[None]:
     """Within, jackknifes over samples are left out: their errors are not wanted, and they take most of the time."""
-    token = _values_alone.set(True)
+    return _true(_values_alone)
+
+
+@contextmanager
+def _true(variable: ContextVar[bool]) -> Iterator[None]:
+    token = variable.set(True)
     try:
         yield
     finally:
-        _values_alone.reset(token)
+        variable.reset(token)
 
 
 def errors_wanted() -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import t as student
 
-from geomfeat.statistics.cluster_bootstrap import Interval, over_seeds
+from geomfeat.statistics.cluster_bootstrap import Intervals, over_seeds
 
 # A term counts as independent of those before it if this share of its length is new.
 NEW = 1e-6
@@ -71,7 +71,9 @@ def least_squares(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarr
     return np.einsum("bpk,bk,bqk,bq->bp", vectors, inverse, vectors, against, optimize=True) / scale
 
 
-def fitted_slopes(design: Design, y: np.ndarray, seeds: np.ndarray, *, level: float, seed: int) -> tuple[Interval, str]:
+def fitted_slopes(
+    design: Design, y: np.ndarray, seeds: np.ndarray, *, level: float, seed: int
+) -> tuple[Intervals, str]:
     """(Slopes of the terms with intervals, what the intervals come from: "seeds", "residuals" or "none").
 
     With one seed the interval is that of independent residuals, which also hold the plane's lack of fit.
@@ -82,10 +84,10 @@ def fitted_slopes(design: Design, y: np.ndarray, seeds: np.ndarray, *, level: fl
         found, kind = _from_residuals(design.x, y, found.estimate, level)
     else:
         found = _without_lone_seeds(found, design.x, seeds)
-    return Interval(found.estimate[1:], found.stderr[1:], found.low[1:], found.high[1:]), kind
+    return Intervals(found.estimate[1:], found.stderr[1:], found.low[1:], found.high[1:]), kind
 
 
-def _without_lone_seeds(found: Interval, x: np.ndarray, seeds: np.ndarray) -> Interval:
+def _without_lone_seeds(found: Intervals, x: np.ndarray, seeds: np.ndarray) -> Intervals:
     """No interval for a slope that a single seed identifies: every draw of seeds that has it would have the same one.
 
     This happens where trainings are missing, for example if all but one diverged at the largest learning rate.
@@ -102,19 +104,19 @@ def _without_lone_seeds(found: Interval, x: np.ndarray, seeds: np.ndarray) -> In
             kept = np.delete(columns, i)
             lone[i] |= np.linalg.matrix_rank(moments[np.ix_(kept, kept)], tol=small, hermitian=True) == rank
     parts = (np.where(lone, np.nan, v) for v in (found.stderr, found.low, found.high))
-    return Interval(found.estimate, *parts)
+    return Intervals(found.estimate, *parts)
 
 
-def _from_residuals(x: np.ndarray, y: np.ndarray, b: np.ndarray, level: float) -> tuple[Interval, str]:
+def _from_residuals(x: np.ndarray, y: np.ndarray, b: np.ndarray, level: float) -> tuple[Intervals, str]:
     """Student's interval with the variance of the residuals; what a bootstrap of residuals tends to."""
     free = len(y) - x.shape[1]
     if free < 1:
         nothing = np.full_like(b, np.nan)
-        return Interval(b, nothing, nothing, nothing), "none"
+        return Intervals(b, nothing, nothing, nothing), "none"
     variance = float(((y - x @ b) ** 2).sum()) / free
     stderr = np.sqrt(variance * np.diag(np.linalg.inv(x.T @ x)))
     half = student.ppf(0.5 + level / 2, free) * stderr
-    return Interval(b, stderr, b - half, b + half), "residuals"
+    return Intervals(b, stderr, b - half, b + half), "residuals"
 
 
 def explained(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float]:

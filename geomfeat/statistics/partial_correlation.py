@@ -7,7 +7,7 @@ import math
 import numpy as np
 from scipy.stats import norm
 
-from geomfeat.statistics.cluster_bootstrap import Interval, over_seeds
+from geomfeat.statistics.cluster_bootstrap import Intervals, over_seeds
 
 # |rho| above this counts as this on Fisher's scale, on which the errors are symmetric: .9999 is 5.0 there.
 MOST = 0.9999
@@ -27,6 +27,7 @@ def midranks(column: np.ndarray, weights: np.ndarray) -> np.ndarray:
     order = np.argsort(place, kind="stable")
     starts = np.flatnonzero(np.diff(place[order], prepend=-1))
     counts = np.add.reduceat(weights[:, order], starts, axis=1)
+    # The ranks of k equal values end at the cumulated count c: their mean is c - k / 2 + 1 / 2.
     return (np.cumsum(counts, axis=1) - counts / 2 + 0.5)[:, place]
 
 
@@ -60,7 +61,7 @@ def partial_rank_correlations(columns: np.ndarray, weights: np.ndarray) -> np.nd
 
 def with_intervals(
     columns: np.ndarray, seeds: np.ndarray, *, level: float = 0.9, seed: int = 0
-) -> tuple[Interval, str]:
+) -> tuple[Intervals, str]:
     """(rho of the first column with each other one given the rest, what the intervals come from).
 
     The bootstrap is on Fisher's scale; "seeds", or with one seed "independent": as if trainings were independent.
@@ -80,7 +81,8 @@ def with_intervals(
         free = len(columns) - 3 - (columns.shape[1] - 2)
         error = np.full_like(found.estimate, math.sqrt(FIELLER / free) if free > 0 else np.nan)
         half = norm.ppf(0.5 + level / 2) * error
-        found = Interval(found.estimate, error, found.estimate - half, found.estimate + half)
+        found = Intervals(found.estimate, error, found.estimate - half, found.estimate + half)
         kind = "independent" if free > 0 else "none"
     rho = partial_rank_correlations(columns, np.ones((1, len(columns))))[0]
-    return Interval(rho, found.stderr * (1 - rho**2), np.tanh(found.low), np.tanh(found.high)), kind
+    # Back from the scale of arctanh: d tanh(z) / dz = 1 - rho^2.
+    return Intervals(rho, found.stderr * (1 - rho**2), np.tanh(found.low), np.tanh(found.high)), kind

@@ -16,7 +16,7 @@ FEWEST_WIDTHS = 3
 
 
 @dataclass(frozen=True)
-class PowerLaw(BaseResult):
+class WidthExponent(BaseResult):
     """value ~ width^exponent.
 
     Attributes:
@@ -47,11 +47,12 @@ def slopes(widths: Float[Tensor, "k"], values: Float[Tensor, "s k"]) -> Float[Te
     n = kept.sum(1)
     x, y = torch.where(kept, x, 0.0), torch.where(kept, y, 1.0).log()
     x = torch.where(kept, x - (x.sum(1) / n)[:, None], 0.0)
+    # With x centred in every row, the mean of y drops out.
     slope = (x * y).sum(1) / x.square().sum(1)
     return torch.where(n >= FEWEST_WIDTHS, slope, torch.nan)
 
 
-def power_law(widths: Float[Tensor, "k"], values: Float[Tensor, "s k"], confidence: float = 0.95) -> PowerLaw:
+def power_law(widths: Float[Tensor, "k"], values: Float[Tensor, "s k"], confidence: float = 0.95) -> WidthExponent:
     """The exponent of values (repetitions, widths) in the width; all NaN where no repetition has three widths.
 
     Every repetition has its own slope, and the interval is Student's for their mean; with complete data that mean
@@ -70,20 +71,20 @@ def power_law(widths: Float[Tensor, "k"], values: Float[Tensor, "s k"], confiden
     usable = torch.isfinite(found)
     rows = found[usable]
     if not len(rows):
-        return PowerLaw(math.nan, math.nan, math.nan, 0)
+        return WidthExponent(math.nan, math.nan, math.nan, 0)
     if len(rows) == 1:
         return _of_one(widths, values[usable][0], float(rows[0]), confidence)
     return mean_with_interval(rows, confidence)
 
 
-def mean_with_interval(values: Float[Tensor, "s"], confidence: float = 0.95) -> PowerLaw:
+def mean_with_interval(values: Float[Tensor, "s"], confidence: float = 0.95) -> WidthExponent:
     """Mean of two or more repetitions' exponents with Student's interval."""
     mean, error = float(values.mean()), float(values.std()) / math.sqrt(len(values))
     half = float(stats.t.ppf(0.5 + confidence / 2, len(values) - 1)) * error
-    return PowerLaw(mean, mean - half, mean + half, len(values))
+    return WidthExponent(mean, mean - half, mean + half, len(values))
 
 
-def _of_one(widths: Tensor, values: Tensor, slope: float, confidence: float) -> PowerLaw:
+def _of_one(widths: Tensor, values: Tensor, slope: float, confidence: float) -> WidthExponent:
     """Interval of a single repetition, from the scatter about its line."""
     kept = torch.isfinite(values) & (values > 0)
     x, y = widths[kept].to(WORKING).log(), values[kept].to(WORKING).log()
@@ -91,4 +92,4 @@ def _of_one(widths: Tensor, values: Tensor, slope: float, confidence: float) -> 
     freedom = len(x) - 2
     error = math.sqrt(float((y - slope * x).square().sum()) / freedom / float(x.square().sum()))
     half = float(stats.t.ppf(0.5 + confidence / 2, freedom)) * error
-    return PowerLaw(slope, slope - half, slope + half, 1)
+    return WidthExponent(slope, slope - half, slope + half, 1)

@@ -99,7 +99,7 @@ def replace_file(path: Path, write: Callable[[Path], Any], *, own: bool = False)
 
 
 def temporary_for(path: Path) -> Path:
-    """A name beside a file that no other call has, in this process or another."""
+    """A name next to a file that no other call has, in this process or another."""
     return path.with_name(f".{path.name[:200]}.{uuid.uuid4().hex[:16]}.part")
 
 

@@ -1,6 +1,7 @@
 """A study: one network's snapshots x layers x measures as a tidy table, with its location and arrays for pictures."""
 
+from geomfeat.study.options import StudyOptions
 from geomfeat.study.result import Study
-from geomfeat.study.run import run_study
+from geomfeat.study.run import analyze
 
-__all__ = ["Study", "run_study"]
+__all__ = ["Study", "StudyOptions", "analyze"]

@@ -30,7 +30,7 @@ Cell = tuple[float, float | None]
 
 
 class _Grams:
-    """Centred Gram matrices and their norms, the last few kept, as many as fit the budget."""
+    """Centred Gram matrices and their norms, the last few stored, as many as fit the budget."""
 
     def __init__(self, reps: Mapping[Place, Representation]) -> None:
         n = next(iter(reps.values())).n

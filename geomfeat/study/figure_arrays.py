@@ -28,7 +28,7 @@ def umap_rows(n: int, seed: int) -> torch.Tensor:
 def umap_plane(rep: Representation, seed: int) -> np.ndarray:
     """(n, 2) coordinates of a layer's samples by UMAP (McInnes et al. 2018), float32; for looking at, not measuring.
 
-    The start is by principal components, so that two moments of one layer come out alike where they are alike.
+    The start is by principal components, so that a layer that hardly changes has nearly the same map at both times.
     Raises BadInput for fewer than 15 samples, fewer than 2 features, or samples that are all the same.
     """
     if rep.n < FEWEST_SAMPLES:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,9 +11,10 @@ import torch
 
 from geomfeat.activations.hidden_layers import home, placed
 from geomfeat.activations.model_state import evaluating
-from geomfeat.errors import BadInput, near
+from geomfeat.errors import BadInput
 from geomfeat.labels import as_goal
-from geomfeat.location._locate import LOSSES, locate
+from geomfeat.location._locate import locate_network
+from geomfeat.location.options import LocateOptions
 from geomfeat.location.result import Location
 from geomfeat.models.functional import as_inputs, batches, call, moved, n_samples, output_matrix, take
 from geomfeat.models.one_network import in_one_form
@@ -30,40 +30,36 @@ from geomfeat.regimes.training.class_targets import (
 )
 from geomfeat.statistics.group_errors import FEWEST
 from geomfeat.study.measure_rows import guarded
+from geomfeat.study.options import StudyOptions
 from geomfeat.study.snapshots import INITIAL, TRAINED, Subject
 from geomfeat.study.table import Row, failed_rows, options_text, row
 from geomfeat.types import Estimate
 
-MOST_RUNGS = 100
 OUTPUTS, CHANGE, CLEARLY = "outputs", "outputs minus initial outputs", 0.1
 QUANTITIES = ("richness", "low", "high", "movement", "excess")
 DEMANDS = ("richness", "low", "high")
-OPTIONS = tuple(inspect.signature(locate).parameters)
 GAMMAS = ("equivalent_gamma", "gamma_low", "gamma_high")
 
 
 def locate_subject(
-    subject: Subject, *, factory: Any, ladder: Any, seed: int, progress: bool, further: Mapping[str, Any]
+    subject: Subject, *, factory: Any, asked: StudyOptions, options: LocateOptions, seed: int, progress: bool
 ) -> tuple[Location | None, str]:
     """(location, "") or (None, why not); a location whose ladder failed comes with a flag and the reason.
 
-    R is a mean over the layers that the study was asked for, as `locate` with these layers gives it; `further`, the
-    options of the location, come first. Of too few groups for an interval over groups, it is over samples, with a flag.
+    R is a mean over the layers that the study was asked for, as `locate` with these layers gives it. Of too few groups
+    for an interval over groups, it is over samples, with a flag.
     """
     few = subject.n_groups is not None and subject.n_groups < FEWEST
-    look, model = subject.look, subject.snapshots[TRAINED].model
     start = subject.snapshots.get(INITIAL)
-    options: dict[str, Any] = {
-        "initial": None if start is None else start.model, "factory": factory, "seed": seed,
-        "layers": subject.patterns, "device": look.device, "readout": look.readout, "progress": progress,
-        "groups": None if few else subject.groups,
-    } | dict(further)  # fmt: skip
 
     def work(ladder: Any) -> Location:
-        return locate(model, subject.inputs, subject.goal, ladder=ladder, **options)
+        return locate_network(
+            subject.network, subject.goal, None if start is None else start.model, factory=factory,
+            groups=None if few else subject.groups, ladder=ladder, seed=seed, progress=progress, options=options,
+        )  # fmt: skip
 
-    where, _, note = guarded(lambda: work(ladder), "location")
-    if where is None and ladder is not None:
+    where, _, note = guarded(lambda: work(asked.ladder), "location")
+    if where is None and asked.ladder is not None:
         # A ladder that fails must not cost the location itself.
         where, _, _ = guarded(lambda: work(None), "location")
         where = None if where is None else replace(where, flags=(*where.flags, f"No equivalent gamma: {note}"))
@@ -73,30 +69,28 @@ def locate_subject(
     return where, note
 
 
-def check_location(labels: Any, ladder: Any, further: Mapping[str, Any]) -> None:
-    """BadInput for options of the location that could only fail, before any work."""
-    unknown = [name for name in further if name not in OPTIONS]
-    if unknown:
-        raise BadInput(
-            f"location={{{unknown[0]!r}: ...}} is not an option of locate; near: {near(unknown[0], OPTIONS)}"
-        )
-    whole = ("trained", "inputs", "labels", "initial", "factory", "ladder", "groups")
-    own = [name for name in whole if name in further]
-    if own:
-        raise BadInput(f"location={{{own[0]!r}: ...}}: pass {own[0]}= to the study itself")
-    if further.get("loss") not in LOSSES:
-        raise BadInput(f"loss={further['loss']!r}: one of 'mse', 'cross-entropy', or leave it out")
-    if isinstance(ladder, int) and ladder < 2:
-        raise BadInput(f"ladder={ladder}: at least 2 rungs, 4 to interpolate well")
-    if isinstance(ladder, int) and ladder > MOST_RUNGS:
-        raise BadInput(f"ladder={ladder}: at most {MOST_RUNGS} rungs, each a training; they lie half a decade apart")
+def located_with(location: Any) -> LocateOptions | None:
+    """The options of the location that a study was asked for, or None for no location.
+
+    >>> located_with(True).n_probes is None, located_with(False)
+    (True, None)
+    """
+    if isinstance(location, LocateOptions):
+        return location
+    if not isinstance(location, bool):
+        raise BadInput(f"location is a {type(location).__name__}: give True, False or LocateOptions(...)")
+    return LocateOptions() if location else None
+
+
+def check_ladder(ladder: Any, labels: Any) -> None:
+    """BadInput for a ladder that could only fail, before any work."""
     if isinstance(ladder, int) and labels is None:
         raise BadInput(f"ladder={ladder} trains networks on the labels: pass labels=, or leave the ladder out")
 
 
-def check_located(subject: Subject, further: Mapping[str, Any]) -> None:
+def check_located(subject: Subject, options: LocateOptions) -> None:
     """BadInput where this subject cannot be located with these options, before any work."""
-    n_probes = further.get("n_probes")
+    n_probes = options.n_probes
     if n_probes is not None and not 4 <= n_probes <= subject.n:
         raise BadInput(f"n_probes={n_probes} must lie between 4 and the number of inputs, {subject.n}")
     if INITIAL not in subject.snapshots:
@@ -107,8 +101,8 @@ def check_located(subject: Subject, further: Mapping[str, Any]) -> None:
     ]
     if ends[1] and all(torch.equal(ends[0][name], p) for name, p in ends[1].items()):
         raise BadInput(
-            "nothing was learned: the same weights were given as trained and initial. Give those before training as "
-            "initial, or leave initial out"
+            "nothing was learned: the same weights were given before and after training. Give those before training "
+            "as initial, or leave initial out"
         )
 
 
@@ -227,5 +221,5 @@ def _outputs(subject: Subject, inputs: Any, at: str = TRAINED) -> torch.Tensor:
     model = placed(subject.snapshots[at].model, look.device)
     device, dtype = home(model)
     with evaluating(model, device, look.seed), torch.no_grad():
-        parts = (moved(part, device, dtype) for _, part in batches(inputs, look.batch_size))
+        parts = (moved(part, device, dtype) for _, part in batches(inputs, look.options.batch_size))
         return torch.cat([output_matrix(call(model, part), part, look.readout) for part in parts])

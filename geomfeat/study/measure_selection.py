@@ -14,8 +14,9 @@ REMEDY = {
     "labels": "it needs labels: pass labels= (one class per sample)",
     "outputs": "it needs the network's outputs: extract with the model, or set outputs= of the Representation",
     "init": "it needs the initial weights: pass initial= (--initial FILE)",
-    "course": "it needs three or more snapshots whose steps are known: pass initial= and checkpoints={step: model} "
-    "(--checkpoints FOLDER), and the trained network as Snapshot(model, at=step)",
+    "course": "it needs three or more snapshots whose steps are known: pass initial= and "
+    "StudyOptions(checkpoints={step: model}) (--checkpoints FOLDER), and the trained network as "
+    "Snapshot(model, at=step)",
     "gradients": "it needs the network's gradients: pass models, not recordings",
 }
 # A study has layers of one network before, during and after training; bare kernels are compared with `geomfeat.cka`.

@@ -179,7 +179,7 @@ class Parts:
     def put_arrays(self, key: str, arrays: dict[str, np.ndarray]) -> None:
         """Keep named arrays; they are on disk, whole, when this returns. OutputExists for a file of the user's there.
 
-        The beginning of the file is kept among the values, so that the file is known where its end, with the mark, is
+        The beginning of the file is stored with the values, so that the file is known where its end, with the mark, is
         cut off.
         """
         path = self._array_path(key)
@@ -200,7 +200,7 @@ def require_parts(folder: Path) -> None:
 
 
 def remove_parts(folder: Path) -> None:
-    """Remove a folder of parts; OutputExists, and nothing is removed, where something else lies in it."""
+    """Remove a folder of parts; OutputExists, and nothing is removed, where it holds something else."""
     if folder.is_dir():
         remove_own(folder, _parts_of(folder))
 

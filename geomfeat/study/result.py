@@ -78,6 +78,12 @@ class Study(PlottableResult):
         arrays = SAVED.read(folder / ARRAYS, _arrays)
         return cls(str(settings.pop("name", folder.name)), table, location, arrays, settings)
 
+    def to_html(self, path: str | Path) -> Path:
+        """Write the self-contained page of this study to `path`; returns the path. Of several: `compare_page`."""
+        from geomfeat.report.pages import write_page  # brings plotly
+
+        return write_page([self], path)
+
     def to_frame(self) -> pd.DataFrame:
         """The table: one row per number."""
         return self.table.copy()

@@ -4,26 +4,34 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
 from geomfeat._version import __version__
+from geomfeat.activations import ExtractOptions
 from geomfeat.activations.layer_selection import Patterns
 from geomfeat.data.batch_streams import reread
-from geomfeat.errors import BadInput, near
+from geomfeat.errors import BadInput, near, require_kind
 from geomfeat.labels import classes_in
+from geomfeat.location.options import LocateOptions
 from geomfeat.location.result import Location
-from geomfeat.models.functional import Inputs, Readout
-from geomfeat.models.readouts import as_readout
+from geomfeat.models.functional import Inputs
 from geomfeat.study.figure_arrays import spectrum, umap_plane, umap_rows
-from geomfeat.study.location_rows import accuracy_of, check_located, check_location, locate_subject, location_rows
+from geomfeat.study.location_rows import (
+    accuracy_of,
+    check_ladder,
+    check_located,
+    locate_subject,
+    located_with,
+    location_rows,
+)
 from geomfeat.study.measure_rows import guarded
 from geomfeat.study.measure_selection import Plan, make_plan
+from geomfeat.study.options import StudyOptions
 from geomfeat.study.part_cache import Parts, code_of, fingerprint
 from geomfeat.study.result import Study
 from geomfeat.study.snapshots import INITIAL, TRAINED, Look, Subject, make_subject
@@ -36,91 +44,83 @@ from geomfeat.types import Representation, Snapshot
 WORDS = {INITIAL: "initial", TRAINED: "trained"}
 
 
-def run_study(
-    trained: nn.Module | Snapshot,
+def analyze(
+    model: nn.Module | Snapshot,
     inputs: Inputs,
     labels: Any = None,
     *,
     initial: nn.Module | Snapshot | None = None,
+    factory: Callable[[], nn.Module] | None = None,
     layers: Patterns = "*",
     measures: Sequence[str] | str | None = None,
+    groups: Any = None,
     seed: int = 0,
     device: str | torch.device | None = None,
-    name: str = "model",
-    conditions: Mapping[str, Any] | None = None,
-    reduce: str | Callable[[Tensor], Tensor] = "flatten",
-    project: str | int | None = "auto",
-    batch_size: int = 256,
-    factory: Callable[[], nn.Module] | None = None,
-    ladder: Any = None,
-    checkpoints: Mapping[Any, Any] | None = None,
-    readout: Readout | str | None = None,
-    location: bool | Mapping[str, Any] = True,
-    umap: bool | str = True,
-    evaluate: Mapping[str, Any] | None = None,
     progress: bool = True,
-    resume: str | Path | None = None,
-    groups: Any = None,
+    extraction: ExtractOptions = ExtractOptions(),
+    location: bool | LocateOptions = True,
+    options: StudyOptions = StudyOptions(),
 ) -> Study:
-    """Measure one network on some inputs: every measure on every layer, before and after training, and its location.
+    """Measure what a network has learned, layer by layer, and locate it between lazy and rich.
+
+    Every measure on every layer, before and after training, and its location.
 
     Args:
-        trained, initial: the network after and before training, or Snapshots of it (their conditions become columns;
-            with its step, `Snapshot(model, at=1000)`, the trained network is the last of a series over time).
-        inputs: n samples: a tensor, a tuple or a mapping, samples first; or a DataLoader or Dataset, see `extract`,
-            which is read again for every pass, in a fixed order. labels: (n,) classes, or the values (n,)
-            or (n, C) of a regression, for which measures that need classes fail; default those of the batches.
-        groups: (n,) which samples belong together (views of one object), or None. Samples are then held out by whole
-            groups, and errors over samples become errors over groups.
+        model, initial: the network after and before training, or Snapshots of it (their conditions become columns;
+            with its step, `Snapshot(model, at=1000)`, the trained network is the last of a series over time). Without
+            initial weights `factory` (or each module's own reset) draws fresh ones for the location; what compares
+            with the start is left out.
+        inputs: n samples, a few hundred, best of the training set: a tensor, a tuple or a mapping, samples first; or a
+            DataLoader or Dataset, see `extract`, which is read again for every pass, in a fixed order.
+        labels: (n,) classes, or the values (n,) or (n, C) of a regression, for which measures that need classes fail;
+            default those of the batches, if any.
         layers: "*" the hidden layers with weights; else patterns, see `select_layers`.
         measures: names; default every measure that can run on these inputs (`settings["left_out"]` lists the others).
-        name: of the model; the table's `run`. conditions: plain values that become columns.
-        reduce, batch_size: see `extract`. project: "auto" projects layers of more than 4096 features to 2048 for
-            geometry; a number projects layers wider than it to it; None never projects.
-        factory, ladder, readout: see `locate`.
-        checkpoints: step -> Snapshot, module or state; adds rows with `at` the step, and "init-><step>" for changes;
-            with three or more known steps (initial is 0) also the verdict over time, `time_regime`.
-        location: False leaves it out; a mapping gives further options of `locate`.
-        umap: the layer for the UMAP plot; True the last, False none.
-        evaluate: part -> (inputs, labels), or a Dataset or DataLoader of both in a fixed order, to report the accuracy
-            on; default the inputs, as "data". The part "test" counts as samples that were not trained on, also over
-            time.
-        resume: a folder for finished parts: after an interruption the same call resumes from them.
+        groups: (n,) which samples belong together (views of one object), or None. Samples are then held out by whole
+            groups, and errors over samples become errors over groups.
+        extraction: how features become (n, d), batch size and readout, see `ExtractOptions`. Layers of more than 4096
+            features are projected to 2048 for geometry, unless `project` says otherwise.
+        location: False leaves it out; `LocateOptions` say how it is measured.
+        options: name, conditions, checkpoints, data for the accuracy, UMAP, resuming, ladder, see `StudyOptions`.
 
-    Table: `at` is "init", "trained" or a step; for comparisons "init->trained" or "init-><step>".
-    A measure that fails gives rows with ok False and a note. Results depend on neither the order nor the choice of
-    layers and measures.
+    Returns Study: `.table` (one row per number), `.location`, `.arrays`, `.to_html(path)`, `.save(dir)`. In the table
+    `at` is "init", "trained" or a step; for comparisons "init->trained" or "init-><step>". A measure that fails gives
+    rows with ok False and a note. Results depend on neither the order nor the choice of layers and measures.
 
     Raises BadInput (or a subclass) before any work and before anything is written.
 
     >>> from geomfeat.models import build
-    >>> study = run_study(build("mlp", seed=1), torch.randn(30, 64), initial=build("mlp", seed=0), umap=False,
-    ...                   measures=["participation_ratio"], location=False, progress=False)
-    >>> sorted(set(study.table["at"]))
-    ['init', 'trained']
+    >>> start, end = build("mlp", seed=0), build("mlp", seed=0)
+    >>> with torch.no_grad(): _ = end[-1].weight.mul_(2)
+    >>> found = analyze(end, torch.randn(30, 64), initial=start, measures="stable_rank", progress=False,
+    ...                 options=StudyOptions(umap=False))
+    >>> found.location.tier, sorted(set(found.table["at"]))
+    ('initial', ['init', 'init->trained', 'trained'])
     """
-    inputs, labels = reread(trained, inputs, labels, why="analyze", batch_size=batch_size)
-    evaluate = _samples_of(evaluate, trained, batch_size)
-    columns = checked_conditions({**getattr(trained, "conditions", {}), **(conditions or {})})
-    further = {} if isinstance(location, bool) else dict(location)
-    course = course_of(trained, initial, checkpoints, evaluate, further.get("loss"), columns)
+    require_kind(options, StudyOptions, "options")
+    look, where = Look.of(extraction, seed=seed, device=device), located_with(location)
+    inputs, labels = reread(model, inputs, labels, why="analyze", batch_size=extraction.batch_size)
+    evaluate = _samples_of(options.evaluate, model, extraction.batch_size)
+    columns = checked_conditions({**getattr(model, "conditions", {}), **(options.conditions or {})})
+    course = course_of(model, initial, options.checkpoints, evaluate, None if where is None else where.loss, columns)
     have = _had(labels, initial, course)
     make_plan(measures, have | {"outputs"})
-    check_location(labels, ladder, further)
-    look = Look(reduce, project, batch_size, seed, device, as_readout(readout))
+    check_ladder(options.ladder, labels)
     subject = make_subject(
-        trained, inputs, labels, groups=groups, initial=initial, checkpoints=checkpoints, layers=layers, look=look
-    )
-    _check_asked(subject, umap, location, further)
+        model, inputs, labels, groups=groups, initial=initial, checkpoints=options.checkpoints, layers=layers,
+        look=look, params=options.params,
+    )  # fmt: skip
+    _check_asked(subject, options.umap, where)
     plan = make_plan(measures, have | ({"outputs"} if subject.has_outputs else set()))
-    run = _Run(subject, plan, seed, Parts(resume), Features(subject, progress), progress, course)
+    run = _Run(subject, plan, Parts(options.resume), Features(subject, progress), progress, course)
     rows = run.measured()
-    where: Location | None = None
-    if location is not False:
-        where, located = run.located(factory, ladder, further)
+    found: Location | None = None
+    if where is not None:
+        found, located = run.located(factory, options, where)
         rows += located
-    arrays, failures = run.pictures(rows, umap)
+    arrays, failures = run.pictures(rows, options.umap)
     accuracy, read_from = accuracy_of(subject, evaluate, course.loss)
+    reduce = look.options.reduce
     settings = {
         "version": __version__, **_software(), "layers": list(subject.layers), "measures": plan.names,
         "left_out": plan.left_out, "n": subject.n, "labels": labels is not None, "classes": list(subject.classes),
@@ -131,8 +131,8 @@ def run_study(
         "conditions": columns, "weights": run.hashes, "data": run.data,
         "accuracy": accuracy, "accuracy_read_from": read_from,
     }  # fmt: skip
-    table = table_of([*rows, *failures], run=name, seed=seed, conditions=columns, version=__version__)
-    return Study(name, table, where, arrays, settings)
+    table = table_of([*rows, *failures], run=options.name, seed=seed, conditions=columns, version=__version__)
+    return Study(options.name, table, found, arrays, settings)
 
 
 def _had(labels: Any, initial: Any, course: Course) -> set[str]:
@@ -164,21 +164,21 @@ def _samples_of(evaluate: Mapping[str, Any] | None, trained: Any, batch_size: in
     return found
 
 
-def _check_asked(subject: Subject, umap: bool | str, location: Any, further: Mapping[str, Any]) -> None:
+def _check_asked(subject: Subject, umap: bool | str, where: LocateOptions | None) -> None:
     if isinstance(umap, str) and umap not in subject.layers:
         raise BadInput(f"umap={umap!r} is not one of the layers; near: {near(umap, subject.layers)}")
-    if location is not False:
-        check_located(subject, further)
+    if where is not None:
+        check_located(subject, where)
 
 
 class _Run:
     """The work of one study, with finished parts saved in `parts`."""
 
     def __init__(
-        self, subject: Subject, plan: Plan, seed: int, parts: Parts, features: Features, progress: bool, course: Course
+        self, subject: Subject, plan: Plan, parts: Parts, features: Features, progress: bool, course: Course
     ) -> None:
         self.course = course
-        self.subject, self.plan, self.seed, self.parts = subject, plan, seed, parts
+        self.subject, self.plan, self.seed, self.parts = subject, plan, subject.look.seed, parts
         self.features, self.progress = features, progress
         look = subject.look
         self.hashes = {at: fingerprint(s.model) for at, s in subject.snapshots.items()}
@@ -186,7 +186,8 @@ class _Run:
         beside = (subject.goal,) if subject.groups is None else (subject.goal, subject.groups)
         self.data = fingerprint(subject.inputs, *beside)
         device = torch.device(look.device).type if look.device is not None else "own"
-        self._common = (__version__, seed, self.data, _named(look.reduce), look.project, _named(look.readout), device)
+        how = _named(look.options.reduce), look.options.project, _named(look.readout)
+        self._common = (__version__, self.seed, self.data, *how, device)
 
     def key(self, *address: Any, moments: Sequence[str]) -> str:
         """The address of a finished part: all that decides its content."""
@@ -217,14 +218,16 @@ class _Run:
             if at in self.subject.snapshots:
                 self.features.at(at)
 
-    def located(self, factory: Any, ladder: Any, further: Mapping[str, Any]) -> tuple[Location | None, list[Row]]:
+    def located(self, factory: Any, asked: StudyOptions, options: LocateOptions) -> tuple[Location | None, list[Row]]:
         """The location and its rows; None with a failed row if it cannot be computed."""
         ends = [at for at in WORDS if at in self.subject.snapshots]
-        key = self.key("location", self.subject.layers, _named(factory), ladder, dict(further), moments=ends)
+        moved = _named(asked.params) if callable(asked.params) else asked.params
+        made_by = self.subject.layers, _named(factory), asked.ladder, options, moved
+        key = self.key("location", *made_by, moments=ends)
         where = _kept_location(self.parts.get(key))
         if where is None:
             where, note = locate_subject(
-                self.subject, factory=factory, ladder=ladder, seed=self.seed, progress=self.progress, further=further
+                self.subject, factory=factory, asked=asked, options=options, seed=self.seed, progress=self.progress
             )
             if where is None:
                 return None, location_rows(None, self.subject, note)

@@ -2,79 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from functools import cached_property
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
 
-from geomfeat.activations import extract, hidden_weight_layers, readable_layers
+from geomfeat.activations import ExtractOptions, extract, hidden_weight_layers, readable_layers
 from geomfeat.activations.chosen_layers import no_hidden_layer
 from geomfeat.activations.layer_selection import Patterns
-from geomfeat.errors import BadInput, CheckpointMismatch
+from geomfeat.activations.random_projection import AUTO, PROJECTED, projected_width
+from geomfeat.errors import BadInput, CheckpointMismatch, require_kind
 from geomfeat.labels import Labels, as_goal, as_groups, classes_in
 from geomfeat.models.functional import Inputs, Readout, as_inputs, copied, n_samples, unwrapped
 from geomfeat.models.one_network import require_one_network
+from geomfeat.models.readouts import as_readout
+from geomfeat.network import Network
 from geomfeat.numerics import resolve_device, whole_seed
+from geomfeat.tangent.tangent_space import Params
 from geomfeat.types import Representation, Snapshot
 
 INITIAL, TRAINED = "init", "trained"
-# Wider layers are projected for geometry: at 4096 features a covariance takes 0.1 GB, and 2048 random directions
-# preserve distances between samples to about sqrt(2 / 2048) = 3 %.
-WIDE, PROJECTED = 4096, 2048
+# The options of `extract` that a study takes: its other numbers are of outputs, of samples that come first.
+TAKEN = ("reduce", "project", "batch_size", "readout")
 
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """How features are taken: the options of `extract` that a study shares between its moments."""
+    """How features are taken, at all moments of a study: options of `extract`, with the readout as a function."""
 
-    reduce: str | Callable[[Tensor], Tensor] = "flatten"
-    project: str | int | None = "auto"
-    batch_size: int = 256
+    options: ExtractOptions
     seed: int = 0
     device: str | torch.device | None = None
-    readout: Readout | None = None
 
-    def __post_init__(self) -> None:
-        odd = self.project not in ("auto", None) and not (isinstance(self.project, int) and self.project >= 1)
-        if odd:
-            raise BadInput(f"project={self.project!r}: use 'auto', None, or a number of features of at least 1")
-        resolve_device(self.device)
-        whole_seed(self.seed)
+    @classmethod
+    def of(
+        cls, extraction: ExtractOptions | None = None, *, seed: int = 0, device: str | torch.device | None = None
+    ) -> Self:
+        """A checked Look; wide layers are projected unless the options say otherwise.
 
-    def features(
-        self,
-        model: nn.Module,
-        inputs: Any,
-        layers: Patterns,
-        labels: Any = None,
-        *,
-        groups: Any = None,
-        outputs: bool,
-        progress: bool = False,
-        project: int | None = None,
-    ) -> dict[str, Representation]:
-        """`extract` with these options, held in memory."""
-        return dict(
-            extract(
-                model, inputs, labels, layers=layers, groups=groups, reduce=self.reduce, project=project,
-                batch_size=self.batch_size, device=self.device, progress=progress, seed=self.seed,
-                with_outputs=outputs, readout=self.readout,
-            )
-        )  # fmt: skip
+        Raises BadInput for options that only `extract` takes, an unknown device, and a seed that is no number.
+        """
+        options = ExtractOptions() if extraction is None else extraction
+        require_kind(options, ExtractOptions, "extraction")
+        for name, value in options.given().items():
+            if name not in TAKEN:
+                shown = repr(value) if isinstance(value, bool | int | str) else "..."
+                raise BadInput(
+                    f"extraction=ExtractOptions({name}={shown}): {name} is an option of extract alone. Outputs of "
+                    "layers are measured, of samples that come first: leave it out, or extract the features and "
+                    "measure or compare them"
+                )
+        resolve_device(device)
+        whole_seed(seed)
+        options = replace(options.with_projection(AUTO), readout=as_readout(options.readout))
+        return cls(options, seed, device)
+
+    @property
+    def readout(self) -> Readout | None:
+        """What reads the outputs of the network, or None."""
+        return cast(Readout | None, self.options.readout)
 
     def widths(self, model: nn.Module, inputs: Any, layers: Patterns) -> tuple[dict[str, int], bool]:
         """Layer -> number of its features, of those that can be read, and whether the outputs can be read as (n, C)."""
-        options: dict[str, Any] = {
-            "layers": layers, "reduce": self.reduce, "batch_size": self.batch_size, "device": self.device,
-            "seed": self.seed, "readout": self.readout,
-        }  # fmt: skip
+
+        def found(outputs: bool) -> dict[str, int]:
+            options = replace(self.options, project=None, with_outputs=outputs)
+            return readable_layers(
+                model, inputs, layers=layers, device=self.device, seed=self.seed, options=options
+            )  # fmt: skip
+
         try:
-            return readable_layers(model, inputs, with_outputs=True, **options), True
+            return found(True), True
         except BadInput:
             # Either the outputs cannot be read as (n, C), which a study can do without, or this raises again.
-            return readable_layers(model, inputs, **options), False
+            return found(False), False
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +91,7 @@ class Subject:
         has_outputs: whether the network's outputs can be read as (n, C). classes: names that the labels stand for.
         groups: (n,) which samples belong together, or None.
         patterns: how the layers were selected; "*" means the hidden layers with weights.
+        params: which parameters were trained, if it is known, see `Network.prepare`.
     """
 
     snapshots: dict[str, Snapshot]
@@ -100,6 +105,17 @@ class Subject:
     groups: Tensor | None = None
     patterns: Patterns = "*"
     goal: Tensor | None = None
+    params: Params | None = None
+
+    @cached_property
+    def network(self) -> Network:
+        """The trained network as its location takes it."""
+        start = self.snapshots.get(INITIAL)
+        return Network.prepare(
+            self.snapshots[TRAINED].model, self.inputs, layers=self.patterns,
+            initial=None if start is None else start.model, params=self.params, readout=self.look.readout,
+            device=self.look.device,
+        )  # fmt: skip
 
     @property
     def n(self) -> int:
@@ -114,21 +130,17 @@ class Subject:
     @property
     def width(self) -> int | None:
         """Number of features that projected layers have."""
-        return self.look.project if isinstance(self.look.project, int) else PROJECTED if self.projected else None
+        project = self.look.options.project
+        return project if isinstance(project, int) else PROJECTED if self.projected else None
 
     def features(self, at: str, progress: bool = False) -> dict[str, Representation]:
         """Features of every layer at one moment, wide ones projected, on the device of the study."""
-        model, found = self.snapshots[at].model, {}
         labels = None if self.labels is None else Labels(self.labels, self.classes)
-        for names, width in (
-            ([name for name in self.layers if name not in self.projected], None),
-            ([name for name in self.layers if name in self.projected], self.width),
-        ):
-            if names:
-                found |= self.look.features(
-                    model, self.inputs, names, labels, groups=self.groups, outputs=self.has_outputs, progress=progress,
-                    project=width,
-                )  # fmt: skip
+        found = extract(
+            self.snapshots[at].model, self.inputs, labels, layers=list(self.layers), groups=self.groups,
+            device=self.look.device, seed=self.look.seed, progress=progress,
+            options=replace(self.look.options, with_outputs=self.has_outputs),
+        )  # fmt: skip
         return {name: _moved(found[name], self.look.device) for name in self.layers}
 
 
@@ -142,6 +154,7 @@ def make_subject(
     checkpoints: Mapping[Any, Any] | None,
     layers: Patterns,
     look: Look,
+    params: Params | None = None,
 ) -> Subject:
     """A checked Subject; cheap passes of a few samples find the layers and their widths.
 
@@ -164,11 +177,10 @@ def make_subject(
                 "layers, e.g. 'leaf'. All of them: geomfeat extract --list"
             )
     widths, has_outputs = look.widths(model, inputs, patterns)
-    limit = WIDE if look.project == "auto" else look.project
-    projected = frozenset(name for name, d in widths.items() if isinstance(limit, int) and d > limit)
+    projected = frozenset(name for name, d in widths.items() if projected_width(d, look.options.project) is not None)
     return Subject(
         snapshots, inputs, codes, look, tuple(widths), projected, has_outputs, classes, together, patterns=layers,
-        goal=goal,
+        goal=goal, params=params,
     )  # fmt: skip
 
 

@@ -63,7 +63,7 @@ class Features:
         after = self.subject.snapshots[at]
         if self._pair is None or self._pair[0] is not after:
             subject, look = self.subject, self.subject.look
-            whole = look.reduce == "flatten" and not subject.projected
+            whole = look.options.reduce == "flatten" and not subject.projected
             pair = SnapshotPair(
                 subject.snapshots[INITIAL], after, subject.inputs, subject.labels, subject.layers, seed,
                 None if look.device is None else str(look.device), look.readout,

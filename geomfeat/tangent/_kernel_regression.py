@@ -206,7 +206,7 @@ def _targets(targets: Any, test_targets: Any, gram: Tensor) -> tuple[_Targets, _
     z = None if test_targets is None else as_goal(test_targets, "test_targets").to(gram.device)
     if z is not None and (z.ndim != y.ndim or z.is_floating_point() != y.is_floating_point()):
         raise BadInput(
-            f"targets are {tuple(y.shape)} {y.dtype}, test_targets {tuple(z.shape)} {z.dtype}: give both alike"
+            f"targets are {tuple(y.shape)} {y.dtype}, test_targets {tuple(z.shape)} {z.dtype}: give both in one form"
         )
     rows = gram.shape[0]
     if y.ndim not in (1, 2) or 0 in y.shape or rows % len(y):

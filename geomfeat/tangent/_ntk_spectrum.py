@@ -93,6 +93,7 @@ def ntk_spectrum(
     _check_count(k, n, c)
     accuracy = float(torch.finfo(f.precision).eps)
     if way_of_outputs(f, x) == "differences":
+        # A central difference is right to eps^(2/3) at best: its error of order h^2 meets rounding of order eps / h.
         accuracy **= 2 / 3
     one_sample = 2 * max(1, engine.saved)  # activations, and their tangents or gradients
 
@@ -131,6 +132,7 @@ def _check_count(k: int, n: int, c: int) -> None:
 
 def _leading(product: Product, size: int, k: int, seed: int, eps: float) -> tuple[np.ndarray, np.ndarray, str]:
     """Eigenvalues and eigenvectors (size, k), fewer where not all converged, and a note."""
+    # Three products from a random vector: a lower bound of the largest eigenvalue, near enough to serve as the scale.
     v = numpy_stream(seed, "ntk spectrum", "scale").standard_normal(size)
     scale = 0.0
     for _ in range(3):
@@ -139,6 +141,8 @@ def _leading(product: Product, size: int, k: int, seed: int, eps: float) -> tupl
     scale = scale or 1.0  # only a kernel of zeros has none
     values, vectors, converged = _lanczos(product, size, k, (seed, "leading"), eps, scale)
     missed = 0
+    # From one starting vector Lanczos finds one eigenvector of a multiple eigenvalue: look for more in what is
+    # orthogonal to those found, until there is none as large as the last of them.
     while converged:
         found = vectors
 
@@ -151,6 +155,7 @@ def _leading(product: Product, size: int, k: int, seed: int, eps: float) -> tupl
         if not converged or value[0] <= values[-1] + 1e4 * eps * scale:
             break
         missed += 1
+        # All but the smallest, in descending order.
         keep = np.argsort(np.append(values, value))[:0:-1]
         values, vectors = np.append(values, value)[keep], np.hstack([vectors, vector])[:, keep]
     note = "" if converged else "not all eigenvalues converged, so leading ones may be missing: ask for more or fewer"

@@ -43,7 +43,7 @@ class TangentSpace:
 
     @property
     def whole(self) -> bool:
-        """Whether no parameter lies outside."""
+        """Whether no parameter is outside."""
         return not self.others
 
     @property
@@ -74,7 +74,7 @@ def space_of_moved(initial: nn.Module, trained: nn.Module, params: Params | None
 
 
 def space_without_start(trained: nn.Module, params: Params | None = None) -> TangentSpace:
-    """What can be said without the initial weights: `params`, else requires_grad where it differs, else everything."""
+    """What is known without the initial weights: `params`, else requires_grad where it differs, else everything."""
     if params is not None:
         return _given(trained, params)
     sizes = _sizes(trained)

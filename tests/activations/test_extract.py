@@ -14,11 +14,12 @@ from hypothesis import given, settings
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from geomfeat.activations import extract
+from geomfeat.activations import ExtractOptions, extract
 from geomfeat.errors import BadInput, LayerDidNotFire, LayerNotFound
 from geomfeat.models.functional import output_matrix
 from geomfeat.numerics import tolerance
 from tests.activations.zoo import ZOO, conv_bn_residual, gru_cell_loop, lstm, mlp, transformer_encoder_masked
+from tests.option_groups import grouped
 from tests.reference.activations import one_sample_at_a_time
 
 CLOSE = tolerance(torch.float32)
@@ -30,7 +31,13 @@ CLOSE = tolerance(torch.float32)
 def test_every_layer_of_the_zoo_is_what_one_sample_at_a_time_gives(name: str, batch_size: int) -> None:
     model, inputs = ZOO[name]()
     expected = one_sample_at_a_time(model, inputs)
-    reps = extract(model, inputs, labels=torch.arange(6) % 2, batch_size=batch_size, progress=False, with_outputs=True)
+    reps = extract(
+        model,
+        inputs,
+        labels=torch.arange(6) % 2,
+        progress=False,
+        options=ExtractOptions(batch_size=batch_size, with_outputs=True),
+    )
     for module, tensors in expected.items():
         if module == "":
             continue
@@ -47,7 +54,7 @@ def test_every_layer_of_the_zoo_is_what_one_sample_at_a_time_gives(name: str, ba
 @pytest.mark.parametrize("name", ["gru_cell_loop", "shared_weights"])
 def test_every_call_is_what_one_sample_at_a_time_gives(name: str) -> None:
     model, inputs = ZOO[name]()
-    reps = extract(model, inputs, calls="all", batch_size=4, progress=False)
+    reps = extract(model, inputs, progress=False, options=ExtractOptions(calls="all", batch_size=4))
     for module, tensors in one_sample_at_a_time(model, inputs).items():
         for call, expected in enumerate(tensors[0]):
             if module:
@@ -82,7 +89,12 @@ def test_transformer_with_padding_takes_dict_and_tuple_and_reduces_by_the_mask(a
     padding = inputs[1] if as_tuple else inputs["src_key_padding_mask"]
     mask = ~padding if as_tuple else None
     reps = extract(
-        model, inputs, layers="encoder", reduce="token_mean", mask=mask, batch_size=4, progress=False, with_outputs=True
+        model,
+        inputs,
+        layers="encoder",
+        reduce="token_mean",
+        progress=False,
+        options=ExtractOptions(mask=mask, batch_size=4, with_outputs=True),
     )
     by_hand = model.head(reps["encoder"].x)
     assert_close(by_hand.detach(), reps["encoder"].outputs, **CLOSE)
@@ -94,7 +106,13 @@ def test_transformer_with_padding_takes_dict_and_tuple_and_reduces_by_the_mask(a
         "token_all": torch.cat([hidden[i, :length] for i, length in enumerate(lengths)]),
     }.items():
         rep = extract(
-            model, inputs, layers="encoder", labels=torch.arange(6), reduce=how, mask=mask, batch_size=4, progress=False
+            model,
+            inputs,
+            layers="encoder",
+            labels=torch.arange(6),
+            reduce=how,
+            progress=False,
+            options=ExtractOptions(mask=mask, batch_size=4),
         )
         assert_close(rep["encoder"].x, expected, **CLOSE)
         assert rep["encoder"].meta["reduce"] == how
@@ -119,7 +137,7 @@ def test_an_attention_mask_of_the_inputs_is_used() -> None:
 
 def test_inputs_of_layers() -> None:
     model, x = mlp()
-    reps = extract(model, x, layers=["0", "3"], io="input", progress=False)
+    reps = extract(model, x, layers=["0", "3"], progress=False, options=ExtractOptions(io="input"))
     assert torch.equal(reps["0"].x, x)
     assert reps["3"].meta["io"] == "input"
     assert_close(reps["3"].x, extract(model, x, layers="2", progress=False)["2"].x)
@@ -265,9 +283,9 @@ def test_a_named_layer_must_fire_in_every_batch_and_others_are_left_out() -> Non
     x = torch.arange(20.0).reshape(10, 2)
     model = Branching(limit=9)
     with pytest.raises(LayerDidNotFire, match=r"'sometimes' was not called for samples 4 to 8"):
-        extract(model, x, layers="sometimes", batch_size=4, progress=False)
-    assert list(extract(model, x, batch_size=4, progress=False)) == ["always"]
-    assert list(extract(model, x, layers="always", batch_size=4, progress=False)) == ["always"]
+        extract(model, x, layers="sometimes", progress=False, options=ExtractOptions(batch_size=4))
+    assert list(extract(model, x, progress=False, options=ExtractOptions(batch_size=4))) == ["always"]
+    assert list(extract(model, x, layers="always", progress=False, options=ExtractOptions(batch_size=4))) == ["always"]
 
 
 def test_a_loop_of_varying_length_is_refused_rather_than_cut() -> None:
@@ -283,8 +301,8 @@ def test_a_loop_of_varying_length_is_refused_rather_than_cut() -> None:
 
     x = torch.arange(20.0).reshape(10, 2)
     with pytest.raises(BadInput, match=r"'step' is called more often for some samples.*calls='last'"):
-        extract(Loop(), x, calls="all", batch_size=4, progress=False)
-    assert extract(Loop(), x, calls=0, batch_size=4, progress=False)["step@0"].n == 10
+        extract(Loop(), x, progress=False, options=ExtractOptions(calls="all", batch_size=4))
+    assert extract(Loop(), x, progress=False, options=ExtractOptions(calls=0, batch_size=4))["step@0"].n == 10
 
 
 class Constant(nn.Module):
@@ -320,9 +338,17 @@ def test_sizes_that_depend_on_the_batch_are_refused_with_the_remedy() -> None:
 
     x, lengths = torch.ones(6, 5, 2), torch.tensor([3, 3, 3, 3, 5, 5])
     with pytest.raises(BadInput, match=r"layer 'cut'.*depends on the batch"):
-        extract(Trimmed(), (x, lengths), layers="cut", batch_size=2, progress=False)
+        extract(Trimmed(), (x, lengths), layers="cut", progress=False, options=ExtractOptions(batch_size=2))
     assert (
-        extract(Trimmed(), (x, lengths), layers="cut", batch_size=2, reduce="token_mean", progress=False)["cut"].d == 2
+        extract(
+            Trimmed(),
+            (x, lengths),
+            layers="cut",
+            reduce="token_mean",
+            progress=False,
+            options=ExtractOptions(batch_size=2),
+        )["cut"].d
+        == 2
     )
 
 
@@ -332,8 +358,17 @@ def test_a_reduction_that_fits_some_layers_only() -> None:
     inputs = {"src": torch.ones(4, 5, 8), "src_key_padding_mask": None}
     encoder = transformer_encoder_masked()[0]
     with pytest.raises(BadInput, match="layer 'encoder': mask has shape"):
-        extract(encoder, inputs, layers="encoder", reduce="last", mask=torch.ones(4, 7), progress=False)
-    assert list(extract(encoder, inputs, reduce="last", mask=torch.ones(4, 7), progress=False)) == ["head"]
+        extract(
+            encoder,
+            inputs,
+            layers="encoder",
+            reduce="last",
+            progress=False,
+            options=ExtractOptions(mask=torch.ones(4, 7)),
+        )
+    assert list(
+        extract(encoder, inputs, reduce="last", progress=False, options=ExtractOptions(mask=torch.ones(4, 7)))
+    ) == ["head"]
 
 
 @pytest.mark.parametrize("where", [0, 9])
@@ -342,7 +377,7 @@ def test_nan_names_the_layer_wherever_it_comes_first(where: int) -> None:
     x = torch.ones(10, 5)
     x[where] = float("nan")
     with pytest.raises(BadInput, match=r"layer '0' holds 8 NaN|layer '0' holds 32 NaN"):
-        extract(model, x, batch_size=3, progress=False)
+        extract(model, x, progress=False, options=ExtractOptions(batch_size=3))
 
 
 @pytest.mark.parametrize(
@@ -367,7 +402,7 @@ def test_nan_names_the_layer_wherever_it_comes_first(where: int) -> None:
 def test_bad_arguments_are_named_with_the_remedy(arguments: dict[str, Any], told: str) -> None:
     model, x = mlp()
     with pytest.raises(BadInput, match=told):
-        extract(model, x, progress=False, **arguments)
+        extract(model, x, progress=False, **grouped(extract, arguments))
 
 
 def test_unknown_layers_and_inputs_without_samples() -> None:
@@ -385,7 +420,11 @@ def test_unknown_layers_and_inputs_without_samples() -> None:
 def test_outputs_go_through_the_readout() -> None:
     model, x = mlp()
     rep = extract(
-        model, x, layers="3", with_outputs=True, readout=lambda out, given: out[:, :1] + given[:, :1], progress=False
+        model,
+        x,
+        layers="3",
+        progress=False,
+        options=ExtractOptions(with_outputs=True, readout=lambda out, given: out[:, :1] + given[:, :1]),
     )
     assert_close(rep["3"].outputs, model.eval()(x)[:, :1].detach() + x[:, :1], **CLOSE)
     assert extract(model, x, layers="3", progress=False)["3"].outputs is None
@@ -453,12 +492,18 @@ def test_layers_that_return_nested_tensors_are_padded_and_know_their_lengths() -
         "token_all": torch.cat(rows),
     }.items():
         rep = extract(
-            Ragged(), (x, lengths), layers="cut", labels=torch.arange(6), reduce=how, batch_size=4, progress=False
+            Ragged(),
+            (x, lengths),
+            layers="cut",
+            labels=torch.arange(6),
+            reduce=how,
+            progress=False,
+            options=ExtractOptions(batch_size=4),
         )["cut"]
         assert_close(rep.x, expected)
     assert rep.labels.tolist() == torch.arange(6).repeat_interleave(lengths).tolist()
     with pytest.raises(BadInput, match="depends on the batch"):
-        extract(Ragged(), (x, lengths), layers="cut", batch_size=3, progress=False)
+        extract(Ragged(), (x, lengths), layers="cut", progress=False, options=ExtractOptions(batch_size=3))
 
 
 @pytest.mark.parametrize("stored", [False, True])

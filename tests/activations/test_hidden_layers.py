@@ -154,9 +154,9 @@ def test_layers_work_on_every_device(device: str) -> None:
 
 def test_inputs_that_the_model_cannot_take_are_named() -> None:
     net = nn.Sequential(nn.Linear(64, 3), nn.ReLU(), nn.Linear(3, 2))
-    for inputs, told in ((torch.ones(5, 50), r"\(2, 50\) float32"), (torch.ones(5, 64).long(), r"\(2, 64\) int64")):
+    for inputs, message in ((torch.ones(5, 50), r"\(2, 50\) float32"), (torch.ones(5, 64).long(), r"\(2, 64\) int64")):
         for work in (fired_layers, hidden_weight_layers, extract):
-            with pytest.raises(BadInput, match=rf"Sequential cannot be called on these inputs \({told}"):
+            with pytest.raises(BadInput, match=rf"Sequential cannot be called on these inputs \({message}"):
                 work(net, inputs)
 
 
@@ -201,7 +201,7 @@ def test_what_makes_a_weight_is_no_layer() -> None:
 
 @pytest.mark.parametrize("sizes", [(4,), (4, 4), (4, 3), (4, 4, 2)])
 @pytest.mark.parametrize("labelled", [True, False])
-def test_a_list_of_batches_is_told_how_to_be_given(sizes: tuple[int, ...], labelled: bool) -> None:
+def test_a_list_of_batches_is_refused_with_how_to_give_it(sizes: tuple[int, ...], labelled: bool) -> None:
     net = nn.Sequential(nn.Linear(3, 2), nn.ReLU())
     batches = [(torch.ones(n, 3), torch.zeros(n)) if labelled else torch.ones(n, 3) for n in sizes]
     if len(sizes) > 1 or labelled:

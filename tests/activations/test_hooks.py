@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, hessian, jacrev, jvp, vmap
 from torch.testing import assert_close
 
-from geomfeat.activations import extract, fired_layers, hidden_weight_layers, recording, tensors_by_path
+from geomfeat.activations import ExtractOptions, extract, fired_layers, hidden_weight_layers, recording, tensors_by_path
 from geomfeat.activations.model_state import unfused_attention
 from geomfeat.errors import BadInput, GeomfeatError, LayerNotFound
 from geomfeat.models.functional import call, functional
@@ -113,7 +113,7 @@ def test_extraction_leaves_no_trace(name: str, bits: int) -> None:
     model, inputs = ZOO[name]()
     mixed_modes(model, bits)
     before = state_of(model)
-    extract(model, inputs, progress=False, batch_size=4, calls="all", with_outputs=True)
+    extract(model, inputs, progress=False, options=ExtractOptions(batch_size=4, calls="all", with_outputs=True))
     assert_untouched(model, before)
     fired_layers(model, inputs)
     hidden_weight_layers(model, inputs)

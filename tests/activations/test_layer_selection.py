@@ -42,14 +42,14 @@ def test_patterns_select_in_module_order_each_once(pattern: object, expected: li
 
 @pytest.mark.parametrize("pattern", ["layer9.*", "type:LSTM", "re:^x", "stemm", lambda _n, _m: False])
 def test_a_pattern_that_matches_nothing_names_itself_near_names_and_the_list(pattern: object) -> None:
-    with pytest.raises(LayerNotFound) as told:
+    with pytest.raises(LayerNotFound) as error:
         select_layers(RESNET, ["head", pattern])
-    assert "geomfeat extract --list" in str(told.value)
-    assert f"All {len(select_layers(RESNET, '*'))} layers" in str(told.value)
+    assert "geomfeat extract --list" in str(error.value)
+    assert f"All {len(select_layers(RESNET, '*'))} layers" in str(error.value)
     if isinstance(pattern, str):
-        assert repr(pattern) in str(told.value)
+        assert repr(pattern) in str(error.value)
     else:
-        assert "lambda" in str(told.value)
+        assert "lambda" in str(error.value)
 
 
 def test_near_names_are_suggested() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from geomfeat.activations import extract, load_npz, save_npz
+from geomfeat.activations import ExtractOptions, extract, load_npz, save_npz
 from geomfeat.errors import BadInput, OutputExists
 from geomfeat.types import Representation
 from tests.activations.zoo import lstm
@@ -16,7 +16,7 @@ from tests.activations.zoo import lstm
 
 def test_what_goes_in_comes_out(tmp_path: Path) -> None:
     model, x = lstm()
-    reps = dict(extract(model, x, labels=torch.arange(6), with_outputs=True, progress=False))
+    reps = dict(extract(model, x, labels=torch.arange(6), progress=False, options=ExtractOptions(with_outputs=True)))
     reps["a/b c"] = Representation(torch.ones(2, 3, dtype=torch.float64), layer="other", meta={"f": len})
     file = save_npz(tmp_path / "deep" / "reps", reps)
     assert file == tmp_path / "deep" / "reps.npz"

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from geomfeat.activations import extract, fired_layers, hidden_weight_layers
+from geomfeat.activations import ExtractOptions, extract, fired_layers, hidden_weight_layers
 from geomfeat.activations.model_state import evaluating
 from geomfeat.activations.parameter_state import same_parameters
 from geomfeat.errors import BadInput
-from geomfeat.study import run_study
+from geomfeat.study import StudyOptions, analyze
 from tests.activations.zoo import mlp
 
 
@@ -79,10 +79,10 @@ def test_an_embedding_with_max_norm_keeps_its_rows(kind: type[nn.Module]) -> Non
     before = state(net)
     fired_layers(net, tokens)
     hidden_weight_layers(net, tokens)
-    seen = extract(net, tokens, batch_size=7, progress=False)
+    seen = extract(net, tokens, progress=False, options=ExtractOptions(batch_size=7))
     assert_same(net, before)
     assert float(seen["0"].x.reshape(-1, 8).norm(dim=1).max()) < 1.001 or kind is nn.EmbeddingBag
-    run_study(net, tokens, layers="leaf", measures=["stable_rank"], umap=False, progress=False)
+    analyze(net, tokens, layers="leaf", measures=["stable_rank"], progress=False, options=StudyOptions(umap=False))
     assert_same(net, before)
 
 
@@ -90,7 +90,7 @@ def test_an_embedding_with_max_norm_keeps_its_rows(kind: type[nn.Module]) -> Non
 def test_every_way_of_writing_into_a_weight_is_undone(write: Callable[[Any], Any]) -> None:
     net = Writing(write)
     before = state(net)
-    extract(net, torch.ones(9, 5), layers=["head"], batch_size=4, progress=False)
+    extract(net, torch.ones(9, 5), layers=["head"], progress=False, options=ExtractOptions(batch_size=4))
     assert_same(net, before)
 
 

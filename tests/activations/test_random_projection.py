@@ -8,7 +8,7 @@ import torch
 from sklearn.random_projection import SparseRandomProjection
 from torch.testing import assert_close
 
-from geomfeat.activations import extract, project, projection_matrix
+from geomfeat.activations import ExtractOptions, extract, project, projection_matrix
 from geomfeat.errors import BadInput
 from geomfeat.numerics import numpy_stream, tolerance
 from tests.activations.zoo import conv_bn_residual
@@ -44,9 +44,9 @@ def test_squared_distances_are_kept_on_average() -> None:
 def test_two_checkpoints_share_the_projection_whatever_batch_or_other_layers() -> None:
     model, x = conv_bn_residual()
     everything = extract(model, x, layers="*", project=12, seed=4, progress=False)
-    alone = extract(model, x, layers="layer1.1.conv2", project=12, seed=4, batch_size=1, progress=False)[
-        "layer1.1.conv2"
-    ]
+    alone = extract(
+        model, x, layers="layer1.1.conv2", project=12, seed=4, progress=False, options=ExtractOptions(batch_size=1)
+    )["layer1.1.conv2"]
     assert_close(alone.x, everything["layer1.1.conv2"].x, **tolerance(torch.float32))
     plain = extract(model, x, layers="layer1.1.conv2", progress=False)["layer1.1.conv2"]
     matrix = projection_matrix(plain.d, 12, "layer1.1.conv2", 4)

@@ -125,7 +125,7 @@ def test_unknown_reductions_are_named(how: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("how", "mask", "told"),
+    ("how", "mask", "message"),
     [
         ("last", torch.ones(2, 4), "mask has shape"),
         ("cls", torch.ones(3, 3), "mask has shape"),
@@ -137,8 +137,8 @@ def test_unknown_reductions_are_named(how: object) -> None:
         ("max", torch.ones(2, 3), "token_mean"),
     ],
 )
-def test_masks_and_positions_that_do_not_fit_are_refused(how: str, mask: Tensor | None, told: str) -> None:
-    with pytest.raises(BadInput, match=told):
+def test_masks_and_positions_that_do_not_fit_are_refused(how: str, mask: Tensor | None, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
         reduce(normal(2, 3, 4), how, mask=mask)
 
 

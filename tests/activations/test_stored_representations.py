@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from geomfeat.activations import ActivationStore, extract
+from geomfeat.activations import ActivationStore, ExtractOptions, extract
 from geomfeat.activations import stored_representations as stored
 from geomfeat.errors import BadInput, OutputExists
 from tests.activations.zoo import ZOO, conv_bn_residual, gru_cell_loop, mlp, transformer_encoder_masked
@@ -30,8 +30,17 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_store_gives_what_memory_gives(name: str, tmp_path: Path) -> None:
     model, inputs = ZOO[name]()
     labels = torch.arange(6)
-    plain = extract(model, inputs, labels=labels, batch_size=2, progress=False, with_outputs=True)
-    kept = extract(model, inputs, labels=labels, batch_size=2, progress=False, with_outputs=True, store=tmp_path)
+    plain = extract(
+        model, inputs, labels=labels, progress=False, options=ExtractOptions(batch_size=2, with_outputs=True)
+    )
+    kept = extract(
+        model,
+        inputs,
+        labels=labels,
+        progress=False,
+        store=tmp_path,
+        options=ExtractOptions(batch_size=2, with_outputs=True),
+    )
     assert list(kept) == list(plain)
     assert len(kept) == len(plain)
     for key, rep in plain.items():
@@ -54,7 +63,7 @@ def test_tokens_as_rows_are_stored_padded_and_read_without_padding(
         inputs = {"src": inputs["src"]}
     arguments: dict[str, Any] = {
         "layers": ["encoder", "head"], "labels": torch.arange(6), "reduce": "token_all", "project": project,
-        "batch_size": 4, "progress": False, "with_outputs": True,
+        "progress": False, "options": ExtractOptions(batch_size=4, with_outputs=True),
     }  # fmt: skip
     plain, kept = extract(model, inputs, **arguments), extract(model, inputs, **arguments, store=tmp_path)
     assert plain["encoder"].n == (20 if masked else 30)
@@ -89,7 +98,7 @@ def interrupted(after: int | None) -> Interrupted:
 @pytest.mark.usefixtures("small_blocks")
 def test_an_interruption_keeps_the_finished_blocks_and_a_rerun_goes_on(tmp_path: Path) -> None:
     x = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
-    arguments: dict[str, Any] = {"batch_size": 4, "progress": False, "store": tmp_path}
+    arguments: dict[str, Any] = {"options": ExtractOptions(batch_size=4), "progress": False, "store": tmp_path}
     model = interrupted(after=17 + 9)  # 17 samples find and check the layers, two batches pass, the third is cut off
     with pytest.raises(KeyboardInterrupt):
         extract(model, x, **arguments)
@@ -99,7 +108,7 @@ def test_an_interruption_keeps_the_finished_blocks_and_a_rerun_goes_on(tmp_path:
     again = interrupted(after=None)
     kept = extract(again, x, **arguments)
     assert again.seen == 17 + 12
-    fresh = extract(interrupted(None), x, batch_size=4, progress=False)
+    fresh = extract(interrupted(None), x, progress=False, options=ExtractOptions(batch_size=4))
     for key in fresh:
         assert_close(kept[key].x, fresh[key].x, rtol=0, atol=0)
     third = interrupted(None)
@@ -115,10 +124,10 @@ def test_an_interruption_keeps_the_finished_blocks_and_a_rerun_goes_on(tmp_path:
 def test_a_rerun_with_another_batch_size_goes_on_too(tmp_path: Path) -> None:
     x = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
     with pytest.raises(KeyboardInterrupt):
-        extract(interrupted(after=26), x, batch_size=4, store=tmp_path, progress=False)
+        extract(interrupted(after=26), x, store=tmp_path, progress=False, options=ExtractOptions(batch_size=4))
     again = interrupted(None)
-    kept = extract(again, x, batch_size=3, store=tmp_path, progress=False, with_outputs=True)
-    fresh = extract(interrupted(None), x, progress=False, with_outputs=True)
+    kept = extract(again, x, store=tmp_path, progress=False, options=ExtractOptions(batch_size=3, with_outputs=True))
+    fresh = extract(interrupted(None), x, progress=False, options=ExtractOptions(with_outputs=True))
     for key in fresh:
         assert_close(kept[key].x, fresh[key].x)
         assert_close(kept[key].outputs, fresh[key].outputs)
@@ -163,14 +172,14 @@ def test_nan_late_in_the_inputs_names_the_layer_and_keeps_earlier_blocks(tmp_pat
     x = torch.ones(10, 5)
     x[9] = float("nan")
     with pytest.raises(BadInput, match="layer '0' holds"):
-        extract(model, x, batch_size=4, store=tmp_path, progress=False)
+        extract(model, x, store=tmp_path, progress=False, options=ExtractOptions(batch_size=4))
     assert (tmp_path / "trained" / "0" / "progress.json").is_file()
 
 
 def test_calls_and_paths_can_be_stored(tmp_path: Path) -> None:
     model, x = gru_cell_loop()
-    kept = extract(model, x, layers="cell", calls="all", store=str(tmp_path), progress=False)
-    plain = extract(model, x, layers="cell", calls="all", progress=False)
+    kept = extract(model, x, layers="cell", store=str(tmp_path), progress=False, options=ExtractOptions(calls="all"))
+    plain = extract(model, x, layers="cell", progress=False, options=ExtractOptions(calls="all"))
     assert list(kept) == ["cell@0", "cell@1", "cell@2", "cell@3"]
     assert_close(kept["cell@2"].x, plain["cell@2"].x)
     with pytest.raises(KeyError):

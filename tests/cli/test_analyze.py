@@ -1,4 +1,4 @@
-"""`geomfeat analyze` on files: what it writes, that it resumes, that bad input is told and writes nothing."""
+"""`geomfeat analyze` on files: what it writes, that it resumes, that bad input is reported and writes nothing."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_a_saved_ladder_gives_the_equivalent_gamma(files: Path, analyze: Run) ->
     assert "first ladder:" in analyze("--ladder", "ladder.json").stderr
 
 
-def test_accuracy_is_told_by_part_where_there_is_a_test_part(files: Path, analyze: Run) -> None:
+def test_accuracy_is_reported_by_part_where_there_is_a_test_part(files: Path, analyze: Run) -> None:
     x, y = digits(200)
     np.savez("split.npz", x_train=x[:150], y_train=y[:150], x_test=x[150:], y_test=y[150:])
     assert analyze("--n", 20, data="npz:split.npz").exit_code == 0
@@ -111,8 +111,23 @@ def test_accuracy_is_told_by_part_where_there_is_a_test_part(files: Path, analyz
     assert study.settings["n"] == 20
 
 
-def test_the_same_request_is_not_computed_again_and_a_lost_page_is_made_again(files: Path, analyze: Run) -> None:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the folder of a finished `analyze()` is, once a test has needed one."""
+    return tmp_path_factory.mktemp("made") / "out"
+
+
+@pytest.fixture
+def finished(files: Path, analyze: Run, made: Path) -> None:
+    """`out`, the folder of a finished `analyze()`: computed once for all tests, each of which has a copy."""
+    if made.exists():
+        shutil.copytree(made, "out")
+        return
     assert analyze().exit_code == 0
+    shutil.copytree("out", made)
+
+
+def test_the_same_request_is_not_computed_again_and_a_lost_page_is_made_again(finished: None, analyze: Run) -> None:
     before = {p.name: p.stat().st_mtime_ns for p in Path("out").iterdir() if p.is_file()}
     Path("out/report.html").unlink()
     again = analyze()
@@ -216,8 +231,7 @@ def test_a_data_folder_that_changed_is_other_settings(files: Path) -> None:
     assert second["model"] == first["model"]
 
 
-def test_results_of_other_settings_are_not_overwritten_unasked(files: Path, analyze: Run) -> None:
-    assert analyze().exit_code == 0
+def test_results_of_other_settings_are_not_overwritten_unasked(finished: None, analyze: Run) -> None:
     before = {p.name: p.read_bytes() for p in Path("out").iterdir() if p.is_file()}
     other = analyze("--seed", 1)
     assert other.exit_code == 2
@@ -229,8 +243,7 @@ def test_results_of_other_settings_are_not_overwritten_unasked(files: Path, anal
     assert Study.load("out").settings["seed"] == 1
 
 
-def test_weights_that_changed_under_the_same_name_are_other_settings(files: Path, analyze: Run) -> None:
-    assert analyze().exit_code == 0
+def test_weights_that_changed_under_the_same_name_are_other_settings(finished: None, analyze: Run) -> None:
     shutil.copy("steps/step_20.safetensors", "final.safetensors")
     assert "first trained:" in analyze().stderr
 
@@ -257,20 +270,19 @@ def test_an_interruption_keeps_what_is_finished_and_says_how_to_go_on(
     assert Study.load("out").table["ok"].all()
 
 
-def test_a_damaged_result_is_told_and_made_again_once_it_is_deleted(files: Path, analyze: Run) -> None:
-    assert analyze().exit_code == 0
+def test_a_damaged_result_is_reported_and_made_again_once_it_is_deleted(finished: None, analyze: Run) -> None:
     table = Path("out/results.parquet")
     table.write_bytes(table.read_bytes()[:-50])
-    told = analyze()
-    assert told.exit_code == 2
-    assert "results.parquet is truncated or corrupt" in told.stderr
+    result = analyze()
+    assert result.exit_code == 2
+    assert "results.parquet is truncated or corrupt" in result.stderr
     table.unlink()
     assert analyze().exit_code == 0
     assert Study.load("out").table["ok"].all()
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--layers", "fc1"], ["no layer matches 'fc1'", "near:", "geomfeat extract --list"]),
         (["--measures", "stable_rnk"], ["no measure 'stable_rnk'", "near: stable_rank", "geomfeat measures"]),
@@ -297,10 +309,10 @@ def test_a_damaged_result_is_told_and_made_again_once_it_is_deleted(files: Path,
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) and value[0].startswith("--") else "",
 )
-def test_bad_options_are_told_in_one_line_and_nothing_is_written(
-    files: Path, analyze: Run, words: list[str], told: list[str]
+def test_bad_options_are_reported_in_one_line_and_nothing_is_written(
+    files: Path, analyze: Run, words: list[str], message: list[str]
 ) -> None:
-    assert_refused(analyze(*words), *told)
+    assert_refused(analyze(*words), *message)
 
 
 def test_weights_of_another_network_are_refused_with_the_keys(files: Path, analyze: Run) -> None:
@@ -309,13 +321,13 @@ def test_weights_of_another_network_are_refused_with_the_keys(files: Path, analy
 
 
 @pytest.mark.parametrize("name", ["final.safetensors", "init.safetensors", "digits.npz"])
-def test_truncated_files_are_told(files: Path, analyze: Run, name: str) -> None:
+def test_truncated_files_are_reported(files: Path, analyze: Run, name: str) -> None:
     whole = Path(name).read_bytes()
     Path(name).write_bytes(whole[: len(whole) // 2])
     assert_refused(analyze(), name, "truncated")
 
 
-def test_weights_that_are_not_finite_are_told(files: Path, analyze: Run) -> None:
+def test_weights_that_are_not_finite_are_reported(files: Path, analyze: Run) -> None:
     broken = model_at(2)
     with torch.no_grad():
         broken[1].weight[0, 0] = float("inf")  # type: ignore[index]
@@ -331,13 +343,13 @@ def test_activations_that_overflow_name_the_layer(files: Path, analyze: Run) -> 
     assert_refused(analyze(), "layer '3'", "infinite")
 
 
-def test_inputs_that_are_not_finite_are_told(files: Path, analyze: Run) -> None:
+def test_inputs_that_are_not_finite_are_reported(files: Path, analyze: Run) -> None:
     x, y = digits(N)
     np.savez("digits.npz", x=np.where(x.numpy() > 1, np.nan, x.numpy()), y=y.numpy())
     assert_refused(analyze(), "NaN", "digits")
 
 
-def test_labels_of_the_wrong_length_are_told(files: Path, analyze: Run) -> None:
+def test_labels_of_the_wrong_length_are_reported(files: Path, analyze: Run) -> None:
     x, y = digits(N)
     np.savez("digits.npz", x=x.numpy(), y=y.numpy()[:-1])
     assert_refused(analyze(), "labels", "29", "30 samples")
@@ -411,9 +423,8 @@ def test_a_file_of_the_users_in_the_folder_is_never_replaced(
 
 @pytest.mark.parametrize("name", ["notes.txt", "deep/notes.txt"])
 def test_force_leaves_a_folder_of_parts_with_a_file_of_the_users(
-    files: Path, analyze: Run, computed: list[str], name: str
+    finished: None, analyze: Run, computed: list[str], name: str
 ) -> None:
-    assert analyze().exit_code == 0
     mine = Path("out/parts") / name
     mine.parent.mkdir(exist_ok=True)
     mine.write_text("mine")
@@ -429,9 +440,8 @@ def test_force_leaves_a_folder_of_parts_with_a_file_of_the_users(
 
 @pytest.mark.parametrize("force", [True, False])
 def test_a_file_of_the_users_in_the_place_of_a_part_is_never_replaced(
-    files: Path, analyze: Run, computed: list[str], force: bool
+    finished: None, analyze: Run, computed: list[str], force: bool
 ) -> None:
-    assert analyze().exit_code == 0
     mine = next(Path("out/parts").glob("*.npz"))
     mine.write_bytes(b"mine")
     Path("out/arrays.npz").unlink()
@@ -441,8 +451,7 @@ def test_a_file_of_the_users_in_the_place_of_a_part_is_never_replaced(
     assert mine.read_bytes() == b"mine"
 
 
-def test_an_edited_page_is_kept_and_does_not_stop_a_finished_run(files: Path, analyze: Run) -> None:
-    assert analyze().exit_code == 0
+def test_an_edited_page_is_kept_and_does_not_stop_a_finished_run(finished: None, analyze: Run) -> None:
     page = Path("out/report.html")
     page.write_text(page.read_text(encoding="utf-8") + "<p>my notes</p>", encoding="utf-8")
     assert "results exist" in analyze().stdout

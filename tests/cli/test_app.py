@@ -81,13 +81,13 @@ def test_the_console_tells_a_bug_in_one_line_unless_asked_for_the_traceback(debu
     assert ("geomfeat: unexpected TypeError" in done.stderr) != debug
 
 
-def test_an_error_of_the_users_own_code_is_told_with_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_of_the_users_own_code_is_reported_with_its_line(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(typer.Exit) as stopped, command(debug=False):
         raise KeyError("layer9")
     assert stopped.value.exit_code == 2
-    told = capsys.readouterr().err
-    assert told.startswith(f"geomfeat: {__file__}, line ")
-    assert told.endswith("failed: KeyError: 'layer9'; --debug shows its traceback\n")
+    output = capsys.readouterr().err
+    assert output.startswith(f"geomfeat: {__file__}, line ")
+    assert output.endswith("failed: KeyError: 'layer9'; --debug shows its traceback\n")
 
 
 def test_code_that_ends_the_program_is_no_success(capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,18 +102,18 @@ def test_a_lack_of_memory_comes_with_what_to_do(capsys: pytest.CaptureFixture[st
     with pytest.raises(typer.Exit) as stopped, command(debug=False):
         raise error
     assert stopped.value.exit_code == 2
-    told = capsys.readouterr().err
-    assert told.startswith("geomfeat: out of memory")
-    assert "use fewer samples (--n)" in told
+    output = capsys.readouterr().err
+    assert output.startswith("geomfeat: out of memory")
+    assert "use fewer samples (--n)" in output
 
 
-def test_the_version_is_told(run: Run) -> None:
+def test_the_version_is_reported(run: Run) -> None:
     result = run("--version")
     assert (result.exit_code, result.stdout) == (0, f"geomfeat {geomfeat.__version__}\n")
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["analyse"], ["no such command 'analyse'", "Did you mean 'analyze'", "see geomfeat --help"]),
         (["extract", "--no-such"], ["no such option: --no-such", "see geomfeat extract --help"]),
@@ -125,12 +125,14 @@ def test_the_version_is_told(run: Run) -> None:
         (["extract", "--model", "a:b", "--data", "digits", "--npz="], ["'--npz'", "it is empty"]),
     ],
 )
-def test_words_that_cannot_be_understood_are_told_in_one_line(run: Run, words: list[str], told: list[str]) -> None:
+def test_words_that_cannot_be_understood_are_reported_in_one_line(
+    run: Run, words: list[str], message: list[str]
+) -> None:
     result = run(*words)
     assert result.exit_code == 2
     [line] = result.stderr.strip().splitlines()
     assert line.startswith("geomfeat: ")
-    assert all(part in line for part in told), line
+    assert all(part in line for part in message), line
 
 
 @pytest.mark.parametrize("word", ["²", "1_0", "1.5", "-1", "0", "many"])
@@ -154,10 +156,10 @@ def test_the_log_shows_tracebacks_only_when_asked(capsys: pytest.CaptureFixture[
         except RuntimeError:
             logging.getLogger("geomfeat.study").warning("measure failed", exc_info=True)
         logging.getLogger("geomfeat.study").debug("detail")
-    told = capsys.readouterr().err
-    assert "geomfeat: WARNING: measure failed" in told
-    assert ("Traceback" in told) == debug
-    assert ("detail" in told) == debug
+    output = capsys.readouterr().err
+    assert "geomfeat: WARNING: measure failed" in output
+    assert ("Traceback" in output) == debug
+    assert ("detail" in output) == debug
 
 
 def test_logging_is_as_before_afterwards() -> None:

@@ -69,7 +69,6 @@ def test_projection_and_reduction_are_taken(files: Path, extract: Run) -> None:
         ([], ["--npz FILE or --store DIR"]),
         (["--npz", "a.npz", "--store", "b"], ["no destination (or two)"]),
         (["--npz", "a.npz", "--layers", "fc1"], ["no layer matches 'fc1'"]),
-        (["--npz", "a.npz", "--project", "auto"], ["--project auto"]),
         (["--npz", "a.npz", "--split", "test"], ["no test split"]),
         (["--npz", "a.npz", "--reduce", "adaptiv(2)"], ["adaptiv"]),
     ],

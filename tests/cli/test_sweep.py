@@ -37,7 +37,7 @@ def test_a_sweep_ends_in_one_table_and_a_second_call_says_the_same(run: Run, con
     assert run("sweep", config, "--out", tmp_path / "out", "--quiet").stdout == first.stdout
 
 
-def test_a_run_that_could_not_be_made_is_told_with_exit_code_1(
+def test_a_run_that_could_not_be_made_is_reported_with_exit_code_1(
     run: Run, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def breaking(*_: Any) -> None:
@@ -51,9 +51,9 @@ def test_a_run_that_could_not_be_made_is_told_with_exit_code_1(
 
 
 def test_a_dry_run_tells_number_and_time_and_writes_nothing(run: Run, config: Path, tmp_path: Path) -> None:
-    told = run("sweep", config, "--out", tmp_path / "out", "--dry-run", "--engine", "dask", "--workers", 3).stdout
-    assert told.startswith("4 trainings, 0 finished. At most ")
-    assert "minutes for 4 on 3 workers" in told
+    output = run("sweep", config, "--out", tmp_path / "out", "--dry-run", "--engine", "dask", "--workers", 3).stdout
+    assert output.startswith("4 trainings, 0 finished. At most ")
+    assert "minutes for 4 on 3 workers" in output
     assert not (tmp_path / "out").exists()
 
 
@@ -72,7 +72,7 @@ LAUGHS = "a: &a [1, 1]\n" + "".join(f"{k}: &{k} [*{j}, *{j}]\n" for j, k in pair
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "is empty"),
         ("[" * 20_000, "nested too deeply"),
@@ -86,13 +86,13 @@ LAUGHS = "a: &a [1, 1]\n" + "".join(f"{k}: &{k} [*{j}, *{j}]\n" for j, k in pair
         ("\x00", "is not valid YAML"),
     ],
 )
-def test_a_config_that_is_no_sweep_is_refused(run: Run, config: Path, tmp_path: Path, text: str, told: str) -> None:
+def test_a_config_that_is_no_sweep_is_refused(run: Run, config: Path, tmp_path: Path, text: str, message: str) -> None:
     config.write_text(text)
     done = run("sweep", config, "--out", tmp_path / "out", "--dry-run")
     assert done.exit_code == 2
     [line] = done.stderr.strip().splitlines()
     assert "sweep.yaml" in line
-    assert told in line
+    assert message in line
 
 
 def test_a_dry_run_tells_of_runs_of_another_version(
@@ -101,19 +101,19 @@ def test_a_dry_run_tells_of_runs_of_another_version(
     run("sweep", config, "--out", tmp_path / "out", "--quiet")
     for where in (task, sweep):
         monkeypatch.setattr(where, "code_version", lambda: "9.9+other")
-    told = run("sweep", config, "--out", tmp_path / "out", "--dry-run")
-    assert told.exit_code == 0
-    assert "4 trainings, 0 finished" in told.stdout
-    assert "holds 4 of these 4 runs made by another version (4 by geomfeat 0." in told.stdout
-    assert "--recompute" in told.stdout
+    result = run("sweep", config, "--out", tmp_path / "out", "--dry-run")
+    assert result.exit_code == 0
+    assert "4 trainings, 0 finished" in result.stdout
+    assert "holds 4 of these 4 runs made by another version (4 by geomfeat 0." in result.stdout
+    assert "--recompute" in result.stdout
 
 
 def test_a_dry_run_on_slurm_shows_the_job_script(run: Run, config: Path, tmp_path: Path) -> None:
     with config.open("a") as file:
         file.write("slurm: {jobs: 7, partition: short}\n")
-    told = run("sweep", config, "--out", tmp_path / "out", "--dry-run", "--engine", "slurm").stdout
-    assert "on 7 workers" in told
-    assert "#SBATCH -p short" in told
+    output = run("sweep", config, "--out", tmp_path / "out", "--dry-run", "--engine", "slurm").stdout
+    assert "on 7 workers" in output
+    assert "#SBATCH -p short" in output
 
 
 def test_the_schema_is_json_and_knows_every_key(run: Run) -> None:
@@ -123,7 +123,7 @@ def test_the_schema_is_json_and_knows_every_key(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         ((), "SWEEP.yaml is missing"),
         (("{config}",), "--out is missing"),
@@ -131,10 +131,10 @@ def test_the_schema_is_json_and_knows_every_key(run: Run) -> None:
         (("{config}", "--out", "out", "--engine", "dusk"), "engine='dusk': near: dask"),
     ],
 )
-def test_bad_calls_are_one_line_with_exit_code_2(run: Run, config: Path, words: tuple[str, ...], told: str) -> None:
+def test_bad_calls_are_one_line_with_exit_code_2(run: Run, config: Path, words: tuple[str, ...], message: str) -> None:
     done = run("sweep", *(word.format(config=config) for word in words))
     assert done.exit_code == 2
-    assert told in done.stderr
+    assert message in done.stderr
     assert done.stderr.count("\n") == 1
 
 

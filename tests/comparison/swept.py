@@ -33,11 +33,11 @@ def training(
     """One training's rows. numbers: (measure, quantity, layer) -> value; status: further numbers of the training."""
     facts = {**FIXED, **conditions, "seed": seed, "outcome": outcome}
     fine = outcome in ("matched", "completed")
-    told = {"train_loss": 0.1, "train_accuracy": 0.99, "converged": float(fine), **(status or {})}
+    training = {"train_loss": 0.1, "train_accuracy": 0.99, "converged": float(fine), **(status or {})}
     rows = [
         row(q, Estimate(v, ok=not note, note=note) if math.isfinite(v) else Estimate.failed(note or "not known"),
             at="trained", measure="training")
-        for q, v in told.items()
+        for q, v in training.items()
     ]  # fmt: skip
     for (measure, quantity, layer), value in numbers.items():
         at = "init->trained" if measure == "location" else "trained"

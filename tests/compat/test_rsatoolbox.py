@@ -106,7 +106,7 @@ def test_similarities_ceilings_and_resamples_agree(peer: Any, comparator: str) -
         assert (ceiling.lower, ceiling.upper) == (pytest.approx(lower, rel=1e-9), pytest.approx(upper, rel=1e-9))
 
 
-def test_bad_input_is_told_clearly(peer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_input_is_refused_clearly(peer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     x = Representation(draw(4, 3))
     for call, words in (
         (lambda: to_rsatoolbox(x.x), "value is a Tensor"),

@@ -23,7 +23,7 @@ from geomfeat.compat.glue.analysis import GlueAnalysis
 from geomfeat.lab.result import Check, Findings
 from geomfeat.models.mlp import mlp
 from geomfeat.regimes.training.series import KernelPath
-from geomfeat.statistics.power_law import PowerLaw
+from geomfeat.statistics.power_law import WidthExponent
 
 # A layer, a model or a class may be called so.
 NAME = "<script>alert('$x$')</script>"
@@ -157,9 +157,9 @@ EXAMPLES: dict[type, Callable[[], Any]] = {
     regimes.CoordinateCheck: lambda: regimes.coordinate_check(of_width, EYE.float(), SIGNS, WIDTHS, r=0.5, steps=2),
     regimes.WidthScaling: lambda: regimes.width_scaling(of_width, EYE.float(), SIGNS, WIDTHS, r=0.5, steps=2),
     regimes.RichnessEstimate: lambda: regimes.RichnessEstimate(
-        0.1, 0.0, 0.2, {NAME: PowerLaw(0.1, 0.0, 0.2, 4)}, (), ()
+        0.1, 0.0, 0.2, {NAME: WidthExponent(0.1, 0.0, 0.2, 4)}, (), ()
     ),
-    PowerLaw: lambda: PowerLaw(0.1, 0.0, 0.2, 4),
+    WidthExponent: lambda: WidthExponent(0.1, 0.0, 0.2, 4),
     regimes.Sharpness: lambda: regimes.sharpness(LINE, ONE, THREE),
     regimes.FixedRateDescent: lambda: regimes.descend_at_rate(LINE, ONE, THREE, lr=0.1, steps=4, sharpness_every=2),
     regimes.StabilityReport: lambda: regimes.training_flags([1.0, 0.5, 0.25, 0.2], {0: 0.5, 3: 0.5}, 0.1),

@@ -10,7 +10,7 @@ import jaxtyping
 import pytest
 import torch
 
-from tests import house_rules
+from tests import fast_tier, house_rules
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -46,11 +46,38 @@ def test_what_counts_as_an_assertion(line: str) -> None:
     assert list(house_rules.tests_can_fail("tests/example.py", f"def test_x():\n    {line}\n")) == []
 
 
+@pytest.mark.parametrize("name", ["geometry/rsa/test_rsa_files.py", "geometry/rsa/test_ranks.py", "contract/test_x.py"])
+def test_a_test_that_names_a_module_or_its_package_is_in_place(name: str) -> None:
+    assert list(house_rules.tests_mirror_the_package(f"tests/{name}", "")) == []
+
+
+@pytest.mark.parametrize("name", ["geometry/rsa/test_rank.py", "geometry/test_ranks.py", "rsa/test_ranks.py"])
+def test_a_test_that_names_no_module_is_found(name: str) -> None:
+    assert len(list(house_rules.tests_mirror_the_package(f"tests/{name}", ""))) == 1
+
+
+def test_make_check_tests_every_package() -> None:
+    tests = ROOT / "tests"
+    folders = {path.parent.relative_to(tests).as_posix().replace(".", "") for path in tests.rglob("test_*.py")}
+    assert {folder for folder in folders if folder not in fast_tier.FAST} == fast_tier.SLOW_ONLY
+    assert [path for path in fast_tier.files() if not path.exists()] == []
+
+
 def test_a_function_that_hides_a_module_is_found() -> None:
     found = list(
         house_rules.names("geomfeat/geometry/rsa/__init__.py", "from geomfeat.geometry.rsa.x import ranking\n")
     )
     assert len(found) == 1
+
+
+def test_a_call_of_too_many_arguments_is_found() -> None:
+    many = ", ".join(f"a{i}" for i in range(10))
+    fine, long = (eval(f"lambda {many}, {rest}: None") for rest in ("layers, device, seed, progress", "a10, seed"))
+    assert list(house_rules.arguments("geomfeat.fine", fine)) == []
+    (told,) = house_rules.arguments("geomfeat.long", long)
+    assert told.startswith("geomfeat.long takes 11 arguments")
+    assert "dataclass of options" in told
+    assert {"geomfeat.analyze", "geomfeat.locate", "geomfeat.regimes.width_scaling"} <= set(house_rules.exported())
 
 
 def test_readme_holds_the_current_table_of_measures() -> None:

@@ -181,5 +181,5 @@ def test_examples_run(m: Measure) -> None:
 
 
 @pytest.mark.parametrize("m", DIAGNOSTICS, ids=str)
-def test_facts_are_told(m: Measure) -> None:
+def test_facts_are_reported(m: Measure) -> None:
     assert_facts_are_told(m)

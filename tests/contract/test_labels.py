@@ -25,7 +25,6 @@ from geomfeat.regimes.linearization import lazy_agreement, lazy_limit
 from geomfeat.regimes.stability import descend_at_rate, largest_stable_lr, sharpness
 from geomfeat.regimes.training import relative_loss, train_at_gamma, training_series
 from geomfeat.regimes.width import coordinate_check, estimate_r, width_scaling
-from geomfeat.study import run_study
 from geomfeat.types import Representation, Snapshot
 
 N, C = 24, 3
@@ -71,7 +70,6 @@ CLASSES: dict[str, Callable[[Any], Any]] = {
     "load_data": file_with,
     "extract": lambda y: gf.extract(net(), X, layers="fc1", labels=y, progress=False)["fc1"].labels.tolist(),
     "analyze": lambda y: study_of(gf.analyze, y),
-    "run_study": lambda y: study_of(run_study, y),
     "compare": compared,
     "as_manifolds": lambda y: geometry.as_manifolds(X, y).owner.tolist(),
     "capacity": lambda y: number_of(gf.capacity(X, y, n_draws=5)),
@@ -107,7 +105,9 @@ GOALS: dict[str, Callable[[Any], Any]] = {
     "training_series": lambda y: (
         training_series([Snapshot(net(), 0), Snapshot(net(1), 5), Snapshot(net(2), 9)], X, y).train_loss
     ),
-    "locate": lambda y: gf.locate(net(1), X, y, initial=net(), n_bootstrap=2, progress=False).richness,
+    "locate": lambda y: (
+        gf.locate(net(1), X, y, initial=net(), progress=False, options=gf.LocateOptions(n_bootstrap=2)).richness
+    ),
     "train_ladder": lambda y: (
         gf.train_ladder(net(), X, y, (0.5, 2.0), progress=False, target_loss=0.9).rungs["richness"].tolist()
     ),

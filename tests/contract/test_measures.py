@@ -251,7 +251,7 @@ def test_inputs_are_left_alone(m: Measure):
 
 
 @pytest.mark.parametrize("m", MEASURES, ids=str)
-def test_facts_are_told(m: Measure):
+def test_facts_are_reported(m: Measure):
     assert len(m.source) > 10
     assert len(m.summary) > 20
     assert m.summary.endswith(".")

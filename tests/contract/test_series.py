@@ -140,5 +140,5 @@ def test_examples_run(m: Measure) -> None:
 
 
 @pytest.mark.parametrize("m", SERIES, ids=str)
-def test_facts_are_told(m: Measure) -> None:
+def test_facts_are_reported(m: Measure) -> None:
     assert_facts_are_told(m)

@@ -155,7 +155,7 @@ def test_ranges_that_follow_one_another_are_read_in_one_pass() -> None:
     ],
     ids=["shuffle", "random", "subset", "weighted", "batches"],
 )
-def test_a_shuffled_order_is_told_where_the_order_matters(sampler: dict[str, Any]) -> None:
+def test_a_shuffled_order_is_reported_where_the_order_matters(sampler: dict[str, Any]) -> None:
     loader = DataLoader(TensorDataset(X, Y), **sampler)
     with pytest.raises(
         BadInput, match=r"a DataLoader that draws a new order for every pass, but compare .*shuffle=False"
@@ -165,7 +165,7 @@ def test_a_shuffled_order_is_told_where_the_order_matters(sampler: dict[str, Any
         opened(net(), loader, Y)
 
 
-def test_samples_that_change_between_passes_are_told() -> None:
+def test_samples_that_change_between_passes_are_reported() -> None:
     class Augmented(Pairs):
         def __getitem__(self, i: int) -> tuple[Tensor, int]:
             x, y = super().__getitem__(i)

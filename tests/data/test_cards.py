@@ -141,7 +141,7 @@ GOOD = (FOLDER / "digits.md").read_text()
         ("name: digits", "name: [digits", "not YAML"),
     ],
 )
-def test_wrong_cards_are_told_by_field(old, new, words):
+def test_wrong_cards_are_reported_by_field(old, new, words):
     assert old in GOOD
     with pytest.raises(BadInput, match=words):
         parse_card(GOOD.replace(old, new, 1))

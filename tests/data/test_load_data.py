@@ -360,7 +360,7 @@ def test_inputs_that_disagree_are_refused():
         Dataset((torch.zeros(3, 2), torch.zeros(4, 2)))
 
 
-def test_a_factory_of_something_else_is_told(tmp_path):
+def test_a_factory_of_something_else_is_reported(tmp_path):
     (tmp_path / "net.py").write_text("from torch import nn\ndef make():\n    return nn.Sequential()\n")
     with pytest.raises(BadInput, match=r"net.py:make' returned Sequential; it must return a Dataset, \(x, y\) or x"):
         load_data(f"{tmp_path / 'net.py'}:make")

@@ -24,13 +24,13 @@ def patched(path: Path, local: int, central: int, value: int) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["npz:", "cifar10:"])
-@pytest.mark.parametrize(("local", "central", "value", "told"), [(6, 8, 1, "encrypted"), (8, 10, 99, "compression")])
+@pytest.mark.parametrize(("local", "central", "value", "message"), [(6, 8, 1, "encrypted"), (8, 10, 99, "compression")])
 def test_archives_that_only_others_can_open_are_named(
-    tmp_path: Path, suffix: str, local: int, central: int, value: int, told: str
+    tmp_path: Path, suffix: str, local: int, central: int, value: int, message: str
 ) -> None:
     np.savez(tmp_path / "mine.npz", x=np.ones((4, 3)))
     patched(tmp_path / "mine.npz", local, central, value)
-    with pytest.raises(BadInput, match=told) as refused:
+    with pytest.raises(BadInput, match=message) as refused:
         load_data(f"{suffix}{tmp_path}/mine.npz")
     assert "mine.npz" in str(refused.value)
 
@@ -52,14 +52,14 @@ def test_images_that_are_none_are_refused_with_their_file(tmp_path: Path, shape:
         load_data(f"cifar10:{tmp_path}/flat.npz")
 
 
-def test_what_is_wrong_with_the_arrays_is_told_with_the_file(tmp_path: Path) -> None:
+def test_what_is_wrong_with_the_arrays_is_reported_with_the_file(tmp_path: Path) -> None:
     np.savez(tmp_path / "none.npz", x=np.zeros((0, 3)))
     with pytest.raises(BadInput, match=r"none.npz.*same positive number of samples"):
         load_data(f"npz:{tmp_path}/none.npz")
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "message"),
     [
         ("raise OSError('the disk is gone')", "OSError: the disk is gone"),
         ("return {}['x']", "KeyError: 'x'"),
@@ -73,9 +73,9 @@ def test_what_is_wrong_with_the_arrays_is_told_with_the_file(tmp_path: Path) -> 
         ("return {'x': 'words'}", "words|str|numeric"),
     ],
 )
-def test_a_factory_of_data_that_misbehaves_is_refused_by_name(tmp_path: Path, body: str, told: str) -> None:
+def test_a_factory_of_data_that_misbehaves_is_refused_by_name(tmp_path: Path, body: str, message: str) -> None:
     (tmp_path / "mine.py").write_text(f"def make():\n    {body}\n")
-    with pytest.raises(BadInput, match=told) as refused:
+    with pytest.raises(BadInput, match=message) as refused:
         load_data(f"{tmp_path}/mine.py:make")
     assert "mine.py:make" in str(refused.value)
 

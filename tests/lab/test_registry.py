@@ -17,6 +17,7 @@ def found(request: pytest.FixtureRequest) -> tuple[str, Findings]:
     return request.param, run_experiment(request.param, size="small", progress=False)
 
 
+@pytest.mark.slow
 def test_every_experiment_answers_and_shows(found: tuple[str, Findings]) -> None:
     name, findings = found
     assert get_experiment(name).name == name
@@ -33,6 +34,7 @@ def test_every_experiment_answers_and_shows(found: tuple[str, Findings]) -> None
     assert any(c.kind == "theory" for p in findings.plots for c in (p.curves if isinstance(p, Plot) else p.lines))
 
 
+@pytest.mark.slow
 def test_every_experiment_agrees_with_theory_at_its_small_size(found: tuple[str, Findings]) -> None:
     assert found[1].failed == []
 
@@ -51,7 +53,7 @@ def test_a_check_fails_outside_its_tolerance_and_where_there_is_no_number() -> N
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "message"),
     [
         (lambda: Curve("a", [1, 2], [1]), "one length"),
         (lambda: Curve("a", [1], [1], [1, 2]), "one length"),
@@ -63,7 +65,7 @@ def test_a_check_fails_outside_its_tolerance_and_where_there_is_no_number() -> N
          "registered twice"),
     ],
 )  # fmt: skip
-def test_bad_input_is_told(make, told: str) -> None:
+def test_bad_input_is_refused(make, message: str) -> None:
     all_experiments()
-    with pytest.raises(BadInput, match=told):
+    with pytest.raises(BadInput, match=message):
         make()

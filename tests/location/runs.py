@@ -10,7 +10,7 @@ from torch import Tensor
 from geomfeat.data._load_data import load_data
 from geomfeat.models.mlp import mlp
 from geomfeat.regimes.grokking import modular_addition, train_with_decay
-from geomfeat.regimes.training import Trained, train_at_gamma
+from geomfeat.regimes.training import Trained, TrainOptions, train_at_gamma
 from geomfeat.snapshots import SnapshotSeries
 
 LAZY_GAMMA, RICH_GAMMA = 0.02, 10.0
@@ -30,9 +30,13 @@ def at_gamma(gamma: float, steps: int = 300) -> Trained:
     """A small network on digits at a chosen richness, its checkpoints at log-spaced steps."""
     x, y = parts()[0]
     return train_at_gamma(
-        mlp(64, (48,), 10, parameterization="ntk", seed=0), x, y, gamma=gamma, max_steps=steps, snapshot_steps="log",
-        dtype=torch.float64,
-    )  # fmt: skip
+        mlp(64, (48,), 10, parameterization="ntk", seed=0),
+        x,
+        y,
+        gamma=gamma,
+        max_steps=steps,
+        options=TrainOptions(snapshot_steps="log", dtype=torch.float64),
+    )
 
 
 def digits_series(gamma: float, **fields) -> SnapshotSeries:

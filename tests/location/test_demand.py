@@ -19,7 +19,7 @@ from geomfeat.models.functional import functional
 from geomfeat.models.linear import linear
 from geomfeat.models.mlp import mlp
 from geomfeat.numerics import stream
-from geomfeat.regimes.training import train_at_gamma
+from geomfeat.regimes.training import TrainOptions, train_at_gamma
 from geomfeat.regimes.training.objective import centred_one_hot
 from tests.activations import zoo
 from tests.reference import demand as reference
@@ -128,7 +128,9 @@ def test_in_lazy_training_features_move_as_far_as_demanded() -> None:
     """All training inputs as probes, the target as the goal, stopped at the network's own training loss: M = R."""
     x, y = digits(120)
     start, gamma = mlp(64, (128, 128), 10, seed=0), 0.01
-    trained = train_at_gamma(start, x, y, gamma=gamma, target_loss=0.05, momentum=0.0, dtype=torch.float64)
+    trained = train_at_gamma(
+        start, x, y, gamma=gamma, target_loss=0.05, options=TrainOptions(momentum=0.0, dtype=torch.float64)
+    )
     f, end = functional(start), functional(trained.model)
     wanted = gamma * centred_one_hot(y, 10, torch.float64)
     layers = ["fc1", "fc2"]

@@ -19,6 +19,7 @@ from geomfeat.location._locate import locate
 from geomfeat.location.caveats import flags_of
 from geomfeat.location.demand import linearised_task
 from geomfeat.location.initial_states import observe, start_from
+from geomfeat.location.options import LocateOptions
 from geomfeat.location.reference_ladder import Ladder, fitted_scale, read_off, train_ladder
 from geomfeat.location.result import LAYER_COLUMNS, REGIMES, Location, regime_of, regime_without_start
 from geomfeat.models.cnn import cnn
@@ -30,6 +31,7 @@ from geomfeat.numerics import stream
 from geomfeat.regimes.training import train_at_gamma
 from geomfeat.types import Snapshot
 from tests.activations import zoo
+from tests.option_groups import grouped
 
 GAMMAS = (0.01, 0.3, 10.0)
 BUILD = {
@@ -60,7 +62,7 @@ def trained(name: str, gamma: float) -> tuple[nn.Module, nn.Module]:
 @lru_cache
 def located(name: str, gamma: float) -> Location:
     start, end = trained(name, gamma)
-    return locate(end, *digits(), initial=start, n_bootstrap=8, progress=False)
+    return locate(end, *digits(), initial=start, progress=False, options=LocateOptions(n_bootstrap=8))
 
 
 @pytest.mark.parametrize("name", BUILD)
@@ -88,7 +90,7 @@ def test_the_rich_end_is_rich_and_moves_less_than_the_linear_demand(name: str) -
 @pytest.mark.parametrize(("name", "gamma"), [("mlp", 0.3), ("mlp", 10.0), ("cnn", 10.0)])
 def test_reinitialised_agrees_with_the_true_start_above_the_floor(name: str, gamma: float) -> None:
     _, end = trained(name, gamma)
-    found = locate(end, *digits(), factory=BUILD[name], n_bootstrap=4, progress=False)
+    found = locate(end, *digits(), factory=BUILD[name], progress=False, options=LocateOptions(n_bootstrap=4))
     assert found.tier == "reinitialised"
     assert found.floor is not None
     assert not found.at_most
@@ -99,7 +101,7 @@ def test_reinitialised_agrees_with_the_true_start_above_the_floor(name: str, gam
 
 def test_a_lazy_network_without_its_start_is_only_bounded() -> None:
     _, end = trained("mlp", GAMMAS[0])
-    found = locate(end, *digits(), factory=BUILD["mlp"], n_bootstrap=4, progress=False)
+    found = locate(end, *digits(), factory=BUILD["mlp"], progress=False, options=LocateOptions(n_bootstrap=4))
     assert found.at_most
     assert found.regime.startswith("at most")
     assert found.high >= found.floor + 0.3 > located("mlp", GAMMAS[0]).richness
@@ -109,7 +111,7 @@ def test_a_lazy_network_without_its_start_is_only_bounded() -> None:
 
 def test_without_a_factory_every_module_resets_itself_and_a_flag_says_so() -> None:
     _, end = trained("mlp", 10.0)
-    found = locate(end, *digits(), n_bootstrap=2, progress=False)
+    found = locate(end, *digits(), progress=False, options=LocateOptions(n_bootstrap=2))
     assert found.richness == pytest.approx(located("mlp", 10.0).richness, abs=0.15)
     assert any("reset_parameters" in flag for flag in found.flags)
 
@@ -133,10 +135,14 @@ def test_probes_interval_and_curve_are_told() -> None:
 def test_the_interval_looks_ahead_to_the_inputs_that_are_no_probes() -> None:
     start, end = trained("mlp", 0.3)
     inputs, labels = digits()
-    few = locate(end, inputs, labels, initial=start, n_probes=32, n_bootstrap=5, progress=False)
-    alone = locate(end, inputs[:32], labels[:32], initial=start, n_probes=32, n_bootstrap=5, progress=False)
+    few = locate(end, inputs, labels, initial=start, progress=False, options=LocateOptions(n_probes=32, n_bootstrap=5))
+    alone = locate(
+        end, inputs[:32], labels[:32], initial=start, progress=False, options=LocateOptions(n_probes=32, n_bootstrap=5)
+    )
     assert (few.details["doublings"], alone.details["doublings"]) == (2.0, 1.0)
-    all_of_them = locate(end, inputs, labels, initial=start, n_probes=len(inputs), n_bootstrap=5, progress=False)
+    all_of_them = locate(
+        end, inputs, labels, initial=start, progress=False, options=LocateOptions(n_probes=len(inputs), n_bootstrap=5)
+    )
     assert few.richness < few.high
     assert few.low <= all_of_them.richness <= few.high
 
@@ -172,12 +178,12 @@ def test_the_same_seed_gives_the_same_location_and_global_state_is_left_alone() 
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
     weights = copy.deepcopy(end.state_dict())
-    a = locate(end, *digits(), initial=Snapshot(start, "init"), n_bootstrap=2, progress=False)
+    a = locate(end, *digits(), initial=Snapshot(start, "init"), progress=False, options=LocateOptions(n_bootstrap=2))
     assert torch.equal(torch.random.get_rng_state(), before)
-    locate(end, *digits(), factory=BUILD["mlp"], n_bootstrap=2, progress=False)
+    locate(end, *digits(), factory=BUILD["mlp"], progress=False, options=LocateOptions(n_bootstrap=2))
     assert torch.equal(torch.random.get_rng_state(), before)
     torch.rand(3)
-    b = locate(Snapshot(end), *digits(), initial=start, n_bootstrap=2, progress=False)
+    b = locate(Snapshot(end), *digits(), initial=start, progress=False, options=LocateOptions(n_bootstrap=2))
     assert a.to_json() == b.to_json()
     assert all(torch.equal(weights[k], v) for k, v in end.state_dict().items())
 
@@ -186,7 +192,7 @@ def test_the_same_seed_gives_the_same_location_and_global_state_is_left_alone() 
 def test_any_network_is_located(build) -> None:
     model, x = build()
     start = fresh(resetting(model), 0, 0)
-    found = locate(model, x, initial=start, n_bootstrap=2, progress=False)
+    found = locate(model, x, initial=start, progress=False, options=LocateOptions(n_bootstrap=2))
     assert math.isfinite(found.richness)
     assert math.isfinite(found.movement)
     assert len(found.layers) >= 1
@@ -195,7 +201,7 @@ def test_any_network_is_located(build) -> None:
 def test_a_heavy_network_is_measured_in_float32_through_projections_and_agrees(monkeypatch) -> None:
     start, end = trained("mlp", 0.3)
     monkeypatch.setattr("geomfeat.network.HEAVY", 1000)
-    single = locate(end, *digits(), initial=start, n_bootstrap=2, progress=False)
+    single = locate(end, *digits(), initial=start, progress=False, options=LocateOptions(n_bootstrap=2))
     assert single.richness == pytest.approx(located("mlp", 0.3).richness, abs=0.005)
     monkeypatch.setattr("geomfeat.location._locate.MANY_OUTPUTS", 5)
     few = locate(end, *digits(), initial=start, progress=False)
@@ -211,7 +217,7 @@ def test_batchnorm_of_a_fresh_start_is_estimated_and_flagged() -> None:
     model.train()
     model(x)
     start = fresh(resetting(model), 0, 0)
-    found = locate(model.eval(), x, initial=start, n_bootstrap=2, progress=False)
+    found = locate(model.eval(), x, initial=start, progress=False, options=LocateOptions(n_bootstrap=2))
     assert any("BatchNorm" in flag and "estimated on the probes" in flag for flag in found.flags)
 
 
@@ -237,7 +243,7 @@ def test_movement_without_demand_is_flagged_as_excess() -> None:
         for module, axis in (("fc1", 0), ("fc2", 1)):
             shuffled.get_submodule(module).weight.copy_(end.get_submodule(module).weight.index_select(axis, order))
         shuffled.get_submodule("fc1").bias.copy_(end.get_submodule("fc1").bias[order])
-    found = locate(shuffled, *digits(), initial=start, n_bootstrap=2, progress=False)
+    found = locate(shuffled, *digits(), initial=start, progress=False, options=LocateOptions(n_bootstrap=2))
     assert found.richness == pytest.approx(located("mlp", GAMMAS[0]).richness, abs=0.01)
     assert found.regime == "moved beyond demand"
     assert any("catapult" in flag for flag in found.flags)
@@ -246,7 +252,9 @@ def test_movement_without_demand_is_flagged_as_excess() -> None:
 def test_poor_fit_and_cross_entropy_are_flagged() -> None:
     x, y = digits()
     start, end = trained("mlp", 0.3)
-    found = locate(end, x, y.flip(0), initial=start, n_bootstrap=2, loss="cross-entropy", progress=False)
+    found = locate(
+        end, x, y.flip(0), initial=start, progress=False, options=LocateOptions(n_bootstrap=2, loss="cross-entropy")
+    )
     assert any(flag.startswith("Unmatched loss") for flag in found.flags)
     assert any(flag.startswith("Cross-entropy") for flag in found.flags)
     assert not any(flag.startswith(("Unmatched", "Cross")) for flag in located("mlp", 0.3).flags)
@@ -255,7 +263,7 @@ def test_poor_fit_and_cross_entropy_are_flagged() -> None:
 @pytest.mark.parametrize("name", BUILD)
 def test_the_ladder_reads_gamma(name: str) -> None:
     start, end = trained(name, 0.3)
-    found = locate(end, *digits(), initial=start, ladder=3, n_bootstrap=4, progress=False)
+    found = locate(end, *digits(), initial=start, ladder=3, progress=False, options=LocateOptions(n_bootstrap=4))
     assert math.log10(found.equivalent_gamma) == pytest.approx(math.log10(0.3), abs=0.1)
     assert found.gamma_low < found.equivalent_gamma < found.gamma_high
     assert found.ladder["converged"].all()
@@ -289,11 +297,11 @@ def test_a_saved_ladder_serves_again_and_only_where_it_fits(tmp_path) -> None:
     made = train_ladder(start, x, y, (0.1, 1.0), progress=False)
     again = Ladder.load(made.save(tmp_path / "ladder.json"))
     pd.testing.assert_frame_equal(again.rungs, made.rungs)
-    common = {"initial": start, "ladder": again, "n_bootstrap": 2, "progress": False}
-    found = locate(end, x, y, **common)
+    common = {"initial": start, "ladder": again, "progress": False}
+    found = locate(end, x, y, options=LocateOptions(n_bootstrap=2), **common)
     assert math.log10(found.equivalent_gamma) == pytest.approx(math.log10(0.3), abs=0.1)
     with pytest.raises(BadInput, match="the ladder was measured on 128 probes"):
-        locate(end, x, y, n_probes=40, **common)
+        locate(end, x, y, options=LocateOptions(n_probes=40, n_bootstrap=2), **common)
     (tmp_path / "ladder.json").write_text("{")
     with pytest.raises(BadInput, match="is not a ladder that geomfeat saved"):
         Ladder.load(tmp_path / "ladder.json")
@@ -332,7 +340,7 @@ def test_regimes_follow_demand_and_movement() -> None:
 def test_bad_arguments_are_named(change: dict, message: str) -> None:
     start, end = trained("mlp", 0.3)
     with pytest.raises(BadInput, match=message):
-        locate(end, *digits(), **{"initial": start, "progress": False, "n_bootstrap": 2, **change})
+        locate(end, *digits(), **grouped(locate, {"initial": start, "progress": False, "n_bootstrap": 2, **change}))
 
 
 def test_the_floor_through_projections_has_its_own_energy() -> None:
@@ -350,17 +358,25 @@ def test_the_floor_through_projections_has_its_own_energy() -> None:
 def test_an_interval_needs_resamples(n_bootstrap: int) -> None:
     start, end = trained("mlp", 0.3)
     with pytest.raises(BadInput, match="at least 2 resamples"):
-        locate(end, *digits(), initial=start, n_bootstrap=n_bootstrap, progress=False)
+        locate(end, *digits(), initial=start, progress=False, options=LocateOptions(n_bootstrap=n_bootstrap))
 
 
 def test_a_ladder_for_cross_entropy_needs_its_loss() -> None:
     start, end = trained("mlp", 0.3)
     with pytest.raises(BadInput, match="train the rungs yourself"):
-        locate(end, *digits(), initial=start, ladder=3, loss="cross-entropy", progress=False)
+        locate(end, *digits(), initial=start, ladder=3, progress=False, options=LocateOptions(loss="cross-entropy"))
     x, y = digits()
     run = train_at_gamma(start, x, y, gamma=1.0, loss="cross-entropy", target_loss=0.2)
     ladder = train_ladder(start, x, y, (0.3, 1.0, 3.0), loss="cross-entropy", target_loss=0.2, progress=False)
-    found = locate(run.model, x, y, initial=start, ladder=ladder, loss="cross-entropy", n_bootstrap=2, progress=False)
+    found = locate(
+        run.model,
+        x,
+        y,
+        initial=start,
+        ladder=ladder,
+        progress=False,
+        options=LocateOptions(loss="cross-entropy", n_bootstrap=2),
+    )
     assert math.log10(found.equivalent_gamma) == pytest.approx(0.0, abs=0.1)
 
 
@@ -383,7 +399,7 @@ def test_bad_data_are_named() -> None:
     with pytest.raises(BadInput, match="no hidden layer"):
         locate(nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), x, initial=start, progress=False)
     with pytest.raises(BadInput, match="ladder needs labels"):
-        locate(end, x, initial=start, ladder=2, n_bootstrap=2, progress=False)
+        locate(end, x, initial=start, ladder=2, progress=False, options=LocateOptions(n_bootstrap=2))
 
 
 def test_repeats_in_one_group_make_no_interval_narrower() -> None:
@@ -391,7 +407,7 @@ def test_repeats_in_one_group_make_no_interval_narrower() -> None:
     x = digits()[0][:24]
     twice, groups = x.repeat(2, 1, 1, 1), torch.arange(24).repeat(2)
     once, plain, grouped = (
-        locate(end, inputs, initial=start, n_probes=len(inputs), groups=together, progress=False)
+        locate(end, inputs, initial=start, groups=together, progress=False, options=LocateOptions(n_probes=len(inputs)))
         for inputs, together in ((x, None), (twice, None), (twice, groups))
     )
     assert grouped.richness == pytest.approx(once.richness, abs=1e-3)

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from geomfeat.activations import hidden_weight_layers
 from geomfeat.errors import BadInput
 from geomfeat.location._locate import locate
+from geomfeat.location.options import LocateOptions
 
 X = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
 Y = torch.arange(40) % 3
@@ -35,7 +36,8 @@ class Recurrent(nn.Module):
 
 def test_a_loader_gives_the_probes_and_the_ladder_of_the_tensor() -> None:
     loader = DataLoader(TensorDataset(X, Y), batch_size=7)
-    arguments: dict[str, Any] = {"initial": network(0), "n_bootstrap": 2, "n_probes": 16, "progress": False}
+    options = LocateOptions(n_bootstrap=2, n_probes=16)
+    arguments: dict[str, Any] = {"initial": network(0), "options": options, "progress": False}
     plain = locate(network(1), X, Y, ladder=2, **arguments)
     found = locate(network(1), loader, ladder=2, **arguments)
     assert found.richness == pytest.approx(plain.richness)
@@ -49,7 +51,7 @@ def test_time_taken_for_samples_is_refused(layers: Any) -> None:
     nets = [Recurrent(False), Recurrent(False)]
     u = torch.randn(9, 30, 5, generator=torch.Generator().manual_seed(0))
     with pytest.raises(BadInput, match=r"layer 'rnn' is an? GRU with batch_first=False.* time"):
-        locate(nets[1], u, initial=nets[0], layers=layers, n_bootstrap=2, progress=False)
+        locate(nets[1], u, initial=nets[0], layers=layers, progress=False, options=LocateOptions(n_bootstrap=2))
 
 
 class _Tokens(nn.Module):
@@ -69,8 +71,8 @@ def test_embedding_tables_are_located_where_they_are_named_and_else_the_remedy_i
     end, start = _Tokens(1, bag), _Tokens(0, bag)
     x = torch.randint(9, (20, 3), generator=torch.Generator().manual_seed(0))
     with pytest.raises(BadInput, match=r"embedding tables \(table\).*layers=\['table'\]"):
-        locate(end, x, initial=start, n_bootstrap=3, progress=False)
-    found = locate(end, x, initial=start, layers=["table"], n_bootstrap=3, progress=False)
+        locate(end, x, initial=start, progress=False, options=LocateOptions(n_bootstrap=3))
+    found = locate(end, x, initial=start, layers=["table"], progress=False, options=LocateOptions(n_bootstrap=3))
     assert math.isfinite(found.richness)
 
 
@@ -94,11 +96,19 @@ class _Held(nn.Module):
 @pytest.mark.parametrize("kind", ["list", "dict"])
 def test_weights_in_lists_of_parameters_are_those_of_the_model(kind: str) -> None:
     x = torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
-    found = locate(_Held(1, kind, True), x, initial=_Held(0, kind, True), n_bootstrap=3, progress=False)
+    found = locate(
+        _Held(1, kind, True), x, initial=_Held(0, kind, True), progress=False, options=LocateOptions(n_bootstrap=3)
+    )
     assert math.isfinite(found.richness)
     assert hidden_weight_layers(_Held(1, kind, True), x) == ["hidden"]
     with pytest.raises(BadInput, match=r"\(held\.0, held\.1\) are bare nn\.Parameters.*nn\.Identity"):
-        locate(_Held(1, kind, False), x, initial=_Held(0, kind, False), n_bootstrap=3, progress=False)
+        locate(
+            _Held(1, kind, False),
+            x,
+            initial=_Held(0, kind, False),
+            progress=False,
+            options=LocateOptions(n_bootstrap=3),
+        )
 
 
 def test_labels_that_fit_no_output_and_a_network_in_their_place_are_refused() -> None:

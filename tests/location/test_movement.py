@@ -105,7 +105,7 @@ def test_features_that_grow_by_a_known_share_moved_by_it(decades: float, size: f
     assert movement({"a": h}, {"a": h + step})["a"] == pytest.approx(decades, abs=1e-9 + precision)
 
 
-def test_movement_is_told_layer_by_layer() -> None:
+def test_movement_is_reported_layer_by_layer() -> None:
     h = torch.ones(4, 3)
     found = movement({"a": h, "b": 2 * h}, {"b": 4 * h, "a": 1.1 * h, "c": h})
     assert list(found) == ["a", "b"]

@@ -109,6 +109,6 @@ def test_the_makers_of_a_weight_are_named() -> None:
     assert makers_of(nn.Linear(2, 1)) == {}
 
 
-def test_names_inside_parametrizations_are_told() -> None:
+def test_names_inside_parametrizations_are_reported() -> None:
     names = ["parametrizations", "a.parametrizations.weight.0", "a.b", "my_parametrizations.a"]
     assert [inside_parametrization(name) for name in names] == [True, True, False, False]

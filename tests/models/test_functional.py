@@ -93,7 +93,7 @@ def test_inputs_that_are_no_numbers_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("inputs", "told"),
+    ("inputs", "message"),
     [
         ((torch.ones(2, 3), torch.ones(4)), r"got \[2, 4\]"),
         ({"a": torch.ones(2), "b": torch.ones(3, 1)}, r"got \[2, 3\]"),
@@ -104,8 +104,8 @@ def test_inputs_that_are_no_numbers_are_refused() -> None:
         ([], r"got \[0\]"),
     ],
 )
-def test_inputs_without_one_number_of_samples_are_refused(inputs: Any, told: str) -> None:
-    with pytest.raises(BadInput, match=f"same positive number of samples .*{told}"):
+def test_inputs_without_one_number_of_samples_are_refused(inputs: Any, message: str) -> None:
+    with pytest.raises(BadInput, match=f"same positive number of samples .*{message}"):
         n_samples(inputs)
 
 
@@ -374,7 +374,7 @@ def test_a_readout_decides() -> None:
 
 
 @pytest.mark.parametrize(
-    ("output", "told"),
+    ("output", "message"),
     [
         (None, "returns NoneType, not a tensor: pass readout="),
         ("text", "returns str, not a tensor"),
@@ -384,8 +384,8 @@ def test_a_readout_decides() -> None:
     ],
     ids=str,
 )
-def test_outputs_that_are_no_matrix_are_refused(output: Any, told: str) -> None:
-    with pytest.raises(BadInput, match=told):
+def test_outputs_that_are_no_matrix_are_refused(output: Any, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
         output_matrix(output)
     with pytest.raises(BadInput, match=r"pass readout=|it must return|one number"):
         output_matrix(A, None, lambda *_: output)

@@ -109,11 +109,20 @@ def test_averaged_weights_are_a_wrapper(wrap) -> None:
     assert list(unwrapped(averaged).state_dict()) == list(model.state_dict())
     assert torch.equal(gf.extract(averaged, x, ["0"])["0"].x, gf.extract(model, x, ["0"])["0"].x)
     assert torch.equal(gf.ntk(averaged, x).gram, gf.ntk(model, x).gram)
-    found, plain = (gf.locate(m, x, initial=start, n_bootstrap=2, progress=False) for m in (averaged, model))
+    found, plain = (
+        gf.locate(m, x, initial=start, progress=False, options=gf.LocateOptions(n_bootstrap=2))
+        for m in (averaged, model)
+    )
     assert found.layers.equals(plain.layers)
     tables = [
         gf.analyze(
-            m, x, layers=["0"], measures=["participation_ratio"], location=False, umap=False, progress=False
+            m,
+            x,
+            layers=["0"],
+            measures=["participation_ratio"],
+            location=False,
+            progress=False,
+            options=gf.StudyOptions(umap=False),
         ).table
         for m in (averaged, model)
     ]

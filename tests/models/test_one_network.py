@@ -74,7 +74,7 @@ def test_another_architecture_is_refused_with_the_names(other: str) -> None:
 
 @pytest.mark.parametrize("name", ["weight_norm", "spectral_norm", "old weight_norm"])
 @pytest.mark.parametrize("plain_first", [False, True])
-def test_what_moved_is_told_by_the_weights_in_either_form(name: str, plain_first: bool) -> None:
+def test_what_moved_is_reported_by_the_weights_in_either_form(name: str, plain_first: bool) -> None:
     start = normed(NORMS[name])
     end = plain_network(start)
     with torch.no_grad():

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from geomfeat.activations import extract
+from geomfeat.activations import ExtractOptions, extract
 from geomfeat.errors import BadInput
 from geomfeat.models.readouts import as_readout
 from geomfeat.tangent import ntk
@@ -51,8 +51,12 @@ def test_extract_and_kernels_take_a_readout_by_name(tmp_path: Path) -> None:
     path, net, x = tmp_path / "mine.py", _net(), torch.randn(5, 3)
     path.write_text("def last(output, inputs):\n    return output[:, -1:]\n")
     named, last = f"{path}:last", lambda output, inputs: output[:, -1:]
-    found = extract(net, x, layers="0", with_outputs=True, readout=named, progress=False)["0"].outputs
-    expected = extract(net, x, layers="0", with_outputs=True, readout=last, progress=False)["0"].outputs
+    found = extract(net, x, layers="0", progress=False, options=ExtractOptions(with_outputs=True, readout=named))[
+        "0"
+    ].outputs
+    expected = extract(net, x, layers="0", progress=False, options=ExtractOptions(with_outputs=True, readout=last))[
+        "0"
+    ].outputs
     assert found is not None
     assert expected is not None
     assert found.tolist() == expected.tolist()

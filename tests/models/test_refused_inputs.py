@@ -76,8 +76,12 @@ def _moved(net: nn.Module) -> nn.Module:
 CALLS: dict[str, Callable[[nn.Module, Any], Any]] = {
     "extract": lambda net, x: gf.extract(net, x, progress=False),
     "analyze": lambda net, x: gf.analyze(net, x, measures=["participation_ratio"], location=False, progress=False),
-    "compare": lambda net, x: gf.compare({"a": net, "b": _moved(net)}, x, n_bootstrap=5, n_draws=5, progress=False),
-    "locate": lambda net, x: gf.locate(_moved(net), x, initial=net, n_bootstrap=2, progress=False),
+    "compare": lambda net, x: gf.compare(
+        {"a": net, "b": _moved(net)}, x, progress=False, options=gf.CompareOptions(n_bootstrap=5, n_draws=5)
+    ),
+    "locate": lambda net, x: gf.locate(
+        _moved(net), x, initial=net, progress=False, options=gf.LocateOptions(n_bootstrap=2)
+    ),
     "ntk": gf.ntk,
     "jvp": lambda net, x: jvp(f := functional(net), x, dict(f.theta)),
     "train_at_gamma": lambda net, x: gf.train_at_gamma(net, x, torch.arange(N) % 2, gamma=1.0, max_steps=2),

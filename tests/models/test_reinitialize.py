@@ -280,7 +280,7 @@ def test_one_sample_has_no_variance() -> None:
         with_batchnorm_statistics(normalised(), X[:1])
 
 
-def test_statistics_of_construction_are_told_from_estimated_ones() -> None:
+def test_statistics_of_construction_are_reported_from_estimated_ones() -> None:
     model = normalised()
     assert never_estimated(model)
     assert not never_estimated(with_batchnorm_statistics(model, X))

@@ -1,4 +1,4 @@
-"""What moved is told by values: flags, wrappers and the rounding of saved weights do not count."""
+"""What moved is judged by values: flags, wrappers and the rounding of saved weights do not count."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def test_slopes_follow_scale_and_shift(shift: float, tilt: float, scale: float) 
     np.testing.assert_allclose(moved.stderr, scale * plain.stderr, rtol=1e-6, atol=1e-9)
 
 
-def test_terms_that_cannot_be_told_apart_are_named() -> None:
+def test_terms_that_cannot_be_distinguished_are_named() -> None:
     x = normal(10)
     design = design_of(np.column_stack([x, 2 * x + 1, np.full(10, 3.0)]), ["a", "b", "c"])
     assert design.terms[0] == "a"

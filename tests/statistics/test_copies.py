@@ -80,7 +80,7 @@ def test_size_and_offset_hide_no_copies_and_make_none(scale: float, offset: floa
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
-def test_wide_features_of_every_precision_are_told_apart(dtype: torch.dtype) -> None:
+def test_wide_features_of_every_precision_are_distinguished(dtype: torch.dtype) -> None:
     x = normal(400, 300).to(dtype)
     assert len(copies_of(x).unique()) == 400
     assert copies_of(torch.cat([x, x[7:9]])).tolist()[400:] == [7, 8]

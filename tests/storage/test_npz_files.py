@@ -1,4 +1,4 @@
-"""Arrays in .npz files: what goes in comes out, and every damage is told before anything is allocated."""
+"""Arrays in .npz files: what goes in comes out, and every damage is reported before anything is allocated."""
 
 from __future__ import annotations
 
@@ -96,14 +96,14 @@ def flagged(raw: bytes, local: int, central: int, value: bytes) -> bytes:
     return raw
 
 
-def test_an_encrypted_archive_is_told_so(tmp_path: Path) -> None:
+def test_an_encrypted_archive_is_reported_so(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x=np.zeros(3))
     (tmp_path / "a.npz").write_bytes(flagged((tmp_path / "a.npz").read_bytes(), 6, 8, b"\x01\x00"))
     with pytest.raises(BadInput, match=r"array 'x' of .*a\.npz' is encrypted: unpack the archive with its password"):
         read_arrays(tmp_path / "a.npz")
 
 
-def test_an_unknown_compression_is_told_so(tmp_path: Path) -> None:
+def test_an_unknown_compression_is_reported_so(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x=np.zeros(3))
     (tmp_path / "a.npz").write_bytes(flagged((tmp_path / "a.npz").read_bytes(), 8, 10, b"\x63\x00"))
     with pytest.raises(BadInput, match=r"array 'x' of .*a\.npz' has the unknown compression 99"):
@@ -129,12 +129,12 @@ def test_python_objects_are_refused(tmp_path: Path) -> None:
     [b"", b"PK", b"x" * 100, b"\x93NUMPY\x01\x00", b"\x93NUMPY\x09\x00" + b"0" * 90, header((10,))[:60],
      header((10,), "|O"), header((10,), "no type"), header((3,)).replace(b"'shape'", b"'shapf'")],
 )  # fmt: skip
-def test_members_that_are_no_arrays_are_told(tmp_path: Path, content: bytes) -> None:
+def test_members_that_are_no_arrays_are_reported(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(BadInput, match=r"a\.npz"):
         read_arrays(member(tmp_path / "a.npz", content))
 
 
-def test_a_single_array_and_a_missing_file_are_told(tmp_path: Path) -> None:
+def test_a_single_array_and_a_missing_file_are_reported(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.ones(3))
     with pytest.raises(BadInput, match=r"is a single array: save it with np\.savez"):
         read_arrays(tmp_path / "a.npy")
@@ -142,8 +142,8 @@ def test_a_single_array_and_a_missing_file_are_told(tmp_path: Path) -> None:
         array_names(tmp_path / "none.npz")
 
 
-def test_random_damage_is_told_or_does_no_harm(file: Path) -> None:
-    whole, draw, told = file.read_bytes(), random.Random(0), 0
+def test_random_damage_is_reported_or_does_no_harm(file: Path) -> None:
+    whole, draw, message = file.read_bytes(), random.Random(0), 0
     for _ in range(150):
         content = bytearray(whole)
         for _ in range(draw.randint(1, 6)):
@@ -152,5 +152,5 @@ def test_random_damage_is_told_or_does_no_harm(file: Path) -> None:
         try:
             read_arrays(file)
         except BadInput:
-            told += 1
-    assert told > 100
+            message += 1
+    assert message > 100

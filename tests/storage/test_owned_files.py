@@ -1,4 +1,4 @@
-"""Files on disk: whole or not at all, never over the user's, and a full disk is told with the file's name."""
+"""Files on disk: whole or not at all, never over the user's, and a full disk is reported with the file's name."""
 
 from __future__ import annotations
 
@@ -100,18 +100,18 @@ def test_what_is_no_plain_file_is_the_users(tmp_path: Path) -> None:
             replace_page(tmp_path / name, "<p>")
 
 
-def test_a_name_that_no_file_system_takes_is_told() -> None:
+def test_a_name_that_no_file_system_takes_is_reported() -> None:
     with pytest.raises(BadInput, match=r"out='runs/aaa.*has a name of more than 255 bytes: shorten it"):
         as_path("runs/" + "a" * 300, "out")
 
 
-def test_a_folder_in_the_place_of_a_file_is_told(tmp_path: Path) -> None:
+def test_a_folder_in_the_place_of_a_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "a.json").mkdir()
     with pytest.raises(OutputExists, match=r"a\.json is a folder"):
         replace_file(tmp_path / "a.json", text("x"))
 
 
-def test_a_file_in_the_place_of_a_folder_is_told(tmp_path: Path) -> None:
+def test_a_file_in_the_place_of_a_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("mine")
     with pytest.raises(BadInput, match="a is a file: name a folder"):
         make_folder(tmp_path / "a" / "b" / "c")
@@ -169,9 +169,9 @@ for name, write in writers.items():
 def test_every_kind_of_file_tells_that_it_may_not_grow(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.getcwd()}
     command = [sys.executable, "-c", LIMIT, str(tmp_path)]
-    told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
-    assert [line.split()[0] for line in told] == ["WriteFailed"] * 3
-    for line, name in zip(told, ("a.npz", "a.parquet", "a.bin"), strict=True):
+    output = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert [line.split()[0] for line in output] == ["WriteFailed"] * 3
+    for line, name in zip(output, ("a.npz", "a.parquet", "a.bin"), strict=True):
         assert f"{name} cannot be written" in line
     assert list(tmp_path.iterdir()) == []
 
@@ -187,7 +187,7 @@ def test_threads_that_write_one_file_do_not_meet(tmp_path: Path) -> None:
     def work(i: int) -> None:
         try:
             replace_file(path, lambda draft: write(draft, i))
-        except BaseException as error:  # noqa: BLE001 - told below
+        except BaseException as error:  # noqa: BLE001 - message below
             errors.append(error)
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]

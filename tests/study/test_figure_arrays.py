@@ -44,6 +44,6 @@ def test_two_clusters_are_drawn_apart_and_the_same_every_time() -> None:
     [(torch.randn(14, 3), "at least 15 samples, there are 14"), (torch.randn(20, 1), "one feature"),
      (torch.ones(20, 3), "equal samples")],
 )  # fmt: skip
-def test_what_cannot_be_drawn_is_told(x: torch.Tensor, why: str) -> None:
+def test_what_cannot_be_drawn_is_reported(x: torch.Tensor, why: str) -> None:
     with pytest.raises(BadInput, match=why):
         umap_plane(Representation(x, layer="fc1"), seed=0)

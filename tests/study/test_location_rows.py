@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -11,24 +13,36 @@ from torch import nn
 
 from geomfeat.errors import BadInput
 from geomfeat.location._locate import locate
+from geomfeat.location.options import LocateOptions
 from geomfeat.location.reference_ladder import Ladder
 from geomfeat.location.result import Location
 from geomfeat.regimes.training import train_at_gamma
-from geomfeat.study.location_rows import QUANTITIES, accuracy_of, check_location, locate_subject, location_rows
+from geomfeat.study.location_rows import (
+    QUANTITIES,
+    accuracy_of,
+    check_ladder,
+    locate_subject,
+    located_with,
+    location_rows,
+)
+from geomfeat.study.options import StudyOptions
 from geomfeat.study.snapshots import Look, Subject, make_subject
 from tests.study.small import digits, model_at
 
-FAST = {"n_bootstrap": 2, "n_probes": 24}
+FAST = LocateOptions(n_bootstrap=2, n_probes=24)
+HOW: dict[str, Any] = {"factory": None, "seed": 0, "progress": False}
 
 
-def subject(model: nn.Module | None = None, layers: str | list[str] = "*") -> Subject:
+def subject(model: nn.Module | None = None, layers: str | list[str] = "*", **known: Any) -> Subject:
     x, y = digits()
     initial = model_at(0) if model is None else None
-    return make_subject(model or model_at(2), x, y, initial=initial, checkpoints=None, layers=layers, look=Look())
+    return make_subject(
+        model or model_at(2), x, y, initial=initial, checkpoints=None, layers=layers, look=Look.of(), **known
+    )
 
 
 def located(made: Subject) -> Location:
-    where, note = locate_subject(made, factory=None, ladder=None, seed=0, progress=False, further=FAST)
+    where, note = locate_subject(made, asked=StudyOptions(), options=FAST, **HOW)
     assert where is not None, note
     return where
 
@@ -45,23 +59,24 @@ def test_rows_hold_the_location_of_the_network_and_of_every_layer() -> None:
 @pytest.mark.parametrize("layers", ["*", "leaf", ["type:ReLU"], ["1"], ["2", "[34]"]])
 def test_the_location_is_of_the_layers_that_were_asked_for(layers: str | list[str]) -> None:
     x, y = digits()
-    alone = locate(model_at(2), x, y, initial=model_at(0), layers=layers, progress=False, **FAST)
+    alone = locate(model_at(2), x, y, initial=model_at(0), layers=layers, progress=False, options=FAST)
     found = located(subject(layers=layers))
     pd.testing.assert_frame_equal(found.layers, alone.layers)
     assert found.richness == alone.richness
 
 
-def test_options_of_the_location_may_name_other_layers() -> None:
-    further = {**FAST, "layers": ["3"]}
-    where, note = locate_subject(subject(), factory=None, ladder=None, seed=0, progress=False, further=further)
-    assert where is not None, note
-    assert list(where.layers["layer"]) == ["3"]
+def test_the_parameters_that_were_trained_may_be_named() -> None:
+    x, y = digits()
+    named = ["3.*", "5.*"]
+    where = located(subject(params=named))
+    alone = locate(model_at(2), x, y, initial=model_at(0), params=named, progress=False, options=FAST)
+    assert where.richness == alone.richness != located(subject()).richness
 
 
 def test_a_network_that_cannot_be_located_has_failed_rows_that_say_why() -> None:
     x, y = digits()
-    same = make_subject(model_at(2), x, y, initial=model_at(2), checkpoints=None, layers="*", look=Look())
-    where, note = locate_subject(same, factory=None, ladder=None, seed=0, progress=False, further=FAST)
+    same = make_subject(model_at(2), x, y, initial=model_at(2), checkpoints=None, layers="*", look=Look.of())
+    where, note = locate_subject(same, asked=StudyOptions(), options=FAST, **HOW)
     assert where is None
     rows = location_rows(None, same, note)
     assert [r["quantity"] for r in rows] == list(QUANTITIES)
@@ -72,7 +87,7 @@ def test_a_network_that_cannot_be_located_has_failed_rows_that_say_why() -> None
 def test_a_ladder_that_cannot_be_used_costs_the_gamma_only() -> None:
     made = subject()
     other = Ladder(pd.DataFrame({"gamma": [0.1, 1.0], "richness": [-1.0, 0.0], "converged": True}), 0.05, ("fc9",), 24)
-    where, note = locate_subject(made, factory=None, ladder=other, seed=0, progress=False, further=FAST)
+    where, note = locate_subject(made, asked=StudyOptions(ladder=other), options=FAST, **HOW)
     assert where is not None
     assert where.richness == located(made).richness
     assert where.flags[-1].startswith("No equivalent gamma: the ladder was measured on 24 probes and layers fc9")
@@ -84,7 +99,7 @@ def test_a_ladder_gives_rows_with_the_equivalent_gamma() -> None:
     made = subject()
     rungs = pd.DataFrame({"gamma": [0.1, 1.0, 10.0], "richness": [-1.0, 0.0, 1.0], "converged": True})
     ladder = Ladder(rungs, 0.05, ("1", "3"), 24)
-    where, note = locate_subject(made, factory=None, ladder=ladder, seed=0, progress=False, further=FAST)
+    where, note = locate_subject(made, asked=StudyOptions(ladder=ladder), options=FAST, **HOW)
     assert where is not None, note
     rows = {r["quantity"]: r["value"] for r in location_rows(where, made, note) if r["layer"] == ""}
     assert rows["equivalent_gamma"] == where.equivalent_gamma
@@ -92,20 +107,19 @@ def test_a_ladder_gives_rows_with_the_equivalent_gamma() -> None:
 
 
 @pytest.mark.parametrize(
-    ("labels", "ladder", "further", "why"),
+    ("make", "why"),
     [
-        (None, 4, {}, "pass labels="),
-        (0, 1, {}, "ladder=1: at least 2"),
-        (0, None, {"loss": "huber"}, "loss='huber'"),
-        (0, None, {"n_bootstraps": 2}, "'n_bootstraps': .* not an option of locate; near: n_bootstrap"),
-        (0, None, {"initial": 2}, "pass initial= to the study itself"),
+        (lambda: check_ladder(4, None), "pass labels="),
+        (lambda: StudyOptions(ladder=1), "ladder=1: at least 2"),
+        (lambda: StudyOptions(ladder=101), "ladder=101: at most 100"),
+        (lambda: LocateOptions(loss="huber"), "loss='huber'"),
+        (lambda: LocateOptions(n_bootstrap=1), "n_bootstrap=1"),
+        (lambda: located_with({"n_bootstrap": 2}), r"location is a dict: give True, False or LocateOptions"),
     ],
 )
-def test_options_that_could_only_fail_are_refused_before_any_work(
-    labels: object, ladder: int | None, further: dict[str, str], why: str
-) -> None:
+def test_options_that_could_only_fail_are_refused_before_any_work(make: Callable[[], Any], why: str) -> None:
     with pytest.raises(BadInput, match=why):
-        check_location(labels, ladder, further)
+        make()
 
 
 def test_a_quantity_that_could_not_be_told_is_a_failed_row() -> None:
@@ -127,7 +141,7 @@ def test_a_lazily_trained_network_is_judged_by_its_change() -> None:
     x, y = digits()
     start = model_at(0)
     lazy = train_at_gamma(start, x, y, gamma=0.001, target_loss=0.05)
-    made = make_subject(lazy.model, x, y, initial=start, checkpoints=None, layers="*", look=Look())
+    made = make_subject(lazy.model, x, y, initial=start, checkpoints=None, layers="*", look=Look.of())
     accuracy, read_from = accuracy_of(made, None)
     assert read_from == "outputs minus initial outputs"
     assert accuracy["data"] == lazy.train_accuracy
@@ -151,7 +165,7 @@ def test_signs_are_right_where_they_agree() -> None:
     x, y = digits()
     y = 2 * (y % 2) - 1
     model = nn.Sequential(model_at(2), nn.Linear(10, 1))
-    made = make_subject(model, x, y, initial=None, checkpoints=None, layers="*", look=Look())
+    made = make_subject(model, x, y, initial=None, checkpoints=None, layers="*", look=Look.of())
     with torch.no_grad():
         expected = float((model(x)[:, 0].sign() == y).double().mean())
     assert accuracy_of(made, None)[0] == {"data": expected}
@@ -162,7 +176,7 @@ def test_rows_of_a_frozen_network_say_that_nothing_moved() -> None:
     end = model_at(0)
     with torch.no_grad():
         end[5].weight.mul_(3)
-    made = make_subject(end, x, y, initial=model_at(0), checkpoints=None, layers="*", look=Look())
+    made = make_subject(end, x, y, initial=model_at(0), checkpoints=None, layers="*", look=Look.of())
     where = located(made)
     assert where.regime == "frozen"
     rows = {(r["layer"], r["quantity"]): r for r in location_rows(where, made, "")}
@@ -178,10 +192,9 @@ def test_the_interval_is_over_groups_where_there_are_enough() -> None:
     found = []
     for groups in (None, many, few):
         made = make_subject(
-            model_at(2), x, y, groups=groups, initial=model_at(0), checkpoints=None, layers="*", look=Look()
+            model_at(2), x, y, groups=groups, initial=model_at(0), checkpoints=None, layers="*", look=Look.of()
         )
-        options = {"factory": None, "ladder": None, "seed": 0, "progress": False, "further": {"n_probes": len(x)}}
-        where, _ = locate_subject(made, **options)
+        where, _ = locate_subject(made, asked=StudyOptions(), options=LocateOptions(n_probes=len(x)), **HOW)
         assert where is not None
         found.append(where)
     plain, over_groups, over_samples = found
@@ -189,15 +202,13 @@ def test_the_interval_is_over_groups_where_there_are_enough() -> None:
     assert over_groups.richness == plain.richness
     assert over_groups.details["stderr"] != plain.details["stderr"] == over_samples.details["stderr"]
     assert over_samples.flags[-1] == "The interval is over samples: one over groups needs at least 3, there are 2."
-    with pytest.raises(BadInput, match="pass groups= to the study itself"):
-        check_location(None, None, {"groups": many})
 
 
 def test_one_output_for_zero_and_one_is_read_as_the_logit_or_the_value_that_it_shows() -> None:
     x, y = digits()
     odd = y % 2
     for logit in (True, False):
-        made = make_subject(Answering(logit), x, odd, initial=None, checkpoints=None, layers=["first"], look=Look())
+        made = make_subject(Answering(logit), x, odd, initial=None, checkpoints=None, layers=["first"], look=Look.of())
         object.__setattr__(made, "inputs", torch.cat([odd[:, None].float(), x.flatten(1)], 1))
         assert accuracy_of(made, None)[0] == {"data": 1.0}
         assert accuracy_of(made, None, "cross-entropy" if logit else "mse")[0] == {"data": 1.0}

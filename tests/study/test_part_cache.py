@@ -179,7 +179,7 @@ def test_arrays_that_were_cut_off_are_known_in_another_process(tmp_path: Path, l
     assert not folder.exists()
 
 
-def test_a_folder_that_is_a_file_or_empty_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_is_a_file_or_empty_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(BadInput, match=r"resume=.* is a file: name a folder"):
         Parts(tmp_path / "file")

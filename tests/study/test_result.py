@@ -1,4 +1,4 @@
-"""Saving and loading a study: everything comes back; missing, truncated and corrupt files are told."""
+"""Saving and loading a study: everything comes back; missing, truncated and corrupt files are reported."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def tampered(folder: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda t: t.drop(columns="value"), "lacks the columns value"),
         (lambda t: t.drop(columns=["ok", "note"]), "lacks the columns ok, note"),
@@ -152,11 +152,11 @@ def tampered(folder: Path, name: str) -> None:
         (lambda t: pd.DataFrame({"other": [1]}), "lacks the columns run, seed, at"),
     ],
 )  # fmt: skip
-def test_a_table_of_another_schema_is_refused_by_name(study: Study, tmp_path: Path, change: Any, told: str) -> None:
+def test_a_table_of_another_schema_is_refused_by_name(study: Study, tmp_path: Path, change: Any, message: str) -> None:
     study.save(tmp_path)
     write_parquet(tmp_path / "results.parquet", change(study.table))
     tampered(tmp_path, "results.parquet")
-    with pytest.raises(BadInput, match=rf"results\.parquet is truncated or corrupt \(.*{told}"):
+    with pytest.raises(BadInput, match=rf"results\.parquet is truncated or corrupt \(.*{message}"):
         Study.load(tmp_path)
 
 

@@ -12,27 +12,30 @@ import pytest
 import torch
 from torch import nn
 
+from geomfeat.activations.options import ExtractOptions
 from geomfeat.errors import BadInput, LayerNotFound
+from geomfeat.location.options import LocateOptions
 from geomfeat.location.reference_ladder import Ladder
 from geomfeat.models.weights.checkpoints import load_object
 from geomfeat.registry import available, get
-from geomfeat.study import Study, run_study, tasks
+from geomfeat.study import Study, analyze, tasks
 from geomfeat.study import measure_rows as measuring
 from geomfeat.study.measure_selection import SCOPES
 from geomfeat.study.table import RESULT
 from geomfeat.types import Snapshot
+from tests.option_groups import grouped
 from tests.study.small import digits, make, model_at
 
-FAST = {"n_bootstrap": 2, "n_probes": 24}
+FAST = LocateOptions(n_bootstrap=2, n_probes=24)
 CHEAP = ["stable_rank", "label_alignment_unbiased", "cka_linear_unbiased", "representation_change", "weight_movement"]
 
 
 def study(**options: Any) -> Study:
     x, y = digits()
-    given = {"trained": model_at(2), "inputs": x, "labels": y, "initial": model_at(0), "measures": CHEAP,
+    given = {"model": model_at(2), "inputs": x, "labels": y, "initial": model_at(0), "measures": CHEAP,
              "location": False, "umap": False, "progress": False}  # fmt: skip
     given |= options
-    return run_study(given.pop("trained"), given.pop("inputs"), given.pop("labels"), **given)
+    return analyze(**grouped(analyze, given))
 
 
 def values(made: Study) -> dict[tuple[Any, ...], tuple[float, bool]]:
@@ -48,7 +51,7 @@ def assert_same(a: pd.DataFrame, b: pd.DataFrame) -> None:
 def whole() -> Study:
     """Everything there is, once."""
     return study(measures=None, location=FAST, umap=True, name="net", conditions={"lr": 0.3},
-                 trained=Snapshot(model_at(2), "trained", {"width": 16}))  # fmt: skip
+                 model=Snapshot(model_at(2), "trained", {"width": 16}))  # fmt: skip
 
 
 def test_every_measure_is_in_the_table_and_none_failed(whole: Study) -> None:
@@ -69,7 +72,8 @@ def test_values_are_those_of_the_measures_themselves(whole: Study) -> None:
     x, y = digits()
     from geomfeat.activations import extract
 
-    reps = {at: extract(model_at(i), x, layers=["1", "3"], labels=y, with_outputs=True, progress=False)
+    reps = {at: extract(model_at(i), x, layers=["1", "3"], labels=y, progress=False,
+                        options=ExtractOptions(with_outputs=True))
             for i, at in ((0, "init"), (2, "trained"))}  # fmt: skip
     found = values(whole)
     for m in (m for m in available("layer") if m.by_default):
@@ -194,7 +198,7 @@ def test_constant_and_few_samples_are_failed_rows_not_crashes() -> None:
     with torch.no_grad():
         dead[3].weight.zero_()  # type: ignore[index]
     x, y = digits()
-    for made in (study(trained=dead, measures=None), study(inputs=x[:3], labels=y[:3], measures=None, umap=True)):
+    for made in (study(model=dead, measures=None), study(inputs=x[:3], labels=y[:3], measures=None, umap=True)):
         failed = made.table.loc[~made.table["ok"]]
         assert len(failed)
         assert (failed["note"].str.len() > 10).all()
@@ -227,8 +231,12 @@ def test_the_bug_of_one_measure_costs_its_own_rows_only(monkeypatch: pytest.Monk
         ({"reduce": "meen"}, BadInput, "reduce='meen'"),
         ({"project": -1}, BadInput, "project=-1"),
         ({"umap": "fc9"}, BadInput, "umap='fc9'"),
-        ({"location": {"n_probes": 61}}, BadInput, "n_probes=61 must lie between 4 and the number of inputs, 60"),
-        ({"location": {"n_probes": 3}}, BadInput, "n_probes=3"),
+        (
+            {"location": LocateOptions(n_probes=61)},
+            BadInput,
+            "n_probes=61 must lie between 4 and the number of inputs, 60",
+        ),
+        ({"location": LocateOptions(n_probes=3)}, BadInput, "n_probes=3"),
         ({"location": True, "initial": model_at(2)}, BadInput, "nothing was learned: the same weights"),
         ({"inputs": torch.full((60, 1, 8, 8), float("nan"))}, BadInput, "NaN"),
     ],
@@ -268,7 +276,7 @@ def test_an_interrupted_study_goes_on_where_it_was(tmp_path: Path, monkeypatch: 
 
 @pytest.mark.parametrize(
     "change",
-    [{"seed": 1}, {"inputs": digits()[0] + 1e-3}, {"trained": model_at(1)}, {"reduce": lambda t: t.flatten(1) * 2.0}],
+    [{"seed": 1}, {"inputs": digits()[0] + 1e-3}, {"model": model_at(1)}, {"reduce": lambda t: t.flatten(1) * 2.0}],
 )
 def test_parts_of_other_settings_are_not_taken(tmp_path: Path, change: dict[str, Any]) -> None:
     options: dict[str, Any] = {"measures": ["linear_probe_accuracy", "participation_ratio"], "layers": ["1"]}
@@ -306,13 +314,13 @@ def test_parts_of_other_code_with_the_same_weights_are_not_taken(tmp_path: Path,
         return made
 
     options: dict[str, Any] = {"measures": ["participation_ratio"], "layers": ["b"], "initial": None}
-    first = study(trained=net(NET), resume=tmp_path / "parts", **options)
+    first = study(model=net(NET), resume=tmp_path / "parts", **options)
     n_parts = len((tmp_path / "parts" / "finished.jsonl").read_text().splitlines())
-    study(trained=net(NET), resume=tmp_path / "parts", **options)
+    study(model=net(NET), resume=tmp_path / "parts", **options)
     assert len((tmp_path / "parts" / "finished.jsonl").read_text().splitlines()) == n_parts, "the same code, reused"
     other = net(NET.replace("relu", "tanh"))
-    second = study(trained=other, resume=tmp_path / "parts", **options)
-    assert_same(second.table, study(trained=other, **options).table)
+    second = study(model=other, resume=tmp_path / "parts", **options)
+    assert_same(second.table, study(model=other, **options).table)
     assert second.table["value"].iloc[0] != first.table["value"].iloc[0]
 
 
@@ -321,7 +329,7 @@ def test_the_location_is_kept_too_and_read_off_a_ladder_only_with_it(
 ) -> None:
     options: dict[str, Any] = {"measures": ["stable_rank"], "location": FAST, "resume": tmp_path}
     first = study(**options)
-    monkeypatch.setattr("geomfeat.study.location_rows.locate", None)
+    monkeypatch.setattr("geomfeat.study.location_rows.locate_network", None)
     again = study(**options)
     assert first.location is not None
     assert again.location is not None
@@ -342,7 +350,7 @@ def test_recurrent_networks_and_nested_outputs_have_rows() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.head(self.rnn(x[:, 0])[0][:, -1])
 
-    made = study(trained=Net(), initial=Net(), measures=["stable_rank", "weight_movement"])
+    made = study(model=Net(), initial=Net(), measures=["stable_rank", "weight_movement"])
     assert made.settings["layers"] == ["rnn[0]"]
     assert made.table["ok"].all()
 

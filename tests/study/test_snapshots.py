@@ -9,9 +9,11 @@ import pytest
 import torch
 from torch import nn
 
+from geomfeat.activations import ExtractOptions
 from geomfeat.errors import BadInput, CheckpointMismatch, LayerNotFound
 from geomfeat.location._locate import locate
-from geomfeat.study import run_study
+from geomfeat.location.options import LocateOptions
+from geomfeat.study import StudyOptions, analyze
 from geomfeat.study.snapshots import PROJECTED, Look, Subject, make_subject
 from geomfeat.types import Snapshot
 from tests.study.small import digits, make_seeded, model_at, states
@@ -20,7 +22,7 @@ from tests.study.small import digits, make_seeded, model_at, states
 def subject(**changes: Any) -> Subject:
     x, y = digits()
     given = {"trained": model_at(2), "inputs": x, "labels": y, "initial": model_at(0), "checkpoints": None,
-             "layers": "*", "look": Look()}  # fmt: skip
+             "layers": "*", "look": Look.of()}  # fmt: skip
     given |= changes
     return make_subject(given.pop("trained"), given.pop("inputs"), given.pop("labels"), **given)
 
@@ -110,7 +112,7 @@ def test_a_column_of_names_is_classes(column: np.ndarray) -> None:
 
 
 def test_wide_layers_are_projected_alike_at_every_moment() -> None:
-    made = subject(look=Look(project=13))
+    made = subject(look=Look.of(ExtractOptions(project=13)))
     assert made.projected == {"1"}
     assert {k: r.d for k, r in made.features("init").items()} == {"1": 13, "3": 12}
     again = make_subject(model_at(0), digits()[0], None, initial=None, checkpoints=None, layers="*", look=made.look)
@@ -119,10 +121,16 @@ def test_wide_layers_are_projected_alike_at_every_moment() -> None:
 
 def test_by_default_only_very_wide_layers_are_projected() -> None:
     wide = nn.Sequential(nn.Linear(3, 4097), nn.ReLU(), nn.Linear(4097, 4096), nn.ReLU(), nn.Linear(4096, 2))
-    made = make_subject(wide, torch.randn(5, 3), None, initial=None, checkpoints=None, layers="*", look=Look())
+    made = make_subject(wide, torch.randn(5, 3), None, initial=None, checkpoints=None, layers="*", look=Look.of())
     assert {k: r.d for k, r in made.features("trained").items()} == {"0": PROJECTED, "2": 4096}
     whole = make_subject(
-        wide, torch.randn(5, 3), None, initial=None, checkpoints=None, layers="*", look=Look(project=None)
+        wide,
+        torch.randn(5, 3),
+        None,
+        initial=None,
+        checkpoints=None,
+        layers="*",
+        look=Look.of(ExtractOptions(project=None)),
     )
     assert not whole.projected
 
@@ -130,7 +138,7 @@ def test_by_default_only_very_wide_layers_are_projected() -> None:
 @pytest.mark.parametrize("project", [0, -3, "wide", 2.5])
 def test_a_projection_is_auto_none_or_a_number(project: Any) -> None:
     with pytest.raises(BadInput, match="project="):
-        Look(project=project)
+        ExtractOptions(project=project)
 
 
 def test_outputs_that_are_no_matrix_are_done_without() -> None:
@@ -144,7 +152,7 @@ def test_outputs_that_are_no_matrix_are_done_without() -> None:
             self.head(torch.relu(self.fc(x)))
             return "no tensor"
 
-    made = make_subject(Odd(), torch.randn(6, 4), None, initial=None, checkpoints=None, layers=["fc"], look=Look())
+    made = make_subject(Odd(), torch.randn(6, 4), None, initial=None, checkpoints=None, layers=["fc"], look=Look.of())
     assert not made.has_outputs
     assert made.features("trained")["fc"].outputs is None
 
@@ -164,8 +172,16 @@ def test_moments_of_one_network_may_make_their_weights_differently() -> None:
             layer.bias.add_(0.3)
     for layer in (end[1], end[3]):
         nn.utils.parametrize.remove_parametrizations(layer, "weight")
-    study = run_study(end, x, y, initial=start, location={"n_bootstrap": 4}, umap=False, progress=False)
-    alone = locate(end, x, y, initial=start, n_bootstrap=4, seed=0, progress=False)
+    study = analyze(
+        end,
+        x,
+        y,
+        initial=start,
+        location=LocateOptions(n_bootstrap=4),
+        progress=False,
+        options=StudyOptions(umap=False),
+    )
+    alone = locate(end, x, y, initial=start, seed=0, progress=False, options=LocateOptions(n_bootstrap=4))
     assert study.location is not None
     assert study.location.richness == alone.richness
     changes = study.table.loc[study.table["at"] == "init->trained"].set_index(["measure", "layer"])

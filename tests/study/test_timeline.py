@@ -11,11 +11,13 @@ import pytest
 import torch
 
 from geomfeat.errors import BadInput
+from geomfeat.location.options import LocateOptions
 from geomfeat.measures.series.time_regime import time_regime
-from geomfeat.study import Study, run_study, tasks
+from geomfeat.study import Study, analyze, tasks
 from geomfeat.study.timeline import known_steps
 from geomfeat.types import Snapshot
 from tests.location.runs import LAZY_GAMMA, RICH_GAMMA, at_gamma, digits_series, parts
+from tests.option_groups import grouped
 from tests.study.small import model_at
 
 
@@ -25,12 +27,12 @@ def study(gamma: float = RICH_GAMMA, **options: Any) -> Study:
     run = at_gamma(gamma)
     last = max(run.snapshots)
     given: dict[str, Any] = {
-        "trained": run.at(last), "inputs": train[0], "labels": train[1], "initial": run.at(0),
+        "model": run.at(last), "inputs": train[0], "labels": train[1], "initial": run.at(0),
         "checkpoints": {step: net for step, net in run.snapshots.items() if 0 < step < last},
         "measures": ["time_regime"], "location": False, "umap": False, "progress": False,
         "evaluate": {"train": train, "test": test},
     } | options  # fmt: skip
-    return run_study(given.pop("trained"), given.pop("inputs"), given.pop("labels"), **given)
+    return analyze(**grouped(analyze, given))
 
 
 def numbers(made: Study) -> pd.DataFrame:
@@ -60,7 +62,7 @@ def test_a_lazy_run_is_read_as_the_change_of_its_outputs_also_where_the_scale_is
 
 
 def test_the_loss_of_the_location_times_the_alignment() -> None:
-    made = study(location={"loss": "mse", "n_bootstrap": 2, "n_probes": 24})
+    made = study(location=LocateOptions(loss="mse", n_bootstrap=2, n_probes=24))
     expected = time_regime(digits_series(RICH_GAMMA))["silent_log_ratio"]
     assert numbers(made).loc["silent_log_ratio", "value"] == expected.value
 
@@ -72,7 +74,7 @@ def test_by_default_it_runs_where_it_can() -> None:
     assert "time_regime" not in made.settings["left_out"]
 
 
-@pytest.mark.parametrize("options", [{"checkpoints": None}, {"trained": at_gamma(RICH_GAMMA).model,
+@pytest.mark.parametrize("options", [{"checkpoints": None}, {"model": at_gamma(RICH_GAMMA).model,
                                       "checkpoints": {5: at_gamma(RICH_GAMMA).model}}])  # fmt: skip
 def test_two_steps_are_not_judged_and_the_reason_is_told(options: dict[str, Any]) -> None:
     rows = numbers(study(**options))
@@ -121,7 +123,7 @@ def test_a_checkpoint_that_overflows_is_judged_up_to_there() -> None:
 
 def test_parts_are_kept_and_depend_on_what_decides_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train, test = parts()
-    options: dict[str, Any] = {"location": {"loss": "mse", "n_bootstrap": 2, "n_probes": 24}, "resume": tmp_path}
+    options: dict[str, Any] = {"location": LocateOptions(loss="mse", n_bootstrap=2, n_probes=24), "resume": tmp_path}
     whole, calls = study(**options), []
     original = tasks.measure_network
     monkeypatch.setattr(tasks, "measure_network", lambda *a, **k: calls.append(1) or original(*a, **k))
@@ -130,7 +132,7 @@ def test_parts_are_kept_and_depend_on_what_decides_the_rows(tmp_path: Path, monk
     few = study(**options, evaluate={"train": train, "test": (test[0][:50], test[1][:50])})
     assert len(calls) == 1, "another test part is another number"
     assert numbers(few).loc["test_time", "value"] != numbers(whole).loc["test_time", "value"]
-    study(**{**options, "location": {"loss": "cross-entropy", "n_bootstrap": 2, "n_probes": 24}})
+    study(**{**options, "location": LocateOptions(loss="cross-entropy", n_bootstrap=2, n_probes=24)})
     assert len(calls) == 2, "another loss is another number"
 
 
@@ -138,10 +140,10 @@ def test_parts_are_kept_and_depend_on_what_decides_the_rows(tmp_path: Path, monk
     ("given", "expected"),
     [
         ((Snapshot(model_at(2), 90), model_at(0), {30: 0, "7": 0, "best": 0}),
-         {"init": 0, "7": 7, "30": 30, "trained": 90}),
+         {"init": 0, "7": 7, "30": 30, "model": 90}),
         ((model_at(2), None, {30: 0, 7: 0}), {"7": 7, "30": 30}),
         ((Snapshot(model_at(2), 30), model_at(0), {30: 0}), {"init": 0, "30": 30}),
-        ((Snapshot(model_at(2), 20), Snapshot(model_at(0), 10), {30: 0}), {"init": 10, "trained": 20, "30": 30}),
+        ((Snapshot(model_at(2), 20), Snapshot(model_at(0), 10), {30: 0}), {"init": 10, "model": 20, "30": 30}),
         ((model_at(2), model_at(0), None), {"init": 0}),
     ],
 )  # fmt: skip

@@ -130,7 +130,7 @@ def test_bad_input_is_refused() -> None:
         ((gram, torch.tensor([0, 5])), "labels must be from 0 to 1"),
         ((gram, y, torch.ones(2, 3)), "test has shape"),
         ((gram, y, torch.ones(2, 4), y), "test_targets are"),
-        ((gram, y, torch.ones(2, 4), torch.tensor([0, 1])), "give both alike"),
+        ((gram, y, torch.ones(2, 4), torch.tensor([0, 1])), "give both in one form"),
         ((0 * gram, y), "nothing can be fitted"),
         ((gram - 0.5, y), "positive semi-definite"),
         ((gram, y * float("nan")), "NaN"),

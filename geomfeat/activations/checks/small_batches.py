@@ -125,18 +125,18 @@ def what_is_seen(rows: Tensor, alone: Tensor, eps: float, padded: bool) -> str:
         return (
             f"its rows are not in the order of the samples: of {len(rows)} samples in a batch, the features of the "
             f"last stand in row {int(near.nonzero()[0])} (the forward pass sorts or reorders its batch). Sort the "
-            "inputs beforehand instead, take a layer after the order is restored, or pass batch_size=1"
+            "inputs beforehand instead, take a layer after the order is restored, or pass ExtractOptions(batch_size=1)"
         )
     if padded:
         return (
             "its length, and so its features, depend on the longest sample of the batch: padding is taken for data. "
-            "Pass mask= (n, tokens)"
+            "Pass ExtractOptions(mask=...), (n, tokens)"
         )
     return (
         "the features of a sample depend on the order of its batch, or on the other samples in it. Either the samples "
-        "are not on the axis that the layer takes for them (time or tokens first: batch_first=False; batch_dim= says "
-        "where the inputs have them), or the forward pass sorts, compares or normalises over the batch: pass "
-        "batch_size=1 for each sample by itself, or take another layer"
+        "are not on the axis that the layer takes for them (time or tokens first: batch_first=False; batch_dim= "
+        "of ExtractOptions says where), or the forward pass sorts, compares or normalises over the batch: pass "
+        "ExtractOptions(batch_size=1) for each sample by itself, or take another layer"
     )
 
 
@@ -144,7 +144,7 @@ def some_rows(rows: int, n: int) -> str:
     """What is wrong where a layer has fewer or more rows than there are samples."""
     return (
         f"it has {rows} rows for {n} samples, so it sees some of them only (an expert that samples are sent to), or "
-        "parts of them: take a layer where they are together again, or pass batch_size=1"
+        "parts of them: take a layer where they are together again, or pass ExtractOptions(batch_size=1)"
     )
 
 

@@ -40,7 +40,7 @@ def require_samples_off_the_time_axis(model: nn.Module, probe: Callable[[int], A
                 f"{what} is an {kind} with batch_first={layers[name].batch_first}, which takes axis {time} for "
                 f"{word}, but the samples lie there: it would run over the samples. Build it with batch_first="
                 f"{not layers[name].batch_first} (the weights stay the same), or give samples on the other axis; "
-                "extract takes inputs of shape (time, samples, ...) with batch_dim=1"
+                "extract takes inputs of shape (time, samples, ...) with options=ExtractOptions(batch_dim=1)"
             )
 
 

@@ -114,6 +114,6 @@ def _what(block: Block, key: str, seen: _Seen, eps: float) -> str:
     else:
         what += ", so they depend on the other samples in it"
     return (
-        f"{what}. Pass batch_size=1 for each sample by itself, sort the inputs beforehand, or take another layer (one "
-        "after the order is restored)"
+        f"{what}. Pass ExtractOptions(batch_size=1) for each sample by itself, sort the inputs beforehand, or take "
+        "another layer (one after the order is restored)"
     )

@@ -1,6 +1,7 @@
 """Networks, recordings and brain data compared on the same samples."""
 
-from geomfeat.comparison.models._compare import compare_models
+from geomfeat.comparison.models._compare import compare
+from geomfeat.comparison.models.options import CompareOptions
 from geomfeat.comparison.models.result import ModelComparison
 
-__all__ = ["ModelComparison", "compare_models"]
+__all__ = ["CompareOptions", "ModelComparison", "compare"]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from geomfeat._version import __version__
+from geomfeat.activations import ExtractOptions
 from geomfeat.activations.layer_selection import Patterns
 from geomfeat.comparison.models.brain_ranking import RANKING_COLUMNS, brain_ranking
 from geomfeat.comparison.models.depth_profiles import profile_measures, profiles_of
@@ -18,10 +19,11 @@ from geomfeat.comparison.models.embedding import angles, classical_mds, clusters
 from geomfeat.comparison.models.inputs import Member, each_layer, members_of
 from geomfeat.comparison.models.layer_matching import best_matches, model_similarity
 from geomfeat.comparison.models.layer_similarity import SIMILARITIES, projection_loss, similarity_of_all
+from geomfeat.comparison.models.options import CompareOptions
 from geomfeat.comparison.models.result import ModelComparison
-from geomfeat.errors import BadInput
+from geomfeat.errors import BadInput, require_kind
 from geomfeat.geometry.rsa import RDMs
-from geomfeat.models.functional import Inputs, Readout
+from geomfeat.models.functional import Inputs
 from geomfeat.study.snapshots import Look
 from geomfeat.types import Representation, Snapshot
 
@@ -29,82 +31,82 @@ from geomfeat.types import Representation, Snapshot
 REPORTED_LOSS = 0.02
 
 
-def compare_models(
+def compare(
     models: Mapping[str, nn.Module | Snapshot | Mapping[str, Representation] | RDMs],
     inputs: Inputs | None = None,
     labels: Any = None,
     *,
     layers: Patterns | Mapping[str, Patterns] = "*",
-    similarity: str = "cka_linear_unbiased",
     measures: Sequence[str] | str | None = None,
+    similarity: str = "cka_linear_unbiased",
     brain: RDMs | Mapping[str, RDMs] | None = None,
-    comparator: str = "rho_a",
-    n_draws: int = 200,
-    n_bootstrap: int = 1000,
     seed: int = 0,
     device: str | torch.device | None = None,
-    reduce: str | Callable[[Tensor], Tensor] = "flatten",
-    project: str | int | None = "auto",
-    batch_size: int = 256,
-    readout: Readout | None = None,
-    umap: bool = False,
     progress: bool = True,
+    extraction: ExtractOptions = ExtractOptions(),
+    options: CompareOptions = CompareOptions(),
 ) -> ModelComparison:
-    """Compare networks, recordings and brain data as a whole and layer by layer, on the same samples and draws.
+    """Compare networks, recordings and brains, layer by layer and as wholes, on the same samples and the same draws.
 
     Args:
         models: name -> a network; features that were extracted or recorded (layer -> Representation, from input to
             output); or RDMs, each a layer. All of the same n samples in the same order: differing numbers of samples,
             labels, or inputs (if geomfeat extract recorded them) raise BadInput.
         inputs: n samples, samples first, or a DataLoader or Dataset in a fixed order; needed for networks.
-        labels: (n,) classes; default those of the batches, or of a recording.
+        labels: (n,) classes, for the capacity; default those of the batches, or of a recording.
         layers: of the networks: "*" hidden layers with weights, else patterns; or model -> patterns.
-        similarity: "cka_linear_unbiased", or "cka_linear_biased", which is near 1 for any wide layers.
         measures: names for the profiles over depth; None: capacity (with labels), corrected participation ratio and
             TwoNN; an empty list: none.
+        similarity: "cka_linear_unbiased", or "cka_linear_biased", which is near 1 for any wide layers.
         brain: RDMs of subjects, or name -> RDMs, whose conditions are the n samples in order. Each becomes a model with
             one layer (the mean over subjects), and the layers of all other models are ranked by similarity to it.
-            comparator, n_bootstrap: see `rank_by_rsa`.
-        n_draws: number of random draws of the capacity, the same draws for all layers of all models.
-        reduce, project, batch_size, readout: see `run_study`. Projection ("auto": above 4096 features to 2048) lowers
-            CKA of layers of many dimensions, which a note reports; None is exact.
-        umap: also a UMAP of the layers, if there are at least 15.
+        extraction: how features of networks become (n, d), batch size and readout, see `ExtractOptions`. Projection
+            (by default above 4096 features to 2048) lowers CKA of layers of many dimensions, which a note reports;
+            None is exact.
+        options: draws of the capacity, comparator and bootstrap of the ranking, UMAP, see `CompareOptions`.
 
     The similarity of two models is the mean over the layers of one of the similarity with the best matching layer of
     the other, averaged over both directions. A constant layer, and a number that fails, is NaN with a note.
+
+    Returns ModelComparison: similarity of layers and models, best matches, maps, profiles over relative depth, the
+    ranking with its noise ceiling; `.to_html(path)`, `.save(dir)`.
 
     Raises BadInput, before any comparison, for fewer than two models, other samples, unknown names.
 
     >>> x = torch.randn(30, 8, generator=torch.Generator().manual_seed(0))
     >>> one = {"a": Representation(x, layer="a"), "b": Representation(x.relu(), layer="b")}
     >>> two = {"c": Representation(3 * x.flip(1), layer="c")}
-    >>> found = compare_models({"one": one, "two": two}, measures=[], progress=False)
+    >>> found = compare({"one": one, "two": two}, measures=[], progress=False)
     >>> found.matches.query("model == 'two'")["match"].item(), bool(found.similarity[0, 2] > 0.999)
     ('a', True)
     """
+    require_kind(options, CompareOptions, "options")
     if similarity not in SIMILARITIES:
         raise BadInput(f"similarity={similarity!r}: use one of {', '.join(map(repr, SIMILARITIES))}")
     brains = {"brain": brain} if isinstance(brain, RDMs) else {} if brain is None else brain
     if not isinstance(brains, Mapping):
         raise BadInput(f"brain must be RDMs or a mapping of names to RDMs, got {type(brain).__name__}: see gf.RDMs")
-    look = Look(reduce, project, batch_size, seed, device, readout)
+    look = Look.of(extraction, seed=seed, device=device)
     members, known = members_of(models, inputs, labels, layers=layers, brain=brains, look=look, progress=progress)
     chosen, left_out = profile_measures(measures, known is not None)
     found, errors, broken, said = similarity_of_all([value for _, _, value in each_layer(members)], similarity)
     table = _layers(members, broken)
-    profiles, differences = profiles_of(members, chosen, n_draws=n_draws, seed=seed, progress=progress)
+    profiles, differences = profiles_of(members, chosen, n_draws=options.n_draws, seed=seed, progress=progress)
     ranking, notes = pd.DataFrame(columns=list(RANKING_COLUMNS)), []
     if brains:
-        ranking, notes = brain_ranking(members, brains, comparator=comparator, n_bootstrap=n_bootstrap, seed=seed)
+        ranking, notes = brain_ranking(
+            members, brains, comparator=options.comparator, n_bootstrap=options.n_bootstrap, seed=seed
+        )
+    reduce = look.options.reduce
     settings = {
         "version": __version__, "torch": torch.__version__, "n": int(table["n"].iloc[0]), "seed": seed,
         "classes": None if known is None else len(known.unique()), "similarity": similarity,
-        "measures": [m.name for m in chosen], "left_out": left_out, "n_draws": n_draws,
-        "comparator": comparator if brains else None, "n_bootstrap": n_bootstrap if brains else None,
-        "reduce": reduce if isinstance(reduce, str) else reduce.__name__, "project": project,
+        "measures": [m.name for m in chosen], "left_out": left_out, "n_draws": options.n_draws,
+        "comparator": options.comparator if brains else None, "n_bootstrap": options.n_bootstrap if brains else None,
+        "reduce": reduce if isinstance(reduce, str) else reduce.__name__, "project": look.options.project,
         "device": str(device or "as the models"), "notes": [*_notes(table, similarity, members, said), *notes],
     }  # fmt: skip
-    placed = _placed(found, table, umap, seed)
+    placed = _placed(found, table, options.umap, seed)
     return ModelComparison(
         tuple(m.name for m in members), table, found, errors, matches=best_matches(found, errors, table),
         profiles=profiles, differences=differences, ranking=ranking, settings=settings, **placed,

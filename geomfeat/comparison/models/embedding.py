@@ -51,30 +51,27 @@ def clusters(distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def classical_mds(distances: np.ndarray, dimensions: int = 2) -> tuple[np.ndarray, float]:
     """Coordinates (L, dimensions) whose Euclidean distances fit best in the sense of Torgerson (1952), and their share.
 
-    Of B = -J D^2 J / 2 the leading eigenvectors times the roots of their eigenvalues. The share is that of the leading
-    positive eigenvalues in the sum of all absolute ones: 1 where the plane holds everything. Signs are fixed. NaN for
-    rows without distances.
+    The share is that of the leading positive eigenvalues of -J D^2 J / 2 in the sum of all absolute ones: 1 where the
+    plane holds everything. Signs are fixed. NaN for rows without distances.
 
     >>> places = np.array([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]])
     >>> found, share = classical_mds(np.linalg.norm(places[:, None] - places[None], axis=2))
     >>> round(float(np.linalg.norm(found[1] - found[2])), 6), round(share, 6)
     (5.0, 1.0)
     """
+    from sklearn.manifold import ClassicalMDS
+
     known = known_rows(distances)
     out = np.full((len(distances), dimensions), np.nan)
     if len(known) < 2:
         return out, np.nan
-    squared = distances[np.ix_(known, known)] ** 2
-    centered = squared - squared.mean(0) - squared.mean(1, keepdims=True) + squared.mean()
-    values, vectors = np.linalg.eigh(-centered / 2)
-    values, vectors = values[::-1], vectors[:, ::-1]
-    kept = min(dimensions, len(known))
-    leading = np.clip(values[:kept], 0, None)
-    turned = np.sign(vectors[np.abs(vectors[:, :kept]).argmax(0), np.arange(kept)])
+    mds = ClassicalMDS(n_components=len(known), metric="precomputed")
+    with np.errstate(invalid="ignore"):  # roots of negative eigenvalues, where no space has these distances
+        places = np.nan_to_num(mds.fit_transform(distances[np.ix_(known, known)]))[:, :dimensions]
     out[known] = 0
-    out[np.ix_(known, np.arange(kept))] = vectors[:, :kept] * turned * np.sqrt(leading)
-    total = np.abs(values).sum()
-    return out, float(leading.sum() / total) if total > 0 else 1.0
+    out[known, : places.shape[1]] = places
+    total = np.abs(mds.eigenvalues_).sum()
+    return out, float(mds.eigenvalues_[:dimensions].clip(0).sum() / total) if total > 0 else 1.0
 
 
 def umap_map(distances: np.ndarray, seed: int) -> np.ndarray | None:

@@ -59,7 +59,8 @@ def members_of(
     networks = [
         m.model if isinstance(m, Snapshot) else m for m in models.values() if isinstance(m, nn.Module | Snapshot)
     ]
-    inputs, labels = reread(next(iter(networks), None), inputs, labels, why="compare", batch_size=look.batch_size)
+    first = next(iter(networks), None)
+    inputs, labels = reread(first, inputs, labels, why="compare", batch_size=look.options.batch_size)
     given = None if labels is None else classes_in(labels)
     made = [
         _network(name, model, inputs, given, patterns[name], look, progress)

@@ -42,7 +42,7 @@ def similarity_of_all(values: Sequence[Any], similarity: str) -> tuple[np.ndarra
     }
     kept = [i for i in range(len(values)) if i not in notes]
     found, errors = np.full((2, len(values), len(values)), np.nan)
-    said = ""
+    note = ""
     if kept:
         layers = {str(i): _kernel(v) if isinstance(v := values[i], RDMs) else v for i in kept}
         layers, groups = _together(layers), common_groups(*(values[i] for i in kept))
@@ -52,8 +52,8 @@ def similarity_of_all(values: Sequence[Any], similarity: str) -> tuple[np.ndarra
         assert stderr is not None
         errors[np.ix_(kept, kept)] = stderr.cpu().numpy()
         notes |= {int(i): why for i, why in made.notes.items()}
-        said = made.note
-    return found, errors, notes, said
+        note = made.note
+    return found, errors, notes, note
 
 
 def _over_groups(layers: dict[str, Any], whole: CkaMatrix, groups: torch.Tensor) -> torch.Tensor:

@@ -119,6 +119,12 @@ class ModelComparison(PlottableResult):
         names = tuple(settings.pop("names", dict.fromkeys(tables["layers"]["model"])))
         return cls(names=names, settings=settings, **tables, **arrays)
 
+    def to_html(self, path: str | Path) -> Path:
+        """Write the self-contained page of this comparison to `path`; returns the path."""
+        from geomfeat.report.pages.comparison import write_comparison  # brings plotly
+
+        return write_comparison(self, path)
+
     def to_frame(self) -> pd.DataFrame:
         """Each pair of different layers once: model, layer and depth of both, similarity, stderr."""
         return self.pairs()
@@ -127,7 +133,9 @@ class ModelComparison(PlottableResult):
         return matrix_map("similarity of the models", self.names, self.names, self.model_similarity, "similarity")
 
     def __str__(self) -> str:
-        return f"{len(self.names)} models, {len(self.layers)} layers: {', '.join(self.names)}"
+        from geomfeat.report.pages.comparison import answers
+
+        return " ".join([f"{len(self.names)} models, {len(self.layers)} layers.", *answers(self)])
 
 
 def _matrices(path: Path, n_layers: int) -> dict[str, np.ndarray]:

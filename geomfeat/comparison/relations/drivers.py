@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from geomfeat.comparison.relations.runs import Frame, Trainings
-from geomfeat.statistics.cluster_bootstrap import Interval
+from geomfeat.statistics.cluster_bootstrap import Intervals
 from geomfeat.statistics.partial_correlation import with_intervals
 
 FITS = ("train_loss", "train_accuracy")
@@ -62,16 +62,16 @@ def follow_row(
     return {**row, "follows": _word(follows)}
 
 
-def _rho(data: Frame, columns: list[str], level: float, seed: int) -> Interval:
+def _rho(data: Frame, columns: list[str], level: float, seed: int) -> Intervals:
     return with_intervals(data[columns].to_numpy(float), data["seed"].to_numpy(), level=level, seed=seed)[0]
 
 
-def _named(found: Interval, name: str) -> dict[str, float]:
+def _named(found: Intervals, name: str) -> dict[str, float]:
     return {f"rho_{name}": float(found.estimate[0]), f"low_{name}": float(found.low[0]),
             f"high_{name}": float(found.high[0])}  # fmt: skip
 
 
-def _follows(found: Interval) -> bool | None:
+def _follows(found: Intervals) -> bool | None:
     rho, low, high = float(found.estimate[0]), float(found.low[0]), float(found.high[0])
     if not np.isfinite([rho, low, high]).all():
         return None

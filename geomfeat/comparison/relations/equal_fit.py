@@ -12,7 +12,7 @@ import pandas as pd
 from geomfeat.comparison.relations.runs import KNOBS, Frame, Trainings, axes_of, check_known, coordinates, trainings_of
 from geomfeat.display import BaseResult
 from geomfeat.errors import BadInput
-from geomfeat.statistics.covariate_balance import LOGARITHMIC, SAME_FIT, Balance, balance, caliper, nearest_pairs
+from geomfeat.statistics.covariate_balance import LOGARITHMIC, SAME_FIT, GroupBalance, balance, caliper, nearest_pairs
 from geomfeat.statistics.group_difference import adjusted_difference, paired_difference, plain_difference, reading_of
 
 # With fewer pairs than half of the smaller group, the pairs represent a minority of it.
@@ -180,7 +180,7 @@ def _pairs(frame: Frame, same: list[str], others: list[str], near: float) -> tup
 
 def _balances(
     frame: Frame, a: np.ndarray, b: np.ndarray, fit: str, others: list[str], condition: str
-) -> dict[str, tuple[Balance, Balance | None]]:
+) -> dict[str, tuple[GroupBalance, GroupBalance | None]]:
     """(before, after pairing) for the fit and every other axis."""
     second = frame["second"].to_numpy(bool)
     columns = {fit: frame["fit"].to_numpy(float)}
@@ -194,7 +194,7 @@ def _balances(
 
 
 def _judged(
-    frame: Frame, balances: dict[str, tuple[Balance, Balance | None]], n_pairs: int, condition: str,
+    frame: Frame, balances: dict[str, tuple[GroupBalance, GroupBalance | None]], n_pairs: int, condition: str,
     levels: tuple[Any, Any], fit: str,
 ) -> tuple[tuple[str, ...], str]:  # fmt: skip
     """What confounds the comparison, and the statement.

@@ -134,7 +134,7 @@ def grid_of(
 def contours(grid: Grid, levels: Sequence[float]) -> dict[float, list[np.ndarray]]:
     """Level -> lines, each (k, 2) in (log x, log y): where the number, linear between cells, takes that level.
 
-    Lines end at cells without a number: beside one, only the triangle of the three others is crossed. On the richness,
+    Lines end at cells without a number: next to one, only the triangle of the three others is crossed. On the richness,
     these are the iso-richness lines.
     """
     if min(grid.value.shape) < 2:
@@ -170,21 +170,6 @@ def theory_line(grid: Grid, level: float, slope_x: float, slope_y: float) -> np.
         return np.empty((0, 2))
     first = min(inside)
     return np.array([first, max(inside, key=lambda p: (p[0] - first[0]) ** 2 + (p[1] - first[1]) ** 2)])
-
-
-def largest_rate(log_gamma: np.ndarray, layers: int, log_rate_at_one: float = 0.0) -> np.ndarray:
-    """log10 of the largest stable learning rate against log10 gamma: slope 2 below gamma = 1, 2 / layers above.
-
-    Deep linear networks with `layers` layers of weights (Atanasov et al. 2024); `log_rate_at_one` is its place at
-    gamma = 1, e.g. the middle between the last rate that was stable there and the first that was not.
-
-    >>> largest_rate(np.array([-1.0, 0.0, 1.0]), layers=4).tolist()
-    [-2.0, 0.0, 0.5]
-    """
-    if layers < 1:
-        raise BadInput(f"layers={layers} must be at least 1")
-    x = np.asarray(log_gamma, dtype=float)
-    return log_rate_at_one + np.where(x < 0, 2 * x, 2 / layers * x)
 
 
 def _conditions(frame: Frame) -> list[str]:

@@ -19,7 +19,7 @@ from geomfeat._version import __version__
 from geomfeat.charts import Curve, Plot
 from geomfeat.comparison.sweeps.config import SweepConfig, parse_config, read_config
 from geomfeat.comparison.sweeps.config_checks import refuse_depths, refuse_layers, refuse_options
-from geomfeat.comparison.sweeps.executors.base import Engine, Task
+from geomfeat.comparison.sweeps.executors.base import Engine, RunTask
 from geomfeat.comparison.sweeps.executors.registry import engine_named, require_submit
 from geomfeat.comparison.sweeps.folder import RUNS, Damaged, manifest_of, read_table
 from geomfeat.comparison.sweeps.grid import RunConfig, runs_of
@@ -241,7 +241,7 @@ def check_plan(planned: SweepResult) -> None:
         )
 
 
-def found_in(planned: SweepResult) -> tuple[list[Task], list[dict[str, Any]]]:
+def found_in(planned: SweepResult) -> tuple[list[RunTask], list[dict[str, Any]]]:
     """(what is to be made: missing and damaged; manifests of what is there)."""
     todo, there, damaged = [], [], []
     for address, run in planned.plan.items():
@@ -251,7 +251,7 @@ def found_in(planned: SweepResult) -> tuple[list[Task], list[dict[str, Any]]]:
             manifest = None
             damaged.append(str(error))
         if manifest is None:
-            todo.append(Task(address, run.canonical()))
+            todo.append(RunTask(address, run.canonical()))
         else:
             there.append(manifest)
     if damaged:
@@ -259,7 +259,7 @@ def found_in(planned: SweepResult) -> tuple[list[Task], list[dict[str, Any]]]:
     return todo, there
 
 
-def check_versions(planned: SweepResult, todo: Sequence[Task]) -> None:
+def check_versions(planned: SweepResult, todo: Sequence[RunTask]) -> None:
     """OutputExists where another version has made runs that are still to be made."""
     wanted = {task.config for task in todo}
     others: Counter[str] = Counter()
@@ -283,7 +283,7 @@ def check_versions(planned: SweepResult, todo: Sequence[Task]) -> None:
 
 
 def _run(
-    engine: Engine, todo: Sequence[Task], found: SweepResult, finished: Sequence[Any], progress: bool
+    engine: Engine, todo: Sequence[RunTask], found: SweepResult, finished: Sequence[Any], progress: bool
 ) -> dict[str, str]:
     errors: dict[str, str] = {}
     total, made = len(found.plan), len(finished)

@@ -21,7 +21,7 @@ from pydantic import (
 
 from geomfeat.errors import BadInput, near
 from geomfeat.models.zoo import ARCHITECTURES
-from geomfeat.regimes.training.scaled_training import OPTIMIZERS
+from geomfeat.regimes.training.options import OPTIMIZERS
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]

@@ -196,7 +196,7 @@ def probe_of(run: RunConfig, data: Dataset) -> Dataset | None:
 
 @lru_cache(maxsize=2)
 def _dataset(spec: str, sums: tuple[str, ...], n: int | None) -> Dataset:
-    """Kept for the next run of the same content; BadInput where this machine's files are others than were planned."""
+    """Stored for the next run of the same content; BadInput where this machine's files are others than were planned."""
     if tuple(contents(spec)) != sums:
         raise BadInput(
             f"data={spec!r} is not what the sweep was planned with: its files have changed, or are others here"

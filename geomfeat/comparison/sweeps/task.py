@@ -31,9 +31,10 @@ from geomfeat.comparison.sweeps.train import QUANTITIES, TrainedRun, train_run
 from geomfeat.comparison.sweeps.transfer import transfer_rows
 from geomfeat.data.dataset import Dataset
 from geomfeat.errors import BadInput, GeomfeatError
+from geomfeat.location.options import LocateOptions
 from geomfeat.models.weights.checkpoints import weights_content
 from geomfeat.registry import get
-from geomfeat.study import run_study
+from geomfeat.study import StudyOptions, analyze
 from geomfeat.study.location_rows import QUANTITIES as LOCATION_QUANTITIES
 from geomfeat.study.table import Row, failed_rows, row, table_of
 from geomfeat.types import Estimate, Snapshot
@@ -162,21 +163,23 @@ def _measured(run: RunConfig, data: Dataset, trained: TrainedRun, name: str) -> 
     if asked.measures == [] and asked.location is False:
         return None
     assert trained.trained is not None
-    location = asked.location
-    if isinstance(location, LocationConfig):
-        location = location.model_dump(exclude_none=True)
-    if location is not False:
-        location = {"loss": run.train.loss, **(location if isinstance(location, dict) else {})}
+    location: bool | LocateOptions = False
+    if asked.location is not False:
+        given = asked.location.model_dump(exclude_none=True) if isinstance(asked.location, LocationConfig) else {}
+        location = LocateOptions(loss=run.train.loss, **given)
     seen = data.training().subsample(asked.n)
     steps = trained.numbers.get("steps")
     last = Snapshot(trained.trained, "trained" if steps is None else int(steps))
     tested = asked.snapshots and data.test_labels is not None
-    study = run_study(
+    study = analyze(
         last, seen.inputs, seen.labels, initial=trained.initial, layers=asked.layers,
-        measures=None if asked.measures == "all" else asked.measures or CHEAP, seed=asked.seed, name=name,
-        conditions=run.conditions() | {"outcome": trained.outcome}, location=location, umap=False, progress=False,
-        checkpoints=dict(trained.snapshots) if asked.snapshots else None,
-        evaluate={"test": (data.test_inputs, data.test_labels)} if tested else None,
+        measures=None if asked.measures == "all" else asked.measures or CHEAP, seed=asked.seed, progress=False,
+        location=location,
+        options=StudyOptions(
+            name=name, conditions=run.conditions() | {"outcome": trained.outcome},
+            checkpoints=dict(trained.snapshots) if asked.snapshots else None,
+            evaluate={"test": (data.test_inputs, data.test_labels)} if tested else None, umap=False,
+        ),
     )  # fmt: skip
     table = study.table
     return table if asked.measures else table.loc[lambda t: t["measure"] == "location"]

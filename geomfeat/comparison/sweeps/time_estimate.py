@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from geomfeat._numba.threads import libraries_on_one_thread
-from geomfeat.comparison.sweeps.executors.base import Task
+from geomfeat.comparison.sweeps.executors.base import RunTask
 from geomfeat.comparison.sweeps.grid import RunConfig, dataset_of
 from geomfeat.comparison.sweeps.task import run_table
 from geomfeat.comparison.sweeps.train import train_run
@@ -47,7 +47,7 @@ class SweepEstimate:
         )
 
 
-def estimate(todo: Sequence[Task], finished: Sequence[Mapping[str, Any]]) -> SweepEstimate:
+def estimate(todo: Sequence[RunTask], finished: Sequence[Mapping[str, Any]]) -> SweepEstimate:
     """The time of a sweep whose runs `todo` are to be made and `finished` (manifests) are there."""
     total = len(todo) + len(finished)
     if finished or not todo:

@@ -14,7 +14,7 @@ from geomfeat.comparison.sweeps.grid import RunConfig, network_of
 from geomfeat.data.dataset import Dataset
 from geomfeat.errors import BadInput
 from geomfeat.models.modules import real_pairs
-from geomfeat.regimes.training import train_at_gamma
+from geomfeat.regimes.training import TrainOptions, train_at_gamma
 from geomfeat.regimes.training.objective import objective, top_curvature
 from geomfeat.regimes.training.scaled_training import Trained
 from geomfeat.regimes.training.series import rounded_powers
@@ -68,9 +68,12 @@ def train_run(run: RunConfig, data: Dataset) -> TrainedRun:
         first = sharpness(run, data, initial, initial)
         found = train_at_gamma(
             initial, data.inputs, data.goal, gamma=run.gamma, loss=run.train.loss, lr=run.eta,
-            target_loss=run.train.target_loss, max_steps=run.train.max_steps, batch_size=run.batch_size,
-            momentum=run.train.momentum, optimizer=run.optimizer, back_off=run.eta is None, seed=run.seed,
-            test=tested, snapshot_steps=wanted, centered=run.train.centered, weight_decay=run.train.weight_decay,
+            target_loss=run.train.target_loss, max_steps=run.train.max_steps, seed=run.seed,
+            options=TrainOptions(
+                batch_size=run.batch_size, momentum=run.train.momentum, optimizer=run.optimizer,
+                back_off=run.eta is None, test=tested, snapshot_steps=wanted, centered=run.train.centered,
+                weight_decay=run.train.weight_decay,
+            ),
         )  # fmt: skip
         outcome, note = outcome_of(found, run.train.target_loss)
         last = None if outcome == DIVERGED else sharpness(run, data, initial, found.model)

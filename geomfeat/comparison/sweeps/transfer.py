@@ -6,7 +6,7 @@ import json
 
 from torch import Tensor, nn
 
-from geomfeat.activations import extract, fired_layers, select_layers
+from geomfeat.activations import ExtractOptions, extract, fired_layers, select_layers
 from geomfeat.comparison.sweeps.grid import RunConfig, probe_of
 from geomfeat.comparison.sweeps.train import TrainedRun
 from geomfeat.data.dataset import Dataset
@@ -60,7 +60,8 @@ def last_features(network: nn.Module, inputs: Tensor, labels: Tensor | None = No
     """
     with_weights = set(select_layers(network, "weights"))
     readout = [name for name in fired_layers(network, inputs) if name in with_weights][-1]
-    given = extract(network, inputs, layers=readout, labels=labels, io="input", project=FEATURES, progress=False)
+    options = ExtractOptions(project=FEATURES, io="input")
+    given = extract(network, inputs, labels, layers=readout, progress=False, options=options)
     found = next(iter(given.values()))
     return Representation(found.x, found.labels, LAYER, found.meta)
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from geomfeat.comparison.sweeps._sweep import SweepResult, sweep
 from geomfeat.comparison.sweeps.train import MATCHED
-from geomfeat.comparison.validation.families import FAMILIES, FASHION, LAWS, RUNGS, SEEDS, Family, Law
+from geomfeat.comparison.validation.families import FAMILIES, FASHION, LAWS, RUNGS, SEEDS, LadderFamily, Law
 from geomfeat.comparison.validation.onset_of_richness import onsets_of
 from geomfeat.comparison.validation.remeasure import SHARES, second_look
 from geomfeat.data._load_data import load_data
@@ -118,7 +118,7 @@ def validate(
     return Validation(pd.DataFrame(rows), pd.DataFrame(judged), pd.DataFrame(slopes), onsets_of(rows), absent)
 
 
-def _absent(family: Family) -> str:
+def _absent(family: LadderFamily) -> str:
     """Why the data of a family cannot be had on this machine, or ""."""
     if family.config.get("data") != FASHION:
         return ""  # the others are in the package
@@ -149,7 +149,7 @@ def rows_of(found: SweepResult, progress: bool = False) -> list[dict[str, Any]]:
     return rows
 
 
-def judge(family: Family, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def judge(family: LadderFamily, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """One family: slope of R on log10 gamma, scatter about unit slope, agreement of M, intervals and fresh weights.
 
     Of the trainings that reached the loss and were located: what has learned less has demanded less.

@@ -19,7 +19,7 @@ FASHION = "fashion-mnist"  # the only data of these that the package does not ho
 
 
 @dataclass(frozen=True)
-class Family:
+class LadderFamily:
     """One family.
 
     Attributes:
@@ -40,8 +40,8 @@ class Family:
         return {"width": 64, "seeds": seeds, **scale, **own, "train": train, "measure": measure}
 
 
-def _mlp(name: str, breaks: str = "", **config: Any) -> Family:
-    return Family(f"mlp {name}", {"architecture": "mlp", "depth": 2, **config}, breaks)
+def _mlp(name: str, breaks: str = "", **config: Any) -> LadderFamily:
+    return LadderFamily(f"mlp {name}", {"architecture": "mlp", "depth": 2, **config}, breaks)
 
 
 PARITY, MIXTURE, TEACHER = (f"{SYNTHETIC}:{name}" for name in ("parity", "gaussian_mixture", "teacher"))
@@ -75,22 +75,22 @@ FAMILIES = (
     _mlp("cross-entropy", GROWING, train=ENTROPY),
     _mlp("cross-entropy, mixture", GROWING, data=MIXTURE, train=ENTROPY),
     _mlp("weight decay", train=DECAY),
-    Family("linear network, 2 hidden", {"architecture": "linear", "depth": 2, "train": {"target_loss": 0.2}}),
-    Family("cnn", {"architecture": "cnn", "width": 16, "depth": 2}),
-    Family("cnn, 3 layers", {"architecture": "cnn", "width": 16, "depth": 3}),
-    Family("cnn, adam", {"architecture": "cnn", "width": 16, "depth": 2, "optimizer": "adam"}),
+    LadderFamily("linear network, 2 hidden", {"architecture": "linear", "depth": 2, "train": {"target_loss": 0.2}}),
+    LadderFamily("cnn", {"architecture": "cnn", "width": 16, "depth": 2}),
+    LadderFamily("cnn, 3 layers", {"architecture": "cnn", "width": 16, "depth": 3}),
+    LadderFamily("cnn, adam", {"architecture": "cnn", "width": 16, "depth": 2, "optimizer": "adam"}),
     *(
-        Family(
+        LadderFamily(
             f"residual, {name} norm", {"architecture": "residual", "width": 8, "depth": 1, "options": options, **SLOW}
         )
         for name, options in (("no", {"norm": "none"}), ("layer", {"norm": "layer"}), ("batch", {}))
     ),
-    Family("transformer", {"architecture": "transformer", "width": 32, "depth": 1, **SLOW}),
-    Family("transformer, 2 blocks", {"architecture": "transformer", "width": 16, "depth": 2, **SLOW}),
-    Family("lstm", {"architecture": "lstm", "width": 32, "depth": 1, **SLOW}),
-    Family("gru", {"architecture": "gru_loop", "width": 32, "depth": 1, **SLOW}),
+    LadderFamily("transformer", {"architecture": "transformer", "width": 32, "depth": 1, **SLOW}),
+    LadderFamily("transformer, 2 blocks", {"architecture": "transformer", "width": 16, "depth": 2, **SLOW}),
+    LadderFamily("lstm", {"architecture": "lstm", "width": 32, "depth": 1, **SLOW}),
+    LadderFamily("gru", {"architecture": "gru_loop", "width": 32, "depth": 1, **SLOW}),
     _mlp("fashion-mnist", data=FASHION, train={"n": 200}),
-    Family("cnn, fashion-mnist", {"architecture": "cnn", "width": 16, "depth": 2, "data": FASHION}),
+    LadderFamily("cnn, fashion-mnist", {"architecture": "cnn", "width": 16, "depth": 2, "data": FASHION}),
 )
 
 
@@ -110,14 +110,14 @@ class Law:
 
     def sweep(self, *, seeds: int = SEEDS) -> dict[str, Any]:
         """The config of the law's sweep."""
-        config = Family(self.name, self.config).sweep(seeds=seeds)
+        config = LadderFamily(self.name, self.config).sweep(seeds=seeds)
         config["measure"]["location"]["n_probes"] = self.n_probes
         return config if "gamma0" in self.config else {**config, "gamma": 1.0}
 
 
 SIGMAS, WIDTHS = [0.7, 1.0, 1.4, 2.0, 2.8], [128, 256, 512, 1024]
-# The laws of width are limits: hidden units must be many beside outputs times probes, so these take few probes and
-# two classes.
+# The laws of width are limits: hidden units must be many compared with outputs times probes, so these take few
+# probes and two classes.
 _WIDE, FEW = {"architecture": "mlp", "depth": 2, "width": WIDTHS, "data": PARITY}, 12
 LAWS = (
     *(

@@ -20,6 +20,7 @@ from geomfeat.errors import GeomfeatError
 from geomfeat.location._locate import locate
 from geomfeat.location.demand import solve
 from geomfeat.location.initial_states import observe, start_from
+from geomfeat.location.options import LocateOptions
 from geomfeat.models.weights.checkpoints import load_weights
 from geomfeat.network import Network
 from geomfeat.storage.atomic import read_json
@@ -68,11 +69,9 @@ def _look(home: Path, run: RunConfig, data: Dataset) -> dict[str, Any]:
     tasks = {share: replace(middle.task, share_left=share) for share in SHARES}
     moved = [m for m in middle.movement.values() if math.isfinite(m)]
     tripled = solve(middle.task.towards(3 * middle.task.change)).richness - middle.demand.richness
-    few: dict[str, Any] = {
-        "n_probes": min(PROBES, seen.n), "n_bootstrap": BOOTSTRAP, "seed": run.seed, "progress": False,
-    }  # fmt: skip
-    location = locate(trained, seen.inputs, initial=initial, **few)
-    again = locate(trained, seen.inputs, factory=lambda: _fresh(run, data), n_reinitialisations=DRAWS, **few)
+    few = LocateOptions(n_probes=min(PROBES, seen.n), n_bootstrap=BOOTSTRAP, n_reinitialisations=DRAWS)
+    location = locate(trained, seen.inputs, initial=initial, seed=run.seed, progress=False, options=few)
+    again = locate(trained, seen.inputs, factory=lambda: _fresh(run, data), seed=run.seed, progress=False, options=few)
     return {
         "R": location.richness, "low": location.low, "high": location.high,
         **{f"R_{share:g}": solve(task).richness for share, task in tasks.items()},

@@ -87,7 +87,7 @@ def glue_analysis(
     Args:
         X: a (P, N, M) array of P manifolds with N features and M points, or a list or a mapping (by class) of P arrays
             (N, M_i); numpy or torch. The features come first: `geomfeat.capacity` takes (P, M, N).
-        backend: where to compute: "auto" (where the data lie), "cpu" or "cuda"; "numpy" is the tool's name for the CPU.
+        backend: where to compute: "auto" (where the data are), "cpu" or "cuda"; "numpy" is the tool's name for the CPU.
         n_t: number of random directions. dichotomies, center, seed: see `geomfeat.capacity`.
 
     Returns `GlueAnalysis`, to be read as `found.dimension` or `found["dimension"]`. Fewer features than points get a
@@ -205,8 +205,10 @@ def manifolds_of(X: Any) -> list[Tensor]:
     if not parts or any(part.ndim != 2 or 0 in part.shape for part in parts):
         raise BadInput(f"every manifold must be (features, points) with at least one of each, got shapes {shapes[:5]}")
     if len({n for n, _ in shapes}) > 1:
-        alike = len({m for _, m in shapes}) == 1
-        remedy = "these are (points, features): transpose each" if alike else "give all manifolds the same features"
+        same_features = len({m for _, m in shapes}) == 1
+        remedy = (
+            "these are (points, features): transpose each" if same_features else "give all manifolds the same features"
+        )
         raise BadInput(f"manifolds are (features, points), but their first sizes differ, {shapes[:5]}: {remedy}")
     return [(part if part.is_floating_point() else part.to(WORKING)).mT for part in parts]
 

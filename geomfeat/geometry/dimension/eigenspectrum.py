@@ -16,8 +16,8 @@ from geomfeat.display import BaseResult
 from geomfeat.errors import BadInput
 from geomfeat.numerics import WORKING, jackknife_stderr
 from geomfeat.precision import Spread
-from geomfeat.statistics.group_errors import errors_wanted
-from geomfeat.types import Points, as_layer, as_points
+from geomfeat.statistics.group_errors import errors_over_groups, errors_wanted
+from geomfeat.types import Estimate, Points, Representation, as_layer, as_points
 
 # Shares of the variance closer than this are equal, whatever the precision of the points.
 EQUAL_SHARES = 1e-12
@@ -55,16 +55,15 @@ def spread_of(x: Points | Spread) -> Spread:
     return out
 
 
-def participation_ratio(x: Points | Spread) -> float:
+def participation_ratio(x: Points) -> Estimate:
     """(sum lambda)^2 / sum lambda^2 of the sample covariance, in 1..min(n - 1, d) (Gao et al. 2017, eq. 5).
 
-    Biased low: n samples of a true 50 read 16 at n = 25. See `participation_ratio_wishart`.
+    With its error. Biased low: n samples of a true 50 read 16 at n = 25. See `participation_ratio_wishart`.
 
     >>> round(participation_ratio(torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])), 12)
     2.0
     """
-    trace, trace_of_square, _ = _moments(spread_of(x))
-    return trace**2 / trace_of_square
+    return _with_error(_participation_ratio, x)
 
 
 def participation_ratio_wishart(x: Points | Spread) -> float:
@@ -118,16 +117,16 @@ def participation_ratio_unbiased(x: Points | Spread) -> float:
     return float(square_of_trace / (hsic / (n * (n - 3))))
 
 
-def effective_rank(x: Points | Spread) -> float:
+def effective_rank(x: Points) -> Estimate:
     """exp of the entropy of lambda / sum lambda, in 1..min(n - 1, d) (Roy & Vetterli 2007, on covariance eigenvalues).
 
     >>> round(effective_rank(torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])), 12)
     2.0
     """
-    return _exp_entropy(covariance_spectrum(x))
+    return _with_error(lambda spread: _exp_entropy(_spectrum(spread)), x)
 
 
-def stable_rank(x: Points | Spread) -> float:
+def stable_rank(x: Points) -> Estimate:
     """sum lambda / max lambda = |X|_F^2 / |X|_2^2 of the centred points, in 1..min(n - 1, d).
 
     Rudelson & Vershynin 2007, sec. 1.
@@ -135,8 +134,7 @@ def stable_rank(x: Points | Spread) -> float:
     >>> round(stable_rank(torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])), 12)
     2.0
     """
-    values = covariance_spectrum(x)
-    return float(values.sum() / values[0])
+    return _with_error(lambda spread: float(_spectrum(spread).sum()), x)  # the largest is 1
 
 
 def components_for_variance(x: Points | Spread, share: float) -> int:
@@ -156,23 +154,23 @@ def components_for_variance(x: Points | Spread, share: float) -> int:
     return int((held < share * held[-1] * (1 - off)).sum()) + 1
 
 
-def rankme(x: Points, *, center: bool = False) -> float:
+def rankme(x: Points, *, center: bool = False) -> Estimate:
     """exp of the entropy of the SINGULAR values over their sum, in 1..min(n, d) (Garrido et al. 2023, eq. 1).
 
     Not centred by default, as published. Three numbers go by names like this one, and differ by factors:
-    `rankme(x)`; `rankme(x, centre=True)`, mostly higher, since the mean is one large singular value; and
+    `rankme(x)`; `rankme(x, center=True)`, mostly higher, since the mean is one large singular value; and
     `effective_rank(x)`, of squared singular values of centred points, lower, since squares weigh the large ones more.
 
     >>> round(rankme(torch.eye(3)), 12)
     3.0
     """
-    layer = as_layer(x)
-    if not bool(layer.x.any()):
-        raise NoVariance("every entry is zero: RankMe is not defined; the layer is zero (dead) on these inputs")
-    spread = spread_of(layer) if center else Spread.of(layer.x, layer.precision)
-    values = torch.linalg.svdvals(spread.x if center else layer.x.to(WORKING) / spread.unit)
-    own = max(layer.x.shape) * torch.finfo(WORKING).eps * values[0]
-    return _exp_entropy(values[values > max(spread.of_directions, float(own))])
+
+    def over_samples(layer: Representation) -> Estimate:
+        turned = layer.with_(x=reduced(layer.x)) if errors_wanted() else layer
+        error = group_jackknife(lambda rows: _rankme(turned.take(rows), center), layer.n)
+        return Estimate(_rankme(layer, center), error)
+
+    return errors_over_groups(over_samples, [as_layer(x)], {})
 
 
 @dataclass(frozen=True)
@@ -249,11 +247,36 @@ def group_jackknife(statistic: Callable[[Tensor], float], n: int, groups: int = 
     groups = min(groups, n)
     rows = torch.arange(n)
     try:
-        values = [statistic(rows[rows % groups != g]) for g in range(groups)]
+        values = [float(statistic(rows[rows % groups != g])) for g in range(groups)]
     except BadInput:
         return None
     out = jackknife_stderr(values)
     return out if np.isfinite(out) else None
+
+
+def _with_error(value: Callable[[Spread], float], x: Points) -> Estimate:
+    """A number of centred points with its error: over groups of the samples where there are any, else over samples."""
+
+    def over_samples(layer: Representation) -> Estimate:
+        spread = spread_of(layer)
+        turned = spread.turned() if errors_wanted() else spread
+        return Estimate(value(spread), group_jackknife(lambda rows: value(spread_of(turned.take(rows))), layer.n))
+
+    return errors_over_groups(over_samples, [as_layer(x)], {})
+
+
+def _participation_ratio(spread: Spread) -> float:
+    trace, trace_of_square, _ = _moments(spread)
+    return trace**2 / trace_of_square
+
+
+def _rankme(layer: Representation, center: bool) -> float:
+    if not bool(layer.x.any()):
+        raise NoVariance("every entry is zero: RankMe is not defined; the layer is zero (dead) on these inputs")
+    spread = spread_of(layer) if center else Spread.of(layer.x, layer.precision)
+    values = torch.linalg.svdvals(spread.x if center else layer.x.to(WORKING) / spread.unit)
+    own = max(layer.x.shape) * torch.finfo(WORKING).eps * values[0]
+    return _exp_entropy(values[values > max(spread.of_directions, float(own))])
 
 
 def _spectrum(spread: Spread) -> Float[Tensor, "m"]:

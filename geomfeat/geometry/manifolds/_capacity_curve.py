@@ -92,7 +92,7 @@ def capacity_curve(
         points, labels, n_draws, dichotomies, center, device: as for `capacity`.
         along: "points" (as many from every class), "features" (random units) or "manifolds".
         sizes: whole numbers in any order; default all there are, halved up to five times. For
-            points at most the size of the smallest class, so that every class counts alike.
+            points at most the size of the smallest class, so that every class counts equally.
         repeats: independent sub-samplings.
 
     Returns `CapacityCurve`. A sub-sample that gives no capacity (every point at the origin, say) is NaN, with a note.

@@ -48,6 +48,8 @@ def moves_of(anchors: Anchors) -> Moves:
     axes = anchors.axes(slice(None))
     length = torch.linalg.vector_norm(axes, dim=2)
     share = anchors.active.to(WORKING).mean(0).clamp_min(1e-300)
+    # A centre is a mean over the draws in which its manifold moves: a ratio of two means over all draws, of which this
+    # is the influence of each draw.
     shift = (anchors.s - anchors.centers).mul_((anchors.active / share)[:, :, None])
     axes.div_(length.clamp_min(TINY)[:, :, None])
     centers = anchors.centers / size.clamp_min(TINY)[:, None]
@@ -58,6 +60,7 @@ def center_cosines(m: Moves) -> Pairs:
     """Signed cosines of the centres."""
     cosine = (m.centers @ m.centers.T).clamp(-1.0, 1.0)
     along = (m.shift @ m.centers.T) / m.size.clamp_min(TINY)[:, None]
+    # What a shift does to the direction: its part along the other centre, less what it adds to its own length.
     turned = along - cosine * along.diagonal(dim1=1, dim2=2)[:, :, None]
     return Pairs(cosine, turned + turned.mT, m.apart & m.seen & m.seen[:, None])
 
@@ -68,6 +71,7 @@ def axis_cosines(m: Moves) -> Pairs:
     moving = m.length > 0
     defined = moving[:, :, None] & moving[:, None, :] & m.apart
     weight = _signs(cosine, defined) * _inverse(m.length)[:, :, None]
+    # An axis starts at its centre, so that a shift of the centre moves all its axes by the opposite: hence the signs.
     turned = _along_own(weight * cosine, m.axes, m.shift) - _along_other(weight, m.axes, m.shift)
     return _averaged(cosine, defined, turned + turned.mT)
 

@@ -62,6 +62,7 @@ def decompose(of: Geometry) -> Decomposition:
     True
     """
     r = of.radius
+    # Errors by the derivative: d log(1 + r^-2) / dr = -2 r^-3 / (1 + r^-2).
     one = 1 + r**-2 if r > 0 else math.nan
     return Decomposition(
         _log(of.capacity), of.capacity_se / of.capacity,

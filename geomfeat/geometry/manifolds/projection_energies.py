@@ -1,7 +1,7 @@
 """b and c of GLUE: squared lengths of projections on spans of axes and centres, without a Gram matrix.
 
 The rows are scaled to unit length first: b and c depend on row spaces only, which scaling does not change. One QR of
-the (r x P) axes with t beside them, and one of the centres for all draws, leave P x P triangles, whose singular values
+the (r x P) axes and t as a last row, and one of the centres for all draws, leave P x P triangles, whose singular values
 are those of the rows: small enough for an SVD with a relative cut in every draw.
 """
 

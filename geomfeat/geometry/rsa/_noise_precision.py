@@ -175,6 +175,7 @@ def _towards_identity(r: Float[Tensor, "n d"], dof: int) -> Float[Tensor, "d d"]
     size = float(sample.diagonal().mean())
     identity = size * torch.eye(d, dtype=r.dtype, device=r.device)
     total = float((sample - identity).square().sum())
+    # sum_k |x_k x_k' - S|^2 = sum_k |x_k|^4 - n |S|^2, since S is the mean of the x_k x_k'.
     noise = (float(r.square().sum(1).square().sum()) / n - float(sample.square().sum())) / n
     share = min(1.0, noise / total) if total > 0 else 1.0
     return (share * identity + (1 - share) * sample) * (n / dof)

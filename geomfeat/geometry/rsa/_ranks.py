@@ -8,8 +8,8 @@ from geomfeat._numba.rank_statistics import concordance, dense_ranks, weighted_r
 from geomfeat._numba.threads import in_threads
 from geomfeat.numerics import WORKING, require_finite
 
-# Dissimilarities closer than this share of the largest one are tied: they are float64 sums, and copies of patterns
-# have equal ones in whatever precision these came (`alike`). A wider tie would join chains of different values.
+# Dissimilarities closer than this share of the largest one are tied: they are float64 sums, and copies of
+# patterns have equal ones whatever precision these came in. A wider tie would join chains of different values.
 TIE = 1e-12
 
 

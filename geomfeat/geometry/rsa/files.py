@@ -25,7 +25,7 @@ def load_rdms(path: str | Path, keys: Sequence[str] = ()) -> dict[str, RDMs]:
     (or any that are proportional to squared distances).
 
     Args:
-        keys: names, with "rdm_" or without; default all of them. Where there is "rdm_x_subjects" beside their mean
+        keys: names, with "rdm_" or without; default all of them. Where there are "rdm_x_subjects" and their mean
             "rdm_x", the subjects are taken, as "x": they give a noise ceiling.
 
     Raises BadInput for a file that is missing, damaged or without such arrays, an unknown key, and other shapes.
@@ -59,9 +59,9 @@ def _as_rdms(name: str, array: np.ndarray, path: str | Path) -> RDMs:
             f"{PREFIX}{name} of {path} has type {array.dtype} and {array.ndim} axes: give real numbers, 1 to 3"
         )
     values = torch.from_numpy(np.array(array, dtype=np.float64))
-    alike = array.ndim == 2 and array.shape[0] == array.shape[1] > 1
+    is_square = array.ndim == 2 and array.shape[0] == array.shape[1] > 1
     try:
-        square = array.ndim == 3 or (alike and not are_triangles(values))
+        square = array.ndim == 3 or (is_square and not are_triangles(values))
         made = RDMs.of_matrices(values, "correlation") if square else RDMs(values, "correlation")
     except BadInput as cause:
         raise BadInput(f"{PREFIX}{name} of {path}: {cause}") from cause

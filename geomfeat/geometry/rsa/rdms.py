@@ -158,7 +158,8 @@ def stack_rdms(parts: Sequence[RDMs], names: Any = ()) -> RDMs:
         if part.conditions != parts[0].conditions:
             raise BadInput("the RDMs have different conditions, or another order of them: use take(conditions) first")
         if part.dissimilarity != parts[0].dissimilarity:
-            raise BadInput(f"the RDMs hold {part.dissimilarity!r} and {parts[0].dissimilarity!r}: compute them alike")
+            held = f"{part.dissimilarity!r} and {parts[0].dissimilarity!r}"
+            raise BadInput(f"the RDMs hold {held}: compute all with one dissimilarity")
     vectors = torch.cat([part.vectors for part in parts])
     own = tuple(name for part in parts for name in part.names)
     return replace(parts[0], vectors=Triangles(vectors), names=as_names(names) or own)

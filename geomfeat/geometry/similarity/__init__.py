@@ -1,6 +1,6 @@
 """Similarity of two representations of the same samples: CKA, CCA, Procrustes, regression, neighbours."""
 
-from geomfeat.geometry.similarity._cka import cka, cka_over_samples, hsic, kernel_alignment, target_alignment
+from geomfeat.geometry.similarity._cka import cka, hsic, kernel_alignment, target_alignment
 from geomfeat.geometry.similarity._cka_matrix import CkaMatrix, cka_matrix
 from geomfeat.geometry.similarity._linear_predictivity import (
     LinearPredictivity,
@@ -40,7 +40,6 @@ __all__ = [
     "cca_mean_squared",
     "cka",
     "cka_matrix",
-    "cka_over_samples",
     "hsic",
     "kernel_alignment",
     "kernel_angle",

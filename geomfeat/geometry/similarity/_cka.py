@@ -15,7 +15,7 @@ from geomfeat.geometry.similarity.gram import one_hot, rbf_gram
 from geomfeat.labels import as_goal
 from geomfeat.numerics import WORKING, as_tensor, jackknife_stderr, require_finite
 from geomfeat.precision import near_one
-from geomfeat.statistics.group_errors import common_groups, errors_over_groups, errors_wanted
+from geomfeat.statistics.group_errors import errors_over_groups
 from geomfeat.statistics.repeated_samples import repeats_once
 from geomfeat.types import Estimate, Kernel, as_layer
 
@@ -63,18 +63,13 @@ def cka(a: Any, b: Any, *, kernel: str = "linear", estimator: str = "unbiased", 
     >>> round(cka(x, 3 * x.flip(1) + 1), 12)
     1.0
     """
+    sides = [side if isinstance(side, Kernel) else as_layer(side, name) for name, side in (("a", a), ("b", b))]
     options = {"kernel": kernel, "estimator": estimator, "bandwidth": bandwidth}
-    groups = common_groups(a, b) if errors_wanted() else None
-    if groups is None:
-        return cka_over_samples(a, b, **options)
-    sides = [side if isinstance(side, Kernel) else as_layer(side) for side in (a, b)]
-    return errors_over_groups(cka_over_samples, sides, options, groups, 4 if estimator == "unbiased" else 2)
+    return errors_over_groups(_over_samples, sides, options, 4 if estimator == "unbiased" else 2)
 
 
-def cka_over_samples(
-    a: Any, b: Any, *, kernel: str = "linear", estimator: str = "unbiased", bandwidth: float = 0.5
-) -> Estimate:
-    """`cka` with its error over samples, whatever their groups; measures add that over groups themselves."""
+def _over_samples(a: Any, b: Any, kernel: str, estimator: str, bandwidth: float) -> Estimate:
+    """`cka` with its error over samples, whatever their groups."""
     (a, b), note = _independent(a, b, estimator, noted=True)
     left, right = _pair(a, b, kernel, estimator, bandwidth, scaled=True)
     cross, own_a, own_b = Moments.between(left, right), Moments.between(left, left), Moments.between(right, right)
@@ -116,7 +111,7 @@ def target_alignment(kernel: Kernel | Tensor, targets: Any, *, estimator: str = 
         raise BadInput("all targets are the same: pass samples of at least two classes or values")
     if y.ndim == 1:
         y = y[:, None] if y.is_floating_point() else one_hot(y)
-    return cka_over_samples(as_kernel(kernel), y, estimator=estimator)
+    return cka(as_kernel(kernel), y, estimator=estimator)
 
 
 def kernel_alignment(a: Kernel | Tensor, b: Kernel | Tensor) -> float:

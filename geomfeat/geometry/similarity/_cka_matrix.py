@@ -83,7 +83,7 @@ def cka_matrix(
             features, of which `kernel` is taken, or a Kernel. All of the same n samples in the same order.
         others: the columns; `reps` again by default.
         kernel, estimator, bandwidth: as in `cka`; never clamped at 0.
-        stderr: also the jackknife errors of `cka_over_samples`; takes about 1.5 times as long.
+        stderr: also the jackknife errors of `cka` over samples; takes about 1.5 times as long.
 
     A layer that is constant over the samples, up to rounding in the precision it came in, has NaN in its row and column
     and a note; so has one of whose samples most coincide, for "rbf". Samples that are copies of each other in all

@@ -118,8 +118,10 @@ class Moments:
         """HSIC of the n - 1 other samples, for every sample left out."""
         p, q, dots = self.p, self.q, self.dots
         pq = p * q
+        # Rows of centred kernels sum to 0: without sample i, row j sums to -K_ij, and all rows together to K_ii.
         if estimator == "biased":
             return _biased(self.n - 1, dots.sum(0) - 2 * dots + pq, pq, dots - pq)
+        # With zeroed diagonals, row j sums to -(K_jj + K_ij) without sample i, and all rows to 2 K_ii - tr K.
         total = (dots - pq).sum(0) - 2 * (dots - pq)
         sums = (2 * p - p.sum(0)) * (2 * q - q.sum(0))
         return _unbiased(self.n - 1, total, sums, pq.sum(0) - 4 * pq + self.lp + self.kq + dots)
@@ -131,7 +133,7 @@ def own_dots(x: Float[Tensor, "n d"]) -> Float[Tensor, "n"]:
     for first in range(0, x.shape[1], BLOCK):
         block, rest = x[:, first : first + BLOCK], x[:, first:]
         cross = block.T @ rest
-        cross[:, BLOCK:] *= 2
+        cross[:, BLOCK:] *= 2  # each stands for its mirror image left of the diagonal too
         dots += ((block @ cross) * rest).sum(1)
     return dots
 

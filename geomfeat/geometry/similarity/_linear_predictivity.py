@@ -9,12 +9,12 @@ from torch import Tensor
 from geomfeat.display import BaseResult
 from geomfeat.errors import BadInput
 from geomfeat.geometry.dimension.eigenspectrum import reduced, spread_of
-from geomfeat.geometry.similarity._validation import same_samples
+from geomfeat.geometry.similarity._validation import same_samples, with_error
 from geomfeat.geometry.similarity.cca import span_of_features
 from geomfeat.numerics import WORKING, numpy_stream
 from geomfeat.statistics.copies import copies_of, united
 from geomfeat.statistics.group_errors import common_groups
-from geomfeat.types import Points
+from geomfeat.types import Estimate, Points, Representation
 
 # Penalties relative to the mean squared singular value: from nearly none to one that predicts the mean.
 PENALTIES = tuple(10.0**p for p in range(-6, 5))
@@ -34,20 +34,23 @@ class LinearPredictivity(BaseResult):
     _rows = ("by_fold", "penalties")
 
 
-def linear_regression_r2(a: Points, b: Points) -> float:
+def linear_regression_r2(a: Points, b: Points) -> Estimate:
     """Share of b's variance that least squares on a explains, on the samples it is fitted to, in 0..1.
 
     |Q_a' B|^2 / |B|^2 with centred features ("linear regression" of Kornblith et al. 2019, table 1, which fits the
-    other way). d/(n-1) of it comes from fitting noise. Raises BadInput for other numbers of samples and for features a
-    that span all samples, NoVariance for a constant layer.
+    other way). d/(n-1) of it comes from fitting noise. With its error. Raises BadInput for other numbers of samples and
+    for features a that span all samples, NoVariance for a constant layer.
 
     >>> x = torch.tensor([[1.0], [2.0], [3.0], [5.0]])
     >>> round(linear_regression_r2(x, 1 - 2 * x), 6)
     1.0
     """
-    a, b = same_samples(a, b)
-    target = spread_of(b).x
-    return min(1.0, float((span_of_features(a, "a").T @ target).square().sum() / target.square().sum()))
+
+    def explained(a: Representation, b: Representation) -> Estimate:
+        target = spread_of(b).x
+        return Estimate(min(1.0, float((span_of_features(a, "a").T @ target).square().sum() / target.square().sum())))
+
+    return with_error(explained, a, b, 3)
 
 
 def linear_predictivity(a: Points, b: Points, *, folds: int = 5, seed: int = 0) -> LinearPredictivity:

@@ -7,6 +7,7 @@ the data: `n_trivial` counts them.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -17,12 +18,13 @@ from geomfeat.charts import Plot
 from geomfeat.display import PlottableResult, line_chart
 from geomfeat.errors import BadInput
 from geomfeat.geometry.dimension.eigenspectrum import NoVariance, spread_of
-from geomfeat.geometry.similarity._validation import same_samples
+from geomfeat.geometry.similarity._validation import same_samples, with_error
 from geomfeat.numerics import WORKING
 from geomfeat.precision import Spread
 from geomfeat.statistics.copies import copies_of
-from geomfeat.types import Points, Representation
+from geomfeat.types import Estimate, Points, Representation
 
+LEAST = 3  # samples
 # Error of a cosine from float64 products. A larger angle between variates is none of rounding.
 COSINE_ROUNDINGS, LARGEST_ANGLE = 64 * torch.finfo(WORKING).eps, 1e-3
 
@@ -60,63 +62,74 @@ def canonical_correlations(a: Points, b: Points) -> CanonicalCorrelations:
     return _between(span_of_features(a, "a"), span_of_features(b, "b"), different)
 
 
-def cca_mean(a: Points, b: Points) -> float:
+def cca_mean(a: Points, b: Points) -> Estimate:
     """Mean canonical correlation, in 0..1 (Raghu et al. 2017; "CCA rho-bar" of Kornblith et al. 2019, table 1).
+
+    With its error, and a note on trivial correlations. Raises BadInput as `canonical_correlations` does.
 
     >>> x = torch.tensor([[1.0], [2.0], [3.0], [5.0]])
     >>> round(cca_mean(x, -x), 6)
     1.0
     """
-    return float(canonical_correlations(a, b).values.mean())
+    return with_error(lambda a, b: _noted(canonical_correlations(a, b), torch.mean), a, b, LEAST)
 
 
-def cca_mean_squared(a: Points, b: Points) -> float:
+def cca_mean_squared(a: Points, b: Points) -> Estimate:
     """Mean squared canonical correlation, in 0..1 ("CCA R^2" of Kornblith et al. 2019, table 1).
+
+    With its error, and a note on trivial correlations. Raises BadInput as `canonical_correlations` does.
 
     >>> x = torch.tensor([[1.0], [2.0], [3.0], [5.0]])
     >>> round(cca_mean_squared(x, -x), 6)
     1.0
     """
-    return float(canonical_correlations(a, b).values.square().mean())
+    return with_error(lambda a, b: _noted(canonical_correlations(a, b), lambda r: r.square().mean()), a, b, LEAST)
 
 
-def svcca(a: Points, b: Points, *, variance: float = 0.99, n_components: int | None = None) -> float:
+def svcca(a: Points, b: Points, *, variance: float = 0.99, n_components: int | None = None) -> Estimate:
     """Mean canonical correlation of leading principal components, in 0..1 (Raghu et al. 2017, section 2.1).
 
     Args:
         variance: the fewest components that hold this share of a layer's variance are kept of it.
         n_components: this many of both instead.
 
-    Raises BadInput as `canonical_correlations` does, of what is kept.
+    With its error. Raises BadInput as `canonical_correlations` does, of what is kept.
 
     >>> x = torch.tensor([[1.0], [2.0], [3.0], [5.0]])
     >>> round(svcca(x, -x), 6)
     1.0
     """
-    a, b = same_samples(a, b)
     if not 0 < variance <= 1:
         raise BadInput(f"variance={variance} must be a share above 0, up to 1")
     if n_components is not None and n_components < 1:
         raise BadInput(f"n_components={n_components}: keep at least 1")
-    left = span_of_features(a, "a", variance, n_components)
-    right = span_of_features(b, "b", variance, n_components)
-    return float(_between(left, right, a.n).values.mean())
+
+    def mean(a: Representation, b: Representation) -> Estimate:
+        left = span_of_features(a, "a", variance, n_components)
+        right = span_of_features(b, "b", variance, n_components)
+        return Estimate(float(_between(left, right, a.n).values.mean()))
+
+    return with_error(mean, a, b, LEAST)
 
 
-def pwcca(a: Points, b: Points) -> float:
+def pwcca(a: Points, b: Points) -> Estimate:
     """Canonical correlations weighted by how much of a they carry, in 0..1; not symmetric (Morcos et al. 2018, eq. 6).
 
     Weights sum_j |<h_i, a_j>| of a's canonical variates h_i over its centred units a_j: they depend on the units, so a
     rotation of a changes them. Where m correlations are tied (several are 1 as soon as layers share directions), any
     rotation of their variates would do as well: their weights are the mean over all rotations,
     sum_j |P a_j| m E|u_1|, with P the projection on these variates and u on the unit sphere in m dimensions. That is
-    the same sum for m = 1. Raises BadInput as `canonical_correlations` does.
+    the same sum for m = 1. With its error, and a note on trivial correlations. Raises BadInput as
+    `canonical_correlations` does.
 
     >>> x = torch.tensor([[1.0], [2.0], [3.0], [5.0]])
     >>> round(pwcca(x, -x), 6)
     1.0
     """
-    a, b = same_samples(a, b)
+    return with_error(_pwcca, a, b, LEAST)
+
+
+def _pwcca(a: Representation, b: Representation) -> Estimate:
     found = canonical_correlations(a, b)
     units = spread_of(a)
     shares = found.variates.T @ units.x
@@ -126,7 +139,7 @@ def pwcca(a: Points, b: Points) -> float:
         m = group.stop - group.start
         weight = float(torch.linalg.vector_norm(shares[group], dim=0).sum()) * m * mean_coordinate(m)
         total, weighted = total + weight, weighted + weight * float(found.values[group].mean())
-    return weighted / total
+    return _noted(found, lambda _: weighted / total)
 
 
 def tied_correlations(values: Float[Tensor, "k"], known: float) -> list[slice]:
@@ -177,6 +190,12 @@ def span_of_features(
             "pass more samples than features, or keep fewer principal components (svcca)"
         )
     return u[:, :rank]
+
+
+def _noted(found: CanonicalCorrelations, mean: Callable[[Tensor], Tensor | float]) -> Estimate:
+    trivial = found.n_trivial
+    note = f"{trivial} of the correlations are 1 whatever the data: give more samples" if trivial else ""
+    return Estimate(float(mean(found.values)), note=note)
 
 
 def _between(left: Tensor, right: Tensor, n: int) -> CanonicalCorrelations:

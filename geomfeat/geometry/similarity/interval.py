@@ -1,14 +1,14 @@
 """Confidence intervals of any similarity, over samples.
 
 A bootstrap sample holds copies of samples, and copies are no new samples: each is the other's nearest neighbour, the
-unbiased HSIC sees pairs that are alike for no other reason, ranks fall to 63 %. So halves are drawn instead, without
-replacement (Politis, Romano & Wolf 1999, section 2.2; Shao & Wu 1989). A mean over n/2 of n samples has variance
-(1/(n/2) - 1/n) s^2 = s^2 / n around that over all n, so that halves scatter around all samples as all samples do around
-the population. The interval is [v + q_low, v + q_high] with v the value of all samples and q the quantiles of the
-halves' values less their mean: what a measure owes to the number of samples alone does not shift it, and is not taken
-off either (CCA of 80 samples stays above that of 2000). Of a curved measure halves scatter a little too much: for CKA
-of 80 samples by a fifth, so that the interval errs on the wide side. Where samples come in groups, the halves are of
-the groups.
+unbiased HSIC counts pairs that are equal for this reason alone, ranks fall to 63 %. So halves are drawn instead,
+without replacement (Politis, Romano & Wolf 1999, section 2.2; Shao & Wu 1989). A mean over n/2 of n samples has
+variance (1/(n/2) - 1/n) s^2 = s^2 / n around that over all n, so that halves scatter around all samples as all samples
+do around the population. The interval is [v + q_low, v + q_high] with v the value of all samples and q the quantiles
+of the halves' values less their mean: what a measure owes to the number of samples alone does not shift it, and is not
+taken off either (CCA of 80 samples stays above that of 2000). Of a curved measure halves scatter a little too much:
+for CKA of 80 samples by a fifth, so that the interval errs on the wide side. Where samples come in groups, the halves
+are of the groups.
 """
 
 from collections.abc import Callable
@@ -101,9 +101,9 @@ def similarity_interval(
         whole = work(left, right)
     if not whole.ok:
         return Interval(whole.value, np.nan, np.nan, np.nan, level, n_bootstrap, n_bootstrap, whole.note, count)
-    said = [whole.note] if whole.note else []
+    notes = [whole.note] if whole.note else []
     if groups is None and (copies := n - len(copies_of(left, right).unique())):
-        said.append(copies_said(copies, n, "the halves take", False))
+        notes.append(copies_said(copies, n, "the halves take", False))
     draws = stream(seed, "similarity interval")
     drawn = [torch.randperm(n, generator=draws)[: n // 2].sort().values for _ in range(n_bootstrap)]
     halves = drawn if groups is None else [torch.nonzero(torch.isin(part, half))[:, 0] for half in drawn]
@@ -120,7 +120,7 @@ def similarity_interval(
     return Interval(
         whole.value, max(float(low), bounds[0]), min(float(high), bounds[1]), float(away.std(ddof=1)), level,
         n_bootstrap,
-        note="; ".join(said), n_groups=count,
+        note="; ".join(notes), n_groups=count,
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry.similarity._cka import as_gram, as_kernel, cka_over_samples
+from geomfeat.geometry.similarity._cka import as_gram, as_kernel, cka
 from geomfeat.numerics import WORKING, double_centred, jackknife_stderr
 from geomfeat.precision import near_one, unit_of
 from geomfeat.types import Estimate, Kernel, Points, as_points
@@ -93,7 +93,7 @@ def kernel_distance_centred(k: Kernel | Tensor, k0: Kernel | Tensor) -> Estimate
     True
     """
     new, old = _two(k, k0)
-    estimate = cka_over_samples(as_kernel(k, "k"), as_kernel(k0, "k0"), estimator="biased")
+    estimate = cka(as_kernel(k, "k"), as_kernel(k0, "k0"), estimator="biased")
     units = _unit(double_centred(new), "k"), _unit(double_centred(old), "k0")
     return Estimate(0.5 * float((units[0] - units[1]).square().sum()), estimate.stderr)
 

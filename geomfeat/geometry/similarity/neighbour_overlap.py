@@ -5,54 +5,72 @@ representations are one sample: they would be each other's nearest neighbours wh
 are equally near in one alone come in any order.
 """
 
+from collections.abc import Callable
+
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.errors import BadInput
 from geomfeat.geometry.dimension._nearest_neighbours import nearest_neighbours
-from geomfeat.geometry.dimension.eigenspectrum import NoVariance
+from geomfeat.geometry.dimension.eigenspectrum import NoVariance, group_jackknife
 from geomfeat.geometry.similarity._validation import same_samples
 from geomfeat.numerics import WORKING
 from geomfeat.precision import Spread
-from geomfeat.statistics.copies import copies_of, first_of_each
-from geomfeat.types import Points, Representation
+from geomfeat.statistics.group_errors import errors_over_groups
+from geomfeat.statistics.repeated_samples import without_copies
+from geomfeat.types import Estimate, Points, Representation
 
 METRICS = ("cosine", "euclidean")
 
 
-def mutual_knn(a: Points, b: Points, *, k: int = 10, metric: str = "cosine") -> Float[Tensor, "n"]:
-    """Share of a sample's k nearest neighbours in a that are so in b too, in 0..1; its mean is the alignment.
+def mutual_knn(a: Points, b: Points, *, k: int = 10, metric: str = "cosine") -> Estimate:
+    """Mean share of a sample's k nearest neighbours in a that are so in b too, in 0..1, with its error.
 
     (Huh et al. 2024, the platonic-representation study, section A: k = 10 by inner products of unit vectors.)
 
     Args:
         metric: "cosine" (of the features as they are, not centred) or "euclidean".
 
-    Neighbours are those among the different samples: copies count once, and each gets the share of its sample. Raises
-    BadInput for other numbers of samples, k not in 1..n - 1 of the different ones, another metric, and samples that are
-    zero everywhere, which have no direction; NoVariance where all k neighbours of every sample are copies of it.
+    Samples that are copies of others in both are left out first, which the note says. Raises BadInput for other numbers
+    of samples, k not in 1..n - 1 of the different ones, another metric, and samples that are zero everywhere, which
+    have no direction; NoVariance where all k neighbours of every sample are copies of it.
 
     >>> x = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
-    >>> float(mutual_knn(x, 2 * x, k=5).mean())
+    >>> float(mutual_knn(x, 2 * x, k=5))
     1.0
     """
-    a, b = same_samples(a, b)
-    return _shared(a, b, k, metric) / k
+    return _overlap(a, b, k, metric, lambda shared: shared / k, lambda n: f"by chance: {k / (n - 1):.3f}")
 
 
-def neighbour_jaccard(a: Points, b: Points, *, k: int = 10, metric: str = "cosine") -> Float[Tensor, "n"]:
-    """Jaccard index |A & B| / |A | B| of every sample's k nearest neighbours in a and in b, in 0..1.
+def neighbour_jaccard(a: Points, b: Points, *, k: int = 10, metric: str = "cosine") -> Estimate:
+    """Mean Jaccard index |A & B| / |A | B| of every sample's k nearest neighbours in a and in b, with its error.
 
-    (Klabunde et al. 2025, section 4.4.) Arguments and errors as in `mutual_knn`.
+    In 0..1 (Klabunde et al. 2025, section 4.4). Arguments and errors as in `mutual_knn`.
 
     >>> x = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
-    >>> float(neighbour_jaccard(x, 2 * x, k=5).mean())
+    >>> float(neighbour_jaccard(x, 2 * x, k=5))
     1.0
     """
-    a, b = same_samples(a, b)
-    shared = _shared(a, b, k, metric)
-    return shared / (2 * k - shared)
+    return _overlap(a, b, k, metric, lambda shared: shared / (2 * k - shared), lambda _: "")
+
+
+def _overlap(
+    a: Points, b: Points, k: int, metric: str, of: Callable[[Tensor], Tensor], said_of: Callable[[int], str]
+) -> Estimate:
+    """Mean of `of`(shared neighbours) over the different samples, with `said_of`(how many they are) in the note."""
+
+    def over_samples(a: Representation, b: Representation) -> Estimate:
+        [first, second], copies = without_copies(a, b)
+        _require_different(first.n, a.n, k)
+
+        def mean(rows: Tensor | slice) -> float:
+            left, right = (_nearest(layer.take(rows), k, metric) for layer in (first, second))
+            return float(of((left[:, :, None] == right[:, None, :]).any(2).sum(1).to(WORKING)).mean())
+
+        value, error = mean(slice(None)), group_jackknife(mean, first.n)
+        return Estimate(value, error, note="; ".join(filter(None, (said_of(first.n), copies))))
+
+    return errors_over_groups(over_samples, same_samples(a, b), {}, k + 1)
 
 
 def _nearest(layer: Representation, k: int, metric: str) -> Tensor:
@@ -80,19 +98,8 @@ def _directions(x: Tensor) -> Tensor:
     return rows / rows.norm(dim=1, keepdim=True)
 
 
-def _shared(a: Representation, b: Representation, k: int, metric: str) -> Tensor:
-    """How many neighbours every sample has in common in a and b."""
-    number = copies_of(a, b)
-    first = first_of_each(number)
-    if len(first) < a.n:
-        _require_different(len(first), a.n, k)
-        a, b = a.take(first.to(a.x.device)), b.take(first.to(b.x.device))
-    left, right = _nearest(a, k, metric), _nearest(b, k, metric)
-    return (left[:, :, None] == right[:, None, :]).any(2).sum(1).to(WORKING)[number.to(left.device)]
-
-
 def _require_different(different: int, n: int, k: int) -> None:
-    if different == 1:
+    if different == 1 < n:
         raise NoVariance(f"all {n} samples are copies of each other in both, so they have no neighbours: give others")
     if different <= k < n:
         raise BadInput(

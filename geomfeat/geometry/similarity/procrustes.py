@@ -17,57 +17,51 @@ from torch import Tensor
 
 from geomfeat.errors import BadInput
 from geomfeat.geometry.dimension.eigenspectrum import NoVariance, reduced, spread_of
-from geomfeat.geometry.similarity._validation import same_samples
+from geomfeat.geometry.similarity._validation import with_error
 from geomfeat.precision import Spread
-from geomfeat.types import Points, Representation
+from geomfeat.types import Estimate, Points, Representation
 
 
-def shape_distance(a: Points, b: Points, *, alpha: float = 1.0) -> float:
+def shape_distance(a: Points, b: Points, *, alpha: float = 1.0) -> Estimate:
     """min over rotations Q of |A Q - B| (Frobenius) of the centred features, in their own unit, at least 0: a metric.
 
     With alpha = 1 the size-and-shape distance of Procrustes analysis. Grows with the number of samples, as their root.
-    Raises BadInput for other numbers of samples, alpha outside 0..1, and alpha = 0 where it is meaningless.
+    With its error. Raises BadInput for other numbers of samples, alpha outside 0..1, and alpha = 0 where it is
+    meaningless.
 
     >>> x = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0]])
     >>> round(shape_distance(x, 2 * x.flip(1)), 6)  # |x| = 2
     2.0
     """
-    a, b = same_samples(a, b)
     _check(alpha)
-    if alpha == 1:
-        left, right = (Spread.of(x.x, x.precision) for x in (a, b))
-        size = max(left.unit, right.unit)
-        return _residual(left.x * (left.unit / size), right.x * (right.unit / size)) * size
-    left, right = partly_whitened(a, alpha), partly_whitened(b, alpha)
-    size = max(float(_norm(left)), float(_norm(right)))
-    return _residual(left / size, right / size) * size
+    return with_error(lambda a, b: Estimate(_distance(a, b, alpha)), a, b)
 
 
-def shape_angle(a: Points, b: Points, *, alpha: float = 1.0) -> float:
+def shape_angle(a: Points, b: Points, *, alpha: float = 1.0) -> Estimate:
     """Angle arccos |A'B|_* (nuclear norm) of the centred features, each of norm 1, in 0..pi/2 radians: a metric.
 
-    (Williams et al. 2021, eq. 6.) Raises BadInput as `shape_distance` does, and NoVariance for a constant layer.
+    (Williams et al. 2021, eq. 6.) With its error. Raises BadInput as `shape_distance` does, and NoVariance for a
+    constant layer.
 
     >>> x = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0]])
     >>> round(shape_angle(x, 2 * x.flip(1)), 6)
     0.0
     """
-    a, b = same_samples(a, b)
-    return 2 * asin(min(1.0, 0.5 * _unit_distance(a, b, alpha)))
+    _check(alpha)
+    return with_error(lambda a, b: Estimate(2 * asin(min(1.0, 0.5 * _unit_distance(a, b, alpha)))), a, b)
 
 
-def procrustes_distance(a: Points, b: Points) -> float:
+def procrustes_distance(a: Points, b: Points) -> Estimate:
     """Orthogonal Procrustes distance sqrt(2 - 2 |A'B|_*) of the centred features, each of norm 1: a metric.
 
     In 0..sqrt(2) (Ding, Denain & Steinhardt 2021, section 3, who give its square). The chord of `shape_angle`;
-    `shape_distance` keeps the sizes. Raises BadInput as they do.
+    `shape_distance` keeps the sizes. With its error. Raises BadInput as they do.
 
     >>> x = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0]])
     >>> round(procrustes_distance(x, x[:, :1]), 4)  # sqrt(2 - 2 sqrt(5/8))
     0.6472
     """
-    a, b = same_samples(a, b)
-    return _unit_distance(a, b, 1.0)
+    return with_error(lambda a, b: Estimate(_unit_distance(a, b, 1.0)), a, b)
 
 
 def partly_whitened(layer: Representation, alpha: float) -> Float[Tensor, "n r"]:
@@ -89,8 +83,17 @@ def partly_whitened(layer: Representation, alpha: float) -> Float[Tensor, "n r"]
     return u * mixed * (s.norm() * spread.unit / _norm(mixed))
 
 
+def _distance(a: Representation, b: Representation, alpha: float) -> float:
+    if alpha == 1:
+        left, right = (Spread.of(x.x, x.precision) for x in (a, b))
+        size = max(left.unit, right.unit)
+        return _residual(left.x * (left.unit / size), right.x * (right.unit / size)) * size
+    left, right = partly_whitened(a, alpha), partly_whitened(b, alpha)
+    size = max(float(_norm(left)), float(_norm(right)))
+    return _residual(left / size, right / size) * size
+
+
 def _unit_distance(a: Representation, b: Representation, alpha: float) -> float:
-    _check(alpha)
     left, right = (spread_of(x).x if alpha == 1 else partly_whitened(x, alpha) for x in (a, b))
     return _residual(left / _norm(left), right / _norm(right))
 

@@ -1,9 +1,8 @@
-"""How many classes per dimension a linear read-out can separate, and the geometry that decides it."""
+"""How many classes per dimension a linear read-out can separate, the geometry that decides it, and its control."""
 
 from __future__ import annotations
 
 from math import inf, isfinite
-from typing import Any
 
 from geomfeat import geometry
 from geomfeat.geometry.manifolds.capacity_floor import without_floor
@@ -29,6 +28,16 @@ QUANTITIES = {
 }
 # Numbers that give the floor and whether it is reached; they are valid at the floor too.
 OF_THE_FLOOR = ("capacity_floor", "alignment_floor", "frac_inside", "frac_nonseparable")
+OF_THE_CONTROL = {
+    "capacity": Quantity((0, inf), "classes per dimension", "value for shuffled labels; true classes lie above"),
+    "dimension": Quantity((0, inf), "dimensions", "value for shuffled labels"),
+    "radius": Quantity((0, inf), "centre norms", "value for shuffled labels"),
+    "center_alignment": Quantity((0, 1), "|cos|", "value for shuffled labels: a floor for this layer"),
+    "axis_alignment": Quantity((0, 1), "|cos|", "value for shuffled labels: a floor for this layer"),
+    "center_axis_alignment": Quantity((0, 1), "|cos|", "value for shuffled labels: a floor for this layer"),
+}
+FILLED = "shuffled classes fill the layer: t lies inside its cone in every draw; use more units or fewer samples"
+TOO_FEW = "too few shuffled classes with moving anchors in the same draws: raise n_draws, or give more units"
 NO_RADIUS = "no anchor moves (single points, or classes with one supporting point): the radius is undefined"
 NO_CAPACITY = "no draw met any class (p = 0 in all): raise n_draws"
 UNDEFINED = {
@@ -73,24 +82,57 @@ def capacity(
     return errors_over_draws(estimates(found), rep)
 
 
+@measure(
+    source="Chou, Le, Wang and Chung 2025 (arXiv 2503.18114), with labels permuted over the points",
+    quantities=OF_THE_CONTROL,
+    invariant_to={"duplication", "scale"},
+    needs={"labels"},
+    stochastic=True,
+    by_default=False,
+)
+def capacity_shuffled(
+    rep: Representation,
+    *,
+    n_draws: int = 50,
+    dichotomies: str = "random",
+    center: str | None = None,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """Capacity, dimension, radius and alignments after the labels were shuffled over the points (a control).
+
+    Directions and signs are the first of those that `capacity` uses. A quarter of its draws is enough for a floor.
+
+    >>> import torch
+    >>> x, labels = torch.eye(12), torch.arange(12) // 3     # any 4 classes of 3 orthonormal points: 2/3
+    >>> c = capacity_shuffled(Representation(x, labels), n_draws=400)["capacity"]
+    >>> abs(c.value - 2 / 3) < 4 * c.stderr
+    True
+    """
+    found = geometry.shuffled_control(rep, n_draws=n_draws, dichotomies=dichotomies, center=center, seed=seed)
+    undefined = FILLED if found.frac_inside == 1 else "; ".join([TOO_FEW, *found.notes])
+    return errors_over_draws({name: _estimate(found, name, found.notes, undefined) for name in OF_THE_CONTROL}, rep)
+
+
 def estimates(found: geometry.Capacity) -> dict[str, Estimate]:
     """The measure's numbers from a capacity that is known already; those that are undefined say why."""
-    return {name: _estimate(found, name) for name in QUANTITIES}
+    return {
+        name: _estimate(
+            found, name, without_floor(found.notes) if name in OF_THE_FLOOR else found.notes,
+            UNDEFINED.get(name, _undefined(found)),
+        )
+        for name in QUANTITIES
+    }  # fmt: skip
 
 
-def _estimate(found: geometry.Capacity, name: str) -> Estimate:
+def _estimate(found: geometry.Capacity, name: str, notes: tuple[str, ...], undefined: str) -> Estimate:
     value, stderr = getattr(found, name), getattr(found, f"{name}_se", None)
     if not isfinite(value):
-        return Estimate.failed(UNDEFINED.get(name, _undefined(found)))
-    note = "; ".join(found.notes if name not in OF_THE_FLOOR else without_floor(found.notes))
-    return Estimate(value, _finite(stderr), ok=found.n_uncertified == 0, note=note)
+        return Estimate.failed(undefined)
+    known = stderr if stderr is not None and isfinite(stderr) else None
+    return Estimate(value, known, ok=found.n_uncertified == 0, note="; ".join(notes))
 
 
 def _undefined(found: geometry.Capacity) -> str:
     if found.frac_inside == 1:
         return UNDEFINED["dimension"]
     return "defined for at least two classes with moving anchors in the same draws: add classes or samples"
-
-
-def _finite(stderr: Any) -> float | None:
-    return stderr if stderr is not None and isfinite(stderr) else None

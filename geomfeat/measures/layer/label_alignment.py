@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from geomfeat.geometry.similarity import cka_over_samples, one_hot
+from geomfeat.geometry.similarity import cka, one_hot
 from geomfeat.registry import measure
 from geomfeat.types import Estimate, Representation
 
@@ -29,4 +29,4 @@ def label_alignment_unbiased(rep: Representation) -> Estimate:
         return Estimate.failed("label alignment needs labels: pass labels= to extract()")
     if len(rep.labels.unique()) < 2:
         return Estimate.failed("all samples have the same label: pass samples of at least two classes")
-    return cka_over_samples(rep, one_hot(rep.labels), estimator="unbiased")
+    return cka(rep, one_hot(rep.labels), estimator="unbiased")

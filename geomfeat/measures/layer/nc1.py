@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from math import inf
 
-import torch
-
 from geomfeat import geometry
 from geomfeat.registry import measure
 from geomfeat.types import Estimate, Representation
@@ -27,13 +25,4 @@ def nc1(rep: Representation) -> Estimate:
     >>> round(nc1(Representation(x, torch.tensor([0, 0, 1, 1]))).value, 9)
     0.125
     """
-    if rep.labels is None:
-        return Estimate.failed("NC1 needs labels: pass labels= to extract()")
-    spread, labels = geometry.spread_of(rep), rep.labels
-    turned = spread.turned()
-    # Sorted by class, so that every part that the jackknife leaves out is spread over the classes.
-    order = torch.argsort(labels, stable=True)
-    stderr = geometry.group_jackknife(lambda rows: geometry.nc1(turned.take(order[rows]), labels[order[rows]]), rep.n)
-    single = int((torch.unique(labels, return_counts=True)[1] == 1).sum())
-    note = f"{single} classes have a single sample, which adds no scatter within: NC1 is low" if single else ""
-    return Estimate(geometry.nc1(spread, labels), stderr, note=note)
+    return geometry.nc1(rep)

@@ -34,7 +34,7 @@ ZERO_AND_ONE: Levels = (0.0, 1.0)
 NEVER_FITTED = "the training samples were never fitted, so nothing came before or after the fit"
 UNKNOWN_LOSS = (
     "the loss of the training is not known, and the alignment is timed against it: give loss= (a study: --loss, or "
-    "location={'loss': ...})"
+    "location=LocateOptions(loss=...))"
 )
 NO_TEST = "no test samples were given: only the training side is judged"
 NOT_LEARNED = "the test samples were not learned within the series"
@@ -75,10 +75,10 @@ def time_regime(series: SnapshotSeries, probes: int = 64) -> dict[str, Estimate]
     with fewer than two finite ones.
 
     >>> from geomfeat.models.mlp import mlp
-    >>> from geomfeat.regimes.training import train_at_gamma
+    >>> from geomfeat.regimes.training import TrainOptions, train_at_gamma
     >>> x, y = torch.eye(8), torch.arange(8) % 2
     >>> run = train_at_gamma(mlp(8, (32,), 2, parameterization="ntk"), x, y, gamma=0.02, max_steps=60,
-    ...                      snapshot_steps="log", dtype=torch.float64)
+    ...                      options=TrainOptions(snapshot_steps="log", dtype=torch.float64))
     >>> found = time_regime(SnapshotSeries(run.snapshots_list, x, y, gamma=0.02))
     >>> found["furthest_turn"].note.split(";")[0], found["furthest_turn"].value < 0.15
     ('lazy throughout', True)

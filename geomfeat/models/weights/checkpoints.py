@@ -13,7 +13,8 @@ import inspect
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +44,24 @@ def load_object(spec: str, what: str = "model") -> Any:
     return getattr(module, name)
 
 
-def _imported(source: str, what: str) -> Any:
-    # The working folder is where a user's own packages lie, but a console script does not look there.
-    added = os.getcwd() not in sys.path and "" not in sys.path
+@contextmanager
+def working_folder_on_path() -> Iterator[None]:
+    """Within, modules of the working folder are found: a user's own lie there, but a console script does not look."""
+    folder = os.getcwd()
+    added = folder not in sys.path and "" not in sys.path
     if added:
-        sys.path.insert(0, os.getcwd())
+        sys.path.insert(0, folder)
     try:
-        return importlib.import_module(source)
+        yield
+    finally:
+        if added:
+            sys.path.remove(folder)
+
+
+def _imported(source: str, what: str) -> Any:
+    try:
+        with working_folder_on_path():
+            return importlib.import_module(source)
     except ModuleNotFoundError as cause:
         raise BadInput(
             f"{what}: no module {cause.name!r} while importing {source!r}: install it, run from its folder, "
@@ -57,9 +69,6 @@ def _imported(source: str, what: str) -> Any:
         ) from cause
     except (Exception, SystemExit) as cause:
         raise BadInput(f"{what}: importing {source!r} failed: {what_went_wrong(cause)}") from cause
-    finally:
-        if added:
-            sys.path.remove(os.getcwd())
 
 
 def _from_file(path: Path, what: str) -> Any:

@@ -39,7 +39,7 @@ IN_FOLDER = (
 OWN = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "module", "weights", "params")
 AVERAGES = ("model_ema", "state_dict_ema", "ema_state_dict", "model_ema_state_dict", "ema_model", "ema", "averaged")
 DEEPEST = 6  # mappings within mappings in which weights are looked for
-# What a checkpoint holds beside weights and may have tensors in it too.
+# What a checkpoint holds besides weights, and where there may be tensors too.
 ASIDE = ("optimizer", "optim", "scheduler", "scaler", "rng", "state", "callbacks", "loops", "args", "hyper", "config")
 
 
@@ -123,14 +123,14 @@ def _in_folder(folder: Path) -> Path:
 
 
 def _folders_with_weights(folder: Path) -> list[Path]:
-    """Folders inside, such as the Trainer's checkpoint-100, in which a file of weights lies; by their number."""
+    """Folders inside, such as the Trainer's checkpoint-100, that hold a file of weights; by their number."""
     inside = [p for p in folder.iterdir() if p.is_dir() and any((p / name).is_file() for name in IN_FOLDER)]
     number = lambda p: int(end) if (end := p.name.rpartition("-")[2]).isdecimal() else -1  # noqa: E731
     return sorted(inside, key=lambda p: (number(p), p.name))
 
 
 def _weight_map(index: Path) -> dict[str, str]:
-    """Tensor -> file of an index; BadInput where it is damaged, or names a file that is not there or not beside it."""
+    """Tensor -> file of an index; BadInput where it is damaged, or names a file that is not in its folder."""
     try:
         listed = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         found = {str(name): str(file) for name, file in listed.items()}
@@ -174,7 +174,7 @@ def _one(path: Path, own: Collection[str]) -> dict[str, Tensor]:
 
 
 def _plain_values() -> list[Any]:
-    """What many trainings save beside their weights, and that holds values only: options, and numbers of numpy."""
+    """What many trainings save with their weights, and that holds values only: options, and numbers of numpy."""
     scalar: Any = np.float64(0).__reduce__()[0]
     kinds = [type(np.dtype(code)) for code in ("f2", "f4", "f8", "i4", "i8", "?")]
     names = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
@@ -226,7 +226,7 @@ def _state_dicts(
             best = next(iter([*_ranked(inner, own), *inner]), None)
             if best is not None:
                 sets[str(key)] = inner[best]
-    # Tensors beside a set are its company, a loss or a step; alone they are the weights.
+    # Tensors next to a set of weights belong to it, as a loss or a step does; alone they are the weights.
     if named and (not sets or any("." in name for name in named)):
         sets[""] = named
     return sets

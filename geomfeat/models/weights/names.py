@@ -27,7 +27,7 @@ def renamed(state: Mapping[str, Tensor], own: Iterable[str], path: object) -> di
     """The state under the model's names, as far as that can be known; unchanged where nothing is gained.
 
     In this order: as it is; without the segments of wrappers, anywhere in a name; without (or with) one beginning that
-    all names have in common with the model's. What lies beside the beginning in the file, such as a loss's weights, is
+    all names have in common with the model's. What has another beginning in the file, such as a loss's weights, is
     left out, with a note in the log.
 
     Raises CheckpointMismatch if two beginnings fit equally well.

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-LOOK = 2**22  # bytes of a pickle that are looked at
+SCANNED = 2**22  # bytes of a pickle that are searched
 PICKLES = 6  # torch's older format is that many pickles in a row
 SAVE_STATE = "save the state dict alone, torch.save(model.state_dict(), 'weights.pt')"
-# Modules of what a state dict of tensors needs, and what stands beside it in many checkpoints.
+# Modules of what a state dict of tensors needs, and what many checkpoints hold besides.
 PART_OF_MODULE = "_modules"  # an attribute of every torch.nn.Module
 PLAIN = ("torch", "torch._utils", "torch.serialization", "torch.storage", "collections", "builtins", "__builtin__")
 HEADS = (
@@ -74,7 +74,7 @@ def _names_in(file: BinaryIO) -> Iterator[tuple[str, str]]:
                     if argument == PART_OF_MODULE:
                         yield "", argument
                     recent = [*recent[-1:], argument]
-                if (position or 0) > LOOK:
+                if (position or 0) > SCANNED:
                     return
         except Exception:  # noqa: BLE001  # damaged in one of many ways; what was found so far stands
             return

@@ -70,7 +70,7 @@ class TransitionReport(BaseResult):
 
 
 @dataclass(frozen=True)
-class Interval:
+class MeanOfRuns:
     """Mean over the runs in which an event happened, with a 95 % interval (Student's t); NaN bounds for one run.
 
     n: runs that count; missing: those in which the number does not exist.
@@ -121,7 +121,7 @@ def transitions(series: TrainingSeries) -> TransitionReport:
     )  # fmt: skip
 
 
-def over_seeds(reports: Sequence[TransitionReport]) -> dict[str, Interval]:
+def over_seeds(reports: Sequence[TransitionReport]) -> dict[str, MeanOfRuns]:
     """Intervals of the numbers of runs that differ by their seed: of times and the delay over their log10.
 
     Keys: log10_fit_time, log10_test_time, log10_delay, log10_fastest_time, turn_at_fit, furthest_turn, late_share,
@@ -150,15 +150,15 @@ def over_seeds(reports: Sequence[TransitionReport]) -> dict[str, Interval]:
     return {name: _interval([of(r) for r in reports]) for name, of in numbers.items()}
 
 
-def _interval(values: list[float]) -> Interval:
+def _interval(values: list[float]) -> MeanOfRuns:
     known = [v for v in values if math.isfinite(v)]
     if not known:
-        return Interval(math.nan, math.nan, math.nan, 0, len(values))
+        return MeanOfRuns(math.nan, math.nan, math.nan, 0, len(values))
     mean = fmean(known)
     half = math.nan
     if len(known) > 1:
         half = float(student.ppf(0.975, len(known) - 1)) * stdev(known) / len(known) ** 0.5
-    return Interval(mean, mean - half, mean + half, len(known), len(values) - len(known))
+    return MeanOfRuns(mean, mean - half, mean + half, len(known), len(values) - len(known))
 
 
 def _alive(series: TrainingSeries) -> tuple[int, list[str]]:

@@ -161,6 +161,7 @@ def _descend(
     """
     seeds, p, d = x.shape
     a, n = len(alphas), weights.shape[2]
+    # The units of all alphas are columns of one matrix, so that a step is two products for each seed.
     now = weights[:, :, None, :].expand(seeds, d, a, n).reshape(seeds, d, a * n).clone()
     scale = alphas[:, None]
     start = _mean_phi((x @ now).view(seeds, p, a, n), eps)
@@ -169,6 +170,7 @@ def _descend(
         for _ in range(step - done):
             h = (x @ now).view(seeds, p, a, n)
             error = scale[:, 0] * (_mean_phi(h, eps) - start) - y[:, :, None]
+            # The rate N / alpha^2 times the alpha / N of the gradient leaves 1 / alpha.
             pull = (1 + eps * h) * (error / alphas * (rate / p))[..., None]
             now = now - x.mT @ pull.view(seeds, p, a * n)
         done = step

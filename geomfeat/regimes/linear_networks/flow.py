@@ -157,6 +157,7 @@ def _advance(q: Tensor, rates: Tensor, time: float) -> Tensor:
     steps = max(1, ceil(float(rates.abs().max()) * time / _LONGEST_STEP))
     dt = time / steps
     twice = 2 * rates
+    # The integral of exp(2 rate t) over the step, which is dt for a rate of 0.
     phi = torch.where(twice == 0, torch.full_like(rates, dt), torch.expm1(twice * dt) / twice)
     growth = torch.exp(rates * dt)
     own = torch.eye(q.shape[1], dtype=q.dtype, device=q.device)

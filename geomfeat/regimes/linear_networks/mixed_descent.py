@@ -68,6 +68,8 @@ def random_products(outputs: int, inputs: int, width: int, sigma: float, *, seed
     if width < inputs + outputs:
         first = torch.randn(width, inputs, generator=g, dtype=WORKING)
         return products_of(sigma * first, sigma * torch.randn(outputs, width, generator=g, dtype=WORKING))
+    # W2 splits into W2 Q (inside) and what is orthogonal to the columns of Q (outside): A = W2 Q R needs the first
+    # alone, and M2 is the sum of both squares.
     root = _wishart_root(inputs, width, seed, "first")
     inside = torch.randn(outputs, inputs, generator=g, dtype=WORKING)
     outside = _wishart_root(outputs, width - inputs, seed, "outside")

@@ -13,6 +13,7 @@ from geomfeat.models.functional import Readout
 from geomfeat.numerics import WORKING
 from geomfeat.regimes.linearization.kernel_limit import lazy_limit
 from geomfeat.regimes.linearization.linearized_module import linearisation_gaps, linearize
+from geomfeat.regimes.training.options import TrainOptions
 from geomfeat.regimes.training.result import scaled_outputs
 from geomfeat.regimes.training.richness import FLOAT64_BELOW, Richness
 from geomfeat.regimes.training.scaled_training import train_at_gamma
@@ -76,8 +77,9 @@ def lazy_agreement(
 
     def trained(network: nn.Module, readout: Readout | None) -> tuple[Tensor, nn.Module, float, int]:
         kind = torch.float64 if gamma <= 10 * FLOAT64_BELOW else None
-        out = train_at_gamma(network, inputs, targets, gamma=gamma, lr=lr, max_steps=steps, momentum=0.0,
-                             back_off=False, readout=readout, dtype=kind)  # fmt: skip
+        options = TrainOptions(momentum=0.0, back_off=False, dtype=kind)
+        out = train_at_gamma(network, inputs, targets, gamma=gamma, lr=lr, max_steps=steps, readout=readout,
+                             options=options)  # fmt: skip
         f = scaled_outputs(out.model, network, looked_at, gamma=gamma, readout=readout).to(WORKING)
         return f, out.model, out.train_loss, out.steps
 

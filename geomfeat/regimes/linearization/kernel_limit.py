@@ -111,6 +111,7 @@ def lazy_limit(
         raise BadInput("the targets are met at the start (or all zero, for centered=True): nothing can be learned")
     kernel = ntk(f, inputs, outputs="full")
     values, vectors = safe_eigh(kernel.gram)
+    # Eigenvalues below this are rounding of the kernel: their directions count as never learned.
     cut = len(values) * torch.finfo(kernel.precision).eps * float(values[-1])
     if not float(values[-1]) > 0:
         raise BadInput("the tangent kernel is zero: the outputs do not depend on the parameters")
@@ -121,11 +122,13 @@ def lazy_limit(
     if target_loss is not None:
         time = _time_of(target_loss, rates + ridge * seen, rates, loads, step, power)
     gain = torch.where(seen, _gain(rates + ridge, time, step, power), 0.0)
+    # Along an eigenvector 1 - w g of the residual is left: all of it where w = 0, and some for good under a ridge.
     left = float((loads * (1 - rates * gain)).square().sum()) / power
     coefficients = vectors @ (gain * loads)
     change = (kernel.gram @ coefficients).view_as(b)
     test = None if test_inputs is None else _predicted(f, inputs, test_inputs, coefficients, centered)
     train = change if centered else start + change
+    # The loss is |r|^2 / |b|^2, with curvature 2 w / |b|^2 along an eigenvector of K.
     rank, largest_lr = int(seen.sum()), power / float(values[-1] + ridge)
     return LazyLimit(train, test, time, left, unreachable, rank, len(values), largest_lr)
 
@@ -182,12 +185,14 @@ def _time_of(goal: float, decay: Tensor, rates: Tensor, loads: Tensor, step: flo
             "because K is singular or ridge keeps it"
         )
     seen = decay[decay > 0]
+    # Bisection for log(2 t / |b|^2), between times at which nothing and everything that can be is learned.
     low, high = math.log(1e-9 / float(seen.max())), math.log(1e3 / float(seen.min()))
     for _ in range(200):
         middle = 0.5 * (low + high)
         time = 0.5 * power * math.exp(middle)
         low, high = (middle, high) if loss(time) > goal else (low, middle)
     time = 0.5 * power * math.exp(high)
+    # The first whole step at or after that time; rounding of their ratio must not add another.
     return time if step == 0 else step * math.ceil(time / step - 1e-9)
 
 

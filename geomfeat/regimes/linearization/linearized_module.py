@@ -30,7 +30,7 @@ class Linearised(nn.Module):
 
     Its parameters are the displaced weights w, under the network's own names, so state dicts go both ways. The
     expansion point w0, frozen parameters and buffers (running statistics) stay as they were when it was made; loaded
-    buffers are kept but have no effect. It is always in evaluation mode, and returns (n, C).
+    buffers are stored but have no effect. It is always in evaluation mode, and returns (n, C).
     """
 
     def __init__(self, model: nn.Module, point: Functional) -> None:

@@ -2,7 +2,8 @@
 
 Full reorthogonalisation (twice) keeps the Krylov basis orthogonal, so no eigenvalue is found twice. A Ritz pair
 (theta, V s) has the residual |H v - theta v| = beta |last entry of s|, and an eigenvalue of H lies within it
-(Parlett 1998, theorem 4.5.1).
+(Parlett 1998, theorem 4.5.1). ARPACK (scipy's eigsh) takes as many products, but gives no value and no residual
+before it has converged.
 
 The products are second derivatives by two backward passes, which silently leave out operations that cannot be
 differentiated twice. So one product is compared with a difference of gradients, and where they differ although the
@@ -35,6 +36,7 @@ FALSE = 1e-4  # relative difference of two ways to a product that neither roundi
 FIRST_ROWS = 32  # vectors that Lanczos has room for at first
 COMPARED = 8  # samples on which the two ways are compared
 CHECK_EVERY = 5  # Lanczos checks its convergence every so many steps
+MOST_STEPS = 200  # products: a few leading eigenvalues take tens; what has not converged then is clustered, and flagged
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +71,7 @@ def top_eigenvalues(
     k: int = 1,
     *,
     rtol: float = 1e-6,
-    max_steps: int = 200,
+    max_steps: int = MOST_STEPS,
     start: Float[Tensor, " p"] | None = None,
     seed: int = 0,
     device: torch.device | None = None,
@@ -112,7 +114,7 @@ def top_eigenvalues(
                 return Sharpness(found[0], ritz, found[2], step, converged)
         tri[step, step - 1] = tri[step - 1, step] = last
         if step == len(basis):
-            basis = with_more_rows(basis, most, "ask for fewer eigenvalues, or lower max_steps=")
+            basis = with_more_rows(basis, most, "ask for fewer eigenvalues, or raise rtol=")
         basis[step] = w / last
 
 
@@ -126,7 +128,6 @@ def sharpness(
     gamma: float = 1.0,
     k: int = 1,
     rtol: float = 1e-6,
-    max_steps: int = 200,
     seed: int = 0,
     readout: Readout | None = None,
     start: Tensor | None = None,
@@ -137,7 +138,7 @@ def sharpness(
         loss: "mse" (mean over samples of the SUM of squares over outputs; classes become one-hot rows minus 1/C),
             "cross-entropy", or a callable (f, targets) -> scalar; as it is, not relative to its start.
         initial: with it f = (net(w) - net(w0)) / gamma, w0 its weights; without it f = net(w) / gamma.
-        k, rtol, max_steps, start: of Lanczos, see `top_eigenvalues`.
+        k, rtol, start: of Lanczos, see `top_eigenvalues`; it takes at most 200 products.
 
     Gradient descent w -= eta dL/dw on this loss is locally stable for eta < 2 / sharpness (Cohen et al. 2021).
 
@@ -148,7 +149,7 @@ def sharpness(
     10.0
     """
     product, size = hessian_product(model, inputs, targets, loss=loss, initial=initial, gamma=gamma, readout=readout)
-    return top_eigenvalues(product, size, k, rtol=rtol, max_steps=max_steps, seed=seed, start=start)
+    return top_eigenvalues(product, size, k, rtol=rtol, seed=seed, start=start)
 
 
 def hessian_product(

@@ -125,9 +125,11 @@ def largest_stable_lr(
         inner = torch.linspace(0, 1, CANDIDATES + 2, dtype=WORKING)[1:-1]
         grid = low[..., None] + (high - low)[..., None] * inner
         bad = trial.diverges(grid.exp(), gamma, steps)
+        # The next bracket ends at the lowest candidate that diverges.
         first = torch.where(bad.any(-1), bad.int().argmax(-1), CANDIDATES)[..., None]
         points = torch.cat([low[..., None], grid, high[..., None]], -1)
         low, high = points.gather(-1, first)[..., 0], points.gather(-1, first + 1)[..., 0]
+    # A bracket that touches an end of the range shows no frontier inside of it.
     found = (low > bottom) & (high < top)
     return StableRates(tuple(map(float, gammas)), torch.where(found, low.exp(), math.nan), high.exp(), steps)
 

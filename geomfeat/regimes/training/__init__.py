@@ -1,5 +1,6 @@
 """Training at a chosen richness: output scale, optimizers, learning rates by layer."""
 
+from geomfeat.regimes.training.options import TrainOptions
 from geomfeat.regimes.training.result import Trained, scaled_outputs
 from geomfeat.regimes.training.richness import Richness, gamma_from
 from geomfeat.regimes.training.scaled_module import AtRichness, at_richness, parameter_groups, relative_loss
@@ -9,6 +10,7 @@ from geomfeat.regimes.training.series import TrainingSeries, training_series
 __all__ = [
     "AtRichness",
     "Richness",
+    "TrainOptions",
     "Trained",
     "TrainingSeries",
     "at_richness",

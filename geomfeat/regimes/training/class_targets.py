@@ -36,15 +36,6 @@ def two_levels(targets: Tensor, n_outputs: int) -> Levels | None:
     return (float(values[0]), float(values[1])) if len(values) == 2 else None
 
 
-def are_signs(targets: Tensor, n_outputs: int) -> bool:
-    """Whether targets (n,) or (n, 1) are all -1 or +1, for a network with one output.
-
-    >>> [are_signs(torch.tensor(y), outputs) for y, outputs in (([1, -1], 1), ([1, -1], 2), ([1, 0], 1))]
-    [True, False, False]
-    """
-    return two_levels(targets, n_outputs) == SIGNS
-
-
 def as_values(targets: Tensor, n_outputs: int, levels: Levels | None = None) -> Tensor:
     """The targets, or where they are two values for one output, these (n, 1) in floating point.
 

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from geomfeat.numerics import stream
 from geomfeat.regimes.training.objective import Objective
-from geomfeat.regimes.training.optimizers import Adam, Foreign, MakeOptimizer, Momentum, StepSize
+from geomfeat.regimes.training.optimizers import Adam, Foreign, Momentum, StepSize
+from geomfeat.regimes.training.options import TrainOptions
 
 CURVATURE_EVERY = 25  # steps between two estimates of the curvature, each as costly as two or three gradients
 MOST_BACKOFFS = 60  # halvings of the step before giving up: 18 orders of magnitude
@@ -46,20 +47,17 @@ class Path:
             self.snapshots[self.steps] = self.u.clone()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Settings:
     """How to descend. `lr` None: eta0 = c / largest curvature, re-estimated as it changes.
 
-    optimizer: "sgd", "adam" or a function of parameter groups; `factors` on the latter's learning rates, by parameter.
+    wanted: steps of which to save a copy. factors: on the learning rate of a torch optimizer, by parameter.
     """
 
     target_loss: float | None
     max_steps: int
     lr: float | None
-    optimizer: str | MakeOptimizer = "sgd"
-    momentum: float = 0.0
-    batch_size: int | None = None
-    back_off: bool = True
+    options: TrainOptions
     seed: int = 0
     wanted: frozenset[int] = frozenset()
     progress: Callable[[int, float], None] | None = None
@@ -93,7 +91,7 @@ def descend(problem: Objective, settings: Settings) -> Path:
     u = problem.zero()
     path = Path(u, problem.value(u), 0.0)
     path.record(settings.wanted)
-    if settings.optimizer == "sgd" and settings.batch_size is None:
+    if settings.options.optimizer == "sgd" and settings.options.batch_size is None:
         _descend_full(problem, settings, path)
     else:
         _descend_by_epoch(problem, settings, path)
@@ -130,11 +128,11 @@ def _descend_full(problem: Objective, settings: Settings, path: Path) -> None:
             checked = standing
             step_size.refresh(path.u)
             refresh_at = path.steps + min(CURVATURE_EVERY, max(1, path.steps // 2))
-        moving = settings.momentum * velocity + slope
-        u = path.u - step_size.limited(slope + settings.momentum * moving, path.u)
+        moving = settings.options.momentum * velocity + slope
+        u = path.u - step_size.limited(slope + settings.options.momentum * moving, path.u)
         new_loss, new_slope = problem.gradient(u)
         new_standing = new_loss + problem.penalty(u)
-        if not new_standing <= standing and settings.back_off:
+        if not new_standing <= standing and settings.options.back_off:
             # Momentum is the first suspect: without it a small enough step lowers the loss.
             if bool(velocity.any()):
                 velocity = torch.zeros_like(velocity)
@@ -170,7 +168,7 @@ def _finish_step(problem: Objective, settings: Settings, path: Path, before: Ten
 def _descend_by_epoch(problem: Objective, settings: Settings, path: Path) -> None:
     """Minibatches, or another optimizer: steps in blocks of one epoch, judged on all samples after each."""
     n = problem.targets.shape[0]
-    size = min(settings.batch_size or n, n)
+    size = min(settings.options.batch_size or n, n)
     rule = _rule(problem, settings)
     generator = stream(settings.seed, "minibatches")
     best, refresh_at = path.loss + problem.penalty(path.u), 0
@@ -189,7 +187,7 @@ def _descend_by_epoch(problem: Objective, settings: Settings, path: Path) -> Non
                 path.snapshots[path.steps + done] = u.clone()
         loss = problem.value(u)
         standing = loss + problem.penalty(u)
-        if settings.back_off and not standing <= NOISE_ALLOWED * best:
+        if settings.options.back_off and not standing <= NOISE_ALLOWED * best:
             rule.step_size.halve()
             rule.forget()
             path.backoffs += 1
@@ -217,6 +215,6 @@ def _batches(order: Tensor, size: int, mode: str) -> list[Tensor]:
 
 
 def _rule(problem: Objective, settings: Settings) -> Momentum | Adam | Foreign:
-    if callable(settings.optimizer):
-        return Foreign(problem, settings.optimizer, settings.factors)
-    return (Adam if settings.optimizer == "adam" else Momentum)(problem, settings.lr, settings.momentum)
+    if callable(settings.options.optimizer):
+        return Foreign(problem, settings.options.optimizer, settings.factors)
+    return (Adam if settings.options.optimizer == "adam" else Momentum)(problem, settings.lr, settings.options.momentum)

@@ -188,6 +188,7 @@ class Objective:
         value = self.relative_loss(self.outputs(u, rows), rows)
         (slope,) = torch.autograd.grad(value, u, allow_unused=True, materialize_grads=True)
         if self.weight_decay:
+            # The gradient of the penalty by w, weight_decay * w, times dw/du.
             pulls = [self.weight_decay * self.step_of(n) * w.flatten() for n, w in self._at(u.detach()).items()]
             slope = slope + torch.cat(pulls)
         return float(value.detach()), slope
@@ -297,6 +298,7 @@ def top_curvature(problem: Objective, u: Tensor, start: Tensor | None, rounds: i
     (slope,) = torch.autograd.grad(problem.relative_loss(at, rows), at, create_graph=True)
     v = start if start is not None else torch.autograd.grad(f, leaf, slope.detach(), retain_graph=True)[0]
     size = float(torch.stack([w.square().sum() for w in problem.start.values()]).sum().sqrt())
+    # The relative step at which curvature (h^2) and rounding (eps / h) cost a difference the same digits.
     precision = torch.finfo(u.dtype).eps ** (1 / 3)
     value = 0.0
     for _ in range(rounds):

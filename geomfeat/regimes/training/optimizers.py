@@ -184,5 +184,5 @@ def _check_optimizer(optimizer: Any, leaves: set[int]) -> None:
     if usual is not None and optimizer.defaults.get("weight_decay", 0) not in (0, usual.default):
         raise BadInput(
             "the optimizer's weight_decay would pull the weights to their initial values: "
-            "leave it out, and give weight_decay= to train_at_gamma"
+            "leave it out, and give TrainOptions(weight_decay=...) to train_at_gamma"
         )

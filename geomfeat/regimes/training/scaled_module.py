@@ -103,7 +103,7 @@ def at_richness(
             model.double() there.
         centered: False for net(x) / gamma.
         readout: (output, inputs) -> tensor; by default the output itself, its `logits`, else its first tensor (tuples
-            of recurrent layers, outputs of transformers). Its shape is kept.
+            of recurrent layers, outputs of transformers). Its shape stays as it is.
 
     f is exactly 0 at the start, but with dropout in training mode, where it is 0 up to the dropped units.
     To continue from a checkpoint, load w0 into the model, wrap it, then load the weights.

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from geomfeat.errors import BadInput
+from geomfeat.errors import BadInput, require_kind
 from geomfeat.labels import Labels, goal_of
 from geomfeat.models.functional import Readout, as_inputs, call, moved, n_samples, take, unwrapped
 from geomfeat.models.modules import copied, in_precision
@@ -25,14 +25,13 @@ from geomfeat.regimes.training.gradient_descent import Settings, descend
 from geomfeat.regimes.training.layer_rates import rate_factors
 from geomfeat.regimes.training.objective import Loss, objective
 from geomfeat.regimes.training.optimizers import MakeOptimizer
+from geomfeat.regimes.training.options import LOG, TrainOptions, require_fine
 from geomfeat.regimes.training.result import Trained, result, samples_to_judge
 from geomfeat.regimes.training.richness import FLOAT64_BELOW, Richness
 from geomfeat.regimes.training.series import log_spaced_steps
 
 logger = logging.getLogger(__name__)
 
-OPTIMIZERS = ("sgd", "adam")
-MODES = ("eval", "train")
 LOG_STEPS_PER_DECADE = 4
 
 
@@ -46,21 +45,11 @@ def train_at_gamma(
     target_loss: float | None = None,
     lr: float | None = None,
     max_steps: int = 2000,
-    batch_size: int | None = None,
-    momentum: float = 0.9,
-    optimizer: str | MakeOptimizer = "sgd",
-    lr_multipliers: Mapping[str, float] | None = None,
-    weight_decay: float = 0.0,
-    centered: bool = True,
-    mode: str = "eval",
-    back_off: bool = True,
     readout: Readout | None = None,
     seed: int = 0,
     device: str | torch.device | None = None,
-    dtype: torch.dtype | None = None,
-    test: tuple[Any, Any] | None = None,
-    snapshot_steps: Iterable[int] | str = (),
     progress: bool | Callable[[int, float], None] | None = None,
+    options: TrainOptions = TrainOptions(),
 ) -> Trained:
     """Train a copy of `model` on f = (net(w) - net(w0)) / gamma; the given model is unchanged.
 
@@ -72,25 +61,10 @@ def train_at_gamma(
             f = 0, so training starts at 1 and stops at `target_loss`.
         lr: eta0. Default: 1 / (largest Gauss-Newton curvature), re-estimated while training, and no step longer than
             3 % of the weights' norm (Adam: 1e-3 min(1, 1/gamma)).
-        max_steps: minibatch steps if `batch_size` is given, else full-batch ones.
-        momentum: of SGD, Nesterov; restarted where it would raise the loss. 0 follows gradient flow most closely.
-        optimizer: "sgd" (the raw weights move with rate lr gamma^2), "adam" (with lr gamma), or a function of parameter
-            groups that returns a torch optimizer, which is run on u = (w - w0) / gamma and so scales by itself: a step
-            of its length l moves the raw weights by gamma l. Its learning rate is set in it, `lr` is then left out.
-        lr_multipliers: pattern of parameter or module names -> factor on the learning rate, 0 to freeze;
-            see `rate_factors`.
-        weight_decay: adds (weight_decay / 2) |w|^2 to the relative loss, of the raw weights and not of w - w0. So
-            gradient descent shrinks them by lr gamma^2 weight_decay a step (Adam: as torch's Adam, before its
-            normalisation), and the minimum does not depend on gamma through the learning rate.
-        centered: False trains f = net(w) / gamma. The loss then starts at that of net(w0), far above 1 at small gamma,
-            but is still in units of its value at f = 0, and learning also has to undo net(w0).
-        mode: "eval" (BatchNorm keeps the running statistics that `model` has, so f is a function of each sample) or
-            "train" (batch statistics; the returned network's running ones are re-estimated on `inputs`). No dropout.
-        back_off: undo a step that raises the loss, and halve the step size; False continues, as catapults need.
-        dtype: of the computation; default the model's, or float64 below gamma = 1e-3.
-        test: (inputs, targets) to report on. snapshot_steps: steps at which to save a copy, or "log": 0, then four
-            a decade, and the last.
+        max_steps: full-batch steps, or those of minibatches if the options have a batch size.
+        readout: (output, inputs) -> (n, C) where the network's output is no such tensor.
         progress: True for a bar, or a function of (step, relative loss).
+        options: batches, optimizer, rates by layer, weight decay, precision, test data, snapshots: see `TrainOptions`.
 
     The path ends within 1 % below `target_loss`, since the last step is cut. Training that cannot get there, or that
     diverges, ends at the last good point with converged=False and a note.
@@ -105,34 +79,36 @@ def train_at_gamma(
     >>> trained.converged, trained.train_accuracy, 0.099 <= trained.train_loss <= 0.1
     (True, 1.0, True)
     """
+    require_kind(options, TrainOptions, "options")
     gamma = (gamma if isinstance(gamma, Richness) else Richness(gamma)).gamma
-    wanted = _wanted(snapshot_steps, max_steps)
-    _check(lr, target_loss, max_steps, batch_size, momentum, optimizer, mode, weight_decay, dtype)
+    optimizer = options.optimizer
+    _check(lr, target_loss, max_steps, optimizer)
+    wanted = _wanted(options.snapshot_steps, max_steps)
     original = unwrapped(model)
     first = next(original.parameters(), None)
     where = resolve_device(device, first)
-    kind = dtype or (torch.float64 if gamma < FLOAT64_BELOW or first is None else first.real.dtype)
+    kind = options.dtype or (torch.float64 if gamma < FLOAT64_BELOW or first is None else first.real.dtype)
     kind = torch.float32 if kind in (torch.float16, torch.bfloat16) else kind
-    if dtype is None and first is not None:
+    if options.dtype is None and first is not None:
         kind = _runnable(original, as_inputs(inputs), where, kind, first.real.dtype)
     own = in_precision(copied(original), where, kind)
     data, given = moved(as_inputs(inputs), where, kind), goal_of(targets, "targets")
     goal = (given.codes if isinstance(given, Labels) else given).to(where)
     if n_samples(data) != goal.shape[0]:
         raise BadInput(f"targets have {goal.shape[0]} entries, but inputs {n_samples(data)} samples")
-    if mode == "train":
-        _check_batches(own, min(batch_size or len(goal), len(goal)))
-    factors = rate_factors(own, lr_multipliers)
-    problem = objective(_without_frozen(own, factors), data, goal, gamma=gamma, loss=loss, readout=readout, mode=mode,
-                        centered=centered, weight_decay=weight_decay, scales=_scales(factors, optimizer))  # fmt: skip
-    test = None if test is None else samples_to_judge(problem, test, given)
+    if options.mode == "train":
+        _check_batches(own, min(options.batch_size or len(goal), len(goal)))
+    factors = rate_factors(own, options.lr_multipliers)
+    problem = objective(_without_frozen(own, factors), data, goal, gamma=gamma, loss=loss, readout=readout,
+                        mode=options.mode, centered=options.centered, weight_decay=options.weight_decay,
+                        scales=_scales(factors, optimizer))  # fmt: skip
+    test = None if options.test is None else samples_to_judge(problem, options.test, given)
     goal = as_classes(goal, problem.reference.shape[1])
     bar = _bar(progress, gamma, target_loss)
-    settings = Settings(target_loss, max_steps, lr, optimizer, momentum, batch_size, back_off, seed,
-                        wanted, bar, factors)  # fmt: skip
+    settings = Settings(target_loss, max_steps, lr, options, seed, wanted, bar, factors)
     began = time.perf_counter()
     path = descend(problem, settings)
-    if snapshot_steps == "log":
+    if options.snapshot_steps == LOG:
         path.snapshots[path.steps] = path.u
     if bar is not None and hasattr(bar, "close"):
         bar.close()
@@ -154,14 +130,10 @@ def _scales(factors: Mapping[str, float], optimizer: str | MakeOptimizer) -> dic
 
 
 def _wanted(steps: Iterable[int] | str, max_steps: int) -> frozenset[int]:
-    if steps != "log":
-        # A list first: a generator would be spent by the check.
-        given = list(steps) if isinstance(steps, Iterable) and not isinstance(steps, str) else [-1]
-        if any(step < 0 or step != int(step) for step in given):
-            raise BadInput(f"snapshot_steps={steps!r} must be whole steps, each at least 0, or 'log'")
-        return frozenset(map(int, given))
-    # The last step is kept wherever the path ends (see `train_at_gamma`).
-    return frozenset(log_spaced_steps(max(max_steps, 1), LOG_STEPS_PER_DECADE))
+    if isinstance(steps, str):
+        # The last step is kept wherever the path ends (see `train_at_gamma`).
+        return frozenset(log_spaced_steps(max(max_steps, 1), LOG_STEPS_PER_DECADE))
+    return frozenset(steps)
 
 
 def _runnable(
@@ -185,27 +157,14 @@ def _runnable(
     return wanted
 
 
-def _check(
-    lr: float | None, target_loss: float | None, max_steps: int, batch_size: int | None,
-    momentum: float, optimizer: str | MakeOptimizer, mode: str, weight_decay: float,
-    dtype: torch.dtype | None,
-) -> None:  # fmt: skip
-    for name, value, fine, what in (
+def _check(lr: float | None, target_loss: float | None, max_steps: int, optimizer: str | MakeOptimizer) -> None:
+    require_fine(
         ("lr", lr, lr is None or (lr > 0 and math.isfinite(lr)), "positive, or None to take it from the curvature"),
+        ("lr", lr, lr is None or not callable(optimizer), "left out: set it in the optimizer that you return"),
         ("target_loss", target_loss, target_loss is None or 0 < target_loss < 1,
          "between 0 and 1: the share of the loss at f = 0 that may be left"),
         ("max_steps", max_steps, max_steps >= 0, "at least 0"),
-        ("batch_size", batch_size, batch_size is None or batch_size >= 1, "at least 1, or None for the full batch"),
-        ("momentum", momentum, 0 <= momentum < 1, "in [0, 1)"),
-        ("optimizer", optimizer, callable(optimizer) or optimizer in OPTIMIZERS,
-         f"one of {', '.join(OPTIMIZERS)}, or a function of parameter groups that returns a torch optimizer"),
-        ("lr", lr, lr is None or not callable(optimizer), "left out: set it in the optimizer that you return"),
-        ("weight_decay", weight_decay, weight_decay >= 0 and math.isfinite(weight_decay), "at least 0 and finite"),
-        ("mode", mode, mode in MODES, f"one of {', '.join(MODES)}"),
-        ("dtype", dtype, dtype is None or dtype.is_floating_point, "a floating-point dtype, or None for the model's"),
-    ):  # fmt: skip
-        if not fine:
-            raise BadInput(f"{name}={value!r} must be {what}")
+    )  # fmt: skip
 
 
 def _check_batches(model: nn.Module, smallest: int) -> None:

@@ -253,7 +253,7 @@ def training_series(
 
 
 def _samples(inputs: Any, targets: Any, test: tuple[Any, Any] | None) -> list[tuple[Any, Tensor]]:
-    """Inputs and as many targets, ready: of training, and of the test; names of classes are numbered alike."""
+    """Inputs and as many targets, ready: of training, and of the test; classes have the same numbers in both."""
     found: list[tuple[Any, Tensor]] = []
     classes: tuple[str, ...] = ()
     for part, (x, y) in (("", (inputs, targets)), *([] if test is None else [("test ", test)])):

@@ -20,11 +20,11 @@ from geomfeat.display import PlottableResult
 from geomfeat.errors import BadInput
 from geomfeat.models.functional import Readout, moved
 from geomfeat.numerics import WORKING
-from geomfeat.regimes.training.objective import Loss
+from geomfeat.regimes.width.options import WidthOptions
 from geomfeat.regimes.width.parallel_training import Family, Values, can_batch, descend_together, over_seeds
 from geomfeat.regimes.width.readings import find_sites, passed
 from geomfeat.regimes.width.scaling import Build, Plan, Train, planned, rates_of, trained_by
-from geomfeat.statistics.power_law import PowerLaw, power_law
+from geomfeat.statistics.power_law import WidthExponent, power_law
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,7 @@ class CoordinateCheck(PlottableResult):
         """Geometric mean over seeds, by width, after a step counted from 1; -1 is the last."""
         return self._at(layer, step).log().nanmean(0).exp()
 
-    def exponent(self, layer: str, step: int = -1) -> PowerLaw:
+    def exponent(self, layer: str, step: int = -1) -> WidthExponent:
         """The power of the width that the change scales with after a step counted from 1; -1 is the last."""
         return power_law(torch.tensor(self.widths, dtype=WORKING), self._at(layer, step))
 
@@ -90,10 +90,8 @@ def coordinate_check(
     train: Train | None = None,
     seeds: int | Sequence[int] = 4,
     steps: int = 5,
-    lr: float | None = None,
-    loss: Loss = "mse",
-    readout: Readout | None = None,
     progress: bool = False,
+    options: WidthOptions = WidthOptions(),
 ) -> CoordinateCheck:
     """Record the change of every layer's coordinates on the training inputs over the first few steps.
 
@@ -108,11 +106,12 @@ def coordinate_check(
     >>> abs(found.exponent("fc2", step=1).exponent) < 0.1
     True
     """
-    plan = planned(build, inputs, targets, widths, r=r, gamma=gamma, train=train, seeds=seeds, steps=steps, lr=lr)
-    nets = plan.families()
+    plan = planned(build, inputs, targets, widths, r=r, gamma=gamma, train=train, seeds=seeds, steps=steps,
+                   options=options)  # fmt: skip
+    nets, readout = plan.families(), options.readout
     layers = find_sites(nets[0], plan.inputs, readout).names
-    batched = can_batch(nets[0], plan.inputs, readout)
-    rates = [torch.empty(0)] * len(nets) if train else rates_of(plan, nets, lr, loss, readout)
+    batched = can_batch(nets[0], plan.inputs, readout) if options.batched is None else options.batched
+    rates = [torch.empty(0)] * len(nets) if train else rates_of(plan, nets)
     columns = []
     for own, scale, rate in tqdm(
         list(zip(nets, plan.gammas, rates, strict=True)), "widths", disable=not progress, leave=False
@@ -120,8 +119,9 @@ def coordinate_check(
         if train is not None:
             path = _steps_of(plan, own, train, steps)
         else:
-            kept = descend_together(own, plan.inputs, plan.targets, gamma=scale, steps=steps, lr=rate, loss=loss,
-                                    readout=readout, wanted=range(1, steps + 1), batched=batched).weights  # fmt: skip
+            kept = descend_together(own, plan.inputs, plan.targets, gamma=scale, steps=steps, lr=rate,
+                                    loss=options.loss, readout=readout, wanted=range(1, steps + 1),
+                                    batched=batched).weights  # fmt: skip
             path = [{**own.fixed, **kept[step]} for step in range(1, steps + 1)]
         columns.append([_changes(own, after, plan.inputs, layers, readout, batched) for after in path])
     changes = {

@@ -17,7 +17,7 @@ and of the whole network net, in units of the scaled outputs f = net / gamma,
 
 Sizes are l2 norms per sample, their root mean square over samples. Karkada 2024, section 3, where the useful update is
 W3 Dh2, direct is DW_l h_{l-1}. The second-order term is a difference, not a Hessian: for smooth activations the two
-scale alike; a ReLU's kinks add to it where features hardly move.
+scale with the same power; a ReLU's kinks add to it where features hardly move.
 """
 
 import math
@@ -37,7 +37,6 @@ from geomfeat.numerics import tolerance
 from geomfeat.regimes.width.parallel_training import Family, Values, over_seeds
 from geomfeat.tangent import jvp
 
-OF_LAYERS = ("feature_change", "direct", "inherited", "spectral_update")
 OF_NETWORK = ("initial_output", "output_change", "useful_update", "second_order")
 
 

@@ -13,7 +13,7 @@ from geomfeat.charts import Curve, Plot
 from geomfeat.display import BaseResult, PlottableResult
 from geomfeat.errors import BadInput
 from geomfeat.numerics import WORKING
-from geomfeat.statistics.power_law import PowerLaw, mean_with_interval, power_law, slopes
+from geomfeat.statistics.power_law import WidthExponent, mean_with_interval, power_law, slopes
 
 # Known parameterizations differ by half powers of the width, so what is nearer to 0 than to 1/2 counts as 0.
 MARGIN = 0.25
@@ -45,7 +45,7 @@ class Scaling:
 
     quantity: str
     layer: str
-    law: PowerLaw
+    law: WidthExponent
     expected: float | None
 
 
@@ -60,7 +60,7 @@ class Criterion:
 
     name: str
     layer: str
-    law: PowerLaw
+    law: WidthExponent
 
     @property
     def verdict(self) -> str:
@@ -108,7 +108,7 @@ class WidthScaling(PlottableResult):
             out[self.seeds.index(x.seed), self.widths.index(x.width)] = x.value if x.ok else math.nan
         return out
 
-    def exponent(self, quantity: str, layer: str = "") -> PowerLaw:
+    def exponent(self, quantity: str, layer: str = "") -> WidthExponent:
         """The exponent of a quantity in the width, with its interval."""
         return power_law(self._n, self.values(quantity, layer))
 
@@ -209,7 +209,7 @@ class RichnessEstimate(BaseResult):
     r: float
     low: float
     high: float
-    by_layer: dict[str, PowerLaw]
+    by_layer: dict[str, WidthExponent]
     violations: tuple[str, ...]
     unclear: tuple[str, ...]
 

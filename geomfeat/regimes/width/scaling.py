@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from geomfeat.errors import BadInput
+from geomfeat.errors import BadInput, require_kind
 from geomfeat.labels import as_goal
-from geomfeat.models.functional import Readout, as_inputs, moved, n_samples, unwrapped
+from geomfeat.models.functional import as_inputs, moved, n_samples, unwrapped
 from geomfeat.numerics import WORKING
-from geomfeat.regimes.training.objective import Loss
 from geomfeat.regimes.training.richness import Richness
+from geomfeat.regimes.width.options import WidthOptions
 from geomfeat.regimes.width.parallel_training import Family, Values, can_batch, descend_together, family, learning_rates
 from geomfeat.regimes.width.readings import Sites, find_sites, readings
 from geomfeat.regimes.width.result import Reading, RichnessEstimate, WidthScaling, richness_of
@@ -42,6 +42,7 @@ class Plan:
     gammas: tuple[float, ...]
     r: float | None
     train_is_plain: bool  # trained by gradient descent without randomness, so equal networks give equal results
+    options: WidthOptions
 
     def families(self) -> list[Family]:
         """The untrained networks of every width."""
@@ -83,11 +84,8 @@ def width_scaling(
     train: Train | None = None,
     seeds: int | Sequence[int] = 4,
     steps: int = 20,
-    lr: float | None = None,
-    loss: Loss = "mse",
-    readout: Readout | None = None,
-    batched: bool | None = None,
     progress: bool = False,
+    options: WidthOptions = WidthOptions(),
 ) -> WidthScaling:
     """Train `build(width, seed)` at several widths and fit how feature change, updates and outputs scale with width.
 
@@ -97,11 +95,9 @@ def width_scaling(
         widths: three or more. seeds: how many, or which; four or more for intervals.
         r: gamma = width^r, from 0 (lazy) to 1/2 (rich); or gamma: the same at all widths. Default gamma = 1.
             Training is full-batch gradient descent on f = (net - net0) / gamma for `steps` of rate eta0 gamma^2.
-        lr: eta0. Default: see `learning_rates`; about the same at all widths in NTK parameterization, and falling as
-            1 / width in the standard one.
         train: (model, inputs, targets) -> trained model: the user's own training instead, f = net, of a fixed number of
             steps. It gets a copy.
-        batched: train and measure seeds side by side by vmap; None tries. The numbers are the same.
+        options: eta0, loss, readout, seeds side by side: see `WidthOptions`.
 
     A network that diverged (weights not finite, or a loss above its start) has flagged readings, left out of all fits.
 
@@ -114,11 +110,12 @@ def width_scaling(
     >>> abs(found.exponent("feature_change", "fc2").exponent - 0.5) < 0.1
     True
     """
-    plan = planned(build, inputs, targets, widths, r=r, gamma=gamma, train=train, seeds=seeds, steps=steps, lr=lr)
-    nets = plan.families()
-    rates = [torch.empty(0)] * len(nets) if train else rates_of(plan, nets, lr, loss, readout)
+    plan = planned(build, inputs, targets, widths, r=r, gamma=gamma, train=train, seeds=seeds, steps=steps,
+                   options=options)  # fmt: skip
+    nets, readout = plan.families(), options.readout
+    rates = [torch.empty(0)] * len(nets) if train else rates_of(plan, nets)
     sites = find_sites(nets[0], plan.inputs, readout)
-    batched = can_batch(nets[0], plan.inputs, readout) if batched is None else batched
+    batched = can_batch(nets[0], plan.inputs, readout) if options.batched is None else options.batched
     rows: list[Reading] = []
     for width, own, scale, rate in tqdm(
         list(zip(plan.widths, nets, plan.gammas, rates, strict=True)), "widths", disable=not progress, leave=False
@@ -126,14 +123,14 @@ def width_scaling(
         if train is not None:
             after, losses = trained_by(plan, own, train), None
         else:
-            path = descend_together(own, plan.inputs, plan.targets, gamma=scale, steps=steps, lr=rate, loss=loss,
-                                    readout=readout, batched=batched)  # fmt: skip
+            path = descend_together(own, plan.inputs, plan.targets, gamma=scale, steps=steps, lr=rate,
+                                    loss=options.loss, readout=readout, batched=batched)  # fmt: skip
             after, losses = {**own.fixed, **path.weights[steps]}, path.losses
-        rows += _rows(plan, width, own, after, losses, scale, sites, readout, batched)
+        rows += _rows(plan, width, own, after, losses, scale, sites, batched)
     return WidthScaling(plan.widths, plan.seeds, None if train else plan.r, sites.hidden, sites.readout, tuple(rows))
 
 
-def estimate_r(build: Build, inputs: Any, targets: Any, widths: Sequence[int], **options: Any) -> RichnessEstimate:
+def estimate_r(build: Build, inputs: Any, targets: Any, widths: Sequence[int], **arguments: Any) -> RichnessEstimate:
     """The richness r at which a family of networks trains, with its interval and the criteria it violates.
 
     Arguments as for `width_scaling`: without r=, gamma= or train= it is plain gradient descent in the family's own
@@ -145,14 +142,15 @@ def estimate_r(build: Build, inputs: Any, targets: Any, widths: Sequence[int], *
     >>> found.violations[0][:30]
     'useful update at fc2 (exponent'
     """
-    return richness_of(width_scaling(build, inputs, targets, widths, **options))
+    return richness_of(width_scaling(build, inputs, targets, widths, **arguments))
 
 
 def planned(
     build: Build, inputs: Any, targets: Any, widths: Sequence[int], *, r: float | None, gamma: float | None,
-    train: Train | None, seeds: int | Sequence[int], steps: int, lr: float | None,
+    train: Train | None, seeds: int | Sequence[int], steps: int, options: WidthOptions,
 ) -> Plan:  # fmt: skip
     """The arguments, checked; BadInput names the one that cannot be."""
+    require_kind(options, WidthOptions, "options")
     if sum(v is not None for v in (r, gamma, train)) > 1:
         raise BadInput("give at most one of r=, gamma= and train=: your own training sets its own richness")
     sizes = tuple(sorted({int(w) for w in widths}))
@@ -161,8 +159,8 @@ def planned(
     chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     if not chosen or len(set(chosen)) < len(chosen):
         raise BadInput(f"seeds={seeds}: give at least one, each once")
-    if steps < 1 or not (lr is None or (lr > 0 and math.isfinite(lr))):
-        raise BadInput(f"steps={steps} must be at least 1, and lr={lr} positive or None")
+    if steps < 1:
+        raise BadInput(f"steps={steps} must be at least 1")
     if gamma is None:
         gammas = tuple(Richness.from_r(r or 0.0, float(width)).gamma for width in sizes)
     else:
@@ -172,14 +170,15 @@ def planned(
         raise BadInput(f"targets have {goal.shape[0]} entries, but inputs {n_samples(data)} samples")
     first = next(_built(build, sizes[0], chosen[0]).parameters(), torch.zeros(()))
     data, goal = moved(data, first.device, first.dtype), goal.to(first.device)
-    return Plan(build, data, goal, sizes, chosen, gammas, 0.0 if r is None else r, train is None)
+    return Plan(build, data, goal, sizes, chosen, gammas, 0.0 if r is None else r, train is None, options)
 
 
-def rates_of(plan: Plan, nets: Sequence[Family], lr: float | None, loss: Loss, readout: Readout | None) -> list[Tensor]:
+def rates_of(plan: Plan, nets: Sequence[Family]) -> list[Tensor]:
     """eta0 of every network, (S,) per width: the given one or `learning_rates`."""
-    if lr is not None:
-        return [torch.full((len(plan.seeds),), lr, dtype=WORKING) for _ in nets]
-    return learning_rates(nets, plan.inputs, plan.targets, gammas=plan.gammas, loss=loss, readout=readout)
+    how = plan.options
+    if how.lr is not None:
+        return [torch.full((len(plan.seeds),), how.lr, dtype=WORKING) for _ in nets]
+    return learning_rates(nets, plan.inputs, plan.targets, gammas=plan.gammas, loss=how.loss, readout=how.readout)
 
 
 def trained_by(plan: Plan, nets: Family, train: Train) -> Values:
@@ -201,7 +200,7 @@ def trained_by(plan: Plan, nets: Family, train: Train) -> Values:
 
 def _rows(
     plan: Plan, width: int, nets: Family, after: Values, losses: Tensor | None, gamma: float, sites: Sites,
-    readout: Readout | None, batched: bool,
+    batched: bool,
 ) -> list[Reading]:  # fmt: skip
     """Readings of one width; of diverged networks, and of terms that a layer does not have, flagged."""
     wide = nets.to(WORKING)
@@ -212,7 +211,9 @@ def _rows(
     good = torch.tensor([not note for note in notes], device=plan.targets.device)
     after = {name: torch.where(good.view(-1, *[1] * (t.ndim - 1)), t, before[name]) for name, t in after.items()}
     inputs = moved(plan.inputs, plan.targets.device, WORKING)
-    found = readings(wide, before, after, inputs, gamma=gamma, sites=sites, readout=readout, batched=batched)
+    found = readings(
+        wide, before, after, inputs, gamma=gamma, sites=sites, readout=plan.options.readout, batched=batched
+    )
     rows = []
     for (quantity, layer), values in found.items():
         for seed, value, note in zip(plan.seeds, values.tolist(), notes, strict=True):

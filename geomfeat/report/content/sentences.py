@@ -92,15 +92,15 @@ def comparison(several: Sequence[View]) -> str:
     parts = [f"{n} {regime}" for regime, n in counts.items()]
     lost = len(several) - len(found)
     parts += [f"{lost} not located"] if lost else []
-    said = f"Of {len(several)} models: {', '.join(parts)}."
+    sentence = f"Of {len(several)} models: {', '.join(parts)}."
     known = [w.richness for w in found if math.isfinite(w.richness) and not w.is_frozen]
     if len(known) > 1 and max(known) - min(known) >= 0.1:
         factor = float(f"{10 ** (max(known) - min(known)):.2g}")
-        said += (
+        sentence += (
             f" Richness spans {signed(min(known))} to {signed(max(known))} decades: the richest model required "
             f"{factor:,.10g} times more relative feature movement than the laziest."
         )
-    return true_minus(said)
+    return true_minus(sentence)
 
 
 def layers_line(where: Location | None) -> str:

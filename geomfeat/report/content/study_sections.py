@@ -10,7 +10,7 @@ from typing import Any
 
 from geomfeat.charts import theme as look
 from geomfeat.report.content import time_sentences as over_time
-from geomfeat.report.content.components import Cell, Table, text_cell
+from geomfeat.report.content.components import Table, text_cell
 from geomfeat.report.content.number_format import accuracies, percent, richness_text, signed
 from geomfeat.report.content.sentences import answer, layers_line, true_minus
 from geomfeat.report.content.study_view import View
@@ -187,8 +187,3 @@ def _facts(quantity: Any) -> str:
 
 def _end(value: float) -> str:
     return ("−∞" if value < 0 else "∞") if math.isinf(value) else f"{value:g}".replace("-", "−")
-
-
-def colour_key() -> list[Cell]:
-    """The regimes with their tints, as a legend."""
-    return [text_cell(name, name) for name in look.REGIME_TINTS]

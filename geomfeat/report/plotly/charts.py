@@ -102,7 +102,7 @@ def _map_panel(heat: Heat) -> Panel:
 def _colours(heat: Heat) -> tuple[list[list[Any]], dict[str, Any], dict[str, Any]]:
     """(colour scale, its bar, limits of the values)."""
     n = len(heat.categories)
-    if n:  # one flat colour for every class, and its name beside it
+    if n:  # one flat colour for every class, and its name next to it
         colours = [look.CIVIDIS[round(i * (len(look.CIVIDIS) - 1) / max(n - 1, 1))] for i in range(n)]
         scale: list[list[Any]] = [[edge, colours[i]] for i in range(n) for edge in (i / n, (i + 1) / n)]
         bar: dict[str, Any] = {

@@ -26,7 +26,7 @@ from geomfeat.report.content.study_view import View, clipped
 
 
 def scale_text(where: Location) -> str:
-    """The text beside a model's name on the richness scale.
+    """The text next to a model's name on the richness scale.
 
     >>> import pandas as pd
     >>> scale_text(Location(0.3, 0.2, 0.4, -math.inf, math.nan, "initial", None, False, "frozen", pd.DataFrame()))
@@ -55,8 +55,8 @@ def richness_scale(several: Sequence[View]) -> Figure | None:
     for row, (view, where) in enumerate(found):
         y = len(found) - row
         data += _scale_traces(view, where, y)
-        said = f"{plain(clipped(view.name, 24))}  <b>{plain(scale_text(where).replace('-', '−'))}</b>"
-        marks.append(note(0.01, y, said, xref="paper", xanchor="left", yshift=15, font={"size": 12, "color": look.INK}))
+        text = f"{plain(clipped(view.name, 24))}  <b>{plain(scale_text(where).replace('-', '−'))}</b>"
+        marks.append(note(0.01, y, text, xref="paper", xanchor="left", yshift=15, font={"size": 12, "color": look.INK}))
         marks[-1]["bgcolor"] = "rgba(255,255,255,0.6)"
         rows.append((view.name, _location_cells(where)))
     top = len(found) + 0.95
@@ -175,12 +175,12 @@ def demand_movement_plane(several: Sequence[View]) -> Figure | None:
     ]  # fmt: skip
     tables = [grid(("model", "layer", "demand R", "movement M", "excess E", "regime"), rows)]
     fresh = [view.name for view, where in found if where.tier != "initial"]
-    said = (
+    reading = (
         f"The movement of {', '.join(fresh)} is from fresh draws, not from the initial weights: it means little."
         if fresh
         else ""
     )
-    return Figure("", caption, [panel], tables, "demand_movement_plane", note=said)
+    return Figure("", caption, [panel], tables, "demand_movement_plane", note=reading)
 
 
 def _plane_traces(view: View, where: Location) -> list[dict[str, Any]]:

@@ -30,7 +30,7 @@ from geomfeat.report.content.map_data import (
 )
 from geomfeat.report.content.study_view import View, clipped, thinned
 
-LONGEST_NAME = 14  # letters of a class's name beside its points
+LONGEST_NAME = 14  # letters of a class's name next to its points
 
 
 def cka_matrices(several: Sequence[View]) -> Figure | None:

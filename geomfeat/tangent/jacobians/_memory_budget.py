@@ -1,4 +1,4 @@
-"""How much of a Jacobian to hold at a time, and what a backward pass keeps."""
+"""How much of a Jacobian to hold at a time, and what a backward pass saves."""
 
 from contextlib import ExitStack
 from typing import Any
@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from geomfeat.models.functional import Functional, shapes_of, take
 from geomfeat.models.streamed_inputs import leaves_of
 
-OPERATIONS = 8  # tensors kept for each that a module returns, where they cannot be counted
+OPERATIONS = 8  # tensors saved for each that a module returns, where they cannot be counted
 BUDGET = 2**30  # bytes of Jacobian entries held at a time, unless the caller says otherwise
 
 
 def saved_bytes(f: Functional, inputs: Any) -> tuple[int, int]:
-    """Bytes that one sample's backward pass keeps: (all activations, the largest one), without the parameters.
+    """Bytes that one sample's backward pass saves: (all activations, the largest one), without the parameters.
 
     Measured, not guessed: the tensors that autograd saves during one forward pass of one sample. Once for each network
     and shape of a sample, since every product with a kernel asks for it.

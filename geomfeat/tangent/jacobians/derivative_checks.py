@@ -37,7 +37,7 @@ _RANDOM = (
 CUSTOM = "custom functions"  # known of a network: whether its graph holds autograd functions of other makers than torch
 # Relative difference between a backward pass and a central difference that no smooth network's rounding explains.
 DIFFERENT = 1e-3
-KEPT = 2**17  # parameters up to which the numbers drawn for a direction are kept
+KEPT = 2**17  # parameters up to which the numbers drawn for a direction are stored
 
 
 def examined(f: Functional, inputs: Any) -> int:
@@ -294,7 +294,7 @@ def random_direction(f: Functional) -> dict[str, Tensor]:
 
 
 def _drawn(f: Functional) -> Tensor:
-    """Standard normal numbers, one for each parameter; those of small networks are kept for the next of their size."""
+    """Standard normal numbers, one for each parameter; small networks share those of their size."""
     n = f.n_parameters
     return (_kept_draws(n, f.dtype) if n <= KEPT else _draws(n, f.dtype)).to(f.device)
 

@@ -19,10 +19,8 @@ from geomfeat.tangent.jacobians._memory_budget import BUDGET, saved_bytes
 from geomfeat.tangent.jacobians.derivative_checks import require_batch_size, require_callable
 from geomfeat.tangent.jacobians.directional_derivative import Direction, Outputs, along, right_way
 from geomfeat.tangent.jacobians.gradients import differentiable_recurrence, plain_gradient
-from geomfeat.tangent.jacobians.rows import jacobian, jacobian_rows, parameter_slices
 
 T = TypeVar("T")
-__all__ = ["feature_jvp", "jacobian", "jacobian_rows", "jvp", "parameter_slices", "vjp", "way_of_outputs"]
 
 
 def vjp(

@@ -91,5 +91,5 @@ def _views(node: Node, view: Tensor) -> tuple[Tensor, ...] | None:
 
 
 def _signed(number: int) -> int:
-    """Negative dimensions are kept as unsigned numbers."""
+    """Negative dimensions are stored as unsigned numbers."""
     return number - 2**64 if number >= 2**63 else number

@@ -90,12 +90,12 @@ class Collected:
 
     def __init__(self, planned: Sequence[Planned], terms: Sequence[Term], k: int):
         self.uses, self.k = list(zip(planned, terms, strict=True)), k
-        self.kept = [i for i, p in enumerate(planned) if not p.merged]
+        self.unmerged = [i for i, p in enumerate(planned) if not p.merged]
         self.deltas: list[Tensor] = []
 
     def put(self, column: int, deltas: Sequence[Tensor]) -> None:
         """The gradients at the outputs of the uses, for one output of the network."""
-        parts = [self.uses[i][1].deltas(deltas[i], self.uses[i][0].samples) for i in self.kept]
+        parts = [self.uses[i][1].deltas(deltas[i], self.uses[i][0].samples) for i in self.unmerged]
         if not self.deltas:
             self.deltas = [part.new_empty(part.shape[0], self.k, *part.shape[1:]) for part in parts]
         for stacked, part in zip(self.deltas, parts, strict=True):
@@ -104,7 +104,7 @@ class Collected:
     def factors(self) -> Factors:
         """One factor a part: outer products side by side, gradients summed."""
         uses_of: dict[Where, list[Rows | Outer]] = {}
-        for (p, t), d in zip([self.uses[i] for i in self.kept], self.deltas, strict=True):
+        for (p, t), d in zip([self.uses[i] for i in self.unmerged], self.deltas, strict=True):
             uses_of.setdefault(p.where, []).append(Rows(d) if isinstance(t, ElementwiseTerm) else _outer(t, p, d))
         return {where: _joined(parts) for where, parts in uses_of.items()}
 

@@ -27,7 +27,7 @@ def by_layers(
     """Add the kernel of each covered parameter to the gram of its group.
 
     Args:
-        saved: bytes that the backward pass of one sample keeps. budget: bytes for the factors held at a time.
+        saved: bytes that the backward pass of one sample saves. budget: bytes for the factors held at a time.
     """
     n, k = n_samples(x), cotangents.shape[1]
     n2 = n if x2 is None else n_samples(x2)

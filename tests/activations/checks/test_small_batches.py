@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch.testing import assert_close
 from torch.utils.data import DataLoader, TensorDataset
 
-from geomfeat.activations import extract, hidden_weight_layers, recording
+from geomfeat.activations import ExtractOptions, extract, hidden_weight_layers, recording
 from geomfeat.errors import BadInput
 from geomfeat.numerics import tolerance
 
@@ -63,10 +64,19 @@ def test_packed_sequences_are_read_up_to_their_lengths(kind: Any, options: dict[
         "token_mean": torch.stack([rows.mean(0) for rows in alone]),
         "token_all": torch.cat(alone),
     }.items():
-        found = extract(net, (X, lengths), layers=["rnn[0]", "after"], reduce=how, batch_size=8, progress=False)
+        found = extract(
+            net,
+            (X, lengths),
+            layers=["rnn[0]", "after"],
+            reduce=how,
+            progress=False,
+            options=ExtractOptions(batch_size=8),
+        )
         assert_close(found["rnn[0]"].x, expected, **CLOSE)
         assert_close(found["after"].x, expected, **CLOSE)
-        given = extract(net, (X, lengths), layers="after", reduce=how, io="input", progress=False)
+        given = extract(
+            net, (X, lengths), layers="after", reduce=how, progress=False, options=ExtractOptions(io="input")
+        )
         assert_close(next(iter(given.values())).x, expected, **CLOSE)
     assert found["rnn[0]"].meta["tokens_per_sample"] == lengths.tolist()
 
@@ -85,11 +95,13 @@ def test_a_padded_step_cannot_be_asked_for_by_its_number() -> None:
 
 def test_tokens_of_packed_sequences_go_into_a_store_with_their_mask_only(tmp_path: Any) -> None:
     net, lengths = seeded(Packed), LENGTHS["mixed"]
-    arguments: dict[str, Any] = {"layers": "after", "reduce": "token_all", "batch_size": 10, "progress": False}
+    arguments: dict[str, Any] = {"layers": "after", "reduce": "token_all", "progress": False}
     with pytest.raises(BadInput, match="layer 'after' returns sequences of several lengths, which a store cannot hold"):
         extract(net, (X, lengths), store=tmp_path / "without", **arguments)
     mask = torch.arange(STEPS) < lengths[:, None]
-    kept = extract(net, (X, lengths), store=tmp_path / "with", mask=mask, **arguments)["after"]
+    kept = extract(
+        net, (X, lengths), store=tmp_path / "with", options=ExtractOptions(mask=mask, batch_size=10), **arguments
+    )["after"]
     assert_close(kept.x, torch.cat(states_alone(net, lengths)), **CLOSE)
 
 
@@ -155,7 +167,9 @@ def test_patterns_leave_such_a_layer_out_with_a_warning(caplog: pytest.LogCaptur
 
 def test_one_sample_at_a_time_needs_no_order() -> None:
     net = seeded(Sorting)
-    found = extract(net, (X, LENGTHS["mixed"]), layers="inside", batch_size=1, progress=False)["inside"].x
+    found = extract(net, (X, LENGTHS["mixed"]), layers="inside", progress=False, options=ExtractOptions(batch_size=1))[
+        "inside"
+    ].x
     assert_close(found, net.inside(X.mean(1)).detach(), **CLOSE)
 
 
@@ -167,7 +181,7 @@ def test_outputs_in_another_order_are_refused() -> None:
     net, inputs = seeded(Unrestored), (X, LENGTHS["mixed"])
     assert list(extract(net, inputs, progress=False)) == ["inside", "out"]
     with pytest.raises(BadInput, match="the network's output: its rows are not in the order of the samples"):
-        extract(net, inputs, layers="inside", with_outputs=True, progress=False)
+        extract(net, inputs, layers="inside", progress=False, options=ExtractOptions(with_outputs=True))
 
 
 class Recurrent(nn.Module):
@@ -218,9 +232,10 @@ def test_batch_dim_says_where_the_samples_are(build: Any) -> None:
         if hasattr(module, "batch_first"):
             module.batch_first = True
     for how in ("flatten", "last", "token_mean"):
-        arguments: dict[str, Any] = {"reduce": how, "batch_size": 8, "with_outputs": True, "progress": False}
-        expected = extract(twin, X, **arguments)
-        found = extract(net, X.transpose(0, 1), batch_dim=1, **arguments)
+        options = ExtractOptions(batch_size=8, with_outputs=True)
+        expected = extract(twin, X, reduce=how, progress=False, options=options)
+        turned = replace(options, batch_dim=1)
+        found = extract(net, X.transpose(0, 1), reduce=how, progress=False, options=turned)
         assert list(found) == list(expected)
         for key, rep in expected.items():
             assert_close(found[key].x, rep.x, **CLOSE)
@@ -233,10 +248,13 @@ def test_batch_dim_leaves_the_lengths_beside_the_sequences_alone(tmp_path: Any) 
             return super().forward(x.transpose(0, 1), lengths)
 
     net, lengths = seeded(TimeFirst), LENGTHS["mixed"]
-    arguments: dict[str, Any] = {"layers": "after", "reduce": "last", "progress": False, "batch_dim": 1}
-    found = extract(net, (X.transpose(0, 1), lengths), **arguments)["after"]
+    arguments: dict[str, Any] = {"layers": "after", "reduce": "last", "progress": False}
+    options = ExtractOptions(batch_dim=1)
+    found = extract(net, (X.transpose(0, 1), lengths), options=options, **arguments)["after"]
     assert_close(found.x, torch.stack([rows[-1] for rows in states_alone(net, lengths)]), **CLOSE)
-    stored = extract(net, (X.transpose(0, 1), lengths), store=tmp_path, batch_size=8, **arguments)["after"]
+    stored = extract(
+        net, (X.transpose(0, 1), lengths), store=tmp_path, options=replace(options, batch_size=8), **arguments
+    )["after"]
     assert_close(stored.x, found.x, **CLOSE)
 
 
@@ -321,7 +339,7 @@ def test_an_output_that_cancels_to_rounding_is_no_mixing(tokens: bool, caplog: p
     net = seeded(Doubled)
     x = torch.arange(N) % 50 if tokens else X[:, 0]
     with caplog.at_level(logging.WARNING, logger="geomfeat"):
-        found = extract(net, x, layers=["", "one"], with_outputs=True, progress=False)
+        found = extract(net, x, layers=["", "one"], progress=False, options=ExtractOptions(with_outputs=True))
     assert float(found[""].x.abs().max()) < 1e-3
     assert caplog.text == ""
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import geomfeat as gf
 from geomfeat.errors import BadInput
 from geomfeat.numerics import stream
+from tests.option_groups import grouped
 
 N = 200
 # Rises from the first sample to the last by steps, so that a few samples from first to last are in order, but not all.
@@ -52,13 +53,15 @@ def test_layers_whose_rows_move_in_whole_batches_are_left_out_or_refused(
     change: str, batch_size: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     net, x = _Net(CHANGES[change]), _inputs()
-    kept = gf.extract(net, x, batch_size=batch_size, progress=False)
+    kept = gf.extract(net, x, progress=False, options=gf.ExtractOptions(batch_size=batch_size))
     assert list(kept) == ["fc"]
     assert sum("left out" in text for text in caplog.messages) == 2
     with pytest.raises(BadInput, match=r"layer 'mixed'.*batch_size=1"):
-        gf.extract(net, x, layers=["fc", "mixed"], batch_size=batch_size, progress=False)
+        gf.extract(net, x, layers=["fc", "mixed"], progress=False, options=gf.ExtractOptions(batch_size=batch_size))
     with pytest.raises(BadInput, match=r"the network's output.*batch_size=1"):
-        gf.extract(net, x, layers="fc", with_outputs=True, batch_size=batch_size, progress=False)
+        gf.extract(
+            net, x, layers="fc", progress=False, options=gf.ExtractOptions(with_outputs=True, batch_size=batch_size)
+        )
 
 
 def test_the_row_is_named_that_a_sample_stands_in() -> None:
@@ -70,7 +73,7 @@ def test_the_row_is_named_that_a_sample_stands_in() -> None:
 @pytest.mark.parametrize("options", [{"project": 3}, {"with_outputs": True}, {"io": "input"}, {"batch_size": 7}])
 def test_a_network_that_keeps_its_rows_is_taken_as_it_is(options: dict[str, Any]) -> None:
     net, x = _Net(lambda _, h: h), _inputs()
-    kept = gf.extract(net, x, progress=False, **options)
+    kept = gf.extract(net, x, progress=False, **grouped(gf.extract, options))
     assert list(kept) == ["fc", "mixed", "out"]
 
 
@@ -88,7 +91,11 @@ def test_a_loader_is_checked_by_its_first_samples() -> None:
 
 def test_one_sample_at_a_time_has_nothing_to_be_moved_among() -> None:
     net, x = _Net(CHANGES["the mean of large batches taken away"]), _inputs()
-    assert list(gf.extract(net, x[:20], batch_size=1, progress=False)) == ["fc", "mixed", "out"]
+    assert list(gf.extract(net, x[:20], progress=False, options=gf.ExtractOptions(batch_size=1))) == [
+        "fc",
+        "mixed",
+        "out",
+    ]
 
 
 def test_a_model_that_draws_random_numbers_is_kept_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:

@@ -50,7 +50,7 @@ def main() -> int:
             if given.verbose:
                 _say(f"{number} exit {code} {time.time() - began:.1f} s: {call.about}")
     made = sum(count for end, count in ends.items() if end.startswith("exit "))
-    tracebacks = ends["traceback"] + ends["traceback told"] + ends["last resort"]
+    tracebacks = ends["traceback"] + ends["traceback shown"] + ends["last resort"]
     _say(f"{made} calls in {time.time() - start:.0f} s, {made - tracebacks} without a traceback: {dict(ends)}")
     return 1 if faults else 0
 

@@ -113,12 +113,12 @@ def damaged(chance: random.Random) -> Call:
     path = chance.choice(files)
     damage = chance.choice(damages_of(path))
     damage(path, chance)
-    told = ""
+    also = ""
     if place.is_dir() and chance.random() < 0.6:
         sealed(path.parent)
-        told = " and sealed"
+        also = " and sealed"
     blame = (path.name, path.stem, str(place), path.parent.name)
-    return Call(tuple(words), blame, f"{damage.__name__} {path}{told}", GROWING)
+    return Call(tuple(words), blame, f"{damage.__name__} {path}{also}", GROWING)
 
 
 SAMPLES = ("samples", "inputs", "labels", "path=", "condition")  # what all options together are about

@@ -105,7 +105,7 @@ def _of_end(call: Call, result: Result, warned: list[str]) -> list[tuple[str, st
     # Bars of progress are written over again and again in one line.
     lines = [line for line in result.stderr.splitlines() if line.strip() and "%|" not in line]
     if any(line.startswith("Traceback") for line in lines) and "--debug" not in call.words:
-        return [("traceback told", result.stderr[-2000:])]
+        return [("traceback shown", result.stderr[-2000:])]
     if any("This is a bug in geomfeat" in line for line in lines):
         return [("last resort", result.stderr[-2000:])]
     if result.exit_code == 1 and call.words[0] in ONE:

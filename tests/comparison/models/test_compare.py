@@ -13,8 +13,9 @@ import pytest
 import torch
 from torch import nn
 
-from geomfeat.comparison.models._compare import compare_models
+from geomfeat.comparison.models._compare import compare
 from geomfeat.comparison.models.layer_similarity import projection_loss
+from geomfeat.comparison.models.options import CompareOptions
 from geomfeat.comparison.models.result import FILES, ModelComparison
 from geomfeat.errors import BadInput, OutputExists
 from geomfeat.geometry.rsa import RDMs, rdm, stack_rdms
@@ -34,7 +35,7 @@ def copies() -> ModelComparison:
     one, two = model([0, 1, 2], labels=True), model([0, 1, 2], seed=1, labels=True)
     one["layer2"] = one["layer2"].with_(x=one["layer2"].x + 4 * normal(4, 12, name="classes")[LABELS])
     turned = {name: rep.with_(x=2.5 * rep.x @ torch.linalg.qr(normal(12, 12))[0]) for name, rep in one.items()}
-    return compare_models({"one": one, "copy": turned, "two": two}, n_draws=24, progress=False)
+    return compare({"one": one, "copy": turned, "two": two}, progress=False, options=CompareOptions(n_draws=24))
 
 
 def test_a_turned_and_scaled_copy_is_the_same_model(copies: ModelComparison) -> None:
@@ -82,7 +83,7 @@ def test_similarity_is_that_of_the_definition_for_features_and_matrices() -> Non
     for estimator in ("unbiased", "biased"):
         expected = similarity_by_pairs(layers, estimator)
         for other in (second, as_matrix):
-            found = compare_models({"a": first, "b": other}, similarity=f"cka_linear_{estimator}", **CHEAP)
+            found = compare({"a": first, "b": other}, similarity=f"cka_linear_{estimator}", **CHEAP)
             np.testing.assert_allclose(found.similarity, expected, atol=2e-7)
             assert found.stderr[0, 1] > 0
 
@@ -90,14 +91,14 @@ def test_similarity_is_that_of_the_definition_for_features_and_matrices() -> Non
 def test_correlation_rdms_stand_for_z_scored_patterns() -> None:
     x, y = layer(0, noise=0.5)[:9], layer(0, seed=1)[:9]
     z = (x - x.mean(1, keepdim=True)) / (x - x.mean(1, keepdim=True)).norm(dim=1, keepdim=True)
-    found = compare_models({"x": rdm(x, dissimilarity="correlation"), "y": Representation(y)}, **CHEAP)
+    found = compare({"x": rdm(x, dissimilarity="correlation"), "y": Representation(y)}, **CHEAP)
     assert found.similarity[0, 1] == pytest.approx(similarity_by_pairs([z.numpy(), y.numpy()], "unbiased")[0, 1])
     assert found.kinds == {"x": "RDMs", "y": "recording"}
 
 
 @pytest.mark.parametrize("order", [[3, 0, 2, 1], [0, 1, 2, 3]])
 def test_a_planted_correspondence_is_found(order: list[int]) -> None:
-    found = compare_models({"a": model(range(4), noise=0.5), "b": model(order, seed=1, noise=0.5)}, **CHEAP)
+    found = compare({"a": model(range(4), noise=0.5), "b": model(order, seed=1, noise=0.5)}, **CHEAP)
     there = found.matches.query("model == 'b'")["match"].tolist()
     assert there == [f"layer{factor}" for factor in order]
     back = found.matches.query("model == 'a'")["match"].tolist()
@@ -110,7 +111,7 @@ def test_a_planted_correspondence_is_found(order: list[int]) -> None:
 def test_trained_twins_are_more_alike_than_trained_and_untrained() -> None:
     inputs, labels = digits()
     networks = {"initial": model_at(0), "on the way": Snapshot(model_at(1), 20), "trained": model_at(2)}
-    found = compare_models(networks, inputs, labels, measures=["participation_ratio"], progress=False)
+    found = compare(networks, inputs, labels, measures=["participation_ratio"], progress=False)
     assert found.layers["layer"].tolist() == ["1", "3"] * 3
     start, way, end = range(3)
     assert found.model_similarity[end, way] > found.model_similarity[end, start] + 0.01
@@ -120,9 +121,7 @@ def test_trained_twins_are_more_alike_than_trained_and_untrained() -> None:
 
 def test_layers_can_be_chosen_by_model() -> None:
     other = nn.Sequential(nn.Flatten(), nn.Linear(64, 5), nn.Tanh(), nn.Linear(5, 3))
-    found = compare_models(
-        {"a": model_at(2), "b": other}, digits()[0], layers={"a": ["1", "2"], "b": "type:Tanh"}, **CHEAP
-    )
+    found = compare({"a": model_at(2), "b": other}, digits()[0], layers={"a": ["1", "2"], "b": "type:Tanh"}, **CHEAP)
     assert list(zip(found.layers["model"], found.layers["layer"], strict=True)) == [("a", "1"), ("a", "2"), ("b", "2")]
     assert found.layers["depth"].tolist() == [0, 1, 0.5]
 
@@ -136,7 +135,7 @@ def brains() -> tuple[dict[str, RDMs], ModelComparison]:
     a = model([0, 1, 2, 3])
     a["dead"] = Representation(torch.ones(N, 5), layer="dead")
     models = {"a": a, "b": model([4, 2], noise=2.0), "control": rdm(layer(5), dissimilarity="correlation", name="v1")}
-    return data, compare_models(models, brain=data, n_bootstrap=120, **CHEAP)
+    return data, compare(models, brain=data, options=CompareOptions(n_bootstrap=120), **CHEAP)
 
 
 def test_the_planted_layer_is_nearest_to_the_brain(brains: tuple[dict[str, RDMs], ModelComparison]) -> None:
@@ -182,7 +181,9 @@ def test_a_dead_layer_is_told_and_costs_no_other(brains: tuple[dict[str, RDMs], 
 def test_unmeasured_pairs_leave_a_brain_out_of_the_matrix_but_not_of_the_ranking() -> None:
     vectors = rdm(layer(1), dissimilarity="correlation").vectors.clone()
     vectors[0, 3] = torch.nan
-    found = compare_models({"a": model([0, 1])}, brain=RDMs(vectors, "correlation"), n_bootstrap=20, **CHEAP)
+    found = compare(
+        {"a": model([0, 1])}, brain=RDMs(vectors, "correlation"), options=CompareOptions(n_bootstrap=20), **CHEAP
+    )
     assert np.isnan(found.similarity[2, :2]).all()
     assert "not measured" in found.layers["note"].iloc[2]
     assert found.ranking["layer"].iloc[0] == "layer1"
@@ -270,23 +271,23 @@ BAD = [
 @pytest.mark.parametrize(("models", "options", "message"), BAD, ids=[message for *_, message in BAD])
 def test_what_cannot_be_compared_is_told(models: dict, options: dict, message: str) -> None:
     with pytest.raises(BadInput, match=message):
-        compare_models(models, **{**CHEAP, **options})
+        compare(models, **{**CHEAP, **options})
 
 
 def test_other_samples_of_the_same_number_are_noticed_by_their_labels() -> None:
     one, other = model([0], labels=True), model([0], labels=True)
     other = {name: replace(rep, labels=rep.labels.flip(0)) for name, rep in other.items()}
     with pytest.raises(BadInput, match="others, or in another order"):
-        compare_models({"a": one, "b": other}, **CHEAP)
+        compare({"a": one, "b": other}, **CHEAP)
 
 
 def test_what_a_network_cannot_run_on_names_the_network() -> None:
     with pytest.raises(BadInput, match=r"model 'net'.*cannot be called"):
-        compare_models({"net": model_at(0), "a": model([0])}, torch.ones(N, 7), **CHEAP)
+        compare({"net": model_at(0), "a": model([0])}, torch.ones(N, 7), **CHEAP)
 
 
 def test_without_labels_the_capacity_is_left_out_and_said_so() -> None:
-    found = compare_models({"a": model([0]), "b": model([1])}, progress=False)
+    found = compare({"a": model([0]), "b": model([1])}, progress=False)
     assert set(found.profiles["measure"]) == {"participation_ratio_corrected", "two_nn"}
     assert "labels" in found.settings["left_out"]["capacity"]
     assert found.differences.empty
@@ -295,7 +296,7 @@ def test_without_labels_the_capacity_is_left_out_and_said_so() -> None:
 def test_results_do_not_depend_on_the_other_models_or_their_order() -> None:
     models = {"a": model([0, 1], noise=0.1), "b": model([1, 2], seed=1), "c": model([2])}
     options = {"measures": ["two_nn"], "progress": False}
-    every, few = compare_models(models, **options), compare_models({k: models[k] for k in "ba"}, **options)
+    every, few = compare(models, **options), compare({k: models[k] for k in "ba"}, **options)
     np.testing.assert_allclose(few.similarity[:2, 2:], every.similarity[2:4, :2], atol=1e-9)
     of_a = [f.profiles.query("model == 'a'")["value"].tolist() for f in (every, few)]
     assert of_a[0] == of_a[1]
@@ -310,8 +311,8 @@ def test_what_a_projection_costs_is_foretold() -> None:
     projected = [x @ normal(d, width, seed=i, name="projection") / width**0.5 for i, x in enumerate(exact)]
     reps = [Representation(x, layer=str(i), meta={"project": width}) for i, x in enumerate(projected)]
     options = {"measures": [], "progress": False}
-    whole = compare_models({"a": Representation(exact[0]), "b": Representation(exact[1])}, **options)
-    found = compare_models({"a": reps[0], "b": reps[1]}, **options)
+    whole = compare({"a": Representation(exact[0]), "b": Representation(exact[1])}, **options)
+    found = compare({"a": reps[0], "b": reps[1]}, **options)
     losses = [projection_loss(rep) for rep in reps]
     expected = whole.similarity[0, 1] * np.sqrt((1 - losses[0]) * (1 - losses[1]))
     assert min(losses) > 0.2

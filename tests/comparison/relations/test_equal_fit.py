@@ -8,7 +8,7 @@ import pytest
 
 from geomfeat.comparison.relations.equal_fit import Matched, match
 from geomfeat.errors import BadInput
-from geomfeat.statistics.cluster_bootstrap import Interval
+from geomfeat.statistics.cluster_bootstrap import Intervals
 from geomfeat.statistics.covariate_balance import balance, caliper, nearest_pairs
 from geomfeat.statistics.group_difference import adjusted_difference, paired_difference, plain_difference, reading_of
 from geomfeat.types import Estimate
@@ -228,6 +228,7 @@ def test_nine_of_ten_intervals_hold_the_adjusted_difference() -> None:
     ],
 )
 def test_readings(plain: tuple, paired: tuple, adjusted: tuple, word: str) -> None:
-    intervals = [Interval(np.ones(1), np.ones(1), *(np.array([v]) for v in ends)) for ends in (plain, paired, adjusted)]
+    ends = (plain, paired, adjusted)
+    intervals = [Intervals(np.ones(1), np.ones(1), *(np.array([v]) for v in pair)) for pair in ends]
     assert reading_of(*intervals) == word
     assert reading_of(*intervals, confounded=True) == "confounded"

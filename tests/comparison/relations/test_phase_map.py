@@ -7,7 +7,7 @@ import pytest
 
 import geomfeat
 from geomfeat.comparison.relations._relate import residuals
-from geomfeat.comparison.relations.phase_map import contours, grid_of, largest_rate, numbers_of, theory_line
+from geomfeat.comparison.relations.phase_map import contours, grid_of, numbers_of, theory_line
 from geomfeat.errors import BadInput
 from geomfeat.types import Estimate
 from tests.comparison.swept import Numbers, log, sweep
@@ -82,13 +82,6 @@ def test_a_grid_of_residuals_is_a_map_of_curvature() -> None:
     np.testing.assert_allclose(grid.value, np.tile([1 / 3, -2 / 3, 1 / 3], (4, 1)), atol=1e-12)
 
 
-def test_the_largest_rate_has_theorys_two_slopes() -> None:
-    for layers in (2, 3, 4):
-        x = largest_rate(np.array([-2.0, -1.0, 1.0, 2.0]), layers, 0.3)
-        np.testing.assert_allclose(np.diff(x)[[0, 2]], [2.0, 2 / layers])
-    assert largest_rate(np.zeros(1), 2, 0.3) == 0.3
-
-
 def test_other_conditions_must_be_fixed() -> None:
     table = sweep({"sigma": SIGMA, "eta": ETA, "width": [64, 128]}, 2, lambda c, s: {R: log(c["width"])})
     trainings = numbers_of(table, "location", "richness")
@@ -115,8 +108,6 @@ def test_bad_input_says_what_to_do() -> None:
     grid = grid_of(trainings, "sigma", "eta")
     with pytest.raises(BadInput, match="without a slope"):
         theory_line(grid, 0.0, 0.0, 0.0)
-    with pytest.raises(BadInput, match="layers=0"):
-        largest_rate(np.zeros(1), 0)
     with pytest.raises(BadInput, match="no cell"):
         theory_line(grid_of(trainings.assign(value=np.nan), "sigma", "eta"), 0.0, -3.0, 0.0)
 

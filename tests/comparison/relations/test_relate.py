@@ -130,7 +130,7 @@ def test_one_seed_takes_the_scatter_about_the_plane() -> None:
     assert one(few.slopes, term="sigma", measure="location")["n"] == 6
 
 
-def test_two_conditions_that_vary_together_are_not_told_apart() -> None:
+def test_two_conditions_that_vary_together_are_not_distinguished() -> None:
     table = sweep({"sigma": SIGMA}, 3, lambda c, s: {R: -3 * log(c["sigma"])})
     found = relate(table.assign(eta=table["sigma"] ** 2))
     assert np.isnan(one(found.slopes, term="eta", cells="all")["slope"])
@@ -184,7 +184,7 @@ def following(c: dict, s: int) -> tuple[Numbers, dict]:
     }, {"status": {"train_loss": 10**loss, "train_accuracy": 1 - 10**loss / 10}}
 
 
-def test_measures_that_follow_richness_or_fit_are_told_apart() -> None:
+def test_measures_that_follow_richness_or_fit_are_distinguished() -> None:
     found = relate(sweep({"sigma": SIGMA, "eta": ETA}, 6, following)).follow.set_index("measure")
     assert found["follows"].to_dict() == {"rich": "richness", "fit": "fit", "none": "neither", "flat": "cannot tell"}
     # Without holding the fit fixed, the measure of fit would pass for one of richness.

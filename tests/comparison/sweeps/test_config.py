@@ -1,4 +1,4 @@
-"""The schema of a sweep: what is accepted, and how mistakes are told."""
+"""The schema of a sweep: what is accepted, and how mistakes are reported."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CONFIGS = sorted((Path(__file__).parents[3] / "tutorials" / "configs").glob("*.y
 
 
 @pytest.mark.parametrize(
-    ("raw", "told"),
+    ("raw", "message"),
     [
         ({"widht": 3}, "widht: no such key; near: width"),
         ({"train": {"max_step": 3}}, "train.max_step: no such key; near: max_steps"),
@@ -34,8 +34,8 @@ CONFIGS = sorted((Path(__file__).parents[3] / "tutorials" / "configs").glob("*.y
         ({"widht": 3, "eta": 0}, "widht.*eta|eta.*widht"),
     ],
 )  # fmt: skip
-def test_mistakes_are_told_by_name_with_the_nearest_valid_one(raw: dict[str, Any], told: str) -> None:
-    with pytest.raises(BadInput, match=told):
+def test_mistakes_are_reported_by_name_with_the_nearest_valid_one(raw: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadInput, match=message):
         parse_config(raw)
 
 
@@ -57,7 +57,7 @@ def test_numbers_that_yaml_reads_as_text_are_numbers(tmp_path: Path) -> None:
     assert read_config(tmp_path / "sweep.yaml").eta == [1e-3, 1e-2]
 
 
-def test_files_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+def test_files_that_cannot_be_read_are_reported(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no such sweep file"):
         read_config(tmp_path / "none.yaml")
     (tmp_path / "bad.yaml").write_text("sigma: [1, 2")

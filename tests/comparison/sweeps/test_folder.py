@@ -146,10 +146,10 @@ def test_a_claim_ends_with_its_process_and_what_that_left_is_removed(tmp_path: P
     assert list((tmp_path / CLAIMS).iterdir()) == []
 
 
-def test_a_format_of_another_time_is_told(tmp_path: Path) -> None:
+def test_a_format_of_another_time_is_reported(tmp_path: Path) -> None:
     folder = written(tmp_path)
-    told = json.loads((folder / MANIFEST).read_text())
-    (folder / MANIFEST).write_text(json.dumps({**told, "format": 99}))
+    saved = json.loads((folder / MANIFEST).read_text())
+    (folder / MANIFEST).write_text(json.dumps({**saved, "format": 99}))
     with pytest.raises(Damaged, match="has format 99, and this version reads 1"):
         manifest_of(tmp_path, ADDRESS)
 
@@ -162,8 +162,8 @@ def test_a_format_of_another_time_is_told(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_manifest_of_another_run_is_damage(tmp_path: Path, changes: dict[str, Any]) -> None:
     folder = written(tmp_path)
-    told = json.loads((folder / MANIFEST).read_text())
-    (folder / MANIFEST).write_text(json.dumps({**told, **changes}))
+    saved = json.loads((folder / MANIFEST).read_text())
+    (folder / MANIFEST).write_text(json.dumps({**saved, **changes}))
     with pytest.raises(Damaged, match=str(folder)):
         manifest_of(tmp_path, ADDRESS)
     with pytest.raises(Damaged, match=str(folder)):

@@ -54,7 +54,7 @@ def test_random_designs_draw_by_scale_and_more_draws_change_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"sigma": [1, 1.0]}, "sigma=.*holds a value twice"),
         ({"seeds": [1, 1]}, "seeds=.*holds one twice"),
@@ -72,8 +72,8 @@ def test_random_designs_draw_by_scale_and_more_draws_change_none() -> None:
         ({"options": {"inputs": 3}}, "mlp cannot take the inputs of 'digits'"),
     ],
 )  # fmt: skip
-def test_grids_that_cannot_be_trained_are_refused_before_any_training(changes: dict[str, Any], told: str) -> None:
-    with pytest.raises(BadInput, match=told):
+def test_grids_that_cannot_be_trained_are_refused_before_any_training(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadInput, match=message):
         runs(**changes)
 
 

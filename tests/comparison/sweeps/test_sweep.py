@@ -1,4 +1,4 @@
-"""Sweeps on the serial engine: resume, damage, versions, failures, what is in the table, and how the time is told."""
+"""Sweeps on the serial engine: resume, damage, versions, failures, the table, and how the time is estimated."""
 
 from __future__ import annotations
 
@@ -29,6 +29,21 @@ from tests.comparison.sweeps_on_disk import Counted, left_over, numbers, tiny, w
 FOUR = tiny(sigma=[0.5, 1.0])
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SweepResult]:
+    """The sweep of `FOUR` as it was made, once, and its folder, which no test changes."""
+    folder = tmp_path_factory.mktemp("four")
+    return folder, sweep(FOUR, folder, progress=False)
+
+
+@pytest.fixture
+def four(made: tuple[Path, SweepResult], tmp_path: Path) -> SweepResult:
+    """The sweep of `FOUR`, finished in a copy of its folder at `tmp_path`."""
+    folder, found = made
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    return found
+
+
 def test_every_training_is_made_once_and_a_rerun_makes_none(tmp_path: Path, counted: Counted) -> None:
     found = sweep(FOUR, tmp_path, progress=False)
     assert sorted(counted) == sorted(found.plan)
@@ -39,17 +54,18 @@ def test_every_training_is_made_once_and_a_rerun_makes_none(tmp_path: Path, coun
     assert left_over(tmp_path) == []
 
 
-def test_a_sweep_that_grows_makes_what_is_new_alone(tmp_path: Path, counted: Counted) -> None:
-    sweep(FOUR, tmp_path, progress=False)
+def test_a_sweep_that_grows_makes_what_is_new_alone(tmp_path: Path, four: SweepResult, counted: Counted) -> None:
     grown = sweep(tiny(sigma=[0.5, 1.0, 2.0]), tmp_path, progress=False)
-    assert (len(counted), len(grown.plan)) == (6, 6)
+    assert (len(counted), len(grown.plan)) == (2, 6)
 
 
-def test_numbers_and_weights_are_the_same_in_any_folder_and_order(tmp_path: Path) -> None:
-    one = sweep(FOUR, tmp_path / "a", progress=False)
-    two = sweep(tiny(sigma=[1.0, 0.5], seeds=[1, 0]), tmp_path / "b", progress=False)
+def test_numbers_and_weights_are_the_same_in_any_folder_and_order(
+    tmp_path: Path, made: tuple[Path, SweepResult]
+) -> None:
+    folder, one = made
+    two = sweep(tiny(sigma=[1.0, 0.5], seeds=[1, 0]), tmp_path, progress=False)
     pd.testing.assert_frame_equal(numbers(one.table), numbers(two.table))
-    assert weights(tmp_path / "a") == weights(tmp_path / "b")
+    assert weights(folder) == weights(tmp_path)
 
 
 def test_a_task_leaves_the_process_as_it_was(tmp_path: Path) -> None:
@@ -118,9 +134,8 @@ def test_the_location_alone_and_nothing_at_all_can_be_measured(tmp_path: Path) -
     assert set(sweep(nothing, tmp_path / "b", progress=False).table["measure"]) == {"training"}
 
 
-def test_damaged_runs_are_left_out_counted_and_made_again(tmp_path: Path, counted: Counted) -> None:
-    found = sweep(FOUR, tmp_path, progress=False)
-    first, second, third, _ = found.plan
+def test_damaged_runs_are_left_out_counted_and_made_again(tmp_path: Path, four: SweepResult, counted: Counted) -> None:
+    first, second, third, _ = four.plan
     path = tmp_path / "runs" / first / run_folder.TABLE
     path.write_bytes(path.read_bytes()[:-10])
     shutil.rmtree(tmp_path / "runs" / second)
@@ -135,14 +150,13 @@ def test_damaged_runs_are_left_out_counted_and_made_again(tmp_path: Path, counte
     counted.clear()
     again = sweep(FOUR, tmp_path, progress=False)
     assert sorted(counted) == sorted([first, second, third])
-    pd.testing.assert_frame_equal(numbers(again.table), numbers(found.table))
+    pd.testing.assert_frame_equal(numbers(again.table), numbers(four.table))
     assert (again.damaged, left_over(tmp_path)) == ({}, [])
 
 
-def test_runs_of_another_version_are_told_and_made_again_only_when_asked(
-    tmp_path: Path, counted: Counted, monkeypatch: pytest.MonkeyPatch
+def test_runs_of_another_version_are_reported_and_made_again_only_when_asked(
+    tmp_path: Path, four: SweepResult, counted: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sweep(FOUR, tmp_path, progress=False)
     for where in (task, module):
         monkeypatch.setattr(where, "code_version", lambda: "9.9+other")
     with pytest.raises(OutputExists, match=r"holds 4 of these 4 runs .* \(4 by geomfeat 0\..*9.9\+other"):
@@ -192,7 +206,7 @@ def test_a_run_that_another_holds_is_waited_for_at_the_end(tmp_path: Path, monke
 
 
 @pytest.mark.parametrize("content", [None, "", "{}", '{"plan": [1]}'])
-def test_a_folder_without_a_readable_plan_is_told(tmp_path: Path, content: str | None) -> None:
+def test_a_folder_without_a_readable_plan_is_reported(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / PLAN).write_text(content)
     with pytest.raises(BadInput, match="holds no sweep" if content is None else "truncated or corrupt"):
@@ -220,9 +234,8 @@ def test_bad_calls_are_refused_before_anything_is_written(tmp_path: Path) -> Non
 
 
 def test_damaged_folders_are_counted_when_they_are_made_again(
-    tmp_path: Path, counted: Counted, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, four: SweepResult, counted: Counted, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sweep(FOUR, tmp_path, progress=False)
     counted.clear()
     for table in sorted(tmp_path.glob("runs/*/table.arrow"))[:2]:
         table.write_bytes(table.read_bytes()[:100])
@@ -231,7 +244,7 @@ def test_damaged_folders_are_counted_when_they_are_made_again(
     assert "2 damaged runs are left out, and repeated: " in caplog.text
 
 
-def test_the_time_is_told_from_a_few_steps_and_then_from_what_was_made(tmp_path: Path) -> None:
+def test_the_time_is_estimated_from_a_few_steps_and_then_from_what_was_made(tmp_path: Path) -> None:
     config = tiny(seeds=3, train={"target_loss": None, "max_steps": 200})
     before = estimate(*found_in(planned(config, tmp_path)))
     assert (before.trainings, before.finished, before.at_most) == (3, 0, True)
@@ -253,14 +266,14 @@ def test_the_progress_bar_counts_failures(
     sweep(tiny(), tmp_path, progress=False)
     monkeypatch.setattr(task, "train_run", breaking)
     sweep(tiny(sigma=[1.0, 2.0]), tmp_path)
-    told = capsys.readouterr().err
-    assert "4/4" in told
-    assert "failed=2" in told
+    output = capsys.readouterr().err
+    assert "4/4" in output
+    assert "failed=2" in output
 
 
-def test_the_results_file_is_the_table(tmp_path: Path) -> None:
-    found = sweep(FOUR, tmp_path, progress=False)
-    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / RESULTS), found.table)
+def test_the_results_file_is_the_table(made: tuple[Path, SweepResult]) -> None:
+    folder, found = made
+    pd.testing.assert_frame_equal(pd.read_parquet(folder / RESULTS), found.table)
     assert dataclasses.is_dataclass(found)
 
 
@@ -286,9 +299,8 @@ def files_of(folder: Path) -> dict[str, bytes]:
     ids=str,
 )  # fmt: skip
 def test_a_config_that_lacks_trainings_of_the_folder_is_refused_and_nothing_is_lost(
-    tmp_path: Path, counted: Counted, changes: dict[str, Any]
+    tmp_path: Path, four: SweepResult, counted: Counted, changes: dict[str, Any]
 ) -> None:
-    sweep(FOUR, tmp_path, progress=False)
     counted.clear()
     before = files_of(tmp_path)
     with pytest.raises(OutputExists, match=r"sweep\.json and results\.parquet hold a sweep of 4 trainings, [24] of"):
@@ -297,31 +309,29 @@ def test_a_config_that_lacks_trainings_of_the_folder_is_refused_and_nothing_is_l
     assert sweep(tiny(sigma=[1.0, 0.5]), tmp_path, progress=False).outcomes == {"matched": 4}
 
 
-def test_a_run_folder_at_another_address_is_not_that_run(tmp_path: Path, counted: Counted) -> None:
-    found = sweep(FOUR, tmp_path, progress=False)
-    first, second, third, _ = found.plan
+def test_a_run_folder_at_another_address_is_not_that_run(tmp_path: Path, four: SweepResult, counted: Counted) -> None:
+    first, second, third, _ = four.plan
     runs = tmp_path / "runs"
     shutil.rmtree(runs / first)
     shutil.copytree(runs / second, runs / first)
-    told = json.loads((runs / third / run_folder.MANIFEST).read_text())
-    (runs / third / run_folder.MANIFEST).write_text(json.dumps({**told, "version": "9.9"}))
+    saved = json.loads((runs / third / run_folder.MANIFEST).read_text())
+    (runs / third / run_folder.MANIFEST).write_text(json.dumps({**saved, "version": "9.9"}))
     seen = SweepResult.load(tmp_path)
     assert set(seen.damaged) == {first, third}
     assert "it was copied here, or its manifest was changed" in seen.damaged[first]
     counted.clear()
     again = sweep(FOUR, tmp_path, progress=False)
     assert sorted(counted) == sorted([first, third])
-    pd.testing.assert_frame_equal(numbers(again.table), numbers(found.table))
+    pd.testing.assert_frame_equal(numbers(again.table), numbers(four.table))
 
 
-def test_weights_that_were_changed_are_trained_again(tmp_path: Path, counted: Counted) -> None:
-    found = sweep(FOUR, tmp_path, progress=False)
-    path = tmp_path / "runs" / next(iter(found.plan)) / "trained.safetensors"
+def test_weights_that_were_changed_are_trained_again(tmp_path: Path, four: SweepResult, counted: Counted) -> None:
+    path = tmp_path / "runs" / next(iter(four.plan)) / "trained.safetensors"
     whole = path.read_bytes()
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     counted.clear()
     sweep(FOUR, tmp_path, progress=False)
-    assert counted == [next(iter(found.plan))]
+    assert counted == [next(iter(four.plan))]
     assert path.read_bytes() == whole
 
 
@@ -334,10 +344,9 @@ def test_a_file_of_the_users_is_not_replaced_by_a_sweep(tmp_path: Path, counted:
 
 
 def test_a_file_of_the_users_in_a_damaged_run_is_kept_and_costs_that_run_alone(
-    tmp_path: Path, counted: Counted
+    tmp_path: Path, four: SweepResult, counted: Counted
 ) -> None:
-    found = sweep(FOUR, tmp_path, progress=False)
-    address = next(iter(found.plan))
+    address = next(iter(four.plan))
     home = tmp_path / "runs" / address
     (home / "notes.txt").write_text("mine")
     assert sweep(FOUR, tmp_path, progress=False).outcomes == {"matched": 4}, "beside a whole run it does no harm"
@@ -352,28 +361,26 @@ def test_a_file_of_the_users_in_a_damaged_run_is_kept_and_costs_that_run_alone(
     assert sweep(FOUR, tmp_path, progress=False).outcomes == {"matched": 4}
 
 
-def test_a_run_without_the_columns_of_a_run_is_damaged(tmp_path: Path) -> None:
-    found = sweep(FOUR, tmp_path, progress=False)
-    home = tmp_path / "runs" / next(iter(found.plan))
+def test_a_run_without_the_columns_of_a_run_is_damaged(tmp_path: Path, four: SweepResult) -> None:
+    home = tmp_path / "runs" / next(iter(four.plan))
     run_folder.write_table(home / run_folder.TABLE, pd.DataFrame({"other": [1]}))
-    told = json.loads((home / run_folder.MANIFEST).read_text())
+    saved = json.loads((home / run_folder.MANIFEST).read_text())
     size, digest = (home / run_folder.TABLE).stat().st_size, run_folder.file_sha256(home / run_folder.TABLE)
-    told["files"][run_folder.TABLE] = [size, digest]
-    (home / run_folder.MANIFEST).write_text(json.dumps(told))
+    saved["files"][run_folder.TABLE] = [size, digest]
+    (home / run_folder.MANIFEST).write_text(json.dumps(saved))
     assert "it has no column 'run'" in SweepResult.load(tmp_path).damaged[home.name]
 
 
 @pytest.mark.parametrize(
     "change",
-    [lambda told: told.update(plan={}), lambda told: told.update(version="9.9"), lambda told: told.update(errors=3),
-     lambda told: told.update(plan={"x" * 20: next(iter(told["plan"].values()))}), lambda told: told.update(plan=[1]),
-     lambda told: told.pop("config"), lambda told: next(iter(told["plan"].values())).update(width=9)],
+    [lambda raw: raw.update(plan={}), lambda raw: raw.update(version="9.9"), lambda raw: raw.update(errors=3),
+     lambda raw: raw.update(plan={"x" * 20: next(iter(raw["plan"].values()))}), lambda raw: raw.update(plan=[1]),
+     lambda raw: raw.pop("config"), lambda raw: next(iter(raw["plan"].values())).update(width=9)],
 )  # fmt: skip
-def test_a_plan_that_was_changed_is_told_and_made_again(tmp_path: Path, change: Any) -> None:
-    sweep(FOUR, tmp_path, progress=False)
-    told = json.loads((tmp_path / PLAN).read_text())
-    change(told)
-    (tmp_path / PLAN).write_text(json.dumps(told))
+def test_a_plan_that_was_changed_is_reported_and_made_again(tmp_path: Path, four: SweepResult, change: Any) -> None:
+    saved = json.loads((tmp_path / PLAN).read_text())
+    change(saved)
+    (tmp_path / PLAN).write_text(json.dumps(saved))
     with pytest.raises(BadInput, match=r"sweep\.json is truncated or corrupt"):
         SweepResult.load(tmp_path)
     assert sweep(FOUR, tmp_path, progress=False).outcomes == {"matched": 4}

@@ -48,9 +48,9 @@ except gf.GeomfeatError as error:
 """
 
 
-def test_a_file_that_may_not_grow_is_told_as_a_full_disk(tmp_path: Path) -> None:
-    _, told = script(QUOTA, tmp_path).communicate(timeout=120)
-    assert "File too large. 0 of 2 runs are finished: free some space" in told
+def test_a_file_that_may_not_grow_is_reported_as_a_full_disk(tmp_path: Path) -> None:
+    _, output = script(QUOTA, tmp_path).communicate(timeout=120)
+    assert "File too large. 0 of 2 runs are finished: free some space" in output
     assert list((tmp_path / "runs").iterdir()) == []
     assert left_over(tmp_path) == []
 
@@ -72,8 +72,8 @@ def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path: Path, counted: Coun
     going = script(SWEEP, tmp_path)
     wait_for(lambda: finished(tmp_path) >= 2)
     going.send_signal(how)
-    _, told = going.communicate(timeout=60)
-    assert ("interrupted" in told) == (how == signal.SIGINT)
+    _, output = going.communicate(timeout=60)
+    assert ("interrupted" in output) == (how == signal.SIGINT)
     there = finished(tmp_path)
     assert 2 <= there < 6
     if how == signal.SIGINT:
@@ -87,8 +87,8 @@ def test_two_sweeps_at_once_on_one_folder_make_every_run_once(tmp_path: Path, co
     other = script(SWEEP, tmp_path)
     wait_for(lambda: finished(tmp_path) >= 1)
     ours = sweep(SIX, tmp_path, progress=False)
-    told, problems = other.communicate(timeout=120)
-    assert told.startswith("6 trainings: 6 completed"), problems
+    output, problems = other.communicate(timeout=120)
+    assert output.startswith("6 trainings: 6 completed"), problems
     assert ours.outcomes == {"completed": 6}
     assert finished(tmp_path) == 6
     assert left_over(tmp_path) == []

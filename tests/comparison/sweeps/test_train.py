@@ -14,6 +14,7 @@ from geomfeat.comparison.sweeps.grid import RunConfig, dataset_of, network_of, r
 from geomfeat.comparison.sweeps.train import TrainedRun, log_spaced, train_run
 from geomfeat.data.dataset import Dataset
 from geomfeat.location._locate import locate
+from geomfeat.location.options import LocateOptions
 from geomfeat.models.functional import functional
 from tests.comparison.sweeps_on_disk import tiny
 
@@ -130,7 +131,13 @@ def test_richness_does_not_depend_on_width_in_mup_and_falls_as_its_root_in_the_n
                 found = train_run(run, data)
                 assert found.outcome == "matched", found.note
                 assert found.trained is not None
-                where = locate(found.trained, data.inputs, initial=found.initial, n_bootstrap=2, progress=False)
+                where = locate(
+                    found.trained,
+                    data.inputs,
+                    initial=found.initial,
+                    progress=False,
+                    options=LocateOptions(n_bootstrap=2),
+                )
                 richness.append(where.richness)
         slopes[scheme] = np.polyfit(np.log10(np.repeat(widths, 2)), richness, 1)[0]
     assert slopes["mup"] == pytest.approx(0, abs=0.1), slopes

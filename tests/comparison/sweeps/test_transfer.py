@@ -118,7 +118,7 @@ def test_a_probe_can_be_related_to_what_was_varied(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "message"),
     [
         (lambda folder: "fashoin-mnist", "near: fashion-mnist"),
         (lambda folder: blobs(folder, classes=1), "fewer than two classes"),
@@ -126,12 +126,12 @@ def test_a_probe_can_be_related_to_what_was_varied(tmp_path: Path) -> None:
         (lambda folder: blobs(folder, shape=(1, 5, 5)) + "x", "no such file"),
     ],
 )
-def test_a_probe_that_cannot_be_taken_is_refused_before_any_training(make: Any, told: str, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=told):
+def test_a_probe_that_cannot_be_taken_is_refused_before_any_training(make: Any, message: str, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=message):
         runs_of(parse_config(probing(make(tmp_path), seeds=1)))
 
 
-def test_mistakes_in_a_probe_are_told_by_name() -> None:
+def test_mistakes_in_a_probe_are_reported_by_name() -> None:
     with pytest.raises(BadInput, match=r"measure\.dat: no such key; near: data"):
         parse_config({"measure": {"probe": {"data": "digits", "dat": 3}}})
     with pytest.raises(BadInput, match=r"measure\.data: is missing"):

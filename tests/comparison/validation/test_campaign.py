@@ -17,7 +17,7 @@ from geomfeat.cli import app
 from geomfeat.comparison.sweeps.config import parse_config
 from geomfeat.comparison.validation import campaign as validation
 from geomfeat.comparison.validation.campaign import Validation, judge, validate
-from geomfeat.comparison.validation.families import FAMILIES, LAWS, RUNGS, Family
+from geomfeat.comparison.validation.families import FAMILIES, LAWS, RUNGS, LadderFamily
 from geomfeat.comparison.validation.files import load_validation, save_validation
 from geomfeat.comparison.validation.onset_of_richness import best_summary, onsets_of, spreads_of, summed_up
 from geomfeat.data._load_data import load_data
@@ -50,7 +50,7 @@ def planted(
 
 @pytest.mark.parametrize("slope", [1.0, 0.8])
 def test_a_planted_ladder_is_found(slope: float) -> None:
-    found = judge(Family("f"), planted(slope))
+    found = judge(LadderFamily("f"), planted(slope))
     assert found["slope"] == pytest.approx(slope)
     assert found["lazy_excess_0.01"] == pytest.approx(0.03)
     assert found["lazy_excess_0.05"] == pytest.approx(0.13)
@@ -61,16 +61,16 @@ def test_a_planted_ladder_is_found(slope: float) -> None:
 
 def test_scatter_and_coverage_are_those_that_were_planted() -> None:
     runs = [row for seed in range(40) for row in planted(scatter=0.1, half=0.1645, seed=seed)]
-    found = judge(Family("f"), runs)
+    found = judge(LadderFamily("f"), runs)
     assert found["scatter"] == pytest.approx(0.1, rel=0.1)
     assert found["coverage"] == pytest.approx(0.9, abs=0.03)
     assert abs(found["slope"] - 1) < 4 * found["slope_stderr"]
-    narrow = judge(Family("f"), [{**row, "low": row["R"] - 0.01, "high": row["R"] + 0.01} for row in runs])
+    narrow = judge(LadderFamily("f"), [{**row, "low": row["R"] - 0.01, "high": row["R"] + 0.01} for row in runs])
     assert narrow["coverage"] < 0.2
 
 
 def test_what_a_stopping_share_adds_at_the_rich_end_is_found() -> None:
-    found = judge(Family("f"), planted(ripple=0.2))
+    found = judge(LadderFamily("f"), planted(ripple=0.2))
     assert found["lazy_excess_0.05_quarter"] == pytest.approx(0.23)
     assert found["rich_scatter_0.05"] == pytest.approx(0.0, abs=1e-9)
     assert found["rich_scatter_0.002_quarter"] > 0.05
@@ -79,7 +79,7 @@ def test_what_a_stopping_share_adds_at_the_rich_end_is_found() -> None:
 def test_a_training_that_missed_the_loss_is_not_judged() -> None:
     rows = planted()
     far = {**rows[0], "R": 5.0, "outcome": "unmatched"}
-    found = judge(Family("f"), [far, *rows[1:]])
+    found = judge(LadderFamily("f"), [far, *rows[1:]])
     assert (found["runs"], found["located"]) == (24, 23)
     assert found["slope"] == pytest.approx(1.0)
 
@@ -87,10 +87,10 @@ def test_a_training_that_missed_the_loss_is_not_judged() -> None:
 def test_runs_without_a_location_are_counted_and_left_out() -> None:
     rows = planted()
     lost = {"family": "f", "gamma": 1e3, "seed": 0, "outcome": "diverged", "R": None, "failed": "diverged"}
-    found = judge(Family("f"), [*rows, lost])
+    found = judge(LadderFamily("f"), [*rows, lost])
     assert (found["runs"], found["located"]) == (25, 24)
     assert found["slope"] == pytest.approx(1.0)
-    assert judge(Family("f"), [lost] * 5)["located"] == 0
+    assert judge(LadderFamily("f"), [lost] * 5)["located"] == 0
 
 
 def test_the_onset_is_where_excess_passes_a_tenth() -> None:
@@ -210,7 +210,7 @@ def test_a_look_that_was_copied_from_another_run_is_taken_again(real: tuple[Path
 
 
 @pytest.mark.parametrize("name", ["runs", "families", "laws", "onsets"])
-def test_a_table_of_the_users_or_of_another_kind_is_told(
+def test_a_table_of_the_users_or_of_another_kind_is_reported(
     real: tuple[Path, Validation], tmp_path: Path, name: str
 ) -> None:
     path = tmp_path / f"{name}.parquet"
@@ -222,9 +222,9 @@ def test_a_table_of_the_users_or_of_another_kind_is_told(
     path.unlink()
     save_validation(real[1], tmp_path)
     save_validation(real[1], tmp_path)
-    for content, told in [(whole, "it lacks the columns"), (b"", "is truncated or corrupt"), (b"x" * 99, "corrupt")]:
+    for content, message in [(whole, "it lacks the columns"), (b"", "is truncated or corrupt"), (b"x" * 99, "corrupt")]:
         path.write_bytes(content)
-        with pytest.raises(BadInput, match=rf"{name}\.parquet is truncated or corrupt.*{told}|{told}"):
+        with pytest.raises(BadInput, match=rf"{name}\.parquet is truncated or corrupt.*{message}|{message}"):
             load_validation(tmp_path)
 
 
@@ -254,7 +254,7 @@ def test_a_look_of_another_format_is_taken_again(
 
 def test_the_page_tells_families_goals_and_misses(tmp_path: Path) -> None:
     fine = [row for name in ("a", "b", "c", "d") for row in planted(family=name)]
-    judged = [judge(Family(name), [r for r in fine if r["family"] == name]) for name in ("a", "b", "c", "d")]
+    judged = [judge(LadderFamily(name), [r for r in fine if r["family"] == name]) for name in ("a", "b", "c", "d")]
     judged[0]["slope"] = 1.2
     judged[1]["breaks"] = "It decays."
     laws = pd.DataFrame([{"law": "w", "axis": "width", "layer": "", "slope": -0.5, "stderr": 0.01, "theory": -0.5}])
@@ -266,28 +266,28 @@ def test_the_page_tells_families_goals_and_misses(tmp_path: Path) -> None:
     assert "slope on log10 γ: a" in text
 
 
-def test_a_campaign_without_a_location_is_told_and_no_crash() -> None:
+def test_a_campaign_without_a_location_is_reported_and_no_crash() -> None:
     lost = {"family": "f", "gamma": 1.0, "seed": 0, "outcome": "diverged", "R": None, "failed": "diverged"}
     empty = Validation(
-        pd.DataFrame([lost]), pd.DataFrame([judge(Family("f"), [lost])]), pd.DataFrame(), onsets_of([lost])
+        pd.DataFrame([lost]), pd.DataFrame([judge(LadderFamily("f"), [lost])]), pd.DataFrame(), onsets_of([lost])
     )
-    told = empty.summary()
-    assert told["trainings"] == 1
-    assert math.isnan(told["scatter, worst"])
+    summary = empty.summary()
+    assert summary["trainings"] == 1
+    assert math.isnan(summary["scatter, worst"])
     assert not any(check.ok for check in checks_of(empty))
 
 
-def test_a_file_in_the_way_is_told(tmp_path: Path) -> None:
+def test_a_file_in_the_way_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(BadInput, match="is a file: name a folder"):
         validate(tmp_path / "file", only="mlp regression")
 
 
-def test_an_unknown_family_is_told_with_the_nearest(tmp_path: Path) -> None:
+def test_an_unknown_family_is_reported_with_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"near: .*transformer"):
         validate(tmp_path, only="transfomer")
-    told = CliRunner().invoke(app, ["validate", "--out", str(tmp_path), "--list"])
-    assert "residual, batch norm" in told.output
+    result = CliRunner().invoke(app, ["validate", "--out", str(tmp_path), "--list"])
+    assert "residual, batch norm" in result.output
 
 
 def test_the_shipped_campaign_is_small_and_its_card_tells_its_numbers() -> None:
@@ -298,7 +298,7 @@ def test_the_shipped_campaign_is_small_and_its_card_tells_its_numbers() -> None:
     assert list(found.laws["law"]) == [law.name for law in LAWS]
     card, body = read_card(Path(__file__).parents[3] / "data_cards" / "location-validation.md")
     assert (card.samples, f"{len(found.families)} families" in card.title) == (len(found.runs), True)
-    told = found.summary()
+    summary = found.summary()
     rows = {line.split(" |")[0]: line.split("|")[2].split(", ") for line in body.splitlines() if line.startswith("| ")}
     for start, names in {
         "| largest distance": ["slope, largest distance from 1"],
@@ -308,7 +308,7 @@ def test_the_shipped_campaign_is_small_and_its_card_tells_its_numbers() -> None:
         "| share of 90": ["coverage, mean", "coverage, worst"],
     }.items():
         (written,) = [values for row, values in rows.items() if row.startswith(start)]
-        assert [f"{told[name]:.3g}" for name in names] == [value.strip() for value in written], start
+        assert [f"{summary[name]:.3g}" for name in names] == [value.strip() for value in written], start
     for law in found.laws.to_dict("records"):
         assert f"{law['slope']:.3f}".replace("-0.", "-.") in body, law["law"]
 

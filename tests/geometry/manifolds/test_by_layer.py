@@ -101,7 +101,7 @@ def test_layers_are_chosen_by_name_or_glob(store: ActivationStore, patterns: obj
     assert list(capacity_by_layer(store, LABELS, layers=patterns, n_draws=4)) == layers
 
 
-def test_what_cannot_be_read_is_told(store: ActivationStore, tmp_path: Path) -> None:
+def test_what_cannot_be_read_is_reported(store: ActivationStore, tmp_path: Path) -> None:
     with pytest.raises(LayerNotFound, match="no layer matches 'fc9'"):
         capacity_by_layer(store, LABELS, layers="fc9")
     with pytest.raises(BadInput, match="holds no labels"):

@@ -16,7 +16,7 @@ from tests.geometry.manifolds.test_capacity import binomial_alpha
 
 
 def assert_follows(curve: CapacityCurve, exact: list[float]) -> None:
-    """Within 4 standard errors at every size, where the error is the larger of the two that are told."""
+    """Within 4 standard errors at every size, where the error is the larger of the two that are message."""
     for size, alpha, found, *errors in zip(
         curve.sizes, exact, curve.mean["capacity"], curve.se["capacity"], curve.se_draws["capacity"], strict=True
     ):
@@ -89,7 +89,7 @@ def test_classes_count_alike_and_order_does_not_matter() -> None:
     assert set(by_size[0].mean) >= {"capacity", "dimension", "radius", "utility", "center_alignment"}
 
 
-def test_a_sub_sample_that_fails_is_told() -> None:
+def test_a_sub_sample_that_fails_is_reported() -> None:
     x = torch.zeros(3, 4, 10, dtype=WORKING)
     x[:, :, 0] = 1
     curve = capacity_curve(x, along="features", sizes=[1, 10], repeats=3, n_draws=10)

@@ -164,15 +164,15 @@ def test_layers_of_any_width_share_their_draws_and_say_so(layers: dict[str, Repr
     assert any("t is not common" in note for note in capacity_difference(first, own).notes)
 
 
-def test_what_cannot_be_compared_is_told() -> None:
+def test_what_cannot_be_compared_is_reported() -> None:
     x = spheres(4, 5, 12, 0.7, 3)
     a = capacity(x, n_draws=30)
-    for other, told in [
+    for other, message in [
         (capacity(x, n_draws=31), "n_draws is 30 in a and 31"),
         (capacity(x, n_draws=30, dichotomies="balanced"), "dichotomies is random in a and balanced"),
         (capacity(x[:3], n_draws=30), "number of classes is 4 in a and 3"),
     ]:
-        with pytest.raises(BadInput, match=told):
+        with pytest.raises(BadInput, match=message):
             capacity_difference(a, other)
     centered = capacity_difference(a, capacity(x, n_draws=30, center="global"))
     assert any("center=None, b center='global'" in note for note in centered.notes)

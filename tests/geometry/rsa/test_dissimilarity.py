@@ -186,7 +186,7 @@ X, C = draw(6, 3), [0, 0, 1, 1, 2, 2]
         (lambda: rdm(X).take([0, 9]), "not there"),
         (lambda: stack_rdms([]), "empty"),
         (lambda: stack_rdms([rdm(X), rdm(X[:4])]), "different conditions"),
-        (lambda: stack_rdms([rdm(X), rdm(X, dissimilarity="correlation")]), "compute them alike"),
+        (lambda: stack_rdms([rdm(X), rdm(X, dissimilarity="correlation")]), "compute all with one dissimilarity"),
         (lambda: noise_precision(X[0]), "samples, units"),
         (lambda: noise_precision(X, estimator="ledoit"), "estimator='ledoit'"),
         (lambda: noise_precision(draw(3, 9), estimator="sample"), "9 units from 2 degrees of freedom is singular"),
@@ -195,7 +195,7 @@ X, C = draw(6, 3), [0, 0, 1, 1, 2, 2]
         (lambda: condition_residuals(X[0], C), "samples, units"),
     ],
 )
-def test_bad_input_is_told_clearly(call: object, words: str) -> None:
+def test_bad_input_is_refused_clearly(call: object, words: str) -> None:
     with pytest.raises(BadInput, match=words):
         call()
 

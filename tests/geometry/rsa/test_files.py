@@ -40,7 +40,7 @@ def test_keys_choose(file: Path) -> None:
         load_rdms(file, ["squares"])
 
 
-def test_files_that_hold_none_are_told(tmp_path: Path) -> None:
+def test_files_that_hold_none_are_reported(tmp_path: Path) -> None:
     np.savez(tmp_path / "other.npz", x=np.zeros(3))
     np.savez(tmp_path / "odd.npz", rdm_a=np.zeros(4))
     (tmp_path / "torn.npz").write_bytes(b"PK not a zip")

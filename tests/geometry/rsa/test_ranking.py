@@ -175,7 +175,7 @@ TRUTH, DATA = study()
         (lambda: rank_by_rsa({"flat": RDMs(torch.ones(45))}, DATA, "correlation"), "undefined for \\['flat'\\]"),
     ],
 )
-def test_bad_input_is_told_clearly(call: object, words: str) -> None:
+def test_bad_input_is_refused_clearly(call: object, words: str) -> None:
     with pytest.raises(BadInput, match=words):
         call()
 

@@ -15,7 +15,6 @@ from geomfeat.errors import BadInput
 from geomfeat.geometry.similarity import (
     cka,
     cka_matrix,
-    cka_over_samples,
     hsic,
     kernel_alignment,
     label_gram,
@@ -70,7 +69,7 @@ def test_the_standard_error_is_the_jackknife(shape: tuple[int, int, int], estima
     a, b = draw(n, d1, "a"), draw(n, d2, "b")
     b[:, 0] += a[:, 0]
     expected = jackknife_by_loop(lambda rows: cka(a[rows], b[rows], estimator=estimator), n)
-    assert cka_over_samples(a, b, estimator=estimator).stderr == pytest.approx(expected, rel=1e-9)
+    assert cka(a, b, estimator=estimator).stderr == pytest.approx(expected, rel=1e-9)
 
 
 def test_the_standard_error_covers_the_spread_over_draws() -> None:
@@ -78,7 +77,7 @@ def test_the_standard_error_covers_the_spread_over_draws() -> None:
     for seed in range(60):
         a = torch.randn(100, 5, generator=stream(seed, "spread a"), dtype=torch.float64)
         b = a + torch.randn(100, 5, generator=stream(seed, "spread b"), dtype=torch.float64)
-        estimate = cka_over_samples(a, b)
+        estimate = cka(a, b)
         values.append(estimate.value)
         errors.append(estimate.stderr)
     assert np.mean(errors) == pytest.approx(np.std(values), rel=0.3)
@@ -189,7 +188,7 @@ def test_bad_input_is_told_clearly(a: object, b: object, options: dict[str, str]
 def test_three_samples_do_for_the_biased_estimator() -> None:
     a, b = draw(3, 2, "a"), draw(3, 2, "b")
     expected = cka_by_definition(linear_gram(a).numpy(), linear_gram(b).numpy(), "biased")
-    estimate = cka_over_samples(a, b, estimator="biased")
+    estimate = cka(a, b, estimator="biased")
     torch.testing.assert_close(estimate.value, expected, **tolerance())
     assert estimate.stderr is None
 
@@ -199,8 +198,8 @@ def test_three_samples_do_for_the_biased_estimator() -> None:
 def test_sizes_whose_squares_are_out_of_range(size: float, estimator: str) -> None:
     draws = torch.Generator().manual_seed(0)
     a, b = (torch.randn(20, 4, generator=draws, dtype=torch.float64) for _ in range(2))
-    truth = cka_over_samples(a, b, estimator=estimator)
-    found = cka_over_samples(size * a, b, estimator=estimator)
+    truth = cka(a, b, estimator=estimator)
+    found = cka(size * a, b, estimator=estimator)
     assert found.value == pytest.approx(truth.value, rel=1e-9)
     assert found.stderr == pytest.approx(truth.stderr, rel=1e-9)
     assert cka(Kernel(size * a @ a.T), b, estimator=estimator) == pytest.approx(truth.value, rel=1e-9)
@@ -214,8 +213,8 @@ def test_a_mean_far_above_the_spread_costs_no_digits(kernel: str, estimator: str
     """Exact multiples of 2^-12 with a mean of four million, as raw voltages have."""
     a, b = ((draw(60, 6, name) * 2**12).round() / 2**12 for name in "ab")
     b = b + a
-    expected = cka_over_samples(a, b, kernel=kernel, estimator=estimator)
-    found = cka_over_samples(a + 2.0**22, b + 2.0**22, kernel=kernel, estimator=estimator)
+    expected = cka(a, b, kernel=kernel, estimator=estimator)
+    found = cka(a + 2.0**22, b + 2.0**22, kernel=kernel, estimator=estimator)
     assert found.value == pytest.approx(expected.value, rel=1e-8)
     assert found.stderr == pytest.approx(expected.stderr, rel=1e-6)
     whole = cka((a * 2**12).long() + 2**45, (b * 2**12).long(), kernel=kernel, estimator=estimator)

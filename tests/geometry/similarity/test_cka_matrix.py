@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry.similarity import _cka_sums, cka, cka_matrix, cka_over_samples, linear_gram, rbf_gram
+from geomfeat.geometry.similarity import _cka_sums, cka, cka_matrix, linear_gram, rbf_gram
 from geomfeat.numerics import stream
 from geomfeat.types import Kernel, Representation
 from tests.reference.kernels import cka_by_definition
@@ -46,7 +46,7 @@ def test_every_entry_and_error_is_that_of_the_pair(n: int, widths: tuple[int, ..
     sides = [_cka_sums.Side.of_features(x, x.dtype) for x in reps.values()]
     pairs = {(i, j) for i in range(3) for j in range(i, 3)}
     assert len(_cka_sums.by_gram(sides, pairs)) == grams
-    one_by_one = [[cka_over_samples(a, b, estimator=estimator) for b in reps.values()] for a in reps.values()]
+    one_by_one = [[cka(a, b, estimator=estimator) for b in reps.values()] for a in reps.values()]
     values = np.array([[e.value for e in row] for row in one_by_one])
     errors = np.array([[e.stderr for e in row] for row in one_by_one])
     for found in (cka_matrix(reps, estimator=estimator), cka_matrix(reps, estimator=estimator, stderr=True)):
@@ -137,7 +137,7 @@ def test_degenerate_layers_cost_no_other_number_whatever_the_kernel(kernel: str,
     found = cka_matrix({**dead, **reps}, kernel=kernel, stderr=stderr)
     for i, a in enumerate(reps.values(), 3):
         for j, b in enumerate(reps.values(), 3):
-            assert float(found.values[i, j]) == pytest.approx(cka_over_samples(a, b, kernel=kernel).value, abs=1e-6)
+            assert float(found.values[i, j]) == pytest.approx(cka(a, b, kernel=kernel).value, abs=1e-6)
     assert found.values[:3].isnan().all()
     assert found.values[:, :3].isnan().all()
     assert set(found.notes) == set(dead)

@@ -51,8 +51,8 @@ def test_features_come_in_any_form(function) -> None:
     x = torch.randn(6, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     for given in (x.numpy(), x.tolist(), Representation(x)):
         assert torch.equal(function(given), function(x))
-    for wrong, told in ((x[:, 0], "shape"), (x * torch.nan, "NaN"), (x[:0], "shape")):
-        with pytest.raises(BadInput, match=told):
+    for wrong, message in ((x[:, 0], "shape"), (x * torch.nan, "NaN"), (x[:0], "shape")):
+        with pytest.raises(BadInput, match=message):
             function(wrong)
 
 

@@ -72,7 +72,7 @@ def test_no_interval_leads_beyond_the_bounds() -> None:
     assert 0.8 < found.low <= found.high <= 1
 
 
-def test_halves_that_fail_are_told() -> None:
+def test_halves_that_fail_are_reported() -> None:
     a, b = torch.randn(20, 12, generator=stream(0, "a")), torch.randn(20, 12, generator=stream(0, "b"))
     found = similarity_interval(a, b, "cca_mean", n_bootstrap=20)
     assert found.n_failed == 20
@@ -134,7 +134,7 @@ def test_groups_of_one_sample_are_samples() -> None:
     assert (one.low, one.high) == (similarity_interval(a, b, "shape_angle", n_bootstrap=50).low, one.high)
 
 
-def test_too_few_groups_and_groups_that_differ_are_told() -> None:
+def test_too_few_groups_and_groups_that_differ_are_reported() -> None:
     a, b = grouped_pair(7, 6, 0)
     with pytest.raises(BadInput, match="7 groups: an interval needs at least 8"):
         similarity_interval(a, b, "shape_angle")

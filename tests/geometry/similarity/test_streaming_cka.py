@@ -114,7 +114,7 @@ def test_method_follows_the_memory() -> None:
 
 
 @pytest.mark.parametrize("method", ["exact", "minibatch"])
-def test_asking_in_between_changes_nothing_and_dead_layers_are_told(method: str) -> None:
+def test_asking_in_between_changes_nothing_and_dead_layers_are_reported(method: str) -> None:
     reps = {**layers(50, 3, 9), "dead": torch.full((50, 2), 0.1)}
     found = StreamingCKA(method=method, block=16)
     for first in range(0, 50, 10):

@@ -17,6 +17,6 @@ def test_isotropic_noise_around_a_simplex_within_the_error():
     assert found.stderr < 0.03
 
 
-def test_single_samples_are_told_in_the_note():
+def test_single_samples_are_reported_in_the_note():
     labels = (torch.arange(20) == 0).long()
     assert "1 classes have a single sample" in get("nc1").run(Representation(normal(20, 3), labels))["nc1"].note

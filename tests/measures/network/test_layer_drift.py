@@ -122,14 +122,14 @@ def test_layers_that_cannot_be_split_say_so() -> None:
     assert "2 layers left out" in rows[""]["own"].note
 
 
-def test_a_call_without_an_axis_of_samples_is_told() -> None:
+def test_a_call_without_an_axis_of_samples_is_reported() -> None:
     case = next(c for c in zoo() if c.name == "branching")
     rows = layer_drift(pair_of(case.model, nudged(case.model, 0.2), case.inputs, layers=()))
     assert "no axis of the 6 samples" in rows["up"]["own"].note
     assert not rows[""]["own"].ok
 
 
-def test_layers_of_another_shape_are_told() -> None:
+def test_layers_of_another_shape_are_reported() -> None:
     before, after = nn.Sequential(nn.Linear(6, 4)), nn.Sequential(nn.Linear(6, 3))
     assert not layer_drift.run(pair_of(before, after, X.float(), layers=()))["0"]["own"].ok
     assert not layer_drift.run(pair_of(nn.ReLU(), nn.ReLU(), X, layers=()))[""]["own"].ok

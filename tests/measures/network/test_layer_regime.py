@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from geomfeat.location._locate import locate
+from geomfeat.location.options import LocateOptions
 from geomfeat.measures.network.layer_drift import layer_drift
 from geomfeat.measures.network.layer_regime import (
     COLUMNS,
@@ -82,7 +83,7 @@ def test_the_frame_joins_demand_and_movement() -> None:
     found = layer_regimes(pair_of(model, trained, X))
     assert tuple(found.columns) == COLUMNS
     assert found["regime"].tolist() == ["rich", "frozen", "lazy"]
-    where = locate(trained, X, initial=model, n_bootstrap=2, progress=False).layers
+    where = locate(trained, X, initial=model, progress=False, options=LocateOptions(n_bootstrap=2)).layers
     assert found["richness"][:2].tolist() == pytest.approx(where["richness"].tolist())
     assert found["movement"][:2].tolist() == pytest.approx(where["movement"].tolist())
     assert math.isnan(found["richness"][2])

@@ -59,7 +59,7 @@ def test_every_pair_of_a_deep_linear_network_is_read() -> None:
     assert rows[""]["strongest"].value == pytest.approx(product**0.5)
 
 
-def test_an_activation_between_layers_is_told() -> None:
+def test_an_activation_between_layers_is_reported() -> None:
     model = mlp(6, (8,), 3)
     rows = read(model)
     assert "through ReLU" in rows["fc1"]["rich"].note

@@ -117,7 +117,7 @@ def test_without_the_loss_nothing_is_timed_against_it() -> None:
     assert all(e.ok for name, e in found.items() if name != "silent_log_ratio")
 
 
-def test_fewer_probes_are_told() -> None:
+def test_fewer_probes_are_reported() -> None:
     assert "kernel of 20 of 80 inputs" in time_regime(digits_series(RICH_GAMMA), probes=20)["late_share"].note
 
 
@@ -151,7 +151,7 @@ def test_a_diverged_run_is_judged_up_to_there() -> None:
 
 
 @pytest.mark.parametrize(
-    ("series", "error", "told"),
+    ("series", "error", "message"),
     [
         (
             lambda: SnapshotSeries(nets(1), X, Y),
@@ -171,8 +171,8 @@ def test_a_diverged_run_is_judged_up_to_there() -> None:
         (lambda: SnapshotSeries([Snapshot(nn.ReLU(), i) for i in range(3)], X, Y), BadInput, "no trainable parameters"),
     ],
 )
-def test_bad_input_is_told_and_becomes_failed_rows(series, error, told: str) -> None:
-    with pytest.raises(error, match=told):
+def test_bad_input_is_refused_and_becomes_failed_rows(series, error, message: str) -> None:
+    with pytest.raises(error, match=message):
         time_regime(series())
     rows = time_regime.run(series())
     assert set(rows) == set(time_regime.quantities)

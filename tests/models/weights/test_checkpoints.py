@@ -232,7 +232,7 @@ def test_nan_names_the_tensor(tmp_path):
         load_weights(build("mlp"), path)
 
 
-def test_path_and_model_in_the_other_order_are_told(tmp_path):
+def test_path_and_model_in_the_other_order_are_reported(tmp_path):
     model = build("mlp", seed=0)
     path = save_weights(model, tmp_path / "w.safetensors")
     for first in (path, str(path), model.state_dict()):

@@ -233,7 +233,7 @@ def test_a_folder_prefers_safetensors_as_transformers_does(tmp_path: Path) -> No
     assert_loaded(tmp_path)
 
 
-def test_folders_and_indices_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+def test_folders_and_indices_that_cannot_be_read_are_reported(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"is a folder with none of model\.safetensors.*weights there: none"):
         read_weights(tmp_path)
     torch.save(state_of(), tmp_path / "a.pt")
@@ -242,7 +242,7 @@ def test_folders_and_indices_that_cannot_be_read_are_told(tmp_path: Path) -> Non
         read_weights(tmp_path)
     index = shards(tmp_path, "safetensors", state_of())
     whole = json.loads(index.read_text())
-    for content, told in [
+    for content, message in [
         ("", "is not an index of weights"), ("[" * 100_000, "is not an index of weights"), ("{}", "is not an index"),
         ('{"weight_map": 3}', "is not an index"), ('{"weight_map": {}}', "lists no weights"),
         ('{"weight_map": {"a": "../a.pt"}}', "is not a weights file in the same folder"),
@@ -251,11 +251,11 @@ def test_folders_and_indices_that_cannot_be_read_are_told(tmp_path: Path) -> Non
         (json.dumps({"weight_map": {**whole["weight_map"], "more": "a.pt"}}), "lists 'more' in a.pt"),
     ]:  # fmt: skip
         index.write_text(content)
-        with pytest.raises(BadInput, match=told.replace(".", r"\.")):
+        with pytest.raises(BadInput, match=message.replace(".", r"\.")):
             read_weights(index)
 
 
-def test_what_was_taken_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_was_taken_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="geomfeat")
     torch.save(LAYOUTS["model and average"](state_of()), tmp_path / "two.pt")
     torch.save(LAYOUTS["torchvision's average alone"](state_of()), tmp_path / "one.pt")
@@ -291,13 +291,13 @@ def test_names_that_do_not_fit_come_with_near_ones(tmp_path: Path) -> None:
     torch.save(state, tmp_path / "w.pt")
     with pytest.raises(CheckpointMismatch) as caught:
         load_weights(network(5), tmp_path / "w.pt")
-    told = str(caught.value)
-    assert "2 missing: head.weight, head.bias; 2 unexpected: heads.weight, heads.bias" in told
-    assert "near 'head.weight' in the file: heads.weight" in told
+    message = str(caught.value)
+    assert "2 missing: head.weight, head.bias; 2 unexpected: heads.weight, heads.bias" in message
+    assert "near 'head.weight' in the file: heads.weight" in message
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ({"state": {0: {"exp_avg": torch.ones(2)}}, "param_groups": []}, "an optimizer's state, without weights"),
         ([torch.ones(2)], "holds a list, not a state dict"),
@@ -306,9 +306,9 @@ def test_names_that_do_not_fit_come_with_near_ones(tmp_path: Path) -> None:
         ({"optimizer": {"state": {}}}, "no tensors by name: it holds optimizer"),
     ],
 )
-def test_files_without_weights_say_what_they_hold(tmp_path: Path, content: Any, told: str) -> None:
+def test_files_without_weights_say_what_they_hold(tmp_path: Path, content: Any, message: str) -> None:
     torch.save(content, tmp_path / "w.pt")
-    with pytest.raises(BadInput, match=told):
+    with pytest.raises(BadInput, match=message):
         read_weights(tmp_path / "w.pt")
 
 
@@ -332,7 +332,7 @@ def test_complex_weights_do_not_lose_their_imaginary_part(tmp_path: Path) -> Non
         load_weights(network(5), tmp_path / "w.pt")
 
 
-def test_a_model_on_the_meta_device_is_told(tmp_path: Path) -> None:
+def test_a_model_on_the_meta_device_is_reported(tmp_path: Path) -> None:
     torch.save(state_of(), tmp_path / "w.pt")
     model = copy.deepcopy(network(5)).to("meta")
     with pytest.raises(BadInput, match=r"is on the meta device, without memory: call model\.to_empty"):

@@ -1,4 +1,4 @@
-"""Modular addition: the task, reproducible runs, and the three regimes of one network told apart."""
+"""Modular addition: the task, reproducible runs, and the three regimes of one network distinguished."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_alpha_delays_the_test_transition_without_decay() -> None:
 
 
 @pytest.mark.parametrize(
-    ("call", "told"),
+    ("call", "message"),
     [
         (lambda: modular_addition(1), "modulus=1"),
         (lambda: modular_addition(5, 1.0), "share=1.0"),
@@ -92,6 +92,6 @@ def test_alpha_delays_the_test_transition_without_decay() -> None:
         (lambda: train_at_alpha(modular_addition(5), 1.0, lr=-1.0), "lr=-1.0"),
     ],
 )
-def test_bad_input_is_told(call, told: str) -> None:
-    with pytest.raises(BadInput, match=told):
+def test_bad_input_is_refused(call, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
         call()

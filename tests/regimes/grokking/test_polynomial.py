@@ -106,7 +106,7 @@ def test_a_rate_that_is_too_high_diverges_and_is_flagged() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"alphas": ()}, "alphas"),
         ({"alphas": (1.0, -1.0)}, "positive"),
@@ -115,8 +115,8 @@ def test_a_rate_that_is_too_high_diverges_and_is_flagged() -> None:
         ({"rate": 0.0}, "rate=0.0"),
     ],
 )
-def test_bad_input_is_told(settings: dict, told: str) -> None:
-    with pytest.raises(BadInput, match=told):
+def test_bad_input_is_refused(settings: dict, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
         polynomial_grokking(**settings)
 
 

@@ -55,7 +55,7 @@ def test_shared_seeds_share_directions_and_others_do_not() -> None:
     assert not torch.allclose(a, c)
 
 
-def test_bad_input_is_told() -> None:
+def test_bad_input_is_refused() -> None:
     with pytest.raises(BadInput, match="rank 4, and hidden=2"):
         balanced_factors(torch.eye(4), 2, 0.0)
     with pytest.raises(BadInput, match="at least 1"):

@@ -293,7 +293,7 @@ def test_a_new_item_is_answered_by_the_map_learned() -> None:
     assert_close(path.outputs(item)[-1], item @ task.correlation.mT, rtol=1e-8, atol=1e-8)
 
 
-def test_bad_input_is_told() -> None:
+def test_bad_input_is_refused() -> None:
     task = task_of(3, 3)
     w1, w2 = balanced_network(3, 3, 3, 0.0)
     with pytest.raises(BadInput, match=r"not balanced.*balanced_network"):

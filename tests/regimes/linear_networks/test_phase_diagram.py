@@ -84,13 +84,13 @@ def test_without_noise_the_target_is_learned(device: str) -> None:
         lambda: noisy_low_rank(3, 1, -1.0),
     ],
 )
-def test_bad_input_is_told(call) -> None:
+def test_bad_input_is_refused(call) -> None:
     with pytest.raises(BadInput, match=r"give at least|must be from"):
         call()
 
 
 @pytest.mark.parametrize(
-    ("call", "told"),
+    ("call", "message"),
     [
         (lambda: phase_diagram(torch.zeros(3, 3), [0.0], [1.0]), "not zero"),
         (lambda: phase_diagram(torch.full((3, 3), float("nan")), [0.0], [1.0]), "target holds 9 NaN"),
@@ -98,6 +98,6 @@ def test_bad_input_is_told(call) -> None:
         (lambda: phase_diagram(torch.eye(3), [0.0], [float("inf")]), "log_width"),
     ],
 )
-def test_matrices_and_axes_that_cannot_be_are_told(call, told: str) -> None:
-    with pytest.raises(BadInput, match=told):
+def test_matrices_and_axes_that_cannot_be_are_reported(call, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
         call()

@@ -15,7 +15,7 @@ from geomfeat.models import build
 from geomfeat.models.mlp import mlp
 from geomfeat.numerics import stream, tolerance
 from geomfeat.regimes.linearization import lazy_agreement, lazy_limit, linearize
-from geomfeat.regimes.training import Richness, train_at_gamma
+from geomfeat.regimes.training import Richness, TrainOptions, train_at_gamma
 from geomfeat.regimes.training.objective import centred_one_hot
 from geomfeat.tangent import kernel_regression, ntk
 from tests.reference.lazy import linearised_descent
@@ -90,7 +90,9 @@ def test_steps_are_those_of_gradient_descent():
 def test_the_largest_lr_parts_descent_that_converges_from_descent_that_does_not(share_of_largest):
     network = small()
     lr = share_of_largest * lazy_limit(network, X, Y, centered=True).largest_lr
-    run = train_at_gamma(linearize(network), X, Y, gamma=1.0, lr=lr, max_steps=150, momentum=0.0, back_off=False)
+    run = train_at_gamma(
+        linearize(network), X, Y, gamma=1.0, lr=lr, max_steps=150, options=TrainOptions(momentum=0.0, back_off=False)
+    )
     assert (run.train_loss < 1) == (share_of_largest < 1)
 
 

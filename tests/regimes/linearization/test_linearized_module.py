@@ -17,7 +17,7 @@ from geomfeat.models.functional import call
 from geomfeat.models.mlp import mlp
 from geomfeat.numerics import stream, tolerance
 from geomfeat.regimes.linearization import Linearised, linearisation_gaps, linearize
-from geomfeat.regimes.training import train_at_gamma
+from geomfeat.regimes.training import TrainOptions, train_at_gamma
 from geomfeat.tangent import ntk
 from tests.reference import linearised as reference
 from tests.reference.kernels import gradients_by_loop
@@ -237,7 +237,7 @@ def test_gaps_along_a_run_are_the_definition_and_grow_with_gamma():
     y = torch.tensor([0, 1, 2, 0, 1, 2, 0])
     last = []
     for gamma in (1e-3, 0.1, 3.0):
-        run = train_at_gamma(network, X, y, gamma=gamma, max_steps=30, snapshot_steps=(0, 3, 30))
+        run = train_at_gamma(network, X, y, gamma=gamma, max_steps=30, options=TrainOptions(snapshot_steps=(0, 3, 30)))
         gaps = linearisation_gaps(network, run.snapshots, X)
         assert list(gaps) == [0, 3, 30]
         assert gaps[0] == 0.0

@@ -22,7 +22,7 @@ from geomfeat.regimes.stability import (
     sharpness,
     training_flags,
 )
-from geomfeat.regimes.training import train_at_gamma
+from geomfeat.regimes.training import TrainOptions, train_at_gamma
 from tests.reference.lazy import descend
 
 F64 = torch.float64
@@ -100,7 +100,9 @@ def test_recorded_sharpness_and_losses_are_those_of_the_trained_network():
     for p, q in zip(run.model.parameters(), want.parameters(), strict=True):
         torch.testing.assert_close(p, q, rtol=1e-9, atol=1e-9)
     # The same rate in the convention of the knob: lr = eta * loss(f = 0) / gamma^2.
-    knob = train_at_gamma(model, X, Y, gamma=0.7, lr=0.05 * unit / 0.49, max_steps=20, momentum=0, back_off=False)
+    knob = train_at_gamma(
+        model, X, Y, gamma=0.7, lr=0.05 * unit / 0.49, max_steps=20, options=TrainOptions(momentum=0, back_off=False)
+    )
     assert run.losses[-1] == pytest.approx(unit * knob.train_loss, rel=1e-9)
 
 

@@ -108,7 +108,7 @@ def test_an_eigenvalue_lies_within_each_residual(seed, size, steps):
         assert float((a @ vector - value * vector).norm()) == pytest.approx(float(residual), abs=1e-8)
 
 
-def test_negative_curvature_counts_as_small_and_few_steps_are_told():
+def test_negative_curvature_counts_as_small_and_few_steps_are_reported():
     diagonal = torch.tensor([-50.0, *range(20)], dtype=F64)
     found = top_eigenvalues(lambda v: diagonal * v, 21, 1)
     assert found.top == pytest.approx(19.0, rel=1e-6)
@@ -162,7 +162,7 @@ def test_every_kind_of_network_by_differences_of_gradients(case):
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "message"),
     [
         (lambda: sharpness(small(), X, Y, k=0), "k=0 must be from 1"),
         (lambda: sharpness(small(), X, Y, k=10_000), "k=10000 must be"),
@@ -177,8 +177,8 @@ def test_every_kind_of_network_by_differences_of_gradients(case):
         (lambda: top_eigenvalues(lambda v: v * math.nan, 3), "NaN"),
     ],
 )
-def test_bad_input_is_told(make, told):
-    with pytest.raises(BadInput, match=told):
+def test_bad_input_is_refused(make, message):
+    with pytest.raises(BadInput, match=message):
         make()
 
 

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from geomfeat.regimes.training.class_targets import (
-    are_signs,
     as_classes,
     as_values,
     numbered,
@@ -24,7 +23,7 @@ SIGNS = [1.0, -1.0, -1.0, 1.0]
 @pytest.mark.parametrize("shape", [(4,), (4, 1)])
 def test_signs_become_a_column_of_values(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
     targets = torch.tensor(SIGNS).to(dtype).reshape(shape)
-    assert are_signs(targets, 1)
+    assert two_levels(targets, 1) == (-1, 1)
     values = as_values(targets, 1)
     assert values.is_floating_point()
     assert values.tolist() == [[s] for s in SIGNS]
@@ -41,7 +40,6 @@ def test_signs_become_a_column_of_values(dtype: torch.dtype, shape: tuple[int, .
     ],
 )
 def test_other_targets_stay_as_they_are(targets: Tensor, n_outputs: int) -> None:
-    assert not are_signs(targets, n_outputs)
     assert as_values(targets, n_outputs) is targets
 
 
@@ -56,7 +54,6 @@ def test_any_two_values_are_divided_half_way(low: int, high: int, dtype: torch.d
     targets = torch.tensor([high, low, low, high]).to(dtype).reshape(shape)
     middle = (low + high) / 2
     assert two_levels(targets, 1) == (low, high)
-    assert not are_signs(targets, 1)
     assert as_values(targets, 1).tolist() == [[high], [low], [low], [high]]
     outputs = torch.tensor([[middle + 0.1], [middle - 9.0], [middle + 0.1], [middle]])
     assert share_right(outputs, targets) == 0.5

@@ -16,7 +16,16 @@ from geomfeat.errors import BadInput
 from geomfeat.models import build
 from geomfeat.models.functional import call
 from geomfeat.numerics import stream, tolerance
-from geomfeat.regimes.training import AtRichness, Richness, at_richness, parameter_groups, relative_loss, train_at_gamma
+from geomfeat.regimes.training import (
+    AtRichness,
+    Richness,
+    TrainOptions,
+    at_richness,
+    parameter_groups,
+    relative_loss,
+    train_at_gamma,
+)
+from tests.option_groups import grouped
 
 F64 = torch.float64
 DIGITS = load_data("digits", n=40)
@@ -87,7 +96,8 @@ def loop(model, x, y, gamma, make, steps, **how) -> AtRichness:
 def test_an_own_loop_of_sgd_is_train_at_gamma(gamma, centered):
     model, x = small()
     how = {"centered": centered, "lr": 0.02, "weight_decay": 0.1, "lr_multipliers": {"head": 0.5}}
-    want = train_at_gamma(model, x, Y, gamma=gamma, momentum=0.0, max_steps=25, back_off=False, **how)
+    plain = {"gamma": gamma, "max_steps": 25, "momentum": 0.0, "back_off": False}
+    want = train_at_gamma(model, x, Y, **grouped(train_at_gamma, plain | how))
     wrapped = loop(
         model, x, Y, gamma,
         lambda m: torch.optim.SGD(parameter_groups(m, 0.02, weight_decay=0.1, lr_multipliers={"head": 0.5})), 25,
@@ -100,9 +110,17 @@ def test_an_own_loop_of_sgd_is_train_at_gamma(gamma, centered):
 @pytest.mark.parametrize("gamma", [0.1, 3.0])
 def test_an_own_loop_of_adam_is_train_at_gamma(gamma):
     model, x = small()
-    want = train_at_gamma(model, x, Y, gamma=gamma, lr=1e-3, optimizer="adam", max_steps=10, back_off=False)
-    same = train_at_gamma(model, x, Y, gamma=gamma, max_steps=10, back_off=False,
-                          optimizer=lambda groups: torch.optim.Adam(groups, lr=1e-3, eps=1e-30))  # fmt: skip
+    want = train_at_gamma(
+        model, x, Y, gamma=gamma, lr=1e-3, max_steps=10, options=TrainOptions(optimizer="adam", back_off=False)
+    )
+    same = train_at_gamma(
+        model,
+        x,
+        Y,
+        gamma=gamma,
+        max_steps=10,
+        options=TrainOptions(back_off=False, optimizer=lambda groups: torch.optim.Adam(groups, lr=1e-3, eps=1e-30)),
+    )
     loop(model, x, Y, gamma, lambda m: torch.optim.Adam(parameter_groups(m, 1e-3, rule="adam"), eps=1e-30), 10)
     assert_close(model.state_dict(), same.model.state_dict(), **tolerance(F64, 100))
     assert_close(model.state_dict(), want.model.state_dict(), rtol=1e-5, atol=1e-7)
@@ -143,7 +161,7 @@ def test_any_module_starts_at_zero_and_trains_by_both_ways(name, device):
 
 
 def moved(model: nn.Module, x, y, gamma: float) -> float:
-    trained = train_at_gamma(model, x, y, gamma=gamma, target_loss=0.7, dtype=F64, max_steps=3000)
+    trained = train_at_gamma(model, x, y, gamma=gamma, target_loss=0.7, max_steps=3000, options=TrainOptions(dtype=F64))
     assert trained.converged
     pairs = list(zip(trained.model.parameters(), model.parameters(), strict=True))
     return float(sum((a.detach() - b.detach().double()).square().sum() for a, b in pairs)) ** 0.5

@@ -14,8 +14,9 @@ from geomfeat.data._load_data import load_data
 from geomfeat.errors import BadInput
 from geomfeat.models import build
 from geomfeat.numerics import stream, tolerance
-from geomfeat.regimes.training import Trained, scaled_outputs, train_at_gamma
+from geomfeat.regimes.training import Trained, TrainOptions, scaled_outputs, train_at_gamma
 from geomfeat.regimes.training.objective import centred_one_hot, objective, top_curvature
+from tests.option_groups import grouped
 from tests.reference import lazy
 
 F64 = torch.float64
@@ -46,7 +47,7 @@ def test_lazy_end_is_the_linearised_network():
     want = lazy.linearised_descent(model, x, centred_one_hot(y, 3, F64), lr=0.05, steps=200)
     errors = []
     for gamma in (1e-2, 1e-3, 1e-4):
-        trained = train_at_gamma(model, x, y, gamma=gamma, lr=0.05, momentum=0.0, max_steps=200)
+        trained = train_at_gamma(model, x, y, gamma=gamma, lr=0.05, max_steps=200, options=TrainOptions(momentum=0.0))
         assert trained.steps == 200
         errors.append(float((trained.outputs(model, x) - want).norm() / want.norm()))
     # The deviation from the linearised network is of first order in gamma.
@@ -59,7 +60,7 @@ def test_lazy_end_is_the_linearised_network():
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_learning_rate_on_the_weights_is_eta0_gamma_squared(gamma, momentum):
     model, x, y = small()
-    trained = train_at_gamma(model, x, y, gamma=gamma, lr=1e-2, momentum=momentum, max_steps=15)
+    trained = train_at_gamma(model, x, y, gamma=gamma, lr=1e-2, max_steps=15, options=TrainOptions(momentum=momentum))
     want = lazy.descend(
         model, x, centred_one_hot(y, 3, F64), gamma, 15,
         lambda p: torch.optim.SGD(p, lr=1e-2 * gamma**2, momentum=momentum, nesterov=momentum > 0),
@@ -70,7 +71,7 @@ def test_learning_rate_on_the_weights_is_eta0_gamma_squared(gamma, momentum):
 
 def test_adam_moves_the_weights_by_gamma_lr():
     model, x, y = small()
-    trained = train_at_gamma(model, x, y, gamma=2.0, lr=1e-3, optimizer="adam", max_steps=10)
+    trained = train_at_gamma(model, x, y, gamma=2.0, lr=1e-3, max_steps=10, options=TrainOptions(optimizer="adam"))
     want = lazy.descend(model, x, centred_one_hot(y, 3, F64), 2.0, 10,
                         lambda p: torch.optim.Adam(p, lr=2e-3, eps=1e-30))  # fmt: skip
     for p, q in zip(trained.model.parameters(), want.parameters(), strict=True):
@@ -108,9 +109,13 @@ def test_f_is_zero_at_the_start_and_any_module_trains(name, digits, device):
 def test_matched_loss_is_hit_from_lazy_to_rich(gamma, digits):
     model = build("mlp", hidden=(64, 64), seed=0)
     trained = train_at_gamma(
-        model, digits.inputs, digits.labels, gamma=gamma, target_loss=0.05,
-        test=(digits.test_inputs, digits.test_labels),
-    )  # fmt: skip
+        model,
+        digits.inputs,
+        digits.labels,
+        gamma=gamma,
+        target_loss=0.05,
+        options=TrainOptions(test=(digits.test_inputs, digits.test_labels)),
+    )
     assert trained.converged
     assert 0.0495 <= trained.train_loss <= 0.05
     assert trained.train_accuracy is not None
@@ -137,7 +142,15 @@ def test_movement_grows_with_gamma_and_is_proportional_to_it_in_the_lazy_half(di
 def test_momentum_keeps_the_matched_loss_solution(digits):
     model = build("mlp", hidden=(64, 64), seed=0)
     a, b = (
-        train_at_gamma(model, digits.inputs, digits.labels, gamma=1.0, target_loss=0.1, momentum=m, max_steps=9000)
+        train_at_gamma(
+            model,
+            digits.inputs,
+            digits.labels,
+            gamma=1.0,
+            target_loss=0.1,
+            max_steps=9000,
+            options=TrainOptions(momentum=m),
+        )
         for m in (0.0, 0.9)
     )
     # Less than a tenth of a decade, the error that the location's movement allows.
@@ -152,7 +165,14 @@ def test_a_step_size_a_hundred_times_too_large_backs_off(options, digits):
     sane = train_at_gamma(model, digits.inputs, digits.labels, gamma=1.0, max_steps=1).lr
     lr = 10.0 if "optimizer" in options else 100 * sane
     trained = train_at_gamma(
-        model, digits.inputs, digits.labels, gamma=1.0, lr=lr, target_loss=0.3, max_steps=3000, **options
+        model,
+        digits.inputs,
+        digits.labels,
+        gamma=1.0,
+        lr=lr,
+        target_loss=0.3,
+        max_steps=3000,
+        options=TrainOptions(**options),
     )
     assert trained.backoffs >= 1
     assert trained.lr < lr
@@ -162,7 +182,13 @@ def test_a_step_size_a_hundred_times_too_large_backs_off(options, digits):
 def test_without_back_off_divergence_ends_at_a_finite_point(digits):
     model = build("linear", seed=0)
     trained = train_at_gamma(
-        model, digits.inputs, digits.labels, gamma=1.0, lr=50.0, target_loss=0.1, momentum=0.0, back_off=False
+        model,
+        digits.inputs,
+        digits.labels,
+        gamma=1.0,
+        lr=50.0,
+        target_loss=0.1,
+        options=TrainOptions(momentum=0.0, back_off=False),
     )
     assert not trained.converged
     assert "diverged" in trained.note
@@ -191,7 +217,9 @@ def test_the_seed_decides(options, digits):
     model = build("mlp", hidden=(32,), seed=0)
 
     def run(seed):
-        return train_at_gamma(model, digits.inputs, digits.labels, gamma=1.0, max_steps=12, seed=seed, **options)
+        return train_at_gamma(
+            model, digits.inputs, digits.labels, gamma=1.0, max_steps=12, seed=seed, options=TrainOptions(**options)
+        )
 
     a, b, c = run(0), run(0), run(1)
     for p, q in zip(a.model.parameters(), b.model.parameters(), strict=True):
@@ -202,7 +230,9 @@ def test_the_seed_decides(options, digits):
 
 def test_the_global_generator_is_left_alone(digits):
     state = torch.get_rng_state()
-    train_at_gamma(build("mlp", seed=3), digits.inputs, digits.labels, gamma=1.0, max_steps=3, batch_size=10)
+    train_at_gamma(
+        build("mlp", seed=3), digits.inputs, digits.labels, gamma=1.0, max_steps=3, options=TrainOptions(batch_size=10)
+    )
     assert torch.equal(state, torch.get_rng_state())
 
 
@@ -210,9 +240,14 @@ def test_snapshots_and_progress(digits):
     seen = []
     model = build("mlp", hidden=(32,), seed=0)
     trained = train_at_gamma(
-        model, digits.inputs, digits.labels, gamma=1.0, max_steps=6, snapshot_steps=(0, 3, 6),
+        model,
+        digits.inputs,
+        digits.labels,
+        gamma=1.0,
+        max_steps=6,
         progress=lambda step, loss: seen.append((step, loss)),
-    )  # fmt: skip
+        options=TrainOptions(snapshot_steps=(0, 3, 6)),
+    )
     assert list(trained.snapshots) == [0, 3, 6]
     assert [s for s, _ in seen] == [1, 2, 3, 4, 5, 6]
     for p, q, r, s in zip(*(m.parameters() for m in (trained.snapshots[0], model, trained.snapshots[6], trained.model)),
@@ -236,7 +271,9 @@ def test_batchnorm_and_dropout(digits):
     assert torch.equal(fixed.model.body.stem_norm.running_mean, model.body.stem_norm.running_mean)
     assert fixed.model.training
     assert fixed.model.drop.p == 0.5
-    moving = train_at_gamma(model, digits.inputs, digits.labels, gamma=1.0, max_steps=5, mode="train")
+    moving = train_at_gamma(
+        model, digits.inputs, digits.labels, gamma=1.0, max_steps=5, options=TrainOptions(mode="train")
+    )
     assert moving.initial_loss == 1.0
     assert moving.train_loss < 1
     stem = moving.model.body.stem(digits.inputs)
@@ -302,7 +339,7 @@ def test_float64_where_gamma_is_tiny(digits):
 def test_bad_input_is_named(change, words, digits):
     given_ = {"inputs": digits.inputs, "targets": digits.labels, "gamma": 1.0} | change
     with pytest.raises(BadInput, match=words):
-        train_at_gamma(build("mlp", hidden=(8,), seed=0), given_.pop("inputs"), given_.pop("targets"), **given_)
+        train_at_gamma(build("mlp", hidden=(8,), seed=0), **grouped(train_at_gamma, given_))
 
 
 class _Doubled(nn.Module):

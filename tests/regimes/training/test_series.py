@@ -106,7 +106,7 @@ def test_snapshots_may_come_from_a_generator() -> None:
 
 
 @pytest.mark.parametrize(
-    ("call", "told"),
+    ("call", "message"),
     [
         (lambda: training_series([Snapshot(nn.Linear(3, 2), "trained")] * 2, X.float(), Y), "trained"),
         (lambda: training_series([Snapshot(nn.Linear(3, 2), 3)] * 2, X.float(), Y), "increasing"),
@@ -121,8 +121,8 @@ def test_snapshots_may_come_from_a_generator() -> None:
         (lambda: training_series(two(), X.float(), torch.full((12, 2), math.nan)), "targets holds 24 NaN"),
     ],
 )
-def test_bad_input_is_told(call, told: str) -> None:
-    with pytest.raises(BadInput, match=told):
+def test_bad_input_is_refused(call, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
         call()
 
 

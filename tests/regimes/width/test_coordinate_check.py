@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 from geomfeat.errors import BadInput
 from geomfeat.regimes.training.objective import loss_of
-from geomfeat.regimes.width import coordinate_check
+from geomfeat.regimes.width import WidthOptions, coordinate_check
 from tests.regimes.width.test_scaling import ntk_mlp, task
 
 WIDTHS = (64, 128, 256, 512)
@@ -39,7 +39,7 @@ def test_one_step_of_ones_own_equals_the_knob_at_gamma_one() -> None:
             p.data -= 0.1 * g
         return out
 
-    knob = coordinate_check(ntk_mlp, x, y, (4, 6, 8), lr=0.1, seeds=(0,), steps=3)
+    knob = coordinate_check(ntk_mlp, x, y, (4, 6, 8), seeds=(0,), steps=3, options=WidthOptions(lr=0.1))
     own = coordinate_check(ntk_mlp, x, y, (4, 6, 8), train=step, seeds=(0,), steps=3)
     for layer in ("fc1", "fc2", "head"):
         assert knob.changes[layer].shape == (3, 1, 3)
@@ -50,7 +50,7 @@ def test_one_step_of_ones_own_equals_the_knob_at_gamma_one() -> None:
 
 
 def test_diverged_networks_are_nan() -> None:
-    found = coordinate_check(ntk_mlp, *task(6), (4, 6, 8), lr=1e20, seeds=2, steps=4)
+    found = coordinate_check(ntk_mlp, *task(6), (4, 6, 8), seeds=2, steps=4, options=WidthOptions(lr=1e20))
     assert math.isnan(found.exponent("fc1").exponent)
 
 

@@ -13,10 +13,11 @@ from torch.testing import assert_close
 from geomfeat.errors import BadInput
 from geomfeat.models.mlp import mlp
 from geomfeat.numerics import stream, tolerance
-from geomfeat.regimes.training import train_at_gamma
-from geomfeat.regimes.width import WidthScaling, estimate_r, width_scaling
+from geomfeat.regimes.training import TrainOptions, train_at_gamma
+from geomfeat.regimes.width import WidthOptions, WidthScaling, estimate_r, width_scaling
 from geomfeat.regimes.width.result import Criterion, richness_of
-from geomfeat.statistics.power_law import PowerLaw
+from geomfeat.statistics.power_law import WidthExponent
+from tests.option_groups import grouped
 from tests.reference import scaling as reference
 
 F64 = torch.float64
@@ -38,14 +39,24 @@ def ntk_mlp(width: int, seed: int) -> nn.Module:
 def test_quantities_equal_explicit_matrices(batched: bool) -> None:
     x, y = task(10, 8, F64)
     seeds, widths, r = (3, 1), (5, 7, 11), 0.25
-    found = width_scaling(lambda n, s: ntk_mlp(n, s).double(), x, y, widths, r=r, seeds=seeds, steps=7, lr=0.1,
-                          batched=batched)  # fmt: skip
+    found = width_scaling(
+        lambda n, s: ntk_mlp(n, s).double(),
+        x,
+        y,
+        widths,
+        r=r,
+        seeds=seeds,
+        steps=7,
+        options=WidthOptions(lr=0.1, batched=batched),
+    )
     assert found.widths == widths
     assert (found.hidden, found.readout) == (("fc1", "fc2"), ("head",))
     for column, width in enumerate(widths):
         for row, seed in enumerate(seeds):
             before = ntk_mlp(width, seed).double()
-            after = train_at_gamma(before, x, y, gamma=width**r, lr=0.1, momentum=0.0, max_steps=7, back_off=False)
+            after = train_at_gamma(
+                before, x, y, gamma=width**r, lr=0.1, max_steps=7, options=TrainOptions(momentum=0.0, back_off=False)
+            )
             want = reference.quantities(before, after.model, x, width**r, torch.tanh, LAYERS)
             for (quantity, layer), value in want.items():
                 got = found.values(quantity, layer)[row, column]
@@ -93,8 +104,15 @@ def test_a_layer_that_is_slowed_down_violates_maximality() -> None:
 
     def slowed(model: nn.Module, inputs: Tensor, targets: Tensor) -> nn.Module:
         width = model.get_submodule("fc2").weight.shape[0]
-        return train_at_gamma(model, inputs, targets, gamma=1.0, lr=0.3, momentum=0.0, max_steps=10, back_off=False,
-                              lr_multipliers={"fc2": 16 / width}).model  # fmt: skip
+        return train_at_gamma(
+            model,
+            inputs,
+            targets,
+            gamma=1.0,
+            lr=0.3,
+            max_steps=10,
+            options=TrainOptions(momentum=0.0, back_off=False, lr_multipliers={"fc2": 16 / width}),
+        ).model
 
     where = estimate_r(ntk_mlp, x, y, (32, 64, 128), train=slowed)
     told = [text for text in where.violations if "maximality" in text]
@@ -165,7 +183,7 @@ def test_diverged_networks_are_flagged_and_left_out() -> None:
     assert found.notes == (f"width 6, seed {', '.join(map(str, sorted(lost)))} left out: {bad[0].note}",)
     assert found.exponent("feature_change", "fc1").n_seeds == 6
     assert found.notes[0] in str(found)
-    everything = width_scaling(ntk_mlp, x, y, (4, 6, 8), lr=1e6, seeds=2)
+    everything = width_scaling(ntk_mlp, x, y, (4, 6, 8), seeds=2, options=WidthOptions(lr=1e6))
     assert not any(x.ok for x in everything.readings)
     with pytest.raises(BadInput, match=r"diverged.*lower lr"):
         richness_of(everything)
@@ -173,8 +191,8 @@ def test_diverged_networks_are_flagged_and_left_out() -> None:
 
 def test_a_network_does_not_depend_on_its_company() -> None:
     x, y = task(6)
-    many = width_scaling(ntk_mlp, x, y, (4, 6, 8), r=0.5, seeds=(5, 2, 9), steps=3, lr=0.1)
-    alone = width_scaling(ntk_mlp, x, y, (8, 4, 6), r=0.5, seeds=(2,), steps=3, lr=0.1)
+    many = width_scaling(ntk_mlp, x, y, (4, 6, 8), r=0.5, seeds=(5, 2, 9), steps=3, options=WidthOptions(lr=0.1))
+    alone = width_scaling(ntk_mlp, x, y, (8, 4, 6), r=0.5, seeds=(2,), steps=3, options=WidthOptions(lr=0.1))
     assert_close(many.values("feature_change", "fc2")[1:2], alone.values("feature_change", "fc2"), rtol=1e-5, atol=0)
 
 
@@ -196,13 +214,13 @@ def test_the_given_networks_and_data_are_untouched() -> None:
      ((0.1, -0.9, 1.1), "unclear"), ((0.3, 0.1, 0.5), "violated")],
 )  # fmt: skip
 def test_verdicts(law: tuple[float, float, float], verdict: str) -> None:
-    assert Criterion("maximality", "fc2", PowerLaw(*law, n_seeds=4)).verdict == verdict
+    assert Criterion("maximality", "fc2", WidthExponent(*law, n_seeds=4)).verdict == verdict
 
 
 def call(**changes: object) -> WidthScaling:
     x, y = task(6)
     settings = {"build": ntk_mlp, "inputs": x, "targets": y, "widths": (4, 6, 8), "seeds": 2, "steps": 1} | changes
-    return width_scaling(**settings)
+    return width_scaling(**grouped(width_scaling, settings))
 
 
 @pytest.mark.parametrize(

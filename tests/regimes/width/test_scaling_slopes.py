@@ -8,7 +8,7 @@ from torch import nn
 
 from geomfeat.models.cnn import cnn
 from geomfeat.models.mlp import mlp
-from geomfeat.regimes.width import width_scaling
+from geomfeat.regimes.width import WidthOptions, width_scaling
 from geomfeat.regimes.width.parallel_training import family, learning_rates
 from geomfeat.regimes.width.result import richness_of
 from tests.regimes.width.test_scaling import ntk_mlp, task
@@ -17,7 +17,7 @@ from tests.regimes.width.test_scaling import ntk_mlp, task
 @pytest.mark.parametrize("r", [0.0, 0.125, 0.25, 0.375, 0.5])
 def test_known_slopes(r: float) -> None:
     """Widths 32 to 512, 20 steps; with 12 seeds the intervals are about ± .03."""
-    found = width_scaling(ntk_mlp, *task(), (32, 64, 128, 256, 512), r=r, seeds=12, lr=1.0)
+    found = width_scaling(ntk_mlp, *task(), (32, 64, 128, 256, 512), r=r, seeds=12, options=WidthOptions(lr=1.0))
     for layer in ("fc1", "fc2"):
         assert abs(found.exponent("feature_change", layer).exponent - r) < 0.05
     assert abs(found.exponent("spectral_update", "fc2").exponent - (r - 0.5)) < 0.05
@@ -32,7 +32,7 @@ def test_known_slopes(r: float) -> None:
 def test_initial_outputs_fall_as_gamma_grows_with_twenty_seeds() -> None:
     x, y = task()
     for r in (0.0, 0.5):
-        found = width_scaling(ntk_mlp, x, y, (32, 64, 128), r=r, seeds=24, steps=1, lr=0.1)
+        found = width_scaling(ntk_mlp, x, y, (32, 64, 128), r=r, seeds=24, steps=1, options=WidthOptions(lr=0.1))
         law = found.exponent("initial_output")
         assert law.low <= -r <= law.high
         assert law.high - law.low < 0.6

@@ -66,7 +66,7 @@ def test_troubles_are_grouped_counted_and_placed(trouble):
     assert [(t.measure, t.count) for t in remark] == [("two_nn", 1)]
 
 
-def test_what_was_left_out_is_told_once(gallery):
+def test_what_was_left_out_is_reported_once(gallery):
     assert left_out(views(gallery)) == [("it needs the network's outputs: extract with the model", ["d_lr"])]
 
 

@@ -31,7 +31,7 @@ def timed(study: Study, at: str = "init->trained", note: str = NOTE, **failed: s
     return replace(study, table=pd.concat([study.table, pd.DataFrame(rows)], ignore_index=True))
 
 
-def test_the_verdict_is_told_with_its_numbers_and_what_it_rests_on(tmp_path: Path) -> None:
+def test_the_verdict_is_reported_with_its_numbers_and_what_it_rests_on(tmp_path: Path) -> None:
     several = [timed(make_study("one"), silent_log_ratio="lazy-then-rich: the loss is not known"), make_study("two")]
     seen = read(write_page(several, tmp_path / "page.html"))
     assert "one: lazy-then-rich, grokked." in seen.text

@@ -10,7 +10,8 @@ import plotly.graph_objects as go
 import pytest
 import torch
 
-from geomfeat.comparison.models._compare import compare_models
+from geomfeat.comparison.models._compare import compare
+from geomfeat.comparison.models.options import CompareOptions
 from geomfeat.comparison.models.result import ModelComparison
 from geomfeat.errors import BadInput
 from geomfeat.geometry.rsa import rdm, stack_rdms
@@ -32,7 +33,12 @@ def found() -> ModelComparison:
     models = {"a": model([0, 1, 2], labels=True), HOSTILE: hostile, "one": model([3], labels=True)}
     subjects = stack_rdms([rdm(x, dissimilarity="correlation") for x in seen], "123")
     monkey = rdm(layer(2), dissimilarity="correlation")
-    return compare_models(models, brain={"it": subjects, "monkey": monkey}, n_draws=16, n_bootstrap=30, progress=False)
+    return compare(
+        models,
+        brain={"it": subjects, "monkey": monkey},
+        progress=False,
+        options=CompareOptions(n_draws=16, n_bootstrap=30),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +120,7 @@ def test_the_same_comparison_gives_the_same_bytes(found: ModelComparison, path: 
 
 
 def test_without_brains_and_profiles_the_page_says_so() -> None:
-    bare = compare_models({"a": model([0]), "b": model([0], seed=1)}, measures=[], progress=False)
+    bare = compare({"a": model([0]), "b": model([0], seed=1)}, measures=[], progress=False)
     text = module.render(bare, "two")
     assert "No brain data were given." in text
     assert "No profiles were requested" in text

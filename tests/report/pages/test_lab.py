@@ -55,7 +55,7 @@ def test_the_page_is_whole_and_its_links_lead_somewhere(page: Read) -> None:
     assert [a["href"] for tag, a in page.elements if tag == "a"] == [f"#{name}" for name in sections]
 
 
-def test_question_answer_theory_and_notes_are_told(page: Read) -> None:
+def test_question_answer_theory_and_notes_are_reported(page: Read) -> None:
     for words in ("Does it hold?", "It holds.", "It does: a$b.", "nobody", "A note.", "A caption.", HOSTILE):
         assert words in page.text
 

@@ -105,7 +105,7 @@ def test_one_axis_unknown_axes_and_the_same_twice_are_refused(table: pd.DataFram
     assert portrait_axes(found, y="sigma") == ("eta", "sigma")
 
 
-def test_depth_splits_the_diagrams_and_is_told_so() -> None:
+def test_depth_splits_the_diagrams_and_is_reported_so() -> None:
     deep = sweep({"sigma": [0.5, 1.0], "depth": [1, 2]}, 1, lambda c, s: {("location", "richness", ""): c["sigma"]})
     found = trainings_of(deep)
     with pytest.raises(BadInput, match=r"only sigma varies \(depth would split the diagrams\)"):

@@ -57,17 +57,17 @@ def test_the_page_is_whole_and_its_links_lead_somewhere(page: Read) -> None:
 
 
 def test_slopes_stand_beside_theory_and_the_answer_says_so(page: Read, related: Related) -> None:
-    told = answer(related)
+    lines = answer(related)
     own = related.slopes
     own = own[(own["architecture"] == "mlp") & (own["measure"] == "location") & (own["quantity"] == "richness")]
     slope = float(own[(own["term"] == "sigma") & (own["cells"] == "all")]["slope"].iloc[0])
     assert slope == pytest.approx(-3, abs=0.05)
-    first = next(line for line in told if "mlp" in line and "init scale" in line)
+    first = next(line for line in lines if "mlp" in line and "init scale" in line)
     assert f"−{abs(slope):.1f}" in first
     assert "theory predicts −3: this agrees" in first
-    assert all(line in page.text for line in told)
+    assert all(line in page.text for line in lines)
     assert float(f"{slope:.6f}") in {round(value, 6) for value, _ in page.numbers}
-    assert f"Follow richness, the other held fixed: dim, {swept_pages.HOSTILE}." in told
+    assert f"Follow richness, the other held fixed: dim, {swept_pages.HOSTILE}." in lines
 
 
 def test_a_wrong_slope_is_said_to_differ(tmp_path: Path) -> None:
@@ -176,10 +176,10 @@ def test_groups_by_what_is_given_and_slopes_on_an_exponent_are_in_words(tmp_path
 
     table = sweep({"r": [0.0, 0.25, 0.5], "batch_size": [16, None]}, 3, numbers)
     found = relate(table)
-    told = answer(found)
-    assert told[0].startswith("batch_size given: Richness R changes by 2.1")
-    assert "decades per 1 of r; theory predicts 2.107: this agrees" in told[0]
-    assert any(line.startswith("batch_size not given: ") for line in told)
+    lines = answer(found)
+    assert lines[0].startswith("batch_size given: Richness R changes by 2.1")
+    assert "decades per 1 of r; theory predicts 2.107: this agrees" in lines[0]
+    assert any(line.startswith("batch_size not given: ") for line in lines)
     text = read(write_relate_page(found, table, tmp_path / "r.html")).text
     assert "has_batch_size" not in text
     assert "r (no log)" in text

@@ -145,7 +145,7 @@ def test_names_cannot_inject_markup_or_templates(seen, page):
         assert not any(part in spec for part in ("<img", "</script>", "%{x} &", "$", '<b>\\"quoted'))
 
 
-def test_failures_and_flags_are_told_in_plain_words(seen):
+def test_failures_and_flags_are_reported_in_plain_words(seen):
     text = seen["trouble"].text
     assert "class 7 has one sample: give at least two of every class" in text
     assert "(10 numbers)" in text  # nc1 of five layers at two moments

@@ -19,7 +19,7 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES, errn
 
 
 @dataclass(frozen=True)
-class Task:
+class RunTask:
     """One run to make: the name of its folder, and its config as JSON."""
 
     address: str
@@ -34,10 +34,10 @@ class Done:
     error: str = ""
 
 
-Engine = Callable[[Iterable[Task], Path, str], Iterator[Done]]
+Engine = Callable[[Iterable[RunTask], Path, str], Iterator[Done]]
 
 
-def serial(tasks: Iterable[Task], root: Path, version: str) -> Iterator[Done]:
+def serial(tasks: Iterable[RunTask], root: Path, version: str) -> Iterator[Done]:
     """One task after the other in this process. Those that another process makes now come last.
 
     A task's exception is reported and the next task runs; OSError if nothing more can be written.
@@ -55,7 +55,7 @@ def serial(tasks: Iterable[Task], root: Path, version: str) -> Iterator[Done]:
         yield done
 
 
-def _one(task: Task, root: Path, version: str, *, wait: bool) -> Done | None:
+def _one(task: RunTask, root: Path, version: str, *, wait: bool) -> Done | None:
     try:
         path = run_task(task.config, str(root), version, wait)
     except Exception as error:  # noqa: BLE001 - one run's bug must not cost the others: it is logged and reported
@@ -63,7 +63,7 @@ def _one(task: Task, root: Path, version: str, *, wait: bool) -> Done | None:
     return None if path is None else Done(task.address)
 
 
-def failed(task: Task, error: BaseException) -> Done:
+def failed(task: RunTask, error: BaseException) -> Done:
     """The task with its error in words; raises it again where no task could be written."""
     if isinstance(error, OSError) and error.errno in FULL:
         raise error

@@ -17,7 +17,7 @@ from typing import Any
 
 from distributed import Client, LocalCluster
 
-from geomfeat.comparison.sweeps.executors.base import Done, Engine, Task, failed
+from geomfeat.comparison.sweeps.executors.base import Done, Engine, RunTask, failed
 from geomfeat.comparison.sweeps.folder import is_finished
 from geomfeat.comparison.sweeps.task import environment, run_task
 from geomfeat.errors import BadInput, GeomfeatError
@@ -25,7 +25,7 @@ from geomfeat.errors import BadInput, GeomfeatError
 logger = logging.getLogger("geomfeat.sweep")
 ANSWER = 10.0  # seconds in which a scheduler has to answer
 AWAY = 300.0  # seconds for which a scheduler that was there may be away
-LOOK = 0.5  # seconds between two checks that the scheduler is running
+CHECK_EVERY = 0.5  # seconds between two checks that the scheduler is running
 
 
 def local(workers: int) -> Engine:
@@ -68,14 +68,14 @@ def slurm_jobs(options: dict[str, Any], jobs: int) -> Engine:
 
 
 def _on(cluster: Callable[[], AbstractContextManager[str]]) -> Engine:
-    def engine(tasks: Iterable[Task], root: Path, version: str) -> Iterator[Done]:
+    def engine(tasks: Iterable[RunTask], root: Path, version: str) -> Iterator[Done]:
         with cluster() as address:
             yield from through(address, tasks, root.resolve(), version)
 
     return engine
 
 
-def through(address: str, tasks: Iterable[Task], root: Path, version: str) -> Iterator[Done]:
+def through(address: str, tasks: Iterable[RunTask], root: Path, version: str) -> Iterator[Done]:
     """The tasks, through the scheduler at `address`, also when it goes away in between and comes back.
 
     Raises BadInput where no scheduler answers, or its workers have other code; GeomfeatError where it stays away;
@@ -94,7 +94,7 @@ def through(address: str, tasks: Iterable[Task], root: Path, version: str) -> It
             yield from _handed_out(client, left, root, version)
 
 
-def _handed_out(client: Any, left: dict[str, Task], root: Path, version: str) -> Iterator[Done]:
+def _handed_out(client: Any, left: dict[str, RunTask], root: Path, version: str) -> Iterator[Done]:
     """Hand out the tasks in `left`, taking out each that is done; ends when all are, or the scheduler is away."""
     if not left:
         return
@@ -110,7 +110,7 @@ def _handed_out(client: Any, left: dict[str, Task], root: Path, version: str) ->
     try:
         while left:
             try:
-                future = ended.get(timeout=LOOK)
+                future = ended.get(timeout=CHECK_EVERY)
             except queue.Empty:
                 if client.status != "running":
                     return
@@ -148,7 +148,7 @@ def _returned(address: str, left: int) -> Any:
                     f"the scheduler at {address!r} stopped, and {left} runs were not made. Finished runs are saved: "
                     "start it again, and the same command goes on"
                 ) from cause
-            time.sleep(LOOK)
+            time.sleep(CHECK_EVERY)
 
 
 def _check_workers(client: Any) -> None:

@@ -66,7 +66,7 @@ class Far:
         return min(1.0, FAR_ENOUGH * NEAR * self.eta)
 
     def of_one_side(self, glue: Glue) -> Glue:
-        """The geometry where all labels of any draw are alike: its radius has no limit but falls with the length."""
+        """The geometry where all labels of any draw are equal: its radius has no limit but falls with the length."""
         by, square = self.shortened, self.shortened**2
         return replace(
             glue, radius=glue.radius * by, radius_se=glue.radius_se * by,

@@ -107,7 +107,7 @@ def project_on_cones(
 def _project(points: Tensor, owner: Tensor, t: Tensor, y: Tensor, tol: float, method: str) -> ConeProjections:
     points, t, y = (a.detach().to(points.device, WORKING) for a in (points, t, y))
     unit, norms = _unit(points)
-    # Sorted by manifold, without points at the origin (one is kept where there is nothing else).
+    # Sorted by manifold, without points at the origin (one stays where there is nothing else).
     order = torch.argsort(owner.to(points.device), stable=True)
     usable = order[norms[order] > 0]
     order = usable if len(usable) else order[:1]

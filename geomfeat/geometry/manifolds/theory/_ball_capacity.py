@@ -58,11 +58,13 @@ def _given_length(a: float, radius: float, kappa: float) -> float:
 
 def _second_moment(shift: float, low: float, high: float) -> float:
     """Integral of (shift + z)^2 over low < z < high under the standard normal density."""
+    # Above 0 by the lower tail, where differences of ndtr keep their digits.
     mass = float(ndtr(-low) - ndtr(-high)) if low > 0 else float(ndtr(high) - ndtr(low))
     return (shift**2 + 1) * mass + _boundary(shift, low) - _boundary(shift, high)
 
 
 def _boundary(shift: float, z: float) -> float:
+    # d/dz of -(2 s + z) phi(z) is ((s + z)^2 - s^2 - 1) phi(z).
     return 0.0 if math.isinf(z) else (2 * shift + z) * math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
 
 

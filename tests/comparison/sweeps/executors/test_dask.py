@@ -103,8 +103,8 @@ def test_a_killed_worker_loses_no_run(tmp_path: Path, cluster: tuple[str, list[s
     going = script(SWEEP, tmp_path / "out", address)
     wait_for(lambda: finished(tmp_path / "out") >= 2)
     first.send_signal(signal.SIGKILL)
-    told, problems = going.communicate(timeout=180)
-    assert told.startswith("8 trainings: 8 completed"), problems
+    output, problems = going.communicate(timeout=180)
+    assert output.startswith("8 trainings: 8 completed"), problems
     assert (finished(tmp_path / "out"), left_over(tmp_path / "out")) == (8, [])
     serial = sweep(EIGHT, tmp_path / "serial", progress=False)
     pd.testing.assert_frame_equal(numbers(SweepResult.load(tmp_path / "out").table), numbers(serial.table))
@@ -125,13 +125,13 @@ def test_a_scheduler_that_comes_back_goes_on_with_the_rest(
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").glob("runs/*/run.json")}
     scheduler(start, int(address.rpartition(":")[2]))
     worker(start, address, tmp_path / "dask")
-    told, problems = going.communicate(timeout=240)
-    assert told.startswith("8 trainings: 8 completed"), problems
+    output, problems = going.communicate(timeout=240)
+    assert output.startswith("8 trainings: 8 completed"), problems
     assert (finished(tmp_path / "out"), left_over(tmp_path / "out")) == (8, [])
     assert {p: p.stat().st_mtime_ns for p in before} == before  # what was there was not made again
 
 
-def test_a_scheduler_that_stays_away_is_told_and_what_is_finished_kept(
+def test_a_scheduler_that_stays_away_is_reported_and_what_is_finished_kept(
     tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine_dask, "AWAY", 1.0)
@@ -158,8 +158,8 @@ def test_ctrl_c_ends_a_local_sweep_and_its_workers(tmp_path: Path) -> None:
     going = script(SWEEP, tmp_path / "out", "dask")
     wait_for(lambda: finished(tmp_path / "out") >= 2)
     os.killpg(going.pid, signal.SIGINT)  # as a terminal does: to the workers, too
-    told, problems = going.communicate(timeout=120)
-    assert "ended: KeyboardInterrupt" in problems, told
+    output, problems = going.communicate(timeout=120)
+    assert "ended: KeyboardInterrupt" in problems, output
     wait_for(lambda: not subprocess.run(["pgrep", "-g", str(going.pid)], capture_output=True).stdout.strip())
     there = finished(tmp_path / "out")
     assert there < 8
@@ -167,7 +167,7 @@ def test_ctrl_c_ends_a_local_sweep_and_its_workers(tmp_path: Path) -> None:
     assert left_over(tmp_path / "out") == []
 
 
-def test_a_worker_with_other_code_is_told_before_any_training(tmp_path: Path, start: Start) -> None:
+def test_a_worker_with_other_code_is_reported_before_any_training(tmp_path: Path, start: Start) -> None:
     """The worker has a copy of the package with one line more."""
     shutil.copytree("geomfeat", tmp_path / "copy" / "geomfeat", ignore=shutil.ignore_patterns("__pycache__"))
     with (tmp_path / "copy" / "geomfeat" / "numerics.py").open("a") as file:
@@ -177,13 +177,13 @@ def test_a_worker_with_other_code_is_told_before_any_training(tmp_path: Path, st
     worker(start, f"tcp://127.0.0.1:{port}", tmp_path / "dask", cwd=tmp_path, PYTHONPATH=str(tmp_path / "copy"))
     with Client(f"tcp://127.0.0.1:{port}", timeout=60, set_as_default=False) as client:
         client.wait_for_workers(1, timeout=90)
-        told = r"1 of 1 workers have other versions \(tcp://.*: geomfeat 0.*\+\w{12} there, 0.*\+\w{12} here\)"
-        with pytest.raises(BadInput, match=told):
+        message = r"1 of 1 workers have other versions \(tcp://.*: geomfeat 0.*\+\w{12} there, 0.*\+\w{12} here\)"
+        with pytest.raises(BadInput, match=message):
             sweep(EIGHT, tmp_path / "out", engine=f"tcp://127.0.0.1:{port}", progress=False)
     assert finished(tmp_path / "out") == 0
 
 
-def test_a_scheduler_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scheduler_that_is_not_there_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_dask, "ANSWER", 0.5)
     with pytest.raises(BadInput, match=r"no dask scheduler answers at 'tcp://127.0.0.1:1' within 0.5 s"):
         sweep(EIGHT, tmp_path / "out", engine="tcp://127.0.0.1:1", progress=False)

@@ -1,0 +1,45 @@
+"""Options of a location: how much work it is, and what is known of the training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from geomfeat.errors import BadInput
+
+FEWEST_REINITIALISATIONS = 4
+LOSSES = (None, "mse", "cross-entropy")
+
+
+@dataclass(frozen=True)
+class LocateOptions:
+    """How `locate` measures, in `locate` and `analyze`.
+
+    Attributes:
+        n_probes: how many inputs to use (seeded choice), at least 4; default None: up to 256, fewer with many outputs.
+        share_left: share of the change that remains when the linear response stops; default .01.
+        n_bootstrap: resamples of the probes behind the interval, at least 2; default None: 20, or 6 for more than a
+            million parameters.
+        n_reinitialisations: sets of fresh weights where the initial ones are not known, then at least 4; default 4.
+        method, projections: see `linearised_task`. Default "auto" and None: all outputs, or the 4 leading directions of
+            their change for more than a million parameters and 16 outputs.
+        loss: of the training, "mse" or "cross-entropy", if known; cross-entropy raises a flag. Default None: unknown.
+
+    Raises BadInput for another loss, or fewer than two resamples.
+
+    >>> LocateOptions(n_probes=50).n_reinitialisations
+    4
+    """
+
+    n_probes: int | None = None
+    share_left: float = 0.01
+    n_bootstrap: int | None = None
+    n_reinitialisations: int = FEWEST_REINITIALISATIONS
+    method: str = "auto"
+    projections: int | None = None
+    loss: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.loss not in LOSSES:
+            raise BadInput(f"loss={self.loss!r}: one of 'mse', 'cross-entropy', or leave it out")
+        if self.n_bootstrap is not None and self.n_bootstrap < 2:
+            raise BadInput(f"n_bootstrap={self.n_bootstrap}: an interval needs at least 2 resamples")

@@ -1,0 +1,185 @@
+"""How many directions carry the variance of a layer, from the spectrum of its covariance."""
+
+from __future__ import annotations
+
+from math import inf, isfinite
+
+from geomfeat import geometry
+from geomfeat.errors import BadInput
+from geomfeat.registry import Quantity, measure
+from geomfeat.statistics.repeated_samples import repeats_once
+from geomfeat.types import Estimate, Representation
+
+ESTIMATORS = ("wishart", "unbiased")
+PERCENT = (80, 90, 95, 99)
+
+
+@measure(
+    source="Roy and Vetterli 2007, on eigenvalues of the covariance",
+    bounds=(1, inf),
+    unit="dimensions",
+    direction="higher = variance spread more evenly; counts weak directions more than the participation ratio",
+    invariant_to={"rotation", "scale", "shift", "sample order", "unit order", "duplication"},
+)
+def effective_rank(rep: Representation) -> Estimate:
+    """exp of the entropy of the covariance eigenvalues' shares.
+
+    >>> import torch
+    >>> x = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+    >>> round(effective_rank(Representation(x)).value, 9)
+    2.0
+    """
+    return geometry.effective_rank(rep)
+
+
+@measure(
+    source="Gao et al. 2017 (bioRxiv 214262), eq. 5",
+    bounds=(1, inf),
+    unit="dimensions",
+    direction="higher = variance in more directions; biased low unless n is many times the value",
+    invariant_to={"rotation", "scale", "shift", "sample order", "unit order", "duplication"},
+)
+def participation_ratio(rep: Representation) -> Estimate:
+    """Participation ratio of the sample covariance, (sum l)^2 / sum l^2: biased low by finite n.
+
+    >>> import torch
+    >>> x = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+    >>> round(participation_ratio(Representation(x)).value, 9)
+    2.0
+    """
+    return geometry.participation_ratio(rep)
+
+
+@measure(
+    source="Wishart moments (Gaussian rows), or U-statistics over distinct samples (Song et al. 2012, eq. 5)",
+    bounds=(-inf, inf),
+    unit="dimensions",
+    direction="higher = variance in more directions; an estimate of the population's value, hence not bounded by n",
+    invariant_to={"rotation", "scale", "shift", "sample order", "unit order"},
+    min_samples=4,
+)
+def participation_ratio_corrected(rep: Representation, *, estimator: str = "wishart") -> Estimate:
+    """Participation ratio of the population that the samples come from.
+
+    Copies of a sample within a group count once, and the note counts others.
+
+    estimator: "wishart" (exact moments for Gaussian rows; at least 1) or "unbiased" (no Gaussian assumption, noisier).
+
+    >>> import torch
+    >>> x = torch.randn(30, 50, generator=torch.Generator().manual_seed(0))
+    >>> 35 < participation_ratio_corrected(Representation(x)).value < 65     # 50 in the population
+    True
+    """
+    if estimator not in ESTIMATORS:
+        raise BadInput(f"estimator={estimator!r}: use one of {', '.join(map(repr, ESTIMATORS))}")
+    function = geometry.participation_ratio_wishart if estimator == "wishart" else geometry.participation_ratio_unbiased
+    [rep], note = repeats_once(rep)
+    spread = geometry.spread_of(rep)
+    value = function(spread)
+    if not isfinite(value) or value <= 0:
+        return Estimate.failed(
+            f"{rep.n} samples are too few: their covariance is as even as noise would make it; give more samples"
+        )
+    turned = spread.turned()
+    return Estimate(value, geometry.group_jackknife(lambda rows: function(turned.take(rows)), rep.n), note=note)
+
+
+@measure(
+    source="Jolliffe 2002 (Principal Component Analysis), section 6.1.1",
+    quantities={
+        f"percent_{p}": Quantity((1, inf), "components", f"higher = more directions needed for {p} % of the variance")
+        for p in PERCENT
+    },
+    invariant_to={"rotation", "scale", "shift", "sample order", "unit order", "duplication"},
+    by_default=False,
+)
+def pca_components(rep: Representation) -> dict[str, Estimate]:
+    """Fewest principal components that hold 80, 90, 95 and 99 % of the variance: low where samples are few.
+
+    >>> import torch
+    >>> x = torch.tensor([[2.0, 0.0], [-2.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+    >>> [int(found.value) for found in pca_components(Representation(x)).values()]
+    [1, 2, 2, 2]
+    """
+    spread = geometry.spread_of(rep)
+    counts = [geometry.components_for_variance(spread, p / 100) for p in PERCENT]
+    return {f"percent_{p}": Estimate(count) for p, count in zip(PERCENT, counts, strict=True)}
+
+
+@measure(
+    source="Stringer et al. 2019 (Nature 571, 361), fig. 2",
+    quantities={
+        "exponent": Quantity((0, inf), "", "higher = faster decay, fewer directions matter"),
+        "r2": Quantity((0, 1), "", "near 1 = the decay is a power law over the fitted ranks"),
+        "first_rank": Quantity((1, inf), "rank", ""),
+        "last_rank": Quantity((5, inf), "rank", ""),
+    },
+    invariant_to={"rotation", "scale", "shift", "sample order", "unit order", "duplication"},
+    min_samples=6,
+)
+def power_law_exponent(
+    rep: Representation, *, first: int | None = None, last: int | None = None
+) -> dict[str, Estimate]:
+    """Exponent a of l_k ~ k^-a, with its fit range and R^2.
+
+    The error is the larger of the fit's and the jackknife's over samples. first, last: ranks to fit (default 5 % to
+    50 % of the eigenvalues).
+
+    >>> import torch
+    >>> x = torch.diag(torch.arange(1, 101) ** -0.5)                    # eigenvalues 1/k
+    >>> abs(power_law_exponent(Representation(torch.cat([x, -x])))["exponent"].value - 1) < 1e-5
+    True
+    """
+    spread = geometry.spread_of(rep)
+    fit = geometry.power_law(spread, first=first, last=last)
+    turned = spread.turned()
+    sampling = geometry.group_jackknife(
+        lambda rows: geometry.power_law(turned.take(rows), first=fit.first, last=fit.last).exponent, rep.n
+    )
+    return {
+        "exponent": Estimate(fit.exponent, max(fit.stderr, sampling or 0.0)),
+        "r2": Estimate(fit.r2),
+        "first_rank": Estimate(fit.first),
+        "last_rank": Estimate(fit.last),
+    }
+
+
+@measure(
+    source="Garrido et al. 2023 (ICML), eq. 1: singular values, not centred; and of centred samples",
+    quantities={
+        "uncentred": Quantity(
+            (1, inf), "dimensions", "higher = singular values more even; as published, with the mean"
+        ),
+        "centred": Quantity((1, inf), "dimensions", "higher = singular values of the centred samples more even"),
+    },
+    invariant_to={"rotation", "scale", "sample order", "unit order", "duplication"},
+    by_default=False,
+)
+def rankme(rep: Representation) -> dict[str, Estimate]:
+    """exp of the entropy of the singular values' shares: as published (with the mean), and of centred samples.
+
+    `effective_rank` is that of the eigenvalues, which are the squares, of centred samples.
+
+    >>> import torch
+    >>> round(rankme(Representation(torch.eye(3)))["uncentred"].value, 9)
+    3.0
+    """
+    return {"uncentred": geometry.rankme(rep), "centred": geometry.rankme(rep, center=True)}
+
+
+@measure(
+    source="Rudelson and Vershynin 2007, section 1",
+    bounds=(1, inf),
+    unit="dimensions",
+    direction="higher = variance less concentrated in the leading direction",
+    invariant_to={"rotation", "scale", "shift", "sample order", "unit order", "duplication"},
+)
+def stable_rank(rep: Representation) -> Estimate:
+    """Total variance over that of the leading direction, sum l / max l.
+
+    >>> import torch
+    >>> x = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+    >>> round(stable_rank(Representation(x)).value, 9)
+    2.0
+    """
+    return geometry.stable_rank(rep)

@@ -1,0 +1,64 @@
+"""The tests of `make check`: python -m tests.fast_tier prints their files.
+
+A test module is here if all of it, but for tests marked `slow`, takes less than about two seconds on one core. Every
+package that has tests has one here, except those of `SLOW_ONLY`. A module that grows slower leaves the list.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parent
+# Folder -> modules, without "test_" and ".py".
+FAST = {
+    "": "errors labels memory_refusals numerics precision registry snapshots types",
+    "_numba": "numba_loop_cache rank_statistics threads",
+    "activations": "hidden_layers layer_selection npz random_projection reduction",
+    "activations/checks": "whole_run",
+    "cli": "measures output_folder",
+    "comparison/models": "compare embedding layer_matching",
+    "comparison/relations": "phase_map trajectories_and_stages",
+    "comparison/sweeps": "config config_checks grid",
+    "comparison/validation": "other_norms",
+    "compat": "glue rsatoolbox",
+    "data": "batch_streams cards dataset_classes load_data resize user_files",
+    "geometry/dimension": "dimension_points eigenspectrum signal_participation_ratio",
+    "geometry/manifolds": "capacity_floor dichotomies glue_geometry point_clouds",
+    "geometry/manifolds/cones": "span",
+    "geometry/manifolds/theory": "crofton_prediction",
+    "geometry/probes": "linear_probe neural_collapse",
+    "geometry/rsa": "copied_patterns dissimilarity files",
+    "geometry/similarity": "cca gram kernel_change procrustes",
+    "lab": "registry",
+    "location": "locate_inputs movement",
+    "measures/layer": "d_lr label_alignment linear_probe_accuracy nc1 replica_capacity",
+    "measures/network": "feature_movement layer_drift linearisation_gap weight_movement",
+    "measures/pair": "pair_rsa pair_similarities representation_change",
+    "models": "copying effective_weights functional modules one_network readouts refused_inputs reinitialize zoo",
+    "models/weights": "checkpoints",
+    "regimes/grokking": "transitions",
+    "regimes/linear_networks": "balance phase_diagram",
+    "regimes/linearization": "response",
+    "regimes/stability": "fixed_rate",
+    "regimes/training": "class_targets richness",
+    "regimes/width": "coordinate_check",
+    "report/content": "number_format sentences study_view time_sentences",
+    "report/pages": "lab",
+    "report/plotly": "location",
+    "statistics": "changepoints copies",
+    "storage": "npz_files owned_files",
+    "study": "measure_selection part_cache result",
+    "tangent": "kernel_velocity_and_alignment ntk_diagonal",
+    "tangent/jacobians": "directional_derivative known_modules",
+    "tangent/layerwise": "wide_head",
+}
+SLOW_ONLY = {"contract", "comparison/sweeps/executors", "measures/series", "regimes", "report"}
+
+
+def files() -> list[Path]:
+    return [TESTS / folder / f"test_{name}.py" for folder, names in FAST.items() for name in names.split()]
+
+
+if __name__ == "__main__":
+    sys.stdout.write("\n".join(path.relative_to(TESTS.parent).as_posix() for path in files()) + "\n")
