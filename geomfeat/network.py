@@ -14,6 +14,8 @@ from geomfeat.activations.chosen_layers import ChosenLayers, choose_hidden_layer
 from geomfeat.activations.layer_selection import Patterns
 from geomfeat.models.functional import Functional, Readout, as_inputs, n_samples, take
 from geomfeat.numerics import WORKING
+from geomfeat.tangent.metric import PLAIN_METRIC, Metric
+from geomfeat.tangent.optimizer_rates import OptimizerRates, optimizer_rates
 from geomfeat.tangent.tangent_space import Params, TangentSpace, space_of_moved, space_without_start
 
 # A network of more parameters is differentiated in float32: float64 convolutions cost ten times as much. The
@@ -29,6 +31,7 @@ class Network:
         model: it, with the weights of this moment. inputs: samples, in the form that the model takes.
         layers: the hidden layers to measure. space: the parameters that training was free to move.
         readout: see `output_matrix`. device: where it is computed; None for the model's own. dtype: in what precision.
+        rates: of the optimizer, or None where it is not known. metric: the coordinates that `f` is taken in.
     """
 
     model: nn.Module
@@ -38,6 +41,8 @@ class Network:
     readout: Readout | None = None
     device: str | torch.device | None = None
     dtype: torch.dtype = WORKING
+    rates: OptimizerRates | None = None
+    metric: Metric = PLAIN_METRIC
 
     @classmethod
     def prepare(
@@ -48,6 +53,7 @@ class Network:
         layers: Patterns = "*",
         initial: nn.Module | None = None,
         params: Params | None = None,
+        optimizer: Any = None,
         readout: Readout | None = None,
         device: str | torch.device | None = None,
     ) -> Network:
@@ -56,6 +62,7 @@ class Network:
         Args:
             layers: patterns, see `choose_hidden_layers`. initial: the network before training, if it is known.
             params: which parameters were trained; default those that differ from `initial`, see `TangentSpace`.
+            optimizer: what trained them, see `optimizer_rates`; None where it is not known.
 
         Raises BadInput (or a subclass) for layers, parameters or inputs that cannot be used.
 
@@ -69,7 +76,8 @@ class Network:
         space = space_without_start(model, params) if initial is None else space_of_moved(initial, model, params)
         chosen = choose_hidden_layers(model, inputs, layers, readout=readout, device=device)
         require_samples_first(model, inputs, device=device)
-        return cls(model, inputs, chosen, space, readout, device, working_precision(model))
+        rates = None if optimizer is None else optimizer_rates(optimizer, model)
+        return cls(model, inputs, chosen, space, readout, device, working_precision(model), rates)
 
     @property
     def n(self) -> int:
@@ -83,16 +91,24 @@ class Network:
 
     @cached_property
     def f(self) -> Functional:
-        """The network as a function of the parameters of `space`, whatever their requires_grad."""
-        return self.space.functional(self.model, dtype=self.dtype, device=self.device, readout=self.readout)
+        """The network as a function of the parameters of `space`, in the coordinates of `metric`."""
+        f = self.space.functional(self.model, dtype=self.dtype, device=self.device, readout=self.readout)
+        return f.scaled(self.metric.scale) if self.metric.scale else f
 
     def at(self, model: nn.Module) -> Network:
         """The same at another moment: other weights of the same architecture."""
         return replace(self, model=model)
 
     def within(self, space: TangentSpace) -> Network:
-        """The same with other parameters free to move."""
-        return self if space is self.space else replace(self, space=space)
+        """The same with other parameters free to move, in their own coordinates."""
+        return self if space is self.space else replace(self, space=space, metric=PLAIN_METRIC)
+
+    def in_metric(self, metric: Metric) -> Network:
+        """The same in the coordinates in which an optimizer's training is gradient flow."""
+        other = replace(self, metric=metric)
+        if "f" in self.__dict__ and not self.metric.scale:
+            other.__dict__["f"] = self.f.scaled(metric.scale)
+        return other
 
     def take(self, rows: Tensor | slice) -> Network:
         """The same on some of its samples."""

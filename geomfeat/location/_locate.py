@@ -22,6 +22,7 @@ from geomfeat.location.caveats import flags_of
 from geomfeat.location.demand import solve
 from geomfeat.location.demand_interval import bootstrap, by_probes, deviation, spread
 from geomfeat.location.initial_states import Observed, Start, initial_models, observe, start_from
+from geomfeat.location.kernel_place import mean_place
 from geomfeat.location.options import FEWEST_REINITIALISATIONS, LocateOptions
 from geomfeat.location.reference_ladder import Ladder, plan_ladder, read_off, train_ladder
 from geomfeat.location.result import ABOVE_FLOOR, LAYER_COLUMNS, Location, regime_of, regime_without_start
@@ -50,6 +51,7 @@ def locate(
     *,
     initial: nn.Module | Snapshot | None = None,
     factory: Factory | None = None,
+    optimizer: Any = None,
     params: Params | None = None,
     readout: Readout | str | None = None,
     groups: Any = None,
@@ -70,6 +72,9 @@ def locate(
         initial: the weights training began from. Without them `factory` draws fresh ones a few times (default: copies
             of `model` reset by each module's own `reset_parameters`); R is then reported only above the measured floor,
             and movement means little.
+        optimizer: what trained the network: a torch optimizer, its `state_dict()`, or {parameter glob: rate}; demand is
+            then measured in the coordinates in which its training is gradient flow, see `optimizer_rates`. Default
+            None: plain gradient descent of equal rates is assumed, and `metric` says so.
         params: which parameters were trained: name globs or a predicate. Default: those that differ from `initial`,
             whatever their requires_grad; without it, those of `model` that require a gradient, or all of them.
             Parameters that were not trained make no tangent space, and fresh weights leave them as they are.
@@ -94,7 +99,9 @@ def locate(
     reading = as_readout(readout)
     _require_no_network(labels)
     inputs, labels = reread(end, inputs, labels, why="locate")
-    network = Network.prepare(end, inputs, layers=layers, initial=begin, params=params, readout=reading, device=device)
+    network = Network.prepare(
+        end, inputs, layers=layers, initial=begin, params=params, optimizer=optimizer, readout=reading, device=device
+    )
     return locate_network(
         network, labels, begin, factory=factory, groups=groups, ladder=ladder, seed=seed, progress=progress,
         options=options,
@@ -127,13 +134,18 @@ def locate_network(
             starts.append(
                 start_from(
                     fresh, observed, share_left=options.share_left, method=options.method,
-                    projections=options.projections, seed=seed,
+                    projections=options.projections, seed=seed, known=initial is not None,
                 )
             )  # fmt: skip
             bar.update()
         samples, growth = _resampled(starts[0], n_bootstrap, orders, seed, together, lambda: _tick(bar))
         floors = None if initial is not None else _floor(starts, lambda: _tick(bar))
-    located = replace(_assembled(starts, samples, floors, observed), tangent=network.space.words)
+    kernel = mean_place([start.kernel for start in starts])
+    located = replace(
+        _assembled(starts, samples, floors, observed), tangent=network.space.words, metric=starts[0].metric,
+        kernel_demand=kernel.demand, kernel_demand_on_target=kernel.on_target, kernel_change=kernel.change,
+        kernel_excess=kernel.excess, linearisation_gap=kernel.gap,
+    )  # fmt: skip
     stderr = _difference(located.richness, located.low) / _z(starts)
     details = _details(starts, observed, together, options, seed) | {"stderr": stderr}
     located = replace(located, by_probes=growth, details=details)

@@ -181,6 +181,12 @@ def solve(task: LinearisedTask, weights: Tensor | None = None, rtol: float = 1e-
     return Demand(layers, response, task.frozen)
 
 
+def response_of(task: LinearisedTask, share_left: float) -> Response:
+    """The linear response to the whole change, stopped where this share of it is left."""
+    rows, root = torch.arange(task.n), torch.ones(task.n, 1, dtype=WORKING, device=task.change.device)
+    return _respond(replace(task, share_left=share_left), task.inputs, rows, root, task.change.flatten(), 1e-4)
+
+
 def _respond(task: LinearisedTask, inputs: Any, rows: Tensor, root: Tensor, change: Tensor, rtol: float) -> Response:
     k = task.change.shape[1]
     if task.gram is None:

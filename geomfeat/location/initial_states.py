@@ -14,6 +14,7 @@ from geomfeat.activations import module_name
 from geomfeat.errors import BadInput
 from geomfeat.labels import as_goal
 from geomfeat.location.demand import Demand, LinearisedTask, linearised_task, solve
+from geomfeat.location.kernel_place import KernelPlace, kernel_place
 from geomfeat.location.movement import movement, outputs_and_features
 from geomfeat.location.padding import Padding, padding_of
 from geomfeat.location.result import LAZY_BELOW
@@ -31,6 +32,8 @@ from geomfeat.network import Network
 from geomfeat.numerics import stream
 from geomfeat.precision import roundings
 from geomfeat.regimes.training.class_targets import as_classes
+from geomfeat.tangent import vjp
+from geomfeat.tangent.metric import Metric, metric_of
 from geomfeat.tangent.tangent_space import GIVEN, TangentSpace
 
 # Default number of probes: as many as give this many output rows n * C (the size of the kernel), between these limits.
@@ -69,6 +72,7 @@ class Start:
     Attributes:
         space: the parameters that were free to move, `task` among them; the space of every parameter where none of the
             hidden layers moved (`all_frozen`), since the others move no feature.
+        metric: what the coordinates rest on, see `Metric`. kernel: the place by the tangent kernel.
         left_out: layers that are zero at the start, so that nothing is relative to their size.
     """
 
@@ -80,6 +84,8 @@ class Start:
     features: dict[str, Tensor]
     batchnorm_estimated: bool
     space: TangentSpace
+    metric: str
+    kernel: KernelPlace
     left_out: tuple[str, ...] = ()
     all_frozen: bool = False
 
@@ -182,8 +188,11 @@ def start_from(
     method: str = "auto",
     projections: int | None = None,
     seed: int = 0,
+    known: bool = True,
 ) -> Start:
     """Demand and movement from one set of initial weights, in the parameters that were free to move.
+
+    `known`: whether these are the weights that training began from.
 
     Raises BadInput when the trained outputs are the initial ones.
     """
@@ -219,19 +228,30 @@ def start_from(
         task = replace(task, padding=observed.padding)
         return task, solve(task)
 
-    task = demand = None
+    start = start.in_metric(_metric(start, change))
+    task, demand = demanded(start)
+    source = start.metric.source
+    place = kernel_place(start, end, task, change, known, seed)
     if len(_still(moved)) < len(moved):
-        task, demand = demanded(start)
         moved = _without_rounding(moved, demand, coarsest(model, end.model))
     frozen = _still(moved)
     all_frozen = len(frozen) == len(moved)
-    if task is None or demand is None or all_frozen:
+    if all_frozen:
         # The trained parameters act after every hidden layer. R is then the demand with all parameters free to move.
         start = start if start.space.source == GIVEN else start.within(start.space.widened())
         task, demand = demanded(start)
     frozen = frozenset() if all_frozen else frozen
     task, demand = replace(task, frozen=frozen), replace(demand, frozen=frozen)
-    return Start(model, task, demand, moved, outputs, features, estimated, start.space, left_out, all_frozen)
+    return Start(
+        model, task, demand, moved, outputs, features, estimated, start.space, source, place, left_out, all_frozen
+    )
+
+
+def _metric(start: Network, change: Tensor) -> Metric:
+    """The metric of the optimizer, or the plain one where it is not known."""
+    if start.rates is None:
+        return start.metric
+    return metric_of(start.rates, start.f.theta, lambda: vjp(start.f, start.inputs, change))
 
 
 def _still(moved: dict[str, float]) -> frozenset[str]:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -103,13 +104,14 @@ def kernel_demand(
     return KernelDemand(demand, on, at_response, steps + more)
 
 
-def relative_change(f: Functional, after: Mapping[str, Tensor], inputs: Any, *, vectors: int | None = None,
-                    seed: int = 0) -> float:  # fmt: skip
-    """|K(after) - K|_F / |K|_F of the tangent kernel of all outputs, between two sets of parameters."""
+def relative_change(
+    f: Functional, after: Functional, inputs: Any, *, vectors: int | None = None, seed: int = 0
+) -> float:
+    """|K_T - K_0|_F / |K_0|_F of the tangent kernels of all outputs of two networks, in the same coordinates."""
     inputs = f.inputs(inputs)
-    kernel = _formed(f, inputs) if vectors is None else _by_vectors(f, inputs, vectors, seed)
-    start = kernel(f.theta)
-    return float((kernel(after) - start).norm() / start.norm())
+    make = _formed if vectors is None else partial(_by_vectors, count=vectors, seed=seed)
+    start, end = make(f, inputs)(f.theta), make(after, inputs)(after.theta)
+    return float((end - start).norm() / start.norm())
 
 
 def _formed(f: Functional, inputs: Any) -> KernelAt:

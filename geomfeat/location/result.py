@@ -13,6 +13,7 @@ import pandas as pd
 from geomfeat.charts import Curve, Plot
 from geomfeat.display import PlottableResult, line_chart
 from geomfeat.storage.owned_files import MADE_BY
+from geomfeat.tangent.metric import PLAIN
 
 # Regime boundaries in decades, for demand R and movement M (see `regime_of`). They are conventions: a movement below a
 # third of the features' size counts as lazy, one above twice (M) or three times (R) their size as rich.
@@ -73,8 +74,9 @@ def regime_without_start(richness: float, at_most: bool, floor: float) -> str:
 
 # What `Location.from_json` expects, by entry.
 NUMBERS = ("richness", "low", "high", "movement", "excess")
+KERNEL = ("kernel_demand", "kernel_demand_on_target", "kernel_change", "kernel_excess", "linearisation_gap")
 NUMBERS_OR_NONE = ("floor", "equivalent_gamma", "gamma_low", "gamma_high")
-KINDS = {"tier": str, "regime": str, "at_most": bool, "tangent": str, "details": dict}
+KINDS = {"tier": str, "regime": str, "at_most": bool, "tangent": str, "metric": str, "details": dict}
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +102,12 @@ class Location(PlottableResult):
         equivalent_gamma: output scale at which the reference networks have this R (None without a ladder);
             with gamma_low, gamma_high; ladder: the rungs (gamma, richness, train_loss, ...).
         tangent: how many parameters moved (or are assumed to have moved); they span the tangent space of R.
+        metric: what the rates of the parameters rest on: "given rates", "Adam state", "gradient at the start" (of an
+            adaptive optimizer without its state) or "plain: not known".
+        kernel_demand: kappa, decades: by what factor the learned change exceeds the largest one for which the tangent
+            kernel stays put. kernel_demand_on_target: kappa_a, of the part of the kernel that acts on the change.
+        kernel_change: |K_T - K_0| / |K_0|, measured. kernel_excess: log10 of it less that of the change at the linear
+            response. linearisation_gap: |f_T - f_lin| / |f_T - f_0| on the probes. NaN without the initial weights.
 
     `to_frame()`: one row for the model, layer "", and one for each hidden layer: the columns of `layers`.
     """
@@ -122,6 +130,12 @@ class Location(PlottableResult):
     gamma_high: float | None = None
     ladder: pd.DataFrame | None = None
     tangent: str = ""
+    metric: str = PLAIN
+    kernel_demand: float = math.nan
+    kernel_demand_on_target: float = math.nan
+    kernel_change: float = math.nan
+    kernel_excess: float = math.nan
+    linearisation_gap: float = math.nan
 
     @property
     def is_frozen(self) -> bool:
@@ -148,8 +162,9 @@ class Location(PlottableResult):
         Raises ValueError, naming the entry, for one of another kind than it was written with.
         """
         raw = {name: value for name, value in json.loads(text).items() if name != MADE_BY}
-        for name in NUMBERS:
-            raw[name] = math.nan if raw[name] is None else float(raw[name])
+        for name in (*NUMBERS, *KERNEL):
+            value = raw.get(name) if name in KERNEL else raw[name]
+            raw[name] = math.nan if value is None else float(value)
         for name in NUMBERS_OR_NONE:
             raw[name] = None if raw.get(name) is None else float(raw[name])
         raw["layers"] = pd.DataFrame(raw["layers"]).astype({c: float for c in LAYER_COLUMNS[1:-1] if raw["layers"]})

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from geomfeat.errors import BadInput
+from geomfeat.models.trained_parameters import plain_name
 from geomfeat.numerics import WORKING
 from geomfeat.tangent.optimizer_rates import OptimizerRates
 
@@ -41,6 +42,9 @@ class Metric:
     source: str = PLAIN
 
 
+PLAIN_METRIC = Metric({})
+
+
 def metric_of(
     rates: OptimizerRates,
     parameters: Mapping[str, Tensor],
@@ -57,28 +61,29 @@ def metric_of(
     >>> metric_of(OptimizerRates({"a": 1.0, "b": 5.0}), theta, dict).scale
     {'a': 0.7071067811865476, 'b': 1.5811388300841898}
     """
-    still = [name for name in parameters if not rates.rates.get(name)]
+    rate_of = {name: rates.rates.get(plain_name(name), 0.0) for name in parameters}
+    still = [name for name, rate in rate_of.items() if not rate]
     if still:
-        why = "a rate of 0" if still[0] in rates.rates else "no rate"
+        why = "a rate of 0" if plain_name(still[0]) in rates.rates else "no rate"
         raise BadInput(
             f"optimizer: parameter {still[0]!r} moved, but has {why}: it is not the optimizer of this training, or the "
             "initial weights are not those it began from"
         )
-    known = {name: size for name, size in rates.sizes.items() if name in parameters}
-    wanted = [name for name in parameters if name in (rates.adaptive | rates.orthogonal) and name not in known]
-    pulled = gradient() if wanted else {}
+    by_size = rates.adaptive | rates.orthogonal
+    unknown = [name for name in parameters if (own := plain_name(name)) in by_size and own not in rates.sizes]
+    pulled = gradient() if unknown else {}
     squares: dict[str, Tensor | float] = {}
-    for name in parameters:
-        rate = rates.rates[name]
-        if name in rates.orthogonal:
+    for name, rate in rate_of.items():
+        own = plain_name(name)
+        if own in rates.orthogonal:
             squares[name] = rate / _orthogonal_size(pulled[name])
-        elif name in known:
-            squares[name] = rate / _floored(known[name].to(parameters[name].device), STATE_FLOOR)
-        elif name in wanted:
+        elif own in rates.sizes:
+            squares[name] = rate / _floored(rates.sizes[own].to(parameters[name].device), STATE_FLOOR)
+        elif name in unknown:
             squares[name] = rate / _floored(pulled[name].abs(), GRADIENT_FLOOR)
         else:
             squares[name] = rate
-    source = GRADIENT if wanted else STATE if known else RATES
+    source = GRADIENT if unknown else STATE if rates.sizes else RATES
     return Metric(_normalised(squares, parameters), source)
 
 

@@ -27,7 +27,8 @@ class OptimizerRates:
     """Rates of a network's parameters; only their ratios matter.
 
     Attributes:
-        rates: name -> learning rate. sizes: name -> size of the gradients that updates are divided by, if it is known.
+        rates: name -> learning rate; names are without the wrappers of compiled parts.
+        sizes: name -> size of the gradients that updates are divided by, if it is known.
         adaptive: names of the parameters whose updates are divided by it, known or not.
         orthogonal: names of the matrices whose updates have singular values of 1 (Muon).
     """
@@ -54,7 +55,7 @@ def optimizer_rates(optimizer: Any, model: nn.Module) -> OptimizerRates:
     0.5
     """
     if isinstance(optimizer, Mapping) and "param_groups" not in optimizer:
-        return OptimizerRates(_by_pattern(optimizer, model))
+        return OptimizerRates({plain_name(name): rate for name, rate in _by_pattern(optimizer, model).items()})
     if isinstance(optimizer, torch.optim.Optimizer):
         groups, state = optimizer.param_groups, optimizer.state
     elif isinstance(optimizer, Mapping):
@@ -93,7 +94,7 @@ def _some_positive(rates: dict[str, float]) -> dict[str, float]:
 
 def _of_groups(groups: Sequence[Mapping[str, Any]], state: Mapping[Any, Any], model: nn.Module) -> OptimizerRates:
     keys = [key for group in groups for key in group["params"]]
-    names = dict(zip(map(_key, keys), _names_of(groups, keys, state, model), strict=True))
+    names = dict(zip(map(_key, keys), map(plain_name, _names_of(groups, keys, state, model)), strict=True))
     rates, sizes = {}, {}
     adaptive, orthogonal = set[str](), set[str]()
     for group in groups:

@@ -184,7 +184,7 @@ def test_kernel_reaches_the_share_by_an_explicit_jacobian(act: Callable) -> None
     assert (share, on_target) == pytest.approx((0.2, 0.5), abs=tolerance)
     assert found.at_response == pytest.approx(math.log10(at_response), abs=1e-9)
     after = {name: p + direction[name] for name, p in f.theta.items()}
-    assert relative_change(f, after, x) == pytest.approx(at_response, abs=1e-9)
+    assert relative_change(f, f.at(after), x) == pytest.approx(at_response, abs=1e-9)
 
 
 @settings(max_examples=15, deadline=None)
