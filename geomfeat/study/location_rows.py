@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
 
 from geomfeat.activations.hidden_layers import home, placed
 from geomfeat.activations.model_state import evaluating
-from geomfeat.errors import BadInput
+from geomfeat.errors import BadInput, near
 from geomfeat.labels import as_goal
 from geomfeat.location._locate import locate
 from geomfeat.location.options import LocateOptions
@@ -72,16 +72,20 @@ def locate_subject(
 
 
 def located_with(location: Any) -> LocateOptions | None:
-    """The options of the location that a study was asked for, or None for no location.
+    """The options of the location that a study was asked for, by object or by name, or None for no location.
 
-    >>> located_with(True).n_probes is None, located_with(False)
-    (True, None)
+    >>> located_with(True).n_probes is None, located_with(False), located_with({"n_probes": 8}).n_probes
+    (True, None, 8)
     """
-    if isinstance(location, LocateOptions):
-        return location
-    if not isinstance(location, bool):
+    if isinstance(location, Mapping):
+        known = [f.name for f in fields(LocateOptions)]
+        for name in location:
+            if name not in known:
+                raise BadInput(f"location={{{name!r}: ...}} is not one of the LocateOptions; near: {near(name, known)}")
+        return LocateOptions(**location)
+    if not isinstance(location, bool | LocateOptions):
         raise BadInput(f"location is a {type(location).__name__}: give True, False or LocateOptions(...)")
-    return LocateOptions() if location else None
+    return location if isinstance(location, LocateOptions) else LocateOptions() if location else None
 
 
 def check_ladder(ladder: Any, labels: Any) -> None:
@@ -103,8 +107,8 @@ def check_located(subject: Subject, options: LocateOptions) -> None:
     ]
     if ends[1] and all(torch.equal(ends[0][name], p) for name, p in ends[1].items()):
         raise BadInput(
-            "nothing was learned: the same weights were given before and after training. Give those before training "
-            "as initial, or leave initial out"
+            "nothing was learned: the same weights were given as trained and initial. Give those before training as "
+            "initial, or leave initial out"
         )
 
 

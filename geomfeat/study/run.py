@@ -58,7 +58,7 @@ def analyze(
     device: str | torch.device | None = None,
     progress: bool = True,
     extraction: ExtractOptions = ExtractOptions(),
-    location: bool | LocateOptions = True,
+    location: bool | LocateOptions | Mapping[str, Any] = True,
     options: StudyOptions = StudyOptions(),
 ) -> Study:
     """Measure what a network has learned, layer by layer, and locate it between lazy and rich.
@@ -80,7 +80,7 @@ def analyze(
             groups, and errors over samples become errors over groups.
         extraction: how features become (n, d), batch size and readout, see `ExtractOptions`. Layers of more than 4096
             features are projected to 2048 for geometry, unless `project` says otherwise.
-        location: False leaves it out; `LocateOptions` say how it is measured.
+        location: False leaves it out; `LocateOptions`, or a mapping of some of them, say how it is measured.
         options: name, conditions, checkpoints, data for the accuracy, UMAP, resuming, ladder, see `StudyOptions`.
 
     Returns Study: `.table` (one row per number), `.location`, `.arrays`, `.to_html(path)`, `.save(dir)`. In the table

@@ -113,7 +113,9 @@ def test_a_ladder_gives_rows_with_the_equivalent_gamma() -> None:
         (lambda: StudyOptions(ladder=101), "ladder=101: at most 100"),
         (lambda: LocateOptions(loss="huber"), "loss='huber'"),
         (lambda: LocateOptions(n_bootstrap=1), "n_bootstrap=1"),
-        (lambda: located_with({"n_bootstrap": 2}), r"location is a dict: give True, False or LocateOptions"),
+        (lambda: located_with({"n_bootstraps": 2}), "'n_bootstraps': ...} is not one of.*near: n_bootstrap"),
+        (lambda: located_with({"n_bootstrap": 1}), "n_bootstrap=1"),
+        (lambda: located_with(3), r"location is a int: give True, False or LocateOptions"),
     ],
 )
 def test_options_that_could_only_fail_are_refused_before_any_work(make: Callable[[], Any], why: str) -> None:

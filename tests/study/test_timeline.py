@@ -140,10 +140,10 @@ def test_parts_are_kept_and_depend_on_what_decides_the_rows(tmp_path: Path, monk
     ("given", "expected"),
     [
         ((Snapshot(model_at(2), 90), model_at(0), {30: 0, "7": 0, "best": 0}),
-         {"init": 0, "7": 7, "30": 30, "model": 90}),
+         {"init": 0, "7": 7, "30": 30, "trained": 90}),
         ((model_at(2), None, {30: 0, 7: 0}), {"7": 7, "30": 30}),
         ((Snapshot(model_at(2), 30), model_at(0), {30: 0}), {"init": 0, "30": 30}),
-        ((Snapshot(model_at(2), 20), Snapshot(model_at(0), 10), {30: 0}), {"init": 10, "model": 20, "30": 30}),
+        ((Snapshot(model_at(2), 20), Snapshot(model_at(0), 10), {30: 0}), {"init": 10, "trained": 20, "30": 30}),
         ((model_at(2), model_at(0), None), {"init": 0}),
     ],
 )  # fmt: skip
