@@ -42,7 +42,7 @@ GAMMAS = ("equivalent_gamma", "gamma_low", "gamma_high")
 
 
 def locate_subject(
-    subject: Subject, *, factory: Any, asked: StudyOptions, options: LocateOptions, seed: int, progress: bool
+    subject: Subject, *, asked: StudyOptions, options: LocateOptions, seed: int, progress: bool
 ) -> tuple[Location | None, str]:
     """(location, "") or (None, why not); a location whose ladder failed comes with a flag and the reason.
 
@@ -55,9 +55,9 @@ def locate_subject(
     def work(ladder: Any) -> Location:
         return locate(
             subject.snapshots[TRAINED].model, subject.inputs, subject.goal,
-            initial=None if start is None else start.model, factory=factory, params=asked.params, readout=look.readout,
-            groups=None if few else subject.groups, ladder=ladder, seed=seed, layers=subject.patterns,
-            device=look.device, progress=progress, options=options,
+            initial=None if start is None else start.model, factory=asked.factory, params=asked.params,
+            readout=look.readout, groups=None if few else subject.groups, ladder=ladder, seed=seed,
+            layers=subject.patterns, device=look.device, progress=progress, options=options,
         )  # fmt: skip
 
     where, _, note = guarded(lambda: work(asked.ladder), "location")

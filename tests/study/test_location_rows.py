@@ -30,7 +30,7 @@ from geomfeat.study.snapshots import Look, Subject, make_subject
 from tests.study.small import digits, model_at
 
 FAST = LocateOptions(n_bootstrap=2, n_probes=24)
-HOW: dict[str, Any] = {"factory": None, "seed": 0, "progress": False}
+HOW: dict[str, Any] = {"seed": 0, "progress": False}
 
 
 def subject(model: nn.Module | None = None, layers: str | list[str] = "*") -> Subject:
