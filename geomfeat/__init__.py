@@ -12,7 +12,7 @@ from geomfeat._version import __version__
 if TYPE_CHECKING:
     from geomfeat.activations import ExtractOptions, extract, load_npz, recording, save_npz, select_layers
     from geomfeat.api import Comparison, Results, analyze, compare, compare_page
-    from geomfeat.comparison.models import CompareOptions
+    from geomfeat.comparison.models import CompareOptions, ModelComparison
     from geomfeat.comparison.relations._relate import Related, relate
     from geomfeat.comparison.relations.equal_fit import Matched, match
     from geomfeat.comparison.relations.phase_map import Grid, portrait
@@ -62,7 +62,7 @@ _HOME = {
     for module, names in {
         "activations": "ExtractOptions extract load_npz recording save_npz select_layers",
         "api": "Comparison Results analyze compare compare_page",
-        "comparison.models": "CompareOptions",
+        "comparison.models": "CompareOptions ModelComparison",
         "comparison.relations._relate": "Related relate",
         "comparison.relations.equal_fit": "Matched match",
         "comparison.relations.phase_map": "Grid portrait",
@@ -114,6 +114,7 @@ __all__ = [
     "Location",
     "Matched",
     "Measure",
+    "ModelComparison",
     "ProbeAccuracy",
     "RDMs",
     "RSARanking",
