@@ -174,11 +174,10 @@ def _measured(run: RunConfig, data: Dataset, trained: TrainedRun, name: str) -> 
     study = analyze(
         last, seen.inputs, seen.labels, initial=trained.initial, layers=asked.layers,
         measures=None if asked.measures == "all" else asked.measures or CHEAP, seed=asked.seed, progress=False,
-        location=location,
+        checkpoints=dict(trained.snapshots) if asked.snapshots else None, location=location,
         options=StudyOptions(
-            name=name, conditions=run.conditions() | {"outcome": trained.outcome},
-            checkpoints=dict(trained.snapshots) if asked.snapshots else None,
-            evaluate={"test": (data.test_inputs, data.test_labels)} if tested else None, umap=False,
+            name=name, conditions=run.conditions() | {"outcome": trained.outcome}, umap=False,
+            evaluate={"test": (data.test_inputs, data.test_labels)} if tested else None,
         ),
     )  # fmt: skip
     table = study.table
