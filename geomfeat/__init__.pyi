@@ -35,6 +35,7 @@ from .api import (
     compare_page as compare_page,
 )
 from .comparison.models import CompareOptions as CompareOptions
+from .comparison.models import ModelComparison as ModelComparison
 from .comparison.relations._relate import Related as Related
 from .comparison.relations._relate import relate as relate
 from .comparison.relations.equal_fit import Matched as Matched

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
+from collections.abc import Generator
 from typing import Any
 
 import pytest
 import torch
 
 torch.set_num_threads(1)
+gc.disable()  # until the tests are collected
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
@@ -20,13 +22,17 @@ def device(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-def pytest_collection_finish() -> None:
-    """The garbage collector passes over what stays to the end: modules and tests, a million objects and more.
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Afterwards the garbage collector runs, and passes over what stays to the end: modules and collected tests.
 
-    It took a seventh of the time of some tests.
+    During the imports it would take a fifth of their time, to find next to nothing.
     """
+    found = yield
     gc.collect()
     gc.freeze()
+    gc.enable()
+    return found
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

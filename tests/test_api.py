@@ -77,7 +77,6 @@ def test_options_that_are_no_options_are_refused_by_name() -> None:
         lambda: gf.locate(model_at(2), x, y, options=given),
         lambda: gf.analyze(model_at(2), x, y, options=given),
         lambda: gf.compare({"a": model_at(0), "b": model_at(2)}, x, options=given),
-        lambda: gf.train_at_gamma(model_at(0), x, y, gamma=1.0, options=given),
     ):
         with pytest.raises(BadInput, match=r"options is a dict: give \w+Options\(...\)"):
             call()

@@ -107,7 +107,8 @@ def ask(
     whole = load_data(request["data"])
     part = samples(whole, request["n"], request["seed"])
     found = analyze(
-        trained, part.inputs, part.known, initial=initial, factory=factory, layers=request["layers"] or "*",
+        trained, part.inputs, part.known, initial=initial, layers=request["layers"] or "*",
+        checkpoints={step: load_weights(factory(), path) for step, path in steps.items()},
         measures=request["measures"], groups=part.groups, seed=request["seed"], device=request["device"],
         progress=progress,
         extraction=ExtractOptions(
@@ -116,9 +117,8 @@ def ask(
         ),
         location=location_options(request),
         options=StudyOptions(
-            name=request["name"], checkpoints={step: load_weights(factory(), path) for step, path in steps.items()},
-            evaluate=parts_of(whole), umap=drawn_layer(request["umap_layer"]), resume=resume,
-            ladder=ladder_of(request["ladder"]),
+            name=request["name"], evaluate=parts_of(whole), umap=drawn_layer(request["umap_layer"]), resume=resume,
+            factory=factory, ladder=ladder_of(request["ladder"]),
         ),
     )  # fmt: skip
     dataset = {

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
 
 from geomfeat.activations.hidden_layers import home, placed
 from geomfeat.activations.model_state import evaluating
-from geomfeat.errors import BadInput
+from geomfeat.errors import BadInput, near
 from geomfeat.labels import as_goal
 from geomfeat.location._locate import locate_network
 from geomfeat.location.options import LocateOptions
@@ -42,7 +42,7 @@ GAMMAS = ("equivalent_gamma", "gamma_low", "gamma_high")
 
 
 def locate_subject(
-    subject: Subject, *, factory: Any, asked: StudyOptions, options: LocateOptions, seed: int, progress: bool
+    subject: Subject, *, asked: StudyOptions, options: LocateOptions, seed: int, progress: bool
 ) -> tuple[Location | None, str]:
     """(location, "") or (None, why not); a location whose ladder failed comes with a flag and the reason.
 
@@ -54,7 +54,7 @@ def locate_subject(
 
     def work(ladder: Any) -> Location:
         return locate_network(
-            subject.network, subject.goal, None if start is None else start.model, factory=factory,
+            subject.network, subject.goal, None if start is None else start.model, factory=asked.factory,
             groups=None if few else subject.groups, ladder=ladder, seed=seed, progress=progress, options=options,
         )  # fmt: skip
 
@@ -70,16 +70,20 @@ def locate_subject(
 
 
 def located_with(location: Any) -> LocateOptions | None:
-    """The options of the location that a study was asked for, or None for no location.
+    """The options of the location that a study was asked for, by object or by name, or None for no location.
 
-    >>> located_with(True).n_probes is None, located_with(False)
-    (True, None)
+    >>> located_with(True).n_probes is None, located_with(False), located_with({"n_probes": 8}).n_probes
+    (True, None, 8)
     """
-    if isinstance(location, LocateOptions):
-        return location
-    if not isinstance(location, bool):
+    if isinstance(location, Mapping):
+        known = [f.name for f in fields(LocateOptions)]
+        for name in location:
+            if name not in known:
+                raise BadInput(f"location={{{name!r}: ...}} is not one of the LocateOptions; near: {near(name, known)}")
+        return LocateOptions(**location)
+    if not isinstance(location, bool | LocateOptions):
         raise BadInput(f"location is a {type(location).__name__}: give True, False or LocateOptions(...)")
-    return LocateOptions() if location else None
+    return location if isinstance(location, LocateOptions) else LocateOptions() if location else None
 
 
 def check_ladder(ladder: Any, labels: Any) -> None:
@@ -101,8 +105,8 @@ def check_located(subject: Subject, options: LocateOptions) -> None:
     ]
     if ends[1] and all(torch.equal(ends[0][name], p) for name, p in ends[1].items()):
         raise BadInput(
-            "nothing was learned: the same weights were given before and after training. Give those before training "
-            "as initial, or leave initial out"
+            "nothing was learned: the same weights were given as trained and initial. Give those before training as "
+            "initial, or leave initial out"
         )
 
 

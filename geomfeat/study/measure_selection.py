@@ -15,7 +15,7 @@ REMEDY = {
     "outputs": "it needs the network's outputs: extract with the model, or set outputs= of the Representation",
     "init": "it needs the initial weights: pass initial= (--initial FILE)",
     "course": "it needs three or more snapshots whose steps are known: pass initial= and "
-    "StudyOptions(checkpoints={step: model}) (--checkpoints FOLDER), and the trained network as "
+    "checkpoints={step: model} (--checkpoints FOLDER), and the trained network as "
     "Snapshot(model, at=step)",
     "gradients": "it needs the network's gradients: pass models, not recordings",
 }

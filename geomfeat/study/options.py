@@ -9,6 +9,7 @@ from typing import Any
 
 from geomfeat.errors import BadInput
 from geomfeat.location.reference_ladder import Ladder
+from geomfeat.models.reinitialize import Factory
 from geomfeat.tangent.tangent_space import Params
 
 MOST_RUNGS = 100
@@ -21,13 +22,13 @@ class StudyOptions:
     Attributes:
         name: of the model, the table's `run`; default "model".
         conditions: plain values by name that become columns of the table; default None: those of the Snapshot.
-        checkpoints: step -> Snapshot, module or state; adds rows with `at` the step, and "init-><step>" for changes;
-            with three or more known steps (initial is 0) also the verdict over time, `time_regime`. Default None.
         evaluate: part -> (inputs, labels), or a Dataset or DataLoader of both in a fixed order, to report the accuracy
             on; default None: the inputs, as "data". The part "test" counts as samples that were not trained on, also
             over time.
         umap: the layer for the UMAP plot; True (default) the last, False none.
         resume: a folder for finished parts: after an interruption the same call resumes from them; default None.
+        factory: draws fresh weights for the location where the initial ones are not known, see `locate`; default None:
+            each module's own reset.
         ladder: number of reference networks to train, 2 to 100, or a Ladder, see `locate`; default None.
         params: which parameters were trained, for the location, see `locate`; default None: those that moved.
 
@@ -39,10 +40,10 @@ class StudyOptions:
 
     name: str = "model"
     conditions: Mapping[str, Any] | None = None
-    checkpoints: Mapping[Any, Any] | None = None
     evaluate: Mapping[str, Any] | None = None
     umap: bool | str = True
     resume: str | Path | None = None
+    factory: Factory | None = None
     ladder: int | Ladder | None = None
     params: Params | None = None
 

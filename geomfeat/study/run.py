@@ -50,7 +50,7 @@ def analyze(
     labels: Any = None,
     *,
     initial: nn.Module | Snapshot | None = None,
-    factory: Callable[[], nn.Module] | None = None,
+    checkpoints: Mapping[Any, Any] | None = None,
     layers: Patterns = "*",
     measures: Sequence[str] | str | None = None,
     groups: Any = None,
@@ -58,7 +58,7 @@ def analyze(
     device: str | torch.device | None = None,
     progress: bool = True,
     extraction: ExtractOptions = ExtractOptions(),
-    location: bool | LocateOptions = True,
+    location: bool | LocateOptions | Mapping[str, Any] = True,
     options: StudyOptions = StudyOptions(),
 ) -> Study:
     """Measure what a network has learned, layer by layer, and locate it between lazy and rich.
@@ -68,8 +68,9 @@ def analyze(
     Args:
         model, initial: the network after and before training, or Snapshots of it (their conditions become columns;
             with its step, `Snapshot(model, at=1000)`, the trained network is the last of a series over time). Without
-            initial weights `factory` (or each module's own reset) draws fresh ones for the location; what compares
-            with the start is left out.
+            initial weights the location draws fresh ones; what compares with the start is left out.
+        checkpoints: step -> Snapshot, module or state; adds rows with `at` the step, and "init-><step>" for changes;
+            with three or more known steps (initial is 0) also the verdict over time, `time_regime`.
         inputs: n samples, a few hundred, best of the training set: a tensor, a tuple or a mapping, samples first; or a
             DataLoader or Dataset, see `extract`, which is read again for every pass, in a fixed order.
         labels: (n,) classes, or the values (n,) or (n, C) of a regression, for which measures that need classes fail;
@@ -80,8 +81,8 @@ def analyze(
             groups, and errors over samples become errors over groups.
         extraction: how features become (n, d), batch size and readout, see `ExtractOptions`. Layers of more than 4096
             features are projected to 2048 for geometry, unless `project` says otherwise.
-        location: False leaves it out; `LocateOptions` say how it is measured.
-        options: name, conditions, checkpoints, data for the accuracy, UMAP, resuming, ladder, see `StudyOptions`.
+        location: False leaves it out; `LocateOptions`, or a mapping of some of them, say how it is measured.
+        options: name, conditions, data for the accuracy, UMAP, resuming, factory, ladder, see `StudyOptions`.
 
     Returns Study: `.table` (one row per number), `.location`, `.arrays`, `.to_html(path)`, `.save(dir)`. In the table
     `at` is "init", "trained" or a step; for comparisons "init->trained" or "init-><step>". A measure that fails gives
@@ -102,12 +103,12 @@ def analyze(
     inputs, labels = reread(model, inputs, labels, why="analyze", batch_size=extraction.batch_size)
     evaluate = _samples_of(options.evaluate, model, extraction.batch_size)
     columns = checked_conditions({**getattr(model, "conditions", {}), **(options.conditions or {})})
-    course = course_of(model, initial, options.checkpoints, evaluate, None if where is None else where.loss, columns)
+    course = course_of(model, initial, checkpoints, evaluate, None if where is None else where.loss, columns)
     have = _had(labels, initial, course)
     make_plan(measures, have | {"outputs"})
     check_ladder(options.ladder, labels)
     subject = make_subject(
-        model, inputs, labels, groups=groups, initial=initial, checkpoints=options.checkpoints, layers=layers,
+        model, inputs, labels, groups=groups, initial=initial, checkpoints=checkpoints, layers=layers,
         look=look, params=options.params,
     )  # fmt: skip
     _check_asked(subject, options.umap, where)
@@ -116,7 +117,7 @@ def analyze(
     rows = run.measured()
     found: Location | None = None
     if where is not None:
-        found, located = run.located(factory, options, where)
+        found, located = run.located(options, where)
         rows += located
     arrays, failures = run.pictures(rows, options.umap)
     accuracy, read_from = accuracy_of(subject, evaluate, course.loss)
@@ -218,16 +219,16 @@ class _Run:
             if at in self.subject.snapshots:
                 self.features.at(at)
 
-    def located(self, factory: Any, asked: StudyOptions, options: LocateOptions) -> tuple[Location | None, list[Row]]:
+    def located(self, asked: StudyOptions, options: LocateOptions) -> tuple[Location | None, list[Row]]:
         """The location and its rows; None with a failed row if it cannot be computed."""
         ends = [at for at in WORDS if at in self.subject.snapshots]
         moved = _named(asked.params) if callable(asked.params) else asked.params
-        made_by = self.subject.layers, _named(factory), asked.ladder, options, moved
+        made_by = self.subject.layers, _named(asked.factory), asked.ladder, options, moved
         key = self.key("location", *made_by, moments=ends)
         where = _kept_location(self.parts.get(key))
         if where is None:
             where, note = locate_subject(
-                self.subject, factory=factory, asked=asked, options=options, seed=self.seed, progress=self.progress
+                self.subject, asked=asked, options=options, seed=self.seed, progress=self.progress
             )
             if where is None:
                 return None, location_rows(None, self.subject, note)

@@ -15,7 +15,6 @@ from torch import nn
 import geomfeat as gf
 from geomfeat import geometry, regimes, tangent
 from geomfeat.charts import Curve, Plot
-from geomfeat.comparison.models import ModelComparison
 from geomfeat.comparison.sweeps import SweepResult
 from geomfeat.comparison.validation import Validation
 from geomfeat.compat.glue import glue_analysis
@@ -64,7 +63,7 @@ def brains() -> gf.RDMs:
 
 
 @cache
-def compared() -> gf.Comparison:
+def compared() -> gf.ModelComparison:
     models = {NAME: {"x": layer(name="x")}, "b": {"y": layer(3, "y")}}
     return gf.compare(models, labels=LABELS, measures=["stable_rank"], progress=False)
 
@@ -171,9 +170,7 @@ EXAMPLES: dict[type, Callable[[], Any]] = {
     gf.Location: location,
     gf.Ladder: lambda: gf.Ladder(pd.DataFrame({"gamma": [0.1, 1.0], "richness": [-1.0, 0.0]}), 0.1, (NAME,), 10),
     gf.Study: lambda: gf.Study(NAME, table(), location()),
-    gf.Results: lambda: gf.Results(NAME, table(), location()),
-    ModelComparison: lambda: ModelComparison(**vars(compared())),
-    gf.Comparison: compared,
+    gf.ModelComparison: compared,
     gf.SweepResult: swept,
     gf.Grid: grid,
     gf.Related: related,

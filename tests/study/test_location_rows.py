@@ -30,7 +30,7 @@ from geomfeat.study.snapshots import Look, Subject, make_subject
 from tests.study.small import digits, model_at
 
 FAST = LocateOptions(n_bootstrap=2, n_probes=24)
-HOW: dict[str, Any] = {"factory": None, "seed": 0, "progress": False}
+HOW: dict[str, Any] = {"seed": 0, "progress": False}
 
 
 def subject(model: nn.Module | None = None, layers: str | list[str] = "*", **known: Any) -> Subject:
@@ -114,7 +114,9 @@ def test_a_ladder_gives_rows_with_the_equivalent_gamma() -> None:
         (lambda: StudyOptions(ladder=101), "ladder=101: at most 100"),
         (lambda: LocateOptions(loss="huber"), "loss='huber'"),
         (lambda: LocateOptions(n_bootstrap=1), "n_bootstrap=1"),
-        (lambda: located_with({"n_bootstrap": 2}), r"location is a dict: give True, False or LocateOptions"),
+        (lambda: located_with({"n_bootstraps": 2}), "'n_bootstraps': ...} is not one of.*near: n_bootstrap"),
+        (lambda: located_with({"n_bootstrap": 1}), "n_bootstrap=1"),
+        (lambda: located_with(3), r"location is a int: give True, False or LocateOptions"),
     ],
 )
 def test_options_that_could_only_fail_are_refused_before_any_work(make: Callable[[], Any], why: str) -> None:

@@ -69,7 +69,8 @@ def test_a_regression_is_seen_over_time() -> None:
         measures=["time_regime", "nc1"],
         location=False,
         progress=False,
-        options=StudyOptions(checkpoints={5: middle, 9: end}, umap=False),
+        checkpoints={5: middle, 9: end},
+        options=StudyOptions(umap=False),
     )
     rows = study.table.set_index("measure")
     assert rows.loc[["time_regime"], "ok"].any()

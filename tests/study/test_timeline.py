@@ -53,7 +53,7 @@ def test_rows_are_those_of_the_diagnostic_itself() -> None:
 def test_a_lazy_run_is_read_as_the_change_of_its_outputs_also_where_the_scale_is_not_known() -> None:
     known = numbers(study(LAZY_GAMMA))
     bare = at_gamma(LAZY_GAMMA).model
-    unknown = numbers(study(LAZY_GAMMA, trained=Snapshot(bare, at=300), initial=at_gamma(LAZY_GAMMA).snapshots[0]))
+    unknown = numbers(study(LAZY_GAMMA, model=Snapshot(bare, at=300), initial=at_gamma(LAZY_GAMMA).snapshots[0]))
     assert "over gamma = 0.02" in known.loc["fit_time", "note"]
     assert "over gamma = 1" in unknown.loc["fit_time", "note"]
     for rows in (known, unknown):
@@ -93,7 +93,7 @@ def test_without_labels_it_is_left_out() -> None:
 
 def test_the_trained_network_counts_where_its_step_is_known() -> None:
     run = at_gamma(RICH_GAMMA)
-    rows = numbers(study(trained=run.model))
+    rows = numbers(study(model=run.model))
     last = max(step for step in run.snapshots if step < 300)
     assert set(rows["at"]) == {f"init->{last}"}
     assert f"to step {last};" in rows.loc["furthest_turn", "note"]
@@ -140,10 +140,10 @@ def test_parts_are_kept_and_depend_on_what_decides_the_rows(tmp_path: Path, monk
     ("given", "expected"),
     [
         ((Snapshot(model_at(2), 90), model_at(0), {30: 0, "7": 0, "best": 0}),
-         {"init": 0, "7": 7, "30": 30, "model": 90}),
+         {"init": 0, "7": 7, "30": 30, "trained": 90}),
         ((model_at(2), None, {30: 0, 7: 0}), {"7": 7, "30": 30}),
         ((Snapshot(model_at(2), 30), model_at(0), {30: 0}), {"init": 0, "30": 30}),
-        ((Snapshot(model_at(2), 20), Snapshot(model_at(0), 10), {30: 0}), {"init": 10, "model": 20, "30": 30}),
+        ((Snapshot(model_at(2), 20), Snapshot(model_at(0), 10), {30: 0}), {"init": 10, "trained": 20, "30": 30}),
         ((model_at(2), model_at(0), None), {"init": 0}),
     ],
 )  # fmt: skip

@@ -39,9 +39,9 @@ from geomfeat.study.location_rows import QUANTITIES as LOCATION_QUANTITIES
 from geomfeat.study.table import Row, failed_rows, row, table_of
 from geomfeat.types import Estimate, Snapshot
 
-# Packages whose code decides no number of a run.
+# Packages whose code decides no number of a run, and those of their modules that do.
 ASIDE = {"cli", "report", "compat", "comparison", "lab"}
-OWN = {"design.py", "sweep_config.py", "task.py", "training.py", "transfer.py"}
+OWN = {f"comparison/sweeps/{name}.py" for name in ("config", "grid", "task", "train", "transfer")}
 # A study measures something; where only the location is asked for, this is dropped again.
 CHEAP = ["stable_rank"]
 # Why a training that went well may lack a number.
@@ -59,7 +59,7 @@ def code_version() -> str:
     digest = hashlib.sha256()
     for path in sorted(home.rglob("*.py")):
         name = path.relative_to(home)
-        if name.parts[0] not in ASIDE or (name.parts[0] == "comparison" and name.parts[1] in OWN):
+        if name.parts[0] not in ASIDE or name.as_posix() in OWN:
             digest.update(f"{name.as_posix()}\n".encode() + path.read_bytes())
     return f"{__version__}+{digest.hexdigest()[:12]}"
 
@@ -174,11 +174,10 @@ def _measured(run: RunConfig, data: Dataset, trained: TrainedRun, name: str) -> 
     study = analyze(
         last, seen.inputs, seen.labels, initial=trained.initial, layers=asked.layers,
         measures=None if asked.measures == "all" else asked.measures or CHEAP, seed=asked.seed, progress=False,
-        location=location,
+        checkpoints=dict(trained.snapshots) if asked.snapshots else None, location=location,
         options=StudyOptions(
-            name=name, conditions=run.conditions() | {"outcome": trained.outcome},
-            checkpoints=dict(trained.snapshots) if asked.snapshots else None,
-            evaluate={"test": (data.test_inputs, data.test_labels)} if tested else None, umap=False,
+            name=name, conditions=run.conditions() | {"outcome": trained.outcome}, umap=False,
+            evaluate={"test": (data.test_inputs, data.test_labels)} if tested else None,
         ),
     )  # fmt: skip
     table = study.table

@@ -289,7 +289,9 @@ def test_padding_taken_for_data_is_told() -> None:
     lengths = LENGTHS["ascending"]
     short = lengths.clone()
     short[-1] = 2
-    with pytest.raises(BadInput, match=r"layer 'cut': its length.*padding is taken for data. Pass mask="):
+    with pytest.raises(
+        BadInput, match=r"layer 'cut': its length.*padding is taken for data. Pass ExtractOptions\(mask="
+    ):
         extract(Trimmed(), (X, short), layers="cut", reduce="token_mean", progress=False)
 
 
