@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from geomfeat.activations import require_samples_first
 from geomfeat.activations.chosen_layers import ChosenLayers, choose_hidden_layers
 from geomfeat.activations.layer_selection import Patterns
-from geomfeat.models.functional import Functional, Readout, as_inputs, n_samples, take
+from geomfeat.models.functional import Functional, Readout
+from geomfeat.models.nested_inputs import as_inputs, n_samples, take
 from geomfeat.numerics import WORKING
 from geomfeat.tangent.metric import PLAIN_METRIC, Metric
 from geomfeat.tangent.optimizer_rates import OptimizerRates, optimizer_rates

@@ -35,7 +35,7 @@ FAST = {
     "measures/layer": "d_lr label_alignment linear_probe_accuracy nc1 replica_capacity",
     "measures/network": "feature_movement layer_drift linearisation_gap weight_movement",
     "measures/pair": "pair_rsa pair_similarities representation_change",
-    "models": "copying effective_weights functional modules one_network readouts refused_inputs reinitialize zoo",
+    "models": "copying effective_weights functional modules one_network outputs refused_inputs reinitialize zoo",
     "models/weights": "checkpoints",
     "regimes/grokking": "transitions",
     "regimes/linear_networks": "balance phase_diagram",

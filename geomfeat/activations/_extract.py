@@ -24,7 +24,8 @@ from geomfeat.activations.reduction import Reduction, check_reduction
 from geomfeat.data.batch_streams import Stream, opened
 from geomfeat.errors import BadInput, LayerDidNotFire
 from geomfeat.labels import Labels, as_groups, as_labels
-from geomfeat.models.functional import Inputs, as_inputs, n_samples, unwrapped
+from geomfeat.models.functional import unwrapped
+from geomfeat.models.nested_inputs import Inputs, as_inputs, n_samples
 from geomfeat.types import Representation
 
 _log = logging.getLogger(__name__)

@@ -33,7 +33,7 @@ from geomfeat.activations.random_projection import project, projected_width, pro
 from geomfeat.activations.reduction import dense, plain, reduce
 from geomfeat.errors import BadInput, LayerDidNotFire
 from geomfeat.models.functional import Readout, output_matrix, output_tensor
-from geomfeat.models.readouts import as_readout
+from geomfeat.models.outputs import as_readout
 from geomfeat.numerics import WORKING, require_finite
 
 _log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from geomfeat.activations.checks.sequence_lengths import differing_rows, lengths_of
 from geomfeat.activations.hidden_layers import few, home
 from geomfeat.errors import BadInput
-from geomfeat.models.functional import batches, map_inputs, moved, n_samples, take
+from geomfeat.models.nested_inputs import batches, map_inputs, moved, n_samples, take
 from geomfeat.models.streamed_inputs import READ, LazyInputs
 from geomfeat.numerics import as_tensor
 

@@ -13,7 +13,8 @@ from geomfeat.activations._layer_choice import choose_layers
 from geomfeat.activations.hidden_layers import few, fired_on, hidden_weight_layers, home, placed
 from geomfeat.activations.layer_selection import Patterns, inside, module_name, modules_by_name, own_parameters
 from geomfeat.errors import BadInput, LayerDidNotFire
-from geomfeat.models.functional import Readout, as_inputs, moved, unwrapped
+from geomfeat.models.functional import Readout, unwrapped
+from geomfeat.models.nested_inputs import as_inputs, moved
 
 
 @dataclass(frozen=True, eq=False)

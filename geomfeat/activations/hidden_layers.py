@@ -16,18 +16,8 @@ from geomfeat.activations.layer_selection import has_weight_matrix, modules_by_n
 from geomfeat.activations.model_state import evaluating, with_gradients
 from geomfeat.errors import BadInput
 from geomfeat.models.copying import deep_copy
-from geomfeat.models.functional import (
-    Inputs,
-    Readout,
-    as_inputs,
-    batches_remedy,
-    call,
-    moved,
-    n_samples,
-    output_matrix,
-    take,
-    unwrapped,
-)
+from geomfeat.models.functional import Readout, call, output_matrix, unwrapped
+from geomfeat.models.nested_inputs import Inputs, as_inputs, batches_remedy, moved, n_samples, take
 from geomfeat.models.refused_inputs import explained
 from geomfeat.models.streamed_inputs import LazyInputs
 from geomfeat.numerics import resolve_device

@@ -93,7 +93,7 @@ def listed(model: nn.Module, inputs: Any, device: str | None, readout: Readout |
     from geomfeat.activations import extract as run
     from geomfeat.activations import hidden_weight_layers, module_name
     from geomfeat.activations.layer_selection import modules_by_name
-    from geomfeat.models.functional import n_samples, take
+    from geomfeat.models.nested_inputs import n_samples, take
 
     pair = take(inputs, slice(0, min(2, n_samples(inputs))))
     reps = run(model, pair, layers="*", device=device, progress=False)

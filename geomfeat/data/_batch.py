@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
-from geomfeat.models.functional import as_inputs, unwrapped
+from geomfeat.models.functional import unwrapped
+from geomfeat.models.nested_inputs import as_inputs
 
 LABELS = ("labels", "label", "targets", "target", "y")
 

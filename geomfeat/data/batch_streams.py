@@ -18,7 +18,7 @@ from torch.utils.data import Dataset as TorchDataset
 from geomfeat.data._batch import Arguments, joined, split
 from geomfeat.data.dataset import Dataset, classes_or_targets
 from geomfeat.errors import BadInput
-from geomfeat.models.functional import map_inputs, n_samples, shapes_of, take
+from geomfeat.models.nested_inputs import map_inputs, n_samples, shapes_of, take
 from geomfeat.models.streamed_inputs import READ, LazyInputs, bytes_of, in_batches, leaves_of
 from geomfeat.types import Snapshot
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from geomfeat.errors import BadInput
 from geomfeat.labels import Labels, as_groups, as_labels, classes_in, goal_of
-from geomfeat.models.functional import as_inputs, map_inputs, n_samples, take
+from geomfeat.models.nested_inputs import as_inputs, map_inputs, n_samples, take
 from geomfeat.numerics import require_finite, stream
 
 CHANNELS = (1, 3, 4)

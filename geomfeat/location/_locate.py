@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, cast
 
-import numpy as np
 import pandas as pd
 import torch
-from scipy import stats
 from torch import nn
 from tqdm import tqdm
 
@@ -18,30 +15,23 @@ from geomfeat.activations.layer_selection import Patterns
 from geomfeat.data.batch_streams import reread
 from geomfeat.errors import BadInput, require_kind
 from geomfeat.labels import as_groups
+from geomfeat.location.assembly import assembled, details_of, difference, floor_of, half_width, widened
 from geomfeat.location.caveats import flags_of
-from geomfeat.location.demand import solve
-from geomfeat.location.demand_interval import bootstrap, by_probes, deviation, spread
+from geomfeat.location.demand_interval import bootstrap, by_probes
 from geomfeat.location.initial_states import Observed, Start, initial_models, observe, start_from
-from geomfeat.location.kernel_place import mean_place
 from geomfeat.location.options import FEWEST_REINITIALISATIONS, LocateOptions
 from geomfeat.location.reference_ladder import Ladder, plan_ladder, read_off, train_ladder
-from geomfeat.location.result import ABOVE_FLOOR, LAYER_COLUMNS, Location, regime_of, regime_without_start
+from geomfeat.location.result import Location
 from geomfeat.models.functional import Readout, unwrapped
-from geomfeat.models.readouts import as_readout
+from geomfeat.models.outputs import as_readout
 from geomfeat.models.reinitialize import Factory
 from geomfeat.network import Network
 from geomfeat.statistics.group_errors import FEWEST
 from geomfeat.tangent.tangent_space import Params
 from geomfeat.types import Snapshot
 
-LEVEL = 0.9  # level of the intervals
-# Decades by which R through projected outputs was seen to exceed R through all (ImageNet CNN: 1.35 against .83).
-PROJECTION_EXCESS = 0.5
 BOOTSTRAP, HEAVY_BOOTSTRAP, HEAVY_PROJECTIONS, MANY_OUTPUTS = 20, 6, 4, 16
 ORDERS, HEAVY_ORDERS = 4, 1  # random orders of the probes to average the growth of R with their number over
-# A doubling of the probes can add more than the one before did. The margin was chosen on half the families of
-# `geomfeat validate`, which look one and two doublings ahead.
-MARGIN, MOST_DOUBLINGS = 1.25, 2.0
 
 
 def locate(
@@ -139,20 +129,15 @@ def locate_network(
             )  # fmt: skip
             bar.update()
         samples, growth = _resampled(starts[0], n_bootstrap, orders, seed, together, lambda: _tick(bar))
-        floors = None if initial is not None else _floor(starts, lambda: _tick(bar))
-    kernel = mean_place([start.kernel for start in starts])
-    located = replace(
-        _assembled(starts, samples, floors, observed), tangent=network.space.words, metric=starts[0].metric,
-        kernel_demand=kernel.demand, kernel_demand_on_target=kernel.on_target, kernel_change=kernel.change,
-        kernel_excess=kernel.excess, linearisation_gap=kernel.gap,
-    )  # fmt: skip
-    stderr = _difference(located.richness, located.low) / _z(starts)
-    details = _details(starts, observed, together, options, seed) | {"stderr": stderr}
+        floors = None if initial is not None else floor_of(starts, lambda: _tick(bar))
+    located = replace(assembled(starts, samples, floors, observed), tangent=network.space.words)
+    stderr = difference(located.richness, located.low) / half_width(starts)
+    details = details_of(starts, observed, together, options, seed) | {"stderr": stderr}
     located = replace(located, by_probes=growth, details=details)
-    located = _widened(located, starts[0], network.n)
+    located = widened(located, starts[0], network.n)
     if ladder is not None:
         rungs = _rungs(ladder, starts[0], observed, network.inputs, labels, options.n_probes, seed, progress)
-        located = _on_ladder(located, rungs, observed, stderr, _z(starts))
+        located = _on_ladder(located, rungs, observed, stderr, half_width(starts))
     flags = flags_of(located, starts[0], observed, loss=options.loss, own_reset=factory is None, trained=network.space)
     return replace(located, flags=flags)
 
@@ -207,24 +192,6 @@ def _check(options: LocateOptions, ladder: Any, initial: Any) -> None:
         )
 
 
-def _widened(located: Location, start: Start, given: int) -> Location:
-    """The interval with what resampling cannot show: R on all the inputs given, of which the probes are a part.
-
-    R changes with every doubling of the probes, mostly upwards. The end towards which the last doubling moved it also
-    covers the doublings that lead to all inputs: at least one, and at most two, as far as this was tried.
-    """
-    curve = located.by_probes["richness"].to_numpy(dtype=float)
-    last = _difference(*curve[[-1, -2]].tolist()) if len(curve) > 1 else 0.0
-    doublings = min(max(1.0, math.log2(given / start.task.n)), MOST_DOUBLINGS)
-    ahead = MARGIN * doublings * last if math.isfinite(last) else 0.0
-    # Projection can only make R too high, so only the lower end widens.
-    surplus = 0.0 if start.task.projection is None else PROJECTION_EXCESS
-    return replace(
-        located, low=located.low - surplus + min(ahead, 0.0), high=located.high + max(ahead, 0.0),
-        details={**located.details, "last_doubling": last, "doublings": doublings},
-    )  # fmt: skip
-
-
 def _rungs(
     ladder: int | Ladder, start: Start, observed: Observed, inputs: Any, labels: Any, n_probes: int | None, seed: int,
     progress: bool,
@@ -257,11 +224,6 @@ def _tick(bar: Any) -> None:
     bar.update()
 
 
-def _difference(a: float, b: float) -> float:
-    """a - b; 0 where both are -inf."""
-    return 0.0 if a == b else a - b
-
-
 def _module(model: nn.Module | Snapshot) -> nn.Module:
     model = model.model if isinstance(model, Snapshot) else model
     if not isinstance(model, nn.Module):
@@ -270,87 +232,3 @@ def _module(model: nn.Module | Snapshot) -> nn.Module:
             "load weights with geomfeat.load_weights(model, path)"
         )
     return unwrapped(model)
-
-
-def _floor(starts: list[Start], step: Callable[[], None]) -> dict[str, float]:
-    """Mean demand, by layer and as "" for the network, of turning one random initialisation into the next.
-
-    It is the value of R when nothing was learned: smaller demands are indistinguishable from it.
-    """
-    found = []
-    for start, other in zip(starts, [*starts[1:], starts[0]], strict=True):
-        demand = solve(start.task.towards(other.outputs - start.outputs))
-        found.append({**demand.layers, "": demand.richness})
-        step()
-    return {name: float(np.mean([row[name] for row in found])) for name in found[0]}
-
-
-def _z(starts: list[Start]) -> float:
-    """Half-width of the interval in standard errors: normal with the true start, Student's t over a few fresh ones."""
-    tail = 0.5 + LEVEL / 2
-    return float(stats.norm.ppf(tail) if len(starts) == 1 else stats.t.ppf(tail, len(starts) - 1))
-
-
-def _assembled(
-    starts: list[Start], samples: pd.DataFrame, floors: dict[str, float] | None, observed: Observed
-) -> Location:
-    by_sample = spread(samples)
-    z = _z(starts)
-
-    def centre_and_half(of_start: list[float], column: str) -> tuple[float, float]:
-        # The lost initial weights are one more draw: their variance adds to that of the mean, hence 1 + 1 / n.
-        own = deviation(of_start) * math.sqrt(1 + 1 / len(starts)) if len(starts) > 1 else 0.0
-        return float(np.mean(of_start)), z * float(np.hypot(by_sample[column], own))
-
-    rows = []
-    for name in [n for n in starts[0].demand.layers if all(n in s.movement for s in starts)]:
-        r, half = centre_and_half([s.demand.layers[name] for s in starts], name)
-        m = float(np.mean([s.movement[name] for s in starts]))
-        floor = math.nan if floors is None else floors[name]
-        regime = _regime(r, m, None if floors is None else floor)
-        excess = m - r if np.isfinite([m, r]).all() else math.nan
-        rows.append((name, r, r - half, r + half, m, excess, regime, floor))
-    layers = pd.DataFrame(rows, columns=[*LAYER_COLUMNS, "floor"])
-    floor = None if floors is None else floors[""]
-    richness, half = centre_and_half([s.demand.richness for s in starts], "richness")
-    moving = np.isfinite(layers["movement"])
-    both = moving & np.isfinite(layers["richness"])
-    counted = layers["movement"][both if both.any() else moving]
-    moved = float(np.mean(counted)) if len(counted) else -math.inf
-    at_most = floor is not None and richness < floor + ABOVE_FLOOR
-    hidden_from_view = any(bool(observed.features[name].any()) for name in starts[0].left_out)
-    regime = "undetermined" if moved == -math.inf and hidden_from_view else _regime(richness, moved, floor)
-    high = max(richness + half, floor + ABOVE_FLOOR) if at_most and floor is not None else richness + half
-    excess = moved - richness if math.isfinite(moved) and math.isfinite(richness) else math.nan
-    return Location(
-        richness=richness, low=richness - half, high=high, movement=moved, excess=excess,
-        tier="initial" if floor is None else "reinitialised", floor=floor, at_most=at_most, regime=regime,
-        layers=layers,
-    )  # fmt: skip
-
-
-def _regime(richness: float, movement: float, floor: float | None) -> str:
-    if floor is None or movement == -math.inf:
-        return regime_of(richness, movement)
-    return regime_without_start(richness, richness < floor + ABOVE_FLOOR, floor)
-
-
-def _details(
-    starts: list[Start], observed: Observed, groups: torch.Tensor | None, options: LocateOptions, seed: int
-) -> dict[str, Any]:
-    first = starts[0]
-    return {
-        "n_probes": first.task.n,
-        "n_groups": None if groups is None else len(groups.unique()),
-        "n_outputs": observed.outputs.shape[1],
-        "projections": None if first.task.projection is None else first.task.projection.shape[1],
-        "share_left": options.share_left,
-        "method": first.task.method,
-        "unreachable": first.demand.response.unreachable,
-        "left_out": list(first.left_out),
-        "n_bootstrap": options.n_bootstrap,
-        "level": LEVEL,
-        "richness_of_each_start": [s.demand.richness for s in starts],
-        "seed": seed,
-        "loss": options.loss,
-    }

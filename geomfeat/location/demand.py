@@ -22,7 +22,8 @@ from torch import Tensor
 
 from geomfeat.errors import BadInput
 from geomfeat.location.padding import Padding
-from geomfeat.models.functional import Functional, n_samples, output_matrix, take
+from geomfeat.models.functional import Functional, output_matrix
+from geomfeat.models.nested_inputs import n_samples, take
 from geomfeat.numerics import WORKING
 from geomfeat.regimes.linearization.response import Response, respond, respond_by_products
 from geomfeat.tangent import feature_jvp, jvp, ntk, vjp

@@ -26,7 +26,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geomfeat.models.functional import Functional, n_samples
+from geomfeat.models.functional import Functional
+from geomfeat.models.nested_inputs import n_samples
 from geomfeat.numerics import WORKING, stream
 from geomfeat.tangent import jvp, ntk, vjp
 

@@ -12,7 +12,8 @@ from torch import Tensor
 from geomfeat.activations import recording
 from geomfeat.activations.reduction import plain
 from geomfeat.errors import BadInput
-from geomfeat.models.functional import Functional, batches, n_samples
+from geomfeat.models.functional import Functional
+from geomfeat.models.nested_inputs import batches, n_samples
 from geomfeat.numerics import require_finite
 from geomfeat.tangent.jacobians.products import has_rows
 

@@ -15,7 +15,8 @@ from torch.nn.utils.rnn import PackedSequence
 from geomfeat.activations import recording
 from geomfeat.activations.checks.sequence_lengths import lengths_of
 from geomfeat.activations.hooks import padded
-from geomfeat.models.functional import Functional, as_inputs, batches, n_samples, take
+from geomfeat.models.functional import Functional
+from geomfeat.models.nested_inputs import as_inputs, batches, n_samples, take
 from geomfeat.models.streamed_inputs import LazyInputs, leaves_of
 from geomfeat.types import Representation
 

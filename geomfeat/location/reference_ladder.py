@@ -24,8 +24,9 @@ from geomfeat.errors import BadInput
 from geomfeat.labels import as_goal
 from geomfeat.location.demand import solve
 from geomfeat.location.initial_states import Observed, Start, observe, start_from
-from geomfeat.models.functional import Readout, as_inputs, copied
-from geomfeat.models.readouts import as_readout
+from geomfeat.models.functional import Readout, copied
+from geomfeat.models.nested_inputs import as_inputs
+from geomfeat.models.outputs import as_readout
 from geomfeat.models.streamed_inputs import LazyInputs
 from geomfeat.models.trained_parameters import differentiable
 from geomfeat.network import Network

@@ -20,7 +20,8 @@ from geomfeat.models.effective_weights import (
     set_weights,
     without_reparametrisation,
 )
-from geomfeat.models.functional import as_inputs, call, copied, differentiable_attention, moved, unwrapped
+from geomfeat.models.functional import call, copied, differentiable_attention, unwrapped
+from geomfeat.models.nested_inputs import as_inputs, moved
 from geomfeat.numerics import stream
 
 Factory = Callable[[], nn.Module]

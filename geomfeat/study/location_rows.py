@@ -16,7 +16,8 @@ from geomfeat.labels import as_goal
 from geomfeat.location._locate import locate_network
 from geomfeat.location.options import LocateOptions
 from geomfeat.location.result import Location
-from geomfeat.models.functional import as_inputs, batches, call, moved, n_samples, output_matrix, take
+from geomfeat.models.functional import call, output_matrix
+from geomfeat.models.nested_inputs import as_inputs, batches, moved, n_samples, take
 from geomfeat.models.one_network import in_one_form
 from geomfeat.models.trained_parameters import plain_name
 from geomfeat.regimes.training.class_targets import (

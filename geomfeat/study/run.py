@@ -19,7 +19,7 @@ from geomfeat.errors import BadInput, near, require_kind
 from geomfeat.labels import classes_in
 from geomfeat.location.options import LocateOptions
 from geomfeat.location.result import Location
-from geomfeat.models.functional import Inputs
+from geomfeat.models.nested_inputs import Inputs
 from geomfeat.study.figure_arrays import spectrum, umap_plane, umap_rows
 from geomfeat.study.location_rows import (
     accuracy_of,

@@ -16,9 +16,10 @@ from geomfeat.activations.layer_selection import Patterns
 from geomfeat.activations.random_projection import AUTO, PROJECTED, projected_width
 from geomfeat.errors import BadInput, CheckpointMismatch, require_kind
 from geomfeat.labels import Labels, as_goal, as_groups, classes_in
-from geomfeat.models.functional import Inputs, Readout, as_inputs, copied, n_samples, unwrapped
+from geomfeat.models.functional import Readout, copied, unwrapped
+from geomfeat.models.nested_inputs import Inputs, as_inputs, n_samples
 from geomfeat.models.one_network import require_one_network
-from geomfeat.models.readouts import as_readout
+from geomfeat.models.outputs import as_readout
 from geomfeat.network import Network
 from geomfeat.numerics import resolve_device, whole_seed
 from geomfeat.tangent.tangent_space import Params

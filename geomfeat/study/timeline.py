@@ -12,7 +12,7 @@ from torch import Tensor
 from geomfeat.errors import BadInput
 from geomfeat.labels import as_goal
 from geomfeat.measures.series.time_regime import FEWEST
-from geomfeat.models.functional import as_inputs, n_samples, take
+from geomfeat.models.nested_inputs import as_inputs, n_samples, take
 from geomfeat.snapshots import SnapshotSeries
 from geomfeat.study.location_rows import CLEARLY, accuracies
 from geomfeat.study.snapshots import INITIAL, TRAINED, Subject

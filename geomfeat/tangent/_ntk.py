@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from geomfeat.errors import BadInput, OutOfMemory
 from geomfeat.memory import free_bytes, with_smaller_chunks
-from geomfeat.models.functional import Functional, Readout, functional, n_samples
+from geomfeat.models.functional import Functional, Readout, functional
+from geomfeat.models.nested_inputs import n_samples
 from geomfeat.numerics import WORKING, as_tensor
 from geomfeat.tangent.jacobians._memory_budget import BUDGET
 from geomfeat.tangent.jacobians.derivative_checks import require_batch_size, require_callable

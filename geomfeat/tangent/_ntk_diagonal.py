@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from geomfeat.errors import OutOfMemory
 from geomfeat.memory import free_bytes, with_smaller_chunks
-from geomfeat.models.functional import Functional, Readout, batches, n_samples
+from geomfeat.models.functional import Functional, Readout
+from geomfeat.models.nested_inputs import batches, n_samples
 from geomfeat.numerics import WORKING, require_finite
 from geomfeat.tangent._ntk import SMALL, Outputs, Params, as_functional, cotangents_of
 from geomfeat.tangent.jacobians._memory_budget import BUDGET

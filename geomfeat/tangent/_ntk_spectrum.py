@@ -19,7 +19,8 @@ from geomfeat.charts import Plot
 from geomfeat.display import PlottableResult, line_chart
 from geomfeat.errors import BadInput
 from geomfeat.memory import free_bytes, with_smaller_chunks
-from geomfeat.models.functional import Functional, Readout, n_samples
+from geomfeat.models.functional import Functional, Readout
+from geomfeat.models.nested_inputs import n_samples
 from geomfeat.numerics import WORKING, numpy_stream, require_finite
 from geomfeat.tangent._ntk import Params, as_functional
 from geomfeat.tangent.jacobians._memory_budget import BUDGET

@@ -20,7 +20,7 @@ from geomfeat.activations.stored_representations import fingerprint
 from geomfeat.data.batch_streams import opened
 from geomfeat.data.dataset import Dataset
 from geomfeat.errors import BadInput, OutputExists
-from geomfeat.models.functional import n_samples, take
+from geomfeat.models.nested_inputs import n_samples, take
 from tests.activations.zoo import ZOO, lstm, mlp, transformer_encoder_masked
 
 N = 23

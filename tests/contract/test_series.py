@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from geomfeat.models.functional import as_inputs, n_samples, take
+from geomfeat.models.nested_inputs import as_inputs, n_samples, take
 from geomfeat.numerics import stream
 from geomfeat.registry import Measure, available
 from geomfeat.snapshots import SnapshotSeries

@@ -25,7 +25,7 @@ import geomfeat as gf
 from geomfeat.data._batch import Arguments, split
 from geomfeat.data.batch_streams import Stream, opened, reread
 from geomfeat.errors import BadInput
-from geomfeat.models.functional import batches, map_inputs, n_samples, take
+from geomfeat.models.nested_inputs import batches, map_inputs, n_samples, take
 
 N = 41
 X = torch.randn(N, 6, generator=torch.Generator().manual_seed(0))

@@ -17,20 +17,15 @@ from torch.func import jvp, vjp, vmap
 
 from geomfeat.errors import BadInput
 from geomfeat.models.functional import (
-    as_inputs,
-    batches,
     call,
     copied,
     differentiable_attention,
     eager,
     functional,
-    map_inputs,
-    moved,
-    n_samples,
     output_matrix,
-    take,
     unwrapped,
 )
+from geomfeat.models.nested_inputs import as_inputs, batches, map_inputs, moved, n_samples, take
 from geomfeat.numerics import WORKING, stream, tolerance
 from geomfeat.tangent import ntk
 from tests.activations.zoo import ZOO

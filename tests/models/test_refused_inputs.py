@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 import geomfeat as gf
 from geomfeat.errors import BadInput
-from geomfeat.models.functional import functional, n_samples
+from geomfeat.models.functional import functional
+from geomfeat.models.nested_inputs import n_samples
 from geomfeat.regimes.linearization import lazy_limit
 from geomfeat.regimes.stability import sharpness
 from geomfeat.tangent import jvp

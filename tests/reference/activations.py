@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from geomfeat.models.functional import call, n_samples, take
+from geomfeat.models.functional import call
+from geomfeat.models.nested_inputs import n_samples, take
 
 
 def leaves(value: Any) -> list[Tensor]:

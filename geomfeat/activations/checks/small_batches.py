@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.activations.hidden_layers import home
-from geomfeat.models.functional import map_inputs
+from geomfeat.models.nested_inputs import map_inputs
 from geomfeat.numerics import stream
 
 # Features of a sample that are compared; more of them, evenly spread, would find nothing else.

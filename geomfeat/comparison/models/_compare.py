@@ -23,7 +23,7 @@ from geomfeat.comparison.models.options import CompareOptions
 from geomfeat.comparison.models.result import ModelComparison
 from geomfeat.errors import BadInput, require_kind
 from geomfeat.geometry.rsa import RDMs
-from geomfeat.models.functional import Inputs
+from geomfeat.models.nested_inputs import Inputs
 from geomfeat.study.snapshots import Look
 from geomfeat.types import Representation, Snapshot
 

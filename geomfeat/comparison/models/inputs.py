@@ -14,7 +14,7 @@ from geomfeat.data.batch_streams import reread
 from geomfeat.errors import BadInput
 from geomfeat.geometry.rsa import RDMs
 from geomfeat.labels import Labels, classes_in
-from geomfeat.models.functional import n_samples
+from geomfeat.models.nested_inputs import n_samples
 from geomfeat.study.snapshots import TRAINED, Look, make_subject
 from geomfeat.types import Representation, Snapshot
 

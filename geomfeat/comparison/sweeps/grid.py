@@ -22,7 +22,7 @@ from geomfeat.data.dataset import Dataset
 from geomfeat.data.resize import images_like
 from geomfeat.errors import BadInput, near
 from geomfeat.models import build
-from geomfeat.models.functional import take
+from geomfeat.models.nested_inputs import take
 from geomfeat.numerics import stream
 from geomfeat.regimes.training import gamma_from
 from geomfeat.registry import get

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.location.initial_states import Start
-from geomfeat.models.functional import functional, n_samples, take
+from geomfeat.models.functional import functional
+from geomfeat.models.nested_inputs import n_samples, take
 from geomfeat.tangent import ntk, vjp
 
 Pair = tuple[float, float]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from geomfeat.errors import BadInput, CheckpointMismatch, OutOfMemory
-from geomfeat.models.functional import as_inputs, n_samples, take
+from geomfeat.models.nested_inputs import as_inputs, n_samples, take
 from geomfeat.snapshots import SnapshotPair
 from geomfeat.tangent import saved_bytes
 from geomfeat.types import Estimate

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from geomfeat.errors import BadInput, OutOfMemory
 from geomfeat.measures.network._probe_samples import WORK, attempted, noted, strided, trained_parameters
-from geomfeat.models.functional import Functional, n_samples
+from geomfeat.models.functional import Functional
+from geomfeat.models.nested_inputs import n_samples
 from geomfeat.numerics import WORKING, stream
 from geomfeat.snapshots import SnapshotPair
 from geomfeat.tangent import JacobianRows, ntk_by_parameter_group

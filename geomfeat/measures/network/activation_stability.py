@@ -9,7 +9,7 @@ from geomfeat.errors import BadInput
 from geomfeat.location.padding import mean_of_samples
 from geomfeat.measures.network._probe_samples import affordable, noted, trained_parameters
 from geomfeat.measures.network._relu_gates import open_gates
-from geomfeat.models.functional import batches, n_samples
+from geomfeat.models.nested_inputs import batches, n_samples
 from geomfeat.numerics import WORKING
 from geomfeat.registry import Quantity, measure
 from geomfeat.snapshots import SnapshotPair

@@ -10,7 +10,7 @@ from torch import Tensor
 from geomfeat.geometry.similarity import relative_change
 from geomfeat.location.padding import may_pack, valid_positions, valid_tokens, without_padding
 from geomfeat.measures.network._probe_samples import attempted
-from geomfeat.models.functional import as_inputs
+from geomfeat.models.nested_inputs import as_inputs
 from geomfeat.numerics import WORKING, jackknife_stderr
 from geomfeat.registry import Quantity, measure
 from geomfeat.snapshots import SnapshotPair

@@ -21,7 +21,8 @@ from geomfeat.activations.layer_calls import LayerCall
 from geomfeat.activations.model_state import evaluating, unfused_attention
 from geomfeat.errors import BadInput
 from geomfeat.location.padding import cleared, fitted, packed_lengths, valid_steps, valid_tokens
-from geomfeat.models.functional import as_inputs, batches, call, copied, moved, n_samples
+from geomfeat.models.functional import call, copied
+from geomfeat.models.nested_inputs import as_inputs, batches, moved, n_samples
 from geomfeat.network import working_precision
 from geomfeat.numerics import WORKING, jackknife_stderr, resolve_device
 from geomfeat.registry import Quantity, measure

@@ -8,7 +8,7 @@ import torch
 
 from geomfeat.errors import BadInput
 from geomfeat.measures.network._probe_samples import affordable, attempted, noted, trained_parameters
-from geomfeat.models.functional import batches
+from geomfeat.models.nested_inputs import batches
 from geomfeat.numerics import jackknife_stderr
 from geomfeat.registry import Quantity, measure
 from geomfeat.snapshots import SnapshotPair

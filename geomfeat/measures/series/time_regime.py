@@ -15,7 +15,7 @@ from torch.nn import functional
 from geomfeat.errors import BadInput
 from geomfeat.labels import as_goal
 from geomfeat.measures.network._probe_samples import WORK
-from geomfeat.models.functional import as_inputs, batches, n_samples, take
+from geomfeat.models.nested_inputs import as_inputs, batches, n_samples, take
 from geomfeat.models.one_network import require_one_network
 from geomfeat.models.trained_parameters import functional_in
 from geomfeat.regimes.grokking import TransitionReport, transitions

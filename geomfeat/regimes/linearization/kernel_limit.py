@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from geomfeat.display import BaseResult, pair_columns
 from geomfeat.errors import BadInput
 from geomfeat.labels import as_goal
-from geomfeat.models.functional import Functional, Readout, batches, functional, n_samples
+from geomfeat.models.functional import Functional, Readout, functional
+from geomfeat.models.nested_inputs import batches, n_samples
 from geomfeat.numerics import WORKING, require_finite, safe_eigh
 from geomfeat.regimes.linearization.linearized_module import EVALUATE_AT_ONCE
 from geomfeat.regimes.training.class_targets import as_classes

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
-from geomfeat.models.functional import Functional, Readout, batches, copied, functional, unwrapped
+from geomfeat.models.functional import Functional, Readout, copied, functional, unwrapped
 from geomfeat.models.modules import real_pairs
+from geomfeat.models.nested_inputs import batches
 from geomfeat.models.one_network import in_one_form
 from geomfeat.numerics import require_finite
 from geomfeat.tangent import jvp, vjp

@@ -20,7 +20,8 @@ from geomfeat.charts import Plot
 from geomfeat.display import BaseResult, PlottableResult, line_chart
 from geomfeat.errors import BadInput
 from geomfeat.labels import as_goal
-from geomfeat.models.functional import Functional, Readout, functional, n_samples
+from geomfeat.models.functional import Functional, Readout, functional
+from geomfeat.models.nested_inputs import n_samples
 from geomfeat.numerics import WORKING, require_finite
 from geomfeat.regimes.stability.hessian_spectrum import sharpness
 from geomfeat.regimes.training.class_targets import as_classes

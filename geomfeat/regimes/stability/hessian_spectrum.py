@@ -24,7 +24,8 @@ from geomfeat.display import BaseResult
 from geomfeat.errors import BadInput
 from geomfeat.labels import as_goal
 from geomfeat.memory import is_out_of_memory, with_more_rows
-from geomfeat.models.functional import Functional, Readout, functional, n_samples, take
+from geomfeat.models.functional import Functional, Readout, functional
+from geomfeat.models.nested_inputs import n_samples, take
 from geomfeat.numerics import WORKING, require_finite, safe_eigh, stream
 from geomfeat.regimes.training.class_targets import as_classes
 from geomfeat.regimes.training.objective import Loss, loss_of, prepared_targets, require_gradient

@@ -18,7 +18,8 @@ from geomfeat.display import PlottableResult, line_chart, pair_columns
 from geomfeat.errors import BadInput
 from geomfeat.labels import as_goal
 from geomfeat.memory import is_out_of_memory
-from geomfeat.models.functional import Functional, Readout, functional, n_samples
+from geomfeat.models.functional import Functional, Readout, functional
+from geomfeat.models.nested_inputs import n_samples
 from geomfeat.numerics import WORKING, require_finite
 from geomfeat.regimes.stability.hessian_spectrum import sharpness
 from geomfeat.regimes.training.class_targets import as_classes

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geomfeat.errors import BadInput
-from geomfeat.models.functional import Readout, call, call_with, differentiable_attention, output_matrix, take, uses_of
+from geomfeat.models.functional import Readout, call, call_with, differentiable_attention, output_matrix, uses_of
 from geomfeat.models.modules import real_pairs
+from geomfeat.models.nested_inputs import take
 from geomfeat.models.refused_inputs import explained
 from geomfeat.numerics import require_finite
 from geomfeat.regimes.training.class_targets import as_classes, as_row, as_values

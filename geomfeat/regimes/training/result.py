@@ -13,8 +13,9 @@ from geomfeat.display import PlottableResult, line_chart
 from geomfeat.errors import BadInput
 from geomfeat.labels import Labels, as_goal
 from geomfeat.models.copying import deep_copy
-from geomfeat.models.functional import Readout, as_inputs, batches, call, functional, moved, n_samples
+from geomfeat.models.functional import Readout, call, functional
 from geomfeat.models.modules import in_precision
+from geomfeat.models.nested_inputs import as_inputs, batches, moved, n_samples
 from geomfeat.regimes.training.class_targets import as_row, numbered, unnumbered
 from geomfeat.regimes.training.gradient_descent import Path
 from geomfeat.regimes.training.objective import Objective, loss_of, prepared_targets

@@ -17,8 +17,9 @@ from torch import nn
 
 from geomfeat.errors import BadInput, require_kind
 from geomfeat.labels import Labels, goal_of
-from geomfeat.models.functional import Readout, as_inputs, call, moved, n_samples, take, unwrapped
+from geomfeat.models.functional import Readout, call, unwrapped
 from geomfeat.models.modules import copied, in_precision
+from geomfeat.models.nested_inputs import as_inputs, moved, n_samples, take
 from geomfeat.numerics import resolve_device
 from geomfeat.regimes.training.class_targets import as_classes
 from geomfeat.regimes.training.gradient_descent import Settings, descend

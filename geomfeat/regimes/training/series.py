@@ -15,7 +15,8 @@ from geomfeat.errors import BadInput
 from geomfeat.geometry.similarity import kernel_angle, kernel_distance, target_alignment
 from geomfeat.geometry.similarity._hsic import GRAM_UNITS
 from geomfeat.labels import Labels, goal_of
-from geomfeat.models.functional import Readout, as_inputs, batches, n_samples, take
+from geomfeat.models.functional import Readout
+from geomfeat.models.nested_inputs import as_inputs, batches, n_samples, take
 from geomfeat.models.one_network import in_one_form
 from geomfeat.models.trained_parameters import functional_in, moved_parameters
 from geomfeat.numerics import double_centred

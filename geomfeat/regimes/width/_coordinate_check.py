@@ -18,7 +18,8 @@ from tqdm import tqdm
 from geomfeat.charts import Curve, Plot
 from geomfeat.display import PlottableResult
 from geomfeat.errors import BadInput
-from geomfeat.models.functional import Readout, moved
+from geomfeat.models.functional import Readout
+from geomfeat.models.nested_inputs import moved
 from geomfeat.numerics import WORKING
 from geomfeat.regimes.width.options import WidthOptions
 from geomfeat.regimes.width.parallel_training import Family, Values, can_batch, descend_together, over_seeds

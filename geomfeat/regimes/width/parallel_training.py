@@ -16,18 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
-from geomfeat.models.functional import (
-    Readout,
-    call_with,
-    copied,
-    functional,
-    in_dtype,
-    n_samples,
-    output_matrix,
-    take,
-    uses_of,
-)
+from geomfeat.models.functional import Readout, call_with, copied, functional, in_dtype, output_matrix, uses_of
 from geomfeat.models.modules import in_precision
+from geomfeat.models.nested_inputs import n_samples, take
 from geomfeat.numerics import WORKING, stream
 from geomfeat.regimes.training.class_targets import as_classes
 from geomfeat.regimes.training.objective import (

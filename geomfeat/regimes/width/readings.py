@@ -32,7 +32,8 @@ from torch.func import functional_call
 from geomfeat.activations import fired_layers, hidden_weight_layers, module_name, recording, split_key, tensors_by_path
 from geomfeat.activations.layer_selection import has_weight_matrix, modules_by_name
 from geomfeat.errors import BadInput
-from geomfeat.models.functional import Readout, call_with, functional, n_samples, output_matrix
+from geomfeat.models.functional import Readout, call_with, functional, output_matrix
+from geomfeat.models.nested_inputs import n_samples
 from geomfeat.numerics import tolerance
 from geomfeat.regimes.width.parallel_training import Family, Values, over_seeds
 from geomfeat.tangent import jvp

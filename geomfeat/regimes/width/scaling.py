@@ -17,7 +17,8 @@ from tqdm import tqdm
 
 from geomfeat.errors import BadInput, require_kind
 from geomfeat.labels import as_goal
-from geomfeat.models.functional import as_inputs, moved, n_samples, unwrapped
+from geomfeat.models.functional import unwrapped
+from geomfeat.models.nested_inputs import as_inputs, moved, n_samples
 from geomfeat.numerics import WORKING
 from geomfeat.regimes.training.richness import Richness
 from geomfeat.regimes.width.options import WidthOptions

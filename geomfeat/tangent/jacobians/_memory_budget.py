@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from geomfeat.models.functional import Functional, shapes_of, take
+from geomfeat.models.functional import Functional
+from geomfeat.models.nested_inputs import shapes_of, take
 from geomfeat.models.streamed_inputs import leaves_of
 
 OPERATIONS = 8  # tensors saved for each that a module returns, where they cannot be counted

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from geomfeat.errors import BadInput
 from geomfeat.memory import is_out_of_memory
 from geomfeat.models.effective_weights import constant_diagonals
-from geomfeat.models.functional import Functional, map_inputs, n_samples, shapes_of, take
+from geomfeat.models.functional import Functional
+from geomfeat.models.nested_inputs import map_inputs, n_samples, shapes_of, take
 from geomfeat.models.outputs import CALLED, RETURNS
 from geomfeat.models.refused_inputs import explained
 from geomfeat.models.streamed_inputs import LazyInputs

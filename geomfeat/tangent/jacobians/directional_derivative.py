@@ -21,7 +21,8 @@ from torch import Tensor
 
 from geomfeat.errors import BadInput
 from geomfeat.memory import is_out_of_memory
-from geomfeat.models.functional import Functional, map_inputs, n_samples, take
+from geomfeat.models.functional import Functional
+from geomfeat.models.nested_inputs import map_inputs, n_samples, take
 from geomfeat.models.streamed_inputs import LazyInputs, leaves_of
 from geomfeat.tangent.jacobians.derivative_checks import (
     moved_along,

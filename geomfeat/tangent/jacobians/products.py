@@ -14,7 +14,8 @@ from geomfeat.activations import module_name, recording
 from geomfeat.activations.reduction import plain
 from geomfeat.errors import BadInput
 from geomfeat.memory import free_bytes, in_gigabytes, with_smaller_chunks
-from geomfeat.models.functional import Functional, batches, n_samples
+from geomfeat.models.functional import Functional
+from geomfeat.models.nested_inputs import batches, n_samples
 from geomfeat.tangent.jacobians._memory_budget import BUDGET, saved_bytes
 from geomfeat.tangent.jacobians.derivative_checks import require_batch_size, require_callable
 from geomfeat.tangent.jacobians.directional_derivative import Direction, Outputs, along, right_way

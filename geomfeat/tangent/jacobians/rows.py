@@ -18,7 +18,8 @@ from torch import Tensor
 
 from geomfeat.errors import BadInput, OutOfMemory
 from geomfeat.memory import free_bytes, in_gigabytes, is_out_of_memory, require_memory, with_smaller_chunks
-from geomfeat.models.functional import Functional, batches, map_inputs, n_samples, take
+from geomfeat.models.functional import Functional
+from geomfeat.models.nested_inputs import batches, map_inputs, n_samples, take
 from geomfeat.numerics import stream
 from geomfeat.tangent.jacobians._memory_budget import BUDGET, saved_bytes
 from geomfeat.tangent.jacobians.derivative_checks import CUSTOM, examined

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from geomfeat.models.functional import n_samples, take
+from geomfeat.models.nested_inputs import n_samples, take
 from geomfeat.tangent.jacobians.rows import Columns, JacobianRows
 
 

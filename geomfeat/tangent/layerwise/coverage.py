@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from geomfeat.memory import is_out_of_memory
-from geomfeat.models.functional import Functional, n_samples, take
+from geomfeat.models.functional import Functional
+from geomfeat.models.nested_inputs import n_samples, take
 from geomfeat.numerics import stream
 from geomfeat.tangent.jacobians.gradients import differentiable_recurrence, plain_gradient
 from geomfeat.tangent.layerwise.autograd_graph import Use

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from geomfeat.models.functional import n_samples, take
+from geomfeat.models.nested_inputs import n_samples, take
 from geomfeat.tangent.jacobians.rows import Columns
 from geomfeat.tangent.jacobians.tiles import Tile
 from geomfeat.tangent.layerwise.outer_factors import Factors

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from geomfeat.memory import is_out_of_memory
-from geomfeat.models.functional import Functional, batches, map_inputs, n_samples, take
+from geomfeat.models.functional import Functional
+from geomfeat.models.nested_inputs import batches, map_inputs, n_samples, take
 from geomfeat.numerics import stream
 from geomfeat.tangent.jacobians.gradients import differentiable_recurrence, plain_gradient
 from geomfeat.tangent.layerwise.coverage import Plan, plan

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from geomfeat.memory import is_out_of_memory
-from geomfeat.models.functional import Functional, batches, n_samples, take
+from geomfeat.models.functional import Functional
+from geomfeat.models.nested_inputs import batches, n_samples, take
 from geomfeat.numerics import WORKING, safe_eigh
 from geomfeat.tangent.jacobians.gradients import differentiable_recurrence
 from geomfeat.tangent.layerwise.autograd_graph import Use, uses

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
-from geomfeat.models.functional import functional, take
+from geomfeat.models.functional import functional
+from geomfeat.models.nested_inputs import take
 from geomfeat.numerics import stream, tolerance
 from geomfeat.tangent import ntk, ntk_by_parameter_group
 from geomfeat.tangent.layerwise import outer_factors as factors

@@ -10,7 +10,7 @@ import torch
 
 from geomfeat.activations import ExtractOptions, extract
 from geomfeat.errors import BadInput
-from geomfeat.models.readouts import as_readout
+from geomfeat.models.outputs import as_readout
 from geomfeat.tangent import ntk
 
 
