@@ -31,6 +31,7 @@ class StudyOptions:
             each module's own reset.
         ladder: number of reference networks to train, 2 to 100, or a Ladder, see `locate`; default None.
         params: which parameters were trained, for the location, see `locate`; default None: those that moved.
+        optimizer: what trained them, for the location, see `locate`; default None: it is not known.
 
     Raises BadInput for a number of rungs out of range.
 
@@ -46,6 +47,7 @@ class StudyOptions:
     factory: Factory | None = None
     ladder: int | Ladder | None = None
     params: Params | None = None
+    optimizer: Any = None
 
     def __post_init__(self) -> None:
         if isinstance(self.ladder, int) and self.ladder < 2:

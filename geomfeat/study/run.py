@@ -109,7 +109,7 @@ def analyze(
     check_ladder(options.ladder, labels)
     subject = make_subject(
         model, inputs, labels, groups=groups, initial=initial, checkpoints=checkpoints, layers=layers,
-        look=look, params=options.params,
+        look=look, params=options.params, optimizer=options.optimizer,
     )  # fmt: skip
     _check_asked(subject, options.umap, where)
     plan = make_plan(measures, have | ({"outputs"} if subject.has_outputs else set()))
@@ -223,7 +223,7 @@ class _Run:
         """The location and its rows; None with a failed row if it cannot be computed."""
         ends = [at for at in WORDS if at in self.subject.snapshots]
         moved = _named(asked.params) if callable(asked.params) else asked.params
-        made_by = self.subject.layers, _named(asked.factory), asked.ladder, options, moved
+        made_by = self.subject.layers, _named(asked.factory), asked.ladder, options, moved, self.subject.rates
         key = self.key("location", *made_by, moments=ends)
         where = _kept_location(self.parts.get(key))
         if where is None:

@@ -22,6 +22,7 @@ from geomfeat.models.one_network import require_one_network
 from geomfeat.models.outputs import as_readout
 from geomfeat.network import Network
 from geomfeat.numerics import resolve_device, whole_seed
+from geomfeat.tangent.optimizer_rates import OptimizerRates, optimizer_rates
 from geomfeat.tangent.tangent_space import Params
 from geomfeat.types import Representation, Snapshot
 
@@ -92,7 +93,7 @@ class Subject:
         has_outputs: whether the network's outputs can be read as (n, C). classes: names that the labels stand for.
         groups: (n,) which samples belong together, or None.
         patterns: how the layers were selected; "*" means the hidden layers with weights.
-        params: which parameters were trained, if it is known, see `Network.prepare`.
+        params, rates: which parameters were trained, and how fast, if it is known, see `Network.prepare`.
     """
 
     snapshots: dict[str, Snapshot]
@@ -107,6 +108,7 @@ class Subject:
     patterns: Patterns = "*"
     goal: Tensor | None = None
     params: Params | None = None
+    rates: OptimizerRates | None = None
 
     @cached_property
     def network(self) -> Network:
@@ -114,8 +116,8 @@ class Subject:
         start = self.snapshots.get(INITIAL)
         return Network.prepare(
             self.snapshots[TRAINED].model, self.inputs, layers=self.patterns,
-            initial=None if start is None else start.model, params=self.params, readout=self.look.readout,
-            device=self.look.device,
+            initial=None if start is None else start.model, params=self.params, optimizer=self.rates,
+            readout=self.look.readout, device=self.look.device,
         )  # fmt: skip
 
     @property
@@ -156,6 +158,7 @@ def make_subject(
     layers: Patterns,
     look: Look,
     params: Params | None = None,
+    optimizer: Any = None,
 ) -> Subject:
     """A checked Subject; cheap passes of a few samples find the layers and their widths.
 
@@ -169,6 +172,7 @@ def make_subject(
     codes, classes = (None, ()) if given is None else (given.codes, given.classes)
     together = None if groups is None else as_groups(groups, n=n)
     model = snapshots[TRAINED].model
+    rates = None if optimizer is None else optimizer_rates(optimizer, model)
     patterns: Patterns = layers
     if layers in ("*", ["*"], ("*",)):
         patterns = "weights"
@@ -181,7 +185,7 @@ def make_subject(
     projected = frozenset(name for name, d in widths.items() if projected_width(d, look.options.project) is not None)
     return Subject(
         snapshots, inputs, codes, look, tuple(widths), projected, has_outputs, classes, together, patterns=layers,
-        goal=goal, params=params,
+        goal=goal, params=params, rates=rates,
     )  # fmt: skip
 
 

@@ -54,6 +54,8 @@ def optimizer_rates(optimizer: Any, model: nn.Module) -> OptimizerRates:
     >>> optimizer_rates(torch.optim.SGD(net.parameters(), lr=0.5), net).rates["0.weight"]
     0.5
     """
+    if isinstance(optimizer, OptimizerRates):
+        return optimizer
     if isinstance(optimizer, Mapping) and "param_groups" not in optimizer:
         return OptimizerRates({plain_name(name): rate for name, rate in _by_pattern(optimizer, model).items()})
     if isinstance(optimizer, torch.optim.Optimizer):

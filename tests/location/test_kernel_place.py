@@ -1,0 +1,182 @@
+"""The place by the tangent kernel in `locate`: known outcomes, explicit kernels, and optimizers that are given."""
+
+import copy
+import math
+from functools import cache
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, jacrev, jvp
+
+from geomfeat.errors import BadInput
+from geomfeat.location import LocateOptions, Location, locate
+from geomfeat.study import StudyOptions, analyze
+from tests.geometry.clouds import normal
+
+FAST = {"progress": False, "options": LocateOptions(n_bootstrap=2, n_probes=20)}
+
+
+class Multiplied(nn.Module):
+    """A tanh network whose layers have multipliers in the forward pass: rates by layer, written otherwise."""
+
+    def __init__(self, net: nn.Sequential, multipliers: tuple[float, ...]):
+        super().__init__()
+        self.layers = nn.ModuleList([copy.deepcopy(net[0]), copy.deepcopy(net[2]), copy.deepcopy(net[4])])
+        self.multipliers = multipliers
+        with torch.no_grad():
+            for layer, c in zip(self.layers, multipliers, strict=True):
+                for p in layer.parameters():
+                    p.div_(c)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for i, (layer, c) in enumerate(zip(self.layers, self.multipliers, strict=True)):
+            x = c * layer(x)
+            x = x if i == 2 else torch.tanh(x)
+        return x
+
+
+def net(seed: int = 0, width: int = 24) -> nn.Sequential:
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Linear(4, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 2)
+    ).double()  # fmt: skip
+
+
+X, Y = normal(30, 4, seed=5), normal(30, 2, seed=6)
+
+
+def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int, target: Tensor = Y) -> nn.Module:
+    for _ in range(steps):
+        optimizer.zero_grad()
+        (model(X) - target).square().mean().backward()
+        optimizer.step()
+    return model
+
+
+@cache
+def descended(steps: int = 60) -> tuple[nn.Module, nn.Module]:
+    start = net()
+    end = copy.deepcopy(start)
+    return start, train(end, torch.optim.SGD(end.parameters(), lr=0.2), steps)
+
+
+def numbers(found: Location) -> list[float]:
+    return [found.richness, found.kernel_demand, found.kernel_demand_on_target, found.kernel_change,
+            found.linearisation_gap]  # fmt: skip
+
+
+def test_what_happened_is_measured_as_by_an_explicit_jacobian() -> None:
+    start, end = descended()
+    found = locate(end, X, initial=start, progress=False, options=LocateOptions(n_bootstrap=2, n_probes=30))
+    before, after = (dict(m.named_parameters()) for m in (start, end))
+
+    def kernel(theta: dict[str, Tensor]) -> Tensor:
+        rows = jacrev(lambda t: functional_call(start, t, (X,)).flatten())({k: v.detach() for k, v in theta.items()})
+        j = torch.cat([part.flatten(1) for part in rows.values()], 1)
+        return j @ j.T
+
+    k0, k1 = kernel(before), kernel(after)
+    assert found.kernel_change == pytest.approx(float((k1 - k0).norm() / k0.norm()), rel=1e-6)
+    step = {name: (after[name] - p).detach() for name, p in before.items()}
+    theta = {name: p.detach() for name, p in before.items()}
+    linear = jvp(lambda t: functional_call(start, t, (X,)), (theta,), (step,))[1]
+    change = (end(X) - start(X)).detach()
+    assert found.linearisation_gap == pytest.approx(float((change - linear).norm() / change.norm()), rel=1e-6)
+    assert found.metric == "plain: not known"
+    assert found.kernel_excess == pytest.approx(0, abs=0.2)  # plain descent moves the kernel as its flow demands
+
+
+def test_one_trajectory_has_one_place_however_it_is_written() -> None:
+    """Multipliers c in the forward pass, or rates c^2: the same steps, so the same R, kernel and gap."""
+    multipliers = (3.0, 1.0, 0.1)
+    plain = net()
+    written = Multiplied(plain, multipliers)
+    begun, other = copy.deepcopy(plain), copy.deepcopy(written)
+    rates = {f"{2 * i}.*": 0.05 * c**2 for i, c in enumerate(multipliers)}
+    groups = [{"params": plain[2 * i].parameters(), "lr": 0.05 * c**2} for i, c in enumerate(multipliers)]
+    optimizer = torch.optim.SGD(groups)
+    train(plain, optimizer, 40)
+    train(written, torch.optim.SGD(written.parameters(), lr=0.05), 40)
+    torch.testing.assert_close(plain(X), written(X), rtol=1e-9, atol=1e-9)
+    by_multipliers = locate(written, X, initial=other, layers=["layers.0", "layers.1"], **FAST)
+    for given in (rates, optimizer):
+        by_rates = locate(plain, X, initial=begun, layers=["0", "2"], optimizer=given, **FAST)
+        assert by_rates.metric == "given rates"
+        # The layers of one network are multiplied after they are recorded, which their relative movement does not see.
+        assert numbers(by_rates) == pytest.approx(numbers(by_multipliers), abs=1e-6)
+    unknown = locate(plain, X, initial=begun, layers=["0", "2"], **FAST)
+    assert abs(unknown.richness - by_multipliers.richness) > 0.1
+
+
+def test_adam_is_known_by_its_state_or_by_its_kind() -> None:
+    """In the lazy range, M = R in the coordinates of the training itself."""
+    start = net(width=64)
+    end = copy.deepcopy(start)
+    optimizer = torch.optim.Adam(end.parameters(), lr=1e-4)
+    train(end, optimizer, 400, (start(X) + 0.02 * Y).detach())
+    plain = locate(end, X, initial=start, **FAST)
+    by_state = locate(end, X, initial=start, optimizer=optimizer.state_dict(), **FAST)
+    by_kind = locate(end, X, initial=start, optimizer=torch.optim.Adam(end.parameters()), **FAST)
+    assert (by_state.metric, by_kind.metric) == ("Adam state", "gradient at the start")
+    assert plain.excess > 0.2
+    assert abs(by_state.excess) < 0.6 * plain.excess
+    assert abs(by_kind.excess) < 0.1
+    assert by_state.movement == plain.movement
+
+
+def test_a_small_readout_reads_lazy_by_its_features_only() -> None:
+    """Scaled down by 100, the read-out learns as before: R falls by two decades, the kernel's demand does not."""
+    start = net()
+    small = copy.deepcopy(start)
+    with torch.no_grad():
+        for p in (*small[4].parameters(), *start[4].parameters()):
+            p.zero_() if p.ndim == 1 else None
+        small[4].weight.mul_(0.01)
+        start[4].weight.mul_(0.1)
+    places = []
+    for model in (start, small):
+        end = train(copy.deepcopy(model), torch.optim.SGD(model.parameters(), lr=0.1), 0)
+        optimizer = torch.optim.SGD(end.parameters(), lr=0.1)
+        places.append(locate(train(end, optimizer, 60), X, initial=model, **FAST))
+    assert places[0].richness - places[1].richness > 0.7
+    assert abs(places[0].kernel_demand - places[1].kernel_demand) < 0.2
+
+
+def test_a_head_alone_leaves_the_kernel_where_it_is() -> None:
+    start = net()
+    end = copy.deepcopy(start)
+    train(end, torch.optim.SGD(end[4].parameters(), lr=0.2), 30)
+    found = locate(end, X, initial=start, optimizer={"4.*": 0.2}, **FAST)
+    assert found.regime == "frozen"
+    assert (found.kernel_demand, found.kernel_demand_on_target, found.kernel_change) == (-math.inf, -math.inf, 0.0)
+    assert found.linearisation_gap < 1e-9
+    assert Location.from_json(found.to_json()).kernel_demand == -math.inf
+
+
+def test_without_the_start_only_the_demand_is_known() -> None:
+    found = locate(descended()[1], X, optimizer={"*": 0.2}, **FAST)
+    assert math.isfinite(found.kernel_demand)
+    assert math.isnan(found.kernel_change)
+    assert math.isnan(found.linearisation_gap)
+
+
+def test_an_optimizer_that_leaves_out_what_moved_is_refused() -> None:
+    start, end = descended()
+    with pytest.raises(BadInput, match=r"'0.weight' moved, but has no rate"):
+        locate(end, X, initial=start, optimizer={"2.*": 0.1, "4.*": 0.1}, **FAST)
+    with pytest.raises(BadInput, match=r"optimizer of another model"):
+        locate(end, X, initial=start, optimizer=torch.optim.SGD(net(width=5).parameters(), lr=0.1), **FAST)
+
+
+def test_a_study_locates_in_the_coordinates_of_its_optimizer() -> None:
+    start, end = descended()
+    rates = {"0.*": 1.0, "2.*": 0.01, "4.*": 1.0}
+    options = StudyOptions(optimizer=rates, umap=False)
+    found = analyze(
+        end, X, initial=start, measures="stable_rank", progress=False, location=FAST["options"], options=options
+    ).location  # fmt: skip
+    assert found is not None
+    assert numbers(found) == pytest.approx(numbers(locate(end, X, initial=start, optimizer=rates, **FAST)), rel=1e-9)
+    with pytest.raises(BadInput, match="matches no parameter"):
+        analyze(end, X, initial=start, progress=False, options=StudyOptions(optimizer={"fc": 1.0}))
