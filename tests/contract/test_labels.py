@@ -50,11 +50,12 @@ def file_with(labels: Any) -> Any:
     return gf.load_data(f"npz:{path}").labels.tolist()
 
 
-def study_of(run: Callable[..., Any], y: Any) -> Any:
-    table = run(
-        net(1), X, y, initial=net(), measures=["nc1"], location=False, umap=False, progress=False, layers=["fc1"]
-    ).table
-    return table["value"].tolist()
+def studied(y: Any) -> Any:
+    study = gf.analyze(
+        net(1), X, y, initial=net(), measures=["nc1"], location=False, progress=False, layers=["fc1"],
+        options=gf.StudyOptions(umap=False),
+    )  # fmt: skip
+    return study.table["value"].tolist()
 
 
 def compared(y: Any) -> Any:
@@ -69,7 +70,7 @@ CLASSES: dict[str, Callable[[Any], Any]] = {
     "Dataset": lambda y: Dataset(X, y).labels.tolist(),
     "load_data": file_with,
     "extract": lambda y: gf.extract(net(), X, layers="fc1", labels=y, progress=False)["fc1"].labels.tolist(),
-    "analyze": lambda y: study_of(gf.analyze, y),
+    "analyze": studied,
     "compare": compared,
     "as_manifolds": lambda y: geometry.as_manifolds(X, y).owner.tolist(),
     "capacity": lambda y: number_of(gf.capacity(X, y, n_draws=5)),
