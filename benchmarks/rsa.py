@@ -101,8 +101,7 @@ def inference() -> list[str]:
 
 def difference(models: torch.Tensor, subjects: torch.Tensor, comparator: str, method: str) -> float:
     """Largest difference of the similarities in three samples of the stimuli."""
-    from rsatoolbox.rdm import RDMs as PeerRDMs
-    from rsatoolbox.rdm import compare
+    from rsatoolbox.rdm import RDMs as PeerRDMs, compare
 
     counts = resample(92, 3, 1, "stimuli")
     found = similarities(models, subjects, comparator, counts).numpy()

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from geomfeat.comparison.models import ModelComparison as Comparison
-from geomfeat.comparison.models import compare
-from geomfeat.study import Study, analyze
-from geomfeat.study import Study as Results
+from geomfeat.comparison.models import ModelComparison as Comparison, compare
+from geomfeat.study import Study, Study as Results, analyze
 
 __all__ = ["Comparison", "Results", "analyze", "compare", "compare_page"]
 

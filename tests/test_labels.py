@@ -12,8 +12,7 @@ import pandas as pd
 import pytest
 import scipy.sparse
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from geomfeat.errors import BadInput
 from geomfeat.labels import Labels, as_goal, as_groups, as_labels, levels_of

@@ -63,8 +63,7 @@ def extract(
         if list_layers:
             typer.echo(listed(net, part.inputs, device, read))
             return
-        from geomfeat.activations import ActivationStore, ExtractOptions, save_npz
-        from geomfeat.activations import extract as run
+        from geomfeat.activations import ActivationStore, ExtractOptions, extract as run, save_npz
 
         into = None if store is None else ActivationStore(store, checkpoint)
         known = None if part.labels is None else part.known
@@ -90,8 +89,7 @@ def _with_inputs(reps: Mapping[str, Representation], inputs: Any) -> dict[str, R
 
 def listed(model: nn.Module, inputs: Any, device: str | None, readout: Readout | None = None) -> str:
     """The layers of a model in module order: name, class, shape of one sample; hidden ones are marked."""
-    from geomfeat.activations import extract as run
-    from geomfeat.activations import hidden_weight_layers, module_name
+    from geomfeat.activations import extract as run, hidden_weight_layers, module_name
     from geomfeat.activations.layer_selection import modules_by_name
     from geomfeat.models.nested_inputs import n_samples, take
 

@@ -54,8 +54,7 @@ def sweep(
         if dry_run:
             typer.echo(foreseen(config, out, engine, workers))
             return
-        from geomfeat.comparison.sweeps._sweep import RESULTS
-        from geomfeat.comparison.sweeps._sweep import sweep as run_sweep
+        from geomfeat.comparison.sweeps._sweep import RESULTS, sweep as run_sweep
 
         found = run_sweep(config, out, engine=engine, workers=workers, recompute=recompute, progress=not quiet)
         typer.echo(str(found))

@@ -12,8 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
-from torch.utils.data import DataLoader, RandomSampler, SubsetRandomSampler, WeightedRandomSampler
-from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import (
+    DataLoader,
+    Dataset as TorchDataset,
+    RandomSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+)
 
 from geomfeat.data._batch import Arguments, joined, split
 from geomfeat.data.dataset import Dataset, classes_or_targets

@@ -7,8 +7,7 @@ import importlib.util
 from pathlib import Path
 
 from geomfeat.data._load_data import BY_PATH
-from geomfeat.models.weights.checkpoints import weights_sha256 as file_sha256
-from geomfeat.models.weights.checkpoints import working_folder_on_path
+from geomfeat.models.weights.checkpoints import weights_sha256 as file_sha256, working_folder_on_path
 
 
 def contents(spec: str) -> list[str]:

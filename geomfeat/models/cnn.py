@@ -8,8 +8,14 @@ from collections.abc import Sequence
 from torch import nn
 
 from geomfeat.errors import BadInput
-from geomfeat.models.parameterization import activation as make_activation
-from geomfeat.models.parameterization import check_parameterization, conv_layer, linear_layer, scaled, seeded
+from geomfeat.models.parameterization import (
+    activation as make_activation,
+    check_parameterization,
+    conv_layer,
+    linear_layer,
+    scaled,
+    seeded,
+)
 
 
 def cnn(

@@ -22,8 +22,7 @@ from geomfeat.report.content.profile_data import profile_entries
 from geomfeat.report.content.quantity_labels import GROUPS
 from geomfeat.report.content.spectrum_data import shown_spectra
 from geomfeat.report.content.study_view import View, views
-from geomfeat.report.matplotlib import layers as drawing_layers
-from geomfeat.report.matplotlib import location as drawing_location
+from geomfeat.report.matplotlib import layers as drawing_layers, location as drawing_location
 from geomfeat.storage.owned_files import MARK, as_path, make_folder, replace_picture, require_own
 
 if TYPE_CHECKING:

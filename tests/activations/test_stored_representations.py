@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from geomfeat.activations import ActivationStore, ExtractOptions, extract
-from geomfeat.activations import stored_representations as stored
+from geomfeat.activations import ActivationStore, ExtractOptions, extract, stored_representations as stored
 from geomfeat.errors import BadInput, OutputExists
 from tests.activations.zoo import ZOO, conv_bn_residual, gru_cell_loop, mlp, transformer_encoder_masked
 

@@ -11,8 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from geomfeat.comparison.sweeps import _sweep as sweep
-from geomfeat.comparison.sweeps import task
+from geomfeat.comparison.sweeps import _sweep as sweep, task
 from geomfeat.comparison.sweeps.config import read_config
 from geomfeat.comparison.sweeps.grid import runs_of
 from tests.cli.conftest import Run

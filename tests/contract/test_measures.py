@@ -9,8 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from geomfeat.numerics import WORKING, stream, tolerance
 from geomfeat.registry import TRANSFORMS, Measure, available

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
+    Dataset as TorchDataset,
     IterableDataset,
     RandomSampler,
     SubsetRandomSampler,
     TensorDataset,
     WeightedRandomSampler,
 )
-from torch.utils.data import Dataset as TorchDataset
 
 import geomfeat as gf
 from geomfeat.data._batch import Arguments, split

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy.stats import spearmanr
-from scipy.stats import t as student
+from hypothesis import given, settings, strategies as st
+from scipy.stats import spearmanr, t as student
 
 from geomfeat.errors import BadInput
 from geomfeat.statistics.cluster_bootstrap import MOST_LISTED, draws_of, over_seeds

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from geomfeat.statistics.copies import copies_of, first_of_each, united
 from geomfeat.statistics.distinct_points import equal_rows, known_points

@@ -18,8 +18,7 @@ from geomfeat.location.options import LocateOptions
 from geomfeat.location.reference_ladder import Ladder
 from geomfeat.models.weights.checkpoints import load_object
 from geomfeat.registry import available, get
-from geomfeat.study import Study, analyze, tasks
-from geomfeat.study import measure_rows as measuring
+from geomfeat.study import Study, analyze, measure_rows as measuring, tasks
 from geomfeat.study.measure_selection import SCOPES
 from geomfeat.study.table import RESULT
 from geomfeat.types import Snapshot

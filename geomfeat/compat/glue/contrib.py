@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geomfeat.compat.glue.analysis import glue_analysis_dataframe as by_layer
-from geomfeat.compat.glue.analysis import is_by_class, manifolds_of, transposed
+from geomfeat.compat.glue.analysis import glue_analysis_dataframe as by_layer, is_by_class, manifolds_of, transposed
 from geomfeat.errors import BadInput
 from geomfeat.geometry.manifolds import Capacity, capacity, shuffled_control
 

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from geomfeat.charts import Curve, Heat, Plot
-from geomfeat.charts import theme as look
+from geomfeat.charts import Curve, Heat, Plot, theme as look
 from geomfeat.comparison.relations.optimizer_phase import FLOW
 from geomfeat.comparison.relations.phase_map import Grid, contours, grid_of, theory_line
 from geomfeat.comparison.relations.runs import LINEAR, Frame, Trainings, axes_of

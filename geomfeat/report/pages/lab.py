@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from geomfeat._version import __version__
-from geomfeat.charts import figure_of
-from geomfeat.charts import theme as look
+from geomfeat.charts import figure_of, theme as look
 from geomfeat.lab import Experiment
 from geomfeat.lab.result import Check, Findings
 from geomfeat.report.content.components import Cell, Table, grid, number_cell, text_cell

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from geomfeat._version import __version__
-from geomfeat.charts import Heat, Plot, figure_of
-from geomfeat.charts import theme as look
+from geomfeat.charts import Heat, Plot, figure_of, theme as look
 from geomfeat.comparison.relations.runs import FIT, Frame, Trainings
 from geomfeat.errors import BadInput
 from geomfeat.report.content.components import Cell, Table, grid, number_cell, text_cell

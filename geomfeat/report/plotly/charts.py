@@ -6,8 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from geomfeat.charts import Curve, Heat, Plot
-from geomfeat.charts import theme as look
+from geomfeat.charts import Curve, Heat, Plot, theme as look
 from geomfeat.charts.curve_style import bare, curve_colours, largest_size, lower_errors
 from geomfeat.report.content.components import (  # fmt: skip
     Figure,

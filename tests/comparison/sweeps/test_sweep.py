@@ -14,9 +14,7 @@ import pytest
 import torch
 
 from geomfeat.comparison.relations._relate import relate
-from geomfeat.comparison.sweeps import _sweep as module
-from geomfeat.comparison.sweeps import folder as run_folder
-from geomfeat.comparison.sweeps import task
+from geomfeat.comparison.sweeps import _sweep as module, folder as run_folder, task
 from geomfeat.comparison.sweeps._sweep import PLAN, RESULTS, SweepResult, found_in, planned, sweep
 from geomfeat.comparison.sweeps.executors import base as engine
 from geomfeat.comparison.sweeps.task import run_task

@@ -7,15 +7,13 @@ import json
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from geomfeat import geometry
 from geomfeat.errors import BadInput
 from geomfeat.geometry.dimension.eigenspectrum import NoVariance
 from tests.geometry.clouds import normal
-from tests.reference import dimension
-from tests.reference import geometry as reference
+from tests.reference import dimension, geometry as reference
 from tests.shared_data import shared
 
 

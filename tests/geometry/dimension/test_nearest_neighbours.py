@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry.dimension import _nearest_neighbours as neighbours
-from geomfeat.geometry.dimension import _neighbour_candidates as candidates
-from geomfeat.geometry.dimension import nearest_neighbours
+from geomfeat.geometry.dimension import (
+    _nearest_neighbours as neighbours,
+    _neighbour_candidates as candidates,
+    nearest_neighbours,
+)
 from geomfeat.geometry.dimension._nearest_neighbours import by_blocks, by_products, unit_scale
 from geomfeat.statistics.distinct_points import distinct_points
 from tests.geometry.clouds import normal

@@ -13,8 +13,7 @@ from geomfeat.geometry.manifolds.anchor_uniqueness import ambiguous
 from geomfeat.geometry.manifolds.cones.least_norm_multipliers import least_norm, shortest
 from geomfeat.geometry.manifolds.cones.span import in_span
 from tests.geometry.clouds import normal, signs, simplices, spheres
-from tests.reference import anchors as slow
-from tests.reference import geometry as reference
+from tests.reference import anchors as slow, geometry as reference
 from tests.shared_data import shared
 
 GEOMETRY = ("dimension", "radius", "utility", "center_alignment", "axis_alignment", "center_axis_alignment")

@@ -9,8 +9,7 @@ import torch
 
 from geomfeat.geometry.manifolds import Capacity, capacity, project_on_cones
 from tests.geometry.clouds import normal, segments, signs, spheres
-from tests.reference import geometry as whole
-from tests.reference import glue as reference
+from tests.reference import geometry as whole, glue as reference
 
 MANIFOLD = ["cost", "active", "anchor_norm", "center_norm", "axis_ratio"]
 PAIR = ["center_cosine", "axis_alignment", "center_axis_alignment"]

@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from geomfeat.errors import BadInput
 from geomfeat.geometry.rsa import RDMs, condition_residuals, noise_precision, rdm, stack_rdms

@@ -6,8 +6,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from geomfeat.report.content import location_table
 from geomfeat.report.content.number_format import layers_text, number, percent, signed, size_words, with_error

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pandas as pd
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from geomfeat.registry import available
 from geomfeat.report.content.quantity_labels import CATALOGUE, ELSEWHERE

@@ -14,8 +14,7 @@ import pytest
 from geomfeat.errors import BadInput, OutputExists
 from geomfeat.report.content.components import Panel
 from geomfeat.report.content.study_view import views
-from geomfeat.report.pages import study as page_module
-from geomfeat.report.pages import write_page
+from geomfeat.report.pages import study as page_module, write_page
 from geomfeat.study import Study
 from tests.report import synthetic
 from tests.report.html_reader import Read, read

@@ -7,14 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
 from geomfeat.errors import BadInput
 from geomfeat.geometry.manifolds import ConeProjections, project_on_cones
-from geomfeat.geometry.manifolds.cones import column_generation
-from geomfeat.geometry.manifolds.cones import problem as problem_module
+from geomfeat.geometry.manifolds.cones import column_generation, problem as problem_module
 from geomfeat.geometry.manifolds.cones.problem import ConeProblem
 from geomfeat.geometry.manifolds.cones.solvers import order_of_methods
 from geomfeat.numerics import WORKING

@@ -7,16 +7,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from sklearn.datasets import load_digits
 
 from geomfeat.geometry.manifolds import capacity, margins, separability
 from geomfeat.geometry.manifolds.cones import separating_hyperplane as hull
 from geomfeat.geometry.manifolds.cones._separability import distinct_dichotomies, lifted
 from tests.geometry.clouds import normal, signs
-from tests.reference import geometry as reference
-from tests.reference import separability as slow
+from tests.reference import geometry as reference, separability as slow
 from tests.shared_data import shared
 
 
