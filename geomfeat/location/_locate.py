@@ -125,6 +125,7 @@ def locate_network(
                 start_from(
                     fresh, observed, share_left=options.share_left, method=options.method,
                     projections=options.projections, seed=seed, known=initial is not None,
+                    with_kernel=not starts,  # fresh starts agree on it, and it takes longer than the demand
                 )
             )  # fmt: skip
             bar.update()

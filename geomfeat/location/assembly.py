@@ -15,7 +15,7 @@ from scipy import stats
 from geomfeat.location.demand import solve
 from geomfeat.location.demand_interval import deviation, spread
 from geomfeat.location.initial_states import Observed, Start
-from geomfeat.location.kernel_place import mean_place
+from geomfeat.location.kernel_place import KernelPlace
 from geomfeat.location.options import LocateOptions
 from geomfeat.location.result import ABOVE_FLOOR, LAYER_COLUMNS, Location, regime_of, regime_without_start
 
@@ -31,7 +31,7 @@ def assembled(
     starts: list[Start], samples: pd.DataFrame, floors: dict[str, float] | None, observed: Observed
 ) -> Location:
     """The location of these starts; `samples`: demand over resampled probes, `floors`: by layer, and "" for all."""
-    by_sample, kernel = spread(samples), mean_place([start.kernel for start in starts])
+    by_sample, kernel = spread(samples), starts[0].kernel or KernelPlace(math.nan, math.nan)
     z = half_width(starts)
 
     def centre_and_half(of_start: list[float], column: str) -> tuple[float, float]:

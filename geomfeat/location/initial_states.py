@@ -72,7 +72,7 @@ class Start:
     Attributes:
         space: the parameters that were free to move, `task` among them; the space of every parameter where none of the
             hidden layers moved (`all_frozen`), since the others move no feature.
-        metric: what the coordinates rest on, see `Metric`. kernel: the place by the tangent kernel.
+        metric: what the coordinates rest on, see `Metric`. kernel: the place by the tangent kernel, or None.
         left_out: layers that are zero at the start, so that nothing is relative to their size.
     """
 
@@ -85,7 +85,7 @@ class Start:
     batchnorm_estimated: bool
     space: TangentSpace
     metric: str
-    kernel: KernelPlace
+    kernel: KernelPlace | None
     left_out: tuple[str, ...] = ()
     all_frozen: bool = False
 
@@ -189,10 +189,12 @@ def start_from(
     projections: int | None = None,
     seed: int = 0,
     known: bool = True,
+    with_kernel: bool = True,
 ) -> Start:
     """Demand and movement from one set of initial weights, in the parameters that were free to move.
 
-    `known`: whether these are the weights that training began from.
+    `known`: whether these are the weights that training began from. `with_kernel`: whether the tangent kernel's place
+    is wanted, which takes some kernels.
 
     Raises BadInput when the trained outputs are the initial ones.
     """
@@ -231,7 +233,7 @@ def start_from(
     start = start.in_metric(_metric(start, change))
     task, demand = demanded(start)
     source = start.metric.source
-    place = kernel_place(start, end, task, change, known, seed)
+    place = kernel_place(start, end, task, change, known, seed) if with_kernel else None
     if len(_still(moved)) < len(moved):
         moved = _without_rounding(moved, demand, coarsest(model, end.model))
     frozen = _still(moved)

@@ -48,13 +48,11 @@ class KernelDemand:
 
     Attributes:
         demand: kappa, decades; -inf for a kernel that cannot change along the response (only the read-out is free).
-        on_target: kappa_a, decades, or NaN where it was not asked for.
         at_response: K1 = log10(|K(1) - K(0)|_F / |K(0)|_F): the kernel's change at the response itself.
         steps: kernels that were computed.
     """
 
     demand: float
-    on_target: float
     at_response: float
     steps: int
 
@@ -66,21 +64,19 @@ def kernel_demand(
     f: Functional,
     inputs: Any,
     direction: Mapping[str, Tensor],
-    coefficients: Tensor | None = None,
-    direction_on_target: Mapping[str, Tensor] | None = None,
     *,
     vectors: int | None = None,
     seed: int = 0,
     precision: float = PRECISION,
+    start: Tensor | None = None,
 ) -> KernelDemand:
     """Kernel demand of a network on probes.
 
     Args:
         f: at theta0, in coordinates in which training is gradient flow (`Functional.scaled`).
-        inputs: n probes. direction: Dtheta, name -> tensor. coefficients: (n, C) a, for the demand on the target.
-        direction_on_target: Dtheta for it; default `direction`.
+        inputs: n probes. direction: Dtheta, name -> tensor.
         vectors: how many random vectors stand for the kernel, where it is too large to be formed; default: none do.
-        precision: of the result, decades.
+        precision: of the result, decades. start: the kernel at theta0, if it is known.
 
     >>> from geomfeat.models.functional import functional
     >>> net = torch.nn.Sequential(torch.nn.Linear(1, 1, bias=False), torch.nn.Linear(1, 1, bias=False)).double()
@@ -92,27 +88,41 @@ def kernel_demand(
     """
     inputs = f.inputs(inputs)
     kernel = _formed(f, inputs) if vectors is None else _by_vectors(f, inputs, vectors, seed)
-    demand, at_response, steps = _reach(kernel, f, direction, CHANGED, precision)
-    if coefficients is None:
-        return KernelDemand(demand, math.nan, at_response, steps)
+    return KernelDemand(*_reach(kernel, f, direction, CHANGED, precision, start if vectors is None else None))
+
+
+def demand_on_target(
+    f: Functional,
+    inputs: Any,
+    direction: Mapping[str, Tensor],
+    coefficients: Tensor,
+    *,
+    precision: float = PRECISION,
+) -> float:
+    """kappa_a, decades: the demand on the part of the kernel that acts on the target, by products alone.
+
+    Args:
+        direction: Dtheta = J' a. coefficients: (n, C) a. Others as in `kernel_demand`.
+    """
+    inputs = f.inputs(inputs)
     a = coefficients.to(f.device, f.dtype).reshape(n_samples(inputs), -1)
-
-    def on_target(theta: Mapping[str, Tensor]) -> Tensor:
-        return _product(f, theta, inputs, a)
-
-    along = direction if direction_on_target is None else direction_on_target
-    on, _, more = _reach(on_target, f, along, CHANGED_ON_TARGET, precision)
-    return KernelDemand(demand, on, at_response, steps + more)
+    return _reach(lambda theta: _product(f, theta, inputs, a), f, direction, CHANGED_ON_TARGET, precision)[0]
 
 
 def relative_change(
-    f: Functional, after: Functional, inputs: Any, *, vectors: int | None = None, seed: int = 0
+    f: Functional,
+    after: Functional,
+    inputs: Any,
+    *,
+    vectors: int | None = None,
+    seed: int = 0,
+    start: Tensor | None = None,
 ) -> float:
     """|K_T - K_0|_F / |K_0|_F of the tangent kernels of all outputs of two networks, in the same coordinates."""
     inputs = f.inputs(inputs)
     make = _formed if vectors is None else partial(_by_vectors, count=vectors, seed=seed)
-    start, end = make(f, inputs)(f.theta), make(after, inputs)(after.theta)
-    return float((end - start).norm() / start.norm())
+    before = start if start is not None and vectors is None else make(f, inputs)(f.theta)
+    return float((make(after, inputs)(after.theta) - before).norm() / before.norm())
 
 
 def _formed(f: Functional, inputs: Any) -> KernelAt:
@@ -133,12 +143,17 @@ def _product(f: Functional, theta: Mapping[str, Tensor], inputs: Any, v: Tensor)
 
 
 def _reach(
-    kernel: KernelAt, f: Functional, direction: Mapping[str, Tensor], share: float, precision: float
+    kernel: KernelAt,
+    f: Functional,
+    direction: Mapping[str, Tensor],
+    share: float,
+    precision: float,
+    start: Tensor | None = None,
 ) -> tuple[float, float, int]:
     """(-log10 s*, log10 of the relative change at s = 1, kernels computed)."""
-    start = kernel(f.theta)
+    steps = 0 if start is not None else 1
+    start = kernel(f.theta) if start is None else start
     size = float(start.norm())
-    steps = 1
     # Differences of two kernels below this are rounding of the kernels themselves.
     rounding = 64 * torch.finfo(f.dtype).eps
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from geomfeat.location.demand import LinearisedTask, response_of
-from geomfeat.location.kernel_demand import VECTORS, kernel_demand, relative_change
+from geomfeat.location.kernel_demand import VECTORS, demand_on_target, kernel_demand, relative_change
+from geomfeat.models.nested_inputs import take
 from geomfeat.models.trained_parameters import plain_name
 from geomfeat.network import Network
 from geomfeat.tangent import jvp, vjp
 
+# The kernel is compared on so many of its rows (n * C) at most, at five points along the response: forming it takes the
+# square of them. The demand on the target, by products, is on all probes.
+ROWS = 512
+FEWEST = 16
 # Shares of the change that are left when the responses stop: that of the kernel, and that of its part on the target,
 # where the last of a change says little.
 SHARE, SHARE_ON_TARGET = 0.01, 0.1
@@ -49,30 +53,35 @@ def kernel_place(
         end: after training. change: (n, C) of the outputs. known: whether `start` is where training began.
     """
     f, inputs = start.f, task.inputs
+    rows, kernel = _compared(task, change.shape[1])
     # A network that is too heavy to form the kernel of a few outputs is so for that of all.
     vectors = VECTORS if task.gram is None or task.projection is not None else None
     near, far = (_coefficients(task, share) for share in (SHARE, SHARE_ON_TARGET))
-    found = kernel_demand(
-        f, inputs, vjp(f, inputs, near), far, vjp(f, inputs, far), vectors=vectors, seed=seed
-    )  # fmt: skip
+    part = take(inputs, rows)
+    found = kernel_demand(f, part, vjp(f, inputs, near), vectors=vectors, seed=seed, start=kernel)
+    on_target = demand_on_target(f, inputs, vjp(f, inputs, far), far)
     if not known:
-        return KernelPlace(found.demand, found.on_target)
+        return KernelPlace(found.demand, on_target)
     after = end.within(start.space).in_metric(start.metric).f
-    moved = relative_change(f, after, inputs, vectors=vectors, seed=seed)
+    moved = relative_change(f, after, part, vectors=vectors, seed=seed, start=kernel)
     excess = math.log10(moved) - found.at_response if moved > 0 and math.isfinite(found.at_response) else math.nan
     theta = {plain_name(name): value for name, value in after.theta.items()}
     step = {name: theta[plain_name(name)] - value for name, value in f.theta.items()}
     left = change.to(f.device) - jvp(f, inputs, step).to(change.dtype)
-    return KernelPlace(found.demand, found.on_target, moved, excess, float(left.norm() / change.norm()))
+    return KernelPlace(found.demand, on_target, moved, excess, float(left.norm() / change.norm()))
+
+
+def _compared(task: LinearisedTask, n_outputs: int) -> tuple[Tensor, Tensor | None]:
+    """The probes on which the kernel is compared, evenly spread, and the start's kernel on them if it is known."""
+    n = min(task.n, max(FEWEST, ROWS // n_outputs))
+    rows = torch.arange(n, device=task.change.device) * task.n // n
+    if task.gram is None or task.projection is not None:
+        return rows, None
+    index = (rows[:, None] * n_outputs + torch.arange(n_outputs, device=rows.device)).flatten().to(task.gram.device)
+    return rows, task.gram[index][:, index]
 
 
 def _coefficients(task: LinearisedTask, share: float) -> Tensor:
     """(n, C) a of all outputs, with Dtheta = J' a."""
     a = response_of(task, share).coefficients.reshape(task.change.shape)
     return a if task.projection is None else task.energy * a @ task.projection.mT
-
-
-def mean_place(places: Sequence[KernelPlace]) -> KernelPlace:
-    """The mean over several starts; -inf where one is."""
-    columns = zip(*((p.demand, p.on_target, p.change, p.excess, p.gap) for p in places), strict=True)
-    return KernelPlace(*(float(torch.tensor(column, dtype=torch.float64).mean()) for column in columns))

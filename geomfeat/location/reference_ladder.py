@@ -195,7 +195,7 @@ def train_ladder(
         try:
             free = space_of_moved(initial, trained.model) if space is None else space
             end = network.at(trained.model).within(free)
-            rung = start_from(initial, observe(end, labels, **probes), seed=seed)
+            rung = start_from(initial, observe(end, labels, **probes), seed=seed, with_kernel=False)
         except BadInput as cause:
             row |= {"converged": False, "note": str(cause)}
         else:

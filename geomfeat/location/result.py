@@ -105,7 +105,8 @@ class Location(PlottableResult):
         metric: what the rates of the parameters rest on: "given rates", "Adam state", "gradient at the start" (of an
             adaptive optimizer without its state) or "plain: not known".
         kernel_demand: kappa, decades: by what factor the learned change exceeds the largest one for which the tangent
-            kernel stays put. kernel_demand_on_target: kappa_a, of the part of the kernel that acts on the change.
+            kernel stays put, on at most 512 rows of it; of the first of several fresh starts.
+            kernel_demand_on_target: kappa_a, of the part of the kernel that acts on the change.
         kernel_change: |K_T - K_0| / |K_0|, measured. kernel_excess: log10 of it less that of the change at the linear
             response. linearisation_gap: |f_T - f_lin| / |f_T - f_0| on the probes. NaN without the initial weights.
 

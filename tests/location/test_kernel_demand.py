@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from hypothesis import given, settings, strategies as st
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev
 
-from geomfeat.location.kernel_demand import KernelDemand, kernel_demand, relative_change
+from geomfeat.location.kernel_demand import demand_on_target, kernel_demand, relative_change
 from geomfeat.models.functional import Functional, functional
 from geomfeat.regimes.linearization.response import Response, respond
 from geomfeat.tangent import ntk, vjp
@@ -25,10 +26,17 @@ def responded(f: Functional, x: Tensor, change: Tensor, share: float = SHARE) ->
     return response, vjp(f, x, response.coefficients.reshape(change.shape))
 
 
-def demanded(f: Functional, x: Tensor, change: Tensor, precision: float = 1e-8, **options: object) -> KernelDemand:
+class Found(NamedTuple):
+    demand: float
+    on_target: float
+    at_response: float
+
+
+def demanded(f: Functional, x: Tensor, change: Tensor, precision: float = 1e-8, **options: Any) -> Found:
     response, direction = responded(f, x, change)
+    found = kernel_demand(f, x, direction, precision=precision, **options)
     a = response.coefficients.reshape(change.shape)
-    return kernel_demand(f, x, direction, a, precision=precision, **options)  # type: ignore[arg-type]
+    return Found(found.demand, demand_on_target(f, x, direction, a, precision=precision), found.at_response)
 
 
 class Two(nn.Module):
@@ -170,7 +178,7 @@ def test_kernel_reaches_the_share_by_an_explicit_jacobian(act: Callable) -> None
     f = functional(net)
     response, direction = responded(f, x, change)
     a = response.coefficients.reshape(7, 2)
-    found = kernel_demand(f, x, direction, a, precision=1e-6)
+    found = demanded(f, x, change, precision=1e-6)
 
     def at(s: float) -> Tensor:
         return explicit(net, {name: p + s * direction[name] for name, p in f.theta.items()}, x)

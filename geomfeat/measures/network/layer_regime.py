@@ -153,7 +153,9 @@ def _demand_and_movement(pair: SnapshotPair) -> tuple[dict[str, float], dict[str
             pair.trained.model, pair.inputs, layers=list(pair.layers) or "*", initial=pair.initial.model,
             readout=pair.readout, device=pair.device,
         )  # fmt: skip
-        start = start_from(pair.initial.model, observe(network, pair.labels, seed=pair.seed), seed=pair.seed)
+        start = start_from(
+            pair.initial.model, observe(network, pair.labels, seed=pair.seed), seed=pair.seed, with_kernel=False
+        )
     except (BadInput, CheckpointMismatch):
         return {}, {}
     by_module = [{module_name(k): v for k, v in found.items()} for found in (start.demand.layers, start.movement)]
