@@ -11,8 +11,9 @@ from torch import Tensor
 
 from geomfeat.errors import BadInput
 from geomfeat.labels import Labels, as_labels
-from geomfeat.numerics import WORKING, as_tensor, require_finite, resolve_device, stream
+from geomfeat.numerics import WORKING, as_tensor, require_finite, resolve_device
 from geomfeat.precision import coarser, precision_of, unit_of
+from geomfeat.statistics.distinct_points import equal_rows
 from geomfeat.types import Representation
 
 # A point that is nearer to the centre than this many roundings of its coordinates means the centre itself; the sum over
@@ -143,21 +144,8 @@ def first_of_copies(x: Tensor, owner: Tensor) -> Tensor:
     >>> first_of_copies(torch.tensor([[1.0], [2.0], [1.0], [1.0]]).double(), torch.tensor([0, 0, 0, 1])).tolist()
     [0, 1, 3]
     """
-    odd = torch.randint(-(2**62), 2**62, (x.shape[1] + 1,), generator=stream(0, "copies")).to(x.device) * 2 + 1
-    # Whole-number arithmetic wraps without error, so that equal points have equal sums; + 0.0 takes the sign off -0.0.
-    sums = ((x + 0.0).view(torch.int64) * odd[:-1]).sum(1) + owner * odd[-1]
-    _, which = torch.unique(sums, return_inverse=True)
-    order = torch.argsort(which, stable=True)
-    starts = torch.cat([which.new_ones(1), which[order].diff()]) > 0
-    first = order[starts]
-    like = first[which]
-    if bool(((x == x[like]).all(1) & (owner == owner[like])).all()):
-        return first.sort().values
-    # Two different points have met in one sum.
-    rows = torch.cat([x, owner[:, None].to(x.dtype)], 1)
-    _, which = torch.unique(rows, dim=0, return_inverse=True)
-    order = torch.argsort(which, stable=True)
-    return order[torch.cat([which.new_ones(1), which[order].diff()]) > 0].sort().values
+    first = equal_rows(x, owner[:, None].to(x.dtype))
+    return torch.nonzero(first == torch.arange(len(first), device=first.device))[:, 0]
 
 
 def _centred(x: Tensor, counts: Tensor | None, rounding: Tensor) -> tuple[Tensor, Tensor]:
