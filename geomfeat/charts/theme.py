@@ -36,13 +36,17 @@ REGIME_TINTS = {
     "transition": "#f4eecb",
     "at most transition": "#faf7e6",
     "rich": "#fbd0b4",
-    "moved beyond demand": "#e9cfe3",
+    "features moved, kernel at rest": "#dcebd3",
+    "kernel moved, features at rest": "#cdeae6",
+    "moved by the optimizer": "#e9cfe3",
     "undetermined": "#e6e7ea",
 }
 REGIME_SHORT = {
     "at most lazy": "≤ lazy",
     "at most transition": "≤ transition",
-    "moved beyond demand": "beyond",
+    "features moved, kernel at rest": "features",
+    "kernel moved, features at rest": "kernel",
+    "moved by the optimizer": "optimizer",
     "undetermined": "unknown",
 }
 

@@ -67,7 +67,7 @@ def _cell(start: nn.Module, inputs: Tensor, labels: Tensor, gamma: float, seed: 
     )  # fmt: skip
     network = Network.prepare(trained.model, inputs, initial=start)
     seen = observe(network, labels, n_probes=network.n, seed=seed)
-    found = start_from(start, seen, share_left=TARGET_LOSS, seed=seed, with_kernel=False)
+    found = start_from(start, seen, shares=[TARGET_LOSS], seed=seed, with_kernel=False)
     wanted = gamma * centred_one_hot(labels, seen.outputs.shape[1], WORKING)
     return {
         "gamma": gamma, "loss": trained.train_loss, "steps": trained.steps, "converged": trained.converged,

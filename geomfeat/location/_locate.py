@@ -17,8 +17,10 @@ from geomfeat.errors import BadInput, require_kind
 from geomfeat.labels import as_groups
 from geomfeat.location.assembly import assembled, details_of, difference, floor_of, half_width, widened
 from geomfeat.location.caveats import flags_of
+from geomfeat.location.demand import FEW_SHARES, MIDDLE, SHARES
 from geomfeat.location.demand_interval import bootstrap, by_probes
 from geomfeat.location.initial_states import Observed, Start, initial_models, observe, start_from
+from geomfeat.location.kernel_interval import Resample
 from geomfeat.location.options import FEWEST_REINITIALISATIONS, LocateOptions
 from geomfeat.location.reference_ladder import Ladder, plan_ladder, read_off, train_ladder
 from geomfeat.location.result import Location
@@ -117,21 +119,24 @@ def locate_network(
     options = _with_effort(observed, options, ladder is not None)
     n_bootstrap, n_starts = cast(int, options.n_bootstrap), options.n_reinitialisations
     orders = HEAVY_ORDERS if network.is_heavy else ORDERS
+    # Fresh starts differ by far more than three shares from nine.
+    usual = FEW_SHARES if network.is_heavy or initial is None else SHARES
+    shares = usual if options.share_left is None else (options.share_left,)
     steps = (1 if initial is not None else 2 * n_starts) + n_bootstrap + 2 * orders
     with tqdm(total=steps, desc="locate", disable=not progress, leave=False) as bar:
-        starts = []
+        starts: list[Start] = []
         for fresh in initial_models(network.model, initial, factory, n_starts, seed, network.space):
             starts.append(
                 start_from(
-                    fresh, observed, share_left=options.share_left, method=options.method,
+                    fresh, observed, shares=shares, method=options.method,
                     projections=options.projections, seed=seed, known=initial is not None,
-                    with_kernel=not starts,  # fresh starts agree on it, and it takes longer than the demand
+                    near=starts[0].kernel if starts else None,
                 )
             )  # fmt: skip
             bar.update()
-        samples, growth = _resampled(starts[0], n_bootstrap, orders, seed, together, lambda: _tick(bar))
+        samples, resamples, growth = _resampled(starts[0], n_bootstrap, orders, seed, together, lambda: _tick(bar))
         floors = None if initial is not None else floor_of(starts, lambda: _tick(bar))
-    located = replace(assembled(starts, samples, floors, observed), tangent=network.space.words)
+    located = replace(assembled(starts, samples, resamples, floors, observed), tangent=network.space.words)
     stderr = difference(located.richness, located.low) / half_width(starts)
     details = details_of(starts, observed, together, options, seed) | {"stderr": stderr}
     located = replace(located, by_probes=growth, details=details)
@@ -165,10 +170,13 @@ def _groups_of(observed: Observed, groups: Any, n: int) -> torch.Tensor | None:
 
 def _resampled(
     start: Start, n_bootstrap: int, orders: int, seed: int, groups: torch.Tensor | None, step: Callable[[], None]
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Demand over resampled probes, and over their number."""
-    samples = bootstrap(start.task, n_bootstrap, seed, step, groups)
-    return samples, by_probes(start.task, start.demand.richness, seed, step, orders=orders, groups=groups)
+) -> tuple[pd.DataFrame, list[Resample], pd.DataFrame]:
+    """Demand over resampled probes, these, and demand over their number: at one share, which adds a constant."""
+    share = MIDDLE if MIDDLE in start.task.shares else min(start.task.shares)
+    task, there = start.task.stopped_at(share), start.demand.richness_at(share)
+    samples, resamples = bootstrap(task, n_bootstrap, seed, step, groups)
+    growth = by_probes(task, there, seed, step, orders=orders, groups=groups)
+    return samples, resamples, growth.assign(richness=growth["richness"] + difference(start.demand.richness, there))
 
 
 def _with_effort(observed: Observed, options: LocateOptions, climbed: bool) -> LocateOptions:

@@ -15,9 +15,10 @@ from scipy import stats
 from geomfeat.location.demand import solve
 from geomfeat.location.demand_interval import deviation, spread
 from geomfeat.location.initial_states import Observed, Start
-from geomfeat.location.kernel_place import KernelPlace
+from geomfeat.location.kernel_interval import Resample, standard_errors
 from geomfeat.location.options import LocateOptions
-from geomfeat.location.result import ABOVE_FLOOR, LAYER_COLUMNS, Location, regime_of, regime_without_start
+from geomfeat.location.regimes import ABOVE_FLOOR, regime_of, regime_without_start
+from geomfeat.location.result import KERNEL_COLUMNS, LAYER_COLUMNS, Location
 
 LEVEL = 0.9  # level of the intervals
 # Decades by which R through projected outputs was seen to exceed R through all (ImageNet CNN: 1.35 against .83).
@@ -28,11 +29,19 @@ MARGIN, MOST_DOUBLINGS = 1.25, 2.0
 
 
 def assembled(
-    starts: list[Start], samples: pd.DataFrame, floors: dict[str, float] | None, observed: Observed
+    starts: list[Start],
+    samples: pd.DataFrame,
+    resamples: list[Resample],
+    floors: dict[str, float] | None,
+    observed: Observed,
 ) -> Location:
-    """The location of these starts; `samples`: demand over resampled probes, `floors`: by layer, and "" for all."""
-    by_sample, kernel = spread(samples), starts[0].kernel or KernelPlace(math.nan, math.nan)
-    z = half_width(starts)
+    """The location of these starts.
+
+    Args:
+        samples: demand over the `resamples` of the probes. floors: by layer, and "" for all.
+    """
+    by_sample, z = spread(samples), half_width(starts)
+    kernel, shares = _kernel(starts, resamples, z), starts[0].kernel.by_layer if starts[0].kernel is not None else {}
 
     def centre_and_half(of_start: list[float], column: str) -> tuple[float, float]:
         # The lost initial weights are one more draw: their variance adds to that of the mean, hence 1 + 1 / n.
@@ -46,8 +55,8 @@ def assembled(
         floor = math.nan if floors is None else floors[name]
         regime = _regime(r, m, None if floors is None else floor)
         excess = m - r if np.isfinite([m, r]).all() else math.nan
-        rows.append((name, r, r - half, r + half, m, excess, regime, floor))
-    layers = pd.DataFrame(rows, columns=[*LAYER_COLUMNS, "floor"])
+        rows.append((name, r, r - half, r + half, m, excess, regime, floor, *shares.get(name, (math.nan, math.nan))))
+    layers = pd.DataFrame(rows, columns=[*LAYER_COLUMNS, "floor", *KERNEL_COLUMNS])
     floor = None if floors is None else floors[""]
     richness, half = centre_and_half([s.demand.richness for s in starts], "richness")
     moving = np.isfinite(layers["movement"])
@@ -56,21 +65,46 @@ def assembled(
     moved = float(np.mean(counted)) if len(counted) else -math.inf
     at_most = floor is not None and richness < floor + ABOVE_FLOOR
     hidden_from_view = any(bool(observed.features[name].any()) for name in starts[0].left_out)
-    regime = "undetermined" if moved == -math.inf and hidden_from_view else _regime(richness, moved, floor)
+    seen = (kernel.get(name, math.nan) for name in ("kernel_demand", "kernel_change", "kernel_excess"))
+    regime = "undetermined" if moved == -math.inf and hidden_from_view else _regime(richness, moved, floor, *seen)
     high = max(richness + half, floor + ABOVE_FLOOR) if at_most and floor is not None else richness + half
     excess = moved - richness if math.isfinite(moved) and math.isfinite(richness) else math.nan
     return Location(
         richness=richness, low=richness - half, high=high, movement=moved, excess=excess,
         tier="initial" if floor is None else "reinitialised", floor=floor, at_most=at_most, regime=regime,
-        layers=layers, metric=starts[0].metric, kernel_demand=kernel.demand, kernel_demand_on_target=kernel.on_target,
-        kernel_change=kernel.change, kernel_excess=kernel.excess, linearisation_gap=kernel.gap,
+        layers=layers, metric=starts[0].metric, **kernel,
     )  # fmt: skip
 
 
-def _regime(richness: float, movement: float, floor: float | None) -> str:
+def _kernel(starts: list[Start], resamples: list[Resample], z: float) -> dict[str, Any]:
+    """The numbers of the tangent kernel by the names of `Location`, with their intervals."""
+    places = [start.kernel for start in starts if start.kernel is not None]
+    if not places:
+        return {}
+    first = places[0]
+    numbers = {"kernel_change": first.change, "kernel_excess": first.excess, "linearisation_gap": first.gap}
+    halves = {name: z * error for name, error in standard_errors(first.compared, resamples).items()}
+    for name, of_start in (
+        ("kernel_demand", [p.demand.demand for p in places]),
+        ("kernel_demand_on_target", [p.on_target.demand for p in places]),
+    ):
+        numbers[name] = float(np.mean(of_start))
+        if len(places) > 1:
+            own = deviation(of_start) * math.sqrt(1 + 1 / len(places))
+            halves[name] = float(np.hypot(halves.get(name, 0.0), z * own))
+    intervals = {
+        name: (value - half, value + half) if "demand" in name else (value * 10**-half, value * 10**half)
+        for name, half in halves.items()
+        if math.isfinite(half) and math.isfinite(value := numbers[name])
+    }
+    return {**numbers, "kernel_intervals": intervals}
+
+
+def _regime(richness: float, movement: float, floor: float | None, *kernel: float) -> str:
+    """`kernel`: demand, change and excess; none for a layer, which goes by its features."""
     if floor is None or movement == -math.inf:
-        return regime_of(richness, movement)
-    return regime_without_start(richness, richness < floor + ABOVE_FLOOR, floor)
+        return regime_of(richness, movement, *kernel)
+    return regime_without_start(richness, richness < floor + ABOVE_FLOOR, floor, *kernel[:1])
 
 
 def floor_of(starts: list[Start], step: Callable[[], None]) -> dict[str, float]:

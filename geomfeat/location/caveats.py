@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from geomfeat.location.initial_states import Observed, Start
-from geomfeat.location.result import BEYOND_DEMAND, Location
+from geomfeat.location.regimes import BEYOND_DEMAND
+from geomfeat.location.result import Location
 from geomfeat.models.reinitialize import batchnorm_modules
 from geomfeat.tangent.tangent_space import GIVEN, HINTED, MOVED, TangentSpace
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from geomfeat.location.demand import LinearisedTask, solve
+from geomfeat.location.kernel_interval import Resample
 from geomfeat.numerics import WORKING, stream
 
 Step = Callable[[], None]
@@ -19,20 +20,22 @@ ROUGH = 1e-3  # relative tolerance of a resample's movement: far below the sprea
 
 def bootstrap(
     task: LinearisedTask, n_bootstrap: int, seed: int, step: Step = lambda: None, groups: Tensor | None = None
-) -> pd.DataFrame:
-    """Demand over bootstrap samples of the probes: one row per sample, one column per layer and "richness".
+) -> tuple[pd.DataFrame, list[Resample]]:
+    """Demand over bootstrap samples of the probes: one row per sample, one column per layer and "richness"; and these.
 
     Whole groups are drawn where probes have `groups` (n,): those of one group are no independent probes. A resampled
     set holds about 63 % of the probes, so its demand is lower throughout (see `by_probes`): read the spread of these
     rows, not their mean.
     """
-    rows, (part, count) = [], _parts(task.n, groups)
+    rows, drawn, (part, count) = [], [], _parts(task.n, groups)
     for number in range(n_bootstrap):
         draw = torch.randint(count, (count,), generator=stream(seed, "demand", "bootstrap", number))
-        found = solve(task, torch.bincount(draw, minlength=count)[part].to(WORKING), rtol=ROUGH)
+        weights = torch.bincount(draw, minlength=count)[part].to(WORKING)
+        found = solve(task, weights, rtol=ROUGH)
+        drawn.append(Resample(weights, math.log10(found.length) if found.length > 0 else -math.inf))
         rows.append({**found.layers, "richness": found.richness})
         step()
-    return pd.DataFrame(rows, columns=None if rows else [*task.layers, "richness"], dtype=float)
+    return pd.DataFrame(rows, columns=None if rows else [*task.layers, "richness"], dtype=float), drawn
 
 
 def by_probes(

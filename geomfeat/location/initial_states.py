@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from geomfeat.activations import module_name
 from geomfeat.errors import BadInput
 from geomfeat.labels import as_goal
-from geomfeat.location.demand import Demand, LinearisedTask, linearised_task, solve
-from geomfeat.location.kernel_place import KernelPlace, kernel_place
+from geomfeat.location.demand import SHARES, Demand, LinearisedTask, linearised_task, solve
+from geomfeat.location.kernel_place import KernelPlace, kernel_place, rough_place
 from geomfeat.location.movement import movement, outputs_and_features
 from geomfeat.location.padding import Padding, padding_of
-from geomfeat.location.result import LAZY_BELOW
+from geomfeat.location.regimes import LAZY_BELOW
 from geomfeat.models.reinitialize import (
     Factory,
     batchnorm_modules,
@@ -184,17 +184,20 @@ def start_from(
     model: nn.Module,
     observed: Observed,
     *,
-    share_left: float = 0.01,
+    shares: Sequence[float] = SHARES,
     method: str = "auto",
     projections: int | None = None,
     seed: int = 0,
     known: bool = True,
     with_kernel: bool = True,
+    near: KernelPlace | None = None,
 ) -> Start:
     """Demand and movement from one set of initial weights, in the parameters that were free to move.
 
-    `known`: whether these are the weights that training began from. `with_kernel`: whether the tangent kernel's place
-    is wanted, which takes some kernels.
+    Args:
+        known: whether these are the weights that training began from.
+        with_kernel: whether the tangent kernel's place is wanted, which takes some kernels; `near` that of another
+            start, a kernel or two.
 
     Raises BadInput when the trained outputs are the initial ones.
     """
@@ -225,7 +228,7 @@ def start_from(
     def demanded(network: Network) -> tuple[LinearisedTask, Demand]:
         task = linearised_task(
             network.f, network.inputs, change, layers,
-            share_left=share_left, method=method, projections=projections, seed=seed,
+            shares=shares, method=method, projections=projections, seed=seed,
         )  # fmt: skip
         task = replace(task, padding=observed.padding)
         return task, solve(task)
@@ -233,7 +236,12 @@ def start_from(
     start = start.in_metric(_metric(start, change))
     task, demand = demanded(start)
     source = start.metric.source
-    place = kernel_place(start, end, task, change, known, seed) if with_kernel else None
+    place = None
+    if with_kernel:
+        place = (
+            kernel_place(start, end, task, change, known, seed) if near is None
+            else rough_place(start, task, change.shape[1], near, seed)
+        )  # fmt: skip
     if len(_still(moved)) < len(moved):
         moved = _without_rounding(moved, demand, coarsest(model, end.model))
     frozen = _still(moved)

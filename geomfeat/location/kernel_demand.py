@@ -48,13 +48,20 @@ class KernelDemand:
 
     Attributes:
         demand: kappa, decades; -inf for a kernel that cannot change along the response (only the read-out is free).
-        at_response: K1 = log10(|K(1) - K(0)|_F / |K(0)|_F): the kernel's change at the response itself.
-        steps: kernels that were computed.
+        at_response: K1 = log10(|K(1) - K(0)|_F / |K(0)|_F): the kernel's change at the response itself; NaN where the
+            search began elsewhere.
+        slope: of log10 of the change over log10 s, at the crossing. steps: kernels that were computed.
     """
 
     demand: float
     at_response: float
+    slope: float
     steps: int
+
+    @property
+    def finite(self) -> bool:
+        """Whether the kernel changes along the response."""
+        return math.isfinite(self.at_response)
 
 
 KernelAt = Callable[[Mapping[str, Tensor]], Tensor]
@@ -69,6 +76,7 @@ def kernel_demand(
     seed: int = 0,
     precision: float = PRECISION,
     start: Tensor | None = None,
+    near: KernelDemand | None = None,
 ) -> KernelDemand:
     """Kernel demand of a network on probes.
 
@@ -77,6 +85,8 @@ def kernel_demand(
         inputs: n probes. direction: Dtheta, name -> tensor.
         vectors: how many random vectors stand for the kernel, where it is too large to be formed; default: none do.
         precision: of the result, decades. start: the kernel at theta0, if it is known.
+        near: the demand of much the same network and probes; the search begins there, and mostly ends at its first
+            kernel.
 
     >>> from geomfeat.models.functional import functional
     >>> net = torch.nn.Sequential(torch.nn.Linear(1, 1, bias=False), torch.nn.Linear(1, 1, bias=False)).double()
@@ -87,8 +97,8 @@ def kernel_demand(
     True
     """
     inputs = f.inputs(inputs)
-    kernel = _formed(f, inputs) if vectors is None else _by_vectors(f, inputs, vectors, seed)
-    return KernelDemand(*_reach(kernel, f, direction, CHANGED, precision, start if vectors is None else None))
+    kernel = _formed(f, inputs) if vectors is None else by_vectors(f, inputs, vectors, seed)
+    return _reach(kernel, f, direction, CHANGED, precision, start if vectors is None else None, near)
 
 
 def demand_on_target(
@@ -98,15 +108,18 @@ def demand_on_target(
     coefficients: Tensor,
     *,
     precision: float = PRECISION,
-) -> float:
-    """kappa_a, decades: the demand on the part of the kernel that acts on the target, by products alone.
+    near: KernelDemand | None = None,
+) -> KernelDemand:
+    """kappa_a: the demand on the part of the kernel that acts on the target, by products alone.
 
     Args:
         direction: Dtheta = J' a. coefficients: (n, C) a. Others as in `kernel_demand`.
     """
     inputs = f.inputs(inputs)
     a = coefficients.to(f.device, f.dtype).reshape(n_samples(inputs), -1)
-    return _reach(lambda theta: _product(f, theta, inputs, a), f, direction, CHANGED_ON_TARGET, precision)[0]
+    return _reach(
+        lambda theta: kernel_product(f, theta, inputs, a), f, direction, CHANGED_ON_TARGET, precision, near=near
+    )  # fmt: skip
 
 
 def relative_change(
@@ -120,7 +133,7 @@ def relative_change(
 ) -> float:
     """|K_T - K_0|_F / |K_0|_F of the tangent kernels of all outputs of two networks, in the same coordinates."""
     inputs = f.inputs(inputs)
-    make = _formed if vectors is None else partial(_by_vectors, count=vectors, seed=seed)
+    make = _formed if vectors is None else partial(by_vectors, count=vectors, seed=seed)
     before = start if start is not None and vectors is None else make(f, inputs)(f.theta)
     return float((make(after, inputs)(after.theta) - before).norm() / before.norm())
 
@@ -129,14 +142,14 @@ def _formed(f: Functional, inputs: Any) -> KernelAt:
     return lambda theta: ntk(f.at(theta), inputs, outputs="full").gram.to(WORKING)
 
 
-def _by_vectors(f: Functional, inputs: Any, count: int, seed: int) -> KernelAt:
+def by_vectors(f: Functional, inputs: Any, count: int, seed: int) -> KernelAt:
     """K v for a few random v of unit variance, the same at all theta: their norms estimate those of K, unbiased."""
     n, c = f(f.theta, inputs).shape
     draws = torch.randn(count, n, c, generator=stream(seed, "kernel demand"), dtype=WORKING).to(f.device, f.dtype)
-    return lambda theta: torch.stack([_product(f, theta, inputs, v) for v in draws])
+    return lambda theta: torch.stack([kernel_product(f, theta, inputs, v) for v in draws])
 
 
-def _product(f: Functional, theta: Mapping[str, Tensor], inputs: Any, v: Tensor) -> Tensor:
+def kernel_product(f: Functional, theta: Mapping[str, Tensor], inputs: Any, v: Tensor) -> Tensor:
     """K(theta) v = J J' v, (n, C)."""
     at = f.at(theta)
     return jvp(at, inputs, vjp(at, inputs, v)).to(WORKING)
@@ -149,8 +162,8 @@ def _reach(
     share: float,
     precision: float,
     start: Tensor | None = None,
-) -> tuple[float, float, int]:
-    """(-log10 s*, log10 of the relative change at s = 1, kernels computed)."""
+    near: KernelDemand | None = None,
+) -> KernelDemand:
     steps = 0 if start is not None else 1
     start = kernel(f.theta) if start is None else start
     size = float(start.norm())
@@ -167,23 +180,33 @@ def _reach(
         return math.log10(moved) if moved > rounding else -math.inf
 
     goal = math.log10(share)
+    if near is not None and math.isfinite(near.demand):
+        found, slope = _crossing(change, -near.demand, change(-near.demand), goal, precision, slope=near.slope)
+        return KernelDemand(-found, math.nan, slope, steps)
     first = change(0.0)
-    found = _crossing(change, 0.0, first, goal, precision)
+    found, slope = _crossing(change, 0.0, first, goal, precision)
     # A kernel that shrinks before it grows crosses earlier, and is back near its start on half the way.
     while math.isfinite(found) and (half := change(found - HALF)) >= goal:
-        found = _crossing(change, found - HALF, half, goal, precision, below_this=True)
-    return -found, first, steps
+        found, slope = _crossing(change, found - HALF, half, goal, precision, below_this=True)
+    return KernelDemand(-found, first, slope, steps)
 
 
 def _crossing(
-    change: Callable[[float], float], x: float, y: float, goal: float, precision: float, below_this: bool = False
-) -> float:
-    """log10 s at which the change is `goal`, by the secant rule between ends that hold the crossing; inf for none.
+    change: Callable[[float], float],
+    x: float,
+    y: float,
+    goal: float,
+    precision: float,
+    *,
+    below_this: bool = False,
+    slope: float = 1.0,
+) -> tuple[float, float]:
+    """(log10 s at which the change is `goal`, slope there), by the secant rule between ends that hold the crossing.
 
-    Starts at x, where the change is y; `below_this` looks at smaller s only. In a double logarithmic plot the change of
-    a smooth kernel is nearly straight.
+    inf for none. Starts at x, where the change is y; `below_this` looks at smaller s only. In a double logarithmic plot
+    the change of a smooth kernel is nearly straight.
     """
-    low, high, slope = -math.inf, x if below_this else math.inf, 1.0
+    low, high = -math.inf, x if below_this else math.inf
     for _ in range(MOST_STEPS):
         if y < goal:
             low = x
@@ -192,9 +215,9 @@ def _crossing(
         # A change that is too small to be seen has no slope: up until it can be.
         step = BLIND if y == -math.inf else (goal - y) / slope
         if abs(step) <= precision:
-            return x + step
+            return x + step, slope
         if abs(x) == FURTHEST and abs(x + step) > FURTHEST:
-            return math.copysign(math.inf, x)
+            return math.copysign(math.inf, x), slope
         following = min(max(x + step, -FURTHEST), FURTHEST)
         if not low < following < high:
             following = (low + high) / 2
@@ -202,4 +225,4 @@ def _crossing(
         if math.isfinite(y) and math.isfinite(value):
             slope = min(max((value - y) / (following - x), FLATTEST), STEEPEST)
         x, y = following, value
-    return (low + high) / 2
+    return (low + high) / 2, slope

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from geomfeat.location.demand import LinearisedTask, response_of
-from geomfeat.location.kernel_demand import VECTORS, demand_on_target, kernel_demand, relative_change
+from geomfeat.location.demand import LinearisedTask, responses_of
+from geomfeat.location.kernel_by_layer import Grams, change_by_layer, grams_by_module
+from geomfeat.location.kernel_demand import (
+    PRECISION,
+    VECTORS,
+    KernelDemand,
+    by_vectors,
+    demand_on_target,
+    kernel_demand,
+    kernel_product,
+)
+from geomfeat.location.kernel_interval import Compared, pair_squares
+from geomfeat.models.functional import Functional
 from geomfeat.models.nested_inputs import take
 from geomfeat.models.trained_parameters import plain_name
 from geomfeat.network import Network
+from geomfeat.regimes.linearization.response import Response
 from geomfeat.tangent import jvp, vjp
 
 # The kernel is compared on so many of its rows (n * C) at most, at five points along the response: forming it takes the
@@ -22,25 +36,31 @@ FEWEST = 16
 # Shares of the change that are left when the responses stop: that of the kernel, and that of its part on the target,
 # where the last of a change says little.
 SHARE, SHARE_ON_TARGET = 0.01, 0.1
+ROUGH = 0.05  # decades: precision of demands that only show the spread
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class KernelPlace:
     """Kernel demand and what happened to the kernel, from one set of initial weights.
 
     Attributes:
-        demand, on_target: kappa and kappa_a, decades, see `kernel_demand`.
+        demand, on_target: kappa and kappa_a, see `kernel_demand`.
         change: |K_T - K_0|_F / |K_0|_F of the kernels after and before training. excess: log10 of it less that of the
             kernel's change at the linear response, decades.
         gap: linearisation gap |f_T - f_lin| / |f_T - f_0| on the probes, f_lin the network at theta_0, linearised, at
             theta_T. These three are NaN where the true initial weights are not known.
+        by_layer: layer -> its share of the kernel's change at the demand, and of the measured change; empty for a
+            network whose kernel is too large to be formed.
+        compared: name of a `Location`'s number -> by probes, what its error is from.
     """
 
-    demand: float
-    on_target: float
+    demand: KernelDemand
+    on_target: KernelDemand
     change: float = math.nan
     excess: float = math.nan
     gap: float = math.nan
+    by_layer: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    compared: Mapping[str, Compared] = field(default_factory=dict)
 
 
 def kernel_place(
@@ -52,26 +72,111 @@ def kernel_place(
         start: before training, in the parameters that moved and the optimizer's coordinates; `task` is of it.
         end: after training. change: (n, C) of the outputs. known: whether `start` is where training began.
     """
-    f, inputs = start.f, task.inputs
-    rows, kernel = _compared(task, change.shape[1])
-    # A network that is too heavy to form the kernel of a few outputs is so for that of all.
-    vectors = VECTORS if task.gram is None or task.projection is not None else None
-    near, far = (_coefficients(task, share) for share in (SHARE, SHARE_ON_TARGET))
-    part = take(inputs, rows)
-    found = kernel_demand(f, part, vjp(f, inputs, near), vectors=vectors, seed=seed, start=kernel)
-    on_target = demand_on_target(f, inputs, vjp(f, inputs, far), far)
+    change = change.to(task.change.device, task.change.dtype)
+    rows, gram = _compared_rows(task, change.shape[1])
+    found = _demands(start.f, task, rows, gram, seed)
+    part = take(task.inputs, rows)
+
+    def kernel(f: Functional) -> dict[str, Tensor]:
+        return {"": by_vectors(f, part, VECTORS, seed)(f.theta)} if gram is None else grams_by_module(f, part)
+
+    def compare(before: Grams, after: Grams, slope: float | None = None) -> Compared:
+        there, moved = _whole(before), _whole(after) - _whole(before)
+        return Compared(_squares(there, change.shape[1]), _squares(moved, change.shape[1]), rows, slope)
+
+    first, reached = kernel(start.f), kernel(start.f.at(_reached(start.f, found.direction, found.demand)))
+    compared = {
+        "kernel_demand": compare(first, reached, found.demand.slope),
+        "kernel_demand_on_target": _compared_on_target(start.f, task, found),
+    }
+    shares = dict.fromkeys(task.layers, math.nan) if gram is None else change_by_layer(first, reached, task.layers)
+    by_layer = {name: (share, math.nan) for name, share in shares.items()}
     if not known:
-        return KernelPlace(found.demand, on_target)
+        return KernelPlace(found.demand, found.on_target, by_layer=by_layer, compared=compared)
     after = end.within(start.space).in_metric(start.metric).f
-    moved = relative_change(f, after, part, vectors=vectors, seed=seed, start=kernel)
-    excess = math.log10(moved) - found.at_response if moved > 0 and math.isfinite(found.at_response) else math.nan
+    last, left = kernel(after), _unexplained(start.f, after, task.inputs, change)
+    compared |= {
+        "kernel_change": compare(first, last),
+        "linearisation_gap": Compared(
+            change.square().sum(1), left.square().sum(1), torch.arange(task.n, device=change.device)
+        ),
+    }
+    if gram is not None:
+        measured = change_by_layer(first, last, task.layers)
+        by_layer = {name: (share, measured[name]) for name, share in shares.items()}
+    moved = float((_whole(last) - _whole(first)).norm() / _whole(first).norm())
+    excess = math.log10(moved) - found.demand.at_response if moved > 0 and found.demand.finite else math.nan
+    gap = float(left.norm() / change.norm())
+    return KernelPlace(found.demand, found.on_target, moved, excess, gap, by_layer, compared)
+
+
+def rough_place(start: Network, task: LinearisedTask, n_outputs: int, near: KernelPlace, seed: int) -> KernelPlace:
+    """The demands alone from another start, near those of the first: with a kernel or two."""
+    found = _demands(start.f, task, *_compared_rows(task, n_outputs), seed, near=near)
+    return KernelPlace(found.demand, found.on_target)
+
+
+@dataclass(frozen=True, eq=False)
+class _Demands:
+    """Both demands, and the responses that they are along, with the coefficients of the second."""
+
+    demand: KernelDemand
+    on_target: KernelDemand
+    direction: dict[str, Tensor]
+    towards_target: dict[str, Tensor]
+    coefficients: Tensor
+
+
+def _demands(
+    f: Functional, task: LinearisedTask, rows: Tensor, gram: Tensor | None, seed: int, near: KernelPlace | None = None
+) -> _Demands:
+    """Demands, on the kernels of these rows of the probes; `gram`: that of the start, or None if it is not formed."""
+    end, middle = (_coefficients(task, response) for response in responses_of(task, SHARE, SHARE_ON_TARGET))
+    direction, towards_target = vjp(f, task.inputs, end), vjp(f, task.inputs, middle)
+    # A network that is too heavy to form the kernel of a few outputs is so for that of all.
+    vectors = VECTORS if gram is None else None
+    precision = PRECISION if near is None else ROUGH
+    demand = kernel_demand(
+        f, take(task.inputs, rows), direction, vectors=vectors, seed=seed, precision=precision, start=gram,
+        near=near and near.demand,
+    )  # fmt: skip
+    on_target = demand_on_target(
+        f, task.inputs, towards_target, middle, precision=precision, near=near and near.on_target
+    )  # fmt: skip
+    return _Demands(demand, on_target, direction, towards_target, middle)
+
+
+def _compared_on_target(f: Functional, task: LinearisedTask, found: _Demands) -> Compared:
+    inputs, a = f.inputs(task.inputs), found.coefficients.to(f.device, f.dtype)
+    before = kernel_product(f, f.theta, inputs, a)
+    after = kernel_product(f, _reached(f, found.towards_target, found.on_target), inputs, a)
+    rows = torch.arange(task.n, device=before.device)
+    return Compared(before.square().sum(1), (after - before).square().sum(1), rows, found.on_target.slope)
+
+
+def _reached(f: Functional, direction: Mapping[str, Tensor], demand: KernelDemand) -> dict[str, Tensor]:
+    """theta0 + s* Dtheta; at s = 1 where the kernel never changes by its share."""
+    s = 10**-demand.demand if math.isfinite(demand.demand) else 1.0
+    return {name: value + s * direction[name] if name in direction else value for name, value in f.theta.items()}
+
+
+def _unexplained(f: Functional, after: Functional, inputs: Any, change: Tensor) -> Tensor:
+    """(n, C) what the network at theta_0, linearised, leaves of the change at the weights after training."""
     theta = {plain_name(name): value for name, value in after.theta.items()}
     step = {name: theta[plain_name(name)] - value for name, value in f.theta.items()}
-    left = change.to(f.device) - jvp(f, inputs, step).to(change.dtype)
-    return KernelPlace(found.demand, on_target, moved, excess, float(left.norm() / change.norm()))
+    return change - jvp(f, inputs, step).to(change.device, change.dtype)
 
 
-def _compared(task: LinearisedTask, n_outputs: int) -> tuple[Tensor, Tensor | None]:
+def _whole(parts: Grams) -> Tensor:
+    return torch.stack(list(parts.values())).sum(0)
+
+
+def _squares(kernel: Tensor, n_outputs: int) -> Tensor:
+    """By pairs of probes of a formed kernel (n C, n C), or by probes of its products (count, n, C) with vectors."""
+    return pair_squares(kernel, n_outputs) if kernel.ndim == 2 else kernel.square().sum((0, 2))
+
+
+def _compared_rows(task: LinearisedTask, n_outputs: int) -> tuple[Tensor, Tensor | None]:
     """The probes on which the kernel is compared, evenly spread, and the start's kernel on them if it is known."""
     n = min(task.n, max(FEWEST, ROWS // n_outputs))
     rows = torch.arange(n, device=task.change.device) * task.n // n
@@ -81,7 +186,7 @@ def _compared(task: LinearisedTask, n_outputs: int) -> tuple[Tensor, Tensor | No
     return rows, task.gram[index][:, index]
 
 
-def _coefficients(task: LinearisedTask, share: float) -> Tensor:
+def _coefficients(task: LinearisedTask, response: Response) -> Tensor:
     """(n, C) a of all outputs, with Dtheta = J' a."""
-    a = response_of(task, share).coefficients.reshape(task.change.shape)
+    a = response.coefficients.reshape(task.change.shape)
     return a if task.projection is None else task.energy * a @ task.projection.mT

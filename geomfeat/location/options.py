@@ -16,7 +16,8 @@ class LocateOptions:
 
     Attributes:
         n_probes: how many inputs to use (seeded choice), at least 4; default None: up to 256, fewer with many outputs.
-        share_left: share of the change that remains when the linear response stops; default .01.
+        share_left: share of the change that remains when the linear response stops; default None: R is the mean over
+            nine of them, from .001 to .1.
         n_bootstrap: resamples of the probes behind the interval, at least 2; default None: 20, or 6 for more than a
             million parameters.
         n_reinitialisations: sets of fresh weights where the initial ones are not known, then at least 4; default 4.
@@ -31,7 +32,7 @@ class LocateOptions:
     """
 
     n_probes: int | None = None
-    share_left: float = 0.01
+    share_left: float | None = None
     n_bootstrap: int | None = None
     n_reinitialisations: int = FEWEST_REINITIALISATIONS
     method: str = "auto"

@@ -1,4 +1,4 @@
-"""A model's place between lazy and rich: the value that `locate` returns, and the rules that name a regime."""
+"""A model's place between lazy and rich: the value that `locate` returns."""
 
 from __future__ import annotations
 
@@ -15,63 +15,9 @@ from geomfeat.display import PlottableResult, line_chart
 from geomfeat.storage.owned_files import MADE_BY
 from geomfeat.tangent.metric import PLAIN
 
-# Regime boundaries in decades, for demand R and movement M (see `regime_of`). They are conventions: a movement below a
-# third of the features' size counts as lazy, one above twice (M) or three times (R) their size as rich.
-LAZY_BELOW = -0.5
-RICH_DEMAND = 0.5
-RICH_MOVEMENT = 0.3
-BEYOND_DEMAND = 0.5
-# Within this many decades of the floor, R is indistinguishable from the difference between two initialisations.
-ABOVE_FLOOR = 0.3
-
-REGIMES = (
-    "frozen", "lazy", "transition", "rich", "moved beyond demand", "at most lazy", "at most transition", "undetermined",
-)  # fmt: skip
+# Shares of the kernel's change that are of the layer's own parameters: at the demand, and measured.
+KERNEL_COLUMNS = ("kernel_share", "kernel_share_measured")
 LAYER_COLUMNS = ("layer", "richness", "low", "high", "movement", "excess", "regime")
-
-
-def regime_of(richness: float, movement: float) -> str:
-    """The regime of a (demand R, movement M) pair, both in decades of the features' own size.
-
-    'frozen': nothing moved (M = -inf), whatever the demand. 'Moved beyond demand' (E = M - R > .5 although R < 0): such
-    a network moved for other reasons than learning its function. Then
-    'lazy': R < -.5 and M < -.5. 'rich': R > .5 or M > .3. Else 'transition'. What moved although it has no demand
-    (R = -inf: to first order nothing moves it) is 'rich' by its movement or 'undetermined'.
-
-    >>> regime_of(-1.5, -1.4), regime_of(0.8, 0.4), regime_of(-1.2, 0.5)
-    ('lazy', 'rich', 'moved beyond demand')
-    """
-    if math.isnan(richness) or math.isnan(movement):
-        return "undetermined"
-    if movement == -math.inf:
-        return "frozen"
-    if richness == -math.inf:
-        return "rich" if movement > RICH_MOVEMENT else "undetermined"
-    # Only in the lazy half: there M = R is expected, so an excess has another cause than the learned function.
-    if movement - richness > BEYOND_DEMAND and richness < 0:
-        return "moved beyond demand"
-    if richness < LAZY_BELOW and movement < LAZY_BELOW:
-        return "lazy"
-    return "rich" if richness > RICH_DEMAND or movement > RICH_MOVEMENT else "transition"
-
-
-def regime_without_start(richness: float, at_most: bool, floor: float) -> str:
-    """The regime from demand alone, where the initial weights are unknown: movement from a fresh draw means nothing.
-
-    `at_most`: R is indistinguishable from the floor, so only an upper bound of floor + .3 is known.
-
-    >>> regime_without_start(-0.9, True, -1.0), regime_without_start(0.8, False, -1.0)
-    ('at most lazy', 'rich')
-    """
-    if math.isnan(richness):
-        return "undetermined"
-    if at_most:
-        return "at most lazy" if floor + ABOVE_FLOOR < LAZY_BELOW else "at most transition"
-    if richness < LAZY_BELOW:
-        return "lazy"
-    return "rich" if richness > RICH_DEMAND else "transition"
-
-
 # What `Location.from_json` expects, by entry.
 NUMBERS = ("richness", "low", "high", "movement", "excess")
 KERNEL = ("kernel_demand", "kernel_demand_on_target", "kernel_change", "kernel_excess", "linearisation_gap")
@@ -93,9 +39,11 @@ class Location(PlottableResult):
         tier: "initial" (the true initial weights were given) or "reinitialised" (fresh draws from the factory).
         floor: R between two re-initialisations, the smallest meaningful R in that tier; None for tier "initial".
         at_most: R lies below floor + .3, so it is only an upper bound.
-        regime: see `regime_of`; "mixed by layer" is a flag, since it says something about `layers`. "frozen" if no
-            hidden layer moved; R is then the demand with every parameter free to move.
-        layers: one row per hidden layer, columns LAYER_COLUMNS (and more). Frozen ones (M = -inf) are in no mean.
+        regime: a word, see `MEANINGS` and `regime_of`; "mixed by layer" is a flag, since it says something about
+            `layers`. "frozen" if no hidden layer moved; R is then the demand with every parameter free to move.
+        layers: one row per hidden layer: R with its interval, M, E, the regime by its features alone, kernel_share and
+            kernel_share_measured (shares of the kernel's change that are of the layer's own parameters, at the demand
+            and measured; what is left is of the read-out). Frozen ones (M = -inf) are in no mean.
         flags: sentences that say what limits the number.
         by_probes: R against the number of probes (columns n_probes, richness).
         details: n_probes, n_outputs, epsilon, method, seed, ...
@@ -105,10 +53,12 @@ class Location(PlottableResult):
         metric: what the rates of the parameters rest on: "given rates", "Adam state", "gradient at the start" (of an
             adaptive optimizer without its state) or "plain: not known".
         kernel_demand: kappa, decades: by what factor the learned change exceeds the largest one for which the tangent
-            kernel stays put, on at most 512 rows of it; of the first of several fresh starts.
+            kernel stays put, on at most 512 rows of it; mean over fresh starts, where there are several.
             kernel_demand_on_target: kappa_a, of the part of the kernel that acts on the change.
         kernel_change: |K_T - K_0| / |K_0|, measured. kernel_excess: log10 of it less that of the change at the linear
             response. linearisation_gap: |f_T - f_lin| / |f_T - f_0| on the probes. NaN without the initial weights.
+        kernel_intervals: name of one of these five -> 90 % interval, over resampled probes and fresh starts; not of
+            kernel_excess.
 
     `to_frame()`: one row for the model, layer "", and one for each hidden layer: the columns of `layers`.
     """
@@ -137,6 +87,7 @@ class Location(PlottableResult):
     kernel_change: float = math.nan
     kernel_excess: float = math.nan
     linearisation_gap: float = math.nan
+    kernel_intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def is_frozen(self) -> bool:
@@ -174,6 +125,9 @@ class Location(PlottableResult):
         rungs = None if raw.get("ladder") is None else pd.DataFrame(raw["ladder"])
         drawn = () if rungs is None else {"gamma", "richness", "train_loss"} & set(rungs)
         raw["ladder"] = rungs if rungs is None else rungs.astype(dict.fromkeys(drawn, float))
+        raw["kernel_intervals"] = {
+            name: (float(a), float(b)) for name, (a, b) in raw.get("kernel_intervals", {}).items()
+        }
         raw["flags"] = tuple(raw["flags"])
         for name, kind in KINDS.items():
             if not isinstance(raw.get(name, kind()), kind):

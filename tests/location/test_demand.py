@@ -36,7 +36,7 @@ def small() -> tuple[nn.Module, Tensor, Tensor]:
 @pytest.mark.parametrize("method", ["kernel", "products"])
 def test_demand_is_that_of_the_definition(method: str) -> None:
     model, x, change = small()
-    found = solve(linearised_task(functional(model), x, change, ["fc1", "fc2"], share_left=0.05, method=method))
+    found = solve(linearised_task(functional(model), x, change, ["fc1", "fc2"], shares=[0.05], method=method))
     slow = reference.demand(model, x, change, ["fc1", "fc2"], share_left=0.05)
     assert found.layers == pytest.approx(slow, abs=2e-3)
     assert found.richness == pytest.approx(np.mean(list(slow.values())), abs=2e-3)
@@ -134,7 +134,7 @@ def test_in_lazy_training_features_move_as_far_as_demanded() -> None:
     f, end = functional(start), functional(trained.model)
     wanted = gamma * centred_one_hot(y, 10, torch.float64)
     layers = ["fc1", "fc2"]
-    found = solve(linearised_task(f, x, wanted, layers, share_left=trained.train_loss))
+    found = solve(linearised_task(f, x, wanted, layers, shares=[trained.train_loss]))
     moved = movement(outputs_and_features(f, x, layers)[1], outputs_and_features(end, x, layers)[1])
     assert found.richness < -0.6
     assert np.mean(list(moved.values())) == pytest.approx(found.richness, abs=0.02)

@@ -22,7 +22,7 @@ Q = 1 - math.sqrt(SHARE)
 
 def responded(f: Functional, x: Tensor, change: Tensor, share: float = SHARE) -> tuple[Response, dict[str, Tensor]]:
     kernel = ntk(f, x, outputs="full").gram
-    response = respond(kernel, change.flatten(), share)
+    (response,) = respond(kernel, change.flatten(), [share])
     return response, vjp(f, x, response.coefficients.reshape(change.shape))
 
 
@@ -36,7 +36,7 @@ def demanded(f: Functional, x: Tensor, change: Tensor, precision: float = 1e-8, 
     response, direction = responded(f, x, change)
     found = kernel_demand(f, x, direction, precision=precision, **options)
     a = response.coefficients.reshape(change.shape)
-    return Found(found.demand, demand_on_target(f, x, direction, a, precision=precision), found.at_response)
+    return Found(found.demand, demand_on_target(f, x, direction, a, precision=precision).demand, found.at_response)
 
 
 class Two(nn.Module):

@@ -21,7 +21,8 @@ from geomfeat.location.demand import linearised_task
 from geomfeat.location.initial_states import observe, start_from
 from geomfeat.location.options import LocateOptions
 from geomfeat.location.reference_ladder import Ladder, fitted_scale, read_off, train_ladder
-from geomfeat.location.result import LAYER_COLUMNS, REGIMES, Location, regime_of, regime_without_start
+from geomfeat.location.regimes import REGIMES, regime_of, regime_without_start
+from geomfeat.location.result import LAYER_COLUMNS, Location
 from geomfeat.models.cnn import cnn
 from geomfeat.models.functional import functional
 from geomfeat.models.mlp import mlp
@@ -245,7 +246,7 @@ def test_movement_without_demand_is_flagged_as_excess() -> None:
         shuffled.get_submodule("fc1").bias.copy_(end.get_submodule("fc1").bias[order])
     found = locate(shuffled, *digits(), initial=start, progress=False, options=LocateOptions(n_bootstrap=2))
     assert found.richness == pytest.approx(located("mlp", GAMMAS[0]).richness, abs=0.01)
-    assert found.regime == "moved beyond demand"
+    assert found.regime == "moved by the optimizer"
     assert any("catapult" in flag for flag in found.flags)
 
 

@@ -17,7 +17,8 @@ from geomfeat.location._locate import locate
 from geomfeat.location.initial_states import observe, start_from
 from geomfeat.location.options import LocateOptions
 from geomfeat.location.reference_ladder import plan_ladder
-from geomfeat.location.result import Location, regime_of
+from geomfeat.location.regimes import regime_of
+from geomfeat.location.result import Location
 from geomfeat.measures.network.feature_movement import feature_movement
 from geomfeat.measures.network.kernel_change import kernel_relative_change
 from geomfeat.measures.network.layer_drift import layer_drift

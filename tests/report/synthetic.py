@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from geomfeat.location.result import Location, regime_of
+from geomfeat.location.regimes import regime_of
+from geomfeat.location.result import Location
 from geomfeat.study import Study
 
 HOSTILE = '<img src=x onerror="window.broken=1">%{x} $\\foo$ & </script><b>"quoted"</b>'

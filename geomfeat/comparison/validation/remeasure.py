@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +65,10 @@ def _look(home: Path, run: RunConfig, data: Dataset) -> dict[str, Any]:
     seen = data.training()
     observed = observe(Network.prepare(trained, seen.inputs, initial=initial), None, n_probes=seen.n)
     middle, quarter = (
-        start_from(initial, observed, share_left=MIDDLE, with_kernel=False),
+        start_from(initial, observed, shares=[MIDDLE], with_kernel=False),
         (torch.arange(seen.n) % 4 == 0).double(),
     )
-    tasks = {share: replace(middle.task, share_left=share) for share in SHARES}
+    tasks = {share: middle.task.stopped_at(share) for share in SHARES}
     moved = [m for m in middle.movement.values() if math.isfinite(m)]
     tripled = solve(middle.task.towards(3 * middle.task.change)).richness - middle.demand.richness
     few = LocateOptions(n_probes=min(PROBES, seen.n), n_bootstrap=BOOTSTRAP, n_reinitialisations=DRAWS)

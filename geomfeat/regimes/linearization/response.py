@@ -7,11 +7,12 @@ towards a change b of the outputs leaves, at time t, the residual exp(-K t) b, a
 
 The two ways to get `a` agree: an eigendecomposition of K (small problems, `respond`), and Lanczos from products
 K v alone (`respond_by_products`; Saad 1992, "Analysis of some Krylov subspace approximations to the matrix exponential
-operator": f(K) b = |b| V f(T) e1), which never holds K.
+operator": f(K) b = |b| V f(T) e1), which never holds K. Both answer for several shares at once: the eigenvectors, or
+the Lanczos vectors, are the same for all.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -50,49 +51,51 @@ class Response:
     residual: float = 0.0
 
 
-def respond(kernel: Float[Tensor, "m m"], change: Float[Tensor, " m"], share_left: float = 0.01) -> Response:
-    """Response by eigendecomposition.
+def respond(
+    kernel: Float[Tensor, "m m"], change: Float[Tensor, " m"], shares: Sequence[float] = (0.01,)
+) -> tuple[Response, ...]:
+    """Responses by eigendecomposition, one for each share.
 
     Args:
         kernel: (m, m) K, positive semi-definite.
         change: (m,) b, the change of the outputs to be learned; zero gives a zero response.
-        share_left: share of the REACHABLE part of |b|^2 at which the flow stops, in (0, 1).
+        shares: of the REACHABLE part of |b|^2, at which the flow stops, each in (0, 1).
 
-    >>> r = respond(torch.eye(2, dtype=torch.float64), torch.tensor([3.0, 4.0], dtype=torch.float64), 0.01)
+    >>> (r,) = respond(torch.eye(2, dtype=torch.float64), torch.tensor([3.0, 4.0], dtype=torch.float64), [0.01])
     >>> [round(float(v), 6) for v in r.coefficients]   # (1 - sqrt(.01)) b
     [2.7, 3.6]
     """
-    _check(change, share_left)
+    _check(change, shares)
     values, vectors = safe_eigh(kernel)
     loads = vectors.mT @ change.to(WORKING)
-    filtered, time, left, unreachable = _flow(values, loads, share_left)
-    return Response(vectors @ filtered, time, left, unreachable)
+    flows = [_flow(values, loads, share) for share in shares]
+    return tuple(Response(vectors @ filtered, time, left, unreachable) for filtered, time, left, unreachable in flows)
 
 
 def respond_by_products(
     product: Callable[[Tensor], Tensor],
     change: Float[Tensor, " m"],
-    share_left: float = 0.01,
+    shares: Sequence[float] = (0.01,),
     *,
     max_steps: int = 400,
     rtol: float = 1e-4,
-) -> Response:
-    """Response from products v -> K v, by Lanczos with full reorthogonalisation.
+) -> tuple[Response, ...]:
+    """Responses from products v -> K v, by Lanczos with full reorthogonalisation, one for each share.
 
-    Stops when |Dtheta| = sqrt(a' K a) changed by less than `rtol` over the last 5 steps, or the Krylov space is
-    exhausted (then the answer is exact). Memory: `max_steps` vectors of `change`'s size.
+    Stops when |Dtheta| = sqrt(a' K a) changed by less than `rtol` over the last 5 steps for every share, or the Krylov
+    space is exhausted (then the answer is exact). Memory: `max_steps` vectors of `change`'s size.
     """
-    _check(change, share_left)
+    _check(change, shares)
     b = change.to(WORKING)
     size = float(b.norm())
     if size == 0.0:
-        return Response(torch.zeros_like(b), 0.0, 0.0, 0.0)
+        return (Response(torch.zeros_like(b), 0.0, 0.0, 0.0),) * len(shares)
     most = min(max_steps, b.numel())
     basis = torch.zeros(min(most, FIRST_ROWS), b.numel(), dtype=WORKING, device=b.device)
     basis[0] = b / size
     diagonal: list[float] = []
     off: list[float] = []
-    norms: list[float] = []
+    before = [math.nan] * len(shares)
     for step in range(1, most + 1):
         known = basis[:step]
         w = product(known[-1]).to(WORKING)
@@ -105,23 +108,33 @@ def respond_by_products(
         closed = off[-1] <= 1e-12 * max(abs(v) for v in diagonal) or step == b.numel()
         if closed or step == most or step % CHECK_EVERY == 0:
             values, vectors = _tridiagonal(diagonal, off[:-1])
-            filtered, time, left, unreachable = _flow(values, size * vectors[0], share_left)
-            norms.append(math.sqrt(float((values.clamp_min(0) * filtered.square()).sum())))
-            drift = abs(norms[-1] - norms[-2]) / norms[-1] if len(norms) > 1 and norms[-1] > 0 else 1.0
-            if closed or step == most or drift < rtol:
-                coefficients = known.mT @ (vectors @ filtered).to(b.device)
-                return Response(coefficients, time, left, unreachable, step, 0.0 if closed else drift)
+            flows = [_flow(values, size * vectors[0], share) for share in shares]
+            norms = [math.sqrt(float((values.clamp_min(0) * filtered.square()).sum())) for filtered, *_ in flows]
+            drifts = [_drift(new, old) for new, old in zip(norms, before, strict=True)]
+            drifts = [0.0] * len(shares) if closed else drifts
+            before = norms
+            if closed or step == most or max(drifts) < rtol:
+                return tuple(
+                    Response(known.mT @ (vectors @ filtered).to(b.device), time, left, unreachable, step, drift)
+                    for (filtered, time, left, unreachable), drift in zip(flows, drifts, strict=True)
+                )
         if step == len(basis):
             basis = with_more_rows(basis, most, "use fewer samples or outputs, or lower max_steps=")
         basis[step] = w / off[-1]
     raise AssertionError("the last step always returns")
 
 
-def _check(change: Tensor, share_left: float) -> None:
-    if not 0 < share_left < 1:
-        raise BadInput(f"share_left must lie strictly between 0 and 1, got {share_left}")
+def _check(change: Tensor, shares: Sequence[float]) -> None:
+    for share in shares:
+        if not 0 < share < 1:
+            raise BadInput(f"share_left must lie strictly between 0 and 1, got {share}")
     if not torch.isfinite(change).all():
         raise BadInput("the change of the outputs holds NaN or infinite values: one of the two models is damaged")
+
+
+def _drift(new: float, old: float) -> float:
+    """Relative change of a norm; 1 where it is not known (NaN) or was 0."""
+    return abs(new - old) / new if new > 0 and old > 0 else 1.0
 
 
 def _tridiagonal(diagonal: list[float], off: list[float]) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from geomfeat.location.result import BEYOND_DEMAND, LAZY_BELOW, RICH_DEMAND, RICH_MOVEMENT, Location
+from geomfeat.location.regimes import BEYOND_DEMAND, LAZY_BELOW, RICH_DEMAND, RICH_MOVEMENT
+from geomfeat.location.result import Location
 from geomfeat.report.content.study_view import View
 
 Polygon = list[tuple[float, float]]
@@ -47,7 +48,7 @@ def regime_areas(x: tuple[float, float], y: tuple[float, float]) -> dict[str, li
         (meet, RICH_MOVEMENT), (0.0, BEYOND_DEMAND), (0.0, y1), (x1, y1), (x1, y0), (RICH_DEMAND, y0),
         (RICH_DEMAND, RICH_MOVEMENT),
     ]  # fmt: skip
-    return {"moved beyond demand": [beyond], "lazy": [lazy], "rich": [rich]}
+    return {"moved by the optimizer": [beyond], "lazy": [lazy], "rich": [rich]}
 
 
 def plane_ranges(several: Sequence[View]) -> tuple[tuple[float, float], tuple[float, float]]:

@@ -9,23 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from geomfeat.location.regimes import MEANINGS
 from geomfeat.location.result import Location
 from geomfeat.report.content.number_format import layers_text, signed, size_words
 from geomfeat.report.content.quantity_labels import title_of
 from geomfeat.report.content.study_view import AT_WORDS, View, as_text
-
-MEANING = {
-    "frozen": "none of its hidden features changed: only the layers that read them out were trained",
-    "lazy": "its features hardly changed: it learned almost like a model that is linear in its weights",
-    "at most lazy": "its demand is indistinguishable from a lazy network's",
-    "at most transition": "its demand is no larger than that between two random initialisations, so it is not shown "
-    "to be rich",
-    "transition": "it is between lazy and rich: its features changed by a sizeable share of their size",
-    "rich": "it learned new features: they changed by about their size or more",
-    "moved beyond demand": "its features moved much further than this function required; possible causes are large "
-    "learning steps, gradient noise, weight decay, or far more training data than probes",
-    "undetermined": "its place could not be determined",
-}
 
 
 def at_words(at: str) -> str:
@@ -54,7 +42,7 @@ def answer(where: Location | None) -> str:
             "Not located. The failures below give the reason. Give the initial weights (--initial FILE), or a model "
             "factory that draws fresh initial weights."
         )
-    meaning = MEANING.get(where.regime, where.regime)
+    meaning = MEANINGS.get(where.regime, where.regime)
     meaning = meaning[0].upper() + meaning[1:]
     if math.isnan(where.richness):
         return f"{meaning}: see the failures below."

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from geomfeat.charts import theme as look
-from geomfeat.location.result import LAZY_BELOW, RICH_DEMAND
+from geomfeat.location.regimes import BY_OPTIMIZER, LAZY_BELOW, RICH_DEMAND
 from geomfeat.report.content.location_data import column, located, on_scale, plane_ranges, regime_areas, scale_range
 from geomfeat.report.content.sentences import true_minus
 from geomfeat.report.content.study_view import View, clipped
@@ -78,7 +78,7 @@ def demand_movement_plane(several: list[View]) -> Figure:
     for name, polygons in regime_areas(x, y).items():
         for polygon in polygons:
             axes.add_patch(Polygon(polygon, closed=True, facecolor=look.tint(name), edgecolor="none", zorder=0))
-    places = {"lazy": (0.03, 0.03, "left"), "rich": (0.97, 0.03, "right"), "moved beyond demand": (0.03, 0.95, "left")}
+    places = {"lazy": (0.03, 0.03, "left"), "rich": (0.97, 0.03, "right"), BY_OPTIMIZER: (0.03, 0.95, "left")}
     for name, (a, b, side) in places.items():
         axes.text(a, b, name, transform=axes.transAxes, ha=side, weight="bold")
     axes.text(0.0, LAZY_BELOW - 0.35, "transition", ha="center", weight="bold")

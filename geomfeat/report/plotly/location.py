@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from geomfeat.charts import theme as look
-from geomfeat.location.result import LAZY_BELOW, RICH_DEMAND, Location
+from geomfeat.location.regimes import LAZY_BELOW, RICH_DEMAND
+from geomfeat.location.result import Location
 from geomfeat.report.content.components import (  # fmt: skip
     Cell,
     Figure,
@@ -147,7 +148,7 @@ def demand_movement_plane(several: Sequence[View]) -> Figure | None:
     }  # fmt: skip
     places = {
         "lazy": ((x[0] + LAZY_BELOW) / 2, y[0] + 0.08), "transition": (0.0, LAZY_BELOW - 0.35),
-        "rich": ((RICH_DEMAND + x[1]) / 2, y[0] + 0.08), "moved beyond demand": ((x[0]) / 2, y[1] - 0.12),
+        "rich": ((RICH_DEMAND + x[1]) / 2, y[0] + 0.08), "moved by the optimizer": ((x[0]) / 2, y[1] - 0.12),
     }  # fmt: skip
     marks = [note(a, b, f"<b>{name}</b>", font={"size": 12, "color": look.INK}) for name, (a, b) in places.items()]
     inside = ends[1] - 0.06 * (ends[1] - ends[0])

@@ -31,7 +31,7 @@ def network(w1: Tensor, w2: Tensor) -> nn.Module:
 
 def measured(w1: Tensor, w2: Tensor, change: Tensor, share_left: float = 0.01) -> float:
     task = linearised_task(functional(network(w1, w2)), torch.eye(w1.shape[1], dtype=WORKING), change, ["fc1"],
-                           share_left=share_left)  # fmt: skip
+                           shares=[share_left])  # fmt: skip
     return solve(task).richness
 
 

@@ -22,14 +22,14 @@ def problem(m: int, p: int, seed: int = 0, decay: float = 2.0) -> tuple[torch.Te
 
 def test_one_eigenvalue_has_a_closed_form() -> None:
     b = torch.tensor([3.0, -4.0], dtype=torch.float64)
-    found = respond(5.0 * torch.eye(2, dtype=torch.float64), b, 0.01)
+    (found,) = respond(5.0 * torch.eye(2, dtype=torch.float64), b, [0.01])
     assert found.time == pytest.approx(-math.log(0.01) / (2 * 5.0), rel=1e-9)
     torch.testing.assert_close(found.coefficients, 0.9 * b / 5.0, rtol=1e-9, atol=0)
 
 
 def test_two_eigenvalues_leave_the_share_asked_for() -> None:
     w, b = torch.tensor([4.0, 0.1], dtype=torch.float64), torch.tensor([1.0, 2.0], dtype=torch.float64)
-    found = respond(torch.diag(w), b, 0.05)
+    (found,) = respond(torch.diag(w), b, [0.05])
     left = (torch.exp(-w * found.time) * b).square().sum() / b.square().sum()
     assert float(left) == pytest.approx(0.05, rel=1e-9)
     assert found.left == pytest.approx(0.05, rel=1e-9)
@@ -37,7 +37,7 @@ def test_two_eigenvalues_leave_the_share_asked_for() -> None:
 
 def test_movement_is_that_of_stepped_gradient_flow() -> None:
     jacobian, change = problem(6, 12, decay=0.5)
-    found = respond(jacobian @ jacobian.mT, change, 0.02)
+    (found,) = respond(jacobian @ jacobian.mT, change, [0.02])
     stepped = displacement(jacobian, change, 0.02)
     assert float((jacobian.mT @ found.coefficients - stepped).norm() / stepped.norm()) < 2e-3
 
@@ -47,7 +47,7 @@ def test_movement_is_that_of_stepped_gradient_flow() -> None:
 def test_products_agree_with_the_eigendecomposition(seed: int, m: int, share: float) -> None:
     jacobian, change = problem(m, 200, seed)
     kernel = jacobian @ jacobian.mT
-    exact, krylov = respond(kernel, change, share), respond_by_products(lambda v: kernel @ v, change, share)
+    (exact,), (krylov,) = respond(kernel, change, [share]), respond_by_products(lambda v: kernel @ v, change, [share])
 
     def size(a: torch.Tensor) -> float:
         return float((jacobian.mT @ a).norm())
@@ -59,7 +59,7 @@ def test_products_agree_with_the_eigendecomposition(seed: int, m: int, share: fl
 def test_a_null_direction_is_reported_and_the_rest_is_learned() -> None:
     kernel = torch.diag(torch.tensor([2.0, 0.0], dtype=torch.float64))
     change = torch.tensor([3.0, 4.0], dtype=torch.float64)
-    for found in (respond(kernel, change, 0.01), respond_by_products(lambda v: kernel @ v, change, 0.01)):
+    for found in (*respond(kernel, change), *respond_by_products(lambda v: kernel @ v, change)):
         assert found.unreachable == pytest.approx(16 / 25, rel=1e-9)
         assert float(found.coefficients[0]) == pytest.approx(0.9 * 3.0 / 2.0, rel=1e-9)
 
@@ -67,14 +67,26 @@ def test_a_null_direction_is_reported_and_the_rest_is_learned() -> None:
 def test_no_change_asks_for_no_movement() -> None:
     zero = torch.zeros(3, dtype=torch.float64)
     kernel = torch.eye(3, dtype=torch.float64)
-    assert float(respond(kernel, zero).coefficients.norm()) == 0.0
-    assert float(respond_by_products(lambda v: kernel @ v, zero).coefficients.norm()) == 0.0
+    assert float(respond(kernel, zero)[0].coefficients.norm()) == 0.0
+    assert float(respond_by_products(lambda v: kernel @ v, zero)[0].coefficients.norm()) == 0.0
+
+
+def test_several_shares_are_the_single_ones() -> None:
+    jacobian, change = problem(40, 200)
+    kernel, shares = jacobian @ jacobian.mT, (0.1, 0.01, 0.001)
+    together, krylov = respond(kernel, change, shares), respond_by_products(lambda v: kernel @ v, change, shares)
+    for share, found, by_products in zip(shares, together, krylov, strict=True):
+        (alone,) = respond(kernel, change, [share])
+        torch.testing.assert_close(found.coefficients, alone.coefficients, rtol=1e-12, atol=0)
+        size = float((jacobian.mT @ alone.coefficients).norm())
+        assert float((jacobian.mT @ by_products.coefficients).norm()) == pytest.approx(size, rel=2e-3)
+        assert by_products.left == pytest.approx(share, rel=1e-6)
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.1, 2.0])
 def test_an_impossible_share_is_refused(share: float) -> None:
     with pytest.raises(BadInput, match="share_left must lie strictly between 0 and 1"):
-        respond(torch.eye(2, dtype=torch.float64), torch.ones(2, dtype=torch.float64), share)
+        respond(torch.eye(2, dtype=torch.float64), torch.ones(2, dtype=torch.float64), [0.5, share])
 
 
 def test_a_damaged_change_is_refused() -> None:

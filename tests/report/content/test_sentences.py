@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from geomfeat.charts.theme import REGIME_TINTS
-from geomfeat.location.result import REGIMES
+from geomfeat.location.regimes import REGIMES
 from geomfeat.report.content.sentences import MEANING, answer, comparison, left_out, troubles, true_minus
 from geomfeat.report.content.study_view import views
 from tests.report.synthetic import make_study

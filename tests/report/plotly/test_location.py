@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.path import Path as Outline
 
-from geomfeat.location.result import regime_of
+from geomfeat.location.regimes import regime_of
 from geomfeat.report.content.location_data import plane_ranges, regime_areas
 from geomfeat.report.content.number_format import richness_text
 from geomfeat.report.content.sentences import comparison
