@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from geomfeat.location.initial_states import Observed, Start
-from geomfeat.location.regimes import BEYOND_DEMAND
+from geomfeat.location.regimes import BY_OPTIMIZER
 from geomfeat.location.result import Location
+from geomfeat.location.training_caveats import training_flags
 from geomfeat.models.reinitialize import batchnorm_modules
 from geomfeat.tangent.tangent_space import GIVEN, HINTED, MOVED, TangentSpace
 
@@ -36,6 +37,7 @@ def flags_of(
         _no_first_order(start),
         _floor(location),
         _own_reset(own_reset, location),
+        *training_flags(location, start, observed),
         _excess(location),
         _mixed(location),
         _fit(start, observed, location.tier == "initial"),
@@ -129,9 +131,10 @@ def _own_reset(own_reset: bool, location: Location) -> str:
 def _excess(location: Location) -> str:
     if location.tier != "initial" or not location.excess > EXCESS_OF_NOTE or location.richness >= 0:
         return ""
-    strength = "far more" if location.excess > BEYOND_DEMAND else "more"
+    if location.regime == BY_OPTIMIZER:
+        return ""  # said by the training's own flag
     return (
-        f"Features moved {strength} than this function required (excess {location.excess:+.2f} decades, in the lazy "
+        f"Features moved more than this function required (excess {location.excess:+.2f} decades, in the lazy "
         "range). Possible causes: large learning-rate steps (a catapult), gradient noise, weight decay or drift, or "
         "far more training data than probes. More probes help only with the last of these."
     )

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -98,13 +98,13 @@ class Demand:
 
     Attributes:
         by_share: share left -> layer -> log10 of the layer's relative movement. responses: one for each share.
-        length: |Dtheta| of the middle share.
+        direction: Dtheta of the middle share, name -> tensor.
     """
 
     by_share: Mapping[float, Mapping[str, float]]
     responses: tuple[Response, ...]
     frozen: frozenset[str] = frozenset()
-    length: float = math.nan
+    direction: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
 
     @property
     def layers(self) -> dict[str, float]:
@@ -218,8 +218,8 @@ def solve(task: LinearisedTask, weights: Tensor | None = None, rtol: float = 1e-
 
 def _asked(
     task: LinearisedTask, inputs: Any, rows: Tensor, root: Tensor, response: Response
-) -> tuple[dict[str, float], float]:
-    """log10 of every layer's relative movement along one response, and |Dtheta|."""
+) -> tuple[dict[str, float], Mapping[str, Tensor]]:
+    """log10 of every layer's relative movement along one response, and Dtheta."""
     cotangent = root * response.coefficients.reshape(len(rows), -1).to(root.device)
     direction = vjp(task.f, inputs, cotangent)
     moved = feature_jvp(task.f, inputs, task.layers, direction)
@@ -233,7 +233,7 @@ def _asked(
         # Movement is linear in the change, so the movement for the projected change is scaled up to the whole one.
         length = task.energy * float((root * tangent.to(WORKING)).norm())
         layers[name] = math.nan if size == 0.0 else math.log10(length / size) if length > 0 else -math.inf
-    return layers, math.sqrt(sum(float(d.to(WORKING).square().sum()) for d in direction.values()))
+    return layers, direction
 
 
 def responses_of(task: LinearisedTask, *shares: float, rows: Tensor | None = None) -> tuple[Response, ...]:

@@ -10,8 +10,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from geomfeat.location.demand import LinearisedTask, solve
-from geomfeat.location.kernel_interval import Resample
+from geomfeat.location.demand import Demand, LinearisedTask, solve
+from geomfeat.location.kernel_interval import KEPT, Resample
 from geomfeat.numerics import WORKING, stream
 
 Step = Callable[[], None]
@@ -32,10 +32,19 @@ def bootstrap(
         draw = torch.randint(count, (count,), generator=stream(seed, "demand", "bootstrap", number))
         weights = torch.bincount(draw, minlength=count)[part].to(WORKING)
         found = solve(task, weights, rtol=ROUGH)
-        drawn.append(Resample(weights, math.log10(found.length) if found.length > 0 else -math.inf))
+        drawn.append(_resample(task, weights, found) if number < KEPT else Resample(weights))
         rows.append({**found.layers, "richness": found.richness})
         step()
     return pd.DataFrame(rows, columns=None if rows else [*task.layers, "richness"], dtype=float), drawn
+
+
+def _resample(task: LinearisedTask, weights: Tensor, found: Demand) -> Resample:
+    """With its response, whose coefficients are those of the probes drawn, times the root of how often."""
+    rows = torch.nonzero(weights > 0).flatten().to(task.change.device)
+    coefficients = torch.zeros_like(task.change)
+    own = found.response.coefficients.reshape(len(rows), -1).to(coefficients)
+    coefficients[rows] = weights.to(own.device)[rows].sqrt()[:, None] * own
+    return Resample(weights, found.direction, coefficients)
 
 
 def by_probes(

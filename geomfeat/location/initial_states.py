@@ -209,11 +209,7 @@ def start_from(
     start = end.at(model)
     outputs, features = outputs_and_features(start.f, start.inputs, observed.layers)
     features = {name: h for name, h in features.items() if name in observed.features}
-    if outputs.shape != observed.outputs.shape or features.keys() != observed.features.keys():
-        raise BadInput(
-            f"initial and trained model differ in architecture: outputs {tuple(outputs.shape)} and "
-            f"{tuple(observed.outputs.shape)}, layers {list(features)[:5]} and {list(observed.features)[:5]}"
-        )
+    _require_same_architecture(outputs, features, observed)
     change = observed.outputs - outputs
     # Outputs of equal weights can differ by rounding: a smaller change is no change of the function.
     if not float(change.norm()) > roundings(start.dtype)[0] * float(outputs.norm()):
@@ -237,11 +233,10 @@ def start_from(
     task, demand = demanded(start)
     source = start.metric.source
     place = None
-    if with_kernel:
-        place = (
-            kernel_place(start, end, task, change, known, seed) if near is None
-            else rough_place(start, task, change.shape[1], near, seed)
-        )  # fmt: skip
+    if with_kernel and near is None:
+        place = kernel_place(start, end, task, change, known, seed)
+    elif with_kernel and near is not None:
+        place = rough_place(start, task, change.shape[1], near, seed)
     if len(_still(moved)) < len(moved):
         moved = _without_rounding(moved, demand, coarsest(model, end.model))
     frozen = _still(moved)
@@ -250,11 +245,21 @@ def start_from(
         # The trained parameters act after every hidden layer. R is then the demand with all parameters free to move.
         start = start if start.space.source == GIVEN else start.within(start.space.widened())
         task, demand = demanded(start)
+        # The responses to resampled probes are then of other parameters than the kernel.
+        place = None if place is None else replace(place, compared={})
     frozen = frozenset() if all_frozen else frozen
     task, demand = replace(task, frozen=frozen), replace(demand, frozen=frozen)
     return Start(
         model, task, demand, moved, outputs, features, estimated, start.space, source, place, left_out, all_frozen
     )
+
+
+def _require_same_architecture(outputs: Tensor, features: dict[str, Tensor], observed: Observed) -> None:
+    if outputs.shape != observed.outputs.shape or features.keys() != observed.features.keys():
+        raise BadInput(
+            f"initial and trained model differ in architecture: outputs {tuple(outputs.shape)} and "
+            f"{tuple(observed.outputs.shape)}, layers {list(features)[:5]} and {list(observed.features)[:5]}"
+        )
 
 
 def _metric(start: Network, change: Tensor) -> Metric:

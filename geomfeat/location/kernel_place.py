@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -21,11 +21,12 @@ from geomfeat.location.kernel_demand import (
     kernel_demand,
     kernel_product,
 )
-from geomfeat.location.kernel_interval import Compared, pair_squares
+from geomfeat.location.kernel_interval import Compared, Resample, Squares, pair_squares
 from geomfeat.models.functional import Functional
 from geomfeat.models.nested_inputs import take
 from geomfeat.models.trained_parameters import plain_name
 from geomfeat.network import Network
+from geomfeat.numerics import WORKING
 from geomfeat.regimes.linearization.response import Response
 from geomfeat.tangent import jvp, vjp
 
@@ -37,6 +38,7 @@ FEWEST = 16
 # where the last of a change says little.
 SHARE, SHARE_ON_TARGET = 0.01, 0.1
 ROUGH = 0.05  # decades: precision of demands that only show the spread
+FEW_VECTORS = 2  # in place of the kernel, where only its spread over resamples is asked for
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,14 +82,10 @@ def kernel_place(
     def kernel(f: Functional) -> dict[str, Tensor]:
         return {"": by_vectors(f, part, VECTORS, seed)(f.theta)} if gram is None else grams_by_module(f, part)
 
-    def compare(before: Grams, after: Grams, slope: float | None = None) -> Compared:
-        there, moved = _whole(before), _whole(after) - _whole(before)
-        return Compared(_squares(there, change.shape[1]), _squares(moved, change.shape[1]), rows, slope)
-
     first, reached = kernel(start.f), kernel(start.f.at(_reached(start.f, found.direction, found.demand)))
     compared = {
-        "kernel_demand": compare(first, reached, found.demand.slope),
-        "kernel_demand_on_target": _compared_on_target(start.f, task, found),
+        "kernel_demand": _on_vectors(start.f, part, rows, found.demand, seed),
+        "kernel_demand_on_target": _on_target(start.f, task, found),
     }
     shares = dict.fromkeys(task.layers, math.nan) if gram is None else change_by_layer(first, reached, task.layers)
     by_layer = {name: (share, math.nan) for name, share in shares.items()}
@@ -96,9 +94,11 @@ def kernel_place(
     after = end.within(start.space).in_metric(start.metric).f
     last, left = kernel(after), _unexplained(start.f, after, task.inputs, change)
     compared |= {
-        "kernel_change": compare(first, last),
+        "kernel_change": Compared(
+            (_squares(_whole(first), change.shape[1]), _squares(_whole(last) - _whole(first), change.shape[1])), rows
+        ),
         "linearisation_gap": Compared(
-            change.square().sum(1), left.square().sum(1), torch.arange(task.n, device=change.device)
+            (change.square().sum(1), left.square().sum(1)), torch.arange(task.n, device=change.device)
         ),
     }
     if gram is not None:
@@ -146,12 +146,37 @@ def _demands(
     return _Demands(demand, on_target, direction, towards_target, middle)
 
 
-def _compared_on_target(f: Functional, task: LinearisedTask, found: _Demands) -> Compared:
-    inputs, a = f.inputs(task.inputs), found.coefficients.to(f.device, f.dtype)
-    before = kernel_product(f, f.theta, inputs, a)
-    after = kernel_product(f, _reached(f, found.towards_target, found.on_target), inputs, a)
-    rows = torch.arange(task.n, device=before.device)
-    return Compared(before.square().sum(1), (after - before).square().sum(1), rows, found.on_target.slope)
+def _on_vectors(f: Functional, inputs: Any, rows: Tensor, demand: KernelDemand, seed: int) -> Compared:
+    """What the spread of the demand rests on: K v on the compared probes, at s* along any response."""
+    kernel = by_vectors(f, inputs, FEW_VECTORS, seed)
+    before = kernel(f.theta)
+
+    def squares(resample: Resample) -> Squares:
+        after = kernel(_reached(f, resample.direction, demand))
+        return before.square().sum((0, 2)), (after - before).square().sum((0, 2))
+
+    return Compared(squares, rows, demand.slope)
+
+
+def _on_target(f: Functional, task: LinearisedTask, found: _Demands) -> Compared:
+    """The same on the target, K a; a resample's response is of the share of the other demand, so it is shortened."""
+    inputs, rows = f.inputs(task.inputs), torch.arange(task.n, device=f.device)
+    shorter = _length(found.towards_target) / _length(found.direction)
+    demand = replace(found.on_target, demand=found.on_target.demand - math.log10(shorter))
+
+    def squares(resample: Resample) -> Squares:
+        if resample.coefficients is None:
+            raise ValueError("a response has coefficients")
+        a = _of_all_outputs(task, resample.coefficients).to(f.device, f.dtype)
+        before = jvp(f, inputs, resample.direction).to(WORKING)
+        after = kernel_product(f, _reached(f, resample.direction, demand), inputs, a)
+        return before.square().sum(1), (after - before).square().sum(1)
+
+    return Compared(squares, rows, demand.slope)
+
+
+def _length(direction: Mapping[str, Tensor]) -> float:
+    return math.sqrt(sum(float(d.square().sum()) for d in direction.values()))
 
 
 def _reached(f: Functional, direction: Mapping[str, Tensor], demand: KernelDemand) -> dict[str, Tensor]:
@@ -188,5 +213,8 @@ def _compared_rows(task: LinearisedTask, n_outputs: int) -> tuple[Tensor, Tensor
 
 def _coefficients(task: LinearisedTask, response: Response) -> Tensor:
     """(n, C) a of all outputs, with Dtheta = J' a."""
-    a = response.coefficients.reshape(task.change.shape)
+    return _of_all_outputs(task, response.coefficients.reshape(task.change.shape))
+
+
+def _of_all_outputs(task: LinearisedTask, a: Tensor) -> Tensor:
     return a if task.projection is None else task.energy * a @ task.projection.mT

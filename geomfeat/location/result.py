@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -95,11 +96,18 @@ class Location(PlottableResult):
         return self.regime == "frozen"
 
     def __str__(self) -> str:
+        """One line: what was found, what it rests on, and the largest caveat."""
         bound = "at most " if self.at_most else ""
-        return (
-            f"{self.regime}: R = {bound}{self.richness:+.2f} [{self.low:+.2f}, {self.high:+.2f}] decades, "
-            f"M = {self.movement:+.2f}, E = {self.excess:+.2f} ({self.tier})"
-        )
+        parts = [
+            f"R = {bound}{self.richness:+.2f} [{self.low:+.2f}, {self.high:+.2f}] decades",
+            f"M = {self.movement:+.2f}",
+            f"E = {self.excess:+.2f}",
+        ]
+        parts += [] if math.isnan(self.kernel_demand) else [f"kappa = {self.kernel_demand:+.2f}"]
+        parts += [] if math.isnan(self.linearisation_gap) else [f"gap {self.linearisation_gap:.2f}"]
+        start = "true initial weights" if self.tier == "initial" else "fresh initial weights"
+        caveat = f"; {_clause(self.flags[0])}" if self.flags else ""
+        return f"{self.regime}: {', '.join(parts)} ({start}; rates: {self.metric.removeprefix('plain: ')}{caveat})"
 
     def to_json(self) -> str:
         """JSON text; NaN becomes null, infinities "inf" and "-inf"."""
@@ -146,6 +154,15 @@ class Location(PlottableResult):
         plot = line_chart(str(self.regime), "", "decades", range(len(names)), richness, names=names)
         movement = Curve("movement M", range(len(names)), _finite(self.layers["movement"]))
         return replace(plot, curves=[replace(plot.curves[0], label="richness R"), movement])
+
+
+def _clause(flag: str) -> str:
+    """The first clause of a flag.
+
+    >>> _clause("R still rises by 0.20 decades from 20 to 40 probes: it is a lower bound.")
+    'R still rises by 0.20 decades from 20 to 40 probes'
+    """
+    return re.split(r"[:,.](?= |$)", flag, maxsplit=1)[0]
 
 
 def _finite(values: Any) -> list[float]:

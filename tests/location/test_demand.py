@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
-from geomfeat.location.demand import linearised_task, solve
+from geomfeat.location.demand import FEW_SHARES, MIDDLE, SHARES, Demand, linearised_task, solve
 from geomfeat.location.demand_interval import bootstrap, by_probes, spread
 from geomfeat.location.movement import movement, outputs_and_features
 from geomfeat.models.functional import functional
@@ -183,7 +183,7 @@ def test_a_frozen_layer_cannot_move_and_does_not_enter_the_mean() -> None:
 def test_resamples_do_not_depend_on_how_many_there_are() -> None:
     model, x, change = small()
     task = linearised_task(functional(model), x, change, ["fc1"])
-    few, many = bootstrap(task, 3, seed=1), bootstrap(task, 6, seed=1)
+    (few, _), (many, _) = bootstrap(task, 3, seed=1), bootstrap(task, 6, seed=1)
     assert few["richness"].tolist() == many["richness"].tolist()[:3]
     assert spread(many)["richness"] > 0
     assert np.isnan(spread(few.iloc[:1])["richness"])
@@ -197,8 +197,8 @@ def test_groups_of_probes_are_drawn_and_chosen_whole() -> None:
     task = linearised_task(f, x[twice], change[twice], ["fc1"])
     # Numbered from the last one on, so that the draws are of the same samples.
     flipped = linearised_task(f, x.flip(0), change.flip(0), ["fc1"])
-    assert bootstrap(task, 4, 1, groups=groups)["richness"].tolist() == pytest.approx(
-        bootstrap(flipped, 4, 1)["richness"].tolist(), abs=1e-3
+    assert bootstrap(task, 4, 1, groups=groups)[0]["richness"].tolist() == pytest.approx(
+        bootstrap(flipped, 4, 1)[0]["richness"].tolist(), abs=1e-3
     )
     richness = solve(once).richness
     grouped, single = by_probes(task, richness, 0, groups=groups), by_probes(flipped, richness, 0)
@@ -226,3 +226,39 @@ def test_bad_tasks_are_refused() -> None:
         linearised_task(f, x, change, ["fc1"], method="fast")
     with pytest.raises(BadInput, match="projections must be at least 1"):
         linearised_task(f, x, change, ["fc1"], projections=0)
+
+
+def test_demand_is_the_mean_over_shares_and_three_of_them_give_the_same() -> None:
+    model, x, change = small()
+    task = linearised_task(functional(model), x, change, ["fc1", "fc2"])
+    found = solve(task)
+    alone = [solve(task.stopped_at(share)).richness for share in SHARES]
+    assert found.richness == pytest.approx(np.mean(alone), abs=1e-9)
+    assert found.richness_at(MIDDLE) == pytest.approx(alone[4], abs=1e-9)
+    assert solve(task.stopped_at(*FEW_SHARES)).richness == pytest.approx(found.richness, abs=0.02)
+    assert found.steepness == pytest.approx(found.richness_at(0.002) - found.richness_at(0.05))
+
+
+def hard_part(share: float) -> Demand:
+    """Demand of a linear network whose change has `share` of its square in a direction that is hard to learn."""
+    w1 = torch.diag(torch.tensor([1.0, 1e-3], dtype=torch.float64))
+    net = linear(2, (2,), 2).to(torch.float64)
+    with torch.no_grad():
+        net.get_parameter("fc1.weight").copy_(w1)
+        net.get_parameter("head.weight").copy_(w1)
+    change = torch.diag(torch.tensor([math.sqrt(1 - share), math.sqrt(share)], dtype=torch.float64))
+    return solve(linearised_task(functional(net), torch.eye(2, dtype=torch.float64), change, ["fc1"]))
+
+
+def test_a_hard_part_makes_a_slope_of_the_mean_not_a_leap() -> None:
+    """At one share, R leaps where the part passes it; the mean over nine passes them one after another."""
+    found = [hard_part(share) for share in np.linspace(0.0005, 0.15, 60)]
+    at_one = np.diff([one.richness_at(MIDDLE) for one in found])
+    mean = np.diff([one.richness for one in found])
+    assert np.abs(mean).max() < 0.5 * np.abs(at_one).max()
+    assert max(one.steepness for one in found) > 0.5
+
+
+def test_an_ordinary_network_is_not_steep() -> None:
+    model, x, change = small()
+    assert 0 < solve(linearised_task(functional(model), x, change, ["fc1", "fc2"])).steepness < 0.5

@@ -14,6 +14,7 @@ from geomfeat.location import LocateOptions, Location, locate
 from geomfeat.study import StudyOptions, analyze
 from tests.geometry.clouds import normal
 
+KERNEL_NUMBERS = ("kernel_demand", "kernel_demand_on_target", "kernel_change", "linearisation_gap")
 FAST = {"progress": False, "options": LocateOptions(n_bootstrap=2, n_probes=20)}
 
 
@@ -180,3 +181,51 @@ def test_a_study_locates_in_the_coordinates_of_its_optimizer() -> None:
     assert numbers(found) == pytest.approx(numbers(locate(end, X, initial=start, optimizer=rates, **FAST)), rel=1e-9)
     with pytest.raises(BadInput, match="matches no parameter"):
         analyze(end, X, initial=start, progress=False, options=StudyOptions(optimizer={"fc": 1.0}))
+
+
+def test_intervals_and_shares_by_layer_come_with_the_place_and_through_json() -> None:
+    start, end = descended()
+    options = LocateOptions(n_bootstrap=20, n_probes=30)
+    found = locate(end, X, initial=start, progress=False, options=options)
+    for name in KERNEL_NUMBERS:
+        low, high = found.kernel_intervals[name]
+        assert low < getattr(found, name) < high
+        assert high - low < 1.0
+    shares = found.layers[["kernel_share", "kernel_share_measured"]].to_numpy()
+    assert ((shares > 0) & (shares < 1)).all()
+    assert (shares.sum(0) < 1).all()  # the read-out has the rest
+    assert Location.from_json(found.to_json()).kernel_intervals == found.kernel_intervals
+
+
+def test_intervals_of_the_kernel_are_as_wide_as_the_spread_over_other_probes() -> None:
+    """Standard errors against standard deviations over disjoint sets of probes, in decades.
+
+    That of the demand on the target also has the spread of the coefficients, and may be up to four times too wide.
+    """
+    start = net()
+    x = normal(300, 4, seed=7)
+    end = copy.deepcopy(start)
+    optimizer = torch.optim.SGD(end.parameters(), lr=0.1)
+    for _ in range(200):
+        optimizer.zero_grad()
+        (end(x) - torch.sin(2 * x[:, :2])).square().mean().backward()
+        optimizer.step()
+    apart: dict[str, list[float]] = {name: [] for name in KERNEL_NUMBERS}
+    errors: dict[str, list[float]] = {name: [] for name in KERNEL_NUMBERS}
+    for seed in range(10):
+        found = locate(end, normal(40, 4, seed=100 + seed), initial=start, progress=False)
+        for name in KERNEL_NUMBERS:
+            value, (low, high) = getattr(found, name), found.kernel_intervals[name]
+            value, low, high = (v if "demand" in name else math.log10(v) for v in (value, low, high))
+            apart[name].append(value)
+            errors[name].append((high - low) / 2 / 1.645)
+    for name in KERNEL_NUMBERS:
+        ratio = torch.tensor(apart[name]).std() / torch.tensor(errors[name]).mean()
+        assert (0.25 if "target" in name else 0.5) < float(ratio) < 2.0, name
+
+
+def test_fresh_starts_widen_the_interval_of_the_demand() -> None:
+    found = locate(descended()[1], X, progress=False, options=LocateOptions(n_bootstrap=4, n_probes=20))
+    low, high = found.kernel_intervals["kernel_demand"]
+    assert low < found.kernel_demand < high
+    assert set(found.kernel_intervals) == {"kernel_demand", "kernel_demand_on_target"}

@@ -1,0 +1,71 @@
+"""The words of the regimes: the rule at its boundaries, on networks with known outcomes, and without the start."""
+
+import math
+
+import pytest
+from hypothesis import given, strategies as st
+
+from geomfeat.location.regimes import (
+    BY_OPTIMIZER,
+    FEATURES_ONLY,
+    KERNEL_ONLY,
+    MEANINGS,
+    REGIMES,
+    regime_of,
+    regime_without_start,
+)
+
+numbers = st.floats(-5, 5)
+
+
+@pytest.mark.parametrize(
+    ("place", "word"),
+    [
+        ((-1.0, -1.0, -0.6, 0.05, 0.0), "lazy"),
+        ((1.0, 0.3, 1.4, 2.0, -0.5), "rich"),
+        ((1.58, 1.55, -0.6, 0.05, 0.0), FEATURES_ONLY),  # lambda-balanced at +20: gap .007
+        ((-3.6, -3.6, -0.6, 0.05, 0.0), "lazy"),  # the same at -20
+        ((-0.8, -0.9, 0.9, 1.5, 0.0), KERNEL_ONLY),  # recurrent network with gain 2: gap 1.06
+        ((-0.3, -0.4, 0.0, 0.2, 0.0), "transition"),
+        ((-1.9, -0.6, -1.0, 0.5, 1.9), BY_OPTIMIZER),  # a catapult
+        ((-1.0, -0.9, -0.6, 0.4, 0.9), BY_OPTIMIZER),  # its kernel alone
+        ((0.5, -math.inf, -math.inf, 0.0, math.nan), "frozen"),
+        ((math.nan, -1.0, 0.0, 0.0, 0.0), "undetermined"),
+        ((-math.inf, -0.5, 0.0, 0.0, 0.0), "undetermined"),
+        ((-math.inf, 0.5, 1.0, 1.0, 0.0), "rich"),
+    ],
+)
+def test_the_rule_gives_the_word_of_known_places(place: tuple[float, ...], word: str) -> None:
+    assert regime_of(*place) == word
+
+
+@given(richness=numbers, movement=numbers, demand=numbers, change=st.floats(0, 10), excess=numbers)
+def test_lazy_is_not_said_of_a_kernel_that_moved_nor_rich_of_one_at_rest(
+    richness: float, movement: float, demand: float, change: float, excess: float
+) -> None:
+    word = regime_of(richness, movement, demand, change, excess)
+    assert word in REGIMES
+    if word == "lazy":
+        assert demand < -0.3
+        assert change < 0.16
+        assert max(richness, movement) < -0.5
+    if word == "rich":
+        assert demand > 0.3 or change > 0.4
+
+
+@given(richness=numbers, movement=numbers)
+def test_a_layer_goes_by_its_features_alone(richness: float, movement: float) -> None:
+    assert regime_of(richness, movement) in {"lazy", "transition", "rich", BY_OPTIMIZER}
+
+
+@given(richness=numbers, demand=numbers)
+def test_demand_alone_decides_without_the_start(richness: float, demand: float) -> None:
+    word = regime_without_start(richness, False, -9.0, demand)
+    assert (word == "lazy") == (richness < -0.5 and demand < -0.3)
+    assert (word == "rich") == (richness > 0 and demand > 0.3)
+
+
+def test_every_word_has_a_meaning_that_names_no_symbol() -> None:
+    for word, meaning in MEANINGS.items():
+        assert word
+        assert not any(symbol in meaning.split() for symbol in ("R", "M", "E", "kappa"))
