@@ -21,6 +21,7 @@ FAST = {
     "comparison/relations": "phase_map trajectories_and_stages",
     "comparison/sweeps": "config config_checks grid",
     "comparison/validation": "other_norms",
+    "comparison/validation/outcomes": "foretelling networks soundness",
     "compat": "glue rsatoolbox",
     "data": "batch_streams cards dataset_classes load_data resize user_files",
     "geometry/dimension": "dimension_points eigenspectrum signal_participation_ratio",
