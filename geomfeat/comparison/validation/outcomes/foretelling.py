@@ -18,6 +18,7 @@ COORDINATES = ("R", "M", "kappa", "kappa_a")
 RIVALS = ("weight_change", "one_minus_cka", "alignment", "alignment_gain")
 NONLINEAR, LINEAR, AT_REST = 0.3, 0.1, 0.1  # linearisation gap above and below, and change of the kernel below
 FEWEST = 4  # trainings behind a correlation
+DYNAMICS = "dynamics"  # kind of the families in which steps or decay move the network beyond what it learns
 LAZY, BETWEEN, RICH = "lazy", "transition", "rich"
 LEVELS = (LAZY, BETWEEN, RICH)
 # What a regime says of linearity; one that is missing here says neither.
@@ -42,8 +43,10 @@ def foretold(rows: Rows) -> pd.DataFrame:
     """Every coordinate, ours and what others use, against the outcomes.
 
     Columns: coordinate; spearman_<outcome>: rank correlation over all trainings; within_<outcome>: its median over
-    families; auc: area under the curve of gap > .3; trainings.
+    families; auc: area under the curve of gap > .3; spearman_learning, auc_learning: with the gap, without the families
+    in which steps or decay move the network beyond what it learns; trainings.
     """
+    learning = [row for row in rows if row["kind"] != DYNAMICS]
     families = [[row for row in rows if row["family"] == name] for name in dict.fromkeys(r["family"] for r in rows)]
     found = []
     for name in (*COORDINATES, *RIVALS):
@@ -55,6 +58,8 @@ def foretold(rows: Rows) -> pd.DataFrame:
             row[f"within_{outcome}"] = float(np.median(inside)) if inside else math.nan
         x = column(rows, name)
         row["auc"] = auc(x, column(rows, "gap") > NONLINEAR)
+        row["spearman_learning"] = correlation(column(learning, name), column(learning, "gap"))
+        row["auc_learning"] = auc(column(learning, name), column(learning, "gap") > NONLINEAR)
         found.append({**row, "trainings": int((~np.isnan(x)).sum())})
     return pd.DataFrame(found)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from geomfeat.comparison.validation.outcomes.descent import at_gamma, by_optimizer, stable_rate
+from geomfeat.comparison.validation.outcomes.foretelling import DYNAMICS
 from geomfeat.comparison.validation.outcomes.training import Conditions, OutcomeFamily, Training, teacher_task
 from geomfeat.models.mlp import mlp
 from geomfeat.regimes.training import TrainOptions
@@ -54,9 +55,9 @@ FAMILIES = (
     ),
     OutcomeFamily("head only", "partial", tuple({"gamma": g} for g in HEAD_GAMMAS), head_only),
     OutcomeFamily(
-        "catapult", "dynamics", tuple({"rate": r, "gamma": g} for r in RATES for g in (0.1, 0.3, 1.0)), catapult
+        "catapult", DYNAMICS, tuple({"rate": r, "gamma": g} for r in RATES for g in (0.1, 0.3, 1.0)), catapult
     ),
     OutcomeFamily(
-        "weight decay", "dynamics", tuple({"decay": d, "gamma": g} for d in DECAYS for g in (0.1, 0.3, 1.0)), decay
+        "weight decay", DYNAMICS, tuple({"decay": d, "gamma": g} for d in DECAYS for g in (0.1, 0.3, 1.0)), decay
     ),
 )  # fmt: skip

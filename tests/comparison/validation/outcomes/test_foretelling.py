@@ -10,6 +10,7 @@ import pytest
 
 from geomfeat.comparison.validation.outcomes.foretelling import (
     COORDINATES,
+    DYNAMICS,
     OUTCOMES,
     RIVALS,
     auc,
@@ -58,6 +59,15 @@ def test_a_shift_between_families_is_seen_over_all_and_not_within() -> None:
     assert row["spearman_gap"] < 0.9
     assert row["within_gap"] == pytest.approx(1.0)
     assert row["auc"] < 0.9
+
+
+def test_what_steps_and_decay_move_is_left_out_of_learning() -> None:
+    rows = [{**row, "kind": DYNAMICS if row["family"] == "c" else "k"} for row in planted()]
+    moved = [{**row, "gap": 1 - row["gap"]} if row["kind"] == DYNAMICS else row for row in rows]
+    row = foretold(moved).iloc[0]
+    assert row["spearman_learning"] == pytest.approx(1.0)
+    assert row["spearman_gap"] < 0.9
+    assert row["auc_learning"] == 1.0 > row["auc"]
 
 
 def test_infinite_coordinates_count_and_missing_ones_do_not() -> None:
