@@ -20,7 +20,7 @@ FAST = {
     "comparison/models": "compare embedding layer_matching",
     "comparison/relations": "phase_map trajectories_and_stages",
     "comparison/sweeps": "config config_checks grid",
-    "comparison/validation": "other_norms",
+    "comparison/validation": "other_norms slopes",
     "comparison/validation/outcomes": "foretelling networks soundness",
     "compat": "glue rsatoolbox",
     "data": "batch_streams cards dataset_classes load_data resize user_files",

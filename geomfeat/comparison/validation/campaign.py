@@ -22,6 +22,7 @@ from geomfeat.comparison.validation.outcomes.families import OUTCOME_FAMILIES
 from geomfeat.comparison.validation.outcomes.judgement import OutcomeJudgement, judge_outcomes
 from geomfeat.comparison.validation.outcomes.rows import outcome_rows
 from geomfeat.comparison.validation.remeasure import SHARES, second_look
+from geomfeat.comparison.validation.slopes import slope_and_scatter
 from geomfeat.data._load_data import load_data
 from geomfeat.display import BaseResult
 from geomfeat.errors import BadInput, near
@@ -199,7 +200,7 @@ def judge(family: LadderFamily, runs: Sequence[Mapping[str, Any]]) -> dict[str, 
     if len(fine) < 3:
         return counts
     seeds = _column(fine, "seed")
-    slope, error, scatter = _slope(np.log10(_column(fine, "gamma")), _column(fine, "R"), seeds, 1.0)
+    slope, error, scatter = slope_and_scatter(np.log10(_column(fine, "gamma")), _column(fine, "R"), seeds, 1.0)
     truth, above = _column(fine, "R_0.01"), ~_column(fine, "at_most").astype(bool)
     again = np.abs(_column(fine, "reinit_R") - _column(fine, "R"))
     inside = (_column(fine, "low") <= truth) & (truth <= _column(fine, "high"))
@@ -223,7 +224,7 @@ def _of_the_kernel(runs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         known = [run for run in runs if isinstance(run.get(name), float) and math.isfinite(run[name])]
         if len(known) > len({run["seed"] for run in known}) + 1:
             x = np.log10(_column(known, "gamma"))
-            slope, _, scatter = _slope(x, _column(known, name), _column(known, "seed"), 1.0)
+            slope, _, scatter = slope_and_scatter(x, _column(known, name), _column(known, "seed"), 1.0)
             found |= {f"slope_{name}": slope, f"scatter_{name}": scatter}
     return found
 
@@ -236,7 +237,7 @@ def _by_stopping(runs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         lazy, rich = reference < LAZY_RANGE, reference > RICH_END
         found[f"lazy_excess_{how}"] = _mean((_column(runs, "M") - r)[lazy])
         enough = rich.sum() > len(np.unique(seeds[rich])) + 1
-        scatter = _slope(gammas[rich], r[rich], seeds[rich], 1.0)[2] if enough else math.nan
+        scatter = slope_and_scatter(gammas[rich], r[rich], seeds[rich], 1.0)[2] if enough else math.nan
         found[f"rich_scatter_{how}"] = scatter
     return found
 
@@ -245,7 +246,8 @@ def slope_of(law: Law, found: SweepResult) -> dict[str, Any]:
     """Measured and predicted slope of R on log10 of a condition, with its standard error; one offset for each seed."""
     rows = found.table.query("measure == 'location' and quantity == 'richness' and ok").to_dict("records")
     mine = [row for row in rows if row["layer"] == law.layer]
-    slope, error, _ = _slope(np.log10(_column(mine, law.axis)), _column(mine, "value"), _column(mine, "seed"), 0.0)
+    x, y, seeds = (_column(mine, name) for name in (law.axis, "value", "seed"))
+    slope, error, _ = slope_and_scatter(np.log10(x), y, seeds, 0.0)
     return {"law": law.name, "axis": law.axis, "layer": law.layer, "slope": slope, "stderr": error, "theory": law.slope}
 
 
@@ -255,14 +257,3 @@ def _column(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
 
 def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if len(values) else math.nan
-
-
-def _slope(x: np.ndarray, y: np.ndarray, seeds: np.ndarray, known: float) -> tuple[float, float, float]:
-    """(slope of y on x with one offset a seed, its standard error, scatter of y - known x about the offsets)."""
-    for seed in np.unique(seeds):
-        own = seeds == seed
-        x, y = np.where(own, x - x[own].mean(), x), np.where(own, y - y[own].mean(), y)
-    freedom = max(len(x) - 1 - len(np.unique(seeds)), 1)
-    slope = float(x @ y / (x @ x))
-    error = math.sqrt(float(np.square(y - slope * x).sum()) / freedom / float(x @ x))
-    return slope, error, math.sqrt(float(np.square(y - known * x).sum()) / (freedom + 1))

@@ -12,9 +12,9 @@ from geomfeat.comparison.validation.outcomes.judgement import OutcomeJudgement
 from geomfeat.comparison.validation.outcomes.soundness import FLAT
 from geomfeat.lab.result import Check
 
-EXACT, FLAT_WITHIN = 1e-6, 0.1
+EXACT, FLAT_WITHIN, SLOPE = 1e-6, 0.1, 0.03
 AXES = {"R": "R, decades", "kappa": "κ, decades", "kappa_a": "κ on the target, decades"}
-FLAT_COORDINATES = ("R", "kappa")
+GOVERNED = ("R", "kappa")  # whose slopes on width and output scale are known
 
 
 def outcome_plots(rows: Sequence[Mapping[str, Any]]) -> list[Plot]:
@@ -39,14 +39,20 @@ def outcome_plots(rows: Sequence[Mapping[str, Any]]) -> list[Plot]:
 
 
 def outcome_checks(found: OutcomeJudgement) -> list[Check]:
-    """What must be equal, flat, or never said."""
+    """What must be equal, flat, of unit slope, or never said. Cross-entropy learns other functions at other scales."""
     checks = []
     for row in found.invariances.to_dict("records"):
         what, name = row["what"], row["coordinate"]
         if what != FLAT:
             checks.append(Check(f"{what}: {name}, largest deviation", row["largest"], 0.0, EXACT, "decades"))
-        elif name in FLAT_COORDINATES:
+        elif name in GOVERNED:
             checks.append(Check(f"{what}: {name}", row["largest"], 0.0, FLAT_WITHIN, "decades"))
+    checks += [
+        Check(f"slope of {name} on log10 γ: {row['family']}", row[f"slope_{name}"], 1.0, SLOPE)
+        for row in found.outcome_families.to_dict("records")
+        for name in GOVERNED
+        if math.isfinite(row[f"slope_{name}"]) and row["kind"] != "loss"
+    ]
     said = found.words
     return [
         *checks,

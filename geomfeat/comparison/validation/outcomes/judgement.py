@@ -23,6 +23,7 @@ from geomfeat.comparison.validation.outcomes.foretelling import (
     words,
 )
 from geomfeat.comparison.validation.outcomes.soundness import FLAT, coverage, invariances, stability
+from geomfeat.comparison.validation.slopes import slope_and_scatter
 
 PLANES = (("M", "kappa"), ("M", "kappa_a"), ("R", "kappa"), ("R", "kappa_a"))
 DERIVED = ("outcome_families", "foretold", "thresholds", "invariances", "stability")
@@ -93,14 +94,16 @@ def _by_family(rows: Rows, first: frozenset[str]) -> pd.DataFrame:
 
 
 def _slopes(rows: Rows) -> dict[str, float]:
-    """slope_<coordinate> on log10 gamma where the output scale is the family's only condition; else NaN."""
+    """slope_<coordinate> on log10 gamma, and scatter_ about slope 1, of a ladder of output scales; else NaN."""
     conditions = [json.loads(row["conditions"]) for row in rows]
-    ladder = len(rows) > 2 and all(set(own) == {"gamma"} for own in conditions)
-    found = {}
+    ladder = all(set(own) == {"gamma"} for own in conditions)
+    seeds, found = column(rows, "seed"), {}
     for name in COORDINATES:
         y = column(rows, name)
         fine = np.isfinite(y)
-        known = ladder and fine.sum() > 2
-        x = np.log10([own["gamma"] for own in conditions])[fine] if known else None
-        found[f"slope_{name}"] = float(np.polyfit(x, y[fine], 1)[0]) if x is not None else math.nan
+        slope = scatter = math.nan
+        if ladder and fine.sum() > len(np.unique(seeds[fine])) + 1:
+            x = np.log10([own["gamma"] for own in conditions])
+            slope, _, scatter = slope_and_scatter(x[fine], y[fine], seeds[fine])
+        found |= {f"slope_{name}": slope, f"scatter_{name}": scatter}
     return found

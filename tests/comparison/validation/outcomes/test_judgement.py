@@ -68,6 +68,8 @@ def test_a_family_of_a_ladder_has_slopes() -> None:
     (family,) = found.outcome_families.to_dict("records")
     assert family["slope_R"] == pytest.approx(1.0)
     assert family["slope_kappa"] == pytest.approx(2.0)
+    assert family["scatter_R"] == pytest.approx(0.0, abs=1e-9)
+    assert family["scatter_kappa"] > 1
     assert family["coverage"] == 1.0
 
 
