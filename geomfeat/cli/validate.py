@@ -1,4 +1,4 @@
-"""`geomfeat validate`: train families of networks of known richness and test the location on them."""
+"""`geomfeat validate`: train families of networks of known richness or known outcomes; test the location on them."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ def validate(
     engine: Annotated[str, typer.Option(help="serial, dask or tcp://HOST:PORT; see geomfeat sweep.")] = "serial",
     workers: Annotated[int, typer.Option(help="Number of processes for --engine dask.", min=1)] = 2,
     laws: Annotated[bool, typer.Option(help="Also fit the slopes of R on initial scale and width.")] = True,
+    ladders: Annotated[bool, typer.Option(help="Also train the ladders of output scales, which take the time.")] = True,
     shipped: Annotated[
         bool, typer.Option(help="Train nothing; write the page of the packaged validation results.")
     ] = False,
@@ -28,32 +29,36 @@ def validate(
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Validate the location: train over thirty families at eight known output scales; test R, M and intervals.
+    """Validate the location: train over sixty families, and test R, M, kappa, regimes and intervals on them.
 
-    Takes one or two hours on two cores; finished runs are not repeated. Writes validation.html and tables.
+    Ladders of output scales take one or two hours on two cores, families that are judged by what became of them a
+    quarter of an hour on one. Finished runs are not repeated. Writes validation.html and tables.
     """
     with command(debug, "Finished runs are saved: run the same command to resume."):
-        from geomfeat.comparison.validation.campaign import validate as run_validation
-        from geomfeat.comparison.validation.families import FAMILIES as ALL
+        from geomfeat.comparison.validation.campaign import family_names, validate as run_validation
         from geomfeat.comparison.validation.files import TABLES, load_validation, save_validation
+        from geomfeat.comparison.validation.outcomes.judgement import DERIVED
         from geomfeat.report.pages.validation import write_validation
         from geomfeat.storage.owned_files import require_own
 
         if listed:
-            typer.echo("\n".join(family.name for family in ALL))
+            typer.echo("\n".join(family_names()))
             return
-        require_own([out / PAGE, *(out / f"{name}.parquet" for name in TABLES)])
+        require_own([out / PAGE, *(out / f"{name}.parquet" for name in (*TABLES, *DERIVED))])
         if shipped:
             found, settings = load_validation(), {"campaign": "packaged"}
         else:
             found = run_validation(
-                out, only=only, seeds=seeds, engine=engine, workers=workers, laws=laws, progress=not quiet
+                out, only=only, seeds=seeds, engine=engine, workers=workers, laws=laws, ladders=ladders,
+                progress=not quiet,
             )  # fmt: skip
-            settings = {"only": only, "seeds": seeds}
+            settings = {"only": only, "seeds": seeds, "laws": laws, "ladders": ladders}
         save_validation(found, out)
         page = write_validation(found, out / PAGE, settings=settings, table_file=FAMILIES)
         for name, reason in found.absent.items():
             typer.echo(f"not trained: {name}: {reason}", err=True)
         for name, value in found.summary().items():
-            typer.echo(f"{name:40} {value:.3g}")
+            typer.echo(f"{name:50} {value:.4g}")
+        if found.by_outcome is not None:
+            typer.echo(f"\n{found.by_outcome.foretold.set_index('coordinate').T.round(3).to_string()}")
         typer.echo(f"\npage: {page}")

@@ -1,4 +1,4 @@
-"""A validation as files: four parquet tables and the families whose data were missing; and the one shipped here."""
+"""A validation as parquet tables; and the one shipped here."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from geomfeat.comparison.validation.campaign import Validation
+from geomfeat.comparison.validation.outcomes.judgement import DERIVED
 from geomfeat.errors import BadInput
 from geomfeat.storage.atomic import DAMAGED, read_parquet, require_columns, write_parquet
 from geomfeat.storage.npz_files import first_line
@@ -20,21 +21,26 @@ TABLES: dict[str, dict[str, str]] = {
     "runs": {"family": "text", "gamma": "number", "seed": "number", "outcome": "text"},
     "families": {"family": "text", "breaks": "text", "runs": "number", "located": "number", "slope": "number"},
     "laws": {"law": "text", "slope": "number", "theory": "number"}, "onsets": {"family": "text"},
+    "outcomes": {"family": "text", "kind": "text", "conditions": "text", "seed": "number", "gap": "number"},
 }  # fmt: skip
 NESTED = ("layers", "weights", "kernel")  # columns of runs that hold {layer: [R, M]}
 SHIPPED = "validation"  # a folder in the package's data
 
 
 def save_validation(found: Validation, folder: str | Path) -> list[Path]:
-    """Write runs, families, laws and onsets as `folder`/<name>.parquet; returns the paths. Nested numbers as JSON.
+    """Write the tables, and those of the judgement by outcomes, as `folder`/<name>.parquet; returns the paths.
+
+    Nested numbers are written as JSON. A judgement is not read again by `load_validation`: it follows from the rows.
 
     Raises OutputExists, before anything is written, for a file of such a name that geomfeat did not write.
     """
     folder = make_folder(as_path(folder, "folder"))
-    paths = [folder / f"{name}.parquet" for name in TABLES]
+    tables: dict[str, pd.DataFrame] = {name: getattr(found, name).copy() for name in TABLES}
+    if found.by_outcome is not None:
+        tables |= {name: getattr(found.by_outcome, name) for name in DERIVED}
+    paths = [folder / f"{name}.parquet" for name in tables]
     require_own(paths)
-    for name, path in zip(TABLES, paths, strict=True):
-        table: pd.DataFrame = getattr(found, name).copy()
+    for (name, table), path in zip(tables.items(), paths, strict=True):
         for column in NESTED if name == "runs" else ():
             if column in table:
                 table[column] = [json.dumps(v) if isinstance(v, dict) else None for v in table[column]]
@@ -45,7 +51,7 @@ def save_validation(found: Validation, folder: str | Path) -> list[Path]:
 def load_validation(folder: str | Path | None = None) -> Validation:
     """The validation in a folder of `geomfeat validate`; None: the campaign that is shipped with the package.
 
-    Raises BadInput for a folder without the four tables, and for one that is damaged or holds something else.
+    Raises BadInput for a folder without the tables, and for one that is damaged or holds something else.
 
     >>> len(load_validation().families) >= 30
     True

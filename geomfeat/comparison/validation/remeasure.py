@@ -26,7 +26,7 @@ from geomfeat.storage.atomic import read_json
 from geomfeat.storage.owned_files import json_text, make_folder, replace_file
 
 LOOKS = "looks"
-FORMAT = 1  # of the saved files; increase it when `_look` gives other numbers, so that old files are replaced
+FORMAT = 2  # of the saved files; increase it when `_look` gives other numbers, so that old files are replaced
 SHARES = (0.05, 0.01, 0.002)  # shares of the change that remain when the linear response stops
 MIDDLE = 0.01
 PROBES, DRAWS, BOOTSTRAP = 50, 4, 20
@@ -38,7 +38,8 @@ def second_look(folder: Path, address: str, run: RunConfig) -> dict[str, Any]:
     Keys: R, low, high (the location from 50 probes and the true initial weights); R_<share>, M (all training inputs as
     probes), R_<share>_quarter (every fourth input), layers {name: [R, M]} at a share of .01, weights and kernel (the
     same in these norms, see `norms`), tripled (what three times the change adds to R); reinit_R, reinit_low,
-    reinit_high, floor, at_most (the location from the same 50 probes and fresh weights). Or failed: the reason.
+    reinit_high, floor, at_most (the location from the same 50 probes and fresh weights); kappa, kappa_a, kernel_change,
+    gap (the location's kernel demand, on all and on the target, and what was measured). Or failed: the reason.
     """
     path = folder / LOOKS / f"{address}.json"
     if path.is_file():
@@ -84,6 +85,8 @@ def _look(home: Path, run: RunConfig, data: Dataset) -> dict[str, Any]:
         "tripled": tripled,
         "reinit_R": again.richness, "reinit_low": again.low, "reinit_high": again.high, "floor": again.floor,
         "at_most": again.at_most,
+        "kappa": location.kernel_demand, "kappa_a": location.kernel_demand_on_target,
+        "kernel_change": location.kernel_change, "gap": location.linearisation_gap,
     }  # fmt: skip
 
 

@@ -12,9 +12,11 @@ import numpy as np
 from geomfeat.charts import Curve, Plot
 from geomfeat.comparison.validation.campaign import RICH_END, STOPPING, Validation
 from geomfeat.comparison.validation.onset_of_richness import RICH_ONSET, best_summary, spreads_of
+from geomfeat.comparison.validation.outcomes.foretelling import COORDINATES, NONLINEAR
 from geomfeat.lab import Experiment
 from geomfeat.lab.result import Check, Findings
 from geomfeat.report.pages.lab import write_lab_page
+from geomfeat.report.pages.validation_outcomes import outcome_checks, outcome_notes, outcome_plots
 
 PER_PLOT = 8  # families in one plot
 GOALS = {"slope": 0.03, "scatter": 0.05, "lazy_excess": 0.1, "reinit_median": 0.08, "reinit_worst": 0.2}
@@ -26,7 +28,8 @@ def write_validation(found: Validation, path: str | Path, *, settings: Mapping[s
     findings = findings_of(found, settings)
     asked = Experiment(
         "validate", "Validation of the location on families of known richness",
-        "Does R recover the richness at which networks were trained, and are M and the intervals correct?",
+        "Does R recover the richness at which networks were trained, do R and κ foretell what became of them, and are "
+        "M and the intervals correct?",
         "Multiplying the output scale γ by ten raises R by one decade for every architecture, task and optimizer; "
         "in lazy networks the features move exactly as far as required, M = R.",
         "geomfeat/location/demand.py; Chizat, Oyallon and Bach 2019; Karkada 2024", lambda *_: findings,
@@ -35,7 +38,7 @@ def write_validation(found: Validation, path: str | Path, *, settings: Mapping[s
 
 
 def findings_of(found: Validation, settings: Mapping[str, Any]) -> Findings:
-    """A validation as plots, checks against the goals, and a table of families."""
+    """A validation as plots, checks against the goals, and a table of the ladders' families, or of the others alone."""
     families = found.families.to_dict("records")
     notes = [
         f"{row['family']}: {row['breaks']} Slope {row['slope']:.3f}, scatter {row['scatter']:.3f}."
@@ -48,8 +51,14 @@ def findings_of(found: Validation, settings: Mapping[str, Any]) -> Findings:
         notes.append(f"Trainings that missed the target loss and are left out: {missed}.")
     notes += [f"{name} was not trained: {reason}" for name, reason in found.absent.items()]
     notes += [*_stopping(families), *_onsets(found)]
-    plots = [*_ladders(found.runs.to_dict("records")), _onset_plot(found)]
-    return Findings(_answer(found), plots, checks_of(found), found.families, settings, notes)
+    plots = [*_ladders(found.runs.to_dict("records")), _onset_plot(found)] if len(found.runs) else []
+    if found.by_outcome is not None:
+        plots += outcome_plots(found.outcomes.to_dict("records"))
+        notes += outcome_notes(found.by_outcome)
+    table = found.families
+    if not len(table) and found.by_outcome is not None:
+        table = found.by_outcome.outcome_families
+    return Findings(_answer(found), plots, checks_of(found), table, settings, notes)
 
 
 def _stopping(families: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -73,7 +82,7 @@ def _stopping(families: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _onsets(found: Validation) -> list[str]:
     """Where rich learning sets in, by summary over layers and by norm."""
-    name, chosen, judged = best_summary(found.onsets)
+    name, chosen, judged = best_summary(found.onsets) if len(found.onsets) else ("", math.nan, math.nan)
     if not name:
         return []
     notes = [
@@ -91,14 +100,26 @@ def _onsets(found: Validation) -> list[str]:
 
 def _answer(found: Validation) -> str:
     s = found.summary()
-    return (
-        f"{int(s['trainings'])} trainings of {int(s['families'])} families: the slope of R on log10 γ is within "
-        f"{s['slope, largest distance from 1']:.3f} of 1 in every family where it should be, with a scatter of "
-        f"{s['scatter, median']:.3f} decades (worst {s['scatter, worst']:.3f}); M − R at the lazy end is "
-        f"{s['M - R in the lazy range, median']:+.3f} (median). From fresh weights R is off by "
-        f"{s['re-initialised, median error']:.2f} decades (worst family {s['re-initialised, worst error']:.2f}). "
-        f"90 % intervals contain the true value in {s['coverage, mean']:.0%} (worst family {s['coverage, worst']:.0%})."
+    count = f"{int(s['trainings'])} trainings of {int(s['families'])} families"
+    texts = []
+    if len(found.families):
+        texts.append(
+            f"the slope of R on log10 γ is within "
+            f"{s['slope, largest distance from 1']:.3f} of 1 in every family where it should be, with a scatter of "
+            f"{s['scatter, median']:.3f} decades (worst {s['scatter, worst']:.3f}); M − R at the lazy end is "
+            f"{s['M - R in the lazy range, median']:+.3f} (median). From fresh weights R is off by "
+            f"{s['re-initialised, median error']:.2f} decades (worst family {s['re-initialised, worst error']:.2f})"
+        )
+    if found.by_outcome is not None:
+        texts.append(
+            f"whether the linearised network is more than {NONLINEAR:g} off is foretold with AUC "
+            + ", ".join(f"{s[f'AUC of a gap above .3: {name}']:.3f} by {name}" for name in COORDINATES)
+        )
+    texts.append(
+        f"90 % intervals contain the true value in {s['coverage, mean']:.0%} (worst family {s['coverage, worst']:.0%})"
     )
+    first, *others = texts
+    return ". ".join([f"{count}: {first}", *(text[0].upper() + text[1:] for text in others)]) + "."
 
 
 def checks_of(found: Validation) -> list[Check]:
@@ -106,7 +127,7 @@ def checks_of(found: Validation) -> list[Check]:
     s = found.summary()
     rows = [row for row in found.families.to_dict("records") if row["located"] >= 3]
     middle = sum(COVERAGE) / 2
-    checks = [
+    ladders = [
         Check("scatter about unit slope, worst family", s["scatter, worst"], 0.0, GOALS["scatter"], "decades"),
         Check("M − R in the lazy range, worst family", s["M - R in the lazy range, worst"], 0.0, GOALS["lazy_excess"],
               "decades"),
@@ -116,6 +137,9 @@ def checks_of(found: Validation) -> list[Check]:
               "decades"),
         Check("R from fresh weights, worst family", s["re-initialised, worst error"], 0.0, GOALS["reinit_worst"],
               "decades"),
+    ]  # fmt: skip
+    checks = [
+        *(ladders if len(found.families) else []),
         Check("coverage of 90 % intervals, mean", s["coverage, mean"], middle, COVERAGE[1] - middle),
         Check("coverage of 90 % intervals, worst family", s["coverage, worst"], 1.0, 1 - WORST_COVERAGE),
     ]  # fmt: skip
@@ -127,7 +151,7 @@ def checks_of(found: Validation) -> list[Check]:
         checks.append(Check("three times the labels", sum(tripled) / len(tripled), math.log10(3), 0.01, "decades"))
     for law in found.laws.to_dict("records"):
         checks.append(Check(f"slope of R: {law['law']}", law["slope"], law["theory"], 0.05))
-    return checks
+    return checks if found.by_outcome is None else [*checks, *outcome_checks(found.by_outcome)]
 
 
 def _ladders(rows: Sequence[Mapping[str, Any]]) -> list[Plot]:

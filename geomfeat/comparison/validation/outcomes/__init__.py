@@ -1,0 +1,1 @@
+"""Families whose trainings are judged by their outcomes, not by a known output scale."""
