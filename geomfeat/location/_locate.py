@@ -62,9 +62,9 @@ def locate(
         initial: the weights training began from. Without them `factory` draws fresh ones a few times (default: copies
             of `model` reset by each module's own `reset_parameters`); R is then reported only above the measured floor,
             and movement means little.
-        optimizer: what trained the network: a torch optimizer, its `state_dict()`, or {parameter glob: rate}; demand is
-            then measured in the coordinates in which its training is gradient flow, see `optimizer_rates`. Default
-            None: plain gradient descent of equal rates is assumed, and `metric` says so.
+        optimizer: what trained the network: a torch optimizer, its `state_dict()`, {parameter glob: rate}, or a file of
+            one; demand is then measured in the coordinates in which its training is gradient flow, see
+            `optimizer_rates`. Default None: plain descent of equal rates is assumed, and `metric` says so.
         params: which parameters were trained: name globs or a predicate. Default: those that differ from `initial`,
             whatever their requires_grad; without it, those of `model` that require a gradient, or all of them.
             Parameters that were not trained make no tangent space, and fresh weights leave them as they are.

@@ -7,7 +7,7 @@ import numpy as np
 from geomfeat.location.initial_states import Observed, Start
 from geomfeat.location.result import BEYOND_DEMAND, Location
 from geomfeat.models.reinitialize import batchnorm_modules
-from geomfeat.tangent.tangent_space import GIVEN, HINTED, MOVED, TangentSpace
+from geomfeat.tangent.tangent_space import GIVEN, HINTED, MOVED, RATED, TangentSpace
 
 # An excess above this in the lazy range is more than too few probes explain.
 EXCESS_OF_NOTE = 0.3
@@ -67,6 +67,7 @@ def _frozen(start: Start) -> str:
 _SOURCES = {
     MOVED: "those whose values differ before and after training",
     GIVEN: "as params= says",
+    RATED: "those that the optimizer moves",
     HINTED: "those of the trained network that require a gradient, which is a guess: without the initial weights it is "
     "unknown which moved (name them by params=). The others are assumed unchanged by training",
 }
