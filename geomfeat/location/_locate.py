@@ -64,7 +64,7 @@ def locate(
             and movement means little.
         optimizer: what trained the network: a torch optimizer, its `state_dict()`, {parameter glob: rate}, or a file of
             one; demand is then measured in the coordinates in which its training is gradient flow, see
-            `optimizer_rates`. Default None: plain descent of equal rates is assumed, and `metric` says so.
+            `optimizer_rates`. Default None: that of a Snapshot, else plain descent of equal rates, as `metric` says.
         params: which parameters were trained: name globs or a predicate. Default: those that differ from `initial`,
             whatever their requires_grad; without it, those of `model` that require a gradient, or all of them.
             Parameters that were not trained make no tangent space, and fresh weights leave them as they are.
@@ -86,6 +86,7 @@ def locate(
     """
     require_kind(options, LocateOptions, "options")
     end, begin = _module(model), None if initial is None else _module(initial)
+    optimizer = model.optimizer if optimizer is None and isinstance(model, Snapshot) else optimizer
     reading = as_readout(readout)
     _require_no_network(labels)
     inputs, labels = reread(end, inputs, labels, why="locate")

@@ -34,8 +34,8 @@ class Metric:
     """sqrt(D) of every parameter that the optimizer moves, of mean square 1, and what it rests on.
 
     Attributes:
-        scale: name -> number, or tensor of the parameter's shape. source: "given rates", "Adam state", "gradient at
-            the start" or "plain: not known".
+        scale: name -> number, or tensor of the parameter's shape; empty where all are 1.
+        source: "given rates", "Adam state", "gradient at the start" or "plain: not known".
     """
 
     scale: Mapping[str, Tensor | float]
@@ -78,6 +78,9 @@ def metric_of(
         else:
             squares[name] = rate
     source = GRADIENT if unknown else STATE if rates.sizes else RATES
+    values = list(squares.values())
+    if all(isinstance(d, float) and d == values[0] for d in values):
+        return Metric({}, source)
     return Metric(_normalised(squares, parameters), source)
 
 
