@@ -61,7 +61,8 @@ Optimizer = Annotated[
     Path | None,
     path(
         "What trained the network, for the location: an optimizer's state_dict() saved by torch.save, a checkpoint "
-        "that holds one (read without pickle), or a .json file {pattern: rate}. Default: plain gradient descent."
+        "that holds one (read without pickle), .json of {pattern: rate}, or a sweep's optimizer.safetensors. Default: "
+        "plain gradient descent."
     ),
 ]
 Readout = Annotated[

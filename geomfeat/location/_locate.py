@@ -27,10 +27,12 @@ from geomfeat.models.outputs import as_readout
 from geomfeat.models.reinitialize import Factory
 from geomfeat.network import Network
 from geomfeat.statistics.group_errors import FEWEST
+from geomfeat.tangent.metric import GRADIENT, STATE
 from geomfeat.tangent.tangent_space import Params
 from geomfeat.types import Snapshot
 
 BOOTSTRAP, HEAVY_BOOTSTRAP, HEAVY_PROJECTIONS, MANY_OUTPUTS = 20, 6, 4, 16
+BY_SIZE = (STATE, GRADIENT)  # metrics of optimizers that divide by the size of gradients
 ORDERS, HEAVY_ORDERS = 4, 1  # random orders of the probes to average the growth of R with their number over
 
 
@@ -205,7 +207,7 @@ def _rungs(
     return train_ladder(
         start.model, inputs, labels, gammas, target_loss=loss_reached, layers=list(observed.layers), n_probes=n_probes,
         seed=seed, readout=observed.network.readout, device=observed.network.device, progress=progress,
-        params=start.space.names.__contains__,
+        params=start.space.names.__contains__, optimizer=observed.network.rates,
     )  # fmt: skip
 
 
@@ -217,6 +219,11 @@ def _on_ladder(located: Location, ladder: Any, observed: Observed, stderr: float
         raise BadInput(
             f"the ladder was measured on {ladder.n_probes} probes and layers {', '.join(ladder.layers)}; the model on "
             f"{len(observed.rows)} and {', '.join(observed.layers)}: give both the same inputs, layers and seed"
+        )
+    if (ladder.metric in BY_SIZE) != (located.metric in BY_SIZE):
+        raise BadInput(
+            f"the ladder was measured in the coordinates of {ladder.metric!r}, the model in those of "
+            f"{located.metric!r}: give locate and train_ladder the same optimizer="
         )
     gamma, low, high = read_off(ladder, located.richness, stderr, z)
     return replace(located, equivalent_gamma=gamma, gamma_low=low, gamma_high=high, ladder=ladder.rungs)

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import fnmatch
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput, near
 from geomfeat.models.modules import inside_wrappers, real_pairs, wrapper_names
 from geomfeat.models.trained_parameters import differentiable, plain_name
+from geomfeat.models.weights.checkpoints import tensors_content
 from geomfeat.models.weights.optimizer_files import read_optimizer
+from geomfeat.storage.npz_files import UNREADABLE
+from geomfeat.storage.owned_files import as_path, make_folder, replace_file
 from geomfeat.tangent.optimizer_state import checked_rate, parts_of, rates_of
+
+NOTE = "optimizer"  # the entry of a file's header that holds the rates
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,13 +45,51 @@ class OptimizerRates:
         """Whether a parameter has a rate above 0."""
         return self.rates.get(plain_name(name), 0.0) > 0
 
+    def save(self, path: str | Path) -> Path:
+        """Write as .safetensors, which `locate(optimizer=)` and `geomfeat analyze --optimizer` read; returns the path.
+
+        Raises BadInput for another suffix, OutputExists for a file that geomfeat did not write.
+        """
+        path = as_path(path)
+        if path.suffix != ".safetensors":
+            raise BadInput(f"rates are saved as .safetensors, got {str(path)!r}")
+        content = rates_content(self)
+        make_folder(path.parent)
+        replace_file(path, lambda draft: draft.write_bytes(content))
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> OptimizerRates:
+        """Read what `save` wrote; BadInput for a file that is missing or something else."""
+        path = as_path(path, "optimizer")
+        if not path.is_file():
+            raise BadInput(f"optimizer {str(path)!r}: no such file")
+        try:
+            with safe_open(path, "pt") as file:
+                notes = (file.metadata() or {}).get(NOTE)
+                sizes = {name: file.get_tensor(name) for name in (file.keys() if notes else ())}
+            kept = json.loads(notes or "{}")
+            rates = {str(name): checked_rate(rate, name) for name, rate in kept.get("rates", {}).items()}
+            adaptive, orthogonal = (frozenset(map(str, kept.get(name, ()))) for name in ("adaptive", "orthogonal"))
+        except (*UNREADABLE, SafetensorError) as cause:
+            raise BadInput(f"optimizer {str(path)!r} cannot be read ({cause}): copy it again") from cause
+        if notes is None:
+            raise BadInput(f"optimizer {str(path)!r} holds no optimizer: it is a file of weights")
+        return cls(rates, sizes, adaptive, orthogonal)
+
+
+def rates_content(rates: OptimizerRates) -> bytes:
+    """What the file of rates holds: the sizes as tensors, the rest as JSON in its header."""
+    plain = {"rates": dict(rates.rates), "adaptive": sorted(rates.adaptive), "orthogonal": sorted(rates.orthogonal)}
+    return tensors_content(rates.sizes, {NOTE: json.dumps(plain)})
+
 
 def optimizer_rates(optimizer: Any, model: nn.Module) -> OptimizerRates:
     """The rates in a torch optimizer, its `state_dict()`, {parameter glob: rate}, or a file of one of the latter.
 
     A schedule is left aside: the rates are those it began with ("initial_lr"). Parameters are found by identity, else
     by the names that the optimizer was given (`model.named_parameters()`), else by their order. For files see
-    `geomfeat.models.weights.optimizer_files`.
+    `geomfeat.models.weights.optimizer_files`; `.safetensors` holds what `OptimizerRates.save` wrote.
 
     Raises BadInput for an optimizer of other parameters, a state without steps, rates that are not positive, and
     patterns that match nothing.
@@ -87,7 +132,8 @@ def rates_among(optimizer: Any, known: Mapping[str, Tensor]) -> OptimizerRates:
 
 
 def _in_file(path: str | Path, model: nn.Module) -> OptimizerRates:
-    held = read_optimizer(path)
+    saved = str(path).endswith(".safetensors")
+    held = OptimizerRates.load(path) if saved else read_optimizer(path)
     try:
         return optimizer_rates(held, model)
     except BadInput as cause:
@@ -100,10 +146,11 @@ def _of_model(found: OptimizerRates, model: nn.Module) -> OptimizerRates:
     for name in [*found.rates, *found.sizes]:
         if name not in own:
             raise BadInput(f"optimizer: the model has no parameter {name!r}; near: {near(name, list(own))}")
-    for name, size in found.sizes.items():
-        if tuple(size.shape) != own[name]:
+    _some_positive(found)
+    for name in [name for name in own if name in found.sizes]:
+        if (shape := tuple(found.sizes[name].shape)) != own[name]:
             raise BadInput(
-                f"optimizer: it holds {tuple(size.shape)} where parameter {name!r} of the model is {own[name]}: it is "
+                f"optimizer: it holds {shape} where parameter {name!r} of the model is {own[name]}: it is "
                 "the optimizer of another model"
             )
     return found

@@ -17,6 +17,7 @@ from geomfeat.data._load_data import load_data
 from geomfeat.errors import BadInput
 from geomfeat.location import LocateOptions, locate
 from geomfeat.study import Study
+from geomfeat.tangent.optimizer_rates import optimizer_rates
 from tests.cli.conftest import PROBES, N
 from tests.cli.test_analyze import assert_refused
 from tests.study.small import digits, make, model_at
@@ -44,9 +45,11 @@ def located(name: str = "out") -> tuple[str, float]:
 def test_a_location_is_in_the_coordinates_of_the_optimizer_in_a_file(files: Path, analyze: Run) -> None:
     optimizer = adam(make())
     torch.save({"model": {}, "optimizer": optimizer.state_dict()}, "last.ckpt")
+    optimizer_rates(optimizer.state_dict(), model_at(2)).save("own.safetensors")
     Path("rates.json").write_text(json.dumps({"*": 1.0, "5.*": 0.01}))
     for file, metric, given in (
         ("last.ckpt", "Adam state", optimizer.state_dict()),
+        ("own.safetensors", "Adam state", optimizer.state_dict()),
         ("rates.json", "given rates", {"*": 1.0, "5.*": 0.01}),
     ):
         result = analyze("--optimizer", file, out=file.replace(".", "_"))

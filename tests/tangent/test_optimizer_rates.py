@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from geomfeat.errors import BadInput
+from geomfeat.errors import BadInput, OutputExists
+from geomfeat.models.weights import save_weights
 from geomfeat.tangent.optimizer_rates import OptimizerRates, optimizer_rates
 
 
@@ -114,6 +115,39 @@ def test_a_file_gives_the_same_as_what_was_saved(tmp_path: Path) -> None:
     assert optimizer_rates(str(tmp_path / "rates.json"), model).rates["2.bias"] == 0.3
     with pytest.raises(BadInput, match=r"optimizer '.*last.ckpt': it holds \(4, 3\) where parameter 'weight' of"):
         optimizer_rates(tmp_path / "last.ckpt", nn.Linear(2, 2))
+
+
+def test_saved_rates_are_the_same_again(tmp_path: Path) -> None:
+    model = net()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    stepped(model, optimizer)
+    first = optimizer_rates(optimizer, model)
+    want = OptimizerRates(first.rates, first.sizes, first.adaptive, frozenset({"2.weight"}))
+    path = want.save(tmp_path / "deep" / "optimizer.safetensors")
+    for found in (OptimizerRates.load(path), optimizer_rates(path, model), optimizer_rates(str(path), net())):
+        assert (found.rates, found.adaptive, found.orthogonal) == (want.rates, want.adaptive, want.orthogonal)
+        torch.testing.assert_close(dict(found.sizes), dict(want.sizes), rtol=0, atol=0)
+    assert path.read_bytes() == want.save(path).read_bytes()
+    plain = OptimizerRates({"0.weight": 0.1})
+    assert OptimizerRates.load(plain.save(tmp_path / "plain.safetensors")).rates == {"0.weight": 0.1}
+    with pytest.raises(BadInput, match=r"holds \(4, 3\) where parameter '0.weight' of the model is \(5, 3\)"):
+        optimizer_rates(path, nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2)))
+
+
+def test_files_that_hold_no_rates_are_refused(tmp_path: Path) -> None:
+    weights = save_weights(net(), tmp_path / "weights.safetensors")
+    with pytest.raises(BadInput, match="holds no optimizer: it is a file of weights"):
+        optimizer_rates(weights, net())
+    (tmp_path / "cut.safetensors").write_bytes(weights.read_bytes()[:90])
+    with pytest.raises(BadInput, match="cannot be read"):
+        OptimizerRates.load(tmp_path / "cut.safetensors")
+    with pytest.raises(BadInput, match="no such file"):
+        OptimizerRates.load(tmp_path / "absent.safetensors")
+    with pytest.raises(BadInput, match=r"saved as \.safetensors"):
+        OptimizerRates({"0.weight": 1.0}).save(tmp_path / "rates.pt")
+    (tmp_path / "mine.safetensors").write_text("mine")
+    with pytest.raises(OutputExists):
+        OptimizerRates({"0.weight": 1.0}).save(tmp_path / "mine.safetensors")
 
 
 def test_states_by_name_and_sizes_of_other_shapes_are_read() -> None:
