@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -116,3 +117,20 @@ def test_a_checkpoint_carries_the_rates_of_its_step() -> None:
     )  # fmt: skip
     assert study.location is not None
     assert study.location.richness == pytest.approx(by_hand.richness, rel=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_in_the_lazy_range_adam_moves_features_as_its_own_metric_demands(seed: int) -> None:
+    """M = R to first order in the coordinates of the training itself: .06 decades with the state, .35 plain."""
+    start = net(seed, width=48)
+    options = TrainOptions(optimizer="adam", lr_multipliers={"*": 1.0, "0": 3.0, "4": 0.1})
+    trained = train_at_gamma(start, X, Y, gamma=0.01, target_loss=0.3, max_steps=4000, seed=seed, options=options)
+    assert trained.converged
+    errors = {}
+    for given in (trained.rates, None):
+        layers = locate(trained.model, X, initial=start, optimizer=given, **FAST).layers
+        richness, movement = (np.asarray(layers[name], float) for name in ("richness", "movement"))
+        assert richness.max() < -0.5
+        errors[given is not None] = float(np.sqrt(np.mean((movement - richness) ** 2)))
+    assert errors[True] < 0.15
+    assert errors[True] < 0.5 * errors[False]
