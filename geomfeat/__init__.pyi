@@ -77,5 +77,5 @@ from .registry import (
     measure as measure,
 )
 from .study import Study as Study, StudyOptions as StudyOptions
-from .tangent import ntk as ntk
+from .tangent import OptimizerRates as OptimizerRates, ntk as ntk
 from .types import Estimate as Estimate, Kernel as Kernel, Representation as Representation, Snapshot as Snapshot

@@ -14,10 +14,19 @@ from geomfeat.activations.chosen_layers import ChosenLayers, choose_hidden_layer
 from geomfeat.activations.layer_selection import Patterns
 from geomfeat.models.functional import Functional, Readout
 from geomfeat.models.nested_inputs import as_inputs, n_samples, take
+from geomfeat.models.trained_parameters import differentiable, plain_name
 from geomfeat.numerics import WORKING
-from geomfeat.tangent.metric import PLAIN_METRIC, Metric
+from geomfeat.tangent.metric import PLAIN_METRIC, Metric, require_moving
 from geomfeat.tangent.optimizer_rates import OptimizerRates, optimizer_rates
-from geomfeat.tangent.tangent_space import Params, TangentSpace, space_of_moved, space_without_start
+from geomfeat.tangent.tangent_space import (
+    EVERY,
+    MOVED,
+    RATED,
+    Params,
+    TangentSpace,
+    space_of_moved,
+    space_without_start,
+)
 
 # A network of more parameters is differentiated in float32: float64 convolutions cost ten times as much. The
 # algebra on its kernel stays in float64.
@@ -74,10 +83,10 @@ class Network:
         """
         inputs = as_inputs(inputs)
         n_samples(inputs)
-        space = space_without_start(model, params) if initial is None else space_of_moved(initial, model, params)
+        rates = None if optimizer is None else optimizer_rates(optimizer, model)
+        space = trained_space(model, initial, params, rates)
         chosen = choose_hidden_layers(model, inputs, layers, readout=readout, device=device)
         require_samples_first(model, inputs, device=device)
-        rates = None if optimizer is None else optimizer_rates(optimizer, model)
         return cls(model, inputs, chosen, space, readout, device, working_precision(model), rates)
 
     @property
@@ -125,6 +134,36 @@ class Network:
         if "f" in self.__dict__:
             other.__dict__["f"] = self.f
         return other
+
+
+def trained_space(
+    model: nn.Module, initial: nn.Module | None, params: Params | None, rates: OptimizerRates | None
+) -> TangentSpace:
+    """The parameters that training was free to move, see `TangentSpace`; without `initial` those that have a rate.
+
+    Raises BadInput where they have none although they moved, or are in `params`.
+    """
+    if rates is None:
+        return space_without_start(model, params) if initial is None else space_of_moved(initial, model, params)
+    if initial is None and params is None:
+        return replace(space_without_start(model, rates.moves), source=RATED)
+    space = space_without_start(model, params) if initial is None else space_of_moved(initial, model, params)
+    if initial is not None and space.source == MOVED:
+        space = _without_still_parts(space, initial, model, rates)
+    if space.source != EVERY:
+        require_moving(rates, [name for name in space.sizes if name in space.names], given=params is not None)
+    return space
+
+
+def _without_still_parts(
+    space: TangentSpace, initial: nn.Module, model: nn.Module, rates: OptimizerRates
+) -> TangentSpace:
+    """The space without parts of moved weights (a length, a direction) that kept their values and have no rate."""
+    old, new = ({plain_name(name): p.detach() for name, p in differentiable(m).items()} for m in (initial, model))
+    resting = [plain_name(name) for name in space.names if not rates.moves(name)]
+    still = {name for name in resting if name in new and torch.equal(old[name].to(new[name]), new[name])}
+    names = frozenset(name for name in space.names if plain_name(name) not in still)
+    return replace(space, names=names) if names else space
 
 
 def is_heavy(model: nn.Module) -> bool:

@@ -270,11 +270,13 @@ class Snapshot:
         model: the module, with the weights of that moment.
         at: "init", "trained", or the training step.
         conditions: settings of the run (init_scale, lr, width, gamma, seed, ...); become columns of the table.
+        optimizer: what trained it, in a form that `locate(optimizer=)` takes, if it is known; default None.
     """
 
     model: nn.Module
     at: str | int = "trained"
     conditions: Mapping[str, Any] = field(default_factory=dict)
+    optimizer: Any = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, nn.Module):

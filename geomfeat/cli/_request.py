@@ -38,6 +38,8 @@ def dated(request: Mapping[str, Any], steps: Mapping[int, Path]) -> dict[str, An
     found = {"version": __version__, **request}
     for name in ("trained", "initial"):
         found[name] = None if request[name] is None else _weights_sum(request[name], f"--{name}")
+    if request.get("optimizer") is not None:
+        found["optimizer"] = _sum(request["optimizer"], "--optimizer")
     if not isinstance(ladder_of(request["ladder"]), int | None):
         found["ladder"] = _sum(request["ladder"], "--ladder")
     found["checkpoints"] = {str(step): _weights_sum(path, "--checkpoints") for step, path in steps.items()} or None
@@ -118,7 +120,7 @@ def ask(
         location=location_options(request),
         options=StudyOptions(
             name=request["name"], evaluate=parts_of(whole), umap=drawn_layer(request["umap_layer"]), resume=resume,
-            factory=factory, ladder=ladder_of(request["ladder"]),
+            factory=factory, ladder=ladder_of(request["ladder"]), optimizer=request.get("optimizer"),
         ),
     )  # fmt: skip
     dataset = {

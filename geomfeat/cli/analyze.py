@@ -46,6 +46,7 @@ def analyze(
         int | None,
         typer.Option(help="Leading directions of the outputs for the location; default all, or 4 in large networks."),
     ] = None,
+    optimizer: options.Optimizer = None,
     readout: options.Readout = None,
     device: options.Device = None,
     seed: options.Seed = 0,
@@ -74,6 +75,7 @@ def analyze(
             "measures": None if measures is None else sorted(set(measures)), "ladder": ladder, "loss": loss,
             "device": device or "cpu", "reduce": reduce, "project": options.projection(project),
             "umap_layer": umap_layer, "readout": readout, "probes": probes, "projections": projections,
+            "optimizer": optimizer,
         }  # fmt: skip
         study, fresh = analyzed(request, out, batch_size=batch_size, force=force, progress=not quiet)
         print_summary(study, out, fresh)

@@ -53,6 +53,10 @@ class Case:
         return self.out / "models" / f"{self.architecture}-{self.strength}.safetensors"
 
     @property
+    def optimizer(self) -> Path:
+        return self.out / "models" / f"{self.architecture}-{self.strength}-optimizer.safetensors"
+
+    @property
     def ladder(self) -> Path:
         return self.out / "models" / f"{self.architecture}-ladder.json"
 
@@ -123,7 +127,7 @@ def _request(case: Case) -> dict[str, Any]:
         "name": case.name, "model": FACTORIES[case.architecture], "trained": case.trained, "initial": case.initial,
         "checkpoints": None, "data": f"npz:{case.out / DATA}", "n": 0, "seed": SEED, "layers": None, "measures": None,
         "ladder": str(case.ladder), "loss": "mse", "device": "cpu", "reduce": "flatten", "project": "auto",
-        "umap_layer": None, "readout": None,
+        "umap_layer": None, "readout": None, "optimizer": case.optimizer if case.optimizer.is_file() else None,
     }  # fmt: skip
 
 
@@ -183,6 +187,8 @@ def _trainings(cases: list[Case], data: dict[str, Any]) -> Iterator[Case]:
             )
             if not trained.converged:
                 logger.warning("%s stopped at relative loss %.3g: %s", case.name, trained.train_loss, trained.note)
+            if trained.rates is not None:  # saved first: where there are weights, there are rates
+                trained.rates.save(case.optimizer)
             save_weights(trained.model, case.trained)
         yield case
 

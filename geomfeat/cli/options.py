@@ -57,6 +57,14 @@ Measures = Annotated[
     list[str] | None,
     typer.Option(help="Measures, repeatable; default every measure that the inputs allow. Names: geomfeat measures."),
 ]
+Optimizer = Annotated[
+    Path | None,
+    path(
+        "What trained the network, for the location: an optimizer's state_dict() saved by torch.save, a checkpoint "
+        "that holds one (read without pickle), .json of {pattern: rate}, or a sweep's optimizer.safetensors. Default: "
+        "plain gradient descent."
+    ),
+]
 Readout = Annotated[
     str | None,
     typer.Option(

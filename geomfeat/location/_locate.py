@@ -29,10 +29,12 @@ from geomfeat.models.outputs import as_readout
 from geomfeat.models.reinitialize import Factory
 from geomfeat.network import Network
 from geomfeat.statistics.group_errors import FEWEST
+from geomfeat.tangent.metric import GRADIENT, STATE
 from geomfeat.tangent.tangent_space import Params
 from geomfeat.types import Snapshot
 
 BOOTSTRAP, HEAVY_BOOTSTRAP, HEAVY_PROJECTIONS, MANY_OUTPUTS = 20, 6, 4, 16
+BY_SIZE = (STATE, GRADIENT)  # metrics of optimizers that divide by the size of gradients
 ORDERS, HEAVY_ORDERS = 4, 1  # random orders of the probes to average the growth of R with their number over
 
 
@@ -64,9 +66,9 @@ def locate(
         initial: the weights training began from. Without them `factory` draws fresh ones a few times (default: copies
             of `model` reset by each module's own `reset_parameters`); R is then reported only above the measured floor,
             and movement means little.
-        optimizer: what trained the network: a torch optimizer, its `state_dict()`, or {parameter glob: rate}; demand is
-            then measured in the coordinates in which its training is gradient flow, see `optimizer_rates`. Default
-            None: plain gradient descent of equal rates is assumed, and `metric` says so.
+        optimizer: what trained the network: a torch optimizer, its `state_dict()`, {parameter glob: rate}, or a file of
+            one; demand is then measured in the coordinates in which its training is gradient flow, see
+            `optimizer_rates`. Default None: that of a Snapshot, else plain descent of equal rates, as `metric` says.
         params: which parameters were trained: name globs or a predicate. Default: those that differ from `initial`,
             whatever their requires_grad; without it, those of `model` that require a gradient, or all of them.
             Parameters that were not trained make no tangent space, and fresh weights leave them as they are.
@@ -88,6 +90,7 @@ def locate(
     """
     require_kind(options, LocateOptions, "options")
     end, begin = _module(model), None if initial is None else _module(initial)
+    optimizer = model.optimizer if optimizer is None and isinstance(model, Snapshot) else optimizer
     reading = as_readout(readout)
     _require_no_network(labels)
     inputs, labels = reread(end, inputs, labels, why="locate")
@@ -212,7 +215,7 @@ def _rungs(
     return train_ladder(
         start.model, inputs, labels, gammas, target_loss=loss_reached, layers=list(observed.layers), n_probes=n_probes,
         seed=seed, readout=observed.network.readout, device=observed.network.device, progress=progress,
-        params=start.space.names.__contains__,
+        params=start.space.names.__contains__, optimizer=observed.network.rates,
     )  # fmt: skip
 
 
@@ -224,6 +227,11 @@ def _on_ladder(located: Location, ladder: Any, observed: Observed, stderr: float
         raise BadInput(
             f"the ladder was measured on {ladder.n_probes} probes and layers {', '.join(ladder.layers)}; the model on "
             f"{len(observed.rows)} and {', '.join(observed.layers)}: give both the same inputs, layers and seed"
+        )
+    if (ladder.metric in BY_SIZE) != (located.metric in BY_SIZE):
+        raise BadInput(
+            f"the ladder was measured in the coordinates of {ladder.metric!r}, the model in those of "
+            f"{located.metric!r}: give locate and train_ladder the same optimizer="
         )
     gamma, low, high = read_off(ladder, located.richness, stderr, z)
     return replace(located, equivalent_gamma=gamma, gamma_low=low, gamma_high=high, ladder=ladder.rungs)

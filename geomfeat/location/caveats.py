@@ -9,7 +9,7 @@ from geomfeat.location.regimes import BY_OPTIMIZER
 from geomfeat.location.result import Location
 from geomfeat.location.training_caveats import training_flags
 from geomfeat.models.reinitialize import batchnorm_modules
-from geomfeat.tangent.tangent_space import GIVEN, HINTED, MOVED, TangentSpace
+from geomfeat.tangent.tangent_space import GIVEN, HINTED, MOVED, RATED, TangentSpace
 
 # An excess above this in the lazy range is more than too few probes explain.
 EXCESS_OF_NOTE = 0.3
@@ -70,6 +70,7 @@ def _frozen(start: Start) -> str:
 _SOURCES = {
     MOVED: "those whose values differ before and after training",
     GIVEN: "as params= says",
+    RATED: "those that the optimizer moves",
     HINTED: "those of the trained network that require a gradient, which is a guess: without the initial weights it is "
     "unknown which moved (name them by params=). The others are assumed unchanged by training",
 }

@@ -209,14 +209,7 @@ def start_from(
     start = end.at(model)
     outputs, features = outputs_and_features(start.f, start.inputs, observed.layers)
     features = {name: h for name, h in features.items() if name in observed.features}
-    _require_same_architecture(outputs, features, observed)
-    change = observed.outputs - outputs
-    # Outputs of equal weights can differ by rounding: a smaller change is no change of the function.
-    if not float(change.norm()) > roundings(start.dtype)[0] * float(outputs.norm()):
-        raise BadInput(
-            "trained and initial model give the same outputs on the probes: nothing was learned, so there is nothing "
-            "to locate (was the same file given twice?)"
-        )
+    change = _change(outputs, features, observed, start.dtype)
     features, left_out = _with_size(_cleared(features, observed.padding), observed)
     layers = observed.layers if not left_out else tuple(features)
     moved = movement(features, observed.features)
@@ -254,12 +247,21 @@ def start_from(
     )
 
 
-def _require_same_architecture(outputs: Tensor, features: dict[str, Tensor], observed: Observed) -> None:
+def _change(outputs: Tensor, features: dict[str, Tensor], observed: Observed, dtype: torch.dtype) -> Tensor:
+    """(n, C) change of the outputs; BadInput where there is none, or another architecture."""
     if outputs.shape != observed.outputs.shape or features.keys() != observed.features.keys():
         raise BadInput(
             f"initial and trained model differ in architecture: outputs {tuple(outputs.shape)} and "
             f"{tuple(observed.outputs.shape)}, layers {list(features)[:5]} and {list(observed.features)[:5]}"
         )
+    change = observed.outputs - outputs
+    # Outputs of equal weights can differ by rounding: a smaller change is no change of the function.
+    if not float(change.norm()) > roundings(dtype)[0] * float(outputs.norm()):
+        raise BadInput(
+            "trained and initial model give the same outputs on the probes: nothing was learned, so there is nothing "
+            "to locate (was the same file given twice?)"
+        )
+    return change
 
 
 def _metric(start: Network, change: Tensor) -> Metric:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +28,16 @@ from geomfeat.models.functional import Readout, copied
 from geomfeat.models.nested_inputs import as_inputs
 from geomfeat.models.outputs import as_readout
 from geomfeat.models.streamed_inputs import LazyInputs
-from geomfeat.models.trained_parameters import differentiable
+from geomfeat.models.trained_parameters import differentiable, plain_name
 from geomfeat.network import Network
 from geomfeat.numerics import WORKING
-from geomfeat.regimes.training import train_at_gamma
+from geomfeat.regimes.training import TrainOptions, train_at_gamma
 from geomfeat.regimes.training.class_targets import as_classes, as_values
 from geomfeat.regimes.training.objective import centred_one_hot
 from geomfeat.storage.npz_files import UNREADABLE
 from geomfeat.storage.owned_files import as_path, json_text, make_folder, replace_file
+from geomfeat.tangent.metric import RATES
+from geomfeat.tangent.optimizer_rates import OptimizerRates, optimizer_rates
 from geomfeat.tangent.tangent_space import Params, TangentSpace, space_of_moved
 
 # Distance of the rungs in decades of gamma, and bounds of their target loss: below, training takes too long; above, too
@@ -51,6 +53,7 @@ class Ladder(PlottableResult):
         rungs: columns gamma, richness, movement, train_loss, steps, converged, note.
         target_loss: relative loss, 1 at the start, at which they stopped.
         layers, n_probes: what R was measured on; a model must be measured on the same.
+        metric: what the coordinates of R rest on, see `Location`; those of a model must rest on the same.
 
     `to_frame()`: `rungs`.
     """
@@ -59,6 +62,7 @@ class Ladder(PlottableResult):
     target_loss: float
     layers: tuple[str, ...]
     n_probes: int
+    metric: str = RATES
 
     def save(self, path: str | Path) -> Path:
         """Write as JSON; returns the path. OutputExists for a file that geomfeat did not write."""
@@ -74,7 +78,8 @@ class Ladder(PlottableResult):
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
             rungs = pd.DataFrame(content["rungs"])
-            return cls(rungs, float(content["target_loss"]), tuple(content["layers"]), int(content["n_probes"]))
+            metric = str(content.get("metric", RATES))
+            return cls(rungs, float(content["target_loss"]), tuple(content["layers"]), int(content["n_probes"]), metric)
         except UNREADABLE as cause:
             raise BadInput(f"ladder {str(path)!r} is not a ladder that geomfeat saved ({cause})") from cause
 
@@ -154,6 +159,7 @@ def train_ladder(
     layers: Any = "*",
     n_probes: int | None = None,
     params: Params | None = None,
+    optimizer: Any = None,
     seed: int = 0,
     readout: Readout | str | None = None,
     device: Any = None,
@@ -166,6 +172,8 @@ def train_ladder(
             which a rung stops should be that of the models to locate.
         layers, n_probes, seed, readout: as given to `locate` for these models.
         params: which parameters to train, as for `locate`; default those of `initial` that require a gradient.
+        optimizer: what trained these models, as for `locate`: rungs are measured in its coordinates, and descend at its
+            rates by layer. Default None: descent at one rate.
 
     A rung that missed the loss has converged False and a note.
     """
@@ -177,16 +185,18 @@ def train_ladder(
     reading = as_readout(readout)
     space = None if params is None else space_of_moved(initial, initial, params)
     initial = initial if space is None else _trainable(initial, space)
+    rates = None if optimizer is None else optimizer_rates(optimizer, initial)
     network = Network.prepare(initial, inputs, layers=layers, readout=reading, device=device)
+    options = TrainOptions(lr_multipliers=None if rates is None else _multipliers(rates, initial))
     probes = {"n_probes": n_probes, "seed": seed}
     first = observe(network, labels, **probes)
     labels = as_values(as_classes(labels, first.outputs.shape[1]), first.outputs.shape[1])
     wanted_change(labels, first.outputs.shape[1])
-    rows = []
+    rows, metric = [], RATES
     for gamma in tqdm(sorted(gammas), desc="ladder", disable=not progress, leave=False):
         trained = train_at_gamma(
             initial, inputs, labels, gamma=gamma, loss=loss, target_loss=target_loss, seed=seed, readout=reading,
-            device=device,
+            device=device, options=options,
         )  # fmt: skip
         row = {
             "gamma": float(gamma), "train_loss": trained.train_loss, "steps": trained.steps,
@@ -194,15 +204,25 @@ def train_ladder(
         }  # fmt: skip
         try:
             free = space_of_moved(initial, trained.model) if space is None else space
-            end = network.at(trained.model).within(free)
+            end = replace(network.at(trained.model).within(free), rates=rates or trained.rates)
             rung = start_from(initial, observe(end, labels, **probes), seed=seed, with_kernel=False)
         except BadInput as cause:
             row |= {"converged": False, "note": str(cause)}
         else:
+            metric = rung.metric
             moved = [m for m in rung.movement.values() if math.isfinite(m)]
             row |= {"richness": rung.demand.richness, "movement": float(np.mean(moved)) if moved else math.nan}
         rows.append(row)
-    return Ladder(pd.DataFrame(rows), target_loss, first.layers, len(first.rows))
+    return Ladder(pd.DataFrame(rows), target_loss, first.layers, len(first.rows), metric)
+
+
+def _multipliers(rates: OptimizerRates, model: nn.Module) -> dict[str, float] | None:
+    """Factors on the rate of descent by parameter: the rates, or 1 where an optimizer divides by gradients."""
+    plain = {name: rates.rates.get(plain_name(name), 0.0) for name in differentiable(model)}
+    if rates.adaptive or rates.orthogonal:
+        plain = {name: float(rate > 0) for name, rate in plain.items()}
+    largest = max(plain.values())
+    return None if set(plain.values()) == {largest} else {name: rate / largest for name, rate in plain.items()}
 
 
 def _trainable(model: nn.Module, space: TangentSpace) -> nn.Module:

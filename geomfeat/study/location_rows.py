@@ -20,6 +20,7 @@ from geomfeat.models.functional import call, output_matrix
 from geomfeat.models.nested_inputs import as_inputs, batches, moved, n_samples, take
 from geomfeat.models.one_network import in_one_form
 from geomfeat.models.trained_parameters import plain_name
+from geomfeat.network import trained_space
 from geomfeat.regimes.training.class_targets import (
     Levels,
     as_row,
@@ -98,7 +99,11 @@ def check_located(subject: Subject, options: LocateOptions) -> None:
     n_probes = options.n_probes
     if n_probes is not None and not 4 <= n_probes <= subject.n:
         raise BadInput(f"n_probes={n_probes} must lie between 4 and the number of inputs, {subject.n}")
-    if INITIAL not in subject.snapshots:
+    start = subject.snapshots.get(INITIAL)
+    if subject.rates is not None:
+        first = None if start is None else start.model
+        trained_space(subject.snapshots[TRAINED].model, first, subject.params, subject.rates)
+    if start is None:
         return
     ends = [
         {plain_name(name): p.detach().cpu() for name, p in model.named_parameters()}

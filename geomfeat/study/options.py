@@ -31,7 +31,7 @@ class StudyOptions:
             each module's own reset.
         ladder: number of reference networks to train, 2 to 100, or a Ladder, see `locate`; default None.
         params: which parameters were trained, for the location, see `locate`; default None: those that moved.
-        optimizer: what trained them, for the location, see `locate`; default None: it is not known.
+        optimizer: what trained them, for the location, see `locate`; default None: that of the Snapshot, if it has one.
 
     Raises BadInput for a number of rungs out of range.
 

@@ -172,6 +172,7 @@ def make_subject(
     codes, classes = (None, ()) if given is None else (given.codes, given.classes)
     together = None if groups is None else as_groups(groups, n=n)
     model = snapshots[TRAINED].model
+    optimizer = snapshots[TRAINED].optimizer if optimizer is None else optimizer
     rates = None if optimizer is None else optimizer_rates(optimizer, model)
     patterns: Patterns = layers
     if layers in ("*", ["*"], ("*",)):

@@ -10,12 +10,14 @@ from geomfeat.tangent.jacobians._memory_budget import saved_bytes
 from geomfeat.tangent.jacobians.products import feature_jvp, jvp, vjp
 from geomfeat.tangent.jacobians.rows import JacobianRows, jacobian, jacobian_rows, parameter_slices
 from geomfeat.tangent.layerwise.coverage import parameter_group
+from geomfeat.tangent.optimizer_rates import OptimizerRates
 
 __all__ = [
     "JacobianRows",
     "KernelRegression",
     "KernelVelocity",
     "NTKSpectrum",
+    "OptimizerRates",
     "Predictions",
     "SilentAlignment",
     "feature_jvp",

@@ -14,7 +14,7 @@ The floor is needed: with Adam's own epsilon, units that are dead at the start w
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -34,8 +34,8 @@ class Metric:
     """sqrt(D) of every parameter that the optimizer moves, of mean square 1, and what it rests on.
 
     Attributes:
-        scale: name -> number, or tensor of the parameter's shape. source: "given rates", "Adam state", "gradient at
-            the start" or "plain: not known".
+        scale: name -> number, or tensor of the parameter's shape; empty where all are 1.
+        source: "given rates", "Adam state", "gradient at the start" or "plain: not known".
     """
 
     scale: Mapping[str, Tensor | float]
@@ -61,14 +61,8 @@ def metric_of(
     >>> metric_of(OptimizerRates({"a": 1.0, "b": 5.0}), theta, dict).scale
     {'a': 0.7071067811865476, 'b': 1.5811388300841898}
     """
-    rate_of = {name: rates.rates.get(plain_name(name), 0.0) for name in parameters}
-    still = [name for name, rate in rate_of.items() if not rate]
-    if still:
-        why = "a rate of 0" if plain_name(still[0]) in rates.rates else "no rate"
-        raise BadInput(
-            f"optimizer: parameter {still[0]!r} moved, but has {why}: it is not the optimizer of this training, or the "
-            "initial weights are not those it began from"
-        )
+    require_moving(rates, parameters)
+    rate_of = {name: rates.rates[plain_name(name)] for name in parameters}
     by_size = rates.adaptive | rates.orthogonal
     unknown = [name for name in parameters if (own := plain_name(name)) in by_size and own not in rates.sizes]
     pulled = gradient() if unknown else {}
@@ -84,7 +78,24 @@ def metric_of(
         else:
             squares[name] = rate
     source = GRADIENT if unknown else STATE if rates.sizes else RATES
+    values = list(squares.values())
+    if all(isinstance(d, float) and d == values[0] for d in values):
+        return Metric({}, source)
     return Metric(_normalised(squares, parameters), source)
+
+
+def require_moving(rates: OptimizerRates, names: Iterable[str], *, given: bool = False) -> None:
+    """BadInput for a parameter that moved (or that params= names: `given`) although the optimizer does not move it."""
+    still = next((name for name in names if not rates.moves(name)), None)
+    if still is None:
+        return
+    why = "a rate of 0" if plain_name(still) in rates.rates else "no rate"
+    if given:
+        raise BadInput(f"params= names {still!r}, which has {why} in the optimizer: leave it out of one of them")
+    raise BadInput(
+        f"optimizer: parameter {still!r} moved, but has {why}: it is not the optimizer of this training, or the "
+        "initial weights are not those it began from"
+    )
 
 
 def _floored(size: Tensor, floor: float) -> Tensor:

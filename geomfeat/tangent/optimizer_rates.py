@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import fnmatch
-import math
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput, near
-from geomfeat.models.modules import inside_wrappers, wrapper_names
+from geomfeat.models.modules import inside_wrappers, real_pairs, wrapper_names
 from geomfeat.models.trained_parameters import differentiable, plain_name
+from geomfeat.models.weights.checkpoints import tensors_content
+from geomfeat.models.weights.optimizer_files import read_optimizer
+from geomfeat.storage.npz_files import UNREADABLE
+from geomfeat.storage.owned_files import as_path, make_folder, replace_file
+from geomfeat.tangent.optimizer_state import checked_rate, parts_of, rates_of
 
-# torch's names for a running mean (or sum) of squared gradients; and for a running maximum of their size.
-SQUARES, SIZES = ("exp_avg_sq", "square_avg", "sum"), ("exp_inf",)
-# Options that only optimizers have which divide by the size of the gradient.
-ADAPTIVE = {"betas", "rho", "etas", "initial_accumulator_value", "beta2_decay", "centered"}
-ORTHOGONAL = {"ns_steps"}
+NOTE = "optimizer"  # the entry of a file's header that holds the rates
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,12 +41,55 @@ class OptimizerRates:
     adaptive: frozenset[str] = frozenset()
     orthogonal: frozenset[str] = frozenset()
 
+    def moves(self, name: str) -> bool:
+        """Whether a parameter has a rate above 0."""
+        return self.rates.get(plain_name(name), 0.0) > 0
+
+    def save(self, path: str | Path) -> Path:
+        """Write as .safetensors, which `locate(optimizer=)` and `geomfeat analyze --optimizer` read; returns the path.
+
+        Raises BadInput for another suffix, OutputExists for a file that geomfeat did not write.
+        """
+        path = as_path(path)
+        if path.suffix != ".safetensors":
+            raise BadInput(f"rates are saved as .safetensors, got {str(path)!r}")
+        content = rates_content(self)
+        make_folder(path.parent)
+        replace_file(path, lambda draft: draft.write_bytes(content))
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> OptimizerRates:
+        """Read what `save` wrote; BadInput for a file that is missing or something else."""
+        path = as_path(path, "optimizer")
+        if not path.is_file():
+            raise BadInput(f"optimizer {str(path)!r}: no such file")
+        try:
+            with safe_open(path, "pt") as file:
+                notes = (file.metadata() or {}).get(NOTE)
+                sizes = {name: file.get_tensor(name) for name in (file.keys() if notes else ())}
+            kept = json.loads(notes or "{}")
+            rates = {str(name): checked_rate(rate, name) for name, rate in kept.get("rates", {}).items()}
+            adaptive, orthogonal = (frozenset(map(str, kept.get(name, ()))) for name in ("adaptive", "orthogonal"))
+        except (*UNREADABLE, SafetensorError) as cause:
+            raise BadInput(f"optimizer {str(path)!r} cannot be read ({cause}): copy it again") from cause
+        if notes is None:
+            raise BadInput(f"optimizer {str(path)!r} holds no optimizer: it is a file of weights")
+        return cls(rates, sizes, adaptive, orthogonal)
+
+
+def rates_content(rates: OptimizerRates) -> bytes:
+    """What the file of rates holds: the sizes as tensors, the rest as JSON in its header."""
+    plain = {"rates": dict(rates.rates), "adaptive": sorted(rates.adaptive), "orthogonal": sorted(rates.orthogonal)}
+    return tensors_content(rates.sizes, {NOTE: json.dumps(plain)})
+
 
 def optimizer_rates(optimizer: Any, model: nn.Module) -> OptimizerRates:
-    """The rates in a torch optimizer, its `state_dict()`, or {parameter glob: rate} for the parameters of `model`.
+    """The rates in a torch optimizer, its `state_dict()`, {parameter glob: rate}, or a file of one of the latter.
 
     A schedule is left aside: the rates are those it began with ("initial_lr"). Parameters are found by identity, else
-    by the names that the optimizer was given (`model.named_parameters()`), else by their order.
+    by the names that the optimizer was given (`model.named_parameters()`), else by their order. For files see
+    `geomfeat.models.weights.optimizer_files`; `.safetensors` holds what `OptimizerRates.save` wrote.
 
     Raises BadInput for an optimizer of other parameters, a state without steps, rates that are not positive, and
     patterns that match nothing.
@@ -54,20 +100,60 @@ def optimizer_rates(optimizer: Any, model: nn.Module) -> OptimizerRates:
     >>> optimizer_rates(torch.optim.SGD(net.parameters(), lr=0.5), net).rates["0.weight"]
     0.5
     """
+    if isinstance(optimizer, str | Path):
+        return _in_file(optimizer, model)
     if isinstance(optimizer, OptimizerRates):
-        return optimizer
+        return _of_model(optimizer, model)
     if isinstance(optimizer, Mapping) and "param_groups" not in optimizer:
-        return OptimizerRates({plain_name(name): rate for name, rate in _by_pattern(optimizer, model).items()})
+        rates = {plain_name(name): rate for name, rate in _by_pattern(optimizer, model).items()}
+        return _some_positive(OptimizerRates(rates))
+    return rates_among(optimizer, differentiable(model))
+
+
+def rates_among(optimizer: Any, known: Mapping[str, Tensor]) -> OptimizerRates:
+    """The rates in a torch optimizer, or its `state_dict()`, of parameters by their names; see `optimizer_rates`."""
     if isinstance(optimizer, torch.optim.Optimizer):
         groups, state = optimizer.param_groups, optimizer.state
     elif isinstance(optimizer, Mapping):
-        groups, state = optimizer["param_groups"], optimizer.get("state", {})
+        groups, state = parts_of(optimizer)
     else:
         raise BadInput(
-            f"optimizer is a {type(optimizer).__name__}: give a torch optimizer, its state_dict(), or "
-            "{parameter pattern: rate}"
+            f"optimizer is a {type(optimizer).__name__}: give a torch optimizer, its state_dict(), "
+            "{parameter pattern: rate}, or a file of one of these"
         )
-    return _of_groups(groups, state, model)
+    rates, sizes, adaptive, orthogonal = rates_of(groups, state, known)
+    found = _some_positive(OptimizerRates(rates, sizes, frozenset(adaptive), frozenset(orthogonal)))
+    if isinstance(optimizer, Mapping) and adaptive and not state:
+        raise BadInput(
+            "optimizer: its state has made no step: give the state after training, or the optimizer itself if only its "
+            "kind is known"
+        )
+    return found
+
+
+def _in_file(path: str | Path, model: nn.Module) -> OptimizerRates:
+    saved = str(path).endswith(".safetensors")
+    held = OptimizerRates.load(path) if saved else read_optimizer(path)
+    try:
+        return optimizer_rates(held, model)
+    except BadInput as cause:
+        raise BadInput(f"optimizer {str(path)!r}: {str(cause).removeprefix('optimizer: ')}") from cause
+
+
+def _of_model(found: OptimizerRates, model: nn.Module) -> OptimizerRates:
+    """The rates as they are; BadInput where they are of another model."""
+    own = {plain_name(name): tuple(real_pairs(p).shape) for name, p in differentiable(model).items()}
+    for name in [*found.rates, *found.sizes]:
+        if name not in own:
+            raise BadInput(f"optimizer: the model has no parameter {name!r}; near: {near(name, list(own))}")
+    _some_positive(found)
+    for name in [name for name in own if name in found.sizes]:
+        if (shape := tuple(found.sizes[name].shape)) != own[name]:
+            raise BadInput(
+                f"optimizer: it holds {shape} where parameter {name!r} of the model is {own[name]}: it is "
+                "the optimizer of another model"
+            )
+    return found
 
 
 def _by_pattern(rates: Mapping[Any, Any], model: nn.Module) -> dict[str, float]:
@@ -77,114 +163,11 @@ def _by_pattern(rates: Mapping[Any, Any], model: nn.Module) -> dict[str, float]:
         matching = fnmatch.filter(names, str(pattern)) or fnmatch.filter(names, inside_wrappers(str(pattern), wrappers))
         if not matching:
             raise BadInput(f"optimizer: {pattern!r} matches no parameter; near: {near(str(pattern), names)}")
-        found |= dict.fromkeys(matching, _rate(rate, str(pattern)))
-    return _some_positive(found)
+        found |= dict.fromkeys(matching, checked_rate(rate, str(pattern)))
+    return found
 
 
-def _rate(value: Any, where: str) -> float:
-    rate = float(value) if isinstance(value, int | float | Tensor) and not isinstance(value, bool) else math.nan
-    if not (math.isfinite(rate) and rate >= 0):
-        raise BadInput(f"optimizer: the rate of {where!r} is {value!r}: give a number of at least 0")
-    return rate
-
-
-def _some_positive(rates: dict[str, float]) -> dict[str, float]:
-    if not any(rates.values()):
+def _some_positive(found: OptimizerRates) -> OptimizerRates:
+    if not any(found.rates.values()):
         raise BadInput("optimizer: all rates are 0, so it moves nothing: give the rates that training had")
-    return rates
-
-
-def _of_groups(groups: Sequence[Mapping[str, Any]], state: Mapping[Any, Any], model: nn.Module) -> OptimizerRates:
-    keys = [key for group in groups for key in group["params"]]
-    names = dict(zip(map(_key, keys), map(plain_name, _names_of(groups, keys, state, model)), strict=True))
-    rates, sizes = {}, {}
-    adaptive, orthogonal = set[str](), set[str]()
-    for group in groups:
-        own = [names[_key(key)] for key in group["params"]]
-        rates |= dict.fromkeys(own, _rate(group.get("initial_lr", group["lr"]), ", ".join(own[:2])))
-        adaptive |= set(own) if ADAPTIVE & set(group) else set()
-        orthogonal |= set(own) if ORTHOGONAL & set(group) else set()
-        for key, name in zip(group["params"], own, strict=True):
-            size = _size_of(state.get(key, {}), group, name)
-            if size is not None:
-                sizes[name] = size
-    return OptimizerRates(_some_positive(rates), sizes, frozenset(adaptive | set(sizes)), frozenset(orthogonal))
-
-
-def _key(param: Any) -> int:
-    return id(param) if isinstance(param, Tensor) else int(param)
-
-
-def _names_of(
-    groups: Sequence[Mapping[str, Any]], keys: Sequence[Any], state: Mapping[Any, Any], model: nn.Module
-) -> list[str]:
-    """The name in the model of every parameter of the optimizer."""
-    known = differentiable(model)
-    by_identity = {id(p): name for name, p in known.items()}
-    if keys and all(id(key) in by_identity for key in keys):
-        return [by_identity[id(key)] for key in keys]
-    given = [name for group in groups for name in group.get("param_names", ())]
-    if len(given) == len(keys):
-        names = _by_name(given, known)
-    elif len(groups) > 1 and not any(isinstance(key, Tensor) for key in keys):
-        raise BadInput(
-            f"optimizer: a state_dict of {len(groups)} groups without parameter names does not say which parameter is "
-            "which: give the optimizer itself, make it from named_parameters(), or give {parameter pattern: rate}"
-        )
-    else:
-        names = _by_order(keys, known)
-    for key, name in zip(keys, names, strict=True):
-        shape = _shape_of(key, state.get(key, {}))
-        if shape is not None and shape != tuple(known[name].shape):
-            raise BadInput(
-                f"optimizer: it holds {shape} where parameter {name!r} of the model is {tuple(known[name].shape)}: it "
-                "is the optimizer of another model"
-            )
-    return names
-
-
-def _by_name(given: Sequence[str], known: Mapping[str, Tensor]) -> list[str]:
-    plain = {plain_name(name): name for name in known}
-    missing = [name for name in given if plain_name(name) not in plain]
-    if missing:
-        raise BadInput(f"optimizer: the model has no parameter {missing[0]!r}; near: {near(missing[0], list(known))}")
-    return [plain[plain_name(name)] for name in given]
-
-
-def _by_order(keys: Sequence[Any], known: Mapping[str, Tensor]) -> list[str]:
-    trainable = [name for name, p in known.items() if p.requires_grad]
-    for names in (list(known), trainable):
-        if len(names) == len(keys):
-            return names
-    raise BadInput(
-        f"optimizer: it holds {len(keys)} parameters, the model {len(known)}: it is the optimizer of another model, or "
-        "of a part of it; give {parameter pattern: rate}"
-    )
-
-
-def _shape_of(key: Any, state: Mapping[str, Any]) -> tuple[int, ...] | None:
-    if isinstance(key, Tensor):
-        return tuple(key.shape)
-    found = [state[name] for name in (*SQUARES, *SIZES, "exp_avg", "momentum_buffer") if _is_tensor(state.get(name))]
-    return tuple(found[0].shape) if found else None
-
-
-def _is_tensor(value: Any) -> bool:
-    return isinstance(value, Tensor)
-
-
-def _size_of(state: Mapping[str, Any], group: Mapping[str, Any], name: str) -> Tensor | None:
-    """The size of the gradients in an optimizer's state, or None where it holds none."""
-    if _is_tensor(state.get("row_var")):  # Adafactor's factored mean of squares (Shazeer & Stern 2018, algorithm 4)
-        rows, columns = state["row_var"].double(), state["col_var"].double()
-        return (rows * columns / rows.mean(-2, keepdim=True)).sqrt()
-    kind = next((kind for kind in (*SQUARES, *SIZES) if _is_tensor(state.get(kind))), None)
-    if kind is None:
-        return None
-    step = float(state.get("step", math.nan))
-    if step == 0:
-        raise BadInput(f"optimizer: its state for {name!r} has made no step: give the state after training")
-    found = state[kind].detach().double()
-    if kind == "exp_avg_sq" and step > 0:
-        found = found / -math.expm1(step * math.log(group["betas"][1]))  # Kingma & Ba 2015, algorithm 1
-    return found if kind in SIZES else found.sqrt()
+    return found

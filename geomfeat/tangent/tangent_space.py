@@ -20,7 +20,7 @@ from geomfeat.models.modules import inside_wrappers, wrapper_names
 from geomfeat.models.trained_parameters import differentiable, functional_in, moved_parameters
 
 Params = str | Sequence[str] | Callable[[str], bool]
-EVERY, MOVED, GIVEN, HINTED = "every", "moved", "given", "hinted"
+EVERY, MOVED, GIVEN, HINTED, RATED = "every", "moved", "given", "hinted", "rated"
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +29,8 @@ class TangentSpace:
 
     Attributes:
         names: of these parameters. sizes: number of entries of every parameter of the network.
-        source: why these: "moved" (by their values), "given" (params=), "hinted" (requires_grad) or "every".
+        source: why these: "moved" (by their values), "given" (params=), "rated" (by the optimizer), "hinted"
+            (requires_grad) or "every".
     """
 
     names: frozenset[str]

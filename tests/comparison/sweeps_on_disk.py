@@ -31,7 +31,7 @@ def numbers(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def weights(folder: Path) -> dict[str, bytes]:
-    """The bytes of all weights of a sweep by run and name."""
+    """The bytes of all weights of a sweep, and of its rates, by run and name."""
     return {f"{p.parent.name}/{p.name}": p.read_bytes() for p in sorted(folder.glob("runs/*/*.safetensors"))}
 
 

@@ -170,6 +170,20 @@ def test_an_optimizer_that_leaves_out_what_moved_is_refused() -> None:
         locate(end, X, initial=start, optimizer=torch.optim.SGD(net(width=5).parameters(), lr=0.1), **FAST)
 
 
+def test_a_length_that_rests_needs_no_rate_though_its_weight_moved() -> None:
+    start = net()
+    nn.utils.parametrizations.weight_norm(start[2])
+    end = copy.deepcopy(start)
+    length = "2.parametrizations.weight.original0"
+    moving = [p for name, p in end.named_parameters() if name != length]
+    train(end, torch.optim.SGD(moving, lr=0.2), 30)
+    rates = {name: 0.2 for name, _ in end.named_parameters() if name != length}
+    found = locate(end, X, initial=start, optimizer=rates, **FAST)
+    free = locate(end, X, initial=start, params=list(rates), **FAST)
+    assert (found.metric, found.richness) == ("given rates", pytest.approx(free.richness, rel=1e-9))
+    assert found.tangent == free.tangent
+
+
 def test_a_study_locates_in_the_coordinates_of_its_optimizer() -> None:
     start, end = descended()
     rates = {"0.*": 1.0, "2.*": 0.01, "4.*": 1.0}

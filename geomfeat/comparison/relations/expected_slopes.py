@@ -46,7 +46,7 @@ def expected_slope(
     if quantity != "richness":
         return None
     if axis == "eta":
-        return _number(0.0, "R is the movement that the linear response would need, whatever the optimizer")
+        return _number(0.0, "R is the movement that the linear response would need, whatever the size of the steps")
     if axis in ("gamma", "gamma0", "alpha"):
         sign = -1.0 if axis == "alpha" else 1.0
         return _number(sign, "the required change of the network is proportional to gamma (Chizat et al. 2019)")

@@ -43,7 +43,8 @@ class SweepResult(PlottableResult):
     """A sweep's folder: its plan and its finished runs.
 
     Attributes:
-        folder: with `runs/<address>/`: run.json, table.arrow, and init, step_* and trained as .safetensors.
+        folder: with `runs/<address>/`: run.json, table.arrow, and as .safetensors init, step_*, trained, and optimizer,
+            at what rates the weights moved (see `OptimizerRates`).
         version: of the code that made it. config: the sweep's, as JSON. plan: address -> config of every training.
         errors: address -> why the last call could not make a run.
 

@@ -31,7 +31,7 @@ from geomfeat.storage.owned_files import json_text, make_folder, remove_own, req
 from geomfeat.study.table import COLUMNS
 
 RUNS, PARTIAL, CLAIMS = "runs", ".partial", ".claims"
-TABLE, MANIFEST = "table.arrow", "run.json"
+TABLE, MANIFEST, OPTIMIZER = "table.arrow", "run.json", "optimizer.safetensors"
 FORMAT = 1
 ADDRESS = 20  # hexadecimal digits
 # Weights by the names that `run_task` gives them.
@@ -117,7 +117,7 @@ def require_replaceable(root: Path, address: str) -> None:
 
 def _is_run_file(path: Path) -> bool:
     """Whether a file in a run's folder is one of those that a run has, by its name."""
-    return path.name in (TABLE, MANIFEST) or WEIGHTS.fullmatch(path.name) is not None
+    return path.name in (TABLE, MANIFEST, OPTIMIZER) or WEIGHTS.fullmatch(path.name) is not None
 
 
 def is_finished(root: Path, address: str) -> bool:

@@ -18,6 +18,7 @@ from geomfeat._numba.threads import libraries_on_one_thread
 from geomfeat._version import __version__
 from geomfeat.comparison.sweeps.config import LocationConfig
 from geomfeat.comparison.sweeps.folder import (
+    OPTIMIZER,
     RUNS,
     TABLE,
     claimed,
@@ -37,6 +38,7 @@ from geomfeat.registry import get
 from geomfeat.study import StudyOptions, analyze
 from geomfeat.study.location_rows import QUANTITIES as LOCATION_QUANTITIES
 from geomfeat.study.table import Row, failed_rows, row, table_of
+from geomfeat.tangent.optimizer_rates import OptimizerRates, rates_content
 from geomfeat.types import Estimate, Snapshot
 
 # Packages whose code decides no number of a run, and those of their modules that do.
@@ -108,6 +110,8 @@ def run_task(config: str, root: str, version: str, wait: bool = True) -> str | N
         writers: dict[str, Any] = {
             f"{name}.safetensors": partial(_write_weights, m) for name, m in kept.items() if m is not None
         }
+        if trained.rates is not None:
+            writers[OPTIMIZER] = partial(_write_rates, trained.rates)
         writers[TABLE] = lambda path: write_table(path, table)
         manifest = {
             "version": version, "environment": environment(), "config": run.model_dump(mode="json"),
@@ -119,6 +123,10 @@ def run_task(config: str, root: str, version: str, wait: bool = True) -> str | N
 def _write_weights(model: nn.Module, path: Path) -> None:
     """Without waiting for the disk: a file that a power failure cuts is noticed by its sum, and made again."""
     path.write_bytes(weights_content(model))
+
+
+def _write_rates(rates: OptimizerRates, path: Path) -> None:
+    path.write_bytes(rates_content(rates))
 
 
 def run_table(run: RunConfig, data: Dataset, trained: TrainedRun, name: str) -> pd.DataFrame:
@@ -176,7 +184,7 @@ def _measured(run: RunConfig, data: Dataset, trained: TrainedRun, name: str) -> 
         measures=None if asked.measures == "all" else asked.measures or CHEAP, seed=asked.seed, progress=False,
         checkpoints=dict(trained.snapshots) if asked.snapshots else None, location=location,
         options=StudyOptions(
-            name=name, conditions=run.conditions() | {"outcome": trained.outcome}, umap=False,
+            name=name, conditions=run.conditions() | {"outcome": trained.outcome}, umap=False, optimizer=trained.rates,
             evaluate={"test": (data.test_inputs, data.test_labels)} if tested else None,
         ),
     )  # fmt: skip

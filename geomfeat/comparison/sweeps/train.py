@@ -18,6 +18,7 @@ from geomfeat.regimes.training import TrainOptions, train_at_gamma
 from geomfeat.regimes.training.objective import objective, top_curvature
 from geomfeat.regimes.training.scaled_training import Trained
 from geomfeat.regimes.training.series import rounded_powers
+from geomfeat.tangent import OptimizerRates
 
 # Possible outcomes of a training.
 MATCHED, COMPLETED = "matched", "completed"
@@ -41,6 +42,7 @@ class TrainedRun:
         numbers: quantity -> value (see QUANTITIES), where it is known. train_loss, test_loss: relative to f = 0;
             sharpness: the largest curvature of the relative loss (Gauss-Newton, in u = (w - w0) / gamma), of the first
             and the last weights; stability: eta times the first one; plain gradient descent is stable below 2.
+        rates: of the raw weights at the end, see `Trained`.
     """
 
     initial: nn.Module | None
@@ -49,6 +51,7 @@ class TrainedRun:
     note: str = ""
     snapshots: Mapping[int, nn.Module] = field(default_factory=dict)
     numbers: Mapping[str, float | None] = field(default_factory=dict)
+    rates: OptimizerRates | None = None
 
     @property
     def usable(self) -> bool:
@@ -85,7 +88,7 @@ def train_run(run: RunConfig, data: Dataset) -> TrainedRun:
         "converged": outcome in (MATCHED, COMPLETED), "sharpness_initial": first, "sharpness": last,
         "stability": None if run.eta is None else run.eta * first,
     }  # fmt: skip
-    return TrainedRun(initial, found.model, outcome, note, found.snapshots, numbers)
+    return TrainedRun(initial, found.model, outcome, note, found.snapshots, numbers, found.rates)
 
 
 def outcome_of(found: Trained, target_loss: float | None) -> tuple[str, str]:

@@ -29,8 +29,11 @@ def weight_norms(start: Start, trained: nn.Module) -> dict[str, Pair]:
 
     Modules whose parameters start at zero are left out; what cannot or did not move reads -inf.
     """
-    demanded = _groups(_direction(start))
-    before = _groups(start.task.f.theta)
+    scale = start.task.f.scale
+    demanded, before = (
+        _groups({name: value * scale.get(name, 1.0) for name, value in found.items()})
+        for found in (_direction(start), start.task.f.theta)
+    )
     after = _groups(functional(trained, dtype=start.task.f.dtype, device=start.task.f.device).theta)
     found = {}
     for name, parts in before.items():
@@ -57,13 +60,13 @@ def kernel_norms(start: Start, trained: nn.Module) -> Pair:
         return ntk(replace(f, theta=theta), inputs).gram
 
     initial = kernel_at(0.0)
-    end = ntk(functional(trained, dtype=f.dtype, device=f.device, readout=f.readout), inputs).gram
+    end = ntk(functional(trained, dtype=f.dtype, device=f.device, readout=f.readout).scaled(f.scale), inputs).gram
     size, slope = float(initial.norm()), float((kernel_at(h) - kernel_at(-h)).norm()) / (2 * h)
     return _log(slope / size), _log(float((end - initial).norm()) / size)
 
 
 def _direction(start: Start) -> dict[str, Tensor]:
-    """Dtheta = J' a."""
+    """Dtheta = J' a, in the coordinates of the task."""
     coefficients = start.demand.response.coefficients.reshape(start.task.change.shape)
     return vjp(start.task.f, start.task.inputs, coefficients)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 
 from geomfeat._numba.threads import libraries_on_one_thread
-from geomfeat.comparison.sweeps.folder import RUNS
+from geomfeat.comparison.sweeps.folder import OPTIMIZER, RUNS
 from geomfeat.comparison.sweeps.grid import RunConfig, dataset_of, network_of
 from geomfeat.comparison.validation.other_norms import kernel_norms, weight_norms
 from geomfeat.data.dataset import Dataset
@@ -24,6 +25,7 @@ from geomfeat.models.weights.checkpoints import load_weights
 from geomfeat.network import Network
 from geomfeat.storage.atomic import read_json
 from geomfeat.storage.owned_files import json_text, make_folder, replace_file
+from geomfeat.tangent import OptimizerRates
 
 LOOKS = "looks"
 FORMAT = 2  # of the saved files; increase it when `_look` gives other numbers, so that old files are replaced
@@ -64,7 +66,9 @@ def _look(home: Path, run: RunConfig, data: Dataset) -> dict[str, Any]:
         load_weights(network_of(run, data), home / f"{name}.safetensors") for name in ("init", "trained")
     )
     seen = data.training()
-    observed = observe(Network.prepare(trained, seen.inputs, initial=initial), None, n_probes=seen.n)
+    rates = OptimizerRates.load(home / OPTIMIZER) if (home / OPTIMIZER).is_file() else None
+    network = Network.prepare(trained, seen.inputs, initial=initial, optimizer=rates)
+    observed = observe(network, None, n_probes=seen.n)
     middle, quarter = (
         start_from(initial, observed, shares=[MIDDLE], with_kernel=False),
         (torch.arange(seen.n) % 4 == 0).double(),
@@ -73,8 +77,10 @@ def _look(home: Path, run: RunConfig, data: Dataset) -> dict[str, Any]:
     moved = [m for m in middle.movement.values() if math.isfinite(m)]
     tripled = solve(middle.task.towards(3 * middle.task.change)).richness - middle.demand.richness
     few = LocateOptions(n_probes=min(PROBES, seen.n), n_bootstrap=BOOTSTRAP, n_reinitialisations=DRAWS)
-    location = locate(trained, seen.inputs, initial=initial, seed=run.seed, progress=False, options=few)
-    again = locate(trained, seen.inputs, factory=lambda: _fresh(run, data), seed=run.seed, progress=False, options=few)
+    located = partial(
+        locate, trained, seen.inputs, optimizer=rates, seed=run.seed, progress=False, options=few
+    )  # fmt: skip
+    location, again = located(initial=initial), located(factory=lambda: _fresh(run, data))
     return {
         "R": location.richness, "low": location.low, "high": location.high,
         **{f"R_{share:g}": solve(task).richness for share, task in tasks.items()},

@@ -151,7 +151,7 @@ def _demand_and_movement(pair: SnapshotPair) -> tuple[dict[str, float], dict[str
     try:
         network = Network.prepare(
             pair.trained.model, pair.inputs, layers=list(pair.layers) or "*", initial=pair.initial.model,
-            readout=pair.readout, device=pair.device,
+            readout=pair.readout, device=pair.device, optimizer=pair.trained.optimizer,
         )  # fmt: skip
         start = start_from(
             pair.initial.model, observe(network, pair.labels, seed=pair.seed), seed=pair.seed, with_kernel=False

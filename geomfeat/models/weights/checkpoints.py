@@ -233,24 +233,30 @@ def _on_disk(path: Path, content: bytes) -> None:
 
 def weights_content(model: nn.Module) -> bytes:
     """What a .safetensors file of a model's state dict holds; a tensor shared between names comes once."""
-    from safetensors.torch import save
-
     model = getattr(model, "_orig_mod", model)
     once: dict[Any, str] = {}
     tensors: dict[str, Tensor] = {}
     for name, value in model.state_dict().items():
         if value.numel() and once.setdefault(_place(value), name) != name:
             continue
-        # A copy, since safetensors refuses views into shared memory.
-        tensors[name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
-    return _marked(save(tensors, metadata={"format": "pt"}))
+        tensors[name] = value
+    return tensors_content(tensors)
 
 
-def _marked(content: bytes) -> bytes:
+def tensors_content(tensors: Mapping[str, Tensor], notes: Mapping[str, str] | None = None) -> bytes:
+    """What a .safetensors file of these tensors holds, with notes by name in its header."""
+    from safetensors.torch import save
+
+    # Copies, since safetensors refuses views into shared memory.
+    plain = {k: t.detach().cpu().clone(memory_format=torch.contiguous_format) for k, t in tensors.items()}
+    return _marked(save(plain, metadata={"format": "pt"}), notes or {})
+
+
+def _marked(content: bytes, notes: Mapping[str, str]) -> bytes:
     """The content with the mark of geomfeat in its header; safetensors itself writes several entries in any order."""
     size = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + size])
-    header["__metadata__"][MADE_BY] = MARK
+    header["__metadata__"] |= {MADE_BY: MARK, **notes}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text + content[8 + size :]

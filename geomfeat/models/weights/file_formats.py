@@ -157,20 +157,30 @@ def _one(path: Path, own: Collection[str]) -> dict[str, Tensor]:
             from safetensors.torch import load_file
 
             return load_file(path)
-        # Warnings are of the protocol of a file that is read or refused in any case.
-        with torch.serialization.safe_globals(_plain_values()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch_content(path)
     except Exception as cause:
         known = what_it_is(path)
         if known:
             raise BadInput(f"cannot read weights {str(path)!r}: it is {known}") from cause
-        first = (_COLOUR.sub("", str(cause)).splitlines() or [""])[0][:200]
         raise BadInput(
-            f"cannot read weights {str(path)!r} ({path.stat().st_size} bytes; {type(cause).__name__}: {first}): "
+            f"cannot read weights {str(path)!r} ({why_unreadable(path, cause)}): "
             "the file is truncated or corrupt, or holds more than tensors; copy it again, or save the state dict alone"
         ) from cause
     return _chosen(content, path, own)
+
+
+def torch_content(path: Path) -> Any:
+    """What `torch.save` wrote, on the CPU; raises whatever torch does where it is something else, or would run code."""
+    # Warnings are of the protocol of a file that is read or refused in any case.
+    with torch.serialization.safe_globals(_plain_values()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def why_unreadable(path: Path, cause: Exception) -> str:
+    """Size of a file, and the first line of what torch said about it."""
+    first = (_COLOUR.sub("", str(cause)).splitlines() or [""])[0][:200]
+    return f"{path.stat().st_size} bytes; {type(cause).__name__}: {first}"
 
 
 def _plain_values() -> list[Any]:

@@ -7,16 +7,20 @@ loss alone.
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
 import torch
 from torch import Tensor
 
+from geomfeat.errors import BadInput
 from geomfeat.numerics import stream
 from geomfeat.regimes.training.objective import Objective
 from geomfeat.regimes.training.optimizers import Adam, Foreign, Momentum, StepSize
 from geomfeat.regimes.training.options import TrainOptions
+from geomfeat.regimes.training.raw_rates import plain_rates, rates_of_rule
+from geomfeat.tangent.optimizer_rates import OptimizerRates
 
 CURVATURE_EVERY = 25  # steps between two estimates of the curvature, each as costly as two or three gradients
 MOST_BACKOFFS = 60  # halvings of the step before giving up: 18 orders of magnitude
@@ -27,7 +31,10 @@ STOP_WITHIN = 0.01  # largest relative distance below the target loss at the end
 
 @dataclass
 class Path:
-    """Where a descent is: displacement, loss, and what it has done so far."""
+    """Where a descent is: displacement, loss, and what it has done so far.
+
+    `rates_now` gives the rates of the raw weights now; `rates` holds them for the steps of `snapshots`.
+    """
 
     u: Tensor
     loss: float
@@ -39,12 +46,29 @@ class Path:
     diverged: bool = False
     history: list[tuple[int, float]] = field(default_factory=list)
     snapshots: dict[int, Tensor] = field(default_factory=dict)
+    rates: dict[int, OptimizerRates] = field(default_factory=dict)
+    rates_now: Callable[[], OptimizerRates] | None = None
 
     def record(self, wanted: frozenset[int]) -> None:
-        """Append this step to the history, and keep its displacement if it is wanted."""
+        """Append this step to the history, and keep it if it is wanted."""
         self.history.append((self.steps, self.loss))
         if self.steps in wanted:
-            self.snapshots[self.steps] = self.u.clone()
+            self.keep(self.steps, self.u)
+
+    def keep(self, step: int, u: Tensor) -> None:
+        """Keep a copy of a step's displacement, and its rates."""
+        self.snapshots[step] = u.clone()
+        found = self.last_rates() if step else None
+        if found is not None:
+            self.rates[step] = found
+
+    def last_rates(self) -> OptimizerRates | None:
+        """The rates now; None where they are not known: no step was made, or an optimizer holds no numbers."""
+        if self.rates_now is None:
+            return None
+        with suppress(BadInput):
+            return self.rates_now()
+        return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +137,7 @@ def _descend_full(problem: Objective, settings: Settings, path: Path) -> None:
     So the loss falls monotonically, and where momentum is 0 this is plain gradient descent.
     """
     step_size = StepSize(problem, settings.lr, 1.0)
+    path.rates_now = lambda: plain_rates(problem, step_size.value)
     loss, slope = problem.gradient(path.u)
     standing = loss + problem.penalty(path.u)
     velocity, refresh_at, checked = torch.zeros_like(path.u), 0, math.inf
@@ -170,6 +195,7 @@ def _descend_by_epoch(problem: Objective, settings: Settings, path: Path) -> Non
     n = problem.targets.shape[0]
     size = min(settings.options.batch_size or n, n)
     rule = _rule(problem, settings)
+    path.rates_now = lambda: rates_of_rule(problem, rule)
     generator = stream(settings.seed, "minibatches")
     best, refresh_at = path.loss + problem.penalty(path.u), 0
     while path.steps < settings.max_steps and not path.converged:
@@ -184,7 +210,7 @@ def _descend_by_epoch(problem: Objective, settings: Settings, path: Path) -> Non
             u = rule.step(u, partial(problem.gradient, rows=None if size == n else rows))
             done += 1
             if path.steps + done in settings.wanted:
-                path.snapshots[path.steps + done] = u.clone()
+                path.keep(path.steps + done, u)
         loss = problem.value(u)
         standing = loss + problem.penalty(u)
         if settings.options.back_off and not standing <= NOISE_ALLOWED * best:

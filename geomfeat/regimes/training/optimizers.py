@@ -92,14 +92,19 @@ class Adam:
         self.second: Tensor | float = 0.0
         self.count = 0
 
+    @property
+    def spread(self) -> Tensor | None:
+        """Root mean square of the gradients so far, unbiased; None before the first step."""
+        return (self.second / (1 - 0.999**self.count)).sqrt() if isinstance(self.second, Tensor) else None
+
     def step(self, u: Tensor, gradient: Gradient) -> Tensor:
         """The next displacement."""
         _, slope = gradient(u)
         self.count += 1
         self.first = 0.9 * self.first + 0.1 * slope
         self.second = 0.999 * self.second + 0.001 * slope.square()
-        mean = self.first / (1 - 0.9**self.count)
-        spread = (self.second / (1 - 0.999**self.count)).sqrt()
+        mean, spread = self.first / (1 - 0.9**self.count), self.spread
+        assert spread is not None
         # Adam's epsilon relative to the gradients, so that the path does not depend on the scale of the loss or gamma.
         return u - self.step_size.value * mean / (spread + 1e-8 * spread.mean().clamp_min(1e-30))
 

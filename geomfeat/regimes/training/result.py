@@ -19,6 +19,7 @@ from geomfeat.models.nested_inputs import as_inputs, batches, moved, n_samples
 from geomfeat.regimes.training.class_targets import as_row, numbered, unnumbered
 from geomfeat.regimes.training.gradient_descent import Path
 from geomfeat.regimes.training.objective import Objective, loss_of, prepared_targets
+from geomfeat.tangent.optimizer_rates import OptimizerRates
 from geomfeat.types import Snapshot
 
 
@@ -37,6 +38,8 @@ class Trained(PlottableResult):
         train_accuracy, test_accuracy: share of samples with the right largest f, for integer classes; else None.
         test_loss: relative to the loss of f = 0 on the training targets; None without test data.
         snapshots: step -> copy of the network, for `snapshot_steps`; snapshot_losses: step -> relative loss.
+        rates: at which the raw weights moved at the end, with Adam's sizes of gradients, for `locate(optimizer=)`; None
+            where no step was made. snapshot_rates: step -> the same at that step.
         seconds: wall time. centred: whether f = (net(w) - net(w0)) / gamma, or net(w) / gamma. seed: as given.
 
     `to_frame()`: `history`: one row for each recorded step: step, loss.
@@ -61,6 +64,8 @@ class Trained(PlottableResult):
     diverged: bool = False
     centered: bool = True
     seed: int = 0
+    rates: OptimizerRates | None = None
+    snapshot_rates: Mapping[int, OptimizerRates] = field(default_factory=dict)
 
     def outputs(self, initial: nn.Module, inputs: Any, readout: Readout | None = None) -> Tensor:
         """f (n, C) of the trained network, in evaluation mode; the initial one is not asked where f is uncentred."""
@@ -69,14 +74,15 @@ class Trained(PlottableResult):
         )  # fmt: skip
 
     def at(self, step: int) -> Snapshot:
-        """The checkpoint of a step, with conditions gamma, lr, seed, step, loss; BadInput if none was saved."""
+        """The checkpoint of a step, with conditions gamma, lr, seed, step, loss, and its rates; BadInput if unsaved."""
         if step not in self.snapshots:
             saved = ", ".join(map(str, self.snapshots)) or "none"
             raise BadInput(f"no checkpoint of step {step!r} was saved, only {saved}: name it in snapshot_steps=")
         conditions = {
             "gamma": self.gamma, "lr": self.lr, "seed": self.seed, "step": step, "loss": self.snapshot_losses[step],
         }  # fmt: skip
-        return Snapshot(self.snapshots[step], "init" if step == 0 else step, conditions)
+        at: str | int = "init" if step == 0 else step
+        return Snapshot(self.snapshots[step], at, conditions, self.snapshot_rates.get(step))
 
     @property
     def snapshots_list(self) -> list[Snapshot]:
@@ -168,6 +174,7 @@ def result(
         snapshots={step: _network(problem, original, path.snapshots[step]) for step in kept},
         snapshot_losses={s: losses[s] if s in losses else problem.value(path.snapshots[s]) for s in kept},
         seconds=seconds, diverged=path.diverged, centered=problem.centered, seed=seed,
+        rates=path.last_rates() if path.steps else None, snapshot_rates=dict(path.rates),
     )  # fmt: skip
 
 

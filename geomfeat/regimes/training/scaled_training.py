@@ -110,7 +110,7 @@ def train_at_gamma(
     began = time.perf_counter()
     path = descend(problem, settings)
     if options.snapshot_steps == LOG:
-        path.snapshots[path.steps] = path.u
+        path.keep(path.steps, path.u)
     if bar is not None and hasattr(bar, "close"):
         bar.close()
     return result(problem, path, original, goal, test, seed, time.perf_counter() - began)

@@ -82,6 +82,8 @@ READS: list[tuple[list[str], list[str]]] = [
     (FRESH, ["data.npz", "data.npz", "start.safetensors", "end.safetensors"]),
     ([*FRESH, "--checkpoints", "steps"], ["steps"]),
     ([*FRESH, "--ladder", "ladder.json"], ["ladder.json", "ladder.json"]),
+    ([*FRESH, "--optimizer", "adam.pt"], ["adam.pt", "adam.pt"]),
+    ([*FRESH, "--optimizer", "rates.json"], ["rates.json"]),
     (ANALYZE, ["study", "study"]),
     ([*ANALYZE, "--force"], ["study"]),
     (NETWORKS, ["start.safetensors", "data.npz"]),
@@ -153,6 +155,7 @@ OPTIONS: list[tuple[list[str], list[str]]] = [
             "--trained",
             "--initial",
             "--checkpoints",
+            "--optimizer",
         ],
     ),
     (

@@ -268,6 +268,7 @@ KNOWN = {
     "--trained": PATHS,
     "--initial": PATHS,
     "--checkpoints": PATHS,
+    "--optimizer": [*PATHS, "end.pt", "end.safetensors", "ladder.json"],
     "--split": NAMES,
     "--checkpoint": [*NAMES, *PATHS],
     "--model": SPECS,

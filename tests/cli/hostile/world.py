@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from contextlib import contextmanager
 from pathlib import Path
@@ -114,6 +115,11 @@ def _weights() -> None:
         with torch.no_grad():
             for parameter in net.parameters():
                 parameter.add_(0.1 * torch.randn_like(parameter))
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.1)
+    net(torch.ones(2, 6)).sum().backward()
+    optimizer.step()
+    torch.save(optimizer.state_dict(), "adam.pt")
+    Path("rates.json").write_text(json.dumps({"*": 0.1, "2.*": 0.2}))
     import pandas as pd
 
     from geomfeat.location.reference_ladder import Ladder

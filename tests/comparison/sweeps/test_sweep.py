@@ -110,7 +110,8 @@ def test_steps_between_are_kept_and_measured_where_asked_for(tmp_path: Path) -> 
     assert set(found.table["at"]) == {"init", "1", "3", "trained"}
     (folder,) = (tmp_path / "runs").iterdir()
     kept = sorted(p.name for p in folder.glob("*.safetensors"))
-    assert kept == ["init.safetensors", "step_0000001.safetensors", "step_0000003.safetensors", "trained.safetensors"]
+    names = ("init", "optimizer", "step_0000001", "step_0000003", "trained")
+    assert kept == [f"{name}.safetensors" for name in names]
     model = load_weights(build("mlp", hidden=(8, 8), seed=5), folder / "init.safetensors")
     assert torch.equal(model.fc1.weight, build("mlp", hidden=(8, 8), seed=0).fc1.weight)  # type: ignore[union-attr]
 

@@ -1,10 +1,18 @@
-"""The version of the code that a sweep's runs are stored under."""
+"""The version of the code that a sweep's runs are stored under, and the rates that are saved with a run."""
 
 import hashlib
 from pathlib import Path
 
+import pytest
+
 import geomfeat
-from geomfeat.comparison.sweeps import task
+from geomfeat.comparison.sweeps import sweep, task
+from geomfeat.comparison.sweeps.grid import dataset_of, network_of
+from geomfeat.comparison.validation.remeasure import second_look
+from geomfeat.location import LocateOptions, locate
+from geomfeat.models.weights import load_weights
+from geomfeat.tangent import OptimizerRates
+from tests.comparison.sweeps_on_disk import tiny
 
 
 def test_the_code_of_a_run_is_all_that_decides_its_numbers() -> None:
@@ -21,3 +29,33 @@ def test_the_code_of_a_run_is_all_that_decides_its_numbers() -> None:
     for name in counted:
         digest.update(f"{name}\n".encode() + (home / name).read_bytes())
     assert task.code_version() == f"{geomfeat.__version__}+{digest.hexdigest()[:12]}"
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_run_is_located_by_its_own_rates_which_are_saved_with_it(tmp_path: Path, optimizer: str) -> None:
+    config = tiny(seeds=1, optimizer=optimizer, measure={"location": {"n_bootstrap": 2, "n_probes": 20}})
+    found = sweep(config, tmp_path, progress=False)
+    (address, run), *_ = found.plan.items()
+    home = tmp_path / "runs" / address
+    data = dataset_of(run)
+    start, end = (load_weights(network_of(run, data), home / f"{name}.safetensors") for name in ("init", "trained"))
+    rates = OptimizerRates.load(home / "optimizer.safetensors")
+    seen = data.training().subsample(run.measure.n)
+    again = locate(
+        end, seen.inputs, initial=start, optimizer=rates, progress=False, seed=run.measure.seed,
+        options=LocateOptions(n_bootstrap=2, n_probes=20),
+    )  # fmt: skip
+    assert again.metric == ("Adam state" if optimizer == "adam" else "given rates")
+    rows = found.table.query("measure == 'location' and layer == '' and quantity == 'richness'")
+    assert rows["value"].tolist() == [pytest.approx(again.richness, rel=1e-6)]
+    plain = locate(
+        end, seen.inputs, initial=start, progress=False, seed=run.measure.seed,
+        options=LocateOptions(n_bootstrap=2, n_probes=20),
+    )  # fmt: skip
+    assert (plain.richness == again.richness) == (optimizer == "sgd")
+    assert second_look(tmp_path, address, run)["R"] == pytest.approx(
+        locate(
+            end, seen.inputs, initial=start, optimizer=rates, progress=False, seed=run.seed,
+            options=LocateOptions(n_probes=50, n_bootstrap=20, n_reinitialisations=4),
+        ).richness, rel=1e-6,
+    )  # fmt: skip

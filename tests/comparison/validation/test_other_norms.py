@@ -21,10 +21,15 @@ def tanh_net(seed: int) -> nn.Sequential:
         return nn.Sequential(nn.Linear(5, 12), nn.Tanh(), nn.Linear(12, 8), nn.Tanh(), nn.Linear(8, 2)).double()
 
 
+def start_with(optimizer: dict[str, float] | None) -> Start:
+    x = torch.randn(20, 5, generator=torch.Generator().manual_seed(3)).double()
+    network = Network.prepare(tanh_net(1), x, initial=tanh_net(0), optimizer=optimizer)
+    return start_from(tanh_net(0), observe(network, None, n_probes=20))
+
+
 @pytest.fixture(scope="module")
 def start() -> Start:
-    x = torch.randn(20, 5, generator=torch.Generator().manual_seed(3)).double()
-    return start_from(tanh_net(0), observe(Network.prepare(tanh_net(1), x, initial=tanh_net(0)), None, n_probes=20))
+    return start_with(None)
 
 
 def stepped(start: Start, size: float) -> nn.Module:
@@ -34,11 +39,14 @@ def stepped(start: Start, size: float) -> nn.Module:
     model = copy.deepcopy(start.model)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            parameter += size * direction[name]
+            parameter += size * direction[name] * start.task.f.scale.get(name, 1.0)
     return model
 
 
-def test_a_small_step_along_the_response_moves_as_demanded(start: Start) -> None:
+@pytest.mark.parametrize("optimizer", [None, {"*": 1.0, "2.*": 0.1, "4.bias": 5.0}])
+def test_a_small_step_along_the_response_moves_as_demanded(optimizer: dict[str, float] | None) -> None:
+    start = start_with(optimizer)
+    assert bool(start.task.f.scale) == (optimizer is not None)
     model = stepped(start, 1e-5)
     for name, (demand, movement) in weight_norms(start, model).items():
         assert movement == pytest.approx(demand - 5, abs=1e-8), name

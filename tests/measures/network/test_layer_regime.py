@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from geomfeat.measures.network.layer_regime import (
 )
 from geomfeat.models.mlp import mlp
 from geomfeat.numerics import stream
+from geomfeat.types import Snapshot
 from tests.measures.network.pairs import pair_of
 from tests.measures.network.test_layer_drift import Around
 from tests.zoo import nudged, zoo
@@ -89,6 +91,18 @@ def test_the_frame_joins_demand_and_movement() -> None:
     assert math.isnan(found["richness"][2])
     assert found["total"].tolist()[:2] == pytest.approx([10**m for m in where["movement"]], rel=1e-5)
     assert found["spectral"].tolist() == pytest.approx([2.0, 0.0, 0.01], rel=1e-4)
+
+
+def test_the_frame_is_in_the_coordinates_of_the_snapshots_optimizer() -> None:
+    model, trained = scaled({"fc1": 3.0, "fc2": 1.2, "head": 1.01})
+    rates = {"*": 1.0, "head.*": 0.01}
+    pair = replace(pair_of(model, trained, X), trained=Snapshot(trained, optimizer=rates))
+    where = locate(
+        trained, X, initial=model, optimizer=rates, progress=False, options=LocateOptions(n_bootstrap=2)
+    ).layers  # fmt: skip
+    assert layer_regimes(pair)["richness"][:2].tolist() == pytest.approx(where["richness"].tolist())
+    plain = layer_regimes(pair_of(model, trained, X))["richness"][:2].tolist()
+    assert plain != pytest.approx(where["richness"].tolist(), abs=0.01)
 
 
 def test_nested_outputs_are_joined_by_their_module() -> None:
