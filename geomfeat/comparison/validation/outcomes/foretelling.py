@@ -11,6 +11,8 @@ import pandas as pd
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
+from geomfeat.location.regimes import BY_OPTIMIZER, FEATURES_ONLY, KERNEL_ONLY
+
 Rows = Sequence[Mapping[str, Any]]
 
 OUTCOMES = ("gap", "test_disagreement", "kernel_change")
@@ -22,7 +24,8 @@ DYNAMICS = "dynamics"  # kind of the families in which steps or decay move the n
 LAZY, BETWEEN, RICH = "lazy", "transition", "rich"
 LEVELS = (LAZY, BETWEEN, RICH)
 # What a regime says of linearity; one that is missing here says neither.
-SAYS = {"lazy": LAZY, "frozen": LAZY, "rich": RICH}
+SAYS = {"lazy": LAZY, "frozen": LAZY, FEATURES_ONLY: LAZY, "rich": RICH, KERNEL_ONLY: RICH}
+SILENT = (BY_OPTIMIZER, "undetermined")  # these say why a network moved, or nothing
 
 
 def column(rows: Rows, name: str) -> np.ndarray:
@@ -99,12 +102,15 @@ def words(rows: Rows) -> dict[str, float]:
     """How far the regimes hold: balanced accuracy over the levels of the gap, and the trainings that must not be.
 
     lazy_but_nonlinear: 'lazy' at a gap above .3. rich_but_linear: 'rich' at a gap and a change of kernel below .1.
+    left_open: share of the trainings whose word says nothing of linearity; they are in no accuracy.
     """
     regime = np.array([row["regime"] for row in rows])
     said = np.array([SAYS.get(word, BETWEEN) for word in regime])
     gap, change = column(rows, "gap"), column(rows, "kernel_change")
+    speaks = ~np.isin(regime, SILENT)
     return {
-        "balanced_accuracy": balanced_accuracy(levels_of(gap), said),
+        "balanced_accuracy": balanced_accuracy(levels_of(gap)[speaks], said[speaks]),
+        "left_open": float((~speaks).mean()) if len(rows) else math.nan,
         "lazy_but_nonlinear": float(((regime == LAZY) & (gap > NONLINEAR)).sum()),
         "rich_but_linear": float(((regime == RICH) & (gap < LINEAR) & (change < AT_REST)).sum()),
     }
