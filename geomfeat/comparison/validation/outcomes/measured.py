@@ -86,7 +86,7 @@ def _by_the_linear_model(training: Training) -> dict[str, float]:
     f = network.f
     gram = ntk(f, task.inputs, outputs="full").gram
     directions = {
-        share: vjp(f, task.inputs, respond(gram, change.flatten(), share).coefficients.reshape(change.shape))
+        share: vjp(f, task.inputs, respond(gram, change.flatten(), [share])[0].coefficients.reshape(change.shape))
         for share in (*SHARES, LEARNED)
     }
     learned = _outputs(training.trained, task.test_inputs) - _outputs(begun, task.test_inputs)
