@@ -38,6 +38,7 @@ VECTORS = 8
 # between; a slope outside of these limits is one of noise or of a kink.
 FLATTEST, STEEPEST = 0.5, 4.0
 MOST_STEPS, PRECISION = 20, 1e-3  # of log10 s
+FLAT_STEP = 0.25  # decades of s, doubled with every further step
 FURTHEST = 8.0  # decades of s, up and down, within which the crossing is sought
 HALF, BLIND = math.log10(2), 2.0
 
@@ -204,9 +205,10 @@ def _crossing(
     """(log10 s at which the change is `goal`, slope there), by the secant rule between ends that hold the crossing.
 
     inf for none. Starts at x, where the change is y; `below_this` looks at smaller s only. In a double logarithmic plot
-    the change of a smooth kernel is nearly straight.
+    the change of a smooth kernel is nearly straight. One of ReLUs that have all switched rests for decades, often close
+    to the goal: there steps grow until it is past.
     """
-    low, high = -math.inf, x if below_this else math.inf
+    low, high, stride = -math.inf, x if below_this else math.inf, 0.0
     for _ in range(MOST_STEPS):
         if y < goal:
             low = x
@@ -214,6 +216,7 @@ def _crossing(
             high = x
         # A change that is too small to be seen has no slope: up until it can be.
         step = BLIND if y == -math.inf else (goal - y) / slope
+        step = max(step, stride) if y < goal else step
         if abs(step) <= precision:
             return x + step, slope
         if abs(x) == FURTHEST and abs(x + step) > FURTHEST:
@@ -223,6 +226,8 @@ def _crossing(
             following = (low + high) / 2
         value = change(following)
         if math.isfinite(y) and math.isfinite(value):
-            slope = min(max((value - y) / (following - x), FLATTEST), STEEPEST)
+            found = (value - y) / (following - x)
+            slope = min(max(found, FLATTEST), STEEPEST)
+            stride = max(FLAT_STEP, 2 * stride) if found < FLATTEST and value < goal and high == math.inf else 0.0
         x, y = following, value
     return (low + high) / 2, slope

@@ -226,6 +226,28 @@ def test_a_kernel_that_cannot_change_has_no_demand() -> None:
     assert (found.demand, found.on_target, found.at_response) == (-math.inf, -math.inf, -math.inf)
 
 
+@pytest.mark.parametrize("seed", [7, 10, 11])
+def test_a_kernel_that_rests_just_below_the_share_is_followed_until_it_leaves(seed: int) -> None:
+    """Under a large read-out all ReLUs switch, which changes the kernel by less than .2, long before the weights grow.
+
+    The kernel rests there over a factor of 1000 in s, |a_j| / |w_j|; beyond, it changes by the growth of the weights.
+    """
+    w, a = normal(128, 16, seed=seed), 4000 * normal(1, 128, seed=seed + 1).sign()
+    x = normal(24, 16, seed=seed + 2)
+    change = 1e6 * (x @ normal(16, 1, seed=seed + 3)).relu()
+    net = Two(w, a, act=torch.relu)
+    f = functional(net)
+    direction = responded(f, x, change)[1]
+    found = kernel_demand(f, x, direction)
+
+    def moved(s: float) -> float:
+        start, end = (explicit(net, {n: p + t * direction[n] for n, p in f.theta.items()}, x) for t in (0.0, s))
+        return float((end - start).norm() / start.norm())
+
+    assert moved(10**-found.demand) == pytest.approx(0.2, rel=0.01)
+    assert moved(0.05 * 10**-found.demand) == pytest.approx(0.2, rel=0.25), "it rests"
+
+
 def test_random_vectors_stand_for_the_kernel() -> None:
     f = functional(Two(normal(40, 8), normal(4, 40, seed=1), act=torch.tanh))
     x, change = normal(20, 8, seed=2), normal(20, 4, seed=3)
