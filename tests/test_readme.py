@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from geomfeat.location import regimes
+
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
 BLOCKS = PYTHON.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+SMALL, LARGE = (f"{100 * share:g}" for share in (regimes.SMALL_CHANGE, regimes.LARGE_CHANGE))
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 
@@ -20,8 +23,19 @@ def test_the_example_runs_and_writes_its_page(tmp_path: Path) -> None:
     assert len([line for line in code.splitlines() if line.strip()]) <= 12
     found = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
-    assert found.stdout.startswith("transition: R = -0.")
+    assert found.stdout.startswith("rich: R = -0.")
     assert (tmp_path / "report.html").stat().st_size > 1e6
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/location.md"])
+def test_the_rule_of_the_regimes_is_stated_with_the_thresholds_it_uses(page: str) -> None:
+    text = " ".join((ROOT / page).read_text(encoding="utf-8").replace("**", "").split())
+    short = lambda value: f"{value:g}".replace("0.", ".")  # noqa: E731
+    assert short(regimes.LAZY_BELOW) == "-.5"
+    assert f"R > {short(regimes.RICH_DEMAND)} or M > {short(regimes.RICH_MOVEMENT)}" in text
+    assert re.search(rf"kappa < {short(regimes.KERNEL_RESTS)} and (it )?changed by less than {SMALL} %", text)
+    assert re.search(rf"kappa > {short(regimes.KERNEL_MOVED)} or (it )?changed by more than {LARGE} %", text)
+    assert all(word in text.lower() for word in (regimes.FEATURES_ONLY, regimes.KERNEL_ONLY, regimes.BY_OPTIMIZER))
 
 
 def test_the_example_of_capacity_runs(tmp_path: Path) -> None:

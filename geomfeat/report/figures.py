@@ -17,12 +17,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geomfeat.errors import BadInput, near
+from geomfeat.report.content.kernel_plane_data import kernel_marks
 from geomfeat.report.content.map_data import PAIRS, embedding_parts, shown_matrix
 from geomfeat.report.content.profile_data import profile_entries
 from geomfeat.report.content.quantity_labels import GROUPS
 from geomfeat.report.content.spectrum_data import shown_spectra
 from geomfeat.report.content.study_view import View, views
-from geomfeat.report.matplotlib import layers as drawing_layers, location as drawing_location
+from geomfeat.report.matplotlib import (
+    kernel_plane as drawing_kernel,
+    layers as drawing_layers,
+    location as drawing_location,
+)
 from geomfeat.storage.owned_files import MARK, as_path, make_folder, replace_picture, require_own
 
 if TYPE_CHECKING:
@@ -36,6 +41,14 @@ FORMATS = ("svg", "pdf", "png")
 def richness_scale(studies: Study | Sequence[Study]) -> Figure:
     """Every model on one axis from lazy to rich, with its 90 % interval and its floor. BadInput if none is located."""
     return _drawn("richness_scale", views(studies))
+
+
+def features_kernel_plane(studies: Study | Sequence[Study]) -> Figure:
+    """Every model by features and kernel (decades): demand filled, what happened open, over the regimes.
+
+    BadInput if no model has a kernel demand.
+    """
+    return _drawn("features_kernel_plane", views(studies))
 
 
 def demand_movement_plane(studies: Study | Sequence[Study]) -> Figure:
@@ -104,6 +117,8 @@ def drawings(several: list[View]) -> dict[str, Callable[[], Figure]]:
     made: dict[str, Callable[[], Figure]] = {}
     if any(v.location is not None for v in several):
         made["richness_scale"] = partial(_styled, drawing_location.richness_scale, several)
+        if kernel_marks(several):
+            made["features_kernel_plane"] = partial(_styled, drawing_kernel.features_kernel_plane, several)
         made["demand_movement_plane"] = partial(_styled, drawing_location.demand_movement_plane, several)
     chosen = profile_entries(several)
     for group in GROUPS:

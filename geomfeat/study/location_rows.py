@@ -15,7 +15,7 @@ from geomfeat.errors import BadInput, near
 from geomfeat.labels import as_goal
 from geomfeat.location._locate import locate_network
 from geomfeat.location.options import LocateOptions
-from geomfeat.location.result import Location
+from geomfeat.location.result import KERNEL, Location
 from geomfeat.models.functional import call, output_matrix
 from geomfeat.models.nested_inputs import as_inputs, batches, moved, n_samples, take
 from geomfeat.models.one_network import in_one_form
@@ -39,6 +39,8 @@ from geomfeat.types import Estimate
 
 OUTPUTS, CHANGE, CLEARLY = "outputs", "outputs minus initial outputs", 0.1
 QUANTITIES = ("richness", "low", "high", "movement", "excess")
+# Of the network as a whole; shares of the layers in the change of the kernel are in the location alone.
+WHOLE = (*QUANTITIES, *KERNEL)
 DEMANDS = ("richness", "low", "high")
 GAMMAS = ("equivalent_gamma", "gamma_low", "gamma_high")
 
@@ -121,9 +123,9 @@ def location_rows(where: Location | None, subject: Subject, note: str) -> list[R
     at = f"{INITIAL}->{TRAINED}" if INITIAL in subject.snapshots else TRAINED
     facts = {"at": at, "measure": "location"}
     if where is None:
-        return failed_rows(QUANTITIES, note, **facts, n=subject.n)
+        return failed_rows(WHOLE, note, **facts, n=subject.n)
     facts |= {"n": where.details.get("n_probes"), "options": options_text({"tier": where.tier})}
-    places = [("", where.regime, {q: getattr(where, q) for q in QUANTITIES})]
+    places = [("", where.regime, {q: getattr(where, q) for q in (*QUANTITIES, *_known_of_kernel(where))})]
     places += [
         (str(r["layer"]), str(r["regime"]), {q: r[q] for q in QUANTITIES if q in r})
         for r in where.layers.to_dict("records")
@@ -138,6 +140,11 @@ def location_rows(where: Location | None, subject: Subject, note: str) -> list[R
     ]
 
 
+def _known_of_kernel(where: Location) -> list[str]:
+    """The numbers of the kernel that this location could have: what happened is not known from fresh weights."""
+    return [name for name in KERNEL if where.tier == "initial" or not math.isnan(getattr(where, name))]
+
+
 def _estimate(value: Any, quantity: str, regime: str) -> Estimate:
     number = math.nan if value is None else float(value)
     if math.isfinite(number):
@@ -146,7 +153,8 @@ def _estimate(value: Any, quantity: str, regime: str) -> Estimate:
             number, note="frozen: the movement required if it had been free to move" if hypothetical else ""
         )
     if number == -math.inf:
-        return Estimate.failed(f"{quantity} is minus infinity: nothing moved, or could to first order")
+        why = "the tangent kernel cannot change" if quantity in KERNEL else "nothing moved, or could to first order"
+        return Estimate.failed(f"{quantity} is minus infinity: {why}")
     return Estimate.failed(f"{quantity} could not be computed: see the flags of the location")
 
 

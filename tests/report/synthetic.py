@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from geomfeat.location.regimes import regime_of
-from geomfeat.location.result import Location
+from geomfeat.location.result import KERNEL, Location
 from geomfeat.study import Study
 
 HOSTILE = '<img src=x onerror="window.broken=1">%{x} $\\foo$ & </script><b>"quoted"</b>'
@@ -166,6 +166,9 @@ def _location(layers: list[str], richness: float, rng: np.random.Generator, tier
         "excess": movement - demand, "regime": [regime_of(r, m) for r, m in zip(demand, movement, strict=True)],
     })  # fmt: skip
     again = tier == "reinitialised"
+    kernel = _kernel(R, again)
+    seen = (kernel[name] for name in ("kernel_demand", "kernel_change", "kernel_excess"))
+    regime = "at most lazy" if again else regime_of(R, M, *seen)
     flags = ["few probes (64): R is a lower bound on the demand of the training set"] if richness > 0 else []
     flags += ["BatchNorm: running statistics of each snapshot were used"] if again else []
     counts = [16, 32, 64, 128]
@@ -174,15 +177,32 @@ def _location(layers: list[str], richness: float, rng: np.random.Generator, tier
     )
     return Location(
         R, R - 0.07, R + 0.09, M, M - R, tier, -0.8 if again else None, again,
-        "at most lazy" if again else regime_of(R, M), frame, tuple(flags),
+        regime, frame, tuple(flags),
         pd.DataFrame({"n_probes": counts, "richness": [R - 0.2 / k for k in (1, 2, 4, 8)]}),
         {"n_probes": 128, "n_outputs": 10, "epsilon": 0.01, "method": "exact", "seed": 0},
-        *((0.62, 0.5, 0.77, rungs) if ladder else ()),
+        *((0.62, 0.5, 0.77, rungs) if ladder else ()), **kernel,
     )  # fmt: skip
 
 
+def _kernel(richness: float, again: bool) -> dict[str, Any]:
+    """The numbers of the tangent kernel of such a network: no measured ones with fresh weights."""
+    kappa = richness + 0.1
+    change = math.nan if again else 0.2 * 10 ** min(kappa, 0.3 * kappa + 0.3)
+    gap = math.nan if again else change / (1 + change)
+    spans = {"kernel_demand": (kappa - 0.06, kappa + 0.08), "kernel_demand_on_target": (kappa - 0.3, kappa - 0.1)}
+    if not again:
+        spans |= {name: (0.9 * x, 1.1 * x) for name, x in (("kernel_change", change), ("linearisation_gap", gap))}
+    return {
+        "kernel_demand": kappa, "kernel_demand_on_target": kappa - 0.2, "kernel_change": change,
+        "kernel_excess": math.nan if again else 0.02, "linearisation_gap": gap, "kernel_intervals": spans,
+    }  # fmt: skip
+
+
 def _location_rows(where: Location) -> list[dict[str, Any]]:
-    rows = [_row("init->trained", "", "location", q, getattr(where, q)) for q in ("richness", "movement", "excess")]
+    known = [q for q in KERNEL if not math.isnan(getattr(where, q))]
+    rows = [
+        _row("init->trained", "", "location", q, getattr(where, q)) for q in ("richness", "movement", "excess", *known)
+    ]
     for one in where.layers.to_dict("records"):
         rows += [_row("init->trained", one["layer"], "location", q, one[q]) for q in ("richness", "movement", "excess")]
     return rows

@@ -14,9 +14,9 @@ from geomfeat.report import figures, save_figures
 from tests.report import synthetic
 
 NAMES = [
-    "richness_scale", "demand_movement_plane", "layer_profiles_classes", "layer_profiles_alignment",
-    "layer_profiles_dimension", "layer_profiles_labels", "layer_profiles_movement", "cka_matrices", "spectra",
-    "embedding_layers.5",
+    "richness_scale", "features_kernel_plane", "demand_movement_plane", "layer_profiles_classes",
+    "layer_profiles_alignment", "layer_profiles_dimension", "layer_profiles_labels", "layer_profiles_movement",
+    "cka_matrices", "spectra", "embedding_layers.5",
 ]  # fmt: skip
 
 
@@ -37,8 +37,9 @@ def test_pdf_is_a_pdf_without_a_date():
 
 @pytest.mark.parametrize("form", ["svg", "pdf"])
 def test_the_same_studies_give_the_same_bytes(form):
-    one, two = (figures.as_bytes(figures.demand_movement_plane(synthetic.make_study()), form) for _ in range(2))
-    assert one == two
+    for draw in (figures.features_kernel_plane, figures.demand_movement_plane):
+        one, two = (figures.as_bytes(draw(synthetic.make_study()), form) for _ in range(2))
+        assert one == two
 
 
 def test_profiles_draw_the_values_of_the_study(gallery):
@@ -59,7 +60,14 @@ def test_matrices_are_on_one_scale_from_zero_to_one(gallery):
 
 
 def test_hostile_and_long_names_and_failures_are_drawn(trouble):
-    for name in ("richness_scale", "demand_movement_plane", "cka_matrices", "spectra", "embedding"):
+    for name in (
+        "richness_scale",
+        "features_kernel_plane",
+        "demand_movement_plane",
+        "cka_matrices",
+        "spectra",
+        "embedding",
+    ):
         figure = getattr(figures, name)(trouble)
         assert b"</svg>" in figures.as_bytes(figure, "svg")
     assert figures.layer_profiles(trouble, "labels").axes

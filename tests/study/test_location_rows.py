@@ -15,10 +15,11 @@ from geomfeat.errors import BadInput
 from geomfeat.location._locate import locate
 from geomfeat.location.options import LocateOptions
 from geomfeat.location.reference_ladder import Ladder
-from geomfeat.location.result import Location
+from geomfeat.location.result import KERNEL, Location
 from geomfeat.regimes.training import train_at_gamma
 from geomfeat.study.location_rows import (
     QUANTITIES,
+    WHOLE,
     accuracy_of,
     check_ladder,
     locate_subject,
@@ -51,7 +52,7 @@ def test_rows_hold_the_location_of_the_network_and_of_every_layer() -> None:
     made = subject()
     where = located(made)
     rows = {(r["layer"], r["quantity"]): r["value"] for r in location_rows(where, made, "")}
-    assert {q: rows["", q] for q in QUANTITIES} == {q: getattr(where, q) for q in QUANTITIES}
+    assert {q: rows["", q] for q in WHOLE} == {q: getattr(where, q) for q in WHOLE}
     for record in where.layers.to_dict("records"):
         assert rows[record["layer"], "richness"] == record["richness"]
 
@@ -79,7 +80,7 @@ def test_a_network_that_cannot_be_located_has_failed_rows_that_say_why() -> None
     where, note = locate_subject(same, asked=StudyOptions(), options=FAST, **HOW)
     assert where is None
     rows = location_rows(None, same, note)
-    assert [r["quantity"] for r in rows] == list(QUANTITIES)
+    assert [r["quantity"] for r in rows] == list(WHOLE)
     assert not any(r["ok"] for r in rows)
     assert "initial" in note
 
@@ -127,7 +128,22 @@ def test_options_that_could_only_fail_are_refused_before_any_work(make: Callable
 def test_a_quantity_that_could_not_be_told_is_a_failed_row() -> None:
     where = Location(-1.0, -1.1, -0.9, math.nan, math.nan, "initial", None, False, "undetermined", pd.DataFrame())
     ok = {r["quantity"]: r["ok"] for r in location_rows(where, subject(), "")}
-    assert ok == {"richness": True, "low": True, "high": True, "movement": False, "excess": False}
+    assert ok == {"richness": True, "low": True, "high": True, "movement": False, "excess": False} | dict.fromkeys(
+        KERNEL, False
+    )
+
+
+def test_what_happened_to_the_kernel_has_no_row_where_the_start_is_not_known() -> None:
+    fresh = Location(
+        -1.0, -1.1, -0.9, -1.0, 0.0, "reinitialised", -2.0, False, "lazy", pd.DataFrame(), kernel_demand=-0.4,
+        kernel_demand_on_target=-math.inf,
+    )  # fmt: skip
+    rows = {r["quantity"]: r for r in location_rows(fresh, subject(), "")}
+    assert set(rows) == {*QUANTITIES, "kernel_demand", "kernel_demand_on_target"}
+    assert rows["kernel_demand"]["value"] == -0.4
+    assert rows["kernel_demand"]["ok"]
+    assert not rows["kernel_demand_on_target"]["ok"]
+    assert rows["kernel_demand_on_target"]["note"].endswith("minus infinity: the tangent kernel cannot change")
 
 
 def test_accuracy_is_the_share_of_right_answers() -> None:

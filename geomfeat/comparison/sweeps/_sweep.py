@@ -73,7 +73,8 @@ class SweepResult(PlottableResult):
         Rows of measure "training" hold train_loss, test_loss (relative to f = 0), train_accuracy, test_accuracy,
         steps, eta (at the end), converged (1 or 0), sharpness_initial, sharpness (largest Gauss-Newton curvature)
         and stability (eta times sharpness_initial); what went wrong is in their note. Diverged and failed runs have
-        a failed row for each requested number; "location" rows hold richness, low, high, movement, excess.
+        a failed row for each requested number; "location" rows hold richness, low, high, movement, excess and
+        those of the tangent kernel.
         """
         return self._loaded[0]
 

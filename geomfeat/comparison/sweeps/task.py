@@ -36,7 +36,7 @@ from geomfeat.location.options import LocateOptions
 from geomfeat.models.weights.checkpoints import weights_content
 from geomfeat.registry import get
 from geomfeat.study import StudyOptions, analyze
-from geomfeat.study.location_rows import QUANTITIES as LOCATION_QUANTITIES
+from geomfeat.study.location_rows import WHOLE as LOCATION_QUANTITIES
 from geomfeat.study.table import Row, failed_rows, row, table_of
 from geomfeat.tangent.optimizer_rates import OptimizerRates, rates_content
 from geomfeat.types import Estimate, Snapshot

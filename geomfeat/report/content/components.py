@@ -14,7 +14,7 @@ from typing import Any
 
 from geomfeat.charts import theme as look
 from geomfeat.geometry.manifolds.capacity_floor import AT_FLOOR
-from geomfeat.report.content.number_format import MISSING, number, signed, with_error
+from geomfeat.report.content.number_format import MISSING, number, share_text, signed, with_error
 from geomfeat.report.content.study_view import Value
 
 FONT = "system-ui, 'Segoe UI', Roboto, 'Liberation Sans', Arial, sans-serif"
@@ -95,6 +95,11 @@ def number_cell(value: float | None, stderr: float | None = None) -> Cell:
 def decades_cell(value: float | None) -> Cell:
     """A cell of a number of decades, with its sign."""
     return Cell(MISSING) if value is None or not math.isfinite(value) else Cell(signed(value), float(value))
+
+
+def share_cell(value: float) -> Cell:
+    """A cell of a share, in per cent."""
+    return Cell(share_text(value), value if math.isfinite(value) else None)
 
 
 def value_cell(value: Value | None) -> Cell:

@@ -1,4 +1,4 @@
-"""Locations on the richness scale and in the plane, as both renderers draw them."""
+"""Locations on the richness scale and in the plane of demand and movement, as both renderers draw them."""
 
 from __future__ import annotations
 

@@ -135,26 +135,38 @@ def percent(share: float | None) -> str:
     return MISSING if share is None else f"{100 * share:.1f} %"
 
 
+def share_text(value: float) -> str:
+    """A share in per cent to two digits, three from 99.5 % on; a dash where it is not known.
+
+    >>> share_text(0.0314), share_text(1.234), share_text(0.0), share_text(float("nan"))
+    ('3.1 %', '123 %', '0 %', '–')
+    """
+    if math.isnan(value):
+        return MISSING
+    return f"{float(f'{100 * value:.3g}' if value >= 0.995 else f'{100 * value:.2g}'):,.10g} %"
+
+
 def location_table(studies: Study | Sequence[Study]) -> str:
     """The table that the command line prints: one line per model, in monospaced columns.
 
     Columns: model, its accuracies (on train and test data, where these are known), richness R in decades with its 90 %
-    interval, movement M, excess E, the regime, and the regimes of its hidden layers from input to output (equal
-    neighbours counted).
+    interval, movement M, excess E, kernel demand kappa in decades, by how much the tangent kernel changed, the
+    linearisation gap, the regime, and the regimes of its hidden layers from input to output (equal neighbours counted).
     """
     several = studies if isinstance(studies, Sequence) else [studies]
     parts = list(dict.fromkeys(part for study in several for part in accuracies(study))) or ["train", "test"]
-    head = ("model", *parts, "richness R (90 %)", "M", "E", "regime", "by layer")
+    head = ("model", *parts, "richness R (90 %)", "M", "E", "kappa", "kernel", "gap", "regime", "by layer")
     lines: list[tuple[str, ...]] = [head]
     for study in several:
         where = study.location
         right = [percent(accuracies(study).get(part)) for part in parts]
         if where is None:
-            lines.append((study.name, *right, *[MISSING] * 3, "not located", MISSING))
+            lines.append((study.name, *right, *[MISSING] * 6, "not located", MISSING))
             continue
         by_layer = layers_text([str(r) for r in where.layers["regime"]]) if "regime" in where.layers else MISSING
-        place = (richness_text(where), signed(where.movement), signed(where.excess), where.regime, by_layer or MISSING)
-        lines.append((study.name, *right, *place))
+        features = (richness_text(where), signed(where.movement), signed(where.excess))
+        kernel = (signed(where.kernel_demand), share_text(where.kernel_change), share_text(where.linearisation_gap))
+        lines.append((study.name, *right, *features, *kernel, where.regime, by_layer or MISSING))
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     rows = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     return "\n".join([rows[0], "  ".join("-" * width for width in widths), *rows[1:]])

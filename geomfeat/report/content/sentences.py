@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from geomfeat.location.regimes import MEANINGS
+from geomfeat.location.regimes import ABOVE_FLOOR, MEANINGS
 from geomfeat.location.result import Location
-from geomfeat.report.content.number_format import layers_text, signed, size_words
+from geomfeat.report.content.number_format import layers_text, share_text, signed, size_words
 from geomfeat.report.content.quantity_labels import title_of
 from geomfeat.report.content.study_view import AT_WORDS, View, as_text
 
@@ -50,22 +50,44 @@ def answer(where: Location | None) -> str:
     linear = "with all weights free to move" if where.is_frozen else "if it were linear in its weights"
     asked = (
         f"To learn the same function, its features would have had to move by {bound}{size_words(where.richness)} their "
-        f"size {linear}."
+        f"size {linear}{_kernel_demand(where)}."
     )
-    return true_minus(f"{meaning}. {asked} {_moved(where)}".strip())
+    told = (_happened(where), asked) if where.tier == "initial" else (asked, _fresh(where))
+    return true_minus(" ".join(filter(None, (f"{meaning}.", *told))))
 
 
-def _moved(where: Location) -> str:
-    if where.tier == "initial":
-        if math.isnan(where.movement):
-            return ""
-        return f"They moved by {size_words(where.movement)} their size."
+def _happened(where: Location) -> str:
+    """What training did to features and kernel, and what a linear model would have missed: one sentence."""
+    change, gap = where.kernel_change, where.linearisation_gap
+    parts = []
+    if not math.isnan(where.movement):
+        parts.append(f"its features moved by {size_words(where.movement)} their size")
+    if not math.isnan(change):
+        parts.append(f"its tangent kernel changed by {share_text(change)}")
+    if not math.isnan(gap):
+        missed = (
+            f"been off by more than the whole change ({share_text(gap)})" if gap > 1 else f"missed {share_text(gap)}"
+        )
+        parts.append(f"a linear model in the weights would have {missed}{'' if gap > 1 else ' of the change'}")
+    if len(parts) > 1:
+        parts = [", ".join(parts[:-1]) + f"{',' if len(parts) > 2 else ''} and {parts[-1]}"]
+    return f"In training, {parts[0]}." if parts else ""
+
+
+def _kernel_demand(where: Location) -> str:
+    """How far the learned change is beyond the reach of a kernel that stays put, as the end of a sentence."""
+    if math.isnan(where.kernel_demand) or where.kernel_demand == math.inf:
+        return ""
+    if where.kernel_demand == -math.inf:
+        return "; what was trained cannot change the tangent kernel"
+    return f"; the learned change is {size_words(where.kernel_demand)} the largest one that leaves the kernel at rest"
+
+
+def _fresh(where: Location) -> str:
     floor = ""
     if where.floor is not None and math.isfinite(where.floor):
-        floor = (
-            f" Between two such draws R is {signed(where.floor)}, so values below {signed(where.floor + 0.3)} mean "
-            "nothing."
-        )
+        least = signed(where.floor + ABOVE_FLOOR)
+        floor = f" Between two such draws R is {signed(where.floor)}, so values below {least} mean nothing."
     return "Fresh draws replace its initial weights, which were not given, so its movement M means little." + floor
 
 
@@ -80,7 +102,8 @@ def comparison(several: Sequence[View]) -> str:
     parts = [f"{n} {regime}" for regime, n in counts.items()]
     lost = len(several) - len(found)
     parts += [f"{lost} not located"] if lost else []
-    sentence = f"Of {len(several)} models: {', '.join(parts)}."
+    between = "; " if any("," in part for part in parts) else ", "
+    sentence = f"Of {len(several)} models: {between.join(parts)}."
     known = [w.richness for w in found if math.isfinite(w.richness) and not w.is_frozen]
     if len(known) > 1 and max(known) - min(known) >= 0.1:
         factor = float(f"{10 ** (max(known) - min(known)):.2g}")

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from geomfeat.charts import theme as look
+from geomfeat.location.result import Location
 from geomfeat.report.content import time_sentences as over_time
 from geomfeat.report.content.components import Table, text_cell
-from geomfeat.report.content.number_format import accuracies, percent, richness_text, signed
+from geomfeat.report.content.location_terms import LOCATION_TERMS
+from geomfeat.report.content.number_format import accuracies, percent, richness_text, share_text, signed
 from geomfeat.report.content.sentences import answer, layers_line, true_minus
 from geomfeat.report.content.study_view import View
 
@@ -46,6 +48,7 @@ def _card(view: View) -> Card:
             ("richness R, decades", true_minus(richness_text(where))),
             ("movement M, decades", true_minus(signed(where.movement))),
             ("excess E, decades", true_minus(signed(where.excess))),
+            *_kernel_facts(where),
             ("measured from", start),
         ]
         if where.equivalent_gamma is not None:
@@ -58,6 +61,22 @@ def _card(view: View) -> Card:
     regime = "not located" if where is None else where.regime
     flags = () if where is None else tuple(where.flags)
     return Card(view.name, view.colour, look.symbol(view.index), regime, look.tint(regime), answer(where), facts, flags)
+
+
+def _kernel_facts(where: Location) -> list[tuple[str, str]]:
+    """What is known of the tangent kernel, with its interval, and of the metric."""
+    facts = []
+    kernel = (
+        ("kernel demand κ, decades", "kernel_demand", signed),
+        ("kernel change", "kernel_change", share_text),
+        ("linearisation gap", "linearisation_gap", share_text),
+    )
+    for title, name, text in kernel:
+        value, ends = getattr(where, name), where.kernel_intervals.get(name, (math.nan, math.nan))
+        if not math.isnan(value):
+            interval = f" [{text(ends[0])}, {text(ends[1])}]" if math.isfinite(ends[0] + ends[1]) else ""
+            facts.append((title, true_minus(f"{text(value)}{interval}")))
+    return [*facts, ("metric", where.metric)] if facts else []
 
 
 @dataclass(frozen=True)
@@ -135,26 +154,6 @@ def flattened(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         else:
             out[name] = value if isinstance(value, str) else json.dumps(value, default=str)
     return out
-
-
-LOCATION_TERMS = (
-    ("Richness R (demand)", "How far the hidden features would have had to move, relative to their size, if the "
-     "network were linear in its weights and learned the same change of its function; log10, mean over hidden layers. "
-     "0 = by their own size, −1 = by a tenth of it. Needs no labels and no calibration.",
-     "linear response of the tangent features, after Jacot et al. 2018 and Chizat et al. 2019"),
-    ("Movement M", "How far the hidden features moved, relative to their size before training; log10, mean over "
-     "hidden layers.", "relative feature change, after Chizat et al. 2019"),
-    ("Excess E = M − R", "Movement beyond what the learned function required. Near 0 in lazy networks, negative in "
-     "rich ones (rich learning needs less movement than linear learning would), positive after large steps, noise "
-     "or decay.", "difference of the two above"),
-    ("Interval", "90 % interval of R from resampling the probe inputs and, where they are used, the "
-     "re-initialisations.", "bootstrap"),
-    ("Floor, 'at most'", "R between two fresh re-initialisations: its value when nothing was learned. Within "
-     "0.3 decades of the floor, R is only an upper bound.", "measured for each model"),
-    ("Regimes", "lazy: R < −0.5 and M < −0.5. Rich: R > 0.5, or M > 0.3. Moved beyond demand: E > 0.5 with R < 0. "
-     "Frozen: nothing changed. Transition: everything else. With fresh draws, R alone decides.",
-     "thresholds in decades of the features' own size"),
-)  # fmt: skip
 
 
 def glossary(several: Sequence[View]) -> Table:

@@ -18,7 +18,10 @@ from geomfeat.report.content.number_format import number
 Key = tuple[str, str, str]
 LOCATION, PLACES = "location", ("richness", "movement", "excess")
 NAMES = {"richness": "richness R", "movement": "movement M", "excess": "excess E", "low": "R, low end",
-         "high": "R, high end"}  # fmt: skip
+         "high": "R, high end", "kernel_demand": "kernel demand κ", "kernel_demand_on_target": "kernel demand κ_a",
+         "kernel_change": "kernel change", "kernel_excess": "kernel excess E_K",
+         "linearisation_gap": "linearisation gap"}  # fmt: skip
+SHARES = frozenset({"kernel_change", "linearisation_gap"})  # numbers of the location that are no decades
 GREEK = {"sigma": "init scale σ", "eta": "learning rate η", "gamma": "output scale γ", "alpha": "α", "gamma0": "γ0"}
 LINES = 5  # iso-richness lines of a map
 # A design whose cells are mostly empty is no grid: it has no map.
@@ -49,7 +52,7 @@ def axis_name(condition: str) -> str:
 
 def unit_of(key: Sequence[str]) -> str:
     """The name of a number with its unit, for a colour bar."""
-    return f"{label_of(key)}, decades" if key[0] == LOCATION else label_of(key)
+    return f"{label_of(key)}, decades" if key[0] == LOCATION and key[1] not in SHARES else label_of(key)
 
 
 def varying(found: Trainings) -> list[str]:

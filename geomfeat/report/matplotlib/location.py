@@ -81,7 +81,7 @@ def demand_movement_plane(several: list[View]) -> Figure:
     places = {"lazy": (0.03, 0.03, "left"), "rich": (0.97, 0.03, "right"), BY_OPTIMIZER: (0.03, 0.95, "left")}
     for name, (a, b, side) in places.items():
         axes.text(a, b, name, transform=axes.transAxes, ha=side, weight="bold")
-    axes.text(0.0, LAZY_BELOW - 0.35, "transition", ha="center", weight="bold")
+    axes.text((LAZY_BELOW + RICH_DEMAND) / 2, LAZY_BELOW - 0.35, "transition", ha="center", weight="bold")
     ends = [max(x[0], y[0]), min(x[1], y[1])]
     axes.plot(ends, ends, "--", color=look.INK, linewidth=0.9, zorder=1)
     for view, where in located(several):

@@ -20,6 +20,7 @@ from geomfeat.report.content.components import Figure, Panel, clean
 from geomfeat.report.content.sentences import comparison, left_out, troubles
 from geomfeat.report.content.study_sections import cards, glossary, settings_table, strips
 from geomfeat.report.content.study_view import View, views
+from geomfeat.report.plotly.kernel_plane import features_kernel_plane
 from geomfeat.report.plotly.location import demand_movement_plane, richness_scale
 from geomfeat.report.plotly.maps import cka_matrices, embeddings
 from geomfeat.report.plotly.probes import probes_and_ladder
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from geomfeat.study import Study
 
 
-STILL = ("richness_scale", "demand_movement_plane")
+STILL = ("richness_scale", "features_kernel_plane", "demand_movement_plane")
 
 
 @dataclass(frozen=True)
@@ -116,9 +117,11 @@ def sections(several: list[View]) -> list[Section]:
     movement = [listed.pop("movement")] if "movement" in listed else []
     found = lambda *figures: [f for f in figures if f is not None]  # noqa: E731
     timed = [Section("time", "Over time", [])] if over_time.judged(several) else []
+    no_kernel = "No model on this page has a kernel demand, so this plot is empty."
     nowhere = "No model on this page could be located, so this plot is empty."
     return [
         Section("scale", "From lazy to rich", found(richness_scale(several), probes_and_ladder(several)), nowhere),
+        Section("kernel", "Features and kernel", found(features_kernel_plane(several)), no_kernel),
         Section("plane", "Demand and movement, layer by layer", found(demand_movement_plane(several)), nowhere),
         Section("strip", "Regime of every layer", [], nowhere),
         *timed,
@@ -158,7 +161,7 @@ def still_pictures(several: list[View]) -> dict[str, str]:
     from geomfeat.report.figures import drawings, svg_data_uri
 
     made = drawings(several)
-    return {name: svg_data_uri(made[name]()) for name in STILL}
+    return {name: svg_data_uri(made[name]()) for name in STILL if name in made}
 
 
 def symbol_path(index: int) -> str:

@@ -19,6 +19,7 @@ from geomfeat.report.content.components import (  # fmt: skip
     layout,
     note,
     plain,
+    share_cell,
     text_cell,
 )
 from geomfeat.report.content.location_data import column, located, on_scale, plane_ranges, regime_areas, scale_range
@@ -77,12 +78,14 @@ def richness_scale(several: Sequence[View]) -> Figure | None:
         "wide",
     )
     caption = (
-        "From left (lazy: features hardly had to move) to right (rich: they had to move by more than their size). Dots "
-        "are the models, bars their 90 % intervals; a vertical stroke is the floor, below which R means nothing; an "
-        "arrow to the left means 'at most'. A frozen model has no dot. "
-        "The axis gives R in decades and, below, the required movement as a share of the features' size."
+        f"From left (lazy: features had to move by less than {size_words(LAZY_BELOW)} their size) to right (rich: by "
+        f"more than {size_words(RICH_DEMAND)} it), judged by the demand on features alone: a model's regime also takes "
+        "its movement and its tangent kernel into account. Dots are the models, bars their 90 % intervals; a vertical "
+        "stroke is the floor, below which R means nothing; an arrow to the left means 'at most'. A frozen model has no "
+        "dot. The axis gives R in decades and, below, the required movement as a share of the features' size."
     )
-    columns = ("model", "richness R", "low", "high", "movement M", "excess E", "floor", "start", "regime")
+    columns = ("model", "richness R", "low", "high", "movement M", "excess E", "floor", "kernel demand κ",
+               "kernel change", "linearisation gap", "metric", "start", "regime")  # fmt: skip
     return Figure("The richness scale", caption, [panel], [grid(columns, rows)], "richness_scale")
 
 
@@ -92,7 +95,9 @@ def _location_cells(where: Location) -> list[Cell]:
     if where.at_most:
         cells[0] = Cell(f"at most {cells[0].text}", cells[0].value)
     start = "true initial weights" if where.tier == "initial" else "fresh re-initialisations"
-    return [*cells, text_cell(start), text_cell(where.regime, where.regime)]
+    kernel = [decades_cell(where.kernel_demand), share_cell(where.kernel_change), share_cell(where.linearisation_gap)]
+    words = [text_cell(where.metric), text_cell(start), text_cell(where.regime, where.regime)]
+    return [*cells, *kernel, *words]
 
 
 def _band(x0: float, x1: float, fill: str) -> dict[str, Any]:
@@ -147,7 +152,8 @@ def demand_movement_plane(several: Sequence[View]) -> Figure | None:
         "line": {"color": look.INK, "width": 1.5, "dash": "dash"},
     }  # fmt: skip
     places = {
-        "lazy": ((x[0] + LAZY_BELOW) / 2, y[0] + 0.08), "transition": (0.0, LAZY_BELOW - 0.35),
+        "lazy": ((x[0] + LAZY_BELOW) / 2, y[0] + 0.08),
+        "transition": ((LAZY_BELOW + RICH_DEMAND) / 2, LAZY_BELOW - 0.35),
         "rich": ((RICH_DEMAND + x[1]) / 2, y[0] + 0.08), "moved by the optimizer": ((x[0]) / 2, y[1] - 0.12),
     }  # fmt: skip
     marks = [note(a, b, f"<b>{name}</b>", font={"size": 12, "color": look.INK}) for name, (a, b) in places.items()]
@@ -167,7 +173,7 @@ def demand_movement_plane(several: Sequence[View]) -> Figure | None:
     caption = (
         "Each small mark is a layer (larger = deeper, joined from input to output), the ringed mark is the whole "
         "model. On the dashed line a layer moved exactly as far as its linear response required; above it further, "
-        "below it less. Frozen layers have no mark."
+        "below it less. The areas are the regimes of layers, by their features alone. Frozen layers have no mark."
     )
     rows = [
         (view.name, [text_cell(row["layer"]), *(decades_cell(row.get(c)) for c in ("richness", "movement", "excess")),

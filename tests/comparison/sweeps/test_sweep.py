@@ -22,6 +22,7 @@ from geomfeat.comparison.sweeps.time_estimate import estimate
 from geomfeat.errors import BadInput, OutputExists
 from geomfeat.models import build
 from geomfeat.models.weights.checkpoints import load_weights
+from geomfeat.study.location_rows import WHOLE
 from tests.comparison.sweeps_on_disk import Counted, left_over, numbers, tiny, weights
 
 FOUR = tiny(sigma=[0.5, 1.0])
@@ -99,7 +100,7 @@ def test_the_table_has_the_documented_columns_and_rows(tmp_path: Path) -> None:
             assert training["value"]["converged"] == 0
         else:
             located = own[(own["measure"] == "location") & (own["layer"] == "")].set_index("quantity")
-            assert set(located.index) == {"richness", "low", "high", "movement", "excess"}
+            assert set(located.index) == set(WHOLE)
             assert located["ok"].all()
     assert set(table["outcome"]) >= {"diverged"}
 

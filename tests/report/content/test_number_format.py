@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from geomfeat.report.content import location_table
-from geomfeat.report.content.number_format import layers_text, number, percent, signed, size_words, with_error
+from geomfeat.report.content.number_format import (
+    layers_text,
+    number,
+    percent,
+    share_text,
+    signed,
+    size_words,
+    with_error,
+)
 from tests.report import synthetic
 
 
@@ -55,6 +63,7 @@ def test_three_digits_are_kept(value):
 def test_signs_shares_and_sizes():
     assert [signed(x) for x in (0.0, -0.004, math.inf)] == ["+0.00", "-0.00", "+∞"]
     assert percent(0.5) == "50.0 %"
+    assert [share_text(x) for x in (0.999, 12.5, 1e-5, math.nan)] == ["99.9 %", "1,250 %", "0.001 %", "–"]
     assert size_words(-3.0) == "0.1 % of"
     assert size_words(2.4) == "250 times"
     assert size_words(1e9).endswith("times")
@@ -71,24 +80,19 @@ def test_location_table_has_a_line_for_each_model(gallery, trouble):
     lines = location_table([*gallery, *trouble]).splitlines()
     assert len(lines) == 2 + 5
     assert lines[0].split() == [
-        "model",
-        "train",
-        "test",
-        "richness",
-        "R",
-        "(90",
-        "%)",
-        "M",
-        "E",
-        "regime",
-        "by",
-        "layer",
-    ]
+        "model", "train", "test", "richness", "R", "(90", "%)", "M", "E", "kappa", "kernel", "gap", "regime",
+        "by", "layer",
+    ]  # fmt: skip
     where = gallery[0].location
     assert lines[2].startswith("mlp lazy ")
     assert f"{where.richness:+.2f} [{where.low:+.2f}, {where.high:+.2f}]" in lines[2]
     assert lines[2].endswith("lazy x6")
     assert "99.5 %" in lines[2]
+    kernel = (f"{where.kernel_demand:+.2f}", share_text(where.kernel_change), share_text(where.linearisation_gap))
+    assert "  ".join(kernel).split() == lines[2][lines[0].index("kappa") : lines[0].index("regime")].split()
+    assert lines[5][lines[0].index("kernel") : lines[0].index("regime")].split() == ["–", "–"], (
+        "not known: fresh weights"
+    )
     assert "at most -0.90" in lines[5]
     assert "not located" in lines[6]
     column = lines[0].index("regime")

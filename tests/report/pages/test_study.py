@@ -12,15 +12,17 @@ import plotly.graph_objects as go
 import pytest
 
 from geomfeat.errors import BadInput, OutputExists
+from geomfeat.location.result import KERNEL, Location
 from geomfeat.report.content.components import Panel
+from geomfeat.report.content.number_format import share_text
 from geomfeat.report.content.study_view import views
 from geomfeat.report.pages import study as page_module, write_page
 from geomfeat.study import Study
 from tests.report import synthetic
 from tests.report.html_reader import Read, read
 
-SECTIONS = ["answer", "scale", "plane", "strip", "profiles", "cka", "spectra", "umap", "movement", "troubles",
-            "settings", "glossary"]  # fmt: skip
+SECTIONS = ["answer", "scale", "kernel", "plane", "strip", "profiles", "cka", "spectra", "umap", "movement",
+            "troubles", "settings", "glossary"]  # fmt: skip
 LIMIT = 8e6  # bytes; Plotly alone is 4.8e6
 
 
@@ -61,7 +63,7 @@ def test_nothing_is_loaded_from_outside(seen, name, page):
 
 def test_the_answer_comes_first_in_words(seen, gallery):
     text = seen["gallery"].text
-    assert text.index("Its features hardly changed") < text.index("The richness scale")
+    assert text.index("It learned almost like a model that is linear in its weights") < text.index("The richness scale")
     for study in gallery:
         where = study.location
         assert f"{where.richness:+.2f} [{where.low:+.2f}, {where.high:+.2f}]".replace("-", "−") in text
@@ -76,6 +78,18 @@ def test_tables_hold_the_numbers_of_the_study(seen, gallery):
         for value in table.value:
             at = np.searchsorted(shown, value)
             assert value in shown[max(at - 1, 0) : at + 2], value
+
+
+def test_kernel_and_metric_are_in_words_and_tables(seen, gallery):
+    text = seen["gallery"].text
+    assert text.index("Features and kernel") < text.index("Demand and movement, layer by layer")
+    shown = {value for value, _ in seen["gallery"].numbers}
+    for study in gallery:
+        where = study.location
+        assert {where.kernel_demand, where.kernel_change, where.linearisation_gap} <= shown
+        assert set(where.kernel_intervals["kernel_demand"]) <= shown
+        assert f"its tangent kernel changed by {share_text(where.kernel_change)}" in text
+        assert where.metric in text
 
 
 def test_cells_round_to_their_error(seen, gallery):
@@ -200,6 +214,18 @@ def test_an_empty_study_makes_a_page():
     text = page_module.render(views(empty))
     assert "No measure of layers was run." in text
     assert "No model on this page could be located" in text
+
+
+def test_a_location_saved_without_the_kernel_makes_a_page():
+    study = synthetic.make_study()
+    entries = json.loads(study.location.to_json())
+    for name in (*KERNEL, "kernel_intervals", "metric", "tangent"):
+        del entries[name]
+    older = replace(study, location=Location.from_json(json.dumps(entries)))
+    text = page_module.render(views(older))
+    assert "No model on this page has a kernel demand, so this plot is empty." in text
+    assert "its tangent kernel changed" not in text
+    assert "In training, its features moved by" in text
 
 
 def test_a_place_of_infinities_and_nans_makes_a_page():
