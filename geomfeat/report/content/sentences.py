@@ -52,8 +52,8 @@ def answer(where: Location | None) -> str:
         f"To learn the same function, its features would have had to move by {bound}{size_words(where.richness)} their "
         f"size {linear}{_kernel_demand(where)}."
     )
-    told = (_happened(where), asked) if where.tier == "initial" else (asked, _fresh(where))
-    return true_minus(" ".join(filter(None, (f"{meaning}.", *told))))
+    sentences = (_happened(where), asked) if where.tier == "initial" else (asked, _fresh(where))
+    return true_minus(" ".join(filter(None, (f"{meaning}.", *sentences))))
 
 
 def _happened(where: Location) -> str:

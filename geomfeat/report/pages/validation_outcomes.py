@@ -67,7 +67,7 @@ def outcome_notes(found: OutcomeJudgement) -> list[str]:
         f"{row['coordinate']}: rank correlation {row['spearman_gap']:.2f} with the linearisation gap, "
         f"{row['spearman_kernel_change']:.2f} with the change of the kernel, {row['spearman_test_disagreement']:.2f} "
         f"with the disagreement of the linear model on test inputs (within families {row['within_gap']:.2f}, "
-        f"{row['within_kernel_change']:.2f}, {row['within_test_disagreement']:.2f}); a gap above {NONLINEAR:g} is told "
+        f"{row['within_kernel_change']:.2f}, {row['within_test_disagreement']:.2f}); a gap above {NONLINEAR:g} is kept "
         f"apart with AUC {row['auc']:.3f}; without catapults and weight decay {row['spearman_learning']:.2f} with the "
         f"gap and AUC {row['auc_learning']:.3f}."
         for row in found.foretold.to_dict("records")
