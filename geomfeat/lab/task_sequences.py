@@ -21,6 +21,7 @@ from geomfeat.regimes.linear_networks import (
     balanced_network,
     learn_in_sequence,
 )
+from geomfeat.regimes.linear_networks.mixed_descent import weight_step
 
 INPUTS, HIDDEN, OUTPUTS = 5, 5, 7  # more outputs than inputs: no sign of a determinant that training would keep
 MODES = (1.0, 3.0)  # smallest and largest singular value of every task
@@ -96,16 +97,11 @@ def _together(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
 def _descend(
     start: tuple[Tensor, Tensor], target: Tensor, rates: Tensor, steps: Sequence[int]
 ) -> list[tuple[Tensor, Tensor]]:
-    """Weights after each number of gradient-descent steps.
-
-    On the weights themselves: their products alone are enough elsewhere (`descend_products`), but at a saddle rounding
-    makes of them what no weights have.
-    """
+    """Weights of all networks after each number of gradient-descent steps."""
     (w1, w2), seen, done = start, [], 0
     for step in steps:
         for _ in range(step - done):
-            gap = rates * (w2 @ w1 - target)
-            w1, w2 = w1 - w2.mT @ gap, w2 - gap @ w1.mT
+            w1, w2 = weight_step(w1, w2, target, rates)
         done = step
         seen.append((w1, w2))
     return seen
