@@ -171,7 +171,7 @@ def _strength_plot(at_alpha: Runs, at_product: Runs) -> Plot:
     at = _middle(at_product[0.25], "fit"), _middle(at_product[0.25], "test")
     for event, value in zip(("fit", "test"), at, strict=True):
         line = [value * (0.25 / eps) ** 2 for eps in at_product]
-        curves.append(Curve(f"{event}, ε⁻²", list(at_product), line, kind="theory"))
+        curves.append(Curve(f"αε = 1/4, {event}, ε⁻²", list(at_product), line, kind="theory"))
     return Plot("Alignment: times of the two transitions", "ε", "step at rate N/α²", curves, log_x=True, log_y=True,
                 caption="Median over draws. At one αε the whole course is that of the time ε²t, so the delay does not "
                 "depend on ε. At one α a larger ε is lazier too, since weights move as 1/(αε).")  # fmt: skip

@@ -264,7 +264,7 @@ def _silent_plot(silent: pd.DataFrame, gammas: list[float], losses: dict[int, Te
         a = (late - early) / (g[-1] - g[-2])
         line = [late + a * (v - g[-1]) for v in g[:-2]]
         law = "a ln γ + b" if depth == 2 else f"a γ^({Fraction(depth - 2, depth)}) + b"
-        curves.append(Curve(f"L = {depth}: {law}", rich, [v if v > 1 else math.nan for v in line], kind="theory"))
+        curves.append(Curve(f"L = {depth}, {law}", rich, [v if v > 1 else math.nan for v in line], kind="theory"))
     return Plot("Silent period", "γ", f"steps until the loss falls to {FALLEN}", curves, log_x=True, log_y=True,
                 caption="Dashed: theory's law through the last two decades.")  # fmt: skip
 
@@ -286,7 +286,7 @@ def _width_plot(ensembles: pd.DataFrame) -> Plot:
         widths, variance = _over_width(ensembles, lazy)
         curves.append(Curve(name, widths, variance))
         line = [variance[-1] * widths[-1] / w for w in widths]
-        curves.append(Curve(f"{name}: 1/width", widths, line, kind="theory"))
+        curves.append(Curve(f"{name}, 1/width", widths, line, kind="theory"))
     return Plot("Variance of the predictions over starts", "width", "variance / loss at f = 0", curves, log_x=True,
                 log_y=True, caption=f"Lazy: γ = {LAZY:g}. Rich: γ ~ √width, where features change as much at every "
                 "width. Dashed: through the widest.")  # fmt: skip

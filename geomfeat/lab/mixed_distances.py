@@ -254,7 +254,7 @@ def _distances(columns: dict[str, np.ndarray]) -> Plot:
 
 def _times(columns: dict[str, np.ndarray]) -> Plot:
     curves = [Curve("descent", *_along(columns, "time", _wide(columns)), kind="scatter"),
-              Curve("theory", *_along(columns, "time, theory", _wide(columns)), kind="theory")]  # fmt: skip
+              Curve("descent, theory", *_along(columns, "time, theory", _wide(columns)), kind="theory")]  # fmt: skip
     return Plot("Time to converge", "σ²w / d", "learning rate × steps", curves, log_x=True, log_y=True,
                 caption="Lazy networks take a time of 1/(2c); active ones that of their slowest mode, which depends on "
                 "the start by its logarithm alone.")  # fmt: skip

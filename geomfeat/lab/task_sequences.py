@@ -128,7 +128,7 @@ def _course(first: Tensor, second: Tensor, seed: int) -> tuple[list[Curve], list
             if share == FINE:
                 x = (exact.times / exact.starts[1]).tolist()
                 losses = tasks[0].loss(maps[i]) / tasks[0].loss(torch.zeros_like(first))
-                curves.append(Curve(f"λ = {balance:g}, descent", x[::2], losses.tolist()[::2], kind="scatter"))
+                curves.append(Curve(f"λ = {balance:g}", x[::2], losses.tolist()[::2], kind="scatter"))
                 own = exact.losses[0] / tasks[0].loss(torch.zeros_like(first))
                 curves.append(Curve(f"λ = {balance:g}, exact", x, own.tolist(), kind="theory"))
         gaps.append(gap)
@@ -267,7 +267,7 @@ def _slope(x: Sequence[float], y: Sequence[float]) -> float:
 
 
 def _course_plot(curves: list[Curve]) -> Plot:
-    return Plot("Loss on the first task, while it and then a second one is learned", "time / length of one task",
+    return Plot("Loss on the first task, through two tasks", "time / length of one task",
                 "loss / loss at A = 0", curves,
                 caption="The second task starts at 1. Lines: exact solution, restarted; marks: gradient descent. All "
                 "forget the same in the end, sooner or later.")  # fmt: skip
@@ -287,8 +287,8 @@ def _forgetting_plot(found: pd.DataFrame, stuck: float) -> Plot:
 
 def _reversal_plot(found: pd.DataFrame) -> Plot:
     x = found["lambda"].tolist()
-    curves = [Curve("descent", x, found["measured"].tolist(), kind="scatter"),
-              Curve("closed form", x, found["theory"].tolist(), kind="theory")]  # fmt: skip
+    curves = [Curve("time", x, found["measured"].tolist(), kind="scatter"),
+              Curve("time, closed form", x, found["theory"].tolist(), kind="theory")]  # fmt: skip
     return Plot("Time to reverse", "λ", f"time to {LEFT:g} of the first loss", curves, log_x=True)
 
 
@@ -296,11 +296,11 @@ def _transfer_plot(found: pd.DataFrame) -> Plot:
     curves = []
     for name, part in found.groupby("item", sort=False):
         x = part["lambda"].tolist()
-        curves += [Curve(f"{name}, descent", x, part["measured"].tolist(), kind="scatter"),
+        curves += [Curve(str(name), x, part["measured"].tolist(), kind="scatter"),
                    Curve(f"{name}, exact", x, part["theory"].tolist(), kind="theory")]  # fmt: skip
-    return Plot("What a new output answers to items that it was not taught", "λ", "answer / answer to the item taught",
-                curves, caption="Items of a binary tree. λ ≫ 0: first-layer weights learned the tree, and the answer "
-                "spreads along it. λ ≪ 0: they are as at the start, one item says nothing about another.")  # fmt: skip
+    return Plot("What a new output answers to other items", "λ", "answer / answer to the item taught", curves,
+                caption="Marks: descent. Items of a binary tree. λ ≫ 0: first-layer weights learned the tree, and the "
+                "answer spreads along it. λ ≪ 0: they are as at the start, and items share nothing.")  # fmt: skip
 
 
 def _answer(parts: dict[str, pd.DataFrame], stuck: float) -> str:
