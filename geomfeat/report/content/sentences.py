@@ -63,7 +63,8 @@ def _happened(where: Location) -> str:
     if not math.isnan(where.movement):
         parts.append(f"its features moved by {size_words(where.movement)} their size")
     if not math.isnan(change):
-        parts.append(f"its tangent kernel changed by {share_text(change)}")
+        decades = math.log10(change) if change > 0 else -math.inf
+        parts.append(f"its tangent kernel changed by {size_words(decades)} its size")
     if not math.isnan(gap):
         missed = (
             f"been off by more than the whole change ({share_text(gap)})" if gap > 1 else f"missed {share_text(gap)}"
