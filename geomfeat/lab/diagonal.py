@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from geomfeat.charts import Curve, Plot
-from geomfeat.lab._diagonal_theory import (
+from geomfeat.lab.registry import experiment
+from geomfeat.lab.result import Check, Findings
+from geomfeat.lab.theory.diagonal_networks import (
     Array,
     Weights,
     demands,
@@ -23,8 +25,6 @@ from geomfeat.lab._diagonal_theory import (
     product,
     regulariser,
 )
-from geomfeat.lab.registry import experiment
-from geomfeat.lab.result import Check, Findings
 from geomfeat.location.initial_states import observe, start_from
 from geomfeat.location.kernel_demand import CHANGED
 from geomfeat.network import Network

@@ -13,16 +13,16 @@ from torch import Tensor
 from tqdm import tqdm
 
 from geomfeat.charts import Curve, Heat, Plot
-from geomfeat.lab._two_layer_flow import gradient_flow, network, place
-from geomfeat.lab._unbalanced_theory import (
+from geomfeat.lab.registry import experiment
+from geomfeat.lab.result import Check, Findings
+from geomfeat.lab.theory.two_layer_flow import gradient_flow, network, place
+from geomfeat.lab.theory.unbalanced_layers import (
     SHARE,
     one_mode_kernel_demand,
     orthogonal_place,
     orthogonal_start,
     wide_relu_demand,
 )
-from geomfeat.lab.registry import experiment
-from geomfeat.lab.result import Check, Findings
 from geomfeat.location.demand import linearised_task, responses_of
 from geomfeat.location.kernel_demand import kernel_demand
 from geomfeat.models.functional import functional
