@@ -67,7 +67,7 @@ def numpy_is_silent():
 
 
 def demand_by_hand(start: nn.Module, end: nn.Module, names: Sequence[str], layer: str) -> float:
-    """R of one layer from explicit Jacobians in the named parameters: mean over the flows to each share of the change."""
+    """R of one layer from explicit Jacobians in the named parameters: mean over nine shares of the change left."""
     x, model = inputs().double(), copy.deepcopy(start).double()
     features: dict[str, Tensor] = {}
     model.get_submodule(layer).register_forward_hook(lambda _m, _i, out: features.update(h=out))

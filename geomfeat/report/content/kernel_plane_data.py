@@ -93,7 +93,8 @@ def kernel_areas(x: Span, y: Span) -> dict[str, Box]:
     rests, moved = (x[0], LAZY_BELOW), (RICH_DEMAND, x[1])
     below, above = (y[0], KERNEL_RESTS), (KERNEL_MOVED, y[1])
     return {
-        "lazy": (rests, below), "rich": (moved, above), FEATURES_ONLY: (moved, below), KERNEL_ONLY: (rests, above),
+        "lazy": (rests, below), "rich": ((LAZY_BELOW, x[1]), above),
+        FEATURES_ONLY: (moved, below), KERNEL_ONLY: (rests, above),
     }  # fmt: skip
 
 

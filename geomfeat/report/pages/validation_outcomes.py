@@ -74,9 +74,9 @@ def outcome_notes(found: OutcomeJudgement) -> list[str]:
     ]
     said, judged = found.words, found.words_judged
     notes.append(
-        f"Regimes as they are named: balanced accuracy {said['balanced_accuracy_clear']:.2f} over gaps below {LINEAR:g} "
-        f"and above {NONLINEAR:g} ({judged['balanced_accuracy_clear']:.2f} on the half of the families on which no "
-        f"threshold was set), {said['balanced_accuracy']:.2f} with the gaps between as a third level. "
+        f"Regimes as they are named: balanced accuracy {said['balanced_accuracy_clear']:.2f} over gaps below "
+        f"{LINEAR:g} and above {NONLINEAR:g} ({judged['balanced_accuracy_clear']:.2f} on the half of the families on "
+        f"which no threshold was set), {said['balanced_accuracy']:.2f} with the gaps between as a third level. "
         f"{said['left_open']:.0%} of the trainings are said to be moved by the optimizer, which says nothing of this."
     )
     notes += [_thresholds(row) for row in found.thresholds.to_dict("records")]

@@ -45,9 +45,10 @@ CAPTION = (
     "Features from left (at rest) to right (moved), tangent kernel from bottom (at rest) to top (moved). A filled mark "
     "is what the learned function demanded of the initial network: R and κ. The small open mark that it is joined to "
     f"is what happened in training: M, and the kernel's measured change, 0 where it is 20 %. Bars are 90 % intervals. "
-    f"The areas are those of filled marks: features rest below R = {LAZY_BELOW:g} and moved above {RICH_DEMAND:g}. A "
-    f"model's regime takes both marks into account, and dashed lines are for open ones: right of M = {RICH_MOVEMENT:g} "
-    f"the features moved too, and only below a change of {100 * SMALL_CHANGE:.0f} % is the kernel at rest. A triangle "
+    f"The areas are those of filled marks: features rest below R = {LAZY_BELOW:g}, and moved above {RICH_DEMAND:g} or, "
+    f"where the kernel moved, above {LAZY_BELOW:g}. A model's regime takes both marks into account, and dashed lines "
+    f"are for open ones: right of M = {RICH_MOVEMENT:g} the features moved too, and only below a change of "
+    f"{100 * SMALL_CHANGE:.0f} % is the kernel at rest. A triangle "
     "that points left is an upper bound of R ('at most'); triangles at an edge stand for infinite values."
 ).replace("-", "−")
 COLUMNS = (
