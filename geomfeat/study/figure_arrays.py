@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import torch
 
+from geomfeat._numba.umap_points import umap_points
 from geomfeat.errors import BadInput
 from geomfeat.numerics import numpy_stream, spectrum_of_rows, stream
 from geomfeat.types import Representation
@@ -36,11 +35,5 @@ def umap_plane(rep: Representation, seed: int) -> np.ndarray:
     x = rep.x.double().cpu().numpy()
     if x.shape[1] < 2 or np.ptp(x, axis=0).max() == 0:
         raise BadInput(f"layer {rep.layer!r} has one feature only, or equal samples: a UMAP needs two dimensions")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ImportWarning)  # umap offers a part that would need tensorflow
-        from umap import UMAP
-
-        state = int(numpy_stream(seed, "umap", rep.layer).integers(2**31))
-        # With a fixed random state UMAP runs on one job anyway, and warns unless n_jobs says so.
-        made = UMAP(n_neighbors=min(NEIGHBOURS, rep.n - 1), init="pca", random_state=state, n_jobs=1)
-        return np.asarray(made.fit_transform(x), dtype=np.float32)
+    state = int(numpy_stream(seed, "umap", rep.layer).integers(2**31))
+    return umap_points(x, n_neighbors=min(NEIGHBOURS, rep.n - 1), init="pca", random_state=state)

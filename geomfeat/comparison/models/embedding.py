@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 
+from geomfeat._numba.umap_points import umap_points
 from geomfeat.numerics import numpy_stream
 
 # Optimal order of the leaves takes time with the fourth power of their number.
@@ -79,13 +78,10 @@ def umap_map(distances: np.ndarray, seed: int) -> np.ndarray | None:
     known = known_rows(distances)
     if len(known) < FEWEST_FOR_UMAP:
         return None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ImportWarning)  # umap offers a part that would need tensorflow
-        warnings.filterwarnings("ignore", message="using precomputed metric")
-        from umap import UMAP
-
-        state = int(numpy_stream(seed, "umap", "layers of models").integers(2**31))
-        made = UMAP(n_neighbors=min(10, len(known) - 1), metric="precomputed", random_state=state, n_jobs=1)
-        out = np.full((len(distances), 2), np.nan)
-        out[known] = made.fit_transform(distances[np.ix_(known, known)])
+    state = int(numpy_stream(seed, "umap", "layers of models").integers(2**31))
+    out = np.full((len(distances), 2), np.nan)
+    known_distances = distances[np.ix_(known, known)]
+    out[known] = umap_points(
+        known_distances, n_neighbors=min(10, len(known) - 1), metric="precomputed", random_state=state
+    )
     return out
