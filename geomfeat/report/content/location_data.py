@@ -37,13 +37,13 @@ def on_scale(where: Location) -> bool:
 def regime_areas(x: tuple[float, float], y: tuple[float, float]) -> dict[str, list[Polygon]]:
     """The areas of the (R, M) plane by regime, as polygons inside the ranges; what is left over is 'transition'.
 
-    The same boundaries as `regime_of`: the line M = R + .5 for R < 0 first, then lazy, then rich.
+    The same boundaries as `regime_of` by features alone: M = R + .5 above M = -.5 for R < 0, then lazy, then rich.
     """
     (x0, x1), (y0, y1) = x, y
     corner = LAZY_BELOW - BEYOND_DEMAND  # where the line of constant excess leaves the lazy square
     meet = RICH_MOVEMENT - BEYOND_DEMAND
-    beyond = [(x0, x0 + BEYOND_DEMAND), (0.0, BEYOND_DEMAND), (0.0, y1), (x0, y1)]
-    lazy = [(x0, y0), (x0, x0 + BEYOND_DEMAND), (corner, LAZY_BELOW), (LAZY_BELOW, LAZY_BELOW), (LAZY_BELOW, y0)]
+    beyond = [(x0, LAZY_BELOW), (corner, LAZY_BELOW), (0.0, BEYOND_DEMAND), (0.0, y1), (x0, y1)]
+    lazy = [(x0, y0), (x0, LAZY_BELOW), (LAZY_BELOW, LAZY_BELOW), (LAZY_BELOW, y0)]
     rich = [
         (meet, RICH_MOVEMENT), (0.0, BEYOND_DEMAND), (0.0, y1), (x1, y1), (x1, y0), (RICH_DEMAND, y0),
         (RICH_DEMAND, RICH_MOVEMENT),

@@ -27,7 +27,7 @@ def _rule() -> str:
         f"{100 * LARGE_CHANGE:.0f} %. Lazy: both at rest. Rich: both moved, or the kernel moved and features are "
         f"between. '{FEATURES_ONLY}' and '{KERNEL_ONLY}': one of them. Transition: between. Frozen: no hidden feature "
         f"moved. Moved by the optimizer: features or kernel moved {BEYOND_DEMAND:g} decades further than demanded, "
-        f"where the demand is small (R below {RICH_DEMAND:g}, "
+        f"where the demand is small (R below {RICH_DEMAND:g}, with features that are not at rest; "
         f"κ below {KERNEL_RESTS:g}). Without the initial weights R and κ decide; for a layer, R and M."
     ).replace("-", "−")
 

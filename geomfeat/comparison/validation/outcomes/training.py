@@ -53,7 +53,7 @@ class Training:
         """The optimizer as `locate` is given it."""
         if not self.shown:
             return None
-        return _stateless(self.optimizer, self.trained) if self.without_state else self.optimizer
+        return _stateless(self.optimizer) if self.without_state else self.optimizer
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,15 +71,9 @@ class OutcomeFamily:
     train: Callable[[Conditions, int], Training]
 
 
-def _stateless(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Any]:
-    """The optimizer's `state_dict()` as it was before the first step, with the names of its parameters."""
-    names = {id(p): name for name, p in model.named_parameters()}
-    saved = optimizer.state_dict()
-    groups = [
-        {**group, "param_names": [names[id(p)] for p in own["params"]]}
-        for group, own in zip(saved["param_groups"], optimizer.param_groups, strict=True)
-    ]
-    return {"state": {}, "param_groups": groups}
+def _stateless(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """The optimizer as it was before its first step."""
+    return type(optimizer)([dict(group) for group in optimizer.param_groups])
 
 
 def teacher_task(seed: int, *, n: int = 32, inputs: int = 10, outputs: int = 2, test: int = 64) -> Task:
