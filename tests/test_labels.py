@@ -157,7 +157,7 @@ def test_large_integers_keep_every_digit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("raw", "told"),
+    ("raw", "said"),
     [
         ([0.5, 1.0], "1 fractions"),
         ([math.inf, 1.0], "1 fractions or infinite"),
@@ -179,8 +179,8 @@ def test_large_integers_keep_every_digit() -> None:
         ([np.ma.masked, 1, np.ma.masked], "2 masked of 3"),
     ],
 )
-def test_what_is_no_class_for_each_sample_is_refused_with_a_remedy(raw: Any, told: str) -> None:
-    with pytest.raises(BadInput, match=told):
+def test_what_is_no_class_for_each_sample_is_refused_with_a_remedy(raw: Any, said: str) -> None:
+    with pytest.raises(BadInput, match=said):
         as_labels(raw)
 
 

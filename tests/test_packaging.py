@@ -104,13 +104,13 @@ def test_the_wheel_says_what_it_is(wheel: Path) -> None:
 def test_the_command_line_works_outside_the_checkout(installed: Path, tmp_path: Path) -> None:
     assert "analyze" in run(sys.executable, "-m", "geomfeat", "--help", cwd=tmp_path, path=installed)
     assert "analyze" in run(installed / "bin" / "geomfeat", "--help", cwd=tmp_path, path=installed)
-    told = run(sys.executable, "-m", "geomfeat", "measures", "participation_ratio", cwd=tmp_path, path=installed)
-    assert "Gao" in told
+    said = run(sys.executable, "-m", "geomfeat", "measures", "participation_ratio", cwd=tmp_path, path=installed)
+    assert "Gao" in said
 
 
 def test_python_and_the_page_work_outside_the_checkout(installed: Path, tmp_path: Path) -> None:
-    told = run(sys.executable, "-c", USE, cwd=tmp_path, path=installed).splitlines()
-    assert Path(told[0]) == installed / "geomfeat" / "__init__.py"
-    assert told[1] == "['nc1', 'participation_ratio']"
+    said = run(sys.executable, "-c", USE, cwd=tmp_path, path=installed).splitlines()
+    assert Path(said[0]) == installed / "geomfeat" / "__init__.py"
+    assert said[1] == "['nc1', 'participation_ratio']"
     assert "<html" in (tmp_path / "page.html").read_text(encoding="utf-8")
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]

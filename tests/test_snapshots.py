@@ -71,7 +71,7 @@ def test_a_readout_reaches_the_functions() -> None:
     assert read.f_initial(read.f_initial.theta, read.f_initial.inputs(pair.inputs)).shape == (6, 1)
 
 
-def test_an_unknown_layer_is_told() -> None:
+def test_an_unknown_layer_is_reported() -> None:
     pair = small()
     with pytest.raises(LayerNotFound, match="'7'"):
         _ = SnapshotPair(pair.initial, pair.trained, pair.inputs, layers=("7",)).before

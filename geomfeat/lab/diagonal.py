@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from geomfeat.charts import Curve, Plot
-from geomfeat.lab._diagonal_theory import (
+from geomfeat.lab.registry import experiment
+from geomfeat.lab.result import Check, Findings
+from geomfeat.lab.theory.diagonal_networks import (
     Array,
     Weights,
     demands,
@@ -23,8 +25,6 @@ from geomfeat.lab._diagonal_theory import (
     product,
     regulariser,
 )
-from geomfeat.lab.registry import experiment
-from geomfeat.lab.result import Check, Findings
 from geomfeat.location.initial_states import observe, start_from
 from geomfeat.location.kernel_demand import CHANGED
 from geomfeat.network import Network
@@ -131,11 +131,11 @@ def _solved(x: Array, y: Array, start: Weights, depth: int, ends: list[float]) -
     probes = torch.tensor(x)
     trained = Network.prepare(Diagonal(end, depth), probes, initial=Diagonal(start, depth),
                               layers=[f"hidden.{k}" for k in range(depth - 1)])  # fmt: skip
-    found = start_from(Diagonal(start, depth), observe(trained, None, n_probes=len(x)))
+    found = start_from(Diagonal(start, depth), observe(trained, None, n_probes=len(x)), shares=[SHARE])
     assert found.kernel is not None
     before, after = kernel(x, start, depth), kernel(x, known, depth)
     learned = x @ (wanted - product(start, depth))
-    coefficients = respond(torch.tensor(before), torch.tensor(learned), SHARE).coefficients.numpy()
+    coefficients = respond(torch.tensor(before), torch.tensor(learned), [SHARE])[0].coefficients.numpy()
     richness, kappa = demands(x, start, coefficients, depth)
     moved = [end - first for end, first in zip(known, start, strict=True)]
     linear = depth * (start[0] ** (depth - 1) * moved[0] - start[1] ** (depth - 1) * moved[1])
@@ -144,7 +144,7 @@ def _solved(x: Array, y: Array, start: Weights, depth: int, ends: list[float]) -
         "passage": (float(np.abs(beta).sum()) - ends[0]) / (ends[1] - ends[0]),
         "passage_theory": (float(np.abs(wanted).sum()) - ends[0]) / (ends[1] - ends[0]),
         "excess_q": regulariser(beta, start[0]) / regulariser(wanted, start[0]) - 1 if depth == 2 else math.nan,
-        "R": found.demand.richness, "R_theory": richness, "kappa": found.kernel.demand, "kappa_theory": kappa,
+        "R": found.demand.richness, "R_theory": richness, "kappa": found.kernel.demand.demand, "kappa_theory": kappa,
         "kappa_closed": _closed(x, start[0], coefficients) if depth == 2 else math.nan,
         "kernel_change": found.kernel.change,
         "kernel_change_theory": float(np.linalg.norm(after - before) / np.linalg.norm(before)),

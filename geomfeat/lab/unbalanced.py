@@ -13,17 +13,17 @@ from torch import Tensor
 from tqdm import tqdm
 
 from geomfeat.charts import Curve, Heat, Plot
-from geomfeat.lab._two_layer_flow import gradient_flow, network, place
-from geomfeat.lab._unbalanced_theory import (
+from geomfeat.lab.registry import experiment
+from geomfeat.lab.result import Check, Findings
+from geomfeat.lab.theory.two_layer_flow import gradient_flow, network, place
+from geomfeat.lab.theory.unbalanced_layers import (
     SHARE,
     one_mode_kernel_demand,
     orthogonal_place,
     orthogonal_start,
     wide_relu_demand,
 )
-from geomfeat.lab.registry import experiment
-from geomfeat.lab.result import Check, Findings
-from geomfeat.location.demand import linearised_task, response_of
+from geomfeat.location.demand import linearised_task, responses_of
 from geomfeat.location.kernel_demand import kernel_demand
 from geomfeat.models.functional import functional
 from geomfeat.numerics import WORKING, stream
@@ -146,7 +146,7 @@ def _measured(
         found = place((before[0][i], before[1][i]), (after[0][i], after[1][i]), x, relu=relu)
         assert found.kernel is not None
         rows.append({"scale": scale, "ratio": ratio, "R": found.demand.richness, "M": found.movement["fc1"],
-                     "kappa": found.kernel.demand, "kappa_on_target": found.kernel.on_target,
+                     "kappa": found.kernel.demand.demand, "kappa_on_target": found.kernel.on_target.demand,
                      "kernel_change": found.kernel.change, "gap": found.kernel.gap})  # fmt: skip
         step()
     return rows
@@ -158,7 +158,7 @@ def _one_mode(ratio: float, change: float) -> dict[str, float]:
     f = functional(network(torch.full((1, 1), w), torch.full((1, 1), a), relu=False))
     x = torch.ones(1, 1, dtype=WORKING)
     task = linearised_task(f, x, torch.full((1, 1), change, dtype=WORKING), ("fc1",))
-    direction = vjp(f, x, response_of(task, SHARE).coefficients[:, None])
+    direction = vjp(f, x, responses_of(task, SHARE)[0].coefficients[:, None])
     return {"scale": 1.0, "ratio": ratio, "change": change,
             "kappa": kernel_demand(f, x, direction, precision=1e-8).demand,
             "kappa_theory": one_mode_kernel_demand(w, a, change)}  # fmt: skip

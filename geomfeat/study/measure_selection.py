@@ -28,7 +28,7 @@ WAITS = "runs only when asked for by name: pass measures="
 
 
 @dataclass(frozen=True)
-class Plan:
+class MeasurePlan:
     """The measures to run, by scope; those named that cannot run; and those left out, with the reason."""
 
     layer: tuple[Measure, ...]
@@ -59,7 +59,7 @@ def unmet(m: Measure, have: Iterable[str]) -> str:
     return "; ".join(remedy[need] for need in sorted(needs - have))
 
 
-def make_plan(measures: Sequence[str] | str | None, have: Iterable[str]) -> Plan:
+def make_plan(measures: Sequence[str] | str | None, have: Iterable[str]) -> MeasurePlan:
     """The plan for these names, given what there is of {labels, values, outputs, init, gradients, course}.
 
     values: the targets are real numbers; measures that need classes are then failed rows, in place of being left out.
@@ -80,7 +80,7 @@ def make_plan(measures: Sequence[str] | str | None, have: Iterable[str]) -> Plan
     refused = [(m, missing[m.name]) for m in chosen if missing[m.name]]
     failed = [(m, why) for m, why in refused if asked is not None or (regression and why == CLASSES)]
     pairs = [m for m in able if m.scope == "pair"]
-    return Plan(
+    return MeasurePlan(
         layer=tuple(m for m in able if m.scope == "layer"),
         pairs=tuple(m for m in pairs if "init" not in m.needs),
         changes=tuple(m for m in pairs if "init" in m.needs),

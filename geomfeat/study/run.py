@@ -30,7 +30,7 @@ from geomfeat.study.location_rows import (
     location_rows,
 )
 from geomfeat.study.measure_rows import guarded
-from geomfeat.study.measure_selection import Plan, make_plan
+from geomfeat.study.measure_selection import MeasurePlan, make_plan
 from geomfeat.study.options import StudyOptions
 from geomfeat.study.part_cache import Parts, code_of, fingerprint
 from geomfeat.study.result import Study
@@ -176,7 +176,7 @@ class _Run:
     """The work of one study, with finished parts saved in `parts`."""
 
     def __init__(
-        self, subject: Subject, plan: Plan, parts: Parts, features: Features, progress: bool, course: Course
+        self, subject: Subject, plan: MeasurePlan, parts: Parts, features: Features, progress: bool, course: Course
     ) -> None:
         self.course = course
         self.subject, self.plan, self.seed, self.parts = subject, plan, subject.look.seed, parts

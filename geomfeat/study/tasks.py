@@ -13,7 +13,7 @@ from geomfeat.registry import Measure
 from geomfeat.snapshots import SnapshotPair
 from geomfeat.study.cka_rows import ESTIMATORS, cka_cells
 from geomfeat.study.measure_rows import facts_of, guarded, measure_layers, measure_network, options_of
-from geomfeat.study.measure_selection import Plan
+from geomfeat.study.measure_selection import MeasurePlan
 from geomfeat.study.part_cache import fingerprint
 from geomfeat.study.snapshots import INITIAL, TRAINED, Subject
 from geomfeat.study.table import Row, failed_rows, row
@@ -73,7 +73,7 @@ class Features:
         return self._pair[1]
 
 
-def tasks_of(subject: Subject, plan: Plan, features: Features, seed: int, course: Course) -> Iterator[Task]:
+def tasks_of(subject: Subject, plan: MeasurePlan, features: Features, seed: int, course: Course) -> Iterator[Task]:
     """All work on measures: by moment, layers and then changes from the initial network; over time; pairs of layers."""
     for at in subject.snapshots:
         for layer in subject.layers:
@@ -112,7 +112,7 @@ def _layer_task(subject: Subject, features: Features, m: Measure, at: str, layer
     return Task(f"{at} {layer} {m.name}", ("layer", m.name, m.options, layer), (at,), rows)
 
 
-def _change_tasks(subject: Subject, plan: Plan, features: Features, at: str, seed: int) -> Iterator[Task]:
+def _change_tasks(subject: Subject, plan: MeasurePlan, features: Features, at: str, seed: int) -> Iterator[Task]:
     for m in plan.changes:
         for layer in subject.layers:
 

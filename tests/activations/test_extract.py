@@ -381,7 +381,7 @@ def test_nan_names_the_layer_wherever_it_comes_first(where: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "said"),
     [
         ({"labels": torch.zeros(5)}, "labels has 5 entries, but there are 6 samples"),
         ({"labels": torch.eye(6)}, r"argmax"),
@@ -399,9 +399,9 @@ def test_nan_names_the_layer_wherever_it_comes_first(where: int) -> None:
         ({"layers": 3}, "layers must be"),
     ],
 )
-def test_bad_arguments_are_named_with_the_remedy(arguments: dict[str, Any], told: str) -> None:
+def test_bad_arguments_are_named_with_the_remedy(arguments: dict[str, Any], said: str) -> None:
     model, x = mlp()
-    with pytest.raises(BadInput, match=told):
+    with pytest.raises(BadInput, match=said):
         extract(model, x, progress=False, **grouped(extract, arguments))
 
 

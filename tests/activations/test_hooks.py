@@ -461,9 +461,9 @@ def test_weights_without_values_or_shapes_are_refused() -> None:
     with torch.device("meta"):
         empty = mlp()[0]
     lazy = nn.Sequential(nn.LazyLinear(4), nn.ReLU())
-    for model, told in ((empty, "meta device.*load the weights first"), (lazy, "lazy module has no shape yet")):
+    for model, said in ((empty, "meta device.*load the weights first"), (lazy, "lazy module has no shape yet")):
         for use in (extract, fired_layers, hidden_weight_layers):
-            with pytest.raises(BadInput, match=told):
+            with pytest.raises(BadInput, match=said):
                 use(model, torch.ones(4, 5))
     assert isinstance(lazy[0].weight, nn.parameter.UninitializedParameter)
 
@@ -494,12 +494,12 @@ def test_torchscript_is_refused_with_the_remedy() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "said"),
     [({"io": "outputs"}, "io='outputs'"), ({"calls": "first"}, "calls='first'"), ({"calls": -1}, "calls=-1")],
 )
-def test_bad_arguments_are_named(arguments: dict[str, Any], told: str) -> None:
+def test_bad_arguments_are_named(arguments: dict[str, Any], said: str) -> None:
     model, _ = mlp()
-    with pytest.raises(GeomfeatError, match=told), recording(model, "*", **arguments):
+    with pytest.raises(GeomfeatError, match=said), recording(model, "*", **arguments):
         pass
 
 

@@ -35,7 +35,7 @@ def test_what_goes_in_comes_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("keep", [0, 10, 0.5, 0.99])
-def test_truncated_files_are_told(tmp_path: Path, keep: float) -> None:
+def test_truncated_files_are_reported(tmp_path: Path, keep: float) -> None:
     file = save_npz(tmp_path / "x.npz", {"fc": Representation(torch.randn(20, 30), layer="fc")})
     data = file.read_bytes()
     file.write_bytes(data[: int(keep if keep >= 1 else keep * len(data))])
@@ -43,7 +43,7 @@ def test_truncated_files_are_told(tmp_path: Path, keep: float) -> None:
         load_npz(file)
 
 
-def test_other_files_are_told(tmp_path: Path) -> None:
+def test_other_files_are_reported(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no such file"):
         load_npz(tmp_path / "none.npz")
     np.savez(tmp_path / "other.npz", x=np.ones(3))
@@ -58,7 +58,7 @@ def test_other_files_are_told(tmp_path: Path) -> None:
         load_npz(tmp_path / "pickled.npz")
 
 
-def test_arguments_in_the_wrong_order_are_told_the_right_one(tmp_path: Path) -> None:
+def test_arguments_in_the_wrong_order_are_reported_the_right_one(tmp_path: Path) -> None:
     reps = {"fc": Representation(torch.ones(2, 3), layer="fc")}
     with pytest.raises(BadInput, match=r"save_npz\(path, layers\) takes the file first.*got dict and"):
         save_npz(reps, tmp_path / "x.npz")  # type: ignore[arg-type]
@@ -84,7 +84,7 @@ def test_a_file_of_the_users_is_not_replaced(tmp_path: Path) -> None:
     "index", ["[" * 100_000, "3", "[3]", '[{"key": "fc"}]', '[{"key": ["fc"], "layer": "fc", "meta": {}}]',
               '[{"key": "fc", "layer": "fc", "meta": 3}]', '[{"key": "none", "layer": "fc", "meta": {}}]'],
 )  # fmt: skip
-def test_an_index_that_does_not_fit_is_told(tmp_path: Path, index: str) -> None:
+def test_an_index_that_does_not_fit_is_reported(tmp_path: Path, index: str) -> None:
     np.savez(tmp_path / "a.npz", **{"x:fc": np.ones((3, 2)), "index": np.array(index)})
     with pytest.raises(BadInput, match=r"a\.npz is damaged or truncated .*write it again with save_npz"):
         load_npz(tmp_path / "a.npz")

@@ -53,7 +53,7 @@ def test_an_option_given_twice_is_refused(wide: nn.Module, option: dict[str, Any
 
 
 @pytest.mark.parametrize(
-    ("option", "told"),
+    ("option", "said"),
     [
         ({"batch_size": 0}, "batch_size=0"),
         ({"project": 0}, "project=0"),
@@ -61,8 +61,8 @@ def test_an_option_given_twice_is_refused(wide: nn.Module, option: dict[str, Any
         ({"project": 2.5}, "project=2.5"),
     ],
 )
-def test_values_out_of_range_are_refused_when_the_object_is_made(option: dict[str, Any], told: str) -> None:
-    with pytest.raises(BadInput, match=told):
+def test_values_out_of_range_are_refused_when_the_object_is_made(option: dict[str, Any], said: str) -> None:
+    with pytest.raises(BadInput, match=said):
         ExtractOptions(**option)
 
 

@@ -109,7 +109,7 @@ def test_weights_come_back_after_an_error_too() -> None:
     assert torch.ones(2).add_(1).tolist() == [2, 2]  # no mode is left on
 
 
-def test_a_weight_that_only_a_later_batch_overwrites_is_told() -> None:
+def test_a_weight_that_only_a_later_batch_overwrites_is_reported() -> None:
     class Sometimes(nn.Module):
         def __init__(self) -> None:
             super().__init__()

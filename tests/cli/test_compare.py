@@ -124,7 +124,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("words", "message"), BAD, ids=[message for _, message in BAD])
-def test_what_cannot_be_compared_is_told_in_one_line(
+def test_what_cannot_be_compared_is_reported_in_one_line(
     files: Path, compare: Run, words: tuple[str, ...], message: str
 ) -> None:
     result = compare(*words)

@@ -64,7 +64,7 @@ def test_projection_and_reduction_are_taken(files: Path, extract: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "said"),
     [
         ([], ["--npz FILE or --store DIR"]),
         (["--npz", "a.npz", "--store", "b"], ["no destination (or two)"]),
@@ -73,14 +73,14 @@ def test_projection_and_reduction_are_taken(files: Path, extract: Run) -> None:
         (["--npz", "a.npz", "--reduce", "adaptiv(2)"], ["adaptiv"]),
     ],
 )
-def test_bad_options_are_told_and_nothing_is_written(
-    files: Path, extract: Run, words: list[str], told: list[str]
+def test_bad_options_are_reported_and_nothing_is_written(
+    files: Path, extract: Run, words: list[str], said: list[str]
 ) -> None:
     before = {p.name for p in files.iterdir()}
     result = extract(*words)
     assert result.exit_code == 2
     [line] = result.stderr.strip().splitlines()
-    assert all(word in line for word in told), line
+    assert all(word in line for word in said), line
     assert {p.name for p in files.iterdir()} - {"__pycache__"} == before
 
 

@@ -17,7 +17,7 @@ def assert_examples_run(m: Measure) -> None:
     assert sum(r.failed for r in results) == 0
 
 
-def assert_facts_are_told(m: Measure) -> None:
+def assert_facts_are_reported(m: Measure) -> None:
     """A source, a summary that is a sentence, and bounds and direction of every quantity."""
     assert len(m.source) > 10
     assert m.summary.endswith(".")

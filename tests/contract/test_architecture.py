@@ -74,9 +74,9 @@ def test_a_call_of_too_many_arguments_is_found() -> None:
     many = ", ".join(f"a{i}" for i in range(10))
     fine, long = (eval(f"lambda {many}, {rest}: None") for rest in ("layers, device, seed, progress", "a10, seed"))
     assert list(house_rules.arguments("geomfeat.fine", fine)) == []
-    (told,) = house_rules.arguments("geomfeat.long", long)
-    assert told.startswith("geomfeat.long takes 11 arguments")
-    assert "dataclass of options" in told
+    (said,) = house_rules.arguments("geomfeat.long", long)
+    assert said.startswith("geomfeat.long takes 11 arguments")
+    assert "dataclass of options" in said
     assert {"geomfeat.analyze", "geomfeat.locate", "geomfeat.regimes.width_scaling"} <= set(house_rules.exported())
 
 

@@ -13,7 +13,7 @@ from geomfeat.numerics import stream
 from geomfeat.registry import Measure, available
 from geomfeat.snapshots import SnapshotPair
 from geomfeat.types import Estimate
-from tests.contract.facts import assert_examples_run, assert_facts_are_told
+from tests.contract.facts import assert_examples_run, assert_facts_are_reported
 from tests.measures.network.pairs import pair_of
 from tests.zoo import Case, nudged, zoo
 
@@ -182,4 +182,4 @@ def test_examples_run(m: Measure) -> None:
 
 @pytest.mark.parametrize("m", DIAGNOSTICS, ids=str)
 def test_facts_are_reported(m: Measure) -> None:
-    assert_facts_are_told(m)
+    assert_facts_are_reported(m)

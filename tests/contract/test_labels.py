@@ -161,8 +161,8 @@ BAD = {
 @pytest.mark.parametrize("entrance", [e for e in (*CLASSES, *GOALS) if e != "load_data"])
 @pytest.mark.parametrize("kind", BAD)
 def test_a_missing_label_is_refused_everywhere(entrance: str, kind: str) -> None:
-    labels, told = BAD[kind]
-    with pytest.raises(BadInput, match=told):
+    labels, said = BAD[kind]
+    with pytest.raises(BadInput, match=said):
         {**CLASSES, **GOALS}[entrance](labels)
 
 
@@ -177,9 +177,9 @@ SHAPES = {
 @pytest.mark.parametrize("entrance", [e for e in CLASSES if e != "load_data"])
 @pytest.mark.parametrize("kind", SHAPES)
 def test_shapes_that_are_no_class_for_each_sample_are_refused_everywhere(entrance: str, kind: str) -> None:
-    labels, told = SHAPES[kind]
+    labels, said = SHAPES[kind]
     if entrance not in UNBOUND or kind != "one too few":
-        with pytest.raises(BadInput, match=told):
+        with pytest.raises(BadInput, match=said):
             CLASSES[entrance](labels)
 
 

@@ -14,7 +14,7 @@ from geomfeat.numerics import stream
 from geomfeat.registry import Measure, available
 from geomfeat.snapshots import SnapshotSeries
 from geomfeat.types import Estimate, Snapshot
-from tests.contract.facts import assert_examples_run, assert_facts_are_told
+from tests.contract.facts import assert_examples_run, assert_facts_are_reported
 from tests.location.runs import RICH_GAMMA, digits_series
 from tests.zoo import Case, nudged, zoo
 
@@ -141,4 +141,4 @@ def test_examples_run(m: Measure) -> None:
 
 @pytest.mark.parametrize("m", SERIES, ids=str)
 def test_facts_are_reported(m: Measure) -> None:
-    assert_facts_are_told(m)
+    assert_facts_are_reported(m)

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from geomfeat.lab import run_experiment
-from geomfeat.lab._diagonal_theory import flow, least_l1, on_path, predicted, product, regulariser
 from geomfeat.lab.diagonal import Diagonal
 from geomfeat.lab.result import Findings
+from geomfeat.lab.theory.diagonal_networks import flow, least_l1, on_path, predicted, product, regulariser
 
 DRAW = np.random.default_rng(3)
 X, Y = DRAW.standard_normal((3, 6)), DRAW.standard_normal(3)

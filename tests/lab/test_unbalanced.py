@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from geomfeat.lab import run_experiment
-from geomfeat.lab._two_layer_flow import gradient_flow
-from geomfeat.lab._unbalanced_theory import one_mode_kernel_demand, orthogonal_place, orthogonal_start
 from geomfeat.lab.result import Findings
+from geomfeat.lab.theory.two_layer_flow import gradient_flow
+from geomfeat.lab.theory.unbalanced_layers import one_mode_kernel_demand, orthogonal_place, orthogonal_start
 from geomfeat.numerics import WORKING
 
 

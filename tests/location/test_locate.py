@@ -117,7 +117,7 @@ def test_without_a_factory_every_module_resets_itself_and_a_flag_says_so() -> No
     assert any("reset_parameters" in flag for flag in found.flags)
 
 
-def test_probes_interval_and_curve_are_told() -> None:
+def test_probes_interval_and_curve_are_reported() -> None:
     found = located("mlp", 0.3)
     assert found.low < found.richness < found.high
     assert found.details["n_probes"] == 128

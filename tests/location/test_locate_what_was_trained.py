@@ -67,7 +67,7 @@ def numpy_is_silent():
 
 
 def demand_by_hand(start: nn.Module, end: nn.Module, names: Sequence[str], layer: str) -> float:
-    """R of one layer from explicit Jacobians in the named parameters: the flow to 1 % of the change left."""
+    """R of one layer from explicit Jacobians in the named parameters: mean over nine shares of the change left."""
     x, model = inputs().double(), copy.deepcopy(start).double()
     features: dict[str, Tensor] = {}
     model.get_submodule(layer).register_forward_hook(lambda _m, _i, out: features.update(h=out))
@@ -85,13 +85,16 @@ def demand_by_hand(start: nn.Module, end: nn.Module, names: Sequence[str], layer
     change = (copy.deepcopy(end).double()(x) - model(x)).detach().flatten()
     w, u = torch.linalg.eigh(j @ j.T)
     w, along = w.clamp_min(0), u.T @ change
-    low, high = 0.0, 1e12
-    for _ in range(200):
-        t = math.sqrt(max(low, 1e-9) * high)
-        left = float(((-w * t).exp() * along).norm()) / float(change.norm())
-        low, high = (t, high) if left**2 > 0.01 else (low, t)
-    direction = j.T @ (u @ (torch.where(w > 1e-12, -torch.expm1(-w * high) / w, high) * along))
-    return math.log10(float((rows(h) @ direction).norm()) / float(h.detach().norm()))
+    of_features, size, found = rows(h), float(h.detach().norm()), []
+    for share in np.logspace(-3, -1, 9):
+        low, high = 0.0, 1e12
+        for _ in range(200):
+            t = math.sqrt(max(low, 1e-9) * high)
+            left = float(((-w * t).exp() * along).norm()) / float(change.norm())
+            low, high = (t, high) if left**2 > share else (low, t)
+        direction = j.T @ (u @ (torch.where(w > 1e-12, -torch.expm1(-w * high) / w, high) * along))
+        found.append(math.log10(float((of_features @ direction).norm()) / size))
+    return float(np.mean(found))
 
 
 def test_the_demand_is_that_of_the_parameters_that_moved() -> None:
@@ -191,7 +194,7 @@ def test_what_counts_as_rounding_depends_on_the_precision_of_the_weights(dtype: 
 @pytest.mark.parametrize("movement", [-math.inf])
 def test_what_did_not_move_is_frozen_at_any_demand(movement: float) -> None:
     assert {regime_of(r, movement) for r in (-2.0, 0.0, 3.0, -math.inf)} == {"frozen"}
-    assert [regime_of(-math.inf, m) for m in (-2.0, 0.0, 1.0)] == ["undetermined", "undetermined", "rich"]
+    assert [regime_of(-math.inf, m) for m in (-2.0, -0.4, 1.0)] == ["undetermined", "undetermined", "rich"]
 
 
 @pytest.mark.parametrize("which", ["initial", "trained", "both", "a layer"])
@@ -322,7 +325,8 @@ def test_a_read_out_that_starts_at_zero_leaves_no_first_order_demand() -> None:
     found = locate(trained(start), inputs(), initial=start, **FAST)
     assert found.richness == found.low == found.high == -math.inf
     assert math.isfinite(found.movement)
-    assert found.regime == "undetermined"
+    assert found.movement > -0.3
+    assert found.regime == "rich"
     assert any(flag.startswith("No demand on 0, 2") for flag in found.flags)
 
 

@@ -43,8 +43,8 @@ def train(**changes):
 for case in sys.argv[1:]:
     try:
         print("->", eval(case))
-    except BadInput as told:
-        print(told)
+    except BadInput as said:
+        print(said)
 """
 
 

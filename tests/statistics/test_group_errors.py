@@ -95,18 +95,18 @@ def test_what_has_no_error_over_samples_has_none_over_groups() -> None:
 
 
 @pytest.mark.parametrize(
-    ("groups", "told"),
+    ("groups", "said"),
     [
         (torch.arange(40) % 2, "2 groups are too few for an error over groups"),
         (torch.tensor([0] * 38 + [1, 2]), "2 samples remain without one of the groups, and 4 are needed"),
     ],
 )
-def test_groups_that_give_no_error_are_told(groups: torch.Tensor, told: str) -> None:
+def test_groups_that_give_no_error_are_reported(groups: torch.Tensor, said: str) -> None:
     x = torch.randn(40, 3, generator=stream(0, "few"))
     found = get("cka_linear_unbiased")(Representation(x, groups=groups), Representation(x**3))
     assert found.ok
     assert found.stderr is None
-    assert told in found.note
+    assert said in found.note
     assert found.value == cka(x, x**3).value
 
 

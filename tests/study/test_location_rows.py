@@ -125,7 +125,7 @@ def test_options_that_could_only_fail_are_refused_before_any_work(make: Callable
         make()
 
 
-def test_a_quantity_that_could_not_be_told_is_a_failed_row() -> None:
+def test_a_quantity_that_could_not_be_reported_is_a_failed_row() -> None:
     where = Location(-1.0, -1.1, -0.9, math.nan, math.nan, "initial", None, False, "undetermined", pd.DataFrame())
     ok = {r["quantity"]: r["ok"] for r in location_rows(where, subject(), "")}
     assert ok == {"richness": True, "low": True, "high": True, "movement": False, "excess": False} | dict.fromkeys(

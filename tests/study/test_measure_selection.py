@@ -38,7 +38,7 @@ def test_what_cannot_run_is_left_out_with_the_reason() -> None:
     assert "capacity" not in plan.names
 
 
-def test_what_was_asked_for_by_name_and_cannot_run_is_kept_to_be_told() -> None:
+def test_what_was_asked_for_by_name_and_cannot_run_is_kept_to_be_reported() -> None:
     plan = make_plan(["capacity", "stable_rank"], set())
     assert [(m.name, "labels=" in why) for m, why in plan.refused] == [("capacity", True)]
     assert [m.name for m in plan.layer] == ["stable_rank"]

@@ -114,13 +114,13 @@ def test_the_location_is_there_and_in_the_table(whole: Study) -> None:
 
 
 def test_settings_say_what_made_it(whole: Study) -> None:
-    told = whole.settings
-    assert told["layers"] == ["1", "3"]
-    assert told["conditions"] == {"width": 16, "lr": 0.3}
-    assert (told["n"], told["seed"], told["labels"], told["initial"]) == (60, 0, True, True)
-    assert told["accuracy"]["data"] > 0.5
-    assert len(told["weights"]["trained"]) == 64
-    assert {"version", "python", "torch", "numpy", "platform"} <= told.keys()
+    said = whole.settings
+    assert said["layers"] == ["1", "3"]
+    assert said["conditions"] == {"width": 16, "lr": 0.3}
+    assert (said["n"], said["seed"], said["labels"], said["initial"]) == (60, 0, True, True)
+    assert said["accuracy"]["data"] > 0.5
+    assert len(said["weights"]["trained"]) == 64
+    assert {"version", "python", "torch", "numpy", "platform"} <= said.keys()
 
 
 def test_a_study_survives_the_disk(whole: Study, tmp_path: Path) -> None:

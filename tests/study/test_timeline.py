@@ -76,7 +76,7 @@ def test_by_default_it_runs_where_it_can() -> None:
 
 @pytest.mark.parametrize("options", [{"checkpoints": None}, {"model": at_gamma(RICH_GAMMA).model,
                                       "checkpoints": {5: at_gamma(RICH_GAMMA).model}}])  # fmt: skip
-def test_two_steps_are_not_judged_and_the_reason_is_told(options: dict[str, Any]) -> None:
+def test_two_steps_are_not_judged_and_the_reason_is_reported(options: dict[str, Any]) -> None:
     rows = numbers(study(**options))
     assert not rows["ok"].any()
     assert set(rows.index) == set(time_regime.quantities)

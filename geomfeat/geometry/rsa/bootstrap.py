@@ -12,7 +12,7 @@ OVER = ("both", "stimuli", "subjects")
 
 
 @dataclass(frozen=True, eq=False)
-class Spread:
+class BootstrapSpread:
     """Variances of M mean similarities and of their differences.
 
     Attributes:
@@ -36,7 +36,7 @@ def resample(n: int, n_bootstrap: int, seed: int, what: str) -> Float[Tensor, "s
 
 def spread(
     full: Float[Tensor, "M k"], resampled: Float[Tensor, "s M k"], subjects: Float[Tensor, "s k"], n: int, over: str
-) -> Spread:
+) -> BootstrapSpread:
     """Variances of the means over subjects.
 
     Args:
@@ -67,7 +67,9 @@ def spread(
     differences = [v[:, None] + v[None] - 2 * c for v, c in zip(variances, covariances, strict=True)]
     if over == "both":
         variances, differences = [_both(variances, a, b)], [_both(differences, a, b)]
-    return Spread(series[fine], variances[0].clamp_min(0), differences[0].clamp_min(0), dof, int((~fine).sum()))
+    return BootstrapSpread(
+        series[fine], variances[0].clamp_min(0), differences[0].clamp_min(0), dof, int((~fine).sum())
+    )
 
 
 def _both(variances: list[Tensor], a: float, b: float) -> Tensor:

@@ -12,7 +12,7 @@ from geomfeat.charts import Curve, Plot
 from geomfeat.display import PlottableResult, line_chart
 from geomfeat.errors import BadInput
 from geomfeat.geometry.rsa._noise_ceiling import NoiseCeiling, ceilings_per_subject, noise_ceiling
-from geomfeat.geometry.rsa.bootstrap import OVER, Spread, resample, spread
+from geomfeat.geometry.rsa.bootstrap import OVER, BootstrapSpread, resample, spread
 from geomfeat.geometry.rsa.compare import FEWEST_STIMULI, aligned, missing_pairs, similarities
 from geomfeat.geometry.rsa.dissimilarity import rdm
 from geomfeat.geometry.rsa.rdms import RDMs, stack_rdms
@@ -208,7 +208,7 @@ def _with_ceiling(
 
 
 def _ranking(
-    names: tuple[str, ...], full: Tensor, found: Spread, ceiling: NoiseCeiling, over: str, n_bootstrap: int
+    names: tuple[str, ...], full: Tensor, found: BootstrapSpread, ceiling: NoiseCeiling, over: str, n_bootstrap: int
 ) -> RSARanking:
     from scipy import stats
 

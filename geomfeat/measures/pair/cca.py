@@ -10,7 +10,7 @@ from geomfeat.types import Estimate, Representation
 @measure(
     source="Raghu et al. 2017, section 2.1; Kornblith et al. 2019, table 1 (mean CCA correlation)",
     bounds=(0, 1),
-    direction="higher = more alike; near 1 for any two layers with nearly as many units as samples",
+    direction="higher = more similar; near 1 for any two layers with nearly as many units as samples",
     invariant_to={"rotation", "scale", "shift", "sample order", "unit order", "duplication"},
     min_samples=3,
     by_default=False,
@@ -29,7 +29,7 @@ def cca_mean(a: Representation, b: Representation) -> Estimate:
 @measure(
     source="Kornblith et al. 2019, table 1 (R^2 CCA)",
     bounds=(0, 1),
-    direction="higher = more alike; near 1 for any two layers with nearly as many units as samples",
+    direction="higher = more similar; near 1 for any two layers with nearly as many units as samples",
     invariant_to={"rotation", "scale", "shift", "sample order", "unit order", "duplication"},
     min_samples=3,
     by_default=False,
@@ -48,7 +48,7 @@ def cca_mean_squared(a: Representation, b: Representation) -> Estimate:
 @measure(
     source="Morcos, Raghu and Bengio 2018, eq. 6",
     bounds=(0, 1),
-    direction="higher = more alike; not symmetric",
+    direction="higher = more similar; not symmetric",
     invariant_to={"scale", "shift", "sample order", "unit order", "duplication"},
     min_samples=3,
     by_default=False,
@@ -67,7 +67,7 @@ def pwcca(a: Representation, b: Representation) -> Estimate:
 @measure(
     source="Raghu et al. 2017, section 2.1",
     bounds=(0, 1),
-    direction="higher = more alike",
+    direction="higher = more similar",
     invariant_to={"rotation", "scale", "shift", "sample order", "unit order", "duplication"},
     min_samples=3,
     by_default=False,

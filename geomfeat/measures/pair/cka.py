@@ -10,7 +10,7 @@ from geomfeat.types import Estimate, Representation
 @measure(
     source="Kornblith et al. 2019, eq. 4",
     bounds=(0, 1),
-    direction="higher = more alike; near 1 for any two layers with more units than samples",
+    direction="higher = more similar; near 1 for any two layers with more units than samples",
     invariant_to={"rotation", "scale", "shift", "sample order", "unit order", "duplication"},
 )
 def cka_linear_biased(a: Representation, b: Representation) -> Estimate:
@@ -27,7 +27,7 @@ def cka_linear_biased(a: Representation, b: Representation) -> Estimate:
 @measure(
     source="Kornblith et al. 2019, eq. 4, with the HSIC of Song et al. 2012, eq. 5",
     bounds=(-1, 1),
-    direction="higher = more alike; 0 for independent features",
+    direction="higher = more similar; 0 for independent features",
     invariant_to={"rotation", "scale", "shift", "sample order", "unit order"},
     min_samples=4,
 )
@@ -45,7 +45,7 @@ def cka_linear_unbiased(a: Representation, b: Representation) -> Estimate:
 @measure(
     source="Kornblith et al. 2019, section 3, with the HSIC of Song et al. 2012, eq. 5",
     bounds=(-1, 1),
-    direction="higher = more alike; 0 for independent features",
+    direction="higher = more similar; 0 for independent features",
     invariant_to={"rotation", "scale", "shift", "sample order", "unit order"},
     min_samples=4,
     by_default=False,

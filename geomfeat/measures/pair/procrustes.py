@@ -12,7 +12,7 @@ from geomfeat.types import Estimate, Representation
 @measure(
     source="Ding, Denain and Steinhardt 2021, section 3 (who give its square)",
     bounds=(0, 2**0.5),
-    direction="higher = less alike; 0 up to rotation, scale and shift",
+    direction="higher = less similar; 0 up to rotation, scale and shift",
     invariant_to={"rotation", "scale", "shift", "sample order", "unit order", "duplication"},
     by_default=False,
 )
@@ -31,7 +31,7 @@ def procrustes_distance(a: Representation, b: Representation) -> Estimate:
     source="Williams et al. 2021, eq. 6, without whitening (alpha = 1)",
     bounds=(0, 1.5708),
     unit="radians",
-    direction="higher = less alike; 0 up to rotation, scale and shift",
+    direction="higher = less similar; 0 up to rotation, scale and shift",
     invariant_to={"rotation", "scale", "shift", "sample order", "unit order", "duplication"},
     by_default=False,
 )
@@ -50,7 +50,7 @@ def shape_angle(a: Representation, b: Representation) -> Estimate:
     source="Williams et al. 2021, eq. 4; Procrustes size-and-shape distance",
     bounds=(0, inf),
     unit="of the features, grows as the root of samples",
-    direction="higher = less alike",
+    direction="higher = less similar",
     invariant_to={"rotation", "shift", "sample order", "unit order"},
     by_default=False,
 )

@@ -11,7 +11,7 @@ COMPARATORS = {
     "cosine": (0, 1), "correlation": (-1, 1), "spearman": (-1, 1), "rho_a": (-1, 1), "kendall_tau_a": (-1, 1),
     "whitened_cosine": (0, 1),
 }  # fmt: skip
-QUANTITIES = {name: Quantity(bounds, "", "higher = more alike geometry") for name, bounds in COMPARATORS.items()}
+QUANTITIES = {name: Quantity(bounds, "", "higher = more similar geometry") for name, bounds in COMPARATORS.items()}
 
 
 @measure(
@@ -38,7 +38,7 @@ def rsa_correlation_distance(a: Representation, b: Representation) -> dict[str, 
 @measure(
     source=SOURCE,
     quantities=QUANTITIES
-    | {"whitened_cosine": Quantity((0, 1), "", "higher = more alike geometry; equal to cka_linear_biased")},
+    | {"whitened_cosine": Quantity((0, 1), "", "higher = more similar geometry; equal to cka_linear_biased")},
     invariant_to={"rotation", "scale", "shift", "sample order", "unit order"},
     min_samples=3,
     by_default=False,

@@ -19,7 +19,7 @@ from geomfeat.charts import Heat
 from geomfeat.display import PlottableResult, pair_columns
 from geomfeat.errors import BadInput
 from geomfeat.numerics import WORKING, as_tensor, require_finite, stream
-from geomfeat.regimes.linear_networks.mixed_descent import Products, descend_products, random_products
+from geomfeat.regimes.linear_networks.mixed_descent import Products, random_products, smallest_weights, weight_step
 from geomfeat.regimes.linear_networks.mixed_dynamics import n_active
 
 REGIMES = ("active", "mixed", "lazy", "under-parameterized")
@@ -170,13 +170,14 @@ def _train(start: Products, y: Tensor, truth: Tensor, max_steps: int) -> tuple[T
     largest = sum(torch.linalg.matrix_norm(m, 2) for m in (start.first, start.second))
     rate = (RATE / (largest + 2 * torch.linalg.matrix_norm(y, 2)))[:, None, None]
     size = truth.square().sum()
-    now, kept = start, start.map
+    (w1, w2), kept = smallest_weights(start), start.map
     error = (kept - truth).square().sum((-2, -1)) / size
     steps = torch.zeros_like(error, dtype=torch.long)
     for step in range(1, max_steps + 1):
-        now = descend_products(now, y, rate, [1])[0]
-        found = (now.map - truth).square().sum((-2, -1)) / size
+        w1, w2 = weight_step(w1, w2, y, rate)
+        now = w2 @ w1
+        found = (now - truth).square().sum((-2, -1)) / size
         better = ~(found >= error)  # true for NaN too, so a diverged run stays NaN
-        kept = torch.where(better[:, None, None], now.map, kept)
+        kept = torch.where(better[:, None, None], now, kept)
         error, steps = torch.where(better, found, error), torch.where(better, step, steps)
     return error, steps, torch.nan_to_num(kept, posinf=0.0, neginf=0.0)

@@ -1,11 +1,9 @@
 """Gradient descent of a two-layer linear network without its weights: exact, at a cost that no width changes.
 
-The products A = W2 W1, M1 = W1' W1 and M2 = W2 W2' carry a step of gradient descent on |A - Y|^2 / 2 by themselves,
-with G = A - Y and the learning rate e (expand the products of W1 - e W2' G and W2 - e G W1'):
-
-    A  <- A  - e (M2 G + G M1) + e^2 G A' G
-    M1 <- M1 - e (A' G + G' A) + e^2 G' M2 G
-    M2 <- M2 - e (A G' + G A') + e^2 G M1 G'
+The products A = W2 W1, M1 = W1' W1 and M2 = W2 W2' determine the descent on |A - Y|^2 / 2: their next values depend on
+themselves alone. They are the blocks of one Gram matrix, [M1 A'; A M2] = Q Q', so weights of at most inputs + outputs
+hidden units have the same products, and are what is stepped. (Steps of the products themselves leave, by rounding, the
+Gram matrices of rank of the width; in a narrow network, and near a saddle, that error grows without bound.)
 
 The start of random weights too needs no matrix with a side of the width: see `random_products`.
 """
@@ -20,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.numerics import WORKING, as_tensor, numpy_stream, require_finite, stream
+from geomfeat.numerics import WORKING, as_tensor, numpy_stream, require_finite, safe_eigh, stream
 from geomfeat.regimes.linear_networks.balance import chained
 
 
@@ -104,24 +102,34 @@ def descend_products(
     if not bool(((rate > 0) & (rate < math.inf)).all()):
         raise BadInput(f"learning_rate={learning_rate} must be positive and finite")
     y = require_finite(target, "target")
-    out, now, done = [], start, 0
+    (w1, w2), out, done = smallest_weights(start), [], 0
     for step in steps:
         for _ in range(step - done):
-            now = _step(now, y, rate)
+            w1, w2 = weight_step(w1, w2, y, rate)
+        out.append(start if step == 0 else Products(w2 @ w1, w1.mT @ w1, w2 @ w2.mT))
         done = step
-        out.append(now)
     return out
 
 
-def _step(p: Products, y: Tensor, rate: Tensor) -> Products:
-    a, m1, m2 = p.map, p.first, p.second
-    gap = a - y
-    left, right, inner, outer = m2 @ gap, gap @ m1, a.mT @ gap, a @ gap.mT
-    return Products(
-        a - rate * (left + right) + rate**2 * (gap @ inner),
-        m1 - rate * (inner + inner.mT) + rate**2 * (gap.mT @ left),
-        m2 - rate * (outer + outer.mT) + rate**2 * (right @ gap.mT),
-    )
+def smallest_weights(p: Products) -> tuple[Tensor, Tensor]:
+    """Weights (W1, W2) of inputs + outputs hidden units that have the given products; unused units are exactly 0.
+
+    >>> w1, w2 = smallest_weights(random_products(2, 3, 10**6, 0.1))
+    >>> w1.shape, w2.shape
+    (torch.Size([5, 3]), torch.Size([2, 5]))
+    """
+    gram = torch.cat([torch.cat([p.first, p.map.mT], -1), torch.cat([p.map, p.second], -1)], -2)
+    values, vectors = safe_eigh(gram)
+    noise = gram.shape[-1] * torch.finfo(WORKING).eps * values[..., -1:]
+    q = vectors * torch.where(values > noise, values, 0.0).sqrt()[..., None, :]
+    inputs = p.first.shape[-1]
+    return q[..., :inputs, :].mT, q[..., inputs:, :]
+
+
+def weight_step(w1: Tensor, w2: Tensor, target: Tensor, rate: Tensor) -> tuple[Tensor, Tensor]:
+    """One gradient-descent step of (..., hidden, inputs) and (..., outputs, hidden) on |W2 W1 - Y|^2 / 2."""
+    gap = rate * (w2 @ w1 - target)
+    return w1 - w2.mT @ gap, w2 - gap @ w1.mT
 
 
 def _wishart_root(size: int, degrees: int, seed: int, name: str) -> Tensor:

@@ -66,13 +66,15 @@ def n_active(matrix: Float[Tensor, "*b o i"], threshold: float | Tensor) -> Tens
     return (torch.linalg.svdvals(matrix) > level[..., None]).sum(-1)
 
 
-def mixed_velocity(product: Float[Tensor, "o i"], target: Float[Tensor, "o i"], threshold: float) -> Tensor:
+def mixed_velocity(
+    product: Float[Tensor, "*b o i"], target: Float[Tensor, "*b o i"], threshold: float | Tensor
+) -> Tensor:
     """dA/dt of the self-consistent flow: -[(A A' + c^2 I)^(1/2) G + G (A' A + c^2 I)^(1/2)], G = A - Y, for any shape.
 
     Args:
-        product: (outputs, inputs) A.
-        target: (outputs, inputs) Y; for inputs that are not white, see `mixed_flow`.
-        threshold: c = sigma^2 w; 0 gives the balanced flow.
+        product: (..., outputs, inputs) A.
+        target: (..., outputs, inputs) Y; for inputs that are not white, see `mixed_flow`.
+        threshold: c = sigma^2 w, or (...,) one for each matrix; 0 gives the balanced flow.
 
     >>> a, y = torch.tensor([[3.0]]), torch.tensor([[4.0]])
     >>> float(mixed_velocity(a, y, 4.0))   # 2 sqrt(s^2 + c^2) (y - s)
@@ -80,16 +82,17 @@ def mixed_velocity(product: Float[Tensor, "o i"], target: Float[Tensor, "o i"], 
     """
     a, gap = product.to(WORKING), (product - target).to(WORKING)
     u, s, vh = torch.linalg.svd(a, full_matrices=False)
+    c = torch.as_tensor(threshold, dtype=WORKING, device=a.device)[..., None, None]
     # Outside the row and column space of A both roots are c: only the rest needs the singular vectors.
-    extra = torch.sqrt(s.square() + threshold**2) - threshold
+    extra = torch.sqrt(s[..., None, :].square() + c.square()) - c
     left = (u * extra) @ (u.mT @ gap)
     right = ((gap @ vh.mT) * extra) @ vh
-    return -(left + right + 2 * threshold * gap)
+    return -(left + right + 2 * c * gap)
 
 
 def mixed_flow(
-    start: Float[Tensor, "o i"], target: Float[Tensor, "p j"], threshold: float, times: Sequence[float]
-) -> Float[Tensor, "t o i"]:
+    start: Float[Tensor, "*b o i"], target: Float[Tensor, "*c p j"], threshold: float | Tensor, times: Sequence[float]
+) -> Float[Tensor, "t *b o i"]:
     """A(t) of the self-consistent flow, at given times.
 
     Holds for white inputs, weights of one variance in both layers, and large widths. The largest relative error over
@@ -97,14 +100,15 @@ def mixed_flow(
     error of taking M1 and M2 for multiples of the identity at the start.
 
     Args:
-        start: (outputs, inputs) A(0) = W2 W1, of the network itself: the first moves depend on it.
-        target: (outputs, inputs) Y.
-        threshold: c = sigma^2 w, see `activity_threshold`; 0 is the balanced flow.
+        start: (..., outputs, inputs) A(0) = W2 W1, of the network itself: the first moves depend on it. Leading
+            dimensions are networks side by side.
+        target: (..., outputs, inputs) Y, of the start's shape.
+        threshold: c = sigma^2 w, see `activity_threshold`, or (...,) one for each network; 0 is the balanced flow.
         times: increasing, from 0; in units where the weights move by the gradient of |A - Y|^2 / 2 (learning rate
             times steps).
 
     Returns:
-        (times, outputs, inputs) in float64. Raises BadInput for shapes that differ, NaN, times that do not
+        (times, ..., outputs, inputs) in float64. Raises BadInput for shapes that differ, NaN, times that do not
         increase, a negative threshold.
 
     >>> y = torch.diag(torch.tensor([5.0, 1.0]))
@@ -113,21 +117,22 @@ def mixed_flow(
     True
     """
     a, y = (require_finite(as_tensor(m, n, WORKING), n) for m, n in ((start, "start"), (target, "target")))
-    _check(a, y, threshold, times)
+    c = as_tensor(threshold, "threshold", WORKING).to(a.device)
+    _check(a, y, c, times)
     out, now = [], 0.0
-    size = max(float(torch.linalg.matrix_norm(m, 2)) for m in (a, y))
+    size = torch.maximum(*(torch.linalg.matrix_norm(m, 2) for m in (a, y)))
     # The residual decays at a rate of at most 2 sqrt(s^2 + c^2), and s grows no further than the target's.
-    longest = STEP / max(2 * (size**2 + threshold**2) ** 0.5, torch.finfo(WORKING).tiny)
+    longest = STEP / max(2 * float(torch.hypot(size, c).max()), torch.finfo(WORKING).tiny)
     for time in map(float, times):
         steps = ceil((time - now) / longest)
         for _ in range(steps):
-            a = _fourth_order(a, y, threshold, (time - now) / steps)
+            a = _fourth_order(a, y, c, (time - now) / steps)
         now = time
         out.append(a)
     return torch.stack(out)
 
 
-def _fourth_order(a: Tensor, y: Tensor, threshold: float, h: float) -> Tensor:
+def _fourth_order(a: Tensor, y: Tensor, threshold: Tensor, h: float) -> Tensor:
     """One classical Runge-Kutta step."""
     k1 = mixed_velocity(a, y, threshold)
     k2 = mixed_velocity(a + h / 2 * k1, y, threshold)
@@ -136,12 +141,15 @@ def _fourth_order(a: Tensor, y: Tensor, threshold: float, h: float) -> Tensor:
     return a + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
 
 
-def _check(start: Tensor, target: Tensor, threshold: float, times: Sequence[float]) -> None:
-    if start.shape != target.shape or start.ndim != 2:
+def _check(start: Tensor, target: Tensor, threshold: Tensor, times: Sequence[float]) -> None:
+    if start.shape != target.shape or start.ndim < 2:
         raise BadInput(
             f"start has shape {tuple(start.shape)} and target {tuple(target.shape)}: give two matrices of one shape"
         )
-    if not 0 <= threshold < inf:
-        raise BadInput(f"threshold={threshold!r} must be sigma^2 w of the network, 0 or more")
+    if not bool(((threshold >= 0) & (threshold < inf)).all()) or threshold.shape not in ((), start.shape[:-2]):
+        raise BadInput(
+            f"threshold={threshold.tolist()} must be sigma^2 w of the network, 0 or more, or one for each of the "
+            f"{tuple(start.shape[:-2])} networks"
+        )
     if not len(times) or not times[0] >= 0 or any(not a < b for a, b in pairwise((*times, inf))):
         raise BadInput(f"times={list(times)[:5]} must be one or more finite, increasing numbers, from 0")

@@ -24,7 +24,7 @@ from geomfeat.numerics import WORKING
 from geomfeat.regimes.width.options import WidthOptions
 from geomfeat.regimes.width.parallel_training import Family, Values, can_batch, descend_together, over_seeds
 from geomfeat.regimes.width.readings import find_sites, passed
-from geomfeat.regimes.width.scaling import Build, Plan, Train, planned, rates_of, trained_by
+from geomfeat.regimes.width.scaling import Build, ScalingPlan, Train, planned, rates_of, trained_by
 from geomfeat.statistics.power_law import WidthExponent, power_law
 
 
@@ -132,7 +132,7 @@ def coordinate_check(
     return CoordinateCheck(plan.widths, plan.seeds, layers, changes)
 
 
-def _steps_of(plan: Plan, nets: Family, train: Train, steps: int) -> list[Values]:
+def _steps_of(plan: ScalingPlan, nets: Family, train: Train, steps: int) -> list[Values]:
     path, now = [], nets
     for _ in range(steps):
         after = trained_by(plan, now, train)

@@ -42,7 +42,7 @@ OF_NETWORK = ("initial_output", "output_change", "useful_update", "second_order"
 
 
 @dataclass(frozen=True)
-class Sites:
+class ReadingSites:
     """The layers with a weight matrix, in call order.
 
     Attributes:
@@ -60,7 +60,7 @@ class Sites:
         return tuple(name for name in self.names if name not in self.hidden)
 
 
-def find_sites(nets: Family, inputs: Any, readout: Readout | None = None) -> Sites:
+def find_sites(nets: Family, inputs: Any, readout: Readout | None = None) -> ReadingSites:
     """The layers of a family; BadInput where none of them is hidden."""
     model = nets.network(nets.start, 0)
     modules = modules_by_name(model)
@@ -81,7 +81,7 @@ def find_sites(nets: Family, inputs: Any, readout: Readout | None = None) -> Sit
             continue
         if again.shape == made[name].shape and _equal(again, made[name]):
             alone.append(name)
-    return Sites(tuple(names), tuple(n for n in names if n in hidden), tuple(alone))
+    return ReadingSites(tuple(names), tuple(n for n in names if n in hidden), tuple(alone))
 
 
 def readings(
@@ -91,7 +91,7 @@ def readings(
     inputs: Any,
     *,
     gamma: float,
-    sites: Sites,
+    sites: ReadingSites,
     readout: Readout | None = None,
     batched: bool = True,
 ) -> dict[tuple[str, str], Tensor]:
@@ -120,7 +120,7 @@ def _key(name: str) -> tuple[str, str]:
 
 
 def _sizes(
-    nets: Family, old: Values, new: Values, inputs: Any, sites: Sites, readout: Readout | None
+    nets: Family, old: Values, new: Values, inputs: Any, sites: ReadingSites, readout: Readout | None
 ) -> dict[str, Tensor]:
     """Norms over all samples, of one network."""
     h0, x0, net0 = passed(nets, old, inputs, sites.names, readout)

@@ -23,7 +23,7 @@ from geomfeat.numerics import WORKING
 from geomfeat.regimes.training.richness import Richness
 from geomfeat.regimes.width.options import WidthOptions
 from geomfeat.regimes.width.parallel_training import Family, Values, can_batch, descend_together, family, learning_rates
-from geomfeat.regimes.width.readings import Sites, find_sites, readings
+from geomfeat.regimes.width.readings import ReadingSites, find_sites, readings
 from geomfeat.regimes.width.result import Reading, RichnessEstimate, WidthScaling, richness_of
 from geomfeat.statistics.power_law import FEWEST_WIDTHS
 
@@ -32,7 +32,7 @@ Train = Callable[[nn.Module, Any, Any], nn.Module]
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class ScalingPlan:
     """Checked arguments, shared by `width_scaling` and `coordinate_check`."""
 
     build: Build
@@ -149,7 +149,7 @@ def estimate_r(build: Build, inputs: Any, targets: Any, widths: Sequence[int], *
 def planned(
     build: Build, inputs: Any, targets: Any, widths: Sequence[int], *, r: float | None, gamma: float | None,
     train: Train | None, seeds: int | Sequence[int], steps: int, options: WidthOptions,
-) -> Plan:  # fmt: skip
+) -> ScalingPlan:  # fmt: skip
     """The arguments, checked; BadInput names the one that cannot be."""
     require_kind(options, WidthOptions, "options")
     if sum(v is not None for v in (r, gamma, train)) > 1:
@@ -171,10 +171,10 @@ def planned(
         raise BadInput(f"targets have {goal.shape[0]} entries, but inputs {n_samples(data)} samples")
     first = next(_built(build, sizes[0], chosen[0]).parameters(), torch.zeros(()))
     data, goal = moved(data, first.device, first.dtype), goal.to(first.device)
-    return Plan(build, data, goal, sizes, chosen, gammas, 0.0 if r is None else r, train is None, options)
+    return ScalingPlan(build, data, goal, sizes, chosen, gammas, 0.0 if r is None else r, train is None, options)
 
 
-def rates_of(plan: Plan, nets: Sequence[Family]) -> list[Tensor]:
+def rates_of(plan: ScalingPlan, nets: Sequence[Family]) -> list[Tensor]:
     """eta0 of every network, (S,) per width: the given one or `learning_rates`."""
     how = plan.options
     if how.lr is not None:
@@ -182,7 +182,7 @@ def rates_of(plan: Plan, nets: Sequence[Family]) -> list[Tensor]:
     return learning_rates(nets, plan.inputs, plan.targets, gammas=plan.gammas, loss=how.loss, readout=how.readout)
 
 
-def trained_by(plan: Plan, nets: Family, train: Train) -> Values:
+def trained_by(plan: ScalingPlan, nets: Family, train: Train) -> Values:
     """Weights and buffers after the user's own training, stacked in float64."""
     found = []
     for i in range(nets.n_seeds):
@@ -200,8 +200,8 @@ def trained_by(plan: Plan, nets: Family, train: Train) -> Values:
 
 
 def _rows(
-    plan: Plan, width: int, nets: Family, after: Values, losses: Tensor | None, gamma: float, sites: Sites,
-    batched: bool,
+    plan: ScalingPlan, width: int, nets: Family, after: Values, losses: Tensor | None, gamma: float,
+    sites: ReadingSites, batched: bool,
 ) -> list[Reading]:  # fmt: skip
     """Readings of one width; of diverged networks, and of terms that a layer does not have, flagged."""
     wide = nets.to(WORKING)

@@ -14,6 +14,8 @@ from geomfeat.location.regimes import (
     KERNEL_RESTS,
     LAZY_BELOW,
     RICH_DEMAND,
+    RICH_MOVEMENT,
+    SMALL_CHANGE,
 )
 from geomfeat.location.result import Location
 from geomfeat.report.content.location_data import located, padded_range
@@ -21,6 +23,9 @@ from geomfeat.report.content.study_view import View
 
 Span = tuple[float, float]
 Box = tuple[Span, Span]
+# What happened has thresholds of its own where they differ from those of demand: M above the first is moved, and the
+# kernel is at rest below the second, on the scale of kernel demand.
+MOVED_FROM, RESTS_UP_TO = RICH_MOVEMENT, math.log10(SMALL_CHANGE / CHANGED)
 INSIDE = 0.015  # of a range: how far from its edge an infinite value is drawn
 
 
@@ -88,7 +93,8 @@ def kernel_areas(x: Span, y: Span) -> dict[str, Box]:
     rests, moved = (x[0], LAZY_BELOW), (RICH_DEMAND, x[1])
     below, above = (y[0], KERNEL_RESTS), (KERNEL_MOVED, y[1])
     return {
-        "lazy": (rests, below), "rich": (moved, above), FEATURES_ONLY: (moved, below), KERNEL_ONLY: (rests, above),
+        "lazy": (rests, below), "rich": ((LAZY_BELOW, x[1]), above),
+        FEATURES_ONLY: (moved, below), KERNEL_ONLY: (rests, above),
     }  # fmt: skip
 
 

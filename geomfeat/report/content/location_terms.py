@@ -24,9 +24,10 @@ def _rule() -> str:
         f"Features are at rest if R and M are below {LAZY_BELOW:g}, and moved if R is above {RICH_DEMAND:g} or M above "
         f"{RICH_MOVEMENT:g}. The kernel is at rest if κ is below {KERNEL_RESTS:g} and it changed by less than "
         f"{100 * SMALL_CHANGE:.0f} %, and moved if κ is above {KERNEL_MOVED:g} or it changed by more than "
-        f"{100 * LARGE_CHANGE:.0f} %. Lazy: both at rest. Rich: both moved. '{FEATURES_ONLY}' and '{KERNEL_ONLY}': one "
-        f"of them. Transition: between. Frozen: no hidden feature moved. Moved by the optimizer: features or kernel "
-        f"moved {BEYOND_DEMAND:g} decades further than demanded, where the demand is small (R below {RICH_DEMAND:g}, "
+        f"{100 * LARGE_CHANGE:.0f} %. Lazy: both at rest. Rich: both moved, or the kernel moved and features are "
+        f"between. '{FEATURES_ONLY}' and '{KERNEL_ONLY}': one of them. Transition: between. Frozen: no hidden feature "
+        f"moved. Moved by the optimizer: features or kernel moved {BEYOND_DEMAND:g} decades further than demanded, "
+        f"where the demand is small (R below {RICH_DEMAND:g}, "
         f"κ below {KERNEL_RESTS:g}). Without the initial weights R and κ decide; for a layer, R and M."
     ).replace("-", "−")
 

@@ -52,8 +52,8 @@ def answer(where: Location | None) -> str:
         f"To learn the same function, its features would have had to move by {bound}{size_words(where.richness)} their "
         f"size {linear}{_kernel_demand(where)}."
     )
-    told = (_happened(where), asked) if where.tier == "initial" else (asked, _fresh(where))
-    return true_minus(" ".join(filter(None, (f"{meaning}.", *told))))
+    sentences = (_happened(where), asked) if where.tier == "initial" else (asked, _fresh(where))
+    return true_minus(" ".join(filter(None, (f"{meaning}.", *sentences))))
 
 
 def _happened(where: Location) -> str:
@@ -63,7 +63,8 @@ def _happened(where: Location) -> str:
     if not math.isnan(where.movement):
         parts.append(f"its features moved by {size_words(where.movement)} their size")
     if not math.isnan(change):
-        parts.append(f"its tangent kernel changed by {share_text(change)}")
+        decades = math.log10(change) if change > 0 else -math.inf
+        parts.append(f"its tangent kernel changed by {size_words(decades)} its size")
     if not math.isnan(gap):
         missed = (
             f"been off by more than the whole change ({share_text(gap)})" if gap > 1 else f"missed {share_text(gap)}"

@@ -21,7 +21,7 @@ CROWDED = 16
 
 
 @dataclass(frozen=True)
-class Card:
+class AnswerCard:
     """The answer for one model."""
 
     name: str
@@ -34,12 +34,12 @@ class Card:
     flags: tuple[str, ...]
 
 
-def cards(several: Sequence[View]) -> list[Card]:
+def cards(several: Sequence[View]) -> list[AnswerCard]:
     """One card for each model: the answer first, then its numbers."""
     return [_card(view) for view in several]
 
 
-def _card(view: View) -> Card:
+def _card(view: View) -> AnswerCard:
     where = view.location
     facts = []
     if where is not None:
@@ -60,7 +60,9 @@ def _card(view: View) -> Card:
     facts += [(f"accuracy, {part}", percent(share)) for part, share in accuracies(view.study).items()]
     regime = "not located" if where is None else where.regime
     flags = () if where is None else tuple(where.flags)
-    return Card(view.name, view.colour, look.symbol(view.index), regime, look.tint(regime), answer(where), facts, flags)
+    return AnswerCard(
+        view.name, view.colour, look.symbol(view.index), regime, look.tint(regime), answer(where), facts, flags
+    )
 
 
 def _kernel_facts(where: Location) -> list[tuple[str, str]]:

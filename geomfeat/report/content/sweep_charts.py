@@ -51,7 +51,11 @@ def axis_name(condition: str) -> str:
 
 
 def unit_of(key: Sequence[str]) -> str:
-    """The name of a number with its unit, for a colour bar."""
+    """The name of a number with its unit, for a colour bar.
+
+    >>> unit_of(("location", "kernel_demand", "")), unit_of(("location", "kernel_change", ""))
+    ('kernel demand κ, decades', 'kernel change')
+    """
     return f"{label_of(key)}, decades" if key[0] == LOCATION and key[1] not in SHARES else label_of(key)
 
 

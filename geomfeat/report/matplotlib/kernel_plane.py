@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from geomfeat.charts import theme as look
 from geomfeat.report.content.kernel_plane_data import (
+    MOVED_FROM,
+    RESTS_UP_TO,
     KernelMark,
     Place,
     Span,
@@ -41,12 +43,20 @@ def features_kernel_plane(several: list[View]) -> Figure:
     for name, (across, along) in kernel_areas(x, y).items():
         size = across[1] - across[0], along[1] - along[0]
         axes.add_patch(Rectangle((across[0], along[0]), *size, facecolor=look.tint(name), edgecolor="none", zorder=0))
+    dashed = {"color": look.QUIET, "linewidth": 0.6, "linestyle": "--", "zorder": 0.5}
+    axes.axvline(MOVED_FROM, **dashed)
+    axes.axhline(RESTS_UP_TO, **dashed)
     for name, (a, b, side) in area_names(x, y).items():
         axes.text(a, b, name.replace(", ", ",\n"), ha="center", va=SIDES[side], weight="bold")
     for mark in marks:
         _draw(axes, mark, x, y)
     axes.set(xlim=x, ylim=y, xlabel=X_TITLE, ylabel=Y_TITLE)
-    figure.legend(loc="outside upper left", ncols=3, title="filled: demanded; open: what happened", alignment="left")
+    figure.legend(
+        loc="outside upper left",
+        ncols=3,
+        title="filled: demanded; open: what happened; dashed: thresholds of open marks",
+        alignment="left",
+    )
     return figure
 
 

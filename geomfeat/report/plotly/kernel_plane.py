@@ -23,6 +23,8 @@ from geomfeat.report.content.components import (  # fmt: skip
     text_cell,
 )
 from geomfeat.report.content.kernel_plane_data import (
+    MOVED_FROM,
+    RESTS_UP_TO,
     KernelMark,
     Place,
     Span,
@@ -38,14 +40,16 @@ from geomfeat.report.content.number_format import signed
 from geomfeat.report.content.study_view import View
 
 X_TITLE = "features, decades of their size: demand R, movement M"
-Y_TITLE = "kernel, decades: demand κ, measured change / 20 %"
+Y_TITLE = "kernel, decades: demand κ, measured change over 20 %"
 CAPTION = (
     "Features from left (at rest) to right (moved), tangent kernel from bottom (at rest) to top (moved). A filled mark "
     "is what the learned function demanded of the initial network: R and κ. The small open mark that it is joined to "
     f"is what happened in training: M, and the kernel's measured change, 0 where it is 20 %. Bars are 90 % intervals. "
-    f"The areas are those of demand: features rest below R = {LAZY_BELOW:g} and moved above {RICH_DEMAND:g}. A model's "
-    f"regime takes both marks into account: the features also moved if M is above {RICH_MOVEMENT:g}, and the kernel "
-    f"is at rest only if it changed by less than {100 * SMALL_CHANGE:.0f} %. Marks at the edge are infinite."
+    f"The areas are those of filled marks: features rest below R = {LAZY_BELOW:g}, and moved above {RICH_DEMAND:g} or, "
+    f"where the kernel moved, above {LAZY_BELOW:g}. A model's regime takes both marks into account, and dashed lines "
+    f"are for open ones: right of M = {RICH_MOVEMENT:g} the features moved too, and only below a change of "
+    f"{100 * SMALL_CHANGE:.0f} % is the kernel at rest. A triangle "
+    "that points left is an upper bound of R ('at most'); triangles at an edge stand for infinite values."
 ).replace("-", "−")
 COLUMNS = (
     "model", "demand R", "movement M", "kernel demand κ", "κ, low", "κ, high", "κ_a", "kernel change", "excess E_K",
@@ -61,6 +65,7 @@ def features_kernel_plane(several: Sequence[View]) -> Figure | None:
     x, y = kernel_plane_ranges(marks)
     shapes = [_area((x, y), look.tint("transition"))]
     shapes += [_area(box, look.tint(name)) for name, box in kernel_areas(x, y).items()]
+    shapes += [_threshold("x", MOVED_FROM), _threshold("y", RESTS_UP_TO)]
     names = [
         note(a, b, f"<b>{name.replace(', ', ',<br>')}</b>", yanchor=side, font={"size": 12, "color": look.INK})
         for name, (a, b, side) in area_names(x, y).items()
@@ -82,6 +87,16 @@ def _area(box: tuple[Span, Span], fill: str) -> dict[str, Any]:
     return {
         "type": "rect", "xref": "x", "yref": "y", "x0": x0, "x1": x1, "y0": y0, "y1": y1, "fillcolor": fill,
         "line": {"width": 0}, "layer": "below",
+    }  # fmt: skip
+
+
+def _threshold(axis_name: str, value: float) -> dict[str, Any]:
+    """A dashed line at a value of x or y, across the plot."""
+    other = "y" if axis_name == "x" else "x"
+    return {
+        "type": "line", f"{axis_name}ref": axis_name, f"{other}ref": "paper", f"{axis_name}0": value,
+        f"{axis_name}1": value, f"{other}0": 0, f"{other}1": 1, "layer": "below",
+        "line": {"color": look.QUIET, "width": 1, "dash": "dash"},
     }  # fmt: skip
 
 

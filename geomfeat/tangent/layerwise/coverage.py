@@ -37,7 +37,7 @@ def parameter_group(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Plan:
+class CoveragePlan:
     """The uses that rules cover, the parameters covered wholly, and bytes of deltas for a sample and an output."""
 
     uses: tuple[Planned, ...]
@@ -45,10 +45,10 @@ class Plan:
     delta_bytes: int
 
 
-NOTHING = Plan((), frozenset(), 0)
+NOTHING = CoveragePlan((), frozenset(), 0)
 
 
-def plan(f: Functional, inputs: Any) -> Plan:
+def plan(f: Functional, inputs: Any) -> CoveragePlan:
     """Find the uses of all parameters on a few samples, and verify what the rules say of them.
 
     Passes of two and three samples show which axis of every operation holds the samples, one sample's gradient shows
@@ -74,7 +74,7 @@ def plan(f: Functional, inputs: Any) -> Plan:
         return NOTHING
 
 
-def _planned(f: Functional, small: Pass, large: Pass) -> Plan:
+def _planned(f: Functional, small: Pass, large: Pass) -> CoveragePlan:
     uncovered = {use.parameter for passed in (small, large) for use, t in passed.found if t is None}
     few, many = ([(u, t) for u, t in p.found if t is not None and u.parameter not in uncovered] for p in (small, large))
     if not many:
@@ -100,7 +100,7 @@ def _planned(f: Functional, small: Pass, large: Pass) -> Plan:
     uncovered |= wrong
     kept = [(pair, p) for pair, p in kept if p.where[0] not in wrong]
     size = {id(u.node): d.numel() * d.element_size() // 3 for (u, _), d in zip(many, alone, strict=True)}
-    return Plan(
+    return CoveragePlan(
         _merged(kept),
         frozenset(f.theta) - uncovered,
         sum({u.node: size[id(u.node)] for (u, _), _ in kept}.values()),

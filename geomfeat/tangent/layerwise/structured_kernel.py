@@ -17,7 +17,7 @@ from geomfeat.models.functional import Functional
 from geomfeat.models.nested_inputs import batches, map_inputs, n_samples, take
 from geomfeat.numerics import stream
 from geomfeat.tangent.jacobians.gradients import differentiable_recurrence, plain_gradient
-from geomfeat.tangent.layerwise.coverage import Plan, plan
+from geomfeat.tangent.layerwise.coverage import CoveragePlan, plan
 from geomfeat.tangent.layerwise.forward_pass import Collected, Pass, differing, forward, signature, where_of
 from geomfeat.tangent.layerwise.outer_factors import Factors
 
@@ -52,7 +52,7 @@ class Structured:
         fixed_path: whether the model takes the same path for all samples.
     """
 
-    def __init__(self, f: Functional, rest: Functional | None, whole: Plan, fixed_path: bool):
+    def __init__(self, f: Functional, rest: Functional | None, whole: CoveragePlan, fixed_path: bool):
         self.f, self.rest, self.plan, self.fixed_path = f, rest, whole, fixed_path
 
     def __call__(self, inputs: Any, cotangents: Tensor) -> Factors:

@@ -1,4 +1,4 @@
-"""Rows of a layer are the samples: what sorts, mixes, pads or draws is told; what only rounds is not."""
+"""Rows of a layer are the samples: what sorts, mixes, pads or draws is named; what only rounds is not."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def test_outputs_in_another_order_are_refused() -> None:
 
 
 class Recurrent(nn.Module):
-    """A recurrent layer, read out at every step; time first unless told otherwise."""
+    """A recurrent layer, read out at every step; time first unless said otherwise."""
 
     def __init__(self, kind: Any = nn.GRU, batch_first: bool = False) -> None:
         super().__init__()
@@ -277,7 +277,7 @@ def test_a_layer_that_compares_the_samples_of_a_batch_is_refused() -> None:
     assert list(extract(net, x, progress=False)) == ["before"]
 
 
-def test_padding_taken_for_data_is_told() -> None:
+def test_padding_taken_for_data_is_reported() -> None:
     class Trimmed(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -295,7 +295,7 @@ def test_padding_taken_for_data_is_told() -> None:
         extract(Trimmed(), (X, short), layers="cut", reduce="token_mean", progress=False)
 
 
-def test_statistics_of_the_batch_in_a_norm_are_told_and_taken(caplog: pytest.LogCaptureFixture) -> None:
+def test_statistics_of_the_batch_in_a_norm_are_reported_and_taken(caplog: pytest.LogCaptureFixture) -> None:
     net, x = nn.Sequential(nn.Linear(WIDTH, 6), nn.BatchNorm1d(6, track_running_stats=False), nn.ReLU()), X[:, 0]
     with caplog.at_level(logging.WARNING, logger="geomfeat"):
         assert list(extract(net, x, progress=False)) == ["0", "1", "2"]

@@ -168,7 +168,7 @@ def test_brains_are_models_of_one_layer(brains: tuple[dict[str, RDMs], ModelComp
     assert found.matches.query("model == 'human' and other == 'monkey'")["similarity"].item() > 0.6
 
 
-def test_a_dead_layer_is_told_and_costs_no_other(brains: tuple[dict[str, RDMs], ModelComparison]) -> None:
+def test_a_dead_layer_is_reported_and_costs_no_other(brains: tuple[dict[str, RDMs], ModelComparison]) -> None:
     _, found = brains
     dead = found.layers.index[found.layers["layer"] == "dead"].item()
     assert np.isnan(np.delete(found.similarity[dead], dead)).all()
@@ -228,7 +228,7 @@ def test_a_file_of_the_users_is_left_alone(copies: ModelComparison, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("name", "write", "told"),
+    ("name", "write", "said"),
     [
         ("layers.parquet", lambda path: write_parquet(path, pd.DataFrame({"model": ["a"]})), "lacks the columns layer"),
         ("matches.parquet", lambda path: write_parquet(path, pd.DataFrame({"x": [1]})), "lacks the columns model"),
@@ -237,14 +237,14 @@ def test_a_file_of_the_users_is_left_alone(copies: ModelComparison, tmp_path: Pa
     ],
 )
 def test_files_of_another_kind_are_refused_by_name(
-    copies: ModelComparison, tmp_path: Path, name: str, write: Any, told: str
+    copies: ModelComparison, tmp_path: Path, name: str, write: Any, said: str
 ) -> None:
     folder = copies.save(tmp_path)
     write(folder / name)
     settings = json.loads((folder / "comparison.json").read_text())
     settings["files"][name] = file_sha256(folder / name)
     (folder / "comparison.json").write_text(json.dumps(settings))
-    with pytest.raises(BadInput, match=rf"{name} is truncated or corrupt \(.*{told}"):
+    with pytest.raises(BadInput, match=rf"{name} is truncated or corrupt \(.*{said}"):
         ModelComparison.load(folder)
 
 
@@ -269,7 +269,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("models", "options", "message"), BAD, ids=[message for *_, message in BAD])
-def test_what_cannot_be_compared_is_told(models: dict, options: dict, message: str) -> None:
+def test_what_cannot_be_compared_is_reported(models: dict, options: dict, message: str) -> None:
     with pytest.raises(BadInput, match=message):
         compare(models, **{**CHEAP, **options})
 

@@ -94,7 +94,7 @@ def test_more_features_than_samples_give_the_predictions_of_the_whole_fit() -> N
     assert found.accuracy > 0.5
 
 
-def test_copies_are_held_out_together_and_told():
+def test_copies_are_held_out_together_and_reported():
     """Random labels on samples that all occur three times: no classifier can do better than chance."""
     labels = torch.arange(80) % 2
     x = normal(80, 100).float()

@@ -140,7 +140,7 @@ def test_what_is_undefined_is_nan() -> None:
         assert float(compare_rdms(flat, other, how)) == 0
 
 
-def test_bad_input_is_told_clearly() -> None:
+def test_bad_input_is_reported_clearly() -> None:
     with pytest.raises(BadInput, match="comparator='pearson'"):
         compare_rdms(example(1), example(1), "pearson")
     with pytest.raises(BadInput, match="different conditions"):

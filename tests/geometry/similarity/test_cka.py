@@ -179,7 +179,7 @@ def test_small_features_are_not_taken_for_constant() -> None:
         (Kernel(draw(5, 4)), draw(5, 2), {}, "square"),
     ],
 )
-def test_bad_input_is_told_clearly(a: object, b: object, options: dict[str, str], words: str) -> None:
+def test_bad_input_is_reported_clearly(a: object, b: object, options: dict[str, str], words: str) -> None:
     with pytest.raises(BadInput, match=words):
         cka(a, b, **options)
 

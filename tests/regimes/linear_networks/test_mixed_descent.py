@@ -10,7 +10,7 @@ import torch
 
 from geomfeat.errors import BadInput
 from geomfeat.numerics import WORKING, stream
-from geomfeat.regimes.linear_networks import descend_products, products_of, random_products
+from geomfeat.regimes.linear_networks import Products, descend_products, products_of, random_products
 from tests.reference import mixed as reference
 
 
@@ -26,6 +26,16 @@ def test_equals_descent_on_the_weights(outputs: int, inputs: int, width: int, de
     for p, steps in zip(found, (0, 1, 150), strict=True):
         expected = reference.descend(w1.numpy(), w2.numpy(), y.numpy(), 0.02, steps)
         torch.testing.assert_close(p.map.cpu(), torch.as_tensor(expected), rtol=1e-9, atol=1e-11)
+
+
+def test_a_narrow_network_and_a_saddle_stay_finite() -> None:
+    y = torch.diag(torch.linspace(1, 3, 5, dtype=WORKING))
+    narrow = descend_products(products_of(0.3 * matrix(2, 5), 0.3 * matrix(5, 2)), y, 0.01, [20_000])[0]
+    assert torch.linalg.svdvals(narrow.map).tolist() == pytest.approx([3.0, 2.5, 0, 0, 0], abs=1e-9)
+    # Balanced weights of an exactly reversed task come to rest at A = 0, until rounding has grown.
+    reversed_ = descend_products(Products(y, y, y), -y, 0.01, [800])[0]
+    assert float(reversed_.map.norm()) < 1e-3
+    assert float(torch.linalg.eigvalsh(reversed_.first)[0]) > -1e-12
 
 
 def test_problems_side_by_side_do_not_mix() -> None:

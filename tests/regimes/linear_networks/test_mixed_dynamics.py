@@ -68,6 +68,15 @@ def test_one_mixed_mode_arrives_when_its_integral_says() -> None:
     assert float(found) == pytest.approx(end, rel=1e-5)
 
 
+def test_networks_side_by_side_are_those_one_by_one() -> None:
+    starts, y, times = matrix(3, 2, 4), matrix(3, 2, 4, seed=1), [0.1, 0.5]
+    thresholds = torch.tensor([0.0, 0.5, 3.0], dtype=WORKING)
+    together = mixed_flow(starts, y, thresholds, times)
+    assert together.shape == (2, 3, 2, 4)
+    for k, c in enumerate(thresholds.tolist()):
+        torch.testing.assert_close(together[:, k], mixed_flow(starts[k], y[k], c, times), rtol=1e-5, atol=1e-5)
+
+
 def test_near_gradient_descent_where_neither_limit_is() -> None:
     d, width, c, rate = 10, 100_000, 1.0, 1e-3
     steps = [30, 100, 200, 400, 800, 1600]
@@ -106,6 +115,7 @@ def test_active_modes_are_those_above_the_threshold() -> None:
         (lambda: activity_threshold(1.0, 0), "width"),
         (lambda: mixed_flow(torch.ones(2, 3), torch.ones(3, 2), 1.0, [1.0]), "shape"),
         (lambda: mixed_flow(torch.ones(2, 2), torch.ones(2, 2), -1.0, [1.0]), "threshold"),
+        (lambda: mixed_flow(torch.ones(3, 2, 2), torch.ones(3, 2, 2), torch.ones(2), [1.0]), "one for each of the"),
         (lambda: mixed_flow(torch.ones(2, 2), torch.ones(2, 2), 1.0, [1.0, 1.0]), "times"),
         (lambda: mixed_flow(torch.ones(2, 2), torch.ones(2, 2), 1.0, []), "times"),
         (lambda: mixed_flow(torch.ones(2, 2), torch.ones(2, 2), 1.0, [math.nan]), "times"),

@@ -109,7 +109,7 @@ def test_a_target_loss_is_met(step):
         assert at.left == pytest.approx(0.02, rel=1e-9)
 
 
-def test_targets_that_a_singular_kernel_cannot_reach_are_told():
+def test_targets_that_a_singular_kernel_cannot_reach_are_reported():
     network = nn.Linear(5, 1, bias=False).double()  # rank 5
     y = Y[:, :1]
     limit = lazy_limit(network, X, y, centered=True)
@@ -179,7 +179,7 @@ def shut() -> nn.Module:
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "said"),
     [
         (lambda: lazy_limit(small(), X, Y[:7]), "8 samples"),
         (lambda: lazy_limit(small(), X, Y[:, :1]), "1 values per sample"),
@@ -200,6 +200,6 @@ def shut() -> nn.Module:
         (lambda: lazy_limit(small(), X, Y, X * math.nan), "outputs on the test inputs"),
     ],
 )
-def test_bad_input_is_told(make, told):
-    with pytest.raises(BadInput, match=told):
+def test_bad_input_is_reported(make, said):
+    with pytest.raises(BadInput, match=said):
         make()

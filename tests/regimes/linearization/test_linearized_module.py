@@ -277,7 +277,7 @@ def dead_and_moved() -> nn.Module:
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "said"),
     [
         (lambda: linearize(nn.ReLU()), "no trainable parameters"),
         (lambda: linearize(nn.Linear(2, 1).requires_grad_(False)), "no trainable parameters"),
@@ -288,8 +288,8 @@ def dead_and_moved() -> nn.Module:
         (lambda: linearisation_gaps(dead(), {4: dead_and_moved()}, X), "snapshot 4 did not change"),
     ],
 )
-def test_bad_input_is_told(make, told):
+def test_bad_input_is_reported(make, said):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        with pytest.raises(BadInput, match=told):
+        with pytest.raises(BadInput, match=said):
             make()

@@ -176,7 +176,7 @@ def test_rates_found_together_part_stable_from_unstable_training_alone(kind):
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "said"),
     [
         (lambda: training_flags([1.0], {}, 1.0), "at least two"),
         (lambda: training_flags([1.0, 0.5], {}, 0.0), "lr=0.0"),
@@ -198,6 +198,6 @@ def test_rates_found_together_part_stable_from_unstable_training_alone(kind):
         (lambda: descend_at_rate(mlp(8, (3,), 1), X, Y * math.nan, lr=1.0, steps=3), "targets holds"),
     ],
 )
-def test_bad_input_is_told(make, told):
-    with pytest.raises(BadInput, match=told):
+def test_bad_input_is_reported(make, said):
+    with pytest.raises(BadInput, match=said):
         make()

@@ -233,7 +233,7 @@ def test_a_network_that_works_in_place_is_wrapped():
     assert torch.equal(x, held)
 
 
-def test_few_digits_are_told(caplog):
+def test_few_digits_are_reported(caplog):
     with caplog.at_level(logging.WARNING, "geomfeat"):
         at_richness(nn.Linear(2, 2), gamma=1e-2)
         at_richness(nn.Linear(2, 2).double(), gamma=1e-5)

@@ -195,7 +195,7 @@ def test_without_back_off_divergence_ends_at_a_finite_point(digits):
     assert all(torch.isfinite(p).all() for p in trained.model.parameters())
 
 
-def test_too_few_steps_are_told(digits):
+def test_too_few_steps_are_reported(digits):
     trained = train_at_gamma(
         build("mlp", seed=0), digits.inputs, digits.labels, gamma=1.0, target_loss=1e-6, max_steps=5
     )

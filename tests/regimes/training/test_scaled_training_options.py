@@ -362,7 +362,7 @@ def test_targets_with_nan_and_test_data_are_refused_before_training():
             )
 
 
-def test_outputs_without_the_samples_first_are_told():
+def test_outputs_without_the_samples_first_are_reported():
     class Turned(nn.Module):
         def __init__(self):
             super().__init__()
@@ -376,7 +376,7 @@ def test_outputs_without_the_samples_first_are_told():
         train_at_gamma(Turned(), x, torch.ones(12, 12), gamma=1.0)
 
 
-def test_whole_numbers_for_one_output_are_told_to_be_floats():
+def test_whole_numbers_for_one_output_are_reported_to_be_floats():
     with pytest.raises(BadInput, match="must be floats"):
         train_at_gamma(nn.Linear(2, 1), torch.ones(3, 2), torch.arange(3), gamma=1.0)
 

@@ -54,7 +54,7 @@ def test_diverged_networks_are_nan() -> None:
     assert math.isnan(found.exponent("fc1").exponent)
 
 
-def test_bad_input_is_told() -> None:
+def test_bad_input_is_reported() -> None:
     found = coordinate_check(ntk_mlp, *task(6), (4, 6, 8), seeds=2, steps=2)
     with pytest.raises(BadInput, match="no layer 'fc9'"):
         found.mean("fc9")

@@ -115,9 +115,9 @@ def test_a_layer_that_is_slowed_down_violates_maximality() -> None:
         ).model
 
     where = estimate_r(ntk_mlp, x, y, (32, 64, 128), train=slowed)
-    told = [text for text in where.violations if "maximality" in text]
-    assert [text[:30] for text in told] == ["maximality at fc2 (exponent -1"]
-    assert where.violations[0] == told[0]
+    said = [text for text in where.violations if "maximality" in text]
+    assert [text[:30] for text in said] == ["maximality at fc2 (exponent -1"]
+    assert where.violations[0] == said[0]
 
 
 class Chooses(nn.Module):
@@ -224,7 +224,7 @@ def call(**changes: object) -> WidthScaling:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "said"),
     [
         ({"widths": (4, 6, 6)}, "at least 3 different"),
         ({"widths": (0, 6, 8)}, "at least 1"),
@@ -248,11 +248,11 @@ def call(**changes: object) -> WidthScaling:
         ({"loss": lambda f, y: torch.tensor(1.0), "lr": 0.1}, "no gradient in f"),
     ],
 )  # fmt: skip
-def test_bad_input_is_told(changes: dict[str, object], told: str) -> None:
-    with pytest.raises(BadInput, match=told):
+def test_bad_input_is_reported(changes: dict[str, object], said: str) -> None:
+    with pytest.raises(BadInput, match=said):
         call(**changes)
 
 
-def test_an_unknown_quantity_is_told() -> None:
+def test_an_unknown_quantity_is_reported() -> None:
     with pytest.raises(BadInput, match="no reading of 'speed'"):
         call().values("speed", "fc1")

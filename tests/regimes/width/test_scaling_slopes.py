@@ -71,8 +71,8 @@ def test_the_standard_parameterization_leaves_its_first_layer_behind() -> None:
     broken = {(c.name, c.layer) for c in found.criteria if c.verdict == "violated"}
     assert ("useful update", "fc2") in broken
     where = richness_of(found)
-    assert any("useful update at fc2" in told for told in where.violations)
-    assert any("one richness for all layers at fc1" in told for told in where.violations)
+    assert any("useful update at fc2" in said for said in where.violations)
+    assert any("one richness for all layers at fc1" in said for said in where.violations)
     assert "violates useful update at fc2" in str(where)
 
 

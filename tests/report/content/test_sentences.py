@@ -48,8 +48,8 @@ def test_answer_says_what_the_word_means_and_what_a_linear_model_would_have_miss
     text = answer(where)
     assert text.lower().startswith(MEANINGS["lazy"].lower())
     assert (
-        "In training, its features moved by 4 % of their size, its tangent kernel changed by 4 %, and a linear model "
-        "in the weights would have missed 3.1 % of the change." in text
+        "In training, its features moved by 4 % of their size, its tangent kernel changed by 4 % of its size, and a "
+        "linear model in the weights would have missed 3.1 % of the change." in text
     )
     assert "the learned change is 20 % of the largest one that leaves the kernel at rest." in text
     beyond = answer(replace(where, linearisation_gap=1.3, kernel_demand=0.5))

@@ -59,9 +59,9 @@ def test_every_section_is_there_in_order_and_linked(page: Read) -> None:
 
 
 def test_the_answer_names_the_planted_layer_and_its_ceiling(found: ModelComparison, page: Read) -> None:
-    told = " ".join(answers(found))
-    assert "The layer most similar to it is layer2 of a" in told or "most similar to it is layer1 of </script>" in told
-    assert "noise ceiling 0." in told
+    said = " ".join(answers(found))
+    assert "The layer most similar to it is layer2 of a" in said or "most similar to it is layer1 of </script>" in said
+    assert "noise ceiling 0." in said
     assert all(sentence in page.text for sentence in answers(found))
 
 
@@ -102,7 +102,7 @@ def test_the_dendrogram_stands_beside_its_leaves(found: ModelComparison) -> None
     assert clustered.data[0]["y"][-1].endswith("dead")
 
 
-def test_failures_are_told(page: Read) -> None:
+def test_failures_are_reported(page: Read) -> None:
     assert "constant over the samples" in page.text
     assert "of </script>" in page.text
 

@@ -14,7 +14,7 @@ import pytest
 from geomfeat.errors import BadInput, OutputExists
 from geomfeat.location.result import KERNEL, Location
 from geomfeat.report.content.components import Panel
-from geomfeat.report.content.number_format import share_text
+from geomfeat.report.content.number_format import share_text, size_words
 from geomfeat.report.content.study_view import views
 from geomfeat.report.pages import study as page_module, write_page
 from geomfeat.study import Study
@@ -88,7 +88,8 @@ def test_kernel_and_metric_are_in_words_and_tables(seen, gallery):
         where = study.location
         assert {where.kernel_demand, where.kernel_change, where.linearisation_gap} <= shown
         assert set(where.kernel_intervals["kernel_demand"]) <= shown
-        assert f"its tangent kernel changed by {share_text(where.kernel_change)}" in text
+        assert share_text(where.linearisation_gap) in text
+        assert f"its tangent kernel changed by {size_words(np.log10(where.kernel_change))} its size" in text
         assert where.metric in text
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import plotly.graph_objects as go
 import pytest
 
-from geomfeat.location.regimes import regime_without_start
+from geomfeat.location.regimes import FEATURES_ONLY, regime_of, regime_without_start
 from geomfeat.location.result import KERNEL
 from geomfeat.report.content.study_view import views
 from geomfeat.report.pages.study import spec_json
@@ -37,7 +37,13 @@ def test_demand_is_filled_and_what_happened_is_open_and_joined_to_it(gallery):
 def test_areas_lie_below_the_marks_and_are_named(gallery):
     layout = features_kernel_plane(views(gallery)).panels[0].layout
     assert {shape["layer"] for shape in layout["shapes"]} == {"below"}
-    assert len(layout["shapes"]) == 5
+    assert [shape["type"] for shape in layout["shapes"]] == ["rect"] * 5 + ["line"] * 2
+    moved, rests = layout["shapes"][5]["x0"], layout["shapes"][6]["y0"]
+    for above, word in ((-0.01, "lazy"), (0.01, "transition")):
+        assert regime_of(-0.7, -0.7, -0.9, 0.2 * 10 ** (rests + above), 0.0) == word
+    assert regime_of(-0.4, moved - 0.01, -0.9, 0.05, 0.0) == "transition"
+    assert regime_of(-0.4, moved + 0.01, -0.9, 0.05, 0.0) == FEATURES_ONLY
+    assert regime_of(-0.4, moved - 0.01, 0.9, 0.9, 0.0) == "rich"
     names = {
         note["text"].removeprefix("<b>").removesuffix("</b>").replace(",<br>", ", ") for note in layout["annotations"]
     }

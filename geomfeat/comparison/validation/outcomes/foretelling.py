@@ -101,6 +101,7 @@ def levels_of(gap: np.ndarray) -> np.ndarray:
 def words(rows: Rows) -> dict[str, float]:
     """How far the regimes hold: balanced accuracy over the levels of the gap, and the trainings that must not be.
 
+    balanced_accuracy_clear: over the two clear levels alone, gaps below .1 and above .3, 'transition' being wrong.
     lazy_but_nonlinear: 'lazy' at a gap above .3. rich_but_linear: 'rich' at a gap and a change of kernel below .1.
     left_open: share of the trainings whose word says nothing of linearity; they are in no accuracy.
     """
@@ -108,8 +109,10 @@ def words(rows: Rows) -> dict[str, float]:
     said = np.array([SAYS.get(word, BETWEEN) for word in regime])
     gap, change = column(rows, "gap"), column(rows, "kernel_change")
     speaks = ~np.isin(regime, SILENT)
+    clear = speaks & (levels_of(gap) != BETWEEN)
     return {
         "balanced_accuracy": balanced_accuracy(levels_of(gap)[speaks], said[speaks]),
+        "balanced_accuracy_clear": balanced_accuracy(levels_of(gap)[clear], said[clear]),
         "left_open": float((~speaks).mean()) if len(rows) else math.nan,
         "lazy_but_nonlinear": float(((regime == LAZY) & (gap > NONLINEAR)).sum()),
         "rich_but_linear": float(((regime == RICH) & (gap < LINEAR) & (change < AT_REST)).sum()),

@@ -38,7 +38,7 @@ class OutcomeJudgement:
             with the gap inside of it, coverage of its intervals, and how many of its regimes must not be.
         foretold, thresholds, stability, invariances: see `foretelling` and `soundness`; thresholds are also of planes
             ("M, kappa"), where `features` is that of the first.
-        words: see `foretelling.words`, over all trainings.
+        words: see `foretelling.words`, over all trainings. words_judged: of the half on which no threshold was set.
     """
 
     outcome_families: pd.DataFrame
@@ -47,6 +47,7 @@ class OutcomeJudgement:
     invariances: pd.DataFrame
     stability: pd.DataFrame
     words: dict[str, float]
+    words_judged: dict[str, float]
 
     def summary(self) -> dict[str, float]:
         """The numbers that the goals are about."""
@@ -58,7 +59,9 @@ class OutcomeJudgement:
             **{f"muP by Adam, {name} over a decade of width": flat.get(name, math.nan) for name in ("R", "kappa")},
             **{f"AUC of a gap above .3: {row['coordinate']}": row["auc"] for row in coordinates},
             **{f"rank correlation with the gap: {row['coordinate']}": row["spearman_gap"] for row in coordinates},
-            "balanced accuracy of regimes": self.words["balanced_accuracy"],
+            "balanced accuracy of regimes, three levels of gap": self.words["balanced_accuracy"],
+            "balanced accuracy of regimes, clear outcomes": self.words["balanced_accuracy_clear"],
+            "the same, half of the families that is judged": self.words_judged["balanced_accuracy_clear"],
             "'lazy' at a gap above .3": self.words["lazy_but_nonlinear"],
             "'rich' at a gap and kernel change below .1": self.words["rich_but_linear"],
         }  # fmt: skip
@@ -71,9 +74,11 @@ def judge_outcomes(rows: Rows) -> OutcomeJudgement | None:
         return None
     cuts = thresholds(fine, first).to_dict("records")
     cuts += [{"coordinate": f"{a}, {b}", **plane_thresholds(fine, first, a, b)} for a, b in PLANES]
+    judged = [row for row in fine if row["family"] not in first]
     return OutcomeJudgement(
-        _by_family(rows, first), foretold(fine), pd.DataFrame(cuts), invariances(fine), stability(fine), words(fine)
-    )
+        _by_family(rows, first), foretold(fine), pd.DataFrame(cuts), invariances(fine), stability(fine), words(fine),
+        words(judged or fine),
+    )  # fmt: skip
 
 
 def _by_family(rows: Rows, first: frozenset[str]) -> pd.DataFrame:

@@ -31,10 +31,10 @@ BOOTSTRAP, BRIEF = 20, 2
 def measured(training: Training, seed: int) -> dict[str, Any]:
     """One row.
 
-    From all inputs as probes, with what `locate` is told of the optimizer: R, M, E, kappa, kappa_a, kernel_excess,
+    From all inputs as probes, with what `locate` is given of the optimizer: R, M, E, kappa, kappa_a, kernel_excess,
     regime, metric, R_min, R_max, M_min, M_max (over layers). half_R, half_kappa, half_kappa_a, low, high: from every
     other input. R_<share>: R where the linear response stops at this share.
-    Outcomes, in the coordinates of the optimizer, told or not: gap (of the linearised network), kernel_change,
+    Outcomes, in the coordinates of the optimizer, given or not: gap (of the linearised network), kernel_change,
     test_disagreement (on test inputs, of the linear response to the learned change with the network, relative to
     its change). What others use: weight_change, one_minus_cka, alignment, alignment_gain.
     """
@@ -42,7 +42,7 @@ def measured(training: Training, seed: int) -> dict[str, Any]:
     located = _located(training, n, BRIEF, training.given(), seed)
     half = _located(training, n // 2, BOOTSTRAP, training.given(), seed)
     true = located
-    if not training.told or training.without_state:
+    if not training.shown or training.without_state:
         true = _located(training, n, BRIEF, training.optimizer, seed)
     return {
         "R": located.richness, "M": located.movement, "E": located.excess, "kappa": located.kernel_demand,

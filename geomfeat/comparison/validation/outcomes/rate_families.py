@@ -1,4 +1,4 @@
-"""Families in which rates differ: by layer, width and entry; and in what `locate` is told of the optimizer."""
+"""Families in which rates differ: by layer, width and entry; and in what `locate` knows of the optimizer."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def rates_by_layer(conditions: Conditions, seed: int) -> Training:
 
 
 def adaptive(conditions: Conditions, seed: int, *, decay: float, given: str) -> Training:
-    """A ReLU network trained by Adam or AdamW, of which `locate` is told the state, the kind, or nothing."""
+    """A ReLU network trained by Adam or AdamW, of which `locate` is given the state, the kind, or nothing."""
     gamma = float(conditions["gamma"])
     net = mlp(INPUTS, (48, 48), OUTPUTS, seed=seed)
     rate = 1e-3 * min(gamma, 1.0)
@@ -80,7 +80,7 @@ def adaptive(conditions: Conditions, seed: int, *, decay: float, given: str) -> 
         net, teacher_task(seed, outputs=OUTPUTS),
         lambda m: torch.optim.AdamW(m.named_parameters(), lr=rate, weight_decay=decay), gamma=gamma,
     )  # fmt: skip
-    return replace(found, told=given != NOTHING, without_state=given == GRADIENT)
+    return replace(found, shown=given != NOTHING, without_state=given == GRADIENT)
 
 
 STATE, GRADIENT, NOTHING = "state given", "gradient at the start", "not given"

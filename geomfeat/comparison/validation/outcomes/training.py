@@ -36,7 +36,7 @@ class Training:
 
     Attributes:
         optimizer: what trained it, as `locate` takes it; None: plain descent of equal rates.
-        told: whether `locate` is given it. without_state: given as before its first step.
+        shown: whether `locate` gets it. without_state: given as before its first step.
         layers: hidden layers, as `locate` takes them. loss: relative training loss that was reached.
     """
 
@@ -45,13 +45,13 @@ class Training:
     task: Task
     loss: float
     optimizer: Any = None
-    told: bool = True
+    shown: bool = True
     without_state: bool = False
     layers: Patterns = "*"
 
     def given(self) -> Any:
         """The optimizer as `locate` is given it."""
-        if not self.told:
+        if not self.shown:
             return None
         return _stateless(self.optimizer, self.trained) if self.without_state else self.optimizer
 

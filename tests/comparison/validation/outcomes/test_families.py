@@ -46,7 +46,7 @@ def test_every_family_trains(family: OutcomeFamily) -> None:
 
 
 @pytest.mark.parametrize("given", [STATE, GRADIENT, NOTHING])
-def test_locate_is_told_what_the_family_says(given: str) -> None:
+def test_locate_is_reported_what_the_family_says(given: str) -> None:
     found = BY_NAME[f"adam, {given}"].train({"gamma": 3.0}, 0)
     located = locate(
         found.trained, found.task.inputs, initial=found.initial, optimizer=found.given(), progress=False,

@@ -89,6 +89,6 @@ def wide_relu_demand(w: float, a: float, x: Tensor, change: Tensor) -> float:
     together = (math.pi - angle) / (2 * math.pi)
     product = size[:, None] * size * (angle.sin() + (math.pi - angle) * cosine) / (2 * math.pi * x.shape[1])
     kernel = a * a * together * (x @ x.mT) + w * w * product
-    c = respond(kernel, change, SHARE).coefficients
+    c = respond(kernel, change, [SHARE])[0].coefficients
     moved = a * a * float((c[:, None] * c * together * (x @ x.mT @ x @ x.mT)).sum())
     return 0.5 * math.log10(moved / (w * w * float(size.square().sum()) / x.shape[1]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from geomfeat.location.demand import MIDDLE
 from geomfeat.location.initial_states import Start, observe, start_from
 from geomfeat.models.linear import linear
 from geomfeat.models.mlp import mlp
@@ -69,4 +70,4 @@ def place(before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor], x: Tensor
     """Demand, movement and the tangent kernel's place of one network, with all inputs as probes."""
     start, end = (network(w, a, relu=relu) for w, a in (before, after))
     trained = Network.prepare(end, x, initial=start)
-    return start_from(start, observe(trained, None, n_probes=len(x)))
+    return start_from(start, observe(trained, None, n_probes=len(x)), shares=[MIDDLE])
