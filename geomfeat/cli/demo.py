@@ -92,10 +92,9 @@ def run_demo(out: Path, *, progress: bool = True) -> list[Study]:
     Raises OutputExists where `out` holds a demo of another version.
     """
     import pandas as pd
-    from tqdm import tqdm
 
+    from geomfeat._numba.threads import libraries_on_one_thread
     from geomfeat.api import compare_page
-    from geomfeat.cli.analyze import analyzed
     from geomfeat.storage.atomic import write_parquet
     from geomfeat.storage.owned_files import marked, replace_file, require_own
 
@@ -103,13 +102,9 @@ def run_demo(out: Path, *, progress: bool = True) -> list[Study]:
     require_own(out / name for name in (TABLE, LOCATION, PAGE))
     data = _data(out)
     cases = [Case(architecture, strength, out) for architecture in FACTORIES for strength in STRENGTHS]
-    for _ in tqdm(_trainings(cases, data), total=len(cases), desc="train", disable=not progress):
-        pass
-    for architecture in FACTORIES:
-        _ladder(Case(architecture, "lazy", out), data, progress)
-    studies = []
-    for case in tqdm(cases, desc="analyze", disable=not progress):
-        studies.append(analyzed(_request(case), case.folder, progress=progress)[0])
+    # The networks are small: at every product, the libraries' threads would mostly wait for each other.
+    with libraries_on_one_thread():
+        studies = _studies(cases, data, progress)
     table = pd.concat([study.table for study in studies], ignore_index=True)
     # The keys of this file are model names, so the mark that geomfeat wrote it is inside each entry.
     places = {
@@ -119,6 +114,20 @@ def run_demo(out: Path, *, progress: bool = True) -> list[Study]:
     replace_file(out / LOCATION, lambda path: path.write_text(json.dumps(places, indent=2), encoding="utf-8"))
     compare_page(studies, out / PAGE, title="geomfeat demo: digits at three strengths of feature learning")
     return studies
+
+
+def _studies(cases: list[Case], data: dict[str, Any], progress: bool) -> list[Study]:
+    """Train what is not saved, models and ladders, then analyze each model."""
+    from tqdm import tqdm
+
+    from geomfeat.cli.analyze import analyzed
+
+    for _ in tqdm(_trainings(cases, data), total=len(cases), desc="train", disable=not progress):
+        pass
+    for architecture in FACTORIES:
+        _ladder(next(case for case in cases if case.architecture == architecture), data, progress)
+    shown = tqdm(cases, desc="analyze", disable=not progress)
+    return [analyzed(_request(case), case.folder, progress=progress)[0] for case in shown]
 
 
 def _request(case: Case) -> dict[str, Any]:

@@ -31,9 +31,9 @@ from geomfeat.numerics import WORKING
 from geomfeat.regimes.linearization.response import Response, respond, respond_by_products
 from geomfeat.tangent import feature_jvp, jvp, ntk, vjp
 
-# The kernel is formed up to this many rows n * C and multiplications (rows^2 * parameters); above, some thirty products
-# with the Jacobian cost less. A formed kernel is diagonalised up to this many rows, and multiplied with above.
-FORMED_ROWS, FORMED_MULTIPLICATIONS = 1536, 1e11
+# The kernel is formed up to this many rows n * C and multiplications (rows^2 * parameters); above, products with the
+# Jacobian cost less, some thirty for each resample. A formed kernel is diagonalised up to this many rows, and multiplied with above.
+FORMED_ROWS, FORMED_MULTIPLICATIONS = 2048, 4e11
 DIAGONALISED_UP_TO = 512
 METHODS = ("auto", "kernel", "products")
 # Shares of the change that are left when the linear response stops. A third of them gives the same mean within .01
