@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -73,7 +73,8 @@ class OutcomeFamily:
 
 def _stateless(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
     """The optimizer as it was before its first step."""
-    return type(optimizer)([dict(group) for group in optimizer.param_groups])
+    make = cast(Callable[[Any], torch.optim.Optimizer], type(optimizer))
+    return make([dict(group) for group in optimizer.param_groups])
 
 
 def teacher_task(seed: int, *, n: int = 32, inputs: int = 10, outputs: int = 2, test: int = 64) -> Task:
