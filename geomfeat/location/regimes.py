@@ -60,10 +60,11 @@ def regime_of(
 ) -> str:
     """The regime by demand R, movement M and the tangent kernel; by features alone (a layer's) without the last three.
 
-    'Frozen': nothing moved (M = -inf), whatever the demand. 'Moved by the optimizer': features that did not rest (M >
-    -.5), or the kernel, moved half a decade further than demanded where the demand is small (R < 0, kappa < -.2); above,
-    demand and movement differ by themselves. Features that rest may exceed a tiny demand in plain descent, since their
-    second order does: those after a small read-out, or behind a large first layer. What moved although it has no demand (R = -inf: to first order nothing moves it) goes by its movement.
+    'Frozen': nothing moved (M = -inf), whatever the demand. 'Moved by the optimizer': the kernel, or features that are
+    not at rest, moved half a decade further than demanded where the demand is small: kappa < -.2; for features, R < 0
+    and kappa below .1. Elsewhere they part ways by themselves: demand exceeds movement in rich networks, and after a
+    small read-out, or behind a large first layer, features move to second order, beyond a tiny demand. What moved
+    although it has no demand (R = -inf: to first order nothing moves it) goes by its movement.
 
     >>> regime_of(-1.5, -1.4), regime_of(0.8, 0.4), regime_of(-1.2, 0.5)
     ('lazy', 'rich', 'moved by the optimizer')
@@ -76,8 +77,10 @@ def regime_of(
         return "frozen"
     if richness == -math.inf and movement <= RICH_MOVEMENT:
         return "undetermined"
-    excess = movement - richness > BEYOND_DEMAND and -math.inf < richness < 0 and movement > LAZY_BELOW
-    if excess or (kernel_excess > BEYOND_DEMAND and kernel_demand < KERNEL_RESTS):
+    # Comparisons with NaN are false: a layer, whose kernel is not known, goes by its features.
+    demanded = richness >= 0 or kernel_demand > KERNEL_MOVED or movement <= LAZY_BELOW
+    by_features = movement - richness > BEYOND_DEMAND and richness > -math.inf and not demanded
+    if by_features or (kernel_excess > BEYOND_DEMAND and kernel_demand < KERNEL_RESTS):
         return BY_OPTIMIZER
     features = _state(
         rests=richness < LAZY_BELOW and movement < LAZY_BELOW,

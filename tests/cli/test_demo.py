@@ -27,7 +27,8 @@ def test_the_demo_finds_what_it_was_built_to_hold(tmp_path: Path) -> None:
         for strength, place in places.items():
             assert math.log10(place.equivalent_gamma / STRENGTHS[strength]) == pytest.approx(0, abs=0.1)
         assert places["lazy"].richness < -0.6
-        assert places["lazy"].movement == pytest.approx(places["lazy"].richness, abs=0.12)
+        # Networks are trained on more samples than there are probes, so they move a little further than demanded.
+        assert 0 < places["lazy"].excess < 0.15
         assert [place.regime for place in places.values()] == ["lazy", "rich", "rich"]
         assert places["lazy"].linearisation_gap < 0.15
         assert 0.3 < places["middle"].linearisation_gap < places["rich"].linearisation_gap

@@ -31,6 +31,7 @@ numbers = st.floats(-5, 5)
         ((-1.0, -0.9, -0.6, 0.4, 0.9), BY_OPTIMIZER),  # its kernel alone
         ((-3.69, -2.43, -0.68, 0.02, 0.28), "lazy"),  # lambda-balanced at -20: gap .005
         ((-2.49, -0.86, 0.33, 0.57, -0.19), KERNEL_ONLY),  # a read-out of a hundredth: gap .3
+        ((-1.21, 0.04, 1.44, 4.0, 0.0), "rich"),  # the same at a larger output scale: gap .74
         ((0.5, -math.inf, -math.inf, 0.0, math.nan), "frozen"),
         ((math.nan, -1.0, 0.0, 0.0, 0.0), "undetermined"),
         ((-math.inf, -0.5, 0.0, 0.0, 0.0), "undetermined"),

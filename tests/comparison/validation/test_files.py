@@ -37,6 +37,8 @@ def test_the_shipped_campaign_is_small_and_its_card_tells_its_numbers() -> None:
         "| one trajectory": ["invariances, largest deviation"],
         "| muP by Adam": [f"muP by Adam, {name} over a decade of width" for name in ("R", "kappa")],
         "| regimes": [
+            "balanced accuracy of regimes, clear outcomes",
+            "the same, half of the families that is judged",
             "balanced accuracy of regimes, three levels of gap",
             "'lazy' at a gap above .3",
             "'rich' at a gap and kernel change below .1",
