@@ -185,7 +185,7 @@ def _one_trajectory(
             network = Network.prepare(model, x, initial=start.model, layers=LAYERS, optimizer=given)
             found = start_from(start.model, observe(network, None, n_probes=SAMPLES))
             assert found.kernel is not None
-            row |= {f"R{mark}": found.demand.richness, f"kappa{mark}": found.kernel.demand,
+            row |= {f"R{mark}": found.demand.richness, f"kappa{mark}": found.kernel.demand.demand,
                     f"kernel_change{mark}": found.kernel.change, f"gap{mark}": found.kernel.gap,
                     **{f"R_{layer}{mark}": found.demand.layers[layer] for layer in LAYERS},
                     "M": float(np.mean(list(found.movement.values())))}  # fmt: skip
