@@ -32,8 +32,8 @@ from geomfeat.regimes.linearization.response import Response, respond, respond_b
 from geomfeat.tangent import feature_jvp, jvp, ntk, vjp
 
 # The kernel is formed up to this many rows n * C and multiplications (rows^2 * parameters); above, products with the
-# Jacobian cost less, some thirty for each resample. A formed kernel is diagonalised up to this many rows, and multiplied
-# with above.
+# Jacobian cost less, some thirty for each resample. A formed kernel is diagonalised up to this many rows, and
+# multiplied with above.
 FORMED_ROWS, FORMED_MULTIPLICATIONS = 2048, 4e11
 DIAGONALISED_UP_TO = 512
 METHODS = ("auto", "kernel", "products")
