@@ -66,7 +66,11 @@ def assembled(
     at_most = floor is not None and richness < floor + ABOVE_FLOOR
     hidden_from_view = any(bool(observed.features[name].any()) for name in starts[0].left_out)
     seen = (kernel.get(name, math.nan) for name in ("kernel_demand", "kernel_change", "kernel_excess"))
-    regime = "undetermined" if moved == -math.inf and hidden_from_view else _regime(richness, moved, floor, *seen)
+    regime = (
+        "undetermined"
+        if moved == -math.inf and hidden_from_view
+        else _regime(richness, moved, floor, *seen, max(counted, default=moved))
+    )
     high = max(richness + half, floor + ABOVE_FLOOR) if at_most and floor is not None else richness + half
     excess = moved - richness if math.isfinite(moved) and math.isfinite(richness) else math.nan
     return Location(
@@ -101,7 +105,7 @@ def _kernel(starts: list[Start], resamples: list[Resample], z: float) -> dict[st
 
 
 def _regime(richness: float, movement: float, floor: float | None, *kernel: float) -> str:
-    """`kernel`: demand, change and excess; none for a layer, which goes by its features."""
+    """`kernel`: demand, change and excess, and the largest movement of a layer; none for a layer itself."""
     if floor is None or movement == -math.inf:
         return regime_of(richness, movement, *kernel)
     return regime_without_start(richness, richness < floor + ABOVE_FLOOR, floor, *kernel[:1])

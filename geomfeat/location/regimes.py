@@ -57,6 +57,7 @@ def regime_of(
     kernel_demand: float = math.nan,
     kernel_change: float = math.nan,
     kernel_excess: float = math.nan,
+    largest_movement: float | None = None,
 ) -> str:
     """The regime by demand R, movement M and the tangent kernel; by features alone (a layer's) without the last three.
 
@@ -64,7 +65,8 @@ def regime_of(
     not at rest, moved half a decade further than demanded where the demand is small: kappa < -.2; for features, R < 0
     and kappa below .1. Elsewhere they part ways by themselves: demand exceeds movement in rich networks, and after a
     small read-out, or behind a large first layer, features move to second order, beyond a tiny demand. What moved
-    although it has no demand (R = -inf: to first order nothing moves it) goes by its movement.
+    although it has no demand (R = -inf: to first order nothing moves it) goes by its movement. `largest_movement`: M of
+    the layer that moved most, where `movement` is a mean over layers.
 
     >>> regime_of(-1.5, -1.4), regime_of(0.8, 0.4), regime_of(-1.2, 0.5)
     ('lazy', 'rich', 'moved by the optimizer')
@@ -78,7 +80,8 @@ def regime_of(
     if richness == -math.inf and movement <= RICH_MOVEMENT:
         return "undetermined"
     # Comparisons with NaN are false: a layer, whose kernel is not known, goes by its features.
-    demanded = richness >= 0 or kernel_demand > KERNEL_MOVED or movement <= LAZY_BELOW
+    largest = movement if largest_movement is None else largest_movement
+    demanded = richness >= 0 or kernel_demand > KERNEL_MOVED or largest <= LAZY_BELOW
     by_features = movement - richness > BEYOND_DEMAND and richness > -math.inf and not demanded
     if by_features or (kernel_excess > BEYOND_DEMAND and kernel_demand < KERNEL_RESTS):
         return BY_OPTIMIZER

@@ -149,7 +149,6 @@ _ROWS = (
     ("linearisation_gap", "gap", "Linearisation gap", "share of the change", "movement"),
     ("kernel_demand", "demand", "Kernel demand", "decades", "movement"),
     ("kernel_demand", "on_target", "Kernel demand on the target", "decades", "movement"),
-    ("kernel_demand", "change", "Change of the tangent kernel", "share of its size", "movement"),
     ("cka_linear_unbiased", "", "CKA with itself before training", "unbiased linear CKA", "movement"),
     ("cka_linear_biased", "", "CKA with itself before training, biased", "biased linear CKA", "movement"),
     ("rsa_squared_euclidean", "cosine", "RSA with itself before, squared", "cosine", "movement"),

@@ -33,7 +33,6 @@ def test_the_numbers_are_those_of_a_location_at_equal_rates() -> None:
     where = locate(end, X, initial=start, progress=False, options=LocateOptions(n_bootstrap=2))
     assert found["demand"].value == pytest.approx(where.kernel_demand, abs=2e-3)
     assert found["on_target"].value == pytest.approx(where.kernel_demand_on_target, abs=2e-3)
-    assert found["change"].value == pytest.approx(where.kernel_change, rel=1e-6)
 
 
 def test_a_network_that_is_linear_in_its_weights_demands_nothing() -> None:
@@ -42,7 +41,6 @@ def test_a_network_that_is_linear_in_its_weights_demands_nothing() -> None:
     found = kernel_demand(pair_of(start, end, X, layers=()))[""]
     assert not found["demand"].ok
     assert "linear in its weights" in found["demand"].note
-    assert found["change"].value < 1e-12
 
 
 def test_many_outputs_leave_fewer_probes_and_the_note_says_so() -> None:
