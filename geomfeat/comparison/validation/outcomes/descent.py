@@ -100,8 +100,9 @@ def stable_rate(model: nn.Module, task: Task, rates: Rates | None = None, gamma:
     if rates is not None:
         found = optimizer_rates(rates, model)
         metric = metric_of(found, f.theta, dict)
-        name, first = next(iter(metric.scale.items()))
-        scale = float(torch.as_tensor(found.rates[name])) / float(torch.as_tensor(first)) ** 2
+        name = next(iter(f.theta))
+        first = float(torch.as_tensor(metric.scale.get(name, 1.0)))  # equal rates need no scale
+        scale = float(found.rates[name]) / first**2
         f = f.scaled(metric.scale)
     kernel = ntk(f, task.inputs, outputs="full").gram
     top = float(torch.linalg.eigvalsh(kernel.to(WORKING))[-1]) * scale

@@ -24,6 +24,7 @@ from geomfeat.comparison.validation.outcomes.foretelling import (
     thresholds,
     words,
 )
+from geomfeat.location.regimes import BY_OPTIMIZER
 
 FIRST = frozenset({"a", "b"})
 
@@ -90,11 +91,18 @@ def test_words_are_held_against_the_outcome() -> None:
     rows = planted()
     levels = levels_of(np.array([row["gap"] for row in rows]))
     right = [{**row, "regime": str(level)} for row, level in zip(rows, levels, strict=True)]
-    assert words(right) == {"balanced_accuracy": 1.0, "lazy_but_nonlinear": 0.0, "rich_but_linear": 0.0}
+    assert words(right) == {
+        "balanced_accuracy": 1.0, "balanced_accuracy_clear": 1.0, "left_open": 0.0, "lazy_but_nonlinear": 0.0,
+        "rich_but_linear": 0.0,
+    }  # fmt: skip
     assert words(rows)["lazy_but_nonlinear"] == (levels == "rich").sum() > 0
     rich = words([{**row, "regime": "rich"} for row in rows])
     assert rich["rich_but_linear"] == (levels == "lazy").sum()
     assert words(rows)["balanced_accuracy"] == rich["balanced_accuracy"] == pytest.approx(1 / 3)
+    silent = words([*right, *({**row, "regime": BY_OPTIMIZER} for row in right)])
+    assert (silent["balanced_accuracy"], silent["left_open"]) == (1.0, 0.5)
+    between = words([{**row, "regime": "transition"} for row in rows])
+    assert between["balanced_accuracy_clear"] == 0.0
     moved = words([{**row, "regime": "rich", "kernel_change": 0.5} for row in rows])
     assert moved["rich_but_linear"] == 0
 
