@@ -37,7 +37,7 @@ VECTORS = 8
 # The change of a kernel grows as s (its derivative along Dtheta) or s^2 (where that vanishes), and as other powers in
 # between; a slope outside of these limits is one of noise or of a kink.
 FLATTEST, STEEPEST = 0.5, 4.0
-MOST_STEPS, PRECISION = 20, 1e-3  # of log10 s
+MOST_STEPS, PRECISION = 30, 1e-3  # of log10 s
 FLAT_STEP = 0.25  # decades of s, doubled with every further step
 FURTHEST = 8.0  # decades of s, up and down, within which the crossing is sought
 HALF, BLIND = math.log10(2), 2.0
@@ -227,7 +227,8 @@ def _crossing(
         value = change(following)
         if math.isfinite(y) and math.isfinite(value):
             found = (value - y) / (following - x)
-            slope = min(max(found, FLATTEST), STEEPEST)
+            # Between two ends the secant is trusted: a kernel that comes back past its start crosses more steeply.
+            slope = max(found, FLATTEST) if low > -math.inf and high < math.inf else min(max(found, FLATTEST), STEEPEST)
             stride = max(FLAT_STEP, 2 * stride) if found < FLATTEST and value < goal and high == math.inf else 0.0
         x, y = following, value
     return (low + high) / 2, slope
