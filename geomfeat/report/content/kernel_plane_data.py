@@ -26,6 +26,8 @@ Box = tuple[Span, Span]
 # What happened has thresholds of its own where they differ from those of demand: M above the first is moved, and the
 # kernel is at rest below the second, on the scale of kernel demand.
 MOVED_FROM, RESTS_UP_TO = RICH_MOVEMENT, math.log10(SMALL_CHANGE / CHANGED)
+X_TITLE = "features, decades of their size: demand R, movement M"
+Y_TITLE = "kernel, decades: demand κ, measured change over 20 %"
 INSIDE = 0.015  # of a range: how far from its edge an infinite value is drawn
 
 

@@ -9,6 +9,8 @@ from geomfeat.charts import theme as look
 from geomfeat.report.content.kernel_plane_data import (
     MOVED_FROM,
     RESTS_UP_TO,
+    X_TITLE,
+    Y_TITLE,
     KernelMark,
     Place,
     Span,
@@ -20,7 +22,6 @@ from geomfeat.report.content.kernel_plane_data import (
 )
 from geomfeat.report.content.study_view import View
 from geomfeat.report.matplotlib.location import literal
-from geomfeat.report.plotly.kernel_plane import X_TITLE, Y_TITLE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -25,6 +25,8 @@ from geomfeat.report.content.components import (  # fmt: skip
 from geomfeat.report.content.kernel_plane_data import (
     MOVED_FROM,
     RESTS_UP_TO,
+    X_TITLE,
+    Y_TITLE,
     KernelMark,
     Place,
     Span,
@@ -39,8 +41,6 @@ from geomfeat.report.content.location_data import located
 from geomfeat.report.content.number_format import signed
 from geomfeat.report.content.study_view import View
 
-X_TITLE = "features, decades of their size: demand R, movement M"
-Y_TITLE = "kernel, decades: demand κ, measured change over 20 %"
 CAPTION = (
     "Features from left (at rest) to right (moved), tangent kernel from bottom (at rest) to top (moved). A filled mark "
     "is what the learned function demanded of the initial network: R and κ. The small open mark that it is joined to "
@@ -65,7 +65,7 @@ def features_kernel_plane(several: Sequence[View]) -> Figure | None:
     x, y = kernel_plane_ranges(marks)
     shapes = [_area((x, y), look.tint("transition"))]
     shapes += [_area(box, look.tint(name)) for name, box in kernel_areas(x, y).items()]
-    shapes += [_threshold("x", MOVED_FROM), _threshold("y", RESTS_UP_TO)]
+    shapes += [_threshold((MOVED_FROM, MOVED_FROM), y), _threshold(x, (RESTS_UP_TO, RESTS_UP_TO))]
     names = [
         note(a, b, f"<b>{name.replace(', ', ',<br>')}</b>", yanchor=side, font={"size": 12, "color": look.INK})
         for name, (a, b, side) in area_names(x, y).items()
@@ -90,12 +90,10 @@ def _area(box: tuple[Span, Span], fill: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _threshold(axis_name: str, value: float) -> dict[str, Any]:
-    """A dashed line at a value of x or y, across the plot."""
-    other = "y" if axis_name == "x" else "x"
+def _threshold(x: Span, y: Span) -> dict[str, Any]:
+    """A dashed line across the plot; in its coordinates, since one that spans "paper" is drawn under the areas."""
     return {
-        "type": "line", f"{axis_name}ref": axis_name, f"{other}ref": "paper", f"{axis_name}0": value,
-        f"{axis_name}1": value, f"{other}0": 0, f"{other}1": 1, "layer": "below",
+        "type": "line", "xref": "x", "yref": "y", "x0": x[0], "x1": x[1], "y0": y[0], "y1": y[1], "layer": "below",
         "line": {"color": look.QUIET, "width": 1, "dash": "dash"},
     }  # fmt: skip
 

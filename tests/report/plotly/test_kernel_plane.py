@@ -38,6 +38,8 @@ def test_areas_lie_below_the_marks_and_are_named(gallery):
     layout = features_kernel_plane(views(gallery)).panels[0].layout
     assert {shape["layer"] for shape in layout["shapes"]} == {"below"}
     assert [shape["type"] for shape in layout["shapes"]] == ["rect"] * 5 + ["line"] * 2
+    # Plotly draws a shape that spans "paper" in one direction under all that are placed by both axes.
+    assert all((shape["xref"], shape["yref"]) == ("x", "y") for shape in layout["shapes"])
     moved, rests = layout["shapes"][5]["x0"], layout["shapes"][6]["y0"]
     for above, word in ((-0.01, "lazy"), (0.01, "transition")):
         assert regime_of(-0.7, -0.7, -0.9, 0.2 * 10 ** (rests + above), 0.0) == word
