@@ -16,7 +16,8 @@ from geomfeat.models.functional import Functional, Readout
 from geomfeat.models.nested_inputs import as_inputs, n_samples, take
 from geomfeat.models.trained_parameters import differentiable, plain_name
 from geomfeat.numerics import WORKING
-from geomfeat.tangent.metric import PLAIN_METRIC, Metric, require_moving
+from geomfeat.tangent import vjp
+from geomfeat.tangent.metric import PLAIN_METRIC, Metric, metric_of, require_moving
 from geomfeat.tangent.optimizer_rates import OptimizerRates, optimizer_rates
 from geomfeat.tangent.tangent_space import (
     EVERY,
@@ -119,6 +120,12 @@ class Network:
         if "f" in self.__dict__ and not self.metric.scale:
             other.__dict__["f"] = self.f.scaled(metric.scale)
         return other
+
+    def in_own_metric(self, change: Tensor) -> Network:
+        """The same in the coordinates of its optimizer, for the change (n, C) of the outputs that training made."""
+        if self.rates is None:
+            return self
+        return self.in_metric(metric_of(self.rates, self.f.theta, lambda: vjp(self.f, self.inputs, change)))
 
     def take(self, rows: Tensor | slice) -> Network:
         """The same on some of its samples."""

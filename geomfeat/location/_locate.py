@@ -197,6 +197,11 @@ def _check(options: LocateOptions, ladder: Any, initial: Any) -> None:
     n = options.n_reinitialisations
     if initial is None and n < FEWEST_REINITIALISATIONS:
         raise BadInput(f"n_reinitialisations={n}: at least 4, for an interval and a floor")
+    if ladder is not None and options.share_left is not None:
+        raise BadInput(
+            f"ladder= with share_left={options.share_left}: rungs are measured over all shares of the change, so the "
+            "model must be: leave share_left out"
+        )
     if isinstance(ladder, int) and options.loss == "cross-entropy":
         raise BadInput(
             "ladder= with loss='cross-entropy' needs to know how far training went: train the rungs yourself, "

@@ -20,6 +20,7 @@ from geomfeat.location.options import LocateOptions
 from geomfeat.location.regimes import ABOVE_FLOOR, regime_of, regime_without_start
 from geomfeat.location.result import KERNEL_COLUMNS, LAYER_COLUMNS, Location
 
+RATIOS = ("kernel_change", "linearisation_gap")  # whose errors are of their logarithms
 LEVEL = 0.9  # level of the intervals
 # Decades by which R through projected outputs was seen to exceed R through all (ImageNet CNN: 1.35 against .83).
 PROJECTION_EXCESS = 0.5
@@ -87,7 +88,7 @@ def _kernel(starts: list[Start], resamples: list[Resample], z: float) -> dict[st
         return {}
     first = places[0]
     numbers = {"kernel_change": first.change, "kernel_excess": first.excess, "linearisation_gap": first.gap}
-    halves = {name: z * error for name, error in standard_errors(first.compared, resamples).items()}
+    halves = {name: z * error for name, error in standard_errors(first.of_resample, resamples).items()}
     for name, of_start in (
         ("kernel_demand", [p.demand.demand for p in places]),
         ("kernel_demand_on_target", [p.on_target.demand for p in places]),
@@ -97,7 +98,7 @@ def _kernel(starts: list[Start], resamples: list[Resample], z: float) -> dict[st
             own = deviation(of_start) * math.sqrt(1 + 1 / len(places))
             halves[name] = float(np.hypot(halves.get(name, 0.0), z * own))
     intervals = {
-        name: (value - half, value + half) if "demand" in name else (value * 10**-half, value * 10**half)
+        name: (value * 10**-half, value * 10**half) if name in RATIOS else (value - half, value + half)
         for name, half in halves.items()
         if math.isfinite(half) and math.isfinite(value := numbers[name])
     }

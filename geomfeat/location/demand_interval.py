@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from geomfeat.location.demand import Demand, LinearisedTask, solve
-from geomfeat.location.kernel_interval import KEPT, Resample
+from geomfeat.location.kernel_interval import KEPT, Resample, ResampledResponse
 from geomfeat.numerics import WORKING, stream
 
 Step = Callable[[], None]
@@ -44,7 +44,7 @@ def _resample(task: LinearisedTask, weights: Tensor, found: Demand) -> Resample:
     coefficients = torch.zeros_like(task.change)
     own = found.response.coefficients.reshape(len(rows), -1).to(coefficients)
     coefficients[rows] = weights.to(own.device)[rows].sqrt()[:, None] * own
-    return Resample(weights, found.direction, coefficients)
+    return Resample(weights, ResampledResponse(found.direction, coefficients))
 
 
 def by_probes(

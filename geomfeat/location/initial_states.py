@@ -32,8 +32,6 @@ from geomfeat.network import Network
 from geomfeat.numerics import stream
 from geomfeat.precision import roundings
 from geomfeat.regimes.training.class_targets import as_classes
-from geomfeat.tangent import vjp
-from geomfeat.tangent.metric import Metric, metric_of
 from geomfeat.tangent.tangent_space import GIVEN, TangentSpace
 
 # Default number of probes: as many as give this many output rows n * C (the size of the kernel), between these limits.
@@ -222,7 +220,7 @@ def start_from(
         task = replace(task, padding=observed.padding)
         return task, solve(task)
 
-    start = start.in_metric(_metric(start, change))
+    start = start.in_own_metric(change)
     task, demand = demanded(start)
     source = start.metric.source
     place = None
@@ -239,7 +237,7 @@ def start_from(
         start = start if start.space.source == GIVEN else start.within(start.space.widened())
         task, demand = demanded(start)
         # The responses to resampled probes are then of other parameters than the kernel.
-        place = None if place is None else replace(place, compared={})
+        place = None if place is None else replace(place, of_resample={})
     frozen = frozenset() if all_frozen else frozen
     task, demand = replace(task, frozen=frozen), replace(demand, frozen=frozen)
     return Start(
@@ -262,13 +260,6 @@ def _change(outputs: Tensor, features: dict[str, Tensor], observed: Observed, dt
             "to locate (was the same file given twice?)"
         )
     return change
-
-
-def _metric(start: Network, change: Tensor) -> Metric:
-    """The metric of the optimizer, or the plain one where it is not known."""
-    if start.rates is None:
-        return start.metric
-    return metric_of(start.rates, start.f.theta, lambda: vjp(start.f, start.inputs, change))
 
 
 def _still(moved: dict[str, float]) -> frozenset[str]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -23,46 +23,56 @@ from geomfeat.numerics import WORKING
 
 # Resamples whose responses are kept for the demands: each costs a few products with the kernel.
 KEPT = 8
-Squares = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True, eq=False)
-class Compared:
-    """Squares of one comparison, by probes: of what was there before, and of its change.
+class ResampledResponse:
+    """The linear response of a resample: Dtheta, name -> tensor, and its coefficients (n, k) a, Dtheta = J' a."""
 
-    Attributes:
-        squares: of what was there before and of its change: each (n', n') sums over the outputs of each pair of probes,
-            or (n',) over those of each probe. For a demand, a function of a resample with its response.
-        rows: (n',) which probes these are, of all.
-        slope: of a demand, log change over log s; 1 for a number that is the relative change itself.
-    """
-
-    squares: Squares | Callable[[Resample], Squares]
-    rows: Tensor
-    slope: float = 1.0
-
-    def shift(self, resample: Resample) -> float:
-        """The number of a resample, but for a constant: log10 of |change| / |before| over the slope."""
-        if callable(self.squares) and not resample.direction:
-            return math.nan
-        before, change = self.squares(resample) if callable(self.squares) else self.squares
-        w = resample.weights[self.rows.to(resample.weights.device)].to(WORKING)
-        w = w[:, None] * w if before.ndim == 2 else w
-        sizes = [float((w.to(s.device) * s).sum()) for s in (before, change)]
-        return 0.5 * math.log10(sizes[1] / sizes[0]) / self.slope if min(sizes) > 0 else math.nan
+    direction: Mapping[str, Tensor]
+    coefficients: Tensor
 
 
 @dataclass(frozen=True, eq=False)
 class Resample:
-    """One resample of the probes: how often each counts (n,), and its linear response, where it is kept.
-
-    Attributes:
-        direction: Dtheta, name -> tensor; empty where it is not kept. coefficients: (n, k) a, with Dtheta = J' a.
-    """
+    """One resample of the probes: how often each counts (n,), and its linear response, where it is kept."""
 
     weights: Tensor
-    direction: Mapping[str, Tensor] = field(default_factory=dict)
-    coefficients: Tensor | None = None
+    response: ResampledResponse | None = None
+
+
+Squares = tuple[Tensor, Tensor]
+# A number of a resample, but for a constant; NaN where the resample does not know it.
+OfResample = Callable[[Resample], float]
+
+
+def log_change(squares: Squares, rows: Tensor, weights: Tensor) -> float:
+    """log10 of |change| / |before| over probes that are counted `weights` (n,) times.
+
+    Args:
+        squares: of what was there before and of its change: each (n', n') sums over the outputs of each pair of probes,
+            or (n',) over those of each probe. rows: (n',) which probes these are, of all.
+    """
+    w = weights[rows.to(weights.device)].to(WORKING)
+    w = w[:, None] * w if squares[0].ndim == 2 else w
+    before, change = (float((w.to(s.device) * s).sum()) for s in squares)
+    return 0.5 * math.log10(change / before) if before > 0 and change > 0 else math.nan
+
+
+def measured(squares: Squares, rows: Tensor) -> OfResample:
+    """A relative change that was measured, log10."""
+    return lambda resample: log_change(squares, rows, resample.weights)
+
+
+def along_response(squares: Callable[[ResampledResponse], Squares], rows: Tensor, slope: float = 1.0) -> OfResample:
+    """A relative change along the resample's own response, log10 over `slope`: a demand but for its sign."""
+
+    def number(resample: Resample) -> float:
+        if resample.response is None:
+            return math.nan
+        return log_change(squares(resample.response), rows, resample.weights) / slope
+
+    return number
 
 
 def pair_squares(kernel: Tensor, n_outputs: int) -> Tensor:
@@ -75,9 +85,9 @@ def pair_squares(kernel: Tensor, n_outputs: int) -> Tensor:
     return kernel.reshape(n, n_outputs, n, n_outputs).square().sum((1, 3))
 
 
-def standard_errors(comparisons: Mapping[str, Compared], resamples: list[Resample]) -> dict[str, float]:
+def standard_errors(numbers: Mapping[str, OfResample], resamples: list[Resample]) -> dict[str, float]:
     """Name -> standard deviation over the resamples, in decades; NaN where fewer than two of them know it."""
-    return {name: _deviation([one.shift(resample) for resample in resamples]) for name, one in comparisons.items()}
+    return {name: _deviation([of(resample) for resample in resamples]) for name, of in numbers.items()}
 
 
 def _deviation(values: list[float]) -> float:

@@ -21,10 +21,17 @@ from geomfeat.location.kernel_demand import (
     kernel_demand,
     kernel_product,
 )
-from geomfeat.location.kernel_interval import Compared, Resample, Squares, pair_squares
+from geomfeat.location.kernel_interval import (
+    OfResample,
+    ResampledResponse,
+    Squares,
+    along_response,
+    measured,
+    pair_squares,
+)
 from geomfeat.models.functional import Functional
 from geomfeat.models.nested_inputs import take
-from geomfeat.models.trained_parameters import plain_name
+from geomfeat.models.trained_parameters import by_names_of
 from geomfeat.network import Network
 from geomfeat.numerics import WORKING
 from geomfeat.regimes.linearization.response import Response
@@ -53,7 +60,7 @@ class KernelPlace:
             theta_T. These three are NaN where the true initial weights are not known.
         by_layer: layer -> its share of the kernel's change at the demand, and of the measured change; empty for a
             network whose kernel is too large to be formed.
-        compared: name of a `Location`'s number -> by probes, what its error is from.
+        of_resample: name of a `Location`'s number -> that of a resample, which its error is from.
     """
 
     demand: KernelDemand
@@ -62,7 +69,7 @@ class KernelPlace:
     excess: float = math.nan
     gap: float = math.nan
     by_layer: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    compared: Mapping[str, Compared] = field(default_factory=dict)
+    of_resample: Mapping[str, OfResample] = field(default_factory=dict)
 
 
 def kernel_place(
@@ -83,31 +90,31 @@ def kernel_place(
         return {"": by_vectors(f, part, VECTORS, seed)(f.theta)} if gram is None else grams_by_module(f, part)
 
     first, reached = kernel(start.f), kernel(start.f.at(_reached(start.f, found.direction, found.demand)))
-    compared = {
+    of_resample = {
         "kernel_demand": _on_vectors(start.f, part, rows, found.demand, seed),
         "kernel_demand_on_target": _on_target(start.f, task, found),
     }
     shares = dict.fromkeys(task.layers, math.nan) if gram is None else change_by_layer(first, reached, task.layers)
     by_layer = {name: (share, math.nan) for name, share in shares.items()}
     if not known:
-        return KernelPlace(found.demand, found.on_target, by_layer=by_layer, compared=compared)
+        return KernelPlace(found.demand, found.on_target, by_layer=by_layer, of_resample=of_resample)
     after = end.within(start.space).in_metric(start.metric).f
     last, left = kernel(after), _unexplained(start.f, after, task.inputs, change)
-    compared |= {
-        "kernel_change": Compared(
-            (_squares(_whole(first), change.shape[1]), _squares(_whole(last) - _whole(first), change.shape[1])), rows
-        ),
-        "linearisation_gap": Compared(
-            (change.square().sum(1), left.square().sum(1)), torch.arange(task.n, device=change.device)
-        ),
+    kernels = _squares(_whole(first), change.shape[1]), _squares(_whole(last) - _whole(first), change.shape[1])
+    outputs = change.square().sum(1), left.square().sum(1)
+    moved_by, there = measured(kernels, rows), _on_vectors(start.f, part, rows, None, seed)
+    of_resample |= {
+        "kernel_change": moved_by,
+        "kernel_excess": lambda resample: moved_by(resample) - there(resample),
+        "linearisation_gap": measured(outputs, torch.arange(task.n, device=change.device)),
     }
     if gram is not None:
-        measured = change_by_layer(first, last, task.layers)
-        by_layer = {name: (share, measured[name]) for name, share in shares.items()}
+        happened = change_by_layer(first, last, task.layers)
+        by_layer = {name: (share, happened[name]) for name, share in shares.items()}
     moved = float((_whole(last) - _whole(first)).norm() / _whole(first).norm())
     excess = math.log10(moved) - found.demand.at_response if moved > 0 and found.demand.finite else math.nan
     gap = float(left.norm() / change.norm())
-    return KernelPlace(found.demand, found.on_target, moved, excess, gap, by_layer, compared)
+    return KernelPlace(found.demand, found.on_target, moved, excess, gap, by_layer, of_resample)
 
 
 def rough_place(start: Network, task: LinearisedTask, n_outputs: int, near: KernelPlace, seed: int) -> KernelPlace:
@@ -146,49 +153,47 @@ def _demands(
     return _Demands(demand, on_target, direction, towards_target, middle)
 
 
-def _on_vectors(f: Functional, inputs: Any, rows: Tensor, demand: KernelDemand, seed: int) -> Compared:
-    """What the spread of the demand rests on: K v on the compared probes, at s* along any response."""
+def _on_vectors(f: Functional, inputs: Any, rows: Tensor, demand: KernelDemand | None, seed: int) -> OfResample:
+    """K v on the compared probes, at s* along the response of a resample; without a demand at the response itself."""
     kernel = by_vectors(f, inputs, FEW_VECTORS, seed)
     before = kernel(f.theta)
 
-    def squares(resample: Resample) -> Squares:
-        after = kernel(_reached(f, resample.direction, demand))
+    def squares(response: ResampledResponse) -> Squares:
+        after = kernel(_reached(f, response.direction, demand))
         return before.square().sum((0, 2)), (after - before).square().sum((0, 2))
 
-    return Compared(squares, rows, demand.slope)
+    return along_response(squares, rows, 1.0 if demand is None else demand.slope)
 
 
-def _on_target(f: Functional, task: LinearisedTask, found: _Demands) -> Compared:
+def _on_target(f: Functional, task: LinearisedTask, found: _Demands) -> OfResample:
     """The same on the target, K a; a resample's response is of the share of the other demand, so it is shortened."""
     inputs, rows = f.inputs(task.inputs), torch.arange(task.n, device=f.device)
     shorter = _length(found.towards_target) / _length(found.direction)
     demand = replace(found.on_target, demand=found.on_target.demand - math.log10(shorter))
 
-    def squares(resample: Resample) -> Squares:
-        if resample.coefficients is None:
-            raise ValueError("a response has coefficients")
-        a = _of_all_outputs(task, resample.coefficients).to(f.device, f.dtype)
-        before = jvp(f, inputs, resample.direction).to(WORKING)
-        after = kernel_product(f, _reached(f, resample.direction, demand), inputs, a)
+    def squares(response: ResampledResponse) -> Squares:
+        a = _of_all_outputs(task, response.coefficients).to(f.device, f.dtype)
+        before = jvp(f, inputs, response.direction).to(WORKING)
+        after = kernel_product(f, _reached(f, response.direction, demand), inputs, a)
         return before.square().sum(1), (after - before).square().sum(1)
 
-    return Compared(squares, rows, demand.slope)
+    return along_response(squares, rows, demand.slope)
 
 
 def _length(direction: Mapping[str, Tensor]) -> float:
     return math.sqrt(sum(float(d.square().sum()) for d in direction.values()))
 
 
-def _reached(f: Functional, direction: Mapping[str, Tensor], demand: KernelDemand) -> dict[str, Tensor]:
-    """theta0 + s* Dtheta; at s = 1 where the kernel never changes by its share."""
-    s = 10**-demand.demand if math.isfinite(demand.demand) else 1.0
+def _reached(f: Functional, direction: Mapping[str, Tensor], demand: KernelDemand | None) -> dict[str, Tensor]:
+    """theta0 + s* Dtheta; at s = 1 without a demand, and where the kernel never changes by its share."""
+    s = 10**-demand.demand if demand is not None and math.isfinite(demand.demand) else 1.0
     return {name: value + s * direction[name] if name in direction else value for name, value in f.theta.items()}
 
 
 def _unexplained(f: Functional, after: Functional, inputs: Any, change: Tensor) -> Tensor:
     """(n, C) what the network at theta_0, linearised, leaves of the change at the weights after training."""
-    theta = {plain_name(name): value for name, value in after.theta.items()}
-    step = {name: theta[plain_name(name)] - value for name, value in f.theta.items()}
+    end = by_names_of(f.theta, after.theta)
+    step = {name: end[name] - value for name, value in f.theta.items()}
     return change - jvp(f, inputs, step).to(change.device, change.dtype)
 
 

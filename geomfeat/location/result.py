@@ -58,8 +58,7 @@ class Location(PlottableResult):
             kernel_demand_on_target: kappa_a, of the part of the kernel that acts on the change.
         kernel_change: |K_T - K_0| / |K_0|, measured. kernel_excess: log10 of it less that of the change at the linear
             response. linearisation_gap: |f_T - f_lin| / |f_T - f_0| on the probes. NaN without the initial weights.
-        kernel_intervals: name of one of these five -> 90 % interval, over resampled probes and fresh starts; not of
-            kernel_excess.
+        kernel_intervals: name of one of these five -> 90 % interval, over resampled probes and fresh starts.
 
     `to_frame()`: one row for the model, layer "", and one for each hidden layer: the columns of `layers`.
     """

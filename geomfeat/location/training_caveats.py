@@ -13,7 +13,7 @@ from geomfeat.location.regimes import BY_OPTIMIZER, KERNEL_RESTS
 from geomfeat.location.result import Location
 from geomfeat.location.unit_balance import unit_balances
 from geomfeat.models.nested_inputs import take
-from geomfeat.models.trained_parameters import plain_name
+from geomfeat.models.trained_parameters import by_names_of, plain_name
 from geomfeat.tangent import feature_jvp, jvp, vjp
 from geomfeat.tangent.metric import PLAIN
 
@@ -89,10 +89,9 @@ def _weights_now(start: Start, observed: Observed) -> float:
 def _after(start: Start, observed: Observed) -> dict[str, Tensor]:
     """The parameters after training by the names, and in the coordinates, of the start's."""
     f = start.task.f
-    end = observed.network.within(start.space).f
-    now = {plain_name(name): value for name, value in end.theta.items()}
+    end = by_names_of(f.theta, observed.network.within(start.space).f.theta)
     scale: Mapping[str, Tensor | float] = f.scale
-    return {name: now[plain_name(name)] / scale.get(name, 1.0) for name in f.theta}
+    return {name: value / scale.get(name, 1.0) for name, value in end.items()}
 
 
 def _long_step(start: Start, observed: Observed) -> str:

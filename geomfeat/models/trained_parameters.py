@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -130,6 +130,16 @@ def plain_name(name: str) -> str:
     '0.weight'
     """
     return ".".join(part for part in name.split(".") if part != "_orig_mod")
+
+
+def by_names_of(these: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The parameters of another copy of a network under the names of `these`: one of both may be compiled.
+
+    >>> by_names_of({"_orig_mod.w": torch.zeros(1)}, {"w": torch.ones(1)})
+    {'_orig_mod.w': tensor([1.])}
+    """
+    plain = {plain_name(name): value for name, value in others.items()}
+    return {name: plain[plain_name(name)] for name in these}
 
 
 def _evident_halves(tensors: Iterable[Tensor]) -> frozenset[torch.dtype]:

@@ -14,7 +14,10 @@ from geomfeat.location import LocateOptions, Location, locate
 from geomfeat.study import StudyOptions, analyze
 from tests.geometry.clouds import normal
 
-KERNEL_NUMBERS = ("kernel_demand", "kernel_demand_on_target", "kernel_change", "linearisation_gap")
+KERNEL_NUMBERS = (
+    "kernel_demand", "kernel_demand_on_target", "kernel_change", "kernel_excess", "linearisation_gap",
+)  # fmt: skip
+RATIOS = ("kernel_change", "linearisation_gap")
 FAST = {"progress": False, "options": LocateOptions(n_bootstrap=2, n_probes=20)}
 
 
@@ -230,7 +233,7 @@ def test_intervals_of_the_kernel_are_as_wide_as_the_spread_over_other_probes() -
         found = locate(end, normal(40, 4, seed=100 + seed), initial=start, progress=False)
         for name in KERNEL_NUMBERS:
             value, (low, high) = getattr(found, name), found.kernel_intervals[name]
-            value, low, high = (v if "demand" in name else math.log10(v) for v in (value, low, high))
+            value, low, high = (math.log10(v) if name in RATIOS else v for v in (value, low, high))
             apart[name].append(value)
             errors[name].append((high - low) / 2 / 1.645)
     for name in KERNEL_NUMBERS:

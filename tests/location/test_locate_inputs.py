@@ -118,3 +118,10 @@ def test_labels_that_fit_no_output_and_a_network_in_their_place_are_refused() ->
         locate(end, x, torch.zeros(20, 5, dtype=torch.int64), initial=start, progress=False)
     with pytest.raises(BadInput, match=r"labels is a Sequential: .* initial="):
         locate(end, x, start, progress=False)
+
+
+def test_a_ladder_is_not_compared_with_a_model_at_one_share() -> None:
+    start, end = (nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)) for _ in range(2))
+    options = LocateOptions(share_left=0.1)
+    with pytest.raises(BadInput, match=r"ladder= with share_left=0.1: .* leave share_left out"):
+        locate(end, torch.randn(12, 3), torch.randn(12, 2), initial=start, ladder=3, progress=False, options=options)

@@ -65,7 +65,7 @@ def test_a_layer_goes_by_its_features_alone(richness: float, movement: float) ->
 def test_demand_alone_decides_without_the_start(richness: float, demand: float) -> None:
     word = regime_without_start(richness, False, -9.0, demand)
     assert (word == "lazy") == (richness < -0.5 and demand < -0.2)
-    assert (word == "rich") == (richness > -0.5 and demand > 0.1)
+    assert (word == "rich") == (richness >= -0.5 and demand > 0.1)
 
 
 def test_every_word_has_a_meaning_that_names_no_symbol() -> None:

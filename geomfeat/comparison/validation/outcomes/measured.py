@@ -21,7 +21,6 @@ from geomfeat.models.nested_inputs import n_samples
 from geomfeat.network import Network
 from geomfeat.regimes.linearization.response import respond
 from geomfeat.tangent import feature_jvp, jvp, ntk, vjp
-from geomfeat.tangent.metric import metric_of
 
 SHARES = (0.05, 0.01, 0.002)
 LEARNED = 0.001  # share at which the linear model counts as having learned the network's change
@@ -76,18 +75,14 @@ def _by_the_linear_model(training: Training) -> dict[str, float]:
     network = Network.prepare(
         training.trained, task.inputs, initial=begun, optimizer=training.optimizer, layers=training.layers
     )
-    network = network.at(begun)
     before, after = (_outputs(model, task.inputs) for model in (begun, training.trained))
     change = after - before
-    if network.rates is not None:
-        f = network.f
-        metric = metric_of(network.rates, f.theta, lambda: vjp(f, task.inputs, change))
-        network = network.in_metric(metric)
-    f = network.f
-    gram = ntk(f, task.inputs, outputs="full").gram
+    f = network.at(begun).in_own_metric(change).f
+    shares = (*SHARES, LEARNED)
+    responses = respond(ntk(f, task.inputs, outputs="full").gram, change.flatten(), shares)
     directions = {
-        share: vjp(f, task.inputs, respond(gram, change.flatten(), [share])[0].coefficients.reshape(change.shape))
-        for share in (*SHARES, LEARNED)
+        share: vjp(f, task.inputs, found.coefficients.reshape(change.shape))
+        for share, found in zip(shares, responses, strict=True)
     }
     learned = _outputs(training.trained, task.test_inputs) - _outputs(begun, task.test_inputs)
     left = learned - jvp(f, f.inputs(task.test_inputs), directions[LEARNED])
