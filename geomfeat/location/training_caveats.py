@@ -82,16 +82,15 @@ def _beyond(location: Location, start: Start, observed: Observed) -> str:
 def _weights_now(start: Start, observed: Observed) -> float:
     """Norm of the parameters that moved, after training relative to before."""
     f, after = start.task.f, _after(start, observed)
-    norms = [math.sqrt(sum(float(v.square().sum()) for v in theta.values())) for theta in (after, f.theta)]
+    scale: Mapping[str, Tensor | float] = f.scale
+    before = {name: value * scale.get(name, 1.0) for name, value in f.theta.items()}
+    norms = [math.sqrt(sum(float(v.square().sum()) for v in theta.values())) for theta in (after, before)]
     return norms[0] / norms[1] if norms[1] > 0 else math.inf
 
 
 def _after(start: Start, observed: Observed) -> dict[str, Tensor]:
-    """The parameters after training by the names, and in the coordinates, of the start's."""
-    f = start.task.f
-    end = by_names_of(f.theta, observed.network.within(start.space).f.theta)
-    scale: Mapping[str, Tensor | float] = f.scale
-    return {name: value / scale.get(name, 1.0) for name, value in end.items()}
+    """The parameters after training, as they are, by the names of the start's."""
+    return by_names_of(start.task.f.theta, observed.network.within(start.space).f.theta)
 
 
 def _long_step(start: Start, observed: Observed) -> str:

@@ -21,6 +21,7 @@ from geomfeat.models.mlp import mlp
 from geomfeat.numerics import stream
 from geomfeat.regimes.training import TrainOptions, train_at_gamma
 from geomfeat.regimes.training.objective import centred_one_hot
+from geomfeat.tangent import vjp
 from tests.activations import zoo
 from tests.reference import demand as reference
 
@@ -262,3 +263,16 @@ def test_a_hard_part_makes_a_slope_of_the_mean_not_a_leap() -> None:
 def test_an_ordinary_network_is_not_steep() -> None:
     model, x, change = small()
     assert 0 < solve(linearised_task(functional(model), x, change, ["fc1", "fc2"])).steepness < 0.5
+
+
+def test_the_response_of_a_resample_is_that_of_its_coefficients() -> None:
+    model, x, change = small()
+    f = functional(model)
+    task = linearised_task(f, x, change, ["fc1"]).stopped_at(MIDDLE)
+    _, resamples = bootstrap(task, 4, seed=1)
+    assert any(int(one.weights.max()) > 1 for one in resamples)
+    for one in resamples:
+        assert one.response is not None
+        again = vjp(f, x, one.response.coefficients)
+        for name, step in one.response.direction.items():
+            torch.testing.assert_close(again[name], step, rtol=1e-9, atol=1e-12)

@@ -1,6 +1,7 @@
 """Flags about training: each on a network that has what it says, and none of them on an ordinary one."""
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -77,6 +78,23 @@ def test_decay_is_named_by_the_weights_that_shrank() -> None:
     assert found.regime == BY_OPTIMIZER
     assert said(found, "weight decay.")
     assert "moved by the optimizer" in str(found)
+
+
+def test_the_size_of_the_weights_is_that_of_the_weights_whatever_the_rates() -> None:
+    """Decay shrinks slow layers less: in the coordinates of the rates the share would be another one."""
+    start = network()
+    end = copy.deepcopy(start)
+    optimizer = torch.optim.SGD(
+        [{"params": end[0].parameters(), "lr": 0.02}, {"params": end[2:].parameters(), "lr": 0.1}], weight_decay=0.2
+    )
+    for _ in range(300):
+        optimizer.zero_grad()
+        (end(X) - Y).square().mean().backward()
+        optimizer.step()
+    sizes = [math.sqrt(sum(float(p.detach().square().sum()) for p in net.parameters())) for net in (end, start)]
+    options = LocateOptions(n_bootstrap=2)
+    found = locate(end, X, initial=start, optimizer=optimizer, progress=False, options=options)
+    assert said(found, f"Its weights shrank to {sizes[0] / sizes[1]:.0%} of their size: weight decay.")
 
 
 def test_units_that_lost_their_balance_are_named() -> None:
