@@ -27,6 +27,7 @@ from geomfeat.numerics import WORKING, safe_eigh
 NULL = 1e-12
 # Lanczos checks its convergence every so many steps: more often than this costs more than the steps it saves.
 CHECK_EVERY = 5
+HALVINGS = 64
 FIRST_ROWS = 32  # vectors that Lanczos has room for at first
 
 
@@ -160,9 +161,10 @@ def _flow(values: Tensor, loads: Tensor, share_left: float) -> tuple[Tensor, flo
     def excess(log_t: float) -> float:
         return float((p * torch.exp(-2 * w * math.exp(log_t))).sum()) - goal
 
-    # The residual falls monotonically in t, so bisection finds t; in log t, since rates span many decades.
+    # The residual falls monotonically in t, so bisection finds t; in log t, since rates span many decades: some hundred
+    # at most, of which 64 halvings leave less than the last digit.
     low, high = math.log(1e-12 / float(w.max())), math.log(1e3 / float(w.min()))
-    for _ in range(200):
+    for _ in range(HALVINGS):
         middle = 0.5 * (low + high)
         low, high = (middle, high) if excess(middle) > 0 else (low, middle)
     t = math.exp(0.5 * (low + high))
