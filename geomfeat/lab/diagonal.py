@@ -65,7 +65,7 @@ class Diagonal(nn.Module):
     "q(z) = 2 − √(4 + z²) + z arcsinh(z/2), and of other known regularisers for D > 2: the L1 norm for small α, the L2 "
     "norm for large. R and κ fall with slope −D on log₁₀ α; for D = 2, κ = ½ log₁₀(|X diag(δ²) X'|/(.2 |XX'|)), "
     "δ = β_lin/(4α²). R = 0 marks the passage.",
-    source="Woodworth et al. 2020, theorems 1 and 3; Chizat et al. 2019",
+    source="Woodworth et al. 2020; Chizat et al. 2019",
 )
 def run(size: str, seed: int, progress: bool) -> Findings:
     spacing, draws = SIZES[size]

@@ -39,7 +39,7 @@ FORMULAS = ("lazy alone", "active alone", "mixed")
     "1 + c/σᵢ − √(1 + c²/σᵢ²) for the active one, equal at c = 0.42 σᵢ; both depend on c alone, so they change over "
     "along log_d σ² + log_d w = 1. Time to converge is that of the slowest mode. Random weights drive modes at rates "
     "within a share 2√(d/w) of c, which bounds all differences from this.",
-    source="Tu, Aranguri and Jacot 2024, equation 1, section 3 and figure 2",
+    source="Tu, Aranguri and Jacot 2024, equation 1 and section 3",
 )
 def run(size: str, seed: int, progress: bool) -> Findings:
     plane = _plane(size)

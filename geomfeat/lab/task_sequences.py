@@ -46,7 +46,7 @@ LEFT = 1e-3  # share of the first loss at which a reversal counts as done
     "λ⁻². A reversed mode follows ds/dt = √(λ² + 4s²)(−σ − s): it slows down near s = 0, for a time ln(1/|λ|)/σ, and "
     "stays there at λ = 0. The hidden similarity of items is (√(λ² + 4Y'Y) − λ)/2: the task's at large λ, none at "
     "large −λ; a new answer generalises by it.",
-    source="Braun et al. 2022, sections 4 and 5; Domine et al. 2024, theorem 4.1 and section 6",
+    source="Braun et al. 2022; Domine et al. 2024, theorem 4.1",
 )
 def run(size: str, seed: int, progress: bool) -> Findings:
     first, second = _two_tasks(seed)

@@ -48,7 +48,7 @@ Table = Any  # pandas annotates selections of a frame as anything that pandas kn
     "balance; R grows by 2 log₁₀(a/w) from one to the other. One mode f = awx: κ = log₁₀(q|d|/(K₀z*)), K₀ = a² + w². "
     "ReLU networks: a large read-out (upstream: the first layer learns faster) still switches units, so the kernel's "
     "change tends to a constant; under a large read-in (downstream) it falls as (w/a)⁻², as in linear networks.",
-    source="Kunin et al. 2024, Get rich quick; Domine et al. 2024, section 5; Chizat et al. 2019",
+    source="Kunin et al. 2024, Get rich quick; Domine et al. 2024; Chizat et al. 2019",
 )
 def run(size: str, seed: int, progress: bool) -> Findings:
     n_scales, ratios, seeds = SIZES[size]

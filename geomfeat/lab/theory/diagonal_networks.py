@@ -1,6 +1,6 @@
 """Diagonal linear networks f = (u^D - v^D) . x under gradient flow: the solution, and what it demands, in closed form.
 
-On the squared loss both weights follow one path S = X' nu of the inputs' span (Woodworth et al. 2020, theorem 1 and 3):
+On the squared loss both weights follow one path S = X' nu of the inputs' span (Woodworth et al. 2020):
 
     D = 2:  u = u0 exp(2 S),                          v = v0 exp(-2 S)
     D > 2:  u = (u0^(2-D) - D (D-2) S)^(1/(2-D)),     v = (v0^(2-D) + D (D-2) S)^(1/(2-D))

@@ -2,7 +2,7 @@
 
 The linear one starts at w Q1 and a Q2', [Q1 Q2] of orthonormal columns: at a map of zero, with the tangent kernel
 (a^2 + w^2) I on whitened inputs. Each mode of the target then grows by a flow of its own, a pair of exponentials in the
-sum and the difference of its two vectors (Domine et al. 2024, section 5, for layers outside of each other's span).
+sum and the difference of its two vectors (Domine et al. 2024, for layers outside of each other's span).
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from geomfeat.numerics import WORKING, stream
 
 
 class Diagonal(nn.Module):
-    """f(x) = sum_i (u_i^D - v_i^D) x_i with bare parameters w = (u, v) (Woodworth et al. 2020, section 4).
+    """f(x) = sum_i (u_i^D - v_i^D) x_i with bare parameters w = (u, v) (Woodworth et al. 2020).
 
     `hidden.0`, ...: (x, x) times w, once for each layer but the last.
     """

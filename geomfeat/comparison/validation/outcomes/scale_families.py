@@ -47,7 +47,7 @@ def lambda_balanced(conditions: Conditions, seed: int) -> Training:
 
 
 def diagonal(conditions: Conditions, seed: int, *, depth: int) -> Training:
-    """Sparse regression by bare parameters, all of one size at the start (Woodworth et al. 2020, section 4)."""
+    """Sparse regression by bare parameters, all of one size at the start (Woodworth et al. 2020)."""
     inputs, n = 60, 24
     draw = stream(seed, "validation", "sparse")
     x = torch.randn(n + 64, inputs, generator=draw, dtype=WORKING)
