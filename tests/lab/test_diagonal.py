@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from geomfeat.lab import run_experiment
 from geomfeat.lab.diagonal import Diagonal
 from geomfeat.lab.result import Findings
 from geomfeat.lab.theory.diagonal_networks import flow, least_l1, on_path, predicted, product, regulariser
+from tests.lab.small_runs import small_run
 
 DRAW = np.random.default_rng(3)
 X, Y = DRAW.standard_normal((3, 6)), DRAW.standard_normal(3)
@@ -23,7 +23,7 @@ def equal(alpha: float) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def found() -> Findings:
-    return run_experiment("diagonal", size="small", progress=False)
+    return small_run("diagonal")
 
 
 def test_the_checks_hold(found: Findings) -> None:

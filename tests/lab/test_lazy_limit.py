@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from geomfeat.lab import run_experiment
 from geomfeat.lab.result import Findings
+from tests.lab.small_runs import small_run
 
 
 @pytest.fixture(scope="module")
 def found() -> Findings:
-    return run_experiment("lazy-limit", size="small", progress=False)
+    return small_run("lazy-limit")
 
 
 def test_all_checks_hold(found: Findings) -> None:

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from geomfeat.lab import run_experiment
 from geomfeat.lab.parametrizations import FORMS, LAYERS, task, train, written
 from geomfeat.lab.result import Findings
 from geomfeat.location import LocateOptions, locate
+from tests.lab.small_runs import small_run
 
 
 @pytest.fixture(scope="module")
 def found() -> Findings:
-    return run_experiment("parametrizations", size="small", progress=False)
+    return small_run("parametrizations")
 
 
 def test_the_checks_hold(found: Findings) -> None:

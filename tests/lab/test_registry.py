@@ -10,11 +10,12 @@ from geomfeat.charts import Curve, Heat, Plot
 from geomfeat.errors import BadInput
 from geomfeat.lab import all_experiments, experiment, get_experiment, run_experiment
 from geomfeat.lab.result import Check, Findings
+from tests.lab.small_runs import small_run
 
 
 @pytest.fixture(scope="module", params=[e.name for e in all_experiments()])
 def found(request: pytest.FixtureRequest) -> tuple[str, Findings]:
-    return request.param, run_experiment(request.param, size="small", progress=False)
+    return request.param, small_run(request.param)
 
 
 @pytest.mark.slow

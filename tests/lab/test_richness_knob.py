@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from geomfeat.lab import run_experiment
 from geomfeat.lab.result import Findings
+from tests.lab.small_runs import small_run
 
 
 @pytest.fixture(scope="module")
 def found() -> Findings:
-    return run_experiment("richness-knob", size="small", progress=False)
+    return small_run("richness-knob")
 
 
 def test_the_checks_hold(found):

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from geomfeat.lab import run_experiment
 from geomfeat.lab.result import Findings
 from geomfeat.lab.theory.two_layer_flow import gradient_flow
 from geomfeat.lab.theory.unbalanced_layers import one_mode_kernel_demand, orthogonal_place, orthogonal_start
 from geomfeat.numerics import WORKING
+from tests.lab.small_runs import small_run
 
 
 @pytest.fixture(scope="module")
 def found() -> Findings:
-    return run_experiment("unbalanced", size="small", progress=False)
+    return small_run("unbalanced")
 
 
 def test_the_checks_hold(found: Findings) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from geomfeat.lab import run_experiment
+from tests.lab.small_runs import small_run
 
 
 def test_slopes_and_verdict() -> None:
-    found = run_experiment("width-scaling", size="small", progress=False)
+    found = small_run("width-scaling")
     assert found.failed == []
     assert {"family", "width", "seed", "layer", "quantity", "value", "ok", "note"} <= set(found.table.columns)
     assert found.table["ok"].all()
