@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -125,3 +126,17 @@ def test_shapes_are_checked_in_tests() -> None:
     assert condition_means(torch.eye(3), torch.arange(3), 3).shape == (3, 3)
     with pytest.raises(jaxtyping.TypeCheckError, match="condition_means"):
         condition_means(torch.ones(3), torch.arange(3), 3)
+
+
+@pytest.mark.parametrize("package", ["geometry", "tangent", "regimes"])
+def test_no_function_within_a_function_has_shapes_that_would_go_unchecked(package: str) -> None:
+    for path in (ROOT / "geomfeat" / package).rglob("*.py"):
+        for outer in house_rules.functions(ast.parse(path.read_text(encoding="utf-8"))):
+            for inner in house_rules.functions(ast.Module(outer.body, [])):
+                hints = [
+                    hint for node in ast.walk(inner.args) if isinstance(node, ast.arg) and (hint := node.annotation)
+                ]
+                hints += [inner.returns] if inner.returns else []
+                parts = [node for hint in hints for node in ast.walk(hint) if isinstance(node, ast.Constant)]
+                shapes = [part.value for part in parts if isinstance(part.value, str)]
+                assert not shapes, f"{path}: {inner.name} in {outer.name}"
