@@ -30,27 +30,33 @@ N, PROBES = 30, 8
 Run = Callable[..., Result]
 
 
+def write_files(folder: Path) -> None:
+    """net.py, init/final.safetensors, steps/step_20.safetensors and digits.npz."""
+    (folder / "net.py").write_text(NET)
+    save_weights(model_at(0), folder / "init.safetensors")
+    save_weights(model_at(1), folder / "steps" / "step_20.safetensors")
+    save_weights(model_at(2), folder / "final.safetensors")
+    x, y = digits(N)
+    np.savez(folder / "digits.npz", x=x.numpy(), y=y.numpy())
+
+
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder, with net.py, init/final.safetensors, steps/step_20.safetensors and digits.npz."""
+    """The current folder, with what `write_files` writes."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "net.py").write_text(NET)
-    save_weights(model_at(0), tmp_path / "init.safetensors")
-    save_weights(model_at(1), tmp_path / "steps" / "step_20.safetensors")
-    save_weights(model_at(2), tmp_path / "final.safetensors")
-    x, y = digits(N)
-    np.savez(tmp_path / "digits.npz", x=x.numpy(), y=y.numpy())
+    write_files(tmp_path)
     return tmp_path
+
+
+def geomfeat(*words: object) -> Result:
+    """`geomfeat` with these words, in this process; an unexpected exception passes through."""
+    return CliRunner().invoke(app, [str(w) for w in words], catch_exceptions=False)
 
 
 @pytest.fixture
 def run() -> Run:
-    """`geomfeat` with these words, in this process; an unexpected exception passes through."""
-
-    def invoke(*words: object) -> Result:
-        return CliRunner().invoke(app, [str(w) for w in words], catch_exceptions=False)
-
-    return invoke
+    """See `geomfeat` above."""
+    return geomfeat
 
 
 @pytest.fixture
