@@ -30,9 +30,9 @@ from geomfeat.regimes.training import parameter_groups, relative_loss
 PICTURES = Path("pictures")
 PICTURES.mkdir(exist_ok=True)
 
-data = gf.load_data("digits", n=100)
+data = gf.load_data("digits", n=80)
 x, y = data.inputs, data.labels
-WIDTH = 128
+WIDTH = 64
 start = mlp(hidden=(WIDTH, WIDTH), parameterization="ntk", seed=0)
 
 # %% [markdown]
@@ -71,7 +71,7 @@ except gf.BadInput as refused:
 # from the curvature, so all runs need about as many steps, and all stop at the same share of the loss.
 
 # %%
-knobs = [gf.Richness.from_alpha(alpha, WIDTH) for alpha in (1000.0, 100.0, 10.0)]
+knobs = [gf.Richness.from_alpha(alpha, WIDTH) for alpha in (100.0, 10.0)]
 knobs += [gf.Richness.from_r(r, WIDTH) for r in (0.0, 0.25, 0.5)]
 knobs += [gf.Richness.from_gamma0(4.0, WIDTH)]
 demand, movement = [], []

@@ -48,7 +48,7 @@ config = {
     "train": {"n": n, "target_loss": 0.1 if FULL else 0.2, "max_steps": 1000},
     "measure": {
         "measures": ["capacity", "cka_linear_unbiased"] if FULL else ["participation_ratio_corrected"],
-        "location": {"n_probes": 100 if FULL else 40}, "n": 200 if FULL else 100,
+        "location": {"n_probes": 100} if FULL else {"n_probes": 40, "n_bootstrap": 4}, "n": 200 if FULL else 100,
     },
 }  # fmt: skip
 found = gf.sweep(config, "runs/scale_by_rate", progress=False)

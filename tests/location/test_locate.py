@@ -37,7 +37,7 @@ from tests.option_groups import grouped
 GAMMAS = (0.01, 0.3, 10.0)
 BUILD = {
     "mlp": lambda seed=None: mlp(64, (96, 96), seed=seed),
-    "cnn": lambda seed=None: cnn(channels=(32, 64), seed=seed),
+    "cnn": lambda seed=None: cnn(channels=(16, 32), seed=seed),
 }
 
 
