@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from tqdm import tqdm
 
 from geomfeat.charts import Curve, Plot
 from geomfeat.display import PlottableResult
@@ -22,9 +21,9 @@ from geomfeat.models.functional import Readout
 from geomfeat.models.nested_inputs import moved
 from geomfeat.numerics import WORKING
 from geomfeat.regimes.width.options import WidthOptions
-from geomfeat.regimes.width.parallel_training import Family, Values, can_batch, descend_together, over_seeds
+from geomfeat.regimes.width.parallel_training import Family, Values, cast, over_seeds
 from geomfeat.regimes.width.readings import find_sites, passed
-from geomfeat.regimes.width.scaling import Build, ScalingPlan, Train, planned, rates_of, trained_by
+from geomfeat.regimes.width.scaling import Build, Train, planned, trained
 from geomfeat.statistics.power_law import WidthExponent, power_law
 
 
@@ -111,20 +110,12 @@ def coordinate_check(
                    options=options)  # fmt: skip
     nets, readout = plan.families(), options.readout
     layers = find_sites(nets[0], plan.inputs, readout).names
-    batched = can_batch(nets[0], plan.inputs, readout) if options.batched is None else options.batched
-    rates = [torch.empty(0)] * len(nets) if train else rates_of(plan, nets)
-    columns = []
-    for own, scale, rate in tqdm(
-        list(zip(nets, plan.gammas, rates, strict=True)), "widths", disable=not progress, leave=False
-    ):
-        if train is not None:
-            path = _steps_of(plan, own, train, steps)
-        else:
-            kept = descend_together(own, plan.inputs, plan.targets, gamma=scale, steps=steps, lr=rate,
-                                    loss=options.loss, readout=readout, wanted=range(1, steps + 1),
-                                    batched=batched).weights  # fmt: skip
-            path = [{**own.fixed, **kept[step]} for step in range(1, steps + 1)]
-        columns.append([_changes(own, after, plan.inputs, layers, readout, batched) for after in path])
+    batched = plan.batched(nets[0])
+    ways = trained(plan, nets, train, steps=steps, wanted=range(1, steps + 1), batched=batched, progress=progress)
+    columns = [
+        [_changes(own, after, plan.inputs, layers, readout, batched) for after in path]
+        for own, (path, _) in zip(nets, ways, strict=True)
+    ]
     changes = {
         layer: torch.stack([torch.stack([column[step][layer] for column in columns], 1) for step in range(steps)])
         for layer in layers
@@ -132,23 +123,12 @@ def coordinate_check(
     return CoordinateCheck(plan.widths, plan.seeds, layers, changes)
 
 
-def _steps_of(plan: ScalingPlan, nets: Family, train: Train, steps: int) -> list[Values]:
-    path, now = [], nets
-    for _ in range(steps):
-        after = trained_by(plan, now, train)
-        path.append(after)
-        kinds = {name: t.dtype for name, t in {**now.start, **now.fixed}.items()}
-        after = {name: t.to(kinds[name]) for name, t in after.items()}
-        now = Family(now.model, now.uses, {n: after[n] for n in now.start}, {n: after[n] for n in now.fixed})
-    return path
-
-
 def _changes(
     nets: Family, after: Values, inputs: Any, layers: tuple[str, ...], readout: Readout | None, batched: bool
 ) -> Values:
     """layer -> (S,) root mean square over samples and coordinates; NaN for weights that are not finite."""
     wide = nets.to(WORKING)
-    after = {name: t.to(WORKING) if t.is_floating_point() else t for name, t in after.items()}
+    after = cast(after, WORKING)
     data = moved(inputs, next(iter(after.values())).device, WORKING)
 
     def one(old: Values, new: Values) -> Values:

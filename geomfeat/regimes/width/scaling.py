@@ -7,8 +7,9 @@ measured. Any family of networks can be measured so: what its exponents say is i
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import torch
@@ -22,7 +23,15 @@ from geomfeat.models.nested_inputs import as_inputs, moved, n_samples
 from geomfeat.numerics import WORKING
 from geomfeat.regimes.training.richness import Richness
 from geomfeat.regimes.width.options import WidthOptions
-from geomfeat.regimes.width.parallel_training import Family, Values, can_batch, descend_together, family, learning_rates
+from geomfeat.regimes.width.parallel_training import (
+    Family,
+    Values,
+    can_batch,
+    cast,
+    descend_together,
+    family,
+    learning_rates,
+)
 from geomfeat.regimes.width.readings import ReadingSites, find_sites, readings
 from geomfeat.regimes.width.result import Reading, RichnessEstimate, WidthScaling, richness_of
 from geomfeat.statistics.power_law import FEWEST_WIDTHS
@@ -60,6 +69,11 @@ class ScalingPlan:
                 "and give no intervals; make build(width, seed) draw from the seed, or give one seed"
             )
         return found
+
+    def batched(self, nets: Family) -> bool:
+        """Whether seeds are trained and measured side by side."""
+        wish = self.options.batched
+        return can_batch(nets, self.inputs, self.options.readout) if wish is None else wish
 
 
 def _all_alike(weights: Values) -> bool:
@@ -113,20 +127,12 @@ def width_scaling(
     """
     plan = planned(build, inputs, targets, widths, r=r, gamma=gamma, train=train, seeds=seeds, steps=steps,
                    options=options)  # fmt: skip
-    nets, readout = plan.families(), options.readout
-    rates = [torch.empty(0)] * len(nets) if train else rates_of(plan, nets)
-    sites = find_sites(nets[0], plan.inputs, readout)
-    batched = can_batch(nets[0], plan.inputs, readout) if options.batched is None else options.batched
+    nets = plan.families()
+    sites = find_sites(nets[0], plan.inputs, options.readout)
+    batched = plan.batched(nets[0])
     rows: list[Reading] = []
-    for width, own, scale, rate in tqdm(
-        list(zip(plan.widths, nets, plan.gammas, rates, strict=True)), "widths", disable=not progress, leave=False
-    ):
-        if train is not None:
-            after, losses = trained_by(plan, own, train), None
-        else:
-            path = descend_together(own, plan.inputs, plan.targets, gamma=scale, steps=steps, lr=rate,
-                                    loss=options.loss, readout=readout, batched=batched)  # fmt: skip
-            after, losses = {**own.fixed, **path.weights[steps]}, path.losses
+    ways = trained(plan, nets, train, steps=steps, wanted=[1 if train else steps], batched=batched, progress=progress)
+    for width, own, scale, ([after], losses) in zip(plan.widths, nets, plan.gammas, ways, strict=True):
         rows += _rows(plan, width, own, after, losses, scale, sites, batched)
     return WidthScaling(plan.widths, plan.seeds, None if train else plan.r, sites.hidden, sites.readout, tuple(rows))
 
@@ -174,6 +180,26 @@ def planned(
     return ScalingPlan(build, data, goal, sizes, chosen, gammas, 0.0 if r is None else r, train is None, options)
 
 
+def trained(
+    plan: ScalingPlan, nets: Sequence[Family], train: Train | None, *, steps: int, wanted: Collection[int],
+    batched: bool, progress: bool,
+) -> Iterator[tuple[list[Values], Tensor | None]]:  # fmt: skip
+    """(weights and buffers at the `wanted` steps, losses as in `Descent`) of every width in turn.
+
+    A step is one of gradient descent, or one call of the user's own training, which tells no losses.
+    """
+    how = plan.options
+    rates = [] if train else rates_of(plan, nets)
+    for k, own in enumerate(tqdm(nets, "widths", disable=not progress, leave=False)):
+        if train is not None:
+            calls = islice(_calls_of(plan, own, train), max(wanted))
+            yield [after for step, after in enumerate(calls, 1) if step in wanted], None
+        else:
+            found = descend_together(own, plan.inputs, plan.targets, gamma=plan.gammas[k], steps=steps, lr=rates[k],
+                                     loss=how.loss, readout=how.readout, wanted=wanted, batched=batched)  # fmt: skip
+            yield [{**own.fixed, **found.weights[step]} for step in wanted], found.losses
+
+
 def rates_of(plan: ScalingPlan, nets: Sequence[Family]) -> list[Tensor]:
     """eta0 of every network, (S,) per width: the given one or `learning_rates`."""
     how = plan.options
@@ -182,21 +208,24 @@ def rates_of(plan: ScalingPlan, nets: Sequence[Family]) -> list[Tensor]:
     return learning_rates(nets, plan.inputs, plan.targets, gammas=plan.gammas, loss=how.loss, readout=how.readout)
 
 
-def trained_by(plan: ScalingPlan, nets: Family, train: Train) -> Values:
-    """Weights and buffers after the user's own training, stacked in float64."""
-    found = []
-    for i in range(nets.n_seeds):
-        model = train(nets.network(nets.start, i), plan.inputs, plan.targets)
-        if not isinstance(model, nn.Module):
-            raise BadInput(f"train returned {type(model).__name__}, not the trained torch.nn.Module")
-        model = unwrapped(model)
-        state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-        odd = sorted({*state} ^ {*nets.start, *nets.fixed})
-        if odd:
-            raise BadInput(f"train returned another architecture than it got: see {odd[:3]}")
-        found.append(state)
-    stacked = {name: torch.stack([state[name].detach() for state in found]) for name in found[0]}
-    return {name: t.to(WORKING) if t.is_floating_point() else t for name, t in stacked.items()}
+def _calls_of(plan: ScalingPlan, nets: Family, train: Train) -> Iterator[Values]:
+    """Weights and buffers after one, two, ... calls of the user's own training, stacked in float64."""
+    while True:
+        found = []
+        for i in range(nets.n_seeds):
+            model = train(nets.network(nets.start, i), plan.inputs, plan.targets)
+            if not isinstance(model, nn.Module):
+                raise BadInput(f"train returned {type(model).__name__}, not the trained torch.nn.Module")
+            model = unwrapped(model)
+            state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+            odd = sorted({*state} ^ {*nets.start, *nets.fixed})
+            if odd:
+                raise BadInput(f"train returned another architecture than it got: see {odd[:3]}")
+            found.append(state)
+        after = {name: torch.stack([state[name].detach() for state in found]) for name in found[0]}
+        yield cast(after, WORKING)
+        start, fixed = ({n: after[n].to(t.dtype) for n, t in old.items()} for old in (nets.start, nets.fixed))
+        nets = replace(nets, start=start, fixed=fixed)
 
 
 def _rows(
@@ -206,7 +235,7 @@ def _rows(
     """Readings of one width; of diverged networks, and of terms that a layer does not have, flagged."""
     wide = nets.to(WORKING)
     before = {**wide.fixed, **wide.start}
-    after = {name: t.to(WORKING) if t.is_floating_point() else t for name, t in after.items()}
+    after = cast(after, WORKING)
     notes = [_diverged(after, losses, i) for i in range(nets.n_seeds)]
     # A diverged network is measured at its start, so that the others can still be measured beside it.
     good = torch.tensor([not note for note in notes], device=plan.targets.device)
