@@ -9,14 +9,24 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from torch import nn
 
+from geomfeat.cli import demo
 from geomfeat.cli.demo import FACTORIES, STRENGTHS, run_demo
 from geomfeat.errors import OutputExists
+from geomfeat.models.cnn import cnn
 from geomfeat.study import Study
 
 
+def small_cnn(seed: int | None = None) -> nn.Module:
+    return cnn(channels=(8, 16), seed=seed)
+
+
 @pytest.mark.slow
-def test_the_demo_finds_what_it_was_built_to_hold(tmp_path: Path) -> None:
+def test_the_demo_finds_what_it_was_built_to_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Half of the digits, and a quarter of the channels: the command takes five times as long.
+    monkeypatch.setattr(demo, "N_TRAIN", 100)
+    monkeypatch.setitem(FACTORIES, "cnn", "tests.cli.test_demo:small_cnn")
     studies = {study.name: study for study in run_demo(tmp_path, progress=False)}
     assert len(studies) == len(FACTORIES) * len(STRENGTHS)
     for architecture in FACTORIES:
