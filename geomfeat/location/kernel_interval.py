@@ -54,6 +54,7 @@ def log_change(squares: Squares, rows: Tensor, weights: Tensor) -> float:
             or (n',) over those of each probe. rows: (n',) which probes these are, of all.
     """
     w = weights[rows.to(weights.device)].to(WORKING)
+    # A pair of probes counts as often as the one times as often as the other.
     w = w[:, None] * w if squares[0].ndim == 2 else w
     before, change = (float((w.to(s.device) * s).sum()) for s in squares)
     return 0.5 * math.log10(change / before) if before > 0 and change > 0 else math.nan

@@ -42,6 +42,7 @@ def _stratified(flat: Tensor, strata: Tensor) -> Tensor | None:
     means = empty.index_add(0, which, flat) / counts[:, None]
     within = empty.index_add(0, which, (flat - means[which]).square()) / (counts - 1)[:, None]
     variance = (counts[:, None] * within).sum(0) / n**2
+    # The n % m draws left over fall on strata without replacement, so that which strata they meet adds to the variance.
     extra = n % m
     if extra:
         between = (means.var(0) - (within / counts[:, None]).mean(0)).clamp_min(0.0)

@@ -123,5 +123,6 @@ def explained(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float]:
     """((n,) fitted values of the unweighted fit, the share of the variance that they explain; NaN where y is flat)."""
     fitted = x @ least_squares(x, y, np.ones((1, len(y))))[0]
     spread = float(((y - y.mean()) ** 2).sum())
+    # What rounding leaves of a constant: a part in 1e12 of the largest value, in every entry.
     flat = spread <= len(y) * (1e-12 * max(1.0, float(np.abs(y).max()))) ** 2
     return fitted, float("nan") if flat else 1 - float(((y - fitted) ** 2).sum()) / spread

@@ -26,6 +26,8 @@ from geomfeat.numerics import WORKING
 from geomfeat.tangent.optimizer_rates import OptimizerRates
 
 PLAIN, RATES, STATE, GRADIENT = "plain: not known", "given rates", "Adam state", "gradient at the start"
+# Of the root mean square of a tensor. Without a floor, units without gradient would have by far the largest rates, and
+# the kernel would be theirs alone.
 STATE_FLOOR, GRADIENT_FLOOR = 0.01, 0.1
 
 

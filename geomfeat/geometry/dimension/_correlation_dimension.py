@@ -189,6 +189,7 @@ def _integral(count: Int[Tensor, "n r"], radii: list[float] | tuple[float, ...])
     n = len(count)
     total = count.sum(0).double() / 2
     share = total / (n * (n - 1) / 2)
+    # Without point i, all pairs that it belongs to are missing.
     without = (total - count) / ((n - 1) * (n - 2) / 2)
     step = torch.log(torch.tensor(radii, dtype=torch.float64, device=count.device)).diff()
     slope, slopes = torch.log(share).diff() / step, torch.log(without).diff(dim=1) / step

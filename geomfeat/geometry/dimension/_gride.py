@@ -27,6 +27,7 @@ from geomfeat.geometry.dimension._valid_neighbours import (
 )
 from geomfeat.types import Points
 
+# Newton's method: the log likelihood is concave in d, so it ends after a handful of steps.
 STEPS = 100
 
 
@@ -58,12 +59,15 @@ def gride_of(apart: Apart, n1: int, n2: int) -> IntrinsicDimension:
     total = l.sum()
     # Points whose two distances are equal have l / (1 - exp(-d l)) = 1 / d.
     tied = l <= torch.finfo(l.dtype).tiny
+    # The solution between next neighbours, n2 = n1 + 1. There n - 1 in place of n takes away the bias, as for the rate
+    # of n exponential variables.
     d = ((n - 1) / ((n2 - 1) * total)).clone()
     for _ in range(STEPS):
         ratio, slope = _terms(l, d, tied)
         gradient = (n - 1) / d + between * ratio.sum() - (n2 - 1) * total
         step = gradient / ((n - 1) / d**2 + between * slope.sum())
         d = d + step
+        # Nothing is left to gain in double precision.
         if not bool(step.abs() > 1e-14 * d):
             break
     ratio, slope = _terms(l, d, tied)
@@ -78,6 +82,7 @@ def gride_of(apart: Apart, n1: int, n2: int) -> IntrinsicDimension:
 
 def _terms(l: Tensor, d: Tensor, tied: Tensor) -> tuple[Tensor, Tensor]:
     """l / (1 - exp(-d l)) and minus its derivative in d."""
+    # 1 - exp(-d l) would lose its digits where the two neighbours are about equally far.
     below = -torch.expm1(-d * l)
     ratio = torch.where(tied, 1 / d, l / below)
     return ratio, torch.where(tied, 1 / d**2, ratio.square() * torch.exp(-d * l))

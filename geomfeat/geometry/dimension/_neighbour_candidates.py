@@ -150,8 +150,10 @@ def rounding(d: int, dtype: np.dtype, a: np.ndarray, r: np.ndarray | float) -> n
     # |a_i|^2 and the distances are float64 sums themselves, rounded by (d + 4) u of their size at most.
     own = (d + 4) * eps * (a * a + r * r)
     u, tiny = np.finfo(dtype).eps / 2, np.finfo(dtype).tiny
+    # The bound is for m u well below 1; with more features than that, no digit is certain.
     if (d + 4) * u > 0.1:
         return np.full_like(a, np.inf)
+    # m u / (1 - m u) bounds the rounding of m operations in a row; products that underflow add to it.
     return 1.01 * u * ((d + 4) * a * b + b * b) / (1 - (d + 4) * u) + 8 * d * float(tiny) + own
 
 

@@ -113,6 +113,7 @@ def participation_ratio_unbiased(x: Points | Spread) -> float:
     square_of_trace = (total.square() - 4 * rows.square().sum() + 2 * distance.square().sum()) / (4 * quadruples)
     k = gram.fill_diagonal_(0.0)
     sums = k.sum(1)
+    # Song et al. 2012, eq. 5, of the kernel with itself.
     hsic = k.square().sum() + sums.sum().square() / ((n - 1) * (n - 2)) - 2 / (n - 2) * sums.square().sum()
     return float(square_of_trace / (hsic / (n * (n - 3))))
 

@@ -102,6 +102,7 @@ def local_dimension(x: Points, k: int = 20) -> LocalDimension:
         raise BadInput(f"k={k}: the estimate around one point has a standard error only from k=4 on")
     apart = neighbours_apart(layer, k, "the local dimension")
     inverse = _inverse(apart, k)
+    # The k - 1 logs of ratios sum to a gamma variable of rate d: (k - 2) / sum has mean d, variance d^2 / (k - 3).
     value = torch.where(inverse > 0, (k - 2) / ((k - 1) * inverse), torch.nan)
     return LocalDimension(value, value / (k - 3) ** 0.5, apart.rows, apart.n_copies)
 

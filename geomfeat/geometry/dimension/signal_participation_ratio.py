@@ -72,6 +72,7 @@ def _squared(x: Tensor) -> Tensor:
 def _mean_over_disjoint_pairs(distance: Tensor) -> Tensor:
     """Mean of D_12 D_34 over distinct 1, 2, 3, 4, of a symmetric D with zero diagonal."""
     n, rows = len(distance), distance.sum(1)
+    # All pairs of pairs, minus those with a sample in common (in one of four ways), plus those with two: taken twice.
     total = rows.sum().square() - 4 * rows.square().sum() + 2 * distance.square().sum()
     return total / (n * (n - 1) * (n - 2) * (n - 3))
 

@@ -44,6 +44,7 @@ class Anchors:
 
     def through_centres(self, slope: Float[Tensor, "P r"]) -> Float[Tensor, "draws"]:
         """Influence of each draw on a number that moves by `slope` with the centres."""
+        # A manifold that is never active has no influence: 0 / 1e-300 is 0, and 0 / 0 would be NaN.
         share = self.active.to(WORKING).mean(0).clamp_min(1e-300)
         along = torch.einsum("dpr,pr->dp", self.s, slope) - (self.centers * slope).sum(1)
         return (along * self.active / share).sum(1)

@@ -61,6 +61,7 @@ def glue_geometry(
     on_b = on_mean(b, used) + anchors.through_centres(centre_slope(energies, each, 0 * each))
     on_c = on_mean(c, used) + anchors.through_centres(centre_slope(energies, 0 * each, each))
     on_p2 = norms2 - mean_p2
+    # R^2 = C / (B - C): without axes that move, B = C and the radius is not defined.
     rest = mean_b - mean_c
     moves = bool(rest > 0)
     radius = float((mean_c / rest).sqrt()) if moves else nan

@@ -34,6 +34,7 @@ class Energies:
 
 def axis_energies(anchors: Anchors, t: Float[Tensor, "draws r"], rows: Tensor) -> Energies:
     """b and c of some draws. The signs y_i cancel in both."""
+    # Only inner products matter: triangular factors have the same ones, in P coordinates instead of r.
     triangle = torch.linalg.qr(anchors.centers.mT, mode="r")[1]
     length0 = torch.linalg.vector_norm(anchors.centers, dim=1)
     parts = []
@@ -64,6 +65,7 @@ def centre_slope(energies: Energies, on_b: Float[Tensor, "m"], on_c: Float[Tenso
 
 def _on_columns(a: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
     """Squared length of tau's projection on the columns of a (m, k, P), and the coefficients of the columns."""
+    # By singular values with a relative cut: the Gram matrix of the columns would square their condition number.
     u, sigma, vh = torch.linalg.svd(a, full_matrices=False)
     kept = sigma > RANK_CUT * sigma[:, :1]
     part = torch.bmm(tau[:, None], u)[:, 0] * kept

@@ -58,6 +58,7 @@ def _nc1(spread: Spread, known: Tensor) -> float:
     which, counts = which.to(work.device), counts.to(work.device).to(work.dtype)
     means = torch.zeros(n_classes, work.shape[1], dtype=work.dtype, device=work.device).index_add_(0, which, work)
     means = means / counts[:, None]
+    # Its squared singular values are the eigenvalues of S_b, whose condition number would be the square.
     between = (means - means.mean(0)) / n_classes**0.5
     _, sigma, directions = torch.linalg.svd(between, full_matrices=False)
     # Samples of a collapsed class are rounded alike, so that the mean is no better known than they are.

@@ -139,6 +139,7 @@ def _inverse(covariance: Tensor, dof: int, rounding: Float[Tensor, "d"], n: int)
     """Inverse through the correlation matrix, so that units of very different sizes do not make it singular."""
     size = covariance.diagonal().sqrt().clamp_min(torch.finfo(WORKING).tiny)
     values, vectors = safe_eigh(covariance / (size[:, None] * size))
+    # The rounding of the decomposition itself; that of the data comes on top of it.
     own = len(values) * torch.finfo(WORKING).eps * float(values[-1])
     if not float(values[0]) > own + _of_rounding(rounding / size, n) ** 2 / n:
         raise BadInput(
@@ -162,6 +163,7 @@ def _towards_diagonal(r: Float[Tensor, "n d"], dof: int) -> Float[Tensor, "d d"]
     spread = (unit.square().T @ unit.square() - products.square() / n) / max(n - 1, 1)
     off = ~torch.eye(r.shape[1], dtype=torch.bool, device=r.device)
     signal = float(products[off].square().sum())
+    # A ratio of estimates may leave the range of a share; without correlations only the diagonal is there to keep.
     share = min(1.0, max(0.0, n * float(spread[off].sum()) / signal)) if signal > 0 else 1.0
     covariance = _sample(r, dof)
     return torch.where(off, (1 - share) * covariance, covariance)

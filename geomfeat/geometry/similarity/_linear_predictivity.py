@@ -114,6 +114,7 @@ def _ridge(x: Tensor, y: Tensor, new: Tensor, floor: float = 0.0) -> tuple[Tenso
     mean, level = x.mean(0), y.mean(0)
     u, s, vh = torch.linalg.svd(x - mean, full_matrices=False)
     target = u.T @ (y - level)
+    # Penalties count in mean squared singular values, so that the features' unit does not matter.
     size = s.square().mean()
     if not s[0] > floor:
         return level.expand(len(new), -1), PENALTIES[-1]

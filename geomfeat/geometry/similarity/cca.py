@@ -160,6 +160,7 @@ def mean_coordinate(m: int) -> float:
     >>> mean_coordinate(1), round(mean_coordinate(2) * math.pi, 12)
     (1.0, 2.0)
     """
+    # Gamma(m/2) / (sqrt(pi) Gamma((m+1)/2)), by logarithms: gamma itself overflows from m = 343 on.
     return math.exp(math.lgamma(m / 2) - math.lgamma((m + 1) / 2)) / math.sqrt(math.pi) if m > 1 else 1.0
 
 
@@ -200,5 +201,6 @@ def _noted(found: CanonicalCorrelations, mean: Callable[[Tensor], Tensor | float
 
 def _between(left: Tensor, right: Tensor, n: int) -> CanonicalCorrelations:
     u, s, _ = torch.linalg.svd(left.T @ right, full_matrices=False)
+    # Centred features lie in n - 1 dimensions: subspaces that have more together must intersect.
     trivial = max(0, left.shape[1] + right.shape[1] - (n - 1))
     return CanonicalCorrelations(s.clamp_max(1), left @ u, trivial)

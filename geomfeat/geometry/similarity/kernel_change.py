@@ -27,6 +27,7 @@ def relative_change(new: Points, old: Points) -> Estimate:
     moved, size = (new.to(WORKING) - old).square().sum(1), old.square().sum(1)
     if not size.sum() > 0:
         raise BadInput("the old features are zero everywhere (a dead layer): their relative change is undefined")
+    # Differences of sums: where one sample carries the whole change, rounding may leave less than 0.
     without = ((moved.sum() - moved).clamp_min(0) / (size.sum() - size)).sqrt()
     return Estimate(float((moved.sum() / size.sum()).sqrt()), _stderr(without))
 

@@ -120,6 +120,7 @@ def modular_network(
     with seeded(seed, "modular addition"):  # torch draws its own start first
         first, head = nn.Linear(2 * modulus, width, bias=False), nn.Linear(width, modulus, bias=False)
     with torch.no_grad():
+        # Of the first layer's inputs two are 1 and all others 0: its sums have two terms.
         for layer, fan_in in ((first, 2), (head, width)):
             shape = (layer.out_features, layer.in_features)
             draw = torch.randn(*shape, generator=stream(seed, "modular addition", "weights", *shape))

@@ -137,6 +137,7 @@ def phase_diagram(
     widths = [max(1, round(d**power)) for power in log_width]
     cells = [(power, width) for power in log_variance for width in widths]
     grid = (len(log_variance), len(widths))
+    # sigma^2 w, with sigma^2 = d^power: modes above it are rich, those below lazy (Tu, Aranguri and Jacot 2024).
     threshold = torch.tensor([d**power * width for power, width in cells], dtype=WORKING)
     error, steps, best = _train(_starts(cells, d, y.device, seed), y, truth, max_steps)
     top = torch.linalg.matrix_norm(best, 2).clamp_min(torch.finfo(WORKING).tiny)

@@ -162,6 +162,7 @@ def _advance(q: Tensor, rates: Tensor, time: float) -> Tensor:
     growth = torch.exp(rates * dt)
     own = torch.eye(q.shape[1], dtype=q.dtype, device=q.device)
     for _ in range(steps):
+        # I + a positive semi-definite matrix: always positive definite, and of moderate condition after a short step.
         lower = torch.linalg.cholesky(own + q.mT @ (phi[:, None] * q))
         q = torch.linalg.solve_triangular(lower, (growth[:, None] * q).mT, upper=False).mT
     return q

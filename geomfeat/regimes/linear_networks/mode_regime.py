@@ -21,6 +21,7 @@ from geomfeat.numerics import WORKING
 from geomfeat.precision import coarser, precision_of, roundings
 from geomfeat.regimes.linear_networks.balance import chained
 
+# Half a decade below and above rho = 1, where the mode's strength is its threshold sigma^2 w.
 LAZY, RICH = 1 / 3, 3.0
 # The difference under the root is lost to rounding near here for weights in float32.
 LARGEST = 1e3

@@ -30,10 +30,12 @@ def aligned_mode(start: float, target: float, balance: float, times: Sequence[fl
     sign = -1.0 if start < 0 else 1.0
     start, target, half = sign * start, sign * target, abs(balance) / 2
     root = hypot(target, half)
+    # target - root, in the form that does not cancel: the two have the product -half^2.
     low = -half * half / (target + root) if target > 0 else target - root
     rate = 2 * root
     z0, end = _above_half(start, half), _above_half(target, half)
     decay = torch.exp(-rate * t)
+    # The integral of exp(-rate t), whose limit at rate 0 is t.
     gained = -torch.expm1(-rate * t) / rate if rate > 0 else t
     over = (z0 + half - low) * gained
     # Nothing moves away from s = 0 at lambda = 0, where both terms of D vanish in time.

@@ -165,6 +165,7 @@ def _share_left(rates: Tensor, time: float, step: float, power: float) -> Tensor
     if step == 0:
         return torch.exp(-2 * time / power * rates)
     factor = 1 - 2 * step / power * rates
+    # A step of 2 / curvature itself is allowed, where rounding may lead beyond 1.
     if float(factor.abs().max()) > 1 + 1e-9:
         raise BadInput(
             f"step={step:.4g} is too long: descent on the linear model diverges above "

@@ -138,6 +138,7 @@ def training_flags(losses: Sequence[float], sharpness: Mapping[int, float], lr: 
 def _rises(losses: Sequence[float], floor: float) -> float:
     """Share of the steps that raise the loss by more than rounding."""
     pairs = list(itertools.pairwise(losses))
+    # 1e-9: a loss that rests still moves in its last digits.
     return sum(b > a * (1 + 1e-9) and b > floor for a, b in pairs) / max(1, len(pairs))
 
 

@@ -100,13 +100,16 @@ def top_eigenvalues(
         if not bool(torch.isfinite(w).all()):
             raise BadInput("a Hessian-vector product holds NaN or infinite values: the weights are out of range")
         tri[step, step] = float(w @ basis[step])
+        # Twice against all of them, since rounding destroys the orthogonality of Lanczos vectors.
         for _ in range(2):
             w = w - basis[: step + 1].mT @ (basis[: step + 1] @ w)
         last = float(w.norm())
         step += 1
+        # A new vector of rounding size: those known span an invariant subspace, and what is found in it is exact.
         closed = last <= 1e-13 * float(tri[:step, :step].abs().max().clamp_min(1e-300))
         if closed or step == most or (step % CHECK_EVERY == 0 and step >= k):
             values, vectors = safe_eigh(tri[:step, :step])
+            # |H v - l v| of a Ritz pair is the next off-diagonal entry times the last component of its vector.
             residuals = (0.0 if closed else last) * vectors[-1].abs()
             found = values.flip(0)[:k], vectors.flip(1)[:, :k], residuals.flip(0)[:k]
             converged = bool((found[2] <= rtol * values.abs().max()).all()) and step >= k
@@ -214,6 +217,7 @@ class _Hessian:
     def by_differences(self, v: Tensor, share: float = 1.0) -> Tensor:
         """The central difference of the gradient, with `share` of the usual step."""
         size = float(torch.stack([w.detach().norm() for w in self.theta.values()]).norm()) or 1.0
+        # The cube root of eps balances the central difference's error, step^2, against rounding, eps / step.
         step = share * torch.finfo(self.f.precision).eps ** (1 / 3) * size / float(v.norm())
         pieces = v.to(self.slope).split([w.numel() for w in self.theta.values()])
         ends = []

@@ -119,6 +119,7 @@ def largest_stable_lr(
         net, inputs, targets, loss=loss, initial=net, gamma=NEAR_LAZY, rtol=1e-3, readout=readout).top)
         for net in nets], dtype=WORKING).abs()  # fmt: skip
     gamma = torch.tensor([float(g) for g in gammas], dtype=WORKING)[:, None]
+    # The frontier goes as gamma^2 below gamma = 1, as gamma^(2/L) above: between 1 and gamma^2 at any depth L.
     low = (0.01 * scale * gamma.square().clamp_max(1.0)).log()
     high = (100 * scale * gamma.square().clamp_min(1.0)).log()
     bottom, top = low, high

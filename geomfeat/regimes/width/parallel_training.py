@@ -248,6 +248,7 @@ def learning_rates(
     """
     speeds, room = [], math.inf
     n = n_samples(inputs)
+    # From the whole set: samples are often sorted by class.
     few = take(inputs, torch.linspace(0, n - 1, min(n, MEAN_OVER)).long())
     for family_, gamma in zip(nets, gammas, strict=True):
         own = []

@@ -102,6 +102,7 @@ def margins(
     clears = clearance > TOUCH * torch.linalg.vector_norm(w, dim=1)
     weights = found.projection[:, -1]
     meets = (weights > 0) & (torch.linalg.vector_norm(found.projection[:, :-1], dim=1) <= TOUCH * weights)
+    # A hull at distance m from the origin leaves |t - p|^2 = m^2 / (1 + m^2), since |t| = 1; below 1 keeps m finite.
     rest = found.residual.square().sum(1).clamp(0.0, 1.0 - 1e-15)
     return torch.where(clears, (rest / (1 - rest)).sqrt(), 0.0), found.certified & (clears != meets)
 

@@ -79,6 +79,7 @@ def _equality(rows: Tensor, held: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         return rows.new_zeros(rows.shape[:2]), torch.zeros(rows.shape[0], dtype=torch.bool, device=rows.device)
     rows = rows * held[:, :, None]
     gram = torch.bmm(rows, rows.mT)
+    # Points that are not held are rows of zeros: a 1 on the diagonal keeps the factor regular, and their multiplier 0.
     gram.diagonal(dim1=1, dim2=2).copy_(torch.where(held, gram.diagonal(dim1=1, dim2=2), 1.0))
     factor, info = torch.linalg.cholesky_ex(gram)
     distance = factor.diagonal(dim1=1, dim2=2)
@@ -86,6 +87,7 @@ def _equality(rows: Tensor, held: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     singular = (info > 0) | ~(distance * nearest > DEPENDENT).all(1)
     factor = torch.where(singular[:, None, None], torch.eye(factor.shape[1], dtype=WORKING, device=t.device), factor)
     z = torch.cholesky_solve(torch.bmm(rows, t[:, :, None]), factor)
+    # One step of refinement, since the Gram matrix has the square of the points' condition number.
     left = t[:, :, None] - torch.bmm(rows.mT, z)
     z = z + torch.cholesky_solve(torch.bmm(rows, left), factor)
     return z[:, :, 0], singular

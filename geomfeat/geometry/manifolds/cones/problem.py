@@ -36,6 +36,7 @@ class ConeProblem:
     @property
     def limit(self) -> Tensor:
         """(draws,) violation at which a method stops: well below what the certificate asks for."""
+        # A method rounds in its own way; a tenth leaves room for the certificate's own products.
         return 0.1 * self.tol * torch.linalg.vector_norm(self.t, dim=1)
 
     def take(self, rows: slice | Tensor) -> "ConeProblem":

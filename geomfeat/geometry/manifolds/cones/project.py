@@ -135,6 +135,7 @@ def _unit(points: Tensor) -> tuple[Tensor, Tensor]:
     largest = points.abs().amax(1).clamp_min(TINY)
     scaled = points / largest[:, None]
     lengths = torch.linalg.vector_norm(scaled, dim=1)
+    # Lengths are 0 or at least 1 here, with the largest entry 1: the bound only keeps the origin at 0.
     return scaled.div_(lengths.clamp_min(0.5)[:, None]), largest * lengths
 
 

@@ -71,6 +71,7 @@ def _boundary(shift: float, z: float) -> float:
 def _over_chi(f: Callable[[float], float], dimension: float, radius: float, kappa: float) -> float:
     """Mean of f(a) for a ~ chi with any positive number of degrees of freedom."""
     log_scale = (1 - dimension / 2) * math.log(2) - float(gammaln(dimension / 2))
+    # A chi variable lies around sqrt(D) with a deviation below 1, at any D.
     low, high = max(0.0, math.sqrt(dimension) - REACH), math.sqrt(dimension) + REACH
     # Below one degree of freedom the density is infinite at 0: x = a^D takes the pole away.
     power = min(1.0, dimension)

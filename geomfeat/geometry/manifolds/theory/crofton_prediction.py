@@ -102,6 +102,7 @@ def predicted_capacity(
     up_to = ((k[:, None] <= n) & kept[:, None]).to(WORKING).mean(0)
     parity = 1 - 2 * ((n - 1 - k[:, None]) % 2)
     curvature = 0.5 * (torch.sign(n - k[:, None]) * parity * kept[:, None]).to(WORKING).mean(0)
+    # A mean of draws of +-1/2 has variance 1/4 per draw at most: what noise may add to the square is left out.
     weight = (1 - 0.25 / len(k) / curvature.square()).clamp_min(0.0)
     share = torch.minimum(torch.maximum((below + up_to) / 2 + weight * curvature, below), up_to)
     share[0] = 0.0

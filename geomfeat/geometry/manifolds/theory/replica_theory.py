@@ -187,6 +187,7 @@ def replica_anchors(frame: Float[Tensor, "m D1"], t: Float[Tensor, "draws D1"], 
     found = project_on_cones(frame, owner, target, torch.ones_like(t[:, :1]))
     last = found.projection[:, -1:]
     carried = found.projection[:, :-1] / torch.where(last > 0, last, 1.0)
+    # Where the projection is the origin, no weights tell the anchor: it is the point furthest along the direction.
     nearest = frame[(t[:, :-1] @ frame[:, :-1].T).argmax(1), :-1]
     return ReplicaAnchors(torch.where(last > 0, carried, nearest), found.norms2, found.certified)
 
