@@ -71,7 +71,8 @@ def test_checkpoints_are_judged_over_time_once_three_steps_are_known(files: Path
 
 def test_the_console_script_does_the_same_and_keeps_stdout_clean(files: Path) -> None:
     words = ["analyze", "--model", "net.py:make", "--trained", "final.safetensors", "--initial", "init.safetensors",
-             "--data", "npz:digits.npz", "--out", "out", "--measures", "nc1", "--umap-layer", "none"]  # fmt: skip
+             "--data", "npz:digits.npz", "--out", "out", "--measures", "nc1", "--umap-layer", "none",
+             "--probes", "8"]  # fmt: skip
     script = Path(sys.executable).with_name("geomfeat")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([script, *words], capture_output=True, text=True, env=environment, timeout=300)
