@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import torch
 
 from geomfeat._numba.threads import libraries_on_one_thread
 
@@ -24,11 +25,16 @@ def umap_points(x: np.ndarray, **options: Any) -> np.ndarray:
     Threads of torch and BLAS stay as they were: numba's first parallel loop in a process would give torch all cores,
     whatever the caller or OMP_NUM_THREADS said, and each small product then waits for all of them.
     """
+    threads = torch.get_num_threads()
     with warnings.catch_warnings(), libraries_on_one_thread():
         warnings.simplefilter("ignore", ImportWarning)  # umap offers a part that would need tensorflow
         warnings.filterwarnings("ignore", message="using precomputed metric")
-        # With a fixed random state UMAP runs on one job anyway, and warns unless n_jobs says so.
-        return np.asarray(_umap()(n_jobs=1, **options).fit_transform(x), dtype=np.float32)
+        try:
+            # With a fixed random state UMAP runs on one job anyway, and warns unless n_jobs says so.
+            return np.asarray(_umap()(n_jobs=1, **options).fit_transform(x), dtype=np.float32)
+        finally:
+            # A caller that is on one thread already is left so at once: the end of this block restores nothing for it.
+            torch.set_num_threads(threads)
 
 
 @cache
