@@ -60,6 +60,7 @@ from .location._locate import locate as locate
 from .location.options import LocateOptions as LocateOptions
 from .location.reference_ladder import Ladder as Ladder, train_ladder as train_ladder
 from .location.result import Location as Location
+from .models.sources import load_model as load_model
 from .models.weights.checkpoints import load_weights as load_weights, save_weights as save_weights
 from .regimes.training import (
     AtRichness as AtRichness,
