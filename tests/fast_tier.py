@@ -23,7 +23,8 @@ FAST = {
     "comparison/validation": "other_norms slopes",
     "comparison/validation/outcomes": "foretelling networks soundness",
     "compat": "glue rsatoolbox",
-    "data": "batch_streams cards dataset_classes load_data resize user_files",
+    "data": "batch_streams cards content_hash dataset_classes image_files load_data pretrained_inputs resize "
+    "spec_options tables tokens user_files",
     "geometry/dimension": "dimension_points eigenspectrum signal_participation_ratio",
     "geometry/manifolds": "capacity_floor dichotomies glue_geometry point_clouds",
     "geometry/manifolds/cones": "span",
@@ -37,7 +38,7 @@ FAST = {
     "measures/network": "feature_movement layer_drift linearisation_gap weight_movement",
     "measures/pair": "pair_rsa pair_similarities representation_change",
     "models": "copying effective_weights functional modules one_network outputs refused_inputs reinitialize zoo",
-    "models/sources": "adapters hugging_face image_libraries saved_folders",
+    "models/sources": "adapters hugging_face image_libraries saved_folders token_limits",
     "models/weights": "checkpoints",
     "regimes/grokking": "transitions",
     "regimes/linear_networks": "balance phase_diagram",

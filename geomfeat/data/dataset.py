@@ -12,9 +12,12 @@ from torch import Tensor
 from geomfeat.errors import BadInput
 from geomfeat.labels import Labels, as_groups, as_labels, classes_in, goal_of
 from geomfeat.models.nested_inputs import as_inputs, map_inputs, n_samples, take
+from geomfeat.models.streamed_inputs import LazyInputs, Rows
 from geomfeat.numerics import require_finite, stream
 
 CHANNELS = (1, 3, 4)
+# More samples than these are not read into memory, where they come from files: images of 224 x 224 take 600 KB each.
+IN_MEMORY = 2048
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +135,9 @@ class Dataset:
             raise BadInput(f"n={n} must be between 1 and the {self.n} samples of {self.name!r}")
         rows = balanced_order(self.labels, self.n, seed)[:n]
         labels, targets, groups = (None if t is None else t[rows] for t in (self.labels, self.targets, self.groups))
-        return replace(self, inputs=take(self.inputs, rows), labels=labels, targets=targets, groups=groups)
+        lazy = isinstance(self.inputs, LazyInputs) and n > IN_MEMORY
+        inputs = Rows(self.inputs, rows) if lazy else take(self.inputs, rows)
+        return replace(self, inputs=inputs, labels=labels, targets=targets, groups=groups)
 
 
 def classes_or_targets(raw: Any, name: str, classes: Sequence[str] = ()) -> tuple[Labels | None, Tensor | None]:

@@ -159,7 +159,7 @@ def from_factory(spec: str) -> Dataset:
     if isinstance(made, Mapping) and ("x" in made or "x_train" in made):
         return _from_arrays(made, spec, name)
     if isinstance(made, tuple | list) and len(made) == 2 and all(map(in_batches, made)):
-        return _with_test(_read(made[0], spec), _read(made[1], spec), name)
+        return with_test(_read(made[0], spec), _read(made[1], spec), name)
     if isinstance(made, tuple | list) and len(made) == 2 and not isinstance(made[0], int | float):
         known, targets = (None, None) if made[1] is None else classes_or_targets(made[1], f"labels of {spec}")
         codes, classes = (None, ()) if known is None else (known.codes, known.classes)
@@ -183,7 +183,7 @@ def _read(source: Any, spec: str) -> Dataset:
         raise BadInput(f"data={spec!r} failed while its batches were read: {what_went_wrong(cause)}") from cause
 
 
-def _with_test(train: Dataset, test: Dataset, name: str) -> Dataset:
+def with_test(train: Dataset, test: Dataset, name: str) -> Dataset:
     """One data set of two parts, with one numbering of their classes."""
     if train.classes != test.classes:
         parts = {"y": ("labels", _names_of(train)), "y_test": ("test labels", _names_of(test))}

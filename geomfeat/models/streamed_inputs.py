@@ -69,6 +69,29 @@ class _Mapped(LazyInputs):
             yield rows, self._function(batch)
 
 
+class Rows(LazyInputs):
+    """Chosen samples of other lazy inputs, in this order, read when they are needed."""
+
+    def __init__(self, base: LazyInputs, rows: Tensor) -> None:
+        self._base, self._rows = base, rows.cpu()
+
+    @property
+    def n(self) -> int:
+        return len(self._rows)
+
+    def first(self, k: int) -> Any:
+        return self.take(slice(0, k))
+
+    def take(self, rows: Tensor | slice) -> Any:
+        return self._base.take(self._rows[rows.cpu() if isinstance(rows, Tensor) else rows])
+
+    def batches(self, size: int, start: int = 0, stop: int | None = None) -> Iterator[tuple[slice, Any]]:
+        stop = self.n if stop is None else min(stop, self.n)
+        for begin in range(start, stop, size):
+            end = min(stop, begin + size)
+            yield slice(begin - start, end - start), self.take(slice(begin, end))
+
+
 def leaves_of(value: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
     """(path, tensor) of every tensor of nested inputs, in order."""
     if isinstance(value, Tensor):

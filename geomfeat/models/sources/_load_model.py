@@ -14,7 +14,7 @@ from geomfeat.models.sources.adapters import Adapted, base_of
 from geomfeat.models.sources.base import Factory, Source
 from geomfeat.models.sources.hugging_face import HuggingFace
 from geomfeat.models.sources.image_libraries import LIBRARIES, library_factory
-from geomfeat.models.sources.saved_folders import PREFIX, is_adapter, path_of
+from geomfeat.models.sources.saved_folders import CONFIG, MODULES, PREFIX, is_adapter, path_of
 from geomfeat.models.weights.checkpoints import load_factory
 
 
@@ -70,6 +70,14 @@ def _of_folder(path: Path, weights: Path | None) -> Source:
     if not is_adapter(path):
         return HuggingFace(path, weights)
     return Adapted(HuggingFace(base_of(path), weights), path)
+
+
+def folder_of_inputs(model: Any) -> Path:
+    """The folder that says how a model of `hf:FOLDER` takes its inputs: its tokenizer, and how images are scaled."""
+    path = path_of(model)
+    described = is_adapter(path) or any((path / name).is_file() for name in (CONFIG, MODULES))
+    found = _of_folder(path, None).tokenizer if described else None
+    return path if found is None else found
 
 
 def _factory(name: str) -> Callable[[], nn.Module]:
