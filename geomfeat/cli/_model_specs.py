@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from geomfeat.cli._networks import weights_sum
 from geomfeat.errors import BadInput
-from geomfeat.models.weights.checkpoints import weights_sha256
+from geomfeat.models.sources import load_model
+from geomfeat.models.sources.saved_folders import PREFIX, adapter_weights, has_tokenizer, is_adapter, path_of
 from geomfeat.models.weights.file_formats import weights_files
 from geomfeat.storage.atomic import file_sha256
 from geomfeat.storage.npz_files import array_names
@@ -28,7 +30,7 @@ class Word:
     def dated(self) -> list[Any]:
         """Everything that determines the model, with the SHA-256 of its files."""
         file = self.weights if self.kind == "network" else Path(self.spec)
-        content = None if file is None else weights_sha256(file) if self.kind == "network" else file_sha256(file)
+        content = None if file is None else weights_sum(file, "MODEL") if self.kind == "network" else file_sha256(file)
         return [self.name, self.kind, self.spec, content, list(self.keys)]
 
 
@@ -61,13 +63,16 @@ def _word(text: str) -> Word:
         path = _there(npz[1], text)
         keys = tuple(key for key in (npz[2] or "").split(",") if key)
         return Word(name or path.stem, "rdms" if keys or not _has_index(path) else "recording", npz[1], keys=keys)
-    spec, _, weights = spec.partition("@")
+    # A folder of a model may have an @ in its name.
+    whole = spec.startswith(PREFIX) and path_of(spec).is_dir()
+    spec, _, weights = (spec, "", "") if whole else spec.partition("@")
     if ":" not in spec:
         raise BadInput(
-            f"MODEL {text!r} is neither pkg.module:factory[@weights], file.py:factory[@weights] nor FILE.npz"
+            f"MODEL {text!r} is neither hf:FOLDER, pkg.module:factory[@weights], file.py:factory[@weights] nor FILE.npz"
         )
     path = _weights(weights, text) if weights else None
-    return Word(name or (path.stem if path else spec.rpartition(":")[2]), "network", spec, path)
+    own = path_of(spec).name if spec.startswith(PREFIX) else spec.rpartition(":")[2]
+    return Word(name or (path.stem if path else own), "network", spec, path)
 
 
 def _there(path: str, text: str) -> Path:
@@ -80,7 +85,10 @@ def _weights(path: str, text: str) -> Path:
     if not Path(path).exists():
         return _there(path, text)
     try:
-        weights_files(path)
+        if is_adapter(Path(path)):
+            adapter_weights(Path(path))
+        else:
+            weights_files(path)
     except BadInput as cause:
         raise BadInput(f"MODEL {text!r}: {cause}") from cause
     return Path(path)
@@ -98,19 +106,43 @@ def _has_index(path: Path) -> bool:
 def models_of(found: Iterable[Word]) -> dict[str, Any]:
     """The models themselves, as `compare` takes them."""
     from geomfeat.activations import load_npz
-    from geomfeat.cli._request import model_of
     from geomfeat.geometry.rsa import stack_rdms
     from geomfeat.geometry.rsa.files import load_rdms
 
     models: dict[str, Any] = {}
     for word in found:
         if word.kind == "network":
-            models[word.name] = model_of(word.spec, word.weights)[0]
+            models[word.name] = load_model(word.spec, weights=word.weights)
         elif word.kind == "recording":
             models[word.name] = load_npz(word.spec)
         else:
             models[word.name] = stack_rdms(list(load_rdms(word.spec, word.keys).values()))
     return models
+
+
+def folder_of_inputs(found: Iterable[Word], data: str) -> Path | None:
+    """The folder that says how the networks take their inputs, for `load_data(model=)`; None where none comes of one.
+
+    Raises BadInput for texts with networks of several tokenizers, which would give each other's token ids.
+    """
+    from geomfeat.data.tokens import tokenizer_in
+    from geomfeat.models.sources._load_model import source_of
+
+    sources = {word.name: source_of(word.spec, weights=word.weights) for word in found if word.kind == "network"}
+    folders = {name: source.tokenizer for name, source in sources.items() if source.tokenizer is not None}
+    if not folders:
+        return None
+    (first, folder), *others = folders.items()
+    if data.startswith(("text:", "hf-dataset:")) and has_tokenizer(folder):
+        words = tokenizer_in(folder).get_vocab()
+        odd = next((name for name, f in others if has_tokenizer(f) and tokenizer_in(f).get_vocab() != words), None)
+        if odd is not None:
+            raise BadInput(
+                f"MODEL {first!r} and {odd!r} have different tokenizers, so one sequence of token ids does not fit "
+                "both: in Python, extract the features of each from its own ids (load_data(model=), extract), and "
+                "give compare these"
+            )
+    return folder
 
 
 def brains_of(option: str) -> tuple[Path, tuple[str, ...]]:

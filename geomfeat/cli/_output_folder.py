@@ -118,14 +118,26 @@ def _short(text: str) -> str:
 
 def numbered_checkpoints(folder: Path) -> dict[int, Path]:
     """Step -> weights file, or folder of save_pretrained, of a folder of checkpoints: the last number in a name is its
-    step.
+    step. Of a run of the transformers Trainer, the checkpoint-N in it alone.
 
-    Raises BadInput for a folder without such files, a name without a number, or a step that comes twice.
+    Raises BadInput for a folder without such files, a half-written checkpoint-N, a name without a number, or a step
+    that comes twice.
     """
-    if not folder.is_dir():
-        raise BadInput(f"--checkpoints {str(folder)!r} is not a folder: name a folder of weights files")
+    from geomfeat.models.sources.saved_folders import ADAPTER_SAFE, checkpoint_folders, path_of
     from geomfeat.models.weights.file_formats import IN_FOLDER, SUFFIXES
 
+    folder = path_of(folder, "--checkpoints")
+    if not folder.is_dir():
+        raise BadInput(f"--checkpoints {str(folder)!r} is not a folder: name a folder of weights files")
+    trainer = checkpoint_folders(folder)
+    for path in trainer:
+        if not any((path / name).is_file() for name in (*IN_FOLDER, ADAPTER_SAFE)):
+            raise BadInput(
+                f"--checkpoints: {path.name} in {str(folder)!r} holds no weights, it is half-written: copy it again, "
+                "or move it away"
+            )
+    if trainer:
+        return {int(path.name.rpartition("-")[2]): path for path in trainer}
     saved = lambda p: p.is_dir() and any((p / name).is_file() for name in IN_FOLDER)  # noqa: E731
     files = sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES or saved(p))
     if not files:

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from geomfeat._version import __version__
+from geomfeat.cli._networks import initial_sum, networks_of, weights_sum
 from geomfeat.data._load_data import load_data
 from geomfeat.data.content_hash import contents
 from geomfeat.data.dataset import Dataset
 from geomfeat.errors import BadInput
 from geomfeat.models.functional import Readout
-from geomfeat.models.weights.checkpoints import load_factory, load_object, load_weights, weights_sha256, what_went_wrong
+from geomfeat.models.sources.token_limits import require_tokens_fit
+from geomfeat.models.weights.checkpoints import load_object, what_went_wrong
 from geomfeat.storage.atomic import file_sha256
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from geomfeat.location.options import LocateOptions
     from geomfeat.location.reference_ladder import Ladder
     from geomfeat.study import Study
@@ -36,13 +36,15 @@ def dated(request: Mapping[str, Any], steps: Mapping[int, Path]) -> dict[str, An
     Raises BadInput for a missing weights file.
     """
     found = {"version": __version__, **request}
-    for name in ("trained", "initial"):
-        found[name] = None if request[name] is None else _weights_sum(request[name], f"--{name}")
+    found["trained"] = None if request["trained"] is None else weights_sum(request["trained"], "--trained")
+    found["initial"] = initial_sum(request)
+    if request.get("adapter") is not None:
+        found["adapter"] = weights_sum(request["adapter"], "--adapter")
     if request.get("optimizer") is not None:
         found["optimizer"] = _sum(request["optimizer"], "--optimizer")
     if not isinstance(ladder_of(request["ladder"]), int | None):
         found["ladder"] = _sum(request["ladder"], "--ladder")
-    found["checkpoints"] = {str(step): _weights_sum(path, "--checkpoints") for step, path in steps.items()} or None
+    found["checkpoints"] = {str(step): weights_sum(path, "--checkpoints") for step, path in steps.items()} or None
     for name in ("model", "data", "readout"):
         given = request.get(name)
         found[name] = None if given is None else [str(given), *contents(str(given))]
@@ -84,16 +86,6 @@ def _sum(path: Any, option: str) -> str:
     return file_sha256(path)
 
 
-def _weights_sum(path: Any, option: str) -> str:
-    """SHA-256 of weights, in one file or several; BadInput that names the option if they are missing."""
-    if not Path(path).exists():
-        return _sum(path, option)
-    try:
-        return weights_sha256(path)
-    except BadInput as cause:
-        raise BadInput(f"{option}: {cause}") from cause
-
-
 def ask(
     request: Mapping[str, Any], steps: Mapping[int, Path], *, batch_size: int, progress: bool, resume: Path
 ) -> Study:
@@ -103,14 +95,13 @@ def ask(
     from geomfeat.activations import ExtractOptions
     from geomfeat.study import StudyOptions, analyze
 
-    factory = load_factory(request["model"])
-    trained = load_weights(factory(), request["trained"])
-    initial = None if request["initial"] is None else load_weights(factory(), request["initial"])
-    whole = load_data(request["data"])
+    networks = networks_of(request, steps)
+    whole = load_data(request["data"], model=networks.folder)
     part = samples(whole, request["n"], request["seed"])
+    require_tokens_fit(networks.trained, part.inputs)
     found = analyze(
-        trained, part.inputs, part.known, initial=initial, layers=request["layers"] or "*",
-        checkpoints={step: load_weights(factory(), path) for step, path in steps.items()},
+        networks.trained, part.inputs, part.known, initial=networks.initial, layers=request["layers"] or "*",
+        checkpoints=networks.checkpoints,
         measures=request["measures"], groups=part.groups, seed=request["seed"], device=request["device"],
         progress=progress,
         extraction=ExtractOptions(
@@ -120,7 +111,7 @@ def ask(
         location=location_options(request),
         options=StudyOptions(
             name=request["name"], evaluate=parts_of(whole), umap=drawn_layer(request["umap_layer"]), resume=resume,
-            factory=factory, ladder=ladder_of(request["ladder"]), optimizer=request.get("optimizer"),
+            factory=networks.factory, ladder=ladder_of(request["ladder"]), optimizer=request.get("optimizer"),
         ),
     )  # fmt: skip
     dataset = {
@@ -174,10 +165,3 @@ def location_options(request: Mapping[str, Any]) -> LocateOptions:
 def drawn_layer(option: str | None) -> str | bool:
     """The layer that --umap-layer names: True for the last one, False for none."""
     return {None: True, "none": False}.get(option, option or False)
-
-
-def model_of(spec: str, weights: Path | None) -> tuple[nn.Module, Callable[[], nn.Module]]:
-    """The model that a SPEC builds, with weights if a file is given; and the factory."""
-    factory = load_factory(spec)
-    model = factory()
-    return (model if weights is None else load_weights(model, weights)), factory

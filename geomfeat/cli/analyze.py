@@ -19,15 +19,23 @@ if TYPE_CHECKING:
 
 @app.command()
 def analyze(
-    model: options.Model,
-    trained: options.Trained,
     data: options.Data,
     out: Annotated[Path, options.path("Folder for the results; an interrupted run resumes there.")],
+    named: options.Named = None,
+    model: options.Model = None,
+    trained: options.Trained = None,
+    adapter: options.Adapter = None,
     initial: Annotated[
-        Path | None, options.path("Initial weights, if known; default fresh ones drawn from --model.")
+        Path | None,
+        options.path(
+            "Initial weights, if known; default fresh ones drawn from the model (with --adapter: a fresh adapter on "
+            "its base). 'pretrained', for a fine-tuned model: the base of its adapter, which is then merged into the "
+            "base's weights, or the folder that config.json names; else name it, hf:FOLDER."
+        ),
     ] = None,
     checkpoints: Annotated[
-        Path | None, options.path("Folder of weights during training, step number in the file name.")
+        Path | None,
+        options.path("Folder of weights during training, step number in the file name; or of checkpoint-N folders."),
     ] = None,
     layers: options.Layers = None,
     measures: options.Measures = None,
@@ -65,12 +73,15 @@ def analyze(
     """Measure a trained network layer by layer and locate it between lazy and rich.
 
     Writes report.html, results.parquet, location.json, arrays.npz and settings.json to --out. An interrupted run
-    resumes from the finished parts in --out/parts. Without --initial, fresh weights are drawn from --model.
+    resumes from the finished parts in --out/parts. Without --initial, fresh weights are drawn from the model.
     """
     again = "the same command without --force" if force else "the same command"
     with command(debug, f"Finished parts are saved in {out / PARTS}: run {again} to resume."):
+        from geomfeat.cli._networks import model_named
+
         request: dict[str, Any] = {
-            "name": name or os.path.basename(os.path.abspath(out)), "model": model, "trained": trained,
+            "name": name or os.path.basename(os.path.abspath(out)),
+            "model": model_named(named, model, trained), "trained": trained, "adapter": adapter,
             "initial": initial, "checkpoints": checkpoints, "data": data, "n": n, "seed": seed, "layers": layers,
             "measures": None if measures is None else sorted(set(measures)), "ladder": ladder, "loss": loss,
             "device": device or "cpu", "reduce": reduce, "project": options.projection(project),

@@ -22,8 +22,8 @@ def compare(
         list[str],
         typer.Argument(
             metavar="MODEL...",
-            help="A network, [NAME=]pkg.module:factory[@WEIGHTS]; features from geomfeat extract, "
-            "[NAME=]features.npz; or dissimilarity matrices, [NAME=]FILE.npz:KEY,...",
+            help="A network, [NAME=]hf:FOLDER[@ADAPTER] or [NAME=]pkg.module:factory[@WEIGHTS]; features from "
+            "geomfeat extract, [NAME=]features.npz; or dissimilarity matrices, [NAME=]FILE.npz:KEY,...",
         ),
     ],
     out: Annotated[Path, options.path("Folder for the results.")],
@@ -89,13 +89,14 @@ def compared(
     Raises BadInput (or a subclass) before anything is written; OutputExists if `out` holds another request's results.
     """
     from geomfeat.activations import ExtractOptions
-    from geomfeat.cli._model_specs import models_of, patterns_of, words
+    from geomfeat.cli._model_specs import folder_of_inputs, models_of, patterns_of, words
     from geomfeat.cli._request import readout_of, samples
     from geomfeat.comparison.models import CompareOptions, ModelComparison, compare
     from geomfeat.comparison.models.result import SAVED
     from geomfeat.data._load_data import load_data
     from geomfeat.errors import BadInput
     from geomfeat.geometry.rsa.files import load_rdms
+    from geomfeat.models.sources.token_limits import require_tokens_fit
     from geomfeat.storage.owned_files import require_own
 
     named = words(request["models"])
@@ -115,9 +116,13 @@ def compared(
         in_order = brain is not None or any(word.kind == "rdms" for word in named)
         if in_order and request["n"]:
             raise BadInput(f"--n {request['n']}: dissimilarity matrices cover all inputs in order; leave out --n")
-        part = samples(load_data(request["data"]), 0 if in_order else request["n"], request["seed"])
+        whole = load_data(request["data"], model=folder_of_inputs(named, request["data"]))
+        part = samples(whole, 0 if in_order else request["n"], request["seed"])
+    models = models_of(named)
+    for name in networks:
+        require_tokens_fit(models[name], None if part is None else part.inputs)
     found = compare(
-        models_of(named), None if part is None else part.inputs, None if part is None else part.known,
+        models, None if part is None else part.inputs, None if part is None else part.known,
         layers=patterns_of(request["layers"], networks), measures=request["measures"],
         similarity=request["similarity"], brain=None if brain is None else load_rdms(*brain), seed=request["seed"],
         device=request["device"], progress=progress,

@@ -20,9 +20,13 @@ if TYPE_CHECKING:
 
 @app.command()
 def extract(
-    model: options.Model,
     data: options.Data,
-    trained: Annotated[Path | None, options.path("Weights: .safetensors or .pt; default the model as built.")] = None,
+    named: options.Named = None,
+    model: options.Model = None,
+    trained: Annotated[
+        Path | None, options.path("Weights: .safetensors or .pt; default those of hf:FOLDER, else the model as built.")
+    ] = None,
+    adapter: options.Adapter = None,
     layers: options.Layers = None,
     list_layers: Annotated[bool, typer.Option("--list", help="Only list the layers and their shapes.")] = False,
     reduce: options.Reduce = "flatten",
@@ -44,11 +48,15 @@ def extract(
 ) -> None:
     """Write the features of layers (a row for each sample) to --npz FILE or --store DIR; or --list the layers."""
     with command(debug, f"Complete blocks are saved in {store}: run the same command to resume." if store else ""):
-        from geomfeat.cli._request import model_of, readout_of, samples
+        from geomfeat.cli._networks import model_named
+        from geomfeat.cli._request import readout_of, samples
         from geomfeat.data._load_data import load_data
         from geomfeat.errors import BadInput, OutputExists
+        from geomfeat.models.sources._load_model import source_of
+        from geomfeat.models.sources.token_limits import require_tokens_fit
         from geomfeat.storage.owned_files import require_own
 
+        spec = model_named(named, model)
         if not list_layers and (store is None) == (npz is None):
             raise BadInput(
                 "no destination (or two): give either --npz FILE or --store DIR, or --list to list the layers"
@@ -57,8 +65,10 @@ def extract(
         if npz is not None and npz.exists() and not force:
             raise OutputExists(f"--npz {str(npz)!r} exists: name another file, or --force to replace it")
         width = options.projection(project)
-        net, _ = model_of(model, trained)
-        part = samples(load_data(data, split=split), n, seed)
+        source = source_of(spec, weights=trained, adapter=adapter)
+        net = source.load()
+        part = samples(load_data(data, split=split, model=source.tokenizer), n, seed)
+        require_tokens_fit(net, part.inputs)
         read = readout_of(readout)
         if list_layers:
             typer.echo(listed(net, part.inputs, device, read))

@@ -31,19 +31,28 @@ def seed_of(seed: int) -> int:
     return seed
 
 
-Model = Annotated[
-    str,
-    typer.Option(help="Function that builds the model, without arguments: pkg.module:name or path/file.py:name."),
-]
+MODELS = (
+    "hf:FOLDER, a folder of save_pretrained with its weights (or of sentence-transformers, or an adapter of peft); "
+    "timm:NAME, torchvision:NAME; or a function that builds it, without arguments: pkg.module:name or "
+    "path/file.py:name. Nothing is downloaded."
+)
+Named = Annotated[str | None, typer.Argument(metavar="[MODEL]", help=f"The model, in place of --model: {MODELS}")]
+Model = Annotated[str | None, typer.Option(help="The model, as MODEL.")]
 Trained = Annotated[
-    Path,
-    path("Trained weights: .safetensors, .pt, .pth, .ckpt, .bin (read without pickle), or a save_pretrained folder."),
+    Path | None,
+    path(
+        "Trained weights: .safetensors, .pt, .pth, .ckpt, .bin (read without pickle), or a save_pretrained folder. "
+        "Default those of hf:FOLDER."
+    ),
 ]
+Adapter = Annotated[Path | None, path("Folder of an adapter that peft saved, on top of the model; it stays unmerged.")]
 Data = Annotated[
     str,
     typer.Option(
-        help="Inputs and labels: digits, fashion-mnist, npz:FILE (x, y), cifar10:DIR or cifar10:FILE.npz, "
-        "or pkg.module:factory."
+        help="Inputs and labels: digits, fashion-mnist, npz:FILE (x, y), cifar10:DIR or cifar10:FILE.npz; "
+        "text:FILE[:text=COLUMN,label=COLUMN,max_length=N,tokenizer=FOLDER], of .txt, .jsonl or .parquet; "
+        "images:FOLDER[:size=N,scaling=imagenet], a folder for each class; hf-dataset:FOLDER[:...], saved to disk; or "
+        "pkg.module:factory. Texts and images are read as hf:FOLDER says."
     ),
 ]
 Layers = Annotated[

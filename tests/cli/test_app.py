@@ -117,7 +117,7 @@ def test_the_version_is_reported(run: Run) -> None:
     [
         (["analyse"], ["no such command 'analyse'", "Did you mean 'analyze'", "see geomfeat --help"]),
         (["extract", "--no-such"], ["no such option: --no-such", "see geomfeat extract --help"]),
-        (["extract", "--data", "digits"], ["missing option '--model'"]),
+        (["extract", "--data", "digits"], ["--model is missing: give hf:FOLDER"]),
         (["lab", "--seed", "9" * 23], ["'--seed'", "too large"]),
         (["lab", "--seed", "soon"], ["'--seed'"]),
         (["report", ""], ["'FOLDER...'", "it is empty"]),

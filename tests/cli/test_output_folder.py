@@ -100,3 +100,22 @@ def test_a_folder_may_be_named_like_the_home_folder(tmp_path: Path, monkeypatch:
     write_parquet(Path("~") / "table.parquet", table)
     assert read_parquet(Path("~") / "table.parquet", {"value": "number"}).value.tolist() == [1.0, 2.0]
     assert [p.name for p in (tmp_path / "~").iterdir()] == ["table.parquet"]
+
+
+def test_of_a_run_of_the_trainer_its_checkpoints_are_the_series(tmp_path: Path) -> None:
+    for name, file in (("checkpoint-100", "model.safetensors"), ("checkpoint-20", "adapter_model.safetensors")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / file).write_bytes(b"")
+    for name in ("model-00001-of-00002.safetensors", "model.safetensors"):
+        (tmp_path / name).write_bytes(b"")
+    assert [(k, v.name) for k, v in numbered_checkpoints(tmp_path).items()] == [
+        (20, "checkpoint-20"), (100, "checkpoint-100")
+    ]  # fmt: skip
+    assert numbered_checkpoints(Path(f"hf:{tmp_path}")) == numbered_checkpoints(tmp_path)
+
+
+def test_a_half_written_checkpoint_is_named(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint-20").mkdir()
+    (tmp_path / "checkpoint-20" / "trainer_state.json").write_text("{}")
+    with pytest.raises(BadInput, match=r"checkpoint-20 in .* holds no weights, it is half-written"):
+        numbered_checkpoints(tmp_path)

@@ -77,6 +77,9 @@ class Adapted:
     def pretrained(self) -> nn.Module:
         return self.base.load()
 
+    def pretrained_files(self) -> list[Path]:
+        return self.base.files()
+
     def in_pretrained_weights(self) -> Adapted:
         return replace(self, merge=True)
 

@@ -51,6 +51,10 @@ class Source(Protocol):
         """The model that was fine-tuned; BadInput where that is not known."""
         ...
 
+    def pretrained_files(self) -> list[Path]:
+        """The files that `pretrained` reads."""
+        ...
+
     def in_pretrained_weights(self) -> Self:
         """The same network with the weights of the model that was fine-tuned: an adapter is merged into them."""
         ...
@@ -93,6 +97,10 @@ class Factory:
             f"initial='pretrained': {self.spec!r} does not say what it was fine-tuned from: give the file of these "
             "weights as initial"
         )
+
+    def pretrained_files(self) -> list[Path]:
+        self.pretrained()
+        return []
 
     def in_pretrained_weights(self) -> Factory:
         return self

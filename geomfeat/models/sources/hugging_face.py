@@ -83,6 +83,12 @@ class HuggingFace:
         return drawn(lambda: _loaded(folder, self.config, self.kind, may_draw_head=True), SEED, 0)
 
     def pretrained(self) -> nn.Module:
+        return self.start(self._pretrained_folder())
+
+    def pretrained_files(self) -> list[Path]:
+        return content_files(self._pretrained_folder())
+
+    def _pretrained_folder(self) -> Path:
         base = read_json(self.folder / CONFIG).get("_name_or_path")
         path = Path(base).expanduser() if isinstance(base, str) and base else None
         if path is None or not path.is_dir() or path.resolve() == self.path.resolve():
@@ -91,7 +97,7 @@ class HuggingFace:
                 f"initial='pretrained': {self.folder / CONFIG} does not say from which folder {self.spec!r} was "
                 f"fine-tuned{named}: give the folder of the pretrained model as initial, hf:FOLDER"
             )
-        return self.start(config_folder(path))
+        return config_folder(path)
 
     def in_pretrained_weights(self) -> HuggingFace:
         return self
