@@ -25,18 +25,8 @@ def analyze(
     model: options.Model = None,
     trained: options.Trained = None,
     adapter: options.Adapter = None,
-    initial: Annotated[
-        Path | None,
-        options.path(
-            "Initial weights, if known; default fresh ones drawn from the model (with --adapter: a fresh adapter on "
-            "its base). 'pretrained', for a fine-tuned model: the base of its adapter, which is then merged into the "
-            "base's weights, or the folder that config.json names; else name it, hf:FOLDER."
-        ),
-    ] = None,
-    checkpoints: Annotated[
-        Path | None,
-        options.path("Folder of weights during training, step number in the file name; or of checkpoint-N folders."),
-    ] = None,
+    initial: options.Initial = None,
+    checkpoints: options.Checkpoints = None,
     layers: options.Layers = None,
     measures: options.Measures = None,
     ladder: Annotated[

@@ -51,23 +51,16 @@ def extract(
         from geomfeat.cli._networks import model_named
         from geomfeat.cli._request import readout_of, samples
         from geomfeat.data._load_data import load_data
-        from geomfeat.errors import BadInput, OutputExists
         from geomfeat.models.sources._load_model import source_of
         from geomfeat.models.sources.token_limits import require_tokens_fit
-        from geomfeat.storage.owned_files import require_own
 
         spec = model_named(named, model)
-        if not list_layers and (store is None) == (npz is None):
-            raise BadInput(
-                "no destination (or two): give either --npz FILE or --store DIR, or --list to list the layers"
-            )
-        require_own([npz] if npz is not None else [])
-        if npz is not None and npz.exists() and not force:
-            raise OutputExists(f"--npz {str(npz)!r} exists: name another file, or --force to replace it")
+        if not list_layers:
+            _require_destination(store, npz, force)
         width = options.projection(project)
         source = source_of(spec, weights=trained, adapter=adapter)
-        net = source.load()
-        part = samples(load_data(data, split=split, model=source.tokenizer), n, seed)
+        net, whole = source.load(), load_data(data, split=split, model=source.tokenizer)
+        part = samples(whole, n, seed)
         require_tokens_fit(net, part.inputs)
         read = readout_of(readout)
         if list_layers:
@@ -87,6 +80,18 @@ def extract(
         for name, rep in reps.items():
             typer.echo(f"{name}: {rep.n} x {rep.d}")
         typer.echo(f"written: {save_npz(npz, reps) if npz is not None else into}")
+
+
+def _require_destination(store: Path | None, npz: Path | None, force: bool) -> None:
+    """BadInput for no destination, or two; OutputExists for a file that may not be replaced."""
+    from geomfeat.errors import BadInput, OutputExists
+    from geomfeat.storage.owned_files import require_own
+
+    if (store is None) == (npz is None):
+        raise BadInput("no destination (or two): give either --npz FILE or --store DIR, or --list to list the layers")
+    require_own([npz] if npz is not None else [])
+    if npz is not None and npz.exists() and not force:
+        raise OutputExists(f"--npz {str(npz)!r} exists: name another file, or --force to replace it")
 
 
 def _with_inputs(reps: Mapping[str, Representation], inputs: Any) -> dict[str, Representation]:

@@ -36,7 +36,7 @@ MODELS = (
     "timm:NAME, torchvision:NAME; or a function that builds it, without arguments: pkg.module:name or "
     "path/file.py:name. Nothing is downloaded."
 )
-Named = Annotated[str | None, typer.Argument(metavar="[MODEL]", help=f"The model, in place of --model: {MODELS}")]
+Named = Annotated[str | None, typer.Argument(metavar="MODEL", help=f"The model, in place of --model: {MODELS}")]
 Model = Annotated[str | None, typer.Option(help="The model, as MODEL.")]
 Trained = Annotated[
     Path | None,
@@ -46,6 +46,18 @@ Trained = Annotated[
     ),
 ]
 Adapter = Annotated[Path | None, path("Folder of an adapter that peft saved, on top of the model; it stays unmerged.")]
+Initial = Annotated[
+    Path | None,
+    path(
+        "Initial weights, if known; default fresh ones drawn from the model (with --adapter: a fresh adapter on its "
+        "base). 'pretrained', for a fine-tuned model: the base of its adapter, which is then merged into the base's "
+        "weights, or the folder that config.json names; else name it, hf:FOLDER."
+    ),
+]
+Checkpoints = Annotated[
+    Path | None,
+    path("Folder of weights during training, step number in the file name; or of checkpoint-N folders."),
+]
 Data = Annotated[
     str,
     typer.Option(

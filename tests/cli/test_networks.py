@@ -87,11 +87,13 @@ def test_an_adapter_against_the_pretrained_model(here: Path) -> None:
     asked = request("hf:base", adapter=Path("run/checkpoint-20"), initial=Path("pretrained"))
     steps = {1: Path("run/checkpoint-1")}
     merged = networks_of(asked, steps)
-    names = [set(net.state_dict()) for net in (merged.trained, merged.initial, merged.checkpoints[1])]  # type: ignore[union-attr]
+    assert merged.initial is not None
+    names = [set(net.state_dict()) for net in (merged.trained, merged.initial, merged.checkpoints[1])]
     assert names[0] == names[1] == names[2] == set(load_model("hf:base").state_dict())
     assert not any("lora" in name for name in names[0])
     apart = networks_of(asked | {"initial": Path("run/checkpoint-1")}, steps)
-    assert all(any("lora_A" in name for name in net.state_dict()) for net in (apart.trained, apart.initial))  # type: ignore[union-attr]
+    assert apart.initial is not None
+    assert all(any("lora_A" in name for name in net.state_dict()) for net in (apart.trained, apart.initial))
     assert initial_sum(asked)[0] == "pretrained"
     before = initial_sum(asked)
     gpt(Path("base"), seed=1)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +17,7 @@ from torch import nn
 import geomfeat as gf
 from geomfeat.errors import BadInput
 from geomfeat.models.sources import load_model
+from tests.models.sources.tiny import adapter, gpt, with_tokenizer
 
 
 def test_a_factory_with_and_without_weights(tmp_path: Path) -> None:
@@ -62,3 +65,17 @@ def test_without_the_packages_the_remedy_is_named(
     spec = "geomfeat.models.mlp:mlp" if package == "peft" else f"hf:{tmp_path}"
     with pytest.raises(BadInput, match=rf"needs the package {package}.*pip install 'geomfeat\[models\]'"):
         load_model(spec, adapter=adapter)
+
+
+def test_nothing_asks_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *words, **_: asked.append(words) or [])
+    base = with_tokenizer(gpt(tmp_path / "base"))
+    own = adapter(tmp_path / "own", load_model(f"hf:{base}"), seed=1)
+    config = json.loads((own / "adapter_config.json").read_text())
+    (own / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": "meta/large"}))
+    asked.clear()  # saving an adapter is not ours
+    load_model(f"hf:{base}", adapter=own)
+    (tmp_path / "a.txt").write_text("the cat sat\n")
+    gf.load_data(f"text:{tmp_path / 'a.txt'}", model=f"hf:{base}")
+    assert asked == []
