@@ -14,6 +14,7 @@ from geomfeat.activations.chosen_layers import ChosenLayers, choose_hidden_layer
 from geomfeat.activations.layer_selection import Patterns
 from geomfeat.models.functional import Functional, Readout
 from geomfeat.models.nested_inputs import as_inputs, n_samples, take
+from geomfeat.models.readouts.reading import fitted
 from geomfeat.models.trained_parameters import differentiable, plain_name
 from geomfeat.numerics import WORKING
 from geomfeat.tangent import vjp
@@ -88,6 +89,7 @@ class Network:
         space = trained_space(model, initial, params, rates)
         chosen = choose_hidden_layers(model, inputs, layers, readout=readout, device=device)
         require_samples_first(model, inputs, device=device)
+        readout = fitted(readout, inputs)
         return cls(model, inputs, chosen, space, readout, device, working_precision(model), rates)
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ from geomfeat.errors import BadInput, LayerDidNotFire
 from geomfeat.labels import Labels, as_groups, as_labels
 from geomfeat.models.functional import unwrapped
 from geomfeat.models.nested_inputs import Inputs, as_inputs, n_samples
+from geomfeat.models.readouts.prefixes import repeated, sampled, together
 from geomfeat.types import Representation
 
 _log = logging.getLogger(__name__)
@@ -84,10 +86,14 @@ def extract(
     {'0': (5, 3), '2': (5, 1)}
     """
     how = merged(options, reduce=None if reduce == "flatten" else reduce, project=project)
-    wish = Wish.of(how, seed)
+    wish = Wish.of(how, seed, unwrapped(model))
     feed, labels, groups, layers, n = _prepared(
         model, inputs, labels, groups, layers, how.mask, store, batch_size=how.batch_size, batch_dim=how.batch_dim
     )
+    wish, feed, rows = _sampled(model, wish, feed)
+    if rows is not None:
+        n, groups = feed.n, together(groups, rows)
+        labels = None if labels is None else replace(labels, codes=repeated(labels.codes, rows))
     model, layers = placed(model, device), inside(model, layers)
     names, named, found = _surveyed(model, feed, layers, wish)
     with tqdm(total=_expected(feed), desc="extract", unit="sample", disable=not progress) as bar:
@@ -124,9 +130,22 @@ def readable_layers(
     how = merged(options)
     look: dict[str, int] = {"batch_size": how.batch_size, "batch_dim": how.batch_dim}
     feed = _prepared(model, inputs, None, None, layers, how.mask, None, **look)[0]
+    wish, feed, _ = _sampled(model, Wish.of(how, seed, unwrapped(model)), feed)
     model, layers = placed(model, device), inside(model, layers)
-    found = _surveyed(model, feed, layers, Wish.of(how, seed))[2]
+    found = _surveyed(model, feed, layers, wish)[2]
     return {key: site.width for key, site in found.sites.items()}
+
+
+def _sampled(model: nn.Module, wish: Wish, feed: Feed) -> tuple[Wish, Feed, Tensor | None]:
+    """Wish and feed where tokens are samples, with the sequence (n,) of each; else as they are, and None."""
+    if isinstance(feed.inputs, Stream) and not feed.inputs.again:
+        return wish, feed, None
+    readout, inputs, rows = sampled(unwrapped(model), wish.readout, feed.inputs, wish.seed)
+    if rows is None:
+        return wish, feed, None
+    if feed.mask is not None:
+        raise BadInput("readout='tokens:k' reads the attention mask of the inputs: leave mask= out")
+    return replace(wish, readout=readout), replace(feed, inputs=inputs), rows
 
 
 def _surveyed(model: nn.Module, feed: Feed, layers: Patterns, wish: Wish) -> tuple[list[str], set[str], Sites]:

@@ -11,7 +11,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from geomfeat.activations._network_input import Feed, mask_of
+from geomfeat.activations._network_input import Feed
+from geomfeat.activations.checks.sequence_lengths import mask_at
 from geomfeat.activations.checks.small_batches import (
     Rows,
     batch_statistics,
@@ -30,10 +31,11 @@ from geomfeat.activations.hooks import recording, tensors_by_path
 from geomfeat.activations.layer_selection import module_name
 from geomfeat.activations.options import ExtractOptions
 from geomfeat.activations.random_projection import project, projected_width, projection_matrix
-from geomfeat.activations.reduction import dense, plain, reduce
+from geomfeat.activations.reduction import at_positions, dense, plain, reduce
 from geomfeat.errors import BadInput, LayerDidNotFire
 from geomfeat.models.functional import Readout, output_matrix, output_tensor
-from geomfeat.models.outputs import as_readout
+from geomfeat.models.readouts.reading import reading_of
+from geomfeat.models.readouts.token_masks import valid_tokens
 from geomfeat.numerics import WORKING, require_finite
 
 _log = logging.getLogger(__name__)
@@ -56,9 +58,9 @@ class Wish:
     readout: Readout | None
 
     @classmethod
-    def of(cls, options: ExtractOptions, seed: int) -> Self:
-        """Wish with these options, the function that reads the outputs found by its name."""
-        return cls(options, seed, as_readout(options.readout))
+    def of(cls, options: ExtractOptions, seed: int, model: nn.Module) -> Self:
+        """Wish with these options, and what reads the outputs of the model."""
+        return cls(options, seed, reading_of(model, options.readout))
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +71,7 @@ class Site:
         key: its name. axis: the dimension that counts samples. shape: of one sample. width: number of features d.
         tokens: number of tokens, padding included, where "token_all" makes rows of them; None where rows are samples.
         matrix: the sparse projection, if there is one. precision: that the layer computes in, before it is widened.
+        positions: (tokens,), true for those that are flattened: that are no padding in some sample; None for all.
     """
 
     key: str
@@ -80,16 +83,17 @@ class Site:
     wish: Wish
     matrix: Tensor | None = None
     precision: torch.dtype = WORKING
+    positions: Tensor | None = None
 
     def features(self, tensor: Tensor, mask: Tensor | None) -> Tensor:
         """(n, d) features of a batch; (tokens, d) where rows are tokens."""
-        tensor, mask = _sample_first(tensor, self.axis, mask)
+        tensor, mask = at_positions(*_sample_first(tensor, self.axis, mask), self.positions)
         out = reduce(tensor, self.wish.options.reduce, mask=mask)
         return out if self.matrix is None else project(out, self.matrix)
 
     def of_samples(self, tensor: Tensor, mask: Tensor | None) -> Tensor:
         """(n, d) by which samples are compared: the features, or the mean over tokens where rows are tokens."""
-        tensor, mask = _sample_first(tensor, self.axis, mask)
+        tensor, mask = at_positions(*_sample_first(tensor, self.axis, mask), self.positions)
         out = reduce(tensor, self.wish.options.reduce if self.tokens is None else "token_mean", mask=mask)
         return out if self.matrix is None else project(out, self.matrix)
 
@@ -102,13 +106,6 @@ class Site:
 def _sample_first(tensor: Tensor, axis: int, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
     tensor, mask = dense(tensor, mask)
     return tensor.movedim(axis, 0), mask
-
-
-def mask_at(key: str, tensor: Tensor, mask: Tensor | None, lengths: dict[str, Tensor]) -> Tensor | None:
-    """The mask of a layer's tensor: that of its packed sequence (n, tokens), where it came as one."""
-    if key not in lengths:
-        return mask
-    return torch.arange(tensor.shape[1]) < lengths[key][:, None]
 
 
 @dataclass(eq=False)
@@ -155,6 +152,7 @@ class Survey:
     def _found(self) -> Sites:
         found, small = Sites(), {}
         unfinite: dict[str, BadInput] = {}
+        positions = self.feed.positions() if self.wish.options.reduce == "flatten" else None
         self._run(self.feed.first(2), lambda key, tensor, _: small.update({key: _shape(tensor)}))
 
         def build(key: str, tensor: Tensor, mask: Tensor | None) -> None:
@@ -162,7 +160,7 @@ class Survey:
                 if key == OUTPUTS:
                     found.output_axis = _sample_axis(small.get(key), tensor)
                     return
-                site, reduced = _site(key, small.get(key), tensor, mask, self.wish)
+                site, reduced = _site(key, small.get(key), tensor, mask, self.wish, positions)
             except BadInput as problem:
                 found.problems[key] = problem
                 return
@@ -228,7 +226,7 @@ class Survey:
     def _run(self, feed: Feed, look: Look) -> Any:
         """The output of one of the `passes`; `look` sees key, tensor and mask of every layer, and of the output."""
         ready = feed.ready(feed.inputs, self.model)
-        self._looks.append((look, mask_of(feed.inputs) if feed.mask is None else feed.mask))
+        self._looks.append((look, valid_tokens(feed.inputs) if feed.mask is None else feed.mask))
         try:
             output = tried(self.model, ready)
             if self.wish.options.with_outputs:
@@ -321,12 +319,14 @@ def _shape(tensor: Tensor) -> tuple[int, ...] | None:
 
 
 def _site(
-    key: str, small: tuple[int, ...] | None, three: Tensor, mask: Tensor | None, wish: Wish
-) -> tuple[Site, Tensor]:
+    key: str, small: tuple[int, ...] | None, three: Tensor, mask: Tensor | None, wish: Wish, positions: Tensor | None
+) -> tuple[Site, Tensor]:  # fmt: skip
     axis = 0 if three.is_nested else _sample_axis(small, three)
     tensor, mask = _sample_first(three, axis, mask)
     how = wish.options
     tokens = tensor.shape[1] if tensor.ndim > 2 and how.reduce == "token_all" else None
+    shape = tuple(tensor.shape[1:])
+    tensor, mask = at_positions(tensor, mask, positions)
     reduced = reduce(tensor, how.reduce, mask=mask)
     k = projected_width(reduced.shape[1], how.project)
     matrix = None if k is None else projection_matrix(reduced.shape[1], k, key, wish.seed)
@@ -334,7 +334,7 @@ def _site(
     if width == 0:
         raise BadInput(f"it has no features (shape {tuple(three.shape)})")
     precision = three.dtype if three.is_floating_point() else WORKING
-    return Site(key, axis, tuple(tensor.shape[1:]), width, tokens, reduced.dtype, wish, matrix, precision), reduced
+    return Site(key, axis, shape, width, tokens, reduced.dtype, wish, matrix, precision, positions), reduced
 
 
 def _sample_axis(small: tuple[int, ...] | None, three: Tensor) -> int:

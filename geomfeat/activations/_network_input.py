@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from geomfeat.activations.checks.sequence_lengths import differing_rows, lengths
 from geomfeat.activations.hidden_layers import few, home
 from geomfeat.errors import BadInput
 from geomfeat.models.nested_inputs import batches, map_inputs, moved, n_samples, take
+from geomfeat.models.readouts.token_masks import valid_tokens
 from geomfeat.models.streamed_inputs import READ, LazyInputs
 from geomfeat.numerics import as_tensor
 
@@ -81,18 +82,35 @@ class Feed:
         else:
             parts = batches(take(self.inputs, slice(start, stop)), size)
         for rows, part in parts:
-            mask = mask_of(part) if self.mask is None else self.mask[start + rows.start : start + rows.stop]
+            mask = valid_tokens(part) if self.mask is None else self.mask[start + rows.start : start + rows.stop]
             yield rows, part, mask
 
     def own_mask(self) -> Tensor | None:
         """The mask of all samples (of inputs in memory: their own, if none was given)."""
-        return self.mask if self.mask is not None or self.lazy else mask_of(self.inputs)
+        return self.mask if self.mask is not None or self.lazy else valid_tokens(self.inputs)
+
+    def positions(self) -> Tensor | None:
+        """(tokens,), true for those that are no padding in some sample; None where all are, or that is not known.
+
+        Lazy inputs that bring masks along are read for it, where they can be read again.
+        """
+        mask = self.own_mask()
+        if mask is None and isinstance(self.inputs, LazyInputs) and self.inputs.again:
+            masks = self._masks_of_batches(self.inputs)
+            mask = torch.cat(masks) if len({part.shape[1] for part in masks}) == 1 else None
+        kept = None if mask is None else mask.any(0)
+        return None if kept is None or bool(kept.all()) else kept
+
+    def _masks_of_batches(self, inputs: LazyInputs) -> list[Tensor]:
+        if valid_tokens(inputs.first(1)) is None:
+            return []
+        return [mask for _, part in inputs.batches(READ) if (mask := valid_tokens(part)) is not None]
 
     def with_whole_mask(self) -> Feed:
         """With the masks that the batches of lazy inputs bring along read into one."""
-        if self.mask is not None or not isinstance(self.inputs, LazyInputs) or mask_of(self.inputs.first(1)) is None:
+        masks = self._masks_of_batches(self.inputs) if self.mask is None and isinstance(self.inputs, LazyInputs) else []
+        if not masks:
             return self
-        masks = [mask for _, part in self.inputs.batches(READ) if (mask := mask_of(part)) is not None]
         if len({mask.shape[1] for mask in masks}) > 1:
             raise BadInput(
                 "attention masks of several lengths cannot be saved in a store: pad all batches to one length"
@@ -112,15 +130,6 @@ def samples_first(inputs: Any, batch_dim: int) -> Any:
 def with_samples_at(inputs: Any, batch_dim: int) -> Any:
     """The other way round: (n, ...) with the samples along `batch_dim`."""
     return map_inputs(inputs, lambda t: t.movedim(0, batch_dim) if t.ndim > batch_dim else t) if batch_dim else inputs
-
-
-def mask_of(inputs: Any) -> Tensor | None:
-    """The mask (n, tokens) that inputs bring along: "attention_mask", or what "src_key_padding_mask" leaves."""
-    if not isinstance(inputs, Mapping):
-        return None
-    padding = inputs.get("src_key_padding_mask")
-    mask = inputs.get("attention_mask") if padding is None or padding.dtype != torch.bool else ~padding
-    return None if mask is None or mask.ndim != 2 else mask != 0
 
 
 def checked_mask(mask: Any, n: int | None) -> Tensor | None:

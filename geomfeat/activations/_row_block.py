@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geomfeat.activations._feature_sites import Site, did_not_fire, mask_at
+from geomfeat.activations._feature_sites import Site, did_not_fire
+from geomfeat.activations.checks.sequence_lengths import mask_at
 from geomfeat.activations.checks.small_batches import some_rows
 from geomfeat.errors import BadInput, GeomfeatError, LayerDidNotFire
 

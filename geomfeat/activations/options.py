@@ -24,12 +24,13 @@ class ExtractOptions:
             layer of that name at every checkpoint, given the seed; "auto" projects layers of more than 4096 features to
             2048; None projects none. Default "by call": None in `extract`, "auto" in `analyze` and `compare`.
         batch_size: samples per forward pass, default 256; no effect on the numbers.
-        readout: (output, inputs) -> (n, C), the outputs of the network where they are no such tensor by themselves, or
-            its name, "pkg.module:function" or "file.py:function"; default None.
+        readout: what the outputs (n, C) of the network are: "last", "mean", "cls", "token:i", "masked" or "tokens:k" of
+            its tokens, a function (output, inputs) -> (n, C), or its name, see `locate`. Default None: as there.
         io: "output" of the layers (default) or "input"; calls: of a layer that is called several times, "last"
             (default), "all", or one by number; see `recording`.
         mask: (n, tokens), true for valid tokens. Default None: the inputs' "attention_mask", or the complement of their
-            boolean "src_key_padding_mask".
+            boolean "src_key_padding_mask". Padding is no feature: "flatten" sets it to zero, and leaves out positions
+            that are padding in every sample.
         batch_dim: the axis of the samples in the inputs, default 0; 1 for (time, samples, features) of recurrent layers
             with batch_first=False. Tensors without such an axis, as lengths (n,), have samples first.
         with_outputs: also the network's outputs (n, C), as `output_matrix` or `readout` reads them, in every

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from geomfeat.errors import BadInput, near
+from geomfeat.models.readouts.token_masks import require_tokens
 from geomfeat.numerics import WORKING
 from geomfeat.types import Representation
 
@@ -34,7 +35,7 @@ def reduce(tensor: Tensor, how: Reduction = "flatten", *, mask: Tensor | None = 
             or a function (n, ...) -> (n, d).
             Features (n, d) are unchanged.
         mask: (n, tokens), true or 1 for valid tokens. "cls", "last", "token_mean" and "token_all" see valid tokens
-            only; "token(i)" counts all, and refuses a position that is padding.
+            only; "token(i)" counts all, and refuses a position that is padding; "flatten" sets padding to zero.
 
     Raises BadInput for an unknown reduction, one that does not fit the shape, or a mask that does not.
 
@@ -51,7 +52,7 @@ def reduce(tensor: Tensor, how: Reduction = "flatten", *, mask: Tensor | None = 
     if tensor.ndim <= 2:
         return tensor.reshape(tensor.shape[0], -1)
     if name == "flatten":
-        return tensor.reshape(tensor.shape[0], -1)
+        return without_padding(tensor, mask).reshape(tensor.shape[0], -1)
     if name in ("mean", "max", "adaptive"):
         return _over_space(tensor, name, number, mask)
     tokens = tensor.reshape(*tensor.shape[:2], -1)
@@ -61,21 +62,48 @@ def reduce(tensor: Tensor, how: Reduction = "flatten", *, mask: Tensor | None = 
 
 
 def check_reduction(how: Reduction, mask: Tensor | None = None) -> None:
-    """BadInput for an unknown reduction, or where it needs a token that the mask (n, tokens) calls padding."""
+    """BadInput for an unknown reduction, or a sample without tokens, or without the one it needs, by (n, tokens)."""
+    require_tokens(mask)
     if callable(how):
         return
     name, i = _parsed(how)
-    if mask is None or name not in ("cls", "last", "token_mean", "token_all", "token"):
+    if mask is None:
         return
-    empty = (~mask.any(1)).nonzero().flatten().tolist()
-    if empty:
-        raise BadInput(f"mask leaves no valid token in sample(s) {empty[:5]}: drop these samples")
     if name == "token" and -mask.shape[1] <= i < mask.shape[1]:
         padded = (~mask[:, i]).nonzero().flatten().tolist()
         if padded:
             raise BadInput(
                 f"reduce='token({i})' is padding in sample(s) {padded[:5]}: use 'last', 'cls' or 'token_mean'"
             )
+
+
+def lies_over(tensor: Tensor, mask: Tensor | None) -> bool:
+    """Whether a layer's output (n, tokens, ...) is over the tokens of a mask (n, tokens)."""
+    return mask is not None and tensor.ndim > 2 and tensor.shape[:2] == mask.shape
+
+
+def without_padding(tensor: Tensor, mask: Tensor | None) -> Tensor:
+    """A layer's output with zeros for padding, where it lies over the tokens of the mask.
+
+    >>> without_padding(torch.ones(1, 2, 1), torch.tensor([[1, 0]])).tolist()
+    [[[1.0], [0.0]]]
+    """
+    if mask is None or not lies_over(tensor, mask):
+        return tensor
+    valid = (mask.to(tensor.device) != 0).reshape(*mask.shape, *[1] * (tensor.ndim - 2))
+    # where, not a product: padding may hold NaN, and 0 * NaN is NaN.
+    return torch.where(valid, tensor, tensor.new_zeros(()))
+
+
+def at_positions(tensor: Tensor, mask: Tensor | None, positions: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """A layer's output and its mask at these positions (tokens,) alone; unchanged for a layer over other positions.
+
+    >>> [part.tolist() for part in at_positions(torch.ones(1, 2, 1), torch.ones(1, 2), torch.tensor([True, False]))]
+    [[[[1.0]]], [[1.0]]]
+    """
+    if mask is None or positions is None or not lies_over(tensor, mask) or len(positions) != mask.shape[1]:
+        return tensor, mask
+    return tensor[:, positions.to(tensor.device)], mask[:, positions.to(mask.device)]
 
 
 def dense(tensor: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:

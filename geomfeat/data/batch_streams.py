@@ -89,6 +89,11 @@ class Stream(LazyInputs):
         samplers.append(getattr(samplers[1], "sampler", None))
         return any(isinstance(s, RANDOM) or getattr(s, "shuffle", False) is True for s in samplers)
 
+    @property
+    def again(self) -> bool:
+        """Whether the samples can be read several times, in the same order."""
+        return not self._once and not self.shuffled
+
     def require_again(self, why: str) -> None:
         """BadInput where the samples cannot be read several times, in the same order."""
         kind = type(self._source).__name__

@@ -25,7 +25,8 @@ from geomfeat.location.options import FEWEST_REINITIALISATIONS, LocateOptions
 from geomfeat.location.reference_ladder import Ladder, plan_ladder, read_off, train_ladder
 from geomfeat.location.result import Location
 from geomfeat.models.functional import Readout, unwrapped
-from geomfeat.models.outputs import as_readout
+from geomfeat.models.readouts.prefixes import repeated, sampled, together
+from geomfeat.models.readouts.reading import reading_of
 from geomfeat.models.reinitialize import Factory
 from geomfeat.network import Network
 from geomfeat.statistics.group_errors import FEWEST
@@ -72,7 +73,11 @@ def locate(
         params: which parameters were trained: name globs or a predicate. Default: those that differ from `initial`,
             whatever their requires_grad; without it, those of `model` that require a gradient, or all of them.
             Parameters that were not trained make no tangent space, and fresh weights leave them as they are.
-        readout: (output, inputs) -> (n, C), or its name, "pkg.module:function" or "file.py:function".
+        readout: what the outputs (n, C) are: "last", "mean", "cls" (the first), "token:i" of the valid tokens, "masked"
+            all of them, "tokens:k" k sampled tokens of each sequence as samples; a function (output, inputs) -> (n, C),
+            or its name, "pkg.module:function" or "file.py:function". Default: the last token of a language model, see
+            `output_matrix`. Read by name, logits are taken less their mean, which no softmax sees, as all outputs are
+            where `options.loss` is "cross-entropy" and none where it is "mse".
         groups: (n,) which inputs belong together (views of one object, trials of one session), or None. The interval
             is then over whole groups, of which the probes must hold 3, better 10.
         ladder: number of reference networks to train at known gamma, with this architecture and these inputs, or a
@@ -91,9 +96,11 @@ def locate(
     require_kind(options, LocateOptions, "options")
     end, begin = _module(model), None if initial is None else _module(initial)
     optimizer = model.optimizer if optimizer is None and isinstance(model, Snapshot) else optimizer
-    reading = as_readout(readout)
+    reading = reading_of(end, readout, options.loss)
     _require_no_network(labels)
     inputs, labels = reread(end, inputs, labels, why="locate")
+    reading, inputs, rows = sampled(end, reading, inputs, seed)
+    labels, groups = repeated(labels, rows), together(groups, rows)
     network = Network.prepare(
         end, inputs, layers=layers, initial=begin, params=params, optimizer=optimizer, readout=reading, device=device
     )
@@ -139,7 +146,9 @@ def locate_network(
             bar.update()
         samples, resamples, growth = _resampled(starts[0], n_bootstrap, orders, seed, together, lambda: _tick(bar))
         floors = None if initial is not None else floor_of(starts, lambda: _tick(bar))
-    located = replace(assembled(starts, samples, resamples, floors, observed), tangent=network.space.words)
+    words = observed.network.f.words(observed.network.inputs)
+    located = assembled(starts, samples, resamples, floors, observed)
+    located = replace(located, tangent=network.space.words, readout=words)
     stderr = difference(located.richness, located.low) / half_width(starts)
     details = details_of(starts, observed, together, options, seed) | {"stderr": stderr}
     located = replace(located, by_probes=growth, details=details)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +17,7 @@ from geomfeat.activations.checks.sequence_lengths import lengths_of
 from geomfeat.activations.hooks import padded
 from geomfeat.models.functional import Functional
 from geomfeat.models.nested_inputs import as_inputs, batches, n_samples, take
+from geomfeat.models.readouts.token_masks import valid_tokens
 from geomfeat.models.streamed_inputs import LazyInputs, leaves_of
 from geomfeat.types import Representation
 
@@ -108,17 +109,6 @@ def valid_steps(inputs: Any, lengths: Tensor) -> Tensor:
     shapes = [part.shape for _, part in leaves_of(inputs) if part.ndim > 1 and len(part) == n]
     tokens = next((shape[1] for shape in shapes if shape[1] >= longest), longest)
     return torch.arange(tokens, device=lengths.device) < lengths[:, None]
-
-
-def valid_tokens(inputs: Any) -> Tensor | None:
-    """(n, tokens), true for valid tokens, from the masks that `extract` knows; None where there are none."""
-    if not isinstance(inputs, Mapping):
-        return None
-    padding = inputs.get("src_key_padding_mask")
-    mask = inputs.get("attention_mask")
-    if isinstance(padding, Tensor) and padding.dtype == torch.bool:
-        mask = ~padding
-    return mask != 0 if isinstance(mask, Tensor) and mask.ndim == 2 else None
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from geomfeat.location.demand import solve
 from geomfeat.location.initial_states import Observed, Start, observe, start_from
 from geomfeat.models.functional import Readout, copied
 from geomfeat.models.nested_inputs import as_inputs
-from geomfeat.models.outputs import as_readout
+from geomfeat.models.readouts.reading import reading_of
 from geomfeat.models.streamed_inputs import LazyInputs
 from geomfeat.models.trained_parameters import differentiable, plain_name
 from geomfeat.network import Network
@@ -182,7 +182,8 @@ def train_ladder(
     inputs, labels = as_inputs(inputs), as_goal(labels, "labels")
     if isinstance(inputs, LazyInputs):  # training goes over the samples many times
         inputs = inputs.take(slice(None))
-    reading = as_readout(readout)
+    # As `locate` reads a network whose loss it is not told, whatever the rungs are trained by.
+    reading = reading_of(initial, readout, "cross-entropy" if loss == "cross-entropy" else None)
     space = None if params is None else space_of_moved(initial, initial, params)
     initial = initial if space is None else _trainable(initial, space)
     rates = None if optimizer is None else optimizer_rates(optimizer, initial)

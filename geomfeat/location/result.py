@@ -13,6 +13,7 @@ import pandas as pd
 
 from geomfeat.charts import Curve, Plot
 from geomfeat.display import PlottableResult, line_chart
+from geomfeat.models.readouts.reading import PLAIN_OUTPUTS
 from geomfeat.storage.owned_files import MADE_BY
 from geomfeat.tangent.metric import PLAIN
 
@@ -23,7 +24,7 @@ LAYER_COLUMNS = ("layer", "richness", "low", "high", "movement", "excess", "regi
 NUMBERS = ("richness", "low", "high", "movement", "excess")
 KERNEL = ("kernel_demand", "kernel_demand_on_target", "kernel_change", "kernel_excess", "linearisation_gap")
 NUMBERS_OR_NONE = ("floor", "equivalent_gamma", "gamma_low", "gamma_high")
-KINDS = {"tier": str, "regime": str, "at_most": bool, "tangent": str, "metric": str, "details": dict}
+KINDS = {"tier": str, "regime": str, "at_most": bool, "tangent": str, "metric": str, "readout": str, "details": dict}
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,8 +60,9 @@ class Location(PlottableResult):
         kernel_change: |K_T - K_0| / |K_0|, measured. kernel_excess: log10 of it less that of the change at the linear
             response. linearisation_gap: |f_T - f_lin| / |f_T - f_0| on the probes. NaN without the initial weights.
         kernel_intervals: name of one of these five -> 90 % interval, over resampled probes and fresh starts.
+        readout: what was read as the outputs, in words ("last token, logits less their mean").
 
-    `to_frame()`: one row for the model, layer "", and one for each hidden layer: the columns of `layers`.
+    `to_frame()`: one row for the model, layer "", and one for each hidden layer: the columns of `layers`, and readout.
     """
 
     richness: float
@@ -88,6 +90,7 @@ class Location(PlottableResult):
     kernel_excess: float = math.nan
     linearisation_gap: float = math.nan
     kernel_intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    readout: str = ""
 
     @property
     def is_frozen(self) -> bool:
@@ -106,7 +109,9 @@ class Location(PlottableResult):
         parts += [] if math.isnan(self.linearisation_gap) else [f"gap {self.linearisation_gap:.2f}"]
         start = "true initial weights" if self.tier == "initial" else "fresh initial weights"
         caveat = f"; {_clause(self.flags[0])}" if self.flags else ""
-        return f"{self.regime}: {', '.join(parts)} ({start}; rates: {self.metric.removeprefix('plain: ')}{caveat})"
+        read = f"; outputs: {self.readout}" if self.readout not in ("", PLAIN_OUTPUTS) else ""
+        rates = self.metric.removeprefix("plain: ")
+        return f"{self.regime}: {', '.join(parts)} ({start}; rates: {rates}{read}{caveat})"
 
     def to_json(self) -> str:
         """JSON text; NaN becomes null, infinities "inf" and "-inf"."""
@@ -144,9 +149,10 @@ class Location(PlottableResult):
         return cls(**raw)
 
     def to_frame(self) -> pd.DataFrame:
-        """The model, layer "", and its hidden layers, one row each, with the columns of `layers`."""
+        """The model, layer "", and its hidden layers, one row each, with the columns of `layers` and the readout."""
         whole = {name: getattr(self, name) for name in LAYER_COLUMNS[1:]}
-        return pd.DataFrame([{"layer": "", **whole}, *self.layers.to_dict("records")])
+        rows = pd.DataFrame([{"layer": "", **whole}, *self.layers.to_dict("records")])
+        return rows.assign(readout=self.readout)
 
     def _chart(self) -> Plot:
         names, richness = list(self.layers["layer"]), _finite(self.layers["richness"])

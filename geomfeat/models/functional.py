@@ -30,8 +30,9 @@ from geomfeat.models.modules import (
     uses_of,
     wrapper_names,
 )
-from geomfeat.models.nested_inputs import Inputs, as_inputs, map_inputs, moved
-from geomfeat.models.outputs import Readout, as_readout, output_matrix, output_tensor
+from geomfeat.models.nested_inputs import Inputs, as_inputs, map_inputs, moved, take
+from geomfeat.models.outputs import Readout, output_matrix, output_tensor
+from geomfeat.models.readouts.reading import as_readout, checked_tokens, words_of
 from geomfeat.numerics import WORKING, resolve_device
 
 __all__ = [
@@ -162,8 +163,21 @@ class Functional:
         return other
 
     def inputs(self, inputs: Inputs) -> Any:
-        """Inputs on this function's device and in its precision."""
+        """Inputs on this function's device and in its precision; BadInput for samples that are all padding."""
+        checked_tokens(inputs, self.readout)
         return moved(as_inputs(inputs), self.device, self.dtype)
+
+    def words(self, inputs: Any) -> str:
+        """What is read as the outputs of these inputs, from a pass of two samples."""
+        said: list[str] = []
+
+        def read(output: Any, inputs: Any) -> Tensor:
+            said.append(words_of(self.readout, output, inputs))
+            return output_matrix(output, inputs, self.readout)
+
+        with torch.no_grad():
+            replace(self, readout=read)(self.theta, self.inputs(take(inputs, slice(0, 2))))
+        return said[-1]
 
     def note(self, text: str) -> None:
         """Keep something that the reader of any result must know."""

@@ -35,6 +35,11 @@ class LazyInputs(ABC):
     def batches(self, size: int, start: int = 0, stop: int | None = None) -> Iterator[tuple[slice, Any]]:
         """(rows, inputs of these rows) of samples start to stop, at most `size` at a time; rows count from start."""
 
+    @property
+    def again(self) -> bool:
+        """Whether they can be read several times, in the same order."""
+        return True
+
     def map(self, function: Callable[[Any], Any]) -> LazyInputs:
         """The same inputs with `function` applied to everything that is read."""
         return _Mapped(self, function)
@@ -57,6 +62,10 @@ class _Mapped(LazyInputs):
     @property
     def n(self) -> int:
         return self._base.n
+
+    @property
+    def again(self) -> bool:
+        return self._base.again
 
     def first(self, k: int) -> Any:
         return self._function(self._base.first(k))

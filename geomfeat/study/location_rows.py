@@ -124,7 +124,10 @@ def location_rows(where: Location | None, subject: Subject, note: str) -> list[R
     facts = {"at": at, "measure": "location"}
     if where is None:
         return failed_rows(WHOLE, note, **facts, n=subject.n)
-    facts |= {"n": where.details.get("n_probes"), "options": options_text({"tier": where.tier})}
+    facts |= {
+        "n": where.details.get("n_probes"),
+        "options": options_text({"tier": where.tier, "readout": where.readout}),
+    }
     places = [("", where.regime, {q: getattr(where, q) for q in (*QUANTITIES, *_known_of_kernel(where))})]
     places += [
         (str(r["layer"]), str(r["regime"]), {q: r[q] for q in QUANTITIES if q in r})

@@ -20,6 +20,7 @@ from geomfeat.labels import classes_in
 from geomfeat.location.options import LocateOptions
 from geomfeat.location.result import Location
 from geomfeat.models.nested_inputs import Inputs
+from geomfeat.models.readouts.prefixes import repeated, sampled, together
 from geomfeat.study.figure_arrays import spectrum, umap_plane, umap_rows
 from geomfeat.study.location_rows import (
     accuracy_of,
@@ -34,7 +35,7 @@ from geomfeat.study.measure_selection import MeasurePlan, make_plan
 from geomfeat.study.options import StudyOptions
 from geomfeat.study.part_cache import Parts, code_of, fingerprint
 from geomfeat.study.result import Study
-from geomfeat.study.snapshots import INITIAL, TRAINED, Look, Subject, make_subject
+from geomfeat.study.snapshots import INITIAL, TRAINED, Look, Subject, make_subject, network_of
 from geomfeat.study.table import Row, are_rows, checked_conditions, failed_rows, table_of
 from geomfeat.study.tasks import Features, Task, at_of, tasks_of
 from geomfeat.study.timeline import Course, course_of
@@ -99,8 +100,14 @@ def analyze(
     ('initial', ['init', 'init->trained', 'trained'])
     """
     require_kind(options, StudyOptions, "options")
-    look, where = Look.of(extraction, seed=seed, device=device), located_with(location)
+    where = located_with(location)
+    look = Look.of(
+        extraction, seed=seed, device=device, model=network_of(model), loss=None if where is None else where.loss
+    )
     inputs, labels = reread(model, inputs, labels, why="analyze", batch_size=extraction.batch_size)
+    readout, inputs, rows = sampled(network_of(model), look.readout, inputs, seed)
+    look, labels = look.reading_by(readout), repeated(labels, rows)
+    groups = together(groups, rows)
     evaluate = _samples_of(options.evaluate, model, extraction.batch_size)
     columns = checked_conditions({**getattr(model, "conditions", {}), **(options.conditions or {})})
     course = course_of(model, initial, checkpoints, evaluate, None if where is None else where.loss, columns)

@@ -19,7 +19,7 @@ from geomfeat.labels import Labels, as_goal, as_groups, classes_in
 from geomfeat.models.functional import Readout, copied, unwrapped
 from geomfeat.models.nested_inputs import Inputs, as_inputs, n_samples
 from geomfeat.models.one_network import require_one_network
-from geomfeat.models.outputs import as_readout
+from geomfeat.models.readouts.reading import as_readout, reading_of
 from geomfeat.network import Network
 from geomfeat.numerics import resolve_device, whole_seed
 from geomfeat.tangent.optimizer_rates import OptimizerRates, optimizer_rates
@@ -41,9 +41,17 @@ class Look:
 
     @classmethod
     def of(
-        cls, extraction: ExtractOptions | None = None, *, seed: int = 0, device: str | torch.device | None = None
+        cls,
+        extraction: ExtractOptions | None = None,
+        *,
+        seed: int = 0,
+        device: str | torch.device | None = None,
+        model: nn.Module | None = None,
+        loss: str | None = None,
     ) -> Self:
         """A checked Look; wide layers are projected unless the options say otherwise.
+
+        model, loss: of which network outputs are read, and the loss of its training, if it is known, see `reading_of`.
 
         Raises BadInput for options that only `extract` takes, an unknown device, and a seed that is no number.
         """
@@ -59,13 +67,18 @@ class Look:
                 )
         resolve_device(device)
         whole_seed(seed)
-        options = replace(options.with_projection(AUTO), readout=as_readout(options.readout))
+        reading = as_readout(options.readout) if model is None else reading_of(model, options.readout, loss)
+        options = replace(options.with_projection(AUTO), readout=reading)
         return cls(options, seed, device)
 
     @property
     def readout(self) -> Readout | None:
         """What reads the outputs of the network, or None."""
         return cast(Readout | None, self.options.readout)
+
+    def reading_by(self, readout: Readout | None) -> Self:
+        """The same with outputs read by this."""
+        return self if readout is self.readout else replace(self, options=replace(self.options, readout=readout))
 
     def widths(self, model: nn.Module, inputs: Any, layers: Patterns) -> tuple[dict[str, int], bool]:
         """Layer -> number of its features, of those that can be read, and whether the outputs can be read as (n, C)."""
@@ -188,6 +201,11 @@ def make_subject(
         snapshots, inputs, codes, look, tuple(widths), projected, has_outputs, classes, together, patterns=layers,
         goal=goal, params=params, rates=rates,
     )  # fmt: skip
+
+
+def network_of(model: nn.Module | Snapshot) -> nn.Module:
+    """The eager network of a model or a Snapshot of one."""
+    return unwrapped(model.model if isinstance(model, Snapshot) else model)
 
 
 def _snapshots(trained: Any, initial: Any, checkpoints: Mapping[Any, Any] | None) -> dict[str, Snapshot]:

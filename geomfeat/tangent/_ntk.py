@@ -17,6 +17,8 @@ from geomfeat.errors import BadInput, OutOfMemory
 from geomfeat.memory import free_bytes, with_smaller_chunks
 from geomfeat.models.functional import Functional, Readout, functional
 from geomfeat.models.nested_inputs import n_samples
+from geomfeat.models.readouts.prefixes import sampled
+from geomfeat.models.readouts.reading import reading_of
 from geomfeat.numerics import WORKING, as_tensor
 from geomfeat.tangent.jacobians._memory_budget import BUDGET
 from geomfeat.tangent.jacobians.derivative_checks import require_batch_size, require_callable
@@ -51,8 +53,8 @@ def ntk(
     """Neural tangent kernel between the samples of `x` (n1) and of `x2` (n2; default `x` itself).
 
     The model is copied, put in evaluation mode and widened to float64; a `Functional` is used directly. A complex
-    weight counts as two real ones. `meta` names the precision ("dtype") and what must be known of the gradients
-    ("notes").
+    weight counts as two real ones. `meta` names the precision ("dtype"), what was read ("readout") and what must be
+    known of the gradients ("notes").
 
     Args:
         outputs: "trace": the SUM over outputs, gram (n1, n2). "full": gram (n1 C, n2 C), sample-major (row i * C + c
@@ -60,8 +62,10 @@ def ntk(
             A (C, k) tensor P: the full kernel of the k projected outputs P' f, gram (n1 k, n2 k), with `.blocks`.
         params: which parameters count: name patterns (globs) or a predicate; default all that require grad.
         batch_size: samples per tile; default what fits in 1 GB of Jacobian entries.
-        readout: (output, inputs) -> tensor, picks the outputs, as the last step of a sequence; or its
-            name, "pkg.module:function".
+        readout: what the outputs (n, C) are: "last", "mean", "cls", "token:i" or "masked" of the valid tokens,
+            "tokens:k" k sampled tokens of each sequence as samples; a function (output, inputs) -> (n, C), or its name,
+            "pkg.module:function". Default: the last token of a language model, see `output_matrix`. Logits read by
+            name are taken less their mean, which no softmax sees.
         dtype: float64 (default) or float32, of the computation and the kernel.
 
     Raises BadInput for wrong outputs= or dtype=, random outputs, samples that interact within a batch, and a model
@@ -72,6 +76,7 @@ def ntk(
     [[2.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 2.0]]
     """
     require_batch_size(batch_size)
+    readout, x, x2 = _sampled(model, readout, x, x2)
     f = as_functional(model, params, device, readout, dtype)
     grams, meta = _grams(f, x, x2, outputs, dict.fromkeys(f.theta, ""), batch_size)
     return Kernel(grams[""], "ntk", meta)
@@ -102,10 +107,17 @@ def ntk_by_parameter_group(
     ['0', '1']
     """
     require_batch_size(batch_size)
+    readout, x, x2 = _sampled(model, readout, x, x2)
     f = as_functional(model, params, device, readout, dtype)
     groups = {name: parameter_group(name) for name in f.theta}
     grams, meta = _grams(f, x, x2, outputs, groups, batch_size, projection)
     return {group: Kernel(gram, "ntk", {**meta, "group": group}) for group, gram in grams.items()}
+
+
+def _sampled(model: nn.Module | Functional, readout: Any, x: Any, x2: Any) -> tuple[Any, Any, Any]:
+    """The read-out and both inputs, where tokens are samples these tokens."""
+    reading, x, _ = sampled(model, readout, x)
+    return reading, x, None if x2 is None else sampled(model, readout, x2)[1]
 
 
 def as_functional(
@@ -119,7 +131,8 @@ def as_functional(
     if dtype not in (None, torch.float64, torch.float32):
         raise BadInput(f"dtype={dtype} must be torch.float64 (default) or torch.float32")
     if not isinstance(model, Functional):
-        return functional(model, params=params, device=device, readout=readout, dtype=dtype or WORKING)
+        reading = reading_of(model, readout)
+        return functional(model, params=params, device=device, readout=reading, dtype=dtype or WORKING)
     if any(option is not None for option in (params, device, readout, dtype)):
         raise BadInput(
             "model is a Functional already: give params=, device=, readout= and dtype= to functional() instead"
@@ -162,7 +175,7 @@ def _grams(
     n, k, summed = n_samples(x), cotangents.shape[1], meta["outputs"] != "full"
     head = wide_head(f, x, k) if isinstance(cotangents, Identity) and summed else None
     if head is not None:
-        return _by_head(f, head, x, x2, groups, batch_size), _with_facts(meta, f)
+        return _by_head(f, head, x, x2, groups, batch_size), _with_facts(meta, f, x)
     n2 = n if x2 is None else n_samples(x2)
     work = n * k * f.n_parameters * (2 + n2 * (1 if summed else k) / 2)
     layers = structured(f, x) if work > SMALL else None
@@ -185,7 +198,7 @@ def _grams(
             by_tiles(rest, x, x2, cotangents, summed, grams, _ranges(rest, groups), rows)
         return grams
 
-    meta = _with_facts(meta, f)
+    meta = _with_facts(meta, f, x)
     _require_grams(f, len(set(groups.values())) * n * n2 * (1 if summed else k * k), remedy)
     budget = BUDGET if batch_size is None else max(1, 2 * batch_size) * k * engine.row_bytes
     try:
@@ -196,9 +209,10 @@ def _grams(
     return with_smaller_chunks(attempt, budget, 2 * engine.row_bytes, remedy), meta
 
 
-def _with_facts(meta: Mapping[str, Any], f: Functional) -> dict[str, Any]:
-    """With the precision of the computation, and what must be known of the gradients."""
-    return {**meta, "dtype": str(f.precision).removeprefix("torch."), "notes": f.notes}
+def _with_facts(meta: Mapping[str, Any], f: Functional, x: Any) -> dict[str, Any]:
+    """With the precision of the computation, what was read, and what must be known of the gradients."""
+    words = f.words(x)
+    return {**meta, "dtype": str(f.precision).removeprefix("torch."), "readout": words, "notes": f.notes}
 
 
 def _by_head(

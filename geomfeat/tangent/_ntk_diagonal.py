@@ -10,6 +10,7 @@ from geomfeat.errors import OutOfMemory
 from geomfeat.memory import free_bytes, with_smaller_chunks
 from geomfeat.models.functional import Functional, Readout
 from geomfeat.models.nested_inputs import batches, n_samples
+from geomfeat.models.readouts.prefixes import sampled
 from geomfeat.numerics import WORKING, require_finite
 from geomfeat.tangent._ntk import SMALL, Outputs, Params, as_functional, cotangents_of
 from geomfeat.tangent.jacobians._memory_budget import BUDGET
@@ -52,6 +53,7 @@ def ntk_diagonal(
     [18.0, 3.0]
     """
     require_batch_size(batch_size)
+    readout, x, _ = sampled(model, readout, x)
     f = as_functional(model, params, device, readout, dtype)
     x = f.inputs(x)
     engine = JacobianRows(f, x)

@@ -21,6 +21,7 @@ from geomfeat.errors import BadInput
 from geomfeat.memory import free_bytes, with_smaller_chunks
 from geomfeat.models.functional import Functional, Readout
 from geomfeat.models.nested_inputs import n_samples
+from geomfeat.models.readouts.prefixes import sampled
 from geomfeat.numerics import WORKING, numpy_stream, require_finite
 from geomfeat.tangent._ntk import Params, as_functional
 from geomfeat.tangent.jacobians._memory_budget import BUDGET
@@ -87,6 +88,7 @@ def ntk_spectrum(
     [9.0, 5.0]
     """
     require_batch_size(batch_size)
+    readout, x, _ = sampled(model, readout, x)
     f = as_functional(model, params, device, readout, dtype)
     x = f.inputs(x)
     engine = JacobianRows(f, x)

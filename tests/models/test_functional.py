@@ -354,7 +354,8 @@ def test_hidden_states_are_averaged_over_the_tokens_of_the_mask(mask_type: torch
     out = output_matrix(output, {"input_ids": mask, "attention_mask": mask})
     assert out.tolist() == [[2.0, 3.0], [5.0, 6.0]]
     assert torch.equal(output_matrix(output, mask), hidden.mean(1))
-    assert output_matrix(output, {"attention_mask": torch.zeros(2, 3)}).tolist() == [[0.0, 0.0], [0.0, 0.0]]
+    with pytest.raises(BadInput, match=r"no valid token in sample\(s\) \[1\].*drop"):
+        output_matrix(output, {"attention_mask": torch.tensor([[1, 0, 0], [0, 0, 0]])})
 
 
 def test_hidden_maps_are_flattened_not_averaged_as_tokens() -> None:

@@ -10,7 +10,7 @@ import torch
 
 from geomfeat.activations import ExtractOptions, extract
 from geomfeat.errors import BadInput
-from geomfeat.models.outputs import as_readout
+from geomfeat.models.readouts.reading import as_readout
 from geomfeat.tangent import ntk
 
 
@@ -31,7 +31,7 @@ def test_a_function_of_a_file_is_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("readout", "message"),
     [
-        ("last", r"readout='last' must look like"),
+        ("lasst", "readout='lasst' is not known; near: .*last"),
         ("no_such_package_here:last", "readout: no module 'no_such_package_here'"),
         ("operator:getitems", "has no 'getitems'; near: .*getitem"),
         ("math:pi", "is a float, not a function"),

@@ -69,7 +69,7 @@ def reduced_by_loops(x: np.ndarray, how: str, mask: np.ndarray | None = None) ->
     for i, sample in enumerate(x):
         valid = [t for t in range(len(sample)) if mask is None or mask[i][t]]
         if how == "flatten":
-            rows.append(sample.ravel())
+            rows.append(np.concatenate([sample[t].ravel() * (t in valid) for t in range(len(sample))]))
         elif how in ("mean", "max"):
             rows.append([getattr(channel, how)() for channel in sample])
         elif how.startswith("adaptive("):

@@ -79,3 +79,10 @@ class Unseen:
 
 def _whole(inputs: Any) -> list[tuple[str, Tensor]]:
     return [(path, t) for path, t in leaves_of(inputs) if t.ndim == 1 and not t.is_floating_point()]
+
+
+def mask_at(key: str, tensor: Tensor, mask: Tensor | None, lengths: dict[str, Tensor]) -> Tensor | None:
+    """The mask of a layer's tensor: that of its packed sequence (n, tokens), where it came as one."""
+    if key not in lengths:
+        return mask
+    return torch.arange(tensor.shape[1]) < lengths[key][:, None]

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from geomfeat.activations import module_name
-from geomfeat.location.padding import packed_lengths, valid_steps, valid_tokens
+from geomfeat.location.padding import packed_lengths, valid_steps
 from geomfeat.models.functional import Functional
 
 _ATEN = torch.ops.aten

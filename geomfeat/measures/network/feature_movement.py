@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from geomfeat.geometry.similarity import relative_change
-from geomfeat.location.padding import may_pack, valid_positions, valid_tokens, without_padding
+from geomfeat.location.padding import may_pack, valid_positions, without_padding
 from geomfeat.measures.network._probe_samples import attempted
 from geomfeat.models.nested_inputs import as_inputs
+from geomfeat.models.readouts.token_masks import valid_tokens
 from geomfeat.numerics import WORKING, jackknife_stderr
 from geomfeat.registry import Quantity, measure
 from geomfeat.snapshots import SnapshotPair

@@ -20,9 +20,10 @@ from geomfeat.activations import fired_layers, innermost_layers, recording_layer
 from geomfeat.activations.layer_calls import LayerCall
 from geomfeat.activations.model_state import evaluating, unfused_attention
 from geomfeat.errors import BadInput
-from geomfeat.location.padding import cleared, fitted, packed_lengths, valid_steps, valid_tokens
+from geomfeat.location.padding import cleared, fitted, packed_lengths, valid_steps
 from geomfeat.models.functional import call, copied
 from geomfeat.models.nested_inputs import as_inputs, batches, moved, n_samples
+from geomfeat.models.readouts.token_masks import valid_tokens
 from geomfeat.network import working_precision
 from geomfeat.numerics import WORKING, jackknife_stderr, resolve_device
 from geomfeat.registry import Quantity, measure

@@ -57,6 +57,8 @@ def _card(view: View) -> AnswerCard:
             facts.append(("layers, input to output", line))
     if found := over_time.verdict(view):
         facts.append(("over time", found))
+    if where is not None and where.readout:
+        facts.append(("outputs", where.readout))
     facts += [(f"accuracy, {part}", percent(share)) for part, share in accuracies(view.study).items()]
     regime = "not located" if where is None else where.regime
     flags = () if where is None else tuple(where.flags)

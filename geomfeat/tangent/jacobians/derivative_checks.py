@@ -20,7 +20,7 @@ from geomfeat.memory import is_out_of_memory
 from geomfeat.models.effective_weights import constant_diagonals
 from geomfeat.models.functional import Functional
 from geomfeat.models.nested_inputs import map_inputs, n_samples, shapes_of, take
-from geomfeat.models.outputs import CALLED, RETURNS
+from geomfeat.models.readouts.reading import CALLED, RETURNS, reads_usually
 from geomfeat.models.refused_inputs import explained
 from geomfeat.models.streamed_inputs import LazyInputs
 from geomfeat.numerics import stream
@@ -87,11 +87,11 @@ def require_callable(f: Functional, inputs: Any) -> Tensor | None:
     parts = [few] if not extremes else [few, take(inputs, torch.tensor(extremes, device=f.device))]
     key = ("callable", shapes_of(few))
     first: Tensor | None = None
-    reader = "" if f.readout is None else " and read by the readout"
+    reader = "" if reads_usually(f.readout) else " and read by the readout"
     for part in parts[key in f.known :]:
         with torch.no_grad():
             outputs = explained(f.model, lambda part=part: f(f.theta, part), part, reader=reader)
-        if f.readout is not None and outputs.shape[0] != n_samples(part):
+        if not reads_usually(f.readout) and outputs.shape[0] != n_samples(part):
             raise BadInput(
                 f"the readout, called as {CALLED}, returned {outputs.shape[0]} rows for {n_samples(part)} samples: "
                 f"{RETURNS}"

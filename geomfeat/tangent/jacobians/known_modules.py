@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module as torch_modules
 
 from geomfeat.models.functional import Functional
+from geomfeat.models.readouts.reading import reads_usually
 
 _KNOWN = "made of known modules"
 SMOOTH = (
@@ -37,7 +38,9 @@ def of_known_modules(f: Functional) -> bool:
     """
     if _KNOWN not in f.known:
         hooked = any(getattr(torch_modules, name, None) for name in _GLOBAL_HOOKS)
-        f.known[_KNOWN] = f.readout is None and not hooked and all(_is_known(module) for module in f.model.modules())
+        f.known[_KNOWN] = (
+            reads_usually(f.readout) and not hooked and all(_is_known(module) for module in f.model.modules())
+        )
     return f.known[_KNOWN]
 
 

@@ -8,7 +8,8 @@ nowhere else), the sum over outputs of products of gradients is, with any R such
              + sum_pj grad (R' a_p)_j(x) . grad (R' a_p)_j(x')      (of the other parameters)
 
 since sum_v (W_v . g)(W_v . g') = g' W'W g'. The last term is the trace over the P d outputs of the same network with
-R' in the place of W, and 0 in that of b.
+R' in the place of W, and 0 in that of b. Outputs less their mean over the vocabulary are those of W and b less theirs,
+whose own kernels are (V - 1) / V as large.
 """
 
 from collections.abc import Iterator
@@ -21,13 +22,17 @@ from torch import Tensor
 from geomfeat.memory import is_out_of_memory
 from geomfeat.models.functional import Functional
 from geomfeat.models.nested_inputs import batches, n_samples, take
+from geomfeat.models.readouts.reading import Reading
 from geomfeat.numerics import WORKING, safe_eigh
 from geomfeat.tangent.jacobians.gradients import differentiable_recurrence
 from geomfeat.tangent.layerwise.autograd_graph import Use, uses
 
 FEWEST = 256  # outputs below which gradients one output at a time are as good
 EVALUATE_AT_ONCE = 256  # samples per pass where features alone are wanted
-_LOOKS = ("ViewBackward", "UnsafeViewBackward", "ReshapeAliasBackward", "CloneBackward", "AliasBackward")
+_LOOKS = (
+    "ViewBackward", "UnsafeViewBackward", "ReshapeAliasBackward", "CloneBackward", "AliasBackward",
+    "IndexBackward", "SelectBackward", "SliceBackward", "WhereBackward", "SumBackward", "DivBackward",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,14 +40,14 @@ class WideHead:
     """A last linear layer with more outputs than inputs.
 
     Attributes:
-        weight, bias: names of its parameters that count. size: V. positions: P.
+        weight, bias: names of its parameters that count. free: V, or V - 1 for outputs less their mean. positions: P.
         features: the network that returns all a_p, (n, P d).
         rest: the network with R' in the place of W, in the other parameters; None where there are none.
     """
 
     weight: str | None
     bias: str | None
-    size: int
+    free: int
     positions: int
     features: Functional
     rest: Functional | None
@@ -52,11 +57,11 @@ class WideHead:
         out = {}
         if self.weight is not None:
             a = self._features(x)
-            out[self.weight] = self.size * (a @ (a if x2 is None else self._features(x2)).T)
+            out[self.weight] = self.free * (a @ (a if x2 is None else self._features(x2)).T)
         if self.bias is not None:
             f = self.features
             shape = n_samples(x), n_samples(x if x2 is None else x2)
-            out[self.bias] = torch.full(shape, self.positions * self.size, dtype=f.dtype, device=f.device)
+            out[self.bias] = torch.full(shape, self.positions * self.free, dtype=f.dtype, device=f.device)
         return out
 
     def own_diagonal(self, x: Any) -> Tensor:
@@ -64,8 +69,8 @@ class WideHead:
         f = self.features
         total = torch.zeros(n_samples(x), dtype=f.dtype, device=f.device)
         if self.weight is not None:
-            total += self.size * self._features(x).square().sum(1)
-        return total + (self.positions * self.size if self.bias is not None else 0)
+            total += self.free * self._features(x).square().sum(1)
+        return total + (self.positions * self.free if self.bias is not None else 0)
 
     def _features(self, x: Any) -> Tensor:
         f = self.features
@@ -85,6 +90,7 @@ def wide_head(f: Functional, x: Any, n_outputs: int) -> WideHead | None:
     parameters = {name for name, _ in f.model.named_parameters()}
     every = {n: t.detach() for n, t in {**f.fixed, **f.theta}.items() if n in parameters and t.is_floating_point()}
     leaves = {name: t.detach().requires_grad_() for name, t in every.items()}
+    read, f = f, _uncentred(f)
     with torch.enable_grad(), differentiable_recurrence(f):
         outputs = f(leaves, few)
     found = {use.position: use for use in _last_uses(outputs, leaves)}
@@ -99,17 +105,39 @@ def wide_head(f: Functional, x: Any, n_outputs: int) -> WideHead | None:
     with_identity = _with(f, matrix.parameter, bias, torch.eye(width, dtype=f.dtype, device=f.device))
     if not _gives(with_identity, few, outputs.detach(), weight, None if bias is None else every[bias]):
         return None
-    values, vectors = safe_eigh(weight.mT.to(WORKING) @ weight.to(WORKING))
+    centred = _centres(read, f, few, outputs.detach(), size)
+    if centred is None:
+        return None
+    seen = weight.to(WORKING)
+    seen = seen - seen.mean(0) if centred else seen
+    values, vectors = safe_eigh(seen.mT @ seen)
     root = (vectors * values.clamp_min(0).sqrt()).to(f.dtype)
     rest = _with(f, matrix.parameter, bias, root.mT)
     return WideHead(
         matrix.parameter if matrix.parameter in f.theta else None,
         bias if bias in f.theta else None,
-        size,
+        size - 1 if centred else size,
         n_outputs // size,
         with_identity,
         rest if rest.theta else None,
     )
+
+
+def _uncentred(f: Functional) -> Functional:
+    """The network whose outputs keep their mean, where what reads them by name may take it."""
+    return replace(f, readout=replace(f.readout, centred="never")) if isinstance(f.readout, Reading) else f
+
+
+def _centres(read: Functional, f: Functional, few: Any, outputs: Tensor, size: int) -> bool | None:
+    """Whether the outputs that are read are those of `f` less their mean over `size` entries; None for neither."""
+    if read is f:
+        return False
+    with torch.no_grad():
+        found = read(read.theta, few)
+    if torch.equal(found, outputs):
+        return False
+    by_entry = outputs.unflatten(1, (-1, size))
+    return True if torch.equal(found, (by_entry - by_entry.mean(-1, keepdim=True)).flatten(1)) else None
 
 
 def _last_uses(outputs: Tensor, leaves: dict[str, Tensor]) -> Iterator[Use]:
