@@ -16,6 +16,7 @@ from geomfeat.data.content_hash import contents
 from geomfeat.data.dataset import Dataset
 from geomfeat.errors import BadInput
 from geomfeat.models.functional import Readout
+from geomfeat.models.readouts.reading import as_readout, names_tokens
 from geomfeat.models.sources.token_limits import require_tokens_fit
 from geomfeat.models.weights.checkpoints import load_object, what_went_wrong
 from geomfeat.storage.atomic import file_sha256
@@ -52,13 +53,13 @@ def dated(request: Mapping[str, Any], steps: Mapping[int, Path]) -> dict[str, An
 
 
 def readout_of(spec: str | None) -> Readout | None:
-    """The function (output, inputs) -> outputs (n, C) that --readout names; None if there is none.
+    """The read-out, or function (output, inputs) -> outputs (n, C), that --readout names; None if there is none.
 
     Raises BadInput if it is not a function of two arguments; and, when called, if it raises, ends the program, or
     does not return a tensor with a row for each sample.
     """
-    if spec is None:
-        return None
+    if spec is None or names_tokens(spec):
+        return as_readout(spec)
     found = load_object(spec, "readout")
     try:
         inspect.signature(found).bind(None, None)

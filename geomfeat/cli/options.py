@@ -89,8 +89,9 @@ Optimizer = Annotated[
 Readout = Annotated[
     str | None,
     typer.Option(
-        help="Function (output, inputs) -> tensor (n, C), for a model that does not return one: pkg.module:name or "
-        "path/file.py:name."
+        help="Outputs of a model of tokens: last, mean, cls, token:i, masked (all but padding), or tokens:k (k of each "
+        "sequence as samples). Or a function (output, inputs) -> tensor (n, C): pkg.module:name or path/file.py:name. "
+        "Default: the last token of a language model; logits less their mean."
     ),
 ]
 Reduce = Annotated[

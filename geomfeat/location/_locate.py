@@ -26,7 +26,7 @@ from geomfeat.location.reference_ladder import Ladder, plan_ladder, read_off, tr
 from geomfeat.location.result import Location
 from geomfeat.models.functional import Readout, unwrapped
 from geomfeat.models.readouts.prefixes import repeated, sampled, together
-from geomfeat.models.readouts.reading import reading_of
+from geomfeat.models.readouts.reading import BY_FUNCTION, reading_of
 from geomfeat.models.reinitialize import Factory
 from geomfeat.network import Network
 from geomfeat.statistics.group_errors import FEWEST
@@ -246,6 +246,13 @@ def _on_ladder(located: Location, ladder: Any, observed: Observed, stderr: float
         raise BadInput(
             f"the ladder was measured in the coordinates of {ladder.metric!r}, the model in those of "
             f"{located.metric!r}: give locate and train_ladder the same optimizer="
+        )
+    # Functions are told apart by their names alone, which say nothing.
+    read = {words for words in (ladder.readout, located.readout) if words and not words.startswith(BY_FUNCTION)}
+    if len(read) > 1:
+        raise BadInput(
+            f"the ladder was measured on {ladder.readout!r}, the model on {located.readout!r}: give locate and "
+            "train_ladder the same readout=, and both the loss where it is cross-entropy"
         )
     gamma, low, high = read_off(ladder, located.richness, stderr, z)
     return replace(located, equivalent_gamma=gamma, gamma_low=low, gamma_high=high, ladder=ladder.rungs)

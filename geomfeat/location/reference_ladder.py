@@ -54,6 +54,7 @@ class Ladder(PlottableResult):
         target_loss: relative loss, 1 at the start, at which they stopped.
         layers, n_probes: what R was measured on; a model must be measured on the same.
         metric: what the coordinates of R rest on, see `Location`; those of a model must rest on the same.
+        readout: what was read as the outputs, in words; "" where that is not known.
 
     `to_frame()`: `rungs`.
     """
@@ -63,6 +64,7 @@ class Ladder(PlottableResult):
     layers: tuple[str, ...]
     n_probes: int
     metric: str = RATES
+    readout: str = ""
 
     def save(self, path: str | Path) -> Path:
         """Write as JSON; returns the path. OutputExists for a file that geomfeat did not write."""
@@ -79,7 +81,9 @@ class Ladder(PlottableResult):
             content = json.loads(Path(path).read_text(encoding="utf-8"))
             rungs = pd.DataFrame(content["rungs"])
             metric = str(content.get("metric", RATES))
-            return cls(rungs, float(content["target_loss"]), tuple(content["layers"]), int(content["n_probes"]), metric)
+            readout = str(content.get("readout", ""))
+            size = float(content["target_loss"]), tuple(content["layers"]), int(content["n_probes"])
+            return cls(rungs, *size, metric, readout)
         except UNREADABLE as cause:
             raise BadInput(f"ladder {str(path)!r} is not a ladder that geomfeat saved ({cause})") from cause
 
@@ -214,7 +218,8 @@ def train_ladder(
             moved = [m for m in rung.movement.values() if math.isfinite(m)]
             row |= {"richness": rung.demand.richness, "movement": float(np.mean(moved)) if moved else math.nan}
         rows.append(row)
-    return Ladder(pd.DataFrame(rows), target_loss, first.layers, len(first.rows), metric)
+    said = network.f.words(inputs)
+    return Ladder(pd.DataFrame(rows), target_loss, first.layers, len(first.rows), metric, said)
 
 
 def _multipliers(rates: OptimizerRates, model: nn.Module) -> dict[str, float] | None:

@@ -19,6 +19,7 @@ from geomfeat.location.result import KERNEL, Location
 from geomfeat.models.functional import call, output_matrix
 from geomfeat.models.nested_inputs import as_inputs, batches, moved, n_samples, take
 from geomfeat.models.one_network import in_one_form
+from geomfeat.models.readouts.reading import words_of
 from geomfeat.models.trained_parameters import plain_name
 from geomfeat.network import trained_space
 from geomfeat.regimes.training.class_targets import (
@@ -235,6 +236,21 @@ def _shares(outputs: Mapping[str, torch.Tensor], goals: Mapping[str, torch.Tenso
     if levels is not None and threshold is None:
         return {}
     return {name: share_right(outputs[name], y, levels, threshold) for name, y in goals.items()}
+
+
+def what_is_read(subject: Subject) -> str | None:
+    """What the study takes as the outputs of its network, in words; None where it cannot be read as (n, C)."""
+    if not subject.has_outputs:
+        return None
+    said: list[str] = []
+    readout = subject.look.readout
+
+    def read(output: Any, inputs: Any) -> torch.Tensor:
+        said.append(words_of(readout, output, inputs))
+        return output_matrix(output, inputs, readout)
+
+    _outputs(replace(subject, look=subject.look.reading_by(read)), take(subject.inputs, slice(0, 1)))
+    return said[-1]
 
 
 def _outputs(subject: Subject, inputs: Any, at: str = TRAINED) -> torch.Tensor:

@@ -29,6 +29,7 @@ from geomfeat.study.location_rows import (
     locate_subject,
     located_with,
     location_rows,
+    what_is_read,
 )
 from geomfeat.study.measure_rows import guarded
 from geomfeat.study.measure_selection import MeasurePlan, make_plan
@@ -137,7 +138,7 @@ def analyze(
         "device": str(device or "as the model"), "reduce": reduce if isinstance(reduce, str) else reduce.__name__,
         "projected": {layer: subject.width for layer in subject.layers if layer in subject.projected},
         "conditions": columns, "weights": run.hashes, "data": run.data,
-        "accuracy": accuracy, "accuracy_read_from": read_from,
+        "accuracy": accuracy, "accuracy_read_from": read_from, "readout": what_is_read(subject),
     }  # fmt: skip
     table = table_of([*rows, *failures], run=options.name, seed=seed, conditions=columns, version=__version__)
     return Study(options.name, table, found, arrays, settings)

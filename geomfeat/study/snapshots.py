@@ -19,7 +19,7 @@ from geomfeat.labels import Labels, as_goal, as_groups, classes_in
 from geomfeat.models.functional import Readout, copied, unwrapped
 from geomfeat.models.nested_inputs import Inputs, as_inputs, n_samples
 from geomfeat.models.one_network import require_one_network
-from geomfeat.models.readouts.reading import as_readout, reading_of
+from geomfeat.models.readouts.reading import Reading, as_readout, reading_of
 from geomfeat.network import Network
 from geomfeat.numerics import resolve_device, whole_seed
 from geomfeat.tangent.optimizer_rates import OptimizerRates, optimizer_rates
@@ -68,6 +68,11 @@ class Look:
         resolve_device(device)
         whole_seed(seed)
         reading = as_readout(options.readout) if model is None else reading_of(model, options.readout, loss)
+        if model is None and isinstance(reading, Reading) and reading.samples_tokens:
+            raise BadInput(
+                f"extraction=ExtractOptions(readout={options.readout!r}): tokens as samples are taken of one network. "
+                "Extract the features of each with it, and compare those"
+            )
         options = replace(options.with_projection(AUTO), readout=reading)
         return cls(options, seed, device)
 

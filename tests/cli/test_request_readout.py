@@ -12,6 +12,7 @@ from geomfeat.activations import load_npz
 from geomfeat.api import Comparison
 from geomfeat.cli._request import readout_of
 from geomfeat.errors import BadInput
+from geomfeat.models.readouts.reading import as_readout
 from geomfeat.study import Study
 from tests.cli.conftest import Run
 
@@ -151,10 +152,14 @@ def test_a_readout_that_fails_is_refused_by_name(
     assert not Path("out.npz").exists()
 
 
+def test_tokens_are_named_without_a_file() -> None:
+    assert readout_of("last") == as_readout("last")
+    with pytest.raises(BadInput, match=r"'lsat' is not known; near: .*last"):
+        readout_of("lsat")
+
+
 def test_no_readout_is_none() -> None:
     assert readout_of(None) is None
-    with pytest.raises(BadInput, match="must look like"):
-        readout_of("nothing")
 
 
 def test_it_is_called_with_outputs_and_inputs(odd: Path) -> None:

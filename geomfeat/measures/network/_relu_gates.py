@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from geomfeat.activations import module_name
 from geomfeat.location.padding import packed_lengths, valid_steps
 from geomfeat.models.functional import Functional
+from geomfeat.models.readouts.token_masks import valid_tokens
 
 _ATEN = torch.ops.aten
 # Functions that are (nearly) zero, or of another slope, below zero and (nearly) the identity above it.

@@ -34,7 +34,7 @@ def sampled(model: nn.Module | Functional, readout: Any, inputs: Any, seed: int 
     Raises BadInput for inputs without a mask (n, tokens), sequences of fewer valid tokens, and models that look ahead.
     """
     reading = as_readout(readout)
-    if not isinstance(reading, Reading) or reading.tokens is None or reading.tokens.name != "tokens":
+    if not isinstance(reading, Reading) or reading.tokens is None or not reading.samples_tokens:
         return readout, inputs, None
     k = reading.tokens.number
     inputs = inputs.take(slice(None)) if isinstance(inputs, LazyInputs) else as_inputs(inputs)

@@ -20,7 +20,7 @@ from geomfeat.numerics import WORKING
 Readout = Callable[[Any, Any], Tensor]
 CALLED = "readout(output, inputs)"
 # What is said of a plain tensor, taken as it is.
-PLAIN_OUTPUTS = "outputs"
+PLAIN_OUTPUTS, BY_FUNCTION = "outputs", "function"
 RETURNS = "it must return a tensor (n, ...) with a row for each sample"
 # A head whose outputs a softmax never sees: a shift of all of them is a change of what it says.
 WITHOUT_SOFTMAX = ("regression", "multi_label_classification")
@@ -55,6 +55,11 @@ class Reading:
                 values, valid = values[:, kept], None if valid is None else valid[:, kept]
             values = tokens.of(values, valid)
         return values - values.mean(-1, keepdim=True) if self._centres(found, tokens) else values
+
+    @property
+    def samples_tokens(self) -> bool:
+        """Whether tokens are samples, see `prefixes`."""
+        return self.tokens is not None and self.tokens.name == "tokens"
 
     @property
     def is_usual(self) -> bool:
@@ -167,7 +172,16 @@ def words_of(readout: Any, output: Any, inputs: Any) -> str:
     if readout is None or isinstance(readout, Reading):
         return PLAIN_OUTPUTS if readout is None else readout.words(output, inputs)
     # The command line adds the content of a function's file to its name.
-    return f"function {getattr(readout, '__qualname__', type(readout).__name__).split(' ')[0]}"
+    return f"{BY_FUNCTION} {getattr(readout, '__qualname__', type(readout).__name__).split(' ')[0]}"
+
+
+def names_tokens(text: str) -> bool:
+    """Whether a text is the name of a read-out, or can be that of no function.
+
+    >>> names_tokens("token:2"), names_tokens("lst"), names_tokens("mine.py:last")
+    (True, True, False)
+    """
+    return ":" not in text or TokenReadout.parsed(text) is not None
 
 
 def as_readout(readout: Readout | str | None) -> Any:

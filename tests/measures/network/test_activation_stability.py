@@ -215,11 +215,10 @@ def test_padding_of_packed_sequences_has_no_gates(total: int | None) -> None:
     assert found.value == pytest.approx(float(expected.mean()), rel=1e-9)
 
 
-def test_samples_of_padding_alone_have_no_gates() -> None:
+def test_samples_of_padding_alone_are_refused() -> None:
     model = Masked("tokens")
     trained = nudged(model, 0.5)
     mask = torch.arange(7) < LENGTHS[:, None]
     mask[3:] = False
     pair = replace(pair_of(model, trained, {"ids": STEPS, "attention_mask": mask.long()}), layers=("fc",))
-    expected = stability_by_hand([copy.deepcopy(model), copy.deepcopy(trained)], [STEPS, STEPS])[:3]
-    assert activation_stability(pair)["fc"]["stability"].value == pytest.approx(float(expected.mean()), rel=1e-12)
+    assert "no valid token in sample(s) [3, 4, 5, 6, 7] and 12 more" in activation_stability(pair)[""]["stability"].note

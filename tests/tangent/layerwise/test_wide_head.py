@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import geomfeat as gf
 from geomfeat.models.functional import functional
+from geomfeat.models.readouts.reading import reading_of
 from geomfeat.numerics import stream, tolerance
 from geomfeat.tangent import jacobian, ntk_by_parameter_group, ntk_diagonal
 from geomfeat.tangent.jacobians.rows import Identity
@@ -74,6 +75,24 @@ def test_the_trace_is_that_of_the_rows(bias: bool, kind: str, taken: bool) -> No
         own = functional(net, params=[f"{name}.*"])
         j = jacobian(own, TOKENS).view(len(TOKENS), -1, own.n_parameters)
         torch.testing.assert_close(kernel.gram, torch.einsum("acp,bcp->ab", j, j), **tolerance(scale=10))
+
+
+@pytest.mark.parametrize("readout", [None, "last", "mean", "token:1", "masked"])
+def test_logits_less_their_mean_of_some_tokens_are_taken_so_too(readout: str | None) -> None:
+    class Logits(Language):
+        def forward(self, t: Tensor, attention_mask: Tensor) -> Any:  # type: ignore[override]
+            return {"logits": super().forward(t)}
+
+    net = Logits(bias=readout != "masked").double()
+    inputs = {"t": TOKENS, "attention_mask": torch.tensor([[1, 1, 1, 0], [1, 1, 0, 0]]).repeat(3, 1)}
+    f = functional(net, readout=reading_of(net, readout, inputs=inputs))
+    taken = wide_head(f, inputs, f(f.theta, inputs).shape[1])
+    assert (taken is not None) == (readout is not None)
+    assert taken is None or taken.free == 10
+    found = gf.ntk(f, inputs)
+    rows = jacobian(f, inputs).view(6, -1, f.n_parameters)
+    torch.testing.assert_close(found.gram, torch.einsum("acp,bcp->ab", rows, rows), **tolerance())
+    torch.testing.assert_close(ntk_diagonal(f, inputs), found.gram.diagonal(), **tolerance())
 
 
 @pytest.mark.parametrize("params", ["o.weight", "o.bias", "e.*", "l.*"])
