@@ -38,6 +38,7 @@ FAST = {
     "measures/network": "feature_movement layer_drift linearisation_gap weight_movement",
     "measures/pair": "pair_rsa pair_similarities representation_change",
     "models": "copying effective_weights functional modules one_network outputs refused_inputs reinitialize zoo",
+    "models/readouts": "named",
     "models/sources": "adapters hugging_face image_libraries saved_folders token_limits",
     "models/weights": "checkpoints",
     "regimes/grokking": "transitions",

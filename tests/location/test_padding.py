@@ -97,21 +97,22 @@ def test_a_location_does_not_see_padding(family: Any, head: str, left: bool) -> 
 def test_no_measure_of_a_study_sees_padding(left: bool, lazy: bool) -> None:
     start = gpt2("ForSequenceClassification")
     end, labels = moved(start, 0.05), torch.arange(24) % 3
-    tables = []
+    studies = []
     for tokens in (6, 30):
         inputs: Any = sequences(tokens, left, 24)
         if lazy:
             inputs = torch.utils.data.DataLoader(
                 [{name: t[i] for name, t in inputs.items()} for i in range(24)], batch_size=5
             )
-        tables.append(
+        studies.append(
             gf.analyze(
                 end, inputs, labels, initial=start, layers=["transformer.h.0.mlp.c_fc", "transformer.h.1.attn.c_attn"],
                 location=False, progress=False, options=gf.StudyOptions(umap=False),
                 extraction=ExtractOptions(project=50),
-            ).table
+            )
         )  # fmt: skip
-    short, long = tables
+    assert studies[0].settings["readout"] == "logits less their mean"
+    short, long = (study.table for study in studies)
     assert short["ok"].sum() > 100
     assert short["ok"].tolist() == long["ok"].tolist()
     torch.testing.assert_close(

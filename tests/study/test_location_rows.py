@@ -96,6 +96,16 @@ def test_a_ladder_that_cannot_be_used_costs_the_gamma_only() -> None:
     assert [(r["quantity"], "ladder" in r["note"]) for r in failed] == [("equivalent_gamma", True)]
 
 
+def test_rows_and_ladders_know_what_was_read() -> None:
+    made = subject()
+    rungs = pd.DataFrame({"gamma": [0.1, 1.0], "richness": [-1.0, 0.0], "converged": True})
+    centred = Ladder(rungs, 0.05, ("1", "3"), 24, readout="outputs less their mean")
+    where, note = locate_subject(made, asked=StudyOptions(ladder=centred), options=FAST, **HOW)
+    assert where is not None
+    assert "measured on 'outputs less their mean', the model on 'outputs': give locate and train_ladder" in note
+    assert {'"readout": "outputs"' in r["options"] for r in location_rows(where, made, "") if r["ok"]} == {True}
+
+
 def test_a_ladder_gives_rows_with_the_equivalent_gamma() -> None:
     made = subject()
     rungs = pd.DataFrame({"gamma": [0.1, 1.0, 10.0], "richness": [-1.0, 0.0, 1.0], "converged": True})

@@ -10,24 +10,30 @@ from torch import Tensor
 
 from geomfeat.errors import BadInput
 
+MASKS = ("attention_mask", "src_key_padding_mask")
 SHOWN = 5
 
 
 def valid_tokens(inputs: Any) -> Tensor | None:
     """(n, tokens), true for valid tokens: "attention_mask", or what a boolean "src_key_padding_mask" leaves.
 
-    None where there is no mask, or one of other dimensions.
+    None where there is no mask, or one of other dimensions. Raises BadInput for negative entries: such a mask is added
+    to attention, and its zeros are the tokens.
 
     >>> valid_tokens({"attention_mask": torch.tensor([[1, 1, 0]])}).tolist()
     [[True, True, False]]
     """
     if not isinstance(inputs, Mapping):
         return None
-    padding = inputs.get("src_key_padding_mask")
-    mask = inputs.get("attention_mask")
+    padding = inputs.get(MASKS[1])
+    mask = inputs.get(MASKS[0])
     if isinstance(padding, Tensor) and padding.dtype == torch.bool:
         mask = ~padding
-    return mask != 0 if isinstance(mask, Tensor) and mask.ndim == 2 else None
+    if not isinstance(mask, Tensor) or mask.ndim != 2:
+        return None
+    if mask.is_floating_point() and rows_where((mask < 0).any(1)):
+        raise BadInput("attention_mask holds negative values: give 1 for tokens and 0 for padding")
+    return mask != 0
 
 
 def require_tokens(valid: Tensor | None) -> None:
@@ -53,13 +59,14 @@ def mask_of_output(inputs: Any, tokens: int, *, decoded: bool) -> Tensor | None:
     """
     if decoded:
         inputs = {"attention_mask": inputs.get("decoder_attention_mask")} if isinstance(inputs, Mapping) else None
-    given = inputs.get("attention_mask") if isinstance(inputs, Mapping) else None
     valid = valid_tokens(inputs)
-    if valid is None and isinstance(given, Tensor):
-        raise BadInput(
-            f"attention_mask has shape {tuple(given.shape)}, from which the valid tokens cannot be read: give it as "
-            "(n, tokens), or pass readout= a function of (output, inputs)"
-        )
+    for name in MASKS if valid is None and isinstance(inputs, Mapping) else ():
+        if isinstance(inputs.get(name), Tensor):
+            raise BadInput(
+                f"{name} has shape {tuple(inputs[name].shape)} and type {inputs[name].dtype}, from which the valid "
+                "tokens cannot be read: give it as (n, tokens) of 0 and 1, or pass readout= a function of (output, "
+                "inputs)"
+            )
     if valid is None or valid.shape[1] == tokens:
         return valid
     if valid.shape[1] > tokens and not rows_where(valid[:, tokens:].any(1)):  # cut to the longest of the samples

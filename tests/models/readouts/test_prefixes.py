@@ -61,6 +61,7 @@ def test_a_study_repeats_labels_and_holds_samples_out_by_sequence() -> None:
         progress=False, extraction=ExtractOptions(readout="tokens:2"), options=gf.StudyOptions(umap=False),
     )  # fmt: skip
     assert (found.settings["n"], found.settings["groups"]) == (16, 8)
+    assert found.settings["readout"] == "2 sampled tokens of each sequence, logits less their mean"
     assert set(found.table["n"]) == {16}
 
 

@@ -122,6 +122,10 @@ def test_names_are_refused_with_what_is_near_and_what_they_need() -> None:
         gf.ntk(torch.nn.Linear(3, 2), torch.ones(4, 3), readout="last")
     with pytest.raises(BadInput, match=r"attention_mask has shape \(2, 1, 4, 4\).*\(n, tokens\)"):
         as_readout("last")(LOGITS, {"attention_mask": torch.ones(2, 1, 4, 4)})
+    with pytest.raises(BadInput, match=r"src_key_padding_mask has shape .*float32.*cannot be read"):
+        as_readout("last")(LOGITS, {"src_key_padding_mask": torch.zeros(2, 4)})
+    with pytest.raises(BadInput, match="negative values: give 1 for tokens"):
+        as_readout("last")(LOGITS, {"attention_mask": torch.tensor([[0.0, -1e9]])})
     with pytest.raises(BadInput, match="mask has 3 tokens and the output 4"):
         as_readout("mean")(LOGITS, {"attention_mask": torch.ones(2, 3)})
 
