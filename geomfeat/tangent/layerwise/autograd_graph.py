@@ -15,12 +15,18 @@ Node = Any  # torch.autograd.graph.Node, whose saved values are attributes made 
 
 @dataclass(frozen=True, eq=False)
 class Use:
-    """A parameter, or the view of it that is used, as input number `position` of the operation behind `node`."""
+    """A parameter, or the view of it that is used, as input number `position` of the operation behind `node`.
+
+    Attributes:
+        lookup: the embedding that looked rows of the parameter up for all samples at once (positions), where what
+            comes out of it is added to a tensor of every sample: `node` is then that sum.
+    """
 
     parameter: str
     view: Tensor
     node: Node
     position: int
+    lookup: Node | None = None
 
 
 def uses(output: Tensor, theta: Mapping[str, Tensor]) -> list[Use]:
@@ -62,10 +68,23 @@ def _followed(name: str, view: Tensor, source: Node, output: int, consumers: Map
             continue
         looked = _views(node, view)
         if looked is None:
-            yield Use(name, view, node, position)
+            spread = _spread_by(node, consumers)
+            yield Use(name, view, node, position) if spread is None else Use(name, view, *spread, lookup=node)
         else:
             for i, part in enumerate(looked):
                 yield from _followed(name, part, node, i, consumers)
+
+
+def _spread_by(node: Node, consumers: Mapping[Node, Any]) -> tuple[Node, int] | None:
+    """The sum that gives every sample the rows that an embedding looked up once, and which of its inputs they are."""
+    after = consumers.get(node, ())
+    if node.name().rstrip("0123456789") != "EmbeddingBackward" or len(after) != 1:
+        return None
+    consumer, position, _ = after[0]
+    if consumer.name().rstrip("0123456789") != "AddBackward":
+        return None
+    before, summed = (tuple(n._input_metadata[0].shape) for n in (node, consumer))
+    return (consumer, position) if before != summed and before[-1] == summed[-1] else None
 
 
 def _views(node: Node, view: Tensor) -> tuple[Tensor, ...] | None:
@@ -79,6 +98,16 @@ def _views(node: Node, view: Tensor) -> tuple[Tensor, ...] | None:
             return (view.permute([_signed(d) for d in node._saved_dims]),)
         case "UnsqueezeBackward0":
             return (view.unsqueeze(_signed(node._saved_dim)),)
+        case "ViewBackward0":
+            return (view.view(tuple(node._input_metadata[0].shape)),)
+        case "SliceBackward0":
+            # The end is stored as given: the largest whole number stands for "to the end".
+            start, end = _signed(node._saved_start), min(_signed(node._saved_end), view.shape[_signed(node._saved_dim)])
+            return (
+                view.movedim(_signed(node._saved_dim), 0)[start : end : node._saved_step].movedim(
+                    0, _signed(node._saved_dim)
+                ),
+            )
         case "SplitBackward0":
             return view.split(node._saved_split_size, _signed(node._saved_dim))
         case "SplitWithSizesBackward0":

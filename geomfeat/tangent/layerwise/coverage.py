@@ -15,11 +15,21 @@ from geomfeat.models.nested_inputs import n_samples, take
 from geomfeat.numerics import stream
 from geomfeat.tangent.jacobians.gradients import differentiable_recurrence, plain_gradient
 from geomfeat.tangent.layerwise.autograd_graph import Use
-from geomfeat.tangent.layerwise.forward_pass import Collected, Pass, Planned, differing, forward, signature, where_of
-from geomfeat.tangent.layerwise.outer_factors import Region
+from geomfeat.tangent.layerwise.forward_pass import (
+    Collected,
+    Pass,
+    Planned,
+    differing,
+    forward,
+    same_entries,
+    signature,
+    where_of,
+)
+from geomfeat.tangent.layerwise.outer_factors import Region, Where
 from geomfeat.tangent.layerwise.rules import Term
 from geomfeat.tangent.layerwise.rules_elementwise import ElementwiseTerm
-from geomfeat.tangent.layerwise.sample_axis import sample_axis
+from geomfeat.tangent.layerwise.rules_embedding import EmbeddingTerm
+from geomfeat.tangent.layerwise.sample_axis import SampleAxis, sample_axes
 
 logger = logging.getLogger(__name__)
 
@@ -83,15 +93,16 @@ def _planned(f: Functional, small: Pass, large: Pass) -> CoveragePlan:
     chosen = torch.tensor([0.0, 1.0, 0.0], dtype=f.dtype, device=f.device)[:, None]
     shapes = [tuple(d.shape) for d in small.deltas(draws[:2], few)]
     alone = large.deltas(draws * chosen, many)
+    axes = _axes(few, many, shapes, alone)
     found: list[tuple[tuple[Use, Term], Planned]] = []
     parts: dict[str, dict[Region, set[Any]]] = {}
-    for (use, t), two, three in zip(many, shapes, alone, strict=True):
-        samples = sample_axis(two, three, 1)
+    for use, t in many:
+        samples = axes.get(use.node)
         if samples is None or (isinstance(t, ElementwiseTerm) and t.shape[samples.axis] != 1):
             uncovered.add(use.parameter)
             continue
         p = Planned(where_of(use, t, f), *signature(use)[1:], samples)
-        kind = (isinstance(t, ElementwiseTerm), getattr(t, "groups", 1))
+        kind = (isinstance(t, ElementwiseTerm), getattr(t, "groups", 1), isinstance(t, EmbeddingTerm))
         parts.setdefault(use.parameter, {}).setdefault(p.where[1], set()).add(kind)
         found.append(((use, t), p))
     uncovered |= {name for name, regions in parts.items() if not _disjoint(regions)}
@@ -107,36 +118,71 @@ def _planned(f: Functional, small: Pass, large: Pass) -> CoveragePlan:
     )
 
 
+def _axes(
+    few: list[tuple[Use, Term]], many: list[tuple[Use, Term]], shapes: list[tuple[int, ...]], alone: list[Tensor]
+) -> dict[Any, SampleAxis]:
+    """Operation -> the axis of its samples, where that is clear.
+
+    A read-out of the last position gives gradients at one position of each sample, which may fit both orders of samples
+    and positions. The inputs of a product then decide, which the first and last sample have in both passes; operations
+    that only add to such a product's result have the axis of the product.
+    """
+    found: dict[Any, list[SampleAxis]] = {}
+    for (_, small), (use, large), two, three in zip(few, many, shapes, alone, strict=True):
+        axes = [s for s in sample_axes(two, three, 1) if _keeps_inputs(small, large, s)]
+        before = found.get(use.node)
+        found[use.node] = axes if before is None else [s for s in before if s in axes]
+    return {node: axes[0] for node, axes in found.items() if len(axes) == 1}
+
+
+def _keeps_inputs(small: Term, large: Term, samples: SampleAxis) -> bool:
+    """Whether the first and last sample have the same inputs in a pass of two samples and in one of three."""
+    if isinstance(small, ElementwiseTerm) or isinstance(large, ElementwiseTerm):
+        return True
+    two, three = small.inputs(samples), large.inputs(samples)[[0, 2]]
+    near = torch.finfo(three.dtype).eps ** 0.5 if three.is_floating_point() else 0
+    return bool((two - three).abs().max() <= near * three.abs().max())
+
+
 def _merged(kept: list[tuple[tuple[Use, Term], Planned]]) -> tuple[Planned, ...]:
     """The uses in order; biases that are added wherever their own layer's weight multiplies go with the weight."""
     nodes: dict[str, list[Any]] = {}
     for (use, _), _ in kept:
         nodes.setdefault(use.parameter, []).append(use.node)
     weights = {
-        use.node: use.parameter
+        use.node: p.where
         for (use, t), p in kept
         if p.operation in ("AddmmBackward", "ConvolutionBackward") and not isinstance(t, ElementwiseTerm)
     }
-    pairs: dict[str, str] = {}
-    for (use, t), _ in kept:
+    pairs: dict[Where, Where] = {}
+    for (use, t), p in kept:
         weight = weights.get(use.node)
         if (
             weight is None
             or not isinstance(t, ElementwiseTerm)
-            or parameter_group(weight) != parameter_group(use.parameter)
+            or parameter_group(weight[0]) != parameter_group(use.parameter)
         ):
             continue
-        if set(nodes[weight]) == set(nodes[use.parameter]) and len(nodes[weight]) == len(nodes[use.parameter]):
-            pairs[use.parameter] = weight
+        theirs, own = nodes[weight[0]], nodes[use.parameter]
+        if set(theirs) == set(own) and len(theirs) == len(own):
+            pairs[p.where] = weight
     with_bias = set(pairs.values())
-    return tuple(replace(p, with_bias=p.where[0] in with_bias, merged=p.where[0] in pairs) for _, p in kept)
+    return tuple(replace(p, with_bias=p.where in with_bias, merged=pairs.get(p.where)) for _, p in kept)
 
 
 def _disjoint(regions: Mapping[Region, set[Any]]) -> bool:
-    """Whether parts of a parameter have nothing in common, and each is used in one way only."""
-    spans = sorted((r[0], r[0] + sum((s - 1) * t for s, t in zip(r[1], r[2], strict=True))) for r in regions)
+    """Whether parts of a parameter have nothing in common, and each is used in one way only.
+
+    A matrix and its transpose are one part, where both are used in products or look-ups.
+    """
+    entries: dict[Region, list[Region]] = {}
+    for region in regions:
+        entries.setdefault(same_entries(region), []).append(region)
+    spans = sorted((r[0], r[0] + sum((s - 1) * t for s, t in zip(r[1], r[2], strict=True))) for r in entries)
     apart = all(first[1] < second[0] for first, second in itertools.pairwise(spans))
-    return apart and all(len(kinds) == 1 for kinds in regions.values())
+    both_ways = [r for same in entries.values() if len(same) > 1 for r in same]
+    products = all(kind[:2] == (False, 1) for r in both_ways for kind in regions[r])
+    return apart and products and all(len(kinds) == 1 for kinds in regions.values())
 
 
 def _wrong(

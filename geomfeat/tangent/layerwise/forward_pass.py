@@ -1,6 +1,6 @@
 """A forward pass read as uses of parameters, and the gradients at their outputs collected into factors."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,17 +9,21 @@ from torch import Tensor
 
 from geomfeat.models.functional import Functional
 from geomfeat.tangent.layerwise.autograd_graph import Use, uses
-from geomfeat.tangent.layerwise.outer_factors import Factors, Outer, Rows, Where
+from geomfeat.tangent.layerwise.outer_factors import Outer, Region, Rows, Where
 from geomfeat.tangent.layerwise.rules import OuterTerm, Term, operation, term
 from geomfeat.tangent.layerwise.rules_elementwise import ElementwiseTerm
 from geomfeat.tangent.layerwise.sample_axis import SampleAxis
+from geomfeat.tangent.layerwise.tied_factors import Factor, Tied
+
+Factors = dict[Where, Factor]
 
 
 @dataclass(frozen=True)
 class Planned:
     """One use: the part of the parameter, the operation, the number of its input, and where its samples are.
 
-    A weight may stand for its layer's bias too (`with_bias`), which is then `merged`: (a.a' + 1)(delta.delta').
+    A weight may stand for its layer's bias too (`with_bias`), which is then `merged` with it, by its place:
+    (a.a' + 1)(delta.delta').
     """
 
     where: Where
@@ -27,7 +31,7 @@ class Planned:
     position: int
     samples: SampleAxis
     with_bias: bool = False
-    merged: bool = False
+    merged: Where | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +110,32 @@ class Collected:
         uses_of: dict[Where, list[Rows | Outer]] = {}
         for (p, t), d in zip([self.uses[i] for i in self.unmerged], self.deltas, strict=True):
             uses_of.setdefault(p.where, []).append(Rows(d) if isinstance(t, ElementwiseTerm) else _outer(t, p, d))
-        return {where: _joined(parts) for where, parts in uses_of.items()}
+        return _tied({where: _joined(parts) for where, parts in uses_of.items()})
+
+
+def same_entries(region: Region) -> Region:
+    """A part of a parameter with its dimensions in the order of memory: equal for a matrix and its transpose.
+
+    >>> same_entries((0, (3, 2), (1, 3))) == same_entries((0, (2, 3), (3, 1)))
+    True
+    """
+    offset, shape, strides = region
+    pairs = sorted(zip(strides, shape, strict=True), reverse=True)
+    return offset, tuple(size for _, size in pairs), tuple(stride for stride, _ in pairs)
+
+
+def _tied(factors: Mapping[Where, Rows | Outer]) -> Factors:
+    """With the uses of a matrix and of its transpose as one factor, in the place of the first."""
+    found: Factors = {}
+    places: dict[Where, Where] = {}
+    for where, factor in factors.items():
+        entries = where[0], same_entries(where[1])
+        before = found.get(places.setdefault(entries, where))
+        if isinstance(before, Outer) and isinstance(factor, Outer):
+            found[places[entries]] = Tied(before, factor)
+        else:
+            found[where] = factor
+    return found
 
 
 def _outer(t: OuterTerm, p: Planned, d: Tensor) -> Outer:

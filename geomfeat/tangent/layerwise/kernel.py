@@ -9,7 +9,7 @@ from torch import Tensor
 from geomfeat.models.nested_inputs import n_samples, take
 from geomfeat.tangent.jacobians.rows import Columns
 from geomfeat.tangent.jacobians.tiles import Tile
-from geomfeat.tangent.layerwise.outer_factors import Factors
+from geomfeat.tangent.layerwise.forward_pass import Factors
 from geomfeat.tangent.layerwise.structured_kernel import Structured
 
 

@@ -16,7 +16,6 @@ SCRATCH = 2**26  # bytes of an intermediate product; larger ones are computed in
 PARTS = 16  # a symmetric kernel is computed in this many bands, each from its diagonal on: 17/32 of the work
 Region = tuple[int, tuple[int, ...], tuple[int, ...]]  # offset, shape and strides of a part of a parameter
 Where = tuple[str, Region]
-Factors = dict[Where, "Rows | Outer"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +31,10 @@ class Rows:
     def total(self, weights: Tensor) -> Tensor:
         """(p,) sum over samples, weighted, for the first output."""
         return weights @ self.g[:, 0]
+
+    def combined(self, coefficients: Tensor) -> Tensor:
+        """(p,) sum over samples and outputs with coefficients (n, k)."""
+        return coefficients.reshape(-1) @ self.g.reshape(-1, self.g.shape[2])
 
     def add(self, out: Tensor, other: "Rows", symmetric: bool) -> None:
         """Add all products with `other` to `out` (n, k, n2, k), or (n, 1, n2, 1) for the sum over outputs."""
@@ -70,10 +73,17 @@ class Outer:
 
     def total(self, weights: Tensor) -> Tensor:
         """(groups out in,) sum over samples, weighted, for the first output; without the bias."""
-        a, d = self.inputs(), self.deltas()[:, :1] * weights[:, None, None, None, None]
-        together = a.movedim(0, -2).flatten(-2)[None]
-        g = _gradients(together, d.movedim(0, -2).flatten(-2)[None], self.width)
+        g = self._summed(self.deltas()[:, 0] * weights[:, None, None, None])
         return (g[..., :-1] if self.with_bias else g).reshape(-1)
+
+    def combined(self, coefficients: Tensor) -> Tensor:
+        """(groups out in,) sum over samples and outputs with coefficients (n, k); in includes the bias's 1."""
+        return self._summed(torch.einsum("nk,nkgot->ngot", coefficients, self.deltas())).reshape(-1)
+
+    def _summed(self, d: Tensor) -> Tensor:
+        """(groups, out, in) sum over samples of the gradients with these deltas (n, groups, out, positions)."""
+        together = self.inputs().movedim(0, -2).flatten(-2)[None]
+        return _gradients(together, d[:, None].movedim(0, -2).flatten(-2)[None], self.width)[0, 0]
 
     def add(self, out: Tensor, other: "Outer", symmetric: bool) -> None:
         """Add all products with `other` to `out` (n, k, n2, k), or (n, 1, n2, 1) for the sum over outputs."""

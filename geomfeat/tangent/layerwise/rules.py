@@ -35,11 +35,14 @@ RULES: dict[str, tuple[Rule, ...]] = {
 
 def operation(use: Use) -> str:
     """The name of the operation behind a use, without the number of its overload."""
-    return use.node.name().rstrip("0123456789")
+    name = use.node.name().rstrip("0123456789")
+    return name if use.lookup is None else f"{name} of a look-up"
 
 
 def term(use: Use) -> Term | None:
     """The rule's reading of a use; None without a rule for it."""
+    if use.lookup is not None:
+        return rules_embedding.added_to_all(use.node, use.position, use.lookup, use.view)
     for rule in RULES.get(operation(use), ()):
         try:
             found = rule(use.node, use.position, use.view)

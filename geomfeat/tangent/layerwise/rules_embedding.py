@@ -1,6 +1,6 @@
 """Embeddings: a linear map of one-hot tokens, so two positions meet only where their tokens are equal."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -28,6 +28,16 @@ class EmbeddingTerm:
     def inputs(self, samples: SampleAxis) -> Tensor:
         """(n, positions) tokens: whole numbers stand for one-hot inputs."""
         return samples.split(self.indices).flatten(1)
+
+
+def added_to_all(node: Any, position: int, lookup: Any, view: Tensor) -> EmbeddingTerm | None:
+    """A look-up for all samples at once, such as that of positions, which is added to a tensor of every sample."""
+    if position == 1 and node._saved_alpha != 1:
+        return None
+    found = embedding(lookup, 0, view)
+    # Every sample looked up the same rows, so that each has the gradients of its own entries of the sum.
+    shape = node._input_metadata[0].shape[:-1]
+    return None if found is None else replace(found, indices=found.indices.expand(shape))
 
 
 def embedding(node: Any, position: int, view: Tensor) -> EmbeddingTerm | None:

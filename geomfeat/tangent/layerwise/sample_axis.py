@@ -24,21 +24,21 @@ class SampleAxis:
         return len(shape) > self.axis and shape[self.axis] == n * self.per
 
 
-def sample_axis(two: tuple[int, ...], three: Tensor, chosen: int) -> SampleAxis | None:
-    """The axis of the samples; None if it is ambiguous.
+def sample_axes(two: tuple[int, ...], three: Tensor, chosen: int) -> list[SampleAxis]:
+    """What fits as the axis of the samples: none, one, or both orders of samples and entries.
 
     Args:
         two: the shape with two samples. three: with three, the gradient of the outputs of sample `chosen` alone.
     """
     if len(two) != three.ndim:
-        return None
+        return []
     grown = [i for i, (a, b) in enumerate(zip(two, three.shape, strict=True)) if a != b]
     if len(grown) != 1 or two[grown[0]] * 3 != three.shape[grown[0]] * 2:
-        return None
+        return []
     per = three.shape[grown[0]] // 3
     found = [s for s in (SampleAxis(grown[0], per, False), SampleAxis(grown[0], per, True)) if _only(three, s, chosen)]
-    # Both fit a gradient of zero (a dead layer), and then the axis stays unknown.
-    return found[0] if found and (len(found) == 1 or per == 1) else None
+    # Of one entry each, both are the same. Both fit a gradient of zero too (a dead layer).
+    return found[:1] if per == 1 else found
 
 
 def _only(gradient: Tensor, samples: SampleAxis, chosen: int) -> bool:

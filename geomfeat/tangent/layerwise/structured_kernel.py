@@ -18,8 +18,7 @@ from geomfeat.models.nested_inputs import batches, map_inputs, n_samples, take
 from geomfeat.numerics import stream
 from geomfeat.tangent.jacobians.gradients import differentiable_recurrence, plain_gradient
 from geomfeat.tangent.layerwise.coverage import CoveragePlan, plan
-from geomfeat.tangent.layerwise.forward_pass import Collected, Pass, differing, forward, signature, where_of
-from geomfeat.tangent.layerwise.outer_factors import Factors
+from geomfeat.tangent.layerwise.forward_pass import Collected, Factors, Pass, differing, forward, signature, where_of
 
 CHECKED = 4  # samples of every tile whose gradients by the rules are compared with plain ones
 
@@ -55,14 +54,18 @@ class Structured:
     def __init__(self, f: Functional, rest: Functional | None, whole: CoveragePlan, fixed_path: bool):
         self.f, self.rest, self.plan, self.fixed_path = f, rest, whole, fixed_path
 
-    def __call__(self, inputs: Any, cotangents: Tensor) -> Factors:
-        """Factors of the samples `inputs` for the outputs `cotangents`' f, (C, k).
+    def __call__(self, inputs: Any, cotangents: Tensor, *, checked: bool = True) -> Factors:
+        """Factors of the samples `inputs` for the outputs `cotangents`' f, (C, k) or for each sample (n, C, k).
+
+        With `checked=False` the gradients of these samples are known to be right, at other weights: their shapes and
+        operations are compared only.
 
         Raises Changed when the model computes something else on these samples than on those of the plan.
         """
-        n, k = n_samples(inputs), cotangents.shape[1]
+        n, k = n_samples(inputs), cotangents.shape[-1]
         if n == 1:  # alone, a sample may take a shorter path (no transposition to undo, nothing to broadcast)
-            twice = self(take(inputs, torch.tensor([0, 0], device=self.f.device)), cotangents)
+            both = cotangents if cotangents.ndim == 2 else cotangents.expand(2, -1, -1)
+            twice = self(take(inputs, torch.tensor([0, 0], device=self.f.device)), both, checked=checked)
             return {where: factor.take(slice(0, 1)) for where, factor in twice.items()}
         with differentiable_recurrence(self.f):
             passed = forward(self.f, inputs)
@@ -72,17 +75,22 @@ class Structured:
                 raise Changed("other operations")
             collected = Collected(self.plan.uses, [t for _, t in terms], k)
             for c in range(k):
-                collected.put(c, passed.deltas(cotangents[:, c].expand(n, -1), terms))
+                collected.put(c, passed.deltas(cotangents[..., c].expand(n, -1), terms))
             factors = collected.factors()
-            self._check(inputs, passed, factors, cotangents[:, 0])
+            self._require_same_shapes(passed)
+            if checked or not self.fixed_path:
+                self._check(inputs, passed, factors, cotangents[..., 0].expand(n, -1))
         return factors
+
+    def _require_same_shapes(self, passed: Pass) -> None:
+        n = passed.outputs.shape[0]
+        for (use, t), p in zip(passed.found, self.plan.uses, strict=True):
+            if t is not None and not p.samples.fits(tuple(t.oriented(passed.shape(use.node)).shape), n):
+                raise Changed("other shapes")
 
     def _check(self, inputs: Any, passed: Pass, factors: Factors, column: Tensor) -> None:
         """Ask some samples alone; all of them where the model may choose its path by the data."""
         n, device = passed.outputs.shape[0], self.f.device
-        for (use, t), p in zip(passed.found, self.plan.uses, strict=True):
-            if t is not None and not p.samples.fits(tuple(t.oriented(passed.shape(use.node)).shape), n):
-                raise Changed("other shapes")
         near = torch.finfo(self.f.dtype).eps ** 0.6
         if not self.fixed_path:
             with torch.no_grad():
@@ -92,8 +100,8 @@ class Structured:
         rows = torch.randperm(n, generator=stream(0, "ntk check", n))[:CHECKED].to(device)
         weights = 2.0 ** torch.arange(len(rows), dtype=self.f.dtype, device=device)
         again = forward(self.f, take(inputs, rows))
-        plain = plain_gradient((again.outputs @ column) @ weights, again.theta)
-        merged = {p.where[0] for p in self.plan.uses if p.merged}
+        plain = plain_gradient((again.outputs * column[rows]).sum(1) @ weights, again.theta)
+        merged = {p.where[0] for p in self.plan.uses if p.merged is not None}
         some = {where: factor.take(rows) for where, factor in factors.items()}
         if differing({name: g for name, g in plain.items() if name not in merged}, some, weights):
             raise Changed("other gradients than sample by sample")

@@ -114,6 +114,29 @@ def _sliced(m: Apply, x: Tensor) -> Tensor:
 
 
 def _overlapping(m: Apply, x: Tensor) -> Tensor:
+    return torch.cat([F.linear(x, m.weight[:4]), F.linear(x.tanh(), m.weight[2:])], -1).tanh().flatten(1)
+
+
+def _viewed(m: Apply, x: Tensor) -> Tensor:
+    return _read(F.linear(x, m.weight[:30].view(5, 6)) + F.linear(x**2, m.weight.view(10, 6)[5:]) + m.shift[1][:1, :5])
+
+
+def _tied_back(m: Apply, x: Tensor) -> Tensor:
+    weight = m.parts[0].weight
+    return _read(torch.tanh(F.linear(torch.tanh(m.parts[0](x)), weight)) @ weight)
+
+
+def _with_positions(m: Apply, x: Tensor) -> Tensor:
+    places = torch.arange(4, device=x.device)[None] + 3
+    return _read(m.parts[1](x + m.parts[0](places)))
+
+
+def _last(m: Apply, x: Tensor) -> Tensor:
+    # The gradient is at one position of each sample, which may be the row of that sample in both orders of the rows.
+    return _read(m.parts[1](torch.tanh(m.parts[0](x)))[:, -1])
+
+
+def _both_ways(m: Apply, x: Tensor) -> Tensor:
     return (F.linear(x, m.weight) + F.linear(x.tanh(), m.weight.T)).tanh().flatten(1)
 
 
@@ -183,12 +206,17 @@ LAYERS = [
             inside=normal(6, 4), outside=normal(6, 3),
         ),
         SEQUENCE,
-        ("inside",),  # met as itself and transposed
     ),
     Layer("twice", lambda: Apply(_twice, nn.Linear(6, 6)), SEQUENCE),
     Layer("in slices", lambda: Apply(_sliced, weight=normal(5, 6)), SEQUENCE),
     Layer("in overlapping parts", lambda: Apply(_overlapping, weight=normal(6, 6)), SEQUENCE, ("weight",)),
-    Layer("tied embedding", lambda: Apply(_tied, nn.Embedding(7, 3)), TOKENS, ("parts.0.weight",)),
+    Layer("as itself and its transpose", lambda: Apply(_both_ways, weight=normal(6, 6)), SEQUENCE),
+    Layer("in views", lambda: Apply(_viewed, weight=normal(60), shift=normal(2, 2, 5)), SEQUENCE),
+    Layer("tied embedding", lambda: Apply(_tied, nn.Embedding(7, 3)), TOKENS),
+    Layer("looked up and multiplied", lambda: Apply(_tied_back, nn.Embedding(7, 3)), TOKENS, ("parts.0.weight",)),
+    Layer("positions", lambda: Apply(_with_positions, nn.Embedding(9, 6), nn.Linear(6, 6)), SEQUENCE),
+    Layer("last of four positions", lambda: Apply(_last, nn.Linear(6, 6), nn.Linear(6, 3)), SEQUENCE),
+    Layer("last of seven positions", lambda: Apply(_last, nn.Linear(6, 6), nn.Linear(6, 3)), normal(N, 7, 6)),
     Layer("einsum", lambda: Apply(_einsum, weight=normal(3, 6)), SEQUENCE, ("weight",)),
     Layer("weight norm", lambda: flat(weight_norm(nn.Linear(6, 3))), SEQUENCE, ("original",)),
     Layer("frozen and in place", _frozen, images()),
