@@ -1,0 +1,114 @@
+"""The Jacobian of few outputs of a large network as factors of each weight: its kernel and its products J' a.
+
+Rows of a large network's Jacobian do not fit into memory, and every J' a by autograd is a forward and a backward pass.
+Factors (inputs and gradients at the outputs of every layer) do fit, and give J J' and any number of J' a by matrix
+products. They are the same numbers, see `structured`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from geomfeat.models.functional import Functional
+from geomfeat.models.nested_inputs import n_samples, take
+from geomfeat.tangent.jacobians._memory_budget import BUDGET, saved_bytes, shapes_of
+from geomfeat.tangent.layerwise.coverage import parameter_group
+from geomfeat.tangent.layerwise.forward_pass import Factors
+from geomfeat.tangent.layerwise.outer_factors import Outer, Where
+from geomfeat.tangent.layerwise.structured_kernel import Changed, Structured, structured
+
+logger = logging.getLogger(__name__)
+MOST = 4 * BUDGET  # bytes of factors and activations held at once
+CHECKED = "factored jacobian"
+
+
+@dataclass(frozen=True, eq=False)
+class FactoredJacobian:
+    """Jacobian rows (n k, p) of k outputs, or sums of outputs, of n samples.
+
+    Attributes:
+        f: the network. n, k: row i * k + c is the gradient of output c of sample i.
+        factors: of each weight. biases: place of a weight -> that of the bias whose gradients its factor holds too.
+    """
+
+    f: Functional
+    n: int
+    k: int
+    factors: Factors
+    biases: Mapping[Where, Where]
+
+    def kernel_by_module(self) -> dict[str, Tensor]:
+        """Module -> (n k, n k) kernel J J' of its own parameters, which sum to the whole one."""
+        grams: dict[str, Tensor] = {}
+        for (name, _), factor in self.factors.items():
+            new = torch.zeros(self.n * self.k, self.n * self.k, dtype=self.f.dtype, device=self.f.device)
+            gram = grams.setdefault(parameter_group(name), new)
+            part = torch.zeros_like(gram)
+            factor.add(part.view(self.n, self.k, self.n, self.k), factor, symmetric=True)  # pyright: ignore
+            gram += _whole(part, self.n, self.k)
+        return grams
+
+    def kernel(self) -> Tensor:
+        """(n k, n k) J J'."""
+        return torch.stack(list(self.kernel_by_module().values())).sum(0)
+
+    def pulled(self, coefficients: Tensor) -> dict[str, Tensor]:
+        """J' a for a (n, k): parameter -> sum over samples and outputs of a times the gradients."""
+        a = coefficients.to(self.f.device, self.f.dtype).reshape(self.n, self.k)
+        out = {name: torch.zeros_like(value) for name, value in self.f.theta.items()}
+        for where, factor in self.factors.items():
+            g = factor.combined(a)
+            if isinstance(factor, Outer) and factor.with_bias:
+                g = g.view(-1, factor.width)
+                self._put(out, self.biases[where], g[:, -1])
+                g = g[:, :-1]
+            self._put(out, where, g)
+        return out
+
+    def _put(self, out: Mapping[str, Tensor], where: Where, g: Tensor) -> None:
+        name, (offset, shape, strides) = where
+        base = out[name]
+        # `where` gives places in the parameter's own memory, which zeros_like keeps for dense tensors.
+        base.as_strided(shape, strides, base.storage_offset() + offset).add_(g.reshape(shape))
+
+
+def factored_jacobian(f: Functional, inputs: Any, cotangents: Tensor) -> FactoredJacobian | None:
+    """The rows of the outputs `cotangents`' f; None where rules do not cover every parameter, or factors are too large.
+
+    What the rules say is verified by plain gradients for the first weights, and for networks whose path depends on the
+    data for all; at other weights (`Functional.at`) the operations are compared only.
+
+    Args:
+        inputs: n samples. cotangents: (C, k), or (n, C, k) for outputs of each sample's own.
+    """
+    inputs, k = f.inputs(inputs), cotangents.shape[-1]
+    n = n_samples(inputs)
+    key = CHECKED, n, shapes_of(take(inputs, slice(0, 1)))
+    known = f.known.get(key)
+    engine = structured(f, inputs) if known is None else Structured(f, None, *known)
+    if engine is None or engine.rest is not None:
+        return None
+    if n * (saved_bytes(f, inputs)[0] + k * engine.plan.delta_bytes) > MOST:
+        return None
+    try:
+        factors = engine(inputs, cotangents.to(f.device, f.dtype), checked=known is None)
+    except Changed as difference:
+        logger.info("no factored Jacobian: the layers' rules do not hold for all samples (%s)", difference)
+        return None
+    f.known[key] = engine.plan, engine.fixed_path
+    return FactoredJacobian(f, n, k, factors, {p.merged: p.where for p in engine.plan.uses if p.merged is not None})
+
+
+def _whole(part: Tensor, n: int, k: int) -> Tensor:
+    """A symmetric kernel of which only the blocks on and above the diagonal are filled."""
+    blocks = part.view(n, k, n, k)
+    above = torch.ones(n, n, dtype=torch.bool, device=part.device).triu()[:, None, :, None]
+    upper = torch.where(above, blocks, 0)
+    own = torch.where(torch.eye(n, dtype=torch.bool, device=part.device)[:, None, :, None], blocks, 0)
+    return (upper + upper.permute(2, 3, 0, 1) - own).reshape(n * k, n * k)

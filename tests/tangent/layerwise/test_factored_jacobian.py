@@ -1,0 +1,98 @@
+"""The Jacobian as factors: kernels and products J' a, against one gradient at a time and plain backward passes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from geomfeat.models.functional import Functional, functional
+from geomfeat.models.nested_inputs import n_samples
+from geomfeat.numerics import stream
+from geomfeat.tangent import jacobian, ntk_by_parameter_group, vjp
+from geomfeat.tangent.layerwise import factored_jacobian as module
+from geomfeat.tangent.layerwise.factored_jacobian import FactoredJacobian, factored_jacobian
+from tests.tangent.layerwise.test_rules import LAYERS, SEQUENCE, Apply, Layer, _read, assert_near, built, normal
+
+COVERED = [layer for layer in LAYERS if not layer.by_jacobian and layer.name != "weight norm"]
+
+
+def random(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=stream(1, "factored", *shape), dtype=torch.float64)
+
+
+def made(f: Functional, inputs: object, cotangents: Tensor) -> FactoredJacobian:
+    found = factored_jacobian(f, inputs, cotangents)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("layer", COVERED, ids=str)
+def test_kernels_and_products_equal_those_of_gradients(layer: Layer) -> None:
+    f = functional(built(layer))
+    inputs = f.inputs(layer.inputs)
+    n, projection = n_samples(inputs), random(jacobian(f, inputs).shape[0] // 5, 3)
+    found = made(f, inputs, projection)
+    by_group = ntk_by_parameter_group(f, inputs, outputs="full", projection=projection)
+    own = found.kernel_by_module()
+    assert own.keys() == by_group.keys()
+    for name, kernel in by_group.items():
+        assert_near(own[name], kernel.gram)
+    a = random(n, 3)
+    pulled, plain = found.pulled(a), vjp(f, inputs, a @ projection.T)
+    for name, gradient in plain.items():
+        assert (pulled[name] - gradient).norm() <= 1e-10 * gradient.norm() + 1e-14
+
+
+def test_every_sample_may_have_outputs_of_its_own() -> None:
+    layer = next(x for x in LAYERS if x.name == "tied embedding")
+    f = functional(built(layer))
+    inputs = f.inputs(layer.inputs)
+    whole, sums = jacobian(f, inputs), random(5, 7, 3)
+    rows = torch.einsum("icp,ick->ikp", whole.view(5, 7, -1), sums).reshape(15, -1)
+    assert_near(made(f, inputs, sums).kernel(), rows @ rows.T)
+
+
+def test_other_weights_are_compared_by_their_operations_alone() -> None:
+    f = functional(built(LAYERS[1]))
+    inputs, projection = f.inputs(SEQUENCE), random(2, 2)
+    first = made(f, inputs, projection).kernel()
+    moved = f.at({name: value + 0.1 * random(*value.shape) for name, value in f.theta.items()})
+    later = made(moved, inputs, projection).kernel()
+    fresh = made(replace(moved), inputs, projection).kernel()  # a copy that knows nothing
+    assert_near(later, fresh)
+    assert (later - first).norm() > 1e-3 * first.norm()
+
+
+def test_a_path_by_the_data_is_found_at_other_weights_too() -> None:
+    def choose(m: Apply, x: Tensor) -> Tensor:
+        h = m.parts[0](x)
+        return _read(torch.relu(h) if float(h.detach().sum()) > 0 else torch.relu(-h))
+
+    f = functional(Apply(choose, nn.Linear(6, 3)))
+    assert factored_jacobian(f, f.inputs(SEQUENCE[:, 0]), random(2, 2)) is None
+
+
+@pytest.mark.parametrize("name", ["einsum", "weight norm", "in overlapping parts"])
+def test_none_where_rules_do_not_cover_every_parameter(name: str) -> None:
+    layer = next(x for x in LAYERS if x.name == name)
+    f = functional(built(layer))
+    assert factored_jacobian(f, f.inputs(layer.inputs), random(2, 2)) is None
+
+
+def test_none_where_the_factors_are_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    f = functional(built(LAYERS[1]))
+    inputs = f.inputs(SEQUENCE)
+    made(f, inputs, random(2, 2))
+    monkeypatch.setattr(module, "MOST", 10)
+    assert factored_jacobian(f, inputs, random(2, 2)) is None
+
+
+def test_devices_agree(device: str) -> None:
+    net, x, projection = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 4)), normal(5, 6), random(4, 2)
+    kernels = [
+        made(f, f.inputs(x), projection).kernel().cpu() for f in (functional(net, device=device), functional(net))
+    ]
+    assert_near(*kernels)
