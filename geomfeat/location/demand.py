@@ -30,12 +30,15 @@ from geomfeat.models.nested_inputs import n_samples, take
 from geomfeat.numerics import WORKING
 from geomfeat.regimes.linearization.response import Response, respond, respond_by_products
 from geomfeat.tangent import feature_jvp, jvp, ntk, vjp
+from geomfeat.tangent.layerwise.factored_jacobian import FactoredJacobian, factored_jacobian
 
 # The kernel is formed up to this many rows n * C and multiplications (rows^2 * parameters); above, products with the
 # Jacobian cost less, some thirty for each resample. A formed kernel is diagonalised up to this many rows, and
 # multiplied with above.
 FORMED_ROWS, FORMED_MULTIPLICATIONS = 2048, 4e11
 DIAGONALISED_UP_TO = 512
+# Entries of the Jacobian of the projected outputs above which its factors are kept: a product J' a then costs a third.
+FACTORED = 1e7
 METHODS = ("auto", "kernel", "products")
 # Shares of the change that are left when the linear response stops. A third of them gives the same mean within .01
 # decades where R is smooth over the shares, in a third of the time.
@@ -54,6 +57,7 @@ class LinearisedTask:
         f, inputs: the network and the probes, on its device and in its precision. change: (n, k).
         layers: names of the hidden layers. shares: of the change, left where the flow stops; R is the mean over them.
         gram: (n k, n k) kernel of the outputs, or None to work with kernel-vector products.
+        rows: the Jacobian of these outputs as factors, for large networks, else None.
         projection: (C, k) orthonormal columns the outputs were projected on, or None.
         energy: |change| before the projection over |change| after it; movement scales with it.
         frozen: layers that did not move, which are left out of the mean. padding: positions that are no features.
@@ -69,6 +73,7 @@ class LinearisedTask:
     energy: float = 1.0
     frozen: frozenset[str] = frozenset()
     padding: Padding | None = None
+    rows: FactoredJacobian | None = None
 
     @property
     def n(self) -> int:
@@ -173,7 +178,7 @@ def linearised_task(
         raise BadInput(f"change must be (n, C) with n = {n} probes, got {tuple(change.shape)}")
     if method not in METHODS:
         raise BadInput(f"method={method!r}: use one of {', '.join(METHODS)}")
-    change, energy, basis = change.to(f.device, WORKING), 1.0, None
+    change, energy, basis, whole = change.to(f.device, WORKING), 1.0, None, f
     c = change.shape[1]
     if projections is not None and not projections >= 1:
         raise BadInput(f"projections must be at least 1, got {projections}")
@@ -186,8 +191,13 @@ def linearised_task(
     rows = change.numel()
     cheap = rows <= FORMED_ROWS and rows**2 * f.n_parameters <= FORMED_MULTIPLICATIONS
     form = method == "kernel" or (method == "auto" and cheap)
-    gram = ntk(f, inputs, outputs="full").gram.to(WORKING) if form else None
-    return LinearisedTask(f, inputs, change, tuple(layers), tuple(shares), gram, basis, energy)
+    found = (
+        factored_jacobian(whole, inputs, basis)
+        if form and basis is not None and rows * f.n_parameters > FACTORED
+        else None
+    )
+    gram = (ntk(f, inputs, outputs="full").gram if found is None else found.kernel()).to(WORKING) if form else None
+    return LinearisedTask(f, inputs, change, tuple(layers), tuple(shares), gram, basis, energy, rows=found)
 
 
 def _energy(whole: Tensor, kept: Tensor) -> float:
@@ -222,7 +232,12 @@ def _asked(
 ) -> tuple[dict[str, float], Mapping[str, Tensor]]:
     """log10 of every layer's relative movement along one response, and Dtheta."""
     cotangent = root * response.coefficients.reshape(len(rows), -1).to(root.device)
-    direction = vjp(task.f, inputs, cotangent)
+    if task.rows is None:
+        direction = vjp(task.f, inputs, cotangent)
+    else:
+        every = cotangent.new_zeros(task.change.shape)
+        every[rows.to(every.device)] = cotangent
+        direction = task.rows.pulled(every)
     moved = feature_jvp(task.f, inputs, task.layers, direction)
     layers = {}
     for name, (feature, tangent) in moved.items():

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from geomfeat.location.demand import Demand, LinearisedTask, solve
-from geomfeat.location.kernel_interval import KEPT, Resample, ResampledResponse
+from geomfeat.location.kernel_interval import FEW_KEPT, KEPT, Resample, ResampledResponse
 from geomfeat.numerics import WORKING, stream
 
 Step = Callable[[], None]
@@ -32,7 +32,8 @@ def bootstrap(
         draw = torch.randint(count, (count,), generator=stream(seed, "demand", "bootstrap", number))
         weights = torch.bincount(draw, minlength=count)[part].to(WORKING)
         found = solve(task, weights, rtol=ROUGH)
-        drawn.append(_resample(task, weights, found) if number < KEPT else Resample(weights))
+        kept = KEPT if task.rows is None else FEW_KEPT
+        drawn.append(_resample(task, weights, found) if number < kept else Resample(weights))
         rows.append({**found.layers, "richness": found.richness})
         step()
     return pd.DataFrame(rows, columns=None if rows else [*task.layers, "richness"], dtype=float), drawn

@@ -20,20 +20,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from geomfeat.location.kernel_forms import kernel_product
 from geomfeat.models.functional import Functional
 from geomfeat.models.nested_inputs import n_samples
-from geomfeat.numerics import WORKING, stream
-from geomfeat.tangent import jvp, ntk, vjp
+from geomfeat.numerics import WORKING
+from geomfeat.tangent import ntk
 
 CHANGED, CHANGED_ON_TARGET = 0.2, 0.5
-# Vectors in place of the whole kernel: |K v| over 8 random v is |K|_F within 4 % (standard deviation, measured).
-VECTORS = 8
 # The change of a kernel grows as s (its derivative along Dtheta) or s^2 (where that vanishes), and as other powers in
 # between; a slope outside of these limits is one of noise or of a kink.
 FLATTEST, STEEPEST = 0.5, 4.0
@@ -65,7 +63,7 @@ class KernelDemand:
         return math.isfinite(self.at_response)
 
 
-KernelAt = Callable[[Mapping[str, Tensor]], Tensor]
+KernelAt = Callable[[Functional], Tensor]
 
 
 def kernel_demand(
@@ -73,8 +71,7 @@ def kernel_demand(
     inputs: Any,
     direction: Mapping[str, Tensor],
     *,
-    vectors: int | None = None,
-    seed: int = 0,
+    kernel: KernelAt | None = None,
     precision: float = PRECISION,
     start: Tensor | None = None,
     near: KernelDemand | None = None,
@@ -84,7 +81,7 @@ def kernel_demand(
     Args:
         f: at theta0, in coordinates in which training is gradient flow (`Functional.scaled`).
         inputs: n probes. direction: Dtheta, name -> tensor.
-        vectors: how many random vectors stand for the kernel, where it is too large to be formed; default: none do.
+        kernel: in what form it is compared where it is too large to be formed, see `compact_kernel`; default: formed.
         precision: of the result, decades. start: the kernel at theta0, if it is known.
         near: the demand of much the same network and probes; the search begins there, and mostly ends at its first
             kernel.
@@ -98,8 +95,8 @@ def kernel_demand(
     True
     """
     inputs = f.inputs(inputs)
-    kernel = _formed(f, inputs) if vectors is None else by_vectors(f, inputs, vectors, seed)
-    return _reach(kernel, f, direction, CHANGED, precision, start if vectors is None else None, near)
+    formed = lambda at: ntk(at, inputs, outputs="full").gram.to(WORKING)  # noqa: E731
+    return _reach(kernel or formed, f, direction, CHANGED, precision, start, near)
 
 
 def demand_on_target(
@@ -119,41 +116,8 @@ def demand_on_target(
     inputs = f.inputs(inputs)
     a = coefficients.to(f.device, f.dtype).reshape(n_samples(inputs), -1)
     return _reach(
-        lambda theta: kernel_product(f, theta, inputs, a), f, direction, CHANGED_ON_TARGET, precision, near=near
+        lambda at: kernel_product(at, inputs, a), f, direction, CHANGED_ON_TARGET, precision, near=near
     )  # fmt: skip
-
-
-def relative_change(
-    f: Functional,
-    after: Functional,
-    inputs: Any,
-    *,
-    vectors: int | None = None,
-    seed: int = 0,
-    start: Tensor | None = None,
-) -> float:
-    """|K_T - K_0|_F / |K_0|_F of the tangent kernels of all outputs of two networks, in the same coordinates."""
-    inputs = f.inputs(inputs)
-    make = _formed if vectors is None else partial(by_vectors, count=vectors, seed=seed)
-    before = start if start is not None and vectors is None else make(f, inputs)(f.theta)
-    return float((make(after, inputs)(after.theta) - before).norm() / before.norm())
-
-
-def _formed(f: Functional, inputs: Any) -> KernelAt:
-    return lambda theta: ntk(f.at(theta), inputs, outputs="full").gram.to(WORKING)
-
-
-def by_vectors(f: Functional, inputs: Any, count: int, seed: int) -> KernelAt:
-    """K v for a few random v of unit variance, the same at all theta: their norms estimate those of K, unbiased."""
-    n, c = f(f.theta, inputs).shape
-    draws = torch.randn(count, n, c, generator=stream(seed, "kernel demand"), dtype=WORKING).to(f.device, f.dtype)
-    return lambda theta: torch.stack([kernel_product(f, theta, inputs, v) for v in draws])
-
-
-def kernel_product(f: Functional, theta: Mapping[str, Tensor], inputs: Any, v: Tensor) -> Tensor:
-    """K(theta) v = J J' v, (n, C)."""
-    at = f.at(theta)
-    return jvp(at, inputs, vjp(at, inputs, v)).to(WORKING)
 
 
 def _reach(
@@ -166,7 +130,7 @@ def _reach(
     near: KernelDemand | None = None,
 ) -> KernelDemand:
     steps = 0 if start is not None else 1
-    start = kernel(f.theta) if start is None else start
+    start = kernel(f) if start is None else start
     size = float(start.norm())
     # Differences of two kernels below this are rounding of the kernels themselves.
     rounding = 64 * torch.finfo(f.dtype).eps
@@ -177,7 +141,7 @@ def _reach(
         steps += 1
         s = 10**log_s
         theta = {name: value + s * direction[name] if name in direction else value for name, value in f.theta.items()}
-        moved = float((kernel(theta) - start).norm()) / size
+        moved = float((kernel(f.at(theta)) - start).norm()) / size
         return math.log10(moved) if moved > rounding else -math.inf
 
     goal = math.log10(share)

@@ -23,6 +23,7 @@ from geomfeat.numerics import WORKING
 
 # Resamples whose responses are kept for the demands: each costs a few products with the kernel.
 KEPT = 8
+FEW_KEPT = 4  # of a network of many parameters
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,30 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from geomfeat.location.demand import LinearisedTask, responses_of
-from geomfeat.location.kernel_by_layer import Grams, change_by_layer, grams_by_module
-from geomfeat.location.kernel_demand import (
-    PRECISION,
-    VECTORS,
-    KernelDemand,
-    by_vectors,
-    demand_on_target,
-    kernel_demand,
-    kernel_product,
-)
-from geomfeat.location.kernel_interval import (
-    OfResample,
-    ResampledResponse,
-    Squares,
-    along_response,
-    measured,
-    pair_squares,
-)
+from geomfeat.location.kernel_by_layer import change_by_layer
+from geomfeat.location.kernel_demand import PRECISION, KernelDemand, demand_on_target, kernel_demand
+from geomfeat.location.kernel_forms import KernelForm, compact_kernel, formed_kernel, kernel_product, whole_of
+from geomfeat.location.kernel_interval import OfResample, Resample, ResampledResponse, Squares, along_response, measured
 from geomfeat.models.functional import Functional
 from geomfeat.models.nested_inputs import take
 from geomfeat.models.trained_parameters import by_names_of
@@ -45,7 +32,7 @@ FEWEST = 16
 # where the last of a change says little.
 SHARE, SHARE_ON_TARGET = 0.01, 0.1
 ROUGH = 0.05  # decades: precision of demands that only show the spread
-FEW_VECTORS = 2  # in place of the kernel, where only its spread over resamples is asked for
+FAIR = 0.02  # decades: of a demand whose kernel is an estimate itself, within about .06
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,36 +69,40 @@ def kernel_place(
         end: after training. change: (n, C) of the outputs. known: whether `start` is where training began.
     """
     change = change.to(task.change.device, task.change.dtype)
-    rows, gram = _compared_rows(task, change.shape[1])
-    found = _demands(start.f, task, rows, gram, seed)
-    part = take(task.inputs, rows)
-
-    def kernel(f: Functional) -> dict[str, Tensor]:
-        return {"": by_vectors(f, part, VECTORS, seed)(f.theta)} if gram is None else grams_by_module(f, part)
-
-    first, reached = kernel(start.f), kernel(start.f.at(_reached(start.f, found.direction, found.demand)))
+    rows, form = _compared(start.f, task, change.shape[1], seed)
+    found = _demands(start.f, task, form)
+    kernel = form.by_module
+    first, reached = form.first or kernel(start.f), kernel(start.f.at(_reached(start.f, found.direction, found.demand)))
+    of_demand = _spread_of(start.f, form, rows, found.demand)
     of_resample = {
-        "kernel_demand": _on_vectors(start.f, part, rows, found.demand, seed),
+        "kernel_demand": of_demand,
         "kernel_demand_on_target": _on_target(start.f, task, found),
     }
-    shares = dict.fromkeys(task.layers, math.nan) if gram is None else change_by_layer(first, reached, task.layers)
+    layered = len(first) > 1
+    shares = change_by_layer(first, reached, task.layers) if layered else dict.fromkeys(task.layers, math.nan)
     by_layer = {name: (share, math.nan) for name, share in shares.items()}
     if not known:
         return KernelPlace(found.demand, found.on_target, by_layer=by_layer, of_resample=of_resample)
     after = end.within(start.space).in_metric(start.metric).f
     last, left = kernel(after), _unexplained(start.f, after, task.inputs, change)
-    kernels = _squares(_whole(first), change.shape[1]), _squares(_whole(last) - _whole(first), change.shape[1])
+    before, changed = whole_of(first), whole_of(last) - whole_of(first)
     outputs = change.square().sum(1), left.square().sum(1)
-    moved_by, there = measured(kernels, rows), _on_vectors(start.f, part, rows, None, seed)
+    moved_by = measured((form.squares(before), form.squares(changed)), rows)
+    # Where nothing is cheaper than the kernel, its change at the response is taken from that at s*, a power of s away.
+    of_response = None if form.is_rough else _spread_of(start.f, form, rows, None)
+
+    def there(resample: Resample) -> float:
+        return found.demand.slope * of_demand(resample) if of_response is None else of_response(resample)
+
     of_resample |= {
         "kernel_change": moved_by,
         "kernel_excess": lambda resample: moved_by(resample) - there(resample),
         "linearisation_gap": measured(outputs, torch.arange(task.n, device=change.device)),
     }
-    if gram is not None:
+    if layered:
         happened = change_by_layer(first, last, task.layers)
         by_layer = {name: (share, happened[name]) for name, share in shares.items()}
-    moved = float((_whole(last) - _whole(first)).norm() / _whole(first).norm())
+    moved = float(changed.norm() / before.norm())
     excess = math.log10(moved) - found.demand.at_response if moved > 0 and found.demand.finite else math.nan
     gap = float(left.norm() / change.norm())
     return KernelPlace(found.demand, found.on_target, moved, excess, gap, by_layer, of_resample)
@@ -119,7 +110,7 @@ def kernel_place(
 
 def rough_place(start: Network, task: LinearisedTask, n_outputs: int, near: KernelPlace, seed: int) -> KernelPlace:
     """The demands alone from another start, near those of the first: with a kernel or two."""
-    found = _demands(start.f, task, *_compared_rows(task, n_outputs), seed, near=near)
+    found = _demands(start.f, task, _compared(start.f, task, n_outputs, seed)[1], near=near)
     return KernelPlace(found.demand, found.on_target)
 
 
@@ -134,18 +125,13 @@ class _Demands:
     coefficients: Tensor
 
 
-def _demands(
-    f: Functional, task: LinearisedTask, rows: Tensor, gram: Tensor | None, seed: int, near: KernelPlace | None = None
-) -> _Demands:
-    """Demands, on the kernels of these rows of the probes; `gram`: that of the start, or None if it is not formed."""
+def _demands(f: Functional, task: LinearisedTask, form: KernelForm, near: KernelPlace | None = None) -> _Demands:
+    """Both demands, that of the whole kernel in this form."""
     end, middle = (_coefficients(task, response) for response in responses_of(task, SHARE, SHARE_ON_TARGET))
     direction, towards_target = vjp(f, task.inputs, end), vjp(f, task.inputs, middle)
-    # A network that is too heavy to form the kernel of a few outputs is so for that of all.
-    vectors = VECTORS if gram is None else None
-    precision = PRECISION if near is None else ROUGH
+    precision = ROUGH if near is not None else PRECISION if form.start is not None else FAIR
     demand = kernel_demand(
-        f, take(task.inputs, rows), direction, vectors=vectors, seed=seed, precision=precision, start=gram,
-        near=near and near.demand,
+        f, task.inputs, direction, kernel=form.whole, precision=precision, start=form.start, near=near and near.demand
     )  # fmt: skip
     on_target = demand_on_target(
         f, task.inputs, towards_target, middle, precision=precision, near=near and near.on_target
@@ -153,14 +139,14 @@ def _demands(
     return _Demands(demand, on_target, direction, towards_target, middle)
 
 
-def _on_vectors(f: Functional, inputs: Any, rows: Tensor, demand: KernelDemand | None, seed: int) -> OfResample:
-    """K v on the compared probes, at s* along the response of a resample; without a demand at the response itself."""
-    kernel = by_vectors(f, inputs, FEW_VECTORS, seed)
-    before = kernel(f.theta)
+def _spread_of(f: Functional, form: KernelForm, rows: Tensor, demand: KernelDemand | None) -> OfResample:
+    """The kernel's change at s* along the response of a resample; without a demand at the response itself."""
+    before = form.start if form.is_rough and form.start is not None else form.rough(f)
 
+    @cache
     def squares(response: ResampledResponse) -> Squares:
-        after = kernel(_reached(f, response.direction, demand))
-        return before.square().sum((0, 2)), (after - before).square().sum((0, 2))
+        after = form.rough(f.at(_reached(f, response.direction, demand)))
+        return form.rough_squares(before), form.rough_squares(after - before)
 
     return along_response(squares, rows, 1.0 if demand is None else demand.slope)
 
@@ -174,7 +160,7 @@ def _on_target(f: Functional, task: LinearisedTask, found: _Demands) -> OfResamp
     def squares(response: ResampledResponse) -> Squares:
         a = _of_all_outputs(task, response.coefficients).to(f.device, f.dtype)
         before = jvp(f, inputs, response.direction).to(WORKING)
-        after = kernel_product(f, _reached(f, response.direction, demand), inputs, a)
+        after = kernel_product(f.at(_reached(f, response.direction, demand)), inputs, a)
         return before.square().sum(1), (after - before).square().sum(1)
 
     return along_response(squares, rows, demand.slope)
@@ -197,23 +183,16 @@ def _unexplained(f: Functional, after: Functional, inputs: Any, change: Tensor) 
     return change - jvp(f, inputs, step).to(change.device, change.dtype)
 
 
-def _whole(parts: Grams) -> Tensor:
-    return torch.stack(list(parts.values())).sum(0)
-
-
-def _squares(kernel: Tensor, n_outputs: int) -> Tensor:
-    """By pairs of probes of a formed kernel (n C, n C), or by probes of its products (count, n, C) with vectors."""
-    return pair_squares(kernel, n_outputs) if kernel.ndim == 2 else kernel.square().sum((0, 2))
-
-
-def _compared_rows(task: LinearisedTask, n_outputs: int) -> tuple[Tensor, Tensor | None]:
-    """The probes on which the kernel is compared, evenly spread, and the start's kernel on them if it is known."""
+def _compared(f: Functional, task: LinearisedTask, n_outputs: int, seed: int) -> tuple[Tensor, KernelForm]:
+    """The probes on which the kernel is compared, evenly spread, and the form in which it is."""
     n = min(task.n, max(FEWEST, ROWS // n_outputs))
     rows = torch.arange(n, device=task.change.device) * task.n // n
+    part = take(task.inputs, rows)
+    # A network that is too heavy to form the kernel of a few outputs is so for that of all.
     if task.gram is None or task.projection is not None:
-        return rows, None
+        return rows, compact_kernel(f, part, seed)
     index = (rows[:, None] * n_outputs + torch.arange(n_outputs, device=rows.device)).flatten().to(task.gram.device)
-    return rows, task.gram[index][:, index]
+    return rows, formed_kernel(f, part, n_outputs, task.gram[index][:, index], seed)
 
 
 def _coefficients(task: LinearisedTask, response: Response) -> Tensor:

@@ -1,0 +1,57 @@
+"""The tangent kernel of very many outputs through random sums of them, each sample's its own.
+
+With v_ia standard normal, a = 1 .. k for each sample i, the numbers v_ia' K_ij v_jb have mean square |K_ij|_F^2
+wherever (i, a) and (j, b) differ. The sketch holds these, with those of one sample weighted for the pairs that are left
+out, so that its squares sum to k^2 |K|_F^2 in the mean: relative changes of the kernel are those of the sketch. It
+takes one forward pass and k backward passes, whatever the number of outputs, and knows the part of every module.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from geomfeat.models.functional import Functional
+from geomfeat.models.nested_inputs import n_samples
+from geomfeat.numerics import WORKING, stream
+from geomfeat.tangent.layerwise.factored_jacobian import FactoredJacobian, factored_jacobian
+
+SUMS = 2  # of outputs, for each sample
+
+
+Sketched = Callable[[Functional], dict[str, Tensor]]
+
+
+def kernel_sketch(f: Functional, inputs: Any, seed: int, sums: int = SUMS) -> tuple[Sketched, dict[str, Tensor]] | None:
+    """Weights -> module -> (n k, n k) sketch of the kernel of its parameters, float64; and that at the weights of `f`.
+
+    The sums are the same at all weights. None where the rules for layers do not cover the network.
+    """
+    inputs = f.inputs(inputs)
+    with torch.no_grad():
+        n, c = n_samples(inputs), f(f.theta, inputs).shape[1]
+    draws = torch.randn(n, c, sums, generator=stream(seed, "kernel sketch"), dtype=WORKING).to(f.device, f.dtype)
+    weights = _weights(n, sums).to(f.device)
+
+    def sketched(rows: FactoredJacobian) -> dict[str, Tensor]:
+        return {name: weights * gram.to(WORKING) for name, gram in rows.kernel_by_module().items()}
+
+    def at(other: Functional) -> dict[str, Tensor]:
+        rows = factored_jacobian(other, inputs, draws)
+        if rows is None:
+            raise AssertionError("the rules for layers cover the network at the start only")
+        return sketched(rows)
+
+    first = factored_jacobian(f, inputs, draws)
+    return None if first is None else (at, sketched(first))
+
+
+def _weights(n: int, k: int) -> Tensor:
+    """(n k, n k) 1 for pairs of samples; within one, 0 for a sum with itself and more for the others in its place."""
+    own = torch.eye(n, dtype=WORKING).repeat_interleave(k, 0).repeat_interleave(k, 1)
+    others = 0.0 if k == 1 else math.sqrt(k / (k - 1))
+    return 1 - own + others * (own - torch.eye(n * k, dtype=WORKING))
