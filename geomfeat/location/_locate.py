@@ -35,6 +35,9 @@ from geomfeat.tangent.tangent_space import Params
 from geomfeat.types import Snapshot
 
 BOOTSTRAP, HEAVY_BOOTSTRAP, HEAVY_PROJECTIONS, MANY_OUTPUTS = 20, 6, 4, 16
+# Entries n C p of the Jacobian of all outputs, above which some hundred products with it, for each of thirty solutions,
+# take minutes on one core: then as for a heavy network, whatever its number of parameters.
+ENTRIES = 5e9
 BY_SIZE = (STATE, GRADIENT)  # metrics of optimizers that divide by the size of gradients
 ORDERS, HEAVY_ORDERS = 4, 1  # random orders of the probes to average the growth of R with their number over
 
@@ -126,11 +129,12 @@ def locate_network(
     _check(options, ladder, initial)
     observed = observe(network, labels, n_probes=options.n_probes, seed=seed)
     together = _groups_of(observed, groups, network.n)
-    options = _with_effort(observed, options, ladder is not None)
+    heavy = _is_heavy(observed)
+    options = _with_effort(observed, options, heavy, ladder is not None)
     n_bootstrap, n_starts = cast(int, options.n_bootstrap), options.n_reinitialisations
-    orders = HEAVY_ORDERS if network.is_heavy else ORDERS
+    orders = HEAVY_ORDERS if heavy else ORDERS
     # Fresh starts differ by far more than three shares from nine.
-    usual = FEW_SHARES if network.is_heavy or initial is None else SHARES
+    usual = FEW_SHARES if heavy or initial is None else SHARES
     shares = usual if options.share_left is None else (options.share_left,)
     steps = (1 if initial is not None else 2 * n_starts) + n_bootstrap + 2 * orders
     with tqdm(total=steps, desc="locate", disable=not progress, leave=False) as bar:
@@ -191,9 +195,15 @@ def _resampled(
     return samples, resamples, growth.assign(richness=growth["richness"] + difference(start.demand.richness, there))
 
 
-def _with_effort(observed: Observed, options: LocateOptions, climbed: bool) -> LocateOptions:
-    """Resamples and projections as given, or as the size of the network allows. A ladder compares all outputs."""
-    heavy = observed.network.is_heavy
+def _is_heavy(observed: Observed) -> bool:
+    """Whether the network is large, or has so many outputs that all of them would take as long as a large one."""
+    n_outputs = observed.outputs.shape[1]
+    entries = len(observed.rows) * n_outputs * observed.network.f.n_parameters
+    return observed.network.is_heavy or (n_outputs > MANY_OUTPUTS and entries > ENTRIES)
+
+
+def _with_effort(observed: Observed, options: LocateOptions, heavy: bool, climbed: bool) -> LocateOptions:
+    """Resamples and projections as given, or as the size of the work allows. A ladder compares all outputs."""
     n_bootstrap, projections = options.n_bootstrap, options.projections
     if n_bootstrap is None:
         n_bootstrap = HEAVY_BOOTSTRAP if heavy else BOOTSTRAP

@@ -44,6 +44,7 @@ METHODS = ("auto", "kernel", "products")
 # decades where R is smooth over the shares, in a third of the time.
 SHARES = tuple(10 ** (k / 4 - 3) for k in range(9))
 FEW_SHARES = SHARES[1::3]
+ROUGH = 1e-3  # relative tolerance of the movement of a resample: far below the spread between resamples
 MIDDLE = 0.01  # the one share of resamples, where only differences count
 # Shares between which R is compared: a network whose change has a hard part asks for far more at the first.
 LATE, EARLY = 0.002, 0.05
@@ -222,13 +223,13 @@ def solve(task: LinearisedTask, weights: Tensor | None = None, rtol: float = 1e-
     inputs = task.inputs if len(rows) == task.n else take(task.inputs, rows.to(task.change.device))
     change = task.change[rows.to(task.change.device)]
     responses = _respond(task, inputs, rows, root, (root * change).flatten(), rtol)
-    asked = [_asked(task, inputs, rows, root, response) for response in responses]
+    asked = [_asked(task, inputs, rows, root, response, rough=rtol >= ROUGH) for response in responses]
     by_share = {share: layers for share, (layers, _) in zip(task.shares, asked, strict=True)}
     return Demand(by_share, responses, task.frozen, asked[len(asked) // 2][1])
 
 
 def _asked(
-    task: LinearisedTask, inputs: Any, rows: Tensor, root: Tensor, response: Response
+    task: LinearisedTask, inputs: Any, rows: Tensor, root: Tensor, response: Response, *, rough: bool
 ) -> tuple[dict[str, float], Mapping[str, Tensor]]:
     """log10 of every layer's relative movement along one response, and Dtheta."""
     cotangent = root * response.coefficients.reshape(len(rows), -1).to(root.device)
@@ -238,7 +239,7 @@ def _asked(
         every = cotangent.new_zeros(task.change.shape)
         every[rows.to(every.device)] = cotangent
         direction = task.rows.pulled(every)
-    moved = feature_jvp(task.f, inputs, task.layers, direction)
+    moved = feature_jvp(task.f, inputs, task.layers, direction, rough=rough)
     layers = {}
     for name, (feature, tangent) in moved.items():
         if task.padding is not None:

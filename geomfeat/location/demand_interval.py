@@ -10,12 +10,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from geomfeat.location.demand import Demand, LinearisedTask, solve
+from geomfeat.location.demand import ROUGH, Demand, LinearisedTask, solve
 from geomfeat.location.kernel_interval import FEW_KEPT, KEPT, Resample, ResampledResponse
 from geomfeat.numerics import WORKING, stream
 
 Step = Callable[[], None]
-ROUGH = 1e-3  # relative tolerance of a resample's movement: far below the spread between resamples
 
 
 def bootstrap(

@@ -107,16 +107,18 @@ def demand_on_target(
     *,
     precision: float = PRECISION,
     near: KernelDemand | None = None,
+    rough: bool = False,
 ) -> KernelDemand:
     """kappa_a: the demand on the part of the kernel that acts on the target, by products alone.
 
     Args:
-        direction: Dtheta = J' a. coefficients: (n, C) a. Others as in `kernel_demand`.
+        direction: Dtheta = J' a. coefficients: (n, C) a. rough: of the products, see `jvp`. Others as in
+            `kernel_demand`.
     """
     inputs = f.inputs(inputs)
     a = coefficients.to(f.device, f.dtype).reshape(n_samples(inputs), -1)
     return _reach(
-        lambda at: kernel_product(at, inputs, a), f, direction, CHANGED_ON_TARGET, precision, near=near
+        lambda at: kernel_product(at, inputs, a, rough=rough), f, direction, CHANGED_ON_TARGET, precision, near=near
     )  # fmt: skip
 
 

@@ -92,9 +92,9 @@ def vectors_of(f: Functional, inputs: Any, count: int, seed: int) -> Callable[[F
     return lambda at: torch.stack([kernel_product(at, inputs, v) for v in draws])
 
 
-def kernel_product(f: Functional, inputs: Any, v: Tensor) -> Tensor:
-    """K v = J J' v, (n, C)."""
-    return jvp(f, inputs, vjp(f, inputs, v)).to(WORKING)
+def kernel_product(f: Functional, inputs: Any, v: Tensor, *, rough: bool = False) -> Tensor:
+    """K v = J J' v, (n, C); `rough`: see `jvp`."""
+    return jvp(f, inputs, vjp(f, inputs, v), rough=rough).to(WORKING)
 
 
 def _by_probe(products: Tensor) -> Tensor:

@@ -134,7 +134,8 @@ def _demands(f: Functional, task: LinearisedTask, form: KernelForm, near: Kernel
         f, task.inputs, direction, kernel=form.whole, precision=precision, start=form.start, near=near and near.demand
     )  # fmt: skip
     on_target = demand_on_target(
-        f, task.inputs, towards_target, middle, precision=precision, near=near and near.on_target
+        f, task.inputs, towards_target, middle, precision=precision if form.first is None else ROUGH,
+        near=near and near.on_target, rough=form.first is not None,
     )  # fmt: skip
     return _Demands(demand, on_target, direction, towards_target, middle)
 
@@ -159,8 +160,8 @@ def _on_target(f: Functional, task: LinearisedTask, found: _Demands) -> OfResamp
 
     def squares(response: ResampledResponse) -> Squares:
         a = _of_all_outputs(task, response.coefficients).to(f.device, f.dtype)
-        before = jvp(f, inputs, response.direction).to(WORKING)
-        after = kernel_product(f.at(_reached(f, response.direction, demand)), inputs, a)
+        before = jvp(f, inputs, response.direction, rough=True).to(WORKING)
+        after = kernel_product(f.at(_reached(f, response.direction, demand)), inputs, a, rough=True)
         return before.square().sum(1), (after - before).square().sum(1)
 
     return along_response(squares, rows, demand.slope)

@@ -19,10 +19,10 @@ class LocateOptions:
         share_left: share of the change that remains when the linear response stops; default None: R is the mean over
             nine of them, from .001 to .1.
         n_bootstrap: resamples of the probes behind the interval, at least 2; default None: 20, or 6 for more than a
-            million parameters.
+            million parameters, or as much work (5e9 entries of the Jacobian of all outputs).
         n_reinitialisations: sets of fresh weights where the initial ones are not known, then at least 4; default 4.
         method, projections: see `linearised_task`. Default "auto" and None: all outputs, or the 4 leading directions of
-            their change for more than a million parameters and 16 outputs.
+            their change for as much work and more than 16 outputs.
         loss: of the training, "mse" or "cross-entropy", if known; cross-entropy raises a flag. Default None: unknown.
 
     Raises BadInput for another loss, or fewer than two resamples.

@@ -4,6 +4,7 @@
     backward twice     u -> J' v is linear in v, and the derivative of <J' v, u> in v is J u. Silently wrong through an
                        autograd function whose backward is marked once_differentiable or is not built of torch.
     differences        central differences of the outputs, to about 10 digits in float64.
+    small step         the same with a longer step, to about three digits in float32; where these are enough.
     rows               one backward pass for each output of each sample: the definition, and slow.
 
 Backward passes define J, since kernels are made of them and training follows them, so the first way is taken whose
@@ -12,6 +13,7 @@ products agree with them: <v, J u> = <J' v, u> for random u and v, on a few samp
 
 import contextlib
 import logging
+import math
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -199,6 +201,35 @@ def _differences(at: At, theta: Direction, direction: Direction) -> tuple[Output
         value = at(theta)
         ahead, behind = (at(moved_along(theta, direction, s)) for s in (step, -step))
     return value, {name: (ahead[name] - behind[name]) / (2 * step) for name in value}
+
+
+# Relative movement of the values by a small step: float32 rounds them by some 1e-6, and curvature counts by its square.
+# Weights would be no measure of it: there are networks whose features move a thousand times as far as these.
+MOVED, LEAST_MOVED, MOST_MOVED = 1e-2, 2e-3, 4e-2
+TRIES, FIRST_STEP = 5, 1e-4
+
+
+def small_step(f: Functional, what: Any, at: At, direction: Direction) -> tuple[Outputs, Outputs]:
+    """Means and half differences of the values a step ahead and behind, for `at`, known by `what`.
+
+    The step is one that moves them by about a hundredth. Its length, for weights, is kept for the next direction.
+    """
+    length, size = (math.sqrt(sum(float(v.square().sum()) for v in d.values())) for d in (direction, f.theta))
+    key = ("small step", what)
+    step = f.known.get(key, FIRST_STEP * (size or 1.0)) / (length or 1.0)
+    theta = {name: f.theta[name] for name in direction}
+    for _ in range(TRIES):
+        with torch.no_grad():
+            ahead, behind = (at(moved_along(theta, direction, s)) for s in (step, -step))
+        means = {name: (ahead[name] + behind[name]) / 2 for name in ahead}
+        halves = {name: (ahead[name] - behind[name]) / 2 for name in ahead}
+        moved = max(float(halves[name].norm() / (means[name].norm() or 1.0)) for name in means)
+        taken = step
+        if not 0 < moved < math.inf or LEAST_MOVED <= moved <= MOST_MOVED:
+            break
+        step *= MOVED / moved
+    f.known[key] = step * length
+    return means, {name: half / taken for name, half in halves.items()}
 
 
 def _rms(value: Tensor) -> float:

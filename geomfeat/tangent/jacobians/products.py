@@ -18,7 +18,7 @@ from geomfeat.models.functional import Functional
 from geomfeat.models.nested_inputs import batches, n_samples
 from geomfeat.tangent.jacobians._memory_budget import BUDGET, saved_bytes
 from geomfeat.tangent.jacobians.derivative_checks import require_batch_size, require_callable
-from geomfeat.tangent.jacobians.directional_derivative import Direction, Outputs, along, right_way
+from geomfeat.tangent.jacobians.directional_derivative import Direction, Outputs, along, right_way, small_step
 from geomfeat.tangent.jacobians.gradients import differentiable_recurrence, plain_gradient
 
 T = TypeVar("T")
@@ -52,12 +52,15 @@ def vjp(
     return _in_batches(f, inputs, attempt, 0, batch_size)
 
 
-def jvp(f: Functional, inputs: Any, direction: Direction, *, batch_size: int | None = None) -> Tensor:
+def jvp(
+    f: Functional, inputs: Any, direction: Direction, *, batch_size: int | None = None, rough: bool = False
+) -> Tensor:
     """J dtheta: the derivative of the outputs along `direction`, (n, C).
 
     Args:
         direction: name -> tensor of the parameter's shape (parameters left out do not move), or several directions
             at once, each tensor with one leading dimension B; the result is then (B, n, C).
+        rough: whether about three digits do: float32 networks then take two forward passes instead of forward mode.
 
     >>> from geomfeat.models.functional import functional
     >>> f = functional(torch.nn.Linear(2, 1, bias=False))
@@ -65,7 +68,7 @@ def jvp(f: Functional, inputs: Any, direction: Direction, *, batch_size: int | N
     [[12.0]]
     """
 
-    return _directional(f, inputs, _outputs_of(f), direction, batch_size, "outputs")[1][""]
+    return _directional(f, inputs, _outputs_of(f), direction, batch_size, "outputs", rough)[1][""]
 
 
 def way_of_outputs(f: Functional, inputs: Any) -> str:
@@ -78,11 +81,18 @@ def _outputs_of(f: Functional) -> Callable[[Direction, Any], Outputs]:
 
 
 def feature_jvp(
-    f: Functional, inputs: Any, layers: Sequence[str], direction: Direction, *, batch_size: int | None = None
+    f: Functional,
+    inputs: Any,
+    layers: Sequence[str],
+    direction: Direction,
+    *,
+    batch_size: int | None = None,
+    rough: bool = False,
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """Hidden features and their derivative along `direction`: layer -> (features (n, d), tangent (n, d)).
 
-    Features are flattened per sample. With several directions at once (see `jvp`) a tangent is (B, n, d).
+    Features are flattened per sample. With several directions at once (see `jvp`) a tangent is (B, n, d). `rough`: as
+    there.
     `layers` are names as `recording` gives them ("fc1", "rnn[0]"); a bare module name of a layer with nested outputs
     stands for all of them that have one row per sample.
 
@@ -99,7 +109,7 @@ def feature_jvp(
             f(theta, part)
         return _asked_for(recorded, layers, n_samples(part))
 
-    primal, tangent = _directional(f, inputs, features, direction, batch_size, tuple(layers))
+    primal, tangent = _directional(f, inputs, features, direction, batch_size, tuple(layers), rough)
     return {name: (primal[name], tangent[name]) for name in primal}
 
 
@@ -131,18 +141,24 @@ def _directional(
     direction: Direction,
     batch_size: int | None,
     what: Any,
+    rough: bool = False,
 ) -> tuple[Outputs, Outputs]:
     """Values and derivatives of `function`, known by `what`, along `direction`, over all inputs in batches."""
     inputs = f.inputs(inputs)
     require_callable(f, inputs)
     moved, stacked = _checked(f, direction)
     way = right_way(f, what, function, inputs)
+    # Where forward mode agrees with backward passes, so do small steps.
+    by_steps = rough and way == "forward" and not stacked and f.precision == torch.float32
 
     def attempt(size: int) -> tuple[Outputs, Outputs]:
         values, tangents = [], []
         for _, part in batches(inputs, size):
             at = lambda theta, part=part: function({**f.theta, **theta}, part)  # noqa: E731
-            value, tangent = along(way, at, f.theta, moved, stacked)
+            if by_steps:
+                value, tangent = small_step(f, what, at, moved)
+            else:
+                value, tangent = along(way, at, f.theta, moved, stacked)
             values.append(value)
             tangents.append(tangent)
         return (
