@@ -44,7 +44,10 @@ def _resample(task: LinearisedTask, weights: Tensor, found: Demand) -> Resample:
     coefficients = torch.zeros_like(task.change)
     own = found.response.coefficients.reshape(len(rows), -1).to(coefficients)
     coefficients[rows] = weights.to(own.device)[rows].sqrt()[:, None] * own
-    return Resample(weights, ResampledResponse(found.direction, coefficients))
+    factors, direction = task.rows, found.direction
+    if factors is None:
+        return Resample(weights, ResampledResponse(coefficients, lambda: direction))
+    return Resample(weights, ResampledResponse(coefficients, lambda: factors.pulled(coefficients)))
 
 
 def by_probes(

@@ -28,10 +28,20 @@ FEW_KEPT = 4  # of a network of many parameters
 
 @dataclass(frozen=True, eq=False)
 class ResampledResponse:
-    """The linear response of a resample: Dtheta, name -> tensor, and its coefficients (n, k) a, Dtheta = J' a."""
+    """The linear response of a resample.
 
-    direction: Mapping[str, Tensor]
+    Attributes:
+        coefficients: (n, k) a, Dtheta = J' a. pulled: returns Dtheta, name -> tensor; for large networks it is computed
+            at every call, since each is as large as the network.
+    """
+
     coefficients: Tensor
+    pulled: Callable[[], Mapping[str, Tensor]]
+
+    @property
+    def direction(self) -> Mapping[str, Tensor]:
+        """Dtheta."""
+        return self.pulled()
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,7 +34,9 @@ def of_size(response: ResampledResponse) -> Squares:
 
 
 def test_a_demand_goes_by_the_response_of_its_resample() -> None:
-    responses = [ResampledResponse({"w": torch.tensor(size)}, torch.ones(3, 1)) for size in (1.0, 100.0)]
+    responses = [
+        ResampledResponse(torch.ones(3, 1), lambda size=size: {"w": torch.tensor(size)}) for size in (1.0, 100.0)
+    ]
     drawn = [Resample(torch.ones(3), response) for response in responses]
     errors = standard_errors({"kernel_demand": along_response(of_size, torch.arange(3), slope=2.0)}, drawn)
     assert errors["kernel_demand"] == pytest.approx(math.sqrt(0.5))
