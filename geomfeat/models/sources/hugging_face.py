@@ -66,7 +66,7 @@ class HuggingFace:
     def fresh(self) -> nn.Module:
         """The network of the config with weights that transformers draws as before a training from scratch."""
         with quiet():
-            made = _tried(lambda: self.kind(self.config), self.spec)
+            made = tried(lambda: self.kind(self.config), self.spec)
         dtype = getattr(self.config, "dtype", None)
         return (made.to(dtype) if isinstance(dtype, torch.dtype) else made).eval()
 
@@ -116,7 +116,7 @@ class HuggingFace:
         with quiet():
             from transformers import AutoConfig
 
-            return _tried(
+            return tried(
                 lambda: AutoConfig.from_pretrained(self.folder, local_files_only=True, trust_remote_code=False),
                 f"{self.folder / CONFIG}",
             )
@@ -183,7 +183,7 @@ def _loaded(folder: Path, config: Any, kind: Any, *, may_draw_head: bool = False
         )  # fmt: skip
 
     with quiet():
-        model, info = _tried(read, f"{PREFIX}{folder}")
+        model, info = tried(read, f"{PREFIX}{folder}")
     there, here = _differences(model, info, files)
     if may_draw_head:
         there, here = _without_head(model, there, here, where)
@@ -225,7 +225,7 @@ def _without_head(
     return body(there), body(here)
 
 
-def _tried(make: Any, spec: str) -> Any:
+def tried(make: Any, spec: str) -> Any:
     """What a call of transformers gives; BadInput with its own words where it raises."""
     try:
         return make()
