@@ -57,6 +57,7 @@ from .geometry.similarity import (
     similarity_interval as similarity_interval,
 )
 from .location._locate import locate as locate
+from .location.movement_only import Movement as Movement, movement as movement
 from .location.options import LocateOptions as LocateOptions
 from .location.reference_ladder import Ladder as Ladder, train_ladder as train_ladder
 from .location.result import Location as Location

@@ -45,6 +45,13 @@ def location() -> gf.Location:
     )
 
 
+def moved() -> gf.Movement:
+    numbers = {"movement": [0.3, -np.inf], "weights": [0.1, 0.0], "cka": [0.9, np.nan], "dimension_before": [3.0, 3.0],
+               "dimension_after": [4.0, 3.0]}  # fmt: skip
+    rows = pd.DataFrame({"layer": [NAME, "b"], **numbers, "reduce": ["token_mean", "flatten"]})
+    return gf.Movement(rows, 0.3, 0.1, 8, 100, "float32", (f"cka of layer {NAME}: it is constant",))
+
+
 def table() -> pd.DataFrame:
     """A row of the table of a sweep."""
     return pd.DataFrame(
@@ -168,6 +175,7 @@ EXAMPLES: dict[type, Callable[[], Any]] = {
     ),
     regimes.LazyLimit: lambda: regimes.lazy_limit(LINE, ONE, THREE, ONE),
     gf.Location: location,
+    gf.Movement: moved,
     gf.Ladder: lambda: gf.Ladder(pd.DataFrame({"gamma": [0.1, 1.0], "richness": [-1.0, 0.0]}), 0.1, (NAME,), 10),
     gf.Study: lambda: gf.Study(NAME, table(), location()),
     gf.ModelComparison: compared,
