@@ -189,15 +189,16 @@ def linearised_task(
         f = replace(f, readout=partial(_projected, readout=f.readout, basis=basis))
         kept = change @ basis
         change, energy = kept, _energy(change, kept)
-    rows = change.numel()
-    cheap = rows <= FORMED_ROWS and rows**2 * f.n_parameters <= FORMED_MULTIPLICATIONS
-    form = method == "kernel" or (method == "auto" and cheap)
-    found = (
-        factored_jacobian(whole, inputs, basis)
-        if form and basis is not None and rows * f.n_parameters > FACTORED
-        else None
-    )
-    gram = (ntk(f, inputs, outputs="full").gram if found is None else found.kernel()).to(WORKING) if form else None
+    rows, found = change.numel(), None
+    # Factors take far less work than rows^2 * parameters, so they come first where they are worth it.
+    if method != "products" and basis is not None and rows * f.n_parameters > FACTORED and rows <= FORMED_ROWS:
+        found = factored_jacobian(whole, inputs, basis)
+    if found is not None:
+        gram = found.kernel().to(WORKING)
+    else:
+        cheap = rows <= FORMED_ROWS and rows**2 * f.n_parameters <= FORMED_MULTIPLICATIONS
+        form = method == "kernel" or (method == "auto" and cheap)
+        gram = ntk(f, inputs, outputs="full").gram.to(WORKING) if form else None
     return LinearisedTask(f, inputs, change, tuple(layers), tuple(shares), gram, basis, energy, rows=found)
 
 
