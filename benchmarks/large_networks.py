@@ -1,0 +1,71 @@
+"""What a location of a language model costs: CPU seconds, forward passes, and peak memory, one size a process.
+
+    OMP_NUM_THREADS=1 python benchmarks/large_networks.py [small | medium | large | bare]
+
+Networks of the shape of GPT-2, with made-up weights: before training as they are drawn, after it moved at random by a
+fiftieth of their spread. 16 sequences of 16 tokens, 4 projections, the blocks as layers and the last token as read-out;
+"bare" is `locate` with its defaults on the smallest network and 64 sequences of 32 tokens.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import GPT2Config, GPT2LMHeadModel
+
+import geomfeat as gf
+
+SIZES = {
+    "small": {"n_layer": 2, "n_embd": 128, "n_head": 4, "vocab_size": 1000},
+    "medium": {"n_layer": 8, "n_embd": 384, "n_head": 6, "vocab_size": 8000},
+    "large": {"n_layer": 12, "n_embd": 768, "n_head": 12, "vocab_size": 50257},
+}
+
+
+def network(size: str, seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    config = GPT2Config(n_positions=64, bos_token_id=0, eos_token_id=0, **SIZES[size])
+    return GPT2LMHeadModel(config).eval()
+
+
+def moved(start: nn.Module, size: str) -> nn.Module:
+    """The network after a training that never was: every weight a fiftieth of its tensor's spread away."""
+    end, draws = network(size, 0), torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for p in end.parameters():
+            p.add_(0.02 * p.std().clamp_min(0.01) * torch.randn(p.shape, generator=draws))
+    return end
+
+
+def main(what: str) -> None:
+    torch.set_num_threads(1)
+    size = "small" if what == "bare" else what
+    start = network(size, 0)
+    end = moved(start, size)
+    n, length = (64, 32) if what == "bare" else (16, 16)
+    tokens = torch.randint(0, SIZES[size]["vocab_size"], (n, length), generator=torch.Generator().manual_seed(2))
+    begin = time.process_time()
+    with torch.no_grad():
+        start(input_ids=tokens)
+    forward, begin = time.process_time() - begin, time.process_time()
+    options: dict[str, Any] = {}
+    if what != "bare":
+        blocks = [f"transformer.h.{i}" for i in range(SIZES[size]["n_layer"])]
+        options = {"layers": blocks, "readout": "last", "options": gf.LocateOptions(projections=4)}
+    where = gf.locate(end, {"input_ids": tokens}, initial=start, progress=False, **options)
+    seconds = time.process_time() - begin
+    count = sum(p.numel() for p in start.parameters()) / 1e6
+    print(where)
+    print(
+        f"{what}: {count:.1f} million parameters; {seconds:.1f} CPU s = {seconds / forward:.0f} forward passes; "
+        f"peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.1f} GB"
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 else "small")
