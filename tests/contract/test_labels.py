@@ -81,6 +81,9 @@ CLASSES: dict[str, Callable[[Any], Any]] = {
     "simulated_capacity": lambda y: number_of(gf.simulated_capacity(X, y, n_trials=2)),
     "shuffled_control": lambda y: number_of(geometry.shuffled_control(X, y, n_draws=5)),
     "nc1": lambda y: geometry.nc1(X, y),
+    "movement": lambda y: (
+        gf.movement(net(1), X, y, initial=net(), layers="fc1", progress=False).to_frame()["capacity_after"].tolist()[1:]
+    ),
     "linear_probe": lambda y: gf.linear_probe(X, y, classifier="ridge").accuracy,
     "linear_probe groups": lambda y: (
         gf.linear_probe(X, [i % 2 for i in range(N)], groups=y, folds=2, classifier="ridge").accuracy

@@ -71,7 +71,10 @@ def test_a_path_by_the_data_is_found_at_other_weights_too() -> None:
         h = m.parts[0](x)
         return _read(torch.relu(h) if float(h.detach().sum()) > 0 else torch.relu(-h))
 
+    torch.manual_seed(0)
     f = functional(Apply(choose, nn.Linear(6, 3)))
+    sums = [float((f.model.parts[0](x[None])).detach().sum()) for x in f.inputs(SEQUENCE[:, 0])]
+    assert min(sums) < 0 < max(sums), "both ways are taken"
     assert factored_jacobian(f, f.inputs(SEQUENCE[:, 0]), random(2, 2)) is None
 
 
