@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import os
+import tempfile
 from collections import Counter
 from collections.abc import Generator
 from typing import Any
@@ -14,6 +16,14 @@ torch.set_num_threads(1)
 gc.disable()  # until the tests are collected
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A folder for what the workers of this test run compute once for all; they find its name in the environment."""
+    if not hasattr(config, "workerinput"):
+        folder = tempfile.TemporaryDirectory(prefix="geomfeat-tests-")
+        os.environ["GEOMFEAT_TEST_RUNS"] = folder.name
+        config.add_cleanup(folder.cleanup)
 
 
 @pytest.fixture(params=DEVICES)
