@@ -102,12 +102,9 @@ def _views(node: Node, view: Tensor) -> tuple[Tensor, ...] | None:
             return (view.view(tuple(node._input_metadata[0].shape)),)
         case "SliceBackward0":
             # The end is stored as given: the largest whole number stands for "to the end".
-            start, end = _signed(node._saved_start), min(_signed(node._saved_end), view.shape[_signed(node._saved_dim)])
-            return (
-                view.movedim(_signed(node._saved_dim), 0)[start : end : node._saved_step].movedim(
-                    0, _signed(node._saved_dim)
-                ),
-            )
+            along = _signed(node._saved_dim)
+            part = slice(_signed(node._saved_start), _signed(node._saved_end), node._saved_step)
+            return (view.movedim(along, 0)[part].movedim(0, along),)
         case "SplitBackward0":
             return view.split(node._saved_split_size, _signed(node._saved_dim))
         case "SplitWithSizesBackward0":

@@ -8,6 +8,7 @@ from torch import nn
 
 from geomfeat.models.functional import Functional, functional
 from geomfeat.tangent import feature_jvp, jvp
+from geomfeat.tangent.jacobians import directional_derivative
 from tests.geometry.clouds import normal
 
 X = normal(6, 5)
@@ -49,3 +50,12 @@ def test_float64_and_a_direction_that_moves_nothing() -> None:
     assert torch.equal(jvp(f, X, direction), jvp(f, X, direction, rough=True))
     still = {name: torch.zeros_like(value) for name, value in network(torch.float32).theta.items()}
     assert not jvp(network(torch.float32), X.float(), still, rough=True).any()
+
+
+def test_a_step_that_is_still_too_long_at_the_last_try_is_the_one_divided_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(directional_derivative, "TRIES", 1)
+    f = functional(nn.Linear(5, 30), dtype=torch.float32)  # linear in its weights: exact for a step of any length
+    f.known["small step", "outputs"] = 30.0
+    direction = {name: normal(*value.shape, seed=7).float() for name, value in f.theta.items()}
+    exact, rough = (jvp(f, X.float(), direction, rough=rough) for rough in (False, True))
+    assert (exact - rough).norm() < 1e-3 * exact.norm()
