@@ -63,9 +63,9 @@ def formed_kernel(f: Functional, inputs: Any, n_outputs: int, start: Tensor, see
     )
 
 
-def compact_kernel(f: Functional, inputs: Any, seed: int) -> KernelForm:
-    """A sketch, where the rules for layers cover the network, else products with random vectors."""
-    sketch = kernel_sketch(f, inputs, seed)
+def compact_kernel(f: Functional, inputs: Any, seed: int, *, sketched: bool = True) -> KernelForm:
+    """A sketch, where the rules for layers cover the network, else, or for `sketched=False`, products with vectors."""
+    sketch = kernel_sketch(f, inputs, seed) if sketched else None
     if sketch is None:
         every, few = (vectors_of(f, inputs, count, seed) for count in (VECTORS, FEW_VECTORS))
         return KernelForm(lambda at: {"": every(at)}, every, _by_probe, few, _by_probe)

@@ -23,6 +23,7 @@ from geomfeat.network import Network
 from geomfeat.numerics import WORKING
 from geomfeat.regimes.linearization.response import Response
 from geomfeat.tangent import jvp, vjp
+from geomfeat.tangent.layerwise.structured_kernel import Changed
 
 # The kernel is compared on so many of its rows (n * C) at most, at five points along the response: forming it takes the
 # square of them. The demand on the target, by products, is on all probes.
@@ -69,7 +70,17 @@ def kernel_place(
         end: after training. change: (n, C) of the outputs. known: whether `start` is where training began.
     """
     change = change.to(task.change.device, task.change.dtype)
-    rows, form = _compared(start.f, task, change.shape[1], seed)
+    try:
+        return _place(start, end, task, change, known, _compared(start.f, task, change.shape[1], seed))
+    except Changed:  # the network computes in another way at some of the weights, which vectors do not mind
+        compared = _compared(start.f, task, change.shape[1], seed, sketched=False)
+        return _place(start, end, task, change, known, compared)
+
+
+def _place(
+    start: Network, end: Network, task: LinearisedTask, change: Tensor, known: bool, compared: tuple[Tensor, KernelForm]
+) -> KernelPlace:
+    rows, form = compared
     found = _demands(start.f, task, form)
     kernel = form.by_module
     first, reached = form.first or kernel(start.f), kernel(start.f.at(_reached(start.f, found.direction, found.demand)))
@@ -110,7 +121,10 @@ def kernel_place(
 
 def rough_place(start: Network, task: LinearisedTask, n_outputs: int, near: KernelPlace, seed: int) -> KernelPlace:
     """The demands alone from another start, near those of the first: with a kernel or two."""
-    found = _demands(start.f, task, _compared(start.f, task, n_outputs, seed)[1], near=near)
+    try:
+        found = _demands(start.f, task, _compared(start.f, task, n_outputs, seed)[1], near=near)
+    except Changed:
+        found = _demands(start.f, task, _compared(start.f, task, n_outputs, seed, sketched=False)[1], near=near)
     return KernelPlace(found.demand, found.on_target)
 
 
@@ -146,7 +160,10 @@ def _spread_of(f: Functional, form: KernelForm, rows: Tensor, demand: KernelDema
 
     @cache
     def squares(response: ResampledResponse) -> Squares:
-        after = form.rough(f.at(_reached(f, response.direction, demand)))
+        try:
+            after = form.rough(f.at(_reached(f, response.direction, demand)))
+        except Changed:  # no number of this resample
+            after = torch.full_like(before, math.nan)
         return form.rough_squares(before), form.rough_squares(after - before)
 
     return along_response(squares, rows, 1.0 if demand is None else demand.slope)
@@ -184,14 +201,16 @@ def _unexplained(f: Functional, after: Functional, inputs: Any, change: Tensor) 
     return change - jvp(f, inputs, step).to(change.device, change.dtype)
 
 
-def _compared(f: Functional, task: LinearisedTask, n_outputs: int, seed: int) -> tuple[Tensor, KernelForm]:
+def _compared(
+    f: Functional, task: LinearisedTask, n_outputs: int, seed: int, *, sketched: bool = True
+) -> tuple[Tensor, KernelForm]:
     """The probes on which the kernel is compared, evenly spread, and the form in which it is."""
     n = min(task.n, max(FEWEST, ROWS // n_outputs))
     rows = torch.arange(n, device=task.change.device) * task.n // n
     part = take(task.inputs, rows)
     # A network that is too heavy to form the kernel of a few outputs is so for that of all.
     if task.gram is None or task.projection is not None:
-        return rows, compact_kernel(f, part, seed)
+        return rows, compact_kernel(f, part, seed, sketched=sketched)
     index = (rows[:, None] * n_outputs + torch.arange(n_outputs, device=rows.device)).flatten().to(task.gram.device)
     return rows, formed_kernel(f, part, n_outputs, task.gram[index][:, index], seed)
 

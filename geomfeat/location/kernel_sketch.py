@@ -19,6 +19,7 @@ from geomfeat.models.functional import Functional
 from geomfeat.models.nested_inputs import n_samples
 from geomfeat.numerics import WORKING, stream
 from geomfeat.tangent.layerwise.factored_jacobian import FactoredJacobian, factored_jacobian
+from geomfeat.tangent.layerwise.structured_kernel import Changed
 
 SUMS = 2  # of outputs, for each sample
 
@@ -29,7 +30,8 @@ Sketched = Callable[[Functional], dict[str, Tensor]]
 def kernel_sketch(f: Functional, inputs: Any, seed: int, sums: int = SUMS) -> tuple[Sketched, dict[str, Tensor]] | None:
     """Weights -> module -> (n k, n k) sketch of the kernel of its parameters, float64; and that at the weights of `f`.
 
-    The sums are the same at all weights. None where the rules for layers do not cover the network.
+    The sums are the same at all weights. None where the rules for layers do not cover the network; at weights where it
+    computes in another way than at the first, so that they do not hold there, the sketch raises Changed.
     """
     inputs = f.inputs(inputs)
     with torch.no_grad():
@@ -43,7 +45,7 @@ def kernel_sketch(f: Functional, inputs: Any, seed: int, sums: int = SUMS) -> tu
     def at(other: Functional) -> dict[str, Tensor]:
         rows = factored_jacobian(other, inputs, draws)
         if rows is None:
-            raise AssertionError("the rules for layers cover the network at the start only")
+            raise Changed("the rules for layers do not hold at other weights")
         return sketched(rows)
 
     first = factored_jacobian(f, inputs, draws)

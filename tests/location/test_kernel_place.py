@@ -246,3 +246,34 @@ def test_fresh_starts_widen_the_interval_of_the_demand() -> None:
     low, high = found.kernel_intervals["kernel_demand"]
     assert low < found.kernel_demand < high
     assert set(found.kernel_intervals) == {"kernel_demand", "kernel_demand_on_target"}
+
+
+class TwoWays(nn.Module):
+    """Bent hidden units, read out in one operation near the start and in two far from it: the same function."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last = nn.Linear(4, 12), nn.Linear(12, 30)
+        self.limit = 1.02 * float(self.first.weight.detach().norm())
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.tanh(self.first(x))
+        if float(self.first.weight.detach().norm()) < self.limit:
+            return self.last(h)
+        return h @ self.last.weight.T + self.last.bias
+
+
+def test_a_network_that_computes_in_another_way_at_other_weights_is_placed_by_vectors() -> None:
+    start = TwoWays().double()
+    end = copy.deepcopy(start)
+    with torch.no_grad():
+        for i, p in enumerate(end.parameters()):
+            p.add_(0.3 * normal(*p.shape, seed=20 + i))
+    found, whole = (
+        locate(end, X, initial=start, progress=False, options=LocateOptions(n_bootstrap=2, n_probes=20, projections=k))
+        for k in (2, None)
+    )
+    assert found.kernel_demand == pytest.approx(whole.kernel_demand, abs=0.4)  # along two leading directions
+    assert found.kernel_change == pytest.approx(whole.kernel_change, rel=0.2)
+    assert all(math.isnan(share) for share in found.layers["kernel_share"])
