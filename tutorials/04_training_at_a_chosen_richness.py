@@ -30,7 +30,7 @@ from geomfeat.regimes.training import parameter_groups, relative_loss
 PICTURES = Path("pictures")
 PICTURES.mkdir(exist_ok=True)
 
-data = gf.load_data("digits", n=80)
+data = gf.load_data("digits", n=60)
 x, y = data.inputs, data.labels
 WIDTH = 64
 start = mlp(hidden=(WIDTH, WIDTH), parameterization="ntk", seed=0)

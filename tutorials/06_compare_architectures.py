@@ -93,7 +93,7 @@ untrained = with_batchnorm_statistics(fresh(resetting(trained), seed=0, number=0
 found = gf.compare(
     {"trained": trained, "untrained": untrained, **controls},
     pictures, categories, layers={"trained": layers, "untrained": layers}, brain=brains, progress=False,
-    extraction=gf.ExtractOptions(project=None), options=gf.CompareOptions(n_draws=100, n_bootstrap=100),
+    extraction=gf.ExtractOptions(project=None), options=gf.CompareOptions(n_draws=50, n_bootstrap=50),
 )  # fmt: skip
 print(found)
 print(found.layers.groupby(["model", "kind"], sort=False).size().to_string())

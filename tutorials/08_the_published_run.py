@@ -78,7 +78,7 @@ else:
     low, high = halves()
     config |= {"data": low, "alpha": [0.1, 1, 10], "seeds": 3, "sigma": 1.5, "batch_size": 25}
     config["train"] |= {"n": 100, "max_steps": 80}
-    config["measure"] |= {"n": 50, "location": {"n_probes": 24}, "probe": {"data": high, "n": 100}}
+    config["measure"] |= {"n": 50, "location": {"n_probes": 16, "n_bootstrap": 4}, "probe": {"data": high, "n": 100}}
     print("GEOMFEAT_CIFAR10 is not set. What follows is a stand-in on digits, and says nothing about CIFAR-10.")
 same_steps = gf.sweep(config, Path("runs", "published"), progress=False)
 print(same_steps)

@@ -58,7 +58,7 @@ def embedding(kind: type[nn.Module]) -> tuple[nn.Module, Tensor]:
         table.weight.mul_(3)
     width = 8 if kind is nn.EmbeddingBag else 40
     net = nn.Sequential(table, nn.Flatten(), nn.Linear(width, 8), nn.Tanh(), nn.Linear(8, 3))
-    return net, torch.randint(0, 11, (24, 5), generator=torch.Generator().manual_seed(0))
+    return net, torch.randint(0, 11, (10, 5), generator=torch.Generator().manual_seed(0))
 
 
 def state(model: nn.Module) -> dict[str, Any]:

@@ -39,6 +39,7 @@ BUILD = {
     "mlp": lambda seed=None: mlp(64, (96, 96), seed=seed),
     "cnn": lambda seed=None: cnn(channels=(16, 32), seed=seed),
 }
+COUNT = {"mlp": 150, "cnn": 80}  # images: the kernel of convolutions takes four times as long
 
 
 @lru_cache
@@ -53,7 +54,7 @@ def digits(n: int = 150) -> tuple[Tensor, Tensor]:
 
 @lru_cache
 def trained(name: str, gamma: float) -> tuple[nn.Module, nn.Module]:
-    x, y = digits()
+    x, y = digits(COUNT[name])
     start = BUILD[name](seed=0)
     end = train_at_gamma(start, x, y, gamma=gamma, target_loss=0.05)
     assert end.converged
@@ -63,7 +64,7 @@ def trained(name: str, gamma: float) -> tuple[nn.Module, nn.Module]:
 @lru_cache
 def located(name: str, gamma: float) -> Location:
     start, end = trained(name, gamma)
-    return locate(end, *digits(), initial=start, progress=False, options=LocateOptions(n_bootstrap=8))
+    return locate(end, *digits(COUNT[name]), initial=start, progress=False, options=LocateOptions(n_bootstrap=8))
 
 
 @pytest.mark.parametrize("name", BUILD)
@@ -91,7 +92,8 @@ def test_the_rich_end_is_rich_and_moves_less_than_the_linear_demand(name: str) -
 @pytest.mark.parametrize(("name", "gamma"), [("mlp", 0.3), ("mlp", 10.0), ("cnn", 10.0)])
 def test_reinitialised_agrees_with_the_true_start_above_the_floor(name: str, gamma: float) -> None:
     _, end = trained(name, gamma)
-    found = locate(end, *digits(), factory=BUILD[name], progress=False, options=LocateOptions(n_bootstrap=4))
+    images, options = digits(COUNT[name]), LocateOptions(n_bootstrap=4)
+    found = locate(end, *images, factory=BUILD[name], progress=False, options=options)
     assert found.tier == "reinitialised"
     assert found.floor is not None
     assert not found.at_most
@@ -264,7 +266,8 @@ def test_poor_fit_and_cross_entropy_are_flagged() -> None:
 @pytest.mark.parametrize("name", BUILD)
 def test_the_ladder_reads_gamma(name: str) -> None:
     start, end = trained(name, 0.3)
-    found = locate(end, *digits(), initial=start, ladder=3, progress=False, options=LocateOptions(n_bootstrap=4))
+    images, options = digits(COUNT[name]), LocateOptions(n_bootstrap=4)
+    found = locate(end, *images, initial=start, ladder=3, progress=False, options=options)
     assert math.log10(found.equivalent_gamma) == pytest.approx(math.log10(0.3), abs=0.1)
     assert found.gamma_low < found.equivalent_gamma < found.gamma_high
     assert found.ladder["converged"].all()

@@ -123,9 +123,10 @@ def test_a_killed_worker_loses_no_run_and_a_scheduler_that_comes_back_goes_on_wi
     assert (finished(tmp_path / "out"), left_over(tmp_path / "out")) == (8, [])
     assert 4 <= len(there) < 8
     assert {p: p.stat().st_mtime_ns for p in there} == there  # what was there was not made again
-    serial = sweep(EIGHT, tmp_path / "serial", progress=False)
-    pd.testing.assert_frame_equal(numbers(SweepResult.load(tmp_path / "out").table), numbers(serial.table))
-    assert weights(tmp_path / "out") == weights(tmp_path / "serial")
+    serial = sweep({**EIGHT, "seeds": [0, 7]}, tmp_path / "serial", progress=False)
+    table = SweepResult.load(tmp_path / "out").table
+    pd.testing.assert_frame_equal(numbers(table[table["seed"].isin([0, 7])]), numbers(serial.table))
+    assert weights(tmp_path / "serial").items() <= weights(tmp_path / "out").items()
 
 
 def test_a_scheduler_that_stays_away_is_reported_and_what_is_finished_kept(
