@@ -17,7 +17,7 @@ from geomfeat.errors import BadInput, require_kind
 from geomfeat.labels import as_groups
 from geomfeat.location.assembly import assembled, details_of, difference, floor_of, half_width, widened
 from geomfeat.location.caveats import flags_of
-from geomfeat.location.demand import FEW_SHARES, MIDDLE, SHARES
+from geomfeat.location.demand import FEW_SHARES, MIDDLE, SHARES, solve
 from geomfeat.location.demand_interval import bootstrap, by_probes
 from geomfeat.location.initial_states import Observed, Start, initial_models, observe, start_from
 from geomfeat.location.kernel_interval import Resample
@@ -130,6 +130,7 @@ def locate_network(
     observed = observe(network, labels, n_probes=options.n_probes, seed=seed)
     together = _groups_of(observed, groups, network.n)
     heavy = _is_heavy(observed)
+    every = options.projections is None  # few directions of the outputs only where they are asked for
     options = _with_effort(observed, options, heavy, ladder is not None)
     n_bootstrap, n_starts = cast(int, options.n_bootstrap), options.n_reinitialisations
     orders = HEAVY_ORDERS if heavy else ORDERS
@@ -143,7 +144,7 @@ def locate_network(
             starts.append(
                 start_from(
                     fresh, observed, shares=shares, method=options.method,
-                    projections=options.projections, seed=seed, known=initial is not None,
+                    projections=options.projections, all_outputs=every, seed=seed, known=initial is not None,
                     near=starts[0].kernel if starts else None,
                 )
             )  # fmt: skip
@@ -190,6 +191,9 @@ def _resampled(
     """Demand over resampled probes, these, and demand over their number: at one share, which adds a constant."""
     share = MIDDLE if MIDDLE in start.task.shares else min(start.task.shares)
     task, there = start.task.stopped_at(share), start.demand.richness_at(share)
+    if task.few is not None:
+        task = task.cheapest
+        there = solve(task).richness
     samples, resamples = bootstrap(task, n_bootstrap, seed, step, groups)
     growth = by_probes(task, there, seed, step, orders=orders, groups=groups)
     return samples, resamples, growth.assign(richness=growth["richness"] + difference(start.demand.richness, there))

@@ -136,9 +136,10 @@ def widened(located: Location, start: Start, given: int) -> Location:
     doublings = min(max(1.0, math.log2(given / start.task.n)), MOST_DOUBLINGS)
     ahead = MARGIN * doublings * last if math.isfinite(last) else 0.0
     # Projection can only make R too high, so only the lower end widens.
-    surplus = 0.0 if start.task.projection is None else PROJECTION_EXCESS
+    error = start.outputs_error
+    below = error if start.task.projection is None else PROJECTION_EXCESS
     return replace(
-        located, low=located.low - surplus + min(ahead, 0.0), high=located.high + max(ahead, 0.0),
+        located, low=located.low - below + min(ahead, 0.0), high=located.high + error + max(ahead, 0.0),
         details={**located.details, "last_doubling": last, "doublings": doublings},
     )  # fmt: skip
 
@@ -151,9 +152,10 @@ def details_of(
         "n_probes": first.task.n,
         "n_groups": None if groups is None else len(groups.unique()),
         "n_outputs": observed.outputs.shape[1],
-        "projections": None if first.task.projection is None else first.task.projection.shape[1],
+        "projections": None if (basis := first.task.cheapest.projection) is None else basis.shape[1],
         "share_left": options.share_left,
         "method": first.task.method,
+        "outputs_error": first.outputs_error,
         "unreachable": first.demand.response.unreachable,
         "left_out": list(first.left_out),
         "n_bootstrap": options.n_bootstrap,

@@ -9,6 +9,7 @@ from geomfeat.location.regimes import BY_OPTIMIZER
 from geomfeat.location.result import Location
 from geomfeat.location.training_caveats import training_flags
 from geomfeat.models.reinitialize import batchnorm_modules
+from geomfeat.regimes.linearization.guided_response import PRECISE
 from geomfeat.tangent.tangent_space import GIVEN, HINTED, MOVED, RATED, TangentSpace
 
 # An excess above this in the lazy range is more than too few probes explain.
@@ -229,6 +230,13 @@ def _projections(start: Start) -> str:
 
 def _convergence(start: Start) -> str:
     response = start.demand.response
+    if start.task.search is not None:
+        if start.outputs_error <= PRECISE:
+            return ""
+        return (
+            f"The search over all {start.task.change.shape[1]} outputs ended after {response.steps} products with the "
+            f"kernel: R is off by about {start.outputs_error:.2f} decades at most, which its interval allows for."
+        )
     if response.residual <= UNSETTLED:
         return ""
     return (

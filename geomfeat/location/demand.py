@@ -28,6 +28,7 @@ from geomfeat.location.padding import Padding
 from geomfeat.models.functional import Functional, output_matrix
 from geomfeat.models.nested_inputs import n_samples, take
 from geomfeat.numerics import WORKING
+from geomfeat.regimes.linearization.guided_response import GuidedSearch
 from geomfeat.regimes.linearization.response import Response, respond, respond_by_products
 from geomfeat.tangent import feature_jvp, jvp, ntk, vjp
 from geomfeat.tangent.layerwise.factored_jacobian import FactoredJacobian, factored_jacobian
@@ -62,6 +63,8 @@ class LinearisedTask:
         projection: (C, k) orthonormal columns the outputs were projected on, or None.
         energy: |change| before the projection over |change| after it; movement scales with it.
         frozen: layers that did not move, which are left out of the mean. padding: positions that are no features.
+        search: for the responses to the change, where there are very many outputs and a good guess at their kernel.
+        few: the same through few directions of these outputs, for what only compares; None where all are as cheap.
     """
 
     f: Functional
@@ -75,6 +78,8 @@ class LinearisedTask:
     frozen: frozenset[str] = frozenset()
     padding: Padding | None = None
     rows: FactoredJacobian | None = None
+    search: GuidedSearch | None = None
+    few: LinearisedTask | None = None
 
     @property
     def n(self) -> int:
@@ -85,7 +90,9 @@ class LinearisedTask:
         """The same network and probes for another change (n, C), seen through the same projection."""
         change = change.to(self.change.device, WORKING)
         if self.projection is None:
-            return replace(self, change=change)
+            few = None if self.few is None else self.few.towards(change)
+            search = None if self.search is None else self.search.towards(change)
+            return replace(self, change=change, few=few, search=search)
         kept = change @ self.projection
         return replace(self, change=kept, energy=_energy(change, kept))
 
@@ -94,9 +101,14 @@ class LinearisedTask:
         return replace(self, shares=shares)
 
     @property
+    def cheapest(self) -> LinearisedTask:
+        """Through few directions of the outputs, where there is such a task, else this one."""
+        return self if self.few is None else replace(self.few, shares=self.shares, frozen=self.frozen)
+
+    @property
     def method(self) -> str:
-        """ "kernel" or "products"."""
-        return "products" if self.gram is None else "kernel"
+        """ "kernel", "products", or "guided products"."""
+        return "kernel" if self.gram is not None else "products" if self.search is None else "guided products"
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,7 +179,7 @@ def linearised_task(
             up by the share of the change they hold. Cheaper for many outputs, but exact only for few beside the units
             of the last hidden layer (measured with 4: within .05 decades for 100 outputs on 256 units and .08 for 40
             on 64, but up to .3 too high for 300 on 128, .5 for 1000 on 1280): the outputs left out are free to change,
-            so hidden layers need not leave them alone.
+            so hidden layers need not leave them alone. See `through_all_outputs` for a way around it.
 
     Raises BadInput for no layers, shapes that do not fit, or an unknown method.
     """
@@ -267,12 +279,18 @@ def _respond(
     task: LinearisedTask, inputs: Any, rows: Tensor, root: Tensor, change: Tensor, rtol: float
 ) -> tuple[Response, ...]:
     k = task.change.shape[1]
+
+    if task.search is not None and len(rows) == task.n and bool((root == 1).all()):
+        return task.search.responses(task.shares)
+
+    def by_derivatives(v: Tensor) -> Tensor:
+        pulled = vjp(task.f, inputs, root * v.reshape(-1, k))
+        return (root * jvp(task.f, inputs, pulled).to(WORKING)).reshape(v.shape)
+
+    if task.search is not None:
+        guess = task.search.guess.restricted(rows.to(root.device), root)
+        return GuidedSearch(by_derivatives, change.view(-1, k), guess).responses(task.shares)
     if task.gram is None:
-
-        def by_derivatives(v: Tensor) -> Tensor:
-            pulled = vjp(task.f, inputs, root * v.reshape(-1, k))
-            return (root * jvp(task.f, inputs, pulled).to(WORKING)).flatten()
-
         return respond_by_products(by_derivatives, change, task.shares, rtol=rtol)
     scale = root.expand(-1, k).flatten()
     index = (rows[:, None] * k + torch.arange(k)).flatten().to(task.gram.device)

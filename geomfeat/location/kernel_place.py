@@ -176,7 +176,7 @@ def _on_target(f: Functional, task: LinearisedTask, found: _Demands) -> OfResamp
     demand = replace(found.on_target, demand=found.on_target.demand - math.log10(shorter))
 
     def squares(response: ResampledResponse) -> Squares:
-        a = _of_all_outputs(task, response.coefficients).to(f.device, f.dtype)
+        a = _of_all_outputs(task.cheapest, response.coefficients).to(f.device, f.dtype)
         before = jvp(f, inputs, response.direction, rough=True).to(WORKING)
         after = kernel_product(f.at(_reached(f, response.direction, demand)), inputs, a, rough=True)
         return before.square().sum(1), (after - before).square().sum(1)

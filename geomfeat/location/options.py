@@ -21,8 +21,9 @@ class LocateOptions:
         n_bootstrap: resamples of the probes behind the interval, at least 2; default None: 20, or 6 for more than a
             million parameters, or as much work (5e9 entries of the Jacobian of all outputs).
         n_reinitialisations: sets of fresh weights where the initial ones are not known, then at least 4; default 4.
-        method, projections: see `linearised_task`. Default "auto" and None: all outputs, or the 4 leading directions of
-            their change for as much work and more than 16 outputs.
+        method, projections: see `linearised_task`. Default "auto" and None: all outputs. For as much work and more than
+            16 outputs these are solved for by a guess at their kernel (`through_all_outputs`) and resamples go through
+            the 4 leading directions of the change; where no last linear layer is found, everything does.
         loss: of the training, "mse" or "cross-entropy", if known; cross-entropy raises a flag. Default None: unknown.
 
     Raises BadInput for another loss, or fewer than two resamples.

@@ -85,4 +85,7 @@ def test_very_many_outputs_take_the_effort_of_a_large_network(monkeypatch: pytes
     monkeypatch.setattr(_locate, "ENTRIES", 1e5)
     model, start, inputs = trained_and_start()
     found = locate(model, inputs, initial=start, progress=False)
-    assert "4 leading directions of the change among 24 outputs" in str(found.flags)
+    assert (found.details["method"], found.details["projections"]) == ("guided products", 4)
+    assert "leading directions" not in str(found.flags)
+    asked = locate(model, inputs, initial=start, progress=False, options=LocateOptions(projections=4))
+    assert "4 leading directions of the change among 24 outputs" in str(asked.flags)

@@ -66,7 +66,7 @@ def respond(
     >>> [round(float(v), 6) for v in r.coefficients]   # (1 - sqrt(.01)) b
     [2.7, 3.6]
     """
-    _check(change, shares)
+    valid_request(change, shares)
     values, vectors = safe_eigh(kernel)
     loads = vectors.mT @ change.to(WORKING)
     flows = [_flow(values, loads, share) for share in shares]
@@ -86,7 +86,7 @@ def respond_by_products(
     Stops when |Dtheta| = sqrt(a' K a) changed by less than `rtol` over the last 5 steps for every share, or the Krylov
     space is exhausted (then the answer is exact). Memory: `max_steps` vectors of `change`'s size.
     """
-    _check(change, shares)
+    valid_request(change, shares)
     b = change.to(WORKING)
     size = float(b.norm())
     if size == 0.0:
@@ -125,7 +125,8 @@ def respond_by_products(
     raise AssertionError("the last step always returns")
 
 
-def _check(change: Tensor, shares: Sequence[float]) -> None:
+def valid_request(change: Tensor, shares: Sequence[float]) -> None:
+    """BadInput for a share outside (0, 1), or a change that is not finite."""
     for share in shares:
         if not 0 < share < 1:
             raise BadInput(f"share_left must lie strictly between 0 and 1, got {share}")
@@ -152,10 +153,20 @@ def _flow(values: Tensor, loads: Tensor, share_left: float) -> tuple[Tensor, flo
     total = float(power.sum())
     if total == 0.0:
         return torch.zeros_like(loads), 0.0, 0.0, 0.0
-    reachable = values > NULL * values.max().clamp_min(torch.finfo(WORKING).tiny)
-    w, p = values[reachable], power[reachable]
-    if not len(w) or float(p.sum()) == 0.0:
+    largest = float(values.max().clamp_min(torch.finfo(WORKING).tiny))
+    reached = float(power[values > NULL * largest].sum())
+    if reached == 0.0:
         return torch.zeros_like(loads), 0.0, 1.0, 1.0
+    t = stop_time(values, power, share_left)
+    unreachable = 1.0 - reached / total
+    left = share_left * (1 - unreachable) + unreachable
+    return gain(values, t, largest) * loads, t, left, max(unreachable, 0.0)
+
+
+def stop_time(values: Tensor, powers: Tensor, share_left: float) -> float:
+    """t with sum(powers exp(-2 values t)) = share_left sum(powers), over the values that are not null."""
+    reachable = values > NULL * values.max()
+    w, p = values[reachable], powers[reachable]
     goal = share_left * float(p.sum())
 
     def excess(log_t: float) -> float:
@@ -167,8 +178,12 @@ def _flow(values: Tensor, loads: Tensor, share_left: float) -> tuple[Tensor, flo
     for _ in range(HALVINGS):
         middle = 0.5 * (low + high)
         low, high = (middle, high) if excess(middle) > 0 else (low, middle)
-    t = math.exp(0.5 * (low + high))
-    gain = torch.zeros_like(values)
-    gain[reachable] = -torch.expm1(-w * t) / w  # 1 - exp(-w t) would lose the digits of slow modes
-    unreachable = 1.0 - float(p.sum()) / total
-    return gain * loads, t, share_left * (1 - unreachable) + unreachable, max(unreachable, 0.0)
+    return math.exp(0.5 * (low + high))
+
+
+def gain(values: Tensor, time: float, largest: float) -> Tensor:
+    """(1 - exp(-w t)) / w of eigenvalues w, 0 for null ones; the largest eigenvalue says which these are."""
+    reachable = values > NULL * largest
+    w = torch.where(reachable, values, 1.0)
+    # 1 - exp(-w t) would lose the digits of slow modes.
+    return torch.where(reachable, -torch.expm1(-w * time) / w, 0.0)

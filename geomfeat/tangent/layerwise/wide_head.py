@@ -12,7 +12,6 @@ R' in the place of W, and 0 in that of b. Outputs less their mean over the vocab
 whose own kernels are (V - 1) / V as large.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,17 +21,11 @@ from torch import Tensor
 from geomfeat.memory import is_out_of_memory
 from geomfeat.models.functional import Functional
 from geomfeat.models.nested_inputs import batches, n_samples, take
-from geomfeat.models.readouts.reading import Reading
-from geomfeat.numerics import WORKING, safe_eigh
-from geomfeat.tangent.jacobians.gradients import differentiable_recurrence
-from geomfeat.tangent.layerwise.autograd_graph import Use, uses
+from geomfeat.numerics import safe_eigh
+from geomfeat.tangent.layerwise.last_layer import last_layer
 
 FEWEST = 256  # outputs below which gradients one output at a time are as good
 EVALUATE_AT_ONCE = 256  # samples per pass where features alone are wanted
-_LOOKS = (
-    "ViewBackward", "UnsafeViewBackward", "ReshapeAliasBackward", "CloneBackward", "AliasBackward",
-    "IndexBackward", "SelectBackward", "SliceBackward", "WhereBackward", "SumBackward", "DivBackward",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,66 +80,28 @@ def wide_head(f: Functional, x: Any, n_outputs: int) -> WideHead | None:
     if n_outputs < FEWEST:
         return None
     few = take(x, slice(0, 2))
-    parameters = {name for name, _ in f.model.named_parameters()}
-    every = {n: t.detach() for n, t in {**f.fixed, **f.theta}.items() if n in parameters and t.is_floating_point()}
-    leaves = {name: t.detach().requires_grad_() for name, t in every.items()}
-    read, f = f, _uncentred(f)
-    with torch.enable_grad(), differentiable_recurrence(f):
-        outputs = f(leaves, few)
-    found = {use.position: use for use in _last_uses(outputs, leaves)}
-    matrix = found.get(2 if 0 in found or 2 in found else 1)
-    if matrix is None or every[matrix.parameter].shape != matrix.view.T.shape or matrix.parameter in f.pairs:
+    last = last_layer(f, few)
+    if last is None:
         return None
-    weight = every[matrix.parameter]
+    f, outputs, weight = last.f, last.outputs, last.weight
     size, width = weight.shape
     if size < 2 * width or n_outputs % size:
         return None
-    bias = found[0].parameter if 0 in found else None
-    with_identity = _with(f, matrix.parameter, bias, torch.eye(width, dtype=f.dtype, device=f.device))
-    if not _gives(with_identity, few, outputs.detach(), weight, None if bias is None else every[bias]):
+    with_identity = _with(f, last.name, last.bias_name, torch.eye(width, dtype=f.dtype, device=f.device))
+    if not _gives(with_identity, few, outputs, weight, last.bias):
         return None
-    centred = _centres(read, f, few, outputs.detach(), size)
-    if centred is None:
-        return None
-    seen = weight.to(WORKING)
-    seen = seen - seen.mean(0) if centred else seen
+    seen = last.seen
     values, vectors = safe_eigh(seen.mT @ seen)
     root = (vectors * values.clamp_min(0).sqrt()).to(f.dtype)
-    rest = _with(f, matrix.parameter, bias, root.mT)
+    rest = _with(f, last.name, last.bias_name, root.mT)
     return WideHead(
-        matrix.parameter if matrix.parameter in f.theta else None,
-        bias if bias in f.theta else None,
-        size - 1 if centred else size,
+        last.name if last.name in f.theta else None,
+        last.bias_name if last.bias_name in f.theta else None,
+        size - 1 if last.centred else size,
         n_outputs // size,
         with_identity,
         rest if rest.theta else None,
     )
-
-
-def _uncentred(f: Functional) -> Functional:
-    """The network whose outputs keep their mean, where what reads them by name may take it."""
-    return replace(f, readout=replace(f.readout, centred="never")) if isinstance(f.readout, Reading) else f
-
-
-def _centres(read: Functional, f: Functional, few: Any, outputs: Tensor, size: int) -> bool | None:
-    """Whether the outputs that are read are those of `f` less their mean over `size` entries; None for neither."""
-    if read is f:
-        return False
-    with torch.no_grad():
-        found = read(read.theta, few)
-    if torch.equal(found, outputs):
-        return False
-    by_entry = outputs.unflatten(1, (-1, size))
-    return True if torch.equal(found, (by_entry - by_entry.mean(-1, keepdim=True)).flatten(1)) else None
-
-
-def _last_uses(outputs: Tensor, leaves: dict[str, Tensor]) -> Iterator[Use]:
-    """The parameters in the matrix product whose entries the outputs are."""
-    node: Any = outputs.grad_fn
-    while node is not None and node.name().rstrip("0123456789") in _LOOKS:
-        node = node.next_functions[0][0]
-    if node is not None and node.name().rstrip("0123456789") in ("AddmmBackward", "MmBackward"):
-        yield from (use for use in uses(outputs, leaves) if use.node is node)
 
 
 def _with(f: Functional, weight: str, bias: str | None, matrix: Tensor) -> Functional:

@@ -1,0 +1,80 @@
+"""Very many outputs: a guess at their kernel gives the demand of all of them, where few directions read it too high."""
+
+from __future__ import annotations
+
+import copy
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from geomfeat.location import LocateOptions, Location, _locate, locate
+from geomfeat.location.all_outputs import through_all_outputs
+from geomfeat.location.demand import linearised_task
+from geomfeat.models.functional import functional
+from geomfeat.numerics import stream
+
+V, N = 300, 12
+FREE = {"head frozen": ("0.", "2."), "all": ("",)}
+
+
+@cache
+def trained(free: str) -> tuple[nn.Module, nn.Module, Tensor]:
+    """A classifier of 300 classes on 24 features, before and after some steps in a part of its parameters."""
+    torch.manual_seed(0)
+    start = nn.Sequential(nn.Linear(20, 32), nn.Tanh(), nn.Linear(32, 24), nn.Tanh(), nn.Linear(24, V)).double()
+    end = copy.deepcopy(start)
+    x = torch.randn(N, 20, generator=stream(0, "inputs"), dtype=torch.float64)
+    y = torch.randint(0, V, (N,), generator=stream(0, "classes"))
+    moving = [p for name, p in end.named_parameters() if name.startswith(FREE[free])]
+    optimizer = torch.optim.SGD(moving, lr=1.0)
+    for _ in range(40):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(end(x), y).backward()
+        optimizer.step()
+    return end, start, x
+
+
+def located(free: str, **arguments: Any) -> Location:
+    end, start, x = trained(free)
+    options = LocateOptions(n_bootstrap=2, loss="cross-entropy", **arguments.pop("options", {}))
+    return locate(end, x, initial=start, progress=False, options=options, **arguments)
+
+
+@pytest.mark.parametrize("free", FREE)
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_the_demand_is_that_of_all_outputs(free: str, adaptive: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in the coordinates of Adam, where the last layer's kernel is no Kronecker product."""
+    end, _, _ = trained(free)
+    moving = [p for name, p in end.named_parameters() if name.startswith(FREE[free])]
+    optimizer = torch.optim.Adam(moving, lr=1e-3) if adaptive else None
+    exact = located(free, optimizer=optimizer)
+    few = located(free, optimizer=optimizer, options={"projections": 4})
+    monkeypatch.setattr(_locate, "ENTRIES", 1e3)
+    found = located(free, optimizer=optimizer)
+    assert found.details["method"] == "guided products"
+    assert found.richness == pytest.approx(exact.richness, abs=0.05)
+    for one, truth in zip(found.layers["richness"], exact.layers["richness"], strict=True):
+        assert one == pytest.approx(truth, abs=0.07)
+    assert found.kernel_demand == pytest.approx(exact.kernel_demand, abs=0.25)  # by a sketch
+    assert abs(few.richness - exact.richness) > 2 * abs(found.richness - exact.richness)
+    assert found.high - found.low < few.high - few.low
+    assert found.by_probes["richness"].iloc[-1] == found.richness
+    assert 0 < found.details["outputs_error"] < 0.06
+
+
+def test_outputs_that_are_no_linear_layer_are_left_to_few_directions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_locate, "ENTRIES", 1e3)
+    end, start, x = (nn.Sequential(m, nn.Softplus()) if isinstance(m, nn.Module) else m for m in trained("all"))
+    found = locate(end, x, initial=start, progress=False, options=LocateOptions(n_bootstrap=2))
+    assert found.details["method"] == "kernel"
+    assert "leading directions of the change among 300 outputs" in str(found.flags)
+
+
+def test_a_task_without_a_kernel_of_few_directions_stays_as_it_is() -> None:
+    _, start, x = trained("all")
+    f, change = functional(start), torch.randn(N, V, dtype=torch.float64)
+    few = linearised_task(f, x, change, ["0", "2"], method="products", projections=2)
+    assert through_all_outputs(few, f, change) is None
