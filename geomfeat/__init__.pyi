@@ -65,11 +65,15 @@ from .models.sources import load_model as load_model
 from .models.weights.checkpoints import load_weights as load_weights, save_weights as save_weights
 from .regimes.training import (
     AtRichness as AtRichness,
+    PlainOptions as PlainOptions,
+    PlainTraining as PlainTraining,
     Richness as Richness,
     Trained as Trained,
     TrainOptions as TrainOptions,
     at_richness as at_richness,
+    next_tokens as next_tokens,
     train_at_gamma as train_at_gamma,
+    train_plainly as train_plainly,
 )
 from .registry import (
     Measure as Measure,

@@ -37,7 +37,7 @@ def fresh(factory: Factory, seed: int, number: int) -> nn.Module:
     >>> torch.equal(fresh(make, 0, 0).weight, fresh(make, 0, 0).weight)
     True
     """
-    with _random_state(stream(seed, "reinitialise", number).initial_seed()):
+    with random_state(stream(seed, "reinitialise", number).initial_seed()):
         model = factory()
     if not isinstance(model, nn.Module):
         raise BadInput(f"the factory returned {type(model).__name__}, not a torch.nn.Module")
@@ -45,8 +45,11 @@ def fresh(factory: Factory, seed: int, number: int) -> nn.Module:
 
 
 @contextmanager
-def _random_state(seed: int) -> Iterator[None]:
-    # A factory may draw from any of the global generators.
+def random_state(seed: int) -> Iterator[None]:
+    """Inside, the global generators of torch, numpy and Python start from `seed`; afterwards they are as before.
+
+    A user's factory may draw from any of them.
+    """
     of_python, of_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
     try:
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):

@@ -151,6 +151,9 @@ EXAMPLES: dict[type, Callable[[], Any]] = {
     tangent.KernelVelocity: lambda: tangent.kernel_velocity(kernels(), [0, 10, 20]),
     tangent.SilentAlignment: lambda: tangent.silent_alignment_lag([0, 10, 20], [0.0, 0.9, 0.9], [1.0, 0.8, 0.3]),
     gf.Trained: lambda: gf.train_at_gamma(mlp(6, (5,), 3, seed=0), X.float(), LABELS, gamma=1.0, max_steps=3),
+    gf.PlainTraining: lambda: gf.train_plainly(
+        mlp(6, (5,), 3, seed=0), X.float(), LABELS, options=gf.PlainOptions(max_steps=3)
+    ),
     regimes.TrainingSeries: series,
     regimes.GrokkingRun: lambda: regimes.GrokkingRun((0,), (1.0,), (0, 10), {(0, 1.0): series()}),
     regimes.ModularRun: lambda: regimes.train_with_decay(regimes.modular_addition(5), width=8, steps=3),

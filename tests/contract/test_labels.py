@@ -23,7 +23,7 @@ from geomfeat.models.mlp import mlp
 from geomfeat.numerics import stream
 from geomfeat.regimes.linearization import lazy_agreement, lazy_limit
 from geomfeat.regimes.stability import descend_at_rate, largest_stable_lr, sharpness
-from geomfeat.regimes.training import relative_loss, train_at_gamma, training_series
+from geomfeat.regimes.training import PlainOptions, relative_loss, train_at_gamma, train_plainly, training_series
 from geomfeat.regimes.width import coordinate_check, estimate_r, width_scaling
 from geomfeat.types import Representation, Snapshot
 
@@ -100,6 +100,7 @@ GOALS: dict[str, Callable[[Any], Any]] = {
     "target_alignment": lambda y: geometry.target_alignment(GRAM, y).value,
     "kernel_regression": lambda y: tangent.kernel_regression(GRAM, y, ridge=1.0).train.values.tolist(),
     "train_at_gamma": lambda y: train_at_gamma(net(), X, y, gamma=1.0, max_steps=3).train_loss,
+    "train_plainly": lambda y: train_plainly(net(), X, y, options=PlainOptions(max_steps=3)).train_loss,
     "lazy_limit": lambda y: lazy_limit(net(), X, y, time=0.1).train.tolist(),
     "lazy_agreement": lambda y: lazy_agreement(net(), X, y, gamma=1.0, lr=1e-3, steps=2).is_lazy,
     "sharpness": lambda y: sharpness(net(), X, y).top,
