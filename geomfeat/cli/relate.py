@@ -105,7 +105,7 @@ def read_sweep(folder: Path) -> ReadSweep:
     Raises BadInput for a folder that is not a sweep, and for one without a finished training.
     """
     from geomfeat.comparison.sweeps._sweep import RESULTS, SweepResult
-    from geomfeat.comparison.sweeps.train import MISSING
+    from geomfeat.comparison.sweeps.outcomes import MISSING
     from geomfeat.errors import BadInput
 
     found = SweepResult.load(folder)

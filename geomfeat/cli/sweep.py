@@ -66,12 +66,14 @@ def sweep(
 
 
 def schema_text() -> str:
-    """The JSON schema of a sweep's config."""
+    """The JSON schema of a sweep's config, over reference architectures or over networks of one's own."""
     import json
 
-    from geomfeat.comparison.sweeps.config import SweepConfig
+    from pydantic import TypeAdapter
 
-    return json.dumps(SweepConfig.model_json_schema(), indent=2)
+    from geomfeat.comparison.sweeps.config_schemas import AnyConfig
+
+    return json.dumps(TypeAdapter(AnyConfig).json_schema(), indent=2)
 
 
 def foreseen(config: Path, out: Path, engine: str, workers: int) -> str:

@@ -117,8 +117,11 @@ def test_a_dry_run_on_slurm_shows_the_job_script(run: Run, config: Path, tmp_pat
 
 def test_the_schema_is_json_and_knows_every_key(run: Run) -> None:
     schema = json.loads(run("sweep", "--schema").stdout)
-    assert schema["additionalProperties"] is False
-    assert {"sigma", "eta", "gamma", "train", "measure", "design"} <= set(schema["properties"])
+    kinds = [schema["$defs"][kind["$ref"].rpartition("/")[2]] for kind in schema["anyOf"]]
+    assert all(kind["additionalProperties"] is False for kind in kinds)
+    for kind in kinds:
+        assert {"sigma", "eta", "train", "measure", "design"} <= set(kind["properties"])
+    assert ["model" in kind["properties"] for kind in kinds] == [False, True, True]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 # Networks whose output is homogeneous in all weights together (biases aside), with depth + 1 layers of weights.
 HOMOGENEOUS = ("mlp", "linear", "cnn")
+# Networks of the user's own are trained by any optimizer to any loss: of these axes alone something is known.
+OWN, OF_OWN = "own", ("gamma", "alpha")
 # Theory is asymptotic: slopes of finite networks are within about .06 of it. An interval that comes this close agrees.
 MARGIN = 0.1
 # An interval with a larger half-width is no test of any of these numbers, which are .5 apart.
@@ -39,6 +41,8 @@ def expected_slope(
     >>> expected_slope("richness", "sigma", {"architecture": "mlp", "depth": 2, "parameterization": "standard"}).slope
     -3.0
     """
+    if facts.get("parameterization") == OWN and axis not in OF_OWN:
+        return None
     if quantity == "excess" and axis == "eta":
         if cells == "beyond flow":
             return Expected(math.nan, POSITIVE, "steps beyond gradient flow move features further than required")

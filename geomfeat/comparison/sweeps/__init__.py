@@ -1,6 +1,6 @@
 """Sweeps: a grid of trainings, each run and measured once, resumed after an interruption."""
 
 from geomfeat.comparison.sweeps._sweep import SweepResult, sweep
-from geomfeat.comparison.sweeps.config import SweepConfig
+from geomfeat.comparison.sweeps.config_schemas import OwnAtGammaConfig, OwnSweepConfig, SweepConfig
 
-__all__ = ["SweepConfig", "SweepResult", "sweep"]
+__all__ = ["OwnAtGammaConfig", "OwnSweepConfig", "SweepConfig", "SweepResult", "sweep"]

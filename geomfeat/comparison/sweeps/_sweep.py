@@ -17,14 +17,16 @@ from tqdm import tqdm
 
 from geomfeat._version import __version__
 from geomfeat.charts import Curve, Plot
-from geomfeat.comparison.sweeps.config import SweepConfig, parse_config, read_config
+from geomfeat.comparison.sweeps.config import parse_config, read_config
 from geomfeat.comparison.sweeps.config_checks import refuse_depths, refuse_layers, refuse_options
+from geomfeat.comparison.sweeps.config_schemas import AnyConfig, SweepConfig
 from geomfeat.comparison.sweeps.executors.base import Engine, RunTask
 from geomfeat.comparison.sweeps.executors.registry import engine_named, require_submit
 from geomfeat.comparison.sweeps.folder import RUNS, Damaged, manifest_of, read_table
-from geomfeat.comparison.sweeps.grid import RunConfig, runs_of
+from geomfeat.comparison.sweeps.grid import runs_of
+from geomfeat.comparison.sweeps.outcomes import MISSING
+from geomfeat.comparison.sweeps.run_config import RunConfig
 from geomfeat.comparison.sweeps.task import COLUMN_TYPES, code_version
-from geomfeat.comparison.sweeps.train import MISSING
 from geomfeat.display import PlottableResult
 from geomfeat.errors import BadInput, GeomfeatError, OutputExists
 from geomfeat.storage.atomic import DAMAGED, read_json, write_parquet
@@ -64,7 +66,9 @@ class SweepResult(PlottableResult):
         Columns: run (the folder's name), seed, at ("init", "trained", "init->trained", a step or "init-><step>");
         the conditions data, architecture, width, depth, parameterization ("standard", "ntk", "mup"), sigma, eta (NaN:
         from the curvature), gamma (the output scale that was used), optimizer, batch_size (NA: full batch),
-        sigma.<layer> for factors of layers, alpha, r or gamma0 where it set gamma; momentum and centred, of train;
+        sigma.<layer> for factors of layers, alpha, r or gamma0 where it set gamma; momentum and centred, of train; of
+        networks of one's own the keywords (under "knob.<name>" where such a column is there already) and weight_decay,
+        with eta the learning rate, parameterization "own", and architecture the file and the function;
         outcome; then, as in every table of geomfeat, layer, layer_b, measure, quantity, value, stderr, ok, note, n, d,
         dtype, device, seconds, options, version.
 
@@ -156,7 +160,7 @@ class SweepResult(PlottableResult):
 
 
 def sweep(
-    config: Mapping[str, Any] | SweepConfig | str | Path,
+    config: Mapping[str, Any] | AnyConfig | str | Path,
     out: str | Path,
     *,
     engine: str = "serial",
@@ -167,8 +171,8 @@ def sweep(
     """Train and measure every network of a sweep; an interrupted sweep resumes.
 
     Args:
-        config: a mapping, or a YAML file; see `SweepConfig`. out: folder of the sweep; an enlarged sweep continues in
-            the same folder.
+        config: a mapping, or a YAML file; see `SweepConfig`, and for networks of one's own `OwnSweepConfig`.
+        out: folder of the sweep; an enlarged sweep continues in the same folder.
         engine: "serial" (default); "dask", with `workers` processes on this machine; "tcp://...", a running dask
             scheduler whose workers see the same folder; "slurm". Numbers do not depend on it.
         recompute: repeat runs made by another version.
@@ -203,13 +207,14 @@ def sweep(
     return found
 
 
-def planned(config: Mapping[str, Any] | SweepConfig | str | Path, out: str | Path) -> SweepResult:
+def planned(config: Mapping[str, Any] | AnyConfig | str | Path, out: str | Path) -> SweepResult:
     """The sweep as it would be made in `out`; nothing is written."""
     checked = read_config(config) if isinstance(config, str | Path) else parse_config(config)
     folder, version = as_path(out, "out"), code_version()
     if folder.exists() and not folder.is_dir():
         raise BadInput(f"out={str(folder)!r} is a file: name a folder")
-    refuse_options(checked)
+    if isinstance(checked, SweepConfig):
+        refuse_options(checked)
     try:
         runs = runs_of(checked)
         refuse_depths(runs)
@@ -235,7 +240,10 @@ def check_plan(planned: SweepResult) -> None:
     lost = [run for run in there.plan.values() if run.canonical() not in wanted] if there is not None else []
     if there is not None and lost:
         old, new = lost[0].model_dump(mode="json"), next(iter(planned.plan.values())).model_dump(mode="json")
-        fields = ", ".join(f"{name}={old[name]!r}" for name in old if old[name] != new[name])
+        fields = ", ".join(f"{name}={old[name]!r}" for name in old if old[name] != new.get(name))
+        was, now = old.get("own") or {}, new.get("own") or {}
+        if was.get("model") == now.get("model") and was.get("sums") != now.get("sums"):
+            fields = f"{fields}; the content of {now['model']} has changed since"
         raise OutputExists(
             f"{planned.folder / PLAN} and {RESULTS} hold a sweep of {len(there.plan)} trainings, {len(lost)} of which "
             f"this config lacks (first: {fields}): choose another folder, or add to the config what it lacks; a config "

@@ -1,236 +1,56 @@
-"""The schema of a sweep: what is varied, how each network is trained, and what is measured of it."""
+"""A sweep's config from a mapping or a file, checked: everything that is wrong in it is reported by name."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any
 
 import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    PositiveInt,
-    ValidationError,
-    WithJsonSchema,
-    model_validator,
-)  # fmt: skip
+from pydantic import ValidationError
 
+from geomfeat.comparison.sweeps.config_parts import (
+    LocationConfig,
+    MeasureConfig,
+    PlainTrainConfig,
+    ProbeConfig,
+    RandomDesign,
+    SlurmConfig,
+    TrainConfig,
+)
+from geomfeat.comparison.sweeps.config_schemas import (
+    AnyConfig,
+    OwnAtGammaConfig,
+    OwnSweepConfig,
+    SweepConfig,
+    kind_of,
+)
+from geomfeat.comparison.sweeps.config_values import Range
 from geomfeat.errors import BadInput, near
-from geomfeat.models.zoo import ARCHITECTURES
-from geomfeat.regimes.training.options import OPTIMIZERS
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-NonNegative = Annotated[int, Field(ge=0)]
 MOST_VALUES = 100_000  # values in a config file: YAML aliases can make a small file explode
-KNOBS = ("gamma", "alpha", "r", "gamma0")
+# What only reference architectures have, and networks of one's own have elsewhere.
+OF_REFERENCES = ("architecture", "width", "depth", "parameterization", "options")
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Range(_Strict):
-    """Values from `low` to `high`: `count` of them, evenly spaced, in a grid; drawn between them in a random design."""
-
-    low: Finite
-    high: Finite
-    count: Annotated[int, Field(ge=2)] | None = None
-    scale: Literal["log", "linear"] = "log"
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if not self.low < self.high:
-            raise ValueError(f"low={self.low:g} must be below high={self.high:g}")
-        if self.scale == "log" and self.low <= 0:
-            raise ValueError(f"low={self.low:g} must be positive on a log scale: raise it, or scale: linear")
-        return self
-
-    def at(self, share: float) -> float:
-        """The value at this share of the way, in [0, 1].
-
-        >>> Range(low=1, high=100).at(0.5)
-        10.0
-        """
-        if share in (0.0, 1.0):
-            return self.high if share else self.low
-        if self.scale == "linear":
-            return self.low + share * (self.high - self.low)
-        return float(f"{math.exp(math.log(self.low) + share * math.log(self.high / self.low)):.12g}")
-
-
-def _one_of(known: Collection[str]) -> AfterValidator:
-    """Checks that a name is one of these; the error for another one suggests the nearest."""
-
-    def check(name: str) -> str:
-        if name not in known:
-            raise ValueError(f"not one of {', '.join(known)}; near: {near(name, known, 2)}")
-        return name
-
-    return AfterValidator(check)
-
-
-def _names(known: Collection[str]) -> WithJsonSchema:
-    return WithJsonSchema({"type": "string", "enum": list(known)})
-
-
-SCHEMES = ("standard", "ntk", "mup")
-Name = Annotated[str, Field(min_length=1)]
-Architecture = Annotated[str, _one_of(ARCHITECTURES), _names(ARCHITECTURES)]
-Scheme = Annotated[str, _one_of(SCHEMES), _names(SCHEMES)]
-Optimizer = Annotated[str, _one_of(OPTIMIZERS), _names(OPTIMIZERS)]
-Some = Field(min_length=1)
-Numbers = Positive | Annotated[list[Positive], Some] | Range
-Reals = Finite | Annotated[list[Finite], Some] | Range
-Sizes = PositiveInt | Annotated[list[PositiveInt], Some]
-
-
-class TrainConfig(_Strict):
-    """How every network is trained.
-
-    Attributes:
-        loss: see `train_at_gamma`. target_loss: share of the loss at f = 0 at which training ends, so that all runs fit
-            equally well; null trains for max_steps. max_steps: the budget.
-        momentum: of SGD. centred: f = (net(w) - net(w0)) / gamma; false trains net(w) / gamma itself, from net(w0) on.
-        weight_decay: of the raw weights, see `train_at_gamma`.
-        n: training samples, balanced over the classes; null for all.
-        snapshots: so many checkpoints between the first and the last step, spaced evenly in log(step).
-    """
-
-    loss: Literal["mse", "cross-entropy"] = "mse"
-    target_loss: Annotated[float, Field(gt=0, lt=1)] | None = 0.1
-    max_steps: PositiveInt = 2000
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    centered: bool = True
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    n: PositiveInt | None = None
-    snapshots: NonNegative = 0
-
-
-class LocationConfig(_Strict):
-    """Options of the location, see `geomfeat.locate`."""
-
-    n_probes: Annotated[int, Field(ge=4)] | None = None
-    n_bootstrap: Annotated[int, Field(ge=2)] | None = None
-
-
-class ProbeConfig(_Strict):
-    """Another data set, on which the last features of every network are tried: its first and last weights.
-
-    Attributes:
-        data: a SPEC, see `load_data`; its images are given the shape of those the network was trained on.
-        n: so many of its training samples, balanced over the classes.
-    """
-
-    data: Name
-    n: Annotated[int, Field(ge=4)] = 500
-
-
-class MeasureConfig(_Strict):
-    """What is measured of every network, on its first and last weights.
-
-    Attributes:
-        measures: names, or "all"; an empty list for none. location: where it sits between lazy and rich.
-        layers: patterns, "*" the hidden layers with weights. n: number of training samples; null for all.
-        probe: another data set for rows "transfer_probe"; null for none.
-        snapshots: also measure the checkpoints. seed: of the measures' draws, the same in all runs.
-    """
-
-    measures: list[str] | Literal["all"] = ["capacity", "cka_linear_unbiased"]
-    location: bool | LocationConfig = True
-    layers: str | list[str] = "*"
-    n: Annotated[int, Field(ge=2)] | None = 200
-    probe: ProbeConfig | None = None
-    snapshots: bool = False
-    seed: int = 0
-
-
-class RandomDesign(_Strict):
-    """So many configurations, drawn by the seed: from ranges by their scale, from lists uniformly."""
-
-    random: PositiveInt
-    seed: int = 0
-
-
-class SlurmConfig(_Strict):
-    """Options of `--engine slurm`: `jobs` jobs of one core each."""
-
-    jobs: PositiveInt = 4
-    partition: str | None = None
-    account: str | None = None
-    walltime: str = "01:00:00"
-    memory: str = "4GB"
-    directives: list[str] = []
-    prologue: list[str] = []
-
-
-class SweepConfig(_Strict):
-    """A sweep. What can be varied takes one value, a list of values, or a range.
-
-    Attributes:
-        data: a SPEC, see `load_data`. architecture: a reference one. width, depth: default the architecture's own.
-        parameterization: "standard", "ntk", or "mup": the NTK one at gamma = gamma0 sqrt(width), gamma0 = 1 by default.
-        sigma: factor on all initial weights. sigma_of: further factors by layer name or glob.
-        eta: learning rate eta0, constant even if training diverges; null derives it from the curvature.
-        gamma, alpha, r, gamma0: the output scale, by one of these knobs (see `gamma_from`); default gamma = 1.
-        optimizer: "sgd" or "adam". batch_size: null for the full batch.
-        seeds: how many, 0, 1, ..., or which. options: further options of the architecture, e.g. activation.
-        design: "grid", or {random: 50, seed: 0}.
-    """
-
-    data: Name | Annotated[list[Name], Some] = "digits"
-    architecture: Architecture | Annotated[list[Architecture], Some] = "mlp"
-    width: Sizes | None = None
-    depth: Sizes | None = None
-    parameterization: Scheme | Annotated[list[Scheme], Some] = "standard"
-    sigma: Numbers = 1.0
-    sigma_of: dict[str, Numbers] = {}
-    eta: Positive | Annotated[list[Positive | None], Some] | Range | None = None
-    gamma: Numbers | None = None
-    alpha: Numbers | None = None
-    r: Reals | None = None
-    gamma0: Numbers | None = None
-    optimizer: Optimizer | Annotated[list[Optimizer], Some] = "sgd"
-    batch_size: PositiveInt | Annotated[list[PositiveInt | None], Some] | None = None
-    seeds: PositiveInt | Annotated[list[int], Some] = 3
-    options: dict[str, Any] = {}
-    train: TrainConfig = TrainConfig()
-    measure: MeasureConfig = MeasureConfig()
-    design: Literal["grid"] | RandomDesign = "grid"
-    slurm: SlurmConfig = SlurmConfig()
-
-    @model_validator(mode="after")
-    def _one_knob(self) -> Self:
-        given = [name for name in KNOBS if getattr(self, name) is not None]
-        if len(given) > 1:
-            raise ValueError(f"{' and '.join(given)} all set the output scale: give one of them")
-        schemes = self.parameterization if isinstance(self.parameterization, list) else [self.parameterization]
-        if "mup" in schemes and given and given != ["gamma0"]:
-            raise ValueError(f"mup sets gamma = gamma0 sqrt(width): give gamma0 in place of {given[0]}")
-        return self
-
-
-def parse_config(raw: Mapping[str, Any] | SweepConfig, where: str = "the sweep") -> SweepConfig:
+def parse_config(raw: Mapping[str, Any] | AnyConfig, where: str = "the sweep") -> AnyConfig:
     """A checked config; BadInput that lists everything wrong in it by name, unknown keys with the nearest valid ones.
 
     >>> parse_config({"sigma": [0.5, 2.0], "seeds": 2}).train.target_loss
     0.1
     """
-    if isinstance(raw, SweepConfig):
+    if isinstance(raw, AnyConfig):
         return raw
     if not isinstance(raw, Mapping):
         raise BadInput(f"{where} must be a mapping of keys to values, got {type(raw).__name__}")
+    kind = kind_of(raw)
     try:
-        return SweepConfig.model_validate(dict(raw))
+        return kind.model_validate(dict(raw))
     except ValidationError as cause:
         problems: dict[str, list[str]] = {}
         errors = cause.errors()
         for error in errors:
-            place, words = _problem(error)
+            place, words = _problem(error, kind)
             if error["type"] in OTHER_KIND and any(
                 e["type"] not in OTHER_KIND and e["loc"][:1] == error["loc"][:1] for e in errors
             ):
@@ -244,38 +64,52 @@ def parse_config(raw: Mapping[str, Any] | SweepConfig, where: str = "the sweep")
 # Errors that say that a value is not of a branch's kind, rather than what is wrong with it.
 OTHER_KIND = {
     "model_type", "model_attributes_type", "list_type", "float_type", "int_type", "bool_type", "string_type",
-    "dict_type", "bool_parsing", "literal_error",
+    "dict_type", "bool_parsing", "literal_error", "none_required",
 }  # fmt: skip
 
 
-def _problem(error: Any) -> tuple[str, str]:
+def _problem(error: Any, kind: type[AnyConfig]) -> tuple[str, str]:
     """(key, what is wrong with it) of one pydantic error; branches of a union are reported under one key."""
     loc = [str(part) for part in error["loc"]]
-    parents = {"train": TrainConfig, "measure": MeasureConfig, "slurm": SlurmConfig, "design": RandomDesign}
     if error["type"] in ("extra_forbidden", "missing") and len(loc) > 1:
-        home = parents.get(loc[0], SweepConfig)
-        home = (
-            LocationConfig
-            if "LocationConfig" in loc
-            else ProbeConfig
-            if loc[1] == "probe"
-            else Range
-            if any("Range" in p for p in loc)
-            else home
-        )
-        fields = home.model_fields
+        fields = _home(loc, kind).model_fields
         words = f"no such key; near: {near(loc[-1], fields)}" if error["type"] == "extra_forbidden" else "is missing"
+        if loc[0] == "train" and kind is OwnAtGammaConfig and loc[-1] in PlainTrainConfig.model_fields:
+            words = "it is of a training without an output scale: leave it out, or gamma and alpha"
         return f"{loc[0]}.{loc[-1]}", words
     if error["type"] == "extra_forbidden":
-        return loc[0], f"no such key; near: {near(loc[0], SweepConfig.model_fields)}"
-    deep = bool(loc) and loc[0] in ("train", "measure", "slurm", "sigma_of")
+        return loc[0], _no_such_key(loc[0], kind)
+    deep = bool(loc) and loc[0] in ("train", "measure", "slurm", "sigma_of", "knobs")
     value = error.get("input")
     shown = "" if not loc or isinstance(value, Mapping | list) else f", got {value!r}"
     return ".".join(loc[: 2 if deep else 1]), error["msg"].removeprefix("Value error, ") + shown
 
 
-def read_config(path: str | Path) -> SweepConfig:
-    """The config in a YAML or JSON file.
+def _home(loc: list[str], kind: type[AnyConfig]) -> Any:
+    """The part of the config in which a key stands."""
+    if "LocationConfig" in loc:
+        return LocationConfig
+    if loc[1] == "probe":
+        return ProbeConfig
+    if any("Range" in part for part in loc):
+        return Range
+    train = PlainTrainConfig if kind is OwnSweepConfig else TrainConfig
+    parents = {"train": train, "measure": MeasureConfig, "slurm": SlurmConfig, "design": RandomDesign}
+    return parents.get(loc[0], kind)
+
+
+def _no_such_key(name: str, kind: type[AnyConfig]) -> str:
+    if kind is not SweepConfig and name in OF_REFERENCES:
+        return f"it is of reference architectures: a model of one's own takes its keywords as knobs (knobs.{name})"
+    if kind is OwnSweepConfig and name in PlainTrainConfig.model_fields:
+        return f"give it as train.{name}"
+    if kind is SweepConfig and name == "knobs":
+        return "they are those of a model of one's own: name it too, model: file.py:function"
+    return f"no such key; near: {near(name, kind.model_fields)}"
+
+
+def read_config(path: str | Path) -> AnyConfig:
+    """The config in a YAML or JSON file; a relative path of its `model` is found beside it.
 
     Raises BadInput as `parse_config`, and for a file that is missing, empty, no YAML, or nested or repeated by its
     references beyond what any sweep needs.
@@ -295,7 +129,17 @@ def read_config(path: str | Path) -> SweepConfig:
         raise BadInput(f"{path} is not valid YAML: {' '.join(str(cause).split())[:300]}") from cause
     if raw is None:
         raise BadInput(f"{path} is empty: name at least one key of a sweep, see geomfeat sweep --schema")
-    return parse_config(raw, str(path))
+    found = parse_config(raw, str(path))
+    return found if isinstance(found, SweepConfig) else _beside(found, path)
+
+
+def _beside(found: OwnSweepConfig | OwnAtGammaConfig, path: Path) -> OwnSweepConfig | OwnAtGammaConfig:
+    """The config with the path of its model as seen from the file's folder."""
+    source, _, name = found.model.rpartition(":")
+    if not source.endswith(".py"):
+        return found
+    whole = (path.resolve().parent / Path(source).expanduser()).resolve()
+    return found.model_copy(update={"model": f"{whole}:{name}"})
 
 
 def _require_small(raw: Any) -> None:

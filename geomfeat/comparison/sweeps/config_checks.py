@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from geomfeat.activations import select_layers
-from geomfeat.comparison.sweeps.config import SweepConfig
-from geomfeat.comparison.sweeps.grid import RunConfig, dataset_of, network_of
+from geomfeat.comparison.sweeps.config_schemas import AnyConfig, SweepConfig
+from geomfeat.comparison.sweeps.grid import dataset_of, network_of, shape_of
+from geomfeat.comparison.sweeps.run_config import RunConfig
 from geomfeat.errors import BadInput
 
 # Options of an architecture that are conditions of a sweep: as an option they would overrule what its column says.
@@ -54,11 +55,11 @@ def refuse_depths(runs: Iterable[RunConfig]) -> None:
             )
 
 
-def refuse_layers(config: SweepConfig, runs: Iterable[RunConfig]) -> None:
+def refuse_layers(config: AnyConfig, runs: Iterable[RunConfig]) -> None:
     """BadInput for a pattern in measure.layers that matches no layer of a network of the sweep."""
     if config.measure.layers == "*":
         return
-    for run in {(r.data, r.architecture, r.width, r.depth, r.parameterization): r for r in runs}.values():
+    for run in {shape_of(r): r for r in runs}.values():
         try:
             select_layers(network_of(run, dataset_of(run)), config.measure.layers)
         except BadInput as cause:

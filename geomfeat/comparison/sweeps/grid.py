@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import nn
 
-from geomfeat.comparison.sweeps.config import KNOBS, MeasureConfig, RandomDesign, Range, SweepConfig, TrainConfig
-from geomfeat.comparison.sweeps.folder import address_of
+from geomfeat.comparison.sweeps.config_parts import PlainTrainConfig, RandomDesign
+from geomfeat.comparison.sweeps.config_schemas import KNOBS, AnyConfig, SweepConfig
+from geomfeat.comparison.sweeps.config_values import Range
+from geomfeat.comparison.sweeps.own_networks import own_network
+from geomfeat.comparison.sweeps.own_runs import own_axes, own_run
+from geomfeat.comparison.sweeps.plain_goal import check_learns
+from geomfeat.comparison.sweeps.run_config import RunConfig
 from geomfeat.data._load_data import load_data
 from geomfeat.data.content_hash import contents
 from geomfeat.data.dataset import Dataset
 from geomfeat.data.resize import images_like
 from geomfeat.errors import BadInput, near
 from geomfeat.models import build
+from geomfeat.models.functional import call, output_matrix
 from geomfeat.models.nested_inputs import take
+from geomfeat.models.weights.checkpoints import what_went_wrong
 from geomfeat.numerics import stream
 from geomfeat.regimes.training import gamma_from
 from geomfeat.registry import get
@@ -34,54 +39,7 @@ STAGES = 3  # stages of a vgg, each twice as wide as the last: the 8 pixels a si
 AXES = ("data", "architecture", "width", "depth", "parameterization", "sigma", "eta", *KNOBS, "optimizer", "batch_size")
 
 
-class RunConfig(BaseModel):
-    """One training and what is measured of it: all that decides its numbers, as JSON.
-
-    Attributes: as in `SweepConfig`, each with one value. gamma: the output scale; knob: how it was asked for, if it was
-    by another name. data_sums, probe_sums: SHA-256 of the files of the data and of the probe's.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    data: str
-    data_sums: tuple[str, ...]
-    probe_sums: tuple[str, ...] = ()
-    architecture: str
-    width: int
-    depth: int
-    parameterization: str
-    sigma: float
-    sigma_of: dict[str, float]
-    eta: float | None
-    gamma: float
-    knob: dict[str, float]
-    optimizer: str
-    batch_size: int | None
-    seed: int
-    options: dict[str, Any]
-    train: TrainConfig
-    measure: MeasureConfig
-
-    def canonical(self) -> str:
-        """The config as JSON text, the same wherever the config is."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True)
-
-    def address(self, version: str) -> str:
-        """The name of the run's folder: 20 hexadecimal digits of the SHA-256 of config and code version."""
-        return address_of(version, self.canonical())
-
-    def conditions(self) -> dict[str, Any]:
-        """The columns of the table: what was varied or could have been."""
-        layers = {f"sigma.{pattern}": factor for pattern, factor in self.sigma_of.items()}
-        own = {name: getattr(self, name) for name in (*CONDITIONS, "seed")}
-        return {**own, **layers, **self.knob}
-
-
-CONDITIONS = ("data", "architecture", "width", "depth", "parameterization", "sigma", "eta", "gamma", "optimizer",
-              "batch_size")  # fmt: skip
-
-
-def runs_of(config: SweepConfig) -> tuple[RunConfig, ...]:
+def runs_of(config: AnyConfig) -> tuple[RunConfig, ...]:
     """All trainings of a sweep, in order: configurations as written, the last axis fastest, and seeds within each.
 
     Raises BadInput for what could not be trained or measured: values that come twice, a range without count in a grid,
@@ -93,13 +51,18 @@ def runs_of(config: SweepConfig) -> tuple[RunConfig, ...]:
     if config.measure.measures != "all":
         for name in config.measure.measures:
             get(name)
-    axes: dict[str, Any] = {name: getattr(config, name) for name in AXES if getattr(config, name) is not None}
+    axes: dict[str, Any] = {name: value for name in AXES if (value := getattr(config, name, None)) is not None}
+    axes |= own_axes(config)
     axes |= {f"sigma_of.{pattern}": values for pattern, values in config.sigma_of.items()}
     points = _drawn(axes, config.design) if isinstance(config.design, RandomDesign) else _grid(axes)
     probed = [] if config.measure.probe is None else [config.measure.probe.data]
     sums = {spec: tuple(contents(spec)) for spec in {*(point["data"] for point in points), *probed}}
-    found = tuple(_run(config, point, seed, sums) for point in points for seed in seeds)
-    for run in {_shape(run): run for run in found}.values():
+    if isinstance(config, SweepConfig):
+        make = partial(_run, config, sums=sums)
+    else:
+        make = partial(own_run, config, sums=sums, of_model=tuple(contents(config.model)))
+    found = tuple(make(point, seed) for point in points for seed in seeds)
+    for run in {shape_of(run): run for run in found}.values():
         _check(run)
     return found
 
@@ -110,7 +73,7 @@ def _grid(axes: dict[str, Any]) -> list[dict[str, Any]]:
         if isinstance(values, Range):
             if values.count is None:
                 raise BadInput(f"{name}: a range in a grid needs count, the number of values (at least 2)")
-            values = [values.at(i / (values.count - 1)) for i in range(values.count)]
+            values = values.values(values.count)
         values = values if isinstance(values, list) else [values]
         if len(set(values)) < len(values):
             raise BadInput(f"{name}={values} holds a value twice: every training is done once")
@@ -151,9 +114,12 @@ def _run(config: SweepConfig, point: dict[str, Any], seed: int, sums: dict[str, 
     )  # fmt: skip
 
 
-def _shape(run: RunConfig) -> tuple[Any, ...]:
+def shape_of(run: RunConfig) -> tuple[Any, ...]:
     """What decides whether a training can be done at all."""
-    return (run.data, run.architecture, run.width, run.depth, run.parameterization, tuple(run.sigma_of), run.batch_size)
+    own = None if run.own is None else tuple(sorted(run.own.knobs.items()))
+    return (
+        run.data, run.architecture, run.width, run.depth, run.parameterization, tuple(run.sigma_of), run.batch_size, own
+    )  # fmt: skip
 
 
 def _check(run: RunConfig) -> None:
@@ -162,16 +128,32 @@ def _check(run: RunConfig) -> None:
         raise BadInput(f"batch_size={run.batch_size} is above the {data.n} training samples of {run.data!r}")
     if run.measure.n is not None and run.measure.n > data.n:
         raise BadInput(f"measure.n={run.measure.n} is above the {data.n} training samples of {run.data!r}: lower it")
-    if data.goal is None:
+    plain = isinstance(run.train, PlainTrainConfig)
+    if data.goal is None and not plain:
         raise BadInput(f"data={run.data!r} has neither labels nor targets to train on")
     probe_of(run, data)
     network = network_of(run, data)
+    if run.own is not None:
+        said = "".join(f", {name}={value!r}" for name, value in run.own.knobs.items())
+        _check_own(network, run, data, f"model={run.own.model!r}{said}")
+        return
     try:
         with torch.no_grad():
             network(take(data.inputs, slice(0, 2)))
     except (RuntimeError, TypeError, ValueError) as cause:
         first = (str(cause).splitlines() or [type(cause).__name__])[0]
         raise BadInput(f"{run.architecture} cannot take the inputs of {run.data!r} ({first}): give options") from cause
+
+
+def _check_own(network: nn.Module, run: RunConfig, data: Dataset, where: str) -> None:
+    if isinstance(run.train, PlainTrainConfig):
+        check_learns(network, run.train, data, where)
+        return
+    try:
+        with torch.no_grad():
+            output_matrix(call(network, take(data.inputs, slice(0, 2))))
+    except (Exception, SystemExit) as cause:
+        raise BadInput(f"{where} fails on a batch of data={data.name!r}: {what_went_wrong(cause)}") from cause
 
 
 def dataset_of(run: RunConfig) -> Dataset:
@@ -209,7 +191,10 @@ def network_of(run: RunConfig, data: Dataset) -> nn.Module:
 
     Raises BadInput for sizes or options that the architecture does not have, or a layer name that matches nothing.
     """
-    made = build(run.architecture, **{**_sizes(run, data), **run.options})
+    if run.own is not None:
+        made = own_network(run.own, run.seed, run.sigma)
+    else:
+        made = build(run.architecture, **{**_sizes(run, data), **run.options})
     named = {name: m for name, m in made.named_modules() if list(m.parameters(recurse=False))}
     for pattern, factor in run.sigma_of.items():
         matched = [m for name, m in named.items() if fnmatchcase(name, pattern)]
@@ -225,6 +210,8 @@ def network_of(run: RunConfig, data: Dataset) -> nn.Module:
 
 def _sizes(run: RunConfig, data: Dataset) -> dict[str, Any]:
     """Width, depth, inputs, outputs, parameterization, scale and seed in the words of the architecture's factory."""
+    assert run.width is not None
+    assert run.depth is not None
     shape: Sequence[int] = data.inputs.shape[1:] if isinstance(data.inputs, torch.Tensor) else ()
     common: dict[str, Any] = {"outputs": _outputs(data), "init_scale": run.sigma, "seed": run.seed}
     if run.parameterization != "standard":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import time
+from collections.abc import Mapping
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from torch import nn
 
 from geomfeat._numba.threads import libraries_on_one_thread
 from geomfeat._version import __version__
-from geomfeat.comparison.sweeps.config import LocationConfig
+from geomfeat.activations import ExtractOptions
+from geomfeat.comparison.sweeps.config_parts import LocationConfig, PlainTrainConfig
 from geomfeat.comparison.sweeps.folder import (
     OPTIMIZER,
     RUNS,
@@ -27,8 +29,11 @@ from geomfeat.comparison.sweeps.folder import (
     write_run,
     write_table,
 )
-from geomfeat.comparison.sweeps.grid import RunConfig, dataset_of
-from geomfeat.comparison.sweeps.train import QUANTITIES, TrainedRun, train_run
+from geomfeat.comparison.sweeps.grid import dataset_of
+from geomfeat.comparison.sweeps.outcomes import QUANTITIES, TrainedRun
+from geomfeat.comparison.sweeps.plain_goal import NEXT_TOKEN, loss_named, plain_loss
+from geomfeat.comparison.sweeps.run_config import RunConfig
+from geomfeat.comparison.sweeps.train import train_run
 from geomfeat.comparison.sweeps.transfer import transfer_rows
 from geomfeat.data.dataset import Dataset
 from geomfeat.errors import BadInput, GeomfeatError
@@ -43,12 +48,21 @@ from geomfeat.types import Estimate, Snapshot
 
 # Packages whose code decides no number of a run, and those of their modules that do.
 ASIDE = {"cli", "report", "compat", "comparison", "lab"}
-OWN = {f"comparison/sweeps/{name}.py" for name in ("config", "grid", "task", "train", "transfer")}
+OWN = {
+    f"comparison/sweeps/{name}.py"
+    for name in (
+        "config", "config_parts", "config_schemas", "config_values", "grid", "outcomes", "own_networks",
+        "own_runs", "plain_goal", "plain_train", "run_config", "task", "train", "transfer",
+    )
+}  # fmt: skip
 # A study measures something; where only the location is asked for, this is dropped again.
 CHEAP = ["stable_rank"]
 # Why a training that went well may lack a number.
 ABSENT = {"stability": "eta was not given: it followed the curvature", "test_loss": "the data have no test samples",
           "test_accuracy": "the data have no test samples"}  # fmt: skip
+ABSENT_PLAINLY = dict.fromkeys(
+    ("stability", "sharpness", "sharpness_initial"), "known of trainings at an output scale alone: give gamma"
+) | dict.fromkeys(("train_accuracy", "test_accuracy"), "there are no classes, or no test samples")
 COLUMN_TYPES = {"sigma": "float64", "eta": "float64", "gamma": "float64", "width": "Int64", "depth": "Int64",
                 "batch_size": "Int64", "data": "str", "architecture": "str", "parameterization": "str",
                 "optimizer": "str", "outcome": "str"}  # fmt: skip
@@ -131,7 +145,8 @@ def _write_rates(rates: OptimizerRates, path: Path) -> None:
 
 def run_table(run: RunConfig, data: Dataset, trained: TrainedRun, name: str) -> pd.DataFrame:
     """All rows of a run: measure "training" first, then what was measured. Failures are rows with the reason."""
-    rows = [_training_row(q, trained, data.n) for q in QUANTITIES]
+    absent = ABSENT | (ABSENT_PLAINLY if isinstance(run.train, PlainTrainConfig) else {})
+    rows = [_training_row(q, trained, data.n, absent) for q in QUANTITIES]
     conditions = {**run.conditions(), "outcome": trained.outcome}
     measured, failures = None, []
     try:
@@ -148,11 +163,11 @@ def run_table(run: RunConfig, data: Dataset, trained: TrainedRun, name: str) -> 
     return first.astype({c: kind for c, kind in COLUMN_TYPES.items() if c in first.columns})
 
 
-def _training_row(quantity: str, trained: TrainedRun, n: int) -> Row:
+def _training_row(quantity: str, trained: TrainedRun, n: int, absent: Mapping[str, str]) -> Row:
     value = trained.numbers.get(quantity)
     facts = {"at": "trained", "measure": "training", "n": n}
     if value is None:
-        return row(quantity, Estimate.failed(trained.note or ABSENT.get(quantity, "unknown")), **facts)
+        return row(quantity, Estimate.failed(trained.note or absent.get(quantity, "unknown")), **facts)
     fine = trained.usable or quantity in ("steps", "converged", "sharpness_initial", "stability")
     return row(quantity, Estimate(float(value), ok=fine, note=trained.note), **facts)
 
@@ -171,18 +186,22 @@ def _measured(run: RunConfig, data: Dataset, trained: TrainedRun, name: str) -> 
     if asked.measures == [] and asked.location is False:
         return None
     assert trained.trained is not None
+    loss = loss_named(run.train, data) if isinstance(run.train, PlainTrainConfig) else run.train.loss
+    readout = "last" if loss == NEXT_TOKEN else None
     location: bool | LocateOptions = False
     if asked.location is not False:
         given = asked.location.model_dump(exclude_none=True) if isinstance(asked.location, LocationConfig) else {}
-        location = LocateOptions(loss=run.train.loss, **given)
+        readout = given.pop("readout", readout)
+        location = LocateOptions(loss=plain_loss(loss), **given)
     seen = data.training().subsample(asked.n)
     steps = trained.numbers.get("steps")
     last = Snapshot(trained.trained, "trained" if steps is None else int(steps))
-    tested = asked.snapshots and data.test_labels is not None
+    tested = asked.snapshots and data.test_labels is not None and loss != NEXT_TOKEN
     study = analyze(
         last, seen.inputs, seen.labels, initial=trained.initial, layers=asked.layers,
         measures=None if asked.measures == "all" else asked.measures or CHEAP, seed=asked.seed, progress=False,
         checkpoints=dict(trained.snapshots) if asked.snapshots else None, location=location,
+        extraction=ExtractOptions(readout=readout),
         options=StudyOptions(
             name=name, conditions=run.conditions() | {"outcome": trained.outcome}, umap=False, optimizer=trained.rates,
             evaluate={"test": (data.test_inputs, data.test_labels)} if tested else None,

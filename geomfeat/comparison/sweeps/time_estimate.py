@@ -9,7 +9,8 @@ from typing import Any
 
 from geomfeat._numba.threads import libraries_on_one_thread
 from geomfeat.comparison.sweeps.executors.base import RunTask
-from geomfeat.comparison.sweeps.grid import RunConfig, dataset_of
+from geomfeat.comparison.sweeps.grid import dataset_of
+from geomfeat.comparison.sweeps.run_config import RunConfig
 from geomfeat.comparison.sweeps.task import run_table
 from geomfeat.comparison.sweeps.train import train_run
 

@@ -4,67 +4,41 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import torch
 from torch import nn
 
-from geomfeat.comparison.sweeps.grid import RunConfig, network_of
+from geomfeat.comparison.sweeps.config_parts import TrainConfig
+from geomfeat.comparison.sweeps.grid import network_of
+from geomfeat.comparison.sweeps.outcomes import (
+    COMPLETED,
+    DIVERGED,
+    FAILED,
+    MATCHED,
+    TrainedRun,
+    log_spaced,
+    outcome_of,
+)
+from geomfeat.comparison.sweeps.plain_train import train_plain_run
+from geomfeat.comparison.sweeps.run_config import RunConfig
 from geomfeat.data.dataset import Dataset
 from geomfeat.errors import BadInput
 from geomfeat.models.modules import real_pairs
 from geomfeat.regimes.training import TrainOptions, train_at_gamma
 from geomfeat.regimes.training.objective import objective, top_curvature
-from geomfeat.regimes.training.scaled_training import Trained
-from geomfeat.regimes.training.series import rounded_powers
-from geomfeat.tangent import OptimizerRates
 
-# Possible outcomes of a training.
-MATCHED, COMPLETED = "matched", "completed"
-UNMATCHED, STALLED, DIVERGED, FAILED, MISSING = "unmatched", "stalled", "diverged", "failed", "missing"
-ABOVE = 1.001  # times the loss at the start, from which a network is worse than there, beyond rounding
 ROUNDS = 20  # rounds of the power iteration for the sharpness
-QUANTITIES = (
-    "train_loss", "test_loss", "train_accuracy", "test_accuracy", "steps", "eta", "converged",
-    "sharpness_initial", "sharpness", "stability",
-)  # fmt: skip
-
-
-@dataclass(frozen=True, eq=False)
-class TrainedRun:
-    """What a training gave.
-
-    Attributes:
-        initial, trained: the network at the start and at its last finite weights; None where none could be built.
-        snapshots: step -> network. outcome: "matched" to the target loss; "completed", where there is none;
-            "unmatched" at the end of the budget; "stalled"; "diverged"; "failed". note: the reason, in words.
-        numbers: quantity -> value (see QUANTITIES), where it is known. train_loss, test_loss: relative to f = 0;
-            sharpness: the largest curvature of the relative loss (Gauss-Newton, in u = (w - w0) / gamma), of the first
-            and the last weights; stability: eta times the first one; plain gradient descent is stable below 2.
-        rates: of the raw weights at the end, see `Trained`.
-    """
-
-    initial: nn.Module | None
-    trained: nn.Module | None
-    outcome: str
-    note: str = ""
-    snapshots: Mapping[int, nn.Module] = field(default_factory=dict)
-    numbers: Mapping[str, float | None] = field(default_factory=dict)
-    rates: OptimizerRates | None = None
-
-    @property
-    def usable(self) -> bool:
-        """Whether the last weights are those of a network that has learned something."""
-        return self.trained is not None and self.outcome not in (DIVERGED, FAILED)
 
 
 def train_run(run: RunConfig, data: Dataset) -> TrainedRun:
     """Train the network of a run. What training itself cannot do (an infinite start, say) is an outcome, not an error.
 
     A given eta stays constant even if the loss rises; eta None follows the curvature and halves a step that raises it.
+    A network of the user's own, without an output scale, is trained as networks are in practice.
     """
     initial = network_of(run, data)
+    if not isinstance(run.train, TrainConfig):
+        return train_plain_run(run, run.train, initial, data)
     tested = None if data.test_inputs is None else (data.test_inputs, data.test_goal)
     wanted = log_spaced(run.train.max_steps, run.train.snapshots)
     try:
@@ -91,34 +65,13 @@ def train_run(run: RunConfig, data: Dataset) -> TrainedRun:
     return TrainedRun(initial, found.model, outcome, note, found.snapshots, numbers, found.rates)
 
 
-def outcome_of(found: Trained, target_loss: float | None) -> tuple[str, str]:
-    """(what became of a training, the reason in words; "" where it ended as it should)."""
-    if found.note.startswith("diverged"):
-        return DIVERGED, found.note
-    if not found.train_loss <= ABOVE * found.initial_loss:
-        return DIVERGED, f"relative loss {found.train_loss:.3g} after {found.steps} steps, above that of the start"
-    if found.converged:
-        return (COMPLETED if target_loss is None else MATCHED), ""
-    if found.note.startswith(("stalled", "no step", "no epoch")):
-        return STALLED, found.note
-    return UNMATCHED, found.note
-
-
-def log_spaced(last: int, count: int) -> list[int]:
-    """`count` steps from 1 to below `last`, evenly spaced in log(step); fewer where they coincide.
-
-    >>> log_spaced(1000, 4)
-    [1, 6, 32, 178]
-    """
-    return rounded_powers(last, count, count)
-
-
 def sharpness(run: RunConfig, data: Dataset, initial: nn.Module, trained: nn.Module) -> float:
     """Largest eigenvalue of the Gauss-Newton Hessian of the relative loss in u = (w - w0) / gamma, at `trained`.
 
     Source: see `geomfeat.regimes.training.objective.top_curvature`.
     """
     assert data.goal is not None
+    assert isinstance(run.train, TrainConfig)
     problem = objective(
         copy.deepcopy(initial), data.inputs, data.goal, gamma=run.gamma, loss=run.train.loss, readout=None,
         mode="eval", centered=run.train.centered,

@@ -7,8 +7,9 @@ import json
 from torch import Tensor, nn
 
 from geomfeat.activations import ExtractOptions, extract, fired_layers, select_layers
-from geomfeat.comparison.sweeps.grid import RunConfig, probe_of
-from geomfeat.comparison.sweeps.train import TrainedRun
+from geomfeat.comparison.sweeps.grid import probe_of
+from geomfeat.comparison.sweeps.outcomes import TrainedRun
+from geomfeat.comparison.sweeps.run_config import RunConfig
 from geomfeat.data.dataset import Dataset
 from geomfeat.registry import get
 from geomfeat.study.measure_rows import guarded, measure_layers

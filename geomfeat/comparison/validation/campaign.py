@@ -15,7 +15,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from geomfeat.comparison.sweeps._sweep import SweepResult, sweep
-from geomfeat.comparison.sweeps.train import MATCHED
+from geomfeat.comparison.sweeps.outcomes import MATCHED
 from geomfeat.comparison.validation.families import FAMILIES, FASHION, LAWS, RUNGS, SEEDS, LadderFamily, Law
 from geomfeat.comparison.validation.onset_of_richness import onsets_of
 from geomfeat.comparison.validation.outcomes.families import OUTCOME_FAMILIES

@@ -13,7 +13,8 @@ from torch import nn
 
 from geomfeat._numba.threads import libraries_on_one_thread
 from geomfeat.comparison.sweeps.folder import OPTIMIZER, RUNS
-from geomfeat.comparison.sweeps.grid import RunConfig, dataset_of, network_of
+from geomfeat.comparison.sweeps.grid import dataset_of, network_of
+from geomfeat.comparison.sweeps.run_config import RunConfig
 from geomfeat.comparison.validation.other_norms import kernel_norms, weight_norms
 from geomfeat.data.dataset import Dataset
 from geomfeat.errors import GeomfeatError

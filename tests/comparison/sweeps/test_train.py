@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from geomfeat.comparison.sweeps.config import parse_config
 from geomfeat.comparison.sweeps.grid import RunConfig, dataset_of, network_of, runs_of
-from geomfeat.comparison.sweeps.train import TrainedRun, log_spaced, train_run
+from geomfeat.comparison.sweeps.outcomes import TrainedRun, log_spaced
+from geomfeat.comparison.sweeps.train import train_run
 from geomfeat.data.dataset import Dataset
 from geomfeat.location._locate import locate
 from geomfeat.location.options import LocateOptions

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from shutil import which
 from typing import Any
 
-from geomfeat.comparison.sweeps.config import SlurmConfig
+from geomfeat.comparison.sweeps.config_parts import SlurmConfig
 from geomfeat.comparison.sweeps.executors.base import Engine, serial
 from geomfeat.errors import BadInput, near
 

@@ -19,7 +19,7 @@ import pytest
 from distributed import Client
 
 from geomfeat.comparison.sweeps._sweep import SweepResult, sweep
-from geomfeat.comparison.sweeps.config import SlurmConfig
+from geomfeat.comparison.sweeps.config_parts import SlurmConfig
 from geomfeat.comparison.sweeps.executors import dask as engine_dask
 from geomfeat.comparison.sweeps.executors.registry import slurm_script
 from geomfeat.errors import BadInput, GeomfeatError
