@@ -84,7 +84,8 @@ def locate(
         groups: (n,) which inputs belong together (views of one object, trials of one session), or None. The interval
             is then over whole groups, of which the probes must hold 3, better 10.
         ladder: number of reference networks to train at known gamma, with this architecture and these inputs, or a
-            Ladder trained before; gives the output scale gamma with the same R.
+            Ladder trained before; gives the output scale gamma with the same R. They are trained by `options.loss`, mse
+            if it is not known, to the loss that the outputs have on the labels.
         layers: which hidden layers count; "*" is every hidden layer with a weight matrix. What a kind or a glob matches
             beyond the layers that are called, and have a size at the start, is left out.
         options: number of probes, effort, and the training loss if it is known, see `LocateOptions`.
@@ -159,7 +160,7 @@ def locate_network(
     located = replace(located, by_probes=growth, details=details)
     located = widened(located, starts[0], network.n)
     if ladder is not None:
-        rungs = _rungs(ladder, starts[0], observed, network.inputs, labels, options.n_probes, seed, progress)
+        rungs = _rungs(ladder, starts[0], observed, network.inputs, labels, options, seed, progress)
         located = _on_ladder(located, rungs, observed, stderr, half_width(starts))
     flags = flags_of(located, starts[0], observed, loss=options.loss, own_reset=factory is None, trained=network.space)
     return replace(located, flags=flags)
@@ -225,25 +226,21 @@ def _check(options: LocateOptions, ladder: Any, initial: Any) -> None:
             f"ladder= with share_left={options.share_left}: rungs are measured over all shares of the change, so the "
             "model must be: leave share_left out"
         )
-    if isinstance(ladder, int) and options.loss == "cross-entropy":
-        raise BadInput(
-            "ladder= with loss='cross-entropy' needs to know how far training went: train the rungs yourself, "
-            "train_ladder(..., loss='cross-entropy', target_loss=...), and pass that ladder"
-        )
 
 
 def _rungs(
-    ladder: int | Ladder, start: Start, observed: Observed, inputs: Any, labels: Any, n_probes: int | None, seed: int,
+    ladder: int | Ladder, start: Start, observed: Observed, inputs: Any, labels: Any, options: LocateOptions, seed: int,
     progress: bool,
 ) -> Any:  # fmt: skip
-    """The ladder as it was given, or one of so many rungs, trained in what training moved."""
+    """The ladder as it was given, or one of so many rungs, trained in what training moved, by the loss that it had."""
     if not isinstance(ladder, int):
         return ladder
-    gammas, loss_reached = plan_ladder(start, observed, ladder)
+    gammas, loss_reached = plan_ladder(start, observed, ladder, options.loss)
     return train_ladder(
-        start.model, inputs, labels, gammas, target_loss=loss_reached, layers=list(observed.layers), n_probes=n_probes,
-        seed=seed, readout=observed.network.readout, device=observed.network.device, progress=progress,
-        params=start.space.names.__contains__, optimizer=observed.network.rates,
+        start.model, inputs, labels, gammas, loss=options.loss or "mse", target_loss=loss_reached,
+        layers=list(observed.layers), n_probes=options.n_probes, seed=seed, readout=observed.network.readout,
+        device=observed.network.device, progress=progress, params=start.space.names.__contains__,
+        optimizer=observed.network.rates,
     )  # fmt: skip
 
 

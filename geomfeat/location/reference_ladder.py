@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from geomfeat.charts import Plot
@@ -131,25 +132,61 @@ def fitted_scale(change: Tensor, wanted: Tensor) -> tuple[float, float]:
     return gamma, float((change / gamma - wanted).square().sum() / wanted.square().sum())
 
 
-def plan_ladder(start: Start, observed: Observed, rungs: int) -> tuple[tuple[float, ...], float]:
+def share_of_entropy(outputs: Tensor, labels: Tensor) -> float:
+    """Cross-entropy of outputs (n, C) on classes (n,) over log C, that of outputs 0: the share that is left to learn.
+
+    >>> import torch
+    >>> share_of_entropy(torch.zeros(2, 3), torch.tensor([0, 2]))
+    1.0
+    """
+    return float(cross_entropy(outputs.to(WORKING), labels.to(outputs.device)) / math.log(outputs.shape[1]))
+
+
+def logit_of(share: float, n_outputs: int) -> float:
+    """s at which s times one-hot rows of C classes have this share of log C as their cross-entropy.
+
+    log(1 + (C - 1) exp(-s)) = share log C.
+
+    >>> import torch
+    >>> round(share_of_entropy(logit_of(0.2, 4) * torch.eye(4), torch.arange(4)), 6)
+    0.2
+    """
+    return -math.log(math.expm1(share * math.log(n_outputs)) / (n_outputs - 1))
+
+
+def plan_ladder(
+    start: Start, observed: Observed, rungs: int, loss: str | None = None
+) -> tuple[tuple[float, ...], float]:
     """(gammas, relative loss) of a ladder around a model: rungs half a decade apart, centred where its R is expected.
 
-    The linear response to the labels themselves is R at gamma = 1, and R grows by one decade per decade of gamma.
-    The loss is the model's own on the probes, between .01 and .5.
+    The linear response to what the labels want is R at gamma = 1, and R grows by one decade per decade of gamma.
+    The loss is the model's own on the probes, between .01 and .5: with `loss` "cross-entropy" that of its outputs as
+    they are, over log C; else what a multiple of the wanted change leaves of the change of the outputs.
     """
     if observed.labels is None:
-        raise BadInput("ladder needs labels: pass labels= (classes or target values of the inputs)")
+        raise BadInput(
+            "ladder needs labels: pass labels= (classes or target values of the inputs; of a language model the token "
+            "that follows what is read)"
+        )
     if start.task.projection is not None:
         raise BadInput("a ladder compares all outputs: leave out projections=, or the ladder")
     if start.all_frozen:
         raise BadInput("no hidden layer moved, and a ladder is read by how far they move: leave out ladder=")
     if rungs < 2:
         raise BadInput(f"ladder={rungs}: at least 2 rungs")
-    wanted = wanted_change(observed.labels, start.outputs.shape[1]).to(start.outputs.device)
-    loss = float(np.clip(fitted_scale(observed.outputs - start.outputs, wanted)[1], *LOSS_BOUNDS))
+    n_outputs = start.outputs.shape[1]
+    wanted = wanted_change(observed.labels, n_outputs).to(start.outputs.device)
+    if loss == "cross-entropy":
+        classes = as_classes(observed.labels, n_outputs)
+        if classes.ndim != 1 or classes.is_floating_point() or n_outputs < 2:
+            raise BadInput("ladder= with loss='cross-entropy' needs classes: pass labels= (n,) whole numbers, or names")
+        reached = float(np.clip(share_of_entropy(observed.outputs, classes), *LOSS_BOUNDS))
+        wanted = logit_of(reached, n_outputs) * wanted
+    else:
+        reached = float(np.clip(fitted_scale(observed.outputs - start.outputs, wanted)[1], *LOSS_BOUNDS))
     # R has slope 1 on log10 gamma, so the model's R minus that of the targets at gamma = 1 estimates its log10 gamma.
     center = start.demand.richness - solve(start.task.towards(wanted)).richness
-    return tuple(10 ** (center + SPACING * (i - (rungs - 1) / 2)) for i in range(rungs)), loss
+    return tuple(10 ** (center + SPACING * (i - (rungs - 1) / 2)) for i in range(rungs)), reached
 
 
 def train_ladder(

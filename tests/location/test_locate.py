@@ -365,23 +365,30 @@ def test_an_interval_needs_resamples(n_bootstrap: int) -> None:
         locate(end, *digits(), initial=start, progress=False, options=LocateOptions(n_bootstrap=n_bootstrap))
 
 
-def test_a_ladder_for_cross_entropy_needs_its_loss() -> None:
-    start, end = trained("mlp", 0.3)
-    with pytest.raises(BadInput, match="train the rungs yourself"):
-        locate(end, *digits(), initial=start, ladder=3, progress=False, options=LocateOptions(loss="cross-entropy"))
-    x, y = digits()
+@pytest.mark.parametrize("rungs", [2, None], ids=["by number", "trained before"])
+def test_a_ladder_for_cross_entropy_is_trained_to_the_loss_of_the_outputs(rungs: int | None) -> None:
+    start, (x, y) = trained("mlp", 0.3)[0], digits()
     run = train_at_gamma(start, x, y, gamma=1.0, loss="cross-entropy", target_loss=0.2)
-    ladder = train_ladder(start, x, y, (0.3, 1.0, 3.0), loss="cross-entropy", target_loss=0.2, progress=False)
+    how: dict[str, Any] = {"loss": "cross-entropy", "target_loss": 0.2, "progress": False}
+    ladder = rungs or train_ladder(start, x, y, (0.3, 1.0, 3.0), **how)
     found = locate(
-        run.model,
-        x,
-        y,
-        initial=start,
-        ladder=ladder,
-        progress=False,
+        run.model, x, y, initial=start, ladder=ladder, progress=False,
         options=LocateOptions(loss="cross-entropy", n_bootstrap=2),
-    )
+    )  # fmt: skip
     assert math.log10(found.equivalent_gamma) == pytest.approx(0.0, abs=0.1)
+    reached = torch.nn.functional.cross_entropy(run.model(x), y).item() / math.log(10) if rungs else 0.2
+    assert found.ladder is not None
+    assert found.ladder["train_loss"].tolist() == pytest.approx([reached] * len(found.ladder), rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"), [(None, "ladder needs labels"), (torch.randn(150, 10), "needs classes: pass labels=")]
+)
+def test_a_ladder_for_cross_entropy_needs_classes(labels: Any, message: str) -> None:
+    start, end = trained("mlp", 0.3)
+    options = LocateOptions(loss="cross-entropy", n_bootstrap=2)
+    with pytest.raises(BadInput, match=message):
+        locate(end, digits()[0], labels, initial=start, ladder=3, progress=False, options=options)
 
 
 def test_files_and_equal_probes_are_refused() -> None:
