@@ -7,8 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from geomfeat.comparison.relations import relate
+from geomfeat.comparison.sweeps import sweep
 from geomfeat.location import regimes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -91,3 +94,18 @@ def test_a_measure_is_added_by_one_file(monkeypatch: pytest.MonkeyPatch) -> None
     from geomfeat.types import Representation
 
     assert added(Representation([[3.0, 4.0], [3.0, 4.0]])).value == 5.0
+
+
+def test_the_page_on_sweeps_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network and the config of the page, on sequences that count up."""
+    text = (ROOT / "docs" / "sweeps.md").read_text(encoding="utf-8")
+    (tmp_path / "net.py").write_text(PYTHON.findall(text)[0])
+    (tmp_path / "sweep.yaml").write_text(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)[0])
+    np.savez(tmp_path / "ids.npz", x=(np.arange(60)[:, None] + np.arange(5)) % 6)
+    monkeypatch.chdir(tmp_path)
+    made = sweep("sweep.yaml", "out", progress=False)
+    assert made.outcomes == {"completed": 4}
+    table = made.table
+    assert (set(table["width"]), set(table["eta"])) == ({8, 16}, {0.01, 0.03})
+    assert table.loc[table["quantity"] == "richness", "ok"].all()
+    assert set(relate(table).slopes["term"]) >= {"width", "eta"}

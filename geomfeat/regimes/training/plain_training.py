@@ -85,10 +85,9 @@ class PlainTraining(PlottableResult):
         )
 
     def __str__(self) -> str:
-        end = self.note or ("target reached" if self.converged else "not converged")
-        return (
-            f"Trained for {self.steps} steps: relative loss {self.train_loss:.3g}, from {self.initial_loss:.3g}; {end}"
-        )
+        note = f"; {self.note}" if self.note else ""
+        losses = f"relative loss {self.train_loss:.3g}, from {self.initial_loss:.3g}"
+        return f"Trained for {self.steps} steps: {losses}{note}"
 
 
 def train_plainly(
