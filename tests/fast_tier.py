@@ -46,7 +46,7 @@ FAST = {
     "regimes/linear_networks": "balance phase_diagram",
     "regimes/linearization": "response",
     "regimes/stability": "fixed_rate",
-    "regimes/training": "class_targets richness",
+    "regimes/training": "class_targets plain_training richness",
     "regimes/width": "coordinate_check",
     "report/content": "number_format sentences study_view time_sentences",
     "report/matplotlib": "kernel_plane",

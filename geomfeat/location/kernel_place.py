@@ -19,7 +19,7 @@ from geomfeat.location.kernel_interval import OfResample, Resample, ResampledRes
 from geomfeat.models.functional import Functional
 from geomfeat.models.nested_inputs import take
 from geomfeat.models.trained_parameters import by_names_of
-from geomfeat.network import Network
+from geomfeat.network import HEAVY, Network
 from geomfeat.numerics import WORKING
 from geomfeat.regimes.linearization.response import Response
 from geomfeat.tangent import jvp, vjp
@@ -29,6 +29,7 @@ from geomfeat.tangent.layerwise.structured_kernel import Changed
 # square of them. The demand on the target, by products, is on all probes.
 ROWS = 512
 FEWEST = 16
+MANY_OUTPUTS = 16  # of a heavy network, above which its kernel is not formed
 # Shares of the change that are left when the responses stop: that of the kernel, and that of its part on the target,
 # where the last of a change says little.
 SHARE, SHARE_ON_TARGET = 0.01, 0.1
@@ -208,8 +209,10 @@ def _compared(
     n = min(task.n, max(FEWEST, ROWS // n_outputs))
     rows = torch.arange(n, device=task.change.device) * task.n // n
     part = take(task.inputs, rows)
-    # A network that is too heavy to form the kernel of a few outputs is so for that of all.
-    if task.gram is None or task.projection is not None:
+    # A network that is too heavy to form the kernel of a few outputs is so for that of all. For a ladder all outputs
+    # are compared even of a large network: forming their kernel at five points takes many minutes.
+    heavy = f.n_parameters > HEAVY and n_outputs > MANY_OUTPUTS
+    if task.gram is None or task.projection is not None or heavy:
         return rows, compact_kernel(f, part, seed, sketched=sketched)
     index = (rows[:, None] * n_outputs + torch.arange(n_outputs, device=rows.device)).flatten().to(task.gram.device)
     return rows, formed_kernel(f, part, n_outputs, task.gram[index][:, index], seed)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, jacrev, jvp
 
 from geomfeat.errors import BadInput
-from geomfeat.location import LocateOptions, Location, locate
+from geomfeat.location import LocateOptions, Location, kernel_place, locate
 from geomfeat.study import StudyOptions, analyze
 from tests.geometry.clouds import normal
 
@@ -277,3 +277,22 @@ def test_a_network_that_computes_in_another_way_at_other_weights_is_placed_by_ve
     assert found.kernel_demand == pytest.approx(whole.kernel_demand, abs=0.4)  # along two leading directions
     assert found.kernel_change == pytest.approx(whole.kernel_change, rel=0.2)
     assert all(math.isnan(share) for share in found.layers["kernel_share"])
+
+
+def test_the_kernel_of_all_outputs_of_a_large_network_is_estimated_and_not_formed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.manual_seed(0)
+    start = nn.Sequential(nn.Linear(4, 12), nn.Tanh(), nn.Linear(12, 30)).double()
+    end = copy.deepcopy(start)
+    with torch.no_grad():
+        for i, p in enumerate(end.parameters()):
+            p.add_(0.3 * normal(*p.shape, seed=20 + i))
+    options = LocateOptions(n_bootstrap=2, n_probes=20)
+    formed = locate(end, X, initial=start, progress=False, options=options)
+    monkeypatch.setattr(kernel_place, "HEAVY", 100)
+    estimated = locate(end, X, initial=start, progress=False, options=options)
+    assert estimated.richness == formed.richness
+    assert estimated.kernel_change != formed.kernel_change
+    assert estimated.kernel_demand == pytest.approx(formed.kernel_demand, abs=0.15)
+    assert estimated.kernel_change == pytest.approx(formed.kernel_change, rel=0.2)

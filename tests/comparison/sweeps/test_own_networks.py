@@ -119,6 +119,14 @@ def test_keywords_rates_and_decay_are_axes_and_whole_ranges_give_whole_numbers(f
     assert all(json.loads(r.canonical())["train"]["lr"] == r.eta for r in found)
 
 
+def test_eta_is_the_rate_and_random_designs_draw_keywords(folder: Path) -> None:
+    design = {"design": {"random": 30, "seed": 1}, "knobs": {"depth": {"low": 1, "high": 4}}, "eta": [0.01, 0.1]}
+    (folder / "random.yaml").write_text(yaml.safe_dump({**SMALL, **design, "train": {"n": 60}}))
+    found = runs_of(read_config(folder / "random.yaml"))
+    assert {(r.eta, r.train.model_dump()["lr"]) for r in found} == {(0.01, 0.01), (0.1, 0.1)}
+    assert {r.depth for r in found} == {1, 2, 3, 4}
+
+
 def test_the_same_seed_gives_the_same_weights_whatever_was_drawn_before(folder: Path) -> None:
     spec = f"{folder}/nets.py:perceptron"
     own = OwnNetwork(model=spec, sums=tuple(contents(spec)), knobs={"width": 4})
