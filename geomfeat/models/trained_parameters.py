@@ -73,7 +73,8 @@ def _by_weights(before: nn.Module, after: nn.Module, moved: set[str]) -> set[str
             made_of = {f"{name}.{maker}" if name else maker for maker in makers} & known
             if weight in new and not _differs(old[weight], new[weight]):
                 moved -= made_of
-            elif made_of & moved or _differ(fixed_buffers(module, weight), fixed_buffers(twin, weight)):
+            # What kept its values although the weight moved was not trained: the base under a low-rank adapter.
+            elif not made_of & moved and _differ(fixed_buffers(module, weight), fixed_buffers(twin, weight)):
                 moved |= made_of
     return moved
 

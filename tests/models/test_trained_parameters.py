@@ -113,6 +113,27 @@ def test_a_weight_that_moved_by_a_buffer_counts_by_what_it_is_made_of() -> None:
     assert moved_parameters(start, end) == {"parametrizations.weight.original"}
 
 
+class LowRank(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.down, self.up = nn.Parameter(torch.randn(1, 3)), nn.Parameter(torch.zeros(4, 1))
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        return weight + self.up @ self.down
+
+
+def test_the_base_under_an_adapter_did_not_move_although_the_weight_did() -> None:
+    start = nn.Linear(3, 4)
+    nn.utils.parametrize.register_parametrization(start, "weight", LowRank())
+    end = copy.deepcopy(start)
+    with torch.no_grad():
+        end.parametrizations.weight[0].up.add_(1.0)
+    assert moved_parameters(start, end) == {"parametrizations.weight.0.up"}
+    with torch.no_grad():
+        end.parametrizations.weight[0].down.mul_(2.0)
+    assert moved_parameters(start, end) == {f"parametrizations.weight.0.{name}" for name in ("up", "down")}
+
+
 def test_all_or_some_parameters_are_differentiated_and_flags_come_back() -> None:
     model = net()
     model[0].requires_grad_(False)
