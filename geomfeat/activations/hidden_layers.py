@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from geomfeat.activations.checks.time_axis import require_samples_off_the_time_axis
 from geomfeat.activations.hooks import recording, tensors_by_path
-from geomfeat.activations.layer_selection import has_weight_matrix, modules_by_name, own_parameters, split_key
+from geomfeat.activations.layer_selection import modules_by_name, own_parameters, split_key, weight_layers
 from geomfeat.activations.model_state import evaluating, with_gradients
 from geomfeat.errors import BadInput
 from geomfeat.models.copying import deep_copy
@@ -95,7 +95,8 @@ def hidden_weight_layers(
     """The hidden layers of a network: modules with a weight matrix that fire, in call order, without the read-out.
 
     Weight matrices are parameters of two or more dimensions of a module's own (linear, convolution, recurrent cells,
-    attention projections), embedding tables aside. A module is read-out, not hidden, where
+    attention projections), embedding tables aside; a layer with an adapter counts as one. A module is read-out, not
+    hidden, where
 
     - its output is the network's output: equal values for equal shapes; or
     - it has as many outputs per sample as the network, and nothing with weights lies between it and the output: the
@@ -129,7 +130,8 @@ def require_samples_first(model: nn.Module, inputs: Inputs, *, device: str | tor
 def hidden_on(model: nn.Module, probe: Any, readout: Readout | None) -> list[str]:
     """`hidden_weight_layers` of two samples that are ready for the model, on its device and in its precision."""
     modules, fired = modules_by_name(model), fired_on(model, probe)
-    found = _hidden(model, probe, [n for n in fired if has_weight_matrix(modules[n])], readout)
+    weights = set(weight_layers(modules))
+    found = _hidden(model, probe, [n for n in fired if n in weights], readout)
     if found or not own_parameters(model):
         return found
     leaves = [n for n in fired if not any(True for _ in modules[n].parameters()) and not list(modules[n].children())]

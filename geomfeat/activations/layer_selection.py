@@ -173,15 +173,31 @@ def _of_kind(kind: str, modules: Mapping[str, nn.Module], model: nn.Module) -> l
     if kind == "leaf":
         return [name for name, module in modules.items() if not _has_children(module)]
     if kind == "weights":
-        return [name for name, module in modules.items() if has_weight_matrix(module)]
+        return weight_layers(modules)
     if kind == "block":
         units = set(_units(unwrapped(model)))
         return [name for name in modules if name in units]
     return list(modules)
 
 
+def weight_layers(modules: Mapping[str, nn.Module]) -> list[str]:
+    """Names of the modules with a weight matrix of their own.
+
+    A layer with an adapter of peft counts as the whole: what is inside of it are terms of its output, one of them 0 at
+    the start.
+    """
+    wholes = tuple(f"{name}." for name, module in modules.items() if _adapted(module) is not None)
+    return [name for name, module in modules.items() if has_weight_matrix(module) and not name.startswith(wholes)]
+
+
 def has_weight_matrix(module: nn.Module) -> bool:
-    """Whether a module itself has a parameter with two or more dimensions, other than an embedding table."""
+    """Whether a module itself has a parameter with two or more dimensions, other than an embedding table.
+
+    A layer with an adapter has those of the layer that it adapts.
+    """
+    base = _adapted(module)
+    if base is not None:
+        return has_weight_matrix(base)
     if isinstance(module, nn.Embedding | nn.EmbeddingBag):
         return False
     if hasattr(module, "_packed_params"):  # quantised: the weights are no parameters
@@ -189,6 +205,12 @@ def has_weight_matrix(module: nn.Module) -> bool:
     # The reparametrised weight of torch.nn.utils.parametrize lives in a child; the module is still the layer.
     own = [*own_parameters(module).values(), *getattr(module, "parametrizations", nn.Module()).parameters()]
     return any(parameter.ndim >= 2 for parameter in own)
+
+
+def _adapted(module: nn.Module) -> nn.Module | None:
+    """What a layer of peft adapts; None for any other module."""
+    base = getattr(module, "base_layer", None)
+    return base if isinstance(base, nn.Module) and hasattr(module, "adapter_layer_names") else None
 
 
 def own_parameters(module: nn.Module) -> dict[str, nn.Parameter]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from geomfeat.activations import extract, fired_layers, hidden_weight_layers
+from geomfeat.activations import extract, fired_layers, hidden_weight_layers, select_layers
 from geomfeat.errors import BadInput
 from tests.activations.zoo import ZOO, mlp, transformer_encoder_masked
 
@@ -213,3 +213,25 @@ def test_a_list_of_batches_is_refused_with_how_to_give_it(sizes: tuple[int, ...]
 def test_other_inputs_that_do_not_fit_are_not_called_batches() -> None:
     with pytest.raises(BadInput, match=r"trained on$"):
         extract(nn.Sequential(nn.Linear(3, 2)), torch.ones(4, 5))
+
+
+class Adapter(nn.Module):
+    """A layer as peft makes it: the one that it adapts, and the factors of a term that starts at 0."""
+
+    adapter_layer_names = ("down", "up")
+
+    def __init__(self, base: nn.Module, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.base_layer, self.down, self.up = base, nn.Linear(inputs, 1), nn.Linear(1, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.base_layer(x) + self.up(self.down(x))
+
+
+def test_a_layer_with_an_adapter_counts_as_one() -> None:
+    net = nn.Sequential(Adapter(nn.Linear(3, 4), 3, 4), nn.Tanh(), nn.Linear(4, 2))
+    assert hidden_weight_layers(net, torch.ones(5, 3)) == ["0"]
+    assert select_layers(net, "weights") == ["0", "2"]
+    assert select_layers(net, "leaf") == ["0.base_layer", "0.down", "0.up", "1", "2"]
+    table = nn.Sequential(Adapter(nn.Embedding(6, 3), 1, 3), nn.Flatten(), nn.Linear(15, 4), nn.Linear(4, 2))
+    assert select_layers(table, "weights") == ["2", "3"]
