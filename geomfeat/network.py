@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from geomfeat.activations import require_samples_first
 from geomfeat.activations.chosen_layers import ChosenLayers, choose_hidden_layers
 from geomfeat.activations.layer_selection import Patterns
+from geomfeat.errors import BadInput
 from geomfeat.models.functional import Functional, Readout
 from geomfeat.models.nested_inputs import as_inputs, n_samples, take
 from geomfeat.models.readouts.reading import fitted
@@ -150,8 +151,11 @@ def trained_space(
 ) -> TangentSpace:
     """The parameters that training was free to move, see `TangentSpace`; without `initial` those that have a rate.
 
-    Raises BadInput where they have none although they moved, or are in `params`.
+    Raises BadInput where they have none although they moved, or are in `params`; and for a start that is only a part of
+    the network.
     """
+    if initial is not None:
+        _require_more_than_a_part(initial, model)
     if rates is None:
         return space_without_start(model, params) if initial is None else space_of_moved(initial, model, params)
     if initial is None and params is None:
@@ -162,6 +166,21 @@ def trained_space(
     if space.source != EVERY:
         require_moving(rates, [name for name in space.sizes if name in space.names], given=params is not None)
     return space
+
+
+def _require_more_than_a_part(initial: nn.Module, model: nn.Module) -> None:
+    """BadInput for a start that is a part of the trained network alone: a pretrained body without a head."""
+    old, new = ([plain_name(name) for name in differentiable(m)] for m in (initial, model))
+    if not old:
+        return
+    ends = (name.removesuffix(old[0]) for name in new if name.endswith(f".{old[0]}"))
+    holder = next((part[:-1] for part in ends if {f"{part}{name}" for name in old} <= set(new)), None)
+    if holder is not None:
+        raise BadInput(
+            f"initial is the part {holder!r} of the model alone, without its head. Give the whole model as it was "
+            f"before training: start = copy.deepcopy(model), start.{holder}.load_state_dict(initial.state_dict()), and "
+            "a fresh draw in place of the head"
+        )
 
 
 def _without_still_parts(

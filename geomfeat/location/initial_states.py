@@ -33,7 +33,7 @@ from geomfeat.network import Network
 from geomfeat.numerics import stream
 from geomfeat.precision import roundings
 from geomfeat.regimes.training.class_targets import as_classes
-from geomfeat.tangent.tangent_space import GIVEN, TangentSpace
+from geomfeat.tangent.tangent_space import TangentSpace
 
 # Default number of probes: as many as give this many output rows n * C (the size of the kernel), between these limits.
 ROWS, MOST, FEWEST = 1280, 256, 32
@@ -247,7 +247,7 @@ def start_from(
     all_frozen = len(frozen) == len(moved)
     if all_frozen:
         # The trained parameters act after every hidden layer. R is then the demand with all parameters free to move.
-        start = start if start.space.source == GIVEN else start.within(start.space.widened())
+        start = start.within(start.space.widened())
         task, demand = demanded(start)
         # The responses to resampled probes are then of other parameters than the kernel.
         place = None if place is None else replace(place, of_resample={})

@@ -30,6 +30,7 @@ from geomfeat.numerics import stream
 from geomfeat.regimes.training import train_at_gamma
 from geomfeat.tangent.tangent_space import TangentSpace, space_of_moved, space_without_start
 from tests.measures.network.pairs import pair_of
+from tests.reference.demand import demand_in
 
 FAST = {"options": LocateOptions(n_bootstrap=2), "progress": False}
 
@@ -66,42 +67,11 @@ def numpy_is_silent():
         yield
 
 
-def demand_by_hand(start: nn.Module, end: nn.Module, names: Sequence[str], layer: str) -> float:
-    """R of one layer from explicit Jacobians in the named parameters: mean over nine shares of the change left."""
-    x, model = inputs().double(), copy.deepcopy(start).double()
-    features: dict[str, Tensor] = {}
-    model.get_submodule(layer).register_forward_hook(lambda _m, _i, out: features.update(h=out))
-    theta = [dict(model.named_parameters())[name] for name in names]
-
-    def rows(value: Tensor) -> Tensor:
-        found = [torch.autograd.grad(v, theta, retain_graph=True, allow_unused=True) for v in value.flatten()]
-        return torch.stack(
-            [torch.cat([(torch.zeros_like(t) if g is None else g).flatten() for t, g in zip(theta, gs, strict=True)])
-             for gs in found]
-        )  # fmt: skip
-
-    j = rows(model(x))
-    h = features["h"]
-    change = (copy.deepcopy(end).double()(x) - model(x)).detach().flatten()
-    w, u = torch.linalg.eigh(j @ j.T)
-    w, along = w.clamp_min(0), u.T @ change
-    of_features, size, found = rows(h), float(h.detach().norm()), []
-    for share in np.logspace(-3, -1, 9):
-        low, high = 0.0, 1e12
-        for _ in range(200):
-            t = math.sqrt(max(low, 1e-9) * high)
-            left = float(((-w * t).exp() * along).norm()) / float(change.norm())
-            low, high = (t, high) if left**2 > share else (low, t)
-        direction = j.T @ (u @ (torch.where(w > 1e-12, -torch.expm1(-w * high) / w, high) * along))
-        found.append(math.log10(float((of_features @ direction).norm()) / size))
-    return float(np.mean(found))
-
-
 def test_the_demand_is_that_of_the_parameters_that_moved() -> None:
     start = drawn(net)
     end = trained(start, ("2", "4"))
     found = locate(end, inputs(), initial=start, options=LocateOptions(n_probes=24, n_bootstrap=2), progress=False)
-    by_hand = demand_by_hand(start, end, ["2.weight", "2.bias", "4.weight", "4.bias"], "2")
+    by_hand = demand_in(start, end, inputs(), ["2.weight", "2.bias", "4.weight", "4.bias"], "2")
     assert found.layers["richness"].tolist() == [-math.inf, pytest.approx(by_hand, abs=1e-3)]
     assert found.layers["regime"].tolist()[0] == "frozen"
     assert found.richness == found.layers["richness"][1]
@@ -314,7 +284,7 @@ def test_a_network_that_starts_at_zero_by_doubling_is_located(layers: str) -> No
     found = locate(
         end, inputs(), initial=start, layers=layers, options=LocateOptions(n_probes=24, n_bootstrap=2), progress=False
     )
-    by_hand = demand_by_hand(start, end, ["0.weight", "0.bias", "2.weight"], "0")
+    by_hand = demand_in(start, end, inputs(), ["0.weight", "0.bias", "2.weight"], "0")
     assert found.layers["richness"][0] == pytest.approx(by_hand, abs=1e-3)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -68,3 +70,47 @@ def demand(
         name: math.log10(float((plus[name] - minus[name]).norm()) / (2 * small) / float(here[name].norm()))
         for name in layers
     }
+
+
+def jacobian_in(model: nn.Module, value: Tensor, names: Sequence[str]) -> Tensor:
+    """(entries, p): the gradient of every entry of a value in the named parameters, one at a time."""
+    theta = [dict(model.named_parameters())[name] for name in names]
+    rows = []
+    for entry in value.flatten():
+        found = torch.autograd.grad(entry, theta, retain_graph=True, allow_unused=True)
+        parts = [torch.zeros_like(t) if g is None else g for t, g in zip(theta, found, strict=True)]
+        rows.append(torch.cat([part.flatten() for part in parts]))
+    return torch.stack(rows)
+
+
+def demand_in(
+    start: nn.Module,
+    end: nn.Module,
+    inputs: Any,
+    names: Sequence[str],
+    layer: str,
+    outputs: Callable[[nn.Module, Any], Tensor] = lambda model, x: model(x),
+    shares: Sequence[float] = tuple(np.logspace(-3, -1, 9)),
+) -> float:
+    """R of one layer from explicit Jacobians in the named parameters: mean over the shares of the change left."""
+    model, last = copy.deepcopy(start).double().eval().requires_grad_(True), copy.deepcopy(end).double().eval()
+    inputs = inputs.double() if isinstance(inputs, Tensor) and inputs.is_floating_point() else inputs
+    features: dict[str, Tensor] = {}
+    model.get_submodule(layer).register_forward_hook(
+        lambda _module, _args, out: features.update(h=out[0] if isinstance(out, tuple) else out)
+    )
+    f = outputs(model, inputs)
+    h, j = features["h"], jacobian_in(model, f, names)
+    change = (outputs(last, inputs) - f).detach().flatten()
+    w, u = torch.linalg.eigh(j @ j.T)
+    w, along = w.clamp_min(0), u.T @ change
+    of_features, size, found = jacobian_in(model, h, names), float(h.detach().norm()), []
+    for share in shares:
+        low, high = 0.0, 1e12
+        for _ in range(200):
+            t = math.sqrt(max(low, 1e-9) * high)
+            left = float(((-w * t).exp() * along).norm()) / float(change.norm())
+            low, high = (t, high) if left**2 > share else (low, t)
+        direction = j.T @ (u @ (torch.where(w > 1e-12, -torch.expm1(-w * high) / w, high) * along))
+        found.append(math.log10(float((of_features @ direction).norm()) / size))
+    return float(np.mean(found))
