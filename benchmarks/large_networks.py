@@ -83,6 +83,8 @@ def main(what: str) -> None:
     if what != "bare":
         blocks = [f"transformer.h.{i}" for i in range(SIZES[size]["n_layer"])]
         options = {"layers": blocks, "readout": "last", "options": gf.LocateOptions(projections=4)}
+    print(gf.plan_location(end, {"input_ids": tokens}, initial=start, **options))
+    begin = time.process_time()
     where = gf.locate(end, {"input_ids": tokens}, initial=start, progress=False, **options)
     seconds = time.process_time() - begin
     count = sum(p.numel() for p in start.parameters()) / 1e6

@@ -59,6 +59,7 @@ from .geometry.similarity import (
 from .location._locate import locate as locate
 from .location.movement_only import Movement as Movement, movement as movement
 from .location.options import LocateOptions as LocateOptions
+from .location.planning import LocationPlan as LocationPlan, plan_location as plan_location
 from .location.reference_ladder import Ladder as Ladder, train_ladder as train_ladder
 from .location.result import Location as Location
 from .models.sources import load_model as load_model

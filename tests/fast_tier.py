@@ -35,6 +35,7 @@ FAST = {
     "lab": "registry",
     "location": "kernel_by_layer kernel_interval locate_inputs movement regimes unit_balance",
     "location/movement_only": "weight_change",
+    "location/planning": "plan",
     "measures/layer": "d_lr label_alignment linear_probe_accuracy nc1 replica_capacity",
     "measures/network": "feature_movement layer_drift linearisation_gap weight_movement",
     "measures/pair": "pair_rsa pair_similarities representation_change",

@@ -23,6 +23,7 @@ from geomfeat.storage.atomic import file_sha256
 
 if TYPE_CHECKING:
     from geomfeat.location.options import LocateOptions
+    from geomfeat.location.planning.plan import LocationPlan
     from geomfeat.location.reference_ladder import Ladder
     from geomfeat.study import Study
 
@@ -124,6 +125,20 @@ def ask(
     return replace(found, settings={**found.settings, "dataset": dataset})
 
 
+def planned(request: Mapping[str, Any], steps: Mapping[int, Path]) -> LocationPlan:
+    """Load what the request names, and plan its location."""
+    from geomfeat.location.planning.plan import plan_location
+
+    networks = networks_of(request, steps)
+    part = samples(load_data(request["data"], model=networks.folder), request["n"], request["seed"])
+    require_tokens_fit(networks.trained, part.inputs)
+    return plan_location(
+        networks.trained, part.inputs, initial=networks.initial, readout=readout_of(request.get("readout")),
+        ladder=request["ladder"] is not None, layers=request["layers"] or "*", device=request["device"],
+        options=location_options(request),
+    )  # fmt: skip
+
+
 def ladder_of(option: Any) -> int | Ladder | None:
     """The ladder that --ladder names: a number of networks to train, or a saved ladder; BadInput for neither."""
     if option is None or isinstance(option, int):
@@ -159,8 +174,26 @@ def location_options(request: Mapping[str, Any]) -> LocateOptions:
     from geomfeat.location.options import LocateOptions
 
     return LocateOptions(
-        n_probes=request.get("probes"), projections=request.get("projections"), loss=request.get("loss")
-    )
+        n_probes=request.get("probes"), projections=request.get("projections"), loss=request.get("loss"),
+        budget=budget_of(request.get("budget")),
+    )  # fmt: skip
+
+
+def budget_of(option: str | None) -> tuple[float | None, float | None] | None:
+    """(seconds, bytes) of --budget "SECONDS" or "SECONDS,GIGABYTES"; None for none.
+
+    >>> budget_of("60"), budget_of("60,2.5"), budget_of(",3"), budget_of(None)
+    ((60.0, None), (60.0, 2500000000.0), (None, 3000000000.0), None)
+    """
+    if option is None:
+        return None
+    seconds, _, gigabytes = option.partition(",")
+    try:
+        most = float(seconds) if seconds else None
+        memory = 1e9 * float(gigabytes) if gigabytes else None
+    except ValueError as cause:
+        raise BadInput(f"--budget {option!r}: give SECONDS, or SECONDS,GIGABYTES, such as 60 or 60,2.5") from cause
+    return most, memory
 
 
 def drawn_layer(option: str | None) -> str | bool:

@@ -14,6 +14,7 @@ from geomfeat.cli._app import app, command
 from geomfeat.cli._output_folder import PAGE, PARTS, is_finished, numbered_checkpoints, replacing, require_replaceable
 
 if TYPE_CHECKING:
+    from geomfeat.location.planning.plan import LocationPlan
     from geomfeat.study import Study
 
 
@@ -37,13 +38,10 @@ def analyze(
         ),
     ] = None,
     loss: Annotated[str | None, typer.Option(help="Training loss, if known: mse or cross-entropy.")] = None,
-    probes: Annotated[
-        int | None, typer.Option(help="Samples for the location; default up to 256, fewer with many outputs.")
-    ] = None,
-    projections: Annotated[
-        int | None,
-        typer.Option(help="Leading directions of the outputs for the location; default all, or 4 in large networks."),
-    ] = None,
+    probes: options.Probes = None,
+    projections: options.Projections = None,
+    budget: options.Budget = None,
+    dry_run: options.DryRun = False,
     optimizer: options.Optimizer = None,
     readout: options.Readout = None,
     device: options.Device = None,
@@ -76,10 +74,21 @@ def analyze(
             "measures": None if measures is None else sorted(set(measures)), "ladder": ladder, "loss": loss,
             "device": device or "cpu", "reduce": reduce, "project": options.projection(project),
             "umap_layer": umap_layer, "readout": readout, "probes": probes, "projections": projections,
-            "optimizer": optimizer,
+            "optimizer": optimizer, "budget": budget,
         }  # fmt: skip
+        if dry_run:
+            typer.echo(str(foreseen(request)))
+            return
         study, fresh = analyzed(request, out, batch_size=batch_size, force=force, progress=not quiet)
         print_summary(study, out, fresh)
+
+
+def foreseen(request: dict[str, Any]) -> LocationPlan:
+    """What the location of a request will take."""
+    from geomfeat.cli._request import planned
+
+    steps = {} if request["checkpoints"] is None else numbered_checkpoints(Path(request["checkpoints"]))
+    return planned(request, steps)
 
 
 def analyzed(

@@ -86,6 +86,18 @@ Optimizer = Annotated[
         "plain gradient descent."
     ),
 ]
+Probes = Annotated[
+    int | None, typer.Option(help="Samples for the location; default up to 256, fewer with many outputs.")
+]
+Projections = Annotated[
+    int | None,
+    typer.Option(help="Leading directions of the outputs for the location; default all of them."),
+]
+Budget = Annotated[
+    str | None,
+    typer.Option(metavar="SECONDS[,GB]", help="Time and memory for the location: it takes the most samples that fit."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what the location will take, by a few samples, and end.")]
 Readout = Annotated[
     str | None,
     typer.Option(

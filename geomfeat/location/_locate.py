@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import pandas as pd
 import torch
@@ -17,11 +17,13 @@ from geomfeat.errors import BadInput, require_kind
 from geomfeat.labels import as_groups
 from geomfeat.location.assembly import assembled, details_of, difference, floor_of, half_width, widened
 from geomfeat.location.caveats import flags_of
-from geomfeat.location.demand import FEW_SHARES, MIDDLE, SHARES, solve
+from geomfeat.location.demand import MIDDLE, solve
 from geomfeat.location.demand_interval import bootstrap, by_probes
 from geomfeat.location.initial_states import Observed, Start, initial_models, observe, start_from
 from geomfeat.location.kernel_interval import Resample
 from geomfeat.location.options import FEWEST_REINITIALISATIONS, LocateOptions
+from geomfeat.location.planning.effort import Effort, effort_of
+from geomfeat.location.planning.plan import probes_within
 from geomfeat.location.reference_ladder import Ladder, plan_ladder, read_off, train_ladder
 from geomfeat.location.result import Location
 from geomfeat.models.functional import Readout, unwrapped
@@ -34,12 +36,7 @@ from geomfeat.tangent.metric import GRADIENT, STATE
 from geomfeat.tangent.tangent_space import Params
 from geomfeat.types import Snapshot
 
-BOOTSTRAP, HEAVY_BOOTSTRAP, HEAVY_PROJECTIONS, MANY_OUTPUTS = 20, 6, 4, 16
-# Entries n C p of the Jacobian of all outputs, above which some hundred products with it, for each of thirty solutions,
-# take minutes on one core: then as for a heavy network, whatever its number of parameters.
-ENTRIES = 5e9
 BY_SIZE = (STATE, GRADIENT)  # metrics of optimizers that divide by the size of gradients
-ORDERS, HEAVY_ORDERS = 4, 1  # random orders of the probes to average the growth of R with their number over
 
 
 def locate(
@@ -129,41 +126,45 @@ def locate_network(
     """`locate` of a network that is prepared, on its inputs, layers and trained parameters."""
     _check(options, ladder, initial)
     observed = observe(network, labels, n_probes=options.n_probes, seed=seed)
+    effort = effort_of(observed, options, known=initial is not None, climbed=ladder is not None)
+    n_starts = options.n_reinitialisations
+    n_wanted = len(observed.rows)
+    if options.budget is not None:
+        plan = probes_within(observed, effort, 1 if initial is not None else n_starts, options.budget)
+        observed = observe(network, labels, n_probes=plan.n_probes, seed=seed)
     together = _groups_of(observed, groups, network.n)
-    heavy = _is_heavy(observed)
-    every = options.projections is None  # few directions of the outputs only where they are asked for
-    options = _with_effort(observed, options, heavy, ladder is not None)
-    n_bootstrap, n_starts = cast(int, options.n_bootstrap), options.n_reinitialisations
-    orders = HEAVY_ORDERS if heavy else ORDERS
-    # Fresh starts differ by far more than three shares from nine.
-    usual = FEW_SHARES if heavy or initial is None else SHARES
-    shares = usual if options.share_left is None else (options.share_left,)
-    steps = (1 if initial is not None else 2 * n_starts) + n_bootstrap + 2 * orders
+    steps = (1 if initial is not None else 2 * n_starts) + effort.n_bootstrap + 2 * effort.orders
     with tqdm(total=steps, desc="locate", disable=not progress, leave=False) as bar:
         starts: list[Start] = []
         for fresh in initial_models(network.model, initial, factory, n_starts, seed, network.space):
             starts.append(
                 start_from(
-                    fresh, observed, shares=shares, method=options.method,
-                    projections=options.projections, all_outputs=every, seed=seed, known=initial is not None,
+                    fresh, observed, shares=effort.shares, method=options.method, projections=effort.projections,
+                    all_outputs=effort.all_outputs, seed=seed, known=initial is not None,
                     near=starts[0].kernel if starts else None,
                 )
             )  # fmt: skip
             bar.update()
-        samples, resamples, growth = _resampled(starts[0], n_bootstrap, orders, seed, together, lambda: _tick(bar))
+        samples, resamples, growth = _resampled(starts[0], effort, seed, together, lambda: _tick(bar))
         floors = None if initial is not None else floor_of(starts, lambda: _tick(bar))
     words = observed.network.f.words(observed.network.inputs)
     located = assembled(starts, samples, resamples, floors, observed)
     located = replace(located, tangent=network.space.words, readout=words)
     stderr = difference(located.richness, located.low) / half_width(starts)
-    details = details_of(starts, observed, together, options, seed) | {"stderr": stderr}
+    details = details_of(starts, observed, together, options, effort.n_bootstrap, seed) | {"stderr": stderr}
     located = replace(located, by_probes=growth, details=details)
     located = widened(located, starts[0], network.n)
     if ladder is not None:
         rungs = _rungs(ladder, starts[0], observed, network.inputs, labels, options, seed, progress)
         located = _on_ladder(located, rungs, observed, stderr, half_width(starts))
     flags = flags_of(located, starts[0], observed, loss=options.loss, own_reset=factory is None, trained=network.space)
-    return replace(located, flags=flags)
+    return replace(located, flags=(*_limited(len(observed.rows), n_wanted, options), *flags))
+
+
+def _limited(n: int, wanted: int, options: LocateOptions) -> tuple[str, ...]:
+    if n == wanted:
+        return ()
+    return (f"budget={options.budget} allows {n} of {wanted} probes. R is lower on fewer: it grows with their number.",)
 
 
 def _require_no_network(labels: Any) -> None:
@@ -187,7 +188,7 @@ def _groups_of(observed: Observed, groups: Any, n: int) -> torch.Tensor | None:
 
 
 def _resampled(
-    start: Start, n_bootstrap: int, orders: int, seed: int, groups: torch.Tensor | None, step: Callable[[], None]
+    start: Start, effort: Effort, seed: int, groups: torch.Tensor | None, step: Callable[[], None]
 ) -> tuple[pd.DataFrame, list[Resample], pd.DataFrame]:
     """Demand over resampled probes, these, and demand over their number: at one share, which adds a constant."""
     share = MIDDLE if MIDDLE in start.task.shares else min(start.task.shares)
@@ -195,26 +196,9 @@ def _resampled(
     if task.few is not None:
         task = task.cheapest
         there = solve(task).richness
-    samples, resamples = bootstrap(task, n_bootstrap, seed, step, groups)
-    growth = by_probes(task, there, seed, step, orders=orders, groups=groups)
+    samples, resamples = bootstrap(task, effort.n_bootstrap, seed, step, groups)
+    growth = by_probes(task, there, seed, step, orders=effort.orders, groups=groups)
     return samples, resamples, growth.assign(richness=growth["richness"] + difference(start.demand.richness, there))
-
-
-def _is_heavy(observed: Observed) -> bool:
-    """Whether the network is large, or has so many outputs that all of them would take as long as a large one."""
-    n_outputs = observed.outputs.shape[1]
-    entries = len(observed.rows) * n_outputs * observed.network.f.n_parameters
-    return observed.network.is_heavy or (n_outputs > MANY_OUTPUTS and entries > ENTRIES)
-
-
-def _with_effort(observed: Observed, options: LocateOptions, heavy: bool, climbed: bool) -> LocateOptions:
-    """Resamples and projections as given, or as the size of the work allows. A ladder compares all outputs."""
-    n_bootstrap, projections = options.n_bootstrap, options.projections
-    if n_bootstrap is None:
-        n_bootstrap = HEAVY_BOOTSTRAP if heavy else BOOTSTRAP
-    if projections is None and heavy and not climbed and observed.outputs.shape[1] > MANY_OUTPUTS:
-        projections = HEAVY_PROJECTIONS
-    return replace(options, n_bootstrap=n_bootstrap, projections=projections)
 
 
 def _check(options: LocateOptions, ladder: Any, initial: Any) -> None:

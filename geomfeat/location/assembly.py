@@ -145,7 +145,12 @@ def widened(located: Location, start: Start, given: int) -> Location:
 
 
 def details_of(
-    starts: list[Start], observed: Observed, groups: torch.Tensor | None, options: LocateOptions, seed: int
+    starts: list[Start],
+    observed: Observed,
+    groups: torch.Tensor | None,
+    options: LocateOptions,
+    n_bootstrap: int,
+    seed: int,
 ) -> dict[str, Any]:
     first = starts[0]
     return {
@@ -158,7 +163,7 @@ def details_of(
         "outputs_error": first.outputs_error,
         "unreachable": first.demand.response.unreachable,
         "left_out": list(first.left_out),
-        "n_bootstrap": options.n_bootstrap,
+        "n_bootstrap": n_bootstrap,
         "level": LEVEL,
         "richness_of_each_start": [s.demand.richness for s in starts],
         "seed": seed,

@@ -24,9 +24,11 @@ class LocateOptions:
         method, projections: see `linearised_task`. Default "auto" and None: all outputs. For as much work and more than
             16 outputs these are solved for by a guess at their kernel (`through_all_outputs`) and resamples go through
             the 4 leading directions of the change; where no last linear layer is found, everything does.
+        budget: (seconds, bytes) that the location may take, either of them None: the most probes that fit are used, and
+            the result says so; see `plan_location`. Default None: no limit.
         loss: of the training, "mse" or "cross-entropy", if known; cross-entropy raises a flag. Default None: unknown.
 
-    Raises BadInput for another loss, or fewer than two resamples.
+    Raises BadInput for another loss, fewer than two resamples, or a budget that is no pair of positive numbers.
 
     >>> LocateOptions(n_probes=50).n_reinitialisations
     4
@@ -39,9 +41,16 @@ class LocateOptions:
     method: str = "auto"
     projections: int | None = None
     loss: str | None = None
+    budget: tuple[float | None, float | None] | None = None
 
     def __post_init__(self) -> None:
         if self.loss not in LOSSES:
             raise BadInput(f"loss={self.loss!r}: one of 'mse', 'cross-entropy', or leave it out")
         if self.n_bootstrap is not None and self.n_bootstrap < 2:
             raise BadInput(f"n_bootstrap={self.n_bootstrap}: an interval needs at least 2 resamples")
+        if self.budget is not None and (
+            not isinstance(self.budget, tuple | list)
+            or len(self.budget) != 2
+            or not all(most is None or most > 0 for most in self.budget)
+        ):
+            raise BadInput(f"budget={self.budget!r}: (seconds, bytes), positive numbers or None")

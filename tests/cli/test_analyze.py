@@ -469,3 +469,15 @@ def test_weights_as_other_programs_save_them(files: Path, analyze: Run) -> None:
     torch.save(model_at(0).state_dict(), "folder/pytorch_model.bin")
     assert analyze("--trained", "last.ckpt", "--initial", "folder").exit_code == 0
     assert Study.load("out").settings["request"]["trained"] is not None
+
+
+def test_a_dry_run_says_what_the_location_takes_and_writes_nothing(files: Path, analyze: Run) -> None:
+    result = analyze("--dry-run")
+    assert result.exit_code == 0, result.stderr
+    assert f"{PROBES} probes, 10 outputs, 20 resamples; by formed kernel" in result.stdout
+    assert not Path("out").exists()
+
+
+def test_a_budget_is_kept_or_refused(files: Path, analyze: Run) -> None:
+    assert_refused(analyze("--budget", "soon"), "--budget 'soon'", "SECONDS,GIGABYTES")
+    assert_refused(analyze("--budget", "-1"), "budget=(-1.0, None)", "positive")

@@ -178,6 +178,7 @@ EXAMPLES: dict[type, Callable[[], Any]] = {
     ),
     regimes.LazyLimit: lambda: regimes.lazy_limit(LINE, ONE, THREE, ONE),
     gf.Location: location,
+    gf.LocationPlan: lambda: gf.LocationPlan("formed kernel", 40, 3, 279, "float64", 20, 1, 1.5, 6e8, 0.01),
     gf.Movement: moved,
     gf.Ladder: lambda: gf.Ladder(pd.DataFrame({"gamma": [0.1, 1.0], "richness": [-1.0, 0.0]}), 0.1, (NAME,), 10),
     gf.Study: lambda: gf.Study(NAME, table(), location()),

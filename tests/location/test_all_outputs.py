@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from geomfeat.location import LocateOptions, Location, _locate, locate
+from geomfeat.location import LocateOptions, Location, locate
 from geomfeat.location.all_outputs import through_all_outputs
 from geomfeat.location.demand import linearised_task
+from geomfeat.location.planning import effort
 from geomfeat.models.functional import functional
 from geomfeat.numerics import stream
 
@@ -52,7 +53,7 @@ def test_the_demand_is_that_of_all_outputs(free: str, adaptive: bool, monkeypatc
     optimizer = torch.optim.Adam(moving, lr=1e-3) if adaptive else None
     exact = located(free, optimizer=optimizer)
     few = located(free, optimizer=optimizer, options={"projections": 4})
-    monkeypatch.setattr(_locate, "ENTRIES", 1e3)
+    monkeypatch.setattr(effort, "ENTRIES", 1e3)
     found = located(free, optimizer=optimizer)
     assert found.details["method"] == "guided products"
     assert found.richness == pytest.approx(exact.richness, abs=0.05)
@@ -66,7 +67,7 @@ def test_the_demand_is_that_of_all_outputs(free: str, adaptive: bool, monkeypatc
 
 
 def test_outputs_that_are_no_linear_layer_are_left_to_few_directions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_locate, "ENTRIES", 1e3)
+    monkeypatch.setattr(effort, "ENTRIES", 1e3)
     end, start, x = (nn.Sequential(m, nn.Softplus()) if isinstance(m, nn.Module) else m for m in trained("all"))
     found = locate(end, x, initial=start, progress=False, options=LocateOptions(n_bootstrap=2))
     assert found.details["method"] == "kernel"

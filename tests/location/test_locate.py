@@ -206,7 +206,7 @@ def test_a_heavy_network_is_measured_in_float32_through_projections_and_agrees(m
     monkeypatch.setattr("geomfeat.network.HEAVY", 1000)
     single = locate(end, *digits(), initial=start, progress=False, options=LocateOptions(n_bootstrap=2))
     assert single.richness == pytest.approx(located("mlp", 0.3).richness, abs=0.005)
-    monkeypatch.setattr("geomfeat.location._locate.MANY_OUTPUTS", 5)
+    monkeypatch.setattr("geomfeat.location.planning.effort.MANY_OUTPUTS", 5)
     few = locate(end, *digits(), initial=start, progress=False)
     assert few.details["projections"] == 4
     assert few.details["n_bootstrap"] == 6

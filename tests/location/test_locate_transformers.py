@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from geomfeat.location import LocateOptions, Location, _locate, demand, kernel_place, locate
+from geomfeat.location import LocateOptions, Location, demand, kernel_place, locate
 from geomfeat.location.kernel_forms import compact_kernel
+from geomfeat.location.planning import effort
 
 LAYERS = ["transformer.h.0", "transformer.h.1"]
 
@@ -82,7 +83,7 @@ def test_a_sketch_gives_the_place_by_the_formed_kernel(monkeypatch: pytest.Monke
 
 def test_very_many_outputs_take_the_effort_of_a_large_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """The bare call on a small language model finishes: its Jacobian has more entries than that of a large network."""
-    monkeypatch.setattr(_locate, "ENTRIES", 1e5)
+    monkeypatch.setattr(effort, "ENTRIES", 1e5)
     model, start, inputs = trained_and_start()
     found = locate(model, inputs, initial=start, progress=False)
     assert (found.details["method"], found.details["projections"]) == ("guided products", 4)
