@@ -156,6 +156,13 @@ class Functional:
         theta = {name: value / scale[name] if name in scale else value for name, value in self.theta.items()}
         return replace(self, theta=theta, scale=scale)
 
+    def unscaled(self) -> Functional:
+        """The same function of the parameters themselves."""
+        if not self.scale:
+            return self
+        theta = {name: value * self.scale.get(name, 1.0) for name, value in self.theta.items()}
+        return replace(self, theta=theta, scale={})
+
     def at(self, theta: Mapping[str, Tensor]) -> Functional:
         """The same function at other parameters; what was checked about its derivatives holds there too."""
         other = replace(self, theta=dict(theta))

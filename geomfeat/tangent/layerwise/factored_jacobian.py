@@ -19,8 +19,8 @@ from geomfeat.models.functional import Functional
 from geomfeat.models.nested_inputs import n_samples, take
 from geomfeat.tangent.jacobians._memory_budget import BUDGET, saved_bytes, shapes_of
 from geomfeat.tangent.layerwise.coverage import parameter_group
-from geomfeat.tangent.layerwise.forward_pass import Factors
 from geomfeat.tangent.layerwise.outer_factors import Outer, Where
+from geomfeat.tangent.layerwise.scaled_factors import AnyFactors, Scaled
 from geomfeat.tangent.layerwise.structured_kernel import Changed, Structured, structured
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class FactoredJacobian:
     f: Functional
     n: int
     k: int
-    factors: Factors
+    factors: AnyFactors
     biases: Mapping[Where, Where]
 
     def kernel_by_module(self) -> dict[str, Tensor]:
@@ -64,7 +64,7 @@ class FactoredJacobian:
         out = {name: torch.zeros_like(value) for name, value in self.f.theta.items()}
         for where, factor in self.factors.items():
             g = factor.combined(a)
-            if isinstance(factor, Outer) and factor.with_bias:
+            if isinstance(factor, Outer | Scaled) and factor.with_bias:
                 g = g.view(-1, factor.width)
                 self._put(out, self.biases[where], g[:, -1])
                 g = g[:, :-1]
@@ -102,7 +102,7 @@ def factored_jacobian(f: Functional, inputs: Any, cotangents: Tensor) -> Factore
         logger.info("no factored Jacobian: the layers' rules do not hold for all samples (%s)", difference)
         return None
     f.known[key] = engine.plan, engine.fixed_path
-    return FactoredJacobian(f, n, k, factors, {p.merged: p.where for p in engine.plan.uses if p.merged is not None})
+    return FactoredJacobian(f, n, k, factors, engine.biases)
 
 
 def _whole(part: Tensor, n: int, k: int) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 from geomfeat.models.nested_inputs import n_samples, take
 from geomfeat.tangent.jacobians.rows import Columns
 from geomfeat.tangent.jacobians.tiles import Tile
-from geomfeat.tangent.layerwise.forward_pass import Factors
+from geomfeat.tangent.layerwise.scaled_factors import AnyFactors
 from geomfeat.tangent.layerwise.structured_kernel import Structured
 
 
@@ -82,8 +82,8 @@ def _block(gram: Tensor, tile: Tile, other: Tile, width: int) -> Tensor:
 def _add(
     grams: Mapping[str, Tensor],
     group_of: Mapping[str, str],
-    mine: Factors,
-    theirs: Factors,
+    mine: AnyFactors,
+    theirs: AnyFactors,
     tile: Tile,
     other: Tile,
     width: int,

@@ -64,7 +64,7 @@ class LastLayer:
 
 def last_layer(f: Functional, inputs: Any) -> LastLayer | None:
     """The last linear layer of a network, by its outputs on these inputs; None where they are not those of one."""
-    read, f = f, _uncentred(_unscaled(f))
+    read, f = f, _uncentred(f.unscaled())
     parameters = {name for name, _ in f.model.named_parameters()}
     every = {n: t.detach() for n, t in {**f.fixed, **f.theta}.items() if n in parameters and t.is_floating_point()}
     leaves = {name: t.detach().requires_grad_() for name, t in every.items()}
@@ -82,14 +82,6 @@ def last_layer(f: Functional, inputs: Any) -> LastLayer | None:
     return LastLayer(
         f, outputs, matrix.parameter, every[matrix.parameter], bias, None if bias is None else every[bias], centred
     )
-
-
-def _unscaled(f: Functional) -> Functional:
-    """The same network in its own parameters: a factor would stand between a weight and its use."""
-    if not f.scale:
-        return f
-    theta = {name: value * f.scale.get(name, 1.0) for name, value in f.theta.items()}
-    return replace(f, theta=theta, scale={})
 
 
 def _uncentred(f: Functional) -> Functional:

@@ -38,11 +38,11 @@ class Rows:
 
     def add(self, out: Tensor, other: "Rows", symmetric: bool) -> None:
         """Add all products with `other` to `out` (n, k, n2, k), or (n, 1, n2, 1) for the sum over outputs."""
-        _add_rows(out, self.g, other.g, symmetric)
+        add_rows(out, self.g, other.g, symmetric)
 
     def add_own(self, out: Tensor) -> None:
         """Add each sample's products with itself to `out` (n, k, k), or (n, 1, 1) for the sum over outputs."""
-        _add_own(out, self.g, self.g)
+        add_own_products(out, self.g, self.g)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +83,7 @@ class Outer:
     def _summed(self, d: Tensor) -> Tensor:
         """(groups, out, in) sum over samples of the gradients with these deltas (n, groups, out, positions)."""
         together = self.inputs().movedim(0, -2).flatten(-2)[None]
-        return _gradients(together, d[:, None].movedim(0, -2).flatten(-2)[None], self.width)[0, 0]
+        return gradients(together, d[:, None].movedim(0, -2).flatten(-2)[None], self.width)[0, 0]
 
     def add(self, out: Tensor, other: "Outer", symmetric: bool) -> None:
         """Add all products with `other` to `out` (n, k, n2, k), or (n, 1, n2, 1) for the sum over outputs."""
@@ -112,11 +112,11 @@ class Outer:
             rows = slice(start, min(n, start + step))
             a, d = self.inputs()[rows], self.deltas()[rows]
             if through_gradients:
-                g = _gradients(a, d, self.width).flatten(2)
-                _add_own(out[rows], g, g)
+                g = gradients(a, d, self.width).flatten(2)
+                add_own_products(out[rows], g, g)
             else:
                 same = a.mT @ a if a.is_floating_point() else (a[:, :, None] == a[:, None]).to(d.dtype)[:, None]
-                _add_own(out[rows], (d @ same[:, None]).flatten(2), d.flatten(2))
+                add_own_products(out[rows], (d @ same[:, None]).flatten(2), d.flatten(2))
 
     def _add_gradients(self, out: Tensor, a: Tensor, d: Tensor, b: Tensor, e: Tensor, symmetric: bool) -> None:
         """By the gradients, some of the weight's outputs at a time."""
@@ -125,12 +125,12 @@ class Outer:
         step = max(1, 4 * SCRATCH // each)
         for start in range(0, size, step):
             part = slice(start, start + step)
-            g = _gradients(a, d[:, :, :, part], self.width).flatten(2)
-            h = g if e is d else _gradients(b, e[:, :, :, part], self.width).flatten(2)
-            _add_rows(out, g, h, symmetric)
+            g = gradients(a, d[:, :, :, part], self.width).flatten(2)
+            h = g if e is d else gradients(b, e[:, :, :, part], self.width).flatten(2)
+            add_rows(out, g, h, symmetric)
 
 
-def _add_own(out: Tensor, g: Tensor, h: Tensor) -> None:
+def add_own_products(out: Tensor, g: Tensor, h: Tensor) -> None:
     """Products (n, k, k) within samples of g and h (n, k, p); (n, 1, 1) for the sum over outputs."""
     out += (g * h).sum((1, 2))[:, None, None] if out.shape[1] == 1 else g @ h.mT
 
@@ -147,7 +147,7 @@ def _gradients_cost(k: int, width: int, size: int, t: int, n: int, summed: bool)
     return (k if summed else k * k) * width * size + 2 * k * t * width * size / n
 
 
-def _gradients(a: Tensor, d: Tensor, width: int) -> Tensor:
+def gradients(a: Tensor, d: Tensor, width: int) -> Tensor:
     """(n, k, groups, out, in): sum_t delta_t a_t'."""
     if a.is_floating_point():
         if a.shape[1] == 1:  # one product a sample
@@ -167,7 +167,7 @@ def _bands(n: int, bytes_of_one: int, symmetric: bool) -> Iterator[slice]:
         yield slice(start, min(n, start + step))
 
 
-def _add_rows(out: Tensor, g: Tensor, h: Tensor, symmetric: bool) -> None:
+def add_rows(out: Tensor, g: Tensor, h: Tensor, symmetric: bool) -> None:
     """Products of gradients (n, k, p) and (n2, k2, p)."""
     n, k, p = g.shape
     n2, k2 = h.shape[:2]

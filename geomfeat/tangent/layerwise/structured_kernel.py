@@ -6,6 +6,7 @@ What a rule says is not taken on trust: see `plan`, and `Structured._check` for 
 """
 
 import warnings
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +20,8 @@ from geomfeat.numerics import stream
 from geomfeat.tangent.jacobians.gradients import differentiable_recurrence, plain_gradient
 from geomfeat.tangent.layerwise.coverage import CoveragePlan, plan
 from geomfeat.tangent.layerwise.forward_pass import Collected, Factors, Pass, differing, forward, signature, where_of
+from geomfeat.tangent.layerwise.outer_factors import Where
+from geomfeat.tangent.layerwise.scaled_factors import AnyFactors, scaled_factors
 
 CHECKED = 4  # samples of every tile whose gradients by the rules are compared with plain ones
 
@@ -29,32 +32,42 @@ class Changed(Exception):
 
 def structured(f: Functional, inputs: Any) -> "Structured | None":
     """What rules can compute of a network's tangent kernel; None where that is nothing."""
-    whole = plan(f, inputs)
+    # A factor would stand between a parameter and its uses; the rules' gradients are multiplied by it afterwards.
+    own = f.unscaled()
+    whole = plan(own, inputs)
     if not whole.uses:
         return None
-    others = {name: value for name, value in f.theta.items() if name not in whole.covered}
+    others = {name for name in f.theta if name not in whole.covered}
     if not others:
-        return Structured(f, None, whole, _vectorises(f, inputs))
-    theta = {name: value for name, value in f.theta.items() if name in whole.covered}
-    part = replace(f, theta=theta, fixed={**f.fixed, **others})
+        return Structured(f, None, whole, _vectorises(own, inputs))
+    part, rest = _in(f, own, whole.covered), _in(f, own, others)
     # Planned anew, since the graph without the other parameters may be walked in another order.
-    again = plan(part, inputs)
-    rest = replace(f, theta=others, fixed={**f.fixed, **theta})
+    again = plan(part.unscaled(), inputs)
     return Structured(part, rest, again, _vectorises(part, inputs)) if again.uses else None
+
+
+def _in(f: Functional, own: Functional, names: Collection[str]) -> Functional:
+    """The network in these of its parameters; the others are fixed, as in `own`, which has no scale."""
+    fixed = {name: value for name, value in own.theta.items() if name not in names}
+    theta = {name: value for name, value in f.theta.items() if name in names}
+    scale = {name: value for name, value in f.scale.items() if name in names}
+    return replace(f, theta=theta, fixed={**f.fixed, **fixed}, scale=scale)
 
 
 class Structured:
     """Computes the factors of tiles of one network, as planned.
 
     Attributes:
-        f: the network in its covered parameters. rest: in the others, for the Jacobian; None where there are none.
+        f: the network in its covered parameters, unscaled. rest: in the others, for the Jacobian; None for none.
+        scale: of the covered parameters, see `Functional`.
         fixed_path: whether the model takes the same path for all samples.
     """
 
     def __init__(self, f: Functional, rest: Functional | None, whole: CoveragePlan, fixed_path: bool):
-        self.f, self.rest, self.plan, self.fixed_path = f, rest, whole, fixed_path
+        self.f, self.rest, self.plan, self.fixed_path = f.unscaled(), rest, whole, fixed_path
+        self.scale = f.scale
 
-    def __call__(self, inputs: Any, cotangents: Tensor, *, checked: bool = True) -> Factors:
+    def __call__(self, inputs: Any, cotangents: Tensor, *, checked: bool = True) -> AnyFactors:
         """Factors of the samples `inputs` for the outputs `cotangents`' f, (C, k) or for each sample (n, C, k).
 
         With `checked=False` the gradients of these samples are known to be right, at other weights: their shapes and
@@ -80,7 +93,12 @@ class Structured:
             self._require_same_shapes(passed)
             if checked or not self.fixed_path:
                 self._check(inputs, passed, factors, cotangents[..., 0].expand(n, -1))
-        return factors
+        return scaled_factors(factors, self.scale, self.f.theta, self.biases)
+
+    @property
+    def biases(self) -> dict[Where, Where]:
+        """Place of a weight -> that of the bias whose gradients its factor holds too."""
+        return {p.merged: p.where for p in self.plan.uses if p.merged is not None}
 
     def _require_same_shapes(self, passed: Pass) -> None:
         n = passed.outputs.shape[0]
