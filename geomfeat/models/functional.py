@@ -153,8 +153,10 @@ class Functional:
 
         Gradient flow in theta / sqrt(D) is gradient flow of theta with rates D.
         """
-        theta = {name: value / scale[name] if name in scale else value for name, value in self.theta.items()}
-        return replace(self, theta=theta, scale=scale)
+        # A factor of higher precision would raise that of the whole network.
+        own = {n: s.to(self.device, self.dtype) if isinstance(s, Tensor) else s for n, s in scale.items()}
+        theta = {name: value / own[name] if name in own else value for name, value in self.theta.items()}
+        return replace(self, theta=theta, scale=own)
 
     def unscaled(self) -> Functional:
         """The same function of the parameters themselves."""

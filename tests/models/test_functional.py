@@ -597,3 +597,13 @@ def test_parameters_are_chosen_by_the_names_that_a_wrapped_model_shows() -> None
         assert list(functional(wrapped, params=["1.bias"]).theta) == ["1.bias"]
     with pytest.raises(BadInput, match="matches no trainable parameter"):
         functional(net, params="module.0.*")
+
+
+def test_factors_of_another_precision_leave_that_of_the_network() -> None:
+    net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+    f = functional(net, dtype=torch.float32)
+    scaled = f.scaled({"0.weight": torch.rand(4, 3, dtype=torch.float64) + 0.5, "2.bias": 2.0})
+    x = f.inputs(torch.ones(2, 3))
+    assert {value.dtype for value in scaled.theta.values()} == {torch.float32}
+    torch.testing.assert_close(scaled(scaled.theta, x), f(f.theta, x))
+    torch.testing.assert_close(scaled.unscaled().theta, f.theta)
