@@ -8,6 +8,7 @@ loaded, not how it was trained, and is asked only where the initial weights are 
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,6 +22,8 @@ from geomfeat.models.trained_parameters import differentiable, functional_in, mo
 
 Params = str | Sequence[str] | Callable[[str], bool]
 EVERY, MOVED, GIVEN, HINTED, RATED = "every", "moved", "given", "hinted", "rated"
+# Factors of peft; and the own parameters of a parametrization, after the name of the weight that it acts on.
+_OF_PEFT, _OWN = re.compile(r"(^|\.)lora_"), re.compile(r"((?:.*\.)?parametrizations\.\w+\.)\d+\.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,13 +52,22 @@ class TangentSpace:
 
     @property
     def words(self) -> str:
-        """Its size in words, such as "38,000 of 22.7 million parameters".
+        """Its size in words, such as "38,000 of 22.7 million parameters", and whether it is that of adapters.
 
         >>> TangentSpace(frozenset({"a"}), {"a": 38_000, "b": 22_650_000}, "moved").words
         '38,000 of 22.7 million parameters'
+        >>> TangentSpace(frozenset({"q.lora_A.default.weight"}), {"q.lora_A.default.weight": 8, "b": 92}, "moved").words
+        '8 of 100 parameters (adapters)'
         """
         inside = sum(self.sizes[name] for name in self.names)
-        return f"{_count(inside)} of {_count(sum(self.sizes.values()))} parameters"
+        of_adapters = sum(map(self._of_adapter, self.names))
+        kind = "" if not of_adapters else " (adapters)" if of_adapters == len(self.names) else " (adapters and others)"
+        return f"{_count(inside)} of {_count(sum(self.sizes.values()))} parameters{kind}"
+
+    def _of_adapter(self, name: str) -> bool:
+        """Whether a parameter is part of what is added to a weight that does not move itself."""
+        own = _OWN.match(name)
+        return bool(_OF_PEFT.search(name)) or (own is not None and f"{own[1]}original" in self.others)
 
     def widened(self) -> TangentSpace:
         """The space of every parameter."""

@@ -217,6 +217,19 @@ def test_the_size_of_a_space_is_reported_in_words() -> None:
     assert space_of_moved(start, start).whole
 
 
+def test_a_space_of_adapters_is_called_so() -> None:
+    base, own, head = "a.parametrizations.weight.original", "a.parametrizations.weight.0.up", "head.weight"
+    peft = ["q.base_layer.weight", "q.lora_A.default.weight", "q.lora_embedding_B"]
+    sizes = dict.fromkeys((base, own, head, *peft), 1)
+
+    def kind(*names: str) -> str:
+        return TangentSpace(frozenset(names), sizes, "moved").words.partition(" of 6 parameters")[2]
+
+    assert kind(own) == kind(*peft[1:]) == kind(own, peft[1]) == " (adapters)"
+    assert kind(own, head) == kind(peft[1], head) == " (adapters and others)"
+    assert kind(head) == kind(base) == kind(base, own) == kind(*sizes.keys() - {*peft[1:]}) == ""
+
+
 def test_a_kernel_of_what_moved_stands_still_behind_a_frozen_trunk() -> None:
     start = drawn(net)
     pair = pair_of(start, trained(start, ("4",), size=3.0), inputs())
