@@ -9,6 +9,7 @@ from geomfeat.location.regimes import BY_OPTIMIZER
 from geomfeat.location.result import Location
 from geomfeat.location.training_caveats import training_flags
 from geomfeat.models.reinitialize import batchnorm_modules
+from geomfeat.models.sources.drawn_parts import drawn_parts
 from geomfeat.regimes.linearization.guided_response import PRECISE
 from geomfeat.tangent.tangent_space import GIVEN, HINTED, MOVED, RATED, TangentSpace
 
@@ -32,6 +33,7 @@ def flags_of(
     """All flags of a location, in order of weight. `trained`: the parameters that training moved."""
     found = [
         _frozen(start),
+        _drawn_anew(start),
         _tangent(start.space if trained is None else trained),
         _left_out(start),
         _unread(observed),
@@ -65,6 +67,17 @@ def _frozen(start: Start) -> str:
         "Frozen: no feature of the hidden layers moved, so they learned nothing, and as far as they matter the network "
         "is linear in the trained parameters. R is the movement that this change of the function would have required "
         "with every parameter free to move."
+    )
+
+
+def _drawn_anew(start: Start) -> str:
+    names = drawn_parts(start.model)
+    if not names:
+        return ""
+    return (
+        f"Fresh draw in the start: the pretrained weights lack {_some(list(names))}, so these are not the values that "
+        "training began from. Give the network as it was before training as initial=, or draw them a few times and "
+        "report the spread of R."
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from geomfeat.errors import BadInput
 from geomfeat.lab.tuning.adapters import LowRank, adapted, merged
 from geomfeat.lab.tuning.starts import matrices, only
 from geomfeat.location import LocateOptions, Location, locate
+from geomfeat.models.sources._load_model import source_of
 from geomfeat.models.transformer import transformer
 from geomfeat.numerics import stream
 from tests.reference.demand import demand_in, jacobian_in
@@ -83,7 +85,7 @@ def test_the_parameters_that_moved_were_named_or_have_a_rate_give_one_location(k
     moved = place_of(kind)
     trained = sum(p.numel() for p in start.parameters() if p.requires_grad)
     every = sum(p.numel() for p in start.parameters())
-    assert moved.tangent == f"{trained:,} of {every:,} parameters"
+    assert moved.tangent == f"{trained:,} of {every:,} parameters" + " (adapters)" * (kind == "adapters")
     groups = torch.optim.SGD(
         [{"params": [p for p in end.parameters() if not p.requires_grad], "lr": 0.0}, *optimizer.param_groups], lr=1.0
     )
@@ -226,7 +228,7 @@ def test_adapters_of_peft_are_measured_where_their_term_is_added() -> None:
     by_hand = demand_in(start, end, inputs, moved, layer, last_token, [SHARE])
     assert apart.layers["richness"][0] == pytest.approx(by_hand, abs=1e-3)
     counts = [sum(p.numel() for p in model.parameters()) for model in (start, whole[0])]
-    assert apart.tangent == f"48 of {counts[0]:,} parameters"
+    assert apart.tangent == f"48 of {counts[0]:,} parameters (adapters)"
     assert within.tangent == f"108 of {counts[1]:,} parameters"
 
 
@@ -243,6 +245,24 @@ def test_another_draw_of_a_new_head_gives_the_location_of_the_one_that_was_train
     true, other = (place(end, with_head(seed), BLOCKS[:1]).richness for seed in (0, 1))
     assert other == pytest.approx(true, abs=0.05)
     assert other != true
+
+
+def test_a_head_that_was_drawn_for_the_start_is_flagged(tmp_path: Path) -> None:
+    tiny = pytest.importorskip("tests.models.sources.tiny")
+    config = tiny.bert_config(num_hidden_layers=1, num_labels=2)
+    end = tiny.made("BertForSequenceClassification", config, seed=1)
+    tiny.saved(tiny.made("BertForSequenceClassification", config), tmp_path / "saved_start")
+    tiny.saved(tiny.made("BertModel", config), tmp_path / "body")
+    source = source_of(f"hf:{tiny.saved(end, tmp_path / 'tuned')}")
+    inputs = {"input_ids": tiny.tokens(6)}
+
+    def said(start: nn.Module) -> list[str]:
+        found = place(end, copy.deepcopy(start), ["bert.encoder.layer.0"], inputs, optimizer={"*": 0.1})
+        return [flag for flag in found.flags if flag.startswith("Fresh draw in the start")]
+
+    (flag,) = said(source.start(tmp_path / "body"))
+    assert "lack classifier.weight, classifier.bias, so" in flag
+    assert said(source.start(tmp_path / "saved_start")) == []
 
 
 class WithHead(nn.Module):

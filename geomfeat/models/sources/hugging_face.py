@@ -21,6 +21,7 @@ from torch import nn
 from geomfeat.errors import BadInput, OutOfMemory
 from geomfeat.memory import is_out_of_memory
 from geomfeat.models.reinitialize import fresh as drawn
+from geomfeat.models.sources.drawn_parts import mark_drawn
 from geomfeat.models.sources.saved_folders import (
     CONFIG,
     PREFIX,
@@ -210,12 +211,13 @@ def _differences(model: nn.Module, info: Mapping[str, Any], files: list[Path]) -
 def _without_head(
     model: nn.Module, there: dict[str, Any], here: dict[str, Any], where: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The differences within the body; what is drawn of the head is named in the log."""
+    """The differences within the body; what is drawn of the head is named in the log, and kept on the network."""
     prefix = f"{getattr(model, 'base_model_prefix', '')}."
     has_head = any(name.startswith(prefix) for name, _ in model.named_parameters())
     of_head = lambda name: (has_head and not name.startswith(prefix)) or ".pooler." in f".{name}"  # noqa: E731
     drawn_here = [name for name in here if of_head(name)]
     if drawn_here:
+        mark_drawn(model, drawn_here)
         more = f" and {len(drawn_here) - SHOWN} more" if len(drawn_here) > SHOWN else ""
         _log.warning(
             "%s does not hold the head of the fine-tuned model: %s%s start from a fresh draw, not from those of the "
