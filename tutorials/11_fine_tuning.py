@@ -33,9 +33,9 @@ BLUE, ORANGE, GREEN, GREY = "#1f5fa8", "#c8641e", "#3a8a4d", "#8a8a8a"
 plt.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 10})
 torch.manual_seed(0)
 
-data = gf.load_data("digits", n=600)
-pretraining = data.inputs[:540], data.labels[:540]
-task = data.inputs[540:572], data.labels[540:572] % 2
+data = gf.load_data("digits", n=332)
+pretraining = data.inputs[:300], data.labels[:300]
+task = data.inputs[300:], data.labels[300:] % 2
 BLOCKS = ["encoder.layers.0", "encoder.layers.1"]
 
 
@@ -193,7 +193,7 @@ whole = gf.locate(
 for name, where in (("adapters", found["LoRA"]), ("merged", whole)):
     print(
         f"{name:9} R {where.richness:+.2f}  M {where.movement:+.2f}  kappa {where.kernel_demand:+.2f}"
-        f"  kernel changed by {where.kernel_change:.2f}  ({where.tangent})"
+        f"  kernel changed by {where.kernel_change:.2f}, in {where.tangent}"
     )
 assert np.isclose(whole.movement, found["LoRA"].movement, atol=1e-4)
 
@@ -205,7 +205,7 @@ assert np.isclose(whole.movement, found["LoRA"].movement, atol=1e-4)
 
 # %%
 over_draws = []
-for seed in range(3):
+for seed in range(2):
     start = copy.deepcopy(new_head)
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -28,6 +28,7 @@ from geomfeat.lab.tuning.variants import (
     SCRATCH,
     in_merged_weights,
     kernel_error,
+    limit_kernel,
     lora,
     networks,
     numbers,
@@ -36,7 +37,7 @@ from geomfeat.lab.tuning.variants import (
 )
 
 WIDTH, DEPTH = {"full": 32, "small": 16}, 2
-PRETRAINING = {"full": 300, "small": 150}  # steps
+PRETRAINING = {"full": 300, "small": 100}  # steps
 SAMPLES = {"full": 32, "small": 16}
 SEEDS = {"full": 3, "small": 1}
 RANKS = {"full": (1, 8, 64), "small": (1, 64)}
@@ -104,9 +105,10 @@ def _of_seed(found: Starts, lang: Language, size: str, draw: int, bar: Any) -> l
 def _kernel_errors(found: Starts, lang: Language, size: str, draw: int) -> dict[int, float]:
     """Rank -> root mean square over draws of the relative error of an adapter's kernel."""
     tokens, base = lang.sequences(PROBES, draw, "task")[0], found.prompted
+    limit = limit_kernel(base, tokens)
 
     def error(rank: int, number: int) -> float:
-        return kernel_error(adapted(base, matrices(base), rank, number), base, tokens)
+        return kernel_error(adapted(base, matrices(base), rank, number), limit, tokens)
 
     numbers = range(DRAWS[size])
     return {r: math.sqrt(np.mean([error(r, number) ** 2 for number in numbers])) for r in KERNEL_RANKS}

@@ -22,9 +22,11 @@ from geomfeat.numerics import stream
 from tests.reference.demand import demand_in, jacobian_in
 
 VOCABULARY, LENGTH, BLOCKS = 9, 5, ["encoder.layers.0", "encoder.layers.1"]
+FIRST = BLOCKS[:1]
 SHARE = 0.01
 FAST = LocateOptions(n_bootstrap=2, share_left=SHARE)
-KINDS = ("adapters", "head", "last block", "biases")
+BOTH = ("named", "groups")
+WAYS = {"adapters": BOTH, "head": BOTH, "last block": BOTH[1:], "biases": BOTH[:1]}  # besides by values
 
 
 @cache
@@ -32,8 +34,8 @@ def tokens(n: int = 8) -> Tensor:
     return torch.randint(0, VOCABULARY, (n, LENGTH), generator=stream(0, "fine-tuned tokens"))
 
 
-def base() -> nn.Module:
-    return transformer(vocabulary=VOCABULARY, width=8, depth=2, steps=LENGTH, outputs=2, seed=0).double()
+def base(depth: int = 2) -> nn.Module:
+    return transformer(vocabulary=VOCABULARY, width=8, depth=depth, steps=LENGTH, outputs=2, seed=0).double()
 
 
 def start_of(kind: str) -> nn.Module:
@@ -79,7 +81,7 @@ def names_in(kind: str) -> list[str]:
     return [name for name, p in tuned(kind)[0].named_parameters() if p.requires_grad]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", WAYS)
 def test_the_parameters_that_moved_were_named_or_have_a_rate_give_one_location(kind: str) -> None:
     start, end, optimizer = tuned(kind)
     moved = place_of(kind)
@@ -90,12 +92,12 @@ def test_the_parameters_that_moved_were_named_or_have_a_rate_give_one_location(k
         [{"params": [p for p in end.parameters() if not p.requires_grad], "lr": 0.0}, *optimizer.param_groups], lr=1.0
     )
     others = {"named": {"params": names_in(kind)}, "groups": {"optimizer": groups}}
-    for what, how in others.items():
-        found = place(end, copy.deepcopy(start).requires_grad_(True), **how)
+    for what in WAYS[kind]:
+        found = place(end, copy.deepcopy(start).requires_grad_(True), **others[what])
         assert found.tangent == moved.tangent, what
         for name in ("richness", "kernel_demand", "kernel_change", "linearisation_gap", "movement"):
             assert getattr(found, name) == pytest.approx(getattr(moved, name), rel=1e-6, abs=1e-6), (what, name)
-    frozen = {"head": BLOCKS, "last block": BLOCKS[:1]}.get(kind, [])
+    frozen = {"head": BLOCKS, "last block": FIRST}.get(kind, [])
     assert moved.layers.loc[moved.layers["regime"] == "frozen", "layer"].tolist() == frozen
 
 
@@ -139,14 +141,14 @@ def test_adapters_and_the_weights_they_are_merged_into_are_two_spaces_of_one_mov
 
 def test_adapters_of_full_rank_with_orthogonal_rows_demand_what_the_weights_do() -> None:
     """K = s^2 sum_l <G_l down' down, G_l'> is s^2 times the kernel of the weights where down' down is the identity."""
-    start = adapted(base(), matrices(base()), 1, seed=0)
+    start = adapted(base(1), matrices(base(1)), 1, seed=0)
     for path, module in start.named_modules():
         if isinstance(module, LowRank):
             inputs = module.down.shape[1]
             q = torch.linalg.qr(torch.randn(inputs, inputs, generator=stream(0, path), dtype=torch.float64)).Q
             module.down, module.up = nn.Parameter(q), nn.Parameter(torch.zeros(len(module.up), inputs).double())
     end, _ = descend(start, rate=0.01)
-    apart, within = place(end, start), place(merged(end), merged(start))
+    apart, within = place(end, start, FIRST), place(merged(end), merged(start), FIRST)
     assert apart.layers["richness"].tolist() == pytest.approx(within.layers["richness"].tolist(), abs=1e-4)
 
 
@@ -155,7 +157,7 @@ class Dropping(nn.Module):
 
     def __init__(self, share: float) -> None:
         super().__init__()
-        self.net = base()
+        self.net = base(1)
         for layer in self.net.modules():
             if isinstance(layer, nn.Dropout):
                 layer.p = share
@@ -166,8 +168,8 @@ class Dropping(nn.Module):
 
 def test_dropout_is_off_whatever_the_mode() -> None:
     start, end = Dropping(0.0).eval(), Dropping(0.0).eval()
-    end.net = descend(base())[0]
-    layers = [f"net.{name}" for name in BLOCKS]
+    end.net = descend(base(1))[0]
+    layers = [f"net.{name}" for name in FIRST]
     plain = place(end, start, layers)
     dropping = [Dropping(0.5).train() for _ in range(2)]
     for model, weights in zip(dropping, (start, end), strict=True):
@@ -242,7 +244,7 @@ def with_head(seed: int) -> nn.Module:
 
 def test_another_draw_of_a_new_head_gives_the_location_of_the_one_that_was_trained() -> None:
     end, _ = descend(with_head(0), steps=40, rate=0.05)
-    true, other = (place(end, with_head(seed), BLOCKS[:1]).richness for seed in (0, 1))
+    true, other = (place(end, with_head(seed), FIRST).richness for seed in (0, 1))
     assert other == pytest.approx(true, abs=0.05)
     assert other != true
 

@@ -97,14 +97,19 @@ def limit_rates(model: nn.Module) -> dict[str, float]:
     return {name: 1 / (3 * p.shape[1]) for name, p in model.named_parameters() if name in matrices(model)}
 
 
-def kernel_error(start: nn.Module, base: nn.Module, tokens: Tensor) -> float:
-    """|K - K_inf| / |K_inf| of an adapter's kernel at the start and of that of an infinite rank, in its scale."""
-    low = next(m for m in start.modules() if isinstance(m, LowRank))
+def limit_kernel(base: nn.Module, tokens: Tensor) -> Tensor:
+    """Kernel of the weight matrices at `limit_rates`: an adapter's of infinite rank, over s^2 r."""
     rates = limit_rates(base)
     limit = torch.zeros(())
     for rate in set(rates.values()):
         names = [name for name in rates if rates[name] == rate]
         limit = limit + rate * ntk(base, tokens, params=names, outputs="full").gram
+    return limit
+
+
+def kernel_error(start: nn.Module, limit: Tensor, tokens: Tensor) -> float:
+    """|K - K_inf| / |K_inf| of an adapter's kernel at the start, K_inf from `limit_kernel`."""
+    low = next(m for m in start.modules() if isinstance(m, LowRank))
     limit = low.scale**2 * len(low.down) * limit
     own = ntk(start, tokens, params="*.up", outputs="full").gram
     return float((own - limit).norm() / limit.norm())
