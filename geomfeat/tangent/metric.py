@@ -67,7 +67,7 @@ def metric_of(
     rate_of = {name: rates.rates[plain_name(name)] for name in parameters}
     by_size = rates.adaptive | rates.orthogonal
     unknown = [name for name in parameters if (own := plain_name(name)) in by_size and own not in rates.sizes]
-    pulled = gradient() if unknown else {}
+    pulled = _without_rounding(gradient()) if unknown else {}
     squares: dict[str, Tensor | float] = {}
     for name, rate in rate_of.items():
         own = plain_name(name)
@@ -98,6 +98,20 @@ def require_moving(rates: OptimizerRates, names: Iterable[str], *, given: bool =
         f"optimizer: parameter {still!r} moved, but has {why}: it is not the optimizer of this training, or the "
         "initial weights are not those it began from"
     )
+
+
+def _without_rounding(gradients: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The gradients, with the size of a usual one for tensors whose own is nothing but rounding.
+
+    The gradient of a bias is a sum over samples, which vanishes for balanced classes: what rounding leaves of it would
+    have made its rate, and so its part of the kernel, as good as infinite.
+    """
+    sizes = {name: float(g.abs().max()) for name, g in gradients.items()}
+    least = {name: max(sizes.values()) * torch.finfo(g.dtype).eps ** (2 / 3) for name, g in gradients.items()}
+    known = [g.to(WORKING) for name, g in gradients.items() if sizes[name] > least[name]]
+    count = sum(g.numel() for g in known)
+    usual = math.sqrt(sum(float(g.square().sum()) for g in known) / count) if count else 0.0
+    return {name: torch.full_like(g, usual) if 0 < sizes[name] <= least[name] else g for name, g in gradients.items()}
 
 
 def _floored(size: Tensor, floor: float) -> Tensor:

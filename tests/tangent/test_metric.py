@@ -68,6 +68,19 @@ def test_adaptive_rates_are_divided_by_the_size_of_gradients() -> None:
     assert (with_state.source, without.source) == (STATE, GRADIENT)
 
 
+def test_a_gradient_that_is_only_rounding_counts_as_a_usual_one() -> None:
+    """That of a bias over balanced classes: its rate must not follow from its last digits."""
+    theta = {"w": torch.zeros(2), "b": torch.zeros(1)}
+    rates = OptimizerRates({"w": 1.0, "b": 1.0}, adaptive=frozenset(theta))
+    weight = torch.tensor([0.3, -0.3], dtype=torch.float64)
+    found = [
+        metric_of(rates, theta, lambda last=last: {"w": weight, "b": torch.tensor([last], dtype=torch.float64)}).scale
+        for last in (1e-17, -3e-15, 0.3)
+    ]
+    assert all(float(one["b"]) == pytest.approx(1.0) for one in found)
+    assert all(torch.as_tensor(one["w"]).tolist() == pytest.approx([1.0, 1.0]) for one in found)
+
+
 def test_orthogonal_updates_count_by_their_length() -> None:
     theta, g = {"w": torch.ones(4, 3), "b": torch.ones(4)}, normal(4, 3)
     rates = OptimizerRates({"w": 0.5, "b": 1.0}, orthogonal=frozenset({"w"}))
