@@ -97,8 +97,16 @@ class Start:
         return 0.0 if self.task.search is None else max(r.residual for r in self.demand.responses)
 
 
-def observe(network: Network, labels: Any, *, n_probes: int | None = None, seed: int = 0) -> Observed:
-    """The trained network on a seeded choice of its inputs. Raises BadInput for no hidden layer, or unfit labels."""
+def observe(
+    network: Network, labels: Any, *, n_probes: int | None = None, seed: int = 0, varied: bool = True
+) -> Observed:
+    """The network on a seeded choice of its inputs.
+
+    Args:
+        varied: whether its outputs must differ between inputs, as they do after training.
+
+    Raises BadInput for no hidden layer, unfit labels, or outputs that do not differ.
+    """
     n = network.n
     if n < 4:
         raise BadInput(f"inputs hold {n} samples: a location needs at least 4 probes, better 50")
@@ -127,7 +135,7 @@ def observe(network: Network, labels: Any, *, n_probes: int | None = None, seed:
         labels = as_classes(labels, outputs.shape[1])[rows]
     padding = padding_of(f, network.inputs, names)
     distinct = len(torch.unique(outputs, dim=0))
-    if distinct < 4:
+    if varied and distinct < 4:
         raise BadInput(
             f"the model gives only {distinct} different outputs on {n_probes} probes: give inputs that differ"
         )
@@ -219,7 +227,7 @@ def start_from(
     outputs, features = outputs_and_features(start.f, start.inputs, observed.layers)
     features = {name: h for name, h in features.items() if name in observed.features}
     change = _change(outputs, features, observed, start.dtype)
-    features, left_out = _with_size(_cleared(features, observed.padding), observed)
+    features, left_out = with_size(_cleared(features, observed.padding), observed)
     layers = observed.layers if not left_out else tuple(features)
     moved = movement(features, observed.features)
 
@@ -296,7 +304,7 @@ def _without_rounding(moved: dict[str, float], demand: Demand, coarser: torch.dt
     return {name: -math.inf if rounded_off(name, m) else m for name, m in moved.items()}
 
 
-def _with_size(features: dict[str, Tensor], observed: Observed) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+def with_size(features: dict[str, Tensor], observed: Observed) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """The layers that are not zero on every probe at the start, and the names of those that are.
 
     A branch that starts at zero (the second factor of a low-rank adapter) has no size that a movement is relative to.

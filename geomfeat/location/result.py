@@ -108,16 +108,14 @@ class Location(PlottableResult):
         parts += [] if math.isnan(self.kernel_demand) else [f"kappa = {self.kernel_demand:+.2f}"]
         parts += [] if math.isnan(self.linearisation_gap) else [f"gap {self.linearisation_gap:.2f}"]
         start = "true initial weights" if self.tier == "initial" else "fresh initial weights"
-        caveat = f"; {_clause(self.flags[0])}" if self.flags else ""
+        caveat = f"; {clause(self.flags[0])}" if self.flags else ""
         read = f"; outputs: {self.readout}" if self.readout not in ("", PLAIN_OUTPUTS) else ""
         rates = self.metric.removeprefix("plain: ")
         return f"{self.regime}: {', '.join(parts)} ({start}; rates: {rates}{read}{caveat})"
 
     def to_json(self) -> str:
         """JSON text; NaN becomes null, infinities "inf" and "-inf"."""
-        fields = {k: v for k, v in self.__dict__.items() if not isinstance(v, pd.DataFrame)}
-        frames = {k: v.to_dict("records") for k, v in self.__dict__.items() if isinstance(v, pd.DataFrame)}
-        return json.dumps(_plain({**fields, **frames}), indent=2, allow_nan=False)
+        return json_of(self)
 
     @classmethod
     def from_json(cls, text: str) -> Location:
@@ -161,10 +159,17 @@ class Location(PlottableResult):
         return replace(plot, curves=[replace(plot.curves[0], label="richness R"), movement])
 
 
-def _clause(flag: str) -> str:
+def json_of(result: Any) -> str:
+    """The fields of a dataclass as JSON text, tables row by row; NaN becomes null, infinities "inf" and "-inf"."""
+    fields = {k: v for k, v in result.__dict__.items() if not isinstance(v, pd.DataFrame)}
+    frames = {k: v.to_dict("records") for k, v in result.__dict__.items() if isinstance(v, pd.DataFrame)}
+    return json.dumps(_plain({**fields, **frames}), indent=2, allow_nan=False)
+
+
+def clause(flag: str) -> str:
     """The first clause of a flag.
 
-    >>> _clause("R still rises by 0.20 decades from 20 to 40 probes: it is a lower bound.")
+    >>> clause("R still rises by 0.20 decades from 20 to 40 probes: it is a lower bound.")
     'R still rises by 0.20 decades from 20 to 40 probes'
     """
     return re.split(r"[:,.](?= |$)", flag, maxsplit=1)[0]
