@@ -24,6 +24,11 @@ from .comparison.sweeps._sweep import SweepResult as SweepResult, sweep as sweep
 from .data._load_data import load_data as load_data
 from .data.dataset import Dataset as Dataset
 from .errors import BadInput as BadInput, GeomfeatError as GeomfeatError
+from .forecasting import (
+    Forecast as Forecast,
+    ForecastOptions as ForecastOptions,
+    forecast as forecast,
+)
 from .geometry.dimension import DimensionCurve as DimensionCurve, dimension_curve as dimension_curve
 from .geometry.manifolds import (
     Capacity as Capacity,

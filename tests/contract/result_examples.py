@@ -45,6 +45,15 @@ def location() -> gf.Location:
     )
 
 
+def forecasted() -> gf.Forecast:
+    rows = {"layer": [NAME, "b"], "richness": [0.1, -np.inf], "low": [0.0, -np.inf], "high": [0.2, -np.inf],
+            "movement": [np.nan, -np.inf], "regime": ["rich", "frozen"], "kernel_share": [0.5, 0.5]}  # fmt: skip
+    return gf.Forecast(
+        0.1, 0.0, 0.2, 0.3, "rich", pd.DataFrame(rows), "mse", 1.0, 0.1, 0.1, 3.0, 2.0, 1.0, steps=30.0, rate=0.1,
+        rate_place="flow", optimizer=NAME, flags=(f"layer {NAME} is odd",),
+    )  # fmt: skip
+
+
 def moved() -> gf.Movement:
     numbers = {"movement": [0.3, -np.inf], "weights": [0.1, 0.0], "cka": [0.9, np.nan], "dimension_before": [3.0, 3.0],
                "dimension_after": [4.0, 3.0]}  # fmt: skip
@@ -179,6 +188,7 @@ EXAMPLES: dict[type, Callable[[], Any]] = {
     regimes.LazyLimit: lambda: regimes.lazy_limit(LINE, ONE, THREE, ONE),
     gf.Location: location,
     gf.LocationPlan: lambda: gf.LocationPlan("formed kernel", 40, 3, 279, "float64", 20, 1, 1.5, 6e8, 0.01),
+    gf.Forecast: forecasted,
     gf.Movement: moved,
     gf.Ladder: lambda: gf.Ladder(pd.DataFrame({"gamma": [0.1, 1.0], "richness": [-1.0, 0.0]}), 0.1, (NAME,), 10),
     gf.Study: lambda: gf.Study(NAME, table(), location()),

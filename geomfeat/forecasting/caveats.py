@@ -1,0 +1,150 @@
+"""Flags of a forecast: where it is known to fail, and what it left out."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from geomfeat.forecasting.expected_place import VERY_RICH, ExpectedPlace
+from geomfeat.forecasting.linear_training import LinearTraining
+from geomfeat.forecasting.start import TrainingStart
+from geomfeat.models.reinitialize import batchnorm_modules
+from geomfeat.numerics import WORKING, stream
+from geomfeat.tangent import jvp, vjp
+from geomfeat.tangent.layerwise.last_layer import last_layer
+from geomfeat.tangent.metric import GRADIENT, PLAIN_METRIC
+
+# Share of the kernel that is of the read-out's own weights, above which the read-out is small beside the rest, and the
+# relative loss below which a network has learned something already.
+OF_READOUT, LEARNED = 0.97, 0.7
+BEYOND_LINEAR = 0.5  # |J step| / |change| of one step of an optimizer that divides by gradients
+OUT_OF_REACH = 0.1
+DRAWS = 4
+
+
+def flags_of(
+    start: TrainingStart, training: LinearTraining, place: ExpectedPlace, target: float | None
+) -> tuple[str, ...]:
+    """All flags, in order of weight."""
+    richness = place.demand.richness
+    found = [
+        _out_of_reach(training, target),
+        _rich(richness),
+        _momentum(start, richness),
+        _readout(start),
+        _learned(start),
+        _rate(start, training.change),
+        _adaptive(start),
+        _part(start),
+        _left_out(start),
+        _batchnorm(start),
+    ]
+    return tuple(text for text in found if text)
+
+
+def _out_of_reach(training: LinearTraining, target: float | None) -> str:
+    if target is None or training.reached:
+        return ""
+    return (
+        f"The linearised network does not get to the target: its relative loss is {training.loss:.3g}, not "
+        f"{target:.3g}. The forecast is for that: more of the change would demand more."
+    )
+
+
+def _rich(richness: float) -> str:
+    if not richness > VERY_RICH:
+        return ""
+    return f"R > {VERY_RICH}: so far from the linear range forecasts were off by up to .6 decades, mostly too high."
+
+
+def _momentum(start: TrainingStart, richness: float) -> str:
+    if not (start.loss.kind == "cross-entropy" and start.facts.momentum > 0 and richness > 0):
+        return ""
+    return "Cross-entropy with momentum in the rich range: such forecasts were off by -.2 to -.8 decades."
+
+
+def _readout(start: TrainingStart) -> str:
+    share = readout_share(start)
+    if not share > OF_READOUT:
+        return ""
+    return (
+        f"{100 * share:.1f} % of the kernel are of the read-out's own weights: the read-out is small, and R says so, "
+        "while the training is hardly another. With cross-entropy forecasts were then off by -.5 decades; kappa is the "
+        "number to go by."
+    )
+
+
+def readout_share(start: TrainingStart) -> float:
+    """Share of the kernel's trace that is of the last linear layer; NaN where there is none."""
+    f, inputs = start.network.f, start.network.inputs
+    last = last_layer(f, f.inputs(inputs))
+    if last is None:
+        return math.nan
+    own = whole = 0.0
+    for number in range(DRAWS):
+        v = torch.randn(start.outputs.shape, generator=stream(0, "forecast", "read-out", number), dtype=WORKING)
+        sizes = {name: float(g.square().sum()) for name, g in vjp(f, inputs, v.to(start.outputs.device)).items()}
+        own += sum(size for name, size in sizes.items() if name in (last.name, last.bias_name))
+        whole += sum(sizes.values())
+    return own / whole if whole > 0 else math.nan
+
+
+def _learned(start: TrainingStart) -> str:
+    if not start.initial_loss < LEARNED:
+        return ""
+    return (
+        f"The network has learned already: its loss is {start.initial_loss:.2g} of that of outputs 0. The forecast is "
+        "that of fine-tuning from these weights."
+    )
+
+
+def _rate(start: TrainingStart, change: Tensor) -> str:
+    share = first_step_share(start, change)
+    if not share > BEYOND_LINEAR:
+        return ""
+    return (
+        f"The first step of {start.facts.name or 'the optimizer'} at this rate changes the outputs by {share:.2g} of "
+        "all that is to be learned: the rate is beyond the linear range, and features will move further than demanded."
+    )
+
+
+def first_step_share(start: TrainingStart, change: Tensor) -> float:
+    """|J step| / |change| with every parameter moved by its rate along the sign of J' change; NaN for plain descent."""
+    rates = start.network.rates
+    if rates is None or not start.facts.adaptive:
+        return math.nan
+    f = start.network.in_metric(PLAIN_METRIC).f
+    pulled = vjp(f, start.network.inputs, change)
+    step = {name: start.facts.rate * g.sign() for name, g in pulled.items()}
+    return float(jvp(f, start.network.inputs, step).to(WORKING).norm() / change.norm())
+
+
+def _adaptive(start: TrainingStart) -> str:
+    if start.network.metric.source != GRADIENT:
+        return ""
+    return (
+        f"{start.facts.name or 'The optimizer'} divides by the size of gradients, which is taken from the gradient at "
+        "the start; no stable rate is forecasted for it."
+    )
+
+
+def _part(start: TrainingStart) -> str:
+    n = start.loss.n
+    if n == start.given:
+        return ""
+    return f"{n} of {start.given} inputs were used as probes: more of them demand more."
+
+
+def _left_out(start: TrainingStart) -> str:
+    if not start.left_out:
+        return ""
+    return f"Zero on every probe at the start, so that no movement is relative to them: {', '.join(start.left_out)}."
+
+
+def _batchnorm(start: TrainingStart) -> str:
+    if not batchnorm_modules(start.model):
+        return ""
+    whose = "of one pass over the inputs" if start.estimated else "that the model holds"
+    return f"BatchNorm was in evaluation mode, with the statistics {whose}."

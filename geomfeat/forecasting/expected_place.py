@@ -1,0 +1,125 @@
+"""The place that a forecasted change of outputs has between lazy and rich, with its interval."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import stats
+from torch import Tensor
+
+from geomfeat.forecasting.result import COLUMNS
+from geomfeat.forecasting.start import TrainingStart
+from geomfeat.location.all_outputs import through_all_outputs
+from geomfeat.location.demand import FORMED_ROWS, MIDDLE, Demand, LinearisedTask, linearised_task, solve
+from geomfeat.location.demand_interval import bootstrap, spread
+from geomfeat.location.kernel_interval import standard_errors
+from geomfeat.location.kernel_place import KernelPlace, kernel_place
+from geomfeat.location.regimes import regime_without_start
+from geomfeat.models.functional import Functional
+from geomfeat.numerics import WORKING
+from geomfeat.tangent import feature_jvp
+
+LEVEL = 0.9
+# What 90 % of forecasts err by, in decades (142 trainings of six kinds of networks over three decades of output
+# scales): of R by the loss, of R above 1.5, where networks leave the linear range far behind, and of kappa.
+ERRORS = {"mse": 0.05, "cross-entropy": 0.22}
+ERROR_WHEN_RICH, VERY_RICH = 0.63, 1.5
+KERNEL_ERROR = 0.21
+MANY_OUTPUTS, PROJECTIONS = 16, 4  # above so many outputs, and too many rows, resamples go through so few of them
+
+
+@dataclass(frozen=True, eq=False)
+class ExpectedPlace:
+    """Demand, place of the kernel, table of layers, and intervals; see `Forecast` for each."""
+
+    demand: Demand
+    kernel: KernelPlace
+    layers: pd.DataFrame
+    half: float
+    intervals: dict[str, tuple[float, float]]
+
+    @property
+    def regime(self) -> str:
+        """The word, by demand alone."""
+        return word_of(self.demand.richness, self.kernel.demand.demand)
+
+
+def task_at(start: TrainingStart) -> LinearisedTask:
+    """The linearised network on the probes, with its kernel formed where it is small enough; towards no change yet."""
+    n, c = start.outputs.shape
+    method = "kernel" if n * c <= FORMED_ROWS else "auto"
+    task = linearised_task(
+        start.network.f, start.network.inputs, start.outputs, start.network.layers.names, method=method
+    )
+    return replace(task, padding=start.observed.padding)
+
+
+def expected_place(
+    start: TrainingStart, task: LinearisedTask, change: Tensor, movement: dict[str, float], seed: int, n_bootstrap: int
+) -> ExpectedPlace:
+    """The place of a change (n, C) of the outputs. `movement`: M by layer, NaN where it is not forecasted."""
+    task = _towards(start, task, change, seed)
+    demand = solve(task)
+    kernel = kernel_place(start.network, start.network, task, change, False, seed)
+    samples, resamples = bootstrap(task.stopped_at(MIDDLE).cheapest, n_bootstrap, seed)
+    error = ERROR_WHEN_RICH if demand.richness > VERY_RICH else ERRORS[start.loss.kind]
+    z = float(stats.norm.ppf(0.5 + LEVEL / 2))
+    halves = {name: float(np.hypot(z * sd, error)) for name, sd in spread(samples).items()}
+    kernel_halves = {
+        name: float(np.hypot(z * sd, KERNEL_ERROR))
+        for name, sd in standard_errors(kernel.of_resample, resamples).items()
+    }
+    values = {"kernel_demand": kernel.demand.demand, "kernel_demand_on_target": kernel.on_target.demand}
+    intervals = {
+        name: (value - kernel_halves[name], value + kernel_halves[name])
+        for name, value in values.items()
+        if math.isfinite(value) and math.isfinite(kernel_halves.get(name, math.nan))
+    }
+    rows = []
+    for name, r in demand.layers.items():
+        half, share = halves[name], kernel.by_layer.get(name, (math.nan, math.nan))[0]
+        rows.append((name, r, r - half, r + half, movement.get(name, math.nan), word_of(r), share))
+    return ExpectedPlace(demand, kernel, pd.DataFrame(rows, columns=list(COLUMNS)), halves["richness"], intervals)
+
+
+def word_of(richness: float, kernel_demand: float = math.nan) -> str:
+    """The regime that is expected; "frozen" for features that no trained weight moves.
+
+    >>> word_of(-1.5, -1.0), word_of(0.8, 0.5), word_of(-float("inf"))
+    ('lazy', 'rich', 'frozen')
+    """
+    if richness == -math.inf:
+        return "frozen"
+    return regime_without_start(richness, False, math.nan, kernel_demand)
+
+
+def linear_movement(start: TrainingStart, f: Functional, direction: dict[str, Tensor]) -> dict[str, float]:
+    """M of every layer if parameters moved by `direction` and the network stayed linear: log10 of |J_h d| / |h|."""
+    found: dict[str, float] = {}
+    padding, rows = start.observed.padding, torch.arange(start.loss.n)
+    cleared: Any = (lambda _, value: value) if padding is None else partial(_cleared, padding, rows)
+    for name, pair in feature_jvp(f, start.network.inputs, start.network.layers.names, direction).items():
+        feature, tangent = (cleared(name, part.to(WORKING)) for part in pair)
+        length, size = float(tangent.norm()), float(feature.norm())
+        found[name] = math.log10(length / size) if length > 0 else -math.inf
+    return found
+
+
+def _cleared(padding: Any, rows: Tensor, name: str, value: Tensor) -> Tensor:
+    return padding.cleared(name, value, rows)
+
+
+def _towards(start: TrainingStart, task: LinearisedTask, change: Tensor, seed: int) -> LinearisedTask:
+    if task.gram is not None or change.shape[1] <= MANY_OUTPUTS:
+        return task.towards(change)
+    few = linearised_task(
+        start.network.f, start.network.inputs, change, task.layers, projections=PROJECTIONS, seed=seed
+    )
+    few = replace(few, padding=task.padding)
+    return through_all_outputs(few, start.network.f, change) or task.towards(change)

@@ -1,0 +1,137 @@
+"""Where a training will be between lazy and rich: the value that `forecast` returns."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from geomfeat.charts import Plot
+from geomfeat.display import PlottableResult, line_chart
+from geomfeat.forecasting.stable_rate import proposed_rate
+from geomfeat.location.result import clause, json_of
+from geomfeat.tangent.metric import PLAIN
+
+COLUMNS = ("layer", "richness", "low", "high", "movement", "regime", "kernel_share")
+WHOLE = ("richness", "low", "high", "movement", "regime")
+# What `Forecast.from_json` expects, by entry.
+NUMBERS = (
+    "richness", "low", "high", "kernel_demand", "kernel_demand_on_target", "movement", "excess", "initial_loss",
+    "target_loss", "loss_reached", "time", "steps", "rate", "stable_rate", "curvature",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Forecast(PlottableResult):
+    """What a training will demand of a network, with an interval, and which rates it stands.
+
+    Attributes:
+        richness: expected demand R, decades, as `locate` measures it after training; mean over hidden layers.
+        low, high: 90 % interval, from resampled probes and from the measured errors of forecasts (`ERRORS`).
+        kernel_demand: expected kappa, decades. kernel_demand_on_target: kappa_a. kernel_intervals: name -> 90 %
+            interval of these.
+        regime: the word for R and kappa, see `geomfeat.location.regimes`: demand only, since nothing has happened yet.
+        layers: a row for each hidden layer: layer, richness, low, high, movement, regime (by its features alone),
+            kernel_share (of the kernel's change at the demand).
+        movement: M of the linear training itself, decades, where R is below -.3; NaN elsewhere. excess: M - R.
+        initial_loss, target_loss, loss_reached: over the loss of outputs 0: at the start, asked for (NaN for none), and
+            that of the linear training.
+        time: of gradient flow on the loss until then, in units of 1 / rate; with rates by group, of their mean.
+        steps: of the given optimizer until then, in the linear range; NaN where its rate or its kind is not known.
+        curvature: largest eigenvalue of the loss's Gauss-Newton Hessian at the start, in the metric.
+        stable_rate: largest stable rate by the rule of `stable_rate`, momentum included; with rates by group, their
+            mean. NaN for optimizers that divide by the size of gradients.
+        rate: of the optimizer, mean over its parameters; NaN if not known. rate_place: where it lies: "flow", "near the
+            edge", "catapult", "divergence", or "". momentum: of gradient descent.
+        optimizer: its name, "" for plain gradient descent, which is assumed. metric: see `Location`.
+        loss: "mse" or "cross-entropy". tangent: how many parameters will be trained. readout: what the outputs are.
+        flags: sentences that say what limits the numbers, and where a forecast is known to fail. details: n_probes, ...
+
+    `to_frame()`: one row for the model, layer "", and one for each hidden layer.
+    """
+
+    richness: float
+    low: float
+    high: float
+    kernel_demand: float
+    regime: str
+    layers: pd.DataFrame
+    loss: str
+    initial_loss: float
+    target_loss: float
+    loss_reached: float
+    time: float
+    curvature: float
+    stable_rate: float
+    steps: float = math.nan
+    rate: float = math.nan
+    rate_place: str = ""
+    momentum: float = 0.0
+    kernel_demand_on_target: float = math.nan
+    kernel_intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    movement: float = math.nan
+    excess: float = math.nan
+    optimizer: str = ""
+    metric: str = PLAIN
+    tangent: str = ""
+    readout: str = ""
+    flags: tuple[str, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def proposed_rate(self) -> float:
+        """Half of the largest stable rate without momentum: up to it, descent is nearly gradient flow."""
+        return proposed_rate(self.stable_rate, self.momentum)
+
+    @property
+    def rate_share(self) -> float:
+        """The given rate over the largest stable one; NaN where one of them is not known."""
+        return self.rate / self.stable_rate
+
+    def __str__(self) -> str:
+        """One line: the expected place, the rates, and the largest caveat."""
+        parts = [
+            f"R = {self.richness:+.2f} [{self.low:+.2f}, {self.high:+.2f}] decades",
+            f"kappa = {self.kernel_demand:+.2f}",
+            f"{self.loss} {self.initial_loss:.3g} to {self.loss_reached:.3g}",
+        ]
+        parts += [] if math.isnan(self.steps) else [f"some {self.steps:.2g} steps if it stays linear"]
+        if not math.isnan(self.stable_rate):
+            own = f", given {self.rate:.3g}: {self.rate_place}" if self.rate_place else ""
+            parts.append(f"stable up to a rate of {self.stable_rate:.3g}{own}")
+        caveat = f"; {clause(self.flags[0])}" if self.flags else ""
+        name = self.optimizer or "gradient descent"
+        return f"expected {self.regime}: {', '.join(parts)} ({name}{caveat})"
+
+    def to_json(self) -> str:
+        """JSON text; NaN becomes null, infinities "inf" and "-inf"."""
+        return json_of(self)
+
+    @classmethod
+    def from_json(cls, text: str) -> Forecast:
+        """The inverse of `to_json`."""
+        raw = json.loads(text)
+        for name in NUMBERS:
+            raw[name] = math.nan if raw[name] is None else float(raw[name])
+        numbers = {name: float for name in COLUMNS if name not in ("layer", "regime")}
+        raw["layers"] = pd.DataFrame(raw["layers"], columns=list(COLUMNS)).astype(numbers)
+        raw["kernel_intervals"] = {name: (float(a), float(b)) for name, (a, b) in raw["kernel_intervals"].items()}
+        raw["flags"] = tuple(raw["flags"])
+        return cls(**raw)
+
+    def to_frame(self) -> pd.DataFrame:
+        """The model, layer "", and its hidden layers, one row each, with the columns of `layers`."""
+        whole = {"layer": "", **{name: getattr(self, name) for name in WHOLE}, "kernel_share": math.nan}
+        return pd.DataFrame([whole, *self.layers.to_dict("records")])
+
+    def _chart(self) -> Plot:
+        known = self.layers[self.layers["richness"].abs() < math.inf]
+        half = (known["high"] - known["low"]) / 2
+        return line_chart(
+            f"expected: {self.regime}", "", "expected R, decades", range(len(known)), known["richness"].tolist(),
+            half.tolist(), names=known["layer"].tolist(),
+        )  # fmt: skip

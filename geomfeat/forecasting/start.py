@@ -1,0 +1,89 @@
+"""What a forecast begins with: the network before training on the probes, its outputs, and the loss on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from geomfeat.data.batch_streams import reread
+from geomfeat.errors import BadInput
+from geomfeat.forecasting.optimizer_facts import OptimizerFacts, optimizer_facts
+from geomfeat.forecasting.options import ForecastOptions
+from geomfeat.forecasting.output_loss import OutputLoss, output_loss
+from geomfeat.location.initial_states import Observed, observe, with_size
+from geomfeat.models.functional import Readout, unwrapped
+from geomfeat.models.readouts.prefixes import repeated, sampled
+from geomfeat.models.readouts.reading import reading_of
+from geomfeat.models.reinitialize import batchnorm_modules, never_estimated, with_batchnorm_statistics
+from geomfeat.network import Network
+from geomfeat.numerics import WORKING, require_finite
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingStart:
+    """The network before training.
+
+    Attributes:
+        model: it. network: it on the probes, in the coordinates in which its optimizer's training is gradient flow.
+        observed: its outputs and features. outputs: (n, C). loss: on the probes. initial_loss: relative.
+        facts: of the optimizer. given: number of inputs, of which the probes are a part.
+        left_out: hidden layers that are zero at the start. estimated: whether BatchNorm statistics were, on the probes.
+    """
+
+    model: nn.Module
+    network: Network
+    observed: Observed
+    outputs: Tensor
+    loss: OutputLoss
+    initial_loss: float
+    facts: OptimizerFacts
+    given: int
+    left_out: tuple[str, ...]
+    estimated: bool
+
+
+def training_start(
+    model: nn.Module,
+    inputs: Any,
+    targets: Any,
+    *,
+    loss: str,
+    optimizer: Any,
+    readout: Readout | str | None,
+    seed: int,
+    options: ForecastOptions,
+) -> TrainingStart:
+    """Arguments and errors as of `forecast`."""
+    if not isinstance(model, nn.Module):
+        raise BadInput(f"model is a {type(model).__name__}: give the network, a torch module, before training")
+    model = unwrapped(model)
+    trainable = any(p.requires_grad for p in model.parameters())
+    if not trainable and optimizer is None and options.params is None:
+        raise BadInput("every parameter of the model is frozen (requires_grad is False): name some in options.params")
+    reading = reading_of(model, readout, loss)
+    inputs, targets = reread(model, inputs, targets, why="forecast")
+    if targets is None:
+        raise BadInput("targets is None: a forecast needs the classes or values that will be learned")
+    reading, inputs, rows = sampled(model, reading, inputs, seed)
+    targets = repeated(targets, rows)
+    estimated = bool(batchnorm_modules(model)) and never_estimated(model)
+    network = Network.prepare(
+        model, inputs, layers=options.layers, params=options.params, optimizer=optimizer, readout=reading,
+        device=options.device,
+    )  # fmt: skip
+    if estimated:
+        network = network.at(with_batchnorm_statistics(model, network.inputs))
+    observed = observe(network, targets, n_probes=options.n_probes, seed=seed, varied=False)
+    assert observed.labels is not None
+    features, left_out = with_size(observed.features, observed)
+    kept = observed.layers if not left_out else tuple(features)
+    at = observed.network.on_layers(replace(observed.network.layers, names=kept))
+    outputs = require_finite(observed.outputs, "the network's outputs on the inputs").to(at.f.device, WORKING)
+    goal = output_loss(loss, observed.labels.to(outputs.device), outputs.shape[1])
+    at = at.in_own_metric(-goal.slope(outputs))
+    facts = optimizer_facts(optimizer, at.rates, at.f.theta)
+    return TrainingStart(
+        model, at, observed, outputs, goal, goal.relative(outputs), facts, network.n, left_out, estimated
+    )
