@@ -6,7 +6,8 @@ With K = J J' the tangent kernel of the outputs on n samples and L the loss of t
 
 For the mean square L = |f - y|^2 / n the modes of K = U diag(w) U' part: of y - f(0) = r the flow leaves exp(-s w)
 along every one, with s = 2 t / n, so that a = U diag((1 - exp(-w s)) / w) U' r. Cross-entropy takes explicit steps of
-3.5 n / w_max, of the 4 n / w_max at which they would become unstable (its Hessian in the outputs is at most 1 / (2 n)).
+3.5 n / w_max, of the 4 n / w_max at which they would become unstable (its Hessian in the outputs is at most 1 / (2 n)),
+and after some hundreds of them implicit ones.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ from geomfeat.regimes.stability.hessian_spectrum import top_eigenvalues
 # Of 2 over the largest curvature, at which explicit steps become unstable. A step of the mean square that is not beyond
 # 1 / curvature never overshoots, as the flow does not.
 STEP = {"cross-entropy": 1.75, "mse": 1.0}
-MOST_STEPS, MOST_PRODUCTS = 5000, 600  # with a kernel that is formed, and by derivatives
+MOST_PRODUCTS = 600  # steps where each takes derivatives
+# With a formed kernel, explicit steps until the fast modes are learned; then implicit ones, each longer by a factor,
+# for slow modes, which would take as many more explicit steps as they are slower.
+EXPLICIT, IMPLICIT, GROWTH = 600, 60, 1.25
 LAST_SHARE = 1e-3  # of what can be learned, left where the target is out of reach
 HALVINGS = 50
 
@@ -75,12 +79,9 @@ def train_linearly(
     ([2.7, 3.6], 0.01)
     """
     start = start.to(WORKING)
-    if isinstance(kernel, Tensor):
-        if loss.kind == "mse":
-            return _by_modes(kernel, start, loss, target, longest)
-        gram = kernel.to(WORKING)
-        return _by_steps(lambda v: (gram @ v.flatten()).view_as(v), start, loss, target, longest, MOST_STEPS)
-    return _by_steps(kernel, start, loss, target, longest, MOST_PRODUCTS)
+    if isinstance(kernel, Tensor) and loss.kind == "mse":
+        return _by_modes(kernel, start, loss, target, longest)
+    return _by_steps(kernel, start, loss, target, longest)
 
 
 def largest_eigenvalue(product: Product, like: Tensor, rtol: float = 1e-4) -> float:
@@ -113,20 +114,32 @@ def _by_modes(kernel: Tensor, start: Tensor, loss: OutputLoss, target: float | N
 
 
 def _by_steps(
-    product: Product, start: Tensor, loss: OutputLoss, target: float | None, longest: float, most: int
+    kernel: Tensor | Product, start: Tensor, loss: OutputLoss, target: float | None, longest: float
 ) -> LinearTraining:
+    gram = kernel.to(WORKING) if isinstance(kernel, Tensor) else None
+    product = (lambda v: (gram @ v.flatten()).view_as(v)) if gram is not None else kernel
+    assert not isinstance(product, Tensor)
+    explicit, most = (MOST_PRODUCTS, MOST_PRODUCTS) if gram is None else (EXPLICIT, EXPLICIT + IMPLICIT)
     step = STEP[loss.kind] / (largest_eigenvalue(product, start) * loss.steepest)
     a, change, time = torch.zeros_like(start), torch.zeros_like(start), 0.0
     now = loss.relative(start)
-    for _ in range(most):
-        down = -loss.slope(start + change)
-        moved = product(down).to(WORKING)
+    for number in range(most):
+        f, down = start + change, -loss.slope(start + change)
+        implicit = gram is not None and number >= explicit
+        step = step * GROWTH if implicit else step
         h = min(step, longest - time)
-        following = loss.relative(start + change + h * moved)
+        if implicit:
+            assert gram is not None
+            # a(t + h) = a + h d, with d the slope at the end, linearised: (1 + h H K) d = -dL/df.
+            bent = loss.curved(f, gram.view(*f.shape, -1)).flatten(0, 1)
+            eye = torch.eye(len(bent), dtype=WORKING, device=bent.device)
+            down = torch.linalg.solve(eye + h * bent, down.flatten()).view_as(f)
+        moved = product(down).to(WORKING)
+        following = loss.relative(f + h * moved)
         ends = target is not None and following <= target
         if ends:
             assert target is not None
-            h = _cut(lambda at, f=start + change, d=moved: loss.relative(f + at * d), h, target)
+            h = _cut(lambda at, f=f, d=moved: loss.relative(f + at * d), h, target)
             following = target
         a, change, time, now = a + h * down, change + h * moved, time + h, following
         if ends or time >= longest:

@@ -59,6 +59,14 @@ class OutputLoss:
         other = q * (p * v).sum(1, keepdim=True) if transposed else p * (q * v).sum(1, keepdim=True)
         return (q * v - other) / self.n**0.5
 
+    def curved(self, f: Float[Tensor, "n c"], v: Float[Tensor, "n c k"]) -> Float[Tensor, "n c k"]:
+        """H v for k directions at once, H the loss's Hessian in the outputs."""
+        if self.kind == "mse":
+            return v * (2 / self.n)
+        p = f.softmax(1)[:, :, None]
+        weighted = p * v
+        return (weighted - p * weighted.sum(1, keepdim=True)) / self.n
+
 
 def output_loss(kind: str, targets: Tensor, n_outputs: int) -> OutputLoss:
     """The loss on these targets: (n,) classes or values, or (n, C) values.

@@ -74,6 +74,27 @@ def test_the_mean_square_without_a_formed_kernel_is_nearly_the_closed_form() -> 
     assert float((modes.change - steps.change).norm() / modes.change.norm()) < 0.05
 
 
+def test_slow_modes_are_learned_by_implicit_steps_as_by_many_explicit_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    basis = torch.linalg.qr(drawn(12, 12, name="basis"))[0]
+    kernel = (basis * torch.logspace(0, -4, 12, dtype=DOUBLE)) @ basis.mT
+    start, loss = torch.zeros(4, 3, dtype=DOUBLE), output_loss("cross-entropy", torch.arange(4) % 3, 3)
+    found, before = train_linearly(kernel, start, loss, target=0.1), linear_training.EXPLICIT
+    monkeypatch.setattr(linear_training, "EXPLICIT", 10**5)
+    slow = train_linearly(kernel, start, loss, target=0.1)
+    monkeypatch.setattr(linear_training, "EXPLICIT", 30)
+    mostly = train_linearly(kernel, start, loss, target=0.1)
+    assert slow.time > before * 3.5 * 4  # steps of 3.5 n
+    for other in (found, mostly):
+        assert other.reached
+        assert other.loss == pytest.approx(0.1)
+        assert float((other.change - slow.change).norm() / slow.change.norm()) < 0.03
+        assert other.time == pytest.approx(slow.time, rel=0.15)
+        assert float((other.coefficients - slow.coefficients).norm() / slow.coefficients.norm()) < 0.1
+    later = train_linearly(kernel, start, loss, target=None, longest=slow.time)
+    assert later.time == slow.time
+    assert later.loss == pytest.approx(0.1, rel=0.1)  # implicit steps learn a little later than the flow
+
+
 def test_each_mode_of_the_mean_square_decays_at_its_own_rate() -> None:
     kernel, y = torch.diag(torch.tensor([4.0, 1.0], dtype=DOUBLE)), torch.tensor([[1.0], [2.0]], dtype=DOUBLE)
     found = train_linearly(kernel, 0 * y, output_loss("mse", y, 1), target=None, longest=0.5)
@@ -101,5 +122,6 @@ def test_slope_and_curvature_of_a_loss_are_those_of_autograd(kind: str) -> None:
     at = f.detach()
     assert torch.allclose(loss.slope(at), slope.detach())
     assert torch.allclose(loss.root(at, loss.root(at, v, transposed=True)), bent)
+    assert torch.allclose(loss.curved(at, v[:, :, None])[:, :, 0], bent)
     assert float((v * bent).sum()) <= loss.steepest * float(v.square().sum())
     assert loss.relative(torch.zeros_like(at)) == pytest.approx(1.0)
