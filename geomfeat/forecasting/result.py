@@ -14,6 +14,7 @@ from geomfeat.charts import Plot
 from geomfeat.display import PlottableResult, line_chart
 from geomfeat.forecasting.stable_rate import proposed_rate
 from geomfeat.location.result import clause, json_of
+from geomfeat.storage.owned_files import MADE_BY
 from geomfeat.tangent.metric import PLAIN
 
 COLUMNS = ("layer", "richness", "low", "high", "movement", "regime", "kernel_share")
@@ -113,8 +114,8 @@ class Forecast(PlottableResult):
 
     @classmethod
     def from_json(cls, text: str) -> Forecast:
-        """The inverse of `to_json`."""
-        raw = json.loads(text)
+        """The inverse of `to_json`; also of the file of `geomfeat forecast --out`, which carries geomfeat's mark."""
+        raw = {name: value for name, value in json.loads(text).items() if name != MADE_BY}
         for name in NUMBERS:
             raw[name] = math.nan if raw[name] is None else float(raw[name])
         numbers = {name: float for name in COLUMNS if name not in ("layer", "regime")}

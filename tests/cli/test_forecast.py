@@ -1,0 +1,59 @@
+"""`geomfeat forecast`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import geomfeat as gf
+from tests.cli.conftest import N, Run
+from tests.study.small import digits, model_at
+
+COMMON = ["--model", "net.py:make", "--data", "npz:digits.npz", "--loss", "cross-entropy"]
+
+
+def test_it_prints_and_writes_what_python_gives(files: Path, run: Run) -> None:
+    words = ["--initial", "init.safetensors", "--target-loss", "0.3", "--optimizer", "sgd", "--lr", "0.05"]
+    result = run("forecast", *COMMON, *words, "--out", "found.json")
+    assert result.exit_code == 0, result.stderr
+    net, (x, y) = model_at(0), digits(N)
+    rates = {"*": 0.05}
+    expected = gf.forecast(net, x, y, loss="cross-entropy", target_loss=0.3, optimizer=rates)
+    written = gf.Forecast.from_json((files / "found.json").read_text())
+    assert written.richness == pytest.approx(expected.richness, abs=1e-6)
+    assert written.stable_rate == pytest.approx(expected.stable_rate)
+    assert (written.optimizer, written.rate, written.rate_place) == ("SGD", 0.05, expected.rate_place)
+    assert result.stdout.startswith(str(written))
+    assert [line.split()[0] for line in result.stdout.splitlines() if line.split()[0] in ("1", "3")] == ["1", "3"]
+
+
+def test_fresh_weights_are_drawn_by_the_seed_and_files_of_others_stay(files: Path, run: Run) -> None:
+    found = []
+    for seed in (3, 3, 1):
+        result = run("forecast", *COMMON, "--seed", seed, "--out", "found.json")
+        assert result.exit_code == 0, result.stderr
+        found.append(json.loads((files / "found.json").read_text())["richness"])
+    assert found[0] == found[1] != found[2]
+    (files / "mine.json").write_text("{}")
+    result = run("forecast", *COMMON, "--out", "mine.json")
+    assert result.exit_code != 0
+    assert (files / "mine.json").read_text() == "{}"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--lr", "0.1"], "give --optimizer too"),
+        (["--optimizer", "adam"], "give --lr"),
+        (["--optimizer", "lion", "--lr", "0.1"], "use sgd, adam, adamw"),
+        (["--optimizer", "adam", "--lr", "0.1", "--momentum", "0.9"], "is of sgd"),
+        (["--target-loss", "2"], "target_loss=2.0 must lie"),
+        (["--out", "found.txt"], "name a .json file"),
+    ],
+)
+def test_options_that_do_not_fit_are_named(files: Path, run: Run, words: list[str], said: str) -> None:
+    result = run("forecast", *COMMON, *words)
+    assert result.exit_code == 2
+    assert said in result.stderr
