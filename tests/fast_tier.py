@@ -25,6 +25,7 @@ FAST = {
     "compat": "glue rsatoolbox",
     "data": "batch_streams cards content_hash dataset_classes image_files load_data pretrained_inputs resize "
     "spec_options tables tokens user_files",
+    "forecasting": "linear_training optimizer_run stable_rate",
     "geometry/dimension": "dimension_points eigenspectrum signal_participation_ratio",
     "geometry/manifolds": "capacity_floor dichotomies glue_geometry point_clouds",
     "geometry/manifolds/cones": "span",

@@ -27,8 +27,10 @@ from geomfeat.tangent import feature_jvp
 
 LEVEL = 0.9
 # What 90 % of forecasts err by, in decades (142 trainings of six kinds of networks over three decades of output
-# scales): of R by the loss, of R above 1.5, where networks leave the linear range far behind, and of kappa.
+# scales): of R by the loss, by an optimizer that divides by the size of gradients, of R above 1.5, where networks leave
+# the linear range far behind, and of kappa.
 ERRORS = {"mse": 0.05, "cross-entropy": 0.22}
+ERROR_WHEN_ADAPTIVE = 0.09
 ERROR_WHEN_RICH, VERY_RICH = 0.63, 1.5
 KERNEL_ERROR = 0.21
 MANY_OUTPUTS, PROJECTIONS = 16, 4  # above so many outputs, and too many rows, resamples go through so few of them
@@ -68,7 +70,8 @@ def expected_place(
     demand = solve(task)
     kernel = kernel_place(start.network, start.network, task, change, False, seed)
     samples, resamples = bootstrap(task.stopped_at(MIDDLE).cheapest, n_bootstrap, seed)
-    error = ERROR_WHEN_RICH if demand.richness > VERY_RICH else ERRORS[start.loss.kind]
+    error = max(ERRORS[start.loss.kind], ERROR_WHEN_ADAPTIVE if start.facts.adaptive else 0.0)
+    error = ERROR_WHEN_RICH if demand.richness > VERY_RICH else error
     z = float(stats.norm.ppf(0.5 + LEVEL / 2))
     halves = {name: float(np.hypot(z * sd, error)) for name, sd in spread(samples).items()}
     kernel_halves = {

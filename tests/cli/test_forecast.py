@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 import geomfeat as gf
+from geomfeat.models.reinitialize import fresh
+from geomfeat.models.weights.checkpoints import load_object
 from tests.cli.conftest import N, Run
 from tests.study.small import digits, model_at
 
@@ -29,16 +30,21 @@ def test_it_prints_and_writes_what_python_gives(files: Path, run: Run) -> None:
     assert [line.split()[0] for line in result.stdout.splitlines() if line.split()[0] in ("1", "3")] == ["1", "3"]
 
 
-def test_fresh_weights_are_drawn_by_the_seed_and_files_of_others_stay(files: Path, run: Run) -> None:
-    found = []
-    for seed in (3, 3, 1):
-        result = run("forecast", *COMMON, "--seed", seed, "--out", "found.json")
-        assert result.exit_code == 0, result.stderr
-        found.append(json.loads((files / "found.json").read_text())["richness"])
-    assert found[0] == found[1] != found[2]
+def test_fresh_weights_are_drawn_by_the_seed(files: Path, run: Run) -> None:
+    result = run("forecast", *COMMON, "--seed", 3, "--n", 12)
+    assert result.exit_code == 0, result.stderr
+    net, (x, y) = fresh(load_object("net.py:make", "model"), 3, 0), digits(N)
+    rows = gf.load_data("npz:digits.npz").subsample(12, 3)
+    assert rows.labels is not None
+    assert len(rows.labels) == 12 < len(y) == len(x)
+    assert result.stdout.startswith(str(gf.forecast(net, rows.inputs, rows.labels, loss="cross-entropy", seed=3)))
+
+
+def test_a_file_of_the_users_stays(files: Path, run: Run) -> None:
     (files / "mine.json").write_text("{}")
     result = run("forecast", *COMMON, "--out", "mine.json")
-    assert result.exit_code != 0
+    assert result.exit_code == 2
+    assert "was not written by geomfeat" in result.stderr
     assert (files / "mine.json").read_text() == "{}"
 
 
