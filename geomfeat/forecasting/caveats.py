@@ -56,13 +56,13 @@ def _out_of_reach(training: LinearTraining, target: float | None) -> str:
 def _rich(richness: float) -> str:
     if not richness > VERY_RICH:
         return ""
-    return f"R > {VERY_RICH}: so far from the linear range forecasts were off by up to .6 decades, mostly too high."
+    return f"R > {VERY_RICH}: so far from the linear range forecasts were off by up to a decade, mostly too low."
 
 
 def _momentum(start: TrainingStart, richness: float) -> str:
     if not (start.loss.kind == "cross-entropy" and start.facts.momentum > 0 and richness > 0):
         return ""
-    return "Cross-entropy with momentum in the rich range: such forecasts were off by -.2 to -.8 decades."
+    return "Cross-entropy with momentum in the rich range: such forecasts were too low, by .1 to .9 decades."
 
 
 def _readout(start: TrainingStart) -> str:
