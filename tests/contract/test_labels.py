@@ -113,6 +113,7 @@ GOALS: dict[str, Callable[[Any], Any]] = {
     "locate": lambda y: (
         gf.locate(net(1), X, y, initial=net(), progress=False, options=gf.LocateOptions(n_bootstrap=2)).richness
     ),
+    "forecast": lambda y: gf.forecast(net(), X, y, loss="mse", options=gf.ForecastOptions(n_bootstrap=2)).richness,
     "train_ladder": lambda y: (
         gf.train_ladder(net(), X, y, (0.5, 2.0), progress=False, target_loss=0.9).rungs["richness"].tolist()
     ),
