@@ -236,14 +236,15 @@ def check_plan(planned: SweepResult) -> None:
         there = SweepResult.load(planned.folder) if (planned.folder / PLAN).is_file() else None
     except BadInput:
         return
-    wanted = {run.canonical() for run in planned.plan.values()}
-    lost = [run for run in there.plan.values() if run.canonical() not in wanted] if there is not None else []
+    wanted = {run.identity() for run in planned.plan.values()}
+    lost = [run for run in there.plan.values() if run.identity() not in wanted] if there is not None else []
     if there is not None and lost:
-        old, new = lost[0].model_dump(mode="json"), next(iter(planned.plan.values())).model_dump(mode="json")
+        first, instead = lost[0], next(iter(planned.plan.values()))
+        old, new = first.model_dump(mode="json"), instead.model_dump(mode="json")
         fields = ", ".join(f"{name}={old[name]!r}" for name in old if old[name] != new.get(name))
-        was, now = old.get("own") or {}, new.get("own") or {}
-        if was.get("model") == now.get("model") and was.get("sums") != now.get("sums"):
-            fields = f"{fields}; the content of {now['model']} has changed since"
+        was, now = first.own, instead.own
+        if was is not None and now is not None and was.name == now.name and was.sums != now.sums:
+            fields = f"{fields}; the content of {now.model} has changed since"
         raise OutputExists(
             f"{planned.folder / PLAN} and {RESULTS} hold a sweep of {len(there.plan)} trainings, {len(lost)} of which "
             f"this config lacks (first: {fields}): choose another folder, or add to the config what it lacks; a config "
@@ -271,7 +272,7 @@ def found_in(planned: SweepResult) -> tuple[list[RunTask], list[dict[str, Any]]]
 
 def check_versions(planned: SweepResult, todo: Sequence[RunTask]) -> None:
     """OutputExists where another version has made runs that are still to be made."""
-    wanted = {task.config for task in todo}
+    wanted = {planned.plan[task.address].identity() for task in todo}
     others: Counter[str] = Counter()
     runs = planned.folder / RUNS
     for path in runs.iterdir() if wanted and runs.is_dir() else []:

@@ -50,12 +50,19 @@ class RunConfig(BaseModel):
         return {name: value for name, value in found.items() if name != "own" or value is not None}
 
     def canonical(self) -> str:
-        """The config as JSON text, the same wherever the config is."""
+        """The config as JSON text, from which any process can make the training."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True)
 
+    def identity(self) -> str:
+        """What decides the numbers, as JSON text: of the user's file its name and content, not where it lies."""
+        found = self.model_dump(mode="json")
+        if self.own is not None:
+            found["own"]["model"] = self.own.name
+        return json.dumps(found, sort_keys=True)
+
     def address(self, version: str) -> str:
-        """The name of the run's folder: 20 hexadecimal digits of the SHA-256 of config and code version."""
-        return address_of(version, self.canonical())
+        """The name of the run's folder: 20 hexadecimal digits of the SHA-256 of its identity and the code version."""
+        return address_of(version, self.identity())
 
     def conditions(self) -> dict[str, Any]:
         """The columns of the table: what was varied or could have been."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import platform
 import time
 from collections.abc import Mapping
@@ -128,7 +129,7 @@ def run_task(config: str, root: str, version: str, wait: bool = True) -> str | N
             writers[OPTIMIZER] = partial(_write_rates, trained.rates)
         writers[TABLE] = lambda path: write_table(path, table)
         manifest = {
-            "version": version, "environment": environment(), "config": run.model_dump(mode="json"),
+            "version": version, "environment": environment(), "config": json.loads(run.identity()),
             "outcome": trained.outcome, "note": trained.note, "seconds": time.perf_counter() - began,
         }  # fmt: skip
         return str(write_run(folder, address, writers, manifest))

@@ -152,6 +152,25 @@ def test_what_the_file_holds_is_part_of_what_a_run_is(folder: Path) -> None:
         swept(folder)
 
 
+def test_a_folder_may_be_moved_with_its_network(folder: Path, tmp_path: Path) -> None:
+    """Where the file lies decides no number: on another machine nothing is trained again."""
+    swept(folder)
+    there = tmp_path / "elsewhere"
+    there.mkdir()
+    for name in ("nets.py", "sweep.yaml", "out"):
+        (folder / name).rename(there / name)
+    before = {p: p.stat().st_mtime_ns for p in there.glob("out/runs/*/run.json")}
+    assert sweep(there / "sweep.yaml", there / "out", progress=False).outcomes == {"completed": 1}
+    assert {p: p.stat().st_mtime_ns for p in there.glob("out/runs/*/run.json")} == before
+
+
+def test_runs_of_another_version_are_told_as_such(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    swept(folder)
+    monkeypatch.setattr("geomfeat.comparison.sweeps._sweep.code_version", lambda: "0.0+other")
+    with pytest.raises(OutputExists, match="holds 1 of these 1 runs made by another version"):
+        swept(folder)
+
+
 def test_a_run_is_the_training_of_the_network_by_these_options(folder: Path) -> None:
     options = {
         "optimizer": "adamw", "schedule": "cosine", "warmup_steps": 3, "clip": 0.5, "batch_size": 10,
