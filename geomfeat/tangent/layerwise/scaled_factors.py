@@ -1,12 +1,14 @@
 """Gradients of a weight, each entry times a factor of its own: the coordinates of an optimizer (`tangent/metric.py`).
 
-Such gradients are no outer products, so they are formed, some of the weight's outputs at a time.
+One number for a whole weight goes into its factors. With one for every entry the gradients are no outer products, so
+they are formed, some of the outputs of the weight at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -94,9 +96,9 @@ def scaled_factors(
 def _scaled(
     where: Where, factor: Factor, scale: Mapping[str, Tensor | float], theta: Mapping[str, Tensor], bias: Where | None
 ) -> Factor | Scaled:
-    names = [where[0], *([] if bias is None else [bias[0]])]
-    if all(name not in scale for name in names):
-        return factor
+    of_weight, of_bias = scale.get(where[0], 1.0), 1.0 if bias is None else scale.get(bias[0], 1.0)
+    if not isinstance(of_weight, Tensor) and not isinstance(of_bias, Tensor):
+        return _times(factor, of_weight, of_bias)
     own = _entries(where, scale, theta)
     if isinstance(factor, Rows):
         return Rows(factor.g * own.reshape(-1))
@@ -105,6 +107,26 @@ def _scaled(
     if bias is not None:
         own = torch.cat([own, _entries(bias, scale, theta).reshape(*own.shape[:2], 1)], 2)
     return Scaled(factor, own)
+
+
+def _times(factor: Factor, number: float, of_bias: float) -> Factor:
+    """The gradients times a number; those of the bias that goes with a weight times another one."""
+    if isinstance(factor, Rows):
+        return factor if number == 1.0 else Rows(number * factor.g)
+    if isinstance(factor, Tied):
+        return Tied(*(_outer_times(part, number, number) for part in (factor.first, factor.second)))
+    return _outer_times(factor, number, of_bias if factor.with_bias else number)
+
+
+def _outer_times(factor: Outer, number: float, of_bias: float) -> Outer:
+    if number == of_bias == 1.0:
+        return factor
+
+    def inputs(a: Callable[[], Tensor]) -> Tensor:
+        found = a()
+        return found if of_bias == number else torch.cat([found[:, :, :-1], of_bias / number * found[:, :, -1:]], 2)
+
+    return Outer(tuple((partial(inputs, a), number * d) for a, d in factor.parts), factor.width, factor.with_bias)
 
 
 def _entries(where: Where, scale: Mapping[str, Tensor | float], theta: Mapping[str, Tensor]) -> Tensor:

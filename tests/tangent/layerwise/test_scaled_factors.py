@@ -62,8 +62,12 @@ def scaled(name: str, *, numbers: bool = False) -> tuple[Functional, Any]:
 
 
 @pytest.mark.parametrize("numbers", [False, True])
+@pytest.mark.parametrize("room", [2**26, 1], ids=["whole", "one output at a time"])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_kernel_and_products_are_those_of_the_scaled_jacobian(name: str, numbers: bool) -> None:
+def test_kernel_and_products_are_those_of_the_scaled_jacobian(
+    name: str, room: int, numbers: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("geomfeat.tangent.layerwise.scaled_factors.SCRATCH", room)
     f, x = scaled(name, numbers=numbers)
     with torch.no_grad():
         c = f(f.theta, x).shape[1]
