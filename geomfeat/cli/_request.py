@@ -133,8 +133,9 @@ def planned(request: Mapping[str, Any], steps: Mapping[int, Path]) -> LocationPl
     part = samples(load_data(request["data"], model=networks.folder), request["n"], request["seed"])
     require_tokens_fit(networks.trained, part.inputs)
     return plan_location(
-        networks.trained, part.inputs, initial=networks.initial, readout=readout_of(request.get("readout")),
-        ladder=request["ladder"] is not None, layers=request["layers"] or "*", device=request["device"],
+        networks.trained, part.inputs, initial=networks.initial, optimizer=request.get("optimizer"),
+        readout=readout_of(request.get("readout")), ladder=request["ladder"] is not None, seed=request["seed"],
+        layers=request["layers"] or "*", device=request["device"],
         options=location_options(request),
     )  # fmt: skip
 

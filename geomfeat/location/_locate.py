@@ -139,7 +139,7 @@ def locate_network(
         for fresh in initial_models(network.model, initial, factory, n_starts, seed, network.space):
             starts.append(
                 start_from(
-                    fresh, observed, shares=effort.shares, method=options.method, projections=effort.projections,
+                    fresh, observed, shares=effort.shares, method=effort.method, projections=effort.projections,
                     all_outputs=effort.all_outputs, seed=seed, known=initial is not None,
                     near=starts[0].kernel if starts else None,
                 )

@@ -208,10 +208,15 @@ def linearised_task(
     if found is not None:
         gram = found.kernel().to(WORKING)
     else:
-        cheap = rows <= FORMED_ROWS and rows**2 * f.n_parameters <= FORMED_MULTIPLICATIONS
-        form = method == "kernel" or (method == "auto" and cheap)
-        gram = ntk(f, inputs, outputs="full").gram.to(WORKING) if form else None
+        formed = is_formed(rows, f.n_parameters, method)
+        gram = ntk(f, inputs, outputs="full").gram.to(WORKING) if formed else None
     return LinearisedTask(f, inputs, change, tuple(layers), tuple(shares), gram, basis, energy, rows=found)
+
+
+def is_formed(rows: int, n_parameters: int, method: str) -> bool:
+    """Whether a kernel of so many rows is formed, as `method` of `linearised_task` says."""
+    cheap = rows <= FORMED_ROWS and rows**2 * n_parameters <= FORMED_MULTIPLICATIONS
+    return method == "kernel" or (method == "auto" and cheap)
 
 
 def _energy(whole: Tensor, kept: Tensor) -> float:

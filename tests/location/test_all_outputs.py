@@ -66,6 +66,31 @@ def test_the_demand_is_that_of_all_outputs(free: str, adaptive: bool, monkeypatc
     assert 0 < found.details["outputs_error"] < 0.06
 
 
+def test_an_error_that_is_left_widens_both_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(effort, "ENTRIES", 1e3)
+    monkeypatch.setattr("geomfeat.location.initial_states.Start.outputs_error", 3.0)
+    found = located("all")
+    assert found.low < found.richness - 3
+    assert found.high > found.richness + 3
+    assert "off by about 3.00 decades" in str(found.flags)
+
+
+def test_the_guess_has_the_trace_of_the_kernel_over_the_few_directions() -> None:
+    _, start, x = trained("all")
+    f, change = functional(start), torch.randn(N, V, dtype=torch.float64, generator=stream(2, "change"))
+    few = linearised_task(f, x, change, ["0", "2"], method="kernel", projections=4)
+    whole = through_all_outputs(few, f, change)
+    assert whole is not None
+    assert whole.search is not None
+    assert few.gram is not None
+    assert few.projection is not None
+    guess = whole.search.guess
+    seen = float((guess.weight.mT @ few.projection).square().sum())
+    traces = torch.einsum("icjc->ij", few.gram.view(N, 4, N, 4))
+    torch.testing.assert_close(4 * guess.own + seen * guess.others, traces, rtol=1e-6, atol=1e-6 * float(traces.max()))
+    torch.testing.assert_close(guess.own, start[:4](x) @ start[:4](x).mT + 1, rtol=1e-7, atol=1e-9)
+
+
 def test_outputs_that_are_no_linear_layer_are_left_to_few_directions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(effort, "ENTRIES", 1e3)
     end, start, x = (nn.Sequential(m, nn.Softplus()) if isinstance(m, nn.Module) else m for m in trained("all"))

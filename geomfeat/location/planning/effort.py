@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from geomfeat.location.demand import FEW_SHARES, SHARES
 from geomfeat.location.initial_states import Observed
+from geomfeat.location.kernel_place import MANY_OUTPUTS
 from geomfeat.location.options import LocateOptions
 
-BOOTSTRAP, HEAVY_BOOTSTRAP, HEAVY_PROJECTIONS, MANY_OUTPUTS = 20, 6, 4, 16
+BOOTSTRAP, HEAVY_BOOTSTRAP, HEAVY_PROJECTIONS = 20, 6, 4
 # Entries n C p of the Jacobian of all outputs, above which some hundred products with it, for each of thirty solutions,
 # take minutes on one core: then as for a heavy network, whatever its number of parameters.
 ENTRIES = 5e9
@@ -20,18 +21,17 @@ class Effort:
     """The work of one location.
 
     Attributes:
-        heavy: whether the network is large, or all of its outputs would take as long as those of a large one.
         n_bootstrap: resamples of the probes. orders: random orders of them for the growth of R with their number.
         shares: of the change, left where the responses stop. projections: directions of the outputs for resamples, and
-            for R itself where not `all_outputs`; None for all outputs everywhere.
+            for R itself where not `all_outputs`; None for all outputs everywhere. method: of `linearised_task`.
     """
 
-    heavy: bool
     n_bootstrap: int
     orders: int
     shares: tuple[float, ...]
     projections: int | None
     all_outputs: bool
+    method: str
 
 
 def effort_of(observed: Observed, options: LocateOptions, *, known: bool, climbed: bool) -> Effort:
@@ -46,12 +46,12 @@ def effort_of(observed: Observed, options: LocateOptions, *, known: bool, climbe
     # Fresh starts differ by far more than three shares from nine.
     usual = SHARES if known and not heavy else FEW_SHARES
     return Effort(
-        heavy,
         options.n_bootstrap or (HEAVY_BOOTSTRAP if heavy else BOOTSTRAP),
         HEAVY_ORDERS if heavy else ORDERS,
         usual if options.share_left is None else (options.share_left,),
         projections,
         options.projections is None,
+        options.method,
     )
 
 

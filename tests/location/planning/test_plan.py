@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
 from geomfeat.location import LocateOptions, LocationPlan, locate, plan_location
-from geomfeat.location.planning import effort, plan
+from geomfeat.location.planning import costs, effort
 from geomfeat.numerics import stream
 from geomfeat.tangent.jacobians import products
 from geomfeat.tangent.layerwise.factored_jacobian import FactoredJacobian
@@ -38,27 +38,26 @@ def inputs(n: int = 40) -> Tensor:
 @pytest.fixture
 def unit_products(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every product takes a second, whatever its samples, and nothing else takes any time."""
-    monkeypatch.setattr(plan, "_seconds", lambda work: 1.0)
-    monkeypatch.setattr(plan._Costs, "_formed", lambda self, n: 0.0)
-    monkeypatch.setattr(plan._Costs, "_algebra", staticmethod(lambda rows: 0.0))
+    monkeypatch.setattr(costs, "seconds_of", lambda work: 1.0)
+    monkeypatch.setattr(costs, "bent", lambda times: costs.Curve())
+    monkeypatch.setattr(costs, "algebra", lambda rows: 0.0)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", [plan.FORMED, plan.PRODUCTS, plan.GUIDED, plan.FACTORS])
+@pytest.mark.parametrize("way", [costs.FORMED, costs.PRODUCTS, costs.GUIDED, costs.FACTORS])
 def test_the_counted_products_are_those_of_the_location(
     way: str, unit_products: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Within a factor of two, as the plan says of its seconds."""
-    wide = way in (plan.GUIDED, plan.FACTORS)
+    wide = way in (costs.GUIDED, costs.FACTORS)
     start = net(40 if wide else 3)
-    options = LocateOptions(projections=4 if way == plan.FACTORS else None)
+    options = LocateOptions(projections=4 if way == costs.FACTORS else None)
     if wide:
         monkeypatch.setattr(effort, "ENTRIES", 1e3)
-        for module in ("demand", "planning.plan"):
+        for module in ("demand", "planning.costs"):
             monkeypatch.setattr(f"geomfeat.location.{module}.FACTORED", 0)
-    if way == plan.PRODUCTS:
-        for module in ("demand", "planning.plan"):
-            monkeypatch.setattr(f"geomfeat.location.{module}.FORMED_ROWS", 0)
+    if way == costs.PRODUCTS:
+        monkeypatch.setattr("geomfeat.location.demand.FORMED_ROWS", 0)
     found = plan_location(trained(start), inputs(), initial=start, options=options)
     assert found.way == way
     # Half a product each: a backward pass, a derivative along a direction, J' a from factors; and those of sketches.
@@ -71,7 +70,7 @@ def test_the_counted_products_are_those_of_the_location(
         counted(monkeypatch, calls, owner, name)
     where = locate(trained(start), inputs(), initial=start, progress=False, options=options)
     assert where.details["n_probes"] == found.n_probes
-    made = (calls["_in_batches"] + calls["pulled"]) / 2 + plan.SKETCH * calls["kernel_by_module"]
+    made = (calls["_in_batches"] + calls["pulled"]) / 2 + costs.SKETCH * calls["kernel_by_module"]
     assert made / 2 < found.seconds < 2 * made
 
 
@@ -83,6 +82,32 @@ def counted(monkeypatch: pytest.MonkeyPatch, calls: Counter[str], owner: Any, na
         return whole(*args, **kwargs)
 
     monkeypatch.setattr(owner, name, call)
+
+
+def test_kernels_in_the_coordinates_of_adam_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They cost far more than products there, since their gradients are formed."""
+    timed: list[Any] = []
+    monkeypatch.setattr(effort, "ENTRIES", 1e3)
+    monkeypatch.setattr(costs, "kernel_sketch", lambda f, *rest: timed.append(f))
+    start = net(40)
+    end = trained(start)
+    plain = plan_location(end, inputs(), initial=start, optimizer=torch.optim.SGD(end.parameters(), lr=0.1))
+    assert (plain.way, timed) == (costs.GUIDED, [])
+    optimizer = torch.optim.Adam(end.parameters(), lr=0.1)
+    for p in end.parameters():
+        p.grad = torch.zeros_like(p)
+    optimizer.step()
+    found = plan_location(end, inputs(), initial=start, optimizer=optimizer)
+    assert found.way == costs.GUIDED
+    assert len(timed) == 2 * len(costs.TIMED)
+    assert all(isinstance(factor, Tensor) for f in timed for factor in f.scale.values())
+
+
+def test_outputs_that_are_no_linear_layer_go_through_few_directions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(effort, "ENTRIES", 1e3)
+    monkeypatch.setattr(costs, "FACTORED", 0)
+    start = nn.Sequential(net(40), nn.Softplus())
+    assert plan_location(trained(start), inputs(), initial=start).way == costs.FACTORS
 
 
 def test_more_probes_take_longer_and_fresh_starts_are_counted() -> None:
@@ -99,8 +124,8 @@ def test_more_probes_take_longer_and_fresh_starts_are_counted() -> None:
 
 
 def test_a_budget_takes_the_most_probes_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "_seconds", lambda work: 1.0)
-    monkeypatch.setattr(plan._Costs, "_formed", lambda self, n: float(n))
+    monkeypatch.setattr(costs, "seconds_of", lambda work: 1.0)
+    monkeypatch.setattr(costs, "bent", lambda times: costs.Curve(each=1.0))
     start = net()
     whole = plan_location(trained(start), inputs(), initial=start)
     budget = (whole.seconds - 100.0, None)
