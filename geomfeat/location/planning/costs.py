@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from geomfeat.location.demand import FACTORED, is_formed
+from geomfeat.location.demand import is_formed
 from geomfeat.location.initial_states import Observed
 from geomfeat.location.kernel_forms import VECTORS
 from geomfeat.location.kernel_interval import FEW_KEPT, KEPT
@@ -32,7 +32,8 @@ from geomfeat.tangent.jacobians._memory_budget import saved_bytes
 from geomfeat.tangent.layerwise.coverage import plan as coverage
 from geomfeat.tangent.layerwise.last_layer import last_layer
 
-FORMED, PRODUCTS, GUIDED, FACTORS = "formed kernel", "products", "guided products", "factors in few directions"
+FORMED, PRODUCTS, GUIDED = "formed kernel", "products", "guided products"
+FACTORS, FEW = "factors in few directions", "formed kernel of few directions"
 TIMED = (2, 6)  # samples on which work is timed: what does not grow with them shows in the difference
 # How many of each kind of work, counted in runs of the shapes of benchmarks/large_networks.py and of small networks.
 LANCZOS, SEARCH = 120, 12  # products of a solution without a guess at the kernel, at most, and with one
@@ -62,7 +63,7 @@ class Costs:
     """Costs of one network.
 
     Attributes:
-        way: how it will be located, one of FORMED, PRODUCTS, GUIDED, FACTORS. product, kernel: seconds of one.
+        way: how it will be located, one of FORMED, PRODUCTS, GUIDED, FACTORS, FEW. product, kernel: seconds of one.
         activations: bytes that the backward pass of a sample saves. itemsize: bytes of a parameter.
     """
 
@@ -110,11 +111,13 @@ def measured_costs(observed: Observed, effort: Effort) -> Costs:
     f, n, n_outputs = _as_located(network), len(observed.rows), observed.outputs.shape[1]
     few = {count: f.inputs(network.take(slice(0, count)).inputs) for count in TIMED}
     product = straight({count: seconds_of(lambda x=x: _product(f, x)) for count, x in few.items()})
-    way = _way(f, few[TIMED[1]], n, n_outputs, effort)
-    kernel = Curve(SKETCH * product.fixed, SKETCH * product.each)
+    covered = len(coverage(f.unscaled(), few[TIMED[1]]).covered) == len(f.theta)
+    way = _way(f, few[TIMED[1]], n, n_outputs, effort, covered)
+    in_place = SKETCH if covered else VECTORS
+    kernel = Curve(in_place * product.fixed, in_place * product.each)
     if way == FORMED:
         kernel = bent({count: seconds_of(lambda x=x: ntk(f, x, outputs="full")) for count, x in few.items()})
-    elif way != PRODUCTS and f.scale:  # with a factor of every entry, kernels cost far more than products
+    elif way != PRODUCTS and covered and f.scale:  # with a factor of every entry, kernels cost far more than products
         kernel = bent({count: seconds_of(lambda x=x: kernel_sketch(f, x, 0)) for count, x in few.items()})
     return Costs(
         effort, way, n_outputs, f.n_parameters, str(f.dtype).removeprefix("torch."), f.dtype.itemsize, product, kernel,
@@ -156,15 +159,17 @@ def algebra(rows: int) -> float:
     return 1e-9 * rows**3 if rows <= 512 else 1e-8 * rows**2
 
 
-def _way(f: Functional, few: Any, n: int, n_outputs: int, effort: Effort) -> str:
+def _way(f: Functional, few: Any, n: int, n_outputs: int, effort: Effort, covered: bool) -> str:
+    """As `linearised_task` and `through_all_outputs` choose; `covered`: by the rules for layers."""
     if effort.projections is None or effort.projections >= n_outputs:
         return FORMED if is_formed(n * n_outputs, f.n_parameters, effort.method) else PRODUCTS
     if effort.method == "products":
         return PRODUCTS
     if effort.all_outputs and (last := last_layer(f, few)) is not None and last.features() is not None:
         return GUIDED
-    covered = len(coverage(f.unscaled(), few).covered) == len(f.theta)
-    return FACTORS if covered and n * effort.projections * f.n_parameters > FACTORED else PRODUCTS
+    if covered:
+        return FACTORS
+    return FEW if is_formed(n * effort.projections, f.n_parameters, effort.method) else PRODUCTS
 
 
 def _product(f: Functional, inputs: Any) -> None:

@@ -23,6 +23,17 @@ def net(n_outputs: int = 3) -> nn.Module:
     return nn.Sequential(nn.Linear(6, 12), nn.Tanh(), nn.Linear(12, 12), nn.Tanh(), nn.Linear(12, n_outputs))
 
 
+class Power(nn.Module):
+    """A parameter that no rule for layers covers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.exponent = nn.Parameter(torch.rand(40) + 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.abs() ** self.exponent
+
+
 def trained(start: nn.Module) -> nn.Module:
     end = copy.deepcopy(start)
     with torch.no_grad():
@@ -44,18 +55,18 @@ def unit_products(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", [costs.FORMED, costs.PRODUCTS, costs.GUIDED, costs.FACTORS])
+@pytest.mark.parametrize("way", [costs.FORMED, costs.PRODUCTS, costs.GUIDED, costs.FACTORS, costs.FEW])
 def test_the_counted_products_are_those_of_the_location(
     way: str, unit_products: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Within a factor of two, as the plan says of its seconds."""
-    wide = way in (costs.GUIDED, costs.FACTORS)
+    wide = way in (costs.GUIDED, costs.FACTORS, costs.FEW)
     start = net(40 if wide else 3)
-    options = LocateOptions(projections=4 if way == costs.FACTORS else None)
+    start = nn.Sequential(start, Power()) if way == costs.FEW else start
+    options = LocateOptions(projections=4 if way in (costs.FACTORS, costs.FEW) else None)
     if wide:
         monkeypatch.setattr(effort, "ENTRIES", 1e3)
-        for module in ("demand", "planning.costs"):
-            monkeypatch.setattr(f"geomfeat.location.{module}.FACTORED", 0)
+        monkeypatch.setattr("geomfeat.location.demand.FACTORED", 0)
     if way == costs.PRODUCTS:
         monkeypatch.setattr("geomfeat.location.demand.FORMED_ROWS", 0)
     found = plan_location(trained(start), inputs(), initial=start, options=options)
@@ -105,9 +116,10 @@ def test_kernels_in_the_coordinates_of_adam_are_timed(monkeypatch: pytest.Monkey
 
 def test_outputs_that_are_no_linear_layer_go_through_few_directions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(effort, "ENTRIES", 1e3)
-    monkeypatch.setattr(costs, "FACTORED", 0)
     start = nn.Sequential(net(40), nn.Softplus())
     assert plan_location(trained(start), inputs(), initial=start).way == costs.FACTORS
+    odd = nn.Sequential(net(40), Power())
+    assert plan_location(trained(odd), inputs(), initial=odd).way == costs.FEW
 
 
 def test_more_probes_take_longer_and_fresh_starts_are_counted() -> None:
