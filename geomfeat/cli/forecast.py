@@ -44,7 +44,7 @@ def forecast(
     n: options.Samples = None,
     debug: options.Debug = False,
 ) -> None:
-    """Foretell how rich a training will be, layer by layer, and which learning rates it stands."""
+    """Foretell how rich a training will be, layer by layer, and which learning rates are stable."""
     with command(debug):
         from geomfeat.cli._networks import model_named
         from geomfeat.cli._request import readout_of, samples
@@ -80,7 +80,7 @@ def _optimizer(name: str | None, lr: float | None, momentum: float, net: nn.Modu
 
     if name is None:
         if lr is not None or momentum:
-            raise BadInput("--lr and --momentum are of an optimizer: give --optimizer too")
+            raise BadInput("--lr and --momentum belong to an optimizer: give --optimizer too")
         return None
     if name not in OPTIMIZERS:
         raise BadInput(f"--optimizer {name!r}: use {', '.join(OPTIMIZERS)}")
