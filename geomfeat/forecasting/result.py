@@ -28,7 +28,7 @@ NUMBERS = (
 
 @dataclass(frozen=True, eq=False)
 class Forecast(PlottableResult):
-    """What a training will demand of a network, with an interval, and which rates it stands.
+    """What a training will demand of a network, with an interval, and which rates are stable.
 
     Attributes:
         richness: expected demand R, decades, as `locate` measures it after training; mean over hidden layers.

@@ -33,7 +33,8 @@ class LocationPlan(BaseResult):
         way: "formed kernel", "products", "guided products" or "factors in few directions".
         n_probes, n_outputs: of them. n_parameters: that were trained. dtype: of the computation.
         n_bootstrap: resamples for the interval. n_starts: sets of initial weights.
-        seconds: expected, within a factor of about two, or three for a second or so. memory: expected peak of the process, bytes.
+        seconds: expected, within a factor of about two, or three for a second or so.
+        memory: expected peak of the process, bytes.
         product_seconds: of one product with the kernel of the probes.
     """
 
