@@ -126,7 +126,7 @@ def measured_costs(observed: Observed, effort: Effort) -> Costs:
 
 
 def _as_located(network: Network) -> Functional:
-    """The network in coordinates that cost as much as those of its optimizer: a factor for every entry, of any value."""
+    """The network in coordinates that cost as much as those of its optimizer: a factor for every entry."""
     adaptive = frozenset[str]() if network.rates is None else network.rates.adaptive
     scale = {name: torch.ones_like(p) for name, p in network.f.theta.items() if plain_name(name) in adaptive}
     return network.f.scaled(scale) if scale else network.f
