@@ -2,12 +2,25 @@
 
 import sys
 
-from geomfeat.cli import analyze, compare, demo, extract, forecast, lab, measures, relate, report, sweep, validate
+from geomfeat.cli import (
+    analyze,
+    compare,
+    demo,
+    extract,
+    forecast,
+    lab,
+    measures,
+    movement,
+    relate,
+    report,
+    sweep,
+    validate,
+)
 from geomfeat.cli._app import BAD_INPUT, app
 
 __all__ = [
-    "analyze", "app", "compare", "demo", "extract", "forecast", "lab", "main", "measures", "relate", "report", "sweep",
-    "validate",
+    "analyze", "app", "compare", "demo", "extract", "forecast", "lab", "main", "measures", "movement", "relate",
+    "report", "sweep", "validate",
 ]  # fmt: skip
 
 
