@@ -20,6 +20,8 @@ class Use:
     Attributes:
         lookup: the embedding that looked rows of the parameter up for all samples at once (positions), where what
             comes out of it is added to a tensor of every sample: `node` is then that sum.
+        scale: the number by which the view was multiplied before it was used: sqrt(1 / fan_in) in the NTK
+            parameterization, say.
     """
 
     parameter: str
@@ -27,6 +29,7 @@ class Use:
     node: Node
     position: int
     lookup: Node | None = None
+    scale: float = 1.0
 
 
 def uses(output: Tensor, theta: Mapping[str, Tensor]) -> list[Use]:
@@ -61,18 +64,40 @@ def _consumers(root: Node) -> tuple[dict[Node, list[tuple[Node, int, int]]], lis
     return consumers, leaves
 
 
-def _followed(name: str, view: Tensor, source: Node, output: int, consumers: Mapping[Node, Any]) -> Iterator[Use]:
-    """Uses of one output of a node, through operations that only look at the parameter another way."""
+def _followed(
+    name: str, view: Tensor, source: Node, output: int, consumers: Mapping[Node, Any], scale: float = 1.0
+) -> Iterator[Use]:
+    """Uses of one output of a node, through operations that only look at the parameter another way, or scale it."""
     for node, position, number in consumers.get(source, ()):
         if number != output:
             continue
-        looked = _views(node, view)
+        factor = _factor(node, position, view)
+        looked = (view,) if factor is not None else _views(node, view)
         if looked is None:
             spread = _spread_by(node, consumers)
-            yield Use(name, view, node, position) if spread is None else Use(name, view, *spread, lookup=node)
+            there = (node, position) if spread is None else spread
+            yield Use(name, view, *there, lookup=None if spread is None else node, scale=scale)
         else:
             for i, part in enumerate(looked):
-                yield from _followed(name, part, node, i, consumers)
+                yield from _followed(name, part, node, i, consumers, scale * (1.0 if factor is None else factor))
+
+
+def _factor(node: Node, position: int, view: Tensor) -> float | None:
+    """By what number an operation multiplies `view`, its input number `position`; None where it does something else."""
+    match node.name():
+        case "NegBackward0":
+            return -1.0
+        case "MulBackward0":
+            number = node._saved_other if position == 0 else node._saved_self
+        case "DivBackward0" if position == 0:
+            number = node._saved_other
+        case _:
+            return None
+    # The other factor may be a parameter too, whose gradient then depends on this one.
+    constant = len(node.next_functions) == 1 or node.next_functions[1 - position][0] is None
+    if number is None or number.ndim or not constant or tuple(node._input_metadata[0].shape) != view.shape:
+        return None
+    return float(number) if node.name() == "MulBackward0" else 1 / float(number)
 
 
 def _spread_by(node: Node, consumers: Mapping[Node, Any]) -> tuple[Node, int] | None:

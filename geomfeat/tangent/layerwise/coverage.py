@@ -160,6 +160,7 @@ def _merged(kept: list[tuple[tuple[Use, Term], Planned]]) -> tuple[Planned, ...]
         if (
             weight is None
             or not isinstance(t, ElementwiseTerm)
+            or use.scale != 1
             or parameter_group(weight[0]) != parameter_group(use.parameter)
         ):
             continue

@@ -74,6 +74,8 @@ def last_layer(f: Functional, inputs: Any) -> LastLayer | None:
     matrix = found.get(2 if 0 in found or 2 in found else 1)
     if matrix is None or every[matrix.parameter].shape != matrix.view.T.shape or matrix.parameter in f.pairs:
         return None
+    if any(use.scale != 1 for use in found.values()):  # y is not that of W and b themselves
+        return None
     outputs, size = outputs.detach(), matrix.view.shape[1]
     centred = None if outputs.shape[1] % size else _centres(read, inputs, outputs, size)
     if centred is None:

@@ -15,6 +15,7 @@ from geomfeat.tangent.layerwise.rules_linear import LinearTerm
 # One use of a parameter: what turns the gradient at its output into gradients of each sample. `weight` is the part of
 # the parameter that acts, `oriented(delta)` the gradient with its axes in the rule's order; `deltas(delta, samples)` is
 # sample i's gradient itself, or, where there are `inputs(samples)`, gives it as the sum over t of delta_it input_it'.
+# `scaled(number)` is the same use of number times the weight: the weight's own gradient is so many times as large.
 OuterTerm = LinearTerm | ConvTerm | EmbeddingTerm
 Term = OuterTerm | ElementwiseTerm
 Rule = Callable[[Any, int, Tensor], Term | None]
@@ -41,6 +42,11 @@ def operation(use: Use) -> str:
 
 def term(use: Use) -> Term | None:
     """The rule's reading of a use; None without a rule for it."""
+    found = _unscaled_term(use)
+    return found if found is None or use.scale == 1 else found.scaled(use.scale)
+
+
+def _unscaled_term(use: Use) -> Term | None:
     if use.lookup is not None:
         return rules_embedding.added_to_all(use.node, use.position, use.lookup, use.view)
     for rule in RULES.get(operation(use), ()):

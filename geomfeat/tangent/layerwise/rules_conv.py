@@ -1,6 +1,6 @@
 """Convolutions in any number of dimensions: a linear map of patches, one a position, separately in each group."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -19,6 +19,10 @@ class ConvTerm:
     padding: tuple[int, ...]
     dilation: tuple[int, ...]
     groups: int
+
+    def scaled(self, number: float) -> "ConvTerm":
+        """See `rules`."""
+        return replace(self, x=self.x * number)
 
     def oriented(self, delta: Tensor) -> Tensor:
         """(rows, out, *space)."""

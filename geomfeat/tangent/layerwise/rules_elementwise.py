@@ -3,7 +3,7 @@
 The gradient of a sample is the sum of slope * delta over the entries that share a parameter's entry.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,6 +19,10 @@ class ElementwiseTerm:
     weight: Tensor
     shape: tuple[int, ...]
     slope: Tensor | float
+
+    def scaled(self, number: float) -> "ElementwiseTerm":
+        """See `rules`."""
+        return replace(self, slope=self.slope * number)
 
     def oriented(self, delta: Tensor) -> Tensor:
         """As it is."""

@@ -10,11 +10,16 @@ from geomfeat.tangent.layerwise.sample_axis import SampleAxis
 
 @dataclass(frozen=True, eq=False)
 class EmbeddingTerm:
-    """Columns of weight (d, tokens) looked up by `indices` (any shape); the `padding` token has no gradient."""
+    """Columns of scale * weight (d, tokens) looked up by `indices` (any shape); `padding` has no gradient."""
 
     weight: Tensor
     indices: Tensor
     padding: int
+    scale: float = 1.0
+
+    def scaled(self, number: float) -> "EmbeddingTerm":
+        """See `rules`; inputs are whole numbers, so the gradients are scaled."""
+        return replace(self, scale=self.scale * number)
 
     def oriented(self, delta: Tensor) -> Tensor:
         """(*indices, d)."""
@@ -22,7 +27,7 @@ class EmbeddingTerm:
 
     def deltas(self, delta: Tensor, samples: SampleAxis) -> Tensor:
         """(n, 1, d, positions)."""
-        delta = delta * (self.indices != self.padding)[..., None]
+        delta = delta * (self.scale * (self.indices != self.padding).to(delta.dtype))[..., None]
         return samples.split(delta).flatten(1, -2).transpose(1, 2)[:, None]
 
     def inputs(self, samples: SampleAxis) -> Tensor:

@@ -4,7 +4,7 @@ Covers Linear on any leading dimensions, x @ W and W @ x, recurrent cells (one u
 multi-head attention, whose packed weight is used whole or in three slices.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -19,6 +19,10 @@ class LinearTerm:
     weight: Tensor
     a: Tensor
     transposed: bool
+
+    def scaled(self, number: float) -> "LinearTerm":
+        """See `rules`."""
+        return replace(self, a=self.a * number)
 
     def oriented(self, delta: Tensor) -> Tensor:
         """(rows, out)."""

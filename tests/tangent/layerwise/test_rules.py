@@ -14,6 +14,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from geomfeat.models.functional import functional
 from geomfeat.models.nested_inputs import take
+from geomfeat.models.parameterization import ScaledConv2d, ScaledLinear
 from geomfeat.numerics import stream, tolerance
 from geomfeat.tangent import ntk, ntk_by_parameter_group
 from geomfeat.tangent.layerwise import outer_factors as factors
@@ -140,6 +141,22 @@ def _both_ways(m: Apply, x: Tensor) -> Tensor:
     return (F.linear(x, m.weight) + F.linear(x.tanh(), m.weight.T)).tanh().flatten(1)
 
 
+def _scaled(m: Apply, x: Tensor) -> Tensor:
+    """Weights times numbers, as parameterizations have them: signs, quotients, two numbers for one weight."""
+    h = F.linear(x, 0.5 * m.weight, -3 * m.shift) + F.linear(x**2, -m.weight / 4, m.shift)
+    return _read(F.linear(torch.tanh(h), (m.weight / m.weight.detach().norm()).T))
+
+
+def _scaled_tokens(m: Apply, x: Tensor) -> Tensor:
+    tokens, places = m.parts
+    h = F.embedding(x, 6**0.5 * tokens.weight) + F.embedding(torch.arange(4, device=x.device), 0.1 * places.weight)
+    return _read(F.linear(torch.tanh(h), tokens.weight * 0.3))
+
+
+def _scaled_by_another(m: Apply, x: Tensor) -> Tensor:
+    return _read(F.linear(x, m.gain * m.weight))
+
+
 def _einsum(m: Apply, x: Tensor) -> Tensor:
     return _read(torch.einsum("nti,oi->nto", x, m.weight))
 
@@ -217,6 +234,14 @@ LAYERS = [
     Layer("positions", lambda: Apply(_with_positions, nn.Embedding(9, 6), nn.Linear(6, 6)), SEQUENCE),
     Layer("last of four positions", lambda: Apply(_last, nn.Linear(6, 6), nn.Linear(6, 3)), SEQUENCE),
     Layer("last of seven positions", lambda: Apply(_last, nn.Linear(6, 6), nn.Linear(6, 3)), normal(N, 7, 6)),
+    Layer("NTK parameterization", lambda: flat(ScaledLinear(6, 3)), SEQUENCE),
+    Layer("its convolution", lambda: flat(ScaledConv2d(4, 3, 3, stride=2)), images()),
+    Layer("times numbers", lambda: Apply(_scaled, weight=normal(6, 6), shift=normal(6)), SEQUENCE),
+    Layer("embeddings times numbers", lambda: Apply(_scaled_tokens, nn.Embedding(7, 3), nn.Embedding(5, 3)), TOKENS),
+    Layer(
+        "times a parameter", lambda: Apply(_scaled_by_another, weight=normal(3, 6), gain=normal(())), SEQUENCE,
+        ("weight", "gain"),
+    ),
     Layer("einsum", lambda: Apply(_einsum, weight=normal(3, 6)), SEQUENCE, ("weight",)),
     Layer("weight norm", lambda: flat(weight_norm(nn.Linear(6, 3))), SEQUENCE, ("original",)),
     Layer("frozen and in place", _frozen, images()),
