@@ -299,7 +299,7 @@ def _respond(
         return respond_by_products(by_derivatives, change, task.shares, rtol=rtol)
     scale = root.expand(-1, k).flatten()
     index = (rows[:, None] * k + torch.arange(k)).flatten().to(task.gram.device)
-    gram = scale[:, None] * task.gram[index][:, index] * scale
+    gram = task.gram.index_select(0, index).index_select(1, index).mul_(scale[:, None]).mul_(scale)
     if len(index) <= DIAGONALISED_UP_TO:
         return respond(gram, change, task.shares)
     return respond_by_products(lambda v: gram @ v, change, task.shares, rtol=rtol)

@@ -14,9 +14,12 @@ the Lanczos vectors, are the same for all.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from scipy.optimize import brentq
 from torch import Tensor
 
 from geomfeat.errors import BadInput
@@ -27,7 +30,6 @@ from geomfeat.numerics import WORKING, safe_eigh
 NULL = 1e-12
 # Lanczos checks its convergence every so many steps: more often than this costs more than the steps it saves.
 CHECK_EVERY = 5
-HALVINGS = 64
 FIRST_ROWS = 32  # vectors that Lanczos has room for at first
 
 
@@ -166,19 +168,18 @@ def _flow(values: Tensor, loads: Tensor, share_left: float) -> tuple[Tensor, flo
 def stop_time(values: Tensor, powers: Tensor, share_left: float) -> float:
     """t with sum(powers exp(-2 values t)) = share_left sum(powers), over the values that are not null."""
     reachable = values > NULL * values.max()
-    w, p = values[reachable], powers[reachable]
-    goal = share_left * float(p.sum())
+    w, p = (part[reachable].cpu().numpy() for part in (values, powers))
+    goal = share_left * p.sum()
 
     def excess(log_t: float) -> float:
-        return float((p * torch.exp(-2 * w * math.exp(log_t))).sum()) - goal
+        return float(p @ np.exp(-2 * w * math.exp(log_t)) - goal)
 
-    # The residual falls monotonically in t, so bisection finds t; in log t, since rates span many decades: some hundred
-    # at most, of which 64 halvings leave less than the last digit.
-    low, high = math.log(1e-12 / float(w.max())), math.log(1e3 / float(w.min()))
-    for _ in range(HALVINGS):
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if excess(middle) > 0 else (low, middle)
-    return math.exp(0.5 * (low + high))
+    # The residual falls monotonically in t; the root is sought in log t, since rates span many decades.
+    low, high = math.log(1e-12 / w.max()), math.log(1e3 / w.min())
+    if excess(low) <= 0:  # all but a rounding error of it is left
+        return math.exp(low)
+    log_t: Any = brentq(excess, low, high, xtol=1e-14)
+    return math.exp(log_t)
 
 
 def gain(values: Tensor, time: float, largest: float) -> Tensor:
