@@ -13,6 +13,7 @@ import pytest
 from geomfeat.comparison.relations import relate
 from geomfeat.comparison.sweeps import sweep
 from geomfeat.location import regimes
+from tests.warm_process import Finished, run_script
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
@@ -41,22 +42,27 @@ def test_the_rule_of_the_regimes_is_stated_with_the_thresholds_it_uses(page: str
     assert all(word in text.lower() for word in (regimes.FEATURES_ONLY, regimes.KERNEL_ONLY, regimes.BY_OPTIMIZER))
 
 
+def _run(code: str, folder: Path) -> Finished:
+    (folder / "example.py").write_text(code)
+    return run_script(folder / "example.py", folder)
+
+
 def test_the_example_of_capacity_runs(tmp_path: Path) -> None:
-    found = subprocess.run([sys.executable, "-c", BLOCKS[1]], cwd=tmp_path, capture_output=True, text=True)
+    found = _run(BLOCKS[1], tmp_path)
     assert found.returncode == 0, found.stderr
     assert found.stdout.startswith("Capacity of 10 classes, 200 draws, random labels\n  capacity ")
     assert "Capacity of b minus a, 200 common draws, correlation 0." in found.stdout
 
 
 def test_the_example_of_similarity_runs(tmp_path: Path) -> None:
-    found = subprocess.run([sys.executable, "-c", BLOCKS[2]], cwd=tmp_path, capture_output=True, text=True)
+    found = _run(BLOCKS[2], tmp_path)
     assert found.returncode == 0, found.stderr
     assert found.stdout.startswith("CKA, linear kernel, unbiased\n        flatten     fc1")
     assert "RSA by rho_a with 4 subjects, 95 % intervals, noise ceiling 0." in found.stdout
 
 
 def test_the_example_of_the_knob_runs(tmp_path: Path) -> None:
-    found = subprocess.run([sys.executable, "-c", BLOCKS[3]], cwd=tmp_path, capture_output=True, text=True)
+    found = _run(BLOCKS[3], tmp_path)
     assert found.returncode == 0, found.stderr
     assert found.stdout.startswith("gamma 0.1 (alpha 10, gamma0 0.0125, r -0.55")
 
