@@ -1,7 +1,7 @@
 """The registry of measures: a plain function plus declared facts.
 
 Adding a measure is one function under `@measure(...)` in a file of `geomfeat/measures`, those of a family in one file,
-and one known-answer test. The CLI, README's table, the report and the contract tests find it.
+and one known-answer test. The CLI, the table of the docs, the report and the contract tests find it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What README and CONTRIBUTING show must run: examples, the way to add a measure, the walks through the code."""
+"""What README, CONTRIBUTING and the pages of docs show must run, and their links must lead somewhere."""
 
 from __future__ import annotations
 
@@ -17,23 +17,39 @@ from tests.warm_process import Finished, run_script
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
-BLOCKS = PYTHON.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 SMALL, LARGE = (f"{100 * share:g}" for share in (regimes.SMALL_CHANGE, regimes.LARGE_CHANGE))
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 
 def test_the_example_runs_and_writes_its_page(tmp_path: Path) -> None:
-    code = BLOCKS[0]
+    code = PYTHON.findall(README)[0]
     assert len([line for line in code.splitlines() if line.strip()]) <= 12
     found = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
-    assert found.stdout.startswith("rich: R = -0.")
+    shown = re.findall(r"print\(where\)  # (.*?R = -0\.\d)", code)
+    assert found.stdout.startswith(shown[0])
     assert (tmp_path / "report.html").stat().st_size > 1e6
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/location.md"])
-def test_the_rule_of_the_regimes_is_stated_with_the_thresholds_it_uses(page: str) -> None:
-    text = " ".join((ROOT / page).read_text(encoding="utf-8").replace("**", "").split())
+def test_the_readme_is_short() -> None:
+    assert len(README.split()) <= 650
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_to_files_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_every_page_can_be_reached_from_the_start_page() -> None:
+    linked = set(re.findall(r"\]\(([\w/]+\.md)", (ROOT / "docs" / "index.md").read_text(encoding="utf-8")))
+    assert {page.name for page in (ROOT / "docs").glob("*.md")} - linked == {"index.md"}
+
+
+def test_the_rule_of_the_regimes_is_stated_with_the_thresholds_it_uses() -> None:
+    text = " ".join((ROOT / "docs" / "location.md").read_text(encoding="utf-8").replace("**", "").split())
     short = lambda value: f"{value:g}".replace("0.", ".")  # noqa: E731
     assert short(regimes.LAZY_BELOW) == "-.5"
     assert f"R > {short(regimes.RICH_DEMAND)} or M > {short(regimes.RICH_MOVEMENT)}" in text
@@ -42,27 +58,29 @@ def test_the_rule_of_the_regimes_is_stated_with_the_thresholds_it_uses(page: str
     assert all(word in text.lower() for word in (regimes.FEATURES_ONLY, regimes.KERNEL_ONLY, regimes.BY_OPTIMIZER))
 
 
-def _run(code: str, folder: Path) -> Finished:
+def _run(page: str, folder: Path) -> Finished:
+    """The first example of a page of docs, run."""
+    code = PYTHON.findall((ROOT / "docs" / page).read_text(encoding="utf-8"))[0]
     (folder / "example.py").write_text(code)
     return run_script(folder / "example.py", folder)
 
 
 def test_the_example_of_capacity_runs(tmp_path: Path) -> None:
-    found = _run(BLOCKS[1], tmp_path)
+    found = _run("capacity.md", tmp_path)
     assert found.returncode == 0, found.stderr
     assert found.stdout.startswith("Capacity of 10 classes, 200 draws, random labels\n  capacity ")
     assert "Capacity of b minus a, 200 common draws, correlation 0." in found.stdout
 
 
 def test_the_example_of_similarity_runs(tmp_path: Path) -> None:
-    found = _run(BLOCKS[2], tmp_path)
+    found = _run("similarity.md", tmp_path)
     assert found.returncode == 0, found.stderr
     assert found.stdout.startswith("CKA, linear kernel, unbiased\n        flatten     fc1")
     assert "RSA by rho_a with 4 subjects, 95 % intervals, noise ceiling 0." in found.stdout
 
 
 def test_the_example_of_the_knob_runs(tmp_path: Path) -> None:
-    found = _run(BLOCKS[3], tmp_path)
+    found = _run("chosen_richness.md", tmp_path)
     assert found.returncode == 0, found.stderr
     assert found.stdout.startswith("gamma 0.1 (alpha 10, gamma0 0.0125, r -0.55")
 

@@ -63,7 +63,7 @@ def bounds_text(quantity: Quantity) -> str:
 
 
 def markdown_table(chosen: list[Measure] | None = None) -> str:
-    """The table of these measures (default all) as Markdown, one row each, as README shows it."""
+    """The table of these measures (default all) as Markdown, one row each, as docs/measures.md shows it."""
     from geomfeat.registry import available
 
     rows = [HEAD, tuple("---" for _ in HEAD), *(cells(m) for m in (available() if chosen is None else chosen))]

@@ -81,12 +81,12 @@ def test_a_call_of_too_many_arguments_is_found() -> None:
     assert {"geomfeat.analyze", "geomfeat.locate", "geomfeat.regimes.width_scaling"} <= set(house_rules.exported())
 
 
-def test_readme_holds_the_current_table_of_measures() -> None:
+def test_the_docs_hold_the_current_table_of_measures() -> None:
     from geomfeat.cli.measures import markdown_table
     from geomfeat.registry import available
 
-    assert markdown_table(available()).strip() in (ROOT / "README.md").read_text(encoding="utf-8"), (
-        "run: geomfeat measures --markdown, and paste it into README.md"
+    assert markdown_table(available()).strip() in (ROOT / "docs" / "measures.md").read_text(encoding="utf-8"), (
+        "run: geomfeat measures --markdown, and paste it into docs/measures.md"
     )
 
 
