@@ -1,0 +1,89 @@
+"""The time that a monitor may take: a share of the training time, kept by measuring less often."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from statistics import median_low
+
+RECENT = 5  # measurements, of which the middle one is how long the next may take
+ROUND = (1, 2, 5)  # times powers of ten: the numbers of steps that `every` grows to
+
+
+class Budget:
+    """When to measure, so that measuring takes at most `max_share` of the time between calls.
+
+    Attributes:
+        every: steps between measurements; grows where they take too long. spent, trained: seconds.
+    """
+
+    def __init__(self, every: int, max_share: float, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.every = every
+        self.spent = 0.0
+        self.trained = 0.0
+        self._max_share = max_share
+        self._clock = clock
+        self._recent: list[float] = []
+        self._left: float | None = None
+        self._last: int | None = None
+        self._steps = 0
+
+    def now(self) -> float:
+        """Seconds of the clock."""
+        return self._clock()
+
+    def enter(self) -> None:
+        """A step of the training has ended."""
+        now = self._clock()
+        if self._left is not None:
+            self.trained += now - self._left
+            self._steps += 1
+        self._left = now
+
+    def due(self, step: int) -> bool:
+        """Whether this step is to be measured; lengthens `every` where its measurements would take too long."""
+        if self._last is None:
+            return True
+        expected = median_low(self._recent) if self._recent else 0.0
+        if self._steps and expected > 0:
+            own = max(self.trained, 1e-9) / self._steps
+            needed = expected / (self._max_share * own)
+            if needed > self.every:
+                self.every = rounded_up(needed)
+        if step - self._last < self.every:
+            return False
+        return self.spent + expected <= self._max_share * self.trained
+
+    @contextmanager
+    def measuring(self, step: int) -> Iterator[None]:
+        """What is inside is a measurement; the training goes on after it. The first, which prepares, is not counted."""
+        begin = self._clock()
+        try:
+            yield
+        finally:
+            self._left = self._clock()
+            took = self._left - begin
+            self.spent += took * (self._last is not None)
+            self._last = step
+            self._recent = [*self._recent, took][-RECENT:]
+
+    def pause(self) -> None:
+        """Something else than training follows: the time until the next `enter` is not training time."""
+        self._left = None
+
+    @property
+    def share(self) -> float:
+        """Of the training time that measuring took; NaN before any training."""
+        return self.spent / self.trained if self.trained > 0 else math.nan
+
+
+def rounded_up(steps: float) -> int:
+    """The next larger of 1, 2, 5, 10, 20, 50, ...
+
+    >>> rounded_up(3.0), rounded_up(50.0), rounded_up(51.0)
+    (5, 50, 100)
+    """
+    power = 10 ** max(0, math.floor(math.log10(steps)))
+    return next(k * power for k in (*ROUND, 10) if k * power >= steps)
