@@ -163,12 +163,14 @@ class Monitor:
             self._begin(step)
         known = isinstance(self._loss, float) and not math.isfinite(self._loss)
         first_failure = known and not (self.rows and not math.isfinite(self.rows[-1].get("loss")))
-        before = self._budget.every
-        due = self._budget.due(step)
-        if self._budget.every != before:
+        if not self._budget.due(step) and not (first_failure and self.rows):
+            return None
+        before = self.every
+        row = self._measure(step)
+        if self.every != before:
             self._say(f"step {step}: measured every {self.every} steps from here, so as to take at most "
                       f"{100 * self.options.max_share:g} % of the training time")  # fmt: skip
-        return self._measure(step) if due or (first_failure and self.rows) else None
+        return row
 
     def close(self) -> None:
         """Measure the last step, if it was not, and write the table; may be called again."""

@@ -16,11 +16,11 @@ class Budget:
     """When to measure, so that measuring takes at most `max_share` of the time between calls.
 
     Attributes:
-        every: steps between measurements; grows where they take too long. spent, trained: seconds.
+        every: steps between measurements; more than asked for while they take too long. spent, trained: seconds.
     """
 
     def __init__(self, every: int, max_share: float, clock: Callable[[], float] = time.perf_counter) -> None:
-        self.every = every
+        self.every = self._asked = every
         self.spent = 0.0
         self.trained = 0.0
         self._max_share = max_share
@@ -43,18 +43,10 @@ class Budget:
         self._left = now
 
     def due(self, step: int) -> bool:
-        """Whether this step is to be measured; lengthens `every` where its measurements would take too long."""
+        """Whether this step is to be measured."""
         if self._last is None:
             return True
-        expected = median_low(self._recent) if self._recent else 0.0
-        if self._steps and expected > 0:
-            own = max(self.trained, 1e-9) / self._steps
-            needed = expected / (self._max_share * own)
-            if needed > self.every:
-                self.every = rounded_up(needed)
-        if step - self._last < self.every:
-            return False
-        return self.spent + expected <= self._max_share * self.trained
+        return step - self._last >= self.every and self.spent + self._expected <= self._max_share * self.trained
 
     @contextmanager
     def measuring(self, step: int) -> Iterator[None]:
@@ -65,13 +57,21 @@ class Budget:
         finally:
             self._left = self._clock()
             took = self._left - begin
-            self.spent += took * (self._last is not None)
+            if self._last is not None:
+                self.spent += took
+                self._recent = [*self._recent, took][-RECENT:]
+                self.every = self._affordable()
             self._last = step
-            self._recent = [*self._recent, took][-RECENT:]
 
-    def pause(self) -> None:
-        """Something else than training follows: the time until the next `enter` is not training time."""
-        self._left = None
+    @property
+    def _expected(self) -> float:
+        return median_low(self._recent) if self._recent else 0.0
+
+    def _affordable(self) -> int:
+        """Steps between measurements: as asked for, or so many that those take the share at most."""
+        of_step = self.trained / self._steps if self._steps else 0.0
+        needed = self._expected / (self._max_share * of_step) if of_step > 0 else 0.0
+        return self._asked if needed <= self._asked else rounded_up(needed)
 
     @property
     def share(self) -> float:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from geomfeat.location.demand import (
     FEW_SHARES,
     FORMED_MULTIPLICATIONS,
+    ROUGH,
     LinearisedTask,
     is_formed,
     linearised_task,
@@ -23,9 +24,9 @@ from geomfeat.location.kernel_forms import compact_kernel
 from geomfeat.location.movement import movement, outputs_and_features
 from geomfeat.location.regimes import regime_of
 from geomfeat.models.functional import Functional
-from geomfeat.models.nested_inputs import batches
+from geomfeat.models.nested_inputs import batches, take
 from geomfeat.monitoring.quiet import undisturbed, weights_now
-from geomfeat.monitoring.start import MonitorStart
+from geomfeat.monitoring.start import MANY_OUTPUTS, MonitorStart
 from geomfeat.monitoring.unit_checks import dead_shares, spreads
 from geomfeat.numerics import WORKING
 from geomfeat.precision import roundings
@@ -36,8 +37,9 @@ from geomfeat.tangent.metric import PLAIN_METRIC, RATES, Metric, metric_of
 from geomfeat.tangent.optimizer_rates import OptimizerRates, optimizer_rates
 from geomfeat.types import Representation
 
-MANY_OUTPUTS = 16  # above which demand goes through few directions of the change
 AT_ONCE = 256  # held-out samples in one forward pass
+# The kernel is compared on so many of its rows (n * C), and at least on so many probes.
+KERNEL_ROWS, FEWEST = 128, 16
 FAIR = 0.02  # decades: precision of the kernel demand
 # A kernel is formed again at every measurement, so only where that takes a hundredth of what a location may spend.
 FORMED = FORMED_MULTIPLICATIONS / 100
@@ -73,6 +75,8 @@ class Measurement:
         n, c = start.outputs.shape
         self.projections = projections if c > MANY_OUTPUTS else None
         outline = start.weights.outline
+        few = min(n, max(FEWEST, KERNEL_ROWS // c))
+        self.compared = take(start.inputs, torch.arange(few, device=outline.device) * n // few)
         rows, parameters = n * c, sum(math.prod(p.shape) for p in outline.theta.values())
         self.formed = is_formed(rows, parameters, "auto") and rows**2 * parameters <= FORMED
         self.kernel = kernel if kernel != "auto" else "demand" if self.formed else "change"
@@ -132,7 +136,7 @@ class Measurement:
             outline, metric = self.start.weights.outline, self._metric_of(f, model, change)
             scaled = f.scaled(metric.scale) if metric.scale else f
             task = self._towards(scaled, change)
-            demand = solve(task)
+            demand = solve(task, rtol=ROUGH)
             if self.kernel != "none":
                 at = now.scaled(metric.scale) if metric.scale else now
                 direction = {name: task.energy * d for name, d in demand.direction.items()}
@@ -192,13 +196,13 @@ class Measurement:
         network["kernel_size"] = float(there.norm()) / size
         if self.kernel == "demand":
             found = kernel_demand(
-                f, self.start.inputs, direction, kernel=self._whole, precision=FAIR, start=first, near=self._near
+                f, self.compared, direction, kernel=self._whole, precision=FAIR, start=first, near=self._near
             )
             network["kernel_demand"] = found.demand
             self._near = found if math.isfinite(found.demand) else None
 
     def _kernel_of(self, f: Functional) -> Callable[[Functional], Tensor]:
-        inputs = self.start.inputs
+        inputs = self.compared
         if self.formed:
             return lambda at: ntk(at, inputs, outputs="full").gram.to(WORKING)
         return compact_kernel(f, inputs, self.start.seed).whole
