@@ -69,6 +69,12 @@ from .location.reference_ladder import Ladder as Ladder, train_ladder as train_l
 from .location.result import Location as Location
 from .models.sources import load_model as load_model
 from .models.weights.checkpoints import load_weights as load_weights, save_weights as save_weights
+from .monitoring import (
+    Monitor as Monitor,
+    Monitored as Monitored,
+    MonitorOptions as MonitorOptions,
+    load_monitored as load_monitored,
+)
 from .regimes.training import (
     AtRichness as AtRichness,
     PlainOptions as PlainOptions,

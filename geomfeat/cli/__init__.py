@@ -10,6 +10,7 @@ from geomfeat.cli import (
     forecast,
     lab,
     measures,
+    monitor,
     movement,
     relate,
     report,
@@ -19,8 +20,8 @@ from geomfeat.cli import (
 from geomfeat.cli._app import BAD_INPUT, app
 
 __all__ = [
-    "analyze", "app", "compare", "demo", "extract", "forecast", "lab", "main", "measures", "movement", "relate",
-    "report", "sweep", "validate",
+    "analyze", "app", "compare", "demo", "extract", "forecast", "lab", "main", "measures", "monitor", "movement",
+    "relate", "report", "sweep", "validate",
 ]  # fmt: skip
 
 
