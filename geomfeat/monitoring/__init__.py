@@ -9,8 +9,8 @@ from geomfeat.monitoring.row import Event, Row
 from geomfeat.monitoring.sinks import MLflowSink, Sink, TensorBoardSink, WandbSink
 
 __all__ = [
-    "Event", "LightningCallback", "MLflowSink", "Monitor", "MonitorOptions", "Monitored", "Row", "Sink",
-    "TensorBoardSink", "TrainerCallback", "WandbSink", "load_monitored",
+    "Event", "MLflowSink", "Monitor", "MonitorOptions", "Monitored", "Row", "Sink", "TensorBoardSink", "WandbSink",
+    "load_monitored",
 ]  # fmt: skip
 
 

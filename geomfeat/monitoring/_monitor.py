@@ -169,7 +169,7 @@ class Monitor:
         row = self._measure(step)
         if self.every != before:
             self._say(f"step {step}: measured every {self.every} steps from here, so as to take at most "
-                      f"{100 * self.options.max_share:g} % of the training time")  # fmt: skip
+                      f"{100 * (self.options.max_share or 1):g} % of the training time")  # fmt: skip
         return row
 
     def close(self) -> None:

@@ -13,17 +13,17 @@ ROUND = (1, 2, 5)  # times powers of ten: the numbers of steps that `every` grow
 
 
 class Budget:
-    """When to measure, so that measuring takes at most `max_share` of the time between calls.
+    """When to measure, so that measuring takes at most `max_share` of the time between calls (None: no limit).
 
     Attributes:
         every: steps between measurements; more than asked for while they take too long. spent, trained: seconds.
     """
 
-    def __init__(self, every: int, max_share: float, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(self, every: int, max_share: float | None, clock: Callable[[], float] = time.perf_counter) -> None:
         self.every = self._asked = every
         self.spent = 0.0
         self.trained = 0.0
-        self._max_share = max_share
+        self._max_share = math.inf if max_share is None else max_share
         self._clock = clock
         self._recent: list[float] = []
         self._left: float | None = None
@@ -46,7 +46,9 @@ class Budget:
         """Whether this step is to be measured."""
         if self._last is None:
             return True
-        return step - self._last >= self.every and self.spent + self._expected <= self._max_share * self.trained
+        if step - self._last < self.every:
+            return False
+        return self._max_share == math.inf or self.spent + self._expected <= self._max_share * self.trained
 
     @contextmanager
     def measuring(self, step: int) -> Iterator[None]:

@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from geomfeat.location.kernel_demand import CHANGED
 from geomfeat.location.regimes import BY_OPTIMIZER, LAZY_BELOW
 from geomfeat.monitoring.row import Event, Row
+from geomfeat.regimes.grokking._transitions import LATE_SHARE, LAZY_TURN
 
 SPIKE, FALLEN = 2.0, 0.85  # of the loss before, and of the kernel's size before
 SAME, MUCH_LESS = 0.05, 0.1  # of the features' size, and of the spread at the start
 NEARLY_ALL = 0.9  # of the features that were alive at the start
 FIT, LATER = 0.1, 2.0  # of the first loss, and times the step at which it was fit
-LATE_SHARE, MOVED_SHARE = 0.5, 0.3  # as in the rule of `time_regime`
+TURNED = 0.3  # radians, of which most after the fit
 STILL_HIGH = 0.5  # of the first held-out loss
 KINDS = (
     "left the linear regime", "catapult", "features collapse", "dead layer", "excess without demand",
@@ -120,20 +121,20 @@ def _excess(rows: Sequence[Row]) -> Iterator[Event]:
 
 
 def _lag(rows: Sequence[Row]) -> Iterator[Event]:
-    """The training loss is low for long, yet the kernel goes on to move, or the held-out loss is high."""
+    """The training loss is low for long, yet the held-out loss is high, or the kernel began to turn only then."""
     seen = [row for row in rows if math.isfinite(row.get("loss"))]
     fit = next((row for row in seen if row.get("loss") <= FIT * seen[0].get("loss")), None)
     last = rows[-1]
     if fit is None or last.step < LATER * max(fit.step, 1) or not last.get("loss") <= FIT * seen[0].get("loss"):
         return
-    change, then = last.get("kernel_change"), fit.get("kernel_change")
-    late = 1 - then / change if change > 0 else math.nan
+    turn, then = last.get("kernel_turn"), fit.get("kernel_turn")
+    late = 1 - then / turn if turn > 0 else math.nan
     held, first = last.get("held_out_loss"), _first(rows, "held_out_loss")
     why = ""
     if held > STILL_HIGH * first:
         why = f"the held-out loss is still {held:.3g}, {first:.3g} at the start"
-    elif late > LATE_SHARE and change > MOVED_SHARE:
-        why = f"{100 * late:.0f} % of the kernel's change came later"
+    elif late > LATE_SHARE and then < LAZY_TURN and turn > TURNED:
+        why = f"{100 * late:.0f} % of the turn of the tangent kernel came later"
     if why:
         text = f"Grokking-like lag: the training loss has been low since step {fit.step}, and {why}."
         yield _event(last, "grokking-like lag", text)

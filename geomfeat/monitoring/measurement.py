@@ -194,6 +194,7 @@ class Measurement:
         size = float(first.norm())
         network["kernel_change"] = float((there - first).norm()) / size
         network["kernel_size"] = float(there.norm()) / size
+        network["kernel_turn"] = kernel_turn(first, there)
         if self.kernel == "demand":
             found = kernel_demand(
                 f, self.compared, direction, kernel=self._whole, precision=FAIR, start=first, near=self._near
@@ -214,6 +215,18 @@ class Measurement:
                 given = reps if measure.scope == "pair" else reps[1:]
                 for quantity, estimate in measure.run(*given).items():
                     layers[name][quantity] = float(estimate.value) if estimate.ok else math.nan
+
+
+def kernel_turn(first: Tensor, there: Tensor) -> float:
+    """Angle between two kernels in radians, which their size does not change.
+
+    >>> round(kernel_turn(torch.eye(2), torch.diag(torch.tensor([3.0, 0.0]))) / math.pi, 6)
+    0.25
+    """
+    a, b = first.flatten() / first.norm(), there.flatten() / there.norm()
+    cosine = float(a @ b)
+    # By the distance to the line of the first: an arc cosine would lose half of the digits.
+    return math.atan2(float((b - cosine * a).norm()), cosine)
 
 
 def weight_change(f: Functional, now: Functional) -> float:

@@ -20,7 +20,7 @@ class MonitorOptions:
 
     Attributes:
         max_share: of the training time, that measuring may take, in (0, 1); `every` grows until it does not take more.
-            The preparation, which is done once, is not counted.
+            The preparation and the first measurement, which are done once, are not counted. None: no limit.
         n_probes: how many of the probes to use (seeded choice), at least 4; default None: as many as give 320 outputs,
             between 16 and 64. R grows with their number: compare runs of one number.
         kernel: "demand" (kernel demand and change), "change" (the change alone), "none", or "auto": the demand where
@@ -39,7 +39,7 @@ class MonitorOptions:
     'auto'
     """
 
-    max_share: float = 0.05
+    max_share: float | None = 0.05
     n_probes: int | None = None
     kernel: str = "auto"
     projections: int = 4
@@ -50,8 +50,10 @@ class MonitorOptions:
     report: Callable[[str], Any] | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.max_share < 1:
-            raise BadInput(f"max_share={self.max_share} must lie between 0 and 1: the share of the training time")
+        if self.max_share is not None and not 0 < self.max_share < 1:
+            raise BadInput(
+                f"max_share={self.max_share} must lie between 0 and 1, the share of the training time; None for no limit"
+            )
         if self.kernel not in KERNELS:
             raise BadInput(f"kernel={self.kernel!r}: one of {', '.join(KERNELS)}")
         if self.projections < 1:

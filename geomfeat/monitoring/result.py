@@ -30,7 +30,7 @@ class Monitored(PlottableResult):
             (counts resumptions), layer, regime; richness R, movement M and excess E in decades, see `Location`; for
             the network also loss (of the training, as it was given), worst_loss (the largest since the row before),
             probe_loss, held_out_loss, rate, kernel_demand (decades), kernel_change |K - K_0| / |K_0|, kernel_size
-            |K| / |K_0|, weight_change |w - w_0| / |w_0|; for layers spread and dead (see the page) and the registered
+            |K| / |K_0|, kernel_turn (angle between K and K_0, radians), weight_change |w - w_0| / |w_0|; for layers spread and dead (see the page) and the registered
             measures; seconds that the measurement took, trained (seconds of training before it), and a note.
         events: step, kind, layer, text: early warnings, in order.
         name: of the folder. notes: what limits the numbers.
@@ -108,13 +108,7 @@ def in_force(rows: Sequence[Row]) -> list[Row]:
 
 
 def _table(rows: Sequence[Row]) -> pd.DataFrame:
-    records = []
-    for row in rows:
-        about = {"step": row.step, "session": row.session}
-        last = {"seconds": row.seconds, "trained": row.trained, "note": row.note}
-        records.append({**about, "layer": "", "regime": row.regime, **row.network, **last})
-        records += [{**about, "layer": name, "regime": "", **of, "note": ""} for name, of in row.layers.items()]
-    table = pd.DataFrame(records)
+    table = pd.DataFrame([record for row in rows for record in row.records()])
     usual = [*FIRST, *NETWORK, *(q for q in LAYER if q not in NETWORK)]
     others = [c for c in table.columns if c not in (*usual, "seconds", "trained", "note")]
     table = table.reindex(columns=[*usual, *others, "seconds", "trained", "note"])

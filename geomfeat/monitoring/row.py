@@ -5,18 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from geomfeat.display import BaseResult
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Quantities of the network, in the order of tables; those of layers are richness, movement, excess, spread and dead.
 NETWORK = (
     "loss", "worst_loss", "probe_loss", "held_out_loss", "rate", "richness", "movement", "excess", "kernel_demand",
-    "kernel_change", "kernel_size", "weight_change",
+    "kernel_change", "kernel_size", "kernel_turn", "weight_change",
 )  # fmt: skip
 LAYER = ("richness", "movement", "excess", "spread", "dead")
 
 
 @dataclass(frozen=True, eq=False)
-class Row:
+class Row(BaseResult):
     """A step of a training.
 
     Attributes:
@@ -49,7 +54,7 @@ class Row:
         return {
             "step": self.step, "session": self.session, "network": _written(self.network),
             "layers": {name: _written(of) for name, of in self.layers.items()}, "regime": self.regime,
-            "seconds": round(self.seconds, 6), "trained": round(self.trained, 6), "note": self.note,
+            "seconds": self.seconds, "trained": self.trained, "note": self.note,
         }  # fmt: skip
 
     @classmethod
@@ -60,6 +65,22 @@ class Row:
             int(record["step"]), int(record["session"]), _read(record["network"]), layers, str(record["regime"]),
             float(record["seconds"]), float(record["trained"]), str(record["note"]),
         )  # fmt: skip
+
+    def records(self) -> list[dict[str, Any]]:
+        """A row of a table for the network, layer "", and one for each layer."""
+        about = {"step": self.step, "session": self.session}
+        rest = {"seconds": self.seconds, "trained": self.trained, "note": self.note}
+        layers = [{**about, "layer": name, "regime": "", **of, "note": ""} for name, of in self.layers.items()]
+        return [{**about, "layer": "", "regime": self.regime, **self.network, **rest}, *layers]
+
+    def to_frame(self) -> pd.DataFrame:
+        """The network, layer "", and its layers."""
+        import pandas as pd
+
+        return pd.DataFrame(self.records())
+
+    def __str__(self) -> str:
+        return self.line()
 
     def numbers(self) -> dict[str, float]:
         """Finite numbers by name, those of a layer as "quantity/layer"."""
@@ -76,14 +97,14 @@ class Row:
         parts = [f"loss {self.get('loss'):.4g}"] if "loss" in self.network else []
         parts += [f"{word} {self.get(name):+.2f}" for name, word in signed.items() if math.isfinite(self.get(name))]
         change = self.get("kernel_change")
-        parts += [f"kernel change {100 * change:.2g} %"] if math.isfinite(change) else []
+        parts += [f"kernel change {change:.2g}"] if math.isfinite(change) else []
         parts += [self.regime] if self.regime else []
         parts += [self.note] if self.note else []
         return f"step {self.step}: {', '.join(parts)}"
 
 
 @dataclass(frozen=True)
-class Event:
+class Event(BaseResult):
     """Something that a reader should know of: its kind, the step and the layer ("" for the network), in a sentence."""
 
     step: int

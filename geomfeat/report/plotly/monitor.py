@@ -23,7 +23,7 @@ PLACE: Names = (
 )  # fmt: skip
 KERNEL: Names = (
     ("kernel_demand", "Kernel demand κ, decades"), ("kernel_change", "Change of the kernel, share of its size"),
-    ("kernel_size", "Size of the kernel, against the start"),
+    ("kernel_size", "Size of the kernel, against the start"), ("kernel_turn", "Turn of the kernel, radians"),
 )  # fmt: skip
 LOSSES = (
     ("loss", "training, as given"), ("worst_loss", "largest since the row before"), ("probe_loss", "probes"),
@@ -110,6 +110,7 @@ def _losses(record: Monitored) -> Figure | None:
     panels = [_panel("Loss", traces, record, named=True, log_y=positive)]
     if "rate" in own and _any_finite(own["rate"]):
         panels.append(_panel("Learning rate", [_trace(NETWORK, own, "rate", look.INK, 0)], record, named=False))
+        panels[-1].layout["yaxis"]["rangemode"] = "tozero"
     columns = [name for name, _ in wanted] + (["rate"] if "rate" in own else [])
     return Figure(
         "Loss and rate", "The loss of the training is of single batches, or a mean of some, as it was given.", panels,
