@@ -13,9 +13,7 @@ from geomfeat.cli._app import app, command
 
 @app.command()
 def monitor(
-    folder: Annotated[
-        Path, typer.Argument(help="Folder of a gf.Monitor.", parser=options.path_of, metavar="FOLDER")
-    ],
+    folder: Annotated[Path, typer.Argument(help="Folder of a gf.Monitor.", parser=options.path_of, metavar="FOLDER")],
     serve: Annotated[
         bool, typer.Option("--serve", help="Show a page that follows the training, to this machine only, until Ctrl-C.")
     ] = False,

@@ -24,8 +24,10 @@ from geomfeat.monitoring.folder import TABLE
 from geomfeat.monitoring.measurement import Measured
 from geomfeat.monitoring.options import MonitorOptions
 from geomfeat.monitoring.preparation import Prepared, prepared
+from geomfeat.monitoring.quiet import undisturbed
 from geomfeat.monitoring.result import Monitored, in_force, monitored
 from geomfeat.monitoring.row import Event, Row
+from geomfeat.numerics import resolve_device
 from geomfeat.storage.atomic import write_parquet
 from geomfeat.storage.owned_files import replace_file
 
@@ -105,10 +107,11 @@ class Monitor:
         self._closed = False
         require_whole(model)
         if is_first():
-            self._prepared = prepared(
-                model, probes, targets, folder=folder, measures=measures, optimizer=optimizer, initial=initial,
-                readout=readout, layers=layers, seed=seed, options=options,
-            )  # fmt: skip
+            with undisturbed(resolve_device(None, next(model.parameters(), None)), seed):
+                self._prepared = prepared(
+                    model, probes, targets, folder=folder, measures=measures, optimizer=optimizer, initial=initial,
+                    readout=readout, layers=layers, seed=seed, options=options,
+                )  # fmt: skip
             self.rows, self.events = list(self._prepared.folder.rows), list(self._prepared.events)
             for note in self.notes:
                 logger.warning("%s", note)
@@ -299,7 +302,7 @@ def _larger(a: Loss, b: Loss) -> Loss:
     if a is None or b is None:
         return b if a is None else a
     if isinstance(a, Tensor) or isinstance(b, Tensor):
-        like = a if isinstance(a, Tensor) else b
+        like = a if isinstance(a, Tensor) else torch.as_tensor(b)
         return torch.maximum(torch.as_tensor(a).to(like), torch.as_tensor(b).to(like))
     return math.nan if math.isnan(a) or math.isnan(b) else max(a, b)
 

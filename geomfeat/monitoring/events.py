@@ -159,8 +159,9 @@ def _not_moving(rows: Sequence[Row]) -> Iterator[Event]:
     if len(of_session) < 3:
         return
     a, b, c = of_session[-3:]
-    same = [row.get("weight_change") for row in (a, b, c)]
-    still = same[0] == same[1] == same[2] or all(math.isnan(w) and not row.note for w, row in zip(same, (a, b, c)))
+    weights = [row.get("weight_change") for row in (a, b, c)]
+    # Without a change of the outputs there is no change of weights in a row either.
+    still = len(set(weights)) == 1 or (all(map(math.isnan, weights)) and not any(row.note for row in (a, b, c)))
     if still and a.get("loss") != c.get("loss"):
         text = (
             f"The weights have not moved since step {a.step}, while the loss changes: if the model was replaced, make "

@@ -52,7 +52,7 @@ class MonitorOptions:
     def __post_init__(self) -> None:
         if self.max_share is not None and not 0 < self.max_share < 1:
             raise BadInput(
-                f"max_share={self.max_share} must lie between 0 and 1, the share of the training time; None for no limit"
+                f"max_share={self.max_share} must lie between 0 and 1: the share of the training time, or None"
             )
         if self.kernel not in KERNELS:
             raise BadInput(f"kernel={self.kernel!r}: one of {', '.join(KERNELS)}")

@@ -115,9 +115,7 @@ def prepared(
         place.begin(begin, settings)
     baseline = None if place.rows else measurement(begin)
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
-    return Prepared(
-        model, place, start, measurement, baseline, place.session, optimizer, shapes, tuple(events)
-    )
+    return Prepared(model, place, start, measurement, baseline, place.session, optimizer, shapes, tuple(events))
 
 
 def _measures(names: Sequence[str]) -> list[Measure]:

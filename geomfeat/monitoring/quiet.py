@@ -24,7 +24,7 @@ from geomfeat.numerics import whole_seed
 @contextmanager
 def undisturbed(device: torch.device, seed: int) -> Iterator[None]:
     """Inside, gradients are on, autocast is off, and what draws random numbers draws those of `seed`."""
-    python, arrays = random.getstate(), np.random.get_state()
+    python, arrays = random.getstate(), np.random.get_state()  # noqa: NPY002 - the state that user code draws from
     gpus = [device] if device.type == "cuda" else []
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(devices=gpus))
@@ -36,12 +36,12 @@ def undisturbed(device: torch.device, seed: int) -> Iterator[None]:
         if gpus:
             torch.cuda.manual_seed(whole_seed(seed))
         random.seed(seed)
-        np.random.seed(whole_seed(seed) % 2**32)
+        np.random.seed(whole_seed(seed) % 2**32)  # noqa: NPY002
         try:
             yield
         finally:
             random.setstate(python)
-            np.random.set_state(arrays)
+            np.random.set_state(arrays)  # noqa: NPY002
 
 
 def bare(model: nn.Module) -> nn.Module:
@@ -59,7 +59,7 @@ def bare(model: nn.Module) -> nn.Module:
 
 
 def weights_now(f: Functional, model: nn.Module) -> Functional:
-    """`f` of a network at an earlier moment, at its present weights and buffers; nothing is copied where types agree."""
+    """`f` of a network at an earlier moment, at its present weights and buffers; weights are copied if types differ."""
     values = {name: real_pairs(p.detach()) for name, p in model.named_parameters()}
     # A forward pass in evaluation mode may count its calls in a buffer.
     values |= {name: b.detach().clone() for name, b in model.named_buffers()}

@@ -30,8 +30,9 @@ class Monitored(PlottableResult):
             (counts resumptions), layer, regime; richness R, movement M and excess E in decades, see `Location`; for
             the network also loss (of the training, as it was given), worst_loss (the largest since the row before),
             probe_loss, held_out_loss, rate, kernel_demand (decades), kernel_change |K - K_0| / |K_0|, kernel_size
-            |K| / |K_0|, kernel_turn (angle between K and K_0, radians), weight_change |w - w_0| / |w_0|; for layers spread and dead (see the page) and the registered
-            measures; seconds that the measurement took, trained (seconds of training before it), and a note.
+            |K| / |K_0|, kernel_turn (angle between K and K_0, radians), weight_change |w - w_0| / |w_0|; for layers
+            spread and dead (see the page) and the registered measures; seconds that the measurement took, trained
+            (seconds of training before it), and a note.
         events: step, kind, layer, text: early warnings, in order.
         name: of the folder. notes: what limits the numbers.
     """
@@ -49,7 +50,7 @@ class Monitored(PlottableResult):
     @property
     def network(self) -> pd.DataFrame:
         """The rows of the network."""
-        return self.table[self.table["layer"] == ""]
+        return pd.DataFrame(self.table[self.table["layer"] == ""])
 
     def to_frame(self) -> pd.DataFrame:
         """The table."""
@@ -63,7 +64,7 @@ class Monitored(PlottableResult):
         steps = f"{len(own)} measurements from step {own['step'].min()} to {own['step'].max()}"
         row = Row(int(last["step"]), 0, {q: float(last[q]) for q in NETWORK if q in last}, regime=str(last["regime"]))
         lines = [f"Monitored: {self.name + ': ' if self.name else ''}{steps}", f"  {row.line()}"]
-        lines += [f"  step {e.step}: {e.text}" for e in self.events.itertuples()]
+        lines += [f"  step {step}: {text}" for step, text in zip(self.events["step"], self.events["text"], strict=True)]
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 
     def _chart(self) -> Plot:

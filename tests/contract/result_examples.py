@@ -21,6 +21,8 @@ from geomfeat.compat.glue import glue_analysis
 from geomfeat.compat.glue.analysis import GlueAnalysis
 from geomfeat.lab.result import Check, Findings
 from geomfeat.models.mlp import mlp
+from geomfeat.monitoring import Event, Row
+from geomfeat.monitoring.result import monitored
 from geomfeat.regimes.training.series import KernelPath
 from geomfeat.statistics.power_law import WidthExponent
 
@@ -52,6 +54,12 @@ def forecasted() -> gf.Forecast:
         0.1, 0.0, 0.2, 0.3, "rich", pd.DataFrame(rows), "mse", 1.0, 0.1, 0.1, 3.0, 2.0, 1.0, steps=30.0, rate=0.1,
         rate_place="flow", optimizer=NAME, flags=(f"layer {NAME} is odd",),
     )  # fmt: skip
+
+
+def watched() -> gf.Monitored:
+    layers = {NAME: {"richness": -1.0, "movement": -1.1, "excess": -0.1, "spread": 0.9, "dead": 0.0}}
+    rows = [Row(0, 0, {"loss": 1.0}, layers), Row(9, 0, {"loss": 0.5, "richness": -1.0}, layers, "lazy", 0.1, 2.0)]
+    return monitored(rows, [Event(9, "dead layer", f"Layer {NAME} is dead.", NAME)], NAME, (f"layer {NAME} is odd",))
 
 
 def moved() -> gf.Movement:
@@ -190,6 +198,9 @@ EXAMPLES: dict[type, Callable[[], Any]] = {
     gf.LocationPlan: lambda: gf.LocationPlan("formed kernel", 40, 3, 279, "float64", 20, 1, 1.5, 6e8, 0.01),
     gf.Forecast: forecasted,
     gf.Movement: moved,
+    gf.Monitored: watched,
+    Row: lambda: Row(9, 0, {"loss": 0.5, "richness": -1.0}, {NAME: {"dead": 0.0}}, "lazy", note=f"layer {NAME} is odd"),
+    Event: lambda: Event(9, "dead layer", f"Layer {NAME} is dead.", NAME),
     gf.Ladder: lambda: gf.Ladder(pd.DataFrame({"gamma": [0.1, 1.0], "richness": [-1.0, 0.0]}), 0.1, (NAME,), 10),
     gf.Study: lambda: gf.Study(NAME, table(), location()),
     gf.ModelComparison: compared,

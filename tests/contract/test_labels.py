@@ -114,6 +114,7 @@ GOALS: dict[str, Callable[[Any], Any]] = {
         gf.locate(net(1), X, y, initial=net(), progress=False, options=gf.LocateOptions(n_bootstrap=2)).richness
     ),
     "forecast": lambda y: gf.forecast(net(), X, y, loss="mse", options=gf.ForecastOptions(n_bootstrap=2)).richness,
+    "Monitor": lambda y: probe_loss(y),
     "train_ladder": lambda y: (
         gf.train_ladder(net(), X, y, (0.5, 2.0), progress=False, target_loss=0.9).rungs["richness"].tolist()
     ),
@@ -121,6 +122,15 @@ GOALS: dict[str, Callable[[Any], Any]] = {
     "estimate_r": lambda y: estimate_r(family, X, y, (8, 16, 32), steps=2).r,
     "coordinate_check": lambda y: str(coordinate_check(family, X, y, (8, 16, 32), r=0.0, steps=2)),
 }
+
+
+def probe_loss(y: Any) -> float:
+    import tempfile
+
+    options = gf.MonitorOptions(max_share=None, n_probes=N, kernel="none")
+    row = gf.Monitor(net(), X, y, folder=tempfile.mkdtemp(), options=options).step(1)
+    assert row is not None
+    return row.get("probe_loss")
 
 
 def family(width: int, seed: int = 0) -> nn.Module:

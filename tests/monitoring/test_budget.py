@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 
@@ -17,9 +18,11 @@ class Clock:
         return self.now
 
 
-def simulated(max_share: float | None, every: int, of_step: float, of_measurement: float, steps: int):  # noqa: ANN201
+def simulated(
+    max_share: float | None, every: int, of_step: float, of_measurement: float, steps: int
+) -> tuple[Budget, list[int], list[float]]:
     clock = Clock()
-    budget, measured, shares = Budget(every, max_share, clock), [], []
+    budget, measured, shares = Budget(every, max_share, clock), list[int](), list[float]()
     for step in range(1, steps + 1):
         clock.now += of_step
         budget.enter()
@@ -43,7 +46,7 @@ def test_every_grows_until_measuring_takes_no_more_than_its_share() -> None:
     budget, measured, shares = simulated(0.05, 10, 1.0, 3.0, 3000)
     assert measured[:2] == [1, 11]
     assert budget.every == 100
-    assert set(b - a for a, b in zip(measured[3:], measured[4:], strict=False)) == {100}
+    assert {b - a for a, b in pairwise(measured[3:])} == {100}
     assert all(share <= 0.05 + 1e-9 for share in shares[2:])
 
 

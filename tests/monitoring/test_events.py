@@ -60,11 +60,11 @@ class Wide(nn.Module):
 @pytest.mark.parametrize(("share", "catapults"), [(0.5, False), (1.5, True)])
 def test_beyond_the_stable_rate_a_wide_linear_network_catapults(share: float, catapults: bool, tmp_path: Path) -> None:
     """With kernel lambda the loss f^2 / 2 falls at rates below 2 / lambda, and catapults between 2 and 4 / lambda."""
-    net = Wide(256).double()
+    net = Wide(64).double()
     one = torch.ones(4, 1, dtype=torch.float64)
-    kernel = sum(float(p.detach().square().sum()) for p in net.parameters()) / 256
+    kernel = sum(float(p.detach().square().sum()) for p in net.parameters()) / 64
     monitor = trained(
-        net, one, torch.zeros_like(one), tmp_path, 40, lr=share * 2 / kernel, loss=squares, layers=["first"],
+        net, one, torch.zeros_like(one), tmp_path, 24, lr=share * 2 / kernel, loss=squares, layers=["first"],
         options=MonitorOptions(max_share=None, n_probes=4, kernel="change"),
     )  # fmt: skip
     assert ("catapult" in kinds(monitor)) == catapults
@@ -111,7 +111,9 @@ def test_units_in_another_order_moved_without_demand(tmp_path: Path) -> None:
             net[2].weight.data, net[2].bias.data = net[2].weight.data[again], net[2].bias.data[again]  # pyright: ignore
             net[4].weight.data = net[4].weight.data[:, again]  # pyright: ignore
 
-    monitor = trained(net, x, y, tmp_path, 2, lr=1e-3, after=shuffle, options=MonitorOptions(max_share=None, kernel="demand"))
+    monitor = trained(
+        net, x, y, tmp_path, 2, lr=1e-3, after=shuffle, options=MonitorOptions(max_share=None, kernel="demand")
+    )
     (found,) = [event for event in monitor.events if event.kind == "excess without demand"]
     assert found.step == 2
     quiet = trained(network(width=64), x, y, tmp_path / "quiet", 2, lr=1e-3)
@@ -125,13 +127,15 @@ def test_labels_that_cannot_be_generalised_lag(tmp_path: Path) -> None:
     y, other = torch.randint(0, 2, (2, 32), generator=draws)
     held = (torch.randn(32, 8, generator=draws), other)
     options = MonitorOptions(max_share=None, kernel="none", held_out=held, n_probes=16)
-    monitor = trained(network(d=8, width=64), x, y, tmp_path, 400, lr=0.5, every=20, options=options)
+    monitor = trained(network(d=8, width=64), x, y, tmp_path, 300, lr=0.5, every=30, options=options)
     assert monitor.rows[-1].get("loss") < 0.02
     assert kinds(monitor).count("grokking-like lag") == 1
 
 
 def turning(turns: list[float], losses: list[float]) -> list[Row]:
-    return [Row(i, 0, {"loss": loss, "kernel_turn": turn}) for i, (turn, loss) in enumerate(zip(turns, losses, strict=True))]
+    return [
+        Row(i, 0, {"loss": loss, "kernel_turn": turn}) for i, (turn, loss) in enumerate(zip(turns, losses, strict=True))
+    ]
 
 
 LOSSES = [1.0, 0.5, 0.05, 0.04, 0.03, 0.02]
@@ -174,7 +178,12 @@ def test_a_model_that_was_replaced_by_another_object_no_longer_moves(tmp_path: P
 def test_quiet_rows_have_no_events() -> None:
     layers = {"fc": {"spread": 0.9, "dead": 0.0, "movement": -2.0}}
     rows = [
-        Row(s, 0, {"loss": 1.0 - 0.1 * s, "kernel_change": 0.01 * s, "weight_change": 0.01 * s, "movement": -2.0}, layers)
+        Row(
+            s,
+            0,
+            {"loss": 1.0 - 0.1 * s, "kernel_change": 0.01 * s, "weight_change": 0.01 * s, "movement": -2.0},
+            layers,
+        )
         for s in range(5)
     ]
     assert events_of(rows) == []

@@ -82,9 +82,13 @@ def test_demand_is_that_of_the_explicit_jacobian_and_the_kernel_that_of_its_rows
     monitor = trained(net, x, y, tmp_path, 12, every=6, lr=0.3, options=options)
     change = (net(x) - start(x)).detach()
     for layer in ("0", "2"):
-        assert monitor.rows[-1].of_layer(layer, "richness") == pytest.approx(explicit(start, x, change, layer), abs=1e-6)
+        assert monitor.rows[-1].of_layer(layer, "richness") == pytest.approx(
+            explicit(start, x, change, layer), abs=1e-6
+        )
     before, after = (gf.ntk(m, x, outputs="full").gram for m in (start, net))
-    assert monitor.rows[-1].get("kernel_change") == pytest.approx(float((after - before).norm() / before.norm()), rel=1e-9)
+    assert monitor.rows[-1].get("kernel_change") == pytest.approx(
+        float((after - before).norm() / before.norm()), rel=1e-9
+    )
 
 
 def test_the_last_row_is_the_location_of_the_trained_network(tmp_path: Path) -> None:
@@ -166,7 +170,9 @@ def test_registered_measures_are_those_of_the_features(tmp_path: Path) -> None:
     row = trained(net, x, y, tmp_path, 3, targets=y, measures=measures, options=options).rows[-1]
     before, after = (gf.extract(m, x, y, layers=["2"], progress=False)["2"] for m in (start, net))
     by_name = {name: gf.registry.get(name) for name in measures}  # pyright: ignore
-    assert row.of_layer("2", "participation_ratio") == pytest.approx(by_name["participation_ratio"](after).value, rel=1e-5)
+    assert row.of_layer("2", "participation_ratio") == pytest.approx(
+        by_name["participation_ratio"](after).value, rel=1e-5
+    )
     assert row.of_layer("2", "nc1") == pytest.approx(by_name["nc1"](after).value, rel=1e-4)
     assert row.of_layer("2", "cka_linear_unbiased") == pytest.approx(
         by_name["cka_linear_unbiased"](before, after).value, rel=1e-5

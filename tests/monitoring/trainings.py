@@ -23,7 +23,9 @@ def data(n: int = 24, d: int = 4, seed: int = 0) -> tuple[Tensor, Tensor]:
 def network(seed: int = 0, d: int = 4, width: int = 16, outputs: int = 2) -> nn.Sequential:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return nn.Sequential(nn.Linear(d, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, outputs))
+        return nn.Sequential(
+            nn.Linear(d, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, outputs)
+        )
 
 
 def scalar_network(a: float, w: float) -> nn.Sequential:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from geomfeat._version import __version__
 from geomfeat.charts import figure_of, theme as look
 from geomfeat.location.regimes import MEANINGS
@@ -59,9 +61,7 @@ def render(record: Monitored, settings: Mapping[str, Any] | None = None, *, live
             step=None if own.empty else int(own.iloc[-1]["step"]),
             count=len(own),
             cost=_cost(record),
-            events=[
-                (number, step, record.events.iloc[i]["text"]) for i, (step, number) in enumerate(numbered(record))
-            ],
+            events=[(number, step, record.events.iloc[i]["text"]) for i, (step, number) in enumerate(numbered(record))],
             notes=[*record.notes, *dict.fromkeys(str(n) for n in own["note"] if n)],
             settings=flattened(dict(settings or {})),
             tints=look.REGIME_TINTS,
@@ -93,10 +93,10 @@ def _cost(record: Monitored) -> str:
     """What measuring took of the training time, in all sessions, without the first measurement of each."""
     own = record.network
     spent = trained = 0.0
-    for _, part in own.groupby("session"):
-        timed = part[part["seconds"] > 0]
-        spent += float(timed["seconds"].iloc[1:].sum())
-        trained += float(timed["trained"].max()) if len(timed) else 0.0
+    for session in own["session"].unique().tolist():
+        timed = pd.DataFrame(own[(own["session"] == session) & (own["seconds"] > 0)])
+        spent += sum(timed["seconds"].tolist()[1:])
+        trained += max(timed["trained"].tolist(), default=0.0)
     return f"{100 * spent / trained:.1f} %" if trained > 0 else ""
 
 

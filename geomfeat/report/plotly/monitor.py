@@ -10,7 +10,18 @@ import pandas as pd
 
 from geomfeat.charts import theme as look
 from geomfeat.monitoring.result import Monitored
-from geomfeat.report.content.components import Figure, Panel, Table, axis, grid, layout, log_axis, number_cell, plain, text_cell
+from geomfeat.report.content.components import (
+    Figure,
+    Panel,
+    Table,
+    axis,
+    grid,
+    layout,
+    log_axis,
+    number_cell,
+    plain,
+    text_cell,
+)
 
 HEIGHT, LEGEND_ROW = 300, 20
 MOST_NAMED = 7  # layers with a colour and a name of their own; of more, colours follow the depth
@@ -70,27 +81,25 @@ def _by_layer(record: Monitored, names: Names, title: str, caption: str, key: st
     table, layers = record.table, record.layers
     panels = []
     for name, label in names:
-        curves = [(layer, table[table["layer"] == layer]) for layer in layers]
+        curves = [(layer, pd.DataFrame(table[table["layer"] == layer])) for layer in layers]
         if name in dict(PLACE):
             curves.append((NETWORK, record.network))
-        traces = [
-            _trace(who, of, name, *_style(who, layers)) for who, of in curves if name in of and _any_finite(of[name])
-        ]
+        traces = [_trace(who, of, name, *_style(who, layers)) for who, of in curves if _any_finite(of, name)]
         if traces:
             panels.append(_panel(label, traces, record, named=len(layers) <= MOST_NAMED))
     bar = None
     if len(layers) > MOST_NAMED:
         bar = ("first layer", f"last layer; {NETWORK} in black", look.DEPTH)
-    wanted = [name for name, _ in names if name in table and _any_finite(table[name])]
+    wanted = [name for name, _ in names if _any_finite(table, name)]
     tables = [_table(table, wanted, layered=True)] if wanted else []
     return Figure(title, caption, panels, tables, static=key, bar=bar, key=key) if panels else None
 
 
 def _figure(own: pd.DataFrame, names: Names, title: str, caption: str, record: Monitored, key: str) -> Figure | None:
-    panels, wanted = [], [name for name, _ in names if name in own and _any_finite(own[name])]
+    panels, wanted = [], [name for name, _ in names if _any_finite(own, name)]
     for name, label in names:
         if name in wanted:
-            on_log = name in ON_LOG and bool((own[name].dropna() > 0).any())
+            on_log = name in ON_LOG and max(_values(own.dropna(subset=[name]), name)) > 0
             panel = _panel(label, [_trace(NETWORK, own, name, look.INK, 0)], record, named=False, log_y=on_log)
             if name == "kernel_change":
                 panel.layout["shapes"] = [*panel.layout["shapes"], _level(0.2)]
@@ -100,15 +109,15 @@ def _figure(own: pd.DataFrame, names: Names, title: str, caption: str, record: M
 
 def _losses(record: Monitored) -> Figure | None:
     own = record.network
-    wanted = [(name, label) for name, label in LOSSES if name in own and _any_finite(own[name])]
+    wanted = [(name, label) for name, label in LOSSES if _any_finite(own, name)]
     if [name for name, _ in wanted] and "loss" in own and "worst_loss" in own and own["loss"].equals(own["worst_loss"]):
         wanted = [(name, label) for name, label in wanted if name != "worst_loss"]
     if not wanted:
         return None
     traces = [_trace(label, own, name, look.colour(i), i) for i, (name, label) in enumerate(wanted)]
-    positive = all(bool((own[name].dropna() > 0).all()) for name, _ in wanted)
+    positive = all(min(_values(own.dropna(subset=[name]), name)) > 0 for name, _ in wanted)
     panels = [_panel("Loss", traces, record, named=True, log_y=positive)]
-    if "rate" in own and _any_finite(own["rate"]):
+    if _any_finite(own, "rate"):
         panels.append(_panel("Learning rate", [_trace(NETWORK, own, "rate", look.INK, 0)], record, named=False))
         panels[-1].layout["yaxis"]["rangemode"] = "tozero"
     columns = [name for name, _ in wanted] + (["rate"] if "rate" in own else [])
@@ -128,7 +137,7 @@ def _style(who: str, layers: Sequence[str]) -> tuple[str, int]:
 
 
 def _trace(who: str, of: pd.DataFrame, name: str, colour: str, number: int) -> dict[str, Any]:
-    values = [float(v) if math.isfinite(v) else None for v in of[name]]
+    values = [v if math.isfinite(v) else None for v in _values(of, name)]
     whole = who == NETWORK
     return {
         "type": "scatter", "mode": "lines+markers", "name": plain(who), "x": of["step"].tolist(), "y": values,
@@ -192,8 +201,12 @@ def _range(steps: Sequence[int]) -> list[float]:
     return [min(steps) - room, max(steps) + room]
 
 
-def _any_finite(values: pd.Series) -> bool:
-    return bool(pd.Series([math.isfinite(v) for v in values.astype(float)]).any())
+def _any_finite(of: pd.DataFrame, name: str) -> bool:
+    return name in of and any(math.isfinite(v) for v in _values(of, name))
+
+
+def _values(of: pd.DataFrame, name: str) -> list[float]:
+    return [float(v) for v in of[name].tolist()]
 
 
 def _table(table: pd.DataFrame, names: Sequence[str], *, layered: bool = False) -> Table:
