@@ -44,7 +44,7 @@ FAST = {
     "models/readouts": "named",
     "models/sources": "adapters block_streaming hugging_face image_libraries lazy_weights saved_folders token_limits",
     "models/weights": "checkpoints",
-    "monitoring": "budget distributed lightning_callback rows_file sinks",
+    "monitoring": "budget lightning_callback rows_file sinks",
     "regimes/grokking": "transitions",
     "regimes/linear_networks": "balance phase_diagram",
     "regimes/linearization": "response",

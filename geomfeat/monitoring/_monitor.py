@@ -25,7 +25,7 @@ from geomfeat.monitoring.measurement import Measured
 from geomfeat.monitoring.options import MonitorOptions
 from geomfeat.monitoring.preparation import Prepared, prepared
 from geomfeat.monitoring.quiet import undisturbed
-from geomfeat.monitoring.result import Monitored, in_force, monitored
+from geomfeat.monitoring.result import Monitored, events_in_force, in_force, monitored
 from geomfeat.monitoring.row import Event, Row
 from geomfeat.numerics import resolve_device
 from geomfeat.storage.atomic import write_parquet
@@ -146,14 +146,15 @@ class Monitor:
         name = "" if self._prepared is None else self._prepared.folder.path.name
         return monitored(self.rows, self.events, name, self.notes)
 
-    def step(self, step: int, loss: Loss = None) -> Row | None:
+    def step(self, step: int, loss: Loss = None, *, model: nn.Module | None = None) -> Row | None:
         """To be called after every step of the optimizer; returns the row if the step was measured.
 
         Args:
             step: its number, ascending. loss: of the training, a number or a tensor of one.
+            model: the network that is trained, for a check that it is still the one that the monitor was given.
 
-        Raises BadInput for a step that is not after the one before, after `close`, and for a network whose parameters
-        are no longer those that the monitor was given.
+        Raises BadInput for a step that is not after the one before, after `close`, and, where it is measured, for a
+        network that was replaced, or whose parameters were.
         """
         if self._prepared is None:
             return None
@@ -169,6 +170,7 @@ class Monitor:
         if not self._budget.due(step) and not (first_failure and self.rows):
             return None
         before = self.every
+        self._prepared.require_same_network(model)
         row = self._measure(step)
         if self.every != before:
             self._say(f"step {step}: measured every {self.every} steps from here, so as to take at most "
@@ -193,20 +195,13 @@ class Monitor:
         elif self._prepared is not None and not self._closed:
             self._finish()
 
-    def require_model(self, model: nn.Module) -> None:
-        """BadInput where `model` is not the network that the monitor was given (nor a wrapper of it)."""
-        if self._prepared is not None:
-            self._prepared.require_model(model)
-
     def _check(self, step: int) -> None:
-        assert self._prepared is not None
         if self._closed:
             raise BadInput(f"step={step}: the monitor is closed; open another one on the same folder")
         if isinstance(step, bool) or not isinstance(step, int) or step < 0:
             raise BadInput(f"step={step!r} must be a whole number, at least 0")
         if self._step is not None and step <= self._step:
             raise BadInput(f"step={step} is not after the one before, {self._step}: steps must ascend")
-        self._prepared.require_same_parameters()
 
     def _begin(self, step: int) -> None:
         """The row of the initial weights, at the step before the first; a resumed training has it already."""
@@ -244,7 +239,8 @@ class Monitor:
         """Write a row, and what it shows."""
         assert self._prepared is not None
         self.rows.append(row)
-        events = new_events(in_force(self.rows), self.events)
+        rows = in_force(self.rows)
+        events = new_events(rows, events_in_force(rows, self.events))
         self.events += events
         for record in (row, *events):
             with self._going_on():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -15,22 +16,22 @@ from geomfeat.monitoring.distributed import is_first
 PACKAGES = ("lightning.pytorch", "pytorch_lightning")
 
 
-def _base() -> type:
+def lightning_callback() -> type:
+    """The class `LightningCallback`, whose base is of a package that may be absent; BadInput then."""
     for name in PACKAGES:
         try:
-            return importlib.import_module(name).Callback
+            return _of_base(importlib.import_module(name).Callback)
         except ImportError:
             continue
     raise BadInput("LightningCallback needs the package lightning (or pytorch-lightning): install it, or use Monitor")
 
 
-if TYPE_CHECKING:
-    Base: Any = object
-else:
-    Base = _base()
+@cache
+def _of_base(base: type) -> type:
+    return type("LightningCallback", (LightningCalls, base), {"__doc__": LightningCalls.__doc__})
 
 
-class LightningCallback(Base):
+class LightningCalls:
     """`Trainer(callbacks=[LightningCallback(probes, folder="runs/mine")])` monitors the training.
 
     Args:
@@ -65,8 +66,8 @@ class LightningCallback(Base):
         if self.monitor is None or trainer.global_step == self._last:
             return
         self._last = trainer.global_step
-        self.monitor.require_model(self._network(pl_module))
-        self.monitor.step(self._last, _loss(outputs, trainer, pl_module))
+        loss = _loss(outputs, trainer, pl_module)
+        self.monitor.step(self._last, loss, model=self._network(pl_module))
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """The last step is measured too."""

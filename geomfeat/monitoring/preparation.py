@@ -45,17 +45,13 @@ class Prepared:
     shapes: dict[str, tuple[int, ...]]
     events: tuple[Event, ...] = ()
 
-    def require_model(self, model: nn.Module) -> None:
-        """See `Monitor.require_model`."""
-        own = {id(p) for p in self.model.parameters()}
-        if own != {id(p) for p in bare(model).parameters()}:
+    def require_same_network(self, model: nn.Module | None = None) -> None:
+        """BadInput where `model`, if given, is another network, or the monitor's has got other parameters."""
+        if model is not None and {id(p) for p in self.model.parameters()} != {id(p) for p in bare(model).parameters()}:
             raise BadInput(
                 "the model that is trained is not the one that the monitor was given: make the monitor after the "
                 "model is replaced, on a folder of its own"
             )
-
-    def require_same_parameters(self) -> None:
-        """BadInput where the network has got other parameters."""
         now = {name: tuple(p.shape) for name, p in self.model.named_parameters()}
         if now != self.shapes:
             other = sorted(now.items() ^ self.shapes.items())[0][0]

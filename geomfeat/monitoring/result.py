@@ -93,7 +93,7 @@ def load_monitored(folder: str | Path) -> Monitored:
 def monitored(rows: Sequence[Row], events: Sequence[Event], name: str = "", notes: Sequence[str] = ()) -> Monitored:
     """The tables of these rows, without those that a resumed training has done again."""
     kept = in_force(rows)
-    found = [e for e in events if any(r.step == e.step and r.session == e.session for r in kept)]
+    found = events_in_force(kept, events)
     columns = ["step", "session", "kind", "layer", "text"]
     listed = [(e.step, e.session, e.kind, e.layer, e.text) for e in found]
     return Monitored(_table(kept), pd.DataFrame(listed, columns=columns), name, tuple(notes))
@@ -106,6 +106,12 @@ def in_force(rows: Sequence[Row]) -> list[Row]:
         first.setdefault(row.session, row.step)
     later = {s: min((at for other, at in first.items() if other > s), default=math.inf) for s in first}
     return [row for row in rows if row.step < later[row.session]]
+
+
+def events_in_force(rows: Sequence[Row], events: Sequence[Event]) -> list[Event]:
+    """The events of these rows."""
+    known = {(row.step, row.session) for row in rows}
+    return [event for event in events if (event.step, event.session) in known]
 
 
 def _table(rows: Sequence[Row]) -> pd.DataFrame:

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
-from transformers import TrainerCallback as Base
-
+from geomfeat.errors import BadInput
 from geomfeat.monitoring._monitor import Monitor
 from geomfeat.monitoring.distributed import is_first
 
 
-class TrainerCallback(Base):
+def trainer_callback() -> type:
+    """The class `TrainerCallback`, whose base is of a package that may be absent; BadInput then."""
+    try:
+        from transformers import TrainerCallback as Base
+    except ImportError as cause:
+        raise BadInput(
+            f"TrainerCallback needs the package transformers ({cause}): install it, or use Monitor"
+        ) from cause
+    return _of_base(Base)
+
+
+@cache
+def _of_base(base: type) -> type:
+    return type("TrainerCallback", (TrainerCalls, base), {"__doc__": TrainerCalls.__doc__})
+
+
+class TrainerCalls:
     """`Trainer(callbacks=[TrainerCallback(probes, folder="runs/mine")])` monitors the training.
 
     Args:
@@ -42,8 +58,7 @@ class TrainerCallback(Base):
     def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         """After a step of the optimizer."""
         if self.monitor is not None:
-            self.monitor.require_model(given["model"])
-            self.monitor.step(state.global_step, self._loss)
+            self.monitor.step(state.global_step, self._loss, model=given["model"])
 
     def on_train_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         """The last step is measured too."""

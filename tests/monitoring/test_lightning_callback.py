@@ -16,7 +16,6 @@ from geomfeat.errors import BadInput
 from geomfeat.monitoring import MonitorOptions
 from tests.monitoring.trainings import data, network
 
-MODULE = "geomfeat.monitoring.lightning_callback"
 OPTIONS = MonitorOptions(max_share=None, n_probes=16)
 
 
@@ -27,7 +26,6 @@ def lightning(monkeypatch: pytest.MonkeyPatch) -> None:
     pytorch.Callback = type("Callback", (), {})  # pyright: ignore
     monkeypatch.setitem(sys.modules, "lightning", package)
     monkeypatch.setitem(sys.modules, "lightning.pytorch", pytorch)
-    monkeypatch.delitem(sys.modules, MODULE, raising=False)
 
 
 class Module(nn.Module):
@@ -58,9 +56,11 @@ def test_the_calls_of_a_trainer_make_rows(lightning: None, tmp_path: Path) -> No
     assert [row.step for row in callback.monitor.rows] == [0, 1, 3, 4]
     assert callback.monitor.rows[1].get("loss") == pytest.approx(0.7, abs=0.1)  # not a half of it
     assert callback.monitor.rows[-1].get("rate") == 0.2
+    other: Any = LightningCallback(x, folder=tmp_path / "other", network=lambda m: m.net, options=OPTIONS)
+    other.on_train_start(trainer, module)
     trainer.global_step += 1
     with pytest.raises(BadInput, match="is not the one"):
-        callback.on_train_batch_end(trainer, Module(), None, None, 9)
+        other.on_train_batch_end(trainer, Module(), None, None, 9)
 
 
 def test_without_the_package_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +68,6 @@ def test_without_the_package_the_error_says_what_to_do(monkeypatch: pytest.Monke
 
     for name in ("lightning", "lightning.pytorch", "pytorch_lightning"):
         monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.delitem(sys.modules, MODULE, raising=False)
     with pytest.raises(BadInput, match="needs the package lightning"):
         geomfeat.monitoring.LightningCallback  # pyright: ignore # noqa: B018
     with pytest.raises(AttributeError, match="no attribute"):
@@ -77,8 +76,7 @@ def test_without_the_package_the_error_says_what_to_do(monkeypatch: pytest.Monke
 
 @pytest.mark.skipif(importlib.util.find_spec("lightning") is None, reason="the package lightning is absent")
 @pytest.mark.filterwarnings("ignore")
-def test_a_real_trainer_is_followed_and_not_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, MODULE, raising=False)
+def test_a_real_trainer_is_followed_and_not_changed(tmp_path: Path) -> None:
     import lightning  # pyright: ignore
 
     from geomfeat.monitoring import LightningCallback  # pyright: ignore

@@ -136,6 +136,18 @@ def test_a_resumed_training_goes_on_in_its_folder_and_what_is_done_again_takes_t
     pd.testing.assert_frame_equal(monitor.result().table, load_monitored(tmp_path).table)
 
 
+def test_an_event_that_is_done_again_is_said_again(tmp_path: Path) -> None:
+    net, (x, y) = network(), data()
+    start = copy.deepcopy(net.state_dict())
+    once = trained(net, x, y, tmp_path, 8, lr=0.5)
+    net.load_state_dict(start)
+    trained(net, x, y, tmp_path, 8, lr=0.5)
+    found = load_monitored(tmp_path).events
+    assert [event.kind for event in once.events] == ["left the linear regime"]
+    assert found[["kind", "step"]].to_numpy().tolist() == [["left the linear regime", once.events[0].step]]
+    assert found["session"].tolist() == [1]
+
+
 def test_a_line_that_a_crash_cut_is_no_obstacle(tmp_path: Path) -> None:
     net, (x, y) = network(), data()
     trained(net, x, y, tmp_path, 3)
@@ -269,11 +281,10 @@ def test_steps_ascend_and_losses_are_single_numbers(tmp_path: Path) -> None:
 
 def test_a_model_that_is_replaced_midway_is_refused(tmp_path: Path) -> None:
     net = network()
-    monitor = gf.Monitor(net, data()[0], folder=tmp_path, options=ALWAYS)
-    monitor.require_model(torch.nn.DataParallel(net))
+    monitor = gf.Monitor(net, data()[0], folder=tmp_path, every=1, options=ALWAYS)
+    monitor.step(1, 1.0, model=torch.nn.DataParallel(net))
     with pytest.raises(BadInput, match="is not the one"):
-        monitor.require_model(copy.deepcopy(net))
-    monitor.step(1, 1.0)
+        monitor.step(2, 1.0, model=copy.deepcopy(net))
     net[4] = nn.Linear(16, 3)
     with pytest.raises(BadInput, match=r"4\.bias"):
-        monitor.step(2, 1.0)
+        monitor.step(3, 1.0)
