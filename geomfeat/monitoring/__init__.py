@@ -17,11 +17,11 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # Their base classes are of packages that are imported when they are asked for, and may be absent.
     if name == "TrainerCallback":
-        from geomfeat.monitoring.transformers_callback import trainer_callback
+        from geomfeat.monitoring.transformers_callback import trainer_class
 
-        return trainer_callback()
+        return trainer_class()
     if name == "LightningCallback":
-        from geomfeat.monitoring.lightning_callback import lightning_callback
+        from geomfeat.monitoring.lightning_callback import lightning_class
 
-        return lightning_callback()
+        return lightning_class()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

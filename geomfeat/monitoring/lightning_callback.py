@@ -16,7 +16,7 @@ from geomfeat.monitoring.distributed import is_first
 PACKAGES = ("lightning.pytorch", "pytorch_lightning")
 
 
-def lightning_callback() -> type:
+def lightning_class() -> type:
     """The class `LightningCallback`, whose base is of a package that may be absent; BadInput then."""
     for name in PACKAGES:
         try:

@@ -10,7 +10,7 @@ from geomfeat.monitoring._monitor import Monitor
 from geomfeat.monitoring.distributed import is_first
 
 
-def trainer_callback() -> type:
+def trainer_class() -> type:
     """The class `TrainerCallback`, whose base is of a package that may be absent; BadInput then."""
     try:
         from transformers import TrainerCallback as Base
