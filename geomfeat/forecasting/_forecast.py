@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput, require_kind
-from geomfeat.forecasting.caveats import flags_of
+from geomfeat.forecasting.caveats import first_step_share, flags_of
 from geomfeat.forecasting.expected_place import LEVEL, expected_place, linear_movement, task_at
 from geomfeat.forecasting.linear_training import LinearTraining, train_linearly
 from geomfeat.forecasting.optimizer_run import MOST_STEPS, OptimizerRun, run_linearised
 from geomfeat.forecasting.options import ForecastOptions
+from geomfeat.forecasting.origin import Origin
 from geomfeat.forecasting.result import Forecast
 from geomfeat.forecasting.stable_rate import curvature, place_of_rate, stable_rate
 from geomfeat.forecasting.start import TrainingStart, training_start
@@ -109,7 +110,12 @@ def forecast(
             "n_probes": start.loss.n, "n_outputs": start.outputs.shape[1], "n_inputs": start.given, "level": LEVEL,
             "unreachable": training.unreachable, "n_steps": n_steps,
             "n_bootstrap": options.n_bootstrap, "seed": seed, "notes": list(start.network.f.notes),
+            "first_step": first_step_share(start, training.change),
         },
+        origin=Origin.of(
+            model, inputs, targets, loss=loss, target_loss=target_loss, optimizer=optimizer, n_steps=n_steps,
+            readout=readout, seed=seed, options=options,
+        ),
     )  # fmt: skip
 
 

@@ -5,20 +5,26 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
+import torch
+from torch import nn
 
 from geomfeat.charts import Plot
 from geomfeat.display import PlottableResult, line_chart
+from geomfeat.errors import BadInput
+from geomfeat.forecasting.origin import Origin
 from geomfeat.forecasting.stable_rate import proposed_rate
+from geomfeat.location.advice import Advice
 from geomfeat.location.result import clause, json_of
 from geomfeat.storage.owned_files import MADE_BY
 from geomfeat.tangent.metric import PLAIN
 
 COLUMNS = ("layer", "richness", "low", "high", "movement", "regime", "kernel_share")
 WHOLE = ("richness", "low", "high", "movement", "regime")
+ADVICE = "advice"  # the entry of a file that holds what `Forecast.advise` found
 # What `Forecast.from_json` expects, by entry.
 NUMBERS = (
     "richness", "low", "high", "kernel_demand", "kernel_demand_on_target", "movement", "excess", "initial_loss",
@@ -51,6 +57,7 @@ class Forecast(PlottableResult):
         optimizer: its name, "" for plain gradient descent, which is assumed. metric: see `Location`.
         loss: "mse" or "cross-entropy". tangent: how many parameters will be trained. readout: what the outputs are.
         flags: sentences that say what limits the numbers, and where a forecast is known to fail. details: n_probes, ...
+        origin: the network and what was asked about it, which `advise` takes; not written to JSON.
 
     `to_frame()`: one row for the model, layer "", and one for each hidden layer.
     """
@@ -82,6 +89,7 @@ class Forecast(PlottableResult):
     readout: str = ""
     flags: tuple[str, ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
+    origin: Origin | None = field(default=None, repr=False)
 
     @property
     def proposed_rate(self) -> float:
@@ -92,6 +100,38 @@ class Forecast(PlottableResult):
     def rate_share(self) -> float:
         """The given rate over the largest stable one; NaN where one of them is not known."""
         return self.rate / self.stable_rate
+
+    def advise(self, target: float | str, *, wider: nn.Module | None = None, init_scale: bool = True) -> Advice:
+        """What to change for another place: an output multiplier, the initial scale, rates by layer at another width.
+
+        Each is verified by a forecast of the changed network, by the optimizer at the rates that go with it.
+
+        Args:
+            target: "lazy" or "rich" (the thresholds of the regimes, passed by .25 decades), or R itself.
+            wider: the same network at another width, before training: an output multiplier and rates by layer for it.
+            init_scale: whether to look for an initial scale too, which takes up to six more forecasts.
+
+        Raises BadInput for a target that is none or cannot be reached, a forecast without its network (read from
+        JSON), and a network that was trained since.
+
+        Source: R falls by log10 c where centred outputs are multiplied by c (Chizat et al. 2019, equation 2).
+
+        >>> from geomfeat.forecasting import forecast
+        >>> from geomfeat.models.mlp import mlp
+        >>> x = torch.randn(24, 5, generator=torch.Generator().manual_seed(0))
+        >>> expected = forecast(mlp(5, (64,), 1, seed=0), x, x[:, 0], loss="mse")
+        >>> advice = expected.advise("lazy", init_scale=False)
+        >>> advice.best.regime, abs(advice.richness - advice.target) < 0.02
+        ('lazy', True)
+        """
+        from geomfeat.forecasting.advising._advise import advise
+
+        if self.origin is None:
+            raise BadInput(
+                "this forecast holds no network, since it was read from a file or made by hand: call "
+                "geomfeat.forecast(model, inputs, targets, ...) again, and advise() on what it returns"
+            )
+        return advise(self, self.origin, target, wider=wider, init_scale=init_scale)
 
     def __str__(self) -> str:
         """One line: the expected place, the rates, and the largest caveat."""
@@ -109,13 +149,14 @@ class Forecast(PlottableResult):
         return f"expected {self.regime}: {', '.join(parts)} ({name}{caveat})"
 
     def to_json(self) -> str:
-        """JSON text; NaN becomes null, infinities "inf" and "-inf"."""
-        return json_of(self)
+        """JSON text, without the network; NaN becomes null, infinities "inf" and "-inf"."""
+        fields = json.loads(json_of(replace(self, origin=None)))
+        return json.dumps({name: value for name, value in fields.items() if name != "origin"}, indent=2)
 
     @classmethod
     def from_json(cls, text: str) -> Forecast:
-        """The inverse of `to_json`; also of the file of `geomfeat forecast --out`, which carries geomfeat's mark."""
-        raw = {name: value for name, value in json.loads(text).items() if name != MADE_BY}
+        """The inverse of `to_json`; also of the file of `geomfeat forecast --out`, but for the advice that it holds."""
+        raw = {name: value for name, value in json.loads(text).items() if name not in (MADE_BY, ADVICE)}
         for name in NUMBERS:
             raw[name] = math.nan if raw[name] is None else float(raw[name])
         numbers = {name: float for name in COLUMNS if name not in ("layer", "regime")}

@@ -15,6 +15,7 @@ from geomfeat.charts import Curve, Plot
 from geomfeat.display import PlottableResult, line_chart
 from geomfeat.models.readouts.reading import PLAIN_OUTPUTS
 from geomfeat.storage.owned_files import MADE_BY
+from geomfeat.storage.plain_json import plain_json
 from geomfeat.tangent.metric import PLAIN
 
 # Shares of the kernel's change that are of the layer's own parameters: at the demand, and measured.
@@ -163,7 +164,7 @@ def json_of(result: Any) -> str:
     """The fields of a dataclass as JSON text, tables row by row; NaN becomes null, infinities "inf" and "-inf"."""
     fields = {k: v for k, v in result.__dict__.items() if not isinstance(v, pd.DataFrame)}
     frames = {k: v.to_dict("records") for k, v in result.__dict__.items() if isinstance(v, pd.DataFrame)}
-    return json.dumps(_plain({**fields, **frames}), indent=2, allow_nan=False)
+    return json.dumps(plain_json({**fields, **frames}), indent=2, allow_nan=False)
 
 
 def clause(flag: str) -> str:
@@ -178,15 +179,3 @@ def clause(flag: str) -> str:
 def _finite(values: Any) -> list[float]:
     """The values that can be drawn: NaN for infinite ones."""
     return [value if math.isfinite(value) else math.nan for value in values]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if hasattr(value, "item") and not isinstance(value, str):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else str(value)
-    return value if isinstance(value, str | int | float | bool | None) else str(value)

@@ -43,7 +43,7 @@ class AtRichness(nn.Module):
         super().__init__()
         self.net, self.richness, self.readout = net, richness, readout
         # In a tuple: torch would register a module that is set as an attribute, and its weights would count twice.
-        self._held: tuple[nn.Module, ...] = (_frozen_copy(net),) if centered else ()
+        self._held: tuple[nn.Module, ...] = (frozen_copy(net),) if centered else ()
 
     @property
     def gamma(self) -> float:
@@ -76,7 +76,7 @@ class AtRichness(nn.Module):
         """As for every module; BatchNorm of the frozen network follows."""
         super().train(mode)
         for net in self._held:
-            _follow(net, mode)
+            follow_mode(net, mode)
         return self
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "AtRichness":
@@ -201,13 +201,14 @@ def relative_loss(f: Tensor, targets: Any, loss: Loss = "mse", unit: float | Non
     return loss_of(f, ready, loss) / unit
 
 
-def _frozen_copy(net: nn.Module) -> nn.Module:
+def frozen_copy(net: nn.Module) -> nn.Module:
+    """A copy that is not trained, in evaluation mode but for its BatchNorm."""
     frozen = copied(net).requires_grad_(False).eval()
-    _follow(frozen, net.training)
+    follow_mode(frozen, net.training)
     return frozen
 
 
-def _follow(net: nn.Module, mode: bool) -> None:
+def follow_mode(net: nn.Module, mode: bool) -> None:
     """BatchNorm takes the statistics of the batch, or the running ones; else only dropout depends on the mode."""
     for module in net.modules():
         if isinstance(module, nn.modules.batchnorm._NormBase):

@@ -1,0 +1,1 @@
+"""Advice before training: changes of a network, each verified by a forecast of the changed one."""

@@ -1,0 +1,6 @@
+"""How to make a training lazier or richer: what to aim at, and the settings that get there."""
+
+from geomfeat.location.advice.change import AdvisedChange
+from geomfeat.location.advice.result import Advice
+
+__all__ = ["Advice", "AdvisedChange"]
