@@ -82,17 +82,22 @@ def _solve(changed: Changed, richness: float, wanted: float) -> tuple[Changed, F
 
 def _scaled_weights(origin: Origin, expected: Forecast, goal: Goal) -> list[AdvisedChange]:
     found = search_scale(origin, expected, goal.richness)
+    if found is None or not _reached(found[1], goal):
+        # Large weights make large outputs at the start, which have to be unlearned: without them R can fall further.
+        centred = search_scale(origin, expected, goal.richness, multiplier=1.0)
+        found = centred if centred is not None and _nearer(centred[1], found, goal) else found
     if found is None:
         return []
-    changed = found[0]
-    changed, forecast = changed.safe(changed.forecast())
+    changed, forecast = found[0].safe(found[0].forecast())
     factor = next(iter(changed.init_scale.values()))
     slope = (forecast.richness - expected.richness) / math.log10(factor)
-    reason = (
-        f"R changes by {slope:+.1f} decades per decade of initial scale here (measured by forecasts, no rule); outputs "
-        "stay as they are."
-    )
+    outputs = "stay as they are" if math.isnan(changed.multiplier) else "are centred, or those at the start would grow"
+    reason = f"R changes by {slope:+.1f} decades per decade of initial scale (found by forecasts); outputs {outputs}."
     return [_described(SCALE, changed, forecast, goal, reason)]
+
+
+def _nearer(one: Forecast, other: tuple[Changed, Forecast] | None, goal: Goal) -> bool:
+    return other is None or abs(one.richness - goal.richness) < abs(other[1].richness - goal.richness)
 
 
 def _at_width(origin: Origin, goal: Goal, wider: nn.Module, scaled: AdvisedChange) -> AdvisedChange:

@@ -36,17 +36,20 @@ def scales_of(model: nn.Module, factor: float) -> dict[str, float]:
     }
 
 
-def search_scale(origin: Origin, base: Forecast, wanted: float) -> tuple[Changed, Forecast] | None:
+def search_scale(
+    origin: Origin, base: Forecast, wanted: float, multiplier: float = math.nan
+) -> tuple[Changed, Forecast] | None:
     """The changed network whose R is nearest to `wanted`, with its forecast; None where the scale moves R too little.
 
-    The other layers' R follow no single rule (normalisation, biases, outputs that are not 0 at the start), so the
-    slope is measured, and followed by secants.
+    Normalisation, biases and outputs that are not 0 at the start leave no single rule, so the slope is measured, and
+    followed by secants. `multiplier`: of centred outputs; NaN for outputs as they are.
     """
     tried = [(0.0, base.richness)]
     best: tuple[float, Changed, Forecast] | None = None
     at = math.copysign(FIRST, base.richness - wanted)
     for _ in range(MOST):
-        trial = Changed(origin, init_scale=scales_of(origin.model, 10**at), rescaling=Rescaling(speed=1.0))
+        scales = scales_of(origin.model, float(f"{10**at:.4g}"))
+        trial = Changed(origin, multiplier, scales, Rescaling(speed=1.0))
         try:
             found = trial.forecast()
         except BadInput:  # outputs so large that the target is reached, or no longer finite

@@ -93,7 +93,8 @@ class AdvisedChange(BaseResult):
         """One line."""
         what = {
             OUTPUTS: f"outputs {self.multiplier:.3g} (net - net0)",
-            SCALE: f"initial weights times {min(self.init_scale.values(), default=1.0):.3g}",
+            SCALE: f"initial weights times {min(self.init_scale.values(), default=1.0):.3g}"
+            + ("" if math.isnan(self.multiplier) else " and outputs net - net0"),
             WIDTH: f"outputs {self.multiplier:.3g} (net - net0) and rates by layer",
         }.get(self.kind, self.kind)
         interval = "" if math.isnan(self.low) else f" [{self.low:+.2f}, {self.high:+.2f}]"
@@ -129,7 +130,7 @@ def code_of(
     lines, imports = [], ["import torch"]
     if init_scale:
         lines += [
-            f"scales = {dict(init_scale)!r}", "with torch.no_grad():",
+            f"scales = {dict(init_scale)!r}  # by module", "with torch.no_grad():",
             "    for name, factor in scales.items():",
             "        for p in model.get_submodule(name).parameters(recurse=False):", "            p.mul_(factor)",
         ]  # fmt: skip
@@ -140,7 +141,7 @@ def code_of(
     kind = type(optimizer) if isinstance(optimizer, torch.optim.Optimizer) else torch.optim.SGD
     usual = {name: p.default for name, p in inspect.signature(kind.__init__).parameters.items()}
     shared = [key for key in groups[0] if key != "params" and len({repr(g.get(key)) for g in groups}) == 1]
-    said = ", ".join(f"{key}={groups[0][key]!r}" for key in shared if key in usual and groups[0][key] != usual[key])
+    said = ", ".join(f"{key}={_short(groups[0][key])!r}" for key in shared if key in usual and groups[0][key] != usual[key])
     if kind.__module__.startswith("torch.optim"):
         made = f"torch.optim.{kind.__name__}"
     else:
@@ -151,9 +152,13 @@ def code_of(
         lines += ["weights = dict(model.named_parameters())", "groups = ["]
         for group in groups:
             own = {key: group[key] for key in group if key not in (*shared, "params")}
-            rest = "".join(f", {key!r}: {value!r}" for key, value in own.items())
+            rest = "".join(f', "{key}": {_short(value)!r}' for key, value in own.items())
             listed = ", ".join(repr(names[id(p)]) for p in group["params"])
             lines.append(f'    {{"params": [weights[name] for name in ({listed},)]{rest}}},')
         lines.append("]")
     lines.append(f"optimizer = {made}({'model.parameters()' if every else 'groups'}{', ' * bool(said)}{said})")
     return "\n".join([*imports, "", *lines])
+
+
+def _short(value: Any) -> Any:
+    return float(f"{value:.6g}") if isinstance(value, float) else value
