@@ -3,10 +3,11 @@
     python benchmarks/advice.py [--only MLP|CNN|transformer|RNN] [--samples 40] [--most 6000] [--write]
 
 Networks at torch's own initial weights and an ordinary optimizer (gradient descent with and without momentum .9, AdamW
-with decay .01) are forecasted on digits, to a relative loss of .1 by mean square or cross-entropy; `advise` is asked for
-R = -1, 0 or .7; the changed network is trained full batch by the advised groups and located on the same samples, in the
-metric that the forecast was made in (for AdamW also in that of its state). A second table has the other changes: the
-initial scale, and rates by layer for a network four times as wide. --write keeps the tables in benchmarks/RESULTS.md.
+with decay .01) are forecasted on digits, to a relative loss of .1 by mean square or cross-entropy; `advise` is asked
+for R = -1, 0 or .7; the changed network is trained full batch by the advised groups and located on the same samples,
+in the metric that the forecast was made in (for AdamW also in that of its state). A second table has other changes:
+the initial scale, and rates by layer for a network four times as wide. --write keeps the tables in
+benchmarks/RESULTS.md.
 """
 
 from __future__ import annotations
@@ -103,13 +104,12 @@ def one(name: str, loss: str, kind: str, target: float, change: str, samples: in
     if ended != "trained":
         return row
     options = gf.LocateOptions(loss=loss, n_bootstrap=2)
-    found = {}
-    for metric, by in (("R", optimizer_of(kind, groups)), ("R by state", used)):
-        if metric == "R" or kind == "AdamW":
-            where = gf.locate(model, x, y, initial=initial, optimizer=by, options=options, progress=False)
-            found |= {metric: where.richness} if metric != "R" else {
-                "R": where.richness, "kappa": where.kernel_demand, "M": where.movement, "reached": where.regime}  # fmt: skip
-    return row | found
+    located = {"initial": initial, "options": options, "progress": False}
+    where = gf.locate(model, x, y, optimizer=optimizer_of(kind, groups), **located)
+    row |= {"R": where.richness, "kappa": where.kernel_demand, "M": where.movement, "reached": where.regime}
+    if kind == "AdamW":
+        row["R by state"] = gf.locate(model, x, y, optimizer=used, **located).richness
+    return row
 
 
 def cases(only: str | None) -> list[tuple[str, str, str, float]]:
@@ -128,8 +128,9 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     for group, mask in groups.items():
         part = table[mask]
         miss: pd.Series = (part["R"] - part["asked"]).abs()
-        rows.append((f"R = {group}" if isinstance(group, float) else group, len(part), int((miss <= NEAR).sum()),
-                     miss.median(), miss.quantile(0.9), miss.max(), int((part["ended"] == "diverged").sum())))  # fmt: skip
+        near, diverged = int((miss <= NEAR).sum()), int((part["ended"] == "diverged").sum())
+        name = f"R = {group}" if isinstance(group, float) else group
+        rows.append((name, len(part), near, miss.median(), miss.quantile(0.9), miss.max(), diverged))
     columns = ["of", "cases", f"within {NEAR}", "|R - asked|, median", "90 %", "largest", "diverged"]
     return pd.DataFrame(rows, columns=columns)
 

@@ -62,6 +62,7 @@ from .geometry.similarity import (
     similarity_interval as similarity_interval,
 )
 from .location._locate import locate as locate
+from .location.advice import Advice as Advice, AdvisedChange as AdvisedChange
 from .location.movement_only import Movement as Movement, movement as movement
 from .location.options import LocateOptions as LocateOptions
 from .location.planning import LocationPlan as LocationPlan, plan_location as plan_location
@@ -86,6 +87,7 @@ from .regimes.training import (
     next_tokens as next_tokens,
     train_at_gamma as train_at_gamma,
     train_plainly as train_plainly,
+    with_scaled_outputs as with_scaled_outputs,
 )
 from .registry import (
     Measure as Measure,

@@ -26,6 +26,7 @@ FAST = {
     "data": "batch_streams cards content_hash dataset_classes image_files load_data pretrained_inputs resize "
     "spec_options tables tokens user_files",
     "forecasting": "linear_training optimizer_run stable_rate",
+    "forecasting/advising": "width_rates",
     "geometry/dimension": "dimension_points eigenspectrum signal_participation_ratio",
     "geometry/manifolds": "capacity_floor dichotomies glue_geometry point_clouds",
     "geometry/manifolds/cones": "span",
@@ -35,6 +36,7 @@ FAST = {
     "geometry/similarity": "cca gram kernel_change procrustes",
     "lab": "registry",
     "location": "kernel_by_layer kernel_interval locate_inputs movement regimes unit_balance",
+    "location/advice": "goal rescaling",
     "location/movement_only": "weight_change",
     "location/planning": "plan",
     "measures/layer": "d_lr label_alignment linear_probe_accuracy nc1 replica_capacity",

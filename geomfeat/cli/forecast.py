@@ -14,6 +14,9 @@ from geomfeat.cli._app import app, command
 if TYPE_CHECKING:
     from torch import nn
 
+    from geomfeat.forecasting import Forecast
+    from geomfeat.location.advice import Advice
+
 OPTIMIZERS = ("sgd", "adam", "adamw")
 
 
@@ -37,7 +40,11 @@ def forecast(
     lr: Annotated[float | None, typer.Option(help="Its learning rate.")] = None,
     momentum: Annotated[float, typer.Option(help="Of sgd.")] = 0.0,
     steps: Annotated[int | None, typer.Option(help="Full-batch steps after which training ends at the latest.")] = None,
-    out: Annotated[Path | None, options.path("Write the forecast to this .json file too.")] = None,
+    advise: Annotated[
+        str | None,
+        typer.Option(help="Say what to change for another place: rich, lazy, or the R to reach."),
+    ] = None,
+    out: Annotated[Path | None, options.path("Write the forecast, and the advice, to this .json file too.")] = None,
     readout: options.Readout = None,
     device: options.Device = None,
     seed: options.Seed = 0,
@@ -64,12 +71,15 @@ def forecast(
             optimizer=_optimizer(optimizer, lr, momentum, net), readout=readout_of(readout),
             options=ForecastOptions(device=device),
         )  # fmt: skip
+        advice = None if advise is None else found.advise(_target(advise))
         if out is not None:
-            _write(out, found.to_json())
+            _write(out, found, advice)
         typer.echo(str(found))
         typer.echo(found.to_frame().round(3).to_string(index=False, na_rep=""))
         for flag in found.flags:
             typer.echo(f"note: {flag}")
+        if advice is not None:
+            typer.echo(f"\n{advice}\n\n{advice.code}")
 
 
 def _optimizer(name: str | None, lr: float | None, momentum: float, net: nn.Module) -> Any:
@@ -94,6 +104,14 @@ def _optimizer(name: str | None, lr: float | None, momentum: float, net: nn.Modu
     return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[name](free, lr=lr)
 
 
+def _target(text: str) -> float | str:
+    """A number where the text is one, else the word."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
 def _require_json(out: Path | None) -> None:
     from geomfeat.errors import BadInput
     from geomfeat.storage.owned_files import require_own
@@ -103,8 +121,12 @@ def _require_json(out: Path | None) -> None:
     require_own([] if out is None else [out])
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, found: Forecast, advice: Advice | None) -> None:
+    from geomfeat.forecasting.result import ADVICE
     from geomfeat.storage.owned_files import json_text, make_folder, replace_file
 
+    content = json.loads(found.to_json())
+    if advice is not None:
+        content[ADVICE] = json.loads(advice.to_json())
     make_folder(path.parent)
-    replace_file(path, lambda draft: draft.write_text(json_text(json.loads(text), indent=2), encoding="utf-8"))
+    replace_file(path, lambda draft: draft.write_text(json_text(content, indent=2), encoding="utf-8"))

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
-import torch
 from torch import nn
 
 from geomfeat.charts import Plot

@@ -13,6 +13,7 @@ import pandas as pd
 
 from geomfeat.charts import Curve, Plot
 from geomfeat.display import PlottableResult, line_chart
+from geomfeat.location.advice import Advice
 from geomfeat.models.readouts.reading import PLAIN_OUTPUTS
 from geomfeat.storage.owned_files import MADE_BY
 from geomfeat.storage.plain_json import plain_json
@@ -97,6 +98,24 @@ class Location(PlottableResult):
     def is_frozen(self) -> bool:
         """Whether no hidden layer moved; R is then hypothetical, not a place of the model."""
         return self.regime == "frozen"
+
+    def advise(self, target: float | str) -> Advice:
+        """What to change in another training from the same start, to be lazier or richer.
+
+        An output multiplier with the rates and the weight decay that go with it, by the rule that R and kappa fall by
+        log10 c where centred outputs are multiplied by c; `Forecast.advise` verifies advice, before a training.
+
+        Args:
+            target: "lazy" or "rich" (the thresholds of the regimes, passed by .25 decades), or R itself.
+
+        Raises BadInput for a target that is none, and a network whose hidden layers were not trained.
+        """
+        from geomfeat.location.advice.after_training import advise_again
+
+        return advise_again(
+            target, richness=self.richness, low=self.low, high=self.high, kernel_demand=self.kernel_demand,
+            excess=self.excess, frozen=self.is_frozen, at_most=self.at_most,
+        )  # fmt: skip
 
     def __str__(self) -> str:
         """One line: what was found, what it rests on, and the largest caveat."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+import torch
 
 import geomfeat as gf
 from geomfeat.models.reinitialize import fresh
@@ -28,6 +30,21 @@ def test_it_prints_and_writes_what_python_gives(files: Path, run: Run) -> None:
     assert (written.optimizer, written.rate, written.rate_place) == ("SGD", 0.05, expected.rate_place)
     assert result.stdout.startswith(str(written))
     assert [line.split()[0] for line in result.stdout.splitlines() if line.split()[0] in ("1", "3")] == ["1", "3"]
+
+
+def test_advice_is_printed_and_written(files: Path, run: Run) -> None:
+    words = ["--initial", "init.safetensors", "--target-loss", "0.3", "--optimizer", "adamw", "--lr", "0.002"]
+    result = run("forecast", *COMMON, *words, "--advise", "-0.8", "--out", "found.json")
+    assert result.exit_code == 0, result.stderr
+    assert "to R = -0.80 from " in result.stdout
+    written = json.loads((files / "found.json").read_text())
+    net, (x, y) = model_at(0), digits(N)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=0.002)
+    expected = gf.forecast(net, x, y, loss="cross-entropy", target_loss=0.3, optimizer=optimizer)
+    change = written["advice"]["changes"][0]
+    assert change["multiplier"] == pytest.approx(expected.advise(-0.8, init_scale=False).multiplier, rel=1e-3)
+    assert change["code"] in result.stdout
+    assert gf.Forecast.from_json((files / "found.json").read_text()).richness == pytest.approx(expected.richness)
 
 
 def test_fresh_weights_are_drawn_by_the_seed(files: Path, run: Run) -> None:
@@ -56,6 +73,7 @@ def test_a_file_of_the_users_stays(files: Path, run: Run) -> None:
         (["--optimizer", "lion", "--lr", "0.1"], "use sgd, adam, adamw"),
         (["--optimizer", "adam", "--lr", "0.1", "--momentum", "0.9"], "is of sgd"),
         (["--target-loss", "2"], "target_loss=2.0 must lie"),
+        (["--advise", "richer"], "target='richer' must be"),
         (["--out", "found.txt"], "name a .json file"),
     ],
 )

@@ -62,6 +62,13 @@ def watched() -> gf.Monitored:
     return monitored(rows, [Event(9, "dead layer", f"Layer {NAME} is dead.", NAME)], NAME, (f"layer {NAME} is odd",))
 
 
+def advised() -> gf.Advice:
+    change = gf.AdvisedChange("output multiplier", -1.0, 12.0, low=-1.1, high=-0.9, kernel_demand=-0.5, regime="lazy",
+                              rate=0.1, reason=f"since {NAME}")  # fmt: skip
+    scaled = gf.AdvisedChange("initial scale", -0.9, init_scale={NAME: 2.0}, reached=False)
+    return gf.Advice(-1.0, "", 0.1, (change, scaled), (f"layer {NAME} is odd",))
+
+
 def moved() -> gf.Movement:
     numbers = {"movement": [0.3, -np.inf], "weights": [0.1, 0.0], "cka": [0.9, np.nan], "dimension_before": [3.0, 3.0],
                "dimension_after": [4.0, 3.0]}  # fmt: skip
@@ -197,6 +204,8 @@ EXAMPLES: dict[type, Callable[[], Any]] = {
     gf.Location: location,
     gf.LocationPlan: lambda: gf.LocationPlan("formed kernel", 40, 3, 279, "float64", 20, 1, 1.5, 6e8, 0.01),
     gf.Forecast: forecasted,
+    gf.Advice: advised,
+    gf.AdvisedChange: lambda: advised().best,
     gf.Movement: moved,
     gf.Monitored: watched,
     Row: lambda: Row(9, 0, {"loss": 0.5, "richness": -1.0}, {NAME: {"dead": 0.0}}, "lazy", note=f"layer {NAME} is odd"),

@@ -67,7 +67,11 @@ def _solve(changed: Changed, richness: float, wanted: float) -> tuple[Changed, F
                 f"(10^-5 to 10^5): ask for R between {wanted + scale - 5:+.1f} and {wanted + scale + 5:+.1f}"
             )
         c = float(f"{10**scale:.4g}")
-        changed = replace(changed, multiplier=c, rescaling=replace(changed.rescaling, multiplier=c))
+        rescaling = replace(changed.rescaling, multiplier=c)
+        if changed.origin.arguments["n_steps"] is not None:
+            # As many steps must do as much: where their number ends the training, rates are raised too.
+            rescaling = replace(rescaling, rate=1 / rescaling.speed_of(adaptive_of(changed.origin)))
+        changed = replace(changed, multiplier=c, rescaling=rescaling)
         found = changed.forecast()
         richness = found.richness
         if not math.isfinite(richness):
@@ -165,7 +169,7 @@ def _rate_words(changed: Changed, found: Forecast, adaptive: bool) -> str:
     factor, own = changed.rescaling.rate_factor(adaptive), changed.rescaling.speed_of(adaptive)
     if factor < 0.999 * min(1.0, 1 / own):
         return f"the rate is multiplied by {factor:.2g}, down to one that is stable"
-    return f"the rate is multiplied by {factor:.2g}" if factor < 1 else "the rate is kept, since curvature grows"
+    return "the rate is kept, since curvature grows" if factor == 1 else f"the rate is multiplied by {factor:.2g}"
 
 
 def _flags(expected: Forecast, goal: Goal) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The initial scale at which a network has a given R: searched by forecasts, since only homogeneous networks have a rule."""
+"""The initial scale at which a network has a given R: searched by forecasts, as only some networks have a rule."""
 
 from __future__ import annotations
 

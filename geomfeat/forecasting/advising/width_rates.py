@@ -6,7 +6,7 @@ are divided by the square root of what the width of its last hidden layer grew b
 that multiplier makes the read-out's weight effectively m^-1/2 as large, its own rate is m, or m^1/2, times as large.
 Biases and gains count as weights of fan-in 1.
 
-Source: Yang and Hu 2021 (table 8) with their read-out's initial variance as a multiplier; Yang, Simon and Bernstein 2023.
+Source: Yang and Hu 2021 (table 8), their read-out's initial variance as a multiplier; Yang, Simon and Bernstein 2023.
 """
 
 from __future__ import annotations
@@ -64,11 +64,11 @@ def _ratios(model: nn.Module, wider: nn.Module) -> Iterator[tuple[str, float, fl
         out, into = grown[0], grown[1]
         if isinstance(holder, _FAN_IN_FIRST) or type(holder).__name__ == "Conv1D":
             out, into = into, out
-        if isinstance(holder, nn.Embedding) or not name.endswith(("weight", "_hh_l0")) and _is_bare(holder, name):
+        if isinstance(holder, nn.Embedding) or _is_bare(holder, name):
             out, into = math.prod(grown), 1.0  # a row is looked up, or added: no sum over the width
-        forward = 1.0
-        if isinstance(holder, ScaledLinear | ScaledConv2d):
-            forward = wider.get_submodule(name.rpartition(".")[0]).multiplier / holder.multiplier  # type: ignore[operator]
+        forward, other = 1.0, wider.get_submodule(name.rpartition(".")[0])
+        if isinstance(holder, ScaledLinear | ScaledConv2d) and isinstance(other, ScaledLinear | ScaledConv2d):
+            forward = other.multiplier / holder.multiplier
         yield name, out, into, forward
 
 

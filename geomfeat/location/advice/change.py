@@ -15,7 +15,7 @@ from geomfeat.display import BaseResult
 from geomfeat.errors import BadInput
 from geomfeat.location.advice.rescaling import Rescaling, rescaled_groups
 from geomfeat.models.functional import copied, unwrapped
-from geomfeat.regimes.training.scaled_outputs import with_scaled_outputs
+from geomfeat.regimes.training.output_multiplier import with_scaled_outputs
 
 AS_IT_IS, OUTPUTS, SCALE, WIDTH = "as it is", "output multiplier", "initial scale", "rates by width"
 REACHED = 0.15  # decades within which R is called reached
@@ -141,7 +141,8 @@ def code_of(
     kind = type(optimizer) if isinstance(optimizer, torch.optim.Optimizer) else torch.optim.SGD
     usual = {name: p.default for name, p in inspect.signature(kind.__init__).parameters.items()}
     shared = [key for key in groups[0] if key != "params" and len({repr(g.get(key)) for g in groups}) == 1]
-    said = ", ".join(f"{key}={_short(groups[0][key])!r}" for key in shared if key in usual and groups[0][key] != usual[key])
+    other = [key for key in shared if key in usual and groups[0][key] != usual[key]]
+    said = ", ".join(f"{key}={_short(groups[0][key])!r}" for key in other)
     if kind.__module__.startswith("torch.optim"):
         made = f"torch.optim.{kind.__name__}"
     else:

@@ -4,13 +4,13 @@ Outputs c (net - net0) instead of net - net0 have c times the gradient by every 
 Gradient descent at rate lr / c^2 then learns the same function in as many steps, by changes of weights that are 1 / c
 as large; a rule whose steps do not depend on the gradient's size (Adam) does so at lr / c, with epsilon times c.
 Let q be the speed of learning at one rate beside that of the network as it was: c^2, or c for Adam. Rates are divided
-by q, but not raised: a rich network's curvature grows while it learns.
+by q, but not raised (a rich network's curvature grows while it learns), unless a number of steps ends the training.
 
 Weight decay is to shrink weights as much over the whole training as before. Learning takes T / q of time (the sum of
-the rates of its steps) instead of T. What is added to the gradient, or decoupled (AdamW), shrinks them as exp(-decay T):
-so decay becomes decay times q, whatever the rate. Adam with decay added to the gradient divides it by the gradient's
-size, which is q times as large: there it becomes decay times q^2. As a penalty on the distance from w0 that is the same:
-decay |c dw|^2 with the change c dw that the function asks for.
+the rates of its steps) instead of T. Decay that is added to the gradient of plain descent, or decoupled (AdamW),
+shrinks them by exp(-decay T): so it becomes decay times q, whatever the rate. Adam with decay added to the gradient
+divides it by the gradient's size, which is q times as large: there it becomes decay times q^2. As a penalty on the
+change dw of the weights, decay c^2 |dw|^2 is what it was: c dw is the change that the function asks for.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Training at a chosen richness: output scale, optimizers, learning rates by layer; and ordinary training."""
 
 from geomfeat.regimes.training.options import TrainOptions
+from geomfeat.regimes.training.output_multiplier import with_scaled_outputs
 from geomfeat.regimes.training.plain_options import PlainOptions
 from geomfeat.regimes.training.plain_training import PlainTraining, train_plainly
 from geomfeat.regimes.training.result import Trained, scaled_outputs
@@ -27,4 +28,5 @@ __all__ = [
     "train_at_gamma",
     "train_plainly",
     "training_series",
+    "with_scaled_outputs",
 ]

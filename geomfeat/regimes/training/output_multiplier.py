@@ -1,4 +1,4 @@
-"""A network whose outputs are c (net(x) - net0(x)), and which is otherwise what it was: its class, names and outputs' type.
+"""A network whose outputs are c (net(x) - net0(x)), and which is otherwise what it was: class, names, type of outputs.
 
 `at_richness` wraps a network and returns a tensor. Here the copy stays an instance of the network's own class, so that
 names of parameters, a Trainer, and code that reads `output.logits` work as before. As torch's parametrizations do, the
