@@ -142,3 +142,15 @@ def test_the_page_on_forecasts_runs_and_its_training_ends_where_it_says(capsys: 
     assert expected.startswith("expected ")
     told, reached = (float(re.findall(r"R = ([+-][\d.]+)", line)[0]) for line in (expected, after))
     assert abs(told - reached) < 0.1
+
+
+def test_the_page_on_advice_runs_and_its_training_ends_where_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    text, scope = (ROOT / "docs" / "advice.md").read_text(encoding="utf-8"), {}
+    exec(compile(PYTHON.findall(text)[0], "advice.md", "exec"), scope)
+    advice, x, y = scope["advice"], scope["data"].inputs, scope["data"].labels
+    assert capsys.readouterr().out == f"{advice}\n{advice.code}\n"
+    model, optimizer, initial = scope["model"], scope["optimizer"], advice.apply(scope["net"])[0]
+    options = scope["gf"].LocateOptions(loss="cross-entropy", n_bootstrap=2)
+    where = scope["gf"].locate(model, x, y, initial=initial, optimizer=optimizer, progress=False, options=options)
+    assert advice.best.regime == "lazy"
+    assert abs(where.richness - advice.richness) < 0.3  # it is not stopped at the loss of the forecast

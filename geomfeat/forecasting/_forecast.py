@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from geomfeat.errors import BadInput, require_kind
 from geomfeat.forecasting.caveats import first_step_share, flags_of
-from geomfeat.forecasting.expected_place import LEVEL, expected_place, linear_movement, task_at
+from geomfeat.forecasting.expected_place import LEVEL, expected_place, linear_movement, task_at, towards
 from geomfeat.forecasting.linear_training import LinearTraining, train_linearly
 from geomfeat.forecasting.optimizer_run import MOST_STEPS, OptimizerRun, run_linearised
 from geomfeat.forecasting.options import ForecastOptions
@@ -18,7 +19,7 @@ from geomfeat.forecasting.origin import Origin
 from geomfeat.forecasting.result import Forecast
 from geomfeat.forecasting.stable_rate import curvature, place_of_rate, stable_rate
 from geomfeat.forecasting.start import TrainingStart, training_start
-from geomfeat.location.demand import LinearisedTask
+from geomfeat.location.demand import LinearisedTask, solve
 from geomfeat.models.functional import Readout
 from geomfeat.numerics import WORKING
 from geomfeat.tangent import jvp, vjp
@@ -76,18 +77,11 @@ def forecast(
     start = training_start(
         model, inputs, targets, loss=loss, optimizer=optimizer, readout=readout, seed=seed, options=options
     )
-    target = TARGET if target_loss is None and n_steps is None else target_loss
-    if target is not None and start.initial_loss <= target:
-        raise BadInput(
-            f"target_loss={target:g} is reached at the start, where the relative loss is {start.initial_loss:.3g}: "
-            "nothing is left to forecast; give a lower one"
-        )
+    target = _target(start, target_loss, n_steps)
     run = _optimizer_run(start, optimizer, target, n_steps)
     task = task_at(start)
     training = _train(start, task, target, n_steps, run)
     product = _product(task, start)
-    if not bool(training.change.any()):
-        raise BadInput("the linearised network does not change its outputs at all: no trained weight reaches them")
     movement = _movement(start, training, run)
     place = expected_place(start, task, training.change, movement, seed, options.n_bootstrap)
     richness, kappa = place.demand.richness, place.kernel.demand.demand
@@ -117,6 +111,43 @@ def forecast(
             readout=readout, seed=seed, options=options,
         ),
     )  # fmt: skip
+
+
+def expected_richness(
+    model: nn.Module, inputs: Any, targets: Any, *, loss: str, target_loss: float | None, optimizer: Any,
+    n_steps: int | None, readout: Readout | str | None, seed: int, options: ForecastOptions,
+) -> ExpectedRichness:  # fmt: skip
+    """R of `forecast` alone, with what the rates go by: without the kernel's place, intervals, movement."""
+    start = training_start(
+        model, inputs, targets, loss=loss, optimizer=optimizer, readout=readout, seed=seed, options=options
+    )
+    target = _target(start, target_loss, n_steps)
+    run = None if n_steps is None else _optimizer_run(start, optimizer, target, n_steps)
+    task = task_at(start)
+    training = _train(start, task, target, n_steps, run)
+    largest = curvature(_product(task, start), start.outputs, start.loss)
+    demand = solve(towards(start, task, training.change, seed))
+    return ExpectedRichness(demand.richness, start.facts.rate, first_step_share(start, training.change), largest)
+
+
+@dataclass(frozen=True)
+class ExpectedRichness:
+    """R, the given rate, the share of the change that an adaptive optimizer's first step makes (else NaN), curvature."""
+
+    richness: float
+    rate: float
+    first_step: float
+    curvature: float
+
+
+def _target(start: TrainingStart, target_loss: float | None, n_steps: int | None) -> float | None:
+    target = TARGET if target_loss is None and n_steps is None else target_loss
+    if target is not None and start.initial_loss <= target:
+        raise BadInput(
+            f"target_loss={target:g} is reached at the start, where the relative loss is {start.initial_loss:.3g}: "
+            "nothing is left to forecast; give a lower one"
+        )
+    return target
 
 
 def _check(target_loss: float | None, n_steps: int | None, optimizer: Any) -> None:
@@ -170,7 +201,10 @@ def _train(
                 )
             longest, target = math.inf, run.loss
     kernel = task.gram if task.gram is not None else _product(task, start)
-    return train_linearly(kernel, start.outputs, start.loss, target=target, longest=longest)
+    training = train_linearly(kernel, start.outputs, start.loss, target=target, longest=longest)
+    if not bool(training.change.any()):
+        raise BadInput("the linearised network does not change its outputs at all: no trained weight reaches them")
+    return training
 
 
 def _movement(start: TrainingStart, training: LinearTraining, run: OptimizerRun | None) -> dict[str, float]:

@@ -66,7 +66,7 @@ def expected_place(
     start: TrainingStart, task: LinearisedTask, change: Tensor, movement: dict[str, float], seed: int, n_bootstrap: int
 ) -> ExpectedPlace:
     """The place of a change (n, C) of the outputs. `movement`: M by layer, NaN where it is not forecasted."""
-    task = _towards(start, task, change, seed)
+    task = towards(start, task, change, seed)
     demand = solve(task)
     kernel = kernel_place(start.network, start.network, task, change, False, seed)
     samples, resamples = bootstrap(task.stopped_at(MIDDLE).cheapest, n_bootstrap, seed)
@@ -118,7 +118,8 @@ def _cleared(padding: Any, rows: Tensor, name: str, value: Tensor) -> Tensor:
     return padding.cleared(name, value, rows)
 
 
-def _towards(start: TrainingStart, task: LinearisedTask, change: Tensor, seed: int) -> LinearisedTask:
+def towards(start: TrainingStart, task: LinearisedTask, change: Tensor, seed: int) -> LinearisedTask:
+    """The linearised network, to change its outputs by `change` (n, C)."""
     if task.gram is not None or change.shape[1] <= MANY_OUTPUTS:
         return task.towards(change)
     few = linearised_task(

@@ -45,8 +45,7 @@ def advise(
 
 
 def _scaled_outputs(origin: Origin, expected: Forecast, goal: Goal) -> AdvisedChange:
-    changed, found = _solve(Changed(origin, rescaling=Rescaling()), expected.richness, goal.richness)
-    changed, found = changed.safe(found)
+    changed, found = _solve(Changed(origin), expected.richness, goal.richness).safely()
     q = changed.rescaling.speed_of(adaptive_of(origin))
     way = "lazier" if changed.multiplier > 1 else "richer"
     reason = (
@@ -56,7 +55,7 @@ def _scaled_outputs(origin: Origin, expected: Forecast, goal: Goal) -> AdvisedCh
     return _described(OUTPUTS, changed, found, goal, reason)
 
 
-def _solve(changed: Changed, richness: float, wanted: float) -> tuple[Changed, Forecast]:
+def _solve(changed: Changed, richness: float, wanted: float) -> Changed:
     """The multiplier of centred outputs at which R is `wanted`, from a guess of R at multiplier 1."""
     scale = 0.0
     for _ in range(TRIALS):
@@ -72,8 +71,7 @@ def _solve(changed: Changed, richness: float, wanted: float) -> tuple[Changed, F
             # As many steps must do as much: where their number ends the training, rates are raised too.
             rescaling = replace(rescaling, rate=1 / rescaling.speed_of(adaptive_of(changed.origin)))
         changed = replace(changed, multiplier=c, rescaling=rescaling)
-        found = changed.forecast()
-        richness = found.richness
+        richness = changed.expected().richness
         if not math.isfinite(richness):
             raise BadInput(
                 f"with centred outputs R is {richness}: at the start no hidden layer moves the outputs (a read-out of "
@@ -81,7 +79,7 @@ def _solve(changed: Changed, richness: float, wanted: float) -> tuple[Changed, F
             )
         if abs(richness - wanted) < EXACT:
             break
-    return changed, found
+    return changed
 
 
 def _scaled_weights(origin: Origin, expected: Forecast, goal: Goal) -> list[AdvisedChange]:
@@ -92,7 +90,7 @@ def _scaled_weights(origin: Origin, expected: Forecast, goal: Goal) -> list[Advi
         found = centred if centred is not None and _nearer(centred[1], found, goal) else found
     if found is None:
         return []
-    changed, forecast = found[0].safe(found[0].forecast())
+    changed, forecast = found[0].safely()
     factor = next(iter(changed.init_scale.values()))
     slope = (forecast.richness - expected.richness) / math.log10(factor)
     outputs = "stay as they are" if math.isnan(changed.multiplier) else "are centred, or those at the start would grow"
@@ -100,8 +98,8 @@ def _scaled_weights(origin: Origin, expected: Forecast, goal: Goal) -> list[Advi
     return [_described(SCALE, changed, forecast, goal, reason)]
 
 
-def _nearer(one: Forecast, other: tuple[Changed, Forecast] | None, goal: Goal) -> bool:
-    return other is None or abs(one.richness - goal.richness) < abs(other[1].richness - goal.richness)
+def _nearer(richness: float, other: tuple[Changed, float] | None, goal: Goal) -> bool:
+    return other is None or abs(richness - goal.richness) < abs(other[1] - goal.richness)
 
 
 def _at_width(origin: Origin, goal: Goal, wider: nn.Module, scaled: AdvisedChange) -> AdvisedChange:
@@ -109,11 +107,11 @@ def _at_width(origin: Origin, goal: Goal, wider: nn.Module, scaled: AdvisedChang
     rates, grown = width_rates(origin.model, wider, adaptive=adaptive)
     rescaling = replace(scaled.rescaling, by_parameter=rates)
     changed = Changed(_moved(origin, wider), rescaling=rescaling)
-    changed, found = _solve(
+    changed = _solve(
         replace(changed, rescaling=replace(rescaling, speed=scaled.rescaling.speed_of(adaptive))),
         goal.richness + math.log10(scaled.multiplier) - math.log10(grown) / 2, goal.richness,
     )  # fmt: skip
-    changed, found = changed.safe(found)
+    changed, found = changed.safely()
     reason = (
         f"Rates by layer keep what a step does to every layer as the width of the last grows {grown:.3g}-fold (muP), "
         "and the output multiplier sets R."
@@ -138,7 +136,7 @@ def _described(kind: str, changed: Changed, found: Forecast, goal: Goal, reason:
         kind, found.richness, multiplier=changed.multiplier, init_scale=changed.init_scale,
         rescaling=changed.rescaling, low=found.low, high=found.high, kernel_demand=found.kernel_demand,
         regime=found.regime, movement=found.movement, excess=found.excess, verified=True,
-        reached=_reached(found, goal), rate=rate, stable_rate=found.stable_rate, proposed_rate=found.proposed_rate,
+        reached=_reached(found.richness, goal), rate=rate, stable_rate=found.stable_rate, proposed_rate=found.proposed_rate,
         reason=reason, code=_code(changed, rate),
     )  # fmt: skip
 
@@ -148,9 +146,9 @@ def _code(changed: Changed, rate: float) -> str:
     return code_of(changed.multiplier, changed.init_scale, groups, model, changed.origin.optimizer)
 
 
-def _reached(found: Forecast, goal: Goal) -> bool:
-    beyond = {"lazy": found.richness < goal.richness, "rich": found.richness > goal.richness}.get(goal.word, False)
-    return beyond or abs(found.richness - goal.richness) <= REACHED
+def _reached(richness: float, goal: Goal) -> bool:
+    beyond = {"lazy": richness < goal.richness, "rich": richness > goal.richness}.get(goal.word, False)
+    return beyond or abs(richness - goal.richness) <= REACHED
 
 
 def _as_it_is(expected: Forecast, origin: Origin, goal: Goal) -> AdvisedChange:

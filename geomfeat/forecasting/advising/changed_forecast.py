@@ -7,7 +7,7 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,9 @@ from geomfeat.location.advice.change import changed_network
 from geomfeat.location.advice.rescaling import Rescaling, rescaled_groups
 from geomfeat.models.functional import unwrapped
 from geomfeat.tangent.optimizer_rates import optimizer_rates
+
+if TYPE_CHECKING:
+    from geomfeat.forecasting._forecast import ExpectedRichness
 
 # Share of what is to be learned that the first step of an optimizer which divides by gradients may change outputs by.
 FIRST_STEP = 0.5
@@ -41,22 +44,30 @@ class Changed:
         from geomfeat.forecasting._forecast import forecast
 
         changed = changed_network(self.origin.model, self.multiplier, self.init_scale)
-        optimizer = self._optimizer(changed)
-        return forecast(
-            changed, self.origin.inputs, self.origin.targets, **{**self.origin.arguments, "optimizer": optimizer}
-        )
+        return forecast(changed, self.origin.inputs, self.origin.targets, **self._arguments(changed))
 
-    def safe(self, expected: Forecast) -> tuple[Changed, Forecast]:
+    def expected(self) -> ExpectedRichness:
+        """R of the changed network, in a fraction of the time."""
+        from geomfeat.forecasting._forecast import expected_richness
+
+        changed = changed_network(self.origin.model, self.multiplier, self.init_scale)
+        return expected_richness(changed, self.origin.inputs, self.origin.targets, **self._arguments(changed))
+
+    def safely(self) -> tuple[Changed, Forecast]:
         """The same at a rate that is stable by its forecast, and the forecast at that rate.
 
         Lower rates make neither R nor kappa another, unless a number of steps ends the training.
         """
-        factor = safe_factor(expected)
+        found = self.forecast()
+        factor = safe_factor(found)
         if factor == 1.0:
-            return self, expected
+            return self, found
         rate = self.rescaling.rate_factor(adaptive_of(self.origin)) * factor
         slower = replace(self, rescaling=replace(self.rescaling, rate=rate))
         return slower, slower.forecast()
+
+    def _arguments(self, changed: nn.Module) -> dict[str, Any]:
+        return {**self.origin.arguments, "optimizer": self._optimizer(changed)}
 
     def groups(self, rate: float) -> tuple[nn.Module, list[dict[str, Any]]]:
         """The changed network and the groups of its optimizer, at `rate` where none was given."""
@@ -93,15 +104,13 @@ def safe_factor(expected: Forecast) -> float:
     return 1.0 / over if over > 1.0 else 1.0
 
 
-def speed_ratio(base: Forecast, changed: Forecast) -> float:
-    """q: how fast the changed network learns at one rate, beside the base; by the curvature, or by Adam's first step.
-
-    NaN where neither is known.
-    """
-    first = [float(f.details.get("first_step", math.nan)) / f.rate for f in (changed, base)]
-    if math.isfinite(first[0]) and first[1] > 0:
-        return first[0] / first[1]
-    return changed.curvature / base.curvature if base.curvature > 0 else math.nan
+def speed_ratio(base: Forecast, changed: ExpectedRichness) -> float:
+    """q: how fast the changed network learns at one rate, beside the base; by the curvature, or by Adam's first step."""
+    before = float(base.details.get("first_step", math.nan)) / base.rate
+    after = changed.first_step / changed.rate
+    if math.isfinite(after) and before > 0:
+        return after / before
+    return changed.curvature / base.curvature if base.curvature > 0 and changed.curvature > 0 else 1.0
 
 
 def rebound(given: torch.optim.Optimizer, model: nn.Module, changed: nn.Module, rescaling: Rescaling) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
@@ -14,6 +15,9 @@ from geomfeat.forecasting.origin import Origin
 from geomfeat.forecasting.result import Forecast
 from geomfeat.location.advice.rescaling import Rescaling
 from geomfeat.models.functional import unwrapped
+
+if TYPE_CHECKING:
+    from geomfeat.forecasting._forecast import ExpectedRichness
 
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, _NormBase)
 FIRST, FURTHEST = math.log10(1.5), math.log10(30.0)  # decades of scale: of the first trial, and of any
@@ -38,20 +42,20 @@ def scales_of(model: nn.Module, factor: float) -> dict[str, float]:
 
 def search_scale(
     origin: Origin, base: Forecast, wanted: float, multiplier: float = math.nan
-) -> tuple[Changed, Forecast] | None:
-    """The changed network whose R is nearest to `wanted`, with its forecast; None where the scale moves R too little.
+) -> tuple[Changed, float] | None:
+    """The changed network whose R is nearest to `wanted`, with that R; None where the scale moves R too little.
 
     Normalisation, biases and outputs that are not 0 at the start leave no single rule, so the slope is measured, and
     followed by secants. `multiplier`: of centred outputs; NaN for outputs as they are.
     """
     tried = [(0.0, base.richness)]
-    best: tuple[float, Changed, Forecast] | None = None
+    best: tuple[float, Changed, ExpectedRichness] | None = None
     at = math.copysign(FIRST, base.richness - wanted)
     for _ in range(MOST):
         scales = scales_of(origin.model, float(f"{10**at:.4g}"))
         trial = Changed(origin, multiplier, scales, Rescaling(speed=1.0))
         try:
-            found = trial.forecast()
+            found = trial.expected()
         except BadInput:  # outputs so large that the target is reached, or no longer finite
             break
         if not math.isfinite(found.richness):
@@ -70,5 +74,4 @@ def search_scale(
     if best is None or best[0] >= abs(base.richness - wanted):
         return None
     _, trial, found = best
-    q = speed_ratio(base, found)
-    return replace(trial, rescaling=Rescaling(speed=1.0 if math.isnan(q) else q)), found
+    return replace(trial, rescaling=Rescaling(speed=speed_ratio(base, found))), found.richness
