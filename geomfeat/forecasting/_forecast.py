@@ -132,7 +132,7 @@ def expected_richness(
 
 @dataclass(frozen=True)
 class ExpectedRichness:
-    """R, the given rate, the share of the change that an adaptive optimizer's first step makes (else NaN), curvature."""
+    """R, the given rate, the share of the change that an adaptive optimizer's first step makes, curvature."""
 
     richness: float
     rate: float

@@ -158,10 +158,13 @@ def _as_constructed(norm: _BatchNorm) -> bool:
 def with_batchnorm_statistics(model: nn.Module, inputs: Any) -> nn.Module:
     """A copy, in evaluation mode, whose BatchNorm statistics are those of one pass over `inputs` as a single batch.
 
+    A network that subtracts its own start (`at_richness`) holds that as `held_networks`: its statistics are too.
+
     Raises BadInput where a layer has too few values per channel for a variance (one sample).
     """
     clone = copied(model).eval()
-    kept = [(m, m.momentum) for m in batchnorm_modules(clone)]
+    held = [net for module in clone.modules() for net in getattr(module, "held_networks", ())]
+    kept = [(m, m.momentum) for net in (clone, *held) for m in batchnorm_modules(net)]
     if not kept:
         return clone
     anchor = next(clone.parameters(), kept[0][0].running_mean)

@@ -136,7 +136,8 @@ def _described(kind: str, changed: Changed, found: Forecast, goal: Goal, reason:
         kind, found.richness, multiplier=changed.multiplier, init_scale=changed.init_scale,
         rescaling=changed.rescaling, low=found.low, high=found.high, kernel_demand=found.kernel_demand,
         regime=found.regime, movement=found.movement, excess=found.excess, verified=True,
-        reached=_reached(found.richness, goal), rate=rate, stable_rate=found.stable_rate, proposed_rate=found.proposed_rate,
+        reached=_reached(found.richness, goal), rate=rate, stable_rate=found.stable_rate,
+        proposed_rate=found.proposed_rate,
         reason=reason, code=_code(changed, rate),
     )  # fmt: skip
 

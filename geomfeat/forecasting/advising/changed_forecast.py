@@ -105,7 +105,7 @@ def safe_factor(expected: Forecast) -> float:
 
 
 def speed_ratio(base: Forecast, changed: ExpectedRichness) -> float:
-    """q: how fast the changed network learns at one rate, beside the base; by the curvature, or by Adam's first step."""
+    """q: how fast the changed network learns at one rate, beside the base: by curvature, or by Adam's first step."""
     before = float(base.details.get("first_step", math.nan)) / base.rate
     after = changed.first_step / changed.rate
     if math.isfinite(after) and before > 0:

@@ -23,7 +23,7 @@ from geomfeat.models.functional import copied, differentiable_attention
 from geomfeat.models.nested_inputs import map_inputs
 from geomfeat.models.readouts.main_output import main_output
 from geomfeat.regimes.training.richness import FLOAT64_BELOW
-from geomfeat.regimes.training.scaled_module import follow_mode, frozen_copy
+from geomfeat.regimes.training.scaled_module import frozen_copy
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +39,11 @@ class ScaledOutputs(nn.Module):
     _start_network: tuple[nn.Module, ...]
 
     @property
+    def held_networks(self) -> tuple[nn.Module, ...]:
+        """Networks that are no modules of this one; their BatchNorm statistics are estimated with its own."""
+        return self._start_network
+
+    @property
     def start_network(self) -> nn.Module:
         """The network as it was when its outputs were scaled."""
         return self._start_network[0]
@@ -48,9 +53,7 @@ class ScaledOutputs(nn.Module):
         if kwargs.get("past_key_values") is not None:
             raise BadInput("past_key_values= is for generation: scaled outputs are for training, without a cache")
         with differentiable_attention():  # the fused kernels round differently with a gradient and without
-            with torch.no_grad():
-                # On copies, since a network that works in place on its input must not change it for the other.
-                before = main_output(self.start_network(*map(_cloned, args), **_cloned(kwargs))).tensor
+            before = self._before(args, kwargs)
             output = super().forward(*args, **kwargs)
         if kwargs.get("labels") is not None and getattr(output, "loss", None) is not None:
             raise BadInput(
@@ -60,12 +63,17 @@ class ScaledOutputs(nn.Module):
         after = main_output(output).tensor
         return _with(output, after, self.output_multiplier * (after - before))
 
-    def train(self, mode: bool = True) -> ScaledOutputs:
-        """As for every module; BatchNorm of the frozen network follows."""
-        super().train(mode)
-        for net in self._start_network:
-            follow_mode(net, mode)
-        return self
+    def _before(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        """The outputs at w0, in the mode of this network, module by module."""
+        start = dict(self.start_network.named_modules())
+        for name, module in self.named_modules():
+            if name in start:
+                start[name].training = module.training
+        devices = {p.device.index for p in self.parameters() if p.device.type == "cuda"}
+        # Dropout drops the same units in both, so that the outputs are 0 at the start and its noise is not scaled up.
+        with torch.no_grad(), torch.random.fork_rng(devices=list(devices), enabled=self.training):
+            # On copies, since a network that works in place on its input must not change it for the other.
+            return main_output(self.start_network(*map(_cloned, args), **_cloned(kwargs))).tensor
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ScaledOutputs:
         # Every way to another device or precision (to, cuda, double, half) ends here.
@@ -117,7 +125,7 @@ def with_scaled_outputs(model: nn.Module, multiplier: float) -> nn.Module:
     clone.__class__ = made
     clone.__dict__["output_multiplier"] = float(multiplier)
     clone.__dict__["_start_network"] = (start,)
-    return clone.train(clone.training)
+    return clone
 
 
 def _cloned(value: Any) -> Any:

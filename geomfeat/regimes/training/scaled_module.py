@@ -51,6 +51,11 @@ class AtRichness(nn.Module):
         return self.richness.gamma
 
     @property
+    def held_networks(self) -> tuple[nn.Module, ...]:
+        """Networks that are no modules of this one; their BatchNorm statistics are estimated with its own."""
+        return self._held
+
+    @property
     def start(self) -> nn.Module | None:
         """The network as it was when it was wrapped."""
         return self._held[0] if self._held else None
@@ -76,7 +81,7 @@ class AtRichness(nn.Module):
         """As for every module; BatchNorm of the frozen network follows."""
         super().train(mode)
         for net in self._held:
-            follow_mode(net, mode)
+            _follow(net, mode)
         return self
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "AtRichness":
@@ -204,11 +209,11 @@ def relative_loss(f: Tensor, targets: Any, loss: Loss = "mse", unit: float | Non
 def frozen_copy(net: nn.Module) -> nn.Module:
     """A copy that is not trained, in evaluation mode but for its BatchNorm."""
     frozen = copied(net).requires_grad_(False).eval()
-    follow_mode(frozen, net.training)
+    _follow(frozen, net.training)
     return frozen
 
 
-def follow_mode(net: nn.Module, mode: bool) -> None:
+def _follow(net: nn.Module, mode: bool) -> None:
     """BatchNorm takes the statistics of the batch, or the running ones; else only dropout depends on the mode."""
     for module in net.modules():
         if isinstance(module, nn.modules.batchnorm._NormBase):

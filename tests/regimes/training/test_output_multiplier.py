@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import geomfeat as gf
 from geomfeat.errors import BadInput
 from geomfeat.models.mlp import mlp
+from geomfeat.models.reinitialize import with_batchnorm_statistics
 from geomfeat.numerics import stream
 from geomfeat.regimes.training.output_multiplier import with_scaled_outputs
 
@@ -52,18 +53,30 @@ def test_multipliers_multiply_and_the_start_stays() -> None:
     assert torch.allclose(shifted(twice)(X), 2 * (shifted(network())(X) - network()(X)))
 
 
-def test_the_start_follows_precision_and_batchnorm_but_is_not_trained() -> None:
+def test_the_start_follows_precision_and_mode_but_is_not_trained() -> None:
     net = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 2))
     scaled: Any = with_scaled_outputs(net, 3.0).double()
     start = scaled.start_network
     assert {p.dtype for p in start.parameters()} == {torch.float64}
     assert not any(p.requires_grad for p in start.parameters())
     scaled.train()
-    assert start[1].training
-    assert not start[2].training
-    scaled.eval()
-    assert not start[1].training
-    assert float(scaled(X).detach().abs().max()) == 0
+    scaled[1].eval()
+    before = torch.get_rng_state()
+    assert float(scaled(X).detach().abs().max()) == 0  # by the same dropped units
+    assert not torch.equal(torch.get_rng_state(), before)
+    assert [m.training for m in start] == [True, False, True, True]
+    with torch.no_grad():
+        scaled[3].bias.add_(1.0)
+    assert torch.allclose(scaled(X), torch.full((6, 2), 3.0, dtype=torch.float64))
+    assert torch.allclose(scaled.eval()(X), torch.full((6, 2), 3.0, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("made", [with_scaled_outputs, lambda net, c: gf.at_richness(net, gamma=1 / c)])
+def test_batchnorm_statistics_are_estimated_for_the_start_too(made: Any) -> None:
+    net = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 2)).double()
+    scaled = made(net, 3.0)
+    estimated = with_batchnorm_statistics(scaled, X)
+    assert float(estimated(X).detach().abs().max()) < 1e-12
 
 
 class Pair(NamedTuple):
