@@ -76,6 +76,11 @@ from .monitoring import (
     MonitorOptions as MonitorOptions,
     load_monitored as load_monitored,
 )
+from .recordings import (
+    Recording as Recording,
+    load_recording as load_recording,
+    pseudo_population as pseudo_population,
+)
 from .regimes.training import (
     AtRichness as AtRichness,
     PlainOptions as PlainOptions,
