@@ -13,6 +13,7 @@ from .api import (
     Comparison as Comparison,
     Results as Results,
     analyze as analyze,
+    analyze_recording as analyze_recording,
     compare as compare,
     compare_page as compare_page,
 )

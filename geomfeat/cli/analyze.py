@@ -12,6 +12,7 @@ import typer
 from geomfeat.cli import options
 from geomfeat.cli._app import app, command
 from geomfeat.cli._output_folder import PAGE, PARTS, is_finished, numbered_checkpoints, replacing, require_replaceable
+from geomfeat.errors import BadInput
 
 if TYPE_CHECKING:
     from geomfeat.location.planning.plan import LocationPlan
@@ -20,9 +21,11 @@ if TYPE_CHECKING:
 
 @app.command()
 def analyze(
-    data: options.Data,
     out: Annotated[Path, options.path("Folder for the results; an interrupted run resumes there.")],
+    data: options.OptionalData = None,
     named: options.Named = None,
+    recording: options.Recording = None,
+    groups: options.Groups = None,
     model: options.Model = None,
     trained: options.Trained = None,
     adapter: options.Adapter = None,
@@ -58,13 +61,24 @@ def analyze(
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Measure a trained network layer by layer and locate it between lazy and rich.
+    """Measure a trained network layer by layer and locate it between lazy and rich; or a recording, area by area.
 
     Writes report.html, results.parquet, location.json, arrays.npz and settings.json to --out. An interrupted run
     resumes from the finished parts in --out/parts. Without --initial, fresh weights are drawn from the model.
     """
+    given = dict(locals())
     again = "the same command without --force" if force else "the same command"
     with command(debug, f"Finished parts are saved in {out / PARTS}: run {again} to resume."):
+        if recording is not None:
+            from geomfeat.cli._analyze_recording import analyzed_recording, request_of, summary_of
+
+            found = analyzed_recording(request_of(given), out, force=force, progress=not quiet)
+            typer.echo(summary_of(*found, out))
+            return
+        if data is None:
+            raise BadInput("--data is missing: a network needs inputs; for a recording, use --recording")
+        if groups is not None:
+            raise BadInput("--groups is of recordings: groups of a network's samples come with its --data")
         from geomfeat.cli._networks import model_named
 
         request: dict[str, Any] = {

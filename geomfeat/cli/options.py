@@ -58,14 +58,26 @@ Checkpoints = Annotated[
     Path | None,
     path("Folder of weights during training, step number in the file name; or of checkpoint-N folders."),
 ]
-Data = Annotated[
-    str,
+_DATA = typer.Option(
+    help="Inputs and labels: digits, fashion-mnist, npz:FILE (x, y), cifar10:DIR or cifar10:FILE.npz; "
+    "text:FILE[:text=COLUMN,label=COLUMN,max_length=N,tokenizer=FOLDER], of .txt, .jsonl or .parquet; "
+    "images:FOLDER[:size=N,scaling=imagenet], a folder for each class; hf-dataset:FOLDER[:...], saved to disk; or "
+    "pkg.module:factory. Texts and images are read as hf:FOLDER says."
+)
+Data = Annotated[str, _DATA]
+OptionalData = Annotated[str | None, _DATA]
+Recording = Annotated[
+    str | None,
     typer.Option(
-        help="Inputs and labels: digits, fashion-mnist, npz:FILE (x, y), cifar10:DIR or cifar10:FILE.npz; "
-        "text:FILE[:text=COLUMN,label=COLUMN,max_length=N,tokenizer=FOLDER], of .txt, .jsonl or .parquet; "
-        "images:FOLDER[:size=N,scaling=imagenet], a folder for each class; hf-dataset:FOLDER[:...], saved to disk; or "
-        "pkg.module:factory. Texts and images are read as hf:FOLDER says."
+        metavar="FILE[:FIELD=NAME,...]",
+        help="A recording, without any model: .npz, .npy, .mat, .csv, .parquet, .nc, .nwb, .h5, .nii. Fields say where "
+        "its parts are, as x=rates,condition=stim,run=run,area=region; missing=drop trials; of .nwb event=, "
+        "window=0:0.5, bin=0.05; of .nii mask=FILE,labels=TABLE. Default: the usual names.",
     ),
+]
+Groups = Annotated[
+    str | None,
+    typer.Option(help="Of a recording: what errors are over and what is held out: run, session, subject, or none."),
 ]
 Layers = Annotated[
     list[str] | None,

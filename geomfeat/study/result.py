@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from geomfeat.charts import Heat, Plot
-from geomfeat.display import PlottableResult
+from geomfeat.display import PlottableResult, line_chart
 from geomfeat.errors import BadInput
 from geomfeat.location.result import Location
 from geomfeat.storage.atomic import SavedFolder, read_json, read_parquet, write_parquet
@@ -43,7 +43,7 @@ class Study(PlottableResult):
             covariance (descending), "umap/<at>/<layer>" (n, 2), "umap/labels" (n,); <at> is "initial" or "trained".
         settings: everything that made it; `settings["layers"]` names the rows of the matrices.
 
-    `to_frame()`: `table`. The picture is that of the location.
+    `to_frame()`: `table`. The picture is that of the location; of a recording, that of the capacity of its areas.
     """
 
     name: str
@@ -88,14 +88,37 @@ class Study(PlottableResult):
         """The table: one row per number."""
         return self.table.copy()
 
+    @property
+    def is_recording(self) -> bool:
+        """Whether it is of a recording (`analyze_recording`), which has areas in place of layers and no location."""
+        return "recording" in self.settings
+
     def _chart(self) -> Plot | Heat:
+        if self.is_recording:
+            return self._areas_chart()
         if self.location is None:
             raise BadInput(f"{self.name!r} was not located, so there is nothing to draw: see .table, or write the page")
         return self.location._chart()
 
+    def _areas_chart(self) -> Plot:
+        """Capacity of every area, or the first quantity that there is."""
+        table: Any = self.table
+        rows = table[table["ok"] & (table["layer_b"] == "")]
+        if not len(rows):
+            raise BadInput(f"{self.name!r} holds no number of an area that can be drawn: see .table")
+        capacity = rows[(rows["measure"] == "capacity") & (rows["quantity"] == "capacity")]
+        rows = capacity if len(capacity) else rows[rows["quantity"] == rows["quantity"].iloc[0]]
+        quantity = str(rows["quantity"].iloc[0]).replace("_", " ")
+        return line_chart(self.name, "area", quantity, range(len(rows)), rows["value"], rows["stderr"],
+                          names=rows["layer"].tolist())  # fmt: skip
+
     def __str__(self) -> str:
         failed = self.table["ok"].tolist().count(False)
         text = f"{len(self.table)} numbers of {self.table['measure'].nunique()} measures, {failed} failed"
+        if self.is_recording:
+            facts = self.settings["recording"]
+            areas = ", ".join(f"{area} ({count})" for area, count in facts["units_by_area"].items())
+            return f"{self.name}: {text}; recording of {facts['trials']} trials, units by area: {areas}"
         return f"{self.name}: {text}; {self.location or 'not located'}"
 
 

@@ -81,6 +81,8 @@ def _value(file: Any, item: Any, name: str) -> Any:
     if kind == "cell":
         cells = [file[reference] for reference in item[()].T.ravel(order="F")]
         values = [_value(file, cell, name) for cell in cells]
+        # A cell holds one text, whether it lies along a row or a column.
+        values = ["".join(v) if isinstance(v, np.ndarray) and v.dtype.kind == "U" else v for v in values]
         single = [v.item() if isinstance(v, np.ndarray) and v.size == 1 else v for v in values]
         if any(isinstance(v, np.ndarray) for v in single):
             raise BadInput(f"{name} is a cell array of arrays: give a cell array of text, or a vector of numbers")

@@ -160,7 +160,7 @@ def flattened(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return out
 
 
-def glossary(several: Sequence[View]) -> Table:
+def glossary(several: Sequence[View], location: bool = True) -> Table:
     """What each number on the page means and where it is from: the terms of the location, then the registry."""
     from geomfeat.registry import available
 
@@ -169,7 +169,7 @@ def glossary(several: Sequence[View]) -> Table:
     }
     rows = [
         [text_cell(name), text_cell(meaning), text_cell(""), text_cell(source)]
-        for name, meaning, source in LOCATION_TERMS
+        for name, meaning, source in (LOCATION_TERMS if location else ())
     ]
     for measure in available():
         if measure.name not in used:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from geomfeat.location.result import Location
     from geomfeat.study import Study
 
-INITIAL, TRAINED, CHANGE = "init", "trained", "init->trained"
-AT_WORDS = {INITIAL: "initial", TRAINED: "trained", CHANGE: "initial to trained"}
+INITIAL, TRAINED, CHANGE, RECORDED = "init", "trained", "init->trained", "recorded"
+AT_WORDS = {INITIAL: "initial", TRAINED: "trained", CHANGE: "initial to trained", RECORDED: "recorded"}
 CROWDED = 24  # number of layers above which marks of single layers overlap
 AT_KEYS = {"initial": INITIAL, "trained": TRAINED}
 MOST_TICKS, FEW_TICKS = 12, 7

@@ -49,11 +49,17 @@ def write_page(studies: Study | Sequence[Study], path: str | Path, *, title: str
     """Write the page of one study, or of several side by side, to `path`; returns the path.
 
     The same studies give the same bytes. The file holds about 4.8 MB of Plotly's JavaScript besides the numbers.
-    Raises BadInput when there are no studies, or two of one name; OutputExists for a file that geomfeat did not write,
+    Studies of recordings have a page of their own. Raises BadInput when there are no studies, two of one name, or some
+    of recordings and some of networks; OutputExists for a file that geomfeat did not write,
     or a page that was edited since.
     """
+    from geomfeat.report.pages.recordings import of_recordings, write_recordings  # uses this module
+
+    several = views(studies)
+    if of_recordings([view.study for view in several]):
+        return write_recordings(several, path, title)
     path = page_path(path)
-    return save_page(render(views(studies), title), path)
+    return save_page(render(several, title), path)
 
 
 def page_path(path: str | Path, name: str = "report.html") -> Path:

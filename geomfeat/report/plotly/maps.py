@@ -44,8 +44,8 @@ def cka_matrices(several: Sequence[View]) -> Figure | None:
             values, layers = matrix
             cut = cut or len(layers) < len(view.layers)
             title = f"{view.name}: {words}"
-            panels.append(_matrix_panel(view.index, title, values, layers))
-            tables.append(_matrix_table(title, values, layers))
+            panels.append(matrix_panel(view.index, title, values, layers))
+            tables.append(matrix_table(title, values, layers))
     if not panels:
         return None
     caption = (
@@ -60,7 +60,8 @@ def cka_matrices(several: Sequence[View]) -> Figure | None:
     return Figure("", caption, panels, tables, bar=bar, shape="triples", note=limited)
 
 
-def _matrix_panel(model: int, title: str, values: np.ndarray, layers: list[str]) -> Panel:
+def matrix_panel(model: int, title: str, values: np.ndarray, layers: list[str]) -> Panel:
+    """CKA between all layers of one model."""
     n = len(layers)
     ticks = thinned(n, 10)
     marks = {"tickvals": ticks, "ticktext": [plain(clipped(layers[i], 12)) for i in ticks], "showgrid": False}
@@ -87,7 +88,8 @@ def _number(value: float, row: int, column: int) -> dict[str, Any]:
     return note(column, row, f"{value:.2f}".replace("-", "−"), font={"size": 10, "color": ink})
 
 
-def _matrix_table(title: str, values: np.ndarray, layers: list[str]) -> Table:
+def matrix_table(title: str, values: np.ndarray, layers: list[str]) -> Table:
+    """The numbers of a matrix between layers."""
     rows = [(layer, [number_cell(float(v)) for v in line]) for layer, line in zip(layers, values, strict=True)]
     return grid(("layer", *layers), rows, title)
 

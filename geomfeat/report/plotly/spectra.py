@@ -41,7 +41,7 @@ def spectra(several: Sequence[View]) -> Figure | None:
 def _panel(view: View, found: list[tuple[str, str, float, np.ndarray]]) -> Panel:
     data: list[dict[str, Any]] = []
     for layer, at, share, values in found:
-        keep = _log_ranks(len(values))
+        keep = log_ranks(len(values))
         early = at == "initial"
         data.append({
             "type": "scatter", "mode": "lines", "x": keep, "y": values[np.array(keep, dtype=int) - 1],
@@ -56,7 +56,7 @@ def _panel(view: View, found: list[tuple[str, str, float, np.ndarray]]) -> Panel
     return Panel(view.name, data, layout(log_axis("rank of the principal direction"), y), model=view.index)
 
 
-def _log_ranks(n: int) -> list[int]:
+def log_ranks(n: int) -> list[int]:
     """Ranks from 1 to n, dense at first, then evenly spaced on the logarithmic axis: more points are not visible."""
     return sorted({*range(1, min(n, 20) + 1), *(int(r) for r in np.geomspace(1, n, 60))}) if n else []
 

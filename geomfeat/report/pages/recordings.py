@@ -1,0 +1,117 @@
+"""One self-contained HTML page of recordings: areas, trials and units in place of layers, samples and features."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from geomfeat._version import __version__
+from geomfeat.charts import theme as look
+from geomfeat.errors import BadInput
+from geomfeat.report.content.components import Table, grid, text_cell
+from geomfeat.report.content.sentences import left_out, troubles
+from geomfeat.report.content.study_sections import glossary, settings_table
+from geomfeat.report.content.study_view import View
+from geomfeat.report.pages.study import Section, environment, page_path, save_page, spec_json, symbol_path
+from geomfeat.report.plotly.areas import area_figures, area_matrices, area_spectra
+
+if TYPE_CHECKING:
+    from geomfeat.study import Study
+
+
+def of_recordings(studies: Sequence[Study]) -> bool:
+    """Whether studies are of recordings; BadInput where some are and some are of networks."""
+    recorded = [study.is_recording for study in studies]
+    if any(recorded) and not all(recorded):
+        one, other = studies[recorded.index(True)].name, studies[recorded.index(False)].name
+        raise BadInput(
+            f"studies: {one!r} is of a recording and {other!r} of a network: compare them with geomfeat.compare, "
+            "or write a page for each"
+        )
+    return all(recorded) and bool(recorded)
+
+
+def write_recordings(several: list[View], path: str | Path, title: str | None) -> Path:
+    """Write the page of the studies of recordings to `path`; returns the path."""
+    path = page_path(path)
+    return save_page(render(several, title), path)
+
+
+def render(several: list[View], title: str | None) -> str:
+    """The page as text."""
+    from markupsafe import Markup
+    from plotly.offline import get_plotlyjs
+
+    parts = sections(several)
+    specs = {id(panel): spec_json(panel) for part in parts for figure in part.figures for panel in figure.panels}
+    plotly = get_plotlyjs()
+    names, settings = settings_table(several)
+    return (
+        environment()
+        .get_template("recording.html.j2")
+        .render(
+            title=title or (f"{several[0].name}: the geometry of a recording" if len(several) == 1
+                            else f"The geometry of {len(several)} recordings"),
+            models=[(v.index, v.name, v.colour, symbol_path(v.index)) for v in several],
+            recorded=recorded_table(several),
+            counts=[trials_table(v) for v in several],
+            notes=[(v.name, v.study.settings["recording"]["notes"]) for v in several],
+            sections=parts,
+            failures=troubles(several, failed=True),
+            remarks=troubles(several, failed=False),
+            left_out=left_out(several),
+            setting_names=names,
+            settings=settings,
+            glossary=glossary(several, location=False),
+            tints=look.REGIME_TINTS,
+            static={},
+            spec=lambda panel: Markup(specs[id(panel)]),
+            plotly=Markup(plotly),
+            version=__version__,
+            size=f"{(len(plotly) + sum(map(len, specs.values()))) / 1e6:.1f} MB, of which {len(plotly) / 1e6:.1f} MB "
+            "draw the plots",
+        )
+    )  # fmt: skip
+
+
+def sections(several: list[View]) -> list[Section]:
+    """The sections that draw, in the order of the page."""
+    return [
+        Section("areas", "Measures of each area", area_figures(several), "No measure of areas was run."),
+        Section(
+            "cka", "Similarity between areas", area_matrices(several),
+            "There is no pair of areas, or CKA was not among the measures.",
+        ),
+        Section("spectra", "Spectra", area_spectra(several), "There are no spectra."),
+    ]  # fmt: skip
+
+
+def recorded_table(several: Sequence[View]) -> Table:
+    """What each recording holds."""
+    rows = []
+    for view in several:
+        facts = view.study.settings["recording"]
+        areas = ", ".join(f"{area} ({count})" for area, count in facts["units_by_area"].items())
+        kind = "pseudo-population" if facts["pseudo_population"] else "recorded together"
+        cells: list[Any] = [
+            facts["trials"], len(facts["trials_per_condition"]), _span(facts), facts["units"], areas, facts["time"],
+            kind, facts["errors_over"],
+        ]  # fmt: skip
+        rows.append((view.name, [text_cell(cell) for cell in cells]))
+    heads = ("recording", "trials", "conditions", "trials of each", "units", "areas (units)", "time", "trials are",
+             "trials are grouped by")  # fmt: skip
+    return grid(heads, rows)
+
+
+def _span(facts: Any) -> str:
+    counts = sorted(facts["trials_per_condition"].values())
+    return str(counts[0]) if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]}"
+
+
+def trials_table(view: View) -> Table:
+    """How many trials each condition has."""
+    counts: Counter[str] = Counter(view.study.settings["recording"]["trials_per_condition"])
+    rows = [(str(name), [text_cell(count)]) for name, count in counts.items()]
+    return grid(("condition", "trials"), rows, f"{view.name}: trials of each condition")

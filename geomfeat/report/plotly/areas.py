@@ -1,0 +1,184 @@
+"""Measures of the areas of recordings: one small panel for each quantity, a mark for each area; matrices; spectra."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from geomfeat.charts import theme as look
+from geomfeat.geometry.manifolds.capacity_floor import AT_FLOOR
+from geomfeat.report.content.components import (
+    Figure,
+    Panel,
+    Table,
+    axis,
+    error_bars,
+    grid,
+    layout,
+    log_axis,
+    number_cell,
+    plain,
+    value_cell,
+)
+from geomfeat.report.content.map_data import shown_matrix
+from geomfeat.report.content.quantity_labels import GROUPS, Entry, entries, floor_of
+from geomfeat.report.content.spectrum_data import SMALLEST
+from geomfeat.report.content.study_view import RECORDED, View, clipped
+from geomfeat.report.plotly.maps import matrix_panel, matrix_table
+from geomfeat.report.plotly.spectra import log_ranks
+
+# What the captions of networks say of layers and training, said of areas.
+CAPTIONS = {
+    "classes": "How easily a linear read-out separates the conditions from the units of an area: capacity is high "
+    "where their dimension or radius is low. It depends on the number of trials of a condition and on averaging, so "
+    "compare areas and recordings at equal ones only. The grey dashes are the number of conditions over the rank, the "
+    "value for points without structure: at this floor (crosses) the conditions are not separable.",
+    "alignment": "Mean absolute cosines between the centres and axes of conditions; the grey dashes are the value for "
+    "random directions in as many units: only values above it show structure.",
+    "dimension": "How many directions the responses use, by measures that weigh large and small directions "
+    "differently. They are of trials, so they hold trial-to-trial variability as well as differences between "
+    "conditions.",
+    "labels": "What the units of an area say about the conditions: as conditions are encoded better, probe accuracy "
+    "and label alignment rise, and scatter within conditions (NC1) falls.",
+}  # fmt: skip
+TITLES = {
+    "classes": "Capacity and the geometry of the conditions", "alignment": "Alignments between conditions",
+    "dimension": "Dimension of the responses", "labels": "What the responses say about the conditions",
+    "other": "Other measures",
+}  # fmt: skip
+BARS = (
+    "Bars are ± one standard error. The notes below say what it covers: errors over runs (or sessions, subjects) are "
+    "of the data, errors over draws are of the random directions alone."
+)
+
+
+def area_figures(several: Sequence[View]) -> list[Figure]:
+    """One figure of small panels for each group of quantities."""
+    present = {
+        (measure, quantity)
+        for view in several
+        for (at, measure, quantity), found in view.numbers.items()
+        if at == RECORDED and any(area in found for area in view.layers)
+    }
+    figures = []
+    for group in GROUPS:
+        chosen = [entry for entry in entries(present, change=False) if entry.group == group.key]
+        if chosen:
+            caption = f"{CAPTIONS.get(group.key, '')} {BARS}".strip()
+            panels, tables = [_panel(several, e) for e in chosen], [_table(several, e) for e in chosen]
+            figures.append(Figure(TITLES.get(group.key, group.title), caption, panels, tables, key=group.key))
+    return figures
+
+
+def _panel(several: Sequence[View], entry: Entry) -> Panel:
+    areas = list(dict.fromkeys(area for view in several for area in view.layers))
+    data: list[dict[str, Any]] = []
+    for view in several:
+        # Marks of several recordings stand beside each other.
+        shift = 0.12 * (view.index - (len(several) - 1) / 2)
+        found = view.at(RECORDED, entry.measure, entry.quantity)
+        for low in (False, True):
+            known = [(areas.index(a) + shift, a, found[a]) for a in view.layers if a in found and _drawn(found[a], low)]
+            if known:
+                data.append(_marks(view, known, low))
+        floor = floor_of(entry)
+        floors = {} if floor is None else view.at(RECORDED, *floor)
+        line = [(areas.index(area), floors[area].drawn) for area in view.layers if area in floors]
+        if line:
+            data.append({
+                "type": "scatter", "mode": "markers", "x": [x for x, _ in line], "y": [y for _, y in line],
+                "marker": {"color": look.FLOOR, "symbol": "line-ew-open", "size": 22, "line": {"width": 2}},
+                "hovertemplate": "floor: %{y:.3f}<extra></extra>", "meta": {"model": view.index},
+            })  # fmt: skip
+    values = [y for trace in data for y in trace["y"] if y is not None]
+    ticks = {"tickvals": list(range(len(areas))), "ticktext": [plain(clipped(area)) for area in areas]}
+    x = axis("area", range=[-0.6, len(areas) - 0.4], **ticks)
+    y = (
+        axis(plain(entry.axis), type="log") if entry.log and values and min(values) > 0
+        else axis(plain(entry.axis), rangemode="tozero" if values and min(values) >= 0 else "normal")
+    )  # fmt: skip
+    return Panel(entry.title, data, layout(x, y))
+
+
+def _drawn(value: Any, low: bool) -> bool:
+    return value.low if low else value.drawn is not None
+
+
+def _marks(view: View, known: list[tuple[float, str, Any]], low: bool) -> dict[str, Any]:
+    words = f", {AT_FLOOR}" if low else ""
+    trace: dict[str, Any] = {
+        "type": "scatter", "mode": "markers", "x": [x for x, _, _ in known], "y": [v.value for _, _, v in known],
+        "customdata": [[plain(view.name), plain(area)] for _, area, _ in known],
+        "hovertemplate": f"%{{customdata[0]}}<br>%{{customdata[1]}}: %{{y:.4g}}{words}<extra></extra>",
+        "marker": {
+            "color": view.colour, "size": 8, "symbol": "x-thin-open" if low else look.symbol(view.index),
+            "line": {"width": 1.5 if low else 0},
+        },
+        "meta": {"model": view.index},
+    }  # fmt: skip
+    if not low and any(v.stderr for _, _, v in known):
+        trace["error_y"] = {**error_bars([v.stderr for _, _, v in known]), "color": view.colour}
+    return trace
+
+
+def _table(several: Sequence[View], entry: Entry) -> Table:
+    areas = list(dict.fromkeys(area for view in several for area in view.layers))
+    floor = floor_of(entry)
+    heads = [view.name for view in several] + [f"{view.name}, floor" for view in several if floor is not None]
+    rows = []
+    for area in areas:
+        cells = [value_cell(view.at(RECORDED, entry.measure, entry.quantity).get(area)) for view in several]
+        cells += [value_cell(view.at(RECORDED, *floor).get(area)) for view in several if floor is not None]
+        rows.append((area, cells))
+    return grid(("area", *heads), rows, f"{entry.title} ({entry.axis})")
+
+
+def area_matrices(several: Sequence[View]) -> list[Figure]:
+    """Unbiased linear CKA between the areas of each recording that has two or more."""
+    panels, tables = [], []
+    for view in several:
+        found = shown_matrix(view, RECORDED, RECORDED)
+        if found is not None and len(found[1]) > 1:
+            panels.append(matrix_panel(view.index, view.name, *found))
+            tables.append(matrix_table(view.name, *found))
+    if not panels:
+        return []
+    caption = (
+        "Each square compares two areas by unbiased linear CKA over the same trials (1 = same geometry up to rotation "
+        "and scale, 0 = unrelated). Areas that were recorded together share trial-to-trial noise, which counts as "
+        "similarity; of condition means it does not."
+    )
+    return [Figure("", caption, panels, tables, bar=("CKA 0", "1", look.CIVIDIS), shape="triples")]
+
+
+def area_spectra(several: Sequence[View]) -> list[Figure]:
+    """Share of the variance along each principal direction, for every area."""
+    panels, tables = [], []
+    for view in several:
+        data, columns = [], []
+        for i, (area, values) in enumerate(view.arrays("spectrum", RECORDED)):
+            shares = np.asarray(values, dtype=float) / max(float(np.sum(values)), SMALLEST)
+            ranks = log_ranks(int((shares > SMALLEST).sum()))
+            columns.append((area, dict(zip(ranks, shares[np.array(ranks, dtype=int) - 1].tolist(), strict=True))))
+            data.append({
+                "type": "scatter", "mode": "lines", "x": ranks, "y": list(columns[-1][1].values()), "name": plain(area),
+                "line": {"color": look.colour(i), "width": 2}, "customdata": [plain(area)] * len(ranks),
+                "hovertemplate": "%{customdata}<br>direction %{x}: %{y:.2e}<extra></extra>",
+                "meta": {"model": view.index},
+            })  # fmt: skip
+        if data:
+            frame = layout(log_axis("rank of the principal direction"), log_axis("share of the variance"),
+                           showlegend=len(data) > 1)  # fmt: skip
+            panels.append(Panel(view.name, data, frame, model=view.index))
+            ranks = sorted({rank for _, known in columns for rank in known})
+            rows = [(str(r), [number_cell(known.get(r)) for _, known in columns]) for r in ranks]
+            tables.append(grid(("rank", *(area for area, _ in columns)), rows, f"{view.name}: share of the variance"))
+    if not panels:
+        return []
+    caption = (
+        "Each line is an area: the share of the variance over trials along each principal direction. The steeper it "
+        "falls, the fewer directions the responses use; its tail is mostly noise."
+    )
+    return [Figure("", caption, panels, tables)]
