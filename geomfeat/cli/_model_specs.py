@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from geomfeat.cli._networks import weights_sum
+from geomfeat.cli._recording_spec import OPTIONS, dated, recording_of
+from geomfeat.data.spec_options import PathWithOptions
 from geomfeat.errors import BadInput
 from geomfeat.models.sources import load_model
 from geomfeat.models.sources.saved_folders import PREFIX, adapter_weights, has_tokenizer, is_adapter, path_of
@@ -16,10 +18,16 @@ from geomfeat.models.weights.file_formats import weights_files
 from geomfeat.storage.atomic import file_sha256
 from geomfeat.storage.npz_files import array_names
 
+TRIALS = "recording:"
+
 
 @dataclass(frozen=True)
 class Word:
-    """One MODEL argument. kind: "network" (spec, optional weights), "recording" (file) or "rdms" (file, keys)."""
+    """One MODEL argument.
+
+    kind: "network" (spec, optional weights), "recording" (file of features), "trials" (recording:FILE) or "rdms" (file,
+    keys).
+    """
 
     name: str
     kind: str
@@ -29,6 +37,8 @@ class Word:
 
     def dated(self) -> list[Any]:
         """Everything that determines the model, with the SHA-256 of its files."""
+        if self.kind == "trials":
+            return [self.name, self.kind, *dated(self.spec)]
         file = self.weights if self.kind == "network" else Path(self.spec)
         content = None if file is None else weights_sum(file, "MODEL") if self.kind == "network" else file_sha256(file)
         return [self.name, self.kind, self.spec, content, list(self.keys)]
@@ -58,6 +68,10 @@ def _word(text: str) -> Word:
         name, spec = "", text
     if not spec:
         raise BadInput(f"MODEL {text!r} is empty: give NAME=pkg.module:factory@weights or NAME=features.npz")
+    if spec.startswith(TRIALS):
+        spec = spec.removeprefix(TRIALS)
+        path = _there(str(PathWithOptions.of(spec, OPTIONS).path), text)
+        return Word(name or path.stem, "trials", spec)
     npz = re.fullmatch(r"(.*\.npz)(?::(.+))?", spec)
     if npz:
         path = _there(npz[1], text)
@@ -68,7 +82,8 @@ def _word(text: str) -> Word:
     spec, _, weights = (spec, "", "") if whole else spec.partition("@")
     if ":" not in spec:
         raise BadInput(
-            f"MODEL {text!r} is neither hf:FOLDER, pkg.module:factory[@weights], file.py:factory[@weights] nor FILE.npz"
+            f"MODEL {text!r} is neither hf:FOLDER, pkg.module:factory[@weights], file.py:factory[@weights], "
+            "recording:FILE nor FILE.npz"
         )
     path = _weights(weights, text) if weights else None
     own = path_of(spec).name if spec.startswith(PREFIX) else spec.rpartition(":")[2]
@@ -103,7 +118,7 @@ def _has_index(path: Path) -> bool:
     return "index" in names or not any(name.startswith("rdm_") for name in names)
 
 
-def models_of(found: Iterable[Word]) -> dict[str, Any]:
+def models_of(found: Iterable[Word], seed: int = 0) -> dict[str, Any]:
     """The models themselves, as `compare` takes them."""
     from geomfeat.activations import load_npz
     from geomfeat.geometry.rsa import stack_rdms
@@ -113,6 +128,8 @@ def models_of(found: Iterable[Word]) -> dict[str, Any]:
     for word in found:
         if word.kind == "network":
             models[word.name] = load_model(word.spec, weights=word.weights)
+        elif word.kind == "trials":
+            models[word.name] = recording_of(word.spec, seed, "MODEL")
         elif word.kind == "recording":
             models[word.name] = load_npz(word.spec)
         else:

@@ -23,7 +23,8 @@ def compare(
         typer.Argument(
             metavar="MODEL...",
             help="A network, [NAME=]hf:FOLDER[@ADAPTER] or [NAME=]pkg.module:factory[@WEIGHTS]; features from "
-            "geomfeat extract, [NAME=]features.npz; or dissimilarity matrices, [NAME=]FILE.npz:KEY,...",
+            "geomfeat extract, [NAME=]features.npz; a recording of trials, [NAME=]recording:FILE[:FIELD=NAME,...], as "
+            "in geomfeat analyze --recording; or dissimilarity matrices, [NAME=]FILE.npz:KEY,...",
         ),
     ],
     out: Annotated[Path, options.path("Folder for the results.")],
@@ -52,6 +53,13 @@ def compare(
     similarity: Annotated[str, typer.Option(help="Measure: cka_linear_unbiased or _biased.")] = "cka_linear_unbiased",
     n: options.Samples = None,
     draws: Annotated[int, typer.Option(help="Number of random draws for the capacity.", min=2)] = 200,
+    trials: Annotated[
+        str,
+        typer.Option(
+            help="With recordings, rows are: means (of conditions), matched (as many trials of each condition, drawn "
+            "at random) or same (trials correspond one by one)."
+        ),
+    ] = "means",
     boot: Annotated[int, typer.Option(help="Number of bootstrap samples for the brain ranking.", min=2)] = 1000,
     umap: Annotated[
         bool, typer.Option("--umap", help="Also draw a UMAP of the layers, if there are at least 15.")
@@ -73,7 +81,8 @@ def compare(
     with command(debug, f"Nothing was written to {out}: run the same command again."):
         request: dict[str, Any] = {
             "models": list(models), "data": data, "brain": brain, "layers": layers, "measures": measures,
-            "similarity": similarity, "n": n, "draws": draws, "boot": boot, "umap": umap, "reduce": reduce,
+            "similarity": similarity, "n": n, "draws": draws, "boot": boot, "umap": umap, "trials": trials,
+            "reduce": reduce,
             "project": options.projection(project), "readout": readout, "device": device or "cpu", "seed": seed,
         }  # fmt: skip
         found, fresh = compared(request, out, batch_size=batch_size, force=force, progress=not quiet)
@@ -118,7 +127,7 @@ def compared(
             raise BadInput(f"--n {request['n']}: dissimilarity matrices cover all inputs in order; leave out --n")
         whole = load_data(request["data"], model=folder_of_inputs(named, request["data"]))
         part = samples(whole, 0 if in_order else request["n"], request["seed"])
-    models = models_of(named)
+    models = models_of(named, request["seed"])
     for name in networks:
         require_tokens_fit(models[name], None if part is None else part.inputs)
     found = compare(
@@ -130,7 +139,8 @@ def compared(
             reduce=request["reduce"], project=request["project"], batch_size=batch_size,
             readout=readout_of(request["readout"]),
         ),
-        options=CompareOptions(n_draws=request["draws"], n_bootstrap=request["boot"], umap=request["umap"]),
+        options=CompareOptions(n_draws=request["draws"], n_bootstrap=request["boot"], umap=request["umap"],
+                               trials=request["trials"]),
     )  # fmt: skip
     dataset = None if part is None else {"name": part.name, "preprocessing": part.preprocessing}
     found = replace(found, settings={"request": dates, "dataset": dataset, **found.settings})

@@ -16,14 +16,17 @@ from geomfeat.activations.layer_selection import Patterns
 from geomfeat.comparison.models.brain_ranking import RANKING_COLUMNS, brain_ranking
 from geomfeat.comparison.models.depth_profiles import profile_measures, profiles_of
 from geomfeat.comparison.models.embedding import angles, classical_mds, clusters, umap_map
-from geomfeat.comparison.models.inputs import Member, each_layer, members_of
+from geomfeat.comparison.models.inputs import members_of
 from geomfeat.comparison.models.layer_matching import best_matches, model_similarity
 from geomfeat.comparison.models.layer_similarity import SIMILARITIES, projection_loss, similarity_of_all
+from geomfeat.comparison.models.members import Member, each_layer
 from geomfeat.comparison.models.options import CompareOptions
+from geomfeat.comparison.models.recordings import ONE_ROW, taken
 from geomfeat.comparison.models.result import ModelComparison
 from geomfeat.errors import BadInput, require_kind
 from geomfeat.geometry.rsa import RDMs
 from geomfeat.models.nested_inputs import Inputs
+from geomfeat.recordings import Recording
 from geomfeat.study.snapshots import Look
 from geomfeat.types import Representation, Snapshot
 
@@ -32,7 +35,7 @@ REPORTED_LOSS = 0.02
 
 
 def compare(
-    models: Mapping[str, nn.Module | Snapshot | Mapping[str, Representation] | RDMs],
+    models: Mapping[str, nn.Module | Snapshot | Recording | Mapping[str, Representation] | RDMs],
     inputs: Inputs | None = None,
     labels: Any = None,
     *,
@@ -49,9 +52,11 @@ def compare(
     """Compare networks, recordings and brains, layer by layer and as wholes, on the same samples and the same draws.
 
     Args:
-        models: name -> a network; features that were extracted or recorded (layer -> Representation, from input to
-            output); or RDMs, each a layer. All of the same n samples in the same order: differing numbers of samples,
-            labels, or inputs (if geomfeat extract recorded them) raise BadInput.
+        models: name -> a network; features that were extracted (layer -> Representation, from input to output); RDMs,
+            each a layer; or a Recording, each area a layer. All of the same n samples in the same order: differing
+            numbers of samples, labels, or inputs (if geomfeat extract recorded them) raise BadInput. With a Recording
+            all are compared by condition instead (labels, or conditions of RDMs, by the same names), see
+            `CompareOptions(trials=)`.
         inputs: n samples, samples first, or a DataLoader or Dataset in a fixed order; needed for networks.
         labels: (n,) classes, for the capacity; default those of the batches, or of a recording.
         layers: of the networks: "*" hidden layers with weights, else patterns; or model -> patterns.
@@ -87,8 +92,14 @@ def compare(
     if not isinstance(brains, Mapping):
         raise BadInput(f"brain must be RDMs or a mapping of names to RDMs, got {type(brain).__name__}: see gf.RDMs")
     look = Look.of(extraction, seed=seed, device=device)
-    members, known = members_of(models, inputs, labels, layers=layers, brain=brains, look=look, progress=progress)
+    members, known, rows = members_of(
+        models, inputs, labels, layers=layers, brain=brains, look=look, trials=options.trials, progress=progress
+    )
+    if rows.conditions:
+        brains = {name: taken(rdms, rows.conditions) for name, rdms in brains.items()}
     chosen, left_out = profile_measures(measures, known is not None)
+    if rows.conditions:
+        left_out = dict.fromkeys(left_out, ONE_ROW)
     found, errors, broken, said = similarity_of_all([value for _, _, value in each_layer(members)], similarity)
     table = _layers(members, broken)
     profiles, differences = profiles_of(members, chosen, n_draws=options.n_draws, seed=seed, progress=progress)
@@ -104,7 +115,8 @@ def compare(
         "measures": [m.name for m in chosen], "left_out": left_out, "n_draws": options.n_draws,
         "comparator": options.comparator if brains else None, "n_bootstrap": options.n_bootstrap if brains else None,
         "reduce": reduce if isinstance(reduce, str) else reduce.__name__, "project": look.options.project,
-        "device": str(device or "as the models"), "notes": [*_notes(table, similarity, members, said), *notes],
+        "device": str(device or "as the models"), "rows": rows.words or None,
+        "notes": [*rows.notes, *_of_recordings(models), *_notes(table, similarity, members, said), *notes],
     }  # fmt: skip
     placed = _placed(found, table, options.umap, seed)
     return ModelComparison(
@@ -123,6 +135,16 @@ def _layers(members: list[Member], broken: Mapping[int, str]) -> pd.DataFrame:
         for i, (member, layer, value) in enumerate(each_layer(members))
     ]  # fmt: skip
     return pd.DataFrame(rows).astype({"d": "Int64", "note": "str"})
+
+
+def _of_recordings(models: Mapping[str, Any]) -> list[str]:
+    """What was done to recordings, and what limits them."""
+    return [
+        f"{name}: {note}"
+        for name, model in models.items()
+        if isinstance(model, Recording)
+        for note in (*model.notes, *model.flags)
+    ]
 
 
 def _placed(similarity: np.ndarray, layers: pd.DataFrame, umap: bool, seed: int) -> dict[str, np.ndarray]:

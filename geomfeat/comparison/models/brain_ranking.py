@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from geomfeat.comparison.models.inputs import BRAIN, Member, each_layer
+from geomfeat.comparison.models.members import BRAIN, Member, each_layer
 from geomfeat.errors import BadInput
 from geomfeat.geometry.rsa import RDMs, RSARanking, rank_by_rsa, rdm
 

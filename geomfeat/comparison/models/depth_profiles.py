@@ -10,7 +10,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from geomfeat._version import __version__
-from geomfeat.comparison.models.inputs import Member
+from geomfeat.comparison.models.members import Member
 from geomfeat.errors import BadInput
 from geomfeat.geometry.manifolds import Capacity, capacity_by_layer, capacity_difference
 from geomfeat.measures.layer.capacity import estimates

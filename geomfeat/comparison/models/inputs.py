@@ -2,41 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from geomfeat.activations.layer_selection import Patterns
+from geomfeat.comparison.models.members import BRAIN, FEWEST, MATRICES, NETWORK, RECORDING, Member, each_layer
+from geomfeat.comparison.models.recordings import MEANS, Rows, of_recording, with_same_rows
 from geomfeat.data.batch_streams import reread
 from geomfeat.errors import BadInput
 from geomfeat.geometry.rsa import RDMs
 from geomfeat.labels import Labels, classes_in
 from geomfeat.models.nested_inputs import n_samples
+from geomfeat.recordings import Recording
 from geomfeat.study.snapshots import TRAINED, Look, make_subject
 from geomfeat.types import Representation, Snapshot
-
-FEWEST = 4  # samples, below which unbiased CKA is undefined
-NETWORK, RECORDING, MATRICES, BRAIN = "network", "recording", "RDMs", "brain"
-
-
-@dataclass(frozen=True, eq=False)
-class Member:
-    """One model. kind: "network", "recording" (features that were given), "RDMs" or "brain" (given by RDMs alone).
-
-    `layers`, from input to output: of a network or recording Representations, else RDMs of one matrix each.
-    """
-
-    name: str
-    kind: str
-    layers: dict[str, Any]
-
-    def depth(self, layer: str) -> float:
-        """Place among the layers: first 0, last 1; 0.5 where there is only one."""
-        last = len(self.layers) - 1
-        return list(self.layers).index(layer) / last if last else 0.5
 
 
 def members_of(
@@ -47,9 +30,12 @@ def members_of(
     layers: Patterns | Mapping[str, Patterns],
     brain: Mapping[str, RDMs],
     look: Look,
+    trials: str = MEANS,
     progress: bool = False,
-) -> tuple[list[Member], Tensor | None]:
-    """The models with the features of their layers, and the labels (n,) that all share, or None.
+) -> tuple[list[Member], Tensor | None, Rows]:
+    """The models with the features of their layers, the labels (n,) that all share, or None, and what the rows are.
+
+    trials: how rows of recordings with conditions correspond to those of other models, see `with_same_rows`.
 
     Raises BadInput for other types, for fewer than two models, for other numbers of samples, and for recordings
     whose labels differ (their samples are others, or in another order).
@@ -69,18 +55,16 @@ def members_of(
         for name, model in models.items()
     ]
     made += [Member(name, BRAIN, {name: _one_matrix(name, rdms)}) for name, rdms in brain.items()]
+    if given is not None and any(member.has_areas for member in made):
+        made = [_with_labels(member, given) if member.kind == NETWORK else member for member in made]
+    made, rows = with_same_rows(made, trials, look.seed)
+    if rows.words:  # no longer the samples that were given
+        inputs = given = None
     _require_same_samples(made, inputs, given)
     _require_same_inputs(made, inputs)
     common = _common_labels(made, given)
     known = None if common is None else common.codes
-    return [_with_labels(member, common) for member in made], known
-
-
-def each_layer(members: list[Member]) -> Iterator[tuple[Member, str, Any]]:
-    """(model, layer, Representation or RDMs) of all layers of all models, in order."""
-    for member in members:
-        for layer, value in member.layers.items():
-            yield member, layer, value
+    return [_with_labels(member, common) for member in made], known, rows
 
 
 def _require_two(models: Mapping[str, Any], brain: Mapping[str, RDMs]) -> None:
@@ -119,6 +103,8 @@ def _network(
 
 
 def _given(name: str, model: Any) -> Member:
+    if isinstance(model, Recording):
+        return of_recording(name, model)
     if isinstance(model, RDMs):
         return Member(name, MATRICES, {layer: model.select(layer) for layer in model.names})
     if isinstance(model, Representation):
@@ -126,7 +112,7 @@ def _given(name: str, model: Any) -> Member:
     if not isinstance(model, Mapping) or not model:
         raise BadInput(
             f"model {name!r} is a {type(model).__name__}: give an nn.Module, a mapping of layers to "
-            "Representations (as extract and load_npz return), or RDMs"
+            "Representations (as extract and load_npz return), a Recording, or RDMs"
         )
     odd = [layer for layer, value in model.items() if not isinstance(value, Representation)]
     if odd:

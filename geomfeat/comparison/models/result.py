@@ -45,8 +45,8 @@ class ModelComparison(PlottableResult):
 
     Attributes:
         names: of the models, in the order given; brains last.
-        layers: model, layer, depth (0 first to 1 last; 0.5 where alone), kind, n, d, note: one row per layer, in the
-            order of the matrices.
+        layers: model, layer, depth (0 first to 1 last; 0.5 where alone; NaN for areas of recordings), kind, n, d, note:
+            one row per layer, in the order of the matrices.
         similarity, stderr: (L, L) between all layers, and jackknife standard errors over samples; NaN where undefined.
         model_similarity: (M, M), see `matching.model_similarity`.
         matches: model, layer, depth, other, match, match_depth, similarity, stderr: for every layer and other model the

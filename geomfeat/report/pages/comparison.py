@@ -43,7 +43,8 @@ def render(found: ModelComparison, title: str | None = None) -> str:
         environment()
         .get_template("comparison.html.j2")
         .render(
-            title=title or f"{len(found.names)} models on the same samples",
+            title=title or default_title(found),
+            lead=lead(found),
             models=[(i, name, look.colour(i), symbol_path(i)) for i, name in enumerate(found.names)],
             answers=answers(found),
             compared=compared_table(found),
@@ -60,6 +61,29 @@ def render(found: ModelComparison, title: str | None = None) -> str:
             version=__version__,
             size=f"{(len(plotly) + data_size) / 1e6:.1f} MB, of which {len(plotly) / 1e6:.1f} MB draw the plots",
         )
+    )
+
+
+def default_title(found: ModelComparison) -> str:
+    """A title that counts the models."""
+    return f"{len(found.names)} models on the same {'conditions' if by_condition(found) else 'samples'}"
+
+
+def by_condition(found: ModelComparison) -> str:
+    """What the rows of a comparison with recordings are ("means of 8 conditions"); "" for samples."""
+    return str(found.settings.get("rows") or "")
+
+
+def lead(found: ModelComparison) -> str:
+    """What the page shows, in one sentence."""
+    if rows := by_condition(found):
+        return (
+            "How similar these models and recordings are, as wholes and by layers and areas, by the geometry of their "
+            f"responses to the same conditions. Rows are {rows}."
+        )
+    return (
+        "How similar these models are, as a whole and layer by layer, by the geometry of their responses to the same "
+        "samples; and how that geometry changes from input to output."
     )
 
 
@@ -112,7 +136,10 @@ def compared_table(found: ModelComparison) -> Table:
         ends = mine["layer"].iloc[0] if len(mine) == 1 else f"{mine['layer'].iloc[0]} to {mine['layer'].iloc[-1]}"
         cells = [mine["kind"].iloc[0], len(mine), ends, span]
         rows.append((name, [text_cell(cell) for cell in cells]))
-    return grid(("model", "kind", "layers", "from, to", "features"), rows)
+    words = ("layers or areas", "first, last", "features or units") if by_condition(found) else (
+        "layers", "from, to", "features"
+    )  # fmt: skip
+    return grid(("model", "kind", *words), rows)
 
 
 def differences_table(found: ModelComparison) -> Table | None:

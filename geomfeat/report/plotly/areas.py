@@ -148,7 +148,7 @@ def area_matrices(several: Sequence[View]) -> list[Figure]:
     caption = (
         "Each square compares two areas by unbiased linear CKA over the same trials (1 = same geometry up to rotation "
         "and scale, 0 = unrelated). Areas that were recorded together share trial-to-trial noise, which counts as "
-        "similarity; of condition means it does not."
+        "similarity; averaging trials lowers it."
     )
     return [Figure("", caption, panels, tables, bar=("CKA 0", "1", look.CIVIDIS), shape="triples")]
 

@@ -34,7 +34,7 @@ DEPTH = {"range": [-6, 106], "tickvals": [0, 25, 50, 75, 100]}
 
 def matches_figure(found: ModelComparison) -> Figure:
     """For each pair of models, the depth in the second of the best match of each layer of the first."""
-    counts = found.layers["model"].tolist()
+    counts = found.layers.loc[found.layers["depth"].notna(), "model"].tolist()
     several = [name for name in found.names if counts.count(name) > 1]
     pairs = [(a, b) for a in several for b in several if a != b]
     panels = [_match_panel(found.matches, a, b) for a, b in pairs[:MOST_PAIRS]]
@@ -45,7 +45,7 @@ def matches_figure(found: ModelComparison) -> Figure:
     )
     limited = f"Of {len(pairs)} pairs, {MOST_PAIRS} are drawn; all are in the table." if len(pairs) > MOST_PAIRS else ""
     if len(several) < len(found.names):
-        limited += " Models with one layer are in the table only."
+        limited += " Models with one layer, and areas of recordings, which have no depth, are in the table only."
     bar = ("similarity 0", "1", look.CIVIDIS) if panels else None
     return Figure("", caption, panels, [_matches_table(found.matches)], bar=bar, note=limited.strip())
 
@@ -108,6 +108,8 @@ def profile_figures(found: ModelComparison) -> list[Figure]:
             )
             note = f"{lost} values failed and are missing from the lines: see the failures below." if lost else ""
             caption = f"{group.caption} Bars are ± one standard error."
+            if found.layers.loc[found.layers["kind"] == "recording", "depth"].isna().any():
+                caption += " Dashed lines are areas of recordings, which have no depth."
             figures.append(Figure(group.title, caption, panels, tables, note=note))
     return figures
 
@@ -121,6 +123,10 @@ def _profile(found: ModelComparison, entry: Entry) -> Panel:
         low = [ok and at_floor(note) for ok, note in zip(mine["ok"], mine["note"], strict=True)]
         good = [ok and not below for ok, below in zip(mine["ok"], low, strict=True)]
         values = [v if ok else None for v, ok in zip(mine["value"], good, strict=True)]
+        if mine["depth"].isna().all():
+            known_values = zip(mine["layer"], values, strict=True)
+            data += [_across(i, name, str(layer), y) for layer, y in known_values if y is not None]
+            continue
         data.append(_line(i, name, mine, values, list(mine["stderr"])))
         if any(low):
             data.append(_low(i, name, mine[low]))
@@ -132,6 +138,16 @@ def _profile(found: ModelComparison, entry: Entry) -> Panel:
     rule = "nonnegative" if all(y >= 0 for y in known) else "normal"
     y = axis(plain(entry.axis), type="log") if logarithmic else axis(plain(entry.axis), rangemode=rule)
     return Panel(entry.title, data, layout(axis("relative depth, %", **DEPTH), y))
+
+
+def _across(index: int, name: str, area: str, value: float) -> dict[str, Any]:
+    """A value without a depth, as a line across the plot."""
+    words = plain(name) if area == name else f"{plain(name)}<br>{plain(area)}"
+    return {
+        "type": "scatter", "mode": "lines", "x": [-6, 106], "y": [value, value], "meta": {"model": index},
+        "line": {"color": look.colour(index), "width": 1.5, "dash": "dash"},
+        "hovertemplate": f"{words}: %{{y:.4g}}<extra></extra>",
+    }  # fmt: skip
 
 
 def _low(index: int, name: str, rows: Any) -> dict[str, Any]:
@@ -225,7 +241,11 @@ def _brain_profile(found: ModelComparison, rows: Any, how: str) -> Panel:
     for i, name in enumerate(found.names):
         mine = rows[rows["model"] == name].sort_values("depth", kind="stable")
         good = mine[mine["ok"]]
-        if len(good) == 1 and len(mine) == 1:
+        if len(good) and mine["depth"].isna().all():
+            for area, value in zip(good["layer"], good["similarity"], strict=True):
+                data.append(_across(i, name, str(area), float(value)))
+                names.append(note(0, value, plain(clipped(f"{name} {area}", 24)), xanchor="left", yshift=8))
+        elif len(good) == 1 and len(mine) == 1:
             value = float(good["similarity"].iloc[0])
             data.append({
                 "type": "scatter", "mode": "lines", "x": [-6, 106], "y": [value, value], "meta": {"model": i},

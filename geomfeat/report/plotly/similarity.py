@@ -199,7 +199,7 @@ def _layers_map(found: ModelComparison, places: np.ndarray, title: str) -> Panel
         mine = np.flatnonzero((owner == i) & np.isfinite(places).all(1))
         if not len(mine):
             continue
-        depth = found.layers["depth"].to_numpy()[mine]
+        depth = np.nan_to_num(found.layers["depth"].to_numpy()[mine], nan=0.5)
         symbol, alone = look.symbol(i), len(mine) == 1
         data.append({
             "type": "scatter", "mode": "markers" if alone else "lines+markers",
