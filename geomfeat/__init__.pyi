@@ -16,6 +16,7 @@ from .api import (
     analyze_recording as analyze_recording,
     compare as compare,
     compare_page as compare_page,
+    over_time as over_time,
 )
 from .comparison.models import CompareOptions as CompareOptions, ModelComparison as ModelComparison
 from .comparison.relations._relate import Related as Related, relate as relate
@@ -102,6 +103,6 @@ from .registry import (
     list_measures as list_measures,
     measure as measure,
 )
-from .study import Study as Study, StudyOptions as StudyOptions
+from .study import Study as Study, StudyOptions as StudyOptions, TimeCourse as TimeCourse
 from .tangent import OptimizerRates as OptimizerRates, ntk as ntk
 from .types import Estimate as Estimate, Kernel as Kernel, Representation as Representation, Snapshot as Snapshot

@@ -135,6 +135,27 @@ def test_the_page_on_sweeps_runs_as_it_stands(tmp_path: Path, monkeypatch: pytes
     assert set(relate(table).slopes["term"]) >= {"width", "eta"}
 
 
+def test_the_page_on_recordings_runs_as_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (ROOT / "docs" / "recordings.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    space: dict[str, object] = {}
+    for block in PYTHON.findall(text):
+        exec(compile(block, "recordings.md", "exec"), space)
+    shown = capsys.readouterr().out
+    assert shown.startswith(
+        "Recording 'monkey 1': 120 trials of 4 conditions (30 each), 40 units (20 in IT, 20 in V1), 10"
+    )
+    assert "True ('by their usual names, x is 'rates', condition is 'stimulus''" in shown.replace('"', "'")
+    assert "x has 1 missing of 4800 values (NaN), in 1 of 120 trials and 1 of 40 units" in shown
+    assert "('1 of 40 units were dropped: values are missing (NaN)',)" in shown
+    assert "matched trials of each of 4 conditions" in shown
+    course = space["course"].select("linear_probe_accuracy").table  # type: ignore[attr-defined]
+    assert course["value"][:3].max() < 0.5 < 0.9 < course["value"][3:].min()
+    assert (tmp_path / "recording.html").stat().st_size > 1e6
+
+
 def test_the_page_on_forecasts_runs_and_its_training_ends_where_it_says(capsys: pytest.CaptureFixture[str]) -> None:
     text = (ROOT / "docs" / "forecast.md").read_text(encoding="utf-8")
     exec(compile(PYTHON.findall(text)[0], "forecast.md", "exec"), {})

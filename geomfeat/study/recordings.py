@@ -83,7 +83,7 @@ def analyze_recording(
                 found = measure_layers(m, *(layers[area] for area in areas), seed=seed, at=RECORDED)
                 if all(row["ok"] for row in found):
                     parts.put(key, found)
-            rows += [{**row, "note": _in_words(row["note"], word)} for row in found]
+            rows += [{**row, "note": in_words(row["note"], word)} for row in found]
     arrays, failures = _arrays(layers, rows)
     name = name or recording.name or "recording"
     table = table_of([*rows, *failures], run=name, seed=seed, conditions={}, version=__version__)
@@ -96,10 +96,10 @@ def analyze_recording(
     return Study(name, table, None, arrays, settings)
 
 
-def _in_words(note: str, word: str | None) -> str:
+def in_words(note: str, word: str | None) -> str:
     """A note of a measure with the word for what its groups are.
 
-    >>> _in_words("error over draws, not over the 12 groups of samples", "run")
+    >>> in_words("error over draws, not over the 12 groups of samples", "run")
     'error over draws, not over the 12 runs'
     """
     return re.sub(r"(\d+) groups( of samples)?\b", rf"\1 {word}s", note) if word else note

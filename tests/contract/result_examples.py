@@ -76,6 +76,13 @@ def moved() -> gf.Movement:
     return gf.Movement(rows, 0.3, 0.1, 8, 100, "float32", (f"cka of layer {NAME}: it is constant",))
 
 
+def recorded(timed: bool = False) -> gf.Recording:
+    """24 trials of three conditions, in two areas."""
+    x = torch.stack([X, X**2, X + LABELS[:, None]], 2) if timed else X + LABELS[:, None]
+    labels = {"run": torch.arange(24) // 6, "area": ["V1"] * 3 + [NAME] * 3, "time": [0.0, 0.1, 0.2] if timed else None}
+    return gf.Recording(x, [f"{NAME} {i}" for i in LABELS.tolist()], **labels, name=NAME, notes=(f"{NAME} is odd",))
+
+
 def table() -> pd.DataFrame:
     """A row of the table of a sweep."""
     return pd.DataFrame(
@@ -141,6 +148,8 @@ WIDTHS, SIGNS = (64, 128, 256), torch.tensor([1.0, -1.0])
 EXAMPLES: dict[type, Callable[[], Any]] = {
     gf.Estimate: lambda: gf.cka(X, X**3),
     gf.Representation: layer,
+    gf.Recording: recorded,
+    gf.TimeCourse: lambda: gf.over_time(recorded(timed=True), "stable_rank", progress=False),
     gf.Kernel: lambda: gf.Kernel(X @ X.T, NAME),
     gf.CkaMatrix: lambda: gf.cka_matrix({NAME: X, "b": X**3, "flat": 0 * X}, stderr=True),
     gf.StreamedCka: lambda: stream().result(),

@@ -63,6 +63,9 @@ def with_same_rows(members: list[Member], how: str, seed: int) -> tuple[list[Mem
     notes = []
     if lost:
         notes.append(f"{len(lost)} of {len(every)} conditions are not in all models and were left out: {_listed(lost)}")
+    matrices = [member.name for member in members if any(isinstance(v, RDMs) for v in member.layers.values())]
+    if how == MATCHED and matrices:
+        raise BadInput(f"trials='matched': {matrices[0]!r} is RDMs, which have no trials; use trials='means'")
     counts = {name: {one: names.count(one) for one in shared} for name, names in named.items()}
     spans = {name: _span(list(of.values())) for name, of in counts.items()}
     if how == MEANS:
@@ -127,8 +130,6 @@ def taken(rdms: RDMs, shared: Sequence[str]) -> RDMs:
 
 
 def _matched(member: Member, names: list[str], shared: Sequence[str], n: int, seed: int) -> Member:
-    if any(isinstance(value, RDMs) for value in member.layers.values()):
-        raise BadInput(f"trials='matched': {member.name!r} is RDMs, which have no trials; use trials='means'")
     rows: list[Tensor] = []
     for one in shared:
         there = torch.tensor([i for i, name in enumerate(names) if name == one])

@@ -1,0 +1,74 @@
+"""The page of recordings speaks of areas, trials and units, survives hostile names, and is drawn without complaint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import plotly.graph_objects as go
+import pytest
+
+import geomfeat as gf
+from geomfeat.report.content.study_view import views
+from geomfeat.report.pages.recordings import sections
+from tests.contract.result_examples import location, recorded, table
+from tests.report.html_reader import Read, read
+
+MEASURES = ["capacity", "nc1", "participation_ratio", "cka_linear_unbiased"]
+HOSTILE = '</script><b>"%{x}" $y$ & co'
+
+
+@pytest.fixture(scope="module")
+def several() -> list[gf.Study]:
+    """Two recordings, one of a hostile name, with two areas each."""
+    one = gf.analyze_recording(recorded(), measures=MEASURES, name=HOSTILE, progress=False)
+    return [one, gf.analyze_recording(recorded().match_trials(4), measures=MEASURES, name="few", progress=False)]
+
+
+@pytest.fixture(scope="module")
+def page(several: list[gf.Study], tmp_path_factory: pytest.TempPathFactory) -> Read:
+    return read(gf.compare_page(several, tmp_path_factory.mktemp("page") / "recordings.html"))
+
+
+def test_every_section_is_there_in_order_and_linked(page: Read) -> None:
+    names = ["recorded", "areas", "cka", "spectra", "troubles", "settings", "glossary"]
+    assert [a["id"] for tag, a in page.elements if tag == "section"] == names
+    assert [a["href"] for tag, a in page.elements if tag == "a"] == [f"#{name}" for name in names]
+    assert page.unclosed == []
+    assert len(set(page.ids)) == len(page.ids)
+
+
+def test_it_says_what_was_recorded_and_what_errors_cover(page: Read) -> None:
+    assert "24 3 8 6" in page.text  # trials, conditions, trials of each, units
+    assert "4 runs" in page.text
+    assert "4 trials of each condition were drawn at random (seed 0), of 8" in page.text
+    assert "error over 4 runs" in page.text
+    assert "it is a measure of networks" not in page.text or "What was not run" in page.text
+    assert HOSTILE in page.text
+
+
+def test_no_words_of_networks_are_left(page: Read) -> None:
+    visible = page.text.partition("What each number means")[0].lower()
+    for words in ("input to output", "hidden layer", "trained", "lazy", "not located", "initial network"):
+        assert words not in visible, words
+
+
+def test_plotly_takes_every_panel_and_marks_have_the_numbers_of_the_table(several: list[gf.Study]) -> None:
+    seen = views(several)
+    for section in sections(seen):
+        assert section.figures
+        for figure in section.figures:
+            for panel in figure.panels:
+                go.Figure({"data": panel.data, "layout": panel.layout})
+    panel = next(p for f in sections(seen)[0].figures for p in f.panels if p.title == "Capacity")
+    shown = [
+        y for trace in panel.data for y in trace["y"] if trace["meta"]["model"] == 1 and "symbol" in trace["marker"]
+    ]
+    rows = several[1].table.query("measure == 'capacity' and quantity == 'capacity'")
+    assert set(rows["value"]) <= set(shown)
+
+
+def test_recordings_and_networks_have_pages_of_their_own(several: list[gf.Study], tmp_path: Path) -> None:
+    network = gf.Study("net", table(), location())
+    with pytest.raises(gf.BadInput, match="is of a recording and 'net' of a network"):
+        gf.compare_page([several[1], network], tmp_path / "page.html")
+    assert not (tmp_path / "page.html").exists()
