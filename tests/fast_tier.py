@@ -47,6 +47,7 @@ FAST = {
     "models/sources": "adapters block_streaming hugging_face image_libraries lazy_weights saved_folders token_limits",
     "models/weights": "checkpoints",
     "monitoring": "budget lightning_callback rows_file sinks",
+    "recordings": "pseudo_population recording",
     "regimes/grokking": "transitions",
     "regimes/linear_networks": "balance phase_diagram",
     "regimes/linearization": "response",

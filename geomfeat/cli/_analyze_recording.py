@@ -20,6 +20,11 @@ TAKEN = ("recording", "out", "measures", "groups", "seed", "name", "force", "qui
 DEFAULTS = {"reduce": "flatten", "project": "auto", "batch_size": 256, "dry_run": False}
 
 
+def answer(given: Mapping[str, Any], out: Path, *, force: bool, progress: bool) -> str:
+    """Measure the recording of a command's options, and say what was found."""
+    return summary_of(*analyzed_recording(request_of(given), out, force=force, progress=progress), out)
+
+
 def request_of(given: Mapping[str, Any]) -> dict[str, Any]:
     """The request of a command's options; BadInput for one that a recording does not take."""
     named = {name: value for name, value in given.items() if name not in TAKEN}

@@ -33,13 +33,7 @@ def analyze(
     checkpoints: options.Checkpoints = None,
     layers: options.Layers = None,
     measures: options.Measures = None,
-    ladder: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N|FILE",
-            help="Train N reference networks at known gamma and interpolate this model's gamma; or a saved ladder.",
-        ),
-    ] = None,
+    ladder: options.Ladder = None,
     loss: Annotated[str | None, typer.Option(help="Training loss, if known: mse or cross-entropy.")] = None,
     probes: options.Probes = None,
     projections: options.Projections = None,
@@ -53,9 +47,7 @@ def analyze(
     reduce: options.Reduce = "flatten",
     project: options.Project = "auto",
     batch_size: options.BatchSize = 256,
-    umap_layer: Annotated[
-        str | None, typer.Option(help="Layer for the UMAP plot; default the last; 'none' for no plot.")
-    ] = None,
+    umap_layer: options.UmapLayer = None,
     name: Annotated[str | None, typer.Option(help="Name of the model; default the last part of --out.")] = None,
     force: options.Force = False,
     quiet: options.Quiet = False,
@@ -70,15 +62,11 @@ def analyze(
     again = "the same command without --force" if force else "the same command"
     with command(debug, f"Finished parts are saved in {out / PARTS}: run {again} to resume."):
         if recording is not None:
-            from geomfeat.cli._analyze_recording import analyzed_recording, request_of, summary_of
+            from geomfeat.cli._analyze_recording import answer
 
-            found = analyzed_recording(request_of(given), out, force=force, progress=not quiet)
-            typer.echo(summary_of(*found, out))
+            typer.echo(answer(given, out, force=force, progress=not quiet))
             return
-        if data is None:
-            raise BadInput("--data is missing: a network needs inputs; for a recording, use --recording")
-        if groups is not None:
-            raise BadInput("--groups is of recordings: groups of a network's samples come with its --data")
+        require_network(data, groups)
         from geomfeat.cli._networks import model_named
 
         request: dict[str, Any] = {
@@ -95,6 +83,14 @@ def analyze(
             return
         study, fresh = analyzed(request, out, batch_size=batch_size, force=force, progress=not quiet)
         print_summary(study, out, fresh)
+
+
+def require_network(data: str | None, groups: str | None) -> None:
+    """BadInput where a network lacks its inputs, or an option is given that is of recordings."""
+    if data is None:
+        raise BadInput("--data is missing: a network needs inputs; for a recording, use --recording")
+    if groups is not None:
+        raise BadInput("--groups is of recordings: groups of a network's samples come with its --data")
 
 
 def foreseen(request: dict[str, Any]) -> LocationPlan:

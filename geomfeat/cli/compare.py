@@ -18,15 +18,7 @@ if TYPE_CHECKING:
 
 @app.command()
 def compare(
-    models: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="MODEL...",
-            help="A network, [NAME=]hf:FOLDER[@ADAPTER] or [NAME=]pkg.module:factory[@WEIGHTS]; features from "
-            "geomfeat extract, [NAME=]features.npz; a recording of trials, [NAME=]recording:FILE[:FIELD=NAME,...], as "
-            "in geomfeat analyze --recording; or dissimilarity matrices, [NAME=]FILE.npz:KEY,...",
-        ),
-    ],
+    models: options.Compared,
     out: Annotated[Path, options.path("Folder for the results.")],
     data: Annotated[
         str | None,
@@ -53,13 +45,7 @@ def compare(
     similarity: Annotated[str, typer.Option(help="Measure: cka_linear_unbiased or _biased.")] = "cka_linear_unbiased",
     n: options.Samples = None,
     draws: Annotated[int, typer.Option(help="Number of random draws for the capacity.", min=2)] = 200,
-    trials: Annotated[
-        str,
-        typer.Option(
-            help="With recordings, rows are: means (of conditions), matched (as many trials of each condition, drawn "
-            "at random) or same (trials correspond one by one)."
-        ),
-    ] = "means",
+    trials: options.Trials = "means",
     boot: Annotated[int, typer.Option(help="Number of bootstrap samples for the brain ranking.", min=2)] = 1000,
     umap: Annotated[
         bool, typer.Option("--umap", help="Also draw a UMAP of the layers, if there are at least 15.")

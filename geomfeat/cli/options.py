@@ -98,6 +98,32 @@ Optimizer = Annotated[
         "plain gradient descent."
     ),
 ]
+Ladder = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|FILE",
+        help="Train N reference networks at known gamma and interpolate this model's gamma; or a saved ladder.",
+    ),
+]
+UmapLayer = Annotated[
+    str | None, typer.Option(help="Layer for the UMAP plot; default the last; 'none' for no plot.")
+]  # fmt: skip
+Compared = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="MODEL...",
+        help="A network, [NAME=]hf:FOLDER[@ADAPTER] or [NAME=]pkg.module:factory[@WEIGHTS]; features from "
+        "geomfeat extract, [NAME=]features.npz; a recording of trials, [NAME=]recording:FILE[:FIELD=NAME,...], as "
+        "in geomfeat analyze --recording; or dissimilarity matrices, [NAME=]FILE.npz:KEY,...",
+    ),
+]
+Trials = Annotated[
+    str,
+    typer.Option(
+        help="With recordings, rows are: means (of conditions), matched (as many trials of each condition, drawn at "
+        "random) or same (trials correspond one by one)."
+    ),
+]
 Probes = Annotated[
     int | None, typer.Option(help="Samples for the location; default up to 256, fewer with many outputs.")
 ]

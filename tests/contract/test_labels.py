@@ -67,6 +67,8 @@ def compared(y: Any) -> Any:
 # What takes classes, and what it gives.
 CLASSES: dict[str, Callable[[Any], Any]] = {
     "Representation": lambda y: Representation(X, y).labels.tolist(),
+    "Recording": lambda y: gf.Recording(X, y).to_representation().labels.tolist(),
+    "Recording groups": lambda y: gf.Recording(X, CODES, run=y).to_representation().groups.tolist(),
     "Dataset": lambda y: Dataset(X, y).labels.tolist(),
     "load_data": file_with,
     "extract": lambda y: gf.extract(net(), X, layers="fc1", labels=y, progress=False)["fc1"].labels.tolist(),
@@ -206,6 +208,7 @@ MODULES = (
 OTHERS = {
     "balanced_order": "the labels of a Dataset", "ModularTask": "made by modular_addition",
     "group_jackknife": "a number of groups", "RDMs": "names of rows",
+    "analyze_recording": "a word", "over_time": "a word",
 }  # fmt: skip
 
 

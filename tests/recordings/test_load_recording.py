@@ -36,7 +36,7 @@ def number_of(recording: Recording) -> list[tuple[float, float | None]]:
     return [(estimate.value, estimate.stderr) for numbers in found for estimate in numbers.values()]
 
 
-def require_same(found: Recording, timed: bool, fields: tuple[str, ...] = ("condition", "run", "area", "unit")) -> None:
+def assert_same(found: Recording, timed: bool, fields: tuple[str, ...] = ("condition", "run", "area", "unit")) -> None:
     wanted = one.expected(timed)
     assert found.x.dtype == torch.float64
     assert torch.equal(found.x, wanted.x)
@@ -50,7 +50,7 @@ def require_same(found: Recording, timed: bool, fields: tuple[str, ...] = ("cond
 @pytest.mark.parametrize("timed", [False, True], ids=["no time", "time"])
 @pytest.mark.parametrize("form", OPENED)
 def test_every_format_gives_the_same_numbers(form: str, timed: bool, tmp_path: Path) -> None:
-    require_same(OPENED[form](tmp_path, timed), timed)
+    assert_same(OPENED[form](tmp_path, timed), timed)
 
 
 def test_formats_without_a_time_axis_give_the_same_numbers(tmp_path: Path) -> None:
@@ -58,21 +58,21 @@ def test_formats_without_a_time_axis_give_the_same_numbers(tmp_path: Path) -> No
     table = pd.DataFrame({"condition": one.CONDITION, "run": one.RUN})
     table.to_csv(tmp_path / "trials.tsv", sep="\t", index=False)
     for labels in (table, tmp_path / "trials.tsv"):
-        require_same(load_recording(tmp_path / "x.npy", labels=labels, area=one.AREA, unit=one.UNIT), timed=False)
+        assert_same(load_recording(tmp_path / "x.npy", labels=labels, area=one.AREA, unit=one.UNIT), timed=False)
     wide = table.assign(**dict(zip(one.UNIT, one.SUMS.T, strict=True)))
     wide.to_csv(tmp_path / "wide.csv", index=False)
-    require_same(load_recording(tmp_path / "wide.csv", unit="u?", area=one.AREA), timed=False)
-    require_same(load_recording(wide, unit=one.UNIT.tolist(), area=one.AREA), timed=False)
+    assert_same(load_recording(tmp_path / "wide.csv", unit="u?", area=one.AREA), timed=False)
+    assert_same(load_recording(wide, unit=one.UNIT.tolist(), area=one.AREA), timed=False)
     arrays = {"rates": one.SUMS.T, "stimulus": one.CONDITION, "run": one.RUN}
-    require_same(load_recording(arrays, dims=("unit", "trial"), area=one.AREA, unit=one.UNIT), timed=False)
+    assert_same(load_recording(arrays, dims=("unit", "trial"), area=one.AREA, unit=one.UNIT), timed=False)
 
 
 def test_spikes_of_an_nwb_file_are_counted_around_the_event(tmp_path: Path) -> None:
     found = load_recording(one.nwb(tmp_path), window=(0, 0.4), bin=0.1, unit="name")
-    require_same(found, timed=True)
+    assert_same(found, timed=True)
     assert found.notes[0] == "spike counts from 0 to 0.4 s around 'start_time', in bins of 0.1 s"
     assert set(found.subject) == {"monkey 1"}
-    require_same(load_recording(tmp_path / "one.nwb", window=(0, 0.4), unit="name"), timed=False)
+    assert_same(load_recording(tmp_path / "one.nwb", window=(0, 0.4), unit="name"), timed=False)
     assert load_recording(tmp_path / "one.nwb", window=(0.5, 1.0)).x.sum() == 0
 
 
@@ -93,7 +93,7 @@ def test_trials_that_a_unit_was_not_observed_in_are_missing_and_not_silent(tmp_p
 def test_voxels_of_a_mask_are_units_and_an_atlas_gives_areas() -> None:
     volumes, atlas = one.image()
     found = load_recording(volumes, mask=atlas, condition=one.CONDITION, run=one.RUN)
-    require_same(found, timed=False, fields=("condition", "run"))
+    assert_same(found, timed=False, fields=("condition", "run"))
     assert [("V4", "IT")[code - 1] for code in found.area] == one.AREA.tolist()
     assert found.unit.tolist() == ["0,0,0", "0,1,1", "1,0,0", "1,1,0", "2,1,1"]
     only = load_recording(volumes, mask=atlas.dataobj == 2, condition=one.CONDITION)
@@ -108,12 +108,12 @@ def test_real_xarray_objects_and_netcdf_files_are_read(tmp_path: Path) -> None:
         "unit": ("unit", one.UNIT), "time": ("time", 1e3 * one.TIME, {"units": "ms"}),
     }  # fmt: skip
     array = xarray.DataArray(one.COUNTS.transpose(2, 0, 1), coords, ("time", "trial", "unit"), name="rates")
-    require_same(load_recording(array), timed=True)
+    assert_same(load_recording(array), timed=True)
     assert "time was converted from ms to seconds" in load_recording(array).notes
     array.to_netcdf(tmp_path / "one.nc")
-    require_same(load_recording(tmp_path / "one.nc"), timed=True)
+    assert_same(load_recording(tmp_path / "one.nc"), timed=True)
     stacked = array.sum("time").set_index(trial=["condition", "run"])
-    require_same(load_recording(stacked), timed=False)
+    assert_same(load_recording(stacked), timed=False)
 
 
 def test_real_nifti_images_are_read(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_real_nifti_images_are_read(tmp_path: Path) -> None:
         nibabel.save(nibabel.Nifti1Image(part.dataobj, part.affine), tmp_path / name)
     labels = pd.DataFrame({"condition": one.CONDITION, "run": one.RUN})
     found = load_recording(tmp_path / "betas.nii.gz", mask=tmp_path / "atlas.nii", labels=labels)
-    require_same(found, timed=False, fields=("condition", "run"))
+    assert_same(found, timed=False, fields=("condition", "run"))
     moved = nibabel.Nifti1Image(atlas.dataobj, np.eye(4))
     with pytest.raises(gf.BadInput, match="different places"):
         load_recording(tmp_path / "betas.nii.gz", mask=moved, labels=labels)
@@ -149,7 +149,7 @@ def test_files_that_pynwb_writes_are_read(tmp_path: Path) -> None:
         file.add_trial(start_time=start, stop_time=start + 1, stimulus=str(one.CONDITION[i]), run=int(one.RUN[i]))
     with pynwb.NWBHDF5IO(tmp_path / "real.nwb", "w") as io:
         io.write(file)
-    require_same(load_recording(tmp_path / "real.nwb", window=(0, 0.4), bin=0.1, unit="label"), timed=True)
+    assert_same(load_recording(tmp_path / "real.nwb", window=(0, 0.4), bin=0.1, unit="label"), timed=True)
 
 
 class Refused:
@@ -205,7 +205,7 @@ def test_what_cannot_be_read_is_refused_with_the_remedy(
 def test_long_tables_tell_apart_what_is_numbered_anew_and_refuse_what_is_not_one_value() -> None:
     frame = one.long_frame(False)
     anew = frame.assign(trial=frame["trial"] % 6)
-    require_same(load_recording(anew), timed=False)
+    assert_same(load_recording(anew), timed=False)
     with pytest.raises(gf.BadInput, match="values more than once"):
         load_recording(anew.drop(columns="run"))
     with pytest.raises(gf.BadInput, match="1 of 24 trials of the table have two or more conditions"):
