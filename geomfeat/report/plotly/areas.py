@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -48,6 +50,10 @@ TITLES = {
     "dimension": "Dimension of the responses", "labels": "What the responses say about the conditions",
     "other": "Other measures",
 }  # fmt: skip
+WORDS = {
+    "classes": "conditions", "class": "condition", "Classes": "Conditions", "Class": "Condition", "features": "units",
+    "feature": "unit", "layer": "area", "layers": "areas", "samples": "trials",
+}  # fmt: skip
 BARS = (
     "Bars are ± one standard error. The notes below say what it covers: errors over runs (or sessions, subjects) are "
     "of the data, errors over draws are of the random directions alone."
@@ -64,12 +70,27 @@ def area_figures(several: Sequence[View]) -> list[Figure]:
     }
     figures = []
     for group in GROUPS:
-        chosen = [entry for entry in entries(present, change=False) if entry.group == group.key]
+        chosen = [_in_words(entry) for entry in entries(present, change=False) if entry.group == group.key]
         if chosen:
             caption = f"{CAPTIONS.get(group.key, '')} {BARS}".strip()
             panels, tables = [_panel(several, e) for e in chosen], [_table(several, e) for e in chosen]
             figures.append(Figure(TITLES.get(group.key, group.title), caption, panels, tables, key=group.key))
     return figures
+
+
+def _in_words(entry: Entry) -> Entry:
+    """An entry of the catalogue with conditions and units in place of classes and features.
+
+    >>> _in_words(Entry("capacity", "capacity", "Class dimension D", "classes per feature", "classes")).axis
+    'conditions per unit'
+    """
+
+    def said(text: str) -> str:
+        for word, ours in WORDS.items():
+            text = re.sub(rf"\b{word}\b", ours, text)
+        return text
+
+    return replace(entry, title=said(entry.title), axis=said(entry.axis))
 
 
 def _panel(several: Sequence[View], entry: Entry) -> Panel:
