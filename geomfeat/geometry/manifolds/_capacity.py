@@ -12,33 +12,34 @@ solves: see `glue`, `pairs` and `per_manifold`; so does a prediction of the simu
 """
 
 import math
-from dataclasses import fields, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry.manifolds.anchor_points import Anchors, anchors_of
-from geomfeat.geometry.manifolds.anchor_uniqueness import ambiguous
+from geomfeat.geometry.manifolds.anchor_points import Anchors
 from geomfeat.geometry.manifolds.capacity_floor import floor_note, floor_of
-from geomfeat.geometry.manifolds.cones.distant_points import Far, blur_note, brought_near, project_far
-from geomfeat.geometry.manifolds.cones.least_norm_multipliers import least_norm
-from geomfeat.geometry.manifolds.cones.project import ConeProjections, project_on_cones
-from geomfeat.geometry.manifolds.cones.span import Span, in_span
+from geomfeat.geometry.manifolds.cones.project import ConeProjections
+from geomfeat.geometry.manifolds.data_errors import per_mean, resampled, sources_of
 from geomfeat.geometry.manifolds.face_median import capacity_from_median
-from geomfeat.geometry.manifolds.glue_geometry import glue_geometry
+from geomfeat.geometry.manifolds.glue_geometry import Glue, glue_geometry
 from geomfeat.geometry.manifolds.nonseparable_fraction import Nonseparable, nonseparable
 from geomfeat.geometry.manifolds.per_manifold import manifold_geometry
 from geomfeat.geometry.manifolds.per_pair import pair_geometry
 from geomfeat.geometry.manifolds.point_clouds import Manifolds, as_manifolds
 from geomfeat.geometry.manifolds.random_directions import Draws, blocks_of, given_draws, random_draws
-from geomfeat.geometry.manifolds.result import Capacity
+from geomfeat.geometry.manifolds.result import Capacity, with_data_errors
+from geomfeat.geometry.manifolds.solved_draws import Solved, joined, placed, solved
 from geomfeat.memory import require_memory
 from geomfeat.statistics.influence_functions import stderr
 
 # Float64 values held at once for every draw: per dimension, per point, and per class and dimension.
 DIRECTIONS, PRICES, ANCHORS = 4, 3, 4
+# Most draws until the error over them has reached its target, unless another number is given.
+MOST_DRAWS = 10_000
 
 
 def capacity(
@@ -52,8 +53,9 @@ def capacity(
     draws: tuple[Any, Any] | None = None,
     device: str | torch.device | None = None,
     weights: Any = None,
-    target_se: float | None = None,
-    max_draws: int = 10_000,
+    target_se: float | tuple[float, int] | None = None,
+    groups: Any = None,
+    resample: str | Iterable[str] | None = "auto",
 ) -> Capacity:
     """Manifold capacity and GLUE geometry of labelled points.
 
@@ -70,9 +72,16 @@ def capacity(
         draws: (t, y) of shapes (n_draws, N), (n_draws, P) to use in place of random ones.
         weights: how many copies each point counts as (0 leaves it out). Repeated points do not change a cone, so
             without centring positive weights have no effect.
-        target_se: draw n_draws at a time until capacity_se / capacity is at most this, or max_draws are used. The
-            stopping point depends on the draws, so both the capacity and its error are biased by a share of order
-            1 / n_draws, which is negligible for n_draws of 100 or more.
+        target_se: draw n_draws at a time until the error over draws is at most this share of the capacity, or 10,000
+            draws are used; (share, most draws) for another limit. The stopping point depends on the draws, so both the
+            capacity and its error are biased by a share of order 1 / n_draws, which is negligible for n_draws of 100 or
+            more.
+        groups: which run, session or block each point belongs to, shaped like weights; None: those of a
+            Representation, if it has any.
+        resample: what errors are over, besides the draws (in quadrature), by a jackknife under the same draws: "groups"
+            (trials, where there are no groups), "trials", "units" (neurons, each as exchangeable as any other), or
+            several, such as ("groups", "units"). "auto": groups where there are any, else trials up to 100 points, else
+            the draws alone; None: the draws alone. `Capacity.errors_over` says which.
 
     Returns:
         `Capacity`. Draws whose projection is not certified are counted in `n_uncertified` and left out.
@@ -85,63 +94,65 @@ def capacity(
     >>> abs(c.capacity - 2 / 3) < 4 * c.capacity_se
     True
     """
-    manifolds = as_manifolds(points, labels, center=center, weights=weights, device=device)
+    manifolds = as_manifolds(points, labels, center=center, weights=weights, groups=groups, device=device)
+    sources = sources_of(resample, manifolds)
     kind = dichotomies if isinstance(dichotomies, str) and draws is None else "given"
-    most = _most_draws(n_draws, target_se, max_draws, draws)
+    share, most = _most_draws(n_draws, target_se, draws)
     if draws is not None:
         every = given_draws(draws, manifolds.x.shape[1], manifolds.n_manifolds)
         n_draws = most = len(every.t)
     else:
         every = random_draws(most, manifolds.x.shape[1], manifolds.n_manifolds, dichotomies, seed)
-    found = capacity_of(manifolds, every, n_draws, target_se)
-    return replace(found, dichotomies=kind, center=center, seed=seed)
+    whole, found = _capacity_of(manifolds, every, n_draws, share)
+    found = replace(found, dichotomies=kind, center=center, seed=seed)
+    used = every.take(slice(0, found.n_draws))
+    again = {
+        source: resampled(
+            whole, manifolds, used, source, center=center, share=found.frac_nonseparable, seed=seed
+        )
+        for source in sources
+    }  # fmt: skip
+    return with_data_errors(found, again)
 
 
-def capacity_of(manifolds: Manifolds, every: Draws, n_draws: int, target_se: float | None) -> Capacity:
+def _capacity_of(
+    manifolds: Manifolds, every: Draws, n_draws: int, target_se: float | None
+) -> tuple[Solved, Capacity]:
     """Capacity from the first n_draws of `every`, or from as many as the target requires."""
     if not bool((manifolds.x != 0).any()):
         raise BadInput(
             "every point is at the origin, or no further from it than rounding after centring (constant features, or a "
             "common offset that takes up all digits: subtract it before it is rounded): nothing can be separated"
         )
-    # The order matters: copies are found before any rounding, far clouds are brought near before their span is taken,
-    # and the span is taken last, because directions far smaller than the offset would be cut away with it.
-    n_features, unit, given = manifolds.x.shape[1], manifolds.unit, manifolds
-    manifolds = manifolds.without_copies().rescaled()
-    blurred = blur_note(manifolds)
-    manifolds, far = brought_near(manifolds)
-    span = in_span(manifolds.x, manifolds.rounding)
-    manifolds, far = replace(manifolds, x=span.x), far.in_span(span) if far else None
-    _require_memory(manifolds, n_draws)
-    found, reached = None, True
-    rows = slice(0, 0)
+    place = placed(manifolds)
+    _require_memory(place.manifolds, n_draws)
+    parts: list[ConeProjections] = []
+    rows, reached = slice(0, 0), True
     for block in blocks_of(n_draws, len(every.t)):
-        t, y = _placed(every.take(block), span)
-        new = (
-            project_far(span.x, manifolds.owner, t, y, far) if far else project_on_cones(span.x, manifolds.owner, t, y)
-        )
-        found = new if found is None else _joined(found, new)
+        here = place.draws(every.take(block))
+        parts = [joined([*parts, place.project(here.t, here.y)])]
         rows = slice(0, block.stop)
-        reached = target_se is None or _relative_error(found, every.take(rows).strata) <= target_se
+        reached = target_se is None or _relative_error(parts[0], every.take(rows).strata) <= target_se
         if reached:
             break
-    assert found is not None
-    _require_memory(manifolds, rows.stop)
-    t, y = _placed(every.take(rows), span)
+    found = parts[0]
+    _require_memory(place.manifolds, rows.stop)
+    draws = place.draws(every.take(rows))
     if not bool(found.certified.any()):
         raise ArithmeticError(
-            f"none of {len(t)} draws could be certified (violation {float(found.violation.min()):.1e} at best): "
+            f"none of {len(draws.t)} draws could be certified (violation {float(found.violation.min()):.1e} at best): "
             "remove nearly dependent units, or add negligible noise"
         )
-    made = _summary(manifolds, span.rank, found, Draws(t, y, every.take(rows).strata), far)
-    late = "" if reached else f"{target_se:g} of the capacity not reached with {len(t)} draws: raise max_draws"
-    zeros = int((given.x == 0).all(1).sum())
+    whole = solved(place, draws, found)
+    made = _summary(whole, every.take(rows).strata)
+    late = "" if reached else f"{target_se:g} of the capacity not reached with {len(draws.t)} draws: allow more"
+    zeros, n_features = int((manifolds.x == 0).all(1).sum()), manifolds.x.shape[1]
     notes = (*made.notes, *([f"{zeros} points at the origin ignored"] if zeros else []))
-    notes = (*notes, *([f"target_se={late}"] if late else []), *([blurred] if blurred else []))
-    return replace(
+    notes = (*notes, *([f"target_se={late}"] if late else []), *([place.blurred] if place.blurred else []))
+    return whole, replace(
         # E|cos| of two random directions in N dimensions is sqrt(2 / (pi N)) for large N.
         made, notes=notes, n_features=n_features, alignment_floor=math.sqrt(2 / (math.pi * n_features)),
-        per_manifold=made.per_manifold.in_units_of(unit),
+        per_manifold=made.per_manifold.in_units_of(place.unit),
     )  # fmt: skip
 
 
@@ -156,90 +167,77 @@ def _require_memory(manifolds: Manifolds, n_draws: int) -> None:
     )  # fmt: skip
 
 
-def _summary(manifolds: Manifolds, rank: int, found: ConeProjections, draws: Draws, far: Far | None) -> Capacity:
-    """Everything that is computed from the projections; `manifolds` and `draws` in the coordinates of the span.
+def _summary(of: Solved, strata_of_all: Tensor | None) -> Capacity:
+    """Everything that is computed from the projections, with errors over the draws.
 
-    Of points that are `far`, the manifolds are the nearer ones that were projected on.
+    Of points that are far, the manifolds are the nearer ones that were projected on.
     """
-    x, owner, n_manifolds = manifolds.x, manifolds.owner, manifolds.n_manifolds
+    manifolds, found, draws, n_manifolds = of.manifolds, of.found, of.draws, of.manifolds.n_manifolds
     sure = found.certified
-    strata = None if draws.strata is None else draws.strata.to(x.device)[sure]
-    # Inside its cone t has one set of multipliers if the points are linearly independent, and many if they are not.
-    lost = found.inside & (int((x != 0).any(1).sum()) > rank)
-    unsure = ambiguous(x, owner, draws.y, found)
-    chosen, settled = least_norm(x, owner, draws.y, found, unsure)
-    used = sure & ~lost & (settled | ~unsure)
-    anchors = _anchors(manifolds, draws, chosen, used, far).take(sure)
-    p2, k = found.norms2[sure], found.faces[sure]
-    glue = glue_geometry(anchors, draws.t[sure], p2, strata)
-    glue = far.of_one_side(glue) if far and bool((draws.y.amax(1) == draws.y.amin(1)).all()) else glue
-    alignments, per_pair = pair_geometry(anchors, strata, manifolds.classes)
-    judged = nonseparable(x, owner, draws.y, found, draws.strata)
+    strata = None if draws.strata is None else draws.strata[sure]
+    anchors, p2, k = of.anchors, found.norms2[sure], found.faces[sure]
+    glue, on_glue = _glue(of, anchors, strata)
+    alignments, per_pair, on_pairs = pair_geometry(anchors, strata, manifolds.classes)
+    judged = nonseparable(manifolds.x, manifolds.owner, draws.y, found, draws.strata)
     inside = found.inside[sure].double()
     floor = floor_of(found, draws.y)
     simulated, simulated_se = capacity_from_median(k, n_manifolds, strata)
     alpha, alpha_se = _per_mean(n_manifolds, p2, strata)
     faces, faces_se = _per_mean(n_manifolds, k.double(), strata)
+    unsure, settled = of.unsure, of.settled
     return Capacity(
         capacity=alpha, capacity_se=alpha_se, capacity_faces=faces, capacity_faces_se=faces_se,
-        capacity_floor=n_manifolds / rank, at_floor=floor, **vars(glue), **vars(alignments), alignment_floor=math.nan,
+        capacity_floor=n_manifolds / of.rank, at_floor=floor, **vars(glue), **vars(alignments), alignment_floor=math.nan,
         frac_inside=float(inside.mean()), frac_inside_se=float(stderr(inside, strata)),
         frac_nonseparable=judged.share, frac_nonseparable_se=judged.stderr,
         simulated_capacity=simulated, simulated_capacity_se=simulated_se,
         max_violation=float(found.violation.max()), n_uncertified=int((~sure).sum()),
-        n_ambiguous=int(unsure.sum()), n_draws=len(sure), n_features=rank, norms2=found.norms2,
-        faces=found.faces, certified=sure, inside=found.inside, strata=draws.strata, dichotomies="given",
+        n_ambiguous=int(unsure.sum()), n_draws=len(sure), n_features=of.rank, norms2=found.norms2,
+        faces=found.faces, certified=sure, inside=found.inside, strata=strata_of_all, dichotomies="given",
         center=None, seed=0, classes=manifolds.classes,
         per_manifold=manifold_geometry(anchors, strata, manifolds.classes), per_pair=per_pair,
-        notes=_notes(manifolds, rank, found, judged, (int(lost[sure].sum()), unsure, settled), floor),
+        notes=_notes(manifolds, of.rank, found, judged, (int(of.lost[sure].sum()), unsure, settled), floor),
+        influences={name: _of_all(on, sure) for name, on in (on_glue | on_pairs).items()},
     )  # fmt: skip
 
 
-def _anchors(manifolds: Manifolds, draws: Draws, found: ConeProjections, used: Tensor, far: Far | None) -> Anchors:
-    x, rounding, shift = manifolds.x, manifolds.rounding, None
-    if far:
-        x, shift = far.for_geometry(x)
-        found, rounding = far.of_points(found, draws.t), rounding * far.eta
-    return anchors_of(x, manifolds.owner, draws.y, found, used=used, rounding=rounding, shift=shift)
+def _glue(of: Solved, anchors: Anchors, strata: Tensor | None) -> tuple[Glue, dict[str, Tensor]]:
+    """Dimension, radius and utility of the certified draws, and the influence of each draw on them."""
+    sure = of.found.certified
+    glue, on = glue_geometry(anchors, of.draws.t[sure], of.found.norms2[sure], strata)
+    if of.far and of.one_sided:
+        before, glue = glue, of.far.of_one_side(glue)
+        on = {name: one * (getattr(glue, name) / getattr(before, name)) for name, one in on.items()}
+    return glue, on
 
 
-def _most_draws(n_draws: int, target_se: float | None, max_draws: int, draws: Any) -> int:
-    """How many draws there may be, or BadInput for options that do not fit."""
+def _of_all(influence: Tensor, certified: Tensor) -> Tensor:
+    """The influence on a mean over the certified draws, as one on a mean over all."""
+    out = torch.zeros(len(certified), dtype=influence.dtype, device=influence.device)
+    out[certified] = influence * (len(certified) / len(influence))
+    return out
+
+
+def _most_draws(n_draws: int, target_se: Any, draws: Any) -> tuple[float | None, int]:
+    """The error to reach and how many draws there may be, or BadInput for options that do not fit."""
     if draws is not None and target_se is not None:
         raise BadInput("target_se= needs random draws, but draws= gives them: leave one of the two out")
     if int(n_draws) != n_draws or n_draws < 2:
         raise BadInput(f"n_draws={n_draws}: give a whole number of at least 2 (200 is usual)")
     if target_se is None:
-        return int(n_draws)
-    if not 0 < target_se < math.inf:
+        return None, int(n_draws)
+    share, most = target_se if isinstance(target_se, tuple) else (target_se, max(MOST_DRAWS, int(n_draws)))
+    if not 0 < share < math.inf:
         raise BadInput(f"target_se={target_se}: give a share of the capacity above 0, e.g. .02")
-    if int(max_draws) != max_draws or max_draws < n_draws:
-        raise BadInput(f"max_draws={max_draws}: give a whole number of at least n_draws={n_draws}")
-    return int(max_draws)
-
-
-def _placed(draws: Draws, span: Span) -> tuple[Tensor, Tensor]:
-    return span.coordinates(draws.t.to(span.x.device)), draws.y.to(span.x.device)
-
-
-def _joined(first: ConeProjections, second: ConeProjections) -> ConeProjections:
-    """Projections of some draws and of more; supports may be of different widths."""
-    out = {}
-    for field in fields(first):
-        a, b = getattr(first, field.name), getattr(second, field.name)
-        if isinstance(a, Tensor) and a.ndim == 2:
-            width, fill = max(a.shape[1], b.shape[1]), -1 if field.name == "support" else 0
-            a, b = (torch.nn.functional.pad(v, (0, width - v.shape[1]), value=fill) for v in (a, b))
-        out[field.name] = torch.cat([a, b]) if isinstance(a, Tensor) else a + b
-    return ConeProjections(**out)
+    if int(most) != most or most < n_draws:
+        raise BadInput(f"target_se={target_se}: allow a whole number of draws, at least n_draws={n_draws}")
+    return float(share), int(most)
 
 
 def _per_mean(n_manifolds: int, values: Tensor, strata: Tensor | None) -> tuple[float, float]:
     """P / mean of the values and its standard error."""
-    mean = float(values.mean())
-    if mean <= 0:
-        return math.nan, math.nan
-    return n_manifolds / mean, n_manifolds / mean * float(stderr(values, strata)) / mean
+    value = per_mean(n_manifolds, values)
+    return value, value * float(stderr(values, strata)) / float(values.mean()) if value > 0 else math.nan
 
 
 def _relative_error(found: ConeProjections, strata: Tensor | None) -> float:

@@ -192,7 +192,7 @@ def _labels(dichotomies: Any, n_draws: int, n_manifolds: int, kept: Tensor, seed
 def _measured(points: Manifolds, draws: tuple[Tensor, Tensor], center: str | None) -> Capacity | str:
     """The capacity, or why there is none."""
     try:
-        return capacity(points, draws=draws, center=center)
+        return capacity(points, draws=draws, center=center, resample=None)
     except (GeomfeatError, ArithmeticError) as error:
         return str(error)
 

@@ -44,11 +44,15 @@ class Glue:
 
 def glue_geometry(
     anchors: Anchors, t: Float[Tensor, "draws r"], norms2: Float[Tensor, "draws"], strata: Int[Tensor, "draws"] | None
-) -> Glue:
-    """Dimension, radius and utility from certified draws `t` (same coordinates) with norms2 = |p|^2."""
+) -> tuple[Glue, dict[str, Float[Tensor, "draws"]]]:
+    """Dimension, radius and utility from certified draws `t` (same coordinates) with norms2 = |p|^2.
+
+    And the influence of every draw on each of them.
+    """
     n_manifolds, used, nan = anchors.s.shape[1], anchors.used, float("nan")
     if not bool(used.any()):
-        return Glue(*[nan] * 8)
+        nothing = {name: torch.full_like(norms2, nan) for name in ("dimension", "radius", "radius_mean", "utility")}
+        return Glue(*[nan] * 8), nothing
     rows = torch.nonzero(used)[:, 0]
     energies = axis_energies(anchors, t, rows)
     b, c = (
@@ -61,35 +65,59 @@ def glue_geometry(
     on_b = on_mean(b, used) + anchors.through_centres(centre_slope(energies, each, 0 * each))
     on_c = on_mean(c, used) + anchors.through_centres(centre_slope(energies, 0 * each, each))
     on_p2 = norms2 - mean_p2
-    # R^2 = C / (B - C): without axes that move, B = C and the radius is not defined.
+    radius, moves = _radius(mean_b, mean_c)
     rest = mean_b - mean_c
-    moves = bool(rest > 0)
-    radius = float((mean_c / rest).sqrt()) if moves else nan
     on_radius = (on_c * mean_b - on_b * mean_c) / rest.square() / (2 * radius) if moves else torch.full_like(b, nan)
     utility = mean_c / mean_p2
-    return Glue(
-        float(mean_b) / n_manifolds, float(stderr(on_b, strata)) / n_manifolds,
-        radius, float(stderr(on_radius, strata)),
-        *_radius_mean(anchors, energies, rows, strata),
-        float(utility), float(stderr((on_c - utility * on_p2) / mean_p2, strata)),
-    )  # fmt: skip
+    radius_mean, on_radius_mean = _radius_mean(anchors, energies, rows)
+    influence = {
+        "dimension": on_b / n_manifolds, "radius": on_radius, "radius_mean": on_radius_mean,
+        "utility": (on_c - utility * on_p2) / mean_p2,
+    }  # fmt: skip
+    values = float(mean_b) / n_manifolds, radius, radius_mean, float(utility)
+    errors = [float(stderr(one, strata)) for one in influence.values()]
+    return Glue(*[number for pair in zip(values, errors, strict=True) for number in pair]), influence
 
 
-def _radius_mean(anchors: Anchors, energies: Energies, rows: Tensor, strata: Tensor | None) -> tuple[float, float]:
-    """E sqrt(c / (b - c)) over the draws in which an anchor moves, and its standard error."""
-    b, c = energies.b, energies.c
-    rest = b - c
-    defined = rest > NO_AXIS * b
-    if not bool(defined.any()):
-        return float("nan"), float("nan")
+def glue_values(anchors: Anchors, t: Float[Tensor, "draws r"], norms2: Float[Tensor, "draws"]) -> Glue:
+    """The numbers of `glue_geometry` without their errors (NaN)."""
+    nan = float("nan")
+    if not bool(anchors.used.any()):
+        return Glue(*[nan] * 8)
+    energies = axis_energies(anchors, t, torch.nonzero(anchors.used)[:, 0], slopes=False)
+    b, c = energies.b.mean(), energies.c.mean()
+    ratio, defined = _ratios(energies)
+    mean = float(ratio[defined].mean()) if bool(defined.any()) else nan
+    dimension = float(b) / anchors.s.shape[1]
+    return Glue(dimension, nan, _radius(b, c)[0], nan, mean, nan, float(c / norms2.mean()), nan)
+
+
+def _radius(b: Tensor, c: Tensor) -> tuple[float, bool]:
+    """R, and whether it is defined: R^2 = C / (B - C), and without axes that move, B = C."""
+    moves = bool(b - c > 0)
+    return (float((c / (b - c)).sqrt()) if moves else float("nan")), moves
+
+
+def _ratios(energies: Energies) -> tuple[Tensor, Tensor]:
+    """sqrt(c / (b - c)) of every draw, 0 where no anchor moves; and in which draws one does."""
+    rest = energies.b - energies.c
+    defined = rest > NO_AXIS * energies.b
     safe = torch.where(defined, rest, 1.0)
-    each = torch.where(defined, (c / safe).clamp_min(0.0).sqrt(), 0.0)
+    return torch.where(defined, (energies.c / safe).clamp_min(0.0).sqrt(), 0.0), defined
+
+
+def _radius_mean(anchors: Anchors, energies: Energies, rows: Tensor) -> tuple[float, Tensor]:
+    """E sqrt(c / (b - c)) over the draws in which an anchor moves, and the influence of every draw."""
+    b, c = energies.b, energies.c
+    each, defined = _ratios(energies)
     n = len(anchors.used)
+    if not bool(defined.any()):
+        return float("nan"), torch.full((n,), float("nan"), dtype=WORKING, device=b.device)
+    safe = torch.where(defined, b - c, 1.0)
     value = torch.zeros(n, dtype=WORKING, device=b.device).index_copy(0, rows, each)
     everywhere = torch.zeros(n, dtype=torch.bool, device=b.device).index_copy(0, rows, defined)
     # d sqrt(c/(b-c)) = (b dc - c db) / (2 sqrt(c) (b-c)^(3/2)); no slope where c = 0, which is the smallest it can be.
     scale = torch.where(defined & (each > 0), 1 / (2 * torch.where(each > 0, each, 1.0) * safe.square()), 0.0)
     scale = scale / defined.sum()
     slope = centre_slope(energies, -c * scale, b * scale)
-    influence = on_mean(value, everywhere) + anchors.through_centres(slope)
-    return float(each[defined].mean()), float(stderr(influence, strata))
+    return float(each[defined].mean()), on_mean(value, everywhere) + anchors.through_centres(slope)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.labels import Labels, as_labels
+from geomfeat.labels import Labels, as_groups, as_labels
 from geomfeat.numerics import WORKING, as_tensor, require_finite, resolve_device
 from geomfeat.precision import coarser, precision_of, unit_of
 from geomfeat.statistics.distinct_points import equal_rows
@@ -30,6 +30,8 @@ class Manifolds:
         rounding: (k,) length of the rounding error of each point, by the precision that the data came in and their
             lengths before any centring.
         precision: that which the data came in.
+        group: (k,) number of the group (run, session, ...) that each point belongs to, -1 for several; None: no groups.
+        counts: (k,) how often each point counts in the centre; None: once.
     """
 
     x: Tensor
@@ -38,6 +40,8 @@ class Manifolds:
     classes: tuple[Any, ...]
     rounding: Tensor
     precision: torch.dtype
+    group: Tensor | None = None
+    counts: Tensor | None = None
 
     @property
     def n_manifolds(self) -> int:
@@ -58,12 +62,30 @@ class Manifolds:
         """Some of the points; every class must still have one."""
         owner = self.owner[rows]
         sizes = torch.bincount(owner, minlength=self.n_manifolds)
-        return replace(self, x=self.x[rows], owner=owner, sizes=tuple(sizes.tolist()), rounding=self.rounding[rows])
+        group, counts = (None if v is None else v[rows] for v in (self.group, self.counts))
+        return replace(
+            self, x=self.x[rows], owner=owner, sizes=tuple(sizes.tolist()), rounding=self.rounding[rows], group=group,
+            counts=counts,
+        )  # fmt: skip
 
     def without_copies(self) -> "Manifolds":
-        """Each point once in its class: copies change no cone, and would only share a multiplier among them."""
-        first = first_of_copies(self.x, self.owner)
-        return self if len(first) == len(self.x) else self.take(first)
+        """Each point once in its class: copies change no cone, and would only share a multiplier among them.
+
+        A point whose copies are of different groups stays when one of these is left out: it is of no group (-1).
+        """
+        first, same = first_of_copies(self.x, self.owner)
+        if len(first) == len(self.x):
+            return self
+        group = self.group
+        if group is not None:
+            least, most = (group.scatter_reduce(0, same, group, how) for how in ("amin", "amax"))
+            group = torch.where(least == most, group, -1)
+        return replace(self, group=group).take(first)
+
+    def centered(self) -> "Manifolds":
+        """Minus the mean of all points, each as often as it counts."""
+        x, rounding = _centred(self.x, self.counts, self.rounding)
+        return replace(self, x=x, rounding=rounding)
 
 
 def as_manifolds(
@@ -72,6 +94,7 @@ def as_manifolds(
     *,
     center: str | None = None,
     weights: Any = None,
+    groups: Any = None,
     device: str | torch.device | None = None,
 ) -> Manifolds:
     """The points of P classes.
@@ -83,6 +106,8 @@ def as_manifolds(
         center: None, or "global" to subtract the (weighted) mean of all points.
         weights: how many copies a point counts as, shaped like the points without their last axis. 0 leaves a point
             out; the others matter to the centre alone, since a cone does not change when a point is repeated.
+        groups: which run, session or block each point belongs to, numbers or strings, shaped like weights; None: those
+            of the Representation, if it has any.
 
     Raises BadInput for other shapes, missing, misplaced or NaN labels, NaN, weights below 0, or unknown `center`.
 
@@ -102,20 +127,31 @@ def as_manifolds(
                 f"layer {points.layer!r} was captured without labels: pass labels= here or to extract(), "
                 "one class per sample"
             )
+        groups = points.groups if groups is None else groups
         precision, points = points.precision, points.x
     found = points if isinstance(points, Manifolds) else _gathered(points, labels, precision)
     where = resolve_device(device, found.x)
     x, owner, rounding = require_finite(found.x.to(where), "points"), found.owner.to(where), found.rounding.to(where)
-    classes = found.classes
+    classes, group = found.classes, found.group if groups is None else _numbered(groups, len(x))
+    group = None if group is None else group.to(where)
     counts = None if weights is None else _counts(weights, len(x)).to(where)
     if counts is not None:
         kept = counts > 0
         x, counts, rounding = x[kept], counts[kept], rounding[kept]
+        group = None if group is None else group[kept]
         owner, classes = _still_there(owner[kept], classes, labels is not None)
-    if center == "global":
-        x, rounding = _centred(x, counts, rounding)
     sizes = tuple(torch.bincount(owner, minlength=len(classes)).tolist())
-    return Manifolds(x, owner, sizes, classes, rounding, found.precision)
+    made = Manifolds(x, owner, sizes, classes, rounding, found.precision, group, counts)
+    return made.centered() if center == "global" else made
+
+
+def _numbered(groups: Any, n: int) -> Tensor:
+    """The groups of n points as 0, 1, ...; they may be given array by array, as the points."""
+    if isinstance(groups, Sequence) and not isinstance(groups, str) and groups and np.ndim(groups[0]) > 0:
+        groups = [name for part in groups for name in np.asarray(part).ravel().tolist()]
+    elif not isinstance(groups, Sequence) and np.ndim(groups) > 1:
+        groups = groups.flatten() if isinstance(groups, Tensor) else np.asarray(groups).ravel()
+    return torch.unique(as_groups(groups, n=n), return_inverse=True)[1]
 
 
 def _gathered(points: Any, labels: Any, precision: torch.dtype | None) -> Manifolds:
@@ -138,14 +174,15 @@ def _coarsest(points: Any) -> torch.dtype:
     return reduce(coarser, (precision_of(part) for part in parts if isinstance(part, Tensor | np.ndarray)), WORKING)
 
 
-def first_of_copies(x: Tensor, owner: Tensor) -> Tensor:
-    """Indices of the points that no earlier point of their class equals, in order.
+def first_of_copies(x: Tensor, owner: Tensor) -> tuple[Tensor, Tensor]:
+    """Indices of the points that no earlier point of their class equals, in order; the first that each point equals.
 
-    >>> first_of_copies(torch.tensor([[1.0], [2.0], [1.0], [1.0]]).double(), torch.tensor([0, 0, 0, 1])).tolist()
-    [0, 1, 3]
+    >>> x = torch.tensor([[1.0], [2.0], [1.0], [1.0]]).double()
+    >>> [found.tolist() for found in first_of_copies(x, torch.tensor([0, 0, 0, 1]))]
+    [[0, 1, 3], [0, 1, 0, 3]]
     """
-    first = equal_rows(x, owner[:, None].to(x.dtype))
-    return torch.nonzero(first == torch.arange(len(first), device=first.device))[:, 0]
+    same = equal_rows(x, owner[:, None].to(x.dtype))
+    return torch.nonzero(same == torch.arange(len(same), device=same.device))[:, 0], same
 
 
 def _centred(x: Tensor, counts: Tensor | None, rounding: Tensor) -> tuple[Tensor, Tensor]:

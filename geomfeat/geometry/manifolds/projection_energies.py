@@ -22,7 +22,10 @@ TINY = torch.finfo(WORKING).tiny
 
 @dataclass(frozen=True, eq=False)
 class Energies:
-    """b, c of m draws; and for their slopes the coefficients w of the rows with the remainders q (see `glue`)."""
+    """b, c of m draws; and for their slopes the coefficients w of the rows with the remainders q (see `glue`).
+
+    Where slopes are not wanted, w and q are empty.
+    """
 
     b: Float[Tensor, "m"]
     c: Float[Tensor, "m"]
@@ -32,8 +35,8 @@ class Energies:
     q_c: Float[Tensor, "m r"]
 
 
-def axis_energies(anchors: Anchors, t: Float[Tensor, "draws r"], rows: Tensor) -> Energies:
-    """b and c of some draws. The signs y_i cancel in both."""
+def axis_energies(anchors: Anchors, t: Float[Tensor, "draws r"], rows: Tensor, *, slopes: bool = True) -> Energies:
+    """b and c of some draws, with or without what their slopes need. The signs y_i cancel in both."""
     # Only inner products matter: triangular factors have the same ones, in P coordinates instead of r.
     triangle = torch.linalg.qr(anchors.centers.mT, mode="r")[1]
     length0 = torch.linalg.vector_norm(anchors.centers, dim=1)
@@ -50,6 +53,9 @@ def axis_energies(anchors: Anchors, t: Float[Tensor, "draws r"], rows: Tensor) -
         length = torch.hypot(length0 * active, length1).clamp_min(TINY)
         stacked = torch.cat([triangle * (active / length)[:, None], inner * (length1 / length)[:, None]], 1)
         c, w_c = _on_columns(stacked, torch.cat([tau.new_zeros(len(tau), len(triangle)), tau], 1))
+        if not slopes:
+            parts.append((b, c, *[b.new_zeros(len(b), 0)] * 4))
+            continue
         w_b, w_c = (
             torch.where(size > TINY, w / size.clamp_min(TINY), 0.0) for w, size in ((w_b, length1), (w_c, length))
         )

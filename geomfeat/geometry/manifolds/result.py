@@ -1,6 +1,8 @@
 """What `capacity` returns: the numbers with their errors, per manifold and per pair, in a form to read."""
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jaxtyping import Bool, Float, Int
@@ -8,6 +10,7 @@ from torch import Tensor
 
 from geomfeat.charts import Heat
 from geomfeat.display import PlottableResult, matrix_map, quantity_columns
+from geomfeat.geometry.manifolds.data_errors import Resampled
 from geomfeat.geometry.manifolds.per_manifold import PerManifold
 from geomfeat.geometry.manifolds.per_pair import PerPair
 
@@ -19,10 +22,10 @@ _SHOWN = (
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Capacity(PlottableResult):
-    """Capacity and geometry of P manifolds. A field `x_se` is the standard error of x over the draws; NaN: undefined.
+    """Capacity and geometry of P manifolds. A field `x_se` is the standard error of x; NaN: undefined.
 
-    Errors are those of the average over directions and labels, for these points. They do not include the variation over
-    samples or groups of samples.
+    Errors are those of the average over directions and labels (the draws), and in quadrature those over the data in
+    `errors_over`: "draws" alone means for these very points.
 
     Attributes:
         capacity: alpha = P / E|p|^2. capacity_faces: P / E k, the same number for standard normal t that does not
@@ -48,6 +51,8 @@ class Capacity(PlottableResult):
         through_samples: whether t is made from the samples (`common_draws`), the same way in every layer.
         classes: names of the manifolds, in the order of per_manifold and per_pair.
         notes: what limits these numbers, in sentences.
+        errors_over: what errors are over, in words, as "draws and 12 groups". resampled: the numbers without each part
+            of the data. influences: (draws,) of each draw on the mean that a number is, for paired differences.
 
     `to_frame()`: one row for each number: quantity, value, stderr.
     """
@@ -97,11 +102,15 @@ class Capacity(PlottableResult):
     per_pair: PerPair
     notes: tuple[str, ...] = ()
     through_samples: bool = False
+    errors_over: str = "draws"
+    resampled: tuple[Resampled, ...] = ()
+    influences: Mapping[str, Float[Tensor, "draws"]] = field(default_factory=dict)
 
     def __str__(self) -> str:
         lines = [
             f"Capacity of {len(self.classes)} classes, {self.n_draws} draws, {self.dichotomies} labels"
             + (f", centred ({self.center})" if self.center else "")
+            + f"; +- one standard error over {self.errors_over}"
         ]
         for name in _SHOWN:
             floor = f" (floor {self.alignment_floor:.2g})" if name.endswith("alignment") else ""
@@ -119,3 +128,30 @@ class Capacity(PlottableResult):
         cosines = self.per_pair.center_cosine
         title = f"centers of the classes, capacity {self.capacity:.3g} ± {self.capacity_se:.2g}"
         return matrix_map(title, self.classes, self.classes, cosines, "cosine of centers", centered=True)
+
+    def covered_by(self, name: str) -> str:
+        """What the error of one number is over: as `errors_over`, less what left it undefined."""
+        return _in_words([one.said for one in self.resampled if math.isfinite(one.stderr(name, getattr(self, name)))])
+
+
+def with_data_errors(found: Capacity, again: Mapping[str, Resampled | str]) -> Capacity:
+    """The same with errors over the data added in quadrature; what could not be resampled is a note."""
+    done = [one for one in again.values() if isinstance(one, Resampled)]
+    refused = [f"no error over {source}: {why}" for source, why in again.items() if isinstance(why, str)]
+    changed, lost = {}, {}
+    for name in done[0].values if done else ():
+        errors = [one.stderr(name, getattr(found, name)) for one in done]
+        for one, error in zip(done, errors, strict=True):
+            if not math.isfinite(error) and math.isfinite(getattr(found, name)):
+                lost.setdefault(one.source, []).append(name)
+        changed[f"{name}_se"] = math.hypot(getattr(found, f"{name}_se"), *(e for e in errors if math.isfinite(e)))
+    gaps = [f"no error over {source} for {', '.join(names)}, undefined without a part" for source, names in lost.items()]
+    return replace(
+        found, **changed, notes=(*found.notes, *refused, *gaps), resampled=tuple(done),
+        errors_over=_in_words([one.said for one in done]),
+    )  # fmt: skip
+
+
+def _in_words(sources: list[str]) -> str:
+    *most, last = ["draws", *sources]
+    return f"{', '.join(most)} and {last}" if most else last

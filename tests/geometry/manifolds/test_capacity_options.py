@@ -25,7 +25,7 @@ from tests.geometry.clouds import normal, segments, signs, simplices, spheres
 
 def test_draws_are_added_until_the_error_is_small_enough():
     x = spheres(5, 6, 14, 0.8, 4)
-    found = capacity(x, n_draws=30, target_se=0.06, max_draws=600)
+    found = capacity(x, n_draws=30, target_se=(0.06, 600))
     assert 30 < found.n_draws < 600
     assert found.n_draws % 30 == 0
     assert found.capacity_se / found.capacity <= 0.06
@@ -37,9 +37,9 @@ def test_draws_are_added_until_the_error_is_small_enough():
 
 
 def test_a_target_out_of_reach_stops_at_the_cap_and_says_so():
-    found = capacity(segments(4, 0.5), n_draws=20, target_se=1e-4, max_draws=50)
+    found = capacity(segments(4, 0.5), n_draws=20, target_se=(1e-4, 50))
     assert found.n_draws == 50
-    assert any("target_se=0.0001" in note and "raise max_draws" in note for note in found.notes)
+    assert any("target_se=0.0001" in note and "allow more" in note for note in found.notes)
 
 
 @pytest.mark.parametrize("dichotomies", ["random", "one-vs-rest", "balanced"])
@@ -164,7 +164,7 @@ def test_positive_weights_change_nothing_without_centring():
         ({"weights": [0.0] * 12}, "weights are all 0"),
         ({"weights": [1.0] * 8 + [0.0] * 4}, "no point in manifolds \\[2\\]"),
         ({"target_se": 0.0}, "target_se=0.0"),
-        ({"target_se": 0.1, "max_draws": 10}, "max_draws=10"),
+        ({"target_se": (0.1, 10)}, "allow a whole number of draws"),
         ({"target_se": 0.1, "draws": (torch.ones(5, 9), torch.ones(5, 3))}, "target_se= needs random draws"),
     ],
 )
