@@ -73,12 +73,26 @@ def grouped_stderr(whole: float | Tensor, without: Tensor, sizes: Tensor) -> Ten
     >>> abs(grouped_stderr(x.mean(), left_out, torch.ones(4)) - x.std() / 2) < 1e-12
     tensor(True)
     """
-    count = len(without)
-    shape = (-1, *[1] * (without.ndim - 1))
-    weight = (sizes.sum() / sizes).to(without.dtype).reshape(shape)
-    center = count * whole - ((1 - 1 / weight) * without).sum(0)
-    pseudo = weight * whole - (weight - 1) * without
-    return ((pseudo - center).square() / (weight - 1)).mean(0).sqrt()
+    return grouped_covariance((whole, whole), (without, without), sizes).sqrt()
+
+
+def grouped_covariance(
+    wholes: tuple[float | Tensor, float | Tensor], without: tuple[Tensor, Tensor], sizes: Tensor
+) -> Tensor:
+    """Covariance (...) of two numbers over the same samples, by the same jackknife; see `grouped_stderr`.
+
+    >>> x = torch.tensor([1.0, 2.0, 4.0, 7.0], dtype=torch.float64)
+    >>> left_out = (x.sum() - x) / 3
+    >>> abs(grouped_covariance((x.mean(), -x.mean()), (left_out, -left_out), torch.ones(4)) + x.var() / 4) < 1e-12
+    tensor(True)
+    """
+    count = len(without[0])
+    weight = (sizes.sum() / sizes).to(without[0].dtype).reshape(-1, *[1] * (without[0].ndim - 1))
+    moved = []
+    for whole, each in zip(wholes, without, strict=True):
+        center = count * whole - ((1 - 1 / weight) * each).sum(0)
+        moved.append(weight * whole - (weight - 1) * each - center)
+    return (moved[0] * moved[1] / (weight - 1)).mean(0)
 
 
 def jackknife_over_groups(statistic: Callable[[Tensor], Any], groups: Tensor) -> tuple[list[Any], Tensor]:

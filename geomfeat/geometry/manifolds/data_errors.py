@@ -5,6 +5,9 @@ would give other points: a delete-a-group jackknife (see `statistics.group_error
 number, and its square adds to that of the draws' error. All deletions use the draws of the whole, so that their
 differences are those of the points; what a draw does not rest on costs nothing (see `solved_draws`).
 
+Of few draws these differences still hold noise, which squared would count as variation of the data. The halves of the
+draws are independent: the product of their deviations has the variance over data as its mean, and none of that noise.
+
 Points of a class are exchangeable, classes are fixed: trials are left out in parts of which every class has its share.
 """
 
@@ -20,13 +23,17 @@ from geomfeat.errors import BadInput
 from geomfeat.geometry.manifolds.face_median import capacity_from_median
 from geomfeat.geometry.manifolds.glue_geometry import glue_values
 from geomfeat.geometry.manifolds.nonseparable_fraction import nonseparable
-from geomfeat.geometry.manifolds.per_pair import pair_values
+from geomfeat.geometry.manifolds.per_pair import ALIGNMENTS, pair_values
 from geomfeat.geometry.manifolds.point_clouds import Manifolds, first_of_copies
 from geomfeat.geometry.manifolds.random_directions import Draws
 from geomfeat.geometry.manifolds.solved_draws import Solved, placed, solved
 from geomfeat.numerics import WORKING, stream
-from geomfeat.statistics.group_errors import CAUSED_BY_DATA, FEWEST, grouped_stderr, parts_of
+from geomfeat.statistics.group_errors import CAUSED_BY_DATA, FEWEST, grouped_covariance, parts_of
 
+NUMBERS = (
+    "capacity", "capacity_faces", "dimension", "radius", "radius_mean", "utility", *ALIGNMENTS, "frac_inside",
+    "frac_nonseparable", "simulated_capacity",
+)  # fmt: skip
 SOURCES = ("groups", "trials", "units")
 # Trials and units are left out in so many parts: the error is then known to about 16 %.
 PARTS = 20
@@ -50,23 +57,30 @@ class Resampled:
 
     Attributes:
         source: "groups", "trials" or "units". said: what was left out, as "12 groups".
-        sizes: (g,) points (or units) of each part. values: (g,) of every number, NaN where it is not defined.
+        sizes: (g,) points (or units) of each part. values: (1 + g, 2) of every number, with all data and without each
+            part, from each half of the draws; NaN where it is not defined.
     """
 
     source: str
     said: str
     sizes: Int[Tensor, "g"]
-    values: dict[str, Float[Tensor, "g"]]
+    values: dict[str, Float[Tensor, "_ 2"]]
 
-    def stderr(self, name: str, whole: float, of: Callable[[Tensor], Tensor] = lambda value: value) -> float:
-        """Jackknife standard error of a number, or of a function of it; NaN where a part leaves it undefined.
+    def variance(self, name: str, of: Callable[[Tensor], Tensor] = lambda value: value) -> float:
+        """Jackknife variance of a number, or of a function of it; NaN where a part leaves it undefined.
 
-        >>> found = Resampled("trials", "4 trials", torch.ones(4), {"x": torch.tensor([4.0, 3.0, 2.0, 1.0]).double()})
-        >>> round(found.stderr("x", 2.5), 6)
-        1.936492
+        >>> x = torch.tensor([2.5, 4.0, 3.0, 2.0, 1.0], dtype=torch.float64)
+        >>> Resampled("trials", "4 trials", torch.ones(4), {"x": torch.stack([x, x + 1], 1)}).variance("x")
+        3.75
         """
-        center = of(torch.tensor(whole, dtype=WORKING))
-        return float(grouped_stderr(center, of(self.values[name]), self.sizes))
+        return variance_of(of(self.values[name]), self.sizes)
+
+
+def variance_of(values: Float[Tensor, "_ 2"], sizes: Int[Tensor, "g"]) -> float:
+    """Variance over data of a number (1 + g, 2) as in `Resampled`; 0 where the halves of the draws do not agree."""
+    first, second = values.T
+    # A variance is not below 0, though its estimate can be.
+    return float(grouped_covariance((first[0], second[0]), (first[1:], second[1:]), sizes).clamp_min(0.0))
 
 
 def sources_of(resample: str | Iterable[str] | None, manifolds: Manifolds) -> tuple[str, ...]:
@@ -135,14 +149,18 @@ def resampled(
     """
     try:
         parts = parts_for(source, given, seed)
-        found = [
-            numbers(_without(whole, given, draws, parts, j, center), share > 0 or source == "units")
-            for j in range(len(parts.sizes))
-        ]
+        judge, every = share > 0 or source == "units", range(len(parts.sizes))
+        found = [_of_halves(whole, judge)]
+        found += [_of_halves(_without(whole, given, draws, parts, j, center), judge) for j in every]
     except CAUSED_BY_DATA as error:
         return str(error)
-    values = {name: torch.tensor([one[name] for one in found], dtype=WORKING) for name in found[0]}
+    values = {name: torch.tensor([[half[name] for half in one] for one in found], dtype=WORKING) for name in NUMBERS}
     return Resampled(source, parts.said, parts.sizes.cpu(), values)
+
+
+def _of_halves(of: Solved, judge: bool) -> list[dict[str, float]]:
+    n = len(of.draws.t)
+    return [numbers(of.take(slice(*rows)), judge) for rows in ((0, n // 2), (n // 2, n))]
 
 
 def _without(whole: Solved, given: Manifolds, draws: Draws, parts: Parts, j: int, center: str | None) -> Solved:

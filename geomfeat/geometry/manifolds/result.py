@@ -131,7 +131,7 @@ class Capacity(PlottableResult):
 
     def covered_by(self, name: str) -> str:
         """What the error of one number is over: as `errors_over`, less what left it undefined."""
-        return _in_words([one.said for one in self.resampled if math.isfinite(one.stderr(name, getattr(self, name)))])
+        return _in_words([one.said for one in self.resampled if math.isfinite(one.variance(name))])
 
 
 def with_data_errors(found: Capacity, again: Mapping[str, Resampled | str]) -> Capacity:
@@ -140,11 +140,12 @@ def with_data_errors(found: Capacity, again: Mapping[str, Resampled | str]) -> C
     refused = [f"no error over {source}: {why}" for source, why in again.items() if isinstance(why, str)]
     changed, lost = {}, {}
     for name in done[0].values if done else ():
-        errors = [one.stderr(name, getattr(found, name)) for one in done]
-        for one, error in zip(done, errors, strict=True):
-            if not math.isfinite(error) and math.isfinite(getattr(found, name)):
+        variances = [one.variance(name) for one in done]
+        for one, variance in zip(done, variances, strict=True):
+            if not math.isfinite(variance) and math.isfinite(getattr(found, name)):
                 lost.setdefault(one.source, []).append(name)
-        changed[f"{name}_se"] = math.hypot(getattr(found, f"{name}_se"), *(e for e in errors if math.isfinite(e)))
+        over_data = sum(variance for variance in variances if math.isfinite(variance))
+        changed[f"{name}_se"] = math.hypot(getattr(found, f"{name}_se"), math.sqrt(over_data))
     gaps = [f"no error over {source} for {', '.join(names)}, undefined without a part" for source, names in lost.items()]
     return replace(
         found, **changed, notes=(*found.notes, *refused, *gaps), resampled=tuple(done),

@@ -81,6 +81,15 @@ class Solved:
     lost: Bool[Tensor, "draws"]
     here: Bool[Tensor, "k"]
 
+    def take(self, rows: slice) -> "Solved":
+        """The same points, some of the draws."""
+        parts = (self.unsure, self.settled, self.lost)
+        unsure, settled, lost = (part[rows] for part in parts)
+        found, chosen = (_some(one, rows) for one in (self.found, self.chosen))
+        return replace(
+            self, draws=self.draws.take(rows), found=found, chosen=chosen, unsure=unsure, settled=settled, lost=lost
+        )
+
     @property
     def anchors(self) -> Anchors:
         """Anchors of the certified draws."""
@@ -164,6 +173,10 @@ def with_rows(found: ConeProjections, rows: Tensor, new: ConeProjections) -> Con
     kept = {f.name for f in fields(a) if isinstance(getattr(a, f.name), Tensor)}
     out = {name: getattr(a, name).index_copy(0, rows, getattr(b, name)) for name in kept}
     return replace(a, **out, n_fallback=a.n_fallback + b.n_fallback)
+
+
+def _some(found: ConeProjections, rows: slice) -> ConeProjections:
+    return replace(found, **{name: v[rows] for name, v in vars(found).items() if isinstance(v, Tensor)})
 
 
 def joined(parts: Sequence[ConeProjections]) -> ConeProjections:
