@@ -13,6 +13,7 @@ their own Gram matrices. It does not depend on the coordinates at all: rotating 
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,14 +25,17 @@ from geomfeat.display import BaseResult, quantity_columns
 from geomfeat.errors import BadInput
 from geomfeat.geometry.manifolds.capacity_floor import AT_FLOOR
 from geomfeat.geometry.manifolds.cones.distant_points import brought_near
+from geomfeat.geometry.manifolds.data_errors import Resampled, variance_of
+from geomfeat.geometry.manifolds.per_pair import ALIGNMENTS
 from geomfeat.geometry.manifolds.point_clouds import as_manifolds
 from geomfeat.geometry.manifolds.random_directions import labels_for
-from geomfeat.geometry.manifolds.result import Capacity
+from geomfeat.geometry.manifolds.result import Capacity, in_words
 from geomfeat.numerics import WORKING, stream
 from geomfeat.statistics.influence_functions import stderr
 
 # Below this share of the largest singular value, z X V / S loses digits (1e-12 of them at the cut): w stands in.
 SHARED_CUT = 1e-4
+GEOMETRY = ("dimension", "radius", "utility", *ALIGNMENTS)
 
 
 @dataclass(frozen=True, repr=False)
@@ -41,10 +45,12 @@ class CapacityDifference(BaseResult):
     Attributes:
         difference: alpha_b - alpha_a. log_difference: log(alpha_b / alpha_a).
         inverse_difference: 1/alpha_b - 1/alpha_a.
-        *_se: paired standard error, from the draws in common. *_se_unpaired: what independent draws would have given.
+        dimension, radius, utility, center_alignment, axis_alignment, center_axis_alignment: that of b minus that of a.
+        *_se: standard error over what `errors_over` says; the draws, which are common, are paired. *_se_unpaired: what
+            independent draws and samples would have given.
         correlation: of |p|^2 over the draws. n_draws: pairs of draws used.
-        gain: (log_difference_se_unpaired / log_difference_se)^2, how many times as many independent draws would be
-            needed for the same error; below 1 if pairing made it worse.
+        gain: ratio of the squared errors of log_difference over the draws, unpaired to paired: how many times as many
+            independent draws would be needed for the same error; below 1 if pairing made it worse.
         notes: what limits these numbers, in sentences.
 
     `to_frame()`: one row for each number: quantity, value, stderr, stderr of independent draws (unpaired).
@@ -63,14 +69,35 @@ class CapacityDifference(BaseResult):
     gain: float
     n_draws: int
     notes: tuple[str, ...] = ()
+    errors_over: str = "draws"
+    dimension: float = math.nan
+    dimension_se: float = math.nan
+    dimension_se_unpaired: float = math.nan
+    radius: float = math.nan
+    radius_se: float = math.nan
+    radius_se_unpaired: float = math.nan
+    utility: float = math.nan
+    utility_se: float = math.nan
+    utility_se_unpaired: float = math.nan
+    center_alignment: float = math.nan
+    center_alignment_se: float = math.nan
+    center_alignment_se_unpaired: float = math.nan
+    axis_alignment: float = math.nan
+    axis_alignment_se: float = math.nan
+    axis_alignment_se_unpaired: float = math.nan
+    center_axis_alignment: float = math.nan
+    center_axis_alignment_se: float = math.nan
+    center_axis_alignment_se_unpaired: float = math.nan
 
     def __str__(self) -> str:
         rows = [
-            f"  {name:20}{getattr(self, name):10.3g} +- {getattr(self, name + '_se'):.2g} "
+            f"  {name:22}{getattr(self, name):10.3g} +- {getattr(self, name + '_se'):.2g} "
             f"({getattr(self, name + '_se_unpaired'):.2g} unpaired)"
-            for name in ("difference", "log_difference", "inverse_difference")
+            for name in ("difference", "log_difference", "inverse_difference", *GEOMETRY)
+            if math.isfinite(getattr(self, name))
         ]
         head = f"Capacity of b minus a, {self.n_draws} common draws, correlation {self.correlation:.2f}"
+        head += f"; +- one standard error over {self.errors_over}"
         return "\n".join([head, *rows, *(f"  note: {note}" for note in self.notes)])
 
     __repr__ = __str__
@@ -125,12 +152,19 @@ def directions_of_samples(
     return w + (inner - w @ vh.T) @ vh
 
 
-def capacity_difference(a: Capacity, b: Capacity) -> CapacityDifference:
-    """How much larger the capacity of b is than that of a, with the paired standard error (delta method).
+def capacity_difference(a: Capacity, b: Capacity, *, same_samples: bool | None = None) -> CapacityDifference:
+    """How much larger the capacity and geometry of b are than those of a, with errors over draws and data.
 
-    Give both the same `seed`, `n_draws` and `dichotomies`, best through `common_draws` (as `capacity_by_layer` does),
-    which also shares t between layers of any widths. `capacity` by itself shares t in the coordinates of the units, for
-    equal widths, and y alone otherwise.
+    Args:
+        a, b: give both the same `seed`, `n_draws` and `dichotomies`, best through `common_draws` (as
+            `capacity_by_layer` does), which also shares t between layers of any widths. `capacity` by itself shares t
+            in the coordinates of the units, for equal widths, and y alone otherwise.
+        same_samples: whether both are of the same trials in the same order, as two layers of a network or two areas
+            recorded together: what a group of trials does to both is then paired. If not (two sessions), errors over
+            data add up. None: as `capacity_by_layer` knows, else False, which gives the larger error of the two.
+
+    Errors over the draws are by the delta method, those over data by the jackknife (`Capacity.resampled`); errors over
+    units always add up.
 
     Where one of them is at the floor (`Capacity.at_floor`) every number is NaN, with a note.
 
@@ -138,9 +172,9 @@ def capacity_difference(a: Capacity, b: Capacity) -> CapacityDifference:
 
     >>> from geomfeat.geometry.manifolds import capacity
     >>> x = torch.randn(5, 8, 20, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    >>> found = capacity_difference(capacity(x, n_draws=60), capacity(x + 0.5, n_draws=60))
-    >>> found.difference_se < found.difference_se_unpaired
-    True
+    >>> found = capacity_difference(capacity(x, n_draws=60), capacity(x + 0.5, n_draws=60), same_samples=True)
+    >>> found.difference_se < found.difference_se_unpaired, found.errors_over
+    (True, 'draws and 40 trials')
     """
     notes = _comparable(a, b)
     used = a.certified.cpu() & b.certified.cpu()
@@ -153,18 +187,70 @@ def capacity_difference(a: Capacity, b: Capacity) -> CapacityDifference:
     mean = p2.mean(1, keepdim=True)
     alpha = n_manifolds / mean
     on_log = 1 - p2 / mean  # influence of every draw on log alpha
-    parts = {"difference": alpha * on_log, "log": on_log, "inverse": p2 / n_manifolds}
-    shared = None if a.strata is None or b.strata is None else a.strata.cpu()[used]
-    errors = {name: _errors(influence, shared) for name, influence in parts.items()}
-    log_se, log_unpaired = errors["log"]
+    shared = None if a.strata is None or b.strata is None else a.strata.cpu()
+    among = None if shared is None else shared[used]
+    paired = (a.through_samples and b.through_samples) if same_samples is None else same_samples
+    over, said, gaps = _over_data(a, b, paired)
+    log_draws = _errors(on_log, among)
+    errors = {
+        "difference": _joint(_errors(alpha * on_log, among), over("capacity")),
+        "log": _joint(log_draws, over("capacity", torch.log)),
+        "inverse": _joint(_errors(p2 / n_manifolds, among), over("capacity", torch.reciprocal)),
+    }
+    geometry = {}
+    for name in GEOMETRY:
+        on = torch.stack([c.influences[name].detach().cpu() for c in (a, b)])
+        geometry[name] = getattr(b, name) - getattr(a, name)
+        found = _joint(_errors(on, shared), over(name))
+        geometry |= dict(zip((f"{name}_se", f"{name}_se_unpaired"), found, strict=True))
     return CapacityDifference(
         float(alpha[1] - alpha[0]), *errors["difference"],
-        float(alpha[1].log() - alpha[0].log()), log_se, log_unpaired,
+        float(alpha[1].log() - alpha[0].log()), *errors["log"],
         float(mean[1] - mean[0]) / n_manifolds, *errors["inverse"],
         correlation=_correlation(p2),
-        gain=(log_unpaired / log_se) ** 2 if log_se > 0 else math.inf,
-        n_draws=p2.shape[1], notes=notes,
+        gain=(log_draws[1] / log_draws[0]) ** 2 if log_draws[0] > 0 else math.inf,
+        n_draws=p2.shape[1], notes=(*notes, *gaps), errors_over=said, **geometry,
     )  # fmt: skip
+
+
+def _over_data(
+    a: Capacity, b: Capacity, same_samples: bool
+) -> tuple[Callable[..., tuple[float, float]], str, tuple[str, ...]]:
+    """Variance over data of the difference of a number, or a function of it: paired where it is, and unpaired.
+
+    With what it is over in words, and a note where that is so of one side only.
+    """
+    parts = {
+        source: tuple(next((one for one in c.resampled if one.source == source), None) for c in (a, b))
+        for source in dict.fromkeys(one.source for c in (a, b) for one in c.resampled)
+    }
+    both = [(one, other) for one, other in parts.values() if one and other]
+
+    def variance(name: str, of: Callable[[Tensor], Tensor] = lambda value: value) -> tuple[float, float]:
+        together = apart = 0.0
+        for one, other in both:
+            plain = one.variance(name, of) + other.variance(name, of)
+            apart += plain
+            together += _paired(one, other, name, of) if same_samples and _same_parts(one, other) else plain
+        return together, apart
+
+    said = in_words([one.said if one.said == other.said else f"{one.said} and {other.said}" for one, other in both])
+    lone = [source for source, (one, other) in parts.items() if not (one and other)]
+    return variance, said, tuple(f"errors over {source} are known of one side only, and left out" for source in lone)
+
+
+def _same_parts(one: Resampled, other: Resampled) -> bool:
+    return one.source != "units" and one.said == other.said and torch.equal(one.sizes, other.sizes)
+
+
+def _paired(one: Resampled, other: Resampled, name: str, of: Callable[[Tensor], Tensor]) -> float:
+    return variance_of(of(other.values[name]) - of(one.values[name]), one.sizes)
+
+
+def _joint(over_draws: tuple[float, float], variances: tuple[float, float]) -> tuple[float, float]:
+    """Errors over draws and data in quadrature: paired and unpaired."""
+    paired, unpaired = (math.sqrt(e**2 + v) for e, v in zip(over_draws, variances, strict=True))
+    return paired, unpaired
 
 
 def _comparable(a: Capacity, b: Capacity) -> tuple[str, ...]:

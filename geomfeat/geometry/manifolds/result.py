@@ -131,7 +131,7 @@ class Capacity(PlottableResult):
 
     def covered_by(self, name: str) -> str:
         """What the error of one number is over: as `errors_over`, less what left it undefined."""
-        return _in_words([one.said for one in self.resampled if math.isfinite(one.variance(name))])
+        return in_words([one.said for one in self.resampled if math.isfinite(one.variance(name))])
 
 
 def with_data_errors(found: Capacity, again: Mapping[str, Resampled | str]) -> Capacity:
@@ -149,10 +149,15 @@ def with_data_errors(found: Capacity, again: Mapping[str, Resampled | str]) -> C
     gaps = [f"no error over {source} for {', '.join(names)}, undefined without a part" for source, names in lost.items()]
     return replace(
         found, **changed, notes=(*found.notes, *refused, *gaps), resampled=tuple(done),
-        errors_over=_in_words([one.said for one in done]),
+        errors_over=in_words([one.said for one in done]),
     )  # fmt: skip
 
 
-def _in_words(sources: list[str]) -> str:
+def in_words(sources: list[str]) -> str:
+    """What errors are over, besides the draws.
+
+    >>> in_words([]), in_words(["12 groups"]), in_words(["12 groups", "40 units"])
+    ('draws', 'draws and 12 groups', 'draws, 12 groups and 40 units')
+    """
     *most, last = ["draws", *sources]
     return f"{', '.join(most)} and {last}" if most else last
