@@ -63,11 +63,13 @@ def capacity(
     n_draws: int = 200,
     dichotomies: str = "random",
     center: str | None = None,
+    resample: str | tuple[str, ...] | None = "auto",
     seed: int = 0,
 ) -> dict[str, Estimate]:
     """Manifold capacity of the classes with dimension, radius, utility and alignments (GLUE).
 
-    dichotomies: "random", "one-vs-rest" or "balanced"; center: None or "global". Where hardly any dichotomy leaves room
+    dichotomies: "random", "one-vs-rest" or "balanced"; center: None or "global"; resample: what errors are over besides
+    the draws, see `geometry.capacity` (groups where there are any; trials up to 100 samples). The notes say which. Where hardly any dichotomy leaves room
     (frac_inside near 1) the note begins with "at the floor": such numbers are left out of rankings. A rotation of the
     layer changes the numbers within their errors only, since the random directions are drawn in the layer's own
     coordinates.
@@ -78,8 +80,9 @@ def capacity(
     >>> abs(c.value - 2 / 3) < 4 * c.stderr
     True
     """
-    found = geometry.capacity(rep, n_draws=n_draws, dichotomies=dichotomies, center=center, seed=seed)
-    return errors_over_draws(estimates(found), rep)
+    return estimates(
+        geometry.capacity(rep, n_draws=n_draws, dichotomies=dichotomies, center=center, resample=resample, seed=seed)
+    )
 
 
 @measure(
@@ -115,13 +118,13 @@ def capacity_shuffled(
 
 def estimates(found: geometry.Capacity) -> dict[str, Estimate]:
     """The measure's numbers from a capacity that is known already; those that are undefined say why."""
-    return {
-        name: _estimate(
-            found, name, without_floor(found.notes) if name in OF_THE_FLOOR else found.notes,
-            UNDEFINED.get(name, _undefined(found)),
-        )
-        for name in QUANTITIES
-    }  # fmt: skip
+    out = {}
+    for name in QUANTITIES:
+        notes = without_floor(found.notes) if name in OF_THE_FLOOR else found.notes
+        if hasattr(found, f"{name}_se"):
+            notes = (*notes, f"error over {found.covered_by(name)}")
+        out[name] = _estimate(found, name, notes, UNDEFINED.get(name, _undefined(found)))
+    return out
 
 
 def _estimate(found: geometry.Capacity, name: str, notes: tuple[str, ...], undefined: str) -> Estimate:

@@ -25,15 +25,15 @@ from tests.geometry.clouds import normal, segments, signs, simplices, spheres
 
 def test_draws_are_added_until_the_error_is_small_enough():
     x = spheres(5, 6, 14, 0.8, 4)
-    found = capacity(x, n_draws=30, target_se=(0.06, 600))
+    found = capacity(x, n_draws=30, target_se=(0.06, 600), resample=None)
     assert 30 < found.n_draws < 600
     assert found.n_draws % 30 == 0
     assert found.capacity_se / found.capacity <= 0.06
-    fixed = capacity(x, n_draws=found.n_draws)
+    fixed = capacity(x, n_draws=found.n_draws, resample=None)
     torch.testing.assert_close(fixed.norms2, found.norms2, rtol=1e-9, atol=0)
     for name in ("capacity", "dimension", "radius", "axis_alignment", "capacity_se", "radius_se", "simulated_capacity"):
         assert getattr(found, name) == pytest.approx(getattr(fixed, name), rel=1e-9), name
-    assert capacity(x, n_draws=found.n_draws - 30).capacity_se / found.capacity > 0.05
+    assert capacity(x, n_draws=found.n_draws - 30, resample=None).capacity_se / found.capacity > 0.05
 
 
 def test_a_target_out_of_reach_stops_at_the_cap_and_says_so():
@@ -53,7 +53,7 @@ def test_the_first_draws_do_not_depend_on_how_many_follow(dichotomies: str, n_ma
 def test_faces_estimate_the_same_capacity_with_the_variance_of_the_formula():
     """Var |p|^2 = Var k + 2 E k; here E k = E |p|^2 within the errors of 4000 draws."""
     x = spheres(7, 4, 20, 0.8, 4)  # 64 dichotomies: too many to take turns
-    found = capacity(x, n_draws=4000)
+    found = capacity(x, n_draws=4000, resample=None)
     p2, k = found.norms2, found.faces.double()
     assert abs(float((p2 - k).mean())) < 4 * float((p2 - k).std()) / 4000**0.5
     assert abs(1 / found.capacity_faces - 1 / found.capacity) < 4 * found.capacity_se / found.capacity**2
@@ -117,14 +117,14 @@ def test_few_classes_go_through_every_dichotomy_equally(kind: str, n_manifolds: 
 @pytest.mark.parametrize("kind", ["random", "one-vs-rest", "balanced"])
 @pytest.mark.parametrize("n_manifolds", [1, 2, 3])
 def test_one_to_three_classes_have_a_capacity_under_all_labels(kind: str, n_manifolds: int):
-    found = capacity(simplices(n_manifolds, 3), n_draws=300, dichotomies=kind)
+    found = capacity(simplices(n_manifolds, 3), n_draws=300, dichotomies=kind, resample=None)
     assert abs(found.capacity - 2 / 3) < 4 * found.capacity_se
     assert any("one class only" in note for note in found.notes) == (n_manifolds == 1)
 
 
 def test_going_through_all_labels_takes_their_variance_away():
     x = normal(3, 4, 10, seed=2) + 3 * normal(1, 1, 10, seed=1)
-    found = capacity(x, n_draws=200)
+    found = capacity(x, n_draws=200, resample=None)
     plain = found.capacity**2 / 3 * float(stderr(found.norms2))
     assert found.capacity_se < 0.95 * plain
 

@@ -97,7 +97,7 @@ def test_known_difference_of_simplices() -> None:
 
 def test_errors_are_those_of_leaving_draws_out() -> None:
     x = spheres(8, 6, 20, 0.8, 4)  # 128 dichotomies: too many to take turns, the draws are independent
-    a, b = capacity(x, n_draws=80), capacity(x + 0.3 * normal(8, 6, 20, seed=9), n_draws=80)
+    a, b = (capacity(p, n_draws=80, resample=None) for p in (x, x + 0.3 * normal(8, 6, 20, seed=9)))
     found = capacity_difference(a, b)
     expected = reference.difference_stderr(a.norms2.numpy(), b.norms2.numpy(), 8)
     claimed = (found.difference_se, found.log_difference_se, found.inverse_difference_se)
@@ -110,7 +110,7 @@ def test_errors_are_those_of_leaving_draws_out() -> None:
 
 def test_dichotomies_that_take_turns_add_no_error_of_their_own() -> None:
     x = spheres(4, 6, 20, 0.8, 4) + 2 * normal(1, 1, 20, seed=7)
-    a, b = capacity(x, n_draws=80), capacity(x + 0.3 * normal(4, 6, 20, seed=9), n_draws=80)
+    a, b = (capacity(p, n_draws=80, resample=None) for p in (x, x + 0.3 * normal(4, 6, 20, seed=9)))
     assert a.strata is not None
     found = capacity_difference(a, b)
     assert found.difference_se_unpaired == pytest.approx(math.hypot(a.capacity_se, b.capacity_se))
@@ -120,7 +120,7 @@ def test_dichotomies_that_take_turns_add_no_error_of_their_own() -> None:
 
 def test_the_same_points_differ_by_nothing() -> None:
     x = spheres(5, 6, 20, 0.8, 4)
-    found = capacity_difference(capacity(x, n_draws=40), capacity(3 * x, n_draws=40))
+    found = capacity_difference(capacity(x, n_draws=40), capacity(3 * x, n_draws=40), same_samples=True)
     assert abs(found.log_difference) < 1e-9
     assert found.log_difference_se < 1e-9
     assert found.correlation == pytest.approx(1.0)
@@ -129,7 +129,9 @@ def test_the_same_points_differ_by_nothing() -> None:
 def test_paired_errors_cover_the_spread_over_seeds(layers: dict[str, Representation]) -> None:
     a, b = layers["act1 trained"], layers["fc2 trained"]
     runs = [
-        capacity_difference(*(capacity(rep, draws=common_draws(rep, n_draws=30, seed=seed)) for rep in (a, b)))
+        capacity_difference(
+            *(capacity(rep, draws=common_draws(rep, n_draws=30, seed=seed), resample=None) for rep in (a, b))
+        )
         for seed in range(24)
     ]
     for name in ("difference", "log_difference", "inverse_difference"):
@@ -145,10 +147,11 @@ def test_sharing_samples_gains_more_than_sharing_labels(
 ) -> None:
     """The error falls by a factor of `least` against independent draws, and below that of y alone."""
     pair = layers[a], layers[b]
-    shared = capacity_difference(*(capacity(rep, draws=common_draws(rep)) for rep in pair))
+    shared = capacity_difference(*(capacity(rep, draws=common_draws(rep), resample=None) for rep in pair))
     _, y = common_draws(pair[0])
     t = normal(200, 64, seed=1), normal(200, 64, seed=2)
-    labels_alone = capacity_difference(*(capacity(rep, draws=(own, y)) for rep, own in zip(pair, t, strict=True)))
+    alone = (capacity(rep, draws=(own, y), resample=None) for rep, own in zip(pair, t, strict=True))
+    labels_alone = capacity_difference(*alone)
     assert shared.log_difference_se_unpaired > least * shared.log_difference_se
     assert shared.log_difference_se < 0.75 * labels_alone.log_difference_se
     assert shared.gain == pytest.approx((shared.log_difference_se_unpaired / shared.log_difference_se) ** 2)

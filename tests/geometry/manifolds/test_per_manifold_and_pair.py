@@ -46,7 +46,7 @@ def test_values_equal_their_definitions(cloud: str):
 def test_errors_equal_those_of_leaving_one_draw_out():
     x, n = CLOUDS["plain"], 30
     t, y, dense, use, _ = solved(x, n)
-    found = capacity(x, draws=(t, y))
+    found = capacity(x, draws=(t, y), resample=None)
     assert use.all()
 
     def some(rows: np.ndarray) -> tuple:
@@ -95,7 +95,7 @@ def test_stated_errors_are_the_spread_over_seeds(dichotomies: str):
     """Every number with an error. 60 runs tell a spread to 9 %; per class and pair, the mean over them is held."""
     x = spheres(7, 5, 16, 0.8, 4)
     labels = signs(3, 7, seed=5) if dichotomies == "given" else dichotomies
-    runs = [everything(capacity(x, n_draws=60, seed=seed, dichotomies=labels)) for seed in range(60)]
+    runs = [everything(capacity(x, n_draws=60, seed=seed, dichotomies=labels, resample=None)) for seed in range(60)]
     for name in [k for k in runs[0] if f"{k}_se" in runs[0] and k not in ("frac_inside", "frac_nonseparable")]:
         spread = np.std([r[name] for r in runs], axis=0, ddof=1)
         claimed = np.mean([r[f"{name}_se"] for r in runs], axis=0)
