@@ -145,7 +145,7 @@ def test_errors_are_left_out_where_only_values_are_wanted() -> None:
     assert isinstance(get("participation_ratio")(layer), Estimate)
 
 
-@pytest.mark.parametrize("name", ["capacity", "capacity_shuffled", "replica_capacity", "simulated_capacity"])
+@pytest.mark.parametrize("name", ["capacity_shuffled", "replica_capacity", "simulated_capacity"])
 def test_errors_over_draws_say_that_they_are_not_over_groups(name: str) -> None:
     layer = Representation(torch.eye(12) + 0.1, torch.arange(12) // 3)
     for groups in (None, torch.arange(12) // 2):
