@@ -56,6 +56,7 @@ class Measure:
             one with several a dict of Estimates with exactly these keys. Network diagnostics return
             {layer: {quantity: Estimate}}, with layer "" for the whole network.
         by_default: whether a study runs it unless it is named; controls and simulations run only if named.
+        own_errors: whether the function takes care of errors over groups itself.
     """
 
     function: Callable[..., Any]
@@ -69,9 +70,10 @@ class Measure:
     min_samples: int
     options: Mapping[str, Any] = field(default_factory=dict)
     by_default: bool = True
+    own_errors: bool = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self.scope in ("layer", "pair") and not self.stochastic:
+        if self.scope in ("layer", "pair") and not self.stochastic and not self.own_errors:
             return errors_over_groups(self.function, args, kwargs, self.min_samples)
         return self.function(*args, **kwargs)
 
@@ -158,6 +160,7 @@ def measure(
     stochastic: bool = False,
     min_samples: int = 2,
     by_default: bool = True,
+    own_errors: bool = False,
 ) -> Callable[[Callable[..., Any]], Measure]:
     """Register a function as a measure. See `Measure` for the facts; the contract tests check each of them.
 
@@ -184,7 +187,7 @@ def measure(
         made = Measure(
             function, name, _scope(function), source,
             dict(quantities) if quantities else {name: Quantity(bounds, unit, direction)},
-            frozenset(invariant_to), frozenset(needs), stochastic, min_samples, options, by_default,
+            frozenset(invariant_to), frozenset(needs), stochastic, min_samples, options, by_default, own_errors,
         )  # fmt: skip
         made.__dict__["__doc__"] = function.__doc__
         _REGISTERED[name] = made

@@ -18,6 +18,8 @@ from tests.contract.facts import assert_examples_run
 
 MEASURES = [*available(scope="layer"), *available(scope="pair")]
 LABELLED = [m for m in MEASURES if "labels" in m.needs]
+# Labels of these name stimuli that are repeated a few times each, and not classes.
+OF_STIMULI, STIMULI = ("participation_ratio_of_trials", "cross_validated_spectrum"), 16
 WITH_OUTPUTS = [m for m in MEASURES if "outputs" in m.needs]
 
 # How much larger intermediates may be than results: condition numbers of generic data, squared.
@@ -36,9 +38,9 @@ def example(seed: int, n: int = 48, d: int = 10) -> Representation:
 
 
 def arguments(m: Measure, rep: Representation) -> list[Representation]:
-    """`rep`, and for a pair measure a second layer that is partly like it."""
+    """`rep`, and for a pair measure a second layer that is partly like it; labels of many stimuli where these count."""
     if m.scope == "layer":
-        return [rep]
+        return [rep.with_(labels=torch.arange(rep.n) % STIMULI) if m.name in OF_STIMULI else rep]
     noise = torch.randn(rep.x.shape, generator=stream(7, "second"), dtype=WORKING).to(rep.x)
     size = float(rep.x.abs().max())
     return [rep, rep.with_(x=rep.x + 0.4 * (size if math.isfinite(size) else 1.0) * noise)]

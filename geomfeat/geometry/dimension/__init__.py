@@ -5,10 +5,12 @@ from geomfeat.geometry.dimension._correlation_dimension import (
     correlation_dimension,
     correlation_integral,
 )
+from geomfeat.geometry.dimension._cross_validated_spectrum import CrossValidatedSpectrum, cross_validated_spectrum
 from geomfeat.geometry.dimension._gride import gride
 from geomfeat.geometry.dimension._nearest_neighbours import Neighbours, nearest_neighbours
 from geomfeat.geometry.dimension._two_nn import IntrinsicDimension, two_nn
 from geomfeat.geometry.dimension._valid_neighbours import copies_and_ties
+from geomfeat.geometry.dimension.distinct_samples import participation_ratio_unbiased
 from geomfeat.geometry.dimension.eigenspectrum import (
     PowerLaw,
     components_for_variance,
@@ -16,7 +18,6 @@ from geomfeat.geometry.dimension.eigenspectrum import (
     effective_rank,
     group_jackknife,
     participation_ratio,
-    participation_ratio_unbiased,
     participation_ratio_wishart,
     power_law,
     rankme,
@@ -26,10 +27,11 @@ from geomfeat.geometry.dimension.eigenspectrum import (
 )
 from geomfeat.geometry.dimension.mle import LocalDimension, local_dimension, mle_dimension
 from geomfeat.geometry.dimension.scale_curve import DimensionCurve, dimension_curve
-from geomfeat.geometry.dimension.signal_participation_ratio import participation_ratio_of_trials
+from geomfeat.geometry.dimension.signal_participation_ratio import participation_ratio_of_trials, signal_participation_ratio
 
 __all__ = [
     "CorrelationIntegral",
+    "CrossValidatedSpectrum",
     "DimensionCurve",
     "IntrinsicDimension",
     "LocalDimension",
@@ -40,6 +42,7 @@ __all__ = [
     "correlation_dimension",
     "correlation_integral",
     "covariance_spectrum",
+    "cross_validated_spectrum",
     "dimension_curve",
     "effective_rank",
     "gride",
@@ -54,6 +57,7 @@ __all__ = [
     "power_law",
     "rankme",
     "reduced",
+    "signal_participation_ratio",
     "spread_of",
     "stable_rank",
     "two_nn",

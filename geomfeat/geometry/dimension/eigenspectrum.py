@@ -88,36 +88,6 @@ def participation_ratio_wishart(x: Points | Spread) -> float:
     return square_of_trace / square if square > off else float("inf")
 
 
-def participation_ratio_unbiased(x: Points | Spread) -> float:
-    """The same ratio from U-statistics over distinct samples; no Gaussian assumption, needs n >= 4.
-
-    tr C^2 = E <(x1-x2), (x3-x4)>^2 / 4 is the unbiased HSIC of the linear kernel with itself (Song et al. 2012, eq. 5);
-    (tr C)^2 = E |x1-x2|^2 |x3-x4|^2 / 4 over distinct samples, from the row sums r of squared distances D:
-    the ordered pairs of disjoint pairs sum to (sum D)^2 - 4 sum r^2 + 2 sum D^2. For few samples
-    both can be far off, even negative; the ratio is returned as it is.
-
-    >>> x = torch.randn(60, 50, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    >>> 40 < participation_ratio_unbiased(x) < 60
-    True
-    """
-    work = spread_of(x).x
-    n = len(work)
-    if n < 4:
-        raise BadInput(f"the unbiased participation ratio needs at least 4 samples, got {n}")
-    gram = work @ work.T
-    norms = gram.diagonal().clone()
-    distance = (norms[:, None] + norms[None, :] - 2 * gram).fill_diagonal_(0.0)
-    rows, total = distance.sum(1), distance.sum()
-    # tr(C)^2 from pairs of distances without a common sample, E|x_i - x_j|^2 = 2 tr(C); tr(C^2) is the unbiased HSIC.
-    quadruples = n * (n - 1) * (n - 2) * (n - 3)
-    square_of_trace = (total.square() - 4 * rows.square().sum() + 2 * distance.square().sum()) / (4 * quadruples)
-    k = gram.fill_diagonal_(0.0)
-    sums = k.sum(1)
-    # Song et al. 2012, eq. 5, of the kernel with itself.
-    hsic = k.square().sum() + sums.sum().square() / ((n - 1) * (n - 2)) - 2 / (n - 2) * sums.square().sum()
-    return float(square_of_trace / (hsic / (n * (n - 3))))
-
-
 def effective_rank(x: Points) -> Estimate:
     """exp of the entropy of lambda / sum lambda, in 1..min(n - 1, d) (Roy & Vetterli 2007, on covariance eigenvalues).
 
@@ -203,17 +173,27 @@ def power_law(x: Points | Spread, *, first: int | None = None, last: int | None 
     >>> 1.1 < power_law(torch.cat([x, -x])).exponent < 1.3
     True
     """
-    values = covariance_spectrum(x).cpu().numpy()
+    values = covariance_spectrum(x)
+    return fit_power_law(values, *ranks_to_fit(len(values), first, last))
+
+
+def ranks_to_fit(count: int, first: int | None, last: int | None) -> tuple[int, int]:
+    """First and last rank of a power law over `count` eigenvalues; BadInput for fewer than 5 ranks."""
     # Leading ranks do not follow the law, and the last ones are lowered by the finite number of samples.
-    first = max(1, round(0.05 * len(values))) if first is None else first
-    last = max(first + 4, len(values) // 2) if last is None else last
-    if first < 1 or last - first < 4 or last > len(values):
+    first = max(1, round(0.05 * count)) if first is None else first
+    last = max(first + 4, count // 2) if last is None else last
+    if first < 1 or last - first < 4 or last > count:
         raise BadInput(
-            f"a power law over ranks {first}..{last} of {len(values)} eigenvalues: need at least 5 ranks among them "
+            f"a power law over ranks {first}..{last} of {count} eigenvalues: need at least 5 ranks among them "
             "(more samples or units, or other first= and last=)"
         )
+    return first, last
+
+
+def fit_power_law(values: Float[Tensor, "m"], first: int, last: int) -> PowerLaw:
+    """The law of the eigenvalues of ranks first..last, which must be above 0."""
     ranks = np.log(np.arange(first, last + 1))
-    logs = np.log(values[first - 1 : last])
+    logs = np.log(values[first - 1 : last].cpu().numpy())
     spread = np.square(ranks - ranks.mean()).sum()
     slope = float((ranks - ranks.mean()) @ logs / spread)
     residual = float(np.square(logs - logs.mean() - slope * (ranks - ranks.mean())).sum())

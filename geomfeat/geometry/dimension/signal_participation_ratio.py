@@ -14,6 +14,8 @@ over a = b; the sums over distinct stimuli from row sums, column sums and square
 
 from typing import Any
 
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from geomfeat.errors import BadInput
@@ -60,6 +62,49 @@ def participation_ratio_of_trials(x: Any) -> float:
     one = sum(_mean_square(trial @ total.T) for trial in work)
     both = sum(_mean_square(a @ b.T) for a in work for b in work)
     return float(square_of_trace / ((every - 2 * one + both) / pairs**2))
+
+
+def signal_participation_ratio(x: Float[Tensor, "n d"], stimulus: Int[Tensor, "n"]) -> float:
+    """The same number where stimuli have different numbers of trials, at least 2 each; every stimulus weighs the same.
+
+    x: trials, centred. stimulus: 0, 1, ... of each. Noise must be independent between all trials. With m_i the mean of
+    the n_i trials of stimulus i, products of different trials stand in for squares of the signal:
+
+        s_i.s_i     <- sum_{a != b} x_i^a.x_i^b / (n_i (n_i - 1))
+        (s_1.s_3)^2 <- sum_{a != b, c != e} x_1^a.x_3^c x_1^b.x_3^e / (n_1 (n_1 - 1) n_3 (n_3 - 1))
+        s_1.s_3 s_1.s_4 <- sum_{a != b} x_1^a.m_3 x_1^b.m_4 / (n_1 (n_1 - 1))
+
+    in the moments of the head of this file.
+
+    >>> x = torch.tensor([[1.0, 0], [1, 0], [-1, 0], [-1, 0], [0, 1], [0, 1], [0, 1], [0, -1], [0, -1]]).double()
+    >>> round(signal_participation_ratio(x, torch.tensor([0, 0, 1, 1, 2, 2, 2, 3, 3])), 6)
+    1.333333
+    """
+    counts = torch.bincount(stimulus)
+    n, size = len(counts), counts.to(x.dtype)
+    pairs = size * (size - 1)
+    shares = torch.zeros(n, len(x), dtype=x.dtype, device=x.device)
+    shares[stimulus, torch.arange(len(x), device=x.device)] = 1.0
+    total = shares @ x
+    means = total / size[:, None]
+    own = (total.square().sum(1) - shares @ x.square().sum(1)) / pairs
+    of_means = means @ means.T
+    distance = (own[:, None] + own - 2 * of_means).fill_diagonal_(0.0)
+    square_of_trace = _mean_over_disjoint_pairs(distance) / 4
+    gram = x @ x.T
+    of_rows = gram @ shares.T  # (trials, stimuli): sums over the trials of the second
+    one, two = shares @ of_rows.square(), shares @ gram.square() @ shares.T
+    squares = (of_means * size[:, None] * size).square() - one - one.T + two
+    squares = (squares / (pairs[:, None] * pairs)).fill_diagonal_(0.0)
+    of_means = of_means.fill_diagonal_(0.0)
+    along = (of_rows / size).masked_fill(shares.T > 0, 0.0)
+    rows = of_means.sum(1)
+    # Of each first stimulus, the sum over two others, less those that are one and the same.
+    shared = size.square() * (rows.square() - of_means.square().sum(1))
+    shared = shared - shares @ (along.sum(1).square() - along.square().sum(1))
+    triples = (shared / pairs).sum() / (n * (n - 1) * (n - 2))
+    square = squares.sum() / (n * (n - 1)) - 2 * triples + _mean_over_disjoint_pairs(of_means)
+    return float(square_of_trace / square)
 
 
 def _squared(x: Tensor) -> Tensor:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from math import inf, isfinite
 
+import torch
+from torch import Tensor
+
 from geomfeat import geometry
 from geomfeat.errors import BadInput
+from geomfeat.precision import Spread
 from geomfeat.registry import Quantity, measure
 from geomfeat.statistics.repeated_samples import repeats_once
 from geomfeat.types import Estimate, Representation
 
-ESTIMATORS = ("wishart", "unbiased")
+ESTIMATORS = ("unbiased", "wishart")
+# Groups that a product of distinct samples takes.
+FOUR = 4
 PERCENT = (80, 90, 95, 99)
 
 
@@ -58,12 +64,14 @@ def participation_ratio(rep: Representation) -> Estimate:
     invariant_to={"rotation", "scale", "shift", "sample order", "unit order"},
     min_samples=4,
 )
-def participation_ratio_corrected(rep: Representation, *, estimator: str = "wishart") -> Estimate:
+def participation_ratio_corrected(rep: Representation, *, estimator: str = "unbiased") -> Estimate:
     """Participation ratio of the population that the samples come from.
 
     Copies of a sample within a group count once, and the note counts others.
 
-    estimator: "wishart" (exact moments for Gaussian rows; at least 1) or "unbiased" (no Gaussian assumption, noisier).
+    estimator: "unbiased" (rows of any distribution; with four groups or more, samples of different groups alone, since
+    those of a group are not independent) or "wishart" (exact moments for independent Gaussian rows, less noisy there,
+    at least 1; too low for heavy tails, such as samples that differ in their gain, and for correlated samples).
 
     >>> import torch
     >>> x = torch.randn(30, 50, generator=torch.Generator().manual_seed(0))
@@ -72,16 +80,26 @@ def participation_ratio_corrected(rep: Representation, *, estimator: str = "wish
     """
     if estimator not in ESTIMATORS:
         raise BadInput(f"estimator={estimator!r}: use one of {', '.join(map(repr, ESTIMATORS))}")
-    function = geometry.participation_ratio_wishart if estimator == "wishart" else geometry.participation_ratio_unbiased
     [rep], note = repeats_once(rep)
+    few = rep.groups is not None and len(torch.unique(rep.groups)) < FOUR
+    groups = None if few else rep.groups
+    if few and estimator == "unbiased":
+        said = f"fewer than {FOUR} groups: samples of a group are taken as independent"
+        note = "; ".join(filter(None, (note, said)))
+
+    def ratio(some: Spread, rows: Tensor | None = None) -> float:
+        if estimator == "wishart":
+            return geometry.participation_ratio_wishart(some)
+        return geometry.participation_ratio_unbiased(some, groups if groups is None or rows is None else groups[rows])
+
     spread = geometry.spread_of(rep)
-    value = function(spread)
+    value = ratio(spread)
     if not isfinite(value) or value <= 0:
         return Estimate.failed(
             f"{rep.n} samples are too few: their covariance is as even as noise would make it; give more samples"
         )
     turned = spread.turned()
-    return Estimate(value, geometry.group_jackknife(lambda rows: function(turned.take(rows)), rep.n), note=note)
+    return Estimate(value, geometry.group_jackknife(lambda rows: ratio(turned.take(rows), rows), rep.n), note=note)
 
 
 @measure(
