@@ -62,6 +62,56 @@ def participation_ratio_of_trials(x: np.ndarray) -> float:
     return float(np.mean(above) / np.mean(below))
 
 
+def signal_participation_ratio(x: np.ndarray, stimulus: np.ndarray) -> float:
+    """The same from all pairs of different trials of every stimulus, each moment by itself; x (n, d)."""
+    trials = [x[stimulus == i] for i in range(stimulus.max() + 1)]
+    pairs = [list(itertools.permutations(range(len(t)), 2)) for t in trials]
+
+    def own(i: int) -> float:
+        return float(np.mean([trials[i][a] @ trials[i][b] for a, b in pairs[i]]))
+
+    def squared(i: int, j: int) -> float:
+        products = trials[i] @ trials[j].T
+        return float(np.mean([products[a, c] * products[b, e] for a, b in pairs[i] for c, e in pairs[j]]))
+
+    def in_common(i: int, j: int, k: int) -> float:
+        one, two = (trials[i] @ trials[other].mean(0) for other in (j, k))
+        return float(np.mean([one[a] * two[b] for a, b in pairs[i]]))
+
+    def product(i: int, j: int) -> float:
+        return float(trials[i].mean(0) @ trials[j].mean(0))
+
+    above, below = [], []
+    for i, j, k, l in itertools.permutations(range(len(trials)), 4):
+        above.append((own(i) + own(j) - 2 * product(i, j)) * (own(k) + own(l) - 2 * product(k, l)) / 4)
+        below.append(squared(i, k) - 2 * in_common(i, k, l) + product(i, k) * product(j, l))
+    return float(np.mean(above) / np.mean(below))
+
+
+def participation_ratio_of_groups(x: np.ndarray, groups: np.ndarray) -> float:
+    """(tr C)^2 / tr C^2 by averaging over all four samples of different groups."""
+    above, below = [], []
+    for four in itertools.permutations(range(len(x)), 4):
+        if len(set(groups[list(four)])) == 4:
+            i, j, k, l = x[list(four)]
+            above.append((i - j) @ (i - j) * ((k - l) @ (k - l)) / 4)
+            below.append(((i - j) @ (k - l)) ** 2 / 4)
+    return float(np.mean(above) / np.mean(below))
+
+
+def shared_variance(x: np.ndarray) -> np.ndarray:
+    """Cross-validated spectrum of two trials (2, n, d): directions of either, products of both, one at a time."""
+    n, d = x.shape[1:]
+    halves = [half - half.mean(0) for half in x]
+    out = np.zeros(min(n - 1, d))
+    for train, test in (halves, halves[::-1]):
+        values, vectors = np.linalg.eigh(train.T @ train)
+        for k, column in enumerate(np.argsort(-values)[: len(out)]):
+            u = vectors[:, column]
+            out[k] += sum((u @ train[i]) * (u @ test[i]) for i in range(n)) / (n - 1) / 2
+    return out
+
+
 def components(x: np.ndarray, share: float) -> int:
     """Fewest principal components whose variance is at least that share of the total."""
     values = sorted(np.linalg.eigvalsh(np.cov(x.T)).tolist() if x.shape[1] > 1 else [1.0], reverse=True)

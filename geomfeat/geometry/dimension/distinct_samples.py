@@ -6,8 +6,9 @@ With samples 1, 2, 3, 4 that are independent, and k_ij = <x_i, x_j>,
     (tr C)^2 = E |x_1 - x_2|^2 |x_3 - x_4|^2 / 4
 
 for rows of any distribution, whatever their mean. Samples of a group (a run, a session) are not independent of each
-other: with groups, the averages run over samples of different groups alone. The sums over distinct groups come from
-those over all, less those with a group in common, of sums over groups.
+other: with groups, the averages run over all four samples of different groups, each four with the same weight (so that
+the mean drops out exactly), which makes the weight of a pair the number of fours it is in. The sums over distinct groups
+come from those over all, less those with a group in common.
 """
 
 import torch
@@ -56,22 +57,16 @@ def participation_ratio_unbiased(x: Points | Spread, groups: object = None) -> f
     distance = norms[:, None] + norms[None, :] - 2 * gram
     apart = part[:, None] != part
     gram, distance = (torch.where(apart, matrix, 0.0) for matrix in (gram, distance))
-    pairs, triples, quadruples = _tuples(sizes)
-    square_of_trace = _over_distinct(_by_group(distance, part, len(sizes))[1]) / (4 * quadruples)
+    square_of_trace = _over_distinct(_by_group(distance, part, len(sizes))[1]) / 4
     of_rows, between = _by_group(gram, part, len(sizes))
-    one_in_common = gram.sum(1).square().sum() - of_rows.square().sum()
-    square = gram.square().sum() / pairs - 2 * one_in_common / triples + _over_distinct(between) / quadruples
-    return float(square_of_trace / square)
-
-
-def _tuples(sizes: Float[Tensor, "g"]) -> tuple[float, float, float]:
-    """How many ordered pairs, triples and quadruples of samples there are of different groups."""
-    # Elementary symmetric polynomials: coefficients of prod (1 + m_j z), up to z^4.
-    e = [1.0, 0.0, 0.0, 0.0, 0.0]
-    for m in sizes.tolist():
-        for k in range(FOUR, 0, -1):
-            e[k] += m * e[k - 1]
-    return 2 * e[2], 6 * e[3], 24 * e[4]
+    squares = _by_group(gram.square(), part, len(sizes))[1]
+    # How many twos of other different groups complete a pair, and how many single samples a triple.
+    rest = n - sizes[:, None] - sizes
+    twos = rest.square() - (sizes.square().sum() - sizes.square()[:, None] - sizes.square())
+    row = gram.sum(1)
+    ones = (n - sizes[part]) * (row.square() - of_rows.square().sum(1))
+    ones = ones - 2 * ((of_rows @ sizes) * row - of_rows.square() @ sizes)
+    return float(square_of_trace / ((twos * squares).sum() - 2 * ones.sum() + _over_distinct(between)))
 
 
 def _by_group(

@@ -19,6 +19,25 @@ def test_ratio_equals_all_stimuli_and_trials(trials: int, n: int, d: int):
     assert geometry.participation_ratio_of_trials(x) == pytest.approx(expected, rel=1e-9)
 
 
+def test_unequal_numbers_of_trials_equal_all_pairs_of_trials():
+    stimulus = torch.tensor([0, 0, 1, 1, 1, 2, 2, 3, 3, 3, 4, 4])
+    x = normal(12, 4) + 2 * normal(5, 4, seed=1)[stimulus]
+    x -= x.mean(0)
+    expected = reference.signal_participation_ratio(x.numpy(), stimulus.numpy())
+    assert geometry.signal_participation_ratio(x, stimulus) == pytest.approx(expected, rel=1e-9)
+
+
+def test_unequal_numbers_of_trials_leave_no_bias():
+    stimulus = torch.cat([torch.arange(80), torch.arange(80), torch.arange(0, 80, 2)])
+    values = []
+    for seed in range(40):
+        signal = normal(80, 10, seed=seed) @ torch.eye(10, 40, dtype=torch.float64)
+        x = signal[stimulus] + normal(len(stimulus), 40, seed=1000 + seed)
+        values.append(geometry.signal_participation_ratio(x, stimulus))
+    error = 4 * np.std(values, ddof=1) / 40**0.5 + np.var(values) / 10
+    assert abs(np.mean(values) - 10) < error < 2
+
+
 def test_trials_without_noise_give_the_unbiased_ratio():
     x = normal(20, 6)
     found = geometry.participation_ratio_of_trials(x.expand(3, 20, 6))
