@@ -125,7 +125,10 @@ def main() -> None:
     asked.add_argument("--write", action="store_true")
     options = asked.parse_args()
     begin = time.perf_counter()
-    lines = ["| six manifolds of 10 points, 100 draws | SD | rms error | coverage | two sessions differ |", "|---" * 5 + "|"]
+    lines = [
+        "| six manifolds of 10 points, 100 draws | SD | rms error | coverage | two sessions differ |",
+        "|---" * 5 + "|",
+    ]
     lines += [row for resample in (None, "trials") for row in manifolds(options.repeats, resample)]
     if options.shared:
         lines += ["", f"| 40 halves of 530 voxels, errors over | {' | '.join(NUMBERS)} |", "|---" * 8 + "|"]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from geomfeat.errors import BadInput, near
 from geomfeat.memory import is_out_of_memory
-from geomfeat.statistics.group_errors import CAUSED_BY_DATA, errors_over_groups
+from geomfeat.statistics.group_errors import CAUSED_BY_DATA, errors_over_groups, has_own_errors
 from geomfeat.types import Estimate, Kernel, Representation
 
 if TYPE_CHECKING:
@@ -56,7 +56,6 @@ class Measure:
             one with several a dict of Estimates with exactly these keys. Network diagnostics return
             {layer: {quantity: Estimate}}, with layer "" for the whole network.
         by_default: whether a study runs it unless it is named; controls and simulations run only if named.
-        own_errors: whether the function takes care of errors over groups itself.
     """
 
     function: Callable[..., Any]
@@ -70,10 +69,9 @@ class Measure:
     min_samples: int
     options: Mapping[str, Any] = field(default_factory=dict)
     by_default: bool = True
-    own_errors: bool = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self.scope in ("layer", "pair") and not self.stochastic and not self.own_errors:
+        if self.scope in ("layer", "pair") and not self.stochastic and not has_own_errors(self.function):
             return errors_over_groups(self.function, args, kwargs, self.min_samples)
         return self.function(*args, **kwargs)
 
@@ -160,7 +158,6 @@ def measure(
     stochastic: bool = False,
     min_samples: int = 2,
     by_default: bool = True,
-    own_errors: bool = False,
 ) -> Callable[[Callable[..., Any]], Measure]:
     """Register a function as a measure. See `Measure` for the facts; the contract tests check each of them.
 
@@ -187,7 +184,7 @@ def measure(
         made = Measure(
             function, name, _scope(function), source,
             dict(quantities) if quantities else {name: Quantity(bounds, unit, direction)},
-            frozenset(invariant_to), frozenset(needs), stochastic, min_samples, options, by_default, own_errors,
+            frozenset(invariant_to), frozenset(needs), stochastic, min_samples, options, by_default,
         )  # fmt: skip
         made.__dict__["__doc__"] = function.__doc__
         _REGISTERED[name] = made

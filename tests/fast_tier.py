@@ -30,6 +30,7 @@ FAST = {
     "geometry/dimension": "dimension_points eigenspectrum signal_participation_ratio",
     "geometry/manifolds": "capacity_floor dichotomies glue_geometry point_clouds",
     "geometry/manifolds/cones": "span",
+    "geometry/manifolds/resampling": "solved_draws",
     "geometry/manifolds/theory": "crofton_prediction",
     "geometry/probes": "linear_probe neural_collapse",
     "geometry/rsa": "copied_patterns dissimilarity files",

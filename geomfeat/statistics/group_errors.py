@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -29,6 +29,8 @@ FEWEST, MOST = 3, 32
 _BREAKDOWN = (np.linalg.LinAlgError, torch.linalg.LinAlgError)  # pyright: ignore[reportPrivateImportUsage]
 # What data can do to a computation.
 CAUSED_BY_DATA = (GeomfeatError, ArithmeticError, *_BREAKDOWN)
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+_WITH_OWN_ERRORS: set[Callable[..., Any]] = set()
 _values_alone: ContextVar[bool] = ContextVar("values_alone", default=False)
 _groups_taken: ContextVar[bool] = ContextVar("groups_taken", default=False)
 
@@ -177,6 +179,21 @@ def errors_over_draws(estimates: Mapping[str, Estimate], *layers: Any) -> dict[s
         name: e if e.stderr is None else replace(e, note="; ".join(filter(None, (e.note, said))))
         for name, e in estimates.items()
     }
+
+
+def with_own_errors(function: FunctionT) -> FunctionT:
+    """Mark a function whose errors are over something else than samples: groups of samples must not replace them."""
+    _WITH_OWN_ERRORS.add(function)
+    return function
+
+
+def has_own_errors(function: Callable[..., Any]) -> bool:
+    """Whether a function is marked by `with_own_errors`.
+
+    >>> has_own_errors(with_own_errors(lambda x: x)), has_own_errors(len)
+    (True, False)
+    """
+    return function in _WITH_OWN_ERRORS
 
 
 def values_alone() -> AbstractContextManager[None]:

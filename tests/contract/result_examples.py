@@ -160,6 +160,9 @@ EXAMPLES: dict[type, Callable[[], Any]] = {
     geometry.IntrinsicDimension: lambda: geometry.two_nn(X),
     geometry.PowerLaw: lambda: geometry.power_law(X),
     geometry.LocalDimension: lambda: geometry.local_dimension(X, 5),
+    geometry.CrossValidatedSpectrum: lambda: geometry.cross_validated_spectrum(
+        torch.stack([X, X + 0.1 * X.roll(1, 0)]), first=1, last=5
+    ),
     geometry.CorrelationIntegral: lambda: geometry.correlation_integral(X, (2.0, 3.0, 4.0)),
     gf.DimensionCurve: lambda: gf.dimension_curve(X, largest=8),
     gf.Capacity: lambda: gf.capacity(layer(), n_draws=20),

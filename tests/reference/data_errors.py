@@ -7,10 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 
-def variance(
-    number: Callable[[np.ndarray, slice], float], parts: Sequence[np.ndarray], n: int, n_draws: int
-) -> float:
-    """Variance over the data of number(rows, draws), `parts` of the n rows left out in turn (Busing et al. 1999, eq. 7).
+def variance(number: Callable[[np.ndarray, slice], float], parts: Sequence[np.ndarray], n: int, n_draws: int) -> float:
+    """Variance over the data of number(rows, draws), `parts` of the n rows left out (Busing et al. 1999, eq. 7).
 
     The squared deviation of every pseudo-value is replaced by the product of those from the two halves of the draws.
     """

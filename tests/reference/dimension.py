@@ -62,7 +62,7 @@ def participation_ratio_of_trials(x: np.ndarray) -> float:
     return float(np.mean(above) / np.mean(below))
 
 
-def signal_participation_ratio(x: np.ndarray, stimulus: np.ndarray) -> float:
+def participation_ratio_of_unequal_trials(x: np.ndarray, stimulus: np.ndarray) -> float:
     """The same from all pairs of different trials of every stimulus, each moment by itself; x (n, d)."""
     trials = [x[stimulus == i] for i in range(stimulus.max() + 1)]
     pairs = [list(itertools.permutations(range(len(t)), 2)) for t in trials]

@@ -27,7 +27,10 @@ from geomfeat.geometry.dimension.eigenspectrum import (
 )
 from geomfeat.geometry.dimension.mle import LocalDimension, local_dimension, mle_dimension
 from geomfeat.geometry.dimension.scale_curve import DimensionCurve, dimension_curve
-from geomfeat.geometry.dimension.signal_participation_ratio import participation_ratio_of_trials, signal_participation_ratio
+from geomfeat.geometry.dimension.signal_participation_ratio import (
+    participation_ratio_of_trials,
+    participation_ratio_of_unequal_trials,
+)
 
 __all__ = [
     "CorrelationIntegral",
@@ -52,12 +55,12 @@ __all__ = [
     "nearest_neighbours",
     "participation_ratio",
     "participation_ratio_of_trials",
+    "participation_ratio_of_unequal_trials",
     "participation_ratio_unbiased",
     "participation_ratio_wishart",
     "power_law",
     "rankme",
     "reduced",
-    "signal_participation_ratio",
     "spread_of",
     "stable_rank",
     "two_nn",

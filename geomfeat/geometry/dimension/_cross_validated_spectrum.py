@@ -1,13 +1,13 @@
 """Cross-validated principal components: how much signal each direction carries, without the noise of the trials.
 
 Stringer, Pachitariu, Steinmetz, Carandini & Harris 2019 (Nature 571, 361; Methods, cross-validated PCA). Directions u_k
-are the principal components of one half of the trials of every stimulus; with the centred means m, m' of the two halves,
+are the principal components of one half of the trials of every stimulus; with centred means m, m' of the two halves,
 
     lambda_k = sum_i (u_k . m_i) (u_k . m'_i) / (n - 1)
 
 is the variance that the halves share along u_k. Noise is independent between the halves, so that it adds nothing in
-expectation; without it lambda are the eigenvalues of the signal. Directions found from noisy trials are turned away from
-those of the signal: late eigenvalues read low where there is little signal to find them with.
+expectation; without it lambda are the eigenvalues of the signal. Directions found from noisy trials are turned away
+from those of the signal: late eigenvalues read low where there is little signal to find them with.
 """
 
 from dataclasses import dataclass
@@ -110,31 +110,33 @@ def cross_validated_spectrum(
         raise NoVariance("all trials of all stimuli are equal: no signal; check the recording")
     work = spread.turned().x.reshape(n_trials, n, -1)
     splits = _halvings(n_trials, n_splits if n_trials > 2 else 1, seed)
-    whole = shared_variance(work, splits)
+    products = shared_products(work, splits)
+    whole = products.sum(0)
     ranks = _ranks(whole, first, last)
     fit = fit_power_law(whole, *ranks)
-    rows = torch.arange(n) % min(PARTS, n)
-    parts = [shared_variance(work[:, rows != part], splits) for part in range(min(PARTS, n))]
-    width = min(len(whole), *(len(part) for part in parts))
-    shares = torch.stack([part[:width] / part.sum() for part in parts])
-    center = shares.mean(0)
-    errors = ((len(parts) - 1) / len(parts) * (shares - center).square().sum(0)).sqrt()
-    usable = all(len(part) >= ranks[1] and bool((part[ranks[0] - 1 : ranks[1]] > 0).all()) for part in parts)
+    rows = torch.arange(n, device=products.device) % min(PARTS, n)
+    # With the directions of all stimuli: to first order they do not move a variance, and taken anew they would turn
+    # among those of nearly the same variance, which is no error of the spectrum.
+    parts = torch.stack([whole - products[rows == part].sum(0) for part in range(min(PARTS, n))])
+    shares = parts / parts.sum(1, keepdim=True)
+    errors = ((len(parts) - 1) / len(parts) * (shares - shares.mean(0)).square().sum(0)).sqrt()
+    usable = bool((parts[:, ranks[0] - 1 : ranks[1]] > 0).all())
     error = jackknife_stderr([fit_power_law(part, *ranks).exponent for part in parts]) if usable else float("nan")
     return CrossValidatedSpectrum(
-        tuple(range(1, width + 1)), whole[:width] / whole.sum(), errors, fit, error, n_trials, n, len(splits)
+        tuple(range(1, len(whole) + 1)), whole / whole.sum(), errors, fit, error, n_trials, n, len(splits)
     )
 
 
-def shared_variance(x: Float[Tensor, "trials n d"], splits: list[tuple[Tensor, Tensor]]) -> Float[Tensor, "m"]:
-    """lambda_k of the head of this file, averaged over the splits and both directions of each."""
-    n, total = x.shape[1], torch.zeros(min(x.shape[1] - 1, x.shape[2]), dtype=x.dtype, device=x.device)
+def shared_products(x: Float[Tensor, "trials n d"], splits: list[tuple[Tensor, Tensor]]) -> Float[Tensor, "n m"]:
+    """What each stimulus adds to each lambda_k of the head of this file: the mean of both directions of all splits."""
+    n = x.shape[1]
+    total = torch.zeros(n, min(n - 1, x.shape[2]), dtype=x.dtype, device=x.device)
     for split in splits:
         halves = [x[half].mean(0) for half in split]
         halves = [half - half.mean(0) for half in halves]
         for train, test in (halves, halves[::-1]):
-            directions = torch.linalg.svd(train, full_matrices=False)[2][: len(total)]
-            total += ((train @ directions.T) * (test @ directions.T)).sum(0) / (n - 1)
+            directions = torch.linalg.svd(train, full_matrices=False)[2][: total.shape[1]]
+            total += (train @ directions.T) * (test @ directions.T) / (n - 1)
     return total / (2 * len(splits))
 
 
@@ -152,7 +154,7 @@ def _ranks(variance: Tensor, first: int | None, last: int | None) -> tuple[int, 
         end = begin - 1 + int(empty[0])
     if end - begin < 4 or bool((variance[begin - 1 : end] <= 0).any()):
         raise BadInput(
-            f"the signal ends at rank {begin - 1 + (int(empty[0]) if len(empty) else 0)} of {len(variance)}: fewer than "
-            "5 ranks with signal to fit (more trials or stimuli, or other first= and last=)"
+            f"the signal ends at rank {begin - 1 + (int(empty[0]) if len(empty) else 0)} of {len(variance)}: fewer "
+            "than 5 ranks with signal to fit (more trials or stimuli, or other first= and last=)"
         )
     return begin, end

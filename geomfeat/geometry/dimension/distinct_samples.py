@@ -7,8 +7,8 @@ With samples 1, 2, 3, 4 that are independent, and k_ij = <x_i, x_j>,
 
 for rows of any distribution, whatever their mean. Samples of a group (a run, a session) are not independent of each
 other: with groups, the averages run over all four samples of different groups, each four with the same weight (so that
-the mean drops out exactly), which makes the weight of a pair the number of fours it is in. The sums over distinct groups
-come from those over all, less those with a group in common.
+the mean drops out exactly), which makes the weight of a pair the number of fours it is in. The sums over distinct
+groups come from those over all, less those with a group in common.
 """
 
 import torch

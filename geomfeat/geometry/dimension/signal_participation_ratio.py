@@ -64,7 +64,7 @@ def participation_ratio_of_trials(x: Any) -> float:
     return float(square_of_trace / ((every - 2 * one + both) / pairs**2))
 
 
-def signal_participation_ratio(x: Float[Tensor, "n d"], stimulus: Int[Tensor, "n"]) -> float:
+def participation_ratio_of_unequal_trials(x: Float[Tensor, "n d"], stimulus: Int[Tensor, "n"]) -> float:
     """The same number where stimuli have different numbers of trials, at least 2 each; every stimulus weighs the same.
 
     x: trials, centred. stimulus: 0, 1, ... of each. Noise must be independent between all trials. With m_i the mean of
@@ -77,7 +77,7 @@ def signal_participation_ratio(x: Float[Tensor, "n d"], stimulus: Int[Tensor, "n
     in the moments of the head of this file.
 
     >>> x = torch.tensor([[1.0, 0], [1, 0], [-1, 0], [-1, 0], [0, 1], [0, 1], [0, 1], [0, -1], [0, -1]]).double()
-    >>> round(signal_participation_ratio(x, torch.tensor([0, 0, 1, 1, 2, 2, 2, 3, 3])), 6)
+    >>> round(participation_ratio_of_unequal_trials(x, torch.tensor([0, 0, 1, 1, 2, 2, 2, 3, 3])), 6)
     1.333333
     """
     counts = torch.bincount(stimulus)

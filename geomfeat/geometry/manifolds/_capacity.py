@@ -23,7 +23,6 @@ from geomfeat.errors import BadInput
 from geomfeat.geometry.manifolds.anchor_points import Anchors
 from geomfeat.geometry.manifolds.capacity_floor import floor_note, floor_of
 from geomfeat.geometry.manifolds.cones.project import ConeProjections
-from geomfeat.geometry.manifolds.data_errors import per_mean, resampled, sources_of
 from geomfeat.geometry.manifolds.face_median import capacity_from_median
 from geomfeat.geometry.manifolds.glue_geometry import Glue, glue_geometry
 from geomfeat.geometry.manifolds.nonseparable_fraction import Nonseparable, nonseparable
@@ -31,8 +30,9 @@ from geomfeat.geometry.manifolds.per_manifold import manifold_geometry
 from geomfeat.geometry.manifolds.per_pair import pair_geometry
 from geomfeat.geometry.manifolds.point_clouds import Manifolds, as_manifolds
 from geomfeat.geometry.manifolds.random_directions import Draws, blocks_of, given_draws, random_draws
+from geomfeat.geometry.manifolds.resampling.data_errors import per_mean, resampled, sources_of
+from geomfeat.geometry.manifolds.resampling.solved_draws import Solved, joined, placed, solved
 from geomfeat.geometry.manifolds.result import Capacity, with_data_errors
-from geomfeat.geometry.manifolds.solved_draws import Solved, joined, placed, solved
 from geomfeat.memory import require_memory
 from geomfeat.statistics.influence_functions import stderr
 
@@ -117,9 +117,7 @@ def capacity(
     return with_data_errors(found, again)
 
 
-def _capacity_of(
-    manifolds: Manifolds, every: Draws, n_draws: int, target_se: float | None
-) -> tuple[Solved, Capacity]:
+def _capacity_of(manifolds: Manifolds, every: Draws, n_draws: int, target_se: float | None) -> tuple[Solved, Capacity]:
     """Capacity from the first n_draws of `every`, or from as many as the target requires."""
     if not bool((manifolds.x != 0).any()):
         raise BadInput(
@@ -189,7 +187,8 @@ def _summary(of: Solved, strata_of_all: Tensor | None) -> Capacity:
     unsure, settled = of.unsure, of.settled
     return Capacity(
         capacity=alpha, capacity_se=alpha_se, capacity_faces=faces, capacity_faces_se=faces_se,
-        capacity_floor=n_manifolds / of.rank, at_floor=floor, **vars(glue), **vars(alignments), alignment_floor=math.nan,
+        capacity_floor=n_manifolds / of.rank, at_floor=floor, **vars(glue), **vars(alignments),
+        alignment_floor=math.nan,
         frac_inside=float(inside.mean()), frac_inside_se=float(stderr(inside, strata)),
         frac_nonseparable=judged.share, frac_nonseparable_se=judged.stderr,
         simulated_capacity=simulated, simulated_capacity_se=simulated_se,

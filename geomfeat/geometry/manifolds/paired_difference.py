@@ -25,10 +25,10 @@ from geomfeat.display import BaseResult, quantity_columns
 from geomfeat.errors import BadInput
 from geomfeat.geometry.manifolds.capacity_floor import AT_FLOOR
 from geomfeat.geometry.manifolds.cones.distant_points import brought_near
-from geomfeat.geometry.manifolds.data_errors import Resampled, variance_of
 from geomfeat.geometry.manifolds.per_pair import ALIGNMENTS
 from geomfeat.geometry.manifolds.point_clouds import as_manifolds
 from geomfeat.geometry.manifolds.random_directions import labels_for
+from geomfeat.geometry.manifolds.resampling.data_errors import Resampled, variance_of
 from geomfeat.geometry.manifolds.result import Capacity, in_words
 from geomfeat.numerics import WORKING, stream
 from geomfeat.statistics.influence_functions import stderr

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from geomfeat.charts import Heat
 from geomfeat.display import PlottableResult, matrix_map, quantity_columns
-from geomfeat.geometry.manifolds.data_errors import Resampled
 from geomfeat.geometry.manifolds.per_manifold import PerManifold
 from geomfeat.geometry.manifolds.per_pair import PerPair
+from geomfeat.geometry.manifolds.resampling.data_errors import Resampled
 
 _SHOWN = (
     "capacity", "capacity_faces", "dimension", "radius", "radius_mean", "utility", "center_alignment", "axis_alignment",
@@ -146,7 +146,7 @@ def with_data_errors(found: Capacity, again: Mapping[str, Resampled | str]) -> C
                 lost.setdefault(one.source, []).append(name)
         over_data = sum(variance for variance in variances if math.isfinite(variance))
         changed[f"{name}_se"] = math.hypot(getattr(found, f"{name}_se"), math.sqrt(over_data))
-    gaps = [f"no error over {source} for {', '.join(names)}, undefined without a part" for source, names in lost.items()]
+    gaps = [f"no error over {source} for {', '.join(names)}: not defined in all" for source, names in lost.items()]
     return replace(
         found, **changed, notes=(*found.notes, *refused, *gaps), resampled=tuple(done),
         errors_over=in_words([one.said for one in done]),

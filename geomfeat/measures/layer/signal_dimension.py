@@ -11,7 +11,7 @@ from geomfeat import geometry
 from geomfeat.errors import BadInput
 from geomfeat.numerics import stream
 from geomfeat.registry import Quantity, measure
-from geomfeat.statistics.group_errors import errors_wanted, grouped_stderr, jackknife_over_groups
+from geomfeat.statistics.group_errors import errors_wanted, grouped_stderr, jackknife_over_groups, with_own_errors
 from geomfeat.statistics.repeated_samples import repeats_once
 from geomfeat.types import Estimate, Representation
 
@@ -25,8 +25,8 @@ from geomfeat.types import Estimate, Representation
     needs={"labels"},
     min_samples=8,
     by_default=False,
-    own_errors=True,
 )
+@with_own_errors
 def participation_ratio_of_trials(rep: Representation) -> Estimate:
     """Participation ratio of the signal: labels name the stimulus (or condition) that each trial repeats.
 
@@ -46,7 +46,7 @@ def participation_ratio_of_trials(rep: Representation) -> Estimate:
     x, stimulus, group, said = _cells(rep)
     value = _ratio(x, stimulus, group)
     if not isfinite(value) or value <= 0:
-        return Estimate.failed("hardly any signal: trials of a stimulus are no more alike than others; give more trials")
+        return Estimate.failed("hardly any signal: trials of a stimulus are no more alike than others; give more")
     note = "; ".join(filter(None, (copies, said, f"error over {len(torch.unique(stimulus))} stimuli")))
     return Estimate(value, _over_stimuli(x, stimulus, group), note=note)
 
@@ -76,7 +76,7 @@ def _ratio(x: Tensor, stimulus: Tensor, group: Tensor | None) -> float:
     n_stimuli = len(torch.unique(stimulus))
     n_groups = 0 if group is None else len(torch.unique(group))
     if group is None or len(x) != n_stimuli * n_groups:
-        return geometry.signal_participation_ratio(x, stimulus)
+        return geometry.participation_ratio_of_unequal_trials(x, stimulus)
     order = torch.argsort(group * n_stimuli + stimulus)
     return geometry.participation_ratio_of_trials(x[order].reshape(n_groups, n_stimuli, -1))
 

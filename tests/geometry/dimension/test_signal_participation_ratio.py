@@ -23,8 +23,8 @@ def test_unequal_numbers_of_trials_equal_all_pairs_of_trials():
     stimulus = torch.tensor([0, 0, 1, 1, 1, 2, 2, 3, 3, 3, 4, 4])
     x = normal(12, 4) + 2 * normal(5, 4, seed=1)[stimulus]
     x -= x.mean(0)
-    expected = reference.signal_participation_ratio(x.numpy(), stimulus.numpy())
-    assert geometry.signal_participation_ratio(x, stimulus) == pytest.approx(expected, rel=1e-9)
+    expected = reference.participation_ratio_of_unequal_trials(x.numpy(), stimulus.numpy())
+    assert geometry.participation_ratio_of_unequal_trials(x, stimulus) == pytest.approx(expected, rel=1e-9)
 
 
 def test_unequal_numbers_of_trials_leave_no_bias():
@@ -33,7 +33,7 @@ def test_unequal_numbers_of_trials_leave_no_bias():
     for seed in range(40):
         signal = normal(80, 10, seed=seed) @ torch.eye(10, 40, dtype=torch.float64)
         x = signal[stimulus] + normal(len(stimulus), 40, seed=1000 + seed)
-        values.append(geometry.signal_participation_ratio(x, stimulus))
+        values.append(geometry.participation_ratio_of_unequal_trials(x, stimulus))
     error = 4 * np.std(values, ddof=1) / 40**0.5 + np.var(values) / 10
     assert abs(np.mean(values) - 10) < error < 2
 

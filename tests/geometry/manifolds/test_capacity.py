@@ -233,7 +233,7 @@ def test_uncertified_draws_are_counted_and_left_out(monkeypatch: pytest.MonkeyPa
     from geomfeat.geometry.manifolds import project_on_cones
 
     x = spheres(4, 5, 12, 0.7, 3)
-    module = __import__("sys").modules["geomfeat.geometry.manifolds.solved_draws"]
+    module = __import__("sys").modules["geomfeat.geometry.manifolds.resampling.solved_draws"]
     honest = capacity(x, n_draws=40)
 
     def some_fail(*args, **kwargs):

@@ -26,7 +26,7 @@ from geomfeat.geometry.manifolds.nonseparable_fraction import nonseparable
 from geomfeat.geometry.manifolds.per_pair import ALIGNMENTS, pair_values
 from geomfeat.geometry.manifolds.point_clouds import Manifolds, first_of_copies
 from geomfeat.geometry.manifolds.random_directions import Draws
-from geomfeat.geometry.manifolds.solved_draws import Solved, placed, solved
+from geomfeat.geometry.manifolds.resampling.solved_draws import Solved, placed, solved
 from geomfeat.numerics import WORKING, stream
 from geomfeat.statistics.group_errors import CAUSED_BY_DATA, FEWEST, grouped_covariance, parts_of
 
@@ -113,7 +113,9 @@ def parts_for(source: str, manifolds: Manifolds, seed: int) -> Parts:
     else:
         part = _trial_parts(manifolds)
         n = int((part >= 0).sum())
-        parts = _checked(Parts(source, f"{n} trials", part, torch.bincount(part[part >= 0])), "points in classes of two")
+        parts = _checked(
+            Parts(source, f"{n} trials", part, torch.bincount(part[part >= 0])), "points in classes of two"
+        )
     for j in range(len(parts.sizes)):
         left = torch.bincount(manifolds.owner[part != j], minlength=manifolds.n_manifolds)
         if not bool((left > 0).all()):

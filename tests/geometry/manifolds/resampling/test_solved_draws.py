@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from geomfeat.geometry.manifolds import as_manifolds, capacity
-from geomfeat.geometry.manifolds.data_errors import NUMBERS, numbers
 from geomfeat.geometry.manifolds.random_directions import Draws
-from geomfeat.geometry.manifolds.solved_draws import Placed, Solved, placed, solved
+from geomfeat.geometry.manifolds.resampling.data_errors import NUMBERS, numbers
+from geomfeat.geometry.manifolds.resampling.solved_draws import Placed, Solved, placed, solved
 from tests.geometry.clouds import normal, signs, spheres
 
 ON_A_RAY = torch.cat([spheres(3, 5, 12, 0.8, 4), 2 * spheres(3, 5, 12, 0.8, 4)], 1)
@@ -30,7 +30,7 @@ def problem(x: torch.Tensor) -> tuple[Placed, Draws, Solved]:
 
 @pytest.mark.parametrize("x", CLOUDS.values(), ids=CLOUDS)
 def test_leaving_points_out_is_solving_without_them(x: torch.Tensor) -> None:
-    place, draws, whole = problem(x)
+    _, draws, whole = problem(x)
     owner = torch.arange(len(x)).repeat_interleave(x.shape[1])
     for first in range(3):
         gone = torch.arange(len(owner)) % x.shape[1] == first
@@ -46,7 +46,7 @@ def test_leaving_points_out_is_solving_without_them(x: torch.Tensor) -> None:
 def test_draws_that_do_not_rest_on_the_points_are_not_solved_again(monkeypatch: pytest.MonkeyPatch) -> None:
     _, _, whole = problem(CLOUDS["plain"])
     solved_again = []
-    module = __import__("sys").modules["geomfeat.geometry.manifolds.solved_draws"]
+    module = __import__("sys").modules["geomfeat.geometry.manifolds.resampling.solved_draws"]
     honest = module.project_on_cones
 
     def counting(x: torch.Tensor, owner: torch.Tensor, t: torch.Tensor, y: torch.Tensor) -> object:

@@ -10,7 +10,7 @@ import torch
 
 from geomfeat.errors import BadInput
 from geomfeat.geometry.manifolds import Capacity, capacity, capacity_by_layer, capacity_difference
-from geomfeat.geometry.manifolds.data_errors import NUMBERS
+from geomfeat.geometry.manifolds.resampling.data_errors import NUMBERS
 from geomfeat.numerics import WORKING
 from geomfeat.registry import get
 from geomfeat.types import Representation
