@@ -40,10 +40,18 @@ def example(seed: int, n: int = 48, d: int = 10) -> Representation:
 def arguments(m: Measure, rep: Representation) -> list[Representation]:
     """`rep`, and for a pair measure a second layer that is partly like it; labels of many stimuli where these count."""
     if m.scope == "layer":
-        return [rep.with_(labels=torch.arange(rep.n) % STIMULI) if m.name in OF_STIMULI else rep]
+        return [of_stimuli(rep) if m.name in OF_STIMULI else rep]
     noise = torch.randn(rep.x.shape, generator=stream(7, "second"), dtype=WORKING).to(rep.x)
     size = float(rep.x.abs().max())
     return [rep, rep.with_(x=rep.x + 0.4 * (size if math.isfinite(size) else 1.0) * noise)]
+
+
+def of_stimuli(rep: Representation) -> Representation:
+    """The same samples as trials of many stimuli, each with a pattern of its own."""
+    labels = torch.arange(rep.n) % STIMULI
+    size = float(rep.x.abs().max())
+    patterns = torch.randn(STIMULI, rep.d, generator=stream(8, "stimuli"), dtype=WORKING).to(rep.x)
+    return rep.with_(x=rep.x + 2 * (size if math.isfinite(size) else 1.0) * patterns[labels], labels=labels)
 
 
 def result(m: Measure, *reps: Representation) -> dict[str, Estimate]:

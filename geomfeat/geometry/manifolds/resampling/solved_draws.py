@@ -185,9 +185,8 @@ def joined(parts: Sequence[ConeProjections]) -> ConeProjections:
     if len(wide) == 1:
         return wide[0]
     columns = {f.name: [getattr(part, f.name) for part in wide] for f in fields(ConeProjections)}
-    return ConeProjections(**{
-        name: torch.cat(column) if isinstance(column[0], Tensor) else sum(column) for name, column in columns.items()
-    })  # fmt: skip
+    fallbacks = sum(columns.pop("n_fallback"))
+    return ConeProjections(**{name: torch.cat(column) for name, column in columns.items()}, n_fallback=fallbacks)
 
 
 def _as_wide(parts: Sequence[ConeProjections]) -> list[ConeProjections]:
