@@ -103,6 +103,6 @@ def _differences(last: dict[str, tuple[str, Capacity]]) -> pd.DataFrame:
         found = capacity_difference(first, second)
         rows.append((
             a, layer, b, other, found.log_difference, found.log_difference_se, found.log_difference_se_unpaired,
-            found.difference, "; ".join(found.notes),
+            found.difference, "; ".join((*found.notes, f"error over {found.errors_over}")),
         ))  # fmt: skip
     return pd.DataFrame(rows, columns=list(DIFFERENCE_COLUMNS))

@@ -31,6 +31,8 @@ class Group:
     caption: str
 
 
+# Said below every figure with errors.
+OF_BARS = "Bars are ± one standard error, over samples or over what the note of the number says."
 GROUPS = (
     Group(
         "classes",

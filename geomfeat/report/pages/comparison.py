@@ -156,7 +156,12 @@ def differences_table(found: ModelComparison) -> Table | None:
         )
         for r in found.differences.to_dict("records")
     ]  # fmt: skip
-    columns = ("models", "last layers", "log of the ratio of capacities", "its error, were the draws not shared")
+    columns = (
+        "models",
+        "last layers",
+        "log of the ratio of capacities",
+        "its error, were draws and samples not shared",
+    )
     return grid(columns, rows) if rows else None
 
 

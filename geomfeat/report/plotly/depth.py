@@ -21,7 +21,7 @@ from geomfeat.report.content.components import (  # fmt: skip
     text_cell,
     value_cell,
 )
-from geomfeat.report.content.quantity_labels import GROUPS, Entry, entries, floor_of
+from geomfeat.report.content.quantity_labels import GROUPS, OF_BARS, Entry, entries, floor_of
 from geomfeat.report.content.study_view import Value, clipped
 from geomfeat.report.plotly.similarity import SCALE
 
@@ -107,7 +107,7 @@ def profile_figures(found: ModelComparison) -> list[Figure]:
                 for r in _of(table, name, e.measure, e.quantity).to_dict("records")
             )
             note = f"{lost} values failed and are missing from the lines: see the failures below." if lost else ""
-            caption = f"{group.caption} Bars are ± one standard error."
+            caption = f"{group.caption} {OF_BARS}"
             if found.layers.loc[found.layers["kind"] == "recording", "depth"].isna().any():
                 caption += " Dashed lines are areas of recordings, which have no depth."
             figures.append(Figure(group.title, caption, panels, tables, note=note))

@@ -22,7 +22,7 @@ from geomfeat.report.content.components import (  # fmt: skip
     value_cell,
 )
 from geomfeat.report.content.profile_data import floor_values, moments_of, profile_entries
-from geomfeat.report.content.quantity_labels import GROUPS, Entry, Group, entries
+from geomfeat.report.content.quantity_labels import GROUPS, OF_BARS, Entry, Group, entries
 from geomfeat.report.content.study_view import (
     AT_WORDS,
     CHANGE,
@@ -44,7 +44,7 @@ def profile_figures(several: Sequence[View]) -> list[Figure]:
 def _figure(several: Sequence[View], depth: Depth, group: Group, found: list[Entry]) -> Figure:
     panels = [_panel(several, depth, entry, group.key) for entry in found]
     tables = [_table(several, entry, group.key) for entry in found]
-    bars = "" if group.key == "movement" else " Bars are ± one standard error."
+    bars = "" if group.key == "movement" else f" {OF_BARS}"
     lost = sum(
         not value.ok
         for view in several
