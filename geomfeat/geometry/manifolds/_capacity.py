@@ -162,7 +162,7 @@ def _require_memory(manifolds: Manifolds, n_draws: int) -> None:
     doubles = n_draws * (DIRECTIONS * r + PRICES * k + ANCHORS * p * (r + p))
     require_memory(
         8 * doubles, f"the capacity of {p} classes of {k} points in {r} dimensions with {n_draws} draws",
-        "use fewer draws (n_draws=, max_draws=), fewer points, or features projected to fewer dimensions",
+        "use fewer draws (n_draws=, target_se=), fewer points, or features projected to fewer dimensions",
         manifolds.x.device,
     )  # fmt: skip
 

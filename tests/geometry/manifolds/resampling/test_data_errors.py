@@ -68,10 +68,12 @@ def test_errors_cover_the_spread_over_repeats(sessions: list[Capacity]) -> None:
 def test_two_sessions_of_one_population_do_not_differ(sessions: list[Capacity]) -> None:
     """Draws in common, trials apart: by the draws alone, centre alignments would differ in most pairs."""
     found = [capacity_difference(a, b) for a, b in zip(sessions[::2], sessions[1::2], strict=True)]
-    for name in ("difference", *SIX[1:]):
-        z = np.array([getattr(one, name) / getattr(one, f"{name}_se") for one in found])
-        assert np.mean(np.abs(z) > 1.96) <= 2 / 14, name
-        assert 0.65 < np.sqrt(np.mean(z**2)) < 1.3, name
+    names = ("difference", *SIX[1:])
+    z = np.array([[getattr(one, name) / getattr(one, f"{name}_se") for name in names] for one in found])
+    # 14 pairs cannot show a rate for each number; errors from ten runs have nine degrees of freedom, for which .08 lie
+    # beyond 1.96.
+    assert np.mean(np.abs(z) > 1.96) <= 0.12
+    assert np.all(np.abs(np.sqrt(np.mean(z**2, axis=0)) - 1) < 0.4), np.sqrt(np.mean(z**2, axis=0))
     alone = [capacity(trials(seed), n_draws=50, seed=seed // 2, resample=None) for seed in range(28)]
     blind = [capacity_difference(a, b) for a, b in zip(alone[::2], alone[1::2], strict=True)]
     assert np.sqrt(np.mean([(one.center_alignment / one.center_alignment_se) ** 2 for one in blind])) > 1.5
