@@ -15,11 +15,11 @@ over a = b; the sums over distinct stimuli from row sums, column sums and square
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from geomfeat.errors import BadInput
 from geomfeat.geometry.dimension.eigenspectrum import NoVariance
+from geomfeat.labels import as_groups
 from geomfeat.numerics import as_tensor, require_finite
 from geomfeat.precision import Spread, precision_of
 
@@ -64,11 +64,14 @@ def participation_ratio_of_trials(x: Any) -> float:
     return float(square_of_trace / ((every - 2 * one + both) / pairs**2))
 
 
-def participation_ratio_of_unequal_trials(x: Float[Tensor, "n d"], stimulus: Int[Tensor, "n"]) -> float:
+def participation_ratio_of_unequal_trials(x: Any, stimulus: Any) -> float:
     """The same number where stimuli have different numbers of trials, at least 2 each; every stimulus weighs the same.
 
-    x: trials, centred. stimulus: 0, 1, ... of each. Noise must be independent between all trials. With m_i the mean of
-    the n_i trials of stimulus i, products of different trials stand in for squares of the signal:
+    Args:
+        x: (n, d) trials. stimulus: (n,) which one each trial is of, numbers or names. Noise must be independent between
+            all trials.
+
+    With m_i the mean of the n_i trials of stimulus i, products of different trials stand in for squares of the signal:
 
         s_i.s_i     <- sum_{a != b} x_i^a.x_i^b / (n_i (n_i - 1))
         (s_1.s_3)^2 <- sum_{a != b, c != e} x_1^a.x_3^c x_1^b.x_3^e / (n_1 (n_1 - 1) n_3 (n_3 - 1))
@@ -76,10 +79,31 @@ def participation_ratio_of_unequal_trials(x: Float[Tensor, "n d"], stimulus: Int
 
     in the moments of the head of this file.
 
-    >>> x = torch.tensor([[1.0, 0], [1, 0], [-1, 0], [-1, 0], [0, 1], [0, 1], [0, 1], [0, -1], [0, -1]]).double()
-    >>> round(participation_ratio_of_unequal_trials(x, torch.tensor([0, 0, 1, 1, 2, 2, 2, 3, 3])), 6)
+    Raises BadInput for other shapes, NaN, a stimulus of one trial, fewer than 4 stimuli, NoVariance as above.
+
+    >>> x = [[1.0, 0], [1, 0], [-1, 0], [-1, 0], [0, 1], [0, 1], [0, 1], [0, -1], [0, -1]]
+    >>> round(participation_ratio_of_unequal_trials(x, list("aabbcccdd")), 6)
     1.333333
     """
+    precision, x = precision_of(x), as_tensor(x, "x")
+    if x.ndim != 2 or 0 in x.shape:
+        raise BadInput(f"x must be (trials, units), got shape {tuple(x.shape)}")
+    require_finite(x, "x")
+    which = torch.unique(as_groups(stimulus, "stimulus", len(x)).to(x.device), return_inverse=True)[1]
+    fewest, n = int(torch.bincount(which).min()), int(which.max()) + 1
+    if fewest < 2 or n < 4:
+        raise BadInput(
+            f"stimulus: {n} stimuli, of {fewest} trials or more: separating signal from noise needs at least 2 trials "
+            "of 4 stimuli"
+        )
+    spread = Spread.of(x, precision)
+    if not spread.varies:
+        raise NoVariance("all trials of all stimuli are equal: no signal; check the recording")
+    return _of_unequal_trials(spread.x, which)
+
+
+def _of_unequal_trials(x: Tensor, stimulus: Tensor) -> float:
+    """x: (n, d), centred. stimulus: 0, 1, ... of each."""
     counts = torch.bincount(stimulus)
     n, size = len(counts), counts.to(x.dtype)
     pairs = size * (size - 1)

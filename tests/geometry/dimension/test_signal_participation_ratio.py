@@ -76,3 +76,16 @@ def test_scale_rotation_and_shift_do_not_matter():
 def test_bad_trials_are_named(x: torch.Tensor, message: str):
     with pytest.raises(BadInput, match=message):
         geometry.participation_ratio_of_trials(x)
+
+
+@pytest.mark.parametrize(
+    ("stimulus", "message"),
+    [
+        ([0, 0, 1, 1, 2, 2, 3, 4], "5 stimuli, of 1 trials or more"),
+        ([0, 0, 0, 1, 1, 1, 2, 2], "3 stimuli, of 2 trials or more"),
+        ([0, 0, 1, 1, 2, 2, 3], "stimulus"),
+    ],
+)
+def test_stimuli_without_repeats_are_named(stimulus: list[int], message: str):
+    with pytest.raises(BadInput, match=message):
+        geometry.participation_ratio_of_unequal_trials(normal(8, 3), stimulus)
