@@ -83,7 +83,7 @@ def participation_ratio_of_unequal_trials(x: Any, stimulus: Any) -> float:
 
     >>> x = [[1.0, 0], [1, 0], [-1, 0], [-1, 0], [0, 1], [0, 1], [0, 1], [0, -1], [0, -1]]
     >>> round(participation_ratio_of_unequal_trials(x, list("aabbcccdd")), 6)
-    1.333333
+    3.0
     """
     precision, x = precision_of(x), as_tensor(x, "x")
     if x.ndim != 2 or 0 in x.shape:
