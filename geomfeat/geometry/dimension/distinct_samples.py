@@ -41,7 +41,7 @@ def participation_ratio_unbiased(x: Points | Spread, groups: object = None) -> f
     >>> 40 < participation_ratio_unbiased(x) < 60
     True
     >>> repeated = x.repeat_interleave(2, 0) + 0.1 * torch.randn(120, 50, generator=noise, dtype=torch.float64)
-    >>> participation_ratio_unbiased(repeated) < 35 < participation_ratio_unbiased(repeated, torch.arange(120) // 2)
+    >>> participation_ratio_unbiased(repeated) < 40 < participation_ratio_unbiased(repeated, torch.arange(120) // 2)
     True
     """
     work = spread_of(x).x
