@@ -115,6 +115,7 @@ class Forecast(PlottableResult):
 
         Source: R falls by log10 c where centred outputs are multiplied by c (Chizat et al. 2019, equation 2).
 
+        >>> import torch
         >>> from geomfeat.forecasting import forecast
         >>> from geomfeat.models.mlp import mlp
         >>> x = torch.randn(24, 5, generator=torch.Generator().manual_seed(0))

@@ -80,8 +80,10 @@ class Advice(PlottableResult):
         """(the changed network, groups of its parameters); see `AdvisedChange.apply`. kind: default the first change.
 
         >>> import torch
-        >>> net = nn.Linear(2, 1)
-        >>> advice = Advice(-1.0, "", 0.0, (AdvisedChange("output multiplier", -1.0, multiplier=10.0),))
+        >>> from torch import nn
+        >>> from geomfeat.location.advice.rescaling import Rescaling
+        >>> net, change = nn.Linear(2, 1), AdvisedChange("output multiplier", -1.0, 10.0, rescaling=Rescaling(10.0))
+        >>> advice = Advice(-1.0, "", 0.0, (change,))
         >>> model, groups = advice.apply(net, torch.optim.SGD(net.parameters(), lr=1.0, momentum=0.9))
         >>> optimizer = torch.optim.SGD(groups)
         >>> round(optimizer.param_groups[0]["lr"], 9), optimizer.param_groups[0]["momentum"]

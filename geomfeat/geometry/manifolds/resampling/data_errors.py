@@ -70,7 +70,7 @@ class Resampled:
         """Jackknife variance of a number, or of a function of it; NaN where a part leaves it undefined.
 
         >>> x = torch.tensor([2.5, 4.0, 3.0, 2.0, 1.0], dtype=torch.float64)
-        >>> Resampled("trials", "4 trials", torch.ones(4), {"x": torch.stack([x, x + 1], 1)}).variance("x")
+        >>> Resampled("trials", "4 trials", torch.ones(4).long(), {"x": torch.stack([x, x + 1], 1)}).variance("x")
         3.75
         """
         return variance_of(of(self.values[name]), self.sizes)
