@@ -68,7 +68,7 @@ def _run(page: str, folder: Path) -> Finished:
 def test_the_example_of_capacity_runs(tmp_path: Path) -> None:
     found = _run("capacity.md", tmp_path)
     assert found.returncode == 0, found.stderr
-    assert found.stdout.startswith("Capacity of 10 classes, 200 draws, random labels\n  capacity ")
+    assert found.stdout.startswith("Capacity of 10 classes, 200 draws, random labels; +- one standard error over draws")
     assert "Capacity of b minus a, 200 common draws, correlation 0." in found.stdout
 
 

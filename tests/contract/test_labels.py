@@ -209,6 +209,7 @@ OTHERS = {
     "balanced_order": "the labels of a Dataset", "ModularTask": "made by modular_addition",
     "group_jackknife": "a number of groups", "RDMs": "names of rows",
     "analyze_recording": "a word", "over_time": "a word",
+    "participation_ratio_unbiased": "at least four groups: see its own tests",
 }  # fmt: skip
 
 

@@ -72,7 +72,7 @@ def test_by_default_all_measures_that_need_no_network_are_run() -> None:
     assert not {"kernel_distance", "weight_movement", "time_regime", "d_lr"} & set(found.table["measure"])
     assert {found.settings["left_out"][name] for name in ("kernel_distance", "d_lr")} == {OF_NETWORKS}
     notes = set(found.table["note"])
-    assert any(note.endswith("error over draws, not over the 6 runs") for note in notes)
+    assert any(note.endswith("error over draws and 6 runs") for note in notes)
     assert not any("groups of samples" in note for note in notes)
 
 

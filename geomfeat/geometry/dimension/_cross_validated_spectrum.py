@@ -100,19 +100,29 @@ def cross_validated_spectrum(
     if x.ndim != 3 or 0 in x.shape:
         raise BadInput(f"x must be (trials, stimuli, units), got shape {tuple(x.shape)}")
     require_finite(x, "x")
-    n_trials, n = x.shape[:2]
+    spread = Spread.of(x.flatten(0, 1), precision)
+    if not spread.varies:
+        raise NoVariance("all trials of all stimuli are equal: no signal; check the recording")
+    centred, rounding = spread.x.reshape(x.shape), spread.of_directions
+    return spectrum_of_centred(centred, rounding, first=first, last=last, n_splits=n_splits, seed=seed)
+
+
+def spectrum_of_centred(
+    x: Float[Tensor, "trials n d"], rounding: float, *, first: int | None, last: int | None, n_splits: int, seed: int
+) -> CrossValidatedSpectrum:
+    """The same of centred trials; `rounding`: how large a singular value of all of them can be of nothing else."""
+    n_trials, n, d = x.shape
     if n_trials < 2 or n < 6:
         raise BadInput(f"{n_trials} trials of {n} stimuli: cross-validated PCA needs at least 2 trials of 6 stimuli")
     if int(n_splits) != n_splits or n_splits < 1:
         raise BadInput(f"n_splits={n_splits}: give a whole number of halvings, at least 1")
-    spread = Spread.of(x.flatten(0, 1), precision)
-    if not spread.varies:
-        raise NoVariance("all trials of all stimuli are equal: no signal; check the recording")
-    work = spread.turned().x.reshape(n_trials, n, -1)
+    # In coordinates of the trials' span, which has no more directions than trials.
+    turned = torch.linalg.qr(x.flatten(0, 1).T, mode="r")[1].T if d > n_trials * n else x
+    work = turned.reshape(n_trials, n, -1)
     splits = _halvings(n_trials, n_splits if n_trials > 2 else 1, seed)
     products = shared_products(work, splits)
     whole = products.sum(0)
-    ranks = _ranks(whole, first, last)
+    ranks = _ranks(whole, rounding**2 / (n - 1), first, last)
     fit = fit_power_law(whole, *ranks)
     rows = torch.arange(n, device=products.device) % min(PARTS, n)
     # With the directions of all stimuli: to first order they do not move a variance, and taken anew they would turn
@@ -146,13 +156,13 @@ def _halvings(n_trials: int, n_splits: int, seed: int) -> list[tuple[Tensor, Ten
     return [(order[:half], order[half:]) for order in orders]
 
 
-def _ranks(variance: Tensor, first: int | None, last: int | None) -> tuple[int, int]:
-    """The ranks to fit: those asked for, or the usual ones up to where the signal ends."""
+def _ranks(variance: Tensor, rounding: float, first: int | None, last: int | None) -> tuple[int, int]:
+    """The ranks to fit: those asked for, or the usual ones up to where the signal ends: at 0, or at rounding."""
     begin, end = ranks_to_fit(len(variance), first, last)
-    empty = torch.nonzero(variance[begin - 1 : end] <= 0)[:, 0]
+    empty = torch.nonzero(variance[begin - 1 : end] <= rounding)[:, 0]
     if len(empty) and last is None:
         end = begin - 1 + int(empty[0])
-    if end - begin < 4 or bool((variance[begin - 1 : end] <= 0).any()):
+    if end - begin < 4 or bool((variance[begin - 1 : end] <= rounding).any()):
         raise BadInput(
             f"the signal ends at rank {begin - 1 + (int(empty[0]) if len(empty) else 0)} of {len(variance)}: fewer "
             "than 5 ranks with signal to fit (more trials or stimuli, or other first= and last=)"

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from geomfeat import geometry
 from geomfeat.errors import BadInput
+from geomfeat.geometry.dimension._cross_validated_spectrum import spectrum_of_centred
 from geomfeat.numerics import stream
 from geomfeat.registry import Quantity, measure
 from geomfeat.statistics.group_errors import errors_wanted, grouped_stderr, jackknife_over_groups, with_own_errors
@@ -137,7 +138,8 @@ def cross_validated_spectrum(
     counts = torch.bincount(stimulus)
     fewest, starts = int(counts.min()), counts.cumsum(0) - counts
     chosen = order[starts[None] + torch.arange(fewest, device=x.device)[:, None]]
-    found = geometry.cross_validated_spectrum(x[chosen], first=first, last=last, n_splits=n_splits, seed=seed)
+    rounding = geometry.spread_of(rep).of_directions
+    found = spectrum_of_centred(x[chosen], rounding, first=first, last=last, n_splits=n_splits, seed=seed)
     spare = len(x) - chosen.numel()
     notes = (copies, said, f"{fewest} trials of every stimulus, {spare} others left out" if spare else "")
     error = found.exponent_se if isfinite(found.exponent_se) else None

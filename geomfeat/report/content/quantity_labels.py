@@ -118,6 +118,9 @@ _ROWS = (
     ("pca_components", "percent_99", "Components for 99 % of the variance", "components", "dimension"),
     ("power_law_exponent", "exponent", "Power-law exponent", "exponent", "dimension"),
     ("power_law_exponent", "r2", "Quality of the power-law fit", "R²", "dimension"),
+    ("participation_ratio_of_trials", "", "Participation ratio of the signal", "dimensions", "dimension"),
+    ("cross_validated_spectrum", "exponent", "Power-law exponent of the signal", "exponent", "dimension"),
+    ("cross_validated_spectrum", "r2", "Quality of the signal's power-law fit", "R²", "dimension"),
     ("linear_probe_accuracy", "", "Linear probe accuracy", "share right", "labels"),
     ("label_alignment_unbiased", "", "Alignment with the labels", "unbiased centred CKA", "labels"),
     ("nc1", "", "Within-class scatter (NC1)", "ratio", "labels", True),
@@ -191,6 +194,7 @@ CATALOGUE = tuple(Entry(row[0], row[1] or row[0], *row[2:]) for row in _ROWS)  #
 ELSEWHERE = frozenset({
     ("capacity", "alignment_floor"), ("capacity", "capacity_floor"),
     ("power_law_exponent", "first_rank"), ("power_law_exponent", "last_rank"),
+    ("cross_validated_spectrum", "first_rank"), ("cross_validated_spectrum", "last_rank"),
 })  # fmt: skip
 ELSEWHERE_MEASURES = frozenset({"location", "time_regime"})
 

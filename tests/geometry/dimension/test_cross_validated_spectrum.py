@@ -40,7 +40,7 @@ def test_a_known_power_law_is_found_under_noise(exponent: float) -> None:
 
 
 def test_errors_are_those_of_repeated_recordings() -> None:
-    found = [cross_validated_spectrum(recorded(s, n=120, d=40), first=1, last=12) for s in range(20)]
+    found = [cross_validated_spectrum(recorded(s, n=120, d=40), first=1, last=12) for s in range(60)]
     spread = np.std([one.power_law.exponent for one in found], ddof=1)
     assert 0.7 < np.mean([one.exponent_se for one in found]) / spread < 1.5
 

@@ -31,6 +31,16 @@ def test_groups_equal_all_samples_of_different_groups() -> None:
     assert participation_ratio_unbiased(x + 5, groups) == pytest.approx(expected, rel=1e-8)
 
 
+def test_groups_may_be_names_and_none_may_be_missing() -> None:
+    x, names = normal(8, 3), list("aabbccdd")
+    by_number = participation_ratio_unbiased(x, torch.arange(8) // 2)
+    assert participation_ratio_unbiased(x, names) == participation_ratio_unbiased(x, np.array(names)) == by_number
+    with pytest.raises(BadInput, match="missing"):
+        participation_ratio_unbiased(x, [None, *names[1:]])
+    with pytest.raises(BadInput, match="7"):
+        participation_ratio_unbiased(x, names[1:])
+
+
 def test_every_sample_a_group_is_no_groups() -> None:
     x = normal(20, 6)
     assert participation_ratio_unbiased(x, torch.arange(20)) == pytest.approx(participation_ratio_unbiased(x), rel=1e-9)
@@ -47,13 +57,13 @@ def test_correlated_trials_of_a_run_leave_no_bias() -> None:
 
 def test_rows_that_differ_in_their_gain_leave_no_bias_by_default() -> None:
     values, gaussian = [], []
-    for seed in range(24):
+    for seed in range(60):
         gain = torch.exp(0.5 * normal(120, 1, seed=500 + seed))
         x = gain * normal(120, 60, seed=seed) * SPECTRUM.sqrt()
         values.append(get("participation_ratio_corrected")(Representation(x)))
         gaussian.append(participation_ratio_wishart(x))
     plain = np.array([one.value for one in values])
-    assert abs(plain.mean() - TRUTH) < 4 * plain.std(ddof=1) / 24**0.5 + plain.var() / TRUTH
+    assert abs(plain.mean() - TRUTH) < 4 * plain.std(ddof=1) / 60**0.5 + plain.var() / TRUTH
     assert np.mean([abs(one.value - TRUTH) < 1.96 * one.stderr for one in values]) >= 0.85
     assert np.mean(gaussian) < 0.9 * TRUTH
 

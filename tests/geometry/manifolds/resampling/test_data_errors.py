@@ -57,7 +57,7 @@ def sessions() -> list[Capacity]:
 
 
 def test_errors_cover_the_spread_over_repeats(sessions: list[Capacity]) -> None:
-    """Two sessions of each of 14 seeds. benchmarks/coverage.py has 200 repeats."""
+    """Two sessions of each of 14 seeds. benchmarks/error_coverage.py has 200 repeats."""
     for name in SIX:
         value = np.array([getattr(one, name) for one in sessions])
         error = np.array([getattr(one, f"{name}_se") for one in sessions])
@@ -82,7 +82,7 @@ def test_two_sessions_of_one_population_do_not_differ(sessions: list[Capacity]) 
 
 
 def test_halves_of_the_voxels_do_not_differ_with_units_resampled() -> None:
-    """Visual cortex, patterns of eight categories in twelve runs; benchmarks/coverage.py has 40 halves."""
+    """Visual cortex, patterns of eight categories in twelve runs; benchmarks/error_coverage.py has 40 halves."""
     data = np.load(shared("data/haxby-1slice.npz"))
     x, category, run = data["responses"].astype(float), data["category"], data["run"]
     mean = [[x[(category == c) & (run == r)].mean(0) for r in np.unique(run)] for c in np.unique(category)]

@@ -1,6 +1,6 @@
 """Do errors cover what they say? Coverage of 95 % intervals, and false positives at 5 %, over many repeats.
 
-    python benchmarks/coverage.py [--repeats 200] [--shared FOLDER] [--write]
+    python benchmarks/error_coverage.py [--repeats 200] [--shared FOLDER] [--write]
 
 Gaussian manifolds (6 conditions, 10 trials, 40 units) around fixed centres, the truth being the mean over repeats; two
 sessions of one population under common draws; random halves of voxels (FOLDER/data/haxby-1slice.npz, skipped where it
@@ -9,7 +9,6 @@ benchmarks/RESULTS.md. Some ten minutes on one core.
 """
 
 import argparse
-import sys
 import time
 from pathlib import Path
 
@@ -17,12 +16,9 @@ import numpy as np
 import torch
 from keeping import keep, machine
 
-# numba looks for the package coverage, and must not find this file in its place.
-sys.path = [folder for folder in sys.path if Path(folder).resolve() != Path(__file__).resolve().parent]
-
-from geomfeat.geometry.manifolds import Capacity, capacity, capacity_difference  # noqa: E402
-from geomfeat.registry import get  # noqa: E402
-from geomfeat.types import Representation  # noqa: E402
+from geomfeat.geometry.manifolds import Capacity, capacity, capacity_difference
+from geomfeat.registry import get
+from geomfeat.types import Representation
 
 NUMBERS = ("capacity", "dimension", "radius", "utility", "center_alignment", "axis_alignment", "center_axis_alignment")
 PACKAGES = ("torch", "numpy")
