@@ -7,16 +7,19 @@ allocation: `with_smaller_chunks`.
 
 import contextlib
 import errno
+import mmap
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
 from geomfeat.errors import OutOfMemory
 
 T = TypeVar("T")
+UNKNOWN = 4 * 10**9  # bytes taken to be free where no system call says
 # What torch, numpy and the C++ library say on the CPU (Linux, Windows, macOS) and on accelerators.
 _FAILED_ALLOCATION = (
     "out of memory",
@@ -62,8 +65,9 @@ def free_bytes(device: torch.device | str = "cpu") -> int:
 def resident_bytes() -> int:
     """Bytes of memory that this process takes now; 0 where the system does not say."""
     with contextlib.suppress(OSError, ValueError):
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    return 0
+        return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+    psutil = _psutil()
+    return psutil.Process().memory_info().rss if psutil else 0
 
 
 def require_memory(needed: float, what: str, remedy: str, device: torch.device | str = "cpu") -> None:
@@ -130,8 +134,46 @@ def _of_the_machine() -> int:
         sizes = {words[0]: int(words[1]) * 1024 for words in lines if len(words) > 1}
         if "MemAvailable:" in sizes:
             return sizes["MemAvailable:"] + sizes.get("SwapFree:", 0)
-    pages = "SC_AVPHYS_PAGES" if "SC_AVPHYS_PAGES" in os.sysconf_names else "SC_PHYS_PAGES"
-    return os.sysconf(pages) * os.sysconf("SC_PAGE_SIZE")
+    psutil = _psutil()
+    if psutil:
+        return psutil.virtual_memory().available + psutil.swap_memory().free
+    if sys.platform == "win32":
+        return _of_windows()
+    # POSIX names neither of these, macOS has the second: half of what is installed, since others use it too.
+    for pages, share in (("SC_AVPHYS_PAGES", 1.0), ("SC_PHYS_PAGES", 0.5)):
+        with contextlib.suppress(AttributeError, OSError, ValueError):
+            size = os.sysconf(pages) * mmap.PAGESIZE
+            if size > 0:
+                return int(share * size)
+    return UNKNOWN
+
+
+def _psutil() -> Any:
+    """The module where it is installed: an optional package, which dask brings along; else None."""
+    try:
+        import psutil
+    except ImportError:
+        return None
+    return psutil
+
+
+def _of_windows() -> int:
+    """Free physical memory by the system's own call."""
+    import ctypes
+
+    class Status(ctypes.Structure):
+        _fields_ = (
+            ("length", ctypes.c_uint32), ("load", ctypes.c_uint32), ("total", ctypes.c_ulonglong),
+            ("available", ctypes.c_ulonglong), ("total_file", ctypes.c_ulonglong), ("free_file", ctypes.c_ulonglong),
+            ("total_virtual", ctypes.c_ulonglong), ("free_virtual", ctypes.c_ulonglong),
+            ("extended", ctypes.c_ulonglong),
+        )  # fmt: skip
+
+    status = Status(length=ctypes.sizeof(Status))
+    with contextlib.suppress(AttributeError, OSError):
+        if ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):  # pyright: ignore[reportAttributeAccessIssue]
+            return int(status.available)
+    return UNKNOWN
 
 
 def _of_the_container() -> list[int]:
@@ -156,5 +198,5 @@ def _of_the_process() -> list[int]:
         limit = resource.getrlimit(resource.RLIMIT_AS)[0]
         if limit != resource.RLIM_INFINITY:
             pages = int(Path("/proc/self/statm").read_text().split()[0])
-            return [limit - pages * os.sysconf("SC_PAGE_SIZE")]
+            return [limit - pages * mmap.PAGESIZE]
     return []

@@ -21,6 +21,12 @@ from torch import Tensor
 from geomfeat.errors import BadInput
 
 WORKING = torch.float64
+# Kinds of devices without float64 (mps), or often without (xpu): only forward passes run there.
+IN_FLOAT32 = ("mps", "xpu")
+ONLY_FORWARD = (
+    "On {} only forward passes run, in float32: leave the model there and call extract without device=. Derivatives, "
+    "kernels and spectra need float64; they are computed on the CPU, where a model that lies on {} is copied"
+)
 # torch holds these, but cannot add them or take their largest.
 _STORED_ONLY = (torch.uint16, torch.uint32, torch.uint64)
 
@@ -241,13 +247,13 @@ def jackknife_stderr(leave_one_out: Sequence[float] | Tensor) -> float:
 
 
 def resolve_device(device: str | torch.device | None, like: Tensor | None = None) -> torch.device:
-    """The device to work on: the given one, else that of `like`, else the CPU.
+    """The device to work on: the given one, else that of `like` if it has float64, else the CPU.
 
     Raises BadInput for a missing one, and for kinds other than "cpu" and "cuda": those lack double precision
-    (mps) or values (meta).
+    (mps, and many an xpu; the message says what runs there) or values (meta).
     """
     if device is None:
-        return like.device if like is not None else torch.device("cpu")
+        return like.device if like is not None and like.device.type not in IN_FLOAT32 else torch.device("cpu")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns of some kinds that are refused below
@@ -255,7 +261,8 @@ def resolve_device(device: str | torch.device | None, like: Tensor | None = None
     except (RuntimeError, TypeError) as cause:
         raise BadInput(f"device={str(device)!r} is not a device: use 'cpu', 'cuda' or 'cuda:1'") from cause
     if out.type not in ("cpu", "cuda") or (out.type == "cpu" and out.index):
-        raise BadInput(f"device={str(device)!r} is not supported: use 'cpu', 'cuda' or 'cuda:1'")
+        said = f"device={str(device)!r} is not supported: use 'cpu', 'cuda' or 'cuda:1'"
+        raise BadInput(f"{said}. {ONLY_FORWARD.format(out.type, out.type)}" if out.type in IN_FLOAT32 else said)
     seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if out.type == "cuda" and (out.index or 0) >= seen:
         raise BadInput(f"device={str(device)!r}, but torch sees {seen or 'no'} CUDA device: use device='cpu'")

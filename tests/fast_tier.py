@@ -60,7 +60,7 @@ FAST = {
     "report/pages": "lab",
     "report/plotly": "location",
     "statistics": "changepoints copies",
-    "storage": "npz_files owned_files",
+    "storage": "locks npz_files owned_files",
     "study": "measure_selection part_cache result",
     "tangent": "kernel_velocity_and_alignment ntk_diagonal",
     "tangent/jacobians": "directional_derivative known_modules",

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import mmap
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -103,3 +108,56 @@ def test_limits_of_the_process_and_its_container_count(monkeypatch: pytest.Monke
     assert free_bytes() <= 2**20
     monkeypatch.setattr(memory, "_of_the_process", lambda: [-5])
     assert free_bytes() == 0
+
+
+@pytest.fixture
+def without_proc(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A system without /proc, control groups and psutil."""
+
+    def missing(self: Path, *_: Any, **__: Any) -> str:
+        raise FileNotFoundError(self)
+
+    monkeypatch.setattr(Path, "read_text", missing)
+    monkeypatch.setattr(memory, "_psutil", lambda: None)
+    return monkeypatch
+
+
+def test_psutil_is_asked_where_there_is_no_proc(without_proc: pytest.MonkeyPatch) -> None:
+    said = SimpleNamespace(
+        virtual_memory=lambda: SimpleNamespace(available=5_000),
+        swap_memory=lambda: SimpleNamespace(free=300),
+        Process=lambda: SimpleNamespace(memory_info=lambda: SimpleNamespace(rss=77)),
+    )
+    without_proc.setattr(memory, "_psutil", lambda: said)
+    assert (memory.free_bytes(), memory.resident_bytes()) == (5_300, 77)
+
+
+def test_without_free_pages_half_of_the_installed_memory_counts(without_proc: pytest.MonkeyPatch) -> None:
+    sizes = {"SC_AVPHYS_PAGES": 1000, "SC_PHYS_PAGES": 9000}
+    without_proc.setattr(memory.os, "sysconf", sizes.__getitem__)
+    assert memory.free_bytes() == 1000 * mmap.PAGESIZE
+    # macOS knows no free pages, and Python then raises ValueError.
+    without_proc.setattr(memory.os, "sysconf", lambda name: 9000 if name == "SC_PHYS_PAGES" else int("unknown name"))
+    assert memory.free_bytes() == 4500 * mmap.PAGESIZE
+    assert memory.resident_bytes() == 0
+
+
+def test_a_system_without_sysconf_has_a_guess(without_proc: pytest.MonkeyPatch) -> None:
+    without_proc.delattr(memory.os, "sysconf")
+    assert memory.free_bytes() == memory.UNKNOWN
+    require_memory(1, "one byte", "use none")
+
+
+def test_windows_is_asked_by_its_own_call(without_proc: pytest.MonkeyPatch) -> None:
+    def answer(reference: Any) -> int:
+        status = reference._obj
+        assert status.length == ctypes.sizeof(status) == 64
+        status.available = 123_456
+        return 1
+
+    without_proc.setattr(memory.sys, "platform", "win32")
+    system = SimpleNamespace(kernel32=SimpleNamespace(GlobalMemoryStatusEx=answer))
+    without_proc.setattr(ctypes, "windll", system, raising=False)
+    assert memory.free_bytes() == 123_456
+    system.kernel32.GlobalMemoryStatusEx = lambda _: 0
+    assert memory.free_bytes() == memory.UNKNOWN

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -331,6 +333,16 @@ def test_what_is_no_device_is_refused(wrong: object) -> None:
 def test_kinds_of_devices_that_lack_double_precision_or_values_are_refused(kind: object) -> None:
     with pytest.raises(BadInput, match="is not supported: use 'cpu', 'cuda' or 'cuda:1'"):
         resolve_device(kind)
+
+
+@pytest.mark.parametrize("kind", ["mps", "xpu"])
+def test_a_device_without_float64_is_left_for_the_cpu_and_the_error_says_what_runs_there(kind: str) -> None:
+    there = cast(torch.Tensor, SimpleNamespace(device=torch.device(kind)))  # what no machine of the tests has
+    assert resolve_device(None, there) == torch.device("cpu")
+    with pytest.raises(BadInput, match=f"On {kind} only forward passes run, in float32: .* need float64"):
+        resolve_device(kind)
+    with pytest.raises(BadInput, match=r"'cuda:1'$"):
+        resolve_device("meta")
 
 
 @pytest.mark.parametrize("seed", [2**63, -(2**63) - 1, 10**22])

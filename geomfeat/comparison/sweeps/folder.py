@@ -8,7 +8,6 @@ the code's version, which the manifest holds: a folder that was copied to anothe
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import math
@@ -18,7 +17,7 @@ import shutil
 import socket
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ import pyarrow as pa
 
 from geomfeat.errors import BadInput
 from geomfeat.storage.atomic import DAMAGED, file_sha256, marked_table, read_json
+from geomfeat.storage.locks import lock
 from geomfeat.storage.owned_files import json_text, make_folder, remove_own, require_ours, writing
 from geomfeat.study.table import COLUMNS
 
@@ -57,20 +57,17 @@ def claimed(root: Path, address: str, *, wait: bool) -> Iterator[bool]:
     with writing(path):
         file = path.open("a")
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            alone = True
-        except BlockingIOError:
+        state = lock(file, wait=wait)
+        if state == "held elsewhere":
             yield False
             return
-        except OSError:
-            alone = False
-        if alone:  # what a killed process has left
+        if state == "held":  # what a killed process has left
             for stale in (root / PARTIAL).glob(f"{address}.*"):
                 remove_own(stale, _is_run_file)
         yield True
         if (root / RUNS / address / MANIFEST).is_file() and path.stat().st_size == 0:
-            path.unlink(missing_ok=True)
+            with suppress(PermissionError):  # Windows keeps a file that is open; it does no harm there
+                path.unlink(missing_ok=True)
 
 
 def write_run(
