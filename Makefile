@@ -2,6 +2,7 @@
 #   make demo    train small networks at known richness, analyze and compare them: runs/demo/report.html
 #   make check   lint, types, import layers, house rules and the quick tests of every package: under 3 minutes on one core
 #   make test    lint, the compiled loops with index checks, and all tests
+#   make docs    the documentation as a site: docs/_build/html/index.html
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -20,7 +21,7 @@ LOOPS = NUMBA_CACHE_DIR=$$($(BIN)/python -m tests.loop_cache $(VENV)/$(1))
 # The long tests are the last ones: who has none left takes half of those that wait for the other.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo check test test-portable bounds lint clean
+.PHONY: demo check test test-lowest test-portable bounds lint docs clean
 
 $(VENV)/.core: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -61,5 +62,25 @@ test-portable: $(VENV)/.dev
 	OMP_NUM_THREADS=2 OPENBLAS_NUM_THREADS=2 ATEN_CPU_CAPABILITY=avx2 OPENBLAS_CORETYPE=Sandybridge $(PYTEST)
 	$(ONE_THREAD) ATEN_CPU_CAPABILITY=avx512 $(PYTEST)
 
+# The fast tests with the lowest versions that pyproject.toml allows, in an environment of their own.
+LOWEST := .venv-lowest
+$(LOWEST)/.installed: pyproject.toml constraints-lowest.txt
+	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install -q -c constraints-lowest.txt -e ".[dev,models]"
+	touch $@
+
+test-lowest: $(LOWEST)/.installed
+	$(ONE_THREAD) NUMBA_CACHE_DIR=$(LOWEST)/loops $(LOWEST)/bin/python -m pytest -m "not slow" \
+	  $$($(LOWEST)/bin/python -m tests.fast_tier)
+
+# Warnings are errors, among them links that lead nowhere. Nothing is fetched but what the environment lacks.
+$(VENV)/.docs: $(VENV)/.core
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[docs]"
+	touch $@
+
+docs: $(VENV)/.docs
+	rm -rf docs/_build
+	$(ONE_THREAD) $(call LOOPS,loops) $(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
 clean:
-	rm -rf $(VENV) runs build dist *.egg-info
+	rm -rf $(VENV) $(LOWEST) docs/_build docs/generated runs build dist *.egg-info

@@ -33,7 +33,13 @@ MACHINES = re.compile(r"(?<![\w.])/(work|farm|root|tmp)/\w")
 FOREIGN = re.compile(r"helper session|pypi\.\w|pythonhosted|npmjs|conda\.anaconda", re.IGNORECASE)
 OWN = "tests/house_rules.py"
 # Tests of what belongs to no module: the files of the repository, and facts that hold for every measure and result.
-ABOUT_NO_MODULE = ("tests/contract/", "tests/test_packaging.py", "tests/test_readme.py", "tests/test_tutorials.py")
+ABOUT_NO_MODULE = (
+    "tests/contract/",
+    "tests/test_docs.py",
+    "tests/test_packaging.py",
+    "tests/test_readme.py",
+    "tests/test_tutorials.py",
+)
 COMPARING = {"allclose", "isclose", "equal", "array_equal"}
 
 Rule = Callable[[str, str], Iterator[str]]

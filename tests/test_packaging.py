@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -24,6 +25,23 @@ results = gf.analyze(net, x, y, layers=["0"], measures=["participation_ratio", "
 results.to_html("page.html")
 print(gf.__file__)
 print(sorted(set(results.table["measure"][results.table["ok"]])))
+"""
+
+WITHOUT_PICTURES = """
+import sys
+for name in ("umap", "plotly", "matplotlib", "zarr"):
+    sys.modules[name] = None  # an import of it raises ImportError
+import copy, torch, geomfeat as gf, geomfeat.cli
+assert all(getattr(gf, name) is not None for name in gf.__all__)
+torch.manual_seed(0)
+x, y = torch.randn(40, 5), torch.arange(40) % 2
+start = torch.nn.Sequential(torch.nn.Linear(5, 8), torch.nn.Tanh(), torch.nn.Linear(8, 2))
+net = copy.deepcopy(start)
+net[0].weight.data *= 1.2
+layers = gf.extract(net, x, labels=y, progress=False)
+options = gf.LocateOptions(n_bootstrap=2)
+print(gf.get("nc1")(layers["0"]).value > 0, len(gf.list_measures()) > 40)
+print(gf.locate(net, x, initial=start, options=options, progress=False).regime != "")
 """
 
 pytestmark = pytest.mark.slow
@@ -114,3 +132,25 @@ def test_python_and_the_page_work_outside_the_checkout(installed: Path, tmp_path
     assert said[1] == "['nc1', 'participation_ratio']"
     assert "<html" in (tmp_path / "page.html").read_text(encoding="utf-8")
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+
+
+def test_the_core_works_without_what_draws_and_stores(tmp_path: Path) -> None:
+    """Measures and locations need none of umap, plotly, matplotlib and zarr, also where their import is refused."""
+    assert run(sys.executable, "-c", WITHOUT_PICTURES, cwd=tmp_path, path=ROOT).split() == ["True", "True", "True"]
+
+
+def test_the_lowest_versions_are_those_that_pyproject_allows() -> None:
+    """constraints-lowest.txt pins the lower bound of every dependency of the core and the models, and no other."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    bounds = [*project["dependencies"], *project["optional-dependencies"]["models"]]
+    lines = (ROOT / "constraints-lowest.txt").read_text(encoding="utf-8").splitlines()
+    pinned = dict(line.split("==") for line in lines if not line.startswith("#"))
+    assert pinned.keys() == {bound.split(">=")[0] for bound in bounds}
+    whole = lambda version: [int(part) for part in f"{version}.0.0".split(".")[:3]]  # noqa: E731
+    assert {name: whole(version) for name, version in pinned.items()} == {
+        name: whole(version) for name, version in (bound.split(">=") for bound in bounds)
+    }
+
+
+def test_the_citation_names_this_version() -> None:
+    assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
