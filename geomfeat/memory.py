@@ -171,7 +171,8 @@ def _of_windows() -> int:
 
     status = Status(length=ctypes.sizeof(Status))
     with contextlib.suppress(AttributeError, OSError):
-        if ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):  # pyright: ignore[reportAttributeAccessIssue]
+        system = getattr(ctypes, "windll", None)  # there on Windows only
+        if system is not None and system.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):
             return int(status.available)
     return UNKNOWN
 
