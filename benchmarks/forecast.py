@@ -1,12 +1,13 @@
 """Forecasts beside the trainings that they are of: R, kappa, whether the interval holds, whether the rate is stable.
 
-    python benchmarks/forecast.py [--only MLP|CNN] [--samples 80] [--most 6000] [--write]
+    python benchmarks/forecast.py [--only NAME ...] [--samples 80] [--most 6000] [--write]
 
 Networks at output multipliers 1/gamma (`at_richness`, outputs centred) are trained full batch to a relative loss of .1,
-on digits: mean square and cross-entropy; gradient descent at the rate that the forecast proposes, with and without
-momentum .9, and Adam at .001 over the multiplier, not above .001. The forecast is made before; R and kappa are then
-located on the same samples, in the metric that the forecast was made in, and for Adam also in that of its state.
---write keeps the tables in benchmarks/RESULTS.md.
+on digits, and an MLP on wine (13 chemical measurements, 3 classes): mean square and cross-entropy; gradient descent at
+the rate that the forecast proposes, with and without momentum .9, and Adam at .001 over the multiplier, not above .001.
+The forecast is made before; R and kappa are then located on the same samples, in the metric that the forecast was made
+in, and for Adam also in that of its state. --write keeps the tables in benchmarks/RESULTS.md: those of MLP and CNN
+under one heading, those of the other networks (--only transformer RNN wine) under another.
 """
 
 from __future__ import annotations
@@ -20,11 +21,14 @@ from typing import Any
 import pandas as pd
 import torch
 from keeping import keep, machine
-from torch import nn
+from sklearn.datasets import load_wine
+from torch import Tensor, nn
 
 import geomfeat as gf
 from geomfeat.models.cnn import cnn
 from geomfeat.models.mlp import mlp
+from geomfeat.models.recurrent import gru_loop
+from geomfeat.models.transformer import transformer
 
 MULTIPLIERS = (0.1, 0.3, 1.0, 3.0, 10.0)
 LOSSES = ("mse", "cross-entropy")
@@ -32,7 +36,11 @@ OPTIMIZERS = ("sgd", "momentum", "adam")
 NETWORKS = {
     "MLP": lambda: mlp(64, (64, 64), 10, seed=0),
     "CNN": lambda: cnn((1, 8, 8), (8, 16), 10, seed=0),
+    "transformer": lambda: transformer(width=16, depth=1, seed=0),
+    "RNN": lambda: gru_loop(hidden=24, seed=0),
+    "wine": lambda: mlp(13, (64, 64), 3, seed=0),
 }  # fmt: skip
+FIRST = ("MLP", "CNN")  # at every multiplier; the others, which take longer, at every second one
 TARGET = 0.1
 LAZY, VERY_RICH = -0.5, 1.5  # bounds of the ranges of R in the first table
 
@@ -44,25 +52,36 @@ def optimizer_of(kind: str, network: nn.Module, rate: float) -> torch.optim.Opti
     return torch.optim.SGD(network.parameters(), lr=rate, momentum=0.9 if kind == "momentum" else 0.0)
 
 
+def samples_of(name: str, n: int) -> tuple[Tensor, Tensor]:
+    """Inputs in the form that the network takes, and classes."""
+    if name == "wine":
+        values, classes = load_wine(return_X_y=True)
+        x, y = torch.tensor(values), torch.tensor(classes).long()
+        chosen = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:n]
+        return ((x - x.mean(0)) / x.std(0))[chosen].float(), y[chosen]
+    data = gf.load_data("digits", split="train", n=n)
+    assert data.labels is not None
+    return data.inputs.flatten(1) if name == "MLP" else data.inputs, data.labels
+
+
 def one(name: str, loss: str, kind: str, multiplier: float, samples: int, most: int) -> dict[str, Any]:
     """A row: what was forecasted, and what the training made."""
-    data = gf.load_data("digits", split="train", n=samples)
-    x = data.inputs if name == "CNN" else data.inputs.flatten(1)
+    x, y = samples_of(name, samples)
     network = gf.at_richness(NETWORKS[name](), gamma=1 / multiplier)
     ask = {"loss": loss, "target_loss": TARGET}
     if kind == "adam":
         rate = 1e-3 / max(multiplier, 1.0)
     else:
-        rate = gf.forecast(network, x, data.labels, optimizer=optimizer_of(kind, network, 1.0), **ask).proposed_rate
+        rate = gf.forecast(network, x, y, optimizer=optimizer_of(kind, network, 1.0), **ask).proposed_rate
     optimizer = optimizer_of(kind, network, rate)
     start = time.process_time()
-    expected = gf.forecast(network, x, data.labels, optimizer=optimizer, **ask)
+    expected = gf.forecast(network, x, y, optimizer=optimizer, **ask)
     seconds = time.process_time() - start
     options = gf.PlainOptions(
         optimizer="adam" if kind == "adam" else "sgd", lr=rate, momentum=0.9 if kind == "momentum" else 0.0,
         max_steps=most, target_loss=TARGET,
     )  # fmt: skip
-    trained = gf.train_plainly(network, x, data.labels, loss=loss, options=options)
+    trained = gf.train_plainly(network, x, y, loss=loss, options=options)
     ended = "diverged" if trained.diverged else "trained" if trained.converged else "short"
     row = {
         "network": name, "loss": loss, "optimizer": kind, "multiplier": multiplier, "rate": rate,
@@ -75,14 +94,14 @@ def one(name: str, loss: str, kind: str, multiplier: float, samples: int, most: 
         return row
     options = gf.LocateOptions(loss=loss, n_bootstrap=2)
     where = gf.locate(
-        trained.trained, x, data.labels, initial=trained.initial, optimizer=optimizer_of(kind, trained.trained, rate),
+        trained.trained, x, y, initial=trained.initial, optimizer=optimizer_of(kind, trained.trained, rate),
         options=options, progress=False,
     )  # fmt: skip
     row |= {"R": where.richness, "kappa": where.kernel_demand, "M": where.movement, "reached": where.regime}
     if kind != "adam":
         return row
     by_state = gf.locate(
-        trained.trained, x, data.labels, initial=trained.initial, optimizer=trained.rates, options=options,
+        trained.trained, x, y, initial=trained.initial, optimizer=trained.rates, options=options,
         progress=False,
     )  # fmt: skip
     return row | {"R by state": by_state.richness, "kappa by state": by_state.kernel_demand}
@@ -133,15 +152,16 @@ def markdown(table: pd.DataFrame) -> str:
 def main() -> None:
     """Print the tables; keep them with --write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=NETWORKS)
+    parser.add_argument("--only", nargs="+", choices=NETWORKS, default=list(FIRST))
     parser.add_argument("--samples", type=int, default=80)
     parser.add_argument("--most", type=int, default=6000)
     parser.add_argument("--write", action="store_true")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     rows = []
-    names = [asked.only] if asked.only else list(NETWORKS)
-    for case in itertools.product(names, LOSSES, OPTIMIZERS, MULTIPLIERS):
+    for case in itertools.product(asked.only, LOSSES, OPTIMIZERS, MULTIPLIERS):
+        if case[0] not in FIRST and case[-1] not in MULTIPLIERS[::2]:
+            continue
         rows.append(one(*case, samples=asked.samples, most=asked.most))
         sys.stderr.write(f"{rows[-1]}\n")
     table = pd.DataFrame(rows)
@@ -170,7 +190,7 @@ def main() -> None:
     ]  # fmt: skip
     sys.stdout.write("\n".join(lines) + "\n")
     if asked.write:
-        keep("forecast", lines)
+        keep("forecast", lines, "" if set(asked.only) <= set(FIRST) else " (other networks)")
 
 
 if __name__ == "__main__":

@@ -40,9 +40,12 @@ def added_memory(work: Callable[[], Any]) -> float:
     return memory("VmHWM") - before
 
 
-def keep(name: str, lines: Sequence[str]) -> None:
-    """Replace what stands between the marks of a benchmark in RESULTS.md; ValueError where it has no marks there."""
-    marks = f"<!-- {name}: written by benchmarks/{name}.py -->", f"<!-- end of {name} -->"
+def keep(name: str, lines: Sequence[str], part: str = "") -> None:
+    """Replace what stands between the marks of a benchmark in RESULTS.md; ValueError where it has no marks there.
+
+    `part`: of its tables, where they are kept apart.
+    """
+    marks = f"<!-- {name}{part}: written by benchmarks/{name}.py -->", f"<!-- end of {name}{part} -->"
     between = re.compile(re.escape(marks[0]) + ".*" + re.escape(marks[1]), re.S)
     body = "\n".join([marks[0], "", *lines, "", marks[1]])
     text, found = between.subn(lambda _: body, RESULTS.read_text(encoding="utf-8"))
