@@ -21,7 +21,8 @@ from geomfeat.models.effective_weights import (
     without_reparametrisation,
 )
 from geomfeat.models.functional import call, copied, differentiable_attention, unwrapped
-from geomfeat.models.nested_inputs import as_inputs, moved
+from geomfeat.models.nested_inputs import as_inputs, moved, take
+from geomfeat.models.streamed_inputs import LazyInputs
 from geomfeat.numerics import stream
 
 Factory = Callable[[], nn.Module]
@@ -158,10 +159,12 @@ def _as_constructed(norm: _BatchNorm) -> bool:
 def with_batchnorm_statistics(model: nn.Module, inputs: Any) -> nn.Module:
     """A copy, in evaluation mode, whose BatchNorm statistics are those of one pass over `inputs` as a single batch.
 
-    A network that subtracts its own start (`at_richness`) holds that as `held_networks`: its statistics are too.
+    A network that subtracts its own start (`at_richness`) holds that as `held_networks`: its statistics are too. Inputs
+    that are read in batches are read whole, since deeper layers see what earlier statistics make of all samples.
 
     Raises BadInput where a layer has too few values per channel for a variance (one sample).
     """
+    inputs = take(inputs, slice(None)) if isinstance(inputs, LazyInputs) else as_inputs(inputs)
     clone = copied(model).eval()
     held = [net for module in clone.modules() for net in getattr(module, "held_networks", ())]
     kept = [(m, m.momentum) for net in (clone, *held) for m in batchnorm_modules(net)]
@@ -175,7 +178,7 @@ def with_batchnorm_statistics(model: nn.Module, inputs: Any) -> nn.Module:
         module.train()
     try:
         with torch.no_grad(), differentiable_attention():
-            call(clone, moved(as_inputs(inputs), anchor.device, anchor.dtype))
+            call(clone, moved(inputs, anchor.device, anchor.dtype))
     except ValueError as cause:
         raise BadInput(f"BatchNorm statistics cannot be estimated: {cause} (give more samples)") from cause
     for module, momentum in kept:

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
+from geomfeat.data.batch_streams import opened
 from geomfeat.errors import BadInput
 from geomfeat.models.effective_weights import effective_weights
 from geomfeat.models.reinitialize import (
@@ -273,6 +275,15 @@ def test_inputs_are_taken_in_every_form_and_left_alone() -> None:
         assert out.norm.running_mean.tolist() == [4.0, 8.0]
         assert out.norm.running_var.tolist() == [8.0, 32.0]
     assert x.tolist() == [[1.0, 2.0], [3.0, 6.0]]
+
+
+def test_inputs_in_batches_are_one_pass_too() -> None:
+    """Deeper statistics follow earlier ones, so batch by batch they would be others."""
+    stream_of_batches, _ = opened(normalised(), DataLoader(TensorDataset(X), batch_size=3))
+    found, expected = (batchnorm_modules(with_batchnorm_statistics(normalised(), x)) for x in (stream_of_batches, X))
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one.running_mean, other.running_mean)
+        torch.testing.assert_close(one.running_var, other.running_var)
 
 
 def test_one_sample_has_no_variance() -> None:
