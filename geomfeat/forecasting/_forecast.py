@@ -51,7 +51,8 @@ def forecast(
     Args:
         model: with its initial weights. inputs: training samples, a few hundred: a tensor, tuple or mapping with
             samples first, or a DataLoader or Dataset in a fixed order.
-        targets: (n,) classes, or (n,) or (n, C) values; None where the batches of `inputs` hold them.
+        targets: (n,) classes, or (n,) or (n, C) values; None where the batches of `inputs` hold them. For a causal
+            language model (n, tokens) classes of every token, see `token_samples`: tokens are then samples.
         loss: "mse" (mean over samples of the sum of squares over outputs; classes become one-hot rows minus 1/C) or
             "cross-entropy".
         target_loss: where training will end: share, in (0, 1), of the loss of outputs 0, as in `PlainOptions`: for
@@ -103,7 +104,7 @@ def forecast(
         details={
             "n_probes": start.loss.n, "n_outputs": start.outputs.shape[1], "n_inputs": start.given, "level": LEVEL,
             "unreachable": training.unreachable, "n_steps": n_steps,
-            "n_bootstrap": options.n_bootstrap, "seed": seed, "notes": list(start.network.f.notes),
+            "n_bootstrap": options.n_bootstrap, "seed": seed, "notes": [*start.network.f.notes, *start.notes],
             "first_step": first_step_share(start, training.change),
         },
         origin=Origin.of(

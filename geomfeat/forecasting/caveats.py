@@ -9,7 +9,7 @@ from torch import Tensor
 
 from geomfeat.forecasting.expected_place import VERY_RICH, ExpectedPlace
 from geomfeat.forecasting.linear_training import LinearTraining
-from geomfeat.forecasting.start import TrainingStart
+from geomfeat.forecasting.start import AT_ONCE, TrainingStart
 from geomfeat.models.reinitialize import batchnorm_modules
 from geomfeat.numerics import WORKING, stream
 from geomfeat.tangent import jvp, vjp
@@ -40,6 +40,7 @@ def flags_of(
         _part(start),
         _left_out(start),
         _batchnorm(start),
+        *(f"{note[0].upper()}{note[1:]}." for note in start.notes),
     ]
     return tuple(text for text in found if text)
 
@@ -134,7 +135,8 @@ def _part(start: TrainingStart) -> str:
     n = start.loss.n
     if n == start.given:
         return ""
-    return f"{n} of {start.given} inputs were used as probes: more of them demand more."
+    what = "inputs" if start.sequences is None else "sampled tokens"
+    return f"{n} of {start.given} {what} were used as probes: more of them demand more."
 
 
 def _left_out(start: TrainingStart) -> str:
@@ -146,5 +148,6 @@ def _left_out(start: TrainingStart) -> str:
 def _batchnorm(start: TrainingStart) -> str:
     if not batchnorm_modules(start.model):
         return ""
-    whose = "of one pass over the inputs" if start.estimated else "that the model holds"
+    passed = "the inputs" if start.given <= AT_ONCE else f"{AT_ONCE} inputs"
+    whose = f"of one pass over {passed}" if start.estimated else "that the model holds"
     return f"BatchNorm was in evaluation mode, with the statistics {whose}."

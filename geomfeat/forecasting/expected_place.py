@@ -69,7 +69,7 @@ def expected_place(
     task = towards(start, task, change, seed)
     demand = solve(task)
     kernel = kernel_place(start.network, start.network, task, change, False, seed)
-    samples, resamples = bootstrap(task.stopped_at(MIDDLE).cheapest, n_bootstrap, seed)
+    samples, resamples = bootstrap(task.stopped_at(MIDDLE).cheapest, n_bootstrap, seed, groups=start.groups)
     error = max(ERRORS[start.loss.kind], ERROR_WHEN_ADAPTIVE if start.facts.adaptive else 0.0)
     error = ERROR_WHEN_RICH if demand.richness > VERY_RICH else error
     z = float(stats.norm.ppf(0.5 + LEVEL / 2))

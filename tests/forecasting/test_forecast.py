@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import geomfeat as gf
 from geomfeat.errors import BadInput
@@ -199,6 +200,41 @@ def test_learned_weights_parts_and_targets_out_of_reach_are_flagged() -> None:
     run = gf.train_plainly(mlp(64, (16,), 10, seed=0), x, y, options=gf.PlainOptions(lr=0.01, max_steps=60))
     tuned = gf.forecast(run.trained, x, y, loss="cross-entropy", target_loss=0.001, options=LITTLE)
     assert any("fine-tuning" in flag for flag in tuned.flags)
+
+
+def normalised() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(64, 12), nn.BatchNorm1d(12), nn.ReLU(), nn.Linear(12, 10))
+
+
+def test_a_loader_and_a_network_without_batchnorm_statistics_are_as_tensors_are() -> None:
+    """Forecast, advice and the location after training read batches; statistics are those of all samples at once."""
+    x, y = digits()
+    loader = DataLoader(TensorDataset(x, y), batch_size=6)
+    ask: dict[str, Any] = {"loss": "mse", "target_loss": 0.3, "options": LITTLE}
+    read, held = gf.forecast(normalised(), loader, None, **ask), gf.forecast(normalised(), x, y, **ask)
+    assert read.richness == pytest.approx(held.richness, abs=1e-6)
+    assert any("statistics of one pass over the inputs" in flag for flag in read.flags)
+    advised, known = (found.advise(-1.0, init_scale=False) for found in (read, held))
+    assert advised.richness == pytest.approx(known.richness, abs=1e-6)
+    end = normalised().train()
+    for _ in range(20):
+        with torch.no_grad():
+            end(x)
+            end[3].weight.add_(0.01)
+    places = [
+        gf.locate(end, given, initial=normalised(), options=gf.LocateOptions(n_bootstrap=2), progress=False)
+        for given in (loader, x)
+    ]
+    assert places[0].richness == pytest.approx(places[1].richness, abs=1e-6)
+
+
+def test_statistics_of_very_many_inputs_are_of_a_part() -> None:
+    x = torch.randn(3000, 4, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Tanh(), nn.Linear(6, 1))
+    found = gf.forecast(net, x, x[:, 0], loss="mse", options=gf.ForecastOptions(n_bootstrap=2, n_probes=20))
+    assert any("statistics of one pass over 2048 inputs" in flag for flag in found.flags)
 
 
 def test_it_is_written_and_read_again() -> None:

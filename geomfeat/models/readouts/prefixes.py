@@ -40,10 +40,26 @@ def sampled(model: nn.Module | Functional, readout: Any, inputs: Any, seed: int 
     inputs = inputs.take(slice(None)) if isinstance(inputs, LazyInputs) else as_inputs(inputs)
     at = _positions(inputs, k, seed)
     rows = torch.arange(n_samples(inputs)).repeat_interleave(k)
-    beginnings = _up_to(take(inputs, rows), at.flatten())
-    _require_causal(model, take(inputs, rows[: k * TRIED]), take(beginnings, slice(0, k * TRIED)), at.flatten())
-    said = reading.tokens.words
-    return replace(reading, tokens=TokenReadout("last"), said=said), beginnings, rows
+    reading = replace(reading, tokens=TokenReadout("last"), said=reading.tokens.words)
+    return reading, beginnings(model, inputs, rows, at.flatten()), rows
+
+
+def beginnings(
+    model: nn.Module | Functional, inputs: Any, rows: Tensor, at: Tensor, *, overwritten: str = ""
+) -> dict[str, Any]:
+    """The sequences `rows` (m,) of the inputs, in order, each with a mask that ends at position `at` (m,).
+
+    `overwritten`: the entry of token ids, where the model sees no mask: what comes later is then made another token.
+
+    Raises BadInput for a model that looks ahead.
+    """
+    found = _up_to(take(inputs, rows), at)
+    if overwritten:
+        ids = found[overwritten]
+        found[overwritten] = torch.where(found[MASK].to(ids.device) != 0, ids, ids[:, :1])
+    few = slice(0, int((rows < rows[0] + TRIED).sum()))
+    _require_causal(model, take(inputs, rows[few]), take(found, few), at)
+    return found
 
 
 def repeated(values: Any, rows: Tensor | None) -> Any:
