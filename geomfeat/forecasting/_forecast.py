@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput, require_kind
+from geomfeat.forecasting.callable_loss import Function as LossFunction, name_of
 from geomfeat.forecasting.caveats import first_step_share, flags_of
 from geomfeat.forecasting.expected_place import LEVEL, expected_place, linear_movement, task_at, towards
 from geomfeat.forecasting.linear_training import LinearTraining, train_linearly
@@ -19,6 +20,7 @@ from geomfeat.forecasting.origin import Origin
 from geomfeat.forecasting.result import Forecast
 from geomfeat.forecasting.stable_rate import curvature, place_of_rate, stable_rate
 from geomfeat.forecasting.start import TrainingStart, training_start
+from geomfeat.forecasting.trainer_arguments import is_training_arguments, of_training_arguments
 from geomfeat.location.demand import LinearisedTask, solve
 from geomfeat.models.functional import Readout
 from geomfeat.numerics import WORKING
@@ -35,7 +37,7 @@ def forecast(
     inputs: Any,
     targets: Any,
     *,
-    loss: str,
+    loss: str | LossFunction,
     target_loss: float | None = None,
     optimizer: Any = None,
     n_steps: int | None = None,
@@ -54,11 +56,13 @@ def forecast(
         targets: (n,) classes, or (n,) or (n, C) values; None where the batches of `inputs` hold them. For a causal
             language model (n, tokens) classes of every token, see `token_samples`: tokens are then samples.
         loss: "mse" (mean over samples of the sum of squares over outputs; classes become one-hot rows minus 1/C) or
-            "cross-entropy".
+            "cross-entropy"; or a function (outputs, targets) that returns one number or one for each sample, of outputs
+            (n, C) in float64 and the targets as they are given. A function needs `target_loss` or `n_steps`.
         target_loss: where training will end: share, in (0, 1), of the loss of outputs 0, as in `PlainOptions`: for
             cross-entropy over C classes of log C. Default .1, or none where `n_steps` is given.
         optimizer: what will train it: a torch optimizer on the model's parameters, its `state_dict()`, {parameter glob:
-            rate}, or a file of one; see `optimizer_rates`. Default: plain gradient descent of equal rates.
+            rate}, a file of one, see `optimizer_rates`, or the TrainingArguments of transformers. Default: plain gradient
+            descent of equal rates.
         n_steps: full-batch steps after which training ends if it has not got to the target; needs `optimizer`.
         readout: what the outputs (n, C) are, see `locate`.
 
@@ -74,7 +78,10 @@ def forecast(
     True
     """
     require_kind(options, ForecastOptions, "options")
-    _check(target_loss, n_steps, optimizer)
+    assumed: tuple[str, ...] = ()
+    if is_training_arguments(optimizer) and isinstance(model, nn.Module):
+        optimizer, n_steps, assumed = of_training_arguments(optimizer, model, target_loss, n_steps)
+    _check(target_loss, n_steps, optimizer, loss)
     start = training_start(
         model, inputs, targets, loss=loss, optimizer=optimizer, readout=readout, seed=seed, options=options
     )
@@ -93,14 +100,15 @@ def forecast(
     stable = math.nan if facts.adaptive else stable_rate(largest, kappa, facts.momentum)
     return Forecast(
         richness=richness, low=richness - place.half, high=richness + place.half, kernel_demand=kappa,
-        regime=place.regime, layers=layers, loss=loss, initial_loss=start.initial_loss,
+        regime=place.regime, layers=layers, loss=start.loss.name, initial_loss=start.initial_loss,
         target_loss=math.nan if target is None else target, loss_reached=training.loss, time=training.time,
         curvature=largest, stable_rate=stable, steps=_steps(start, training, run), rate=facts.rate,
         rate_place=place_of_rate(facts.rate, stable, kappa, facts.momentum), momentum=facts.momentum,
         kernel_demand_on_target=place.kernel.on_target.demand,
         kernel_intervals=place.intervals, movement=moves, excess=moves - richness, optimizer=facts.name,
         metric=start.network.metric.source, tangent=start.network.space.words,
-        readout=start.network.f.words(start.network.inputs), flags=flags_of(start, training, place, target),
+        readout=start.network.f.words(start.network.inputs), 
+        flags=(*flags_of(start, training, place, target), *assumed),
         details={
             "n_probes": start.loss.n, "n_outputs": start.outputs.shape[1], "n_inputs": start.given, "level": LEVEL,
             "unreachable": training.unreachable, "n_steps": n_steps,
@@ -115,7 +123,7 @@ def forecast(
 
 
 def expected_richness(
-    model: nn.Module, inputs: Any, targets: Any, *, loss: str, target_loss: float | None, optimizer: Any,
+    model: nn.Module, inputs: Any, targets: Any, *, loss: str | LossFunction, target_loss: float | None, optimizer: Any,
     n_steps: int | None, readout: Readout | str | None, seed: int, options: ForecastOptions,
 ) -> ExpectedRichness:  # fmt: skip
     """R of `forecast` alone, with what the rates go by: without the kernel's place, intervals, movement."""
@@ -151,7 +159,12 @@ def _target(start: TrainingStart, target_loss: float | None, n_steps: int | None
     return target
 
 
-def _check(target_loss: float | None, n_steps: int | None, optimizer: Any) -> None:
+def _check(target_loss: float | None, n_steps: int | None, optimizer: Any, loss: Any) -> None:
+    if callable(loss) and target_loss is None and n_steps is None:
+        raise BadInput(
+            f"loss={name_of(loss)} is a function whose minimum is not known, so that no end of the training can be "
+            "assumed: give target_loss, the share of the loss of outputs 0 at which it ends, or n_steps"
+        )
     if target_loss is not None and not 0 < target_loss < 1:
         raise BadInput(
             f"target_loss={target_loss} must lie between 0 and 1: the share of the loss of outputs 0 that may be left"

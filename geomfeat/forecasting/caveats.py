@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from geomfeat.forecasting.expected_place import VERY_RICH, ExpectedPlace
+from geomfeat.forecasting.expected_place import ERRORS, VERY_RICH, ExpectedPlace
 from geomfeat.forecasting.linear_training import LinearTraining
 from geomfeat.forecasting.start import AT_ONCE, TrainingStart
 from geomfeat.models.reinitialize import batchnorm_modules
@@ -33,6 +33,7 @@ def flags_of(
         _out_of_reach(training, target),
         _rich(richness),
         _momentum(start, richness),
+        _loss(start),
         _readout(start),
         _learned(start),
         _rate(start, training.change),
@@ -64,6 +65,14 @@ def _momentum(start: TrainingStart, richness: float) -> str:
     if not (start.loss.kind == "cross-entropy" and start.facts.momentum > 0 and richness > 0):
         return ""
     return "Cross-entropy with momentum in the rich range: such forecasts were too low, by .1 to .9 decades."
+
+
+def _loss(start: TrainingStart) -> str:
+    if start.loss.kind in ERRORS:
+        return ""
+    flat = start.loss.steepest_at(start.outputs) == 0
+    rates = "; it has no curvature at the start, so no rate is unstable there" if flat else ""
+    return f"How far forecasts by {start.loss.name} are off is not known; the interval is that of cross-entropy{rates}."
 
 
 def _readout(start: TrainingStart) -> str:

@@ -30,6 +30,7 @@ LEVEL = 0.9
 # scales): of R by the loss, by an optimizer that divides by the size of gradients, of R above 1.5, where networks leave
 # the linear range far behind, and of kappa.
 ERRORS = {"mse": 0.05, "cross-entropy": 0.22}
+ERROR_OF_OTHERS = 0.22  # losses by which nothing was measured: the larger one
 ERROR_WHEN_ADAPTIVE = 0.09
 ERROR_WHEN_RICH, VERY_RICH = 0.63, 1.5
 KERNEL_ERROR = 0.21
@@ -70,7 +71,7 @@ def expected_place(
     demand = solve(task)
     kernel = kernel_place(start.network, start.network, task, change, False, seed)
     samples, resamples = bootstrap(task.stopped_at(MIDDLE).cheapest, n_bootstrap, seed, groups=start.groups)
-    error = max(ERRORS[start.loss.kind], ERROR_WHEN_ADAPTIVE if start.facts.adaptive else 0.0)
+    error = max(ERRORS.get(start.loss.kind, ERROR_OF_OTHERS), ERROR_WHEN_ADAPTIVE if start.facts.adaptive else 0.0)
     error = ERROR_WHEN_RICH if demand.richness > VERY_RICH else error
     z = float(stats.norm.ppf(0.5 + LEVEL / 2))
     halves = {name: float(np.hypot(z * sd, error)) for name, sd in spread(samples).items()}

@@ -7,7 +7,7 @@ With K = J J' the tangent kernel of the outputs on n samples and L the loss of t
 For the mean square L = |f - y|^2 / n the modes of K = U diag(w) U' part: of y - f(0) = r the flow leaves exp(-s w)
 along every one, with s = 2 t / n, so that a = U diag((1 - exp(-w s)) / w) U' r. Cross-entropy takes explicit steps of
 3.5 n / w_max, of the 4 n / w_max at which they would become unstable (its Hessian in the outputs is at most 1 / (2 n)),
-and after some hundreds of them implicit ones.
+and after some hundreds of them implicit ones. For other losses see `own_loss_flow`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.forecasting.output_loss import OutputLoss
+from geomfeat.forecasting.own_loss_flow import flow_on
 from geomfeat.numerics import WORKING, safe_eigh
 from geomfeat.regimes.linearization.response import NULL, gain, stop_time
 from geomfeat.regimes.stability.hessian_spectrum import top_eigenvalues
@@ -81,6 +82,11 @@ def train_linearly(
     start = start.to(WORKING)
     if isinstance(kernel, Tensor) and loss.kind == "mse":
         return _by_modes(kernel, start, loss, target, longest)
+    if loss.kind not in STEP:
+        gram = kernel.to(WORKING) if isinstance(kernel, Tensor) else None
+        product = _product_of(kernel)
+        largest = largest_eigenvalue(product, start)
+        return LinearTraining(*flow_on(product, gram, largest, start, loss, target=target, longest=longest))
     return _by_steps(kernel, start, loss, target, longest)
 
 
@@ -90,6 +96,13 @@ def largest_eigenvalue(product: Product, like: Tensor, rtol: float = 1e-4) -> fl
     return top_eigenvalues(
         lambda v: product(v.view(shape)).to(WORKING).flatten(), like.numel(), rtol=rtol, device=like.device
     ).top
+
+
+def _product_of(kernel: Tensor | Product) -> Product:
+    if not isinstance(kernel, Tensor):
+        return kernel
+    gram = kernel.to(WORKING)
+    return lambda v: (gram @ v.flatten()).view_as(v)
 
 
 def _by_modes(kernel: Tensor, start: Tensor, loss: OutputLoss, target: float | None, longest: float) -> LinearTraining:
@@ -116,11 +129,9 @@ def _by_modes(kernel: Tensor, start: Tensor, loss: OutputLoss, target: float | N
 def _by_steps(
     kernel: Tensor | Product, start: Tensor, loss: OutputLoss, target: float | None, longest: float
 ) -> LinearTraining:
-    gram = kernel.to(WORKING) if isinstance(kernel, Tensor) else None
-    product = (lambda v: (gram @ v.flatten()).view_as(v)) if gram is not None else kernel
-    assert not isinstance(product, Tensor)
+    gram, product = kernel.to(WORKING) if isinstance(kernel, Tensor) else None, _product_of(kernel)
     explicit, most = (MOST_PRODUCTS, MOST_PRODUCTS) if gram is None else (EXPLICIT, EXPLICIT + IMPLICIT)
-    step = STEP[loss.kind] / (largest_eigenvalue(product, start) * loss.steepest)
+    step = STEP[loss.kind] / (largest_eigenvalue(product, start) * loss.steepest_at(start))
     a, change, time = torch.zeros_like(start), torch.zeros_like(start), 0.0
     now = loss.relative(start)
     for number in range(most):

@@ -16,7 +16,6 @@ from geomfeat.models.functional import Readout, call
 from geomfeat.models.nested_inputs import moved
 from geomfeat.numerics import WORKING
 from geomfeat.regimes.linearization.linearized_module import linearize
-from geomfeat.regimes.training.objective import loss_of
 
 MOST_STEPS = 600
 
@@ -65,7 +64,7 @@ def run_linearised(
     steps, now = 0, float("inf")
     while True:
         out = call(flat, x)
-        value = loss_of(out, targets, loss.kind)
+        value = loss.value(out, targets)
         now = float(value.detach()) / loss.unit
         if (target is not None and now <= target) or steps >= most or not torch.isfinite(value):
             break

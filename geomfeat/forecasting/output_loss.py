@@ -20,25 +20,30 @@ class OutputLoss:
 
     Attributes:
         targets: (n, C) values for "mse", (n,) classes for "cross-entropy". unit: the loss of outputs 0.
+        name: in results; that of the kind, if there is no other.
     """
 
     kind: str
     targets: Tensor
     unit: float
+    name: str = ""
 
     @property
     def n(self) -> int:
         """Number of samples."""
         return self.targets.shape[0]
 
-    @property
-    def steepest(self) -> float:
-        """Largest eigenvalue that the loss's Hessian in the outputs can have: 2 / n, or 1 / (2 n) with a softmax."""
-        return (2.0 if self.kind == "mse" else 0.5) / self.n
+    def value(self, f: Tensor, targets: Tensor | None = None) -> Tensor:
+        """The loss of outputs f (n, C), a number; `targets`: in another precision or place."""
+        return loss_of(f, self.targets if targets is None else targets, self.kind)
 
     def relative(self, f: Float[Tensor, "n c"]) -> float:
         """The loss of outputs f over that of outputs 0."""
-        return float(loss_of(f, self.targets, self.kind)) / self.unit
+        return float(self.value(f)) / self.unit
+
+    def steepest_at(self, f: Float[Tensor, "n c"]) -> float:
+        """Largest eigenvalue that the loss's Hessian in the outputs can have: 2 / n, or 1 / (2 n) with a softmax."""
+        return (2.0 if self.kind == "mse" else 0.5) / len(f)
 
     def slope(self, f: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
         """dL/df: 2 (f - y) / n, or (p - y) / n with p the softmax and y one-hot rows."""
@@ -78,7 +83,10 @@ def output_loss(kind: str, targets: Tensor, n_outputs: int) -> OutputLoss:
     (5.0, [-1.0, -3.0])
     """
     if kind not in LOSSES:
-        raise BadInput(f"loss={kind!r}: a forecast knows the losses {' and '.join(map(repr, LOSSES))}")
+        raise BadInput(
+            f"loss={kind!r}: a forecast knows the losses {' and '.join(map(repr, LOSSES))}, or takes a function of "
+            "(outputs, targets)"
+        )
     ready = prepared_targets(targets, kind, n_outputs, WORKING)
     zeros = torch.zeros(len(ready), n_outputs, dtype=WORKING, device=ready.device)
-    return OutputLoss(kind, ready, loss_at_zero(zeros, ready, kind))
+    return OutputLoss(kind, ready, loss_at_zero(zeros, ready, kind), kind)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from geomfeat.data.batch_streams import reread
 from geomfeat.errors import BadInput
+from geomfeat.forecasting.callable_loss import CallableLoss, Function as LossFunction, callable_loss, sees_no_mean
 from geomfeat.forecasting.optimizer_facts import OptimizerFacts, optimizer_facts
 from geomfeat.forecasting.options import ForecastOptions
 from geomfeat.forecasting.output_loss import OutputLoss, output_loss
@@ -18,7 +19,7 @@ from geomfeat.location.initial_states import Observed, observe, with_size
 from geomfeat.models.functional import Readout, unwrapped
 from geomfeat.models.nested_inputs import take
 from geomfeat.models.readouts.prefixes import repeated, sampled
-from geomfeat.models.readouts.reading import reading_of
+from geomfeat.models.readouts.reading import Reading, reading_of
 from geomfeat.models.reinitialize import batchnorm_modules, never_estimated, with_batchnorm_statistics
 from geomfeat.network import Network
 from geomfeat.numerics import WORKING, require_finite, stream
@@ -65,7 +66,7 @@ def training_start(
     inputs: Any,
     targets: Any,
     *,
-    loss: str,
+    loss: str | LossFunction,
     optimizer: Any,
     readout: Readout | str | None,
     seed: int,
@@ -78,7 +79,9 @@ def training_start(
     trainable = any(p.requires_grad for p in model.parameters())
     if not trainable and optimizer is None and options.params is None:
         raise BadInput("every parameter of the model is frozen (requires_grad is False): name some in options.params")
-    model, reading, inputs, targets, rows, notes = _samples(model, inputs, targets, loss, readout, seed)
+    # A function sees outputs as they are, unless they turn out to be logits to it.
+    known = "mse" if callable(loss) else loss
+    model, reading, inputs, targets, rows, notes = _samples(model, inputs, targets, known, readout, seed)
     estimated = bool(batchnorm_modules(model)) and never_estimated(model)
     network = Network.prepare(
         model, inputs, layers=options.layers, params=options.params, optimizer=optimizer, readout=reading,
@@ -92,7 +95,13 @@ def training_start(
     kept = observed.layers if not left_out else tuple(features)
     at = observed.network.on_layers(replace(observed.network.layers, names=kept))
     outputs = require_finite(observed.outputs, "the network's outputs on the inputs").to(at.f.device, WORKING)
-    goal = output_loss(loss, observed.labels.to(outputs.device), outputs.shape[1])
+    labels = observed.labels.to(outputs.device)
+    goal = callable_loss(loss, labels, outputs.shape[1]) if callable(loss) else output_loss(loss, labels, outputs.shape[1])
+    require_finite(goal.value(outputs), "the loss of the network's outputs")
+    if isinstance(goal, CallableLoss) and isinstance(at.readout, Reading) and at.readout.centred != "always":
+        if sees_no_mean(goal.function, outputs, goal.targets):
+            at = replace(at, readout=replace(at.readout, centred="always"))
+            outputs = outputs - outputs.mean(1, keepdim=True)
     at = at.in_own_metric(-goal.slope(outputs))
     facts = optimizer_facts(optimizer, at.rates, at.f.theta)
     return TrainingStart(
