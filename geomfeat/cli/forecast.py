@@ -44,7 +44,7 @@ def forecast(
         str | None,
         typer.Option(help="Say what to change for another place: rich, lazy, or the R to reach."),
     ] = None,
-    out: Annotated[Path | None, options.path("Write the forecast, and the advice, to this .json file too.")] = None,
+    out: Annotated[Path | None, options.path("Write the forecast, and the advice, to this .json file too, or a page to this .html file.")] = None,
     readout: options.Readout = None,
     device: options.Device = None,
     seed: options.Seed = 0,
@@ -61,7 +61,7 @@ def forecast(
         from geomfeat.models.sources._load_model import source_of
         from geomfeat.models.sources.token_limits import require_tokens_fit
 
-        _require_json(out)
+        _require_known(out)
         source = source_of(model_named(named, model), weights=initial)
         net = source.load() if source.has_weights else fresh(source.load, seed, 0)
         part = samples(load_data(data, model=source.tokenizer), n, seed)
@@ -112,12 +112,12 @@ def _target(text: str) -> float | str:
         return text
 
 
-def _require_json(out: Path | None) -> None:
+def _require_known(out: Path | None) -> None:
     from geomfeat.errors import BadInput
     from geomfeat.storage.owned_files import require_own
 
-    if out is not None and out.suffix != ".json":
-        raise BadInput(f"--out {str(out)!r}: name a .json file")
+    if out is not None and out.suffix not in (".json", ".html"):
+        raise BadInput(f"--out {str(out)!r}: name a .json file, or an .html file for a page")
     require_own([] if out is None else [out])
 
 
@@ -125,8 +125,11 @@ def _write(path: Path, found: Forecast, advice: Advice | None) -> None:
     from geomfeat.forecasting.result import ADVICE
     from geomfeat.storage.owned_files import json_text, make_folder, replace_file
 
+    make_folder(path.parent)
+    if path.suffix == ".html":
+        found.to_html(path, advice=advice)
+        return
     content = json.loads(found.to_json())
     if advice is not None:
         content[ADVICE] = json.loads(advice.to_json())
-    make_folder(path.parent)
     replace_file(path, lambda draft: draft.write_text(json_text(content, indent=2), encoding="utf-8"))

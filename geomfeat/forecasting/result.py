@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -54,7 +55,7 @@ class Forecast(PlottableResult):
         rate: of the optimizer, mean over its parameters; NaN if not known. rate_place: where it lies: "flow", "near the
             edge", "catapult", "divergence", or "". momentum: of gradient descent.
         optimizer: its name, "" for plain gradient descent, which is assumed. metric: see `Location`.
-        loss: "mse" or "cross-entropy". tangent: how many parameters will be trained. readout: what the outputs are.
+        loss: "mse", "cross-entropy", or the name of a function. tangent: how many parameters will be trained. readout: what the outputs are.
         flags: sentences that say what limits the numbers, and where a forecast is known to fail. details: n_probes, ...
         origin: the network and what was asked about it, which `advise` takes; not written to JSON.
 
@@ -164,6 +165,12 @@ class Forecast(PlottableResult):
         raw["kernel_intervals"] = {name: (float(a), float(b)) for name, (a, b) in raw["kernel_intervals"].items()}
         raw["flags"] = tuple(raw["flags"])
         return cls(**raw)
+
+    def to_html(self, path: str | Path, *, advice: Advice | None = None) -> Path:
+        """Write the self-contained page of this forecast, with what `advise` found if it is given; returns the path."""
+        from geomfeat.report.pages.forecast import write_forecast_page  # brings plotly
+
+        return write_forecast_page(self, path, advice=advice)
 
     def to_frame(self) -> pd.DataFrame:
         """The model, layer "", and its hidden layers, one row each, with the columns of `layers`."""

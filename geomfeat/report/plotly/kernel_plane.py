@@ -63,9 +63,9 @@ def features_kernel_plane(several: Sequence[View]) -> Figure | None:
     if not marks:
         return None
     x, y = kernel_plane_ranges(marks)
-    shapes = [_area((x, y), look.tint("transition"))]
-    shapes += [_area(box, look.tint(name)) for name, box in kernel_areas(x, y).items()]
-    shapes += [_threshold((MOVED_FROM, MOVED_FROM), y), _threshold(x, (RESTS_UP_TO, RESTS_UP_TO))]
+    shapes = [area((x, y), look.tint("transition"))]
+    shapes += [area(box, look.tint(name)) for name, box in kernel_areas(x, y).items()]
+    shapes += [threshold((MOVED_FROM, MOVED_FROM), y), threshold(x, (RESTS_UP_TO, RESTS_UP_TO))]
     names = [
         note(a, b, f"<b>{name.replace(', ', ',<br>')}</b>", yanchor=side, font={"size": 12, "color": look.INK})
         for name, (a, b, side) in area_names(x, y).items()
@@ -82,7 +82,8 @@ def features_kernel_plane(several: Sequence[View]) -> Figure | None:
     return Figure("", CAPTION, [panel], [grid(COLUMNS, rows)], "features_kernel_plane", note=left_out_of_plane(several))
 
 
-def _area(box: tuple[Span, Span], fill: str) -> dict[str, Any]:
+def area(box: tuple[Span, Span], fill: str) -> dict[str, Any]:
+    """A tinted area of the plane, below the marks."""
     (x0, x1), (y0, y1) = box
     return {
         "type": "rect", "xref": "x", "yref": "y", "x0": x0, "x1": x1, "y0": y0, "y1": y1, "fillcolor": fill,
@@ -90,7 +91,7 @@ def _area(box: tuple[Span, Span], fill: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _threshold(x: Span, y: Span) -> dict[str, Any]:
+def threshold(x: Span, y: Span) -> dict[str, Any]:
     """A dashed line across the plot; in its coordinates, since one that spans "paper" is drawn under the areas."""
     return {
         "type": "line", "xref": "x", "yref": "y", "x0": x[0], "x1": x[1], "y0": y[0], "y1": y[1], "layer": "below",
