@@ -44,7 +44,7 @@ def forecast(
         str | None,
         typer.Option(help="Say what to change for another place: rich, lazy, or the R to reach."),
     ] = None,
-    out: Annotated[Path | None, options.path("Write the forecast, and the advice, to this .json file too, or a page to this .html file.")] = None,
+    out: Annotated[Path | None, options.path("Write forecast and advice to this .json file, or .html page.")] = None,
     readout: options.Readout = None,
     device: options.Device = None,
     seed: options.Seed = 0,

@@ -61,8 +61,8 @@ def forecast(
         target_loss: where training will end: share, in (0, 1), of the loss of outputs 0, as in `PlainOptions`: for
             cross-entropy over C classes of log C. Default .1, or none where `n_steps` is given.
         optimizer: what will train it: a torch optimizer on the model's parameters, its `state_dict()`, {parameter glob:
-            rate}, a file of one, see `optimizer_rates`, or the TrainingArguments of transformers. Default: plain gradient
-            descent of equal rates.
+            rate}, a file of one, see `optimizer_rates`, or the TrainingArguments of transformers. Default: plain
+            gradient descent of equal rates.
         n_steps: full-batch steps after which training ends if it has not got to the target; needs `optimizer`.
         readout: what the outputs (n, C) are, see `locate`.
 
@@ -107,7 +107,7 @@ def forecast(
         kernel_demand_on_target=place.kernel.on_target.demand,
         kernel_intervals=place.intervals, movement=moves, excess=moves - richness, optimizer=facts.name,
         metric=start.network.metric.source, tangent=start.network.space.words,
-        readout=start.network.f.words(start.network.inputs), 
+        readout=start.network.f.words(start.network.inputs),
         flags=(*flags_of(start, training, place, target), *assumed),
         details={
             "n_probes": start.loss.n, "n_outputs": start.outputs.shape[1], "n_inputs": start.given, "level": LEVEL,

@@ -112,8 +112,8 @@ def callable_loss(function: Function, targets: Tensor, n_outputs: int) -> Callab
     unit = float(value.detach())
     if not (unit > 0 and math.isfinite(unit)):
         raise BadInput(
-            f"loss(outputs, targets) is {unit:g} at outputs 0, so a share of it has no meaning: add a constant, so that "
-            "it is positive there"
+            f"loss(outputs, targets) is {unit:g} at outputs 0, so a share of it has no meaning: add a constant, so "
+            "that it is positive there"
         )
     together = not _falls_apart(function, ready, zeros)
     if together and zeros.numel() > MOST_TOGETHER:

@@ -55,7 +55,8 @@ class Forecast(PlottableResult):
         rate: of the optimizer, mean over its parameters; NaN if not known. rate_place: where it lies: "flow", "near the
             edge", "catapult", "divergence", or "". momentum: of gradient descent.
         optimizer: its name, "" for plain gradient descent, which is assumed. metric: see `Location`.
-        loss: "mse", "cross-entropy", or the name of a function. tangent: how many parameters will be trained. readout: what the outputs are.
+        loss: "mse", "cross-entropy", or the name of a function. tangent: how many parameters will be trained.
+        readout: what the outputs are.
         flags: sentences that say what limits the numbers, and where a forecast is known to fail. details: n_probes, ...
         origin: the network and what was asked about it, which `advise` takes; not written to JSON.
 

@@ -96,12 +96,14 @@ def training_start(
     at = observed.network.on_layers(replace(observed.network.layers, names=kept))
     outputs = require_finite(observed.outputs, "the network's outputs on the inputs").to(at.f.device, WORKING)
     labels = observed.labels.to(outputs.device)
-    goal = callable_loss(loss, labels, outputs.shape[1]) if callable(loss) else output_loss(loss, labels, outputs.shape[1])
+    goal = (
+        callable_loss(loss, labels, outputs.shape[1]) if callable(loss) else output_loss(loss, labels, outputs.shape[1])
+    )
     require_finite(goal.value(outputs), "the loss of the network's outputs")
-    if isinstance(goal, CallableLoss) and isinstance(at.readout, Reading) and at.readout.centred != "always":
-        if sees_no_mean(goal.function, outputs, goal.targets):
-            at = replace(at, readout=replace(at.readout, centred="always"))
-            outputs = outputs - outputs.mean(1, keepdim=True)
+    by_name = isinstance(at.readout, Reading) and isinstance(goal, CallableLoss)
+    if by_name and sees_no_mean(goal.function, outputs, goal.targets):
+        at = replace(at, readout=replace(at.readout, centred="always"))
+        outputs = outputs - outputs.mean(1, keepdim=True)
     at = at.in_own_metric(-goal.slope(outputs))
     facts = optimizer_facts(optimizer, at.rates, at.f.theta)
     return TrainingStart(
@@ -113,7 +115,7 @@ def training_start(
 def _samples(
     model: nn.Module, inputs: Any, targets: Any, loss: str, readout: Readout | str | None, seed: int
 ) -> tuple[nn.Module, Any, Any, Any, Tensor | None, tuple[str, ...]]:
-    """(model, read-out, inputs, targets, sequence of each sample, notes); tokens are samples where each has a target."""
+    """(model, read-out, inputs, targets, sequence of each sample, notes); of tokens, where each has a target."""
     reading = reading_of(model, readout, loss)
     inputs, targets = reread(model, inputs, targets, why="forecast")
     targets = labels_of(inputs) if targets is None else targets

@@ -57,6 +57,15 @@ def test_fresh_weights_are_drawn_by_the_seed(files: Path, run: Run) -> None:
     assert result.stdout.startswith(str(gf.forecast(net, rows.inputs, rows.labels, loss="cross-entropy", seed=3)))
 
 
+def test_a_page_holds_forecast_and_advice(files: Path, run: Run) -> None:
+    words = ["--initial", "init.safetensors", "--target-loss", "0.3", "--n", "12", "--advise", "-0.8"]
+    result = run("forecast", *COMMON, *words, "--out", "pages/found.html")
+    assert result.exit_code == 0, result.stderr
+    text = (files / "pages" / "found.html").read_text(encoding="utf-8")
+    assert "Where this training will go" in text
+    assert "with_scaled_outputs" in text
+
+
 def test_a_file_of_the_users_stays(files: Path, run: Run) -> None:
     (files / "mine.json").write_text("{}")
     result = run("forecast", *COMMON, "--out", "mine.json")

@@ -51,7 +51,10 @@ def test_cross_entropy_as_a_function_is_the_named_one() -> None:
     x, y = digits()
     net = mlp(64, (12,), 10, seed=0)
     ask: dict[str, Any] = {"target_loss": 0.3, "options": FEW}
-    own, named = gf.forecast(net, x, y, loss=F.cross_entropy, **ask), gf.forecast(net, x, y, loss="cross-entropy", **ask)
+    own, named = (
+        gf.forecast(net, x, y, loss=F.cross_entropy, **ask),
+        gf.forecast(net, x, y, loss="cross-entropy", **ask),
+    )
     for name in ("initial_loss", "loss_reached", "curvature"):
         assert getattr(own, name) == pytest.approx(getattr(named, name), rel=1e-6), name
     assert own.readout == named.readout == "outputs less their mean"

@@ -18,8 +18,8 @@ from geomfeat.report.plotly.forecast import forecast_figures
 PAGE = "forecast.html"
 MOVES = (
     "R falls by one decade where centred outputs are multiplied by ten, at rates that keep the speed of learning.",
-    "A lower learning rate leaves R and κ as they are: it is no way to be lazier. A rate near the stable one, or beyond "
-    "it, makes features move further than is demanded.",
+    "A lower learning rate leaves R and κ as they are: it is no way to be lazier. A rate near the stable one, or "
+    "beyond it, makes features move further than is demanded.",
     "A lower target loss, harder targets and more samples ask for more of features and kernel.",
 )
 
