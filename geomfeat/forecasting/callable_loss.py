@@ -135,7 +135,7 @@ def value_of(function: Function, f: Tensor, targets: Tensor) -> Tensor:
     raise BadInput(f"loss(outputs, targets) must return one number, or one for each of {len(f)} samples, got {what}")
 
 
-def name_of(function: Function) -> str:
+def name_of(function: Callable[..., object]) -> str:
     """What a loss is called in results.
 
     >>> name_of(torch.nn.HuberLoss()), name_of(torch.nn.functional.huber_loss)

@@ -100,9 +100,9 @@ def training_start(
         callable_loss(loss, labels, outputs.shape[1]) if callable(loss) else output_loss(loss, labels, outputs.shape[1])
     )
     require_finite(goal.value(outputs), "the loss of the network's outputs")
-    by_name = isinstance(at.readout, Reading) and isinstance(goal, CallableLoss)
-    if by_name and sees_no_mean(goal.function, outputs, goal.targets):
-        at = replace(at, readout=replace(at.readout, centred="always"))
+    read = at.readout if isinstance(goal, CallableLoss) and isinstance(at.readout, Reading) else None
+    if read is not None and isinstance(goal, CallableLoss) and sees_no_mean(goal.function, outputs, goal.targets):
+        at = replace(at, readout=replace(read, centred="always"))
         outputs = outputs - outputs.mean(1, keepdim=True)
     at = at.in_own_metric(-goal.slope(outputs))
     facts = optimizer_facts(optimizer, at.rates, at.f.theta)
