@@ -123,5 +123,5 @@ def test_slope_and_curvature_of_a_loss_are_those_of_autograd(kind: str) -> None:
     assert torch.allclose(loss.slope(at), slope.detach())
     assert torch.allclose(loss.root(at, loss.root(at, v, transposed=True)), bent)
     assert torch.allclose(loss.curved(at, v[:, :, None])[:, :, 0], bent)
-    assert float((v * bent).sum()) <= loss.steepest * float(v.square().sum())
+    assert float((v * bent).sum()) <= loss.steepest_at(f) * float(v.square().sum())
     assert loss.relative(torch.zeros_like(at)) == pytest.approx(1.0)
