@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from geomfeat.forecasting.expected_place import ERRORS, VERY_RICH, ExpectedPlace
+from geomfeat.forecasting.expected_place import ERRORS, VERY_RICH, ExpectedPlace, attends_in_softmax
 from geomfeat.forecasting.linear_training import LinearTraining
 from geomfeat.forecasting.start import AT_ONCE, TrainingStart
 from geomfeat.models.reinitialize import batchnorm_modules
@@ -22,6 +22,7 @@ OF_READOUT, LEARNED = 0.97, 0.7
 BEYOND_LINEAR = 0.5  # |J step| / |change| of one step of an optimizer that divides by gradients
 OUT_OF_REACH = 0.1
 DRAWS = 4
+STARTING = 3  # in units of 1 / (1 - momentum): steps below which momentum has not reached its full rate
 
 
 def flags_of(
@@ -33,6 +34,8 @@ def flags_of(
         _out_of_reach(training, target),
         _rich(richness),
         _momentum(start, richness),
+        _attention(start),
+        _few_steps(start, training),
         _loss(start),
         _readout(start),
         _learned(start),
@@ -65,6 +68,23 @@ def _momentum(start: TrainingStart, richness: float) -> str:
     if not (start.loss.kind == "cross-entropy" and start.facts.momentum > 0 and richness > 0):
         return ""
     return "Cross-entropy with momentum in the rich range: such forecasts were too low, by .1 to .9 decades."
+
+
+def _attention(start: TrainingStart) -> str:
+    if not attends_in_softmax(start):
+        return ""
+    return "A network with attention and cross-entropy: such forecasts were too low, by .2 to 1.1 decades."
+
+
+def _few_steps(start: TrainingStart, training: LinearTraining) -> str:
+    """Momentum m moves at its full rate after some 1 / (1 - m) steps."""
+    steps = training.time / start.facts.flow_rate
+    if start.facts.adaptive or not start.facts.momentum > 0 or not steps < STARTING / (1 - start.facts.momentum):
+        return ""
+    return (
+        f"About {steps:.0f} steps at this rate: too few to be the flow that is forecasted, while momentum still builds "
+        "up. Such trainings were off by .1 to .4 decades."
+    )
 
 
 def _loss(start: TrainingStart) -> str:

@@ -16,6 +16,7 @@ from geomfeat.errors import BadInput
 from geomfeat.forecasting.stable_rate import place_of_rate
 from geomfeat.location.demand import SHARES
 from geomfeat.models.mlp import mlp
+from geomfeat.models.transformer import transformer
 from tests.forecasting.test_stable_rate import linear_network
 
 LITTLE = gf.ForecastOptions(n_bootstrap=2)
@@ -187,6 +188,28 @@ def test_where_forecasts_are_known_to_fail_they_say_so() -> None:
     fast = torch.optim.Adam(poor.parameters(), lr=10.0)
     expected = gf.forecast(poor, x, y, loss="mse", target_loss=0.2, optimizer=fast, options=LITTLE)
     assert any("beyond the linear range" in flag for flag in expected.flags)
+
+
+def test_attention_with_cross_entropy_and_few_steps_of_momentum_are_flagged() -> None:
+    x, y = digits()
+    net = transformer(seed=0, width=8, depth=1, heads=2, outputs=10)
+    mse, entropy = (
+        gf.forecast(net, x.view(-1, 8, 8), y, loss=loss, target_loss=0.8, optimizer={"*": 0.1}, options=LITTLE)
+        for loss in ("mse", "cross-entropy")
+    )
+    assert not any("attention" in flag for flag in mse.flags)
+    assert any("attention" in flag for flag in entropy.flags)
+    assert entropy.high - entropy.low > 1.2 > mse.high - mse.low
+    net = mlp(64, (16,), 10, seed=0)
+    flags = {
+        rate: gf.forecast(
+            net, x, y, loss="mse", target_loss=0.2, options=LITTLE,
+            optimizer=torch.optim.SGD(net.parameters(), lr=rate, momentum=0.9),
+        ).flags
+        for rate in (1e-4, 0.3)
+    }  # fmt: skip
+    few = {rate: any("momentum still builds up" in flag for flag in found) for rate, found in flags.items()}
+    assert few == {1e-4: False, 0.3: True}
 
 
 def test_learned_weights_parts_and_targets_out_of_reach_are_flagged() -> None:
