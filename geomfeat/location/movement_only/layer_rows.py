@@ -50,5 +50,5 @@ def layer_row(
     if labels is not None:
         # Equal seeds give equal random directions, so that their noise is in both numbers alike.
         for column, rep in (("capacity_before", old), ("capacity_after", new)):
-            row[column] = tried(column, lambda rep=rep: capacity(rep, seed=seed).capacity)
+            row[column] = tried(column, lambda rep=rep: capacity(rep, seed=seed, resample=None).capacity)
     return row, notes

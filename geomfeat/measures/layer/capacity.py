@@ -69,10 +69,11 @@ def capacity(
     """Manifold capacity of the classes with dimension, radius, utility and alignments (GLUE).
 
     dichotomies: "random", "one-vs-rest" or "balanced"; center: None or "global"; resample: what errors are over besides
-    the draws, as for `geometry.capacity` (by default groups where there are any, else samples up to 100); the notes say
-    which. Where hardly any dichotomy leaves room (frac_inside near 1) the note begins with "at the floor": such numbers
-    are left out of rankings. A rotation of the layer changes the numbers within their errors only, since the random
-    directions are drawn in the layer's own coordinates.
+    the draws, as for `geometry.capacity`, but by default groups only, where there are any: leaving out samples takes
+    ten times as long, and studies measure many layers. The notes say which. Where hardly any dichotomy leaves room
+    (frac_inside near 1) the note begins with "at the floor": such numbers are left out of rankings. A rotation of the
+    layer changes the numbers within their errors only, since the random directions are drawn in the layer's own
+    coordinates.
 
     >>> import torch
     >>> x, labels = torch.eye(12), torch.arange(12) // 3                 # 4 simplices of 3 orthonormal points: 2/3
@@ -80,8 +81,9 @@ def capacity(
     >>> abs(c.value - 2 / 3) < 4 * c.stderr
     True
     """
+    over = None if resample == "auto" and rep.groups is None else resample
     return estimates(
-        geometry.capacity(rep, n_draws=n_draws, dichotomies=dichotomies, center=center, resample=resample, seed=seed)
+        geometry.capacity(rep, n_draws=n_draws, dichotomies=dichotomies, center=center, resample=over, seed=seed)
     )
 
 
