@@ -34,7 +34,7 @@ def pages() -> dict[str, str]:
 
 
 def public() -> dict[str, Any]:
-    """Shortest public path -> function or class, each once."""
+    """Shortest public path -> function or class, each once: by its own name, where it has others too."""
     packages = [info.name for info in pkgutil.walk_packages(geomfeat.__path__, "geomfeat.") if info.ispkg]
     found: dict[int, tuple[str, Any]] = {}
     for package in ["geomfeat", *sorted(packages, key=lambda name: (name.count("."), name))]:
@@ -44,7 +44,9 @@ def public() -> dict[str, Any]:
         for name in getattr(module, "__all__", []):
             value = getattr(module, name)
             if inspect.isfunction(value) or inspect.isclass(value):
-                found.setdefault(id(value), (f"{package}.{name}", value))
+                known = found.setdefault(id(value), (f"{package}.{name}", value))
+                if name == value.__name__ and not known[0].endswith(f".{name}"):
+                    found[id(value)] = f"{package}.{name}", value
     return dict(sorted(found.values(), key=lambda item: item[0].lower()))
 
 
