@@ -51,6 +51,25 @@ REGIME_SHORT = {
 }
 
 
+PAPER = "#ffffff"
+BAND = "#c9ced6"  # noise ceilings
+WARNING = "#c2410c"  # events, and cells that are not like gradient flow
+# Numbers and lines on the cells of a colour scale, which are the same in both themes: on dark cells, on light ones.
+ON_DARK, ON_LIGHT = "#fdfdfd", "#101214"
+
+# Colour -> its twin on dark paper; colour scales of matrices have none.
+DARK = {
+    PAPER: "#14171b", INK: "#e6e9ed", QUIET: "#a3adb8", GRID: "#2c323a", FLOOR: "#98a1ad", BAND: "#3a414a",
+    WARNING: "#f28b5b",
+    **dict(zip(OKABE_ITO, ("#4ba3dd", "#ef7f2e", "#2bbd90", "#dd94bd", "#eeb030", "#a5dcfb", "#f2f2f2"), strict=True)),
+    **dict(zip(DEPTH, ("#5a7bd0", "#7189c0", "#878fae", "#999a9d", "#aca78c", "#c3b369", "#e1cc55", "#fee838"),
+               strict=True)),
+    **dict(zip(REGIME_TINTS.values(), (
+        "#3a4048", "#1f3c58", "#1b2f43", "#4a4320", "#36321f", "#5c3418", "#2f4426", "#1d4540", "#4b2c45", "#2f3338",
+    ), strict=True)),
+}  # fmt: skip
+
+
 def colour(index: int) -> str:
     """Colour of the model or class number `index`; repeats after seven, by when the mark has changed too."""
     return OKABE_ITO[index % len(OKABE_ITO)]

@@ -41,8 +41,8 @@ def relate(
     with command(debug):
         from geomfeat.comparison.relations._relate import relate as related
         from geomfeat.report.content.relate_content import answer
+        from geomfeat.report.pages.frame import page_path
         from geomfeat.report.pages.relate import save_relate_figures, write_relate_page
-        from geomfeat.report.pages.study import page_path
 
         page = page_path(out or folder / RELATE_PAGE)
         made = read_sweep(folder)
@@ -68,8 +68,8 @@ def portrait(
     """Draw phase diagrams of a sweep over two conditions, trajectories over training, and sources of capacity."""
     with command(debug):
         from geomfeat.comparison.relations.runs import trainings_of
+        from geomfeat.report.pages.frame import page_path
         from geomfeat.report.pages.portrait import save_portrait_figures, write_portrait_page
-        from geomfeat.report.pages.study import page_path
         from geomfeat.report.pages.sweep_common import counted
 
         page = page_path(out or folder / PORTRAIT_PAGE)

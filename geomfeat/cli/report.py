@@ -34,7 +34,7 @@ def report(
     with command(debug):
         from geomfeat.api import compare_page
         from geomfeat.report.content import location_table
-        from geomfeat.report.pages.study import page_path
+        from geomfeat.report.pages.frame import page_path
 
         page = page_path(out or (folders[0] / PAGE if len(folders) == 1 else Path(COMPARISON)))
         studies = load_all(folders)

@@ -26,6 +26,11 @@ class Read:
         return " ".join(" ".join(self.words).split())
 
     @property
+    def links(self) -> list[str]:
+        """Targets of the contents, in order."""
+        return [a["href"] for tag, a in self.elements if tag == "a" and a.get("class") != "skip"]
+
+    @property
     def ids(self) -> list[str]:
         """All ids in order."""
         return [a["id"] for _, a in self.elements if "id" in a]

@@ -14,6 +14,7 @@ from typing import Any
 
 from geomfeat.charts import theme as look
 from geomfeat.geometry.manifolds.capacity_floor import AT_FLOOR
+from geomfeat.report.content.described_panels import described
 from geomfeat.report.content.number_format import MISSING, number, share_text, signed, with_error
 from geomfeat.report.content.study_view import Value
 
@@ -45,11 +46,23 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Key:
+    """An entry of a legend: a name, and its colour, line ("", "solid", "dash" or "dot") and mark (an SVG path)."""
+
+    label: str
+    colour: str
+    line: str = "solid"
+    path: str = ""
+    open: bool = False
+
+
+@dataclass(frozen=True)
 class Panel:
     """One interactive plot.
 
     `size` is "small", "wide", "tall", "square", "matrix" or "map": the page's style gives it its height. `model` is the
-    index of the one model it shows, if it is one: hiding the model hides the panel.
+    index of the one model it shows, if it is one: hiding the model hides the panel. `keys` is its legend, which stands
+    below it, where it can wrap.
     """
 
     title: str
@@ -57,6 +70,12 @@ class Panel:
     layout: dict[str, Any]
     size: str = "small"
     model: int | None = None
+    keys: Sequence[Key] = ()
+
+    @property
+    def described(self) -> str:
+        """What it shows in a sentence or two, for readers who hear the page."""
+        return described(self.title, self.data, self.layout)
 
 
 @dataclass(frozen=True)
@@ -66,7 +85,9 @@ class Figure:
     Attributes:
         static: name of the drawing that stands in where JavaScript is off.
         bar: a colour scale to show: (words at its start, words at its end, colours).
+        bar_of_lines: whether the scale colours lines, which follow the theme, and not the cells of a matrix.
         shape: how the panels are laid out on a wide page: "" as many as fit, "pairs" or "triples" that stay together.
+        folded: panels that add little, closed at first under `fold_title`.
     """
 
     title: str
@@ -78,6 +99,19 @@ class Figure:
     shape: str = ""
     note: str = ""
     key: str = ""
+    folded: list[Panel] = field(default_factory=list)
+    fold_title: str = ""
+    bar_of_lines: bool = False
+
+    @property
+    def every(self) -> list[Panel]:
+        """All panels, folded ones last."""
+        return [*self.panels, *self.folded]
+
+    @property
+    def wide(self) -> bool:
+        """Whether the panels are too wide for more than two in a row."""
+        return any(p.size in ("matrix", "map", "tall") for p in self.every)
 
 
 def text_cell(text: object, mark: str = "", hint: str = "") -> Cell:
@@ -165,10 +199,10 @@ def layout(xaxis: Mapping[str, Any], yaxis: Mapping[str, Any], **more: Any) -> d
         "yaxis": {"automargin": "width", **yaxis},
         "showlegend": False,
         "margin": {"l": 48, "r": 12, "t": 10, "b": 44},
-        "paper_bgcolor": "#ffffff",
-        "plot_bgcolor": "#ffffff",
+        "paper_bgcolor": look.PAPER,
+        "plot_bgcolor": look.PAPER,
         "font": {"family": FONT, "size": 12, "color": look.INK},
-        "hoverlabel": {"bgcolor": "#ffffff", "bordercolor": look.QUIET, "font": {"color": look.INK}, "align": "left"},
+        "hoverlabel": {"bgcolor": look.PAPER, "bordercolor": look.QUIET, "font": {"color": look.INK}, "align": "left"},
         "hovermode": "closest",
         "dragmode": False,
     }

@@ -46,6 +46,7 @@ def explorer_data(found: Trainings, table: pd.DataFrame, *, courses: bool = Fals
         "filters": [{**f, "title": axis_name(f["name"]), "values": [_word(v) for v in f["values"]]} for f in filters],
         "numbers": numbers, "courses": _courses(found, table, keys, labels) if courses else [],
         "covered": LEAST_COVERED, "colours": list(look.CIVIDIS), "grey": look.GRID, "quiet": look.QUIET,
+        "ink": look.INK, "warning": look.WARNING, "on_scale": look.ON_DARK,
         "marks": {kind: sign for kind, (sign, _) in look.PHASE_MARKS.items()},
     }  # fmt: skip
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geomfeat._version import __version__
 from geomfeat.charts import theme as look
 from geomfeat.geometry.manifolds.capacity_floor import AT_FLOOR, at_floor
 from geomfeat.report.content.components import Figure, Table, grid, number_cell, text_cell
 from geomfeat.report.content.number_format import MISSING, number, with_error
 from geomfeat.report.content.study_sections import flattened
-from geomfeat.report.pages.study import Section, environment, page_path, save_page, spec_json, symbol_path
+from geomfeat.report.content.symbol_paths import symbol_path
+from geomfeat.report.pages.frame import page_path, page_text, save_page
+from geomfeat.report.pages.study import Section
 from geomfeat.report.plotly.depth import brain_figures, matches_figure, profile_figures
 from geomfeat.report.plotly.similarity import layers_figure, maps_figure, models_figure
 
@@ -31,36 +32,22 @@ def write_comparison(found: ModelComparison, path: str | Path, *, title: str | N
 
 def render(found: ModelComparison, title: str | None = None) -> str:
     """The page as text."""
-    from markupsafe import Markup
-    from plotly.offline import get_plotlyjs
-
     parts = sections(found)
-    specs = {id(p): spec_json(p) for part in parts for figure in part.figures for p in figure.panels}
-    plotly = get_plotlyjs()
-    data_size = sum(map(len, specs.values()))
     settings = {k: v for k, v in found.settings.items() if k != "notes"}
-    return (
-        environment()
-        .get_template("comparison.html.j2")
-        .render(
-            title=title or default_title(found),
-            lead=lead(found),
-            models=[(i, name, look.colour(i), symbol_path(i)) for i, name in enumerate(found.names)],
-            answers=answers(found),
-            compared=compared_table(found),
-            differences=differences_table(found),
-            sections=parts,
-            failures=failures(found),
-            notes=list(found.settings.get("notes", [])),
-            left_out=dict(found.settings.get("left_out") or {}),
-            settings=flattened(settings),
-            tints=look.REGIME_TINTS,
-            static={},
-            spec=lambda panel: Markup(specs[id(panel)]),
-            plotly=Markup(plotly),
-            version=__version__,
-            size=f"{(len(plotly) + data_size) / 1e6:.1f} MB, of which {len(plotly) / 1e6:.1f} MB draw the plots",
-        )
+    return page_text(
+        "comparison.html.j2",
+        [figure for part in parts for figure in part.figures],
+        title=title or default_title(found),
+        lead=lead(found),
+        models=[(i, name, look.colour(i), symbol_path(look.symbol(i))) for i, name in enumerate(found.names)],
+        answers=answers(found),
+        compared=compared_table(found),
+        differences=differences_table(found),
+        sections=parts,
+        failures=failures(found),
+        notes=list(found.settings.get("notes", [])),
+        left_out=dict(found.settings.get("left_out") or {}),
+        settings=flattened(settings),
     )
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from geomfeat._version import __version__
-from geomfeat.charts import figure_of, theme as look
+from geomfeat.charts import figure_of
 from geomfeat.lab import Experiment
 from geomfeat.lab.result import Check, Findings
 from geomfeat.report.content.components import Cell, Table, grid, number_cell, text_cell
 from geomfeat.report.content.study_sections import flattened
 from geomfeat.report.figures import as_bytes, style, svg_data_uri
-from geomfeat.report.pages.study import environment, page_path, save_page, spec_json
+from geomfeat.report.pages.frame import page_path, page_text, save_page
 from geomfeat.report.plotly.charts import lab_figure
 from geomfeat.storage.owned_files import as_path, make_folder, replace_picture, require_own
 
@@ -43,36 +42,24 @@ def save_lab_figures(found: Findings, folder: str | Path) -> list[Path]:
 
 def render(asked: Experiment, found: Findings, table_file: str = "") -> str:
     """The page as text."""
-    from markupsafe import Markup
-    from plotly.offline import get_plotlyjs
-
     figures = [lab_figure(plot, static=str(i)) for i, plot in enumerate(found.plots)]
     with style():
         stills = {str(i): svg_data_uri(figure_of(plot)) for i, plot in enumerate(found.plots)}
-    specs = {id(panel): spec_json(panel) for figure in figures for panel in figure.panels}
-    plotly = get_plotlyjs()
-    return (
-        environment()
-        .get_template("lab.html.j2")
-        .render(
-            title=asked.title,
-            asked=asked,
-            answer=found.answer,
-            checks=checks_table(found),
-            failed=len(found.failed),
-            figures=figures,
-            results=results_table(found),
-            count=len(found.table),
-            table_file=table_file,
-            notes=list(found.notes),
-            settings=flattened(dict(found.settings)),
-            tints=look.REGIME_TINTS,
-            static=stills,
-            spec=lambda panel: Markup(specs[id(panel)]),
-            plotly=Markup(plotly),
-            version=__version__,
-            size=f"{(len(plotly) + sum(map(len, specs.values()))) / 1e6:.1f} MB",
-        )
+    return page_text(
+        "lab.html.j2",
+        figures,
+        static=stills,
+        title=asked.title,
+        asked=asked,
+        answer=found.answer,
+        checks=checks_table(found),
+        failed=len(found.failed),
+        figures=figures,
+        results=results_table(found),
+        count=len(found.table),
+        table_file=table_file,
+        notes=list(found.notes),
+        settings=flattened(dict(found.settings)),
     )
 
 

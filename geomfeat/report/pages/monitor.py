@@ -9,14 +9,13 @@ from typing import Any
 
 import pandas as pd
 
-from geomfeat._version import __version__
-from geomfeat.charts import figure_of, theme as look
+from geomfeat.charts import figure_of
 from geomfeat.location.regimes import MEANINGS
 from geomfeat.monitoring.folder import PAGE
 from geomfeat.monitoring.result import Monitored
 from geomfeat.report.content.study_sections import flattened
 from geomfeat.report.figures import style, svg_data_uri
-from geomfeat.report.pages.study import environment, page_path, save_page, spec_json
+from geomfeat.report.pages.frame import page_path, page_text, save_page
 from geomfeat.report.plotly.monitor import monitor_figures, numbered
 
 NOW = {
@@ -43,35 +42,23 @@ def write_monitor_page(
 
 def render(record: Monitored, settings: Mapping[str, Any] | None = None, *, live: str = "") -> str:
     """The page as text. `live`: the state of the rows, for a page that asks its server whether there are others."""
-    from markupsafe import Markup
-    from plotly.offline import get_plotlyjs
-
-    figures = monitor_figures(record)
-    specs = {id(panel): spec_json(panel) for figure in figures for panel in figure.panels}
-    plotly, own = get_plotlyjs(), record.network
-    return (
-        environment()
-        .get_template("monitor.html.j2")
-        .render(
-            title=f"Training {record.name}".strip(),
-            figures=figures,
-            now=_now(record),
-            regime="" if own.empty else str(own.iloc[-1]["regime"]),
-            meanings=MEANINGS,
-            step=None if own.empty else int(own.iloc[-1]["step"]),
-            count=len(own),
-            cost=_cost(record),
-            events=[(number, step, record.events.iloc[i]["text"]) for i, (step, number) in enumerate(numbered(record))],
-            notes=[*record.notes, *dict.fromkeys(str(n) for n in own["note"] if n)],
-            settings=flattened(dict(settings or {})),
-            tints=look.REGIME_TINTS,
-            static=_stills(record) if figures else {},
-            spec=lambda panel: Markup(specs[id(panel)]),
-            plotly=Markup(plotly),
-            version=__version__,
-            live=live,
-            size=f"{(len(plotly) + sum(map(len, specs.values()))) / 1e6:.1f} MB",
-        )
+    figures, own = monitor_figures(record), record.network
+    return page_text(
+        "monitor.html.j2",
+        figures,
+        static=_stills(record) if figures else {},
+        title=f"Training {record.name}".strip(),
+        figures=figures,
+        now=_now(record),
+        regime="" if own.empty else str(own.iloc[-1]["regime"]),
+        meanings=MEANINGS,
+        step=None if own.empty else int(own.iloc[-1]["step"]),
+        count=len(own),
+        cost=_cost(record),
+        events=[(number, step, record.events.iloc[i]["text"]) for i, (step, number) in enumerate(numbered(record))],
+        notes=[*record.notes, *dict.fromkeys(str(n) for n in own["note"] if n)],
+        settings=flattened(dict(settings or {})),
+        live=live,
     )
 
 

@@ -31,7 +31,7 @@ from geomfeat.report.content.sweep_charts import (
     unit_of,
     varying,
 )
-from geomfeat.report.pages.study import page_path, save_page
+from geomfeat.report.pages.frame import page_path, save_page
 from geomfeat.report.pages.sweep_common import Picture, counted, explorer_of, rendered, save_pictures, trainings_table
 
 MOST_COURSES = 7  # trajectories in a static picture: one for each colour of the palette

@@ -34,7 +34,7 @@ from geomfeat.report.content.sweep_charts import (
     unit_of,
     varying,
 )
-from geomfeat.report.pages.study import page_path, save_page
+from geomfeat.report.pages.frame import page_path, save_page
 from geomfeat.report.pages.sweep_common import (
     MOST_ROWS,
     Picture,

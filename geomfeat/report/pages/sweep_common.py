@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from geomfeat._version import __version__
-from geomfeat.charts import Heat, Plot, figure_of, theme as look
+from geomfeat.charts import Heat, Plot, figure_of
 from geomfeat.comparison.relations.runs import FIT, Frame, Trainings
 from geomfeat.errors import BadInput
 from geomfeat.report.content.components import Cell, Table, grid, number_cell, text_cell
@@ -15,7 +14,7 @@ from geomfeat.report.content.explorer_data import explorer_data, json_text
 from geomfeat.report.content.study_sections import flattened
 from geomfeat.report.content.sweep_charts import LOCATION, PLACES, axis_name, varying
 from geomfeat.report.figures import as_bytes, style, svg_data_uri
-from geomfeat.report.pages.study import environment, spec_json
+from geomfeat.report.pages.frame import page_text
 from geomfeat.report.plotly.charts import lab_figure
 from geomfeat.storage.owned_files import as_path, make_folder, replace_picture, require_own
 
@@ -46,24 +45,17 @@ def rendered(
     settings: Mapping[str, Any], **fields: Any,
 ) -> str:  # fmt: skip
     """A page as text. pictures: section -> its pictures; explorer: see `explorer_of`; fields: for the template."""
-    from markupsafe import Markup
-    from plotly.offline import get_plotlyjs
-
     numbered = [(section, picture) for section, several in pictures.items() for picture in several]
     figures: dict[str, list[Any]] = {section: [] for section in pictures}
-    stills, specs = {}, {}
+    stills = {}
     with style():
         for i, (section, picture) in enumerate(numbered):
             figures[section].append(lab_figure(picture, static=str(i)))
             stills[str(i)] = svg_data_uri(figure_of(picture))
-    for panel in (p for several in figures.values() for figure in several for p in figure.panels):
-        specs[id(panel)] = spec_json(panel)
-    plotly = get_plotlyjs()
-    data = "" if explorer is None else json_text(explorer["data"])
-    return environment().get_template(template).render(
-        figures=figures, explore=explorer, data=Markup(data), static=stills, spec=lambda p: Markup(specs[id(p)]),
-        plotly=Markup(plotly), version=__version__, settings=flattened(dict(settings)), tints=look.REGIME_TINTS,
-        size=f"{(len(plotly) + len(data) + sum(map(len, specs.values()))) / 1e6:.1f} MB", **fields,
+    return page_text(
+        template, [figure for several in figures.values() for figure in several], static=stills, figures=figures,
+        explore=explorer, data="" if explorer is None else json_text(explorer["data"]),
+        settings=flattened(dict(settings)), **fields,
     )  # fmt: skip
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ from geomfeat.charts import Curve, Heat, Plot, theme as look
 from geomfeat.charts.curve_style import bare, curve_colours, largest_size, lower_errors
 from geomfeat.report.content.components import (  # fmt: skip
     Figure,
+    Key,
     Panel,
     Table,
     axis,
@@ -21,8 +21,8 @@ from geomfeat.report.content.components import (  # fmt: skip
     plain,
     text_cell,
 )
+from geomfeat.report.content.symbol_paths import symbol_path
 
-LEGEND_ROW = 22  # pixels of height that two entries of a legend take
 MODES = {"measured": "lines+markers", "theory": "lines", "scatter": "markers"}
 MOST_ROWS = 400  # rows of a table in the page; a map with more cells is in the results table only
 
@@ -37,19 +37,28 @@ def lab_figure(plot: Plot | Heat, static: str = "") -> Figure:
 def _curves_panel(plot: Plot) -> Panel:
     curves = list(plot.curves)
     data = [_trace(c, *of, plot.log_y) for c, of in zip(curves, curve_colours(curves), strict=True)]
-    rows = math.ceil(len(curves) / 2)
     frame = layout(
         (log_axis if plot.log_x else axis)(plain(plot.x_label)),
         (log_axis if plot.log_y else axis)(plain(plot.y_label)),
-        showlegend=True,
-        legend={"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top", "font": {"size": 11}},
-        height=330 + LEGEND_ROW * rows,
-        margin={"l": 56, "r": 14, "t": 10, "b": 54 + LEGEND_ROW * rows},
+        height=330,
+        margin={"l": 56, "r": 14, "t": 10, "b": 46},
     )
     if plot.x_ticks:
         ticks = {"tickvals": list(range(len(plot.x_ticks))), "ticktext": [plain(t) for t in plot.x_ticks]}
         frame["xaxis"] = {**frame["xaxis"], **ticks}
-    return Panel(plot.title, data, frame, "map")
+    return Panel(plot.title, data, frame, "map", keys=_keys(curves))
+
+
+def _keys(curves: list[Curve]) -> list[Key]:
+    """The legend of curves that have a name."""
+    return [
+        Key(
+            c.label, colour, {"theory": "dash", "scatter": ""}.get(c.kind, "solid"),
+            "" if bare(c) else symbol_path(look.symbol(number)),
+        )
+        for c, (colour, number) in zip(curves, curve_colours(curves), strict=True)
+        if c.label
+    ]  # fmt: skip
 
 
 def _trace(curve: Curve, colour: str, number: int, log_y: bool) -> dict[str, Any]:
@@ -77,25 +86,31 @@ def _map_panel(heat: Heat) -> Panel:
         "type": "heatmap", "x": list(heat.x), "y": list(heat.y), "z": [list(row) for row in heat.values],
         "colorscale": scale, "colorbar": bar, **limits, "hoverongaps": True, **hover,
     }]  # fmt: skip
+    ink = look.ON_LIGHT if heat.centered else look.ON_DARK  # the middle of a diverging scale is light
     for line in heat.lines:
         data.append(
-            {**_trace(line, "#ffffff", 0, False), "mode": "lines", "line": {"color": "#ffffff", "width": 2,
+            {**_trace(line, ink, 0, False), "mode": "lines", "line": {"color": ink, "width": 1 if heat.centered else 2,
              "dash": "dash" if line.kind == "theory" else "solid"}}
         )  # fmt: skip
     data += [_marks_trace(curve, i) for i, curve in enumerate(heat.marks)]
     frame = layout(
         axis(plain(heat.x_label), **_ticks(heat.x, heat.x_ticks)),
         axis(plain(heat.y_label), **_ticks(heat.y, heat.y_ticks)),
-        height=400 + LEGEND_ROW * bool(heat.marks),
-        margin={"l": 56, "r": 20, "t": 10 + LEGEND_ROW * bool(heat.marks), "b": 54},
+        height=360,
+        margin={"l": 56, "r": 20, "t": 10, "b": 46},
     )
-    if heat.marks:
-        frame |= {"showlegend": True, "legend": {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom"}}
-        for trace in data[: 1 + len(heat.lines)]:
-            trace["showlegend"] = False
     if heat.x_ticks or heat.y_ticks:
         frame["plot_bgcolor"] = look.GRID  # cells without a number are grey
-    return Panel(heat.title, data, frame, "map")
+    return Panel(heat.title, data, frame, "map", keys=_mark_keys(heat))
+
+
+def _mark_keys(heat: Heat) -> list[Key]:
+    """The legend of the marks on a map."""
+    signs = [look.PHASE_MARKS.get(curve.label, (look.symbol(i), ""))[0] for i, curve in enumerate(heat.marks)]
+    return [
+        Key(curve.label, look.WARNING, "", symbol_path(sign), open=True)
+        for curve, sign in zip(heat.marks, signs, strict=True)
+    ]
 
 
 def _colours(heat: Heat) -> tuple[list[list[Any]], dict[str, Any], dict[str, Any]]:
@@ -121,7 +136,7 @@ def _marks_trace(curve: Curve, number: int) -> dict[str, Any]:
     sign, _ = look.PHASE_MARKS.get(curve.label, (look.symbol(number), ""))
     return {
         "type": "scatter", "mode": "markers", "name": plain(curve.label), "x": list(curve.x), "y": list(curve.y),
-        "marker": {"symbol": sign, "size": 13, "color": "#c2410c", "line": {"color": "#c2410c", "width": 2.5}},
+        "marker": {"symbol": sign, "size": 13, "color": look.WARNING, "line": {"color": look.WARNING, "width": 2.5}},
         "hoverinfo": "skip",
     }  # fmt: skip
 

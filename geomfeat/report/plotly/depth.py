@@ -232,7 +232,7 @@ def _band(rows: Any, along: str) -> list[dict[str, Any]]:
     other = "y" if along == "x" else "x"
     return [{
         "type": "rect", f"{along}ref": "paper", f"{along}0": 0, f"{along}1": 1, f"{other}0": lower, f"{other}1": upper,
-        "fillcolor": "#c9ced6", "opacity": 0.6, "line": {"width": 0}, "layer": "below",
+        "fillcolor": look.BAND, "opacity": 0.6, "line": {"width": 0}, "layer": "below",
     }]  # fmt: skip
 
 

@@ -84,7 +84,7 @@ def matrix_panel(model: int, title: str, values: np.ndarray, layers: list[str]) 
 
 
 def _number(value: float, row: int, column: int) -> dict[str, Any]:
-    ink = "#ffffff" if value < 0.55 else look.INK  # dark cells carry white numbers
+    ink = look.ON_DARK if value < 0.55 else look.ON_LIGHT  # dark cells carry white numbers
     return note(column, row, f"{value:.2f}".replace("-", "−"), font={"size": 10, "color": ink})
 
 

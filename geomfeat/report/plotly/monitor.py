@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from geomfeat.charts import theme as look
 from geomfeat.monitoring.result import Monitored
 from geomfeat.report.content.components import (
     Figure,
+    Key,
     Panel,
     Table,
     axis,
@@ -22,8 +24,9 @@ from geomfeat.report.content.components import (
     plain,
     text_cell,
 )
+from geomfeat.report.content.symbol_paths import symbol_path
 
-HEIGHT, LEGEND_ROW = 300, 20
+HEIGHT = 235
 MOST_NAMED = 7  # layers with a colour and a name of their own; of more, colours follow the depth
 MOST_ROWS = 60  # of a table in the page
 NETWORK = "network"
@@ -92,7 +95,7 @@ def _by_layer(record: Monitored, names: Names, title: str, caption: str, key: st
         bar = ("first layer", f"last layer; {NETWORK} in black", look.DEPTH)
     wanted = [name for name, _ in names if _any_finite(table, name)]
     tables = [_table(table, wanted, layered=True)] if wanted else []
-    return Figure(title, caption, panels, tables, static=key, bar=bar, key=key) if panels else None
+    return Figure(title, caption, panels, tables, static=key, bar=bar, key=key, bar_of_lines=True) if panels else None
 
 
 def _figure(own: pd.DataFrame, names: Names, title: str, caption: str, record: Monitored, key: str) -> Figure | None:
@@ -150,13 +153,10 @@ def _trace(who: str, of: pd.DataFrame, name: str, colour: str, number: int) -> d
 def _panel(
     title: str, traces: list[dict[str, Any]], record: Monitored, *, named: bool, log_y: bool = False
 ) -> Panel:  # fmt: skip
-    rows = math.ceil(len(traces) / 2) if named and len(traces) > 1 else 0
     steps = record.network["step"]
     frame = layout(
         axis("step", range=_range(steps.tolist())), (log_axis if log_y else axis)(""),
-        showlegend=rows > 0,
-        legend={"orientation": "h", "x": 0, "y": -0.22, "yanchor": "top", "font": {"size": 11}},
-        height=HEIGHT + LEGEND_ROW * rows, margin={"l": 56, "r": 14, "t": 22, "b": 48 + LEGEND_ROW * rows},
+        height=HEIGHT, margin={"l": 56, "r": 14, "t": 22, "b": 44},
     )  # fmt: skip
     marks = numbered(record)
     frame["shapes"] = [_line(step) for step in dict.fromkeys(step for step, _ in marks)]
@@ -165,7 +165,13 @@ def _panel(
          "font": {"size": 10, "color": look.QUIET}}
         for step, text in _joined(marks)
     ]  # fmt: skip
-    return Panel(title, traces, frame, "small")
+    keys = [_key(trace) for trace in traces] if named and len(traces) > 1 else []
+    return Panel(title, traces, frame, "small", keys=keys)
+
+
+def _key(trace: dict[str, Any]) -> Key:
+    mark = trace["marker"]
+    return Key(html.unescape(trace["name"]), mark["color"], path=symbol_path(mark["symbol"]))
 
 
 def numbered(record: Monitored) -> list[tuple[int, str]]:
@@ -185,7 +191,7 @@ def _joined(marks: list[tuple[int, str]]) -> list[tuple[int, str]]:
 def _line(step: int) -> dict[str, Any]:
     return {
         "type": "line", "x0": step, "x1": step, "xref": "x", "y0": 0, "y1": 1, "yref": "paper",
-        "line": {"color": "#c2410c", "width": 1, "dash": "dot"},
+        "line": {"color": look.WARNING, "width": 1, "dash": "dot"},
     }  # fmt: skip
 
 

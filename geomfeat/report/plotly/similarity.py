@@ -137,14 +137,14 @@ def _heat(values: np.ndarray, rows: list[str], columns: list[str]) -> dict[str, 
 
 
 def _number(value: float, row: int, column: int) -> dict[str, Any]:
-    ink = "#ffffff" if value < 0.55 else look.INK  # dark cells carry white numbers
+    ink = look.ON_DARK if value < 0.55 else look.ON_LIGHT  # dark cells carry white numbers
     text = f"{value:.2f}".replace("-", "−") if np.isfinite(value) else "–"
     return note(column, row, text, font={"size": 11, "color": ink})
 
 
 def _borders(owner: np.ndarray) -> list[dict[str, Any]]:
     """White lines between the models."""
-    line, shapes = {"color": "#ffffff", "width": 2}, []
+    line, shapes = {"color": look.ON_DARK, "width": 2}, []
     for k in np.flatnonzero(np.diff(owner)) + 0.5:
         shapes.append({"type": "line", "x0": k, "x1": k, "y0": -0.5, "y1": len(owner) - 0.5, "line": line})
         shapes.append({"type": "line", "y0": k, "y1": k, "x0": -0.5, "x1": len(owner) - 0.5, "line": line})

@@ -35,7 +35,7 @@ def spectra(several: Sequence[View]) -> Figure | None:
     limited = f"Of each model at most {MOST_LAYERS} layers are drawn, evenly spread over its depth. " if cut else ""
     limited += "Hover a line to see its layer."
     bar = ("near the input", "near the output", look.DEPTH)
-    return Figure("", caption, panels, tables, bar=bar, note=limited)
+    return Figure("", caption, panels, tables, bar=bar, note=limited, bar_of_lines=True)
 
 
 def _panel(view: View, found: list[tuple[str, str, float, np.ndarray]]) -> Panel:

@@ -1,8 +1,9 @@
 // The linked plots of a sweep: a map over two conditions, and the plane of two numbers. Everything is drawn from the
 // JSON in #sweep-data; choosing, filtering and pointing only redraw.
-(function () {
+var redraw = null; // set once the plots are drawn
+window.pagePlots.whenReady(function () {
   "use strict";
-  var data = JSON.parse(document.getElementById("sweep-data").textContent);
+  var paint = window.pagePlots.paint, data = JSON.parse(document.getElementById("sweep-data").textContent);
   var config = { responsive: true, displaylogo: false, displayModeBar: false };
   var scale = data.colours.map(function (c, i) { return [i / (data.colours.length - 1), c]; });
   var withCourses = data.courses.some(function (c) { return c.steps.length > 1; });
@@ -72,7 +73,7 @@
   }
   function layout(x, y, more) {
     return Object.assign({
-      xaxis: x, yaxis: y, margin: { l: 60, r: 10, t: 34, b: 50 }, font: { size: 12 }, paper_bgcolor: "#ffffff",
+      xaxis: x, yaxis: y, margin: { l: 60, r: 10, t: 34, b: 50 }, font: { size: 12, color: data.ink }, paper_bgcolor: "#ffffff", plot_bgcolor: "#ffffff",
       hovermode: "closest", dragmode: false, hoverlabel: { bgcolor: "#ffffff", align: "left" },
       legend: { orientation: "h", x: 0, y: 1, yanchor: "bottom" }
     }, more);
@@ -112,7 +113,7 @@
     var few = function (v) { return v.length <= 12; };
     var frame = layout(few(xs) ? ticked(x, xs) : quietAxis((x.log ? "log10 " : "") + x.title), few(ys) ? ticked(y, ys) : quietAxis((y.log ? "log10 " : "") + y.title), isGrid ? { plot_bgcolor: data.grey } : {});
     var div = document.getElementById("explore-map");
-    Plotly.react(div, traces, frame, config);
+    Plotly.react(div, paint(traces), paint(frame), config);
     div.onPoint = function (p) {
       var c = isGrid ? at(xs[p.pointIndex[1]], ys[p.pointIndex[0]]) : all[p.pointIndex];
       pointed = c ? c.rows : null;
@@ -164,7 +165,7 @@
       text: ends.map(function (e) { return hover(e.i, [a.name + " " + number(e.x), b.name + " " + number(e.y)]); }), hovertemplate: "%{text}<extra></extra>",
       marker: { size: 9, color: ends.map(function (e) { return colour(e.i); }), opacity: ends.map(function (e) { return faint(e.i) ? 0.15 : 1; }), symbol: ends.map(function (e) { return data.used[e.i] ? "circle" : "x"; }), line: { width: 1, color: data.quiet } }
     });
-    Plotly.react(document.getElementById("explore-plane"), traces, layout(quietAxis(a.name), quietAxis(b.name), { margin: { l: 60, r: 10, t: 10, b: 50 } }), config);
+    Plotly.react(document.getElementById("explore-plane"), paint(traces), paint(layout(quietAxis(a.name), quietAxis(b.name), { margin: { l: 60, r: 10, t: 10, b: 50 } })), config);
     var hidden = rows.filter(function (i) { return a.values[i] === null || b.values[i] === null; }).length;
     document.getElementById("plane-words").textContent = rows.length - hidden + " trainings" + (withCourses ? ", their last number as a large mark" : "") + "; crosses are left out of fits" + (hidden ? "; " + hidden + " have no such number" : "") + ". Colour: " + by.title + ", dark is small." + (pointed ? " Faint: not in the cell pointed at." : "");
   }
@@ -195,4 +196,5 @@
   var map = document.getElementById("explore-map");
   map.on("plotly_hover", function (event) { map.onPoint(event.points[0]); });
   map.on("plotly_unhover", function () { pointed = null; drawPlane(); });
-})();
+  redraw = draw;
+}, function () { if (redraw) { redraw(); } });

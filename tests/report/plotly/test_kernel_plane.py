@@ -12,7 +12,7 @@ import pytest
 from geomfeat.location.regimes import FEATURES_ONLY, regime_of, regime_without_start
 from geomfeat.location.result import KERNEL
 from geomfeat.report.content.study_view import views
-from geomfeat.report.pages.study import spec_json
+from geomfeat.report.pages.frame import spec_json
 from geomfeat.report.plotly.kernel_plane import features_kernel_plane
 from tests.report import synthetic
 

@@ -1,0 +1,97 @@
+"""What all pages share: templates, the script that draws, themes, and the file that they are written to.
+
+Plotly's script is the installed package's, compressed: the browser unpacks it (DecompressionStream). A browser without
+that shows a message, the still pictures and the tables.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from geomfeat._version import __version__
+from geomfeat.charts import theme as look
+from geomfeat.errors import BadInput
+from geomfeat.report.content.components import Figure, Panel, clean
+from geomfeat.storage.owned_files import as_path, make_folder, replace_page, require_own
+
+
+def page_path(path: str | Path, name: str = "report.html") -> Path:
+    """The path of a page that may be written: BadInput for a folder; OutputExists for a file of the user's."""
+    path = as_path(path)
+    if path.is_dir():
+        raise BadInput(f"path={str(path)!r} is a folder: name the file, e.g. {str(path / name)!r}")
+    require_own([path])
+    return path
+
+
+def save_page(text: str, path: Path) -> Path:
+    """Write a page whole, with its seal; returns its path."""
+    make_folder(path.parent)
+    replace_page(path, text)
+    return path
+
+
+def page_text(
+    template: str, drawn: Iterable[Figure], *, static: Mapping[str, str] | None = None, data: str = "", **fields: Any
+) -> str:  # fmt: skip
+    """A page as text.
+
+    Args:
+        drawn: all figures of the page. static: name of a drawing -> data URI of its still picture. data: JSON of the
+            explorer. fields: for the template.
+    """
+    from markupsafe import Markup
+
+    specs = {id(panel): spec_json(panel) for figure in drawn for panel in figure.every}
+    script = compressed_plotly()
+    holds = sum(map(len, specs.values())) + len(data)
+    return environment().get_template(template).render(
+        static=static or {}, spec=lambda panel: Markup(specs[id(panel)]), data=Markup(data), plotly=Markup(script),
+        dark=look.DARK, tints=look.REGIME_TINTS, version=__version__,
+        size=f"{(len(script) + holds) / 1e6:.1f} MB, of which {len(script) / 1e6:.1f} MB draw the plots", **fields,
+    )  # fmt: skip
+
+
+@cache
+def compressed_plotly() -> str:
+    """The installed Plotly's JavaScript, gzip in base64: under half of its 4.8 MB. The same text on every call."""
+    from plotly.offline import get_plotlyjs
+
+    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), 9, mtime=0)).decode()
+
+
+def spec_json(panel: Panel) -> str:
+    """A panel as JSON that can stand inside a script element: nothing in it can close the element."""
+    text = json.dumps(clean({"data": panel.data, "layout": panel.layout}), separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def themed(colour: str) -> str:
+    """A colour as CSS that follows the theme: its dark twin is a property of the dark style.
+
+    >>> themed("#0072B2")
+    'var(--0072B2,#0072B2)'
+    """
+    return f"var(--{colour.removeprefix('#')},{colour})" if colour in look.DARK else colour
+
+
+@cache
+def environment() -> Any:
+    """The templates of the pages."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    made = Environment(
+        loader=PackageLoader("geomfeat.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters["themed"] = themed
+    return made
