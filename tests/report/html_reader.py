@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import json
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
@@ -69,10 +72,18 @@ class _Parser(HTMLParser):
                 self.read.numbers.append((float(attributes["value"]), data))
 
 
+def unpacked(text: str) -> str:
+    """What a script of the page holds as gzip in base64."""
+    return gzip.decompress(base64.b64decode(text)).decode()
+
+
 def read(path: Path) -> Read:
     """Parse a page."""
     parser = _Parser()
     parser.feed(path.read_text(encoding="utf-8"))
     parser.close()
     parser.read.unclosed += [tag for tag, _ in parser.open]
+    for name, spec in json.loads(unpacked(parser.read.scripts["specs-gzip"])).items():
+        escaped = json.dumps(spec).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+        parser.read.scripts[f"{name}-spec"] = escaped
     return parser.read

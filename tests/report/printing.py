@@ -1,4 +1,4 @@
-"""What Chromium prints of a page, read from the PDF: panels, by the colour of their paper, and the sheets they are on."""
+"""What Chromium prints of a page, read from the PDF: panels, by the colour of their paper, and their sheets."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import subprocess
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+
+from geomfeat.report.pages.frame import packed
+from tests.report.html_reader import unpacked
 
 FORM, REFERENCE = b"/Subtype /Form", re.compile(rb"(\d+) 0 R")
 # Timers that never fire: no plot but the first is drawn before the page is printed.
@@ -32,7 +35,10 @@ def printed(chromium: str, path: Path, folder: Path, flags: tuple[str, ...], *, 
         count += 1
         return '"paper_bgcolor":"rgb({},{},{})"'.format(*_colour(count))
 
-    text = re.sub('"paper_bgcolor":"#ffffff"', marked, path.read_text(encoding="utf-8"))
+    def repacked(found: re.Match[str]) -> str:
+        return found[1] + packed(re.sub('"paper_bgcolor":"#ffffff"', marked, unpacked(found[2])))
+
+    text = re.sub('(id="specs-gzip">)([^<]*)', repacked, path.read_text(encoding="utf-8"))
     copy, out = folder / "marked.html", folder / "marked.pdf"
     copy.write_text(text.replace("<body>", NO_TIMERS, 1) if before_drawing else text, encoding="utf-8")
     command = [chromium, *flags, f"--user-data-dir={folder / 'printing'}", f"--print-to-pdf={out}", copy.as_uri()]

@@ -13,7 +13,7 @@ from geomfeat.charts import theme as look
 from geomfeat.comparison.relations.runs import FIT, LINEAR, Frame, Trainings
 from geomfeat.comparison.relations.trajectories import trajectories
 from geomfeat.report.content.components import clean
-from geomfeat.report.content.sweep_charts import LEAST_COVERED, axis_name, label_of, varying
+from geomfeat.report.content.sweep_charts import LEAST_COVERED, axis_name, is_signed, label_of, varying
 
 # Choosing one value of a condition is for grids; a condition drawn at random has a value for every training.
 MOST_CHOICES = 24
@@ -29,9 +29,12 @@ def explorer_data(found: Trainings, table: pd.DataFrame, *, courses: bool = Fals
     frame: Frame = found.frame
     keys = sorted(found.values.columns, key=lambda k: FIRST.index(label_of(k)) if label_of(k) in FIRST else len(FIRST))
     labels = _labels(keys)
-    numbers = [{"name": n, "values": found.values[k].tolist()} for n, k in zip(labels, keys, strict=True)]
+    numbers = [
+        {"name": n, "values": found.values[k].tolist(), "signed": is_signed(k)}
+        for n, k in zip(labels, keys, strict=True)
+    ]
     numbers += [
-        {"name": f"training: {name.replace('_', ' ')}", "values": frame[name].tolist()}
+        {"name": f"training: {name.replace('_', ' ')}", "values": frame[name].tolist(), "signed": False}
         for name in (*FIT, "steps", "stability") if frame[name].notna().any()
     ]  # fmt: skip
     filters = [{"name": n, "values": frame[n].astype(object).tolist(), "one": True} for n in found.by]
@@ -45,7 +48,8 @@ def explorer_data(found: Trainings, table: pd.DataFrame, *, courses: bool = Fals
         "axes": [{"name": a, "title": axis_name(a), "log": a not in LINEAR, "values": frame[a].tolist()} for a in axes],
         "filters": [{**f, "title": axis_name(f["name"]), "values": [_word(v) for v in f["values"]]} for f in filters],
         "numbers": numbers, "courses": _courses(found, table, keys, labels) if courses else [],
-        "covered": LEAST_COVERED, "colours": list(look.CIVIDIS), "grey": look.GRID, "quiet": look.QUIET,
+        "covered": LEAST_COVERED, "colours": list(look.CIVIDIS),
+        "diverging": list(look.DIVERGING), "grey": look.GRID, "quiet": look.QUIET,
         "ink": look.INK, "warning": look.WARNING, "on_scale": look.ON_DARK,
         "marks": {kind: sign for kind, (sign, _) in look.PHASE_MARKS.items()},
     }  # fmt: skip

@@ -15,6 +15,8 @@ from geomfeat.report.content.number_format import layers_text, share_text, signe
 from geomfeat.report.content.quantity_labels import title_of
 from geomfeat.report.content.study_view import AT_WORDS, View, as_text
 
+STILL_GROWING = 0.05  # decades that R may rise by at the last increase of the probes, before more are advised
+
 
 def at_words(at: str) -> str:
     """A moment or a change in plain words.
@@ -90,6 +92,33 @@ def _fresh(where: Location) -> str:
         least = signed(where.floor + ABOVE_FLOOR)
         floor = f" Between two such draws R is {signed(where.floor)}, so values below {least} mean nothing."
     return "Fresh draws replace its initial weights, which were not given, so its movement M means little." + floor
+
+
+def next_step(where: Location | None) -> str:
+    """What would make the answer firmer, in one sentence: the first of those that apply; empty where nothing does.
+
+    >>> next_step(None)
+    'Next: give the initial checkpoint (--initial FILE), without which nothing can be located.'
+    """
+    if where is None:
+        return "Next: give the initial checkpoint (--initial FILE), without which nothing can be located."
+    if math.isnan(where.richness):
+        return "Next: see the failures below, and run again with their remedies."
+    if where.tier != "initial":
+        return "Next: give the initial checkpoint (--initial FILE), which makes R exact and M known."
+    grown = _growth(where)
+    if grown > STILL_GROWING:
+        return f"Next: use more probes, since R still rose by {grown:.2f} decades over the last increase."
+    if not (math.isfinite(where.low) and math.isfinite(where.high)):
+        return "Next: name the groups that samples come from, if any, so that R has an interval."
+    return "Next: compare with a model that fits equally well (geomfeat relate), since R depends on the fit too."
+
+
+def _growth(where: Location) -> float:
+    """By how much R rose from the last number of probes but one to the last; 0 where that is not known."""
+    known = where.by_probes
+    last = [float(r) for r in known["richness"].tail(2)] if "richness" in known else []
+    return last[1] - last[0] if len(last) == 2 and all(map(math.isfinite, last)) else 0.0
 
 
 def comparison(several: Sequence[View]) -> str:

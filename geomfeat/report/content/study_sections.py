@@ -14,7 +14,7 @@ from geomfeat.report.content import time_sentences as over_time
 from geomfeat.report.content.components import Table, text_cell
 from geomfeat.report.content.location_terms import LOCATION_TERMS
 from geomfeat.report.content.number_format import accuracies, percent, richness_text, share_text, signed
-from geomfeat.report.content.sentences import answer, layers_line, true_minus
+from geomfeat.report.content.sentences import answer, layers_line, next_step, true_minus
 from geomfeat.report.content.study_view import View
 
 CROWDED = 16
@@ -32,6 +32,7 @@ class AnswerCard:
     sentence: str
     facts: list[tuple[str, str]]
     flags: tuple[str, ...]
+    next_step: str
 
 
 def cards(several: Sequence[View]) -> list[AnswerCard]:
@@ -63,7 +64,15 @@ def _card(view: View) -> AnswerCard:
     regime = "not located" if where is None else where.regime
     flags = () if where is None else tuple(where.flags)
     return AnswerCard(
-        view.name, view.colour, look.symbol(view.index), regime, look.tint(regime), answer(where), facts, flags
+        view.name,
+        view.colour,
+        look.symbol(view.index),
+        regime,
+        look.tint(regime),
+        answer(where),
+        facts,
+        flags,
+        next_step(where),
     )
 
 

@@ -59,6 +59,15 @@ def unit_of(key: Sequence[str]) -> str:
     return f"{label_of(key)}, decades" if key[0] == LOCATION and key[1] not in SHARES else label_of(key)
 
 
+def is_signed(key: Sequence[str]) -> bool:
+    """Whether 0 is the middle of a number: decades of the location, which are drawn on a diverging scale.
+
+    >>> is_signed(("location", "excess", "")), is_signed(("location", "kernel_change", ""))
+    (True, False)
+    """
+    return key[0] == LOCATION and key[1] not in SHARES
+
+
 def varying(found: Trainings) -> list[str]:
     """The conditions that can be axes of a map, in the order of the table's axes."""
     return axes_of(found.frame, found.axes) or list(found.axes)
@@ -79,7 +88,7 @@ def grid_on(rows: Frame, x: str, y: str, where: Mapping[str, Any], column: str =
 
 
 MAP = (
-    "Every cell is the mean over seeds{where}. White lines join equal values{theory}. Grey cells have no training that "
+    "Every cell is the mean over seeds{where}. Lines join equal values{theory}. Grey cells have no training that "
     "can be compared. Marks show cells in which some trainings did not behave like gradient flow."
 )
 

@@ -48,13 +48,26 @@ def page_text(
     """
     from markupsafe import Markup
 
-    specs = {id(panel): spec_json(panel) for figure in drawn for panel in figure.every}
-    script = compressed_plotly()
-    holds = sum(map(len, specs.values())) + len(data)
+    texts = {id(panel): spec_json(panel) for figure in drawn for panel in figure.every}
+    placed: dict[str, str] = {}
+
+    def spec(panel: Panel, name: str) -> str:
+        """Note under which id of the page a panel stands."""
+        placed[name] = texts[id(panel)]
+        return ""
+
+    def specs() -> str:
+        """All panels, packed; asked for below them."""
+        return packed("{" + ",".join(f"{json.dumps(name)}:{text}" for name, text in placed.items()) + "}")
+
+    def size() -> str:
+        """How much of the page draws."""
+        script = len(compressed_plotly())
+        return f"{(script + len(specs()) + len(data)) / 1e6:.1f} MB, of which {script / 1e6:.1f} MB draw the plots"
+
     return environment().get_template(template).render(
-        static=static or {}, spec=lambda panel: Markup(specs[id(panel)]), data=Markup(data), plotly=Markup(script),
-        dark=look.DARK, tints=look.REGIME_TINTS, version=__version__,
-        size=f"{(len(script) + holds) / 1e6:.1f} MB, of which {len(script) / 1e6:.1f} MB draw the plots", **fields,
+        static=static or {}, spec=spec, specs=specs, size=size, data=Markup(data), plotly=compressed_plotly(),
+        dark=look.DARK, tints=look.REGIME_TINTS, version=__version__, **fields,
     )  # fmt: skip
 
 
@@ -63,7 +76,12 @@ def compressed_plotly() -> str:
     """The installed Plotly's JavaScript, gzip in base64: under half of its 4.8 MB. The same text on every call."""
     from plotly.offline import get_plotlyjs
 
-    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), 9, mtime=0)).decode()
+    return packed(get_plotlyjs())
+
+
+def packed(text: str) -> str:
+    """A text as gzip in base64, without a date: the same for the same text."""
+    return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()
 
 
 def spec_json(panel: Panel) -> str:

@@ -23,6 +23,7 @@ from geomfeat.report.content.sweep_charts import (
     LOCATION,
     axis_name,
     grid_on,
+    is_signed,
     label_of,
     map_caption,
     map_of,
@@ -124,7 +125,9 @@ def portrait_pictures(table: pd.DataFrame, found: Trainings, axes: tuple[str, st
             name = "_".join([key[1], *([key[2].replace("/", "-")] if key[2] else []), str(number_of + 1)])
             theory = _theory(key, axes, group, facts)
             caption = map_caption(where, theory=theory is not None)
-            out[name] = map_of(grid, title, unit_of(key), lines=True, theory=theory, caption=caption)
+            out[name] = map_of(
+                grid, title, unit_of(key), lines=True, theory=theory, caption=caption, centered=is_signed(key)
+            )
     for layer in layers:
         if (drawn := _courses(table, found, layer)) is not None:
             out[f"course_{layer.replace('/', '-')}"] = drawn

@@ -122,7 +122,7 @@ def _map(rows: Any, axes: list[str], title: str, unit: str, theory: Mapping[str,
     slopes = (theory[axes[0]], theory[axes[1]]) if all(a in theory for a in axes[:2]) else None
     slopes = None if slopes == (0.0, 0.0) else slopes
     caption = map_caption(where, theory=slopes is not None)
-    return map_of(grid, title, unit, lines=True, theory=slopes, caption=caption)
+    return map_of(grid, title, unit, lines=True, theory=slopes, centered=True, caption=caption)
 
 
 def _residual(table: pd.DataFrame, group: Any, axes: list[str], title: str) -> Picture | None:

@@ -5,7 +5,13 @@ window.pagePlots.whenReady(function () {
   "use strict";
   var paint = window.pagePlots.paint, data = JSON.parse(document.getElementById("sweep-data").textContent);
   var config = { responsive: true, displaylogo: false, displayModeBar: false };
-  var scale = data.colours.map(function (c, i) { return [i / (data.colours.length - 1), c]; });
+  function scaleOf(colours) { return colours.map(function (c, i) { return [i / (colours.length - 1), c]; }); }
+  // Signed numbers have 0 in the middle of a diverging scale.
+  function colouring(of, values) {
+    if (!of.signed) { return { scale: scaleOf(data.colours), ends: {}, line: data.on_scale }; }
+    var most = Math.max.apply(null, values.filter(function (v) { return v !== null; }).map(Math.abs).concat(1e-9));
+    return { scale: scaleOf(data.diverging), ends: { min: -most, max: most }, line: "#101214" };
+  }
   var withCourses = data.courses.some(function (c) { return c.steps.length > 1; });
   var pointed = null; // the trainings of the cell that is pointed at
 
@@ -74,7 +80,7 @@ window.pagePlots.whenReady(function () {
   function layout(x, y, more) {
     return Object.assign({
       xaxis: x, yaxis: y, margin: { l: 60, r: 10, t: 34, b: 50 }, font: { size: 12, color: data.ink }, paper_bgcolor: "#ffffff", plot_bgcolor: "#ffffff",
-      hovermode: "closest", dragmode: false, hoverlabel: { bgcolor: "#ffffff", align: "left" },
+      hovermode: "closest", dragmode: false, hoverlabel: { bgcolor: "#ffffff", font: { color: data.ink }, align: "left" },
       legend: { orientation: "h", x: 0, y: 1, yanchor: "bottom" }
     }, more);
   }
@@ -99,16 +105,17 @@ window.pagePlots.whenReady(function () {
       return ys.map(function (w) { return xs.map(function (v) { var c = at(v, w); return c ? c[name] : null; }); });
     };
     var bar = { title: { text: plain(of.name), side: "right" }, thickness: 12 }, traces;
+    var colours = colouring(of, all.map(function (c) { return c.value; }));
     if (isGrid) {
-      traces = [{ type: "heatmap", x: xs.map(px), y: ys.map(py), z: table("value"), text: table("text"), colorscale: scale, colorbar: bar, hoverongaps: true, hovertemplate: "%{text}<extra></extra>" }];
-      traces.push({ type: "contour", showlegend: false, x: xs.map(px), y: ys.map(py), z: table("value"), hoverinfo: "skip", showscale: false, ncontours: 7, contours: { coloring: "none", showlabels: true, labelfont: { color: "#ffffff", size: 10 } }, line: { color: "#ffffff", width: 1.5 } });
+      traces = [{ type: "heatmap", x: xs.map(px), y: ys.map(py), z: table("value"), text: table("text"), zmin: colours.ends.min, zmax: colours.ends.max, colorscale: colours.scale, colorbar: bar, hoverongaps: true, hovertemplate: "%{text}<extra></extra>" }];
+      traces.push({ type: "contour", showlegend: false, x: xs.map(px), y: ys.map(py), z: table("value"), hoverinfo: "skip", showscale: false, ncontours: 7, contours: { coloring: "none", showlabels: true, labelfont: { color: colours.line, size: 10 } }, line: { color: colours.line, width: 1.5 } });
     } else {
-      traces = [{ type: "scatter", mode: "markers", x: all.map(function (c) { return px(c.x); }), y: all.map(function (c) { return py(c.y); }), text: all.map(function (c) { return c.text; }), marker: { size: 11, color: all.map(function (c) { return c.value; }), colorscale: scale, colorbar: bar, line: { width: 1, color: data.quiet } }, hovertemplate: "%{text}<extra></extra>", showlegend: false }];
+      traces = [{ type: "scatter", mode: "markers", x: all.map(function (c) { return px(c.x); }), y: all.map(function (c) { return py(c.y); }), text: all.map(function (c) { return c.text; }), marker: { size: 11, color: all.map(function (c) { return c.value; }), cmin: colours.ends.min, cmax: colours.ends.max, colorscale: colours.scale, colorbar: bar, line: { width: 1, color: data.quiet } }, hovertemplate: "%{text}<extra></extra>", showlegend: false }];
     }
     Object.keys(data.marks).forEach(function (kind) {
       var some = all.filter(function (c) { return c.mark === kind; });
       if (!some.length) { return; }
-      traces.push({ type: "scatter", mode: "markers", name: kind, x: some.map(function (c) { return px(c.x); }), y: some.map(function (c) { return py(c.y); }), hoverinfo: "skip", showlegend: true, marker: { symbol: data.marks[kind], size: 13, color: "#c2410c", line: { color: "#c2410c", width: 2.5 } } });
+      traces.push({ type: "scatter", mode: "markers", name: kind, x: some.map(function (c) { return px(c.x); }), y: some.map(function (c) { return py(c.y); }), hoverinfo: "skip", showlegend: true, marker: { symbol: data.marks[kind], size: 13, color: data.warning, line: { color: data.warning, width: 2.5 } } });
     });
     var few = function (v) { return v.length <= 12; };
     var frame = layout(few(xs) ? ticked(x, xs) : quietAxis((x.log ? "log10 " : "") + x.title), few(ys) ? ticked(y, ys) : quietAxis((y.log ? "log10 " : "") + y.title), isGrid ? { plot_bgcolor: data.grey } : {});

@@ -8,7 +8,7 @@ window.pagePlots = (function () {
   var plots = Array.prototype.slice.call(document.querySelectorAll(".plot:not(.live)"));
   var hidden = { model: {}, at: {} };
   var waiting = [], followers = [], opened = [];
-  var printing = false;
+  var printing = false, specs = {}; // id of a plot -> its data and layout
   var PAPER = 680; // CSS pixels between the margins of an A4 sheet
   var config = {
     responsive: true,
@@ -36,7 +36,8 @@ window.pagePlots = (function () {
 
   function shown(meta) { return !(meta && (hidden.model[meta.model] || hidden.at[meta.at])); }
 
-  function specOf(div) { return JSON.parse(document.getElementById(div.id + "-spec").textContent); }
+  // A copy, since Plotly writes into what it is given.
+  function specOf(div) { return JSON.parse(JSON.stringify(specs[div.id])); }
 
   function draw(div, width) {
     var spec = specOf(div);
@@ -124,16 +125,17 @@ window.pagePlots = (function () {
     showTables();
   }
 
-  function unpack() {
-    var packed = atob(document.getElementById("plotly-gzip").textContent);
+  function unpack(id) {
+    var packed = atob(document.getElementById(id).textContent);
     var bytes = Uint8Array.from(packed, function (c) { return c.charCodeAt(0); });
     var stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
     return new Response(stream).text();
   }
 
-  function run(code) {
+  function run(unpacked) {
+    specs = JSON.parse(unpacked[0]);
     var script = document.createElement("script");
-    script.textContent = code;
+    script.textContent = unpacked[1];
     document.head.appendChild(script);
     waiting.forEach(function (then) { then(); });
     drawNext();
@@ -141,7 +143,7 @@ window.pagePlots = (function () {
 
   function start() {
     if (!window.DecompressionStream) { return withoutPlots(); }
-    unpack().then(run, withoutPlots);
+    Promise.all(["specs-gzip", "plotly-gzip"].map(unpack)).then(run, withoutPlots);
   }
 
   ["model", "at"].forEach(function (kind) {

@@ -10,7 +10,7 @@ import pytest
 from geomfeat.charts.theme import REGIME_TINTS
 from geomfeat.location.regimes import FEATURES_ONLY, MEANINGS, REGIMES
 from geomfeat.location.result import KERNEL
-from geomfeat.report.content.sentences import answer, comparison, left_out, troubles, true_minus
+from geomfeat.report.content.sentences import answer, comparison, left_out, next_step, troubles, true_minus
 from geomfeat.report.content.study_view import views
 from tests.report.synthetic import make_study
 
@@ -100,3 +100,16 @@ def test_what_was_left_out_is_reported_once(gallery):
 
 def test_minus_signs_only_in_front_of_numbers():
     assert true_minus("-1.5 to -∞, 2e-6, run-2, --initial, a - b") == "−1.5 to −∞, 2e-6, run-2, --initial, a - b"
+
+
+def test_the_next_step_is_what_limits_the_answer_most():
+    where = make_study().location
+    assert where is not None
+    flat = where.by_probes.assign(richness=where.richness)
+    steep = where.by_probes.assign(richness=[where.richness - 0.25 * k for k in (3, 2, 1, 0)])
+    assert "more probes, since R still rose by 0.25 decades" in next_step(replace(where, by_probes=steep))
+    assert "a model that fits equally well" in next_step(replace(where, by_probes=flat))
+    assert "name the groups" in next_step(replace(where, by_probes=flat, low=math.nan))
+    again = make_study(tier="reinitialised").location
+    assert "give the initial checkpoint" in next_step(again)
+    assert "give the initial checkpoint" in next_step(None)
