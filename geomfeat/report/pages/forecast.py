@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from geomfeat._version import __version__
-from geomfeat.charts import figure_of, theme as look
+from geomfeat.charts import figure_of
 from geomfeat.forecasting.result import Forecast
 from geomfeat.location.advice import Advice
 from geomfeat.location.regimes import MEANINGS
 from geomfeat.report.content.study_sections import flattened
 from geomfeat.report.figures import style, svg_data_uri
-from geomfeat.report.pages.study import environment, page_path, save_page, spec_json
+from geomfeat.report.pages.frame import page_path, page_text, save_page
 from geomfeat.report.plotly.forecast import forecast_figures
 
 PAGE = "forecast.html"
@@ -35,35 +34,23 @@ def write_forecast_page(expected: Forecast, path: str | Path, *, advice: Advice 
 
 def render(expected: Forecast, advice: Advice | None = None) -> str:
     """The page as text."""
-    from markupsafe import Markup
-    from plotly.offline import get_plotlyjs
-
     figures = forecast_figures(expected, advice)
-    specs = {id(panel): spec_json(panel) for figure in figures for panel in figure.panels}
-    plotly = get_plotlyjs()
     with style():
-        static = {"layers": svg_data_uri(figure_of(expected._chart()))}
-    return (
-        environment()
-        .get_template("forecast.html.j2")
-        .render(
-            title="Where this training will go",
-            expected=expected,
-            meaning=MEANINGS.get(expected.regime, ""),
-            card=_card(expected),
-            rates=_rates(expected),
-            figures=figures,
-            advice=advice,
-            asked="" if advice is None else str(advice).partition(":\n")[0],
-            moves=MOVES,
-            settings=flattened(_settings(expected)),
-            tints=look.REGIME_TINTS,
-            static=static,
-            spec=lambda panel: Markup(specs[id(panel)]),
-            plotly=Markup(plotly),
-            version=__version__,
-            size=f"{(len(plotly) + sum(map(len, specs.values()))) / 1e6:.1f} MB",
-        )
+        stills = {"layers": svg_data_uri(figure_of(expected._chart()))}
+    return page_text(
+        "forecast.html.j2",
+        figures,
+        static=stills,
+        title="Where this training will go",
+        expected=expected,
+        meaning=MEANINGS.get(expected.regime, ""),
+        card=_card(expected),
+        rates=_rates(expected),
+        figures=figures,
+        advice=advice,
+        asked="" if advice is None else str(advice).partition(":\n")[0],
+        moves=MOVES,
+        settings=flattened(_settings(expected)),
     )
 
 

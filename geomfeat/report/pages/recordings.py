@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geomfeat._version import __version__
 from geomfeat.charts import theme as look
 from geomfeat.errors import BadInput
 from geomfeat.report.content.components import Table, grid, text_cell
 from geomfeat.report.content.sentences import left_out, troubles
 from geomfeat.report.content.study_sections import glossary, settings_table
 from geomfeat.report.content.study_view import View
-from geomfeat.report.pages.study import Section, environment, page_path, save_page, spec_json, symbol_path
+from geomfeat.report.content.symbol_paths import symbol_path
+from geomfeat.report.pages.frame import page_path, page_text, save_page
+from geomfeat.report.pages.study import Section
 from geomfeat.report.plotly.areas import area_figures, area_matrices, area_spectra
 
 if TYPE_CHECKING:
@@ -41,39 +42,31 @@ def write_recordings(several: list[View], path: str | Path, title: str | None) -
 
 def render(several: list[View], title: str | None) -> str:
     """The page as text."""
-    from markupsafe import Markup
-    from plotly.offline import get_plotlyjs
-
     parts = sections(several)
-    specs = {id(panel): spec_json(panel) for part in parts for figure in part.figures for panel in figure.panels}
-    plotly = get_plotlyjs()
     names, settings = settings_table(several)
-    return (
-        environment()
-        .get_template("recording.html.j2")
-        .render(
-            title=title or (f"{several[0].name}: the geometry of a recording" if len(several) == 1
-                            else f"The geometry of {len(several)} recordings"),
-            models=[(v.index, v.name, v.colour, symbol_path(v.index)) for v in several],
-            recorded=recorded_table(several),
-            counts=[trials_table(v) for v in several],
-            notes=[(v.name, v.study.settings["recording"]["notes"]) for v in several],
-            sections=parts,
-            failures=troubles(several, failed=True),
-            remarks=troubles(several, failed=False),
-            left_out=left_out(several),
-            setting_names=names,
-            settings=settings,
-            glossary=glossary(several, location=False),
-            tints=look.REGIME_TINTS,
-            static={},
-            spec=lambda panel: Markup(specs[id(panel)]),
-            plotly=Markup(plotly),
-            version=__version__,
-            size=f"{(len(plotly) + sum(map(len, specs.values()))) / 1e6:.1f} MB, of which {len(plotly) / 1e6:.1f} MB "
-            "draw the plots",
-        )
-    )  # fmt: skip
+    return page_text(
+        "recording.html.j2",
+        [figure for part in parts for figure in part.figures],
+        title=title or default_title(several),
+        models=[(v.index, v.name, v.colour, symbol_path(look.symbol(v.index))) for v in several],
+        recorded=recorded_table(several),
+        counts=[trials_table(v) for v in several],
+        notes=[(v.name, v.study.settings["recording"]["notes"]) for v in several],
+        sections=parts,
+        failures=troubles(several, failed=True),
+        remarks=troubles(several, failed=False),
+        left_out=left_out(several),
+        setting_names=names,
+        settings=settings,
+        glossary=glossary(several, location=False),
+    )
+
+
+def default_title(several: Sequence[View]) -> str:
+    """A title that names the recording, or counts them."""
+    if len(several) == 1:
+        return f"{several[0].name}: the geometry of a recording"
+    return f"The geometry of {len(several)} recordings"
 
 
 def sections(several: list[View]) -> list[Section]:

@@ -13,6 +13,7 @@ from geomfeat.charts import theme as look
 from geomfeat.geometry.manifolds.capacity_floor import AT_FLOOR
 from geomfeat.report.content.components import (
     Figure,
+    Key,
     Panel,
     Table,
     axis,
@@ -190,9 +191,9 @@ def area_spectra(several: Sequence[View]) -> list[Figure]:
                 "meta": {"model": view.index},
             })  # fmt: skip
         if data:
-            frame = layout(log_axis("rank of the principal direction"), log_axis("share of the variance"),
-                           showlegend=len(data) > 1)  # fmt: skip
-            panels.append(Panel(view.name, data, frame, model=view.index))
+            frame = layout(log_axis("rank of the principal direction"), log_axis("share of the variance"))
+            keys = [Key(area, look.colour(i)) for i, (area, _) in enumerate(columns)] if len(columns) > 1 else []
+            panels.append(Panel(view.name, data, frame, model=view.index, keys=keys))
             ranks = sorted({rank for _, known in columns for rank in known})
             rows = [(str(r), [number_cell(known.get(r)) for _, known in columns]) for r in ranks]
             tables.append(grid(("rank", *(area for area, _ in columns)), rows, f"{view.name}: share of the variance"))

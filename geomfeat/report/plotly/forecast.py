@@ -88,7 +88,7 @@ def _cells(place: Place, regime: str) -> list[Cell]:
 def _mark(place: Place, x: Span, y: Span, name: str, number: int) -> dict[str, Any]:
     a, b, edge = drawn_at(place, x, y)
     symbol = f"triangle-{edge}" if edge else look.symbol(number)
-    style = {"size": 14, "symbol": symbol, "line": {"color": "#ffffff", "width": 1}} if number == 0 else {
+    style = {"size": 14, "symbol": symbol, "line": {"color": look.PAPER, "width": 1}} if number == 0 else {
         "size": 11, "symbol": f"{symbol}-open", "line": {"width": 2}
     }  # fmt: skip
     return {

@@ -43,7 +43,7 @@ def test_the_page_is_whole_and_its_links_lead_somewhere(page: Read) -> None:
     assert page.unclosed == []
     assert len(set(page.ids)) == len(page.ids)
     sections = [a["id"] for tag, a in page.elements if tag == "section"]
-    assert [a["href"] for tag, a in page.elements if tag == "a"] == [f"#{name}" for name in sections]
+    assert page.links == [f"#{name}" for name in sections]
 
 
 def test_it_says_where_training_goes_what_limits_it_and_what_moves_it(page: Read) -> None:
