@@ -68,6 +68,18 @@ def test_marks_lie_where_forecast_and_advice_say() -> None:
     assert figures[1].panels[0].data[0]["y"] == [0.25]
 
 
+def test_a_still_picture_stands_in_without_a_script(page: Read) -> None:
+    [still] = [a["src"] for tag, a in page.elements if tag == "img"]
+    assert still.startswith("data:image/svg+xml")
+
+
+def test_a_figure_without_panels_cannot_be_saved_as_one() -> None:
+    assert render(EXPECTED).count('data-save="svg"') == 2
+    bare = render(replace(EXPECTED, kernel_demand=math.nan, layers=LAYERS.iloc[1:]))
+    assert bare.count('data-save="svg"') == 0
+    assert bare.count('data-save="csv"') == 1
+
+
 def test_without_advice_or_a_place_it_says_so() -> None:
     bare = replace(EXPECTED, kernel_demand=math.nan, layers=LAYERS.iloc[1:], flags=())
     text = render(bare)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,6 +67,16 @@ def test_plotly_takes_every_panel_and_marks_have_the_numbers_of_the_table(severa
     ]
     rows = several[1].table.query("measure == 'capacity' and quantity == 'capacity'")
     assert set(rows["value"]) <= set(shown)
+
+
+def test_the_legend_of_spectra_names_each_area_in_the_colour_of_its_line(several: list[gf.Study], page: Read) -> None:
+    [spectra] = sections(views(several))[2].figures
+    for panel in spectra.panels:
+        lines = [(html.unescape(trace["name"]), trace["line"]["color"]) for trace in panel.data]
+        assert [(key.label, key.colour) for key in panel.keys] == lines
+        assert len(lines) == 2
+        assert panel.layout["showlegend"] is False
+    assert all(key.label in page.text for panel in spectra.panels for key in panel.keys)
 
 
 def test_recordings_and_networks_have_pages_of_their_own(several: list[gf.Study], tmp_path: Path) -> None:
