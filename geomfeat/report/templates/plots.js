@@ -64,13 +64,15 @@ window.pagePlots = (function () {
   }
 
   function update() {
+    plots.filter(function (div) { return div.data; }).forEach(function (div) {
+      var before = div.data.map(function (t) { return t.visible !== false; });
+      var after = div.data.map(function (t) { return shown(t.meta); });
+      if (before.join() !== after.join()) { Plotly.restyle(div, { visible: after }); }
+    });
     document.querySelectorAll(".panel[data-model]").forEach(function (panel) {
       panel.hidden = Boolean(hidden.model[panel.getAttribute("data-model")]);
     });
     plots.filter(function (div) { return div.data && reachable(div); }).forEach(function (div) {
-      var before = div.data.map(function (t) { return t.visible !== false; });
-      var after = div.data.map(function (t) { return shown(t.meta); });
-      if (before.join() !== after.join()) { Plotly.restyle(div, { visible: after }); }
       Plotly.Plots.resize(div); // the window may have changed while the plot could not be seen
     });
     drawNext();
