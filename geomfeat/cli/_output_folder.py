@@ -1,4 +1,4 @@
-"""Output folders: one folder holds the results of one request, and nothing is overwritten unasked."""
+"""Output folders and files: one folder holds the results of one request, and nothing is overwritten unasked."""
 
 from __future__ import annotations
 
@@ -62,6 +62,15 @@ def require_replaceable(out: Path) -> None:
 
     SAVED.require_replaceable(out)
     require_own([out / PAGE])
+
+
+def require_file(out: Path | None, *endings: str) -> None:
+    """BadInput for an --out of another ending; OutputExists for a file that geomfeat did not write."""
+    from geomfeat.storage.owned_files import require_own
+
+    if out is not None and out.suffix not in endings:
+        raise BadInput(f"--out {str(out)!r}: name a file that ends in {' or '.join(endings)}")
+    require_own([] if out is None else [out])
 
 
 @contextmanager

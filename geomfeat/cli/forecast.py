@@ -10,6 +10,7 @@ import typer
 
 from geomfeat.cli import options
 from geomfeat.cli._app import app, command
+from geomfeat.cli._output_folder import require_file
 
 if TYPE_CHECKING:
     from torch import nn
@@ -61,7 +62,7 @@ def forecast(
         from geomfeat.models.sources._load_model import source_of
         from geomfeat.models.sources.token_limits import require_tokens_fit
 
-        _require_known(out)
+        require_file(out, ".json", ".html")
         source = source_of(model_named(named, model), weights=initial)
         net = source.load() if source.has_weights else fresh(source.load, seed, 0)
         part = samples(load_data(data, model=source.tokenizer), n, seed)
@@ -110,15 +111,6 @@ def _target(text: str) -> float | str:
         return float(text)
     except ValueError:
         return text
-
-
-def _require_known(out: Path | None) -> None:
-    from geomfeat.errors import BadInput
-    from geomfeat.storage.owned_files import require_own
-
-    if out is not None and out.suffix not in (".json", ".html"):
-        raise BadInput(f"--out {str(out)!r}: name a .json file, or an .html file for a page")
-    require_own([] if out is None else [out])
 
 
 def _write(path: Path, found: Forecast, advice: Advice | None) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from geomfeat.cli import options
 from geomfeat.cli._app import app, command
+from geomfeat.cli._output_folder import require_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +53,7 @@ def movement(
         from geomfeat.data._load_data import load_data
         from geomfeat.location.movement_only import movement as run
 
-        _require_parquet(out)
+        require_file(out, ".parquet")
         after, before, folder = _ends(named, model, trained, adapter, initial)
         part = samples(load_data(data, model=folder), n, seed)
         found = run(
@@ -88,15 +89,6 @@ def _ends(
     found = networks_of(request, {})
     assert found.initial is not None
     return found.trained, found.initial, found.folder
-
-
-def _require_parquet(out: Path | None) -> None:
-    from geomfeat.errors import BadInput
-    from geomfeat.storage.owned_files import require_own
-
-    if out is not None and out.suffix != ".parquet":
-        raise BadInput(f"--out {str(out)!r}: name a .parquet file")
-    require_own([] if out is None else [out])
 
 
 def _write(path: Path, table: pd.DataFrame) -> None:

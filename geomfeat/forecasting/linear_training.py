@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.forecasting.output_loss import OutputLoss
-from geomfeat.forecasting.own_loss_flow import flow_on
+from geomfeat.forecasting.own_loss_flow import crossing, flow_on
 from geomfeat.numerics import WORKING, safe_eigh
 from geomfeat.regimes.linearization.response import NULL, gain, stop_time
 from geomfeat.regimes.stability.hessian_spectrum import top_eigenvalues
@@ -34,7 +34,6 @@ MOST_PRODUCTS = 600  # steps where each takes derivatives
 # for slow modes, which would take as many more explicit steps as they are slower.
 EXPLICIT, IMPLICIT, GROWTH = 600, 60, 1.25
 LAST_SHARE = 1e-3  # of what can be learned, left where the target is out of reach
-HALVINGS = 50
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,18 +149,9 @@ def _by_steps(
         ends = target is not None and following <= target
         if ends:
             assert target is not None
-            h = _cut(lambda at, f=f, d=moved: loss.relative(f + at * d), h, target)
+            h = crossing(lambda at, f=f, d=moved: loss.relative(f + at * d), h, target)
             following = target
         a, change, time, now = a + h * down, change + h * moved, time + h, following
         if ends or time >= longest:
             return LinearTraining(change, a, time, now, ends)
     return LinearTraining(change, a, time, now, reached=False)
-
-
-def _cut(at: Callable[[float], float], step: float, target: float) -> float:
-    """The part of a step after which the loss is the target: it is above it before, and not above it after."""
-    low, high = 0.0, step
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if at(middle) > target else (low, middle)
-    return high

@@ -23,7 +23,8 @@ IMPLICIT_UP_TO = 512  # rows n C
 PRECISION = 1e-8  # relative, of the coefficients
 MOST_EVALUATIONS = 5000  # of a loss that is not smooth, before explicit steps take over
 LONGEST = 1e8  # in units of the time that the first slope would take for the whole loss
-STEPS, HALVINGS, MOST_LOWERED = 600, 40, 0.1
+STEPS, MOST_LOWERED = 600, 0.1
+HALVINGS = 50  # of a step
 NEWTON = 6
 AT_REST = 1e-4  # of the loss, lowered while time grows e-fold: there is no more to learn
 
@@ -169,7 +170,7 @@ def _explicit(
             break
         ends = target is not None and following <= target
         if ends:
-            h = _crossing(lambda at, f=f, d=moved: loss.relative(f + at * d), h, target or 0.0)
+            h = crossing(lambda at, f=f, d=moved: loss.relative(f + at * d), h, target or 0.0)
             following = target or 0.0
         a, change, time, now = a + h * down, change + h * moved, time + h, following
         if ends or time >= longest:
@@ -177,10 +178,10 @@ def _explicit(
     return Flow(change, a, time, now, reached=False)
 
 
-def _crossing(at: Callable[[float], float], step: float, target: float) -> float:
-    """The part of a step after which the loss is the target."""
+def crossing(at: Callable[[float], float], step: float, target: float) -> float:
+    """The part of a step after which the loss is `target`: it is above it before, and not above it after."""
     low, high = 0.0, step
-    for _ in range(HALVINGS + 10):
+    for _ in range(HALVINGS):
         middle = (low + high) / 2
         low, high = (middle, high) if at(middle) > target else (low, middle)
     return high

@@ -83,7 +83,7 @@ def test_a_file_of_the_users_stays(files: Path, run: Run) -> None:
         (["--optimizer", "adam", "--lr", "0.1", "--momentum", "0.9"], "is of sgd"),
         (["--target-loss", "2"], "target_loss=2.0 must lie"),
         (["--advise", "richer"], "target='richer' must be"),
-        (["--out", "found.txt"], "name a .json file"),
+        (["--out", "found.txt"], "name a file that ends in .json or .html"),
     ],
 )
 def test_options_that_do_not_fit_are_named(files: Path, run: Run, words: list[str], said: str) -> None:

@@ -47,7 +47,7 @@ def test_folders_are_read_one_block_at_a_time(files: Path, run: Run) -> None:
     [
         (ENDS[:4], "--initial is missing"),
         ([*ENDS[:2], *ENDS[4:]], "--trained is missing"),
-        ([*ENDS, "--out", "moved.csv"], "name a .parquet file"),
+        ([*ENDS, "--out", "moved.csv"], "name a file that ends in .parquet"),
         ([*ENDS, "--stream"], "give both as hf:FOLDER"),
         ([*ENDS[:4], "--initial", "none.safetensors"], "none.safetensors"),
         ([*ENDS[:5], "final.safetensors"], "all weights of initial and model are equal"),

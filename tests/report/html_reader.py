@@ -39,6 +39,18 @@ class Read:
         return [a["id"] for _, a in self.elements if "id" in a]
 
 
+def assert_whole(page: Read) -> None:
+    """Every element is closed, and every id is there once."""
+    assert page.unclosed == []
+    assert len(set(page.ids)) == len(page.ids)
+
+
+def assert_contents_lead_to_all_sections(page: Read) -> None:
+    """The links of the contents are those of the sections, in their order."""
+    sections = [a["id"] for tag, a in page.elements if tag == "section"]
+    assert page.links == [f"#{name}" for name in sections]
+
+
 class _Parser(HTMLParser):
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)

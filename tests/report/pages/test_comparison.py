@@ -19,7 +19,7 @@ from geomfeat.report.pages import comparison as module
 from geomfeat.report.pages.comparison import answers, sections, write_comparison
 from geomfeat.types import Representation
 from tests.comparison.planted import LABELS, layer, model, normal
-from tests.report.html_reader import Read, read
+from tests.report.html_reader import Read, assert_whole, read
 
 SECTIONS = ["answer", "models", "layers", "map", "matches", "profiles", "brain", "troubles", "settings"]
 HOSTILE = '</script><b>"%{x}" $y$ & co'
@@ -54,8 +54,7 @@ def page(path: Path) -> Read:
 def test_every_section_is_there_in_order_and_linked(page: Read) -> None:
     assert [a["id"] for tag, a in page.elements if tag == "section"] == SECTIONS
     assert page.links == [f"#{name}" for name in SECTIONS]
-    assert page.unclosed == []
-    assert len(set(page.ids)) == len(page.ids)
+    assert_whole(page)
 
 
 def test_the_answer_names_the_planted_layer_and_its_ceiling(found: ModelComparison, page: Read) -> None:

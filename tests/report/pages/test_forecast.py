@@ -14,7 +14,7 @@ from geomfeat.forecasting.result import COLUMNS, Forecast
 from geomfeat.location.advice import Advice, AdvisedChange
 from geomfeat.report.pages.forecast import render
 from geomfeat.report.plotly.forecast import forecast_figures
-from tests.report.html_reader import Read, read
+from tests.report.html_reader import Read, assert_contents_lead_to_all_sections, assert_whole, read
 
 HOSTILE = '</script><b>"%{x}" $y$ & co'
 LAYERS = pd.DataFrame(
@@ -40,10 +40,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Read:
 
 
 def test_the_page_is_whole_and_its_links_lead_somewhere(page: Read) -> None:
-    assert page.unclosed == []
-    assert len(set(page.ids)) == len(page.ids)
-    sections = [a["id"] for tag, a in page.elements if tag == "section"]
-    assert page.links == [f"#{name}" for name in sections]
+    assert_whole(page)
+    assert_contents_lead_to_all_sections(page)
 
 
 def test_it_says_where_training_goes_what_limits_it_and_what_moves_it(page: Read) -> None:

@@ -16,7 +16,7 @@ from geomfeat.lab import Experiment
 from geomfeat.lab.result import Check, Findings
 from geomfeat.report.pages.lab import save_lab_figures, write_lab_page
 from geomfeat.report.plotly.charts import lab_figure
-from tests.report.html_reader import Read, read
+from tests.report.html_reader import Read, assert_contents_lead_to_all_sections, assert_whole, read
 
 HOSTILE = '</script><b>"%{x}" $y$ & co'
 ASKED = Experiment("hostile", HOSTILE, "Does it hold?", "It does: a$b.", "nobody", lambda *_: FOUND)
@@ -49,10 +49,8 @@ def page(path: Path) -> Read:
 
 
 def test_the_page_is_whole_and_its_links_lead_somewhere(page: Read) -> None:
-    assert page.unclosed == []
-    assert len(set(page.ids)) == len(page.ids)
-    sections = [a["id"] for tag, a in page.elements if tag == "section"]
-    assert page.links == [f"#{name}" for name in sections]
+    assert_whole(page)
+    assert_contents_lead_to_all_sections(page)
 
 
 def test_question_answer_theory_and_notes_are_reported(page: Read) -> None:

@@ -13,7 +13,7 @@ from geomfeat.monitoring import Event, Monitored, Row
 from geomfeat.monitoring.result import monitored
 from geomfeat.report.pages.monitor import render, write_monitor_page
 from geomfeat.report.plotly.monitor import monitor_figures
-from tests.report.html_reader import Read, read
+from tests.report.html_reader import Read, assert_contents_lead_to_all_sections, assert_whole, read
 
 HOSTILE = '</script><b>"%{x}" $y$ & co'
 
@@ -50,10 +50,8 @@ def page(path: Path) -> Read:
 
 
 def test_the_page_is_whole_and_its_links_lead_somewhere(page: Read) -> None:
-    assert page.unclosed == []
-    assert len(set(page.ids)) == len(page.ids)
-    sections = [a["id"] for tag, a in page.elements if tag == "section"]
-    assert page.links == [f"#{name}" for name in sections]
+    assert_whole(page)
+    assert_contents_lead_to_all_sections(page)
 
 
 def test_it_says_where_the_training_is_what_happened_and_what_it_cost(page: Read) -> None:

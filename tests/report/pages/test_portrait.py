@@ -18,7 +18,7 @@ from geomfeat.report.pages.sweep_common import explorer_of
 from geomfeat.types import Estimate
 from tests.comparison.swept import sweep
 from tests.report import swept_pages
-from tests.report.html_reader import Read, read
+from tests.report.html_reader import Read, assert_whole, read
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +34,7 @@ def page(table: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Read:
 
 
 def test_the_page_is_whole_and_its_links_lead_somewhere(page: Read) -> None:
-    assert page.unclosed == []
-    assert len(set(page.ids)) == len(page.ids)
+    assert_whole(page)
     assert {a["href"] for tag, a in page.elements if tag == "a"} <= {f"#{name}" for name in page.ids}
     assert "Portrait over init scale σ and learning rate η" in page.text
 

@@ -14,7 +14,7 @@ from geomfeat.report.content.quantity_labels import title_of
 from geomfeat.report.content.study_view import views
 from geomfeat.report.pages.recordings import sections
 from tests.contract.result_examples import recorded
-from tests.report.html_reader import Read, read
+from tests.report.html_reader import Read, assert_whole, read
 
 MEASURES = ["capacity", "nc1", "participation_ratio", "cka_linear_unbiased"]
 HOSTILE = '</script><b>"%{x}" $y$ & co'
@@ -36,8 +36,7 @@ def test_every_section_is_there_in_order_and_linked(page: Read) -> None:
     names = ["recorded", "areas", "cka", "spectra", "troubles", "settings", "glossary"]
     assert [a["id"] for tag, a in page.elements if tag == "section"] == names
     assert page.links == [f"#{name}" for name in names]
-    assert page.unclosed == []
-    assert len(set(page.ids)) == len(page.ids)
+    assert_whole(page)
 
 
 def test_it_says_what_was_recorded_and_what_errors_cover(page: Read) -> None:

@@ -21,7 +21,7 @@ from geomfeat.report.pages.relate import relate_pictures, save_relate_figures, w
 from geomfeat.report.plotly.charts import lab_figure
 from tests.comparison.swept import noise, sweep
 from tests.report import swept_pages
-from tests.report.html_reader import Read, read
+from tests.report.html_reader import Read, assert_whole, read
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +49,7 @@ def page(path: Path) -> Read:
 
 
 def test_the_page_is_whole_and_its_links_lead_somewhere(page: Read) -> None:
-    assert page.unclosed == []
-    assert len(set(page.ids)) == len(page.ids)
+    assert_whole(page)
     links = page.links
     assert set(links) <= {f"#{name}" for name in page.ids}
     assert len(links) == 9
