@@ -63,7 +63,7 @@ class Measurement:
     Args:
         start: the network before training. kernel: "demand", "change", "none" or "auto", see `MonitorOptions`.
         projections: directions in place of more than 16 outputs. measures: of layers, or of pairs (start, now).
-        optimizer: what trains, or None: its rates are read at every measurement.
+        optimizer: what trains, or None: rates by group are read once, what it divides by at every measurement.
     """
 
     def __init__(
