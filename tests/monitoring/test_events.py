@@ -71,6 +71,24 @@ def test_beyond_the_stable_rate_a_wide_linear_network_catapults(share: float, ca
     assert monitor.rows[-1].get("loss") < 0.1 * monitor.rows[1].get("loss")
 
 
+@pytest.mark.parametrize(("size", "catapults"), [(0.5, True), (1.0, False)])
+def test_a_loss_that_leaps_and_comes_back_is_a_catapult_only_where_the_kernel_shrank(
+    size: float, catapults: bool
+) -> None:
+    losses, sizes = [1.0, 0.9, 5.0, 0.5], [1.0, 1.0, 1.0, size]
+    rows = [
+        Row(step, 0, {"loss": loss, "kernel_size": kernel, "weight_change": 0.1 * step}, {})
+        for step, (loss, kernel) in enumerate(zip(losses, sizes, strict=True))
+    ]
+    assert [event.kind for event in events_of(rows)] == ["catapult"] * catapults
+
+
+@pytest.mark.parametrize(("shares", "dies"), [((0.95, 0.95), False), ((0.95, 0.996), True), ((0.2, 0.93), True)])
+def test_a_layer_dies_by_the_features_that_were_alive_at_the_start(shares: tuple[float, float], dies: bool) -> None:
+    rows = [Row(step, 0, {}, {"1": {"dead": share}}) for step, share in enumerate(shares)]
+    assert [event.kind for event in events_of(rows)] == ["dead layer"] * dies
+
+
 def test_features_that_become_the_same_for_all_inputs_collapse(tmp_path: Path) -> None:
     """From step 3 on the second layer has no weights but a bias; the layers before and after keep theirs."""
     net, (x, y) = network(), data()

@@ -55,8 +55,8 @@ def with_same_rows(members: list[Member], how: str, seed: int) -> tuple[list[Mem
     if len(shared) < (FEWEST if how == MEANS else 2):
         held = "; ".join(f"{name}: {_listed(names)}" for name, names in named.items())
         raise BadInput(
-            f"{len(shared)} conditions are common to all models, of {len(every)}, and {FEWEST if how == MEANS else 2} "
-            f"are needed. {held}. Name conditions alike: labels= of networks, condition= of recordings, conditions= of "
+            f"conditions that all models have: {len(shared)} of {len(every)}, and {FEWEST if how == MEANS else 2} are "
+            f"needed. {held}. Name conditions alike: labels= of networks, condition= of recordings, conditions= of "
             "RDMs"
         )
     lost = sorted(every - set(shared), key=_in_order)
@@ -134,7 +134,8 @@ def _matched(member: Member, names: list[str], shared: Sequence[str], n: int, se
     for one in shared:
         there = torch.tensor([i for i, name in enumerate(names) if name == one])
         order = torch.randperm(len(there), generator=stream(seed, "matched trials", member.name, one))
-        rows.append(there[order[:n]].sort().values)
+        # In random order: else all trials of two recordings of one session would meet one by one, with their noise.
+        rows.append(there[order[:n]])
     at, labels = torch.cat(rows), torch.arange(len(shared)).repeat_interleave(n)
     layers = {
         key: Representation(rep.x[at.to(rep.x.device)], labels, rep.layer, {**rep.meta, "trials": MATCHED},

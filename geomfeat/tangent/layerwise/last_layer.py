@@ -28,6 +28,8 @@ _LOOKS = (
 class LastLayer:
     """A last linear layer y = W a + b, as its outputs are read: whole, or less their mean over y.
 
+    Where W is multiplied by a number before it is used, a is what it multiplies, times this number.
+
     Attributes:
         f: the network whose outputs keep their mean. outputs: (n, P size) of `f`, detached.
         name, bias_name: of W and b, among its parameters. weight, bias: (size, d) and (size,), as the network has them.
@@ -73,8 +75,6 @@ def last_layer(f: Functional, inputs: Any) -> LastLayer | None:
     found = {use.position: use for use in _last_uses(outputs, leaves)}
     matrix = found.get(2 if 0 in found or 2 in found else 1)
     if matrix is None or every[matrix.parameter].shape != matrix.view.T.shape or matrix.parameter in f.pairs:
-        return None
-    if any(use.scale != 1 for use in found.values()):  # y is not that of W and b themselves
         return None
     outputs, size = outputs.detach(), matrix.view.shape[1]
     centred = None if outputs.shape[1] % size else _centres(read, inputs, outputs, size)

@@ -53,6 +53,13 @@ def test_the_similarity_of_means_is_that_of_means_by_hand() -> None:
     assert abs(run({"one": one, "two": two}).similarity[0, 1] - gf.cka(*by_hand).value) < SINGLE
 
 
+def test_matched_trials_share_their_condition_and_not_their_noise() -> None:
+    once = recorded([4] * 12, 3.0, 1)
+    same, matched = (run({"a": once, "b": once}, trials=how).similarity[0, 1] for how in ("same", "matched"))
+    assert abs(same - 1) < 1e-12
+    assert matched < 0.6
+
+
 def test_matched_trials_are_as_many_of_each_condition_and_drawn_by_the_seed() -> None:
     few, many = recorded([4] * 12, 0.5, 1, run=np.arange(48) % 4), recorded([9] * 12, 0.5, 2)
     found = run({"few": few, "many": many}, trials="matched", measures=["nc1"])
@@ -107,7 +114,7 @@ def test_conditions_that_are_not_common_are_left_out_and_counted() -> None:
     assert found.layers["n"].tolist() == [5, 5]
     lost = "7 of 12 conditions are not in all models and were left out: stimulus 10"
     assert found.settings["notes"][0].startswith(lost)
-    with pytest.raises(gf.BadInput, match="3 conditions are common to all models, of 12, and 4 are needed"):
+    with pytest.raises(gf.BadInput, match="conditions that all models have: 3 of 12, and 4 are needed"):
         run({"whole": whole, "part": part.select(condition=CONDITIONS[:3])})
 
 

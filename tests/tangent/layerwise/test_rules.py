@@ -147,6 +147,10 @@ def _scaled(m: Apply, x: Tensor) -> Tensor:
     return _read(F.linear(torch.tanh(h), (m.weight / m.weight.detach().norm()).T))
 
 
+def _scaled_layer(m: Apply, x: Tensor) -> Tensor:
+    return F.linear(x, 2 * m.weight, 3 * m.shift)
+
+
 def _scaled_tokens(m: Apply, x: Tensor) -> Tensor:
     tokens, places = m.parts
     h = F.embedding(x, 6**0.5 * tokens.weight) + F.embedding(torch.arange(4, device=x.device), 0.1 * places.weight)
@@ -237,6 +241,7 @@ LAYERS = [
     Layer("NTK parameterization", lambda: flat(ScaledLinear(6, 3)), SEQUENCE),
     Layer("its convolution", lambda: flat(ScaledConv2d(4, 3, 3, stride=2)), images()),
     Layer("times numbers", lambda: Apply(_scaled, weight=normal(6, 6), shift=normal(6)), SEQUENCE),
+    Layer("a layer times numbers", lambda: flat(Apply(_scaled_layer, weight=normal(3, 6), shift=normal(3))), SEQUENCE),
     Layer("embeddings times numbers", lambda: Apply(_scaled_tokens, nn.Embedding(7, 3), nn.Embedding(5, 3)), TOKENS),
     Layer(
         "times a parameter", lambda: Apply(_scaled_by_another, weight=normal(3, 6), gain=normal(())), SEQUENCE,

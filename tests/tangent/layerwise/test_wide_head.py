@@ -38,6 +38,10 @@ class Language(nn.Module):
             h = h * self.o.weight.mean()
         y = self.o(h)
         match self.kind:
+            case "scaled":
+                return nn.functional.linear(h, self.o.weight / 4, self.o.bias)
+            case "scaled bias":
+                return nn.functional.linear(h, self.o.weight, 3 * self.o.bias)
             case "sized":
                 return y.view(len(t), 44)
             case "averaged":
@@ -60,7 +64,8 @@ def plain(model: nn.Module, x: Any) -> Tensor:
 
 @pytest.mark.parametrize(("bias", "kind", "taken"), [
     (True, "plain", True), (False, "plain", True), (True, "tied", False), (True, "used twice", False),
-    (True, "sized", False), (True, "averaged", False), (False, "squared", False),
+    (True, "sized", False), (True, "averaged", False), (False, "squared", False), (True, "scaled", True),
+    (True, "scaled bias", False),
 ])  # fmt: skip
 def test_the_trace_is_that_of_the_rows(bias: bool, kind: str, taken: bool) -> None:
     net = Language(bias, kind)
