@@ -1,7 +1,7 @@
 """Data by SPEC.
 
 These are `digits`, `fashion-mnist`, `npz:FILE`, `cifar10:DIR`, `text:FILE`, `images:FOLDER`, `hf-dataset:FOLDER`,
-`pkg.module:factory` and `path/file.py:factory`.
+`task:NAME`, `pkg.module:factory` and `path/file.py:factory`.
 """
 
 from __future__ import annotations
@@ -14,15 +14,17 @@ from geomfeat.data.builtin import digits, fashion_mnist
 from geomfeat.data.dataset import Dataset
 from geomfeat.data.pretrained_inputs import OPTIONS, READERS
 from geomfeat.data.spec_options import PathWithOptions
+from geomfeat.data.tasks.by_name import task_dataset
 from geomfeat.data.user_files import cifar10, from_factory, from_npz
 from geomfeat.errors import BadInput, near
 from geomfeat.models.sources._load_model import folder_of_inputs
 
 BY_NAME: dict[str, Callable[[], Dataset]] = {"digits": digits, "fashion-mnist": fashion_mnist}
 BY_PATH: dict[str, Callable[[Path], Dataset]] = {"npz": from_npz, "cifar10": cifar10}
+TASK = "task"
 FORMS = (
-    "digits, fashion-mnist, npz:FILE, cifar10:DIR, text:FILE, images:FOLDER, hf-dataset:FOLDER, pkg.module:factory, "
-    "path/file.py:factory"
+    "digits, fashion-mnist, npz:FILE, cifar10:DIR, text:FILE, images:FOLDER, hf-dataset:FOLDER, task:NAME, "
+    "pkg.module:factory, path/file.py:factory"
 )
 
 
@@ -42,6 +44,7 @@ def load_data(
             line), .jsonl or .parquet, as token ids with their mask; longer ones than the model takes are refused, or
             cut by max_length. "images:FOLDER[:size=N,scaling=imagenet]", with the folders in it as classes, decoded
             when they are read. "hf-dataset:FOLDER[:...]", what `datasets` saved to disk, of any of these.
+            "task:NAME[:n=N,seed=N,...]", trials of a task for recurrent networks, see `geomfeat.data.tasks.by_name`.
         split: "test" makes the test samples the inputs; "train" leaves them out; None keeps both.
         n: number of samples, balanced over the classes, chosen by `seed`; a larger n contains the smaller ones.
         model: "hf:FOLDER" of the model that the data is for: texts are read by its tokenizer, images are sized and
@@ -73,8 +76,10 @@ def _load(spec: str, model: Path | None) -> Dataset:
     if not separator:
         if spec in BY_NAME:
             return BY_NAME[spec]()
-        known = [*BY_NAME, *(f"{k}:" for k in (*BY_PATH, *READERS))]
+        known = [*BY_NAME, *(f"{k}:" for k in (*BY_PATH, *READERS, TASK))]
         raise BadInput(f"data={spec!r} is not known; near: {near(spec, known)}. Forms: {FORMS}")
+    if kind == TASK:
+        return _naming(spec, rest or spec, lambda: task_dataset(rest))
     if kind in BY_PATH or kind in READERS:
         if not rest:
             raise BadInput(f"data={spec!r} names no file: {FORMS}")

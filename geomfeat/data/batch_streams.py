@@ -22,6 +22,7 @@ from torch.utils.data import (
 
 from geomfeat.data._batch import Arguments, joined, split
 from geomfeat.data.dataset import Dataset, classes_or_targets
+from geomfeat.data.row_pieces import RowPieces
 from geomfeat.errors import BadInput
 from geomfeat.models.nested_inputs import map_inputs, n_samples, shapes_of, take
 from geomfeat.models.streamed_inputs import READ, LazyInputs, bytes_of, in_batches, leaves_of
@@ -153,16 +154,19 @@ class Stream(LazyInputs):
         """The inputs of all batches. The first whole pass counts the samples and stores the labels."""
         front, rest = (self._front, self._rest) if self._rest is not None else ([], self._opened())
         self._rest = None
-        n, labels = 0, []
+        n, labels, others = 0, RowPieces(), []
         for number, (inputs, given) in enumerate(_chained(front, rest)):
             self._require_same(number, inputs)
             n += n_samples(inputs)
-            labels.append(given)
+            if isinstance(given, Tensor) and given.layout is torch.strided and not others:
+                labels.add(given)
+            else:
+                others.append(given)
             yield inputs
         if not n:
             raise BadInput(f"inputs is a {type(self._source).__name__} without samples")
         if self._n is None:
-            self._n, (self._labels, self._goal) = n, _classes_and_goal(labels)
+            self._n, (self._labels, self._goal) = n, _classes_and_goal([*labels.pieces(), *others])
 
     def read(self) -> Iterator[tuple[Any, Any]]:
         """(inputs, labels or None) of every batch, in one pass; BadInput where there is none."""

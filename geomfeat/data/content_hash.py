@@ -8,7 +8,7 @@ import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
-from geomfeat.data._load_data import BY_PATH
+from geomfeat.data._load_data import BY_PATH, TASK
 from geomfeat.data.pretrained_inputs import OPTIONS, READERS
 from geomfeat.data.spec_options import PathWithOptions
 from geomfeat.models.sources._load_model import source_of
@@ -25,6 +25,8 @@ def contents(spec: str) -> list[str]:
     The version of a library whose network it is; else nothing.
     """
     kind, _, rest = spec.partition(":")
+    if kind == TASK:  # the name says all
+        return []
     if kind in BY_PATH:
         return _path_sum(Path(rest).expanduser()) if rest else []
     if kind in READERS and rest:

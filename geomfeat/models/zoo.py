@@ -12,13 +12,13 @@ from geomfeat.errors import BadInput, near
 from geomfeat.models.cnn import cnn
 from geomfeat.models.linear import linear
 from geomfeat.models.mlp import mlp
-from geomfeat.models.recurrent import gru_loop, lstm
+from geomfeat.models.recurrent import gru_loop, lstm, rate_rnn
 from geomfeat.models.residual import residual
 from geomfeat.models.transformer import transformer
 from geomfeat.models.vgg import vgg
 
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
-    f.__name__: f for f in (mlp, cnn, vgg, residual, transformer, lstm, gru_loop, linear)
+    f.__name__: f for f in (mlp, cnn, vgg, residual, transformer, lstm, gru_loop, rate_rnn, linear)
 }
 
 

@@ -22,6 +22,7 @@ from torch.utils.data import (
 )
 
 import geomfeat as gf
+from geomfeat.data import batch_streams
 from geomfeat.data._batch import Arguments, split
 from geomfeat.data.batch_streams import Stream, opened, reread
 from geomfeat.errors import BadInput
@@ -316,3 +317,14 @@ def test_what_can_be_indexed_and_holds_no_samples_is_refused_as_inputs(thing: An
     for call in (gf.extract, gf.locate, gf.analyze):
         with pytest.raises(gf.BadInput, match=r"must be a|is a"):
             call(nn.Linear(2, 2), thing)
+
+
+def test_labels_stay_in_few_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One small tensor kept from every batch makes a process grow by all inputs, see `row_pieces`."""
+    kept: list[list[Any]] = []
+    join = batch_streams._classes_and_goal
+    monkeypatch.setattr(batch_streams, "_classes_and_goal", lambda labels: kept.append(labels) or join(labels))
+    data = [(torch.full((3,), float(i)), i % 4) for i in range(50)]
+    stream, _ = opened(nn.Linear(3, 1), DataLoader(data, batch_size=2))  # type: ignore[arg-type]
+    assert stream.labels.tolist() == [i % 4 for i in range(50)]
+    assert [len(labels) for labels in kept] == [1]

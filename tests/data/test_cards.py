@@ -20,6 +20,8 @@ from tests.shared_data import shared
 
 FOLDER = Path(__file__).resolve().parents[2] / "data_cards"
 CARDS = sorted(FOLDER.glob("*.md"))
+TASKS = ("two-alternative-choice", "delayed-match", "context-dependent-choice", "working-memory")
+SYNTHETIC = ("parity", "gaussian-mixture", "teacher")
 
 
 def card(name):
@@ -40,8 +42,33 @@ def test_cards_are_valid_and_have_a_body(path):
 def test_the_packaged_and_provided_data_all_have_a_card():
     assert {p.stem for p in CARDS} >= {
         "digits", "fashion-mnist", "cifar10-subset", "haxby-1slice", "it-92-objects", "efficientnet-lite0",
-        "all-minilm-l6-v2",
+        "all-minilm-l6-v2", "simulated-haxby", "simulated-two-areas",
+        *TASKS, *SYNTHETIC,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*TASKS, *SYNTHETIC])
+def test_generated_data_are_as_their_cards_say(name):
+    made = card(name)
+    assert made.spec is not None
+    data = load_data(made.spec)
+    assert tuple(data.inputs.shape[1:]) == made.features
+    assert data.classes == made.classes
+    tests = 0 if data.test_inputs is None else len(data.test_inputs)
+    assert data.n + tests == made.samples
+
+
+def test_the_simulated_recordings_are_those_of_the_tutorials():
+    tutorials = FOLDER.parent / "tutorials"
+    for name, words in (
+        ("simulated-haxby", ("n_runs=12, n_voxels=530, volumes=9", "np.repeat(np.arange(8), volumes)")),
+        ("simulated-two-areas", ("units=25, runs=8, each=3", "0.05 * np.arange(14)")),
+    ):
+        text = (tutorials / card(name).version.rpartition("/")[2]).read_text(encoding="utf-8")
+        assert all(word in text for word in words), name
+    assert card("simulated-haxby").samples == 12 * 8 * 9
+    assert card("simulated-two-areas").samples == 8 * 8 * 3
+    assert card("simulated-two-areas").features == (2 * 25, 14)
 
 
 @pytest.mark.parametrize("name", ["digits", "fashion-mnist"])

@@ -68,7 +68,7 @@ class HuggingFace:
         """The network of the config with weights that transformers draws as before a training from scratch."""
         with quiet():
             made = tried(lambda: self.kind(self.config), self.spec)
-        dtype = getattr(self.config, "dtype", None)
+        dtype = precision_of(self.config)
         return (made.to(dtype) if isinstance(dtype, torch.dtype) else made).eval()
 
     def at(self, weights: Path) -> nn.Module:
@@ -172,6 +172,11 @@ def quiet() -> Iterator[None]:
             said.enable_progress_bar()
 
 
+def precision_of(config: Any) -> Any:
+    """The precision that a config names, if any: `dtype`, or `torch_dtype` in transformers before 4.56."""
+    return config.dtype if hasattr(config, "dtype") else getattr(config, "torch_dtype", None)
+
+
 def _loaded(folder: Path, config: Any, kind: Any, *, may_draw_head: bool = False) -> nn.Module:
     """The weights of a folder in the network of a config, checked by name, shape and value."""
     files, where = safe_weights(folder), f"'{PREFIX}{folder}'"
@@ -180,10 +185,12 @@ def _loaded(folder: Path, config: Any, kind: Any, *, may_draw_head: bool = False
         # Sizes that differ are not ignored: they are listed with all else that differs.
         return kind.from_pretrained(
             folder, config=config, local_files_only=True, use_safetensors=True, trust_remote_code=False,
-            output_loading_info=True, ignore_mismatched_sizes=True,
+            output_loading_info=True, ignore_mismatched_sizes=True, **as_stored,
         )  # fmt: skip
 
-    with quiet():
+    # The default since transformers 5; older ones also draw weights before they read them.
+    as_stored = {"dtype" if hasattr(config, "dtype") else "torch_dtype": "auto"}
+    with quiet(), torch.random.fork_rng(devices=[]):
         model, info = tried(read, f"{PREFIX}{folder}")
     there, here = _differences(model, info, files)
     if may_draw_head:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from geomfeat.errors import BadInput, CheckpointMismatch
-from geomfeat.models.sources.hugging_face import HuggingFace, quiet, tried
+from geomfeat.models.sources.hugging_face import HuggingFace, precision_of, quiet, tried
 from geomfeat.models.sources.saved_folders import PREFIX, safe_weights, shapes_in
 from geomfeat.models.sources.weight_checks import require_same
 
@@ -48,7 +48,7 @@ class LazyWeights:
 
         They also are where the class keeps some of them in another precision than the rest.
         """
-        found = getattr(self.source.config, "dtype", None)
+        found = precision_of(self.source.config)
         kept = [getattr(self.source.kind, f"_keep_in_fp32_modules{strict}", None) for strict in ("", "_strict")]
         return found if isinstance(found, torch.dtype) and not any(kept) else None
 

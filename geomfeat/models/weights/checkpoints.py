@@ -77,13 +77,14 @@ def _from_file(path: Path, what: str) -> Any:
     name = f"geomfeat_user_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
-    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     # Registered while it runs, since dataclasses and annotations look their module up; its folder for its own imports.
     sys.modules[name] = module
     sys.path.insert(0, str(path.resolve().parent))
     try:
-        spec.loader.exec_module(module)
+        # From its text, not by the stored bytecode: that is taken for current if a file was changed within a second and
+        # has the same length, and a full disk leaves half of it.
+        exec(compile(path.read_bytes(), str(path), "exec"), vars(module))
     except (Exception, SystemExit) as cause:
         sys.modules.pop(name, None)
         raise BadInput(f"{what}: running {str(path)!r} failed: {what_went_wrong(cause)}") from cause

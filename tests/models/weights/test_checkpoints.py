@@ -133,6 +133,16 @@ def test_tensors_that_are_no_plain_numbers_are_refused(value, words, tmp_path):
         read_weights(tmp_path / "odd.pt")
 
 
+def test_a_file_is_read_as_it_is_now(tmp_path, monkeypatch):
+    """Stored bytecode counts as current if a file was changed within a second and has the same length."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    path = tmp_path / "net.py"
+    for size in (3, 5):
+        path.write_text(f"from torch import nn\n\n\ndef net():\n    return nn.Linear({size}, 1)\n")
+        assert load_factory(f"{path}:net")().in_features == size
+    assert [file.name for file in tmp_path.iterdir()] == ["net.py"]
+
+
 def test_a_file_that_fails_says_where(tmp_path):
     path = tmp_path / "broken.py"
     path.write_text("1 / 0\n")
