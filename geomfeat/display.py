@@ -20,6 +20,7 @@ from geomfeat.charts import Curve, Heat, Plot, draw
 
 if TYPE_CHECKING:
     import pandas as pd
+    import plotly.graph_objects as go
     from matplotlib.axes import Axes
 
 MOST_ROWS, MOST_COLUMNS = 10, 12  # of the table in a notebook
@@ -84,6 +85,12 @@ class PlottableResult(BaseResult, ABC):
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the result into `ax`, or into a new figure, with matplotlib; returns the axes."""
         return draw(self._chart(), ax)
+
+    def plotly(self) -> go.Figure:
+        """The same picture as a plotly figure: hover for values, drag to enlarge, click the legend to hide."""
+        from geomfeat.report.plotly.interactive import interactive
+
+        return interactive(self._chart())
 
 
 def attributes_of(result: Any) -> list[tuple[str, Any]]:

@@ -49,6 +49,10 @@ class OutOfMemory(GeomfeatError):
     """A computation does not fit into memory, even in the smallest chunks; the message says what would fit."""
 
 
+class RankLost(GeomfeatError, RuntimeError):
+    """Another process of the group has ended or hangs; the message says which. What was written to disk stays."""
+
+
 def require_kind(value: Any, kind: type, name: str) -> None:
     """BadInput for an argument that is of another class, as options that came as a mapping.
 

@@ -9,16 +9,21 @@ import contextlib
 import errno
 import mmap
 import os
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
-from geomfeat.errors import OutOfMemory
+from geomfeat.errors import BadInput, OutOfMemory
 
 T = TypeVar("T")
+SIZE = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([kMGT]?)(i?)B\s*")
+SHARE = 4  # a block of work may take so many times less than a limit: what is made from it takes memory, too
 UNKNOWN = 4 * 10**9  # bytes taken to be free where no system call says
 # What torch, numpy and the C++ library say on the CPU (Linux, Windows, macOS) and on accelerators.
 _FAILED_ALLOCATION = (
@@ -52,14 +57,84 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in text for words in _FAILED_ALLOCATION)
 
 
+@dataclass(frozen=True)
+class _Limit:
+    most: int
+    at_start: dict[torch.device, int]  # bytes that were taken when the limit began
+
+    def left(self, device: torch.device) -> int:
+        """Bytes up to the limit; what was taken before it does not count."""
+        if device.type == "cuda" and device.index is None:
+            device = torch.device("cuda", torch.cuda.current_device())
+        return self.most - (_taken(device) - self.at_start.get(device, 0))
+
+
+_limit: ContextVar[_Limit | None] = ContextVar("memory limit", default=None)
+
+
+@contextlib.contextmanager
+def memory_limit(most: float | str) -> Iterator[None]:
+    """Within, calls take at most about so much memory beyond what the process holds at the start.
+
+    Work that can be done in blocks takes smaller ones; what does not fit raises OutOfMemory, which says what does,
+    before it begins. On an accelerator the limit is for the memory of each of its devices.
+
+    Args:
+        most: bytes, or a text such as "4 GB" or "512 MiB". Limits within limits: the smaller one counts.
+
+    Raises BadInput for what is no size above 0.
+
+    >>> with memory_limit("1.5 GB"):
+    ...     free_bytes() <= 1.5e9
+    True
+    """
+    devices = [torch.device("cpu"), *(torch.device("cuda", i) for i in range(torch.cuda.device_count()))]
+    size = min([bytes_of(most), *(outer.left(devices[0]) for outer in [_limit.get()] if outer is not None)])
+    token = _limit.set(_Limit(size, {device: _taken(device) for device in devices}))
+    try:
+        yield
+    finally:
+        _limit.reset(token)
+
+
+def bytes_of(size: float | str) -> int:
+    """A number of bytes, given as one or as a text. BadInput for what is no size above 0.
+
+    >>> bytes_of("1.5 GB"), bytes_of("2 kiB"), bytes_of(100)
+    (1500000000, 2048, 100)
+    """
+    if isinstance(size, str):
+        found = SIZE.fullmatch(size)
+        if found is None:
+            raise BadInput(f"{size!r} is not a size of memory: give bytes, or a text such as '4 GB' or '512 MiB'")
+        number, unit, binary = found.groups()
+        count = float(number) * (1024 if binary else 1000) ** " kMGT".index(unit or " ")
+    else:
+        count = float(size)
+    if not 1 <= count < float("inf"):
+        raise BadInput(f"{size!r} is not a size of memory: give bytes above 0, or a text such as '4 GB'")
+    return int(count)
+
+
+def block_bytes(usual: int, device: torch.device | str = "cpu") -> int:
+    """Bytes that a block of work may take: the usual ones, or fewer within a `memory_limit`."""
+    limit = _limit.get()
+    return usual if limit is None else max(1, min(usual, limit.left(torch.device(device)) // SHARE))
+
+
+def _taken(device: torch.device) -> int:
+    return torch.cuda.memory_allocated(device) if device.type == "cuda" else resident_bytes()
+
+
 def free_bytes(device: torch.device | str = "cpu") -> int:
-    """Bytes that can be allocated on a device: on the CPU also within the limits of the process and its container."""
-    device = torch.device(device)
+    """Bytes that can be allocated on a device, within a `memory_limit` and those of the process and its container."""
+    device, limit = torch.device(device), _limit.get()
+    within = [] if limit is None else [limit.left(device)]
     if device.type == "cuda":
         # What torch holds without using it is free for tensors too.
         held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + held
-    return max(0, min([_of_the_machine(), *_of_the_container(), *_of_the_process()]))
+        return max(0, min([torch.cuda.mem_get_info(device)[0] + held, *within]))
+    return max(0, min([_of_the_machine(), *_of_the_container(), *_of_the_process(), *within]))
 
 
 def resident_bytes() -> int:

@@ -13,6 +13,7 @@ from geomfeat.activations import require_samples_first
 from geomfeat.activations.chosen_layers import ChosenLayers, choose_hidden_layers
 from geomfeat.activations.layer_selection import Patterns
 from geomfeat.errors import BadInput
+from geomfeat.models.copying import require_whole
 from geomfeat.models.functional import Functional, Readout
 from geomfeat.models.nested_inputs import as_inputs, n_samples, take
 from geomfeat.models.readouts.reading import fitted
@@ -84,6 +85,9 @@ class Network:
         >>> network.layers.names, network.space.words, network.n
         (('0',), '4 of 13 parameters', 4)
         """
+        for whole in (model, initial):
+            if whole is not None:
+                require_whole(whole)
         inputs = as_inputs(inputs)
         n_samples(inputs)
         rates = None if optimizer is None else optimizer_rates(optimizer, model)

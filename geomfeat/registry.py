@@ -11,13 +11,14 @@ import inspect
 import pkgutil
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import TYPE_CHECKING, Any
 
 from geomfeat.errors import BadInput, near
 from geomfeat.memory import is_out_of_memory
 from geomfeat.statistics.group_errors import CAUSED_BY_DATA, errors_over_groups, has_own_errors
+from geomfeat.statistics.subsamples import at_most, at_most_per_class, limits_of
 from geomfeat.types import Estimate, Kernel, Representation
 
 if TYPE_CHECKING:
@@ -56,6 +57,9 @@ class Measure:
             one with several a dict of Estimates with exactly these keys. Network diagnostics return
             {layer: {quantity: Estimate}}, with layer "" for the whole network.
         by_default: whether a study runs it unless it is named; controls and simulations run only if named.
+        most, most_per_class: samples of a layer, or of each class, beyond which some are drawn, once, before errors are
+            taken; the note says so (set by `geomfeat.statistics.subsamples.takes_at_most`). Options of these names set
+            another size, or None for all samples.
     """
 
     function: Callable[..., Any]
@@ -69,8 +73,29 @@ class Measure:
     min_samples: int
     options: Mapping[str, Any] = field(default_factory=dict)
     by_default: bool = True
+    most: int | None = None
+    most_per_class: int | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.most is None and self.most_per_class is None:
+            return self._computed(*args, **kwargs)
+        limits = {
+            name: kwargs.pop(name) for name in ("most", "most_per_class") if name in self.options and name in kwargs
+        }
+        some, note = self.sampled(args[0], kwargs.get("seed", 0), **limits)
+        found = self._computed(some, *args[1:], **kwargs)
+        if not note:
+            return found
+        return {k: _noted(e, note) for k, e in found.items()} if isinstance(found, dict) else _noted(found, note)
+
+    def sampled(self, rep: Representation, seed: int = 0, **limits: int | None) -> tuple[Representation, str]:
+        """The samples of a layer that the measure takes, and a note where these are not all; limits: other sizes."""
+        limits = {"most": self.most, "most_per_class": self.most_per_class, **limits}
+        some, note = at_most(rep, limits["most"], seed=seed, keep_classes="labels" in self.needs)
+        fewer, said = at_most_per_class(some, limits["most_per_class"], seed=seed)
+        return fewer, "; ".join(filter(None, (note, said)))
+
+    def _computed(self, *args: Any, **kwargs: Any) -> Any:
         if self.scope in ("layer", "pair") and not self.stochastic and not has_own_errors(self.function):
             return errors_over_groups(self.function, args, kwargs, self.min_samples)
         return self.function(*args, **kwargs)
@@ -122,6 +147,10 @@ class Measure:
 
 
 _REGISTERED: dict[str, Measure] = {}
+
+
+def _noted(estimate: Estimate, note: str) -> Estimate:
+    return replace(estimate, note="; ".join(filter(None, (estimate.note, note))))
 
 
 def _scope(function: Callable[..., Any]) -> str:
@@ -181,10 +210,12 @@ def measure(
             for p in inspect.signature(function).parameters.values()
             if p.default is not p.empty and p.name != "seed"
         }
+        limits = limits_of(function)
+        options |= limits
         made = Measure(
             function, name, _scope(function), source,
             dict(quantities) if quantities else {name: Quantity(bounds, unit, direction)},
-            frozenset(invariant_to), frozenset(needs), stochastic, min_samples, options, by_default,
+            frozenset(invariant_to), frozenset(needs), stochastic, min_samples, options, by_default, **limits,
         )  # fmt: skip
         made.__dict__["__doc__"] = function.__doc__
         _REGISTERED[name] = made

@@ -14,8 +14,19 @@ import pytest
 import torch
 
 from geomfeat import memory
-from geomfeat.errors import OutOfMemory
-from geomfeat.memory import free_bytes, is_out_of_memory, require_memory, with_smaller_chunks
+from geomfeat.errors import BadInput, OutOfMemory
+from geomfeat.memory import (
+    block_bytes,
+    bytes_of,
+    free_bytes,
+    is_out_of_memory,
+    memory_limit,
+    require_memory,
+    with_smaller_chunks,
+)
+from geomfeat.models.functional import functional
+from geomfeat.tangent.jacobians.rows import JacobianRows
+from tests.peak_memory import needs_peaks, printed_by
 
 HUGE = 2**58  # more bytes than any machine has address space for
 
@@ -161,3 +172,93 @@ def test_windows_is_asked_by_its_own_call(without_proc: pytest.MonkeyPatch) -> N
     assert memory.free_bytes() == 123_456
     system.kernel32.GlobalMemoryStatusEx = lambda _: 0
     assert memory.free_bytes() == memory.UNKNOWN
+
+
+def test_within_a_limit_less_is_free_and_blocks_are_smaller() -> None:
+    usual = 2**30
+    with memory_limit("64 MB"):
+        assert free_bytes() <= 64e6
+        assert 0 < block_bytes(usual) <= 16e6
+        assert block_bytes(10) == 10
+        with pytest.raises(OutOfMemory, match=r"the kernel takes 0.1 GB, and 0.0\d+ GB are free: use less"):
+            require_memory(1e8, "the kernel", "use less")
+        with memory_limit("1 TB"):  # a limit within another one does not lift it
+            assert free_bytes() <= 64e6
+    assert block_bytes(usual) == usual
+    assert free_bytes() > 64e6
+
+
+def test_what_was_taken_within_a_limit_is_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "resident_bytes", lambda: 300_000_000)  # taken before: it does not count
+    with memory_limit(200e6):
+        assert free_bytes() == 200_000_000
+        monkeypatch.setattr(memory, "resident_bytes", lambda: 340_000_000)
+        assert free_bytes() == 160_000_000
+        monkeypatch.setattr(memory, "resident_bytes", lambda: 900_000_000)
+        assert free_bytes() == 0
+        assert block_bytes(2**30) == 1
+
+
+def test_what_a_gpu_held_before_a_limit_does_not_count_however_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = {0: 500, 1: 900}
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: held[device.index])
+    with memory_limit(1000):
+        held[1] += 200
+        left = {name: block_bytes(10**9, name) * memory.SHARE for name in ("cuda", "cuda:0", "cuda:1")}
+    assert left == {"cuda": 800, "cuda:0": 1000, "cuda:1": 800}
+
+
+def test_rows_of_a_jacobian_that_pass_a_limit_are_refused() -> None:
+    f = functional(torch.nn.Linear(100, 100))
+    rows = JacobianRows(f, torch.ones(50, 100))
+    with memory_limit("5 MB"), pytest.raises(OutOfMemory, match="Jacobian rows of 50 samples x 100 outputs"):
+        rows(torch.ones(50, 100))
+
+
+def test_a_limit_ends_with_an_error_in_it() -> None:
+    with pytest.raises(ZeroDivisionError), memory_limit(100e6):
+        bytes_of(1 // 0)
+    assert block_bytes(2**30) == 2**30
+
+
+@pytest.mark.parametrize("size", ["", "4", "4 XB", "-1 GB", "GB", 0, -1.0, float("nan"), float("inf")])
+def test_what_is_no_size_is_refused(size: Any) -> None:
+    with pytest.raises(BadInput, match="is not a size of memory: give bytes"):
+        bytes_of(size)
+
+
+KERNEL = """
+import torch
+from torch import nn
+import geomfeat as gf
+from tests.peak_memory import PeakMemory
+
+class Sines(nn.Module):  # no layer of a known kind: its kernel takes rows of its Jacobian
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Parameter(torch.randn(64, 800) / 8), nn.Parameter(torch.randn(800, 3) / 30)
+
+    def forward(self, x):
+        return torch.tanh(x @ self.a.sin()) @ self.b.cos()
+
+torch.manual_seed(0)
+net, x = Sines(), torch.randn(200, 64)
+gf.ntk(net, x[:4], outputs="trace")
+peak = PeakMemory()
+with gf.memory_limit("80 MB"):
+    within = gf.ntk(net, x, outputs="trace").gram
+limited = peak.added
+whole = gf.ntk(net, x, outputs="trace").gram
+torch.testing.assert_close(within, whole)
+print(limited, peak.added)
+"""
+
+
+@needs_peaks
+def test_a_kernel_stays_within_its_limit() -> None:
+    limited, whole = map(float, printed_by(KERNEL).split())
+    assert limited < 1.2 * 80
+    assert whole > 2 * 80

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from geomfeat import memory
+from geomfeat.activations import extract
 from geomfeat.errors import OutOfMemory
 from geomfeat.geometry.rsa import noise_precision, rdm, rsa_estimates
 from geomfeat.geometry.similarity import cka, cka_matrix, label_gram, linear_gram, rbf_gram
@@ -57,3 +59,11 @@ def test_a_failed_allocation_inside_a_measure_is_a_failed_row(monkeypatch: pytes
     (found,) = get("cka_rbf_unbiased").run(Representation(X), Representation(X.flip(1))).values()
     assert not found.ok
     assert "ran out of memory" in found.note
+
+
+def test_features_that_do_not_fit_are_refused_before_the_first_pass_over_all_samples(tmp_path: Path) -> None:
+    network, inputs = torch.nn.Sequential(torch.nn.Linear(4, 5000)), torch.ones(600, 4)  # 600 x 5000 float32: 12 MB
+    wanted = r"holding 600 samples of 1 layer takes 0.012 GB, and .* are free: give store= a folder"
+    with memory.memory_limit("5 MB"), pytest.raises(OutOfMemory, match=wanted):
+        extract(network, inputs, layers="*", progress=False)
+    assert extract(network, inputs, layers="*", store=tmp_path, progress=False)["0"].d == 5000

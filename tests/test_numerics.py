@@ -331,7 +331,7 @@ def test_what_is_no_device_is_refused(wrong: object) -> None:
 
 @pytest.mark.parametrize("kind", ["mps", "xla", "meta", "xpu", "cpu:3", "mkldnn", torch.device("meta")])
 def test_kinds_of_devices_that_lack_double_precision_or_values_are_refused(kind: object) -> None:
-    with pytest.raises(BadInput, match="is not supported: use 'cpu', 'cuda' or 'cuda:1'"):
+    with pytest.raises(BadInput, match="is not supported: use 'cpu', 'cuda', 'cuda:1' or 'auto'"):
         resolve_device(kind)
 
 
@@ -341,7 +341,7 @@ def test_a_device_without_float64_is_left_for_the_cpu_and_the_error_says_what_ru
     assert resolve_device(None, there) == torch.device("cpu")
     with pytest.raises(BadInput, match=f"On {kind} only forward passes run, in float32: .* need float64"):
         resolve_device(kind)
-    with pytest.raises(BadInput, match=r"'cuda:1'$"):
+    with pytest.raises(BadInput, match=r"'auto'$"):
         resolve_device("meta")
 
 
@@ -364,6 +364,17 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) 
     assert resolve_device("cuda:1") == torch.device("cuda:1")
     with pytest.raises(BadInput, match="device='cuda:2', but torch sees 2 CUDA device"):
         resolve_device("cuda:2")
+
+
+@pytest.mark.parametrize(("there", "count", "taken"), [(False, 0, "cpu"), (True, 0, "cpu"), (True, 2, "cuda")])
+def test_auto_is_the_gpu_where_there_is_one_and_the_log_says_which(
+    there: bool, count: int, taken: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    with caplog.at_level("INFO", logger="geomfeat"):
+        assert resolve_device("auto", torch.ones(1)) == torch.device(taken)
+    assert caplog.messages == [f"device: {taken}"]
 
 
 # as_tensor: what must not be lost on the way in

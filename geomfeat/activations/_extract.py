@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from geomfeat.activations._extraction_loop import Job
-from geomfeat.activations._feature_sites import Sites, Survey, Wish, name_of
+from geomfeat.activations._feature_sites import Site, Sites, Survey, Wish, name_of
 from geomfeat.activations._layer_choice import choose_layers, labels_or_layers
 from geomfeat.activations._metadata import representation
 from geomfeat.activations._network_input import Feed, checked_mask, samples_first
@@ -23,8 +23,11 @@ from geomfeat.activations.model_state import evaluating
 from geomfeat.activations.options import ExtractOptions, merged
 from geomfeat.activations.reduction import Reduction, check_reduction
 from geomfeat.data.batch_streams import Stream, opened
+from geomfeat.distributed import of_all_samples, world_size
 from geomfeat.errors import BadInput, LayerDidNotFire
 from geomfeat.labels import Labels, as_groups, as_labels
+from geomfeat.memory import require_memory
+from geomfeat.models.copying import GATHER, over_processes
 from geomfeat.models.functional import unwrapped
 from geomfeat.models.nested_inputs import Inputs, as_inputs, n_samples
 from geomfeat.models.readouts.prefixes import repeated, sampled, together
@@ -66,7 +69,8 @@ def extract(
         reduce: how a map or sequence becomes (n, d); see `geomfeat.activations.reduce`. project: number of features
             of a sparse random projection, for wider layers, or "auto". Give them here or in options.
         store: a folder, or an ActivationStore: write to disk, resume an interrupted run, and read a layer when it is
-            accessed. Without it all features are held in memory.
+            accessed. Without it all features are held in memory. In a process group of torch.distributed every rank
+            must call, with all samples (a DistributedSampler is left out), and writes its share of them.
         options: batch size, readout, inputs or outputs of layers, calls, mask, axis of the samples, see
             `ExtractOptions`.
 
@@ -78,7 +82,7 @@ def extract(
     reduced), "project" and its "seed", "io", "calls" and, for "token_all", "tokens_per_sample".
 
     Raises LayerNotFound, LayerDidNotFire, BadInput (labels of the wrong length; NaN in a layer), and OutputExists for
-    a store that holds other weights, inputs or settings.
+    a store that holds other weights, inputs or settings; OutOfMemory for features that do not fit in memory.
 
     >>> net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
     >>> reps = extract(net, torch.ones(5, 2), layers=["type:Linear"], progress=False)
@@ -87,6 +91,9 @@ def extract(
     """
     how = merged(options, reduce=None if reduce == "flatten" else reduce, project=project)
     wish = Wish.of(how, seed, unwrapped(model))
+    if store is not None:
+        _require_whole(model)
+        inputs = of_all_samples(inputs)
     feed, labels, groups, layers, n = _prepared(
         model, inputs, labels, groups, layers, how.mask, store, batch_size=how.batch_size, batch_dim=how.batch_dim
     )
@@ -103,12 +110,21 @@ def extract(
 
             labels, groups = _completed(feed, labels, groups)
             return stream(job, store, labels, groups)
+        _require_room(found.sites, n)
         block, sites = job.run(0, n, list(found.sites)), found.sites
     labels, groups = _completed(feed, labels, groups)
     return {
         key: representation(sites[key], x, block.tokens.get(key), labels, block.outputs, groups)
         for key, x in block.features.items()
     }
+
+
+def _require_room(sites: Mapping[str, Site], n: int | None) -> None:
+    """OutOfMemory where the features do not fit; a stream of unknown length is not looked at."""
+    if n is not None:
+        size = n * sum(site.width * (site.tokens or 1) * site.dtype.itemsize for site in sites.values())
+        what = f"holding {n} samples of {len(sites)} {'layer' if len(sites) == 1 else 'layers'}"
+        require_memory(size, what, "give store= a folder to write them to, fewer layers, or project= a width")
 
 
 def readable_layers(
@@ -162,6 +178,16 @@ def _surveyed(model: nn.Module, feed: Feed, layers: Patterns, wish: Wish) -> tup
         found = Survey(model, feed, names, named, wish).find()
     _require_sites(found, layers)
     return names, named, found
+
+
+def _require_whole(model: nn.Module) -> None:
+    """BadInput for weights that are spread over the processes which are to share the samples."""
+    split = over_processes(model) if world_size() > 1 else ""
+    if split:
+        raise BadInput(
+            f"extract() with store= gives each rank its own samples, but {split}, and every forward pass needs all "
+            f"ranks: {GATHER}; or leave store= out, and give all ranks the same samples"
+        )
 
 
 def _prepared(

@@ -19,13 +19,20 @@ from geomfeat.storage.npz_files import UNREADABLE, first_line
 from geomfeat.storage.owned_files import MADE_BY, is_temporary, json_text, make_folder, replace_file, writing
 
 DONE, PROGRESS, FACTS = "done.json", "progress.json", "facts.json"
+PARTS = "progress-*.json"  # of the processes after the first
 
 
 class LayerWriter:
-    """One layer while it is written, block by block, in any order."""
+    """One layer while it is written, block by block, in any order, also by several processes.
 
-    def __init__(self, folder: Path, plan: dict[str, Any], done: bool) -> None:
+    Process `part` of them records its blocks in a file of its own. The first one begins and seals the layer, while no
+    other writes.
+    """
+
+    def __init__(self, folder: Path, plan: dict[str, Any], done: bool, part: int = 0) -> None:
         self.folder, self.plan, self.done = folder, plan, done
+        self._record = folder / (f"progress-{part}.json" if part else PROGRESS)
+        self._begun = part > 0 or any(plan["sha256"])
 
     @property
     def rows_per_block(self) -> int:
@@ -40,40 +47,45 @@ class LayerWriter:
         """Blocks that are still to be written."""
         return [k for k, digest in enumerate(self.plan["sha256"]) if digest is None]
 
+    def begin(self) -> None:
+        """Make the array, unless blocks of it are written or it is sealed."""
+        if self.done or self._begun:
+            return
+        import zarr
+
+        write_json(self.folder / PROGRESS, self.plan)
+        (self.folder / "zarr.json").unlink(missing_ok=True)  # left by an interrupted start
+        # A block is a shard, written and checked whole. No compression: features of a network hardly shrink, and
+        # writing would be bound by the compressor.
+        with writing(self.folder):
+            zarr.create_array(
+                str(self.folder), shape=tuple(self.plan["shape"]), chunks=_chunks(self.plan),
+                shards=_shards(self.plan), dtype=self.plan["dtype"], compressors=None, overwrite=False,
+            )  # fmt: skip
+        self._begun = True
+
     def put(self, k: int, block: np.ndarray) -> None:
         """Write block k, then record it. WriteFailed if the disk is full; earlier blocks stay."""
         block = np.ascontiguousarray(block, self.plan["dtype"])
         rows, (_, d) = self.rows(k), self.plan["shape"]
         if block.shape != (rows.stop - rows.start, d):
             raise BadInput(f"block {k} of {self.folder.name} must be {(rows.stop - rows.start, d)}, got {block.shape}")
+        self.begin()
         with writing(self.folder):
-            self._array()[rows] = block
+            opened(self.folder, self.plan, "r+")[rows] = block
         self.plan["sha256"][k] = sha256(block)
-        write_json(self.folder / PROGRESS, self.plan)
-
-    def _array(self) -> Any:
-        """The array, open for writing; created where no block is written yet."""
-        import zarr
-
-        if any(self.plan["sha256"]):
-            return opened(self.folder, self.plan, "r+")
-        write_json(self.folder / PROGRESS, self.plan)
-        (self.folder / "zarr.json").unlink(missing_ok=True)  # left by an interrupted start
-        # A block is a shard, written and checked whole. No compression: features of a network hardly shrink, and
-        # writing would be bound by the compressor.
-        return zarr.create_array(
-            str(self.folder), shape=tuple(self.plan["shape"]), chunks=_chunks(self.plan), shards=_shards(self.plan),
-            dtype=self.plan["dtype"], compressors=None, overwrite=False,
-        )  # fmt: skip
+        write_json(self._record, self.plan)
 
     def finish(self) -> None:
         """Seal the layer; BadInput while blocks are missing."""
         if self.done:
             return
+        self.plan = with_parts(self.folder, self.plan)
         if self.missing():
             raise BadInput(f"{self.folder} lacks blocks {self.missing()[:5]}: write them before finishing")
         write_json(self.folder / DONE, self.plan)
-        (self.folder / PROGRESS).unlink()
+        for record in (self.folder / PROGRESS, *self.folder.glob(PARTS)):
+            record.unlink()
         self.done = True
 
 
@@ -118,6 +130,17 @@ def read_plan(marker: Path, layer: str, facts: Any) -> dict[str, Any]:
     except UNREADABLE as cause:
         raise BadInput(damaged(marker, cause)) from cause
     return plan
+
+
+def with_parts(folder: Path, plan: dict[str, Any]) -> dict[str, Any]:
+    """The plan of a layer with the blocks that any process has recorded; BadInput for records of another layer."""
+    sums = list(plan["sha256"])
+    for record in sorted(folder.glob(PARTS)):
+        part = read_plan(record, plan["layer"], plan["facts"])
+        if {**part, "sha256": None} != {**plan, "sha256": None}:
+            raise BadInput(damaged(record, ValueError("it describes another array than the record beside it")))
+        sums = [own if own is not None else found for own, found in zip(sums, part["sha256"], strict=True)]
+    return {**plan, "sha256": sums}
 
 
 def _check(plan: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from geomfeat.activations._feature_sites import Site, did_not_fire
 from geomfeat.activations.checks.sequence_lengths import mask_at
 from geomfeat.activations.checks.small_batches import some_rows
+from geomfeat.data.row_pieces import RowPieces
 from geomfeat.errors import BadInput, GeomfeatError, LayerDidNotFire
 
 _log = logging.getLogger(__name__)
@@ -47,10 +48,10 @@ class Block:
     needed: Callable[[str], bool] = lambda _: True
     _rows: slice = field(default_factory=lambda: slice(0, 0))
     _mask: Tensor | None = None
-    _parts: dict[str, list[Tensor]] = field(default_factory=dict)
-    _counts: dict[str, list[Tensor]] = field(default_factory=dict)
+    _parts: dict[str, RowPieces] = field(default_factory=dict)
+    _counts: dict[str, RowPieces] = field(default_factory=dict)
     _now: dict[str, Tensor] = field(default_factory=dict)
-    _output_parts: list[Tensor] = field(default_factory=list)
+    _output_parts: RowPieces = field(default_factory=RowPieces)
 
     @property
     def rows(self) -> int:
@@ -105,10 +106,10 @@ class Block:
             elif isinstance(seen[key], Tensor):
                 self._write(key, seen[key])
             elif seen[key]:
-                self._parts.setdefault(key, []).append(seen[key][0].cpu())
-                self._counts.setdefault(key, []).append(seen[key][1])
+                self._parts.setdefault(key, RowPieces()).add(seen[key][0].cpu())
+                self._counts.setdefault(key, RowPieces()).add(seen[key][1])
         for key, features in self._now.items():
-            self._parts.setdefault(key, []).append(features)
+            self._parts.setdefault(key, RowPieces()).add(features)
         self._now = {}
 
     def _drop(self, key: str, problem: GeomfeatError) -> None:
@@ -122,17 +123,17 @@ class Block:
     def close(self) -> None:
         """Joins what came in parts."""
         for key in list(self._parts):
-            self.features[key] = torch.cat(self._parts.pop(key))
-        if self._output_parts:
-            self.outputs = torch.cat(self._output_parts)
-        self.tokens.update({key: torch.cat(counts) for key, counts in self._counts.items()})
+            self.features[key] = self._parts.pop(key).joined()
+        if self._output_parts.pieces():
+            self.outputs = self._output_parts.joined()
+        self.tokens.update({key: counts.joined() for key, counts in self._counts.items()})
         self.features = {key: self.features[key] for key in self.sites}
 
     def add_outputs(self, outputs: Tensor) -> None:
         """The network's outputs for the batch."""
         dtype = outputs.dtype if torch.finfo(outputs.dtype).bits >= 32 else torch.float32
         if self.n is None:
-            self._output_parts.append(outputs.to("cpu", dtype))
+            self._output_parts.add(outputs.to("cpu", dtype))
             return
         if self.outputs is None:
             self.outputs = torch.empty(self.n, outputs.shape[1], dtype=dtype)

@@ -11,7 +11,14 @@ from torch import nn
 from geomfeat.activations._feature_sites import did_not_fire
 from geomfeat.activations._layer_choice import choose_layers
 from geomfeat.activations.hidden_layers import few, fired_on, hidden_weight_layers, home, placed
-from geomfeat.activations.layer_selection import Patterns, inside, module_name, modules_by_name, own_parameters
+from geomfeat.activations.layer_selection import (
+    Patterns,
+    holder_of_bare_parameters,
+    inside,
+    module_name,
+    modules_by_name,
+    own_parameters,
+)
 from geomfeat.errors import BadInput, LayerDidNotFire
 from geomfeat.models.functional import Readout, unwrapped
 from geomfeat.models.nested_inputs import as_inputs, moved
@@ -68,8 +75,9 @@ def choose_hidden_layers(
 def no_hidden_layer(model: nn.Module) -> str:
     """Why a network has no hidden layers to measure, and what to do."""
     model = unwrapped(model)
-    own = list(own_parameters(model))
-    if own and not type(model).__module__.startswith("torch.nn."):
+    holder = holder_of_bare_parameters(model)
+    own = [] if holder is None else list(own_parameters(holder[1]))
+    if holder is not None and not type(holder[1]).__module__.startswith("torch.nn."):
         return (
             f"the weights ({', '.join(own[:5])}) are bare nn.Parameters of the model itself, and no submodule is "
             "called on its hidden features, so these cannot be seen: call one on them in forward, such as "

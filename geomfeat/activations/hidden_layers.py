@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from geomfeat.activations.checks.time_axis import require_samples_off_the_time_axis
 from geomfeat.activations.hooks import recording, tensors_by_path
-from geomfeat.activations.layer_selection import modules_by_name, own_parameters, split_key, weight_layers
+from geomfeat.activations.layer_selection import holder_of_bare_parameters, modules_by_name, split_key, weight_layers
 from geomfeat.activations.model_state import evaluating, with_gradients
 from geomfeat.errors import BadInput
-from geomfeat.models.copying import deep_copy
+from geomfeat.models.copying import deep_copy, is_dispatched
 from geomfeat.models.functional import Readout, call, output_matrix, unwrapped
 from geomfeat.models.nested_inputs import Inputs, as_inputs, batches_remedy, moved, n_samples, take
 from geomfeat.models.refused_inputs import explained
@@ -41,12 +41,16 @@ def few(inputs: Any, k: int) -> Any:
 def placed(model: nn.Module, device: str | torch.device | None) -> nn.Module:
     """The eager model: itself where it is, or a copy on `device` if that is given and elsewhere.
 
+    A dispatched model stays where it is, whatever `device` says, see `is_dispatched`.
+
     Raises BadInput for weights without a shape, which a first forward pass would draw at random.
     """
     model = unwrapped(model)
     for name, value in [*model.named_parameters(), *model.named_buffers()]:
         if isinstance(value, nn.parameter.UninitializedParameter | nn.parameter.UninitializedBuffer):
             raise BadInput(f"parameter {name!r} of a lazy module has no shape yet: call the model once on some inputs")
+    if is_dispatched(model):
+        return model
     here = home(model)[0]
     wanted = here if device is None else resolve_device(device)
     same = wanted.type == here.type and wanted.index in (None, here.index)
@@ -102,9 +106,9 @@ def hidden_weight_layers(
     - it has as many outputs per sample as the network, and nothing with weights lies between it and the output: the
       network's output is then its output rescaled, shifted, normalised or centred.
 
-    Where no such module is hidden and the model itself holds parameters, as code with bare nn.Parameters does, its
-    hidden layers are the modules without children that are called on what these parameters made (an nn.Tanh, an
-    nn.Identity), the output aside.
+    Where no such module is hidden and the model itself, or the one module that it wraps, holds parameters, as code with
+    bare nn.Parameters does, its hidden layers are the modules without children that are called in it on what these
+    parameters made (an nn.Tanh, an nn.Identity), the output aside.
 
     Names are as `recording` gives them: of nested outputs the first tensor with floating numbers ("rnn[0]", the states
     of an LSTM). An empty list says that no layer is hidden, as in a single linear layer.
@@ -131,27 +135,37 @@ def hidden_on(model: nn.Module, probe: Any, readout: Readout | None) -> list[str
     """`hidden_weight_layers` of two samples that are ready for the model, on its device and in its precision."""
     modules, fired = modules_by_name(model), fired_on(model, probe)
     weights = set(weight_layers(modules))
+    holder = holder_of_bare_parameters(model)
+    if holder is not None and (hasattr(holder[1], "parametrizations") or not list(holder[1].children())):
+        holder = None
+    # What a model only wraps makes its output, however the model turns that.
+    weights -= set() if holder is None else {holder[0]}
     found = _hidden(model, probe, [n for n in fired if n in weights], readout)
-    if found or not own_parameters(model):
+    if found or holder is None:
         return found
-    leaves = [n for n in fired if not any(True for _ in modules[n].parameters()) and not list(modules[n].children())]
-    return _hidden(model, probe, leaves, readout, bare=True)
+    within = f"{holder[0]}." if holder[0] else ""
+    leaves = [n for n in fired if n.startswith(within) and not any(True for _ in modules[n].parameters())
+              and not list(modules[n].children())]  # fmt: skip
+    return _hidden(model, probe, leaves, readout, holder=holder[0])
 
 
 def _hidden(
-    model: nn.Module, probe: Any, names: list[str], readout: Readout | None, *, bare: bool = False
+    model: nn.Module, probe: Any, names: list[str], readout: Readout | None, *, holder: str | None = None
 ) -> list[str]:
-    """The modules that are not the read-out; `bare`: that depend on a parameter and are not the output."""
+    """The modules that are not the read-out; inside of a holder of bare parameters, those that depend on a parameter
+    and are not the holder's output, nor the network's."""
     if not names:
         return []
+    shown = [*names, holder] if holder else names
     # cuDNN's recurrent layers have no backward pass in evaluation mode.
     with evaluating(model, home(model)[0]), with_gradients(model), torch.backends.cudnn.flags(enabled=False):
-        with _attached(model, names, "input") as given, _attached(model, names, "output") as made:
+        with _attached(model, names, "input") as given, _attached(model, shown, "output") as made:
             output = call(model, probe)
         matrix = output_matrix(output, probe, readout)
         raw = [*tensors_by_path(output).values(), matrix]
         first = _first_of_each(names, made)
-        if bare:
+        if holder is not None:
+            raw += [made[key] for key in made if holder and split_key(key)[0] == holder]
             return [key for key in first.values() if made[key].requires_grad and not _is_among(made[key], raw)]
         later = {name: [t for key, t in given.items() if split_key(key)[0] == name] for name in names}
         return [key for name, key in first.items() if not _is_readout(made[key], name, raw, matrix, later)]

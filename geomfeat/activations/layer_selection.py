@@ -226,6 +226,21 @@ def own_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
     return own
 
 
+def holder_of_bare_parameters(model: nn.Module) -> tuple[str, nn.Module] | None:
+    """The model, or the module that it only wraps, with its name, if it holds parameters outside of its submodules.
+
+    >>> holder_of_bare_parameters(nn.Sequential(nn.Linear(2, 1)))
+    ('0', Linear(in_features=2, out_features=1, bias=True))
+    """
+    name, module = "", model
+    while not own_parameters(module):
+        inner = [(n, child) for n, child in module.named_children() if any(True for _ in child.parameters())]
+        if len(inner) != 1:
+            return None
+        name, module = f"{name}.{inner[0][0]}".removeprefix("."), inner[0][1]
+    return name, module
+
+
 def _has_children(module: nn.Module) -> bool:
     return next(module.children(), None) is not None
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.random_projection import SparseRandomProjection
 from torch import Tensor
 
 from geomfeat.errors import BadInput
@@ -43,6 +42,8 @@ def projection_matrix(d: int, k: int, layer: str, seed: int = 0) -> Tensor:
     >>> projection_matrix(100, 10, "fc1").shape
     torch.Size([10, 100])
     """
+    from sklearn.random_projection import SparseRandomProjection  # half a second, of use for wide layers alone
+
     if not 1 <= k < d:
         raise BadInput(f"project={k} must be at least 1 and below the number of features, {d}")
     state = int(numpy_stream(seed, "projection", layer).integers(2**32))

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 
 from geomfeat.activations._extraction_loop import Job
+from geomfeat.activations._feature_sites import Site
 from geomfeat.activations._metadata import representation, settings_of
 from geomfeat.activations._row_block import columns
 from geomfeat.activations.hooks import leaves_by_path
 from geomfeat.activations.zarr_store import ActivationStore, LayerWriter
+from geomfeat.distributed import failing_together, is_first, rank, require_alike, share, together, world_size
 from geomfeat.errors import BadInput
 from geomfeat.labels import Labels
 from geomfeat.models.streamed_inputs import READ, LazyInputs
@@ -58,37 +60,69 @@ class StoredRepresentations(Mapping[str, Representation]):
 def stream(job: Job, store: Any, labels: Labels | None, groups: Tensor | None = None) -> StoredRepresentations:
     """Run the job block by block into `store` (a folder or an ActivationStore), leaving out what is there already.
 
-    Raises OutputExists if the store's checkpoint holds other weights, inputs or settings.
+    In a process group all ranks write, each its share of the blocks; the first begins and seals the layers.
+
+    Raises OutputExists if the store's checkpoint holds other weights, inputs or settings, BadInput where ranks differ
+    in them, and RankLost where one has ended: what was written stays.
     """
     store = store if isinstance(store, ActivationStore) else ActivationStore(os.fspath(store))
     weights = {name: value for name, value in job.model.state_dict().items() if isinstance(value, Tensor)}
-    store.claim({"inputs": fingerprint(job.inputs), "weights": fingerprint(weights), "n": job.n})
-    writers = _writers(job, store)
-    for size in sorted({w.rows_per_block for w in writers.values()}):
-        group = {key: w for key, w in writers.items() if w.rows_per_block == size}
-        for k in sorted({k for w in group.values() for k in w.missing()}):
-            _write_block(job, k, {key: w for key, w in group.items() if k in w.missing()})
-        for writer in group.values():
+    facts = {"inputs": fingerprint(job.inputs), "weights": fingerprint(weights), "n": job.n}
+    settings = {f"how layer {key!r} is recorded": _settings(job, site) for key, site in job.sites.items()}
+    require_alike({**facts, "layers": list(job.sites), **settings}, "extract() with store=")
+    writers: dict[str, LayerWriter] = {}
+    with failing_together():
+        if is_first():
+            store.claim(facts)
+            writers = _writers(job, store)
+            for writer in writers.values() if together() else ():
+                writer.begin()
+    with failing_together():
+        writers = writers or _writers(job, store)
+        groups_of_layers = _missing(writers)
+    with failing_together():
+        for k, names in groups_of_layers:
+            _write_block(job, k, {key: writers[key] for key in names})
+    with failing_together():
+        for writer in writers.values() if is_first() else ():
             writer.finish()
     job.bar.update(job.bar.total - job.bar.n if job.bar.total else 0)
     return StoredRepresentations(store, job, labels, groups)
+
+
+def _settings(job: Job, site: Site) -> dict[str, Any]:
+    return settings_of(site) | {"mask": None if job.mask is None else fingerprint(job.mask)}
+
+
+def _missing(writers: Mapping[str, LayerWriter]) -> list[tuple[int, list[str]]]:
+    """This rank's share of the blocks that are still to be written, each with its layers."""
+    todo = []
+    for size in sorted({w.rows_per_block for w in writers.values()}):
+        missing = {key: w.missing() for key, w in writers.items() if w.rows_per_block == size}
+        for k in sorted({k for blocks in missing.values() for k in blocks}):
+            todo.append((k, [key for key, blocks in missing.items() if k in blocks]))
+    own = share(len(todo))
+    return todo[own.start : own.stop]
 
 
 def _writers(job: Job, store: ActivationStore) -> dict[str, LayerWriter]:
     widths = {key: columns(site, padded=True) for key, site in job.sites.items()}
     batch_size = job.wish.options.batch_size
     row_bytes = sum(widths[key] * site.dtype.itemsize for key, site in job.sites.items())
-    rows = max(1, BLOCK_BYTES // (row_bytes * batch_size)) * batch_size
+    batches = max(1, BLOCK_BYTES // (row_bytes * batch_size))
+    # Whole batches, so that the numbers are the same; blocks for every rank, and none much larger than all samples:
+    # each of its chunks has a place in the index that is written, whether there are samples for it or not.
+    batches = min(batches, -(-job.n // (batch_size * world_size())))
+    rows = batches * batch_size
     writers = {}
     for key, site in job.sites.items():
-        settings = settings_of(site) | {"mask": None if job.mask is None else fingerprint(job.mask)}
         dtype = str(site.dtype).removeprefix("torch.")
-        writers[key] = store.writer(key, (job.n, widths[key]), dtype, rows, settings)
+        writers[key] = store.writer(key, (job.n, widths[key]), dtype, rows, _settings(job, site), part=rank())
     if job.wish.options.with_outputs:
         outputs = job.run(0, 1, []).outputs
         if outputs is not None:
             dtype = str(outputs.dtype).removeprefix("torch.")
-            writers[OUTPUTS] = store.writer(OUTPUTS, (job.n, outputs.shape[1]), dtype, rows, {})
+            writers[OUTPUTS] = store.writer(OUTPUTS, (job.n, outputs.shape[1]), dtype, rows, {}, part=rank())
     return writers
 
 

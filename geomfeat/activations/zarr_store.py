@@ -2,7 +2,8 @@
 
 A folder `path/checkpoint/layer` holds the array (any zarr reader opens it) and, next to its chunks, a marker: while
 it is written `progress.json`, renewed after every block; at last `done.json`. Both list the sha256 of every block, so
-an interrupted write resumes and damage is noticed when the block is read.
+an interrupted write resumes and damage is noticed when the block is read. Several processes write blocks of one array,
+each with a record of its own (`progress-1.json`, ...); whoever resumes, in whatever number, continues from all of them.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from geomfeat.activations._layer_folder import (
     require_bytes,
     require_free,
     sha256,
+    with_parts,
     write_json,
 )
 from geomfeat.errors import BadInput, OutputExists, near
@@ -91,9 +93,18 @@ class ActivationStore:
             write_json(file, facts)
 
     def writer(
-        self, layer: str, shape: tuple[int, int], dtype: str, rows_per_block: int, settings: Mapping[str, Any]
+        self,
+        layer: str,
+        shape: tuple[int, int],
+        dtype: str,
+        rows_per_block: int,
+        settings: Mapping[str, Any],
+        *,
+        part: int = 0,
     ) -> LayerWriter:
         """Begin a layer, or resume one (whose rows_per_block is then used).
+
+        part: which of several processes writes; those after the first join what it has begun.
 
         Raises OutputExists for other settings, and if the layer's folder holds a file that geomfeat did not
         write; BadInput for a layer that is damaged.
@@ -105,7 +116,13 @@ class ActivationStore:
                 found = {key: known[key] for key in ("shape", "dtype")} | known["settings"]
                 wanted = {"shape": list(shape), "dtype": dtype} | plain(settings)
                 _require_same(found, wanted, f"layer {layer!r} in store {self.path}", folder)
-                return LayerWriter(folder, known, done=marker.name == DONE)
+                done = marker.name == DONE
+                return LayerWriter(folder, known if done else with_parts(folder, known), done, part)
+        if part:
+            raise BadInput(
+                f"process {part} does not see layer {layer!r} in store {self.path}, which the first one has begun: "
+                "give all processes one folder that they share"
+            )
         require_free(folder)
         return LayerWriter(folder, new_plan(layer, shape, dtype, rows_per_block, settings, facts), done=False)
 

@@ -62,9 +62,11 @@ def archive_note(path: str | Path) -> str:
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], note: str = "") -> None:
     """A compressed `.npz` of numeric arrays at exactly this path, with the mark of geomfeat and a short note."""
-    with path.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
-    with zipfile.ZipFile(path, "a") as archive:
+    # As savez_compressed does, which before numpy 2.1 stores allow_pickle= as one more array.
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, np.asanyarray(array), allow_pickle=False)
         archive.comment = f"{MARK} {note}".encode()
 
 

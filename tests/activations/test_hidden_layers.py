@@ -184,8 +184,22 @@ class Bare(nn.Module):
         (Bare(), []),
         (Bare(nn.Linear(4, 4)), ["shown.0"]),
         (nn.Linear(3, 2), []),
+        (nn.Sequential(Bare(nn.Tanh())), ["0.shown.0"]),
+        (nn.Sequential(nn.Identity(), Bare(nn.Tanh()), nn.Softmax(1), nn.Flatten()), ["1.shown.0"]),
+        (nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(3, 2)), nn.ReLU()), []),
+        (nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Flatten()), []),
     ],
-    ids=["one", "two", "none", "a layer with weights", "one layer"],
+    ids=[
+        "one",
+        "two",
+        "none",
+        "a layer with weights",
+        "one layer",
+        "wrapped",
+        "wrapped with more",
+        "one made of parts",
+        "one layer and more",
+    ],
 )
 def test_bare_parameters_have_hidden_layers_where_modules_are_called(model: nn.Module, expected: list[str]) -> None:
     assert hidden_weight_layers(model, torch.randn(5, 3)) == expected

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import resource
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +15,8 @@ from hypothesis import given, settings
 
 from geomfeat.activations import ActivationStore
 from geomfeat.errors import BadInput, OutputExists
+from tests.peak_memory import PeakMemory, needs_peaks
+from tests.warm_process import run_code
 
 
 def rows(n: int = 10, d: int = 3, dtype: str = "float32") -> np.ndarray:
@@ -248,6 +246,7 @@ def planned(store: ActivationStore, marker: str = "done.json", **changes: Any) -
     file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
 
 
+@needs_peaks
 @pytest.mark.parametrize(
     "changes",
     [
@@ -264,10 +263,10 @@ def test_a_marker_that_does_not_fit_its_array_is_refused_before_anything_is_allo
 ) -> None:
     store.write("fc", [rows()])
     planned(store, **changes)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = PeakMemory()
     with pytest.raises(BadInput, match=r"fc.*is damaged or truncated \(.*delete the folder .*fc and extract again"):
         store.read("fc")
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
+    assert peak.added < 20
 
 
 def test_a_marker_and_an_array_that_both_announce_too_much_are_refused(store: ActivationStore) -> None:
@@ -371,10 +370,8 @@ except WriteFailed as error:
 """
 
 
-def test_a_full_disk_names_the_layer_and_keeps_the_blocks_before(store: ActivationStore) -> None:
-    command = [sys.executable, "-c", LIMIT, str(store.path)]
-    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
-    output = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+def test_a_full_disk_names_the_layer_and_keeps_the_blocks_before(store: ActivationStore, tmp_path: Path) -> None:
+    output = run_code(LIMIT, tmp_path, store.path).stdout
     assert f"{store.folder('fc')} cannot be written: File too large" in output
     writer = store.writer("fc", (6, 40000), "float32", 3, {})
     assert writer.missing() == [1]

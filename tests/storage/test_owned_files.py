@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +24,7 @@ from geomfeat.storage.owned_files import (
     replace_picture,
     writing,
 )
+from tests.warm_process import run_code
 
 
 def text(content: str) -> Callable[[Path], object]:
@@ -167,13 +166,13 @@ for name, write in writers.items():
 
 
 def test_every_kind_of_file_tells_that_it_may_not_grow(tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
-    command = [sys.executable, "-c", LIMIT, str(tmp_path)]
-    output = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
+    folder = tmp_path / "files"
+    folder.mkdir()
+    output = run_code(LIMIT, tmp_path, folder).stdout.splitlines()
     assert [line.split()[0] for line in output] == ["WriteFailed"] * 3
     for line, name in zip(output, ("a.npz", "a.parquet", "a.bin"), strict=True):
         assert f"{name} cannot be written" in line
-    assert list(tmp_path.iterdir()) == []
+    assert list(folder.iterdir()) == []
 
 
 def test_threads_that_write_one_file_do_not_meet(tmp_path: Path) -> None:

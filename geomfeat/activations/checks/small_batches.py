@@ -30,10 +30,10 @@ Rows = Mapping[str, Tensor]
 
 
 def sampled(features: Tensor) -> Tensor:
-    """At most `MOST` of the features (n, d), evenly spread, copied, in float64."""
+    """At most `MOST` of the features (n, d), evenly spread, copied, in float64, on the CPU like those of the run."""
     step = math.ceil(features.shape[1] / MOST)
     # A copy in float64 too: the next layer may work in place on what it is given.
-    return features[:, ::step].to(torch.float64, copy=True)
+    return features[:, ::step].cpu().to(torch.float64, copy=True)
 
 
 def differing(batch: Rows, backwards: Rows, alone: Rows, eps: float) -> set[str]:
