@@ -16,6 +16,7 @@ from geomfeat.display import PlottableResult
 from geomfeat.errors import BadInput
 from geomfeat.numerics import as_tensor, in_floats
 from geomfeat.recordings import averaging, display, representations
+from geomfeat.recordings._signal_to_noise import signal_to_noise
 from geomfeat.recordings.data_checks import caveats, overflow_note
 from geomfeat.recordings.missing_values import REFUSE, kept_by
 from geomfeat.recordings.trial_labels import (
@@ -272,6 +273,21 @@ class Recording(PlottableResult):
         ['V1', 'V4']
         """
         return representations.by_area(self, groups, time)
+
+    def signal_to_noise(self, *, groups: str | None = "auto", time: str = "mean") -> dict[str, float]:
+        """Area -> variance of the condition means over that of a single trial around them, each summed over units.
+
+        Noise does not add to the signal: only trials of different runs (or sessions, subjects; different trials where
+        nothing groups them) are multiplied. Around 0, and below it by chance, where conditions do not differ.
+
+        groups, time: see `to_representation`.
+
+        >>> x = torch.randn(4000, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        >>> x += 2 * torch.randn(8, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64).repeat(500, 1)
+        >>> 2 < Recording(x, list(range(8)) * 500).signal_to_noise()["all units"] < 6
+        True
+        """
+        return {area: signal_to_noise(rep) for area, rep in self.to_representations(groups=groups, time=time).items()}
 
     def _columns(self) -> dict[str, Any]:
         return display.columns(self)

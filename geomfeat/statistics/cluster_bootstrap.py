@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from geomfeat.errors import BadInput
 from geomfeat.numerics import numpy_stream
@@ -92,5 +92,5 @@ def over_seeds(statistic: Statistic, seeds: np.ndarray, *, level: float = 0.9, s
     # Draws of g from g with replacement spread by (g - 1) / g of the variance that new seeds would; and with g - 1
     # degrees of freedom left, the quantiles are those of t.
     stderr = np.where(total > LEAST_SHARE, np.sqrt(variance * g / (g - 1)), np.nan)
-    half = student.ppf(0.5 + level / 2, g - 1) * stderr
+    half = stdtrit(g - 1, 0.5 + level / 2) * stderr
     return Intervals(estimate, stderr, estimate - half, estimate + half)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from geomfeat.statistics.cluster_bootstrap import Intervals, over_seeds
 from geomfeat.statistics.least_squares import Design, design_of, fitted_slopes
@@ -30,7 +30,7 @@ def paired_difference(differences: np.ndarray, seeds: np.ndarray, *, level: floa
         return over_seeds(lambda w: (w @ differences / w.sum(1))[:, None], seeds, level=level, seed=seed)
     n = len(differences)
     mean, error = np.array([differences.mean()]), np.array([differences.std(ddof=1) / np.sqrt(n)])
-    half = student.ppf(0.5 + level / 2, n - 1) * error
+    half = stdtrit(n - 1, 0.5 + level / 2) * error
     return Intervals(mean, error, mean - half, mean + half)
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -33,6 +33,45 @@ FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 _WITH_OWN_ERRORS: set[Callable[..., Any]] = set()
 _values_alone: ContextVar[bool] = ContextVar("values_alone", default=False)
 _groups_taken: ContextVar[bool] = ContextVar("groups_taken", default=False)
+_kept: ContextVar[dict[str | None, "LeftOut"] | None] = ContextVar("kept", default=None)
+
+
+@dataclass(frozen=True, eq=False)
+class LeftOut:
+    """A number without each part of the data in turn, for paired errors of differences (see `paired_numbers`).
+
+    Attributes:
+        values: (1 + g, h) of all data, and without each part; h = 2 where the halves of random draws are independent.
+        sizes: (g,) samples of each part.
+        draws: (n,) influence of each random draw on the number; None where it has none, or it is not known.
+        strata: (n,) kind of each draw, see `influence_functions.stderr`. draws_variance: of draws that are not known.
+        gram: (g, g) inner products of a cross-validated number, see `cluster_permutation.exchange_test`.
+    """
+
+    values: Tensor
+    sizes: Tensor
+    draws: Tensor | None = None
+    strata: Tensor | None = None
+    draws_variance: float = 0.0
+    gram: Tensor | None = None
+
+
+@contextmanager
+def keeping() -> Iterator[dict[str | None, LeftOut]]:
+    """Within, errors over groups leave here what they are made of, by quantity (None: of the only one)."""
+    kept: dict[str | None, LeftOut] = {}
+    token = _kept.set(kept)
+    try:
+        yield kept
+    finally:
+        _kept.reset(token)
+
+
+def keep(found: Mapping[str | None, LeftOut]) -> None:
+    """Leave what errors over groups are made of with the caller that wants it, if any; see `keeping`."""
+    kept = _kept.get()
+    if kept is not None and errors_wanted():
+        kept.update(found)
 
 
 def common_groups(*layers: Any) -> Tensor | None:
@@ -88,8 +127,8 @@ def grouped_covariance(
     >>> abs(grouped_covariance((x.mean(), -x.mean()), (left_out, -left_out), torch.ones(4)) + x.var() / 4) < 1e-12
     tensor(True)
     """
-    count = len(without[0])
-    weight = (sizes.sum() / sizes).to(without[0].dtype).reshape(-1, *[1] * (without[0].ndim - 1))
+    count, sizes = len(without[0]), sizes.to(without[0].dtype)
+    weight = (sizes.sum() / sizes).reshape(-1, *[1] * (without[0].ndim - 1))
     moved = []
     for whole, each in zip(wholes, without, strict=True):
         center = count * whole - ((1 - 1 / weight) * each).sum(0)
@@ -128,7 +167,7 @@ def errors_over_groups(
     if not wanted:
         return whole
 
-    def values(rows: Tensor) -> list[float]:
+    def without_part(rows: Tensor) -> list[float]:
         if len(rows) < least:
             raise BadInput(f"{len(rows)} samples remain without one of the groups, and {least} are needed")
         found = function(*(taken(layer, rows) for layer in layers), **options)
@@ -140,12 +179,15 @@ def errors_over_groups(
 
     try:
         with values_alone():
-            without, sizes = jackknife_over_groups(values, groups)
+            without, sizes = jackknife_over_groups(without_part, groups)
     except CAUSED_BY_DATA as error:
         errors, said = [None] * len(wanted), f"no error over groups ({error})"
     else:
         every = torch.tensor([named[key].value for key in wanted], dtype=WORKING)
-        errors = grouped_stderr(every, torch.tensor(without, dtype=WORKING), sizes).tolist()
+        left_out = torch.tensor(without, dtype=WORKING)
+        errors = grouped_stderr(every, left_out, sizes).tolist()
+        values = torch.cat([every[None], left_out])
+        keep({key: LeftOut(values[:, i : i + 1], sizes) for i, key in enumerate(wanted)})
         said = f"error over {len(torch.unique(groups))} groups"
     for key, error in zip(wanted, errors, strict=True):
         estimate = named[key]

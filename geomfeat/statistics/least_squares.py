@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from geomfeat.statistics.cluster_bootstrap import Intervals, over_seeds
 
@@ -115,7 +115,7 @@ def _from_residuals(x: np.ndarray, y: np.ndarray, b: np.ndarray, level: float) -
         return Intervals(b, nothing, nothing, nothing), "none"
     variance = float(((y - x @ b) ** 2).sum()) / free
     stderr = np.sqrt(variance * np.diag(np.linalg.inv(x.T @ x)))
-    half = student.ppf(0.5 + level / 2, free) * stderr
+    half = stdtrit(free, 0.5 + level / 2) * stderr
     return Intervals(b, stderr, b - half, b + half), "residuals"
 
 

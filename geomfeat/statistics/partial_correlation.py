@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from geomfeat.statistics.cluster_bootstrap import Intervals, over_seeds
 
@@ -80,7 +80,7 @@ def with_intervals(
     if len(np.unique(seeds)) < 2:
         free = len(columns) - 3 - (columns.shape[1] - 2)
         error = np.full_like(found.estimate, math.sqrt(FIELLER / free) if free > 0 else np.nan)
-        half = norm.ppf(0.5 + level / 2) * error
+        half = ndtri(0.5 + level / 2) * error
         found = Intervals(found.estimate, error, found.estimate - half, found.estimate + half)
         kind = "independent" if free > 0 else "none"
     rho = partial_rank_correlations(columns, np.ones((1, len(columns))))[0]

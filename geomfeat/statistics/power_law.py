@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from scipy import stats
+from scipy.special import stdtrit
 from torch import Tensor
 
 from geomfeat.display import BaseResult
@@ -80,7 +80,7 @@ def power_law(widths: Float[Tensor, "k"], values: Float[Tensor, "s k"], confiden
 def mean_with_interval(values: Float[Tensor, "s"], confidence: float = 0.95) -> WidthExponent:
     """Mean of two or more repetitions' exponents with Student's interval."""
     mean, error = float(values.mean()), float(values.std()) / math.sqrt(len(values))
-    half = float(stats.t.ppf(0.5 + confidence / 2, len(values) - 1)) * error
+    half = float(stdtrit(len(values) - 1, 0.5 + confidence / 2)) * error
     return WidthExponent(mean, mean - half, mean + half, len(values))
 
 
@@ -91,5 +91,5 @@ def _of_one(widths: Tensor, values: Tensor, slope: float, confidence: float) -> 
     x, y = x - x.mean(), y - y.mean()
     freedom = len(x) - 2
     error = math.sqrt(float((y - slope * x).square().sum()) / freedom / float(x.square().sum()))
-    half = float(stats.t.ppf(0.5 + confidence / 2, freedom)) * error
+    half = float(stdtrit(freedom, 0.5 + confidence / 2)) * error
     return WidthExponent(slope, slope - half, slope + half, 1)

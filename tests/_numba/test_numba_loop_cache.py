@@ -5,9 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from numba.core.caching import UserProvidedCacheLocator
-
-from tests.loop_cache import LOOPS, loop_cache
+from tests.loop_cache import LOOPS, loop_cache, place_of
 
 
 def test_checkouts_with_the_same_loops_share_what_is_compiled(tmp_path: Path) -> None:
@@ -15,7 +13,7 @@ def test_checkouts_with_the_same_loops_share_what_is_compiled(tmp_path: Path) ->
     shutil.copytree(LOOPS, other, ignore=shutil.ignore_patterns("__pycache__"))
     folder = loop_cache(tmp_path / "loops")
     assert loop_cache(tmp_path / "loops", other) == folder
-    own = [folder / UserProvidedCacheLocator.get_suitable_cache_subpath(str(path / "x.py")) for path in (LOOPS, other)]
+    own = [folder / place_of(path / "x.py") for path in (LOOPS, other)]
     assert own[0] != own[1]
     assert own[0].resolve() == own[1].resolve() == (folder / "_numba").resolve()
 

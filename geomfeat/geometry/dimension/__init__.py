@@ -31,6 +31,8 @@ from geomfeat.geometry.dimension.signal_participation_ratio import (
     participation_ratio_of_trials,
     participation_ratio_of_unequal_trials,
 )
+from geomfeat.geometry.dimension.streamed_moments import StreamedMoments
+from geomfeat.geometry.dimension.streaming_moments import StreamingMoments
 
 __all__ = [
     "CorrelationIntegral",
@@ -40,6 +42,8 @@ __all__ = [
     "LocalDimension",
     "Neighbours",
     "PowerLaw",
+    "StreamedMoments",
+    "StreamingMoments",
     "components_for_variance",
     "copies_and_ties",
     "correlation_dimension",

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from geomfeat.display import BaseResult
 from geomfeat.errors import BadInput
+from geomfeat.geometry.dimension.leave_out_spectra import GROUPS, LeaveOut, NoVariance, jackknife, left_out, spread_of
 from geomfeat.numerics import WORKING, jackknife_stderr
 from geomfeat.precision import Spread
 from geomfeat.statistics.group_errors import errors_over_groups, errors_wanted
@@ -21,12 +22,6 @@ from geomfeat.types import Estimate, Points, Representation, as_layer, as_points
 
 # Shares of the variance closer than this are equal, whatever the precision of the points.
 EQUAL_SHARES = 1e-12
-# Parts of the data that the jackknife leaves out in turn.
-GROUPS = 10
-
-
-class NoVariance(BadInput):
-    """All points coincide (up to rounding), so there is no spectrum."""
 
 
 def covariance_spectrum(x: Points | Spread) -> Float[Tensor, "m"]:
@@ -40,21 +35,6 @@ def covariance_spectrum(x: Points | Spread) -> Float[Tensor, "m"]:
     return _spectrum(spread_of(x))
 
 
-def spread_of(x: Points | Spread) -> Spread:
-    """Centred points with their rounding; NoVariance if rounding is all there is."""
-    if isinstance(x, Spread):
-        out, came = x, ""
-    else:
-        layer = as_layer(x)
-        out, came = Spread.of(layer.x, layer.precision), f" in {str(layer.precision).removeprefix('torch.')}"
-    if not out.varies:
-        raise NoVariance(
-            f"all {len(out.x)} points coincide (up to rounding{came}): "
-            "the layer is constant on these inputs; check them, or leave the layer out"
-        )
-    return out
-
-
 def participation_ratio(x: Points) -> Estimate:
     """(sum lambda)^2 / sum lambda^2 of the sample covariance, in 1..min(n - 1, d) (Gao et al. 2017, eq. 5).
 
@@ -63,10 +43,17 @@ def participation_ratio(x: Points) -> Estimate:
     >>> round(participation_ratio(torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])), 12)
     2.0
     """
-    return _with_error(_participation_ratio, x)
+
+    def over_samples(layer: Representation) -> Estimate:
+        one = left_out(layer)
+        trace, square, _ = _moments(one)
+        without = None if not errors_wanted() or one.moments is None else [m.trace**2 / m.square for m in one.moments]
+        return Estimate(trace**2 / square, jackknife(without))
+
+    return errors_over_groups(over_samples, [as_layer(x)], {})
 
 
-def participation_ratio_wishart(x: Points | Spread) -> float:
+def participation_ratio_wishart(x: Points | Spread | LeaveOut) -> float:
     """Participation ratio of the population, for Gaussian rows; at least 1, infinite where n is far too small.
 
     With nu = n - 1 the sample covariance S of Gaussian rows has (Wishart moments)
@@ -78,9 +65,14 @@ def participation_ratio_wishart(x: Points | Spread) -> float:
     >>> participation_ratio(x) < 30 < 40 < participation_ratio_wishart(x) < 60
     True
     """
-    spread = spread_of(x)
-    trace, trace_of_square, off = _moments(spread)
-    nu = spread.x.shape[0] - 1
+    one = x if isinstance(x, LeaveOut) else LeaveOut(spread_of(x))
+    trace, trace_of_square, off = _moments(one)
+    return wishart_ratio(one.spread.x.shape[0], trace, trace_of_square, off)
+
+
+def wishart_ratio(n: int, trace: float, trace_of_square: float, off: float = 0.0) -> float:
+    """The same from tr S and tr S^2, S the scatter of n centred points; infinite where nothing above `off` is left."""
+    nu = n - 1
     # Wishart moments: E tr(S)^2 = tr(C)^2 + 2/nu tr(C^2) and E tr(S^2) = (1 + 1/nu) tr(C^2) + tr(C)^2 / nu, solved for
     # tr(C)^2 and tr(C^2) up to a common factor.
     square_of_trace = (nu + 1) / nu * trace**2 - 2 / nu * trace_of_square
@@ -94,7 +86,7 @@ def effective_rank(x: Points) -> Estimate:
     >>> round(effective_rank(torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])), 12)
     2.0
     """
-    return _with_error(lambda spread: _exp_entropy(_spectrum(spread)), x)
+    return _of_spectrum(_exp_entropy, x)
 
 
 def stable_rank(x: Points) -> Estimate:
@@ -105,7 +97,7 @@ def stable_rank(x: Points) -> Estimate:
     >>> round(stable_rank(torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])), 12)
     2.0
     """
-    return _with_error(lambda spread: float(_spectrum(spread).sum()), x)  # the largest is 1
+    return _of_spectrum(lambda values: float(values.sum()), x)  # the largest is 1
 
 
 def components_for_variance(x: Points | Spread, share: float) -> int:
@@ -159,6 +151,11 @@ class PowerLaw(BaseResult):
     last: int
 
 
+def spectrum_of(one: LeaveOut) -> Float[Tensor, "m"]:
+    """As `covariance_spectrum`, from the singular values that all numbers of a layer share."""
+    return _above_rounding(one.singular_values, one.spread)
+
+
 def power_law(x: Points | Spread, *, first: int | None = None, last: int | None = None) -> PowerLaw:
     """Exponent of the eigenvalue decay (Stringer et al. 2019), with its fit range and quality.
 
@@ -175,6 +172,27 @@ def power_law(x: Points | Spread, *, first: int | None = None, last: int | None 
     """
     values = covariance_spectrum(x)
     return fit_power_law(values, *ranks_to_fit(len(values), first, last))
+
+
+def power_law_with_error(
+    x: Points, *, first: int | None = None, last: int | None = None
+) -> tuple[PowerLaw, float | None]:
+    """`power_law` and the error of its exponent by a jackknife over tenths of the samples, at the ranks of the whole.
+
+    Raises as `power_law`.
+    """
+    layer = as_layer(x)
+    one = left_out(layer)
+    values = spectrum_of(one)
+    fit = fit_power_law(values, *ranks_to_fit(len(values), first, last))
+    if not errors_wanted() or one.eigenvalues is None:
+        return fit, None
+    if min(len(v) for v in one.eigenvalues) >= fit.last:
+        return fit, jackknife([fit_power_law(v, fit.first, fit.last).exponent for v in one.eigenvalues])
+    # Ranks so small that products of the points have lost them: from the points themselves.
+    turned = one.spread.turned()
+    again = lambda rows: power_law(turned.take(rows), first=fit.first, last=fit.last).exponent  # noqa: E731
+    return fit, group_jackknife(again, layer.n)
 
 
 def ranks_to_fit(count: int, first: int | None, last: int | None) -> tuple[int, int]:
@@ -235,20 +253,16 @@ def group_jackknife(statistic: Callable[[Tensor], float], n: int, groups: int = 
     return out if np.isfinite(out) else None
 
 
-def _with_error(value: Callable[[Spread], float], x: Points) -> Estimate:
-    """A number of centred points with its error: over groups of the samples where there are any, else over samples."""
+def _of_spectrum(value: Callable[[Tensor], float], x: Points) -> Estimate:
+    """A number of the spectrum with its error: over groups of the samples where there are any, else over samples."""
 
     def over_samples(layer: Representation) -> Estimate:
-        spread = spread_of(layer)
-        turned = spread.turned() if errors_wanted() else spread
-        return Estimate(value(spread), group_jackknife(lambda rows: value(spread_of(turned.take(rows))), layer.n))
+        one = left_out(layer)
+        values = spectrum_of(one)
+        without = None if not errors_wanted() or one.eigenvalues is None else [value(v) for v in one.eigenvalues]
+        return Estimate(value(values), jackknife(without))
 
     return errors_over_groups(over_samples, [as_layer(x)], {})
-
-
-def _participation_ratio(spread: Spread) -> float:
-    trace, trace_of_square, _ = _moments(spread)
-    return trace**2 / trace_of_square
 
 
 def _rankme(layer: Representation, center: bool) -> float:
@@ -261,7 +275,10 @@ def _rankme(layer: Representation, center: bool) -> float:
 
 
 def _spectrum(spread: Spread) -> Float[Tensor, "m"]:
-    values = torch.linalg.svdvals(spread.x)
+    return _above_rounding(torch.linalg.svdvals(spread.x), spread)
+
+
+def _above_rounding(values: Float[Tensor, "r"], spread: Spread) -> Float[Tensor, "m"]:
     values = values[values > spread.of_directions]
     if not len(values):
         raise NoVariance(
@@ -271,13 +288,10 @@ def _spectrum(spread: Spread) -> Float[Tensor, "m"]:
     return (values / values[0]).square()
 
 
-def _moments(spread: Spread) -> tuple[float, float, float]:
-    """tr S and tr S^2 (S up to a factor), from the smaller Gram matrix; and by how much rounding can change tr S^2."""
-    work = spread.x
-    # Both products have the same nonzero eigenvalues, so the smaller one is enough.
-    gram = work @ work.T if work.shape[0] <= work.shape[1] else work.T @ work
-    trace, square = float(gram.diagonal().sum()), float(gram.square().sum())
-    off = max(EQUAL_SHARES, 4 * spread.of_entry / trace**0.5)
+def _moments(one: LeaveOut) -> tuple[float, float, float]:
+    """tr S and tr S^2 (S up to a factor); and by how much rounding can change tr S^2."""
+    trace, square = float(one.product.diagonal().sum()), float(one.product.square().sum())
+    off = max(EQUAL_SHARES, 4 * one.spread.of_entry / trace**0.5)
     return trace, square, off * square
 
 

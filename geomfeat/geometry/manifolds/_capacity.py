@@ -81,7 +81,8 @@ def capacity(
         resample: what errors are over, besides the draws (in quadrature), by a jackknife under the same draws: "groups"
             (trials, where there are no groups), "trials", "units" (neurons, each as exchangeable as any other), or
             several, such as ("groups", "units"). "auto": groups where there are any, else trials up to 100 points, else
-            the draws alone; None: the draws alone. `Capacity.errors_over` says which.
+            the draws alone, as at the floor (`at_floor`), where numbers are not compared and each deletion takes as
+            long as the whole; None: the draws alone. `Capacity.errors_over` says which.
 
     Returns:
         `Capacity`. Draws whose projection is not certified are counted in `n_uncertified` and left out.
@@ -103,9 +104,11 @@ def capacity(
         n_draws = most = len(every.t)
     else:
         every = random_draws(most, manifolds.x.shape[1], manifolds.n_manifolds, dichotomies, seed)
-    whole, found = _capacity_of(manifolds, every, n_draws, share)
+    whole, found = capacity_under(manifolds, every, n_draws, share)
     found = replace(found, dichotomies=kind, center=center, seed=seed)
     used = every.take(slice(0, found.n_draws))
+    if resample == "auto" and found.at_floor:
+        sources = ()
     again = {
         source: resampled(
             whole, manifolds, used, source, center=center, share=found.frac_nonseparable, seed=seed
@@ -117,7 +120,9 @@ def capacity(
     return with_data_errors(found, again)
 
 
-def _capacity_of(manifolds: Manifolds, every: Draws, n_draws: int, target_se: float | None) -> tuple[Solved, Capacity]:
+def capacity_under(
+    manifolds: Manifolds, every: Draws, n_draws: int, target_se: float | None = None
+) -> tuple[Solved, Capacity]:
     """Capacity from the first n_draws of `every`, or from as many as the target requires."""
     if not bool((manifolds.x != 0).any()):
         raise BadInput(
@@ -136,7 +141,8 @@ def _capacity_of(manifolds: Manifolds, every: Draws, n_draws: int, target_se: fl
         if reached:
             break
     found = parts[0]
-    _require_memory(place.manifolds, rows.stop)
+    if rows.stop > n_draws:
+        _require_memory(place.manifolds, rows.stop)
     draws = place.draws(every.take(rows))
     if not bool(found.certified.any()):
         raise ArithmeticError(
@@ -197,6 +203,7 @@ def _summary(of: Solved, strata_of_all: Tensor | None) -> Capacity:
         faces=found.faces, certified=sure, inside=found.inside, strata=strata_of_all, dichotomies="given",
         center=None, seed=0, classes=manifolds.classes,
         per_manifold=manifold_geometry(anchors, strata, manifolds.classes), per_pair=per_pair,
+        sizes=manifolds.sizes,
         notes=_notes(manifolds, of.rank, found, judged, (int(of.lost[sure].sum()), unsure, settled), floor),
         influences={name: _of_all(on, sure) for name, on in (on_glue | on_pairs).items()},
     )  # fmt: skip

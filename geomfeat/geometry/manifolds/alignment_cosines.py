@@ -51,7 +51,7 @@ def moves_of(anchors: Anchors) -> Moves:
     # A centre is a mean over the draws in which its manifold moves: a ratio of two means over all draws, of which this
     # is the influence of each draw.
     shift = (anchors.s - anchors.centers).mul_((anchors.active / share)[:, :, None])
-    axes.div_(length.clamp_min(TINY)[:, :, None])
+    axes = axes / length.clamp_min(TINY)[:, :, None]
     centers = anchors.centers / size.clamp_min(TINY)[:, None]
     return Moves(centers, size, axes, length, shift, anchors.active.any(0))
 

@@ -1,6 +1,7 @@
 """Anchors: the point of every manifold's hull that a projection rests on, with their means (centres) and axes."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -13,6 +14,8 @@ from geomfeat.numerics import WORKING
 NO_AXIS = 1e-10
 # So is one below this many roundings of the points.
 ROUNDINGS = 2.0
+# Numbers of all axes that are kept, since several parts of the geometry ask for them.
+MOST_KEPT = 2**23
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +38,14 @@ class Anchors:
     shift: Float[Tensor, "r"] | None = None
 
     def axes(self, rows: Tensor | slice) -> Float[Tensor, "m P r"]:
-        """s1 of some draws, 0 where inactive or where the anchor never moves."""
+        """s1 of some draws, 0 where inactive or where the anchor never moves; to be read only."""
+        return self._every_axis[rows] if self.s.numel() <= MOST_KEPT else self._axes(rows)
+
+    @cached_property
+    def _every_axis(self) -> Float[Tensor, "draws P r"]:
+        return self._axes(slice(None))
+
+    def _axes(self, rows: Tensor | slice) -> Float[Tensor, "m P r"]:
         s, active = self.s[rows], self.active[rows]
         size = torch.linalg.vector_norm(s, dim=2) + torch.linalg.vector_norm(self.centers, dim=1)
         axis = (s - self.centers).mul_(active[:, :, None])
@@ -49,8 +59,10 @@ class Anchors:
         along = torch.einsum("dpr,pr->dp", self.s, slope) - (self.centers * slope).sum(1)
         return (along * self.active / share).sum(1)
 
-    def take(self, rows: Tensor) -> "Anchors":
-        """The same manifolds and centres, some of the draws."""
+    def take(self, rows: Bool[Tensor, "draws"]) -> "Anchors":
+        """The same manifolds and centres, some of the draws (a mask)."""
+        if bool(rows.all()):
+            return self
         s, active, used, parts = (value[rows] for value in (self.s, self.active, self.used, self.parts))
         return replace(self, s=s, active=active, used=used, parts=parts)
 

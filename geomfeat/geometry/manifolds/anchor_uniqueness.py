@@ -42,7 +42,8 @@ def ambiguous(
         for i in torch.nonzero(more)[:, 0].tolist():
             near = touches[i] | held[i]
             rows = unit_points(x[near], owner[near])[0]
-            out[here[i]] = bool(torch.linalg.matrix_rank(rows, rtol=DEPENDENT) < len(rows))
+            more_than_dimensions = len(rows) > x.shape[1]
+            out[here[i]] = more_than_dimensions or bool(torch.linalg.matrix_rank(rows, rtol=DEPENDENT) < len(rows))
     return out
 
 

@@ -278,9 +278,19 @@ def _comparable(a: Capacity, b: Capacity) -> tuple[str, ...]:
             f"widths {a.n_features} and {b.n_features}: the draws of capacity() itself have the labels y in common, "
             "not t; draws=common_draws(...) shares both"
         )
+    if sorted(a.sizes) != sorted(b.sizes):
+        notes.append(
+            f"{_points(a)} and {_points(b)} points a class: capacity falls, and radius and dimension grow, with the "
+            "number of points; matched_capacities() compares equal numbers"
+        )
     if a.dichotomies == "given":
         notes.append("given draws or dichotomies: they are assumed to be the same in a and b")
     return tuple(notes)
+
+
+def _points(of: Capacity) -> str:
+    low, high = min(of.sizes, default=0), max(of.sizes, default=0)
+    return str(low) if low == high else f"{low} to {high}"
 
 
 def _incomparable(a: Capacity, b: Capacity, n_used: int) -> str:

@@ -61,11 +61,10 @@ def manifold_geometry(anchors: Anchors, strata: Int[Tensor, "draws"] | None, cla
     norm, spread, along = (torch.zeros(active.shape, dtype=WORKING, device=size.device) for _ in range(3))
     unit = centers / size.clamp_min(TINY)[:, None]
     for part in chunks(len(active), anchors.centers.numel()):
-        rows = torch.arange(len(active), device=size.device)[part]
         s = anchors.s[part] if anchors.shift is None else anchors.s[part] + anchors.shift
         norm[part] = torch.linalg.vector_norm(s, dim=2)
         # In lengths of the centre, so that no square leaves the range of numbers.
-        spread[part] = (torch.linalg.vector_norm(anchors.axes(rows), dim=2) / size.clamp_min(TINY)).square()
+        spread[part] = (torch.linalg.vector_norm(anchors.axes(part), dim=2) / size.clamp_min(TINY)).square()
         along[part] = torch.einsum("dpr,pr->dp", s, unit)
     share = active.to(WORKING)
     mean_spread = (spread * active).sum(0) / active.sum(0).clamp_min(1)

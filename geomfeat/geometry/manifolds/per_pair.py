@@ -86,7 +86,7 @@ def pair_values(anchors: Anchors) -> dict[str, float]:
     different = ~torch.eye(anchors.active.shape[1], dtype=torch.bool, device=anchors.s.device)
     axes, centers = anchors.axes(slice(None)), anchors.centers
     length, size = torch.linalg.vector_norm(axes, dim=2), torch.linalg.vector_norm(centers, dim=1)
-    axes.div_(length.clamp_min(TINY)[:, :, None])
+    axes = axes / length.clamp_min(TINY)[:, :, None]
     centers = centers / size.clamp_min(TINY)[:, None]
     seen, moving = anchors.active.any(0), length > 0
     cosines = (

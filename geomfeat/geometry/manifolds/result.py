@@ -49,12 +49,13 @@ class Capacity(PlottableResult):
         strata: which dichotomy of a fixed set each draw uses; errors are then those within a dichotomy.
         n_features: N. dichotomies: which kind of labels. seed: of the draws, where they are not given.
         through_samples: whether t is made from the samples (`common_draws`), the same way in every layer.
-        classes: names of the manifolds, in the order of per_manifold and per_pair.
+        classes: names of the manifolds, in the order of per_manifold and per_pair. sizes: different points of each.
         notes: what limits these numbers, in sentences.
+        controls: "shuffled" and "noise" -> the same numbers for controls, from `capacity_with_controls`; else empty.
         errors_over: what errors are over, in words, as "draws and 12 groups". resampled: the numbers without each part
             of the data. influences: (draws,) of each draw on the mean that a number is, for paired differences.
 
-    `to_frame()`: one row for each number: quantity, value, stderr.
+    `to_frame()`: one row for each number: quantity, value, stderr, and shuffled, noise where there are controls.
     """
 
     capacity: float
@@ -100,8 +101,10 @@ class Capacity(PlottableResult):
     classes: tuple[Any, ...]
     per_manifold: PerManifold
     per_pair: PerPair
+    sizes: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
     through_samples: bool = False
+    controls: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     errors_over: str = "draws"
     resampled: tuple[Resampled, ...] = ()
     influences: Mapping[str, Float[Tensor, "draws"]] = field(default_factory=dict)
@@ -116,13 +119,16 @@ class Capacity(PlottableResult):
             floor = f" (floor {self.alignment_floor:.2g})" if name.endswith("alignment") else ""
             if name == "capacity":
                 floor = f" ({'at the ' if self.at_floor else ''}floor {self.capacity_floor:.2g})"
-            lines.append(f"  {name:22}{getattr(self, name):10.4g} +- {getattr(self, f'{name}_se'):.2g}{floor}")
+            beside = "".join(f"; {word} {of[name]:.3g}" for word, of in self.controls.items() if name in of)
+            lines.append(f"  {name:22}{getattr(self, name):10.4g} +- {getattr(self, f'{name}_se'):.2g}{floor}{beside}")
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 
     __repr__ = __str__
 
     def _columns(self) -> dict[str, Any]:
-        return quantity_columns(self)
+        columns = quantity_columns(self)
+        beside = {word: [of.get(name, math.nan) for name in columns["quantity"]] for word, of in self.controls.items()}
+        return {**columns, **beside}
 
     def _chart(self) -> Heat:
         cosines = self.per_pair.center_cosine

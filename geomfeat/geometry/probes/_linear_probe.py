@@ -16,6 +16,7 @@ from geomfeat.labels import Labels, as_groups, as_labels
 from geomfeat.numerics import WORKING, numpy_stream
 from geomfeat.precision import Spread, roundings
 from geomfeat.statistics.copies import copies_of, united
+from geomfeat.statistics.group_errors import LeftOut, keep
 from geomfeat.types import Points, Representation, as_layer
 
 CLASSIFIERS = ("logistic", "ridge")
@@ -109,6 +110,8 @@ def linear_probe(
     accuracy = float(hits.mean())
     error = math.sqrt(accuracy * (1 - accuracy) / layer.n) if alone else _grouped_error(hits, together.numpy())
     chance = float(np.bincount(y).max() / layer.n)
+    if groups is not None:
+        keep({None: _left_out(hits, groups)})
     count = None if alone and groups is None else len(together.unique())
     return ProbeAccuracy(accuracy, error, tuple(by_fold), chance, converged, count, n_copies)
 
@@ -185,6 +188,15 @@ def _grouped_error(hits: np.ndarray, together: np.ndarray) -> float:
     sums = np.bincount(together, hits - hits.mean())
     count = len(sums)
     return math.sqrt(count / (count - 1) * float(np.square(sums).sum())) / len(hits)
+
+
+def _left_out(hits: np.ndarray, groups: Tensor) -> LeftOut:
+    """The share of hits of all samples, and of those without each group; the fits stay as they are."""
+    part = torch.unique(groups.cpu(), return_inverse=True)[1]
+    right = torch.from_numpy(hits).to(WORKING)
+    sizes = torch.bincount(part)
+    without = (right.sum() - torch.bincount(part, right)) / (len(part) - sizes)
+    return LeftOut(torch.cat([right.mean()[None], without])[:, None], sizes)
 
 
 def _standardised(train: np.ndarray, test: np.ndarray, floor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,8 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.errors import BadInput
+from geomfeat.geometry.dimension.leave_out_spectra import kept_of
 from geomfeat.geometry.similarity._hsic import Centred, Moments
-from geomfeat.numerics import jackknife_stderr
+from geomfeat.numerics import jackknife_stderr, row_sums
 from geomfeat.precision import Spread
 from geomfeat.types import Estimate, Points, as_layer
 
@@ -35,7 +36,7 @@ def low_rank_distance(features: Points, outputs: Points) -> Estimate:
         raise BadInput(f"features of {layer.n} and outputs of {function.n} samples")
     q = span_of_outputs(function)
     n, rank = q.shape
-    centered = Centred.of_features(layer.x, layer.precision, near_one=True)
+    centered = Centred.of_layer(kept_of(layer))
     phi = centered.features
     assert phi is not None
     own = Moments.between(centered, centered)
@@ -66,7 +67,7 @@ def span_of_outputs(outputs: Points) -> Float[Tensor, "n r"]:
     return u[:, :rank]
 
 
-def _stderr(q: Tensor, phi: Tensor, along: Tensor, own: Moments) -> float | None:
+def _stderr(q: Tensor, phi: Tensor, along: Tensor, moments: Moments) -> float | None:
     """Jackknife error, in closed form.
 
     Without sample i (and centred anew) the scatter matrices lose c q_i q_i' and c q_i phi_i', c = n/(n-1); with
@@ -79,12 +80,10 @@ def _stderr(q: Tensor, phi: Tensor, along: Tensor, own: Moments) -> float | None
     left = 1 - c * h
     if n < 6 or not (left > 1e-6).all():  # a sample that spans a function of its own: its loss changes the rank
         return None
-    g = q @ along
-    numerator = (
-        along.square().sum()
-        - 2 * c * (phi * g).sum(1)
-        + c**2 * h * phi.square().sum(1)
-        + c * (g - c * h[:, None] * phi).square().sum(1) / left
-    )
-    size = own.leave_one_out("biased").clamp_min(0).sqrt() * (n - 2)
+    lengths = phi.square().sum(1)
+    # g = q @ along (n, d) is not formed: its inner products come from (n, r).
+    toward, own = row_sums(q, phi @ along.T), row_sums(q @ (along @ along.T), q)
+    rest = own - 2 * c * h * toward + (c * h).square() * lengths
+    numerator = along.square().sum() - 2 * c * toward + c**2 * h * lengths + c * rest / left
+    size = moments.leave_one_out("biased").clamp_min(0).sqrt() * (n - 2)
     return jackknife_stderr(1 - numerator / (size * rank**0.5)) if bool((size > 0).all()) else None

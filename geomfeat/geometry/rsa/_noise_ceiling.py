@@ -1,5 +1,6 @@
 """How similar the RDM of the true model could be to the subjects' RDMs, given how much the subjects differ."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +22,12 @@ from geomfeat.geometry.rsa.compare import (
     rank_products,
     similarities,
 )
-from geomfeat.geometry.rsa.rdms import RDMs
+from geomfeat.geometry.rsa.rdms import RDMs, square
+from geomfeat.numerics import WORKING, stream
+
+# p value above which a ceiling counts as one of chance.
+LEVEL = 0.05
+TINY = torch.finfo(WORKING).tiny
 
 
 @dataclass(frozen=True)
@@ -32,21 +38,28 @@ class NoiseCeiling(BaseResult):
         lower: mean similarity of each subject with the best RDM of the OTHER subjects; NaN for one subject.
         upper: mean similarity of each subject with the best RDM of all, that subject included: nothing does better.
         comparator: what they are similarities by.
+        chance: the lower ceiling of subjects who share no geometry, the mean over permutations; NaN for one subject.
+        p_chance: one-sided p value that the lower ceiling is no higher than by chance.
         notes: what limits them, in sentences.
     """
 
     lower: float
     upper: float
     comparator: str
+    chance: float = math.nan
+    p_chance: float = math.nan
     notes: tuple[str, ...] = ()
 
 
-def noise_ceiling(data: RDMs, comparator: str = "cosine") -> NoiseCeiling:
+def noise_ceiling(data: RDMs, comparator: str = "cosine", *, n_permutations: int = 100, seed: int = 0) -> NoiseCeiling:
     """Lower and upper noise ceiling of several subjects' RDMs (Nili et al. 2014).
 
     The best RDM is the one of highest mean similarity: the mean of RDMs scaled to unit length (cosine, whitened_cosine;
     of whitened length for the latter), of z-scores (correlation), of ranks (rho_a), of z-scored ranks (spearman). For
     kendall_tau_a no such RDM is known in closed form and mean ranks stand in: the upper bound is then not a strict one.
+
+    Chance is where the lower ceiling lies with the conditions of each subject in an order of its own, n_permutations
+    times: an exact test of whether the subjects share any geometry that a model could explain. 0 leaves it out.
 
     Raises BadInput as `compare_rdms`, and for subjects without any similarity, by name: RDMs of zeros, or constant ones
     (correlation, spearman).
@@ -70,7 +83,38 @@ def noise_ceiling(data: RDMs, comparator: str = "cosine") -> NoiseCeiling:
     notes += missing_pairs(data)
     if comparator == "kendall_tau_a" and len(vectors) > 1:
         notes.append("the upper ceiling of kendall_tau_a is that of mean ranks: another RDM might exceed it a little")
-    return NoiseCeiling(float(lower.mean()), float(upper.mean()), comparator, tuple(notes))
+    value = float(lower.mean())
+    chance, p_chance = _against_chance(data, value, comparator, n_permutations, seed)
+    if p_chance > LEVEL:
+        notes.append(
+            f"the lower noise ceiling ({value:.3f}) is no higher than by chance ({chance:.3f}, p = {p_chance:.2f}): "
+            "these subjects may share no geometry that a model could explain"
+        )
+    return NoiseCeiling(value, float(upper.mean()), comparator, chance, p_chance, tuple(notes))
+
+
+def _against_chance(data: RDMs, found: float, comparator: str, n_permutations: int, seed: int) -> tuple[float, float]:
+    """(mean lower ceiling under permutations of each subject's conditions, p value of the ceiling found)."""
+    k, n = data.n_rdms, data.n_conditions
+    vectors = data.vectors / data.vectors.nan_to_num().abs().amax(1, keepdim=True).clamp_min(TINY)
+    if k < 2 or n_permutations < 1:
+        return math.nan, math.nan
+    order = torch.rand(n_permutations, k, n, generator=stream(seed, "noise ceiling", "permutations")).argsort(2)
+    rows, columns = torch.triu_indices(n, n, 1)
+    pair = square(torch.arange(vectors.shape[1]), n)
+    permuted = []
+    for places in pair[order[:, :, rows], order[:, :, columns]]:
+        moved = vectors.gather(1, places.to(vectors.device))
+        missing = moved.isnan().any(0)  # gaps move with their conditions, and may leave no pair
+        if not bool(missing.all()):
+            moved = moved.masked_fill(missing, torch.nan)
+            permuted.append(float(ceilings_per_subject(moved, comparator, moved.new_ones(1, n))[0].mean()))
+    known = [value for value in permuted if not math.isnan(value)]
+    if not known:
+        return math.nan, math.nan
+    # The ceiling found is one of the orders; sums in another order differ by rounding.
+    reached = sum(value >= found - ROUNDING for value in known)
+    return sum(known) / len(known), (1 + reached) / (1 + len(known))
 
 
 def ceilings_per_subject(

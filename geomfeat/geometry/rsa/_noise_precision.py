@@ -1,5 +1,6 @@
 """Noise precision between units, for Mahalanobis and crossnobis distances: from residuals, shrunk or diagonal."""
 
+from collections.abc import Hashable
 from typing import Any, NamedTuple
 
 import torch
@@ -117,6 +118,38 @@ def noise_precision(residuals: Any, *, estimator: str = "shrinkage_diagonal", do
     return _inverse(makers[estimator](r, dof), dof, rounding, len(r))
 
 
+def noise_precision_by_run(
+    x: Any, conditions: Any, runs: Any, *, estimator: str = "shrinkage_diagonal"
+) -> dict[Hashable, Tensor]:
+    """{run: noise precision from its samples alone}, for noise that differs between runs (`rdm(precision=)`).
+
+    Args:
+        x: samples as for `rdm`, with conditions and runs; estimator as for `noise_precision`.
+
+    The degrees of freedom of a run are its samples minus its conditions. Pooled over runs, the better choice where the
+    noise is the same in all, it is `noise_precision(condition_residuals(x, conditions, runs))`. Of residuals of a
+    regression, give `{run: noise_precision(residuals[run], dof=...)}`. Raises BadInput, with the run, as
+    `noise_precision`.
+
+    >>> x = torch.randn(80, 2, generator=torch.Generator().manual_seed(0))
+    >>> found = noise_precision_by_run(x, list(range(4)) * 20, [0] * 40 + [1] * 40, estimator="variances")
+    >>> {run: precision.shape for run, precision in found.items()}
+    {0: torch.Size([2]), 1: torch.Size([2])}
+    """
+    left = condition_residuals(x, conditions, runs)
+    levels, run = levels_of(runs, left.values, "runs")
+    _, condition = levels_of(conditions, left.values, "conditions")
+    found: dict[Hashable, Tensor] = {}
+    for i, level in enumerate(levels):
+        mine = run == i
+        dof = int(mine.sum()) - len(condition[mine].unique())
+        try:
+            found[level] = noise_precision(Residuals(left.values[mine], dof, left.rounding), estimator=estimator)
+        except BadInput as cause:
+            raise BadInput(f"run {level!r}: {cause}; or pool the runs: condition_residuals(..., runs)") from cause
+    return found
+
+
 def _rms(x: Float[Tensor, "n d"]) -> Float[Tensor, "d"]:
     return x.square().mean(0).sqrt()
 
@@ -155,18 +188,29 @@ def _sample(r: Float[Tensor, "n d"], dof: int) -> Float[Tensor, "d d"]:
 
 
 def _towards_diagonal(r: Float[Tensor, "n d"], dof: int) -> Float[Tensor, "d d"]:
-    """(1 - l) S off the diagonal, l = sum Var(r_ij) / sum r_ij^2 over i != j. With standardised residuals w_k =
-    x_ki x_kj: r_ij = sum_k w_k / dof and Var(r_ij) = n / dof^2 times the variance of w_k over samples."""
-    n = len(r)
-    unit = r / (r.square().sum(0) / dof).sqrt()
-    products = unit.T @ unit
-    spread = (unit.square().T @ unit.square() - products.square() / n) / max(n - 1, 1)
-    off = ~torch.eye(r.shape[1], dtype=torch.bool, device=r.device)
-    signal = float(products[off].square().sum())
+    size = (r.square().sum(0) / dof).sqrt()
+    return shrunk_correlation(r / size, dof) * (size[:, None] * size)
+
+
+def shrunk_correlation(unit: Float[Tensor, "*batch n d"], dof: int) -> Float[Tensor, "*batch d d"]:
+    """(1 - l) r_ij off the diagonal, l = sum Var(r_ij) / sum r_ij^2 over i != j. With standardised residuals w_k =
+    x_ki x_kj: r_ij = sum_k w_k / dof and Var(r_ij) = n / dof^2 times the variance of w_k over samples.
+
+    unit: residuals over their standard deviation, so that their squares sum to dof.
+    """
+    n, d = unit.shape[-2:]
+    products = unit.mT @ unit
+    off = ~torch.eye(d, dtype=torch.bool, device=unit.device)
+    signal = (products.square() * off).sum((-2, -1))
+    # The sum over i != j of x_ki^2 x_kj^2 is (sum_i x_ki^2)^2 less the sum of x_ki^4.
+    squares = unit.square()
+    mean_squares = (squares.sum(-1).square() - squares.square().sum(-1)).sum(-1)
+    spread = (mean_squares - signal / n) / max(n - 1, 1)
     # A ratio of estimates may leave the range of a share; without correlations only the diagonal is there to keep.
-    share = min(1.0, max(0.0, n * float(spread[off].sum()) / signal)) if signal > 0 else 1.0
-    covariance = _sample(r, dof)
-    return torch.where(off, (1 - share) * covariance, covariance)
+    share = (n * spread / torch.where(signal > 0, signal, 1.0)).clamp(0, 1)
+    share = torch.where(signal > 0, share, 1.0)[..., None, None]
+    correlation = products / dof
+    return torch.where(off, (1 - share) * correlation, correlation)
 
 
 def _towards_identity(r: Float[Tensor, "n d"], dof: int) -> Float[Tensor, "d d"]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from geomfeat.errors import BadInput
 from geomfeat.geometry.rsa._ranks import levels, mid_ranks, net_concordance
+from geomfeat.geometry.rsa.measured_pairs import FEWEST_PAIRS, groups_of_rows, pairs_left, whitened_on_pairs
 from geomfeat.geometry.rsa.rdms import RDMs, square
 from geomfeat.numerics import WORKING
 
@@ -39,8 +40,8 @@ def compare_rdms(a: RDMs, b: RDMs, comparator: str = "cosine") -> Float[Tensor, 
             covariance that noise in the patterns gives to squared distances, Diedrichsen et al. 2021; for squared
             Euclidean RDMs it is the biased linear CKA of the patterns).
 
-    NaN where it is undefined: an RDM of zeros, one without variance (correlation, spearman). Pairs that are NaN in any
-    of the RDMs are left out of all, which the log says; whitened_cosine takes none.
+    NaN where it is undefined: an RDM of zeros, one without variance (correlation, spearman). Where pairs are NaN, two
+    RDMs are compared on those that both have, whatever others lack; the log says how many, and fewer than 3 give NaN.
 
     Raises BadInput for an unknown comparator and for different conditions.
 
@@ -48,10 +49,23 @@ def compare_rdms(a: RDMs, b: RDMs, comparator: str = "cosine") -> Float[Tensor, 
     >>> [round(float(compare_rdms(a, b, how)), 3) for how in ("cosine", "rho_a", "kendall_tau_a")]
     [0.996, 1.0, 1.0]
     """
-    first, second, n = aligned(a, b, comparator)
-    for note in missing_pairs(a, b):
+    _check(a, b, comparator)
+    x, y, n = a.vectors, b.vectors.to(a.vectors.device), a.n_conditions
+    note = pairs_left(x, y)
+    if note:
         logger.warning(note)
-    return similarities(first, second, comparator, first.new_ones(1, n))[0]
+    out = x.new_full((len(x), len(y)), torch.nan)
+    for rows, of_a in groups_of_rows(x):
+        for columns, of_b in groups_of_rows(y):
+            kept = of_a & of_b
+            if int(kept.sum()) >= min(FEWEST_PAIRS, x.shape[1]):
+                first, second = _scaled(x[rows], ~kept), _scaled(y[columns], ~kept)
+                if comparator == "whitened_cosine" and not bool(kept.all()):
+                    found = whitened_on_pairs(first[:, kept], second[:, kept], kept, n)
+                else:
+                    found = similarities(first, second, comparator, x.new_ones(1, n))[0]
+                out[rows[:, None], columns] = found
+    return out
 
 
 def missing_pairs(*groups: RDMs) -> list[str]:
@@ -70,13 +84,7 @@ def missing_pairs(*groups: RDMs) -> list[str]:
 
 def aligned(a: RDMs, b: RDMs, comparator: str) -> tuple[Tensor, Tensor, int]:
     """Both as (k, pairs) scaled to largest entries of 1, NaN where a pair is missing in any; and their conditions."""
-    if comparator not in COMPARATORS:
-        raise BadInput(f"comparator={comparator!r}: use one of {', '.join(map(repr, COMPARATORS))}")
-    if a.conditions != b.conditions:
-        raise BadInput(
-            f"the RDMs have different conditions ({a.n_conditions} and {b.n_conditions}), or another order of them: "
-            "use take(conditions)"
-        )
+    _check(a, b, comparator)
     x, y = a.vectors, b.vectors.to(a.vectors.device)
     missing = x.isnan().any(0) | y.isnan().any(0)
     if bool(missing.all()):
@@ -84,6 +92,16 @@ def aligned(a: RDMs, b: RDMs, comparator: str) -> tuple[Tensor, Tensor, int]:
     if bool(missing.any()) and comparator == "whitened_cosine":
         raise BadInput(f"whitened_cosine needs all pairs, {int(missing.sum())} are NaN: take() other conditions")
     return _scaled(x, missing), _scaled(y, missing), a.n_conditions
+
+
+def _check(a: RDMs, b: RDMs, comparator: str) -> None:
+    if comparator not in COMPARATORS:
+        raise BadInput(f"comparator={comparator!r}: use one of {', '.join(map(repr, COMPARATORS))}")
+    if a.conditions != b.conditions:
+        raise BadInput(
+            f"the RDMs have different conditions ({a.n_conditions} and {b.n_conditions}), or another order of them: "
+            "use take(conditions)"
+        )
 
 
 def _scaled(vectors: Tensor, missing: Tensor) -> Tensor:

@@ -1,7 +1,6 @@
 """Dissimilarities between conditions, each from one Gram matrix: Euclidean, Mahalanobis, correlation, crossnobis."""
 
-from collections.abc import Hashable
-from contextlib import nullcontext
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import torch
@@ -9,9 +8,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from geomfeat import labels
-from geomfeat._numba.threads import libraries_on_one_thread
 from geomfeat.errors import BadInput
 from geomfeat.geometry.rsa.copied_patterns import all_apart, distances_apart
+from geomfeat.geometry.rsa.crossnobis import FEWEST_RUNS, cell_means, crossnobis_distances, gaps
+from geomfeat.geometry.rsa.crossnobis_errors import distance_errors
+from geomfeat.geometry.rsa.given_precision import as_precision, whitened, whitened_by_run
+from geomfeat.geometry.rsa.products import gram, squared_distances
 from geomfeat.geometry.rsa.rdms import RDMs
 from geomfeat.memory import require_memory
 from geomfeat.numerics import WORKING, as_tensor, require_finite
@@ -21,8 +23,6 @@ from geomfeat.types import Representation
 DISSIMILARITIES = (
     "squared_euclidean", "euclidean", "correlation", "squared_mahalanobis", "mahalanobis", "crossnobis"
 )  # fmt: skip
-# Multiplications (about 50 ms on one core) below which a product is not worth waking other threads for.
-SMALL_PRODUCT = 1e9
 
 
 def rdm(
@@ -32,6 +32,7 @@ def rdm(
     dissimilarity: str = "squared_euclidean",
     precision: Any = None,
     runs: Any = None,
+    errors: bool = False,
     name: str = "",
 ) -> RDMs:
     """Representational dissimilarity matrix of the conditions' mean patterns.
@@ -44,15 +45,20 @@ def rdm(
             "squared_euclidean"    v'v / d (Walther et al. 2016), and its root "euclidean";
             "squared_mahalanobis"  v'Pv / d with the noise precision P, and its root "mahalanobis";
             "correlation"          1 - Pearson correlation over units;
-            "crossnobis"           as squared_mahalanobis, but v'P times the difference in other runs: each run against
-                                   the mean of the others, averaged over runs (Walther et al. 2016). 0 on average for
-                                   equal patterns, so it can be negative. Runs of any size have equal weight.
-        precision: P, (d, d), or (d,) where diagonal; see `noise_precision`. Crossnobis: None is the identity.
-        runs: (samples,) the run (session, fold) of each sample, for "crossnobis"; each condition in each run.
+            "crossnobis"           as squared_mahalanobis, but v'P times the difference in other runs, averaged over
+                                   all pairs of different runs (Walther et al. 2016). 0 on average for equal patterns,
+                                   so it can be negative. Each run counts by the trials of the pair, n_a n_b / (n_a +
+                                   n_b), so that noise of unequal trials costs least; equal numbers count alike. A
+                                   pair uses the runs that have both conditions; it is NaN, with a note, below two.
+        precision: P, (d, d), or (d,) where diagonal; see `noise_precision`. Crossnobis: None is the identity, and
+            {run: P}, of `noise_precision_by_run`, whitens each run by its own.
+        runs: (samples,) the run (session, fold) of each sample, for "crossnobis".
+        errors: also the standard error of each distance, as `.stderr`, for "crossnobis": from the spread of the
+            conditions over runs, for Gaussian noise that trials average out (Diedrichsen et al. 2020).
         name: name of the matrix; default the layer's name.
 
-    Returns RDMs with one matrix. Raises BadInput for lengths that disagree, a condition that is missing in a run, fewer
-    than two runs or conditions, and patterns without variance over units ("correlation"); OutOfMemory for more
+    Returns RDMs with one matrix. Raises BadInput for lengths that disagree, fewer than two runs or conditions, no pair
+    of conditions with two runs, and patterns without variance over units ("correlation"); OutOfMemory for more
     conditions than fit, before anything is allocated.
 
     >>> x = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 0.0], [3.0, 4.0]])
@@ -68,6 +74,8 @@ def rdm(
         raise BadInput(f"dissimilarity={dissimilarity!r} {'needs' if mahalanobis else 'takes no'} precision=")
     if (dissimilarity == "crossnobis") != (runs is not None):
         raise BadInput("runs= belong to dissimilarity='crossnobis', and it needs them: give both or neither")
+    if errors and runs is None:
+        raise BadInput("errors=True needs dissimilarity='crossnobis' and its runs=: other distances have no errors")
     layer = x.layer if isinstance(x, Representation) else ""
     known = x.precision if isinstance(x, Representation) else precision_of(x)
     data = as_tensor(x.x if isinstance(x, Representation) else x, "x", WORKING)
@@ -84,16 +92,17 @@ def rdm(
         "give conditions= that group the samples, or fewer samples",
         data.device,
     )
-    weights = None if precision is None else _precision(precision, data)
-    if runs is None:
-        means = condition_means(data, index, len(levels))
-        correlated = dissimilarity == "correlation"
-        vectors = _correlation(means, levels, known) if correlated else _squared(means, weights, known)
-    else:
-        vectors = _crossnobis(_run_means(data, index, runs, levels), weights)
+    names = (name or layer or "0",)
+    if runs is not None:
+        vectors, stderr, notes = _crossvalidated(data, index, runs, levels, precision, errors)
+        return RDMs(vectors, dissimilarity, names, levels, stderr, tuple(notes))
+    weights = None if precision is None else as_precision(precision, data.shape[1], data.device)
+    means = condition_means(data, index, len(levels))
+    correlated = dissimilarity == "correlation"
+    vectors = _correlation(means, levels, known) if correlated else _squared(means, weights, known)
     if dissimilarity in ("euclidean", "mahalanobis"):
         vectors = vectors.sqrt()
-    return RDMs(vectors, dissimilarity, (name or layer or "0",), levels)
+    return RDMs(vectors, dissimilarity, names, levels)
 
 
 def condition_means(x: Float[Tensor, "n d"], index: Int[Tensor, "n"], count: int) -> Float[Tensor, "conditions d"]:
@@ -110,57 +119,28 @@ def levels_of(given: Any, x: Tensor, name: str) -> tuple[tuple[Hashable, ...], T
     return levels, index.to(x.device)
 
 
-def _run_means(x: Tensor, index: Tensor, runs: Any, levels: tuple[Hashable, ...]) -> Tensor:
-    """(runs, conditions, units) mean patterns."""
-    folds, fold = levels_of(runs, x, "runs")
-    if len(folds) < 2:
+def _crossvalidated(
+    x: Tensor, index: Tensor, given_runs: Any, levels: tuple[Hashable, ...], precision: Any, errors: bool
+) -> tuple[Tensor, Tensor | None, list[str]]:
+    """Crossnobis distances, their errors where asked for, and notes."""
+    runs, run = levels_of(given_runs, x, "runs")
+    if len(runs) < FEWEST_RUNS:
         raise BadInput("crossnobis needs at least 2 runs, got one: give runs= of independent measurements")
-    n = len(levels)
-    cell = fold * n + index
-    counts = torch.bincount(cell, minlength=len(folds) * n)
-    if not bool(counts.all()):
-        empty = int((counts == 0).nonzero()[0])
-        raise BadInput(
-            f"condition {levels[empty % n]!r} is missing in run {folds[empty // n]!r} ({int((counts == 0).sum())} such "
-            "gaps): leave that condition or run out, or merge runs"
-        )
-    return condition_means(x, cell, len(counts)).reshape(len(folds), n, -1)
-
-
-def _precision(given: Any, x: Tensor) -> Tensor:
-    """The noise precision as (d,) or (d, d)."""
-    d = x.shape[1]
-    out = require_finite(as_tensor(given, "precision", WORKING), "precision").to(x.device)
-    if out.shape not in ((d,), (d, d)):
-        raise BadInput(f"precision must be ({d},) or ({d}, {d}) for {d} units, got shape {tuple(out.shape)}")
-    if out.ndim == 2 and float((out - out.T).abs().max()) > 1e-6 * float(out.abs().max()):
-        raise BadInput("precision is not symmetric: give the inverse of a covariance, see noise_precision()")
-    if bool(((out if out.ndim == 1 else out.diagonal()) < 0).any()):
-        raise BadInput("precision has negative entries on its diagonal: give the inverse of a covariance")
-    return out
-
-
-def _gram(x: Tensor, precision: Tensor | None) -> Tensor:
-    """x P x' of patterns (n, d), or the sum of x_r P x_r' of stacks of them (n, runs, d)."""
-    flat = x.reshape(len(x), -1)
-    if precision is not None and precision.ndim == 2:
-        return (x @ precision).reshape(len(x), -1) @ flat.T
-    scaled = flat if precision is None else (x * precision.sqrt()).reshape(len(x), -1)
-    if scaled.is_cuda:
-        return scaled @ scaled.T
-    # numpy calls the product of a matrix with its own transpose by its name, which halves the work. After a small one
-    # the threads of its library would spin for longer than it took, on the cores that torch's need next.
-    rows = scaled.numpy()
-    with libraries_on_one_thread() if len(rows) * rows.size < SMALL_PRODUCT else nullcontext():
-        return torch.from_numpy(rows @ rows.T)
-
-
-def _pairs(gram: Tensor) -> tuple[Tensor, Tensor]:
-    """Squared distances of a Gram matrix as an upper triangle, and the squared norms that they come from."""
-    rows, columns = torch.triu_indices(len(gram), len(gram), 1, device=gram.device)
-    norms = gram.diagonal()
-    sizes = norms[rows] + norms[columns]
-    return sizes - gram[rows, columns] - gram[columns, rows], sizes
+    means, counts = cell_means(x, index, run, len(levels), len(runs))
+    if isinstance(precision, Mapping):
+        means, weights = whitened_by_run(means, precision, runs), None
+    else:
+        weights = None if precision is None else as_precision(precision, x.shape[1], x.device)
+    vectors = crossnobis_distances(means, counts, weights)
+    notes = gaps(counts, levels, runs)
+    if bool(vectors.isnan().all()):
+        raise BadInput(f"no two conditions share 2 runs: {notes[0]}; leave conditions or runs out, or merge runs")
+    if not errors:
+        return vectors, None, notes
+    stderr = distance_errors(whitened(means, weights), counts)
+    if bool(stderr.isnan().all()):
+        notes.append("no errors: the conditions and runs leave fewer than 2 degrees of freedom for the noise")
+    return vectors, stderr, notes
 
 
 def _squared(means: Tensor, weights: Tensor | None, known: torch.dtype) -> Tensor:
@@ -179,12 +159,12 @@ def _squared(means: Tensor, weights: Tensor | None, known: torch.dtype) -> Tenso
 
 def _measured(moved: Tensor, mean: Tensor, weights: Tensor | None, known: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     """Squared distances, the norms that they come from, and how near a pattern another may be the same."""
-    gram = _gram(moved, weights)
-    squared, sizes = _pairs(gram)
+    products = gram(moved[:, None], weights)
+    squared, sizes = squared_distances(products)
     # A share of the norms: float64 products are exact to far less, whatever the precision of the data.
     if float(squared.min()) < 0 and bool((squared < -1e-6 * sizes.abs()).any()):
         raise BadInput("precision gives negative squared distances, so it is the inverse of no covariance")
-    away = (gram.diagonal() if weights is None else moved.square().sum(1)).sqrt()
+    away = (products.diagonal() if weights is None else moved.square().sum(1)).sqrt()
     of_spread, of_size = roundings(known)
     return squared, sizes, of_spread * away + of_size * (away + torch.linalg.vector_norm(mean))
 
@@ -200,16 +180,5 @@ def _correlation(means: Tensor, levels: tuple[Hashable, ...], known: torch.dtype
         )
     unit = centered / norms[:, None]
     of_spread, of_size = roundings(known)
-    squared, sizes = _pairs(unit @ unit.T)
+    squared, sizes = squared_distances(unit @ unit.T)
     return distances_apart(unit, squared, sizes, of_spread + of_size * size / norms) / 2
-
-
-def _crossnobis(means: Tensor, precision: Tensor | None) -> Tensor:
-    """With the runs' patterns B_r: sum over r != s of B_r P B_s' is (sum B) P (sum B)' less the sum of B_r P B_r', so
-    that one product of the concatenated runs does for all pairs and folds."""
-    n_runs, n, d = means.shape
-    # A pattern common to all conditions of a run drops out of every difference; it only costs digits.
-    common = means.mean(1)
-    beside = torch.sub(means.transpose(0, 1), common, out=means.new_empty(n, n_runs, d))
-    gram = _gram(beside.sum(1), precision) - _gram(beside, precision)
-    return _pairs(gram)[0] / (n_runs * (n_runs - 1) * d)

@@ -8,14 +8,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geomfeat.charts import Curve, Plot
-from geomfeat.display import PlottableResult, line_chart
+from geomfeat.charts import Plot
+from geomfeat.display import PlottableResult
 from geomfeat.errors import BadInput
 from geomfeat.geometry.rsa._noise_ceiling import NoiseCeiling, ceilings_per_subject, noise_ceiling
 from geomfeat.geometry.rsa.bootstrap import OVER, BootstrapSpread, resample, spread
+from geomfeat.geometry.rsa.ceiling_chart import models_and_ceiling
 from geomfeat.geometry.rsa.compare import FEWEST_STIMULI, aligned, missing_pairs, similarities
-from geomfeat.geometry.rsa.dissimilarity import rdm
-from geomfeat.geometry.rsa.rdms import RDMs, stack_rdms
+from geomfeat.geometry.rsa.predictions import predictions_of
+from geomfeat.geometry.rsa.rdms import RDMs
 
 LEVEL = 0.95
 
@@ -68,21 +69,17 @@ class RSARanking(PlottableResult):
                 self.names, self.mean.tolist(), self.low.tolist(), self.high.tolist(), strict=True
             )
         ]
-        ceiling = f"noise ceiling {self.ceiling.lower:.3f} to {self.ceiling.upper:.3f}"
+        bounds = self.ceiling
+        ceiling = f"noise ceiling {bounds.lower:.3f} to {bounds.upper:.3f}"
+        if bounds.p_chance == bounds.p_chance:
+            ceiling += f" (by chance {bounds.chance:.3f}, p = {bounds.p_chance:.3f})"
         head = f"RSA by {self.comparator} with {self.per_subject.shape[1]} subjects, 95 % intervals, {ceiling}"
         return "\n".join([head, *rows, *(f"  note: {note}" for note in self.notes)])
 
     __repr__ = __str__
 
     def _chart(self) -> Plot:
-        plot = line_chart("", "", self.comparator, range(len(self.names)), self.mean, self.stderr, names=self.names)
-        ends = (0, len(self.names) - 1)
-        bounds = [
-            Curve(f"{side} noise ceiling", ends, (value, value), kind="theory")
-            for side, value in (("lower", self.ceiling.lower), ("upper", self.ceiling.upper))
-        ]
-        models = replace(plot.curves[0], label="models", kind="scatter")
-        return replace(plot, title=f"RSA by {self.comparator}", curves=[models, *bounds])
+        return models_and_ceiling(self.names, self.mean, self.stderr, self.ceiling)
 
 
 def rank_by_rsa(
@@ -113,6 +110,7 @@ def rank_by_rsa(
     Raises BadInput for other conditions than those of the data, an unknown comparator or `over`, fewer than 4
     conditions, n_bootstrap below 2, and models without any dissimilarity.
 
+    >>> from geomfeat.geometry.rsa import rdm, stack_rdms
     >>> x = torch.randn(8, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     >>> noise = torch.randn(4, 8, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     >>> data = stack_rdms([rdm(x + 0.5 * e) for e in noise], "abcd")
@@ -128,11 +126,11 @@ def rank_by_rsa(
     if data.n_conditions < 4:
         raise BadInput(f"data have {data.n_conditions} conditions: resampling stimuli needs at least 4")
     over = "stimuli" if data.n_rdms == 1 else over
-    predicted = _predictions(models, data, dissimilarity)
+    predicted = predictions_of(models, data, dissimilarity)
     first, second, n = aligned(predicted, data, comparator)
     counts = resample(n, n_bootstrap, seed, "stimuli").to(first.device)
     subjects = resample(len(second), n_bootstrap, seed, "subjects").to(first.device)
-    ceiling = noise_ceiling(data, comparator)
+    ceiling = noise_ceiling(data, comparator, seed=seed)
     full = _with_ceiling(first, second, comparator, counts.new_ones(1, n))[0]
     undefined = [name for name, row in zip(predicted.names, full[:-1], strict=True) if bool(row.isnan().any())]
     if undefined:
@@ -177,28 +175,6 @@ def _failures(
     return "; ".join(filter(None, parts))
 
 
-def _predictions(models: RDMs | Mapping[str, Any], data: RDMs, dissimilarity: str) -> RDMs:
-    if isinstance(models, RDMs):
-        return models
-    parts = []
-    for name, model in models.items():
-        found = model
-        if not isinstance(model, RDMs):
-            found = rdm(model, dissimilarity=dissimilarity)
-            if found.n_conditions != data.n_conditions:
-                raise BadInput(
-                    f"model {name!r} has {found.n_conditions} rows for {data.n_conditions} conditions of the data: "
-                    "give one row a condition, in the order of data.conditions"
-                )
-            found = replace(found, conditions=data.conditions)
-        if found.n_rdms != 1:
-            raise BadInput(f"model {name!r} has {found.n_rdms} RDMs: give each its own name, see select()")
-        if found.conditions != data.conditions:
-            raise BadInput(f"model {name!r} has other conditions than the data, or another order: use take(conditions)")
-        parts.append(replace(found, dissimilarity="", vectors=found.vectors.to(data.vectors.device)))
-    return stack_rdms(parts, list(map(str, models)))
-
-
 def _with_ceiling(
     models: Float[Tensor, "m p"], data: Float[Tensor, "k p"], comparator: str, counts: Float[Tensor, "s n"]
 ) -> Float[Tensor, "s M k"]:
@@ -210,19 +186,19 @@ def _with_ceiling(
 def _ranking(
     names: tuple[str, ...], full: Tensor, found: BootstrapSpread, ceiling: NoiseCeiling, over: str, n_bootstrap: int
 ) -> RSARanking:
-    from scipy import stats
+    from scipy.special import stdtr, stdtrit
 
     m, k = len(names), full.shape[1]
     means = full.mean(1)
     order = means[:m].argsort(descending=True, stable=True)
     stderr = found.variance.sqrt()
-    reach = float(stats.t.ppf((1 + LEVEL) / 2, found.dof))
+    reach = float(stdtrit(found.dof, (1 + LEVEL) / 2))
 
     def tail(difference: Tensor, variance: Tensor) -> Tensor:
         """P(T > difference / standard error)."""
         certain = torch.where(difference == 0, 0, torch.inf * difference.sign())
         t = torch.where(variance > 0, difference / variance.sqrt(), certain)
-        return torch.as_tensor(stats.t.sf(t.cpu().numpy(), found.dof), device=t.device)
+        return torch.as_tensor(stdtr(found.dof, -t.cpu().numpy()), device=t.device)
 
     gaps = means[:m, None] - means[None, :m]
     below = torch.full_like(means[:m], torch.nan)

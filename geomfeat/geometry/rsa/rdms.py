@@ -32,6 +32,8 @@ class RDMs(PlottableResult):
         dissimilarity: what they hold ("squared_euclidean", ...; see `rdm`), where known.
         names: one of each matrix, in any sequence; default "0", "1", ...; stored as a tuple.
         conditions: one of each row of the matrices, in any sequence (a list, array, index); default 0, 1, ...; a tuple.
+        stderr: standard errors of the vectors, of their shape, or None; NaN: unknown.
+        notes: what limits these numbers, in sentences.
 
     Raises BadInput for a number of pairs that no number of conditions has, a square matrix, values that resemble
     one (see `are_triangles`), infinite values, and lengths that disagree.
@@ -40,13 +42,16 @@ class RDMs(PlottableResult):
     >>> found.n_conditions, found.matrices[0].tolist()
     (3, [[0.0, 1.0, 2.0], [1.0, 0.0, 3.0], [2.0, 3.0, 0.0]])
 
-    `to_frame()`: one row for each matrix and pair of conditions: rdm, condition_a, condition_b, value.
+    `to_frame()`: one row for each matrix and pair of conditions: rdm, condition_a, condition_b, value, and
+    stderr where there are errors.
     """
 
     vectors: Any
     dissimilarity: str = ""
     names: Any = ()
     conditions: Any = ()
+    stderr: Any = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         sure = isinstance(self.vectors, Triangles)
@@ -72,7 +77,13 @@ class RDMs(PlottableResult):
         for what, given, needed in (("names", names, len(vectors)), ("conditions", conditions, n)):
             if len(given) != needed:
                 raise BadInput(f"{len(given)} {what} for {needed} of them: give one each")
-        for field, value in (("vectors", vectors), ("names", names), ("conditions", conditions)):
+        stderr = None if self.stderr is None else as_tensor(self.stderr, "stderr", WORKING).to(vectors.device)
+        if stderr is not None:
+            stderr = stderr[None] if stderr.ndim == 1 else stderr
+            if stderr.shape != vectors.shape:
+                raise BadInput(f"stderr has shape {tuple(stderr.shape)}, vectors {tuple(vectors.shape)}: give one each")
+        found = {"vectors": vectors, "names": names, "conditions": conditions, "stderr": stderr}
+        for field, value in found.items():
             object.__setattr__(self, field, value)
 
     @classmethod
@@ -112,9 +123,9 @@ class RDMs(PlottableResult):
                 raise BadInput(f"no RDM {name!r}; near: {near(name, self.names)}")
             if self.names.count(name) > 1:
                 raise BadInput(f"{self.names.count(name)} RDMs are named {name!r}: give each its own name")
-        return replace(
-            self, vectors=Triangles(self.vectors[[self.names.index(n) for n in wanted]]), names=tuple(wanted)
-        )
+        rows = [self.names.index(n) for n in wanted]
+        stderr = None if self.stderr is None else self.stderr[rows]
+        return replace(self, vectors=Triangles(self.vectors[rows]), names=tuple(wanted), stderr=stderr)
 
     def take(self, conditions: Any) -> RDMs:
         """The matrices of 2 or more conditions, in the given order; BadInput for a missing or repeated one."""
@@ -125,14 +136,19 @@ class RDMs(PlottableResult):
         if unknown or len(set(conditions)) < len(conditions):
             raise BadInput(f"conditions must be different ones of the {self.n_conditions}; not there: {unknown[:5]}")
         rows = torch.tensor([self.conditions.index(c) for c in conditions], device=self.vectors.device)
-        kept = self.matrices[:, rows][:, :, rows]
-        return RDMs.of_matrices(kept, self.dissimilarity, self.names, conditions)
+        first, second = torch.triu_indices(len(rows), len(rows), 1, device=rows.device)
+        vectors, stderr = (
+            None if held is None else square(held, self.n_conditions)[:, rows[first], rows[second]]
+            for held in (self.vectors, self.stderr)
+        )
+        return replace(self, vectors=Triangles(vectors), conditions=conditions, stderr=stderr)
 
     def _columns(self) -> dict[str, Any]:
         pairs = list(combinations(self.conditions, 2))
-        table = pair_columns(self.names, pairs, value=self.vectors)
+        numbers = {"value": self.vectors} | ({} if self.stderr is None else {"stderr": self.stderr})
+        table = pair_columns(self.names, pairs, **numbers)
         first, second = ([pair[side] for pair in table["column"]] for side in (0, 1))
-        return {"rdm": table["row"], "condition_a": first, "condition_b": second, "value": table["value"]}
+        return {"rdm": table["row"], "condition_a": first, "condition_b": second} | {n: table[n] for n in numbers}
 
     def _chart(self) -> Heat:
         title = self.names[0] if self.n_rdms == 1 else f"mean of {self.n_rdms} matrices"
@@ -141,7 +157,8 @@ class RDMs(PlottableResult):
 
     def __str__(self) -> str:
         kind = f" of {self.dissimilarity}" if self.dissimilarity else ""
-        return f"RDMs{kind}: {self.n_rdms} matrices of {self.n_conditions} conditions"
+        head = f"RDMs{kind}: {self.n_rdms} matrices of {self.n_conditions} conditions"
+        return "\n".join([head, *(f"  note: {note}" for note in self.notes)])
 
 
 def stack_rdms(parts: Sequence[RDMs], names: Any = ()) -> RDMs:
@@ -162,7 +179,15 @@ def stack_rdms(parts: Sequence[RDMs], names: Any = ()) -> RDMs:
             raise BadInput(f"the RDMs hold {held}: compute all with one dissimilarity")
     vectors = torch.cat([part.vectors for part in parts])
     own = tuple(name for part in parts for name in part.names)
-    return replace(parts[0], vectors=Triangles(vectors), names=as_names(names) or own)
+    stderr = None
+    if any(part.stderr is not None for part in parts):
+        unknown = [torch.full_like(p.vectors, torch.nan) if p.stderr is None else p.stderr for p in parts]
+        stderr = torch.cat(unknown)
+    several = len(parts) > 1
+    notes = [f"{part.names[0]}: {note}" if several else note for part in parts for note in part.notes]
+    return RDMs(
+        Triangles(vectors), parts[0].dissimilarity, as_names(names) or own, parts[0].conditions, stderr, tuple(notes)
+    )
 
 
 def as_names(given: Any) -> tuple[Hashable, ...]:

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.errors import BadInput
+from geomfeat.geometry.dimension.leave_out_spectra import known_of
 from geomfeat.geometry.similarity._hsic import Centred, Moments, check_estimator
 from geomfeat.geometry.similarity.gram import one_hot, rbf_gram
 from geomfeat.labels import as_goal
@@ -72,7 +73,8 @@ def _over_samples(a: Any, b: Any, kernel: str, estimator: str, bandwidth: float)
     """`cka` with its error over samples, whatever their groups."""
     (a, b), note = _independent(a, b, estimator, noted=True)
     left, right = _pair(a, b, kernel, estimator, bandwidth, scaled=True)
-    cross, own_a, own_b = Moments.between(left, right), Moments.between(left, left), Moments.between(right, right)
+    own_a, own_b = Moments.between(left, left), Moments.between(right, right)
+    cross = Moments.between(left, right)
     for name, moments, side in (("a", own_a, left), ("b", own_b, right)):
         _require_geometry(name, moments, side, estimator)
     value = cross.hsic(estimator) / (own_a.hsic(estimator) * own_b.hsic(estimator)) ** 0.5
@@ -173,7 +175,8 @@ def _centred(value: Any, name: str, kernel: str, bandwidth: float, scaled: bool)
         return Centred.of_gram(near_one(gram) if scaled else gram, value.precision)
     layer = as_layer(value, name)
     if kernel == "linear":
-        return Centred.of_features(layer.x, layer.precision, near_one=scaled)
+        known = known_of(layer) if scaled else None
+        return Centred.of_layer(known) if known else Centred.of_features(layer.x, layer.precision, near_one=scaled)
     return Centred.of_gram(rbf_gram(layer, bandwidth))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from geomfeat._numba.threads import in_threads
 from geomfeat.charts import Heat
 from geomfeat.display import PlottableResult, matrix_map, pair_columns
 from geomfeat.errors import BadInput
@@ -179,27 +180,38 @@ def _named(layers: Mapping[str, Any] | Sequence[Any], what: str) -> tuple[tuple[
 
 def _sides(values: list[Any], labels: list[str], kernel: str, bandwidth: float) -> tuple[list[Side], dict[str, str]]:
     """The centred kernels, and why some are none, by label."""
-    sides: list[Side] = []
+    sides: list[Side | None] = []
+    linear: list[tuple[int, Representation]] = []
     notes: dict[str, str] = {}
-    for value, label in zip(values, labels, strict=True):
-        if isinstance(value, Kernel):
-            sides.append(Side.of_gram(as_gram(value, label), value.precision))
-        else:
-            layer = as_layer(value, label)
-            if kernel == "linear":
-                sides.append(Side.of_features(layer.x, layer.precision))
-            else:
-                try:
-                    sides.append(Side.of_gram(rbf_gram(layer, bandwidth)))
-                except NoWidth as why:
-                    sides.append(Side.dead(layer.n, layer.x.device))
-                    notes[label] = str(why) if Side.of_features(layer.x, layer.precision).varies else DEAD
-        if len(sides[-1].diagonal) != len(sides[0].diagonal):
+    n = 0
+    for i, (value, label) in enumerate(zip(values, labels, strict=True)):
+        given = value if isinstance(value, Kernel) else as_layer(value, label)
+        n = n or given.n
+        if given.n != n:
             raise BadInput(
-                f"{label} has {len(sides[-1].diagonal)} samples, {labels[0]} has {len(sides[0].diagonal)}: "
-                "compare them on the same inputs in the same order"
+                f"{label} has {given.n} samples, {labels[0]} has {n}: compare them on the same inputs in the same order"
             )
-    return sides, notes
+        if isinstance(given, Kernel):
+            sides.append(Side.of_gram(as_gram(given, label), given.precision))
+        elif kernel == "linear":
+            sides.append(None)
+            linear.append((i, given))
+        else:
+            try:
+                sides.append(Side.of_gram(rbf_gram(given, bandwidth)))
+            except NoWidth as why:
+                sides.append(Side.dead(given.n, given.x.device))
+                notes[label] = str(why) if Side.of_features(given.x, given.precision).varies else DEAD
+
+    def centre(first: int, last: int) -> None:
+        for i, layer in linear[first:last]:
+            sides[i] = Side.of_features(layer.x, layer.precision)
+
+    if all(layer.x.device.type == "cpu" for _, layer in linear):
+        in_threads(centre, len(linear), share=1)
+    else:
+        centre(0, len(linear))
+    return [side for side in sides if side is not None], notes
 
 
 def _undefined(side: Side, own: Tensor, estimator: str) -> str:

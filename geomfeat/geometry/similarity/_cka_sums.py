@@ -11,22 +11,28 @@ and what u adds is taken off the sums again in double precision.
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from geomfeat.geometry.similarity._gram_tiles import SUMMED, Entries, products_of_entries
 from geomfeat.geometry.similarity._hsic import GRAM_UNITS
 from geomfeat.numerics import WORKING, double_centred
 from geomfeat.precision import is_constant
 
-SUMMED = 512
-ADDED = 256  # samples in one product X'Y
+ADDED = 256  # samples in one product X'Y of a stream
+ADDED_ONCE = 64  # the same here: products of narrow layers are few, so that their errors do not average out
 ROWS = 128  # rows of the Gram matrices held at a time
+# Mean squares of centred features beyond which single precision may lose some, so that they get another unit first, and
+# sizes (their roots) whose fourth powers are near enough to 1.
+SQUARES, NEAR_ONE = (1e-20, 1e20), (1e-3, 1e3)
 
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """A centred kernel between n samples, scaled to entries near 1: features as (d, n), or a Gram matrix (n, n).
+    """A centred kernel between n samples, scaled to entries near 1: features (n, d), or a Gram matrix (n, n).
 
     Attributes:
         diagonal: (n,), in float64.
@@ -43,34 +49,34 @@ class Side:
     @classmethod
     def of_features(cls, x: Tensor, precision: torch.dtype) -> "Side":
         """From features (n, d) that came in a precision, for the linear kernel."""
-        unit = _far_from_one(x)
-        x = x if unit == 1 else x / unit
-        mean = x.mean(0)
-        centered = (x - mean).float()
-        centered -= centered.mean(0)  # what rounding of the mean left
-        size = float(_positive(torch.linalg.vector_norm(centered).to(WORKING) / len(x) ** 0.5))
-        # A plain copy goes block by block; with the division in it, it would take four times as long.
-        features = centered.T.clone(memory_format=torch.contiguous_format)
-        features /= size
-        squares = centered.square_()  # in place: a new array would cost more than the sums
-        spread = squares.sum(0).to(WORKING).sqrt()
-        constant = is_constant(spread, torch.hypot(spread, mean.to(WORKING) * len(x) ** 0.5), precision)
+        n, unit = len(x), 1.0
+        points = _Points.centred(x)
+        if not SQUARES[0] < float(points.by_sample.sum()) / n < SQUARES[1]:
+            unit = _positive(max(map(abs, map(float, x.aminmax()))))
+            points = _Points.centred(x / unit)
+        spread = points.by_feature.sqrt()
+        constant = is_constant(spread, torch.hypot(spread, points.mean * n**0.5), precision)
         if bool((constant & (spread > 0)).any()):
-            return cls.of_features(torch.where(constant, 0, x * unit), precision)
+            points = points.without(constant)
+        size = _positive(float(points.by_sample.sum() / n) ** 0.5)
+        if NEAR_ONE[0] < size < NEAR_ONE[1]:
+            size = 1.0
+        else:
+            points.features.div_(size)
         # A product, since powers of floats raise where products are infinite.
         scale = (unit * size) * (unit * size)
-        return cls(squares.sum(1).to(WORKING) / (size * size), not bool(constant.all()), scale, features=features)
+        return cls(points.by_sample / (size * size), not bool(constant.all()), scale, features=points.features)
 
     @classmethod
     def of_gram(cls, gram: Tensor, precision: torch.dtype = WORKING) -> "Side":
         """From a symmetric Gram matrix that came in a precision."""
-        largest = _positive(gram.abs().max())
+        largest = _positive(float(gram.abs().max()))
         gram = gram / largest
         centered = double_centred(gram)
         varies = bool(centered.norm() > GRAM_UNITS * torch.finfo(precision).eps * gram.norm())
-        size = _positive(centered.abs().max())
+        size = _positive(float(centered.abs().max()))
         scaled = centered / size
-        return cls(scaled.diagonal().clone(), varies, float(largest * size), gram=scaled.float())
+        return cls(scaled.diagonal().clone(), varies, largest * size, gram=scaled.float())
 
     @classmethod
     def dead(cls, n: int, device: torch.device) -> "Side":
@@ -80,7 +86,7 @@ class Side:
     @property
     def width(self) -> int:
         """Multiplications that an entry of the Gram matrix costs."""
-        return 0 if self.features is None else self.features.shape[0]
+        return 0 if self.features is None else self.features.shape[1]
 
     @cached_property
     def shift(self) -> Tensor:
@@ -95,7 +101,7 @@ class Side:
         u = self.shift.float()
         torch.add(u[first:last, None], u[first:], out=out)
         if self.features is not None:
-            out.addmm_(self.features[:, first:last].T, self.features[:, first:])
+            out.addmm_(self.features[first:last], self.features[first:].T)
         else:
             assert self.gram is not None
             out += self.gram[first:last, first:]
@@ -106,17 +112,59 @@ class Side:
             assert self.gram is not None
             return self.gram.to(WORKING) @ vectors
         x = self.features.to(WORKING)
-        return x.T @ (x @ vectors)
+        return x @ (x.T @ vectors)
+
+    @property
+    def entries(self) -> Entries:
+        """What the entries of the U-centred kernel are made of, on the CPU."""
+        features, gram = (None if part is None else part.numpy() for part in (self.features, self.gram))
+        return Entries(features, gram, self.shift.float().numpy())
 
 
-def _far_from_one(x: Tensor) -> float:
-    """The largest entry where squares of it would overflow or vanish in single precision, else 1."""
-    largest = max(map(abs, map(float, x.aminmax())))
-    return largest if largest and not 1e-12 < largest < 1e12 else 1.0
+class _Points(NamedTuple):
+    """Features less their mean in float32, and what was taken; sums of squares by sample and by feature in float64."""
+
+    features: Tensor
+    mean: Tensor
+    by_sample: Tensor
+    by_feature: Tensor
+
+    @classmethod
+    def centred(cls, x: Tensor) -> "_Points":
+        """Of features (n, d); twice, since rounding of the mean is left at first."""
+        if x.device.type != "cpu":
+            mean = x.mean(0)
+            features = (x - mean).float()
+            features -= features.mean(0)
+            return cls.of(features, mean)
+        # By numpy, which stays on the thread that calls it.
+        given, found = x.numpy(), np.empty(x.shape, np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = given.mean(0)
+            np.subtract(given, mean, out=found, casting="same_kind")
+            found -= found.mean(0)
+        return cls.of(torch.from_numpy(found), torch.from_numpy(mean))
+
+    @classmethod
+    def of(cls, features: Tensor, mean: Tensor) -> "_Points":
+        """With the sums of squares."""
+        if features.device.type == "cpu":
+            x = features.numpy()
+            with np.errstate(over="ignore", invalid="ignore"):
+                sums = [torch.from_numpy(np.einsum(which, x, x)) for which in ("ij,ij->i", "ij,ij->j")]
+        else:
+            squares = features.square()
+            sums = [squares.sum(1), squares.sum(0)]
+        return cls(features, mean.to(WORKING), sums[0].to(WORKING), sums[1].to(WORKING))
+
+    def without(self, constant: Tensor) -> "_Points":
+        """With 0 in some features."""
+        self.features[:, constant] = 0
+        return self.of(self.features, self.mean)
 
 
-def _positive(size: Tensor) -> Tensor:
-    return torch.where(size > 0, size, torch.ones_like(size))
+def _positive(size: float) -> float:
+    return size if size > 0 else 1.0
 
 
 def products(sides: list[Side], pairs: set[tuple[int, int]], times: Tensor | None) -> Tensor:
@@ -163,6 +211,9 @@ def _gram_products(sides: list[Side], times: Tensor | None) -> Tensor:
     """`products` of all pairs; rows of all Gram matrices are formed right of the diagonal, a few at a time."""
     n, count, device = len(sides[0].diagonal), len(sides), sides[0].diagonal.device
     by_sample = times is not None
+    if device.type == "cpu" and not by_sample:
+        total = torch.from_numpy(products_of_entries([side.entries for side in sides]))
+        return total + _without_shift(sides, None)
     total = torch.zeros(n if by_sample else 1, count, count, dtype=WORKING, device=device)
     room = torch.empty(count * min(ROWS, n) * n, device=device)
     for first in range(0, n, ROWS):
@@ -218,10 +269,10 @@ def _feature_products(a: Side, b: Side, by_sample: bool) -> Tensor:
     x, y = a.features, b.features
     assert x is not None
     assert y is not None
-    cross = torch.zeros(len(x), len(y), dtype=WORKING, device=x.device)
-    for first in range(0, x.shape[1], ADDED):
-        part = slice(first, first + ADDED)
-        cross += x[:, part] @ y[:, part].T
+    cross = torch.zeros(x.shape[1], y.shape[1], dtype=WORKING, device=x.device)
+    for first in range(0, len(x), ADDED_ONCE):
+        part = slice(first, first + ADDED_ONCE)
+        cross += x[part].T @ y[part]
     if not by_sample:
         return (cross.square().sum() - a.diagonal @ b.diagonal)[None]
-    return ((cross.T @ x.to(WORKING)) * y).sum(0) - a.diagonal * b.diagonal
+    return ((x.to(WORKING) @ cross) * y).sum(1) - a.diagonal * b.diagonal

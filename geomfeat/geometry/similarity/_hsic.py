@@ -11,7 +11,7 @@ Leaving out sample i changes each of the sums by terms of these vectors. For lin
 features alone, (n d1 d2) instead of n^2 (d1 + d2): K_i . L_i = x_i' (X'Y) y_i.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -19,13 +19,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.numerics import WORKING, double_centred
+from geomfeat.geometry.dimension.leave_out_spectra import LeaveOut
+from geomfeat.numerics import WORKING, double_centred, matmul, own_products, row_sums
 from geomfeat.precision import Spread
 
 ESTIMATORS = ("unbiased", "biased")
 # Units of rounding that an entry of a kernel may be off by: a sum of products over many parameters or features.
 GRAM_UNITS = 32
 BLOCK = 128  # features whose products with all later ones are formed at once
+ROWS = 1024  # samples whose products are formed at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,12 +37,14 @@ class Centred:
     Attributes:
         gram: (n, n), row and column sums zero; or None when `features` (n, d), of mean zero, say the same.
         rounding: Frobenius norm that the centred kernel may have of nothing but rounding.
+        product: (d, d) of the features, X'X, where it is known already.
     """
 
     n: int
     rounding: float
     gram: Tensor | None = None
     features: Tensor | None = None
+    product: Tensor | None = None
 
     @classmethod
     def of_gram(cls, gram: Float[Tensor, "n n"], precision: torch.dtype = WORKING) -> "Centred":
@@ -56,11 +60,23 @@ class Centred:
         Features that are constant up to rounding are left out.
         """
         spread = Spread.of(x, precision)
+        if near_one or spread.unit == 1:
+            return cls.of_spread(spread)
+        rounding = cls.of_spread(spread).rounding
+        return cls(x.shape[0], rounding * spread.unit**2, features=spread.x * spread.unit)
+
+    @classmethod
+    def of_layer(cls, one: LeaveOut) -> "Centred":
+        """From what all numbers of a layer share, for the linear kernel with entries near 1."""
+        centered = cls.of_spread(one.spread)
+        return replace(centered, product=one.product) if one.spread.x.shape[1] < centered.n else centered
+
+    @classmethod
+    def of_spread(cls, spread: Spread) -> "Centred":
+        """From centred points in their own unit."""
         off = spread.of_directions
         rounding = off * (2 * float(torch.linalg.vector_norm(spread.x)) + off)
-        if near_one:
-            return cls(x.shape[0], rounding, features=spread.x)
-        return cls(x.shape[0], rounding * spread.unit**2, features=spread.x * spread.unit)
+        return cls(spread.x.shape[0], rounding, features=spread.x)
 
     @cached_property
     def matrix(self) -> Tensor:
@@ -68,7 +84,7 @@ class Centred:
         if self.gram is not None:
             return self.gram
         assert self.features is not None
-        return self.features @ self.features.T
+        return matmul(self.features, self.features.T)
 
     @cached_property
     def diagonal(self) -> Tensor:
@@ -99,10 +115,12 @@ class Moments:
         x, y = a.features, b.features
         # With fewer features than samples, products of features replace the (n, n) Gram matrices.
         if x is not None and y is not None and max(x.shape[1], y.shape[1]) < a.n:
-            dots = own_dots(x) if a is b else ((x @ (x.T @ y)) * y).sum(1)
-            return cls(a.n, dots, p, q, y @ (y.T @ p), x @ (x.T @ q))
+            if a is b:
+                times = x @ (x.T @ p)
+                return cls(a.n, own_dots(x, a.product), p, q, times, times)
+            return cls(a.n, dots_between(x, y), p, q, y @ (y.T @ p), x @ (x.T @ q))
         k, l = a.matrix, b.matrix
-        return cls(a.n, (k * l).sum(1), p, q, l @ p, k @ q)
+        return cls(a.n, row_sums(k, l), p, q, l @ p, k @ q)
 
     def hsic(self, estimator: str) -> float:
         """HSIC of all n samples, of one pair."""
@@ -127,15 +145,32 @@ class Moments:
         return _unbiased(self.n - 1, total, sums, pq.sum(0) - 4 * pq + self.lp + self.kq + dots)
 
 
-def own_dots(x: Float[Tensor, "n d"]) -> Float[Tensor, "n"]:
-    """sum_j K_ij^2 = x_i' (X'X) x_i for K = XX'. X'X is symmetric, so blocks left of its diagonal are not formed."""
-    dots = torch.zeros_like(x[:, 0])
+def own_dots(x: Float[Tensor, "n d"], product: Float[Tensor, "d d"] | None = None) -> Float[Tensor, "n"]:
+    """sum_j K_ij^2 = x_i' (X'X) x_i for K = XX'. X'X (`product`) is symmetric, so half of it is enough."""
+    upper = (own_products(x) if product is None else product).clone()
     for first in range(0, x.shape[1], BLOCK):
-        block, rest = x[:, first : first + BLOCK], x[:, first:]
-        cross = block.T @ rest
-        cross[:, BLOCK:] *= 2  # each stands for its mirror image left of the diagonal too
-        dots += ((block @ cross) * rest).sum(1)
+        upper[first : first + BLOCK, first + BLOCK :] *= 2  # each stands for its mirror image left of the diagonal too
+    dots = torch.zeros_like(x[:, 0])
+    for rows in _blocks(len(x)):
+        some = x[rows]
+        for first in range(0, x.shape[1], BLOCK):
+            along = matmul(some[:, first : first + BLOCK], upper[first : first + BLOCK, first:])
+            dots[rows] += row_sums(along, some[:, first:])
     return dots
+
+
+def dots_between(x: Float[Tensor, "n d1"], y: Float[Tensor, "n d2"]) -> Float[Tensor, "n"]:
+    """sum_j K_ij L_ij = x_i' (X'Y) y_i for K = XX', L = YY'."""
+    cross = matmul(x.T, y)
+    dots = torch.empty_like(x[:, 0])
+    for rows in _blocks(len(x)):
+        dots[rows] = row_sums(matmul(x[rows], cross), y[rows])
+    return dots
+
+
+def _blocks(n: int) -> list[slice]:
+    """Rows whose products stay in a cache: storing them all and reading them again takes as long as the products."""
+    return [slice(first, first + ROWS) for first in range(0, n, ROWS)]
 
 
 def hsic_of_sums(n: int, products: Tensor, sums: Tensor, diagonals: Tensor, estimator: str) -> Tensor:

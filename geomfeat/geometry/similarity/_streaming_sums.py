@@ -7,8 +7,13 @@ means of x and y over all n samples, known only at the end:
     their products          sum p q = sum a b - 2 k.sum(a y) - 2 m.sum(b x) + |k|^2 sum a + |m|^2 sum b
                                       + 4 m' sum(x y') k - 3 n |m|^2 |k|^2.
 So these sums are stored: sum x, sum a, sum a b, sum a y of all pairs of layers, and sum x y' of all pairs.
+
+Seen from another point and in another unit, x becomes s x + c, so that a becomes s^2 a + 2 s c.x + |c|^2: the sums of
+one origin follow from those of another, and sums of several processes are added.
 """
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -45,9 +50,9 @@ class Origin:
         constant = bool(is_constant(torch.tensor(around), torch.tensor(raw), precision))
         return cls(point, (raw if constant else around) or 1.0, precision)
 
-    def seen_from(self, x: Tensor) -> Tensor:
-        """Features less the point, over the unit, in single precision."""
-        return ((x.to(WORKING) - self.point) / self.unit).float()
+    def seen_from(self, x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Features less the point, over the unit."""
+        return ((x.to(WORKING) - self.point) / self.unit).to(dtype)
 
     def differs(self, variance: Tensor, mean: Tensor) -> bool:
         """Whether any of features of these variances (d,) and means (d,), as seen from here, is no constant."""
@@ -57,10 +62,10 @@ class Origin:
 
 
 class ExactSums:
-    """The sums, growing with every block."""
+    """The sums, growing with every block, whose products are formed in `dtype`."""
 
-    def __init__(self, origins: list[Origin]) -> None:
-        self.origins = origins
+    def __init__(self, origins: list[Origin], dtype: torch.dtype) -> None:
+        self.origins, self.dtype = origins, dtype
         self.widths = [len(o.point) for o in origins]
         self.starts = [sum(self.widths[:i]) for i in range(len(origins))]
         total, count, device = sum(self.widths), len(origins), origins[0].point.device
@@ -76,18 +81,73 @@ class ExactSums:
 
     def add(self, block: list[Tensor]) -> None:
         """One block of every layer's features (m, d)."""
-        parts = [origin.seen_from(x) for origin, x in zip(self.origins, block, strict=True)]
+        parts = [origin.seen_from(x, self.dtype) for origin, x in zip(self.origins, block, strict=True)]
         norms = torch.stack([x.square().sum(1, dtype=WORKING) for x in parts], 1)
         joined = torch.cat(parts, 1)
         self.n += len(joined)
         self.x += joined.sum(0, dtype=WORKING)
         self.a += norms.sum(0)
         self.ab += norms.T @ norms
-        self.ax += norms.float().T @ joined
+        self.ax += norms.to(self.dtype).T @ joined
         for first in range(0, len(joined), ADDED):
             rows = slice(first, first + ADDED)
             for part, start, total in zip(parts, self.starts, self.xy, strict=True):
                 total += part[rows].T @ joined[rows, start:]
+
+    @property
+    def sums(self) -> list[Tensor]:
+        """All that grows with the samples, for sums over several streams; the first is their number."""
+        return [torch.tensor(self.n), self.x, self.a, self.ab, self.ax, *self.xy]
+
+    def of_sums(self, sums: Sequence[Tensor]) -> "ExactSums":
+        """The same layers with other sums."""
+        out = ExactSums(self.origins, self.dtype)
+        n, out.x, out.a, out.ab, out.ax, *out.xy = sums
+        out.n = int(n)
+        return out
+
+    def _columns(self, i: int) -> slice:
+        return slice(self.starts[i], self.starts[i] + self.widths[i])
+
+    @property
+    def blocks(self) -> int:
+        """Blocks that the sums are kept apart by: none."""
+        return 0
+
+    def seen_from(self, origins: list[Origin], _: int = 0) -> "ExactSums":
+        """The sums of the same samples from other points and in other units, see the module."""
+        out, n, layers = ExactSums(origins, self.dtype), self.n, range(len(origins))
+        out.n = n
+        s = [own.unit / other.unit for own, other in zip(self.origins, origins, strict=True)]
+        c = [(own.point - other.point) / other.unit for own, other in zip(self.origins, origins, strict=True)]
+        x = [self.x[self._columns(i)] for i in layers]
+        a, size, cx = self.a, [c[i] @ c[i] for i in layers], [c[i] @ x[i] for i in layers]
+        for i in layers:
+            out.x[self._columns(i)] = s[i] * x[i] + n * c[i]
+            out.a[i] = s[i] ** 2 * a[i] + 2 * s[i] * cx[i] + n * size[i]
+        for i, j in itertools.product(layers, layers):
+            low, high = min(i, j), max(i, j)
+            first = self.starts[high] - self.starts[low]
+            xy = self.xy[low][:, first : first + self.widths[high]]
+            xy = xy if i <= j else xy.T
+            ay, bx = self.ax[i, self._columns(j)], self.ax[j, self._columns(i)]
+            out.ax[i, self._columns(j)] = (
+                s[j] * (s[i] ** 2 * ay + 2 * s[i] * c[i] @ xy + size[i] * x[j])
+                + (s[i] ** 2 * a[i] + 2 * s[i] * cx[i] + n * size[i]) * c[j]
+            )
+            out.ab[i, j] = (
+                s[i] ** 2 * (s[j] ** 2 * self.ab[i, j] + 2 * s[j] * c[j] @ ay + size[j] * a[i])
+                + 2 * s[i] * (s[j] ** 2 * c[i] @ bx + 2 * s[j] * c[i] @ xy @ c[j] + size[j] * cx[i])
+                + size[i] * (s[j] ** 2 * a[j] + 2 * s[j] * cx[j] + n * size[j])
+            )
+            if i <= j:
+                out.xy[i][:, first : first + self.widths[j]] = (
+                    s[i] * s[j] * xy
+                    + s[i] * torch.outer(x[i], c[j])
+                    + s[j] * torch.outer(c[i], x[j])
+                    + n * torch.outer(c[i], c[j])
+                )
+        return out
 
     def hsic(self, estimator: str) -> Tensor:
         """HSIC of all pairs (L, L), each layer in its unit."""

@@ -8,6 +8,7 @@ differences between blocks (samples sorted by class!), and is the only way for w
 together to blocks of a fixed size first: neither method's result depends on the size of the batches.
 """
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,9 +18,10 @@ from torch import Tensor
 
 from geomfeat.charts import Heat
 from geomfeat.display import PlottableResult, matrix_map, pair_columns
+from geomfeat.distributed import gathered, named, rank, require_mergeable, summed
 from geomfeat.errors import BadInput
-from geomfeat.geometry.similarity._cka_matrix import DEAD, PairTable
-from geomfeat.geometry.similarity._cka_sums import Side
+from geomfeat.geometry.similarity._block_means import BlockMeans, normalised
+from geomfeat.geometry.similarity._cka_matrix import DEAD
 from geomfeat.geometry.similarity._hsic import check_estimator
 from geomfeat.geometry.similarity._streaming_sums import ExactSums, Origin, bytes_of_sums
 from geomfeat.numerics import WORKING, as_tensor, require_finite
@@ -27,7 +29,6 @@ from geomfeat.precision import coarser, precision_of
 from geomfeat.types import Representation
 
 METHODS = ("auto", "exact", "minibatch")
-GROUPS = 32  # groups of blocks, left out in turn for the standard error
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +71,10 @@ class StreamingCKA:
         estimator: "unbiased" or "biased", as in `cka`; "minibatch" knows the unbiased one only.
         method: "exact", "minibatch", or "auto": exact where its sums fit `memory` bytes.
         block: number of samples processed together, for any size of batches.
+        dtype: of the products within a block, float32 (default) or float64, which takes twice as long. Float32 rounds
+            CKA by about 1e-8, in a way that depends on which samples share a block, and so on the number of processes.
+
+    Several processes: each updates its own stream with its own samples, and `all_reduce` gives the stream of all.
 
     >>> x = torch.randn(500, 6, generator=torch.Generator().manual_seed(0))
     >>> stream = StreamingCKA()
@@ -81,18 +86,26 @@ class StreamingCKA:
     """
 
     def __init__(
-        self, *, estimator: str = "unbiased", method: str = "auto", memory: int = 2**30, block: int = 1024
+        self,
+        *,
+        estimator: str = "unbiased",
+        method: str = "auto",
+        memory: int = 2**30,
+        block: int = 1024,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         check_estimator(estimator, block)
         if method not in METHODS:
             raise BadInput(f"method={method!r}: use one of {', '.join(map(repr, METHODS))}")
         if method == "minibatch" and estimator == "biased":
             raise BadInput("the biased HSIC of blocks does not estimate that of all samples: use estimator='unbiased'")
-        self.estimator, self.method, self.memory, self.block = estimator, method, memory, block
+        if dtype not in (torch.float32, WORKING):
+            raise BadInput(f"dtype={dtype} must be torch.float32 (default) or torch.float64")
+        self.estimator, self.method, self.memory, self.block, self.dtype = estimator, method, memory, block, dtype
         self.names: tuple[str, ...] = ()
         self._waiting: list[list[Tensor]] = []
         self._precisions: list[torch.dtype] = []
-        self._sums: ExactSums | _BlockMeans | None = None
+        self._sums: ExactSums | BlockMeans | None = None
 
     def update(self, batch: Mapping[str, Any]) -> None:
         """Add {layer: features (m, d)} of the same m new samples; layers and widths as in the first batch.
@@ -114,28 +127,106 @@ class StreamingCKA:
 
     def result(self) -> StreamedCka:
         """CKA of all samples so far. Raises BadInput for fewer than the estimator needs."""
+        waiting = sum(map(len, self._waiting[0])) if self._waiting else 0
+        check_estimator(self.estimator, waiting + (self._sums.n if self._sums is not None else 0))
+        sums = self._whole()
+        if isinstance(sums, BlockMeans):
+            return self._found(sums.hsic(), sums, f"minibatch of {self.block}", sums.stderr())
+        return self._found(sums.hsic(self.estimator), sums, "exact", None)
+
+    def merge(self, other: "StreamingCKA") -> None:
+        """Add the samples of another stream, which stays as it is.
+
+        Raises BadInput for other layers, widths or settings.
+        """
+        require_mergeable([self._facts(), other._facts()])
+        if not other._waiting:
+            return
+        more = other._whole()
+        if not self._waiting:
+            self.names, self._precisions = other.names, list(other._precisions)
+            self._hold(more.of_sums([total.clone() for total in more.sums]))
+            return
+        self._precisions = list(map(coarser, self._precisions, other._precisions))
+        own = self._whole()
+        moved = more.seen_from(own.origins, own.blocks)
+        self._hold(own.of_sums([a + b for a, b in zip(own.sums, moved.sums, strict=True)]))
+
+    def all_reduce(self) -> "StreamingCKA":
+        """The stream of the samples of all processes of the group, which all must call this; all get the same.
+
+        This stream stays as it is. Ranks without samples take part. Raises BadInput on all where they differ in layers,
+        widths or settings, or have no samples at all; RankLost where one has ended.
+        """
+        own = self._whole() if self._waiting else None
+        everyone = gathered({**self._facts(), "blocks": 0 if own is None else own.blocks})
+        require_mergeable(everyone)
+        start = next((number for number, facts in enumerate(everyone) if facts["shape"]), None)
+        if start is None:
+            raise BadInput("no process has samples: update the stream before all_reduce()")
+        shape = everyone[start]["shape"]
+        points = [torch.zeros(width + 1, dtype=WORKING) for width in shape["widths"]]
+        if own is not None and rank() == start:
+            points = [torch.cat([o.point.cpu(), torch.tensor([o.unit], dtype=WORKING)]) for o in own.origins]
+        out = StreamingCKA(
+            estimator=self.estimator, method=self.method, memory=self.memory, block=self.block, dtype=self.dtype
+        )
+        out.names = tuple(shape["layers"])
+        came = [[getattr(torch, name) for name in facts["precisions"]] for facts in everyone if facts["shape"]]
+        out._precisions = [functools.reduce(coarser, of_layer) for of_layer in zip(*came, strict=True)]
+        device = "cpu" if own is None else own.origins[0].point.device
+        origins = [
+            Origin(point[:-1].to(device), float(point[-1]), precision)
+            for point, precision in zip(summed(points), out._precisions, strict=True)
+        ]
+        before = sum(facts["blocks"] for facts in everyone[: rank()])
+        moved = out._start(origins) if own is None else own.seen_from(origins, before)
+        out._hold(moved.of_sums(summed(moved.sums)))
+        return out
+
+    def _facts(self) -> dict[str, Any]:
+        widths = [w[0].shape[1] for w in self._waiting]
+        return {
+            "settings": {
+                "estimator": self.estimator, "method": self.method, "memory": self.memory, "block": self.block,
+                "dtype": named(self.dtype),
+            },
+            "shape": {"layers": list(self.names), "widths": widths} if widths else None,
+            "precisions": list(map(named, self._precisions)),
+        }  # fmt: skip
+
+    def _whole(self) -> "ExactSums | BlockMeans":
+        """The sums with those samples that do not fill a block yet."""
         left = [torch.cat(w) for w in self._waiting]
-        seen = self._sums.n if self._sums is not None else 0
-        check_estimator(self.estimator, seen + (len(left[0]) if left else 0))
-        if isinstance(self._sums, _BlockMeans) or (self._sums is None and not self._exact(left)):
-            sums = self._sums.copy() if self._sums is not None else _BlockMeans(self._origins(left))
+        sums = self._sums if self._sums is not None else self._start(self._origins(left))
+        if isinstance(sums, BlockMeans):
+            sums = sums.of_sums([total.clone() for total in sums.sums])
             if len(left[0]) >= 4:  # fewer have no unbiased HSIC
                 sums.add(left)
-            return self._found(sums.hsic(), sums, f"minibatch of {self.block}", sums.stderr())
+            return sums
         if len(left[0]):
             self._add(left)
             self._waiting = [[x[:0]] for x in left]
         assert self._sums is not None
-        return self._found(self._sums.hsic(self.estimator), self._sums, "exact", None)
+        return self._sums
 
-    def _found(self, hsic: Tensor, sums: "ExactSums | _BlockMeans", method: str, stderr: Tensor | None) -> StreamedCka:
+    def _hold(self, sums: "ExactSums | BlockMeans") -> None:
+        """Continue from these sums, with no sample waiting."""
+        self._sums = sums
+        self._waiting = [[o.point.new_zeros(0, len(o.point))] for o in sums.origins]
+
+    def _start(self, origins: list[Origin]) -> "ExactSums | BlockMeans":
+        exact = self._exact([len(origin.point) for origin in origins])
+        return ExactSums(origins, self.dtype) if exact else BlockMeans(origins)
+
+    def _found(self, hsic: Tensor, sums: "ExactSums | BlockMeans", method: str, stderr: Tensor | None) -> StreamedCka:
         notes = {name: DEAD for name, varies in zip(self.names, sums.varies(), strict=True) if not varies}
         dead = torch.tensor([name in notes for name in self.names], device=hsic.device)
-        values = torch.where(dead | dead[:, None], torch.nan, _normalised(hsic).clamp(-1, 1))
+        values = torch.where(dead | dead[:, None], torch.nan, normalised(hsic).clamp(-1, 1))
         return StreamedCka(self.names, values, stderr, self.estimator, method, sums.n, notes)
 
-    def _exact(self, rows: list[Tensor]) -> bool:
-        needed = bytes_of_sums([x.shape[1] for x in rows])
+    def _exact(self, widths: list[int]) -> bool:
+        needed = bytes_of_sums(widths)
         must = self.method == "exact" or self.estimator == "biased"
         if must and needed > self.memory:
             raise BadInput(
@@ -146,8 +237,7 @@ class StreamingCKA:
 
     def _add(self, rows: list[Tensor]) -> None:
         if self._sums is None:
-            origins = self._origins(rows)
-            self._sums = ExactSums(origins) if self._exact(rows) else _BlockMeans(origins)
+            self._sums = self._start(self._origins(rows))
         self._sums.add(rows)
 
     def _origins(self, rows: list[Tensor]) -> list[Origin]:
@@ -174,57 +264,3 @@ class StreamingCKA:
         self.names = names
         self._precisions = list(map(coarser, self._precisions or precisions, precisions))
         return rows
-
-
-class _BlockMeans:
-    """Means over blocks of their unbiased HSIC, in groups of blocks."""
-
-    def __init__(self, origins: list[Origin]) -> None:
-        self.origins = origins
-        count, device = len(origins), origins[0].point.device
-        self.n, self.blocks = 0, 0
-        self.sums = torch.zeros(GROUPS, count, count, dtype=WORKING, device=device)
-        self.alive = [False] * count
-
-    def copy(self) -> "_BlockMeans":
-        """One that can grow by itself."""
-        twin = _BlockMeans(self.origins)
-        twin.n, twin.blocks, twin.sums, twin.alive = self.n, self.blocks, self.sums.clone(), list(self.alive)
-        return twin
-
-    def add(self, block: list[Tensor]) -> None:
-        """One block of every layer's features (m, d), weighted by m."""
-        parts = [origin.seen_from(x) for origin, x in zip(self.origins, block, strict=True)]
-        sides = [Side.of_features(x, o.precision) for x, o in zip(parts, self.origins, strict=True)]
-        count = len(sides)
-        units = torch.tensor([side.unit for side in sides], dtype=WORKING, device=self.sums.device)
-        i, j = torch.cartesian_prod(*[torch.arange(count, device=units.device)] * 2).view(-1, 2).T
-        hsic = PairTable.of(sides, count, slice(0, count), False).moments(i, j).hsic_of_pairs("unbiased")
-        self.sums[self.blocks % GROUPS] += len(block[0]) * hsic.view(count, count) * torch.outer(units, units)
-        self.n += len(block[0])
-        self.blocks += 1
-        self.alive = [
-            was or origin.differs(x.double().var(0, correction=0), x.double().mean(0))
-            for was, origin, x in zip(self.alive, self.origins, parts, strict=True)
-        ]
-
-    def hsic(self) -> Tensor:
-        """The mean over samples."""
-        return self.sums.sum(0) / self.n
-
-    def varies(self) -> list[bool]:
-        """Whether a layer was no constant in some block."""
-        return self.alive
-
-    def stderr(self) -> Tensor | None:
-        """Jackknife over groups of blocks; None for a single one."""
-        groups = min(GROUPS, self.blocks)
-        if groups < 2:
-            return None
-        without = _normalised(self.sums.sum(0) - self.sums[:groups])
-        return (without.var(0, correction=0) * (groups - 1)).sqrt()
-
-
-def _normalised(hsic: Tensor) -> Tensor:
-    own = hsic.diagonal(dim1=-2, dim2=-1)
-    return hsic / (own[..., :, None] * own[..., None, :]).sqrt()

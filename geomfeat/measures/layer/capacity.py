@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import inf, isfinite
 
 from geomfeat import geometry
 from geomfeat.geometry.manifolds.capacity_floor import without_floor
+from geomfeat.geometry.manifolds.resampling.left_out import left_out_of
 from geomfeat.registry import Quantity, measure
-from geomfeat.statistics.group_errors import errors_over_draws
+from geomfeat.statistics.group_errors import errors_over_draws, keep
+from geomfeat.statistics.subsamples import takes_at_most
 from geomfeat.types import Estimate, Representation
 
 QUANTITIES = {
@@ -26,6 +29,8 @@ QUANTITIES = {
     "frac_nonseparable": Quantity((0, 1), "share of dichotomies", "no hyperplane through the origin separates them"),
     "simulated_capacity": Quantity((0, inf), "classes per dimension", "predicted, not simulated"),
 }
+# Samples of a class beyond which some are drawn: time grows with their number, and capacity falls with it.
+PER_CLASS = 200
 # Numbers that give the floor and whether it is reached; they are valid at the floor too.
 OF_THE_FLOOR = ("capacity_floor", "alignment_floor", "frac_inside", "frac_nonseparable")
 OF_THE_CONTROL = {
@@ -36,14 +41,22 @@ OF_THE_CONTROL = {
     "axis_alignment": Quantity((0, 1), "|cos|", "value for shuffled labels: a floor for this layer"),
     "center_axis_alignment": Quantity((0, 1), "|cos|", "value for shuffled labels: a floor for this layer"),
 }
-FILLED = "shuffled classes fill the layer: t lies inside its cone in every draw; use more units or fewer samples"
-TOO_FEW = "too few shuffled classes with moving anchors in the same draws: raise n_draws, or give more units"
+OF_THE_NOISE = {
+    name: Quantity(one.bounds, one.unit, one.direction.replace("for shuffled labels", "for noise alone"))
+    for name, one in OF_THE_CONTROL.items()
+}
+FILLED = (
+    "classes of the control fill the layer: every random direction lies inside its cone; use more units or fewer "
+    "samples"
+)
+TOO_FEW = "too few classes of a control with moving anchors in the same draws: raise n_draws, or give more units"
 NO_RADIUS = "no anchor moves (single points, or classes with one supporting point): the radius is undefined"
 NO_CAPACITY = "no draw met any class (p = 0 in all): raise n_draws"
 UNDEFINED = {
     "radius": NO_RADIUS,
     "radius_mean": NO_RADIUS,
-    "dimension": "t lies inside its cone in every draw: the classes fill the layer; use more units or fewer samples",
+    "dimension": "the classes fill the layer: every random direction lies inside its cone; use more units or fewer "
+    "samples",
     "frac_nonseparable": "separability could not be certified for any dichotomy",
     "capacity": NO_CAPACITY,
     "capacity_faces": NO_CAPACITY,
@@ -57,6 +70,7 @@ UNDEFINED = {
     needs={"labels"},
     stochastic=True,
 )
+@takes_at_most(per_class=PER_CLASS)
 def capacity(
     rep: Representation,
     *,
@@ -73,7 +87,7 @@ def capacity(
     ten times as long, and studies measure many layers. The notes say which. Where hardly any dichotomy leaves room
     (frac_inside near 1) the note begins with "at the floor": such numbers are left out of rankings. A rotation of the
     layer changes the numbers within their errors only, since the random directions are drawn in the layer's own
-    coordinates.
+    coordinates. Capacity falls with the number of samples of a class: compare at equal numbers.
 
     >>> import torch
     >>> x, labels = torch.eye(12), torch.arange(12) // 3                 # 4 simplices of 3 orthonormal points: 2/3
@@ -82,9 +96,9 @@ def capacity(
     True
     """
     over = None if resample == "auto" and rep.groups is None else resample
-    return estimates(
-        geometry.capacity(rep, n_draws=n_draws, dichotomies=dichotomies, center=center, resample=over, seed=seed)
-    )
+    found = geometry.capacity(rep, n_draws=n_draws, dichotomies=dichotomies, center=center, resample=over, seed=seed)
+    keep(left_out_of(found))
+    return estimates(found)
 
 
 @measure(
@@ -95,6 +109,7 @@ def capacity(
     stochastic=True,
     by_default=False,
 )
+@takes_at_most(per_class=PER_CLASS)
 def capacity_shuffled(
     rep: Representation,
     *,
@@ -105,7 +120,8 @@ def capacity_shuffled(
 ) -> dict[str, Estimate]:
     """Capacity, dimension, radius and alignments after the labels were shuffled over the points (a control).
 
-    Directions and signs are the first of those that `capacity` uses. A quarter of its draws is enough for a floor.
+    Directions, signs and samples are the first of those that `capacity` uses. A quarter of its draws is enough for a
+    floor.
 
     >>> import torch
     >>> x, labels = torch.eye(12), torch.arange(12) // 3     # any 4 classes of 3 orthonormal points: 2/3
@@ -114,8 +130,42 @@ def capacity_shuffled(
     True
     """
     found = geometry.shuffled_control(rep, n_draws=n_draws, dichotomies=dichotomies, center=center, seed=seed)
+    return _control(found, OF_THE_CONTROL, rep)
+
+
+@measure(
+    source="Chou, Le, Wang and Chung 2025 (arXiv 2503.18114), of the deviations from class means",
+    quantities=OF_THE_NOISE,
+    invariant_to={"duplication", "scale"},
+    needs={"labels"},
+    stochastic=True,
+    by_default=False,
+)
+@takes_at_most(per_class=PER_CLASS)
+def capacity_noise(
+    rep: Representation,
+    *,
+    n_draws: int = 50,
+    dichotomies: str = "random",
+    center: str | None = None,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """Capacity, dimension, radius and alignments of noise alone: all classes alike but for the spread of samples.
+
+    Directions and signs are the first of those that `capacity` uses; see `geometry.noise_control`.
+
+    >>> import torch
+    >>> x, labels = torch.eye(12), torch.arange(12) // 3
+    >>> capacity_noise(Representation(x, labels), n_draws=400)["capacity"].ok
+    True
+    """
+    found = geometry.noise_control(rep, n_draws=n_draws, dichotomies=dichotomies, center=center, seed=seed)
+    return _control(found, OF_THE_NOISE, rep)
+
+
+def _control(found: geometry.Capacity, wanted: Iterable[str], rep: Representation) -> dict[str, Estimate]:
     undefined = FILLED if found.frac_inside == 1 else "; ".join([TOO_FEW, *found.notes])
-    return errors_over_draws({name: _estimate(found, name, found.notes, undefined) for name in OF_THE_CONTROL}, rep)
+    return errors_over_draws({name: _estimate(found, name, found.notes, undefined) for name in wanted}, rep)
 
 
 def estimates(found: geometry.Capacity) -> dict[str, Estimate]:

@@ -6,9 +6,12 @@ from math import inf, isfinite
 
 from geomfeat import geometry
 from geomfeat.registry import Quantity, measure
+from geomfeat.statistics.subsamples import takes_at_most
 from geomfeat.types import Estimate, Representation
 
 NEAREST = (1, 2, 4, 8, 16)
+# Samples beyond which some are drawn: the search for neighbours grows with the square of their number.
+MOST = 3000
 
 
 @measure(
@@ -20,6 +23,7 @@ NEAREST = (1, 2, 4, 8, 16)
     min_samples=21,
     by_default=False,
 )
+@takes_at_most(MOST)
 def correlation_dimension(rep: Representation, *, k: tuple[int, int] = (10, 20)) -> Estimate:
     """How fast the number of pairs grows with distance, between the median distances to the 10th and 20th neighbour.
 
@@ -50,6 +54,7 @@ def correlation_dimension(rep: Representation, *, k: tuple[int, int] = (10, 20))
     min_samples=10,
     by_default=False,
 )
+@takes_at_most(MOST)
 def gride(rep: Representation) -> dict[str, Estimate]:
     """Dimension of the manifold from the distances to neighbours n and 2 n, for n = 1 to 16: how it depends on scale.
 
@@ -90,6 +95,7 @@ def gride(rep: Representation) -> dict[str, Estimate]:
     min_samples=21,
     by_default=False,
 )
+@takes_at_most(MOST)
 def mle_dimension(rep: Representation, *, k: int = 20) -> Estimate:
     """Dimension of the manifold near each sample, from the distances to its k neighbours.
 
@@ -112,6 +118,7 @@ def mle_dimension(rep: Representation, *, k: int = 20) -> Estimate:
     invariant_to={"rotation", "scale", "shift", "sample order", "unit order", "duplication"},
     min_samples=10,
 )
+@takes_at_most(MOST)
 def two_nn(rep: Representation, *, method: str = "mle") -> Estimate:
     """Dimension of the manifold near each sample, from the ratio of the two nearest distances.
 

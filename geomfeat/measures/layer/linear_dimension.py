@@ -5,11 +5,11 @@ from __future__ import annotations
 from math import inf, isfinite
 
 import torch
-from torch import Tensor
 
 from geomfeat import geometry
 from geomfeat.errors import BadInput
-from geomfeat.precision import Spread
+from geomfeat.geometry.dimension.distinct_samples import population_participation_ratio
+from geomfeat.geometry.dimension.eigenspectrum import power_law_with_error
 from geomfeat.registry import Quantity, measure
 from geomfeat.statistics.repeated_samples import repeats_once
 from geomfeat.types import Estimate, Representation
@@ -87,19 +87,12 @@ def participation_ratio_corrected(rep: Representation, *, estimator: str = "unbi
         said = f"fewer than {FOUR} groups: samples of a group are taken as independent"
         note = "; ".join(filter(None, (note, said)))
 
-    def ratio(some: Spread, rows: Tensor | None = None) -> float:
-        if estimator == "wishart":
-            return geometry.participation_ratio_wishart(some)
-        return geometry.participation_ratio_unbiased(some, groups if groups is None or rows is None else groups[rows])
-
-    spread = geometry.spread_of(rep)
-    value = ratio(spread)
+    value, error = population_participation_ratio(rep, groups, gaussian=estimator == "wishart")
     if not isfinite(value) or value <= 0:
         return Estimate.failed(
             f"{rep.n} samples are too few: their covariance is as even as noise would make it; give more samples"
         )
-    turned = spread.turned()
-    return Estimate(value, geometry.group_jackknife(lambda rows: ratio(turned.take(rows), rows), rep.n), note=note)
+    return Estimate(value, error, note=note)
 
 
 @measure(
@@ -148,12 +141,7 @@ def power_law_exponent(
     >>> abs(power_law_exponent(Representation(torch.cat([x, -x])))["exponent"].value - 1) < 1e-5
     True
     """
-    spread = geometry.spread_of(rep)
-    fit = geometry.power_law(spread, first=first, last=last)
-    turned = spread.turned()
-    sampling = geometry.group_jackknife(
-        lambda rows: geometry.power_law(turned.take(rows), first=fit.first, last=fit.last).exponent, rep.n
-    )
+    fit, sampling = power_law_with_error(rep, first=first, last=last)
     return {
         "exponent": Estimate(fit.exponent, max(fit.stderr, sampling or 0.0)),
         "r2": Estimate(fit.r2),

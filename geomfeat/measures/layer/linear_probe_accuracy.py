@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from geomfeat import geometry
 from geomfeat.registry import measure
+from geomfeat.statistics.subsamples import takes_at_most
 from geomfeat.types import Estimate, Representation
 
 
@@ -17,6 +18,7 @@ from geomfeat.types import Estimate, Representation
     stochastic=True,
     min_samples=4,
 )
+@takes_at_most(5000)  # an accuracy to half a per cent
 def linear_probe_accuracy(
     rep: Representation, *, folds: int = 5, classifier: str = "logistic", strength: float = 1.0, seed: int = 0
 ) -> Estimate:

@@ -8,6 +8,7 @@ import torch
 
 from geomfeat.errors import BadInput
 from geomfeat.geometry import participation_ratio_unbiased, participation_ratio_wishart
+from geomfeat.geometry.dimension import distinct_samples
 from geomfeat.registry import get
 from geomfeat.types import Representation
 from tests.geometry.clouds import normal
@@ -29,6 +30,14 @@ def test_groups_equal_all_samples_of_different_groups() -> None:
     x = normal(8, 3) + normal(10, 3, seed=1)[groups]
     expected = reference.participation_ratio_of_groups(x.numpy(), groups.numpy())
     assert participation_ratio_unbiased(x + 5, groups) == pytest.approx(expected, rel=1e-8)
+
+
+def test_blocks_of_rows_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    groups = torch.arange(30) % 7
+    x = normal(30, 5) + normal(7, 5, seed=1)[groups]
+    whole = participation_ratio_unbiased(x, groups)
+    monkeypatch.setattr(distinct_samples, "BLOCK", 4 * 30)  # four rows at once
+    assert participation_ratio_unbiased(x, groups) == pytest.approx(whole, rel=1e-12)
 
 
 def test_groups_may_be_names_and_none_may_be_missing() -> None:

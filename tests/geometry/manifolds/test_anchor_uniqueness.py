@@ -10,6 +10,7 @@ from torch import Tensor
 from geomfeat.geometry.manifolds import Capacity, as_manifolds, capacity, project_on_cones
 from geomfeat.geometry.manifolds.anchor_points import anchors_of
 from geomfeat.geometry.manifolds.anchor_uniqueness import ambiguous
+from geomfeat.geometry.manifolds.cones import least_norm_multipliers
 from geomfeat.geometry.manifolds.cones.least_norm_multipliers import least_norm, shortest
 from geomfeat.geometry.manifolds.cones.span import in_span
 from tests.geometry.clouds import normal, signs, simplices, spheres
@@ -170,3 +171,22 @@ def test_of_many_solutions_the_least_is_found():
         if np.linalg.norm(start @ points) > 1e-9:
             expected = slow.least_norm(points, start @ points)
             np.testing.assert_allclose(found, expected, atol=1e-7 * expected.max())
+
+
+def test_quick_steps_end_where_decompositions_do(monkeypatch: pytest.MonkeyPatch):
+    points, start = normal(60, 12, seed=7).numpy(), np.maximum(normal(60, seed=8).numpy(), 0.0)
+    quick, refused = shortest(points, start), []
+    far_from = least_norm_multipliers._far_from
+    monkeypatch.setattr(
+        least_norm_multipliers, "_far_from", lambda *given: refused.append(far_from(*given)) or refused[-1]
+    )
+    shortest(points, start)
+    assert refused.count(True) >= 1
+    assert not refused[-1]
+    monkeypatch.setattr(least_norm_multipliers, "_far_from", lambda *_: False)
+    monkeypatch.setattr(least_norm_multipliers, "CLEAR", np.inf)
+    exact = shortest(points, start)
+    assert quick is not None
+    assert exact is not None
+    np.testing.assert_allclose(quick, exact, rtol=1e-10, atol=1e-12)
+    assert ((quick > 0) == (exact > 0)).all()

@@ -8,6 +8,8 @@ from hypothesis import given, settings, strategies as st
 
 from geomfeat.errors import BadInput
 from geomfeat.geometry.probes import nc1
+from geomfeat.numerics import jackknife_stderr
+from geomfeat.statistics.group_errors import values_alone
 from tests.geometry.clouds import normal
 from tests.reference import geometry as reference
 
@@ -23,6 +25,18 @@ def test_equals_its_definition(classes: int, d: int, seed: int, size: float, une
     x = normal(len(labels), d, seed=seed) + 2 * normal(classes, d, seed=seed + 1)[labels] + 5
     expected = reference.nc1(x.numpy(), labels.numpy())
     assert nc1(size * x, labels) == pytest.approx(expected, rel=1e-7)
+
+
+@pytest.mark.parametrize(("n", "d"), [(60, 5), (24, 40), (33, 4)])
+def test_its_error_is_the_jackknife_over_tenths_of_each_class(n: int, d: int):
+    labels = torch.arange(n) % 3
+    labels[-1] = 3  # a class that is lost with one of the tenths
+    x = normal(n, d) + 2 * normal(4, d, seed=1)[labels] + 5
+    order = torch.argsort(labels, stable=True)
+    parts = [order[torch.arange(n) % 10 != g] for g in range(10)]
+    with values_alone():
+        without = [float(nc1(x[rows], labels[rows])) for rows in parts]
+    assert nc1(x, labels).stderr == pytest.approx(jackknife_stderr(without), rel=1e-9)
 
 
 def test_collapsed_classes_give_zero():

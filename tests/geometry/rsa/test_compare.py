@@ -15,7 +15,7 @@ from geomfeat.geometry.rsa import RDMs, compare_rdms, rdm
 from geomfeat.geometry.rsa.compare import COMPARATORS, RANKED, similarities
 from geomfeat.geometry.similarity import cka
 from geomfeat.numerics import stream
-from tests.reference.rsa import resampled_similarity
+from tests.reference.rsa import resampled_similarity, similarity, whitened_pairs
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -109,25 +109,35 @@ def test_rounding_decides_no_order() -> None:
         torch.testing.assert_close(compare_rdms(a, other, how), compare_rdms(clean, other, how), rtol=0, atol=0)
 
 
-def test_missing_pairs_are_left_out_of_both() -> None:
-    a, b = example(2, 7), example(1, 7, seed=1)
-    gaps = a.vectors.clone()
-    gaps[0, [3, 8]] = float("nan")
-    rest = [i for i in range(21) if i not in (3, 8)]
-    for how in COMPARATORS[:-1]:
-        found = compare_rdms(RDMs(gaps), b, how)
-        expected = similarities(a.vectors[:, rest][:, :15], b.vectors[:, rest][:, :15], how, torch.ones(1, 6).double())
-        assert found.shape == (2, 1)
-        direct = compare_rdms(RDMs(a.vectors.index_fill(1, torch.tensor([3, 8]), float("nan"))), b, how)
-        torch.testing.assert_close(found, direct)
-        assert not torch.allclose(found, expected[0])
-    u, v = a.vectors[1, rest], b.vectors[0, rest]
-    expected = torch.nn.functional.cosine_similarity(u, v, dim=0)
-    assert float(compare_rdms(RDMs(gaps), b)[1]) == pytest.approx(float(expected), rel=1e-12)
-    with pytest.raises(BadInput, match="whitened_cosine needs all pairs, 2 are NaN"):
-        compare_rdms(RDMs(gaps), b, "whitened_cosine")
-    with pytest.raises(BadInput, match="no pair"):
-        compare_rdms(RDMs(gaps * float("nan")), b)
+@pytest.mark.parametrize("comparator", COMPARATORS)
+def test_two_rdms_are_compared_on_the_pairs_that_both_have(
+    comparator: str, device: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    a, b = example(3, 6), example(2, 6, seed=1)
+    a.vectors[0, [3, 8]] = b.vectors[1, [2, 8, 14]] = torch.nan
+    with caplog.at_level("WARNING"):
+        found = compare_rdms(RDMs(a.vectors.to(device)), RDMs(b.vectors), comparator).cpu()
+    assert "compared on the pairs of conditions that both have: 11 to 15 of 15" in caplog.text
+    pairs = list(itertools.combinations(range(6), 2))
+    for i, j in itertools.product(range(3), range(2)):
+        both = (~(a.vectors[i].isnan() | b.vectors[j].isnan())).numpy()
+        u, v = a.vectors[i].numpy()[both], b.vectors[j].numpy()[both]
+        if comparator == "whitened_cosine":
+            expected = whitened_pairs(u, v, [pair for pair, there in zip(pairs, both, strict=True) if there], 6)
+        else:
+            expected = similarity(u, v, comparator)
+        assert float(found[i, j]) == pytest.approx(expected, rel=1e-9), (i, j)
+    complete = compare_rdms(example(3, 6).select("1"), example(2, 6, seed=1).select("0"), comparator)
+    torch.testing.assert_close(found[1:2, :1], complete)
+
+
+def test_two_pairs_in_common_are_no_similarity(caplog: pytest.LogCaptureFixture) -> None:
+    a, b = example(2, 4), example(1, 4, seed=1)
+    a.vectors[0, :4] = torch.nan
+    with caplog.at_level("WARNING"):
+        found = compare_rdms(a, b)
+    assert found.isnan().tolist() == [[True], [False]]
+    assert "2 to 6 of 6; 1 have fewer than 3 and are NaN" in caplog.text
 
 
 def test_what_is_undefined_is_nan() -> None:

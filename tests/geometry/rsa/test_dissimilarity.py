@@ -17,7 +17,7 @@ from geomfeat.geometry.rsa import RDMs, condition_residuals, noise_precision, rd
 from geomfeat.geometry.rsa.files import load_rdms
 from geomfeat.numerics import stream
 from geomfeat.types import Representation
-from tests.reference.rsa import correlation_by_pairs, crossnobis_by_folds, distances_by_pairs
+from tests.reference.rsa import correlation_by_pairs, crossnobis_by_products, distances_by_pairs
 from tests.shared_data import shared
 
 
@@ -56,7 +56,7 @@ def test_every_dissimilarity_equals_its_definition(per_cell: int, device: str) -
         "squared_mahalanobis": distances_by_pairs(means, precision),
         "mahalanobis": distances_by_pairs(means, precision) ** 0.5,
         "correlation": correlation_by_pairs(means),
-        "crossnobis": crossnobis_by_folds(x.numpy(), conditions, runs, precision),
+        "crossnobis": crossnobis_by_products(x.numpy(), conditions, runs, precision),
     }
     for name, values in expected.items():
         given = {"precision": precision} if "nobis" in name else {}
@@ -69,14 +69,6 @@ def test_every_dissimilarity_equals_its_definition(per_cell: int, device: str) -
     diagonal = rdm(x, conditions, dissimilarity="crossnobis", runs=runs, precision=np.diag(precision))
     full = rdm(x, conditions, dissimilarity="crossnobis", runs=runs, precision=np.diag(np.diag(precision)))
     torch.testing.assert_close(diagonal.vectors, full.vectors)
-
-
-def test_crossnobis_counts_runs_alike_whatever_their_sizes() -> None:
-    conditions = np.array([0, 1, 2, 0, 0, 0, 1, 2, 2, 0, 1, 2])
-    runs = np.array([0, 0, 0, 1, 1, 1, 1, 1, 1, 2, 2, 2])
-    x = draw(12, 4)
-    found = rdm(x, conditions, dissimilarity="crossnobis", runs=runs).vectors[0]
-    np.testing.assert_allclose(found, crossnobis_by_folds(x.numpy(), conditions, runs, np.eye(4)), rtol=1e-9)
 
 
 def test_crossnobis_of_noise_is_zero_on_average_and_the_plain_distance_is_not() -> None:
@@ -137,6 +129,21 @@ def test_laws(n: int, d: int, seed: int, scale: float) -> None:
     torch.testing.assert_close(rdm(scale * x + 5, dissimilarity="correlation").vectors, correlation)
 
 
+def test_errors_and_notes_travel() -> None:
+    a = RDMs(torch.arange(1.0, 7.0), conditions="abcd", stderr=torch.arange(1.0, 7.0) / 10, notes=("few",))
+    b = RDMs(torch.ones(6), names=["b"], conditions="abcd")
+    both = stack_rdms([a, b])
+    assert both.notes == ("0: few",)
+    torch.testing.assert_close(both.stderr[0], a.stderr[0])
+    assert bool(both.stderr[1].isnan().all())
+    torch.testing.assert_close(both.select("0").stderr, a.stderr)
+    taken = both.take("db")
+    torch.testing.assert_close(taken.stderr[0] * 10, taken.vectors[0])
+    assert a.to_frame()["stderr"].tolist() == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+    assert "stderr" not in b.to_frame()
+    assert "note: few" in str(a)
+
+
 def test_names_of_layers_and_conditions_travel() -> None:
     a = rdm(Representation(draw(4, 3), layer="fc1"))
     both = stack_rdms([a, rdm(draw(4, 6), name="V1")])
@@ -166,7 +173,20 @@ X, C = draw(6, 3), [0, 0, 1, 1, 2, 2]
         (lambda: rdm(X, [0, 1]), "conditions has 2 entries, but there are 6"),
         (lambda: rdm(X, [0.0, 1, 2, 3, 4, float("nan")]), "1 of 6 conditions are missing"),
         (lambda: rdm(X, C, dissimilarity="crossnobis", runs=[0] * 6), "at least 2 runs"),
-        (lambda: rdm(X, C, dissimilarity="crossnobis", runs=[0, 1, 0, 1, 0, 0]), "condition 2 is missing in run 1"),
+        (
+            lambda: rdm(X, C, dissimilarity="crossnobis", runs=[0, 0, 1, 1, 1, 1]),
+            "no two conditions share 2 runs: 3 of 6",
+        ),
+        (lambda: rdm(X, C, errors=True), "errors=True needs dissimilarity='crossnobis'"),
+        (
+            lambda: rdm(X, C, dissimilarity="crossnobis", runs=[0, 1] * 3, precision={0: torch.ones(3)}),
+            "precision has none for run 1",
+        ),
+        (
+            lambda: rdm(X, C, dissimilarity="crossnobis", runs=[0, 1] * 3, precision={0: [1, 1], 1: [1, 1]}),
+            r"precision\[0\] must be",
+        ),
+        (lambda: RDMs(torch.ones(3), stderr=torch.ones(6)), "stderr has shape"),
         (lambda: rdm(X, C, dissimilarity="mahalanobis", precision=torch.eye(4)), "precision must be"),
         (lambda: rdm(X, C, dissimilarity="mahalanobis", precision=draw(3, 3).abs()), "not symmetric"),
         (lambda: rdm(X, C, dissimilarity="mahalanobis", precision=-torch.eye(3)), "negative entries"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry.rsa import RDMs, compare_rdms, noise_ceiling
+from geomfeat.geometry.rsa import RDMs, compare_rdms, noise_ceiling, rdm, stack_rdms
 from geomfeat.geometry.rsa._noise_ceiling import ceilings_per_subject
 from geomfeat.geometry.rsa.compare import COMPARATORS
 from geomfeat.numerics import stream
@@ -76,7 +77,7 @@ def test_the_true_model_lies_between_on_average() -> None:
         data = subjects(6, 10, 0.5, seed)
         g = stream(seed, "ceiling", 6, 10)
         truth = RDMs(torch.rand(45, generator=g, dtype=torch.float64) + 1)
-        ceiling = noise_ceiling(data, "correlation")
+        ceiling = noise_ceiling(data, "correlation", n_permutations=0)
         value = float(compare_rdms(truth, data, "correlation").mean())
         inside.append((value - ceiling.lower, ceiling.upper - value))
     below, above = np.array(inside).T
@@ -130,3 +131,52 @@ def test_pairs_missing_in_one_subject_are_counted_in_a_note() -> None:
     vectors[2, :59] = torch.nan
     found = noise_ceiling(RDMs(vectors, names=tuple("abc")), "spearman")
     assert any("7 of 66 pairs" in note and "'c' lacks most (59)" in note for note in found.notes)
+
+
+def test_chance_is_the_ceiling_of_conditions_in_an_order_of_their_own() -> None:
+    """By a loop over the same number of other permutations, and by all of them."""
+    data = subjects(2, 4, 0.3)
+    pairs = list(itertools.combinations(range(4), 2))
+    lower = []
+    for order in itertools.permutations(range(4)):
+        moved = data.matrices[1].numpy()[np.ix_(order, order)]
+        two = np.stack([data.vectors[0].numpy(), [moved[i, j] for i, j in pairs]])
+        lower.append(ceiling_by_loop(two, "correlation")[0])
+    found = noise_ceiling(data, "correlation", n_permutations=2000)
+    assert found.chance == pytest.approx(np.mean(lower), abs=4 * np.std(lower) / 2000**0.5)
+    exact = np.mean(np.array(lower) >= found.lower - 1e-9)
+    assert found.p_chance == pytest.approx(exact, abs=4 * (exact / 2000) ** 0.5)
+
+
+@pytest.mark.parametrize("comparator", ["cosine", "rho_a", "whitened_cosine"])
+def test_subjects_without_common_geometry_are_at_chance(comparator: str) -> None:
+    """p values are uniform: at most 5 % below .05 but for the spread of 40 data sets."""
+    p = []
+    for seed in range(40):
+        g = stream(seed, "strangers")
+        patterns = torch.randn(3, 6, 4, generator=g, dtype=torch.float64)
+        data = stack_rdms([rdm(x) for x in patterns], "abc")
+        found = noise_ceiling(data, comparator, n_permutations=39, seed=seed)
+        p.append(found.p_chance)
+        assert any("no higher than by chance" in note for note in found.notes) == (found.p_chance > 0.05)
+    assert np.mean(np.array(p) <= 0.05) < 0.05 + 3 * (0.05 * 0.95 / 40) ** 0.5
+    assert abs(np.mean(p) - 0.5) < 4 * (1 / 12 / 40) ** 0.5
+    same = noise_ceiling(subjects(4, 8, 0.05), comparator)
+    assert same.p_chance == pytest.approx(1 / 101)
+    assert same.lower > same.chance
+    assert not any("by chance" in note for note in same.notes)
+
+
+def test_chance_needs_two_subjects_and_permutations() -> None:
+    for data, n_permutations in ((subjects(1, 5, 0.1), 10), (subjects(3, 5, 0.1), 0)):
+        found = noise_ceiling(data, n_permutations=n_permutations)
+        assert math.isnan(found.chance)
+        assert math.isnan(found.p_chance)
+
+
+def test_chance_with_missing_pairs_uses_what_is_left_in_each_order() -> None:
+    data = subjects(3, 7, 0.05)
+    data.vectors[0, :3] = torch.nan
+    found = noise_ceiling(data)
+    assert found.p_chance < 0.05
+    assert found.chance < found.lower

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from geomfeat.errors import BadInput
-from geomfeat.geometry.rsa import condition_residuals, noise_precision
+from geomfeat.geometry.rsa import condition_residuals, noise_precision, noise_precision_by_run
 from geomfeat.numerics import stream
 from geomfeat.types import Representation
 from tests.reference.rsa import shrunk_to_diagonal, shrunk_to_identity
@@ -106,6 +106,28 @@ def test_degrees_of_freedom_are_those_that_the_residuals_know() -> None:
         torch.testing.assert_close(
             noise_precision(wide, estimator="variances"), noise_precision(wide, estimator="variances", dof=9)
         )
+
+
+def test_precision_of_runs_has_the_degrees_of_freedom_of_each() -> None:
+    """Samples minus conditions, of those that the run has: by hand, and unbiased on white noise."""
+    conditions, runs = list("aabbccaab") + list("aabb" * 3), [0] * 9 + [1] * 12
+    x = draw(21, 2)
+    found = noise_precision_by_run(x, conditions, runs, estimator="sample")
+    for run, rows, dof in ((0, slice(0, 9), 6), (1, slice(9, 21), 10)):
+        left = x[rows].clone()
+        for c in set(conditions[rows]):
+            mine = torch.tensor([v == c for v in conditions[rows]])
+            left[mine] -= left[mine].mean(0)
+        torch.testing.assert_close(found[run], torch.linalg.inv(left.T @ left / dof))
+    variances = torch.stack([
+        1 / noise_precision_by_run(draw(21, 2, seed=s), conditions, runs, estimator="variances")[0] for s in range(400)
+    ])  # fmt: skip
+    assert abs(float(variances.mean()) - 1) < 4 * float(variances.mean(1).std()) / 20
+
+
+def test_a_run_without_repeats_is_named() -> None:
+    with pytest.raises(BadInput, match="run 1: 2 residuals leave 0 degrees of freedom"):
+        noise_precision_by_run(draw(6, 2), list("aabbab"), [0, 0, 0, 0, 1, 1])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.float64])

@@ -242,3 +242,16 @@ def test_samples_that_are_all_constant_say_so() -> None:
     seed = next(s for s in range(200) if not bool((resample(5, 2, s, "stimuli")[:, :2] > 0).all(1).any()))
     with pytest.raises(BadInput, match=r"0 of 2 bootstrap samples have similarities, .*in the RDM of 'lone'"):
         rank_by_rsa({"true": truth, "lone": RDMs(lone)}, data, "correlation", n_bootstrap=2, seed=seed)
+
+
+def test_the_plot_and_the_text_hold_the_noise_ceiling_and_chance() -> None:
+    truth, data = study(4, 8)
+    found = rank_by_rsa({"true": truth, "none": truth.flip(0)}, data, "correlation", n_bootstrap=20)
+    lines = {curve.label: next(iter(curve.y)) for curve in found._chart().curves[1:]}
+    assert lines == {
+        "lower noise ceiling": found.ceiling.lower, "upper noise ceiling": found.ceiling.upper,
+        "lower noise ceiling by chance": found.ceiling.chance,
+    }  # fmt: skip
+    assert f"(by chance {found.ceiling.chance:.3f}, p = {found.ceiling.p_chance:.3f})" in str(found)
+    alone = rank_by_rsa({"true": truth}, data.select(data.names[0]), "correlation", n_bootstrap=20)
+    assert [curve.label for curve in alone._chart().curves[1:]] == ["upper noise ceiling"]

@@ -98,8 +98,8 @@ def test_independent_wide_layers_read_zero_unbiased_and_nearly_one_biased() -> N
 def test_unbiased_hsic_is_unbiased() -> None:
     # Population HSIC of x with itself for linear kernels: tr Sigma^2 = d for standard normal features.
     for n in (5, 8):
-        values = [hsic(x, x) for x in (torch.randn(n, 3, generator=stream(s, "hsic", n)).double() for s in range(3000))]
-        assert abs(np.mean(values) - 3) < 4 * np.std(values) / 3000**0.5
+        values = [hsic(x, x) for x in (torch.randn(n, 3, generator=stream(s, "hsic", n)).double() for s in range(800))]
+        assert abs(np.mean(values) - 3) < 4 * np.std(values) / 800**0.5
 
 
 @settings(deadline=None, max_examples=40)

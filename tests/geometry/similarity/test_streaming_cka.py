@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.testing import assert_close
 
 from geomfeat.errors import BadInput
 from geomfeat.geometry.similarity import StreamingCKA, cka_matrix, linear_gram
 from geomfeat.numerics import stream
 from geomfeat.types import Representation
+from tests.geometry.clouds import normal
 from tests.reference.kernels import cka_by_definition, hsic_by_definition
 
 SINGLE = 1e-7
@@ -205,3 +209,50 @@ def test_rounding_of_a_constant_is_a_dead_layer(method: str) -> None:
     last = torch.randint(0, 2, (60, 4), generator=torch.Generator().manual_seed(0)) * 2.0**-23
     found = streamed({**layers(60, 3), "dead": 0.3 * (1 + last)}, 20, method=method, block=16).result()
     assert list(found.notes) == ["dead"]
+
+
+@pytest.mark.parametrize(("options", "limit"), [
+    ({"dtype": torch.float64}, 1e-12), ({}, 1e-6), ({"dtype": torch.float64, "estimator": "biased"}, 1e-12),
+    ({"method": "minibatch", "block": 50}, 1e-6),
+])  # fmt: skip
+def test_merged_streams_are_that_of_all_samples(options: dict[str, Any], limit: float) -> None:
+    """From other fixed points and units: the second part lies elsewhere and is wider."""
+    x = normal(1000, 5, seed=1) + 20
+    x[500:] = 4 * x[500:] + 30
+    layers = {"a": x, "b": x[:, :3].square(), "flat": torch.ones(1000, 2)}
+
+    def streamed(rows: slice) -> StreamingCKA:
+        found = StreamingCKA(**options)
+        for index in torch.arange(1000)[rows].split(100):
+            found.update({name: layer[index] for name, layer in layers.items()})
+        return found
+
+    expected, parts, other = streamed(slice(None)).result(), streamed(slice(500)), streamed(slice(500, None))
+    before = other.result().values
+    parts.merge(other)
+    found = parts.result()
+    assert_close(found.values, expected.values, rtol=limit, atol=limit, equal_nan=True)
+    assert (found.n, dict(found.notes)) == (1000, dict(expected.notes))
+    assert_close(other.result().values, before, rtol=0, atol=0, equal_nan=True)
+    if expected.stderr is not None:
+        assert_close(found.stderr, expected.stderr, rtol=limit, atol=limit, equal_nan=True)
+    empty = StreamingCKA(**options)
+    empty.merge(StreamingCKA(**options))
+    empty.merge(parts)
+    assert_close(empty.all_reduce().result().values, found.values, rtol=0, atol=0, equal_nan=True)
+    empty.update({name: layer[:100] for name, layer in layers.items()})
+    assert parts.result().n == 1000
+
+
+def test_streams_of_other_layers_or_settings_are_not_merged() -> None:
+    stream, other = StreamingCKA(), StreamingCKA()
+    stream.update({"a": normal(30, 3)})
+    other.update({"a": normal(30, 4)})
+    with pytest.raises(BadInput, match=r"widths is \[3\] in one, \[4\] in another"):
+        stream.merge(other)
+    with pytest.raises(BadInput, match="block is 1024 in one, 64 in another"):
+        stream.merge(StreamingCKA(block=64))
+    with pytest.raises(BadInput, match="no process has samples"):
+        StreamingCKA().all_reduce()
+    with pytest.raises(BadInput, match="float16"):
+        StreamingCKA(dtype=torch.float16)

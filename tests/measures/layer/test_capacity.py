@@ -46,7 +46,7 @@ def test_classes_that_fill_the_layer_fail_with_the_reason():
     found = get("capacity").run(labelled(torch.cat([x, -x], 1)), n_draws=30)
     assert found["frac_inside"].value == 1.0
     assert found["capacity"].ok
-    assert all("inside its cone in every draw" in found[q].note for q in ("dimension", "axis_alignment"))
+    assert all("every random direction lies inside its cone" in found[q].note for q in ("dimension", "axis_alignment"))
 
 
 def test_bad_options_fail_the_row_with_the_message():
@@ -89,3 +89,14 @@ def test_copies_of_points_are_not_shuffled_apart():
     twice = rep.take(torch.arange(rep.n).repeat(2))
     once, again = (get("capacity_shuffled").run(r, seed=1) for r in (rep, twice))
     assert {name: e.value for name, e in again.items()} == {name: e.value for name, e in once.items()}
+
+
+def test_noise_alone_is_the_control_of_the_geometry() -> None:
+    rep = labelled(normal(3, 6, 30) + 3 * normal(3, 1, 30, seed=1))
+    found, direct = get("capacity_noise").run(rep, seed=2), geometry.noise_control(rep, n_draws=50, seed=2)
+    for name in ("capacity", "dimension", "radius", "center_alignment", "axis_alignment", "center_axis_alignment"):
+        assert found[name].value == getattr(direct, name)
+        assert found[name].ok
+    single = get("capacity_noise").run(labelled(normal(6, 1, 20)))["capacity"]
+    assert not single.ok
+    assert "one point, whose noise is not known" in single.note

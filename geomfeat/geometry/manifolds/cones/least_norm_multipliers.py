@@ -27,6 +27,8 @@ RIDGE = 1e-13
 # Relative error of A l = p, and of the positive l by (1), of a certified answer.
 CERTAIN = 1e-9
 NONE = 1e-10
+# Relative error of what normal equations refuse, and the share of R's largest diagonal entry above which QR is enough.
+ROUGH, CLEAR = 1e-4, 1e-6
 
 
 def least_norm(
@@ -74,20 +76,18 @@ def shortest(points: np.ndarray, start: np.ndarray) -> np.ndarray | None:
     """
     lengths = np.linalg.norm(points, axis=1)
     # Which directions the points span is decided for unit points; the norm is that of multipliers as points are long.
-    _, size, basis = np.linalg.svd(points / lengths[:, None], full_matrices=False)
+    _, size, basis = np.linalg.svd(np.linalg.qr(points / lengths[:, None], mode="r"), full_matrices=False)
     a = points @ basis[size > DEPENDENT * size[0]].T / lengths.max()
     scale = np.linalg.norm(start)
     p = (start / scale) @ a
-    w = np.linalg.lstsq(a, start / scale, rcond=None)[0]
+    w = np.linalg.solve(_normal(a), p)
     for _ in range(STEPS):
         held = a @ w > 0
-        best = _on(a, p, held)
+        gradient = p - np.maximum(a @ w, 0.0) @ a
+        step, end = np.linalg.solve(_normal(a[held]), np.stack([gradient, p], 1)).T
+        best = None if _far_from(a, p, held, end) else _on(a, p, held)
         if best is not None:
             return best * scale
-        gradient = p - np.maximum(a @ w, 0.0) @ a
-        hessian = a[held].T @ a[held]
-        ridge = RIDGE * max(np.trace(hessian), np.finfo(float).tiny ** 0.5)
-        step = np.linalg.solve(hessian + ridge * np.eye(len(p)), gradient)
         length = _along(a @ w, a @ step, float(p @ step))
         if not 0 < length < np.inf:
             return None
@@ -95,21 +95,48 @@ def shortest(points: np.ndarray, start: np.ndarray) -> np.ndarray | None:
     return None
 
 
+def _normal(rows: np.ndarray) -> np.ndarray:
+    """The matrix of the normal equations of rows, with a ridge."""
+    gram = rows.T @ rows
+    return gram + RIDGE * max(np.trace(gram), np.finfo(float).tiny ** 0.5) * np.eye(len(gram))
+
+
+def _far_from(a: np.ndarray, p: np.ndarray, held: np.ndarray, w: np.ndarray) -> bool:
+    """Do normal equations, solved by w, leave no doubt that (1) fails on these held points? Not where w is inexact."""
+    l = a @ w
+    if not held.any() or not np.linalg.norm(l[held] @ a[held] - p) <= ROUGH * np.linalg.norm(p):
+        return False
+    top = np.abs(l[held]).max()
+    return bool((l[held] < -ROUGH * top).any() or (l[~held] > ROUGH * top).any())
+
+
 def _on(a: np.ndarray, p: np.ndarray, held: np.ndarray) -> np.ndarray | None:
     """The solution of least norm on the held points, if (1) certifies it for all of them."""
     if not held.any():
         return None
-    u, size, vh = np.linalg.svd(a[held], full_matrices=False)
-    kept = size > DEPENDENT * size[0]
-    part = (vh[kept] @ p) / size[kept]
-    l = a @ (vh[kept].T @ (part / size[kept]))
-    l[held] = u[:, kept] @ part
+    l, on_held = _of_least_norm(a[held], p)
+    l = a @ l
+    l[held] = on_held
     top = np.abs(l[held]).max()
     if (l[held] < -CERTAIN * top).any() or (l[~held] > CERTAIN * top).any():
         return None
     # A multiplier of rounding would make its class an active one.
     l = np.where(held & (l > NONE * top), l, 0.0)
     return l if np.linalg.norm(l @ a - p) <= CERTAIN * np.linalg.norm(p) else None
+
+
+def _of_least_norm(rows: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """w and l = rows @ w with l @ rows = p: by QR, a fifth of the time of an SVD, where the rows clearly span all."""
+    if len(rows) >= rows.shape[1]:
+        q, r = np.linalg.qr(rows)
+        size = np.abs(r.diagonal())
+        if size.min() > CLEAR * size.max():
+            part = np.linalg.solve(r.T, p)
+            return np.linalg.solve(r, part), q @ part
+    u, size, vh = np.linalg.svd(rows, full_matrices=False)
+    kept = size > DEPENDENT * size[0]
+    part = (vh[kept] @ p) / size[kept]
+    return vh[kept].T @ (part / size[kept]), u[:, kept] @ part
 
 
 def _along(level: np.ndarray, slope: np.ndarray, gain: float) -> float:

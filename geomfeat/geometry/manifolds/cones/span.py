@@ -12,12 +12,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geomfeat.numerics import WORKING
+from geomfeat.numerics import WORKING, own_products
 
 # Stored numbers err by .3 of a rounding (root mean square), sums of products in the same precision by about one.
 ROUNDINGS = 2.0
 # A Gram matrix shows singular values down to this share of the largest possible one; smaller ones need the points.
 SHOWN = 1e-6
+# Eigenvalues of a Gram matrix above this share of the largest have eigenvectors that the points can confirm.
+CLEAR = 1e-5
 # Points for each coordinate that are enough to prove the rank, where there are many more.
 ENOUGH = 1.5
 TINY = torch.finfo(WORKING).tiny
@@ -65,14 +67,33 @@ def in_span(x: Float[Tensor, "k N"], rounding: Float[Tensor, "k"]) -> Span:
     n, most = int(there.sum()), unit.shape[1]
     if n >= most and _fills(unit[there], cut):
         return Span(x, most, units, basis)
-    triangle = torch.linalg.qr(unit, mode="r")[1] if n > most else unit
-    _, size, vh = torch.linalg.svd(triangle, full_matrices=False)
-    rank = max(1, int((size > max(cut, of_solver(size, max(unit.shape)))).sum()))
-    if rank == most:
-        return Span(x, most, units, basis)
-    directions = vh[:rank].T
+    directions = _clear_span(unit, cut) if n > most else None
+    if directions is None:
+        triangle = torch.linalg.qr(unit, mode="r")[1] if n > most else unit
+        _, size, vh = torch.linalg.svd(triangle, full_matrices=False)
+        rank = max(1, int((size > max(cut, of_solver(size, max(unit.shape)))).sum()))
+        if rank == most:
+            return Span(x, most, units, basis)
+        directions = vh[:rank].T
+    rank = directions.shape[1]
     basis = directions if basis is None else basis @ directions
     return Span((unit @ directions) * lengths, rank, units, basis)
+
+
+def _clear_span(unit: Tensor, cut: float) -> Tensor | None:
+    """Directions (N, r) that unit points span, where they are clearly more than rounding and all others clearly are it.
+
+    From the Gram matrix, faster than an SVD. With V the other directions, no singular value from the next on
+    is above |unit V|, which the points show to the last digit; None where that is above the cut.
+    """
+    values, vectors = torch.linalg.eigh(own_products(unit))
+    largest = values[-1].clamp_min(TINY)
+    cut = max(cut, of_solver(largest.sqrt()[None], max(unit.shape)))
+    rank = int((values > max(CLEAR * float(largest), (2 * cut) ** 2)).sum())
+    inside, outside = vectors[:, -rank:], vectors[:, :-rank]
+    if rank == unit.shape[1] or float(torch.linalg.matrix_norm(unit @ outside)) > cut:
+        return None
+    return inside.flip(1)
 
 
 def spread_of_rounding(rounding: Float[Tensor, "k"], width: int) -> float:

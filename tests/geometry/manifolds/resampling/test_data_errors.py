@@ -131,11 +131,14 @@ def test_groups_that_give_no_error_are_a_note(groups: list[int], said: str) -> N
 
 
 def test_what_is_resampled_by_default() -> None:
-    assert capacity(normal(4, 25, 30), n_draws=10).errors_over == "draws and 100 trials"
-    assert capacity(normal(4, 26, 30), n_draws=10).errors_over == "draws"
-    assert capacity(normal(4, 26, 30), n_draws=10, resample="trials").errors_over == "draws and 104 trials"
+    assert capacity(normal(4, 25, 120), n_draws=10).errors_over == "draws and 100 trials"
+    assert capacity(normal(4, 26, 120), n_draws=10).errors_over == "draws"
+    assert capacity(normal(4, 26, 120), n_draws=10, resample="trials").errors_over == "draws and 104 trials"
     runs = [f"run {i % 13}" for i in range(104)]
-    assert capacity(normal(4, 26, 30), n_draws=10, groups=runs).errors_over == "draws and 13 groups"
+    assert capacity(normal(4, 26, 120), n_draws=10, groups=runs).errors_over == "draws and 13 groups"
+    at_floor = capacity(normal(4, 26, 20), n_draws=10, groups=runs)
+    assert (at_floor.at_floor, at_floor.errors_over) == (True, "draws")
+    assert capacity(normal(4, 26, 20), n_draws=10, groups=runs, resample="groups").errors_over == "draws and 13 groups"
     assert capacity(normal(5, 1, 9), n_draws=10).errors_over == "draws"
     asked = capacity(normal(5, 1, 9), n_draws=10, resample="trials")
     assert any("no error over trials" in note for note in asked.notes)
