@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from scipy import stats
+from scipy.special import ndtri, stdtrit
 
 from geomfeat.location.demand import solve
 from geomfeat.location.demand_interval import deviation, spread
@@ -66,11 +66,13 @@ def assembled(
     moved = float(np.mean(counted)) if len(counted) else -math.inf
     at_most = floor is not None and richness < floor + ABOVE_FLOOR
     hidden_from_view = any(bool(observed.features[name].any()) for name in starts[0].left_out)
-    seen = (kernel.get(name, math.nan) for name in ("kernel_demand", "kernel_change", "kernel_excess"))
+    *seen, gap = (
+        kernel.get(name, math.nan) for name in ("kernel_demand", "kernel_change", "kernel_excess", "linearisation_gap")
+    )
     regime = (
         "undetermined"
         if moved == -math.inf and hidden_from_view
-        else _regime(richness, moved, floor, *seen, max(counted, default=moved))
+        else _regime(richness, moved, floor, *seen, max(counted, default=moved), gap)
     )
     high = max(richness + half, floor + ABOVE_FLOOR) if at_most and floor is not None else richness + half
     excess = moved - richness if math.isfinite(moved) and math.isfinite(richness) else math.nan
@@ -106,7 +108,7 @@ def _kernel(starts: list[Start], resamples: list[Resample], z: float) -> dict[st
 
 
 def _regime(richness: float, movement: float, floor: float | None, *kernel: float) -> str:
-    """`kernel`: demand, change and excess, and the largest movement of a layer; none for a layer itself."""
+    """`kernel`: demand, change and excess, the largest movement of a layer, and the gap; none for a layer itself."""
     if floor is None or movement == -math.inf:
         return regime_of(richness, movement, *kernel)
     return regime_without_start(richness, richness < floor + ABOVE_FLOOR, floor, *kernel[:1])
@@ -174,7 +176,7 @@ def details_of(
 def half_width(starts: list[Start]) -> float:
     """Half-width of the interval in standard errors: normal with the true start, Student's t over a few fresh ones."""
     tail = 0.5 + LEVEL / 2
-    return float(stats.norm.ppf(tail) if len(starts) == 1 else stats.t.ppf(tail, len(starts) - 1))
+    return float(ndtri(tail) if len(starts) == 1 else stdtrit(len(starts) - 1, tail))
 
 
 def difference(a: float, b: float) -> float:

@@ -9,9 +9,10 @@ M), and did the tangent kernel move (kappa, the measured change)?
 
 "Transition" is what lies between. Features are at rest where R and M are below -.5, and moved where R > 0 or M > -.3:
 by half of their size. The kernel is at rest where kappa < -.2 and it changed by less than 13 %, and moved where kappa >
-.1 or it changed by more than 40 %; then a network whose features are in between is rich. The thresholds of the kernel
-were chosen on one half of the families of `geomfeat validate` and judged on the other half, by what happened there: see
-`data_cards/location-validation.md`.
+.1 or it changed by more than 40 %; then a network whose features are in between is rich. Where the linearisation gap is
+above one half the part of the kernel that the target uses moved, however little the whole did: it is not at rest. The
+thresholds of the kernel were chosen on one half of the families of `geomfeat validate` and judged on the other half, by
+what happened there: see `data_cards/location-validation.md`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ RICH_DEMAND, RICH_MOVEMENT = 0.0, -0.3
 # Decades, for kernel demand; and |K_T - K_0| / |K_0|, for the kernel's change.
 KERNEL_RESTS, KERNEL_MOVED = -0.2, 0.1
 SMALL_CHANGE, LARGE_CHANGE = 0.13, 0.4
+LARGE_GAP = 0.5  # of the change of the outputs, that the network linearised at its start does not explain
 BEYOND_DEMAND = 0.5
 # Within this many decades of the floor, R is indistinguishable from the difference between two initialisations.
 ABOVE_FLOOR = 0.3
@@ -58,6 +60,7 @@ def regime_of(
     kernel_change: float = math.nan,
     kernel_excess: float = math.nan,
     largest_movement: float | None = None,
+    linearisation_gap: float = math.nan,
 ) -> str:
     """The regime by demand R, movement M and the tangent kernel; by features alone (a layer's) without the last three.
 
@@ -66,12 +69,15 @@ def regime_of(
     and kappa below .1. Elsewhere they part ways by themselves: demand exceeds movement in rich networks, and after a
     small read-out, or behind a large first layer, features move to second order, beyond a tiny demand. What moved
     although it has no demand (R = -inf: to first order nothing moves it) goes by its movement. `largest_movement`: M of
-    the layer that moved most, where `movement` is a mean over layers.
+    the layer that moved most, where `movement` is a mean over layers. `linearisation_gap`: measured, if it is known;
+    above .5 the kernel is not at rest, so that no word says that the network learned like a linear model.
 
     >>> regime_of(-1.5, -1.4), regime_of(0.8, 0.4), regime_of(-1.2, 0.5)
     ('lazy', 'rich', 'moved by the optimizer')
     >>> regime_of(1.6, 1.6, -0.6, 0.05), regime_of(-1.2, -1.1, 0.6, 0.9)
     ('features moved, kernel at rest', 'kernel moved, features at rest')
+    >>> [regime_of(-0.7, -0.7, -1.0, 0.09, linearisation_gap=gap) for gap in (0.1, 0.8)]
+    ['lazy', 'transition']
     """
     if math.isnan(richness) or math.isnan(movement):
         return "undetermined"
@@ -89,7 +95,7 @@ def regime_of(
         rests=richness < LAZY_BELOW and movement < LAZY_BELOW,
         moved=richness > RICH_DEMAND or movement > RICH_MOVEMENT,
     )  # fmt: skip
-    return _word(features, _kernel(kernel_demand, kernel_change))
+    return _word(features, _kernel(kernel_demand, kernel_change, linearisation_gap))
 
 
 def regime_without_start(
@@ -110,11 +116,11 @@ def regime_without_start(
     return _word(features, _kernel(kernel_demand, math.nan))
 
 
-def _kernel(demand: float, change: float) -> str:
+def _kernel(demand: float, change: float, gap: float = math.nan) -> str:
     """At rest, moved or between; "" where nothing is known of it. Comparisons with NaN are false."""
     if math.isnan(demand) and math.isnan(change):
         return ""
-    rests = not (demand >= KERNEL_RESTS or change >= SMALL_CHANGE)
+    rests = not (demand >= KERNEL_RESTS or change >= SMALL_CHANGE or gap > LARGE_GAP)
     return _state(rests=rests, moved=demand > KERNEL_MOVED or change > LARGE_CHANGE)
 
 

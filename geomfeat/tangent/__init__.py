@@ -3,6 +3,7 @@
 from geomfeat.tangent._kernel_regression import KernelRegression, Predictions, kernel_regression
 from geomfeat.tangent._kernel_velocity import KernelVelocity, kernel_velocity
 from geomfeat.tangent._ntk import ntk, ntk_by_parameter_group
+from geomfeat.tangent._ntk_by_rank import ntk_by_rank
 from geomfeat.tangent._ntk_diagonal import ntk_diagonal
 from geomfeat.tangent._ntk_spectrum import NTKSpectrum, ntk_spectrum
 from geomfeat.tangent._silent_alignment import SilentAlignment, silent_alignment_lag
@@ -28,6 +29,7 @@ __all__ = [
     "kernel_velocity",
     "ntk",
     "ntk_by_parameter_group",
+    "ntk_by_rank",
     "ntk_diagonal",
     "ntk_spectrum",
     "parameter_group",

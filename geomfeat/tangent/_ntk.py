@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput, OutOfMemory
-from geomfeat.memory import free_bytes, with_smaller_chunks
+from geomfeat.memory import block_bytes, free_bytes, with_smaller_chunks
 from geomfeat.models.functional import Functional, Readout, functional
 from geomfeat.models.nested_inputs import n_samples
 from geomfeat.models.readouts.prefixes import sampled
@@ -76,7 +76,7 @@ def ntk(
     [[2.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 2.0]]
     """
     require_batch_size(batch_size)
-    readout, x, x2 = _sampled(model, readout, x, x2)
+    readout, x, x2 = sampled_tokens(model, readout, x, x2)
     f = as_functional(model, params, device, readout, dtype)
     grams, meta = _grams(f, x, x2, outputs, dict.fromkeys(f.theta, ""), batch_size)
     return Kernel(grams[""], "ntk", meta)
@@ -107,14 +107,14 @@ def ntk_by_parameter_group(
     ['0', '1']
     """
     require_batch_size(batch_size)
-    readout, x, x2 = _sampled(model, readout, x, x2)
+    readout, x, x2 = sampled_tokens(model, readout, x, x2)
     f = as_functional(model, params, device, readout, dtype)
     groups = {name: parameter_group(name) for name in f.theta}
     grams, meta = _grams(f, x, x2, outputs, groups, batch_size, projection)
     return {group: Kernel(gram, "ntk", {**meta, "group": group}) for group, gram in grams.items()}
 
 
-def _sampled(model: nn.Module | Functional, readout: Any, x: Any, x2: Any) -> tuple[Any, Any, Any]:
+def sampled_tokens(model: nn.Module | Functional, readout: Any, x: Any, x2: Any) -> tuple[Any, Any, Any]:
     """The read-out and both inputs, where tokens are samples these tokens."""
     reading, x, _ = sampled(model, readout, x)
     return reading, x, None if x2 is None else sampled(model, readout, x2)[1]
@@ -194,13 +194,13 @@ def _grams(
             rest = None if layers.rest is None else JacobianRows(layers.rest, x)
         if rest is not None:
             rows = budget // rest.row_bytes
-            rest.budget = min(budget, BUDGET)
+            rest.budget = min(budget, block_bytes(BUDGET, f.device))
             by_tiles(rest, x, x2, cotangents, summed, grams, _ranges(rest, groups), rows)
         return grams
 
     meta = _with_facts(meta, f, x)
     _require_grams(f, len(set(groups.values())) * n * n2 * (1 if summed else k * k), remedy)
-    budget = BUDGET if batch_size is None else max(1, 2 * batch_size) * k * engine.row_bytes
+    budget = block_bytes(BUDGET, f.device) if batch_size is None else max(1, 2 * batch_size) * k * engine.row_bytes
     try:
         return with_smaller_chunks(attempt, budget, 2 * engine.row_bytes, remedy), meta
     except Changed as difference:

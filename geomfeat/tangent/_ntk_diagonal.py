@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.errors import OutOfMemory
-from geomfeat.memory import free_bytes, with_smaller_chunks
+from geomfeat.memory import block_bytes, free_bytes, with_smaller_chunks
 from geomfeat.models.functional import Functional, Readout
 from geomfeat.models.nested_inputs import batches, n_samples
 from geomfeat.models.readouts.prefixes import sampled
@@ -85,7 +85,7 @@ def ntk_diagonal(
 
     if n * width**2 * f.dtype.itemsize > free_bytes(f.device):
         raise OutOfMemory(remedy())
-    budget = BUDGET if batch_size is None else max(1, batch_size) * k * engine.row_bytes
+    budget = block_bytes(BUDGET, f.device) if batch_size is None else max(1, batch_size) * k * engine.row_bytes
     try:
         blocks = with_smaller_chunks(attempt, budget, 2 * engine.row_bytes, remedy)
     except Changed as difference:
@@ -109,7 +109,7 @@ def _add_layers(out: Tensor, layers: Structured, x: Any, cotangents: Columns, sa
 
 def _add_rows(out: Tensor, engine: JacobianRows, x: Any, cotangents: Columns, budget: int) -> None:
     """From Jacobian rows, of which `budget` bytes are held."""
-    engine.budget = min(budget, BUDGET)
+    engine.budget = min(budget, block_bytes(BUDGET, engine.f.device))
     k, width, held = cotangents.shape[1], out.shape[1], budget // engine.row_bytes
     for part, inputs in batches(x, held // k):
         if held >= k:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from geomfeat.charts import Plot
 from geomfeat.display import PlottableResult, line_chart
 from geomfeat.errors import BadInput
-from geomfeat.memory import free_bytes, with_smaller_chunks
+from geomfeat.memory import block_bytes, free_bytes, with_smaller_chunks
 from geomfeat.models.functional import Functional, Readout
 from geomfeat.models.nested_inputs import n_samples
 from geomfeat.models.readouts.prefixes import sampled
@@ -121,7 +121,7 @@ def ntk_spectrum(
             "restrict params=, or ask for fewer eigenvalues"
         )
 
-    budget = BUDGET if batch_size is None else max(1, batch_size) * one_sample
+    budget = block_bytes(BUDGET, f.device) if batch_size is None else max(1, batch_size) * one_sample
     return with_smaller_chunks(attempt, budget, one_sample, remedy)
 
 

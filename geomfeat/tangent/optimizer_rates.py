@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import fnmatch
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput, near
@@ -45,6 +44,16 @@ class OptimizerRates:
         """Whether a parameter has a rate above 0."""
         return self.rates.get(plain_name(name), 0.0) > 0
 
+    def are_plain(self, names: Iterable[str]) -> bool:
+        """Whether all these parameters moved along their gradients at one rate: what is assumed without any rates.
+
+        >>> rates = OptimizerRates({"w": 0.1, "v": 0.1})
+        >>> rates.are_plain(["v", "w"]), rates.are_plain(["u", "v", "w"])
+        (True, False)
+        """
+        known = {self.rates.get(plain_name(name), 0.0) for name in names}
+        return not (self.adaptive or self.orthogonal or self.sizes) and len(known) == 1
+
     def save(self, path: str | Path) -> Path:
         """Write as .safetensors, which `locate(optimizer=)` and `geomfeat analyze --optimizer` read; returns the path.
 
@@ -61,6 +70,8 @@ class OptimizerRates:
     @classmethod
     def load(cls, path: str | Path) -> OptimizerRates:
         """Read what `save` wrote; BadInput for a file that is missing or something else."""
+        from safetensors import SafetensorError, safe_open
+
         path = as_path(path, "optimizer")
         if not path.is_file():
             raise BadInput(f"optimizer {str(path)!r}: no such file")

@@ -15,6 +15,8 @@ from geomfeat.models.trained_parameters import plain_name
 
 # torch's names for a running mean (or sum) of squared gradients; and for a running maximum of their size.
 SQUARES, SIZES = ("exp_avg_sq", "square_avg", "sum"), ("exp_inf",)
+# Adafactor's factors of the squares, and the number of steps made.
+FACTORS, STEP = ("row_var", "col_var"), "step"
 # What has the shape of the parameter in every optimizer comes first: some hold one size for a whole tensor.
 SHAPED = ("exp_avg", "momentum_buffer", *SQUARES, *SIZES)
 # Options that only optimizers have which divide by the size of the gradient.
@@ -57,7 +59,7 @@ def rates_of(
         own = [names[_key(key)] for key in group["params"]]
         rate = group.get("initial_lr", group.get("lr"))
         rates |= dict.fromkeys(own, checked_rate(rate, ", ".join(own[:2]))) if own else {}
-        adaptive |= set(own) if ADAPTIVE & set(group) else set()
+        adaptive |= set(own) if is_adaptive(group) else set()
         orthogonal |= set(own) if ORTHOGONAL & set(group) else set()
         for key, name in zip(group["params"], own, strict=True):
             size = _size_of(state.get(key, {}), group, name)
@@ -65,6 +67,15 @@ def rates_of(
             if size is not None and size.shape in (shapes[name], torch.Size()):
                 sizes[name] = size.expand(shapes[name])
     return rates, sizes, adaptive | set(sizes), orthogonal
+
+
+def is_adaptive(group: Mapping[str, Any]) -> bool:
+    """Whether an optimizer divides the updates of this group by the size of the gradient.
+
+    >>> is_adaptive({"lr": 0.1}), is_adaptive({"lr": 0.1, "betas": (0.9, 0.999)})
+    (False, True)
+    """
+    return bool(ADAPTIVE & set(group))
 
 
 def checked_rate(value: Any, where: str) -> float:
@@ -152,8 +163,8 @@ def _size_of(state: Mapping[str, Any], group: Mapping[str, Any], name: str) -> T
 
 
 def _squares_of(state: Mapping[str, Any], group: Mapping[str, Any], name: str) -> Tensor | None:
-    if isinstance(state.get("row_var"), Tensor) and isinstance(state.get("col_var"), Tensor):
-        rows, columns = state["row_var"].double(), state["col_var"].double()
+    if all(isinstance(state.get(name), Tensor) for name in FACTORS):
+        rows, columns = (state[name].double() for name in FACTORS)
         return rows * columns / rows.mean(-2, keepdim=True)  # Adafactor's factors (Shazeer & Stern 2018, algorithm 4)
     kind = next((kind for kind in (*SQUARES, *SIZES) if isinstance(state.get(kind), Tensor)), None)
     if kind is None:
@@ -170,6 +181,6 @@ def _squares_of(state: Mapping[str, Any], group: Mapping[str, Any], name: str) -
 
 def _step_of(state: Mapping[str, Any]) -> float:
     """The number of steps made, or NaN where it is not known."""
-    step = state.get("step")
+    step = state.get(STEP)
     one = isinstance(step, int | float) or (isinstance(step, Tensor) and step.numel() == 1)
     return float(step) if one else math.nan  # type: ignore[arg-type]

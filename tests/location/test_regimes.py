@@ -42,6 +42,24 @@ def test_the_rule_gives_the_word_of_known_places(place: tuple[float, ...], word:
     assert regime_of(*place) == word
 
 
+@pytest.mark.parametrize(("gap", "words"), [(0.49, ("lazy", FEATURES_ONLY)), (0.51, ("transition", "transition"))])
+def test_a_kernel_is_not_at_rest_beyond_a_gap_of_one_half(gap: float, words: tuple[str, str]) -> None:
+    places = ((-0.7, -0.7, -1.0, 0.09, 0.0), (1.6, 1.6, -0.6, 0.05, 0.0))  # the first a recurrent network of gain 1.4
+    assert tuple(regime_of(*place, linearisation_gap=gap) for place in places) == words
+
+
+@given(richness=numbers, movement=numbers, demand=numbers, change=st.floats(0, 10), gap=st.floats(0, 2))
+def test_no_word_says_linear_of_what_the_linearised_network_does_not_explain(
+    richness: float, movement: float, demand: float, change: float, gap: float
+) -> None:
+    word, without = (regime_of(richness, movement, demand, change, 0.0, None, g) for g in (gap, math.nan))
+    if gap > 0.5:
+        assert word not in ("lazy", FEATURES_ONLY)
+        assert word == ("transition" if without in ("lazy", FEATURES_ONLY) else without)
+    else:
+        assert word == without
+
+
 @given(richness=numbers, movement=numbers, demand=numbers, change=st.floats(0, 10), excess=numbers)
 def test_lazy_is_not_said_of_a_kernel_that_moved_nor_rich_of_one_at_rest(
     richness: float, movement: float, demand: float, change: float, excess: float

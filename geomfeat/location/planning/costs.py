@@ -20,7 +20,7 @@ from geomfeat.location.initial_states import Observed
 from geomfeat.location.kernel_forms import VECTORS
 from geomfeat.location.kernel_interval import FEW_KEPT, KEPT
 from geomfeat.location.kernel_place import FEWEST, ROWS
-from geomfeat.location.kernel_sketch import kernel_sketch
+from geomfeat.location.kernel_sketch import SUMS, kernel_sketch
 from geomfeat.location.planning.effort import Effort
 from geomfeat.memory import resident_bytes
 from geomfeat.models.functional import Functional
@@ -30,6 +30,7 @@ from geomfeat.numerics import stream
 from geomfeat.tangent import jvp, ntk, vjp
 from geomfeat.tangent.jacobians._memory_budget import saved_bytes
 from geomfeat.tangent.layerwise.coverage import plan as coverage
+from geomfeat.tangent.layerwise.factored_jacobian import rest_fits
 from geomfeat.tangent.layerwise.last_layer import last_layer
 
 FORMED, PRODUCTS, GUIDED = "formed kernel", "products", "guided products"
@@ -111,7 +112,8 @@ def measured_costs(observed: Observed, effort: Effort) -> Costs:
     f, n, n_outputs = _as_located(network), len(observed.rows), observed.outputs.shape[1]
     few = {count: f.inputs(network.take(slice(0, count)).inputs) for count in TIMED}
     product = straight({count: seconds_of(lambda x=x: _product(f, x)) for count, x in few.items()})
-    covered = len(coverage(f.unscaled(), few[TIMED[1]]).covered) == len(f.theta)
+    known = coverage(f.unscaled(), few[TIMED[1]])
+    covered = bool(known.uses) and rest_fits(f, known, n, effort.projections or SUMS)
     way = _way(f, few[TIMED[1]], n, n_outputs, effort, covered)
     in_place = SKETCH if covered else VECTORS
     kernel = Curve(in_place * product.fixed, in_place * product.each)
@@ -160,7 +162,7 @@ def algebra(rows: int) -> float:
 
 
 def _way(f: Functional, few: Any, n: int, n_outputs: int, effort: Effort, covered: bool) -> str:
-    """As `linearised_task` and `through_all_outputs` choose; `covered`: by the rules for layers."""
+    """As `linearised_task` and `through_all_outputs` choose; `covered`: by the rules for layers, or nearly so."""
     if effort.projections is None or effort.projections >= n_outputs:
         return FORMED if is_formed(n * n_outputs, f.n_parameters, effort.method) else PRODUCTS
     if effort.method == "products":

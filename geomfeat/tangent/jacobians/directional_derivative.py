@@ -188,7 +188,8 @@ def _forward_mode(at: At, theta: Direction, direction: Direction) -> tuple[Outpu
 def load_forward_mode() -> None:
     """Load what torch needs for forward mode; it compiles scripts that it warns about as deprecated itself."""
     with warnings.catch_warnings(), contextlib.suppress(ImportError):
-        warnings.simplefilter("ignore", DeprecationWarning)
+        for kind in (DeprecationWarning, FutureWarning):  # torch 2.14 changed the one into the other
+            warnings.simplefilter("ignore", kind)
         import torch._decomp.decompositions_for_jvp  # noqa: F401
 
 

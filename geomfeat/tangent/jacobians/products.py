@@ -13,7 +13,7 @@ from torch import Tensor
 from geomfeat.activations import module_name, recording
 from geomfeat.activations.reduction import plain
 from geomfeat.errors import BadInput
-from geomfeat.memory import free_bytes, in_gigabytes, with_smaller_chunks
+from geomfeat.memory import block_bytes, free_bytes, in_gigabytes, with_smaller_chunks
 from geomfeat.models.functional import Functional
 from geomfeat.models.nested_inputs import batches, n_samples
 from geomfeat.tangent.jacobians._memory_budget import BUDGET, saved_bytes
@@ -184,7 +184,8 @@ def _in_batches(f: Functional, inputs: Any, attempt: Callable[[int], T], directi
                 f"{in_gigabytes(free_bytes(f.device))} are free: restrict params=, or take fewer directions at once"
             )
 
-        return with_smaller_chunks(lambda budget: attempt(max(1, budget // each)), BUDGET, each, remedy)
+        most = block_bytes(BUDGET, f.device)
+        return with_smaller_chunks(lambda budget: attempt(max(1, budget // each)), most, each, remedy)
 
 
 def _checked(f: Functional, direction: Direction) -> tuple[dict[str, Tensor], bool]:

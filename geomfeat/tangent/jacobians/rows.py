@@ -17,7 +17,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geomfeat.errors import BadInput, OutOfMemory
-from geomfeat.memory import free_bytes, in_gigabytes, is_out_of_memory, require_memory, with_smaller_chunks
+from geomfeat.memory import (
+    block_bytes,
+    free_bytes,
+    in_gigabytes,
+    is_out_of_memory,
+    require_memory,
+    with_smaller_chunks,
+)
 from geomfeat.models.functional import Functional
 from geomfeat.models.nested_inputs import batches, map_inputs, n_samples, take
 from geomfeat.numerics import stream
@@ -88,7 +95,7 @@ class JacobianRows:
     """
 
     def __init__(self, f: Functional, inputs: Any, budget: int = BUDGET):
-        self.f, self.budget = f, budget
+        self.f, self.budget = f, block_bytes(budget, f.device)
         self.slices = parameter_slices(f)
         inputs = f.inputs(inputs)
         self.n_outputs = examined(f, inputs)
@@ -104,10 +111,13 @@ class JacobianRows:
         return self.f.known.get("vectorised", True)
 
     def __call__(self, inputs: Any, projection: Columns | None = None) -> Float[Tensor, "n_k p"]:
-        """Rows of all samples of `inputs` (already on the device) for the outputs `projection`' f."""
+        """Rows of all samples of `inputs` (already on the device) for the outputs `projection`' f.
+
+        `projection`: (C, k), or (n, C, k) for outputs of each sample's own.
+        """
         columns = self.projection(projection)
-        n, k = n_samples(inputs), columns.shape[1]
-        if n * k * self.row_bytes > BUDGET:
+        n, k = n_samples(inputs), columns.shape[-1]
+        if n * k * self.row_bytes > block_bytes(BUDGET, self.f.device):
             what = f"Jacobian rows of {n} samples x {k} outputs x {self.f.n_parameters} parameters"
             require_memory(n * k * self.row_bytes, what, "take fewer samples or outputs at once", self.f.device)
         out = torch.empty(n, k, self.f.n_parameters, dtype=self.f.dtype, device=self.f.device)
@@ -117,9 +127,9 @@ class JacobianRows:
         with differentiable_recurrence(self.f):
             for start in range(0, k, width):
                 some = slice(start, min(k, start + width))
-                chosen = columns[:, some]
-                for rows, part in batches(inputs, limit // (self.saved + chosen.shape[1] * per_row)):
-                    self._fill(out[rows, some], part, chosen)
+                chosen = columns[..., some] if isinstance(columns, Tensor) else columns[:, some]
+                for rows, part in batches(inputs, limit // (self.saved + chosen.shape[-1] * per_row)):
+                    self._fill(out[rows, some], part, chosen[rows] if chosen.ndim == 3 else chosen)
         return out.view(n * k, -1)
 
     def projection(self, projection: Columns | None) -> Columns:
@@ -127,7 +137,7 @@ class JacobianRows:
         c = self.n_outputs
         if projection is None:
             return Identity(c, self.f.dtype, self.f.device)
-        if len(projection.shape) != 2 or projection.shape[0] != c or projection.shape[1] == 0:
+        if len(projection.shape) not in (2, 3) or projection.shape[-2] != c or projection.shape[-1] == 0:
             raise BadInput(
                 f"the output projection must be ({c}, k) for a network of {c} outputs, got {tuple(projection.shape)}"
             )
@@ -156,7 +166,8 @@ class JacobianRows:
         weights = torch.randn(out[few].shape[:2], generator=stream(0, "jacobian rows"), dtype=out.dtype).to(out.device)
         theta = {name: value.detach().requires_grad_() for name, value in self.f.theta.items()}
         with torch.enable_grad():
-            value = (self.f(theta, take(inputs, few)) @ columns * weights).sum()
+            outputs = self.f(theta, take(inputs, few))
+            value = (_combined(outputs, columns if columns.ndim == 2 else columns[few]) * weights).sum()
         summed = weights.flatten() @ out[few].reshape(weights.numel(), -1)
         near = torch.finfo(self.f.precision).eps ** 0.5
         return all(
@@ -169,28 +180,34 @@ class JacobianRows:
         leaves: list[Tensor] = []
         map_inputs(inputs, lambda t: leaves.append(t) or t)
 
-        def rows(*sample: Tensor) -> dict[str, Tensor]:
+        def rows(combined: Tensor, *sample: Tensor) -> dict[str, Tensor]:
             queue = iter(sample)
             one = map_inputs(inputs, lambda _: next(queue).unsqueeze(0))
             pull = torch.func.vjp(lambda theta: self.f(theta, one)[0], self.f.theta)[1]
-            return torch.func.vmap(pull)(columns.T)[0]
+            return torch.func.vmap(pull)(combined.T)[0]
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns that it loops over operations without a batching rule
-            gradients = torch.func.vmap(rows)(*leaves)
+            own = None if columns.ndim == 2 else 0
+            gradients = torch.func.vmap(rows, in_dims=(own, *(0,) * len(leaves)))(columns, *leaves)
         for name, value in gradients.items():
             out[:, :, self.slices[name]] = value.reshape(*out.shape[:2], -1)
 
     def _loop(self, out: Tensor, inputs: Any, columns: Tensor) -> None:
         theta = {name: value.detach().requires_grad_() for name, value in self.f.theta.items()}
-        k = columns.shape[1]
+        k = columns.shape[-1]
         for rows, one in batches(inputs, 1):
             with torch.enable_grad():
-                outputs = self.f(theta, one)[0] @ columns
+                outputs = _combined(self.f(theta, one), columns if columns.ndim == 2 else columns[rows])[0]
             for c in range(k):
                 grads = plain_gradient(outputs[c], theta, retain_graph=c + 1 < k)
                 for name, value in grads.items():
                     out[rows.start, c, self.slices[name]] = value.reshape(-1)
+
+
+def _combined(outputs: Tensor, columns: Tensor) -> Tensor:
+    """(n, k) sums of outputs (n, C)."""
+    return outputs @ columns if columns.ndim == 2 else torch.einsum("nc,nck->nk", outputs, columns)
 
 
 def jacobian_rows(
@@ -210,7 +227,7 @@ def jacobian_rows(
     inputs = f.inputs(inputs)
     engine = JacobianRows(f, inputs)
     k = engine.projection(projection).shape[1]
-    for rows, part in batches(inputs, chunk or BUDGET // (k * engine.row_bytes)):
+    for rows, part in batches(inputs, chunk or max(1, block_bytes(BUDGET, f.device) // (k * engine.row_bytes))):
         yield rows, engine(part, projection)
 
 
@@ -247,4 +264,4 @@ def jacobian(
         free = in_gigabytes(free_bytes(f.device))
         return f"{what} takes {in_gigabytes(size)} and its activations more, and {free} are free: {remedy}"
 
-    return with_smaller_chunks(attempt, BUDGET, engine.saved + engine.row_bytes, too_large)
+    return with_smaller_chunks(attempt, block_bytes(BUDGET, f.device), engine.saved + engine.row_bytes, too_large)

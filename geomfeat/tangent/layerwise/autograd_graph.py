@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 Node = Any  # torch.autograd.graph.Node, whose saved values are attributes made at run time
@@ -21,7 +22,7 @@ class Use:
         lookup: the embedding that looked rows of the parameter up for all samples at once (positions), where what
             comes out of it is added to a tensor of every sample: `node` is then that sum.
         scale: the number by which the view was multiplied before it was used: sqrt(1 / fan_in) in the NTK
-            parameterization, say.
+            parameterization, say. What else was added to it, a constant, is not in any gradient.
     """
 
     parameter: str
@@ -91,13 +92,25 @@ def _factor(node: Node, position: int, view: Tensor) -> float | None:
             number = node._saved_other if position == 0 else node._saved_self
         case "DivBackward0" if position == 0:
             number = node._saved_other
+        case "AddBackward0" | "SubBackward0" | "RsubBackward1":
+            number = _sign(node, position)
         case _:
             return None
-    # The other factor may be a parameter too, whose gradient then depends on this one.
+    # The other one may be a parameter too, on which the gradient of this one would depend, or hold the samples.
     constant = len(node.next_functions) == 1 or node.next_functions[1 - position][0] is None
     if number is None or number.ndim or not constant or tuple(node._input_metadata[0].shape) != view.shape:
         return None
-    return float(number) if node.name() == "MulBackward0" else 1 / float(number)
+    return 1 / float(number) if node.name() == "DivBackward0" else float(number)
+
+
+def _sign(node: Node, position: int) -> Tensor:
+    """The number before input number `position` of a sum or difference with a constant: 1 + w, say."""
+    alpha = torch.tensor(float(node._saved_alpha))
+    if node.name() == "RsubBackward1":  # a number less w
+        return -alpha
+    if position == 0:
+        return torch.tensor(1.0)
+    return alpha if node.name() == "AddBackward0" else -alpha
 
 
 def _spread_by(node: Node, consumers: Mapping[Node, Any]) -> tuple[Node, int] | None:

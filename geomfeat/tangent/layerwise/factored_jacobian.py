@@ -15,17 +15,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from geomfeat.memory import block_bytes
 from geomfeat.models.functional import Functional
 from geomfeat.models.nested_inputs import n_samples, take
 from geomfeat.tangent.jacobians._memory_budget import BUDGET, saved_bytes, shapes_of
-from geomfeat.tangent.layerwise.coverage import parameter_group
-from geomfeat.tangent.layerwise.outer_factors import Outer, Where
+from geomfeat.tangent.jacobians.rows import JacobianRows
+from geomfeat.tangent.layerwise.coverage import CoveragePlan, parameter_group
+from geomfeat.tangent.layerwise.outer_factors import Outer, Rows, Where
 from geomfeat.tangent.layerwise.scaled_factors import AnyFactors, Scaled
-from geomfeat.tangent.layerwise.structured_kernel import Changed, Structured, structured
+from geomfeat.tangent.layerwise.structured_kernel import Changed, structured, structured_at
 
 logger = logging.getLogger(__name__)
 MOST = 4 * BUDGET  # bytes of factors and activations held at once
-CHECKED = "factored jacobian"
+CHECKED, REST = "factored jacobian", "factored jacobian, without a rule"
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,10 +81,11 @@ class FactoredJacobian:
 
 
 def factored_jacobian(f: Functional, inputs: Any, cotangents: Tensor) -> FactoredJacobian | None:
-    """The rows of the outputs `cotangents`' f; None where rules do not cover every parameter, or factors are too large.
+    """The rows of the outputs `cotangents`' f; None where rules cover too few parameters, or factors are too large.
 
     What the rules say is verified by plain gradients for the first weights, and for networks whose path depends on the
-    data for all; at other weights (`Functional.at`) the operations are compared only.
+    data for all; at other weights (`Functional.at`) the operations are compared only. Parameters without a rule have
+    their rows as they are, if these are small.
 
     Args:
         inputs: n samples. cotangents: (C, k), or (n, C, k) for outputs of each sample's own.
@@ -91,10 +94,11 @@ def factored_jacobian(f: Functional, inputs: Any, cotangents: Tensor) -> Factore
     n = n_samples(inputs)
     key = CHECKED, n, shapes_of(take(inputs, slice(0, 1)))
     known = f.known.get(key)
-    engine = structured(f, inputs) if known is None else Structured(f, None, *known)
-    if engine is None or engine.rest is not None:
+    engine = structured(f, inputs) if known is None else structured_at(f, *known)
+    if engine is None:
         return None
-    if n * (saved_bytes(f, inputs)[0] + k * engine.plan.delta_bytes) > MOST:
+    factors_of = n * (saved_bytes(f, inputs)[0] + k * engine.plan.delta_bytes)
+    if factors_of > block_bytes(MOST, f.device) or not rest_fits(f, engine.plan, n, k):
         return None
     try:
         factors = engine(inputs, cotangents.to(f.device, f.dtype), checked=known is None)
@@ -102,7 +106,27 @@ def factored_jacobian(f: Functional, inputs: Any, cotangents: Tensor) -> Factore
         logger.info("no factored Jacobian: the layers' rules do not hold for all samples (%s)", difference)
         return None
     f.known[key] = engine.plan, engine.fixed_path
+    if engine.rest is not None:
+        engine.rest.known.update(f.known.get(REST, {}))
+        factors |= _rows(engine.rest, inputs, cotangents)
+        f.known[REST] = engine.rest.known
     return FactoredJacobian(f, n, k, factors, engine.biases)
+
+
+def rest_fits(f: Functional, known: CoveragePlan, n: int, k: int) -> bool:
+    """Whether the rows (n k) of the parameters that no rule of a plan covers take little memory."""
+    rest = sum(value.numel() for name, value in f.theta.items() if name not in known.covered)
+    return n * k * rest * f.dtype.itemsize <= block_bytes(BUDGET, f.device)
+
+
+def _rows(rest: Functional, inputs: Any, cotangents: Tensor) -> dict[Where, Rows]:
+    """Gradients in the few parameters that no rule covers."""
+    engine = JacobianRows(rest, inputs)
+    rows = engine(inputs, cotangents).view(n_samples(inputs), -1, rest.n_parameters)
+    return {
+        (name, (0, tuple(value.shape), value.stride())): Rows(rows[:, :, engine.slices[name]])
+        for name, value in rest.theta.items()
+    }
 
 
 def _whole(part: Tensor, n: int, k: int) -> Tensor:

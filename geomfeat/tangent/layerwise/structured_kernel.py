@@ -46,6 +46,15 @@ def structured(f: Functional, inputs: Any) -> "Structured | None":
     return Structured(part, rest, again, _vectorises(part, inputs)) if again.uses else None
 
 
+def structured_at(f: Functional, known: CoveragePlan, fixed_path: bool) -> "Structured":
+    """The same with a plan that was made at other weights."""
+    others = [name for name in f.theta if name not in known.covered]
+    if not others:
+        return Structured(f, None, known, fixed_path)
+    own = f.unscaled()
+    return Structured(_in(f, own, known.covered), _in(f, own, others), known, fixed_path)
+
+
 def _in(f: Functional, own: Functional, names: Collection[str]) -> Functional:
     """The network in these of its parameters; the others are fixed, as in `own`, which has no scale."""
     fixed = {name: value for name, value in own.theta.items() if name not in names}

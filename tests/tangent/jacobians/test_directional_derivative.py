@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -13,7 +14,7 @@ from geomfeat.models.functional import Functional, functional
 from geomfeat.numerics import stream, tolerance
 from geomfeat.regimes.linearization import linearize
 from geomfeat.tangent import feature_jvp, jacobian, jvp, ntk, vjp
-from geomfeat.tangent.jacobians.directional_derivative import along, right_way
+from geomfeat.tangent.jacobians.directional_derivative import along, load_forward_mode, right_way
 from geomfeat.tangent.jacobians.products import way_of_outputs
 
 X = torch.randn(7, 4, generator=stream(0, "directional"), dtype=torch.float64)
@@ -249,3 +250,32 @@ def test_padding_tokens_move_in_forward_mode() -> None:
     tokens = torch.tensor([[0, 1], [2, 0], [3, 4]])
     assert right_way(f, "outputs", lambda theta, part: {"": f(theta, part)}, tokens) == "forward"
     assert f.notes == ()
+
+
+def test_rounding_inside_a_network_in_double_precision_is_no_false_gradient() -> None:
+    """Norms of language models are computed in float32 whatever the weights are, and steps of float64 see that."""
+
+    def normalised(h: Tensor) -> Tensor:
+        return h * torch.rsqrt(h.float().square().mean(1, keepdim=True)).double() * 30
+
+    for seed in range(5):
+        net = Net(lambda h: normalised(h).sin())
+        with torch.no_grad():
+            for p in net.parameters():
+                p.add_(0.1 * torch.randn(p.shape, generator=stream(seed, "rounding"), dtype=p.dtype))
+        assert ntk(net, X).meta["notes"] == ()
+
+
+@pytest.mark.parametrize("kind", ["DeprecationWarning", "FutureWarning"])
+def test_forward_mode_is_loaded_without_warnings_of_torch_about_itself(kind, tmp_path, monkeypatch):
+    load_forward_mode()
+    (tmp_path / "decompositions_for_jvp.py").write_text(
+        f"import warnings; warnings.warn('deprecated', {kind})\nTOLD = 1"
+    )
+    monkeypatch.setattr(
+        torch._decomp, "decompositions_for_jvp", torch._decomp.decompositions_for_jvp
+    )  # put back afterwards
+    monkeypatch.setattr(torch._decomp, "__path__", [str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "torch._decomp.decompositions_for_jvp")
+    load_forward_mode()  # a warning is an error here
+    assert sys.modules["torch._decomp.decompositions_for_jvp"].TOLD == 1

@@ -45,6 +45,20 @@ def test_projection_differentiates_the_projected_outputs() -> None:
     torch.testing.assert_close(jacobian(f, case.inputs, projection=p), expected, **tolerance())
 
 
+@pytest.mark.parametrize("vectorised", [True, False])
+@pytest.mark.parametrize("budget", [1, 20_000])
+def test_every_sample_may_have_outputs_of_its_own(vectorised: bool, budget: int) -> None:
+    case = next(c for c in zoo() if c.vectorised)
+    f = functional(case.model)
+    inputs = f.inputs(case.inputs)
+    whole = gradients_by_loop(case.model, case.inputs)
+    own = torch.randn(*whole.shape[:2], 2, generator=stream(0, "own outputs"), dtype=torch.float64)
+    f.known["vectorised"] = vectorised
+    expected = torch.einsum("ncp,nck->nkp", whole, own).flatten(0, 1)
+    torch.testing.assert_close(JacobianRows(f, inputs, budget)(inputs, own), expected, **tolerance())
+    assert f.known["vectorised"] == vectorised
+
+
 @pytest.mark.parametrize("chunk", [1, 4, 100])
 def test_chunks_are_the_rows_in_order(chunk: int) -> None:
     case = zoo()[0]

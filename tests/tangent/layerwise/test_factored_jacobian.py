@@ -16,7 +16,8 @@ from geomfeat.tangent.layerwise import factored_jacobian as module
 from geomfeat.tangent.layerwise.factored_jacobian import FactoredJacobian, factored_jacobian
 from tests.tangent.layerwise.test_rules import LAYERS, SEQUENCE, Apply, Layer, _read, assert_near, built, normal
 
-COVERED = [layer for layer in LAYERS if not layer.by_jacobian and layer.name != "weight norm"]
+# Those in which a rule covers a parameter; the others may have none.
+COVERED = [x for x in LAYERS if not x.by_jacobian or x.name in ("biases by distance", "transposed conv", "weight norm")]
 
 
 def random(*shape: int) -> Tensor:
@@ -78,11 +79,40 @@ def test_a_path_by_the_data_is_found_at_other_weights_too() -> None:
     assert factored_jacobian(f, f.inputs(SEQUENCE[:, 0]), random(2, 2)) is None
 
 
-@pytest.mark.parametrize("name", ["einsum", "weight norm", "in overlapping parts"])
-def test_none_where_rules_do_not_cover_every_parameter(name: str) -> None:
+@pytest.mark.parametrize("name", ["einsum", "times a parameter", "in overlapping parts"])
+def test_none_where_rules_cover_no_parameter(name: str) -> None:
     layer = next(x for x in LAYERS if x.name == name)
     f = functional(built(layer))
     assert factored_jacobian(f, f.inputs(layer.inputs), random(2, 2)) is None
+
+
+def test_rows_without_a_rule_are_those_of_each_samples_own_outputs_and_of_other_weights() -> None:
+    layer = next(x for x in LAYERS if x.name == "biases by distance")
+    first = functional(built(layer))
+    inputs, sums = first.inputs(layer.inputs), random(5, 2, 3)
+    made(first, inputs, sums)
+    for f in (first, first.at({name: value + 0.1 * random(*value.shape) for name, value in first.theta.items()})):
+        rows = torch.einsum("icp,ick->ikp", jacobian(f, inputs).view(5, 2, -1), sums).reshape(15, -1)
+        assert_near(made(f, inputs, sums).kernel(), rows @ rows.T)
+
+
+def test_what_was_checked_of_parameters_without_a_rule_is_not_checked_at_other_weights(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    f = functional(built(next(x for x in LAYERS if x.name == "biases by distance")))
+    inputs = f.inputs(SEQUENCE)
+    made(f, inputs, random(2, 2))
+    monkeypatch.setattr("geomfeat.tangent.jacobians.derivative_checks._checked", None)
+    again = made(f.at({name: value + 0.1 for name, value in f.theta.items()}), inputs, random(2, 2))
+    assert bool(again.kernel().isfinite().all())
+
+
+def test_none_where_the_rows_without_a_rule_are_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    f = functional(built(next(x for x in LAYERS if x.name == "biases by distance")))
+    inputs = f.inputs(SEQUENCE)
+    made(f, inputs, random(2, 2))
+    monkeypatch.setattr(module, "BUDGET", 5 * 2 * 14 * 8 - 1)
+    assert factored_jacobian(f, inputs, random(2, 2)) is None
 
 
 def test_none_where_the_factors_are_too_large(monkeypatch: pytest.MonkeyPatch) -> None:

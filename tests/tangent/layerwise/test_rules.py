@@ -157,6 +157,20 @@ def _scaled_tokens(m: Apply, x: Tensor) -> Tensor:
     return _read(F.linear(torch.tanh(h), tokens.weight * 0.3))
 
 
+def _shifted(m: Apply, x: Tensor) -> Tensor:
+    """Weights plus and less constants, as norms have them that begin at zero."""
+    h = (1 + m.gain) * x - F.linear(x.tanh(), 0.5 - m.weight, torch.sub(torch.ones_like(m.shift), m.shift, alpha=2))
+    return _read(torch.tanh(h) @ (m.weight - m.weight.detach() ** 2))
+
+
+def _biased_attention(m: Apply, x: Tensor) -> Tensor:
+    """A table of biases by distance, looked up once for all samples, as T5 and MPNet have it."""
+    bias = m.parts[0](torch.arange(4)[:, None] - torch.arange(4) + 3).permute(2, 0, 1)[None]
+    values = m.parts[1](x)
+    scores = torch.einsum("nti,nsi->nts", x, x)[:, None] + bias
+    return _read(torch.einsum("nhts,nsi->nhti", scores.softmax(-1), values))
+
+
 def _scaled_by_another(m: Apply, x: Tensor) -> Tensor:
     return _read(F.linear(x, m.gain * m.weight))
 
@@ -243,6 +257,14 @@ LAYERS = [
     Layer("times numbers", lambda: Apply(_scaled, weight=normal(6, 6), shift=normal(6)), SEQUENCE),
     Layer("a layer times numbers", lambda: flat(Apply(_scaled_layer, weight=normal(3, 6), shift=normal(3))), SEQUENCE),
     Layer("embeddings times numbers", lambda: Apply(_scaled_tokens, nn.Embedding(7, 3), nn.Embedding(5, 3)), TOKENS),
+    Layer(
+        "plus and less constants", lambda: Apply(_shifted, weight=normal(6, 6), gain=normal(6), shift=normal(6)),
+        SEQUENCE,
+    ),
+    Layer(
+        "biases by distance", lambda: Apply(_biased_attention, nn.Embedding(7, 2), nn.Linear(6, 3)), SEQUENCE,
+        ("parts.0.weight",),
+    ),
     Layer(
         "times a parameter", lambda: Apply(_scaled_by_another, weight=normal(3, 6), gain=normal(())), SEQUENCE,
         ("weight", "gain"),
