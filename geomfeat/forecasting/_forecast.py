@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from geomfeat.errors import BadInput, require_kind
 from geomfeat.forecasting.callable_loss import Function as LossFunction, name_of
 from geomfeat.forecasting.caveats import first_step_share, flags_of
-from geomfeat.forecasting.expected_place import LEVEL, expected_place, linear_movement, task_at, towards
+from geomfeat.forecasting.expected_place import LEVEL, demands, expected_place, linear_movement, task_at
 from geomfeat.forecasting.linear_training import LinearTraining, train_linearly
+from geomfeat.forecasting.momentum_steps import train_by_momentum
 from geomfeat.forecasting.optimizer_run import MOST_STEPS, OptimizerRun, run_linearised
 from geomfeat.forecasting.options import ForecastOptions
 from geomfeat.forecasting.origin import Origin
@@ -21,7 +22,7 @@ from geomfeat.forecasting.result import Forecast
 from geomfeat.forecasting.stable_rate import curvature, place_of_rate, stable_rate
 from geomfeat.forecasting.start import TrainingStart, training_start
 from geomfeat.forecasting.trainer_arguments import is_training_arguments, of_training_arguments
-from geomfeat.location.demand import LinearisedTask, solve
+from geomfeat.location.demand import LinearisedTask
 from geomfeat.models.functional import Readout
 from geomfeat.numerics import WORKING
 from geomfeat.tangent import jvp, vjp
@@ -48,7 +49,8 @@ def forecast(
     """Where training will take a network between lazy and rich, before any training.
 
     The linearised network is trained by gradient flow on the loss; the change of outputs that it makes demands R and
-    kappa of the network as the change of a training does in `locate`.
+    kappa of the network as the change of a training does in `locate`. The further from the linear range that is, the
+    more they are those of a change that fits all samples alike, straight along the first gradient of the loss.
 
     Args:
         model: with its initial weights. inputs: training samples, a few hundred: a tensor, tuple or mapping with
@@ -92,8 +94,8 @@ def forecast(
     product = _product(task, start)
     movement = _movement(start, training, run)
     place = expected_place(start, task, training.change, movement, seed, options.n_bootstrap)
-    richness, kappa = place.demand.richness, place.kernel.demand.demand
-    known = [m for name, m in movement.items() if math.isfinite(m) and place.demand.layers[name] > -math.inf]
+    richness, kappa = place.demands.richness, place.demands.kernel_demand
+    known = [m for name, m in movement.items() if math.isfinite(m) and place.demands.layers[name] > -math.inf]
     moves = sum(known) / len(known) if known and richness < LINEAR_BELOW else math.nan
     layers = place.layers if richness < LINEAR_BELOW else place.layers.assign(movement=math.nan)
     largest, facts = curvature(product, start.outputs, start.loss), start.facts
@@ -104,7 +106,7 @@ def forecast(
         target_loss=math.nan if target is None else target, loss_reached=training.loss, time=training.time,
         curvature=largest, stable_rate=stable, steps=_steps(start, training, run), rate=facts.rate,
         rate_place=place_of_rate(facts.rate, stable, kappa, facts.momentum), momentum=facts.momentum,
-        kernel_demand_on_target=place.kernel.on_target.demand,
+        kernel_demand_on_target=place.demands.kernel_demand_on_target,
         kernel_intervals=place.intervals, movement=moves, excess=moves - richness, optimizer=facts.name,
         metric=start.network.metric.source, tangent=start.network.space.words,
         readout=start.network.f.words(start.network.inputs),
@@ -113,7 +115,7 @@ def forecast(
             "n_probes": start.loss.n, "n_outputs": start.outputs.shape[1], "n_inputs": start.given, "level": LEVEL,
             "unreachable": training.unreachable, "n_steps": n_steps,
             "n_bootstrap": options.n_bootstrap, "seed": seed, "notes": [*start.network.f.notes, *start.notes],
-            "first_step": first_step_share(start, training.change),
+            "first_step": first_step_share(start, training.change), "by_change": place.demands.words,
         },
         origin=Origin.of(
             model, inputs, targets, loss=loss, target_loss=target_loss, optimizer=optimizer, n_steps=n_steps,
@@ -135,8 +137,8 @@ def expected_richness(
     task = task_at(start)
     training = _train(start, task, target, n_steps, run)
     largest = curvature(_product(task, start), start.outputs, start.loss)
-    demand = solve(towards(start, task, training.change, seed))
-    return ExpectedRichness(demand.richness, start.facts.rate, first_step_share(start, training.change), largest)
+    found = demands(start, task, training.change, seed, kernels=False)
+    return ExpectedRichness(found.richness, start.facts.rate, first_step_share(start, training.change), largest)
 
 
 @dataclass(frozen=True)
@@ -215,7 +217,14 @@ def _train(
                 )
             longest, target = math.inf, run.loss
     kernel = task.gram if task.gram is not None else _product(task, start)
-    training = train_linearly(kernel, start.outputs, start.loss, target=target, longest=longest)
+    training = None
+    if start.facts.plain_momentum:
+        training = train_by_momentum(
+            kernel, start.outputs, start.loss, rate=start.facts.rate, momentum=start.facts.momentum, target=target,
+            n_steps=n_steps,
+        )  # fmt: skip
+    if training is None:
+        training = train_linearly(kernel, start.outputs, start.loss, target=target, longest=longest)
     if not bool(training.change.any()):
         raise BadInput("the linearised network does not change its outputs at all: no trained weight reaches them")
     return training

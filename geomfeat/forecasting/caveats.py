@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from geomfeat.forecasting.expected_place import ERRORS, VERY_RICH, ExpectedPlace, attends_in_softmax
+from geomfeat.forecasting.expected_place import ERRORS, VERY_RICH, ExpectedPlace
 from geomfeat.forecasting.linear_training import LinearTraining
 from geomfeat.forecasting.start import AT_ONCE, TrainingStart
 from geomfeat.models.reinitialize import batchnorm_modules
@@ -29,12 +29,11 @@ def flags_of(
     start: TrainingStart, training: LinearTraining, place: ExpectedPlace, target: float | None
 ) -> tuple[str, ...]:
     """All flags, in order of weight."""
-    richness = place.demand.richness
+    richness = place.demands.richness
     found = [
         _out_of_reach(training, target),
         _rich(richness),
         _momentum(start, richness),
-        _attention(start),
         _few_steps(start, training),
         _loss(start),
         _readout(start),
@@ -70,16 +69,15 @@ def _momentum(start: TrainingStart, richness: float) -> str:
     return "Cross-entropy with momentum in the rich range: such forecasts were too low, by .1 to .9 decades."
 
 
-def _attention(start: TrainingStart) -> str:
-    if not attends_in_softmax(start):
-        return ""
-    return "A network with attention and cross-entropy: such forecasts were too low, by .2 to 1.1 decades."
-
-
 def _few_steps(start: TrainingStart, training: LinearTraining) -> str:
     """Momentum m moves at its full rate after some 1 / (1 - m) steps."""
     steps = training.time / start.facts.flow_rate
-    if start.facts.adaptive or not start.facts.momentum > 0 or not steps < STARTING / (1 - start.facts.momentum):
+    if (
+        training.by_steps
+        or start.facts.adaptive
+        or not start.facts.momentum > 0
+        or not steps < STARTING / (1 - start.facts.momentum)
+    ):
         return ""
     return (
         f"About {steps:.0f} steps at this rate: too few to be the flow that is forecasted, while momentum still builds "

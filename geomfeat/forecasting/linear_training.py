@@ -44,6 +44,7 @@ class LinearTraining:
         change: (n, C) of the outputs. coefficients: (n, C) a; the parameters move by J' a.
         time: t of the flow. loss: relative to that of outputs 0, at its end. reached: whether that is the target.
         unreachable: share of what is to be learned in the null space of the kernel; NaN where it is not known.
+        by_steps: whether it followed the optimizer's own steps rather than the flow.
     """
 
     change: Tensor
@@ -52,6 +53,7 @@ class LinearTraining:
     loss: float
     reached: bool
     unreachable: float = math.nan
+    by_steps: bool = False
 
 
 Product = Callable[[Tensor], Tensor]
@@ -83,7 +85,7 @@ def train_linearly(
         return _by_modes(kernel, start, loss, target, longest)
     if loss.kind not in STEP:
         gram = kernel.to(WORKING) if isinstance(kernel, Tensor) else None
-        product = _product_of(kernel)
+        product = product_of(kernel)
         largest = largest_eigenvalue(product, start)
         return LinearTraining(*flow_on(product, gram, largest, start, loss, target=target, longest=longest))
     return _by_steps(kernel, start, loss, target, longest)
@@ -97,7 +99,8 @@ def largest_eigenvalue(product: Product, like: Tensor, rtol: float = 1e-4) -> fl
     ).top
 
 
-def _product_of(kernel: Tensor | Product) -> Product:
+def product_of(kernel: Tensor | Product) -> Product:
+    """The product v -> K v of (n, C) arrays."""
     if not isinstance(kernel, Tensor):
         return kernel
     gram = kernel.to(WORKING)
@@ -128,7 +131,7 @@ def _by_modes(kernel: Tensor, start: Tensor, loss: OutputLoss, target: float | N
 def _by_steps(
     kernel: Tensor | Product, start: Tensor, loss: OutputLoss, target: float | None, longest: float
 ) -> LinearTraining:
-    gram, product = kernel.to(WORKING) if isinstance(kernel, Tensor) else None, _product_of(kernel)
+    gram, product = kernel.to(WORKING) if isinstance(kernel, Tensor) else None, product_of(kernel)
     explicit, most = (MOST_PRODUCTS, MOST_PRODUCTS) if gram is None else (EXPLICIT, EXPLICIT + IMPLICIT)
     step = STEP[loss.kind] / (largest_eigenvalue(product, start) * loss.steepest_at(start))
     a, change, time = torch.zeros_like(start), torch.zeros_like(start), 0.0

@@ -22,13 +22,15 @@ class OptimizerFacts:
     Attributes:
         name: of its class, "rates" where only rates are known, "" where nothing is. rate: mean over the parameters;
             NaN where it is not known. momentum: of gradient descent. adaptive: whether updates are divided by the size
-            of gradients, so that a rate is no speed of gradient flow.
+            of gradients, so that a rate is no speed of gradient flow. plain_momentum: whether all parameters have this
+            momentum in its first form (Polyak's), without damping.
     """
 
     name: str = ""
     rate: float = math.nan
     momentum: float = 0.0
     adaptive: bool = False
+    plain_momentum: bool = False
 
     @property
     def flow_rate(self) -> float:
@@ -57,4 +59,7 @@ def optimizer_facts(optimizer: Any, rates: OptimizerRates | None, parameters: Ma
     else:
         groups, name = (), "rates"
     momentum = 0.0 if adaptive else max((float(group.get("momentum") or 0.0) for group in groups), default=0.0)
-    return OptimizerFacts(name, mean, momentum, adaptive)
+    plain = momentum > 0 and all(
+        float(g.get("momentum") or 0.0) == momentum and not g.get("nesterov") and not g.get("dampening") for g in groups
+    )
+    return OptimizerFacts(name, mean, momentum, adaptive, plain)

@@ -6,6 +6,7 @@ import math
 from functools import cache
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,6 @@ from geomfeat.errors import BadInput
 from geomfeat.forecasting.stable_rate import place_of_rate
 from geomfeat.location.demand import SHARES
 from geomfeat.models.mlp import mlp
-from geomfeat.models.transformer import transformer
 from tests.forecasting.test_stable_rate import linear_network
 
 LITTLE = gf.ForecastOptions(n_bootstrap=2)
@@ -82,8 +82,9 @@ def test_a_factor_of_centred_outputs_shifts_demand_by_its_logarithm() -> None:
         gf.forecast(gf.at_richness(net, gamma=gamma), x, y, loss="mse", target_loss=0.3, options=LITTLE)
         for gamma in (1.0, 0.1)
     )
-    assert one.richness - ten.richness == pytest.approx(1.0, abs=1e-4)
-    assert one.kernel_demand - ten.kernel_demand == pytest.approx(1.0, abs=4e-3)
+    for name, near in (("richness", 1e-4), ("kernel_demand", 4e-3)):
+        before, after = (np.array(found.details["by_change"][name]) for found in (one, ten))
+        assert before - after == pytest.approx(1.0, abs=near)
     assert ten.curvature == pytest.approx(100 * one.curvature, rel=1e-4)
 
 
@@ -190,16 +191,8 @@ def test_where_forecasts_are_known_to_fail_they_say_so() -> None:
     assert any("beyond the linear range" in flag for flag in expected.flags)
 
 
-def test_attention_with_cross_entropy_and_few_steps_of_momentum_are_flagged() -> None:
+def test_few_steps_of_momentum_are_flagged() -> None:
     x, y = digits()
-    net = transformer(seed=0, width=8, depth=1, heads=2, outputs=10)
-    mse, entropy = (
-        gf.forecast(net, x.view(-1, 8, 8), y, loss=loss, target_loss=0.8, optimizer={"*": 0.1}, options=LITTLE)
-        for loss in ("mse", "cross-entropy")
-    )
-    assert not any("attention" in flag for flag in mse.flags)
-    assert any("attention" in flag for flag in entropy.flags)
-    assert entropy.high - entropy.low > 1.2 > mse.high - mse.low
     net = mlp(64, (16,), 10, seed=0)
     flags = {
         rate: gf.forecast(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import textwrap
-
 import pytest
+
+from tests.warm_process import run_code
 
 CASES = {
     "train(gamma=None)": "gamma=None must be a positive number",
@@ -49,9 +47,8 @@ for case in sys.argv[1:]:
 
 
 @pytest.fixture(scope="module")
-def message() -> dict[str, str]:
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(SCRIPT), *CASES], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+def message(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    done = run_code(SCRIPT, tmp_path_factory.mktemp("types"), *CASES)
     return dict(zip(CASES, done.stdout.splitlines(), strict=True))
 
 

@@ -21,7 +21,7 @@ from geomfeat.location.advice.rescaling import Rescaling
 from geomfeat.location.advice.result import Advice
 
 # Forecasts hold to this many decades; multipliers beyond these leave too few digits even to float64.
-EXACT, TRIALS = 0.01, 4
+EXACT, TRIALS = 0.01, 6
 LARGEST_MULTIPLIER = 1e5
 VERY_RICH = 1.5
 
@@ -59,6 +59,7 @@ def _solve(changed: Changed, richness: float, wanted: float) -> Changed:
     """The multiplier of centred outputs at which R is `wanted`, from a guess of R at multiplier 1."""
     scale = 0.0
     for _ in range(TRIALS):
+        # R falls by one decade for each of the multiplier, but for the share of the way between two changes.
         scale += richness - wanted
         if not abs(scale) <= math.log10(LARGEST_MULTIPLIER):
             raise BadInput(
@@ -159,7 +160,7 @@ def _as_it_is(expected: Forecast, origin: Origin, goal: Goal) -> AdvisedChange:
 
 
 def _times(factor: float) -> str:
-    return f"{factor:.2g} times"
+    return f"{float(f'{factor:.2g}'):,.10g} times"
 
 
 def _rate_words(changed: Changed, found: Forecast, adaptive: bool) -> str:

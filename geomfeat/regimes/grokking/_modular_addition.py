@@ -12,7 +12,7 @@ frequencies (Gromov 2023): f = W2 (W1 [e_a, e_b])^2, full batch. Two ways to a l
 import copy
 import math
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from geomfeat.display import BaseResult
 from geomfeat.errors import BadInput
 from geomfeat.models.parameterization import seeded
-from geomfeat.numerics import stream
+from geomfeat.numerics import Device, stream
 from geomfeat.regimes.training.objective import loss_of, prepared_targets
 from geomfeat.regimes.training.series import TrainingSeries, log_spaced_steps, training_series
 from geomfeat.types import Snapshot
@@ -51,6 +51,15 @@ class ModularTask:
     targets: Tensor
     test_inputs: Tensor
     test_targets: Tensor
+
+    def to(self, device: Device) -> "ModularTask":
+        """The same samples on a device, where networks are then trained on them.
+
+        >>> modular_addition(5).to("cpu").inputs.device
+        device(type='cpu')
+        """
+        names = ("inputs", "targets", "test_inputs", "test_targets")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,6 +183,7 @@ def _train(
     if not (lr > 0 and math.isfinite(lr)):
         raise BadInput(f"lr={conditions['lr']} must be positive")
     wanted = set(log_spaced_steps(steps, per_decade))
+    network = network.to(task.inputs.device)
     ready = prepared_targets(task.targets, loss, task.modulus, torch.float32)
     with torch.no_grad():
         start = network(task.inputs)

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean, stdev
 
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from geomfeat.display import BaseResult
 from geomfeat.errors import BadInput
@@ -157,7 +157,7 @@ def _interval(values: list[float]) -> MeanOfRuns:
     mean = fmean(known)
     half = math.nan
     if len(known) > 1:
-        half = float(student.ppf(0.975, len(known) - 1)) * stdev(known) / len(known) ** 0.5
+        half = float(stdtrit(len(known) - 1, 0.975)) * stdev(known) / len(known) ** 0.5
     return MeanOfRuns(mean, mean - half, mean + half, len(known), len(values) - len(known))
 
 

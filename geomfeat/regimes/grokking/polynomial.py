@@ -26,7 +26,7 @@ from torch import Tensor
 from geomfeat.charts import Curve, Plot
 from geomfeat.display import PlottableResult
 from geomfeat.errors import BadInput
-from geomfeat.numerics import WORKING, stream
+from geomfeat.numerics import WORKING, Device, stream
 from geomfeat.regimes.training.series import TrainingSeries, kernel_path, log_spaced_steps
 
 
@@ -106,12 +106,13 @@ def polynomial_grokking(
     rate: float = 1.0,
     task: PolynomialTask | None = None,
     per_decade: int = 15,
+    device: Device = "cpu",
 ) -> GrokkingRun:
     """Train the network at every alpha and seed (of samples, beta and weights) side by side.
 
     Args:
         steps: of gradient descent. rate: 1 is the rate N / alpha^2; larger ones need fewer steps, up to about 10.
-        per_decade: records in every factor of ten of the steps.
+        per_decade: records in every factor of ten of the steps. device: of the trainings; draws are the same on all.
 
     Raises BadInput for an alpha that is not positive, or without alphas, seeds or steps. A run that diverges, at too
     high a rate, holds NaN from then on.
@@ -128,9 +129,9 @@ def polynomial_grokking(
     if steps < 1 or not (rate > 0 and math.isfinite(rate)):
         raise BadInput(f"steps={steps} must be at least 1 and rate={rate} positive")
     recorded = log_spaced_steps(steps, per_decade)
-    drawn = [_draw(size, seed) for seed in seeds]
+    drawn = [tuple(part.to(device) for part in _draw(size, seed)) for seed in seeds]
     x, y, weights = (torch.stack([d[i] for d in drawn]) for i in (0, 1, 4))
-    path = _descend(x, y, weights, torch.tensor(scales, dtype=WORKING), size.eps, rate, recorded)
+    path = _descend(x, y, weights, torch.tensor(scales, dtype=WORKING, device=x.device), size.eps, rate, recorded)
     series = {
         (seed, alpha): _series(drawn[s], path[:, s, :, a], alpha, size.eps, recorded)
         for s, seed in enumerate(seeds)

@@ -26,7 +26,7 @@ from geomfeat.labels import as_goal
 from geomfeat.memory import is_out_of_memory, with_more_rows
 from geomfeat.models.functional import Functional, Readout, functional
 from geomfeat.models.nested_inputs import n_samples, take
-from geomfeat.numerics import WORKING, require_finite, safe_eigh, stream
+from geomfeat.numerics import WORKING, require_finite, resolve_device, safe_eigh, stream
 from geomfeat.regimes.training.class_targets import as_classes
 from geomfeat.regimes.training.objective import Loss, loss_of, prepared_targets, require_gradient
 from geomfeat.tangent.jacobians.derivative_checks import require_callable
@@ -153,7 +153,8 @@ def sharpness(
     10.0
     """
     product, size = hessian_product(model, inputs, targets, loss=loss, initial=initial, gamma=gamma, readout=readout)
-    return top_eigenvalues(product, size, k, rtol=rtol, seed=seed, start=start)
+    where = resolve_device(None, like=next(model.parameters()))  # where the products are
+    return top_eigenvalues(product, size, k, rtol=rtol, seed=seed, start=start, device=where)
 
 
 def hessian_product(

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
+
+import torch
+from torch import nn
 
 from geomfeat.errors import BadInput
 from geomfeat.regimes.training.options import require_fine
 
+MakePlainOptimizer = Callable[[list[tuple[str, nn.Parameter]]], torch.optim.Optimizer]
 PLAIN_OPTIMIZERS = ("adamw", "adam", "sgd")
 SCHEDULES = ("constant", "cosine", "linear")
 
@@ -19,7 +23,9 @@ class PlainOptions:
     """How `train_plainly` trains, and what it records.
 
     Attributes:
-        optimizer: "adamw" (default), "adam" or "sgd": torch's own, on all parameters that require a gradient.
+        optimizer: "adamw" (default), "adam" or "sgd": torch's own, on all parameters that require a gradient; or a
+            function of these, [(name, parameter)], that returns a torch optimizer. Its rate and weight decay are then
+            its own, `lr` has no meaning, and the schedule multiplies the rates of all its groups.
         lr: peak learning rate, > 0; default 1e-3. momentum: of SGD, in [0, 1); default 0.
         weight_decay: as torch's optimizer of that name applies it: AdamW shrinks each weight by lr * weight_decay a
             step, Adam and SGD add weight_decay * w to the gradient; default 0.
@@ -42,7 +48,7 @@ class PlainOptions:
     32
     """
 
-    optimizer: str = "adamw"
+    optimizer: str | MakePlainOptimizer = "adamw"
     lr: float = 1e-3
     momentum: float = 0.0
     weight_decay: float = 0.0
@@ -60,11 +66,14 @@ class PlainOptions:
     def __post_init__(self) -> None:
         clip, target = self.clip, self.target_loss
         require_fine(
-            ("optimizer", self.optimizer, self.optimizer in PLAIN_OPTIMIZERS, f"one of {', '.join(PLAIN_OPTIMIZERS)}"),
+            ("optimizer", self.optimizer, callable(self.optimizer) or self.optimizer in PLAIN_OPTIMIZERS,
+             f"one of {', '.join(PLAIN_OPTIMIZERS)}, or a function of named parameters that returns a torch optimizer"),
             ("lr", self.lr, self.lr > 0 and math.isfinite(self.lr), "positive and finite"),
             ("momentum", self.momentum, 0 <= self.momentum < 1, "in [0, 1)"),
             ("momentum", self.momentum, not self.momentum or self.optimizer == "sgd", "0: only sgd has a momentum"),
             ("weight_decay", self.weight_decay, 0 <= self.weight_decay < math.inf, "at least 0 and finite"),
+            ("weight_decay", self.weight_decay, not (self.weight_decay and callable(self.optimizer)),
+             "0 where optimizer is a function: set it in the optimizer that this returns"),
             ("schedule", self.schedule, self.schedule in SCHEDULES, f"one of {', '.join(SCHEDULES)}"),
             ("warmup_steps", self.warmup_steps, self.warmup_steps >= 0, "at least 0"),
             ("clip", clip, clip is None or 0 < clip < math.inf, "positive and finite, or None for no clipping"),

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from scipy import stats
+from scipy.special import ndtri
 from torch import Tensor
 
 from geomfeat.charts import Curve, Plot
@@ -279,4 +279,4 @@ def _disagreement(values: Tensor, weights: Tensor) -> float:
     """Half a 95 % interval of the weighted median of exponents that scatter about one r, by their median deviation."""
     deviation = 1.4826 * float(_median((values - _median(values, weights)).abs(), weights))
     effective = float(weights.sum().square() / weights.square().sum())
-    return float(stats.norm.ppf(0.975)) * math.sqrt(math.pi / 2 / effective) * deviation
+    return float(ndtri(0.975)) * math.sqrt(math.pi / 2 / effective) * deviation

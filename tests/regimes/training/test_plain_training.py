@@ -64,7 +64,39 @@ def test_the_decay_of_adamw_is_apart_from_its_gradient() -> None:
     ends = {name: trained(model, optimizer=name, lr=0.1, weight_decay=0.5, max_steps=1) for name in ("adamw", "adam")}
     moved = {name: found.trained.get_parameter("0.weight") for name, found in ends.items()}
     torch.testing.assert_close(moved["adamw"], 0.95 * first.weight, **CLOSE)
-    assert torch.allclose(moved["adam"], first.weight - 0.1 * first.weight.sign(), rtol=1e-5)
+    assert torch.allclose(moved["adam"], first.weight - 0.1 * first.weight.sign(), atol=1e-6)
+
+
+def test_an_optimizer_of_ones_own_has_its_own_rates_and_follows_the_schedule() -> None:
+    """SGD made by a function is SGD by its name; a schedule multiplies its rates; rates by group are found by name."""
+
+    def sgd(named: list[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
+        first, rest = named[:1], named[1:]
+        return torch.optim.SGD([{"params": first}, {"params": rest, "lr": 0.1}], lr=0.3, weight_decay=0.1)
+
+    def alike(named: list[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
+        return torch.optim.SGD(named, lr=0.3, weight_decay=0.1)
+
+    how = {"max_steps": 5, "warmup_steps": 2, "schedule": "linear"}
+    by_name = trained(optimizer="sgd", lr=0.3, weight_decay=0.1, **how)
+    torch.testing.assert_close(weights(trained(optimizer=alike, **how).trained), weights(by_name.trained), **CLOSE)
+    grouped = trained(optimizer=sgd, **how)
+    assert grouped.history["lr"].tolist() == by_name.history["lr"].tolist()
+    assert not torch.allclose(weights(grouped.trained), weights(by_name.trained), rtol=1e-3)
+    assert grouped.rates is not None
+    names = [name for name, _ in START.named_parameters()]
+    assert grouped.rates.rates == {name: 0.3 if name == names[0] else 0.1 for name in names}
+
+
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this torch has no Muon")
+def test_muon_moves_matrices_by_steps_of_one_size() -> None:
+    model = mlp(D, (6,), C, bias=False, seed=0).double()
+    found = trained(model, optimizer=lambda named: torch.optim.Muon(named, lr=0.01, weight_decay=0.0), max_steps=1)
+    moved = found.trained.get_parameter("fc1.weight") - model.get_parameter("fc1.weight")
+    sizes = torch.linalg.svdvals(moved.detach())
+    assert float(sizes.max() / sizes.min()) < 2, "Newton and Schulz leave singular values near 1"
+    assert found.rates is not None
+    assert found.rates.orthogonal == {"fc1.weight", "head.weight"}
 
 
 def test_four_passes_of_eight_are_one_of_thirty_two() -> None:
@@ -155,6 +187,29 @@ def test_a_longer_training_passes_through_a_shorter_one_and_leaves_the_global_ge
     assert not torch.equal(before, state)
 
 
+class Drawing(nn.Linear):
+    """Adds what it draws from torch's generator while it is trained, and keeps it."""
+
+    drawn: list[float] = []  # noqa: RUF012  # of all copies: the one that is trained is a copy
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.drawn.append(float(torch.rand(())))
+        return super().forward(x)
+
+
+def test_each_step_draws_its_own_numbers_which_follow_from_the_seed() -> None:
+    found = []
+    for seed in (0, 1, 0):
+        Drawing.drawn.clear()
+        trained(Drawing(X.shape[1], 3), lr=0.01, max_steps=5, optimizer="sgd", seed=seed)
+        found.append(list(Drawing.drawn))
+        torch.rand(7)
+    assert len(set(found[0])) == 5
+    assert found[0] == found[2]
+    assert not set(found[0]) & set(found[1])
+
+
 def test_next_tokens_are_learned_where_there_is_one() -> None:
     """A sequence that counts up is learned to certainty, and padding is never a target."""
     ids = (torch.arange(8)[:, None] + torch.arange(5)) % 7
@@ -222,6 +277,8 @@ def test_a_target_that_is_not_reached_is_said() -> None:
         (lambda: PlainOptions(ema=1.0), "ema=1.0 must be between 0 and 1"),
         (lambda: PlainOptions(accumulation=4), "give batch_size too"),
         (lambda: PlainOptions(momentum=0.9), "only sgd has a momentum"),
+        (lambda: PlainOptions(optimizer=torch.optim.SGD, weight_decay=0.1), "set it in the optimizer"),
+        (lambda: trained(optimizer=lambda named: None), "must return a torch optimizer, got NoneType"),
         (lambda: PlainOptions(schedule="step"), "schedule='step' must be one of constant, cosine, linear"),
         (lambda: trained(y=Y[:5]), "targets have shape \\(5,\\), but inputs 32 samples"),
         (lambda: trained(y=Y % 2 + 2), "integer targets must be classes 0..2"),
