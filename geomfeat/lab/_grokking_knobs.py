@@ -12,7 +12,7 @@ import torch
 from geomfeat.charts import Curve, Plot
 from geomfeat.geometry.similarity import target_alignment
 from geomfeat.lab.result import Check
-from geomfeat.numerics import WORKING, stream
+from geomfeat.numerics import WORKING, Device, stream
 from geomfeat.regimes.grokking import PolynomialTask, polynomial_grokking, transitions
 from geomfeat.regimes.grokking.polynomial import polynomial_kernel
 
@@ -40,15 +40,15 @@ class Knobs:
 Runs = dict[float, list[dict[str, float]]]
 
 
-def alignment_and_samples(size: str, seed: int) -> Knobs:
+def alignment_and_samples(size: str, seed: int, device: Device = "cpu") -> Knobs:
     """Turn both knobs, from alpha = 1, eps = .25 and 150 samples."""
     draws = range(seed, seed + (4 if size == "full" else 2))
-    at_alpha = {eps: _runs(PolynomialTask(eps=eps), 1.0, draws) for eps in STRENGTHS}
-    at_product = {eps: _runs(PolynomialTask(eps=eps), 0.25 / eps, draws) for eps in SCALED}
-    by_samples = {float(p): _runs(PolynomialTask(samples=p), 1.0, draws) for p in SAMPLES[size]}
-    kernel = {float(p): _runs(PolynomialTask(samples=p), LINEAR, draws) for p in SAMPLES[size]}
+    at_alpha = {eps: _runs(PolynomialTask(eps=eps), 1.0, draws, device) for eps in STRENGTHS}
+    at_product = {eps: _runs(PolynomialTask(eps=eps), 0.25 / eps, draws, device) for eps in SCALED}
+    by_samples = {float(p): _runs(PolynomialTask(samples=p), 1.0, draws, device) for p in SAMPLES[size]}
+    kernel = {float(p): _runs(PolynomialTask(samples=p), LINEAR, draws, device) for p in SAMPLES[size]}
     many = range(seed, seed + (16 if size == "full" else 8))
-    first = {p: _fit_by_linear_features(p, many) for p in (60, 80, 150, 300)}
+    first = {p: _fit_by_linear_features(p, many, device) for p in (60, 80, 150, 300)}
     aligned = {eps: _alignment(eps, range(seed, seed + 8)) for eps in (0.5, 1.0, 2.0, 4.0)}
     plots = [_strength_plot(at_alpha, at_product), _alignment_plot(aligned), _sample_plot(by_samples, kernel),
              _first_plot(first)]  # fmt: skip
@@ -61,11 +61,14 @@ def alignment_and_samples(size: str, seed: int) -> Knobs:
     return Knobs(plots, checks, rows, _answer(at_alpha, at_product, by_samples))
 
 
-def _runs(task: PolynomialTask, alpha: float, draws: range) -> list[dict[str, float]]:
+def _runs(task: PolynomialTask, alpha: float, draws: range, device: Device) -> list[dict[str, float]]:
     """One run for each draw: times in steps at rate N / alpha^2."""
     # The kernel grows as 1 + eps^2, and the largest stable rate falls.
     rate = FASTER / (1 + task.eps**2)
-    found = polynomial_grokking([alpha], draws, steps=round(HORIZON / rate), rate=rate, task=task, per_decade=10)
+    steps = round(HORIZON / rate)
+    found = polynomial_grokking(
+        [alpha], draws, steps=steps, rate=rate, task=task, per_decade=10, device=device
+    )  # fmt: skip
     rows = []
     for (draw, _), series in found.series.items():
         report = transitions(series)
@@ -76,10 +79,10 @@ def _runs(task: PolynomialTask, alpha: float, draws: range) -> list[dict[str, fl
     return rows
 
 
-def _fit_by_linear_features(samples: int, draws: range) -> tuple[float, float]:
+def _fit_by_linear_features(samples: int, draws: range, device: Device = "cpu") -> tuple[float, float]:
     """Test loss once the linear features have fitted, the quadratic ones not begun: mean over draws, and its error."""
     task = PolynomialTask(eps=0.01, samples=samples)
-    found = polynomial_grokking([LINEAR], draws, steps=150, rate=FASTER, task=task, per_decade=5)
+    found = polynomial_grokking([LINEAR], draws, steps=150, rate=FASTER, task=task, per_decade=5, device=device)
     losses = [series.test_loss[-1] for series in found.series.values() if series.test_loss is not None]
     return fmean(losses), stdev(losses) / len(losses) ** 0.5
 

@@ -18,7 +18,7 @@ from geomfeat.lab.registry import experiment
 from geomfeat.lab.result import Check, Findings
 from geomfeat.models import build
 from geomfeat.models.mlp import mlp
-from geomfeat.numerics import WORKING, stream
+from geomfeat.numerics import WORKING, Device, stream
 from geomfeat.regimes.stability import sharpness
 from geomfeat.regimes.training import TrainOptions, scaled_outputs, train_at_gamma
 from geomfeat.regimes.training.objective import centred_one_hot
@@ -50,13 +50,13 @@ TARGET_LOSS = 0.1
     "the smaller constant where features are learned.",
     source="Atanasov et al. 2024 (feature learning strength); Geiger et al. 2020; Vyas et al. 2023",
 )
-def run(size: str, seed: int, progress: bool) -> Findings:
-    x, y = _linear_task(seed)
+def run(size: str, seed: int, progress: bool, device: Device = "cpu") -> Findings:
+    x, y = (part.to(device) for part in _linear_task(seed))
     gammas = [10 ** (k / PER_DECADE[size]) for k in range(-4 * PER_DECADE[size], 4 * PER_DECADE[size] + 1)]
     losses, rates = {}, {}
     for depth in tqdm(DEPTHS[size], desc="loss curves", disable=not progress, leave=False):
         nets = [build("linear", inputs=INPUTS, hidden=(WIDTH,) * (depth - 1), outputs=OUTPUTS, parameterization="ntk",
-                      seed=seed + s).to(WORKING) for s in range(2)]  # fmt: skip
+                      seed=seed + s).to(device, WORKING) for s in range(2)]  # fmt: skip
         # At small gamma the curvature is that of the start over gamma^2.
         curvature = max(sharpness(net, x, y, initial=net, gamma=LAZY, rtol=1e-3).top * LAZY**2 for net in nets)
         rates[depth] = SHARE * 2 / curvature
@@ -64,7 +64,7 @@ def run(size: str, seed: int, progress: bool) -> Findings:
             nets, x, y, gammas, [rates[depth] * min(g**2, g ** (2 / depth)) for g in gammas], STEPS[depth]
         )
     silent = _silent(losses, gammas)
-    ensembles = _ensembles(size, seed, progress)
+    ensembles = _ensembles(size, seed, progress, device)
     checks = [*_curve_checks(losses, silent, gammas, rates), *_ensemble_checks(ensembles, size)]
     plots = [_rescaled(losses[3], gammas), _drops(losses[3], gammas), _silent_plot(silent, gammas, losses),
              _gain_plot(ensembles), _width_plot(ensembles)]  # fmt: skip
@@ -93,10 +93,13 @@ def _linear_task(seed: int) -> tuple[Tensor, Tensor]:
 def side_by_side(
     nets: Sequence[nn.Module], x: Tensor, y: Tensor, gammas: Sequence[float], rates: Sequence[float], steps: int
 ) -> Tensor:
-    """Relative losses (steps + 1, gammas, networks) of gradient descent at a raw rate for every gamma."""
+    """Relative losses (steps + 1, gammas, networks), on the CPU, of descent at a raw rate for every gamma."""
     cells = [dict(net.named_parameters()) for _ in gammas for net in nets]
     weights = {name: torch.stack([cell[name].detach() for cell in cells]).requires_grad_() for name in cells[0]}
-    gamma, rate = (torch.tensor(v, dtype=WORKING).repeat_interleave(len(nets)) for v in (list(gammas), list(rates)))
+    gamma, rate = (
+        torch.tensor(v, dtype=WORKING, device=x.device).repeat_interleave(len(nets))
+        for v in (list(gammas), list(rates))
+    )
     outputs = torch.func.vmap(lambda own: torch.func.functional_call(nets[0], own, (x,)))
     start = outputs(weights).detach()
     unit, seen = y.square().sum(1).mean(), []
@@ -109,7 +112,7 @@ def side_by_side(
         with torch.no_grad():
             for weight, slope in zip(weights.values(), slopes, strict=True):
                 weight -= rate.view(-1, *[1] * (slope.ndim - 1)) * slope
-    return torch.stack(seen).view(steps + 1, len(gammas), len(nets))
+    return torch.stack(seen).view(steps + 1, len(gammas), len(nets)).cpu()
 
 
 def _reached(losses: Tensor, level: float) -> float:
@@ -136,7 +139,7 @@ def _mean(silent: pd.DataFrame, depth: int, gamma: float, column: str) -> float:
     return float(silent[column].to_numpy(float)[kept].mean())
 
 
-def _ensembles(size: str, seed: int, progress: bool) -> pd.DataFrame:
+def _ensembles(size: str, seed: int, progress: bool, device: Device) -> pd.DataFrame:
     """Test losses of single networks and of their mean, over gamma at one width and over the width at both ends."""
     chosen = ENSEMBLE[size]
     middle = chosen["widths"][1]
@@ -147,14 +150,15 @@ def _ensembles(size: str, seed: int, progress: bool) -> pd.DataFrame:
     assert data.test_inputs is not None
     assert data.test_labels is not None
     wanted = centred_one_hot(data.test_labels, 10, WORKING)
+    inputs, labels, unseen = (part.to(device) for part in (data.inputs, data.labels, data.test_inputs))
     rows = []
     for width, gamma, over in tqdm(cells, desc="ensembles", disable=not progress, leave=False):
         outputs = []
         for s in range(chosen["seeds"]):
-            net = mlp(hidden=(width,), bias=False, parameterization="ntk", seed=seed + s)
-            trained = train_at_gamma(net, data.inputs, data.labels, gamma=gamma, target_loss=TARGET_LOSS,
+            net = mlp(hidden=(width,), bias=False, parameterization="ntk", seed=seed + s).to(device)
+            trained = train_at_gamma(net, inputs, labels, gamma=gamma, target_loss=TARGET_LOSS,
                                      max_steps=5000, options=TrainOptions(momentum=0.0))  # fmt: skip
-            outputs.append(scaled_outputs(trained.model, net, data.test_inputs, gamma=gamma).to(WORKING))
+            outputs.append(scaled_outputs(trained.model, net, unseen, gamma=gamma).to("cpu", WORKING))
         rows.append({"over": over, "width": width, "gamma": gamma, "lazy": gamma == LAZY,
                      **_ensemble(torch.stack(outputs), wanted)})  # fmt: skip
     return pd.DataFrame(rows)

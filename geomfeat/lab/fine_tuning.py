@@ -35,6 +35,7 @@ from geomfeat.lab.tuning.variants import (
     placed,
     tuned,
 )
+from geomfeat.numerics import Device
 
 WIDTH, DEPTH = {"full": 32, "small": 16}, 2
 PRETRAINING = {"full": 300, "small": 100}  # steps
@@ -61,7 +62,7 @@ Table = Any  # pandas annotates selections of a frame as anything that pandas kn
     "training from scratch is not.",
     source="Malladi et al. 2023; Hu et al. 2021, section 4.1; order and size at small networks: measured here",
 )
-def run(size: str, seed: int, progress: bool) -> Findings:
+def run(size: str, seed: int, progress: bool, device: Device = "cpu") -> Findings:
     draws = [100 * seed + k for k in range(SEEDS[size])]
     steps = len(draws) * (6 + len(RANKS[size]) + 3 * len(WIDTHS[size]))
     rows: list[dict[str, Any]] = []
@@ -69,7 +70,7 @@ def run(size: str, seed: int, progress: bool) -> Findings:
     with tqdm(total=steps, desc="fine-tuning", disable=not progress, leave=False) as bar:
         for draw, width in product(draws, (WIDTH[size], *WIDTHS[size])):
             lang = language(draw)
-            found = starts(lang, width, DEPTH, PRETRAINING[size], draw)
+            found = starts(lang, width, DEPTH, PRETRAINING[size], draw, device)
             errors = errors or _kernel_errors(found, lang, size, draw)
             rows += _of_seed(found, lang, size, draw, bar)
     table = pd.DataFrame(rows)
@@ -87,7 +88,8 @@ def run(size: str, seed: int, progress: bool) -> Findings:
 def _of_seed(found: Starts, lang: Language, size: str, draw: int, bar: Any) -> list[dict[str, Any]]:
     """Rows of every variant, or at another width than the main one of the three starts."""
     width, rows = found.scratch.get_parameter("head.weight").shape[1], list[dict[str, Any]]()
-    tokens, _, classes = lang.sequences(SAMPLES[size], draw, "task")
+    where = found.scratch.get_parameter("head.weight").device
+    tokens, _, classes = (part.to(where) for part in lang.sequences(SAMPLES[size], draw, "task"))
     main, share = width == WIDTH[size], SHARE_LEFT[size]
     for name, start in networks(found, RANKS[size] if main else (), draw).items():
         if not main and name not in (SCRATCH, NEW_HEAD, PROMPTED):
@@ -104,7 +106,8 @@ def _of_seed(found: Starts, lang: Language, size: str, draw: int, bar: Any) -> l
 
 def _kernel_errors(found: Starts, lang: Language, size: str, draw: int) -> dict[int, float]:
     """Rank -> root mean square over draws of the relative error of an adapter's kernel."""
-    tokens, base = lang.sequences(PROBES, draw, "task")[0], found.prompted
+    base = found.prompted
+    tokens = lang.sequences(PROBES, draw, "task")[0].to(base.get_parameter("head.weight").device)
     limit = limit_kernel(base, tokens)
 
     def error(rank: int, number: int) -> float:

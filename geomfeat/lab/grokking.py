@@ -12,6 +12,7 @@ from geomfeat.charts import Curve, Plot
 from geomfeat.lab._grokking_knobs import HORIZON, LINEAR, TASK, alignment_and_samples
 from geomfeat.lab.registry import experiment
 from geomfeat.lab.result import Check, Findings
+from geomfeat.numerics import Device
 from geomfeat.regimes.grokking import GrokkingRun, TransitionReport, polynomial_grokking, transitions
 from geomfeat.regimes.grokking._transitions import FITTED_LOSS, GENERALISED_LOSS
 
@@ -31,12 +32,13 @@ PUBLISHED_GAP = {0.5: 404.0, 1.0: 877.0, 2.0: 1918.0, 4.0: 4859.0}  # one draw; 
     "more than the D(D + 3)/2 = 495 features of the first kernel, the test loss follows the train loss.",
     source="Kumar et al. 2024, section 3",
 )
-def run(size: str, seed: int, progress: bool) -> Findings:
+def run(size: str, seed: int, progress: bool, device: Device = "cpu") -> Findings:
     # Ten times the rate gives the same course in a tenth of the steps, to a few per cent.
     rate, seeds = (1.0, 4) if size == "full" else (10.0, 2)
     found = polynomial_grokking(
-        (*ALPHAS, LINEAR), range(seed, seed + seeds), steps=round(HORIZON / rate), rate=rate, task=TASK
-    )
+        (*ALPHAS, LINEAR), range(seed, seed + seeds), steps=round(HORIZON / rate), rate=rate, task=TASK,
+        device=device,
+    )  # fmt: skip
     reports = {key: transitions(series) for key, series in found.series.items() if key[1] != LINEAR}
     gaps = {key: rate * (r.test_time - r.fit_time) for key, r in reports.items()}
     table = pd.DataFrame([_row(found, key, reports[key], gaps[key], rate) for key in reports])
@@ -49,7 +51,7 @@ def run(size: str, seed: int, progress: bool) -> Findings:
         Check("kernel distance at α = 8", distance[8.0], 0.001, 0.0007),
     ]  # fmt: skip
     plots = [_losses(found, rate), _gaps(gaps, found.seeds), _beside(found, rate), _distances(table)]
-    knobs = alignment_and_samples(size, seed)
+    knobs = alignment_and_samples(size, seed, device)
     runs = pd.DataFrame([*({"knob": "output scale", **row} for row in table.to_dict("records")), *knobs.rows])
     settings = {"alphas": ALPHAS, "seeds": seeds, "seed": seed, "rate": rate, "steps": HORIZON,
                 "fit": f"train loss at {FITTED_LOSS} of its start", "test": f"at {GENERALISED_LOSS}"}  # fmt: skip

@@ -13,7 +13,7 @@ from geomfeat.data._load_data import load_data
 from geomfeat.lab.registry import experiment
 from geomfeat.lab.result import Check, Findings
 from geomfeat.models import build
-from geomfeat.numerics import WORKING
+from geomfeat.numerics import WORKING, Device
 from geomfeat.regimes.linearization import lazy_agreement, lazy_limit, linearisation_gaps
 from geomfeat.regimes.training import TrainOptions, train_at_gamma
 
@@ -38,11 +38,13 @@ SLOPE_TOLERANCE = 0.03
     "exactly, kernel descent with the initial tangent kernel.",
     source="Chizat, Oyallon and Bach 2019, theorem 2.2; Lee et al. 2019, section 2",
 )
-def run(size: str, seed: int, progress: bool) -> Findings:
+def run(size: str, seed: int, progress: bool, device: Device = "cpu") -> Findings:
     data = load_data("digits", n=SAMPLES[size], seed=seed)
-    inputs, labels = data.inputs.to(WORKING), data.labels
-    assert labels is not None
-    networks = {name: build(kind, **options, seed=seed).to(WORKING) for name, (kind, options) in NETWORKS.items()}
+    assert data.labels is not None
+    inputs, labels = data.inputs.to(device, WORKING), data.labels.to(device)
+    networks = {
+        name: build(kind, **options, seed=seed).to(device, WORKING) for name, (kind, options) in NETWORKS.items()
+    }
     rates = {
         name: SHARE_OF_LARGEST_LR * lazy_limit(network, inputs, labels, centered=True).largest_lr
         for name, network in networks.items()

@@ -20,7 +20,7 @@ from geomfeat.lab.result import Check, Findings
 from geomfeat.measures.network.layer_regime import LAZY_BELOW, RICH_FROM, layer_regimes
 from geomfeat.models.cnn import cnn
 from geomfeat.models.mlp import mlp
-from geomfeat.numerics import WORKING, numpy_stream, stream
+from geomfeat.numerics import WORKING, Device, numpy_stream, stream
 from geomfeat.regimes.training.objective import centred_one_hot
 from geomfeat.snapshots import SnapshotPair
 from geomfeat.types import Snapshot
@@ -61,8 +61,8 @@ SET_ON = (("MLP, ReLU", "CNN, ReLU"), ("digits", "mixture"))
     "|W_l|²/rate_l − |W_k|²/rate_k, which determines how long a slow layer stays lazy.",
     source="Chizat, Oyallon and Bach 2019, section 1; Karkada 2024, section 3, taken by layer",
 )
-def run(size: str, seed: int, progress: bool) -> Findings:
-    everything, left_out = _measured(size, seed, progress)
+def run(size: str, seed: int, progress: bool, device: Device = "cpu") -> Findings:
+    everything, left_out = _measured(size, seed, progress, device)
     table = everything[everything["truth"] != "unknown"].reset_index(drop=True)
     judged = {name: _judge(table, name) for name in SHOWN}
     held = table[~table["set_on"]]
@@ -124,13 +124,14 @@ def _cases(size: str, seed: int) -> Iterator[tuple[str, str, float, int]]:
                     yield net, data, scale, seed + draw
 
 
-def _measured(size: str, seed: int, progress: bool) -> tuple[Table, int]:
+def _measured(size: str, seed: int, progress: bool, device: Device) -> tuple[Table, int]:
     """A row for every hidden and read-out layer of every run, and how many runs did not learn."""
     frames, left_out = [], 0
     for net, data, scale, draw in tqdm(list(_cases(size, seed)), desc="networks", disable=not progress, leave=False):
-        x, y = (part.to(WORKING) for part in data_of(data, draw))
+        x, y = (part.to(device, WORKING) for part in data_of(data, draw))
         x = x.reshape(-1, 1, SIDE, SIDE) if net.startswith("CNN") else x
-        model = NETS[net](y.shape[1], draw).to(WORKING)  # float32 would round small steps of slow layers to none
+        # float32 would round small steps of slow layers to none
+        model = NETS[net](y.shape[1], draw).to(device, WORKING)
         hidden = hidden_weight_layers(model, x)
         rates = _rates([*hidden, "head"], numpy_stream(draw, "lab", "rates", net, data, scale))
         gamma = scale * math.sqrt(NTK_WIDTH) if net.endswith("NTK") else scale

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from geomfeat.charts import Curve, Plot
 from geomfeat.lab.registry import experiment
 from geomfeat.lab.result import Check, Findings
+from geomfeat.numerics import Device
 from geomfeat.regimes.grokking import (
     ModularRun,
     TransitionReport,
@@ -39,10 +40,10 @@ Runs = dict[str, list[tuple[TrainingSeries, TransitionReport]]]
     "α alone.",
     source="Gromov 2023; Liu et al. 2023, section 3; Kumar et al. 2024, section 4; Lyu et al. 2024",
 )
-def run(size: str, seed: int, progress: bool) -> Findings:
+def run(size: str, seed: int, progress: bool, device: Device = "cpu") -> Findings:
     seeds, alphas, steps = (3, (0.5, 1.0, 2.0, 4.0), 2000) if size == "full" else (1, (0.5, 2.0), 1500)
     modulus = 23
-    plan = _plan(modulus, alphas, steps)
+    plan = _plan(modulus, alphas, steps, device)
     runs: Runs = {name: [] for name in plan}
     for draw in tqdm(range(seed, seed + seeds), desc="draws", disable=not progress, leave=False):
         for name, train in tqdm(plan.items(), desc="runs", disable=not progress, leave=False):
@@ -63,14 +64,18 @@ def run(size: str, seed: int, progress: bool) -> Findings:
                     notes)  # fmt: skip
 
 
-def _plan(modulus: int, alphas: tuple[float, ...], steps: int) -> dict[str, Callable[[int], ModularRun]]:
+def _plan(
+    modulus: int, alphas: tuple[float, ...], steps: int, device: Device
+) -> dict[str, Callable[[int], ModularRun]]:
     """What to train, as functions of the seed."""
 
     def half(seed: int):
-        return modular_addition(modulus, 0.5, seed=seed)
+        return modular_addition(modulus, 0.5, seed=seed).to(device)
 
     def knob(alpha: float) -> Callable[[int], ModularRun]:
-        return lambda seed: train_at_alpha(modular_addition(modulus, 0.7, seed=seed), alpha, steps=steps, seed=seed)
+        return lambda seed: train_at_alpha(
+            modular_addition(modulus, 0.7, seed=seed).to(device), alpha, steps=steps, seed=seed
+        )
 
     return {
         LARGE: lambda seed: train_with_decay(half(seed), steps=steps, seed=seed),

@@ -19,7 +19,7 @@ from geomfeat.lab.registry import experiment
 from geomfeat.lab.result import Check, Findings
 from geomfeat.location.initial_states import observe, start_from
 from geomfeat.network import Network
-from geomfeat.numerics import WORKING, stream
+from geomfeat.numerics import WORKING, Device, stream
 
 # Width -> draws of the weights. Wide networks need few: what differs between them falls with the width.
 DRAWS = {"full": {64: 8, 128: 8, 256: 6, 512: 3, 1024: 1, 2048: 1}, "small": {128: 8, 512: 3}}
@@ -95,9 +95,9 @@ class Written:
     "κ ~ n^(−1/2), since the read-out would make up the kernel; rescaled layers R₁ ~ n⁻¹, R₂ ~ n⁰ (R, κ in decades).",
     source="Yang and Hu 2021; Yang et al. 2022, tables 3 and 8; Karkada 2024, section 3",
 )
-def run(size: str, seed: int, progress: bool) -> Findings:
+def run(size: str, seed: int, progress: bool, device: Device = "cpu") -> Findings:
     plan = [(width, draw) for width, draws in DRAWS[size].items() for draw in range(draws)]
-    x, y = task(seed)
+    x, y = (part.to(device) for part in task(seed))
     rows = []
     for width, draw in tqdm(plan, desc="parametrizations", disable=not progress, leave=False):
         # Further draws are for the slopes on width.
@@ -119,7 +119,7 @@ def run(size: str, seed: int, progress: bool) -> Findings:
     return Findings(answer, _plots(table, seed), _checks(table, apart, flat), table, settings)
 
 
-def written(width: int, seed: int, draw: int = 0) -> dict[str, Written]:
+def written(width: int, seed: int, draw: int = 0, device: Device = "cpu") -> dict[str, Written]:
     """One network at one start in every form, with the rates at which each moves the same way."""
     shapes = [(width, INPUTS), (width, width), (1, width)]
     generator = stream(seed, "lab", "parametrizations", width, draw)
@@ -138,7 +138,7 @@ def written(width: int, seed: int, draw: int = 0) -> dict[str, Written]:
             model.fc2.weight.copy_(sizes[1] * unit[1])
             model.head.weight.copy_(sizes[2] * unit[2])
         one, two, three = (RATE * width * c**2 for c in sizes)
-        return Written(model, (one / copies, two, three))
+        return Written(model.to(device), (one / copies, two, three))
 
     return {"multipliers": form(ones, mup), "rates": form(mup, ones), "doubled": form(mup, ones, copies=2),
             "rescaled": form(moved, ones)}  # fmt: skip
@@ -173,7 +173,7 @@ def _one_trajectory(
     """A row for every form: its place in the optimizer's metric and in the plain one."""
     rows: list[dict[str, Any]] = []
     first: Tensor | None = None
-    networks = written(width, seed, draw)
+    networks = written(width, seed, draw, x.device)
     for name in forms:
         start = networks[name]
         model, optimizer, outputs = train(start, x, y)

@@ -8,6 +8,7 @@ import torch
 from geomfeat.charts import Curve, Heat
 from geomfeat.lab.registry import experiment
 from geomfeat.lab.result import Check, Findings
+from geomfeat.numerics import Device
 from geomfeat.regimes.linear_networks import PhaseDiagram, noisy_low_rank, phase_diagram
 from geomfeat.regimes.linear_networks._phase_diagram import REGIMES
 
@@ -23,9 +24,9 @@ VARIANCE, WIDTH = (-5.0, 1.0), (0.25, 4.0)  # powers of the dimension
     "log_d σ² + log_d w = 1; narrower than d the network is under-parameterized.",
     source="Tu, Aranguri and Jacot 2024, section 3",
 )
-def run(size: str, seed: int, progress: bool) -> Findings:
+def run(size: str, seed: int, progress: bool, device: Device = "cpu") -> Findings:
     cells, steps = (30, 300) if size == "full" else (9, 200)
-    signal, observed = noisy_low_rank(DIMENSION, RANK, NOISE, seed=seed)
+    signal, observed = (part.to(device) for part in noisy_low_rank(DIMENSION, RANK, NOISE, seed=seed))
     variance, width = (torch.linspace(*ends, cells).tolist() for ends in (VARIANCE, WIDTH))
     found = phase_diagram(observed, variance, width, signal=signal, max_steps=steps, seed=seed)
     wide = found.regime != REGIMES.index("under-parameterized")

@@ -17,7 +17,7 @@ from geomfeat.location.demand import solve
 from geomfeat.location.initial_states import observe, start_from
 from geomfeat.models import build
 from geomfeat.network import Network
-from geomfeat.numerics import WORKING
+from geomfeat.numerics import WORKING, Device
 from geomfeat.regimes.training import TrainOptions, train_at_gamma
 from geomfeat.regimes.training.objective import centred_one_hot
 
@@ -38,17 +38,18 @@ SIZES: dict[str, dict[str, Any]] = {
     "needs less movement than the linearised network would.",
     source="Chizat et al. 2019, section 2; Geiger et al. 2020; Karkada 2024",
 )
-def run(size: str, seed: int, progress: bool) -> Findings:
+def run(size: str, seed: int, progress: bool, device: Device = "cpu") -> Findings:
     chosen = SIZES[size]
     data = load_data("digits", n=chosen["n"])
     assert data.labels is not None
+    inputs, labels = data.inputs.to(device), data.labels.to(device)
     gammas = [10 ** (k / chosen["per_decade"]) for k in range(-3 * chosen["per_decade"], chosen["per_decade"] + 1)]
     rows = []
     with tqdm(total=2 * len(gammas), desc="richness-knob", disable=not progress, leave=False) as bar:
         for name in ("mlp", "cnn"):
-            start = build(name, **chosen[name], seed=seed)
+            start = build(name, **chosen[name], seed=seed).to(device)
             for gamma in gammas:
-                rows.append({"network": name, **_cell(start, data.inputs, data.labels, gamma, seed)})
+                rows.append({"network": name, **_cell(start, inputs, labels, gamma, seed)})
                 bar.update()
     table = pd.DataFrame(rows)
     checks = [check for name, part in _parts(table) for check in _checks(name, part)]

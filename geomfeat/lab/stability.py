@@ -16,7 +16,7 @@ from geomfeat.data._load_data import load_data
 from geomfeat.lab.registry import experiment
 from geomfeat.lab.result import Check, Findings
 from geomfeat.models import build
-from geomfeat.numerics import WORKING, stream
+from geomfeat.numerics import WORKING, Device, stream
 from geomfeat.regimes.stability import (
     FixedRateDescent,
     StabilityReport,
@@ -47,13 +47,14 @@ SLOPE_TOLERANCE = 0.05
     "Above 2/λ₀ a wide network may be catapulted; below it curvature may grow to 2/η, the edge of stability.",
     source="Atanasov et al. 2024; Lewkowycz et al. 2020; Cohen et al. 2021",
 )
-def run(size: str, seed: int, progress: bool) -> Findings:
+def run(size: str, seed: int, progress: bool, device: Device = "cpu") -> Findings:
     full = size == "full"
     found: dict[str, StableRates] = {}
     names = [*(f"linear, L = {depth}" for depth in DEPTHS), *NETWORKS]
     for name in tqdm(names, desc="stable rates", disable=not progress, leave=False):
-        found[name] = _linear_rates(int(name[-1]), full, seed) if "linear" in name else _rates(name, full, seed)
-    runs = _runs(seed)
+        linear = "linear" in name
+        found[name] = _linear_rates(int(name[-1]), full, seed, device) if linear else _rates(name, full, seed, device)
+    runs = _runs(seed, device)
     table = pd.DataFrame(
         {"network": name, "gamma": gamma, "model": s, "stable rate": float(rate), "above": float(above)}
         for name, rates in found.items()
@@ -69,27 +70,30 @@ def run(size: str, seed: int, progress: bool) -> Findings:
         ])  # fmt: skip
 
 
-def _linear_rates(depth: int, full: bool, seed: int) -> StableRates:
+def _linear_rates(depth: int, full: bool, seed: int, device: Device) -> StableRates:
     """Deep linear networks of width 8, NTK parameterization, on a random linear task."""
     inputs = torch.randn(10, 8, generator=stream(seed, "stable rate", "inputs"), dtype=WORKING)
     teacher = torch.randn(8, 1, generator=stream(seed, "stable rate", "teacher"), dtype=WORKING) / 8**0.5
+    inputs, targets = inputs.to(device), (inputs @ teacher).to(device)
     nets = [
-        build("linear", inputs=8, hidden=(8,) * (depth - 1), outputs=1, parameterization="ntk", seed=seed + s)
+        build("linear", inputs=8, hidden=(8,) * (depth - 1), outputs=1, parameterization="ntk", seed=seed + s).to(
+            device
+        )
         for s in range(4 if full else 2)
     ]
     gammas = torch.logspace(-3, 4, 15, dtype=WORKING).tolist() if full else [1e-3, 3e-2, 1e2, 1e3]
-    return largest_stable_lr(
-        nets, inputs, inputs @ teacher, gammas, steps=300 if full else 150, precision=0.02, ceiling=CEILING
-    )
+    return largest_stable_lr(nets, inputs, targets, gammas, steps=300 if full else 150, precision=0.02, ceiling=CEILING)
 
 
-def _rates(name: str, full: bool, seed: int) -> StableRates:
+def _rates(name: str, full: bool, seed: int, device: Device) -> StableRates:
     kind, options = NETWORKS[name]
     data = load_data("digits", n=20 if full else 8, seed=seed)
-    nets = [build(kind, **options, seed=seed + s) for s in range(2 if full else 1)]
+    assert data.labels is not None
+    inputs, labels = data.inputs.to(device), data.labels.to(device)
+    nets = [build(kind, **options, seed=seed + s).to(device) for s in range(2 if full else 1)]
     gammas = torch.logspace(-3, 3, 13, dtype=WORKING).tolist() if full else [1e-3, 1e-2]
     steps = 200 if full else 20
-    return largest_stable_lr(nets, data.inputs, data.labels, gammas, steps=steps, precision=0.1, ceiling=CEILING)
+    return largest_stable_lr(nets, inputs, labels, gammas, steps=steps, precision=0.1, ceiling=CEILING)
 
 
 class _WideProduct(nn.Module):
@@ -107,13 +111,14 @@ class _WideProduct(nn.Module):
 Runs = dict[str, tuple[FixedRateDescent, StabilityReport]]
 
 
-def _runs(seed: int) -> Runs:
+def _runs(seed: int, device: Device) -> Runs:
     """One training for each phase: digits for flow and the edge, two wide layers for the catapult."""
     data = load_data("digits", n=60, seed=seed)
-    inputs = data.inputs.to(WORKING)
-    network, wide = build("mlp", hidden=(24, 24), activation="relu", seed=seed).to(WORKING), _WideProduct(2000, seed)
-    one = torch.ones(1, 1, dtype=WORKING)
-    curvature = sharpness(network, inputs, data.labels, initial=network).top
+    assert data.labels is not None
+    inputs, labels = data.inputs.to(device, WORKING), data.labels.to(device)
+    network = build("mlp", hidden=(24, 24), activation="relu", seed=seed).to(device, WORKING)
+    wide, one = _WideProduct(2000, seed).to(device), torch.ones(1, 1, dtype=WORKING, device=device)
+    curvature = sharpness(network, inputs, labels, initial=network).top
     kernel = float((wide.u.square().sum() + wide.v.square().sum()).detach()) / len(wide.u)  # Hessian 2 K
 
     def at(model: nn.Module, x: Tensor, y: Any, lr: float, steps: int, centered: bool) -> Any:
@@ -121,8 +126,8 @@ def _runs(seed: int) -> Runs:
         return found, training_flags(found.losses, found.sharpness, found.lr)
 
     return {
-        "flow": at(network, inputs, data.labels, 0.1 / curvature, 400, True),
-        "edge of stability": at(network, inputs, data.labels, 1.0 / curvature, 400, True),
+        "flow": at(network, inputs, labels, 0.1 / curvature, 400, True),
+        "edge of stability": at(network, inputs, labels, 1.0 / curvature, 400, True),
         "catapult": at(wide, one, 0 * one, 3 / (2 * kernel), 60, False),
         "diverged": at(wide, one, 0 * one, 4.5 / (2 * kernel), 60, False),
     }

@@ -26,7 +26,7 @@ from geomfeat.lab.theory.unbalanced_layers import (
 from geomfeat.location.demand import linearised_task, responses_of
 from geomfeat.location.kernel_demand import kernel_demand
 from geomfeat.models.functional import functional
-from geomfeat.numerics import WORKING, stream
+from geomfeat.numerics import WORKING, Device, stream
 from geomfeat.tangent import vjp
 
 SIZES = {"full": (9, range(-6, 7), 3), "small": (3, range(-6, 7, 2), 2)}  # scales, log2 of the imbalances, seeds
@@ -50,12 +50,12 @@ Table = Any  # pandas annotates selections of a frame as anything that pandas kn
     "change tends to a constant; under a large read-in (downstream) it falls as (w/a)⁻², as in linear networks.",
     source="Kunin et al. 2024, Get rich quick; Domine et al. 2024; Chizat et al. 2019",
 )
-def run(size: str, seed: int, progress: bool) -> Findings:
+def run(size: str, seed: int, progress: bool, device: Device = "cpu") -> Findings:
     n_scales, ratios, seeds = SIZES[size]
     cells = [(10**s, 2.0**r) for s in np.linspace(*SCALES, n_scales) for r in ratios]
     with tqdm(total=len(cells) * (1 + seeds), desc="unbalanced", disable=not progress, leave=False) as bar:
-        straight = _linear(cells, seed, bar.update)
-        bent = pd.concat([_relu(cells, seed + k, bar.update) for k in range(seeds)], ignore_index=True)
+        straight = _linear(cells, seed, bar.update, device)
+        bent = pd.concat([_relu(cells, seed + k, bar.update, device) for k in range(seeds)], ignore_index=True)
     single: Table = pd.DataFrame(_one_mode(2.0**r, d) for d in ONE_MODE for r in ratios)
     ranks = {(net, of): _rank_correlation(t[of], t["kernel_change"])
              for net, t in (("linear", straight), ("relu", bent)) for of in ("R", "kappa")}  # fmt: skip
@@ -90,7 +90,9 @@ def _sizes(cells: Sequence[tuple[float, float]]) -> tuple[Tensor, Tensor]:
     return scale / ratio.sqrt(), scale * ratio.sqrt()
 
 
-def _linear(cells: Sequence[tuple[float, float]], seed: int, step: Callable[[], object]) -> Table:
+def _linear(
+    cells: Sequence[tuple[float, float]], seed: int, step: Callable[[], object], device: Device
+) -> Table:  # fmt: skip
     """Square linear networks on X = I, from a map of zero; theory beside what is measured."""
     draw = stream(seed, "lab", "unbalanced", "linear")
     q, turn = (torch.linalg.qr(torch.randn(n, m, generator=draw, dtype=WORKING)).Q
@@ -98,8 +100,7 @@ def _linear(cells: Sequence[tuple[float, float]], seed: int, step: Callable[[], 
     modes, x = torch.linspace(*MODES, DIMENSION, dtype=WORKING), torch.eye(DIMENSION, dtype=WORKING)
     sizes = _sizes(cells)
     before = orthogonal_start(*sizes, q)
-    after = gradient_flow(*before, x, turn * modes, relu=False, share_left=1e-8)
-    rows = _measured(cells, before, after, x, relu=False, step=step)
+    _, rows = _trained(cells, before, x, turn * modes, device, relu=False, share_left=1e-8, step=step)
     for row, w, a in zip(rows, *(part.tolist() for part in sizes), strict=True):
         known = orthogonal_place(w, a, modes)
         row |= {"R_theory": known.richness, "kappa_theory": known.kernel_demand,
@@ -107,7 +108,7 @@ def _linear(cells: Sequence[tuple[float, float]], seed: int, step: Callable[[], 
     return pd.DataFrame(rows)
 
 
-def _relu(cells: Sequence[tuple[float, float]], seed: int, step: Callable[[], object]) -> Table:
+def _relu(cells: Sequence[tuple[float, float]], seed: int, step: Callable[[], object], device: Device) -> Table:
     """ReLU networks that learn three ReLU units, from an output of zero: units in pairs of opposite read-out."""
     x, y = _teacher(seed)
     draw = stream(seed, "lab", "unbalanced", "units")
@@ -116,8 +117,7 @@ def _relu(cells: Sequence[tuple[float, float]], seed: int, step: Callable[[], ob
     signs = torch.ones(UNITS // 2, dtype=WORKING) / math.sqrt(UNITS)
     w, a = _sizes(cells)
     before = w[:, None, None] * units, a[:, None, None] * torch.cat([signs, -signs])[None]
-    after = gradient_flow(*before, x, y[:, None], relu=True, share_left=0.02)
-    rows = _measured(cells, before, after, x, relu=True, step=step)
+    after, rows = _trained(cells, before, x, y[:, None], device, relu=True, share_left=0.02, step=step)
     for i, row in enumerate(rows):
         change = (x @ after[0][i].mT).clamp_min(0) @ after[1][i, 0]  # the output at the start is 0
         balance = [(a[i, 0].square() - w[i].square().sum(1)) for w, a in (before, after)]
@@ -137,10 +137,14 @@ def _teacher(seed: int) -> tuple[Tensor, Tensor]:
     return x, (y - y.mean()) / y.std()
 
 
-def _measured(
-    cells: Sequence[tuple[float, float]], before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor], x: Tensor, *,
-    relu: bool, step: Callable[[], object],
-) -> list[dict[str, float]]:  # fmt: skip
+def _trained(
+    cells: Sequence[tuple[float, float]], before: tuple[Tensor, Tensor], x: Tensor, y: Tensor, device: Device, *,
+    relu: bool, share_left: float, step: Callable[[], object],
+) -> tuple[tuple[Tensor, Tensor], list[dict[str, float]]]:  # fmt: skip
+    """The weights after training on a device, on the CPU, and the place of each network."""
+    x, y, *start = (part.to(device) for part in (x, y, *before))
+    before = (start[0], start[1])
+    after = gradient_flow(*before, x, y, relu=relu, share_left=share_left)
     rows = []
     for i, (scale, ratio) in enumerate(cells):
         found = place((before[0][i], before[1][i]), (after[0][i], after[1][i]), x, relu=relu)
@@ -149,7 +153,7 @@ def _measured(
                      "kappa": found.kernel.demand.demand, "kappa_on_target": found.kernel.on_target.demand,
                      "kernel_change": found.kernel.change, "gap": found.kernel.gap})  # fmt: skip
         step()
-    return rows
+    return (after[0].cpu(), after[1].cpu()), rows
 
 
 def _one_mode(ratio: float, change: float) -> dict[str, float]:

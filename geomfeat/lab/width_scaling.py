@@ -17,7 +17,7 @@ from geomfeat.lab.registry import experiment
 from geomfeat.lab.result import Check, Findings
 from geomfeat.models.cnn import cnn
 from geomfeat.models.mlp import mlp
-from geomfeat.numerics import WORKING, safe_eigh
+from geomfeat.numerics import WORKING, Device, safe_eigh
 from geomfeat.regimes.width import CoordinateCheck, WidthScaling, coordinate_check, width_scaling
 from geomfeat.regimes.width.result import richness_of
 from geomfeat.regimes.width.scaling import Build
@@ -39,12 +39,12 @@ FEATURES = 8  # principal components of the images: few, so that the smallest ne
     "one learning rate the first layer's features fall behind the second's by a factor 1/n.",
     source="Karkada 2024, section 3; Yang and Hu 2021",
 )
-def run(size: str, seed: int, progress: bool) -> Findings:
-    x, images, y = _task(seed)
+def run(size: str, seed: int, progress: bool, device: Device = "cpu") -> Findings:
+    x, images, y = (part.to(device) for part in _task(seed))
     seeds = range(100 * seed, 100 * seed + SEEDS[size])
 
     def scaled(build: Build, data: Tensor, widths: Sequence[int], r: float | None = None) -> WidthScaling:
-        return width_scaling(build, data, y, widths, r=r, seeds=list(seeds))
+        return width_scaling(_on(device, build), data, y, widths, r=r, seeds=list(seeds))
 
     bar = tqdm(total=2 * len(RICHNESS[size]) + 3, desc="width scaling", disable=not progress, leave=False)
     dense: dict[float, WidthScaling] = {}
@@ -58,7 +58,9 @@ def run(size: str, seed: int, progress: bool) -> Findings:
     bar.update()
     coordinates = {}
     for r in (0.0, 0.5):
-        coordinates[r] = coordinate_check(_dense("ntk"), x, y, WIDTHS[size], r=r, seeds=list(seeds), steps=4)
+        coordinates[r] = coordinate_check(
+            _on(device, _dense("ntk")), x, y, WIDTHS[size], r=r, seeds=list(seeds), steps=4
+        )
         bar.update()
     bar.close()
     plots = [_features(dense), _slopes(dense, convolutional), _standard(standard)]
@@ -80,6 +82,11 @@ def _task(seed: int) -> tuple[Tensor, Tensor, Tensor]:
     directions = safe_eigh(flat.mT @ flat)[1].flip(1)[:, :FEATURES]
     parts = flat @ directions
     return (parts / parts.std(0)).float(), images, 1.0 - 2.0 * (data.labels % 2)
+
+
+def _on(device: Device, build: Build) -> Build:
+    """Networks drawn on the CPU and moved then."""
+    return lambda width, seed: build(width, seed).to(device)
 
 
 def _dense(parameterization: str) -> Build:

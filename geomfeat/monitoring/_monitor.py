@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.activations.layer_selection import Patterns
+from geomfeat.distributed import is_first
 from geomfeat.errors import BadInput, GeomfeatError, WriteFailed, require_kind
 from geomfeat.memory import is_out_of_memory
 from geomfeat.models.functional import Readout
 from geomfeat.monitoring.budget import Budget
-from geomfeat.monitoring.distributed import is_first, require_whole
+from geomfeat.monitoring.distributed import is_sharded
 from geomfeat.monitoring.events import new_events
 from geomfeat.monitoring.folder import TABLE
 from geomfeat.monitoring.measurement import Measured
@@ -27,6 +28,7 @@ from geomfeat.monitoring.preparation import Prepared, prepared
 from geomfeat.monitoring.quiet import undisturbed
 from geomfeat.monitoring.result import Monitored, events_in_force, in_force, monitored
 from geomfeat.monitoring.row import Event, Row
+from geomfeat.monitoring.spread_training import SpreadTraining
 from geomfeat.numerics import resolve_device
 from geomfeat.storage.atomic import write_parquet
 from geomfeat.storage.owned_files import replace_file
@@ -57,10 +59,11 @@ class Monitor:
             not held. Default: a copy in memory, and in the folder.
         readout, layers, seed: as in `locate`. options: see `MonitorOptions`.
 
-    With several processes the first one measures; on the others nothing happens.
+    With several processes the first one measures; on the others nothing happens. Where each holds a part of the weights
+    (FSDP), all must make the monitor and call `step` and `close`: the first one gathers a whole copy while it measures.
 
     Raises BadInput for probes, targets, layers or measures that cannot be used, and for weights that are spread over
-    processes; OutputExists for the folder of another training.
+    processes in another way; OutputExists for the folder of another training.
 
     >>> import tempfile
     >>> net = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1))
@@ -105,13 +108,16 @@ class Monitor:
         self._loss: Loss = None
         self._worst: Loss = None
         self._closed = False
-        require_whole(model)
-        if is_first():
-            with undisturbed(resolve_device(None, next(model.parameters(), None)), seed):
-                self._prepared = prepared(
-                    model, probes, targets, folder=folder, measures=measures, optimizer=optimizer, initial=initial,
-                    readout=readout, layers=layers, seed=seed, options=options,
-                )  # fmt: skip
+        optimizer = getattr(optimizer, "optimizer", optimizer)
+        self._spread = SpreadTraining(model, optimizer) if is_sharded(model) else None
+        with self._all_begin():
+            if is_first():
+                with undisturbed(resolve_device(None, next(model.parameters(), None)), seed):
+                    self._prepared = prepared(
+                        model, probes, targets, folder=folder, measures=measures, optimizer=optimizer, initial=initial,
+                        readout=readout, layers=layers, seed=seed, options=options, spread=self._spread,
+                    )  # fmt: skip
+        if self._prepared is not None:
             self.rows, self.events = list(self._prepared.folder.rows), list(self._prepared.events)
             for note in self.notes:
                 logger.warning("%s", note)
@@ -157,6 +163,10 @@ class Monitor:
         network that was replaced, or whose parameters were.
         """
         if self._prepared is None:
+            if self._spread is not None:
+                self._check(step)
+                self._step = step
+                self._spread.take_part(step)
             return None
         self._budget.enter()
         self._check(step)
@@ -165,13 +175,12 @@ class Monitor:
         self._worst = _larger(self._worst, self._loss)
         if fresh:
             self._begin(step)
-        known = isinstance(self._loss, float) and not math.isfinite(self._loss)
-        first_failure = known and not (self.rows and not math.isfinite(self.rows[-1].get("loss")))
-        if not self._budget.due(step) and not (first_failure and self.rows):
+        if not self._due(step):
             return None
         before = self.every
-        self._prepared.require_same_network(model)
-        row = self._measure(step)
+        with self._measuring(step):
+            self._prepared.require_same_network(model)
+            row = self._measure(step)
         if self.every != before:
             self._say(f"step {step}: measured every {self.every} steps from here, so as to take at most "
                       f"{100 * (self.options.max_share or 1):g} % of the training time")  # fmt: skip
@@ -180,10 +189,14 @@ class Monitor:
     def close(self) -> None:
         """Measure the last step, if it was not, and write the table; may be called again."""
         if self._prepared is None or self._closed:
+            if self._spread is not None and not self._closed and self._step is not None:
+                self._spread.take_part(self._step, last=True)
+            self._closed = True
             return
         self._budget.enter()
         if self._step is not None and self.rows[-1].step != self._step:
-            self._measure(self._step)
+            with self._measuring(self._step):
+                self._measure(self._step)
         self._finish()
 
     def __enter__(self) -> Self:
@@ -194,6 +207,26 @@ class Monitor:
             self.close()
         elif self._prepared is not None and not self._closed:
             self._finish()
+
+    @contextlib.contextmanager
+    def _all_begin(self) -> Iterator[None]:
+        """Where processes gather together, none begins if the first one cannot: the others would wait for it."""
+        problem: BaseException | None = None
+        try:
+            yield
+        except BaseException as error:
+            problem = error
+            raise
+        finally:
+            if self._spread is not None:
+                self._spread.begun(problem)
+
+    def _due(self, step: int) -> bool:
+        if self._spread is not None:
+            return self._spread.agreed(step, self._budget)
+        known = isinstance(self._loss, float) and not math.isfinite(self._loss)
+        first_failure = known and not (self.rows and not math.isfinite(self.rows[-1].get("loss")))
+        return self._budget.due(step) or bool(first_failure and self.rows)
 
     def _check(self, step: int) -> None:
         if self._closed:
@@ -209,22 +242,29 @@ class Monitor:
         if self._prepared.baseline is not None:
             self._keep(self._row(step - 1, self._prepared.baseline, {}, 0.0))
 
+    @contextlib.contextmanager
+    def _measuring(self, step: int) -> Iterator[None]:
+        """Time counts as measuring, and the whole network is here. All that may fail belongs inside: before the
+        weights are gathered the other processes would wait in vain."""
+        gathered = contextlib.nullcontext() if self._spread is None else self._spread.all_here(step)
+        with self._budget.measuring(step), gathered:
+            yield
+
     def _measure(self, step: int) -> Row:
         prepared = self._prepared
         assert prepared is not None
         numbers = {"loss": _float(self._loss), "worst_loss": _float(self._worst)} if self._loss is not None else {}
         numbers |= {"rate": rate} if math.isfinite(rate := prepared.rate()) else {}
-        with self._budget.measuring(step):
-            begin = self._budget.now()
-            try:
-                found = prepared.measurement(prepared.model)
-            except (GeomfeatError, MemoryError, RuntimeError) as error:
-                if not isinstance(error, GeomfeatError) and not is_out_of_memory(error):
-                    raise
-                # A training goes on without a number rather than stop for want of it.
-                found = Measured({}, {}, note=f"not measured: {str(error).partition(chr(10))[0]}")
-            row = self._row(step, found, numbers, self._budget.now() - begin)
-            self._keep(row)
+        begin = self._budget.now()
+        try:
+            found = prepared.measurement(prepared.model)
+        except (GeomfeatError, MemoryError, RuntimeError) as error:
+            if not isinstance(error, GeomfeatError) and not is_out_of_memory(error):
+                raise
+            # A training goes on without a number rather than stop for want of it.
+            found = Measured({}, {}, note=f"not measured: {str(error).partition(chr(10))[0]}")
+        row = self._row(step, found, numbers, self._budget.now() - begin)
+        self._keep(row)
         self._worst = None
         return row
 
@@ -264,7 +304,7 @@ class Monitor:
             sink.close()
 
     @contextlib.contextmanager
-    def _going_on(self) -> Any:
+    def _going_on(self) -> Iterator[None]:
         """A full disk is said, and costs rows in the folder only: the training goes on."""
         try:
             yield

@@ -50,6 +50,11 @@ class Budget:
             return False
         return self._max_share == math.inf or self.spent + self._expected <= self._max_share * self.trained
 
+    @property
+    def earliest(self) -> int | None:
+        """The step before which none is due; None before the first measurement."""
+        return None if self._last is None else self._last + self.every
+
     @contextmanager
     def measuring(self, step: int) -> Iterator[None]:
         """What is inside is a measurement; the training goes on after it. The first, which prepares, is not counted."""

@@ -1,31 +1,47 @@
-"""What a monitor needs of a training on several processes: which one measures, and weights that are whole."""
+"""What a monitor needs of a training on several processes: whether weights are whole, and how they are spread."""
 
 from __future__ import annotations
 
-import torch
+from typing import Any
+
 from torch import nn
 
 from geomfeat.errors import BadInput
 
-SHARDED = ("FullyShardedDataParallel", "FSDPModule")
+# torch's own: a wrapper around a module, and what `fully_shard` mixes into a module's class.
+WRAPPED, MIXED_IN = "FullyShardedDataParallel", "FSDPModule"
 
 
-def is_first() -> bool:
-    """Whether this process measures: the first of those that train together, or the only one."""
-    together = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return not together or torch.distributed.get_rank() == 0
+def is_a(module: nn.Module, name: str) -> bool:
+    """Whether a module is of the class of this name, which need not be imported.
 
-
-def require_whole(model: nn.Module) -> None:
-    """BadInput for parameters of which this process holds a part only (FSDP, tensor parallelism, DeepSpeed's stage 3).
-
-    >>> require_whole(nn.Linear(2, 1))
+    >>> is_a(nn.Linear(2, 1), "Linear"), is_a(nn.Linear(2, 1), "Module"), is_a(nn.ReLU(), "Linear")
+    (True, True, False)
     """
-    names = [name for name, p in model.named_parameters() if hasattr(p, "placements") or hasattr(p, "ds_id")]
-    sharded = [base.__name__ for module in model.modules() for base in type(module).__mro__ if base.__name__ in SHARDED]
-    if names or sharded:
-        what = f"parameter {names[0]!r}" if names else f"a module is wrapped by {sharded[0]}, and its weights"
+    return any(base.__name__ == name for base in type(module).__mro__)
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Whether each process holds a part of the weights only, which can be gathered (FSDP, in both of its forms).
+
+    Raises BadInput for weights that are spread in another way (tensor parallelism, DeepSpeed's stage 3).
+
+    >>> is_sharded(nn.Linear(2, 1))
+    False
+    """
+    modules = list(model.modules())
+    sharded = any(is_a(module, name) for module in modules for name in (WRAPPED, MIXED_IN))
+    split = [name for name, p in model.named_parameters() if hasattr(p, "ds_id") or _shards(p) > int(sharded)]
+    split += [name for name, module in model.named_modules() if getattr(module, "_fsdp_extension", None) is not None]
+    if split:
         raise BadInput(
-            f"{what} is spread over several processes, so no process can measure alone: save checkpoints and give two "
-            "of them to geomfeat.movement or geomfeat.locate, or train with DistributedDataParallel"
+            f"{split[0]!r} is spread over several processes by tensor parallelism or DeepSpeed, which a monitor does "
+            "not gather: save checkpoints and give two of them to geomfeat.movement or geomfeat.locate, or train "
+            "with FSDP or DistributedDataParallel"
         )
+    return sharded
+
+
+def _shards(p: Any) -> int:
+    """Along how many dimensions of the processes a parameter is split; copies along others do not count."""
+    return sum(not placement.is_replicate() for placement in getattr(p, "placements", ()))

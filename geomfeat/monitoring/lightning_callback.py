@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
 from geomfeat.monitoring._monitor import Monitor
-from geomfeat.monitoring.distributed import is_first
 
 PACKAGES = ("lightning.pytorch", "pytorch_lightning")
 
@@ -54,8 +53,6 @@ class LightningCalls:
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """The weights are those that training begins, or goes on, from."""
-        if not is_first():
-            return
         probes, targets, more = self._given
         optimizer = trainer.optimizers[0] if len(trainer.optimizers) == 1 else None
         self._last = trainer.global_step

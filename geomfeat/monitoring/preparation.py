@@ -19,6 +19,7 @@ from geomfeat.monitoring.options import MonitorOptions
 from geomfeat.monitoring.quiet import bare, weights_now
 from geomfeat.monitoring.row import Event
 from geomfeat.monitoring.rows_file import ROWS, read
+from geomfeat.monitoring.spread_training import SpreadTraining
 from geomfeat.monitoring.start import MonitorStart, monitor_start
 from geomfeat.registry import Measure, get
 from geomfeat.storage.owned_files import as_path
@@ -32,10 +33,12 @@ class Prepared:
     """A monitor's own: the network, its folder, its start, and the measurement of it.
 
     Attributes:
+        model: what is measured: the network that is `trained`, without wrappers, or a whole copy of it.
         baseline: the numbers before training; None where the folder has them. events: known from earlier sessions.
     """
 
     model: nn.Module
+    trained: nn.Module
     folder: MonitorFolder
     start: MonitorStart
     measurement: Measurement
@@ -47,12 +50,12 @@ class Prepared:
 
     def require_same_network(self, model: nn.Module | None = None) -> None:
         """BadInput where `model`, if given, is another network, or the monitor's has got other parameters."""
-        if model is not None and {id(p) for p in self.model.parameters()} != {id(p) for p in bare(model).parameters()}:
+        if model is not None and {id(p) for p in self.trained.parameters()} != {id(p) for p in model.parameters()}:
             raise BadInput(
                 "the model that is trained is not the one that the monitor was given: make the monitor after the "
                 "model is replaced, on a folder of its own"
             )
-        now = {name: tuple(p.shape) for name, p in self.model.named_parameters()}
+        now = {name: tuple(p.shape) for name, p in self.trained.named_parameters()}
         if now != self.shapes:
             other = sorted(now.items() ^ self.shapes.items())[0][0]
             raise BadInput(
@@ -79,9 +82,11 @@ def prepared(
     layers: Any,
     seed: int,
     options: MonitorOptions,
+    spread: SpreadTraining | None = None,
 ) -> Prepared:
-    """Arguments and errors as of `Monitor`."""
-    model, optimizer = bare(model), getattr(optimizer, "optimizer", optimizer)
+    """Arguments and errors as of `Monitor`; `spread` where each process holds a part of the weights."""
+    trained, trainer = model, optimizer
+    model, optimizer = (bare(model), optimizer) if spread is None else (bare(spread.whole), spread.optimizer)
     chosen, place = _measures(measures), MonitorFolder.open(folder)
     known = place.settings is not None
     begin, file = model, None if initial is None else as_path(initial, "initial")
@@ -110,8 +115,8 @@ def prepared(
     else:
         place.begin(begin, settings)
     baseline = None if place.rows else measurement(begin)
-    shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
-    return Prepared(model, place, start, measurement, baseline, place.session, optimizer, shapes, tuple(events))
+    shapes = {name: tuple(p.shape) for name, p in trained.named_parameters()}
+    return Prepared(model, trained, place, start, measurement, baseline, place.session, trainer, shapes, tuple(events))
 
 
 def _measures(names: Sequence[str]) -> list[Measure]:

@@ -7,7 +7,6 @@ from typing import Any
 
 from geomfeat.errors import BadInput
 from geomfeat.monitoring._monitor import Monitor
-from geomfeat.monitoring.distributed import is_first
 
 
 def trainer_class() -> type:
@@ -45,8 +44,6 @@ class TrainerCalls:
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         """The weights are those that training begins, or goes on, from."""
-        if not is_first():
-            return
         probes, targets, more = self._given
         self.monitor = Monitor(given["model"], probes, targets, **{"optimizer": given.get("optimizer"), **more})
 

@@ -7,17 +7,17 @@ import math
 import pytest
 import torch
 
-from geomfeat.lab import run_experiment
 from geomfeat.lab.feature_learning_strength import _ensemble, _reached, side_by_side
 from geomfeat.lab.result import Findings
 from geomfeat.models import build
 from geomfeat.numerics import WORKING, stream
 from geomfeat.regimes.training import TrainOptions, train_at_gamma
+from tests.lab.small_runs import small_run
 
 
 @pytest.fixture(scope="module")
 def found() -> Findings:
-    return run_experiment("feature-learning-strength", size="small", seed=3, progress=False)
+    return small_run("feature-learning-strength")
 
 
 def rows(found: Findings, part: str) -> list[dict]:

@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from geomfeat.charts import Heat
-from geomfeat.lab import run_experiment
 from geomfeat.lab.mixed_distances import _aligned
 from geomfeat.lab.result import Findings
 from geomfeat.numerics import WORKING
+from tests.lab.small_runs import small_run
 
 
 @pytest.fixture(scope="module")
 def found() -> Findings:
-    return run_experiment("mixed-distances", size="small", seed=1, progress=False)
+    return small_run("mixed-distances")
 
 
 @pytest.mark.parametrize("c", [0.05, 0.42, 3.0])

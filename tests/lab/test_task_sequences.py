@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from geomfeat.lab import run_experiment
 from geomfeat.lab.result import Findings
+from tests.lab.small_runs import small_run
 
 
 @pytest.fixture(scope="module")
 def found() -> Findings:
-    return run_experiment("task-sequences", size="small", seed=1, progress=False)
+    return small_run("task-sequences")
 
 
 def part(found: Findings, name: str, **where: str) -> dict[str, np.ndarray]:

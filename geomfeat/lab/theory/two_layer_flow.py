@@ -29,7 +29,7 @@ def gradient_flow(
     """
     w, a = w.clone(), a.clone()
     spread, goal = float(torch.linalg.matrix_norm(x, 2)) ** 2, share_left * float(y.square().sum())
-    going = torch.arange(len(w))
+    going = torch.arange(len(w), device=w.device)
     for step in range(max_steps):
         if step % CHECK_EVERY == 0:
             residual = _slopes(w[going], a[going], x, y, relu)[2]
@@ -59,7 +59,7 @@ def _slopes(w: Tensor, a: Tensor, x: Tensor, y: Tensor, relu: bool) -> tuple[Ten
 def network(w: Tensor, a: Tensor, *, relu: bool) -> nn.Module:
     """The module a act(w x) of one network's weights (hidden, inputs) and (outputs, hidden)."""
     sizes = w.shape[1], (w.shape[0],), a.shape[0]
-    model = (mlp(*sizes, bias=False) if relu else linear(*sizes)).to(WORKING)
+    model = (mlp(*sizes, bias=False) if relu else linear(*sizes)).to(w.device, WORKING)
     with torch.no_grad():
         model.get_parameter("fc1.weight").copy_(w)
         model.get_parameter("head.weight").copy_(a)

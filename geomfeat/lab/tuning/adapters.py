@@ -27,7 +27,7 @@ class LowRank(nn.Module):
         outputs, inputs = weight.shape
         limit = 1 / math.sqrt(inputs)
         down = limit * (2 * torch.rand(rank, inputs, generator=draw, dtype=weight.dtype) - 1)
-        self.down, self.up = nn.Parameter(down), nn.Parameter(torch.zeros(outputs, rank, dtype=weight.dtype))
+        self.down, self.up = nn.Parameter(down.to(weight.device)), nn.Parameter(weight.new_zeros(outputs, rank))
         self.scale = alpha / rank
 
     def forward(self, weight: Tensor) -> Tensor:

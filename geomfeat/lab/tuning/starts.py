@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from geomfeat.lab.tuning.language import LENGTH, VOCABULARY, WORDS, Language
 from geomfeat.models.transformer import TransformerClassifier, transformer
-from geomfeat.numerics import WORKING, stream
+from geomfeat.numerics import WORKING, Device, stream
 
 CLASSES = 2
 BATCH, RATE, SEQUENCES = 128, 3e-3, 4000  # of the pretraining
@@ -31,10 +31,12 @@ class Starts:
     scratch: nn.Module
 
 
-def starts(lang: Language, width: int, depth: int, steps: int, seed: int) -> Starts:
+def starts(
+    lang: Language, width: int, depth: int, steps: int, seed: int, device: Device = "cpu"
+) -> Starts:  # fmt: skip
     """Pretrain a small transformer to predict the hidden word, by Adam, and give it the three starts of a task."""
-    base = _network(width, depth, WORDS, seed)
-    tokens, words, _ = lang.sequences(SEQUENCES, seed, "pretraining")
+    base = _network(width, depth, WORDS, seed).to(device)
+    tokens, words, _ = (part.to(device) for part in lang.sequences(SEQUENCES, seed, "pretraining"))
     draw = stream(seed, "lab", "pretraining", "batches")
     optimizer = torch.optim.Adam(base.parameters(), lr=RATE)
     for _ in range(steps):
@@ -42,7 +44,7 @@ def starts(lang: Language, width: int, depth: int, steps: int, seed: int) -> Sta
         optimizer.zero_grad()
         nn.functional.cross_entropy(base(tokens[rows]), words[rows]).backward()
         optimizer.step()
-    fresh, labels = _network(width, depth, CLASSES, seed + 1), lang.label_words
+    fresh, labels = _network(width, depth, CLASSES, seed + 1).to(device), lang.label_words
     prompted = _with_head(base, base.head.weight[labels], base.head.bias[labels])
     return Starts(prompted, _with_head(base, fresh.head.weight, fresh.head.bias), fresh.to(WORKING))
 
@@ -82,4 +84,4 @@ def _with_head(base: TransformerClassifier, weight: Tensor, bias: Tensor) -> nn.
     with torch.no_grad():
         model.head.weight.copy_(weight)
         model.head.bias.copy_(bias)
-    return model.to(WORKING)
+    return model.to(base.head.weight.device, WORKING)
