@@ -17,7 +17,9 @@ from .api import (
     compare as compare,
     compare_page as compare_page,
     over_time as over_time,
+    trajectories as trajectories,
 )
+from .charts import style as style
 from .comparison.models import CompareOptions as CompareOptions, ModelComparison as ModelComparison
 from .comparison.relations._relate import Related as Related, relate as relate
 from .comparison.relations.equal_fit import Matched as Matched, match as match
@@ -36,22 +38,37 @@ from .geometry.manifolds import (
     Capacity as Capacity,
     CapacityCurve as CapacityCurve,
     CapacityDifference as CapacityDifference,
+    MatchedCapacities as MatchedCapacities,
+    NoiseCorrectedCapacity as NoiseCorrectedCapacity,
     ReplicaCapacity as ReplicaCapacity,
     SimulatedCapacity as SimulatedCapacity,
     capacity as capacity,
     capacity_by_layer as capacity_by_layer,
     capacity_curve as capacity_curve,
     capacity_difference as capacity_difference,
+    capacity_with_controls as capacity_with_controls,
+    matched_capacities as matched_capacities,
+    noise_control as noise_control,
+    noise_corrected_capacity as noise_corrected_capacity,
     replica_capacity as replica_capacity,
     simulated_capacity as simulated_capacity,
 )
 from .geometry.probes import ProbeAccuracy as ProbeAccuracy, linear_probe as linear_probe
 from .geometry.rsa import (
+    FittedRDMs as FittedRDMs,
+    NoiseCeiling as NoiseCeiling,
     RDMs as RDMs,
     RSARanking as RSARanking,
+    Searchlights as Searchlights,
     compare_rdms as compare_rdms,
+    condition_residuals as condition_residuals,
+    fit_rdm_model as fit_rdm_model,
+    noise_ceiling as noise_ceiling,
+    noise_precision as noise_precision,
+    noise_precision_by_run as noise_precision_by_run,
     rank_by_rsa as rank_by_rsa,
     rdm as rdm,
+    searchlight_rdms as searchlight_rdms,
     stack_rdms as stack_rdms,
 )
 from .geometry.similarity import (
@@ -67,9 +84,11 @@ from .location._locate import locate as locate
 from .location.advice import Advice as Advice, AdvisedChange as AdvisedChange
 from .location.movement_only import Movement as Movement, movement as movement
 from .location.options import LocateOptions as LocateOptions
+from .location.over_steps import locate_by_step as locate_by_step
 from .location.planning import LocationPlan as LocationPlan, plan_location as plan_location
 from .location.reference_ladder import Ladder as Ladder, train_ladder as train_ladder
 from .location.result import Location as Location
+from .memory import memory_limit as memory_limit
 from .models.sources import load_model as load_model
 from .models.weights.checkpoints import load_weights as load_weights, save_weights as save_weights
 from .monitoring import (
@@ -103,6 +122,7 @@ from .registry import (
     list_measures as list_measures,
     measure as measure,
 )
+from .statistics.cluster_permutation import ClusterTest as ClusterTest, cluster_test as cluster_test
 from .study import Study as Study, StudyOptions as StudyOptions, TimeCourse as TimeCourse
 from .tangent import OptimizerRates as OptimizerRates, ntk as ntk
 from .types import Estimate as Estimate, Kernel as Kernel, Representation as Representation, Snapshot as Snapshot

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from geomfeat.comparison.models import ModelComparison as Comparison, compare
-from geomfeat.study import Study, Study as Results, analyze, analyze_recording, over_time
+from geomfeat.study import Study, Study as Results, analyze, analyze_recording, over_time, trajectories
 
-__all__ = ["Comparison", "Results", "analyze", "analyze_recording", "compare", "compare_page", "over_time"]
+__all__ = [
+    "Comparison", "Results", "analyze", "analyze_recording", "compare", "compare_page", "over_time", "trajectories",
+]  # fmt: skip
 
 
 def compare_page(studies: Study | Sequence[Study], path: str | Path, *, title: str | None = None) -> Path:

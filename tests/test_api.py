@@ -95,7 +95,7 @@ def test_options_of_extract_alone_are_refused_elsewhere(option: dict[str, Any]) 
 def test_a_comparison_draws_itself_and_comes_back(tmp_path: Path) -> None:
     x, y = digits()
     found = compare({"start": model_at(0), "end": model_at(2)}, x, y, measures=["stable_rank"], progress=False)
-    assert str(found).startswith("2 models, 4 layers. The most similar models are start and end (0.")
+    assert str(found).startswith("2 models, 4 layers. The similarity of start and end, as wholes, is 0.")
     back = Comparison.load(found.save(tmp_path))
     pages = [one.to_html(tmp_path / f"{i}.html").read_bytes() for i, one in enumerate((found, back))]
     assert pages[0] == pages[1]

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from geomfeat.errors import BadInput
 from geomfeat.geometry.similarity._hsic import Centred, Moments
+from geomfeat.memory import block_bytes
 from geomfeat.numerics import WORKING, jackknife_stderr
 from geomfeat.statistics.copies import copies_of
 from geomfeat.types import Representation
@@ -21,6 +22,7 @@ from geomfeat.types import Representation
 # The measures that are read off the shared Gram matrices, and their estimators.
 ESTIMATORS = {"cka_linear_unbiased": "unbiased", "cka_linear_biased": "biased"}
 BUDGET = 2**30
+LARGE = 4096  # samples beyond which Gram matrices would take more than an eighth of the budget each
 # Below these the measure itself is asked: samples, the multiple of its rounding that a kernel must be, and the share of
 # its terms that a sum must be.
 FEWEST, CLEAR, CANCELLED = 6, 2, 1e4 * torch.finfo(WORKING).eps
@@ -30,13 +32,19 @@ Cell = tuple[float, float | None]
 
 
 class _Grams:
-    """Centred Gram matrices and their norms, the last few stored, as many as fit the budget."""
+    """Centred kernels, the last few stored, as many as fit the budget; and their norms, all stored.
+
+    As Gram matrices, which all pairs share; beyond LARGE samples as features, whose products take less memory and time.
+    """
 
     def __init__(self, reps: Mapping[Place, Representation]) -> None:
-        n = next(iter(reps.values())).n
+        first = next(iter(reps.values()))
+        n, widest = first.n, max(rep.d for rep in reps.values())
         self.reps = reps
-        self.room = max(4, BUDGET // (8 * n * n))
-        self._kept: OrderedDict[Place, tuple[Centred, Moments]] = OrderedDict()
+        self.by_features = n > LARGE and widest < n
+        self.room = max(4, block_bytes(BUDGET, first.x.device) // (8 * n * (widest if self.by_features else n)))
+        self._kept: OrderedDict[Place, Centred] = OrderedDict()
+        self._own: dict[Place, Moments] = {}
         self._copies: dict[Place, Tensor | None] = {}
 
     def share_copies(self, pair: tuple[Place, Place]) -> bool:
@@ -55,12 +63,14 @@ class _Grams:
         if place not in self._kept:
             rep = self.reps[place]
             side = Centred.of_features(rep.x, rep.precision)
-            gram = Centred(rep.n, side.rounding, gram=side.matrix)
-            self._kept[place] = gram, Moments.between(gram, gram)
+            self._kept[place] = side if self.by_features else Centred(rep.n, side.rounding, gram=side.matrix)
             if len(self._kept) > self.room:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(place)
-        return self._kept[place]
+        gram = self._kept[place]
+        if place not in self._own:
+            self._own[place] = Moments.between(gram, gram)
+        return gram, self._own[place]
 
 
 def cka_cells(

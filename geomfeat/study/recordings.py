@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -12,22 +12,25 @@ import numpy as np
 from tqdm import tqdm
 
 from geomfeat._version import __version__
-from geomfeat.errors import BadInput, require_kind
+from geomfeat.errors import require_kind
+from geomfeat.geometry.manifolds import matched_capacities
+from geomfeat.geometry.manifolds.capacity_floor import at_floor
+from geomfeat.geometry.manifolds.trials._matched_capacities import MATCHED_NUMBERS
 from geomfeat.numerics import whole_seed
 from geomfeat.recordings import Recording
-from geomfeat.registry import Measure, get
+from geomfeat.recordings._signal_to_noise import signal_to_noise
 from geomfeat.study.figure_arrays import spectrum
 from geomfeat.study.measure_rows import guarded, measure_layers
-from geomfeat.study.measure_selection import WAITS, MeasurePlan, make_plan
 from geomfeat.study.part_cache import Parts, fingerprint
+from geomfeat.study.recorded_measures import RECORDED, in_words, plan_of
 from geomfeat.study.result import Study
-from geomfeat.study.table import Row, are_rows, failed_rows, table_of
-from geomfeat.types import Representation
+from geomfeat.study.table import Row, are_rows, failed_rows, row, table_of
+from geomfeat.study.time_courses.study_rows import chosen, with_courses
+from geomfeat.types import Estimate, Representation
 
-RECORDED = "recorded"
+# Rows of areas at equal numbers of units; random choices of them and draws in each.
+CAPACITY, MATCHED, MATCHED_REPEATS, MATCHED_DRAWS = "capacity", "capacity_matched", 5, 50
 CKA = "cka_linear_unbiased"
-OF_NETWORKS = "it is a measure of networks: a recording has no weights, outputs or initial state"
-ONE_CONDITION = "it compares conditions, and the recording has one"
 
 
 def analyze_recording(
@@ -36,6 +39,7 @@ def analyze_recording(
     measures: Sequence[str] | str | None = None,
     groups: str | None = "auto",
     time: str = "mean",
+    over_time: Sequence[str] | str | None = "auto",
     name: str | None = None,
     resume: str | Path | None = None,
     seed: int = 0,
@@ -45,16 +49,20 @@ def analyze_recording(
 
     Args:
         recording: see `load_recording`. Areas become the layers of the table; without area labels all units are one.
-        measures: names; default every measure of layers and of pairs of areas that needs no network
-            (`settings["left_out"]` says why others were not run).
+        measures: names; default every measure of layers and of pairs of areas that needs no network, and the controls
+            of the capacity, for shuffled conditions and for noise alone (`settings["left_out"]`: why others were not).
         groups: "run", "session", "subject", "auto" (the smallest that is labelled) or None: whole groups are held out,
             and errors over samples become errors over them; a row's note says what its error covers.
         time: of a time axis, "mean" over it, or "flatten".
+        over_time: what is measured in every time bin besides: names of measures, and "trajectories"; "auto": a few that
+            take little time, at most 50 bins; None: nothing. Their rows have `at` "over time" and the column `time`;
+            `Study.course` is their time course. See `geomfeat.over_time` for paired differences and tests.
         name: of the study; default that of the recording. resume: a folder for finished parts.
 
     Returns Study without a location: `.table` (one row per number, `at` is "recorded"), `.arrays`, `.to_html(path)`,
     `.save(dir)`. A measure that fails gives rows with ok False and a note. Results depend on neither the order nor the
-    choice of areas and measures.
+    choice of areas and measures, but for "capacity_matched": where areas differ in their number of units, capacity and
+    geometry of all at as many as the smallest has.
 
     Raises BadInput before any work for a measure that needs a network or more conditions than there are.
 
@@ -70,6 +78,7 @@ def analyze_recording(
     layers = recording.to_representations(groups=groups, time=time)
     parts, data = Parts(resume), fingerprint({k: (v.x, v.labels, v.groups) for k, v in layers.items()})
     common = (__version__, whole_seed(seed), data, groups, time)
+    wanted = chosen(recording, over_time)
     rows: list[Row] = []
     word = recording.group_word if groups == "auto" else groups
     work = [(m, (area,)) for area in layers for m in plan.layer]
@@ -81,44 +90,55 @@ def analyze_recording(
             found = parts.get(key)
             if not are_rows(found):
                 found = measure_layers(m, *(layers[area] for area in areas), seed=seed, at=RECORDED)
-                if all(row["ok"] for row in found):
+                if all(one["ok"] for one in found):
                     parts.put(key, found)
-            rows += [{**row, "note": in_words(row["note"], word)} for row in found]
+            rows += [{**one, "note": in_words(one["note"], word)} for one in found]
+    if any(m.name == CAPACITY for m in plan.layer) and len({layer.d for layer in layers.values()}) > 1:
+        key = fingerprint(common, (MATCHED, list(layers)))
+        found = parts.get(key)
+        if not are_rows(found):
+            found = matched_rows(layers, seed)
+            if all(one["ok"] for one in found):
+                parts.put(key, found)
+        rows += found
     arrays, failures = _arrays(layers, rows)
     name = name or recording.name or "recording"
     table = table_of([*rows, *failures], run=name, seed=seed, conditions={}, version=__version__)
+    table, timed = with_courses(table, recording, wanted, groups=groups, seed=seed, parts=parts, progress=progress)
     conditions = list(map(str, recording.conditions))
     settings = {
         "version": __version__, "layers": list(layers), "measures": plan.names, "left_out": plan.left_out,
         "n": recording.n_trials, "labels": len(conditions) > 1, "classes": conditions,
         "seed": seed, "groups": _count(layers), "recording": facts_of_recording(recording, layers, groups, time),
+        **timed,
     }  # fmt: skip
     return Study(name, table, None, arrays, settings)
 
 
-def in_words(note: str, word: str | None) -> str:
-    """A note of a measure with the word for what its groups are.
-
-    >>> in_words("error over draws, not over the 12 groups of samples", "run")
-    'error over draws, not over the 12 runs'
-    """
-    return re.sub(r"(\d+) groups( of samples)?\b", rf"\1 {word}s", note) if word else note
-
-
-def plan_of(measures: Sequence[str] | str | None, several_conditions: bool) -> MeasurePlan:
-    """Measures of layers and pairs that a recording allows; BadInput for one that was asked for and cannot be taken."""
-    plan = make_plan(measures, {"labels"} if several_conditions else set())
-    reasons = {m.name: _reason(m, why) for m, why in plan.refused}
-    reasons |= {m.name: OF_NETWORKS for m in (*plan.changes, *plan.network, *plan.series)}
-    if measures is not None and reasons:
-        first = next(iter(reasons))
-        raise BadInput(f"measure {first!r} cannot be taken: {reasons[first]}")
-    left_out = {name: why if why == WAITS else _reason(get(name), why) for name, why in plan.left_out.items()} | reasons
-    return MeasurePlan(plan.layer, plan.pairs, (), (), (), (), left_out)
-
-
-def _reason(m: Measure, why: str) -> str:
-    return ONE_CONDITION if m.needs == {"labels"} and m.scope in ("layer", "pair") else OF_NETWORKS if m.needs else why
+def matched_rows(layers: Mapping[str, Representation], seed: int) -> list[Row]:
+    """Capacity and geometry of areas of unequal size, at as many units as the smallest has: a row for each number."""
+    facts = {
+        area: {"at": RECORDED, "measure": MATCHED, "layer": area, "n": layer.n, "d": layer.d}
+        for area, layer in layers.items()
+    }
+    found, seconds, note = guarded(
+        lambda: matched_capacities(layers, repeats=MATCHED_REPEATS, n_draws=MATCHED_DRAWS, seed=seed),
+        "capacity at equal numbers of units",
+    )
+    rows: list[Row] = []
+    for i, (area, of) in enumerate(facts.items()):
+        if note:
+            rows += failed_rows(MATCHED_NUMBERS, note, seconds=seconds, **of)
+            continue
+        said = [one for one in found.notes if not at_floor(one) or one.startswith(f"{area}: ")]
+        for name in MATCHED_NUMBERS:
+            value, error = float(found.mean[name][i]), float(found.se[name][i])
+            estimate = (
+                Estimate(value, error if math.isfinite(error) else None, note="; ".join(said)) if math.isfinite(value)
+                else Estimate.failed("not defined in every random choice of units")
+            )  # fmt: skip
+            rows.append(row(name, estimate, seconds=seconds, **of))
+    return rows
 
 
 def facts_of_recording(
@@ -132,12 +152,17 @@ def facts_of_recording(
         "trials": recording.n_trials, "units": recording.n_units,
         "units_by_area": {area: layer.d if times is None or time == "mean" else layer.d // len(times)
                           for area, layer in layers.items()},
+        "signal_to_noise": {area: _known(signal_to_noise(layer)) for area, layer in layers.items()},
         "trials_per_condition": {str(k): v for k, v in recording.trials_per_condition.items()},
         "errors_over": f"{count} {word}s" if count else "trials",
         "time": "none" if times is None else f"{len(times)} points, {float(times[0]):g} to {float(times[-1]):g} s, "
                 f"{'averaged' if time == 'mean' else 'each unit at each time is a feature'}",
         "pseudo_population": recording.pseudo, "notes": [*recording.notes, *recording.flags],
     }  # fmt: skip
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _count(layers: Mapping[str, Representation]) -> int | None:
@@ -150,12 +175,12 @@ def _arrays(layers: Mapping[str, Representation], rows: Sequence[Row]) -> tuple[
     arrays: dict[str, np.ndarray] = {}
     failures: list[Row] = []
     place = {area: i for i, area in enumerate(layers)}
-    cells = [row for row in rows if row["measure"] == CKA]
+    cells = [one for one in rows if one["measure"] == CKA]
     if cells:
         matrix = np.eye(len(layers))
-        for row in cells:
-            i, j = place[row["layer"]], place[row["layer_b"]]
-            matrix[i, j] = matrix[j, i] = row["value"] if row["ok"] else np.nan
+        for one in cells:
+            i, j = place[one["layer"]], place[one["layer_b"]]
+            matrix[i, j] = matrix[j, i] = one["value"] if one["ok"] else np.nan
         arrays[f"cka/{RECORDED}/{RECORDED}"] = matrix
     for area, layer in layers.items():
         made, _, note = guarded(lambda layer=layer: spectrum(layer), f"spectrum of {area}")

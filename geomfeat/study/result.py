@@ -22,6 +22,8 @@ from geomfeat.storage.atomic import SavedFolder, read_json, read_parquet, write_
 from geomfeat.storage.npz_files import read_arrays, write_arrays
 from geomfeat.storage.owned_files import as_path, json_text
 from geomfeat.study.table import COLUMNS
+from geomfeat.study.time_courses.course import TimeCourse
+from geomfeat.study.time_courses.study_rows import OVER_TIME, course_in
 
 TABLE, LOCATION, ARRAYS, SETTINGS = "results.parquet", "location.json", "arrays.npz", "settings.json"
 FILES = (TABLE, LOCATION, ARRAYS, SETTINGS)
@@ -89,6 +91,11 @@ class Study(PlottableResult):
         return self.table.copy()
 
     @property
+    def course(self) -> TimeCourse | None:
+        """The rows of a recording's time bins as a `TimeCourse` (without what paired errors need), or None."""
+        return course_in(self.table, self.name)
+
+    @property
     def is_recording(self) -> bool:
         """Whether it is of a recording (`analyze_recording`), which has areas in place of layers and no location."""
         return "recording" in self.settings
@@ -103,7 +110,7 @@ class Study(PlottableResult):
     def _areas_chart(self) -> Plot:
         """Capacity of every area, or the first quantity that there is."""
         table: Any = self.table
-        rows = table[table["ok"] & (table["layer_b"] == "")]
+        rows = table[table["ok"] & (table["layer_b"] == "") & (table["at"] != OVER_TIME)]
         if not len(rows):
             raise BadInput(f"{self.name!r} holds no number of an area that can be drawn: see .table")
         capacity = rows[(rows["measure"] == "capacity") & (rows["quantity"] == "capacity")]

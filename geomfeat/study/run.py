@@ -21,7 +21,7 @@ from geomfeat.location.options import LocateOptions
 from geomfeat.location.result import Location
 from geomfeat.models.nested_inputs import Inputs
 from geomfeat.models.readouts.prefixes import repeated, sampled, together
-from geomfeat.study.figure_arrays import spectrum, umap_plane, umap_rows
+from geomfeat.study.figure_arrays import cka_matrices, spectrum, umap_plane, umap_rows
 from geomfeat.study.location_rows import (
     accuracy_of,
     check_ladder,
@@ -38,7 +38,7 @@ from geomfeat.study.part_cache import Parts, code_of, fingerprint
 from geomfeat.study.result import Study
 from geomfeat.study.snapshots import INITIAL, TRAINED, Look, Subject, make_subject, network_of
 from geomfeat.study.table import Row, are_rows, checked_conditions, failed_rows, table_of
-from geomfeat.study.tasks import Features, Task, at_of, tasks_of
+from geomfeat.study.tasks import Features, Task, tasks_of
 from geomfeat.study.timeline import Course, course_of
 from geomfeat.types import Representation, Snapshot
 
@@ -189,6 +189,8 @@ class _Run:
         self.course = course
         self.subject, self.plan, self.seed, self.parts = subject, plan, subject.look.seed, parts
         self.features, self.progress = features, progress
+        self.drawn: dict[tuple[str, str, str], dict[str, np.ndarray]] = {}
+        self.failures: list[Row] = []
         look = subject.look
         self.hashes = {at: fingerprint(s.model) for at, s in subject.snapshots.items()}
         self._code = {at: fingerprint(code_of(s.model)) for at, s in subject.snapshots.items()}
@@ -209,13 +211,17 @@ class _Run:
         if not all(are_rows(self.parts.get(key)) for key in keys):
             self.extract()
         rows: list[Row] = []
-        for key, task in zip(keys, _bar(tasks, self.progress), strict=True):
+        places = [task.place for task in tasks]
+        ends = [*places, None][1:]
+        for key, task, place, after in zip(keys, _bar(tasks, self.progress), places, ends, strict=True):
             found = self.parts.get(key)
             if not are_rows(found):
                 found = task.rows()
                 if all(row["ok"] for row in found):  # what failed is tried again: memory may be free then
                     self.parts.put(key, found)
             rows += found
+            if place is not None and place != after and place[0] in WORDS:
+                self._drawn("spectrum", *place, spectrum_arrays)  # while what the measures of the layer share is kept
         refused = [
             r for m, why in self.plan.refused for r in failed_rows(m.quantities, why, at=TRAINED, measure=m.name)
         ]
@@ -249,18 +255,18 @@ class _Run:
 
     def pictures(self, rows: list[Row], umap: bool | str) -> tuple[dict[str, np.ndarray], list[Row]]:
         """CKA matrices (from the rows), spectra, and the plane of one layer; with rows for what could not be drawn."""
-        arrays, failures = cka_matrices(rows, self.subject), []
+        arrays = cka_matrices(rows, self.subject, WORDS)
         drawn = self.subject.layers[-1] if umap is True else umap or None
         for at, word in WORDS.items():
             if at not in self.subject.snapshots:
                 continue
             for layer in self.subject.layers:
-                found = self._drawn("spectrum", at, layer, spectrum_arrays, failures)
+                found = self._drawn("spectrum", at, layer, spectrum_arrays)
                 arrays |= {f"spectrum/{word}/{layer}": a for a in found.values()}
             if drawn is not None:
-                found = self._drawn("umap", at, drawn, self._plane, failures)
+                found = self._drawn("umap", at, drawn, self._plane)
                 arrays |= {"umap/labels" if k == "labels" else f"umap/{word}/{drawn}": a for k, a in found.items()}
-        return arrays, failures
+        return arrays, self.failures
 
     def _drawn(
         self,
@@ -268,7 +274,13 @@ class _Run:
         at: str,
         layer: str,
         make: Callable[[Representation], dict[str, np.ndarray]],
-        failures: list[Row],
+    ) -> dict[str, np.ndarray]:
+        if (what, at, layer) not in self.drawn:
+            self.drawn[what, at, layer] = self._made(what, at, layer, make)
+        return self.drawn[what, at, layer]
+
+    def _made(
+        self, what: str, at: str, layer: str, make: Callable[[Representation], dict[str, np.ndarray]]
     ) -> dict[str, np.ndarray]:
         key = self.key(what, layer, moments=[at])
         kept = self.parts.get_arrays(key)
@@ -276,7 +288,7 @@ class _Run:
             return kept
         made, _, note = guarded(lambda: make(self.features.at(at)[layer]), f"{what} of {at} {layer}")
         if note:
-            failures += failed_rows([what], note, at=at, measure=what, layer=layer, n=self.subject.n)
+            self.failures += failed_rows([what], note, at=at, measure=what, layer=layer, n=self.subject.n)
             return {}
         self.parts.put_arrays(key, made)
         return made
@@ -290,29 +302,6 @@ class _Run:
 def spectrum_arrays(rep: Representation) -> dict[str, np.ndarray]:
     """The spectrum of one layer, by name."""
     return {"spectrum": spectrum(rep)}
-
-
-def cka_matrices(rows: list[Row], subject: Subject) -> dict[str, np.ndarray]:
-    """Unbiased linear CKA of all pairs of layers as (L, L) matrices, from the rows; NaN where undefined.
-
-    Within a moment the diagonal is 1 where any other cell of the layer is defined (or it is the only layer).
-    """
-    layers = {name: i for i, name in enumerate(subject.layers)}
-    arrays = {}
-    for a, b in ((INITIAL, INITIAL), (TRAINED, TRAINED), (INITIAL, TRAINED)):
-        cells = [r for r in rows if r["measure"] == "cka_linear_unbiased" and r["at"] == at_of(a, b)]
-        if not cells:
-            continue
-        matrix = np.full((len(layers), len(layers)), np.nan)
-        for r in cells:
-            i, j = layers[r["layer"]], layers[r["layer_b"]]
-            matrix[i, j] = r["value"] if r["ok"] else np.nan
-            if a == b:
-                matrix[j, i] = matrix[i, j]
-        if a == b:
-            np.fill_diagonal(matrix, np.where(np.isfinite(matrix).any(0), 1.0, np.nan))
-        arrays[f"cka/{WORDS[a]}/{WORDS[b]}"] = matrix
-    return arrays
 
 
 def _kept_location(text: Any) -> Location | None:

@@ -65,7 +65,7 @@ class Look:
                     "layers are measured, of samples that come first: leave it out, or extract the features and "
                     "measure or compare them"
                 )
-        resolve_device(device)
+        where = str(resolve_device(device))
         whole_seed(seed)
         reading = as_readout(options.readout) if model is None else reading_of(model, options.readout, loss)
         if model is None and isinstance(reading, Reading) and reading.samples_tokens:
@@ -74,7 +74,7 @@ class Look:
                 "Extract the features of each with it, and compare those"
             )
         options = replace(options.with_projection(AUTO), readout=reading)
-        return cls(options, seed, device)
+        return cls(options, seed, where if device == "auto" else device)
 
     @property
     def readout(self) -> Readout | None:

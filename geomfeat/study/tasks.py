@@ -37,6 +37,11 @@ class Task:
     moments: tuple[str, ...]
     rows: Callable[[], list[Row]]
 
+    @property
+    def place(self) -> tuple[str, str] | None:
+        """The moment and the layer that it measures; None for other work."""
+        return (self.moments[0], self.address[-1]) if self.address[0] == "layer" else None
+
 
 @dataclass
 class Features:

@@ -17,9 +17,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
     made: Counted = []
     train = task.train_run
 
-    def training(run: Any, data: Any) -> Any:
+    def training(run: Any, data: Any, *device: Any) -> Any:
         made.append(run.address(code_version()))
-        return train(run, data)
+        return train(run, data, *device)
 
     monkeypatch.setattr(task, "train_run", training)
     return made

@@ -1,10 +1,7 @@
-"""Small sweeps for the tests: networks of 8 units on 50 digits; and processes that make them."""
+"""Small sweeps for the tests: networks of 8 units on 50 digits."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -38,15 +35,6 @@ def weights(folder: Path) -> dict[str, bytes]:
 def left_over(folder: Path) -> list[Path]:
     """Files that a finished sweep should not have: unfinished runs, and parts of files."""
     return [*(folder / ".partial").glob("*"), *folder.rglob("*.part")]
-
-
-def script(code: str, *words: object, **options: Any) -> subprocess.Popen[str]:
-    """Python in a process of its own group, with the checkout's packages."""
-    environment = {**os.environ, "PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, words)], env=environment, text=True, start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options,
-    )  # fmt: skip
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 90) -> None:

@@ -79,3 +79,19 @@ def test_precision_and_a_large_mean_leave_the_numbers_of_the_measures() -> None:
         for name, estimator in ESTIMATORS.items():
             expected = get(name).run(*(layers[place] for place in pair))[name]
             assert cells[estimator] == pytest.approx((expected.value, expected.stderr), rel=1e-8)
+
+
+def test_many_samples_are_compared_by_features_with_the_same_numbers(monkeypatch) -> None:
+    draws = torch.Generator().manual_seed(3)
+    reps = {("trained", name): Representation(torch.randn(60, d, generator=draws)) for name, d in (("a", 5), ("b", 40))}
+    pairs = [tuple(reps), (("trained", "a"), ("trained", "a"))]
+    by_grams = dict(cka_cells(reps, pairs, ["unbiased", "biased"]))
+    monkeypatch.setattr(alignment, "LARGE", 50)
+    formed = []
+    monkeypatch.setattr(alignment.Centred, "matrix", property(lambda _: formed.append(1)))
+    by_features = dict(cka_cells(reps, pairs, ["unbiased", "biased"]))
+    assert not formed
+    for pair, cells in by_grams.items():
+        for estimator, (value, error) in cells.items():
+            found = by_features[pair][estimator]
+            assert found == (pytest.approx(value, rel=1e-10), pytest.approx(error, rel=1e-8, abs=1e-12))

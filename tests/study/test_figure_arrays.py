@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from geomfeat.errors import BadInput
+from geomfeat.geometry.dimension.leave_out_spectra import left_out
 from geomfeat.numerics import stream
 from geomfeat.study.figure_arrays import MOST_SAMPLES, spectrum, umap_plane, umap_rows
 from geomfeat.types import Representation
@@ -15,7 +16,10 @@ from geomfeat.types import Representation
 def test_the_spectrum_is_the_covariances() -> None:
     x = torch.randn(20, 5, generator=stream(0, "x")).double()
     expected = np.linalg.eigvalsh(np.cov(x.numpy(), rowvar=False))[::-1]
-    np.testing.assert_allclose(spectrum(Representation(x)), expected, rtol=1e-10)
+    rep = Representation(2.0**70 * x)
+    np.testing.assert_allclose(spectrum(rep), 2.0**140 * expected, rtol=1e-10)
+    left_out(rep)  # as its measures do
+    np.testing.assert_allclose(spectrum(rep), 2.0**140 * expected, rtol=1e-10)
 
 
 def test_rows_are_all_in_order_or_a_seeded_choice() -> None:

@@ -10,7 +10,8 @@ import torch
 
 import geomfeat as gf
 from geomfeat.numerics import stream
-from geomfeat.study.recordings import OF_NETWORKS, ONE_CONDITION, analyze_recording
+from geomfeat.study.recorded_measures import OF_NETWORKS, ONE_CONDITION, plan_of
+from geomfeat.study.recordings import analyze_recording
 from tests.shared_data import shared
 
 N = 48
@@ -126,3 +127,28 @@ def test_the_real_recording_gives_the_numbers_of_its_representation() -> None:
     assert table.loc["label_alignment_unbiased", "note"] == "error over 12 runs"
     # A linear read-out of held-out runs is far above the chance level of one in eight.
     assert table.loc["linear_probe_accuracy", "value"] > 0.125 + 5 * table.loc["linear_probe_accuracy", "stderr"]
+
+
+def test_the_controls_of_the_capacity_run_beside_it_by_default() -> None:
+    plan = plan_of(None, True)
+    assert {"capacity", "capacity_shuffled", "capacity_noise"} <= set(plan.names)
+    assert not {"capacity_shuffled", "capacity_noise"} & set(plan.left_out)
+    assert "capacity_noise" not in plan_of(None, False).names
+    assert plan_of(["capacity"], True).names == ["capacity"]
+
+
+def test_areas_of_unequal_size_have_their_capacity_at_equal_numbers_of_units() -> None:
+    x = torch.randn(48, 50, generator=stream(0, "areas"), dtype=torch.float64)
+    x = x + 3 * torch.randn(4, 50, generator=stream(1, "areas"), dtype=torch.float64)[[0, 1, 2, 3] * 12]
+    rec = gf.Recording(x, CONDITION, area=["V1"] * 30 + ["IT"] * 20)
+    rows = analyze_recording(rec, measures=["capacity"], progress=False).table
+    rows = rows[rows["measure"] == "capacity_matched"].set_index(["layer", "quantity"])
+    direct = gf.matched_capacities(rec.to_representations(), repeats=5, n_draws=50)
+    assert direct.n_features == 20
+    for i, area in enumerate(direct.names):
+        for name in ("capacity", "radius", "axis_alignment"):
+            assert rows.loc[(area, name), "value"] == float(direct.mean[name][i])
+            assert rows.loc[(area, name), "stderr"] == float(direct.se[name][i])
+            assert "matched at 12 points a class and 20 units" in rows.loc[(area, name), "note"]
+    equal = analyze_recording(rec.select(area="IT"), measures=["capacity"], progress=False).table
+    assert "capacity_matched" not in set(equal["measure"])

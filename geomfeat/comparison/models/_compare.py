@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,8 @@ from torch import nn
 from geomfeat._version import __version__
 from geomfeat.activations import ExtractOptions
 from geomfeat.activations.layer_selection import Patterns
-from geomfeat.comparison.models.brain_ranking import RANKING_COLUMNS, brain_ranking
+from geomfeat.comparison.models.area_geometry import COURSE_COLUMNS, courses_of, targets_of_areas
+from geomfeat.comparison.models.brain_ranking import RANKING_COLUMNS, brain_ranking, matrices_of
 from geomfeat.comparison.models.depth_profiles import profile_measures, profiles_of
 from geomfeat.comparison.models.embedding import angles, classical_mds, clusters, umap_map
 from geomfeat.comparison.models.inputs import members_of
@@ -27,6 +30,7 @@ from geomfeat.errors import BadInput, require_kind
 from geomfeat.geometry.rsa import RDMs
 from geomfeat.models.nested_inputs import Inputs
 from geomfeat.recordings import Recording
+from geomfeat.study.recordings import facts_of_recording
 from geomfeat.study.snapshots import Look
 from geomfeat.types import Representation, Snapshot
 
@@ -64,7 +68,8 @@ def compare(
             TwoNN; an empty list: none.
         similarity: "cka_linear_unbiased", or "cka_linear_biased", which is near 1 for any wide layers.
         brain: RDMs of subjects, or name -> RDMs, whose conditions are the n samples in order. Each becomes a model with
-            one layer (the mean over subjects), and the layers of all other models are ranked by similarity to it.
+            one layer (the mean over subjects), and the layers of all other models are ranked by similarity to it. So
+            they are to each area of a Recording that is compared by condition means, with a matrix for each run.
         extraction: how features of networks become (n, d), batch size and readout, see `ExtractOptions`. Projection
             (by default above 4096 features to 2048) lowers CKA of layers of many dimensions, which a note reports;
             None is exact.
@@ -73,8 +78,8 @@ def compare(
     The similarity of two models is the mean over the layers of one of the similarity with the best matching layer of
     the other, averaged over both directions. A constant layer, and a number that fails, is NaN with a note.
 
-    Returns ModelComparison: similarity of layers and models, best matches, maps, profiles over relative depth, the
-    ranking with its noise ceiling; `.to_html(path)`, `.save(dir)`.
+    Returns ModelComparison: similarity of layers and models, best matches, maps, profiles over relative depth, RDMs,
+    the ranking with its noise ceiling, and of recordings over time its time course; `.to_html(path)`, `.save(dir)`.
 
     Raises BadInput, before any comparison, for fewer than two models, other samples, unknown names.
 
@@ -102,27 +107,69 @@ def compare(
         left_out = dict.fromkeys(left_out, ONE_ROW)
     found, errors, broken, said = similarity_of_all([value for _, _, value in each_layer(members)], similarity)
     table = _layers(members, broken)
-    profiles, differences = profiles_of(members, chosen, n_draws=options.n_draws, seed=seed, progress=progress)
-    ranking, notes = pd.DataFrame(columns=list(RANKING_COLUMNS)), []
-    if brains:
-        ranking, notes = brain_ranking(
-            members, brains, comparator=options.comparator, n_bootstrap=options.n_bootstrap, seed=seed
-        )
+    profiles, differences = profiles_of(
+        members, chosen, n_draws=options.n_draws, seed=seed, every_trial=rows.every_trial, progress=progress
+    )
+    recordings = {name: model for name, model in models.items() if isinstance(model, Recording)}
+    geometry = _geometry(members, brains, recordings if rows.conditions else {}, rows.conditions, options, seed)
     reduce = look.options.reduce
     settings = {
         "version": __version__, "torch": torch.__version__, "n": int(table["n"].iloc[0]), "seed": seed,
         "classes": None if known is None else len(known.unique()), "similarity": similarity,
         "measures": [m.name for m in chosen], "left_out": left_out, "n_draws": options.n_draws,
-        "comparator": options.comparator if brains else None, "n_bootstrap": options.n_bootstrap if brains else None,
+        "comparator": options.comparator if len(geometry.ranking) else None,
+        "n_bootstrap": options.n_bootstrap if len(geometry.ranking) else None,
         "reduce": reduce if isinstance(reduce, str) else reduce.__name__, "project": look.options.project,
         "device": str(device or "as the models"), "rows": rows.words or None,
-        "notes": [*rows.notes, *_of_recordings(models), *_notes(table, similarity, members, said), *notes],
+        "conditions": geometry.conditions, "clusters": geometry.clusters, "areas": geometry.owners,
+        "recordings": {name: facts_of_recording(one, one.to_representations(), "auto", "mean")
+                       for name, one in recordings.items()},
+        "notes": [*rows.notes, *_of_recordings(recordings), *_notes(table, similarity, members, said),
+                  *geometry.notes],
     }  # fmt: skip
     placed = _placed(found, table, options.umap, seed)
     return ModelComparison(
         tuple(m.name for m in members), table, found, errors, matches=best_matches(found, errors, table),
-        profiles=profiles, differences=differences, ranking=ranking, settings=settings, **placed,
+        profiles=profiles, differences=differences, ranking=geometry.ranking, settings=settings,
+        rdms=geometry.rdms, courses=geometry.courses, **placed,
     )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class _Geometry:
+    """RDMs of all layers, and which resemble those of brains and areas, as wholes and over time."""
+
+    ranking: pd.DataFrame = field(default_factory=partial(pd.DataFrame, columns=list(RANKING_COLUMNS)))
+    courses: pd.DataFrame = field(default_factory=partial(pd.DataFrame, columns=list(COURSE_COLUMNS)))
+    rdms: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    conditions: list[str] = field(default_factory=list)
+    clusters: list[dict[str, Any]] = field(default_factory=list)
+    owners: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def _geometry(
+    members: list[Member],
+    brains: Mapping[str, RDMs],
+    recordings: Mapping[str, Recording],
+    conditions: Sequence[str],
+    options: CompareOptions,
+    seed: int,
+) -> _Geometry:
+    """Without brains and conditions of recordings, nothing."""
+    if not brains and not recordings:
+        return _Geometry()
+    matrices = matrices_of(members)
+    areas, owners, notes = targets_of_areas(recordings, members, conditions)
+    ranking, said = brain_ranking(
+        members, {**brains, **areas}, matrices, owners=owners,
+        comparator=options.comparator, n_bootstrap=options.n_bootstrap, seed=seed,
+    )  # fmt: skip
+    courses, clusters, of_courses = courses_of(
+        recordings, matrices.found, conditions, comparator=options.comparator, seed=seed
+    )
+    names = list(conditions) or list(map(str, next(iter(brains.values())).conditions))
+    return _Geometry(ranking, courses, matrices.stacked(members), names, clusters, owners, [*notes, *said, *of_courses])
 
 
 def _layers(members: list[Member], broken: Mapping[int, str]) -> pd.DataFrame:
@@ -137,14 +184,9 @@ def _layers(members: list[Member], broken: Mapping[int, str]) -> pd.DataFrame:
     return pd.DataFrame(rows).astype({"d": "Int64", "note": "str"})
 
 
-def _of_recordings(models: Mapping[str, Any]) -> list[str]:
+def _of_recordings(recordings: Mapping[str, Recording]) -> list[str]:
     """What was done to recordings, and what limits them."""
-    return [
-        f"{name}: {note}"
-        for name, model in models.items()
-        if isinstance(model, Recording)
-        for note in (*model.notes, *model.flags)
-    ]
+    return [f"{name}: {note}" for name, one in recordings.items() for note in (*one.notes, *one.flags)]
 
 
 def _placed(similarity: np.ndarray, layers: pd.DataFrame, umap: bool, seed: int) -> dict[str, np.ndarray]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import pandas as pd
 
 from geomfeat.comparison.models.members import BRAIN, Member, each_layer
@@ -17,39 +18,27 @@ RANKING_COLUMNS = (
 )  # fmt: skip
 
 
-def brain_ranking(
-    members: Sequence[Member],
-    targets: Mapping[str, RDMs],
-    *,
-    comparator: str,
-    n_bootstrap: int,
-    seed: int,
-) -> tuple[pd.DataFrame, list[str]]:
-    """(one row per brain and layer, best first; notes). Other brains are ranked with the models, by their mean RDM.
+@dataclass(frozen=True, eq=False)
+class Matrices:
+    """found: (model, layer) -> RDM of its rows. broken: (model, layer) -> why it has none."""
 
-    `similarity` is the mean over subjects of that between the correlation-distance RDM of the layer and the subject's;
-    stderr, low and high (95 %) are for new stimuli and new subjects, where there are several. Layers without an RDM
-    (patterns without variance over units) come last, with ok False and the reason in `note`.
-    """
-    layers, broken = _matrices(list(members))
-    parts, notes = [], []
-    for target, data in targets.items():
-        usable = {key: found for key, found in layers.items() if key[0] != target}
-        if not usable:
-            raise BadInput(f"no layer has an RDM to compare with {target!r}: {next(iter(broken.values()))}")
-        named = {str(i): replace(found, conditions=data.conditions) for i, found in enumerate(usable.values())}
-        found = rank_by_rsa(named, data, comparator, n_bootstrap=n_bootstrap, seed=seed)
-        depths = {(m.name, layer): m.depth(layer) for m in members for layer in m.layers}
-        parts += _rows(target, list(usable), depths, found)
-        parts += [_failed(target, key, depths[key], found, why) for key, why in broken.items() if key[0] != target]
-        # The table holds no pairwise p values.
-        notes += [f"{target}: {note}" for note in found.notes if not note.startswith("p_pairwise")]
-    return pd.DataFrame(parts, columns=list(RANKING_COLUMNS)), notes
+    found: dict[tuple[str, str], RDMs] = field(default_factory=dict)
+    broken: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def stacked(self, members: list[Member]) -> np.ndarray:
+        """(layers, pairs) of all layers in order, NaN where there is none; (0, 0) without any."""
+        if not self.found:
+            return np.zeros((0, 0))
+        pairs = next(iter(self.found.values())).vectors.shape[1]
+        keys = [(member.name, layer) for member, layer, _ in each_layer(members)]
+        nothing = np.full(pairs, np.nan)
+        return np.stack([self.found[key].vectors[0].numpy() if key in self.found else nothing for key in keys])
 
 
-def _matrices(members: list[Member]) -> tuple[dict[tuple[str, str], RDMs], dict[tuple[str, str], str]]:
-    """({(model, layer): RDM}, {(model, layer): why it has none})."""
-    found, broken = {}, {}
+def matrices_of(members: list[Member]) -> Matrices:
+    """The RDM of every layer: correlation distances between rows, or the matrices that were given."""
+    found: dict[tuple[str, str], RDMs] = {}
+    broken: dict[tuple[str, str], str] = {}
     for member, layer, value in each_layer(members):
         key = (member.name, layer)
         try:
@@ -60,7 +49,49 @@ def _matrices(members: list[Member]) -> tuple[dict[tuple[str, str], RDMs], dict[
             found[key] = replace(made, vectors=made.vectors.cpu(), names=(layer,))
         except BadInput as error:
             broken[key] = str(error)
-    return found, broken
+    return Matrices(found, broken)
+
+
+def brain_ranking(
+    members: Sequence[Member],
+    targets: Mapping[str, RDMs],
+    matrices: Matrices,
+    *,
+    owners: Mapping[str, str] | None = None,
+    comparator: str,
+    n_bootstrap: int,
+    seed: int,
+) -> tuple[pd.DataFrame, list[str]]:
+    """(one row per brain or area and layer, best first; notes). Other brains are ranked too, by their mean RDM.
+
+    targets: name -> RDMs of subjects (or runs). matrices: of all layers, from `matrices_of`. owners: target ->
+    the recording that it is an area of, whose own areas are not ranked, since they share the noise of its trials.
+
+    `similarity` is the mean over subjects of that between the correlation-distance RDM of the layer and the subject's;
+    stderr, low and high (95 %) are for new stimuli and new subjects, where there are several. Layers without an RDM
+    (patterns without variance over units) come last, with ok False and the reason in `note`.
+    """
+    layers, broken = matrices.found, matrices.broken
+    parts, notes = [], []
+    for target, data in targets.items():
+        own = (owners or {}).get(target, target)
+        usable = {key: found for key, found in layers.items() if key[0] != own}
+        if not usable:
+            raise BadInput(f"no layer has an RDM to compare with {target!r}: {next(iter(broken.values()))}")
+        named = {str(i): replace(found, conditions=data.conditions) for i, found in enumerate(usable.values())}
+        try:
+            found = rank_by_rsa(named, data, comparator, n_bootstrap=n_bootstrap, seed=seed)
+        except BadInput as cause:
+            if target not in (owners or {}):
+                raise
+            notes.append(f"{target}: layers are not ranked by likeness to it, {cause}")  # nobody asked for this ranking
+            continue
+        depths = {(m.name, layer): m.depth(layer) for m in members for layer in m.layers}
+        parts += _rows(target, list(usable), depths, found)
+        parts += [_failed(target, key, depths[key], found, why) for key, why in broken.items() if key[0] != own]
+        # The table holds no pairwise p values.
+        notes += [f"{target}: {note}" for note in found.notes if not note.startswith("p_pairwise")]
+    return pd.DataFrame(parts, columns=list(RANKING_COLUMNS)), notes
 
 
 def _rows(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -12,7 +14,8 @@ from tqdm import tqdm
 from geomfeat._version import __version__
 from geomfeat.comparison.models.members import Member
 from geomfeat.errors import BadInput
-from geomfeat.geometry.manifolds import Capacity, capacity_by_layer, capacity_difference
+from geomfeat.geometry.manifolds import Capacity, capacity_by_layer, capacity_difference, matched_capacities
+from geomfeat.geometry.manifolds.capacity_floor import at_floor
 from geomfeat.measures.layer.capacity import estimates
 from geomfeat.registry import Measure
 from geomfeat.study.measure_rows import facts_of, guarded, measure_layers, options_of
@@ -49,12 +52,20 @@ def profile_measures(measures: Sequence[str] | str | None, labels: bool) -> tupl
 
 
 def profiles_of(
-    members: Sequence[Member], measures: Sequence[Measure], *, n_draws: int, seed: int, progress: bool = False
+    members: Sequence[Member],
+    measures: Sequence[Measure],
+    *,
+    n_draws: int,
+    seed: int,
+    every_trial: Mapping[str, Mapping[str, Representation]] | None = None,
+    progress: bool = False,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(table with a row per number, differences of capacity between the last layers of each two models).
 
     The table is that of a study with the columns model and depth in place of run and at. The draws of the capacity are
-    made from the samples and the seed alone (`common_draws`), the same for every layer of every model.
+    made from the samples and the seed alone (`common_draws`), the same for every layer of every model. With
+    `every_trial` (model -> layer -> all trials, of recordings) differences are of equal numbers of trials and units,
+    chosen at random again and again (`matched_capacities`).
     """
     rows: dict[str, list[Row]] = {member.name: [] for member in members}
     last: dict[str, tuple[str, Capacity]] = {}
@@ -75,7 +86,8 @@ def profiles_of(
     depths = {(m.name, layer): m.depth(layer) for m in members for layer in m.layers}
     depth = [depths[key] for key in zip(table["model"], table["layer"], strict=True)]
     table.insert(list(table.columns).index("layer") + 1, "depth", pd.Series(depth, dtype="float64"))
-    return table, _differences(last)
+    differences = _matched_differences(last, every_trial, n_draws, seed) if every_trial else _differences(last)
+    return table, differences
 
 
 def _features(member: Member) -> list[tuple[str, Representation]]:
@@ -88,12 +100,39 @@ def _capacity(m: Measure, rep: Representation, n_draws: int, seed: int) -> tuple
     facts: dict[str, Any] = {"at": "", "measure": m.name, "options": options_of(m, rep), **facts_of(rep)}
 
     def work() -> Capacity:
-        return capacity_by_layer({rep.layer: rep}, n_draws=n_draws, seed=seed)[rep.layer]
+        some, drawn = m.sampled(rep, seed)
+        found = capacity_by_layer({rep.layer: some}, n_draws=n_draws, seed=seed)[rep.layer]
+        return replace(found, notes=(*found.notes, drawn)) if drawn else found
 
     found, facts["seconds"], note = guarded(work, f"capacity of {rep.layer}")
     if note:
         return failed_rows(m.quantities, note, **facts), None
     return [row(name, estimate, **facts) for name, estimate in estimates(found).items()], found
+
+
+def _matched_differences(
+    last: Mapping[str, tuple[str, Capacity]],
+    every_trial: Mapping[str, Mapping[str, Representation]],
+    n_draws: int,
+    seed: int,
+) -> pd.DataFrame:
+    """The same at equal numbers of trials of each condition and of units."""
+    if len(last) < 2:
+        return _differences(dict(last))
+    found = matched_capacities(
+        {model: every_trial[model][layer] for model, (layer, _) in last.items()}, n_draws=n_draws, seed=seed
+    )
+    relative = {name: float(found.se[CAPACITY][i] / found.mean[CAPACITY][i]) for i, name in enumerate(found.names)}
+    rows = []
+    for a, b in combinations(last, 2):
+        log_difference, log_error = found.difference(a, b, log=True)
+        notes = [note for note in found.notes if not at_floor(note) or note.startswith((f"{a}: ", f"{b}: "))]
+        rows.append((
+            a, last[a][0], b, last[b][0], log_difference, log_error,
+            math.hypot(relative[a], relative[b]) if math.isfinite(log_error) else math.nan,
+            found.difference(a, b)[0], "; ".join(notes),
+        ))  # fmt: skip
+    return pd.DataFrame(rows, columns=list(DIFFERENCE_COLUMNS))
 
 
 def _differences(last: dict[str, tuple[str, Capacity]]) -> pd.DataFrame:

@@ -20,8 +20,8 @@ class CompareOptions:
         umap: also a UMAP of the layers, if there are at least 15; default False.
         trials: how Recordings are compared with each other and with networks, which have other trials, and more or
             fewer. "means" (default): one row for each condition that all have, its mean. "matched": as many trials of
-            each condition from all models, drawn at random. "same": trials correspond one by one, as of areas that were
-            recorded together.
+            each condition from all models, drawn at random; capacities are compared at equal numbers of trials and
+            units, chosen again and again. "same": trials correspond one by one, as of areas recorded together.
 
     Raises BadInput for fewer than one draw, and an unknown word for the trials.
 

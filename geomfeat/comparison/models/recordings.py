@@ -7,7 +7,7 @@ What they share are conditions: rows are the means of these, or as many trials o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -28,12 +28,14 @@ ONE_ROW = "it needs several rows of each condition, and rows are their means: us
 class Rows:
     """What the rows of all members are, in words, and notes on how they were made. "" where they are samples.
 
-    conditions: those that the rows are means of; () where they are not.
+    conditions: those that the rows are means of; () where they are not. every_trial: model -> layer -> all trials of
+    the common conditions, where rows are a choice of them.
     """
 
     words: str = ""
     notes: tuple[str, ...] = ()
     conditions: tuple[str, ...] = ()
+    every_trial: dict[str, dict[str, Representation]] = field(default_factory=dict)
 
 
 def with_same_rows(members: list[Member], how: str, seed: int) -> tuple[list[Member], Rows]:
@@ -81,7 +83,8 @@ def with_same_rows(members: list[Member], how: str, seed: int) -> tuple[list[Mem
         f"{n} trials of each of {len(shared)} conditions were drawn at random (seed {seed}), of: {_said(spans)}. Row "
         "by row, models share the condition and not the trial; errors are over trials and do not know runs"
     )
-    return made, Rows(f"{n} matched trials of each of {len(shared)} conditions", tuple(notes))
+    every = {member.name: _every_trial(member, named[member.name], shared) for member in members}
+    return made, Rows(f"{n} matched trials of each of {len(shared)} conditions", tuple(notes), every_trial=every)
 
 
 def _conditions(member: Member) -> list[str]:
@@ -143,6 +146,17 @@ def _matched(member: Member, names: list[str], shared: Sequence[str], n: int, se
         for key, rep in member.layers.items()
     }  # fmt: skip
     return replace(member, layers=layers)
+
+
+def _every_trial(member: Member, names: list[str], shared: Sequence[str]) -> dict[str, Representation]:
+    """All trials of the common conditions, with their groups."""
+    place = {one: i for i, one in enumerate(shared)}
+    at = torch.tensor([i for i, name in enumerate(names) if name in place])
+    labels = torch.tensor([place[names[i]] for i in at.tolist()])
+    return {
+        key: rep.take(at.to(rep.x.device)).with_(labels=labels, classes=tuple(shared))
+        for key, rep in member.layers.items()
+    }
 
 
 def _in_order(name: str) -> tuple[int, float, str]:

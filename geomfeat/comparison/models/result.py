@@ -1,8 +1,8 @@
 """What a comparison gives, saved to a folder and back.
 
-On disk: `similarity.parquet`, `layers.parquet`, `matches.parquet`, `profiles.parquet`, `differences.parquet` and
-`ranking.parquet` for reading elsewhere, `comparison.npz` with the matrices and maps, and `comparison.json`, the
-settings (see `geomfeat.storage.atomic`).
+On disk: `similarity.parquet`, `layers.parquet`, `matches.parquet`, `profiles.parquet`, `differences.parquet`,
+`ranking.parquet` and `courses.parquet` for reading elsewhere, `comparison.npz` with the matrices and maps, and
+`comparison.json`, the settings (see `geomfeat.storage.atomic`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from geomfeat.charts import Heat
+from geomfeat.comparison.models.area_geometry import COURSE_COLUMNS
 from geomfeat.display import PlottableResult, matrix_map
 from geomfeat.storage.atomic import SavedFolder, read_parquet, write_parquet
 from geomfeat.storage.npz_files import read_arrays, write_arrays
@@ -30,9 +31,12 @@ TABLES: dict[str, dict[str, str]] = {
                  "value": "number", "stderr": "number", "ok": "flag", "note": "text"},
     "differences": {"model": "text", "layer": "text", "other": "text", "log_difference": "number"},
     "ranking": {"brain": "text", "rank": "number", "model": "text", "layer": "text", "similarity": "number"},
+    "courses": {"recording": "text", "area": "text", "model": "text", "layer": "text", "time": "number",
+                "similarity": "number", "stderr": "number"},
 }  # fmt: skip
 ARRAYS = (
-    "similarity", "stderr", "model_similarity", "linkage", "order", "layer_map", "model_map", "map_shares", "umap"
+    "similarity", "stderr", "model_similarity", "linkage", "order", "layer_map", "model_map", "map_shares", "umap",
+    "rdms",
 )  # fmt: skip
 PAIRS, MATRICES, SETTINGS = "similarity.parquet", "comparison.npz", "comparison.json"
 FILES = (PAIRS, *(f"{name}.parquet" for name in TABLES), MATRICES, SETTINGS)
@@ -56,8 +60,14 @@ class ModelComparison(PlottableResult):
         layer_map, model_map: (L, 2) and (M, 2) classical scaling of the angles. map_shares: (2,) what the planes hold.
         umap: (L, 2), or (0, 2) if it was not requested or there are too few layers.
         profiles: one row per number: model, layer, depth, measure, quantity, value, stderr, ok, note, ...
-        differences: of capacity between the last layers of each two models, with errors of paired draws.
-        ranking: one row per brain and layer, best first, with the noise ceiling; empty without brains.
+        differences: of capacity between the last layers of each two models, with errors of paired draws; of recordings
+            with matched trials, at equal numbers of trials and units (the note says which).
+        ranking: one row per brain (or area of a recording) and layer, best first, with the noise ceiling; else empty.
+        rdms: (L, n (n - 1) / 2) correlation distances between the rows of each layer, or the matrix that was given, if
+            rows are condition means or there are brains; NaN for a layer without; else (0, 0). `settings["conditions"]`
+            names the rows.
+        courses: of recordings over time: recording, area, model, layer, time (s), similarity, stderr, ceiling_lower,
+            ceiling_upper: how similar the geometry of a layer is to that of an area in each time bin.
         settings: everything that made it; `settings["notes"]` qualify it, in sentences.
 
     `to_frame()`: `pairs()`: one row for each pair of layers.
@@ -79,6 +89,8 @@ class ModelComparison(PlottableResult):
     differences: pd.DataFrame
     ranking: pd.DataFrame
     settings: dict[str, Any] = field(default_factory=dict)
+    rdms: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    courses: pd.DataFrame = field(default_factory=partial(pd.DataFrame, columns=list(COURSE_COLUMNS)))
 
     @property
     def kinds(self) -> dict[str, str]:

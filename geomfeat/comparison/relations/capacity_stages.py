@@ -110,7 +110,7 @@ def stages(table: pd.DataFrame, layer: str, *, measure: str = "capacity") -> pd.
 
 def _stages(known: Frame, names: tuple[str, ...]) -> list[dict[str, Any]]:
     steps = known["step"].to_numpy(float)
-    series = known[list(names)].to_numpy(float)
+    series = known[list(names)].to_numpy(float, copy=True)
     series[:, :2] = np.log(series[:, :2])
     x = np.log10(steps + 1)
     noise = np.array([noise_of(c, x) for c in series.T])

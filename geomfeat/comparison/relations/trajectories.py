@@ -65,7 +65,8 @@ def trajectories(table: pd.DataFrame, **quantities: Key) -> pd.DataFrame:
         error = of["stderr"] if "stderr" in of else pd.Series(np.nan, index=of.index)
         of = of.assign(**{name: of["value"].where(good), f"{name}_se": error.where(good)})
         parts.append(of.drop_duplicates(["training", "step"]).set_index(["training", "step"])[[name, f"{name}_se"]])
-    wide: Frame = pd.concat(parts, axis=1).reset_index().dropna(subset=["step"])
+    # The copy joins the parts in memory: pandas warns of further columns beside a hundred parts.
+    wide: Frame = pd.concat(parts, axis=1).copy().reset_index().dropna(subset=["step"])
     wide["complete"] = np.isfinite(wide[list(quantities)].to_numpy(float)).all(1)
     order = {name: i for i, name in enumerate(found.frame.index)}
     wide = wide.assign(order=wide["training"].map(order)).sort_values(["order", "step"]).drop(columns="order")

@@ -21,8 +21,8 @@ from geomfeat.comparison.sweeps.config import parse_config, read_config
 from geomfeat.comparison.sweeps.config_checks import refuse_depths, refuse_layers, refuse_options
 from geomfeat.comparison.sweeps.config_schemas import AnyConfig, SweepConfig
 from geomfeat.comparison.sweeps.executors.base import Engine, RunTask
-from geomfeat.comparison.sweeps.executors.registry import engine_named, require_submit
-from geomfeat.comparison.sweeps.folder import RUNS, Damaged, manifest_of, read_table
+from geomfeat.comparison.sweeps.executors.registry import device_of_runs, engine_named, require_submit
+from geomfeat.comparison.sweeps.folder import RUNS, Damaged, manifest_of, read_table, readable
 from geomfeat.comparison.sweeps.grid import runs_of
 from geomfeat.comparison.sweeps.outcomes import MISSING
 from geomfeat.comparison.sweeps.run_config import RunConfig
@@ -38,6 +38,7 @@ PLAN, RESULTS = "sweep.json", "results.parquet"
 # Options of the training, the same for a whole sweep, that decide what its numbers can be held against: columns too,
 # for tables of several sweeps together.
 OF_TRAINING = ("momentum", "centered")
+TOGETHER = 200  # tables of runs that are held apart
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +47,7 @@ class SweepResult(PlottableResult):
 
     Attributes:
         folder: with `runs/<address>/`: run.json, table.arrow, and as .safetensors init, step_*, trained, and optimizer,
-            at what rates the weights moved (see `OptimizerRates`).
+            at what rates the weights moved (see `OptimizerRates`), where it was not one rate along the gradients.
         version: of the code that made it. config: the sweep's, as JSON. plan: address -> config of every training.
         errors: address -> why the last call could not make a run.
 
@@ -95,6 +96,7 @@ class SweepResult(PlottableResult):
 
     @cached_property
     def _loaded(self) -> tuple[pd.DataFrame, dict[str, str]]:
+        parts: list[pa.Table] = []
         tables, missing, damaged = [], {}, {}
         for address, run in self.plan.items():
             if not (self.folder / RUNS / address).is_dir():
@@ -102,12 +104,18 @@ class SweepResult(PlottableResult):
                 continue
             try:
                 tables.append(read_table(self.folder, address))
+                if len(tables) == TOGETHER:  # each holds its file and its schema: one of many is far smaller
+                    parts.append(_joined(tables).combine_chunks())
+                    tables = []
             except Damaged as error:
                 damaged[address] = str(error)
                 missing[address] = (run, f"{error}: run the same sweep again")
         if missing:
             tables.append(pa.Table.from_pandas(_missing(missing), preserve_index=False))
-        table = pa.concat_tables(tables, promote_options="permissive").to_pandas()
+        joined = _joined([*parts, *tables])
+        del parts, tables
+        table = readable(joined).to_pandas(self_destruct=True, split_blocks=True)
+        del joined
         for name in OF_TRAINING:
             value_of = {address: getattr(run.train, name) for address, run in self.plan.items()}
             table.insert(list(table.columns).index("outcome"), name, table["run"].map(value_of))
@@ -165,6 +173,7 @@ def sweep(
     *,
     engine: str = "serial",
     workers: int = 2,
+    device: str | None = None,
     recompute: bool = False,
     progress: bool = True,
 ) -> SweepResult:
@@ -175,6 +184,7 @@ def sweep(
         out: folder of the sweep; an enlarged sweep continues in the same folder.
         engine: "serial" (default); "dask", with `workers` processes on this machine; "tcp://...", a running dask
             scheduler whose workers see the same folder; "slurm". Numbers do not depend on it.
+        device: where runs are computed, in place of the config's; with "cuda", "dask" has one process for each GPU.
         recompute: repeat runs made by another version.
 
     Runs that diverge, stall or miss the target loss are rows with their reason, see `SweepResult.table`.
@@ -194,10 +204,12 @@ def sweep(
     require_submit(engine)
     found = planned(config, out)
     check_plan(found)
-    todo, finished = found_in(found)
+    checked = parse_config(found.config)
+    where = device_of_runs(engine, device or checked.device)
+    todo, finished = found_in(found, where)
     if not recompute:
         check_versions(found, todo)
-    run = engine_named(engine, workers, parse_config(found.config).slurm)
+    run = engine_named(engine, workers, checked.slurm, where)
     make_folder(found.folder)
     found.save()
     errors = _run(run, todo, found, finished, progress) if todo else {}
@@ -252,7 +264,7 @@ def check_plan(planned: SweepResult) -> None:
         )
 
 
-def found_in(planned: SweepResult) -> tuple[list[RunTask], list[dict[str, Any]]]:
+def found_in(planned: SweepResult, device: str = "cpu") -> tuple[list[RunTask], list[dict[str, Any]]]:
     """(what is to be made: missing and damaged; manifests of what is there)."""
     todo, there, damaged = [], [], []
     for address, run in planned.plan.items():
@@ -262,7 +274,7 @@ def found_in(planned: SweepResult) -> tuple[list[RunTask], list[dict[str, Any]]]
             manifest = None
             damaged.append(str(error))
         if manifest is None:
-            todo.append(RunTask(address, run.canonical()))
+            todo.append(RunTask(address, run.canonical(), device))
         else:
             there.append(manifest)
     if damaged:
@@ -312,6 +324,10 @@ def _run(
                 "are finished: free some space, then run the same command to resume"
             ) from error
     return errors
+
+
+def _joined(tables: list[pa.Table]) -> pa.Table:
+    return pa.concat_tables(tables, promote_options="permissive")
 
 
 def _missing(runs: Mapping[str, tuple[RunConfig, str]]) -> pd.DataFrame:

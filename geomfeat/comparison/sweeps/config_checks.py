@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from geomfeat.activations import select_layers
 from geomfeat.comparison.sweeps.config_schemas import AnyConfig, SweepConfig
 from geomfeat.comparison.sweeps.grid import dataset_of, network_of, shape_of
-from geomfeat.comparison.sweeps.run_config import RunConfig
+from geomfeat.comparison.sweeps.run_config import RECURRENT, RunConfig
 from geomfeat.errors import BadInput
 
 # Options of an architecture that are conditions of a sweep: as an option they would overrule what its column says.
@@ -18,6 +18,7 @@ WIDE_ONLY = (
     "transformer",
     "lstm",
     "gru_loop",
+    "rate_rnn",
     "vgg",
     "residual",
 )  # architectures in which hidden or channels do not set the depth
@@ -31,6 +32,9 @@ def refuse_options(config: SweepConfig) -> None:
     for option, condition in CONDITION.items():
         if option in config.options:
             raise BadInput(f"options: {option} is a condition of the sweep: give it as {condition}")
+    for name in RECURRENT:
+        if name in config.options and getattr(config, name) is not None:
+            raise BadInput(f"options: {name} is an axis too: give it once")
     for condition, options in (("width", WIDTHS), ("depth", DEPTHS)):
         value = getattr(config, condition)
         if not isinstance(value, list) or len(value) < 2:

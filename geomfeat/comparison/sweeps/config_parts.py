@@ -148,12 +148,16 @@ class RandomDesign(Strict):
 
 
 class SlurmConfig(Strict):
-    """Options of `--engine slurm`: `jobs` jobs of one core each."""
+    """Options of `--engine slurm`: `jobs` jobs of one core each, and of one GPU each where runs are on a GPU.
+
+    requeue: whether SLURM starts a job again that it has preempted; its worker then takes further runs.
+    """
 
     jobs: PositiveInt = 4
     partition: str | None = None
     account: str | None = None
     walltime: str = "01:00:00"
     memory: str = "4GB"
+    requeue: bool = True
     directives: list[str] = Field(default=[])
     prologue: list[str] = Field(default=[])

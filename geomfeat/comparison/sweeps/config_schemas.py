@@ -15,6 +15,7 @@ from geomfeat.comparison.sweeps.config_parts import (
     TrainConfig,
 )
 from geomfeat.comparison.sweeps.config_values import (
+    Device,
     Knob,
     Name,
     Numbers,
@@ -49,6 +50,7 @@ class Common(Strict):
     measure: MeasureConfig = MeasureConfig()
     design: Literal["grid"] | RandomDesign = "grid"
     slurm: SlurmConfig = SlurmConfig()
+    device: Device | None = None
 
 
 class SweepConfig(Common):
@@ -60,14 +62,19 @@ class SweepConfig(Common):
         sigma: factor on all initial weights. sigma_of: further factors by layer name or glob.
         eta: learning rate eta0, constant even if training diverges; null derives it from the curvature.
         gamma, alpha, r, gamma0: the output scale, by one of these knobs (see `gamma_from`); default gamma = 1.
+        gain, rank: of the initial recurrent weights of rate_rnn; default its own.
         optimizer: "sgd" or "adam". batch_size: null for the full batch.
         seeds: how many, 0, 1, ..., or which. options: further options of the architecture, e.g. activation.
         design: "grid", or {random: 50, seed: 0}.
+        device: where runs are computed: "cpu" (default), "cuda", "cuda:1", or "auto". It is not part of what names a
+            run: numbers agree to rounding, and those of finished runs are kept.
     """
 
     architecture: Architecture | Annotated[list[Architecture], Some] = "mlp"
     width: Sizes | None = None
     depth: Sizes | None = None
+    gain: Numbers | None = None
+    rank: Sizes | None = None
     parameterization: Scheme | Annotated[list[Scheme], Some] = "standard"
     eta: Rates | None = None
     gamma: Numbers | None = None

@@ -114,6 +114,8 @@ def _number_in_text(value: Any) -> Any:
 
 
 Name = Annotated[str, Field(min_length=1)]
+DEVICES = r"auto|cpu|cuda(:\d+)?"
+Device = Annotated[str, Field(pattern=rf"^({DEVICES})$")]
 Some = Field(min_length=1)
 Numbers = Positive | Annotated[list[Positive], Some] | Range
 Reals = Finite | Annotated[list[Finite], Some] | Range

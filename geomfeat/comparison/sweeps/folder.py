@@ -192,6 +192,15 @@ def read_table(root: Path, address: str) -> pa.Table:
     return table
 
 
+def readable(table: pa.Table) -> pa.Table:
+    """Without what pandas wrote of its own types where a changed byte made one unknown; Arrow has the types too."""
+    try:
+        table.schema.empty_table().to_pandas()
+    except (TypeError, ValueError, KeyError, AttributeError):
+        return table.replace_schema_metadata(None)
+    return table
+
+
 def _require_schema(schema: pa.Schema) -> None:
     """ValueError that names a column that every run's table has, and this one lacks or holds as another type."""
     of = pa.types

@@ -18,7 +18,7 @@ from geomfeat.comparison.sweeps.config_values import Range
 from geomfeat.comparison.sweeps.own_networks import own_network
 from geomfeat.comparison.sweeps.own_runs import own_axes, own_run
 from geomfeat.comparison.sweeps.plain_goal import check_learns
-from geomfeat.comparison.sweeps.run_config import RunConfig
+from geomfeat.comparison.sweeps.run_config import RECURRENT, RunConfig
 from geomfeat.data._load_data import load_data
 from geomfeat.data.content_hash import contents
 from geomfeat.data.dataset import Dataset
@@ -34,9 +34,11 @@ from geomfeat.registry import get
 
 # Width and depth of an architecture where none are asked for: the defaults of its factory.
 SIZES = {"mlp": (256, 2), "cnn": (32, 2), "vgg": (16, 1), "residual": (16, 1), "transformer": (32, 2), "lstm": (32, 1),
-         "gru_loop": (32, 1), "linear": (64, 1)}  # fmt: skip
+         "gru_loop": (32, 1), "rate_rnn": (32, 1), "linear": (64, 1)}  # fmt: skip
 STAGES = 3  # stages of a vgg, each twice as wide as the last: the 8 pixels a side of the digits can be halved thrice
-AXES = ("data", "architecture", "width", "depth", "parameterization", "sigma", "eta", *KNOBS, "optimizer", "batch_size")
+ONE_CELL = ("gru_loop", "rate_rnn")
+AXES = ("data", "architecture", "width", "depth", *RECURRENT, "parameterization", "sigma", "eta", *KNOBS, "optimizer",
+        "batch_size")  # fmt: skip
 
 
 def runs_of(config: AnyConfig) -> tuple[RunConfig, ...]:
@@ -110,7 +112,8 @@ def _run(config: SweepConfig, point: dict[str, Any], seed: int, sums: dict[str, 
     return RunConfig(
         **own, data_sums=sums[point["data"]], probe_sums=sums[probe.data] if probe else (),
         architecture=architecture, width=width, depth=depth, gamma=gamma, knob=knob, sigma_of=layers, seed=seed,
-        options=config.options, train=config.train, measure=config.measure,
+        options=config.options | {name: point[name] for name in RECURRENT if name in point}, train=config.train,
+        measure=config.measure,
     )  # fmt: skip
 
 
@@ -118,7 +121,8 @@ def shape_of(run: RunConfig) -> tuple[Any, ...]:
     """What decides whether a training can be done at all."""
     own = None if run.own is None else tuple(sorted(run.own.knobs.items()))
     return (
-        run.data, run.architecture, run.width, run.depth, run.parameterization, tuple(run.sigma_of), run.batch_size, own
+        run.data, run.architecture, run.width, run.depth, run.parameterization, tuple(run.sigma_of), run.batch_size,
+        run.options.get("rank"), own,
     )  # fmt: skip
 
 
@@ -228,10 +232,10 @@ def _sizes(run: RunConfig, data: Dataset) -> dict[str, Any]:
         channels = (run.width, 2 * run.width)
         return {**common, "image": _image(run, shape), "channels": channels, "blocks": run.depth}
     size = {"width": run.width} if run.architecture == "transformer" else {"hidden": run.width}
-    if run.architecture != "gru_loop":
+    if run.architecture not in ONE_CELL:
         size["depth"] = run.depth
     elif run.depth != 1:
-        raise BadInput(f"depth={run.depth}: gru_loop has one cell: leave depth out, or take lstm")
+        raise BadInput(f"depth={run.depth}: {run.architecture} has one cell: leave depth out, or take lstm")
     features = shape[0] * shape[2] if len(shape) == 3 else shape[-1] if shape else 1
     return {**common, **size, "features": features}
 

@@ -18,11 +18,14 @@ from geomfeat.comparison.sweeps.run_config import RunConfig
 from geomfeat.data.dataset import Dataset
 from geomfeat.errors import BadInput
 from geomfeat.models.streamed_inputs import LazyInputs
+from geomfeat.numerics import Device
 from geomfeat.regimes.training import PlainOptions, train_plainly
 from geomfeat.regimes.training.plain_objective import plain_objective
 
 
-def train_plain_run(run: RunConfig, train: PlainTrainConfig, initial: nn.Module, data: Dataset) -> TrainedRun:
+def train_plain_run(
+    run: RunConfig, train: PlainTrainConfig, initial: nn.Module, data: Dataset, device: Device = "cpu"
+) -> TrainedRun:
     """Train `initial` and judge it; with `ema` the network that counts is the averaged one.
 
     What training itself cannot do is an outcome, not an error.
@@ -37,7 +40,7 @@ def train_plain_run(run: RunConfig, train: PlainTrainConfig, initial: nn.Module,
         if data.test_inputs is not None:
             test = (data.test_inputs, goal_of(data.test_inputs, data.test_goal, loss))
         found = train_plainly(
-            initial, inputs, goal, loss=plain_loss(loss), seed=run.seed,
+            initial, inputs, goal, loss=plain_loss(loss), seed=run.seed, device=device,
             options=PlainOptions(
                 optimizer=train.optimizer, lr=train.lr, momentum=train.momentum, weight_decay=train.weight_decay,
                 schedule=train.schedule, warmup_steps=train.warmup_steps, clip=train.clip, ema=train.ema,

@@ -70,8 +70,10 @@ class RunConfig(BaseModel):
         common = {name: getattr(self, name) for name in (*CONDITIONS, "seed")}
         own = {} if self.own is None else self.own.columns()
         decay = {"weight_decay": self.train.weight_decay} if isinstance(self.train, PlainTrainConfig) else {}
-        return {**common, **layers, **self.knob, **decay, **own}
+        recurrent = {name: self.options[name] for name in RECURRENT if name in self.options}
+        return {**common, **layers, **self.knob, **decay, **recurrent, **own}
 
 
+RECURRENT = ("gain", "rank")  # axes that are options of a recurrent architecture
 CONDITIONS = ("data", "architecture", "width", "depth", "parameterization", "sigma", "eta", "gamma", "optimizer",
               "batch_size")  # fmt: skip

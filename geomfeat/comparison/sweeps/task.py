@@ -40,6 +40,7 @@ from geomfeat.data.dataset import Dataset
 from geomfeat.errors import BadInput, GeomfeatError
 from geomfeat.location.options import LocateOptions
 from geomfeat.models.weights.checkpoints import weights_content
+from geomfeat.numerics import Device, resolve_device
 from geomfeat.registry import get
 from geomfeat.study import StudyOptions, analyze
 from geomfeat.study.location_rows import WHOLE as LOCATION_QUANTITIES
@@ -65,8 +66,8 @@ ABSENT_PLAINLY = dict.fromkeys(
     ("stability", "sharpness", "sharpness_initial"), "known of trainings at an output scale alone: give gamma"
 ) | dict.fromkeys(("train_accuracy", "test_accuracy"), "there are no classes, or no test samples")
 COLUMN_TYPES = {"sigma": "float64", "eta": "float64", "gamma": "float64", "width": "Int64", "depth": "Int64",
-                "batch_size": "Int64", "data": "str", "architecture": "str", "parameterization": "str",
-                "optimizer": "str", "outcome": "str"}  # fmt: skip
+                "batch_size": "Int64", "gain": "float64", "rank": "Int64", "data": "str", "architecture": "str",
+                "parameterization": "str", "optimizer": "str", "outcome": "str"}  # fmt: skip
 
 
 @cache
@@ -87,15 +88,16 @@ def environment() -> dict[str, str]:
             "python": ".".join(platform.python_version_tuple()[:2])}  # fmt: skip
 
 
-def run_task(config: str, root: str, version: str, wait: bool = True) -> str | None:
+def run_task(config: str, root: str, version: str, wait: bool = True, device: str = "cpu") -> str | None:
     """Train and measure one run, on one thread, and write its folder; returns the folder's path.
 
     Args:
         config: a RunConfig as JSON. root: the sweep's folder, the same for all processes. version: of the code that
             planned it.
         wait: for another process that makes this run now; else None is returned for it at once.
+        device: where the network is trained and measured.
 
-    A run that is there is not made again. The numbers depend on the config alone.
+    A run that is there is not made again. The numbers depend on the config alone, up to the rounding of a device.
 
     Raises BadInput where this process has other code or data than the sweep was planned with; OutputExists where the
     run's folder holds a file that geomfeat did not write; WriteFailed for a full disk.
@@ -115,24 +117,31 @@ def run_task(config: str, root: str, version: str, wait: bool = True) -> str | N
         if is_finished(folder, address):
             return str(folder / RUNS / address)
         require_replaceable(folder, address)
-        began = time.perf_counter()
-        with libraries_on_one_thread(), torch.random.fork_rng(devices=[]):
+        began, where = time.perf_counter(), resolve_device(device)
+        with libraries_on_one_thread(), torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
             data = dataset_of(run)
-            trained = train_run(run, data)
-            table = run_table(run, data, trained, address)
+            trained = train_run(run, data, where)
+            table = run_table(run, data, trained, address, where)
         kept = {"init": trained.initial, **{f"step_{s:07d}": m for s, m in trained.snapshots.items()},
                 "trained": trained.trained}  # fmt: skip
         writers: dict[str, Any] = {
             f"{name}.safetensors": partial(_write_weights, m) for name, m in kept.items() if m is not None
         }
-        if trained.rates is not None:
+        if trained.rates is not None and not _is_plain_descent(trained):  # file systems of clusters count files
             writers[OPTIMIZER] = partial(_write_rates, trained.rates)
         writers[TABLE] = lambda path: write_table(path, table)
         manifest = {
             "version": version, "environment": environment(), "config": json.loads(run.identity()),
-            "outcome": trained.outcome, "note": trained.note, "seconds": time.perf_counter() - began,
+            "outcome": trained.outcome, "note": trained.note,
+            "seconds": time.perf_counter() - began, "device": str(where),
         }  # fmt: skip
         return str(write_run(folder, address, writers, manifest))
+
+
+def _is_plain_descent(trained: TrainedRun) -> bool:
+    model, rates = trained.trained, trained.rates
+    learned = [] if model is None else [name for name, p in model.named_parameters() if p.requires_grad]
+    return rates is not None and rates.are_plain(learned)
 
 
 def _write_weights(model: nn.Module, path: Path) -> None:
@@ -144,20 +153,20 @@ def _write_rates(rates: OptimizerRates, path: Path) -> None:
     path.write_bytes(rates_content(rates))
 
 
-def run_table(run: RunConfig, data: Dataset, trained: TrainedRun, name: str) -> pd.DataFrame:
+def run_table(run: RunConfig, data: Dataset, trained: TrainedRun, name: str, device: Device = "cpu") -> pd.DataFrame:
     """All rows of a run: measure "training" first, then what was measured. Failures are rows with the reason."""
     absent = ABSENT | (ABSENT_PLAINLY if isinstance(run.train, PlainTrainConfig) else {})
     rows = [_training_row(q, trained, data.n, absent) for q in QUANTITIES]
     conditions = {**run.conditions(), "outcome": trained.outcome}
     measured, failures = None, []
     try:
-        measured = _measured(run, data, trained, name) if trained.usable else None
+        measured = _measured(run, data, trained, name, device) if trained.usable else None
         why = "" if trained.usable else f"not measured: training {trained.outcome} ({trained.note})"
     except GeomfeatError as error:
         why = str(error)
     if why:
         failures = _failures(run, why)
-    rows += transfer_rows(run, data, trained)
+    rows += transfer_rows(run, data, trained, device)
     first = table_of([*rows, *failures], run=name, seed=run.seed, conditions=conditions, version=__version__)
     if measured is not None:
         first = pd.concat([first, measured], ignore_index=True)
@@ -182,7 +191,7 @@ def _failures(run: RunConfig, why: str) -> list[Row]:
     return found
 
 
-def _measured(run: RunConfig, data: Dataset, trained: TrainedRun, name: str) -> pd.DataFrame | None:
+def _measured(run: RunConfig, data: Dataset, trained: TrainedRun, name: str, device: Device) -> pd.DataFrame | None:
     asked = run.measure
     if asked.measures == [] and asked.location is False:
         return None
@@ -202,7 +211,7 @@ def _measured(run: RunConfig, data: Dataset, trained: TrainedRun, name: str) -> 
         last, seen.inputs, seen.labels, initial=trained.initial, layers=asked.layers,
         measures=None if asked.measures == "all" else asked.measures or CHEAP, seed=asked.seed, progress=False,
         checkpoints=dict(trained.snapshots) if asked.snapshots else None, location=location,
-        extraction=ExtractOptions(readout=readout),
+        extraction=ExtractOptions(readout=readout), device=device,
         options=StudyOptions(
             name=name, conditions=run.conditions() | {"outcome": trained.outcome}, umap=False, optimizer=trained.rates,
             evaluate={"test": (data.test_inputs, data.test_labels)} if tested else None,

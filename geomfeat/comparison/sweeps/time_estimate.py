@@ -56,21 +56,21 @@ def estimate(todo: Sequence[RunTask], finished: Sequence[Mapping[str, Any]]) -> 
         return SweepEstimate(total, len(finished), sum(seconds) / max(len(seconds), 1), at_most=False)
     chosen = [todo[i] for i in sorted({0, len(todo) // 2, len(todo) - 1})]
     with libraries_on_one_thread():
-        times = [_seconds(RunConfig.model_validate_json(task.config)) for task in [chosen[0], *chosen]]
+        times = [_seconds(RunConfig.model_validate_json(task.config), task.device) for task in [chosen[0], *chosen]]
     return SweepEstimate(total, 0, sum(times[1:]) / len(chosen), at_most=True)  # the first one compiles
 
 
-def _seconds(run: RunConfig) -> float:
+def _seconds(run: RunConfig, device: str) -> float:
     """Of all steps and the measures of a run, from a few steps of it."""
     data = dataset_of(run)
     taken = []
     for steps in (FEW, MORE):
         short = run.train.model_copy(update={"max_steps": steps, "target_loss": None, "snapshots": 0})
         began = time.perf_counter()
-        trained = train_run(run.model_copy(update={"train": short}), data)
+        trained = train_run(run.model_copy(update={"train": short}), data, device)
         taken.append(time.perf_counter() - began)
     began = time.perf_counter()
-    run_table(run, data, trained, "estimate")
+    run_table(run, data, trained, "estimate", device)
     measuring = time.perf_counter() - began
     a_step = max(taken[1] - taken[0], 0.0) / (MORE - FEW)
     return taken[0] + a_step * run.train.max_steps + measuring

@@ -11,6 +11,8 @@ from geomfeat.comparison.sweeps.grid import probe_of
 from geomfeat.comparison.sweeps.outcomes import TrainedRun
 from geomfeat.comparison.sweeps.run_config import RunConfig
 from geomfeat.data.dataset import Dataset
+from geomfeat.errors import LayerNotFound
+from geomfeat.numerics import Device
 from geomfeat.registry import get
 from geomfeat.study.measure_rows import guarded, measure_layers
 from geomfeat.study.table import Row, failed_rows, options_text
@@ -21,7 +23,7 @@ MEASURED = ("linear_probe_accuracy", "capacity")
 FEATURES = 1000  # wider layers are projected to so many, as in the published protocol (Chou et al. 2025)
 
 
-def transfer_rows(run: RunConfig, data: Dataset, trained: TrainedRun) -> list[Row]:
+def transfer_rows(run: RunConfig, data: Dataset, trained: TrainedRun, device: Device = "cpu") -> list[Row]:
     """Rows "transfer_probe" of the first and the last weights; none where the run asks for no probe.
 
     Quantities are linear_probe_accuracy (cross-validated) and those of the measure capacity. A failure is rows with
@@ -36,7 +38,7 @@ def transfer_rows(run: RunConfig, data: Dataset, trained: TrainedRun) -> list[Ro
         if network is None:
             found += _failed(f"not measured: training {trained.outcome} ({trained.note})", at)
             continue
-        rep, _, why = guarded(lambda n=network: _features(n, run, data), f"{MEASURE} of {at}")
+        rep, _, why = guarded(lambda n=network: _features(n, run, data, device), f"{MEASURE} of {at}")
         if why:
             found += _failed(why, at)
             continue
@@ -45,25 +47,34 @@ def transfer_rows(run: RunConfig, data: Dataset, trained: TrainedRun) -> list[Ro
     return [{**r, "measure": MEASURE, "options": _with_data(r["options"], probe.data)} for r in found]
 
 
-def _features(network: nn.Module, run: RunConfig, data: Dataset) -> Representation:
+def _features(network: nn.Module, run: RunConfig, data: Dataset, device: Device) -> Representation:
     other = probe_of(run, data)
     assert other is not None
-    return last_features(network, other.inputs, other.labels)
+    return last_features(network, other.inputs, other.labels, device)
 
 
-def last_features(network: nn.Module, inputs: Tensor, labels: Tensor | None = None) -> Representation:
+def last_features(
+    network: nn.Module, inputs: Tensor, labels: Tensor | None = None, device: Device | None = None
+) -> Representation:
     """What the last module with weights, the read-out, is given: (n, d), projected where d is above 1000.
+
+    Of a network of bare parameters, what its last hidden layer gives.
 
     >>> import torch
     >>> from geomfeat.models.vgg import vgg
     >>> last_features(vgg(channels=(4, 8)), torch.zeros(5, 1, 8, 8)).x.shape
     torch.Size([5, 32])
     """
-    with_weights = set(select_layers(network, "weights"))
-    readout = [name for name in fired_layers(network, inputs) if name in with_weights][-1]
-    options = ExtractOptions(project=FEATURES, io="input")
-    given = extract(network, inputs, labels, layers=readout, progress=False, options=options)
-    found = next(iter(given.values()))
+    try:
+        with_weights = set(select_layers(network, "weights"))
+    except LayerNotFound:  # no module holds weights: parameters are bare
+        layers, io = "*", "output"
+    else:
+        fired = fired_layers(network, inputs, device=device)
+        layers, io = next(name for name in reversed(fired) if name in with_weights), "input"
+    options = ExtractOptions(project=FEATURES, io=io)
+    given = extract(network, inputs, labels, layers=layers, device=device, progress=False, options=options)
+    found = list(given.values())[-1]
     return Representation(found.x, found.labels, LAYER, found.meta)
 
 

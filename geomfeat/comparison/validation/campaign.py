@@ -105,6 +105,7 @@ def validate(
     seeds: int = SEEDS,
     engine: str = "serial",
     workers: int = 2,
+    device: str | None = None,
     laws: bool = True,
     ladders: bool = True,
     progress: bool = True,
@@ -114,7 +115,8 @@ def validate(
     Args:
         out: folder; each ladder of output scales has its own sweep there, and every other training a file.
         only: glob of family names. rungs: output scales of the ladders. seeds: initial weights for each condition.
-        engine, workers: of the ladders, see `sweep`. laws: whether the slopes that theory names are measured too.
+        engine, workers, device: of the ladders, see `sweep`.
+        laws: whether the slopes that theory names are measured too.
         ladders: whether ladders of output scales are trained, or the other families alone.
 
     Raises BadInput where no family has such a name, and where `out` is a file.
@@ -133,12 +135,14 @@ def validate(
     for family in tqdm(chosen, desc="families", disable=not progress):
         found = sweep(
             family.sweep(rungs=tuple(rungs), seeds=seeds), folder / slug(family.name), engine=engine, workers=workers,
-            progress=progress,
+            device=device, progress=progress,
         )  # fmt: skip
         rows += [{"family": family.name, **row} for row in rows_of(found, progress)]
     for law in tqdm(LAWS if laws else (), desc="laws", disable=not progress):
         name = slug(law.name.split(", standard, ")[0])  # laws of several layers share a sweep
-        found = sweep(law.sweep(seeds=seeds), folder / name, engine=engine, workers=workers, progress=progress)
+        found = sweep(
+            law.sweep(seeds=seeds), folder / name, engine=engine, workers=workers, device=device, progress=progress
+        )
         slopes.append(slope_of(law, found))
     judged = [judge(f, [row for row in rows if row["family"] == f.name]) for f in chosen]
     outcomes = pd.DataFrame(outcome_rows(others, folder, seeds=seeds, progress=progress))

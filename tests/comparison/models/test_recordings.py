@@ -125,10 +125,30 @@ def test_the_page_says_what_rows_are_and_speaks_of_areas(tmp_path: Any) -> None:
     assert "2 models on the same conditions" in text
     assert "Rows are 3 matched trials of each of 12 conditions" in text
     assert "layers or areas" in text
-    assert "Dashed lines are areas of recordings, which have no depth." in text
+    assert "Areas of recordings have no depth, and stand beside the layers." in text
     assert "changes from input to output" not in text.partition("<main>")[0]
 
 
 def test_an_unknown_way_is_refused() -> None:
     with pytest.raises(gf.BadInput, match="use one of 'means', 'matched', 'same'"):
         CompareOptions(trials="all")
+
+
+def test_capacities_of_recordings_are_compared_at_equal_numbers_of_trials_and_units() -> None:
+    """Two samples of one population, of 4 trials in 12 units and of 10 in 16."""
+    draws = stream(3, "population")
+    centers = 2 * torch.randn(4, 16, generator=draws, dtype=torch.float64)
+    sets = {}
+    for name, trials, units in (("few", 4, 12), ("many", 10, 16)):
+        x = centers.repeat_interleave(trials, 0) + torch.randn(4 * trials, 16, generator=draws, dtype=torch.float64)
+        sets[name] = gf.Recording(x[:, :units], np.repeat(CONDITIONS[:4], trials))
+    row = run(sets, trials="matched", measures=["capacity"]).differences.iloc[0]
+    assert row["note"].startswith(
+        "matched at 4 points a class and 12 units: mean of 10 random choices (seed 0), of: few 4"
+    )
+    assert "many 10 points a class and 16 units" in row["note"]
+    by_hand = gf.matched_capacities({k: rec.to_representation() for k, rec in sets.items()}, n_draws=20)
+    wanted, error = by_hand.difference("few", "many", log=True)
+    assert (row["log_difference"], row["stderr"]) == pytest.approx((wanted, error))
+    assert abs(wanted) < 4 * error
+    assert row["difference"] == pytest.approx(by_hand.difference("few", "many")[0])

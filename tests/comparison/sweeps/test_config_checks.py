@@ -21,6 +21,7 @@ from tests.comparison.sweeps_on_disk import tiny
         ({"options": {"hidden": [3, 4]}, "width": [8, 16]}, r"hidden sets .* width=\[8, 16\] would vary nothing"),
         ({"options": {"hidden": [3]}}, r"hidden=\[3\] is 1 layers, and depth=2: give depth: 1 too"),
         ({"architecture": "vgg", "options": {"convs": 1}, "depth": [1, 2]}, r"depth=\[1, 2\] would vary nothing"),
+        ({"architecture": "rate_rnn", "rank": 2, "options": {"rank": 3}}, "options: rank is an axis too: give it once"),
         ({"measure": {"layers": ["fc1", "nope"]}}, r"measure\.layers of mlp, depth 2: no layer matches 'nope'"),
         ({"width": 10**9}, r"cannot be built here .*: lower width or depth"),
     ],

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -31,6 +28,7 @@ from geomfeat.comparison.sweeps.folder import (
 from geomfeat.errors import OutputExists, WriteFailed
 from geomfeat.study.table import row, table_of
 from geomfeat.types import Estimate
+from tests.warm_process import start_script
 
 CONFIG = {"width": 8, "sigma": 0.1}
 ADDRESS = address_of("1", json.dumps(CONFIG, sort_keys=True))
@@ -125,9 +123,8 @@ with claimed(root, sys.argv[2], wait=False) as mine:
 
 
 def test_a_claim_ends_with_its_process_and_what_that_left_is_removed(tmp_path: Path) -> None:
-    holder = subprocess.Popen(
-        [sys.executable, "-c", HOLD, tmp_path, ADDRESS], env={**os.environ, "PYTHONPATH": os.getcwd()}
-    )
+    (tmp_path / "hold.py").write_text(HOLD, encoding="utf-8")
+    holder = start_script(tmp_path / "hold.py", tmp_path, tmp_path, ADDRESS)
     try:
         until = time.monotonic() + 60
         while not (tmp_path / "held").is_file() and time.monotonic() < until:
@@ -137,8 +134,8 @@ def test_a_claim_ends_with_its_process_and_what_that_left_is_removed(tmp_path: P
             assert not mine
         assert (tmp_path / PARTIAL / f"{ADDRESS}.half").is_dir()
     finally:
-        holder.kill()
-        holder.wait()
+        holder.process.kill()
+        holder.process.join()
     with claimed(tmp_path, ADDRESS, wait=False) as mine:
         assert mine
         assert not (tmp_path / PARTIAL / f"{ADDRESS}.half").exists()

@@ -62,6 +62,9 @@ def test_random_designs_draw_by_scale_and_more_draws_change_none() -> None:
         ({"design": {"random": 3}}, "nothing to draw"),
         ({"architecture": "residual", "parameterization": "ntk"}, "residual has no option 'parameterization'"),
         ({"architecture": "gru_loop", "depth": 2}, "gru_loop has one cell"),
+        ({"architecture": "rate_rnn", "depth": 2}, "rate_rnn has one cell"),
+        ({"architecture": "rate_rnn", "width": 8, "rank": [2, 9]}, "rank=9 of recurrent weights must be in"),
+        ({"gain": 1.5}, "mlp has no option 'gain'"),
         ({"sigma_of": {"fc9": 2}}, "no layer of mlp matches 'fc9'; near: fc"),
         ({"options": {"activatoin": "tanh"}}, "no option 'activatoin'; near: activation"),
         ({"train": {"n": 5000}}, "n=5000 must be between 1 and the 1400 samples"),
@@ -137,6 +140,19 @@ def test_mup_is_the_ntk_parameterization_at_gamma_root_width() -> None:
     data = dataset_of(mup)
     pairs = zip(network_of(mup, data).parameters(), network_of(ntk, data).parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_gain_and_rank_are_axes_of_a_rate_network_and_columns() -> None:
+    spec = "task:two-alternative-choice:n=50"
+    found = runs(data=spec, architecture="rate_rnn", gain=[0.5, 2.0], rank=[1, 4], seeds=1)
+    own = [(r.conditions()["gain"], r.conditions()["rank"]) for r in found]
+    assert own == [(0.5, 1), (0.5, 4), (2.0, 1), (2.0, 4)]
+    weights = [network_of(r, dataset_of(r)).get_parameter("recurrent").detach() for r in found]
+    assert [int(torch.linalg.matrix_rank(w, rtol=1e-4)) for w in weights] == [1, 4, 1, 4]
+    torch.testing.assert_close(weights[2], 4 * weights[0])
+    assert network_of(found[0], dataset_of(found[0])).get_parameter("readout").shape == (2, 8)
+    (plain,) = runs(data=spec, architecture="rate_rnn", seeds=1)
+    assert {"gain", "rank"}.isdisjoint(plain.conditions())
 
 
 def test_conditions_are_plain_values_under_the_documented_names() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 import yaml
@@ -23,6 +24,7 @@ from geomfeat.models.weights.checkpoints import load_weights
 from geomfeat.numerics import stream
 from geomfeat.regimes.training import PlainOptions, train_plainly
 from geomfeat.tangent import OptimizerRates
+from tests.data.test_tables import saved
 
 NETWORKS = '''
 import random
@@ -272,3 +274,55 @@ def test_runs_of_reference_architectures_are_written_as_before() -> None:
     written = json.loads(run.canonical())
     assert "own" not in written
     assert written["measure"]["location"] == {"n_probes": 8, "n_bootstrap": None}
+
+
+WITH_MASK = '''
+import torch
+from torch import nn
+
+
+class Classifier(nn.Module):
+    """The mean of the tokens that are there, called as language models are."""
+
+    def __init__(self, width, outputs, each):
+        super().__init__()
+        self.embed, self.mix = nn.Embedding(7, width), nn.Linear(width, width)
+        self.head, self.each = nn.Linear(width, outputs), each
+
+    def forward(self, input_ids, attention_mask):
+        x = torch.tanh(self.mix(self.embed(input_ids))) * attention_mask[..., None]
+        count = attention_mask.cumsum(1) if self.each else attention_mask.sum(1, keepdim=True)
+        return self.head((x.cumsum(1) if self.each else x.sum(1)) / count[..., None].clamp_min(1).squeeze(1))
+
+
+def classes(width=8):
+    return Classifier(width, 2, each=False)
+
+
+def tokens(width=8):
+    return Classifier(width, 7, each=True)
+'''
+
+
+@pytest.mark.parametrize(("name", "loss"), [("classes", "cross-entropy"), ("tokens", "next-token")])
+def test_sets_saved_by_datasets_are_learned_and_located(folder: Path, name: str, loss: str) -> None:
+    """Token ids with and without labels, of unequal lengths: padding is neither input nor target."""
+    (folder / "nets.py").write_text(WITH_MASK)
+    ids = [[1 + (i + j) % 5 for j in range(3 + i % 3)] for i in range(24)]
+    columns: dict[str, Any] = {"input_ids": ids, "attention_mask": [[1] * len(row) for row in ids]}
+    if name == "classes":
+        columns["label"] = [row[0] % 2 for row in ids]
+    path = saved(folder / "texts", pa.table(columns))
+    readout = {"readout": "last"} if name == "tokens" else {}
+    found = swept(
+        folder, model=f"nets.py:{name}", data=f"hf-dataset:{path}", knobs={"width": [4, 8]},
+        train={"n": 24, "max_steps": 60, "lr": 0.05, "optimizer": "adamw", "loss": loss},
+        measure={"location": {"n_probes": 8, "n_bootstrap": 2, **readout}, "n": 20},
+    )  # fmt: skip
+    table = found.table
+    for quantity in ("richness", "train_loss"):
+        of_network = table[table["quantity"].eq(quantity) & table["layer"].eq("")]
+        assert len(of_network) == 2
+        assert of_network["ok"].all(), of_network["note"].tolist()
+        assert np.isfinite(of_network["value"]).all()
+    assert of_network["value"].max() < 0.8 * np.log(2 if name == "classes" else 7)

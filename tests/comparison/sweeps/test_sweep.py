@@ -111,7 +111,7 @@ def test_steps_between_are_kept_and_measured_where_asked_for(tmp_path: Path) -> 
     assert set(found.table["at"]) == {"init", "1", "3", "trained"}
     (folder,) = (tmp_path / "runs").iterdir()
     kept = sorted(p.name for p in folder.glob("*.safetensors"))
-    names = ("init", "optimizer", "step_0000001", "step_0000003", "trained")
+    names = ("init", "step_0000001", "step_0000003", "trained")
     assert kept == [f"{name}.safetensors" for name in names]
     model = load_weights(build("mlp", hidden=(8, 8), seed=5), folder / "init.safetensors")
     assert torch.equal(model.fc1.weight, build("mlp", hidden=(8, 8), seed=0).fc1.weight)  # type: ignore[union-attr]
@@ -177,10 +177,10 @@ def test_a_worker_with_other_code_refuses_the_task(tmp_path: Path) -> None:
 def test_a_bug_in_one_run_costs_that_run_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train = task.train_run
 
-    def breaking(run: Any, data: Any) -> Any:
+    def breaking(run: Any, data: Any, *device: Any) -> Any:
         if (run.sigma, run.seed) == (0.5, 1):
             raise ZeroDivisionError("a bug")
-        return train(run, data)
+        return train(run, data, *device)
 
     monkeypatch.setattr(task, "train_run", breaking)
     found = sweep(FOUR, tmp_path, progress=False)
@@ -260,7 +260,7 @@ def test_the_time_is_estimated_from_a_few_steps_and_then_from_what_was_made(tmp_
 def test_the_progress_bar_counts_failures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def breaking(run: Any, data: Any) -> Any:
+    def breaking(run: Any, data: Any, *_: Any) -> Any:
         raise ZeroDivisionError("a bug")
 
     sweep(tiny(), tmp_path, progress=False)

@@ -10,7 +10,8 @@ import pytest
 
 from geomfeat.comparison.sweeps._sweep import SweepResult, sweep
 from geomfeat.errors import GeomfeatError
-from tests.comparison.sweeps_on_disk import Counted, finished, left_over, script, tiny, wait_for, weights
+from tests.comparison.sweeps_on_disk import Counted, finished, left_over, tiny, wait_for, weights
+from tests.warm_process import Running, start_script
 
 
 def test_a_full_disk_ends_the_sweep_with_what_is_finished(tmp_path: Path, counted: Counted) -> None:
@@ -27,7 +28,7 @@ def test_a_full_disk_ends_the_sweep_with_what_is_finished(tmp_path: Path, counte
         with pytest.raises(GeomfeatError, match=r"No space left on device. [12] of 4 runs are finished: free"):
             sweep(config, disk, progress=False)
         finished = SweepResult.load(disk)
-        there = len(weights(disk)) // 3  # init, trained and optimizer
+        there = len(weights(disk)) // 2  # init and trained
         assert finished.outcomes == {"matched": there, "missing": 4 - there}
         assert [p for p in left_over(disk) if p.name != "sweep.json"] == []
         subprocess.run(["mount", "-o", "remount,size=5m", disk], check=True)
@@ -35,6 +36,12 @@ def test_a_full_disk_ends_the_sweep_with_what_is_finished(tmp_path: Path, counte
         assert len(counted) <= 5  # the one that could not be written was trained twice
     finally:
         subprocess.run(["umount", disk], check=True)
+
+
+def started(code: str, folder: Path) -> Running:
+    """The code, with folder/out as its argument."""
+    (folder / "script.py").write_text(code, encoding="utf-8")
+    return start_script(folder / "script.py", folder, folder / "out")
 
 
 QUOTA = """
@@ -50,47 +57,57 @@ except gf.GeomfeatError as error:
 
 
 def test_a_file_that_may_not_grow_is_reported_as_a_full_disk(tmp_path: Path) -> None:
-    _, output = script(QUOTA, tmp_path).communicate(timeout=120)
+    output = started(QUOTA, tmp_path).finished(timeout=120).stderr
     assert "File too large. 0 of 2 runs are finished: free some space" in output
-    assert list((tmp_path / "runs").iterdir()) == []
-    assert left_over(tmp_path) == []
+    assert list((tmp_path / "out" / "runs").iterdir()) == []
+    assert left_over(tmp_path / "out") == []
 
 
 SWEEP = """
 import sys
+import typer
 import geomfeat as gf
+from geomfeat.cli._app import command
 from tests.comparison.sweeps_on_disk import tiny
 try:
-    print(gf.sweep(tiny(seeds=6, train={"target_loss": None, "max_steps": 400}), sys.argv[1], progress=False))
-except KeyboardInterrupt:
-    sys.exit("interrupted")
+    with command(debug=False):
+        print(gf.sweep(tiny(seeds=6, train={"target_loss": None, "max_steps": 1000}), sys.argv[1], progress=False))
+except typer.Exit as end:
+    sys.exit(end.exit_code)
 """
-SIX = tiny(seeds=6, train={"target_loss": None, "max_steps": 400})
+SIX = tiny(seeds=6, train={"target_loss": None, "max_steps": 1000})
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path: Path, counted: Counted, how: signal.Signals) -> None:
-    going = script(SWEEP, tmp_path)
-    wait_for(lambda: finished(tmp_path) >= 2)
+# How it ends: by Ctrl-C, as a batch system ends a job, or in the middle of anything.
+@pytest.mark.parametrize(
+    ("how", "code", "words"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "ended by SIGTERM"), (signal.SIGKILL, -9, "")],
+)
+def test_an_interrupted_sweep_goes_on_where_it_was(
+    tmp_path: Path, counted: Counted, how: signal.Signals, code: int, words: str
+) -> None:
+    going, out = started(SWEEP, tmp_path), tmp_path / "out"
+    wait_for(lambda: finished(out) >= 2)
     going.send_signal(how)
-    _, output = going.communicate(timeout=60)
-    assert ("interrupted" in output) == (how == signal.SIGINT)
-    there = finished(tmp_path)
+    end = going.finished(timeout=60)
+    assert end.returncode == code
+    assert words in end.stderr
+    there = finished(out)
     assert 2 <= there < 6
-    if how == signal.SIGINT:
-        assert left_over(tmp_path) == []
-    found = sweep(SIX, tmp_path, progress=False)
+    if how != signal.SIGKILL:
+        assert left_over(out) == []
+    found = sweep(SIX, out, progress=False)
     assert (len(counted), found.outcomes) == (6 - there, {"completed": 6})
-    assert left_over(tmp_path) == []
+    assert left_over(out) == []
 
 
 def test_two_sweeps_at_once_on_one_folder_make_every_run_once(tmp_path: Path, counted: Counted) -> None:
-    other = script(SWEEP, tmp_path)
-    wait_for(lambda: finished(tmp_path) >= 1)
-    ours = sweep(SIX, tmp_path, progress=False)
-    output, problems = other.communicate(timeout=120)
-    assert output.startswith("6 trainings: 6 completed"), problems
+    other, out = started(SWEEP, tmp_path), tmp_path / "out"
+    wait_for(lambda: finished(out) >= 1)
+    ours = sweep(SIX, out, progress=False)
+    end = other.finished(timeout=120)
+    assert end.stdout.startswith("6 trainings: 6 completed"), end.stderr
     assert ours.outcomes == {"completed": 6}
-    assert finished(tmp_path) == 6
-    assert left_over(tmp_path) == []
+    assert finished(out) == 6
+    assert left_over(out) == []
     assert len(counted) < 6

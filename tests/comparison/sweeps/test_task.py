@@ -32,20 +32,23 @@ def test_the_code_of_a_run_is_all_that_decides_its_numbers() -> None:
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_a_run_is_located_by_its_own_rates_which_are_saved_with_it(tmp_path: Path, optimizer: str) -> None:
+def test_a_run_is_located_by_its_own_rates_which_are_saved_with_it_where_they_are_not_plain(
+    tmp_path: Path, optimizer: str
+) -> None:
     config = tiny(seeds=1, optimizer=optimizer, measure={"location": {"n_bootstrap": 2, "n_probes": 20}})
     found = sweep(config, tmp_path, progress=False)
     (address, run), *_ = found.plan.items()
     home = tmp_path / "runs" / address
     data = dataset_of(run)
     start, end = (load_weights(network_of(run, data), home / f"{name}.safetensors") for name in ("init", "trained"))
-    rates = OptimizerRates.load(home / "optimizer.safetensors")
+    rates = OptimizerRates.load(home / "optimizer.safetensors") if optimizer == "adam" else None
+    assert len(list(home.iterdir())) == (5 if optimizer == "adam" else 4)
     seen = data.training().subsample(run.measure.n)
     again = locate(
         end, seen.inputs, initial=start, optimizer=rates, progress=False, seed=run.measure.seed,
         options=LocateOptions(n_bootstrap=2, n_probes=20),
     )  # fmt: skip
-    assert again.metric == ("Adam state" if optimizer == "adam" else "given rates")
+    assert again.metric == ("Adam state" if optimizer == "adam" else "plain: not known")
     rows = found.table.query("measure == 'location' and layer == '' and quantity == 'richness'")
     assert rows["value"].tolist() == [pytest.approx(again.richness, rel=1e-6)]
     plain = locate(

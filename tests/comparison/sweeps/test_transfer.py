@@ -11,6 +11,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 from sklearn.preprocessing import StandardScaler
+from torch import nn
 from torch.testing import assert_close
 
 from geomfeat.comparison.relations._relate import relate
@@ -50,10 +51,27 @@ def test_last_features_are_what_the_read_out_is_given(name: str) -> None:
     model = build(name, seed=0).eval()
     found = last_features(model, X)
     assert found.layer == LAYER
-    head = model.get_submodule("head")
+    # A rate network is made of bare parameters, its read-out too.
+    head = (lambda x: x @ model.readout.mT) if name == "rate_rnn" else model.get_submodule("head")
     if found.meta.get("project") is None:
         assert_close(head(found.x.to(torch.float32)), model(X), **tolerance(torch.float32, 10))
     assert found.d <= FEATURES
+
+
+class Bare(nn.Module):
+    """Two weights that no module holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Parameter(torch.eye(64)[:, :5]), nn.Parameter(torch.ones(5, 2))
+        self.act = nn.Tanh()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.act(x.flatten(1) @ self.first) @ self.last
+
+
+def test_last_features_of_bare_parameters_are_what_the_last_hidden_layer_gives() -> None:
+    assert_close(last_features(Bare(), X).x.to(torch.float32), torch.tanh(X.flatten(1)[:, :5]))
 
 
 def test_wide_features_are_projected() -> None:

@@ -7,23 +7,28 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from geomfeat.comparison.sweeps.task import run_task
 
 logger = logging.getLogger("geomfeat.sweep")
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 # Failures to write that every other task would meet too.
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES, errno.EPERM}
 
 
 @dataclass(frozen=True)
 class RunTask:
-    """One run to make: the name of its folder, and its config as JSON."""
+    """One run to make: the name of its folder, its config as JSON, and on which device it is computed."""
 
     address: str
     config: str
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,13 @@ class Done:
 
 
 Engine = Callable[[Iterable[RunTask], Path, str], Iterator[Done]]
+
+
+def gpus() -> list[str]:
+    """The GPUs that this process sees, by the names that make one of them visible to another process."""
+    count = torch.cuda.device_count()
+    named = [name.strip() for name in os.environ.get(VISIBLE, "").split(",") if name.strip()]
+    return named[:count] if named else [str(number) for number in range(count)]
 
 
 def serial(tasks: Iterable[RunTask], root: Path, version: str) -> Iterator[Done]:
@@ -57,7 +69,7 @@ def serial(tasks: Iterable[RunTask], root: Path, version: str) -> Iterator[Done]
 
 def _one(task: RunTask, root: Path, version: str, *, wait: bool) -> Done | None:
     try:
-        path = run_task(task.config, str(root), version, wait)
+        path = run_task(task.config, str(root), version, wait, task.device)
     except Exception as error:  # noqa: BLE001 - one run's bug must not cost the others: it is logged and reported
         return failed(task, error)
     return None if path is None else Done(task.address)

@@ -15,9 +15,9 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, Nanny, Scheduler, SpecCluster
 
-from geomfeat.comparison.sweeps.executors.base import Done, Engine, RunTask, failed
+from geomfeat.comparison.sweeps.executors.base import VISIBLE, Done, Engine, RunTask, failed, gpus
 from geomfeat.comparison.sweeps.folder import is_finished
 from geomfeat.comparison.sweeps.task import environment, run_task
 from geomfeat.errors import BadInput, GeomfeatError
@@ -36,6 +36,26 @@ def local(workers: int) -> Engine:
         # Port 0 means any free one: by default the dashboard would take 8787, which another cluster may use.
         quiet: dict[str, Any] = {"dashboard_address": ":0", "silence_logs": logging.ERROR}
         made: Any = LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, **quiet)
+        with made:
+            yield str(made.scheduler_address)
+
+    return _on(cluster)
+
+
+def one_for_each_gpu() -> Engine:
+    """An engine of one process for each GPU of this machine; a process sees no other GPU, and calls its own cuda."""
+
+    @contextmanager
+    def cluster() -> Iterator[str]:
+        quiet: dict[str, Any] = {"silence_logs": logging.ERROR}
+        workers = {
+            number: {"cls": Nanny, "options": {"nthreads": 1, "env": {VISIBLE: gpu}, **quiet}}
+            for number, gpu in enumerate(gpus())
+        }
+        made: Any = SpecCluster(
+            workers=workers, scheduler={"cls": Scheduler, "options": {"host": "127.0.0.1", "dashboard_address": ":0"}},
+            **quiet,
+        )  # fmt: skip
         with made:
             yield str(made.scheduler_address)
 
@@ -101,9 +121,8 @@ def _handed_out(client: Any, left: dict[str, RunTask], root: Path, version: str)
     tasks, ended = list(left.values()), queue.SimpleQueue[Any]()
     call = uuid.uuid4().hex[:8]  # a key of its own: an error that another sweep met is not handed on
     keys = [f"run-{task.address}-{call}" for task in tasks]
-    futures = client.map(
-        run_task, [t.config for t in tasks], root=str(root), version=version, key=keys, pure=False, retries=0
-    )
+    options = {"root": str(root), "version": version, "device": tasks[0].device}  # the same for all runs of a sweep
+    futures = client.map(run_task, [t.config for t in tasks], key=keys, pure=False, retries=0, **options)
     by_key = dict(zip(keys, tasks, strict=True))
     for future in futures:
         future.add_done_callback(ended.put)

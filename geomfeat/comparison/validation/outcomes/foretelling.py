@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
-from sklearn.metrics import roc_auc_score
 
 from geomfeat.location.regimes import BY_OPTIMIZER, FEATURES_ONLY, KERNEL_ONLY
 
@@ -73,8 +71,10 @@ def correlation(x: np.ndarray, y: np.ndarray) -> float:
     >>> correlation(np.array([-np.inf, 1.0, 2.0, 3.0]), np.array([0.0, 1.0, 5.0, 7.0])).__round__(6)
     1.0
     """
+    from scipy.stats import rankdata
+
     fine = ~np.isnan(x) & ~np.isnan(y)
-    x, y = stats.rankdata(x[fine]), stats.rankdata(y[fine])
+    x, y = rankdata(x[fine]), rankdata(y[fine])
     if len(x) < FEWEST or np.ptp(x) == 0 or np.ptp(y) == 0:
         return math.nan
     return float(np.corrcoef(x, y)[0, 1])
@@ -86,11 +86,14 @@ def auc(x: np.ndarray, truth: np.ndarray) -> float:
     >>> auc(np.array([-np.inf, 0.0, 2.0, 1.0]), np.array([False, False, True, True]))
     1.0
     """
+    from scipy.stats import rankdata
+    from sklearn.metrics import roc_auc_score
+
     fine = ~np.isnan(x)
     x, truth = x[fine], truth[fine]
     if truth.all() or not truth.any():
         return math.nan
-    return float(roc_auc_score(truth, stats.rankdata(x)))
+    return float(roc_auc_score(truth, rankdata(x)))
 
 
 def levels_of(gap: np.ndarray) -> np.ndarray:

@@ -11,9 +11,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
+import dask
+import distributed
 import pandas as pd
 import pytest
 from distributed import Client
@@ -21,44 +24,55 @@ from distributed import Client
 from geomfeat.comparison.sweeps._sweep import SweepResult, sweep
 from geomfeat.comparison.sweeps.config_parts import SlurmConfig
 from geomfeat.comparison.sweeps.executors import dask as engine_dask
-from geomfeat.comparison.sweeps.executors.registry import slurm_script
+from geomfeat.comparison.sweeps.executors.registry import engine_named, slurm_script
 from geomfeat.errors import BadInput, GeomfeatError
-from tests.comparison.sweeps_on_disk import finished, left_over, numbers, script, tiny, wait_for, weights
+from tests.comparison.sweeps_on_disk import finished, left_over, numbers, tiny, wait_for, weights
+from tests.warm_process import start_module, start_script, warm_context
 
 # Eight runs of a second or so: long enough to be interrupted in the middle.
-EIGHT = tiny(seeds=8, width=32, train={"target_loss": None, "max_steps": 400})
+EIGHT = tiny(seeds=8, width=32, train={"target_loss": None, "max_steps": 1000})
 SWEEP = """
+import os
 import sys
-import geomfeat as gf
-from tests.comparison.sweeps.executors.test_dask import EIGHT
 if __name__ == "__main__":
+    import geomfeat as gf
+    from tests.comparison.sweeps.executors.test_dask import EIGHT
+    os.setpgrp()
     try:
         print(gf.sweep(EIGHT, sys.argv[1], engine=sys.argv[2], workers=2, progress=False))
     except (KeyboardInterrupt, gf.GeomfeatError) as error:
         sys.exit(f"ended: {error!r}")
 """
 pytestmark = pytest.mark.slow
-Start = Callable[..., subprocess.Popen[str]]
+Start = Callable[..., ForkServerProcess]
 
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Starts `python -m WORDS` and ends it, with its group, after the test."""
-    started: list[subprocess.Popen[str]] = []
+    """Starts `python -m WORDS`, and ends it after the test."""
+    started: list[ForkServerProcess] = []
 
-    def run(*words: object, cwd: Path | None = None, **environment: str) -> subprocess.Popen[str]:
-        own = {**os.environ, "PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1", **environment}
-        started.append(subprocess.Popen(
-            [sys.executable, "-m", *map(str, words)], env=own, text=True, start_new_session=True, cwd=cwd,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        ))  # fmt: skip
+    def run(*words: object) -> ForkServerProcess:
+        started.append(start_module(*map(str, words)))
         return started[-1]
 
     yield run
     for process in started:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        ended(process)
+
+
+def ended(process: ForkServerProcess) -> None:
+    process.kill()
+    process.join()
+
+
+@pytest.fixture
+def warm_workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Workers of this machine are copies of the warm process; by default each of them imports all again."""
+    warm_context()
+    monkeypatch.setattr(distributed.utils, "_forkserver_preload_set", True)
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+        yield
 
 
 def free_port() -> int:
@@ -67,19 +81,23 @@ def free_port() -> int:
         return int(s.getsockname()[1])
 
 
-def scheduler(start: Start, port: int) -> subprocess.Popen[str]:
+def scheduler(start: Start, port: int) -> ForkServerProcess:
     words = ["--host", "127.0.0.1", "--port", port, "--no-dashboard", "--no-show", "--idle-timeout", "300s"]
     return start("distributed.cli.dask_scheduler", *words)
 
 
-def worker(start: Start, address: str, folder: Path, **options: Any) -> subprocess.Popen[str]:
+def worker_words(address: str, folder: Path) -> list[str]:
     words = ["--nthreads", 1, "--no-nanny", "--no-dashboard", "--local-directory", folder, "--memory-limit", 0,
              "--death-timeout", 60]  # fmt: skip
-    return start("distributed.cli.dask_worker", address, *words, **options)
+    return ["distributed.cli.dask_worker", address, *map(str, words)]
+
+
+def worker(start: Start, address: str, folder: Path) -> ForkServerProcess:
+    return start(*worker_words(address, folder))
 
 
 @pytest.fixture
-def cluster(start: Start, tmp_path: Path) -> tuple[str, list[subprocess.Popen[str]]]:
+def cluster(start: Start, tmp_path: Path) -> tuple[str, list[ForkServerProcess]]:
     """(address, [scheduler, worker, worker]), when the workers are there."""
     port = free_port()
     address = f"tcp://127.0.0.1:{port}"
@@ -89,7 +107,7 @@ def cluster(start: Start, tmp_path: Path) -> tuple[str, list[subprocess.Popen[st
     return address, processes
 
 
-def test_numbers_are_those_of_the_serial_engine_bit_for_bit(tmp_path: Path) -> None:
+def test_numbers_are_those_of_the_serial_engine_bit_for_bit(tmp_path: Path, warm_workers: None) -> None:
     config = tiny(measure={"measures": ["capacity"], "location": {"n_bootstrap": 2}})
     serial = sweep(config, tmp_path / "serial", progress=False)
     local = sweep(config, tmp_path / "dask", engine="dask", workers=2, progress=False)
@@ -99,18 +117,17 @@ def test_numbers_are_those_of_the_serial_engine_bit_for_bit(tmp_path: Path) -> N
 
 
 def test_a_killed_worker_loses_no_run_and_a_scheduler_that_comes_back_goes_on_with_the_rest(
-    tmp_path: Path, start: Start, cluster: tuple[str, list[subprocess.Popen[str]]]
+    tmp_path: Path, start: Start, cluster: tuple[str, list[ForkServerProcess]]
 ) -> None:
     address, processes = cluster
     there: dict[Path, int] = {}
 
     def accidents() -> None:
         wait_for(lambda: finished(tmp_path / "out") >= 2)
-        processes[1].send_signal(signal.SIGKILL)
+        processes[1].kill()
         wait_for(lambda: finished(tmp_path / "out") >= 4)
         for process in processes:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+            ended(process)
         there.update({p: p.stat().st_mtime_ns for p in (tmp_path / "out").glob("runs/*/run.json")})
         scheduler(start, int(address.rpartition(":")[2]))
         worker(start, address, tmp_path / "dask")
@@ -153,12 +170,15 @@ def _tasks(dask_scheduler: Any) -> int:
 
 
 def test_ctrl_c_ends_a_local_sweep_and_its_workers(tmp_path: Path) -> None:
-    going = script(SWEEP, tmp_path / "out", "dask")
+    (tmp_path / "script.py").write_text(SWEEP, encoding="utf-8")
+    going = start_script(tmp_path / "script.py", tmp_path, tmp_path / "out", "dask")
+    group = going.process.pid
+    assert group is not None
     wait_for(lambda: finished(tmp_path / "out") >= 2)
-    os.killpg(going.pid, signal.SIGINT)  # as a terminal does: to the workers, too
-    output, problems = going.communicate(timeout=120)
-    assert "ended: KeyboardInterrupt" in problems, output
-    wait_for(lambda: not subprocess.run(["pgrep", "-g", str(going.pid)], capture_output=True).stdout.strip())
+    os.killpg(group, signal.SIGINT)  # as a terminal does: to the workers, too
+    end = going.finished(timeout=120)
+    assert "ended: KeyboardInterrupt" in end.stderr, end.stdout
+    wait_for(lambda: not subprocess.run(["pgrep", "-g", str(group)], capture_output=True).stdout.strip())
     there = finished(tmp_path / "out")
     assert there < 8
     assert sweep(EIGHT, tmp_path / "out", progress=False).outcomes == {"completed": 8}
@@ -172,12 +192,20 @@ def test_a_worker_with_other_code_is_reported_before_any_training(tmp_path: Path
         file.write("# another line\n")
     port = free_port()
     scheduler(start, port)
-    worker(start, f"tcp://127.0.0.1:{port}", tmp_path / "dask", cwd=tmp_path, PYTHONPATH=str(tmp_path / "copy"))
-    with Client(f"tcp://127.0.0.1:{port}", timeout=60, set_as_default=False) as client:
-        client.wait_for_workers(1, timeout=90)
-        message = r"1 of 1 workers have other versions \(tcp://.*: geomfeat 0.*\+\w{12} there, 0.*\+\w{12} here\)"
-        with pytest.raises(BadInput, match=message):
-            sweep(EIGHT, tmp_path / "out", engine=f"tcp://127.0.0.1:{port}", progress=False)
+    address = f"tcp://127.0.0.1:{port}"
+    own = subprocess.Popen(
+        [sys.executable, "-m", *worker_words(address, tmp_path / "dask")], cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "copy")}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    with own:
+        try:
+            with Client(address, timeout=60, set_as_default=False) as client:
+                client.wait_for_workers(1, timeout=90)
+                versions = r"geomfeat 0.*\+\w{12} there, 0.*\+\w{12} here"
+                with pytest.raises(BadInput, match=rf"1 of 1 workers have other versions \(tcp://.*: {versions}\)"):
+                    sweep(EIGHT, tmp_path / "out", engine=address, progress=False)
+        finally:
+            own.kill()
     assert finished(tmp_path / "out") == 0
 
 
@@ -203,3 +231,22 @@ def test_the_job_script_asks_slurm_for_one_core_and_starts_one_worker() -> None:
     )
     assert lines.index("module load python") < lines.index(command)
     assert "#SBATCH -p" not in slurm_script(SlurmConfig())
+
+
+def test_a_job_has_a_gpu_where_its_runs_need_one_and_is_started_again() -> None:
+    plain = slurm_script(SlurmConfig())
+    assert "#SBATCH --requeue" in plain
+    assert "gpu" not in plain
+    assert "#SBATCH --gpus=1" in slurm_script(SlurmConfig(requeue=False), "cuda")
+    assert "#SBATCH --no-requeue" in slurm_script(SlurmConfig(requeue=False))
+    own = slurm_script(SlurmConfig(directives=["--gres=gpu:a100:1"]), "cuda")
+    assert "#SBATCH --gres=gpu:a100:1" in own
+    assert "--gpus=1" not in own
+
+
+def test_the_engine_submits_jobs_with_a_gpu_for_runs_on_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(engine_dask, "slurm_jobs", lambda options, jobs: asked.append({**options, "jobs": jobs}))
+    engine_named("slurm", 1, SlurmConfig(jobs=7), "cuda")
+    engine_named("slurm", 1, SlurmConfig(jobs=2), "cpu")
+    assert [(one["jobs"], "--gpus=1" in one["job_extra_directives"]) for one in asked] == [(7, True), (2, False)]
