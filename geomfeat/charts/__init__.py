@@ -6,5 +6,6 @@ Pages draw a description with plotly (see `geomfeat.report`). Results and papers
 
 from geomfeat.charts._draw import draw, figure_of
 from geomfeat.charts.description import Curve, Heat, Plot
+from geomfeat.charts.paper_style import style
 
-__all__ = ["Curve", "Heat", "Plot", "draw", "figure_of"]
+__all__ = ["Curve", "Heat", "Plot", "draw", "figure_of", "style"]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 from geomfeat.charts import theme as look
-from geomfeat.charts.description import Curve, Heat
+from geomfeat.charts.description import Curve, Heat, Plot
 
+BAR_STEP = 0.03  # between the bars of two curves, as a share of the axis
 MOST_MARKS = 60  # marks on one curve; more would merge into a line
 
 
@@ -36,8 +38,31 @@ def lower_errors(curve: Curve, log_y: bool) -> list[float]:
 
 
 def bare(curve: Curve) -> bool:
-    """Whether a curve is drawn without marks: theory, and so many points that marks would run into a thick line."""
-    return curve.kind == "theory" or (curve.kind == "measured" and len(curve.x) > MOST_MARKS)
+    """Whether a curve is drawn without marks: theory, bands, and more points than marks can be told apart."""
+    return curve.kind in ("theory", "band") or (curve.kind == "measured" and len(curve.x) > MOST_MARKS)
+
+
+def bars_of(plot: Plot) -> list[tuple[float, float, float, str]]:
+    """(from, to, height, colour) of the curves' bars: a row for each curve that has any, height as a share of the axis.
+
+    Half a step is added to each end, so that the bar of a single bin can be seen.
+
+    >>> once = Curve("", [0.0, 1.0, 2.0], [0.0, 0.0, 0.0], bars=[(1.0, 1.0)])
+    >>> bars_of(Plot("", "", "", [once]))
+    [(0.5, 1.5, 0.015, '#0072B2')]
+    """
+    x = sorted({value for curve in plot.curves for value in curve.x})
+    half = min((b - a for a, b in pairwise(x)), default=1.0) / 2
+    marked = [
+        (curve, colour)
+        for curve, (colour, _) in zip(plot.curves, curve_colours(list(plot.curves)), strict=True)
+        if curve.bars
+    ]
+    return [
+        (start - half, stop + half, 0.015 + BAR_STEP * i, colour)
+        for i, (curve, colour) in enumerate(marked)
+        for start, stop in curve.bars
+    ]
 
 
 def largest_size(heat: Heat) -> float:

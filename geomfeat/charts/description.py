@@ -7,14 +7,16 @@ from dataclasses import dataclass
 
 from geomfeat.errors import BadInput
 
-KINDS = ("measured", "theory", "scatter")
+KINDS = ("measured", "theory", "scatter", "band")
 
 
 @dataclass(frozen=True)
 class Curve:
     """One line of a plot: points (x, y), NaN where there is none, and standard errors of y or None.
 
-    kind: "measured" (marks and a line) or "theory" (a dashed line without marks), "scatter" (marks alone).
+    kind: "measured" (marks and a line) or "theory" (a dashed line without marks), "scatter" (marks alone), "band" (a
+    line, with its errors as a shaded band). bars: (from, to) on the x axis that are marked by a bar of the curve's
+    colour at the lower edge, its significant times for example.
 
     Raises BadInput for lengths that differ or another kind.
     """
@@ -24,6 +26,7 @@ class Curve:
     y: Sequence[float]
     error: Sequence[float] | None = None
     kind: str = "measured"
+    bars: Sequence[tuple[float, float]] = ()
 
     def __post_init__(self) -> None:
         lengths = {len(self.x), len(self.y), len(self.x if self.error is None else self.error)}
@@ -35,7 +38,13 @@ class Curve:
 
 @dataclass(frozen=True)
 class Plot:
-    """Curves over one pair of axes; x_ticks: names that stand at x = 0, 1, 2, ..., where x is no number."""
+    """Curves over one pair of axes.
+
+    Attributes:
+        x_ticks: names that stand at x = 0, 1, 2, ..., where x is no number.
+        y_ticks: names of rows, from the top, at y = 0, 1, 2, ...; errors of the curves are along x then.
+        row: a title; plots of one row that follow one another stand side by side on a page.
+    """
 
     title: str
     x_label: str
@@ -45,6 +54,8 @@ class Plot:
     log_y: bool = False
     caption: str = ""
     x_ticks: Sequence[str] = ()
+    y_ticks: Sequence[str] = ()
+    row: str = ""
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from geomfeat.cli._output_folder import PAGE, PARTS, is_finished, replacing, req
 from geomfeat.cli._recording_spec import dated, recording_of
 from geomfeat.errors import BadInput
 from geomfeat.study import Study, analyze_recording
-from geomfeat.study.recordings import plan_of
+from geomfeat.study.recorded_measures import plan_of
 
 # Options of a recording; any other that is given, and differs from its default, is of networks.
-TAKEN = ("recording", "out", "measures", "groups", "seed", "name", "force", "quiet", "debug")
+TAKEN = ("recording", "out", "measures", "over_time", "groups", "seed", "name", "force", "quiet", "debug")
 DEFAULTS = {"reduce": "flatten", "project": "auto", "batch_size": 256, "dry_run": False}
 
 
@@ -36,6 +36,7 @@ def request_of(given: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "recording": given["recording"], "groups": given["groups"] or "auto", "seed": given["seed"],
         "measures": None if measures is None else sorted(set(measures)),
+        "over_time": "auto" if given["over_time"] is None else sorted(set(given["over_time"])),
         "name": given["name"] or os.path.basename(os.path.abspath(out)),
     }  # fmt: skip
 
@@ -56,10 +57,11 @@ def analyzed_recording(
             return there, False
     require_replaceable(out)
     groups = None if request["groups"] == "none" else request["groups"]
+    courses = None if request["over_time"] == ["none"] else request["over_time"]
     with replacing(out, force):
         study = analyze_recording(
-            found, measures=request["measures"], groups=groups, seed=request["seed"], name=request["name"],
-            resume=out / PARTS, progress=progress,
+            found, measures=request["measures"], over_time=courses, groups=groups, seed=request["seed"],
+            name=request["name"], resume=out / PARTS, progress=progress,
         )  # fmt: skip
         study = replace(study, settings={"request": dates, **study.settings})
         study.save(out)
@@ -80,5 +82,20 @@ def summary_of(study: Study, fresh: bool, out: Path) -> str:
         )
         lines.append(f"  {first['measure']} ({first['layer']}): {first['note']}")
     lines += [f"  note: {note}" for note in study.settings["recording"]["notes"]]
+    lines += over_time_lines(study)
     lines.append(f"\n{'page' if fresh else 'results exist, nothing was computed; page'}: {out / PAGE}")
     return "\n".join(lines)
+
+
+def over_time_lines(study: Study) -> list[str]:
+    """What was measured in time bins, when conditions are apart, and notes."""
+    facts = study.settings.get("over_time")
+    if facts is None:
+        return []
+    lines = [f"\nover time: {', '.join(facts['measures'])} in {facts['bins']} bins"]
+    lines += [
+        f"  {cluster['area']}: conditions are apart from {cluster['start']:g} to {cluster['stop']:g} s "
+        f"(p = {cluster['p']:.2g}, corrected for all bins)"
+        for cluster in facts["clusters"]
+    ]
+    return lines + [f"  note: {note}" for note in facts["notes"]]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import sysconfig
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +19,7 @@ from typer.core import TyperGroup
 from geomfeat._version import __version__
 from geomfeat.errors import GeomfeatError
 
-BAD_INPUT, INTERRUPTED = 2, 130
+BAD_INPUT, INTERRUPTED, TERMINATED = 2, 130, 143
 REMEDY = "use fewer samples (--n), fewer layers (--layers), or a smaller --batch-size"
 # click's class for every error of usage (unknown option, wrong type); typer does not export it.
 UsageError: type[typer.BadParameter] = typer.BadParameter.__mro__[1]  # type: ignore[assignment]
@@ -64,8 +66,24 @@ def geomfeat(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
     ] = False,
+    max_memory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Most memory that the command may take for its work, such as '4 GB': it works in smaller blocks, and "
+            "refuses what does not fit. Default: what is free.",
+        ),
+    ] = None,
 ) -> None:
     """Measure the geometry of what a neural network has learned, and where it sits between lazy and rich."""
+    if max_memory is not None:
+        from geomfeat.errors import BadInput
+        from geomfeat.memory import memory_limit
+
+        try:
+            context.with_resource(memory_limit(max_memory))
+        except BadInput as error:
+            raise typer.BadParameter(str(error), param_hint="--max-memory") from error
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
         raise typer.Exit(BAD_INPUT)
@@ -86,9 +104,30 @@ class _OneLine(logging.Formatter):
         return super().format(record).rstrip("\n")
 
 
+class Terminated(KeyboardInterrupt):
+    """The system asked the program to end, as a batch system does before it takes a job's machine away."""
+
+
+@contextmanager
+def termination_as_interruption() -> Iterator[None]:
+    """Within, SIGTERM ends the work as Ctrl-C does: what is half written is removed, what is finished stays."""
+
+    def stop(number: int, frame: object) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():  # no other thread may set what a signal does
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+
+
 @contextmanager
 def command(debug: bool, resume: str = "") -> Iterator[None]:
-    """The frame of every command: a log on stderr, errors in one line with exit code 2, Ctrl-C with 130.
+    """The frame of every command: a log on stderr, errors in one line with exit code 2, Ctrl-C with 130, SIGTERM 143.
 
     `resume` is the line printed after an interruption. With `debug`, tracebacks are shown.
     """
@@ -99,7 +138,8 @@ def command(debug: bool, resume: str = "") -> Iterator[None]:
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG if debug else logging.WARNING)
     try:
-        yield
+        with termination_as_interruption():
+            yield
     except (typer.Exit, typer.Abort, BrokenPipeError):  # a closed pipe is no error: `head` closes it after ten lines
         raise
     except (Exception, SystemExit) as error:
@@ -110,9 +150,10 @@ def command(debug: bool, resume: str = "") -> Iterator[None]:
             logger.error("refused", exc_info=True)
         typer.echo(f"geomfeat: {' '.join(message.split())}", err=True)
         raise typer.Exit(BAD_INPUT) from None
-    except KeyboardInterrupt:
-        typer.echo(f"\ngeomfeat: interrupted. {resume}".rstrip(), err=True)
-        raise typer.Exit(INTERRUPTED) from None
+    except KeyboardInterrupt as error:
+        ended = isinstance(error, Terminated)
+        typer.echo(f"\ngeomfeat: {'ended by SIGTERM' if ended else 'interrupted'}. {resume}".rstrip(), err=True)
+        raise typer.Exit(TERMINATED if ended else INTERRUPTED) from None
     finally:
         logger.removeHandler(handler)
         logger.setLevel(before)

@@ -26,6 +26,7 @@ def analyze(
     named: options.Named = None,
     recording: options.Recording = None,
     groups: options.Groups = None,
+    over_time: options.OverTime = None,
     model: options.Model = None,
     trained: options.Trained = None,
     adapter: options.Adapter = None,
@@ -66,7 +67,7 @@ def analyze(
 
             typer.echo(answer(given, out, force=force, progress=not quiet))
             return
-        require_network(data, groups)
+        require_network(data, groups, over_time)
         from geomfeat.cli._networks import model_named
 
         request: dict[str, Any] = {
@@ -85,10 +86,12 @@ def analyze(
         print_summary(study, out, fresh)
 
 
-def require_network(data: str | None, groups: str | None) -> None:
+def require_network(data: str | None, groups: str | None, over_time: list[str] | None) -> None:
     """BadInput where a network lacks its inputs, or an option is given that is of recordings."""
     if data is None:
         raise BadInput("--data is missing: a network needs inputs; for a recording, use --recording")
+    if over_time is not None:
+        raise BadInput("--over-time is of recordings: a network is followed over its training by --checkpoints")
     if groups is not None:
         raise BadInput("--groups is of recordings: groups of a network's samples come with its --data")
 

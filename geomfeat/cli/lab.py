@@ -25,6 +25,12 @@ def lab(
     listed: Annotated[bool, typer.Option("--list", help="Only list the experiments.")] = False,
     small: Annotated[bool, typer.Option("--small", help="Run with fewer points, in seconds.")] = False,
     seed: options.Seed = 0,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="Device of the trainings: cpu, cuda, cuda:1, ..., or auto: cuda if it is there; default cpu."
+        ),
+    ] = None,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
@@ -36,6 +42,7 @@ def lab(
     with command(debug, "Nothing was written: run the same command again."):
         from geomfeat.errors import BadInput
         from geomfeat.lab import all_experiments, get_experiment, run_experiment
+        from geomfeat.lab.registry import CPU_ALONE
         from geomfeat.report.pages.lab import save_lab_figures, write_lab_page
         from geomfeat.storage.atomic import write_parquet
         from geomfeat.storage.owned_files import make_folder, replace_file, require_own
@@ -50,8 +57,11 @@ def lab(
         if folder.exists() and not folder.is_dir():
             raise BadInput(f"--out {str(folder)!r} is a file: name a folder")
         require_own([folder / PAGE, folder / TABLE])
-        start = time.perf_counter()
-        found = run_experiment(name, size="small" if small else "full", seed=seed, progress=not quiet)
+        if device is not None:
+            device = str(asked.device(device))
+            typer.echo(f"device: {device}{'' if asked.takes_device else f' ({name} {CPU_ALONE})'}", err=True)
+        start, size = time.perf_counter(), "small" if small else "full"
+        found = run_experiment(name, size=size, seed=seed, progress=not quiet, device=device)
         seconds = time.perf_counter() - start
         make_folder(folder)
         save_lab_figures(found, folder)

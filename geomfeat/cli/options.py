@@ -31,6 +31,17 @@ def seed_of(seed: int) -> int:
     return seed
 
 
+def device_of(device: str | None) -> str | None:
+    """The device that --device names; "auto" becomes the one that is taken, and is printed."""
+    if device != "auto":
+        return device
+    from geomfeat.numerics import resolve_device
+
+    found = str(resolve_device(device))
+    typer.echo(f"device: {found}", err=True)
+    return found
+
+
 MODELS = (
     "hf:FOLDER, a folder of save_pretrained with its weights (or of sentence-transformers, or an adapter of peft); "
     "timm:NAME, torchvision:NAME; or a function that builds it, without arguments: pkg.module:name or "
@@ -61,8 +72,9 @@ Checkpoints = Annotated[
 _DATA = typer.Option(
     help="Inputs and labels: digits, fashion-mnist, npz:FILE (x, y), cifar10:DIR or cifar10:FILE.npz; "
     "text:FILE[:text=COLUMN,label=COLUMN,max_length=N,tokenizer=FOLDER], of .txt, .jsonl or .parquet; "
-    "images:FOLDER[:size=N,scaling=imagenet], a folder for each class; hf-dataset:FOLDER[:...], saved to disk; or "
-    "pkg.module:factory. Texts and images are read as hf:FOLDER says."
+    "images:FOLDER[:size=N,scaling=imagenet], a folder for each class; hf-dataset:FOLDER[:...], saved to disk; "
+    "task:NAME[:n=N,...], trials of a task for recurrent networks; or pkg.module:factory. Texts and "
+    "images are read as hf:FOLDER says."
 )
 Data = Annotated[str, _DATA]
 OptionalData = Annotated[str | None, _DATA]
@@ -78,6 +90,14 @@ Recording = Annotated[
 Groups = Annotated[
     str | None,
     typer.Option(help="Of a recording: what errors are over and what is held out: run, session, subject, or none."),
+]
+OverTime = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="MEASURE",
+        help="Of a recording with a time axis: what is measured in every bin, repeatable; trajectories, or none. "
+        "Default: probe accuracy, dimension, CKA between areas, and trajectories, in at most 50 bins.",
+    ),
 ]
 Layers = Annotated[
     list[str] | None,
@@ -163,7 +183,17 @@ Samples = Annotated[
     typer.Option("--n", help="Number of samples, balanced over the classes; default up to 500; 0 uses all.", min=0),
 ]
 Seed = Annotated[int, typer.Option(help="Random seed: the same seed gives the same numbers.", callback=seed_of)]
-Device = Annotated[str | None, typer.Option(help="Device to compute on: cpu, cuda, cuda:1, ...; default cpu.")]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        help="Device to compute on: cpu, cuda, cuda:1, ..., or auto: cuda if it is there, else cpu; default cpu.",
+        callback=device_of,
+    ),
+]
+DeviceOfRuns = Annotated[
+    str | None,
+    typer.Option(help="Device of every run: cpu, cuda, cuda:1, ..., or auto; default cpu. dask: one process per GPU."),
+]
 BatchSize = Annotated[int, typer.Option(help="Samples per forward pass; no effect on the numbers.", min=1)]
 Force = Annotated[bool, typer.Option("--force", help="Replace existing results, even of other settings.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress bars.")]

@@ -26,6 +26,7 @@ def sweep(
         str, typer.Option(help="serial, dask (local workers), tcp://HOST:PORT (a running dask scheduler) or slurm.")
     ] = "serial",
     workers: Annotated[int, typer.Option(help="Number of processes for --engine dask, one core each.", min=1)] = 2,
+    device: options.DeviceOfRuns = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only print the number of runs and their estimated time.")
     ] = False,
@@ -52,11 +53,16 @@ def sweep(
                 f"{'SWEEP.yaml' if config is None else '--out'} is missing: geomfeat sweep SWEEP.yaml --out DIR"
             )
         if dry_run:
-            typer.echo(foreseen(config, out, engine, workers))
+            typer.echo(foreseen(config, out, engine, workers, device))
             return
         from geomfeat.comparison.sweeps._sweep import RESULTS, sweep as run_sweep
 
-        found = run_sweep(config, out, engine=engine, workers=workers, recompute=recompute, progress=not quiet)
+        where = asked_device(config, engine, device)
+        if where is not None:
+            typer.echo(f"device: {where}")
+        found = run_sweep(
+            config, out, engine=engine, workers=workers, device=where, recompute=recompute, progress=not quiet
+        )
         typer.echo(str(found))
         for address, why in list(found.errors.items())[:3]:
             typer.echo(f"  {address} failed: {why}", err=True)
@@ -76,23 +82,35 @@ def schema_text() -> str:
     return json.dumps(TypeAdapter(AnyConfig).json_schema(), indent=2)
 
 
-def foreseen(config: Path, out: Path, engine: str, workers: int) -> str:
+def asked_device(config: Path, engine: str, device: str | None) -> str | None:
+    """The device of the runs that the option names, else the file; None where neither does."""
+    from geomfeat.comparison.sweeps.config import read_config
+    from geomfeat.comparison.sweeps.executors.registry import device_of_runs
+
+    asked = device or read_config(config).device
+    return None if asked is None else device_of_runs(engine, asked)
+
+
+def foreseen(config: Path, out: Path, engine: str, workers: int, device: str | None = None) -> str:
     """What `sweep` would do: number of runs, time, and for SLURM the job script. Writes nothing."""
     from geomfeat.comparison.sweeps._sweep import check_plan, check_versions, found_in, planned
     from geomfeat.comparison.sweeps.config import parse_config
-    from geomfeat.comparison.sweeps.executors.registry import engine_named, slurm_script
+    from geomfeat.comparison.sweeps.executors.base import gpus
+    from geomfeat.comparison.sweeps.executors.registry import HERE, engine_named, slurm_script
     from geomfeat.comparison.sweeps.time_estimate import estimate
     from geomfeat.errors import OutputExists
 
     plan = planned(config, out)
     slurm = parse_config(plan.config).slurm
-    engine_named(engine, workers, slurm)
-    parallel = {"serial": 1, "slurm": slurm.jobs}.get(engine, workers)
-    todo, there = found_in(plan)
+    where = asked_device(config, engine, device) or "cpu"
+    engine_named(engine, workers, slurm, where)
+    local = len(gpus()) if where == "cuda" else workers
+    parallel = {"serial": 1, "slurm": slurm.jobs, "dask": local}.get(engine, workers)
+    todo, there = found_in(plan, where if engine in HERE else "cpu")
     forecast = estimate(todo, there).describe(parallel)
     try:
         check_plan(plan)
         check_versions(plan, todo)
     except OutputExists as other:
         forecast += f"\nBut {other}"
-    return f"{forecast}\n\n{slurm_script(slurm)}" if engine == "slurm" else forecast
+    return f"{forecast}\n\n{slurm_script(slurm, where)}" if engine == "slurm" else forecast

@@ -20,6 +20,7 @@ def validate(
     seeds: Annotated[int, typer.Option(help="Number of initial weights for each family.", min=1)] = 2,
     engine: Annotated[str, typer.Option(help="serial, dask or tcp://HOST:PORT; see geomfeat sweep.")] = "serial",
     workers: Annotated[int, typer.Option(help="Number of processes for --engine dask.", min=1)] = 2,
+    device: options.DeviceOfRuns = None,
     laws: Annotated[bool, typer.Option(help="Also fit the slopes of R on initial scale and width.")] = True,
     ladders: Annotated[bool, typer.Option(help="Also train the ladders of output scales, which take the time.")] = True,
     shipped: Annotated[
@@ -35,6 +36,7 @@ def validate(
     quarter of an hour on one. Finished runs are not repeated. Writes validation.html and tables.
     """
     with command(debug, "Finished runs are saved: run the same command to resume."):
+        from geomfeat.comparison.sweeps.executors.registry import device_of_runs
         from geomfeat.comparison.validation.campaign import family_names, validate as run_validation
         from geomfeat.comparison.validation.files import TABLES, load_validation, save_validation
         from geomfeat.comparison.validation.outcomes.judgement import DERIVED
@@ -48,8 +50,11 @@ def validate(
         if shipped:
             found, settings = load_validation(), {"campaign": "packaged"}
         else:
+            if device is not None:
+                device = device_of_runs(engine, device)
+                typer.echo(f"device of the ladders: {device}")
             found = run_validation(
-                out, only=only, seeds=seeds, engine=engine, workers=workers, laws=laws, ladders=ladders,
+                out, only=only, seeds=seeds, engine=engine, workers=workers, device=device, laws=laws, ladders=ladders,
                 progress=not quiet,
             )  # fmt: skip
             settings = {"only": only, "seeds": seeds, "laws": laws, "ladders": ladders}

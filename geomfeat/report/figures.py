@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import base64
 import io
-import logging
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from geomfeat.charts.paper_style import style
 from geomfeat.errors import BadInput, near
 from geomfeat.report.content.kernel_plane_data import kernel_marks
 from geomfeat.report.content.map_data import PAIRS, embedding_parts, shown_matrix
@@ -35,6 +33,8 @@ if TYPE_CHECKING:
 
     from geomfeat.study import Study
 
+# Bytes of a drawing for which dots stand in where they are fewer; dots an inch, and across.
+LONG_DRAWING, SCREEN_DPI, ACROSS = 40_000, 110, 1600
 FORMATS = ("svg", "pdf", "png")
 
 
@@ -147,43 +147,23 @@ def _drawn(name: str, several: list[View]) -> Figure:
     return made[name]()
 
 
-@contextmanager
-def style() -> Iterator[None]:
-    """Matplotlib's settings for these figures, undone afterwards."""
-    import matplotlib as mpl
-
-    chosen: dict[Any, Any] = {
-        "font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "xtick.labelsize": 7, "ytick.labelsize": 7,
-        "legend.fontsize": 7, "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.6,
-        "font.family": "sans-serif", "svg.fonttype": "none", "svg.hashsalt": "geomfeat", "pdf.fonttype": 42,
-        "figure.dpi": 100, "savefig.dpi": 200, "legend.frameon": False, "axes.unicode_minus": True,
-    }  # fmt: skip
-    # Names in scripts that the font lacks are drawn as boxes in PDF; in SVG, as text, the reader's fonts show them.
-    logger = logging.getLogger("matplotlib.font_manager")
-    level = logger.level
-    with mpl.rc_context(chosen), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            logger.setLevel(level)
-
-
 def _styled(draw: Callable[..., Figure], *arguments: object) -> Figure:
     with style():
         return draw(*arguments)
 
 
-def as_bytes(figure: Figure, form: str) -> bytes:
-    """A figure as a file's content, without a date, so that equal figures are equal files."""
+def as_bytes(figure: Figure, form: str, dpi: float | None = None) -> bytes:
+    """A figure as a file's content, without a date, so that equal figures are equal files; dpi: default the style's."""
     dateless = {"svg": {"Date": None}, "pdf": {"CreationDate": None, "ModDate": None}, "png": {"Software": MARK}}
     buffer = io.BytesIO()
     with style():
-        figure.savefig(buffer, format=form, metadata=dateless.get(form))
+        figure.savefig(buffer, format=form, metadata=dateless.get(form), dpi=dpi)
     return buffer.getvalue()
 
 
-def svg_data_uri(figure: Figure) -> str:
-    """A figure as a data URI that an <img> can show without a request."""
-    return "data:image/svg+xml;base64," + base64.b64encode(as_bytes(figure, "svg")).decode()
+def data_uri(figure: Figure) -> str:
+    """A figure as a data URI, shown by an <img> without a request: SVG, or PNG where many marks make that shorter."""
+    drawn, dpi = as_bytes(figure, "svg"), min(SCREEN_DPI, ACROSS / figure.get_figwidth())
+    if len(drawn) > LONG_DRAWING and len(dots := as_bytes(figure, "png", dpi)) < len(drawn):
+        return "data:image/png;base64," + base64.b64encode(dots).decode()
+    return "data:image/svg+xml;base64," + base64.b64encode(drawn).decode()

@@ -43,6 +43,25 @@ def test_a_recording_is_measured_and_the_same_command_finds_its_results(run: Run
     assert "holds results with other settings" in other.output
 
 
+def test_a_recording_over_time_says_when_conditions_are_apart(run: Run, files: Path) -> None:
+    noise = np.random.default_rng(0)
+    rates = noise.standard_normal((60, 8, 10))
+    rates[:, :, 6:] += 2 * np.eye(3, 8)[np.arange(60) % 3][:, :, None]
+    labels = {"stim": np.arange(60) % 3, "run": np.repeat(range(10), 6), "time": 0.05 * np.arange(10)}
+    np.savez(files / "timed.npz", rates=rates, **labels)
+    words = ("analyze", "--recording", "timed.npz", "--measures", "stable_rank", "--out", "timed", "--quiet")
+    found = run(*words)
+    assert found.exit_code == 0, found.output
+    assert "over time: linear_probe_accuracy, participation_ratio, trajectories in 10 bins" in found.output
+    assert "all units: conditions are apart from 0.3 to 0.45 s (p = 0.002, corrected for all bins)" in found.output
+    assert 'id="time"' in (files / "timed" / "report.html").read_text(encoding="utf-8")
+    none = run(*words, "--over-time", "none", "--force")
+    assert none.exit_code == 0, none.output
+    assert "over time" not in none.output
+    wrong = run("analyze", "--data", "digits", "--over-time", "nc1", "--out", "net")
+    assert "--over-time is of recordings" in wrong.output
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

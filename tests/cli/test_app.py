@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import operator
 import os
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,6 +62,30 @@ def test_an_interruption_says_how_to_resume_with_code_130(capsys: pytest.Capture
         raise KeyboardInterrupt
     assert stopped.value.exit_code == 130
     assert capsys.readouterr().err.strip() == "geomfeat: interrupted. Run it again."
+
+
+def test_termination_is_an_interruption_with_code_143_and_is_as_before_afterwards(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(typer.Exit) as stopped, command(debug=False, resume="Run it again."):
+        signal.raise_signal(signal.SIGTERM)
+    assert stopped.value.exit_code == 143
+    assert capsys.readouterr().err.strip() == "geomfeat: ended by SIGTERM. Run it again."
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_command_in_a_thread_leaves_signals_alone() -> None:
+    found: list[object] = []
+
+    def work() -> None:
+        with command(debug=False):
+            found.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [signal.getsignal(signal.SIGTERM)]
 
 
 def test_a_bug_is_not_hidden(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,6 +49,13 @@ def test_features_go_to_an_npz_that_reads_back(files: Path, extract: Run) -> Non
     assert torch.equal(reps["4"].labels, digits(N)[1])
 
 
+def test_the_device_that_auto_takes_is_printed(files: Path, extract: Run) -> None:
+    result = extract("--npz", "features.npz", "--n", 0, "--device", "auto")
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr.startswith("device: cuda" if torch.cuda.is_available() else "device: cpu")
+    assert "device" not in extract("--npz", "others.npz", "--device", "cpu").stderr
+
+
 def test_features_stream_to_a_store_under_the_name_of_the_checkpoint(files: Path, extract: Run) -> None:
     for _ in range(2):  # the second time everything is there
         result = extract("--store", "store", "--n", 0, "--checkpoint", "end")

@@ -46,9 +46,24 @@ def test_a_missed_check_is_reported_and_gives_exit_code_1(tmp_path: Path, monkey
     assert (tmp_path / "lab" / "lab.html").is_file()
 
 
+def test_a_device_is_said_aloud_and_closed_forms_stay_on_the_cpu(tmp_path: Path) -> None:
+    said = {}
+    for name in ("mixed-dynamics", "phase-diagram"):
+        words = ["lab", name, "--small", "--quiet", "--device", "cpu", "--out", str(tmp_path / name)]
+        result = RUN.invoke(app, words)
+        assert result.exit_code == 0, result.output
+        said[name] = result.output.partition("\n")[0]
+    assert said["phase-diagram"] == "device: cpu"
+    assert said["mixed-dynamics"].startswith("device: cpu (mixed-dynamics trains no network on a device")
+
+
 @pytest.mark.parametrize(
     ("words", "hint"),
-    [(["lab"], "geomfeat lab --list"), (["lab", "mixed-dynamic"], "near: mixed-dynamics")],
+    [
+        (["lab", "lazy-limit", "--device", "tpu"], "'tpu' is not a device"),
+        (["lab"], "geomfeat lab --list"),
+        (["lab", "mixed-dynamic"], "near: mixed-dynamics"),
+    ],
 )
 def test_a_wrong_name_is_reported(words: list[str], hint: str) -> None:
     result = RUN.invoke(app, words)

@@ -45,4 +45,4 @@ def test_one_measure_is_described_at_length(run: Run) -> None:
 def test_an_unknown_measure_is_reported(run: Run) -> None:
     result = run("measures", "two_n")
     assert result.exit_code == 2
-    assert "no measure 'two_n'; near: two_nn" in result.stderr
+    assert "no measure 'two_n'; near: two_nn" in result.output

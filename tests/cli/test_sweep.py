@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 import yaml
 
 from geomfeat.comparison.sweeps import _sweep as sweep, task
@@ -153,3 +154,15 @@ def test_a_smaller_config_on_the_same_folder_is_refused(run: Run, config: Path, 
     assert refused.exit_code == 2
     assert "hold a sweep of 4 trainings, 2 of which this config lacks (first: eta=10000.0" in refused.stderr
     assert len(pd.read_parquet(tmp_path / "out" / "results.parquet")["run"].unique()) == 4
+
+
+def test_the_device_of_the_option_or_of_the_file_is_printed(run: Run, tmp_path: Path) -> None:
+    config = tmp_path / "sweep.yaml"
+    config.write_text(yaml.safe_dump(tiny(seeds=1, device="cpu")))
+    there = "cuda" if torch.cuda.is_available() else "cpu"
+    output = run("sweep", config, "--out", tmp_path / "out", "--quiet", "--device", "auto").stdout
+    assert output.startswith(f"device: {there}\n1 trainings")
+    assert run("sweep", config, "--out", tmp_path / "out", "--quiet").stdout.startswith("device: cpu\n1 trainings")
+    refused = run("sweep", config, "--out", tmp_path / "out", "--quiet", "--device", "gpu")
+    assert refused.exit_code == 2
+    assert "device='gpu' is not a device: use 'cpu', 'cuda', 'cuda:1' or 'auto'" in refused.stderr

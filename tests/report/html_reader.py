@@ -96,6 +96,5 @@ def read(path: Path) -> Read:
     parser.close()
     parser.read.unclosed += [tag for tag, _ in parser.open]
     for name, spec in json.loads(unpacked(parser.read.scripts["specs-gzip"])).items():
-        escaped = json.dumps(spec).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-        parser.read.scripts[f"{name}-spec"] = escaped
+        parser.read.scripts[f"{name}-spec"] = json.dumps(spec)
     return parser.read

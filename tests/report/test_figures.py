@@ -100,7 +100,9 @@ def test_clear_errors(tmp_path):
 
 def test_pictures_of_the_users_or_edited_since_are_not_replaced(tmp_path):
     study = synthetic.make_study(located=False, arrays=False)
+    study = replace(study, table=study.table.query("measure == 'participation_ratio'"))  # one figure
     paths = save_figures(study, tmp_path / "own", formats=("svg", "pdf"))
+    assert [path.suffix for path in paths] == [".svg", ".pdf"]
     assert save_figures(study, tmp_path / "own", formats=("svg", "pdf")) == paths
     for suffix in ("svg", "pdf"):
         path = next(p for p in paths if p.suffix == f".{suffix}")

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from geomfeat.charts import theme as look
+from geomfeat.charts.log_ticks import log_ticks, tick_text
+from geomfeat.charts.powers import raised
 from geomfeat.geometry.manifolds.capacity_floor import AT_FLOOR
 from geomfeat.report.content.described_panels import described
 from geomfeat.report.content.number_format import MISSING, number, share_text, signed, with_error
@@ -60,9 +62,9 @@ class Key:
 class Panel:
     """One interactive plot.
 
-    `size` is "small", "wide", "tall", "square", "matrix" or "map": the page's style gives it its height. `model` is the
-    index of the one model it shows, if it is one: hiding the model hides the panel. `keys` is its legend, which stands
-    below it, where it can wrap.
+    `size` is "tiny", "small", "wide", "tall", "square", "matrix" or "map": the page's style gives it its height.
+    `model` is the index of the one model it shows, if it is one: hiding the model hides the panel. `keys` is its
+    legend, which stands below it, where it can wrap.
     """
 
     title: str
@@ -86,7 +88,8 @@ class Figure:
         static: name of the drawing that stands in where JavaScript is off.
         bar: a colour scale to show: (words at its start, words at its end, colours).
         bar_of_lines: whether the scale colours lines, which follow the theme, and not the cells of a matrix.
-        shape: how the panels are laid out on a wide page: "" as many as fit, "pairs" or "triples" that stay together.
+        shape: how the panels are laid out on a wide page: "" as many as fit, "many" small ones, "pairs" or "triples"
+            that stay together.
         folded: panels that add little, closed at first under `fold_title`.
     """
 
@@ -151,10 +154,10 @@ def value_cell(value: Value | None) -> Cell:
 def plain(text: object) -> str:
     """A name as Plotly must be given it: Plotly reads some HTML, fills in `%{...}`, and takes `$...$` for TeX.
 
-    >>> plain("<b> %{x} $y$")
-    '&lt;b&gt; %&#123;x} &#36;y&#36;'
+    >>> plain("<b> %{x} $y$"), plain("n^-0.5")
+    ('&lt;b&gt; %&#123;x} &#36;y&#36;', 'n<sup>−0.5</sup>')
     """
-    return html.escape(str(text), quote=False).replace("%{", "%&#123;").replace("$", "&#36;")
+    return raised(html.escape(str(text), quote=False).replace("%{", "%&#123;").replace("$", "&#36;"))
 
 
 def clean(value: Any) -> Any:
@@ -185,10 +188,17 @@ def axis(title: str = "", **more: Any) -> dict[str, Any]:
     return {**quiet, **more}
 
 
-def log_axis(title: str, **more: Any) -> dict[str, Any]:
-    """A logarithmic axis that labels the decades only: in small panels the digits between them run into each other."""
+def log_axis(title: str, values: Iterable[float | None] = (), **more: Any) -> dict[str, Any]:
+    """A logarithmic axis for these values: at least two labels, and few enough for a small panel.
+
+    Decades alone are labelled where two of them are in reach: the digits between them would run into each other.
+    """
+    ticks = log_ticks(values)
     # Plotly sets the labels of decades a quarter larger than asked for.
-    return axis(title, **{"type": "log", "dtick": 1, "exponentformat": "power", "tickfont": {"size": 9}, **more})
+    marks: dict[str, Any] = {"dtick": 1, "exponentformat": "power", "tickfont": {"size": 9}}
+    if ticks:
+        marks = {"tickvals": list(ticks), "ticktext": [tick_text(tick) for tick in ticks]}
+    return axis(title, **{"type": "log", **marks, **more})
 
 
 def layout(xaxis: Mapping[str, Any], yaxis: Mapping[str, Any], **more: Any) -> dict[str, Any]:

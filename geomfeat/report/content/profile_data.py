@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 from geomfeat.report.content.quantity_labels import Entry, entries, floor_of
+from geomfeat.report.content.shared_parts import alike
 from geomfeat.report.content.study_view import (
     CHANGE,
     INITIAL,
@@ -35,6 +36,19 @@ def profile_entries(several: Sequence[View]) -> dict[str, list[Entry]]:
 def moments_of(group: str) -> tuple[str, ...]:
     """The moments that a group of quantities is known at."""
     return (CHANGE,) if group == "movement" else (INITIAL, TRAINED)
+
+
+def lines_of(several: Sequence[View], entry: Entry, at: str) -> list[list[View]]:
+    """The models of each line to draw: one of each, but together those whose start has the same numbers."""
+
+    def key(view: View) -> Hashable | None:
+        found = view.at(at, entry.measure, entry.quantity)
+        values = tuple((layer, found[layer].drawn, found[layer].stderr) for layer in view.layers if layer in found)
+        if all(drawn is None for _, drawn, _ in values):
+            return None
+        return values if at == INITIAL else view.index
+
+    return alike(several, key)
 
 
 def floor_values(view: View, entry: Entry) -> dict[str, Value]:

@@ -77,7 +77,7 @@ _ROWS = (
     ("capacity", "capacity", "Manifold capacity", "classes per feature", "classes"),
     ("capacity", "capacity_faces", "Manifold capacity, from faces", "classes per feature", "classes"),
     ("capacity", "dimension", "Class dimension D", "dimensions", "classes"),
-    ("capacity", "radius", "Class radius R_M", "radius / centre norm", "classes"),
+    ("capacity", "radius", "Class radius Rₘ", "radius / centre norm", "classes"),
     ("capacity", "radius_mean", "Class radius, mean over draws", "radius / centre norm", "classes"),
     ("capacity", "utility", "Utility Ψ", "share (0 to 1)", "classes"),
     ("capacity", "simulated_capacity", "Predicted simulated capacity", "classes per feature", "classes"),
@@ -98,6 +98,12 @@ _ROWS = (
     ("capacity_shuffled", "center_alignment", "Centres, shuffled labels", "mean |cosine|", "alignment"),
     ("capacity_shuffled", "axis_alignment", "Axes, shuffled labels", "mean |cosine|", "alignment"),
     ("capacity_shuffled", "center_axis_alignment", "Centres with axes, shuffled", "mean |cosine|", "alignment"),
+    ("capacity_noise", "capacity", "Manifold capacity, noise alone", "classes per feature", "classes"),
+    ("capacity_noise", "dimension", "Class dimension, noise alone", "dimensions", "classes"),
+    ("capacity_noise", "radius", "Class radius, noise alone", "radius / centre norm", "classes"),
+    ("capacity_noise", "center_alignment", "Centres, noise alone", "mean |cosine|", "alignment"),
+    ("capacity_noise", "axis_alignment", "Axes, noise alone", "mean |cosine|", "alignment"),
+    ("capacity_noise", "center_axis_alignment", "Centres with axes, noise alone", "mean |cosine|", "alignment"),
     ("participation_ratio_corrected", "", "Participation ratio, corrected", "dimensions", "dimension"),
     ("participation_ratio", "", "Participation ratio, plain", "dimensions", "dimension"),
     ("effective_rank", "", "Effective rank", "dimensions", "dimension"),
@@ -196,6 +202,14 @@ ELSEWHERE = frozenset({
     ("power_law_exponent", "first_rank"), ("power_law_exponent", "last_rank"),
     ("cross_validated_spectrum", "first_rank"), ("cross_validated_spectrum", "last_rank"),
 })  # fmt: skip
+# Numbers that say nearly the same as another one on the page, or how well it could be determined: closed at first.
+MINOR = frozenset({
+    ("capacity", "capacity_faces"), ("capacity", "radius_mean"), ("capacity", "simulated_capacity"),
+    ("capacity", "frac_inside"), ("capacity", "frac_nonseparable"), ("simulated_capacity", "frac_nonseparable"),
+    ("participation_ratio", "participation_ratio"), ("power_law_exponent", "r2"), ("cross_validated_spectrum", "r2"),
+    ("kernel_distance", "distance"), ("weight_movement", "frobenius"), ("cka_linear_biased", "cka_linear_biased"),
+    ("representation_change", "representation_change"),
+})  # fmt: skip
 ELSEWHERE_MEASURES = frozenset({"location", "time_regime"})
 
 
@@ -209,6 +223,11 @@ def floor_of(entry: Entry) -> tuple[str, str] | None:
         return "capacity", "alignment_floor"
     low = entry.measure == "capacity" and entry.quantity in ("capacity", "capacity_faces", "simulated_capacity")
     return ("capacity", "capacity_floor") if low else None
+
+
+def is_minor(entry: Entry) -> bool:
+    """Whether a quantity's panel adds little to those beside it."""
+    return (entry.measure, entry.quantity) in MINOR
 
 
 def entries(present: Iterable[tuple[str, str]], change: bool) -> list[Entry]:
@@ -234,6 +253,16 @@ def title_of(measure: str, quantity: str) -> str:
     """
     found = [e.title for e in CATALOGUE if (e.measure, e.quantity) == (measure, quantity)]
     return found[0] if found else _unlisted(measure, quantity, "other").title
+
+
+def axis_of(measure: str, quantity: str) -> str:
+    """What an axis of a quantity says: its unit.
+
+    >>> axis_of("linear_probe_accuracy", "linear_probe_accuracy")
+    'share right'
+    """
+    found = [e.axis for e in CATALOGUE if (e.measure, e.quantity) == (measure, quantity)]
+    return found[0] if found else _unlisted(measure, quantity, "other").axis
 
 
 def _unlisted(measure: str, quantity: str, group: str) -> Entry:

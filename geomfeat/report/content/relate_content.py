@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -107,8 +108,8 @@ def _slopes(related: Related, rows: Sequence[dict[str, Any]], *, notes: bool = T
     return grid(head, made)
 
 
-def follow_table(related: Related) -> Table | None:
-    """Which number follows richness, fit, both or neither, with the correlations."""
+def follow_table(related: Related) -> tuple[Table | None, list[str]]:
+    """(Which number follows richness, fit, both or neither, with the correlations; what limits them)."""
     rows = [r for r in related.follow.to_dict("records") if not (r["measure"] == LOCATION and r["quantity"] in
             ("low", "high"))]  # fmt: skip
     order = [*FOLLOWS, "cannot tell"]
@@ -116,14 +117,18 @@ def follow_table(related: Related) -> Table | None:
     made = []
     for r in rows:
         cells = [text_cell(r[b]) for b in related.by]
-        cells += [text_cell(r["follows"])]
+        cells += [text_cell(r["follows"], "", r["note"])]
         cells += [_between(r.get(f"rho_{k}"), r.get(f"low_{k}"), r.get(f"high_{k}"))
                   for k in ("richness", "train_loss", "train_accuracy")]  # fmt: skip
-        made.append((label_of((r["measure"], r["quantity"], r["layer"])), [*cells, text_cell(r["n"]),
-                                                                           text_cell(r["note"])]))  # fmt: skip
+        made.append((label_of((r["measure"], r["quantity"], r["layer"])), [*cells, text_cell(r["n"])]))
     head = ("number", *map(axis_name, related.by), "follows", "ρ with richness, fit fixed",
-            "ρ with train loss, richness fixed", "ρ with train accuracy, richness fixed", "n", "note")  # fmt: skip
-    return grid(head, made) if made else None
+            "ρ with train loss, richness fixed", "ρ with train accuracy, richness fixed", "n")  # fmt: skip
+    notes = Counter(r["note"] for r in rows if r["note"])
+    return grid(head, made) if made else None, [_of_how_many(note, n, len(rows)) for note, n in notes.items()]
+
+
+def _of_how_many(note: str, count: int, total: int) -> str:
+    return f"{note[:1].upper()}{note[1:]}{f' ({count} of {total} numbers)' if count < total else ''}."
 
 
 def comparisons(found: Trainings, table: Frame, level: float, seed: int) -> list[AtEqualFit]:

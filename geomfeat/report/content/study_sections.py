@@ -11,13 +11,14 @@ from typing import Any
 from geomfeat.charts import theme as look
 from geomfeat.location.result import Location
 from geomfeat.report.content import time_sentences as over_time
-from geomfeat.report.content.components import Table, text_cell
+from geomfeat.report.content.components import Cell, Table, decades_cell, grid, share_cell, text_cell
 from geomfeat.report.content.location_terms import LOCATION_TERMS
-from geomfeat.report.content.number_format import accuracies, percent, richness_text, share_text, signed
+from geomfeat.report.content.number_format import MISSING, accuracies, percent, richness_text, share_text, signed
 from geomfeat.report.content.sentences import answer, layers_line, next_step, true_minus
 from geomfeat.report.content.study_view import View
 
 CROWDED = 16
+MOST_CARDS = 3  # models whose answers are read side by side; of more, a table compares
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,27 @@ class AnswerCard:
 def cards(several: Sequence[View]) -> list[AnswerCard]:
     """One card for each model: the answer first, then its numbers."""
     return [_card(view) for view in several]
+
+
+def answer_table(several: Sequence[View]) -> Table | None:
+    """One row for each model, where there are more than a reader can compare card by card; else None."""
+    if len(several) <= MOST_CARDS or all(view.location is None for view in several):
+        return None
+    parts = list(dict.fromkeys(part for view in several for part in accuracies(view.study)))
+    head = ("model", "regime", "richness R (90 %)", "M", "E", "κ", "kernel change", "gap", "layers, input to output")
+    return grid((*head, *(f"accuracy, {part}" for part in parts)), [(v.name, _answer_cells(v, parts)) for v in several])
+
+
+def _answer_cells(view: View, parts: Sequence[str]) -> list[Cell]:
+    where, right = view.location, accuracies(view.study)
+    accuracy = [text_cell(percent(right.get(part))) for part in parts]
+    if where is None:
+        return [text_cell("not located"), *[text_cell(MISSING)] * 7, *accuracy]
+    demand = text_cell(true_minus(richness_text(where)))
+    decades = [decades_cell(value) for value in (where.movement, where.excess, where.kernel_demand)]
+    shares = [share_cell(value) for value in (where.kernel_change, where.linearisation_gap)]
+    layers = text_cell(layers_line(where) or MISSING)
+    return [text_cell(where.regime, where.regime), demand, *decades, *shares, layers, *accuracy]
 
 
 def _card(view: View) -> AnswerCard:

@@ -16,11 +16,15 @@ if TYPE_CHECKING:
     from geomfeat.study import Study
 
 INITIAL, TRAINED, CHANGE, RECORDED = "init", "trained", "init->trained", "recorded"
-AT_WORDS = {INITIAL: "initial", TRAINED: "trained", CHANGE: "initial to trained", RECORDED: "recorded"}
+OVER_TIME = "over time"
+AT_WORDS = {
+    INITIAL: "initial", TRAINED: "trained", CHANGE: "initial to trained", RECORDED: "recorded", OVER_TIME: OVER_TIME,
+}  # fmt: skip
 CROWDED = 24  # number of layers above which marks of single layers overlap
 AT_KEYS = {"initial": INITIAL, "trained": TRAINED}
 MOST_TICKS, FEW_TICKS = 12, 7
 LONGEST_TICK = 13
+MOST_NAMES = 2  # names of layers under one tick
 
 
 @dataclass(frozen=True)
@@ -147,8 +151,9 @@ def _float(value: Any) -> float:
 class Depth:
     """The horizontal axis of a profile: where each layer of each model stands on it.
 
-    Models with the same layers share an axis of layer names; with equally many, of layer numbers; else of the share
-    of the depth, since the third of six and the third of sixty layers have little in common.
+    Models with the same layers share an axis of layer names; with equally many, of layer numbers, with the names of two
+    kinds of network where there is room; else of the share of the depth, since the third of six and the third of sixty
+    layers have little in common. A label may have several lines.
     """
 
     kind: str
@@ -174,6 +179,10 @@ def depth_axis(several: Sequence[View]) -> Depth:
     ticks = tuple(float(i + 1) for i in shown)
     if all(v.layers == layers for v in several):
         return Depth("name", "layer, from input to output", ticks, tuple(clipped(layers[i]) for i in shown))
+    kinds = list(dict.fromkeys(v.layers for v in several))
+    if len(kinds) <= MOST_NAMES and len(layers) <= FEW_TICKS:  # a line for the names of each kind of network
+        labels = tuple("\n".join(dict.fromkeys(clipped(one[i]) for one in kinds)) for i in shown)
+        return Depth("number", "layer, from input to output", ticks, labels)
     return Depth("number", "layer number, from input to output", ticks, tuple(str(i + 1) for i in shown))
 
 

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geomfeat.charts import theme as look
+from geomfeat.charts._draw import label_log_axis
 from geomfeat.report.content.map_data import MOST_CLASSES, PAIRS, embedding_parts, shown_matrix
-from geomfeat.report.content.profile_data import floor_values, moments_of
+from geomfeat.report.content.profile_data import floor_values, lines_of, moments_of
 from geomfeat.report.content.quantity_labels import Entry
+from geomfeat.report.content.shared_parts import names_of
 from geomfeat.report.content.spectrum_data import shown_spectra
 from geomfeat.report.content.study_view import CROWDED, INITIAL, TRAINED, Depth, View, clipped, depth_axis, thinned
 from geomfeat.report.matplotlib.location import WIDTH, literal
@@ -41,12 +43,15 @@ def layer_profiles(several: list[View], chosen: list[Entry], group: str) -> Figu
     depth = depth_axis(several)
     for axes, entry in zip(panels, chosen, strict=True):
         drawn: list[float] = []
+        for at in moments_of(group):
+            for members in lines_of(several, entry, at):
+                shared = f"start of {names_of(members, several)}" if len(members) > 1 else ""
+                drawn += _line(axes, members[0], depth, entry, at, shared)
         for view in several:
-            for at in moments_of(group):
-                drawn += _line(axes, view, depth, entry, at)
             _floor(axes, view, depth, entry)
         if entry.log and drawn and min(drawn) > 0:
-            _log_axis(axes, max(drawn) / min(drawn))
+            axes.set_yscale("log")
+            label_log_axis(axes.yaxis, drawn)
         labels = [literal(label) for label in depth.labels]
         axes.set_xticks(depth.ticks, labels, **({"rotation": 40, "ha": "right"} if depth.kind == "name" else {}))
         axes.set_title(entry.title, loc="left")
@@ -61,17 +66,8 @@ def layer_profiles(several: list[View], chosen: list[Entry], group: str) -> Figu
     return figure
 
 
-def _log_axis(axes: Axes, span: float) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    axes.set_yscale("log")
-    axes.yaxis.set_minor_formatter(NullFormatter())
-    if span < 30:  # too few decades to label decades alone
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-
-
-def _line(axes: Axes, view: View, depth: Depth, entry: Entry, at: str) -> list[float]:
+def _line(axes: Axes, view: View, depth: Depth, entry: Entry, at: str, shared: str = "") -> list[float]:
+    """Draw a line in the colour of its model, or in grey where several models share it; returns its heights."""
     found = view.at(at, entry.measure, entry.quantity)
     values = [(depth.position(view, layer), found[layer]) for layer in view.layers if layer in found]
     y = [math.nan if v.drawn is None else v.drawn for _, v in values]
@@ -80,11 +76,13 @@ def _line(axes: Axes, view: View, depth: Depth, entry: Entry, at: str) -> list[f
         return []
     early = at == INITIAL
     words = {INITIAL: ", initial", TRAINED: ", trained"}.get(at, "")
+    colour = look.QUIET if shared else view.colour
     axes.errorbar(
-        [x for x, _ in values], y, yerr=[v.stderr or 0.0 for _, v in values], color=view.colour,
+        [x for x, _ in values], y, yerr=[v.stderr or 0.0 for _, v in values], color=colour,
         linestyle=":" if early else "-", linewidth=0.9 if early else 1.4, markersize=3.5,
-        marker="" if len(values) > CROWDED else look.mark(view.index),
-        markerfacecolor="white" if early else view.colour, elinewidth=0.7, label=literal(view.name) + words,
+        marker="" if len(values) > CROWDED else "o" if shared else look.mark(view.index),
+        markerfacecolor="white" if early else colour, elinewidth=0.7,
+        label=literal(shared) or literal(view.name) + words,
     )  # fmt: skip
     return known
 

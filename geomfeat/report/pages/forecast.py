@@ -6,11 +6,12 @@ import math
 from pathlib import Path
 
 from geomfeat.charts import figure_of
+from geomfeat.charts.paper_style import style
 from geomfeat.forecasting.result import Forecast
 from geomfeat.location.advice import Advice
 from geomfeat.location.regimes import MEANINGS
 from geomfeat.report.content.study_sections import flattened
-from geomfeat.report.figures import style, svg_data_uri
+from geomfeat.report.figures import data_uri
 from geomfeat.report.pages.frame import page_path, page_text, save_page
 from geomfeat.report.plotly.forecast import forecast_figures
 
@@ -36,7 +37,7 @@ def render(expected: Forecast, advice: Advice | None = None) -> str:
     """The page as text."""
     figures = forecast_figures(expected, advice)
     with style():
-        stills = {"layers": svg_data_uri(figure_of(expected._chart()))}
+        stills = {"layers": data_uri(figure_of(expected._chart()))}
     return page_text(
         "forecast.html.j2",
         figures,
@@ -59,6 +60,7 @@ def _card(expected: Forecast) -> list[tuple[str, str]]:
     low, high = expected.kernel_intervals.get("kernel_demand", (math.nan, math.nan))
     rows = [
         ("demand R", _decades(expected.richness, expected.low, expected.high)),
+        ("R as if linear, and with all samples fitted alike", _two_changes(expected)),
         ("kernel demand κ", _decades(expected.kernel_demand, low, high)),
         ("movement M", _decades(expected.movement)),
         ("excess E", _decades(expected.excess)),
@@ -66,6 +68,15 @@ def _card(expected: Forecast) -> list[tuple[str, str]]:
         ("steps, if it stays linear", "" if math.isnan(expected.steps) else f"{expected.steps:.3g}"),
     ]
     return [(name, text.replace("-", "−")) for name, text in rows if text]
+
+
+def _two_changes(expected: Forecast) -> str:
+    """The two demands that R is taken between, where they differ."""
+    of = expected.details.get("by_change", {})
+    found = of.get("richness", ())
+    if len(found) < 2:
+        return ""
+    return f"{found[0]:+.2f} and {found[1]:+.2f}, taken at {100 * of['share_of_straight']:.0f} % of the way"
 
 
 def _rates(expected: Forecast) -> list[tuple[str, str]]:
@@ -85,7 +96,10 @@ def _decades(value: float, low: float = math.nan, high: float = math.nan) -> str
 
 
 def _settings(expected: Forecast) -> dict[str, object]:
-    return {
+    found = {
         "loss": expected.loss, "optimizer": expected.optimizer or "gradient descent", "metric": expected.metric,
-        "trained": expected.tangent, "outputs": expected.readout, **expected.details,
+        "trained": expected.tangent, "outputs": expected.readout,
+        **{name: value for name, value in expected.details.items() if name != "by_change"},
     }  # fmt: skip
+    unknown = lambda v: v is None or v in ("", (), []) or (isinstance(v, float) and math.isnan(v))  # noqa: E731
+    return {name: value for name, value in found.items() if not unknown(value)}

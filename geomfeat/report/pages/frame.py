@@ -16,6 +16,7 @@ from typing import Any
 
 from geomfeat._version import __version__
 from geomfeat.charts import theme as look
+from geomfeat.charts.powers import raised
 from geomfeat.errors import BadInput
 from geomfeat.report.content.components import Figure, Panel, clean
 from geomfeat.storage.owned_files import as_path, make_folder, replace_page, require_own
@@ -28,6 +29,9 @@ def page_path(path: str | Path, name: str = "report.html") -> Path:
         raise BadInput(f"path={str(path)!r} is a folder: name the file, e.g. {str(path / name)!r}")
     require_own([path])
     return path
+
+
+SIZE = "\ue000"  # where a page says its size, which is known when it is whole
 
 
 def save_page(text: str, path: Path) -> Path:
@@ -60,15 +64,13 @@ def page_text(
         """All panels, packed; asked for below them."""
         return packed("{" + ",".join(f"{json.dumps(name)}:{text}" for name, text in placed.items()) + "}")
 
-    def size() -> str:
-        """How much of the page draws."""
-        script = len(compressed_plotly())
-        return f"{(script + len(specs()) + len(data)) / 1e6:.1f} MB, of which {script / 1e6:.1f} MB draw the plots"
-
-    return environment().get_template(template).render(
-        static=static or {}, spec=spec, specs=specs, size=size, data=Markup(data), plotly=compressed_plotly(),
+    text = environment().get_template(template).render(
+        static=static or {}, spec=spec, specs=specs, size=SIZE, data=Markup(data), plotly=compressed_plotly(),
         dark=look.DARK, tints=look.REGIME_TINTS, version=__version__, **fields,
     )  # fmt: skip
+    whole, script = len(text.encode()), len(compressed_plotly())
+    before, _, after = text.rpartition(SIZE)
+    return f"{before}{whole / 1e6:.1f} MB, of which {script / 1e6:.1f} MB draw the plots{after}"
 
 
 @cache
@@ -85,9 +87,8 @@ def packed(text: str) -> str:
 
 
 def spec_json(panel: Panel) -> str:
-    """A panel as JSON that can stand inside a script element: nothing in it can close the element."""
-    text = json.dumps(clean({"data": panel.data, "layout": panel.layout}), separators=(",", ":"), allow_nan=False)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    """A panel as JSON."""
+    return json.dumps(clean({"data": panel.data, "layout": panel.layout}), separators=(",", ":"), allow_nan=False)
 
 
 def themed(colour: str) -> str:
@@ -103,6 +104,7 @@ def themed(colour: str) -> str:
 def environment() -> Any:
     """The templates of the pages."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup, escape
 
     made = Environment(
         loader=PackageLoader("geomfeat.report"),
@@ -112,4 +114,5 @@ def environment() -> Any:
         lstrip_blocks=True,
     )
     made.filters["themed"] = themed
+    made.filters["raised"] = lambda text: Markup(raised(str(escape(text))))
     return made

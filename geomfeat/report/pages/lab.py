@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from geomfeat.charts import figure_of
+from geomfeat.charts import Heat, Plot, figure_of
+from geomfeat.charts.paper_style import style
 from geomfeat.lab import Experiment
 from geomfeat.lab.result import Check, Findings
 from geomfeat.report.content.components import Cell, Table, grid, number_cell, text_cell
 from geomfeat.report.content.study_sections import flattened
-from geomfeat.report.figures import as_bytes, style, svg_data_uri
+from geomfeat.report.figures import as_bytes, data_uri
 from geomfeat.report.pages.frame import page_path, page_text, save_page
-from geomfeat.report.plotly.charts import lab_figure
+from geomfeat.report.plotly.charts import lab_figure, row_figure
 from geomfeat.storage.owned_files import as_path, make_folder, replace_picture, require_own
 
 MOST_ROWS = 300  # rows of the results table in the page; the parquet file holds all
@@ -42,9 +44,13 @@ def save_lab_figures(found: Findings, folder: str | Path) -> list[Path]:
 
 def render(asked: Experiment, found: Findings, table_file: str = "") -> str:
     """The page as text."""
-    figures = [lab_figure(plot, static=str(i)) for i, plot in enumerate(found.plots)]
+    rows = in_rows(found.plots)
+    figures = [
+        row_figure(title, plots, static=str(i)) if title else lab_figure(plots[0], static=str(i))
+        for i, (title, plots) in enumerate(rows)
+    ]
     with style():
-        stills = {str(i): svg_data_uri(figure_of(plot)) for i, plot in enumerate(found.plots)}
+        stills = {str(i): data_uri(figure_of(*plots)) for i, (_, plots) in enumerate(rows)}
     return page_text(
         "lab.html.j2",
         figures,
@@ -61,6 +67,18 @@ def render(asked: Experiment, found: Findings, table_file: str = "") -> str:
         notes=list(found.notes),
         settings=flattened(dict(found.settings)),
     )
+
+
+def in_rows(plots: Sequence[Plot | Heat]) -> list[tuple[str, list[Plot | Heat]]]:
+    """(title, plots) of each row; one without a title holds one plot."""
+    rows: list[tuple[str, list[Plot | Heat]]] = []
+    for plot in plots:
+        title = plot.row if isinstance(plot, Plot) else ""
+        if title and rows and rows[-1][0] == title:
+            rows[-1][1].append(plot)
+        else:
+            rows.append((title, [plot]))
+    return rows
 
 
 def checks_table(found: Findings) -> Table | None:

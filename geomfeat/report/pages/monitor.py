@@ -10,11 +10,12 @@ from typing import Any
 import pandas as pd
 
 from geomfeat.charts import figure_of
+from geomfeat.charts.paper_style import style
 from geomfeat.location.regimes import MEANINGS
 from geomfeat.monitoring.folder import PAGE
 from geomfeat.monitoring.result import Monitored
 from geomfeat.report.content.study_sections import flattened
-from geomfeat.report.figures import style, svg_data_uri
+from geomfeat.report.figures import data_uri
 from geomfeat.report.pages.frame import page_path, page_text, save_page
 from geomfeat.report.plotly.monitor import monitor_figures, numbered
 
@@ -90,4 +91,4 @@ def _cost(record: Monitored) -> str:
 def _stills(record: Monitored) -> dict[str, str]:
     """A still picture of the first figure, for readers without JavaScript; every number is in a table."""
     with style():
-        return {"place": svg_data_uri(figure_of(record._chart()))}
+        return {"place": data_uri(figure_of(record._chart()))}

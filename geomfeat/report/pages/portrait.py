@@ -33,7 +33,16 @@ from geomfeat.report.content.sweep_charts import (
     varying,
 )
 from geomfeat.report.pages.frame import page_path, save_page
-from geomfeat.report.pages.sweep_common import Picture, counted, explorer_of, rendered, save_pictures, trainings_table
+from geomfeat.report.pages.sweep_common import (
+    Picture,
+    PictureRow,
+    counted,
+    explorer_of,
+    rendered,
+    rows_by_group,
+    save_pictures,
+    trainings_table,
+)
 
 MOST_COURSES = 7  # trajectories in a static picture: one for each colour of the palette
 MOST_GROUPS = 6
@@ -64,8 +73,9 @@ def write_portrait_page(
             "the table holds losses only, so there is nothing to draw: run the sweep with measures or location"
         )
     pictures = portrait_pictures(table, found, axes)
-    place = {"maps": [p for p in pictures.values() if not isinstance(p, Plot)],
-             "courses": [p for p in pictures.values() if isinstance(p, Plot)]}  # fmt: skip
+    maps = {name: picture for name, picture in pictures.items() if not isinstance(picture, Plot)}
+    paths = [picture for picture in pictures.values() if isinstance(picture, Plot)]
+    place = {"maps": rows_by_group(found, maps, MOST_GROUPS), "courses": [PictureRow("", paths)] if paths else []}
     text = rendered(
         "portrait.html.j2", place, explorer, settings=settings or {},
         title=f"Portrait over {axis_name(axes[0])} and {axis_name(axes[1])}", counted=counted(found),

@@ -9,17 +9,26 @@ from typing import TYPE_CHECKING, Any
 
 from geomfeat.charts import theme as look
 from geomfeat.errors import BadInput
-from geomfeat.report.content.components import Table, grid, text_cell
+from geomfeat.report.content.components import Cell, Table, grid, text_cell
+from geomfeat.report.content.number_format import MISSING, number
 from geomfeat.report.content.sentences import left_out, troubles
 from geomfeat.report.content.study_sections import glossary, settings_table
 from geomfeat.report.content.study_view import View
 from geomfeat.report.content.symbol_paths import symbol_path
 from geomfeat.report.pages.frame import page_path, page_text, save_page
 from geomfeat.report.pages.study import Section
-from geomfeat.report.plotly.areas import area_figures, area_matrices, area_spectra
+from geomfeat.report.plotly.areas import READING, area_figures, area_keys, area_matrices, area_spectra
+from geomfeat.report.plotly.time_courses import time_figures
 
 if TYPE_CHECKING:
     from geomfeat.study import Study
+
+
+MOST_SIDE_BY_SIDE = 3  # recordings
+FACTS = (
+    "trials", "conditions", "trials of each", "units", "areas (units, signal to noise)", "time", "trials are",
+    "trials are grouped by",
+)  # fmt: skip
 
 
 def of_recordings(studies: Sequence[Study]) -> bool:
@@ -71,36 +80,46 @@ def default_title(several: Sequence[View]) -> str:
 
 def sections(several: list[View]) -> list[Section]:
     """The sections that draw, in the order of the page."""
+    timed, measured = time_figures(several), area_figures(several)
     return [
-        Section("areas", "Measures of each area", area_figures(several), "No measure of areas was run."),
+        Section("areas", "Measures of each area", measured, "No measure of areas was run.", READING,
+                area_keys(measured)),
         Section(
             "cka", "Similarity between areas", area_matrices(several),
             "There is no pair of areas, or CKA was not among the measures.",
         ),
         Section("spectra", "Spectra", area_spectra(several), "There are no spectra."),
+        *([Section("time", "Over time", timed, "")] if timed else []),
     ]  # fmt: skip
 
 
 def recorded_table(several: Sequence[View]) -> Table:
-    """What each recording holds."""
-    rows = []
-    for view in several:
-        facts = view.study.settings["recording"]
-        areas = ", ".join(f"{area} ({count})" for area, count in facts["units_by_area"].items())
-        kind = "pseudo-population" if facts["pseudo_population"] else "recorded together"
-        cells: list[Any] = [
-            facts["trials"], len(facts["trials_per_condition"]), _span(facts), facts["units"], areas, facts["time"],
-            kind, facts["errors_over"],
-        ]  # fmt: skip
-        rows.append((view.name, [text_cell(cell) for cell in cells]))
-    heads = ("recording", "trials", "conditions", "trials of each", "units", "areas (units)", "time", "trials are",
-             "trials are grouped by")  # fmt: skip
-    return grid(heads, rows)
+    """What each recording holds: a row for each, or of few recordings a row for each fact, which is narrower."""
+    facts = [_facts_of(view) for view in several]
+    if len(several) > MOST_SIDE_BY_SIDE:
+        return grid(("recording", *FACTS), [(v.name, cells) for v, cells in zip(several, facts, strict=True)])
+    return grid(("", *(view.name for view in several)), list(zip(FACTS, zip(*facts, strict=True), strict=True)))
+
+
+def _facts_of(view: View) -> list[Cell]:
+    facts = view.study.settings["recording"]
+    noise = facts.get("signal_to_noise", {})
+    areas = ", ".join(f"{area} ({n}, {_shown(noise.get(area))})" for area, n in facts["units_by_area"].items())
+    kind = "pseudo-population" if facts["pseudo_population"] else "recorded together"
+    cells: list[Any] = [
+        facts["trials"], len(facts["trials_per_condition"]), _span(facts), facts["units"], areas, facts["time"],
+        kind, facts["errors_over"],
+    ]  # fmt: skip
+    return [text_cell(cell) for cell in cells]
 
 
 def _span(facts: Any) -> str:
     counts = sorted(facts["trials_per_condition"].values())
     return str(counts[0]) if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]}"
+
+
+def _shown(ratio: float | None) -> str:
+    return MISSING if ratio is None else number(ratio).replace("-", "−")
 
 
 def trials_table(view: View) -> Table:

@@ -38,14 +38,17 @@ from geomfeat.report.pages.frame import page_path, save_page
 from geomfeat.report.pages.sweep_common import (
     MOST_ROWS,
     Picture,
+    PictureRow,
     counted,
     explorer_of,
     rendered,
+    rows_by_group,
     save_pictures,
     trainings_table,
 )
 
 MOST_GROUPS = 6  # groups with static maps; the explorer shows all
+RESIDUAL = "residual"
 LEFT = "Residuals of the fitted slopes: a visible pattern means that constant slopes do not describe the data fully."
 
 
@@ -64,8 +67,9 @@ def write_relate_page(
     path = page_path(path, "relate.html")
     found = trainings_of(table)
     pictures = relate_pictures(related, table, found)
-    place = {"maps": [p for n, p in pictures.items() if not n.startswith("residual")],
-             "residuals": [p for n, p in pictures.items() if n.startswith("residual")]}  # fmt: skip
+    maps = {name: picture for name, picture in pictures.items() if not name.startswith(RESIDUAL)}
+    left = [picture for name, picture in pictures.items() if name.startswith(RESIDUAL)]
+    place = {"maps": rows_by_group(found, maps, MOST_GROUPS), "residuals": [PictureRow("", left)] if left else []}
     slopes, total = slopes_table(related, MOST_ROWS)
     equal = [
         {"title": c.title, "problem": c.problem, "statement": c.found.statement if c.found else "",
@@ -73,11 +77,12 @@ def write_relate_page(
         for c in comparisons(found, table, related.level, seed)
     ]  # fmt: skip
     tables, reasons = theory_tables(related)
+    follow, limits = follow_table(related)
     text = rendered(
         "relate.html.j2", place, explorer_of(found, table), settings=settings or {},
         title="What sets the regime: " + ", ".join(axis_name(a) for a in related.axes), counted=counted(found),
         answer=answer(related), theory=tables, reasons=reasons, slopes=slopes, slopes_total=total,
-        follow=follow_table(related), equal=equal, notes=[*notes, *related.notes], trainings=trainings_table(found),
+        follow=follow, limits=limits, equal=equal, notes=[*notes, *related.notes], trainings=trainings_table(found),
         count=len(found.frame), table_file=table_file, level=f"{related.level:.0%}",
         more_groups=len(found.groups()) - MOST_GROUPS,
     )  # fmt: skip
@@ -110,7 +115,7 @@ def relate_pictures(related: Related, table: pd.DataFrame, found: Trainings) -> 
             if (drawn := _map(rows, axes, title, unit_of(key), theory)) is not None:
                 out[name] = drawn
             if quantity == "richness" and (left := _residual(table, group, axes, title)) is not None:
-                out[f"residual_{number + 1}"] = left
+                out[f"{RESIDUAL}_{number + 1}"] = left
     return out
 
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from geomfeat.charts import theme as look
 from geomfeat.report.content import time_sentences as over_time
-from geomfeat.report.content.components import Figure
+from geomfeat.report.content.components import Figure, Key
 from geomfeat.report.content.sentences import comparison, left_out, troubles
-from geomfeat.report.content.study_sections import cards, glossary, settings_table, strips
+from geomfeat.report.content.study_sections import answer_table, cards, glossary, settings_table, strips
 from geomfeat.report.content.study_view import View, views
 from geomfeat.report.content.symbol_paths import symbol_path
 from geomfeat.report.pages.frame import page_path, page_text, save_page
@@ -35,12 +35,17 @@ STILL = ("richness_scale", "features_kernel_plane", "demand_movement_plane")
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page: an anchor, a title, figures, and what to say where there is nothing to draw."""
+    """A part of the page: an anchor, a title, figures, and what to say where there is nothing to draw.
+
+    `intro` and `keys` say once, for all its figures, how to read them and what their marks are.
+    """
 
     key: str
     title: str
     figures: list[Figure]
     absent: str = ""
+    intro: str = ""
+    keys: Sequence[Key] = ()
 
 
 def write_page(studies: Study | Sequence[Study], path: str | Path, *, title: str | None = None) -> Path:
@@ -71,6 +76,7 @@ def render(several: list[View], title: str | None = None) -> str:
         title=title or default_title(several),
         views=several,
         comparison=comparison(several),
+        answers=answer_table(several),
         cards=cards(several),
         sections=parts,
         strips=strips(several),
@@ -129,7 +135,7 @@ def still_pictures(several: list[View]) -> dict[str, str]:
     """
     if all(view.location is None for view in several):
         return {}
-    from geomfeat.report.figures import drawings, svg_data_uri
+    from geomfeat.report.figures import data_uri, drawings
 
     made = drawings(several)
-    return {name: svg_data_uri(made[name]()) for name in STILL if name in made}
+    return {name: data_uri(made[name]()) for name in STILL if name in made}

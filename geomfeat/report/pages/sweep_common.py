@@ -3,23 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from geomfeat.charts import Heat, Plot, figure_of
+from geomfeat.charts.paper_style import style
 from geomfeat.comparison.relations.runs import FIT, Frame, Trainings
 from geomfeat.errors import BadInput
 from geomfeat.report.content.components import Cell, Table, grid, number_cell, text_cell
 from geomfeat.report.content.explorer_data import explorer_data, json_text
+from geomfeat.report.content.sentences import named
 from geomfeat.report.content.study_sections import flattened
 from geomfeat.report.content.sweep_charts import LOCATION, PLACES, axis_name, varying
-from geomfeat.report.figures import as_bytes, style, svg_data_uri
+from geomfeat.report.figures import as_bytes, data_uri
 from geomfeat.report.pages.frame import page_text
-from geomfeat.report.plotly.charts import lab_figure
+from geomfeat.report.plotly.charts import row_figure
 from geomfeat.storage.owned_files import as_path, make_folder, replace_picture, require_own
 
 MOST_ROWS = 400  # rows of a table in the page; the parquet file holds all
 Picture = Plot | Heat
+
+
+@dataclass(frozen=True)
+class PictureRow:
+    """Pictures that stand side by side: one of a kind for each quantity, or for each group."""
+
+    title: str
+    pictures: Sequence[Picture]
+
+
+def rows_by_group(found: Trainings, pictures: Mapping[str, Picture], most: int) -> list[PictureRow]:
+    """Pictures named "..._1", "..._2", ... by the group of trainings as a row for each group, in which they are titled
+    by what they show alone."""
+    rows = []
+    for i, (facts, _) in enumerate(found.groups()[:most]):
+        group = named(facts)
+        own = [picture for name, picture in pictures.items() if name.endswith(f"_{i + 1}")]
+        if own:
+            rows.append(PictureRow(group, [replace(p, title=p.title.removesuffix(f", {group}")) for p in own]))
+    return rows
 
 
 def save_pictures(pictures: Mapping[str, Picture], folder: str | Path) -> list[Path]:
@@ -41,17 +64,17 @@ def save_pictures(pictures: Mapping[str, Picture], folder: str | Path) -> list[P
 
 
 def rendered(
-    template: str, pictures: Mapping[str, Sequence[Picture]], explorer: dict[str, Any] | None, *,
+    template: str, pictures: Mapping[str, Sequence[PictureRow]], explorer: dict[str, Any] | None, *,
     settings: Mapping[str, Any], **fields: Any,
 ) -> str:  # fmt: skip
-    """A page as text. pictures: section -> its pictures; explorer: see `explorer_of`; fields: for the template."""
-    numbered = [(section, picture) for section, several in pictures.items() for picture in several]
+    """A page as text. pictures: section -> its rows; explorer: see `explorer_of`; fields: for the template."""
+    numbered = [(section, row) for section, several in pictures.items() for row in several]
     figures: dict[str, list[Any]] = {section: [] for section in pictures}
     stills = {}
     with style():
-        for i, (section, picture) in enumerate(numbered):
-            figures[section].append(lab_figure(picture, static=str(i)))
-            stills[str(i)] = svg_data_uri(figure_of(picture))
+        for i, (section, row) in enumerate(numbered):
+            figures[section].append(row_figure(row.title, row.pictures, static=str(i)))
+            stills[str(i)] = data_uri(figure_of(*row.pictures))
     return page_text(
         template, [figure for several in figures.values() for figure in several], static=stills, figures=figures,
         explore=explorer, data="" if explorer is None else json_text(explorer["data"]),

@@ -16,7 +16,8 @@ from geomfeat.comparison.validation.outcomes.foretelling import COORDINATES, NON
 from geomfeat.lab import Experiment
 from geomfeat.lab.result import Check, Findings
 from geomfeat.report.pages.lab import write_lab_page
-from geomfeat.report.pages.validation_outcomes import outcome_checks, outcome_notes, outcome_plots
+from geomfeat.report.pages.validation_forest import forest_plots
+from geomfeat.report.pages.validation_outcomes import WORDS, outcome_checks, outcome_notes, outcome_plots
 
 PER_PLOT = 8  # families in one plot
 GOALS = {"slope": 0.03, "scatter": 0.05, "lazy_excess": 0.1, "reinit_median": 0.08, "reinit_worst": 0.2}
@@ -51,7 +52,9 @@ def findings_of(found: Validation, settings: Mapping[str, Any]) -> Findings:
         notes.append(f"Trainings that missed the target loss and are left out: {missed}.")
     notes += [f"{name} was not trained: {reason}" for name, reason in found.absent.items()]
     notes += [*_stopping(families), *_onsets(found)]
-    plots = [*_ladders(found.runs.to_dict("records")), _onset_plot(found)] if len(found.runs) else []
+    plots = forest_plots(found)
+    if len(found.runs):
+        plots += [*_ladders(found.runs.to_dict("records")), _onset_plot(found)]
     if found.by_outcome is not None:
         plots += outcome_plots(found.outcomes.to_dict("records"))
         notes += outcome_notes(found.by_outcome)
@@ -104,7 +107,7 @@ def _answer(found: Validation) -> str:
     texts = []
     if len(found.families):
         texts.append(
-            f"the slope of R on log10 γ is within "
+            f"the slope of R on log₁₀ γ is within "
             f"{s['slope, largest distance from 1']:.3f} of 1 in every family where it should be, with a scatter of "
             f"{s['scatter, median']:.3f} decades (worst {s['scatter, worst']:.3f}); M − R at the lazy end is "
             f"{s['M - R in the lazy range, median']:+.3f} (median). From fresh weights R is off by "
@@ -113,11 +116,10 @@ def _answer(found: Validation) -> str:
     if found.by_outcome is not None:
         texts.append(
             f"whether the linearised network is more than {NONLINEAR:g} off is foretold with AUC "
-            + ", ".join(f"{s[f'AUC of a gap above .3: {name}']:.3f} by {name}" for name in COORDINATES)
+            + ", ".join(f"{s[f'AUC of a gap above .3: {name}']:.3f} by {WORDS.get(name, name)}" for name in COORDINATES)
         )
-    texts.append(
-        f"90 % intervals contain the true value in {s['coverage, mean']:.0%} (worst family {s['coverage, worst']:.0%})"
-    )
+    held, worst = (100 * s[f"coverage, {name}"] for name in ("mean", "worst"))
+    texts.append(f"90 % intervals contain the true value in {held:.0f} % (worst family {worst:.0f} %)")
     first, *others = texts
     return ". ".join([f"{count}: {first}", *(text[0].upper() + text[1:] for text in others)]) + "."
 
@@ -166,8 +168,9 @@ def _ladders(rows: Sequence[Mapping[str, Any]]) -> list[Plot]:
         offset = sorted(middle)[len(middle) // 2]
         line = Curve("slope 1", gammas, [math.log10(x) + offset for x in gammas], kind="theory")
         plots.append(
-            Plot(f"Demand over output scale, families {first + 1} to {min(first + PER_PLOT, len(names))}", "γ",
-                 "R, decades", [*curves, line], log_x=True)
+            Plot(f"Families {first + 1} to {min(first + PER_PLOT, len(names))}", "γ", "R, decades", [*curves, line],
+                 log_x=True, row="Demand over output scale",
+                 caption="Each line is a family; dashed lines have slope 1 and no other meaning.")
         )  # fmt: skip
     return plots
 

@@ -14,6 +14,16 @@ from geomfeat.lab.result import Check
 
 EXACT, FLAT_WITHIN, SLOPE = 1e-6, 0.1, 0.03
 AXES = {"R": "R, decades", "kappa": "κ, decades", "kappa_a": "κ on the target, decades"}
+CAPTION = (
+    "Every training of the families that are judged by outcomes, by what is varied in them; those that are linear to "
+    "rounding are not drawn."
+)
+ROUNDING = 1e-9  # of the gap of what is linear
+WORDS = {
+    "kappa": "κ", "kappa_a": "κ on the target", "weight_change": "change of the weights",
+    "one_minus_cka": "1 − CKA of the features", "alignment": "alignment of the features with the targets",
+    "alignment_gain": "its gain in training",
+}  # fmt: skip
 GOVERNED = ("R", "kappa")  # whose slopes on width and output scale are known
 
 
@@ -25,15 +35,15 @@ def outcome_plots(rows: Sequence[Mapping[str, Any]]) -> list[Plot]:
     for name, label in AXES.items():
         curves = []
         for kind in kinds:
-            own = [row for row in fine if row["kind"] == kind and math.isfinite(row[name]) and row["gap"] > 0]
+            own = [row for row in fine if row["kind"] == kind and math.isfinite(row[name]) and row["gap"] > ROUNDING]
             if own:
                 curves.append(Curve(kind, column(own, name).tolist(), column(own, "gap").tolist(), kind="scatter"))
         if curves:
             ends = [min(min(c.x) for c in curves), max(max(c.x) for c in curves)]
             curves.append(Curve(f"gap {NONLINEAR:g}", ends, [NONLINEAR] * 2, kind="theory"))
             plots.append(
-                Plot(f"Linearisation gap over {label.split(',')[0]}", label, "linearisation gap", curves, log_y=True,
-                     caption="Every training of the families that are judged by outcomes, by what is varied in them.")
+                Plot(f"over {label.split(',')[0]}", label, "linearisation gap", curves, log_y=True, caption=CAPTION,
+                     row="Linearisation gap")
             )  # fmt: skip
     return plots
 
@@ -64,7 +74,7 @@ def outcome_checks(found: OutcomeJudgement) -> list[Check]:
 def outcome_notes(found: OutcomeJudgement) -> list[str]:
     """Sentences: what each coordinate foretells, thresholds, stability, and families that are ranked badly."""
     notes = [
-        f"{row['coordinate']}: rank correlation {row['spearman_gap']:.2f} with the linearisation gap, "
+        f"{_in_words(row['coordinate'])}: rank correlation {row['spearman_gap']:.2f} with the linearisation gap, "
         f"{row['spearman_kernel_change']:.2f} with the change of the kernel, {row['spearman_test_disagreement']:.2f} "
         f"with the disagreement of the linear model on test inputs (within families {row['within_gap']:.2f}, "
         f"{row['within_kernel_change']:.2f}, {row['within_test_disagreement']:.2f}); a gap above {NONLINEAR:g} is kept "
@@ -81,7 +91,7 @@ def outcome_notes(found: OutcomeJudgement) -> list[str]:
     )
     notes += [_thresholds(row) for row in found.thresholds.to_dict("records")]
     notes += [
-        f"{row['what']}: differs by {row['median']:.3f} decades (median), nine tenths by less than "
+        f"{_in_words(row['what'])}: differs by {row['median']:.3f} decades (median), nine tenths by less than "
         f"{row['nine_tenths']:.3f}."
         for row in found.stability.to_dict("records")
     ]
@@ -90,8 +100,15 @@ def outcome_notes(found: OutcomeJudgement) -> list[str]:
     return [*notes, *_badly_ranked(found)]
 
 
+def _in_words(name: str) -> str:
+    """A coordinate's name in words, alone or at the beginning of a longer text."""
+    first, comma, rest = name.partition(",")
+    return WORDS.get(first, first) + comma + rest
+
+
 def _thresholds(row: Mapping[str, Any]) -> str:
     features, _, kernel = row["coordinate"].rpartition(", ")
+    kernel = _in_words(kernel)
     also = f" ('rich' needs {features} above {row['features']:+.2f} too)" if features else ""
     return (
         f"Thresholds {row['lower']:+.2f} and {row['upper']:+.2f} of {kernel}{also}, set on one half of the families "
@@ -105,5 +122,6 @@ def _badly_ranked(found: OutcomeJudgement) -> list[str]:
         rows = found.outcome_families.to_dict("records")
         bad = [f"{row['family']} ({row[f'spearman_{name}']:.2f})" for row in rows if row[f"spearman_{name}"] < 0.7]
         if bad:
-            notes.append(f"Families in which {name} ranks the gap with a correlation below .7: {', '.join(bad)}.")
+            families = ", ".join(bad)
+            notes.append(f"Families in which {_in_words(name)} ranks the gap with a correlation below .7: {families}.")
     return notes

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from geomfeat.charts import Curve, Heat, Plot, theme as look
-from geomfeat.charts.curve_style import bare, curve_colours, largest_size, lower_errors
+from geomfeat.charts.curve_style import bare, bars_of, curve_colours, largest_size, lower_errors
 from geomfeat.report.content.components import (  # fmt: skip
     Figure,
     Key,
@@ -24,29 +25,89 @@ from geomfeat.report.content.components import (  # fmt: skip
 from geomfeat.report.content.symbol_paths import symbol_path
 
 MODES = {"measured": "lines+markers", "theory": "lines", "scatter": "markers"}
+ROW = 19  # pixels of a row with a name
+ROW_HEIGHT = 290  # pixels of a plot that stands in a row of several
 MOST_ROWS = 400  # rows of a table in the page; a map with more cells is in the results table only
 
 
 def lab_figure(plot: Plot | Heat, static: str = "") -> Figure:
     """A plot of an experiment as a figure of the page: one panel, its caption and its numbers."""
-    panel = _curves_panel(plot) if isinstance(plot, Plot) else _map_panel(plot)
+    panel = chart_panel(plot)
     table = _curves_table(plot) if isinstance(plot, Plot) else _map_table(plot)
     return Figure(plot.title, plot.caption, [panel], [table] if table else [], static=static)
 
 
-def _curves_panel(plot: Plot) -> Panel:
-    curves = list(plot.curves)
-    data = [_trace(c, *of, plot.log_y) for c, of in zip(curves, curve_colours(curves), strict=True)]
+def row_figure(title: str, plots: Sequence[Plot | Heat], static: str = "") -> Figure:
+    """Plots of one kind side by side, with one caption (the longest: it says what any of them shows)."""
+    tables = [_curves_table(plot) if isinstance(plot, Plot) else _map_table(plot) for plot in plots]
+    caption = max((plot.caption for plot in plots), key=len, default="")
+    panels = [_in_row(chart_panel(plot)) for plot in plots]
+    return Figure(title, caption, panels, [table for table in tables if table], static=static, shape="triples")
+
+
+def _in_row(panel: Panel) -> Panel:
+    """Lower, and with a bare colour scale: the panel's title says what it is of."""
+    data = [
+        {**trace, "colorbar": {k: v for k, v in trace["colorbar"].items() if k != "title"}}
+        if "colorbar" in trace
+        else trace
+        for trace in panel.data
+    ]
+    return replace(panel, data=data, layout={**panel.layout, "height": ROW_HEIGHT}, size="small")
+
+
+def chart_panel(plot: Plot | Heat) -> Panel:
+    """Curves or a map as one panel."""
+    return curves_panel(plot) if isinstance(plot, Plot) else _map_panel(plot)
+
+
+def curves_panel(plot: Plot, model: int | None = None) -> Panel:
+    """Curves as one panel; `model`: index of the model that it shows, see `Panel`."""
+    curves, data = list(plot.curves), []
+    for curve, (colour, number) in zip(curves, curve_colours(curves), strict=True):
+        if curve.kind == "band" and curve.error is not None:
+            data.append(_band(curve, colour, plot.log_y))
+        data.append(_trace(curve, colour, number, plot))
+    rows = len(plot.y_ticks)
     frame = layout(
-        (log_axis if plot.log_x else axis)(plain(plot.x_label)),
-        (log_axis if plot.log_y else axis)(plain(plot.y_label)),
-        height=330,
+        log_axis(plain(plot.x_label), (x for c in curves for x in c.x)) if plot.log_x else axis(plain(plot.x_label)),
+        _rows_axis(plot)
+        if rows
+        else log_axis(plain(plot.y_label), (y for c in curves for y in c.y))
+        if plot.log_y
+        else axis(plain(plot.y_label)),
+        height=ROW * rows + 70 if rows else 330,
         margin={"l": 56, "r": 14, "t": 10, "b": 46},
     )
+    frame["shapes"] = [
+        {"type": "line", "xref": "x", "yref": "paper", "x0": start, "x1": stop, "y0": height, "y1": height,
+         "line": {"color": bar, "width": 4}}
+        for start, stop, height, bar in bars_of(plot)
+    ]  # fmt: skip
     if plot.x_ticks:
         ticks = {"tickvals": list(range(len(plot.x_ticks))), "ticktext": [plain(t) for t in plot.x_ticks]}
         frame["xaxis"] = {**frame["xaxis"], **ticks}
-    return Panel(plot.title, data, frame, "map", keys=_keys(curves))
+    return Panel(plot.title, data, frame, "map", model=model, keys=_keys(curves))
+
+
+def _band(curve: Curve, colour: str, log_y: bool) -> dict[str, Any]:
+    """One standard error above and below a curve, as an area."""
+    assert curve.error is not None
+    high = [y + e for y, e in zip(curve.y, curve.error, strict=True)]
+    low = [y - e for y, e in zip(curve.y, lower_errors(curve, log_y), strict=True)]
+    return {
+        "type": "scatter", "mode": "lines", "name": plain(curve.label),
+        "x": [*curve.x, *reversed(curve.x)], "y": [*high, *reversed(low)],
+        "fill": "toself", "fillcolor": colour, "opacity": 0.22, "line": {"width": 0, "color": colour},
+        "hoverinfo": "skip",
+    }  # fmt: skip
+
+
+def _rows_axis(plot: Plot) -> dict[str, Any]:
+    """Names of rows, from the top."""
+    rows = len(plot.y_ticks)
+    marks = {"tickvals": list(range(rows)), "ticktext": [plain(t) for t in plot.y_ticks]}
+    return axis(plain(plot.y_label), range=[rows - 0.5, -0.5], **marks)
 
 
 def _keys(curves: list[Curve]) -> list[Key]:
@@ -61,7 +122,7 @@ def _keys(curves: list[Curve]) -> list[Key]:
     ]  # fmt: skip
 
 
-def _trace(curve: Curve, colour: str, number: int, log_y: bool) -> dict[str, Any]:
+def _trace(curve: Curve, colour: str, number: int, plot: Plot | None = None) -> dict[str, Any]:
     theory = curve.kind == "theory"
     line = {"color": colour, "width": 1.5, "dash": "dash" if theory else "solid"}
     trace: dict[str, Any] = {
@@ -71,9 +132,11 @@ def _trace(curve: Curve, colour: str, number: int, log_y: bool) -> dict[str, Any
     }  # fmt: skip
     if not bare(curve):
         trace["marker"] = {"color": colour, "symbol": look.symbol(number), "size": 6}
-    if curve.error is not None:
-        down = {"symmetric": False, "arrayminus": lower_errors(curve, log_y)}
-        trace["error_y"] = {**error_bars(list(curve.error)), **down, "color": colour}
+    if curve.error is not None and curve.kind != "band":
+        along_x = plot is not None and bool(plot.y_ticks)
+        down = {"symmetric": False, "arrayminus": lower_errors(curve, plot is not None and plot.log_y)}
+        bars = error_bars(list(curve.error)) if along_x else {**error_bars(list(curve.error)), **down}
+        trace["error_x" if along_x else "error_y"] = {**bars, "color": colour}
     return trace
 
 
@@ -89,7 +152,7 @@ def _map_panel(heat: Heat) -> Panel:
     ink = look.ON_LIGHT if heat.centered else look.ON_DARK  # the middle of a diverging scale is light
     for line in heat.lines:
         data.append(
-            {**_trace(line, ink, 0, False), "mode": "lines", "line": {"color": ink, "width": 1 if heat.centered else 2,
+            {**_trace(line, ink, 0), "mode": "lines", "line": {"color": ink, "width": 1 if heat.centered else 2,
              "dash": "dash" if line.kind == "theory" else "solid"}}
         )  # fmt: skip
     data += [_marks_trace(curve, i) for i, curve in enumerate(heat.marks)]

@@ -1,4 +1,4 @@
-"""Models over relative depth: matching layers, profiles of measures, and similarity of layers to brain data."""
+"""Models over relative depth: matching layers, and profiles of measures."""
 
 from __future__ import annotations
 
@@ -15,21 +15,38 @@ from geomfeat.report.content.components import (  # fmt: skip
     error_bars,
     grid,
     layout,
-    note,
+    log_axis,
     number_cell,
     plain,
     text_cell,
     value_cell,
 )
 from geomfeat.report.content.quantity_labels import GROUPS, OF_BARS, Entry, entries, floor_of
+from geomfeat.report.content.recorded_facts import recorded_words
 from geomfeat.report.content.study_view import Value, clipped
+from geomfeat.report.plotly.depth_places import DEPTH, depth_axis, places
 from geomfeat.report.plotly.similarity import SCALE
 
 if TYPE_CHECKING:
     from geomfeat.comparison.models.result import ModelComparison
 
 MOST_PAIRS = 12
-DEPTH = {"range": [-6, 106], "tickvals": [0, 25, 50, 75, 100]}
+# What captions of networks say of layers and training, said of areas and layers whose rows correspond by condition.
+TITLES = {
+    "classes": "Capacity and the geometry of the conditions", "alignment": "Alignments between conditions",
+    "dimension": "Dimension of areas and layers", "labels": "What areas and layers say about the conditions",
+}  # fmt: skip
+OF_AREAS = {
+    "classes": "Capacity is high where conditions are easy to separate, because their dimension or radius is low. The "
+    "grey line and dashes are the number of conditions over the rank, the value for points without structure: at this "
+    "floor (crosses) conditions are not separable.",
+    "alignment": "Mean absolute cosines between the centres and axes of conditions; grey is the value for random "
+    "directions in as many units.",
+    "dimension": "How many directions the patterns use, by measures that weigh large and small directions differently. "
+    "It depends on the number of rows, which is the same for all, and in areas on the noise of the trials.",
+    "labels": "As conditions are encoded better, probe accuracy and label alignment rise, and scatter within "
+    "conditions (NC1) falls.",
+}  # fmt: skip
 
 
 def matches_figure(found: ModelComparison) -> Figure:
@@ -46,6 +63,8 @@ def matches_figure(found: ModelComparison) -> Figure:
     limited = f"Of {len(pairs)} pairs, {MOST_PAIRS} are drawn; all are in the table." if len(pairs) > MOST_PAIRS else ""
     if len(several) < len(found.names):
         limited += " Models with one layer, and areas of recordings, which have no depth, are in the table only."
+    if not panels:  # a single network beside areas
+        caption = "For each area or layer, the most similar one of every other model."
     bar = ("similarity 0", "1", look.CIVIDIS) if panels else None
     return Figure("", caption, panels, [_matches_table(found.matches)], bar=bar, note=limited.strip())
 
@@ -97,8 +116,8 @@ def profile_figures(found: ModelComparison) -> list[Figure]:
     figures = []
     for group in GROUPS:
         chosen = [entry for entry in entries(present, change=False) if entry.group == group.key]
-        panels = [_profile(found, entry) for entry in chosen]
-        if panels:
+        panels = [panel for panel in (_profile(found, entry) for entry in chosen) if panel.data]
+        if chosen:
             tables = [_profile_table(found, entry) for entry in chosen]
             lost = sum(
                 not r["ok"]
@@ -107,15 +126,22 @@ def profile_figures(found: ModelComparison) -> list[Figure]:
                 for r in _of(table, name, e.measure, e.quantity).to_dict("records")
             )
             note = f"{lost} values failed and are missing from the lines: see the failures below." if lost else ""
-            caption = f"{group.caption} {OF_BARS}"
-            if found.layers.loc[found.layers["kind"] == "recording", "depth"].isna().any():
-                caption += " Dashed lines are areas of recordings, which have no depth."
-            figures.append(Figure(group.title, caption, panels, tables, note=note))
+            areas = bool(found.layers["depth"].isna().any())
+            title, text = (
+                (TITLES.get(group.key, group.title), OF_AREAS.get(group.key, group.caption)) if areas
+                else (group.title, group.caption)
+            )  # fmt: skip
+            caption = f"{text} {OF_BARS}"
+            if len(panels) == 1:  # which has no title of its own
+                caption = f"{panels[0].title}. {caption}"
+            if areas:
+                caption += " Areas of recordings have no depth, and stand beside the layers."
+            figures.append(Figure(title, caption, panels, tables, note=note))
     return figures
 
 
 def _profile(found: ModelComparison, entry: Entry) -> Panel:
-    data = []
+    data, at = [], places(found)
     for i, name in enumerate(found.names):
         mine = _of(found.profiles, name, entry.measure, entry.quantity)
         if not mine["ok"].any():
@@ -123,37 +149,25 @@ def _profile(found: ModelComparison, entry: Entry) -> Panel:
         low = [ok and at_floor(note) for ok, note in zip(mine["ok"], mine["note"], strict=True)]
         good = [ok and not below for ok, below in zip(mine["ok"], low, strict=True)]
         values = [v if ok else None for v, ok in zip(mine["value"], good, strict=True)]
-        if mine["depth"].isna().all():
-            known_values = zip(mine["layer"], values, strict=True)
-            data += [_across(i, name, str(layer), y) for layer, y in known_values if y is not None]
-            continue
-        data.append(_line(i, name, mine, values, list(mine["stderr"])))
+        where = [at[name, layer] for layer in mine["layer"]]
+        data.append(marks_of(found, name, mine, values, where))
         if any(low):
-            data.append(_low(i, name, mine[low]))
+            data.append(_low(i, name, mine[low], [x for x, below in zip(where, low, strict=True) if below]))
         floor = floor_of(entry)
         if floor is not None:
-            data.append(_floor(i, _of(found.profiles, name, *floor)))
+            floors = _of(found.profiles, name, *floor)
+            data.append(_floor(i, floors, [at[name, layer] for layer in floors["layer"]]))
     known = [y for trace in data for y in trace["y"] if y is not None]
     logarithmic = entry.log and all(y > 0 for y in known)
     rule = "nonnegative" if all(y >= 0 for y in known) else "normal"
-    y = axis(plain(entry.axis), type="log") if logarithmic else axis(plain(entry.axis), rangemode=rule)
-    return Panel(entry.title, data, layout(axis("relative depth, %", **DEPTH), y))
+    y = log_axis(plain(entry.axis), known) if logarithmic else axis(plain(entry.axis), rangemode=rule)
+    return Panel(entry.title, data, layout(depth_axis(found), y))
 
 
-def _across(index: int, name: str, area: str, value: float) -> dict[str, Any]:
-    """A value without a depth, as a line across the plot."""
-    words = plain(name) if area == name else f"{plain(name)}<br>{plain(area)}"
-    return {
-        "type": "scatter", "mode": "lines", "x": [-6, 106], "y": [value, value], "meta": {"model": index},
-        "line": {"color": look.colour(index), "width": 1.5, "dash": "dash"},
-        "hovertemplate": f"{words}: %{{y:.4g}}<extra></extra>",
-    }  # fmt: skip
-
-
-def _low(index: int, name: str, rows: Any) -> dict[str, Any]:
+def _low(index: int, name: str, rows: Any, where: list[float]) -> dict[str, Any]:
     """Marks of numbers at the floor, outside of the lines."""
     return {
-        "type": "scatter", "mode": "markers", "x": 100 * rows["depth"], "y": list(rows["value"]),
+        "type": "scatter", "mode": "markers", "x": where, "y": list(rows["value"]),
         "customdata": [[plain(name), plain(layer)] for layer in rows["layer"]],
         "hovertemplate": f"%{{customdata[0]}}<br>%{{customdata[1]}}: %{{y:.4g}}, {AT_FLOOR}<extra></extra>",
         "marker": {"color": look.colour(index), "size": 6, "symbol": "x-thin-open", "line": {"width": 1.5}},
@@ -161,11 +175,13 @@ def _low(index: int, name: str, rows: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _floor(index: int, rows: Any) -> dict[str, Any]:
+def _floor(index: int, rows: Any, where: list[float]) -> dict[str, Any]:
     """What random directions, or points without structure, would give."""
+    areas = bool(rows["depth"].isna().all())
     return {
-        "type": "scatter", "mode": "lines", "x": 100 * rows["depth"], "y": list(rows["value"]),
+        "type": "scatter", "mode": "markers" if areas else "lines", "x": where, "y": list(rows["value"]),
         "line": {"color": look.FLOOR, "width": 2, "dash": "1px,3px"}, "meta": {"model": index},
+        "marker": {"color": look.FLOOR, "symbol": "line-ew-open", "size": 14, "line": {"width": 2}},
         "hovertemplate": "floor: %{y:.3f}<extra></extra>",
     }  # fmt: skip
 
@@ -175,11 +191,20 @@ def _of(profiles: Any, model: str, measure: str, quantity: str) -> Any:
     return profiles[chosen & (profiles["model"] == model)]
 
 
-def _line(index: int, name: str, rows: Any, values: list[Any], errors: list[float]) -> dict[str, Any]:
-    known = [e if math.isfinite(e) else 0.0 for e in errors]
+def facts_of_areas(found: ModelComparison, name: str) -> dict[str, str]:
+    """Area of a recording -> " (40 units, 192 trials in 8 runs, SNR 0.63)", to stand beside its numbers."""
+    facts = found.settings.get("recordings", {}).get(name)
+    return {area: f" ({recorded_words(facts, area)})" for area in facts["units_by_area"]} if facts else {}
+
+
+def marks_of(found: ModelComparison, name: str, rows: Any, values: list[Any], where: list[float]) -> dict[str, Any]:
+    """A line through the layers of a model, or a mark for each area, with errors; None where a value is missing."""
+    index, facts = found.names.index(name), facts_of_areas(found, name)
+    known = [e if math.isfinite(e) else 0.0 for e in rows["stderr"]]
     return {
-        "type": "scatter", "mode": "lines+markers", "x": 100 * rows["depth"], "y": values,
-        "customdata": [[plain(name), plain(layer)] for layer in rows["layer"]],
+        "type": "scatter", "mode": "markers" if rows["depth"].isna().all() else "lines+markers",
+        "x": where, "y": values,
+        "customdata": [[plain(name), plain(f"{layer}{facts.get(layer, '')}")] for layer in rows["layer"]],
         "hovertemplate": "%{customdata[0]}<br>%{customdata[1]}: %{y:.4g}<extra></extra>",
         "line": {"color": look.colour(index), "width": 2},
         "marker": {"color": look.colour(index), "symbol": look.symbol(index), "size": 6},
@@ -191,110 +216,13 @@ def _line(index: int, name: str, rows: Any, values: list[Any], errors: list[floa
 def _profile_table(found: ModelComparison, entry: Entry) -> Table:
     rows, key = [], floor_of(entry)
     for name in found.names:
+        facts = facts_of_areas(found, name)
         floors = {} if key is None else dict(_of(found.profiles, name, *key)[["layer", "value"]].to_numpy().tolist())
         for r in _of(found.profiles, name, entry.measure, entry.quantity).to_dict("records"):
             cell = value_cell(Value(float(r["value"]), float(r["stderr"]), bool(r["ok"]), str(r["note"])))
             floor = [] if key is None else [number_cell(floors.get(r["layer"]))]
-            rows.append((f"{name}: {r['layer']}", [number_cell(float(r["depth"])), cell, *floor]))
+            rows.append((f"{name}: {r['layer']}{facts.get(r['layer'], '')}",
+                         [number_cell(float(r["depth"])), cell, *floor]))  # fmt: skip
     return grid(
         ("layer", "depth", entry.title, *([] if key is None else ["floor"])), rows, f"{entry.title} ({entry.axis})"
     )
-
-
-def brain_figures(found: ModelComparison) -> list[Figure]:
-    """For each brain, similarity over the depth of every model, and the best layer of each, with the noise ceiling."""
-    return [_brain_figure(found, brain, rows) for brain, rows in found.ranking.groupby("brain", sort=False)]
-
-
-def _brain_figure(found: ModelComparison, brain: Any, rows: Any) -> Figure:
-    lower, upper = rows["ceiling_lower"].iloc[0], rows["ceiling_upper"].iloc[0]
-    how = rows["comparator"].iloc[0]
-    caption = (
-        f"Similarity of each layer's dissimilarity matrix to that of {brain} ({how}; correlation distance between "
-        "patterns). Bars are ± one standard error over stimuli and, if there are several, subjects."
-    )
-    if math.isfinite(lower):
-        caption += (
-            f" The grey band is the noise ceiling, {lower:.2f} to {upper:.2f}: the similarity that the true model "
-            "would reach, given how much the subjects differ."
-        )
-    else:
-        caption += " With one subject there is no noise ceiling."
-    panels = [_brain_profile(found, rows, how), _brain_best(found, rows, how)]
-    return Figure(str(brain), caption, panels, [_brain_table(rows)])
-
-
-def _band(rows: Any, along: str) -> list[dict[str, Any]]:
-    """The noise ceiling across the whole plot, `along` which axis it is constant."""
-    lower, upper = rows["ceiling_lower"].iloc[0], rows["ceiling_upper"].iloc[0]
-    if not math.isfinite(lower):
-        return []
-    other = "y" if along == "x" else "x"
-    return [{
-        "type": "rect", f"{along}ref": "paper", f"{along}0": 0, f"{along}1": 1, f"{other}0": lower, f"{other}1": upper,
-        "fillcolor": look.BAND, "opacity": 0.6, "line": {"width": 0}, "layer": "below",
-    }]  # fmt: skip
-
-
-def _brain_profile(found: ModelComparison, rows: Any, how: str) -> Panel:
-    data, shapes, names = [], _band(rows, "x"), []
-    for i, name in enumerate(found.names):
-        mine = rows[rows["model"] == name].sort_values("depth", kind="stable")
-        good = mine[mine["ok"]]
-        if len(good) and mine["depth"].isna().all():
-            for area, value in zip(good["layer"], good["similarity"], strict=True):
-                data.append(_across(i, name, str(area), float(value)))
-                names.append(note(0, value, plain(clipped(f"{name} {area}", 24)), xanchor="left", yshift=8))
-        elif len(good) == 1 and len(mine) == 1:
-            value = float(good["similarity"].iloc[0])
-            data.append({
-                "type": "scatter", "mode": "lines", "x": [-6, 106], "y": [value, value], "meta": {"model": i},
-                "line": {"color": look.colour(i), "width": 1.5, "dash": "dash"},
-                "hovertemplate": f"{plain(name)}: %{{y:.3f}}<extra></extra>",
-            })  # fmt: skip
-            names.append(note(0, value, plain(clipped(name, 24)), xanchor="left", yshift=8))
-        elif len(good):
-            values = [v if ok else None for v, ok in zip(mine["similarity"], mine["ok"], strict=True)]
-            data.append(_line(i, name, mine, values, list(mine["stderr"])))
-    frame = layout(axis("relative depth, %", **DEPTH), axis(plain(how)), shapes=shapes, annotations=names)
-    return Panel("Over depth", data, frame)
-
-
-def _brain_best(found: ModelComparison, rows: Any, how: str) -> Panel:
-    first = rows[rows["ok"]].groupby("model", sort=False).head(1)  # rows are ranked
-    data, ticks = [], []
-    for place, r in enumerate(first.to_dict("records")):
-        i = found.names.index(r["model"])
-        label = r["model"] if r["layer"] == r["model"] else f"{r['model']}: {r['layer']}"
-        ticks.append(plain(clipped(label, 26)))
-        data.append({
-            "type": "scatter", "mode": "markers", "x": [r["similarity"]], "y": [place], "meta": {"model": i},
-            "marker": {"color": look.colour(i), "symbol": look.symbol(i), "size": 9},
-            "error_x": {**error_bars([r["stderr"]]), "color": look.colour(i)},
-            "hovertemplate": f"{plain(label)}: %{{x:.3f}}<extra></extra>",
-        })  # fmt: skip
-    where = {"tickvals": list(range(len(ticks))), "ticktext": ticks, "showgrid": False}
-    frame = layout(
-        axis(plain(how), rangemode="tozero"), axis("", range=[len(ticks) - 0.5, -0.5], **where), shapes=_band(rows, "y")
-    )
-    return Panel("The best layer of each model", data, frame)
-
-
-def _brain_table(rows: Any) -> Table:
-    columns = ("rank", "model", "layer", "depth", "similarity", "95 % interval", "p above 0", "p below the ceiling")
-    lines = []
-    for r in rows.to_dict("records"):
-        if not r["ok"]:
-            lines.append(("–", [text_cell(r["model"]), text_cell(r["layer"]), number_cell(r["depth"]),
-                                text_cell("failed", "failed", r["note"]), *[text_cell("")] * 3]))  # fmt: skip
-            continue
-        lines.append((
-            str(r["rank"]),
-            [
-                text_cell(r["model"]), text_cell(r["layer"]), number_cell(r["depth"]),
-                number_cell(r["similarity"], r["stderr"]),
-                text_cell(f"{r['low']:.3f} to {r['high']:.3f}".replace("-", "−")),
-                number_cell(r["p_zero"]), number_cell(r["p_ceiling"]),
-            ],
-        ))  # fmt: skip
-    return grid(columns, lines, "All layers, ranked; p values are for single comparisons")

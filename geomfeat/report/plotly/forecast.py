@@ -13,6 +13,7 @@ from geomfeat.location.regimes import LAZY_BELOW, RICH_DEMAND
 from geomfeat.report.content.components import (
     Cell,
     Figure,
+    Key,
     Panel,
     axis,
     decades_cell,
@@ -26,6 +27,7 @@ from geomfeat.report.content.components import (
 from geomfeat.report.content.kernel_plane_data import Place, Span, area_names, drawn_at, kernel_areas
 from geomfeat.report.content.location_data import padded_range
 from geomfeat.report.content.number_format import signed
+from geomfeat.report.content.symbol_paths import symbol_path
 from geomfeat.report.plotly.kernel_plane import area
 
 X_TITLE, Y_TITLE = "features: demand R, decades", "kernel: demand κ, decades"
@@ -67,9 +69,12 @@ def _plane(expected: Forecast, advice: Advice | None) -> Figure | None:
     traces = [_mark(own, x, y, "without a change", 0)]
     for number, change in enumerate(changes, 1):
         traces += [_way(own, _place(change), x, y, number), _mark(_place(change), x, y, change.kind, number)]
+    keys = [_key(own, x, y, "without a change", 0)]
+    keys += [_key(_place(change), x, y, change.kind, number) for number, change in enumerate(changes, 1)]
     panel = Panel(
         "Expected place on the plane of features and kernel", traces,
         layout(axis(X_TITLE, range=list(x)), axis(Y_TITLE, range=list(y)), shapes=shapes, annotations=names), "tall",
+        keys=keys,
     )  # fmt: skip
     rows = [("without a change", _cells(own, expected.regime))]
     rows += [(change.kind, _cells(_place(change), change.regime)) for change in changes]
@@ -85,15 +90,24 @@ def _cells(place: Place, regime: str) -> list[Cell]:
     return [decades_cell(place.x), decades_cell(place.y), text_cell(regime, regime)]
 
 
+def _symbol(edge: str, number: int) -> str:
+    return f"triangle-{edge}" if edge else look.symbol(number)
+
+
+def _key(place: Place, x: Span, y: Span, name: str, number: int) -> Key:
+    """The legend of a mark: names beside marks would lie over each other, as changes lead to one place."""
+    symbol = _symbol(drawn_at(place, x, y)[2], number)
+    return Key(name, look.colour(number), "" if number == 0 else "solid", symbol_path(symbol), open=number > 0)
+
+
 def _mark(place: Place, x: Span, y: Span, name: str, number: int) -> dict[str, Any]:
     a, b, edge = drawn_at(place, x, y)
-    symbol = f"triangle-{edge}" if edge else look.symbol(number)
+    symbol = _symbol(edge, number)
     style = {"size": 14, "symbol": symbol, "line": {"color": look.PAPER, "width": 1}} if number == 0 else {
         "size": 11, "symbol": f"{symbol}-open", "line": {"width": 2}
     }  # fmt: skip
     return {
-        "type": "scatter", "mode": "markers+text", "x": [a], "y": [b], "text": [plain(name)],
-        "textposition": "top center" if number % 2 == 0 else "bottom center", "cliponaxis": False,
+        "type": "scatter", "mode": "markers", "x": [a], "y": [b], "cliponaxis": False,
         "marker": {"color": look.colour(number), **style},
         "error_x": _bars(place.x, place.across, number), "error_y": _bars(place.y, place.along, number),
         "customdata": [[plain(name), signed(place.x), signed(place.y)]],

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,26 +29,30 @@ from geomfeat.report.content.map_data import (
     embedding_parts,
     shown_matrix,
 )
+from geomfeat.report.content.shared_parts import alike, names_of, only, same_array
 from geomfeat.report.content.study_view import View, clipped, thinned
 
+FEW_LAYERS = 4  # up to which a square of numbers is small
 LONGEST_NAME = 14  # letters of a class's name next to its points
 
 
 def cka_matrices(several: Sequence[View]) -> Figure | None:
     """Unbiased linear CKA between all layers: within the initial network, within the trained one, between the two."""
-    panels, tables, cut = [], [], False
-    for view in several:
-        for first, second, words in PAIRS:
-            matrix = shown_matrix(view, first, second)
-            if matrix is None:
-                continue
-            values, layers = matrix
-            cut = cut or len(layers) < len(view.layers)
-            title = f"{view.name}: {words}"
-            panels.append(matrix_panel(view.index, title, values, layers))
-            tables.append(matrix_table(title, values, layers))
+    panels, tables, cut, small = [], [], False, True
+    shown = {
+        (view.index, words): shown_matrix(view, first, second) for first, second, words in PAIRS for view in several
+    }
+    for group, words in _once(several, [words for *_, words in PAIRS], lambda *place: _matrix_key(shown[place])):
+        values, layers = shown[group[0].index, words]  # type: ignore[misc]
+        cut, small = cut or len(layers) < len(group[0].layers), small and len(layers) <= FEW_LAYERS
+        title = f"{names_of(group, several)}: {words}"
+        panels.append(matrix_panel(only(group), title, values, layers))
+        tables.append(matrix_table(title, values, layers))
     if not panels:
         return None
+    if small:
+        panels = [replace(panel, size="tiny") for panel in panels]
+    together = small or any(panel.model is None for panel in panels)
     caption = (
         "Each square compares two layers by unbiased linear CKA (1 = same geometry up to rotation and scale, 0 = "
         "unrelated). In 'initial with trained', rows are the initial layers and columns the trained ones: a bright "
@@ -57,10 +62,22 @@ def cka_matrices(several: Sequence[View]) -> Figure | None:
         f"For networks with more than {MOST_LAYERS} layers, {MOST_LAYERS} evenly spaced ones are shown." if cut else ""
     )
     bar = ("CKA 0", "1", look.CIVIDIS)
-    return Figure("", caption, panels, tables, bar=bar, shape="triples", note=limited)
+    return Figure("", caption, panels, tables, bar=bar, shape="many" if together else "triples", note=limited)
 
 
-def matrix_panel(model: int, title: str, values: np.ndarray, layers: list[str]) -> Panel:
+def _once(
+    several: Sequence[View], kinds: Sequence[str], key: Callable[[int, str], Hashable | None]
+) -> list[tuple[list[View], str]]:
+    """(models, kind) of every different thing, in the order of the models: what several share stands with the first."""
+    groups = {kind: alike(several, lambda view, kind=kind: key(view.index, kind)) for kind in kinds}
+    return [(group, kind) for view in several for kind in kinds for group in groups[kind] if group[0] is view]
+
+
+def _matrix_key(matrix: tuple[np.ndarray, list[str]] | None) -> Hashable | None:
+    return None if matrix is None else (*matrix[1], same_array(matrix[0]))
+
+
+def matrix_panel(model: int | None, title: str, values: np.ndarray, layers: list[str]) -> Panel:
     """CKA between all layers of one model."""
     n = len(layers)
     ticks = thinned(n, 10)
@@ -104,14 +121,15 @@ def embeddings(several: Sequence[View]) -> list[Figure]:
 
 def _embedding(several: Sequence[View], layer: str) -> Figure:
     panels, tables, cut = [], [], False
-    for view in several:
-        for at in ("initial", "trained"):
-            parts = embedding_parts(view, at, layer)
-            if parts is None:
-                continue
-            cut = cut or len(view.array("umap", at, layer)) > MOST_POINTS
-            panels.append(_embedding_panel(view, f"{view.name}: {at}", *parts))
-            tables.append(_embedding_table(view, f"{view.name}: {at}", *parts))
+    moments = ("initial", "trained")
+    shown = {(view.index, at): embedding_parts(view, at, layer) for at in moments for view in several}
+    for group, at in _once(several, moments, lambda *place: _points_key(shown[place])):
+        view, parts = group[0], shown[group[0].index, at]
+        assert parts is not None
+        cut = cut or len(view.array("umap", at, layer)) > MOST_POINTS
+        title = f"{names_of(group, several)}: {at}"
+        panels.append(_embedding_panel(view, only(group), title, *parts))
+        tables.append(_embedding_table(view, title, *parts))
     caption = (
         "Each point is a sample, coloured and marked by its class (names or numbers mark the middle of a class). "
         "Classes that form clusters after training but not before were separated by learning. UMAP keeps neighbours "
@@ -120,10 +138,15 @@ def _embedding(several: Sequence[View], layer: str) -> Figure:
     limited = f"At most {MOST_POINTS} samples are drawn. " if cut else ""
     limited += "The tables give the number of samples drawn and the median position of each class."
     title = f"Samples in layer {layer} (UMAP)"
-    return Figure(title, caption, panels, tables, shape="pairs", note=limited)
+    together = any(panel.model is None for panel in panels)
+    return Figure(title, caption, panels, tables, shape="many" if together else "pairs", note=limited)
 
 
-def _embedding_panel(view: View, title: str, points: np.ndarray, labels: np.ndarray) -> Panel:
+def _points_key(parts: tuple[np.ndarray, np.ndarray] | None) -> Hashable | None:
+    return None if parts is None else (same_array(parts[0]), same_array(parts[1]))
+
+
+def _embedding_panel(view: View, model: int | None, title: str, points: np.ndarray, labels: np.ndarray) -> Panel:
     classes = list(np.unique(labels))
     data: list[dict[str, Any]] = []
     marks = []
@@ -153,7 +176,7 @@ def _embedding_panel(view: View, title: str, points: np.ndarray, labels: np.ndar
         "automargin": False,
     }
     frame = layout(axis("", **bare), axis("", **bare), annotations=marks, margin={"l": 6, "r": 6, "t": 6, "b": 6})
-    return Panel(title, data, frame, "square", view.index)
+    return Panel(title, data, frame, "square", model)
 
 
 def _embedding_table(view: View, title: str, points: np.ndarray, labels: np.ndarray) -> Table:

@@ -155,7 +155,8 @@ def _panel(
 ) -> Panel:  # fmt: skip
     steps = record.network["step"]
     frame = layout(
-        axis("step", range=_range(steps.tolist())), (log_axis if log_y else axis)(""),
+        axis("step", range=_range(steps.tolist())),
+        log_axis("", (y for trace in traces for y in trace["y"])) if log_y else axis(""),
         height=HEIGHT, margin={"l": 56, "r": 14, "t": 22, "b": 44},
     )  # fmt: skip
     marks = numbered(record)

@@ -22,6 +22,7 @@ from geomfeat.report.content.components import (  # fmt: skip
     text_cell,
 )
 from geomfeat.report.content.location_data import located
+from geomfeat.report.content.shared_parts import alike, names_of, only
 from geomfeat.report.content.study_view import View
 
 
@@ -38,10 +39,12 @@ def probes_and_ladder(several: Sequence[View]) -> Figure | None:
             for n, r in zip(w.by_probes["n_probes"], w.by_probes["richness"], strict=True)
         ]
         tables.append(grid(("model", "probes", "richness R"), rows, "Richness by number of probes"))
-    for view, where in found:
-        if where.ladder is not None and len(where.ladder):
-            panels.append(_ladder_panel(view, where))
-            tables.append(_ladder_table(view, where))
+    places = {view.index: where for view, where in found}
+    for group in alike([view for view, _ in found], lambda view: _ladder_key(places[view.index])):
+        members = [(view, places[view.index]) for view in group]
+        name = names_of(group, several)
+        panels.append(_ladder_panel(name, members))
+        tables.append(_ladder_table(name, members))
     if not panels:
         return None
     caption = (
@@ -50,7 +53,7 @@ def probes_and_ladder(several: Sequence[View]) -> Figure | None:
     )  # fmt: skip
     if len(panels) > len(probed[:1]):
         caption += (
-            "; ladder panels show R of the same architecture trained at known output scales γ, and the model's R as a "
+            "; ladder panels show R of the same architecture trained at known output scales γ, and each model's R as a "
             "horizontal line, which meets the ladder at the equivalent γ."
         )
     else:
@@ -80,36 +83,55 @@ def _probes_panel(probed: list[tuple[View, Location]]) -> Panel:
     )
 
 
-def _ladder_panel(view: View, where: Location) -> Panel:
-    ladder, meta = where.ladder, {"model": view.index}
+def _ladder_key(where: Location) -> tuple[float, ...] | None:
+    """What models with the same reference networks share."""
+    if where.ladder is None or not len(where.ladder):
+        return None
+    return tuple(float(v) for column in ("gamma", "richness") for v in where.ladder[column])
+
+
+def _ladder_panel(name: str, members: list[tuple[View, Location]]) -> Panel:
+    ladder, meta = members[0][1].ladder, _meta(members)
     assert ladder is not None
     gammas = [float(g) for g in ladder["gamma"]]
-    rungs = {
+    data: list[dict[str, Any]] = [{
         "type": "scatter", "mode": "lines+markers", "x": gammas, "y": [float(r) for r in ladder["richness"]],
         "line": {"color": look.QUIET}, "marker": {"color": look.QUIET, "size": 8}, "meta": meta,
         "hovertemplate": "rung γ = %{x:.3g}<br>R = %{y:+.2f}<extra></extra>",
-    }  # fmt: skip
-    data: list[dict[str, Any]] = [rungs]
-    own = {"color": view.colour, "width": 1.5, "dash": "dash"}
-    line = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": where.richness, "y1": where.richness, "line": own}
-    if where.equivalent_gamma is not None:
-        data.append({
-            "type": "scatter", "mode": "markers", "x": [where.equivalent_gamma], "y": [where.richness], "meta": meta,
-            "marker": {"color": view.colour, "symbol": look.symbol(view.index), "size": 12},
-            "hovertemplate": "equivalent γ = %{x:.3g}<extra></extra>",
-        })  # fmt: skip
-    shapes = [line] if math.isfinite(where.richness) else []
-    frame = layout(log_axis("output scale γ"), axis("richness R, decades"), shapes=shapes)
-    return Panel(f"Ladder of {view.name}", data, frame, model=view.index)
+    }]  # fmt: skip
+    ends = [min(gammas), max(gammas)]
+    for view, where in members:
+        of = {"meta": {"model": view.index}}
+        if math.isfinite(where.richness):
+            data.append({
+                "type": "scatter", "mode": "lines", "x": ends, "y": [where.richness] * 2, "hoverinfo": "skip",
+                "line": {"color": view.colour, "width": 1.5, "dash": "dash"}, **of,
+            })  # fmt: skip
+        if where.equivalent_gamma is not None:
+            data.append({
+                "type": "scatter", "mode": "markers", "x": [where.equivalent_gamma], "y": [where.richness], **of,
+                "marker": {"color": view.colour, "symbol": look.symbol(view.index), "size": 12},
+                "text": plain(view.name), "hovertemplate": "%{text}<br>equivalent γ = %{x:.3g}<extra></extra>",
+            })  # fmt: skip
+    frame = layout(log_axis("output scale γ", gammas), axis("richness R, decades"))
+    return Panel(f"Ladder of {name}", data, frame, model=only([view for view, _ in members]))
 
 
-def _ladder_table(view: View, where: Location) -> Table:
-    assert where.ladder is not None
-    columns = [str(c) for c in where.ladder.columns]
+def _meta(members: list[tuple[View, Location]]) -> dict[str, Any]:
+    return {"model": members[0][0].index} if len(members) == 1 else {}
+
+
+def _ladder_table(name: str, members: list[tuple[View, Location]]) -> Table:
+    ladder = members[0][1].ladder
+    assert ladder is not None
+    columns = [str(c) for c in ladder.columns]
     rows = [
         (str(i + 1), [number_cell(v) if isinstance(v, int | float) else text_cell(v) for v in row.values()])
-        for i, row in enumerate(where.ladder.to_dict("records"))
+        for i, row in enumerate(ladder.to_dict("records"))
     ]
+    return grid(("rung", *columns), rows, f"Ladder of {name}: {'; '.join(_equivalent(*one) for one in members)}")
+
+
+def _equivalent(view: View, where: Location) -> str:
     ends = [number_cell(g).text for g in (where.equivalent_gamma, where.gamma_low, where.gamma_high)]
-    title = f"Ladder of {view.name}: equivalent γ = {ends[0]} ({ends[1]} to {ends[2]})"
-    return grid(("rung", *columns), rows, title)
+    return f"equivalent γ of {view.name} = {ends[0]} ({ends[1]} to {ends[2]})"

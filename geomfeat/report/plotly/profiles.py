@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,8 +20,10 @@ from geomfeat.report.content.components import (  # fmt: skip
     plain,
     value_cell,
 )
-from geomfeat.report.content.profile_data import floor_values, moments_of, profile_entries
+from geomfeat.report.content.folded_panels import folded
+from geomfeat.report.content.profile_data import floor_values, lines_of, moments_of, profile_entries
 from geomfeat.report.content.quantity_labels import GROUPS, OF_BARS, Entry, Group, entries
+from geomfeat.report.content.shared_parts import names_of
 from geomfeat.report.content.study_view import (
     AT_WORDS,
     CHANGE,
@@ -43,6 +44,7 @@ def profile_figures(several: Sequence[View]) -> list[Figure]:
 
 def _figure(several: Sequence[View], depth: Depth, group: Group, found: list[Entry]) -> Figure:
     panels = [_panel(several, depth, entry, group.key) for entry in found]
+    parts = folded(panels, found)
     tables = [_table(several, entry, group.key) for entry in found]
     bars = "" if group.key == "movement" else f" {OF_BARS}"
     lost = sum(
@@ -53,26 +55,38 @@ def _figure(several: Sequence[View], depth: Depth, group: Group, found: list[Ent
         for value in view.at(at, entry.measure, entry.quantity).values()
     )
     note = f"{lost} of these values failed and are missing from the lines: see the failures below." if lost else ""
-    return Figure(group.title, group.caption + bars, panels, tables, note=note, key=group.key)
+    shared = "Grey dots with open marks: the start that several models share." if _shares_start(panels) else ""
+    return Figure(
+        group.title, group.caption + bars, parts.shown, tables,
+        note=" ".join(filter(None, (shared, note))), key=group.key, folded=parts.closed, fold_title=parts.title,
+    )  # fmt: skip
+
+
+def _shares_start(panels: Sequence[Panel]) -> bool:
+    return any(trace["meta"] == {"at": INITIAL} for panel in panels for trace in panel.data)
 
 
 def _panel(several: Sequence[View], depth: Depth, entry: Entry, group: str) -> Panel:
-    data = [
-        trace
-        for view in several
-        for at in moments_of(group)
-        if (trace := _line(view, depth, entry, at)) is not None
-    ]  # fmt: skip
+    data: list[dict[str, Any]] = []
+    for at in moments_of(group):
+        for members in lines_of(several, entry, at):
+            if len(members) > 1:
+                data.append(_shared_line(members, several, depth, entry))
+            else:
+                data += [trace for view in members if (trace := _line(view, depth, entry, at)) is not None]
     data += [
         trace for view in several for at in moments_of(group) if (trace := _low(view, depth, entry, at)) is not None
     ]
     data += [trace for view in several if (trace := _floor(view, depth, entry)) is not None]
     logarithmic = entry.log and all(y is None or y > 0 for trace in data for y in trace["y"])
-    tickvals = {"tickvals": list(depth.ticks), "ticktext": [plain(label) for label in depth.labels]}
+    tickvals = {
+        "tickvals": list(depth.ticks),
+        "ticktext": [plain(label).replace("\n", "<br>") for label in depth.labels],
+    }
     slant = {"tickangle": -40} if depth.kind == "name" and sum(map(len, depth.labels)) > 24 else {"tickangle": 0}
     x = axis(depth.title, range=_reach(several, depth), **tickvals, **slant)
     y = (
-        _log_y(entry.axis, data)
+        log_axis(plain(entry.axis), (y for trace in data for y in trace["y"]))
         if logarithmic
         else axis(plain(entry.axis), rangemode="nonnegative" if _positive(data) else "normal")
     )
@@ -88,16 +102,6 @@ def _reach(several: Sequence[View], depth: Depth) -> list[float]:
     first = 0.0 if depth.kind == "share" else 1.0
     pad = 0.06 * max(last - first, 1.0)
     return [first - pad, last + pad]
-
-
-def _log_y(title: str, data: list[dict[str, Any]]) -> dict[str, Any]:
-    known = [y for trace in data for y in trace["y"] if y is not None]
-    if not known or max(known) >= 100 * min(known):
-        return log_axis(plain(title))
-    # Over less than two decades the decades alone would label nothing: ticks at 1, 2 and 5 of each.
-    first, last = math.floor(math.log10(min(known))) - 1, math.ceil(math.log10(max(known))) + 1
-    ticks = [digit * 10.0**power for power in range(first, last) for digit in (1, 2, 5)]
-    return axis(plain(title), type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
 
 
 def _line(view: View, depth: Depth, entry: Entry, at: str) -> dict[str, Any] | None:
@@ -122,6 +126,20 @@ def _line(view: View, depth: Depth, entry: Entry, at: str) -> dict[str, Any] | N
     if any(v.stderr for _, v in values):
         thin = {"thickness": 0.5, "width": 0} if len(values) > CROWDED else {}
         trace["error_y"] = {**error_bars([v.stderr for _, v in values]), "color": view.colour, **thin}
+    return trace
+
+
+def _shared_line(members: list[View], several: Sequence[View], depth: Depth, entry: Entry) -> dict[str, Any]:
+    """The line of a start that several models share, in no model's colour."""
+    trace = _line(members[0], depth, entry, INITIAL)
+    assert trace is not None
+    name = plain(f"start of {names_of(members, several)}")
+    trace["customdata"] = [[name, layer] for _, layer in trace["customdata"]]
+    trace["line"]["color"] = trace["marker"]["color"] = look.QUIET
+    trace["marker"]["symbol"] = "circle-open"
+    trace["meta"] = {"at": INITIAL}
+    if "error_y" in trace:
+        trace["error_y"]["color"] = look.QUIET
     return trace
 
 

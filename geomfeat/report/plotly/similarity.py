@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 MOST_NAMED = 48  # layers, above which names along a matrix cannot be read
 MOST_NUMBERED = 12
+FEW = 20  # areas and layers, up to which each has its name beside the matrix
 SCALE = [[i / (len(look.CIVIDIS) - 1), c] for i, c in enumerate(look.CIVIDIS)]
 
 
@@ -54,6 +55,8 @@ def models_figure(found: ModelComparison) -> Figure:
     rows = [(name, [number_cell(float(v)) for v in line])
             for name, line in zip(found.names, found.model_similarity, strict=True)]  # fmt: skip
     table = grid(("model", *found.names), rows, "Similarity of models")
+    if n == 2:  # one number, which the answer gives
+        return Figure("", caption, [], [table], folded=panels, fold_title="The square")
     return Figure("", caption, panels, [table], bar=("similarity 0", "1", look.CIVIDIS))
 
 
@@ -81,12 +84,14 @@ def layers_figure(found: ModelComparison) -> Figure:
         _matrix(found, every, "In the order of the models", False),
         _matrix(found, found.order, "In the order of the clusters", True),
     ]
+    areas = bool(found.layers["depth"].isna().any())
+    order = "layers from input to output and areas in sorted order" if areas else "from input to output"
+    measure, two = found.settings.get("similarity", "CKA"), "areas or layers" if areas else "layers"
     caption = (
-        f"Each cell compares two layers by {found.settings.get('similarity', 'CKA')} (1 = same geometry up to rotation "
-        "and scale, 0 = unrelated). Left: models one after the other, from input to output; a bright diagonal in the "
-        "block of two models means that layers at the same depth correspond. Right: the same layers, sorted so that "
-        "similar ones are neighbours; the tree joins clusters at their mean angle arccos(similarity), and the colour "
-        "strip shows the model."
+        f"Each cell compares two {two} by {measure} (1 = same geometry up to rotation and scale, 0 = unrelated). Left: "
+        f"models one after the other, {order}; a bright diagonal in the block of two networks means that layers at the "
+        "same depth correspond. Right: the same, sorted so that similar ones are neighbours; the tree joins clusters "
+        "at their mean angle arccos(similarity), and the colour strip shows the model."
     )
     limited = "" if len(every) <= MOST_NAMED else "Hover a cell to see the names of its layers."
     names = layer_names(found)
@@ -112,6 +117,8 @@ def _matrix(found: ModelComparison, order: np.ndarray, title: str, clustered: bo
         starts = [int(np.flatnonzero(owner == m).mean()) for m in dict.fromkeys(owner)]
         words = [plain(clipped(found.names[m], 16)) for m in dict.fromkeys(owner)]
         rows = {"tickvals": [names[i] for i in starts], "ticktext": words, "ticks": ""}
+        if n <= FEW and bool(found.layers["depth"].isna().any()):
+            rows = {"tickvals": names, "ticktext": [plain(clipped(s, 22)) for s in layer_names(found)], "ticks": ""}
     frame = layout(
         axis("", **quiet, range=[-2.0, n - 0.5] if clustered else [-0.5, n - 0.5], domain=[0, side], **columns),
         axis("", **quiet, range=[n - 0.5, -0.5], **rows),
@@ -177,9 +184,15 @@ def _tree(linkage: np.ndarray) -> dict[str, Any]:
 def maps_figure(found: ModelComparison) -> Figure:
     """Layers in the plane: each model a path from its first to its last layer."""
     panels = [_layers_map(found, found.layer_map, "Classical scaling")]
+    areas = bool(found.layers["depth"].isna().any())
     caption = (
-        "Every mark is a layer, and each model a path from its first layer (open) to its last (large, with the name). "
-        "Paths that run together belong to models whose layers correspond. Distances approximate the angles "
+        "Every mark is a layer, and each network a path from its first layer (open) to its last (large, named); "
+        "areas have names of their own and no path, since they have no order. Distances approximate the angles "
+        if areas
+        else "Every mark is a layer, and each model a path from its first layer (open) to its last (large, with the "
+        "name). Paths that run together belong to models whose layers correspond. Distances approximate the angles "
+    )
+    caption += (
         f"arccos(similarity); this plane shows {100 * found.map_shares[0]:.0f} % of them; directions have no meaning."
     )
     if len(found.umap):
@@ -200,7 +213,8 @@ def _layers_map(found: ModelComparison, places: np.ndarray, title: str) -> Panel
         if not len(mine):
             continue
         depth = np.nan_to_num(found.layers["depth"].to_numpy()[mine], nan=0.5)
-        symbol, alone = look.symbol(i), len(mine) == 1
+        areas = bool(found.layers["depth"].iloc[mine].isna().all())
+        symbol, alone = look.symbol(i), len(mine) == 1 or areas
         data.append({
             "type": "scatter", "mode": "markers" if alone else "lines+markers",
             "x": places[mine, 0], "y": places[mine, 1],
@@ -208,14 +222,17 @@ def _layers_map(found: ModelComparison, places: np.ndarray, title: str) -> Panel
             "hovertemplate": "%{customdata[0]}<br>%{customdata[1]}<extra></extra>",
             "line": {"color": look.colour(i), "width": 1},
             "marker": {
-                "color": look.colour(i), "size": [11] if alone else list(5 + 6 * depth),
+                "color": look.colour(i), "size": [11] * len(mine) if alone else list(5 + 6 * depth),
                 "symbol": [symbol if k or alone else f"{symbol}-open" for k in range(len(mine))],
             },
             "meta": {"model": i},
         })  # fmt: skip
-        x, y = places[mine[-1]]
-        marks.append(note(float(x), float(y), plain(clipped(name, 22)), yshift=14,
-                          font={"size": 12, "color": look.INK}, bgcolor="rgba(255,255,255,0.75)"))  # fmt: skip
+        named = {int(k): str(found.layers["layer"].iloc[k]) for k in mine} if areas else {int(mine[-1]): name}
+        marks += [
+            note(float(places[k, 0]), float(places[k, 1]), plain(clipped(word, 22)), yshift=14,
+                 font={"size": 12, "color": look.INK}, bgcolor="rgba(255,255,255,0.75)")
+            for k, word in named.items()
+        ]  # fmt: skip
     return Panel(title, data, _plane(places, marks), "map")
 
 

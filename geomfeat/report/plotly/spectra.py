@@ -12,6 +12,7 @@ from geomfeat.report.content.components import Figure, Panel, Table, grid, layou
 from geomfeat.report.content.spectrum_data import MOST_LAYERS, shown_spectra, spectrum_layers
 from geomfeat.report.content.study_view import AT_KEYS, View
 
+LOWEST = 1e-8  # share of the variance at which the axis ends
 RANKS = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500, 1000, 2000, 5000)
 
 
@@ -52,8 +53,14 @@ def _panel(view: View, found: list[tuple[str, str, float, np.ndarray]]) -> Panel
             "hovertemplate": f"%{{customdata}}, {at}<br>direction %{{x}}: %{{y:.2e}}<extra></extra>",
         })  # fmt: skip
     lowest = min((float(values.min()) for *_, values in found if len(values)), default=1e-6)
-    y = log_axis("share of the variance", range=[max(np.log10(lowest), -8.0) - 0.2, 0.1])
-    return Panel(view.name, data, layout(log_axis("rank of the principal direction"), y), model=view.index)
+    lowest = max(lowest, LOWEST)
+    y = log_axis("share of the variance", (lowest, 1.0), range=[np.log10(lowest) - 0.2, 0.1])
+    return Panel(
+        view.name,
+        data,
+        layout(log_axis("rank of the principal direction", (x for trace in data for x in trace["x"])), y),
+        model=view.index,
+    )
 
 
 def log_ranks(n: int) -> list[int]:

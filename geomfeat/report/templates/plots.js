@@ -89,9 +89,11 @@ window.pagePlots = (function () {
     return Math.floor(PAPER / (grid.matches(".triples") ? 3 : 2)) - 8;
   }
 
-  // Paper shows what is not drawn yet, what is folded, the light colours, and each plot at the width it has there.
+  // Paper shows what is not drawn yet, what is folded but for long definitions, the light colours, and each plot at the
+  // width it has there.
   function toPaper() {
-    opened = Array.prototype.filter.call(document.querySelectorAll("details.fold:not([open])"), function (d) { d.open = true; return true; });
+    opened = Array.prototype.slice.call(document.querySelectorAll("details.fold:not([open]):not(.unprinted)"));
+    opened.forEach(function (d) { d.open = true; });
     if (!window.Plotly) { return showTables(); }
     var wasDark = isDark();
     printing = true;

@@ -16,15 +16,25 @@
     return heading.textContent.trim().toLowerCase().replace(/[^a-z0-9]+/g, "_").replace(/^_|_$/g, "").slice(0, 60) || "figure";
   }
 
+  // Text without marks of its own: superscripts as they are typed.
+  function typed(element) {
+    var copy = element.cloneNode(true);
+    copy.querySelectorAll("sup").forEach(function (sup) {
+      var power = sup.textContent.replace("−", "-");
+      sup.textContent = "^" + (/^-?[\w.]+$/.test(power) ? power : "(" + power + ")");
+    });
+    return copy.textContent.trim();
+  }
+
   // Numbers in full, as the cells hold them; a table's title is a line of its own.
   function csvOf(figure) {
     var quoted = function (text) { return /[",\n]/.test(text) ? '"' + text.replace(/"/g, '""') + '"' : text; };
     return Array.prototype.map.call(figure.querySelectorAll("table"), function (table) {
-      var title = table.caption ? [quoted("# " + table.caption.textContent.trim())] : [];
+      var title = table.caption ? [quoted("# " + typed(table.caption))] : [];
       return title.concat(Array.prototype.map.call(table.rows, function (row) {
         return Array.prototype.map.call(row.cells, function (cell) {
           var number = cell.querySelector("data");
-          return quoted(number ? number.value : cell.textContent.trim());
+          return quoted(number ? number.value : typed(cell));
         }).join(",");
       })).join("\n");
     }).join("\n\n") + "\n";
@@ -58,7 +68,7 @@
         var bottom = top;
         drawn.slice(first, first + across).forEach(function (one, i) {
           var left = i * (WIDTH + GAP), y = top, title = one.panel.querySelector("h4");
-          if (title) { put(root, "text", { x: left + 8, y: y + LINE, "font-size": 13, "font-weight": "bold" }, title.textContent); y += LINE + 8; }
+          if (title) { put(root, "text", { x: left + 8, y: y + LINE, "font-size": 13, "font-weight": "bold" }, typed(title)); y += LINE + 8; }
           one.svg.setAttribute("x", left);
           one.svg.setAttribute("y", y);
           root.appendChild(document.importNode(one.svg, true));
@@ -69,7 +79,7 @@
               var copy = swatch.appendChild(path.cloneNode(true));
               copy.setAttribute("style", copy.getAttribute("style").replace(/var\([^,]*,\s*([^)]*)\)/g, "$1"));
             });
-            put(root, "text", { x: left + 46, y: y + 12, "font-size": 12 }, key.textContent.trim());
+            put(root, "text", { x: left + 46, y: y + 12, "font-size": 12 }, typed(key));
             y += LINE;
           });
           bottom = Math.max(bottom, y);

@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 from geomfeat.location.result import KERNEL
-from geomfeat.report.content.study_sections import cards
+from geomfeat.report.content.study_sections import answer_table, cards
 from geomfeat.report.content.study_view import views
 from tests.report.synthetic import make_study
 
@@ -39,3 +39,23 @@ def test_a_card_without_a_kernel_has_no_such_lines():
     fresh = facts_of(make_study(richness=-0.9, tier="reinitialised"))
     assert "kernel demand κ, decades" in fresh
     assert "kernel change" not in fresh
+
+
+def test_many_models_are_compared_in_a_table_and_few_by_their_cards():
+    few = views([make_study(name) for name in "abc"])
+    assert answer_table(few) is None
+    lost = make_study("nowhere", located=False)
+    table = answer_table(views([make_study("a", -1.5), make_study("b", 0.9, seed=1), make_study("c"), lost]))
+    assert table is not None
+    assert table.columns[:3] == ("model", "regime", "richness R (90 %)")
+    assert table.columns[-2:] == ("accuracy, train", "accuracy, test")
+    assert {len(row) for row in table.rows} == {len(table.columns)}
+    where = make_study("b", 0.9, seed=1).location
+    row = dict(zip(table.columns, table.rows[1], strict=True))
+    assert row["regime"].text == row["regime"].mark == where.regime
+    assert row["M"].value == where.movement
+    assert row["κ"].value == where.kernel_demand
+    assert row["richness R (90 %)"].text.startswith(f"{where.richness:+.2f} [")
+    assert table.rows[3][1].text == "not located"
+    assert table.rows[3][-1].text.endswith("%")
+    assert answer_table(views([make_study(name, located=False) for name in "abcd"])) is None

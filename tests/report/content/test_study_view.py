@@ -35,9 +35,17 @@ def test_models_of_one_shape_share_an_axis_of_names():
     assert (axis.kind, axis.labels[0], axis.ticks) == ("name", "layers.0", (1, 2, 3, 4, 5, 6))
 
 
-def test_models_of_one_depth_but_other_names_share_numbers():
-    axis = depth_axis(views([make_study("a"), make_study("b", layers=list("uvwxyz"))]))
+def test_two_kinds_of_models_of_one_depth_have_both_names_at_each_tick():
+    one, other = make_study("a"), make_study("b", layers=["layers.0", *"vwxyz"])
+    axis = depth_axis(views([one, other, replace(one, name="c")]))
+    assert (axis.kind, axis.labels[:2]) == ("number", ("layers.0", "layers.1\nv"))
+
+
+def test_many_kinds_of_models_of_one_depth_share_numbers():
+    axis = depth_axis(views([make_study("a"), *(make_study(name, layers=list(name)) for name in ("uvwxyz", "ghijkl"))]))
     assert (axis.kind, axis.labels) == ("number", ("1", "2", "3", "4", "5", "6"))
+    deep = [make_study("a", layers=9), make_study("b", layers=list("qrstuvwxy"))]
+    assert depth_axis(views(deep)).labels[0] == "1"
 
 
 def test_models_of_other_depth_share_the_share_of_the_depth():

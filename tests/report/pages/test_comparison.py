@@ -15,13 +15,14 @@ from geomfeat.comparison.models.options import CompareOptions
 from geomfeat.comparison.models.result import ModelComparison
 from geomfeat.errors import BadInput
 from geomfeat.geometry.rsa import rdm, stack_rdms
+from geomfeat.report.content.number_format import number
 from geomfeat.report.pages import comparison as module
 from geomfeat.report.pages.comparison import answers, sections, write_comparison
 from geomfeat.types import Representation
 from tests.comparison.planted import LABELS, layer, model, normal
 from tests.report.html_reader import Read, assert_whole, read
 
-SECTIONS = ["answer", "models", "layers", "map", "matches", "profiles", "brain", "troubles", "settings"]
+SECTIONS = ["answer", "models", "layers", "map", "matches", "profiles", "brain", "rdms", "troubles", "settings"]
 HOSTILE = '</script><b>"%{x}" $y$ & co'
 
 
@@ -62,6 +63,14 @@ def test_the_answer_names_the_planted_layer_and_its_ceiling(found: ModelComparis
     assert "The layer most similar to it is layer2 of a" in said or "most similar to it is layer1 of </script>" in said
     assert "noise ceiling 0." in said
     assert all(sentence in page.text for sentence in answers(found))
+
+
+def test_of_two_models_the_answer_is_the_number_and_the_square_is_closed() -> None:
+    models = {name: model([0, 1], seed=i, labels=True) for i, name in enumerate("ab")}
+    two = compare(models, measures=[], progress=False)
+    assert answers(two)[0] == f"The similarity of a and b, as wholes, is {number(two.model_similarity[0, 1])}."
+    square = next(section for section in sections(two) if section.key == "models").figures[0]
+    assert [len(square.panels), len(square.folded), len(square.tables)] == [0, 1, 1]
 
 
 def test_tables_hold_the_numbers_of_the_comparison(found: ModelComparison, page: Read) -> None:

@@ -25,7 +25,7 @@ EXPECTED = Forecast(
     richness=0.25, low=0.125, high=0.375, kernel_demand=0.875, regime="rich", layers=LAYERS, loss=HOSTILE,
     initial_loss=1.0, target_loss=0.1, loss_reached=0.1, time=2.0, curvature=10.0, stable_rate=0.1875, rate=0.0625,
     rate_place="flow", steps=32.0, kernel_intervals={"kernel_demand": (0.75, 1.0)}, flags=(f"Mind {HOSTILE}.",),
-    details={"n_probes": 12},
+    details={"n_probes": 12, "by_change": {"richness": [0.0, 0.5], "share_of_straight": 0.5}},
 )  # fmt: skip
 ADVICE = Advice(
     -1.25, "lazy", 0.25,
@@ -48,7 +48,7 @@ def test_it_says_where_training_goes_what_limits_it_and_what_moves_it(page: Read
     for words in (
         "Expected: rich", "+0.25 [+0.12, +0.38] decades", "+0.88 [+0.75, +1.00] decades", "0.188", "flow",
         f"Mind {HOSTILE}.", f"Since {HOSTILE}.", "to R = -1.25 (lazy) from +0.25", f"model = '{HOSTILE}'", "12 samples",
-        "Not drawn, since no trained weight moves them: still.",
+        "Not drawn, since no trained weight moves them: still.", "+0.00 and +0.50, taken at 50 % of the way",
     ):  # fmt: skip
         assert words in page.text, words
     assert {0.25, 0.875, -1.25, -0.625, 0.625} <= {value for value, _ in page.numbers}
@@ -60,7 +60,8 @@ def test_marks_lie_where_forecast_and_advice_say() -> None:
     for figure in figures:
         for panel in figure.panels:
             go.Figure({"data": panel.data, "layout": panel.layout})
-    marks = [t for t in figures[0].panels[0].data if t["mode"] == "markers+text"]
+    marks = [t for t in figures[0].panels[0].data if t["mode"] == "markers"]
+    assert [key.label for key in figures[0].panels[0].keys] == ["without a change", "output multiplier"]
     assert [(t["x"], t["y"]) for t in marks] == [([0.25], [0.875]), ([-1.25], [-0.625])]
     assert (marks[0]["error_y"]["array"], marks[0]["error_y"]["arrayminus"]) == ([0.125], [0.125])
     assert figures[1].panels[0].data[0]["y"] == [0.25]

@@ -6,8 +6,10 @@ import html
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import plotly.graph_objects as go
 import pytest
+import torch
 
 import geomfeat as gf
 from geomfeat.report.content.quantity_labels import title_of
@@ -16,7 +18,7 @@ from geomfeat.report.pages.recordings import sections
 from tests.contract.result_examples import recorded
 from tests.report.html_reader import Read, assert_whole, read
 
-MEASURES = ["capacity", "nc1", "participation_ratio", "cka_linear_unbiased"]
+MEASURES = ["capacity", "capacity_shuffled", "capacity_noise", "nc1", "participation_ratio", "cka_linear_unbiased"]
 HOSTILE = '</script><b>"%{x}" $y$ & co'
 
 
@@ -40,11 +42,37 @@ def test_every_section_is_there_in_order_and_linked(page: Read) -> None:
 
 
 def test_it_says_what_was_recorded_and_what_errors_cover(page: Read) -> None:
-    assert "24 3 8 6" in page.text  # trials, conditions, trials of each, units
+    assert "trials 24 12 conditions 3 3 trials of each 8 4 units 6 6" in page.text
     assert "4 runs" in page.text
     assert "4 trials of each condition were drawn at random (seed 0), of 8" in page.text
     assert "error over 4 runs" in page.text
     assert HOSTILE in page.text
+
+
+def test_controls_stand_beside_the_numbers_they_are_of(several: list[gf.Study], tmp_path: Path) -> None:
+    figures = {f.key: f for section in sections(views(several)) for f in section.figures}
+    titles = [p.title for f in figures.values() for p in f.panels]
+    assert not [title for title in titles if "shuffled" in title or "noise alone" in title]
+    table = next(t for t in figures["classes"].tables if t.title.startswith("Manifold capacity"))
+    frame = several[1].table.set_index(["layer", "measure", "quantity"])["value"]
+    for word, measure in (("shuffled conditions", "capacity_shuffled"), ("noise alone", "capacity_noise")):
+        at = table.columns.index(f"few, {word}")
+        for row in table.rows:
+            assert row[at].value == frame[row[0].text, measure, "capacity"]
+    # In few units controls are at the floor, and drawn in many alone.
+    x = torch.randn(24, 40, generator=torch.Generator().manual_seed(0))
+    names = np.array(["a", "b", "c"] * 8)
+    area = ["V1"] * 24 + ["IT"] * 16
+    wide = gf.analyze_recording(gf.Recording(x, names, area=area), measures=MEASURES[:3], name="wide", progress=False)
+    figures = {f.key: f for section in sections(views([wide])) for f in section.figures}
+    panel, values = figures["classes"].panels[0], wide.table.set_index(["measure", "layer", "quantity"])["value"]
+    for words, measure in (("noise alone", "capacity_noise"), ("at equal units", "capacity_matched")):
+        (marks,) = [trace for trace in panel.data if f", {words}:" in trace["hovertemplate"]]
+        assert marks["y"] == [values[measure, one, "capacity"] for one in ("IT", "V1")]
+    assert figures["classes"].tables[0].columns[-2:] == ("wide, at equal units", "wide, recorded")
+    assert_whole(read(wide.to_html(tmp_path / "wide.html")))
+    alone = gf.analyze_recording(recorded(), measures=["capacity_noise"], progress=False)
+    assert "noise alone" in " ".join(p.title for s in sections(views([alone])) for f in s.figures for p in f.panels)
 
 
 def test_no_words_of_networks_are_left(page: Read) -> None:
@@ -83,3 +111,17 @@ def test_recordings_and_networks_have_pages_of_their_own(several: list[gf.Study]
     with pytest.raises(gf.BadInput, match="is of a recording and 'net' of a network"):
         gf.compare_page([several[1], network], tmp_path / "page.html")
     assert not (tmp_path / "page.html").exists()
+
+
+def test_a_recording_over_time_has_a_section_of_its_own(tmp_path: Path) -> None:
+    timed = gf.analyze_recording(recorded(timed=True), measures=["stable_rank"], name=HOSTILE, progress=False)
+    page = read(timed.to_html(tmp_path / "timed.html"))
+    assert "#time" in page.links
+    assert_whole(page)
+    assert "Squared distance between conditions" in page.text
+    figures = next(section for section in sections(views([timed])) if section.key == "time").figures
+    panels = [panel for figure in figures for panel in figure.panels]
+    # Dimension, CKA, distance, speed, tangling: four runs are too few for the five folds of a probe.
+    assert len(panels) == 5
+    for panel in panels:
+        go.Figure({"data": panel.data, "layout": panel.layout})

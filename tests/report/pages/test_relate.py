@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,9 @@ from geomfeat.comparison.relations._relate import Related, relate
 from geomfeat.comparison.relations.runs import trainings_of
 from geomfeat.errors import BadInput
 from geomfeat.report.content.explorer_data import explorer_data, json_text
-from geomfeat.report.content.relate_content import answer, comparisons
+from geomfeat.report.content.relate_content import answer, comparisons, follow_table
 from geomfeat.report.pages.relate import relate_pictures, save_relate_figures, write_relate_page
+from geomfeat.report.pages.sweep_common import rows_by_group
 from geomfeat.report.plotly.charts import lab_figure
 from tests.comparison.swept import noise, sweep
 from tests.report import swept_pages
@@ -67,6 +69,27 @@ def test_slopes_stand_beside_theory_and_the_answer_says_so(page: Read, related: 
     assert all(line in page.text for line in lines)
     assert float(f"{slope:.6f}") in {round(value, 6) for value, _ in page.numbers}
     assert f"Follow richness, the other held fixed: dim, {swept_pages.HOSTILE}." in lines
+
+
+def test_the_maps_of_a_group_stand_in_one_row_under_its_name(table: pd.DataFrame, related: Related) -> None:
+    found = trainings_of(table)
+    maps = {n: p for n, p in relate_pictures(related, table, found).items() if not n.startswith("residual")}
+    rows = rows_by_group(found, maps, 6)
+    assert [row.title for row in rows] == ["architecture mlp", "architecture cnn"]
+    for number, row in enumerate(rows, 1):
+        assert [picture.title for picture in row.pictures] == ["richness R", "movement M", "excess E"]
+        own = [maps[f"{quantity}_{number}"] for quantity in ("richness", "movement", "excess")]
+        assert [p.values for p in row.pictures] == [p.values for p in own]  # type: ignore[union-attr]
+    assert [len(row.pictures) for row in rows_by_group(found, maps, 1)] == [3]
+
+
+def test_what_limits_numbers_is_said_once_with_their_count(related: Related) -> None:
+    _, limits = follow_table(related)
+    assert limits == ["Train loss and accuracy do not vary or are not known: nothing is held fixed."]
+    some = related.follow.copy()
+    some.loc[some.index[0], "note"] = "too few"
+    shown = some[~((some["measure"] == "location") & some["quantity"].isin(["low", "high"]))]
+    assert "Too few (1 of " + f"{len(shown)} numbers)." in follow_table(replace(related, follow=some))[1]
 
 
 def test_a_wrong_slope_is_said_to_differ(tmp_path: Path) -> None:
