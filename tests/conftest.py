@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 import torch
 
+from tests import shapes
+
+shapes.install()  # before the first import of what is checked
 torch.set_num_threads(1)
 gc.disable()  # until the tests are collected
 

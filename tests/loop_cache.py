@@ -14,10 +14,17 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from numba.core.caching import UserProvidedCacheLocator
+from numba.core import caching
 
 LOOPS = Path(__file__).resolve().parents[1] / "geomfeat" / "_numba"
 COMPILED_TOO = ("umap", "pynndescent")
+
+
+def place_of(source: Path) -> str:
+    """The folder below NUMBA_CACHE_DIR in which numba stores what it compiled from a file."""
+    name = "UserProvidedCacheLocator"  # numba before 0.62 has it with an underscore
+    locator = getattr(caching, name, None) or getattr(caching, f"_{name}")
+    return locator.get_suitable_cache_subpath(str(source))
 
 
 def loop_cache(root: Path, loops: Path = LOOPS) -> Path:
@@ -30,7 +37,7 @@ def loop_cache(root: Path, loops: Path = LOOPS) -> Path:
     for source in [loops / "__init__.py", *(Path(str(spec.origin)) for spec in specs)]:
         shared = folder / source.parent.name
         shared.mkdir(parents=True, exist_ok=True)
-        link = folder / UserProvidedCacheLocator.get_suitable_cache_subpath(str(source))
+        link = folder / place_of(source)
         if not link.exists():
             link.symlink_to(shared.name, target_is_directory=True)
     return folder

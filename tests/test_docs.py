@@ -118,6 +118,19 @@ def test_links_of_a_page_lead_somewhere(page: Path) -> None:
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
+def test_every_benchmark_that_keeps_its_table_has_a_place_for_it() -> None:
+    results = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
+    kept = {
+        name: path.stem
+        for path in (ROOT / "benchmarks").glob("*.py")
+        for name in re.findall(r'\bkeep\("(\w+)"', path.read_text(encoding="utf-8"))
+    }
+    assert len(kept) > 10
+    for name, script in kept.items():
+        assert name == script, "a run with --write looks for the mark of its own file"
+        assert re.search(f"<!-- {name}[^\n]*: written by benchmarks/{script}.py -->", results), script
+
+
 def test_the_faq_quotes_errors_that_are_raised() -> None:
     """Every fixed part of a quoted message is in a text of the package, joined as Python joins them."""
     quoted = re.findall(r"^    (\S.*)$", (DOCS / "faq.md").read_text(encoding="utf-8"), re.MULTILINE)
@@ -190,6 +203,17 @@ def test_the_gallery_has_every_tutorial_and_its_pictures(pages: None) -> None:
     assert made["index.md"].count("![") == len(pictures)
 
 
+def test_formulas_of_tutorials_are_set_without_a_script(pages: None) -> None:
+    from _generate.formulas import in_text  # pyright: ignore[reportMissingImports]
+    from _generate.gallery import cells  # pyright: ignore[reportMissingImports]
+
+    text = in_text("At $w_0$,\n`$x$` and $$\\frac{a}{b}$$.")
+    assert (text.count("<msub>"), text.count("<mfrac>"), text.count("`$x$`")) == (1, 1, 1)
+    for script in (ROOT / "tutorials").glob("*.py"):
+        text = "\n".join(body for kind, body in cells(script.read_text(encoding="utf-8")) if kind == "markdown")
+        assert "$" not in in_text(re.sub("`[^`]*`", "", text)), script.name
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # Sphinx's extensions use what a later Sphinx will not have
 def test_the_site_is_built_without_warnings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pages: None) -> None:
@@ -208,3 +232,35 @@ def test_the_site_is_built_without_warnings(tmp_path: Path, monkeypatch: pytest.
     assert len(html) > 100
     assert not any(re.search(r'<(script|link|img)[^>]+(src|href)="https?://', text) for text in html)
     assert (tmp_path / "generated" / "measures" / "nc1.html").exists()
+
+
+def test_the_page_of_growth_is_made_by_its_command(tmp_path: Path) -> None:
+    from benchmarks import growth
+
+    some = ["nc1", "gf.cka"]
+    words = ["--quick", "--only", *some, "--docs", str(tmp_path), "--points", str(tmp_path / "points")]
+    growth.main(words)
+    first, points = (tmp_path / growth.PAGE).read_text(encoding="utf-8"), (tmp_path / "points").read_text()
+    assert set(re.findall(r"^\| ([\w.]+) \| n:\s[\d,]+,\s[\d,]+ \|", first, re.MULTILINE)) == set(some)
+    assert (tmp_path / growth.PICTURE).stat().st_size > 1000
+    growth.main(words)  # from the points that are there
+    assert (tmp_path / "points").read_text() == points
+
+
+def test_exponents_of_growth_are_those_of_the_costs() -> None:
+    from benchmarks.growth import Point, exponents
+
+    costs = [Point("gf.cka", "n", size, 2.0 * size**2, 3.0, 0.0) for size in (1, 2, 8)]
+    assert exponents(costs, "seconds", 1.0) == pytest.approx((2, 2))
+    assert all(map(np.isnan, exponents(costs, "megabytes", 5.0)))  # too small to tell
+
+
+def test_the_page_of_growth_has_every_call_and_its_picture() -> None:
+    from benchmarks.growth import PAGE, PICTURE
+    from benchmarks.growth_calls import calls
+
+    text = (DOCS / PAGE).read_text(encoding="utf-8").replace("\N{NO-BREAK SPACE}", " ")
+    for name, call in calls().items():
+        assert {axis for axis in call.grows if f"| {name} | {axis}: " in text} == set(call.grows)
+    assert PICTURE in text
+    assert (DOCS / PICTURE).exists()

@@ -154,3 +154,34 @@ def test_the_lowest_versions_are_those_that_pyproject_allows() -> None:
 
 def test_the_citation_names_this_version() -> None:
     assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+
+
+# Every part runs in a copy of one process that has imported what is there.
+BARE = """
+import os, runpy, sys
+for name in (
+    "umap", "plotly", "matplotlib", "zarr", "numba", "jaxtyping", "tqdm", "lazy_loader", "safetensors", "pydantic",
+    "yaml", "typer", "pyarrow", "jinja2", "transformers", "distributed",
+):
+    sys.modules[name] = None  # an import of it raises ImportError
+import pandas, scipy.stats, sklearn.metrics, torch._dynamo
+sys.path.insert(0, "benchmarks")
+for part in sys.argv[1:]:
+    if (child := os.fork()) == 0:
+        sys.argv = ["gpu_check.py", "--device", "cpu", "--small", "--only", part]
+        runpy.run_path("benchmarks/gpu_check.py", run_name="__main__")
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    print(f"===== {code}", flush=True)
+"""
+
+
+def test_the_check_of_a_gpu_needs_few_packages() -> None:
+    """torch, numpy, scipy, scikit-learn and pandas: what a machine with a GPU is likely to have."""
+    parts = ["cka_linear", "cones", "ntk, full", "locate", "W1 easy"]
+    *pages, after = run(sys.executable, "-c", BARE, *parts, cwd=ROOT, path=ROOT).split("===== 0\n")
+    assert after == ""
+    for part, said in zip(parts, pages, strict=True):
+        assert "**the GPU is unmeasured**" in said
+        assert f" {part}" in said
+        assert "above" not in said
+        assert "without jaxtyping, numba, tqdm" in said

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +24,8 @@ CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 def test_the_example_runs_and_writes_its_page(tmp_path: Path) -> None:
     code = PYTHON.findall(README)[0]
     assert len([line for line in code.splitlines() if line.strip()]) <= 12
-    found = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    (tmp_path / "example.py").write_text(code)
+    found = run_script(tmp_path / "example.py", tmp_path)
     assert found.returncode == 0, found.stderr
     shown = re.findall(r"print\(where\)  # (.*?R = -0\.\d)", code)
     assert found.stdout.startswith(shown[0])
@@ -77,6 +76,12 @@ def test_the_example_of_similarity_runs(tmp_path: Path) -> None:
     assert found.returncode == 0, found.stderr
     assert found.stdout.startswith("CKA, linear kernel, unbiased\n        flatten     fc1")
     assert "RSA by rho_a with 4 subjects, 95 % intervals, noise ceiling 0." in found.stdout
+
+
+def test_arrays_of_other_tools_go_in_and_out(tmp_path: Path) -> None:
+    found = _run("other_tools.md", tmp_path)
+    assert found.returncode == 0, found.stderr
+    assert re.match(r"1 .* accuracy = 0\.\d+", found.stdout)  # a layer and its own Gram matrix: CKA 1
 
 
 def test_the_example_of_the_knob_runs(tmp_path: Path) -> None:
@@ -151,7 +156,7 @@ def test_the_page_on_recordings_runs_as_it_stands(
     assert "x has 1 missing of 4800 values (NaN), in 1 of 120 trials and 1 of 40 units" in shown
     assert "('1 of 40 units were dropped: values are missing (NaN)',)" in shown
     assert "matched trials of each of 4 conditions" in shown
-    course = space["course"].select("linear_probe_accuracy").table  # type: ignore[attr-defined]
+    course = space["course"].select("linear_probe_accuracy", area="IT").table  # type: ignore[attr-defined]
     assert course["value"][:3].max() < 0.5 < 0.9 < course["value"][3:].min()
     assert (tmp_path / "recording.html").stat().st_size > 1e6
 

@@ -85,6 +85,43 @@ def test_dissimilarities_agree(peer: Any) -> None:
         assert from_rsatoolbox(expected).conditions == found.conditions
 
 
+@pytest.mark.filterwarnings("ignore:invalid value encountered in cast")
+def test_the_documented_differences_are_there(peer: Any) -> None:
+    """A condition missing in a run, trials of other numbers, noise of each run, pairs missing in one RDM."""
+    conditions, runs = np.array(list("cabd" * 3)), np.repeat(range(3), 4)
+    x, precision = draw(12, 5), noise_precision(draw(30, 5, seed=1))
+
+    def theirs(rows: list[int], **given: Any) -> Any:
+        data = to_rsatoolbox(Representation(x[rows]), conditions=conditions[rows], runs=runs[rows])
+        return peer.rdm.calc_rdm(data, "crossnobis", "condition", cv_descriptor="run", **given).dissimilarities
+
+    def ours(rows: list[int], **given: Any) -> Any:
+        return rdm(x[rows], conditions[rows], dissimilarity="crossnobis", runs=runs[rows], **given).vectors
+
+    every = list(range(12))
+    with pytest.raises(ValueError, match="broadcast"):
+        theirs(every[1:])
+    assert bool(ours(every[1:]).isfinite().all())
+    twice = [*every, 0, 1, 5]
+    x = torch.cat([x, draw(3, 5, seed=2)])[[*every, 12, 13, 14]]
+    conditions, runs = conditions[twice], runs[twice]
+    assert np.abs(theirs(list(range(15))) - ours(list(range(15))).numpy()).max() > 0.01
+    same = theirs(every, noise=[precision.numpy()] * 3)
+    np.testing.assert_allclose(ours(every, precision=dict.fromkeys(range(3), precision)), same, rtol=1e-8, atol=1e-12)
+    other = [precision.numpy(), 4 * precision.numpy(), precision.numpy()]
+    mixed = ours(every, precision=dict(enumerate(map(torch.from_numpy, other))))
+    assert np.abs(mixed.numpy() - theirs(every, noise=other)).max() > 0.01
+    a, b = several(1, seed=5), several(1)
+    gaps = a.vectors.clone()
+    gaps[0, :3] = torch.nan
+    with pytest.raises(ValueError, match="nan positions"):
+        peer.rdm.compare(to_rsatoolbox(RDMs(gaps)), to_rsatoolbox(RDMs(b.vectors)), "cosine")
+    both = [peer.rdm.RDMs(torch.where(gaps.isnan(), torch.nan, r.vectors).numpy()) for r in (a, b)]
+    for how in ("cosine", "rho_a", "whitened_cosine"):
+        found = compare_rdms(RDMs(gaps), RDMs(b.vectors), how)
+        np.testing.assert_allclose(found, peer.rdm.compare(*both, PEER_COMPARATORS[how]), rtol=1e-8)
+
+
 @pytest.mark.filterwarnings("ignore:Noise ceiling for tau")
 @pytest.mark.parametrize("comparator", PEER_COMPARATORS)
 def test_similarities_ceilings_and_resamples_agree(peer: Any, comparator: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,7 @@ from geomfeat.comparison.sweeps import SweepResult
 from geomfeat.comparison.validation import Validation
 from geomfeat.compat.glue import glue_analysis
 from geomfeat.compat.glue.analysis import GlueAnalysis
+from geomfeat.data.tasks import TaskTrials, two_alternative_choice
 from geomfeat.lab.result import Check, Findings
 from geomfeat.models.mlp import mlp
 from geomfeat.monitoring import Event, Row
@@ -128,6 +130,11 @@ def matched() -> gf.Matched:
     return gf.Matched(table(), table(), table(), (), "At equal fit they differ.", (f"{NAME} is missing",))
 
 
+def trials() -> TaskTrials:
+    drawn = two_alternative_choice(8)
+    return dataclasses.replace(drawn, name=NAME, answers=(NAME, "right"))
+
+
 def of_width(width: int, seed: int) -> nn.Module:
     return mlp(2, (width,), 1, activation="tanh", parameterization="ntk", seed=seed)
 
@@ -136,6 +143,12 @@ def of_width(width: int, seed: int) -> nn.Module:
 def stream() -> gf.StreamingCKA:
     found = gf.StreamingCKA()
     found.update({NAME: X, "b": X**3})
+    return found
+
+
+def moments() -> geometry.StreamingMoments:
+    found = geometry.StreamingMoments(3)
+    found.update(X, LABELS)
     return found
 
 
@@ -149,10 +162,14 @@ EXAMPLES: dict[type, Callable[[], Any]] = {
     gf.Estimate: lambda: gf.cka(X, X**3),
     gf.Representation: layer,
     gf.Recording: recorded,
+    TaskTrials: trials,
     gf.TimeCourse: lambda: gf.over_time(recorded(timed=True), "stable_rank", progress=False),
+    gf.ClusterTest: lambda: gf.cluster_test(X.T.repeat(2, 1) + 0.3),
+    geometry.CrossValidated: lambda: geometry.cross_validated_length(X.reshape(6, 4, 6)),
     gf.Kernel: lambda: gf.Kernel(X @ X.T, NAME),
     gf.CkaMatrix: lambda: gf.cka_matrix({NAME: X, "b": X**3, "flat": 0 * X}, stderr=True),
     gf.StreamedCka: lambda: stream().result(),
+    geometry.StreamedMoments: lambda: moments().result(),
     gf.Interval: lambda: gf.similarity_interval(X, X**3, "cka_linear_unbiased", n_bootstrap=20),
     geometry.CanonicalCorrelations: lambda: geometry.canonical_correlations(X, X[:, :3]),
     geometry.LinearPredictivity: lambda: geometry.linear_predictivity(X, X[:, :3]),
@@ -168,6 +185,10 @@ EXAMPLES: dict[type, Callable[[], Any]] = {
     gf.Capacity: lambda: gf.capacity(layer(), n_draws=20),
     geometry.PerManifold: lambda: gf.capacity(layer(), n_draws=20).per_manifold,
     geometry.PerPair: lambda: gf.capacity(layer(), n_draws=20).per_pair,
+    gf.NoiseCorrectedCapacity: lambda: gf.noise_corrected_capacity(
+        X.repeat(4, 1), [NAME, "b"] * 48, torch.arange(96) % 8 // 2, n_draws=20
+    ),
+    gf.MatchedCapacities: lambda: gf.matched_capacities({NAME: layer(5), "b": layer(6)}, repeats=2, n_draws=20),
     gf.CapacityCurve: lambda: gf.capacity_curve(layer(), sizes=(4, 8), repeats=2, n_draws=20),
     gf.CapacityDifference: lambda: gf.capacity_difference(*(gf.capacity(layer(d), n_draws=20) for d in (5, 6))),
     geometry.Decomposition: lambda: geometry.decompose(gf.capacity(layer(), n_draws=20)),
@@ -180,6 +201,15 @@ EXAMPLES: dict[type, Callable[[], Any]] = {
     gf.ProbeAccuracy: lambda: gf.linear_probe(X, LABELS),
     gf.RDMs: lambda: gf.rdm(X[:5], name=NAME),
     gf.RSARanking: lambda: gf.rank_by_rsa({NAME: X[:8], "b": X[8:16]}, brains(), n_bootstrap=50),
+    geometry.FittedRDMs: lambda: geometry.fit_rdm_model({NAME: X[:8], "b": X[8:16]}, brains(), n_folds=2),
+    geometry.Searchlights: lambda: geometry.searchlight_rdms(
+        X[:6],
+        [NAME, "b"] * 3,
+        torch.arange(X.shape[1])[:, None],
+        n_voxels=2,
+        dissimilarity="squared_euclidean",
+        progress=False,
+    ),
     geometry.NoiseCeiling: lambda: geometry.noise_ceiling(brains()),
     tangent.NTKSpectrum: lambda: tangent.ntk_spectrum(nn.Linear(6, 1), X.float(), 2),
     tangent.KernelRegression: lambda: tangent.kernel_regression(EYE, torch.tensor([1.0, 2.0]), ridge=1.0),

@@ -10,8 +10,10 @@ from pathlib import Path
 import jaxtyping
 import pytest
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
-from tests import fast_tier, house_rules
+from tests import fast_tier, house_rules, shapes
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -126,6 +128,23 @@ def test_shapes_are_checked_in_tests() -> None:
     assert condition_means(torch.eye(3), torch.arange(3), 3).shape == (3, 3)
     with pytest.raises(jaxtyping.TypeCheckError, match="condition_means"):
         condition_means(torch.ones(3), torch.arange(3), 3)
+
+
+def _turned(x: Float[Tensor, "n d"]) -> Float[Tensor, "d n"]:
+    return x if len(x) == 2 else x.T
+
+
+def _doubled(x: float) -> int:
+    return 2 * x  # type: ignore[return-value]
+
+
+def test_sizes_of_one_name_are_one_and_what_is_returned_is_checked() -> None:
+    assert shapes.checked(_turned)(torch.ones(3, 2)).shape == (2, 3)
+    with pytest.raises(jaxtyping.TypeCheckError, match="_turned"):
+        shapes.checked(_turned)(torch.ones(2, 3))
+    assert shapes.checked(_doubled)(2) == 4  # an int will do for a float
+    with pytest.raises(jaxtyping.TypeCheckError, match="_doubled"):
+        shapes.checked(_doubled)(0.5)
 
 
 @pytest.mark.parametrize("package", ["geometry", "tangent", "regimes"])

@@ -50,6 +50,11 @@ def file_with(labels: Any) -> Any:
     return gf.load_data(f"npz:{path}").labels.tolist()
 
 
+def lights(conditions: Any, runs: Any) -> Any:
+    places = np.arange(X.shape[1])[:, None]
+    return gf.searchlight_rdms(X, conditions, places, n_voxels=2, runs=runs, progress=False).rdms.vectors.tolist()
+
+
 def studied(y: Any) -> Any:
     study = gf.analyze(
         net(1), X, y, initial=net(), measures=["nc1"], location=False, progress=False, layers=["fc1"],
@@ -81,6 +86,11 @@ CLASSES: dict[str, Callable[[Any], Any]] = {
     "common_draws": lambda y: geometry.common_draws(X, y, n_draws=3)[1].tolist(),
     "replica_capacity": lambda y: number_of(gf.replica_capacity(X, y, n_draws=5)),
     "simulated_capacity": lambda y: number_of(gf.simulated_capacity(X, y, n_trials=2)),
+    "capacity_with_controls": lambda y: number_of(gf.capacity_with_controls(X, y, n_draws=5)),
+    "noise_control": lambda y: number_of(geometry.noise_control(X, y, n_draws=5)),
+    "noise_corrected_capacity": lambda y: number_of(
+        gf.noise_corrected_capacity(X, y, np.arange(N) // 3 % 2, n_draws=5).measured
+    ),
     "shuffled_control": lambda y: number_of(geometry.shuffled_control(X, y, n_draws=5)),
     "nc1": lambda y: geometry.nc1(X, y),
     "movement": lambda y: (
@@ -95,6 +105,11 @@ CLASSES: dict[str, Callable[[Any], Any]] = {
     "one_hot": lambda y: geometry.one_hot(y).tolist(),
     "rdm": lambda y: gf.rdm(X, y).vectors.tolist(),
     "rdm runs": lambda y: gf.rdm(X, [i // 12 for i in range(N)], dissimilarity="crossnobis", runs=y).vectors.tolist(),
+    "noise_precision_by_run": lambda y: list(
+        map(torch.Tensor.tolist, geometry.noise_precision_by_run(X, [i // 12 for i in range(N)], y).values())
+    ),
+    "searchlight_rdms": lambda y: lights(y, [i // 12 for i in range(N)]),
+    "searchlight_rdms runs": lambda y: lights([i // 12 for i in range(N)], y),
     "condition_residuals": lambda y: geometry.condition_residuals(X, y)[0].tolist(),
 }
 # What takes classes or values to be learned.
@@ -208,7 +223,7 @@ MODULES = (
 OTHERS = {
     "balanced_order": "the labels of a Dataset", "ModularTask": "made by modular_addition",
     "group_jackknife": "a number of groups", "RDMs": "names of rows",
-    "analyze_recording": "a word", "over_time": "a word",
+    "analyze_recording": "a word", "over_time": "a word", "trajectories": "a word",
     "participation_ratio_unbiased": "at least four groups: see its own tests",
 }  # fmt: skip
 

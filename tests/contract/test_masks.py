@@ -27,7 +27,8 @@ GRAM[3, 2] = GRAM[2, 3] = np.ma.masked
 BESIDE = {
     "labels": np.arange(N) % 3, "b": X, "other": X, "outputs": X[:, :2], "conditions": np.arange(N) // 2, "share": 0.5,
     "k": 3, "k0": X @ X.T, "l": X @ X.T, "targets": np.arange(N) % 3, "after": X, "old": X, "measure": "shape_angle",
-    "radii": [0.5, 1.0], "stimulus": np.arange(N) // 2,
+    "radii": [0.5, 1.0], "stimulus": np.arange(N) // 2, "time": np.arange(N), "width": 1.0,
+    "voxels": np.ones((1, 1, 5)), "runs": np.arange(N) // 12,
 }  # fmt: skip
 FIRST = ("x", "a", "points", "features", "residuals", "new", "reps", "layers", "before", "kernel", "train")
 # Their first argument is what another function of the package made, or a Kernel or tensor.

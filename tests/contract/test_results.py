@@ -17,9 +17,12 @@ import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.testing import assert_allclose
 
 import geomfeat as gf
+from geomfeat.charts import Heat
 from geomfeat.display import BaseResult, PlottableResult
+from geomfeat.report.content.components import plain
 from tests.contract.result_examples import EXAMPLES, NAME
 
 # What public functions give that other functions take, and that is no result: data, tasks, models and their parts.
@@ -125,6 +128,20 @@ def test_a_picture_is_drawn_into_given_axes_and_alone(kind: type) -> None:
     assert example(kind).plot(axes) is axes
     assert axes.has_data()
     figure.canvas.draw()
+
+
+@PICTURES
+def test_the_interactive_twin_shows_the_same_numbers(kind: type) -> None:
+    chart, found = example(kind)._chart(), example(kind).plotly()
+    assert found.layout.title.text == plain(chart.title)
+    if isinstance(chart, Heat):
+        (drawn,) = (trace.z for trace in found.data if trace.type == "heatmap")
+        assert_allclose(np.array(drawn, dtype=float), np.array(chart.values, dtype=float), rtol=1e-4)
+        return
+    drawn = [trace for trace in found.data if trace.fill is None]
+    assert [trace.name for trace in found.data if trace.showlegend] == [plain(c.label) for c in chart.curves if c.label]
+    for trace, curve in zip(drawn, chart.curves, strict=True):
+        assert_allclose(np.array(trace.y, dtype=float), np.array(curve.y, dtype=float), rtol=1e-4)
 
 
 def test_without_axes_pyplot_has_the_figure() -> None:

@@ -7,17 +7,59 @@ import itertools
 import numpy as np
 
 
-def crossnobis_by_folds(x: np.ndarray, conditions: np.ndarray, runs: np.ndarray, precision: np.ndarray) -> np.ndarray:
-    """Each run against the mean of the other runs' condition means, for every pair of conditions."""
-    levels, folds = sorted(set(conditions)), sorted(set(runs))
-    means = {(r, c): x[(runs == r) & (conditions == c)].mean(0) for r in folds for c in levels}
+def crossnobis_by_products(
+    x: np.ndarray, conditions: np.ndarray, runs: np.ndarray, precision: np.ndarray
+) -> np.ndarray:
+    """Products of the differences in every two runs that have both conditions, weighted by n_a n_b / (n_a + n_b)."""
     out = []
-    for a, b in itertools.combinations(levels, 2):
-        products = []
-        for r in folds:
-            rest = np.mean([means[q, a] - means[q, b] for q in folds if q != r], axis=0)
-            products.append((means[r, a] - means[r, b]) @ precision @ rest / x.shape[1])
-        out.append(np.mean(products))
+    for a, b in itertools.combinations(sorted(set(conditions)), 2):
+        differences, weights = pair_in_runs(x, conditions, runs, a, b)
+        above = below = 0.0
+        for r, s in itertools.permutations(range(len(weights)), 2):
+            above += weights[r] * weights[s] * differences[r] @ precision @ differences[s] / x.shape[1]
+            below += weights[r] * weights[s]
+        out.append(above / below if below else np.nan)
+    return np.array(out)
+
+
+def pair_in_runs(
+    x: np.ndarray, conditions: np.ndarray, runs: np.ndarray, a: object, b: object
+) -> tuple[list[np.ndarray], list[float]]:
+    """Difference of the means of two conditions, and its weight, in each run that has both."""
+    differences, weights = [], []
+    for r in sorted(set(runs)):
+        of_a, of_b = (x[(runs == r) & (conditions == c)] for c in (a, b))
+        if len(of_a) and len(of_b):
+            differences.append(of_a.mean(0) - of_b.mean(0))
+            weights.append(len(of_a) * len(of_b) / (len(of_a) + len(of_b)))
+    return differences, weights
+
+
+def crossnobis_errors_by_pairs(x: np.ndarray, conditions: np.ndarray, runs: np.ndarray) -> np.ndarray:
+    """Standard errors with P = I, by least squares on dummies and covariances written out."""
+    levels, folds = sorted(set(conditions)), sorted(set(runs))
+    cells = [(r, c) for r in folds for c in levels if ((runs == r) & (conditions == c)).any()]
+    n = np.array([((runs == r) & (conditions == c)).sum() for r, c in cells])
+    y = np.stack([x[(runs == r) & (conditions == c)].mean(0) for r, c in cells])
+    design = np.array([[*(r == f for f in folds), *(c == k for k in levels)] for r, c in cells], dtype=float)
+    root = np.sqrt(n)[:, None]
+    beta = np.linalg.lstsq(root * design, root * y, rcond=None)[0]
+    left = root * (y - design @ beta)
+    dof = len(cells) - np.linalg.matrix_rank(design)
+    covariance = left.T @ left / dof
+    square = dof**2 / ((dof - 1) * (dof + 2)) * (np.trace(covariance @ covariance) - np.trace(covariance) ** 2 / dof)
+    square = max(square, np.trace(covariance) ** 2 / x.shape[1])
+    information = np.linalg.pinv(design.T @ (n[:, None] * design))
+    out = []
+    for i, j in itertools.combinations(range(len(levels)), 2):
+        contrast = np.zeros(design.shape[1])
+        contrast[[len(folds) + i, len(folds) + j]] = 1, -1
+        along = (contrast @ beta) @ covariance @ (contrast @ beta) - square * contrast @ information @ contrast
+        w = np.array(pair_in_runs(x, conditions, runs, levels[i], levels[j])[1])
+        share = np.outer(w, w) * (1 - np.eye(len(w)))
+        share /= share.sum()
+        variance = 4 * max(along, 0) * (share.sum(1) ** 2 / w).sum() + 2 * square * (share**2 / np.outer(w, w)).sum()
+        out.append(np.sqrt(variance) / x.shape[1])
     return np.array(out)
 
 
@@ -81,6 +123,11 @@ def whitened(u: np.ndarray, v: np.ndarray, stimuli: list[int]) -> float:
     """u'V^-1 v / sqrt(u'V^-1 u v'V^-1 v) with V of every pair of pairs that are of different stimuli."""
     n = len(stimuli)
     pairs = [(i, j) for i, j in itertools.combinations(range(n), 2) if stimuli[i] != stimuli[j]]
+    return whitened_pairs(u, v, pairs, n)
+
+
+def whitened_pairs(u: np.ndarray, v: np.ndarray, pairs: list[tuple[int, int]], n: int) -> float:
+    """The same of any pairs of n stimuli."""
     contrasts = np.zeros((len(pairs), n))
     for row, (i, j) in enumerate(pairs):
         contrasts[row, i], contrasts[row, j] = 1, -1
