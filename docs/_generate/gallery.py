@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from _generate.formulas import in_text
+
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES = ROOT / "docs" / "pictures" / "tutorials"
 _CELL = re.compile(r"^# %%(.*)$", re.MULTILINE)
@@ -14,15 +16,15 @@ def pages() -> dict[str, str]:
     """index.md, the gallery, and a page for each tutorial."""
     scripts = sorted((ROOT / "tutorials").glob("*.py"))
     made = {f"{script.stem}.md": page(script) for script in scripts}
-    rows = [
-        f"| {_picture(s, 200)} | [{title(t)}]({s.stem}.md) | {summary(t)} |"
+    entries = [
+        f"## [{title(t)}]({s.stem}.md)\n\n{_picture(s, 420)}\n\n{summary(t)}\n"
         for s, t in zip(scripts, made.values(), strict=True)
     ]
     tree = "\n".join(script.stem for script in scripts)
     made["index.md"] = (
         "# Tutorials\n\nEach is a script in `tutorials/` that runs as it stands; the tests run all of them.\n\n"
-        "| | tutorial | what it shows |\n|---|---|---|\n" + "\n".join(rows) + "\n\n"
-        f"```{{toctree}}\n:hidden:\n\n{tree}\n```\n"
+        + "\n".join(entries)
+        + f"\n```{{toctree}}\n:hidden:\n\n{tree}\n```\n"
     )
     return made
 
@@ -53,7 +55,7 @@ def cells(text: str) -> list[tuple[str, str]]:
 
 
 def _block(kind: str, body: str) -> str:
-    return body if kind == "markdown" or not body else f"```python\n{body}\n```"
+    return in_text(body) if kind == "markdown" or not body else f"```python\n{body}\n```"
 
 
 def title(text: str) -> str:
@@ -63,7 +65,7 @@ def title(text: str) -> str:
 def summary(text: str) -> str:
     """The first two sentences below the title."""
     prose = next(p for p in text.split("\n\n")[1:] if p[:1] not in ("", "!", "`", "#", "|"))
-    return " ".join(re.split(r"(?<=[.?])\s+", " ".join(prose.split()))[:2]).replace("|", "\\|")
+    return " ".join(re.split(r"(?<=[.?])\s+", " ".join(prose.split()))[:2])
 
 
 def _picture(script: Path, width: int) -> str:

@@ -56,6 +56,7 @@ def page(m: Measure) -> str:
         "takes": TAKES[m.scope],
         "needs": ", ".join(NEEDS[n] for n in sorted(m.needs)) or "nothing else",
         "least samples": str(m.min_samples),
+        "many samples": _limit(m),
         "does not change under": ", ".join(sorted(m.invariant_to)) or "none of the transformations that are tested",
         "random": "draws with a seed" if m.stochastic else "no: the same number every time",
         "in a study": "by default" if m.by_default else "only if it is named",
@@ -77,6 +78,15 @@ def page(m: Measure) -> str:
         f"{tested}"
         f"## Quantities\n\n| name | bounds | unit | direction |\n|---|---|---|---|\n{quantities}\n\n{_values(m)}\n"
     )
+
+
+def _limit(m: Measure) -> str:
+    """How many samples it takes of many."""
+    if m.most is not None:
+        return f"takes at most {m.most:,}, drawn with a seed; `most=None` takes all"
+    if m.most_per_class is not None:
+        return f"takes at most {m.most_per_class:,} of each class, drawn with a seed; `most_per_class=None` takes all"
+    return "takes all"
 
 
 def _definition(m: Measure) -> str:
