@@ -134,7 +134,7 @@ def main() -> None:
     lines += ["", f"{machine(PACKAGES, torch.get_num_threads())}, {time.perf_counter() - begin:.0f} s"]
     print("\n".join(lines))
     if options.write:
-        keep("coverage", lines)
+        keep("error_coverage", lines)
 
 
 if __name__ == "__main__":

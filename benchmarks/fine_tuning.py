@@ -3,11 +3,11 @@
     OMP_NUM_THREADS=1 python benchmarks/fine_tuning.py [gpt2 | sentence]
 
 "sentence": the packaged sentence transformer (22.6 million parameters) with a new head learns to tell praise from
-complaint in 32 sentences, by plain descent. "gpt2": a GPT-2 of three blocks of width 64 learns to predict a made-up
-language of topics, and then to tell two classes of topics apart in 48 sequences: by label words, the rows of its output
-matrix for one word of each class, or with a new head; by AdamW and by plain descent. Full batches, without decay or
-dropout. Every location takes the optimizer's rates, and AdamW's sizes of gradients. Adapters are those of peft, with a
-scale of 16 / sqrt(rank), so that their kernel has a limit at large ranks. R of "head" is hypothetical.
+complaint in 32 sentences. "gpt2": a GPT-2 of three blocks of width 64 learns to predict a made-up language of topics,
+and then to tell two classes of topics apart in 48 sequences: by label words, the rows of its output matrix for one word
+of each class, or with a new head. Both by AdamW and by plain descent, full batches, without decay or dropout. Every
+location takes the optimizer's rates, and AdamW's sizes of gradients. Adapters are those of peft, with a scale of
+16 / sqrt(rank), so that their kernel has a limit at large ranks. R of "head" is hypothetical.
 """
 
 from __future__ import annotations
@@ -112,7 +112,10 @@ def sentence() -> Case:
         torch.tensor([int(any(text.endswith(words) for words in PRAISE)) for text in texts]),
         {"new head": Classifier(body, head_of(384, 0)), "from scratch": Classifier(fresh, head_of(384, 0))},
         True, "body.encoder.layer", ["query", "key", "value", "dense"],
-        (Rates("sgd", (0.01, 0.02, 0.04), 0.1, 0.04, 0.3),),
+        (
+            Rates("adamw", (1e-5, 2e-5, 4e-5), 1e-3, 1e-4, 1e-2),
+            Rates("sgd", (0.01, 0.02, 0.04), 0.1, 0.04, 0.3),
+        ),
     )  # fmt: skip
 
 

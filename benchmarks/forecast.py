@@ -1,13 +1,15 @@
 """Forecasts beside the trainings that they are of: R, kappa, whether the interval holds, whether the rate is stable.
 
-    python benchmarks/forecast.py [--only NAME ...] [--samples 80] [--most 6000] [--write]
+    python benchmarks/forecast.py [--only NAME ...] [--scales] [--samples 80] [--most 6000] [--write]
 
 Networks at output multipliers 1/gamma (`at_richness`, outputs centred) are trained full batch to a relative loss of .1,
 on digits, and an MLP on wine (13 chemical measurements, 3 classes): mean square and cross-entropy; gradient descent at
 the rate that the forecast proposes, with and without momentum .9, and Adam at .001 over the multiplier, not above .001.
 The forecast is made before; R and kappa are then located on the same samples, in the metric that the forecast was made
 in, and for Adam also in that of its state. --write keeps the tables in benchmarks/RESULTS.md: those of MLP and CNN
-under one heading, those of the other networks (--only transformer RNN wine) under another.
+under one heading, those of the other networks (--only transformer RNN wine) under another. --scales: with all initial
+weights times .3 to 3 in place of a multiplier, which changes the outputs of three layers by three decades; outputs at
+the start are then as they are, not centred.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from geomfeat.models.recurrent import gru_loop
 from geomfeat.models.transformer import transformer
 
 MULTIPLIERS = (0.1, 0.3, 1.0, 3.0, 10.0)
+SCALES = (0.3, 0.55, 1.0, 1.8, 3.0)
 LOSSES = ("mse", "cross-entropy")
 OPTIMIZERS = ("sgd", "momentum", "adam")
 NETWORKS = {
@@ -64,10 +67,23 @@ def samples_of(name: str, n: int) -> tuple[Tensor, Tensor]:
     return data.inputs.flatten(1) if name == "MLP" else data.inputs, data.labels
 
 
-def one(name: str, loss: str, kind: str, multiplier: float, samples: int, most: int) -> dict[str, Any]:
+def start_of(name: str, multiplier: float, scale: float) -> nn.Module:
+    """A network before training, at an output multiplier, or with its initial weights times a number."""
+    if scale == 1.0:
+        return gf.at_richness(NETWORKS[name](), gamma=1 / multiplier)
+    network = NETWORKS[name]()
+    with torch.no_grad():
+        for weights in network.parameters():
+            weights.mul_(scale)
+    return network
+
+
+def one(
+    name: str, loss: str, kind: str, multiplier: float, samples: int, most: int, scale: float = 1.0
+) -> dict[str, Any]:
     """A row: what was forecasted, and what the training made."""
     x, y = samples_of(name, samples)
-    network = gf.at_richness(NETWORKS[name](), gamma=1 / multiplier)
+    network = start_of(name, multiplier, scale)
     ask = {"loss": loss, "target_loss": TARGET}
     if kind == "adam":
         rate = 1e-3 / max(multiplier, 1.0)
@@ -84,7 +100,7 @@ def one(name: str, loss: str, kind: str, multiplier: float, samples: int, most: 
     trained = gf.train_plainly(network, x, y, loss=loss, options=options)
     ended = "diverged" if trained.diverged else "trained" if trained.converged else "short"
     row = {
-        "network": name, "loss": loss, "optimizer": kind, "multiplier": multiplier, "rate": rate,
+        "network": name, "loss": loss, "optimizer": kind, "multiplier": multiplier, "scale": scale, "rate": rate,
         "steps": trained.steps, "ended": ended,
         "expected": expected.richness, "low": expected.low, "high": expected.high, "regime": expected.regime,
         "expected kappa": expected.kernel_demand, "flags": len(expected.flags), "seconds": seconds,
@@ -153,16 +169,19 @@ def main() -> None:
     """Print the tables; keep them with --write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=NETWORKS, default=list(FIRST))
+    parser.add_argument("--scales", action="store_true")
     parser.add_argument("--samples", type=int, default=80)
     parser.add_argument("--most", type=int, default=6000)
     parser.add_argument("--write", action="store_true")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     rows = []
-    for case in itertools.product(asked.only, LOSSES, OPTIMIZERS, MULTIPLIERS):
-        if case[0] not in FIRST and case[-1] not in MULTIPLIERS[::2]:
+    varied = SCALES if asked.scales else MULTIPLIERS
+    for *case, value in itertools.product(asked.only, LOSSES, OPTIMIZERS, varied):
+        if (asked.scales and value == 1.0) or (case[0] not in FIRST and not asked.scales and value not in varied[::2]):
             continue
-        rows.append(one(*case, samples=asked.samples, most=asked.most))
+        own = {"multiplier": 1.0, "scale": value} if asked.scales else {"multiplier": value}
+        rows.append(one(*case, samples=asked.samples, most=asked.most, **own))
         sys.stderr.write(f"{rows[-1]}\n")
     table = pd.DataFrame(rows)
     by_end = table.groupby(["optimizer", "ended"]).size().reset_index(name="trainings")
@@ -170,7 +189,7 @@ def main() -> None:
         "network",
         "loss",
         "optimizer",
-        "multiplier",
+        "scale" if asked.scales else "multiplier",
         "steps",
         "expected",
         "low",
@@ -190,7 +209,8 @@ def main() -> None:
     ]  # fmt: skip
     sys.stdout.write("\n".join(lines) + "\n")
     if asked.write:
-        keep("forecast", lines, "" if set(asked.only) <= set(FIRST) else " (other networks)")
+        part = " (initial scale)" if asked.scales else "" if set(asked.only) <= set(FIRST) else " (other networks)"
+        keep("forecast", lines, part)
 
 
 if __name__ == "__main__":

@@ -10,12 +10,12 @@ four directions of the 1,000 outputs, through all of them with a guess at their 
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from typing import Any
 
 import torch
+from keeping import memory
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -91,7 +91,7 @@ def main(what: str) -> None:
     print(where)
     print(
         f"{what}: {count:.1f} million parameters; {seconds:.1f} CPU s = {seconds / forward:.0f} forward passes; "
-        f"peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.1f} GB"
+        f"peak {memory('VmHWM') / 1e3:.1f} GB"
     )
     return None
 

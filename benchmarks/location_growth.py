@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
 from typing import Any
+
+from keeping import added_memory
 
 # Series -> (what grows, its values); sizes of a language model are (blocks, width, vocabulary).
 BASE: dict[str, Any] = {"shape": (2, 128, 1000), "probes": 16, "tokens": 16, "directions": 4}
@@ -109,11 +110,15 @@ def one(series: str, value: Any) -> dict[str, float]:
         begin = time.process_time()
         start(**inputs) if isinstance(inputs, dict) else start(inputs)
         forward = time.process_time() - begin
-    before, begin = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
-    where = gf.locate(end, inputs, initial=start, progress=False, **options)
-    seconds = time.process_time() - begin
-    memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e6
-    return {"size": size, "seconds": seconds, "forward": forward, "memory": memory, "richness": where.richness}
+    found: dict[str, float] = {}
+
+    def work() -> None:
+        begin = time.process_time()
+        where = gf.locate(end, inputs, initial=start, progress=False, **options)
+        found.update(seconds=time.process_time() - begin, richness=where.richness)
+
+    gigabytes = added_memory(work) / 1e3
+    return {"size": size, "forward": forward, "memory": gigabytes, **found}
 
 
 def exponent(sizes: list[float], costs: list[float]) -> float:

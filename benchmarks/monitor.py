@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -27,7 +26,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 import geomfeat as gf
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks.keeping import keep, machine
+from benchmarks.keeping import keep, machine, memory
 
 VOCABULARY, LENGTH, BATCH = 1500, 32, 16
 
@@ -76,7 +75,7 @@ def train(steps: int, monitored: bool) -> dict[str, Any]:
             first, inside = (took, inside) if step == 1 else (first, inside + took)
     seconds = time.process_time() - begin
     found: dict[str, Any] = {
-        "seconds": seconds, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
+        "seconds": seconds, "memory": memory("VmHWM"),
         "sum": [float(p.detach().double().sum()) for p in net.parameters()],
         "parameters": sum(p.numel() for p in net.parameters()),
     }  # fmt: skip

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,8 @@ import time
 from itertools import product
 from pathlib import Path
 from typing import Any
+
+from keeping import memory
 
 SIZES: dict[str, dict[str, Any]] = {
     "1e9": {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16, "num_attention_heads": 32,
@@ -100,7 +101,7 @@ def measured(part: str, folder: Path, length: int, samples: int) -> dict[str, An
 
 def peak() -> float:
     """Largest resident memory of this process so far, GB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return memory("VmHWM") / 1e3
 
 
 def main() -> None:

@@ -5,8 +5,11 @@
 Layers of float32 features that share a signal, each with a mean of its own; unbiased estimator, median of rounds in
 which all take their turn. 'error' is the largest difference to a float64 computation from whole Gram matrices (the peer
 clamps values below 0; none of these is). Memory is the highest resident size less that before the call, in a process of
-its own. The peer has two ways in: `cka_from_features`, and hooks on a model (`compute_cka`), here one whose layers hand
-out the features. --write keeps the tables in benchmarks/RESULTS.md. Peer: pip install '.[bench]'.
+its own. 'products alone' are those of features by which half of all entries are formed, and nothing else, with their
+rate beside that of one large product: no way through entries can be faster. CPU seconds are of all threads; beside
+other work they say more than the clock. The peer has two ways in: `cka_from_features`, and hooks on a model
+(`compute_cka`), here one whose layers hand out the features. --write keeps the tables in benchmarks/RESULTS.md.
+Peer: pip install '.[bench]'.
 """
 
 from __future__ import annotations
@@ -19,14 +22,19 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
+import numpy as np
 import torch
 from keeping import keep, machine
 from torch import Tensor, nn
 
+from geomfeat._numba.threads import in_threads
 from geomfeat.geometry.similarity import StreamingCKA, cka_matrix
+from geomfeat.geometry.similarity._gram_tiles import tiles_of
 from geomfeat.numerics import stream
 
+T = TypeVar("T")
 PACKAGES = ("torch", "numpy", "pytorch-cka")
 
 SIZES = {"20 layers 1000 x 512": (20, 1000, 512, 7), "10 layers 4000 x 1024": (10, 4000, 1024, 3)}
@@ -80,6 +88,30 @@ def peer_model(features: list[Tensor]) -> Tensor:
     return compute_cka(model, model, loader, layers=names, device="cpu", progress=False)[0]
 
 
+def products_alone(features: list[Tensor]) -> None:
+    """Half of the entries of all Gram matrices, in the tiles that `cka_matrix` takes, and nothing else."""
+    arrays, tiles = [x.numpy() for x in features], tiles_of(len(features[0]))
+
+    def one(i: int, _: int) -> None:
+        rows, columns = tiles[i]
+        out = np.empty((rows.stop - rows.start, columns.stop - columns.start), np.float32)
+        for x in arrays:
+            np.matmul(x[rows], x[columns].T, out=out)
+
+    in_threads(one, len(tiles), share=1)
+
+
+def large_product() -> float:
+    """GFLOP/s of one product of 2048 x 2048 numbers in single precision, the best of five."""
+    a, b = (torch.randn(2048, 2048, generator=stream(k, "product")).numpy() for k in range(2))
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        np.matmul(a, b)
+        seconds.append(time.perf_counter() - start)
+    return 2 * 2048**3 / min(seconds) / 1e9
+
+
 WAYS: dict[str, Callable[[list[Tensor]], Tensor]] = {
     "geomfeat": ours,
     "geomfeat, stderr=True": ours_with_errors,
@@ -109,21 +141,33 @@ def all_pairs(name: str) -> list[str]:
     count, n, d, rounds = SIZES[name]
     features = layers(count, n, d)
     truth = exact(features)
-    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
+    seconds: dict[str, list[tuple[float, float]]] = {way: [] for way in (*WAYS, "products alone")}
     errors = {}
     for _ in range(rounds):
         for way, work in WAYS.items():
-            start = time.perf_counter()
-            values = work(features)
-            seconds[way].append(time.perf_counter() - start)
+            values, took = timed(work, features)
+            seconds[way].append(took)
             errors[way] = float((values.double() - truth).abs().max())
-    medians = {way: statistics.median(s) for way, s in seconds.items()}
+        seconds["products alone"].append(timed(products_alone, features)[1])
+    medians = {way: statistics.median(wall for wall, _ in s) for way, s in seconds.items()}
+    cpu = {way: statistics.median(used for _, used in s) for way, s in seconds.items()}
     lines = []
-    for way in WAYS:
-        memory = peak(way, name)
-        ratio = "" if way == "geomfeat" else f"**{medians[way] / medians['geomfeat']:.2f}x**"
-        lines.append(f"| {name} | {way} | {medians[way]:.2f} s | {ratio} | {errors[way]:.0e} | {memory:.0f} MB |")
+    for way in seconds:
+        ratio, of_cpu = (f"**{m[way] / m['geomfeat']:.2f}x**" if way != "geomfeat" else "" for m in (medians, cpu))
+        start = f"| {name} | {way} | {medians[way]:.2f} s | {ratio} | {cpu[way]:.2f} s | {of_cpu} |"
+        if way in WAYS:
+            lines.append(f"{start} {errors[way]:.0e} | {peak(way, name):.0f} MB |")
+        else:
+            rate = count * n * (n + 1) * d / 1e9
+            lines.append(f"{start} {rate / medians[way]:.0f} GFLOP/s ({rate / cpu[way]:.0f} a core) | |")
     return lines
+
+
+def timed(work: Callable[[list[Tensor]], T], features: list[Tensor]) -> tuple[T, tuple[float, float]]:
+    """What it gives, with the seconds of the clock and of all processors that it took."""
+    start, used = time.perf_counter(), time.process_time()
+    found = work(features)
+    return found, (time.perf_counter() - start, time.process_time() - used)
 
 
 def peak(way: str, name: str) -> float:
@@ -205,12 +249,14 @@ def main() -> None:
     if options.peak:
         print(measured_peak(options.peak, options.size))
         return
-    lines = ["| what | way | time | of geomfeat's | error | peak memory |", "|---|---|---|---|---|---|"]
+    lines = ["| what | way | time | of geomfeat's | CPU | of geomfeat's | error | peak memory |", "|" + "---|" * 8]
     print("\n".join(lines), flush=True)
     for name in SIZES:
         rows = all_pairs(name)
         print("\n".join(rows), flush=True)
         lines += rows
+    lines.append(f"\nOne product of 2048 x 2048 x 2048 in single precision: {large_product():.0f} GFLOP/s.")
+    print(lines[-1], flush=True)
     head = [
         f"\n| {SAMPLES} samples, {LAYERS} layers of {WIDTH} | time | difference to the exact one |",
         "|---|---|---|",

@@ -25,7 +25,7 @@ from typing import Any
 from unittest import mock
 
 import torch
-from keeping import keep, machine
+from keeping import keep, machine, memory
 from torch.func import functional_call, grad, stack_module_state, vmap
 
 from geomfeat.comparison.sweeps import task
@@ -116,23 +116,50 @@ def overhead(folder: Path) -> list[str]:
 
 
 def loading(folder: Path) -> list[str]:
-    """The row of 10,000 runs in one table: copies of a real one, each with its own plan and checksum."""
-    real = sweep({**TINY, "seeds": 1, "measure": {"n": 50}}, folder / "one", progress=False)
+    """Rows of 10,000 finished runs, copies of a real one at their own addresses: to plan, to check, to one table."""
+    asked = {**TINY, "seeds": 10_000, "measure": {"n": 50}}
+    real = sweep({**asked, "seeds": 1}, folder / "one", progress=False)
     (run,) = (folder / "one" / "runs").iterdir()
-    many = planned({**TINY, "seeds": 10_000, "measure": {"n": 50}}, folder / "many")
-    for address in many.plan:
+    manifest = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    many = planned(asked, folder / "many")
+    for address, config in many.plan.items():
         made = folder / "many" / "runs" / address
-        made.mkdir(parents=True)
-        for name in ("run.json", "table.arrow"):
-            shutil.copy(run / name, made / name)
+        shutil.copytree(run, made)
+        own = {**manifest, "config": json.loads(config.canonical()), "address": address}
+        (made / "run.json").write_text(json.dumps(own, indent=1), encoding="utf-8")
     many.save()
-    times = []
-    for _ in range(3):
+
+    def checked() -> None:
+        todo, there = found_in(many)
+        assert (len(todo), len(there)) == (0, 10_000)
+
+    def read() -> None:
+        assert len(SweepResult.load(folder / "many").table) == 10_000 * len(real.table)
+
+    before = memory("VmRSS")
+    rows = [
+        row(what, statistics.median(map(seconds_to(work), range(3))), "s", goal)
+        for what, work, goal in (
+            ("10,000 runs: plan", lambda: planned(asked, folder / "many"), 3),
+            ("10,000 finished runs: check before resuming", checked, 6),
+            (f"10,000 runs of {len(real.table)} numbers to one table", read, 10),
+        )
+    ]
+    return [
+        *rows,
+        row("the table: memory at its highest, beyond that before", (memory("VmHWM") - before) / 1e3, "GB", 1),
+    ]
+
+
+def seconds_to(work: Callable[[], Any]) -> Callable[[object], float]:
+    """A function that does the work and returns how long it took."""
+
+    def timed(_: object) -> float:
         began = time.perf_counter()
-        table = SweepResult.load(folder / "many").table
-        times.append(time.perf_counter() - began)
-        assert len(table) == 10_000 * len(real.table)
-    return [row(f"10,000 runs of {len(real.table)} numbers to one table", statistics.median(times), "s", 10)]
+        work()
+        return time.perf_counter() - began
+
+    return timed
 
 
 def seeds_together() -> list[str]:
