@@ -16,6 +16,8 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 # Memory that is given back to the system and asked for again is filled with zeros each time: tests that keep it take
 # a fortieth less.
 KEEP_MEMORY := MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=2147483648
+# Where the environment forbids it, too: each process that a test starts would compile the package again.
+STORE_BYTECODE := PYTHONDONTWRITEBYTECODE=
 # Compiled loops are stored in the environment, under a name that follows their text (see tests/loop_cache.py).
 LOOPS = NUMBA_CACHE_DIR=$$($(BIN)/python -m tests.loop_cache $(VENV)/$(1))
 # The long tests are the last ones: who has none left takes half of those that wait for the other.
@@ -48,7 +50,7 @@ check: lint
 	$(ONE_THREAD) $(call LOOPS,loops) $(BIN)/python -m pytest -m "not slow" $$($(BIN)/python -m tests.fast_tier)
 
 test: lint bounds
-	$(ONE_THREAD) $(KEEP_MEMORY) $(call LOOPS,loops) $(PYTEST)
+	$(ONE_THREAD) $(KEEP_MEMORY) $(STORE_BYTECODE) $(call LOOPS,loops) $(PYTEST)
 
 # The checked loops are stored apart from the usual ones, since numba does not distinguish the two.
 bounds: $(VENV)/.dev
