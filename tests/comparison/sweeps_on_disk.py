@@ -37,7 +37,7 @@ def left_over(folder: Path) -> list[Path]:
     return [*(folder / ".partial").glob("*"), *folder.rglob("*.part")]
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 90) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 300) -> None:
     """Until the condition holds; an AssertionError after so many seconds."""
     until = time.monotonic() + seconds
     while not condition():
