@@ -175,7 +175,7 @@ def _of_kind(kind: str, modules: Mapping[str, nn.Module], model: nn.Module) -> l
     if kind == "weights":
         return weight_layers(modules)
     if kind == "block":
-        units = set(_units(unwrapped(model)))
+        units = set(repeated_units(unwrapped(model)))
         return [name for name in modules if name in units]
     return list(modules)
 
@@ -249,8 +249,16 @@ def _eager(module: nn.Module) -> nn.Module:
     return getattr(module, "_orig_mod", module)
 
 
+def repeated_units(model: nn.Module) -> list[str]:
+    """Names of the repeated units of a model, none of them inside another; see `select_layers`.
+
+    >>> repeated_units(nn.Sequential(*(nn.Sequential(nn.Linear(2, 2), nn.ReLU()) for _ in range(2))))
+    ['0', '1']
+    """
+    return list(_units(model))
+
+
 def _units(parent: nn.Module, prefix: str = "") -> Iterator[str]:
-    """Names of the repeated units below a module; see `select_layers`."""
     children = [(f"{prefix}{name}", _eager(child)) for name, child in parent.named_children()]
     classes = [type(child) for _, child in children if _has_children(child)]
     for name, child in children:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.activations.parameter_state import same_parameters
-from geomfeat.models.forward_contexts import without_checkpoints
+from geomfeat.models.forward_passes.contexts import without_checkpoints
 from geomfeat.numerics import whole_seed
 
 

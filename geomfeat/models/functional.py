@@ -19,7 +19,8 @@ from torch.func import functional_call
 
 from geomfeat.errors import BadInput, GeomfeatError
 from geomfeat.memory import is_out_of_memory
-from geomfeat.models.forward_contexts import differentiable_attention, eager, without_checkpoints
+from geomfeat.models.forward_passes.contexts import differentiable_attention, eager, without_checkpoints
+from geomfeat.models.forward_passes.recomputed_blocks import recomputing
 from geomfeat.models.modules import (
     chosen_parameters,
     copied,
@@ -67,7 +68,7 @@ def call_with(model: nn.Module, values: Mapping[str, Tensor], uses: Sequence[tup
             placed[name] = placed[name].clone()
     inputs = map_inputs(inputs, torch.clone)
     args, kwargs = ((), inputs) if isinstance(inputs, dict) else (inputs, {})
-    with differentiable_attention(), eager(model), without_checkpoints():
+    with differentiable_attention(), eager(model), without_checkpoints(), recomputing(model):
         return functional_call(model, placed, args, kwargs, tie_weights=False)
 
 

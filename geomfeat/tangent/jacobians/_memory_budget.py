@@ -1,17 +1,22 @@
 """How much of a Jacobian to hold at a time, and what a backward pass saves."""
 
-from contextlib import ExitStack
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from geomfeat.memory import SHARE, free_bytes, in_gigabytes, is_out_of_memory
+from geomfeat.models.forward_passes.recomputed_blocks import recompute, recomputed_blocks
 from geomfeat.models.functional import Functional
 from geomfeat.models.nested_inputs import shapes_of, take
-from geomfeat.models.streamed_inputs import leaves_of
+from geomfeat.tangent.jacobians.saved_tensors import Saved, saved_by
 
-OPERATIONS = 8  # tensors saved for each that a module returns, where they cannot be counted
+logger = logging.getLogger(__name__)
 BUDGET = 2**30  # bytes of Jacobian entries held at a time, unless the caller says otherwise
+LEAST_SPARED = 1 / 3  # share of the saved bytes for which a second forward pass is worth its time
 
 
 def saved_bytes(f: Functional, inputs: Any) -> tuple[int, int]:
@@ -19,59 +24,47 @@ def saved_bytes(f: Functional, inputs: Any) -> tuple[int, int]:
 
     Measured, not guessed: the tensors that autograd saves during one forward pass of one sample. Once for each network
     and shape of a sample, since every product with a kernel asks for it.
+
+    Where they are a large share of the free memory, the blocks of the network are recomputed from here on, and the
+    bytes are those that are saved then: see `geomfeat.models.forward_passes.recomputed_blocks`.
     """
     one = take(inputs, slice(0, 1))
-    key = ("saved bytes", shapes_of(one))
+    key = ("saved bytes", shapes_of(one), recomputed_blocks(f.model))
     if key not in f.known:
-        f.known[key] = _measured(f, one)
+        with _kept(f.model):
+            found = saved_by(f, one)
+        if found.all > free_bytes(f.device) // SHARE and _recomputed(f, one, found):
+            key = *key[:2], recomputed_blocks(f.model)
+        f.known[key] = found.with_recomputation if key[2] else found.all, found.largest
     return f.known[key]
 
 
-def _measured(f: Functional, one: Any) -> tuple[int, int]:
-    parameters = {_place(t) for t in (*f.theta.values(), *f.fixed.values())}
-    total, largest, seen = 0, 0, set()
-    saved: list[Tensor] = []
-
-    def pack(t: Tensor) -> int:
-        nonlocal total, largest
-        key = t.untyped_storage().data_ptr() if t.layout is torch.strided else id(t)
-        if key not in seen and _place(t) not in parameters:
-            seen.add(key)
-            size = (t.numel() if t.layout is torch.strided else t._nnz()) * t.element_size()
-            total += size
-            largest = max(largest, size)
-        saved.append(t)
-        return len(saved) - 1
-
-    theta = {k: v.detach().requires_grad_() for k, v in f.theta.items()}
-    # The graph holds places in a list, not the tensors: a tensor that its own graph holds (the output of tanh) would
-    # never be freed.
+@contextmanager
+def _kept(model: nn.Module) -> Iterator[None]:
+    """Without recomputation."""
+    blocks = recomputed_blocks(model)
+    recompute(model, ())
     try:
-        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, saved.__getitem__):
-            f(theta, one)
+        yield
+    finally:
+        recompute(model, blocks)
+
+
+def _recomputed(f: Functional, one: Any, plain: Saved) -> bool:
+    """Recompute the blocks from here on, if that spares enough and a backward pass finds them the same again."""
+    if recomputed_blocks(f.model) or plain.with_recomputation > (1 - LEAST_SPARED) * plain.all:
+        return False
+    recompute(f.model, list(plain.blocks))
+    theta = {name: value.detach().requires_grad_() for name, value in f.theta.items()}
+    try:
+        with torch.enable_grad():
+            value = f(theta, one).sum()
+        torch.autograd.grad(value, list(theta.values()), allow_unused=True)
     except RuntimeError as error:
-        if "saved tensor hooks" not in str(error):
+        recompute(f.model, ())
+        if is_out_of_memory(error):
             raise
-        # torch.func inside the model's own forward pass, as for the gradient of an energy, refuses these hooks.
-        return _by_modules(f, one)
-    saved.clear()
-    return total, largest
-
-
-def _by_modules(f: Functional, one: Any) -> tuple[int, int]:
-    """An estimate from what the modules return: so many times that for the operations between and inside them."""
-    sizes = [64]
-
-    def see(_module: nn.Module, _args: Any, output: Any) -> None:
-        sizes.extend(t.numel() * t.element_size() for _, t in leaves_of(output))
-
-    with torch.no_grad(), ExitStack() as stack:
-        for module in f.model.modules():
-            stack.callback(module.register_forward_hook(see).remove)
-        f(f.theta, one)
-    return OPERATIONS * sum(sizes), OPERATIONS * max(sizes)
-
-
-def _place(t: Tensor) -> int:
-    """The identity of a tensor: the address of its values, or of the object if it is sparse and holds several."""
-    return t.data_ptr() if t.layout is torch.strided else id(t)
+        logger.info("activations are kept, since the network's blocks cannot be recomputed (%s)", error)
+        return False
+    logger.info("blocks are recomputed in backward passes: activations of a sample take %s", in_gigabytes(plain.all))
+    return True

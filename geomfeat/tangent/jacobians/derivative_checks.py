@@ -7,6 +7,7 @@ follow the backward passes.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,6 +25,7 @@ from geomfeat.models.readouts.reading import CALLED, RETURNS, reads_usually
 from geomfeat.models.refused_inputs import explained
 from geomfeat.models.streamed_inputs import LazyInputs
 from geomfeat.numerics import stream
+from geomfeat.tangent.jacobians._memory_budget import saved_bytes
 from geomfeat.tangent.jacobians.gradients import differentiable_recurrence, plain_gradient
 from geomfeat.tangent.jacobians.known_modules import of_known_modules, outputs_and_bends
 
@@ -99,8 +101,17 @@ def require_callable(f: Functional, inputs: Any) -> Tensor | None:
                 f"{RETURNS}"
             )
         first = outputs if part is few else first
+    if key not in f.known:
+        _spare_activations(f, few)
     f.known[key] = True
     return first
+
+
+def _spare_activations(f: Functional, few: Any) -> None:
+    """Before the first backward pass: `saved_bytes` turns recomputation on where a sample keeps too much."""
+    # What fails here fails again in the pass that it is for, and is explained there.
+    with contextlib.suppress(RuntimeError, TypeError, ValueError, IndexError), differentiable_recurrence(f):
+        saved_bytes(f, few)
 
 
 def require_batch_size(batch_size: int | None) -> None:

@@ -22,10 +22,12 @@ import torch
 from torch import Tensor
 
 from geomfeat.errors import BadInput
-from geomfeat.memory import is_out_of_memory
+from geomfeat.memory import block_bytes, is_out_of_memory
+from geomfeat.models.forward_passes.recomputed_blocks import recomputed_blocks
 from geomfeat.models.functional import Functional
 from geomfeat.models.nested_inputs import map_inputs, n_samples, take
 from geomfeat.models.streamed_inputs import LazyInputs, leaves_of
+from geomfeat.tangent.jacobians._memory_budget import BUDGET, saved_bytes
 from geomfeat.tangent.jacobians.derivative_checks import (
     moved_along,
     note_where_false,
@@ -51,7 +53,10 @@ def right_way(f: Functional, what: Any, function: Callable[[Direction, Any], Out
     """
     key = ("way", what)
     if key not in f.known:
-        few = map_inputs(take(inputs, telling_samples(inputs)), torch.Tensor.detach)
+        rows = telling_samples(inputs)
+        if recomputed_blocks(f.model):  # where memory is short, fewer of them
+            rows = rows[: max(1, block_bytes(BUDGET, f.device) // saved_bytes(f, inputs)[0])]
+        few = map_inputs(take(inputs, rows), torch.Tensor.detach)
         at = lambda theta: function({**f.theta, **theta}, few)  # noqa: E731
         if of_known_modules(f) and not outputs_and_bends(f, few)[1] and _runs_forward(f, at):
             f.known[key] = "forward"

@@ -25,6 +25,7 @@ from geomfeat.memory import (
     require_memory,
     with_smaller_chunks,
 )
+from geomfeat.models.forward_passes.recomputed_blocks import recomputed_blocks
 from geomfeat.models.functional import Functional
 from geomfeat.models.nested_inputs import batches, map_inputs, n_samples, take
 from geomfeat.numerics import stream
@@ -108,7 +109,7 @@ class JacobianRows:
     @property
     def vectorised(self) -> bool:
         """Whether torch.func can batch the network's gradients, as far as is known."""
-        return self.f.known.get("vectorised", True)
+        return self.f.known.get("vectorised", True) and not recomputed_blocks(self.f.model)
 
     def __call__(self, inputs: Any, projection: Columns | None = None) -> Float[Tensor, "n_k p"]:
         """Rows of all samples of `inputs` (already on the device) for the outputs `projection`' f.
@@ -123,7 +124,7 @@ class JacobianRows:
         out = torch.empty(n, k, self.f.n_parameters, dtype=self.f.dtype, device=self.f.device)
         limit = self.budget // 4 if self.f.device.type == "cuda" else min(self.budget, CPU_CALL)
         per_row = self.row_bytes + 3 * self.largest + self.n_outputs * self.f.dtype.itemsize
-        width = max(1, min(k, (limit - self.saved) // per_row))
+        width = max(1, min(k, (limit - self.saved) // per_row)) if self.vectorised else k
         with differentiable_recurrence(self.f):
             for start in range(0, k, width):
                 some = slice(start, min(k, start + width))
@@ -196,11 +197,15 @@ class JacobianRows:
     def _loop(self, out: Tensor, inputs: Any, columns: Tensor) -> None:
         theta = {name: value.detach().requires_grad_() for name, value in self.f.theta.items()}
         k = columns.shape[-1]
+        # A graph that is kept keeps what its blocks recomputed for each of its backward passes.
+        at_once = 1 if recomputed_blocks(self.f.model) else k
         for rows, one in batches(inputs, 1):
-            with torch.enable_grad():
-                outputs = _combined(self.f(theta, one), columns if columns.ndim == 2 else columns[rows])[0]
+            own = columns if columns.ndim == 2 else columns[rows]
             for c in range(k):
-                grads = plain_gradient(outputs[c], theta, retain_graph=c + 1 < k)
+                if c % at_once == 0:
+                    with torch.enable_grad():
+                        outputs = _combined(self.f(theta, one), own)[0]
+                grads = plain_gradient(outputs[c], theta, retain_graph=(c + 1) % at_once != 0)
                 for name, value in grads.items():
                     out[rows.start, c, self.slices[name]] = value.reshape(-1)
 

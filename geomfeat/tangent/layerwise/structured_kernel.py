@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 
 from geomfeat.memory import is_out_of_memory
+from geomfeat.models.forward_passes.recomputed_blocks import recomputed_blocks
 from geomfeat.models.functional import Functional
 from geomfeat.models.nested_inputs import batches, map_inputs, n_samples, take
 from geomfeat.numerics import stream
+from geomfeat.tangent.jacobians.derivative_checks import require_callable
 from geomfeat.tangent.jacobians.gradients import differentiable_recurrence, plain_gradient
 from geomfeat.tangent.layerwise.coverage import CoveragePlan, plan
 from geomfeat.tangent.layerwise.forward_pass import Collected, Factors, Pass, differing, forward, signature, where_of
@@ -32,6 +34,9 @@ class Changed(Exception):
 
 def structured(f: Functional, inputs: Any) -> "Structured | None":
     """What rules can compute of a network's tangent kernel; None where that is nothing."""
+    require_callable(f, inputs)
+    if recomputed_blocks(f.model):
+        return None  # rules keep what enters every layer, for which there is no room
     # A factor would stand between a parameter and its uses; the rules' gradients are multiplied by it afterwards.
     own = f.unscaled()
     whole = plan(own, inputs)

@@ -11,7 +11,7 @@ from torch.utils import checkpoint as torch_checkpoint
 from torch.utils.checkpoint import checkpoint
 
 import geomfeat as gf
-from geomfeat.models.forward_contexts import without_checkpoints
+from geomfeat.models.forward_passes.contexts import without_checkpoints
 from geomfeat.models.functional import functional
 from geomfeat.numerics import stream, tolerance
 from geomfeat.tangent import jvp

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -44,14 +44,27 @@ def without_checkpoints() -> Iterator[None]:
     A recomputation comes after the pass, when the model has its own tensors again, so it would differentiate at other
     weights than the pass had; and torch's reentrant checkpoints refuse torch.autograd.grad.
     """
-    kept = {name: getattr(checkpoint, name) for name in _CHECKPOINTS if hasattr(checkpoint, name)}
+    with _checkpoints(_CHECKPOINTS):
+        yield
+
+
+@contextmanager
+def own_checkpoints() -> Iterator[None]:
+    """Within `without_checkpoints`, checkpoints as torch has them."""
+    with _checkpoints(_OWN):
+        yield
+
+
+@contextmanager
+def _checkpoints(parts: Mapping[str, Any]) -> Iterator[None]:
+    before = {name: getattr(checkpoint, name) for name in _OWN}
     try:
-        for name in kept:
-            setattr(checkpoint, name, _CHECKPOINTS[name])
+        for name in before:
+            setattr(checkpoint, name, parts[name])
         yield
     finally:
-        for name, own in kept.items():
-            setattr(checkpoint, name, own)
+        for name, part in before.items():
+            setattr(checkpoint, name, part)
 
 
 class _Reentrant:
@@ -71,3 +84,4 @@ _CHECKPOINTS: dict[str, Any] = {
     "CheckpointFunction": _Reentrant,
     "_checkpoint_without_reentrant_generator": _nothing_before_or_after,
 }
+_OWN: dict[str, Any] = {name: getattr(checkpoint, name) for name in _CHECKPOINTS if hasattr(checkpoint, name)}

@@ -1,0 +1,1 @@
+"""How a pass is run: what it must leave out, and blocks that keep their inputs alone and are computed again."""

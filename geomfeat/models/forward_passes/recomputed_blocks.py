@@ -1,0 +1,135 @@
+"""Networks whose repeated blocks keep their inputs alone for a backward pass, and are computed once more for it.
+
+The activations of a long context take more memory than a machine has: every layer keeps a number for each pair of
+tokens. With recomputed blocks a backward pass holds those of one block at a time, for one more forward pass.
+
+torch's own checkpoints recompute after the pass, when a model has its own weights again, while a pass here may have had
+others (`call_with`); and a block that adds to a cache of keys would do so twice. Here blocks are computed again at the
+weights that the pass had and without caches, and what comes out must be what came out before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils import checkpoint
+
+from geomfeat.models.forward_passes.contexts import differentiable_attention, own_checkpoints, without_checkpoints
+from geomfeat.models.streamed_inputs import leaves_of
+
+# What transformers hand to a block that is to remember its keys and values, and what says that it is not to.
+_CACHES = {"use_cache": False, "past_key_value": None, "past_key_values": None, "layer_past": None}
+# By names: modules in the values would keep their own network alive.
+_blocks: WeakKeyDictionary[nn.Module, tuple[str, ...]] = WeakKeyDictionary()
+
+
+class ComputedOtherwise(RuntimeError):
+    """A block gave something else the second time."""
+
+
+def recompute(model: nn.Module, blocks: Sequence[str]) -> None:
+    """Recompute these parts of a network in all later backward passes through `call_with`; none of them to stop it.
+
+    Passes in forward mode and torch.func's transforms keep nothing that could be spared, and stay as they are.
+    """
+    _blocks[model] = tuple(blocks)
+
+
+def recomputed_blocks(model: nn.Module) -> tuple[str, ...]:
+    """Names of the parts of a network that are recomputed.
+
+    >>> recomputed_blocks(nn.Linear(1, 1))
+    ()
+    """
+    return _blocks.get(model, ())
+
+
+@contextmanager
+def recomputing(model: nn.Module) -> Iterator[None]:
+    """Within, a pass with gradients keeps the inputs of the blocks alone that are to be recomputed."""
+    with ExitStack() as stack:
+        for name in recomputed_blocks(model) if torch.is_grad_enabled() else ():
+            block = model.get_submodule(name)
+            before = block.__dict__.get("forward")  # some libraries put a forward of their own on a module
+            block.__dict__["forward"] = _twice(block, block.forward)
+            stack.callback(_put_back, block, before)
+        yield
+
+
+def _put_back(block: nn.Module, before: Any) -> None:
+    if before is None:
+        del block.__dict__["forward"]
+    else:
+        block.__dict__["forward"] = before
+
+
+class _Part(nn.Module):
+    """A block behind the forward that it had, for a call with other weights."""
+
+    def __init__(self, block: nn.Module, forward: Callable[..., Any]) -> None:
+        super().__init__()
+        self.block, self._own = block, forward
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self._own(*args, **kwargs)
+
+
+def _twice(block: nn.Module, own: Callable[..., Any]) -> Callable[..., Any]:
+    """A forward of the block that is computed again when a backward pass asks for what it would have kept."""
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        if torch._C._are_functorch_transforms_active():
+            return own(*args, **kwargs)
+        part, weights, sizes = _Part(block, own), _tensors_in(block), []
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            # A backward pass runs outside of the contexts of the forward pass.
+            with differentiable_attention(), without_checkpoints():
+                out = functional_call(part, weights, args, kwargs, tie_weights=False)
+            _require_same(sizes, out)
+            return out
+
+        # The whole block, so that its output can be compared; else torch stops at the last tensor that is asked for.
+        with own_checkpoints(), checkpoint.set_checkpoint_early_stop(False):
+            return checkpoint.checkpoint(
+                run, *args, use_reentrant=False, preserve_rng_state=False, **_without_caches(kwargs)
+            )
+
+    return forward
+
+
+def _without_caches(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _CACHES.get(name, value) for name, value in kwargs.items()}
+
+
+def _tensors_in(block: nn.Module) -> dict[str, Tensor]:
+    """What a block computes with now, by the place in each of its modules."""
+    return {
+        f"block.{path}.{name}" if path else f"block.{name}": value
+        for path, module in block.named_modules()
+        for name, value in (*module._parameters.items(), *module._buffers.items())
+        if value is not None
+    }
+
+
+def _require_same(sizes: list[tuple[float, float]], out: Any) -> None:
+    """Keep sum and norm of each output of a block the first time; compare them the second time."""
+    with torch.no_grad():
+        found = [(float(t.sum()), float(t.norm()), t) for _, t in leaves_of(out) if t.is_floating_point()]
+    if not sizes:
+        sizes.extend((total, norm) for total, norm, _ in found)
+    elif len(sizes) != len(found):
+        raise ComputedOtherwise(f"a block gave {len(found)} tensors the second time, {len(sizes)} the first time")
+    for (before, size), (total, norm, t) in zip(sizes, found, strict=True):
+        near = torch.finfo(t.dtype).eps ** 0.5 * size * t.numel() ** 0.5
+        if abs(total - before) > near or abs(norm - size) > near:
+            raise ComputedOtherwise(
+                "a block of the network gives another output when it is computed again: it is random, or keeps "
+                "something from one call to the next"
+            )
