@@ -55,8 +55,11 @@ def render(found: ModelComparison, title: str | None = None) -> str:
 
 
 def default_title(found: ModelComparison) -> str:
-    """A title that counts the models."""
-    return f"{len(found.names)} models on the same {'conditions' if by_condition(found) else 'samples'}"
+    """A title that counts the models and the recordings."""
+    recorded = len(found.settings.get("recordings", {}))
+    models = len(found.names) - recorded
+    parts = [f"{n} {word}{'s' if n > 1 else ''}" for n, word in ((models, "model"), (recorded, "recording")) if n]
+    return f"{' and '.join(parts)} on the same {'conditions' if by_condition(found) else 'samples'}"
 
 
 def by_condition(found: ModelComparison) -> str:
@@ -155,7 +158,7 @@ def recorded_table(found: ModelComparison) -> Table | None:
             cells = [
                 text_cell(units), text_cell(facts["trials"]), text_cell(len(counts)), text_cell(span),
                 text_cell(facts["errors_over"]), number_cell(facts["signal_to_noise"][area]),
-                text_cell(facts["time"]), text_cell(matching),
+                text_cell(facts["time"].replace("-", "−")), text_cell(matching),
             ]  # fmt: skip
             rows.append((area if len(found.settings["recordings"]) == 1 else f"{name}: {area}", cells))
     heads = ("area", "units", "trials", "conditions", "trials of each", "grouped by", "signal to noise", "time",
