@@ -58,8 +58,10 @@ def default_title(found: ModelComparison) -> str:
     """A title that counts the models and the recordings."""
     recorded = len(found.settings.get("recordings", {}))
     models = len(found.names) - recorded
-    parts = [f"{n} {word}{'s' if n > 1 else ''}" for n, word in ((models, "model"), (recorded, "recording")) if n]
-    return f"{' and '.join(parts)} on the same {'conditions' if by_condition(found) else 'samples'}"
+    counts = ((models, "model"), (recorded, "recording"))
+    parts = [f"{n} {word}s" if n > 1 else f"one {word}" for n, word in counts if n]
+    words = f"{' and '.join(parts)} on the same {'conditions' if by_condition(found) else 'samples'}"
+    return words[0].upper() + words[1:]
 
 
 def by_condition(found: ModelComparison) -> str:

@@ -32,8 +32,10 @@ def page_path(path: str | Path, name: str = "report.html") -> Path:
     return path
 
 
-# Spaces at which no line may end: between a number and its unit or error.
-APART = re.compile(r"(?<=\d) (?=(?:%|±|[kMG]B\b|m?s\b|decades?\b))|(?<=±) (?=[\d.])")
+# Spaces at which no line may end: between a number and its unit or error, and within an interval.
+APART = re.compile(
+    r"(?<=\d) (?=(?:%|±|[kMG]B\b|m?s\b|decades?\b))|(?<=±) (?=[\d.])|(?<=[\d%],) (?=[-+−]?[\d.]+(?:[ \u00a0]%)?\])"
+)
 SIZE = "\ue000"  # where a page says its size, which is known when it is whole
 
 
