@@ -128,7 +128,7 @@ def answers(found: ModelComparison) -> list[str]:
     for brain, rows in ranking.groupby("brain", sort=False):
         best = rows[rows["ok"] & (rows["layer"] != rows["model"])].head(1).to_dict("records")
         for r in best:
-            ceiling = f"noise ceiling {number(r['ceiling_lower'])} to {number(r['ceiling_upper'])}"
+            ceiling = f"noise ceiling {number(r['ceiling_lower'])} to {number(r['ceiling_upper'])}".replace("-", "−")
             known_ceiling = f"; {ceiling}" if r["ceiling_lower"] == r["ceiling_lower"] else ""
             value = with_error(r["similarity"], r["stderr"])
             word = "layer" if r["depth"] == r["depth"] else "area"

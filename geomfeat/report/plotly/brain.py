@@ -50,8 +50,8 @@ def _brain_figure(found: ModelComparison, brain: Any, rows: Any) -> Figure:
     )
     if math.isfinite(lower):
         caption += (
-            f" The grey band is the noise ceiling, {number(lower)} to {number(upper)}: the similarity that the true "
-            f"model would reach, given how much the {word}s differ."
+            f" The grey band is the noise ceiling, {number(lower)} to {number(upper)}".replace("-", "−")
+            + f": the similarity that the true model would reach, given how much the {word}s differ."
         )
     else:
         caption += f" With one {word} there is no noise ceiling."
