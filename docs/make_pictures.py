@@ -48,7 +48,7 @@ def lazy_and_rich(ax: Axes) -> dict[str, list[float]]:
     ax.axhspan(0, 2, color=ORANGE, alpha=0.08, lw=0)
     ax.errorbar(GAMMAS, r, [low, high], fmt="o-", color=BLUE, label="demand R, 90 % interval")
     ax.plot(GAMMAS, m, "s--", color=ORANGE, label="movement M")
-    ax.text(0.4, -0.62, "features at rest", color=BLUE, va="top")
+    ax.text(1.1, -0.62, "features at rest", color=BLUE, va="top")
     ax.text(0.031, 0.1, "features moved", color=ORANGE)
     ax.set(
         xscale="log", xlabel="output scale gamma at which the network was trained", ylabel="decades", ylim=(-1.6, 1.6)

@@ -8,7 +8,7 @@
 # %% [markdown]
 # # Locate a network between lazy and rich
 #
-# Two networks with the same architecture, data and training loss can have learned in opposite ways. A *lazy* one
+# Two networks with the same architecture, data and training loss can have learned in opposite ways. A *lazy*
 # network keeps its initial features and only re-weights them; a *rich* one builds new features. Accuracy does not
 # distinguish them. Here we train networks of known richness, locate them, and measure how their features changed.
 

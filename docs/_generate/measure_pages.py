@@ -196,7 +196,9 @@ def _shown(estimate: Any) -> str:
     if estimate is None or math.isnan(float(estimate)):
         return "–"
     error = estimate.stderr
-    return f"{float(estimate):.3g}" + (f" ± {error:.1g}" if error is not None and error == error and error > 0 else "")
+    return f"{float(estimate):.3g}" + (
+        f"\u00a0±\u00a0{error:.1g}" if error is not None and error == error and error > 0 else ""
+    )
 
 
 def rounded_time(seconds: float) -> str:

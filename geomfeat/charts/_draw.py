@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from geomfeat.charts import theme as look
@@ -68,12 +69,16 @@ def _fill(panel: Axes, plot: Plot | Heat) -> None:
 
 
 def _curves(panel: Axes, plot: Plot) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     curves = list(plot.curves)
     for curve, (colour, number) in zip(curves, curve_colours(curves), strict=True):
         _line(panel, curve, colour, look.mark(number), plot)
     if plot.log_x:
         panel.set_xscale("log")
         label_log_axis(panel.xaxis, [x for curve in curves for x in curve.x])
+    elif not plot.x_ticks and _counts(curves):
+        panel.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     if plot.log_y:
         panel.set_yscale("log")
         label_log_axis(panel.yaxis, [y for curve in curves for y in curve.y])
@@ -89,6 +94,12 @@ def _curves(panel: Axes, plot: Plot) -> None:
         panel.set_ylim(len(plot.y_ticks) - 0.5, -0.5)
     if any(curve.label for curve in curves):
         panel.legend(fontsize="small", ncols=1 + (len(curves) > 5))
+
+
+def _counts(curves: Iterable[Curve]) -> bool:
+    """Whether all that is drawn lies at whole numbers (steps, ranks), between which ticks mean nothing."""
+    at = [float(x) for curve in curves for x in curve.x]
+    return bool(at) and all(x.is_integer() for x in at)
 
 
 def label_log_axis(axis: Axis, values: Iterable[float]) -> None:
@@ -118,6 +129,19 @@ def _line(panel: Axes, curve: Curve, colour: str, mark: str, plot: Plot) -> None
     )  # fmt: skip
 
 
+def _edges(values: Sequence[float]) -> list[float]:
+    """Where cells about these ascending values begin and end; a single one is of width 1.
+
+    >>> _edges([0.0, 1.0, 3.0]), _edges([2.0])
+    ([-0.5, 0.5, 2.0, 4.0], [1.5, 2.5])
+    """
+    at = [float(v) for v in values]
+    if len(at) == 1:
+        return [at[0] - 0.5, at[0] + 0.5]
+    middles = [(a + b) / 2 for a, b in pairwise(at)]
+    return [2 * at[0] - middles[0], *middles, 2 * at[-1] - middles[-1]]
+
+
 def _map(panel: Axes, heat: Heat) -> None:
     from matplotlib.colors import LinearSegmentedColormap
 
@@ -127,13 +151,15 @@ def _map(panel: Axes, heat: Heat) -> None:
     low, high = (-0.5, n - 0.5) if n else (None, None)
     if heat.centered:
         low, high = -largest_size(heat), largest_size(heat)
-    image = panel.pcolormesh(heat.x, heat.y, heat.values, cmap=colours, shading="nearest", vmin=low, vmax=high)
+    edges = _edges(heat.x), _edges(heat.y)
+    image = panel.pcolormesh(*edges, heat.values, cmap=colours, shading="flat", vmin=low, vmax=high)
     bar = panel.figure.colorbar(image, ax=panel, label=raised_in_math(heat.value_label))
     if n:
         bar.set_ticks(list(range(n)), labels=list(heat.categories))
     ends = panel.get_xlim(), panel.get_ylim()
+    ink = look.ON_LIGHT if heat.centered else look.ON_DARK  # the middle of a diverging scale is light
     for line in heat.lines:
-        panel.plot(line.x, line.y, color="white", linestyle="--" if line.kind == "theory" else "-", linewidth=1)
+        panel.plot(line.x, line.y, color=ink, linestyle="--" if line.kind == "theory" else "-", linewidth=1)
     for i, curve in enumerate(heat.marks):
         _, mark = look.PHASE_MARKS.get(curve.label, ("", look.mark(i)))
         panel.plot(

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from geomfeat.errors import BadInput, OutputExists
 from geomfeat.report import figures, save_figures
@@ -50,6 +51,14 @@ def test_profiles_draw_the_values_of_the_study(gallery):
     table = gallery[1].table.query("measure == 'capacity' and quantity == 'capacity' and at == 'trained'")
     assert any(np.array_equal(y, table.value) for y in drawn if len(y) == 6)
     assert {t.get_text() for t in figure.legends[0].get_texts()} >= {"mlp lazy, initial", "mlp rich, trained"}
+
+
+def test_titles_of_panels_stay_on_the_picture(gallery):
+    figure = figures.layer_profiles(gallery, "classes")
+    figures.as_bytes(figure, "png", 50)
+    words = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
+    assert len(words) > 20
+    assert max(text.get_window_extent().x1 for text in words) <= figure.bbox.x1
 
 
 def test_matrices_are_on_one_scale_from_zero_to_one(gallery):

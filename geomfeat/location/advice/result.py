@@ -120,7 +120,7 @@ class Advice(PlottableResult):
         values = [change.richness for change in self.changes]
         halves = [(c.high - c.low) / 2 for c in self.changes]
         return line_chart(
-            f"asked for: R = {self.target:+.2f}", "", "R that each change leads to, decades", range(len(values)),
+            f"asked for: R = {self.target:+.2f}", "", "R it leads to, decades", range(len(values)),
             [value if math.isfinite(value) else math.nan for value in values], halves,
             names=[c.kind for c in self.changes],
         )  # fmt: skip

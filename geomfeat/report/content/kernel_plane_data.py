@@ -28,6 +28,7 @@ Box = tuple[Span, Span]
 MOVED_FROM, RESTS_UP_TO = RICH_MOVEMENT, math.log10(SMALL_CHANGE / CHANGED)
 X_TITLE = "features, decades of their size: demand R, movement M"
 Y_TITLE = "kernel, decades: demand κ, measured change over 20 %"
+NAMES = 0.12  # of the range of the kernel: room for names of areas above and below all marks
 INSIDE = 0.015  # of a range: how far from its edge an infinite value is drawn
 
 
@@ -83,11 +84,13 @@ def on_scale_of_demand(change: float) -> float:
 
 
 def kernel_plane_ranges(marks: Sequence[KernelMark]) -> tuple[Span, Span]:
-    """Ranges of features and kernel that hold every mark and interval, and the corners of the regimes."""
+    """Ranges of features and kernel that hold every mark and interval, the corners of the regimes, and their names."""
     places = [place for mark in marks for place in (mark.demand, mark.happened) if place is not None]
     x = [v for p in places for v in (p.x, *(p.across or ()))]
     y = [v for p in places for v in (p.y, *(p.along or ()))]
-    return padded_range(x, (-1.5, 1.0)), padded_range(y, (-1.25, 1.25))
+    known = [v for v in y if math.isfinite(v)]
+    room = NAMES * (max([*known, 1.25]) - min([*known, -1.25]))
+    return padded_range(x, (-1.5, 1.0)), padded_range(y, (-1.25, 1.25), room)
 
 
 def kernel_areas(x: Span, y: Span) -> dict[str, Box]:

@@ -12,7 +12,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Entry:
-    """How a quantity is shown: panel title, label of the vertical axis, group, logarithmic axis or not."""
+    """How a quantity is shown: panel title, label of the vertical axis, group, logarithmic axis or not.
+
+    `around`: of a number of two, what stands in the title before and after the words for the two.
+    """
 
     measure: str
     quantity: str
@@ -20,6 +23,7 @@ class Entry:
     axis: str
     group: str
     log: bool = False
+    around: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,7 @@ GROUPS = (
     ),
 )
 
+# In braces: which two a number of two is of, where they are a layer before and after training.
 _ROWS = (
     ("capacity", "capacity", "Manifold capacity", "classes per feature", "classes"),
     ("capacity", "capacity_faces", "Manifold capacity, from faces", "classes per feature", "classes"),
@@ -160,40 +165,54 @@ _ROWS = (
     ("linearisation_gap", "gap", "Linearisation gap", "share of the change", "movement"),
     ("kernel_demand", "demand", "Kernel demand", "decades", "movement"),
     ("kernel_demand", "on_target", "Kernel demand on the target", "decades", "movement"),
-    ("cka_linear_unbiased", "", "CKA with itself before training", "unbiased linear CKA", "movement"),
-    ("cka_linear_biased", "", "CKA with itself before training, biased", "biased linear CKA", "movement"),
-    ("rsa_squared_euclidean", "cosine", "RSA with itself before, squared", "cosine", "movement"),
-    ("rsa_squared_euclidean", "correlation", "RSA with itself before, squared", "correlation", "movement"),
-    ("rsa_squared_euclidean", "spearman", "RSA with itself before, squared", "Spearman", "movement"),
-    ("rsa_squared_euclidean", "rho_a", "RSA with itself before, squared", "rho-a", "movement"),
-    ("rsa_squared_euclidean", "kendall_tau_a", "RSA with itself before, squared", "tau-a", "movement"),
-    ("rsa_squared_euclidean", "whitened_cosine", "RSA with itself before, squared", "whitened cosine", "movement"),
-    ("rsa_correlation_distance", "cosine", "RSA with itself before, correlation", "cosine", "movement"),
-    ("rsa_correlation_distance", "correlation", "RSA with itself before, correlation", "correlation", "movement"),
-    ("rsa_correlation_distance", "spearman", "RSA with itself before, correlation", "Spearman", "movement"),
-    ("rsa_correlation_distance", "rho_a", "RSA with itself before, correlation", "rho-a", "movement"),
-    ("rsa_correlation_distance", "kendall_tau_a", "RSA with itself before, correlation", "tau-a", "movement"),
+    ("cka_linear_unbiased", "", "CKA {with itself before training}", "unbiased linear CKA", "movement"),
+    ("cka_linear_biased", "", "CKA {with itself before training}, biased", "biased linear CKA", "movement"),
+    ("rsa_squared_euclidean", "cosine", "RSA {with itself before}, squared", "cosine", "movement"),
+    ("rsa_squared_euclidean", "correlation", "RSA {with itself before}, squared", "correlation", "movement"),
+    ("rsa_squared_euclidean", "spearman", "RSA {with itself before}, squared", "Spearman", "movement"),
+    ("rsa_squared_euclidean", "rho_a", "RSA {with itself before}, squared", "rho-a", "movement"),
+    ("rsa_squared_euclidean", "kendall_tau_a", "RSA {with itself before}, squared", "tau-a", "movement"),
+    ("rsa_squared_euclidean", "whitened_cosine", "RSA {with itself before}, squared", "whitened cosine", "movement"),
+    ("rsa_correlation_distance", "cosine", "RSA {with itself before}, correlation", "cosine", "movement"),
+    ("rsa_correlation_distance", "correlation", "RSA {with itself before}, correlation", "correlation", "movement"),
+    ("rsa_correlation_distance", "spearman", "RSA {with itself before}, correlation", "Spearman", "movement"),
+    ("rsa_correlation_distance", "rho_a", "RSA {with itself before}, correlation", "rho-a", "movement"),
+    ("rsa_correlation_distance", "kendall_tau_a", "RSA {with itself before}, correlation", "tau-a", "movement"),
     (
         "rsa_correlation_distance",
         "whitened_cosine",
-        "RSA with itself before, correlation",
+        "RSA {with itself before}, correlation",
         "whitened cosine",
         "movement",
     ),
-    ("cka_rbf_unbiased", "", "CKA with itself before training, Gaussian", "unbiased Gaussian CKA", "movement"),
-    ("procrustes_distance", "", "Procrustes distance to itself before", "distance (0 to √2)", "movement"),
-    ("shape_distance", "", "Size-and-shape distance to itself before", "distance", "movement", True),
-    ("shape_angle", "", "Shape angle to itself before", "radians", "movement"),
-    ("cca_mean", "", "Mean canonical correlation with itself before", "correlation", "movement"),
-    ("cca_mean_squared", "", "Mean squared CCA with itself before", "squared correlation", "movement"),
-    ("svcca", "", "SVCCA with itself before training", "correlation", "movement"),
-    ("pwcca", "", "PWCCA with itself before training", "correlation", "movement"),
-    ("linear_regression_r2", "", "Linear fit of itself before, in sample", "R²", "movement"),
-    ("linear_predictivity_r2", "", "Linear prediction of itself before, held out", "R²", "movement"),
+    ("cka_rbf_unbiased", "", "CKA {with itself before training}, Gaussian", "unbiased Gaussian CKA", "movement"),
+    ("procrustes_distance", "", "Procrustes distance {to itself before}", "distance (0 to √2)", "movement"),
+    ("shape_distance", "", "Size-and-shape distance {to itself before}", "distance", "movement", True),
+    ("shape_angle", "", "Shape angle {to itself before}", "radians", "movement"),
+    ("cca_mean", "", "Mean canonical correlation {with itself before}", "correlation", "movement"),
+    ("cca_mean_squared", "", "Mean squared CCA {with itself before}", "squared correlation", "movement"),
+    ("svcca", "", "SVCCA {with itself before training}", "correlation", "movement"),
+    ("pwcca", "", "PWCCA {with itself before training}", "correlation", "movement"),
+    ("linear_regression_r2", "", "Linear fit {of itself before}, in sample", "R²", "movement"),
+    ("linear_predictivity_r2", "", "Linear prediction {of itself before}, held out", "R²", "movement"),
     ("neighbour_jaccard", "", "Neighbours kept, Jaccard index", "share (0 to 1)", "movement"),
     ("mutual_knn", "", "Nearest neighbours kept", "share (0 to 1)", "movement"),
 )
-CATALOGUE = tuple(Entry(row[0], row[1] or row[0], *row[2:]) for row in _ROWS)  # type: ignore[arg-type]
+
+
+def _entry(measure: str, quantity: str, title: str, axis: str, group: str, log: bool = False) -> Entry:
+    """An entry of a row.
+
+    >>> _entry("cka", "", "CKA {with itself before training}, biased", "CKA", "movement").title
+    'CKA with itself before training, biased'
+    """
+    before, brace, rest = title.partition("{")
+    two, _, after = rest.partition("}")
+    around = (before, after) if brace else None
+    return Entry(measure, quantity or measure, before + two + after, axis, group, log, around)
+
+
+CATALOGUE = tuple(_entry(*row) for row in _ROWS)  # type: ignore[arg-type]
 
 # Drawn or named inside other figures, not in their own panels: floors are lines in the panels of their quantities, the
 # ranks between which a power law was fitted mean little as a line, and the verdict over time has its own section.
@@ -210,6 +229,11 @@ MINOR = frozenset({
     ("kernel_distance", "distance"), ("weight_movement", "frobenius"), ("cka_linear_biased", "cka_linear_biased"),
     ("representation_change", "representation_change"),
 })  # fmt: skip
+SIMILARITIES = {
+    "cka_linear_unbiased": "unbiased linear CKA", "cka_linear_biased": "biased linear CKA",
+    "spearman": "Spearman's ρ", "rho_a": "rank correlation ρₐ", "kendall_tau_a": "Kendall's τₐ",
+    "whitened_cosine": "whitened cosine",
+}  # fmt: skip
 ELSEWHERE_MEASURES = frozenset({"location", "time_regime"})
 
 
@@ -245,14 +269,30 @@ def entries(present: Iterable[tuple[str, str]], change: bool) -> list[Entry]:
     return known + [_unlisted(m, q, "movement" if change else "other") for m, q in sorted(left)]
 
 
-def title_of(measure: str, quantity: str) -> str:
+def title_of(measure: str, quantity: str, two: str = "") -> str:
     """Plain title of a quantity.
 
-    >>> title_of("two_nn", "two_nn"), title_of("new_one", "part")
+    Args:
+        two: words for the two that a number of two is of, if they are not a layer before and after training.
+
+    >>> title_of("two_nn", "two_nn", "between areas"), title_of("new_one", "part")
     ('Intrinsic dimension (TwoNN)', 'new one: part')
+    >>> title_of("cka_linear_unbiased", "cka_linear_unbiased", "between areas")
+    'CKA between areas'
     """
-    found = [e.title for e in CATALOGUE if (e.measure, e.quantity) == (measure, quantity)]
-    return found[0] if found else _unlisted(measure, quantity, "other").title
+    found = next((e for e in CATALOGUE if (e.measure, e.quantity) == (measure, quantity)), None)
+    if found is None:
+        return _unlisted(measure, quantity, "other").title
+    return two.join(found.around) if two and found.around else found.title
+
+
+def similarity_words(name: str) -> str:
+    """Words for a similarity of layers or of dissimilarity matrices; its own name where that is words already.
+
+    >>> similarity_words("cka_linear_unbiased"), similarity_words("cosine")
+    ('unbiased linear CKA', 'cosine')
+    """
+    return SIMILARITIES.get(name, name)
 
 
 def axis_of(measure: str, quantity: str) -> str:

@@ -99,12 +99,14 @@ def _slopes(related: Related, rows: Sequence[dict[str, Any]], *, notes: bool = T
         cells += [
             text_cell(f"{r['term']} (no log)" if r["term"] in LINEAR else r["term"]), text_cell(r["cells"]),
             _between(r["slope"], r["low"], r["high"]),
-            text_cell(r["expected"]), text_cell(r["verdict"], mark), number_cell(r["r2"]), text_cell(r["n"]),
-            text_cell(r["n_seeds"]), text_cell(r["n_left_out"]), *([text_cell(r["note"])] if notes else []),
+            text_cell(str(r["expected"]).replace("-", "−")), text_cell(r["verdict"], mark), number_cell(r["r2"]),
+            text_cell(r["n"]), text_cell(r["n_seeds"]), text_cell(r["n_left_out"]),
+            *([text_cell(r["note"])] if notes else []),
         ]  # fmt: skip
         made.append((label_of((r["measure"], r["quantity"], r["layer"])), cells))
-    head = ("number", *map(axis_name, related.by), "on log10 of", "trainings", f"slope [{related.level:.0%}]", "theory",
-            "verdict", "r²", "n", "seeds", "left out", *(["note"] if notes else []))  # fmt: skip
+    slope = f"slope [{100 * related.level:.0f} %]"
+    head = ("number", *map(axis_name, related.by), "on log10 of", "trainings", slope, "theory", "verdict",
+            "r²", "n", "seeds", "left out", *(["note"] if notes else []))  # fmt: skip
     return grid(head, made)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLUMNS = 3
+LETTERS = 29  # of a title that fit above a panel
 
 
 def _panels(n: int, height: float, columns: int = COLUMNS, width: float = WIDTH) -> tuple[Figure, list[Axes]]:
@@ -54,7 +56,7 @@ def layer_profiles(several: list[View], chosen: list[Entry], group: str) -> Figu
             label_log_axis(axes.yaxis, drawn)
         labels = [literal(label) for label in depth.labels]
         axes.set_xticks(depth.ticks, labels, **({"rotation": 40, "ha": "right"} if depth.kind == "name" else {}))
-        axes.set_title(entry.title, loc="left")
+        axes.set_title("\n".join(wrap(entry.title, LETTERS)), loc="left")
         axes.set_ylabel(entry.axis)
     for axes in panels[-COLUMNS:]:
         axes.set_xlabel(depth.title)

@@ -55,8 +55,13 @@ def render(found: ModelComparison, title: str | None = None) -> str:
 
 
 def default_title(found: ModelComparison) -> str:
-    """A title that counts the models."""
-    return f"{len(found.names)} models on the same {'conditions' if by_condition(found) else 'samples'}"
+    """A title that counts the models and the recordings."""
+    recorded = len(found.settings.get("recordings", {}))
+    models = len(found.names) - recorded
+    counts = ((models, "model"), (recorded, "recording"))
+    parts = [f"{n} {word}s" if n > 1 else f"one {word}" for n, word in counts if n]
+    words = f"{' and '.join(parts)} on the same {'conditions' if by_condition(found) else 'samples'}"
+    return words[0].upper() + words[1:]
 
 
 def by_condition(found: ModelComparison) -> str:
@@ -123,7 +128,7 @@ def answers(found: ModelComparison) -> list[str]:
     for brain, rows in ranking.groupby("brain", sort=False):
         best = rows[rows["ok"] & (rows["layer"] != rows["model"])].head(1).to_dict("records")
         for r in best:
-            ceiling = f"noise ceiling {number(r['ceiling_lower'])} to {number(r['ceiling_upper'])}"
+            ceiling = f"noise ceiling {number(r['ceiling_lower'])} to {number(r['ceiling_upper'])}".replace("-", "−")
             known_ceiling = f"; {ceiling}" if r["ceiling_lower"] == r["ceiling_lower"] else ""
             value = with_error(r["similarity"], r["stderr"])
             word = "layer" if r["depth"] == r["depth"] else "area"
@@ -155,7 +160,7 @@ def recorded_table(found: ModelComparison) -> Table | None:
             cells = [
                 text_cell(units), text_cell(facts["trials"]), text_cell(len(counts)), text_cell(span),
                 text_cell(facts["errors_over"]), number_cell(facts["signal_to_noise"][area]),
-                text_cell(facts["time"]), text_cell(matching),
+                text_cell(facts["time"].replace("-", "−")), text_cell(matching),
             ]  # fmt: skip
             rows.append((area if len(found.settings["recordings"]) == 1 else f"{name}: {area}", cells))
     heads = ("area", "units", "trials", "conditions", "trials of each", "grouped by", "signal to noise", "time",

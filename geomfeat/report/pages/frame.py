@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -31,6 +32,10 @@ def page_path(path: str | Path, name: str = "report.html") -> Path:
     return path
 
 
+# Spaces at which no line may end: between a number and its unit or error, and within an interval.
+APART = re.compile(
+    r"(?<=\d) (?=(?:%|±|[kMG]B\b|m?s\b|decades?\b))|(?<=±) (?=[\d.])|(?<=[\d%],) (?=[-+−]?[\d.]+(?:[ \u00a0]%)?\])"
+)
 SIZE = "\ue000"  # where a page says its size, which is known when it is whole
 
 
@@ -70,7 +75,7 @@ def page_text(
     )  # fmt: skip
     whole, script = len(text.encode()), len(compressed_plotly())
     before, _, after = text.rpartition(SIZE)
-    return f"{before}{whole / 1e6:.1f} MB, of which {script / 1e6:.1f} MB draw the plots{after}"
+    return before + together(f"{whole / 1e6:.1f} MB, of which {script / 1e6:.1f} MB draw the plots") + after
 
 
 @cache
@@ -100,6 +105,15 @@ def themed(colour: str) -> str:
     return f"var(--{colour.removeprefix('#')},{colour})" if colour in look.DARK else colour
 
 
+def together(value: Any) -> Any:
+    """A text whose numbers stay on one line with their units and errors; anything else as it is.
+
+    >>> len(together("it is 98 % of it").split(" "))
+    5
+    """
+    return type(value)(APART.sub("\u00a0", value)) if isinstance(value, str) else value
+
+
 @cache
 def environment() -> Any:
     """The templates of the pages."""
@@ -110,6 +124,7 @@ def environment() -> Any:
         loader=PackageLoader("geomfeat.report"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=together,
         trim_blocks=True,
         lstrip_blocks=True,
     )

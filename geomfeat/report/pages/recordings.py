@@ -107,8 +107,8 @@ def _facts_of(view: View) -> list[Cell]:
     areas = ", ".join(f"{area} ({n}, {_shown(noise.get(area))})" for area, n in facts["units_by_area"].items())
     kind = "pseudo-population" if facts["pseudo_population"] else "recorded together"
     cells: list[Any] = [
-        facts["trials"], len(facts["trials_per_condition"]), _span(facts), facts["units"], areas, facts["time"],
-        kind, facts["errors_over"],
+        facts["trials"], len(facts["trials_per_condition"]), _span(facts), facts["units"], areas,
+        facts["time"].replace("-", "−"),        kind, facts["errors_over"],
     ]  # fmt: skip
     return [text_cell(cell) for cell in cells]
 

@@ -83,7 +83,7 @@ def write_relate_page(
         title="What sets the regime: " + ", ".join(axis_name(a) for a in related.axes), counted=counted(found),
         answer=answer(related), theory=tables, reasons=reasons, slopes=slopes, slopes_total=total,
         follow=follow, limits=limits, equal=equal, notes=[*notes, *related.notes], trainings=trainings_table(found),
-        count=len(found.frame), table_file=table_file, level=f"{related.level:.0%}",
+        count=len(found.frame), table_file=table_file, level=f"{100 * related.level:.0f} %",
         more_groups=len(found.groups()) - MOST_GROUPS,
     )  # fmt: skip
     return save_page(text, path)

@@ -19,7 +19,7 @@ from geomfeat.report.pages.lab import write_lab_page
 from geomfeat.report.pages.validation_forest import forest_plots
 from geomfeat.report.pages.validation_outcomes import WORDS, outcome_checks, outcome_notes, outcome_plots
 
-PER_PLOT = 8  # families in one plot
+PER_PLOT = 7  # families in one plot: as many as there are colours
 GOALS = {"slope": 0.03, "scatter": 0.05, "lazy_excess": 0.1, "reinit_median": 0.08, "reinit_worst": 0.2}
 COVERAGE, WORST_COVERAGE = (0.85, 0.97), 0.75
 

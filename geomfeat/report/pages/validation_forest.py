@@ -34,7 +34,7 @@ def _slopes(rows: Sequence[Mapping[str, Any]]) -> Plot:
     ]  # fmt: skip
     curves.append(_upright("1", 1.0, len(rows)))
     return Plot(
-        "Slope of R over the output scale, family by family", "decades of R for a decade of γ", "", curves,
+        "Slope of R over the output scale, family by family", "slope of R", "", curves,
         caption="Each row is a family: the same network and task trained at many output scales. Bars are ± one "
         "standard error. On the dashed line R rises by one decade for each decade of γ, as it should.",
         y_ticks=[str(row["family"]) for row in rows],

@@ -19,6 +19,8 @@ from geomfeat.report.content.components import (  # fmt: skip
     plain,
     text_cell,
 )
+from geomfeat.report.content.number_format import number
+from geomfeat.report.content.quantity_labels import similarity_words
 from geomfeat.report.content.study_view import clipped
 from geomfeat.report.plotly.charts import MOST_ROWS, curves_panel
 from geomfeat.report.plotly.depth import marks_of
@@ -39,7 +41,7 @@ def brain_figures(found: ModelComparison) -> list[Figure]:
 
 def _brain_figure(found: ModelComparison, brain: Any, rows: Any) -> Figure:
     lower, upper = rows["ceiling_lower"].iloc[0], rows["ceiling_upper"].iloc[0]
-    how = rows["comparator"].iloc[0]
+    how = similarity_words(rows["comparator"].iloc[0])
     word = subjects_word(found, str(brain))
     caption = (
         f"Similarity of each layer's dissimilarity matrix to that of {brain} ({how}; correlation distance between "
@@ -48,8 +50,8 @@ def _brain_figure(found: ModelComparison, brain: Any, rows: Any) -> Figure:
     )
     if math.isfinite(lower):
         caption += (
-            f" The grey band is the noise ceiling, {lower:.2f} to {upper:.2f}: the similarity that the true model "
-            f"would reach, given how much the {word}s differ."
+            f" The grey band is the noise ceiling, {number(lower)} to {number(upper)}".replace("-", "−")
+            + f": the similarity that the true model would reach, given how much the {word}s differ."
         )
     else:
         caption += f" With one {word} there is no noise ceiling."
@@ -77,6 +79,17 @@ def _band(rows: Any, along: str) -> list[dict[str, Any]]:
     }]  # fmt: skip
 
 
+def _reach(rows: Any) -> list[float]:
+    """Ends of an axis for every similarity with its error, and the noise ceiling, whose band makes no room."""
+    good = rows[rows["ok"]]
+    errors = good["stderr"].fillna(0)
+    values = [*(good["similarity"] - errors), *(good["similarity"] + errors)]
+    values += [*rows["ceiling_lower"], *rows["ceiling_upper"]]
+    known = [float(v) for v in values if math.isfinite(v)] or [0.0, 1.0]
+    room = 0.06 * max(max(known) - min(known), 0.1)
+    return [min(known) - room, max(known) + room]
+
+
 def _brain_profile(found: ModelComparison, rows: Any, how: str) -> Panel:
     data, shapes, names = [], _band(rows, "x"), []
     at = places(found)
@@ -95,7 +108,7 @@ def _brain_profile(found: ModelComparison, rows: Any, how: str) -> Panel:
         elif len(good):
             values = [v if ok else None for v, ok in zip(mine["similarity"], mine["ok"], strict=True)]
             data.append(marks_of(found, name, mine, values, [at[name, layer] for layer in mine["layer"]]))
-    frame = layout(ends, axis(plain(how)), shapes=shapes, annotations=names)
+    frame = layout(ends, axis(plain(how), range=_reach(rows)), shapes=shapes, annotations=names)
     return Panel("Over depth", data, frame)
 
 
@@ -115,9 +128,11 @@ def _brain_best(found: ModelComparison, rows: Any, how: str) -> Panel:
             "hovertemplate": f"{plain(label)}: %{{x:.3f}}<extra></extra>",
         })  # fmt: skip
     where = {"tickvals": list(range(len(ticks))), "ticktext": ticks, "showgrid": False}
+    low, high = _reach(rows)
     frame = layout(
-        axis(plain(how), rangemode="tozero"), axis("", range=[len(ticks) - 0.5, -0.5], **where), shapes=_band(rows, "y")
-    )
+        axis(plain(how), range=[min(low, 0.0), max(high, 0.0)]), axis("", range=[len(ticks) - 0.5, -0.5], **where),
+        shapes=_band(rows, "y"),
+    )  # fmt: skip
     return Panel("Ranked" if few else "The best layer of each model", data, frame)
 
 
@@ -147,10 +162,10 @@ def course_figures(found: ModelComparison) -> list[Figure]:
 
 
 def _course_figure(found: ModelComparison, recording: str, rows: Any) -> Figure:
-    word = subjects_word(found, recording)
+    word, how = subjects_word(found, recording), similarity_words(str(found.settings["comparator"]))
     several = rows["stderr"].notna().any()
     caption = (
-        f"Each line is the similarity ({found.settings['comparator']}) of a layer's dissimilarity matrix to that of "
+        f"Each line is the similarity ({how}) of a layer's dissimilarity matrix to that of "
         f"the area in a time bin, the mean over {word}s"
     )
     caption += (
@@ -190,7 +205,7 @@ def _course_plot(found: ModelComparison, recording: str, area: str, rows: Any, k
         curves.append(
             Curve(f"{model}: {layer}", mine["time"].tolist(), mine["similarity"].tolist(), errors, "band", bars)
         )
-    return Plot(area, "time (s)", str(found.settings["comparator"]), curves)
+    return Plot(area, "time (s)", similarity_words(str(found.settings["comparator"])), curves)
 
 
 def _with_ceiling(panel: Panel, rows: Any) -> Panel:

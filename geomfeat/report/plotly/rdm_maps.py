@@ -36,7 +36,7 @@ def rdm_figures(found: ModelComparison) -> list[Figure]:
             values, scaled = values * top / max(float(np.nanmax(values)), np.finfo(float).tiny), True
         panels.append(_panel(titles[i], values, names, top))
     caption = (
-        "Each square holds the correlation distances (1 - r over units) between the patterns of all pairs of "
+        "Each square holds the correlation distances (1 − r over units) between the patterns of all pairs of "
         "conditions, in one area or layer: dark pairs are represented alike. All squares have one colour scale and one "
         f"order of conditions: {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}. Noise of the trials makes "
         "all distances of an area larger, so compare patterns of dark and bright, and not levels."

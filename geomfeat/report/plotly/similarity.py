@@ -8,6 +8,7 @@ import numpy as np
 
 from geomfeat.charts import theme as look
 from geomfeat.report.content.components import Figure, Panel, axis, grid, layout, note, number_cell, plain
+from geomfeat.report.content.quantity_labels import similarity_words
 from geomfeat.report.content.study_view import clipped
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def layers_figure(found: ModelComparison) -> Figure:
     ]
     areas = bool(found.layers["depth"].isna().any())
     order = "layers from input to output and areas in sorted order" if areas else "from input to output"
-    measure, two = found.settings.get("similarity", "CKA"), "areas or layers" if areas else "layers"
+    measure, two = similarity_words(found.settings.get("similarity", "CKA")), "areas or layers" if areas else "layers"
     caption = (
         f"Each cell compares two {two} by {measure} (1 = same geometry up to rotation and scale, 0 = unrelated). Left: "
         f"models one after the other, {order}; a bright diagonal in the block of two networks means that layers at the "
@@ -112,7 +113,7 @@ def _matrix(found: ModelComparison, order: np.ndarray, title: str, clustered: bo
     if clustered:
         shown = [found.layers["layer"].iloc[i] for i in order]
         ticks = {"tickvals": names, "ticktext": [plain(clipped(s, 18)) for s in shown]} if n <= MOST_NAMED else {}
-        rows = {"tickfont": {"size": 8.5}, **(ticks or {"showticklabels": False, "ticks": ""})}
+        rows = {"tickfont": {"size": 11 if n <= FEW else 8.5}, **(ticks or {"showticklabels": False, "ticks": ""})}
     else:
         starts = [int(np.flatnonzero(owner == m).mean()) for m in dict.fromkeys(owner)]
         words = [plain(clipped(found.names[m], 16)) for m in dict.fromkeys(owner)]

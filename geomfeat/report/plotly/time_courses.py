@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -64,7 +63,7 @@ def _figure(title: str, caption: str, courses: Sequence[tuple[View, TimeCourse]]
     left = 0
     for view, course in courses:
         for plot, (measure, quantity) in zip(charts_of(course), _numbers(course), strict=True):
-            name = TITLES.get(quantity) or _title(measure, quantity)
+            name = TITLES.get(quantity) or title_of(measure, quantity, "between areas")
             whole = replace(
                 plot, title=f"{view.name}: {name}" if len(courses) > 1 else name,
                 y_label=AXES.get(quantity) or axis_of(measure, quantity), curves=_shown(view, plot, quantity),
@@ -82,15 +81,6 @@ def _figure(title: str, caption: str, courses: Sequence[tuple[View, TimeCourse]]
         title, caption, shown, tables, shape="triples" if len(shown) > 1 else "", folded=closed,
         fold_title=f"The same in {len(closed)} more areas",
     )  # fmt: skip
-
-
-def _title(measure: str, quantity: str) -> str:
-    """A quantity's title; numbers of two are of two areas here, not of a layer before and after training.
-
-    >>> _title("cka_linear_unbiased", "cka_linear_unbiased"), _title("two_nn", "two_nn")
-    ('CKA between areas', 'Intrinsic dimension (TwoNN)')
-    """
-    return re.sub(r" (with|to|of) itself before( training)?", " between areas", title_of(measure, quantity))
 
 
 def _by_area(plot: Plot) -> list[Plot]:

@@ -79,7 +79,7 @@ window.pagePlots.whenReady(function () {
   }
   function layout(x, y, more) {
     return Object.assign({
-      xaxis: x, yaxis: y, margin: { l: 60, r: 10, t: 34, b: 50 }, font: { size: 12, color: data.ink }, paper_bgcolor: "#ffffff", plot_bgcolor: "#ffffff",
+      xaxis: x, yaxis: y, margin: { l: 60, r: 10, t: 34, b: 50 }, font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: data.ink }, paper_bgcolor: "#ffffff", plot_bgcolor: "#ffffff",
       hovermode: "closest", dragmode: false, hoverlabel: { bgcolor: "#ffffff", font: { color: data.ink }, align: "left" },
       legend: { orientation: "h", x: 0, y: 1, yanchor: "bottom" }
     }, more);

@@ -23,7 +23,7 @@
       var power = sup.textContent.replace("−", "-");
       sup.textContent = "^" + (/^-?[\w.]+$/.test(power) ? power : "(" + power + ")");
     });
-    return copy.textContent.trim();
+    return copy.textContent.replace(/\u00a0/g, " ").trim();
   }
 
   // Numbers in full, as the cells hold them; a table's title is a line of its own.

@@ -122,7 +122,7 @@ def test_the_page_says_what_rows_are_and_speaks_of_areas(tmp_path: Any) -> None:
     one = recorded([3] * 12, 1.0, 1, area=["V1", "V1", "V1", "IT", "IT"])
     found = run({"one": one, "two": recorded([6] * 12, 1.0, 2)}, trials="matched", measures=["stable_rank"])
     text = found.to_html(tmp_path / "page.html").read_text()
-    assert "2 models on the same conditions" in text
+    assert "2 recordings on the same conditions" in text
     assert "Rows are 3 matched trials of each of 12 conditions" in text
     assert "layers or areas" in text
     assert "Areas of recordings have no depth, and stand beside the layers." in text

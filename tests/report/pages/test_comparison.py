@@ -101,6 +101,21 @@ def test_the_ceiling_is_a_band_where_there_are_several_subjects(found: ModelComp
     assert single == []
 
 
+def test_the_ceiling_lies_within_both_axes(found: ModelComparison) -> None:
+    figures = next(s for s in sections(found) if s.key == "brain").figures
+    for figure, (_, rows) in zip(figures, found.ranking.groupby("brain", sort=False), strict=True):
+        profile, ranked = figure.panels
+        for low, high in (profile.layout["yaxis"]["range"], ranked.layout["xaxis"]["range"]):
+            assert low < rows["similarity"].min()
+            assert not high <= rows[["similarity", "ceiling_lower", "ceiling_upper"]].max().max()
+
+
+def test_similarities_are_in_words(page: Read) -> None:
+    assert "unbiased linear CKA" in page.text
+    assert "rank correlation ρₐ" in page.text
+    assert "cka_linear_unbiased" not in page.text.partition("Settings and versions")[0]
+
+
 def test_the_dendrogram_stands_beside_its_leaves(found: ModelComparison) -> None:
     clustered = sections(found)[1].figures[0].panels[1]
     tree = clustered.data[1]

@@ -25,7 +25,7 @@ from tests.report.html_reader import Read, read
 SECTIONS = ["answer", "scale", "kernel", "plane", "strip", "profiles", "cka", "spectra", "umap", "movement",
             "troubles", "settings", "glossary"]  # fmt: skip
 # Bytes. The tables of 60 layers alone take more than half a megabyte, so that page misses the goal of 2.5e6.
-LIMITS = {"gallery": 2.5e6, "trouble": 2.5e6, "deep": 2.9e6}
+LIMITS = {"gallery": 2.4e6, "trouble": 2.4e6, "deep": 2.75e6}
 
 
 @pytest.fixture(scope="module")
@@ -95,10 +95,16 @@ def test_kernel_and_metric_are_in_words_and_tables(seen, gallery):
         assert where.metric in text
 
 
+def test_no_line_ends_between_a_number_and_its_unit(page):
+    text = page("gallery").read_text(encoding="utf-8").partition("<script")[0]
+    assert re.search(r"\d\u00a0%", text)
+    assert not re.search(r"\d [%±]", re.sub(r"(?s)<style>.*?</style>", "", text))
+
+
 def test_cells_round_to_their_error(seen, gallery):
     row = gallery[0].table.query("measure == 'capacity' and quantity == 'dimension' and at == 'init'").iloc[0]
     text = dict(seen["gallery"].numbers)[row.value]
-    assert text == f"{row.value:.1f} ± {row.stderr:.1f}"
+    assert text == f"{row.value:.1f}\u00a0±\u00a0{row.stderr:.1f}"  # spaces at which no line ends
 
 
 def test_matrices_in_tables_are_those_of_the_study(seen, gallery):
