@@ -12,7 +12,7 @@ import math
 import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -206,3 +206,9 @@ def line_chart(
     bars = None if error is None else [0.0 if e is None or math.isnan(e) else e for e in as_list(error)]
     curve = Curve("", as_list(x), as_list(y), bars)
     return Plot(title, x_label, y_label, [curve], log_x, log_y, x_ticks=tuple(map(str, names)))
+
+
+def marks_chart(title: str, y_label: str, names: Sequence[Any], y: Any, error: Any = None) -> Plot:
+    """One mark for each name, which no line joins."""
+    chart = line_chart(title, "", y_label, range(len(names)), y, error, names=names)
+    return replace(chart, curves=[replace(chart.curves[0], kind="scatter")])

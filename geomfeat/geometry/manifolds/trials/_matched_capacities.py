@@ -16,7 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geomfeat.display import BaseResult
+from geomfeat.charts import Plot
+from geomfeat.display import PlottableResult, marks_chart
 from geomfeat.errors import BadInput
 from geomfeat.geometry.manifolds._capacity import capacity
 from geomfeat.geometry.manifolds.capacity_floor import AT_FLOOR
@@ -29,7 +30,7 @@ MATCHED_NUMBERS = ("capacity", "dimension", "radius", "utility", *ALIGNMENTS)
 
 
 @dataclass(frozen=True, eq=False)
-class MatchedCapacities(BaseResult):
+class MatchedCapacities(PlottableResult):
     """Capacity and geometry of several point sets at equal numbers of points and units.
 
     Attributes:
@@ -82,6 +83,10 @@ class MatchedCapacities(BaseResult):
             "stderr": [float(self.se[quantity][i]) for _, i, quantity in cells],
             "at_floor": [self.at_floor[i] for _, i, _ in cells],
         }
+
+    def _chart(self) -> Plot:
+        title = f"Capacity at {self.n_points} points a class and {self.n_features} units"
+        return marks_chart(title, "capacity", self.names, self.mean["capacity"], self.se["capacity"])
 
     def __str__(self) -> str:
         lines = [

@@ -3,14 +3,15 @@
 from dataclasses import dataclass
 from typing import Any
 
-from geomfeat.display import BaseResult
+from geomfeat.charts import Plot
+from geomfeat.display import PlottableResult, marks_chart
 from geomfeat.geometry.manifolds.resampling.data_errors import Resampled
 from geomfeat.geometry.manifolds.result import Capacity
 from geomfeat.types import Estimate
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class NoiseCorrectedCapacity(BaseResult):
+class NoiseCorrectedCapacity(PlottableResult):
     """Capacity and geometry of classes of stimuli as they are without trial noise.
 
     Attributes:
@@ -63,6 +64,14 @@ class NoiseCorrectedCapacity(BaseResult):
             "shuffled": [getattr(self.shuffled, name) for name in names],
             "noise": [getattr(self.noise, name) for name in names],
         }
+
+    def _chart(self) -> Plot:
+        own = self.estimates["capacity"]
+        others = (self.measured, self.shuffled, self.noise)
+        values = [own.value, *(one.capacity for one in others)]
+        errors = [own.stderr, *(one.capacity_se for one in others)]
+        names = ("without noise", "measured", "shuffled labels", "noise alone")
+        return marks_chart("Capacity without trial noise, and its controls", "capacity", names, values, errors)
 
     def __str__(self) -> str:
         low, high = self.repeats
