@@ -75,7 +75,7 @@ def glue_geometry(
         "utility": (on_c - utility * on_p2) / mean_p2,
     }  # fmt: skip
     values = float(mean_b) / n_manifolds, radius, radius_mean, float(utility)
-    errors = [float(stderr(one, strata)) for one in influence.values()]
+    errors = stderr(torch.stack([*influence.values()], 1), strata).tolist()
     return Glue(*[number for pair in zip(values, errors, strict=True) for number in pair]), influence
 
 

@@ -69,14 +69,12 @@ def manifold_geometry(anchors: Anchors, strata: Int[Tensor, "draws"] | None, cla
     there = active.any(0)
     parts, counted = anchors.parts, used.sum(0).clamp_min(1)
 
-    def given_seen(value: Tensor, influence: Tensor, defined: Tensor = there) -> tuple[Tensor, Tensor]:
-        return torch.where(defined, value, torch.nan), torch.where(defined, stderr(influence, strata), torch.nan)
-
-    return PerManifold(
-        classes,
-        *given_seen((parts * used).sum(0) / counted, on_mean(parts, used), used.any(0)),
-        *given_seen(share.sum(0) / counted, on_mean(share, used), used.any(0)),
-        *given_seen((norm * active).sum(0) / active.sum(0).clamp_min(1), on_mean(norm, active)),
-        *given_seen(size, on_size),
-        *given_seen(ratio, on_ratio),
-    )  # fmt: skip
+    influences = [on_mean(parts, used), on_mean(share, used), on_mean(norm, active), on_size, on_ratio]
+    values = [
+        (parts * used).sum(0) / counted, share.sum(0) / counted, (norm * active).sum(0) / active.sum(0).clamp_min(1),
+        size, ratio,
+    ]  # fmt: skip
+    defined = torch.stack([used.any(0), used.any(0), there, there, there])
+    # Value and error of one number after the other.
+    found = torch.stack([torch.stack(values), stderr(torch.stack(influences, 1), strata)], 1)
+    return PerManifold(classes, *torch.where(defined[:, None], found, torch.nan).flatten(0, 1))

@@ -74,9 +74,11 @@ def pair_geometry(
         sign = torch.where(value < 0, -1.0, 1.0)
         # Means over no pairs are NaN.
         influences[name] = (influence * sign)[:, defined].mean(1)
-        means += [float((value * sign)[defined].mean()), float(stderr(influences[name], strata))]
+        means.append(float((value * sign)[defined].mean()))
         errors += [_or_nan(value, defined), _or_nan(stderr(influence, strata), defined)]
-    return Alignments(*means), PerPair(classes, *errors), influences
+    of_means = stderr(torch.stack([*influences.values()], 1), strata).tolist()
+    alignments = Alignments(*[number for pair in zip(means, of_means, strict=True) for number in pair])
+    return alignments, PerPair(classes, *errors), influences
 
 
 def pair_values(anchors: Anchors) -> dict[str, float]:

@@ -34,6 +34,7 @@ from geomfeat.precision import is_constant
 # The largest distance from the mean over the length of the mean: below FAR points are solved apart, as if it was NEAR.
 FAR, NEAR = 2.0**-12, 2.0**-4
 FAR_ENOUGH = 2.0**18
+IN_CACHE = 2**16
 # Rounding of the points over their distance from the mean (rms lengths) from which on it shows in the numbers.
 SOME = 1 / 20
 # Error of the equation for theta, relative to |t|: aimed at, and certain, as the projections themselves are. A bracket
@@ -93,7 +94,9 @@ class Far:
 def around_mean(x: Float[Tensor, "k r"]) -> tuple[Float[Tensor, "r"], Float[Tensor, "k"]]:
     """The mean of points, and how far each is from it."""
     mean = x.mean(0)
-    return mean, torch.linalg.vector_norm(x - mean, dim=1)
+    # In parts that stay in a cache.
+    parts = x.split(max(1, IN_CACHE // x.shape[1]))
+    return mean, torch.cat([torch.linalg.vector_norm(part - mean, dim=1) for part in parts])
 
 
 def brought_near(manifolds: Manifolds, around: tuple[Tensor, Tensor] | None = None) -> tuple[Manifolds, Far | None]:
