@@ -189,12 +189,13 @@ def _summary(of: Solved, strata_of_all: Tensor | None) -> Capacity:
     """
     manifolds, found, draws, n_manifolds = of.manifolds, of.found, of.draws, of.manifolds.n_manifolds
     sure = found.certified
-    strata = None if draws.strata is None else draws.strata[sure]
-    anchors, p2, k = of.anchors, found.norms2[sure], found.faces[sure]
+    # Anchors are on the CPU, and so is all that is taken from them.
+    strata = None if draws.strata is None else draws.strata[sure].cpu()
+    anchors, p2, k = of.anchors, found.norms2[sure].cpu(), found.faces[sure].cpu()
     glue, on_glue = _glue(of, anchors, strata)
     alignments, per_pair, on_pairs = pair_geometry(anchors, strata, manifolds.classes)
     judged = nonseparable(manifolds.x, manifolds.owner, draws.y, found, draws.strata)
-    inside = found.inside[sure].double()
+    inside = found.inside[sure].double().cpu()
     floor = floor_of(found, draws.y)
     simulated, simulated_se = capacity_from_median(k, n_manifolds, strata)
     alpha, alpha_se = _per_mean(n_manifolds, p2, strata)
@@ -214,13 +215,13 @@ def _summary(of: Solved, strata_of_all: Tensor | None) -> Capacity:
         per_manifold=manifold_geometry(anchors, strata, manifolds.classes), per_pair=per_pair,
         sizes=manifolds.sizes,
         notes=_notes(manifolds, of.rank, found, judged, (int(of.lost[sure].sum()), unsure, settled), floor),
-        influences={name: _of_all(on, sure) for name, on in (on_glue | on_pairs).items()},
+        influences={name: _of_all(on, sure.cpu()) for name, on in (on_glue | on_pairs).items()},
     )  # fmt: skip
 
 
 def _glue(of: Solved, anchors: Anchors, strata: Tensor | None) -> tuple[Glue, dict[str, Tensor]]:
     """Dimension, radius and utility of the certified draws, and the influence of each draw on them."""
-    glue, on = glue_geometry(anchors, of.found.norms2[of.found.certified], strata)
+    glue, on = glue_geometry(anchors, of.found.norms2[of.found.certified].cpu(), strata)
     if of.far and of.one_sided:
         before, glue = glue, of.far.of_one_side(glue)
         on = {name: one * (getattr(glue, name) / getattr(before, name)) for name, one in on.items()}
