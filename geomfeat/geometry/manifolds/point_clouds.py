@@ -170,7 +170,7 @@ def _gathered(points: Any, labels: Any, precision: torch.dtype | None) -> Manifo
 def lengths_of(x: Tensor) -> Tensor:
     """Lengths of the rows, also where their squares leave the range of numbers.
 
-    >>> lengths_of(torch.tensor([[3e-200, 4e-200], [0.0, 2.0]]).double()).tolist()
+    >>> lengths_of(torch.tensor([[3e-200, 4e-200], [0.0, 2.0]], dtype=torch.float64)).tolist()
     [5e-200, 2.0]
     """
     lengths = torch.linalg.vector_norm(x, dim=1)
