@@ -9,6 +9,7 @@ BIN := $(VENV)/bin
 
 # Tests whose functions end in compiled loops: run once more with every index checked.
 CHECKED := tests/_numba tests/geometry/manifolds/cones/test_project.py \
+	tests/geometry/manifolds/test_glue_geometry.py tests/geometry/manifolds/test_projection_energies.py \
 	tests/geometry/manifolds/cones/test_project_fuzz.py tests/geometry/dimension/test_nearest_neighbours.py \
 	tests/geometry/dimension/test_two_nn.py tests/geometry/rsa/test_compare.py tests/geometry/rsa/test_noise_ceiling.py
 # Two workers of one thread each: threads that wait for each other would take both cores from the other worker.

@@ -1,17 +1,21 @@
 """Speed, accuracy and memory of the cone solver beside the peers' own packages, on the same draws.
 
-    python benchmarks/capacity.py [--only W1] [--write]
+    python benchmarks/capacity.py [--only W1] [--write] [--whole]
 
 One row a workload. geomfeat's time is that of the whole call for all draws (preparation and certificate included), the
 median of at least 3 calls; a peer's is the median over a few draws, each given unit points with their signs. 'error' is
 the largest relative difference of |p|^2 on the draws that both solved; 'violation' the largest KKT violation, relative
 to |t|, over geomfeat's draws, and over the peer's (a package that failed on n draws says n failed). --write keeps the
 tables in benchmarks/RESULTS.md. Peers: pip install '.[bench]'.
+
+--whole measures another table instead: a call of `capacity`, with all numbers and errors, next to its solver on the
+same points as they are given, in turns. CPU milliseconds, which other work on the machine moves less than its time.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import subprocess
 import sys
@@ -194,6 +198,39 @@ def whole_geometry() -> str:
     )
 
 
+def whole_calls() -> list[str]:
+    """CPU milliseconds of whole calls next to those of their solver, as rows of a table."""
+    lines = [
+        "CPU milliseconds, medians of calls in turns.", "", "| workload | solver | whole call | ratio | goal |",
+        "|---|---|---|---|---|",
+    ]  # fmt: skip
+    small = Workload(lambda: clouds(10, 4, 24, 0.5, 10), 20, 0, (), math.inf)
+    goals = {"W1 easy": 1.5, "W1 hard": 1.5, "W2 easy": 1.3, "W2 hard": 1.3, "little data": math.inf}
+    for name, goal in goals.items():
+        work = WORKLOADS.get(name, small)
+        points = work.points()
+        n_manifolds, m, n = points.shape
+        owner, noise = torch.arange(n_manifolds).repeat_interleave(m), stream(1, "benchmark", name)
+        t = torch.randn(work.draws, n, generator=noise, dtype=WORKING)
+        y = torch.randint(0, 2, (work.draws, n_manifolds), generator=noise).to(WORKING) * 2 - 1
+        solver = lambda x=points, o=owner, t=t, y=y: project_on_cones(x.reshape(len(o), -1), o, t, y)  # noqa: E731
+        whole = lambda x=points, d=work.draws: capacity(x, n_draws=d, resample=None)  # noqa: E731
+        seconds = [[cpu_seconds(one) for one in (solver, whole)] for _ in range(16 if n < 500 else 8)][1:]
+        alone, all_of_it = (statistics.median(s) * 1e3 for s in zip(*seconds, strict=True))
+        ratio = statistics.median(both / one for one, both in seconds)
+        told = f"{goal:g}" if math.isfinite(goal) else ""
+        lines.append(f"| {name} | {alone:.3g} | {all_of_it:.3g} | **{ratio:.2f}** | {told} |")
+        print(lines[-1], flush=True)
+    return lines
+
+
+def cpu_seconds(work: Callable[[], object]) -> float:
+    """CPU seconds of a call, on all threads."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
 def peak_memory() -> str:
     """Peak resident memory of a process that makes the points of W4 and projects 50 draws, and that of the points."""
     code = "import capacity as c; c.measure_w4()"
@@ -217,7 +254,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", help="workloads whose name starts so")
     parser.add_argument("--write", action="store_true", help="keep the tables in RESULTS.md")
+    parser.add_argument("--whole", action="store_true", help="whole calls next to their solver, and nothing else")
     options = parser.parse_args()
+    if options.whole:
+        lines = [*whole_calls(), "", machine(PACKAGES, torch.get_num_threads())]
+        if options.write:
+            keep("capacity", lines, " of whole calls")
+        return
     head = ["workload", "k/rank", "geomfeat", "certified", "violation", "handed on", *PEERS]
     lines = ["Milliseconds per draw.", "", f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     print("\n".join(lines), flush=True)

@@ -10,7 +10,8 @@ from geomfeat.numerics import WORKING, stream
 from geomfeat.precision import Spread, roundings
 from geomfeat.types import Representation
 
-CHUNK_ENTRIES = 2**22
+# Entries that are worked on at once: few enough to stay in a cache.
+CHUNK_ENTRIES = 2**16
 
 
 class KnownPoints(NamedTuple):

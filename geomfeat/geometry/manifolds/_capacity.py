@@ -13,12 +13,14 @@ solves: see `glue`, `pairs` and `per_manifold`; so does a prediction of the simu
 
 import math
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from geomfeat._numba.threads import libraries_on_one_thread
 from geomfeat.errors import BadInput
 from geomfeat.geometry.manifolds.anchor_points import Anchors
 from geomfeat.geometry.manifolds.capacity_floor import floor_note, floor_of
@@ -31,7 +33,7 @@ from geomfeat.geometry.manifolds.per_pair import pair_geometry
 from geomfeat.geometry.manifolds.point_clouds import Manifolds, as_manifolds
 from geomfeat.geometry.manifolds.random_directions import Draws, blocks_of, given_draws, random_draws
 from geomfeat.geometry.manifolds.resampling.data_errors import per_mean, resampled, sources_of
-from geomfeat.geometry.manifolds.resampling.solved_draws import Solved, joined, placed, solved
+from geomfeat.geometry.manifolds.resampling.solved_draws import Placed, Solved, joined, placed, solved
 from geomfeat.geometry.manifolds.result import Capacity, with_data_errors
 from geomfeat.memory import require_memory
 from geomfeat.statistics.influence_functions import stderr
@@ -131,6 +133,13 @@ def capacity_under(
         )
     place = placed(manifolds)
     _require_memory(place.manifolds, n_draws)
+    with libraries_on_one_thread() if manifolds.x.device.type == "cpu" else nullcontext():
+        return _solved_under(place, manifolds, every, n_draws, target_se)
+
+
+def _solved_under(
+    place: Placed, manifolds: Manifolds, every: Draws, n_draws: int, target_se: float | None
+) -> tuple[Solved, Capacity]:
     parts: list[ConeProjections] = []
     rows, reached = slice(0, 0), True
     for block in blocks_of(n_draws, len(every.t)):
@@ -180,12 +189,13 @@ def _summary(of: Solved, strata_of_all: Tensor | None) -> Capacity:
     """
     manifolds, found, draws, n_manifolds = of.manifolds, of.found, of.draws, of.manifolds.n_manifolds
     sure = found.certified
-    strata = None if draws.strata is None else draws.strata[sure]
-    anchors, p2, k = of.anchors, found.norms2[sure], found.faces[sure]
+    # Anchors are on the CPU, and so is all that is taken from them.
+    strata = None if draws.strata is None else draws.strata[sure].cpu()
+    anchors, p2, k = of.anchors, found.norms2[sure].cpu(), found.faces[sure].cpu()
     glue, on_glue = _glue(of, anchors, strata)
     alignments, per_pair, on_pairs = pair_geometry(anchors, strata, manifolds.classes)
     judged = nonseparable(manifolds.x, manifolds.owner, draws.y, found, draws.strata)
-    inside = found.inside[sure].double()
+    inside = found.inside[sure].double().cpu()
     floor = floor_of(found, draws.y)
     simulated, simulated_se = capacity_from_median(k, n_manifolds, strata)
     alpha, alpha_se = _per_mean(n_manifolds, p2, strata)
@@ -205,14 +215,13 @@ def _summary(of: Solved, strata_of_all: Tensor | None) -> Capacity:
         per_manifold=manifold_geometry(anchors, strata, manifolds.classes), per_pair=per_pair,
         sizes=manifolds.sizes,
         notes=_notes(manifolds, of.rank, found, judged, (int(of.lost[sure].sum()), unsure, settled), floor),
-        influences={name: _of_all(on, sure) for name, on in (on_glue | on_pairs).items()},
+        influences={name: _of_all(on, sure.cpu()) for name, on in (on_glue | on_pairs).items()},
     )  # fmt: skip
 
 
 def _glue(of: Solved, anchors: Anchors, strata: Tensor | None) -> tuple[Glue, dict[str, Tensor]]:
     """Dimension, radius and utility of the certified draws, and the influence of each draw on them."""
-    sure = of.found.certified
-    glue, on = glue_geometry(anchors, of.draws.t[sure], of.found.norms2[sure], strata)
+    glue, on = glue_geometry(anchors, of.found.norms2[of.found.certified].cpu(), strata)
     if of.far and of.one_sided:
         before, glue = glue, of.far.of_one_side(glue)
         on = {name: one * (getattr(glue, name) / getattr(before, name)) for name, one in on.items()}

@@ -1,20 +1,33 @@
 """Cosines between centres and axes of every pair of manifolds, with the influence of every draw on each.
 
 Centres are means over the draws, and axes start there: a draw counts through its own axis and through the centres of
-all others. The slope of |cos(a, b)| with a is sign(cos) (b - cos a) / |a| for unit vectors a, b; the sums over draws
-are matrix products, one batch per manifold.
+all others. The slope of |cos(a, b)| with a is sign(cos) (b - cos a) / |a| for unit vectors a, b. With centres and axes
+of i and j (unit vectors c_i, a_di; over the draws d in which they move), a centre that moves by m_i turns
+
+    |cos(a_i, a_j)|   by   m_i . T_ij,    T_ij = mean_d sign (cos a_di - a_dj) / |axis_di|
+    |cos(c_i, a_j)|   by   m_i . K_ij,    K_ij = mean_d sign (a_dj - cos c_i) / |centre_i|
+    |cos(c_j, a_i)|   by   m_i . H_ij,    H_ij = mean_d sign (cos a_di - c_j) / |axis_di|
+
+and the first and second through the centre of j as well. Axes are sums of the points that carry anchors, so that these
+slopes are products of their weights with the points, and what a draw does is a sum over the points that carry its own.
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from geomfeat._numba.pair_moves import OTHER_AXES, influences, weights_of_slopes
+from geomfeat._numba.threads import in_threads
 from geomfeat.geometry.manifolds.anchor_points import Anchors
-from geomfeat.geometry.manifolds.projection_energies import TINY, chunks
-from geomfeat.numerics import WORKING
+from geomfeat.numerics import WORKING, matmul
+
+# Doubles of the slopes that are held at once.
+CHUNK_DOUBLES = 2**23
+# Manifolds that one thread takes at a time.
+PIECE = 5
 
 
 class Pairs(NamedTuple):
@@ -25,96 +38,97 @@ class Pairs(NamedTuple):
     defined: Bool[Tensor, "P P"]
 
 
-@dataclass(frozen=True, eq=False)
-class Moves:
-    """Unit centres and axes with their lengths, and how far each draw moves each centre (influence)."""
+class Counts(NamedTuple):
+    """Draws in which both axes move (P, P), and in which one does (P,); 1 at least."""
 
-    centers: Float[Tensor, "P r"]
-    size: Float[Tensor, "P"]
-    axes: Float[Tensor, "draws P r"]
-    length: Float[Tensor, "draws P"]
-    shift: Float[Tensor, "draws P r"]
-    seen: Bool[Tensor, "P"]
-
-    @property
-    def apart(self) -> Bool[Tensor, "P P"]:
-        """Pairs of different manifolds."""
-        return ~torch.eye(len(self.seen), dtype=torch.bool, device=self.seen.device)
+    moving: Float[Tensor, "P P"]
+    seen: Float[Tensor, "P"]
 
 
-def moves_of(anchors: Anchors) -> Moves:
-    """The vectors whose cosines are wanted."""
-    size = torch.linalg.vector_norm(anchors.centers, dim=1)
-    axes = anchors.axes(slice(None))
-    length = torch.linalg.vector_norm(axes, dim=2)
-    share = anchors.active.to(WORKING).mean(0).clamp_min(1e-300)
-    # A centre is a mean over the draws in which its manifold moves: a ratio of two means over all draws, of which this
-    # is the influence of each draw.
-    shift = (anchors.s - anchors.centers).mul_((anchors.active / share)[:, :, None])
-    axes = axes / length.clamp_min(TINY)[:, :, None]
-    centers = anchors.centers / size.clamp_min(TINY)[:, None]
-    return Moves(centers, size, axes, length, shift, anchors.active.any(0))
+def cosines_of(anchors: Anchors) -> list[tuple[Float[Tensor, "P P"], Bool[Tensor, "P P"]]]:
+    """Of centres (signed), of axes, and of centres (first) with axes (means of |cos|); and which pairs have them."""
+    there, moves = anchors.active.any(0), anchors.seen.length > 0
+    apart = ~torch.eye(len(there), dtype=torch.bool)
+    counts, both = _counts(anchors), _together(moves)
+    centers = matmul(anchors.unit, anchors.unit.T).clamp_(-1.0, 1.0)
+    axes, across = (a.abs().sum(0) for a in (anchors.seen.cosine, anchors.seen.across))
+    return [
+        (centers, apart & there & there[:, None]),
+        (axes / counts.moving, apart & (both > 0)),
+        (across / counts.seen, apart & there[:, None] & moves.any(0)),
+    ]
 
 
-def center_cosines(m: Moves) -> Pairs:
-    """Signed cosines of the centres."""
-    cosine = (m.centers @ m.centers.T).clamp(-1.0, 1.0)
-    along = (m.shift @ m.centers.T) / m.size.clamp_min(TINY)[:, None]
-    # What a shift does to the direction: its part along the other centre, less what it adds to its own length.
-    turned = along - cosine * along.diagonal(dim1=1, dim2=2)[:, :, None]
-    return Pairs(cosine, turned + turned.mT, m.apart & m.seen & m.seen[:, None])
+def _together(moves: Tensor) -> Tensor:
+    return matmul(moves.T.to(WORKING), moves.to(WORKING))
 
 
-def axis_cosines(m: Moves) -> Pairs:
-    """Mean |cos| between the axes of i and j, over the draws in which both move."""
-    cosine = torch.bmm(m.axes, m.axes.mT)
-    moving = m.length > 0
-    defined = moving[:, :, None] & moving[:, None, :] & m.apart
-    weight = _signs(cosine, defined) * _inverse(m.length)[:, :, None]
-    # An axis starts at its centre, so that a shift of the centre moves all its axes by the opposite: hence the signs.
-    turned = _along_own(weight * cosine, m.axes, m.shift) - _along_other(weight, m.axes, m.shift)
-    return _averaged(cosine, defined, turned + turned.mT)
+def _counts(anchors: Anchors) -> Counts:
+    moves = anchors.seen.length > 0
+    return Counts(_together(moves).clamp_min(1), moves.sum(0).clamp_min(1).to(WORKING))
 
 
-def center_axis_cosines(m: Moves) -> Pairs:
-    """Mean |cos| between the centre of i and the axis of j, over the draws in which j moves."""
-    cosine = (m.axes @ m.centers.T).mT
-    defined = (m.length > 0)[:, None, :] & (m.seen[:, None] & m.apart)
-    sign = _signs(cosine, defined)
-    along = m.shift @ m.centers.T
-    own = along.diagonal(dim1=1, dim2=2)[:, :, None]
-    center = (_along_other(sign, m.axes, m.shift) - (sign * cosine).sum(0) * own) * _inverse(m.size)[:, None]
-    weight = (sign * _inverse(m.length)[:, None, :]).mT
-    axis = _along_own(weight * cosine.mT, m.axes, m.shift) - weight.sum(0) * along
-    return _averaged(cosine, defined, center + axis.mT)
+def pairs_of(anchors: Anchors) -> list[Pairs]:
+    """Cosines of centres, of axes, and of centres with axes, as `cosines_of`, with the influence of every draw."""
+    (draws, n_manifolds), seen, counts = anchors.active.shape, anchors.seen, _counts(anchors)
+    found = cosines_of(anchors)
+    (centers, _), (axes, _), (across, _) = found
+    moves = seen.length > 0
+    over = torch.where(moves, 1 / torch.where(moves, seen.length, 1.0), 0.0) / counts.seen
+    inverse = (torch.where(seen.across < 0, -1.0, 1.0) * over[:, None]).sum(0)
+    given = (
+        anchors.start, anchors.index, anchors.weight, anchors.owner, anchors.share, anchors.size,
+        seen.length, seen.cosine, seen.across, *counts, torch.stack([axes, centers, across]), inverse,
+        _turned(anchors, counts),
+    )  # fmt: skip
+    known = [np.ascontiguousarray(a.numpy()) for a in given]
+    of_axes, of_centers, of_both = (np.zeros((draws, n_manifolds, n_manifolds)) for _ in range(3))
+    in_threads(lambda i, j: influences(*[*known, of_axes, of_centers, of_both, i, j]), draws)
+    made = (torch.from_numpy(a) for a in (of_centers, of_axes, of_both))
+    return [Pairs(value, influence, defined) for (value, defined), influence in zip(found, made, strict=True)]
 
 
-def _signs(cosine: Tensor, defined: Tensor) -> Tensor:
-    """Signs of the cosines, over the number of draws that define the pair."""
-    return torch.where(cosine < 0, -1.0, 1.0).to(WORKING) * defined / defined.sum(0).clamp_min(1)
+def _turned(anchors: Anchors, counts: Counts) -> Float[Tensor, "u 4 P"]:
+    """Products of the points of every manifold i with its T_ij, K_ij, H_ij and c_j, but for the c in K and H."""
+    weights, n_manifolds = _weights(anchors, counts), len(anchors.centers)
+    points, unit, ends = anchors.points.numpy(), anchors.unit.numpy(), anchors.sizes.cumsum(0).tolist()
+    blocks = [slice(begin, end) for begin, end in zip([0, *ends[:-1]], ends, strict=True)]
+    out = np.empty((len(points), 4, n_manifolds))
+    size = max(1, CHUNK_DOUBLES // (4 * n_manifolds * points.shape[1]))
+    for first in range(0, n_manifolds, size):
+        some = slice(first, min(n_manifolds, first + size))
+        # What the axes of j in `some` add to T_ij and K_ij, for every i.
+        others = np.empty((len(blocks[some]), 2, n_manifolds, points.shape[1]))
+
+        def turn_others(begin: int, end: int, first: int = first, others: np.ndarray = others) -> None:
+            for j in range(begin, end):
+                block = blocks[first + j]
+                others[j] = _sums(weights[block, OTHER_AXES:], points[block])
+
+        def turn(begin: int, end: int, some: slice = some, others: np.ndarray = others) -> None:
+            for i in range(begin, end):
+                block = blocks[i]
+                axes, centers = _sums(weights[block, :OTHER_AXES, some], points[block])
+                slopes = np.stack([axes - others[:, 0, i], others[:, 1, i], centers, unit[some]])
+                products = points[block] @ slopes.reshape(-1, points.shape[1]).T
+                out[block, :, some] = products.reshape(len(products), 4, len(others))
+
+        in_threads(turn_others, len(others), share=PIECE)
+        in_threads(turn, n_manifolds, share=PIECE)
+    return torch.from_numpy(out)
 
 
-def _averaged(cosine: Tensor, defined: Tensor, through_centres: Tensor) -> Pairs:
-    count = defined.sum(0)
-    mean = (cosine.abs() * defined).sum(0) / count.clamp_min(1)
-    influence = (cosine.abs() - mean).mul_(defined).mul_(len(cosine) / count.clamp_min(1))
-    return Pairs(mean, influence + through_centres, count > 0)
+def _sums(weights: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """(2, P, r) sums of points (u, r) with weights (u, 2, P)."""
+    u, kinds, n_manifolds = weights.shape
+    return (weights.reshape(u, kinds * n_manifolds).T @ points).reshape(kinds, n_manifolds, points.shape[1])
 
 
-def _along_own(weight: Tensor, axes: Tensor, shift: Tensor) -> Tensor:
-    """(e, i, j): sum_d weight_dij axes_di . shift_ei."""
-    slope = torch.bmm(weight.permute(1, 2, 0), axes.transpose(0, 1))
-    return torch.bmm(shift.transpose(0, 1), slope.mT).transpose(0, 1)
-
-
-def _along_other(weight: Tensor, axes: Tensor, shift: Tensor) -> Tensor:
-    """(e, i, j): sum_d weight_dij axes_dj . shift_ei."""
-    parts = []
-    for some in chunks(weight.shape[1], weight.shape[1] * axes.shape[2]):
-        slope = torch.bmm(weight[:, :, some].permute(2, 1, 0), axes[:, some].transpose(0, 1))
-        parts.append(torch.bmm(shift.transpose(0, 1), slope.permute(1, 2, 0)).transpose(0, 1))
-    return torch.cat(parts, 2)
-
-
-def _inverse(length: Tensor) -> Tensor:
-    return torch.where(length > 0, 1 / length.clamp_min(TINY), 0.0)
+def _weights(anchors: Anchors, counts: Counts) -> np.ndarray:
+    """(u, 4, P) see `_numba.pair_moves.weights_of_slopes`."""
+    seen = anchors.seen
+    given = (*anchors.sparse[1:], seen.length, seen.cosine, seen.across, *counts)
+    known, n_manifolds = [np.ascontiguousarray(a.numpy()) for a in given], len(anchors.centers)
+    out = np.zeros((len(anchors.points), 4, n_manifolds))
+    in_threads(lambda i, j: weights_of_slopes(*[*known, out, i, j]), n_manifolds, share=PIECE)
+    return out

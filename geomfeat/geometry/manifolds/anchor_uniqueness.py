@@ -33,7 +33,7 @@ def ambiguous(
     [True, False]
     """
     out = torch.zeros(len(y), dtype=torch.bool, device=x.device)
-    for here, touches in touching(x, owner, y, found, found.certified & ~found.inside):
+    for here, touches in touching(x, owner, y, found, found.certified & ~found.inside & ~found.alone):
         held = torch.zeros_like(touches)
         used = found.support[here] >= 0
         row = torch.arange(len(here), device=x.device)[:, None].expand_as(used)

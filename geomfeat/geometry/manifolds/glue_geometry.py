@@ -22,7 +22,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from geomfeat.geometry.manifolds.anchor_points import NO_AXIS, Anchors
+from geomfeat._numba.anchor_axes import NO_AXIS
+from geomfeat.geometry.manifolds.anchor_points import Anchors
 from geomfeat.geometry.manifolds.projection_energies import Energies, axis_energies, centre_slope
 from geomfeat.numerics import WORKING
 from geomfeat.statistics.influence_functions import on_mean, stderr
@@ -43,52 +44,51 @@ class Glue:
 
 
 def glue_geometry(
-    anchors: Anchors, t: Float[Tensor, "draws r"], norms2: Float[Tensor, "draws"], strata: Int[Tensor, "draws"] | None
+    anchors: Anchors, norms2: Float[Tensor, "draws"], strata: Int[Tensor, "draws"] | None
 ) -> tuple[Glue, dict[str, Float[Tensor, "draws"]]]:
-    """Dimension, radius and utility from certified draws `t` (same coordinates) with norms2 = |p|^2.
+    """Dimension, radius and utility from certified draws with norms2 = |p|^2.
 
     And the influence of every draw on each of them.
     """
-    n_manifolds, used, nan = anchors.s.shape[1], anchors.used, float("nan")
+    n_manifolds, used, nan = len(anchors.centers), anchors.used, float("nan")
     if not bool(used.any()):
         nothing = {name: torch.full_like(norms2, nan) for name in ("dimension", "radius", "radius_mean", "utility")}
         return Glue(*[nan] * 8), nothing
     rows = torch.nonzero(used)[:, 0]
-    energies = axis_energies(anchors, t, rows)
-    b, c = (
-        torch.zeros(len(used), dtype=WORKING, device=t.device).index_copy(0, rows, v) for v in (energies.b, energies.c)
-    )
-    n_used = len(rows)
+    energies = axis_energies(anchors)
+    b, c = (torch.zeros(len(used), dtype=WORKING).index_copy(0, rows, v) for v in (energies.b, energies.c))
     mean_b, mean_c, mean_p2 = b[used].mean(), c[used].mean(), norms2.mean()
-    each = torch.full_like(energies.b, 1 / n_used)
+    each = torch.full_like(energies.b, 1 / len(rows))
+    radius_mean, on_radius_mean, slopes = _radius_mean(energies, used, rows)
     # The mean anchors are estimated from the same draws, so each draw also acts through them (delta method).
-    on_b = on_mean(b, used) + anchors.through_centres(centre_slope(energies, each, 0 * each))
-    on_c = on_mean(c, used) + anchors.through_centres(centre_slope(energies, 0 * each, each))
+    through_b, through_c, through_mean = anchors.through_centres(
+        *(centre_slope(energies, *on) for on in ((each, 0 * each), (0 * each, each), slopes))
+    )
+    on_b, on_c = on_mean(b, used) + through_b, on_mean(c, used) + through_c
     on_p2 = norms2 - mean_p2
     radius, moves = _radius(mean_b, mean_c)
     rest = mean_b - mean_c
     on_radius = (on_c * mean_b - on_b * mean_c) / rest.square() / (2 * radius) if moves else torch.full_like(b, nan)
     utility = mean_c / mean_p2
-    radius_mean, on_radius_mean = _radius_mean(anchors, energies, rows)
     influence = {
-        "dimension": on_b / n_manifolds, "radius": on_radius, "radius_mean": on_radius_mean,
+        "dimension": on_b / n_manifolds, "radius": on_radius, "radius_mean": on_radius_mean + through_mean,
         "utility": (on_c - utility * on_p2) / mean_p2,
     }  # fmt: skip
     values = float(mean_b) / n_manifolds, radius, radius_mean, float(utility)
-    errors = [float(stderr(one, strata)) for one in influence.values()]
+    errors = stderr(torch.stack([*influence.values()], 1), strata).tolist()
     return Glue(*[number for pair in zip(values, errors, strict=True) for number in pair]), influence
 
 
-def glue_values(anchors: Anchors, t: Float[Tensor, "draws r"], norms2: Float[Tensor, "draws"]) -> Glue:
+def glue_values(anchors: Anchors, norms2: Float[Tensor, "draws"]) -> Glue:
     """The numbers of `glue_geometry` without their errors (NaN)."""
     nan = float("nan")
     if not bool(anchors.used.any()):
         return Glue(*[nan] * 8)
-    energies = axis_energies(anchors, t, torch.nonzero(anchors.used)[:, 0], slopes=False)
+    energies = axis_energies(anchors)
     b, c = energies.b.mean(), energies.c.mean()
     ratio, defined = _ratios(energies)
     mean = float(ratio[defined].mean()) if bool(defined.any()) else nan
-    dimension = float(b) / anchors.s.shape[1]
+    dimension = float(b) / len(anchors.centers)
     return Glue(dimension, nan, _radius(b, c)[0], nan, mean, nan, float(c / norms2.mean()), nan)
 
 
@@ -106,18 +106,19 @@ def _ratios(energies: Energies) -> tuple[Tensor, Tensor]:
     return torch.where(defined, (energies.c / safe).clamp_min(0.0).sqrt(), 0.0), defined
 
 
-def _radius_mean(anchors: Anchors, energies: Energies, rows: Tensor) -> tuple[float, Tensor]:
-    """E sqrt(c / (b - c)) over the draws in which an anchor moves, and the influence of every draw."""
+def _radius_mean(energies: Energies, used: Tensor, rows: Tensor) -> tuple[float, Tensor, tuple[Tensor, Tensor]]:
+    """E sqrt(c / (b - c)) over the draws in which an anchor moves, the influence of every draw on it.
+
+    And how it moves with every b and c.
+    """
     b, c = energies.b, energies.c
     each, defined = _ratios(energies)
-    n = len(anchors.used)
     if not bool(defined.any()):
-        return float("nan"), torch.full((n,), float("nan"), dtype=WORKING, device=b.device)
+        return float("nan"), torch.full((len(used),), float("nan"), dtype=WORKING), (0 * b, 0 * c)
     safe = torch.where(defined, b - c, 1.0)
-    value = torch.zeros(n, dtype=WORKING, device=b.device).index_copy(0, rows, each)
-    everywhere = torch.zeros(n, dtype=torch.bool, device=b.device).index_copy(0, rows, defined)
+    value = torch.zeros(len(used), dtype=WORKING).index_copy(0, rows, each)
+    everywhere = torch.zeros(len(used), dtype=torch.bool).index_copy(0, rows, defined)
     # d sqrt(c/(b-c)) = (b dc - c db) / (2 sqrt(c) (b-c)^(3/2)); no slope where c = 0, which is the smallest it can be.
     scale = torch.where(defined & (each > 0), 1 / (2 * torch.where(each > 0, each, 1.0) * safe.square()), 0.0)
     scale = scale / defined.sum()
-    slope = centre_slope(energies, -c * scale, b * scale)
-    return float(each[defined].mean()), on_mean(value, everywhere) + anchors.through_centres(slope)
+    return float(each[defined].mean()), on_mean(value, everywhere), (-c * scale, b * scale)

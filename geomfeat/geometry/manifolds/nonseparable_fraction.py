@@ -9,6 +9,7 @@ from torch import Tensor
 
 from geomfeat.geometry.manifolds.cones._separability import CLEAR, distinct_dichotomies, separability
 from geomfeat.geometry.manifolds.cones.project import ConeProjections
+from geomfeat.numerics import matmul
 
 # Separability is judged for at most this many different dichotomies (each costs about as much as a few draws).
 MOST_JUDGED = 50
@@ -40,8 +41,8 @@ def nonseparable(
     points of the support are linearly independent, so a small step takes them to the same side. Only the other
     dichotomies are solved for. Where the labels are a fixed set, all judged, the share has no error.
     """
-    rows, counts = distinct_dichotomies(y, MOST_JUDGED)
-    drawn = len(rows) if len(rows) < MOST_JUDGED else len(distinct_dichotomies(y, len(y))[0])
+    rows, counts = distinct_dichotomies(y)
+    drawn, rows, counts = len(rows), rows[:MOST_JUDGED], counts[:MOST_JUDGED]
     if _independent(x):
         return Nonseparable(0.0, 0.0, drawn, drawn)
     separable = _proved(x, owner, y, found, rows)
@@ -72,13 +73,15 @@ def _independent(x: Tensor) -> bool:
 
 def _proved(x: Tensor, owner: Tensor, y: Tensor, found: ConeProjections, rows: Tensor) -> Tensor:
     """Which of `rows` one of the draws, of those looked at, proves to be separable."""
-    lengths = torch.linalg.vector_norm(x, dim=1)
-    same = (y * y[:, :1])[:, None] == rows[None]
-    which = same.all(2)
-    able = found.certified & ~found.inside & which.any(1)
+    which = matmul(y, rows.T).abs_() == y.shape[1]
+    able = found.certified & ~found.inside
+    proved = which[able & found.alone].any(0)
+    if bool(proved.all()):
+        return proved
+    which = which & ~proved & able[:, None]
     # Two draws of each dichotomy settle nearly all that can be settled.
-    able = able & ((which & able[:, None]).cumsum(0) * which).sum(1).le(2)
-    draws = torch.nonzero(able)[:, 0]
+    draws = torch.nonzero((which & (which.cumsum(0) <= 2)).any(1))[:, 0]
+    lengths = torch.linalg.vector_norm(x, dim=1)
     v = found.residual[draws]
     price = (v @ x.T).mul_(y[draws][:, owner])
     # Relative to |t|, like the certificate, whose tolerance is below this.
@@ -89,6 +92,4 @@ def _proved(x: Tensor, owner: Tensor, y: Tensor, found: ConeProjections, rows: T
     held = support >= 0
     on_support[torch.arange(len(draws), device=x.device)[:, None].expand_as(support)[held], support[held]] = True
     settled = (clear | on_support | (lengths == 0)).all(1)
-    proved = torch.zeros(len(rows), dtype=torch.bool, device=x.device)
-    proved[which[draws][settled].long().argmax(1)] = True
-    return proved
+    return proved | which[draws][settled].any(0)

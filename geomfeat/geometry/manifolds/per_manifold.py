@@ -8,8 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from geomfeat.display import BaseResult
-from geomfeat.geometry.manifolds.anchor_points import Anchors
-from geomfeat.geometry.manifolds.projection_energies import TINY, chunks
+from geomfeat.geometry.manifolds.anchor_points import TINY, Anchors
 from geomfeat.numerics import WORKING
 from geomfeat.statistics.influence_functions import on_mean, stderr
 
@@ -55,17 +54,11 @@ class PerManifold(BaseResult):
 
 def manifold_geometry(anchors: Anchors, strata: Int[Tensor, "draws"] | None, classes: tuple[Any, ...]) -> PerManifold:
     """Values of every manifold from the anchors of certified draws."""
-    active, used = anchors.active, anchors.used[:, None].expand_as(anchors.active)
+    seen, active, used = anchors.seen, anchors.active, anchors.used[:, None].expand_as(anchors.active)
     centers = anchors.centers if anchors.shift is None else anchors.centers + anchors.shift
-    size = torch.linalg.vector_norm(centers, dim=1)
-    norm, spread, along = (torch.zeros(active.shape, dtype=WORKING, device=size.device) for _ in range(3))
-    unit = centers / size.clamp_min(TINY)[:, None]
-    for part in chunks(len(active), anchors.centers.numel()):
-        s = anchors.s[part] if anchors.shift is None else anchors.s[part] + anchors.shift
-        norm[part] = torch.linalg.vector_norm(s, dim=2)
-        # In lengths of the centre, so that no square leaves the range of numbers.
-        spread[part] = (torch.linalg.vector_norm(anchors.axes(part), dim=2) / size.clamp_min(TINY)).square()
-        along[part] = torch.einsum("dpr,pr->dp", s, unit)
+    size, norm, along = torch.linalg.vector_norm(centers, dim=1), seen.norm, seen.along
+    # In lengths of the centre, so that no square leaves the range of numbers.
+    spread = (seen.length / size.clamp_min(TINY)).square()
     share = active.to(WORKING)
     mean_spread = (spread * active).sum(0) / active.sum(0).clamp_min(1)
     ratio = mean_spread.sqrt()
@@ -73,18 +66,15 @@ def manifold_geometry(anchors: Anchors, strata: Int[Tensor, "draws"] | None, cla
     # The mean square about the mean does not move with the mean to first order; the length it is measured in does.
     on_ratio = on_mean(spread, active) / (2 * ratio.clamp_min(TINY)) - ratio * on_size / size.clamp_min(TINY)
     on_ratio = torch.where(ratio > 0, on_ratio, 0.0)
-    seen = active.any(0)
+    there = active.any(0)
+    parts, counted = anchors.parts, used.sum(0).clamp_min(1)
 
-    counted = used.sum(0).clamp_min(1)
-
-    def given_seen(value: Tensor, influence: Tensor, defined: Tensor = seen) -> tuple[Tensor, Tensor]:
-        return torch.where(defined, value, torch.nan), torch.where(defined, stderr(influence, strata), torch.nan)
-
-    return PerManifold(
-        classes,
-        *given_seen((anchors.parts * used).sum(0) / counted, on_mean(anchors.parts, used), used.any(0)),
-        *given_seen(share.sum(0) / counted, on_mean(share, used), used.any(0)),
-        *given_seen((norm * active).sum(0) / active.sum(0).clamp_min(1), on_mean(norm, active)),
-        *given_seen(size, on_size),
-        *given_seen(ratio, on_ratio),
-    )  # fmt: skip
+    influences = [on_mean(parts, used), on_mean(share, used), on_mean(norm, active), on_size, on_ratio]
+    values = [
+        (parts * used).sum(0) / counted, share.sum(0) / counted, (norm * active).sum(0) / active.sum(0).clamp_min(1),
+        size, ratio,
+    ]  # fmt: skip
+    defined = torch.stack([used.any(0), used.any(0), there, there, there])
+    # Value and error of one number after the other.
+    found = torch.stack([torch.stack(values), stderr(torch.stack(influences, 1), strata)], 1)
+    return PerManifold(classes, *torch.where(defined[:, None], found, torch.nan).flatten(0, 1))

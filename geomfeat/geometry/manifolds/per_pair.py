@@ -9,9 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from geomfeat.display import BaseResult
-from geomfeat.geometry.manifolds.alignment_cosines import axis_cosines, center_axis_cosines, center_cosines, moves_of
+from geomfeat.geometry.manifolds.alignment_cosines import cosines_of, pairs_of
 from geomfeat.geometry.manifolds.anchor_points import Anchors
-from geomfeat.geometry.manifolds.projection_energies import TINY
 from geomfeat.statistics.influence_functions import stderr
 
 ALIGNMENTS = ("center_alignment", "axis_alignment", "center_axis_alignment")
@@ -69,40 +68,23 @@ def pair_geometry(
 
     A pair's alignment is its mean over the draws that define it, and the alignment of all is the mean over pairs.
     """
-    moves = moves_of(anchors)
-    found = [center_cosines(moves), axis_cosines(moves), center_axis_cosines(moves)]
+    found = pairs_of(anchors)
     means, errors, influences = [], [], {}
     for name, (value, influence, defined) in zip(ALIGNMENTS, found, strict=True):
         sign = torch.where(value < 0, -1.0, 1.0)
         # Means over no pairs are NaN.
         influences[name] = (influence * sign)[:, defined].mean(1)
-        means += [float((value * sign)[defined].mean()), float(stderr(influences[name], strata))]
+        means.append(float((value * sign)[defined].mean()))
         errors += [_or_nan(value, defined), _or_nan(stderr(influence, strata), defined)]
-    return Alignments(*means), PerPair(classes, *errors), influences
+    of_means = stderr(torch.stack([*influences.values()], 1), strata).tolist()
+    alignments = Alignments(*[number for pair in zip(means, of_means, strict=True) for number in pair])
+    return alignments, PerPair(classes, *errors), influences
 
 
 def pair_values(anchors: Anchors) -> dict[str, float]:
     """The alignments of `pair_geometry` without their errors."""
-    different = ~torch.eye(anchors.active.shape[1], dtype=torch.bool, device=anchors.s.device)
-    axes, centers = anchors.axes(slice(None)), anchors.centers
-    length, size = torch.linalg.vector_norm(axes, dim=2), torch.linalg.vector_norm(centers, dim=1)
-    axes = axes / length.clamp_min(TINY)[:, :, None]
-    centers = centers / size.clamp_min(TINY)[:, None]
-    seen, moving = anchors.active.any(0), length > 0
-    cosines = (
-        ((centers @ centers.T).clamp(-1.0, 1.0)[None], (seen & seen[:, None])[None]),
-        (torch.bmm(axes, axes.mT), moving[:, :, None] & moving[:, None, :]),
-        ((axes @ centers.T).mT, moving[:, None, :] & seen[:, None]),
-    )
-    return {name: _mean(*pair, different) for name, pair in zip(ALIGNMENTS, cosines, strict=True)}
-
-
-def _mean(cosine: Tensor, defined: Tensor, different: Tensor) -> float:
-    """Mean over pairs of the mean |cos| over the draws that define the pair."""
-    defined = defined & different
-    count = defined.sum(0)
-    mean = (cosine.abs() * defined).sum(0) / count.clamp_min(1)
-    return float(mean[count > 0].mean())
+    means = zip(ALIGNMENTS, cosines_of(anchors), strict=True)
+    return {name: float(value.abs()[defined].mean()) for name, (value, defined) in means}
 
 
 def _or_nan(value: Tensor, defined: Tensor) -> Tensor:

@@ -19,6 +19,8 @@ from geomfeat.types import Representation
 # A point that is nearer to the centre than this many roundings of its coordinates means the centre itself; the sum over
 # all points is rounded as well, in float64.
 CENTRE_ROUNDINGS, SUM_ROUNDINGS = 4.0, 64.0
+# Squares of lengths between this and its inverse stay in the range of numbers, to the last digit.
+SAFE = 1e-140
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,12 +160,24 @@ def _gathered(points: Any, labels: Any, precision: torch.dtype | None) -> Manifo
     """The points as they were given, in a precision that is known or seen."""
     x, owner, classes = _stacked(points) if labels is None else _by_label(points, labels)
     x = x.to(WORKING)
-    largest = x.abs().amax(1, keepdim=True).clamp_min(torch.finfo(WORKING).tiny)
-    rounding = largest[:, 0] * torch.linalg.vector_norm(x / largest, dim=1)
+    rounding = lengths_of(x)
     precision = precision or _coarsest(points)
     rounding *= torch.finfo(precision).eps
     sizes = tuple(torch.bincount(owner, minlength=len(classes)).tolist())
     return Manifolds(x, owner, sizes, classes, rounding, precision)
+
+
+def lengths_of(x: Tensor) -> Tensor:
+    """Lengths of the rows, also where their squares leave the range of numbers.
+
+    >>> lengths_of(torch.tensor([[3e-200, 4e-200], [0.0, 2.0]], dtype=torch.float64)).tolist()
+    [5e-200, 2.0]
+    """
+    lengths = torch.linalg.vector_norm(x, dim=1)
+    if bool(((lengths > SAFE) & (lengths < 1 / SAFE)).all()):
+        return lengths
+    largest = x.abs().amax(1, keepdim=True).clamp_min(torch.finfo(WORKING).tiny)
+    return largest[:, 0] * torch.linalg.vector_norm(x / largest, dim=1)
 
 
 def _coarsest(points: Any) -> torch.dtype:
@@ -250,6 +264,9 @@ def _stacked(points: Any) -> tuple[Tensor, Tensor, tuple[Any, ...]]:
                 f"points of shape {tuple(x.shape)} without labels: pass labels= for (samples, features), "
                 "or a (classes, points, features) array, or a list of (points, features) arrays"
             )
+        if 0 not in x.shape:
+            owner = torch.arange(len(x)).repeat_interleave(x.shape[1])
+            return x.reshape(-1, x.shape[2]), owner, tuple(range(len(x)))
         parts = list(x)
     shapes = [tuple(p.shape) for p in parts]
     if not parts or any(p.ndim != 2 or 0 in p.shape or p.shape[1] != parts[0].shape[-1] for p in parts):

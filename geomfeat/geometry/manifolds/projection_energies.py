@@ -1,34 +1,29 @@
-"""b and c of GLUE: squared lengths of projections on spans of axes and centres, without a Gram matrix.
+"""b and c of GLUE: squared lengths of projections on spans of axes and centres.
 
-The rows are scaled to unit length first: b and c depend on row spaces only, which scaling does not change. One QR of
-the (r x P) axes and t as a last row, and one of the centres for all draws, leave P x P triangles, whose singular values
-are those of the rows: small enough for a second QR in every draw, or for an SVD with a relative cut where rows are
-nearly dependent.
+The rows are scaled to unit length first: b and c depend on row spaces only, which scaling does not change. Where these
+are far from dependent, their Gram matrix is enough (`_numba.anchor_axes`). In the other draws, one QR of the (r x P)
+axes and t as a last row, and one of the centres for all draws, leave P x P triangles, whose singular values are those
+of the rows: small enough for a second QR in every draw, or for an SVD with a relative cut.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from geomfeat.geometry.manifolds.anchor_points import Anchors
-from geomfeat.numerics import WORKING
+from geomfeat.geometry.manifolds.anchor_points import TINY, Anchors
 
 # Of unit rows: anchors are known to the tolerance of the projections, in the span that the points' precision shows.
 RANK_CUT = 1e-10
 # Columns of at most this condition (by Frobenius norms) are independent beyond doubt.
 MOST_CONDITION = 1e8
 CHUNK_DOUBLES = 2**23
-TINY = torch.finfo(WORKING).tiny
 
 
 @dataclass(frozen=True, eq=False)
 class Energies:
-    """b, c of m draws; and for their slopes the coefficients w of the rows with the remainders q (see `glue`).
-
-    Where slopes are not wanted, w and q are empty.
-    """
+    """b, c of m draws; and for their slopes the coefficients w of the rows with the remainders q (see `glue`)."""
 
     b: Float[Tensor, "m"]
     c: Float[Tensor, "m"]
@@ -38,33 +33,34 @@ class Energies:
     q_c: Float[Tensor, "m r"]
 
 
-def axis_energies(anchors: Anchors, t: Float[Tensor, "draws r"], rows: Tensor, *, slopes: bool = True) -> Energies:
-    """b and c of some draws, with or without what their slopes need. The signs y_i cancel in both."""
+def axis_energies(anchors: Anchors) -> Energies:
+    """b and c of the draws that are used. The signs y_i cancel in both."""
+    seen, rows = anchors.seen, torch.nonzero(anchors.used)[:, 0]
+    out = Energies(*(getattr(seen, field.name)[rows] for field in fields(Energies)))
+    rest = torch.nonzero(~seen.clear[rows])[:, 0]
+    for part in rest.split(max(1, CHUNK_DOUBLES // (3 * anchors.centers.numel()))) if len(rest) else ():
+        for whole, some in zip(vars(out).values(), vars(by_factors(anchors, rows[part])).values(), strict=True):
+            whole[part] = some
+    return out
+
+
+def by_factors(anchors: Anchors, rows: Int[Tensor, "m"]) -> Energies:
+    """The same of any draws, to the last digit however near to dependent their axes are."""
     # Only inner products matter: triangular factors have the same ones, in P coordinates instead of r.
+    n_manifolds = len(anchors.centers)
     triangle = torch.linalg.qr(anchors.centers.mT, mode="r")[1]
-    length0 = torch.linalg.vector_norm(anchors.centers, dim=1)
-    parts = []
-    n_manifolds, r = anchors.centers.shape
-    for part in chunks(len(rows), 3 * n_manifolds * r):
-        here = part if len(rows) == len(anchors.used) else rows[part]  # a slice takes no copy
-        target, s1, active = t[here], anchors.axes(here), anchors.active[here]
-        length1 = torch.linalg.vector_norm(s1, dim=2)
-        unit = s1 / length1.clamp_min(TINY)[:, :, None]
-        both = torch.linalg.qr(torch.cat([unit, target[:, None]], 1).mT, mode="r")[1]
-        inner, tau = both[:, :, :n_manifolds], both[:, :, n_manifolds]
-        b, w_b = _on_columns(inner, tau)
-        length = torch.hypot(length0 * active, length1).clamp_min(TINY)
-        stacked = torch.cat([triangle * (active / length)[:, None], inner * (length1 / length)[:, None]], 1)
-        c, w_c = _on_columns(stacked, torch.cat([tau.new_zeros(len(tau), len(triangle)), tau], 1))
-        if not slopes:
-            parts.append((b, c, *[b.new_zeros(len(b), 0)] * 4))
-            continue
-        w_b, w_c = (
-            torch.where(size > TINY, w / size.clamp_min(TINY), 0.0) for w, size in ((w_b, length1), (w_c, length))
-        )
-        q_b, q_c = (target - torch.bmm(w[:, None], s1)[:, 0] for w in (w_b, w_c))
-        parts.append((b, c, w_b, w_c, q_b, q_c + (w_c * active) @ anchors.centers))
-    return Energies(*(torch.cat(p) for p in zip(*parts, strict=True)))
+    target, s1, active = anchors.t[rows], anchors.axes(rows), anchors.active[rows]
+    length1 = torch.linalg.vector_norm(s1, dim=2)
+    unit = s1 / length1.clamp_min(TINY)[:, :, None]
+    both = torch.linalg.qr(torch.cat([unit, target[:, None]], 1).mT, mode="r")[1]
+    inner, tau = both[:, :, :n_manifolds], both[:, :, n_manifolds]
+    b, w_b = _on_columns(inner, tau)
+    length = torch.hypot(anchors.size * active, length1).clamp_min(TINY)
+    stacked = torch.cat([triangle * (active / length)[:, None], inner * (length1 / length)[:, None]], 1)
+    c, w_c = _on_columns(stacked, torch.cat([tau.new_zeros(len(tau), len(triangle)), tau], 1))
+    w_b, w_c = (torch.where(size > TINY, w / size.clamp_min(TINY), 0.0) for w, size in ((w_b, length1), (w_c, length)))
+    q_b, q_c = (target - torch.bmm(w[:, None], s1)[:, 0] for w in (w_b, w_c))
+    return Energies(b, c, w_b, w_c, q_b, q_c + (w_c * active) @ anchors.centers)
 
 
 def centre_slope(energies: Energies, on_b: Float[Tensor, "m"], on_c: Float[Tensor, "m"]) -> Float[Tensor, "P r"]:
@@ -97,9 +93,3 @@ def _by_singular_values(a: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
     kept = sigma > RANK_CUT * sigma[:, :1]
     part = torch.bmm(tau[:, None], u)[:, 0] * kept
     return part.square().sum(1), torch.bmm((part / torch.where(kept, sigma, 1.0))[:, None], vh)[:, 0]
-
-
-def chunks(n: int, doubles_each: int) -> list[slice]:
-    """Slices of n rows that keep an intermediate of this size per row small."""
-    size = max(1, CHUNK_DOUBLES // max(1, doubles_each))
-    return [slice(i, min(n, i + size)) for i in range(0, n, size)]

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from geomfeat.geometry.manifolds import Capacity, capacity, project_on_cones
+from geomfeat.geometry.manifolds import Capacity, alignment_cosines, capacity, project_on_cones
 from tests.geometry.clouds import normal, segments, signs, spheres
 from tests.reference import geometry as whole, glue as reference
 
@@ -100,6 +100,14 @@ def test_stated_errors_are_the_spread_over_seeds(dichotomies: str):
         spread = np.std([r[name] for r in runs], axis=0, ddof=1)
         claimed = np.mean([r[f"{name}_se"] for r in runs], axis=0)
         assert 0.75 < np.nanmean(claimed / spread) < 1.3, (name, claimed / spread)
+
+
+def test_slopes_in_parts_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch):
+    x = CLOUDS["plain"]
+    whole = everything(capacity(x, n_draws=30, resample=None))
+    monkeypatch.setattr(alignment_cosines, "CHUNK_DOUBLES", 2 * 4 * 5 * 14)  # two of five classes at once
+    for name, value in everything(capacity(x, n_draws=30, resample=None)).items():
+        np.testing.assert_allclose(value, whole[name], rtol=1e-12, err_msg=name)
 
 
 def test_costs_add_up_to_the_classes_over_the_capacity():

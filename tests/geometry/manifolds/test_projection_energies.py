@@ -7,9 +7,10 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from geomfeat.geometry.manifolds import projection_energies
-from geomfeat.geometry.manifolds.projection_energies import _on_columns
-from tests.geometry.clouds import normal
+from geomfeat.geometry.manifolds import project_on_cones, projection_energies
+from geomfeat.geometry.manifolds.anchor_points import Anchors, anchors_of
+from geomfeat.geometry.manifolds.projection_energies import _on_columns, axis_energies, by_factors
+from tests.geometry.clouds import normal, signs, spheres
 
 
 def slow(a: torch.Tensor, tau: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -45,3 +46,36 @@ def test_dependent_columns_fall_to_singular_values(distance, monkeypatch):
     torch.testing.assert_close(squared, expected[0], rtol=1e-6, atol=1e-9)
     keep = [0, 2, 3]
     torch.testing.assert_close(w[keep], expected[1][keep])
+
+
+def anchors(x: torch.Tensor) -> Anchors:
+    n_manifolds, points, n = x.shape
+    t, y = normal(40, n, seed=3), signs(40, n_manifolds, seed=3)
+    owner = torch.arange(n_manifolds).repeat_interleave(points)
+    return anchors_of(x.reshape(-1, n), owner, y, project_on_cones(x.reshape(-1, n), owner, t, y))
+
+
+@pytest.mark.parametrize("radius", [0.01, 0.8, 20.0])
+def test_gram_matrices_give_what_factors_do(radius):
+    found = anchors(spheres(6, 8, 25, radius, 4))
+    assert bool(found.seen.clear.all())
+    rows = torch.nonzero(found.used)[:, 0]
+    assert len(rows) == 40
+    for quick, exact in zip(vars(axis_energies(found)).values(), vars(by_factors(found, rows)).values(), strict=True):
+        torch.testing.assert_close(quick, exact, rtol=1e-11, atol=1e-12 * float(exact.abs().max()))
+
+
+def test_draws_with_nearly_dependent_axes_are_left_to_factors(monkeypatch):
+    """Classes along one direction have dependent axes in every draw in which two of them move."""
+    found, asked = anchors(normal(5, 1, 20) + torch.tensor([-1.0, 0.3, 1.0])[:, None] * normal(1, 20, seed=7)), []
+    monkeypatch.setattr(projection_energies, "by_factors", lambda of, rows: asked.append(rows) or by_factors(of, rows))
+    energies, rows = axis_energies(found), torch.nonzero(found.used)[:, 0]
+    assert len(asked[0]) > 0
+    assert torch.equal(asked[0], rows[~found.seen.clear[rows]])
+    axes = found.axes(rows)
+    whole = torch.cat([found.centers * found.active[rows][:, :, None], axes], 2)
+    for d, (a, both) in enumerate(zip(axes, whole, strict=True)):
+        t = found.t[rows[d]]
+        for value, of, target in ((energies.b, a, t), (energies.c, both, torch.cat([0 * t, t]))):
+            expected = torch.linalg.pinv(of.T, rtol=1e-9) @ target
+            assert float(value[d]) == pytest.approx(float((of.T @ expected).square().sum()), rel=1e-8)

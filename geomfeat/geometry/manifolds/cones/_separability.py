@@ -7,6 +7,7 @@ the same for shifted points, and keeps the constant as large as the data.
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -134,16 +135,16 @@ def lifted(points: Float[Tensor, "k r"], rounding: Float[Tensor, "k"] | None = N
     return torch.cat([moved / length, torch.ones_like(moved[:, :1])], 1)
 
 
-def distinct_dichotomies(y: Float[Tensor, "draws P"], most: int) -> tuple[Float[Tensor, "m P"], Int[Tensor, "m"]]:
-    """The first `most` rows of y that differ by more than a global sign, and how often each occurs.
+def distinct_dichotomies(
+    y: Float[Tensor, "draws P"], most: int | None = None
+) -> tuple[Float[Tensor, "m P"], Int[Tensor, "m"]]:
+    """The first `most` rows of y (+-1) that differ by more than a global sign, and how often each occurs.
 
     >>> distinct_dichotomies(torch.tensor([[1.0, -1.0], [-1.0, 1.0], [1.0, 1.0]]), 5)[1].tolist()
     [2, 1]
     """
     canonical = y * y[:, :1]
-    rows, which, counts = torch.unique(canonical, dim=0, return_inverse=True, return_counts=True)
-    first = torch.full((len(rows),), len(y), device=y.device).scatter_reduce(
-        0, which, torch.arange(len(y), device=y.device), "amin"
-    )
-    order = first.argsort()[:most]
-    return rows[order], counts[order]
+    bits = np.packbits((canonical > 0).cpu().numpy(), axis=1)
+    _, first, counts = np.unique(bits.view(f"V{bits.shape[1]}")[:, 0], return_index=True, return_counts=True)
+    order = np.argsort(first)[:most]
+    return canonical[torch.from_numpy(first[order]).to(y.device)], torch.from_numpy(counts[order]).to(y.device)

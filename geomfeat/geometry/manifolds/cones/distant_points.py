@@ -34,6 +34,7 @@ from geomfeat.precision import is_constant
 # The largest distance from the mean over the length of the mean: below FAR points are solved apart, as if it was NEAR.
 FAR, NEAR = 2.0**-12, 2.0**-4
 FAR_ENOUGH = 2.0**18
+IN_CACHE = 2**16
 # Rounding of the points over their distance from the mean (rms lengths) from which on it shows in the numbers.
 SOME = 1 / 20
 # Error of the equation for theta, relative to |t|: aimed at, and certain, as the projections themselves are. A bracket
@@ -90,10 +91,19 @@ class Far:
         )  # fmt: skip
 
 
-def brought_near(manifolds: Manifolds) -> tuple[Manifolds, Far | None]:
+def around_mean(x: Float[Tensor, "k r"]) -> tuple[Float[Tensor, "r"], Float[Tensor, "k"]]:
+    """The mean of points, and how far each is from it."""
+    mean = x.mean(0)
+    # In parts that stay in a cache.
+    parts = x.split(max(1, IN_CACHE // x.shape[1]))
+    return mean, torch.cat([torch.linalg.vector_norm(part - mean, dim=1) for part in parts])
+
+
+def brought_near(manifolds: Manifolds, around: tuple[Tensor, Tensor] | None = None) -> tuple[Manifolds, Far | None]:
     """The points, or the nearer ones if they are far from the origin next to their distances from each other.
 
-    Features that are constant up to the rounding of the data are made so; equal points stay as they are.
+    Features that are constant up to the rounding of the data are made so; equal points stay as they are. `around`: what
+    `around_mean` says of them, where that is known.
 
     >>> from geomfeat.geometry.manifolds import as_manifolds
     >>> x = torch.randn(2, 9, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -102,14 +112,12 @@ def brought_near(manifolds: Manifolds) -> tuple[Manifolds, Far | None]:
     True
     """
     x = manifolds.x
-    mean = x.mean(0)
+    mean, distance = around_mean(x) if around is None else around
     length = float(torch.linalg.vector_norm(mean))
-    if not length > 0:
+    if not length > 0 or float(distance.max()) > FAR * length:
         return manifolds, None
     # Near the mean, the difference of two float64 is exact, so that no digit of the points is lost here.
     moved = x - mean
-    if float(torch.linalg.vector_norm(moved, dim=1).max()) > FAR * length:
-        return manifolds, None
     constant = is_constant(moved.square().mean(0).sqrt(), mean.abs(), manifolds.precision)
     moved = torch.where(constant, 0.0, moved - moved.mean(0))
     longest = float(torch.linalg.vector_norm(moved, dim=1).max())
@@ -123,13 +131,13 @@ def brought_near(manifolds: Manifolds) -> tuple[Manifolds, Far | None]:
     return nearer, Far(axis, eta, length)
 
 
-def blur_note(manifolds: Manifolds) -> str:
-    """What to say of points whose differences are partly rounding, if they are.
+def blur_note(manifolds: Manifolds, distance: Float[Tensor, "k"] | None = None) -> str:
+    """What to say of points whose differences are partly rounding, if they are; `distance`: from their mean, if known.
 
     Raises BadInput where the points are one point up to the rounding of their precision.
     """
-    moved = torch.linalg.vector_norm(manifolds.x - manifolds.x.mean(0), dim=1)
-    spread, rounding = (v.square().mean().sqrt() for v in (moved, manifolds.rounding))
+    distance = around_mean(manifolds.x)[1] if distance is None else distance
+    spread, rounding = (v.square().mean().sqrt() for v in (distance, manifolds.rounding))
     if rounding <= SOME * spread or not spread > 0:
         return ""
     size, share = rounding / torch.finfo(manifolds.precision).eps, float(rounding / spread)
@@ -176,7 +184,11 @@ def project_far(
         found = _with(found, bare, new)
     violation = torch.maximum(found.violation, excess.abs() / size.clamp_min(1e-300))
     certified = found.certified & (violation <= CERTAIN)
-    return replace(found, violation=violation, certified=certified, norms2=far.of_points(found, t).norms2)
+    # What touches the plane of the nearer points is judged anew, next to the lengths of the points.
+    return replace(
+        found, violation=violation, certified=certified, norms2=far.of_points(found, t).norms2,
+        alone=torch.zeros_like(certified),
+    )  # fmt: skip
 
 
 class _Root:

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from geomfeat._numba.threads import products
+from geomfeat._numba.threads import in_threads, products
 from geomfeat.numerics import WORKING
 
 # Doubles in the largest intermediate over all draws: 256 MB.
@@ -66,9 +67,28 @@ class ConeProblem:
 
     def prices(self, v: Tensor) -> Tensor:
         """(draws, k) how far y x . v is above zero."""
-        on_cpu = v.device.type == "cpu"
-        price = torch.from_numpy(products(v.numpy(), self.unit.numpy())) if on_cpu else v @ self.unit.T
-        return price.mul_(self.y[:, self.owner])
+        return (v @ self.unit.T).mul_(self.y[:, self.owner])
+
+    def judged(self, v: Tensor, index: Tensor, weight: Tensor, near: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(draws,) each: the highest and lowest price, the largest at the held points (those of weight above 0), and
+        whether all other points that have a sign are below -near.
+        """
+        if v.device.type == "cpu":
+            from geomfeat._numba.cone_certificate import judge
+
+            given = (self.y, self.starts, index, weight, near)
+            known = [products(v.numpy(), self.unit.numpy()), *(np.ascontiguousarray(a.numpy()) for a in given)]
+            made = [np.empty(len(v)) for _ in range(3)] + [np.empty(len(v), np.bool_)]
+            in_threads(lambda i, j: judge(*[*known, *made, i, j]), len(v))
+            highest, lowest, held, alone = map(torch.from_numpy, made)
+            return highest, lowest, held, alone
+        price, used = self.prices(v), weight > 0
+        held = torch.where(used, torch.gather(price, 1, index.clamp_min(0)).abs(), 0.0)
+        others = price.masked_fill((self.y == 0)[:, self.owner], -torch.inf)
+        row = torch.arange(len(v), device=v.device)[:, None].expand_as(index)
+        others[row[used], index[used]] = -torch.inf
+        largest = held.amax(1) if index.shape[1] else torch.zeros_like(near)
+        return price.amax(1), price.amin(1), largest, others.amax(1) < -near
 
 
 def members_of(problem: ConeProblem) -> Tensor:

@@ -45,6 +45,8 @@ class ConeProjections(BaseResult):
         faces: dimension of the face of the cone that holds p (number of points in the support).
         inside: t, as far as it lies in the points' span, is in its cone (every point is orthogonal to v); the
             multipliers are then one choice of many.
+        alone: every point outside the support is shown to be clearly on the inner side of the supporting plane (by
+            1e-9 |t|): no other multipliers carry p, and v separates. Elsewhere, others may touch that plane.
         violation: worst violation of the KKT conditions, for points of unit length and relative to |t|.
         certified: violation <= tol: exact for points moved by at most tol of their length. Points of unlike signs that
             are nearer to each other than about 1e-7 can then change |p|^2 by much more. What is not certified must
@@ -61,6 +63,7 @@ class ConeProjections(BaseResult):
     multipliers: Float[Tensor, "draws s"]
     faces: Int[Tensor, "draws"]
     inside: Bool[Tensor, "draws"]
+    alone: Bool[Tensor, "draws"]
     violation: Float[Tensor, "draws"]
     certified: Bool[Tensor, "draws"]
     n_fallback: int = 0
@@ -217,18 +220,16 @@ def _certified(problem: ConeProblem, answer: Answer) -> ConeProjections:
         size = torch.maximum((weight * used).sum(1), length)
         mismatch = torch.linalg.vector_norm(problem.t - v - p, dim=1) / size
         p = problem.t - v
-    price = problem.prices(v)
-    on_support = torch.where(used, torch.gather(price, 1, index.clamp_min(0)).abs(), 0.0)
-    highest, lowest = price.amax(1), price.amin(1)
+    highest, lowest, on_support, alone = problem.judged(v, index, weight, INSIDE * length)
     norms2 = p.square().sum(1)
     worst = torch.stack([
         highest.clamp_min(0.0),
-        on_support.amax(1) if index.shape[1] else torch.zeros_like(length),
+        on_support,
         (p * v).sum(1).abs() / length,
         (norms2.sqrt() - length).clamp_min(0.0),
     ])  # fmt: skip
     violation = torch.maximum(worst.amax(0) / length, mismatch)
     return ConeProjections(
         norms2, p, v, torch.where(used, index, -1), weight * used, used.sum(1),
-        torch.maximum(highest, -lowest) <= INSIDE * length, violation, violation <= problem.tol,
+        torch.maximum(highest, -lowest) <= INSIDE * length, alone, violation, violation <= problem.tol,
     )  # fmt: skip

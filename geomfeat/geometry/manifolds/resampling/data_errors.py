@@ -191,8 +191,8 @@ def numbers(of: Solved, judge: bool) -> dict[str, float]:
     sure, n_manifolds = of.found.certified, of.manifolds.n_manifolds
     if not bool(sure.any()):
         raise BadInput("no draw could be certified")
-    p2, k, anchors = of.found.norms2[sure], of.found.faces[sure], of.anchors
-    glue = glue_values(anchors, of.draws.t[sure], p2)
+    p2, k, anchors = of.found.norms2[sure].cpu(), of.found.faces[sure].cpu(), of.anchors
+    glue = glue_values(anchors, p2)
     glue = of.far.of_one_side(glue) if of.far and of.one_sided else glue
     x = of.manifolds.x * of.here[:, None]
     return {

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from geomfeat.geometry.manifolds.anchor_points import Anchors, anchors_of
 from geomfeat.geometry.manifolds.anchor_uniqueness import ambiguous
-from geomfeat.geometry.manifolds.cones.distant_points import Far, blur_note, brought_near, project_far
+from geomfeat.geometry.manifolds.cones.distant_points import Far, around_mean, blur_note, brought_near, project_far
 from geomfeat.geometry.manifolds.cones.least_norm_multipliers import least_norm
 from geomfeat.geometry.manifolds.cones.project import INSIDE, ConeProjections, project_on_cones
 from geomfeat.geometry.manifolds.cones.span import Span, in_span
@@ -53,8 +53,9 @@ def placed(manifolds: Manifolds) -> Placed:
     the span is taken last, because directions far smaller than the offset would be cut away with it.
     """
     unit, manifolds = manifolds.unit, manifolds.without_copies().rescaled()
-    blurred = blur_note(manifolds)
-    manifolds, far = brought_near(manifolds)
+    mean, distance = around_mean(manifolds.x)
+    blurred = blur_note(manifolds, distance)
+    manifolds, far = brought_near(manifolds, (mean, distance))
     span = in_span(manifolds.x, manifolds.rounding)
     return Placed(replace(manifolds, x=span.x), span, far.in_span(span) if far else None, unit, blurred)
 
@@ -94,14 +95,13 @@ class Solved:
     def anchors(self) -> Anchors:
         """Anchors of the certified draws."""
         x, rounding, shift, chosen = self.manifolds.x, self.manifolds.rounding, None, self.chosen
-        used = self.found.certified & ~self.lost & (self.settled | ~self.unsure)
+        used, y, sure = ~self.lost & (self.settled | ~self.unsure), self.draws.y, self.found.certified
         if self.far:
             x, shift = self.far.for_geometry(x)
             chosen, rounding = self.far.of_points(chosen, self.draws.t), rounding * self.far.eta
-        every = anchors_of(
-            x, self.manifolds.owner, self.draws.y, chosen, used=used, rounding=rounding, shift=shift
-        )  # fmt: skip
-        return every.take(self.found.certified)
+        if not bool(sure.all()):
+            used, y, chosen = used[sure], y[sure], _some(chosen, sure)
+        return anchors_of(x, self.manifolds.owner, y, chosen, used=used, rounding=rounding, shift=shift)
 
     @property
     def one_sided(self) -> bool:
@@ -175,7 +175,7 @@ def with_rows(found: ConeProjections, rows: Tensor, new: ConeProjections) -> Con
     return replace(a, **out, n_fallback=a.n_fallback + b.n_fallback)
 
 
-def _some(found: ConeProjections, rows: slice) -> ConeProjections:
+def _some(found: ConeProjections, rows: slice | Tensor) -> ConeProjections:
     return replace(found, **{name: v[rows] for name, v in vars(found).items() if isinstance(v, Tensor)})
 
 

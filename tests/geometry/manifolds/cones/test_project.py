@@ -54,6 +54,25 @@ def check_kkt(x: Tensor, t: Tensor, y: Tensor, found: ConeProjections) -> None:
         torch.testing.assert_close(l @ rows, found.projection[d], rtol=0, atol=1e-9 * float(size))
 
 
+@pytest.mark.parametrize("method", ["gram", "columns", "orthogonal", "batched"])
+def test_draws_are_alone_where_no_other_point_touches_the_plane(method: str, device: str):
+    """A copy of a point touches wherever the point carries; a class without a sign never does."""
+    x, t, y = spheres(5, 6, 12, 0.8, 4), normal(40, 12, seed=3), signs(40, 5, seed=3)
+    x[1, 1], y[::3, 4] = 2 * x[1, 0], 0.0
+    found = solve(x.to(device), t.to(device), y.to(device), method=method)
+    expected = []
+    for d in range(40):
+        unit = torch.nn.functional.normalize((x * y[d, :, None, None]).reshape(30, 12), dim=1)
+        others = torch.ones(30, dtype=torch.bool)
+        support = found.support[d].cpu()
+        others[support[support >= 0]] = False
+        expected.append(bool(((unit @ found.residual[d].cpu())[others & unit.any(1)] < -1e-9 * t[d].norm()).all()))
+    assert found.alone[found.certified].tolist() == [
+        e for e, sure in zip(expected, found.certified, strict=True) if sure
+    ]
+    assert 0 < sum(expected) < 40
+
+
 @pytest.mark.parametrize("name", REFERENCES)
 def test_squared_norms_equal_the_reference_per_draw(name: str, device: str):
     data = np.load(shared(f"refs/capacity/{name}.npz"))

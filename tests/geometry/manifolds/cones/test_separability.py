@@ -54,6 +54,8 @@ def test_distinct_dichotomies_ignore_a_global_sign_and_keep_the_order():
     rows, counts = distinct_dichotomies(y, 2)
     assert rows.tolist() == [[1, 1, -1], [1, -1, 1]]
     assert counts.tolist() == [3, 1]
+    wide = torch.cat([torch.ones(5, 30), y, torch.ones(5, 40)], 1)  # more classes than bits in a word
+    assert distinct_dichotomies(wide)[1].tolist() == [2, 1, 1, 1]
 
 
 @settings(deadline=None, max_examples=40)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from geomfeat.geometry.manifolds.cones import span
 from geomfeat.geometry.manifolds.cones.span import in_span
 from geomfeat.numerics import WORKING
 from tests.geometry.clouds import normal
@@ -58,3 +59,23 @@ def test_nothing_but_the_origin():
     found = in_span(torch.zeros(3, 2, dtype=WORKING), torch.zeros(3, dtype=WORKING))
     assert found.rank == 0
     assert found.coordinates(normal(4, 2)).shape == (4, found.x.shape[1])
+
+
+@pytest.mark.parametrize("rank", [1, 9, 24, 31])
+def test_the_span_of_many_points_takes_no_decomposition_of_all(rank: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(span, "_clear_span", lambda *_: pytest.fail("the Gram matrix of all points was decomposed"))
+    x = normal(300, rank, seed=rank) @ normal(rank, 32, seed=32)
+    found = in_span(x, torch.linalg.vector_norm(x, dim=1) * EPS[torch.float64])
+    assert found.rank == rank
+    torch.testing.assert_close(found.x @ found.x.T, x @ x.T, rtol=0, atol=1e-12 * float((x @ x.T).abs().max()))
+    t = normal(6, 32, seed=9)
+    torch.testing.assert_close(
+        found.coordinates(t) @ found.x.T, t @ x.T, rtol=0, atol=1e-12 * float((t @ x.T).abs().max())
+    )
+
+
+@pytest.mark.parametrize("rows", [1, 300])
+def test_a_direction_that_few_or_all_points_have_a_little_of_is_not_missed(rows: int):
+    x = normal(300, 9, seed=9) @ normal(9, 32, seed=32)
+    x[:rows] += 1e-9 * normal(rows, 1, seed=3) * normal(1, 32, seed=4)
+    assert in_span(x, torch.linalg.vector_norm(x, dim=1) * EPS[torch.float64]).rank == 10
