@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -16,6 +16,9 @@ from torch.utils import checkpoint
 def differentiable_attention() -> Iterator[None]:
     """Attention by plain matrix products: the fused kernels have no forward-mode or second derivative."""
     fast = torch.backends.mha.get_fastpath_enabled()
+    if not fast and _plain():  # as around a whole training, in which every step asks again
+        yield
+        return
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         with sdpa_kernel(SDPBackend.MATH):
@@ -24,15 +27,21 @@ def differentiable_attention() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
+def _plain() -> bool:
+    kernels = torch.backends.cuda
+    fused = kernels.flash_sdp_enabled() or kernels.mem_efficient_sdp_enabled() or kernels.cudnn_sdp_enabled()
+    return kernels.math_sdp_enabled() and not fused
+
+
 @contextmanager
-def eager(model: nn.Module) -> Iterator[None]:
-    """Compiled parts run their eager code, which hooks can see and torch.func can transform.
+def eager(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Compiled parts among the modules run their eager code, which hooks can see and torch.func can transform.
 
     Nothing is done (or imported) where there are none.
     """
     with ExitStack() as stack:
         # torch.compile wraps a module; Module.compile leaves it in place, with a compiled call.
-        if any(hasattr(m, "_orig_mod") or m._compiled_call_impl is not None for m in model.modules()):
+        if any("_orig_mod" in m._modules or m._compiled_call_impl is not None for m in modules):
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         yield
 
