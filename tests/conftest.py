@@ -37,12 +37,11 @@ def device(request: pytest.FixtureRequest) -> str:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Afterwards the garbage collector runs, and passes over what stays to the end: modules and collected tests.
+    """Afterwards the garbage collector passes over what is there and stays to the end: modules and collected tests.
 
     During the imports it would take a fifth of their time, to find next to nothing.
     """
     found = yield
-    gc.collect()
     gc.freeze()
     gc.enable()
     return found

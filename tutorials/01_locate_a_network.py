@@ -33,7 +33,7 @@ PICTURES.mkdir(exist_ok=True)
 # runs start from the same weights and stop at the same relative loss, .05.
 
 # %%
-data = gf.load_data("digits", n=120)
+data = gf.load_data("digits", n=60)
 x, y = data.inputs, data.labels
 start = mlp(seed=0)
 

@@ -32,7 +32,7 @@ from geomfeat.report.pages.relate import write_relate_page
 
 PICTURES = Path("pictures")
 PICTURES.mkdir(exist_ok=True)
-FULL = os.environ.get("GEOMFEAT_FULL", "0") == "1"  # 6 x 6 x 3 = 108 trainings, else 4 x 4 x 2 of smaller networks
+FULL = os.environ.get("GEOMFEAT_FULL", "0") == "1"  # 6 x 6 x 3 = 108 trainings, else 3 x 3 x 2 of smaller networks
 
 # %% [markdown]
 # ## The sweep
@@ -41,7 +41,7 @@ FULL = os.environ.get("GEOMFEAT_FULL", "0") == "1"  # 6 x 6 x 3 = 108 trainings,
 # when training diverges: those runs are rows that give the reason.
 
 # %%
-count, width, n = (6, 128, 500) if FULL else (4, 32, 200)
+count, width, n = (6, 128, 500) if FULL else (3, 32, 200)
 config = {
     "width": width, "seeds": 3 if FULL else 2,
     "sigma": {"low": 0.35, "high": 2.0, "count": count}, "eta": {"low": 0.01, "high": 1.0, "count": count},

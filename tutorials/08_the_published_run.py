@@ -76,7 +76,7 @@ if CIFAR:
     config["data"] = f"cifar10:{CIFAR}"
 else:
     low, high = halves()
-    config |= {"data": low, "alpha": [0.1, 1, 10], "seeds": 3, "sigma": 1.5, "batch_size": 25}
+    config |= {"data": low, "alpha": [0.1, 1, 10], "seeds": 2, "sigma": 1.5, "batch_size": 25}
     config["train"] |= {"n": 100, "max_steps": 80}
     config["measure"] |= {"n": 50, "location": {"n_probes": 16, "n_bootstrap": 4}, "probe": {"data": high, "n": 100}}
     print("GEOMFEAT_CIFAR10 is not set. What follows is a stand-in on digits, and says nothing about CIFAR-10.")

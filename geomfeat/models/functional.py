@@ -15,11 +15,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from geomfeat.errors import BadInput, GeomfeatError
 from geomfeat.memory import is_out_of_memory
-from geomfeat.models.forward_passes.contexts import differentiable_attention, eager, without_checkpoints
+from geomfeat.models.forward_passes.contexts import differentiable_attention, eager, holding, without_checkpoints
 from geomfeat.models.forward_passes.recomputed_blocks import recomputing
 from geomfeat.models.modules import (
     chosen_parameters,
@@ -59,24 +58,26 @@ def call(model: Callable[..., Any], inputs: Any) -> Any:
 def call_with(model: nn.Module, values: Mapping[str, Tensor], uses: Sequence[tuple[str, str]], inputs: Inputs) -> Any:
     """`call` with `values` in place of the model's own tensors, differentiable in them; the model is as before after.
 
-    `uses` of the model says where each value goes. functional_call's own tying does not do: it swaps a module that has
-    two names twice, and leaves the wrong tensor in it.
+    `uses` of the model says where each value goes. torch's functional_call does not do: it swaps a module that has two
+    names twice, and leaves the wrong tensor in it; and it takes longer than a small model.
     """
+    modules = dict(model.named_modules())
     placed = {name: values[source] for name, source in uses if source in values}
-    for name in _rescaled(model):
+    for name in _rescaled(modules):
         if name in placed:  # in place, at every access
             placed[name] = placed[name].clone()
-    inputs = map_inputs(inputs, torch.clone)
-    args, kwargs = ((), inputs) if isinstance(inputs, dict) else (inputs, {})
-    with differentiable_attention(), eager(model), without_checkpoints(), recomputing(model):
-        return functional_call(model, placed, args, kwargs, tie_weights=False)
+    with (
+        differentiable_attention(), eager(modules.values()), without_checkpoints(), holding(modules, placed),
+        recomputing(model),
+    ):  # fmt: skip
+        return call(model, inputs)
 
 
-def _rescaled(model: nn.Module) -> list[str]:
+def _rescaled(modules: Mapping[str, nn.Module]) -> list[str]:
     """Names of the weights that embeddings with max_norm rescale."""
     return [
         f"{path}.weight" if path else "weight"
-        for path, module in model.named_modules()
+        for path, module in modules.items()
         if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.max_norm is not None
     ]
 

@@ -58,7 +58,8 @@ def test_fresh_weights_are_drawn_by_the_seed(files: Path, run: Run) -> None:
 
 
 def test_a_page_holds_forecast_and_advice(files: Path, run: Run) -> None:
-    words = ["--initial", "init.safetensors", "--target-loss", "0.3", "--n", "12", "--advise", "-0.8"]
+    """Of outputs alone: on these samples the kernel of smaller weights would have to change without bound."""
+    words = ["--initial", "init.safetensors", "--target-loss", "0.3", "--n", "8", "--advise", "-0.8"]
     result = run("forecast", *COMMON, *words, "--out", "pages/found.html")
     assert result.exit_code == 0, result.stderr
     text = (files / "pages" / "found.html").read_text(encoding="utf-8")

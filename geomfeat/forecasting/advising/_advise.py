@@ -92,6 +92,8 @@ def _scaled_weights(origin: Origin, expected: Forecast, goal: Goal) -> list[Advi
     if found is None:
         return []
     changed, forecast = found[0].safely()
+    if origin.optimizer is None and not forecast.proposed_rate > 0:
+        return []  # no rate is known to be stable where the kernel has to change without bound
     factor = next(iter(changed.init_scale.values()))
     slope = (forecast.richness - expected.richness) / math.log10(factor)
     outputs = "stay as they are" if math.isnan(changed.multiplier) else "are centred, or those at the start would grow"

@@ -96,10 +96,15 @@ def adaptive_of(origin: Origin) -> bool:
 
 
 def safe_factor(expected: Forecast) -> float:
-    """By what a rate must be multiplied to be at most the proposed one, or its first step half of what is learned."""
+    """By what a rate must be multiplied to be at most the proposed one, or its first step half of what is learned.
+
+    1 where no rate is proposed: the kernel's demand is beyond all measure, so no rate is known to be stable.
+    """
     first = float(expected.details.get("first_step", math.nan))
     if first > FIRST_STEP:
         return FIRST_STEP / first
+    if not expected.proposed_rate > 0:
+        return 1.0
     over = expected.rate / expected.proposed_rate
     return 1.0 / over if over > 1.0 else 1.0
 

@@ -144,10 +144,12 @@ def directions_of_samples(
     x = torch.where(largest > 0, x / largest.clamp_min(torch.finfo(WORKING).tiny), 0.0)
     x = x / torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp_min(1.0)
     w = torch.randn(len(z), x.shape[1], generator=stream(seed, "capacity", "complement"), dtype=WORKING).to(x.device)
-    triangle = torch.linalg.qr(x, mode="r")[1]
+    wide = x.shape[1] > x.shape[0]  # then the triangle has the singular vectors U of x, and V' = U' x / S
+    triangle = torch.linalg.qr(x.T if wide else x, mode="r")[1]
     _, s, vh = torch.linalg.svd(triangle, full_matrices=False)
     kept = s > SHARED_CUT * s[0]
     s, vh = s[kept], vh[kept]
+    vh = vh @ x / s[:, None] if wide else vh
     inner = (z @ x) @ vh.T / s
     return w + (inner - w @ vh.T) @ vh
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import checkpoint
 
@@ -16,6 +16,9 @@ from torch.utils import checkpoint
 def differentiable_attention() -> Iterator[None]:
     """Attention by plain matrix products: the fused kernels have no forward-mode or second derivative."""
     fast = torch.backends.mha.get_fastpath_enabled()
+    if not fast and _plain():  # as around a whole training, in which every step asks again
+        yield
+        return
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         with sdpa_kernel(SDPBackend.MATH):
@@ -24,17 +27,40 @@ def differentiable_attention() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
+def _plain() -> bool:
+    kernels = torch.backends.cuda
+    fused = kernels.flash_sdp_enabled() or kernels.mem_efficient_sdp_enabled() or kernels.cudnn_sdp_enabled()
+    return kernels.math_sdp_enabled() and not fused
+
+
 @contextmanager
-def eager(model: nn.Module) -> Iterator[None]:
-    """Compiled parts run their eager code, which hooks can see and torch.func can transform.
+def eager(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Compiled parts among the modules run their eager code, which hooks can see and torch.func can transform.
 
     Nothing is done (or imported) where there are none.
     """
     with ExitStack() as stack:
         # torch.compile wraps a module; Module.compile leaves it in place, with a compiled call.
-        if any(hasattr(m, "_orig_mod") or m._compiled_call_impl is not None for m in model.modules()):
+        if any("_orig_mod" in m._modules or m._compiled_call_impl is not None for m in modules):
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         yield
+
+
+@contextmanager
+def holding(modules: Mapping[str, nn.Module], placed: Mapping[str, Tensor]) -> Iterator[None]:
+    """These tensors in the places of parameters and buffers of the modules, by path and name."""
+    own: list[tuple[dict[str, Any], str, Any]] = []
+    try:
+        for name, value in placed.items():
+            path, _, key = name.rpartition(".")
+            module = modules[path]
+            place: dict[str, Any] = module._parameters if key in module._parameters else module._buffers
+            own.append((place, key, place[key]))
+            place[key] = value
+        yield
+    finally:
+        for place, key, value in own:
+            place[key] = value
 
 
 @contextmanager

@@ -17,10 +17,14 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.utils import checkpoint
 
-from geomfeat.models.forward_passes.contexts import differentiable_attention, own_checkpoints, without_checkpoints
+from geomfeat.models.forward_passes.contexts import (
+    differentiable_attention,
+    holding,
+    own_checkpoints,
+    without_checkpoints,
+)
 from geomfeat.models.streamed_inputs import leaves_of
 
 # What transformers hand to a block that is to remember its keys and values, and what says that it is not to.
@@ -69,29 +73,19 @@ def _put_back(block: nn.Module, before: Any) -> None:
         block.__dict__["forward"] = before
 
 
-class _Part(nn.Module):
-    """A block behind the forward that it had, for a call with other weights."""
-
-    def __init__(self, block: nn.Module, forward: Callable[..., Any]) -> None:
-        super().__init__()
-        self.block, self._own = block, forward
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return self._own(*args, **kwargs)
-
-
 def _twice(block: nn.Module, own: Callable[..., Any]) -> Callable[..., Any]:
     """A forward of the block that is computed again when a backward pass asks for what it would have kept."""
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         if torch._C._are_functorch_transforms_active():
             return own(*args, **kwargs)
-        part, weights, sizes = _Part(block, own), _tensors_in(block), []
+        modules, sizes = dict(block.named_modules()), []
+        weights = _tensors_in(modules)
 
         def run(*args: Any, **kwargs: Any) -> Any:
             # A backward pass runs outside of the contexts of the forward pass.
-            with differentiable_attention(), without_checkpoints():
-                out = functional_call(part, weights, args, kwargs, tie_weights=False)
+            with differentiable_attention(), without_checkpoints(), holding(modules, weights):
+                out = own(*args, **kwargs)
             _require_same(sizes, out)
             return out
 
@@ -108,11 +102,11 @@ def _without_caches(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _CACHES.get(name, value) for name, value in kwargs.items()}
 
 
-def _tensors_in(block: nn.Module) -> dict[str, Tensor]:
-    """What a block computes with now, by the place in each of its modules."""
+def _tensors_in(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    """What the modules compute with now, by their path and its name."""
     return {
-        f"block.{path}.{name}" if path else f"block.{name}": value
-        for path, module in block.named_modules()
+        f"{path}.{name}" if path else name: value
+        for path, module in modules.items()
         for name, value in (*module._parameters.items(), *module._buffers.items())
         if value is not None
     }

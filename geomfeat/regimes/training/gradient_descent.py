@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from geomfeat.errors import BadInput
+from geomfeat.models.functional import differentiable_attention
 from geomfeat.numerics import stream
 from geomfeat.regimes.training.objective import Objective
 from geomfeat.regimes.training.optimizers import Adam, Foreign, Momentum, StepSize
@@ -115,10 +116,9 @@ def descend(problem: Objective, settings: Settings) -> Path:
     u = problem.zero()
     path = Path(u, problem.value(u), 0.0)
     path.record(settings.wanted)
-    if settings.options.optimizer == "sgd" and settings.options.batch_size is None:
-        _descend_full(problem, settings, path)
-    else:
-        _descend_by_epoch(problem, settings, path)
+    full = settings.options.optimizer == "sgd" and settings.options.batch_size is None
+    with differentiable_attention():
+        (_descend_full if full else _descend_by_epoch)(problem, settings, path)
     if not path.converged and not path.note and settings.target_loss is not None:
         path.note = (
             f"relative loss {path.loss:.3g} after {path.steps} steps, above target_loss={settings.target_loss:g}: "

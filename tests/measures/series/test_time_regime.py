@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
@@ -25,10 +26,17 @@ from tests.reference.grokking import PolynomialNetwork
 
 X = torch.randn(12, 3, generator=stream(0, "x"))
 Y = torch.arange(12) % 2
+FEW = 20  # probes where what is asserted does not depend on how many there are
 
 
 def verdict(rows: dict[str, Estimate]) -> str:
     return rows["furthest_turn"].note.split(";")[0]
+
+
+@cache
+def rich() -> dict[str, Estimate]:
+    """The run at a large output scale, which many tests look at."""
+    return time_regime(digits_series(RICH_GAMMA))
 
 
 def nets(n: int = 3) -> list[Snapshot]:
@@ -45,7 +53,7 @@ def test_small_output_scale_is_lazy_throughout() -> None:
 
 
 def test_large_output_scale_is_rich_from_the_start() -> None:
-    found = time_regime(digits_series(RICH_GAMMA))
+    found = rich()
     assert verdict(found) == "rich from the start"
     assert found["late_share"].value < 0.4
     assert found["turn_at_fit"].value > 0.2
@@ -94,14 +102,14 @@ def test_numbers_are_those_of_the_slow_definitions(centered: bool) -> None:
 
 def test_classes_do_not_depend_on_the_output_scale_only_on_the_start_being_taken_away() -> None:
     series = digits_series(RICH_GAMMA)
-    one, other = (time_regime(replace(series, gamma=gamma)) for gamma in (RICH_GAMMA, 1.0))
+    one, other = (time_regime(replace(series, gamma=gamma), probes=FEW) for gamma in (RICH_GAMMA, 1.0))
     for name in ("fit_time", "test_time", "furthest_turn", "late_share"):
         assert one[name].value == pytest.approx(other[name].value, rel=1e-9)
     assert "over gamma = 1" in other["fit_time"].note
 
 
 def test_without_test_samples_the_training_side_is_judged() -> None:
-    whole, found = time_regime(digits_series(RICH_GAMMA)), time_regime(digits_series(RICH_GAMMA, test=None))
+    whole, found = rich(), time_regime(digits_series(RICH_GAMMA, test=None))
     assert verdict(found) == verdict(whole)
     assert found["fit_time"].value == whole["fit_time"].value
     for name in ("test_time", "delay"):
@@ -111,14 +119,14 @@ def test_without_test_samples_the_training_side_is_judged() -> None:
 
 
 def test_without_the_loss_nothing_is_timed_against_it() -> None:
-    found = time_regime(digits_series(RICH_GAMMA, loss=None))
+    found = time_regime(digits_series(RICH_GAMMA, loss=None), probes=FEW)
     assert not found["silent_log_ratio"].ok
     assert "loss" in found["silent_log_ratio"].note
     assert all(e.ok for name, e in found.items() if name != "silent_log_ratio")
 
 
 def test_fewer_probes_are_reported() -> None:
-    assert "kernel of 20 of 80 inputs" in time_regime(digits_series(RICH_GAMMA), probes=20)["late_share"].note
+    assert "kernel of 20 of 80 inputs" in time_regime(digits_series(RICH_GAMMA), probes=FEW)["late_share"].note
 
 
 def test_a_run_that_was_cut_short_has_no_transition() -> None:
@@ -145,7 +153,7 @@ def test_a_diverged_run_is_judged_up_to_there() -> None:
     with torch.no_grad():
         next(broken.parameters()).fill_(math.inf)
     found = time_regime(replace(series, snapshots=[*series.snapshots, Snapshot(broken, 9999)]))
-    whole = time_regime(series)
+    whole = rich()
     assert "not finite from step 9999 on" in found["late_share"].note
     assert found["late_share"].value == pytest.approx(whole["late_share"].value, rel=1e-12)
 
@@ -204,7 +212,7 @@ def test_signs_for_one_output_are_fitted_where_they_agree(kind: str) -> None:
 def test_flags_of_the_snapshots_change_no_number() -> None:
     series = digits_series(RICH_GAMMA)
     held = [replace(s, model=copy.deepcopy(s.model).requires_grad_(False)) for s in series.snapshots]
-    assert time_regime(replace(series, snapshots=held)) == time_regime(series)
+    assert time_regime(replace(series, snapshots=held)) == rich()
 
 
 def test_a_trained_head_turns_no_kernel() -> None:

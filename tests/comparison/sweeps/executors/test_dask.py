@@ -31,15 +31,16 @@ from geomfeat.errors import BadInput, GeomfeatError
 from tests.comparison.sweeps_on_disk import finished, left_over, numbers, tiny, wait_for, weights
 from tests.warm_process import start_module, start_script, warm_context
 
-# Eight runs of a second or so: long enough to be interrupted in the middle.
-EIGHT = tiny(seeds=8, width=32, train={"target_loss": None, "max_steps": 1000})
+# Eight runs of half a second or so: long enough to be interrupted in the middle.
+EIGHT = tiny(seeds=8, width=32, train={"target_loss": None, "max_steps": 400})
 SWEEP = """
 import os
 import sys
 if __name__ == "__main__":
     import geomfeat as gf
-    from tests.comparison.sweeps.executors.test_dask import EIGHT
+    from tests.comparison.sweeps.executors.test_dask import EIGHT, copied_workers
     os.setpgrp()
+    copied_workers()
     try:
         print(gf.sweep(EIGHT, sys.argv[1], engine=sys.argv[2], workers=2, progress=False))
     except (KeyboardInterrupt, gf.GeomfeatError) as error:
@@ -80,12 +81,18 @@ def ended(process: ForkServerProcess) -> None:
     process.join()
 
 
+def copied_workers() -> Any:
+    """Workers of this machine are copies of the warm process from here on; by default each imports all again."""
+    warm_context()
+    distributed.utils._forkserver_preload_set = True  # dask's own list would take the place of that of the context
+    return dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
+
+
 @pytest.fixture
 def warm_workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Workers of this machine are copies of the warm process; by default each of them imports all again."""
-    warm_context()
-    monkeypatch.setattr(distributed.utils, "_forkserver_preload_set", True)
-    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+    """See `copied_workers`; afterwards as before."""
+    monkeypatch.setattr(distributed.utils, "_forkserver_preload_set", False)
+    with copied_workers():
         yield
 
 
@@ -122,7 +129,7 @@ def cluster(start: Start, tmp_path: Path) -> tuple[str, list[ForkServerProcess]]
 
 
 def test_numbers_are_those_of_the_serial_engine_bit_for_bit(tmp_path: Path, warm_workers: None) -> None:
-    config = tiny(measure={"measures": ["capacity"], "location": {"n_bootstrap": 2}})
+    config = tiny(measure={"measures": ["capacity"], "location": {"n_probes": 16, "n_bootstrap": 2}})
     serial = sweep(config, tmp_path / "serial", progress=False)
     local = sweep(config, tmp_path / "dask", engine="dask", workers=2, progress=False)
     pd.testing.assert_frame_equal(numbers(serial.table), numbers(local.table), check_exact=True)
