@@ -38,9 +38,8 @@ import os
 import sys
 if __name__ == "__main__":
     import geomfeat as gf
-    from tests.comparison.sweeps.executors.test_dask import EIGHT, copied_workers
+    from tests.comparison.sweeps.executors.test_dask import EIGHT
     os.setpgrp()
-    copied_workers()
     try:
         print(gf.sweep(EIGHT, sys.argv[1], engine=sys.argv[2], workers=2, progress=False))
     except (KeyboardInterrupt, gf.GeomfeatError) as error:
