@@ -80,18 +80,13 @@ def ended(process: ForkServerProcess) -> None:
     process.join()
 
 
-def copied_workers() -> Any:
-    """Workers of this machine are copies of the warm process from here on; by default each imports all again."""
-    warm_context()
-    distributed.utils._forkserver_preload_set = True  # dask's own list would take the place of that of the context
-    return dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
-
-
 @pytest.fixture
 def warm_workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """See `copied_workers`; afterwards as before."""
-    monkeypatch.setattr(distributed.utils, "_forkserver_preload_set", False)
-    with copied_workers():
+    """Workers of this machine are copies of the warm process; by default each of them imports all again."""
+    warm_context()
+    # dask's own list of what to load would take the place of that of the context.
+    monkeypatch.setattr(distributed.utils, "_forkserver_preload_set", True)
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
         yield
 
 
