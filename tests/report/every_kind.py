@@ -1,7 +1,8 @@
-"""A function for every kind of page that writes one to a path."""
+"""A page of every kind, written once in a test run, however many modules and workers look at it."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,3 +75,13 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
     "recording": of_a_recording,
     "forecast": lambda path: write_forecast_page(test_forecast.EXPECTED, path, advice=test_forecast.ADVICE),
 }
+
+
+def page_of(kind: str) -> Path:
+    """The page of this kind; the workers of one test run share a folder, see `pytest_configure`."""
+    file = Path(os.environ["GEOMFEAT_TEST_RUNS"]) / f"page-{kind}.html"
+    if not file.exists():
+        draft = file.with_name(f"{kind}-{os.getpid()}.html")
+        WRITERS[kind](draft)
+        draft.replace(file)  # whole or not at all
+    return file

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.report.every_kind import WRITERS
+from tests.report.every_kind import WRITERS, page_of
 from tests.report.pages.test_study_in_browser import CHROMIUM, QUIET
 from tests.report.printing import printed
 
@@ -18,15 +18,14 @@ FEWEST = {"forecast": 2}  # panels: the plane and the layers; other pages have m
 
 @pytest.mark.parametrize("kind", WRITERS)
 def test_every_figure_is_printed_whole(kind: str, tmp_path: Path) -> None:
-    seen = printed(str(CHROMIUM), WRITERS[kind](tmp_path / "page.html"), tmp_path, FLAGS)
+    seen = printed(str(CHROMIUM), page_of(kind), tmp_path, FLAGS)
     assert seen.panels >= FEWEST.get(kind, 3)
     assert seen.seen == list(range(1, seen.panels + 1))
     assert seen.cut == []
 
 
 def test_the_check_can_fail(tmp_path: Path) -> None:
-    path = WRITERS["lab"](tmp_path / "page.html")
-    text = path.read_text(encoding="utf-8")
+    path, text = tmp_path / "page.html", page_of("lab").read_text(encoding="utf-8")
     assert text.count('"beforeprint", toPaper') == 1
     path.write_text(text.replace('"beforeprint", toPaper', '"never", toPaper'), encoding="utf-8")
     seen = printed(str(CHROMIUM), path, tmp_path, FLAGS)
