@@ -50,6 +50,7 @@ FAST = {
     "measures/pair": "pair_rsa pair_similarities representation_change",
     "models": "copying effective_weights functional modules one_network outputs recurrent refused_inputs reinitialize "
     "zoo",
+    "models/forward_passes": "contexts",
     "models/readouts": "named",
     "models/sources": "adapters block_streaming hugging_face image_libraries lazy_weights saved_folders token_limits",
     "models/weights": "checkpoints",
