@@ -8,6 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import runpy
+import signal
 import sys
 import warnings
 from dataclasses import dataclass
@@ -96,6 +97,8 @@ def _run(path: Path, folder: Path, printed: dict[str, Path], words: list[str]) -
     for number, file in ((1, printed["stdout"]), (2, printed["stderr"])):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
     os.chdir(folder)
+    # What a shell starts in the background ignores Ctrl-C, and so does all that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = [str(path), *words]
     sys.path.insert(0, str(path.parent))
     warnings.simplefilter("error")
