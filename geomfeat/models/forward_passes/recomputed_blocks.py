@@ -21,14 +21,13 @@ from torch.utils import checkpoint
 
 from geomfeat.models.forward_passes.contexts import (
     differentiable_attention,
+    eager,
     holding,
     own_checkpoints,
     without_checkpoints,
 )
 from geomfeat.models.streamed_inputs import leaves_of
 
-# What transformers hand to a block that is to remember its keys and values, and what says that it is not to.
-_CACHES = {"use_cache": False, "past_key_value": None, "past_key_values": None, "layer_past": None}
 # By names: modules in the values would keep their own network alive.
 _blocks: WeakKeyDictionary[nn.Module, tuple[str, ...]] = WeakKeyDictionary()
 
@@ -84,22 +83,31 @@ def _twice(block: nn.Module, own: Callable[..., Any]) -> Callable[..., Any]:
 
         def run(*args: Any, **kwargs: Any) -> Any:
             # A backward pass runs outside of the contexts of the forward pass.
-            with differentiable_attention(), without_checkpoints(), holding(modules, weights):
+            with (
+                differentiable_attention(), eager(modules.values()), without_checkpoints(), holding(modules, weights)
+            ):  # fmt: skip
                 out = own(*args, **kwargs)
             _require_same(sizes, out)
             return out
 
         # The whole block, so that its output can be compared; else torch stops at the last tensor that is asked for.
         with own_checkpoints(), checkpoint.set_checkpoint_early_stop(False):
-            return checkpoint.checkpoint(
-                run, *args, use_reentrant=False, preserve_rng_state=False, **_without_caches(kwargs)
-            )
+            args = tuple(_without_cache("", value) for value in args)
+            kwargs = {name: _without_cache(name, value) for name, value in kwargs.items()}
+            return checkpoint.checkpoint(run, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
 
     return forward
 
 
-def _without_caches(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _CACHES.get(name, value) for name, value in kwargs.items()}
+def _without_cache(name: str, value: Any) -> Any:
+    """An argument as a block takes it that is to remember no keys: transformers hand a cache to each, which it adds to.
+
+    >>> _without_cache("use_cache", True), _without_cache("scale", 2.0)
+    (False, 2.0)
+    """
+    if name == "use_cache":
+        return False
+    return None if hasattr(value, "get_seq_length") else value
 
 
 def _tensors_in(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:

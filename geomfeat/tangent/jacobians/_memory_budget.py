@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from geomfeat.memory import SHARE, free_bytes, in_gigabytes, is_out_of_memory
-from geomfeat.models.forward_passes.recomputed_blocks import recompute, recomputed_blocks
+from geomfeat.models.forward_passes.recomputed_blocks import ComputedOtherwise, recompute, recomputed_blocks
 from geomfeat.models.functional import Functional
 from geomfeat.models.nested_inputs import shapes_of, take
 from geomfeat.tangent.jacobians.saved_tensors import Saved, saved_by
@@ -51,16 +51,22 @@ def _kept(model: nn.Module) -> Iterator[None]:
 
 
 def _recomputed(f: Functional, one: Any, plain: Saved) -> bool:
-    """Recompute the blocks from here on, if that spares enough and a backward pass finds them the same again."""
+    """Recompute the blocks from here on, if that spares enough, and neither outputs nor blocks differ then."""
     if recomputed_blocks(f.model) or plain.with_recomputation > (1 - LEAST_SPARED) * plain.all:
         return False
     recompute(f.model, list(plain.blocks))
     theta = {name: value.detach().requires_grad_() for name, value in f.theta.items()}
     try:
+        with torch.no_grad():
+            expected = f(f.theta, one)  # without a backward pass nothing is recomputed
         with torch.enable_grad():
-            value = f(theta, one).sum()
-        torch.autograd.grad(value, list(theta.values()), allow_unused=True)
-    except RuntimeError as error:
+            outputs = f(theta, one)
+        torch.autograd.grad(outputs.sum(), list(theta.values()), allow_unused=True)
+        near = torch.finfo(f.precision).eps ** 0.5 * expected.abs().max()
+        if not (outputs - expected).abs().max() <= near:
+            raise ComputedOtherwise("the network needs what its blocks remember from each other")
+    # A block may ask for what the network held during its pass alone, in whatever way that fails.
+    except (RuntimeError, TypeError, ValueError, AttributeError, LookupError, AssertionError) as error:
         recompute(f.model, ())
         if is_out_of_memory(error):
             raise

@@ -197,15 +197,11 @@ class JacobianRows:
     def _loop(self, out: Tensor, inputs: Any, columns: Tensor) -> None:
         theta = {name: value.detach().requires_grad_() for name, value in self.f.theta.items()}
         k = columns.shape[-1]
-        # A graph that is kept keeps what its blocks recomputed for each of its backward passes.
-        at_once = 1 if recomputed_blocks(self.f.model) else k
         for rows, one in batches(inputs, 1):
-            own = columns if columns.ndim == 2 else columns[rows]
+            with torch.enable_grad():
+                outputs = _combined(self.f(theta, one), columns if columns.ndim == 2 else columns[rows])[0]
             for c in range(k):
-                if c % at_once == 0:
-                    with torch.enable_grad():
-                        outputs = _combined(self.f(theta, one), own)[0]
-                grads = plain_gradient(outputs[c], theta, retain_graph=(c + 1) % at_once != 0)
+                grads = plain_gradient(outputs[c], theta, retain_graph=c + 1 < k)
                 for name, value in grads.items():
                     out[rows.start, c, self.slices[name]] = value.reshape(-1)
 
