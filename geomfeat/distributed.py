@@ -208,10 +208,10 @@ def failing_together() -> Iterator[None]:
         yield
     except GeomfeatError as error:
         problem = error
-    told = gathered(None if problem is None else [type(problem).__name__, str(problem)])
+    reported = gathered(None if problem is None else [type(problem).__name__, str(problem)])
     if problem is not None:
         raise problem
-    for number, found in enumerate(told):
+    for number, found in enumerate(reported):
         if found is not None:
             kind = OutputExists if found[0] == OutputExists.__name__ else BadInput
             raise kind(f"rank {number} of {world_size()}: {found[1]}")

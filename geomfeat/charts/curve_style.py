@@ -38,7 +38,7 @@ def lower_errors(curve: Curve, log_y: bool) -> list[float]:
 
 
 def bare(curve: Curve) -> bool:
-    """Whether a curve is drawn without marks: theory, bands, and more points than marks can be told apart."""
+    """Whether a curve is drawn without marks: theory, bands, and more points than marks can be distinguished."""
     return curve.kind in ("theory", "band") or (curve.kind == "measured" and len(curve.x) > MOST_MARKS)
 
 

@@ -34,7 +34,7 @@ from geomfeat.forecasting.output_loss import OutputLoss
 LENGTHS = np.geomspace(1e-4, 1e6, 1000)
 # k: at the middle the kernel would change by 1.6 of its size, .2 * 10^kappa. By what benchmarks/forecast.py measured.
 HALF_WAY = 0.9
-ONE = 0.03  # decades of R between the two changes up to which they are not told apart
+ONE = 0.03  # decades of R between the two changes up to which they are not distinguished
 
 
 def straight_change(loss: OutputLoss, start: Float[Tensor, "n c"], reached: float) -> Float[Tensor, "n c"] | None:

@@ -242,7 +242,7 @@ def _on_ladder(located: Location, ladder: Any, observed: Observed, stderr: float
             f"the ladder was measured in the coordinates of {ladder.metric!r}, the model in those of "
             f"{located.metric!r}: give locate and train_ladder the same optimizer="
         )
-    # Functions are told apart by their names alone, which say nothing.
+    # Functions are distinguished by their names alone, which say nothing.
     read = {words for words in (ladder.readout, located.readout) if words and not words.startswith(BY_FUNCTION)}
     if len(read) > 1:
         raise BadInput(

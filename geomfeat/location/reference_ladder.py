@@ -223,7 +223,7 @@ def train_ladder(
     inputs, labels = as_inputs(inputs), as_goal(labels, "labels")
     if isinstance(inputs, LazyInputs):  # training goes over the samples many times
         inputs = inputs.take(slice(None))
-    # As `locate` reads a network whose loss it is not told, whatever the rungs are trained by.
+    # As `locate` reads a network whose loss it does not know, whatever the rungs are trained by.
     reading = reading_of(initial, readout, "cross-entropy" if loss == "cross-entropy" else None)
     space = None if params is None else space_of_moved(initial, initial, params)
     initial = initial if space is None else _trainable(initial, space)

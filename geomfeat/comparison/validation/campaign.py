@@ -21,7 +21,7 @@ from geomfeat.comparison.validation.onset_of_richness import onsets_of
 from geomfeat.comparison.validation.outcomes.families import OUTCOME_FAMILIES
 from geomfeat.comparison.validation.outcomes.judgement import OutcomeJudgement, judge_outcomes
 from geomfeat.comparison.validation.outcomes.rows import outcome_rows
-from geomfeat.comparison.validation.remeasure import SHARES, second_look
+from geomfeat.comparison.validation.remeasure import SHARES, measured_again
 from geomfeat.comparison.validation.slopes import slope_and_scatter
 from geomfeat.data._load_data import load_data
 from geomfeat.display import BaseResult
@@ -39,7 +39,7 @@ class Validation(BaseResult):
 
     Attributes:
         runs: one row per training: family, gamma, seed, outcome and, where it reached the loss, all that
-            `second_look` gives.
+            `measured_again` gives.
         families: one row per family, see `judge`. laws: measured and theory's slopes. onsets: of rich learning.
         absent: family -> why its data could not be had here, and so it was not trained.
         outcomes: one row per training of the families that are no ladders but judged by outcomes, see `outcome_rows`.
@@ -182,7 +182,7 @@ def rows_of(found: SweepResult, progress: bool = False) -> list[dict[str, Any]]:
     rows = []
     for address, run in tqdm(found.plan.items(), desc="remeasure", disable=not progress, leave=False):
         outcome = outcomes[address]
-        looked = second_look(found.folder, address, run) if outcome == MATCHED else {"failed": outcome}
+        looked = measured_again(found.folder, address, run) if outcome == MATCHED else {"failed": outcome}
         rows.append({"gamma": run.gamma, "seed": run.seed, "outcome": outcome, **looked})
     return rows
 

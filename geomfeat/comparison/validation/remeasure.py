@@ -35,7 +35,7 @@ MIDDLE = 0.01
 PROBES, DRAWS, BOOTSTRAP = 50, 4, 20
 
 
-def second_look(folder: Path, address: str, run: RunConfig) -> dict[str, Any]:
+def measured_again(folder: Path, address: str, run: RunConfig) -> dict[str, Any]:
     """Numbers of one finished run, saved in `folder`/looks/<address>.json and read from there the next time.
 
     Keys: R, low, high (the location from 50 probes and the true initial weights); R_<share>, M (all training inputs as

@@ -18,7 +18,7 @@ from torch import Tensor
 from geomfeat.geometry.rsa.crossnobis import measured, pair_weights, sum_of_products
 from geomfeat.geometry.rsa.products import gram, squared_distances
 
-# Degrees of freedom from which the trace of S^2 can be told.
+# Degrees of freedom from which the trace of S^2 can be determined.
 FEWEST_DOF = 2
 
 

@@ -136,7 +136,7 @@ def _long(frame: pd.DataFrame, given: Mapping[str, Any], where: str, name: str) 
 
 
 def _codes(data: pd.DataFrame, field: str, above: Sequence[str]) -> np.ndarray:
-    """Numbers 0, 1, ... of trials or units; those that are numbered anew in each run, ..., are told apart by it."""
+    """Numbers 0, 1, ... of trials or units; those that are numbered anew in each run, ..., are distinguished by it."""
     if above:
         several = data.groupby(field, observed=True)[list(above)].nunique().to_numpy().max() > 1
         if several:

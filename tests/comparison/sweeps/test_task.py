@@ -8,7 +8,7 @@ import pytest
 import geomfeat
 from geomfeat.comparison.sweeps import sweep, task
 from geomfeat.comparison.sweeps.grid import dataset_of, network_of
-from geomfeat.comparison.validation.remeasure import second_look
+from geomfeat.comparison.validation.remeasure import measured_again
 from geomfeat.location import LocateOptions, locate
 from geomfeat.models.weights import load_weights
 from geomfeat.tangent import OptimizerRates
@@ -56,7 +56,7 @@ def test_a_run_is_located_by_its_own_rates_which_are_saved_with_it_where_they_ar
         options=LocateOptions(n_bootstrap=2, n_probes=20),
     )  # fmt: skip
     assert (plain.richness == again.richness) == (optimizer == "sgd")
-    assert second_look(tmp_path, address, run)["R"] == pytest.approx(
+    assert measured_again(tmp_path, address, run)["R"] == pytest.approx(
         locate(
             end, seen.inputs, initial=start, optimizer=rates, progress=False, seed=run.seed,
             options=LocateOptions(n_probes=50, n_bootstrap=20, n_reinitialisations=4),

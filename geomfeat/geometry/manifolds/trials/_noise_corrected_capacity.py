@@ -63,7 +63,7 @@ def noise_corrected_capacity(
     out 8 to 17 % too high and whose radius up to 10 % too low.
 
     Raises BadInput for a stimulus with fewer than four trials (or groups). Where no stimulus is repeated, noise cannot
-    be told from signal: the spread of the trials is the manifold, and `noise_control` says what noise alone would give.
+    be separated from signal: the spread of the trials is the manifold, and `noise_control` says what noise alone gives.
 
     Source: means of subsets of the trials as in Strong et al. 1998 (Phys. Rev. Lett. 80, 197); capacity as in Chou et
     al. 2025 (arXiv 2503.18114).

@@ -148,7 +148,7 @@ def repeated_trials(
         what = "trials" if made.group is None else "groups"
         raise BadInput(
             f"{int(few.sum())} of {len(owner)} stimuli have fewer than {FEWEST_REPEATS} {what} (the fewest: "
-            f"{int(made.repeats.min())}): noise is told from signal by repeats of a stimulus. Leave these stimuli out. "
+            f"{int(made.repeats.min())}): repeats of a stimulus separate noise from signal. Leave these stimuli out. "
             "Where every trial shows another stimulus, or a class has one stimulus, the spread of its trials is the "
             "manifold, noise included: use capacity(), beside noise_control()"
         )
