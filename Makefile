@@ -8,11 +8,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 # Tests whose functions end in compiled loops: run once more with every index checked.
-CHECKED := tests/_numba tests/geometry/manifolds/cones/test_project.py \
+CHECKED := tests/_numba/test_numba_bounds.py tests/_numba/test_rank_statistics.py \
+	tests/geometry/manifolds/cones/test_project.py \
 	tests/geometry/manifolds/test_glue_geometry.py tests/geometry/manifolds/test_projection_energies.py \
 	tests/geometry/manifolds/cones/test_project_fuzz.py tests/geometry/dimension/test_nearest_neighbours.py \
 	tests/geometry/dimension/test_two_nn.py tests/geometry/rsa/test_compare.py tests/geometry/rsa/test_noise_ceiling.py
-# Two workers of one thread each: threads that wait for each other would take both cores from the other worker.
+# Workers of one thread each: threads that wait for each other would take cores from other workers.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 # Memory that is given back to the system and asked for again is filled with zeros each time: tests that keep it take
 # a fortieth less.
@@ -21,8 +22,9 @@ KEEP_MEMORY := MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=21474836
 STORE_BYTECODE := PYTHONDONTWRITEBYTECODE=
 # Compiled loops are stored in the environment, under a name that follows their text (see tests/loop_cache.py).
 LOOPS = NUMBA_CACHE_DIR=$$($(BIN)/python -m tests.loop_cache $(VENV)/$(1))
-# The long tests are the last ones: who has none left takes half of those that wait for the other.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
+# Three workers for two cores: a tenth of their time is waiting, for browsers, schedulers and processes of tests. The long
+# tests are the last ones: who has none left takes half of those that wait for another.
+PYTEST := $(BIN)/python -m pytest -n 3 --dist worksteal
 
 .PHONY: demo check test test-lowest test-portable bounds lint docs clean
 
@@ -50,7 +52,12 @@ lint: $(VENV)/.dev
 check: lint
 	$(ONE_THREAD) $(call LOOPS,loops) $(BIN)/python -m pytest -m "not slow" $$($(BIN)/python -m tests.fast_tier)
 
-test: lint bounds
+# Types take one core for a minute, and wait for nothing: the tests run beside them.
+test: $(VENV)/.dev
+	$(MAKE) -j 2 lint suite
+
+.PHONY: suite
+suite: bounds
 	$(ONE_THREAD) $(KEEP_MEMORY) $(STORE_BYTECODE) $(call LOOPS,loops) $(PYTEST)
 
 # The checked loops are stored apart from the usual ones, since numba does not distinguish the two.
