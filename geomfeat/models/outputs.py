@@ -18,8 +18,9 @@ def output_matrix(output: Any, inputs: Any = None, readout: Readout | None = Non
 
     `readout(output, inputs)` decides if given. Else: a tensor is flattened per sample, with zeros for padding where it
     lies over the tokens of the mask; `logits` are taken where there are some, of a language model those of the last
-    token, of a masked one their mean over tokens; `last_hidden_state` is averaged over the tokens of the attention
-    mask, where it is (n, tokens, d); else the first tensor is taken, of mappings, sequences and dataclasses in order.
+    token, of a masked one their mean over tokens; then the projection of hidden states (`image_embeds`, `text_embeds`);
+    then `last_hidden_state`, averaged over the tokens of the attention mask where it is (n, tokens, d); else the first
+    tensor, of mappings, sequences and dataclasses in order.
     """
     output = output_tensor(output, inputs, _USUAL if readout is None else readout)
     if output.ndim == 0:

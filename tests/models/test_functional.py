@@ -358,6 +358,23 @@ def test_hidden_states_are_averaged_over_the_tokens_of_the_mask(mask_type: torch
         output_matrix(output, {"attention_mask": torch.tensor([[1, 0, 0], [0, 0, 0]])})
 
 
+def test_a_projection_of_hidden_states_is_the_output() -> None:
+    hidden = normal(2, 3, 4)
+    assert torch.equal(output_matrix(Hugging(image_embeds=B, last_hidden_state=hidden)), B)
+    assert torch.equal(output_matrix(Hugging(text_embeds=hidden, last_hidden_state=hidden)), hidden.mean(1))
+    assert torch.equal(output_matrix(Hugging(logits_per_image=A, text_embeds=B, image_embeds=B)), A)
+
+
+def test_a_recogniser_of_speech_says_something_in_every_frame() -> None:
+    class CausalLMOutput(Hugging):
+        pass
+
+    frames, sounds = normal(2, 3, 4), normal(2, 30)
+    output = CausalLMOutput(logits=frames)
+    assert torch.equal(output_matrix(output, {"input_values": sounds}), frames.flatten(1))
+    assert torch.equal(output_matrix(output, {"input_ids": torch.ones(2, 3, dtype=torch.int64)}), frames[:, -1])
+
+
 def test_hidden_maps_are_flattened_not_averaged_as_tokens() -> None:
     maps = normal(2, 3, 4, 4)
     assert torch.equal(output_matrix(Hugging(last_hidden_state=maps), {"attention_mask": None}), maps.reshape(2, -1))

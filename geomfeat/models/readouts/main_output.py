@@ -14,11 +14,15 @@ from geomfeat.models.readouts.named import TokenReadout
 from geomfeat.models.readouts.token_masks import mask_of_output, valid_tokens
 
 LOGITS, HIDDEN = "logits", "last_hidden_state"
+# What a projection makes of the hidden states that are returned beside it.
+EMBEDDINGS = ("image_embeds", "text_embeds", "audio_embeds", "video_embeds")
+SOUNDS = {"input_values", "input_features"}  # inputs of networks that hear
+TOKENS = {"input_ids", "decoder_input_ids", "inputs_embeds", "decoder_inputs_embeds"}
 
 
 @dataclass(frozen=True, eq=False)
 class MainOutput:
-    """A tensor (n, ...), the name it had ("logits", "last_hidden_state", "" for any other), and what returned it.
+    """A tensor (n, ...), the name it had ("logits", "image_embeds", ..., "" for any other), and what returned it.
 
     Attributes:
         kind: the type of what the model returned. decoded: whether it is of a decoder beside an encoder.
@@ -38,14 +42,14 @@ class MainOutput:
 
         The next token is what a language model was trained to say; hidden states are averaged, as sentence embeddings
         are; what a masked language model says of a sequence is the mean over its tokens; other tensors over the tokens
-        of the mask lose their padding.
+        of the mask lose their padding. A recogniser of speech says something in every frame of a sound.
         """
         if self.tensor.ndim != 3:
             return None
         if self.name == HIDDEN:
             return TokenReadout("mean")
         if self.name == LOGITS and any(part in self.kind for part in ("CausalLM", "Seq2SeqLM")):
-            return TokenReadout("last")
+            return None if _is_sound(inputs) else TokenReadout("last")
         if self.name == LOGITS and "MaskedLM" in self.kind:
             return TokenReadout("mean")
         valid = None if self.decoded else valid_tokens(inputs)
@@ -53,7 +57,7 @@ class MainOutput:
 
 
 def main_output(output: Any) -> MainOutput:
-    """`logits` where there is one, else `last_hidden_state`, else the first tensor of nested values in order.
+    """`logits` where there is one, else `last_hidden_state` or its projection, else the first tensor of nested values.
 
     Raises BadInput where there is none, or where it holds no real floating-point numbers.
 
@@ -69,9 +73,10 @@ def main_output(output: Any) -> MainOutput:
 
 def _found(output: Any) -> MainOutput | None:
     get = output.get if isinstance(output, Mapping) else lambda key: getattr(output, key, None)
-    for name in (LOGITS, HIDDEN):
+    projected = EMBEDDINGS if isinstance(get(HIDDEN), Tensor) else ()
+    for name in (LOGITS, *projected, HIDDEN):
         tensor = get(name)
-        if isinstance(tensor, Tensor):
+        if isinstance(tensor, Tensor) and (name not in projected or tensor.ndim == 2):
             decoded = isinstance(get("encoder_last_hidden_state"), Tensor)
             return MainOutput(tensor, name, type(output).__name__, decoded)
     if dataclasses.is_dataclass(output) and not isinstance(output, Mapping):
@@ -82,6 +87,11 @@ def _found(output: Any) -> MainOutput | None:
         if found is not None:
             return found
     return None
+
+
+def _is_sound(inputs: Any) -> bool:
+    """Whether a network is given sounds and no tokens."""
+    return isinstance(inputs, Mapping) and not SOUNDS.isdisjoint(inputs) and TOKENS.isdisjoint(inputs)
 
 
 def described(output: Any) -> str:
