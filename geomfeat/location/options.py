@@ -19,7 +19,7 @@ class LocateOptions:
         share_left: share of the change that remains when the linear response stops; default None: R is the mean over
             nine of them, from .001 to .1.
         n_bootstrap: resamples of the probes behind the interval, at least 2; default None: 20, or 6 for more than a
-            million parameters, or as much work (5e9 entries of the Jacobian of all outputs).
+            million parameters, or as much work (5e9 entries of the Jacobian of all outputs, or 8,192 rows of it).
         n_reinitialisations: sets of fresh weights where the initial ones are not known, then at least 4; default 4.
         method, projections: see `linearised_task`. Default "auto" and None: all outputs. For as much work and more than
             16 outputs these are solved for by a guess at their kernel (`through_all_outputs`) and resamples go through

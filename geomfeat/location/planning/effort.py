@@ -13,6 +13,8 @@ BOOTSTRAP, HEAVY_BOOTSTRAP, HEAVY_PROJECTIONS = 20, 6, 4
 # Entries n C p of the Jacobian of all outputs, above which some hundred products with it, for each of thirty solutions,
 # take minutes on one core: then as for a heavy network, whatever its number of parameters.
 ENTRIES = 5e9
+# Rows n C above which they do so for the smallest network: each product is a pass of it, which has a least time.
+MOST_ROWS = 8192
 ORDERS, HEAVY_ORDERS = 4, 1  # random orders of the probes to average the growth of R with their number over
 
 
@@ -57,5 +59,6 @@ def effort_of(observed: Observed, options: LocateOptions, *, known: bool, climbe
 
 def _is_heavy(observed: Observed) -> bool:
     n_outputs = observed.outputs.shape[1]
-    entries = len(observed.rows) * n_outputs * observed.network.f.n_parameters
-    return observed.network.is_heavy or (n_outputs > MANY_OUTPUTS and entries > ENTRIES)
+    rows = len(observed.rows) * n_outputs
+    many = rows > MOST_ROWS or rows * observed.network.f.n_parameters > ENTRIES
+    return observed.network.is_heavy or (n_outputs > MANY_OUTPUTS and many)

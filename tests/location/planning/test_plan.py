@@ -126,6 +126,13 @@ def test_outputs_that_are_no_linear_layer_go_through_few_directions(monkeypatch:
     assert plan_location(trained(odd), inputs(), initial=odd).way == costs.FEW
 
 
+@pytest.mark.parametrize(("n_outputs", "way"), [(200, costs.PRODUCTS), (300, costs.FACTORS)])
+def test_many_outputs_go_through_few_directions_however_small_the_network(n_outputs: int, way: str) -> None:
+    """As of a recogniser of speech, which says something in every frame."""
+    start = nn.Sequential(net(n_outputs), nn.Softplus())
+    assert plan_location(trained(start), inputs(), initial=start).way == way
+
+
 def test_more_probes_take_longer_and_fresh_starts_are_counted() -> None:
     start = net()
     few, many = (
