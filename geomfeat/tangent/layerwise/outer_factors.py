@@ -28,6 +28,10 @@ class Rows:
         """Some of the samples."""
         return Rows(self.g[rows])
 
+    def trimmed(self) -> "Rows":
+        """These."""
+        return self
+
     def total(self, weights: Tensor) -> Tensor:
         """(p,) sum over samples, weighted, for the first output."""
         return weights @ self.g[:, 0]
@@ -62,6 +66,10 @@ class Outer:
     def take(self, rows: slice | Tensor) -> "Outer":
         """Some of the samples."""
         return Outer(tuple((lambda a=a: a()[rows], d[rows]) for a, d in self.parts), self.width, self.with_bias)
+
+    def trimmed(self) -> "Outer":
+        """Without positions at which all deltas are zero, as most of a read-out are where one token is read."""
+        return Outer(tuple(_trimmed(a, d) for a, d in self.parts), self.width, self.with_bias)
 
     def inputs(self) -> Tensor:
         """Over all uses: more positions."""
@@ -128,6 +136,17 @@ class Outer:
             g = gradients(a, d[:, :, :, part], self.width).flatten(2)
             h = g if e is d else gradients(b, e[:, :, :, part], self.width).flatten(2)
             add_rows(out, g, h, symmetric)
+
+
+def _trimmed(inputs: Callable[[], Tensor], deltas: Tensor) -> tuple[Callable[[], Tensor], Tensor]:
+    idle = torch.ones(deltas.shape[-1], dtype=torch.bool, device=deltas.device)
+    for sample in deltas:  # mostly the first one tells that there is no such position
+        idle &= ~(sample != 0).flatten(0, 2).any(0)
+        if not idle.any():
+            return inputs, deltas
+    idle[0] = idle[0] & ~bool(idle.all())
+    live = torch.nonzero(~idle).flatten()
+    return (lambda: inputs()[..., live]), deltas[..., live]
 
 
 def add_own_products(out: Tensor, g: Tensor, h: Tensor) -> None:

@@ -39,6 +39,10 @@ class Scaled:
         """Some of the samples."""
         return Scaled(self.factor.take(rows), self.scale)
 
+    def trimmed(self) -> Scaled:
+        """Without positions at which all deltas are zero."""
+        return Scaled(self.factor.trimmed(), self.scale)
+
     def total(self, weights: Tensor) -> Tensor:
         """(groups out in,) sum over samples, weighted, for the first output; without the bias."""
         scale = self.scale[..., :-1] if self.with_bias else self.scale

@@ -27,6 +27,10 @@ class Tied:
         """Some of the samples."""
         return Tied(self.first.take(rows), self.second.take(rows))
 
+    def trimmed(self) -> "Tied":
+        """Without positions at which all deltas are zero."""
+        return Tied(self.first.trimmed(), self.second.trimmed())
+
     def total(self, weights: Tensor) -> Tensor:
         """(out in,) sum over samples, weighted, for the first output, in the shape of the first use."""
         out = self.first.deltas().shape[3]
