@@ -119,8 +119,8 @@ class Demand:
 
     Attributes:
         by_share: share left -> layer -> log10 of the layer's relative movement. responses: one for each share.
-        pulled: returns Dtheta of the middle share, name -> tensor; from factors of the Jacobian, where they are kept, it
-            is computed at every call, since each is as large as the network.
+        pulled: returns Dtheta of the middle share, name -> tensor; from factors of the Jacobian it is computed at every
+            call, since each is as large as the network.
     """
 
     by_share: Mapping[float, Mapping[str, float]]
