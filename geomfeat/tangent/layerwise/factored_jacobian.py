@@ -66,22 +66,26 @@ class FactoredJacobian:
         rows = torch.nonzero(a.any(1)).flatten()
         out: dict[str, Tensor] = {}
         for where, factor in self.factors.items():
-            g = (factor if len(rows) == self.n else factor.take(rows)).combined(a[rows])
+            strides = where[1][2]
+            some = factor if len(rows) == self.n else factor.take(rows)
+            g = some.combined(a[rows], flipped=len(strides) == 2 and strides[0] < strides[1])
             if isinstance(factor, Outer | Scaled) and factor.with_bias:
-                g = g.view(-1, factor.width)
-                self._put(out, self.biases[where], g[:, -1])
-                g = g[:, :-1]
+                self._put(out, self.biases[where], g[..., -1])
+                g = g[..., :-1]
             self._put(out, where, g)
         return {name: out[name] if name in out else torch.zeros_like(value) for name, value in self.f.theta.items()}
 
     def _put(self, out: dict[str, Tensor], where: Where, g: Tensor) -> None:
         name, (offset, shape, strides) = where
-        value = self.f.theta[name]
+        value, g = self.f.theta[name], g.reshape(shape)
         whole = name not in out and g.numel() == value.numel()
+        if whole and g.stride() == strides:
+            out[name] = g.as_strided(value.shape, value.stride(), g.storage_offset())
+            return
         base = out.setdefault(name, torch.empty_like(value) if whole else torch.zeros_like(value))
         # `where` gives places in the parameter's own memory, whose layout these keep for dense tensors.
         place = base.as_strided(shape, strides, base.storage_offset() + offset)
-        place.copy_(g.reshape(shape)) if whole else place.add_(g.reshape(shape))
+        place.copy_(g) if whole else place.add_(g)
 
 
 def factored_jacobian(f: Functional, inputs: Any, cotangents: Tensor) -> FactoredJacobian | None:

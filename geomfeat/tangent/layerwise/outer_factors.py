@@ -36,7 +36,7 @@ class Rows:
         """(p,) sum over samples, weighted, for the first output."""
         return weights @ self.g[:, 0]
 
-    def combined(self, coefficients: Tensor) -> Tensor:
+    def combined(self, coefficients: Tensor, *, flipped: bool = False) -> Tensor:
         """(p,) sum over samples and outputs with coefficients (n, k)."""
         return coefficients.reshape(-1) @ self.g.reshape(-1, self.g.shape[2])
 
@@ -84,13 +84,18 @@ class Outer:
         g = self._summed(self.deltas()[:, 0] * weights[:, None, None, None])
         return (g[..., :-1] if self.with_bias else g).reshape(-1)
 
-    def combined(self, coefficients: Tensor) -> Tensor:
-        """(groups out in,) sum over samples and outputs with coefficients (n, k); in includes the bias's 1."""
-        return self._summed(torch.einsum("nk,nkgot->ngot", coefficients, self.deltas())).reshape(-1)
+    def combined(self, coefficients: Tensor, *, flipped: bool = False) -> Tensor:
+        """(groups, out, in) sum over samples and outputs with coefficients (n, k); in includes the bias's 1.
 
-    def _summed(self, d: Tensor) -> Tensor:
+        `flipped`: stored input by input, where that saves a copy.
+        """
+        return self._summed(torch.einsum("nk,nkgot->ngot", coefficients, self.deltas()), flipped)
+
+    def _summed(self, d: Tensor, flipped: bool = False) -> Tensor:
         """(groups, out, in) sum over samples of the gradients with these deltas (n, groups, out, positions)."""
         together = self.inputs().movedim(0, -2).flatten(-2)[None]
+        if flipped and together.is_floating_point():
+            return (together[0] @ d.movedim(0, -2).flatten(-2).mT).mT
         return gradients(together, d[:, None].movedim(0, -2).flatten(-2)[None], self.width)[0, 0]
 
     def add(self, out: Tensor, other: "Outer", symmetric: bool) -> None:

@@ -48,9 +48,9 @@ class Scaled:
         scale = self.scale[..., :-1] if self.with_bias else self.scale
         return self.factor.total(weights) * scale.reshape(-1)
 
-    def combined(self, coefficients: Tensor) -> Tensor:
-        """(groups out in,) sum over samples and outputs with coefficients (n, k); in includes the bias's 1."""
-        return self.factor.combined(coefficients) * self.scale.reshape(-1)
+    def combined(self, coefficients: Tensor, *, flipped: bool = False) -> Tensor:
+        """(groups, out, in) sum over samples and outputs with coefficients (n, k); in includes the bias's 1."""
+        return self.factor.combined(coefficients, flipped=flipped) * self.scale
 
     def add(self, out: Tensor, other: Scaled, symmetric: bool) -> None:
         """Add all products with `other` to `out` (n, k, n2, k), or (n, 1, n2, 1) for the sum over outputs."""
