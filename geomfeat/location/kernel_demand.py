@@ -65,6 +65,8 @@ class KernelDemand:
 
 
 KernelAt = Callable[[Functional], Tensor]
+# Name -> tensor, or what returns it anew, where it is as large as the network and need not be held.
+Direction = Mapping[str, Tensor] | Callable[[], Mapping[str, Tensor]]
 
 
 def kernel_demand(
@@ -103,7 +105,7 @@ def kernel_demand(
 def demand_on_target(
     f: Functional,
     inputs: Any,
-    direction: Mapping[str, Tensor],
+    direction: Direction,
     coefficients: Tensor,
     *,
     precision: float = PRECISION,
@@ -127,7 +129,7 @@ def demand_on_target(
 def _reach(
     kernel: KernelAt,
     f: Functional,
-    direction: Mapping[str, Tensor],
+    direction: Direction,
     share: float,
     precision: float,
     start: Tensor | None = None,
@@ -144,7 +146,8 @@ def _reach(
         nonlocal steps
         steps += 1
         s = 10**log_s
-        moved = float((kernel(f.at({**f.theta, **moved_along(f.theta, direction, s)})) - start).norm()) / size
+        theta = moved_along(f.theta, direction() if callable(direction) else direction, s)
+        moved = float((kernel(f.at({**f.theta, **theta})) - start).norm()) / size
         return math.log10(moved) if moved > rounding else -math.inf
 
     goal = math.log10(share)

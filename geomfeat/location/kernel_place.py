@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from geomfeat.location.demand import LinearisedTask, responses_of
 from geomfeat.location.kernel_by_layer import Grams, change_by_layer
-from geomfeat.location.kernel_demand import CHANGED, PRECISION, KernelDemand, demand_on_target, kernel_demand
+from geomfeat.location.kernel_demand import CHANGED, PRECISION, Direction, KernelDemand, demand_on_target, kernel_demand
 from geomfeat.location.kernel_forms import KernelForm, compact_kernel, formed_kernel, kernel_product, whole_of
 from geomfeat.location.kernel_interval import OfResample, Resample, ResampledResponse, Squares, along_response, measured
 from geomfeat.models.functional import Functional
@@ -173,11 +173,14 @@ def _demands(f: Functional, task: LinearisedTask, form: KernelForm, near: Kernel
     del direction  # each is as large as the network
     direction = _pulled(f, task, middle)
     outputs, start = value_and_jvp(f, f.inputs(task.inputs), direction, rough=form.is_sketch)
+    shorter = _length(direction) / length
+    along: Direction = direction if task.rows is None else partial(_pulled, f, task, middle)
+    del direction
     on_target = demand_on_target(
-        f, task.inputs, direction, _coefficients(task, middle), precision=ROUGH if form.is_sketch else precision,
+        f, task.inputs, along, _coefficients(task, middle), precision=ROUGH if form.is_sketch else precision,
         start=start.to(WORKING), near=near and near.on_target, rough=form.is_sketch,
     )  # fmt: skip
-    return _Demands(demand, on_target, reached, outputs, _length(direction) / length)
+    return _Demands(demand, on_target, reached, outputs, shorter)
 
 
 def _pulled(f: Functional, task: LinearisedTask, response: Response) -> dict[str, Tensor]:
@@ -226,6 +229,7 @@ def _on_target(f: Functional, task: LinearisedTask, found: _Demands) -> OfResamp
         a = response.coefficients if few.projection is None else response.coefficients @ few.projection.mT
         before = jvp(f, inputs, response.direction, rough=True, values=found.outputs).to(WORKING)
         at = f.at(_reached(f, response.direction, demand, few.energy))
+        response.release()  # a product takes more of its size
         after = kernel_product(at, inputs, a.to(f.device, f.dtype), rough=True)
         return before.square().sum(1), (after - before).square().sum(1)
 

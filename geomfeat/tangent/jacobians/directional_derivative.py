@@ -107,6 +107,7 @@ def _first_right(f: Functional, at: At) -> str:
     pulled = plain_gradient(paired, theta)
     values = {name: value.detach() for name, value in values.items()}
     expected, size = _sum_and_size(pulled, direction)
+    del pulled  # as large as the network
     near = torch.finfo(f.precision).eps ** 0.4
     way = "rows"
     for name in ("forward", "backward twice", "differences"):
@@ -147,8 +148,11 @@ def _in_proportion(value: Tensor, name: str) -> Tensor:
 
 def _sum_and_size(ones: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> tuple[float, float]:
     """Sum of the products, and the root of the sum of their squares: its size where signs are random."""
-    products = [one * others[name] for name, one in ones.items()]
-    return float(sum(p.sum() for p in products)), float(sum(p.square().sum() for p in products)) ** 0.5
+    total, squares = 0.0, 0.0
+    for name, one in ones.items():
+        product = one * others[name]
+        total, squares = total + float(product.sum()), squares + float(product.square().sum())
+    return total, squares**0.5
 
 
 def _change(at: At, theta: Direction, direction: Direction, weights: Direction, step: float) -> float:
