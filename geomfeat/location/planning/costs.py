@@ -44,8 +44,9 @@ AT_PLACE = 5  # kernels along the response, after training, and before
 ON_TARGET = 5  # products for the demand on the target
 IN_INTERVAL, KERNELS_IN_INTERVAL = 2, 1  # products, and kernels, for each resample whose response is kept
 SKETCH = 1.3  # of a product: the time of a kernel's sketch in coordinates that keep its factors
-CHECKS = 6  # products: looking for the rules of layers, verifying them and the ways of differentiation
-COPIES = 12  # of the parameters held at the peak: networks, directions, gradients, and what the allocator keeps
+FROM_FACTORS = 0.5  # of a product: a resample's features along what its factors give
+CHECKS = 4  # products: looking for the rules of layers, verifying them and the ways of differentiation
+COPIES = 5  # of the parameters held at the peak: weights, directions, gradients, and what the allocator keeps
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ class Costs:
         solutions, rows = self.effort.n_bootstrap + 2 * self.effort.orders, n * self.n_outputs
         kept = min(self.effort.n_bootstrap, KEPT if self.way == FORMED else FEW_KEPT)
         first = (len(self.effort.shares) + ON_TARGET + CHECKS) * product
-        again = solutions * product + kept * IN_INTERVAL * product
+        each = FROM_FACTORS if self.way == FACTORS else 1.0
+        again = (solutions * each + kept * IN_INTERVAL) * product
         if self.way == FORMED:
             part = min(n, max(FEWEST, ROWS // self.n_outputs))
             first += kernel + AT_PLACE * self.kernel(part) + len(self.effort.shares) * algebra(rows)
