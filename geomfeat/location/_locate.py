@@ -105,6 +105,8 @@ def locate(
     network = Network.prepare(
         end, inputs, layers=layers, initial=begin, params=params, optimizer=optimizer, readout=reading, device=device
     )
+    # Nothing changes the weights before this returns, and copies of large networks would be most of its memory.
+    network = replace(network, borrowed=True)
     return locate_network(
         network, labels, begin, factory=factory, groups=groups, ladder=ladder, seed=seed, progress=progress,
         options=options,

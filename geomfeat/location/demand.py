@@ -14,7 +14,7 @@ it is: it cancels between J and the change.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -65,6 +65,7 @@ class LinearisedTask:
         frozen: layers that did not move, which are left out of the mean. padding: positions that are no features.
         search: for the responses to the change, where there are very many outputs and a good guess at their kernel.
         few: the same through few directions of these outputs, for what only compares; None where all are as cheap.
+        features: of the layers on all probes at theta0, once they are known; resamples begin with them.
     """
 
     f: Functional
@@ -80,6 +81,7 @@ class LinearisedTask:
     rows: FactoredJacobian | None = None
     search: GuidedSearch | None = None
     few: LinearisedTask | None = None
+    features: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     @property
     def n(self) -> int:
@@ -117,13 +119,14 @@ class Demand:
 
     Attributes:
         by_share: share left -> layer -> log10 of the layer's relative movement. responses: one for each share.
-        direction: Dtheta of the middle share, name -> tensor.
+        pulled: returns Dtheta of the middle share, name -> tensor; from factors of the Jacobian it is computed at every
+            call, since each is as large as the network.
     """
 
     by_share: Mapping[float, Mapping[str, float]]
     responses: tuple[Response, ...]
     frozen: frozenset[str] = frozenset()
-    direction: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
+    pulled: Callable[[], Mapping[str, Tensor]] = field(default=dict, repr=False)
 
     @property
     def layers(self) -> dict[str, float]:
@@ -248,16 +251,22 @@ def solve(task: LinearisedTask, weights: Tensor | None = None, rtol: float = 1e-
 
 def _asked(
     task: LinearisedTask, inputs: Any, rows: Tensor, root: Tensor, response: Response, *, rough: bool
-) -> tuple[dict[str, float], Mapping[str, Tensor]]:
-    """log10 of every layer's relative movement along one response, and Dtheta."""
+) -> tuple[dict[str, float], Callable[[], Mapping[str, Tensor]]]:
+    """log10 of every layer's relative movement along one response, and a function that returns Dtheta."""
     cotangent = root * response.coefficients.reshape(len(rows), -1).to(root.device)
     if task.rows is None:
         direction = vjp(task.f, inputs, cotangent)
+        pulled: Callable[[], Mapping[str, Tensor]] = lambda: direction  # noqa: E731
     else:
         every = cotangent.new_zeros(task.change.shape)
         every[rows.to(every.device)] = cotangent
-        direction = task.rows.pulled(every)
-    moved = feature_jvp(task.f, inputs, task.layers, direction, rough=rough)
+        pulled = partial(task.rows.pulled, every)
+    known = {name: h[rows.to(h.device)] for name, h in task.features.items()} or None
+    # Features are the same whatever is read out; of the whole network more is checked already.
+    f = task.f if task.rows is None else task.rows.f
+    moved = feature_jvp(f, inputs, task.layers, pulled(), rough=rough or known is not None, values=known)
+    if task.rows is not None and len(rows) == task.n:
+        task.features.update({name: h for name, (h, _) in moved.items()})
     layers = {}
     for name, (feature, tangent) in moved.items():
         if task.padding is not None:
@@ -268,7 +277,7 @@ def _asked(
         # Movement is linear in the change, so the movement for the projected change is scaled up to the whole one.
         length = task.energy * float((root * tangent.to(WORKING)).norm())
         layers[name] = math.nan if size == 0.0 else math.log10(length / size) if length > 0 else -math.inf
-    return layers, direction
+    return layers, pulled
 
 
 def responses_of(task: LinearisedTask, *shares: float, rows: Tensor | None = None) -> tuple[Response, ...]:

@@ -44,10 +44,7 @@ def _resample(task: LinearisedTask, weights: Tensor, found: Demand) -> Resample:
     coefficients = torch.zeros_like(task.change)
     own = found.response.coefficients.reshape(len(rows), -1).to(coefficients)
     coefficients[rows] = weights.to(own.device)[rows].sqrt()[:, None] * own
-    factors, direction = task.rows, found.direction
-    if factors is None:
-        return Resample(weights, ResampledResponse(coefficients, lambda: direction))
-    return Resample(weights, ResampledResponse(coefficients, lambda: factors.pulled(coefficients)))
+    return Resample(weights, ResampledResponse(coefficients, found.pulled))
 
 
 def by_probes(

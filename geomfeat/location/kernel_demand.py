@@ -30,6 +30,7 @@ from geomfeat.models.functional import Functional
 from geomfeat.models.nested_inputs import n_samples
 from geomfeat.numerics import WORKING
 from geomfeat.tangent import ntk
+from geomfeat.tangent.jacobians.derivative_checks import moved_along
 
 CHANGED, CHANGED_ON_TARGET = 0.2, 0.5
 # The change of a kernel grows as s (its derivative along Dtheta) or s^2 (where that vanishes), and as other powers in
@@ -64,6 +65,8 @@ class KernelDemand:
 
 
 KernelAt = Callable[[Functional], Tensor]
+# Name -> tensor, or what returns it anew, where it is as large as the network and need not be held.
+Direction = Mapping[str, Tensor] | Callable[[], Mapping[str, Tensor]]
 
 
 def kernel_demand(
@@ -102,30 +105,31 @@ def kernel_demand(
 def demand_on_target(
     f: Functional,
     inputs: Any,
-    direction: Mapping[str, Tensor],
+    direction: Direction,
     coefficients: Tensor,
     *,
     precision: float = PRECISION,
+    start: Tensor | None = None,
     near: KernelDemand | None = None,
     rough: bool = False,
 ) -> KernelDemand:
     """kappa_a: the demand on the part of the kernel that acts on the target, by products alone.
 
     Args:
-        direction: Dtheta = J' a. coefficients: (n, C) a. rough: of the products, see `jvp`. Others as in
-            `kernel_demand`.
+        direction: Dtheta = J' a. coefficients: (n, C) a. start: (n, C) J Dtheta, if it is known. rough: of the
+            products, see `jvp`. Others as in `kernel_demand`.
     """
     inputs = f.inputs(inputs)
     a = coefficients.to(f.device, f.dtype).reshape(n_samples(inputs), -1)
     return _reach(
-        lambda at: kernel_product(at, inputs, a, rough=rough), f, direction, CHANGED_ON_TARGET, precision, near=near
+        lambda at: kernel_product(at, inputs, a, rough=rough), f, direction, CHANGED_ON_TARGET, precision, start, near
     )  # fmt: skip
 
 
 def _reach(
     kernel: KernelAt,
     f: Functional,
-    direction: Mapping[str, Tensor],
+    direction: Direction,
     share: float,
     precision: float,
     start: Tensor | None = None,
@@ -142,8 +146,8 @@ def _reach(
         nonlocal steps
         steps += 1
         s = 10**log_s
-        theta = {name: value + s * direction[name] if name in direction else value for name, value in f.theta.items()}
-        moved = float((kernel(f.at(theta)) - start).norm()) / size
+        theta = moved_along(f.theta, direction() if callable(direction) else direction, s)
+        moved = float((kernel(f.at({**f.theta, **theta})) - start).norm()) / size
         return math.log10(moved) if moved > rounding else -math.inf
 
     goal = math.log10(share)

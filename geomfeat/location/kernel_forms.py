@@ -15,10 +15,12 @@ from torch import Tensor
 
 from geomfeat.location.kernel_by_layer import Grams, grams_by_module
 from geomfeat.location.kernel_interval import pair_squares
-from geomfeat.location.kernel_sketch import SUMS, kernel_sketch
+from geomfeat.location.kernel_sketch import SUMS, kernel_sketch, n_outputs_of
 from geomfeat.models.functional import Functional
+from geomfeat.models.nested_inputs import n_samples
 from geomfeat.numerics import WORKING, stream
-from geomfeat.tangent import jvp, ntk, vjp
+from geomfeat.tangent import jvp, ntk
+from geomfeat.tangent.jacobians.products import value_and_vjp
 
 # Vectors in place of the whole kernel: |K v| over 8 random v is |K|_F within 4 % (standard deviation, measured).
 VECTORS = 8
@@ -45,9 +47,14 @@ class KernelForm:
     first: Grams | None = None
 
     @property
-    def is_rough(self) -> bool:
-        """Whether nothing takes less work than the kernel itself."""
-        return self.rough is self.whole
+    def is_formed(self) -> bool:
+        """Whether it is the kernel itself and no estimate."""
+        return self.start is not None and self.first is None
+
+    @property
+    def is_sketch(self) -> bool:
+        """Whether it is an estimate by few sums of the outputs, as a large network's is."""
+        return self.first is not None
 
 
 def formed_kernel(f: Functional, inputs: Any, n_outputs: int, start: Tensor, seed: int) -> KernelForm:
@@ -86,15 +93,15 @@ def whole_of(parts: Grams) -> Tensor:
 def vectors_of(f: Functional, inputs: Any, count: int, seed: int) -> Callable[[Functional], Tensor]:
     """(count, n, C) K v for a few random v of unit variance, the same at all weights: their norms estimate |K|_F."""
     inputs = f.inputs(inputs)
-    with torch.no_grad():
-        n, c = f(f.theta, inputs).shape
+    n, c = n_samples(inputs), n_outputs_of(f, inputs)
     draws = torch.randn(count, n, c, generator=stream(seed, "kernel demand"), dtype=WORKING).to(f.device, f.dtype)
     return lambda at: torch.stack([kernel_product(at, inputs, v) for v in draws])
 
 
 def kernel_product(f: Functional, inputs: Any, v: Tensor, *, rough: bool = False) -> Tensor:
     """K v = J J' v, (n, C); `rough`: see `jvp`."""
-    return jvp(f, inputs, vjp(f, inputs, v), rough=rough).to(WORKING)
+    values, pulled = value_and_vjp(f, inputs, v)
+    return jvp(f, inputs, pulled, rough=rough, values=values).to(WORKING)
 
 
 def _by_probe(products: Tensor) -> Tensor:

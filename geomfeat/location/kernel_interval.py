@@ -2,8 +2,8 @@
 
 A resample counts probe i w_i times. What was measured by pairs of probes (the kernel's change) or by probes (the gap)
 is then counted with weights w_i w_j, or w_i. A demand also has another linear response Dtheta_w = J' a_w in every
-resample, which its solution gives. The kernel's relative change c_w at s* Dtheta_w is measured on two random vectors,
-the same for all resamples; that on the target, on a_w. With `slope` that of log c over log s at s*,
+resample, which its solution gives. The kernel's relative change c_w at s* Dtheta_w is measured on two random vectors
+or sums, the same for all resamples; that on the target, on a_w. With `slope` that of log c over log s at s*,
 
     kappa_w = kappa + (log10 c_w - log10 c) / slope.
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -31,17 +32,20 @@ class ResampledResponse:
     """The linear response of a resample.
 
     Attributes:
-        coefficients: (n, k) a, Dtheta = J' a. pulled: returns Dtheta, name -> tensor; for large networks it is computed
-            at every call, since each is as large as the network.
+        coefficients: (n, k) a, Dtheta = J' a. pulled: returns Dtheta, name -> tensor.
     """
 
     coefficients: Tensor
     pulled: Callable[[], Mapping[str, Tensor]]
 
-    @property
+    @cached_property
     def direction(self) -> Mapping[str, Tensor]:
         """Dtheta."""
         return self.pulled()
+
+    def release(self) -> None:
+        """Forget Dtheta, which is as large as the network, until it is asked for again."""
+        vars(self).pop("direction", None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +103,13 @@ def pair_squares(kernel: Tensor, n_outputs: int) -> Tensor:
 
 def standard_errors(numbers: Mapping[str, OfResample], resamples: list[Resample]) -> dict[str, float]:
     """Name -> standard deviation over the resamples, in decades; NaN where fewer than two of them know it."""
-    return {name: _deviation([of(resample) for resample in resamples]) for name, of in numbers.items()}
+    found: dict[str, list[float]] = {name: [] for name in numbers}
+    for resample in resamples:
+        for name, of in numbers.items():
+            found[name].append(of(resample))
+        if resample.response is not None:
+            resample.response.release()
+    return {name: _deviation(values) for name, values in found.items()}
 
 
 def _deviation(values: list[float]) -> float:

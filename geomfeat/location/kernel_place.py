@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from geomfeat.location.demand import LinearisedTask, responses_of
-from geomfeat.location.kernel_by_layer import change_by_layer
-from geomfeat.location.kernel_demand import PRECISION, KernelDemand, demand_on_target, kernel_demand
+from geomfeat.location.kernel_by_layer import Grams, change_by_layer
+from geomfeat.location.kernel_demand import CHANGED, PRECISION, Direction, KernelDemand, demand_on_target, kernel_demand
 from geomfeat.location.kernel_forms import KernelForm, compact_kernel, formed_kernel, kernel_product, whole_of
 from geomfeat.location.kernel_interval import OfResample, Resample, ResampledResponse, Squares, along_response, measured
 from geomfeat.models.functional import Functional
@@ -23,6 +23,9 @@ from geomfeat.network import HEAVY, Network
 from geomfeat.numerics import WORKING
 from geomfeat.regimes.linearization.response import Response
 from geomfeat.tangent import jvp, vjp
+from geomfeat.tangent.jacobians.derivative_checks import moved_along
+from geomfeat.tangent.jacobians.products import value_and_jvp
+from geomfeat.tangent.layerwise.factored_jacobian import share_rules
 from geomfeat.tangent.layerwise.structured_kernel import Changed
 
 # The kernel is compared on so many of its rows (n * C) at most, at five points along the response: forming it takes the
@@ -82,10 +85,11 @@ def _place(
     start: Network, end: Network, task: LinearisedTask, change: Tensor, known: bool, compared: tuple[Tensor, KernelForm]
 ) -> KernelPlace:
     rows, form = compared
-    found = _demands(start.f, task, form)
     kernel = form.by_module
-    first, reached = form.first or kernel(start.f), kernel(start.f.at(_reached(start.f, found.direction, found.demand)))
-    of_demand = _spread_of(start.f, form, rows, found.demand)
+    found = _demands(start.f, task, form)
+    first, reached = form.first or kernel(start.f), found.reached
+    energy = task.cheapest.energy
+    of_demand = _spread_of(start.f, form, rows, found.demand, energy)
     of_resample = {
         "kernel_demand": of_demand,
         "kernel_demand_on_target": _on_target(start.f, task, found),
@@ -96,12 +100,13 @@ def _place(
     if not known:
         return KernelPlace(found.demand, found.on_target, by_layer=by_layer, of_resample=of_resample)
     after = end.within(start.space).in_metric(start.metric).f
+    share_rules(start.f, after)
     last, left = kernel(after), _unexplained(start.f, after, task.inputs, change)
     before, changed = whole_of(first), whole_of(last) - whole_of(first)
     outputs = change.square().sum(1), left.square().sum(1)
     moved_by = measured((form.squares(before), form.squares(changed)), rows)
-    # Where nothing is cheaper than the kernel, its change at the response is taken from that at s*, a power of s away.
-    of_response = None if form.is_rough else _spread_of(start.f, form, rows, None)
+    # A sketch's change at the response is taken from that at s*, a power of s away.
+    of_response = None if form.is_sketch else _spread_of(start.f, form, rows, None, energy)
 
     def there(resample: Resample) -> float:
         return found.demand.slope * of_demand(resample) if of_response is None else of_response(resample)
@@ -131,38 +136,82 @@ def rough_place(start: Network, task: LinearisedTask, n_outputs: int, near: Kern
 
 @dataclass(frozen=True, eq=False)
 class _Demands:
-    """Both demands, and the responses that they are along, with the coefficients of the second."""
+    """Both demands, and what is known from their search.
+
+    Attributes:
+        reached: kernels by module at s* of the first; none near those of another start. outputs: (n, C) at theta0.
+        shorter: length of the response of the second over that of the first.
+    """
 
     demand: KernelDemand
     on_target: KernelDemand
-    direction: dict[str, Tensor]
-    towards_target: dict[str, Tensor]
-    coefficients: Tensor
+    reached: Grams
+    outputs: Tensor
+    shorter: float
 
 
 def _demands(f: Functional, task: LinearisedTask, form: KernelForm, near: KernelPlace | None = None) -> _Demands:
     """Both demands, that of the whole kernel in this form."""
-    end, middle = (_coefficients(task, response) for response in responses_of(task, SHARE, SHARE_ON_TARGET))
-    direction, towards_target = vjp(f, task.inputs, end), vjp(f, task.inputs, middle)
-    precision = ROUGH if near is not None else PRECISION if form.start is not None else FAIR
+    end, middle = responses_of(task, SHARE, SHARE_ON_TARGET)
+    precision = ROUGH if near is not None else PRECISION if form.is_formed else FAIR
+    seen: list[Grams] = []
+
+    def kernel(at: Functional) -> Tensor:
+        if not form.is_sketch:
+            return form.whole(at)
+        seen.append(form.by_module(at))
+        return whole_of(seen[-1])
+
+    direction = _pulled(f, task, end)
     demand = kernel_demand(
-        f, task.inputs, direction, kernel=form.whole, precision=precision, start=form.start, near=near and near.demand
+        f, task.inputs, direction, kernel=kernel, precision=precision, start=form.start, near=near and near.demand
     )  # fmt: skip
+    reached: Grams = {}
+    if near is None:
+        reached = _at_demand(seen, form, demand, precision) or form.by_module(f.at(_reached(f, direction, demand)))
+    length = _length(direction)
+    del direction  # each is as large as the network
+    direction = _pulled(f, task, middle)
+    outputs, start = value_and_jvp(f, f.inputs(task.inputs), direction, rough=form.is_sketch)
+    shorter = _length(direction) / length
+    along: Direction = direction if task.rows is None else partial(_pulled, f, task, middle)
+    del direction
     on_target = demand_on_target(
-        f, task.inputs, towards_target, middle, precision=precision if form.first is None else ROUGH,
-        near=near and near.on_target, rough=form.first is not None,
+        f, task.inputs, along, _coefficients(task, middle), precision=ROUGH if form.is_sketch else precision,
+        start=start.to(WORKING), near=near and near.on_target, rough=form.is_sketch,
     )  # fmt: skip
-    return _Demands(demand, on_target, direction, towards_target, middle)
+    return _Demands(demand, on_target, reached, outputs, shorter)
 
 
-def _spread_of(f: Functional, form: KernelForm, rows: Tensor, demand: KernelDemand | None) -> OfResample:
-    """The kernel's change at s* along the response of a resample; without a demand at the response itself."""
-    before = form.start if form.is_rough and form.start is not None else form.rough(f)
+def _pulled(f: Functional, task: LinearisedTask, response: Response) -> dict[str, Tensor]:
+    """Dtheta of a response, for the whole change."""
+    if task.rows is None:
+        return vjp(f, task.inputs, _coefficients(task, response))
+    return task.rows.pulled(task.energy * response.coefficients.reshape(task.change.shape))
+
+
+def _at_demand(seen: list[Grams], form: KernelForm, demand: KernelDemand, precision: float) -> Grams | None:
+    """Of the kernels that a search saw, the one at s*, as far as its precision goes; None for none."""
+    if form.start is None or not math.isfinite(demand.demand):
+        return None
+    for parts in reversed(seen):
+        change = float((whole_of(parts) - form.start).norm() / form.start.norm())
+        if change > 0 and abs(math.log10(change / CHANGED)) <= precision * demand.slope:
+            return parts
+    return None
+
+
+def _spread_of(f: Functional, form: KernelForm, rows: Tensor, demand: KernelDemand | None, energy: float) -> OfResample:
+    """The kernel's change at s* along the response of a resample; without a demand at the response itself.
+
+    `energy`: of the task that was resampled, by which responses to the whole change are longer.
+    """
+    before = form.start if form.is_sketch and form.start is not None else form.rough(f)
 
     @cache
     def squares(response: ResampledResponse) -> Squares:
         try:
-            after = form.rough(f.at(_reached(f, response.direction, demand)))
+            after = form.rough(f.at(_reached(f, response.direction, demand, energy)))
         except Changed:  # no number of this resample
             after = torch.full_like(before, math.nan)
         return form.rough_squares(before), form.rough_squares(after - before)
@@ -173,13 +222,15 @@ def _spread_of(f: Functional, form: KernelForm, rows: Tensor, demand: KernelDema
 def _on_target(f: Functional, task: LinearisedTask, found: _Demands) -> OfResample:
     """The same on the target, K a; a resample's response is of the share of the other demand, so it is shortened."""
     inputs, rows = f.inputs(task.inputs), torch.arange(task.n, device=f.device)
-    shorter = _length(found.towards_target) / _length(found.direction)
-    demand = replace(found.on_target, demand=found.on_target.demand - math.log10(shorter))
+    demand = replace(found.on_target, demand=found.on_target.demand - math.log10(found.shorter))
+    few = task.cheapest
 
     def squares(response: ResampledResponse) -> Squares:
-        a = _of_all_outputs(task.cheapest, response.coefficients).to(f.device, f.dtype)
-        before = jvp(f, inputs, response.direction, rough=True).to(WORKING)
-        after = kernel_product(f.at(_reached(f, response.direction, demand)), inputs, a, rough=True)
+        a = response.coefficients if few.projection is None else response.coefficients @ few.projection.mT
+        before = jvp(f, inputs, response.direction, rough=True, values=found.outputs).to(WORKING)
+        at = f.at(_reached(f, response.direction, demand, few.energy))
+        response.release()  # a product takes more of its size
+        after = kernel_product(at, inputs, a.to(f.device, f.dtype), rough=True)
         return before.square().sum(1), (after - before).square().sum(1)
 
     return along_response(squares, rows, demand.slope)
@@ -189,10 +240,12 @@ def _length(direction: Mapping[str, Tensor]) -> float:
     return math.sqrt(sum(float(d.square().sum()) for d in direction.values()))
 
 
-def _reached(f: Functional, direction: Mapping[str, Tensor], demand: KernelDemand | None) -> dict[str, Tensor]:
-    """theta0 + s* Dtheta; at s = 1 without a demand, and where the kernel never changes by its share."""
-    s = 10**-demand.demand if demand is not None and math.isfinite(demand.demand) else 1.0
-    return {name: value + s * direction[name] if name in direction else value for name, value in f.theta.items()}
+def _reached(
+    f: Functional, direction: Mapping[str, Tensor], demand: KernelDemand | None, energy: float = 1.0
+) -> dict[str, Tensor]:
+    """theta0 + s* energy Dtheta; at s = 1 without a demand, and where the kernel never changes by its share."""
+    s = energy * (10**-demand.demand if demand is not None and math.isfinite(demand.demand) else 1.0)
+    return {**f.theta, **moved_along(f.theta, direction, s)}
 
 
 def _unexplained(f: Functional, after: Functional, inputs: Any, change: Tensor) -> Tensor:
@@ -220,8 +273,5 @@ def _compared(
 
 def _coefficients(task: LinearisedTask, response: Response) -> Tensor:
     """(n, C) a of all outputs, with Dtheta = J' a."""
-    return _of_all_outputs(task, response.coefficients.reshape(task.change.shape))
-
-
-def _of_all_outputs(task: LinearisedTask, a: Tensor) -> Tensor:
+    a = response.coefficients.reshape(task.change.shape)
     return a if task.projection is None else task.energy * a @ task.projection.mT

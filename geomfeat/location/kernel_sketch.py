@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from geomfeat.models.functional import Functional
-from geomfeat.models.nested_inputs import n_samples
+from geomfeat.models.nested_inputs import n_samples, take
 from geomfeat.numerics import WORKING, stream
 from geomfeat.tangent.layerwise.factored_jacobian import FactoredJacobian, factored_jacobian
 from geomfeat.tangent.layerwise.structured_kernel import Changed
@@ -34,8 +34,7 @@ def kernel_sketch(f: Functional, inputs: Any, seed: int, sums: int = SUMS) -> tu
     computes in another way than at the first, so that they do not hold there, the sketch raises Changed.
     """
     inputs = f.inputs(inputs)
-    with torch.no_grad():
-        n, c = n_samples(inputs), f(f.theta, inputs).shape[1]
+    n, c = n_samples(inputs), n_outputs_of(f, inputs)
     draws = torch.randn(n, c, sums, generator=stream(seed, "kernel sketch"), dtype=WORKING).to(f.device, f.dtype)
     weights = _weights(n, sums).to(f.device)
 
@@ -50,6 +49,12 @@ def kernel_sketch(f: Functional, inputs: Any, seed: int, sums: int = SUMS) -> tu
 
     first = factored_jacobian(f, inputs, draws)
     return None if first is None else (at, sketched(first))
+
+
+def n_outputs_of(f: Functional, inputs: Any) -> int:
+    """Number of outputs, from a pass of two samples."""
+    with torch.no_grad():
+        return f(f.theta, take(inputs, slice(0, 2))).shape[1]
 
 
 def _weights(n: int, k: int) -> Tensor:

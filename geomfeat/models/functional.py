@@ -167,6 +167,21 @@ class Functional:
         theta = {name: value * self.scale.get(name, 1.0) for name, value in self.theta.items()}
         return replace(self, theta=theta, scale={})
 
+    def borrowing(self, model: nn.Module) -> Functional:
+        """The same function on the weights of `model`, of which it is a copy, where they are of its type and device.
+
+        No second copy is held then, so nothing may change them as long as this is used.
+        """
+        kept = {}
+        for (name, own), given in zip(self.model.named_parameters(), unwrapped(model).parameters(), strict=True):
+            if (own.dtype, own.device, own.shape) == (given.dtype, given.device, given.shape):
+                own.data = given.data
+                kept[name] = real_pairs(own.detach())
+        theta, fixed = ({n: kept.get(n, value) for n, value in held.items()} for held in (self.theta, self.fixed))
+        other = replace(self, theta=theta, fixed=fixed)
+        other.known.update(self.known)
+        return other
+
     def at(self, theta: Mapping[str, Tensor]) -> Functional:
         """The same function at other parameters; what was checked about its derivatives holds there too."""
         other = replace(self, theta=dict(theta))

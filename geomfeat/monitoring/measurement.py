@@ -139,7 +139,7 @@ class Measurement:
             demand = solve(task, rtol=ROUGH)
             if self.kernel != "none":
                 at = now.scaled(metric.scale) if metric.scale else now
-                direction = {name: task.energy * d for name, d in demand.direction.items()}
+                direction = {name: task.energy * d for name, d in demand.pulled().items()}
                 self._compare_kernels(scaled, at, direction, network)
             self._task = None if task.projection is not None or metric is not self._metric else replace(task, f=outline)
         asked, moving = demand.layers, [name for name, of in layers.items() if of["movement"] > -math.inf]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from geomfeat.errors import BadInput
-from geomfeat.location.demand import FEW_SHARES, MIDDLE, SHARES, Demand, linearised_task, solve
+from geomfeat.location.demand import FEW_SHARES, MIDDLE, ROUGH, SHARES, Demand, linearised_task, solve
 from geomfeat.location.demand_interval import bootstrap, by_probes, spread
 from geomfeat.location.movement import movement, outputs_and_features
 from geomfeat.models.functional import functional
@@ -276,3 +276,18 @@ def test_the_response_of_a_resample_is_that_of_its_coefficients() -> None:
         again = vjp(f, x, one.response.coefficients)
         for name, step in one.response.direction.items():
             torch.testing.assert_close(again[name], step, rtol=1e-9, atol=1e-12)
+
+
+def test_resamples_from_known_features_differ_by_a_thousandth_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("geomfeat.location.demand.FACTORED", 0)
+    model, x, change = mlp(4, (60, 50), 30, activation="relu", seed=0), drawn(24, 4), drawn(24, 30, name="change")
+    weights = torch.bincount(torch.randint(24, (24,), generator=stream(0, "weights")), minlength=24).double()
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        task = linearised_task(functional(model, dtype=dtype), x, change, ["fc1", "fc2"], projections=3)
+        assert task.rows is not None
+        whole = solve(task)
+        assert task.features.keys() == {"fc1", "fc2"}
+        found.append([*whole.layers.values(), *solve(task, weights, rtol=ROUGH).layers.values()])
+    assert found[0] == pytest.approx(found[1], abs=1e-3)
+    assert found[0] != found[1]

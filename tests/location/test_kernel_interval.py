@@ -42,6 +42,16 @@ def test_a_demand_goes_by_the_response_of_its_resample() -> None:
     assert errors["kernel_demand"] == pytest.approx(math.sqrt(0.5))
 
 
+def test_a_response_is_computed_once_for_all_numbers_and_then_let_go() -> None:
+    taken: list[int] = []
+    responses = [ResampledResponse(torch.ones(3, 1), lambda: taken.append(1) or {"w": torch.tensor(2.0)})]
+    of = {name: along_response(of_size, torch.arange(3)) for name in ("one", "other")}
+    standard_errors(of, [Resample(torch.ones(3), response) for response in responses])
+    assert len(taken) == 1
+    assert responses[0].direction["w"] == 2.0
+    assert len(taken) == 2
+
+
 def test_resamples_without_a_response_are_left_out_of_a_demand() -> None:
     of = along_response(of_size, torch.arange(3))
     assert math.isnan(standard_errors({"x": of}, [Resample(torch.ones(3))] * 3)["x"])

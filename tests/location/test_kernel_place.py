@@ -11,6 +11,11 @@ from torch.func import functional_call, jacrev, jvp
 
 from geomfeat.errors import BadInput
 from geomfeat.location import LocateOptions, Location, kernel_place, locate
+from geomfeat.location.demand import LinearisedTask, solve
+from geomfeat.location.demand_interval import _resample
+from geomfeat.location.initial_states import Start, observe, start_from
+from geomfeat.location.kernel_interval import Resample, ResampledResponse
+from geomfeat.network import Network
 from geomfeat.study import StudyOptions, analyze
 from tests.geometry.clouds import normal
 
@@ -296,3 +301,67 @@ def test_the_kernel_of_all_outputs_of_a_large_network_is_estimated_and_not_forme
     assert estimated.kernel_change != formed.kernel_change
     assert estimated.kernel_demand == pytest.approx(formed.kernel_demand, abs=0.15)
     assert estimated.kernel_change == pytest.approx(formed.kernel_change, rel=0.2)
+
+
+@pytest.fixture
+def by_factors(monkeypatch: pytest.MonkeyPatch) -> tuple[Start, Network]:
+    """A network of many outputs through one direction of them, as a large one, from its start."""
+    monkeypatch.setattr(kernel_place, "HEAVY", 100)
+    monkeypatch.setattr("geomfeat.location.demand.FACTORED", 0)
+    torch.manual_seed(0)
+    start = nn.Sequential(nn.Linear(4, 40), nn.Tanh(), nn.Linear(40, 40), nn.Tanh(), nn.Linear(40, 30)).double()
+    end = copy.deepcopy(start)
+    with torch.no_grad():
+        for i, p in enumerate(end.parameters()):
+            p.add_(0.2 * normal(*p.shape, seed=20 + i))
+    network = Network.prepare(end, X, layers=["0", "2"], initial=start)
+    found = start_from(start, observe(network, None, n_probes=20), projections=1)
+    return found, network.at(start)
+
+
+def of_every_probe(task: LinearisedTask, share: float, shorter: float = 1.0) -> Resample:
+    """All probes once, with the response at a share over `shorter`."""
+    every, task = torch.ones(task.n, dtype=torch.float64), task.stopped_at(share)
+    response = _resample(task, every, solve(task)).response
+    assert response is not None
+    pulled = {name: d / shorter for name, d in response.direction.items()}
+    return Resample(every, ResampledResponse(response.coefficients / shorter, lambda: pulled))
+
+
+def test_a_resample_of_every_probe_once_is_at_the_demand_itself(
+    by_factors: tuple[Start, Network],
+) -> None:
+    found, network = by_factors
+    assert found.task.rows is not None
+    assert found.task.energy > 1.3
+    place = found.kernel
+    assert place is not None
+    number = place.of_resample["kernel_demand"](of_every_probe(found.task, kernel_place.SHARE))
+    assert number == pytest.approx(math.log10(0.2) / place.demand.slope, abs=kernel_place.FAIR)
+    # Responses to resamples are all of the first share: they are shortened by what the second one is shorter by.
+    shares = kernel_place.SHARE, kernel_place.SHARE_ON_TARGET
+    end, middle = (
+        kernel_place._length(kernel_place._pulled(network.f, found.task, response))
+        for response in kernel_place.responses_of(found.task, *shares)
+    )
+    number = place.of_resample["kernel_demand_on_target"](of_every_probe(found.task, shares[1], middle / end))
+    assert number == pytest.approx(math.log10(0.5) / place.on_target.slope, abs=kernel_place.ROUGH)
+
+
+def test_the_kernel_at_the_demand_is_the_one_that_the_search_saw(
+    by_factors: tuple[Start, Network],
+) -> None:
+    found, network = by_factors
+    place, task, f = found.kernel, found.task, network.f
+    form = kernel_place._compared(f, task, 30, 0)[1]
+    assert place is not None
+    assert form.first is not None
+    assert form.start is not None
+    (response,) = kernel_place.responses_of(task, kernel_place.SHARE)
+    direction = kernel_place._pulled(f, task, response)
+    there = form.by_module(f.at(kernel_place._reached(f, direction, place.demand)))
+    change = kernel_place.whole_of(there) - form.start
+    assert float(change.norm() / form.start.norm()) == pytest.approx(0.2, rel=0.1)
+    shares = kernel_place.change_by_layer(form.first, there, ["0", "2"])
+    for name, (share, _) in place.by_layer.items():
+        assert share == pytest.approx(shares[name], abs=0.02)

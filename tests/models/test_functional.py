@@ -624,3 +624,16 @@ def test_factors_of_another_precision_leave_that_of_the_network() -> None:
     assert {value.dtype for value in scaled.theta.values()} == {torch.float32}
     torch.testing.assert_close(scaled(scaled.theta, x), f(f.theta, x))
     torch.testing.assert_close(scaled.unscaled().theta, f.theta)
+
+
+def test_borrowed_weights_are_the_models_own_where_they_are_of_its_type() -> None:
+    net = nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 5, bias=False)).double()
+    net[1].weight = net[0].weight
+    held = functional(net)
+    borrowed = held.borrowing(net)
+    assert borrowed.theta.keys() == held.theta.keys()
+    assert borrowed.theta["0.weight"].data_ptr() == net[0].weight.data_ptr()
+    tokens = torch.tensor([[1], [4]])
+    assert torch.equal(borrowed(borrowed.theta, tokens), held(held.theta, tokens))
+    narrow = functional(net, dtype=torch.float32).borrowing(net)
+    assert narrow.theta["0.weight"].data_ptr() != net[0].weight.data_ptr()

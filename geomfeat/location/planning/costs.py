@@ -17,17 +17,18 @@ import torch
 
 from geomfeat.location.demand import is_formed
 from geomfeat.location.initial_states import Observed
-from geomfeat.location.kernel_forms import VECTORS
+from geomfeat.location.kernel_forms import VECTORS, kernel_product
 from geomfeat.location.kernel_interval import FEW_KEPT, KEPT
 from geomfeat.location.kernel_place import FEWEST, ROWS
-from geomfeat.location.kernel_sketch import SUMS, kernel_sketch
+from geomfeat.location.kernel_sketch import SUMS, kernel_sketch, n_outputs_of
 from geomfeat.location.planning.effort import Effort
 from geomfeat.memory import resident_bytes
 from geomfeat.models.functional import Functional
+from geomfeat.models.nested_inputs import n_samples
 from geomfeat.models.trained_parameters import plain_name
 from geomfeat.network import Network
 from geomfeat.numerics import stream
-from geomfeat.tangent import jvp, ntk, vjp
+from geomfeat.tangent import ntk
 from geomfeat.tangent.jacobians._memory_budget import saved_bytes
 from geomfeat.tangent.layerwise.coverage import plan as coverage
 from geomfeat.tangent.layerwise.factored_jacobian import rest_fits
@@ -39,12 +40,13 @@ TIMED = (2, 6)  # samples on which work is timed: what does not grow with them s
 # How many of each kind of work, counted in runs of the shapes of benchmarks/large_networks.py and of small networks.
 LANCZOS, SEARCH = 120, 12  # products of a solution without a guess at the kernel, at most, and with one
 FEWER = 3, 2  # Lanczos takes a third of the rows where they are few, and resamples, less precise, half of that
-AT_PLACE = 6  # kernels along the response, after training, and before
-ON_TARGET = 6  # products for the demand on the target
-IN_INTERVAL, KERNELS_IN_INTERVAL = 3, 1  # products, and kernels, for each resample whose response is kept
+AT_PLACE = 5  # kernels along the response, after training, and before
+ON_TARGET = 5  # products for the demand on the target
+IN_INTERVAL, KERNELS_IN_INTERVAL = 2, 1  # products, and kernels, for each resample whose response is kept
 SKETCH = 1.3  # of a product: the time of a kernel's sketch in coordinates that keep its factors
-CHECKS = 6  # products: looking for the rules of layers, verifying them and the ways of differentiation
-COPIES = 12  # of the parameters held at the peak: networks, directions, gradients, and what the allocator keeps
+FROM_FACTORS = 0.5  # of a product: a resample's features along what its factors give
+CHECKS = 4  # products: looking for the rules of layers, verifying them and the ways of differentiation
+COPIES = 5  # of the parameters held at the peak: weights, directions, gradients, and what the allocator keeps
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,8 @@ class Costs:
         solutions, rows = self.effort.n_bootstrap + 2 * self.effort.orders, n * self.n_outputs
         kept = min(self.effort.n_bootstrap, KEPT if self.way == FORMED else FEW_KEPT)
         first = (len(self.effort.shares) + ON_TARGET + CHECKS) * product
-        again = solutions * product + kept * IN_INTERVAL * product
+        each = FROM_FACTORS if self.way == FACTORS else 1.0
+        again = (solutions * each + kept * IN_INTERVAL) * product
         if self.way == FORMED:
             part = min(n, max(FEWEST, ROWS // self.n_outputs))
             first += kernel + AT_PLACE * self.kernel(part) + len(self.effort.shares) * algebra(rows)
@@ -111,10 +114,11 @@ def measured_costs(observed: Observed, effort: Effort) -> Costs:
     network = observed.network
     f, n, n_outputs = _as_located(network), len(observed.rows), observed.outputs.shape[1]
     few = {count: f.inputs(network.take(slice(0, count)).inputs) for count in TIMED}
-    product = straight({count: seconds_of(lambda x=x: _product(f, x)) for count, x in few.items()})
     known = coverage(f.unscaled(), few[TIMED[1]])
     covered = bool(known.uses) and rest_fits(f, known, n, effort.projections or SUMS)
     way = _way(f, few[TIMED[1]], n, n_outputs, effort, covered)
+    rough = way == FACTORS
+    product = straight({count: seconds_of(lambda x=x: _product(f, x, rough)) for count, x in few.items()})
     in_place = SKETCH if covered else VECTORS
     kernel = Curve(in_place * product.fixed, in_place * product.each)
     if way == FORMED:
@@ -174,11 +178,11 @@ def _way(f: Functional, few: Any, n: int, n_outputs: int, effort: Effort, covere
     return FEW if is_formed(n * effort.projections, f.n_parameters, effort.method) else PRODUCTS
 
 
-def _product(f: Functional, inputs: Any) -> None:
-    with torch.no_grad():
-        outputs = f(f.theta, inputs)
-    v = torch.randn(outputs.shape, generator=stream(0, "plan"), dtype=torch.float64).to(outputs)
-    jvp(f, inputs, vjp(f, inputs, v))
+def _product(f: Functional, inputs: Any, rough: bool) -> None:
+    """Factors leave few products, for what three digits do."""
+    n, c = n_samples(inputs), n_outputs_of(f, inputs)
+    v = torch.randn(n, c, generator=stream(0, "plan"), dtype=torch.float64)
+    kernel_product(f, inputs, v, rough=rough)
 
 
 def seconds_of(work: Callable[[], Any]) -> float:

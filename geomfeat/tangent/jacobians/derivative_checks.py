@@ -81,18 +81,23 @@ def _checked(f: Functional, few: Any, together: Tensor | None) -> int:
 def require_callable(f: Functional, inputs: Any) -> Tensor | None:
     """The outputs of two samples, if not taken before; BadInput, with shapes and the cause, where there are none.
 
-    Two samples are tried, and of whole numbers (token ids) those with the smallest and largest one.
+    Two samples are tried, and of whole numbers (token ids) those with the smallest and largest one, unless numbers as
+    small and as large were.
     """
     n = n_samples(inputs)
     few = take(inputs, slice(0, min(2, n)))
-    extremes: list[int] = []
+    whole: list[Tensor] = []
     if not isinstance(inputs, LazyInputs):
-        map_inputs(inputs, lambda t: (extremes.extend(_extreme_rows(t)), t)[1])
-    parts = [few] if not extremes else [few, take(inputs, torch.tensor(extremes, device=f.device))]
+        map_inputs(inputs, lambda t: (whole.append(t) if _holds_whole_numbers(t) else None, t)[1])
     key = ("callable", shapes_of(few))
+    limits, tried = [(int(t.min()), int(t.max())) for t in whole], f.known.get(key)
+    parts = [few] if tried is None else []
+    if tried is None or any(low < a or b < high for (low, high), (a, b) in zip(limits, tried, strict=True)):
+        extremes = [row for t in whole for row in _extreme_rows(t)]
+        parts += [take(inputs, torch.tensor(extremes, device=f.device))] if extremes else []
     first: Tensor | None = None
     reader = "" if reads_usually(f.readout) else " and read by the readout"
-    for part in parts[key in f.known :]:
+    for part in parts:
         with torch.no_grad():
             outputs = explained(f.model, lambda part=part: f(f.theta, part), part, reader=reader)
         if not reads_usually(f.readout) and outputs.shape[0] != n_samples(part):
@@ -101,9 +106,10 @@ def require_callable(f: Functional, inputs: Any) -> Tensor | None:
                 f"{RETURNS}"
             )
         first = outputs if part is few else first
-    if key not in f.known:
+    if tried is None:
         _spare_activations(f, few)
-    f.known[key] = True
+    before = limits if tried is None else tried
+    f.known[key] = [(min(a, low), max(b, high)) for (a, b), (low, high) in zip(before, limits, strict=True)]
     return first
 
 
@@ -120,10 +126,12 @@ def require_batch_size(batch_size: int | None) -> None:
         raise BadInput(f"batch_size={batch_size} must be at least 1")
 
 
+def _holds_whole_numbers(tensor: Tensor) -> bool:
+    return tensor.dtype in (torch.int64, torch.int32) and tensor.numel() > 0
+
+
 def _extreme_rows(tensor: Tensor) -> list[int]:
-    """The samples with the smallest and the largest whole number; none of other tensors."""
-    if tensor.dtype not in (torch.int64, torch.int32) or not tensor.numel():
-        return []
+    """The samples with the smallest and the largest whole number."""
     each = tensor.numel() // len(tensor)
     return [int(tensor.argmin()) // each, int(tensor.argmax()) // each]
 

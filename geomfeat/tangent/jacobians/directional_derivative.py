@@ -4,7 +4,7 @@
     backward twice     u -> J' v is linear in v, and the derivative of <J' v, u> in v is J u. Silently wrong through an
                        autograd function whose backward is marked once_differentiable or is not built of torch.
     differences        central differences of the outputs, to about 10 digits in float64.
-    small step         the same with a longer step, to about three digits in float32; where these are enough.
+    small step         one difference with a longer step, to about three digits in float32; where these are enough.
     rows               one backward pass for each output of each sample: the definition, and slow.
 
 Backward passes define J, since kernels are made of them and training follows them, so the first way is taken whose
@@ -107,6 +107,7 @@ def _first_right(f: Functional, at: At) -> str:
     pulled = plain_gradient(paired, theta)
     values = {name: value.detach() for name, value in values.items()}
     expected, size = _sum_and_size(pulled, direction)
+    del pulled  # as large as the network
     near = torch.finfo(f.precision).eps ** 0.4
     way = "rows"
     for name in ("forward", "backward twice", "differences"):
@@ -147,8 +148,11 @@ def _in_proportion(value: Tensor, name: str) -> Tensor:
 
 def _sum_and_size(ones: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> tuple[float, float]:
     """Sum of the products, and the root of the sum of their squares: its size where signs are random."""
-    products = [one * others[name] for name, one in ones.items()]
-    return float(sum(p.sum() for p in products)), float(sum(p.square().sum() for p in products)) ** 0.5
+    total, squares = 0.0, 0.0
+    for name, one in ones.items():
+        product = one * others[name]
+        total, squares = total + float(product.sum()), squares + float(product.square().sum())
+    return total, squares**0.5
 
 
 def _change(at: At, theta: Direction, direction: Direction, weights: Direction, step: float) -> float:
@@ -209,33 +213,45 @@ def _differences(at: At, theta: Direction, direction: Direction) -> tuple[Output
     return value, {name: (ahead[name] - behind[name]) / (2 * step) for name in value}
 
 
-# Relative movement of the values by a small step: float32 rounds them by some 1e-6, and curvature counts by its square.
+# Relative movement of the values by a small step: float32 rounds them by some 1e-6, and curvature counts as much.
 # Weights would be no measure of it: there are networks whose features move a thousand times as far as these.
-MOVED, LEAST_MOVED, MOST_MOVED = 1e-2, 2e-3, 4e-2
+MOVED, LEAST_MOVED, MOST_MOVED = 6e-4, 2e-4, 9e-4
 TRIES, FIRST_STEP = 5, 1e-4
+LEAST_SEEN = 3e-5  # relative movement below which rounding would lengthen what moves least by more than a thousandth
 
 
-def small_step(f: Functional, what: Any, at: At, direction: Direction) -> tuple[Outputs, Outputs]:
-    """Means and half differences of the values a step ahead and behind, for `at`, known by `what`.
+def small_step(
+    f: Functional, what: Any, at: At, direction: Direction, values: Outputs | None = None
+) -> tuple[Outputs, Outputs] | None:
+    """Values of `at`, known by `what`, and their change over a step ahead; `values` at theta where they are known.
 
-    The step is one that moves them by about a hundredth. Its length, for weights, is kept for the next direction.
+    The step is one that moves them by less than a thousandth. Its length, for weights, is kept for the next direction.
+    None where some of the values move so little beside others that rounding would tell, which is kept as well.
     """
-    length, size = (math.sqrt(sum(float(v.square().sum()) for v in d.values())) for d in (direction, f.theta))
-    key = ("small step", what)
-    step = f.known.get(key, FIRST_STEP * (size or 1.0)) / (length or 1.0)
+    key, length = ("small step", what), _length(direction)
+    far = f.known[key] if key in f.known else FIRST_STEP * (_length(f.theta) or 1.0)
+    if far is None:
+        return None
     theta = {name: f.theta[name] for name in direction}
+    with torch.no_grad():
+        values = at(theta) if values is None else values
     for _ in range(TRIES):
         with torch.no_grad():
-            ahead, behind = (at(moved_along(theta, direction, s)) for s in (step, -step))
-        means = {name: (ahead[name] + behind[name]) / 2 for name in ahead}
-        halves = {name: (ahead[name] - behind[name]) / 2 for name in ahead}
-        moved = max(float(halves[name].norm() / (means[name].norm() or 1.0)) for name in means)
-        taken = step
+            ahead = at(moved_along(theta, direction, far / (length or 1.0)))
+        changes = {name: ahead[name] - value for name, value in values.items()}
+        each = [float(change.norm() / (values[name].norm() or 1.0)) for name, change in changes.items()]
+        moved, taken = max(each), far
         if not 0 < moved < math.inf or LEAST_MOVED <= moved <= MOST_MOVED:
             break
-        step *= MOVED / moved
-    f.known[key] = step * length
-    return means, {name: half / taken for name, half in halves.items()}
+        far *= MOVED / moved
+    f.known[key] = None if min(each) < LEAST_SEEN else far
+    if f.known[key] is None:
+        return None
+    return values, {name: change * ((length or 1.0) / taken) for name, change in changes.items()}
+
+
+def _length(direction: Direction) -> float:
+    return math.sqrt(sum(float(v.norm()) ** 2 for v in direction.values()))
 
 
 def _rms(value: Tensor) -> float:

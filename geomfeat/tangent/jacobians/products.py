@@ -3,6 +3,7 @@
 J dtheta is taken in forward mode where that agrees with backward passes, else in another way: see `_directional`.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -22,6 +23,7 @@ from geomfeat.tangent.jacobians.directional_derivative import Direction, Outputs
 from geomfeat.tangent.jacobians.gradients import differentiable_recurrence, plain_gradient
 
 T = TypeVar("T")
+_OUTPUTS = "outputs of the network"  # among the names of layers
 
 
 def vjp(
@@ -34,41 +36,71 @@ def vjp(
     >>> vjp(f, torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.ones(2, 1))["weight"].tolist()
     [[4.0, 6.0]]
     """
+    return value_and_vjp(f, inputs, cotangent, batch_size=batch_size)[1]
+
+
+def value_and_vjp(
+    f: Functional, inputs: Any, cotangent: Tensor, *, batch_size: int | None = None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The outputs (n, C), and J' v as in `vjp`."""
     inputs, cotangent = f.inputs(inputs), cotangent.to(f.device, f.dtype)
     if cotangent.ndim != 2 or cotangent.shape[0] != n_samples(inputs):
         raise BadInput(f"cotangent must be (n, C) with n = {n_samples(inputs)}, got {tuple(cotangent.shape)}")
     require_callable(f, inputs)
     theta = {name: value.detach().requires_grad_() for name, value in f.theta.items()}
 
-    def attempt(size: int) -> dict[str, Tensor]:
-        total = {name: torch.zeros_like(value) for name, value in f.theta.items()}
+    def attempt(size: int) -> tuple[Tensor, dict[str, Tensor]]:
+        values: list[Tensor] = []
+        total: dict[str, Tensor] = {}
         for rows, part in batches(inputs, size):
             with torch.enable_grad():
-                value = (f(theta, part) * cotangent[rows]).sum()
-            for name, gradient in plain_gradient(value, theta).items():
-                total[name] += gradient
-        return total
+                outputs = f(theta, part)
+                gradients = plain_gradient((outputs * cotangent[rows]).sum(), theta)
+            values.append(outputs.detach())
+            total = {name: total[name] + g for name, g in gradients.items()} if total else gradients
+        return torch.cat(values), total
 
     return _in_batches(f, inputs, attempt, 0, batch_size)
 
 
 def jvp(
-    f: Functional, inputs: Any, direction: Direction, *, batch_size: int | None = None, rough: bool = False
+    f: Functional,
+    inputs: Any,
+    direction: Direction,
+    *,
+    batch_size: int | None = None,
+    rough: bool = False,
+    values: Tensor | None = None,
 ) -> Tensor:
     """J dtheta: the derivative of the outputs along `direction`, (n, C).
 
     Args:
         direction: name -> tensor of the parameter's shape (parameters left out do not move), or several directions
             at once, each tensor with one leading dimension B; the result is then (B, n, C).
-        rough: whether about three digits do: float32 networks then take two forward passes instead of forward mode.
+        rough: whether about three digits do: float32 networks then take two forward passes instead of forward mode,
+            and one where the outputs `values` (n, C) at theta are known.
 
     >>> from geomfeat.models.functional import functional
     >>> f = functional(torch.nn.Linear(2, 1, bias=False))
     >>> jvp(f, torch.tensor([[1.0, 2.0]]), {"weight": torch.tensor([[10.0, 1.0]])}).tolist()
     [[12.0]]
     """
+    return value_and_jvp(f, inputs, direction, batch_size=batch_size, rough=rough, values=values)[1]
 
-    return _directional(f, inputs, _outputs_of(f), direction, batch_size, "outputs", rough)[1][""]
+
+def value_and_jvp(
+    f: Functional,
+    inputs: Any,
+    direction: Direction,
+    *,
+    batch_size: int | None = None,
+    rough: bool = False,
+    values: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The outputs (n, C), and J dtheta as in `jvp`."""
+    known = None if values is None else {"": values}
+    primal, tangent = _directional(f, inputs, _outputs_of(f), direction, batch_size, "outputs", rough, known)
+    return primal[""], tangent[""]
 
 
 def way_of_outputs(f: Functional, inputs: Any) -> str:
@@ -88,11 +120,12 @@ def feature_jvp(
     *,
     batch_size: int | None = None,
     rough: bool = False,
+    values: Mapping[str, Tensor] | None = None,
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """Hidden features and their derivative along `direction`: layer -> (features (n, d), tangent (n, d)).
 
     Features are flattened per sample. With several directions at once (see `jvp`) a tangent is (B, n, d). `rough`: as
-    there.
+    there; `values`: the features at theta.
     `layers` are names as `recording` gives them ("fc1", "rnn[0]"); a bare module name of a layer with nested outputs
     stands for all of them that have one row per sample.
 
@@ -105,11 +138,25 @@ def feature_jvp(
     layers = list(layers)
 
     def features(theta: Direction, part: Any) -> Outputs:
-        with recording(f.model, layers, detach=False) as recorded:
-            f(theta, part)
-        return _asked_for(recorded, layers, n_samples(part))
+        return features_and_outputs(theta, part)[0]
 
-    primal, tangent = _directional(f, inputs, features, direction, batch_size, tuple(layers), rough)
+    def features_and_outputs(theta: Direction, part: Any) -> tuple[Outputs, Tensor]:
+        with recording(f.model, layers, detach=False) as recorded:
+            outputs = f(theta, part)
+        return _asked_for(recorded, layers, n_samples(part)), outputs
+
+    def together(theta: Direction, part: Any) -> Outputs:
+        found, outputs = features_and_outputs(theta, part)
+        return {**found, _OUTPUTS: outputs}
+
+    known = "way", "outputs"
+    if known not in f.known and ("way", tuple(layers)) not in f.known:  # one check may serve both
+        inputs = f.inputs(inputs)
+        require_callable(f, inputs)
+        with contextlib.suppress(BadInput):  # which is of the outputs, or comes again
+            if right_way(f, tuple(layers), together, inputs) == "forward":
+                f.known[known] = "forward"
+    primal, tangent = _directional(f, inputs, features, direction, batch_size, tuple(layers), rough, values)
     return {name: (primal[name], tangent[name]) for name in primal}
 
 
@@ -142,8 +189,12 @@ def _directional(
     batch_size: int | None,
     what: Any,
     rough: bool = False,
+    known: Mapping[str, Tensor] | None = None,
 ) -> tuple[Outputs, Outputs]:
-    """Values and derivatives of `function`, known by `what`, along `direction`, over all inputs in batches."""
+    """Values and derivatives of `function`, known by `what`, along `direction`, over all inputs in batches.
+
+    `known`: the values, where they are.
+    """
     inputs = f.inputs(inputs)
     require_callable(f, inputs)
     moved, stacked = _checked(f, direction)
@@ -153,12 +204,13 @@ def _directional(
 
     def attempt(size: int) -> tuple[Outputs, Outputs]:
         values, tangents = [], []
-        for _, part in batches(inputs, size):
+        for rows, part in batches(inputs, size):
             at = lambda theta, part=part: function({**f.theta, **theta}, part)  # noqa: E731
+            found = None
             if by_steps:
-                value, tangent = small_step(f, what, at, moved)
-            else:
-                value, tangent = along(way, at, f.theta, moved, stacked)
+                here = None if known is None else {name: value[rows].to(f.dtype) for name, value in known.items()}
+                found = small_step(f, what, at, moved, here)
+            value, tangent = found or along(way, at, f.theta, moved, stacked)
             values.append(value)
             tangents.append(tangent)
         return (

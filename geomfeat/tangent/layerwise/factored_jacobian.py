@@ -63,21 +63,29 @@ class FactoredJacobian:
     def pulled(self, coefficients: Tensor) -> dict[str, Tensor]:
         """J' a for a (n, k): parameter -> sum over samples and outputs of a times the gradients."""
         a = coefficients.to(self.f.device, self.f.dtype).reshape(self.n, self.k)
-        out = {name: torch.zeros_like(value) for name, value in self.f.theta.items()}
+        rows = torch.nonzero(a.any(1)).flatten()
+        out: dict[str, Tensor] = {}
         for where, factor in self.factors.items():
-            g = factor.combined(a)
+            strides = where[1][2]
+            some = factor if len(rows) == self.n else factor.take(rows)
+            g = some.combined(a[rows], flipped=len(strides) == 2 and strides[0] < strides[1])
             if isinstance(factor, Outer | Scaled) and factor.with_bias:
-                g = g.view(-1, factor.width)
-                self._put(out, self.biases[where], g[:, -1])
-                g = g[:, :-1]
+                self._put(out, self.biases[where], g[..., -1])
+                g = g[..., :-1]
             self._put(out, where, g)
-        return out
+        return {name: out[name] if name in out else torch.zeros_like(value) for name, value in self.f.theta.items()}
 
-    def _put(self, out: Mapping[str, Tensor], where: Where, g: Tensor) -> None:
+    def _put(self, out: dict[str, Tensor], where: Where, g: Tensor) -> None:
         name, (offset, shape, strides) = where
-        base = out[name]
-        # `where` gives places in the parameter's own memory, which zeros_like keeps for dense tensors.
-        base.as_strided(shape, strides, base.storage_offset() + offset).add_(g.reshape(shape))
+        value, g = self.f.theta[name], g.reshape(shape)
+        whole = name not in out and g.numel() == value.numel()
+        if whole and g.stride() == strides:
+            out[name] = g.as_strided(value.shape, value.stride(), g.storage_offset())
+            return
+        base = out.setdefault(name, torch.empty_like(value) if whole else torch.zeros_like(value))
+        # `where` gives places in the parameter's own memory, whose layout these keep for dense tensors.
+        place = base.as_strided(shape, strides, base.storage_offset() + offset)
+        place.copy_(g) if whole else place.add_(g)
 
 
 def factored_jacobian(f: Functional, inputs: Any, cotangents: Tensor) -> FactoredJacobian | None:
@@ -110,7 +118,14 @@ def factored_jacobian(f: Functional, inputs: Any, cotangents: Tensor) -> Factore
         engine.rest.known.update(f.known.get(REST, {}))
         factors |= _rows(engine.rest, inputs, cotangents)
         f.known[REST] = engine.rest.known
-    return FactoredJacobian(f, n, k, factors, engine.biases)
+    return FactoredJacobian(f, n, k, {where: factor.trimmed() for where, factor in factors.items()}, engine.biases)
+
+
+def share_rules(f: Functional, other: Functional) -> None:
+    """Let what was verified of a network hold for the same one after training, whose operations are still compared."""
+    for key, known in f.known.items():
+        if key == REST or (isinstance(key, tuple) and key[0] == CHECKED):
+            other.known.setdefault(key, known)
 
 
 def rest_fits(f: Functional, known: CoveragePlan, n: int, k: int) -> bool:

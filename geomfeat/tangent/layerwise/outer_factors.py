@@ -28,11 +28,15 @@ class Rows:
         """Some of the samples."""
         return Rows(self.g[rows])
 
+    def trimmed(self) -> "Rows":
+        """These."""
+        return self
+
     def total(self, weights: Tensor) -> Tensor:
         """(p,) sum over samples, weighted, for the first output."""
         return weights @ self.g[:, 0]
 
-    def combined(self, coefficients: Tensor) -> Tensor:
+    def combined(self, coefficients: Tensor, *, flipped: bool = False) -> Tensor:
         """(p,) sum over samples and outputs with coefficients (n, k)."""
         return coefficients.reshape(-1) @ self.g.reshape(-1, self.g.shape[2])
 
@@ -63,6 +67,10 @@ class Outer:
         """Some of the samples."""
         return Outer(tuple((lambda a=a: a()[rows], d[rows]) for a, d in self.parts), self.width, self.with_bias)
 
+    def trimmed(self) -> "Outer":
+        """Without positions at which all deltas are zero, as most of a read-out are where one token is read."""
+        return Outer(tuple(_trimmed(a, d) for a, d in self.parts), self.width, self.with_bias)
+
     def inputs(self) -> Tensor:
         """Over all uses: more positions."""
         return self.parts[0][0]() if len(self.parts) == 1 else torch.cat([a() for a, _ in self.parts], -1)
@@ -76,13 +84,18 @@ class Outer:
         g = self._summed(self.deltas()[:, 0] * weights[:, None, None, None])
         return (g[..., :-1] if self.with_bias else g).reshape(-1)
 
-    def combined(self, coefficients: Tensor) -> Tensor:
-        """(groups out in,) sum over samples and outputs with coefficients (n, k); in includes the bias's 1."""
-        return self._summed(torch.einsum("nk,nkgot->ngot", coefficients, self.deltas())).reshape(-1)
+    def combined(self, coefficients: Tensor, *, flipped: bool = False) -> Tensor:
+        """(groups, out, in) sum over samples and outputs with coefficients (n, k); in includes the bias's 1.
 
-    def _summed(self, d: Tensor) -> Tensor:
+        `flipped`: stored input by input, where that saves a copy.
+        """
+        return self._summed(torch.einsum("nk,nkgot->ngot", coefficients, self.deltas()), flipped)
+
+    def _summed(self, d: Tensor, flipped: bool = False) -> Tensor:
         """(groups, out, in) sum over samples of the gradients with these deltas (n, groups, out, positions)."""
         together = self.inputs().movedim(0, -2).flatten(-2)[None]
+        if flipped and together.is_floating_point():
+            return (together[0] @ d.movedim(0, -2).flatten(-2).mT).mT
         return gradients(together, d[:, None].movedim(0, -2).flatten(-2)[None], self.width)[0, 0]
 
     def add(self, out: Tensor, other: "Outer", symmetric: bool) -> None:
@@ -128,6 +141,17 @@ class Outer:
             g = gradients(a, d[:, :, :, part], self.width).flatten(2)
             h = g if e is d else gradients(b, e[:, :, :, part], self.width).flatten(2)
             add_rows(out, g, h, symmetric)
+
+
+def _trimmed(inputs: Callable[[], Tensor], deltas: Tensor) -> tuple[Callable[[], Tensor], Tensor]:
+    idle = torch.ones(deltas.shape[-1], dtype=torch.bool, device=deltas.device)
+    for sample in deltas:  # mostly the first one tells that there is no such position
+        idle &= ~(sample != 0).flatten(0, 2).any(0)
+        if not idle.any():
+            return inputs, deltas
+    idle[0] = idle[0] & ~bool(idle.all())
+    live = torch.nonzero(~idle).flatten()
+    return (lambda: inputs()[..., live]), deltas[..., live]
 
 
 def add_own_products(out: Tensor, g: Tensor, h: Tensor) -> None:

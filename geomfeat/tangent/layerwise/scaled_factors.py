@@ -39,14 +39,18 @@ class Scaled:
         """Some of the samples."""
         return Scaled(self.factor.take(rows), self.scale)
 
+    def trimmed(self) -> Scaled:
+        """Without positions at which all deltas are zero."""
+        return Scaled(self.factor.trimmed(), self.scale)
+
     def total(self, weights: Tensor) -> Tensor:
         """(groups out in,) sum over samples, weighted, for the first output; without the bias."""
         scale = self.scale[..., :-1] if self.with_bias else self.scale
         return self.factor.total(weights) * scale.reshape(-1)
 
-    def combined(self, coefficients: Tensor) -> Tensor:
-        """(groups out in,) sum over samples and outputs with coefficients (n, k); in includes the bias's 1."""
-        return self.factor.combined(coefficients) * self.scale.reshape(-1)
+    def combined(self, coefficients: Tensor, *, flipped: bool = False) -> Tensor:
+        """(groups, out, in) sum over samples and outputs with coefficients (n, k); in includes the bias's 1."""
+        return self.factor.combined(coefficients, flipped=flipped) * self.scale
 
     def add(self, out: Tensor, other: Scaled, symmetric: bool) -> None:
         """Add all products with `other` to `out` (n, k, n2, k), or (n, 1, n2, 1) for the sum over outputs."""

@@ -16,6 +16,7 @@ from geomfeat.location.planning import costs, effort
 from geomfeat.numerics import stream
 from geomfeat.tangent.jacobians import products
 from geomfeat.tangent.layerwise.factored_jacobian import FactoredJacobian
+from tests.peak_memory import needs_peaks, printed_by
 
 
 def net(n_outputs: int = 3) -> nn.Module:
@@ -183,3 +184,36 @@ def test_a_budget_for_less_than_four_probes_is_refused_with_the_numbers() -> Non
 def test_a_budget_is_a_pair_of_positive_numbers(budget: Any) -> None:
     with pytest.raises(BadInput, match=r"\(seconds, bytes\), positive numbers or None"):
         LocateOptions(budget=budget)
+
+
+COPIES_HELD = """
+import copy, torch
+from torch import nn
+import geomfeat as gf
+from tests.peak_memory import PeakMemory
+
+def made(width, depth):
+    widths = [64, *[width] * depth, 60]
+    pairs = zip(widths, widths[1:], strict=False)
+    return nn.Sequential(*[m for a, b in pairs for m in (nn.Linear(a, b), nn.Tanh())][:-1])
+
+def located(start):
+    end = copy.deepcopy(start)
+    with torch.no_grad():
+        for p in end.parameters():
+            p.add_(0.02 * p.std() * torch.randn_like(p))
+    held = PeakMemory()
+    options = gf.LocateOptions(projections=2, n_bootstrap=2)
+    gf.locate(end, torch.randn(12, 64), initial=start, progress=False, options=options)
+    return held.added / (sum(p.numel() for p in start.parameters()) * 4e-6)
+
+torch.manual_seed(0)
+located(made(8, 1))
+print(located(made(2000, 4)))
+"""
+
+
+@needs_peaks
+@pytest.mark.slow
+def test_a_location_holds_no_more_copies_of_a_large_network_than_planned() -> None:
+    assert 2 < float(printed_by(COPIES_HELD)) < costs.COPIES + 1

@@ -9,6 +9,7 @@ from torch import nn
 from geomfeat.models.functional import Functional, functional
 from geomfeat.tangent import feature_jvp, jvp
 from geomfeat.tangent.jacobians import directional_derivative
+from geomfeat.tangent.jacobians.products import value_and_jvp, value_and_vjp
 from tests.geometry.clouds import normal
 
 X = normal(6, 5)
@@ -59,3 +60,45 @@ def test_a_step_that_is_still_too_long_at_the_last_try_is_the_one_divided_by(mon
     direction = {name: normal(*value.shape, seed=7).float() for name, value in f.theta.items()}
     exact, rough = (jvp(f, X.float(), direction, rough=rough) for rough in (False, True))
     assert (exact - rough).norm() < 1e-3 * exact.norm()
+
+
+@pytest.mark.parametrize("bend", [nn.Tanh, nn.ReLU])
+def test_steps_from_known_values_are_exact_to_three_digits_and_one_pass_each(bend: type[nn.Module]) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(5, 200), bend(), nn.Linear(200, 200), bend(), nn.Linear(200, 30))
+    f, x = functional(net, dtype=torch.float32), normal(30, 5).float()
+    direction = {name: normal(*v.shape, seed=7).float() for name, v in f.theta.items()}
+    exact = feature_jvp(f, x, ["1", "3"], direction)
+    values = {name: feature for name, (feature, _) in exact.items()}
+    feature_jvp(f, x, ["1", "3"], direction, rough=True, values=values)  # finds the length of the step
+    passes: list[int] = []
+    net = f.model.register_forward_pre_hook(lambda *_: passes.append(1))
+    rough = feature_jvp(f, x, ["1", "3"], direction, rough=True, values=values, batch_size=30)
+    net.remove()
+    assert len(passes) == 1
+    for name, (_, tangent) in exact.items():
+        assert abs(rough[name][1].norm() / tangent.norm() - 1) < 1e-3
+        assert 0 < (rough[name][1] - tangent).norm() < 0.02 * tangent.norm()  # a few units bend on the way
+    outputs, product = value_and_jvp(f, x, direction)
+    near = jvp(f, x, direction, rough=True, values=outputs, batch_size=7)
+    assert 0 < (near - product).norm() < 5e-3 * product.norm()
+
+
+def test_values_come_with_products() -> None:
+    f, v = network(torch.float64), normal(6, 30, seed=3)
+    outputs, gradients = value_and_vjp(f, X, v, batch_size=4)
+    assert torch.equal(outputs, value_and_jvp(f, X, f.theta, batch_size=4)[0])
+    theta = {name: value.clone().requires_grad_() for name, value in f.theta.items()}
+    plain = torch.autograd.grad((f(theta, X) * v).sum(), list(theta.values()))
+    for name, gradient in zip(theta, plain, strict=True):
+        torch.testing.assert_close(gradients[name], gradient)
+
+
+def test_what_moves_too_little_to_be_seen_beside_the_rest_is_taken_exactly() -> None:
+    f = network(torch.float32)
+    direction = {name: torch.zeros_like(value) for name, value in f.theta.items()}
+    direction["0.bias"] += 1e-6
+    direction["2.bias"] += 1.0
+    exact, rough = (feature_jvp(f, X.float(), ["1", "3"], direction, rough=rough) for rough in (False, True))
+    assert torch.equal(exact["1"][1], rough["1"][1])
+    assert exact["1"][1].any()

@@ -6,13 +6,15 @@ import importlib
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from geomfeat.activations import recording
 from geomfeat.errors import BadInput
 from geomfeat.models.functional import Functional, functional
 from geomfeat.numerics import stream, tolerance
 from geomfeat.tangent import feature_jvp, jvp, ntk, vjp
+from geomfeat.tangent.jacobians import directional_derivative
+from geomfeat.tangent.jacobians.derivative_checks import require_callable
 from tests.reference.kernels import gradients_by_loop
 from tests.zoo import Case, zoo
 
@@ -173,3 +175,33 @@ def test_other_inputs_of_a_kernel_and_sizes_of_batches_are_checked() -> None:
         ntk(NET, torch.ones(3, 4), batch_size=0)
     with pytest.raises(BadInput, match="batch_size=0 must be at least 1"):
         vjp(functional(NET), torch.ones(3, 4), torch.ones(3, 2), batch_size=0)
+
+
+def test_token_ids_are_tried_once_unless_smaller_or_larger_ones_come() -> None:
+    torch.manual_seed(0)
+    f = functional(nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(8, 3)))
+    passes: list[int] = []
+    f.model.register_forward_pre_hook(lambda *_: passes.append(1))
+
+    def tried(tokens: list[list[int]]) -> int:
+        passes.clear()
+        require_callable(f, f.inputs(torch.tensor(tokens)))
+        return len(passes)
+
+    assert tried([[3, 4], [5, 1], [2, 7]]) > 1
+    assert tried([[3, 4], [1, 5], [7, 7]]) == 0
+    assert tried([[3, 4], [0, 5], [7, 7]]) == 1
+    with pytest.raises(BadInput, match="9"):
+        tried([[3, 4], [1, 5], [9, 7]])
+
+
+def test_one_check_of_the_ways_serves_features_and_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    f, x = functional(nn.Sequential(nn.Linear(3, 4), nn.Mish(), nn.Linear(4, 2))), torch.randn(6, 3)
+    checks: list[int] = []
+    first_right = directional_derivative._first_right
+    monkeypatch.setattr(directional_derivative, "_first_right", lambda *a: checks.append(1) or first_right(*a))
+    direction = directions(f)
+    tangent_of_outputs = feature_jvp(f, x, ["0", "2"], direction)["2"][1]
+    torch.testing.assert_close(jvp(f, x, direction), tangent_of_outputs)
+    assert len(checks) == 1

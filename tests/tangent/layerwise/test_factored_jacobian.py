@@ -13,7 +13,9 @@ from geomfeat.models.nested_inputs import n_samples
 from geomfeat.numerics import stream
 from geomfeat.tangent import jacobian, ntk_by_parameter_group, vjp
 from geomfeat.tangent.layerwise import factored_jacobian as module
-from geomfeat.tangent.layerwise.factored_jacobian import FactoredJacobian, factored_jacobian
+from geomfeat.tangent.layerwise.factored_jacobian import FactoredJacobian, factored_jacobian, share_rules
+from geomfeat.tangent.layerwise.outer_factors import Outer
+from geomfeat.tangent.layerwise.tied_factors import Tied
 from tests.tangent.layerwise.test_rules import LAYERS, SEQUENCE, Apply, Layer, _read, assert_near, built, normal
 
 # Those in which a rule covers a parameter; the others may have none.
@@ -129,3 +131,64 @@ def test_devices_agree(device: str) -> None:
         made(f, f.inputs(x), projection).kernel().cpu() for f in (functional(net, device=device), functional(net))
     ]
     assert_near(*kernels)
+
+
+class LastToken(nn.Module):
+    """A tied embedding around a mixing layer, read at the last position."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.table, self.mix, self.inner = nn.Embedding(9, 4), nn.Linear(6, 6), nn.Linear(4, 4)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        h = torch.tanh(self.mix(self.table(tokens).mT)).mT
+        return (torch.tanh(self.inner(h)) @ self.table.weight.T)[:, -1]
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_positions_that_are_not_read_are_dropped_from_the_factors(scaled: bool) -> None:
+    f = functional(LastToken())
+    if scaled:
+        f = f.scaled({name: 1 + random(*value.shape).abs() for name, value in f.theta.items()})
+    tokens = torch.randint(0, 9, (5, 6), generator=stream(0, "tokens"))
+    projection = random(9, 2)
+    found = made(f, tokens, projection)
+    whole = torch.einsum("icp,ck->ikp", jacobian(f, tokens).view(5, 9, -1), projection).reshape(10, -1)
+    assert_near(found.kernel(), whole @ whole.T)
+    counts = {
+        part[1].shape[-1]
+        for (name, _), factor in found.factors.items()
+        for part in _outers(factor)
+        if name in ("inner.weight", "table.weight")
+    }
+    assert counts == {1, 6}, "one position of the read-out and the layer before it, six of the look-up"
+
+
+def _outers(factor: object) -> list[tuple[object, Tensor]]:
+    factor = getattr(factor, "factor", factor)
+    uses = [factor.first, factor.second] if isinstance(factor, Tied) else [factor]
+    return [part for one in uses if isinstance(one, Outer) for part in one.parts]
+
+
+def test_products_of_some_samples_alone_are_those_of_gradients() -> None:
+    f = functional(LastToken())
+    tokens = torch.randint(0, 9, (5, 6), generator=stream(0, "tokens"))
+    projection, a = random(9, 2), random(5, 2)
+    a[[1, 3]] = 0
+    pulled, plain = made(f, tokens, projection).pulled(a), vjp(f, tokens, a @ projection.T)
+    for name, gradient in plain.items():
+        torch.testing.assert_close(pulled[name], gradient)
+
+
+def test_after_training_what_was_verified_before_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = next(x for x in LAYERS if x.name == "tied embedding")
+    before, after = functional(built(layer)), functional(built(layer))
+    inputs, projection = before.inputs(layer.inputs), random(7, 2)
+    made(before, inputs, projection)
+    after = after.at({name: value + 0.1 * random(*value.shape) for name, value in after.theta.items()})
+    want = made(after, inputs, projection).kernel()
+    after = replace(after)  # knows nothing
+    share_rules(before, after)
+    monkeypatch.setattr(module, "structured", None)
+    assert_near(made(after, inputs, projection).kernel(), want)
