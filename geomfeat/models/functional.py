@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from geomfeat.errors import BadInput, GeomfeatError
 from geomfeat.memory import is_out_of_memory
 from geomfeat.models.forward_passes.contexts import differentiable_attention, eager, holding, without_checkpoints
+from geomfeat.models.forward_passes.last_token import last_token_only, may_keep_last
 from geomfeat.models.forward_passes.recomputed_blocks import recomputing
 from geomfeat.models.modules import (
     chosen_parameters,
@@ -41,21 +42,23 @@ __all__ = [
 ]  # fmt: skip
 
 logger = logging.getLogger(__name__)
-_PRECISION, _NOTES = "precision", "notes"
+_PRECISION, _NOTES, _LAST_TOKEN = "precision", "notes", "last token alone"
 
 
-def call(model: Callable[..., Any], inputs: Any) -> Any:
-    """model(x), model(*tuple) or model(**mapping), on a copy of the tensors.
+def call(model: Callable[..., Any], inputs: Any, **settings: Any) -> Any:
+    """model(x), model(*tuple) or model(**mapping), on a copy of the tensors; with `settings` of the call.
 
     A model that works in place on what it is given (a first layer ReLU(inplace=True)) must not change it for others.
     """
     inputs = map_inputs(inputs, torch.clone)
     if isinstance(inputs, Mapping):
-        return model(**inputs)
-    return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
+        return model(**inputs, **settings)
+    return model(*inputs, **settings) if isinstance(inputs, tuple) else model(inputs, **settings)
 
 
-def call_with(model: nn.Module, values: Mapping[str, Tensor], uses: Sequence[tuple[str, str]], inputs: Inputs) -> Any:
+def call_with(
+    model: nn.Module, values: Mapping[str, Tensor], uses: Sequence[tuple[str, str]], inputs: Inputs, **settings: Any
+) -> Any:
     """`call` with `values` in place of the model's own tensors, differentiable in them; the model is as before after.
 
     `uses` of the model says where each value goes. torch's functional_call does not do: it swaps a module that has two
@@ -70,7 +73,7 @@ def call_with(model: nn.Module, values: Mapping[str, Tensor], uses: Sequence[tup
         differentiable_attention(), eager(modules.values()), without_checkpoints(), holding(modules, placed),
         recomputing(model),
     ):  # fmt: skip
-        return call(model, inputs)
+        return call(model, inputs, **settings)
 
 
 def _rescaled(modules: Mapping[str, nn.Module]) -> list[str]:
@@ -98,6 +101,7 @@ class Functional:
         pairs: names of the complex parameters.
         scale: name -> factor: theta holds these parameters over it (numbers, or tensors of their shape); see `scaled`.
         known: what was measured or checked about it once, by what asked; a changed copy begins without.
+        shorter: which ways of computing less give the same outputs; shared with changed copies, which read the same.
     """
 
     model: nn.Module
@@ -111,6 +115,7 @@ class Functional:
     pairs: frozenset[str] = frozenset()
     scale: Mapping[str, Tensor | float] = field(default_factory=dict)
     known: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
+    shorter: dict[str, bool] = field(default_factory=dict, repr=False)
 
     def __call__(self, theta: Mapping[str, Tensor], inputs: Any) -> Tensor:
         """(n, C) outputs at parameters `theta`; the inputs are copied, as in `call`."""
@@ -143,8 +148,25 @@ class Functional:
         if dtype != self.dtype:
             values = {name: in_dtype(value, dtype) for name, value in values.items()}
             inputs = map_inputs(inputs, lambda t: in_dtype(t, dtype))
-        out = output_matrix(call_with(self.model, values, self.uses, inputs), inputs, self.readout)
-        return out.to(self.dtype)
+        only = last_token_only(self.model, inputs) if self.shorter.get(_LAST_TOKEN) else {}
+        output = call_with(self.model, values, self.uses, inputs, **only)
+        return output_matrix(output, None if only else inputs, self.readout).to(self.dtype)
+
+    def try_last_token(self, inputs: Any, outputs: Tensor) -> None:
+        """From here on leave out the logits of tokens that are not read, if `outputs` of `inputs` come out without."""
+        if _LAST_TOKEN in self.shorter or not may_keep_last(self.model, self.readout):
+            return
+        self.shorter[_LAST_TOKEN] = True
+        try:
+            with torch.no_grad():
+                again = self(self.theta, inputs)
+            near = torch.finfo(self.precision).eps ** 0.6 * outputs.abs().max()
+            same = again.shape == outputs.shape and bool((again - outputs).abs().max() <= near)
+        except (RuntimeError, TypeError, ValueError, IndexError, AssertionError) as error:
+            if is_out_of_memory(error):
+                raise
+            same = False
+        self.shorter[_LAST_TOKEN] = same
 
     def stored(self, theta: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Values of theta as the model itself holds them: complex where its parameter is."""

@@ -106,7 +106,8 @@ def require_callable(f: Functional, inputs: Any) -> Tensor | None:
                 f"{RETURNS}"
             )
         first = outputs if part is few else first
-    if tried is None:
+    if tried is None and first is not None:
+        f.try_last_token(few, first)
         _spare_activations(f, few)
     before = limits if tried is None else tried
     f.known[key] = [(min(a, low), max(b, high)) for (a, b), (low, high) in zip(before, limits, strict=True)]

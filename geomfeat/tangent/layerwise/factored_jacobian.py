@@ -126,6 +126,7 @@ def share_rules(f: Functional, other: Functional) -> None:
     for key, known in f.known.items():
         if key == REST or (isinstance(key, tuple) and key[0] == CHECKED):
             other.known.setdefault(key, known)
+    other.shorter.update(f.shorter)
 
 
 def rest_fits(f: Functional, known: CoveragePlan, n: int, k: int) -> bool:
