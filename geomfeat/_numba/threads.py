@@ -45,6 +45,21 @@ def in_threads(function: Callable[[int, int], object], n: int, share: int = 8) -
         list(pool.map(lambda piece: function(*piece), pieces))
 
 
+def in_pieces(function: Callable[[int, int], object], n: int, device: torch.device, share: int = 1) -> None:
+    """`in_threads` on the CPU; on another device the same pieces one after the other.
+
+    >>> done = []
+    >>> in_pieces(lambda first, last: done.append((first, last)), 3, torch.device("meta"), share=2)
+    >>> done
+    [(0, 2), (2, 3)]
+    """
+    if device.type == "cpu":
+        in_threads(function, n, share)
+        return
+    for first in range(0, n, share):
+        function(first, min(n, first + share))
+
+
 @contextmanager
 def libraries_on_one_thread() -> Iterator[int]:
     """Within it, torch and BLAS use the calling thread alone; yields how many threads there are for `in_threads`.
@@ -80,7 +95,13 @@ def products(v: np.ndarray, points: np.ndarray) -> np.ndarray:
 @lru_cache(1)
 def _pool(process: int, workers: int) -> ThreadPoolExecutor:
     """Threads that wait for work without spinning: made once, and again in a forked process, which has none of them."""
-    return ThreadPoolExecutor(workers, thread_name_prefix=f"geomfeat-{process}")
+    return ThreadPoolExecutor(workers, thread_name_prefix=f"geomfeat-{process}", initializer=_alone)
+
+
+def _alone() -> None:
+    """Torch's operations stay on this thread: OpenMP has a limit for each thread, and that of the caller is another."""
+    torch.get_num_threads()  # torch sets a limit of its own at its first call in a thread
+    _libraries().select(user_api="openmp").limit(limits=1)
 
 
 @cache
