@@ -17,13 +17,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from geomfeat._numba.threads import in_pieces
 from geomfeat.geometry.similarity._gram_tiles import SUMMED, Entries, products_of_entries
 from geomfeat.geometry.similarity._hsic import GRAM_UNITS
-from geomfeat.numerics import WORKING, double_centred
+from geomfeat.numerics import WORKING, double_centred, matmul, row_sums
 from geomfeat.precision import is_constant
 
 ADDED = 256  # samples in one product X'Y of a stream
 ADDED_ONCE = 64  # the same here: products of narrow layers are few, so that their errors do not average out
+AT_ONCE = 1024  # samples whose products with X'Y are formed at once, and stay in a cache
 ROWS = 128  # rows of the Gram matrices held at a time
 # Mean squares of centred features beyond which single precision may lose some, so that they get another unit first, and
 # sizes (their roots) whose fourth powers are near enough to 1.
@@ -181,9 +183,13 @@ def products(sides: list[Side], pairs: set[tuple[int, int]], times: Tensor | Non
         index = torch.tensor(wide, device=first.device)
         part = None if times is None else times[:, index[:, None], index]
         found[:, index[:, None], index] = _gram_products([sides[i] for i in wide], part)
-    for i, j in pairs:
-        if i not in wide or j not in wide:
-            found[:, i, j] = found[:, j, i] = _feature_products(sides[i], sides[j], by_sample)
+    others = [(i, j) for i, j in sorted(pairs) if i not in wide or j not in wide]
+
+    def one(k: int, _: int) -> None:
+        i, j = others[k]
+        found[:, i, j] = found[:, j, i] = _feature_products(sides[i], sides[j], by_sample)
+
+    in_pieces(one, len(others), first.device)
     return found
 
 
@@ -273,6 +279,12 @@ def _feature_products(a: Side, b: Side, by_sample: bool) -> Tensor:
     for first in range(0, len(x), ADDED_ONCE):
         part = slice(first, first + ADDED_ONCE)
         cross += x[part].T @ y[part]
+    total, middle = cross.square().sum(), cross.float()
     if not by_sample:
-        return (cross.square().sum() - a.diagonal @ b.diagonal)[None]
-    return ((x.to(WORKING) @ cross) * y).sum(1) - a.diagonal * b.diagonal
+        return (total - a.diagonal @ b.diagonal)[None]
+    dots = torch.empty_like(a.diagonal)
+    for first in range(0, len(x), AT_ONCE):
+        part = slice(first, first + AT_ONCE)
+        dots[part] = row_sums(matmul(x[part], middle), y[part])
+    # Each is off by rounding in single precision, which the error of their sum must not grow with.
+    return dots + (total - dots.sum()) / len(dots) - a.diagonal * b.diagonal

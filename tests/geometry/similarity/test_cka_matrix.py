@@ -172,3 +172,25 @@ def test_a_large_constant_unit_hides_no_other() -> None:
     found = cka_matrix(beside)
     assert not found.notes
     np.testing.assert_allclose(found.values, cka_matrix(reps).values, rtol=0, atol=1e-5)
+
+
+def test_errors_through_features_are_those_in_double_precision() -> None:
+    reps = {name: x.float() for name, x in layers(400, 8, 5, 12).items()}
+    found = cka_matrix(reps, stderr=True)
+    for i, a in enumerate(reps.values()):
+        for j, b in enumerate(reps.values()):
+            exact = cka(a.double(), b.double())
+            assert float(found.values[i, j]) == pytest.approx(exact.value, abs=SINGLE)
+            if i != j:
+                assert float(found.stderr[i, j]) == pytest.approx(exact.stderr, rel=1e-6)
+
+
+@pytest.mark.parametrize("stderr", [False, True])
+def test_numbers_do_not_depend_on_the_number_of_threads(stderr: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    reps, found = layers(300, 3, 8, 5, 40), []
+    for threads in (1, 2):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        found.append(cka_matrix(reps, stderr=stderr))
+    assert torch.equal(found[0].values, found[1].values)
+    if stderr:
+        assert torch.equal(found[0].stderr, found[1].stderr)
