@@ -41,8 +41,13 @@ def in_threads(function: Callable[[int, int], object], n: int, share: int = 8) -
             for first, last in pieces:
                 function(first, last)
             return
-        pool = _pool(os.getpid(), available)
-        list(pool.map(lambda piece: function(*piece), pieces))
+        pool, inference = _pool(os.getpid(), available), torch.is_inference_mode_enabled()
+
+        def one(piece: tuple[int, int]) -> None:
+            with torch.inference_mode(inference):  # which each thread has for itself, and tensors made within ask for
+                function(*piece)
+
+        list(pool.map(one, pieces))
 
 
 def in_pieces(function: Callable[[int, int], object], n: int, device: torch.device, share: int = 1) -> None:

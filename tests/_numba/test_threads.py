@@ -89,3 +89,11 @@ def test_pieces_are_the_same_on_another_device_which_the_caller_works_on_alone(d
     finally:
         torch.set_num_threads(before)
     assert sorted(done) == [(0, 2, inside), (2, 4, inside), (4, 5, inside)]
+
+
+def test_pieces_may_write_to_what_was_made_in_inference_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    with torch.inference_mode():
+        found = torch.zeros(4)
+        in_threads(lambda i, j: found[i:j].fill_(i), 4, share=1)
+    assert found.tolist() == [0, 1, 2, 3]
