@@ -194,3 +194,17 @@ def test_numbers_do_not_depend_on_the_number_of_threads(stderr: bool, monkeypatc
     assert torch.equal(found[0].values, found[1].values)
     if stderr:
         assert torch.equal(found[0].stderr, found[1].stderr)
+
+
+@pytest.mark.parametrize("widths", [(200, 90, 400), (3, 8, 5)])
+@pytest.mark.parametrize(("scale", "dtype"), [(1.0, torch.float32), (1e30, torch.float64), (1e-4, torch.float32)])
+def test_features_that_are_formed_when_needed_give_the_same_numbers(
+    widths: tuple[int, ...], scale: float, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reps = {name: (scale * x).to(dtype) for name, x in layers(150, *widths, offset=50.0).items()}
+    reps["layer0"][:, 1] = 7 * scale  # constant
+    stored = cka_matrix(reps, stderr=True)
+    monkeypatch.setattr(_cka_sums, "MOST_STORED", 0)
+    formed = cka_matrix(reps, stderr=True)
+    assert torch.equal(formed.values, stored.values)
+    assert torch.equal(formed.stderr, stored.stderr)
