@@ -41,8 +41,28 @@ def in_threads(function: Callable[[int, int], object], n: int, share: int = 8) -
             for first, last in pieces:
                 function(first, last)
             return
-        pool = _pool(os.getpid(), available)
-        list(pool.map(lambda piece: function(*piece), pieces))
+        pool, inference = _pool(os.getpid(), available), torch.is_inference_mode_enabled()
+
+        def one(piece: tuple[int, int]) -> None:
+            with torch.inference_mode(inference):  # which each thread has for itself, and tensors made within ask for
+                function(*piece)
+
+        list(pool.map(one, pieces))
+
+
+def in_pieces(function: Callable[[int, int], object], n: int, device: torch.device, share: int = 1) -> None:
+    """`in_threads` on the CPU; on another device the same pieces one after the other.
+
+    >>> done = []
+    >>> in_pieces(lambda first, last: done.append((first, last)), 3, torch.device("meta"), share=2)
+    >>> done
+    [(0, 2), (2, 3)]
+    """
+    if device.type == "cpu":
+        in_threads(function, n, share)
+        return
+    for first in range(0, n, share):
+        function(first, min(n, first + share))
 
 
 @contextmanager
@@ -80,7 +100,13 @@ def products(v: np.ndarray, points: np.ndarray) -> np.ndarray:
 @lru_cache(1)
 def _pool(process: int, workers: int) -> ThreadPoolExecutor:
     """Threads that wait for work without spinning: made once, and again in a forked process, which has none of them."""
-    return ThreadPoolExecutor(workers, thread_name_prefix=f"geomfeat-{process}")
+    return ThreadPoolExecutor(workers, thread_name_prefix=f"geomfeat-{process}", initializer=_alone)
+
+
+def _alone() -> None:
+    """Torch's operations stay on this thread: OpenMP has a limit for each thread, and that of the caller is another."""
+    torch.get_num_threads()  # torch sets a limit of its own at its first call in a thread
+    _libraries().select(user_api="openmp").limit(limits=1)
 
 
 @cache

@@ -6,8 +6,10 @@ import inspect
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+from geomfeat._numba.threads import libraries_on_one_thread
 from geomfeat.errors import GeomfeatError
 from geomfeat.memory import is_out_of_memory
 from geomfeat.registry import Measure
@@ -15,6 +17,9 @@ from geomfeat.study.table import Row, failed_rows, options_text, row
 from geomfeat.types import Estimate, Representation
 
 logger = logging.getLogger("geomfeat.study")
+# Numbers of a layer below which measures work in pieces of one thread each: the libraries' threads would spend more
+# time waiting for each other, after each of many small operations, than they save.
+SMALL = 2**22
 
 
 def facts_of(*reps: Representation) -> Row:
@@ -41,7 +46,8 @@ def measure_layers(m: Measure, *reps: Representation, seed: int, at: str) -> lis
     facts = {"at": at, "measure": m.name, "options": options_of(m, *reps), **facts_of(*reps)}
 
     def work() -> dict[str, Estimate]:
-        result = m.run(*reps, **_seeded(m, seed))
+        with threads_for(reps[0]):
+            result = m.run(*reps, **_seeded(m, seed))
         return {name: result[name] for name in m.quantities}
 
     result, facts["seconds"], note = guarded(work, f"{m.name} of {at} {reps[0].layer}")
@@ -61,6 +67,11 @@ def measure_network(m: Measure, pair: Any, *, seed: int, facts: Mapping[str, Any
         for layer, numbers in _by_layer(result, m.name).items()
         for quantity, estimate in numbers.items()
     ]
+
+
+def threads_for(rep: Representation) -> AbstractContextManager[Any]:
+    """Within it, measures of a layer work on as many of the libraries' threads as serve one of its size."""
+    return libraries_on_one_thread() if rep.x.numel() < SMALL else nullcontext()
 
 
 def guarded(work: Callable[[], Any], what: str) -> tuple[Any, float, str]:

@@ -12,7 +12,7 @@ import scipy.linalg
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from geomfeat._numba.threads import PIECE, in_threads, libraries_on_one_thread, products
+from geomfeat._numba.threads import PIECE, in_pieces, in_threads, libraries_on_one_thread, products
 
 
 @pytest.fixture(autouse=True)
@@ -78,3 +78,22 @@ def test_products_in_pieces_are_the_products(dtype: type) -> None:
     assert found.dtype == dtype
     rounding = 20 * np.finfo(dtype).eps
     np.testing.assert_allclose(found, np.einsum("ir,jr->ij", v, points), rtol=rounding, atol=rounding)
+
+
+@pytest.mark.parametrize(("device", "inside"), [("cpu", 1), ("meta", 2)])
+def test_pieces_are_the_same_on_another_device_which_the_caller_works_on_alone(device: str, inside: int) -> None:
+    before, done = torch.get_num_threads(), []
+    torch.set_num_threads(2)
+    try:
+        in_pieces(lambda i, j: done.append((i, j, torch.get_num_threads())), 5, torch.device(device), share=2)
+    finally:
+        torch.set_num_threads(before)
+    assert sorted(done) == [(0, 2, inside), (2, 4, inside), (4, 5, inside)]
+
+
+def test_pieces_may_write_to_what_was_made_in_inference_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    with torch.inference_mode():
+        found = torch.zeros(4)
+        in_threads(lambda i, j: found[i:j].fill_(i), 4, share=1)
+    assert found.tolist() == [0, 1, 2, 3]

@@ -81,9 +81,17 @@ def test_precision_and_a_large_mean_leave_the_numbers_of_the_measures() -> None:
             assert cells[estimator] == pytest.approx((expected.value, expected.stderr), rel=1e-8)
 
 
-def test_many_samples_are_compared_by_features_with_the_same_numbers(monkeypatch) -> None:
+# Of data in single precision, so many samples have errors whose terms are in single precision too.
+@pytest.mark.parametrize(("dtype", "off"), [(torch.float64, 1e-8), (torch.float32, 1e-6)])
+@pytest.mark.parametrize("size", [1.0, 1e-30, 1e25])
+def test_many_samples_are_compared_by_features_with_the_same_numbers(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, off: float, size: float
+) -> None:
     draws = torch.Generator().manual_seed(3)
-    reps = {("trained", name): Representation(torch.randn(60, d, generator=draws)) for name, d in (("a", 5), ("b", 40))}
+    reps = {
+        ("trained", name): Representation(size * torch.randn(60, d, generator=draws, dtype=dtype))
+        for name, d in (("a", 5), ("b", 40))
+    }
     pairs = [tuple(reps), (("trained", "a"), ("trained", "a"))]
     by_grams = dict(cka_cells(reps, pairs, ["unbiased", "biased"]))
     monkeypatch.setattr(alignment, "LARGE", 50)
@@ -94,4 +102,17 @@ def test_many_samples_are_compared_by_features_with_the_same_numbers(monkeypatch
     for pair, cells in by_grams.items():
         for estimator, (value, error) in cells.items():
             found = by_features[pair][estimator]
-            assert found == (pytest.approx(value, rel=1e-10), pytest.approx(error, rel=1e-8, abs=1e-12))
+            assert found == (pytest.approx(value, rel=1e-10), pytest.approx(error, rel=off, abs=1e-12))
+
+
+@pytest.mark.parametrize("large", [50, 500])
+def test_numbers_do_not_depend_on_the_number_of_threads(monkeypatch: pytest.MonkeyPatch, large: int) -> None:
+    monkeypatch.setattr(alignment, "LARGE", large)
+    reps = places(90, 4, 50, 1, 25)
+    pairs = list(itertools.combinations(reps, 2))
+    found = []
+    for threads in (1, 2):
+        with monkeypatch.context() as here:
+            here.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+            found.append(dict(cka_cells(reps, pairs, ["unbiased", "biased"])))
+    assert found[0] == found[1]

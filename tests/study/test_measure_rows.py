@@ -12,6 +12,7 @@ import torch
 
 from geomfeat.errors import BadInput, OutOfMemory
 from geomfeat.registry import Measure, Quantity, get
+from geomfeat.study import measure_rows
 from geomfeat.study.measure_rows import guarded, measure_layers, measure_network
 from geomfeat.types import Estimate, Representation
 
@@ -36,6 +37,21 @@ def test_rows_say_what_was_measured_on_what() -> None:
     assert row["seconds"] > 0
     assert json.loads(row["options"]) == {"project": 5, "reduce": "mean"}
     assert row["value"] == get("stable_rank")(REP).value
+
+
+@pytest.mark.parametrize(("small", "inside"), [(8 * 3 + 1, 1), (8 * 3, 2)])
+def test_measures_of_small_layers_keep_the_libraries_on_one_thread(
+    small: int, inside: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measure_rows, "SMALL", small)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        [row] = measure_layers(fake(lambda rep: Estimate(torch.get_num_threads())), REP, seed=0, at="init")
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert row["value"] == inside
 
 
 def test_a_seed_goes_to_measures_that_take_one() -> None:

@@ -18,7 +18,7 @@ from geomfeat.geometry.manifolds import Capacity, capacity_by_layer, capacity_di
 from geomfeat.geometry.manifolds.capacity_floor import at_floor
 from geomfeat.measures.layer.capacity import estimates
 from geomfeat.registry import Measure
-from geomfeat.study.measure_rows import facts_of, guarded, measure_layers, options_of
+from geomfeat.study.measure_rows import facts_of, guarded, measure_layers, options_of, threads_for
 from geomfeat.study.measure_selection import make_plan
 from geomfeat.study.table import Row, failed_rows, row, table_of
 from geomfeat.types import Representation
@@ -101,7 +101,8 @@ def _capacity(m: Measure, rep: Representation, n_draws: int, seed: int) -> tuple
 
     def work() -> Capacity:
         some, drawn = m.sampled(rep, seed)
-        found = capacity_by_layer({rep.layer: some}, n_draws=n_draws, seed=seed)[rep.layer]
+        with threads_for(rep):
+            found = capacity_by_layer({rep.layer: some}, n_draws=n_draws, seed=seed)[rep.layer]
         return replace(found, notes=(*found.notes, drawn)) if drawn else found
 
     found, facts["seconds"], note = guarded(work, f"capacity of {rep.layer}")

@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from geomfeat._numba.threads import in_pieces
 from geomfeat.errors import BadInput
 from geomfeat.numerics import jackknife_stderr, own_products
 from geomfeat.precision import Spread
@@ -124,17 +125,20 @@ class LeaveOut:
         gone = torch.stack([x[g::count].sum(0) for g in range(count)])
         means = (x.sum(0) - gone) / (len(x) - sizes)[:, None].to(x)
         lengths, along = x.square().sum(1), x @ means.T
-        found = []
-        for g, mean in enumerate(means):
-            n = len(x) - int(sizes[g])
+        found: list[T | None] = [None] * count
+
+        def one(g: int, _: int) -> None:
+            n, mean = len(x) - int(sizes[g]), means[g]
             scatter = (whole - own_products(x[g::count])).sub_(torch.outer(mean, mean), alpha=n)
             trace = float(scatter.diagonal().sum())
-            if trace <= n * self.spread.of_point**2:
-                return None
-            squares = (lengths - 2 * along[:, g] + mean @ mean).clamp_min_(0).square_()
-            squares[g::count] = 0
-            found.append(of(scatter, Moments(n, trace, float(scatter.square().sum()), float(squares.sum()))))
-        return found
+            if trace > n * self.spread.of_point**2:
+                squares = (lengths - 2 * along[:, g] + mean @ mean).clamp_min_(0).square_()
+                squares[g::count] = 0
+                found[g] = of(scatter, Moments(n, trace, float(scatter.square().sum()), float(squares.sum())))
+
+        in_pieces(one, count, x.device)
+        parts = [part for part in found if part is not None]
+        return parts if len(parts) == count else None
 
 
 class _Last(Generic[T]):

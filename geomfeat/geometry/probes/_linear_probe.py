@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from geomfeat._numba.threads import in_threads
 from geomfeat.display import BaseResult
 from geomfeat.errors import BadInput
 from geomfeat.labels import Labels, as_groups, as_labels
@@ -101,19 +102,26 @@ def linear_probe(
     # The same holds for units that are constant up to rounding within the training folds.
     size = torch.linalg.vector_norm(layer.x.to(WORKING) / spread.unit, dim=0) / layer.n**0.5
     floor = (2 * roundings(layer.precision)[1] * size).cpu().numpy()
-    hits, by_fold, converged = np.zeros(layer.n, bool), [], True
-    for train, test in _folds(features, y, None if alone else together.numpy(), folds, seed):
+    parts = list(_folds(features, y, None if alone else together.numpy(), folds, seed))
+    hits = np.zeros(layer.n, bool)
+
+    def fit(i: int, _: int) -> None:
+        train, test = parts[i]
         a, b = _standardised(features[train], features[test], floor)
-        hits[test], settled = _classified(a, y[train], b, y[test], classifier, strength)
-        converged &= settled
-        by_fold.append(float(hits[test].mean()))
+        hits[test] = _classified(a, y[train], b, y[test], classifier, strength)
+
+    # Around the threads, since they share what is done with warnings.
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        in_threads(fit, len(parts), share=1)
+    converged, by_fold = not caught, tuple(float(hits[test].mean()) for _, test in parts)
     accuracy = float(hits.mean())
     error = math.sqrt(accuracy * (1 - accuracy) / layer.n) if alone else _grouped_error(hits, together.numpy())
     chance = float(np.bincount(y).max() / layer.n)
     if groups is not None:
         keep({None: _left_out(hits, groups)})
     count = None if alone and groups is None else len(together.unique())
-    return ProbeAccuracy(accuracy, error, tuple(by_fold), chance, converged, count, n_copies)
+    return ProbeAccuracy(accuracy, error, by_fold, chance, converged, count, n_copies)
 
 
 def _together(layer: Representation, groups: Tensor | None) -> tuple[Tensor, int]:
@@ -169,8 +177,8 @@ def _folds(
 
 def _classified(
     train: np.ndarray, y: np.ndarray, test: np.ndarray, wanted: np.ndarray, classifier: str, strength: float
-) -> tuple[np.ndarray, bool]:
-    """Which held-out samples are classified rightly, and whether the fit converged."""
+) -> np.ndarray:
+    """Which held-out samples are classified rightly; a warning where the fit did not converge."""
     from sklearn.linear_model import LogisticRegression, RidgeClassifier
 
     model = (
@@ -178,9 +186,7 @@ def _classified(
         if classifier == "logistic"
         else RidgeClassifier(alpha=1 / strength)
     )
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        return model.fit(train, y).predict(test) == wanted, not caught
+    return model.fit(train, y).predict(test) == wanted
 
 
 def _grouped_error(hits: np.ndarray, together: np.ndarray) -> float:

@@ -133,7 +133,11 @@ class PairTable:
         every = range(len(sides))
         pairs = {(min(i, j), max(i, j)) for i in range(n_rows) for j in every[columns]} | {(i, i) for i in every}
         diagonals = torch.stack([side.diagonal for side in sides], 1)
-        times = torch.stack([side.times(diagonals) for side in sides], 1) if by_sample else None
+        times = None
+        if by_sample:
+            times = diagonals.new_empty(len(diagonals), len(sides), len(sides))
+            for i, side in enumerate(sides):
+                times[:, i] = side.times(diagonals)
         return cls(products(sides, pairs, times), diagonals, times)
 
     def moments(self, i: Tensor, j: Tensor) -> Moments:

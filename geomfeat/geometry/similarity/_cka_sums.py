@@ -17,13 +17,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from geomfeat._numba.threads import in_pieces
 from geomfeat.geometry.similarity._gram_tiles import SUMMED, Entries, products_of_entries
 from geomfeat.geometry.similarity._hsic import GRAM_UNITS
-from geomfeat.numerics import WORKING, double_centred
+from geomfeat.numerics import WORKING, double_centred, matmul, row_sums
 from geomfeat.precision import is_constant
 
 ADDED = 256  # samples in one product X'Y of a stream
 ADDED_ONCE = 64  # the same here: products of narrow layers are few, so that their errors do not average out
+MOST_STORED = 2**22  # numbers of a layer whose centred copy is stored beside it
+AT_ONCE = 1024  # samples, a multiple of these, whose products with X'Y are formed at once, and stay in a cache
 ROWS = 128  # rows of the Gram matrices held at a time
 # Mean squares of centred features beyond which single precision may lose some, so that they get another unit first, and
 # sizes (their roots) whose fourth powers are near enough to 1.
@@ -35,6 +38,7 @@ class Side:
     """A centred kernel between n samples, scaled to entries near 1: features (n, d), or a Gram matrix (n, n).
 
     Attributes:
+        source: what the features are formed of, a few samples at a time, where they are too many to be stored twice.
         diagonal: (n,), in float64.
         varies: whether more than rounding is left after centring.
         unit: what the kernel was divided by.
@@ -45,6 +49,7 @@ class Side:
     unit: float
     features: Tensor | None = None
     gram: Tensor | None = None
+    source: "_Source | None" = None
 
     @classmethod
     def of_features(cls, x: Tensor, precision: torch.dtype) -> "Side":
@@ -53,7 +58,8 @@ class Side:
         points = _Points.centred(x)
         if not SQUARES[0] < float(points.by_sample.sum()) / n < SQUARES[1]:
             unit = _positive(max(map(abs, map(float, x.aminmax()))))
-            points = _Points.centred(x / unit)
+            x = x / unit
+            points = _Points.centred(x)
         spread = points.by_feature.sqrt()
         constant = is_constant(spread, torch.hypot(spread, points.mean * n**0.5), precision)
         if bool((constant & (spread > 0)).any()):
@@ -65,7 +71,12 @@ class Side:
             points.features.div_(size)
         # A product, since powers of floats raise where products are infinite.
         scale = (unit * size) * (unit * size)
-        return cls(points.by_sample / (size * size), not bool(constant.all()), scale, features=points.features)
+        diagonal, varies = points.by_sample / (size * size), not bool(constant.all())
+        if x.numel() <= MOST_STORED:
+            return cls(diagonal, varies, scale, features=points.features)
+        zeros = constant if bool(constant.any()) else None
+        source = _Source(x, points.mean.to(x.dtype), points.rest, zeros, size)
+        return cls(diagonal, varies, scale, source=source)
 
     @classmethod
     def of_gram(cls, gram: Tensor, precision: torch.dtype = WORKING) -> "Side":
@@ -86,7 +97,14 @@ class Side:
     @property
     def width(self) -> int:
         """Multiplications that an entry of the Gram matrix costs."""
-        return 0 if self.features is None else self.features.shape[1]
+        return 0 if self.gram is not None else self.of_samples(0, 0).shape[1]
+
+    def of_samples(self, first: int, last: int) -> Tensor:
+        """Features of some of the samples."""
+        if self.features is not None:
+            return self.features[first:last]
+        assert self.source is not None
+        return self.source.rows(first, last)
 
     @cached_property
     def shift(self) -> Tensor:
@@ -100,32 +118,54 @@ class Side:
         """Entries [first:last, first:] of the U-centred kernel into `out`."""
         u = self.shift.float()
         torch.add(u[first:last, None], u[first:], out=out)
-        if self.features is not None:
-            out.addmm_(self.features[first:last], self.features[first:].T)
+        if self.gram is None:
+            out.addmm_(self.of_samples(first, last), self.of_samples(first, len(u)).T)
         else:
-            assert self.gram is not None
             out += self.gram[first:last, first:]
 
     def times(self, vectors: Tensor) -> Tensor:
         """The kernel times the columns of (n, m), in float64."""
-        if self.features is None:
-            assert self.gram is not None
+        if self.gram is not None:
             return self.gram.to(WORKING) @ vectors
-        x = self.features.to(WORKING)
+        x = self.of_samples(0, len(vectors)).to(WORKING)
         return x @ (x.T @ vectors)
 
     @property
     def entries(self) -> Entries:
         """What the entries of the U-centred kernel are made of, on the CPU."""
-        features, gram = (None if part is None else part.numpy() for part in (self.features, self.gram))
-        return Entries(features, gram, self.shift.float().numpy())
+        u = self.shift.float().numpy()
+        if self.gram is not None:
+            return Entries(None, self.gram.numpy(), u)
+        return Entries(self.of_samples(0, len(u)).numpy(), None, u)
+
+
+class _Source(NamedTuple):
+    """Features x (n, d), and what makes them those of a `Side`: less their mean and what rounding left of it, over a
+    size; those that are constant are 0."""
+
+    x: Tensor
+    mean: Tensor
+    rest: Tensor
+    constant: Tensor | None
+    size: float
+
+    def rows(self, first: int, last: int) -> Tensor:
+        """Those of some samples, in float32."""
+        some = (self.x[first:last] - self.mean).float().sub_(self.rest)
+        if self.constant is not None:
+            some[:, self.constant] = 0
+        return some if self.size == 1 else some.div_(self.size)
 
 
 class _Points(NamedTuple):
-    """Features less their mean in float32, and what was taken; sums of squares by sample and by feature in float64."""
+    """Features less their mean in float32, and what was taken; sums of squares by sample and by feature in float64.
+
+    rest: of the mean, what rounding had left, which is taken too.
+    """
 
     features: Tensor
     mean: Tensor
+    rest: Tensor
     by_sample: Tensor
     by_feature: Tensor
 
@@ -135,18 +175,20 @@ class _Points(NamedTuple):
         if x.device.type != "cpu":
             mean = x.mean(0)
             features = (x - mean).float()
-            features -= features.mean(0)
-            return cls.of(features, mean)
+            rest = features.mean(0)
+            features -= rest
+            return cls.of(features, mean, rest)
         # By numpy, which stays on the thread that calls it.
         given, found = x.numpy(), np.empty(x.shape, np.float32)
         with np.errstate(over="ignore", invalid="ignore"):
             mean = given.mean(0)
             np.subtract(given, mean, out=found, casting="same_kind")
-            found -= found.mean(0)
-        return cls.of(torch.from_numpy(found), torch.from_numpy(mean))
+            rest = found.mean(0)
+            found -= rest
+        return cls.of(torch.from_numpy(found), torch.from_numpy(mean), torch.from_numpy(rest))
 
     @classmethod
-    def of(cls, features: Tensor, mean: Tensor) -> "_Points":
+    def of(cls, features: Tensor, mean: Tensor, rest: Tensor) -> "_Points":
         """With the sums of squares."""
         if features.device.type == "cpu":
             x = features.numpy()
@@ -155,12 +197,12 @@ class _Points(NamedTuple):
         else:
             squares = features.square()
             sums = [squares.sum(1), squares.sum(0)]
-        return cls(features, mean.to(WORKING), sums[0].to(WORKING), sums[1].to(WORKING))
+        return cls(features, mean.to(WORKING), rest, sums[0].to(WORKING), sums[1].to(WORKING))
 
     def without(self, constant: Tensor) -> "_Points":
         """With 0 in some features."""
         self.features[:, constant] = 0
-        return self.of(self.features, self.mean)
+        return self.of(self.features, self.mean, self.rest)
 
 
 def _positive(size: float) -> float:
@@ -181,9 +223,13 @@ def products(sides: list[Side], pairs: set[tuple[int, int]], times: Tensor | Non
         index = torch.tensor(wide, device=first.device)
         part = None if times is None else times[:, index[:, None], index]
         found[:, index[:, None], index] = _gram_products([sides[i] for i in wide], part)
-    for i, j in pairs:
-        if i not in wide or j not in wide:
-            found[:, i, j] = found[:, j, i] = _feature_products(sides[i], sides[j], by_sample)
+    others = [(i, j) for i, j in sorted(pairs) if i not in wide or j not in wide]
+
+    def one(k: int, _: int) -> None:
+        i, j = others[k]
+        found[:, i, j] = found[:, j, i] = _feature_products(sides[i], sides[j], by_sample)
+
+    in_pieces(one, len(others), first.device)
     return found
 
 
@@ -193,7 +239,7 @@ def by_gram(sides: list[Side], pairs: set[tuple[int, int]]) -> list[int]:
     An entry costs n^2 d / 2 multiplications, which all pairs of a layer share; X'Y costs n d1 d2 for this pair alone.
     So the m widest layers go through entries among themselves, all other pairs through X'Y, for the best m.
     """
-    if any(side.features is None for side in sides):
+    if any(side.gram is not None for side in sides):
         return list(range(len(sides)))
     n = len(sides[0].diagonal)
     order = sorted(range(len(sides)), key=lambda i: -sides[i].width)
@@ -266,13 +312,18 @@ def _feature_products(a: Side, b: Side, by_sample: bool) -> Tensor:
 
     sum_ij K_ij L_ij = |X'Y|_F^2 and sum_j K_ij L_ij = x_i' (X'Y) y_i, both less the diagonals.
     """
-    x, y = a.features, b.features
-    assert x is not None
-    assert y is not None
-    cross = torch.zeros(x.shape[1], y.shape[1], dtype=WORKING, device=x.device)
-    for first in range(0, len(x), ADDED_ONCE):
-        part = slice(first, first + ADDED_ONCE)
-        cross += x[part].T @ y[part]
+    n = len(a.diagonal)
+    cross = torch.zeros(a.width, b.width, dtype=WORKING, device=a.diagonal.device)
+    for first in range(0, n, AT_ONCE):
+        x, y = (side.of_samples(first, first + AT_ONCE).split(ADDED_ONCE) for side in (a, b))
+        for some, others in zip(x, y, strict=True):
+            cross += some.T @ others
+    total, middle = cross.square().sum(), cross.float()
     if not by_sample:
-        return (cross.square().sum() - a.diagonal @ b.diagonal)[None]
-    return ((x.to(WORKING) @ cross) * y).sum(1) - a.diagonal * b.diagonal
+        return (total - a.diagonal @ b.diagonal)[None]
+    dots = torch.empty_like(a.diagonal)
+    for first in range(0, n, AT_ONCE):
+        part = first, first + AT_ONCE
+        dots[slice(*part)] = row_sums(matmul(a.of_samples(*part), middle), b.of_samples(*part))
+    # Each is off by rounding in single precision, which the error of their sum must not grow with.
+    return dots + (total - dots.sum()) / len(dots) - a.diagonal * b.diagonal

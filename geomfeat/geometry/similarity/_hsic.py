@@ -21,7 +21,7 @@ from torch import Tensor
 from geomfeat.errors import BadInput
 from geomfeat.geometry.dimension.leave_out_spectra import LeaveOut
 from geomfeat.numerics import WORKING, double_centred, matmul, own_products, row_sums
-from geomfeat.precision import Spread
+from geomfeat.precision import Spread, unit_of
 
 ESTIMATORS = ("unbiased", "biased")
 # Units of rounding that an entry of a kernel may be off by: a sum of products over many parameters or features.
@@ -85,6 +85,13 @@ class Centred:
             return self.gram
         assert self.features is not None
         return matmul(self.features, self.features.T)
+
+    def times(self, vectors: Float[Tensor, "n m"]) -> Float[Tensor, "n m"]:
+        """The centred kernel times the columns of a matrix."""
+        if self.gram is not None:
+            return self.gram @ vectors
+        assert self.features is not None
+        return self.features @ (self.features.T @ vectors)
 
     @cached_property
     def diagonal(self) -> Tensor:
@@ -159,13 +166,28 @@ def own_dots(x: Float[Tensor, "n d"], product: Float[Tensor, "d d"] | None = Non
     return dots
 
 
-def dots_between(x: Float[Tensor, "n d1"], y: Float[Tensor, "n d2"]) -> Float[Tensor, "n"]:
-    """sum_j K_ij L_ij = x_i' (X'Y) y_i for K = XX', L = YY'."""
+def dots_between(x: Float[Tensor, "n d1"], y: Float[Tensor, "n d2"], single: bool = False) -> Float[Tensor, "n"]:
+    """sum_j K_ij L_ij = x_i' (X'Y) y_i for K = XX', L = YY'.
+
+    `single`: the terms of samples in single precision, which data in single precision deserve; their sum is as exact.
+    """
     cross = matmul(x.T, y)
     dots = torch.empty_like(x[:, 0])
+    units = [unit_of(part) if single else 1.0 for part in (x, cross, y)]
+    kind = torch.float32 if single else x.dtype
+    middle = _in_units(cross, units[1], kind)
     for rows in _blocks(len(x)):
-        dots[rows] = row_sums(matmul(x[rows], cross), y[rows])
+        left, right = _in_units(x[rows], units[0], kind), _in_units(y[rows], units[2], kind)
+        dots[rows] = row_sums(matmul(left, middle), right).to(x.dtype)
+    if single:
+        dots *= units[0] * units[1] * units[2]
+        dots += (cross.square().sum() - dots.sum()) / len(dots)
     return dots
+
+
+def _in_units(x: Tensor, unit: Tensor | float, kind: torch.dtype) -> Tensor:
+    """x over a unit in a precision; x itself where that changes nothing."""
+    return x if kind == x.dtype else (x / unit).to(kind)
 
 
 def _blocks(n: int) -> list[slice]:

@@ -163,3 +163,19 @@ def test_parts_without_which_nothing_varies_leave_no_error():
 def test_the_spectrum_is_that_of_the_points():
     x = cloud(30, 9)
     torch.testing.assert_close(spectrum_of(left_out(Representation(x))), geometry.covariance_spectrum(x))
+
+
+@pytest.mark.parametrize("shape", [(60, 12), (25, 40)])
+def test_numbers_do_not_depend_on_the_number_of_threads(
+    shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for threads in (1, 2):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        found.append(LeaveOut(Spread.of(cloud(*shape), torch.float64)))
+    one, two = found
+    assert one.eigenvalues is not None
+    assert two.eigenvalues is not None
+    assert len(one.eigenvalues) == len(two.eigenvalues) == GROUPS
+    assert all(torch.equal(a, b) for a, b in zip(one.eigenvalues, two.eigenvalues, strict=True))
+    assert one.moments == two.moments

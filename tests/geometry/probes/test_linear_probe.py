@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -178,3 +180,31 @@ def test_a_unit_that_is_constant_up_to_rounding_in_the_training_folds_decides_no
     with_it = linear_probe(torch.cat([x, beside[:, None]], 1), y, folds=4)
     assert abs(with_it.accuracy - alone.accuracy) <= 4 / 40
     assert with_it.accuracy < 0.8
+
+
+@pytest.mark.parametrize("classifier", CLASSIFIERS)
+def test_numbers_do_not_depend_on_the_number_of_threads(classifier: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = torch.arange(300) % 3
+    x = normal(300, 40) + 0.4 * normal(3, 40, seed=1)[labels]
+    found = []
+    for threads in (1, 2):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        found.append(linear_probe(x, labels, classifier=classifier))
+    assert found[0] == found[1]
+
+
+def test_a_fit_that_stops_early_is_reported_and_warns_nobody(
+    monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    labels = torch.arange(60) % 3
+    x = normal(60, 6) + normal(3, 6, seed=1)[labels]
+    assert linear_probe(x, labels).converged
+    brief = lambda **options: LogisticRegression(**{**options, "max_iter": 1})  # noqa: E731
+    monkeypatch.setattr("sklearn.linear_model.LogisticRegression", brief)
+    found = linear_probe(x, labels)
+    assert not found.converged
+    assert "stopped before it converged" in found.note
+    assert not recwarn.list
+    with pytest.warns(UserWarning, match="still heard"):
+        warnings.warn("still heard", stacklevel=1)

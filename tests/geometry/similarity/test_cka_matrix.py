@@ -172,3 +172,39 @@ def test_a_large_constant_unit_hides_no_other() -> None:
     found = cka_matrix(beside)
     assert not found.notes
     np.testing.assert_allclose(found.values, cka_matrix(reps).values, rtol=0, atol=1e-5)
+
+
+def test_errors_through_features_are_those_in_double_precision() -> None:
+    reps = {name: x.float() for name, x in layers(400, 8, 5, 12).items()}
+    found = cka_matrix(reps, stderr=True)
+    for i, a in enumerate(reps.values()):
+        for j, b in enumerate(reps.values()):
+            exact = cka(a.double(), b.double())
+            assert float(found.values[i, j]) == pytest.approx(exact.value, abs=SINGLE)
+            if i != j:
+                assert float(found.stderr[i, j]) == pytest.approx(exact.stderr, rel=1e-6)
+
+
+@pytest.mark.parametrize("stderr", [False, True])
+def test_numbers_do_not_depend_on_the_number_of_threads(stderr: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    reps, found = layers(300, 3, 8, 5, 40), []
+    for threads in (1, 2):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        found.append(cka_matrix(reps, stderr=stderr))
+    assert torch.equal(found[0].values, found[1].values)
+    if stderr:
+        assert torch.equal(found[0].stderr, found[1].stderr)
+
+
+@pytest.mark.parametrize("widths", [(200, 90, 400), (3, 8, 5)])
+@pytest.mark.parametrize(("scale", "dtype"), [(1.0, torch.float32), (1e30, torch.float64), (1e-4, torch.float32)])
+def test_features_that_are_formed_when_needed_give_the_same_numbers(
+    widths: tuple[int, ...], scale: float, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reps = {name: (scale * x).to(dtype) for name, x in layers(150, *widths, offset=50.0).items()}
+    reps["layer0"][:, 1] = 7 * scale  # constant
+    stored = cka_matrix(reps, stderr=True)
+    monkeypatch.setattr(_cka_sums, "MOST_STORED", 0)
+    formed = cka_matrix(reps, stderr=True)
+    assert torch.equal(formed.values, stored.values)
+    assert torch.equal(formed.stderr, stored.stderr)

@@ -7,6 +7,8 @@ a draw that the certificate refuses continues in float64, from the points it hol
 that seem violated are held already: held points are not priced.
 """
 
+from functools import partial
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -98,5 +100,10 @@ class Columns:
             before = getattr(self, name)
             shape = (len(before), capacity, *((capacity,) if name == "factor" else before.shape[2:]))
             after = np.zeros(shape, before.dtype)
-            after[(slice(None), *(slice(size) for size in before.shape[1:]))] = before
+            inner = after[(slice(None), *(slice(size) for size in before.shape[1:]))]
+            in_threads(partial(_copy, before, inner), len(before))
             setattr(self, name, after)
+
+
+def _copy(source: np.ndarray, target: np.ndarray, first: int, last: int) -> None:
+    target[first:last] = source[first:last]
