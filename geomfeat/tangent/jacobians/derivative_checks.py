@@ -30,8 +30,9 @@ from geomfeat.tangent.jacobians.gradients import differentiable_recurrence, plai
 from geomfeat.tangent.jacobians.known_modules import of_known_modules, outputs_and_bends
 
 _NO_GRADIENT = (
-    "so its outputs have no gradient sample by sample: give batch normalisation running statistics, and squeeze() "
-    "dimensions by number, not all of size one"
+    "so its outputs have no gradient sample by sample: give batch normalisation running statistics, squeeze() "
+    "dimensions by number, not all of size one, and of a network that compares its samples (CLIP) read one side, as by "
+    "readout=lambda output, inputs: output.image_embeds"
 )
 _RANDOM = (
     "two passes of the same inputs give different outputs: the model is random in evaluation mode, as by F.dropout "

@@ -235,9 +235,20 @@ class Centred(nn.Module):
         return self.a(x - x.mean(0))
 
 
+class Compared(Centred):
+    """Says how much samples of its batch are alike, and what they are compared by."""
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        embeds = self.a(x)
+        return {"logits_per_image": embeds @ embeds.T, "image_embeds": embeds}
+
+
 def test_networks_that_mix_their_batch_are_refused_for_that_reason() -> None:
     with pytest.raises(BadInput, match="depends on the batch it is in"):
         gf.ntk(Centred(), normal(8, 6))
+    with pytest.raises(BadInput, match=r"compares its samples .* output\.image_embeds"):
+        gf.ntk(Compared(), normal(8, 6))
+    assert gf.ntk(Compared(), normal(8, 6), readout=lambda output, inputs: output["image_embeds"]).gram.shape == (8, 8)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, F32])
