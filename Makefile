@@ -13,7 +13,7 @@ CHECKED := tests/_numba/test_numba_bounds.py tests/_numba/test_rank_statistics.p
 	tests/geometry/manifolds/test_glue_geometry.py tests/geometry/manifolds/test_projection_energies.py \
 	tests/geometry/manifolds/cones/test_project_fuzz.py tests/geometry/dimension/test_nearest_neighbours.py \
 	tests/geometry/dimension/test_two_nn.py tests/geometry/rsa/test_compare.py tests/geometry/rsa/test_noise_ceiling.py
-# Workers of one thread each: threads that wait for each other would take cores from other workers.
+# Two workers of one thread each: threads that wait for each other would take both cores from the other worker.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 # Memory that is given back to the system and asked for again is filled with zeros each time: tests that keep it take
 # a fortieth less.
@@ -22,9 +22,8 @@ KEEP_MEMORY := MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=21474836
 STORE_BYTECODE := PYTHONDONTWRITEBYTECODE=
 # Compiled loops are stored in the environment, under a name that follows their text (see tests/loop_cache.py).
 LOOPS = NUMBA_CACHE_DIR=$$($(BIN)/python -m tests.loop_cache $(VENV)/$(1))
-# Three workers for two cores: a tenth of their time is waiting, for browsers, schedulers and processes of tests. The long
-# tests are the last ones: who has none left takes half of those that wait for another.
-PYTEST := $(BIN)/python -m pytest -n 3 --dist worksteal
+# The long tests are the last ones: who has none left takes half of those that wait for the other.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .PHONY: demo check test test-lowest test-portable bounds lint docs clean
 
