@@ -46,8 +46,8 @@ class Network:
         layers: the hidden layers to measure. space: the parameters that training was free to move.
         readout: see `output_matrix`. device: where it is computed; None for the model's own. dtype: in what precision.
         rates: of the optimizer, or None where it is not known. metric: the coordinates that `f` is taken in.
-        borrowed: whether `f` reads the weights where `model` keeps them, which then must stay as they are as long as it
-            is used; else it holds a copy.
+        borrowed: whether `f` of a heavy network reads the weights where `model` keeps them, which then must stay as
+            they are as long as it is used; else it holds a copy.
     """
 
     model: nn.Module
@@ -114,7 +114,7 @@ class Network:
     def f(self) -> Functional:
         """The network as a function of the parameters of `space`, in the coordinates of `metric`."""
         f = self.space.functional(self.model, dtype=self.dtype, device=self.device, readout=self.readout)
-        f = f.borrowing(self.model) if self.borrowed else f
+        f = f.borrowing(self.model, self.inputs) if self.borrowed and self.is_heavy else f
         return f.scaled(self.metric.scale) if self.metric.scale else f
 
     def at(self, model: nn.Module) -> Network:

@@ -189,16 +189,23 @@ class Functional:
         theta = {name: value * self.scale.get(name, 1.0) for name, value in self.theta.items()}
         return replace(self, theta=theta, scale={})
 
-    def borrowing(self, model: nn.Module) -> Functional:
+    def borrowing(self, model: nn.Module, inputs: Any) -> Functional:
         """The same function on the weights of `model`, of which it is a copy, where they are of its type and device.
 
-        No second copy is held then, so nothing may change them as long as this is used.
+        No second copy is held then, so nothing may change them as long as this is used. A pass of two of the `inputs`
+        on the copy shows whether the model itself does (it clips its weights in forward); then this stays as it is.
         """
+        with torch.no_grad(), contextlib.suppress(RuntimeError, TypeError, ValueError, IndexError, AssertionError):
+            self(self.theta, self.inputs(take(inputs, slice(0, 2))))  # what fails is explained by whoever needs it
+        pairs = list(zip(self.model.named_parameters(), unwrapped(model).parameters(), strict=True))
+        like = lambda t: (t.dtype, t.device, t.shape)  # noqa: E731
+        lent = [((name, own), given) for (name, own), given in pairs if like(own) == like(given)]
+        if not all(torch.equal(own, given) for (_, own), given in lent):
+            return self
         kept = {}
-        for (name, own), given in zip(self.model.named_parameters(), unwrapped(model).parameters(), strict=True):
-            if (own.dtype, own.device, own.shape) == (given.dtype, given.device, given.shape):
-                own.data = given.data
-                kept[name] = real_pairs(own.detach())
+        for (name, own), given in lent:
+            own.data = given.data
+            kept[name] = real_pairs(own.detach())
         theta, fixed = ({n: kept.get(n, value) for n, value in held.items()} for held in (self.theta, self.fixed))
         other = replace(self, theta=theta, fixed=fixed)
         other.known.update(self.known)

@@ -551,3 +551,24 @@ def test_parameters_are_named_as_a_wrapped_model_shows_them() -> None:
     end = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
     space = space_of_moved(nn.DataParallel(start), nn.DataParallel(end), ["module.0.*", "1.bias"])
     assert space.names == {"0.weight", "0.bias", "1.bias"}
+
+
+class Clipped(nn.Linear):
+    """Keeps its weights small, in place, whenever it is called."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.weight.data.clamp_(-0.2, 0.2)
+        return super().forward(x)
+
+
+def test_large_networks_that_change_their_weights_themselves_come_back_as_they_were(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("geomfeat.network.HEAVY", 0)
+    torch.manual_seed(0)
+    start, end = (nn.Sequential(Clipped(6, 12), nn.Tanh(), nn.Linear(12, 3)) for _ in range(2))
+    before = [{name: value.clone() for name, value in net.state_dict().items()} for net in (start, end)]
+    assert float(before[0]["0.weight"].abs().max()) > 0.2
+    locate(end, torch.randn(40, 6), initial=start, progress=False)
+    for net, kept in zip((start, end), before, strict=True):
+        assert all(torch.equal(value, kept[name]) for name, value in net.state_dict().items())

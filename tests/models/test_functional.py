@@ -630,10 +630,28 @@ def test_borrowed_weights_are_the_models_own_where_they_are_of_its_type() -> Non
     net = nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 5, bias=False)).double()
     net[1].weight = net[0].weight
     held = functional(net)
-    borrowed = held.borrowing(net)
+    tokens = torch.tensor([[1], [4]])
+    borrowed = held.borrowing(net, tokens)
     assert borrowed.theta.keys() == held.theta.keys()
     assert borrowed.theta["0.weight"].data_ptr() == net[0].weight.data_ptr()
-    tokens = torch.tensor([[1], [4]])
     assert torch.equal(borrowed(borrowed.theta, tokens), held(held.theta, tokens))
-    narrow = functional(net, dtype=torch.float32).borrowing(net)
+    narrow = functional(net, dtype=torch.float32).borrowing(net, tokens)
     assert narrow.theta["0.weight"].data_ptr() != net[0].weight.data_ptr()
+
+
+class Clipped(nn.Linear):
+    """Keeps its weights small, in place, whenever it is called."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.weight.data.clamp_(-0.1, 0.1)
+        return super().forward(x)
+
+
+def test_weights_that_the_model_changes_itself_are_not_borrowed() -> None:
+    net = Clipped(3, 2).double()
+    before = net.weight.detach().clone()
+    f = functional(net).borrowing(net, torch.ones(4, 3))
+    f(f.theta, f.inputs(torch.ones(4, 3)))
+    assert f.theta["weight"].data_ptr() != net.weight.data_ptr()
+    assert torch.equal(net.weight, before)
+    assert float(f.theta["weight"].abs().max()) <= 0.1 < float(before.abs().max())
