@@ -14,7 +14,7 @@ from geomfeat.regimes.width.result import richness_of
 from tests.regimes.width.test_scaling import ntk_mlp, task
 
 
-@pytest.mark.parametrize("r", [0.0, 0.25, 0.5])
+@pytest.mark.parametrize("r", [0.0, 0.125, 0.25, 0.375, 0.5])
 def test_known_slopes(r: float) -> None:
     """Widths 32 to 512, 20 steps; with 12 seeds the intervals are about ± .03."""
     found = width_scaling(ntk_mlp, *task(), (32, 64, 128, 256, 512), r=r, seeds=12, options=WidthOptions(lr=1.0))
