@@ -25,6 +25,7 @@ from geomfeat.models.functional import (
     unwrapped,
 )
 from geomfeat.models.nested_inputs import as_inputs, batches, map_inputs, moved, n_samples, take
+from geomfeat.models.readouts.reading import as_readout
 from geomfeat.numerics import WORKING, stream, tolerance
 from geomfeat.tangent import ntk
 from tests.activations.zoo import ZOO
@@ -363,6 +364,8 @@ def test_a_projection_of_hidden_states_is_the_output() -> None:
     assert torch.equal(output_matrix(Hugging(image_embeds=B, last_hidden_state=hidden)), B)
     assert torch.equal(output_matrix(Hugging(text_embeds=hidden, last_hidden_state=hidden)), hidden.mean(1))
     assert torch.equal(output_matrix(Hugging(logits_per_image=A, text_embeds=B, image_embeds=B)), A)
+    first = as_readout("cls")
+    assert torch.equal(output_matrix(Hugging(image_embeds=B, last_hidden_state=hidden), None, first), hidden[:, 0])
 
 
 def test_a_recogniser_of_speech_says_something_in_every_frame() -> None:

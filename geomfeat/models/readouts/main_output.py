@@ -56,8 +56,10 @@ class MainOutput:
         return None if valid is None or valid.shape[1] != self.tensor.shape[1] else TokenReadout("masked")
 
 
-def main_output(output: Any) -> MainOutput:
+def main_output(output: Any, *, of_tokens: bool = False) -> MainOutput:
     """`logits` where there is one, else `last_hidden_state` or its projection, else the first tensor of nested values.
+
+    `of_tokens`: tokens are to be picked, which a projection of all of them has no more.
 
     Raises BadInput where there is none, or where it holds no real floating-point numbers.
 
@@ -65,15 +67,15 @@ def main_output(output: Any) -> MainOutput:
     >>> main_output({"loss": None, "logits": torch.ones(2, 3)}).name
     'logits'
     """
-    found = MainOutput(output) if isinstance(output, Tensor) else _found(output)
+    found = MainOutput(output) if isinstance(output, Tensor) else _found(output, of_tokens)
     checked(output if found is None else found.tensor, "the model returns", "pass readout= to pick one")
     assert found is not None
     return found
 
 
-def _found(output: Any) -> MainOutput | None:
+def _found(output: Any, of_tokens: bool) -> MainOutput | None:
     get = output.get if isinstance(output, Mapping) else lambda key: getattr(output, key, None)
-    projected = EMBEDDINGS if isinstance(get(HIDDEN), Tensor) else ()
+    projected = EMBEDDINGS if isinstance(get(HIDDEN), Tensor) and not of_tokens else ()
     for name in (LOGITS, *projected, HIDDEN):
         tensor = get(name)
         if isinstance(tensor, Tensor) and (name not in projected or tensor.ndim == 2):
@@ -83,7 +85,7 @@ def _found(output: Any) -> MainOutput | None:
         output = [getattr(output, f.name) for f in dataclasses.fields(output)]
     values = output.values() if isinstance(output, Mapping) else output if isinstance(output, tuple | list) else []
     for value in values:
-        found = MainOutput(value) if isinstance(value, Tensor) else _found(value)
+        found = MainOutput(value) if isinstance(value, Tensor) else _found(value, of_tokens)
         if found is not None:
             return found
     return None

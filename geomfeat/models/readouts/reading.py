@@ -46,7 +46,7 @@ class Reading:
     said: str = ""
 
     def __call__(self, output: Any, inputs: Any) -> Tensor:
-        found = main_output(output)
+        found = main_output(output, of_tokens=self.tokens is not None)
         tokens, values = self._tokens(found, inputs), found.tensor
         if tokens is not None:
             valid = found.valid(inputs)
@@ -73,7 +73,7 @@ class Reading:
         >>> Reading(centred="always").words(torch.ones(2, 3), None), Reading().words(torch.ones(2, 3), None)
         ('outputs less their mean', 'outputs')
         """
-        found = main_output(output)
+        found = main_output(output, of_tokens=self.tokens is not None)
         tokens = self._tokens(found, inputs)
         which = self.said or ("" if tokens is None else tokens.words)
         what = found.name.replace("_", " ") or PLAIN_OUTPUTS
