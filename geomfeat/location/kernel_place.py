@@ -227,7 +227,7 @@ def _on_target(f: Functional, task: LinearisedTask, found: _Demands) -> OfResamp
 
     def squares(response: ResampledResponse) -> Squares:
         a = response.coefficients if few.projection is None else response.coefficients @ few.projection.mT
-        before = jvp(f, inputs, response.direction, rough=True, values=found.outputs).to(WORKING)
+        before = value_and_jvp(f, inputs, response.direction, rough=True, values=found.outputs)[1].to(WORKING)
         at = f.at(_reached(f, response.direction, demand, few.energy))
         response.release()  # a product takes more of its size
         after = kernel_product(at, inputs, a.to(f.device, f.dtype), rough=True)

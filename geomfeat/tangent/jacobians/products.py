@@ -64,28 +64,21 @@ def value_and_vjp(
 
 
 def jvp(
-    f: Functional,
-    inputs: Any,
-    direction: Direction,
-    *,
-    batch_size: int | None = None,
-    rough: bool = False,
-    values: Tensor | None = None,
+    f: Functional, inputs: Any, direction: Direction, *, batch_size: int | None = None, rough: bool = False
 ) -> Tensor:
     """J dtheta: the derivative of the outputs along `direction`, (n, C).
 
     Args:
         direction: name -> tensor of the parameter's shape (parameters left out do not move), or several directions
             at once, each tensor with one leading dimension B; the result is then (B, n, C).
-        rough: whether about three digits do: float32 networks then take two forward passes instead of forward mode,
-            and one where the outputs `values` (n, C) at theta are known.
+        rough: whether about three digits do: float32 networks then take two forward passes instead of forward mode.
 
     >>> from geomfeat.models.functional import functional
     >>> f = functional(torch.nn.Linear(2, 1, bias=False))
     >>> jvp(f, torch.tensor([[1.0, 2.0]]), {"weight": torch.tensor([[10.0, 1.0]])}).tolist()
     [[12.0]]
     """
-    return value_and_jvp(f, inputs, direction, batch_size=batch_size, rough=rough, values=values)[1]
+    return value_and_jvp(f, inputs, direction, batch_size=batch_size, rough=rough)[1]
 
 
 def value_and_jvp(
@@ -97,7 +90,7 @@ def value_and_jvp(
     rough: bool = False,
     values: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The outputs (n, C), and J dtheta as in `jvp`."""
+    """The outputs (n, C), and J dtheta as in `jvp`, of which `rough` takes one pass less with the outputs, `values`."""
     known = None if values is None else {"": values}
     primal, tangent = _directional(f, inputs, _outputs_of(f), direction, batch_size, "outputs", rough, known)
     return primal[""], tangent[""]

@@ -80,7 +80,7 @@ def test_steps_from_known_values_are_exact_to_three_digits_and_one_pass_each(ben
         assert abs(rough[name][1].norm() / tangent.norm() - 1) < 1e-3
         assert 0 < (rough[name][1] - tangent).norm() < 0.02 * tangent.norm()  # a few units bend on the way
     outputs, product = value_and_jvp(f, x, direction)
-    near = jvp(f, x, direction, rough=True, values=outputs, batch_size=7)
+    near = value_and_jvp(f, x, direction, rough=True, values=outputs, batch_size=7)[1]
     assert 0 < (near - product).norm() < 5e-3 * product.norm()
 
 
