@@ -44,7 +44,8 @@ def in_threads(function: Callable[[int, int], object], n: int, share: int = 8) -
         pool, inference = _pool(os.getpid(), available), torch.is_inference_mode_enabled()
 
         def one(piece: tuple[int, int]) -> None:
-            with torch.inference_mode(inference):  # which each thread has for itself, and tensors made within ask for
+            # Each thread has a mode of its own, and only inference mode may write to tensors that were made in it.
+            with torch.inference_mode(inference):
                 function(*piece)
 
         list(pool.map(one, pieces))

@@ -16,7 +16,7 @@ from geomfeat.models.readouts.token_masks import mask_of_output, valid_tokens
 LOGITS, HIDDEN = "logits", "last_hidden_state"
 # What a projection makes of the hidden states that are returned beside it.
 EMBEDDINGS = ("image_embeds", "text_embeds", "audio_embeds", "video_embeds")
-SOUNDS = {"input_values", "input_features"}  # inputs of networks that hear
+SOUNDS = {"input_values", "input_features"}  # inputs of models of speech and sound
 TOKENS = {"input_ids", "decoder_input_ids", "inputs_embeds", "decoder_inputs_embeds"}
 
 
@@ -42,7 +42,7 @@ class MainOutput:
 
         The next token is what a language model was trained to say; hidden states are averaged, as sentence embeddings
         are; what a masked language model says of a sequence is the mean over its tokens; other tensors over the tokens
-        of the mask lose their padding. A recogniser of speech says something in every frame of a sound.
+        of the mask lose their padding. Speech recognition (CTC) has an output in every frame of a sound.
         """
         if self.tensor.ndim != 3:
             return None

@@ -29,7 +29,7 @@ class Rows:
         return Rows(self.g[rows])
 
     def trimmed(self) -> "Rows":
-        """These."""
+        """Itself: gradients have no positions."""
         return self
 
     def total(self, weights: Tensor) -> Tensor:
