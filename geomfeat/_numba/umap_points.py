@@ -14,6 +14,7 @@ from geomfeat._numba.threads import libraries_on_one_thread
 
 # The large loops of a run with a fixed random state: the library stores small ones of its own, but not these.
 LOOPS = {
+    "umap.distances": ("euclidean",),
     "umap.umap_": ("fast_knn_indices", "smooth_knn_dist", "compute_membership_strengths"),
     "umap.layouts": ("_nb_optimize_layout_euclidean_single_epoch",),
 }

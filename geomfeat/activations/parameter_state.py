@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from geomfeat.errors import BadInput
+from geomfeat.models.forward_passes.watched_operations import WatchedOperations
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +25,7 @@ class _Held:
     version: int | None
 
 
-class _CopyOnWrite(TorchDispatchMode):
+class _CopyOnWrite(WatchedOperations):
     """Copies a parameter before the first operation that writes into its memory, under whatever name or view."""
 
     def __init__(self, held: list[_Held]) -> None:
@@ -96,7 +96,7 @@ def same_parameters(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _first_pass(model: nn.Module, mode: TorchDispatchMode) -> Iterator[None]:
+def _first_pass(model: nn.Module, mode: WatchedOperations) -> Iterator[None]:
     """The first forward pass of the model inside the block runs under `mode`."""
     passes, stack = 0, ExitStack()
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from geomfeat.activations import module_name
 from geomfeat.location.padding import packed_lengths, valid_steps
+from geomfeat.models.forward_passes.watched_operations import WatchedOperations
 from geomfeat.models.functional import Functional
 from geomfeat.models.readouts.token_masks import valid_tokens
 
@@ -30,7 +30,7 @@ _FAMILY = {
 _CLIPPED = {_ATEN.hardtanh, _ATEN.hardtanh_}  # ReLU6 is a hardtanh from 0 to 6
 
 
-class _Gates(TorchDispatchMode):
+class _Gates(WatchedOperations):
     """Collects (layer, input > 0) of every gate; `layer` is set from outside to the last layer that has fired."""
 
     def __init__(self) -> None:
