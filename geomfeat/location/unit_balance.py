@@ -12,22 +12,19 @@ rates, and the cosine between the two says how far to trust it. Under Adam it is
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from geomfeat.activations import recording
+from geomfeat.location.rescalable_units import rescalable_pairs
 from geomfeat.models.functional import Functional
 from geomfeat.models.nested_inputs import n_samples, take
 from geomfeat.numerics import WORKING
 
-FEWEST_UNITS = 8  # of fewer, a cosine says little
-FACTOR, SAME = 1.5, 1e-4
 PROBED = 8  # samples on which a layer is checked for being homogeneous
 
 
@@ -48,6 +45,7 @@ def unit_balances(f: Functional, after: Mapping[str, Tensor], inputs: Any) -> li
         f: before training, in its own parameters. after: those after training, by the names of `f.theta`.
         inputs: on which the layers are checked for being homogeneous.
 
+    >>> from torch import nn
     >>> from geomfeat.models.functional import functional
     >>> f = functional(nn.Sequential(nn.Linear(2, 9), nn.ReLU(), nn.Linear(9, 1)))
     >>> after = {name: value * 1.1 for name, value in f.theta.items()}
@@ -55,7 +53,7 @@ def unit_balances(f: Functional, after: Mapping[str, Tensor], inputs: Any) -> li
     [('0', '2')]
     """
     found, inputs = [], f.inputs(inputs)
-    for first, second in _homogeneous_pairs(f, take(inputs, torch.arange(min(PROBED, n_samples(inputs))))):
+    for first, second in rescalable_pairs(f, take(inputs, torch.arange(min(PROBED, n_samples(inputs))))):
         into = _incoming(after, first) - _incoming(f.theta, first)
         out = _outgoing(after, second) - _outgoing(f.theta, second)
         sizes = float(into.norm()), float(out.norm())
@@ -75,29 +73,3 @@ def _incoming(theta: Mapping[str, Tensor], name: str) -> Tensor:
 def _outgoing(theta: Mapping[str, Tensor], name: str) -> Tensor:
     """(inputs,) squared norms of what a linear layer takes from every unit before it."""
     return theta[f"{name}.weight"].to(WORKING).square().sum(0)
-
-
-def _homogeneous_pairs(f: Functional, inputs: Any) -> Iterator[tuple[str, str]]:
-    """Linear layers that follow each other, with units between them that can be rescaled without any effect."""
-    modules = {
-        name: m for name, m in f.model.named_modules() if type(m) is nn.Linear and f"{name}.weight" in f.theta
-    }  # fmt: skip
-    with torch.no_grad(), recording(f.model, list(modules)) as recorded:
-        outputs = f(f.theta, inputs)
-    called = [name for name in recorded if name in modules]
-    for first, second in itertools.pairwise(called):
-        units = modules[first].out_features
-        if (
-            units >= FEWEST_UNITS
-            and units == modules[second].in_features
-            and _unchanged(f, first, second, inputs, outputs)
-        ):
-            yield first, second
-
-
-def _unchanged(f: Functional, first: str, second: str, inputs: Any, outputs: Tensor) -> bool:
-    """Whether the outputs stay when every unit between the two layers is made larger and read as much smaller."""
-    factors = {f"{first}.weight": FACTOR, f"{first}.bias": FACTOR, f"{second}.weight": 1 / FACTOR}
-    theta = {name: value * factors.get(name, 1.0) for name, value in f.theta.items()}
-    with torch.no_grad():
-        return float((f(theta, inputs) - outputs).norm()) <= SAME * float(outputs.norm())
