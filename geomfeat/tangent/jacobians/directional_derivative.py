@@ -217,7 +217,7 @@ def _differences(at: At, theta: Direction, direction: Direction) -> tuple[Output
 # Weights would be no measure of it: there are networks whose features move a thousand times as far as these.
 MOVED, LEAST_MOVED, MOST_MOVED = 6e-4, 2e-4, 9e-4
 TRIES, FIRST_STEP = 5, 1e-4
-LEAST_SEEN = 3e-5  # relative movement below which rounding would lengthen what moves least by more than a thousandth
+LEAST_SEEN = 1.5e-5  # relative movement below which rounding lengthens what moves least by more than two thousandths
 
 
 def small_step(

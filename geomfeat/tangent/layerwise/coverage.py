@@ -15,13 +15,12 @@ from geomfeat.models.nested_inputs import n_samples, take
 from geomfeat.numerics import stream
 from geomfeat.tangent.jacobians.gradients import differentiable_recurrence, plain_gradient
 from geomfeat.tangent.layerwise.autograd_graph import Use
+from geomfeat.tangent.layerwise.collected_factors import Collected, same_entries
 from geomfeat.tangent.layerwise.forward_pass import (
-    Collected,
     Pass,
     Planned,
     differing,
     forward,
-    same_entries,
     signature,
     where_of,
 )

@@ -1,6 +1,6 @@
-"""A forward pass read as uses of parameters, and the gradients at their outputs collected into factors."""
+"""A forward pass read as uses of parameters, and the gradients at their outputs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +9,10 @@ from torch import Tensor
 
 from geomfeat.models.functional import Functional
 from geomfeat.tangent.layerwise.autograd_graph import Use, uses
-from geomfeat.tangent.layerwise.outer_factors import Outer, Region, Rows, Where
-from geomfeat.tangent.layerwise.rules import OuterTerm, Term, operation, term
-from geomfeat.tangent.layerwise.rules_elementwise import ElementwiseTerm
+from geomfeat.tangent.layerwise.outer_factors import Where
+from geomfeat.tangent.layerwise.rules import Term, operation, term
 from geomfeat.tangent.layerwise.sample_axis import SampleAxis
-from geomfeat.tangent.layerwise.tied_factors import Factor, Tied
+from geomfeat.tangent.layerwise.tied_factors import Factor
 
 Factors = dict[Where, Factor]
 
@@ -96,69 +95,3 @@ def differing(plain: dict[str, Tensor], factors: Factors, weights: Tensor) -> se
         if not left.abs_().max() <= max(eps**0.6 * float(g.abs().max()), rounding):
             found.add(name)
     return found
-
-
-class Collected:
-    """Gathers the deltas of all uses, output by output, and joins the uses of one part of a parameter."""
-
-    def __init__(self, planned: Sequence[Planned], terms: Sequence[Term], k: int):
-        self.uses, self.k = list(zip(planned, terms, strict=True)), k
-        self.unmerged = [i for i, p in enumerate(planned) if not p.merged]
-        self.deltas: list[Tensor] = []
-
-    def put(self, column: int, deltas: Sequence[Tensor]) -> None:
-        """The gradients at the outputs of the uses, for one output of the network."""
-        parts = [self.uses[i][1].deltas(deltas[i], self.uses[i][0].samples) for i in self.unmerged]
-        if not self.deltas:
-            self.deltas = [part.new_empty(part.shape[0], self.k, *part.shape[1:]) for part in parts]
-        for stacked, part in zip(self.deltas, parts, strict=True):
-            stacked[:, column] = part
-
-    def factors(self) -> Factors:
-        """One factor a part: outer products side by side, gradients summed."""
-        uses_of: dict[Where, list[Rows | Outer]] = {}
-        for (p, t), d in zip([self.uses[i] for i in self.unmerged], self.deltas, strict=True):
-            uses_of.setdefault(p.where, []).append(Rows(d) if isinstance(t, ElementwiseTerm) else _outer(t, p, d))
-        return _tied({where: _joined(parts) for where, parts in uses_of.items()})
-
-
-def same_entries(region: Region) -> Region:
-    """A part of a parameter with its dimensions in the order of memory: equal for a matrix and its transpose.
-
-    >>> same_entries((0, (3, 2), (1, 3))) == same_entries((0, (2, 3), (3, 1)))
-    True
-    """
-    offset, shape, strides = region
-    pairs = sorted(zip(strides, shape, strict=True), reverse=True)
-    return offset, tuple(size for _, size in pairs), tuple(stride for stride, _ in pairs)
-
-
-def _tied(factors: Mapping[Where, Rows | Outer]) -> Factors:
-    """With the uses of a matrix and of its transpose as one factor, in the place of the first."""
-    found: Factors = {}
-    places: dict[Where, Where] = {}
-    for where, factor in factors.items():
-        entries = where[0], same_entries(where[1])
-        before = found.get(places.setdefault(entries, where))
-        if isinstance(before, Outer) and isinstance(factor, Outer):
-            found[places[entries]] = Tied(before, factor)
-        else:
-            found[where] = factor
-    return found
-
-
-def _outer(t: OuterTerm, p: Planned, d: Tensor) -> Outer:
-    width = t.weight.numel() // (d.shape[2] * d.shape[3])
-
-    def inputs() -> Tensor:
-        a = t.inputs(p.samples)
-        return torch.cat([a, torch.ones_like(a[:, :, :1])], 2) if p.with_bias else a
-
-    return Outer(((inputs, d),), width + p.with_bias, p.with_bias)
-
-
-def _joined(factors: list[Rows | Outer]) -> Rows | Outer:
-    first = factors[0]
-    if isinstance(first, Outer):
-        return Outer(tuple(x for f in factors if isinstance(f, Outer) for x in f.parts), first.width, first.with_bias)
-    return first if len(factors) == 1 else Rows(torch.stack([f.g for f in factors if isinstance(f, Rows)]).sum(0))

@@ -144,14 +144,22 @@ class Outer:
 
 
 def _trimmed(inputs: Callable[[], Tensor], deltas: Tensor) -> tuple[Callable[[], Tensor], Tensor]:
-    idle = torch.ones(deltas.shape[-1], dtype=torch.bool, device=deltas.device)
-    for sample in deltas:  # mostly the first one tells that there is no such position
-        idle &= ~(sample != 0).flatten(0, 2).any(0)
-        if not idle.any():
-            return inputs, deltas
-    idle[0] = idle[0] & ~bool(idle.all())
-    live = torch.nonzero(~idle).flatten()
-    return (lambda: inputs()[..., live]), deltas[..., live]
+    live = live_positions(deltas)
+    if live.all():
+        return inputs, deltas
+    live[0] |= not live.any()
+    kept = torch.nonzero(live).flatten()
+    return (lambda: inputs()[..., kept]), deltas[..., kept]
+
+
+def live_positions(deltas: Tensor) -> Tensor:
+    """(positions,) whether any delta (n, ..., positions) is not zero there."""
+    live = torch.zeros(deltas.shape[-1], dtype=torch.bool, device=deltas.device)
+    for sample in deltas:  # mostly the first one tells that all are
+        live |= (sample != 0).flatten(0, -2).any(0)
+        if live.all():
+            break
+    return live
 
 
 def add_own_products(out: Tensor, g: Tensor, h: Tensor) -> None:

@@ -20,8 +20,9 @@ from geomfeat.models.nested_inputs import batches, map_inputs, n_samples, take
 from geomfeat.numerics import stream
 from geomfeat.tangent.jacobians.derivative_checks import require_callable
 from geomfeat.tangent.jacobians.gradients import differentiable_recurrence, plain_gradient
+from geomfeat.tangent.layerwise.collected_factors import Collected
 from geomfeat.tangent.layerwise.coverage import CoveragePlan, plan
-from geomfeat.tangent.layerwise.forward_pass import Collected, Factors, Pass, differing, forward, signature, where_of
+from geomfeat.tangent.layerwise.forward_pass import Factors, Pass, differing, forward, signature, where_of
 from geomfeat.tangent.layerwise.outer_factors import Where
 from geomfeat.tangent.layerwise.scaled_factors import AnyFactors, scaled_factors
 
@@ -80,6 +81,7 @@ class Structured:
     def __init__(self, f: Functional, rest: Functional | None, whole: CoveragePlan, fixed_path: bool):
         self.f, self.rest, self.plan, self.fixed_path = f.unscaled(), rest, whole, fixed_path
         self.scale = f.scale
+        self.formed: set[int] | None = None  # see `Collected`; the same for all tiles, which meet each other
 
     def __call__(self, inputs: Any, cotangents: Tensor, *, checked: bool = True) -> AnyFactors:
         """Factors of the samples `inputs` for the outputs `cotangents`' f, (C, k) or for each sample (n, C, k).
@@ -100,10 +102,10 @@ class Structured:
             now = [(where_of(u, t, self.f), *signature(u)[1:]) for u, t in terms]
             if len(terms) != len(passed.found) or now != [(p.where, p.operation, p.position) for p in self.plan.uses]:
                 raise Changed("other operations")
-            collected = Collected(self.plan.uses, [t for _, t in terms], k)
+            collected = Collected(self.plan.uses, [t for _, t in terms], k, self.formed)
             for c in range(k):
                 collected.put(c, passed.deltas(cotangents[..., c].expand(n, -1), terms))
-            factors = collected.factors()
+            factors, self.formed = collected.factors(), collected.formed
             self._require_same_shapes(passed)
             if checked or not self.fixed_path:
                 self._check(inputs, passed, factors, cotangents[..., 0].expand(n, -1))

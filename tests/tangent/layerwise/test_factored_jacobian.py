@@ -14,7 +14,8 @@ from geomfeat.numerics import stream
 from geomfeat.tangent import jacobian, ntk_by_parameter_group, vjp
 from geomfeat.tangent.layerwise import factored_jacobian as module
 from geomfeat.tangent.layerwise.factored_jacobian import FactoredJacobian, factored_jacobian, share_rules
-from geomfeat.tangent.layerwise.outer_factors import Outer
+from geomfeat.tangent.layerwise.outer_factors import Outer, Rows
+from geomfeat.tangent.layerwise.structured_kernel import structured
 from geomfeat.tangent.layerwise.tied_factors import Tied
 from tests.tangent.layerwise.test_rules import LAYERS, SEQUENCE, Apply, Layer, _read, assert_near, built, normal
 
@@ -169,6 +170,73 @@ def _outers(factor: object) -> list[tuple[object, Tensor]]:
     factor = getattr(factor, "factor", factor)
     uses = [factor.first, factor.second] if isinstance(factor, Tied) else [factor]
     return [part for one in uses if isinstance(one, Outer) for part in one.parts]
+
+
+class ManyPositions(nn.Module):
+    """Layers with fewer inputs than positions: one with a bias, one that is used twice, convolutions in groups, a tied
+    one, and one of which a single position is read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.biased, self.twice, self.tied, self.last = (
+            nn.Linear(4, 5),
+            nn.Linear(5, 5),
+            nn.Linear(5, 3),
+            nn.Linear(5, 7),
+        )
+        self.image = nn.Conv2d(2, 4, 2, groups=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.tanh(self.biased(x))
+        h = torch.tanh(self.twice(torch.tanh(self.twice(h))))
+        h = h + torch.tanh(self.tied(h)) @ self.tied.weight
+        h = h + (h.square() * torch.arange(15)[:, None]).sum(1, keepdim=True)
+        image = torch.tanh(self.image(x.reshape(len(x), 2, 5, 6)))
+        return self.last(h)[:, -1] + image.flatten(1).sum(1, keepdim=True) * image.flatten(1)[:, :7]
+
+
+@pytest.mark.parametrize("scale", ["none", "numbers", "entries"])
+def test_gradients_of_weights_with_fewer_inputs_than_positions_are_formed_where_they_are_smaller(scale: str) -> None:
+    f, x, projection = functional(ManyPositions().double()), normal(5, 15, 4).double(), random(7, 3)
+    if scale != "none":
+        f = f.scaled(
+            {
+                n: 1.0 + i if scale == "numbers" else 1 + random(*v.shape).abs()
+                for i, (n, v) in enumerate(f.theta.items())
+            }
+        )
+    found = made(f, x, projection)
+    whole = torch.einsum("icp,ck->ikp", jacobian(f, x).view(5, 7, -1), projection).reshape(15, -1)
+    assert_near(found.kernel(), whole @ whole.T)
+    a = random(5, 3)
+    pulled, plain = found.pulled(a), vjp(f, x, a @ projection.T)
+    assert pulled.keys() == plain.keys()
+    for name, gradient in plain.items():
+        torch.testing.assert_close(pulled[name], gradient)
+    formed = {name for (name, _), factor in found.factors.items() if isinstance(factor, Rows) and "weight" in name}
+    assert formed == {"biased.weight", "twice.weight", "image.weight"}
+
+
+def test_tiles_whose_samples_read_fewer_positions_meet_the_others() -> None:
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.first, self.last = nn.Linear(3, 4), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last((torch.tanh(self.first(x)) * (x[..., :1] != 0)).sum(1))
+
+    f, x = functional(Masked().double()), random(6, 5, 3)
+    x[3:, 2:] = 0.0  # two positions are read: fewer than a layer has inputs
+    engine = structured(f, x)
+    assert engine is not None
+    both = [engine(part, torch.eye(2, dtype=torch.float64)) for part in (x[:3], x[3:])]
+    got, whole = torch.zeros(3, 2, 3, 2, dtype=torch.float64), jacobian(f, x).view(6, 2, -1)
+    for where, factor in both[0].items():
+        factor.add(got, both[1][where], False)  # pyright: ignore
+    assert_near(got, torch.einsum("icp,jdp->icjd", whole[:3], whole[3:]))
 
 
 def test_products_of_some_samples_alone_are_those_of_gradients() -> None:
