@@ -44,7 +44,7 @@ def _resample(task: LinearisedTask, weights: Tensor, found: Demand) -> Resample:
     coefficients = torch.zeros_like(task.change)
     own = found.response.coefficients.reshape(len(rows), -1).to(coefficients)
     coefficients[rows] = weights.to(own.device)[rows].sqrt()[:, None] * own
-    return Resample(weights, ResampledResponse(coefficients, found.pulled))
+    return Resample(weights, ResampledResponse(coefficients, rows, found.pulled))
 
 
 def by_probes(

@@ -34,14 +34,15 @@ class KernelForm:
     Attributes:
         by_module: parts that sum to the kernel: those of every module's own parameters, or one, "".
         whole: their sum. squares: of such a kernel, sums over the outputs: (n, n) by pairs of probes, or (n,).
-        rough: the kernel with less work, for its spread over resamples; rough_squares: as `squares`.
+        rough: the kernel with less work, for its spread over resamples. Its second argument is the probes that count
+            in a resample, or None for all; of others it may hold zeros. rough_squares: as `squares`.
         start, first: `whole` and `by_module` at the weights before training, where they are known already.
     """
 
     by_module: Callable[[Functional], Grams]
     whole: Callable[[Functional], Tensor]
     squares: Callable[[Tensor], Tensor]
-    rough: Callable[[Functional], Tensor]
+    rough: Callable[[Functional, Tensor | None], Tensor]
     rough_squares: Callable[[Tensor], Tensor]
     start: Tensor | None = None
     first: Grams | None = None
@@ -64,7 +65,7 @@ def formed_kernel(f: Functional, inputs: Any, n_outputs: int, start: Tensor, see
         lambda at: grams_by_module(at, inputs),
         lambda at: ntk(at, inputs, outputs="full").gram.to(WORKING),
         lambda kernel: pair_squares(kernel, n_outputs),
-        rough,
+        lambda at, _: rough(at),
         _by_probe,
         start,
     )
@@ -75,14 +76,22 @@ def compact_kernel(f: Functional, inputs: Any, seed: int, *, sketched: bool = Tr
     sketch = kernel_sketch(f, inputs, seed) if sketched else None
     if sketch is None:
         every, few = (vectors_of(f, inputs, count, seed) for count in (VECTORS, FEW_VECTORS))
-        return KernelForm(lambda at: {"": every(at)}, every, _by_probe, few, _by_probe)
-    by_module, first = sketch
+        return KernelForm(lambda at: {"": every(at)}, every, _by_probe, lambda at, _: few(at), _by_probe)
+    sketched, first = sketch
     squares = lambda kernel: pair_squares(kernel, SUMS)  # noqa: E731
 
-    def whole(at: Functional) -> Tensor:
-        return whole_of(by_module(at))
+    def by_module(at: Functional) -> Grams:
+        return sketched(at, None)
 
-    return KernelForm(by_module, whole, squares, whole, squares, whole_of(first), first)
+    def of_some(at: Functional, some: Tensor | None) -> Tensor:
+        if some is None:
+            return whole_of(by_module(at))
+        places = (some[:, None] * SUMS + torch.arange(SUMS, device=some.device)).flatten()
+        found = torch.zeros_like(whole_of(first))
+        found[places[:, None], places] = whole_of(sketched(at, some))
+        return found
+
+    return KernelForm(by_module, lambda at: of_some(at, None), squares, of_some, squares, whole_of(first), first)
 
 
 def whole_of(parts: Grams) -> Tensor:

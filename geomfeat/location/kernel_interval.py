@@ -32,10 +32,12 @@ class ResampledResponse:
     """The linear response of a resample.
 
     Attributes:
-        coefficients: (n, k) a, Dtheta = J' a. pulled: returns Dtheta, name -> tensor.
+        coefficients: (n, k) a, Dtheta = J' a. drawn: the probes that were, of the n; the others count for nothing.
+        pulled: returns Dtheta, name -> tensor.
     """
 
     coefficients: Tensor
+    drawn: Tensor
     pulled: Callable[[], Mapping[str, Tensor]]
 
     @cached_property

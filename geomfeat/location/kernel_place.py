@@ -206,12 +206,13 @@ def _spread_of(f: Functional, form: KernelForm, rows: Tensor, demand: KernelDema
 
     `energy`: of the task that was resampled, by which responses to the whole change are longer.
     """
-    before = form.start if form.is_sketch and form.start is not None else form.rough(f)
+    before = form.start if form.is_sketch and form.start is not None else form.rough(f, None)
 
     @cache
     def squares(response: ResampledResponse) -> Squares:
+        counted = torch.nonzero(torch.isin(rows, response.drawn.to(rows.device))).flatten()
         try:
-            after = form.rough(f.at(_reached(f, response.direction, demand, energy)))
+            after = form.rough(f.at(_reached(f, response.direction, demand, energy)), counted)
         except Changed:  # no number of this resample
             after = torch.full_like(before, math.nan)
         return form.rough_squares(before), form.rough_squares(after - before)
@@ -221,19 +222,23 @@ def _spread_of(f: Functional, form: KernelForm, rows: Tensor, demand: KernelDema
 
 def _on_target(f: Functional, task: LinearisedTask, found: _Demands) -> OfResample:
     """The same on the target, K a; a resample's response is of the share of the other demand, so it is shortened."""
-    inputs, rows = f.inputs(task.inputs), torch.arange(task.n, device=f.device)
+    inputs, every = f.inputs(task.inputs), torch.arange(task.n, device=f.device)
     demand = replace(found.on_target, demand=found.on_target.demand - math.log10(found.shorter))
     few = task.cheapest
 
     def squares(response: ResampledResponse) -> Squares:
         a = response.coefficients if few.projection is None else response.coefficients @ few.projection.mT
-        before = value_and_jvp(f, inputs, response.direction, rough=True, values=found.outputs)[1].to(WORKING)
+        some = response.drawn.to(f.device)
+        x, a, outputs = take(inputs, some), a.to(f.device, f.dtype)[some], found.outputs[some]
+        before = value_and_jvp(f, x, response.direction, rough=True, values=outputs)[1].to(WORKING)
         at = f.at(_reached(f, response.direction, demand, few.energy))
         response.release()  # a product takes more of its size
-        after = kernel_product(at, inputs, a.to(f.device, f.dtype), rough=True)
-        return before.square().sum(1), (after - before).square().sum(1)
+        after = kernel_product(at, x, a, rough=True)
+        found_squares = torch.zeros(2, task.n, dtype=WORKING, device=f.device)
+        found_squares[:, some] = torch.stack([before.square().sum(1), (after - before).square().sum(1)])
+        return found_squares[0], found_squares[1]
 
-    return along_response(squares, rows, demand.slope)
+    return along_response(squares, every, demand.slope)
 
 
 def _length(direction: Mapping[str, Tensor]) -> float:

@@ -24,25 +24,27 @@ from geomfeat.tangent.layerwise.structured_kernel import Changed
 SUMS = 2  # of outputs, for each sample
 
 
-Sketched = Callable[[Functional], dict[str, Tensor]]
+Sketched = Callable[[Functional, Tensor | None], dict[str, Tensor]]
 
 
 def kernel_sketch(f: Functional, inputs: Any, seed: int, sums: int = SUMS) -> tuple[Sketched, dict[str, Tensor]] | None:
     """Weights -> module -> (n k, n k) sketch of the kernel of its parameters, float64; and that at the weights of `f`.
 
-    The sums are the same at all weights. None where the rules for layers do not cover the network; at weights where it
-    computes in another way than at the first, so that they do not hold there, the sketch raises Changed.
+    Its second argument are the samples to take, of the n, or None for all: the sketch is then of these alone. The sums
+    are the same at all weights. None where the rules for layers do not cover the network; at weights where it computes
+    in another way than at the first, so that they do not hold there, the sketch raises Changed.
     """
     inputs = f.inputs(inputs)
     n, c = n_samples(inputs), n_outputs_of(f, inputs)
     draws = torch.randn(n, c, sums, generator=stream(seed, "kernel sketch"), dtype=WORKING).to(f.device, f.dtype)
-    weights = _weights(n, sums).to(f.device)
 
     def sketched(rows: FactoredJacobian) -> dict[str, Tensor]:
+        weights = _weights(rows.n, sums).to(f.device)
         return {name: weights * gram.to(WORKING) for name, gram in rows.kernel_by_module().items()}
 
-    def at(other: Functional) -> dict[str, Tensor]:
-        rows = factored_jacobian(other, inputs, draws)
+    def at(other: Functional, some: Tensor | None) -> dict[str, Tensor]:
+        part = (inputs, draws) if some is None else (take(inputs, some), draws[some])
+        rows = factored_jacobian(other, *part)
         if rows is None:
             raise Changed("the rules for layers do not hold at other weights")
         return sketched(rows)

@@ -35,7 +35,8 @@ def of_size(response: ResampledResponse) -> Squares:
 
 def test_a_demand_goes_by_the_response_of_its_resample() -> None:
     responses = [
-        ResampledResponse(torch.ones(3, 1), lambda size=size: {"w": torch.tensor(size)}) for size in (1.0, 100.0)
+        ResampledResponse(torch.ones(3, 1), torch.arange(3), lambda size=size: {"w": torch.tensor(size)})
+        for size in (1.0, 100.0)
     ]
     drawn = [Resample(torch.ones(3), response) for response in responses]
     errors = standard_errors({"kernel_demand": along_response(of_size, torch.arange(3), slope=2.0)}, drawn)
@@ -44,7 +45,9 @@ def test_a_demand_goes_by_the_response_of_its_resample() -> None:
 
 def test_a_response_is_computed_once_for_all_numbers_and_then_let_go() -> None:
     taken: list[int] = []
-    responses = [ResampledResponse(torch.ones(3, 1), lambda: taken.append(1) or {"w": torch.tensor(2.0)})]
+    responses = [
+        ResampledResponse(torch.ones(3, 1), torch.arange(3), lambda: taken.append(1) or {"w": torch.tensor(2.0)})
+    ]
     of = {name: along_response(of_size, torch.arange(3)) for name in ("one", "other")}
     standard_errors(of, [Resample(torch.ones(3), response) for response in responses])
     assert len(taken) == 1

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -325,7 +326,7 @@ def of_every_probe(task: LinearisedTask, share: float, shorter: float = 1.0) -> 
     response = _resample(task, every, solve(task)).response
     assert response is not None
     pulled = {name: d / shorter for name, d in response.direction.items()}
-    return Resample(every, ResampledResponse(response.coefficients / shorter, lambda: pulled))
+    return Resample(every, ResampledResponse(response.coefficients / shorter, torch.arange(len(every)), lambda: pulled))
 
 
 def test_a_resample_of_every_probe_once_is_at_the_demand_itself(
@@ -365,3 +366,15 @@ def test_the_kernel_at_the_demand_is_the_one_that_the_search_saw(
     shares = kernel_place.change_by_layer(form.first, there, ["0", "2"])
     for name, (share, _) in place.by_layer.items():
         assert share == pytest.approx(shares[name], abs=0.02)
+
+
+def test_probes_that_were_not_drawn_need_not_be_computed(by_factors: tuple[Start, Network]) -> None:
+    found, _ = by_factors
+    weights = torch.tensor([0.0, 2.0, 1.0, 0.0] * 5, dtype=torch.float64)
+    of_drawn = _resample(found.task, weights, solve(found.task.stopped_at(kernel_place.SHARE), weights))
+    assert of_drawn.response is not None
+    assert of_drawn.response.drawn.tolist() == torch.nonzero(weights).flatten().tolist()
+    of_all = replace(of_drawn, response=replace(of_drawn.response, drawn=torch.arange(20)))
+    assert found.kernel is not None
+    for number in found.kernel.of_resample.values():
+        assert number(of_drawn) == pytest.approx(number(of_all), abs=1e-8)

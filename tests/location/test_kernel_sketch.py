@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import geomfeat.location.kernel_sketch as kernel_sketch_module
+from geomfeat.location.kernel_forms import compact_kernel
 from geomfeat.location.kernel_sketch import kernel_sketch
 from geomfeat.models.functional import Functional, functional
 from geomfeat.numerics import WORKING, stream
@@ -52,7 +54,7 @@ def test_squares_and_products_are_those_of_the_kernel_in_the_mean() -> None:
     for seed in range(400):
         found = kernel_sketch(f, X, seed, SUMS)
         assert found is not None
-        first, last = whole(found[1]), whole(found[0](moved))
+        first, last = whole(found[1]), whole(found[0](moved, None))
         squares.append(float(first.square().sum()) / SUMS**2)
         products.append(float((first * (last - first)).sum()) / SUMS**2)
     for numbers, truth in ((squares, before.square().sum()), (products, (before * (after - before)).sum())):
@@ -66,9 +68,25 @@ def test_parts_are_those_of_modules_and_the_sums_are_the_same_at_all_weights() -
     assert found is not None
     at, first = found
     assert set(first) == {"0", "2"}
-    for name, part in at(f.at(f.theta)).items():
+    for name, part in at(f.at(f.theta), None).items():
         assert torch.equal(part, first[name])
     assert not torch.equal(sketched(f, 0), sketched(f, 1))
+
+
+def test_of_some_samples_it_is_their_part_of_the_whole() -> None:
+    f, some = network(), torch.tensor([0, 2, 3])
+    found = kernel_sketch(f, X, 0, SUMS)
+    assert found is not None
+    moved = f.at({name: value + 0.3 * normal(*value.shape, seed=4) for name, value in f.theta.items()})
+    places = (some[:, None] * SUMS + torch.arange(SUMS)).flatten()
+    part = whole(found[0](moved, some))
+    torch.testing.assert_close(part, whole(found[0](moved, None))[places][:, places], rtol=1e-12, atol=1e-12)
+    rough = compact_kernel(f, X, 0).rough
+    of_some, of_all = rough(moved, some), rough(moved, None)
+    kept = (some[:, None] * kernel_sketch_module.SUMS + torch.arange(kernel_sketch_module.SUMS)).flatten()
+    expected = torch.zeros_like(of_all)
+    expected[kept[:, None], kept] = of_all[kept][:, kept]
+    torch.testing.assert_close(of_some, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_none_where_rules_do_not_cover_the_network() -> None:
