@@ -40,6 +40,9 @@ MOST_STEPS, PRECISION = 30, 1e-3  # of log10 s
 FLAT_STEP = 0.25  # decades of s, doubled with every further step
 FURTHEST = 8.0  # decades of s, up and down, within which the crossing is sought
 HALF, BLIND = math.log10(2), 2.0
+# Decades below a crossing that count as half the way, where a kernel is known there. Of two weights that shrink first
+# (in closed form) the kernel has changed by more than the share there, unless it hardly reaches the share before.
+ABOUT_HALF = 0.28, 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,18 +114,21 @@ def demand_on_target(
     precision: float = PRECISION,
     start: Tensor | None = None,
     near: KernelDemand | None = None,
+    guess: KernelDemand | None = None,
     rough: bool = False,
 ) -> KernelDemand:
     """kappa_a: the demand on the part of the kernel that acts on the target, by products alone.
 
     Args:
         direction: Dtheta = J' a. coefficients: (n, C) a. start: (n, C) J Dtheta, if it is known. rough: of the
-            products, see `jvp`. Others as in `kernel_demand`.
+            products, see `jvp`. guess: a first idea of the demand; the search begins at half of its s, which is to be
+            looked at in any case. Others as in `kernel_demand`.
     """
     inputs = f.inputs(inputs)
     a = coefficients.to(f.device, f.dtype).reshape(n_samples(inputs), -1)
     return _reach(
-        lambda at: kernel_product(at, inputs, a, rough=rough), f, direction, CHANGED_ON_TARGET, precision, start, near
+        lambda at: kernel_product(at, inputs, a, rough=rough), f, direction, CHANGED_ON_TARGET, precision, start, near,
+        guess,
     )  # fmt: skip
 
 
@@ -134,12 +140,14 @@ def _reach(
     precision: float,
     start: Tensor | None = None,
     near: KernelDemand | None = None,
+    guess: KernelDemand | None = None,
 ) -> KernelDemand:
     steps = 0 if start is not None else 1
     start = kernel(f) if start is None else start
     size = float(start.norm())
     # Differences of two kernels below this are rounding of the kernels themselves.
     rounding = 64 * torch.finfo(f.dtype).eps
+    seen: dict[float, float] = {}
 
     def change(log_s: float) -> float:
         """log10 of the relative change; -inf where it is rounding."""
@@ -148,18 +156,26 @@ def _reach(
         s = 10**log_s
         theta = moved_along(f.theta, direction() if callable(direction) else direction, s)
         moved = float((kernel(f.at({**f.theta, **theta})) - start).norm()) / size
-        return math.log10(moved) if moved > rounding else -math.inf
+        seen[log_s] = math.log10(moved) if moved > rounding else -math.inf
+        return seen[log_s]
 
     goal = math.log10(share)
     if near is not None and math.isfinite(near.demand):
         found, slope = _crossing(change, -near.demand, change(-near.demand), goal, precision, slope=near.slope)
         return KernelDemand(-found, math.nan, slope, steps)
-    first = change(0.0)
-    found, slope = _crossing(change, 0.0, first, goal, precision)
-    # A kernel that shrinks before it grows crosses earlier, and is back near its start on half the way.
-    while math.isfinite(found) and (half := change(found - HALF)) >= goal:
-        found, slope = _crossing(change, found - HALF, half, goal, precision, below_this=True)
-    return KernelDemand(-found, first, slope, steps)
+    began, slope = 0.0, 1.0
+    if guess is not None and math.isfinite(guess.demand):
+        began, slope = -guess.demand - HALF, guess.slope
+    found, slope = _crossing(change, began, change(began), goal, precision, slope=slope)
+    # A kernel that shrinks before it grows crosses earlier, and is back near its start on about half the way.
+    while math.isfinite(found):
+        known = [log_s for log_s in seen if ABOUT_HALF[0] <= found - log_s <= ABOUT_HALF[1]]
+        half = max(known, default=found - HALF)
+        at_half = seen[half] if known else change(half)
+        if at_half < goal:
+            break
+        found, slope = _crossing(change, half, at_half, goal, precision, below_this=True)
+    return KernelDemand(-found, seen.get(0.0, math.nan), slope, steps)
 
 
 def _crossing(

@@ -178,7 +178,8 @@ def _demands(f: Functional, task: LinearisedTask, form: KernelForm, near: Kernel
     del direction
     on_target = demand_on_target(
         f, task.inputs, along, _coefficients(task, middle), precision=ROUGH if form.is_sketch else precision,
-        start=start.to(WORKING), near=near and near.on_target, rough=form.is_sketch,
+        start=start.to(WORKING), near=near and near.on_target, guess=demand if form.is_sketch else None,
+        rough=form.is_sketch,
     )  # fmt: skip
     return _Demands(demand, on_target, reached, outputs, shorter)
 

@@ -31,13 +31,17 @@ class Found(NamedTuple):
     demand: float
     on_target: float
     at_response: float
+    guessed: float  # on the target, with the first demand as a guess
 
 
 def demanded(f: Functional, x: Tensor, change: Tensor, precision: float = 1e-8, **options: Any) -> Found:
     response, direction = responded(f, x, change)
     found = kernel_demand(f, x, direction, precision=precision, **options)
     a = response.coefficients.reshape(change.shape)
-    return Found(found.demand, demand_on_target(f, x, direction, a, precision=precision).demand, found.at_response)
+    on_target, guessed = (
+        demand_on_target(f, x, direction, a, precision=precision, guess=guess).demand for guess in (None, found)
+    )
+    return Found(found.demand, on_target, found.at_response, guessed)
 
 
 class Two(nn.Module):
@@ -86,6 +90,7 @@ def test_two_weights_have_the_closed_form(a: float, w: float, d: float, flip: bo
     found = demanded(two_weights(a, w), ONE, torch.full((1, 1), d, dtype=torch.float64))
     assert found.demand == pytest.approx(math.log10(Q * abs(d) / (size * z_star(m, 0.2))), abs=1e-5)
     assert found.on_target == pytest.approx(math.log10(Q * abs(d) / (size * z_star(m, 0.5))), abs=1e-5)
+    assert found.guessed == pytest.approx(found.on_target, abs=1e-5)
 
 
 @pytest.mark.parametrize("scale", [0.3, 1.0, 4.0])
@@ -222,7 +227,31 @@ def test_larger_outputs_add_their_factor(log_scale: float) -> None:
 def test_a_kernel_that_cannot_change_has_no_demand() -> None:
     f = functional(Two(normal(6, 3), normal(2, 6, seed=1), act=torch.tanh), params="a")
     found = demanded(f, normal(5, 3, seed=2), normal(5, 2, seed=3))
-    assert (found.demand, found.on_target, found.at_response) == (-math.inf, -math.inf, -math.inf)
+    assert (found.demand, found.on_target, found.at_response, found.guessed) == (-math.inf,) * 4
+
+
+def test_a_guess_and_kernels_seen_about_half_the_way_save_kernels() -> None:
+    f, x, change = functional(Two(normal(40, 8), normal(4, 40, seed=1))), normal(20, 8, seed=2), normal(20, 4, seed=3)
+    response, direction = responded(f, x, change)
+    a = response.coefficients.reshape(change.shape)
+    found = kernel_demand(f, x, direction, precision=0.02)
+    # A response that reaches the share at s = 2.5 is seen at s = 1 first, which is about half the way.
+    longer = {name: d * 10 ** (-found.demand - 0.4) for name, d in direction.items()}
+    taken: list[float] = []
+
+    def kernel(at: Functional) -> Tensor:
+        taken.append(float(((at.theta["w"] - f.theta["w"]) / longer["w"]).mean()))
+        return ntk(at, x, outputs="full").gram
+
+    again = kernel_demand(f, x, longer, precision=0.02, kernel=kernel)
+    assert again.demand == pytest.approx(-0.4, abs=0.02)
+    assert taken[:2] == pytest.approx([0.0, 1.0])
+    assert all(s > 1.8 for s in taken[2:]), "none at half of 2.5 again"
+    unknown, guessed = (demand_on_target(f, x, direction, a, precision=0.05, guess=g) for g in (None, found))
+    assert guessed.demand == pytest.approx(unknown.demand, abs=0.05)
+    assert guessed.steps < unknown.steps
+    assert math.isnan(guessed.at_response)
+    assert math.isfinite(unknown.at_response)
 
 
 @pytest.mark.parametrize("seed", [7, 10, 11])
