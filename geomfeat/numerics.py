@@ -193,10 +193,15 @@ def _signed(x: Tensor) -> Tensor:
     return torch.where(wrapped, out.to(WORKING) + 2.0**64, out.to(WORKING)) if bool(wrapped.any()) else out
 
 
+def all_finite(x: Tensor) -> bool:
+    """Whether no entry is NaN or infinite."""
+    # A finite sum has no NaN or inf in it; it costs one pass, without the temporaries of the full check.
+    return bool(torch.isfinite(x.sum())) or bool(torch.isfinite(x).all())
+
+
 def require_finite(x: Tensor, what: str) -> Tensor:
     """`x` unchanged, or BadInput that counts the NaN and inf in it. `what` names the thing, e.g. "layer 'fc1'"."""
-    # A finite sum has no NaN or inf in it; it costs one pass, without the temporaries of the full check.
-    if not (bool(torch.isfinite(x.sum())) or bool(torch.isfinite(x).all())):
+    if not all_finite(x):
         nan, inf = int(torch.isnan(x).sum()), int(torch.isinf(x).sum())
         raise BadInput(
             f"{what} holds {nan} NaN and {inf} infinite of {x.numel()} values: "

@@ -65,7 +65,7 @@ class LinearisedTask:
         frozen: layers that did not move, which are left out of the mean. padding: positions that are no features.
         search: for the responses to the change, where there are very many outputs and a good guess at their kernel.
         few: the same through few directions of these outputs, for what only compares; None where all are as cheap.
-        features: of the layers on all probes at theta0, once they are known; resamples begin with them.
+        features: of the layers on all probes at theta0, where they are known; responses begin with them.
     """
 
     f: Functional

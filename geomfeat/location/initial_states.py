@@ -225,9 +225,9 @@ def start_from(
     model = with_iterations_of(model, end.model)
     start = end.at(model)
     outputs, features = outputs_and_features(start.f, start.inputs, observed.layers)
-    features = {name: h for name, h in features.items() if name in observed.features}
-    change = _change(outputs, features, observed, start.dtype)
-    features, left_out = with_size(_cleared(features, observed.padding), observed)
+    recorded = {name: h for name, h in features.items() if name in observed.features}
+    change = _change(outputs, recorded, observed, start.dtype)
+    features, left_out = with_size(_cleared(recorded, observed.padding), observed)
     layers = observed.layers if not left_out else tuple(features)
     moved = movement(features, observed.features)
 
@@ -236,7 +236,8 @@ def start_from(
             network.f, network.inputs, change, layers,
             shares=shares, method=method, projections=projections, seed=seed,
         )  # fmt: skip
-        task = replace(task, padding=observed.padding)
+        known = {name: recorded[name] for name in layers} if task.rows is not None and {*features} == {*layers} else {}
+        task = replace(task, padding=observed.padding, features=known)
         if all_outputs:
             task = through_all_outputs(task, network.f, change) or task
         return task, solve(task)

@@ -34,7 +34,7 @@ from geomfeat.models.modules import (
 from geomfeat.models.nested_inputs import Inputs, as_inputs, map_inputs, moved, take
 from geomfeat.models.outputs import Readout, output_matrix, output_tensor
 from geomfeat.models.readouts.reading import as_readout, checked_tokens, words_of
-from geomfeat.numerics import WORKING, resolve_device
+from geomfeat.numerics import WORKING, all_finite, resolve_device
 
 __all__ = [
     "Functional", "Readout", "call", "call_with", "copied", "differentiable_attention", "eager", "functional",
@@ -286,7 +286,7 @@ def functional(
     trainable = [n for n, p in named.items() if p.requires_grad]
     chosen = chosen_parameters(params, trainable or list(named), wrapper_names(model))
     for name, value in named.items():
-        if not torch.isfinite(value).all():
+        if not all_finite(value):
             raise BadInput(
                 f"parameter {name!r} holds NaN or infinite values: the checkpoint is damaged or training diverged"
             )

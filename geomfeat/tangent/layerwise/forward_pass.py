@@ -83,8 +83,9 @@ def where_of(use: Use, found: Term, f: Functional) -> Where:
 def differing(plain: dict[str, Tensor], factors: Factors, weights: Tensor) -> set[str]:
     """The parameters whose plain gradient is not the weighted sum of the samples' gradients for the first output."""
     eps = torch.finfo(weights.dtype).eps
+    largest = {name: _largest(g) for name, g in plain.items()}
     # A gradient that is zero but for rounding (a bias that shifts all keys of an attention) has no digits to compare.
-    rounding = 64 * eps * max((float(g.abs().max()) for g in plain.values()), default=0.0)
+    rounding = 64 * eps * max(largest.values(), default=0.0)
     found = set[str]()
     for name, g in plain.items():  # one after the other, for large networks
         left = g.clone()
@@ -92,6 +93,12 @@ def differing(plain: dict[str, Tensor], factors: Factors, weights: Tensor) -> se
             if parameter == name:
                 place = left.as_strided(shape, strides, left.storage_offset() + offset)
                 place.sub_(factor.total(weights).view(shape))
-        if not left.abs_().max() <= max(eps**0.6 * float(g.abs().max()), rounding):
+        if not _largest(left) <= max(eps**0.6 * largest[name], rounding):
             found.add(name)
     return found
+
+
+def _largest(x: Tensor) -> float:
+    """The largest absolute value, NaN where there is one; without a second tensor of the size of a large weight."""
+    low, high = torch.aminmax(x)
+    return float(torch.maximum(-low, high))

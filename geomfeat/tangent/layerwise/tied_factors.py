@@ -34,12 +34,14 @@ class Tied:
     def total(self, weights: Tensor) -> Tensor:
         """(out in,) sum over samples, weighted, for the first output, in the shape of the first use."""
         out = self.first.deltas().shape[3]
-        return self.first.total(weights) + self.second.total(weights).view(-1, out).T.reshape(-1)
+        first = self.first.total(weights)
+        first.view(out, -1).add_(self.second.total(weights).view(-1, out).T)
+        return first
 
     def combined(self, coefficients: Tensor, *, flipped: bool = False) -> Tensor:
         """(1, out, in) sum over samples and outputs with coefficients (n, k), in the shape of the first use."""
         first = self.first.combined(coefficients, flipped=flipped)
-        return first + self.second.combined(coefficients, flipped=not flipped).mT
+        return first.add_(self.second.combined(coefficients, flipped=not flipped).mT)
 
     def add(self, out: Tensor, other: "Tied", symmetric: bool) -> None:
         """Add all products with `other` to `out` (n, k, n2, k), or (n, 1, n2, 1) for the sum over outputs."""
