@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from threading import get_ident
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -142,13 +143,13 @@ class LeaveOut:
 
 
 class _Last(Generic[T]):
-    """What was made of one tensor last, while that tensor lives and is as it was.
+    """What each thread made of one tensor last, while that tensor lives and is as it was.
 
-    One entry, replaced as a whole: threads that ask for different tensors lose it to each other, and mix up nothing.
+    Entries are replaced as a whole, and each by its own thread: threads at different tensors keep theirs.
     """
 
     def __init__(self) -> None:
-        self.entry: tuple[weakref.ref[Tensor], int, T] | None = None
+        self.entries: dict[int, tuple[weakref.ref[Tensor], int, T]] = {}
 
     def get(self, x: Tensor, make: Callable[[], T]) -> T:
         """make(), unless it was made of x already. Nothing is kept of tensors that do not say when they change."""
@@ -156,28 +157,32 @@ class _Last(Generic[T]):
             return make()
         found = self.known(x)
         if found is None:
-            self.entry = None  # not two at once
+            self.entries.pop(get_ident(), None)  # not two at once
             found = make()
-            self.entry = weakref.ref(x, self._drop), x._version, found
+            self.entries[get_ident()] = weakref.ref(x, self._drop), x._version, found
         return found
 
     def known(self, x: Tensor) -> T | None:
-        """What was made of x, if that was last."""
-        entry = self.entry
-        fits = entry is not None and entry[0]() is x and not x.is_inference() and entry[1] == x._version
-        return entry[2] if entry is not None and fits else None
+        """What was made of x, if that was the last of a thread."""
+        for kept, version, made in list(self.entries.values()):
+            if kept() is x and not x.is_inference() and version == x._version:
+                return made
+        return None
 
     def _drop(self, gone: weakref.ref[Tensor]) -> None:
-        entry = self.entry
-        if entry is not None and entry[0] is gone:
-            self.entry = None
+        for thread, (kept, *_) in list(self.entries.items()):
+            if kept is gone:
+                self.entries.pop(thread, None)
 
 
 _LAST: _Last[LeaveOut] = _Last()
 
 
 def left_out(layer: Representation) -> LeaveOut:
-    """Of a layer: kept until another layer's is asked for, so that all its numbers share one. NoVariance for none."""
+    """Of a layer: kept until its thread asks for another layer's, so that all its numbers share one.
+
+    NoVariance for none.
+    """
     found = kept_of(layer)
     _varying(found.spread, layer.precision)
     return found
