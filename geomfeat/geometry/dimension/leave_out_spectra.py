@@ -22,7 +22,7 @@ from torch import Tensor
 
 from geomfeat._numba.threads import in_pieces
 from geomfeat.errors import BadInput
-from geomfeat.numerics import jackknife_stderr, own_products
+from geomfeat.numerics import eigenvalues, jackknife_stderr, own_products
 from geomfeat.precision import Spread
 from geomfeat.statistics.group_errors import errors_wanted
 from geomfeat.types import Points, Representation, as_layer
@@ -105,7 +105,7 @@ class LeaveOut:
         """Both: what remains of the covariance costs more than its moments, and is too large to be kept."""
 
         def both(scatter: Tensor, moments: Moments) -> tuple[Moments, Tensor]:
-            found = torch.linalg.eigvalsh(scatter).flip(0)
+            found = eigenvalues(scatter).flip(0)
             least = self._noise(moments.n) ** 2
             return moments, found[(found > least) & (found > PRODUCT_DIGITS * found[0])] / found[0]
 

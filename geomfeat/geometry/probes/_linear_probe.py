@@ -211,7 +211,10 @@ def _standardised(train: np.ndarray, test: np.ndarray, floor: np.ndarray) -> tup
     deviation = train.std(0)
     moves = deviation > floor
     scale = np.where(moves, deviation, 1.0)
-    a, b = (train - mean) * moves / scale, (test - mean) * moves / scale
+    a, b = train - mean, test - mean
+    for part in (a, b):
+        part *= moves
+        part /= scale
     if a.shape[1] <= a.shape[0]:
         return a, b
     # A penalised linear fit stays in the span of its samples, so their coordinates there give the same predictions.
