@@ -22,6 +22,7 @@ from torch import Tensor
 
 from geomfeat._numba.threads import in_pieces
 from geomfeat.errors import BadInput
+from geomfeat.geometry.dimension.own_dots import own_dots
 from geomfeat.numerics import eigenvalues, jackknife_stderr, own_products
 from geomfeat.precision import Spread
 from geomfeat.statistics.group_errors import errors_wanted
@@ -83,6 +84,12 @@ class LeaveOut:
         """The smaller of the two products of the points, X'X or XX', which have the same eigenvalues but for zeros."""
         x = self.spread.x
         return own_products(x if x.shape[1] <= x.shape[0] else x.T)
+
+    @cached_property
+    def dots(self) -> Float[Tensor, "n"]:
+        """sum_j K_ij^2 of the kernel K = XX'."""
+        x = self.spread.x
+        return own_dots(x, self.product if x.shape[1] <= x.shape[0] else None)
 
     @property
     def moments(self) -> list[Moments] | None:
