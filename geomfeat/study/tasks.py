@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, groupby
@@ -9,7 +10,8 @@ from typing import Any
 
 import torch
 
-from geomfeat._numba.threads import in_threads
+from geomfeat._numba.threads import given_up, in_threads
+from geomfeat.memory import free_bytes
 from geomfeat.registry import Measure
 from geomfeat.snapshots import SnapshotPair
 from geomfeat.study.cka_rows import ESTIMATORS, cka_cells
@@ -25,6 +27,7 @@ CHANGE = "init->{}"
 # Measures that users register may rest on what all threads share, such as random states. So does the probe, which reads
 # off Python's warnings whether a fit has converged.
 OWN, ALONE = "geomfeat.measures.", {"linear_probe_accuracy"}
+HELD = 256  # bytes for each number of a layer that its measures hold at once, at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +118,15 @@ def work_through(tasks: Sequence[Task], features: Features, do: Callable[[Task],
         small = {layer for layer, rep in reps.items() if rep.x.device.type == "cpu" and rep.x.numel() < SMALL}
         beside = [task for task in here if task.beside and task.address[-1] in small]
         layers = [list(of) for _, of in groupby(beside, lambda task: task.place)]
-        in_threads(lambda i, j, layers=layers: [do(task) for of in layers[i:j] for task in of], len(layers), share=1)
+
+        def some_layers(first: int, last: int, layers: list[list[Task]] = layers) -> None:
+            for task in chain(*layers[first:last]):
+                if not given_up():
+                    do(task)
+
+        if layers:
+            most = free_bytes() // (HELD * max(reps[layer].x.numel() for layer in small))
+            in_threads(some_layers, len(layers), share=math.ceil(len(layers) / max(1, most)))
         for task in (task for task in here if task not in beside):
             do(task)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from threading import Barrier, get_ident
+from time import sleep
 from typing import Any
 
 import pandas as pd
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from geomfeat import registry
+from geomfeat._numba.threads import given_up
 from geomfeat.registry import measure
 from geomfeat.study import Study, analyze, tasks
 from geomfeat.study.options import StudyOptions
@@ -93,5 +95,45 @@ def test_the_probe_measures_of_users_and_large_layers_have_the_process_to_themse
     assert beside == {"stable_rank"}
     monkeypatch.setattr(tasks, "SMALL", 1)
     found.clear()
+    study(["stable_rank"])
+    assert set(found.values()) == {get_ident()}
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_an_interrupted_study_stops_in_all_layers_and_goes_on_where_it_was(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    whole = study()
+    calls: list[tuple[str, str]] = []
+    both = Barrier(2)
+
+    def interrupted(m: Any, rep: Representation, *, seed: int, at: str) -> list[Row]:
+        first = not any(layer == rep.layer for layer, _ in calls)
+        calls.append((rep.layer, m.name))
+        if first:
+            both.wait(20)
+        elif rep.layer == "1":
+            raise KeyboardInterrupt
+        while not first and not given_up():
+            sleep(0.001)
+        return real(m, rep, seed=seed, at=at)
+
+    real = tasks.measure_layers
+    monkeypatch.setattr(tasks, "measure_layers", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        study(resume=tmp_path)
+    monkeypatch.setattr(tasks, "measure_layers", real)
+    assert sorted(calls) in (
+        [("1", MEASURES[0]), ("1", MEASURES[1]), ("3", MEASURES[0])],
+        [("1", MEASURES[0]), ("1", MEASURES[1]), ("3", MEASURES[0]), ("3", MEASURES[1])],
+    )
+    again = study(resume=tmp_path)
+    pd.testing.assert_frame_equal(again.table.drop(columns="seconds"), whole.table.drop(columns="seconds"))
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_layers_side_by_side_are_no_more_than_fit_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "free_bytes", lambda: 0)
+    found = threads_of(monkeypatch)
     study(["stable_rank"])
     assert set(found.values()) == {get_ident()}
