@@ -43,8 +43,8 @@ class Columns:
         self.size, self.norm2 = np.zeros(draws, np.int64), np.zeros(draws)
         self.banned = np.zeros((draws, len(self.unit)), np.bool_)
         self.residual = self.t.copy()
-        # What is never written to takes no memory, while growing copies what is: as long as a round.
-        capacity = min(self.rank, max(GROWTH, self.rank // 2)) + self.batch
+        # A face usually holds an eighth of the dimensions or less; copying larger arrays costs as much as a round.
+        capacity = min(self.rank, max(GROWTH, self.rank // 8)) + self.batch
         self.factor, self.rows = np.zeros((draws, capacity, capacity)), np.zeros((draws, capacity, r))
         self.w, self.weight = np.zeros((draws, capacity)), np.zeros((draws, capacity))
         self.slot, self.point = np.zeros((draws, capacity), np.int64), np.zeros((draws, capacity), np.int64)
