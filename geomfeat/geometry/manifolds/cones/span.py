@@ -7,6 +7,7 @@ the points.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import scipy.linalg
 import torch
@@ -169,8 +170,8 @@ def _parted_span(triangle: Tensor, high: float, low: float) -> Tensor | None:
     width = len(triangle)
     if _least_of(triangle) > high:
         return torch.eye(width, dtype=WORKING)
-    pivoted, order = scipy.linalg.qr(triangle.numpy(), mode="r", pivoting=True, check_finite=False)
-    pivoted = torch.from_numpy(pivoted)
+    made: Any = scipy.linalg.qr(triangle.numpy(), mode="r", pivoting=True, check_finite=False)
+    pivoted, order = torch.from_numpy(made[0]), made[1]
     size = pivoted.diagonal().abs()
     rank = int((size[:-1] / size[1:].clamp_min(TINY)).argmax()) + 1
     kept = pivoted[:rank, :rank]
