@@ -6,10 +6,11 @@ compiled kernels that follow, and on a busy machine each waits for all others at
 
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from contextvars import copy_context
 from functools import cache, lru_cache
-from threading import RLock
+from threading import Event, RLock, local
 
 import numpy as np
 import torch
@@ -19,6 +20,9 @@ from threadpoolctl import ThreadpoolController
 _ONE_AT_A_TIME = RLock()
 # How many threads the outermost `libraries_on_one_thread` found; None outside of it.
 _available: int | None = None
+# What threads know of themselves: whether they are one of the pool, and so part of the work of another call, and what
+# is set when that call is given up.
+_thread = local()
 # Points in a piece of a product: fewer waste the packing of the other factor, more leave a thread without work.
 PIECE = 512
 
@@ -27,7 +31,8 @@ def in_threads(function: Callable[[int, int], object], n: int, share: int = 8) -
     """Call function(first, last) over 0..n in pieces of about `share`, each on one thread.
 
     Matrix products inside a piece run on its thread alone. Pieces are fixed by n, so that a result never depends on the
-    number of threads. A function must not call this one again.
+    number of threads. What a piece calls sees the caller's context variables, and does its own pieces one by one. No
+    piece is at work any more when this returns, or raises the error of one or an interruption.
 
     >>> done = []
     >>> in_threads(lambda first, last: done.append((first, last)), 10)
@@ -42,13 +47,34 @@ def in_threads(function: Callable[[int, int], object], n: int, share: int = 8) -
                 function(first, last)
             return
         pool, inference = _pool(os.getpid(), available), torch.is_inference_mode_enabled()
+        contexts = [copy_context() for _ in pieces]  # of each piece: no two threads may be in one
+        stop = Event()
 
-        def one(piece: tuple[int, int]) -> None:
+        def one(k: int) -> None:
+            _thread.stop = stop
             # Each thread has a mode of its own, and only inference mode may write to tensors that were made in it.
             with torch.inference_mode(inference):
-                function(*piece)
+                contexts[k].run(function, *pieces[k])
 
-        list(pool.map(one, pieces))
+        work = [pool.submit(one, k) for k in range(len(pieces))]
+        try:
+            for piece in work:
+                piece.result()
+        except BaseException:
+            stop.set()
+            for piece in work:
+                piece.cancel()
+            wait(work)
+            raise
+
+
+def given_up() -> bool:
+    """Whether the call that this piece of work is of was interrupted or has failed; long pieces look now and then.
+
+    >>> given_up()
+    False
+    """
+    return getattr(_thread, "of_pool", False) and _thread.stop.is_set()
 
 
 def in_pieces(function: Callable[[int, int], object], n: int, device: torch.device, share: int = 1) -> None:
@@ -70,11 +96,16 @@ def in_pieces(function: Callable[[int, int], object], n: int, device: torch.devi
 def libraries_on_one_thread() -> Iterator[int]:
     """Within it, torch and BLAS use the calling thread alone; yields how many threads there are for `in_threads`.
 
+    That is one within a piece of its work, whose call keeps the libraries to one thread already.
+
     >>> with libraries_on_one_thread():
     ...     torch.get_num_threads()
     1
     """
     global _available
+    if getattr(_thread, "of_pool", False):
+        yield 1
+        return
     with _ONE_AT_A_TIME:
         if _available is not None:
             yield _available
@@ -106,6 +137,7 @@ def _pool(process: int, workers: int) -> ThreadPoolExecutor:
 
 def _alone() -> None:
     """Torch's operations stay on this thread: OpenMP has a limit for each thread, and that of the caller is another."""
+    _thread.of_pool = True
     torch.get_num_threads()  # torch sets a limit of its own at its first call in a thread
     _libraries().select(user_api="openmp").limit(limits=1)
 

@@ -14,6 +14,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -123,7 +124,7 @@ class Parts:
     """Finished parts by their key: JSON values in one append-only file, arrays in one `.npz` each.
 
     Nothing is written before the first part is finished. A line or file that was cut off by an interruption, or that
-    is of another part, is not there for `get`. Without a folder nothing is saved.
+    is of another part, is not there for `get`. Without a folder nothing is saved. Several threads may put.
 
     Raises BadInput where the folder is a file; OutputExists where a file of a part's name is not one of geomfeat's.
     """
@@ -131,6 +132,7 @@ class Parts:
     def __init__(self, folder: str | Path | None = None) -> None:
         self.folder = None if folder is None else as_path(folder, "resume")
         self._values: dict[str, Any] = {}
+        self._writing = RLock()
         if self.folder is None:
             return
         if self.folder.exists() and not self.folder.is_dir():
@@ -149,7 +151,7 @@ class Parts:
         if self.folder is None:
             return
         path = make_folder(self.folder) / FINISHED
-        with writing(path), path.open("a+b") as file:
+        with self._writing, writing(path), path.open("a+b") as file:
             before = file.seek(0, os.SEEK_END)
             cut_off = before > 0 and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n"
             lines = [[MADE_BY, MARK], [key, value]] if before == 0 else [[key, value]]
@@ -183,7 +185,9 @@ class Parts:
         cut off.
         """
         path = self._array_path(key)
-        if path is not None:
+        if path is None:
+            return
+        with self._writing:
             make_folder(path.parent)
             ours = path.exists() and _is_part(path, self._values)
             replace_file(path, lambda draft: write_arrays(draft, arrays, key), own=ours)

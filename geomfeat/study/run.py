@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -38,7 +40,7 @@ from geomfeat.study.part_cache import Parts, code_of, fingerprint
 from geomfeat.study.result import Study
 from geomfeat.study.snapshots import INITIAL, TRAINED, Look, Subject, make_subject, network_of
 from geomfeat.study.table import Row, are_rows, checked_conditions, failed_rows, table_of
-from geomfeat.study.tasks import Features, Task, tasks_of
+from geomfeat.study.tasks import Features, Task, tasks_of, work_through
 from geomfeat.study.timeline import Course, course_of
 from geomfeat.types import Representation, Snapshot
 
@@ -190,7 +192,7 @@ class _Run:
         self.subject, self.plan, self.seed, self.parts = subject, plan, subject.look.seed, parts
         self.features, self.progress = features, progress
         self.drawn: dict[tuple[str, str, str], dict[str, np.ndarray]] = {}
-        self.failures: list[Row] = []
+        self.failures: dict[tuple[str, str, str], list[Row]] = {}
         look = subject.look
         self.hashes = {at: fingerprint(s.model) for at, s in subject.snapshots.items()}
         self._code = {at: fingerprint(code_of(s.model)) for at, s in subject.snapshots.items()}
@@ -207,25 +209,31 @@ class _Run:
     def measured(self) -> list[Row]:
         """Rows of all measures, finished ones from the parts."""
         tasks = list(tasks_of(self.subject, self.plan, self.features, self.seed, self.course))
-        keys = [self.key(*task.address, moments=task.moments) for task in tasks]
-        if not all(are_rows(self.parts.get(key)) for key in keys):
+        keys = {task: self.key(*task.address, moments=task.moments) for task in tasks}
+        rows = {task: found for task in tasks if are_rows(found := self.parts.get(keys[task]))}
+        todo = [task for task in tasks if task not in rows]
+        if todo:
             self.extract()
-        rows: list[Row] = []
-        places = [task.place for task in tasks]
-        ends = [*places, None][1:]
-        for key, task, place, after in zip(keys, _bar(tasks, self.progress), places, ends, strict=True):
-            found = self.parts.get(key)
-            if not are_rows(found):
-                found = task.rows()
+        last = {task.place: task for task in todo} | {task.place: task for task in todo if task.beside}
+        lock = RLock()  # of the bar, which layers side by side share
+        with tqdm(total=len(tasks), initial=len(rows), desc="measure", disable=not self.progress) as bar:
+
+            def do(task: Task) -> None:
+                with lock:
+                    bar.set_postfix_str(task.label, refresh=False)
+                rows[task] = found = task.rows()
                 if all(row["ok"] for row in found):  # what failed is tried again: memory may be free then
-                    self.parts.put(key, found)
-            rows += found
-            if place is not None and place != after and place[0] in WORDS:
-                self._drawn("spectrum", *place, spectrum_arrays)  # while what the measures of the layer share is kept
+                    self.parts.put(keys[task], found)
+                if task.place is not None and task is last[task.place] and task.place[0] in WORDS:
+                    self._drawn("spectrum", *task.place, spectrum_arrays)  # while what measures share is kept
+                with lock:
+                    bar.update()
+
+            work_through(todo, self.features, do)
         refused = [
             r for m, why in self.plan.refused for r in failed_rows(m.quantities, why, at=TRAINED, measure=m.name)
         ]
-        return [*rows, *refused]
+        return [*chain.from_iterable(rows[task] for task in tasks), *refused]
 
     def extract(self) -> None:
         """Features of the initial and trained network, first of all: errors in them come before anything is written."""
@@ -256,17 +264,20 @@ class _Run:
     def pictures(self, rows: list[Row], umap: bool | str) -> tuple[dict[str, np.ndarray], list[Row]]:
         """CKA matrices (from the rows), spectra, and the plane of one layer; with rows for what could not be drawn."""
         arrays = cka_matrices(rows, self.subject, WORDS)
+        places: list[tuple[str, str, str]] = []
         drawn = self.subject.layers[-1] if umap is True else umap or None
         for at, word in WORDS.items():
             if at not in self.subject.snapshots:
                 continue
             for layer in self.subject.layers:
-                found = self._drawn("spectrum", at, layer, spectrum_arrays)
+                places.append(("spectrum", at, layer))
+                found = self._drawn(*places[-1], spectrum_arrays)
                 arrays |= {f"spectrum/{word}/{layer}": a for a in found.values()}
             if drawn is not None:
-                found = self._drawn("umap", at, drawn, self._plane)
+                places.append(("umap", at, drawn))
+                found = self._drawn(*places[-1], self._plane)
                 arrays |= {"umap/labels" if k == "labels" else f"umap/{word}/{drawn}": a for k, a in found.items()}
-        return arrays, self.failures
+        return arrays, [row for place in places for row in self.failures.get(place, [])]
 
     def _drawn(
         self,
@@ -288,7 +299,8 @@ class _Run:
             return kept
         made, _, note = guarded(lambda: make(self.features.at(at)[layer]), f"{what} of {at} {layer}")
         if note:
-            self.failures += failed_rows([what], note, at=at, measure=what, layer=layer, n=self.subject.n)
+            place = what, at, layer
+            self.failures[place] = failed_rows([what], note, at=at, measure=what, layer=layer, n=self.subject.n)
             return {}
         self.parts.put_arrays(key, made)
         return made
@@ -310,14 +322,6 @@ def _kept_location(text: Any) -> Location | None:
         return None if text is None else Location.from_json(text)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
-
-
-def _bar(tasks: Sequence[Task], progress: bool) -> Iterator[Task]:
-    with tqdm(total=len(tasks), desc="measure", disable=not progress) as bar:
-        for task in tasks:
-            bar.set_postfix_str(task.label, refresh=False)
-            yield task
-            bar.update()
 
 
 def _named(function: Any) -> str | None:

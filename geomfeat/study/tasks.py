@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, groupby
 from typing import Any
 
 import torch
 
+from geomfeat._numba.threads import given_up, in_threads
+from geomfeat.memory import free_bytes
 from geomfeat.registry import Measure
 from geomfeat.snapshots import SnapshotPair
 from geomfeat.study.cka_rows import ESTIMATORS, cka_cells
-from geomfeat.study.measure_rows import facts_of, guarded, measure_layers, measure_network, options_of
+from geomfeat.study.measure_rows import SMALL, facts_of, guarded, measure_layers, measure_network, options_of
 from geomfeat.study.measure_selection import MeasurePlan
 from geomfeat.study.part_cache import fingerprint
 from geomfeat.study.snapshots import INITIAL, TRAINED, Subject
@@ -21,6 +24,10 @@ from geomfeat.study.timeline import Course, series_of
 from geomfeat.types import Estimate, Representation, Snapshot
 
 CHANGE = "init->{}"
+# Measures that users register may rest on what all threads share, such as random states. So does the probe, which reads
+# off Python's warnings whether a fit has converged.
+OWN, ALONE = "geomfeat.measures.", {"linear_probe_accuracy"}
+HELD = 256  # bytes for each number of a layer that its measures hold at once, at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,12 +37,14 @@ class Task:
     Attributes:
         label: for the progress bar. address: what, besides the study's common settings, decides its rows.
         moments: snapshots whose features it needs, or whose weights it depends on.
+        beside: whether it may run beside those of other layers.
     """
 
     label: str
     address: tuple[Any, ...]
     moments: tuple[str, ...]
     rows: Callable[[], list[Row]]
+    beside: bool = False
 
     @property
     def place(self) -> tuple[str, str] | None:
@@ -98,6 +107,30 @@ def tasks_of(subject: Subject, plan: MeasurePlan, features: Features, seed: int,
                 yield _pairs_task(subject, features, m, a, b, seed)
 
 
+def work_through(tasks: Sequence[Task], features: Features, do: Callable[[Task], None]) -> None:
+    """do(task) for all of them: those of small layers side by side, each layer on one thread, the others in order.
+
+    Much of the work on a layer is of single steps, decompositions say, that a second thread is no help with.
+    """
+    for at, some in groupby(tasks, lambda task: None if task.place is None else task.place[0]):
+        here = list(some)
+        reps = {} if at is None else _features(features, at)[0]
+        small = {layer for layer, rep in reps.items() if rep.x.device.type == "cpu" and rep.x.numel() < SMALL}
+        beside = [task for task in here if task.beside and task.address[-1] in small]
+        layers = [list(of) for _, of in groupby(beside, lambda task: task.place)]
+
+        def some_layers(first: int, last: int, layers: list[list[Task]] = layers) -> None:
+            for task in chain(*layers[first:last]):
+                if not given_up():
+                    do(task)
+
+        if layers:
+            most = free_bytes() // (HELD * max(reps[layer].x.numel() for layer in small))
+            in_threads(some_layers, len(layers), share=math.ceil(len(layers) / max(1, most)))
+        for task in (task for task in here if task not in beside):
+            do(task)
+
+
 def at_of(a: str, b: str) -> str:
     """The `at` of a pair of moments: one name where they are the same.
 
@@ -114,7 +147,8 @@ def _layer_task(subject: Subject, features: Features, m: Measure, at: str, layer
             return failed_rows(m.quantities, problem, at=at, measure=m.name, layer=layer, n=subject.n)
         return measure_layers(m, reps[layer], seed=seed, at=at)
 
-    return Task(f"{at} {layer} {m.name}", ("layer", m.name, m.options, layer), (at,), rows)
+    beside = m.function.__module__.startswith(OWN) and m.name not in ALONE
+    return Task(f"{at} {layer} {m.name}", ("layer", m.name, m.options, layer), (at,), rows, beside)
 
 
 def _change_tasks(subject: Subject, plan: MeasurePlan, features: Features, at: str, seed: int) -> Iterator[Task]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from threading import Thread
+from contextvars import ContextVar
+from threading import Barrier, Thread, get_ident
 from time import sleep
 
 import numpy as np
@@ -12,7 +13,7 @@ import scipy.linalg
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from geomfeat._numba.threads import PIECE, in_pieces, in_threads, libraries_on_one_thread, products
+from geomfeat._numba.threads import PIECE, given_up, in_pieces, in_threads, libraries_on_one_thread, products
 
 
 @pytest.fixture(autouse=True)
@@ -97,3 +98,46 @@ def test_pieces_may_write_to_what_was_made_in_inference_mode(monkeypatch: pytest
         found = torch.zeros(4)
         in_threads(lambda i, j: found[i:j].fill_(i), 4, share=1)
     assert found.tolist() == [0, 1, 2, 3]
+
+
+def test_a_piece_does_the_pieces_of_its_own_calls_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    both, said = Barrier(2), ContextVar("said", default="nothing")
+    said.set("something")
+
+    def outer(first: int, last: int) -> None:
+        both.wait(20)  # two pieces at a time
+        own = []
+        with libraries_on_one_thread() as available:
+            in_threads(lambda i, j: own.append((i, j, get_ident())), 3, share=2)
+        found.append((get_ident(), own, available, said.get()))
+
+    found: list[tuple[int, list[tuple[int, int, int]], int, str]] = []
+    in_threads(outer, 2, share=1)
+    assert len({thread for thread, *_ in found}) == 2
+    assert found == [(thread, [(0, 2, thread), (2, 3, thread)], 1, "something") for thread, *_ in found]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
+def test_no_piece_is_at_work_after_an_error_and_long_ones_see_that(
+    error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    both, ended = Barrier(2), []
+
+    def work(first: int, _: int) -> None:
+        if first < 2:
+            both.wait(20)
+        if first == 0:
+            raise error
+        while not given_up():
+            sleep(0.001)
+        ended.append(first)
+
+    with pytest.raises(error):
+        in_threads(work, 9, share=1)
+    assert 1 in ended
+    assert set(ended) <= {1, 2}  # the thread of the failed piece may have begun the next one
+    assert not given_up()
+    in_threads(lambda first, _: ended.append(first if not given_up() else None), 2, share=1)
+    assert sorted(ended[-2:]) == [0, 1]

@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from threading import get_ident
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -21,7 +22,8 @@ from torch import Tensor
 
 from geomfeat._numba.threads import in_pieces
 from geomfeat.errors import BadInput
-from geomfeat.numerics import jackknife_stderr, own_products
+from geomfeat.geometry.dimension.own_dots import own_dots
+from geomfeat.numerics import eigenvalues, jackknife_stderr, own_products
 from geomfeat.precision import Spread
 from geomfeat.statistics.group_errors import errors_wanted
 from geomfeat.types import Points, Representation, as_layer
@@ -83,6 +85,12 @@ class LeaveOut:
         x = self.spread.x
         return own_products(x if x.shape[1] <= x.shape[0] else x.T)
 
+    @cached_property
+    def dots(self) -> Float[Tensor, "n"]:
+        """sum_j K_ij^2 of the kernel K = XX'."""
+        x = self.spread.x
+        return own_dots(x, self.product if x.shape[1] <= x.shape[0] else None)
+
     @property
     def moments(self) -> list[Moments] | None:
         """Those of the points without each part in turn; None where fewer than two points or rounding alone remain."""
@@ -104,7 +112,7 @@ class LeaveOut:
         """Both: what remains of the covariance costs more than its moments, and is too large to be kept."""
 
         def both(scatter: Tensor, moments: Moments) -> tuple[Moments, Tensor]:
-            found = torch.linalg.eigvalsh(scatter).flip(0)
+            found = eigenvalues(scatter).flip(0)
             least = self._noise(moments.n) ** 2
             return moments, found[(found > least) & (found > PRODUCT_DIGITS * found[0])] / found[0]
 
@@ -142,13 +150,13 @@ class LeaveOut:
 
 
 class _Last(Generic[T]):
-    """What was made of one tensor last, while that tensor lives and is as it was.
+    """What each thread made of one tensor last, while that tensor lives and is as it was.
 
-    One entry, replaced as a whole: threads that ask for different tensors lose it to each other, and mix up nothing.
+    Entries are replaced as a whole, and each by its own thread: threads at different tensors keep theirs.
     """
 
     def __init__(self) -> None:
-        self.entry: tuple[weakref.ref[Tensor], int, T] | None = None
+        self.entries: dict[int, tuple[weakref.ref[Tensor], int, T]] = {}
 
     def get(self, x: Tensor, make: Callable[[], T]) -> T:
         """make(), unless it was made of x already. Nothing is kept of tensors that do not say when they change."""
@@ -156,28 +164,32 @@ class _Last(Generic[T]):
             return make()
         found = self.known(x)
         if found is None:
-            self.entry = None  # not two at once
+            self.entries.pop(get_ident(), None)  # not two at once
             found = make()
-            self.entry = weakref.ref(x, self._drop), x._version, found
+            self.entries[get_ident()] = weakref.ref(x, self._drop), x._version, found
         return found
 
     def known(self, x: Tensor) -> T | None:
-        """What was made of x, if that was last."""
-        entry = self.entry
-        fits = entry is not None and entry[0]() is x and not x.is_inference() and entry[1] == x._version
-        return entry[2] if entry is not None and fits else None
+        """What was made of x, if that was the last of a thread."""
+        for kept, version, made in list(self.entries.values()):
+            if kept() is x and not x.is_inference() and version == x._version:
+                return made
+        return None
 
     def _drop(self, gone: weakref.ref[Tensor]) -> None:
-        entry = self.entry
-        if entry is not None and entry[0] is gone:
-            self.entry = None
+        for thread, (kept, *_) in list(self.entries.items()):
+            if kept is gone:
+                self.entries.pop(thread, None)
 
 
 _LAST: _Last[LeaveOut] = _Last()
 
 
 def left_out(layer: Representation) -> LeaveOut:
-    """Of a layer: kept until another layer's is asked for, so that all its numbers share one. NoVariance for none."""
+    """Of a layer: kept until its thread asks for another layer's, so that all its numbers share one.
+
+    NoVariance for none.
+    """
     found = kept_of(layer)
     _varying(found.spread, layer.precision)
     return found

@@ -100,7 +100,7 @@ def linear_probe(
     spread = Spread.of(layer.x, layer.precision)
     features = spread.x.cpu().numpy()
     # The same holds for units that are constant up to rounding within the training folds.
-    size = torch.linalg.vector_norm(layer.x.to(WORKING) / spread.unit, dim=0) / layer.n**0.5
+    size = ((layer.x.to(WORKING) / spread.unit).square().sum(0) / layer.n).sqrt()
     floor = (2 * roundings(layer.precision)[1] * size).cpu().numpy()
     parts = list(_folds(features, y, None if alone else together.numpy(), folds, seed))
     hits = np.zeros(layer.n, bool)
@@ -208,10 +208,13 @@ def _left_out(hits: np.ndarray, groups: Tensor) -> LeftOut:
 def _standardised(train: np.ndarray, test: np.ndarray, floor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both minus the training mean, over the training deviation; features with none above the floor become 0."""
     mean = train.mean(0)
-    deviation = train.std(0)
+    a, b = train - mean, test - mean
+    deviation = np.sqrt(np.square(a).mean(0))
     moves = deviation > floor
     scale = np.where(moves, deviation, 1.0)
-    a, b = (train - mean) * moves / scale, (test - mean) * moves / scale
+    for part in (a, b):
+        part *= moves
+        part /= scale
     if a.shape[1] <= a.shape[0]:
         return a, b
     # A penalised linear fit stays in the span of its samples, so their coordinates there give the same predictions.

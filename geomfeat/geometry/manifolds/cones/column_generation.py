@@ -51,7 +51,7 @@ class Columns:
 
     def hold(self, index: np.ndarray) -> None:
         """Start from points (draws, s), -1 where unused, that another run has held."""
-        self._grow(index.shape[1] + self.batch)
+        self._grow(index.shape[1] + self.batch, np.arange(len(index)))
         self._advance(np.arange(len(index)), np.sort(index)[:, ::-1])
 
     def run(self) -> None:
@@ -67,7 +67,7 @@ class Columns:
             live, entering = live[go], entering[go]
             if not len(live):
                 return
-            self._grow(int(self.size[live].max()) + self.batch)
+            self._grow(int(self.size[live].max()) + self.batch, live)
             self._advance(live, entering)
 
     def answer(self) -> tuple[Tensor, Tensor]:
@@ -91,7 +91,8 @@ class Columns:
         fixed = (self.unit, self.t, self.signs, self.starts, self.rank, live, entering)
         in_threads(lambda i, j: advance(*state, *fixed, i, j), len(live))
 
-    def _grow(self, needed: int) -> None:
+    def _grow(self, needed: int, live: np.ndarray) -> None:
+        """Room for `needed` points a draw; of draws that are done, rows and factors are not needed any more."""
         old = self.slot.shape[1]
         if needed <= old:
             return
@@ -99,11 +100,13 @@ class Columns:
         for name in ("w", "weight", "slot", "point", "rows", "factor"):
             before = getattr(self, name)
             shape = (len(before), capacity, *((capacity,) if name == "factor" else before.shape[2:]))
-            after = np.zeros(shape, before.dtype)
-            inner = after[(slice(None), *(slice(size) for size in before.shape[1:]))]
-            in_threads(partial(_copy, before, inner), len(before))
+            after, draws = np.zeros(shape, before.dtype), live if before.ndim == 3 else np.arange(len(before))
+            in_threads(partial(_copy, before, after, self.size, draws), len(draws))
             setattr(self, name, after)
 
 
-def _copy(source: np.ndarray, target: np.ndarray, first: int, last: int) -> None:
-    target[first:last] = source[first:last]
+def _copy(source: np.ndarray, target: np.ndarray, size: np.ndarray, draws: np.ndarray, first: int, last: int) -> None:
+    """What draws[first..last] hold: the rest of the target is written before it is read, and takes no memory so far."""
+    for draw in draws[first:last]:
+        held = slice(size[draw])
+        target[draw, held, ...][..., : source.shape[-1]] = source[draw, held]

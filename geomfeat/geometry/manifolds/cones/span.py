@@ -7,12 +7,14 @@ the points.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
+import scipy.linalg
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geomfeat.numerics import WORKING, matmul, own_products, stream
+from geomfeat.numerics import WORKING, eigenvalues, matmul, own_products, stream
 
 # Stored numbers err by .3 of a rounding (root mean square), sums of products in the same precision by about one.
 ROUNDINGS = 2.0
@@ -29,6 +31,8 @@ MANY = 4
 FIRST = 5 / 8
 TINY = torch.finfo(WORKING).tiny
 INVERSE_ITERATIONS = 8
+# How far directions that are found may be off.
+OFF = 1e-13
 # Random directions that look for what a span leaves out: all of them see less than a tenth of it (times sqrt(2 / pi))
 # with probability 1e-16 at most (Halko, Martinsson & Tropp 2011, lemma 4.1).
 LOOKS, MISSED = 16, 8.0
@@ -77,16 +81,14 @@ def in_span(x: Float[Tensor, "k N"], rounding: Float[Tensor, "k"]) -> Span:
     filled = _seen_rank(unit if n == len(unit) else unit[there], cut) if n >= most else 0
     if filled == most:
         return Span(x, most, units, basis)
-    found = _shown_span(unit, filled, cut) if filled > 0 and n > most else None
+    # Outside the span of points that came in another precision there is more than float64's rounding.
+    found = _shown_span(unit, filled, cut) if filled > 0 and n > most and cut < _solver_of(unit) else None
     if found is None:
         directions = _clear_span(unit, cut) if n > MANY * most else None
         if directions is None:
-            triangle = torch.linalg.qr(unit, mode="r")[1] if n > most else unit
-            _, size, vh = torch.linalg.svd(triangle, full_matrices=False)
-            rank = max(1, int((size > max(cut, of_solver(size, max(unit.shape)))).sum()))
-            if rank == most:
-                return Span(x, most, units, basis)
-            directions = vh[:rank].T
+            directions = _decomposed_span(unit, cut, n)
+        if directions.shape[1] == most:
+            return Span(x, most, units, basis)
         found = directions, matmul(unit, directions)
     directions, inner = found
     return Span(inner.mul_(lengths), directions.shape[1], units, directions if basis is None else basis @ directions)
@@ -121,8 +123,7 @@ def _shown_span(unit: Tensor, rank: int, cut: float) -> tuple[Tensor, Tensor] | 
     for _ in range(2):
         outside = outside - directions @ (directions.T @ outside)
     missed = MISSED * float(torch.linalg.vector_norm(matmul(unit, outside), dim=0).max())
-    # The root mean square of singular values is no more than the largest.
-    if not missed <= of_solver(torch.linalg.matrix_norm(unit)[None] / rank**0.5, max(unit.shape)):
+    if not missed <= _solver_of(unit, rank):
         return None
     inner = matmul(unit, directions)
     return (directions, inner) if _filled(own_products(_some_of(inner, rank)), len(unit), cut) == rank else None
@@ -144,6 +145,62 @@ def _clear_span(unit: Tensor, cut: float) -> Tensor | None:
     return inside.flip(1)
 
 
+def _decomposed_span(unit: Tensor, cut: float, n: int) -> Tensor:
+    """Directions (N, r) of n unit points whose singular values are above the cut, from their triangle."""
+    if n > unit.shape[1]:
+        triangle = torch.linalg.qr(unit, mode="r")[1]
+        parted = _parted_span(triangle, max(cut, _solver_of(unit)), cut)
+        if parted is not None:
+            return parted
+    else:
+        triangle = unit
+    _, size, vh = torch.linalg.svd(triangle, full_matrices=False)
+    return vh[: max(1, int((size > max(cut, of_solver(size, max(unit.shape)))).sum()))].T
+
+
+def _parted_span(triangle: Tensor, high: float, low: float) -> Tensor | None:
+    """Directions (N, r) of a triangle R whose singular values part: r above `high`, those of the others below `low`.
+
+    None where they do not. R with its columns in another order is Q [A B; 0 C] (Golub & Van Loan 2013, section 5.4.2).
+    No singular value of A (r, r) is above the r-th of R, and with V (N, N - r) orthonormal, |R V| is no less than the
+    next one. V starts at [-A^-1 B; I], which R makes small, and inverse iteration turns it to where R is smallest.
+    """
+    if triangle.device.type != "cpu":
+        return None
+    width = len(triangle)
+    if _least_of(triangle) > high:
+        return torch.eye(width, dtype=WORKING)
+    made: Any = scipy.linalg.qr(triangle.numpy(), mode="r", pivoting=True, check_finite=False)
+    pivoted, order = torch.from_numpy(made[0]), made[1]
+    size = pivoted.diagonal().abs()
+    rank = int((size[:-1] / size[1:].clamp_min(TINY)).argmax()) + 1
+    kept = pivoted[:rank, :rank]
+    least = _least_of(kept)
+    if not least > high:
+        return None
+    outside = torch.zeros(width, width - rank, dtype=WORKING)
+    outside[order[:rank]] = -torch.linalg.solve_triangular(kept, pivoted[:rank, rank:], upper=True)
+    outside[order[rank:]] = torch.eye(width - rank, dtype=WORKING)
+    outside = torch.linalg.qr(outside)[0]
+    for _ in range(INVERSE_ITERATIONS):
+        before = outside
+        outside = torch.linalg.solve_triangular(triangle.T, outside, upper=False)
+        outside = torch.linalg.qr(torch.linalg.solve_triangular(triangle, outside, upper=True))[0]
+        turned = float(torch.linalg.matrix_norm(outside - before @ (before.T @ outside)))
+        left = float(eigenvalues(own_products(triangle @ outside))[-1].clamp_min(0).sqrt())
+        if not left <= low:
+            return None
+        if turned * (left / least) ** 2 <= OFF:  # a turn takes away all but this share of what is missing
+            return torch.linalg.qr(outside, mode="complete")[0][:, width - rank :]
+    return None
+
+
+def _least_of(triangle: Tensor) -> float:
+    """What no singular value of a triangle is below; NaN or 0 where it is singular."""
+    inverse = torch.linalg.solve_triangular(triangle, torch.eye(len(triangle), dtype=WORKING), upper=True)
+    return 1 / float(torch.linalg.matrix_norm(inverse))
+
+
 def spread_of_rounding(rounding: Float[Tensor, "k"], width: int) -> float:
     """Singular value below which a direction of k points with `width` coordinates may be rounding.
 
@@ -156,6 +213,12 @@ def spread_of_rounding(rounding: Float[Tensor, "k"], width: int) -> float:
 def of_solver(size: Float[Tensor, "m"], rows: int) -> float:
     """What a decomposition in float64 makes of singular values that are 0: this share of the largest."""
     return rows * torch.finfo(WORKING).eps * float(size[0])
+
+
+def _solver_of(unit: Tensor, rank: int = 0) -> float:
+    """The same of points from the norm of them all: at least that, or at most that of points of this rank."""
+    # The root mean square of singular values is no more than the largest.
+    return of_solver(torch.linalg.matrix_norm(unit)[None] / max(1, rank) ** 0.5, max(unit.shape))
 
 
 def _some_of(unit: Tensor, rank: int) -> Tensor:

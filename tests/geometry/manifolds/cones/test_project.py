@@ -281,3 +281,27 @@ def test_bad_input_is_named(change: dict[str, Tensor], message: str):
     function = getattr(project_on_cones, "__wrapped__", project_on_cones)
     with pytest.raises(BadInput, match=message):
         function(**inputs)
+
+
+def test_arrays_that_grow_again_and_again_hold_what_those_of_full_size_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, t, y = spheres(4, 60, 120, 3.0, 80), normal(60, 120, seed=3), signs(60, 4, seed=3)
+    grown = []
+    grow = column_generation.Columns._grow
+
+    def counted(columns: column_generation.Columns, needed: int, live: np.ndarray) -> None:
+        before = columns.slot.shape[1]
+        grow(columns, needed, live)
+        if columns.slot.shape[1] > before:
+            grown.append(len(live))
+
+    monkeypatch.setattr(column_generation.Columns, "_grow", counted)
+    monkeypatch.setattr(column_generation, "GROWTH", 1000)
+    whole = solve(x, t, y, method="columns")
+    assert not grown
+    monkeypatch.setattr(column_generation, "GROWTH", 1)
+    found = solve(x, t, y, method="columns")
+    assert len(grown) > 1
+    assert 0 < min(grown) < max(grown) == 60  # some draws were done before
+    assert torch.equal(found.support, whole.support)
+    torch.testing.assert_close(found.multipliers, whole.multipliers, rtol=1e-12, atol=0)
+    torch.testing.assert_close(found.projection, whole.projection, rtol=1e-12, atol=1e-12)

@@ -79,3 +79,47 @@ def test_a_direction_that_few_or_all_points_have_a_little_of_is_not_missed(rows:
     x = normal(300, 9, seed=9) @ normal(9, 32, seed=32)
     x[:rows] += 1e-9 * normal(rows, 1, seed=3) * normal(1, 32, seed=4)
     assert in_span(x, torch.linalg.vector_norm(x, dim=1) * EPS[torch.float64]).rank == 10
+
+
+def rounded(k: int, n: int, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Points of this rank but for float32's rounding, whose first coordinates are equal, and that rounding."""
+    x = normal(k, rank, seed=k) @ normal(rank, n, seed=n)
+    x[:, 1] = x[:, 0]
+    x = (x * (1 + 2.0**-25 * normal(k, n, seed=1))).contiguous()
+    return x, torch.linalg.vector_norm(x, dim=1) * EPS[torch.float32]
+
+
+@pytest.mark.parametrize("rank", [1, 9, 25, 31])
+def test_a_span_that_parts_from_rounding_is_that_of_the_singular_vectors(rank: int, monkeypatch: pytest.MonkeyPatch):
+    x, rounding = rounded(120, 32, rank)
+    unit = x / torch.linalg.vector_norm(x, dim=1, keepdim=True)
+    vh = torch.linalg.svd(unit, full_matrices=False)[2][:rank]
+    monkeypatch.setattr(torch.linalg, "svd", lambda *_, **__: pytest.fail("a decomposition that was not needed"))
+    found = in_span(x, rounding)
+    assert found.rank == rank
+    assert found.basis is not None
+    torch.testing.assert_close(found.basis @ found.basis.T, vh.T @ vh, rtol=0, atol=1e-11)
+    torch.testing.assert_close(found.x @ found.basis.T, x @ vh.T @ vh, rtol=0, atol=1e-11 * float(x.abs().max()))
+
+
+def test_small_directions_far_above_rounding_are_left_as_they_are_without_singular_vectors(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    x = normal(120, 32)
+    x[:, 3] = x[:, 2] + 1e-5 * x[:, 3]  # less than a Gram matrix shows for certain
+    monkeypatch.setattr(torch.linalg, "svd", lambda *_, **__: pytest.fail("a decomposition that was not needed"))
+    found = in_span(x, torch.linalg.vector_norm(x, dim=1) * EPS[torch.float32])
+    assert found.basis is None
+    assert torch.equal(found.x, x)
+
+
+def test_singular_values_on_both_sides_of_rounding_without_a_gap_are_counted_by_their_decomposition():
+    x = normal(120, 32) * torch.logspace(0, -12, 32, dtype=WORKING)
+    rounding = torch.linalg.vector_norm(x, dim=1) * EPS[torch.float32]
+    lengths = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+    cut = span.spread_of_rounding(rounding / lengths[:, 0], 32)
+    size, vh = torch.linalg.svd(x / lengths, full_matrices=False)[1:]
+    found = in_span(x, rounding)
+    assert found.rank == int((size > cut).sum()) < 31
+    assert found.basis is not None
+    torch.testing.assert_close(found.basis @ found.basis.T, vh[: found.rank].T @ vh[: found.rank], rtol=0, atol=1e-6)
