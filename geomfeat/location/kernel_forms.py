@@ -77,18 +77,18 @@ def compact_kernel(f: Functional, inputs: Any, seed: int, *, sketched: bool = Tr
     if sketch is None:
         every, few = (vectors_of(f, inputs, count, seed) for count in (VECTORS, FEW_VECTORS))
         return KernelForm(lambda at: {"": every(at)}, every, _by_probe, lambda at, _: few(at), _by_probe)
-    sketched, first = sketch
+    of_samples, first = sketch
     squares = lambda kernel: pair_squares(kernel, SUMS)  # noqa: E731
 
     def by_module(at: Functional) -> Grams:
-        return sketched(at, None)
+        return of_samples(at, None)
 
     def of_some(at: Functional, some: Tensor | None) -> Tensor:
         if some is None:
             return whole_of(by_module(at))
         places = (some[:, None] * SUMS + torch.arange(SUMS, device=some.device)).flatten()
         found = torch.zeros_like(whole_of(first))
-        found[places[:, None], places] = whole_of(sketched(at, some))
+        found[places[:, None], places] = whole_of(of_samples(at, some))
         return found
 
     return KernelForm(by_module, lambda at: of_some(at, None), squares, of_some, squares, whole_of(first), first)

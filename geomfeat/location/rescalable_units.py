@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import torch
@@ -67,7 +68,7 @@ def _passed(
             # What is given by name is not seen, so that such a layer is in no pair.
             see = lambda _, given, name=name: enter(name, given[0]) if given else None  # noqa: E731
             before = module.register_forward_pre_hook(see)
-            after = module.register_forward_hook(lambda _, given, output, name=name: leave(name, output))
+            after = module.register_forward_hook(partial(lambda name, _, given, output: leave(name, output), name))
             stack.callback(before.remove)
             stack.callback(after.remove)
         stack.enter_context(torch.no_grad())

@@ -47,7 +47,8 @@ class Collected:
         for i, where, part in zip(self.unmerged, places, parts, strict=True):
             p, t = self.uses[i]
             # A read-out of the last token leaves most positions without deltas, which are dropped later.
-            small[where] &= isinstance(t, LinearTerm | ConvTerm) and _width(t, p, part) <= live_positions(part).sum()
+            few = isinstance(t, LinearTerm | ConvTerm) and _width(t, p, part) <= int(live_positions(part).sum())
+            small[where] = small[where] and few
             first = seen.setdefault((where[0], same_entries(where[1])), where)
             if first != where:  # a matrix and its transpose have products with each other
                 small[first] = small[where] = False
@@ -56,6 +57,7 @@ class Collected:
     def _gradients(self, i: int, part: Tensor) -> Tensor:
         """(n, groups, out, in) of one use, with the bias's column where there is one."""
         p, t = self.uses[i]
+        assert not isinstance(t, ElementwiseTerm), "only outer products are formed"
         outer = _outer(t, p, part[:, None])
         return gradients(outer.inputs(), part[:, None], outer.width)[:, 0]
 
