@@ -85,6 +85,11 @@ def _rescaled(modules: Mapping[str, nn.Module]) -> list[str]:
     ]
 
 
+def _times(value: Tensor, factor: Tensor | float) -> Tensor:
+    """value * factor. In forward mode torch takes `*` by a number for one by a tensor, five times as slowly."""
+    return value * factor if isinstance(factor, Tensor) else torch.ops.aten.mul.Scalar(value, factor)
+
+
 @dataclass(frozen=True, eq=False)
 class Functional:
     """A model as f(theta, inputs), in evaluation mode, on a copy that nothing else touches.
@@ -143,7 +148,7 @@ class Functional:
         )
 
     def _in(self, dtype: torch.dtype, theta: Mapping[str, Tensor], inputs: Any) -> Tensor:
-        unscaled = {name: theta[name] * factor for name, factor in self.scale.items() if name in theta}
+        unscaled = {name: _times(theta[name], factor) for name, factor in self.scale.items() if name in theta}
         values = self.stored({**self.fixed, **theta, **unscaled})
         if dtype != self.dtype:
             values = {name: in_dtype(value, dtype) for name, value in values.items()}
