@@ -19,7 +19,7 @@ from geomfeat.lab.registry import experiment
 from geomfeat.lab.result import Check, Findings
 from geomfeat.location.initial_states import observe, start_from
 from geomfeat.network import Network
-from geomfeat.numerics import WORKING, Device, stream
+from geomfeat.numerics import WORKING, Device, stream, times
 
 # Width -> draws of the weights. Wide networks need few: what differs between them falls with the width.
 DRAWS = {"full": {64: 8, 128: 8, 256: 6, 512: 3, 1024: 1, 2048: 1}, "small": {128: 8, 512: 3}}
@@ -69,7 +69,7 @@ class Layered(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(n, d) -> (n, 1)."""
         a, b, c = self.factors
-        return c * self.head((b * self.fc2((a * self.fc1(x)).relu())).relu())
+        return times(self.head(times(self.fc2(times(self.fc1(x), a).relu()), b).relu()), c)
 
 
 @dataclass(frozen=True, eq=False)

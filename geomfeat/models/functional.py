@@ -34,7 +34,7 @@ from geomfeat.models.modules import (
 from geomfeat.models.nested_inputs import Inputs, as_inputs, map_inputs, moved, take
 from geomfeat.models.outputs import Readout, output_matrix, output_tensor
 from geomfeat.models.readouts.reading import as_readout, checked_tokens, words_of
-from geomfeat.numerics import WORKING, all_finite, resolve_device
+from geomfeat.numerics import WORKING, all_finite, resolve_device, times
 
 __all__ = [
     "Functional", "Readout", "call", "call_with", "copied", "differentiable_attention", "eager", "functional",
@@ -143,7 +143,7 @@ class Functional:
         )
 
     def _in(self, dtype: torch.dtype, theta: Mapping[str, Tensor], inputs: Any) -> Tensor:
-        unscaled = {name: theta[name] * factor for name, factor in self.scale.items() if name in theta}
+        unscaled = {name: times(theta[name], factor) for name, factor in self.scale.items() if name in theta}
         values = self.stored({**self.fixed, **theta, **unscaled})
         if dtype != self.dtype:
             values = {name: in_dtype(value, dtype) for name, value in values.items()}

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from geomfeat.errors import BadInput, near
-from geomfeat.numerics import stream
+from geomfeat.numerics import stream, times
 
 PARAMETERIZATIONS = ("standard", "ntk")
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU, "silu": nn.SiLU}
@@ -42,7 +42,7 @@ class ScaledLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., fan_in) -> (..., fan_out)."""
-        return F.linear(x, self.multiplier * self.weight, self.bias)
+        return F.linear(x, times(self.weight, self.multiplier), self.bias)
 
 
 class ScaledConv2d(nn.Module):
@@ -64,7 +64,7 @@ class ScaledConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, fan_in, h, w) -> (n, fan_out, h', w')."""
-        return F.conv2d(x, self.multiplier * self.weight, self.bias, self.stride, self.padding)
+        return F.conv2d(x, times(self.weight, self.multiplier), self.bias, self.stride, self.padding)
 
 
 def _reset(weight: nn.Parameter, bias: nn.Parameter | None) -> None:

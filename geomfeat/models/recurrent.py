@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from geomfeat.errors import BadInput
 from geomfeat.models._sequence_input import as_sequence
 from geomfeat.models.parameterization import scaled, seeded
+from geomfeat.numerics import times
 
 
 class LSTMClassifier(nn.Module):
@@ -91,11 +92,11 @@ class RateNetwork(nn.Module):
         state = torch.zeros_like(over_time[0])
         seen = []
         for now in over_time:
-            state = (1 - self.leak) * state + self.leak * (torch.tanh(state) @ self.recurrent.mT + now)
+            state = times(state, 1 - self.leak) + times(torch.tanh(state) @ self.recurrent.mT + now, self.leak)
             seen.append(self.rates(torch.tanh(state)))
         if not self.every_step:
-            return self.output_scale * seen[-1] @ self.readout.mT
-        made = self.output_scale * torch.stack(seen, 1 if self.batch_first else 0) @ self.readout.mT
+            return times(seen[-1], self.output_scale) @ self.readout.mT
+        made = times(torch.stack(seen, 1 if self.batch_first else 0), self.output_scale) @ self.readout.mT
         return made if mask is None else made * mask[..., None].to(made.dtype)
 
 

@@ -11,7 +11,7 @@ import io
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from geomfeat.charts.paper_style import style
 from geomfeat.errors import BadInput, near
@@ -157,8 +157,25 @@ def as_bytes(figure: Figure, form: str, dpi: float | None = None) -> bytes:
     dateless = {"svg": {"Date": None}, "pdf": {"CreationDate": None, "ModDate": None}, "png": {"Software": MARK}}
     buffer = io.BytesIO()
     with style():
-        figure.savefig(buffer, format=form, metadata=dateless.get(form), dpi=dpi)
+        if form == "svg":
+            _print_svg(figure, buffer, dateless["svg"], dpi)
+        else:
+            figure.savefig(buffer, format=form, metadata=dateless.get(form), dpi=dpi)
     return buffer.getvalue()
+
+
+def _print_svg(figure: Figure, buffer: io.BytesIO, metadata: dict[str, Any], dpi: float | None) -> None:
+    """`figure.savefig`, which first draws all once more for the layout alone; this drawing makes its own."""
+    import matplotlib as mpl
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    canvas, own_dpi = figure.canvas, figure.dpi
+    figure.dpi = mpl.rcParams["savefig.dpi"] if dpi is None else dpi  # of pictures within
+    try:
+        FigureCanvasSVG(figure).print_svg(buffer, metadata=metadata)
+    finally:
+        figure.dpi = own_dpi
+        figure.set_canvas(canvas)
 
 
 def data_uri(figure: Figure) -> str:

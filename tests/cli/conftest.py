@@ -60,8 +60,13 @@ def run() -> Run:
 
 
 @pytest.fixture
-def analyze(run: Run) -> Run:
-    """`geomfeat analyze` of the trained network with cheap measures and small probes, and these further words."""
+def analyze(run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """`geomfeat analyze` of the trained network with cheap measures and small probes, and these further words.
+
+    The page's still pictures are drawn but not printed, which would take as long as the rest of the page fourfold; the
+    tests of reports look at them.
+    """
+    monkeypatch.setattr("geomfeat.report.figures.data_uri", lambda figure: "data:image/svg+xml,")
 
     def invoke(*words: object, initial: bool = True, data: str = "npz:digits.npz", out: str = "out") -> Result:
         common = ["--model", "net.py:make", "--trained", "final.safetensors", "--data", data, "--out", out]

@@ -24,8 +24,8 @@ def small_cnn(seed: int | None = None) -> nn.Module:
 
 @pytest.mark.slow
 def test_the_demo_finds_what_it_was_built_to_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Half of the digits, and a quarter of the channels: what is known of them is known at any size.
-    monkeypatch.setattr(demo, "N_TRAIN", 100)
+    # Few digits, and a quarter of the channels: what is known of them is known at any size.
+    monkeypatch.setattr(demo, "N_TRAIN", 60)
     monkeypatch.setitem(FACTORIES, "cnn", "tests.cli.test_demo:small_cnn")
     studies = {study.name: study for study in run_demo(tmp_path, progress=False)}
     assert len(studies) == len(FACTORIES) * len(STRENGTHS)

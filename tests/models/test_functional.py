@@ -271,6 +271,7 @@ class Caching(nn.Linear):
 
 @pytest.mark.parametrize("hold", [lambda t: t, lambda t: [t], lambda t: {"out": (t, t)}])
 def test_a_model_that_holds_a_history_is_copied_without_it(hold) -> None:
+    torch.manual_seed(0)  # for some weights the sum of three numbers cancels, and float32 keeps no six digits of it
     model = Caching(hold)
     model(torch.ones(1, 2))
     clone = copied(model)

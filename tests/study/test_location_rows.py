@@ -215,7 +215,7 @@ def test_rows_of_a_frozen_network_say_that_nothing_moved() -> None:
 
 
 def test_the_interval_is_over_groups_where_there_are_enough() -> None:
-    x, y = digits()
+    x, y = digits(24)
     many, few = torch.arange(len(x)) // 4, torch.arange(len(x)) % 2
     found = []
     for groups in (None, many, few):

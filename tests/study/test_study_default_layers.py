@@ -74,7 +74,7 @@ def _pair(what: str) -> tuple[nn.Module, nn.Module, Tensor]:
     with torch.no_grad():
         for i, p in enumerate(end.parameters()):
             p.add_(0.1 * normal(*p.shape, seed=10 + i))
-    return start, end, normal(24, 5, seed=2)
+    return start, end, normal(12, 5, seed=2)
 
 
 def _expected(what: str) -> list[str]:

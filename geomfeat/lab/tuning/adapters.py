@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from geomfeat.models.effective_weights import plain_network
-from geomfeat.numerics import stream
+from geomfeat.numerics import stream, times
 
 ALPHA = 16.0
 
@@ -32,7 +32,7 @@ class LowRank(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """The adapted weight."""
-        return weight + self.scale * self.up @ self.down
+        return weight + times(self.up, self.scale) @ self.down
 
 
 def adapted(model: nn.Module, weights: Sequence[str], rank: int, seed: int, alpha: float = ALPHA) -> nn.Module:

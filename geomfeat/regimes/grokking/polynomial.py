@@ -171,9 +171,9 @@ def _descend(
         for _ in range(step - done):
             h = (x @ now).view(seeds, p, a, n)
             error = scale[:, 0] * (_mean_phi(h, eps) - start) - y[:, :, None]
-            # The rate N / alpha^2 times the alpha / N of the gradient leaves 1 / alpha.
-            pull = (1 + eps * h) * (error / alphas * (rate / p))[..., None]
-            now = now - x.mT @ pull.view(seeds, p, a * n)
+            # The rate N / alpha^2 times the alpha / N of the gradient leaves 1 / alpha. In place: h is needed no more.
+            pull = h.mul_(eps).add_(1).mul_((error / alphas * (rate / p))[..., None])
+            now -= x.mT @ pull.view(seeds, p, a * n)
         done = step
         out.append(now.view(seeds, d, a, n).clone())
     return torch.stack(out)

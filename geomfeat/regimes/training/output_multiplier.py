@@ -22,6 +22,7 @@ from geomfeat.errors import BadInput
 from geomfeat.models.functional import copied, differentiable_attention
 from geomfeat.models.nested_inputs import map_inputs
 from geomfeat.models.readouts.main_output import main_output
+from geomfeat.numerics import times
 from geomfeat.regimes.training.richness import FLOAT64_BELOW
 from geomfeat.regimes.training.scaled_module import frozen_copy
 
@@ -61,7 +62,7 @@ class ScaledOutputs(nn.Module):
                 "and take the loss from output.logits (transformers.Trainer does so with compute_loss_func=)"
             )
         after = main_output(output).tensor
-        return _with(output, after, self.output_multiplier * (after - before))
+        return _with(output, after, times(after - before, self.output_multiplier))
 
     def _before(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         """The outputs at w0, in the mode of this network, module by module."""

@@ -32,9 +32,10 @@ def page_path(path: str | Path, name: str = "report.html") -> Path:
     return path
 
 
-# Spaces at which no line may end: between a number and its unit or error, and within an interval.
+# Spaces at which no line may end: between a number and its unit or error, and within an interval. The pattern
+# begins with the space, so that long texts without spaces (a packed script) are passed over at once.
 APART = re.compile(
-    r"(?<=\d) (?=(?:%|±|[kMG]B\b|m?s\b|decades?\b))|(?<=±) (?=[\d.])|(?<=[\d%],) (?=[-+−]?[\d.]+(?:[ \u00a0]%)?\])"
+    r" (?:(?<=\d )(?=%|±|[kMG]B\b|m?s\b|decades?\b)|(?<=± )(?=[\d.])|(?<=[\d%], )(?=[-+−]?[\d.]+(?:[ \u00a0]%)?\]))"
 )
 SIZE = "\ue000"  # where a page says its size, which is known when it is whole
 

@@ -79,7 +79,7 @@ def test_a_task_leaves_the_process_as_it_was(tmp_path: Path) -> None:
 def test_the_table_has_the_documented_columns_and_rows(tmp_path: Path) -> None:
     asked = ["capacity", "cka_linear_unbiased"]
     config = tiny(seeds=1, eta=[0.05, 1e4], sigma_of={"fc1": 1.0}, gamma0=1.0, batch_size=[None, 25],
-                  measure={"measures": asked, "location": {"n_bootstrap": 2}})  # fmt: skip
+                  measure={"measures": asked, "location": {"n_probes": 10, "n_bootstrap": 2}})  # fmt: skip
     table = sweep(config, tmp_path, progress=False).table
     assert list(table.columns) == [
         "run", "seed", "at", "data", "architecture", "width", "depth", "parameterization", "sigma", "eta", "gamma",
@@ -128,7 +128,7 @@ def test_a_training_is_judged_over_time_by_the_steps_between(tmp_path: Path) -> 
 
 
 def test_the_location_alone_and_nothing_at_all_can_be_measured(tmp_path: Path) -> None:
-    alone = tiny(seeds=1, measure={"measures": [], "location": {"n_bootstrap": 2}})
+    alone = tiny(seeds=1, measure={"measures": [], "location": {"n_probes": 10, "n_bootstrap": 2}})
     assert set(sweep(alone, tmp_path / "a", progress=False).table["measure"]) == {"training", "location"}
     nothing = tiny(seeds=1, measure={"measures": []})
     assert set(sweep(nothing, tmp_path / "b", progress=False).table["measure"]) == {"training"}
@@ -278,7 +278,8 @@ def test_the_results_file_is_the_table(made: tuple[Path, SweepResult]) -> None:
 
 
 def test_an_uncentred_sweep_is_not_held_against_the_theory_of_centred_ones(tmp_path: Path) -> None:
-    config = tiny(seeds=2, sigma=[0.5, 1.0, 2.0], measure={"measures": [], "location": {"n_bootstrap": 2}})
+    location = {"n_probes": 10, "n_bootstrap": 2}
+    config = tiny(seeds=2, sigma=[0.5, 1.0], measure={"measures": [], "location": location})
     theory = {}
     for centered in (True, False):
         own = {**config, "train": {**config["train"], "centered": centered}}

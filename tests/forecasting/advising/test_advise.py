@@ -207,9 +207,9 @@ def test_rates_by_width_keep_every_layer_where_it_is(made: Any) -> None:
     """In muP R does not depend on the width, so that the multipliers differ by m^-1/2."""
     narrow, wide = network(64), network(256)
     expected = forecast(narrow, optimizer=made(narrow.parameters()))
-    change = expected.advise(-0.5, wider=wide, init_scale=False).change("rates by width")
+    advice = expected.advise(-0.5, wider=wide, init_scale=False)
+    change, one = advice.change("rates by width"), advice.change("output multiplier")
     assert change.richness == pytest.approx(-0.5, abs=0.01)
-    one = expected.advise(-0.5, init_scale=False)
     assert math.log10(change.multiplier / one.multiplier) == pytest.approx(-0.5 * math.log10(4), abs=0.05)
     optimizer = made(wide.parameters())
     _, groups = change.apply(wide, optimizer)
