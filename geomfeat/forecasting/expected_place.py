@@ -20,7 +20,7 @@ from geomfeat.location.all_outputs import through_all_outputs
 from geomfeat.location.demand import FORMED_ROWS, MIDDLE, LinearisedTask, linearised_task, solve
 from geomfeat.location.demand_interval import bootstrap, spread
 from geomfeat.location.kernel_interval import standard_errors
-from geomfeat.location.kernel_place import KernelPlace, kernel_place
+from geomfeat.location.kernel_place import KernelPlace, kernel_place, whole_demand
 from geomfeat.location.regimes import regime_without_start
 from geomfeat.models.functional import Functional
 from geomfeat.numerics import WORKING
@@ -139,16 +139,20 @@ class Demands:
 def demands(start: TrainingStart, task: LinearisedTask, change: Tensor, seed: int, *, kernels: bool = True) -> Demands:
     """The demands of a training whose linearised network changes its outputs by `change` (n, C).
 
-    `kernels`: whether those of the kernel are wanted where R does not take them.
+    `kernels`: whether those of the kernel are wanted too, beside the one that R takes.
     """
     changes = [change, *_straight(start, change)]
     tasks = [towards(start, task, one, seed) for one in changes]
     found = [solve(one) for one in tasks]
     if len(found) == 2 and not abs(found[0].richness - found[1].richness) > ONE:
         changes, tasks, found = changes[:1], tasks[:1], found[:1]
-    wanted = zip(changes, tasks, strict=True) if kernels else list(zip(changes, tasks, strict=True))[: len(found) - 1]
-    places = tuple(kernel_place(start.network, start.network, one, c, False, seed) for c, one in wanted)
-    share = share_of_straight(places[0].demand.demand) if len(found) == 2 else 0.0
+    places, share, network = (), 0.0, start.network
+    if kernels:
+        wanted = zip(changes, tasks, strict=True)
+        places = tuple(kernel_place(network, network, one, c, False, seed) for c, one in wanted)
+    if len(found) == 2:
+        first = places[0].demand if places else whole_demand(network, tasks[0], change.shape[1], seed)
+        share = share_of_straight(first.demand)
     return Demands(tuple(tasks), tuple(d.richness for d in found), tuple(d.layers for d in found), places, share)
 
 

@@ -134,6 +134,26 @@ def rough_place(start: Network, task: LinearisedTask, n_outputs: int, near: Kern
     return KernelPlace(found.demand, found.on_target)
 
 
+def whole_demand(start: Network, task: LinearisedTask, n_outputs: int, seed: int) -> KernelDemand:
+    """The demand on the whole kernel alone, as `kernel_place` finds it."""
+
+    def of(form: KernelForm) -> KernelDemand:
+        (response,) = responses_of(task, SHARE)
+        return kernel_demand(
+            start.f, task.inputs, _pulled(start.f, task, response), kernel=form.whole, precision=_precision(form),
+            start=form.start,
+        )  # fmt: skip
+
+    try:
+        return of(_compared(start.f, task, n_outputs, seed)[1])
+    except Changed:
+        return of(_compared(start.f, task, n_outputs, seed, sketched=False)[1])
+
+
+def _precision(form: KernelForm) -> float:
+    return PRECISION if form.is_formed else FAIR
+
+
 @dataclass(frozen=True, eq=False)
 class _Demands:
     """Both demands, and what is known from their search.
@@ -153,7 +173,7 @@ class _Demands:
 def _demands(f: Functional, task: LinearisedTask, form: KernelForm, near: KernelPlace | None = None) -> _Demands:
     """Both demands, that of the whole kernel in this form."""
     end, middle = responses_of(task, SHARE, SHARE_ON_TARGET)
-    precision = ROUGH if near is not None else PRECISION if form.is_formed else FAIR
+    precision = ROUGH if near is not None else _precision(form)
     seen: list[Grams] = []
 
     def kernel(at: Functional) -> Tensor:

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import geomfeat as gf
 from geomfeat.errors import BadInput
+from geomfeat.forecasting._forecast import expected_richness
 from geomfeat.forecasting.stable_rate import place_of_rate
 from geomfeat.location.demand import SHARES
 from geomfeat.models.mlp import mlp
@@ -189,6 +190,15 @@ def test_where_forecasts_are_known_to_fail_they_say_so() -> None:
     fast = torch.optim.Adam(poor.parameters(), lr=10.0)
     expected = gf.forecast(poor, x, y, loss="mse", target_loss=0.2, optimizer=fast, options=LITTLE)
     assert any("beyond the linear range" in flag for flag in expected.flags)
+
+
+def test_richness_alone_is_that_of_the_whole_forecast() -> None:
+    whole = ordinary()
+    weighed, origin = whole.details["by_change"], whole.origin
+    assert len(weighed["richness"]) == 2, "the place of the kernel weighs two changes"
+    assert 0.01 < weighed["share_of_straight"] < 0.99
+    alone = expected_richness(origin.model, origin.inputs, origin.targets, **origin.arguments)
+    assert alone.richness == pytest.approx(whole.richness, abs=1e-6)
 
 
 def test_few_steps_of_momentum_are_flagged() -> None:
