@@ -92,6 +92,8 @@ def _factor(node: Node, position: int, view: Tensor) -> float | None:
             number = node._saved_other if position == 0 else node._saved_self
         case "DivBackward0" if position == 0:
             number = node._saved_other
+        case "MulBackward1" | "DivBackward1":  # by a number that torch was given as such, not as a tensor
+            number = torch.as_tensor(node._saved_other, dtype=torch.float64)
         case "AddBackward0" | "SubBackward0" | "RsubBackward1":
             number = _sign(node, position)
         case _:
@@ -100,7 +102,7 @@ def _factor(node: Node, position: int, view: Tensor) -> float | None:
     constant = len(node.next_functions) == 1 or node.next_functions[1 - position][0] is None
     if number is None or number.ndim or not constant or tuple(node._input_metadata[0].shape) != view.shape:
         return None
-    return 1 / float(number) if node.name() == "DivBackward0" else float(number)
+    return 1 / float(number) if node.name().startswith("Div") else float(number)
 
 
 def _sign(node: Node, position: int) -> Tensor:

@@ -141,6 +141,11 @@ def _both_ways(m: Apply, x: Tensor) -> Tensor:
     return (F.linear(x, m.weight) + F.linear(x.tanh(), m.weight.T)).tanh().flatten(1)
 
 
+def _plainly_scaled(m: Apply, x: Tensor) -> Tensor:
+    mul, div = torch.ops.aten.mul.Scalar, torch.ops.aten.div.Scalar
+    return _read(mul(torch.tanh(x @ div(mul(m.weight, 0.3), 1.7)), 0.5) + div(m.shift, -4.0))
+
+
 def _scaled(m: Apply, x: Tensor) -> Tensor:
     """Weights times numbers, as parameterizations have them: signs, quotients, two numbers for one weight."""
     h = F.linear(x, 0.5 * m.weight, -3 * m.shift) + F.linear(x**2, -m.weight / 4, m.shift)
@@ -255,6 +260,7 @@ LAYERS = [
     Layer("NTK parameterization", lambda: flat(ScaledLinear(6, 3)), SEQUENCE),
     Layer("its convolution", lambda: flat(ScaledConv2d(4, 3, 3, stride=2)), images()),
     Layer("times numbers", lambda: Apply(_scaled, weight=normal(6, 6), shift=normal(6)), SEQUENCE),
+    Layer("times plain numbers", lambda: Apply(_plainly_scaled, weight=normal(6, 6), shift=normal(6)), SEQUENCE),
     Layer("a layer times numbers", lambda: flat(Apply(_scaled_layer, weight=normal(3, 6), shift=normal(3))), SEQUENCE),
     Layer("embeddings times numbers", lambda: Apply(_scaled_tokens, nn.Embedding(7, 3), nn.Embedding(5, 3)), TOKENS),
     Layer(
