@@ -224,7 +224,7 @@ def double_centred(gram: Tensor) -> Tensor:
 
 def times(value: Tensor, factor: Tensor | float) -> Tensor:
     """value * factor. In forward mode torch takes `*` by a number for one by a tensor, five times as slowly."""
-    return value * factor if isinstance(factor, Tensor) else torch.ops.aten.mul.Scalar(value, factor)
+    return value * factor if isinstance(factor, Tensor) else torch.ops.aten.mul.Scalar(value, float(factor))
 
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:

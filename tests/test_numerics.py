@@ -29,6 +29,7 @@ from geomfeat.numerics import (
     span_basis,
     spectrum_of_rows,
     stream,
+    times,
     tolerance,
     whole_seed,
 )
@@ -467,3 +468,14 @@ def test_whole_numbers_that_float64_cannot_hold_are_refused() -> None:
             read()
     assert as_tensor(stamps - stamps.min(), dtype=WORKING).tolist() == [[1.0], [0.0]]
     assert as_tensor([2**60], dtype=WORKING).item() == 2.0**60
+
+
+@pytest.mark.parametrize("factor", [2, 0.3, True, np.float64(0.3), np.float32(0.5), np.int64(3), torch.tensor(0.3)])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, WORKING, torch.complex64])
+def test_a_product_with_any_number_is_that_of_the_operator(factor: object, dtype: torch.dtype) -> None:
+    value = normal(3, 2).to(dtype).requires_grad_()
+    number = factor if isinstance(factor, torch.Tensor) else float(cast(float, factor))
+    product = times(value, cast(float, factor))
+    assert torch.equal(product, value * number)
+    (gradient,) = torch.autograd.grad(product.abs().sum(), value)
+    assert torch.equal(gradient, torch.autograd.grad((value * number).abs().sum(), value)[0])
