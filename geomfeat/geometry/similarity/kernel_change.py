@@ -1,5 +1,7 @@
 """How far a kernel or the features of a layer moved, each number with a jackknife standard error over samples."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -7,6 +9,7 @@ from geomfeat.errors import BadInput
 from geomfeat.geometry.similarity._cka import as_gram, as_kernel, cka
 from geomfeat.numerics import WORKING, double_centred, jackknife_stderr
 from geomfeat.precision import near_one, unit_of
+from geomfeat.statistics.group_errors import errors_wanted
 from geomfeat.types import Estimate, Kernel, Points, as_points
 
 
@@ -28,7 +31,7 @@ def relative_change(new: Points, old: Points) -> Estimate:
     if not size.sum() > 0:
         raise BadInput("the old features are zero everywhere (a dead layer): their relative change is undefined")
     # Differences of sums: where one sample carries the whole change, rounding may leave less than 0.
-    without = ((moved.sum() - moved).clamp_min(0) / (size.sum() - size)).sqrt()
+    without = lambda: ((moved.sum() - moved).clamp_min(0) / (size.sum() - size)).sqrt()  # noqa: E731
     return Estimate(float((moved.sum() / size.sum()).sqrt()), _stderr(without))
 
 
@@ -44,7 +47,7 @@ def kernel_relative_change(k: Kernel | Tensor, k0: Kernel | Tensor) -> Estimate:
     unit = unit_of(old)
     moved, moved_without = _products((new - old) / unit, (new - old) / unit)
     size, size_without = _products(old / unit, old / unit)
-    return Estimate(float((moved / size).sqrt()), _stderr((moved_without.clamp_min(0) / size_without).sqrt()))
+    return Estimate(float((moved / size).sqrt()), _stderr(lambda: (moved_without.clamp_min(0) / size_without).sqrt()))
 
 
 def kernel_distance(k: Kernel | Tensor, k0: Kernel | Tensor) -> Estimate:
@@ -56,12 +59,13 @@ def kernel_distance(k: Kernel | Tensor, k0: Kernel | Tensor) -> Estimate:
     0.0
     """
     new, old = _two(k, k0)
-    unit_new, unit_old = _unit(new, "k"), _unit(old, "k0")
-    _, both = _products(unit_new, unit_old)
-    _, first = _products(unit_new, unit_new)
-    _, second = _products(unit_old, unit_old)
-    value = 0.5 * float((unit_new - unit_old).square().sum())
-    return Estimate(value, _stderr(1 - both / (first * second).sqrt()))
+    a, b = _unit(new, "k"), _unit(old, "k0")
+
+    def without() -> Tensor:
+        both, first, second = (_products(one, other)[1] for one, other in ((a, b), (a, a), (b, b)))
+        return 1 - both / (first * second).sqrt()
+
+    return Estimate(0.5 * float((a - b).square().sum()), _stderr(without))
 
 
 def kernel_angle(k: Kernel | Tensor, k0: Kernel | Tensor) -> Estimate:
@@ -76,12 +80,15 @@ def kernel_angle(k: Kernel | Tensor, k0: Kernel | Tensor) -> Estimate:
     new, old = _two(k, k0)
     unit_new, unit_old = _unit(new, "k"), _unit(old, "k0")
     chord, opposite = unit_new - unit_old, unit_new + unit_old
-    value = 2 * float(torch.atan2(chord.norm(), opposite.norm()))
-    # |a||b| - a.b = (|a - b|^2 - (|a| - |b|)^2) / 2 gives the angles without a sample, again without cancellation.
-    a, b = (_products(unit, unit)[1].clamp_min(0).sqrt() for unit in (unit_new, unit_old))
-    longer = _products(chord, opposite)[1] / (a + b)
-    squared = ((_products(chord, chord)[1] - longer.square()) / (a * b)).clamp(0, 4)
-    return Estimate(value, _stderr(2 * torch.atan2(squared.sqrt(), (4 - squared).sqrt())))
+
+    def without() -> Tensor:
+        # |a||b| - a.b = (|a - b|^2 - (|a| - |b|)^2) / 2 gives the angles without a sample, again without cancellation.
+        a, b = (_products(unit, unit)[1].clamp_min(0).sqrt() for unit in (unit_new, unit_old))
+        longer = _products(chord, opposite)[1] / (a + b)
+        squared = ((_products(chord, chord)[1] - longer.square()) / (a * b)).clamp(0, 4)
+        return 2 * torch.atan2(squared.sqrt(), (4 - squared).sqrt())
+
+    return Estimate(2 * float(torch.atan2(chord.norm(), opposite.norm())), _stderr(without))
 
 
 def kernel_distance_centred(k: Kernel | Tensor, k0: Kernel | Tensor) -> Estimate:
@@ -122,6 +129,9 @@ def _products(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     return total, total - product.sum(0) - product.sum(1) + product.diagonal()
 
 
-def _stderr(without: Tensor) -> float | None:
-    """Jackknife error; None where it means nothing (few samples, or one that carries everything)."""
-    return jackknife_stderr(without) if len(without) >= 6 and bool(torch.isfinite(without).all()) else None
+def _stderr(without: Callable[[], Tensor]) -> float | None:
+    """Jackknife error; None where it is not wanted, or means nothing (few samples, or one that carries everything)."""
+    if not errors_wanted():
+        return None
+    left_out = without()
+    return jackknife_stderr(left_out) if len(left_out) >= 6 and bool(torch.isfinite(left_out).all()) else None

@@ -12,8 +12,7 @@ from torch import Tensor
 from geomfeat.charts import Curve, Plot
 from geomfeat.display import PlottableResult
 from geomfeat.errors import BadInput
-from geomfeat.geometry.similarity import target_alignment
-from geomfeat.geometry.similarity._cka import as_gram
+from geomfeat.geometry.similarity import kernel_angle, kernel_distance, target_alignment
 from geomfeat.geometry.similarity._hsic import GRAM_UNITS
 from geomfeat.labels import Labels, goal_of
 from geomfeat.models.functional import Readout
@@ -21,7 +20,7 @@ from geomfeat.models.nested_inputs import as_inputs, batches, n_samples, take
 from geomfeat.models.one_network import in_one_form
 from geomfeat.models.trained_parameters import functional_in, moved_parameters
 from geomfeat.numerics import double_centred
-from geomfeat.precision import near_one, precision_of
+from geomfeat.precision import precision_of
 from geomfeat.regimes.training.class_targets import (
     Levels,
     as_row,
@@ -160,31 +159,20 @@ def kernel_path(kernels: Iterable[Tensor], targets: Tensor) -> KernelPath:
             rows.append((math.nan, math.nan, math.nan, math.nan))
             before = None
             continue
-        unit, centered = _unit(as_gram(kernel)), _unit(centered)
         if first is None or first_centred is None:
-            first, first_centred = unit, centered
-        arc = 0.0 if not rows else math.nan if before is None else _angle(centered, before)
-        distance = 0.5 * float((unit - first).square().sum())
-        rows.append((distance, _angle(centered, first_centred), arc, _aligned(kernel, targets)))
+            first, first_centred = kernel, centered
+        with values_alone():  # the errors of each are read by nobody
+            arc = 0.0 if not rows else math.nan if before is None else kernel_angle(centered, before).value
+            distance, turn = kernel_distance(kernel, first).value, kernel_angle(centered, first_centred).value
+            rows.append((distance, turn, arc, _aligned(kernel, targets)))
         before = centered
     return KernelPath(*(tuple(column) for column in zip(*rows, strict=True)))
-
-
-def _unit(gram: Tensor) -> Tensor:
-    gram = near_one(gram)
-    return gram / gram.norm()
-
-
-def _angle(a: Tensor, b: Tensor) -> float:
-    """`kernel_angle` of two kernels of norm 1, without its error, which takes several times as long."""
-    return 2 * float(torch.atan2((a - b).norm(), (a + b).norm()))
 
 
 def _aligned(kernel: Tensor, targets: Tensor) -> float:
     """Alignment with the targets; NaN where either is constant over the pairs of samples, and so has no geometry."""
     try:
-        with values_alone():
-            return target_alignment(kernel, targets).value
+        return target_alignment(kernel, targets).value
     except BadInput:
         return math.nan
 

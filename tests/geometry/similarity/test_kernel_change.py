@@ -18,6 +18,7 @@ from geomfeat.geometry.similarity import (
     relative_change,
 )
 from geomfeat.numerics import stream
+from geomfeat.statistics.group_errors import values_alone
 from geomfeat.types import Kernel, Representation
 from tests.reference.kernels import cka_by_definition, jackknife_by_loop
 
@@ -137,3 +138,12 @@ def test_features_come_in_any_form() -> None:
         assert relative_change(2 * old, given).value == 1
     with pytest.raises(BadInput, match="NaN"):
         relative_change(old * torch.nan, old)
+
+
+@pytest.mark.parametrize("movement", [kernel_relative_change, kernel_distance, kernel_angle, relative_change])
+def test_where_errors_are_not_wanted_the_value_stays(movement) -> None:
+    whole = movement(K, K0)
+    with values_alone():
+        alone = movement(K, K0)
+    assert whole.stderr > 0
+    assert (alone.value, alone.stderr) == (whole.value, None)
