@@ -88,7 +88,8 @@ def compact_kernel(f: Functional, inputs: Any, seed: int, *, sketched: bool = Tr
             return whole_of(by_module(at))
         places = (some[:, None] * SUMS + torch.arange(SUMS, device=some.device)).flatten()
         found = torch.zeros_like(whole_of(first))
-        found[places[:, None], places] = whole_of(of_samples(at, some))
+        if len(places):  # a resample may have drawn none of the probes on which kernels are compared
+            found[places[:, None], places] = whole_of(of_samples(at, some))
         return found
 
     return KernelForm(by_module, lambda at: of_some(at, None), squares, of_some, squares, whole_of(first), first)

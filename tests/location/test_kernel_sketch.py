@@ -87,6 +87,7 @@ def test_of_some_samples_it_is_their_part_of_the_whole() -> None:
     expected = torch.zeros_like(of_all)
     expected[kept[:, None], kept] = of_all[kept][:, kept]
     torch.testing.assert_close(of_some, expected, rtol=1e-12, atol=1e-12)
+    assert not rough(moved, torch.arange(0)).any()
 
 
 def test_none_where_rules_do_not_cover_the_network() -> None:
