@@ -276,6 +276,20 @@ def test_a_kernel_that_rests_just_below_the_share_is_followed_until_it_leaves(se
     assert moved(0.05 * 10**-found.demand) == pytest.approx(0.2, rel=0.25), "it rests"
 
 
+@pytest.mark.parametrize(("m", "w", "first"), [(0.27, 0.29319, 1.0), (0.4, 0.5, 1.5)])
+def test_a_kernel_that_is_back_near_its_start_is_not_taken_for_half_the_way(m: float, w: float, first: float) -> None:
+    """At s = 1 these kernels have shrunk and come back (z = `first`), so that the search goes on to the last crossing.
+
+    Where they have changed by more than the share before, half of its way shows that, and the kernel at s = 1 does not.
+    """
+    size = 1 + w * w
+    assert w / size == pytest.approx(m, abs=1e-4)
+    found = demanded(two_weights(1.0, w), ONE, torch.full((1, 1), -first * size / Q, dtype=torch.float64))
+    m = -w / size
+    assert 10**-found.demand * first == pytest.approx(z_star(m, 0.2), rel=1e-5)
+    assert 10**-found.on_target * first == pytest.approx(z_star(m, 0.5), rel=1e-5)
+
+
 def test_random_vectors_stand_for_the_kernel() -> None:
     f = functional(Two(normal(40, 8), normal(4, 40, seed=1), act=torch.tanh))
     x, change = normal(20, 8, seed=2), normal(20, 4, seed=3)
