@@ -307,7 +307,12 @@ def test_the_kernel_of_all_outputs_of_a_large_network_is_estimated_and_not_forme
 @pytest.fixture
 def by_factors(monkeypatch: pytest.MonkeyPatch) -> tuple[Start, Network]:
     """A network of many outputs through one direction of them, as a large one, from its start."""
+    return as_large(monkeypatch, torch.float64)
+
+
+def as_large(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> tuple[Start, Network]:
     monkeypatch.setattr(kernel_place, "HEAVY", 100)
+    monkeypatch.setattr("geomfeat.network.HEAVY", 100)
     monkeypatch.setattr("geomfeat.location.demand.FACTORED", 0)
     torch.manual_seed(0)
     start = nn.Sequential(nn.Linear(4, 40), nn.Tanh(), nn.Linear(40, 40), nn.Tanh(), nn.Linear(40, 30)).double()
@@ -315,7 +320,8 @@ def by_factors(monkeypatch: pytest.MonkeyPatch) -> tuple[Start, Network]:
     with torch.no_grad():
         for i, p in enumerate(end.parameters()):
             p.add_(0.2 * normal(*p.shape, seed=20 + i))
-    network = Network.prepare(end, X, layers=["0", "2"], initial=start)
+    start, end = start.to(dtype), end.to(dtype)
+    network = Network.prepare(end, X.to(dtype), layers=["0", "2"], initial=start)
     found = start_from(start, observe(network, None, n_probes=20), projections=1)
     return found, network.at(start)
 
@@ -378,3 +384,15 @@ def test_probes_that_were_not_drawn_need_not_be_computed(by_factors: tuple[Start
     assert found.kernel is not None
     for number in found.kernel.of_resample.values():
         assert number(of_drawn) == pytest.approx(number(of_all), abs=1e-8)
+
+
+def test_responses_that_begin_with_known_features_differ_by_a_thousandth_at_most(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    exact, rough = (as_large(monkeypatch, dtype)[0] for dtype in (torch.float64, torch.float32))
+    assert rough.task.rows is not None
+    assert rough.task.rows.f.precision == torch.float32
+    for name, h in rough.task.features.items():
+        torch.testing.assert_close(h.double(), exact.features[name], rtol=1e-5, atol=1e-5)
+    assert rough.demand.layers == pytest.approx(exact.demand.layers, abs=1e-3)
+    assert rough.demand.layers != exact.demand.layers
