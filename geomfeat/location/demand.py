@@ -264,7 +264,8 @@ def _asked(
     known = {name: h[rows.to(h.device)] for name, h in task.features.items()} or None
     # Features are the same whatever is read out; of the whole network more is checked already.
     f = task.f if task.rows is None else task.rows.f
-    moved = feature_jvp(f, inputs, task.layers, pulled(), rough=rough or known is not None, values=known)
+    along = pulled() if task.rows is None else pulled
+    moved = feature_jvp(f, inputs, task.layers, along, rough=rough or known is not None, values=known)
     if task.rows is not None and len(rows) == task.n:
         task.features.update({name: h for name, (h, _) in moved.items()})
     layers = {}

@@ -30,7 +30,7 @@ from geomfeat.models.functional import Functional
 from geomfeat.models.nested_inputs import n_samples
 from geomfeat.numerics import WORKING
 from geomfeat.tangent import ntk
-from geomfeat.tangent.jacobians.derivative_checks import moved_along
+from geomfeat.tangent.jacobians.small_steps import AnyDirection, moved_along
 
 CHANGED, CHANGED_ON_TARGET = 0.2, 0.5
 # The change of a kernel grows as s (its derivative along Dtheta) or s^2 (where that vanishes), and as other powers in
@@ -68,8 +68,6 @@ class KernelDemand:
 
 
 KernelAt = Callable[[Functional], Tensor]
-# Name -> tensor, or what returns it anew, where it is as large as the network and need not be held.
-Direction = Mapping[str, Tensor] | Callable[[], Mapping[str, Tensor]]
 
 
 def kernel_demand(
@@ -108,7 +106,7 @@ def kernel_demand(
 def demand_on_target(
     f: Functional,
     inputs: Any,
-    direction: Direction,
+    direction: AnyDirection,
     coefficients: Tensor,
     *,
     precision: float = PRECISION,
@@ -120,9 +118,9 @@ def demand_on_target(
     """kappa_a: the demand on the part of the kernel that acts on the target, by products alone.
 
     Args:
-        direction: Dtheta = J' a. coefficients: (n, C) a. start: (n, C) J Dtheta, if it is known. rough: of the
-            products, see `jvp`. guess: a first idea of the demand; the search begins at half of its s, which is to be
-            looked at in any case. Others as in `kernel_demand`.
+        direction: Dtheta = J' a, or what returns it anew. coefficients: (n, C) a. start: (n, C) J Dtheta, if it is
+            known. rough: of the products, see `jvp`. guess: a first idea of the demand; the search begins at half of
+            its s, which is to be looked at in any case. Others as in `kernel_demand`.
     """
     inputs = f.inputs(inputs)
     a = coefficients.to(f.device, f.dtype).reshape(n_samples(inputs), -1)
@@ -135,7 +133,7 @@ def demand_on_target(
 def _reach(
     kernel: KernelAt,
     f: Functional,
-    direction: Direction,
+    direction: AnyDirection,
     share: float,
     precision: float,
     start: Tensor | None = None,
@@ -154,7 +152,7 @@ def _reach(
         nonlocal steps
         steps += 1
         s = 10**log_s
-        theta = moved_along(f.theta, direction() if callable(direction) else direction, s)
+        theta = moved_along(f.theta, direction, s)
         moved = float((kernel(f.at({**f.theta, **theta})) - start).norm()) / size
         seen[log_s] = math.log10(moved) if moved > rounding else -math.inf
         return seen[log_s]

@@ -33,7 +33,7 @@ class ResampledResponse:
 
     Attributes:
         coefficients: (n, k) a, Dtheta = J' a. drawn: the probes that were, of the n; the others count for nothing.
-        pulled: returns Dtheta, name -> tensor.
+        pulled: returns Dtheta, name -> tensor; from factors of the Jacobian anew at every call, for its memory is used.
     """
 
     coefficients: Tensor

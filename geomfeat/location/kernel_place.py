@@ -13,7 +13,7 @@ from torch import Tensor
 
 from geomfeat.location.demand import LinearisedTask, responses_of
 from geomfeat.location.kernel_by_layer import Grams, change_by_layer
-from geomfeat.location.kernel_demand import CHANGED, PRECISION, Direction, KernelDemand, demand_on_target, kernel_demand
+from geomfeat.location.kernel_demand import CHANGED, PRECISION, KernelDemand, demand_on_target, kernel_demand
 from geomfeat.location.kernel_forms import KernelForm, compact_kernel, formed_kernel, kernel_product, whole_of
 from geomfeat.location.kernel_interval import OfResample, Resample, ResampledResponse, Squares, along_response, measured
 from geomfeat.models.functional import Functional
@@ -23,8 +23,8 @@ from geomfeat.network import HEAVY, Network
 from geomfeat.numerics import WORKING
 from geomfeat.regimes.linearization.response import Response
 from geomfeat.tangent import jvp, vjp
-from geomfeat.tangent.jacobians.derivative_checks import moved_along
 from geomfeat.tangent.jacobians.products import value_and_jvp
+from geomfeat.tangent.jacobians.small_steps import length, moved_along, moved_in_place, once
 from geomfeat.tangent.layerwise.factored_jacobian import share_rules
 from geomfeat.tangent.layerwise.structured_kernel import Changed
 
@@ -189,13 +189,16 @@ def _demands(f: Functional, task: LinearisedTask, form: KernelForm, near: Kernel
     reached: Grams = {}
     if near is None:
         reached = _at_demand(seen, form, demand, precision) or form.by_module(f.at(_reached(f, direction, demand)))
-    length = _length(direction)
+    longer = length(direction)
     del direction  # each is as large as the network
     direction = _pulled(f, task, middle)
-    outputs, start = value_and_jvp(f, f.inputs(task.inputs), direction, rough=form.is_sketch)
-    shorter = _length(direction) / length
-    along: Direction = direction if task.rows is None else partial(_pulled, f, task, middle)
-    del direction
+    shorter = length(direction) / longer
+    along, there = direction, direction
+    if task.rows is not None:
+        along = partial(_pulled, f, task, middle)
+        there = once(direction, along)
+    outputs, start = value_and_jvp(f, f.inputs(task.inputs), there, rough=form.is_sketch)
+    del direction, there
     on_target = demand_on_target(
         f, task.inputs, along, _coefficients(task, middle), precision=ROUGH if form.is_sketch else precision,
         start=start.to(WORKING), near=near and near.on_target, guess=demand if form.is_sketch else None,
@@ -252,8 +255,11 @@ def _on_target(f: Functional, task: LinearisedTask, found: _Demands) -> OfResamp
         some = response.drawn.to(f.device)
         x, a, outputs = take(inputs, some), a.to(f.device, f.dtype)[some], found.outputs[some]
         before = value_and_jvp(f, x, response.direction, rough=True, values=outputs)[1].to(WORKING)
-        at = f.at(_reached(f, response.direction, demand, few.energy))
-        response.release()  # a product takes more of its size
+        step = _step(demand, few.energy)
+        # The direction's memory serves the weights along it, where it is computed anew from its factors.
+        move = moved_along if few.rows is None else moved_in_place
+        at = f.at({**f.theta, **move(f.theta, response.direction, step)})
+        response.release()
         after = kernel_product(at, x, a, rough=True)
         found_squares = torch.zeros(2, task.n, dtype=WORKING, device=f.device)
         found_squares[:, some] = torch.stack([before.square().sum(1), (after - before).square().sum(1)])
@@ -262,16 +268,15 @@ def _on_target(f: Functional, task: LinearisedTask, found: _Demands) -> OfResamp
     return along_response(squares, every, demand.slope)
 
 
-def _length(direction: Mapping[str, Tensor]) -> float:
-    return math.sqrt(sum(float(d.square().sum()) for d in direction.values()))
-
-
 def _reached(
     f: Functional, direction: Mapping[str, Tensor], demand: KernelDemand | None, energy: float = 1.0
 ) -> dict[str, Tensor]:
     """theta0 + s* energy Dtheta; at s = 1 without a demand, and where the kernel never changes by its share."""
-    s = energy * (10**-demand.demand if demand is not None and math.isfinite(demand.demand) else 1.0)
-    return {**f.theta, **moved_along(f.theta, direction, s)}
+    return {**f.theta, **moved_along(f.theta, direction, _step(demand, energy))}
+
+
+def _step(demand: KernelDemand | None, energy: float) -> float:
+    return energy * (10**-demand.demand if demand is not None and math.isfinite(demand.demand) else 1.0)
 
 
 def _unexplained(f: Functional, after: Functional, inputs: Any, change: Tensor) -> Tensor:

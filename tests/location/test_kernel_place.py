@@ -18,6 +18,7 @@ from geomfeat.location.initial_states import Start, observe, start_from
 from geomfeat.location.kernel_interval import Resample, ResampledResponse
 from geomfeat.network import Network
 from geomfeat.study import StudyOptions, analyze
+from geomfeat.tangent.jacobians.small_steps import length
 from tests.geometry.clouds import normal
 
 KERNEL_NUMBERS = (
@@ -331,8 +332,9 @@ def of_every_probe(task: LinearisedTask, share: float, shorter: float = 1.0) -> 
     every, task = torch.ones(task.n, dtype=torch.float64), task.stopped_at(share)
     response = _resample(task, every, solve(task)).response
     assert response is not None
-    pulled = {name: d / shorter for name, d in response.direction.items()}
-    return Resample(every, ResampledResponse(response.coefficients / shorter, torch.arange(len(every)), lambda: pulled))
+    coefficients, direction = response.coefficients / shorter, response.direction
+    pulled = lambda: {name: d / shorter for name, d in direction.items()}  # noqa: E731
+    return Resample(every, ResampledResponse(coefficients, torch.arange(len(every)), pulled))
 
 
 def test_a_resample_of_every_probe_once_is_at_the_demand_itself(
@@ -348,7 +350,7 @@ def test_a_resample_of_every_probe_once_is_at_the_demand_itself(
     # Responses to resamples are all of the first share: they are shortened by what the second one is shorter by.
     shares = kernel_place.SHARE, kernel_place.SHARE_ON_TARGET
     end, middle = (
-        kernel_place._length(kernel_place._pulled(network.f, found.task, response))
+        length(kernel_place._pulled(network.f, found.task, response))
         for response in kernel_place.responses_of(found.task, *shares)
     )
     number = place.of_resample["kernel_demand_on_target"](of_every_probe(found.task, shares[1], middle / end))

@@ -28,6 +28,7 @@ from geomfeat.numerics import stream
 from geomfeat.tangent.jacobians._memory_budget import saved_bytes
 from geomfeat.tangent.jacobians.gradients import differentiable_recurrence, plain_gradient
 from geomfeat.tangent.jacobians.known_modules import of_known_modules, outputs_and_bends
+from geomfeat.tangent.jacobians.small_steps import moved_along
 
 _NO_GRADIENT = (
     "so its outputs have no gradient sample by sample: give batch normalisation running statistics, squeeze() "
@@ -221,8 +222,7 @@ def _check_gradient(f: Functional, alone: _Alone) -> None:
         chosen = {name: again.every[name] for name in f.theta}
         gradient = plain_gradient((again.outputs * weights).sum(), chosen)
     direction = random_direction(f)
-    each = _flat(gradient) * _flat(direction)
-    backward, size = float(each.sum()), float(each.norm())
+    backward, size = sum_and_size(gradient, direction)
 
     def change(step: float) -> float:
         ahead, behind = (f(moved_along(f.theta, direction, s), alone.inputs) for s in (step, -step))
@@ -232,13 +232,13 @@ def _check_gradient(f: Functional, alone: _Alone) -> None:
         note_where_false(f, backward, size, float((weights * outputs).norm()), change)
 
 
-def _flat(values: Mapping[str, Tensor]) -> Tensor:
-    return torch.cat([value.flatten() for value in values.values()])
-
-
-def moved_along(theta: Mapping[str, Tensor], direction: Mapping[str, Tensor], step: float) -> dict[str, Tensor]:
-    """theta + step * direction, for the parameters of the direction."""
-    return {name: torch.add(theta[name], along, alpha=step) for name, along in direction.items()}
+def sum_and_size(ones: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> tuple[float, float]:
+    """Sum of the products, and the root of the sum of their squares: its size where signs are random."""
+    total, squares = 0.0, 0.0
+    for name, one in ones.items():
+        product = one * others[name]
+        total, squares = total + float(product.sum()), squares + float(product.square().sum())
+    return total, squares**0.5
 
 
 def _has_custom_functions(outputs: Tensor) -> bool:
@@ -303,8 +303,10 @@ def random_direction(f: Functional) -> dict[str, Tensor]:
     counts = torch.tensor([w.numel() for w in values], dtype=f.dtype)
     sizes = torch.stack([w.norm() for w in values]).cpu() / counts.clamp_min(1).sqrt()
     pieces = _drawn(f).split([w.numel() for w in values])
+    # Numbers that nobody else reads are as many as the network has: their memory serves.
+    times = torch.mul if f.n_parameters <= KEPT else torch.Tensor.mul_
     direction = {
-        name: piece.view_as(w) * (size or 1.0)
+        name: times(piece.view_as(w), size or 1.0)
         for (name, w), piece, size in zip(f.theta.items(), pieces, sizes.tolist(), strict=True)
     }
     if of_known_modules(f):

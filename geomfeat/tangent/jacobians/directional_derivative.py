@@ -13,9 +13,8 @@ products agree with them: <v, J u> = <J' v, u> for random u and v, on a few samp
 
 import contextlib
 import logging
-import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -29,19 +28,17 @@ from geomfeat.models.nested_inputs import map_inputs, n_samples, take
 from geomfeat.models.streamed_inputs import LazyInputs, leaves_of
 from geomfeat.tangent.jacobians._memory_budget import BUDGET, saved_bytes
 from geomfeat.tangent.jacobians.derivative_checks import (
-    moved_along,
     note_where_false,
     random_direction,
     require_same,
     standard_normal,
+    sum_and_size,
 )
 from geomfeat.tangent.jacobians.gradients import differentiable_recurrence, plain_gradient
 from geomfeat.tangent.jacobians.known_modules import of_known_modules, outputs_and_bends
+from geomfeat.tangent.jacobians.small_steps import At, Direction, Outputs, moved_along
 
 logger = logging.getLogger(__name__)
-Direction = Mapping[str, Tensor]
-Outputs = dict[str, Tensor]
-At = Callable[[Direction], Outputs]
 MOST_CHECKED = 7  # samples on which the ways are compared, beyond which no further part of the inputs adds any
 MOST_ROWS = 2**12  # entries of a sample's outputs beyond which one backward pass for each is no way out
 
@@ -106,7 +103,7 @@ def _first_right(f: Functional, at: At) -> str:
         paired = sum(((values[name] * w).sum() for name, w in weights.items()), torch.zeros(()))
     pulled = plain_gradient(paired, theta)
     values = {name: value.detach() for name, value in values.items()}
-    expected, size = _sum_and_size(pulled, direction)
+    expected, size = sum_and_size(pulled, direction)
     del pulled  # as large as the network
     near = torch.finfo(f.precision).eps ** 0.4
     way = "rows"
@@ -118,7 +115,7 @@ def _first_right(f: Functional, at: At) -> str:
                 raise
             logger.info("products with the Jacobian: no %s (%s)", name, str(error).partition("\n")[0])
             continue
-        found, found_size = _sum_and_size(weights, tangent)
+        found, found_size = sum_and_size(weights, tangent)
         if abs(found - expected) <= near * max(size, found_size):
             way = name
             break
@@ -144,15 +141,6 @@ def _in_proportion(value: Tensor, name: str) -> Tensor:
     """Random weights in inverse proportion to the size of what they weigh, so that each layer counts."""
     size = float(value.detach().square().mean().sqrt()) * value.numel() ** 0.5
     return standard_normal(value.detach(), "weights", name) / (size or 1.0)
-
-
-def _sum_and_size(ones: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> tuple[float, float]:
-    """Sum of the products, and the root of the sum of their squares: its size where signs are random."""
-    total, squares = 0.0, 0.0
-    for name, one in ones.items():
-        product = one * others[name]
-        total, squares = total + float(product.sum()), squares + float(product.square().sum())
-    return total, squares**0.5
 
 
 def _change(at: At, theta: Direction, direction: Direction, weights: Direction, step: float) -> float:
@@ -211,47 +199,6 @@ def _differences(at: At, theta: Direction, direction: Direction) -> tuple[Output
         value = at(theta)
         ahead, behind = (at(moved_along(theta, direction, s)) for s in (step, -step))
     return value, {name: (ahead[name] - behind[name]) / (2 * step) for name in value}
-
-
-# Relative movement of the values by a small step: float32 rounds them by some 1e-6, and curvature counts as much.
-# Weights would be no measure of it: there are networks whose features move a thousand times as far as these.
-MOVED, LEAST_MOVED, MOST_MOVED = 6e-4, 2e-4, 9e-4
-TRIES, FIRST_STEP = 5, 1e-4
-LEAST_SEEN = 1.5e-5  # relative movement below which rounding lengthens what moves least by more than two thousandths
-
-
-def small_step(
-    f: Functional, what: Any, at: At, direction: Direction, values: Outputs | None = None
-) -> tuple[Outputs, Outputs] | None:
-    """Values of `at`, known by `what`, and their change over a step ahead; `values` at theta where they are known.
-
-    The step is one that moves them by less than a thousandth. Its length, for weights, is kept for the next direction.
-    None where some of the values move so little beside others that rounding would tell, which is kept as well.
-    """
-    key, length = ("small step", what), _length(direction)
-    far = f.known[key] if key in f.known else FIRST_STEP * (_length(f.theta) or 1.0)
-    if far is None:
-        return None
-    theta = {name: f.theta[name] for name in direction}
-    with torch.no_grad():
-        values = at(theta) if values is None else values
-    for _ in range(TRIES):
-        with torch.no_grad():
-            ahead = at(moved_along(theta, direction, far / (length or 1.0)))
-        changes = {name: ahead[name] - value for name, value in values.items()}
-        each = [float(change.norm() / (values[name].norm() or 1.0)) for name, change in changes.items()]
-        moved, taken = max(each), far
-        if not 0 < moved < math.inf or LEAST_MOVED <= moved <= MOST_MOVED:
-            break
-        far *= MOVED / moved
-    f.known[key] = None if min(each) < LEAST_SEEN else far
-    if f.known[key] is None:
-        return None
-    return values, {name: change * ((length or 1.0) / taken) for name, change in changes.items()}
-
-
-def _length(direction: Direction) -> float:
-    return math.sqrt(sum(float(v.norm()) ** 2 for v in direction.values()))
 
 
 def _rms(value: Tensor) -> float:

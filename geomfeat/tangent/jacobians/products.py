@@ -19,8 +19,9 @@ from geomfeat.models.functional import Functional
 from geomfeat.models.nested_inputs import batches, n_samples
 from geomfeat.tangent.jacobians._memory_budget import BUDGET, saved_bytes
 from geomfeat.tangent.jacobians.derivative_checks import require_batch_size, require_callable
-from geomfeat.tangent.jacobians.directional_derivative import Direction, Outputs, along, right_way, small_step
+from geomfeat.tangent.jacobians.directional_derivative import along, right_way
 from geomfeat.tangent.jacobians.gradients import differentiable_recurrence, plain_gradient
+from geomfeat.tangent.jacobians.small_steps import AnyDirection, Direction, Outputs, once, small_step
 
 T = TypeVar("T")
 _OUTPUTS = "outputs of the network"  # among the names of layers
@@ -64,13 +65,14 @@ def value_and_vjp(
 
 
 def jvp(
-    f: Functional, inputs: Any, direction: Direction, *, batch_size: int | None = None, rough: bool = False
+    f: Functional, inputs: Any, direction: AnyDirection, *, batch_size: int | None = None, rough: bool = False
 ) -> Tensor:
     """J dtheta: the derivative of the outputs along `direction`, (n, C).
 
     Args:
         direction: name -> tensor of the parameter's shape (parameters left out do not move), or several directions
-            at once, each tensor with one leading dimension B; the result is then (B, n, C).
+            at once, each tensor with one leading dimension B; the result is then (B, n, C). Or a function that returns
+            it anew at every call: where memory is short, since the direction is as large as the network.
         rough: whether about three digits do: float32 networks then take two forward passes instead of forward mode.
 
     >>> from geomfeat.models.functional import functional
@@ -84,7 +86,7 @@ def jvp(
 def value_and_jvp(
     f: Functional,
     inputs: Any,
-    direction: Direction,
+    direction: AnyDirection,
     *,
     batch_size: int | None = None,
     rough: bool = False,
@@ -109,7 +111,7 @@ def feature_jvp(
     f: Functional,
     inputs: Any,
     layers: Sequence[str],
-    direction: Direction,
+    direction: AnyDirection,
     *,
     batch_size: int | None = None,
     rough: bool = False,
@@ -178,7 +180,7 @@ def _directional(
     f: Functional,
     inputs: Any,
     function: Callable[[Direction, Any], Outputs],
-    direction: Direction,
+    direction: AnyDirection,
     batch_size: int | None,
     what: Any,
     rough: bool = False,
@@ -190,28 +192,35 @@ def _directional(
     """
     inputs = f.inputs(inputs)
     require_callable(f, inputs)
-    moved, stacked = _checked(f, direction)
+    given = direction if callable(direction) else lambda: direction
+    moved, stacked = _checked(f, given())
+    several = len(next(iter(moved.values()))) if stacked else 1
+    anew = once(moved, lambda: _checked(f, given())[0])
+    del moved  # as large as the network
     way = right_way(f, what, function, inputs)
     # Where forward mode agrees with backward passes, so do small steps.
     by_steps = rough and way == "forward" and not stacked and f.precision == torch.float32
 
     def attempt(size: int) -> tuple[Outputs, Outputs]:
+        spent = callable(direction) and by_steps and size >= n_samples(inputs)  # a second batch needs it again
+        held = anew if spent else anew()
         values, tangents = [], []
         for rows, part in batches(inputs, size):
             at = lambda theta, part=part: function({**f.theta, **theta}, part)  # noqa: E731
             found = None
             if by_steps:
                 here = None if known is None else {name: value[rows].to(f.dtype) for name, value in known.items()}
-                found = small_step(f, what, at, moved, here)
-            value, tangent = found or along(way, at, f.theta, moved, stacked)
-            values.append(value)
-            tangents.append(tangent)
+                found = small_step(f, what, at, held, here)
+            if found is None:
+                found = along(way, at, f.theta, held() if callable(held) else held, stacked)
+            values.append(found[0])
+            tangents.append(found[1])
         return (
             {name: torch.cat([v[name] for v in values]) for name in values[0]},
             {name: torch.cat([t[name] for t in tangents], dim=int(stacked)) for name in values[0]},
         )
 
-    return _in_batches(f, inputs, attempt, len(next(iter(moved.values()))) if stacked else 1, batch_size)
+    return _in_batches(f, inputs, attempt, several, batch_size)
 
 
 def _in_batches(f: Functional, inputs: Any, attempt: Callable[[int], T], directions: int, batch_size: int | None) -> T:

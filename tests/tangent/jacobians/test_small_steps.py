@@ -8,8 +8,9 @@ from torch import nn
 
 from geomfeat.models.functional import Functional, functional
 from geomfeat.tangent import feature_jvp, jvp
-from geomfeat.tangent.jacobians import directional_derivative
+from geomfeat.tangent.jacobians import small_steps
 from geomfeat.tangent.jacobians.products import value_and_jvp, value_and_vjp
+from geomfeat.tangent.jacobians.small_steps import moved_along, moved_in_place
 from tests.geometry.clouds import normal
 
 X = normal(6, 5)
@@ -54,7 +55,7 @@ def test_float64_and_a_direction_that_moves_nothing() -> None:
 
 
 def test_a_step_that_is_still_too_long_at_the_last_try_is_the_one_divided_by(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(directional_derivative, "TRIES", 1)
+    monkeypatch.setattr(small_steps, "TRIES", 1)
     f = functional(nn.Linear(5, 30), dtype=torch.float32)  # linear in its weights: exact for a step of any length
     f.known["small step", "outputs"] = 30.0
     direction = {name: normal(*value.shape, seed=7).float() for name, value in f.theta.items()}
@@ -102,3 +103,63 @@ def test_what_moves_too_little_to_be_seen_beside_the_rest_is_taken_exactly() -> 
     exact, rough = (feature_jvp(f, X.float(), ["1", "3"], direction, rough=rough) for rough in (False, True))
     assert torch.equal(exact["1"][1], rough["1"][1])
     assert exact["1"][1].any()
+
+
+@pytest.mark.parametrize("first", [1e-5, 1e-4, 1e3])
+@pytest.mark.parametrize("batch_size", [None, 4])
+def test_a_direction_that_is_returned_anew_may_be_lost(
+    first: float, batch_size: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(small_steps, "FIRST_STEP", first)
+    f, x = network(torch.float32), X.float()
+    direction = {name: normal(*value.shape, seed=7).float() for name, value in f.theta.items()}
+    kept = {name: value.clone() for name, value in direction.items()}
+    exact = jvp(f, x, direction)
+    calls: list[int] = []
+
+    def anew() -> dict[str, torch.Tensor]:
+        calls.append(1)
+        return {name: value.clone() for name, value in kept.items()}
+
+    for _ in range(2):
+        found = jvp(f, x, anew, rough=True, batch_size=batch_size)
+        assert (found - exact).norm() < 3e-3 * exact.norm()
+    assert len(calls) == (3 if batch_size is None else 2)  # for another try, which the first step needs
+    assert (jvp(f, x, direction, rough=True) - exact).norm() < 3e-3 * exact.norm()
+    assert all(torch.equal(direction[name], value) for name, value in kept.items())
+
+
+def test_a_lost_direction_is_asked_for_again_where_a_small_step_does_not_do() -> None:
+    f = network(torch.float32)
+    direction = {name: torch.zeros_like(value) for name, value in f.theta.items()}
+    direction["0.bias"] += 1e-6
+    direction["2.bias"] += 1.0
+    calls: list[int] = []
+
+    def anew() -> dict[str, torch.Tensor]:
+        calls.append(1)
+        return {name: value.clone() for name, value in direction.items()}
+
+    exact = feature_jvp(f, X.float(), ["1", "3"], direction)
+    for count in (2, 3):  # then it is known that no step does, and none is taken
+        rough = feature_jvp(f, X.float(), ["1", "3"], anew, rough=True)
+        assert torch.equal(exact["1"][1], rough["1"][1])
+        assert len(calls) == count
+
+
+def test_weights_moved_in_place_of_their_direction() -> None:
+    torch.manual_seed(0)
+    theta = {name: torch.randn(3, 4) for name in ("own", "one", "same", "repeated", "across")}
+    shared = torch.randn(3, 4)
+    direction = {
+        "own": torch.randn(3, 4),
+        "one": shared,
+        "same": shared,
+        "repeated": torch.randn(3, 1).expand(3, 4),
+        "across": torch.randn(4, 3).mT,
+    }
+    expected = moved_along(theta, direction, 0.3)
+    places = {name: value.data_ptr() for name, value in direction.items()}
+    found = moved_in_place(theta, direction, 0.3)
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+    assert {name for name, value in found.items() if value.data_ptr() == places[name]} == {"own", "across"}
