@@ -15,10 +15,12 @@ from torch import Tensor
 from geomfeat.location.demand import LinearisedTask
 from geomfeat.models.functional import Functional
 from geomfeat.numerics import WORKING, safe_eigh
-from geomfeat.regimes.linearization.guided_response import GuidedSearch
+from geomfeat.regimes.linearization.guided_response import GuidedSearch, KernelGuess
 from geomfeat.regimes.linearization.kronecker_kernel import KroneckerKernel
+from geomfeat.regimes.linearization.normed_kernel import NormedKernel
 from geomfeat.tangent import jvp, vjp
 from geomfeat.tangent.layerwise.last_layer import LastLayer, last_layer
+from geomfeat.tangent.layerwise.last_norm import norm_of
 
 
 def through_all_outputs(few: LinearisedTask, f: Functional, change: Tensor) -> LinearisedTask | None:
@@ -42,7 +44,7 @@ def through_all_outputs(few: LinearisedTask, f: Functional, change: Tensor) -> L
     return replace(few, f=f, change=change, gram=None, projection=None, energy=1.0, rows=None, search=search, few=few)
 
 
-def _guess(few: LinearisedTask, last: LastLayer, f: Functional) -> KroneckerKernel | None:
+def _guess(few: LinearisedTask, last: LastLayer, f: Functional) -> KernelGuess | None:
     features = last.features()
     if features is None or few.gram is None or few.projection is None:
         return None
@@ -52,15 +54,22 @@ def _guess(few: LinearisedTask, last: LastLayer, f: Functional) -> KroneckerKern
         own += (features * _rates(f, last.name)) @ features.mT
     if last.bias_name is not None and last.bias_name in f.theta:
         own += float(torch.as_tensor(_rates(f, last.bias_name)).mean())
-    # The sum over the few directions p of p' K p is k H + (sum of p' W W' p) theta.
-    traces = torch.einsum("icjc->ij", few.gram.view(n, k, n, k))
-    seen = float((last.seen.mT @ few.projection).square().sum())
-    if seen == 0.0:
+    # The sum over the few directions p of p' K p is k H + (sum of p' W P_i P_j W' p) theta_ij.
+    others = torch.einsum("icjc->ij", few.gram.view(n, k, n, k)) - k * own
+    norm = norm_of(features, f.model)
+    weight = last.seen if norm is None else norm.before(last.seen)
+    pulled = few.projection.mT @ weight
+    seen = pulled.square().sum().expand(n, n)
+    if norm is not None:
+        along = norm.units @ pulled.mT
+        seen = seen - along.square().sum(1) - along.square().sum(1)[:, None]
+        seen = seen + (norm.units @ norm.units.mT) * (along @ along.mT)
+    if not bool((seen.diagonal() > 0).all()):
         return None
-    values, vectors = safe_eigh((traces - k * own) / seen)
+    values, vectors = safe_eigh(others / seen.clamp_min(float(seen.diagonal().min())))
     # What is left over is no exact kernel: the metric of the last layer differs between outputs.
-    others = (vectors * values.clamp_min(0)) @ vectors.mT
-    return KroneckerKernel(own, others, last.seen)
+    plain = KroneckerKernel(own, (vectors * values.clamp_min(0)) @ vectors.mT, weight)
+    return plain if norm is None else NormedKernel(plain, norm.units)
 
 
 def _rates(f: Functional, name: str) -> Tensor | float:

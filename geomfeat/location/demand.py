@@ -281,22 +281,28 @@ def _asked(
     return layers, pulled
 
 
-def responses_of(task: LinearisedTask, *shares: float, rows: Tensor | None = None) -> tuple[Response, ...]:
-    """The linear responses to the change on all probes, or on `rows` of them, with these shares of it left."""
+def responses_of(
+    task: LinearisedTask, *shares: float, rows: Tensor | None = None, precise: float | None = None
+) -> tuple[Response, ...]:
+    """The linear responses to the change on all probes, or on `rows` of them, with these shares of it left.
+
+    `precise`: of a guided search over all probes, see `GuidedSearch`.
+    """
     if rows is None:
         rows = torch.arange(task.n, device=task.change.device)
     inputs = task.inputs if len(rows) == task.n else take(task.inputs, rows)
     root = torch.ones(len(rows), 1, dtype=WORKING, device=task.change.device)
-    return _respond(task.stopped_at(*shares), inputs, rows.cpu(), root, task.change[rows].flatten(), 1e-4)
+    return _respond(task.stopped_at(*shares), inputs, rows.cpu(), root, task.change[rows].flatten(), 1e-4, precise)
 
 
 def _respond(
-    task: LinearisedTask, inputs: Any, rows: Tensor, root: Tensor, change: Tensor, rtol: float
-) -> tuple[Response, ...]:
+    task: LinearisedTask, inputs: Any, rows: Tensor, root: Tensor, change: Tensor, rtol: float,
+    precise: float | None = None,
+) -> tuple[Response, ...]:  # fmt: skip
     k = task.change.shape[1]
 
     if task.search is not None and len(rows) == task.n and bool((root == 1).all()):
-        return task.search.responses(task.shares)
+        return task.search.responses(task.shares, precise)
 
     def by_derivatives(v: Tensor) -> Tensor:
         pulled = vjp(task.f, inputs, root * v.reshape(-1, k))

@@ -37,6 +37,7 @@ MANY_OUTPUTS = 16  # of a heavy network, above which its kernel is not formed
 # where the last of a change says little.
 SHARE, SHARE_ON_TARGET = 0.01, 0.1
 ROUGH = 0.05  # decades: precision of demands that only show the spread
+RESPONSE = 0.15  # of the responses of a guided search, relative: a demand is then off by .03 decades or less
 FAIR = 0.02  # decades: of a demand whose kernel is an estimate itself, within about .06
 
 
@@ -138,7 +139,7 @@ def whole_demand(start: Network, task: LinearisedTask, n_outputs: int, seed: int
     """The demand on the whole kernel alone, as `kernel_place` finds it."""
 
     def of(form: KernelForm) -> KernelDemand:
-        (response,) = responses_of(task, SHARE)
+        (response,) = responses_of(task, SHARE, precise=RESPONSE)
         return kernel_demand(
             start.f, task.inputs, _pulled(start.f, task, response), kernel=form.whole, precision=_precision(form),
             start=form.start,
@@ -172,7 +173,7 @@ class _Demands:
 
 def _demands(f: Functional, task: LinearisedTask, form: KernelForm, near: KernelPlace | None = None) -> _Demands:
     """Both demands, that of the whole kernel in this form."""
-    end, middle = responses_of(task, SHARE, SHARE_ON_TARGET)
+    end, middle = responses_of(task, SHARE, SHARE_ON_TARGET, precise=RESPONSE)
     precision = ROUGH if near is not None else _precision(form)
     seen: list[Grams] = []
 

@@ -141,10 +141,8 @@ def _small_readout(location: Location, start: Start) -> str:
     if not location.richness < 0:
         return ""
     task = start.task
-    coefficients = start.demand.response.coefficients.reshape(task.change.shape)
-    direction = vjp(task.f, task.inputs, coefficients)
     grown = {}
-    for name, step in direction.items():
+    for name, step in start.demand.pulled().items():
         size, length = float(task.f.theta[name].norm()), float(step.norm())
         if step.ndim > 1 and 0 < GROWN_READOUT * size < length and _moves_no_feature(start, name, step):
             grown[name] = length / size

@@ -10,12 +10,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from geomfeat.location import LocateOptions, Location, locate
+from geomfeat.location import LocateOptions, Location, all_outputs, locate
 from geomfeat.location.all_outputs import through_all_outputs
-from geomfeat.location.demand import linearised_task
+from geomfeat.location.demand import LinearisedTask, linearised_task, solve
 from geomfeat.location.planning import effort
 from geomfeat.models.functional import functional
 from geomfeat.numerics import stream
+from geomfeat.regimes.linearization.guided_response import GuidedSearch
+from geomfeat.regimes.linearization.kronecker_kernel import KroneckerKernel
+from geomfeat.regimes.linearization.normed_kernel import NormedKernel
 
 V, N = 300, 12
 FREE = {"head frozen": ("0.", "2."), "all": ("",)}
@@ -26,16 +29,26 @@ def trained(free: str) -> tuple[nn.Module, nn.Module, Tensor]:
     """A classifier of 300 classes on 24 features, before and after some steps in a part of its parameters."""
     torch.manual_seed(0)
     start = nn.Sequential(nn.Linear(20, 32), nn.Tanh(), nn.Linear(32, 24), nn.Tanh(), nn.Linear(24, V)).double()
-    end = copy.deepcopy(start)
+    x, _ = inputs()
+    return after_steps(start, free), start, x
+
+
+def inputs() -> tuple[Tensor, Tensor]:
+    """Samples and their classes."""
     x = torch.randn(N, 20, generator=stream(0, "inputs"), dtype=torch.float64)
-    y = torch.randint(0, V, (N,), generator=stream(0, "classes"))
+    return x, torch.randint(0, V, (N,), generator=stream(0, "classes"))
+
+
+def after_steps(start: nn.Module, free: str = "all") -> nn.Module:
+    """The network after some steps in a part of its parameters."""
+    end, (x, y) = copy.deepcopy(start), inputs()
     moving = [p for name, p in end.named_parameters() if name.startswith(FREE[free])]
     optimizer = torch.optim.SGD(moving, lr=1.0)
     for _ in range(40):
         optimizer.zero_grad()
         nn.functional.cross_entropy(end(x), y).backward()
         optimizer.step()
-    return end, start, x
+    return end
 
 
 def located(free: str, **arguments: Any) -> Location:
@@ -85,10 +98,53 @@ def test_the_guess_has_the_trace_of_the_kernel_over_the_few_directions() -> None
     assert few.gram is not None
     assert few.projection is not None
     guess = whole.search.guess
+    assert isinstance(guess, KroneckerKernel)
     seen = float((guess.weight.mT @ few.projection).square().sum())
     traces = torch.einsum("icjc->ij", few.gram.view(N, 4, N, 4))
     torch.testing.assert_close(4 * guess.own + seen * guess.others, traces, rtol=1e-6, atol=1e-6 * float(traces.max()))
     torch.testing.assert_close(guess.own, start[:4](x) @ start[:4](x).mT + 1, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("norm", [nn.LayerNorm, nn.RMSNorm])
+def test_features_behind_a_norm_move_across_themselves(norm: type[nn.Module], monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    layers = [nn.Linear(20, 32), nn.Tanh(), nn.Linear(32, 24), norm(24), nn.Linear(24, V)]
+    start = nn.Sequential(*layers).double()
+    end, (_, _, x) = after_steps(start), trained("all")
+    f, drawn = functional(start), torch.randn(N, V, dtype=torch.float64, generator=stream(2, "change"))
+    for change in (drawn, end(x).detach() - start(x).detach()):
+        few = linearised_task(f, x, change, ["0", "2"], method="kernel", projections=4)
+        exact = solve(linearised_task(f, x, change, ["0", "2"], method="kernel"))
+        whole = through_all_outputs(few, f, change)
+        assert whole is not None
+        assert solve(whole).richness == pytest.approx(exact.richness, abs=0.02)
+    guess = search_of(whole).guess
+    assert isinstance(guess, NormedKernel)
+    # theta is fitted to the trace of every block over the few directions.
+    across = torch.eye(24, dtype=torch.float64) - guess.units[:, :, None] * guess.units[:, None]
+    assert few.projection is not None
+    assert few.gram is not None
+    pulled = few.projection.mT @ guess.plain.weight
+    seen = torch.einsum("pa,iab,jbc,pc->ij", pulled, across, across, pulled)
+    traces = torch.einsum("icjc->ij", few.gram.view(N, 4, N, 4))
+    expected = 4 * guess.plain.own + seen * guess.plain.others
+    torch.testing.assert_close(expected, traces, rtol=1e-6, atol=0.02 * float(traces.max()))
+    monkeypatch.setattr(all_outputs, "norm_of", lambda *_: None)
+    plain = through_all_outputs(few, f, change)
+    assert plain is not None
+    solve(plain)
+    assert count(whole) < 0.8 * count(plain)
+
+
+def search_of(task: LinearisedTask) -> GuidedSearch:
+    assert task.search is not None
+    return task.search
+
+
+def count(task: LinearisedTask) -> int:
+    """Products of a search."""
+    space = search_of(task).space
+    return 0 if space is None else space.count
 
 
 def test_outputs_that_are_no_linear_layer_are_left_to_few_directions(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from geomfeat.memory import with_more_rows
 from geomfeat.numerics import WORKING, safe_eigh
-from geomfeat.regimes.linearization.kronecker_kernel import KroneckerKernel
 from geomfeat.regimes.linearization.response import Response, gain, stop_time, valid_request
 
 # Length of the next correction, relative to Dtheta, at which to stop: R is then off by .01 to .03 decades (measured).
@@ -29,6 +29,23 @@ PRECISE = 0.05
 MOST, FEWEST = 32, 8  # products; fewer where that many vectors would take more than ROOM bytes
 ROOM = 2**29
 DEPENDENT = 1e-8  # of a vector, orthogonal to the space, below which nothing is left but rounding
+
+
+@runtime_checkable
+class KernelGuess(Protocol):
+    """A guess at a kernel of outputs (n, C) whose functions cost little."""
+
+    def reachable(self, change: Tensor, /) -> Tensor:
+        """(n, C) the part of a change that is not in the null space."""
+        ...
+
+    def flowed(self, change: Tensor, share: float, /) -> Tensor:
+        """(n, C) coefficients of gradient flow towards a change, until this share of it is left."""
+        ...
+
+    def solved(self, shift: float, change: Tensor, /) -> Tensor:
+        """(n, C) (K + shift)^-1 change."""
+        ...
 
 
 class GuidedSearch:
@@ -41,7 +58,7 @@ class GuidedSearch:
     """
 
     def __init__(
-        self, product: Callable[[Tensor], Tensor], change: Tensor, guess: KroneckerKernel, precise: float = PRECISE
+        self, product: Callable[[Tensor], Tensor], change: Tensor, guess: KernelGuess, precise: float = PRECISE
     ) -> None:
         valid_request(change, ())
         change = change.to(WORKING)
@@ -55,14 +72,15 @@ class GuidedSearch:
         """The search for another change of the same outputs."""
         return GuidedSearch(self.product, change, self.guess, self.precise)
 
-    def responses(self, shares: Sequence[float]) -> tuple[Response, ...]:
+    def responses(self, shares: Sequence[float], precise: float | None = None) -> tuple[Response, ...]:
         """One for each share of the reachable change that is left, as `response.respond` gives them.
 
+        `precise`: as for the search, for these shares alone.
         `Response.residual` is the length of the next correction where the search ended, relative to Dtheta: an estimate
         of the error of |Dtheta|. `steps`: products so far.
         """
         valid_request(self.reachable, shares)
-        space = self.space
+        space, precise = self.space, precise or self.precise
         if space is None:
             nothing = torch.zeros(self.reachable.numel(), dtype=WORKING, device=self.reachable.device)
             return (Response(nothing, 0.0, self.unreachable, self.unreachable),) * len(shares)
@@ -72,7 +90,7 @@ class GuidedSearch:
         while True:
             found = [space.response(share, self.guess) for share in shares]
             worst = max(found, key=lambda one: one[3])
-            if worst[3] <= self.precise or not space.add(worst[2]):
+            if worst[3] <= precise or not space.add(worst[2]):
                 break
         left = [share * (1 - self.unreachable) + self.unreachable for share in shares]
         return tuple(
@@ -114,7 +132,7 @@ class _Space:
         self.count += 1
         return True
 
-    def response(self, share: float, guess: KroneckerKernel) -> tuple[Tensor, float, Tensor, float]:
+    def response(self, share: float, guess: KernelGuess) -> tuple[Tensor, float, Tensor, float]:
         """(coefficients (n, C), time, next correction, its length relative to Dtheta)."""
         known, products = self.vectors[: self.count], self.products[: self.count]
         within = known @ products.mT
@@ -125,7 +143,7 @@ class _Space:
         still = axes @ (torch.exp(-values * t) * loads)
         a, moved = weights @ known, weights @ products
         missing = (self.change - still @ known - moved).view(self.shape)
-        correction = guess.applied(lambda w: 1 / (w + 1 / t), missing)
+        correction = guess.solved(1 / t, missing)
         # |J' x|^2 = x K x, and K x is about `missing` for the correction x.
         length = math.sqrt(max(0.0, float((missing * correction).sum())) / max(float(a @ moved), 1e-300))
         return a.view(self.shape), t, correction, length

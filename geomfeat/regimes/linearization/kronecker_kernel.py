@@ -40,47 +40,51 @@ class KroneckerKernel:
         """The same for some of the samples, each multiplied by its `root` (len(rows), 1)."""
         own, others = (root * part[rows][:, rows] * root.mT for part in (self.own, self.others))
         found = KroneckerKernel(own, others, self.weight)
-        found.__dict__["_outputs"] = self._outputs
+        found.__dict__["outputs"] = self.outputs
         return found
 
     @cached_property
-    def _outputs(self) -> tuple[Tensor, Tensor]:
-        """m (d,), and U (C, d) with orthonormal columns."""
+    def outputs(self) -> tuple[Tensor, Tensor]:
+        """m (d,), and U (C, d) with orthonormal columns, in the order of m."""
         values, vectors = safe_eigh(self.weight.mT @ self.weight)
         seen = values > len(values) * torch.finfo(WORKING).eps * values.max()
         values, vectors = values[seen], vectors[:, seen]
         return values, self.weight @ (vectors / values.sqrt())
 
     @cached_property
-    def _spectra(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def spectra(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Eigenvalues (d, n) and eigenvectors (d, n, n) in the directions of U; (n,) and (n, n) orthogonal to it."""
-        m = self._outputs[0]
+        m = self.outputs[0]
         values, vectors = safe_eigh(self.own + m[:, None, None] * self.others)
         rest, axes = safe_eigh(self.own)
         return values.clamp_min(0), vectors, rest.clamp_min(0), axes
 
     def _parts(self, change: Tensor) -> tuple[Tensor, Tensor]:
         """Loads (d, n) and (n, C) of a change (n, C) of the outputs on the eigenvectors."""
-        u, (_, vectors, _, axes) = self._outputs[1], self._spectra
+        u, (_, vectors, _, axes) = self.outputs[1], self.spectra
         within = change @ u
         return torch.einsum("jni,nj->ji", vectors, within), axes.mT @ (change - within @ u.mT)
 
     def applied(self, function: Function, change: Tensor) -> Tensor:
         """(n, C) function(K) change, for a function of the eigenvalues."""
-        values, vectors, rest, axes = self._spectra
+        values, vectors, rest, axes = self.spectra
         within, outside = self._parts(change)
         within = torch.einsum("jni,ji->nj", vectors, function(values) * within)
-        return within @ self._outputs[1].mT + axes @ (function(rest)[:, None] * outside)
+        return within @ self.outputs[1].mT + axes @ (function(rest)[:, None] * outside)
+
+    def solved(self, shift: float, change: Tensor) -> Tensor:
+        """(n, C) (K + shift)^-1 change."""
+        return self.applied(lambda w: 1 / (w + shift), change)
 
     def reachable(self, change: Tensor) -> Tensor:
         """(n, C) the part of a change that is not in the null space."""
-        values, _, rest, _ = self._spectra
+        values, _, rest, _ = self.spectra
         least = NULL * max(float(values.max()), float(rest.max()))
         return self.applied(lambda w: (w > least).to(w.dtype), change)
 
     def flowed(self, change: Tensor, share: float) -> Tensor:
         """(n, C) coefficients of gradient flow towards a change, until this share of it is left, see `response`."""
-        values, _, rest, _ = self._spectra
+        values, _, rest, _ = self.spectra
         within, outside = self._parts(change)
         every = torch.cat([values.flatten(), rest])
         powers = torch.cat([within.square().flatten(), outside.square().sum(1)])

@@ -45,6 +45,7 @@ DIFFERENT = 1e-3
 # Two steps a factor of ten apart find a false backward pass to differ by the same, but for this share.
 SAME = 0.25
 KEPT = 2**17  # parameters up to which the numbers drawn for a direction are stored
+DRAWN = 2**20 - 3  # numbers at most, which repeat: a prime, so that rows of a weight do not repeat with them
 
 
 def examined(f: Functional, inputs: Any) -> int:
@@ -330,7 +331,8 @@ def _drawn(f: Functional) -> Tensor:
 
 
 def _draws(n: int, dtype: torch.dtype) -> Tensor:
-    return torch.randn(n, generator=stream(0, "direction"), dtype=dtype)
+    numbers = torch.randn(min(n, DRAWN), generator=stream(0, "direction"), dtype=dtype)
+    return numbers if n <= DRAWN else numbers.repeat(-(-n // DRAWN))[:n]
 
 
 _kept_draws = lru_cache(maxsize=8)(_draws)

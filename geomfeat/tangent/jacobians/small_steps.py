@@ -97,4 +97,3 @@ def small_step(
     if f.known[key] is None:
         return None
     return values, {name: change * (size / taken) for name, change in changes.items()}
-
