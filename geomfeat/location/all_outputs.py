@@ -7,7 +7,9 @@ it: see `KroneckerKernel`. H is known, from the features of the last layer; thet
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +20,8 @@ from geomfeat.numerics import WORKING, safe_eigh
 from geomfeat.regimes.linearization.guided_response import GuidedSearch, KernelGuess
 from geomfeat.regimes.linearization.kronecker_kernel import KroneckerKernel
 from geomfeat.regimes.linearization.normed_kernel import NormedKernel
-from geomfeat.tangent import jvp, vjp
+from geomfeat.tangent import jvp
+from geomfeat.tangent.jacobians.products import pullback
 from geomfeat.tangent.layerwise.last_layer import LastLayer, last_layer
 from geomfeat.tangent.layerwise.last_norm import norm_of
 
@@ -36,12 +39,20 @@ def through_all_outputs(few: LinearisedTask, f: Functional, change: Tensor) -> L
     if guess is None:
         return None
     change = change.to(few.change.device, WORKING)
+    search = GuidedSearch(_products(f, few.inputs), change, guess)
+    return replace(few, f=f, change=change, gram=None, projection=None, energy=1.0, rows=None, search=search, few=few)
+
+
+def _products(f: Functional, inputs: Any) -> Callable[[Tensor], Tensor]:
+    """v (n, C) -> J J' v, float64."""
+    pulled: list[Callable[[Tensor], dict[str, Tensor]]] = []
 
     def product(v: Tensor) -> Tensor:
-        return jvp(f, few.inputs, vjp(f, few.inputs, v)).to(WORKING)
+        if not pulled:  # not before it is needed, since its graph takes memory
+            pulled.append(pullback(f, inputs))
+        return jvp(f, inputs, pulled[0](v)).to(WORKING)
 
-    search = GuidedSearch(product, change, guess)
-    return replace(few, f=f, change=change, gram=None, projection=None, energy=1.0, rows=None, search=search, few=few)
+    return product
 
 
 def _guess(few: LinearisedTask, last: LastLayer, f: Functional) -> KernelGuess | None:

@@ -15,6 +15,7 @@ from geomfeat.activations import module_name, recording
 from geomfeat.activations.reduction import plain
 from geomfeat.errors import BadInput
 from geomfeat.memory import block_bytes, free_bytes, in_gigabytes, with_smaller_chunks
+from geomfeat.models.forward_passes.recomputed_blocks import recomputed_blocks
 from geomfeat.models.functional import Functional
 from geomfeat.models.nested_inputs import batches, n_samples
 from geomfeat.tangent.jacobians._memory_budget import BUDGET, saved_bytes
@@ -62,6 +63,27 @@ def value_and_vjp(
         return torch.cat(values), total
 
     return _in_batches(f, inputs, attempt, 0, batch_size)
+
+
+def pullback(f: Functional, inputs: Any) -> Callable[[Tensor], dict[str, Tensor]]:
+    """v -> J' v for many v, as `vjp`, from one forward pass whose graph is kept between them.
+
+    Where a graph of all samples takes too much memory, or is computed anew in every backward pass, each v has its own.
+    """
+    inputs = f.inputs(inputs)
+    require_callable(f, inputs)
+    kept = n_samples(inputs) * saved_bytes(f, inputs)[0]
+    if 2 * kept > block_bytes(BUDGET, f.device) or recomputed_blocks(f.model):
+        return lambda v: vjp(f, inputs, v)
+    theta = {name: value.detach().requires_grad_() for name, value in f.theta.items()}
+    with torch.enable_grad(), differentiable_recurrence(f):
+        outputs = f(theta, inputs)
+
+    def pulled(v: Tensor) -> dict[str, Tensor]:
+        with torch.enable_grad(), differentiable_recurrence(f):
+            return plain_gradient((outputs * v.to(outputs)).sum(), theta, retain_graph=True)
+
+    return pulled
 
 
 def jvp(

@@ -205,3 +205,24 @@ def test_one_check_of_the_ways_serves_features_and_outputs(monkeypatch: pytest.M
     tangent_of_outputs = feature_jvp(f, x, ["0", "2"], direction)["2"][1]
     torch.testing.assert_close(jvp(f, x, direction), tangent_of_outputs)
     assert len(checks) == 1
+
+
+@pytest.mark.parametrize(("budget", "passed"), [(2**30, 0), (16, 18)])
+def test_a_pullback_is_j_transposed_without_a_further_pass_where_its_graph_fits(
+    budget: int, passed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 3)).double()
+    draws = stream(0, "pullback")
+    x, *vs = (torch.randn(6, width, generator=draws, dtype=torch.float64) for width in (5, 3, 3, 3))
+    f = functional(net)
+    expected = [vjp(f, x, v) for v in vs]
+    monkeypatch.setattr(tangent, "BUDGET", budget)
+    pulled = tangent.pullback(f, x)
+    samples: list[int] = []
+    handle = f.model.register_forward_pre_hook(lambda _, given: samples.append(len(given[0])))
+    found = [pulled(v) for v in vs]
+    handle.remove()
+    assert sum(samples) == passed  # a pass of six samples for each v, one by one
+    for one, truth in zip(found, expected, strict=True):
+        for name, value in truth.items():
+            torch.testing.assert_close(one[name], value, rtol=1e-12, atol=1e-12)
