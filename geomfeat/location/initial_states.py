@@ -37,6 +37,9 @@ from geomfeat.tangent.tangent_space import TangentSpace
 
 # Default number of probes: as many as give this many output rows n * C (the size of the kernel), between these limits.
 ROWS, MOST, FEWEST = 1280, 256, 32
+# Fewer of them where the Jacobian of all outputs has more entries n C p than this: a location of a language model of a
+# hundred million parameters through all words takes minutes on one core with either number.
+ENTRIES, HEAVIEST = 3e13, 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,10 +118,7 @@ def observe(
         if labels.shape[0] != n:
             raise BadInput(f"labels has {labels.shape[0]} entries, but inputs hold {n} samples")
     f, chosen = network.f, network.layers
-    if n_probes is None:
-        with torch.no_grad():
-            c = f(f.theta, f.inputs(network.take(slice(0, 2)).inputs)).shape[1]
-        n_probes = min(n, MOST, max(FEWEST, ROWS // c))
+    n_probes = _usual_number(network) if n_probes is None else n_probes
     if not 4 <= n_probes <= n:
         raise BadInput(f"n_probes={n_probes} must lie between 4 and the number of inputs, {n}")
     rows = torch.randperm(n, generator=stream(seed, "locate", "probes"))[:n_probes].sort().values
@@ -148,6 +148,15 @@ def observe(
         padding,
         unread,
     )
+
+
+def _usual_number(network: Network) -> int:
+    """Of probes, where nobody asked for one."""
+    f = network.f
+    with torch.no_grad():
+        c = f(f.theta, f.inputs(network.take(slice(0, 2)).inputs)).shape[1]
+    usual = max(FEWEST, ROWS // c)
+    return min(network.n, MOST, usual if usual * c * f.n_parameters <= ENTRIES else HEAVIEST)
 
 
 def _require_fitting(labels: Tensor, n_outputs: int) -> None:

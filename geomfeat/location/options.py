@@ -15,7 +15,8 @@ class LocateOptions:
     """How `locate` measures, in `locate` and `analyze`.
 
     Attributes:
-        n_probes: how many inputs to use (seeded choice), at least 4; default None: up to 256, fewer with many outputs.
+        n_probes: how many inputs to use (seeded choice), at least 4; default None: up to 256, fewer with many outputs:
+            32, or 16 where the Jacobian of all outputs would have more than 3e13 entries.
         share_left: share of the change that remains when the linear response stops; default None: R is the mean over
             nine of them, from .001 to .1.
         n_bootstrap: resamples of the probes behind the interval, at least 2; default None: 20, or 6 for more than a

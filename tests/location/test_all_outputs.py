@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from geomfeat.location import LocateOptions, Location, all_outputs, locate
+from geomfeat.location import LocateOptions, Location, all_outputs, initial_states, locate
 from geomfeat.location.all_outputs import through_all_outputs
 from geomfeat.location.demand import LinearisedTask, linearised_task, solve
 from geomfeat.location.planning import effort
 from geomfeat.models.functional import functional
+from geomfeat.network import Network
 from geomfeat.numerics import stream
 from geomfeat.regimes.linearization.guided_response import GuidedSearch
 from geomfeat.regimes.linearization.kronecker_kernel import KroneckerKernel
@@ -160,3 +161,14 @@ def test_a_task_without_a_kernel_of_few_directions_stays_as_it_is() -> None:
     f, change = functional(start), torch.randn(N, V, dtype=torch.float64)
     few = linearised_task(f, x, change, ["0", "2"], method="products", projections=2)
     assert through_all_outputs(few, f, change) is None
+
+
+def test_the_largest_networks_are_located_on_fewer_probes(monkeypatch: pytest.MonkeyPatch) -> None:
+    end, start, _ = trained("all")
+    x = torch.randn(40, 20, generator=stream(3, "inputs"), dtype=torch.float64)
+    entries = 32 * V * sum(p.numel() for p in start.parameters())
+    for most, n in ((entries, 32), (entries - 1, 16)):
+        monkeypatch.setattr(initial_states, "ENTRIES", most)
+        network = Network.prepare(end, x, initial=start)
+        assert len(initial_states.observe(network, None).rows) == n
+        assert len(initial_states.observe(network, None, n_probes=20).rows) == 20
