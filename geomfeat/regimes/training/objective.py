@@ -152,18 +152,24 @@ class Objective:
 
     def raw(self, u: Tensor, inputs: Any) -> Tensor:
         """(n, C) outputs of the network at w0 + gamma u."""
-        out = call_with(self.model, self.weights_at(u), self.uses, inputs)
+        return self._raw_at(self._at(u), inputs)
+
+    def _raw_at(self, weights: Mapping[str, Tensor], inputs: Any) -> Tensor:
+        out = call_with(self.model, self._stored(weights), self.uses, inputs)
         return output_matrix(out, inputs, self.readout)
 
     def outputs(self, u: Tensor, rows: Tensor | None = None) -> Tensor:
         """f (n, C) on all samples, or those in `rows`."""
+        return self._outputs_at(self._at(u), rows)
+
+    def _outputs_at(self, weights: Mapping[str, Tensor], rows: Tensor | None) -> Tensor:
         inputs = self.inputs if rows is None else take(self.inputs, rows)
         if self.frozen is not None:
             with torch.no_grad(), differentiable_attention():
                 before = output_matrix(call(self.frozen, inputs), inputs, self.readout)
         else:
             before = self.reference if rows is None else self.reference[rows]
-        return (self.raw(u, inputs) - before) / self.gamma
+        return (self._raw_at(weights, inputs) - before) / self.gamma
 
     def relative_loss(self, f: Tensor, rows: Tensor | None = None) -> Tensor:
         """The loss of outputs f over its value at f = 0."""
@@ -185,12 +191,16 @@ class Objective:
 
     def gradient(self, u: Tensor, rows: Tensor | None = None) -> tuple[float, Tensor]:
         """Relative loss, and the gradient (p,) of it and the penalty with respect to u."""
-        u = u.detach().requires_grad_()
-        value = self.relative_loss(self.outputs(u, rows), rows)
-        (slope,) = torch.autograd.grad(value, u, allow_unused=True, materialize_grads=True)
+        u = u.detach()
+        # By the weights, and then by u, which is a product and a sum away from each of them: torch's own way from u to
+        # the weights and back takes an eighth of the time of a small network's steps.
+        weights = {n: w.requires_grad_() for n, w in self._at(u).items()}
+        value = self.relative_loss(self._outputs_at(weights, rows), rows)
+        found = torch.autograd.grad(value, list(weights.values()), allow_unused=True, materialize_grads=True)
+        slope = torch.cat([self.step_of(n) * g.flatten() for n, g in zip(weights, found, strict=True)])
         if self.weight_decay:
             # The gradient of the penalty by w, weight_decay * w, times dw/du.
-            pulls = [self.weight_decay * self.step_of(n) * w.flatten() for n, w in self._at(u.detach()).items()]
+            pulls = [self.weight_decay * self.step_of(n) * w.flatten() for n, w in self._at(u).items()]
             slope = slope + torch.cat(pulls)
         return float(value.detach()), slope
 
@@ -206,7 +216,10 @@ class Objective:
 
     def weights_at(self, u: Tensor) -> dict[str, Tensor]:
         """The trainable parameters w0 + gamma u by name."""
-        return {n: torch.view_as_complex(w) if n in self.pairs else w for n, w in self._at(u).items()}
+        return self._stored(self._at(u))
+
+    def _stored(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {n: torch.view_as_complex(w) if n in self.pairs else w for n, w in weights.items()}
 
     def _at(self, u: Tensor) -> dict[str, Tensor]:
         """The same, complex ones as pairs of real numbers."""
