@@ -13,7 +13,7 @@ import numbers
 import operator
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -231,12 +231,15 @@ def times(value: Tensor, factor: Tensor | float) -> Tensor:
     >>> times(torch.ones(2), 3.0).tolist(), times(torch.ones(2), torch.tensor([1.0, 2.0])).tolist()
     ([3.0, 3.0], [1.0, 2.0])
     """
-    if not isinstance(factor, Tensor):
-        return torch.ops.aten.mul.Scalar(value, float(factor))
+    number = None if isinstance(factor, Tensor) else float(factor)
     if torch._C._functorch.is_batchedtensor(value):  # of which torch does not know the tangent
-        return value * factor
+        return value * factor if number is None else torch.ops.aten.mul.Scalar(value, number)
     primal, tangent = forward_ad.unpack_dual(value)
-    if tangent is None or forward_ad.unpack_dual(factor).tangent is not None:
+    if tangent is None:
+        return value * (factor if number is None else number)
+    if number is not None:
+        return torch.ops.aten.mul.Scalar(value, number)
+    if forward_ad.unpack_dual(cast(Tensor, factor)).tangent is not None:
         return value * factor
     return forward_ad.make_dual(primal * factor, tangent * factor)
 

@@ -8,7 +8,7 @@ Uncentred, f = net(w0 + gamma u) / gamma. Weight decay adds (weight_decay / 2) |
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -197,12 +197,28 @@ class Objective:
         weights = {n: w.requires_grad_() for n, w in self._at(u).items()}
         value = self.relative_loss(self._outputs_at(weights, rows), rows)
         found = torch.autograd.grad(value, list(weights.values()), allow_unused=True, materialize_grads=True)
-        slope = torch.cat([self.step_of(n) * g.flatten() for n, g in zip(weights, found, strict=True)])
+        slope = self._by_u(found)
         if self.weight_decay:
             # The gradient of the penalty by w, weight_decay * w, times dw/du.
             pulls = [self.weight_decay * self.step_of(n) * w.flatten() for n, w in self._at(u).items()]
             slope = slope + torch.cat(pulls)
         return float(value.detach()), slope
+
+    def _by_u(self, slopes: Sequence[Tensor]) -> Tensor:
+        """A gradient (p,) with respect to u from those of the weights."""
+        return torch.cat([self.step_of(n) * g.flatten() for n, g in zip(self.start, slopes, strict=True)])
+
+    def vjp(self, u: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """Outputs f (n, C) at u, and their pullback: (n, C) -> (p,), as often as it is wanted."""
+        weights = [w.requires_grad_() for w in self._at(u.detach()).values()]
+        f = self._outputs_at(dict(zip(self.start, weights, strict=True)), rows)
+
+        def pull(back: Tensor) -> Tensor:
+            return self._by_u(torch.autograd.grad(
+                f, weights, back, retain_graph=True, allow_unused=True, materialize_grads=True
+            ))  # fmt: skip
+
+        return f, pull
 
     def penalty(self, u: Tensor) -> float:
         """(weight_decay / 2) |w|^2, which descent lowers together with the relative loss."""
@@ -304,13 +320,12 @@ def top_curvature(problem: Objective, u: Tensor, start: Tensor | None, rounds: i
     J v is a central difference, since forward-mode derivatives do not exist for every module (fused LSTM, attention).
     """
     u = u.detach()
-    leaf = u.clone().requires_grad_()
     n = problem.targets.shape[0]
     rows = None if n <= CURVATURE_SAMPLES else torch.linspace(0, n - 1, CURVATURE_SAMPLES, device=u.device).long()
-    f = problem.outputs(leaf, rows)
+    f, pull = problem.vjp(u, rows)
     at = f.detach().requires_grad_()
     (slope,) = torch.autograd.grad(problem.relative_loss(at, rows), at, create_graph=True)
-    v = start if start is not None else torch.autograd.grad(f, leaf, slope.detach(), retain_graph=True)[0]
+    v = start if start is not None else pull(slope.detach())
     size = float(torch.stack([w.square().sum() for w in problem.start.values()]).sum().sqrt())
     # The relative step at which curvature (h^2) and rounding (eps / h) cost a difference the same digits.
     precision = torch.finfo(u.dtype).eps ** (1 / 3)
@@ -324,6 +339,6 @@ def top_curvature(problem: Objective, u: Tensor, start: Tensor | None, rounds: i
         with torch.no_grad():
             tangent = (problem.outputs(u + step * v, rows) - problem.outputs(u - step * v, rows)) / (2 * step)
         (bent,) = torch.autograd.grad(slope, at, tangent, retain_graph=True, allow_unused=True, materialize_grads=True)
-        v = torch.autograd.grad(f, leaf, bent, retain_graph=True)[0]
+        v = pull(bent)
         value = float(v.norm())
     return value, v
