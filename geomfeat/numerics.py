@@ -18,6 +18,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor
+from torch._C._functorch import is_batchedtensor
 from torch.autograd import forward_ad
 
 from geomfeat.errors import BadInput
@@ -232,7 +233,7 @@ def times(value: Tensor, factor: Tensor | float) -> Tensor:
     ([3.0, 3.0], [1.0, 2.0])
     """
     number = None if isinstance(factor, Tensor) else float(factor)
-    if torch._C._functorch.is_batchedtensor(value):  # of which torch does not know the tangent
+    if is_batchedtensor(value):  # of which torch does not know the tangent
         return value * factor if number is None else torch.ops.aten.mul.Scalar(value, number)
     primal, tangent = forward_ad.unpack_dual(value)
     if tangent is None:

@@ -47,7 +47,8 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
     """Pixels (1797, 64) and classes, as scikit-learn reads them from text: ten times as long as all else here."""
     from sklearn.datasets import load_digits
 
-    return load_digits(return_X_y=True)
+    pixels, classes = load_digits(return_X_y=True)
+    return np.asarray(pixels), np.asarray(classes)
 
 
 def fashion_mnist() -> Dataset:
