@@ -13,11 +13,13 @@ import numbers
 import operator
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch._C._functorch import is_batchedtensor
+from torch.autograd import forward_ad
 
 from geomfeat.errors import BadInput
 
@@ -223,8 +225,24 @@ def double_centred(gram: Tensor) -> Tensor:
 
 
 def times(value: Tensor, factor: Tensor | float) -> Tensor:
-    """value * factor. In forward mode torch takes `*` by a number for one by a tensor, five times as slowly."""
-    return value * factor if isinstance(factor, Tensor) else torch.ops.aten.mul.Scalar(value, float(factor))
+    """value * factor. In forward mode torch's own product with a constant is up to five times as slow.
+
+    It takes a number for a tensor, and a tensor without a tangent for one whose tangent is 0, which it multiplies, too.
+
+    >>> times(torch.ones(2), 3.0).tolist(), times(torch.ones(2), torch.tensor([1.0, 2.0])).tolist()
+    ([3.0, 3.0], [1.0, 2.0])
+    """
+    number = None if isinstance(factor, Tensor) else float(factor)
+    if is_batchedtensor(value):  # of which torch does not know the tangent
+        return value * factor if number is None else torch.ops.aten.mul.Scalar(value, number)
+    primal, tangent = forward_ad.unpack_dual(value)
+    if tangent is None:
+        return value * (factor if number is None else number)
+    if number is not None:
+        return torch.ops.aten.mul.Scalar(value, number)
+    if forward_ad.unpack_dual(cast(Tensor, factor)).tangent is not None:
+        return value * factor
+    return forward_ad.make_dual(primal * factor, tangent * factor)
 
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:

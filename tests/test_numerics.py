@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -33,6 +34,7 @@ from geomfeat.numerics import (
     tolerance,
     whole_seed,
 )
+from geomfeat.tangent.jacobians.directional_derivative import load_forward_mode
 
 SIZES = st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(0, 10**6))
 
@@ -479,3 +481,29 @@ def test_a_product_with_any_number_is_that_of_the_operator(factor: object, dtype
     assert torch.equal(product, value * number)
     (gradient,) = torch.autograd.grad(product.abs().sum(), value)
     assert torch.equal(gradient, torch.autograd.grad((value * number).abs().sum(), value)[0])
+
+
+@pytest.mark.parametrize("factor", [0.3, torch.tensor(0.3, dtype=WORKING), normal(2, 3)], ids=["number", "0-d", "full"])
+def test_a_product_has_the_derivatives_of_the_operator_in_any_mode(factor: torch.Tensor | float) -> None:
+    value, direction, x = normal(2, 3), normal(2, 3, seed=1), normal(4, 3)
+
+    def found(product: Callable[[torch.Tensor, Any], torch.Tensor]) -> list[torch.Tensor]:
+        f = lambda v: torch.tanh(product(v, factor) @ x.T)  # noqa: E731
+        size = lambda v: f(v).square().sum()  # noqa: E731
+        both, ways = torch.stack([value, 2 * value]), torch.stack([direction, -direction])
+        jvp, vmap = torch.func.jvp, torch.func.vmap
+        return [
+            *jvp(f, (value,), (direction,)),
+            *jvp(vmap(f), (both,), (ways,)),
+            *vmap(lambda d: jvp(f, (value,), (d,)))(ways),
+            *jvp(lambda v: jvp(f, (v,), (direction,))[1], (value,), (direction,)),
+            *jvp(torch.func.grad(size), (value,), (direction,)),
+            torch.func.grad(lambda v: jvp(f, (v,), (direction,))[1].sum())(value),
+            torch.func.hessian(size)(value),
+        ]
+
+    load_forward_mode()
+    for ours, known in zip(found(times), found(torch.mul), strict=True):
+        assert torch.allclose(ours, known, **tolerance())
+    with_factor = torch.func.jvp(lambda k: times(value, k), (direction,), (value,))[1]
+    assert torch.equal(with_factor, value * value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -59,14 +59,21 @@ def run() -> Run:
     return geomfeat
 
 
-@pytest.fixture
-def analyze(run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """`geomfeat analyze` of the trained network with cheap measures and small probes, and these further words.
+@pytest.fixture(scope="module")
+def unprinted() -> Iterator[None]:
+    """Still pictures of pages are drawn but not printed, which would take as long as the rest of a page fourfold.
 
-    The page's still pictures are drawn but not printed, which would take as long as the rest of the page fourfold; the
-    tests of reports look at them.
+    The tests of reports look at them, and hostile calls of the command print theirs.
     """
-    monkeypatch.setattr("geomfeat.report.figures.data_uri", lambda figure: "data:image/svg+xml,")
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("figures", "pages.forecast", "pages.lab", "pages.sweep_common"):
+            patch.setattr(f"geomfeat.report.{module}.data_uri", lambda figure: "data:image/svg+xml,")
+        yield
+
+
+@pytest.fixture
+def analyze(run: Run, unprinted: None) -> Run:
+    """`geomfeat analyze` of the trained network with cheap measures and small probes, and these further words."""
 
     def invoke(*words: object, initial: bool = True, data: str = "npz:digits.npz", out: str = "out") -> Result:
         common = ["--model", "net.py:make", "--trained", "final.safetensors", "--data", data, "--out", out]

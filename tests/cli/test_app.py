@@ -19,6 +19,7 @@ from click.testing import Result
 import geomfeat
 from geomfeat.cli._app import command
 from geomfeat.errors import BadInput
+from tests.warm_process import start_script
 
 Run = Callable[..., Result]
 
@@ -95,13 +96,14 @@ def test_a_bug_is_not_hidden(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("debug", [False, True])
-def test_the_console_tells_a_bug_in_one_line_unless_asked_for_the_traceback(debug: bool) -> None:
+def test_the_console_tells_a_bug_in_one_line_unless_asked_for_the_traceback(debug: bool, tmp_path: Path) -> None:
     words = ["geomfeat", "measures", "x", *["--debug"] * debug]
     code = (
         "import operator, sys, geomfeat.registry\nfrom geomfeat.cli import main\n"
         f"geomfeat.registry.get = operator.index\nsys.argv = {words}\nmain()"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    (tmp_path / "console.py").write_text(code, encoding="utf-8")
+    done = start_script(tmp_path / "console.py", tmp_path).finished(timeout=120)
     assert done.returncode == (1 if debug else 2)
     assert ("Traceback" in done.stderr) == debug
     assert ("geomfeat: unexpected TypeError" in done.stderr) != debug

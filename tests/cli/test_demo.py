@@ -17,6 +17,8 @@ from geomfeat.errors import OutputExists
 from geomfeat.models.cnn import cnn
 from geomfeat.study import Study
 
+pytestmark = pytest.mark.usefixtures("unprinted")
+
 
 def small_cnn(seed: int | None = None) -> nn.Module:
     return cnn(channels=(8, 16), seed=seed)

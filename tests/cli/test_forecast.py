@@ -14,6 +14,7 @@ from geomfeat.models.weights.checkpoints import load_object
 from tests.cli.conftest import N, Run
 from tests.study.small import digits, model_at
 
+pytestmark = pytest.mark.usefixtures("unprinted")
 COMMON = ["--model", "net.py:make", "--data", "npz:digits.npz", "--loss", "cross-entropy"]
 
 

@@ -12,6 +12,7 @@ from geomfeat.cli import app
 from geomfeat.lab import registry as experiments_module
 from geomfeat.lab.result import Check, Findings
 
+pytestmark = pytest.mark.usefixtures("unprinted")
 RUN = CliRunner()
 
 

@@ -12,8 +12,9 @@ from geomfeat.cli import app
 from geomfeat.comparison.sweeps._sweep import sweep
 from tests.comparison.sweeps_on_disk import tiny
 
+pytestmark = pytest.mark.usefixtures("unprinted")
 RUN = CliRunner()
-CONFIG = tiny(sigma=[0.5, 1.0], eta=[0.1, 0.5], measure={"location": {"n_probes": 8, "n_bootstrap": 20}, "n": 20})
+CONFIG = tiny(sigma=[0.5, 1.0], eta=[0.1, 0.5], measure={"location": {"n_probes": 8, "n_bootstrap": 4}, "n": 20})
 
 
 @pytest.fixture(scope="module")

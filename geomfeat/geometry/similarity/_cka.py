@@ -16,7 +16,7 @@ from geomfeat.geometry.similarity.gram import one_hot, rbf_gram
 from geomfeat.labels import as_goal
 from geomfeat.numerics import WORKING, as_tensor, jackknife_stderr, require_finite
 from geomfeat.precision import near_one
-from geomfeat.statistics.group_errors import errors_over_groups
+from geomfeat.statistics.group_errors import errors_over_groups, errors_wanted
 from geomfeat.statistics.repeated_samples import repeats_once
 from geomfeat.types import Estimate, Kernel, as_layer
 
@@ -80,7 +80,7 @@ def _over_samples(a: Any, b: Any, kernel: str, estimator: str, bandwidth: float)
     value = cross.hsic(estimator) / (own_a.hsic(estimator) * own_b.hsic(estimator)) ** 0.5
     # Both are inner products of (U-)centred matrices, so only rounding can lead beyond -1 and 1.
     value = max(-1.0, min(1.0, value))
-    if left.n < 6:
+    if left.n < 6 or not errors_wanted():
         return Estimate(value, note=note)
     scale = own_a.leave_one_out(estimator) * own_b.leave_one_out(estimator)
     if not (scale > 0).all():  # one sample carries the whole geometry: its spread cannot be estimated

@@ -65,7 +65,7 @@ def kernel_distance(k: Kernel | Tensor, k0: Kernel | Tensor) -> Estimate:
         both, first, second = (_products(one, other)[1] for one, other in ((a, b), (a, a), (b, b)))
         return 1 - both / (first * second).sqrt()
 
-    return Estimate(0.5 * float((a - b).square().sum()), _stderr(without))
+    return Estimate(distance_of_units(a, b), _stderr(without))
 
 
 def kernel_angle(k: Kernel | Tensor, k0: Kernel | Tensor) -> Estimate:
@@ -88,7 +88,26 @@ def kernel_angle(k: Kernel | Tensor, k0: Kernel | Tensor) -> Estimate:
         squared = ((_products(chord, chord)[1] - longer.square()) / (a * b)).clamp(0, 4)
         return 2 * torch.atan2(squared.sqrt(), (4 - squared).sqrt())
 
-    return Estimate(2 * float(torch.atan2(chord.norm(), opposite.norm())), _stderr(without))
+    return Estimate(_angle(chord, opposite), _stderr(without))
+
+
+def unit_kernel(gram: Tensor, name: str = "kernel") -> Tensor:
+    """A kernel that is not zero over its norm: what `kernel_distance` and `kernel_angle` compare, once for many."""
+    return _unit(as_gram(gram, name), name)
+
+
+def distance_of_units(a: Tensor, b: Tensor) -> float:
+    """`kernel_distance` of two kernels by `unit_kernel`."""
+    return 0.5 * float((a - b).square().sum())
+
+
+def angle_of_units(a: Tensor, b: Tensor) -> float:
+    """`kernel_angle` of two kernels by `unit_kernel`."""
+    return _angle(a - b, a + b)
+
+
+def _angle(chord: Tensor, opposite: Tensor) -> float:
+    return 2 * float(torch.atan2(chord.norm(), opposite.norm()))
 
 
 def kernel_distance_centred(k: Kernel | Tensor, k0: Kernel | Tensor) -> Estimate:

@@ -3,47 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import checkpoint
+
+NOTHING = nullcontext()
+# Whether each kernel of attention may be used, and how that is set: the plain one, and the fused ones that torch has.
+_KERNELS = [
+    (getattr(torch._C, f"_get_{name}_sdp_enabled"), getattr(torch._C, f"_set_sdp_use_{name}"))
+    for name in ("math", "flash", "mem_efficient", "cudnn", "overrideable")
+    if hasattr(torch._C, f"_get_{name}_sdp_enabled")
+]
+_PLAIN = [True, *[False] * (len(_KERNELS) - 1)]
 
 
 @contextmanager
 def differentiable_attention() -> Iterator[None]:
-    """Attention by plain matrix products: the fused kernels have no forward-mode or second derivative."""
+    """Attention by plain matrix products: the fused kernels have no forward-mode or second derivative.
+
+    As torch's `sdpa_kernel(SDPBackend.MATH)`, which takes a sixth of the time of a small network.
+    """
     fast = torch.backends.mha.get_fastpath_enabled()
-    if not fast and _plain():  # as around a whole training, in which every step asks again
+    before = [allowed() for allowed, _ in _KERNELS]
+    if not fast and before == _PLAIN:  # as around a whole training, in which every step asks again
         yield
         return
     torch.backends.mha.set_fastpath_enabled(False)
+    _allow(_PLAIN)
     try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
+        yield
     finally:
+        _allow(before)
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
-def _plain() -> bool:
-    kernels = torch.backends.cuda
-    fused = kernels.flash_sdp_enabled() or kernels.mem_efficient_sdp_enabled() or kernels.cudnn_sdp_enabled()
-    return kernels.math_sdp_enabled() and not fused
+def _allow(kernels: list[bool]) -> None:
+    for (_, allow), allowed in zip(_KERNELS, kernels, strict=True):
+        allow(allowed)
 
 
-@contextmanager
-def eager(modules: Iterable[nn.Module]) -> Iterator[None]:
+def eager(modules: Iterable[nn.Module]) -> AbstractContextManager[object]:
     """Compiled parts among the modules run their eager code, which hooks can see and torch.func can transform.
 
     Nothing is done (or imported) where there are none.
     """
-    with ExitStack() as stack:
-        # torch.compile wraps a module; Module.compile leaves it in place, with a compiled call.
-        if any("_orig_mod" in m._modules or m._compiled_call_impl is not None for m in modules):
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
-        yield
+    # torch.compile wraps a module; Module.compile leaves it in place, with a compiled call.
+    if any("_orig_mod" in m._modules or m._compiled_call_impl is not None for m in modules):
+        return torch.compiler.set_stance("force_eager")
+    return NOTHING
 
 
 @contextmanager

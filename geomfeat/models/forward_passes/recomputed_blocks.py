@@ -11,7 +11,7 @@ weights that the pass had and without caches, and what comes out must be what ca
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils import checkpoint
 
 from geomfeat.models.forward_passes.contexts import (
+    NOTHING,
     differentiable_attention,
     eager,
     holding,
@@ -53,11 +54,16 @@ def recomputed_blocks(model: nn.Module) -> tuple[str, ...]:
     return _blocks.get(model, ())
 
 
-@contextmanager
-def recomputing(model: nn.Module) -> Iterator[None]:
+def recomputing(model: nn.Module) -> AbstractContextManager[object]:
     """Within, a pass with gradients keeps the inputs of the blocks alone that are to be recomputed."""
+    names = recomputed_blocks(model) if _blocks and torch.is_grad_enabled() else ()
+    return _recomputing(model, names) if names else NOTHING
+
+
+@contextmanager
+def _recomputing(model: nn.Module, names: Sequence[str]) -> Iterator[None]:
     with ExitStack() as stack:
-        for name in recomputed_blocks(model) if torch.is_grad_enabled() else ():
+        for name in names:
             block = model.get_submodule(name)
             before = block.__dict__.get("forward")  # some libraries put a forward of their own on a module
             block.__dict__["forward"] = _twice(block, block.forward)

@@ -8,7 +8,7 @@ Uncentred, f = net(w0 + gamma u) / gamma. Weight decay adds (weight_decay / 2) |
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -152,18 +152,24 @@ class Objective:
 
     def raw(self, u: Tensor, inputs: Any) -> Tensor:
         """(n, C) outputs of the network at w0 + gamma u."""
-        out = call_with(self.model, self.weights_at(u), self.uses, inputs)
+        return self._raw_at(self._at(u), inputs)
+
+    def _raw_at(self, weights: Mapping[str, Tensor], inputs: Any) -> Tensor:
+        out = call_with(self.model, self._stored(weights), self.uses, inputs)
         return output_matrix(out, inputs, self.readout)
 
     def outputs(self, u: Tensor, rows: Tensor | None = None) -> Tensor:
         """f (n, C) on all samples, or those in `rows`."""
+        return self._outputs_at(self._at(u), rows)
+
+    def _outputs_at(self, weights: Mapping[str, Tensor], rows: Tensor | None) -> Tensor:
         inputs = self.inputs if rows is None else take(self.inputs, rows)
         if self.frozen is not None:
             with torch.no_grad(), differentiable_attention():
                 before = output_matrix(call(self.frozen, inputs), inputs, self.readout)
         else:
             before = self.reference if rows is None else self.reference[rows]
-        return (self.raw(u, inputs) - before) / self.gamma
+        return (self._raw_at(weights, inputs) - before) / self.gamma
 
     def relative_loss(self, f: Tensor, rows: Tensor | None = None) -> Tensor:
         """The loss of outputs f over its value at f = 0."""
@@ -185,14 +191,34 @@ class Objective:
 
     def gradient(self, u: Tensor, rows: Tensor | None = None) -> tuple[float, Tensor]:
         """Relative loss, and the gradient (p,) of it and the penalty with respect to u."""
-        u = u.detach().requires_grad_()
-        value = self.relative_loss(self.outputs(u, rows), rows)
-        (slope,) = torch.autograd.grad(value, u, allow_unused=True, materialize_grads=True)
+        u = u.detach()
+        # By the weights, and then by u, which is a product and a sum away from each of them: torch's own way from u to
+        # the weights and back takes an eighth of the time of a small network's steps.
+        weights = {n: w.requires_grad_() for n, w in self._at(u).items()}
+        value = self.relative_loss(self._outputs_at(weights, rows), rows)
+        found = torch.autograd.grad(value, list(weights.values()), allow_unused=True, materialize_grads=True)
+        slope = self._by_u(found)
         if self.weight_decay:
             # The gradient of the penalty by w, weight_decay * w, times dw/du.
-            pulls = [self.weight_decay * self.step_of(n) * w.flatten() for n, w in self._at(u.detach()).items()]
+            pulls = [self.weight_decay * self.step_of(n) * w.flatten() for n, w in self._at(u).items()]
             slope = slope + torch.cat(pulls)
         return float(value.detach()), slope
+
+    def _by_u(self, slopes: Sequence[Tensor]) -> Tensor:
+        """A gradient (p,) with respect to u from those of the weights."""
+        return torch.cat([self.step_of(n) * g.flatten() for n, g in zip(self.start, slopes, strict=True)])
+
+    def vjp(self, u: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """Outputs f (n, C) at u, and their pullback: (n, C) -> (p,), as often as it is wanted."""
+        weights = [w.requires_grad_() for w in self._at(u.detach()).values()]
+        f = self._outputs_at(dict(zip(self.start, weights, strict=True)), rows)
+
+        def pull(back: Tensor) -> Tensor:
+            return self._by_u(torch.autograd.grad(
+                f, weights, back, retain_graph=True, allow_unused=True, materialize_grads=True
+            ))  # fmt: skip
+
+        return f, pull
 
     def penalty(self, u: Tensor) -> float:
         """(weight_decay / 2) |w|^2, which descent lowers together with the relative loss."""
@@ -206,7 +232,10 @@ class Objective:
 
     def weights_at(self, u: Tensor) -> dict[str, Tensor]:
         """The trainable parameters w0 + gamma u by name."""
-        return {n: torch.view_as_complex(w) if n in self.pairs else w for n, w in self._at(u).items()}
+        return self._stored(self._at(u))
+
+    def _stored(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {n: torch.view_as_complex(w) if n in self.pairs else w for n, w in weights.items()}
 
     def _at(self, u: Tensor) -> dict[str, Tensor]:
         """The same, complex ones as pairs of real numbers."""
@@ -291,13 +320,12 @@ def top_curvature(problem: Objective, u: Tensor, start: Tensor | None, rounds: i
     J v is a central difference, since forward-mode derivatives do not exist for every module (fused LSTM, attention).
     """
     u = u.detach()
-    leaf = u.clone().requires_grad_()
     n = problem.targets.shape[0]
     rows = None if n <= CURVATURE_SAMPLES else torch.linspace(0, n - 1, CURVATURE_SAMPLES, device=u.device).long()
-    f = problem.outputs(leaf, rows)
+    f, pull = problem.vjp(u, rows)
     at = f.detach().requires_grad_()
     (slope,) = torch.autograd.grad(problem.relative_loss(at, rows), at, create_graph=True)
-    v = start if start is not None else torch.autograd.grad(f, leaf, slope.detach(), retain_graph=True)[0]
+    v = start if start is not None else pull(slope.detach())
     size = float(torch.stack([w.square().sum() for w in problem.start.values()]).sum().sqrt())
     # The relative step at which curvature (h^2) and rounding (eps / h) cost a difference the same digits.
     precision = torch.finfo(u.dtype).eps ** (1 / 3)
@@ -311,6 +339,6 @@ def top_curvature(problem: Objective, u: Tensor, start: Tensor | None, rounds: i
         with torch.no_grad():
             tangent = (problem.outputs(u + step * v, rows) - problem.outputs(u - step * v, rows)) / (2 * step)
         (bent,) = torch.autograd.grad(slope, at, tangent, retain_graph=True, allow_unused=True, materialize_grads=True)
-        v = torch.autograd.grad(f, leaf, bent, retain_graph=True)[0]
+        v = pull(bent)
         value = float(v.norm())
     return value, v

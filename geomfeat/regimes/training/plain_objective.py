@@ -64,7 +64,7 @@ class PlainObjective:
             return F.cross_entropy(f.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum")
         return loss_of(f, targets, self.loss) * targets.shape[0]
 
-    def judged(self, model: nn.Module) -> tuple[float, float | None]:
+    def judged(self, model: nn.Module, *, loss_alone: bool = False) -> tuple[float, float | None]:
         """(loss over that of outputs 0, share of right classes or None), in evaluation mode, on all samples."""
         total, right, n = 0.0, 0.0, n_samples(self.inputs)
         with same_mode(model), torch.no_grad():
@@ -73,10 +73,10 @@ class PlainObjective:
                 rows = slice(start, min(n, start + AT_ONCE))
                 f = self.outputs(model, rows)
                 total += float(self._total_of(f, rows))
-                right += self._right(f, rows)
+                right += 0.0 if loss_alone else self._right(f, rows)
         count = self.count(slice(None))
         classes = self.by_token or (self.goal.ndim == 1 and not self.goal.is_floating_point())
-        return total / count / self.unit, right / count if classes else None
+        return total / count / self.unit, right / count if classes and not loss_alone else None
 
     def _right(self, f: Tensor, rows: slice) -> float:
         goal = self.goal[rows]

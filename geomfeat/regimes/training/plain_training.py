@@ -189,6 +189,7 @@ class _Loop:
     def run(self, bar: Any) -> None:
         """All epochs, until the target, the budget or a loss that is not finite."""
         size = self.options.samples_of_a_step(self.n)
+        self.model.train()
         epoch = 0
         while self.steps < self.options.max_steps and not (self.converged or self.diverged):
             order = torch.randperm(self.n, generator=stream(self.seed, "epoch", epoch))
@@ -209,8 +210,8 @@ class _Loop:
         seed = stream(self.seed, "step", self.steps).initial_seed()
         # torch's own function seeds every kind of accelerator: a fifth of the time of a small network's steps.
         (torch.default_generator if self.live[0].device.type == "cpu" else torch).manual_seed(seed)
-        self.model.train()
-        self.optimizer.zero_grad()
+        for parameter in self.parameters:  # all that the optimizer has, without what its own way takes around it
+            parameter.grad = None
         count, losses = self.problem.count(rows), []
         for part in rows.split(self.options.batch_size or self.n):
             # Over the targets of the whole step: passes with more padding must not weigh their tokens more.
@@ -240,7 +241,7 @@ class _Loop:
         return float(get_total_norm([p.grad for p in self.parameters if p.grad is not None]))
 
     def _judge(self, target: float) -> None:
-        loss, _ = self.problem.judged(self.model)
+        loss, _ = self.problem.judged(self.model, loss_alone=True)
         self.converged = loss <= target
 
     def _keep(self) -> None:

@@ -12,8 +12,9 @@ from torch import Tensor
 from geomfeat.charts import Curve, Plot
 from geomfeat.display import PlottableResult
 from geomfeat.errors import BadInput
-from geomfeat.geometry.similarity import kernel_angle, kernel_distance, target_alignment
+from geomfeat.geometry.similarity import target_alignment
 from geomfeat.geometry.similarity._hsic import GRAM_UNITS
+from geomfeat.geometry.similarity.kernel_change import angle_of_units, distance_of_units, unit_kernel
 from geomfeat.labels import Labels, goal_of
 from geomfeat.models.functional import Readout
 from geomfeat.models.nested_inputs import as_inputs, batches, n_samples, take
@@ -159,13 +160,14 @@ def kernel_path(kernels: Iterable[Tensor], targets: Tensor) -> KernelPath:
             rows.append((math.nan, math.nan, math.nan, math.nan))
             before = None
             continue
+        unit, direction = unit_kernel(kernel), unit_kernel(centered)
         if first is None or first_centred is None:
-            first, first_centred = kernel, centered
+            first, first_centred = unit, direction
+        arc = 0.0 if not rows else math.nan if before is None else angle_of_units(direction, before)
         with values_alone():  # the errors of each are read by nobody
-            arc = 0.0 if not rows else math.nan if before is None else kernel_angle(centered, before).value
-            distance, turn = kernel_distance(kernel, first).value, kernel_angle(centered, first_centred).value
-            rows.append((distance, turn, arc, _aligned(kernel, targets)))
-        before = centered
+            alignment = _aligned(kernel, targets)
+        rows.append((distance_of_units(unit, first), angle_of_units(direction, first_centred), arc, alignment))
+        before = direction
     return KernelPath(*(tuple(column) for column in zip(*rows, strict=True)))
 
 

@@ -71,11 +71,11 @@ from geomfeat.cli._app import command
 from tests.comparison.sweeps_on_disk import tiny
 try:
     with command(debug=False):
-        print(gf.sweep(tiny(seeds=6, train={"target_loss": None, "max_steps": 1000}), sys.argv[1], progress=False))
+        print(gf.sweep(tiny(seeds=6, train={"target_loss": None, "max_steps": 400}), sys.argv[1], progress=False))
 except typer.Exit as end:
     sys.exit(end.exit_code)
 """
-SIX = tiny(seeds=6, train={"target_loss": None, "max_steps": 1000})
+SIX = tiny(seeds=6, train={"target_loss": None, "max_steps": 400})
 
 
 # How it ends: by Ctrl-C, as a batch system ends a job, or in the middle of anything.

@@ -31,8 +31,8 @@ from geomfeat.errors import BadInput, GeomfeatError
 from tests.comparison.sweeps_on_disk import finished, left_over, numbers, tiny, wait_for, weights
 from tests.warm_process import start_module, start_script, warm_context
 
-# Eight runs of a second or so: long enough to be interrupted in the middle.
-EIGHT = tiny(seeds=8, width=32, train={"target_loss": None, "max_steps": 1000})
+# Eight runs of half a second or so: long enough to be interrupted in the middle.
+EIGHT = tiny(seeds=8, width=32, train={"target_loss": None, "max_steps": 400})
 SWEEP = """
 import os
 import sys
