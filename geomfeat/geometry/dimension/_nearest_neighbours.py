@@ -1,9 +1,10 @@
 """Exact nearest neighbours of every point, in memory that grows with the number of points and not with its square.
 
-In few dimensions a tree finds them, and the differences of all pairs in small sets. Else products in single precision name a few more candidates than are asked for
-and float64 differences rank them; `candidates.proven` says which rows have the right ones for certain. The others are
-done again with float64 products, and what is uncertain there from the differences to every point. scikit-learn's search
-forms every product twice and in float64, which takes up to four times as long (benchmarks/neighbours.py).
+In few dimensions a tree finds them, and the differences of all pairs in small sets. Else products in single precision
+name a few more candidates than are asked for and float64 differences rank them; `candidates.proven` says which rows
+have the right ones for certain. The others are done again with float64 products, and what is uncertain there from the
+differences to every point. scikit-learn's search forms every product twice and in float64, which takes up to four
+times as long (benchmarks/neighbours.py).
 """
 
 from dataclasses import dataclass
